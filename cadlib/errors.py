@@ -1,0 +1,30 @@
+"""What can go wrong, as one tree.
+
+    CadError              everything below; a front end catches this and shows its text
+    ├── ImageRejected     this file is no picture that can be read
+    ├── ModelInvalid      this folder is no model that can be trusted to run
+    ├── DatasetInvalid    these images and tables hold nothing usable
+    └── TrainingFailed    a run could not start or go on; no model was written
+
+Every message says what was expected, what came, and what to do.
+"""
+
+
+class CadError(Exception):
+    """Any failure that cadlib foresees; its text is written for the person at the screen."""
+
+
+class ImageRejected(CadError):
+    """The bytes given as an image cannot be read as one upright RGB picture."""
+
+
+class ModelInvalid(CadError):
+    """A model folder is missing, incomplete, altered or of a format this version does not know."""
+
+
+class DatasetInvalid(CadError):
+    """Images and CSV files that hold no usable labelled image."""
+
+
+class TrainingFailed(CadError):
+    """Training could not start or continue; nothing half-made stands under the model's name."""
