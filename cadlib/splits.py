@@ -1,0 +1,193 @@
+"""Train, validation and test sets that share no lesion.
+
+Images of one lesion, and near-duplicates, form a group, and a group stays in one split: otherwise a model is
+measured on lesions it was trained on.
+"""
+
+import csv
+import logging
+import os
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import imagehash
+import numpy as np
+import pandas as pd
+import platformdirs
+from numpy.typing import NDArray
+from PIL import Image
+from scipy.sparse import coo_array
+from scipy.sparse.csgraph import connected_components
+
+from cadlib import images
+from cadlib.dataset import Progress, read_csv
+from cadlib.errors import DatasetInvalid
+
+SPLITS = ("train", "validation", "test")
+NEAR_DUPLICATE_BITS = 2
+"""Greatest Hamming distance between two 64-bit perceptual hashes of what counts as one picture."""
+
+_CHUNK = 256  # rows of the distance matrix at a time: 256 x 24,000 x 8 bytes = 49 MB
+_log = logging.getLogger(__name__)
+
+
+def perceptual_hashes(
+    table: pd.DataFrame, progress: Progress | None = None, *, workers: int | None = None
+) -> "pd.Series[int]":
+    """Return the 64-bit perceptual hash (imagehash.phash) of each image as uint64, on the index of `table`.
+
+    Hashes are kept in the user's cache folder and reused while path, size and time of change of a file stay
+    the same. Raises ImageRejected for a file that is no readable image.
+    """
+    cache = platformdirs.user_cache_path("cadlib") / "perceptual-hashes.csv"
+    known = _read_cache(cache)
+    stamps = {path: _stamp(path) for path in table["path"]}
+    todo = [path for path, stamp in stamps.items() if known.get(path, ("", 0))[0] != stamp]
+    with ThreadPoolExecutor(workers or os.cpu_count()) as pool:  # Pillow decodes outside the interpreter's lock
+        for done, (path, value) in enumerate(zip(todo, pool.map(_hash, todo), strict=True), 1):
+            known[path] = (stamps[path], value)
+            if progress:
+                progress(len(stamps) - len(todo) + done, len(stamps))
+    if todo:
+        _write_cache(cache, known)
+    return pd.Series([known[path][1] for path in table["path"]], table.index, dtype="uint64", name="phash")
+
+
+def lesion_groups(table: pd.DataFrame, hashes: "pd.Series[int]") -> "pd.Series[int]":
+    """Return the group of each image: images joined by lesion_id, lesion_group or near-equal hashes.
+
+    Groups are the connected components of those three relations, numbered from 0 in the order of their first
+    image id, so that the order of rows does not matter.
+    """
+    n = len(table)
+    edges = [_near_pairs(hashes.to_numpy(np.uint64))]
+    for column in ("lesion_id", "lesion_group"):
+        codes, _ = pd.factorize(table[column])
+        rows = np.flatnonzero(codes >= 0)
+        first = pd.Series(rows).groupby(codes[rows]).transform("first").to_numpy(np.int64)
+        edges.append(np.stack([rows, first]))
+    left, right = np.concatenate(edges, axis=1)
+    graph = coo_array((np.ones(len(left), dtype=bool), (left, right)), shape=(n, n))
+    component = pd.Series(connected_components(graph, directed=False)[1], index=table["image"])
+    number, _ = pd.factorize(component.sort_index())
+    by_image = pd.Series(number, index=component.sort_index().index)
+    return pd.Series(by_image[table["image"]].to_numpy(np.int64), table.index, name="lesion_group")
+
+
+def split(
+    table: pd.DataFrame, groups: "pd.Series[int]", seed: int = 0, validation: float = 0.15, test: float = 0.15
+) -> "pd.Series[str]":
+    """Return "train", "validation" or "test" for each image; a group is never divided.
+
+    Classes keep their shares as well as groups allow. Class by class, rarest first, the largest group goes to
+    the split that is furthest from its share (iterative stratification, Sechidis et al., ECML PKDD 2011). A
+    class with one group trains; one with three groups is in all splits. The same seed gives the same split,
+    whatever the order of rows.
+    """
+    # Not scikit-learn's StratifiedGroupKFold: its folds are of one size, and it refuses classes of few images.
+    share = np.array([1.0 - validation - test, validation, test])
+    if validation < 0 or test < 0 or share[0] <= 0:
+        raise ValueError(
+            f"Expected `validation` and `test` to be at least 0 and below 1 together but got {validation}, {test}."
+        )
+    if table.empty:
+        raise ValueError("Expected images to split but the table has no row.")
+    # Numbering groups by their first image makes the outcome independent of the numbers given and of row order.
+    first_image = table["image"].groupby(groups).min().sort_values()
+    counts = pd.crosstab(groups, table["diagnosis"].fillna("")).loc[first_image.index]
+    counts = counts[sorted(counts, key=lambda code: (counts[code].sum(), code))]
+    counts = counts.iloc[np.random.default_rng(seed).permutation(len(counts))]
+    images_by_class = counts.to_numpy()
+    rarest = (images_by_class > 0).argmax(axis=1)
+    order = np.lexsort((-images_by_class.sum(axis=1), rarest))
+
+    open_splits = np.flatnonzero(share)
+    filled = np.zeros((len(SPLITS), images_by_class.shape[1]))
+    choice = np.empty(len(counts), dtype=np.int64)
+    for group in order:
+        fill = filled[open_splits, rarest[group]] / share[open_splits]
+        choice[group] = open_splits[fill.argmin()]
+        filled[choice[group]] += images_by_class[group]
+    split_of = pd.Series([SPLITS[index] for index in choice], index=counts.index, dtype="str")
+    return groups.map(split_of).rename("split")
+
+
+def write_split(path: Path, table: pd.DataFrame, groups: "pd.Series[int]", splits: "pd.Series[str]") -> None:
+    """Write image, lesion_group and split as CSV, sorted by image; the file appears whole or not at all."""
+    rows = pd.DataFrame({"image": table["image"], "lesion_group": groups, "split": splits})
+    aside = Path(path).with_suffix(".part")
+    rows.sort_values("image").to_csv(aside, index=False, lineterminator="\n")
+    aside.replace(path)
+
+
+def read_split(path: Path) -> pd.DataFrame:
+    """Read what write_split wrote: image (str), lesion_group (int64), split (str).
+
+    Raises DatasetInvalid for a missing column, an unknown split, a repeated image or a group in two splits.
+    """
+    rows = read_csv(path, ("lesion_group", "split")).reset_index()
+    advice = "Make the split anew."
+    missing = [column for column in ("lesion_group", "split") if column not in rows]
+    if missing:
+        raise DatasetInvalid(f"Expected the columns {', '.join(missing)} in {path} but they are missing. {advice}")
+    strange = rows.loc[~rows["split"].isin(SPLITS), "split"]
+    if len(strange):
+        raise DatasetInvalid(f"Expected {', '.join(SPLITS)} in {path} but {strange.iloc[0]!r} came. {advice}")
+    repeated = rows.loc[rows["image"].duplicated(), "image"]
+    if len(repeated):
+        raise DatasetInvalid(f"Expected each image once in {path} but {repeated.iloc[0]} came again. {advice}")
+    try:
+        rows["lesion_group"] = rows["lesion_group"].astype("int64")
+    except ValueError as error:
+        raise DatasetInvalid(f"Expected whole numbers as lesion_group in {path} ({error}). {advice}") from error
+    sides = rows.groupby("lesion_group")["split"].nunique()
+    if (sides > 1).any():
+        raise DatasetInvalid(f"Expected a lesion in one split of {path} but group {sides.idxmax()} is in several. {advice}")
+    return rows[["image", "lesion_group", "split"]]
+
+
+def _near_pairs(hashes: NDArray[np.uint64]) -> NDArray[np.int64]:
+    """Return (2, n) index pairs of hashes at most NEAR_DUPLICATE_BITS apart; every pair is looked at."""
+    distinct, where = np.unique(hashes, return_inverse=True)
+    first = np.full(len(distinct), -1, dtype=np.int64)
+    first[where[::-1]] = np.arange(len(hashes))[::-1]
+    pairs = [np.stack([np.arange(len(hashes)), first[where]])]
+    for start in range(0, len(distinct), _CHUNK):
+        apart = np.bitwise_count(distinct[start : start + _CHUNK, None] ^ distinct[None, start:])
+        left, right = np.nonzero(apart <= NEAR_DUPLICATE_BITS)
+        pairs.append(np.stack([first[left + start], first[right + start]]))
+    return np.concatenate(pairs, axis=1)
+
+
+def _hash(path: str) -> int:
+    pixels = images.read_image(path).pixels
+    return int(str(imagehash.phash(Image.fromarray(pixels))), 16)
+
+
+def _stamp(path: str) -> str:
+    facts = os.stat(path)
+    return f"{facts.st_size} {facts.st_mtime_ns}"
+
+
+def _read_cache(cache: Path) -> dict[str, tuple[str, int]]:
+    """Return path -> (stamp, hash); empty where nothing usable is kept."""
+    try:
+        with cache.open(encoding="utf-8", newline="") as file:
+            return {path: (stamp, int(value, 16)) for path, stamp, value in csv.reader(file)}
+    except FileNotFoundError:
+        return {}
+    except (OSError, ValueError, csv.Error) as error:
+        _log.warning("The perceptual hashes kept in %s cannot be read (%s); they are computed anew.", cache, error)
+        return {}
+
+
+def _write_cache(cache: Path, known: dict[str, tuple[str, int]]) -> None:
+    """Keep the hashes for the next run; without the room or the right to, say so and go on."""
+    aside = cache.with_suffix(f".{os.getpid()}.part")
+    try:
+        cache.parent.mkdir(parents=True, exist_ok=True)
+        with aside.open("w", encoding="utf-8", newline="") as file:
+            csv.writer(file).writerows((path, stamp, f"{value:016x}") for path, (stamp, value) in known.items())
+        aside.replace(cache)
+    except OSError as error:
+        _log.warning("The perceptual hashes cannot be kept in %s (%s).", cache, error)
