@@ -1,0 +1,155 @@
+"""model.json as an object: everything needed to run a model, and what is known about it.
+
+A missing key is an error, never a default; nothing here needs torch, so that a page can name the model
+before its network is loaded.
+"""
+
+import json
+import os
+from dataclasses import asdict, dataclass, fields
+from pathlib import Path
+from typing import Any
+
+from cadlib.decision import OperatingPoint
+from cadlib.errors import ModelInvalid
+from cadlib.preprocess import InputSpec
+from cadlib.taxonomy import CODES
+
+FORMAT_VERSION = 1
+RECORD_FILE = "model.json"
+WEIGHTS_FILE = "weights.safetensors"
+METRICS_FILE = "metrics.json"
+GOLDEN_FILE = "golden.json"
+CARD_FILE = "README.md"
+
+
+def models_dir() -> Path:
+    """Return the folder of named models: CADLIB_MODELS where it is set, else models/ beside the package."""
+    return Path(os.environ.get("CADLIB_MODELS") or Path(__file__).parent.parent / "models")
+
+
+@dataclass(frozen=True)
+class ConformalSets:
+    """Class-conditional conformal prediction: a class is in the set when 1 - p(class) is at most its quantile.
+
+    Vovk, Gammerman and Shafer, Algorithmic Learning in a Random World (2005), Mondrian form. `quantiles`
+    has one figure a code, 1.0 where a class had too few validation images to exclude anything.
+    """
+
+    coverage: float
+    quantiles: dict[str, float]
+
+
+@dataclass(frozen=True)
+class TrainingFacts:
+    """Where the weights come from; `split_sha256` is the hash of the split's CSV."""
+
+    git_commit: str
+    config: dict[str, Any]
+    seed: int
+    split_sha256: str
+    images: dict[str, int]
+    lesions: dict[str, int]
+    dataset: str
+    epochs: int
+    seconds: float
+
+
+@dataclass(frozen=True)
+class ModelRecord:
+    """One model.json. `codes` is the order of the network's outputs; `temperature` divides its logits."""
+
+    name: str
+    version: str
+    created: str
+    backbone: str
+    codes: tuple[str, ...]
+    input: InputSpec
+    temperature: float
+    conformal: ConformalSets
+    operating_points: tuple[OperatingPoint, ...]
+    saliency_layer: str
+    training: TrainingFacts
+    weights_sha256: str
+    libraries: dict[str, str]
+    data_licence: str
+    intended_use: str
+    known_limits: tuple[str, ...]
+
+    @property
+    def model_id(self) -> str:
+        """Return the name a prediction carries: name, version and the first of the weights' hash."""
+        return f"{self.name} {self.version} ({self.weights_sha256[:8]})"
+
+    def operating_point(self, name: str) -> OperatingPoint:
+        """Return the operating point of that name; raise ModelInvalid when the model has none."""
+        for point in self.operating_points:
+            if point.name == name:
+                return point
+        names = ", ".join(point.name for point in self.operating_points)
+        raise ModelInvalid(f"Expected an operating point of {self.name} ({names}) but got {name!r}.")
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the whole record as JSON values, the format version first."""
+        return {"format_version": FORMAT_VERSION, **asdict(self), "input": self.input.to_json()}
+
+
+def read_record(folder: Path) -> ModelRecord:
+    """Read and check model.json of a model folder; raise ModelInvalid and say what is wrong with it."""
+    path = folder / RECORD_FILE
+    try:
+        raw = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise ModelInvalid(
+            f"Expected {path} but there is no such file; a model is a folder written by `python -m cadlib train`."
+        ) from None
+    except (OSError, UnicodeDecodeError, json.JSONDecodeError) as error:
+        raise ModelInvalid(f"{path} cannot be read as JSON: {error}. Restore the file or train anew.") from error
+    if not isinstance(raw, dict) or raw.pop("format_version", None) != FORMAT_VERSION:
+        raise ModelInvalid(
+            f"Expected {path} to be of format version {FORMAT_VERSION}; write it anew with this version."
+        )
+    names = {field.name for field in fields(ModelRecord)}
+    if missing := names - raw.keys():
+        raise ModelInvalid(f"{path} lacks {', '.join(sorted(missing))}; nothing is assumed in their place.")
+    if unknown := raw.keys() - names:
+        raise ModelInvalid(f"{path} has keys this version does not know: {', '.join(sorted(unknown))}.")
+    try:
+        record = ModelRecord(
+            **{
+                **raw,
+                "codes": tuple(raw["codes"]),
+                "known_limits": tuple(raw["known_limits"]),
+                "input": InputSpec.from_json(raw["input"]),
+                "conformal": ConformalSets(**raw["conformal"]),
+                "operating_points": tuple(OperatingPoint(**point) for point in raw["operating_points"]),
+                "training": TrainingFacts(**raw["training"]),
+            }
+        )
+    except (TypeError, ValueError, AttributeError) as error:
+        raise ModelInvalid(f"{path} holds a value that does not fit: {error}") from error
+    if record.codes != CODES:
+        raise ModelInvalid(
+            f"Expected {path} to name the classes {', '.join(CODES)} in this order but got "
+            f"{', '.join(map(str, record.codes))}."
+        )
+    if not (isinstance(record.temperature, float) and 0 < record.temperature < 100):
+        raise ModelInvalid(f"Expected the temperature in {path} to be positive but got {record.temperature!r}.")
+    return record
+
+
+def find_model(name_or_path: str | os.PathLike[str]) -> Path:
+    """Return the folder of a model: a name under `models_dir()`, or a path; raise ModelInvalid if neither is one."""
+    for folder in (models_dir() / name_or_path, Path(name_or_path)):
+        if (folder / RECORD_FILE).is_file():
+            return folder
+    known = ", ".join(list_models()) or "none"
+    raise ModelInvalid(
+        f"Expected the name of a model or a folder with {RECORD_FILE} but got {os.fspath(name_or_path)!r}. "
+        f"Models at hand: {known}."
+    )
+
+
+def list_models() -> list[str]:
+    """Return the names under `models_dir()` that hold a model.json, sorted."""
+    return sorted(path.parent.name for path in models_dir().glob(f"*/{RECORD_FILE}"))
