@@ -1,0 +1,324 @@
+"""Train a network on an ISIC data set.
+
+One loop for a CPU, one GPU or several: device, precision and processes are Lightning Fabric's. Everything
+random in a step is a function of (seed, step), so a run that was stopped goes on to the same result.
+"""
+
+import json
+import math
+import signal
+import time
+from dataclasses import dataclass, field, fields
+from pathlib import Path
+from types import FrameType, TracebackType
+from typing import Any, Self
+
+import numpy as np
+import torch
+from lightning_fabric import Fabric
+from numpy.typing import NDArray
+from timm.utils import ModelEmaV3
+from torch import Tensor, nn
+from torch.nn import functional
+from torch.utils.data import DataLoader
+from tqdm import tqdm
+
+from cadlib import calibration, checkpoint, metrics
+from cadlib.errors import TrainingFailed
+from cadlib.network import build, load_pretrained
+from cadlib.preprocess import InputSpec, to_array
+from cadlib.taxonomy import CODES
+from cadlib.training_data import BatchPlan, Crops, TrainingData, read_training_data
+
+CHECKPOINT_FILE = "checkpoint.safetensors"
+CHECKPOINT_SECONDS = 120
+
+
+def _setting(default: Any, text: str, *, engine: bool = False) -> Any:
+    return field(default=default, metadata={"help": text, "engine": engine})
+
+
+@dataclass(frozen=True)
+class TrainConfig:
+    """Every setting of a run, and the only home of its defaults; the command line's flags are these fields."""
+
+    backbone: str = _setting("tf_efficientnet_lite0", "a timm network with pooling and a linear head")
+    pretrained: bool = _setting(True, "start from ImageNet weights")
+    input_px: int = _setting(192, "side of the square the finished model reads")
+    first_px: int = _setting(128, "side of the training crops in the first epoch")
+    last_px: int = _setting(160, "side of the training crops in the last epoch")
+    epochs: int = _setting(7, "passes over the training images")
+    batch_size: int = _setting(32, "images a step, over all devices")
+    learning_rate: float = _setting(5e-4, "peak of the cosine schedule (AdamW)")
+    warmup: float = _setting(0.05, "share of the steps in which the learning rate rises")
+    weight_decay: float = _setting(0.05, "decoupled weight decay, on weights of two dimensions and more")
+    drop_rate: float = _setting(0.2, "dropout before the head")
+    ema_decay: float = _setting(0.998, "decay a step of the averaged weights, which become the model")
+    logit_adjustment: float = _setting(1.0, "weight of the log class frequency added to the logits in the loss")
+    validation: float = _setting(0.15, "share of the images kept for choosing and calibrating")
+    test: float = _setting(0.15, "share of the images never looked at in training")
+    seed: int = _setting(0, "of the split and of everything random in the run")
+    workers: int = _setting(2, "processes that augment images", engine=True)
+    accelerator: str = _setting("auto", "Fabric's: auto, cpu, gpu", engine=True)
+    devices: int = _setting(1, "devices, or processes on a CPU", engine=True)
+    nodes: int = _setting(1, "machines", engine=True)
+    strategy: str = _setting("auto", "Fabric's: auto, ddp, ddp_spawn", engine=True)
+    precision: str = _setting("32-true", "Fabric's: 32-true, bf16-mixed, 16-mixed", engine=True)
+
+    def recipe(self) -> dict[str, Any]:
+        """Return the settings that decide the result, without those of the machine it runs on."""
+        return {f.name: getattr(self, f.name) for f in fields(self) if not f.metadata["engine"]}
+
+    def side_px(self, epoch: int) -> int:
+        """Return the side of the training crops in an epoch: from first to last in steps of 32."""
+        share = epoch / max(self.epochs - 1, 1)
+        return self.first_px + 32 * round(share * (self.last_px - self.first_px) / 32)
+
+    def learning_rate_at(self, step: int, steps: int) -> float:
+        """Return the learning rate of a step: a linear rise, then a half cosine to zero."""
+        rise = max(round(self.warmup * steps), 1)
+        if step < rise:
+            return self.learning_rate * (step + 1) / rise
+        return self.learning_rate * (1 + math.cos(math.pi * (step - rise) / max(steps - rise, 1))) / 2
+
+
+@dataclass(frozen=True, eq=False)
+class Trained:
+    """A finished run: the averaged network, its input, its data, and its (n, 8) logits on validation."""
+
+    config: TrainConfig
+    network: nn.Module
+    spec: InputSpec
+    data: TrainingData
+    validation_logits: NDArray[np.float32]
+    seconds: float
+
+
+def train(folder: Path, run_dir: Path, config: TrainConfig, *, resume: bool = False) -> Trained | None:
+    """Train on a folder of ISIC layout with checkpoints in `run_dir`; None on every process but the first.
+
+    Raise DatasetInvalid or TrainingFailed when the run cannot start or go on, and Stopped after Ctrl-C,
+    when a checkpoint to resume from has been written.
+    """
+    fabric = Fabric(
+        accelerator=config.accelerator,
+        devices=config.devices,
+        num_nodes=config.nodes,
+        strategy=config.strategy,
+        precision=config.precision,  # type: ignore[arg-type]
+    )
+    fabric.launch()
+
+    # network
+    torch.manual_seed(config.seed)
+    network = build(config.backbone, drop_rate=config.drop_rate).to(memory_format=torch.channels_last)
+    spec = input_spec(network, config.input_px)
+    if config.pretrained and not resume:
+        fabric.print(f"ImageNet weights from {load_pretrained(network, config.backbone)}")
+
+    # data
+    with fabric.rank_zero_first():
+        shares = (config.validation, config.test)
+        data = read_training_data(folder, spec, config.seed, shares, run_dir, fabric.print)
+    plan = BatchPlan(
+        data.rows("train"),
+        batch_size=config.batch_size,
+        epochs=config.epochs,
+        seed=config.seed,
+        side_px=config.side_px,
+        rank=fabric.global_rank,
+        world_size=fabric.world_size,
+    )
+
+    # optimizer, average, checkpoint
+    model, optimizer = fabric.setup(
+        network, torch.optim.AdamW(parameter_groups(network, config.weight_decay), lr=config.learning_rate)
+    )
+    average = ModelEmaV3(network, decay=config.ema_decay, use_warmup=True)
+    run = Run(run_dir / CHECKPOINT_FILE, config, data.split_sha256, network, average.module, optimizer)
+    if resume:
+        plan.first_step = run.restore()
+        fabric.print(f"Resumed at step {plan.first_step:,} of {plan.steps:,}")
+
+    fit(fabric, config, model, average, optimizer, data, spec, plan, run)
+    if fabric.global_rank > 0:
+        return None
+    logits = predict_logits(average.module, data, spec)
+    return Trained(config, average.module.cpu(), spec, data, logits, run.seconds())
+
+
+def fit(
+    fabric: Fabric,
+    config: TrainConfig,
+    model: nn.Module,
+    average: ModelEmaV3,
+    optimizer: torch.optim.Optimizer,
+    data: TrainingData,
+    spec: InputSpec,
+    plan: BatchPlan,
+    run: "Run",
+) -> None:
+    """Take every step of the plan, in place; report each epoch on validation, save the state as time passes."""
+    loader = fabric.setup_dataloaders(
+        DataLoader(Crops(data), batch_sampler=plan, num_workers=config.workers, worker_init_fn=_ignore_interrupt),
+        use_distributed_sampler=False,
+    )
+    frequency = np.bincount(data.labels[data.rows("train")], minlength=len(CODES)) / len(data.rows("train"))
+    adjustment = fabric.to_device(config.logit_adjustment * torch.tensor(frequency).log().float())
+    losses: list[Tensor] = []
+    bar = tqdm(total=plan.steps, initial=plan.first_step, unit="step", disable=fabric.global_rank > 0)
+    with StopRequest() as stop, bar:
+        model.train()
+        for step, (pixels, labels) in enumerate(loader, start=plan.first_step):
+            torch.manual_seed(config.seed + step * fabric.world_size + fabric.global_rank)
+            for group in optimizer.param_groups:
+                group["lr"] = config.learning_rate_at(step, plan.steps)
+            logits = model(normalise(pixels, spec))
+            # Menon et al., Long-tail learning via logit adjustment (ICLR 2021)
+            loss = functional.cross_entropy(logits + adjustment, labels)
+            optimizer.zero_grad()
+            fabric.backward(loss)
+            optimizer.step()
+            average.update(run.network, step=step)
+            losses.append(loss.detach())
+            bar.set_postfix(loss=f"{torch.stack(losses[-50:]).mean():.3f}", refresh=False)
+            bar.update()
+
+            stopping = stop.requested if fabric.world_size == 1 else fabric.broadcast(stop.requested)
+            epoch, after = divmod(step + 1, plan.steps_per_epoch)
+            if fabric.global_rank == 0:
+                if after == 0:
+                    run.report(epoch, torch.stack(losses).mean().item(), predict_logits(average.module, data, spec), data)
+                    losses.clear()
+                if after == 0 or stopping or run.is_due():
+                    run.save(step + 1)
+            if stopping:
+                raise Stopped(f"Stopped after step {step + 1:,} of {plan.steps:,}; go on with --resume.")
+
+
+class Run:
+    """The state of a run on disk: checkpoint, and one line an epoch in history.jsonl beside it."""
+
+    def __init__(
+        self,
+        path: Path,
+        config: TrainConfig,
+        split_sha256: str,
+        network: nn.Module,
+        average: nn.Module,
+        optimizer: torch.optim.Optimizer,
+    ) -> None:
+        self.network = network
+        self._path, self._average, self._optimizer = path, average, optimizer
+        self._identity = {**config.recipe(), "split_sha256": split_sha256}
+        self._seconds_before = 0.0
+        self._started = self._saved = time.monotonic()
+
+    def seconds(self) -> float:
+        """Return the time spent training so far, over all sittings."""
+        return self._seconds_before + time.monotonic() - self._started
+
+    def is_due(self) -> bool:
+        """Tell whether enough time has passed since the last checkpoint."""
+        return time.monotonic() - self._saved > CHECKPOINT_SECONDS
+
+    def save(self, step: int) -> None:
+        """Write the checkpoint of a run that has taken `step` steps."""
+        parts = {"network": self.network.state_dict(), "average": self._average.state_dict()}
+        facts = {"step": step, "seconds": self.seconds(), "identity": self._identity}
+        checkpoint.save(self._path, parts, self._optimizer, facts)
+        self._saved = time.monotonic()
+
+    def restore(self) -> int:
+        """Put the checkpoint back in place and return its step; raise TrainingFailed if it is of another run."""
+        facts = checkpoint.read_facts(self._path)
+        differing = [
+            f"{name} {facts['identity'].get(name)!r}, not {value!r}"
+            for name, value in self._identity.items()
+            if facts["identity"].get(name) != value
+        ]
+        if differing:
+            raise TrainingFailed(
+                f"Expected the settings of the run in {self._path.parent} but it had {'; '.join(differing)}. "
+                "Give the same settings and images, or start without --resume."
+            )
+        checkpoint.restore(self._path, {"network": self.network, "average": self._average}, self._optimizer)
+        self._seconds_before = facts["seconds"]
+        return int(facts["step"])
+
+    def report(self, epoch: int, loss: float, logits: NDArray[np.float32], data: TrainingData) -> None:
+        """Print an epoch's figures on the validation images and add them to history.jsonl."""
+        labels = data.labels[data.rows("validation")]
+        probabilities = calibration.probabilities(logits, 1.0)
+        row = {
+            "epoch": epoch,
+            "loss": loss,
+            "balanced_accuracy": metrics.balanced_accuracy(labels, probabilities),
+            "malignant_auc": metrics.malignant_auc(labels, probabilities),
+            "seconds": self.seconds(),
+        }
+        with (self._path.parent / "history.jsonl").open("a", encoding="utf-8") as file:
+            file.write(json.dumps(row) + "\n")
+        tqdm.write("  ".join(f"{k} {v:.4f}" if isinstance(v, float) else f"{k} {v}" for k, v in row.items()))
+
+
+class Stopped(KeyboardInterrupt):
+    """Ctrl-C was pressed; the checkpoint stands and the run can be resumed."""
+
+
+class StopRequest:
+    """Turn the first Ctrl-C (or SIGTERM) into a request that the loop answers after its step; the second is hard."""
+
+    def __init__(self) -> None:
+        self.requested = False
+
+    def __enter__(self) -> Self:
+        self._before = {s: signal.signal(s, self._note) for s in (signal.SIGINT, signal.SIGTERM)}
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        for number, handler in self._before.items():
+            signal.signal(number, handler)
+
+    def _note(self, number: int, frame: FrameType | None) -> None:
+        if self.requested:
+            raise KeyboardInterrupt
+        self.requested = True
+
+
+def _ignore_interrupt(worker: int) -> None:
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+
+
+def input_spec(network: nn.Module, size_px: int) -> InputSpec:
+    """Return the input a timm network was pretrained with, at `size_px`."""
+    facts: dict[str, Any] = network.pretrained_cfg  # type: ignore[assignment]
+    return InputSpec(size_px, facts["interpolation"], tuple(facts["mean"]), tuple(facts["std"]))
+
+
+def parameter_groups(network: nn.Module, weight_decay: float) -> list[dict[str, Any]]:
+    """Split the parameters in two: weights decay, biases and norms do not."""
+    decayed = [p for p in network.parameters() if p.ndim > 1]
+    others = [p for p in network.parameters() if p.ndim <= 1]
+    return [{"params": decayed, "weight_decay": weight_decay}, {"params": others, "weight_decay": 0.0}]
+
+
+def normalise(pixels: Tensor, spec: InputSpec) -> Tensor:
+    """Turn (N, 3, s, s) uint8 into the float32 input of the network, on the device the pixels are on."""
+    mean = pixels.new_tensor(spec.mean, dtype=torch.float32).view(1, 3, 1, 1)
+    std = pixels.new_tensor(spec.std, dtype=torch.float32).view(1, 3, 1, 1)
+    return ((pixels / 255 - mean) / std).contiguous(memory_format=torch.channels_last)
+
+
+@torch.inference_mode()
+def predict_logits(network: nn.Module, data: TrainingData, spec: InputSpec, batch_size: int = 64) -> NDArray[np.float32]:
+    """Return the logits (n, 8) float32 of the validation images, as a finished model computes them."""
+    network.eval()
+    device = next(network.parameters()).device
+    rows = data.rows("validation")
+    batches = np.array_split(rows, math.ceil(len(rows) / batch_size))
+    outputs = [network(torch.from_numpy(to_array(data.pixels[batch], spec)).to(device)).cpu() for batch in batches]
+    logits: NDArray[np.float32] = torch.cat(outputs).float().numpy()
+    return logits

@@ -1,0 +1,159 @@
+"""What the training loop is fed: labelled pixels, their split, and a plan that fixes every batch of the run."""
+
+import hashlib
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+from torch.utils.data import Dataset, Sampler
+from tqdm import tqdm
+
+from cadlib import splits
+from cadlib.augment import augment
+from cadlib.dataset import open_dataset
+from cadlib.errors import TrainingFailed
+from cadlib.pixels import cached_pixels
+from cadlib.preprocess import InputSpec
+from cadlib.taxonomy import CODES
+
+SPLIT_FILE = "split.csv"
+
+
+@dataclass(frozen=True, eq=False)
+class TrainingData:
+    """Images of a run: `pixels` (N, S, S, 3) uint8, `labels` (N,) int64, `parts` the split of each row."""
+
+    name: str
+    table: pd.DataFrame
+    pixels: NDArray[np.uint8]
+    labels: NDArray[np.int64]
+    groups: pd.Series
+    parts: pd.Series
+    split_sha256: str
+
+    def rows(self, part: str) -> NDArray[np.int64]:
+        """Return the row numbers of "train", "validation" or "test"."""
+        return np.flatnonzero((self.parts == part).to_numpy())
+
+
+def read_training_data(
+    folder: Path, spec: InputSpec, seed: int, shares: tuple[float, float], run_dir: Path, say: Callable[[str], None]
+) -> TrainingData:
+    """Open a folder of ISIC layout, split it by lesion (validation and test `shares`), and cache its pixels.
+
+    Writes split.csv into `run_dir`. Raise DatasetInvalid for a folder that holds nothing usable and
+    TrainingFailed when a class has no image to train on or to validate with.
+    """
+    dataset = open_dataset(folder, progress=_bar("checking images"))
+    say(str(dataset.report))
+    table = dataset.table[dataset.table["diagnosis"].isin(CODES)].reset_index(drop=True)
+    if not len(table):
+        raise TrainingFailed(
+            f"Expected labelled images in {folder} but none of its {len(dataset.table):,} images has one of the "
+            f"diagnoses {', '.join(CODES)}; training needs the ground-truth CSV."
+        )
+    groups = splits.lesion_groups(table, splits.perceptual_hashes(table, _bar("hashing images")))
+    validation, test = shares
+    try:
+        parts = splits.split(table, groups, seed=seed, validation=validation, test=test)
+    except ValueError as error:
+        raise TrainingFailed(f"The images of {folder} cannot be split: {error}") from error
+    counts = pd.crosstab(table["diagnosis"], parts).reindex(index=list(CODES), fill_value=0)
+    counts = counts.reindex(columns=["train", "validation", "test"], fill_value=0)
+    say(f"{groups.nunique():,} lesions\n{counts.to_string()}")
+    empty = [f"{code} ({part})" for part in ("train", "validation") for code in CODES if not counts.at[code, part]]
+    if empty:
+        raise TrainingFailed(
+            f"Expected images of every diagnosis in training and validation but found none of {', '.join(empty)}; "
+            "add images, or choose another --validation share or --seed."
+        )
+    run_dir.mkdir(parents=True, exist_ok=True)
+    splits.write_split(run_dir / SPLIT_FILE, table, groups, parts)
+    return TrainingData(
+        name=dataset.name,
+        table=table,
+        pixels=cached_pixels(table, spec, _bar("caching pixels")),
+        labels=table["diagnosis"].map(CODES.index).to_numpy(np.int64),
+        groups=groups,
+        parts=parts,
+        split_sha256=hashlib.sha256((run_dir / SPLIT_FILE).read_bytes()).hexdigest(),
+    )
+
+
+@dataclass(frozen=True)
+class Crop:
+    """One training image to draw: its row, the seed of its augmentation and the side of its crop."""
+
+    row: int
+    seed: int
+    side_px: int
+
+
+class Crops(Dataset[tuple[Tensor, Tensor]]):
+    """Augmented training images by `Crop`: ((3, side, side) uint8, label)."""
+
+    def __init__(self, data: TrainingData) -> None:
+        self.pixels, self.labels = data.pixels, data.labels
+
+    def __getitem__(self, crop: Crop) -> tuple[Tensor, Tensor]:
+        image = torch.from_numpy(np.array(self.pixels[crop.row])).permute(2, 0, 1)
+        return augment(image, crop.side_px, crop.seed), torch.tensor(self.labels[crop.row])
+
+
+class BatchPlan(Sampler[list[Crop]]):
+    """Every batch of the whole run, a function of the seed and the step: a run resumes at any `first_step`.
+
+    `side_px` tells the side of the crops in an epoch. Each of `world_size` processes takes its share of
+    every batch; the rest of an epoch that fills no batch is left to the next, which is shuffled anew.
+    """
+
+    def __init__(
+        self,
+        rows: NDArray[np.int64],
+        *,
+        batch_size: int,
+        epochs: int,
+        seed: int,
+        side_px: Callable[[int], int],
+        rank: int = 0,
+        world_size: int = 1,
+    ) -> None:
+        self.steps_per_epoch = len(rows) // batch_size
+        if not self.steps_per_epoch or batch_size % world_size:
+            raise TrainingFailed(
+                f"Expected a batch size of at most {len(rows)} (the training images) that {world_size} processes "
+                f"can share evenly but got {batch_size}."
+            )
+        self.steps = self.steps_per_epoch * epochs
+        self.first_step = 0
+        self._rows, self._batch_size, self._seed, self._side_px = rows, batch_size, seed, side_px
+        self._share = slice(rank, None, world_size)
+
+    def __len__(self) -> int:
+        return self.steps - self.first_step
+
+    def __iter__(self) -> Iterator[list[Crop]]:
+        for step in range(self.first_step, self.steps):
+            epoch, batch = divmod(step, self.steps_per_epoch)
+            if batch == 0 or step == self.first_step:
+                order = np.random.default_rng((self._seed, epoch)).permutation(self._rows)
+                seeds = np.random.default_rng((self._seed, epoch, 1)).integers(0, 2**62, len(order))
+            taken = range(batch * self._batch_size, (batch + 1) * self._batch_size)[self._share]
+            yield [Crop(int(order[i]), int(seeds[i]), self._side_px(epoch)) for i in taken]
+
+
+def _bar(title: str) -> Callable[[int, int], None]:
+    bar = tqdm(desc=title, unit="image", leave=False, mininterval=1)
+
+    def advance(done: int, total: int) -> None:
+        bar.total = total
+        bar.update(done - bar.n)
+        if done == total:
+            bar.close()
+
+    return advance
