@@ -1,0 +1,66 @@
+# What a person types. `make` alone lists it.
+#   VENV=DIR     where the environment is            PORT=N      the port of `make app`
+#   PYTHON=FILE  which Python it is made with        ARGS="…"    more words for pytest, as in ARGS="-k dataset"
+
+VENV    ?= .venv
+PORT    ?= 8501
+PYTHON  ?= $(shell command -v python3.11 || command -v python3 || echo python3.11)
+WORKERS ?= 2
+ARGS    ?=
+
+# The environment is whole when the stamp stands in it. The stamp is the last thing made, and its name follows from
+# what the requirement files say, so a half-built or outdated environment is made anew.
+REQUIREMENTS := requirements.txt requirements-train.txt requirements-dev.txt
+KEY   := $(shell cat $(REQUIREMENTS) | cksum | tr ' ' -)
+STAMP := $(VENV)/complete-$(KEY)
+RUN   := $(VENV)/bin/python -m
+
+CHROMIUM_NAMES := chromium chromium-browser google-chrome google-chrome-stable
+
+.PHONY: help app test lint env chromium key
+.DELETE_ON_ERROR:
+
+help:
+	@echo 'make app    start the app on http://localhost:$(PORT) (PORT=N for another port)'
+	@echo 'make test   run every test, those in a real browser too (ARGS="-k WORD" for some)'
+	@echo 'make lint   ruff, and mypy on cadlib'
+	@echo 'make env    make the environment $(VENV) alone (each of the above does it when needed)'
+
+app: env
+	@$(RUN) streamlit run app.py --server.port $(PORT)
+
+test: export OMP_NUM_THREADS ?= 1
+test: env chromium
+	$(RUN) pytest -n $(WORKERS) --dist loadfile --no-loadscope-reorder $(ARGS)
+
+lint: env
+	$(RUN) ruff check .
+	$(RUN) mypy
+
+env: $(STAMP)
+
+$(STAMP):
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+	  { echo 'Expected Python 3.11 or newer as "$(PYTHON)". Install it, or name it: make PYTHON=/path/to/python3.11'; exit 1; }
+	@[ ! -e '$(VENV)' ] || [ -f '$(VENV)/pyvenv.cfg' ] || \
+	  { echo '$(VENV) is there but is no Python environment. Move it away, or name another: make VENV=DIR'; exit 1; }
+	@echo 'Making the environment $(VENV): some minutes and about 7 GB, once.'
+	rm -rf '$(VENV)'
+	$(PYTHON) -m venv '$(VENV)'
+	$(RUN) pip install --no-input --disable-pip-version-check -r requirements-dev.txt
+	@touch '$@'
+
+# The browser tests drive a Chromium of the system. In CI a missing one is an error; elsewhere those tests are skipped.
+chromium:
+	@for name in $(CHROMIUM_NAMES); do command -v $$name >/dev/null 2>&1 && exit 0; done; \
+	if [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null 2>&1; then \
+	  echo 'Installing Chromium for the browser tests.'; \
+	  apt-get update -q && DEBIAN_FRONTEND=noninteractive apt-get install -yq --no-install-recommends chromium; \
+	else \
+	  echo 'No Chromium found, so no test can drive a browser. Install one, on Debian or Ubuntu with:'; \
+	  echo '  sudo apt-get install chromium'; \
+	  [ -z "$$CI" ]; \
+	fi
+
+key:
+	@echo $(KEY)
