@@ -24,9 +24,7 @@ def fit_temperature(logits: Floats, labels: NDArray[np.integer]) -> float:
     Searched between 0.05 and 20; raise ValueError when logits and labels are empty or differ in length.
     """
     if len(logits) != len(labels) or not len(labels):
-        raise ValueError(
-            f"Expected as many logits as labels, at least one, but got {len(logits)} and {len(labels)}."
-        )
+        raise ValueError(f"Expected as many logits as labels, at least one, but got {len(logits)} and {len(labels)}.")
     rows = np.arange(len(labels))
     exact = np.asarray(logits, np.float64)
 

@@ -54,9 +54,7 @@ class Decision:
 def decide(malignant_probability: float, operating_point: OperatingPoint) -> Decision:
     """Compare a malignant probability (0 to 1) with an operating point; raising it never lowers the action."""
     if not 0.0 <= malignant_probability <= 1.0:
-        raise ValueError(
-            f"Expected `malignant_probability` to be from 0 to 1 but got {malignant_probability!r}."
-        )
+        raise ValueError(f"Expected `malignant_probability` to be from 0 to 1 but got {malignant_probability!r}.")
     refer = malignant_probability >= operating_point.threshold
     action: Action = "refer" if refer else "below the referral threshold"
     return Decision(action, malignant_probability, operating_point)

@@ -7,9 +7,13 @@ out; the camera's and the patient's data (EXIF, GPS, XMP, colour profile) are us
 import hashlib
 import os
 import struct
+from collections import deque
+from collections.abc import Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import lru_cache
 from io import BytesIO
+from itertools import islice
 from pathlib import Path
 
 import numpy as np
@@ -26,6 +30,8 @@ MAX_FILE_BYTES = 512 * 1024 * 1024
 """The largest file that is opened: 40 megapixels of 16-bit RGBA without compression, and some room."""
 SUPPORTED_SUFFIXES: tuple[str, ...] = (".jpg", ".jpeg", ".png", ".tif", ".tiff", ".bmp", ".webp")
 
+_READERS = 4
+_READ_AHEAD = 2 * _READERS  # few, for one may be of 40 megapixels
 _EXPECTED = "Expected a JPEG, PNG, TIFF, BMP or WebP picture"
 _SIGNATURES = (
     (0, b"\xff\xd8\xff", "JPEG"),
@@ -106,7 +112,7 @@ def read_image(source: str | os.PathLike[str] | bytes | Image.Image) -> LesionIm
     """Read one picture, given as a path, a file's bytes or a Pillow image, as upright 8-bit sRGB.
 
     JPEG, PNG, TIFF, BMP and WebP are told by content; a name is only used in messages. A Pillow image stays
-    as it was. Raises ImageRejected, with a sentence for the reader, for anything that is not one such picture.
+    as it was. Raises ImageRejected, in a sentence for the reader, for anything else.
     """
     if isinstance(source, Image.Image):
         _check_size(source.size, "This picture")
@@ -126,6 +132,24 @@ def read_image(source: str | os.PathLike[str] | bytes | Image.Image) -> LesionIm
     with _open(data, name) as image:
         pixels, notes = _decode(image, name)
         return LesionImage(pixels, hashlib.sha256(data).hexdigest(), _FORMATS[image.format or ""], notes)
+
+
+def read_images(sources: Iterable[str | os.PathLike[str]]) -> Iterator[LesionImage | ImageRejected]:
+    """Read files in their order, a few ahead in threads; one that cannot be read comes as its rejection."""
+    waiting = iter(sources)
+    with ThreadPoolExecutor(_READERS) as pool:
+        reading = deque(pool.submit(_read_or_reject, source) for source in islice(waiting, _READ_AHEAD))
+        while reading:
+            image = reading.popleft().result()
+            reading.extend(pool.submit(_read_or_reject, source) for source in islice(waiting, 1))
+            yield image
+
+
+def _read_or_reject(source: str | os.PathLike[str]) -> LesionImage | ImageRejected:
+    try:
+        return read_image(source)
+    except ImageRejected as rejection:
+        return rejection
 
 
 def _read_file(path: Path, name: str) -> bytes:
@@ -253,7 +277,7 @@ def _bits(image: Image.Image) -> int:
 
 
 def _reduce(image: Image.Image, bits: int, white_is_zero: bool) -> Image.Image:
-    """Return a picture of more than 8 bits a channel in 8, by the high byte, as Pillow already did for colour.
+    """Return a picture of more than 8 bits a channel in 8, by the high byte, as Pillow did for colour.
 
     Pillow leaves undone: the colour that stands for transparent, and a TIFF that counts from white to black.
     """
@@ -274,9 +298,11 @@ def _split_alpha(image: Image.Image) -> tuple[Image.Image, Image.Image | None]:
     """Return the picture without transparency, and its opacity (L) where any of it is not fully opaque."""
     if not image.has_transparency_data:
         return image, None
-    image = image.convert("RGBA")
-    alpha = image.getchannel("A")
-    return image.convert("RGB"), None if alpha.getextrema() == (255, 255) else alpha
+    image = image.convert("LA") if image.mode == "La" else image
+    rgba = image.convert("RGBA")
+    opaque = rgba.getchannel("R") if image.mode in ("1", "L", "LA") else rgba.convert("RGB")
+    alpha = rgba.getchannel("A")
+    return opaque, None if alpha.getextrema() == (255, 255) else alpha
 
 
 def _to_srgb(image: Image.Image, icc: bytes | None, notes: list[str], name: str) -> Image.Image:
@@ -287,8 +313,8 @@ def _to_srgb(image: Image.Image, icc: bytes | None, notes: list[str], name: str)
         image = image.convert("L" if image.mode == "1" else "RGB")
     if image.mode not in ("L", "RGB", "CMYK"):
         raise ImageRejected(
-            f"{name} stores its colours in the form {image.mode}. Expected greyscale, RGB or CMYK of 8 or 16 bits; "
-            "export the picture as PNG or JPEG."
+            f"{name} stores its colours in the form {image.mode}. Expected greyscale, RGB or CMYK of 8 or "
+            "16 bits; export the picture as PNG or JPEG."
         )
     mode, transform = _transform(icc) if icc else ("", None)
     if icc and mode == "RGB" and image.mode == "L":

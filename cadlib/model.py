@@ -102,10 +102,7 @@ class Model:
     def _predict_pixels(self, hashes: Iterable[str], pixels: NDArray[np.uint8]) -> list[Prediction]:
         calibrated = calibration.probabilities(self.logits(pixels), self.record.temperature)
         calibrated.flags.writeable = False
-        return [
-            Prediction(row, self.record.model_id, sha256)
-            for sha256, row in zip(hashes, calibrated, strict=True)
-        ]
+        return [Prediction(row, self.record.model_id, sha256) for sha256, row in zip(hashes, calibrated, strict=True)]
 
     def _prepare(self, source: Source) -> tuple[str, NDArray[np.uint8]]:
         image = source if isinstance(source, LesionImage) else read_image(source)

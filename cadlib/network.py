@@ -86,11 +86,7 @@ def _load_packaged(network: nn.Module, backbone: str) -> str:
 
 
 def _tensors(network: nn.Module) -> Iterator[tuple[str, torch.Tensor]]:
-    return (
-        (name, tensor)
-        for name, tensor in network.state_dict().items()
-        if not name.endswith("num_batches_tracked")
-    )
+    return ((name, tensor) for name, tensor in network.state_dict().items() if not name.endswith("num_batches_tracked"))
 
 
 def saliency_layer(network: nn.Module) -> str:
@@ -102,9 +98,9 @@ def saliency_layer(network: nn.Module) -> str:
     shapes: list[tuple[str, tuple[int, ...]]] = []
     hooks = [
         module.register_forward_hook(
-            lambda _module, _inputs, output, name=name: shapes.append((name, tuple(output.shape)))
-            if isinstance(output, torch.Tensor)
-            else None
+            lambda _module, _inputs, output, name=name: (
+                shapes.append((name, tuple(output.shape))) if isinstance(output, torch.Tensor) else None
+            )
         )
         for name, module in network.named_modules()
         if name

@@ -7,30 +7,23 @@ reads. It is memory-mapped: a large data set needs disk, not memory.
 import hashlib
 import os
 import shutil
-from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
-from numpy.typing import NDArray
-from platformdirs import user_cache_path
 
+from cadlib.cache import cache_dir
+from cadlib.dataset import Progress
 from cadlib.errors import DatasetInvalid
 from cadlib.images import read_image
 from cadlib.preprocess import InputSpec, to_pixels
 
-Progress = Callable[[int, int], None]
-
-
-def cache_dir() -> Path:
-    """Return the folder of derived files that may be deleted at any time: CADLIB_CACHE, else the user's cache."""
-    return Path(os.environ.get("CADLIB_CACHE") or user_cache_path("cadlib"))
-
 
 def cached_pixels(
     table: pd.DataFrame, spec: InputSpec, progress: Progress | None = None
-) -> NDArray[np.uint8]:
+) -> "np.memmap[Any, np.dtype[np.uint8]]":
     """Return the images of a table's `path` column as a read-only memory map, (N, S, S, 3) uint8 RGB.
 
     Made on the first call, found again as long as paths, sizes and times of change are the same. Raise
@@ -46,7 +39,7 @@ def cached_pixels(
             aside.replace(path)
         finally:
             aside.unlink(missing_ok=True)
-    array: NDArray[np.uint8] = np.load(path, mmap_mode="r")
+    array: np.memmap[Any, np.dtype[np.uint8]] = np.load(path, mmap_mode="r")
     return array
 
 
@@ -58,9 +51,7 @@ def _fingerprint(paths: pd.Series, spec: InputSpec) -> str:
     return digest.hexdigest()[:32]
 
 
-def _fill(
-    path: Path, shape: tuple[int, ...], sources: list[str], spec: InputSpec, progress: Progress | None
-) -> None:
+def _fill(path: Path, shape: tuple[int, ...], sources: list[str], spec: InputSpec, progress: Progress | None) -> None:
     needed, free = int(np.prod(shape)), shutil.disk_usage(path.parent).free
     # Writing through a memory map to a full disk kills the process: ask for the room first.
     if needed + (64 << 20) > free:

@@ -42,9 +42,7 @@ class InputSpec:
                 f"Expected `interpolation` to be one of {', '.join(INTERPOLATIONS)} but got {self.interpolation!r}."
             )
         if len(self.mean) != 3 or len(self.std) != 3 or min(self.std) <= 0:
-            raise ValueError(
-                f"Expected three means and three positive stds but got {self.mean!r} and {self.std!r}."
-            )
+            raise ValueError(f"Expected three means and three positive stds but got {self.mean!r} and {self.std!r}.")
 
     def crop_box(self, width_px: int, height_px: int) -> Box:
         """Return (left, top, right, bottom) in image pixels: the centred square that the network sees."""
@@ -64,7 +62,9 @@ class InputSpec:
     @classmethod
     def from_json(cls, fields: dict[str, Any]) -> "InputSpec":
         """Build from JSON values; a missing or unknown key is a TypeError, a bad value a ValueError."""
-        values = {k: tuple(map(float, v)) if k in ("mean", "std") else v for k, v in fields.items()}
+        values: dict[str, Any] = {
+            name: tuple(value) if isinstance(value, list) else value for name, value in fields.items()
+        }
         return cls(**values)
 
 
@@ -82,8 +82,9 @@ def to_array(pixels: NDArray[np.uint8], spec: InputSpec) -> NDArray[np.float32]:
         raise ValueError(
             f"Expected `pixels` to be (S, S, 3) or (N, S, S, 3) uint8 but got {pixels.shape} {pixels.dtype}."
         )
-    scale = 1 / (255 * np.asarray(spec.std, np.float32))
-    shift = np.asarray(spec.mean, np.float32) / np.asarray(spec.std, np.float32)
-    batch = pixels if pixels.ndim == 4 else pixels[None]
-    normalised: NDArray[np.float32] = batch * scale.astype(np.float32) - shift
-    return normalised.transpose(0, 3, 1, 2)
+    mean, std = np.asarray(spec.mean, np.float32), np.asarray(spec.std, np.float32)
+    batch = (pixels if pixels.ndim == 4 else pixels[None]).astype(np.float32)
+    batch /= np.float32(255)
+    batch -= mean
+    batch /= std
+    return batch.transpose(0, 3, 1, 2)

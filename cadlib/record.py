@@ -97,15 +97,8 @@ class ModelRecord:
 def read_record(folder: Path) -> ModelRecord:
     """Read and check model.json of a model folder; raise ModelInvalid and say what is wrong with it."""
     path = folder / RECORD_FILE
-    try:
-        raw = json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise ModelInvalid(
-            f"Expected {path} but there is no such file; a model is a folder written by `python -m cadlib train`."
-        ) from None
-    except (OSError, UnicodeDecodeError, json.JSONDecodeError) as error:
-        raise ModelInvalid(f"{path} cannot be read as JSON: {error}. Restore the file or train anew.") from error
-    if not isinstance(raw, dict) or raw.pop("format_version", None) != FORMAT_VERSION:
+    raw = read_json(path)
+    if raw.pop("format_version", None) != FORMAT_VERSION:
         raise ModelInvalid(
             f"Expected {path} to be of format version {FORMAT_VERSION}; write it anew with this version."
         )
@@ -136,6 +129,21 @@ def read_record(folder: Path) -> ModelRecord:
     if not (isinstance(record.temperature, float) and 0 < record.temperature < 100):
         raise ModelInvalid(f"Expected the temperature in {path} to be positive but got {record.temperature!r}.")
     return record
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    """Read a JSON object of a model folder; raise ModelInvalid when it is missing or broken."""
+    try:
+        raw = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise ModelInvalid(
+            f"Expected {path} but there is no such file; a model is a folder written by `python -m cadlib train`."
+        ) from None
+    except (OSError, UnicodeDecodeError, json.JSONDecodeError) as error:
+        raise ModelInvalid(f"{path} cannot be read as JSON: {error}. Restore the file or train anew.") from error
+    if not isinstance(raw, dict):
+        raise ModelInvalid(f"Expected {path} to hold a JSON object but got {type(raw).__name__}. Restore the file.")
+    return raw
 
 
 def find_model(name_or_path: str | os.PathLike[str]) -> Path:

@@ -1,0 +1,41 @@
+"""Fixtures that more than one test file asks for."""
+
+import os
+import shutil
+from pathlib import Path
+
+import pytest
+
+from cadlib.record import find_model
+from cadlib.synthetic import write_dataset
+
+
+@pytest.fixture(scope="session")
+def data_dir() -> Path:
+    """Return the folder of real pictures that the environment names; skip the test where there is none."""
+    folder = os.environ.get("CADLIB_DATA")
+    if not folder:
+        pytest.skip("CADLIB_DATA is not set: no real pictures to test with")
+    if not Path(folder).is_dir():
+        pytest.skip(f"CADLIB_DATA names {folder}, which is no folder")
+    return Path(folder).resolve()
+
+
+@pytest.fixture(scope="session")
+def model():
+    """Return the model of the repository, loaded once."""
+    from cadlib.model import Model
+
+    return Model.load("isic2019")
+
+
+@pytest.fixture
+def model_folder(tmp_path):
+    """Return a copy of the repository's model, to be spoilt."""
+    return Path(shutil.copytree(find_model("isic2019"), tmp_path / "spoilt"))
+
+
+@pytest.fixture(scope="session")
+def synthetic_dataset(tmp_path_factory) -> Path:
+    """Return a folder of ISIC layout with twelve drawn lesions a class, 64 px a side."""
+    return write_dataset(tmp_path_factory.mktemp("data") / "drawn", per_class=12, size_px=64)

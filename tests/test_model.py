@@ -1,0 +1,138 @@
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+from safetensors.torch import load_file, save_file
+
+from cadlib.errors import ImageRejected, ModelInvalid
+from cadlib.images import read_image
+from cadlib.model import Model, Prediction
+from cadlib.record import WEIGHTS_FILE
+from cadlib.synthetic import demo_lesions
+from cadlib.taxonomy import CODES
+
+
+def test_loads_and_predicts_in_two_lines_in_a_fresh_interpreter(tmp_path):
+    picture = tmp_path / "lesion.png"
+    picture.write_bytes(demo_lesions()[0].png())
+    code = (
+        "from cadlib import Model\n"
+        "model = Model.load('isic2019')\n"
+        f"print(model.predict({str(picture)!r}).ranking()[0][0])"
+    )
+    root = Path(__file__).parent.parent
+    done = subprocess.run([sys.executable, "-c", code], cwd=root, capture_output=True, text=True, check=True)
+    assert done.stdout.strip() in CODES
+    assert not done.stderr
+
+
+def test_path_bytes_pil_and_lesion_image_give_the_same_answer(model, tmp_path):
+    lesion = demo_lesions()[0]
+    path = tmp_path / "lesion.png"
+    path.write_bytes(lesion.png())
+    sources = [path, str(path), lesion.png(), Image.fromarray(lesion.pixels), read_image(path)]
+    answers = [model.predict(source).probabilities for source in sources]
+    for answer in answers[1:]:
+        assert np.array_equal(answer, answers[0])
+
+
+def test_a_prediction_is_calibrated_probabilities_in_taxonomy_order(model):
+    prediction = model.predict(demo_lesions()[0].png())
+    assert prediction.probabilities.shape == (8,)
+    assert prediction.probabilities.dtype == np.float64
+    assert prediction.probabilities.sum() == pytest.approx(1)
+    assert prediction.model_id == model.record.model_id
+    with pytest.raises(ValueError, match="read-only"):
+        prediction.probabilities[0] = 1
+
+
+def test_the_ranking_starts_with_the_most_probable():
+    shares = np.array([0.1, 0.4, 0.05, 0.05, 0.2, 0.05, 0.05, 0.1])
+    ranking = Prediction(shares, "", "").ranking()
+    assert ranking[:2] == [("NV", 0.4), ("BKL", 0.2)]
+    assert sorted(code for code, _ in ranking) == sorted(CODES)
+
+
+def test_the_malignant_probability_is_the_sum_over_malignant_diagnoses():
+    shares = np.array([0.1, 0.4, 0.05, 0.03, 0.2, 0.05, 0.05, 0.12])
+    assert Prediction(shares, "", "").malignant_probability == pytest.approx(0.1 + 0.05 + 0.03 + 0.12)
+
+
+def test_a_batch_gives_what_single_images_give_in_their_order(model):
+    pictures = [lesion.png() for lesion in demo_lesions()[:5]]
+    batch = model.predict_batch(iter(pictures), batch_size=2)
+    for picture, prediction in zip(pictures, batch, strict=True):
+        alone = model.predict(picture)
+        assert prediction.image_sha256 == alone.image_sha256
+        assert np.allclose(prediction.probabilities, alone.probabilities, atol=1e-5)
+
+
+def test_an_empty_batch_gives_nothing(model):
+    assert model.predict_batch([]) == []
+
+
+def test_a_bad_image_in_a_batch_is_rejected(model):
+    with pytest.raises(ImageRejected):
+        model.predict_batch([demo_lesions()[0].png(), b"no picture"])
+
+
+def test_knows_real_melanoma_from_real_nevus_more_often_than_not(model, data_dir):
+    shares = {
+        name: model.predict(data_dir / "uploads" / f"{name}.jpg").malignant_probability
+        for name in ("ISIC_0024310", "ISIC_0024315", "ISIC_0024311", "ISIC_0024314")
+    }
+    melanomas = shares["ISIC_0024310"] + shares["ISIC_0024315"]
+    assert melanomas > shares["ISIC_0024311"] + shares["ISIC_0024314"]
+
+
+def test_altered_weights_are_refused(model_folder):
+    path = model_folder / WEIGHTS_FILE
+    data = bytearray(path.read_bytes())
+    data[-1] ^= 1
+    path.write_bytes(data)
+    with pytest.raises(ModelInvalid, match="changed or is incomplete"):
+        Model.load(model_folder)
+
+
+def test_missing_weights_are_refused(model_folder):
+    (model_folder / WEIGHTS_FILE).unlink()
+    with pytest.raises(ModelInvalid, match="cannot be read"):
+        Model.load(model_folder)
+
+
+def test_weights_of_another_network_are_refused(model_folder):
+    import hashlib
+    import json
+
+    path = model_folder / WEIGHTS_FILE
+    tensors = load_file(path)
+    tensors.popitem()
+    save_file(tensors, path)
+    record = json.loads((model_folder / "model.json").read_text())
+    record["weights_sha256"] = hashlib.sha256(path.read_bytes()).hexdigest()
+    (model_folder / "model.json").write_text(json.dumps(record))
+    with pytest.raises(ModelInvalid, match="not those of"):
+        Model.load(model_folder)
+
+
+def test_the_shipped_model_is_small_and_has_no_pickle(model):
+    from cadlib.record import find_model
+
+    files = list(find_model("isic2019").iterdir())
+    assert sum(os.stat(file).st_size for file in files) <= 25 * 2**20
+    assert {file.suffix for file in files} <= {".safetensors", ".json", ".md"}
+
+
+def test_the_shipped_model_reaches_its_bar_on_validation_images_of_150_px_and_more():
+    import json
+
+    from cadlib.record import find_model
+
+    figures = json.loads((find_model("isic2019") / "metrics.json").read_text())
+    part = figures["subgroups"]["short side ≥ 150 px"]
+    assert part["balanced_accuracy"] >= 0.67
+    assert part["malignant_auc"] >= 0.90

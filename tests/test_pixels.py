@@ -1,0 +1,53 @@
+from collections import namedtuple
+
+import numpy as np
+import pytest
+
+from cadlib import pixels
+from cadlib.dataset import open_dataset
+from cadlib.errors import DatasetInvalid, ImageRejected
+from cadlib.images import read_image
+from cadlib.pixels import cached_pixels
+from cadlib.preprocess import InputSpec, to_pixels
+
+SPEC = InputSpec(48, "bicubic", (0.5, 0.5, 0.5), (0.5, 0.5, 0.5))
+
+
+@pytest.fixture
+def table(synthetic_dataset, tmp_path, monkeypatch):
+    monkeypatch.setenv("CADLIB_CACHE", str(tmp_path / "cache"))
+    return open_dataset(synthetic_dataset).table.head(10)
+
+
+def test_holds_exactly_what_prediction_reads(table):
+    cached = cached_pixels(table, SPEC)
+    for row, path in enumerate(table["path"]):
+        assert np.array_equal(cached[row], to_pixels(read_image(path), SPEC))
+
+
+def test_the_second_call_decodes_nothing(table, monkeypatch):
+    first = np.array(cached_pixels(table, SPEC))
+    monkeypatch.setattr(pixels, "read_image", None)
+    assert np.array_equal(cached_pixels(table, SPEC), first)
+
+
+def test_another_size_is_another_cache(table):
+    cached_pixels(table, SPEC)
+    assert cached_pixels(table, InputSpec(32, "bicubic", SPEC.mean, SPEC.std)).shape == (10, 32, 32, 3)
+
+
+def test_nothing_is_left_when_an_image_cannot_be_read(table, tmp_path):
+    bad = tmp_path / "bad.jpg"
+    bad.write_bytes(b"\xff\xd8\xff no picture")
+    broken = table.assign(path=[*table["path"].iloc[:-1], str(bad)])
+    with pytest.raises(ImageRejected):
+        cached_pixels(broken, SPEC)
+    assert not [path for path in (tmp_path / "cache").rglob("*") if path.is_file()]
+
+
+def test_a_full_disk_is_said_before_anything_is_written(table, tmp_path, monkeypatch):
+    usage = namedtuple("usage", "total used free")
+    monkeypatch.setattr(pixels.shutil, "disk_usage", lambda _path: usage(10**9, 10**9 - 1, 1))
+    with pytest.raises(DatasetInvalid, match="free disk"):
+        cached_pixels(table, SPEC)
+    assert not [path for path in (tmp_path / "cache").rglob("*") if path.is_file()]

@@ -1,0 +1,76 @@
+import numpy as np
+import pytest
+import torch
+
+from cadlib.images import LesionImage, read_image
+from cadlib.preprocess import InputSpec, to_array, to_pixels
+
+SPEC = InputSpec(192, "bicubic", (0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
+
+
+def lesion(height, width):
+    pixels = np.random.default_rng(0).integers(0, 256, (height, width, 3), dtype=np.uint8)
+    return LesionImage(pixels, "0" * 64, "PNG", ())
+
+
+@pytest.mark.parametrize(
+    ("width", "height", "box"), [(600, 450, (75, 0, 525, 450)), (450, 601, (0, 75, 450, 525)), (84, 84, (0, 0, 84, 84))]
+)
+def test_the_crop_is_the_centred_square(width, height, box):
+    assert SPEC.crop_box(width, height) == box
+
+
+def test_what_lies_outside_the_crop_changes_nothing():
+    image = lesion(100, 160)
+    painted = image.pixels.copy()
+    painted[:, :30] = 0
+    assert np.array_equal(to_pixels(image, SPEC), to_pixels(LesionImage(painted, "", "PNG", ()), SPEC))
+
+
+def test_an_image_of_the_input_size_is_kept_pixel_for_pixel():
+    image = lesion(192, 192)
+    assert np.array_equal(to_pixels(image, SPEC), image.pixels)
+
+
+def test_normalisation_is_per_channel_in_units_of_full_scale():
+    array = to_array(np.full((192, 192, 3), 255, np.uint8), SPEC)
+    assert array.shape == (1, 3, 192, 192)
+    assert array.dtype == np.float32
+    expected = [(1 - mean) / std for mean, std in zip(SPEC.mean, SPEC.std, strict=True)]
+    assert array[0, :, 0, 0] == pytest.approx(expected, rel=1e-6)
+
+
+def test_one_image_in_a_batch_is_what_it_is_alone():
+    pixels = np.stack([to_pixels(lesion(100, 100), SPEC), to_pixels(lesion(300, 200), SPEC)])
+    assert np.array_equal(to_array(pixels, SPEC)[1:], to_array(pixels[1], SPEC))
+
+
+def test_training_and_prediction_read_the_same_tensor_bit_for_bit(data_dir):
+    from cadlib.training import normalise
+
+    for path in sorted((data_dir / "uploads").glob("*.jpg"))[:4]:
+        pixels = to_pixels(read_image(path), SPEC)
+        trained = normalise(torch.from_numpy(pixels.copy()).permute(2, 0, 1)[None], SPEC)
+        assert torch.equal(trained, torch.from_numpy(to_array(pixels, SPEC)))
+
+
+def test_the_spec_survives_json():
+    assert InputSpec.from_json(SPEC.to_json()) == SPEC
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"size_px": 8}, "size_px"),
+        ({"interpolation": "nearest"}, "interpolation"),
+        ({"std": (0.0, 1.0, 1.0)}, "positive stds"),
+    ],
+)
+def test_refuses_a_spec_that_cannot_be(change, message):
+    with pytest.raises(ValueError, match=message):
+        InputSpec.from_json({**SPEC.to_json(), **change})
+
+
+def test_refuses_pixels_that_are_not_bytes():
+    with pytest.raises(ValueError, match="uint8"):
+        to_array(np.zeros((192, 192, 3), np.float32), SPEC)
