@@ -9,7 +9,7 @@ from torchvision.transforms import v2
 from torchvision.transforms.v2 import functional
 
 
-class RandomResolution(v2.Transform):
+class RandomResolution(v2.Transform):  # type: ignore[misc]
     """Shrink to a random side and enlarge again, so that blur says nothing of the archive an image is from.
 
     In ISIC 2019 resolution tells the source, and the source hints at the diagnosis.
@@ -25,7 +25,8 @@ class RandomResolution(v2.Transform):
         ratio = self.smallest_px / side
         drawn = round(side * ratio ** torch.rand(()).item())
         small = functional.resize(image, [drawn, drawn], antialias=True)
-        return functional.resize(small, [side, side], antialias=True)
+        restored: Tensor = functional.resize(small, [side, side], antialias=True)
+        return restored
 
 
 def training_transform() -> v2.Compose:

@@ -8,7 +8,7 @@ import json
 import math
 import signal
 import time
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass
 from pathlib import Path
 from types import FrameType, TracebackType
 from typing import Any, Self
@@ -17,7 +17,7 @@ import numpy as np
 import torch
 from lightning_fabric import Fabric
 from numpy.typing import NDArray
-from timm.utils import ModelEmaV3
+from timm.utils.model_ema import ModelEmaV3
 from torch import Tensor, nn
 from torch.nn import functional
 from torch.utils.data import DataLoader
@@ -28,58 +28,11 @@ from cadlib.errors import TrainingFailed
 from cadlib.network import build, load_pretrained
 from cadlib.preprocess import InputSpec, to_array
 from cadlib.taxonomy import CODES
+from cadlib.train_config import TrainConfig
 from cadlib.training_data import BatchPlan, Crops, TrainingData, read_training_data
 
 CHECKPOINT_FILE = "checkpoint.safetensors"
 CHECKPOINT_SECONDS = 120
-
-
-def _setting(default: Any, text: str, *, engine: bool = False) -> Any:
-    return field(default=default, metadata={"help": text, "engine": engine})
-
-
-@dataclass(frozen=True)
-class TrainConfig:
-    """Every setting of a run, and the only home of its defaults; the command line's flags are these fields."""
-
-    backbone: str = _setting("tf_efficientnet_lite0", "a timm network with pooling and a linear head")
-    pretrained: bool = _setting(True, "start from ImageNet weights")
-    input_px: int = _setting(192, "side of the square the finished model reads")
-    first_px: int = _setting(128, "side of the training crops in the first epoch")
-    last_px: int = _setting(160, "side of the training crops in the last epoch")
-    epochs: int = _setting(7, "passes over the training images")
-    batch_size: int = _setting(32, "images a step, over all devices")
-    learning_rate: float = _setting(5e-4, "peak of the cosine schedule (AdamW)")
-    warmup: float = _setting(0.05, "share of the steps in which the learning rate rises")
-    weight_decay: float = _setting(0.05, "decoupled weight decay, on weights of two dimensions and more")
-    drop_rate: float = _setting(0.2, "dropout before the head")
-    ema_decay: float = _setting(0.998, "decay a step of the averaged weights, which become the model")
-    logit_adjustment: float = _setting(1.0, "weight of the log class frequency added to the logits in the loss")
-    validation: float = _setting(0.15, "share of the images kept for choosing and calibrating")
-    test: float = _setting(0.15, "share of the images never looked at in training")
-    seed: int = _setting(0, "of the split and of everything random in the run")
-    workers: int = _setting(2, "processes that augment images", engine=True)
-    accelerator: str = _setting("auto", "Fabric's: auto, cpu, gpu", engine=True)
-    devices: int = _setting(1, "devices, or processes on a CPU", engine=True)
-    nodes: int = _setting(1, "machines", engine=True)
-    strategy: str = _setting("auto", "Fabric's: auto, ddp, ddp_spawn", engine=True)
-    precision: str = _setting("32-true", "Fabric's: 32-true, bf16-mixed, 16-mixed", engine=True)
-
-    def recipe(self) -> dict[str, Any]:
-        """Return the settings that decide the result, without those of the machine it runs on."""
-        return {f.name: getattr(self, f.name) for f in fields(self) if not f.metadata["engine"]}
-
-    def side_px(self, epoch: int) -> int:
-        """Return the side of the training crops in an epoch: from first to last in steps of 32."""
-        share = epoch / max(self.epochs - 1, 1)
-        return self.first_px + 32 * round(share * (self.last_px - self.first_px) / 32)
-
-    def learning_rate_at(self, step: int, steps: int) -> float:
-        """Return the learning rate of a step: a linear rise, then a half cosine to zero."""
-        rise = max(round(self.warmup * steps), 1)
-        if step < rise:
-            return self.learning_rate * (step + 1) / rise
-        return self.learning_rate * (1 + math.cos(math.pi * (step - rise) / max(steps - rise, 1))) / 2
 
 
 @dataclass(frozen=True, eq=False)
@@ -188,7 +141,9 @@ def fit(
             epoch, after = divmod(step + 1, plan.steps_per_epoch)
             if fabric.global_rank == 0:
                 if after == 0:
-                    run.report(epoch, torch.stack(losses).mean().item(), predict_logits(average.module, data, spec), data)
+                    run.report(
+                        epoch, torch.stack(losses).mean().item(), predict_logits(average.module, data, spec), data
+                    )
                     losses.clear()
                 if after == 0 or stopping or run.is_due():
                     run.save(step + 1)
@@ -282,13 +237,13 @@ class StopRequest:
         for number, handler in self._before.items():
             signal.signal(number, handler)
 
-    def _note(self, number: int, frame: FrameType | None) -> None:
+    def _note(self, _number: int, _frame: FrameType | None) -> None:
         if self.requested:
             raise KeyboardInterrupt
         self.requested = True
 
 
-def _ignore_interrupt(worker: int) -> None:
+def _ignore_interrupt(_worker: int) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)
 
 
@@ -313,7 +268,9 @@ def normalise(pixels: Tensor, spec: InputSpec) -> Tensor:
 
 
 @torch.inference_mode()
-def predict_logits(network: nn.Module, data: TrainingData, spec: InputSpec, batch_size: int = 64) -> NDArray[np.float32]:
+def predict_logits(
+    network: nn.Module, data: TrainingData, spec: InputSpec, batch_size: int = 64
+) -> NDArray[np.float32]:
     """Return the logits (n, 8) float32 of the validation images, as a finished model computes them."""
     network.eval()
     device = next(network.parameters()).device

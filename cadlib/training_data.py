@@ -1,9 +1,11 @@
-"""What the training loop is fed: labelled pixels, their split, and a plan that fixes every batch of the run."""
+"""What the training loop is fed: labelled pixels, their split, and a plan that fixes every batch."""
 
 import hashlib
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -30,7 +32,7 @@ class TrainingData:
 
     name: str
     table: pd.DataFrame
-    pixels: NDArray[np.uint8]
+    pixels: "np.memmap[Any, np.dtype[np.uint8]]"
     labels: NDArray[np.int64]
     groups: pd.Series
     parts: pd.Series
@@ -98,11 +100,17 @@ class Crops(Dataset[tuple[Tensor, Tensor]]):
     """Augmented training images by `Crop`: ((3, side, side) uint8, label)."""
 
     def __init__(self, data: TrainingData) -> None:
-        self.pixels, self.labels = data.pixels, data.labels
+        self._path, self._labels = data.pixels.filename, data.labels
+
+    @cached_property
+    def _pixels(self) -> NDArray[np.uint8]:
+        # Opened by each worker: a memory map handed to a new process would be copied whole.
+        pixels: NDArray[np.uint8] = np.load(str(self._path), mmap_mode="r")
+        return pixels
 
     def __getitem__(self, crop: Crop) -> tuple[Tensor, Tensor]:
-        image = torch.from_numpy(np.array(self.pixels[crop.row])).permute(2, 0, 1)
-        return augment(image, crop.side_px, crop.seed), torch.tensor(self.labels[crop.row])
+        image = torch.from_numpy(np.array(self._pixels[crop.row])).permute(2, 0, 1)
+        return augment(image, crop.side_px, crop.seed), torch.tensor(self._labels[crop.row])
 
 
 class BatchPlan(Sampler[list[Crop]]):

@@ -1,0 +1,67 @@
+"""Every setting of a training run, in one place."""
+
+import math
+from dataclasses import dataclass, field, fields
+from typing import Any
+
+
+def _setting(default: Any, text: str, *, engine: bool = False) -> Any:
+    return field(default=default, metadata={"help": text, "engine": engine})
+
+
+@dataclass(frozen=True)
+class TrainConfig:
+    """Every setting of a run, and the only home of its defaults; the command line's flags are these fields."""
+
+    backbone: str = _setting("tf_efficientnet_lite0", "a timm network with pooling and a linear head")
+    pretrained: bool = _setting(True, "start from ImageNet weights")
+    input_px: int = _setting(192, "side of the square the finished model reads")
+    first_px: int = _setting(128, "side of the training crops in the first epoch")
+    last_px: int = _setting(160, "side of the training crops in the last epoch")
+    epochs: int = _setting(7, "passes over the training images")
+    batch_size: int = _setting(32, "images a step, over all devices")
+    learning_rate: float = _setting(5e-4, "peak of the cosine schedule (AdamW)")
+    warmup: float = _setting(0.05, "share of the steps in which the learning rate rises")
+    weight_decay: float = _setting(0.05, "decoupled weight decay, on weights of two dimensions and more")
+    drop_rate: float = _setting(0.2, "dropout before the head")
+    ema_decay: float = _setting(0.998, "decay a step of the averaged weights, which become the model")
+    logit_adjustment: float = _setting(1.0, "weight of the log class frequency added to the logits in the loss")
+    validation: float = _setting(0.15, "share of the images kept for choosing and calibrating")
+    test: float = _setting(0.15, "share of the images never looked at in training")
+    seed: int = _setting(0, "of the split and of everything random in the run")
+    workers: int = _setting(2, "processes that augment images", engine=True)
+    accelerator: str = _setting("auto", "Fabric's: auto, cpu, gpu", engine=True)
+    devices: int = _setting(1, "devices, or processes on a CPU", engine=True)
+    nodes: int = _setting(1, "machines", engine=True)
+    strategy: str = _setting("auto", "Fabric's: auto, ddp, ddp_spawn", engine=True)
+    precision: str = _setting("32-true", "Fabric's: 32-true, bf16-mixed, 16-mixed", engine=True)
+
+    def __post_init__(self) -> None:
+        positive = ("input_px", "first_px", "last_px", "epochs", "batch_size", "learning_rate", "devices", "nodes")
+        for name in positive:
+            if getattr(self, name) <= 0:
+                raise ValueError(f"Expected `{name}` to be above 0 but got {getattr(self, name)}.")
+        for name in ("warmup", "drop_rate", "ema_decay", "validation", "test"):
+            if not 0 <= getattr(self, name) < 1:
+                raise ValueError(f"Expected `{name}` to be at least 0 and below 1 but got {getattr(self, name)}.")
+        if self.validation == 0 or self.validation + self.test >= 1:
+            raise ValueError(
+                "Expected `validation` above 0, and below 1 together with `test`, but got "
+                f"{self.validation} and {self.test}."
+            )
+
+    def recipe(self) -> dict[str, Any]:
+        """Return the settings that decide the result, without those of the machine it runs on."""
+        return {f.name: getattr(self, f.name) for f in fields(self) if not f.metadata["engine"]}
+
+    def side_px(self, epoch: int) -> int:
+        """Return the side of the training crops in an epoch: from first to last in steps of 32."""
+        share = epoch / max(self.epochs - 1, 1)
+        return self.first_px + 32 * round(share * (self.last_px - self.first_px) / 32)
+
+    def learning_rate_at(self, step: int, steps: int) -> float:
+        """Return the learning rate of a step: a linear rise, then a half cosine to zero."""
+        rise = max(round(self.warmup * steps), 1)
+        if step < rise:
+            return self.learning_rate * (step + 1) / rise
+        return self.learning_rate * (1 + math.cos(math.pi * (step - rise) / max(steps - rise, 1))) / 2

@@ -1,0 +1,158 @@
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+
+from cadlib import training
+from cadlib.errors import TrainingFailed
+from cadlib.preprocess import to_array
+from cadlib.record import read_record
+from cadlib.taxonomy import CODES
+from cadlib.train_config import TrainConfig
+from cadlib.training import CHECKPOINT_FILE, Stopped, StopRequest, normalise, train
+
+ROOT = Path(__file__).parent.parent
+TINY = {
+    "backbone": "test_efficientnet",
+    "pretrained": False,
+    "input_px": 64,
+    "first_px": 32,
+    "last_px": 64,
+    "epochs": 2,
+    "batch_size": 16,
+    "validation": 0.2,
+    "test": 0.2,
+    "workers": 0,
+    "accelerator": "cpu",
+}
+CONFIG = TrainConfig(**TINY)
+
+
+@pytest.fixture(autouse=True)
+def cache(tmp_path_factory, monkeypatch):
+    monkeypatch.setenv("CADLIB_CACHE", str(tmp_path_factory.getbasetemp() / "cache"))
+
+
+@pytest.fixture
+def stop_after(monkeypatch):
+    """Let Ctrl-C be pressed in step `n` of the runs that follow."""
+
+    def press(n):
+        class Pressed(StopRequest):
+            def __init__(self):
+                self.left = n
+
+            @property
+            def requested(self):
+                self.left -= 1
+                return self.left < 0
+
+        monkeypatch.setattr(training, "StopRequest", Pressed)
+
+    return press
+
+
+def test_a_run_that_was_stopped_goes_on_to_the_same_result(synthetic_dataset, tmp_path, stop_after):
+    whole = train(synthetic_dataset, tmp_path / "whole", CONFIG)
+    stop_after(4)
+    with pytest.raises(Stopped, match="after step 5 of 6; go on with --resume"):
+        train(synthetic_dataset, tmp_path / "parts", CONFIG)
+    stop_after(1000)
+    resumed = train(synthetic_dataset, tmp_path / "parts", CONFIG, resume=True)
+    for name, tensor in whole.network.state_dict().items():
+        assert torch.equal(tensor, resumed.network.state_dict()[name]), name
+    assert np.array_equal(whole.validation_logits, resumed.validation_logits)
+    assert [json.loads(line)["epoch"] for line in (tmp_path / "parts" / "history.jsonl").open()] == [1, 2]
+
+
+def test_training_lowers_the_loss_on_what_it_sees(synthetic_dataset, tmp_path):
+    train(synthetic_dataset, tmp_path, TrainConfig(**{**TINY, "epochs": 8, "learning_rate": 3e-3}))
+    losses = [json.loads(line)["loss"] for line in (tmp_path / "history.jsonl").open()]
+    assert losses[-1] < 0.9 * losses[0]
+
+
+def test_resuming_with_other_settings_is_refused_with_what_differs(synthetic_dataset, tmp_path, stop_after):
+    stop_after(0)
+    with pytest.raises(Stopped):
+        train(synthetic_dataset, tmp_path, CONFIG)
+    with pytest.raises(TrainingFailed, match=r"learning_rate 0\.0005, not 0\.1"):
+        train(synthetic_dataset, tmp_path, TrainConfig(**TINY, learning_rate=0.1), resume=True)
+
+
+def test_resuming_without_a_checkpoint_is_refused(synthetic_dataset, tmp_path):
+    with pytest.raises(TrainingFailed, match="start without --resume"):
+        train(synthetic_dataset, tmp_path, CONFIG, resume=True)
+
+
+def test_the_logit_adjustment_takes_the_advantage_from_the_frequent_class(synthetic_dataset, tmp_path):
+    folder = Path(shutil.copytree(synthetic_dataset, tmp_path / "uneven"))
+    path = next(folder.glob("*GroundTruth.csv"))
+    labels = pd.read_csv(path)
+    labels[(labels["NV"] == 1) | (labels.groupby(list(CODES)).cumcount() < 5)].to_csv(path, index=False)
+
+    def mean_nevus_logit(adjustment):
+        config = TrainConfig(**TINY, logit_adjustment=adjustment)
+        logits = train(folder, tmp_path / f"run {adjustment}", config).validation_logits
+        return (logits[:, CODES.index("NV")] - logits.mean(axis=1)).mean()
+
+    assert mean_nevus_logit(1.0) < mean_nevus_logit(0.0)
+
+
+def test_normalising_a_batch_is_what_prediction_does(synthetic_dataset, tmp_path):
+    run = train(synthetic_dataset, tmp_path, TrainConfig(**{**TINY, "epochs": 1}))
+    pixels = np.array(run.data.pixels[:4])
+    batch = normalise(torch.from_numpy(pixels).permute(0, 3, 1, 2), run.spec)
+    assert torch.equal(batch, torch.from_numpy(to_array(pixels, run.spec)))
+
+
+def command(data, run_dir, models, *more):
+    flags = [f"--{'no-' if value is False else ''}{name.replace('_', '-')}" for name, value in TINY.items()]
+    values = [[] if isinstance(value, bool) else [str(value)] for value in TINY.values()]
+    given = [part for flag, value in zip(flags, values, strict=True) for part in (flag, *value)]
+    line = [sys.executable, "-m", "cadlib", "train", "--data", str(data), "--name", "tiny", "--run-dir", str(run_dir)]
+    return subprocess.Popen(
+        [*line, *given, *more],
+        cwd=ROOT,
+        env={**os.environ, "CADLIB_MODELS": str(models)},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+
+
+@pytest.mark.timeout(300)
+def test_ctrl_c_stops_cleanly_and_resume_writes_the_model(synthetic_dataset, tmp_path):
+    run_dir, models = tmp_path / "run", tmp_path / "models"
+    running = command(synthetic_dataset, run_dir, models, "--epochs", "500", "--workers", "2")
+    deadline = time.monotonic() + 120
+    while not (run_dir / CHECKPOINT_FILE).exists() and time.monotonic() < deadline:
+        assert running.poll() is None, running.stderr.read()
+        time.sleep(0.2)
+    running.send_signal(signal.SIGINT)
+    _, errors = running.communicate(timeout=60)
+    assert running.returncode == 130
+    assert "go on with --resume" in errors
+    assert "Traceback" not in errors
+    assert not models.exists()
+
+
+@pytest.mark.timeout(300)
+def test_two_processes_train_together_and_write_one_model(synthetic_dataset, tmp_path):
+    running = command(
+        synthetic_dataset, tmp_path / "run", tmp_path / "models", "--devices", "2", "--strategy", "ddp", "--epochs", "1"
+    )
+    output, errors = running.communicate(timeout=240)
+    assert running.returncode == 0, errors
+    assert "Model written to" in output
+    record = read_record(tmp_path / "models" / "tiny")
+    assert record.training.config["devices"] == 2
+    assert [folder.name for folder in (tmp_path / "models").iterdir()] == ["tiny"]
