@@ -1,0 +1,265 @@
+"""How good a model is on a labelled set: a prediction for every image, and figures over those with a label.
+
+An image without a label, or with UNK (no output of the network), is predicted and not counted; an image
+that cannot be read is named with the reason. `metrics.json` is the flat summary of `metrics.summarise`, and:
+
+    unlabelled, unknown   images that were predicted and not counted: without ground truth, with UNK
+    operating_points      the model's thresholds and what they do here: sensitivity, specificity, how many
+    subgroups             the summary without its curves, by size of the image and by archive
+    model, data           which weights, which images
+    rejected              image id -> why it could not be read
+"""
+
+import json
+import os
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass, replace
+from itertools import islice, zip_longest
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from cadlib import metrics
+from cadlib.dataset import Dataset, Progress
+from cadlib.decision import OperatingPoint
+from cadlib.errors import ImageRejected
+from cadlib.images import LesionImage, read_images
+from cadlib.record import METRICS_FILE, ModelRecord
+from cadlib.taxonomy import CODES, DIAGNOSES, UNKNOWN
+
+if TYPE_CHECKING:  # the figures of a model can be built and shown without torch
+    from cadlib.model import Model
+
+PREDICTIONS_FILE = "predictions.csv"
+SHORT_SIDE_PX = 150
+"""Below this an image is a thumbnail: its size tells the archive, and the archive hints at the diagnosis."""
+
+Row = tuple[str, ...]
+
+
+@dataclass(frozen=True, eq=False)
+class Evaluation:
+    """What a model said of each image, and how good that was.
+
+    `predictions` has one row per readable image in ISIC's columns: image, the eight codes (probabilities) and
+    UNK, which is 0. `metrics` is the content of metrics.json. `str()` is the table for a terminal.
+    """
+
+    predictions: pd.DataFrame
+    metrics: dict[str, Any]
+
+    @property
+    def rejected(self) -> dict[str, str]:
+        """Return the images that could not be read: id -> reason."""
+        return dict(self.metrics["rejected"])
+
+    def write(self, folder: str | os.PathLike[str]) -> None:
+        """Write predictions.csv and metrics.json, both whole or neither; raise OSError where that fails."""
+        folder = Path(folder)
+        folder.mkdir(parents=True, exist_ok=True)
+        with TemporaryDirectory(dir=folder, prefix=".evaluation-") as aside:
+            self.predictions.to_csv(Path(aside, PREDICTIONS_FILE), index=False)
+            Path(aside, METRICS_FILE).write_text(metrics_json(self.metrics), encoding="utf-8")
+            for name in (PREDICTIONS_FILE, METRICS_FILE):
+                Path(aside, name).replace(folder / name)
+
+    def __str__(self) -> str:
+        lines = [metrics_table(self.metrics)]
+        if self.rejected:
+            lines += ["", "could not be read", *(f"{image}  {why}" for image, why in self.rejected.items())]
+        return "\n".join(lines)
+
+
+def evaluate(model: "Model", dataset: Dataset, progress: Progress | None = None, batch_size: int = 32) -> Evaluation:
+    """Predict every image of a dataset and compare with its labels.
+
+    `progress` is called with the images done and their number. The next images are decoded while the network
+    works on the last.
+    """
+    if batch_size < 1:
+        raise ValueError(f"Expected `batch_size` to be at least 1 but got {batch_size}.")
+    table, rejected, rows = dataset.table, dict[str, str](), list[int]()
+
+    def readable() -> Iterator[LesionImage]:
+        for row, image in enumerate(read_images(table["path"])):
+            if isinstance(image, ImageRejected):
+                rejected[table["image"].iloc[row]] = str(image)
+            else:
+                rows.append(row)
+                yield image
+
+    images, predictions = readable(), []
+    while len(rows) + len(rejected) < len(table):
+        predictions += model.predict_batch(islice(images, batch_size), batch_size)
+        if progress:
+            progress(len(rows) + len(rejected), len(table))
+
+    probabilities = np.array([p.probabilities for p in predictions], np.float64).reshape(-1, len(CODES))
+    predicted = table.iloc[rows].reset_index(drop=True)
+    return Evaluation(
+        predictions_table(predicted["image"], probabilities),
+        {
+            **build_metrics(predicted, probabilities, model.record.operating_points),
+            "model": model_facts(model.record),
+            "data": {"name": dataset.name, "images": len(predicted)},
+            "rejected": rejected,
+        },
+    )
+
+
+def predictions_table(images: "pd.Series[str]", probabilities: NDArray[np.float64]) -> pd.DataFrame:
+    """Return ISIC's columns (image, the eight codes, UNK) for (N,) ids and (N, 8) probabilities."""
+    table = pd.DataFrame(probabilities, columns=list(CODES))
+    table.insert(0, "image", images.to_numpy())
+    return table.assign(**{UNKNOWN: 0.0})
+
+
+def build_metrics(
+    table: pd.DataFrame, probabilities: NDArray[np.float64], operating_points: Sequence[OperatingPoint] = ()
+) -> dict[str, Any]:
+    """Return what metrics.json says of the figures, as plain JSON values, None where one is not defined.
+
+    `table` is a dataset's, or rows of it: diagnosis, width_px, height_px, archive. `probabilities` is (N, 8)
+    float64, one row a row of the table. The operating points are measured anew on these images.
+    """
+    if len(table) != len(probabilities):
+        raise ValueError(f"Expected a row of `probabilities` for {len(table)} images but got {len(probabilities)}.")
+    given = table["diagnosis"]
+    if strange := sorted(set(given.dropna()) - {*CODES, UNKNOWN}):
+        raise ValueError(f"Expected `diagnosis` to be one of {', '.join(CODES)}, {UNKNOWN} but got {strange}.")
+    counted = given.isin(CODES).to_numpy(bool)
+    labels = np.array([CODES.index(code) for code in given[counted]], np.int64)
+    table, probabilities = table[counted], probabilities[counted]
+    return {
+        **metrics.summarise(labels, probabilities),
+        "unlabelled": int(given.isna().sum()),
+        "unknown": int((given == UNKNOWN).sum()),
+        "operating_points": _measured(operating_points, labels, probabilities),
+        "subgroups": {
+            name: _without_curves(metrics.summarise(labels[inside], probabilities[inside]))
+            for name, inside in _subgroups(table)
+            if inside.any()
+        },
+    }
+
+
+def model_facts(record: ModelRecord) -> dict[str, str]:
+    """Return what metrics.json says of the model."""
+    return {"name": record.name, "version": record.version, "weights_sha256": record.weights_sha256}
+
+
+def metrics_json(figures: dict[str, Any]) -> str:
+    """Return metrics as strict JSON text, one line a key, so that it is small and can be read."""
+    lines = (
+        f"  {json.dumps(key)}: {json.dumps(value, allow_nan=False, ensure_ascii=False)}"
+        for key, value in figures.items()
+    )
+    return "{\n" + ",\n".join(lines) + "\n}\n"
+
+
+def metrics_table(figures: dict[str, Any]) -> str:
+    """Return metrics as aligned text: headline figures, then the classes, operating points and subgroups."""
+    tables = (_headline(figures), _classes(figures), _points(figures), _groups(figures))
+    return "\n\n".join([_heading(figures), *(_aligned(rows) for rows in tables if len(rows) > 1)])
+
+
+def _subgroups(table: pd.DataFrame) -> Iterator[tuple[str, NDArray[np.bool_]]]:
+    short_side = table[["width_px", "height_px"]].min(axis=1).to_numpy(np.float64, na_value=np.nan)
+    yield f"short side ≥ {SHORT_SIDE_PX} px", short_side >= SHORT_SIDE_PX
+    yield f"short side < {SHORT_SIDE_PX} px", short_side < SHORT_SIDE_PX
+    for archive in sorted(table["archive"].dropna().unique()):
+        yield f"archive {archive}", (table["archive"] == archive).to_numpy(bool, na_value=False)
+
+
+def _measured(
+    points: Sequence[OperatingPoint], labels: NDArray[np.int64], probabilities: NDArray[np.float64]
+) -> list[dict[str, Any]]:
+    scores, truth = metrics.malignant_probability(probabilities), metrics.malignant_truth(labels)
+    measured = []
+    for point in points:
+        sensitivity, specificity = metrics.sensitivity_specificity(scores, truth, point.threshold)
+        n_malignant, n_benign = int(truth.sum()), int((~truth).sum())
+        here = replace(
+            point,
+            sensitivity=sensitivity,
+            specificity=specificity,
+            n_malignant=n_malignant,
+            n_benign=n_benign,
+        )
+        measured.append(metrics.json_ready(asdict(here)))
+    return measured
+
+
+def _without_curves(summary: dict[str, Any]) -> dict[str, Any]:
+    return {key: value for key, value in summary.items() if key not in ("roc", "reliability")}
+
+
+def _heading(figures: dict[str, Any]) -> str:
+    model, data = figures.get("model"), figures.get("data")
+    names = [f"{model['name']} {model['version']}"] if model else []
+    names += [data["name"]] if data else []
+    counts = [f"{figures['n']:,} images with a label"]
+    counts += [f"{figures[key]:,} {key}" for key in ("unlabelled", "unknown") if figures[key]]
+    counts += [f"{len(figures['rejected']):,} not readable"] if figures.get("rejected") else []
+    return ": ".join(filter(None, (" on ".join(names), ", ".join(counts))))
+
+
+def _headline(figures: dict[str, Any]) -> list[Row]:
+    n = figures["n"]
+    malignant = sum(figures["n_by_class"][d.code] for d in DIAGNOSES if d.malignant)
+    over = {
+        "balanced_accuracy": ("balanced accuracy", f"n = {n:,} of {figures['n_classes']} classes"),
+        "accuracy": ("accuracy", f"n = {n:,}"),
+        "malignant_auc": ("AUC malignant/benign", f"n = {malignant:,} malignant, {n - malignant:,} benign"),
+        "ece": ("calibration error (ECE)", f"n = {n:,}"),
+        "brier": ("Brier score (0 to 2)", f"n = {n:,}"),
+    }
+    return [("figure", "value"), *((name, _figure(figures[key]), note) for key, (name, note) in over.items())]
+
+
+def _classes(figures: dict[str, Any]) -> list[Row]:
+    keys = ("sensitivity", "specificity", "auc")
+    rows = (
+        (
+            f"{d.code:<5}{d.name}",
+            f"{figures['n_by_class'][d.code]:,}",
+            *(_figure(figures[k][d.code]) for k in keys),
+        )
+        for d in DIAGNOSES
+    )
+    return [("diagnosis", "n", "sensitivity", "specificity", "AUC"), *rows]
+
+
+def _points(figures: dict[str, Any]) -> list[Row]:
+    keys = ("threshold", "sensitivity", "specificity")
+    rows = ((point["name"], *(_figure(point[key]) for key in keys)) for point in figures["operating_points"])
+    return [("operating point", *keys), *rows]
+
+
+def _groups(figures: dict[str, Any]) -> list[Row]:
+    keys = ("balanced_accuracy", "malignant_auc")
+    rows = (
+        (name, f"{group['n']:,}", str(group["n_classes"]), *(_figure(group[key]) for key in keys))
+        for name, group in figures["subgroups"].items()
+    )
+    return [("subgroup", "n", "classes", "balanced accuracy", "AUC malignant/benign"), *rows]
+
+
+def _figure(value: float | None) -> str:
+    return "not defined" if value is None else f"{value:.3f}"
+
+
+def _aligned(rows: Sequence[Row]) -> str:
+    """Pad to columns: names to the left, figures to the right, a note after them as it is."""
+    widths = [max(map(len, column)) for column in zip_longest(*rows, fillvalue="")]
+    return "\n".join(
+        "  ".join(
+            cell if cell.startswith("n = ") else cell.rjust(width) if place else cell.ljust(width)
+            for place, (cell, width) in enumerate(zip(row, widths, strict=False))
+        )
+        for row in rows
+    )

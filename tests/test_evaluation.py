@@ -1,0 +1,254 @@
+import json
+import subprocess
+import sys
+from collections.abc import Iterable
+from itertools import pairwise
+from pathlib import Path
+from types import SimpleNamespace
+
+import numpy as np
+import pandas as pd
+import pytest
+from PIL import Image
+
+from cadlib import evaluation, metrics
+from cadlib.dataset import Dataset, DatasetReport
+from cadlib.decision import OperatingPoint
+from cadlib.evaluation import build_metrics, evaluate, metrics_json, metrics_table
+from cadlib.images import LesionImage
+from cadlib.taxonomy import CODES
+
+POINT = OperatingPoint(
+    "balanced", threshold=0.4, sensitivity=0.95, specificity=0.8, n_malignant=9, n_benign=9
+)
+
+
+class ColourReader:
+    """Stands in for a Model: reads the diagnosis from the red of the picture, 20 a class."""
+
+    record = SimpleNamespace(
+        name="colour-reader", version="1.0.0", weights_sha256="ab" * 32, operating_points=(POINT,)
+    )
+
+    def __init__(self) -> None:
+        self.batches: list[int] = []
+
+    def predict_batch(self, sources: Iterable[LesionImage], batch_size: int) -> list[SimpleNamespace]:
+        reds = [int(image.pixels[0, 0, 0]) for image in sources]
+        self.batches.append(len(reds))
+        return [SimpleNamespace(probabilities=0.04 + 0.68 * np.eye(8)[red // 20]) for red in reds]
+
+
+def picture_of(code: str, path: Path, size: tuple[int, int] = (64, 64)) -> Path:
+    Image.new("RGB", size, (20 * CODES.index(code) + 10, 90, 90)).save(path)
+    return path
+
+
+def table_of(diagnoses: Iterable[str | None], **columns: object) -> pd.DataFrame:
+    diagnoses = list(diagnoses)
+    table = pd.DataFrame(
+        {
+            "image": [f"ISIC_{i:07}" for i in range(len(diagnoses))],
+            "diagnosis": pd.array(diagnoses, dtype="str"),
+            "width_px": pd.array([600] * len(diagnoses), dtype="Int64"),
+            "height_px": pd.array([450] * len(diagnoses), dtype="Int64"),
+            "archive": pd.array([None] * len(diagnoses), dtype="str"),
+        }
+    )
+    return table.assign(**columns)
+
+
+def dataset_of(folder: Path, shown: Iterable[str], labelled: Iterable[str | None]) -> Dataset:
+    table = table_of(labelled)
+    paths = [
+        str(picture_of(code, folder / f"{image}.png"))
+        for code, image in zip(shown, table["image"], strict=True)
+    ]
+    return Dataset(
+        "Twelve pictures", table.assign(path=paths), DatasetReport(len(table), len(table), len(table), ())
+    )
+
+
+@pytest.fixture
+def dataset(tmp_path: Path) -> Dataset:
+    """Twelve pictures: one a class, an NV labelled MEL, a VASC labelled UNK, two without a label."""
+    shown = [*CODES, "NV", "VASC", "MEL", "BCC"]
+    return dataset_of(tmp_path, shown, [*CODES, "MEL", "UNK", None, None])
+
+
+def test_compares_predictions_with_labels(dataset):
+    figures = evaluate(ColourReader(), dataset).metrics
+    assert figures["n"] == 9
+    assert figures["accuracy"] == pytest.approx(8 / 9)
+    assert figures["balanced_accuracy"] == pytest.approx(7.5 / 8)
+    assert figures["n_by_class"]["MEL"] == 2
+
+
+def test_images_without_a_countable_label_are_predicted_and_counted_apart(dataset):
+    result = evaluate(ColourReader(), dataset)
+    assert (result.metrics["unlabelled"], result.metrics["unknown"]) == (2, 1)
+    assert result.predictions["image"].tolist() == dataset.table["image"].tolist()
+
+
+def test_predictions_have_the_columns_of_isic(dataset):
+    predictions = evaluate(ColourReader(), dataset).predictions
+    assert ",".join(predictions.columns) == "image,MEL,NV,BCC,AK,BKL,DF,VASC,SCC,UNK"
+    assert (predictions["UNK"] == 0).all()
+    assert predictions.drop(columns="image").sum(axis=1).to_numpy() == pytest.approx(1)
+
+
+def test_every_prediction_stands_beside_its_own_image(dataset):
+    predictions = evaluate(ColourReader(), dataset, batch_size=3).predictions
+    shown = [*CODES, "NV", "VASC", "MEL", "BCC"]
+    assert predictions[list(CODES)].idxmax(axis=1).tolist() == shown
+
+
+def test_an_unreadable_image_is_named_and_shifts_no_other(dataset):
+    spoilt = [0, 5, 11]
+    for row in spoilt:
+        Path(dataset.table["path"][row]).write_bytes(b"%PDF-1.7")
+    result = evaluate(ColourReader(), dataset, batch_size=2)
+    assert list(result.rejected) == dataset.table["image"][spoilt].tolist()
+    assert all("PDF" in reason for reason in result.rejected.values())
+    assert result.predictions["image"].tolist() == dataset.table["image"].drop(spoilt).tolist()
+    assert result.metrics["n_by_class"] == dict.fromkeys(CODES, 1) | {"DF": 0}
+    assert result.metrics["sensitivity"]["BCC"] == 1
+    assert result.metrics["data"]["images"] == 9
+    assert all(image in str(result) for image in result.rejected)
+
+
+def test_nothing_readable_gives_no_figure(dataset):
+    for path in dataset.table["path"]:
+        Path(path).write_bytes(b"")
+    result = evaluate(ColourReader(), dataset)
+    assert result.metrics["n"] == 0
+    assert result.metrics["balanced_accuracy"] is None
+    assert len(result.rejected) == 12
+    assert "not defined" in str(result)
+
+
+def test_images_reach_the_model_in_batches(dataset):
+    model = ColourReader()
+    evaluate(model, dataset, batch_size=5)
+    assert model.batches == [5, 5, 2]
+
+
+def test_progress_ends_with_every_image(dataset):
+    Path(dataset.table["path"][11]).write_bytes(b"")
+    seen: list[tuple[int, int]] = []
+    evaluate(ColourReader(), dataset, lambda *step: seen.append(step), batch_size=5)
+    assert seen[-1] == (12, 12)
+    assert all(a < b for (a, _), (b, _) in pairwise(seen))
+
+
+def test_rejects_a_batch_of_no_images(dataset):
+    with pytest.raises(ValueError, match="`batch_size` to be at least 1 but got 0"):
+        evaluate(ColourReader(), dataset, batch_size=0)
+
+
+def test_operating_points_are_measured_on_these_images(dataset):
+    (point,) = evaluate(ColourReader(), dataset).metrics["operating_points"]
+    assert point["name"] == "balanced"
+    assert point["threshold"] == 0.4
+    assert (point["n_malignant"], point["n_benign"]) == (5, 4)
+    assert (point["sensitivity"], point["specificity"]) == (pytest.approx(4 / 5), 1)
+
+
+def test_names_the_model_and_the_data(dataset):
+    figures = evaluate(ColourReader(), dataset).metrics
+    assert figures["model"] == {"name": "colour-reader", "version": "1.0.0", "weights_sha256": "ab" * 32}
+    assert figures["data"] == {"name": "Twelve pictures", "images": 12}
+
+
+def test_written_files_hold_the_evaluation(dataset, tmp_path):
+    result = evaluate(ColourReader(), dataset)
+    result.write(tmp_path / "out" / "first")
+    folder = tmp_path / "out" / "first"
+    assert sorted(path.name for path in folder.iterdir()) == ["metrics.json", "predictions.csv"]
+    assert json.loads((folder / "metrics.json").read_text(encoding="utf-8")) == result.metrics
+    pd.testing.assert_frame_equal(pd.read_csv(folder / "predictions.csv"), result.predictions)
+
+
+def test_a_failed_write_leaves_the_former_files(dataset, tmp_path, monkeypatch):
+    result = evaluate(ColourReader(), dataset)
+    result.write(tmp_path / "out")
+    before = {path.name: path.read_bytes() for path in (tmp_path / "out").iterdir()}
+
+    def full_disk(figures: object) -> str:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(evaluation, "metrics_json", full_disk)
+    result.predictions.loc[0, "UNK"] = 1.0
+    with pytest.raises(OSError, match="No space left"):
+        result.write(tmp_path / "out")
+    assert {path.name: path.read_bytes() for path in (tmp_path / "out").iterdir()} == before
+
+
+def test_metrics_of_known_probabilities_are_the_summary_of_the_labelled_rows():
+    table = table_of(["NV", None, "MEL", "UNK", "NV"])
+    probabilities = np.random.default_rng(0).dirichlet(np.ones(8), 5)
+    figures = build_metrics(table, probabilities)
+    labels = np.array([CODES.index(code) for code in ("NV", "MEL", "NV")])
+    summary = metrics.summarise(labels, probabilities[[0, 2, 4]])
+    assert {key: figures[key] for key in summary} == summary
+
+
+def test_subgroups_are_told_by_size_and_archive():
+    table = table_of(
+        ["MEL", "NV", "NV", "BCC", "UNK"],
+        width_px=pd.array([600, 150, 84, 200, 84], dtype="Int64"),
+        height_px=pd.array([450, 200, 84, 149, 84], dtype="Int64"),
+        archive=pd.array(["HAM10000", "HAM10000", "BCN20000", None, "MSK"], dtype="str"),
+    )
+    subgroups = build_metrics(table, np.eye(8)[[0, 0, 1, 2, 3]])["subgroups"]
+    assert {name: (group["n"], group["accuracy"]) for name, group in subgroups.items()} == {
+        "short side ≥ 150 px": (2, 0.5),
+        "short side < 150 px": (2, 1),
+        "archive BCN20000": (1, 1),
+        "archive HAM10000": (2, 0.5),
+    }
+    assert "roc" not in subgroups["archive HAM10000"]
+
+
+def test_metrics_json_is_strict_even_without_an_image():
+    text = metrics_json(build_metrics(table_of([]), np.empty((0, 8)), [POINT]))
+    figures = json.loads(text, parse_constant=pytest.fail)
+    assert figures["operating_points"][0]["sensitivity"] is None
+    assert figures["subgroups"] == {}
+
+
+def test_rejects_probabilities_of_another_length():
+    with pytest.raises(ValueError, match="row of `probabilities` for 1 images but got 2"):
+        build_metrics(table_of(["NV"]), np.eye(8)[:2])
+
+
+def test_rejects_a_diagnosis_that_is_none_of_isic():
+    with pytest.raises(ValueError, match=r"`diagnosis` to be one of MEL, .* but got \['naevus'\]"):
+        build_metrics(table_of(["naevus"]), np.eye(8)[:1])
+
+
+def test_the_table_says_every_figure_with_its_n(dataset):
+    text = str(evaluate(ColourReader(), dataset))
+    lines = text.splitlines()
+    assert lines[0] == (
+        "colour-reader 1.0.0 on Twelve pictures: 9 images with a label, 2 unlabelled, 1 unknown"
+    )
+    (balanced,) = (line for line in lines if line.startswith("balanced accuracy"))
+    assert balanced.split()[2:] == ["0.938", "n", "=", "9", "of", "8", "classes"]
+    (melanoma,) = (line for line in lines if line.startswith("MEL"))
+    assert melanoma.split() == ["MEL", "Melanoma", "2", "0.500", "1.000", "0.750"]
+
+
+def test_the_columns_of_the_table_are_aligned():
+    figures = build_metrics(table_of(["NV", "MEL"]), np.eye(8)[[1, 0]])
+    block = metrics_table(figures).split("\n\n")[2].splitlines()
+    assert len(block) == 9
+    assert len({len(line) for line in block}) == 1
+
+
+def test_needs_no_torch():
+    code = "import sys, cadlib.evaluation; sys.exit('torch' in sys.modules)"
+    assert (
+        subprocess.run([sys.executable, "-c", code], check=False, cwd=Path(__file__).parent.parent).returncode
+        == 0
+    )
