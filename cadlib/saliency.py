@@ -1,0 +1,196 @@
+"""Where in the picture the network found evidence: Grad-CAM and its kin, by pytorch-grad-cam.
+
+A Heatmap keeps what the method gave. It is never stretched to the same range: a faint map stays faint, and
+its peak is there to be shown. A map of zeros means that nothing in the picture spoke for that diagnosis.
+"""
+
+from copy import deepcopy
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from matplotlib import colormaps
+from numpy.typing import NDArray
+from PIL import Image, ImageDraw
+from pytorch_grad_cam import EigenCAM, GradCAM, GradCAMPlusPlus, HiResCAM, LayerCAM
+from pytorch_grad_cam.base_cam import BaseCAM
+from pytorch_grad_cam.utils.model_targets import ClassifierOutputTarget
+from torch import nn
+
+from cadlib.errors import CadError
+from cadlib.images import LesionImage
+from cadlib.model import Model
+from cadlib.preprocess import Box
+from cadlib.taxonomy import CODES, diagnosis
+
+
+@dataclass(frozen=True)
+class Method:
+    """One way to make a map; one that is not class-specific gives the same map for every diagnosis."""
+
+    key: str
+    name: str
+    cam: type[BaseCAM]
+    class_specific: bool = True
+
+
+METHODS = (
+    Method("grad-cam", "Grad-CAM", GradCAM),
+    Method("grad-cam++", "Grad-CAM++", GradCAMPlusPlus),
+    Method("hirescam", "HiResCAM", HiResCAM),
+    Method("layercam", "LayerCAM", LayerCAM),
+    Method("eigencam", "EigenCAM", EigenCAM, class_specific=False),
+)
+COLOURS: NDArray[np.uint8] = colormaps["viridis"](np.arange(256), bytes=True)[:, :3]
+"""(256, 3) uint8 RGB, cold to hot. Perceptually even, and its greens stand apart from skin and pigment."""
+
+FRAME_COLOUR = (255, 255, 255)
+
+
+@dataclass(frozen=True, eq=False)
+class Heatmap:
+    """The evidence for one diagnosis over the square of the image that the network saw.
+
+    `values` is (S, S) float32, read-only, in the method's own unit, never below 0; `raw_peak` is the largest
+    of them. `diagnosis` is None for a method that is not class-specific. `box` is the square's (left, top,
+    right, bottom) in pixels of the image.
+    """
+
+    values: NDArray[np.float32]
+    diagnosis: str | None
+    method: str
+    raw_peak: float
+    box: Box
+
+
+def explain(model: Model, image: LesionImage, code: str, method: str = "grad-cam") -> Heatmap:
+    """Map the evidence in `image` for one of the eight diagnoses; any number of threads may ask at once.
+
+    Negative values, evidence against, are set to 0, as in Selvaraju et al., Grad-CAM (ICCV 2017), eq. 2; the
+    rest is enlarged bilinearly to the network's input. EigenCAM's sign is arbitrary: its map is turned so
+    that the extreme farthest from 0 is positive (Chung and Ying, Appl. Sci. 15 (2025) 7562, eq. 13).
+    Raise ValueError for an unknown code or method, CadError when the network gives NaN or infinity.
+    """
+    target = CODES.index(diagnosis(code).code)
+    chosen = _method(method)
+    # A caller may stand in inference mode; gradients are needed here all the same.
+    with torch.inference_mode(mode=False), torch.enable_grad():
+        raw = _raw_map(model, image, target, chosen)
+        evidence = torch.from_numpy(np.maximum(raw, 0, dtype=np.float32))[None, None]
+        size = (model.record.input.size_px,) * 2
+        values = nn.functional.interpolate(evidence, size, mode="bilinear")[0, 0].numpy()
+    values.setflags(write=False)
+    return Heatmap(
+        values=values,
+        diagnosis=code if chosen.class_specific else None,
+        method=chosen.key,
+        raw_peak=float(values.max()),
+        box=model.record.input.crop_box(image.width_px, image.height_px),
+    )
+
+
+def overlay(
+    image: LesionImage,
+    heatmap: Heatmap,
+    opacity: float = 0.6,
+    peak: float | None = None,
+    max_side_px: int | None = None,
+) -> NDArray[np.uint8]:
+    """Blend a heatmap into its image, transparent where cold; return (H, W, 3) uint8 RGB.
+
+    `opacity` (0 to 1) is reached at `peak`, the value drawn hottest, by default the map's own; give several
+    maps one peak to compare them. A thin frame marks what the network saw; outside it the picture stays as
+    it is. A map of zeros, or opacity 0, leaves the whole picture as it is. `max_side_px` shrinks first.
+    """
+    hottest = heatmap.raw_peak if peak is None else peak
+    _check_overlay(image, heatmap, opacity, hottest, max_side_px)
+    longest = max(image.width_px, image.height_px)
+    shown = min(longest, max_side_px or longest)
+    width, height = (-(-side * shown // longest) for side in (image.width_px, image.height_px))
+    picture = Image.fromarray(image.pixels)
+    if shown < longest:
+        picture = picture.resize((width, height), Image.Resampling.LANCZOS, reducing_gap=2.0)
+    if heatmap.raw_peak > 0 and opacity > 0:
+        left, top = (edge * shown // longest for edge in heatmap.box[:2])
+        right, bottom = (-(-edge * shown // longest) for edge in heatmap.box[2:])
+        square = (right - left, bottom - top)
+        values = Image.fromarray(heatmap.values).resize(square, Image.Resampling.BILINEAR)
+        heat = np.minimum(np.asarray(values), hottest) / hottest
+        colour = Image.fromarray(COLOURS[np.rint(255 * heat).astype(np.uint8)])
+        alpha = Image.fromarray(np.rint(255 * opacity * heat).astype(np.uint8))
+        picture.paste(colour, (left, top), alpha)
+        frame = (left, top, right - 1, bottom - 1)
+        ImageDraw.Draw(picture).rectangle(frame, outline=FRAME_COLOUR, width=max(1, shown // 600))
+    return np.asarray(picture)
+
+
+def colour_scale(width_px: int, height_px: int) -> NDArray[np.uint8]:
+    """Draw the colours as a legend, hot at the right or, if upright, on top; return (H, W, 3) uint8."""
+    if min(width_px, height_px) < 1:
+        raise ValueError(f"Expected at least 1 px a side but got {width_px!r} by {height_px!r}.")
+    levels = np.rint(np.linspace(0, 255, max(width_px, height_px))).astype(np.uint8)
+    line = levels[None, :] if width_px >= height_px else levels[::-1, None]
+    return COLOURS[np.broadcast_to(line, (height_px, width_px))]
+
+
+def _method(key: str) -> Method:
+    for method in METHODS:
+        if method.key == key:
+            return method
+    raise ValueError(f"Expected `method` to be one of {', '.join(m.key for m in METHODS)} but got {key!r}.")
+
+
+def _raw_map(model: Model, image: LesionImage, target: int, method: Method) -> NDArray[np.float32]:
+    """Return the method's map at the layer's own size, (h, w), with its negative values."""
+    network, layer = _private_copy(model.network, model.target_layer)
+    # Calling `cam` would stretch each map to 0..1, so the two steps before that are taken one by one;
+    # its `with` swallows an IndexError, hence try and finally.
+    cam = method.cam(network, [layer])
+    hooks = cam.activations_and_grads
+    try:
+        tensor = model.tensor(image).detach().clone().requires_grad_()
+        score = ClassifierOutputTarget(target)
+        loss = score(hooks(tensor)[0])
+        if method.class_specific:
+            loss.backward()
+        [activations] = [found.numpy() for found in hooks.activations]
+        gradients = hooks.gradients[0].numpy() if method.class_specific else None
+        # EigenCAM would read a NaN as 0.
+        if np.isfinite(activations).all():
+            maps = cam.get_cam_image(tensor, layer, [score], activations, gradients, eigen_smooth=False)
+            raw: NDArray[np.float32] = maps[0]
+            if np.isfinite(raw).all():
+                return -raw if not method.class_specific and -raw.min() > raw.max() else raw
+    finally:
+        hooks.release()
+    raise CadError(
+        f"Expected {method.name} for {CODES[target]} to be finite but {model.record.model_id} gave NaN or "
+        "infinity; its weights may be damaged: restore the model's folder, or choose another model."
+    )
+
+
+def _private_copy(network: nn.Module, layer: nn.Module) -> tuple[nn.Module, nn.Module]:
+    """Copy the modules but not the weights, which takes milliseconds; return the copy and the layer in it.
+
+    Hooks on the shared network would also catch what other threads send through it, predictions included.
+    """
+    memo: dict[int, Any] = {id(tensor): tensor for tensor in (*network.parameters(), *network.buffers())}
+    copied = deepcopy(network, memo)
+    return copied, memo[id(layer)]
+
+
+def _check_overlay(
+    image: LesionImage, heatmap: Heatmap, opacity: float, hottest: float, max_side_px: int | None
+) -> None:
+    if not 0 <= opacity <= 1:
+        raise ValueError(f"Expected `opacity` to be from 0 to 1 but got {opacity!r}.")
+    if not 0 <= hottest < np.inf or (hottest == 0 and heatmap.raw_peak > 0):
+        raise ValueError(f"Expected `peak` to be a positive number but got {hottest!r}.")
+    if max_side_px is not None and max_side_px < 1:
+        raise ValueError(f"Expected `max_side_px` to be at least 1 but got {max_side_px!r}.")
+    if heatmap.box[2] > image.width_px or heatmap.box[3] > image.height_px:
+        raise ValueError(
+            f"Expected the heatmap of this image, {image.width_px} × {image.height_px} px, but its box is "
+            f"{heatmap.box}; explain this image first."
+        )
