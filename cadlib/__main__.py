@@ -1,12 +1,34 @@
 """The command line: parse, call, print. `python -m cadlib --help` lists the commands."""
 
 import argparse
+import csv
+import json
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import fields
+from itertools import islice
 from pathlib import Path
+from typing import TYPE_CHECKING, TextIO
 
-from cadlib.errors import CadError
+from tqdm import tqdm
+
+from cadlib.errors import CadError, ModelInvalid
+from cadlib.images import SUPPORTED_SUFFIXES, LesionImage, read_images
+from cadlib.record import ModelRecord, find_model, read_record
+from cadlib.taxonomy import CODES, diagnosis
+
+if TYPE_CHECKING:  # torch takes seconds; `--help` and bad usage do not wait for it
+    from cadlib.assessment import Assessment
+    from cadlib.model import Model
+
+BATCH_SIZE = 8
+"""Images held at a time; few, for one may be of 40 megapixels."""
+
+Outcome = tuple[Path, "Assessment | CadError"]
+
+
+class UsageError(CadError):
+    """The command cannot be carried out as it was given; nothing has been done."""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -16,7 +38,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return int(options.run(options))
     except CadError as error:
         print(f"cadlib: {error}", file=sys.stderr)
-        return 1
+        return 2 if isinstance(error, UsageError) else 1
     except KeyboardInterrupt as stop:
         print(f"cadlib: {str(stop) or 'Stopped.'}", file=sys.stderr)
         return 130
@@ -24,18 +46,177 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def parser() -> argparse.ArgumentParser:
     """Build the parser of all commands."""
-    root = argparse.ArgumentParser(prog="python -m cadlib", description="Computer-aided diagnosis of skin lesions.")
+    root = argparse.ArgumentParser(
+        prog="python -m cadlib",
+        description="Computer-aided diagnosis of skin lesions: it supports a reader, never replaces one.",
+    )
     commands = root.add_subparsers(required=True, metavar="command")
+    _add_predict(commands.add_parser("predict", help="diagnose images"))
+    _add_evaluate(commands.add_parser("evaluate", help="compare a model with the labels of a data set"))
     _add_train(commands.add_parser("train", help="train a model on images with labels"))
     return root
 
 
+# predict
+
+
+def _add_predict(command: argparse.ArgumentParser) -> None:
+    command.set_defaults(run=_predict)
+    command.add_argument("files", nargs="+", type=Path, metavar="FILE", help="image, or folder of images")
+    command.add_argument("--model", default="isic2019", help="name under models/, or a path (default: isic2019)")
+    command.add_argument("--format", choices=PRINTERS, default="table", help="what to print (default: table)")
+    command.add_argument("--heatmap", type=Path, metavar="DIR", help="write an overlay of the top diagnosis there")
+
+
+def _predict(options: argparse.Namespace) -> int:
+    files = [file for given in options.files for file in _images_in(given)]
+    _check_model(options.model)
+    if options.heatmap:
+        _make_folder(options.heatmap)
+
+    from cadlib.model import Model
+
+    model = Model.load(options.model)
+    failed = 0
+
+    def outcomes() -> Iterator[Outcome]:
+        nonlocal failed
+        for file, outcome in tqdm(
+            _assess(model, files), total=len(files), unit="image", disable=len(files) < 2, leave=False
+        ):
+            if isinstance(outcome, CadError):
+                failed += 1
+                tqdm.write(f"cadlib: {file}: {outcome}", file=sys.stderr)
+            elif options.heatmap:
+                outcome = _write_overlay(model, file, outcome, options.heatmap)
+            yield file, outcome
+
+    PRINTERS[options.format](outcomes(), sys.stdout)
+    return 1 if failed else 0
+
+
+def _images_in(given: Path) -> list[Path]:
+    if not given.is_dir():
+        return [given]
+    found = sorted(path for path in given.rglob("*") if path.suffix.lower() in SUPPORTED_SUFFIXES)
+    if not found:
+        raise UsageError(f"Expected images ({', '.join(SUPPORTED_SUFFIXES)}) in {given} but it holds none.")
+    return found
+
+
+def _assess(model: "Model", files: Sequence[Path]) -> Iterator[Outcome]:
+    from cadlib.assessment import assess_batch
+
+    reading = zip(files, read_images(files), strict=True)
+    while group := list(islice(reading, BATCH_SIZE)):
+        assessed = iter(assess_batch(model, [image for _, image in group if isinstance(image, LesionImage)]))
+        for file, image in group:
+            yield file, next(assessed) if isinstance(image, LesionImage) else image
+
+
+def _write_overlay(model: "Model", file: Path, assessment: "Assessment", folder: Path) -> "Assessment":
+    from dataclasses import replace
+
+    from PIL import Image
+
+    from cadlib.saliency import explain, overlay
+
+    code, _ = assessment.prediction.ranking()[0]
+    heatmap = explain(model, assessment.image, code)
+    name = f"{file.stem}_{assessment.image.sha256[:8]}_{code}.png"
+    Image.fromarray(overlay(assessment.image, heatmap)).save(folder / name)
+    return replace(assessment, heatmap=heatmap)
+
+
+def _print_table(outcomes: Iterator[Outcome], out: TextIO) -> None:
+    for file, outcome in outcomes:
+        if isinstance(outcome, CadError):
+            continue
+        tqdm.write(f"{file}\n  {outcome.decision.sentence}", file=out)
+        for code, probability in outcome.prediction.ranking():
+            known = diagnosis(code)
+            sign = "▲" if known.malignant else "●"
+            tqdm.write(f"  {code:<5}{known.name:<25}{sign} {known.group:<11}{probability:.2f}", file=out)
+
+
+def _print_json(outcomes: Iterator[Outcome], out: TextIO) -> None:
+    rows = [
+        {"file": str(file), **({"error": str(outcome)} if isinstance(outcome, CadError) else outcome.to_json())}
+        for file, outcome in outcomes
+    ]
+    json.dump(rows, out, indent=2, ensure_ascii=False)
+    out.write("\n")
+
+
+def _print_csv(outcomes: Iterator[Outcome], out: TextIO) -> None:
+    rows = csv.writer(out, lineterminator="\n")
+    rows.writerow(["file", "diagnosis", "malignant_probability", "decision", *CODES, "model", "error"])
+    for file, outcome in outcomes:
+        if isinstance(outcome, CadError):
+            rows.writerow([file, *[""] * (4 + len(CODES)), outcome])
+            continue
+        prediction = outcome.prediction
+        figures = [
+            f"{probability:.6f}" for probability in (prediction.malignant_probability, *prediction.probabilities)
+        ]
+        top, _ = prediction.ranking()[0]
+        rows.writerow([file, top, figures[0], outcome.decision.action, *figures[1:], prediction.model_id, ""])
+
+
+PRINTERS: dict[str, Callable[[Iterator[Outcome], TextIO], None]] = {
+    "table": _print_table,
+    "json": _print_json,
+    "csv": _print_csv,
+}
+
+
+# evaluate
+
+
+def _add_evaluate(command: argparse.ArgumentParser) -> None:
+    command.set_defaults(run=_evaluate)
+    command.add_argument("--model", required=True, help="name under models/, or a path")
+    command.add_argument("--images", type=Path, required=True, help="folder of images, named by their ids")
+    command.add_argument("--ground-truth", type=Path, required=True, help="CSV of ISIC: image, one column a class")
+    command.add_argument("--metadata", type=Path, help="CSV of ISIC: image, age_approx, sex, lesion_id, …")
+    command.add_argument("--output", type=Path, required=True, help="folder for predictions.csv and metrics.json")
+
+
+def _evaluate(options: argparse.Namespace) -> int:
+    record = _check_model(options.model)
+    for given in (options.images, options.ground_truth, options.metadata):
+        if given is not None and not given.exists():
+            raise UsageError(f"Expected {given} to exist but there is no such file or folder.")
+    _make_folder(options.output)
+
+    from cadlib.dataset import join_dataset
+    from cadlib.evaluation import evaluate
+    from cadlib.model import Model
+
+    print(f"Evaluating {record.model_id}", file=sys.stderr)
+    dataset = join_dataset(options.images, options.ground_truth, options.metadata, verify=False)
+    print(dataset.report, file=sys.stderr)
+    with tqdm(total=len(dataset.table), unit="image", leave=False) as bar:
+        evaluation = evaluate(Model.load(options.model), dataset, lambda done, _: bar.update(done - bar.n) and None)
+    try:
+        evaluation.write(options.output)
+    except OSError as error:
+        raise CadError(f"The results could not be written to {options.output}: {error}.") from error
+    print(evaluation)
+    return 1 if evaluation.rejected else 0
+
+
+# train
+
+
 def _add_train(command: argparse.ArgumentParser) -> None:
-    from cadlib.training import TrainConfig
+    from cadlib.train_config import TrainConfig
 
     command.set_defaults(run=_train)
     command.add_argument("--data", type=Path, required=True, help="folder of ISIC 2019 layout")
     command.add_argument("--name", required=True, help="name of the model, a folder under models/")
+    command.add_argument("--model-version", default="1.0.0", help="version of the model (default: 1.0.0)")
+    command.add_argument("--overwrite", action="store_true", help="replace a model of this name")
     command.add_argument("--run-dir", type=Path, help="checkpoint, split and history (default: runs/NAME)")
     command.add_argument("--resume", action="store_true", help="go on from the last checkpoint")
     for setting in fields(TrainConfig):
@@ -48,15 +229,44 @@ def _add_train(command: argparse.ArgumentParser) -> None:
 
 
 def _train(options: argparse.Namespace) -> int:
-    from cadlib.training import TrainConfig, train
+    from cadlib.train_config import TrainConfig
 
-    config = TrainConfig(**{setting.name: getattr(options, setting.name) for setting in fields(TrainConfig)})
-    trained = train(options.data, options.run_dir or Path("runs") / options.name, config, resume=options.resume)
+    try:
+        config = TrainConfig(**{setting.name: getattr(options, setting.name) for setting in fields(TrainConfig)})
+    except ValueError as error:
+        raise UsageError(str(error)) from error
+    if not options.data.is_dir():
+        raise UsageError(f"Expected a folder of images with their CSV files but there is no folder {options.data}.")
+    try:
+        from cadlib import packing, training
+    except ModuleNotFoundError as error:
+        raise UsageError(f"Training needs {error.name}; run `pip install -r requirements-train.txt`.") from error
+
+    packing.check_name(options.name, overwrite=options.overwrite)
+    run_dir = options.run_dir or Path("runs") / options.name
+    trained = training.train(options.data, run_dir, config, resume=options.resume)
     if trained is not None:
-        from cadlib.packing import pack
-
-        print(f"Model written to {pack(trained, options.name)}")
+        folder = packing.pack(trained, options.name, options.model_version, overwrite=options.overwrite)
+        print((folder / "README.md").read_text(encoding="utf-8"))
+        print(f"Model written to {folder}")
     return 0
+
+
+# what commands share
+
+
+def _check_model(name: str) -> ModelRecord:
+    try:
+        return read_record(find_model(name))
+    except ModelInvalid as error:
+        raise UsageError(str(error)) from error
+
+
+def _make_folder(folder: Path) -> None:
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise UsageError(f"Expected a folder that can be written, {folder}, but: {error.strerror}.") from error
 
 
 if __name__ == "__main__":

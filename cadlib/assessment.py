@@ -1,0 +1,67 @@
+"""The whole pipeline for one image, in one call."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+from cadlib.decision import DEFAULT_OPERATING_POINT, Decision, decide
+from cadlib.images import LesionImage, read_image
+from cadlib.model import Model, Prediction, Source
+from cadlib.saliency import Heatmap, explain
+
+
+@dataclass(frozen=True, eq=False)
+class Assessment:
+    """Everything said of one image; `heatmap` explains the most probable diagnosis by Grad-CAM, if it was asked for."""
+
+    image: LesionImage
+    prediction: Prediction
+    decision: Decision
+    heatmap: Heatmap | None
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the assessment as JSON values, without pixels."""
+        point = self.decision.operating_point
+        return {
+            "image_sha256": self.image.sha256,
+            "width_px": self.image.width_px,
+            "height_px": self.image.height_px,
+            "notes": list(self.image.notes),
+            "model": self.prediction.model_id,
+            "diagnosis": self.prediction.ranking()[0][0],
+            "probabilities": dict(self.prediction.ranking()),
+            "malignant_probability": self.prediction.malignant_probability,
+            "decision": {
+                "action": self.decision.action,
+                "operating_point": point.name,
+                "threshold": point.threshold,
+                "sensitivity": point.sensitivity,
+                "specificity": point.specificity,
+            },
+            "heatmap": self.heatmap
+            and {
+                "diagnosis": self.heatmap.diagnosis,
+                "method": self.heatmap.method,
+                "raw_peak": self.heatmap.raw_peak,
+                "box": list(self.heatmap.box),
+            },
+        }
+
+
+def assess(model: Model, source: Source, operating_point: str = DEFAULT_OPERATING_POINT) -> Assessment:
+    """Read an image, predict, decide and explain; raise ImageRejected when the image cannot be read."""
+    image = source if isinstance(source, LesionImage) else read_image(source)
+    (assessment,) = assess_batch(model, [image], operating_point)
+    top, _ = assessment.prediction.ranking()[0]
+    return replace(assessment, heatmap=explain(model, image, top))
+
+
+def assess_batch(
+    model: Model, images: Sequence[LesionImage], operating_point: str = DEFAULT_OPERATING_POINT
+) -> list[Assessment]:
+    """Predict and decide for many images at once, without heatmaps, which cost more than all the rest."""
+    point = model.record.operating_point(operating_point)
+    return [
+        Assessment(image, prediction, decide(prediction.malignant_probability, point), heatmap=None)
+        for image, prediction in zip(images, model.predict_batch(images), strict=True)
+    ]

@@ -1,0 +1,103 @@
+"""The model card: every figure out of model.json and metrics.json, none typed.
+
+Its sections follow Mitchell et al., Model Cards for Model Reporting (FAT* 2019).
+"""
+
+from collections.abc import Iterable
+from typing import Any
+
+from cadlib.record import ModelRecord
+from cadlib.taxonomy import DIAGNOSES
+
+
+def render(record: ModelRecord, figures: dict[str, Any]) -> str:
+    """Return the card as Markdown, from a record and the content of its metrics.json."""
+    training, data = record.training, figures["data"]
+    config = training.config
+    sections = [
+        f"# {record.name} {record.version}",
+        (
+            f"{record.backbone}, {record.input.size_px} × {record.input.size_px} px, made {record.created} by "
+            "`python -m cadlib train`. Every figure here comes from model.json and metrics.json beside it."
+        ),
+        f"**Intended use.** {record.intended_use}",
+        f"**Licence.** {record.data_licence}",
+        "## Limits",
+        "\n".join(f"- {limit}" for limit in record.known_limits),
+        "## Data and training",
+        _table(
+            ("split", "images", "lesion groups"),
+            ((part, f"{n:,}", f"{training.lesions[part]:,}") for part, n in training.images.items()),
+        ),
+        (
+            f"From the data set `{training.dataset}`, split by lesion (seed {training.seed}): no lesion, and no "
+            f"near-duplicate, stands in two splits. {training.epochs} epochs at {config['first_px']} to "
+            f"{config['last_px']} px in {training.seconds / 60:.0f} minutes, code {training.git_commit[:12]}. "
+            "The test split has not been used."
+        ),
+        "## How good it is",
+        (
+            f"On the {data['split']} split of {data['name']}, {figures['n']:,} images, one model, no test-time "
+            "averaging. The temperature and the operating points were fitted on these same images."
+        ),
+        _table(
+            ("images", "n", "balanced accuracy", "malignant AUC", "melanoma AUC", "accuracy", "ECE"),
+            (
+                (name, f"{part['n']:,}", *(_figure(value) for value in _headline(part)))
+                for name, part in (("all", figures), *figures["subgroups"].items())
+            ),
+        ),
+        "Balanced accuracy is the mean sensitivity over the classes present in a row.",
+        _table(
+            ("diagnosis", "", "n", "sensitivity", "specificity", "AUC"),
+            (
+                (
+                    f"{d.name} ({d.code})",
+                    d.group,
+                    f"{figures['n_by_class'][d.code]:,}",
+                    *(_figure(figures[name][d.code]) for name in ("sensitivity", "specificity", "auc")),
+                )
+                for d in DIAGNOSES
+            ),
+        ),
+        "## Operating points",
+        _table(
+            ("point", "refer at malignant probability", "sensitivity", "specificity", "malignant", "benign"),
+            (
+                (
+                    point.name,
+                    f"≥ {point.threshold:.3f}",
+                    _figure(point.sensitivity),
+                    _figure(point.specificity),
+                    f"{point.n_malignant:,}",
+                    f"{point.n_benign:,}",
+                )
+                for point in record.operating_points
+            ),
+        ),
+        "## Calibration",
+        (
+            f"Temperature {record.temperature:.3f}. Expected calibration error {_figure(figures['ece'])}, "
+            f"Brier score {_figure(figures['brier'])}, over the mix of diagnoses of these images."
+        ),
+    ]
+    return "\n\n".join(sections) + "\n"
+
+
+def _headline(part: dict[str, Any]) -> tuple[float | None, ...]:
+    return (
+        part["balanced_accuracy"],
+        part["malignant_auc"],
+        part["auc"]["MEL"],
+        part["accuracy"],
+        part["ece"],
+    )
+
+
+def _figure(value: float | None) -> str:
+    return "not defined" if value is None else f"{value:.3f}"
+
+
+def _table(head: tuple[str, ...], rows: Iterable[tuple[str, ...]]) -> str:
+    lines = [head, tuple("---" for _ in head), *rows]
+    return "\n".join(f"| {' | '.join(line)} |" for line in lines)

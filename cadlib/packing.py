@@ -1,0 +1,170 @@
+"""From a finished run to a model folder: calibrate and measure on validation, write aside, rename."""
+
+import hashlib
+import json
+import re
+import shutil
+import subprocess
+from collections.abc import Mapping
+from contextlib import suppress
+from dataclasses import asdict
+from datetime import UTC, datetime
+from importlib.metadata import version as installed_version
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors.torch import save
+
+from cadlib import __version__, calibration, card, decision, evaluation
+from cadlib.errors import TrainingFailed
+from cadlib.golden import golden_figures
+from cadlib.model import Model
+from cadlib.network import saliency_layer
+from cadlib.record import (
+    CARD_FILE,
+    GOLDEN_FILE,
+    METRICS_FILE,
+    RECORD_FILE,
+    WEIGHTS_FILE,
+    ConformalSets,
+    ModelRecord,
+    TrainingFacts,
+    models_dir,
+)
+from cadlib.taxonomy import CODES, MALIGNANT
+from cadlib.training import Trained
+
+COVERAGE = 0.90
+"""Share of the images of each diagnosis whose prediction set is to hold the truth."""
+
+DATA_LICENCE = (
+    "Trained on ISIC 2019 (HAM10000, BCN20000, MSK), CC BY-NC 4.0: the weights are for non-commercial use, "
+    "with attribution to the three archives."
+)
+INTENDED_USE = (
+    "Supports a trained reader of dermoscopic images of single skin lesions with a ranked, calibrated "
+    "differential diagnosis. It is not a diagnosis, not a medical device, and replaces no reader."
+)
+KNOWN_LIMITS = (
+    "It knows eight diagnoses only; any other lesion is given one of them all the same.",
+    "It was trained on dermoscopic images; clinical photographs, other body tissue and poor pictures are outside it.",
+    "The images come from a few specialist clinics, mostly of fair-skinned patients: dark skin is hardly represented.",
+    "The mix of diagnoses in ISIC 2019 is that of specialist referral; predictive values elsewhere will differ.",
+    "It reads the centred square of an image: what lies outside it is not seen.",
+)
+_LIBRARIES = ("torch", "torchvision", "timm", "numpy", "pillow")
+
+
+def check_name(name: str, *, overwrite: bool) -> Path:
+    """Return the folder a model of this name will have; raise TrainingFailed when it is taken or no name."""
+    if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]*", name):
+        raise TrainingFailed(f"Expected a name of letters, digits, '.', '_' and '-' but got {name!r}.")
+    folder = models_dir() / name
+    if folder.exists() and not overwrite:
+        raise TrainingFailed(f"{folder} stands already; choose another --name, or replace it with --overwrite.")
+    return folder
+
+
+def pack(trained: Trained, name: str, version: str, *, overwrite: bool = False) -> Path:
+    """Write the model folder of a finished run and return it; raise TrainingFailed and leave nothing if that fails."""
+    folder = check_name(name, overwrite=overwrite)
+    aside = folder.with_name(f".{name}.part")
+    try:
+        shutil.rmtree(aside, ignore_errors=True)
+        aside.mkdir(parents=True)
+        _write(trained, name, version, aside)
+        old = folder.with_name(f".{name}.old")
+        shutil.rmtree(old, ignore_errors=True)
+        with suppress(FileNotFoundError):
+            folder.replace(old)
+        aside.replace(folder)
+        shutil.rmtree(old, ignore_errors=True)
+    except OSError as error:
+        raise TrainingFailed(
+            f"The model could not be written to {folder}: {error}. The checkpoint stands: "
+            "make room and write it with --resume."
+        ) from error
+    finally:
+        shutil.rmtree(aside, ignore_errors=True)
+    return folder
+
+
+def _write(trained: Trained, name: str, version: str, folder: Path) -> None:
+    weights = save({key: tensor.contiguous() for key, tensor in trained.network.state_dict().items()})
+    record, figures = _measure(trained, name, version, hashlib.sha256(weights).hexdigest())
+    (folder / WEIGHTS_FILE).write_bytes(weights)
+    _write_json(folder / RECORD_FILE, record.to_json())
+    (folder / METRICS_FILE).write_text(evaluation.metrics_json(figures), encoding="utf-8")
+    _write_json(folder / GOLDEN_FILE, golden_figures(Model.load(folder)))
+    (folder / CARD_FILE).write_text(card.render(record, figures), encoding="utf-8")
+
+
+def _measure(trained: Trained, name: str, version: str, weights_sha256: str) -> tuple[ModelRecord, dict[str, Any]]:
+    data = trained.data
+    rows = data.rows("validation")
+    labels = data.labels[rows]
+    temperature = calibration.fit_temperature(trained.validation_logits, labels)
+    probabilities = calibration.probabilities(trained.validation_logits, temperature)
+    malignant = torch.tensor(MALIGNANT).numpy()
+    points = decision.choose_operating_points(probabilities[:, malignant].sum(axis=1), malignant[labels])
+    quantiles = calibration.conformal_quantiles(probabilities, labels, COVERAGE)
+    parts = ("train", "validation", "test")
+    record = ModelRecord(
+        name=name,
+        version=version,
+        created=datetime.now(UTC).isoformat(timespec="seconds"),
+        backbone=trained.config.backbone,
+        codes=CODES,
+        input=trained.spec,
+        temperature=temperature,
+        conformal=ConformalSets(COVERAGE, dict(zip(CODES, quantiles.tolist(), strict=True))),
+        operating_points=points,
+        saliency_layer=saliency_layer(trained.network),
+        training=TrainingFacts(
+            git_commit=git_commit(),
+            config=asdict(trained.config),
+            seed=trained.config.seed,
+            split_sha256=data.split_sha256,
+            images={part: len(data.rows(part)) for part in parts},
+            lesions={part: int(data.groups.iloc[data.rows(part)].nunique()) for part in parts},
+            dataset=data.name,
+            epochs=trained.config.epochs,
+            seconds=round(trained.seconds, 1),
+        ),
+        weights_sha256=weights_sha256,
+        libraries={"cadlib": __version__, **{library: installed_version(library) for library in _LIBRARIES}},
+        data_licence=DATA_LICENCE,
+        intended_use=INTENDED_USE,
+        known_limits=KNOWN_LIMITS,
+    )
+    figures = {
+        **evaluation.build_metrics(data.table.iloc[rows].reset_index(drop=True), probabilities, points),
+        "model": evaluation.model_facts(record),
+        "data": {"name": data.name, "split": "validation", "images": len(rows)},
+        "rejected": {},
+    }
+    return record, figures
+
+
+def git_commit() -> str:
+    """Return the commit of the code that runs, with "+changes" where files differ from it."""
+    folder = Path(__file__).parent
+    try:
+        commit = subprocess.run(
+            ["git", "rev-parse", "HEAD"], cwd=folder, capture_output=True, text=True, check=True
+        ).stdout.strip()
+        changed = subprocess.run(
+            ["git", "status", "--porcelain", "--untracked-files=no", "."],
+            cwd=folder,
+            capture_output=True,
+            text=True,
+            check=True,
+        ).stdout
+    except (OSError, subprocess.CalledProcessError):
+        return "not a git checkout"
+    return f"{commit}+changes" if changed else commit
+
+
+def _write_json(path: Path, content: Mapping[str, Any]) -> None:
+    path.write_text(json.dumps(content, indent=2, allow_nan=False, ensure_ascii=False) + "\n", encoding="utf-8")

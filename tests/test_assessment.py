@@ -1,0 +1,47 @@
+import json
+
+import pytest
+
+from cadlib.assessment import assess, assess_batch
+from cadlib.errors import ImageRejected, ModelInvalid
+from cadlib.images import read_image
+from cadlib.synthetic import demo_lesions
+
+
+@pytest.fixture
+def picture():
+    return demo_lesions()[0].png()
+
+
+def test_predicts_decides_and_explains_the_most_probable_diagnosis(model, picture):
+    found = assess(model, picture)
+    assert found.image.sha256 == found.prediction.image_sha256
+    assert found.decision.malignant_probability == found.prediction.malignant_probability
+    assert found.decision.operating_point == model.record.operating_point("balanced")
+    assert found.heatmap.diagnosis == found.prediction.ranking()[0][0]
+
+
+def test_as_json_it_holds_every_figure_and_no_pixels(model, picture):
+    found = json.loads(json.dumps(assess(model, picture).to_json()))
+    assert sum(found["probabilities"].values()) == pytest.approx(1)
+    assert found["model"] == model.record.model_id
+    assert found["decision"]["action"] in ("refer", "below the referral threshold")
+    assert found["heatmap"]["method"] == "grad-cam"
+    assert len(json.dumps(found)) < 2000
+
+
+def test_many_images_are_assessed_without_heatmaps(model, picture):
+    images = [read_image(picture)] * 3
+    found = assess_batch(model, images)
+    assert [one.heatmap for one in found] == [None] * 3
+    assert found[0].to_json()["heatmap"] is None
+
+
+def test_an_operating_point_the_model_does_not_have_is_refused(model, picture):
+    with pytest.raises(ModelInvalid, match="operating point"):
+        assess(model, picture, "nonesuch")
+
+
+def test_what_is_no_image_is_rejected(model):
+    with pytest.raises(ImageRejected):
+        assess(model, b"")

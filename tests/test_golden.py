@@ -1,0 +1,36 @@
+import json
+
+import pytest
+
+from cadlib.errors import ModelInvalid
+from cadlib.golden import drift
+from cadlib.model import Model
+from cadlib.record import GOLDEN_FILE, find_model
+
+
+def test_the_shipped_model_reproduces_its_golden_figures(model):
+    assert drift(model, find_model("isic2019")) == {}
+
+
+def test_a_figure_that_drifted_is_named_with_how_far(model, model_folder):
+    path = model_folder / GOLDEN_FILE
+    golden = json.loads(path.read_text())
+    name = next(iter(golden["probabilities"]))
+    golden["probabilities"][name]["MEL"] += 0.01
+    path.write_text(json.dumps(golden))
+    assert drift(model, model_folder) == {name: pytest.approx(0.01, abs=1e-3)}
+
+
+def test_swapped_labels_are_noticed(model_folder):
+    path = model_folder / GOLDEN_FILE
+    golden = json.loads(path.read_text())
+    for figures in golden["probabilities"].values():
+        figures["MEL"], figures["NV"] = figures["NV"], figures["MEL"]
+    path.write_text(json.dumps(golden))
+    assert drift(Model.load(model_folder), model_folder)
+
+
+def test_golden_figures_of_other_lesions_are_refused(model, model_folder):
+    (model_folder / GOLDEN_FILE).write_text(json.dumps({"tolerance": 1e-3, "probabilities": {}}))
+    with pytest.raises(ModelInvalid, match="synthetic"):
+        drift(model, model_folder)

@@ -1,0 +1,138 @@
+import csv
+import io
+import json
+import shutil
+
+import numpy as np
+import pandas as pd
+import pytest
+from PIL import Image
+
+from cadlib.__main__ import main
+from cadlib.synthetic import demo_lesions
+from cadlib.taxonomy import CODES
+
+
+@pytest.fixture
+def folder(tmp_path):
+    for lesion in demo_lesions()[:3]:
+        (tmp_path / f"{lesion.name}.png").write_bytes(lesion.png())
+    return tmp_path
+
+
+def rejected_usage(arguments):
+    """Run the command line and return its exit code, also where argparse ends it."""
+    try:
+        return main(arguments)
+    except SystemExit as end:
+        return end.code
+
+
+def test_predict_prints_a_ranking_with_the_decision_first(folder, capsys):
+    path = min(folder.glob("*.png"))
+    assert main(["predict", str(path)]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[0] == str(path)
+    assert "malignant probability" in lines[1]
+    shares = [float(line.split()[-1]) for line in lines[2:]]
+    assert len(shares) == 8
+    assert shares == sorted(shares, reverse=True)
+
+
+def test_predict_reads_a_folder_and_prints_csv(folder, capsys):
+    assert main(["predict", str(folder), "--format", "csv"]) == 0
+    rows = list(csv.DictReader(io.StringIO(capsys.readouterr().out)))
+    assert len(rows) == 3
+    for row in rows:
+        assert sum(float(row[code]) for code in CODES) == pytest.approx(1, abs=1e-4)
+
+
+def test_one_bad_file_is_reported_and_the_rest_go_on(folder, capsys):
+    (folder / "report.jpg").write_bytes(b"%PDF-1.4 not a picture")
+    assert main(["predict", str(folder), "--format", "json"]) == 1
+    printed = capsys.readouterr()
+    found = json.loads(printed.out)
+    assert [("error" in row) for row in found] == [True, False, False, False]
+    assert "PDF" in found[0]["error"]
+    assert "report.jpg" in printed.err
+
+
+def test_a_missing_file_fails_that_file_only(folder, capsys):
+    path = next(folder.glob("*.png"))
+    assert main(["predict", str(folder / "missing.png"), str(path)]) == 1
+    printed = capsys.readouterr()
+    assert "missing.png" in printed.err
+    assert str(path) in printed.out
+
+
+def test_predict_writes_the_heatmaps_it_was_asked_for(folder, tmp_path, capsys):
+    maps = tmp_path / "maps"
+    assert main(["predict", str(folder), "--heatmap", str(maps), "--format", "json"]) == 0
+    found = json.loads(capsys.readouterr().out)
+    written = sorted(maps.glob("*.png"))
+    assert len(written) == 3
+    for row, path in zip(found, written, strict=True):
+        assert row["heatmap"]["diagnosis"] == row["diagnosis"]
+        with Image.open(path) as picture:
+            assert picture.size == (row["width_px"], row["height_px"])
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        [],
+        ["predict"],
+        ["predict", "x.jpg", "--format", "xml"],
+        ["predict", "x.jpg", "--model", "nonesuch"],
+        ["predict", "{empty}"],
+        ["evaluate", "--model", "isic2019"],
+        ["evaluate", "--model", "isic2019", "--images", "nowhere", "--ground-truth", "no.csv", "--output", "{empty}"],
+        ["train", "--data", "nowhere", "--name", "x"],
+        ["train", "--data", "{empty}", "--name", "x", "--epochs", "0"],
+    ],
+)
+def test_bad_usage_ends_with_2_before_any_work(arguments, tmp_path, capsys):
+    empty = tmp_path / "empty"
+    empty.mkdir()
+    assert rejected_usage([part.format(empty=empty) for part in arguments]) == 2
+    assert capsys.readouterr().err
+
+
+def test_training_on_an_empty_folder_fails_with_1_and_leaves_nothing(tmp_path, monkeypatch, capsys):
+    monkeypatch.setenv("CADLIB_MODELS", str(tmp_path / "models"))
+    (tmp_path / "data").mkdir()
+    arguments = ["train", "--data", str(tmp_path / "data"), "--name", "x", "--run-dir", str(tmp_path / "run")]
+    assert main([*arguments, "--no-pretrained", "--backbone", "test_efficientnet"]) == 1
+    assert "ISIC_2019_Training_Input" in capsys.readouterr().err
+    assert not (tmp_path / "models").exists()
+
+
+def test_evaluate_compares_with_the_labels_and_writes_both_files(synthetic_dataset, tmp_path, capsys):
+    images = synthetic_dataset / "ISIC_2019_Training_Input"
+    truth = next(synthetic_dataset.glob("*GroundTruth.csv"))
+    output = tmp_path / "out"
+    arguments = ["--images", str(images), "--ground-truth", str(truth), "--output", str(output)]
+    assert main(["evaluate", "--model", "isic2019", *arguments]) == 0
+    assert "balanced accuracy" in capsys.readouterr().out
+
+    predictions = pd.read_csv(output / "predictions.csv")
+    assert predictions.columns.tolist() == ["image", *CODES, "UNK"]
+    labels = pd.read_csv(truth).set_index("image").loc[predictions["image"], list(CODES)].to_numpy().argmax(axis=1)
+    guesses = predictions[list(CODES)].to_numpy().argmax(axis=1)
+    figures = json.loads((output / "metrics.json").read_text())
+    assert figures["accuracy"] == pytest.approx(np.mean(labels == guesses))
+    recalls = [np.mean(guesses[labels == index] == index) for index in range(8)]
+    assert figures["balanced_accuracy"] == pytest.approx(np.mean(recalls))
+    assert {"malignant_auc", "auc", "confusion_matrix", "ece", "n"} <= figures.keys()
+
+
+def test_evaluate_reports_an_unreadable_image_and_goes_on(synthetic_dataset, tmp_path, capsys):
+    folder = shutil.copytree(synthetic_dataset, tmp_path / "data")
+    images = folder / "ISIC_2019_Training_Input"
+    victim = min(images.iterdir())
+    victim.write_bytes(victim.read_bytes()[:500])
+    truth = next(folder.glob("*GroundTruth.csv"))
+    arguments = ["--images", str(images), "--ground-truth", str(truth), "--output", str(tmp_path / "out")]
+    assert main(["evaluate", "--model", "isic2019", *arguments]) == 1
+    assert victim.stem in capsys.readouterr().out
+    assert len(pd.read_csv(tmp_path / "out" / "predictions.csv")) == 95
