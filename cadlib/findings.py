@@ -1,0 +1,66 @@
+"""What does not fit together in a data set: counted, with examples, and with what to do about it."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from cadlib.images import SUPPORTED_SUFFIXES
+
+MAX_EXAMPLES = 5
+
+_SUFFIXES = ", ".join(SUPPORTED_SUFFIXES)
+_NO_METADATA = "The images are kept without age, sex, site and lesion; add their rows to the metadata."
+_NO_LABEL = "An image without a diagnosis is left out; add its row to the ground truth."
+ADVICE = {
+    "rows without an image": "Add the missing images to the folder, or go on without these rows.",
+    "images without ground truth": _NO_LABEL,
+    "images without metadata": _NO_METADATA,
+    "ground-truth rows without metadata": _NO_METADATA,
+    "metadata rows without ground truth": _NO_LABEL,
+    "unlabelled images": "No ground truth was given: they can be looked at, not trained on or measured.",
+    "unreadable images": "They are left out; fetch these files again.",
+    "several files for one id": f"The first of {_SUFFIXES} is used; remove the others.",
+    "files that are no image": f"They are not read; the suffixes known are {_SUFFIXES}.",
+    "missing columns": "They are taken as empty; compare the header with the official ISIC 2019 file.",
+    "unknown columns": "They are not used; look for a misspelt name.",
+    "rows without an id": "They are left out; fill in the column `image`.",
+    "repeated ids": "Their rows are equal, and the first is used; remove the others.",
+    "contradicting rows for one id": "None of them is used; keep the right one and remove the others.",
+    "cells that are not numbers": "Their rows are left out; a cell of the ground truth is 0.0 or 1.0.",
+    "rows without exactly one diagnosis": "They are left out; one cell of a row is 1.0, the others are 0.0.",
+    "ages outside 0 to 120 years": "The age is taken as unknown; correct it.",
+    "unknown sexes": "They are kept as they are; ISIC 2019 writes female and male.",
+    "unknown sites": "They are kept as they are; compare with anatom_site_general of ISIC 2019.",
+}
+"""Every kind of finding, and what is done or to be done about it."""
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One kind of mess, and where: how often it came, up to five examples, and what to do about it."""
+
+    kind: str
+    count: int
+    examples: tuple[str, ...]
+    advice: str
+
+    def __str__(self) -> str:
+        more = "; …" if self.count > len(self.examples) else ""
+        return f"{self.count:>8,}  {self.kind}: {'; '.join(self.examples)}{more}\n{'':>8}  {self.advice}"
+
+
+class Findings:
+    """Gathers findings while a data set is read."""
+
+    def __init__(self) -> None:
+        self._found: list[Finding] = []
+
+    def add(self, kind: str, examples: Iterable[object], where: str = "") -> None:
+        """Add a finding of a kind in ADVICE for the file `where`, unless there is no example of it."""
+        shown = [str(example) for example in examples]
+        if shown:
+            title = f"{kind} in {where}" if where else kind
+            self._found.append(Finding(title, len(shown), tuple(shown[:MAX_EXAMPLES]), ADVICE[kind]))
+
+    def freeze(self) -> tuple[Finding, ...]:
+        """Return what was found so far, in order."""
+        return tuple(self._found)
