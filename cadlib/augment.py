@@ -35,9 +35,9 @@ def training_transform() -> v2.Compose:
         [
             v2.RandomHorizontalFlip(),
             v2.RandomVerticalFlip(),
-            v2.RandomApply([v2.RandomRotation(180, v2.InterpolationMode.BILINEAR, fill=127)], p=0.4),
-            v2.RandomApply([RandomResolution(smallest_px=56)], p=0.6),
-            v2.ColorJitter(brightness=0.2, contrast=0.2, saturation=0.2, hue=0.02),
+            v2.RandomApply([v2.RandomRotation(180, v2.InterpolationMode.BILINEAR, fill=127)], p=0.3),
+            v2.RandomApply([RandomResolution(smallest_px=56)], p=0.5),
+            v2.ColorJitter(brightness=0.2, contrast=0.2, saturation=0.2),
         ]
     )
 
@@ -46,6 +46,6 @@ def augment(image: Tensor, side_px: int, seed: int) -> Tensor:
     """Crop a random part of a (3, S, S) uint8 image to `side_px` and vary it; the same seed gives the same picture."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        crop = v2.RandomResizedCrop(side_px, scale=(0.5, 1.0), ratio=(0.85, 1.18), antialias=True)
+        crop = v2.RandomResizedCrop(side_px, scale=(0.6, 1.0), ratio=(0.85, 1.18), antialias=True)
         varied: Tensor = training_transform()(crop(image))
         return varied

@@ -27,13 +27,17 @@ PACKAGED_WEIGHTS = {
 
 
 def build(backbone: str, drop_rate: float = 0.0, drop_path_rate: float = 0.0) -> nn.Module:
-    """Build a timm network with eight outputs and random weights: (N, 3, S, S) float32 -> (N, 8) logits."""
+    """Build a timm network with eight outputs, random weights and a head of zeros: (N, 3, S, S) float32 -> (N, 8) logits."""
     if not timm.is_model(backbone):
         near = ", ".join(timm.list_models(f"*{backbone[:8]}*")[:5]) or "see timm.list_models()"
         raise TrainingFailed(f"Expected `backbone` to be a timm network but got {backbone!r}; near it: {near}.")
     network: nn.Module = timm.create_model(
         backbone, num_classes=len(CODES), drop_rate=drop_rate, drop_path_rate=drop_path_rate
     )
+    # timm draws the head of an EfficientNet so wide that the first steps spoil the pretrained layers below it:
+    # from zeros, the first loss is the entropy of the classes and the features are kept.
+    for parameter in network.get_classifier().parameters():  # type: ignore[operator]
+        nn.init.zeros_(parameter)
     return network
 
 

@@ -18,7 +18,7 @@ class TrainConfig:
     input_px: int = _setting(192, "side of the square the finished model reads")
     first_px: int = _setting(128, "side of the training crops in the first epoch")
     last_px: int = _setting(160, "side of the training crops in the last epoch")
-    epochs: int = _setting(7, "passes over the training images")
+    epochs: int = _setting(5, "passes over the training images")
     batch_size: int = _setting(32, "images a step, over all devices")
     learning_rate: float = _setting(5e-4, "peak of the cosine schedule (AdamW)")
     warmup: float = _setting(0.05, "share of the steps in which the learning rate rises")
@@ -29,6 +29,7 @@ class TrainConfig:
     validation: float = _setting(0.15, "share of the images kept for choosing and calibrating")
     test: float = _setting(0.15, "share of the images never looked at in training")
     seed: int = _setting(0, "of the split and of everything random in the run")
+    validate_every: int = _setting(1, "epochs between two looks at the validation images", engine=True)
     workers: int = _setting(2, "processes that augment images", engine=True)
     accelerator: str = _setting("auto", "Fabric's: auto, cpu, gpu", engine=True)
     devices: int = _setting(1, "devices, or processes on a CPU", engine=True)
@@ -37,7 +38,17 @@ class TrainConfig:
     precision: str = _setting("32-true", "Fabric's: 32-true, bf16-mixed, 16-mixed", engine=True)
 
     def __post_init__(self) -> None:
-        positive = ("input_px", "first_px", "last_px", "epochs", "batch_size", "learning_rate", "devices", "nodes")
+        positive = (
+            "input_px",
+            "first_px",
+            "last_px",
+            "epochs",
+            "batch_size",
+            "learning_rate",
+            "devices",
+            "nodes",
+            "validate_every",
+        )
         for name in positive:
             if getattr(self, name) <= 0:
                 raise ValueError(f"Expected `{name}` to be above 0 but got {getattr(self, name)}.")

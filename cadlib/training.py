@@ -140,7 +140,7 @@ def fit(
             stopping = stop.requested if fabric.world_size == 1 else fabric.broadcast(stop.requested)
             epoch, after = divmod(step + 1, plan.steps_per_epoch)
             if fabric.global_rank == 0:
-                if after == 0:
+                if after == 0 and epoch % config.validate_every == 0:
                     run.report(
                         epoch, torch.stack(losses).mean().item(), predict_logits(average.module, data, spec), data
                     )
