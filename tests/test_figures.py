@@ -1,0 +1,263 @@
+import json
+import math
+import re
+
+import numpy as np
+import plotly.graph_objects as go
+import pytest
+
+from cadlib import figures, metrics, taxonomy
+from cadlib.decision import OperatingPoint
+
+PROBABILITIES = np.array([0.48, 0.31, 0.05, 0.01, 0.12, 0.002, 0.0, 0.028])
+POINT = OperatingPoint("balanced", 0.3, 0.95, 0.75, 100, 300)
+
+
+@pytest.fixture(scope="module")
+def summary():
+    """A model that is mostly right on 400 images, none of them a vascular lesion."""
+    rng = np.random.default_rng(0)
+    labels = rng.choice([0, 1, 2, 3, 4, 5, 7], 400)
+    logits = rng.normal(0, 1, (400, 8))
+    logits[np.arange(400), labels] += 2
+    probabilities = np.exp(logits)
+    return metrics.summarise(labels, probabilities / probabilities.sum(axis=1, keepdims=True))
+
+
+@pytest.fixture(scope="module")
+def every_figure(summary):
+    return {
+        "confidence": figures.confidence_chart(PROBABILITIES),
+        "counts": figures.class_counts_chart({**summary["n_by_class"], "UNK": 3}),
+        "confusion": figures.confusion_chart(summary["confusion_matrix"]),
+        "roc": figures.roc_chart(summary["roc"], areas(summary), [POINT]),
+        "per class": figures.per_class_chart(summary),
+        "reliability": figures.reliability_chart(summary["reliability"]),
+    }
+
+
+def areas(summary):
+    return {**summary["auc"], "malignant": summary["malignant_auc"]}
+
+
+def alt(figure):
+    return figure.layout.meta["alt"]
+
+
+def row_of(bars, code):
+    """Return trace and place of the bar that stands for a diagnosis."""
+    return next((t, i) for t in bars.data for i, label in enumerate(t.y) if f"<b>{code}</b>" in label)
+
+
+def test_the_confidence_chart_ranks_from_the_top():
+    figure = figures.confidence_chart(PROBABILITIES)
+    order = [code for label in figure.layout.yaxis.categoryarray for code in taxonomy.CODES if f">{code}<" in label]
+    assert order == ["MEL", "NV", "BKL", "BCC", "SCC", "AK", "DF", "VASC"]
+    assert figure.layout.yaxis.range == (7.5, -0.5)
+
+
+def test_a_bar_is_as_long_as_its_probability_and_says_it_with_two_digits():
+    figure = figures.confidence_chart(PROBABILITIES)
+    for code, text in (("MEL", "0.48"), ("SCC", "0.03"), ("VASC", "0.00"), ("DF", "<0.01")):
+        trace, i = row_of(figure, code)
+        assert trace.x[i] == PROBABILITIES[taxonomy.CODES.index(code)]
+        assert trace.text[i] == text
+
+
+def test_malignant_and_benign_bars_differ_by_colour_hatch_and_mark():
+    figure = figures.confidence_chart(PROBABILITIES)
+    for d in taxonomy.DIAGNOSES:
+        trace, i = row_of(figure, d.code)
+        assert trace.marker.color == d.group_colour
+        assert trace.marker.pattern.shape == ("/" if d.malignant else "")
+        assert (("▲" in trace.y[i]), ("●" in trace.y[i])) == (d.malignant, not d.malignant)
+        assert d.name in trace.y[i]
+
+
+def test_the_probability_axis_is_the_same_for_every_image():
+    sure = figures.confidence_chart(np.eye(8)[1])
+    unsure = figures.confidence_chart(np.full(8, 1 / 8))
+    assert sure.layout.xaxis.range == unsure.layout.xaxis.range == (0, 1)
+    assert sure.layout.height == unsure.layout.height <= 320
+
+
+def test_equal_probabilities_keep_the_order_of_the_taxonomy():
+    labels = figures.confidence_chart(np.full(8, 1 / 8)).layout.yaxis.categoryarray
+    assert all(f"<b>{code}</b>" in label for code, label in zip(taxonomy.CODES, labels, strict=True))
+
+
+@pytest.mark.parametrize("bad", [np.full(7, 1 / 7), np.full(8, math.nan), np.array([1.2, *[0] * 7]), np.eye(8)])
+def test_the_confidence_chart_refuses_what_are_no_eight_probabilities(bad):
+    with pytest.raises(ValueError, match="Expected `probabilities`"):
+        figures.confidence_chart(bad)
+
+
+def test_class_counts_stand_in_taxonomy_order_with_thousands_separated():
+    figure = figures.class_counts_chart({"NV": 12463, "MEL": 4270})
+    assert [label.split("<b>")[1].split("<")[0] for label in figure.layout.yaxis.categoryarray] == list(taxonomy.CODES)
+    trace, i = row_of(figure, "NV")
+    assert (trace.x[i], trace.text[i]) == (12463, "12,463")
+    trace, i = row_of(figure, "DF")
+    assert (trace.x[i], trace.text[i]) == (0, "0")
+    assert "16,733 in all" in alt(figure)
+
+
+def test_images_of_no_known_class_get_a_visible_row_of_their_own():
+    figure = figures.class_counts_chart({"NV": 5, "UNK": 9})
+    trace, i = row_of(figure, "UNK")
+    assert trace.x[i] == 9
+    assert trace.y[i] == figure.layout.yaxis.categoryarray[-1]
+    low, high = sorted(figure.layout.yaxis.range)
+    assert low < len(taxonomy.CODES) < high
+    assert figure.layout.xaxis.range[1] >= 9
+
+
+def test_class_counts_refuse_a_code_that_isic_does_not_have():
+    with pytest.raises(ValueError, match="NEVUS"):
+        figures.class_counts_chart({"NEVUS": 1})
+
+
+def test_an_empty_data_set_has_a_chart_of_zeros():
+    figure = figures.class_counts_chart({})
+    assert sum(sum(trace.x) for trace in figure.data) == 0
+    assert figure.layout.xaxis.range[1] > 0
+
+
+@pytest.mark.parametrize(("normalise", "printed"), [(True, "75"), (False, "1,500")])
+def test_a_confusion_cell_prints_its_percent_or_its_count_and_hovers_both(normalise, printed):
+    matrix = np.zeros((8, 8), dtype=int)
+    matrix[0, 0], matrix[0, 1], matrix[1:, 1] = 1500, 500, 1
+    heatmap, cells = figures.confusion_chart(matrix, normalise).data
+    assert cells.text[0] == printed
+    assert list(heatmap.z[0][:2]) == [0.75, 0.25]
+    assert "truth Melanoma<br>predicted Melanocytic nevus<br>500 of 2,000 images, 25 %" in heatmap.customdata[0][1]
+
+
+def test_confusion_rows_are_the_truth_from_the_top():
+    matrix = np.diag(np.arange(1, 9))
+    figure = figures.confusion_chart(matrix)
+    assert figure.data[0].y == tuple(f"{code} ({n})" for code, n in zip(taxonomy.CODES, range(1, 9), strict=True))
+    assert figure.data[0].x == taxonomy.CODES
+    assert figure.layout.yaxis.autorange == "reversed"
+    assert figure.layout.yaxis.scaleanchor == "x"
+
+
+def test_a_class_without_an_image_has_no_percentages():
+    matrix = np.eye(8, dtype=int)
+    matrix[6] = 0
+    figure = figures.confusion_chart(matrix)
+    heatmap, cells = figure.data
+    assert all(z is None for z in heatmap.z[6])
+    assert "VASC (0)" not in cells.y
+    assert [(a.y, a.text) for a in figure.layout.annotations] == [("VASC (0)", "not defined")]
+    assert "Vascular lesion not defined of 0" in alt(figure)
+
+
+@pytest.mark.parametrize("bad", [np.zeros((8, 9), dtype=int), -np.eye(8, dtype=int)])
+def test_the_confusion_chart_refuses_what_is_no_matrix_of_counts(bad):
+    with pytest.raises(ValueError, match="Expected `matrix`"):
+        figures.confusion_chart(bad)
+
+
+def test_roc_legends_name_the_area_and_an_undefined_one_as_such(summary):
+    names = [trace.name for trace in figures.roc_chart(summary["roc"], areas(summary)).data]
+    assert f"MEL  AUC {summary['auc']['MEL']:.3f}" in names
+    assert f"Malignant  AUC {summary['malignant_auc']:.3f}" in names
+    assert "VASC  AUC not defined" in names
+    assert "Chance" in names
+
+
+def test_the_malignant_curve_is_the_boldest_on_top_and_first_in_the_legend(summary):
+    curves = [t for t in figures.roc_chart(summary["roc"], areas(summary)).data if "AUC" in t.name]
+    assert curves[-1].name.startswith("Malignant")
+    assert all(curves[-1].line.width >= 2 * other.line.width for other in curves[:-1])
+    assert all(curves[-1].legendrank < other.legendrank for other in curves[:-1])
+
+
+def test_a_roc_curve_is_drawn_through_the_points_given(summary):
+    figure = figures.roc_chart(summary["roc"], areas(summary))
+    curve = next(t for t in figure.data if t.name.startswith("MEL"))
+    assert list(curve.x) == summary["roc"]["MEL"]["fpr"]
+    assert list(curve.y) == summary["roc"]["MEL"]["tpr"]
+
+
+def test_an_operating_point_stands_at_its_sensitivity_and_specificity(summary):
+    figure = figures.roc_chart(summary["roc"], areas(summary), [POINT])
+    points = next(t for t in figure.data if t.name == "Operating points")
+    assert (points.x, points.y) == ((pytest.approx(0.25),), (0.95,))
+    assert "balanced point at sensitivity 0.95, specificity 0.75" in alt(figure)
+
+
+def test_per_class_dots_stand_at_their_values_with_n_beside_them(summary):
+    figure = figures.per_class_chart(summary)
+    dots = [t for t in figure.data if t.mode == "markers" and t.showlegend is False]
+    for key, trace in zip(("sensitivity", "specificity"), dots, strict=True):
+        assert list(trace.x) == [summary[key][code] for code in taxonomy.CODES]
+    assert f"n = {summary['n_by_class']['MEL']} " in dots[0].y[0]
+    assert len({t.marker.symbol for t in dots}) == 2
+
+
+def test_an_undefined_sensitivity_is_named_and_not_drawn_as_zero(summary):
+    figure = figures.per_class_chart(summary)
+    assert [a.text for a in figure.layout.annotations] == ["sensitivity not defined"]
+    drawn = next(t for t in figure.data if t.mode == "markers" and t.showlegend is False)
+    assert drawn.x[taxonomy.CODES.index("VASC")] is None
+    assert "Vascular lesion sensitivity not defined" in alt(figure)
+
+
+def test_nan_is_treated_as_none(summary):
+    nan = {**summary["sensitivity"], "VASC": math.nan}
+    assert figures.per_class_chart({**summary, "sensitivity": nan}) == figures.per_class_chart(summary)
+
+
+def test_the_reliability_diagram_leaves_out_empty_bins_but_counts_every_bin(summary):
+    bins = summary["reliability"]
+    dots, bars = figures.reliability_chart(bins).data[1:]
+    filled = [b for b in bins if b["n"]]
+    assert 0 < len(filled) < len(bins)
+    assert list(dots.x) == [b["confidence"] for b in filled]
+    assert list(dots.y) == [b["accuracy"] for b in filled]
+    assert list(bars.y) == [b["n"] for b in bins]
+
+
+def test_a_reliability_diagram_of_nothing_says_that_it_is_not_defined():
+    empty = [{"low": 0.0, "high": 1.0, "n": 0, "confidence": None, "accuracy": None}]
+    assert alt(figures.reliability_chart(empty)) == "Reliability diagram: not defined."
+
+
+def test_every_figure_fits_a_light_and_a_dark_page(every_figure):
+    for name, figure in every_figure.items():
+        assert figure.layout.paper_bgcolor == figure.layout.plot_bgcolor == "rgba(0, 0, 0, 0)", name
+        own = {key: value for key, value in figure.to_plotly_json()["layout"].items() if key != "template"}
+        assert "font" not in json.dumps(own), name
+
+
+def test_every_axis_of_quantities_has_a_title(every_figure):
+    for name, figure in every_figure.items():
+        assert figure.layout.xaxis.title.text, name
+        listed = figure.layout.yaxis.categoryarray is not None  # rows that name themselves
+        assert listed or figure.layout.yaxis.title.text, name
+
+
+def test_every_figure_says_in_words_what_it_shows(every_figure):
+    texts = {name: alt(figure) for name, figure in every_figure.items()}
+    assert texts["confidence"].startswith(
+        "Probability by diagnosis, highest first: Melanoma (malignant) 0.48, Melanocytic nevus (benign) 0.31"
+    )
+    for name, text in texts.items():
+        assert text.endswith("."), name
+        assert not {"nan", "None"} & set(re.findall(r"\w+", text)), name
+
+
+def test_every_figure_is_json_that_a_browser_reads(every_figure):
+    for name, figure in every_figure.items():
+        text = figure.to_json()
+        assert not re.search(r"\b(NaN|Infinity)\b", text), name
+        assert go.Figure(json.loads(text)).layout.meta["alt"] == alt(figure)
+
+
+def test_no_figure_offers_to_send_its_data_away(every_figure):
+    assert figures.CONFIG["displayModeBar"] is False
+    assert figures.CONFIG["showSendToCloud"] is False
+    for figure in every_figure.values():
+        assert "sendChartToCloud" in figure.layout.modebar.remove
