@@ -1,0 +1,84 @@
+"""How good the model is, in figures that were measured, each with the number of images behind it."""
+
+import streamlit as st
+
+from cadlib import figures, ui
+from cadlib.errors import CadError
+from cadlib.taxonomy import DIAGNOSES
+
+
+def told(value: float | None) -> str:
+    """Return two digits, or that the figure is not defined."""
+    return figures.UNDEFINED if value is None else f"{value:.2f}"
+
+
+def headline(measured: dict) -> None:
+    """Draw the four figures that a reader asks for first, each with its n."""
+    n, by_class = measured["n"], measured["n_by_class"]
+    malignant = sum(by_class[d.code] for d in DIAGNOSES if d.malignant)
+    melanoma = by_class["MEL"]
+    rows = (
+        ("Balanced accuracy", measured["balanced_accuracy"], f"n = {n:,}, {measured['n_classes']} diagnoses"),
+        ("AUC malignant", measured["malignant_auc"], f"n = {malignant:,} malignant, {n - malignant:,} benign"),
+        ("AUC melanoma", measured["auc"]["MEL"], f"n = {melanoma:,} melanomas, {n - melanoma:,} others"),
+        ("Calibration error", measured["ece"], f"n = {n:,}; ECE, 0 is best"),
+    )
+    with st.grid(4, min_column_width=180):
+        for name, value, over in rows:
+            with st.container(border=True, gap=None):
+                st.metric(name, told(value))
+                st.caption(over)
+
+
+record = ui.page("Performance")
+if not record:
+    st.stop()
+
+try:
+    measured = ui.model_metrics()
+except CadError as error:
+    st.error(ui.plain(str(error)))
+    st.stop()
+if measured is None:
+    st.info("This model has no metrics.json; measure it with `python -m cadlib evaluate`.")
+else:
+    data = measured.get("data", {})
+    source = " ".join(str(data[key]) for key in ("name", "split") if key in data)
+    st.markdown(f"{record.name} {record.version} on {ui.plain(source)}, {measured['n']:,} labelled images.")
+    headline(measured)
+    with st.grid(2, min_column_width=420, gap="medium") as grid:
+        with grid.cell():
+            st.subheader("ROC", anchor=False)
+            auc = {**measured["auc"], "malignant": measured["malignant_auc"]}
+            ui.chart(figures.roc_chart(measured["roc"], auc, record.operating_points), key="roc")
+        with grid.cell():
+            st.subheader("Confusion matrix", anchor=False)
+            unit = st.segmented_control("Cells", ["percent", "images"], default="percent", key="unit", required=True)
+            ui.chart(figures.confusion_chart(measured["confusion_matrix"], unit == "percent"), key="confusion")
+        with grid.cell():
+            st.subheader("By diagnosis", anchor=False)
+            ui.chart(figures.per_class_chart(measured), key="per-class")
+        with grid.cell():
+            st.subheader("Reliability", anchor=False)
+            ui.chart(figures.reliability_chart(measured["reliability"]), key="reliability")
+    st.subheader("Subgroups", anchor=False)
+    groups = {"all": measured, **measured["subgroups"]}
+    st.table(
+        [
+            {
+                "Images": name,
+                "n": f"{part['n']:,}",
+                "Diagnoses": part["n_classes"],
+                "Balanced accuracy": told(part["balanced_accuracy"]),
+                "AUC malignant": told(part["malignant_auc"]),
+                "AUC melanoma": told(part["auc"]["MEL"]),
+                "ECE": told(part["ece"]),
+            }
+            for name, part in groups.items()
+        ],
+        hide_index=True,
+    )
+
+st.subheader("Model card", anchor="model-card")
+with st.expander(f"{record.name} {record.version}", expanded=True, key="card"):
+    st.markdown(ui.model_card())

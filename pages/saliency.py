@@ -1,0 +1,74 @@
+"""Diagnoses and methods side by side for the current picture, and one map large beside the original."""
+
+import streamlit as st
+
+from cadlib import ui
+from cadlib.taxonomy import CODES, diagnosis
+
+TILE_SIDE_PX = 360
+
+
+def pick(code: str, method: str) -> None:
+    """Make one map the large one."""
+    st.session_state["large"] = (code, method)
+
+
+record = ui.page("Saliency")
+if not record:
+    st.stop()
+
+cases = ui.cases(record)
+readable = [one for one in cases if one.assessment]
+if not readable:
+    st.markdown("#### No picture yet\n\nDrop one on the Diagnose page, or look at a drawn lesion.")
+    with st.container(horizontal=True):
+        st.page_link("pages/diagnose.py", label="Go to Diagnose", icon=":material/arrow_back:")
+        if st.button("Try a synthetic lesion", key="synthetic", icon=":material/draw:"):
+            ui.take([ui.next_synthetic(cases)])
+    st.stop()
+
+case = ui.chosen_case(readable)
+image, ranking = case.assessment.image, dict(case.assessment.prediction.ranking())
+methods = {method.key: method for method in ui.methods()}
+with st.container(horizontal=True, vertical_alignment="bottom"):
+    names = {one.key: f"{one.name}, malignant {one.risk:.2f}" for one in readable}
+    key = st.selectbox("Picture", names, list(names).index(case.key), format_func=names.get, key="picture")
+    chosen = st.multiselect("Diagnoses", CODES, list(ranking)[:3], format_func=ui.named, key=f"codes-{case.key[:8]}")
+if key != case.key:
+    ui.choose(next(one for one in readable if one.key == key))
+    st.rerun()
+codes = [code for code in ranking if code in chosen]
+if not codes:
+    st.info("Choose at least one diagnosis.")
+    st.stop()
+
+large = st.session_state.get("large")
+if large not in [(code, method) for code in codes for method in methods]:
+    large = (codes[0], next(iter(methods)))
+top = st.container()
+st.caption(
+    "Each method counts in a unit of its own, so colours compare down a column, from diagnosis to diagnosis, not "
+    "across methods. A faint map is faint evidence. The frame is the square that the network saw."
+)
+for column, method in zip(st.columns(len(methods), wrap=False), methods.values(), strict=True):
+    column.markdown(f"**{method.name}**" if method.class_specific else f"**{method.name}** :gray[not class-specific]")
+grid = st.container()
+maps, bar, total = {}, st.empty(), len(codes) * len(methods)
+for code in codes:
+    for key, method in methods.items():
+        bar.progress(len(maps) / total, f"Map {len(maps) + 1} of {total}")
+        maps[code, key] = ui.heatmap(image, code, method)
+bar.empty()
+peaks = {key: max(maps[code, key].raw_peak for code in codes) or None for key in methods}
+for code in codes:
+    grid.markdown(f"{ui.mark(code)} **{code}** {diagnosis(code).name} {ranking[code]:.2f}")
+    for column, key in zip(grid.columns(len(methods), wrap=False), methods, strict=True):
+        heat = maps[code, key]
+        peak = f"peak {heat.raw_peak:.2g}"
+        shown = ui.overlay(image, heat, peak=peaks[key], side_px=TILE_SIDE_PX)
+        column.image(shown, width="stretch", output_format="JPEG", alt=f"{ui.said(heat)}, {peak}")
+        kind = "primary" if (code, key) == large else "secondary"
+        tip = "Show it large, above"
+        column.button(peak, f"large-{code}-{key}", tip, pick, (code, key), type=kind, width="stretch")
+with top:
+    ui.side_by_side(image, maps[large], case.name, peak=peaks[large[1]])

@@ -1,0 +1,372 @@
+"""Every page as its reader meets it, in Streamlit's own test runner, with a tiny network of random weights."""
+
+import csv
+import hashlib
+import io
+import json
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from safetensors.torch import save
+from streamlit.testing.v1 import AppTest
+
+from cadlib import evaluation, network, record, ui
+from cadlib.decision import OperatingPoint
+from cadlib.preprocess import InputSpec
+from cadlib.synthetic import demo_lesions
+from cadlib.taxonomy import CODES
+
+ROOT = Path(__file__).parents[1]
+PAGES = ("diagnose", "saliency", "dataset", "performance")
+BACKBONE = "test_efficientnet"
+TIMEOUT_S = 120
+
+
+@pytest.fixture(scope="session")
+def tiny_models(tmp_path_factory) -> Path:
+    """Return a folder of models with one network of random weights in it, measured on random figures."""
+    torch.manual_seed(0)
+    built = network.build(BACKBONE)
+    weights = save({name: tensor.contiguous() for name, tensor in built.state_dict().items()})
+    points = (OperatingPoint("balanced", 0.30, 0.95, 0.80, 60, 90),)
+    made = record.ModelRecord(
+        name="tiny",
+        version="0.1.0",
+        created="2026-01-01T00:00:00+00:00",
+        backbone=BACKBONE,
+        codes=CODES,
+        input=InputSpec(64, "bicubic", (0.5, 0.5, 0.5), (0.25, 0.25, 0.25)),
+        temperature=1.0,
+        conformal=record.ConformalSets(0.9, dict.fromkeys(CODES, 1.0)),
+        operating_points=points,
+        saliency_layer=network.saliency_layer(built),
+        training=record.TrainingFacts("0" * 40, {}, 0, "0" * 64, {"train": 1}, {"train": 1}, "drawn", 0, 0.0),
+        weights_sha256=hashlib.sha256(weights).hexdigest(),
+        libraries={},
+        data_licence="none",
+        intended_use="To test the pages with.",
+        known_limits=("It knows nothing.",),
+    )
+    folder = tmp_path_factory.mktemp("models") / "tiny"
+    folder.mkdir()
+    (folder / record.WEIGHTS_FILE).write_bytes(weights)
+    (folder / record.RECORD_FILE).write_text(json.dumps(made.to_json()), encoding="utf-8")
+    (folder / record.METRICS_FILE).write_text(evaluation.metrics_json(random_metrics(made)), encoding="utf-8")
+    (folder / record.CARD_FILE).write_text("# tiny 0.1.0\n\nIt knows nothing.\n", encoding="utf-8")
+    return folder.parent
+
+
+def random_metrics(made: record.ModelRecord) -> dict:
+    """Return the figures of a model that guesses, on pictures among which no dermatofibroma is."""
+    rng = np.random.default_rng(0)
+    truth = rng.choice([code for code in CODES if code != "DF"], 150)
+    table = pd.DataFrame({"diagnosis": truth, "width_px": 600, "height_px": 450, "archive": "HAM10000"})
+    figures = evaluation.build_metrics(table, rng.dirichlet(np.ones(8), 150), made.operating_points)
+    return {**figures, "model": evaluation.model_facts(made), "data": {"name": "drawn"}, "rejected": {}}
+
+
+@pytest.fixture
+def app(tiny_models, monkeypatch) -> AppTest:
+    """Return the app with the tiny model and no data set."""
+    monkeypatch.setenv("CADLIB_MODELS", str(tiny_models))
+    monkeypatch.delenv("CADLIB_DATA", raising=False)
+    return AppTest.from_file(str(ROOT / "app.py"), default_timeout=TIMEOUT_S)
+
+
+def opened(app: AppTest, name: str) -> AppTest:
+    """Open a page by way of app.py, as a click in the menu does."""
+    return app.run().switch_page(f"pages/{name}.py").run()
+
+
+def words(app: AppTest) -> str:
+    """Return all text on the page."""
+    kinds = (app.title, app.subheader, app.markdown, app.caption, app.info, app.warning, app.error)
+    return "\n".join(str(element.value) for kind in kinds for element in kind)
+
+
+def drop(app: AppTest, *files: tuple[str, bytes]) -> AppTest:
+    """Drop files on the uploader."""
+    return app.file_uploader[0].set_value([(name, data, "application/octet-stream") for name, data in files]).run()
+
+
+def held(app: AppTest) -> list[ui.Case]:
+    return list(app.session_state["cases"].values())
+
+
+def captions(app: AppTest) -> list[str]:
+    """Return the line under each picture."""
+    return [caption for image in app.image for caption in image.captions]
+
+
+@pytest.fixture
+def lesion() -> bytes:
+    return demo_lesions()[0].png()
+
+
+@pytest.mark.parametrize("name", PAGES)
+def test_every_page_states_its_intended_use_and_names_the_model(app, name):
+    page = opened(app, name)
+    assert not page.exception
+    assert page.title[0].value == name.capitalize()
+    assert ui.INTENDED_USE in words(page)
+    assert "tiny 0.1.0" in words(page)
+
+
+@pytest.mark.parametrize("name", PAGES)
+def test_without_a_model_every_page_says_what_to_do(app, name, tmp_path, monkeypatch):
+    monkeypatch.setenv("CADLIB_MODELS", str(tmp_path))
+    page = opened(app, name)
+    assert not page.exception
+    assert "cadlib train" in words(page)
+    assert ui.INTENDED_USE in words(page)
+
+
+@pytest.mark.parametrize("name", PAGES)
+def test_a_page_opened_first_on_a_fresh_server_has_the_frame(app, name):
+    page = app.switch_page(f"pages/{name}.py").run()  # before app.py ever ran
+    assert not page.exception
+    assert page.title[0].value == name.capitalize()
+    assert ui.INTENDED_USE in words(page)
+
+
+def test_a_damaged_model_is_named_where_it_is_needed(app, tiny_models, tmp_path, monkeypatch):
+    folder = tmp_path / "tiny"
+    folder.mkdir()
+    for file in (tiny_models / "tiny").iterdir():
+        (folder / file.name).write_bytes(file.read_bytes()[: 4000 if file.name == record.WEIGHTS_FILE else None])
+    monkeypatch.setenv("CADLIB_MODELS", str(tmp_path))
+    page = app.run()
+    assert not page.exception
+    assert "SHA" in page.error[0].value
+
+
+def test_a_click_loads_a_synthetic_lesion_and_the_decision_comes_first(app):
+    page = app.run().button(key="synthetic").click().run()
+    assert not page.exception
+    case = held(page)[0]
+    assert case.assessment.decision.sentence in page.subheader[0].value
+    assert "Drawn lesion, nobody's skin" in captions(page)
+
+
+def test_of_several_files_the_riskiest_comes_first_and_the_unreadable_stay_with_their_reason(app):
+    lesions = [(f"{one.name}.png", one.png()) for one in demo_lesions()[:3]]
+    page = drop(app.run(), *lesions[:2], ("report.jpg", b"%PDF-1.4 no picture"), lesions[2], ("empty.png", b""))
+    assert not page.exception
+    choices = [button for button in page.button if str(button.key).startswith("choose-")]
+    risks = [float(button.label.split()[0]) for button in choices[:3]]
+    assert risks == sorted(risks, reverse=True)
+    assert [button.label for button in choices[3:]] == ["not read", "not read"]
+    assert "a PDF" in words(page)
+    choices[3].click().run()
+    assert "report" in page.error[0].value or "empty" in page.error[0].value
+
+
+def test_the_same_files_dropped_twice_are_held_once(app, lesion):
+    page = drop(app.run(), ("one.png", lesion))
+    page = drop(page, ("one.png", lesion), ("other.png", lesion))
+    assert [case.name for case in held(page)] == ["one.png", "other.png"]
+
+
+def test_more_pictures_than_a_session_holds_are_refused_with_a_reason(app, lesion, monkeypatch):
+    monkeypatch.setattr(ui, "MAX_CASES", 1)
+    page = drop(app.run(), ("one.png", lesion), ("two.png", lesion))
+    assert [case.assessment is None for case in held(page)] == [False, True]
+    assert "at most 1 pictures" in held(page)[1].reason
+
+
+def test_more_pixels_than_a_session_holds_are_refused_with_a_reason(app, lesion, monkeypatch):
+    monkeypatch.setattr(ui, "MAX_HELD_PIXELS", 450 * 450 + 1)
+    page = drop(app.run(), ("one.png", lesion), ("two.png", lesion))
+    assert "megapixels" in held(page)[1].reason
+
+
+def test_the_evidence_follows_the_chosen_diagnosis_and_method(app, lesion):
+    page = drop(app.run(), ("one.png", lesion))
+    code = next(box for box in page.selectbox if box.label == "Evidence for")
+    last = held(page)[0].assessment.prediction.ranking()[-1][0]
+    code.set_value(last).run()
+    assert not page.exception
+    assert any(f"for {ui.diagnosis(last).name}" in caption for caption in captions(page))
+    page.selectbox(key="method").set_value(ui.methods()[-1]).run()
+    assert any("not class-specific" in caption for caption in captions(page))
+
+
+def test_removing_pictures_leads_back_to_the_empty_page(app, lesion):
+    page = drop(app.run(), ("one.png", lesion), ("two.png", lesion))
+    page.button(key="remove").click().run()
+    assert len(held(page)) == 1
+    page.button(key="clear").click().run()
+    assert held(page) == []
+    assert "Drop one or several" in words(page)
+
+
+def test_downloads_hold_every_file_with_its_figures_or_its_reason(app, lesion):
+    page = drop(app.run(), ("=one.png", lesion), ("bad.jpg", b"no picture"))
+    rows = list(csv.DictReader(io.StringIO(ui.cases_csv(held(page)))))
+    assert [row["file"] for row in rows] == ["=one.png", "bad.jpg"]
+    assert sum(float(rows[0][code]) for code in CODES) == pytest.approx(1, abs=1e-4)
+    assert rows[1]["error"]
+    found = json.loads(ui.cases_json(held(page)))
+    assert found[0]["malignant_probability"] == pytest.approx(float(rows[0]["malignant_probability"]), abs=1e-6)
+    assert found[1] == {"file": "bad.jpg", "error": held(page)[1].reason}
+
+
+def test_saliency_without_a_picture_says_where_one_comes_from(app):
+    page = opened(app, "saliency")
+    assert "Drop one on the Diagnose page" in words(page)
+    page.button(key="synthetic").click().run()
+    assert not page.exception
+    assert len(held(page)) == 1
+
+
+def test_saliency_shows_every_method_for_the_top_diagnoses_of_the_current_picture(app, lesion):
+    page = drop(app.run(), ("one.png", lesion)).switch_page("pages/saliency.py").run()
+    assert not page.exception
+    top = [code for code, _ in held(page)[0].assessment.prediction.ranking()[:3]]
+    shown = {str(button.key) for button in page.button if str(button.key).startswith("large-")}
+    assert shown == {f"large-{code}-{method.key}" for code in top for method in ui.methods()}
+    assert "not class-specific" in words(page)
+    page.button(key=f"large-{top[2]}-layercam").click().run()
+    large = [caption for caption in captions(page) if caption.startswith("LayerCAM")]
+    assert len(large) == 1
+    assert ui.diagnosis(top[2]).name in large[0]
+
+
+def test_saliency_takes_up_to_eight_diagnoses_and_none_is_no_error(app, lesion):
+    page = drop(app.run(), ("one.png", lesion)).switch_page("pages/saliency.py").run()
+    page.multiselect[0].set_value(list(CODES)).run()
+    assert not page.exception
+    assert len([b for b in page.button if str(b.key).startswith("large-")]) == 8 * len(ui.methods())
+    page.multiselect[0].set_value([]).run()
+    assert not page.exception
+    assert "at least one" in page.info[0].value
+
+
+def test_without_a_data_set_the_page_says_how_to_get_it_and_marks_every_drawn_lesion(app):
+    page = opened(app, "dataset")
+    assert not page.exception
+    assert "challenge.isic-archive.com/data/#2019" in page.info[0].value
+    labels = [button.label for button in page.button if str(button.key).startswith("open-")]
+    assert len(labels) == 24
+    assert all("synthetic" in label for label in labels)
+
+
+@pytest.fixture
+def browser(app, synthetic_dataset):
+    """Return the Dataset page on twelve drawn lesions a class, in the layout of ISIC."""
+    page = opened(app, "dataset")
+    page.text_input(key="folder").set_value(str(synthetic_dataset)).run()
+    assert not page.exception
+    return page
+
+
+def tiles(page: AppTest) -> list[str]:
+    return [button.label for button in page.button if str(button.key).startswith("open-")]
+
+
+def count(page: AppTest, key: str, value: str) -> int:
+    """Return the count that a filter shows beside a value."""
+    option = next(text for text in page.pills(key=key).options if text.startswith(f"{value} "))
+    return int(option.split()[-1].replace(",", ""))
+
+
+def test_the_gallery_shows_a_page_of_labelled_samples(browser):
+    assert len(tiles(browser)) == 24
+    assert browser.pagination(key="page").num_pages == 4
+    first = tiles(browser)
+    browser.pagination(key="page").set_value(4).run()
+    assert tiles(browser) != first
+    assert not any("synthetic" in label for label in tiles(browser))
+
+
+def test_a_filter_narrows_the_gallery_and_the_counts_of_the_others_follow(browser):
+    women = count(browser, "facet-sex", "female")
+    browser.pagination(key="page").set_value(4)
+    browser.pills(key="facet-diagnosis").set_value(["MEL"]).run()
+    assert not browser.exception
+    assert len(tiles(browser)) == 12
+    assert all(label.endswith("MEL") for label in tiles(browser))
+    assert 0 < count(browser, "facet-sex", "female") < women
+    assert count(browser, "facet-diagnosis", "NV") == 12  # what choosing NV as well would add
+    browser.slider(key="facet-age").set_value((0, 5)).run()
+    assert not browser.exception
+    assert tiles(browser) == []
+
+
+def test_another_folder_forgets_the_filters_of_the_last(browser):
+    browser.pills(key="facet-diagnosis").set_value(["MEL"]).run()
+    browser.text_input(key="folder").set_value("").run()
+    assert not browser.exception
+    assert len(tiles(browser)) == 24
+
+
+def test_a_folder_that_holds_no_data_set_is_refused_in_words(app, tmp_path):
+    page = opened(app, "dataset")
+    for folder in (tmp_path, tmp_path / "nowhere"):
+        page.text_input(key="folder").set_value(str(folder)).run()
+        assert not page.exception
+        assert "Expected" in page.error[0].value
+
+
+def test_a_sample_opens_large_and_the_model_answers_when_asked(browser):
+    button = next(b for b in browser.button if str(b.key).startswith("open-"))
+    button.click().run()
+    assert not browser.exception
+    assert str(button.key).removeprefix("open-") in words(browser)
+    assert "malignant probability" not in words(browser)
+    browser.button(key="ask").click().run()
+    assert not browser.exception
+    assert "malignant probability" in words(browser)
+
+
+def test_an_unreadable_sample_is_named_in_its_tile(app, synthetic_dataset, tmp_path):
+    import shutil
+
+    copied = Path(shutil.copytree(synthetic_dataset, tmp_path / "spoilt"))
+    image = min((copied / "ISIC_2019_Training_Input").iterdir())
+    image.write_bytes(image.read_bytes()[:900])
+    page = opened(app, "dataset")
+    page.text_input(key="folder").set_value(str(copied)).run()
+    assert not page.exception
+
+
+def test_the_real_data_set_opens(app, data_dir, monkeypatch):
+    monkeypatch.setenv("CADLIB_DATA", str(data_dir))
+    page = opened(app, "dataset")
+    assert not page.exception
+    assert "usable" in page.expander[0].label
+    assert len(tiles(page)) == 24
+
+
+def test_performance_shows_each_headline_figure_with_its_n(app):
+    page = opened(app, "performance")
+    assert not page.exception
+    assert [metric.label for metric in page.metric] == [
+        "Balanced accuracy", "AUC malignant", "AUC melanoma", "Calibration error",
+    ]  # fmt: skip
+    assert words(page).count("n = ") >= 4
+    assert len(page.get("plotly_chart")) == 4
+    assert "It knows nothing." in words(page)
+
+
+def test_an_undefined_figure_is_shown_as_not_defined(app, tiny_models):
+    path = tiny_models / "tiny" / record.METRICS_FILE
+    before = path.read_text(encoding="utf-8")
+    try:
+        path.write_text(json.dumps({**json.loads(before), "malignant_auc": None}), encoding="utf-8")
+        page = opened(app, "performance")
+    finally:
+        path.write_text(before, encoding="utf-8")
+    assert not page.exception
+    assert page.metric[1].value == "not defined"
+
+
+@pytest.mark.parametrize(
+    ("name", "shown"),
+    [("a_b.png", r"a\_b.png"), ("*x*", r"\*x\*"), ("[a](b)", r"\[a\]\(b\)"), ("$1$ :red[x]", r"\$1\$ \:red\[x\]")],
+)
+def test_a_file_name_is_no_markdown(name, shown):
+    assert ui.plain(name) == shown
