@@ -9,7 +9,8 @@ WORKERS ?= 2
 ARGS    ?=
 
 # The environment is whole when the stamp stands in it. The stamp is the last thing made, and its name follows from
-# what the requirement files say, so a half-built or outdated environment is made anew.
+# what the requirement files say, so a half-built or outdated environment is made anew. One that somebody else made is
+# left alone.
 REQUIREMENTS := requirements.txt requirements-train.txt requirements-dev.txt
 KEY   := $(shell cat $(REQUIREMENTS) | cksum | tr ' ' -)
 STAMP := $(VENV)/complete-$(KEY)
@@ -42,10 +43,11 @@ env: $(STAMP)
 $(STAMP):
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
 	  { echo 'Expected Python 3.11 or newer as "$(PYTHON)". Install it, or name it: make PYTHON=/path/to/python3.11'; exit 1; }
-	@[ ! -e '$(VENV)' ] || [ -f '$(VENV)/pyvenv.cfg' ] || \
-	  { echo '$(VENV) is there but is no Python environment. Move it away, or name another: make VENV=DIR'; exit 1; }
+	@[ ! -e '$(VENV)' ] || [ -f '$(VENV)/made-by-make' ] || \
+	  { echo '$(VENV) is there but was not made by make. Delete it, or name another place: make VENV=DIR'; exit 1; }
 	@echo 'Making the environment $(VENV): some minutes and about 7 GB, once.'
 	rm -rf '$(VENV)'
+	@mkdir -p '$(VENV)' && touch '$(VENV)/made-by-make'
 	$(PYTHON) -m venv '$(VENV)'
 	$(RUN) pip install --no-input --disable-pip-version-check -r requirements-dev.txt
 	@touch '$@'

@@ -42,7 +42,17 @@ _HOMES = {
     "Model": "model",
     "Prediction": "model",
 }
-__all__ = [*_HOMES]
+__all__ = [
+    "Assessment",
+    "CadError",
+    "LesionImage",
+    "Model",
+    "Prediction",
+    "assess",
+    "evaluate",
+    "open_dataset",
+    "read_image",
+]
 
 
 def __getattr__(name: str) -> Any:

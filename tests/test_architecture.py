@@ -1,0 +1,133 @@
+"""The import rule: which module may know which. Read from the source, so that lazy imports count too."""
+
+import ast
+import subprocess
+import sys
+from collections.abc import Iterator
+from functools import cache
+from graphlib import TopologicalSorter
+from pathlib import Path
+
+import pytest
+
+from cadlib.taxonomy import CODES
+
+ROOT = Path(__file__).parents[1]
+PAGES = ("diagnose", "saliency", "dataset", "performance")
+MAX_PAGE_LINES = 120
+
+TORCH_FREE = {
+    "cache", "calibration", "card", "dataset", "decision", "errors", "figures", "findings", "images", "isic_csv",
+    "metrics", "pixels", "preprocess", "record", "splits", "synthetic", "taxonomy", "train_config",
+}
+MAY_USE_TORCH = {
+    "__init__", "__main__", "assessment", "augment", "checkpoint", "evaluation", "golden", "model", "network",
+    "packing", "saliency", "training", "training_data", "ui",
+}
+TORCH_KIND = {"torch", "torchvision", "timm", "pytorch_grad_cam", "lightning_fabric"}
+MODULES = sorted(TORCH_FREE | MAY_USE_TORCH)
+
+
+def source(name: str) -> Path:
+    return ROOT / "cadlib" / f"{name}.py"
+
+
+def page(name: str) -> Path:
+    return ROOT / "pages" / f"{name}.py"
+
+
+@cache
+def imported(path: Path) -> set[str]:
+    """Return the dotted name of everything a file imports, at its top or inside a function."""
+    return set(_imported(ast.parse(path.read_text(encoding="utf-8"), path)))
+
+
+def _imported(tree: ast.AST) -> Iterator[str]:
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, "Expected `from cadlib import …`, not a relative import."
+            yield from (f"{node.module}.{alias.name}" for alias in node.names)
+
+
+def packages(path: Path) -> set[str]:
+    return {name.partition(".")[0] for name in imported(path)}
+
+
+def cadlib_modules(path: Path) -> set[str]:
+    """Return the modules of cadlib that a file imports, without those only named for the type checker."""
+    tree = ast.parse(path.read_text(encoding="utf-8"), path)
+    for node in ast.walk(tree):
+        if isinstance(node, ast.If) and ast.unparse(node.test) in ("TYPE_CHECKING", "typing.TYPE_CHECKING"):
+            node.body = []
+    names = (name.split(".")[1] for name in _imported(tree) if name.startswith("cadlib."))
+    return {name if name in MODULES else "__init__" for name in names}  # as in `from cadlib import Model`
+
+
+def test_every_module_is_on_one_side_of_the_torch_rule():
+    present = {path.stem for path in (ROOT / "cadlib").rglob("*.py")}
+    assert present == TORCH_FREE | MAY_USE_TORCH
+    assert not TORCH_FREE & MAY_USE_TORCH
+
+
+@pytest.mark.parametrize("name", sorted(TORCH_FREE))
+def test_a_torch_free_module_names_no_torch(name):
+    assert packages(source(name)).isdisjoint(TORCH_KIND)
+    assert "safetensors.torch" not in {imp.rpartition(".")[0] for imp in imported(source(name))}
+
+
+def test_importing_the_torch_free_modules_loads_no_torch():
+    names = ", ".join(f"cadlib.{name}" for name in sorted(TORCH_FREE))
+    code = f"import sys, {names}; sys.exit('torch' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=False).returncode == 0
+
+
+@pytest.mark.parametrize("name", MODULES)
+def test_streamlit_is_known_to_ui_alone(name):
+    assert ("streamlit" in packages(source(name))) == (name == "ui")
+
+
+def test_the_modules_of_cadlib_import_each_other_in_one_direction():
+    graph = {name: cadlib_modules(source(name)) for name in MODULES}
+    order = list(TopologicalSorter(graph).static_order())  # raises CycleError, which names the circle
+    assert order.index("taxonomy") < order.index("model") < order.index("assessment") < order.index("ui")
+
+
+@pytest.mark.parametrize("name", ["errors", "taxonomy"])
+def test_what_everything_rests_on_rests_on_nothing(name):
+    assert cadlib_modules(source(name)) == set()
+
+
+@pytest.mark.parametrize("name", MODULES)
+def test_cadlib_knows_no_page(name):
+    assert packages(source(name)).isdisjoint({"app", "pages", "tests"})
+
+
+def test_the_pages_are_the_known_ones():
+    assert {path.stem for path in (ROOT / "pages").glob("*.py")} == set(PAGES)
+
+
+@pytest.mark.parametrize("name", PAGES)
+def test_a_page_is_short_and_leaves_arrays_to_cadlib(name):
+    lines = page(name).read_text(encoding="utf-8").splitlines()
+    assert len(lines) <= MAX_PAGE_LINES
+    assert packages(page(name)) <= {"cadlib", "streamlit"} | sys.stdlib_module_names
+
+
+def test_the_menu_has_no_logic():
+    tree = ast.parse((ROOT / "app.py").read_text(encoding="utf-8"))
+    assert packages(ROOT / "app.py") <= {"cadlib", "streamlit"}
+    assert not [node for node in ast.walk(tree) if isinstance(node, (ast.If, ast.For, ast.While, ast.Try))]
+
+
+@pytest.mark.parametrize(
+    "path",
+    [ROOT / "app.py", *map(page, PAGES), *map(source, MODULES)],
+    ids=lambda path: f"{path.parent.name}.{path.stem}",
+)
+def test_the_order_of_the_diagnoses_is_written_in_taxonomy_alone(path):
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"), path)):
+        if isinstance(node, (ast.List, ast.Tuple, ast.Set)):
+            codes = {item.value for item in node.elts if isinstance(item, ast.Constant)} & set(CODES)
+            assert len(codes) < len(CODES), f"line {node.lineno} lists the codes; take taxonomy.CODES"
