@@ -27,7 +27,7 @@ PACKAGED_WEIGHTS = {
 
 
 def build(backbone: str, drop_rate: float = 0.0, drop_path_rate: float = 0.0) -> nn.Module:
-    """Build a timm network with eight outputs, random weights and a head of zeros: (N, 3, S, S) float32 -> (N, 8) logits."""
+    """Build a timm network, (N, 3, S, S) float32 -> (N, 8) logits, with random weights and a head of zeros."""
     if not timm.is_model(backbone):
         near = ", ".join(timm.list_models(f"*{backbone[:8]}*")[:5]) or "see timm.list_models()"
         raise TrainingFailed(f"Expected `backbone` to be a timm network but got {backbone!r}; near it: {near}.")
