@@ -203,7 +203,7 @@ def _evaluate(options: argparse.Namespace) -> int:
     except OSError as error:
         raise CadError(f"The results could not be written to {options.output}: {error}.") from error
     print(evaluation)
-    return 1 if evaluation.rejected else 0
+    return 1 if evaluation.rejected or dataset.report.count("unreadable images") else 0
 
 
 # train

@@ -126,9 +126,7 @@ def read_image(source: str | os.PathLike[str] | bytes | Image.Image) -> LesionIm
         name = "".join(c if c.isprintable() else "?" for c in path.name) or "This path"
         data = _read_file(path, name)
     else:
-        raise TypeError(
-            f"Expected `source` to be a path, bytes or a PIL image but got {type(source).__name__}."
-        )
+        raise TypeError(f"Expected `source` to be a path, bytes or a PIL image but got {type(source).__name__}.")
     with _open(data, name) as image:
         pixels, notes = _decode(image, name)
         return LesionImage(pixels, hashlib.sha256(data).hexdigest(), _FORMATS[image.format or ""], notes)

@@ -142,9 +142,7 @@ def roc_points(scores: Floats, truth: NDArray[np.bool_], limit: int = ROC_POINTS
     return RocCurve(*(_read_only(np.asarray(values[kept], np.float64)) for values in (fpr, tpr, threshold)))
 
 
-def sensitivity_specificity(
-    scores: Floats, truth: NDArray[np.bool_], threshold: float
-) -> tuple[float, float]:
+def sensitivity_specificity(scores: Floats, truth: NDArray[np.bool_], threshold: float) -> tuple[float, float]:
     """Return sensitivity and specificity when a score at or above the threshold is called positive.
 
     `scores` is (N,) float64, `truth` (N,) bool.
@@ -154,9 +152,7 @@ def sensitivity_specificity(
     return _mean(positive[truth]), _mean(~positive[~truth])
 
 
-def reliability_bins(
-    labels: Labels, probabilities: Floats, bins: int = RELIABILITY_BINS
-) -> tuple[ReliabilityBin, ...]:
+def reliability_bins(labels: Labels, probabilities: Floats, bins: int = RELIABILITY_BINS) -> tuple[ReliabilityBin, ...]:
     """Sort the predictions into equal-width bins of their top probability (Guo et al., ICML 2017)."""
     labels, probabilities = _checked(labels, probabilities)
     if bins < 1:
@@ -237,8 +233,7 @@ def _checked(labels: Labels, probabilities: Floats) -> tuple[NDArray[np.int64], 
     shape = (len(labels), len(CODES))
     if probabilities.shape != shape or not np.issubdtype(probabilities.dtype, np.floating):
         raise ValueError(
-            f"Expected `probabilities` to be {shape} float but got {probabilities.shape} "
-            f"{probabilities.dtype}."
+            f"Expected `probabilities` to be {shape} float but got {probabilities.shape} {probabilities.dtype}."
         )
     if len(labels) and not (labels.min() >= 0 and labels.max() < len(CODES)):
         raise ValueError(
@@ -260,9 +255,7 @@ def _checked_scores(scores: Floats, truth: NDArray[np.bool_]) -> tuple[Floats, N
     if truth.ndim != 1 or truth.dtype != np.bool_:
         raise ValueError(f"Expected `truth` to be (N,) bool but got {truth.shape} {truth.dtype}.")
     if scores.shape != truth.shape or not np.issubdtype(scores.dtype, np.floating):
-        raise ValueError(
-            f"Expected `scores` to be {truth.shape} float but got {scores.shape} {scores.dtype}."
-        )
+        raise ValueError(f"Expected `scores` to be {truth.shape} float but got {scores.shape} {scores.dtype}.")
     if infinite := int((~np.isfinite(scores)).sum()):
         raise ValueError(f"Expected `scores` to be finite but got {infinite} that are not.")
     return scores.astype(np.float64), truth

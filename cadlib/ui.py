@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
 import streamlit as st
-from PIL import Image, ImageDraw
+from PIL import Image, ImageDraw, ImageOps
 
 from cadlib import figures, record
 from cadlib.dataset import Dataset, find_datasets, open_dataset
@@ -95,7 +95,7 @@ def page(title: str) -> ModelRecord | None:
             st.badge(label, icon=":material/check:", color="gray", help=found.model_id)
         else:
             st.badge("No model", icon=":material/block:", color="gray")
-    st.caption(f"{INTENDED_USE} [Model card](performance#model-card)")
+    st.markdown(f"{INTENDED_USE} [Model card](performance#model-card)")
     if not found:
         st.warning(f"{plain(reason)} Only the Dataset page works without a model.", icon=":material/info:")
     return found
@@ -106,13 +106,17 @@ def plain(text: str) -> str:
     return re.sub(r"([\\`*_{}\[\]()#+\-!|~$:<>])", r"\\\1", text)
 
 
-def mark(code: str) -> str:
-    """Return the sign of a diagnosis as coloured Markdown: ▲ malignant, ● benign, ○ none of the eight."""
+def sign(code: str) -> str:
+    """Return the sign of a diagnosis: ▲ malignant, ● benign, ○ none of the eight."""
     if code not in CODES:
-        return ":gray[○]"
-    if diagnosis(code).malignant:
-        return f":orange[{figures.MALIGNANT_MARK}]"
-    return f":blue[{figures.BENIGN_MARK}]"
+        return "○"
+    return figures.MALIGNANT_MARK if diagnosis(code).malignant else figures.BENIGN_MARK
+
+
+def mark(code: str) -> str:
+    """Return the sign of a diagnosis in the hue of its group, as Markdown."""
+    hue = {figures.MALIGNANT_MARK: "orange", figures.BENIGN_MARK: "blue"}.get(sign(code), "gray")
+    return f":{hue}[{sign(code)}]"
 
 
 def named(code: str) -> str:
@@ -295,6 +299,11 @@ def photograph(image: LesionImage, side_px: int = SHOWN_SIDE_PX) -> bytes:
     return _jpeg(image.sha256, side_px, image)
 
 
+def square(image: LesionImage) -> bytes:
+    """Return the centred square of a picture as a small JPEG."""
+    return _square(image.sha256, image)
+
+
 def photograph_of(path: str) -> bytes:
     """Return the picture in a file as JPEG; raise ImageRejected where there is none."""
     return photograph(read_image(path))
@@ -312,8 +321,9 @@ def methods() -> "tuple[Method, ...]":
     return METHODS
 
 
-def heatmap(image: LesionImage, code: str, method: "Method") -> "Heatmap":
-    """Return the evidence for one diagnosis in a picture, computed once."""
+def heatmap(image: LesionImage, code: str, method: "Method | None" = None) -> "Heatmap":
+    """Return the evidence for one diagnosis in a picture, by the usual method or another, computed once."""
+    method = method or methods()[0]
     code = code if method.class_specific else CODES[0]
     return _heatmap(image.sha256, model().record.model_id, code, method.key, image)
 
@@ -356,7 +366,8 @@ def side_by_side(
     shows = f"{said(found)}, peak {found.raw_peak:.2g}"
     blend = overlay(image, found, opacity, peak)
     right.image(blend, shows, width="stretch", output_format="JPEG", alt=f"Heatmap, {shows}")
-    right.image(colour_scale(400, 8), f"clear is 0, yellow is {hottest:.2g}", width="stretch", alt="Colour scale")
+    scale = f"clear is 0, yellow is {hottest:.2g}" if found.raw_peak else "nothing in the picture speaks for it"
+    right.image(colour_scale(400, 8), scale, width="stretch", alt=f"Colour scale: {scale}")
 
 
 @st.cache_resource(max_entries=200, show_spinner="Looking for the evidence …")
@@ -369,6 +380,12 @@ def _heatmap(sha256: str, model_id: str, code: str, method: str, _image: LesionI
 @st.cache_data(max_entries=200, show_spinner=False)
 def _jpeg(sha256: str, side_px: int, _image: LesionImage) -> bytes:  # noqa: ARG001 - the hash is the picture's
     return _encoded(_shrunk(_image, side_px), "JPEG")
+
+
+@st.cache_data(max_entries=200, show_spinner=False)
+def _square(sha256: str, _image: LesionImage) -> bytes:  # noqa: ARG001 - the hash is the picture's
+    fitted = ImageOps.fit(Image.fromarray(_image.pixels), (THUMBNAIL_SIDE_PX, THUMBNAIL_SIDE_PX))
+    return _encoded(fitted, "JPEG")
 
 
 @st.cache_data(max_entries=2000, show_spinner=False)

@@ -28,8 +28,8 @@ def forget() -> None:
         del st.session_state[key]
 
 
-def choose_folder() -> tuple[Path, bool]:
-    """Return the folder of the data set, and whether it is the drawn one."""
+def choose_folder() -> tuple[Path, str]:
+    """Return the folder of the data set, and what stands before its labels: "synthetic " for the drawn one."""
     known = ui.dataset_folders()
     if not known and not st.session_state.get("folder"):
         st.info(HOW_TO_GET_IT, icon=":material/download:")
@@ -38,7 +38,7 @@ def choose_folder() -> tuple[Path, bool]:
     chosen = left.selectbox("Data set", options, format_func=options.get, key="dataset", on_change=forget)
     typed = right.text_input("Another folder", placeholder="/data/ISIC_2019", key="folder", on_change=forget)
     folder = typed.strip() or chosen
-    return (Path(folder).expanduser(), False) if folder else (ui.synthetic_folder(), True)
+    return (Path(folder).expanduser(), "") if folder else (ui.synthetic_folder(), "synthetic ")
 
 
 def narrow(table):
@@ -59,51 +59,48 @@ def narrow(table):
     return table[reduce(and_, passes.values())]
 
 
-def tile(row, synthetic: bool) -> None:
+def tile(row, kind: str) -> None:
     """Draw one sample of the gallery and the button, with its label, that opens it."""
     with st.container(gap="xsmall"):
         try:
             st.image(ui.thumbnail(row.path), width="stretch", alt=f"{row.image}, {row.diagnosis}")
         except (CadError, OSError) as error:
             st.caption(ui.plain(str(error)))
-        label = f"{ui.mark(row.diagnosis)} {'synthetic ' if synthetic else ''}{row.diagnosis}"
+        label = f"{ui.mark(row.diagnosis)} {kind}{row.diagnosis}"
         if st.button(label, f"open-{row.image}", row.image, width="stretch"):
             st.session_state["sample"] = row.image
 
 
 @st.dialog("Sample", width="large", on_dismiss=lambda: st.session_state.pop("sample", None))
-def sample(row, synthetic: bool) -> None:
+def sample(row, kind: str) -> None:
     """Show one sample large, with its label and metadata, and on request the model's answer."""
-    st.markdown(
-        f"{ui.mark(row.diagnosis)} **{'Synthetic ' if synthetic else ''}{ui.named(row.diagnosis)}** {row.image}"
-    )
-    facts = {label: str(getattr(row, column)) for column, label in FACTS.items()}
-    known = [f"{label} {value}" for label, value in facts.items() if value not in ("nan", "<NA>", MISSING)]
+    st.markdown(f"{ui.mark(row.diagnosis)} **{kind}{ui.named(row.diagnosis)}** {row.image}")
     try:
         if record and st.button("Ask the model", key="ask", icon=":material/neurology:", type="primary"):
             found = ui.assess_file(row.path)
-            top, _ = found.prediction.ranking()[0]
             st.markdown(f"**{found.decision.sentence}**")
-            ui.side_by_side(found.image, ui.heatmap(found.image, top, ui.methods()[0]), row.image)
+            ui.side_by_side(found.image, ui.heatmap(found.image, found.prediction.ranking()[0][0]), row.image)
             ui.chart(figures.confidence_chart(found.prediction.probabilities), key="sample-confidence")
         else:
             st.image(ui.photograph_of(row.path), width="stretch", alt=f"The picture {row.image}")
     except (CadError, OSError) as error:
         st.error(ui.plain(str(error)))
+    facts = {label: str(getattr(row, column)) for column, label in FACTS.items()}
+    known = [f"{label} {value}" for label, value in facts.items() if value not in ("nan", "<NA>", MISSING)]
     st.caption(ui.plain(" · ".join([*known, f"{row.width_px} × {row.height_px} px"])))
 
 
 record = ui.page("Dataset")
 try:
-    folder, synthetic = choose_folder()
+    folder, kind = choose_folder()
     dataset = ui.dataset(folder)
 except CadError as error:
     st.error(ui.plain(str(error)))
     st.stop()
 
 report = dataset.report
-title = f"{report.usable:,} of {report.images:,} images are usable · {len(report.findings)} kinds of findings"
-with st.expander(title, key="report"):
+kinds = f"kinds of findings: {len(report.findings)}"
+with st.expander(f"{report.usable:,} of {report.images:,} images are usable · {kinds}", key="report"):
     for found in report.findings:
         st.markdown(f"**{found.count:,}** {ui.plain(found.kind)}: {ui.plain(', '.join(found.examples))}")
         st.caption(ui.plain(found.advice))
@@ -119,6 +116,6 @@ with gallery.container(horizontal=True, horizontal_alignment="distribute", verti
     st.caption(f"{len(table):,} pictures", width="content")
 with gallery.grid("auto", min_column_width=120, gap="small"):
     for row in table.iloc[(number - 1) * PAGE_SIZE : number * PAGE_SIZE].itertuples():
-        tile(row, synthetic)
+        tile(row, kind)
 for row in table[table["image"] == st.session_state.get("sample")].itertuples():
-    sample(row, synthetic)
+    sample(row, kind)

@@ -22,16 +22,14 @@ def tile(case: ui.Case, chosen: bool) -> None:
     key, label = case.key[:8], "not read"
     with st.container(width=128, gap="xsmall", key=f"tile-{key}"):
         if case.assessment:
+            st.image(ui.square(case.assessment.image), width=128, alt=case.name)
             top, _ = case.assessment.prediction.ranking()[0]
-            label = f"{case.risk:.2f} {ui.mark(top)} {top}"
-            with st.container(height=112, border=False, gap=None):
-                st.image(ui.photograph(case.assessment.image, ui.THUMBNAIL_SIDE_PX), width="stretch", alt=case.name)
+            label = f"{case.risk:.2f} {ui.sign(top) if chosen else ui.mark(top)} {top}"
         else:
-            with st.container(height=112, border=True, gap=None):
+            with st.container(height=128, border=True, gap=None):
                 st.caption(ui.plain(case.reason))
         kind = "primary" if chosen else "secondary"
-        tip = ui.plain(case.name)
-        st.button(label, f"choose-{key}", tip, ui.choose, (case,), type=kind, width="stretch")
+        st.button(label, f"choose-{key}", ui.plain(case.name), ui.choose, (case,), type=kind, width="stretch")
 
 
 @st.fragment

@@ -68,7 +68,7 @@ else:
             {
                 "Images": name,
                 "n": f"{part['n']:,}",
-                "Diagnoses": part["n_classes"],
+                "Diagnoses": str(part["n_classes"]),
                 "Balanced accuracy": told(part["balanced_accuracy"]),
                 "AUC malignant": told(part["malignant_auc"]),
                 "AUC melanoma": told(part["auc"]["MEL"]),

@@ -45,7 +45,7 @@ if not codes:
 large = st.session_state.get("large")
 if large not in [(code, method) for code in codes for method in methods]:
     large = (codes[0], next(iter(methods)))
-top = st.container()
+top = st.container(width=880)
 st.caption(
     "Each method counts in a unit of its own, so colours compare down a column, from diagnosis to diagnosis, not "
     "across methods. A faint map is faint evidence. The frame is the square that the network saw."

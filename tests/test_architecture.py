@@ -17,12 +17,40 @@ PAGES = ("diagnose", "saliency", "dataset", "performance")
 MAX_PAGE_LINES = 120
 
 TORCH_FREE = {
-    "cache", "calibration", "card", "dataset", "decision", "errors", "figures", "findings", "images", "isic_csv",
-    "metrics", "pixels", "preprocess", "record", "splits", "synthetic", "taxonomy", "train_config",
+    "cache",
+    "calibration",
+    "card",
+    "dataset",
+    "decision",
+    "errors",
+    "figures",
+    "findings",
+    "images",
+    "isic_csv",
+    "metrics",
+    "pixels",
+    "preprocess",
+    "record",
+    "splits",
+    "synthetic",
+    "taxonomy",
+    "train_config",
 }
 MAY_USE_TORCH = {
-    "__init__", "__main__", "assessment", "augment", "checkpoint", "evaluation", "golden", "model", "network",
-    "packing", "saliency", "training", "training_data", "ui",
+    "__init__",
+    "__main__",
+    "assessment",
+    "augment",
+    "checkpoint",
+    "evaluation",
+    "golden",
+    "model",
+    "network",
+    "packing",
+    "saliency",
+    "training",
+    "training_data",
+    "ui",
 }
 TORCH_KIND = {"torch", "torchvision", "timm", "pytorch_grad_cam", "lightning_fabric"}
 MODULES = sorted(TORCH_FREE | MAY_USE_TORCH)

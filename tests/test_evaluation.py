@@ -18,17 +18,13 @@ from cadlib.evaluation import build_metrics, evaluate, metrics_json, metrics_tab
 from cadlib.images import LesionImage
 from cadlib.taxonomy import CODES
 
-POINT = OperatingPoint(
-    "balanced", threshold=0.4, sensitivity=0.95, specificity=0.8, n_malignant=9, n_benign=9
-)
+POINT = OperatingPoint("balanced", threshold=0.4, sensitivity=0.95, specificity=0.8, n_malignant=9, n_benign=9)
 
 
 class ColourReader:
     """Stands in for a Model: reads the diagnosis from the red of the picture, 20 a class."""
 
-    record = SimpleNamespace(
-        name="colour-reader", version="1.0.0", weights_sha256="ab" * 32, operating_points=(POINT,)
-    )
+    record = SimpleNamespace(name="colour-reader", version="1.0.0", weights_sha256="ab" * 32, operating_points=(POINT,))
 
     def __init__(self) -> None:
         self.batches: list[int] = []
@@ -60,13 +56,8 @@ def table_of(diagnoses: Iterable[str | None], **columns: object) -> pd.DataFrame
 
 def dataset_of(folder: Path, shown: Iterable[str], labelled: Iterable[str | None]) -> Dataset:
     table = table_of(labelled)
-    paths = [
-        str(picture_of(code, folder / f"{image}.png"))
-        for code, image in zip(shown, table["image"], strict=True)
-    ]
-    return Dataset(
-        "Twelve pictures", table.assign(path=paths), DatasetReport(len(table), len(table), len(table), ())
-    )
+    paths = [str(picture_of(code, folder / f"{image}.png")) for code, image in zip(shown, table["image"], strict=True)]
+    return Dataset("Twelve pictures", table.assign(path=paths), DatasetReport(len(table), len(table), len(table), ()))
 
 
 @pytest.fixture
@@ -230,9 +221,7 @@ def test_rejects_a_diagnosis_that_is_none_of_isic():
 def test_the_table_says_every_figure_with_its_n(dataset):
     text = str(evaluate(ColourReader(), dataset))
     lines = text.splitlines()
-    assert lines[0] == (
-        "colour-reader 1.0.0 on Twelve pictures: 9 images with a label, 2 unlabelled, 1 unknown"
-    )
+    assert lines[0] == ("colour-reader 1.0.0 on Twelve pictures: 9 images with a label, 2 unlabelled, 1 unknown")
     (balanced,) = (line for line in lines if line.startswith("balanced accuracy"))
     assert balanced.split()[2:] == ["0.938", "n", "=", "9", "of", "8", "classes"]
     (melanoma,) = (line for line in lines if line.startswith("MEL"))
@@ -248,7 +237,4 @@ def test_the_columns_of_the_table_are_aligned():
 
 def test_needs_no_torch():
     code = "import sys, cadlib.evaluation; sys.exit('torch' in sys.modules)"
-    assert (
-        subprocess.run([sys.executable, "-c", code], check=False, cwd=Path(__file__).parent.parent).returncode
-        == 0
-    )
+    assert subprocess.run([sys.executable, "-c", code], check=False, cwd=Path(__file__).parent.parent).returncode == 0

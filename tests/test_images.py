@@ -43,9 +43,7 @@ def encoded(picture: NDArray[np.uint8] | Image.Image, kind: str, **options: obje
     return buffer.getvalue()
 
 
-def png(
-    values: NDArray[np.integer], bits: int, before_data: bytes = b"", size: tuple[int, int] | None = None
-) -> bytes:
+def png(values: NDArray[np.integer], bits: int, before_data: bytes = b"", size: tuple[int, int] | None = None) -> bytes:
     """Return a PNG written by the letter: Pillow writes neither 16-bit colour nor a false size."""
     channels = 1 if values.ndim == 2 else values.shape[2]
     colour_type = {1: 0, 2: 4, 3: 2, 4: 6}[channels]
@@ -202,9 +200,7 @@ def test_turns_every_exif_orientation_upright(rgb: NDArray[np.uint8], kind: str,
     }[orientation]  # fmt: skip
     image = read_image(with_orientation(kind, np.ascontiguousarray(stored), orientation))
     assert np.array_equal(image.pixels, rgb)
-    assert image.notes == (
-        () if orientation == 1 else ("The picture was turned upright, as the camera had recorded.",)
-    )
+    assert image.notes == (() if orientation == 1 else ("The picture was turned upright, as the camera had recorded.",))
 
 
 def test_turns_a_jpeg_upright(rgb: NDArray[np.uint8], jpeg: bytes) -> None:
@@ -364,9 +360,7 @@ def test_cmyk_without_a_profile_gives_the_inks_their_plain_colours(kind: str) ->
 def test_cmyk_goes_through_its_embedded_profile(cmyk_to_lab: bytes, kind: str) -> None:
     picture = Image.new("CMYK", (80, 80), (255, 0, 255, 0))
     picture.paste((0, 0, 0, 255), (0, 40, 80, 80))
-    image = read_image(
-        encoded(picture, kind, icc_profile=cmyk_to_lab, **({"quality": 95} if kind == "JPEG" else {}))
-    )
+    image = read_image(encoded(picture, kind, icc_profile=cmyk_to_lab, **({"quality": 95} if kind == "JPEG" else {})))
     assert image.pixels[10, 40].min() >= 250  # by this profile cyan and yellow leave the paper white
     assert image.pixels[70, 40].max() <= 5
     assert image.notes == ("The colours were converted to sRGB by the colour profile of the file.",)
@@ -511,9 +505,7 @@ def test_a_device_is_no_picture() -> None:
         read_image(os.devnull)
 
 
-def test_a_forbidden_file_is_told_as_such(
-    jpeg: bytes, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_forbidden_file_is_told_as_such(jpeg: bytes, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = tmp_path / "lesion.jpg"
     path.write_bytes(jpeg)
 
@@ -534,9 +526,7 @@ def test_an_enormous_file_is_refused_unread(tmp_path: Path) -> None:
         read_image(path)
 
 
-@pytest.mark.parametrize(
-    "name", ["", "no\0such.jpg", "x" * 5000 + ".jpg", "lone\udcffbyte.jpg", "bell\a.jpg"]
-)
+@pytest.mark.parametrize("name", ["", "no\0such.jpg", "x" * 5000 + ".jpg", "lone\udcffbyte.jpg", "bell\a.jpg"])
 def test_a_strange_path_is_refused_in_printable_words(name: str) -> None:
     with pytest.raises(ImageRejected) as caught:
         read_image(name)
@@ -544,9 +534,7 @@ def test_a_strange_path_is_refused_in_printable_words(name: str) -> None:
 
 
 def test_anything_else_is_a_mistake_of_the_caller() -> None:
-    with pytest.raises(
-        TypeError, match="Expected `source` to be a path, bytes or a PIL image but got ndarray"
-    ):
+    with pytest.raises(TypeError, match="Expected `source` to be a path, bytes or a PIL image but got ndarray"):
         read_image(np.zeros((80, 80, 3), np.uint8))  # type: ignore[arg-type]
 
 
@@ -623,9 +611,7 @@ def test_many_threads_read_what_one_reads(rgb: NDArray[np.uint8], display_p3: by
 
 def test_reads_every_real_upload_in_its_own_size(data_dir: Path) -> None:
     with (data_dir / "uploads" / "labels.csv").open(newline="") as file:
-        expected = {
-            row["image"]: (int(row["width_px"]), int(row["height_px"])) for row in csv.DictReader(file)
-        }
+        expected = {row["image"]: (int(row["width_px"]), int(row["height_px"])) for row in csv.DictReader(file)}
     files = [path for path in (data_dir / "uploads").iterdir() if path.suffix in SUPPORTED_SUFFIXES]
     images = {path.stem: read_image(path) for path in files}
     assert {name: (image.width_px, image.height_px) for name, image in images.items()} == expected

@@ -61,9 +61,7 @@ def test_accuracies_are_those_of_scikit_learn(sample):
     labels, probabilities = sample
     predicted = probabilities.argmax(axis=1)
     assert metrics.accuracy(labels, probabilities) == pytest.approx(accuracy_score(labels, predicted))
-    assert metrics.balanced_accuracy(labels, probabilities) == pytest.approx(
-        balanced_accuracy_score(labels, predicted)
-    )
+    assert metrics.balanced_accuracy(labels, probabilities) == pytest.approx(balanced_accuracy_score(labels, predicted))
 
 
 def test_balanced_accuracy_is_the_mean_over_the_classes_that_are_present():

@@ -171,9 +171,7 @@ def test_a_diagnosis_without_evidence_gives_a_map_of_zeros_and_an_untouched_pict
 
 @pytest.mark.parametrize("method", METHODS, ids=lambda method: method.key)
 @pytest.mark.parametrize("damage", [np.nan, np.inf])
-def test_damaged_weights_raise_instead_of_drawing(
-    image: LesionImage, method: saliency.Method, damage: float
-) -> None:
+def test_damaged_weights_raise_instead_of_drawing(image: LesionImage, method: saliency.Method, damage: float) -> None:
     network = PooledConvolution()
     with torch.no_grad():
         network.features.weight[0, 0, 0, 0] = damage
@@ -261,9 +259,7 @@ def test_values_above_the_peak_are_drawn_hottest(image: LesionImage) -> None:
     np.testing.assert_array_equal(at, above)
 
 
-@pytest.mark.parametrize(
-    ("size", "expected"), [((400, 300), (120, 90)), ((300, 400), (90, 120)), ((80, 64), (80, 64))]
-)
+@pytest.mark.parametrize(("size", "expected"), [((400, 300), (120, 90)), ((300, 400), (90, 120)), ((80, 64), (80, 64))])
 def test_max_side_px_shrinks_and_never_enlarges(size: tuple[int, int], expected: tuple[int, int]) -> None:
     image = image_of(*size)
     heatmap = heatmap_of(np.ones((64, 64), np.float32), SPEC.crop_box(*size))
@@ -271,9 +267,7 @@ def test_max_side_px_shrinks_and_never_enlarges(size: tuple[int, int], expected:
         assert overlay(image, heatmap, opacity, max_side_px=120).shape == (expected[1], expected[0], 3)
 
 
-@given(
-    width=st.integers(64, 300), height=st.integers(64, 300), side=st.integers(1, 300), hot=st.integers(0, 63)
-)
+@given(width=st.integers(64, 300), height=st.integers(64, 300), side=st.integers(1, 300), hot=st.integers(0, 63))
 def test_any_picture_can_be_drawn_at_any_size(width: int, height: int, side: int, hot: int) -> None:
     values = np.zeros((64, 64), np.float32)
     values[hot, hot] = 1
@@ -295,9 +289,7 @@ def test_any_picture_can_be_drawn_at_any_size(width: int, height: int, side: int
         ({"max_side_px": 0}, "max_side_px"),
     ],
 )
-def test_rejects_a_value_that_cannot_be_drawn(
-    image: LesionImage, arguments: dict[str, float], named: str
-) -> None:
+def test_rejects_a_value_that_cannot_be_drawn(image: LesionImage, arguments: dict[str, float], named: str) -> None:
     with pytest.raises(ValueError, match=f"Expected `{named}`"):
         overlay(image, one_hot_pixel(), **arguments)  # type: ignore[arg-type]
 

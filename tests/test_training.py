@@ -61,6 +61,10 @@ def stop_after(monkeypatch):
     return press
 
 
+def history(run_dir):
+    return [json.loads(line) for line in (run_dir / "history.jsonl").read_text().splitlines()]
+
+
 def test_a_run_that_was_stopped_goes_on_to_the_same_result(synthetic_dataset, tmp_path, stop_after):
     whole = train(synthetic_dataset, tmp_path / "whole", CONFIG)
     stop_after(4)
@@ -71,12 +75,12 @@ def test_a_run_that_was_stopped_goes_on_to_the_same_result(synthetic_dataset, tm
     for name, tensor in whole.network.state_dict().items():
         assert torch.equal(tensor, resumed.network.state_dict()[name]), name
     assert np.array_equal(whole.validation_logits, resumed.validation_logits)
-    assert [json.loads(line)["epoch"] for line in (tmp_path / "parts" / "history.jsonl").open()] == [1, 2]
+    assert [row["epoch"] for row in history(tmp_path / "parts")] == [1, 2]
 
 
 def test_training_lowers_the_loss_on_what_it_sees(synthetic_dataset, tmp_path):
     train(synthetic_dataset, tmp_path, TrainConfig(**{**TINY, "epochs": 8, "learning_rate": 3e-3}))
-    losses = [json.loads(line)["loss"] for line in (tmp_path / "history.jsonl").open()]
+    losses = [row["loss"] for row in history(tmp_path)]
     assert losses[-1] < 0.9 * losses[0]
 
 

@@ -9,6 +9,7 @@ import time
 import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 from urllib.error import URLError
 
 import pytest
@@ -79,7 +80,13 @@ def page(browser):
     tab = context.new_page()
     tab.set_default_timeout(60_000)
     errors: list[str] = []
-    tab.on("console", lambda message: errors.append(message.text) if message.type == "error" else None)
+
+    def note(message: Any) -> None:
+        # Opened at /saliency, Streamlit's own page first looks for its server at /saliency/_stcore and then at /_stcore.
+        if message.type == "error" and "/_stcore/" not in message.location.get("url", ""):
+            errors.append(f"{message.text} {message.location}")
+
+    tab.on("console", note)
     tab.on("pageerror", lambda error: errors.append(str(error)))
     yield tab
     context.close()
