@@ -46,9 +46,16 @@ class Decision:
         side = "at or above" if self.action == "refer" else "below"
         lead = "Refer" if self.action == "refer" else "Below the referral threshold"
         return (
-            f"{lead}: malignant probability {self.malignant_probability:.2f}, {side} the "
+            f"{lead}: malignant probability {two_digits(self.malignant_probability)}, {side} the "
             f"{point.name} threshold of {point.threshold:.3f}"
         )
+
+
+def two_digits(probability: float) -> str:
+    """Return a probability as text of two digits that never says 0 or 1 of what is only near it."""
+    if 0 < probability < 0.005:
+        return "<0.01"
+    return ">0.99" if 0.995 <= probability < 1 else f"{probability:.2f}"
 
 
 def decide(malignant_probability: float, operating_point: OperatingPoint) -> Decision:

@@ -45,7 +45,7 @@ MAX_HELD_PIXELS = 240_000_000
 SHOWN_SIDE_PX = 1200
 THUMBNAIL_SIDE_PX = 240
 OPACITY = 0.6
-SYNTHETIC_PREFIX = "synthetic_"
+SYNTHETIC_PREFIX = "synthetic"
 
 _ROOT = Path(__file__).parent.parent
 # Streamlit's uploader takes no paste. This hands a pasted picture to its input, as if it had been chosen.
@@ -408,23 +408,24 @@ def _encoded(picture: Image.Image, form: str) -> bytes:
 # Data sets
 
 
-def dataset_folders() -> list[Path]:
+def dataset_folders() -> list[str]:
     """Return the data sets in the folder CADLIB_DATA; none where that is not set."""
     root = os.environ.get("CADLIB_DATA")
-    return find_datasets(Path(root)) if root else []
+    return [str(folder) for folder in find_datasets(Path(root))] if root else []
 
 
-def dataset(folder: Path) -> Dataset:
+def dataset(path: str) -> Dataset:
     """Return the checked data set in a folder; raise DatasetInvalid where there is none."""
+    folder = Path(path).expanduser()
     if not folder.is_dir():
         raise DatasetInvalid(f"Expected the folder of a data set but {folder} is no folder; give its full path.")
     return _dataset(str(folder), max(path.stat().st_mtime for path in (folder, *folder.iterdir())))
 
 
 @st.cache_resource(max_entries=1, show_spinner="Drawing lesions …")
-def synthetic_folder() -> Path:
+def synthetic_folder() -> str:
     """Return a folder in ISIC's layout with drawn lesions, for those who have no data set."""
-    return write_dataset(Path(tempfile.mkdtemp(prefix="cadlib-")) / "synthetic")
+    return str(write_dataset(Path(tempfile.mkdtemp(prefix="cadlib-")) / "synthetic"))
 
 
 def assess_file(path: str) -> "Assessment":

@@ -2,7 +2,6 @@
 
 from functools import reduce
 from operator import and_
-from pathlib import Path
 
 import streamlit as st
 
@@ -28,17 +27,16 @@ def forget() -> None:
         del st.session_state[key]
 
 
-def choose_folder() -> tuple[Path, str]:
+def choose_folder() -> tuple[str, str]:
     """Return the folder of the data set, and what stands before its labels: "synthetic " for the drawn one."""
     known = ui.dataset_folders()
     if not known and not st.session_state.get("folder"):
         st.info(HOW_TO_GET_IT, icon=":material/download:")
     left, right = st.columns(2)
-    options = {str(path): str(path) for path in known} | {"": SYNTHETIC}
-    chosen = left.selectbox("Data set", options, format_func=options.get, key="dataset", on_change=forget)
+    chosen = left.selectbox("Data set", [*known, SYNTHETIC], key="dataset", on_change=forget)
     typed = right.text_input("Another folder", placeholder="/data/ISIC_2019", key="folder", on_change=forget)
     folder = typed.strip() or chosen
-    return (Path(folder).expanduser(), "") if folder else (ui.synthetic_folder(), "synthetic ")
+    return (ui.synthetic_folder(), "synthetic ") if folder == SYNTHETIC else (folder, "")
 
 
 def narrow(table):
@@ -79,7 +77,8 @@ def sample(row, kind: str) -> None:
         if record and st.button("Ask the model", key="ask", icon=":material/neurology:", type="primary"):
             found = ui.assess_file(row.path)
             st.markdown(f"**{found.decision.sentence}**")
-            ui.side_by_side(found.image, ui.heatmap(found.image, found.prediction.ranking()[0][0]), row.image)
+            heat = ui.heatmap(found.image, found.prediction.ranking()[0][0])
+            ui.side_by_side(found.image, heat, f"{kind}{row.image}")
             ui.chart(figures.confidence_chart(found.prediction.probabilities), key="sample-confidence")
         else:
             st.image(ui.photograph_of(row.path), width="stretch", alt=f"The picture {row.image}")
@@ -99,8 +98,8 @@ except CadError as error:
     st.stop()
 
 report = dataset.report
-kinds = f"kinds of findings: {len(report.findings)}"
-with st.expander(f"{report.usable:,} of {report.images:,} images are usable · {kinds}", key="report"):
+summary = f"{report.usable:,} of {report.images:,} images usable · kinds of findings: {len(report.findings)}"
+with st.expander(summary, key="report"):
     for found in report.findings:
         st.markdown(f"**{found.count:,}** {ui.plain(found.kind)}: {ui.plain(', '.join(found.examples))}")
         st.caption(ui.plain(found.advice))

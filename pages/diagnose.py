@@ -94,6 +94,8 @@ if case is None:
     ui.model()  # loaded while the reader looks for a picture
     st.stop()
 if len(cases) > 1:
+    unread = sum(one.assessment is None for one in cases)
+    st.caption(f"{len(cases)} files, the highest malignant probability first" + f" · {unread} not read" * bool(unread))
     with st.container(horizontal=True, wrap=False, gap="small", key="strip"):
         for one in cases:
             tile(one, chosen=one is case)

@@ -3,7 +3,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cadlib.decision import TARGET_SENSITIVITY, OperatingPoint, choose_operating_points, decide
+from cadlib.decision import TARGET_SENSITIVITY, OperatingPoint, choose_operating_points, decide, two_digits
 
 POINT = OperatingPoint("balanced", 0.3, 0.95, 0.7, 100, 200)
 SHARES = st.floats(0, 1)
@@ -18,6 +18,14 @@ def test_says_below_the_referral_threshold_and_never_no_risk():
     assert sentence == (
         "Below the referral threshold: malignant probability 0.01, below the balanced threshold of 0.300"
     )
+
+
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [(0.0, "0.00"), (0.004, "<0.01"), (0.005, "0.01"), (0.994, "0.99"), (0.996, ">0.99"), (1.0, "1.00")],
+)
+def test_a_probability_near_zero_or_one_is_not_said_to_be_it(value, text):
+    assert two_digits(value) == text
 
 
 @given(SHARES, SHARES)

@@ -82,7 +82,7 @@ def page(browser):
     errors: list[str] = []
 
     def note(message: Any) -> None:
-        # Opened at /saliency, Streamlit's own page first looks for its server at /saliency/_stcore and then at /_stcore.
+        # Opened at /saliency, Streamlit's page looks for its server at /saliency/_stcore first, then at /_stcore.
         if message.type == "error" and "/_stcore/" not in message.location.get("url", ""):
             errors.append(f"{message.text} {message.location}")
 
