@@ -2,6 +2,7 @@ import csv
 import io
 import json
 import shutil
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -137,3 +138,10 @@ def test_evaluate_reports_an_unreadable_image_and_goes_on(synthetic_dataset, tmp
     assert main(["evaluate", "--model", "isic2019", *arguments]) == 1
     assert victim.stem in "".join(capsys.readouterr())
     assert len(pd.read_csv(tmp_path / "out" / "predictions.csv")) == 95
+
+
+def test_the_readme_shows_what_the_command_prints(capsys, monkeypatch):
+    root = Path(__file__).parent.parent
+    monkeypatch.chdir(root)
+    assert main(["predict", "docs/synthetic_lesion.png"]) == 0
+    assert f"```text\n{capsys.readouterr().out}```" in (root / "README.md").read_text(encoding="utf-8")
