@@ -69,7 +69,7 @@ def tile(row, kind: str) -> None:
             st.session_state["sample"] = row.image
 
 
-@st.dialog("Sample", width="large", on_dismiss=lambda: st.session_state.pop("sample", None))
+@st.dialog("Sample", width="medium", on_dismiss=lambda: st.session_state.pop("sample", None))
 def sample(row, kind: str) -> None:
     """Show one sample large, with its label and metadata, and on request the model's answer."""
     st.markdown(f"{ui.mark(row.diagnosis)} **{kind}{ui.named(row.diagnosis)}** {row.image}")
