@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, TextIO
 
 from tqdm import tqdm
 
+from cadlib.decision import two_digits
 from cadlib.errors import CadError, ModelInvalid
 from cadlib.images import SUPPORTED_SUFFIXES, LesionImage, read_images
 from cadlib.record import ModelRecord, find_model, read_record
@@ -136,7 +137,7 @@ def _print_table(outcomes: Iterator[Outcome], out: TextIO) -> None:
         for code, probability in outcome.prediction.ranking():
             known = diagnosis(code)
             sign = "▲" if known.malignant else "●"
-            tqdm.write(f"  {code:<5}{known.name:<25}{sign} {known.group:<11}{probability:.2f}", file=out)
+            tqdm.write(f"  {code:<5}{known.name:<25}{sign} {known.group:<11}{two_digits(probability):>5}", file=out)
 
 
 def _print_json(outcomes: Iterator[Outcome], out: TextIO) -> None:

@@ -35,7 +35,7 @@ def test_predict_prints_a_ranking_with_the_decision_first(folder, capsys):
     lines = capsys.readouterr().out.splitlines()
     assert lines[0] == str(path)
     assert "malignant probability" in lines[1]
-    shares = [float(line.split()[-1]) for line in lines[2:]]
+    shares = [float(line.split()[-1].strip("<>")) for line in lines[2:]]
     assert len(shares) == 8
     assert shares == sorted(shares, reverse=True)
 
