@@ -12,8 +12,6 @@ from cadlib.taxonomy import DIAGNOSES
 
 def render(record: ModelRecord, figures: dict[str, Any]) -> str:
     """Return the card as Markdown, from a record and the content of its metrics.json."""
-    training, data = record.training, figures["data"]
-    config = training.config
     sections = [
         f"# {record.name} {record.version}",
         (
@@ -24,6 +22,17 @@ def render(record: ModelRecord, figures: dict[str, Any]) -> str:
         f"**Licence.** {record.data_licence}",
         "## Limits",
         "\n".join(f"- {limit}" for limit in record.known_limits),
+        *_data(record),
+        *_figures(figures),
+        *_thresholds(record, figures),
+    ]
+    return "\n\n".join(sections) + "\n"
+
+
+def _data(record: ModelRecord) -> list[str]:
+    training = record.training
+    config = training.config
+    return [
         "## Data and training",
         _table(
             ("split", "images", "lesion groups"),
@@ -35,6 +44,12 @@ def render(record: ModelRecord, figures: dict[str, Any]) -> str:
             f"{config['last_px']} px in {training.seconds / 60:.0f} minutes, code {training.git_commit[:12]}. "
             "The test split has not been used."
         ),
+    ]
+
+
+def _figures(figures: dict[str, Any]) -> list[str]:
+    data = figures["data"]
+    return [
         "## How good it is",
         (
             f"On the {data['split']} split of {data['name']}, {figures['n']:,} images, one model, no test-time "
@@ -60,6 +75,11 @@ def render(record: ModelRecord, figures: dict[str, Any]) -> str:
                 for d in DIAGNOSES
             ),
         ),
+    ]
+
+
+def _thresholds(record: ModelRecord, figures: dict[str, Any]) -> list[str]:
+    return [
         "## Operating points",
         _table(
             ("point", "refer at malignant probability", "sensitivity", "specificity", "malignant", "benign"),
@@ -81,7 +101,6 @@ def render(record: ModelRecord, figures: dict[str, Any]) -> str:
             f"Brier score {_figure(figures['brier'])}, over the mix of diagnoses of these images."
         ),
     ]
-    return "\n\n".join(sections) + "\n"
 
 
 def _headline(part: dict[str, Any]) -> tuple[float | None, ...]:
