@@ -15,7 +15,7 @@ import plotly.graph_objects as go
 from numpy.typing import ArrayLike
 
 from cadlib import taxonomy
-from cadlib.decision import OperatingPoint
+from cadlib.decision import OperatingPoint, two_digits
 
 CONFIG: Final[dict[str, Any]] = {"displayModeBar": False, "showSendToCloud": False, "responsive": True}
 """What a page passes on to plotly: no buttons, of which one sends the chart to plotly's own server."""
@@ -40,8 +40,8 @@ def confidence_chart(probabilities: ArrayLike) -> go.Figure:
     # A stable sort keeps equal probabilities in taxonomy order, as Prediction.ranking does.
     ranked = [taxonomy.DIAGNOSES[i] for i in np.argsort(-values, kind="stable")]
     by_code = dict(zip(taxonomy.CODES, values.tolist(), strict=True))
-    said = [f"{d.name} ({d.group}) {_probability(by_code[d.code])}" for d in ranked]
-    figure = _bars(ranked, by_code, {d.code: _probability(by_code[d.code]) for d in ranked}, "probability %{text}")
+    said = [f"{d.name} ({d.group}) {two_digits(by_code[d.code])}" for d in ranked]
+    figure = _bars(ranked, by_code, {d.code: two_digits(by_code[d.code]) for d in ranked}, "probability %{text}")
     figure.update_xaxes(title_text="Probability", **_UNIT)
     return _finish(figure, f"Probability by diagnosis, highest first: {', '.join(said)}.")
 
@@ -350,11 +350,6 @@ def _undefined(value: float | None) -> bool:
 
 def _number(value: float | None, digits: int = 2) -> str:
     return UNDEFINED if value is None or math.isnan(value) else f"{value:.{digits}f}"
-
-
-def _probability(value: float) -> str:
-    """Return two digits; what would round to an impossible 0.00 is told as a bound."""
-    return "<0.01" if 0 < value < 0.005 else f"{value:.2f}"
 
 
 def _percent(part: int, whole: int) -> str:

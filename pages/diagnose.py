@@ -5,6 +5,7 @@ from pathlib import Path
 import streamlit as st
 
 from cadlib import figures, ui
+from cadlib.decision import two_digits
 from cadlib.taxonomy import diagnosis
 
 EMPTY = """
@@ -24,7 +25,7 @@ def tile(case: ui.Case, chosen: bool) -> None:
         if case.assessment:
             st.image(ui.square(case.assessment.image), width=128, alt=case.name)
             top, _ = case.assessment.prediction.ranking()[0]
-            label = f"{case.risk:.2f} {ui.sign(top) if chosen else ui.mark(top)} {top}"
+            label = f"{two_digits(case.risk)} {ui.sign(top) if chosen else ui.mark(top)} {top}"
         else:
             with st.container(height=128, border=True, gap=None):
                 st.caption(ui.plain(case.reason))
@@ -55,7 +56,7 @@ def result(case: ui.Case) -> None:
     sign = ui.mark("MEL") if decision.action == "refer" else ui.mark("NV")
     st.subheader(f"{sign} {decision.sentence}", anchor=False)
     top = found.prediction.ranking()[:3]
-    st.markdown(" · ".join(f"{ui.mark(code)} {diagnosis(code).name} {share:.2f}" for code, share in top))
+    st.markdown(" · ".join(f"{ui.mark(code)} {diagnosis(code).name} {two_digits(share)}" for code, share in top))
     grid = st.grid(2, min_column_width=420, gap="medium")
     with grid.cell():
         evidence(case)

@@ -3,6 +3,7 @@
 import streamlit as st
 
 from cadlib import ui
+from cadlib.decision import two_digits
 from cadlib.taxonomy import CODES, diagnosis
 
 TILE_SIDE_PX = 360
@@ -31,7 +32,7 @@ case = ui.chosen_case(readable)
 image, ranking = case.assessment.image, dict(case.assessment.prediction.ranking())
 methods = {method.key: method for method in ui.methods()}
 with st.container(horizontal=True, vertical_alignment="bottom"):
-    names = {one.key: f"{one.name}, malignant {one.risk:.2f}" for one in readable}
+    names = {one.key: f"{one.name}, malignant {two_digits(one.risk)}" for one in readable}
     key = st.selectbox("Picture", names, list(names).index(case.key), format_func=names.get, key="picture")
     chosen = st.multiselect("Diagnoses", CODES, list(ranking)[:3], format_func=ui.named, key=f"codes-{case.key[:8]}")
 if key != case.key:
@@ -61,7 +62,7 @@ for code in codes:
 bar.empty()
 peaks = {key: max(maps[code, key].raw_peak for code in codes) or None for key in methods}
 for code in codes:
-    grid.markdown(f"{ui.mark(code)} **{code}** {diagnosis(code).name} {ranking[code]:.2f}")
+    grid.markdown(f"{ui.mark(code)} **{code}** {diagnosis(code).name} {two_digits(ranking[code])}")
     for column, key in zip(grid.columns(len(methods), wrap=False), methods, strict=True):
         heat = maps[code, key]
         peak = f"peak {heat.raw_peak:.2g}"
