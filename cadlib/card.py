@@ -41,7 +41,7 @@ def _data(record: ModelRecord) -> list[str]:
         (
             f"From the data set `{training.dataset}`, split by lesion (seed {training.seed}): no lesion, and no "
             f"near-duplicate, stands in two splits. {training.epochs} epochs at {config['first_px']} to "
-            f"{config['last_px']} px in {training.seconds / 60:.0f} minutes, code {training.git_commit[:12]}. "
+            f"{config['last_px']} px in {training.seconds / 60:.0f} minutes, code {training.git_commit}. "
             "The test split has not been used."
         ),
     ]

@@ -4,7 +4,6 @@ import hashlib
 import json
 import re
 import shutil
-import subprocess
 from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import asdict
@@ -122,7 +121,7 @@ def _measure(trained: Trained, name: str, version: str, weights_sha256: str) -> 
         operating_points=points,
         saliency_layer=saliency_layer(trained.network),
         training=TrainingFacts(
-            git_commit=git_commit(),
+            git_commit=trained.git_commit,
             config=asdict(trained.config),
             seed=trained.config.seed,
             split_sha256=data.split_sha256,
@@ -145,25 +144,6 @@ def _measure(trained: Trained, name: str, version: str, weights_sha256: str) -> 
         "rejected": {},
     }
     return record, figures
-
-
-def git_commit() -> str:
-    """Return the commit of the code that runs, with "+changes" where files differ from it."""
-    folder = Path(__file__).parent
-    try:
-        commit = subprocess.run(
-            ["git", "rev-parse", "HEAD"], cwd=folder, capture_output=True, text=True, check=True
-        ).stdout.strip()
-        changed = subprocess.run(
-            ["git", "status", "--porcelain", "--untracked-files=no", "."],
-            cwd=folder,
-            capture_output=True,
-            text=True,
-            check=True,
-        ).stdout
-    except (OSError, subprocess.CalledProcessError):
-        return "not a git checkout"
-    return f"{commit}+changes" if changed else commit
 
 
 def _write_json(path: Path, content: Mapping[str, Any]) -> None:

@@ -7,6 +7,7 @@ random in a step is a function of (seed, step), so a run that was stopped goes o
 import json
 import math
 import signal
+import subprocess
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -37,7 +38,10 @@ CHECKPOINT_SECONDS = 120
 
 @dataclass(frozen=True, eq=False)
 class Trained:
-    """A finished run: the averaged network, its input, its data, and its (n, 8) logits on validation."""
+    """A finished run: the averaged network, its input, its data, and its (n, 8) logits on validation.
+
+    `git_commit` is that of the code that trained: of every sitting, in order, where a resumed run had several.
+    """
 
     config: TrainConfig
     network: nn.Module
@@ -45,6 +49,7 @@ class Trained:
     data: TrainingData
     validation_logits: NDArray[np.float32]
     seconds: float
+    git_commit: str
 
 
 def train(folder: Path, run_dir: Path, config: TrainConfig, *, resume: bool = False) -> Trained | None:
@@ -97,7 +102,7 @@ def train(folder: Path, run_dir: Path, config: TrainConfig, *, resume: bool = Fa
     if fabric.global_rank > 0:
         return None
     logits = predict_logits(average.module, data, spec)
-    return Trained(config, average.module.cpu(), spec, data, logits, run.seconds())
+    return Trained(config, average.module.cpu(), spec, data, logits, run.seconds(), " then ".join(run.commits))
 
 
 def fit(
@@ -166,6 +171,7 @@ class Run:
         self.network = network
         self._path, self._average, self._optimizer = path, average, optimizer
         self._identity = {**config.recipe(), "split_sha256": split_sha256}
+        self.commits = [git_commit()]
         self._seconds_before = 0.0
         self._started = self._saved = time.monotonic()
 
@@ -180,7 +186,7 @@ class Run:
     def save(self, step: int) -> None:
         """Write the checkpoint of a run that has taken `step` steps."""
         parts = {"network": self.network.state_dict(), "average": self._average.state_dict()}
-        facts = {"step": step, "seconds": self.seconds(), "identity": self._identity}
+        facts = {"step": step, "seconds": self.seconds(), "commits": self.commits, "identity": self._identity}
         checkpoint.save(self._path, parts, self._optimizer, facts)
         self._saved = time.monotonic()
 
@@ -199,6 +205,7 @@ class Run:
             )
         checkpoint.restore(self._path, {"network": self.network, "average": self._average}, self._optimizer)
         self._seconds_before = facts["seconds"]
+        self.commits = list(dict.fromkeys(facts["commits"] + self.commits))
         return int(facts["step"])
 
     def report(self, epoch: int, loss: float, logits: NDArray[np.float32], data: TrainingData) -> None:
@@ -245,6 +252,25 @@ class StopRequest:
 
 def _ignore_interrupt(_worker: int) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+
+
+def git_commit() -> str:
+    """Return the commit of the code that runs, with "+changes" where files differ from it."""
+    folder = Path(__file__).parent
+    try:
+        commit = subprocess.run(
+            ["git", "rev-parse", "HEAD"], cwd=folder, capture_output=True, text=True, check=True
+        ).stdout.strip()
+        changed = subprocess.run(
+            ["git", "status", "--porcelain", "--untracked-files=no", "."],
+            cwd=folder,
+            capture_output=True,
+            text=True,
+            check=True,
+        ).stdout
+    except (OSError, subprocess.CalledProcessError):
+        return "not a git checkout"
+    return f"{commit}+changes" if changed else commit
 
 
 def input_spec(network: nn.Module, size_px: int) -> InputSpec:

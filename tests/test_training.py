@@ -78,6 +78,16 @@ def test_a_run_that_was_stopped_goes_on_to_the_same_result(synthetic_dataset, tm
     assert [row["epoch"] for row in history(tmp_path / "parts")] == [1, 2]
 
 
+def test_a_run_names_the_code_of_every_sitting(synthetic_dataset, tmp_path, stop_after, monkeypatch):
+    monkeypatch.setattr(training, "git_commit", lambda: "first")
+    stop_after(2)
+    with pytest.raises(Stopped):
+        train(synthetic_dataset, tmp_path, CONFIG)
+    monkeypatch.setattr(training, "git_commit", lambda: "second")
+    stop_after(1000)
+    assert train(synthetic_dataset, tmp_path, CONFIG, resume=True).git_commit == "first then second"
+
+
 def test_training_lowers_the_loss_on_what_it_sees(synthetic_dataset, tmp_path):
     train(synthetic_dataset, tmp_path, TrainConfig(**{**TINY, "epochs": 8, "learning_rate": 3e-3}))
     losses = [row["loss"] for row in history(tmp_path)]
