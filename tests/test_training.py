@@ -98,7 +98,7 @@ def test_resuming_with_other_settings_is_refused_with_what_differs(synthetic_dat
     stop_after(0)
     with pytest.raises(Stopped):
         train(synthetic_dataset, tmp_path, CONFIG)
-    with pytest.raises(TrainingFailed, match=r"learning_rate 0\.0005, not 0\.1"):
+    with pytest.raises(TrainingFailed, match=r"learning_rate 0\.001, not 0\.1"):
         train(synthetic_dataset, tmp_path, TrainConfig(**TINY, learning_rate=0.1), resume=True)
 
 
