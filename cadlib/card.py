@@ -6,6 +6,7 @@ Its sections follow Mitchell et al., Model Cards for Model Reporting (FAT* 2019)
 from collections.abc import Iterable
 from typing import Any
 
+from cadlib.evaluation import figure_text
 from cadlib.record import ModelRecord
 from cadlib.taxonomy import DIAGNOSES
 
@@ -58,7 +59,7 @@ def _figures(figures: dict[str, Any]) -> list[str]:
         _table(
             ("images", "n", "balanced accuracy", "malignant AUC", "melanoma AUC", "accuracy", "ECE"),
             (
-                (name, f"{part['n']:,}", *(_figure(value) for value in _headline(part)))
+                (name, f"{part['n']:,}", *(figure_text(value) for value in _headline(part)))
                 for name, part in (("all", figures), *figures["subgroups"].items())
             ),
         ),
@@ -70,7 +71,7 @@ def _figures(figures: dict[str, Any]) -> list[str]:
                     f"{d.name} ({d.code})",
                     d.group,
                     f"{figures['n_by_class'][d.code]:,}",
-                    *(_figure(figures[name][d.code]) for name in ("sensitivity", "specificity", "auc")),
+                    *(figure_text(figures[name][d.code]) for name in ("sensitivity", "specificity", "auc")),
                 )
                 for d in DIAGNOSES
             ),
@@ -87,8 +88,8 @@ def _thresholds(record: ModelRecord, figures: dict[str, Any]) -> list[str]:
                 (
                     point.name,
                     f"≥ {point.threshold:.3f}",
-                    _figure(point.sensitivity),
-                    _figure(point.specificity),
+                    figure_text(point.sensitivity),
+                    figure_text(point.specificity),
                     f"{point.n_malignant:,}",
                     f"{point.n_benign:,}",
                 )
@@ -97,8 +98,8 @@ def _thresholds(record: ModelRecord, figures: dict[str, Any]) -> list[str]:
         ),
         "## Calibration",
         (
-            f"Temperature {record.temperature:.3f}. Expected calibration error {_figure(figures['ece'])}, "
-            f"Brier score {_figure(figures['brier'])}, over the mix of diagnoses of these images."
+            f"Temperature {record.temperature:.3f}. Expected calibration error {figure_text(figures['ece'])}, "
+            f"Brier score {figure_text(figures['brier'])}, over the mix of diagnoses of these images."
         ),
     ]
 
@@ -111,10 +112,6 @@ def _headline(part: dict[str, Any]) -> tuple[float | None, ...]:
         part["accuracy"],
         part["ece"],
     )
-
-
-def _figure(value: float | None) -> str:
-    return "not defined" if value is None else f"{value:.3f}"
 
 
 def _table(head: tuple[str, ...], rows: Iterable[tuple[str, ...]]) -> str:

@@ -10,11 +10,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pandas as pd
-from PIL import ExifTags, Image
 
 from cadlib.errors import DatasetInvalid, ImageRejected
 from cadlib.findings import Finding, Findings
-from cadlib.images import MAX_PIXELS, MIN_SIDE_PX, SUPPORTED_SUFFIXES, read_image
+from cadlib.images import SUPPORTED_SUFFIXES, read_image, read_size
 from cadlib.isic_csv import (
     METADATA_COLUMNS,
     SOURCE_COLUMNS,
@@ -28,7 +27,6 @@ Progress = Callable[[int, int], None]
 """Called with (done, total), in the caller's thread."""
 
 COLUMNS = ("image", "path", "diagnosis", *METADATA_COLUMNS, *SOURCE_COLUMNS, "width_px", "height_px")
-_EXIF_SIDEWAYS = (5, 6, 7, 8)  # EXIF 2.32, Orientation: width and height change places
 
 
 @dataclass(frozen=True)
@@ -87,6 +85,8 @@ def join_dataset(
     facts = None if metadata is None else read_metadata(Path(metadata), found)
     origin = None if sources is None else read_sources(Path(sources), found)
     rows = _compare_ids(files.index, labels, facts, found)
+    if origin is not None:
+        found.add("images without a source", files.index.difference(origin.index))
 
     table = files.to_frame("path")
     labelled = table.assign(diagnosis=_text(table)) if labels is None else labels.dropna()
@@ -96,11 +96,11 @@ def join_dataset(
     table["age_approx"] = table["age_approx"].astype("Float64")
     table["archive"] = table["archive"].fillna(archive_of(table["lesion_id"]))
 
-    table = _measure(table, _decoded_size if verify else _header_size, workers, progress, found)
+    table = _measure(table, _decoded_size if verify else read_size, workers, progress, found)
     report = DatasetReport(rows, len(files), len(table), found.freeze())
     if table.empty:
         raise DatasetInvalid(f"Expected usable images in {images} but none is left:\n{report}")
-    return Dataset(name or Path(images).name, table.reset_index()[list(COLUMNS)], report)
+    return Dataset(name or Path(images).resolve().name, table.reset_index()[list(COLUMNS)], report)
 
 
 def open_dataset(
@@ -109,7 +109,7 @@ def open_dataset(
     """Join a folder in ISIC's layout: `<set>_Input/`, `<set>_GroundTruth.csv` and `<set>_Metadata.csv`.
 
     The CSV files are optional, and so is sources.csv. Of several sets ISIC_2019_Training is taken, else the
-    first by name.
+    first by name. Raise DatasetInvalid when there is none or nothing usable is left.
     """
     folder = Path(folder)
     inputs = {below.name: below for below in _input_folders(folder)}
@@ -173,6 +173,9 @@ def _find_images(folder: Path, found: Findings) -> "pd.Series[str]":
     except OSError as error:
         reason = error.strerror or type(error).__name__
         raise DatasetInvalid(f"Expected a folder of images at {folder} but came: {reason}.") from error
+    foreign = [name for name in names if _shown(name) != name]
+    found.add("file names that are not UTF-8", map(_shown, foreign))
+    names = [name for name in names if name not in foreign]
     suffixes = {name: Path(name).suffix.lower() for name in names}
     pictures = [name for name in names if suffixes[name] in SUPPORTED_SUFFIXES]
     found.add("files that are no image", [name for name in names if suffixes[name] not in SUPPORTED_SUFFIXES])
@@ -190,6 +193,11 @@ def _find_images(folder: Path, found: Findings) -> "pd.Series[str]":
             "Give the folder that holds the image files themselves."
         )
     return pd.Series(paths, dtype="str").rename_axis("image").sort_index()
+
+
+def _shown(name: str) -> str:
+    """Return a file name with a question mark for each byte that is not UTF-8."""
+    return name.encode("utf-8", "replace").decode("utf-8")
 
 
 def _compare_ids(
@@ -250,19 +258,3 @@ def _decoded_size(path: str) -> tuple[int, int]:
     """Return (width, height) in px of the upright image, decoded; raise ImageRejected."""
     image = read_image(path)
     return image.width_px, image.height_px
-
-
-def _header_size(path: str) -> tuple[int, int]:
-    """Return (width, height) in px of the upright image, by its header; raise ImageRejected."""
-    try:
-        with Image.open(path) as image:
-            width, height = image.size
-            sideways = image.getexif().get(ExifTags.Base.Orientation) in _EXIF_SIDEWAYS
-    except Exception as error:  # Pillow's parsers raise many kinds on damaged bytes
-        raise ImageRejected(f"{Path(path).name} has no header that can be read: {error}.") from error
-    if min(width, height) < MIN_SIDE_PX or width * height > MAX_PIXELS:
-        raise ImageRejected(
-            f"{Path(path).name} is {width} × {height} pixels. Expected at least {MIN_SIDE_PX} on the shorter "
-            f"side and at most {MAX_PIXELS // 10**6} megapixels."
-        )
-    return (height, width) if sideways else (width, height)

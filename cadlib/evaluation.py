@@ -78,7 +78,7 @@ def evaluate(model: "Model", dataset: Dataset, progress: Progress | None = None,
     """Predict every image of a dataset and compare with its labels.
 
     `progress` is called with the images done and their number. The next images are decoded while the network
-    works on the last.
+    works on the last. Raise ValueError for labels that are no diagnosis of ISIC 2019.
     """
     if batch_size < 1:
         raise ValueError(f"Expected `batch_size` to be at least 1 but got {batch_size}.")
@@ -171,6 +171,7 @@ def _subgroups(table: pd.DataFrame) -> Iterator[tuple[str, NDArray[np.bool_]]]:
     short_side = table[["width_px", "height_px"]].min(axis=1).to_numpy(np.float64, na_value=np.nan)
     yield f"short side ≥ {SHORT_SIDE_PX} px", short_side >= SHORT_SIDE_PX
     yield f"short side < {SHORT_SIDE_PX} px", short_side < SHORT_SIDE_PX
+    yield "archive not known", table["archive"].isna().to_numpy(bool)
     for archive in sorted(table["archive"].dropna().unique()):
         yield f"archive {archive}", (table["archive"] == archive).to_numpy(bool, na_value=False)
 
@@ -218,7 +219,7 @@ def _headline(figures: dict[str, Any]) -> list[Row]:
         "ece": ("calibration error (ECE)", f"n = {n:,}"),
         "brier": ("Brier score (0 to 2)", f"n = {n:,}"),
     }
-    return [("figure", "value"), *((name, _figure(figures[key]), note) for key, (name, note) in over.items())]
+    return [("figure", "value"), *((name, figure_text(figures[key]), note) for key, (name, note) in over.items())]
 
 
 def _classes(figures: dict[str, Any]) -> list[Row]:
@@ -227,7 +228,7 @@ def _classes(figures: dict[str, Any]) -> list[Row]:
         (
             f"{d.code:<5}{d.name}",
             f"{figures['n_by_class'][d.code]:,}",
-            *(_figure(figures[k][d.code]) for k in keys),
+            *(figure_text(figures[k][d.code]) for k in keys),
         )
         for d in DIAGNOSES
     )
@@ -236,20 +237,21 @@ def _classes(figures: dict[str, Any]) -> list[Row]:
 
 def _points(figures: dict[str, Any]) -> list[Row]:
     keys = ("threshold", "sensitivity", "specificity")
-    rows = ((point["name"], *(_figure(point[key]) for key in keys)) for point in figures["operating_points"])
+    rows = ((point["name"], *(figure_text(point[key]) for key in keys)) for point in figures["operating_points"])
     return [("operating point", *keys), *rows]
 
 
 def _groups(figures: dict[str, Any]) -> list[Row]:
     keys = ("balanced_accuracy", "malignant_auc")
     rows = (
-        (name, f"{group['n']:,}", str(group["n_classes"]), *(_figure(group[key]) for key in keys))
+        (name, f"{group['n']:,}", str(group["n_classes"]), *(figure_text(group[key]) for key in keys))
         for name, group in figures["subgroups"].items()
     )
     return [("subgroup", "n", "classes", "balanced accuracy", "AUC malignant/benign"), *rows]
 
 
-def _figure(value: float | None) -> str:
+def figure_text(value: float | None) -> str:
+    """Return a figure with three digits, or that it is not defined."""
     return "not defined" if value is None else f"{value:.3f}"
 
 

@@ -78,9 +78,10 @@ _UPRIGHT = {
     7: Image.Transpose.TRANSVERSE,
     8: Image.Transpose.ROTATE_90,
 }
+_SIDEWAYS = (5, 6, 7, 8)  # of these: width and height change places
 _PROFILE_MODES = {"GRAY": "L", "RGB": "RGB", "CMYK": "CMYK"}
 _DNG_VERSION = 50706
-_DAMAGED_METADATA = (SyntaxError, ValueError, TypeError, LookupError, OSError, struct.error)
+_DAMAGED_METADATA = (SyntaxError, ValueError, TypeError, LookupError, OverflowError, OSError, struct.error)
 
 
 @dataclass(frozen=True, eq=False)
@@ -130,6 +131,23 @@ def read_image(source: str | os.PathLike[str] | bytes | Image.Image) -> LesionIm
     with _open(data, name) as image:
         pixels, notes = _decode(image, name)
         return LesionImage(pixels, hashlib.sha256(data).hexdigest(), _FORMATS[image.format or ""], notes)
+
+
+def read_size(path: str | os.PathLike[str]) -> tuple[int, int]:
+    """Return (width, height) in px of a file's picture turned upright, by its header: a truncated file passes.
+
+    Raises ImageRejected for a file that has no such header, and for a picture too small or too large to read.
+    """
+    name = Path(path).name
+    try:
+        with Image.open(path, formats=[kind for kind in _FORMATS if kind != "MPO"]) as image:
+            size = image.size
+            # Pillow has turned the size of a TIFF already.
+            turned = image.format != "TIFF" and image.getexif().get(ExifTags.Base.Orientation) in _SIDEWAYS
+    except Exception as error:  # Pillow's parsers raise many kinds on damaged bytes
+        raise ImageRejected(f"{name} has no header that can be read. {_EXPECTED}.") from error
+    _check_size(size, name)
+    return (size[1], size[0]) if turned else size
 
 
 def read_images(sources: Iterable[str | os.PathLike[str]]) -> Iterator[LesionImage | ImageRejected]:

@@ -52,6 +52,8 @@ def read_csv(path: Path, required: tuple[str, ...]) -> pd.DataFrame:
         raise DatasetInvalid(f"Expected a CSV file at {path} but came: {error}. {advice}") from error
     table.columns = table.columns.str.strip()
     came = ", ".join(table.columns)[:200]
+    if table.columns.has_duplicates:
+        raise DatasetInvalid(f"Expected each column of {path} once but came: {came}. {advice}")
     if not isinstance(table.index, pd.RangeIndex):  # what pandas makes of rows longer than the header
         raise DatasetInvalid(f"Expected rows of {path} as long as its header but longer came. {advice}")
     if "image" not in table:
@@ -66,7 +68,10 @@ def read_csv(path: Path, required: tuple[str, ...]) -> pd.DataFrame:
 
 
 def read_ground_truth(path: Path, found: Findings) -> pd.DataFrame:
-    """Return image -> diagnosis (a code or "UNK") for every id; missing where no one diagnosis stands."""
+    """Return image -> diagnosis (a code or "UNK") for every id; missing where no one diagnosis stands.
+
+    Raises DatasetInvalid, as do the two below, for a file that is no such table.
+    """
     text = _read_known(path, CODES, (UNKNOWN,), found)
     cells = text.apply(pd.to_numeric, errors="coerce")
     broken = cells.isna()
@@ -128,6 +133,8 @@ def _read_known(path: Path, wanted: tuple[str, ...], welcome: tuple[str, ...], f
     found.add("missing columns", [column for column in wanted if column not in table], path.name)
     found.add("unknown columns", [column for column in table if column not in known], path.name)
     nameless = table.index.isna()
+    if nameless.all():
+        raise DatasetInvalid(f"Expected ids in the column `image` of {path} but every cell is empty. Fill it in.")
     found.add("rows without an id", [f"row {row}" for row, bad in enumerate(nameless, 1) if bad], path.name)
     return table.loc[table.index.notna(), known]
 
@@ -137,12 +144,11 @@ def _cells(column: "pd.Series[str]") -> list[str]:
 
 
 def _one_row_an_id(table: pd.DataFrame, path: Path, found: Findings) -> pd.DataFrame:
-    """Return one row an id, sorted: the first of equal rows, an empty one where rows contradict."""
+    """Return one row an id, sorted; where rows of an id contradict each other, a cell is what they all say."""
+    rows = table.groupby(level=0)
+    agree = rows.nunique(dropna=False) == 1
+    contradicting = agree.index[~agree.all(axis=1)]
     repeated = table.index[table.index.duplicated()].unique()
-    table = table.reset_index().drop_duplicates().set_index("image").sort_index()
-    contradicting = table.index[table.index.duplicated()].unique()
     found.add("repeated ids", repeated.difference(contradicting), path.name)
     found.add("contradicting rows for one id", contradicting, path.name)
-    table = table[~table.index.duplicated()].copy()
-    table.loc[contradicting] = pd.NA
-    return table
+    return rows.first().where(agree)

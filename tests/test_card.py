@@ -17,10 +17,10 @@ def test_the_shipped_card_is_what_its_figures_give():
 def test_a_changed_figure_changes_the_card():
     _, record, figures = shipped()
     before = render(record, figures)
-    figures["balanced_accuracy"] = 0.123456
+    figures["balanced_accuracy"] = -1.0
     after = render(record, figures)
-    assert "0.123" not in before
-    assert "0.123" in after
+    assert "-1.000" not in before
+    assert "-1.000" in after
 
 
 def test_an_undefined_figure_is_said_to_be_so():

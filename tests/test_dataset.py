@@ -1,5 +1,7 @@
 """Joining images and CSV files: what is kept, what is reported, what is refused."""
 
+import os
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -170,13 +172,14 @@ def test_reports_missing_and_unknown_columns_and_rows_without_an_id(folder):
     }
 
 
-def test_equal_rows_of_an_id_count_once_and_contradicting_ones_not_at_all(folder):
+def test_equal_rows_of_an_id_count_once_and_of_contradicting_ones_what_they_agree_on(folder):
     again = label_row("ISIC_1", "MEL").replace(".0", "")
     folder.write_labels(label_row("ISIC_1", "MEL"), again, again, label_row("ISIC_2", "NV"), label_row("ISIC_2", "MEL"))
     folder.write_metadata("ISIC_1,60,,HAM_1,male", "ISIC_1,65,,HAM_1,male", "ISIC_2,60,,,male")
     dataset = folder.join()
     assert ids(dataset) == ["ISIC_1"]
-    assert dataset.table.loc[0, ["age_approx", "sex", "lesion_id"]].isna().all()
+    assert dataset.table.loc[0, ["lesion_id", "sex"]].tolist() == ["HAM_1", "male"]
+    assert pd.isna(dataset.table.loc[0, "age_approx"])
     assert kinds(dataset) == {
         "repeated ids in labels.csv": ("ISIC_1",),
         "contradicting rows for one id in labels.csv": ("ISIC_2",),
@@ -191,6 +194,11 @@ def test_of_several_files_for_one_id_the_first_known_suffix_is_used(folder):
     dataset = folder.join()
     assert dataset.table["path"][0].endswith("ISIC_1.jpg")
     assert kinds(dataset) == {"several files for one id": ("ISIC_1.JPEG", "ISIC_1.png")}
+
+
+def test_a_file_name_that_is_not_utf_8_is_reported_and_left_out(folder):
+    shutil.copy(folder.images / "ISIC_1.jpg", os.fsencode(folder.images) + b"/ISIC_\xff.jpg")
+    assert kinds(folder.join()) == {"file names that are not UTF-8": ("ISIC_?.jpg",)}
 
 
 def test_other_files_are_reported_and_hidden_ones_and_folders_ignored(folder):
@@ -224,10 +232,12 @@ def test_reports_files_that_are_no_picture_empty_or_too_small(folder, verify):
 
 
 @pytest.mark.parametrize("verify", [True, False])
-def test_the_size_is_that_of_the_upright_image(folder, verify):
+@pytest.mark.parametrize("suffix", [".jpg", ".png", ".tif", ".webp"])
+def test_the_size_is_that_of_the_upright_image(folder, suffix, verify):
     exif = Image.Exif()
     exif[ExifTags.Base.Orientation] = 6
-    write_image(folder.images / "ISIC_1.jpg", 100, 70, exif=exif)
+    (folder.images / "ISIC_1.jpg").unlink()
+    write_image(folder.images / f"ISIC_1{suffix}", 100, 70, exif=exif)
     table = folder.join(verify=verify).table
     assert (table["width_px"][0], table["height_px"][0]) == (70, 100)
 
@@ -252,7 +262,7 @@ def test_the_archive_comes_from_sources_and_else_from_the_lesion_id(folder):
     dataset = folder.join()
     assert dataset.table["archive"].tolist() == ["Clinic", "MSK", "MSK"]
     assert dataset.table["lesion_group"].fillna("-").tolist() == ["g1", "-", "-"]
-    assert dataset.report.findings == ()
+    assert kinds(dataset) == {"images without a source": ("ISIC_2",)}
 
 
 def test_the_report_prints_counts_advice_and_at_most_five_examples(folder):

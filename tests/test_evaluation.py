@@ -195,6 +195,7 @@ def test_subgroups_are_told_by_size_and_archive():
     assert {name: (group["n"], group["accuracy"]) for name, group in subgroups.items()} == {
         "short side ≥ 150 px": (2, 0.5),
         "short side < 150 px": (2, 1),
+        "archive not known": (1, 1),
         "archive BCN20000": (1, 1),
         "archive HAM10000": (2, 0.5),
     }

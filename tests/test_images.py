@@ -1,5 +1,6 @@
 import csv
 import hashlib
+import math
 import os
 import struct
 import zlib
@@ -216,6 +217,15 @@ def test_damaged_exif_does_not_spoil_the_picture(rgb: NDArray[np.uint8], kind: s
     options = LOSSLESS.get(kind, {})
     image = read_image(encoded(rgb, kind, exif=b"Exif\0\0" + b"XX*\0" + bytes(20), **options))
     assert np.array_equal(image.pixels, read_image(encoded(rgb, kind, **options)).pixels)
+
+
+def test_an_orientation_that_is_infinite_does_not_spoil_the_picture(rgb: NDArray[np.uint8]) -> None:
+    exif = b"II*\0\x08\0\0\0" + struct.pack("<HHHIfI", 1, 0x0112, 11, 1, math.inf, 0)
+    buffer = BytesIO()
+    Image.fromarray(rgb).save(buffer, "PNG", exif=b"Exif\0\0" + exif)
+    image = read_image(buffer.getvalue())
+    assert np.array_equal(image.pixels, rgb)
+    assert "damaged" in image.notes[0]
 
 
 def test_damaged_exif_is_noted_where_it_shows(rgb: NDArray[np.uint8]) -> None:
