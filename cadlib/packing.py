@@ -12,10 +12,9 @@ from importlib.metadata import version as installed_version
 from pathlib import Path
 from typing import Any
 
-import torch
 from safetensors.torch import save
 
-from cadlib import __version__, calibration, card, decision, evaluation
+from cadlib import __version__, calibration, card, decision, evaluation, metrics
 from cadlib.errors import TrainingFailed
 from cadlib.golden import golden_figures
 from cadlib.model import Model
@@ -31,7 +30,7 @@ from cadlib.record import (
     TrainingFacts,
     models_dir,
 )
-from cadlib.taxonomy import CODES, MALIGNANT
+from cadlib.taxonomy import CODES
 from cadlib.training import Trained
 
 COVERAGE = 0.90
@@ -105,8 +104,9 @@ def _measure(trained: Trained, name: str, version: str, weights_sha256: str) -> 
     labels = data.labels[rows]
     temperature = calibration.fit_temperature(trained.validation_logits, labels)
     probabilities = calibration.probabilities(trained.validation_logits, temperature)
-    malignant = torch.tensor(MALIGNANT).numpy()
-    points = decision.choose_operating_points(probabilities[:, malignant].sum(axis=1), malignant[labels])
+    points = decision.choose_operating_points(
+        metrics.malignant_probability(probabilities), metrics.malignant_truth(labels)
+    )
     quantiles = calibration.conformal_quantiles(probabilities, labels, COVERAGE)
     parts = ("train", "validation", "test")
     record = ModelRecord(

@@ -5,8 +5,10 @@ from dataclasses import dataclass, field, fields
 from typing import Any
 
 
-def _setting(default: Any, text: str, *, engine: bool = False) -> Any:
-    return field(default=default, metadata={"help": text, "engine": engine})
+def _setting(
+    default: Any, text: str, *, least: float | None = None, below: float = math.inf, engine: bool = False
+) -> Any:
+    return field(default=default, metadata={"help": text, "range": (least, below), "engine": engine})
 
 
 @dataclass(frozen=True)
@@ -15,46 +17,39 @@ class TrainConfig:
 
     backbone: str = _setting("tf_efficientnet_lite0", "a timm network with pooling and a linear head")
     pretrained: bool = _setting(True, "start from ImageNet weights")
-    input_px: int = _setting(176, "side of the square the finished model reads")
-    first_px: int = _setting(128, "side of the training crops in the first epoch")
-    last_px: int = _setting(160, "side of the training crops in the last epoch")
-    epochs: int = _setting(18, "passes over the training images")
-    batch_size: int = _setting(32, "images a step, over all devices")
-    learning_rate: float = _setting(1e-3, "peak of the cosine schedule (AdamW)")
-    warmup: float = _setting(0.05, "share of the steps in which the learning rate rises")
-    weight_decay: float = _setting(0.05, "decoupled weight decay, on weights of two dimensions and more")
-    drop_rate: float = _setting(0.2, "dropout before the head")
-    ema_decay: float = _setting(0.998, "decay a step of the averaged weights, which become the model")
-    logit_adjustment: float = _setting(0.5, "weight of the log class frequency added to the logits in the loss")
-    validation: float = _setting(0.15, "share of the images kept for choosing and calibrating")
-    test: float = _setting(0.15, "share of the images never looked at in training")
+    input_px: int = _setting(176, "side of the square the finished model reads", least=32)
+    first_px: int = _setting(128, "side of the training crops in the first epoch", least=32)
+    last_px: int = _setting(160, "side of the training crops in the last epoch", least=32)
+    epochs: int = _setting(18, "passes over the training images", least=1)
+    batch_size: int = _setting(32, "images a step, over all devices", least=1)
+    learning_rate: float = _setting(1e-3, "peak of the cosine schedule (AdamW)", least=1e-9)
+    warmup: float = _setting(0.05, "share of the steps in which the learning rate rises", least=0, below=1)
+    weight_decay: float = _setting(0.05, "decoupled weight decay, on weights of two dimensions and more", least=0)
+    drop_rate: float = _setting(0.2, "dropout before the head", least=0, below=1)
+    ema_decay: float = _setting(0.998, "decay a step of the averaged weights, which become the model", least=0, below=1)
+    logit_adjustment: float = _setting(
+        0.5, "weight of the log class frequency added to the logits in the loss", least=0
+    )
+    validation: float = _setting(0.15, "share of the images kept for choosing and calibrating", least=0, below=1)
+    test: float = _setting(0.15, "share of the images never looked at in training", least=0, below=1)
     seed: int = _setting(0, "of the split and of everything random in the run")
-    validate_every: int = _setting(1, "epochs between two looks at the validation images", engine=True)
-    workers: int = _setting(2, "processes that augment images", engine=True)
+    validate_every: int = _setting(1, "epochs between two looks at the validation images", least=1, engine=True)
+    workers: int = _setting(2, "processes that augment images", least=0, engine=True)
     accelerator: str = _setting("auto", "Fabric's: auto, cpu, gpu", engine=True)
-    devices: int = _setting(1, "devices, or processes on a CPU", engine=True)
-    nodes: int = _setting(1, "machines", engine=True)
-    strategy: str = _setting("auto", "Fabric's: auto, ddp, ddp_spawn", engine=True)
-    precision: str = _setting("32-true", "Fabric's: 32-true, bf16-mixed, 16-mixed", engine=True)
+    devices: int = _setting(1, "devices, or processes on a CPU", least=1, engine=True)
+    nodes: int = _setting(1, "machines", least=1, engine=True)
+    strategy: str = _setting("auto", "Fabric's: auto, ddp", engine=True)
+    precision: str = _setting("32-true", "Fabric's: 32-true, bf16-mixed", engine=True)
 
     def __post_init__(self) -> None:
-        positive = (
-            "input_px",
-            "first_px",
-            "last_px",
-            "epochs",
-            "batch_size",
-            "learning_rate",
-            "devices",
-            "nodes",
-            "validate_every",
-        )
-        for name in positive:
-            if getattr(self, name) <= 0:
-                raise ValueError(f"Expected `{name}` to be above 0 but got {getattr(self, name)}.")
-        for name in ("warmup", "drop_rate", "ema_decay", "validation", "test"):
-            if not 0 <= getattr(self, name) < 1:
-                raise ValueError(f"Expected `{name}` to be at least 0 and below 1 but got {getattr(self, name)}.")
+        for setting in fields(self):
+            least, below = setting.metadata["range"]
+            value = getattr(self, setting.name)
+            if least is not None and not least <= value < below:
+                upper = f" and below {below}" if below < math.inf else ""
+                raise ValueError(f"Expected `{setting.name}` to be at least {least}{upper} but got {value}.")
+        if self.last_px < self.first_px:
+            raise ValueError(f"Expected `last_px` to be at least `first_px`, {self.first_px}, but got {self.last_px}.")
         if self.validation == 0 or self.validation + self.test >= 1:
             raise ValueError(
                 "Expected `validation` above 0, and below 1 together with `test`, but got "
@@ -66,9 +61,10 @@ class TrainConfig:
         return {f.name: getattr(self, f.name) for f in fields(self) if not f.metadata["engine"]}
 
     def side_px(self, epoch: int) -> int:
-        """Return the side of the training crops in an epoch: from first to last in steps of 32."""
+        """Return the side of the training crops in an epoch: from first in steps of 32, and last at the end."""
         share = epoch / max(self.epochs - 1, 1)
-        return self.first_px + 32 * round(share * (self.last_px - self.first_px) / 32)
+        side_px = self.first_px + 32 * round(share * (self.last_px - self.first_px) / 32)
+        return self.last_px if share == 1 else min(side_px, self.last_px)
 
     def learning_rate_at(self, step: int, steps: int) -> float:
         """Return the learning rate of a step: a linear rise, then a half cosine to zero."""

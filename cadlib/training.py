@@ -26,12 +26,14 @@ from tqdm import tqdm
 
 from cadlib import calibration, checkpoint, metrics
 from cadlib.errors import TrainingFailed
-from cadlib.network import build, load_pretrained
+from cadlib.network import build, load_pretrained, saliency_layer
 from cadlib.preprocess import InputSpec, to_array
 from cadlib.taxonomy import CODES
 from cadlib.train_config import TrainConfig
 from cadlib.training_data import BatchPlan, Crops, TrainingData, read_training_data
 
+SPLIT_FILE = "split.csv"
+HISTORY_FILE = "history.jsonl"
 CHECKPOINT_FILE = "checkpoint.safetensors"
 CHECKPOINT_SECONDS = 120
 
@@ -58,26 +60,32 @@ def train(folder: Path, run_dir: Path, config: TrainConfig, *, resume: bool = Fa
     Raise DatasetInvalid or TrainingFailed when the run cannot start or go on, and Stopped after Ctrl-C,
     when a checkpoint to resume from has been written.
     """
-    fabric = Fabric(
-        accelerator=config.accelerator,
-        devices=config.devices,
-        num_nodes=config.nodes,
-        strategy=config.strategy,
-        precision=config.precision,  # type: ignore[arg-type]
-    )
+    try:
+        fabric = Fabric(
+            accelerator=config.accelerator,
+            devices=config.devices,
+            num_nodes=config.nodes,
+            strategy=config.strategy,
+            precision=config.precision,  # type: ignore[arg-type]
+        )
+    except (ValueError, RuntimeError) as error:
+        raise TrainingFailed(f"Training cannot start on this machine with these settings: {error}") from error
     fabric.launch()
 
     # network
     torch.manual_seed(config.seed)
     network = build(config.backbone, drop_rate=config.drop_rate).to(memory_format=torch.channels_last)
     spec = input_spec(network, config.input_px)
+    saliency_layer(network)  # refuses, before any work, a network that no heatmap could be made for
     if config.pretrained and not resume:
         fabric.print(f"ImageNet weights from {load_pretrained(network, config.backbone)}")
 
     # data
+    if resume:
+        Run.check(run_dir / CHECKPOINT_FILE, config.recipe())
     with fabric.rank_zero_first():
         shares = (config.validation, config.test)
-        data = read_training_data(folder, spec, config.seed, shares, run_dir, fabric.print)
+        data = read_training_data(folder, spec, config.seed, shares, fabric.print)
     plan = BatchPlan(
         data.rows("train"),
         batch_size=config.batch_size,
@@ -97,6 +105,8 @@ def train(folder: Path, run_dir: Path, config: TrainConfig, *, resume: bool = Fa
     if resume:
         plan.first_step = run.restore()
         fabric.print(f"Resumed at step {plan.first_step:,} of {plan.steps:,}")
+    if fabric.global_rank == 0:
+        run.begin(data.split_csv, epochs=plan.first_step // plan.steps_per_epoch)
 
     fit(fabric, config, model, average, optimizer, data, spec, plan, run)
     if fabric.global_rank > 0:
@@ -153,11 +163,12 @@ def fit(
                 if after == 0 or stopping or run.is_due():
                     run.save(step + 1)
             if stopping:
+                fabric.barrier()  # the first process may still be writing, and ends when another does
                 raise Stopped(f"Stopped after step {step + 1:,} of {plan.steps:,}; go on with --resume.")
 
 
 class Run:
-    """The state of a run on disk: checkpoint, and one line an epoch in history.jsonl beside it."""
+    """The state of a run on disk: checkpoint, and beside it split.csv and one line an epoch in history.jsonl."""
 
     def __init__(
         self,
@@ -179,6 +190,15 @@ class Run:
         """Return the time spent training so far, over all sittings."""
         return self._seconds_before + time.monotonic() - self._started
 
+    def begin(self, split_csv: str, epochs: int) -> None:
+        """Write split.csv, and keep of an earlier history the finished `epochs`."""
+        folder = self._path.parent
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / SPLIT_FILE).write_text(split_csv, encoding="utf-8")
+        history = folder / HISTORY_FILE
+        lines = history.read_text(encoding="utf-8").splitlines(keepends=True) if history.exists() else []
+        history.write_text("".join(line for line in lines if json.loads(line)["epoch"] <= epochs), encoding="utf-8")
+
     def is_due(self) -> bool:
         """Tell whether enough time has passed since the last checkpoint."""
         return time.monotonic() - self._saved > CHECKPOINT_SECONDS
@@ -190,19 +210,25 @@ class Run:
         checkpoint.save(self._path, parts, self._optimizer, facts)
         self._saved = time.monotonic()
 
-    def restore(self) -> int:
-        """Put the checkpoint back in place and return its step; raise TrainingFailed if it is of another run."""
-        facts = checkpoint.read_facts(self._path)
+    @staticmethod
+    def check(path: Path, identity: dict[str, Any]) -> dict[str, Any]:
+        """Return the facts of a checkpoint; raise TrainingFailed if it is of other settings or images."""
+        facts = checkpoint.read_facts(path)
         differing = [
             f"{name} {facts['identity'].get(name)!r}, not {value!r}"
-            for name, value in self._identity.items()
+            for name, value in identity.items()
             if facts["identity"].get(name) != value
         ]
         if differing:
             raise TrainingFailed(
-                f"Expected the settings of the run in {self._path.parent} but it had {'; '.join(differing)}. "
+                f"Expected the settings of the run in {path.parent} but it had {'; '.join(differing)}. "
                 "Give the same settings and images, or start without --resume."
             )
+        return facts
+
+    def restore(self) -> int:
+        """Put the checkpoint back in place and return its step; raise TrainingFailed if it is of another run."""
+        facts = self.check(self._path, self._identity)
         checkpoint.restore(self._path, {"network": self.network, "average": self._average}, self._optimizer)
         self._seconds_before = facts["seconds"]
         self.commits = list(dict.fromkeys(facts["commits"] + self.commits))
@@ -219,7 +245,7 @@ class Run:
             "malignant_auc": metrics.malignant_auc(labels, probabilities),
             "seconds": self.seconds(),
         }
-        with (self._path.parent / "history.jsonl").open("a", encoding="utf-8") as file:
+        with (self._path.parent / HISTORY_FILE).open("a", encoding="utf-8") as file:
             file.write(json.dumps(row) + "\n")
         tqdm.write("  ".join(f"{k} {v:.4f}" if isinstance(v, float) else f"{k} {v}" for k, v in row.items()))
 

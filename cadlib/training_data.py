@@ -23,12 +23,13 @@ from cadlib.pixels import cached_pixels
 from cadlib.preprocess import InputSpec
 from cadlib.taxonomy import CODES
 
-SPLIT_FILE = "split.csv"
-
 
 @dataclass(frozen=True, eq=False)
 class TrainingData:
-    """Images of a run: `pixels` (N, S, S, 3) uint8, `labels` (N,) int64, `parts` the split of each row."""
+    """Images of a run: `pixels` (N, S, S, 3) uint8, `labels` (N,) int64, `parts` the split of each row.
+
+    `split_csv` is the text of split.csv.
+    """
 
     name: str
     table: pd.DataFrame
@@ -36,7 +37,12 @@ class TrainingData:
     labels: NDArray[np.int64]
     groups: pd.Series
     parts: pd.Series
-    split_sha256: str
+    split_csv: str
+
+    @property
+    def split_sha256(self) -> str:
+        """Return the hash of split.csv, in hexadecimal."""
+        return hashlib.sha256(self.split_csv.encode()).hexdigest()
 
     def rows(self, part: str) -> NDArray[np.int64]:
         """Return the row numbers of "train", "validation" or "test"."""
@@ -44,22 +50,27 @@ class TrainingData:
 
 
 def read_training_data(
-    folder: Path, spec: InputSpec, seed: int, shares: tuple[float, float], run_dir: Path, say: Callable[[str], None]
+    folder: Path, spec: InputSpec, seed: int, shares: tuple[float, float], say: Callable[[str], None]
 ) -> TrainingData:
     """Open a folder of ISIC layout, split it by lesion (validation and test `shares`), and cache its pixels.
 
-    Writes split.csv into `run_dir`. Raise DatasetInvalid for a folder that holds nothing usable and
+    Images that cannot be read are left out and said. Raise DatasetInvalid for a folder that holds nothing usable and
     TrainingFailed when a class has no image to train on or to validate with.
     """
-    dataset = open_dataset(folder, progress=_bar("checking images"))
+    dataset = open_dataset(folder, verify=False, progress=_bar("checking images"))
     say(str(dataset.report))
-    table = dataset.table[dataset.table["diagnosis"].isin(CODES)].reset_index(drop=True)
-    if not len(table):
+    labelled = dataset.table[dataset.table["diagnosis"].isin(CODES)]
+    hashes = splits.perceptual_hashes(labelled, _bar("hashing images"))
+    unreadable = labelled["image"].drop(hashes.index)
+    if len(unreadable):
+        say(f"{len(unreadable):,} images cannot be decoded and are left out: {', '.join(unreadable[:5])} …")
+    if not len(hashes):
         raise TrainingFailed(
-            f"Expected labelled images in {folder} but none of its {len(dataset.table):,} images has one of the "
-            f"diagnoses {', '.join(CODES)}; training needs the ground-truth CSV."
+            f"Expected labelled images in {folder} but none of its {len(dataset.table):,} images can be read and has "
+            f"one of the diagnoses {', '.join(CODES)}; training needs the ground-truth CSV."
         )
-    groups = splits.lesion_groups(table, splits.perceptual_hashes(table, _bar("hashing images")))
+    table, hashes = labelled.loc[hashes.index].reset_index(drop=True), hashes.reset_index(drop=True)
+    groups = splits.lesion_groups(table, hashes)
     validation, test = shares
     try:
         parts = splits.split(table, groups, seed=seed, validation=validation, test=test)
@@ -74,8 +85,6 @@ def read_training_data(
             f"Expected images of every diagnosis in training and validation but found none of {', '.join(empty)}; "
             "add images, or choose another --validation share or --seed."
         )
-    run_dir.mkdir(parents=True, exist_ok=True)
-    splits.write_split(run_dir / SPLIT_FILE, table, groups, parts)
     return TrainingData(
         name=dataset.name,
         table=table,
@@ -83,7 +92,7 @@ def read_training_data(
         labels=table["diagnosis"].map(CODES.index).to_numpy(np.int64),
         groups=groups,
         parts=parts,
-        split_sha256=hashlib.sha256((run_dir / SPLIT_FILE).read_bytes()).hexdigest(),
+        split_csv=splits.split_csv(table, groups, parts),
     )
 
 

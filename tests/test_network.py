@@ -57,6 +57,11 @@ def test_the_saliency_layer_returns_what_is_pooled_into_the_head(backbone):
     assert maps[0].shape[2] > 1
 
 
+def test_a_network_that_no_heatmap_can_be_made_for_is_refused():
+    with pytest.raises(TrainingFailed, match="pictures of any size"):
+        network.saliency_layer(network.build("vit_tiny_patch16_224"))
+
+
 def test_finding_the_saliency_layer_leaves_the_network_as_it_was():
     built = network.build("test_efficientnet").train()
     network.saliency_layer(built)

@@ -1,4 +1,5 @@
 from collections import namedtuple
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -34,6 +35,17 @@ def test_the_second_call_decodes_nothing(table, monkeypatch):
 def test_another_size_is_another_cache(table):
     cached_pixels(table, SPEC)
     assert cached_pixels(table, InputSpec(32, "bicubic", SPEC.mean, SPEC.std)).shape == (10, 32, 32, 3)
+
+
+def test_a_changed_file_makes_a_new_cache(table, tmp_path):
+    own = tmp_path / "own.png"
+    own.write_bytes(Path(table["path"].iloc[0]).read_bytes())
+    changing = table.assign(path=[str(own), *table["path"].iloc[1:]])
+    before = np.array(cached_pixels(changing, SPEC)[0])
+    own.write_bytes(Path(table["path"].iloc[-1]).read_bytes())
+    after = cached_pixels(changing, SPEC)[0]
+    assert np.array_equal(after, to_pixels(read_image(own), SPEC))
+    assert not np.array_equal(after, before)
 
 
 def test_nothing_is_left_when_an_image_cannot_be_read(table, tmp_path):

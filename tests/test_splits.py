@@ -12,8 +12,8 @@ from PIL import Image
 
 from cadlib import images, splits
 from cadlib.dataset import open_dataset
-from cadlib.errors import DatasetInvalid, ImageRejected
-from cadlib.splits import SPLITS, lesion_groups, perceptual_hashes, read_split, split, write_split
+from cadlib.errors import DatasetInvalid
+from cadlib.splits import SPLITS, lesion_groups, perceptual_hashes, read_split, split, split_csv
 from cadlib.taxonomy import CODES
 
 
@@ -81,13 +81,22 @@ def test_a_cache_that_cannot_be_written_is_said_and_harms_nothing(pictures, tmp_
     assert "cannot be kept" in caplog.text
 
 
-def test_hashing_tells_its_progress_and_refuses_an_unreadable_file(pictures):
+def test_hashing_tells_its_progress_and_leaves_out_an_unreadable_file(pictures):
     calls: list[tuple[int, int]] = []
-    perceptual_hashes(pictures, lambda done, total: calls.append((done, total)))
+    whole = perceptual_hashes(pictures, lambda done, total: calls.append((done, total)))
     assert calls == [(1, 4), (2, 4), (3, 4), (4, 4)]
     Path(pictures["path"].iloc[0]).write_text("no picture")
-    with pytest.raises(ImageRejected, match=r"ISIC_0\.png"):
-        perceptual_hashes(pictures)
+    assert perceptual_hashes(pictures).equals(whole.iloc[1:])
+
+
+def test_hashes_are_kept_when_hashing_is_stopped_half_way(pictures, tmp_path):
+    def stop(done: int, _total: int) -> None:
+        if done == 2:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        perceptual_hashes(pictures, stop)
+    assert len((tmp_path / "cache" / "perceptual-hashes.csv").read_text().splitlines()) == 2
 
 
 def test_images_of_one_lesion_form_a_group_and_images_without_lesion_stand_alone():
@@ -179,12 +188,11 @@ def test_refuses_to_split_no_image():
 def test_a_written_split_is_read_back_sorted_by_image(tmp_path):
     table, groups = table_of(["a", "b", "a"]).iloc[::-1], pd.Series([0, 1, 0])
     parts = pd.Series(["train", "test", "train"], dtype="str")
-    write_split(tmp_path / "split.csv", table, groups, parts)
+    (tmp_path / "split.csv").write_text(split_csv(table, groups, parts))
     rows = read_split(tmp_path / "split.csv")
     assert rows["image"].tolist() == ["ISIC_00000", "ISIC_00001", "ISIC_00002"]
     assert rows["lesion_group"].tolist() == [0, 1, 0]
     assert rows["split"].tolist() == ["train", "test", "train"]
-    assert [path.name for path in tmp_path.iterdir()] == ["split.csv"]
 
 
 @pytest.mark.parametrize(

@@ -18,7 +18,7 @@ from cadlib.preprocess import to_array
 from cadlib.record import read_record
 from cadlib.taxonomy import CODES
 from cadlib.train_config import TrainConfig
-from cadlib.training import CHECKPOINT_FILE, Stopped, StopRequest, normalise, train
+from cadlib.training import CHECKPOINT_FILE, SPLIT_FILE, Stopped, StopRequest, normalise, train
 
 ROOT = Path(__file__).parent.parent
 TINY = {
@@ -98,8 +98,12 @@ def test_resuming_with_other_settings_is_refused_with_what_differs(synthetic_dat
     stop_after(0)
     with pytest.raises(Stopped):
         train(synthetic_dataset, tmp_path, CONFIG)
+    split = (tmp_path / SPLIT_FILE).read_bytes()
     with pytest.raises(TrainingFailed, match=r"learning_rate 0\.001, not 0\.1"):
         train(synthetic_dataset, tmp_path, TrainConfig(**TINY, learning_rate=0.1), resume=True)
+    with pytest.raises(TrainingFailed, match="seed 0, not 1"):
+        train(synthetic_dataset, tmp_path, TrainConfig(**TINY, seed=1), resume=True)
+    assert (tmp_path / SPLIT_FILE).read_bytes() == split
 
 
 def test_resuming_without_a_checkpoint_is_refused(synthetic_dataset, tmp_path):
@@ -143,20 +147,47 @@ def command(data, run_dir, models, *more):
     )
 
 
-@pytest.mark.timeout(300)
-def test_ctrl_c_stops_cleanly_and_resume_writes_the_model(synthetic_dataset, tmp_path):
-    run_dir, models = tmp_path / "run", tmp_path / "models"
-    running = command(synthetic_dataset, run_dir, models, "--epochs", "500", "--workers", "2")
+def stop_once_saved(running, run_dir):
+    """Press Ctrl-C as soon as a checkpoint stands; return what the command said on its way out."""
     deadline = time.monotonic() + 120
     while not (run_dir / CHECKPOINT_FILE).exists() and time.monotonic() < deadline:
         assert running.poll() is None, running.stderr.read()
-        time.sleep(0.2)
+        time.sleep(0.05)
     running.send_signal(signal.SIGINT)
-    _, errors = running.communicate(timeout=60)
+    _, errors = running.communicate(timeout=120)
+    return errors
+
+
+@pytest.mark.timeout(300)
+def test_ctrl_c_stops_cleanly_and_resume_writes_the_model(synthetic_dataset, tmp_path):
+    given = (synthetic_dataset, tmp_path / "run", tmp_path / "models", "--epochs", "40", "--workers", "2")
+    running = command(*given)
+    errors = stop_once_saved(running, tmp_path / "run")
     assert running.returncode == 130
     assert "go on with --resume" in errors
     assert "Traceback" not in errors
-    assert not models.exists()
+    assert not (tmp_path / "models").exists()
+
+    again = command(*given)
+    _, errors = again.communicate(timeout=120)
+    assert again.returncode == 2
+    assert "go on with --resume, or start anew with --overwrite" in errors
+
+    resumed = command(*given, "--resume")
+    output, errors = resumed.communicate(timeout=240)
+    assert resumed.returncode == 0, errors
+    assert "Resumed at step" in output
+    assert read_record(tmp_path / "models" / "tiny").training.epochs == 40
+    assert [row["epoch"] for row in history(tmp_path / "run")] == list(range(1, 41))
+
+
+@pytest.mark.timeout(300)
+def test_ctrl_c_stops_two_processes_with_a_checkpoint(synthetic_dataset, tmp_path):
+    two = ("--devices", "2", "--strategy", "ddp", "--epochs", "500")
+    running = command(synthetic_dataset, tmp_path / "run", tmp_path / "models", *two)
+    errors = stop_once_saved(running, tmp_path / "run")
+    assert running.returncode == 130, errors
+    assert "go on with --resume" in errors
 
 
 @pytest.mark.timeout(300)

@@ -18,8 +18,8 @@ def cache(tmp_path, monkeypatch):
     monkeypatch.setenv("CADLIB_CACHE", str(tmp_path / "cache"))
 
 
-def read(folder, run_dir):
-    return read_training_data(folder, SPEC, 0, (0.2, 0.2), run_dir, lambda _: None)
+def read(folder, say=lambda _: None):
+    return read_training_data(folder, SPEC, 0, (0.2, 0.2), say)
 
 
 def plan(first_step=0, rank=0, world_size=1):
@@ -37,11 +37,12 @@ def plan(first_step=0, rank=0, world_size=1):
 
 
 def test_every_image_has_its_pixels_label_and_split(synthetic_dataset, tmp_path):
-    data = read(synthetic_dataset, tmp_path / "run")
+    data = read(synthetic_dataset)
     assert data.pixels.shape == (96, 32, 32, 3)
     assert np.bincount(data.labels).tolist() == [12] * 8
     assert sum(len(data.rows(part)) for part in ("train", "validation", "test")) == 96
-    written = read_split(tmp_path / "run" / "split.csv")
+    (tmp_path / "split.csv").write_text(data.split_csv)
+    written = read_split(tmp_path / "split.csv")
     assert written["split"].tolist() == data.parts.tolist()
 
 
@@ -50,7 +51,7 @@ def test_unlabelled_images_are_refused(synthetic_dataset, tmp_path):
     shutil.copytree(synthetic_dataset, folder)
     next(folder.glob("*GroundTruth.csv")).unlink()
     with pytest.raises(TrainingFailed, match="ground-truth CSV"):
-        read(folder, tmp_path / "run")
+        read(folder)
 
 
 def test_data_without_a_class_is_refused_with_its_name(synthetic_dataset, tmp_path):
@@ -64,8 +65,16 @@ def test_data_without_a_class_is_refused_with_its_name(synthetic_dataset, tmp_pa
         writer.writeheader()
         writer.writerows(row for row in rows if float(row["DF"]) == 0)
     with pytest.raises(TrainingFailed, match=r"DF \(train\), DF \(validation\)"):
-        read(folder, tmp_path / "run")
-    assert not (tmp_path / "run").exists()
+        read(folder)
+
+
+def test_an_image_that_cannot_be_decoded_is_left_out_and_said(synthetic_dataset, tmp_path):
+    folder = shutil.copytree(synthetic_dataset, tmp_path / "spoilt")
+    victim = min((folder / "ISIC_2019_Training_Input").iterdir())
+    victim.write_bytes(victim.read_bytes()[: int(0.6 * victim.stat().st_size)])
+    told = []
+    assert len(read(folder, told.append).table) == 95
+    assert any("1 images cannot be decoded" in text and victim.stem in text for text in told)
 
 
 def test_an_epoch_draws_every_image_at_most_once_and_the_next_in_another_order():
@@ -97,8 +106,8 @@ def test_a_batch_size_that_cannot_be_is_refused(batch_size, world_size):
         BatchPlan(np.arange(50), batch_size=batch_size, epochs=1, seed=0, side_px=lambda _: 32, world_size=world_size)
 
 
-def test_a_worker_gets_the_place_of_the_pixels_and_not_a_copy(synthetic_dataset, tmp_path):
-    data = read(synthetic_dataset, tmp_path / "run")
+def test_a_worker_gets_the_place_of_the_pixels_and_not_a_copy(synthetic_dataset):
+    data = read(synthetic_dataset)
     crop = next(iter(plan()))[0]
     crops = Crops(data)
     assert len(pickle.dumps(crops)) < data.pixels.nbytes / 20
