@@ -4,6 +4,7 @@ No threshold is written in code: each comes from the model's record, with the se
 that were measured for it.
 """
 
+import math
 from dataclasses import dataclass
 from typing import Literal
 
@@ -30,6 +31,13 @@ class OperatingPoint:
     n_malignant: int
     n_benign: int
 
+    def __post_init__(self) -> None:
+        if not 0 <= self.threshold <= 1:  # NaN fails too: under it nobody would be referred
+            raise ValueError(f"Expected `threshold` of {self.name} to be from 0 to 1 but got {self.threshold!r}.")
+        for field in ("sensitivity", "specificity"):  # NaN where no image was malignant, or benign
+            if not (0 <= (value := getattr(self, field)) <= 1 or math.isnan(value)):
+                raise ValueError(f"Expected `{field}` of {self.name} to be from 0 to 1 but got {value!r}.")
+
 
 @dataclass(frozen=True)
 class Decision:
@@ -41,14 +49,18 @@ class Decision:
 
     @property
     def sentence(self) -> str:
-        """Return the decision as one sentence, for the head of a page or a report."""
+        """Return the decision as one sentence, for the head of a page or a report.
+
+        Probability and threshold have two digits, and more where two would not tell which is the greater.
+        """
         point = self.operating_point
+        ours, theirs, digits = two_digits(self.malignant_probability), two_digits(point.threshold), 2
+        while ours == theirs and self.malignant_probability != point.threshold:
+            digits += 1
+            ours, theirs = f"{self.malignant_probability:.{digits}f}", f"{point.threshold:.{digits}f}"
         side = "at or above" if self.action == "refer" else "below"
         lead = "Refer" if self.action == "refer" else "Below the referral threshold"
-        return (
-            f"{lead}: malignant probability {two_digits(self.malignant_probability)}, {side} the "
-            f"{point.name} threshold of {point.threshold:.3f}"
-        )
+        return f"{lead}: malignant probability {ours}, {side} the {point.name} threshold of {theirs}"
 
 
 def two_digits(probability: float) -> str:

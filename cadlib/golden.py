@@ -47,7 +47,7 @@ def drift(model: Model, folder: Path) -> dict[str, float]:
         }
     except (KeyError, TypeError, ValueError) as error:
         raise ModelInvalid(
-            f"Expected {folder / GOLDEN_FILE} to have the figures of {', '.join(today)} but {error} is missing; "
+            f"Expected {folder / GOLDEN_FILE} to have the figures of {', '.join(today)} but it has not ({error}); "
             "write the model anew."
         ) from error
-    return {name: how_far for name, how_far in distance.items() if how_far > tolerance}
+    return {name: how_far for name, how_far in distance.items() if not how_far <= tolerance}

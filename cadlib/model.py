@@ -18,7 +18,7 @@ from safetensors.torch import load as load_safetensors
 from torch import nn
 
 from cadlib import calibration, preprocess
-from cadlib.errors import ModelInvalid
+from cadlib.errors import ModelInvalid, TrainingFailed
 from cadlib.images import LesionImage, read_image
 from cadlib.network import build
 from cadlib.record import WEIGHTS_FILE, ModelRecord, find_model, read_record
@@ -61,7 +61,10 @@ class Model:
         """
         folder = find_model(name_or_path)
         record = read_record(folder)
-        network = build(record.backbone)
+        try:
+            network = build(record.backbone)
+        except TrainingFailed as error:
+            raise ModelInvalid(f"{folder} is of a network that this version of timm does not have: {error}") from error
         try:
             network.load_state_dict(_verified_weights(folder / WEIGHTS_FILE, record.weights_sha256))
             network.get_submodule(record.saliency_layer)

@@ -126,8 +126,11 @@ def read_record(folder: Path) -> ModelRecord:
             f"Expected {path} to name the classes {', '.join(CODES)} in this order but got "
             f"{', '.join(map(str, record.codes))}."
         )
-    if not (isinstance(record.temperature, float) and 0 < record.temperature < 100):
+    if not (isinstance(record.temperature, int | float) and 0 < record.temperature < 100):
         raise ModelInvalid(f"Expected the temperature in {path} to be positive but got {record.temperature!r}.")
+    for name in ("name", "version", "backbone", "saliency_layer", "weights_sha256"):
+        if not isinstance(value := getattr(record, name), str):
+            raise ModelInvalid(f"Expected {name} in {path} to be text but got {value!r}.")
     return record
 
 
@@ -160,4 +163,5 @@ def find_model(name_or_path: str | os.PathLike[str]) -> Path:
 
 def list_models() -> list[str]:
     """Return the names under `models_dir()` that hold a model.json, sorted."""
-    return sorted(path.parent.name for path in models_dir().glob(f"*/{RECORD_FILE}"))
+    names = (path.parent.name for path in models_dir().glob(f"*/{RECORD_FILE}"))
+    return sorted(name for name in names if not name.startswith("."))  # hidden: one that is being written

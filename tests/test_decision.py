@@ -1,3 +1,5 @@
+import re
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -16,8 +18,30 @@ def test_refers_at_the_threshold():
 def test_says_below_the_referral_threshold_and_never_no_risk():
     sentence = decide(0.01, POINT).sentence
     assert sentence == (
-        "Below the referral threshold: malignant probability 0.01, below the balanced threshold of 0.300"
+        "Below the referral threshold: malignant probability 0.01, below the balanced threshold of 0.30"
     )
+
+
+@given(SHARES, SHARES)
+def test_the_numbers_of_the_sentence_never_contradict_it(probability, threshold):
+    decision = decide(probability, OperatingPoint("balanced", threshold, 0.95, 0.7, 100, 200))
+    ours, theirs = (float(number.lstrip("<>")) for number in re.findall(r"[<>]?\d\.\d+", decision.sentence))
+    if decision.action == "refer":
+        assert ours >= theirs
+    else:
+        assert ours <= theirs
+        assert "<0.01, below the balanced threshold of <0.01" not in decision.sentence
+
+
+def test_more_digits_tell_a_probability_just_below_its_threshold():
+    point = OperatingPoint("balanced", 0.19537, 0.95, 0.7, 100, 200)
+    assert "0.1952, below the balanced threshold of 0.1954" in decide(0.1952, point).sentence
+
+
+@pytest.mark.parametrize("threshold", [float("nan"), -0.1, 19.5])
+def test_an_operating_point_without_a_threshold_from_0_to_1_is_refused(threshold):
+    with pytest.raises(ValueError, match="Expected `threshold` of balanced"):
+        OperatingPoint("balanced", threshold, 0.95, 0.7, 100, 200)
 
 
 @pytest.mark.parametrize(

@@ -21,6 +21,12 @@ def test_a_figure_that_drifted_is_named_with_how_far(model, model_folder):
     assert drift(model, model_folder) == {name: pytest.approx(0.01, abs=1e-3)}
 
 
+def test_an_answer_that_is_no_number_is_a_drift(model_folder):
+    broken = Model.load(model_folder)
+    broken.network.get_classifier().bias.data[0] = float("nan")
+    assert drift(broken, model_folder)
+
+
 def test_swapped_labels_are_noticed(model_folder):
     path = model_folder / GOLDEN_FILE
     golden = json.loads(path.read_text())

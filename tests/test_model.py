@@ -11,7 +11,7 @@ from safetensors.torch import load_file, save_file
 from cadlib.errors import ImageRejected, ModelInvalid
 from cadlib.images import read_image
 from cadlib.model import Model, Prediction
-from cadlib.record import WEIGHTS_FILE
+from cadlib.record import RECORD_FILE, WEIGHTS_FILE
 from cadlib.synthetic import demo_lesions
 from cadlib.taxonomy import CODES
 
@@ -101,6 +101,13 @@ def test_altered_weights_are_refused(model_folder):
 def test_missing_weights_are_refused(model_folder):
     (model_folder / WEIGHTS_FILE).unlink()
     with pytest.raises(ModelInvalid, match="cannot be read"):
+        Model.load(model_folder)
+
+
+def test_a_network_that_timm_does_not_have_is_refused(model_folder):
+    path = model_folder / RECORD_FILE
+    path.write_text(path.read_text().replace('"tf_efficientnet_lite0"', '"nonesuch_net"', 1))
+    with pytest.raises(ModelInvalid, match="nonesuch_net"):
         Model.load(model_folder)
 
 

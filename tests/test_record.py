@@ -42,6 +42,11 @@ def test_every_missing_key_is_an_error(folder):
         (lambda raw: raw["input"].pop("mean"), "does not fit"),
         (lambda raw: raw["input"].update(size_px=1), "does not fit"),
         (lambda raw: raw["operating_points"][0].pop("threshold"), "does not fit"),
+        (lambda raw: raw["operating_points"][0].update(threshold=float("nan")), "`threshold` of rule-out"),
+        (lambda raw: raw["operating_points"][0].update(threshold=19.5), "`threshold` of rule-out"),
+        (lambda raw: raw["operating_points"][0].update(threshold="0.2"), "does not fit"),
+        (lambda raw: raw["operating_points"][0].update(sensitivity=95), "`sensitivity` of rule-out"),
+        (lambda raw: raw.update(weights_sha256=5), "weights_sha256"),
     ],
 )
 def test_refuses_a_record_that_is_wrong(folder, change, message):
@@ -69,6 +74,13 @@ def test_an_unknown_model_is_refused_with_the_names_at_hand():
 
 def test_the_models_folder_can_be_elsewhere(tmp_path, monkeypatch):
     monkeypatch.setenv("CADLIB_MODELS", str(tmp_path))
+    assert list_models() == []
+
+
+def test_a_model_that_is_being_written_is_not_listed(model_folder, monkeypatch):
+    monkeypatch.setenv("CADLIB_MODELS", str(model_folder.parent))
+    assert list_models() == ["spoilt"]
+    model_folder.rename(model_folder.with_name(".spoilt.part"))
     assert list_models() == []
 
 
