@@ -30,7 +30,6 @@ help:
 app: env
 	@$(RUN) streamlit run app.py --server.port $(PORT)
 
-test: export OMP_NUM_THREADS ?= 1
 test: env chromium
 	$(RUN) pytest -n $(WORKERS) --dist loadfile --no-loadscope-reorder $(ARGS)
 

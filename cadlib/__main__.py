@@ -2,6 +2,7 @@
 
 import argparse
 import csv
+import io
 import json
 import sys
 from collections.abc import Callable, Iterator, Sequence
@@ -16,7 +17,7 @@ from cadlib.decision import two_digits
 from cadlib.errors import CadError, ModelInvalid
 from cadlib.images import SUPPORTED_SUFFIXES, LesionImage, read_images
 from cadlib.record import ModelRecord, find_model, read_record
-from cadlib.taxonomy import CODES, diagnosis
+from cadlib.taxonomy import diagnosis
 
 if TYPE_CHECKING:  # torch takes seconds; `--help` and bad usage do not wait for it
     from cadlib.assessment import Assessment
@@ -34,12 +35,18 @@ class UsageError(CadError):
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command; return 0 for success, 1 if something failed, 2 for bad usage, 130 after Ctrl-C."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):  # a terminal that has no ▲, a file name that is no text
+            stream.reconfigure(errors="backslashreplace")
     options = parser().parse_args(arguments)
     try:
         return int(options.run(options))
     except CadError as error:
         print(f"cadlib: {error}", file=sys.stderr)
         return 2 if isinstance(error, UsageError) else 1
+    except OSError as error:
+        print(f"cadlib: {error}. Check the disk and the rights of the folder.", file=sys.stderr)
+        return 1
     except KeyboardInterrupt as stop:
         print(f"cadlib: {str(stop) or 'Stopped.'}", file=sys.stderr)
         return 130
@@ -70,7 +77,7 @@ def _add_predict(command: argparse.ArgumentParser) -> None:
 
 
 def _predict(options: argparse.Namespace) -> int:
-    files = [file for given in options.files for file in _images_in(given)]
+    files = [file for given in options.files for file in _images_in(given, options.heatmap)]
     _check_model(options.model)
     if options.heatmap:
         _make_folder(options.heatmap)
@@ -85,21 +92,27 @@ def _predict(options: argparse.Namespace) -> int:
         for file, outcome in tqdm(
             _assess(model, files), total=len(files), unit="image", disable=len(files) < 2, leave=False
         ):
+            if options.heatmap and not isinstance(outcome, CadError):
+                outcome = _explained(model, file, outcome, options.heatmap)
             if isinstance(outcome, CadError):
                 failed += 1
                 tqdm.write(f"cadlib: {file}: {outcome}", file=sys.stderr)
-            elif options.heatmap:
-                outcome = _write_overlay(model, file, outcome, options.heatmap)
             yield file, outcome
 
     PRINTERS[options.format](outcomes(), sys.stdout)
     return 1 if failed else 0
 
 
-def _images_in(given: Path) -> list[Path]:
+def _images_in(given: Path, heatmaps: Path | None) -> list[Path]:
+    """Return the file itself, or the images in a folder: no hidden ones, none of our own heatmaps."""
     if not given.is_dir():
         return [given]
-    found = sorted(path for path in given.rglob("*") if path.suffix.lower() in SUPPORTED_SUFFIXES)
+    pictures = (path for path in given.rglob("*") if path.suffix.lower() in SUPPORTED_SUFFIXES and path.is_file())
+    found = sorted(
+        path
+        for path in pictures
+        if not path.name.startswith(".") and not (heatmaps and path.resolve().is_relative_to(heatmaps.resolve()))
+    )
     if not found:
         raise UsageError(f"Expected images ({', '.join(SUPPORTED_SUFFIXES)}) in {given} but it holds none.")
     return found
@@ -115,7 +128,8 @@ def _assess(model: "Model", files: Sequence[Path]) -> Iterator[Outcome]:
             yield file, next(assessed) if isinstance(image, LesionImage) else image
 
 
-def _write_overlay(model: "Model", file: Path, assessment: "Assessment", folder: Path) -> "Assessment":
+def _explained(model: "Model", file: Path, assessment: "Assessment", folder: Path) -> "Assessment | CadError":
+    """Write the overlay of the top diagnosis; return the assessment with its heatmap, or why there is none."""
     from dataclasses import replace
 
     from PIL import Image
@@ -123,9 +137,14 @@ def _write_overlay(model: "Model", file: Path, assessment: "Assessment", folder:
     from cadlib.saliency import explain, overlay
 
     code, _ = assessment.prediction.ranking()[0]
-    heatmap = explain(model, assessment.image, code)
     name = f"{file.stem}_{assessment.image.sha256[:8]}_{code}.png"
-    Image.fromarray(overlay(assessment.image, heatmap)).save(folder / name)
+    try:
+        heatmap = explain(model, assessment.image, code)
+        Image.fromarray(overlay(assessment.image, heatmap)).save(folder / name)
+    except CadError as error:
+        return error
+    except OSError as error:
+        return CadError(f"The heatmap could not be written to {folder}: {error}.")
     return replace(assessment, heatmap=heatmap)
 
 
@@ -136,32 +155,29 @@ def _print_table(outcomes: Iterator[Outcome], out: TextIO) -> None:
         tqdm.write(f"{file}\n  {outcome.decision.sentence}", file=out)
         for code, probability in outcome.prediction.ranking():
             known = diagnosis(code)
-            sign = "▲" if known.malignant else "●"
-            tqdm.write(f"  {code:<5}{known.name:<25}{sign} {known.group:<11}{two_digits(probability):>5}", file=out)
+            tqdm.write(
+                f"  {code:<5}{known.name:<25}{known.mark} {known.group:<11}{two_digits(probability):>5}", file=out
+            )
 
 
 def _print_json(outcomes: Iterator[Outcome], out: TextIO) -> None:
-    rows = [
-        {"file": str(file), **({"error": str(outcome)} if isinstance(outcome, CadError) else outcome.to_json())}
-        for file, outcome in outcomes
-    ]
+    from cadlib.assessment import json_row
+
+    rows = [json_row(str(file), _said(outcome)) for file, outcome in outcomes]
     json.dump(rows, out, indent=2, ensure_ascii=False)
     out.write("\n")
 
 
 def _print_csv(outcomes: Iterator[Outcome], out: TextIO) -> None:
+    from cadlib.assessment import CSV_COLUMNS, csv_row
+
     rows = csv.writer(out, lineterminator="\n")
-    rows.writerow(["file", "diagnosis", "malignant_probability", "decision", *CODES, "model", "error"])
-    for file, outcome in outcomes:
-        if isinstance(outcome, CadError):
-            rows.writerow([file, *[""] * (4 + len(CODES)), outcome])
-            continue
-        prediction = outcome.prediction
-        figures = [
-            f"{probability:.6f}" for probability in (prediction.malignant_probability, *prediction.probabilities)
-        ]
-        top, _ = prediction.ranking()[0]
-        rows.writerow([file, top, figures[0], outcome.decision.action, *figures[1:], prediction.model_id, ""])
+    rows.writerow(CSV_COLUMNS)
+    rows.writerows(csv_row(str(file), _said(outcome)) for file, outcome in outcomes)
+
+
+def _said(outcome: "Assessment | CadError") -> "Assessment | str":
+    return str(outcome) if isinstance(outcome, CadError) else outcome
 
 
 PRINTERS: dict[str, Callable[[Iterator[Outcome], TextIO], None]] = {
@@ -217,7 +233,7 @@ def _add_train(command: argparse.ArgumentParser) -> None:
     command.add_argument("--data", type=Path, required=True, help="folder of ISIC 2019 layout")
     command.add_argument("--name", required=True, help="name of the model, a folder under models/")
     command.add_argument("--model-version", default="1.0.0", help="version of the model (default: 1.0.0)")
-    command.add_argument("--overwrite", action="store_true", help="replace a model of this name")
+    command.add_argument("--overwrite", action="store_true", help="replace a model of this name, and its run")
     command.add_argument("--run-dir", type=Path, help="checkpoint, split and history (default: runs/NAME)")
     command.add_argument("--resume", action="store_true", help="go on from the last checkpoint")
     for setting in fields(TrainConfig):
@@ -243,9 +259,17 @@ def _train(options: argparse.Namespace) -> int:
     except ModuleNotFoundError as error:
         raise UsageError(f"Training needs {error.name}; run `pip install -r requirements-train.txt`.") from error
 
-    packing.check_name(options.name, overwrite=options.overwrite)
+    try:
+        packing.check_name(options.name, overwrite=options.overwrite)
+    except CadError as error:
+        raise UsageError(str(error)) from error
     run_dir = options.run_dir or Path("runs") / options.name
-    trained = training.train(options.data, run_dir, config, resume=options.resume)
+    if (run_dir / training.CHECKPOINT_FILE).exists() and not (options.resume or options.overwrite):
+        raise UsageError(f"A run stands in {run_dir}: go on with --resume, or start anew with --overwrite.")
+    try:
+        trained = training.train(options.data, run_dir, config, resume=options.resume)
+    except OSError as error:
+        raise CadError(f"The run cannot go on: {error}. Make room or mend the rights, then give --resume.") from error
     if trained is not None:
         folder = packing.pack(trained, options.name, options.model_version, overwrite=options.overwrite)
         print((folder / "README.md").read_text(encoding="utf-8"))

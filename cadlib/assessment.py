@@ -8,6 +8,9 @@ from cadlib.decision import DEFAULT_OPERATING_POINT, Decision, decide
 from cadlib.images import LesionImage, read_image
 from cadlib.model import Model, Prediction, Source
 from cadlib.saliency import Heatmap, explain
+from cadlib.taxonomy import CODES
+
+CSV_COLUMNS = ("file", "image_sha256", "diagnosis", "malignant_probability", "decision", *CODES, "model", "error")
 
 
 @dataclass(frozen=True, eq=False)
@@ -46,6 +49,21 @@ class Assessment:
                 "box": list(self.heatmap.box),
             },
         }
+
+
+def csv_row(file: str, outcome: Assessment | str) -> list[str]:
+    """Return the row of CSV_COLUMNS for a file: its assessment, or the reason why there is none."""
+    if isinstance(outcome, str):
+        return [file, *[""] * (len(CSV_COLUMNS) - 2), outcome]
+    prediction = outcome.prediction
+    risk, *shares = (f"{p:.6f}" for p in (prediction.malignant_probability, *prediction.probabilities))
+    top, _ = prediction.ranking()[0]
+    return [file, prediction.image_sha256, top, risk, outcome.decision.action, *shares, prediction.model_id, ""]
+
+
+def json_row(file: str, outcome: Assessment | str) -> dict[str, Any]:
+    """Return the JSON values for a file: its assessment, or the reason why there is none."""
+    return {"file": file, **({"error": outcome} if isinstance(outcome, str) else outcome.to_json())}
 
 
 def assess(model: Model, source: Source, operating_point: str = DEFAULT_OPERATING_POINT) -> Assessment:

@@ -21,7 +21,6 @@ CONFIG: Final[dict[str, Any]] = {"displayModeBar": False, "showSendToCloud": Fal
 """What a page passes on to plotly: no buttons, of which one sends the chart to plotly's own server."""
 
 UNDEFINED: Final = "not defined"
-MALIGNANT_MARK, BENIGN_MARK = "▲", "●"
 
 _GREY: Final = "rgba(128, 128, 128, {})"
 _GRID: Final = {"gridcolor": _GREY.format(0.22), "zeroline": False, "linecolor": _GREY.format(0.6)}
@@ -288,8 +287,8 @@ def _bars(
     """Draw one bar a diagnosis, the first row on top; the legend tells malignant from benign."""
     figure = go.Figure()
     groups = (
-        (True, f"{MALIGNANT_MARK} malignant", taxonomy.MALIGNANT_COLOUR),
-        (False, f"{BENIGN_MARK} benign", taxonomy.BENIGN_COLOUR),
+        (True, f"{taxonomy.MALIGNANT_MARK} malignant", taxonomy.MALIGNANT_COLOUR),
+        (False, f"{taxonomy.BENIGN_MARK} benign", taxonomy.BENIGN_COLOUR),
     )
     for malignant, legend, colour in groups:
         members = [d for d in rows if d.malignant is malignant]
@@ -340,8 +339,7 @@ def _finish(figure: go.Figure, alt: str) -> go.Figure:
 
 
 def _label(d: taxonomy.Diagnosis, extra: str = "") -> str:
-    mark = MALIGNANT_MARK if d.malignant else BENIGN_MARK
-    return f"{d.name} <b>{d.code}</b> {extra}<span style='color:{d.group_colour}'>{mark}</span> "
+    return f"{d.name} <b>{d.code}</b> {extra}<span style='color:{d.group_colour}'>{d.mark}</span> "
 
 
 def _undefined(value: float | None) -> bool:

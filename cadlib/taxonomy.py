@@ -12,6 +12,8 @@ from dataclasses import dataclass
 
 MALIGNANT_COLOUR = "#D55E00"
 BENIGN_COLOUR = "#0072B2"
+MALIGNANT_MARK, BENIGN_MARK = "▲", "●"
+"""The signs of the two groups beside the colour, for those who do not see it."""
 UNKNOWN = "UNK"
 """ISIC 2019's ninth column: a kind the eight do not cover. It is no output of the network."""
 
@@ -29,6 +31,11 @@ class Diagnosis:
     def group(self) -> str:
         """Return "malignant" or "benign"."""
         return "malignant" if self.malignant else "benign"
+
+    @property
+    def mark(self) -> str:
+        """Return the sign of the group."""
+        return MALIGNANT_MARK if self.malignant else BENIGN_MARK
 
     @property
     def group_colour(self) -> str:

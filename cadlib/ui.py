@@ -26,7 +26,7 @@ from cadlib.errors import CadError, DatasetInvalid, ImageRejected, ModelInvalid
 from cadlib.images import LesionImage, read_image
 from cadlib.record import ModelRecord
 from cadlib.synthetic import demo_lesions, write_dataset
-from cadlib.taxonomy import CODES, diagnosis
+from cadlib.taxonomy import BENIGN_MARK, CODES, MALIGNANT_MARK, diagnosis
 
 if TYPE_CHECKING:
     import numpy as np
@@ -45,7 +45,7 @@ MAX_HELD_PIXELS = 240_000_000
 SHOWN_SIDE_PX = 1200
 THUMBNAIL_SIDE_PX = 240
 OPACITY = 0.6
-SYNTHETIC_PREFIX = "synthetic"
+ORIGINAL, DRAWN = "Original", "Drawn lesion, nobody's skin"
 
 _ROOT = Path(__file__).parent.parent
 # Streamlit's uploader takes no paste. This hands a pasted picture to its input, as if it had been chosen.
@@ -108,14 +108,12 @@ def plain(text: str) -> str:
 
 def sign(code: str) -> str:
     """Return the sign of a diagnosis: ▲ malignant, ● benign, ○ none of the eight."""
-    if code not in CODES:
-        return "○"
-    return figures.MALIGNANT_MARK if diagnosis(code).malignant else figures.BENIGN_MARK
+    return diagnosis(code).mark if code in CODES else "○"
 
 
 def mark(code: str) -> str:
     """Return the sign of a diagnosis in the hue of its group, as Markdown."""
-    hue = {figures.MALIGNANT_MARK: "orange", figures.BENIGN_MARK: "blue"}.get(sign(code), "gray")
+    hue = {MALIGNANT_MARK: "orange", BENIGN_MARK: "blue"}.get(sign(code), "gray")
     return f":{hue}[{sign(code)}]"
 
 
@@ -203,7 +201,7 @@ def take(files: Sequence[tuple[str, bytes]]) -> NoReturn:
     """Assess files given as (name, bytes), showing how far it is; one that fails is held with its reason."""
     held: dict[str, Case] = st.session_state.setdefault("cases", {})
     given = {hashlib.sha256(name.encode() + b"\0" + data).hexdigest(): (name, data) for name, data in files}
-    new = [key for key in given if key not in held]
+    new = [key for key in given if key not in held or not held[key].assessment]
     bar, began = st.progress(0.0, "Reading …"), time.monotonic()
     for done, key in enumerate(new):
         name, data = given[key]
@@ -218,8 +216,10 @@ def take(files: Sequence[tuple[str, bytes]]) -> NoReturn:
 def cases(current: ModelRecord) -> list[Case]:
     """Return the files of this session, the highest risk first and the unreadable last."""
     held: dict[str, Case] = st.session_state.get("cases", {})
-    valid = [c for c in held.values() if not c.assessment or c.assessment.prediction.model_id == current.model_id]
-    return sorted(valid, key=lambda case: -case.risk)
+    for case in list(held.values()):
+        if case.assessment and case.assessment.prediction.model_id != current.model_id:
+            del held[case.key]  # of a model that has been replaced; the picture can be given again
+    return sorted(held.values(), key=lambda case: -case.risk)
 
 
 def chosen_case(ranked: Sequence[Case]) -> Case | None:
@@ -249,29 +249,26 @@ def next_synthetic(ranked: Sequence[Case]) -> tuple[str, bytes]:
 
 def cases_csv(ranked: Sequence[Case]) -> str:
     """Return the cases as CSV, in the columns of `python -m cadlib predict --format csv`."""
+    from cadlib.assessment import CSV_COLUMNS, csv_row  # noqa: PLC0415 - torch takes seconds
+
     text = io.StringIO()
     rows = csv.writer(text, lineterminator="\n")
-    rows.writerow(["file", "diagnosis", "malignant_probability", "decision", *CODES, "model", "error"])
-    for case in ranked:
-        if case.assessment is None:
-            rows.writerow([case.name, *[""] * (4 + len(CODES)), case.reason])
-            continue
-        prediction = case.assessment.prediction
-        risk, *shares = (f"{figure:.6f}" for figure in (case.risk, *prediction.probabilities))
-        top, _ = prediction.ranking()[0]
-        rows.writerow([case.name, top, risk, case.assessment.decision.action, *shares, prediction.model_id, ""])
+    rows.writerow(CSV_COLUMNS)
+    rows.writerows(csv_row(case.name, case.assessment or case.reason) for case in ranked)
     return text.getvalue()
 
 
 def cases_json(ranked: Sequence[Case]) -> str:
     """Return the cases as JSON, as `python -m cadlib predict --format json` does."""
-    found = ({"file": c.name, **(c.assessment.to_json() if c.assessment else {"error": c.reason})} for c in ranked)
-    return json.dumps(list(found), indent=2, ensure_ascii=False)
+    from cadlib.assessment import json_row  # noqa: PLC0415 - torch takes seconds
+
+    found = [json_row(case.name, case.assessment or case.reason) for case in ranked]
+    return json.dumps(found, indent=2, ensure_ascii=False)
 
 
 def _read_case(key: str, name: str, data: bytes, held: dict[str, Case]) -> Case:
     try:
-        if len(held) >= MAX_CASES:
+        if sum(case.assessment is not None for case in held.values()) >= MAX_CASES:
             raise ImageRejected(f"Expected at most {MAX_CASES} pictures at a time; remove some and give it again.")
         image = read_image(data)
         others = (case.assessment.image for case in held.values() if case.assessment)
@@ -354,14 +351,22 @@ def overlay_png(image: LesionImage, found: "Heatmap", opacity: float) -> Callabl
 
 
 def side_by_side(
-    image: LesionImage, found: "Heatmap", name: str, opacity: float = OPACITY, peak: float | None = None
+    image: LesionImage,
+    found: "Heatmap",
+    name: str,
+    opacity: float = OPACITY,
+    peak: float | None = None,
+    drawn: bool = False,
 ) -> None:
-    """Draw the picture of that name, its overlay beside it, and under that the scale of its colours up to `peak`."""
+    """Draw the picture of that name, its overlay beside it, and under that the scale of its colours up to `peak`.
+
+    A picture of the demonstration is told by its content; `drawn` says it of others.
+    """
     from cadlib.saliency import colour_scale  # noqa: PLC0415 - torch takes seconds
 
     hottest = found.raw_peak if peak is None else peak
     left, right = st.columns(2, wrap=False)
-    source = "Drawn lesion, nobody's skin" if name.startswith(SYNTHETIC_PREFIX) else "Original"
+    source = DRAWN if drawn or image.sha256 in _demo_hashes() else ORIGINAL
     left.image(photograph(image), source, width="stretch", alt=f"The picture {name}")
     shows = f"{said(found)}, peak {found.raw_peak:.2g}"
     blend = overlay(image, found, opacity, peak)
@@ -370,19 +375,20 @@ def side_by_side(
     right.image(colour_scale(400, 8), scale, width="stretch", alt=f"Colour scale: {scale}")
 
 
-@st.cache_resource(max_entries=200, show_spinner="Looking for the evidence …")
+# Of one session each: a patient's picture is gone when the tab is closed.
+@st.cache_resource(max_entries=200, show_spinner="Looking for the evidence …", scope="session")
 def _heatmap(sha256: str, model_id: str, code: str, method: str, _image: LesionImage) -> "Heatmap":  # noqa: ARG001
     from cadlib import saliency  # noqa: PLC0415 - torch takes seconds
 
     return saliency.explain(model(), _image, code, method)
 
 
-@st.cache_data(max_entries=200, show_spinner=False)
+@st.cache_data(max_entries=200, show_spinner=False, scope="session")
 def _jpeg(sha256: str, side_px: int, _image: LesionImage) -> bytes:  # noqa: ARG001 - the hash is the picture's
     return _encoded(_shrunk(_image, side_px), "JPEG")
 
 
-@st.cache_data(max_entries=200, show_spinner=False)
+@st.cache_data(max_entries=200, show_spinner=False, scope="session")
 def _square(sha256: str, _image: LesionImage) -> bytes:  # noqa: ARG001 - the hash is the picture's
     fitted = ImageOps.fit(Image.fromarray(_image.pixels), (THUMBNAIL_SIDE_PX, THUMBNAIL_SIDE_PX))
     return _encoded(fitted, "JPEG")
@@ -391,6 +397,11 @@ def _square(sha256: str, _image: LesionImage) -> bytes:  # noqa: ARG001 - the ha
 @st.cache_data(max_entries=2000, show_spinner=False)
 def _thumbnail(path: str, written: float) -> bytes:  # noqa: ARG001 - a new date is a new picture
     return _encoded(_shrunk(read_image(path), THUMBNAIL_SIDE_PX), "JPEG")
+
+
+@st.cache_resource
+def _demo_hashes() -> frozenset[str]:
+    return frozenset(hashlib.sha256(lesion.png()).hexdigest() for lesion in demo_lesions())
 
 
 def _shrunk(image: LesionImage, side_px: int) -> Image.Image:
@@ -416,10 +427,14 @@ def dataset_folders() -> list[str]:
 
 def dataset(path: str) -> Dataset:
     """Return the checked data set in a folder; raise DatasetInvalid where there is none."""
-    folder = Path(path).expanduser()
-    if not folder.is_dir():
-        raise DatasetInvalid(f"Expected the folder of a data set but {folder} is no folder; give its full path.")
-    return _dataset(str(folder), max(path.stat().st_mtime for path in (folder, *folder.iterdir())))
+    try:
+        folder = Path(path).expanduser()
+        if not folder.is_dir():
+            raise DatasetInvalid(f"Expected the folder of a data set but {folder} is no folder; give its full path.")
+        written = max(path.lstat().st_mtime for path in (folder, *folder.iterdir()))
+    except (OSError, RuntimeError, ValueError) as error:
+        raise DatasetInvalid(f"Expected the folder of a data set but it cannot be opened: {error}.") from error
+    return _dataset(str(folder), written)
 
 
 @st.cache_resource(max_entries=1, show_spinner="Drawing lesions …")

@@ -21,8 +21,9 @@ HOW_TO_GET_IT = """
 """
 
 
-def forget() -> None:
-    """Drop what was chosen in another data set."""
+def forget(**instead: str) -> None:
+    """Drop what was chosen in another data set, and set the widgets named `instead`."""
+    st.session_state.update(instead)
     for key in [key for key in st.session_state if str(key).startswith(("facet-", "sample", "page"))]:
         del st.session_state[key]
 
@@ -33,7 +34,7 @@ def choose_folder() -> tuple[str, str]:
     if not known and not st.session_state.get("folder"):
         st.info(HOW_TO_GET_IT, icon=":material/download:")
     left, right = st.columns(2)
-    chosen = left.selectbox("Data set", [*known, SYNTHETIC], key="dataset", on_change=forget)
+    chosen = left.selectbox("Data set", [*known, SYNTHETIC], key="dataset", on_change=forget, kwargs={"folder": ""})
     typed = right.text_input("Another folder", placeholder="/data/ISIC_2019", key="folder", on_change=forget)
     folder = typed.strip() or chosen
     return (ui.synthetic_folder(), "synthetic ") if folder == SYNTHETIC else (folder, "")
@@ -51,7 +52,7 @@ def narrow(table):
         counts = table.loc[others, column].value_counts().to_dict()
         options = sorted(table[column].unique(), key=lambda value: (value == MISSING, value))
         if options != [MISSING]:
-            shown = {value: f"{value} {counts.get(value, 0):,}" for value in options}
+            shown = {value: f"{ui.plain(value)} {counts.get(value, 0):,}" for value in options}
             st.pills(label, options, selection_mode="multi", format_func=shown.get, key=f"facet-{column}", wrap=True)
     st.slider("Age (years)", *AGES, AGES, 5, key="facet-age")
     return table[reduce(and_, passes.values())]
@@ -65,20 +66,20 @@ def tile(row, kind: str) -> None:
         except (CadError, OSError) as error:
             st.caption(ui.plain(str(error)))
         label = f"{ui.mark(row.diagnosis)} {kind}{row.diagnosis}"
-        if st.button(label, f"open-{row.image}", row.image, width="stretch"):
+        if st.button(label, f"open-{row.image}", ui.plain(row.image), width="stretch"):
             st.session_state["sample"] = row.image
 
 
 @st.dialog("Sample", width="medium", on_dismiss=lambda: st.session_state.pop("sample", None))
 def sample(row, kind: str) -> None:
     """Show one sample large, with its label and metadata, and on request the model's answer."""
-    st.markdown(f"{ui.mark(row.diagnosis)} **{kind}{ui.named(row.diagnosis)}** {row.image}")
+    st.markdown(f"{ui.mark(row.diagnosis)} **{kind}{ui.named(row.diagnosis)}** {ui.plain(row.image)}")
     try:
         if record and st.button("Ask the model", key="ask", icon=":material/neurology:", type="primary"):
             found = ui.assess_file(row.path)
             st.markdown(f"**{found.decision.sentence}**")
-            heat = ui.heatmap(found.image, found.prediction.ranking()[0][0])
-            ui.side_by_side(found.image, heat, f"{kind}{row.image}")
+            top, _ = found.prediction.ranking()[0]
+            ui.side_by_side(found.image, ui.heatmap(found.image, top), row.image, drawn=bool(kind))
             ui.chart(figures.confidence_chart(found.prediction.probabilities), key="sample-confidence")
         else:
             st.image(ui.photograph_of(row.path), width="stretch", alt=f"The picture {row.image}")
@@ -96,7 +97,6 @@ try:
 except CadError as error:
     st.error(ui.plain(str(error)))
     st.stop()
-
 report = dataset.report
 summary = f"{report.usable:,} of {report.images:,} images usable · kinds of findings: {len(report.findings)}"
 with st.expander(summary, key="report"):
@@ -108,8 +108,8 @@ with filters:
     table = narrow(dataset.table.fillna(dict.fromkeys(FACETS, MISSING)))
 gallery, chart = pictures.tabs(["Pictures", "Counts by diagnosis"], key="view")
 with chart:
-    counts = table.loc[table["diagnosis"] != MISSING, "diagnosis"].value_counts().to_dict()
-    ui.chart(figures.class_counts_chart(counts), key="counts")
+    labelled = table.loc[table["diagnosis"] != MISSING, "diagnosis"]
+    ui.chart(figures.class_counts_chart(labelled.value_counts().to_dict()), key="counts")
 with gallery.container(horizontal=True, horizontal_alignment="distribute", vertical_alignment="center"):
     number = st.pagination(max(1, -(-len(table) // PAGE_SIZE)), key="page")
     st.caption(f"{len(table):,} pictures", width="content")

@@ -4,6 +4,8 @@ import os
 import shutil
 from pathlib import Path
 
+os.environ.setdefault("OMP_NUM_THREADS", "1")  # two torch processes of two threads crawl on two cores
+
 import pytest
 
 from cadlib.record import find_model

@@ -78,6 +78,33 @@ def test_predict_writes_the_heatmaps_it_was_asked_for(folder, tmp_path, capsys):
             assert picture.size == (row["width_px"], row["height_px"])
 
 
+def test_a_heatmap_that_fails_is_of_that_file_only(folder, tmp_path, monkeypatch, capsys):
+    from cadlib import saliency
+
+    explain, first = saliency.explain, []
+
+    def fails_once(*arguments):
+        if not first:
+            first.append(True)
+            raise OSError(28, "No space left on device")
+        return explain(*arguments)
+
+    monkeypatch.setattr(saliency, "explain", fails_once)
+    assert main(["predict", str(folder), "--heatmap", str(tmp_path / "maps"), "--format", "json"]) == 1
+    found = json.loads(capsys.readouterr().out)
+    assert ["error" in row for row in found] == [True, False, False]
+    assert "No space left" in found[0]["error"]
+
+
+def test_predict_leaves_hidden_files_and_its_own_heatmaps_in_a_folder_alone(folder, capsys):
+    (folder / "._lesion.png").write_bytes(b"what another system leaves behind")
+    (folder / "folder.png").mkdir()
+    arguments = ["predict", str(folder), "--heatmap", str(folder / "maps"), "--format", "json"]
+    assert main(arguments) == 0
+    assert main(arguments) == 0
+    assert len(json.loads(capsys.readouterr().out.split("\n]\n")[1] + "]")) == 3
+
+
 @pytest.mark.parametrize(
     "arguments",
     [
@@ -90,6 +117,8 @@ def test_predict_writes_the_heatmaps_it_was_asked_for(folder, tmp_path, capsys):
         ["evaluate", "--model", "isic2019", "--images", "nowhere", "--ground-truth", "no.csv", "--output", "{empty}"],
         ["train", "--data", "nowhere", "--name", "x"],
         ["train", "--data", "{empty}", "--name", "x", "--epochs", "0"],
+        ["train", "--data", "{empty}", "--name", "a/b"],
+        ["train", "--data", "{empty}", "--name", "isic2019"],
     ],
 )
 def test_bad_usage_ends_with_2_before_any_work(arguments, tmp_path, capsys):
@@ -112,9 +141,13 @@ def test_evaluate_compares_with_the_labels_and_writes_both_files(synthetic_datas
     images = synthetic_dataset / "ISIC_2019_Training_Input"
     truth = next(synthetic_dataset.glob("*GroundTruth.csv"))
     output = tmp_path / "out"
-    arguments = ["--images", str(images), "--ground-truth", str(truth), "--output", str(output)]
-    assert main(["evaluate", "--model", "isic2019", *arguments]) == 0
-    assert "balanced accuracy" in capsys.readouterr().out
+    facts = next(synthetic_dataset.glob("*Metadata.csv"))
+    arguments = ["--images", str(images), "--ground-truth", str(truth), "--metadata", str(facts)]
+    assert main(["evaluate", "--model", "isic2019", *arguments, "--output", str(output)]) == 0
+    printed = capsys.readouterr()
+    assert "balanced accuracy" in printed.out
+    assert "usable images" in printed.err
+    assert "without metadata" not in printed.err
 
     predictions = pd.read_csv(output / "predictions.csv")
     assert predictions.columns.tolist() == ["image", *CODES, "UNK"]

@@ -1,6 +1,7 @@
 """A cold server of the app and a real Chromium to open it with."""
 
 import os
+import re
 import shutil
 import socket
 import subprocess
@@ -8,6 +9,7 @@ import sys
 import time
 import urllib.request
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 from urllib.error import URLError
@@ -30,11 +32,24 @@ FLAGS = (
 
 @pytest.fixture(scope="module")
 def server(tmp_path_factory) -> Iterator[str]:
-    """Start the app as a person would and return its address; it is new for each test file."""
+    """Return the address of an app that the tests of a file share."""
+    with serving(tmp_path_factory.mktemp("server") / "log.txt") as address:
+        yield address
+
+
+@pytest.fixture
+def cold_server(tmp_path) -> Iterator[str]:
+    """Return the address of an app that nobody has opened yet."""
+    with serving(tmp_path / "log.txt") as address:
+        yield address
+
+
+@contextmanager
+def serving(log: Path) -> Iterator[str]:
+    """Start the app as a person would and give its address."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
-    log = tmp_path_factory.mktemp("server") / "log.txt"
     line = [sys.executable, "-m", "streamlit", "run", "app.py", "--server.headless=true", f"--server.port={port}"]
     with log.open("w") as output:
         running = subprocess.Popen(line, cwd=ROOT, env=os.environ, stdout=output, stderr=subprocess.STDOUT)
@@ -83,7 +98,8 @@ def page(browser):
 
     def note(message: Any) -> None:
         # Opened at /saliency, Streamlit's page looks for its server at /saliency/_stcore first, then at /_stcore.
-        if message.type == "error" and "/_stcore/" not in message.location.get("url", ""):
+        elsewhere = re.match(r"https?://[^/]+/[^/]+/_stcore/", message.location.get("url", ""))
+        if message.type == "error" and not elsewhere:
             errors.append(f"{message.text} {message.location}")
 
     tab.on("console", note)

@@ -12,7 +12,7 @@ from cadlib.taxonomy import diagnosis
 pytestmark = [pytest.mark.browser, pytest.mark.timeout(300)]
 
 INTENDED_USE = "Computer-aided, not a diagnosis"
-DROP = """(files) => {
+TRANSFER = """(files) => {
   const data = new DataTransfer();
   for (const [name, type, content] of files) {
     data.items.add(new File([Uint8Array.from(atob(content), (c) => c.charCodeAt(0))], name, { type }));
@@ -21,19 +21,23 @@ DROP = """(files) => {
 }"""
 
 
+def transfer(page, *files):
+    """Return the browser's parcel of files given as (name, type, bytes)."""
+    return page.evaluate_handle(TRANSFER, [[name, kind, base64.b64encode(data).decode()] for name, kind, data in files])
+
+
 def drop(page, *files):
     """Drop files given as (name, type, bytes) on the uploader in one go, as a hand does."""
     zone = page.locator("[data-testid=stFileUploaderDropzone]")
     zone.wait_for()
-    encoded = [[name, kind, base64.b64encode(content).decode()] for name, kind, content in files]
-    data = page.evaluate_handle(DROP, encoded)
+    data = transfer(page, *files)
     for event in ("dragenter", "dragover", "drop"):
         zone.dispatch_event(event, {"dataTransfer": data})
 
 
 @pytest.mark.parametrize("path", ["diagnose", "saliency", "dataset", "performance"])
-def test_a_deep_link_to_a_cold_server_shows_the_intended_use_and_the_model(server, page, path):
-    page.goto(f"{server}/{path}")
+def test_a_deep_link_to_a_cold_server_shows_the_intended_use_and_the_model(cold_server, page, path):
+    page.goto(f"{cold_server}/{path}")
     page.get_by_text(INTENDED_USE).first.wait_for()
     page.get_by_text("Model isic2019").first.wait_for()
     page.get_by_role("heading", name=path.title(), exact=True).first.wait_for()
@@ -63,6 +67,13 @@ def test_a_real_picture_is_dropped_read_explained_and_downloaded(server, page, m
     page.get_by_role("option", name=f"{second} {diagnosis(second).name}", exact=True).click()
     page.wait_for_function("([alt, src]) => document.querySelector(alt).src !== src", arg=["img[alt^=Heatmap]", before])
 
+    page.locator("[data-test-script-state=notRunning]").wait_for()
+    with page.expect_download() as download:
+        page.get_by_role("button", name="Overlay").click()
+    assert download.value.suggested_filename == f"ISIC_0000521_{second}_grad-cam.png"
+    with Image.open(download.value.path()) as saved, Image.open(path) as original:
+        assert (saved.format, saved.size) == ("PNG", original.size)
+
     with page.expect_download() as download:
         page.get_by_role("button", name="CSV").click()
     rows = list(csv.DictReader(io.StringIO(download.value.path().read_text())))
@@ -74,6 +85,18 @@ def test_a_real_picture_is_dropped_read_explained_and_downloaded(server, page, m
     (found,) = json.loads(download.value.path().read_text())
     assert found["image_sha256"] == expected.image_sha256
     assert found["diagnosis"] == expected.ranking()[0][0]
+
+
+def test_a_picture_is_pasted(server, page, model, data_dir):
+    content = (data_dir / "uploads" / "ISIC_0024310.jpg").read_bytes()
+    page.goto(server)
+    page.locator("[data-testid=stFileUploaderDropzone]").wait_for()
+    parcel = transfer(page, ("image.jpg", "image/jpeg", content))
+    paste = "(data) => document.dispatchEvent(new ClipboardEvent('paste', { clipboardData: data, bubbles: true }))"
+    page.evaluate(paste, parcel)
+    page.get_by_text(
+        f"malignant probability {two_digits(model.predict(content).malignant_probability)}"
+    ).first.wait_for()
 
 
 def test_twenty_files_at_once_are_read_or_stay_with_their_reason(server, page, model, data_dir):
@@ -90,6 +113,7 @@ def test_twenty_files_at_once_are_read_or_stay_with_their_reason(server, page, m
     strip = page.locator(".st-key-strip")
     assert strip.locator("[class*=st-key-choose-]").count() == 20
     assert strip.get_by_role("button", name="not read").count() == 4
+    page.wait_for_function("[...document.images].every((image) => image.complete)")
     strip.locator("[class*=st-key-tile-]").filter(has_text="PDF").get_by_role("button").click()
     page.get_by_text("letter.jpg: ").wait_for()
 
