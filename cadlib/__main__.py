@@ -256,6 +256,7 @@ def _train(options: argparse.Namespace) -> int:
         raise UsageError(f"Expected a folder of images with their CSV files but there is no folder {options.data}.")
     try:
         from cadlib import packing, training
+        from cadlib.run import CHECKPOINT_FILE
     except ModuleNotFoundError as error:
         raise UsageError(f"Training needs {error.name}; run `pip install -r requirements-train.txt`.") from error
 
@@ -264,7 +265,7 @@ def _train(options: argparse.Namespace) -> int:
     except CadError as error:
         raise UsageError(str(error)) from error
     run_dir = options.run_dir or Path("runs") / options.name
-    if (run_dir / training.CHECKPOINT_FILE).exists() and not (options.resume or options.overwrite):
+    if (run_dir / CHECKPOINT_FILE).exists() and not (options.resume or options.overwrite):
         raise UsageError(f"A run stands in {run_dir}: go on with --resume, or start anew with --overwrite.")
     try:
         trained = training.train(options.data, run_dir, config, resume=options.resume)

@@ -33,6 +33,7 @@ Colour = tuple[float, float, float]
 Path2D = NDArray[np.float64]
 """The corners of a line or polygon, (n, 2), in unit coordinates."""
 
+DEMO_SIDE_PX: Final = 450
 _SUPERSAMPLING: Final = 2
 _DEMO: Final = (
     ("MEL", 3), ("NV", 0), ("BCC", 5), ("AK", 4), ("BKL", 2), ("DF", 5), ("VASC", 0), ("SCC", 3),
@@ -72,13 +73,21 @@ def render_lesion(code: str, seed: int, size_px: int = 450) -> NDArray[np.uint8]
 
 @cache
 def demo_lesions() -> tuple[SyntheticLesion, ...]:
-    """Return what the pages offer when no data set is at hand: every class at least once, at 450 px."""
+    """Return what the pages offer when no data set is at hand: every class at least once, DEMO_SIDE_PX a side."""
     seen: dict[str, int] = {}
     lesions = []
     for code, seed in _DEMO:
         seen[code] = seen.get(code, 0) + 1
-        lesions.append(SyntheticLesion(f"synthetic_{code}_{seen[code]}", code, render_lesion(code, seed)))
+        lesions.append(SyntheticLesion(f"synthetic_{code}_{seen[code]}", code, render_lesion(code, seed, DEMO_SIDE_PX)))
     return tuple(lesions)
+
+
+def is_demo(pixels: NDArray[np.uint8]) -> bool:
+    """Tell whether (H, W, 3) uint8 RGB pixels are one of the demo lesions, whatever its file is called."""
+    # A picture of another size is not drawn for: that takes a third of a second.
+    return pixels.shape == (DEMO_SIDE_PX, DEMO_SIDE_PX, 3) and any(
+        np.array_equal(pixels, lesion.pixels) for lesion in demo_lesions()
+    )
 
 
 def write_dataset(folder: Path, per_class: int = 3, seed: int = 0, size_px: int = 224) -> Path:

@@ -25,7 +25,7 @@ from cadlib.dataset import Dataset, find_datasets, open_dataset
 from cadlib.errors import CadError, DatasetInvalid, ImageRejected, ModelInvalid
 from cadlib.images import LesionImage, read_image
 from cadlib.record import ModelRecord
-from cadlib.synthetic import demo_lesions, write_dataset
+from cadlib.synthetic import demo_lesions, is_demo, write_dataset
 from cadlib.taxonomy import BENIGN_MARK, CODES, MALIGNANT_MARK, diagnosis
 
 if TYPE_CHECKING:
@@ -366,7 +366,7 @@ def side_by_side(
 
     hottest = found.raw_peak if peak is None else peak
     left, right = st.columns(2, wrap=False)
-    source = DRAWN if drawn or image.sha256 in _demo_hashes() else ORIGINAL
+    source = DRAWN if drawn or is_demo(image.pixels) else ORIGINAL
     left.image(photograph(image), source, width="stretch", alt=f"The picture {name}")
     shows = f"{said(found)}, peak {found.raw_peak:.2g}"
     blend = overlay(image, found, opacity, peak)
@@ -397,11 +397,6 @@ def _square(sha256: str, _image: LesionImage) -> bytes:  # noqa: ARG001 - the ha
 @st.cache_data(max_entries=2000, show_spinner=False)
 def _thumbnail(path: str, written: float) -> bytes:  # noqa: ARG001 - a new date is a new picture
     return _encoded(_shrunk(read_image(path), THUMBNAIL_SIDE_PX), "JPEG")
-
-
-@st.cache_resource
-def _demo_hashes() -> frozenset[str]:
-    return frozenset(hashlib.sha256(lesion.png()).hexdigest() for lesion in demo_lesions())
 
 
 def _shrunk(image: LesionImage, side_px: int) -> Image.Image:

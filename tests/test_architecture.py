@@ -47,6 +47,7 @@ MAY_USE_TORCH = {
     "model",
     "network",
     "packing",
+    "run",
     "saliency",
     "training",
     "training_data",

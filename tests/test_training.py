@@ -12,13 +12,14 @@ import pandas as pd
 import pytest
 import torch
 
-from cadlib import training
+from cadlib import run, training
 from cadlib.errors import TrainingFailed
 from cadlib.preprocess import to_array
 from cadlib.record import read_record
+from cadlib.run import CHECKPOINT_FILE, SPLIT_FILE
 from cadlib.taxonomy import CODES
 from cadlib.train_config import TrainConfig
-from cadlib.training import CHECKPOINT_FILE, SPLIT_FILE, Stopped, StopRequest, normalise, train
+from cadlib.training import Stopped, StopRequest, normalise, train
 
 ROOT = Path(__file__).parent.parent
 TINY = {
@@ -79,11 +80,11 @@ def test_a_run_that_was_stopped_goes_on_to_the_same_result(synthetic_dataset, tm
 
 
 def test_a_run_names_the_code_of_every_sitting(synthetic_dataset, tmp_path, stop_after, monkeypatch):
-    monkeypatch.setattr(training, "git_commit", lambda: "first")
+    monkeypatch.setattr(run, "git_commit", lambda: "first")
     stop_after(2)
     with pytest.raises(Stopped):
         train(synthetic_dataset, tmp_path, CONFIG)
-    monkeypatch.setattr(training, "git_commit", lambda: "second")
+    monkeypatch.setattr(run, "git_commit", lambda: "second")
     stop_after(1000)
     assert train(synthetic_dataset, tmp_path, CONFIG, resume=True).git_commit == "first then second"
 
@@ -126,10 +127,10 @@ def test_the_logit_adjustment_takes_the_advantage_from_the_frequent_class(synthe
 
 
 def test_normalising_a_batch_is_what_prediction_does(synthetic_dataset, tmp_path):
-    run = train(synthetic_dataset, tmp_path, TrainConfig(**{**TINY, "epochs": 1}))
-    pixels = np.array(run.data.pixels[:4])
-    batch = normalise(torch.from_numpy(pixels).permute(0, 3, 1, 2), run.spec)
-    assert torch.equal(batch, torch.from_numpy(to_array(pixels, run.spec)))
+    trained = train(synthetic_dataset, tmp_path, TrainConfig(**{**TINY, "epochs": 1}))
+    pixels = np.array(trained.data.pixels[:4])
+    batch = normalise(torch.from_numpy(pixels).permute(0, 3, 1, 2), trained.spec)
+    assert torch.equal(batch, torch.from_numpy(to_array(pixels, trained.spec)))
 
 
 def command(data, run_dir, models, *more):
