@@ -63,7 +63,8 @@ def read_training_data(
     hashes = splits.perceptual_hashes(labelled, _bar("hashing images"))
     unreadable = labelled["image"].drop(hashes.index)
     if len(unreadable):
-        say(f"{len(unreadable):,} images cannot be decoded and are left out: {', '.join(unreadable[:5])} …")
+        more = " …" if len(unreadable) > 5 else ""
+        say(f"{len(unreadable):,} images cannot be decoded and are left out: {', '.join(unreadable[:5])}{more}")
     if not len(hashes):
         raise TrainingFailed(
             f"Expected labelled images in {folder} but none of its {len(dataset.table):,} images can be read and has "

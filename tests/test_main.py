@@ -137,6 +137,17 @@ def test_training_on_an_empty_folder_fails_with_1_and_leaves_nothing(tmp_path, m
     assert not (tmp_path / "models").exists()
 
 
+def test_a_run_that_cannot_write_is_refused_in_words(synthetic_dataset, tmp_path, monkeypatch, capsys):
+    monkeypatch.setenv("CADLIB_MODELS", str(tmp_path / "models"))
+    monkeypatch.setenv("CADLIB_CACHE", str(tmp_path / "cache"))
+    (tmp_path / "file").touch()
+    where = ["--data", str(synthetic_dataset), "--name", "x", "--run-dir", str(tmp_path / "file" / "run")]
+    tiny = ["--no-pretrained", "--backbone", "test_efficientnet", "--input-px", "64", "--batch-size", "16"]
+    assert main(["train", *where, *tiny, "--accelerator", "cpu", "--workers", "0"]) == 1
+    assert "Make room or mend the rights" in capsys.readouterr().err
+    assert not (tmp_path / "models").exists()
+
+
 def test_evaluate_compares_with_the_labels_and_writes_both_files(synthetic_dataset, tmp_path, capsys):
     images = synthetic_dataset / "ISIC_2019_Training_Input"
     truth = next(synthetic_dataset.glob("*GroundTruth.csv"))
