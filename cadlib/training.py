@@ -66,7 +66,7 @@ def train(folder: Path, run_dir: Path, config: TrainConfig, *, resume: bool = Fa
 
     # network
     torch.manual_seed(config.seed)
-    network = build(config.backbone, drop_rate=config.drop_rate).to(memory_format=torch.channels_last)
+    network = build(config.backbone, config.drop_rate, config.drop_path_rate).to(memory_format=torch.channels_last)
     spec = input_spec(network, config.input_px)
     saliency_layer(network)  # refuses, before any work, a network that no heatmap could be made for
     if config.pretrained and not resume:

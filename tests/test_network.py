@@ -1,5 +1,6 @@
 import pytest
 import torch
+from timm.layers import DropPath
 
 from cadlib import network
 from cadlib.errors import TrainingFailed
@@ -14,6 +15,19 @@ def test_has_eight_outputs():
 def test_an_unknown_backbone_is_refused_with_near_names():
     with pytest.raises(TrainingFailed, match="resnet18"):
         network.build("resnet18x")
+
+
+def test_stochastic_depth_leaves_out_later_blocks_more_often():
+    built = network.build(LITE0, drop_path_rate=0.2)
+    rates = [module.drop_prob for module in built.modules() if isinstance(module, DropPath)]
+    assert rates == sorted(rates)
+    assert 0 < rates[0] < rates[-1] <= 0.2
+
+
+def test_a_network_without_stochastic_depth_is_refused_when_it_is_asked_for():
+    assert network.build("densenet121", drop_path_rate=0)
+    with pytest.raises(TrainingFailed, match="--drop-path-rate 0"):
+        network.build("densenet121", drop_path_rate=0.2)
 
 
 def test_packaged_weights_fill_everything_but_the_head():
