@@ -19,7 +19,8 @@ from cadlib import evaluation, network, record, ui
 from cadlib.decision import OperatingPoint
 from cadlib.preprocess import InputSpec
 from cadlib.synthetic import demo_lesions
-from cadlib.taxonomy import CODES
+from cadlib.taxonomy import CODES, diagnosis
+from cadlib.ui import pictures, session
 
 ROOT = Path(__file__).parents[1]
 PAGES = ("diagnose", "saliency", "dataset", "performance")
@@ -174,14 +175,14 @@ def test_the_same_files_dropped_twice_are_held_once(app, lesion):
 
 
 def test_more_pictures_than_a_session_holds_are_refused_with_a_reason(app, lesion, monkeypatch):
-    monkeypatch.setattr(ui, "MAX_CASES", 1)
+    monkeypatch.setattr(session, "MAX_CASES", 1)
     page = drop(app.run(), ("one.png", lesion), ("two.png", lesion))
     assert [case.assessment is None for case in held(page)] == [False, True]
     assert "at most 1 pictures" in held(page)[1].reason
 
 
 def test_a_picture_refused_for_want_of_room_can_be_given_again_when_there_is_some(app, lesion, monkeypatch):
-    monkeypatch.setattr(ui, "MAX_CASES", 1)
+    monkeypatch.setattr(session, "MAX_CASES", 1)
     page = drop(app.run(), ("one.png", lesion), ("two.png", lesion))
     page.button(key="remove").click().run()
     page = drop(page, ("two.png", lesion))
@@ -215,7 +216,9 @@ def test_a_photograph_that_is_called_synthetic_is_not_said_to_be_drawn(app):
 def test_without_opacity_the_overlay_is_the_picture(app, lesion, monkeypatch):
     asked = []
     overlay = ui.overlay
-    monkeypatch.setattr(ui, "overlay", lambda *given, **more: (asked.append(given[2]), overlay(*given, **more))[1])
+    monkeypatch.setattr(
+        pictures, "overlay", lambda *given, **more: (asked.append(given[2]), overlay(*given, **more))[1]
+    )
     page = drop(app.run(), ("one.png", lesion))
     page.slider(key="opacity").set_value(0.0).run()
     assert not page.exception
@@ -223,7 +226,7 @@ def test_without_opacity_the_overlay_is_the_picture(app, lesion, monkeypatch):
 
 
 def test_more_pixels_than_a_session_holds_are_refused_with_a_reason(app, lesion, monkeypatch):
-    monkeypatch.setattr(ui, "MAX_HELD_PIXELS", 450 * 450 + 1)
+    monkeypatch.setattr(session, "MAX_HELD_PIXELS", 450 * 450 + 1)
     page = drop(app.run(), ("one.png", lesion), ("two.png", lesion))
     assert "megapixels" in held(page)[1].reason
 
@@ -234,7 +237,7 @@ def test_the_evidence_follows_the_chosen_diagnosis_and_method(app, lesion):
     last = held(page)[0].assessment.prediction.ranking()[-1][0]
     code.set_value(last).run()
     assert not page.exception
-    assert any(f"for {ui.diagnosis(last).name}" in caption for caption in captions(page))
+    assert any(f"for {diagnosis(last).name}" in caption for caption in captions(page))
     page.selectbox(key="method").set_value(ui.methods()[-1]).run()
     assert any("not class-specific" in caption for caption in captions(page))
 
@@ -277,7 +280,7 @@ def test_saliency_shows_every_method_for_the_top_diagnoses_of_the_current_pictur
     page.button(key=f"large-{top[2]}-layercam").click().run()
     large = [caption for caption in captions(page) if caption.startswith("LayerCAM")]
     assert len(large) == 1
-    assert ui.diagnosis(top[2]).name in large[0]
+    assert diagnosis(top[2]).name in large[0]
 
 
 def test_saliency_takes_up_to_eight_diagnoses_and_none_is_no_error(app, lesion):

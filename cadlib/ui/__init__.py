@@ -1,0 +1,84 @@
+"""What the pages share, and all they see of it: `from cadlib import ui`.
+
+    text       how a diagnosis is written; text from a file, made harmless
+    models     the model, loaded once for all sessions
+    frame      what stands around each page; a chart with its text
+    pictures   a picture as the pages show it, and the evidence in it
+    session    the pictures of one session
+    datasets   the data sets a page can open
+
+The only modules that know Streamlit, and the only home of caches. torch is imported when a picture is to be
+assessed, so that a page opens at once.
+"""
+
+from cadlib.ui.datasets import assess_file, dataset, dataset_folders, synthetic_folder
+from cadlib.ui.frame import INTENDED_USE, chart, page
+from cadlib.ui.models import model, model_card, model_metrics
+from cadlib.ui.pictures import (
+    DRAWN,
+    OPACITY,
+    ORIGINAL,
+    heatmap,
+    methods,
+    overlay,
+    overlay_png,
+    photograph_of,
+    said,
+    side_by_side,
+    square,
+    thumbnail,
+)
+from cadlib.ui.session import (
+    Case,
+    accept_paste,
+    cases,
+    cases_csv,
+    cases_json,
+    choose,
+    chosen_case,
+    next_synthetic,
+    remove,
+    take,
+    upload_key,
+)
+from cadlib.ui.text import mark, named, plain, sign
+
+__all__ = [
+    "DRAWN",
+    "INTENDED_USE",
+    "OPACITY",
+    "ORIGINAL",
+    "Case",
+    "accept_paste",
+    "assess_file",
+    "cases",
+    "cases_csv",
+    "cases_json",
+    "chart",
+    "choose",
+    "chosen_case",
+    "dataset",
+    "dataset_folders",
+    "heatmap",
+    "mark",
+    "methods",
+    "model",
+    "model_card",
+    "model_metrics",
+    "named",
+    "next_synthetic",
+    "overlay",
+    "overlay_png",
+    "page",
+    "photograph_of",
+    "plain",
+    "remove",
+    "said",
+    "side_by_side",
+    "sign",
+    "square",
+    "synthetic_folder",
+    "take",
+    "thumbnail",
+    "upload_key",
+]

@@ -1,0 +1,57 @@
+"""The data sets a page can open, and the model's answer for one of their files."""
+
+import os
+import tempfile
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import streamlit as st
+
+from cadlib.dataset import Dataset, find_datasets, open_dataset
+from cadlib.errors import DatasetInvalid
+from cadlib.images import read_image
+from cadlib.synthetic import write_dataset
+from cadlib.ui.models import model
+from cadlib.ui.pictures import assessed
+
+if TYPE_CHECKING:
+    from cadlib.assessment import Assessment
+
+
+def dataset_folders() -> list[str]:
+    """Return the data sets in the folder CADLIB_DATA; none where that is not set."""
+    root = os.environ.get("CADLIB_DATA")
+    return [str(folder) for folder in find_datasets(Path(root))] if root else []
+
+
+def dataset(path: str) -> Dataset:
+    """Return the checked data set in a folder; raise DatasetInvalid where there is none."""
+    try:
+        folder = Path(path).expanduser()
+        if not folder.is_dir():
+            raise DatasetInvalid(f"Expected the folder of a data set but {folder} is no folder; give its full path.")
+        written = max(path.lstat().st_mtime for path in (folder, *folder.iterdir()))
+    except (OSError, RuntimeError, ValueError) as error:
+        raise DatasetInvalid(f"Expected the folder of a data set but it cannot be opened: {error}.") from error
+    return _dataset(str(folder), written)
+
+
+@st.cache_resource(max_entries=1, show_spinner="Drawing lesions …")
+def synthetic_folder() -> str:
+    """Return a folder in ISIC's layout with drawn lesions, for those who have no data set."""
+    return str(write_dataset(Path(tempfile.mkdtemp(prefix="cadlib-")) / "synthetic"))
+
+
+def assess_file(path: str) -> "Assessment":
+    """Assess the picture in a file, once; raise ImageRejected where there is none."""
+    return _assess_file(path, Path(path).stat().st_mtime, model().record.model_id)
+
+
+@st.cache_resource(max_entries=3, show_spinner="Reading the data set …", show_time=True)
+def _dataset(folder: str, written: float) -> Dataset:  # noqa: ARG001 - a new date is a new data set
+    return open_dataset(Path(folder), verify=False)
+
+
+@st.cache_resource(max_entries=30, show_spinner="Reading …")
+def _assess_file(path: str, written: float, model_id: str) -> "Assessment":  # noqa: ARG001 - as above
+    return assessed(read_image(path))

@@ -1,0 +1,54 @@
+"""The frame around each page: its title, the model, the intended use; and how a chart stands in it."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import streamlit as st
+from PIL import Image, ImageDraw
+
+from cadlib import figures
+from cadlib.record import ModelRecord
+from cadlib.ui.models import model_record
+from cadlib.ui.text import plain
+
+if TYPE_CHECKING:
+    from plotly.graph_objects import Figure
+
+INTENDED_USE = "Computer-aided, not a diagnosis: it supports a reader, never replaces one."
+_ROOT = Path(__file__).parents[2]
+
+
+def page(title: str) -> ModelRecord | None:
+    """Draw the frame of a page: title, model, intended use. Return the model's record, None without one."""
+    if "menu" not in st.session_state:
+        # A fresh server runs a deep-linked page without app.py, because a folder is called pages. Told of its
+        # pages once, it runs app.py from then on.
+        st.navigation([_ROOT / "app.py", *sorted((_ROOT / "pages").glob("*.py"))])
+        st.rerun()
+    # A picture of our own: Streamlit would fetch an icon by name from a server of Google's.
+    st.set_page_config(f"{title} · cadlib", _icon(), layout="wide")
+    found, reason = model_record()
+    with st.container(horizontal=True, vertical_alignment="center", horizontal_alignment="distribute"):
+        st.title(title, anchor=False, width="content")
+        if found:
+            label = f"Model {found.name} {found.version} · ready"
+            st.badge(label, icon=":material/check:", color="gray", help=found.model_id)
+        else:
+            st.badge("No model", icon=":material/block:", color="gray")
+    st.markdown(f"{INTENDED_USE} [Model card](performance#model-card)")
+    if not found:
+        st.warning(f"{plain(reason)} Only the Dataset page works without a model.", icon=":material/info:")
+    return found
+
+
+def chart(figure: "Figure", key: str) -> None:
+    """Draw a figure of cadlib.figures with its text for those who cannot see it."""
+    st.plotly_chart(figure, key=key, config=figures.CONFIG, alt=figure.layout.meta["alt"])
+
+
+def _icon() -> Image.Image:
+    picture = Image.new("RGBA", (64, 64))
+    draw = ImageDraw.Draw(picture)
+    draw.ellipse((2, 2, 61, 61), fill="#0F766E")
+    draw.ellipse((20, 22, 46, 44), fill="#FAFAFA")
+    return picture

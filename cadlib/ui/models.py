@@ -1,0 +1,63 @@
+"""The model of the pages: the shipped one where it stands, else the first there is, loaded once for all sessions."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import streamlit as st
+
+from cadlib import record
+from cadlib.errors import CadError, ModelInvalid
+from cadlib.record import ModelRecord
+from cadlib.ui.text import plain
+
+if TYPE_CHECKING:
+    from cadlib.model import Model
+
+DEFAULT_MODEL = "isic2019"
+
+
+def model() -> "Model":
+    """Return the loaded model; where it cannot be loaded, say so and end the page."""
+    try:
+        folder = _model_folder()
+        return _load_model(str(folder), (folder / record.RECORD_FILE).stat().st_mtime)
+    except CadError as error:
+        st.error(plain(str(error)))
+        st.stop()
+
+
+def model_metrics() -> dict[str, Any] | None:
+    """Return the model's metrics.json, None where it has none; raise ModelInvalid where it cannot be read."""
+    path = _model_folder() / record.METRICS_FILE
+    return record.read_json(path) if path.exists() else None
+
+
+def model_card() -> str:
+    """Return the model's README.md as Markdown."""
+    path = _model_folder() / record.CARD_FILE
+    return path.read_text(encoding="utf-8") if path.exists() else f"This model's folder has no {path.name}."
+
+
+def model_record() -> tuple[ModelRecord | None, str]:
+    """Return the model's record, or None and the reason why there is none."""
+    try:
+        return record.read_record(_model_folder()), ""
+    except ModelInvalid as error:
+        return None, str(error)
+
+
+def _model_folder() -> Path:
+    names = record.list_models()
+    if not names:
+        raise ModelInvalid(
+            f"Expected a trained model in {record.models_dir()} but there is none; restore the folder from the "
+            "repository, or make a model with `python -m cadlib train --data DIR --name NAME`."
+        )
+    return record.find_model(DEFAULT_MODEL if DEFAULT_MODEL in names else names[0])
+
+
+@st.cache_resource(max_entries=2, show_spinner="Loading the model …")
+def _load_model(folder: str, written: float) -> "Model":  # noqa: ARG001 - a new date is a new model
+    from cadlib.model import Model  # noqa: PLC0415 - torch takes seconds
+
+    return Model.load(folder)

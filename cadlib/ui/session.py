@@ -1,0 +1,150 @@
+"""The pictures of this session: taken in, assessed, ranked, chosen and written out; gone when the tab is closed."""
+
+import csv
+import hashlib
+import io
+import json
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, NoReturn
+
+import streamlit as st
+
+from cadlib.errors import CadError, ImageRejected
+from cadlib.images import read_image
+from cadlib.record import ModelRecord
+from cadlib.synthetic import demo_lesions
+from cadlib.ui.pictures import assessed
+from cadlib.ui.text import plain
+
+if TYPE_CHECKING:
+    from cadlib.assessment import Assessment
+
+MAX_CASES = 50
+MAX_HELD_PIXELS = 240_000_000
+"""Of all pictures of one session together: 720 MB of memory, 24 photographs of 10 megapixels."""
+
+# Streamlit's uploader takes no paste. This hands a pasted picture to its input, as if it had been chosen.
+_PASTE = """<script>
+if (!window.cadlibPaste) {
+  window.cadlibPaste = true;
+  document.addEventListener("paste", (event) => {
+    const input = document.querySelector(".st-key-upload input[type=file]");
+    if (!input || !event.clipboardData || !event.clipboardData.files.length) return;
+    event.preventDefault();
+    input.files = event.clipboardData.files;
+    input.dispatchEvent(new Event("change", { bubbles: true }));
+  });
+}
+</script>"""
+
+
+@dataclass(frozen=True, eq=False)
+class Case:
+    """One file of this session: its assessment, or the reason why there is none."""
+
+    key: str
+    name: str
+    assessment: "Assessment | None"
+    reason: str = ""
+
+    @property
+    def risk(self) -> float:
+        """Return the malignant probability, -1 for a file that could not be read."""
+        return self.assessment.prediction.malignant_probability if self.assessment else -1.0
+
+
+def accept_paste() -> None:
+    """Let a picture pasted anywhere on the page arrive in the uploader of the container "upload"."""
+    st.html(_PASTE, unsafe_allow_javascript=True)
+
+
+def upload_key() -> str:
+    """Return the key of the uploader; each batch taken in gives it a new one, which empties it."""
+    return f"upload-{st.session_state.get('batch', 0)}"
+
+
+def take(files: Sequence[tuple[str, bytes]]) -> NoReturn:
+    """Assess files given as (name, bytes), showing how far it is; one that fails is held with its reason."""
+    held: dict[str, Case] = st.session_state.setdefault("cases", {})
+    given = {hashlib.sha256(name.encode() + b"\0" + data).hexdigest(): (name, data) for name, data in files}
+    new = [key for key in given if key not in held or not held[key].assessment]
+    bar, began = st.progress(0.0, "Reading …"), time.monotonic()
+    for done, key in enumerate(new):
+        name, data = given[key]
+        left = f", about {(time.monotonic() - began) / done * (len(new) - done):.0f} s left" if done else ""
+        bar.progress(done / len(new), f"Reading {done + 1} of {len(new)}{left}: {plain(name)}")
+        held[key] = _read_case(key, name, data, held)
+    choose(max((held[key] for key in given), key=lambda case: case.risk))
+    st.session_state["batch"] = st.session_state.get("batch", 0) + 1
+    st.rerun()
+
+
+def cases(current: ModelRecord) -> list[Case]:
+    """Return the files of this session, the highest risk first and the unreadable last."""
+    held: dict[str, Case] = st.session_state.get("cases", {})
+    for case in list(held.values()):
+        if case.assessment and case.assessment.prediction.model_id != current.model_id:
+            del held[case.key]  # of a model that has been replaced; the picture can be given again
+    return sorted(held.values(), key=lambda case: -case.risk)
+
+
+def chosen_case(ranked: Sequence[Case]) -> Case | None:
+    """Return the chosen one of `ranked`, else its first; None when there is none."""
+    chosen = st.session_state.get("chosen")
+    return next((case for case in ranked if case.key == chosen), ranked[0] if ranked else None)
+
+
+def choose(case: Case) -> None:
+    """Make a case the current one, for this page and the next."""
+    st.session_state["chosen"] = case.key
+
+
+def remove(*gone: Case) -> None:
+    """Forget these cases."""
+    for case in gone:
+        st.session_state["cases"].pop(case.key, None)
+
+
+def next_synthetic(ranked: Sequence[Case]) -> tuple[str, bytes]:
+    """Return name and bytes of the first drawn lesion that is not among these cases."""
+    names = {case.name for case in ranked}
+    lesions = demo_lesions()
+    lesion = next((one for one in lesions if f"{one.name}.png" not in names), lesions[0])
+    return f"{lesion.name}.png", lesion.png()
+
+
+def cases_csv(ranked: Sequence[Case]) -> str:
+    """Return the cases as CSV, in the columns of `python -m cadlib predict --format csv`."""
+    from cadlib.assessment import CSV_COLUMNS, csv_row  # noqa: PLC0415 - torch takes seconds
+
+    text = io.StringIO()
+    rows = csv.writer(text, lineterminator="\n")
+    rows.writerow(CSV_COLUMNS)
+    rows.writerows(csv_row(case.name, case.assessment or case.reason) for case in ranked)
+    return text.getvalue()
+
+
+def cases_json(ranked: Sequence[Case]) -> str:
+    """Return the cases as JSON, as `python -m cadlib predict --format json` does."""
+    from cadlib.assessment import json_row  # noqa: PLC0415 - torch takes seconds
+
+    found = [json_row(case.name, case.assessment or case.reason) for case in ranked]
+    return json.dumps(found, indent=2, ensure_ascii=False)
+
+
+def _read_case(key: str, name: str, data: bytes, held: dict[str, Case]) -> Case:
+    try:
+        if sum(case.assessment is not None for case in held.values()) >= MAX_CASES:
+            raise ImageRejected(f"Expected at most {MAX_CASES} pictures at a time; remove some and give it again.")
+        image = read_image(data)
+        others = (case.assessment.image for case in held.values() if case.assessment)
+        if sum(one.width_px * one.height_px for one in (image, *others)) > MAX_HELD_PIXELS:
+            raise ImageRejected(
+                f"Expected at most {MAX_HELD_PIXELS // 1_000_000} megapixels at a time, all pictures together; "
+                "remove some and give it again."
+            )
+        return Case(key, name, assessed(image))
+    except CadError as error:
+        return Case(key, name, None, str(error))
