@@ -16,7 +16,7 @@ from cadlib import run, training
 from cadlib.errors import TrainingFailed
 from cadlib.preprocess import to_array
 from cadlib.record import read_record
-from cadlib.run import CHECKPOINT_FILE, SPLIT_FILE
+from cadlib.run import CHECKPOINT_FILE, HISTORY_FILE, SPLIT_FILE
 from cadlib.taxonomy import CODES
 from cadlib.train_config import TrainConfig
 from cadlib.training import Stopped, StopRequest, normalise, train
@@ -148,12 +148,16 @@ def command(data, run_dir, models, *more):
     )
 
 
-def stop_once_saved(running, run_dir):
-    """Press Ctrl-C as soon as a checkpoint stands; return what the command said on its way out."""
+def wait_until_saved(running, run_dir):
     deadline = time.monotonic() + 120
     while not (run_dir / CHECKPOINT_FILE).exists() and time.monotonic() < deadline:
         assert running.poll() is None, running.stderr.read()
         time.sleep(0.05)
+
+
+def stop_once_saved(running, run_dir):
+    """Press Ctrl-C as soon as a checkpoint stands; return what the command said on its way out."""
+    wait_until_saved(running, run_dir)
     running.send_signal(signal.SIGINT)
     _, errors = running.communicate(timeout=120)
     return errors
@@ -180,6 +184,30 @@ def test_ctrl_c_stops_cleanly_and_resume_writes_the_model(synthetic_dataset, tmp
     assert "Resumed at step" in output
     assert read_record(tmp_path / "models" / "tiny").training.epochs == 40
     assert [row["epoch"] for row in history(tmp_path / "run")] == list(range(1, 41))
+
+
+@pytest.mark.timeout(300)
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux lets the system refuse a running process more bytes")
+def test_a_disk_that_fills_up_during_a_run_costs_no_work(synthetic_dataset, tmp_path):
+    import resource
+
+    given = (synthetic_dataset, tmp_path / "run", tmp_path / "models", "--epochs", "40")
+    running = command(*given)
+    wait_until_saved(running, tmp_path / "run")
+    resource.prlimit(running.pid, resource.RLIMIT_FSIZE, (100_000, resource.RLIM_INFINITY))
+    _, errors = running.communicate(timeout=240)
+    assert running.returncode == 1
+    assert "could not be written" in errors
+    assert "Make room on the disk and go on with --resume" in errors
+    assert "Traceback" not in errors
+    assert sorted(path.name for path in (tmp_path / "run").iterdir()) == [CHECKPOINT_FILE, HISTORY_FILE, SPLIT_FILE]
+    assert not (tmp_path / "models").exists()
+
+    resumed = command(*given, "--resume")
+    output, errors = resumed.communicate(timeout=240)
+    assert resumed.returncode == 0, errors
+    assert "Resumed at step" in output
+    assert read_record(tmp_path / "models" / "tiny").training.epochs == 40
 
 
 @pytest.mark.timeout(300)

@@ -99,6 +99,17 @@ def test_a_picture_is_pasted(server, page, model, data_dir):
     ).first.wait_for()
 
 
+def test_the_camera_takes_a_picture_that_is_read(server, page):
+    page.context.grant_permissions(["camera"], origin=server)
+    page.goto(server)
+    page.get_by_role("button", name="Camera").click()
+    page.get_by_role("button", name="Take Photo").click()
+    page.get_by_text("threshold of").first.wait_for()
+    picture = page.get_by_alt_text("The picture camera", exact=False)
+    picture.wait_for()
+    assert picture.evaluate("image => image.naturalWidth") > 100
+
+
 def test_twenty_files_at_once_are_read_or_stay_with_their_reason(server, page, model, data_dir):
     photographs = {path.name: path.read_bytes() for path in sorted((data_dir / "uploads").glob("*.jpg"))}
     assert len(photographs) == 16
