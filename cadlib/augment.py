@@ -36,7 +36,7 @@ def training_transform() -> v2.Compose:
             v2.RandomHorizontalFlip(),
             v2.RandomVerticalFlip(),
             v2.RandomApply([v2.RandomRotation(180, v2.InterpolationMode.BILINEAR, fill=127)], p=0.3),
-            v2.RandomApply([RandomResolution(smallest_px=56)], p=0.5),
+            v2.RandomApply([RandomResolution(smallest_px=84)], p=0.5),
             v2.ColorJitter(brightness=0.2, contrast=0.2, saturation=0.2),
         ]
     )

@@ -20,16 +20,17 @@ class TrainConfig:
     input_px: int = _setting(176, "side of the square the finished model reads", least=32)
     first_px: int = _setting(128, "side of the training crops in the first epoch", least=32)
     last_px: int = _setting(160, "side of the training crops in the last epoch", least=32)
-    epochs: int = _setting(14, "passes over the training images", least=1)
+    epochs: int = _setting(16, "passes over the training images", least=1)
     batch_size: int = _setting(32, "images a step, over all devices", least=1)
     learning_rate: float = _setting(1e-3, "peak of the cosine schedule (AdamW)", least=1e-9)
+    last_rate: float = _setting(0.2, "share of the peak learning rate that the cosine ends at", least=0, below=1)
     warmup: float = _setting(0.05, "share of the steps in which the learning rate rises", least=0, below=1)
     weight_decay: float = _setting(0.05, "decoupled weight decay, on weights of two dimensions and more", least=0)
-    drop_rate: float = _setting(0.3, "dropout before the head", least=0, below=1)
-    drop_path_rate: float = _setting(0.2, "stochastic depth: how often the last block is left out", least=0, below=1)
+    drop_rate: float = _setting(0.2, "dropout before the head", least=0, below=1)
+    drop_path_rate: float = _setting(0.1, "stochastic depth: how often the last block is left out", least=0, below=1)
     ema_decay: float = _setting(0.999, "decay a step of the averaged weights, which become the model", least=0, below=1)
     logit_adjustment: float = _setting(
-        0.75, "weight of the log class frequency added to the logits in the loss", least=0
+        0.5, "weight of the log class frequency added to the logits in the loss", least=0
     )
     validation: float = _setting(0.15, "share of the images kept for choosing and calibrating", least=0, below=1)
     test: float = _setting(0.15, "share of the images never looked at in training", least=0, below=1)
@@ -68,8 +69,13 @@ class TrainConfig:
         return self.last_px if share == 1 else min(side_px, self.last_px)
 
     def learning_rate_at(self, step: int, steps: int) -> float:
-        """Return the learning rate of a step: a linear rise, then a half cosine to zero."""
+        """Return the learning rate of a step: a linear rise, then a half cosine down to `last_rate` of the peak.
+
+        Not to zero: the averaged weights settle by themselves, and small steps at the end only learn the
+        training images by heart.
+        """
         rise = max(round(self.warmup * steps), 1)
         if step < rise:
             return self.learning_rate * (step + 1) / rise
-        return self.learning_rate * (1 + math.cos(math.pi * (step - rise) / max(steps - rise, 1))) / 2
+        height = (1 + math.cos(math.pi * (step - rise) / max(steps - rise, 1))) / 2
+        return self.learning_rate * (self.last_rate + (1 - self.last_rate) * height)

@@ -4,8 +4,10 @@ One loop for a CPU, one GPU or several: device, precision and processes are Ligh
 random in a step is a function of (seed, step), so a run that was stopped goes on to the same result.
 """
 
+import ctypes
 import math
 import signal
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from types import FrameType, TracebackType
@@ -63,6 +65,7 @@ def train(folder: Path, run_dir: Path, config: TrainConfig, *, resume: bool = Fa
     except (ValueError, RuntimeError) as error:
         raise TrainingFailed(f"Training cannot start on this machine with these settings: {error}") from error
     fabric.launch()
+    keep_freed_memory()
 
     # network
     torch.manual_seed(config.seed)
@@ -157,6 +160,14 @@ def fit(
             if stopping:
                 fabric.barrier()  # the first process may still be writing, and ends when another does
                 raise Stopped(f"Stopped after step {step + 1:,} of {plan.steps:,}; go on with --resume.")
+
+
+def keep_freed_memory() -> None:
+    """Let the C library keep what is freed: else the system hands out every page of a large tensor anew, step by step."""
+    with suppress(OSError, AttributeError):  # no glibc, no mallopt
+        libc = ctypes.CDLL("libc.so.6")
+        libc.mallopt(-4, 0)  # M_MMAP_MAX: no mapping of its own for a large block
+        libc.mallopt(-1, 2**31 - 1)  # M_TRIM_THRESHOLD: nothing goes back to the kernel
 
 
 class Stopped(KeyboardInterrupt):

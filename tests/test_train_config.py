@@ -21,7 +21,7 @@ def test_the_learning_rate_rises_to_its_peak_and_falls_to_zero():
     assert rates.index(0.1) == 9
     assert rates[:10] == sorted(rates[:10])
     assert rates[10:] == sorted(rates[10:], reverse=True)
-    assert 0 < rates[-1] < 0.001
+    assert rates[-1] == pytest.approx(0.1 * config.last_rate, rel=0.01)
 
 
 def test_the_recipe_leaves_the_machine_out():
