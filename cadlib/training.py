@@ -163,7 +163,7 @@ def fit(
 
 
 def keep_freed_memory() -> None:
-    """Let the C library keep what is freed: else the system hands out every page of a large tensor anew, step by step."""
+    """Let the C library keep what is freed; else the system hands out each page of a large tensor anew every step."""
     with suppress(OSError, AttributeError):  # no glibc, no mallopt
         libc = ctypes.CDLL("libc.so.6")
         libc.mallopt(-4, 0)  # M_MMAP_MAX: no mapping of its own for a large block
