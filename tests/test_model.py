@@ -11,7 +11,7 @@ from safetensors.torch import load_file, save_file
 from cadlib.errors import ImageRejected, ModelInvalid
 from cadlib.images import read_image
 from cadlib.model import Model, Prediction
-from cadlib.record import RECORD_FILE, WEIGHTS_FILE
+from cadlib.record import METRICS_FILE, RECORD_FILE, WEIGHTS_FILE, find_model, read_json
 from cadlib.synthetic import demo_lesions
 from cadlib.taxonomy import CODES
 
@@ -132,3 +132,11 @@ def test_the_shipped_model_is_small_and_has_no_pickle(model):
     files = list(find_model("isic2019").iterdir())
     assert sum(os.stat(file).st_size for file in files) <= 25 * 2**20
     assert {file.suffix for file in files} <= {".safetensors", ".json", ".md"}
+
+
+def test_the_shipped_model_reaches_its_bar_on_validation_images_of_150_px_and_more():
+    figures = read_json(find_model("isic2019") / METRICS_FILE)
+    part = figures["subgroups"]["short side ≥ 150 px"]
+    assert part["n_classes"] == 8
+    assert part["balanced_accuracy"] >= 0.67
+    assert part["malignant_auc"] >= 0.90
