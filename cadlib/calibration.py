@@ -18,6 +18,13 @@ def probabilities(logits: Floats, temperature: float) -> NDArray[np.float64]:
     return scaled
 
 
+def uncalibrated(calibrated: Floats, temperature: float) -> NDArray[np.float64]:
+    """Return the (N, 8) probabilities that a temperature turned into `calibrated`: what the softmax alone had said."""
+    with np.errstate(divide="ignore"):  # a probability of 0 stays one
+        raw: NDArray[np.float64] = softmax(np.log(np.asarray(calibrated, np.float64)) * temperature, axis=1)
+    return raw
+
+
 def fit_temperature(logits: Floats, labels: NDArray[np.integer]) -> float:
     """Return the temperature that minimises the negative log-likelihood of (N,) labels under (N, 8) logits.
 

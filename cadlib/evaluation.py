@@ -1,11 +1,12 @@
 """How good a model is on a labelled set: a prediction for every image, and figures over those with a label.
 
 An image without a label, or with UNK (no output of the network), is predicted and not counted; an image
-that cannot be read is named with the reason. `metrics.json` is the flat summary of `metrics.summarise`, and:
+that cannot be read is named with the reason. `metrics.json` is what `summary.summarise` returns (the figures, their
+intervals and curves), and:
 
     unlabelled, unknown   images that were predicted and not counted: without ground truth, with UNK
     operating_points      the model's thresholds and what they do here: sensitivity, specificity, how many
-    subgroups             the summary without its curves, by size of the image and by archive
+    subgroups             the summary without its curves, by size of the image, archive, age, sex and site
     model, data           which weights, which images
     rejected              image id -> why it could not be read
 """
@@ -23,12 +24,15 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from cadlib import metrics
+from cadlib import calibration, metrics
 from cadlib.dataset import Dataset, Progress
 from cadlib.decision import OperatingPoint
 from cadlib.errors import ImageRejected
 from cadlib.images import LesionImage, read_images
+from cadlib.metrics import Floats, Labels
 from cadlib.record import METRICS_FILE, ModelRecord
+from cadlib.splits import lesion_groups
+from cadlib.summary import Figure, intervals, json_ready, summarise
 from cadlib.taxonomy import CODES, DIAGNOSES, UNKNOWN
 
 if TYPE_CHECKING:  # the figures of a model can be built and shown without torch
@@ -37,6 +41,8 @@ if TYPE_CHECKING:  # the figures of a model can be built and shown without torch
 PREDICTIONS_FILE = "predictions.csv"
 SHORT_SIDE_PX = 150
 """Below this an image is a thumbnail: its size tells the archive, and the archive hints at the diagnosis."""
+AGE_BANDS = (0, 30, 45, 60, 75, 121)
+"""Years; a band holds its first and not its last."""
 
 Row = tuple[str, ...]
 
@@ -103,7 +109,12 @@ def evaluate(model: "Model", dataset: Dataset, progress: Progress | None = None,
     return Evaluation(
         predictions_table(predicted["image"], probabilities),
         {
-            **build_metrics(predicted, probabilities, model.record.operating_points),
+            **build_metrics(
+                predicted,
+                probabilities,
+                model.record.operating_points,
+                uncalibrated=calibration.uncalibrated(probabilities, model.record.temperature),
+            ),
             "model": model_facts(model.record),
             "data": {"name": dataset.name, "images": len(predicted)},
             "rejected": rejected,
@@ -119,12 +130,18 @@ def predictions_table(images: "pd.Series[str]", probabilities: NDArray[np.float6
 
 
 def build_metrics(
-    table: pd.DataFrame, probabilities: NDArray[np.float64], operating_points: Sequence[OperatingPoint] = ()
+    table: pd.DataFrame,
+    probabilities: NDArray[np.float64],
+    operating_points: Sequence[OperatingPoint] = (),
+    *,
+    lesions: "pd.Series[int] | None" = None,
+    uncalibrated: NDArray[np.float64] | None = None,
 ) -> dict[str, Any]:
     """Return what metrics.json says of the figures, as plain JSON values, None where one is not defined.
 
-    `table` is a dataset's, or rows of it: diagnosis, width_px, height_px, archive. `probabilities` is (N, 8)
-    float64, one row a row of the table. The operating points are measured anew on these images.
+    `table` is a dataset's, or rows of it; `probabilities`, and before calibration `uncalibrated`, are (N, 8)
+    float64, one row a row of the table. `lesions` numbers the lesion of each row; without it the table's own
+    lesion ids do. The operating points are measured anew on these images.
     """
     if len(table) != len(probabilities):
         raise ValueError(f"Expected a row of `probabilities` for {len(table)} images but got {len(probabilities)}.")
@@ -133,17 +150,19 @@ def build_metrics(
         raise ValueError(f"Expected `diagnosis` to be one of {', '.join(CODES)}, {UNKNOWN} but got {strange}.")
     counted = given.isin(CODES).to_numpy(bool)
     labels = np.array([CODES.index(code) for code in given[counted]], np.int64)
+    groups = (lesion_groups(table) if lesions is None else lesions).to_numpy()[counted]
+    before = None if uncalibrated is None else uncalibrated[counted]
     table, probabilities = table[counted], probabilities[counted]
+
+    def summary(rows: NDArray[np.bool_]) -> dict[str, Any]:
+        return summarise(labels[rows], probabilities[rows], groups[rows], None if before is None else before[rows])
+
     return {
-        **metrics.summarise(labels, probabilities),
+        **summary(np.ones(len(labels), bool)),
         "unlabelled": int(given.isna().sum()),
         "unknown": int((given == UNKNOWN).sum()),
-        "operating_points": _measured(operating_points, labels, probabilities),
-        "subgroups": {
-            name: _without_curves(metrics.summarise(labels[inside], probabilities[inside]))
-            for name, inside in _subgroups(table)
-            if inside.any()
-        },
+        "operating_points": [_measured(point, labels, probabilities, groups) for point in operating_points],
+        "subgroups": {name: _without_curves(summary(inside)) for name, inside in _subgroups(table) if inside.any()},
     }
 
 
@@ -171,28 +190,38 @@ def _subgroups(table: pd.DataFrame) -> Iterator[tuple[str, NDArray[np.bool_]]]:
     short_side = table[["width_px", "height_px"]].min(axis=1).to_numpy(np.float64, na_value=np.nan)
     yield f"short side ≥ {SHORT_SIDE_PX} px", short_side >= SHORT_SIDE_PX
     yield f"short side < {SHORT_SIDE_PX} px", short_side < SHORT_SIDE_PX
-    yield "archive not known", table["archive"].isna().to_numpy(bool)
-    for archive in sorted(table["archive"].dropna().unique()):
-        yield f"archive {archive}", (table["archive"] == archive).to_numpy(bool, na_value=False)
+    yield from _by_value("archive", table["archive"])
+    bands = pd.cut(table["age_approx"].astype("float64"), AGE_BANDS, right=False)
+    names = {band: f"{band.left:.0f} to {band.right - 1:.0f}" for band in bands.cat.categories}
+    yield from _by_value("age", bands.astype("object").map(names).astype("str"))
+    yield from _by_value("sex", table["sex"])
+    yield from _by_value("site", table["anatom_site_general"])
 
 
-def _measured(
-    points: Sequence[OperatingPoint], labels: NDArray[np.int64], probabilities: NDArray[np.float64]
-) -> list[dict[str, Any]]:
-    scores, truth = metrics.malignant_probability(probabilities), metrics.malignant_truth(labels)
-    measured = []
-    for point in points:
-        sensitivity, specificity = metrics.sensitivity_specificity(scores, truth, point.threshold)
-        n_malignant, n_benign = int(truth.sum()), int((~truth).sum())
-        here = replace(
-            point,
-            sensitivity=sensitivity,
-            specificity=specificity,
-            n_malignant=n_malignant,
-            n_benign=n_benign,
-        )
-        measured.append(metrics.json_ready(asdict(here)))
-    return measured
+def _by_value(what: str, column: "pd.Series[str]") -> Iterator[tuple[str, NDArray[np.bool_]]]:
+    for value in sorted(column.dropna().unique()):
+        yield f"{what} {value}", (column == value).to_numpy(bool, na_value=False)
+    yield f"{what} not known", column.isna().to_numpy(bool)
+
+
+def _measured(point: OperatingPoint, labels: Labels, probabilities: Floats, groups: Labels) -> dict[str, Any]:
+    def both(labels: Labels, probabilities: Floats, weights: Floats | None = None) -> Floats:
+        scores, truth = metrics.malignant_probability(probabilities), metrics.malignant_truth(labels)
+        return np.stack(metrics.sensitivity_specificity(scores, truth, point.threshold, weights), axis=-1)
+
+    figure = Figure(point.name, both, ("sensitivity", "specificity"))
+    truth = metrics.malignant_truth(labels)
+    sensitivity, specificity = both(labels, probabilities).tolist()
+    here = replace(
+        point,
+        sensitivity=sensitivity,
+        specificity=specificity,
+        n_malignant=int(truth.sum()),
+        n_benign=int((~truth).sum()),
+    )
+    measured = {**asdict(here), "intervals": intervals(labels, groups, [(figure, probabilities)])[point.name]}
+    ready: dict[str, Any] = json_ready(measured)
+    return ready
 
 
 def _without_curves(summary: dict[str, Any]) -> dict[str, Any]:

@@ -139,7 +139,7 @@ def roc_chart(
     auc: Mapping[str, float | None],
     operating_points: Sequence[OperatingPoint] = (),
 ) -> go.Figure:
-    """Draw the ROC curves of `metrics.summarise`, one a code and a bold one for the key "malignant".
+    """Draw the ROC curves of `summary.summarise`, one a code and a bold one for the key "malignant".
 
     Each curve is {"fpr": […], "tpr": […]} or None where it is not defined; `auc` has the same keys.
     Operating points are marked where they were measured, which need not be on these curves.
@@ -188,7 +188,7 @@ def roc_chart(
 
 
 def per_class_chart(summary: Mapping[str, Any]) -> go.Figure:
-    """Draw sensitivity and specificity by diagnosis from `metrics.summarise`, with the number of images."""
+    """Draw sensitivity and specificity by diagnosis from `summary.summarise`, with the number of images."""
     counts = summary["n_by_class"]
     colours, grey = [d.group_colour for d in taxonomy.DIAGNOSES], _GREY.format(1)
     labels = {d.code: _label(d, f" n = {counts[d.code]:,} ") for d in taxonomy.DIAGNOSES}
@@ -233,7 +233,7 @@ def per_class_chart(summary: Mapping[str, Any]) -> go.Figure:
 
 
 def reliability_chart(bins: Sequence[Mapping[str, Any]]) -> go.Figure:
-    """Draw the reliability diagram of `metrics.summarise` above the number of predictions in each bin.
+    """Draw the reliability diagram of `summary.summarise` above the number of predictions in each bin.
 
     A bin is {"low", "high", "n", "confidence", "accuracy"}; one without a prediction has no dot.
     """

@@ -3,25 +3,23 @@
 `labels` is (N,) int, the index of the true diagnosis in taxonomy order; `probabilities` is (N, 8) float64,
 rows sum to 1, the same order. The predicted diagnosis is the most probable one, the first of equals.
 
-A figure that cannot be computed (a class without an image, no image at all) is NaN here and None in the
-JSON of `summarise`, never 0. Wrong arguments raise ValueError.
+`weights`, (…, N), says how often each image counts: 1 each where it is not given. With the draws of a bootstrap
+in its rows, one call computes a figure for all of them: a figure is (…) float64, one by class (…, 8).
+
+A figure that cannot be computed (a class without an image, no image at all) is NaN, never 0. Wrong arguments
+raise ValueError. scikit-learn has most of these figures for one sample at a time; a thousand draws of every
+figure and subgroup would take it ten minutes, so it is the reference in the tests instead.
 """
 
-import heapq
-import math
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from sklearn.metrics import roc_auc_score, roc_curve
 
 from cadlib.taxonomy import CODES, MALIGNANT
 
 RELIABILITY_BINS = 15
 """As many as Guo et al. 2017 take, so that figures compare with the literature."""
-ROC_POINTS = 200
 ROW_SUM_TOLERANCE = 1e-4
 """Wider than the rounding of a float32 softmax, narrower than that of a bfloat16 one."""
 
@@ -29,75 +27,69 @@ Floats = NDArray[np.float64]
 Labels = NDArray[np.integer[Any]]
 
 
-@dataclass(frozen=True, eq=False)
-class RocCurve:
-    """A receiver operating characteristic: three read-only (K,) float64 arrays, from (0, 0) to (1, 1).
-
-    At `threshold[k]` and above a case is called positive; the first is infinite, nothing is. All three are
-    empty when the positives or the negatives are missing.
-    """
-
-    fpr: Floats
-    tpr: Floats
-    threshold: Floats
-
-
-@dataclass(frozen=True)
-class ReliabilityBin:
-    """The `n` predictions with a top probability in (low, high]: its mean, and the fraction that was right.
-
-    `confidence` and `accuracy` are NaN in a bin without a prediction.
-    """
-
-    low: float
-    high: float
-    n: int
-    confidence: float
-    accuracy: float
-
-
-def confusion_matrix(labels: Labels, probabilities: Floats) -> NDArray[np.int64]:
-    """Count images by truth (rows) and prediction (columns); (8, 8) int64."""
-    labels, probabilities = _checked(labels, probabilities)
-    # scikit-learn's refuses an empty input; this is the same count in a line.
+def confusion_matrix(labels: Labels, probabilities: Floats, weights: Floats | None = None) -> Floats:
+    """Count images by truth (rows) and prediction (columns); (…, 8, 8)."""
+    labels, probabilities, weights = checked(labels, probabilities, weights)
     pairs = labels * len(CODES) + probabilities.argmax(axis=1)
-    return np.bincount(pairs, minlength=len(CODES) ** 2).reshape(len(CODES), len(CODES))
+    counts = _sums(weights, pairs, len(CODES) ** 2)
+    return counts.reshape(*counts.shape[:-1], len(CODES), len(CODES))
 
 
-def accuracy(labels: Labels, probabilities: Floats) -> float:
+def accuracy(labels: Labels, probabilities: Floats, weights: Floats | None = None) -> Floats:
     """Return the fraction of images whose most probable diagnosis is the true one."""
-    matrix = confusion_matrix(labels, probabilities)
-    return float(_ratio(np.trace(matrix), matrix.sum()))
+    matrix = confusion_matrix(labels, probabilities, weights)
+    return _ratio(np.trace(matrix, axis1=-2, axis2=-1), matrix.sum(axis=(-2, -1)))
 
 
-def balanced_accuracy(labels: Labels, probabilities: Floats) -> float:
-    """Return the mean sensitivity over the classes that have an image.
+def balanced_accuracy(labels: Labels, probabilities: Floats, weights: Floats | None = None) -> Floats:
+    """Return the mean sensitivity over the classes that have an image in `labels`.
 
     With all eight present this is the figure ISIC 2019 ranks by. With fewer it is a mean over fewer and
-    compares only with figures over the same classes; `summarise` gives their number as `n_classes`.
+    compares only with figures over the same classes. A draw that misses one of them is NaN.
     """
-    sensitivity = np.array(list(class_sensitivity(labels, probabilities).values()))
-    return _mean(sensitivity[~np.isnan(sensitivity)])
+    present = np.bincount(labels, minlength=len(CODES)) > 0 if len(labels) else np.zeros(len(CODES), bool)
+    return _mean(class_sensitivity(labels, probabilities, weights)[..., present])
 
 
-def class_sensitivity(labels: Labels, probabilities: Floats) -> dict[str, float]:
-    """Return by code the fraction of the class's images that are predicted as it."""
-    matrix = confusion_matrix(labels, probabilities)
-    return _by_code(_ratio(matrix.diagonal(), matrix.sum(axis=1)))
+def class_sensitivity(labels: Labels, probabilities: Floats, weights: Floats | None = None) -> Floats:
+    """Return for each class the fraction of its images that are predicted as it."""
+    matrix = confusion_matrix(labels, probabilities, weights)
+    return _ratio(_diagonal(matrix), matrix.sum(axis=-1))
 
 
-def class_specificity(labels: Labels, probabilities: Floats) -> dict[str, float]:
-    """Return by code the fraction of all other classes' images that are not predicted as it."""
-    matrix = confusion_matrix(labels, probabilities)
-    others = matrix.sum() - matrix.sum(axis=1)
-    false_positives = matrix.sum(axis=0) - matrix.diagonal()
-    return _by_code(_ratio(others - false_positives, others))
+def class_specificity(labels: Labels, probabilities: Floats, weights: Floats | None = None) -> Floats:
+    """Return for each class the fraction of all other classes' images that are not predicted as it."""
+    matrix = confusion_matrix(labels, probabilities, weights)
+    others = matrix.sum(axis=(-2, -1))[..., None] - matrix.sum(axis=-1)
+    false_positives = matrix.sum(axis=-2) - _diagonal(matrix)
+    return _ratio(others - false_positives, others)
 
 
-def class_auc(labels: Labels, probabilities: Floats) -> dict[str, float]:
-    """Return by code the area under the ROC curve of the class against all others."""
-    labels, probabilities = _checked(labels, probabilities)
-    return {code: auc(probabilities[:, i], labels == i) for i, code in enumerate(CODES)}
+def class_ppv(labels: Labels, probabilities: Floats, weights: Floats | None = None) -> Floats:
+    """Return for each class the fraction of the images predicted as it that are it (precision)."""
+    matrix = confusion_matrix(labels, probabilities, weights)
+    return _ratio(_diagonal(matrix), matrix.sum(axis=-2))
+
+
+def class_npv(labels: Labels, probabilities: Floats, weights: Floats | None = None) -> Floats:
+    """Return for each class the fraction of the images not predicted as it that are not it."""
+    matrix = confusion_matrix(labels, probabilities, weights)
+    total = matrix.sum(axis=(-2, -1))[..., None]
+    missed = matrix.sum(axis=-1) - _diagonal(matrix)
+    negative = total - matrix.sum(axis=-2)
+    return _ratio(negative - missed, negative)
+
+
+def class_auc(labels: Labels, probabilities: Floats, weights: Floats | None = None) -> Floats:
+    """Return for each class the area under the ROC curve of the class against all others."""
+    labels, probabilities, weights = checked(labels, probabilities, weights)
+    return _by_class(auc, labels, probabilities, weights)
+
+
+def class_average_precision(labels: Labels, probabilities: Floats, weights: Floats | None = None) -> Floats:
+    """Return for each class the average precision of the class against all others."""
+    labels, probabilities, weights = checked(labels, probabilities, weights)
+    return _by_class(average_precision, labels, probabilities, weights)
 
 
 def malignant_probability(probabilities: Floats) -> Floats:
@@ -112,121 +104,110 @@ def malignant_truth(labels: Labels) -> NDArray[np.bool_]:
     return np.array(MALIGNANT)[labels]
 
 
-def malignant_auc(labels: Labels, probabilities: Floats) -> float:
+def malignant_auc(labels: Labels, probabilities: Floats, weights: Floats | None = None) -> Floats:
     """Return the area under the ROC curve of malignant against benign."""
-    labels, probabilities = _checked(labels, probabilities)
-    return auc(malignant_probability(probabilities), malignant_truth(labels))
+    labels, probabilities, weights = checked(labels, probabilities, weights)
+    return auc(malignant_probability(probabilities), malignant_truth(labels), weights)
 
 
-def auc(scores: Floats, truth: NDArray[np.bool_]) -> float:
+def malignant_specificity(
+    labels: Labels, probabilities: Floats, sensitivity: float, weights: Floats | None = None
+) -> Floats:
+    """Return the specificity for malignancy where its sensitivity is at least the one given."""
+    labels, probabilities, weights = checked(labels, probabilities, weights)
+    scores, truth = malignant_probability(probabilities), malignant_truth(labels)
+    return specificity_at(scores, truth, sensitivity, weights)
+
+
+def auc(scores: Floats, truth: NDArray[np.bool_], weights: Floats | None = None) -> Floats:
     """Return the probability that a positive scores above a negative, ties counted half.
 
     `scores` is (N,) float64, `truth` (N,) bool.
     """
-    scores, truth = _checked_scores(scores, truth)
-    return float(roc_auc_score(truth, scores)) if _both_present(truth) else math.nan
+    true, false = _called_positive(scores, truth, weights)
+    area = (np.diff(false) * (true[..., 1:] + true[..., :-1]) / 2).sum(axis=-1)
+    return _ratio(area, true[..., -1] * false[..., -1])
 
 
-def roc_points(scores: Floats, truth: NDArray[np.bool_], limit: int = ROC_POINTS) -> RocCurve:
-    """Trace the ROC curve with at most `limit` points, the corners that shape it.
+def average_precision(scores: Floats, truth: NDArray[np.bool_], weights: Floats | None = None) -> Floats:
+    """Return the mean precision over the positives, each at its own score; NaN without a positive.
 
-    `scores` is (N,) float64, `truth` (N,) bool. Each point is one that the data has, none is interpolated.
+    `scores` is (N,) float64, `truth` (N,) bool. Without interpolation, as scikit-learn has it.
     """
-    scores, truth = _checked_scores(scores, truth)
-    if limit < 2:
-        raise ValueError(f"Expected `limit` to be at least 2, the two ends of the curve, but got {limit}.")
-    if not _both_present(truth):
-        return RocCurve(*(_read_only(np.empty(0)) for _ in range(3)))
-    fpr, tpr, threshold = roc_curve(truth, scores)
-    kept = _corners(fpr, tpr, limit)
-    return RocCurve(*(_read_only(np.asarray(values[kept], np.float64)) for values in (fpr, tpr, threshold)))
+    true, false = _called_positive(scores, truth, weights)
+    called = true[..., 1:] + false[..., 1:]
+    gained = np.diff(true) * np.divide(true[..., 1:], called, out=np.zeros_like(called), where=called > 0)
+    return _ratio(gained.sum(axis=-1), true[..., -1])
 
 
-def sensitivity_specificity(scores: Floats, truth: NDArray[np.bool_], threshold: float) -> tuple[float, float]:
+def specificity_at(
+    scores: Floats, truth: NDArray[np.bool_], sensitivity: float, weights: Floats | None = None
+) -> Floats:
+    """Return the specificity at the highest threshold that reaches a sensitivity above 0 and up to 1.
+
+    `scores` is (N,) float64, `truth` (N,) bool. The threshold is chosen anew for each draw.
+    """
+    if not 0 < sensitivity <= 1:
+        raise ValueError(f"Expected `sensitivity` to be above 0 and up to 1 but got {sensitivity}.")
+    true, false = _called_positive(scores, truth, weights)
+    allowed = np.floor((1 - sensitivity) * true[..., -1:] + 1e-9)
+    first = (true >= true[..., -1:] - allowed).argmax(axis=-1)
+    there = np.take_along_axis(false, first[..., None], axis=-1)[..., 0]
+    specificity: Floats = np.where(true[..., -1] > 0, 1 - _ratio(there, false[..., -1]), np.nan)[()]
+    return specificity
+
+
+def sensitivity_specificity(
+    scores: Floats, truth: NDArray[np.bool_], threshold: float, weights: Floats | None = None
+) -> tuple[Floats, Floats]:
     """Return sensitivity and specificity when a score at or above the threshold is called positive.
 
     `scores` is (N,) float64, `truth` (N,) bool.
     """
-    scores, truth = _checked_scores(scores, truth)
-    positive = scores >= threshold
-    return _mean(positive[truth]), _mean(~positive[~truth])
-
-
-def reliability_bins(labels: Labels, probabilities: Floats, bins: int = RELIABILITY_BINS) -> tuple[ReliabilityBin, ...]:
-    """Sort the predictions into equal-width bins of their top probability (Guo et al., ICML 2017)."""
-    labels, probabilities = _checked(labels, probabilities)
-    if bins < 1:
-        raise ValueError(f"Expected `bins` to be at least 1 but got {bins}.")
-    confidence, right = probabilities.max(axis=1, initial=0), probabilities.argmax(axis=1) == labels
-    edges = np.linspace(0, 1, bins + 1)
-    place = np.digitize(confidence, edges[1:-1], right=True)
-    return tuple(
-        ReliabilityBin(
-            low=float(edges[i]),
-            high=float(edges[i + 1]),
-            n=int((place == i).sum()),
-            confidence=_mean(confidence[place == i]),
-            accuracy=_mean(right[place == i]),
-        )
-        for i in range(bins)
+    scores, truth, weights = checked_scores(scores, truth, weights)
+    positive = (scores >= threshold).astype(np.int64)
+    counts = _sums(weights, 2 * truth + positive, 4)
+    return (
+        _ratio(counts[..., 3], counts[..., 2] + counts[..., 3]),
+        _ratio(counts[..., 0], counts[..., 0] + counts[..., 1]),
     )
 
 
-def expected_calibration_error(labels: Labels, probabilities: Floats, bins: int = RELIABILITY_BINS) -> float:
-    """Return the mean gap between top probability and accuracy, bin by bin (ECE; Guo et al., ICML 2017)."""
-    filled = [bin_ for bin_ in reliability_bins(labels, probabilities, bins) if bin_.n]
-    if not filled:
-        return math.nan
-    gaps = [abs(bin_.accuracy - bin_.confidence) for bin_ in filled]
-    return float(np.average(gaps, weights=[bin_.n for bin_ in filled]))
+def reliability(
+    labels: Labels, probabilities: Floats, weights: Floats | None = None, bins: int = RELIABILITY_BINS
+) -> tuple[Floats, Floats, Floats]:
+    """Sort the predictions into equal-width bins of their top probability (Guo et al., ICML 2017).
 
-
-def brier_score(labels: Labels, probabilities: Floats) -> float:
-    """Return the mean squared distance from the one-hot truth, summed over classes: 0 to 2 (Brier 1950)."""
-    labels, probabilities = _checked(labels, probabilities)
-    return _mean(np.square(probabilities - np.eye(len(CODES))[labels]).sum(axis=1))
-
-
-def summarise(labels: Labels, probabilities: Floats) -> dict[str, Any]:
-    """Return every figure of this module as plain JSON values, None where one is not defined.
-
-    `roc` has a curve a code and one for "malignant", None where there is none; its numbers are rounded to
-    six decimals, and its first threshold (nothing is called positive) is None.
+    Return, each (…, bins): how many, the mean of their top probability, and the fraction that was right, the
+    last two NaN in an empty bin. Bin k holds (k / bins, (k + 1) / bins].
     """
-    labels, probabilities = _checked(labels, probabilities)
-    n_by_class = np.bincount(labels, minlength=len(CODES))
-    curves = {code: roc_points(probabilities[:, i], labels == i) for i, code in enumerate(CODES)}
-    curves["malignant"] = roc_points(malignant_probability(probabilities), malignant_truth(labels))
-    summary = {
-        "n": len(labels),
-        "n_classes": int((n_by_class > 0).sum()),
-        "n_by_class": dict(zip(CODES, n_by_class.tolist(), strict=True)),
-        "balanced_accuracy": balanced_accuracy(labels, probabilities),
-        "accuracy": accuracy(labels, probabilities),
-        "malignant_auc": malignant_auc(labels, probabilities),
-        "auc": class_auc(labels, probabilities),
-        "sensitivity": class_sensitivity(labels, probabilities),
-        "specificity": class_specificity(labels, probabilities),
-        "ece": expected_calibration_error(labels, probabilities),
-        "brier": brier_score(labels, probabilities),
-        "confusion_matrix": confusion_matrix(labels, probabilities).tolist(),
-        "roc": {name: _curve_json(curve) for name, curve in curves.items()},
-        "reliability": [asdict(bin_) for bin_ in reliability_bins(labels, probabilities)],
-    }
-    ready: dict[str, Any] = json_ready(summary)
-    return ready
+    labels, probabilities, weights = checked(labels, probabilities, weights)
+    if bins < 1:
+        raise ValueError(f"Expected `bins` to be at least 1 but got {bins}.")
+    confidence, right = probabilities.max(axis=1, initial=0), probabilities.argmax(axis=1) == labels
+    place = np.digitize(confidence, np.linspace(0, 1, bins + 1)[1:-1], right=True)
+    n = _sums(weights, place, bins)
+    return n, _ratio(_sums(weights * confidence, place, bins), n), _ratio(_sums(weights * right, place, bins), n)
 
 
-def json_ready(value: Any) -> Any:
-    """Replace every NaN and infinity in nested dicts and lists by None, which strict JSON can hold."""
-    if isinstance(value, Mapping):
-        return {key: json_ready(item) for key, item in value.items()}
-    if isinstance(value, list | tuple):
-        return [json_ready(item) for item in value]
-    return None if isinstance(value, float) and not math.isfinite(value) else value
+def expected_calibration_error(labels: Labels, probabilities: Floats, weights: Floats | None = None) -> Floats:
+    """Return the mean gap between top probability and accuracy, bin by bin (ECE; Guo et al., ICML 2017)."""
+    n, confidence, right = reliability(labels, probabilities, weights)
+    gaps = np.where(n > 0, np.abs(right - confidence), 0)
+    return _ratio((gaps * n).sum(axis=-1), n.sum(axis=-1))
 
 
-def _checked(labels: Labels, probabilities: Floats) -> tuple[NDArray[np.int64], Floats]:
+def brier_score(labels: Labels, probabilities: Floats, weights: Floats | None = None) -> Floats:
+    """Return the mean squared distance from the one-hot truth, summed over classes: 0 to 2 (Brier 1950)."""
+    labels, probabilities, weights = checked(labels, probabilities, weights)
+    distances = np.square(probabilities - np.eye(len(CODES))[labels]).sum(axis=1)
+    return _ratio(weights @ distances, weights.sum(axis=-1))
+
+
+def checked(
+    labels: Labels, probabilities: Floats, weights: Floats | None = None
+) -> tuple[NDArray[np.int64], Floats, Floats]:
+    """Return the three as the figures need them; raise ValueError for what is none."""
     labels, probabilities = np.asarray(labels), np.asarray(probabilities)
     if labels.ndim != 1 or not np.issubdtype(labels.dtype, np.integer):
         raise ValueError(f"Expected `labels` to be (N,) int but got {labels.shape} {labels.dtype}.")
@@ -247,10 +228,13 @@ def _checked(labels: Labels, probabilities: Floats) -> tuple[NDArray[np.int64], 
             "Expected `probabilities` to be rows of non-negative numbers that sum to 1 but got "
             f"{probabilities[row].round(4).tolist()} in row {row}."
         )
-    return labels.astype(np.int64), probabilities
+    return labels.astype(np.int64), probabilities, _checked_weights(weights, len(labels))
 
 
-def _checked_scores(scores: Floats, truth: NDArray[np.bool_]) -> tuple[Floats, NDArray[np.bool_]]:
+def checked_scores(
+    scores: Floats, truth: NDArray[np.bool_], weights: Floats | None = None
+) -> tuple[Floats, NDArray[np.bool_], Floats]:
+    """Return the three as the figures need them; raise ValueError for what is none."""
     scores, truth = np.asarray(scores), np.asarray(truth)
     if truth.ndim != 1 or truth.dtype != np.bool_:
         raise ValueError(f"Expected `truth` to be (N,) bool but got {truth.shape} {truth.dtype}.")
@@ -258,57 +242,46 @@ def _checked_scores(scores: Floats, truth: NDArray[np.bool_]) -> tuple[Floats, N
         raise ValueError(f"Expected `scores` to be {truth.shape} float but got {scores.shape} {scores.dtype}.")
     if infinite := int((~np.isfinite(scores)).sum()):
         raise ValueError(f"Expected `scores` to be finite but got {infinite} that are not.")
-    return scores.astype(np.float64), truth
+    return scores.astype(np.float64), truth, _checked_weights(weights, len(scores))
 
 
-def _corners(x: Floats, y: Floats, limit: int) -> NDArray[np.intp]:
-    """Pick the at most `limit` points that shape the curve most (Ramer 1972; Douglas and Peucker 1973).
-
-    The point farthest from the line so far comes next. By hand because scikit-learn only drops points that
-    are collinear, and a curve over thousands of images has thousands of corners.
-    """
-    kept, heap = [0, len(x) - 1], list[tuple[float, int, int, int]]()
-
-    def offer(first: int, last: int) -> None:
-        if last - first < 2:
-            return
-        run, rise = x[last] - x[first], y[last] - y[first]
-        between = slice(first + 1, last)
-        away = np.abs((x[between] - x[first]) * rise - (y[between] - y[first]) * run) / math.hypot(run, rise)
-        heapq.heappush(heap, (-float(away.max()), first + 1 + int(away.argmax()), first, last))
-
-    offer(0, len(x) - 1)
-    while heap and len(kept) < limit:
-        _, corner, first, last = heapq.heappop(heap)
-        kept.append(corner)
-        offer(first, corner)
-        offer(corner, last)
-    return np.sort(np.array(kept))
+def _checked_weights(weights: Floats | None, n: int) -> Floats:
+    weights = np.ones(n) if weights is None else np.asarray(weights)
+    if weights.shape[-1:] != (n,) or weights.dtype != np.float64:
+        raise ValueError(f"Expected `weights` to be (…, {n}) float64 but got {weights.shape} {weights.dtype}.")
+    return weights
 
 
-def _curve_json(curve: RocCurve) -> dict[str, list[float]] | None:
-    if not len(curve.fpr):
-        return None
-    return {name: getattr(curve, name).round(6).tolist() for name in ("fpr", "tpr", "threshold")}
+def _called_positive(scores: Floats, truth: NDArray[np.bool_], weights: Floats | None) -> tuple[Floats, Floats]:
+    """Return true and false positives, (…, K + 1), as the threshold falls through the K distinct scores."""
+    scores, truth, weights = checked_scores(scores, truth, weights)
+    order = np.argsort(-scores, kind="stable")
+    ends = np.flatnonzero(np.diff(scores[order], append=-np.inf))
+    called = np.take(weights, order, axis=-1)
+    every, true = (np.cumsum(counted, axis=-1).take(ends, axis=-1) for counted in (called, called * truth[order]))
+    nothing = np.zeros((*weights.shape[:-1], 1))
+    return np.concatenate([nothing, true], axis=-1), np.concatenate([nothing, every - true], axis=-1)
 
 
-def _both_present(truth: NDArray[np.bool_]) -> bool:
-    return bool(truth.any() and not truth.all())
+def _by_class(figure: Any, labels: Labels, probabilities: Floats, weights: Floats) -> Floats:
+    return np.stack([figure(probabilities[:, i], labels == i, weights) for i in range(len(CODES))], axis=-1)
 
 
-def _ratio(part: NDArray[np.int64], whole: NDArray[np.int64]) -> Floats:
-    ratio: Floats = np.divide(part, whole, out=np.full(np.shape(whole), np.nan), where=np.asarray(whole) > 0)
+def _sums(weights: Floats, place: NDArray[np.integer[Any]], places: int) -> Floats:
+    """Sum the weights of the images in each of `places`; (…, N) -> (…, places)."""
+    sums: Floats = weights @ (place[:, None] == np.arange(places)).astype(np.float64)
+    return sums
+
+
+def _diagonal(matrix: Floats) -> Floats:
+    return np.diagonal(matrix, axis1=-2, axis2=-1)
+
+
+def _ratio(part: Floats, whole: Floats) -> Floats:
+    whole = np.asarray(whole)
+    ratio: Floats = np.divide(part, whole, out=np.full(whole.shape, np.nan), where=whole > 0)[()]
     return ratio
 
 
-def _mean(values: NDArray[Any]) -> float:
-    return float(values.mean()) if values.size else math.nan
-
-
-def _by_code(values: Floats) -> dict[str, float]:
-    return dict(zip(CODES, values.tolist(), strict=True))
-
-
-def _read_only(values: Floats) -> Floats:
-    values.setflags(write=False)
-    return values
+def _mean(values: Floats) -> Floats:
+    return _ratio(values.sum(axis=-1), np.full(values.shape[:-1], float(values.shape[-1])))

@@ -138,7 +138,13 @@ def _measure(trained: Trained, name: str, version: str, weights_sha256: str) -> 
         known_limits=KNOWN_LIMITS,
     )
     figures = {
-        **evaluation.build_metrics(data.table.iloc[rows].reset_index(drop=True), probabilities, points),
+        **evaluation.build_metrics(
+            data.table.iloc[rows],
+            probabilities,
+            points,
+            lesions=data.groups.iloc[rows],
+            uncalibrated=calibration.probabilities(trained.validation_logits, 1.0),
+        ),
         "model": evaluation.model_facts(record),
         "data": {"name": data.name, "split": "validation", "images": len(rows)},
         "rejected": {},

@@ -60,14 +60,14 @@ def perceptual_hashes(
     return pd.Series([known[path][1] for path in paths], paths.index, dtype="uint64", name="phash")
 
 
-def lesion_groups(table: pd.DataFrame, hashes: "pd.Series[int]") -> "pd.Series[int]":
-    """Return the group of each image: images joined by lesion_id, lesion_group or near-equal hashes.
+def lesion_groups(table: pd.DataFrame, hashes: "pd.Series[int] | None" = None) -> "pd.Series[int]":
+    """Return the group of each image: images joined by lesion_id, lesion_group or near-equal hashes, where given.
 
     Groups are the connected components of those three relations, numbered from 0 in the order of their first
     image id, so that the order of rows does not matter.
     """
     n = len(table)
-    edges = [_near_pairs(hashes.to_numpy().astype(np.uint64))]
+    edges = [] if hashes is None else [_near_pairs(hashes.to_numpy().astype(np.uint64))]
     for column in ("lesion_id", "lesion_group"):
         codes, _ = pd.factorize(table[column])
         rows = np.flatnonzero(codes >= 0)

@@ -11,11 +11,12 @@ import pandas as pd
 import pytest
 from PIL import Image
 
-from cadlib import evaluation, metrics
+from cadlib import evaluation
 from cadlib.dataset import Dataset, DatasetReport
 from cadlib.decision import OperatingPoint
 from cadlib.evaluation import build_metrics, evaluate, metrics_json, metrics_table
 from cadlib.images import LesionImage
+from cadlib.summary import summarise
 from cadlib.taxonomy import CODES
 
 POINT = OperatingPoint("balanced", threshold=0.4, sensitivity=0.95, specificity=0.8, n_malignant=9, n_benign=9)
@@ -24,7 +25,9 @@ POINT = OperatingPoint("balanced", threshold=0.4, sensitivity=0.95, specificity=
 class ColourReader:
     """Stands in for a Model: reads the diagnosis from the red of the picture, 20 a class."""
 
-    record = SimpleNamespace(name="colour-reader", version="1.0.0", weights_sha256="ab" * 32, operating_points=(POINT,))
+    record = SimpleNamespace(
+        name="colour-reader", version="1.0.0", weights_sha256="ab" * 32, operating_points=(POINT,), temperature=2.0
+    )
 
     def __init__(self) -> None:
         self.batches: list[int] = []
@@ -48,9 +51,11 @@ def table_of(diagnoses: Iterable[str | None], **columns: object) -> pd.DataFrame
             "diagnosis": pd.array(diagnoses, dtype="str"),
             "width_px": pd.array([600] * len(diagnoses), dtype="Int64"),
             "height_px": pd.array([450] * len(diagnoses), dtype="Int64"),
-            "archive": pd.array([None] * len(diagnoses), dtype="str"),
         }
     )
+    unknown = ("archive", "sex", "anatom_site_general", "lesion_id", "lesion_group")
+    table = table.assign(**{name: pd.array([None] * len(table), dtype="str") for name in unknown})
+    table["age_approx"] = pd.array([None] * len(table), dtype="Float64")
     return table.assign(**columns)
 
 
@@ -143,6 +148,25 @@ def test_operating_points_are_measured_on_these_images(dataset):
     assert point["threshold"] == 0.4
     assert (point["n_malignant"], point["n_benign"]) == (5, 4)
     assert (point["sensitivity"], point["specificity"]) == (pytest.approx(4 / 5), 1)
+    assert list(point["intervals"]) == ["sensitivity", "specificity"]
+
+
+def test_images_of_one_lesion_are_drawn_together():
+    lesions = [f"HAM_{number // 4}" for number in range(400)]
+    right = np.array([number // 4 % 3 > 0 for number in range(400)])
+    probabilities = np.eye(8)[np.where(right, CODES.index("NV"), CODES.index("MEL"))]
+    table = table_of(["NV"] * 400)
+    alone = build_metrics(table, probabilities)
+    together = build_metrics(table.assign(lesion_id=pd.array(lesions, dtype="str")), probabilities)
+    assert (alone["n_lesions"], together["n_lesions"]) == (400, 100)
+    assert np.diff(together["intervals"]["accuracy"]) > 1.6 * np.diff(alone["intervals"]["accuracy"])
+
+
+def test_calibration_is_measured_before_and_after(dataset):
+    figures = evaluate(ColourReader(), dataset).metrics
+    sure, right = 0.72**2 / (0.72**2 + 7 * 0.04**2), 8 / 9  # the temperature of 2 undone
+    assert figures["ece_uncalibrated"] == pytest.approx(abs(sure - right))
+    assert figures["ece"] == pytest.approx(abs(0.72 - right))
 
 
 def test_names_the_model_and_the_data(dataset):
@@ -180,24 +204,34 @@ def test_metrics_of_known_probabilities_are_the_summary_of_the_labelled_rows():
     probabilities = np.random.default_rng(0).dirichlet(np.ones(8), 5)
     figures = build_metrics(table, probabilities)
     labels = np.array([CODES.index(code) for code in ("NV", "MEL", "NV")])
-    summary = metrics.summarise(labels, probabilities[[0, 2, 4]])
+    summary = summarise(labels, probabilities[[0, 2, 4]])
     assert {key: figures[key] for key in summary} == summary
 
 
-def test_subgroups_are_told_by_size_and_archive():
+def test_subgroups_are_told_by_size_archive_age_sex_and_site():
     table = table_of(
         ["MEL", "NV", "NV", "BCC", "UNK"],
         width_px=pd.array([600, 150, 84, 200, 84], dtype="Int64"),
         height_px=pd.array([450, 200, 84, 149, 84], dtype="Int64"),
         archive=pd.array(["HAM10000", "HAM10000", "BCN20000", None, "MSK"], dtype="str"),
+        age_approx=pd.array([0, 29.5, 30, None, 85], dtype="Float64"),
+        sex=pd.array(["male", "female", "female", "male", "male"], dtype="str"),
+        anatom_site_general=pd.array(["head/neck", None, None, None, "torso"], dtype="str"),
     )
     subgroups = build_metrics(table, np.eye(8)[[0, 0, 1, 2, 3]])["subgroups"]
     assert {name: (group["n"], group["accuracy"]) for name, group in subgroups.items()} == {
         "short side ≥ 150 px": (2, 0.5),
         "short side < 150 px": (2, 1),
-        "archive not known": (1, 1),
         "archive BCN20000": (1, 1),
         "archive HAM10000": (2, 0.5),
+        "archive not known": (1, 1),
+        "age 0 to 29": (2, 0.5),
+        "age 30 to 44": (1, 1),
+        "age not known": (1, 1),
+        "sex female": (2, 0.5),
+        "sex male": (2, 1),
+        "site head/neck": (1, 1),
+        "site not known": (3, 2 / 3),
     }
     assert "roc" not in subgroups["archive HAM10000"]
 

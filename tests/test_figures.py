@@ -6,8 +6,9 @@ import numpy as np
 import plotly.graph_objects as go
 import pytest
 
-from cadlib import figures, metrics, taxonomy
+from cadlib import figures, taxonomy
 from cadlib.decision import OperatingPoint
+from cadlib.summary import summarise
 
 PROBABILITIES = np.array([0.48, 0.31, 0.05, 0.01, 0.12, 0.002, 0.0, 0.028])
 POINT = OperatingPoint("balanced", 0.3, 0.95, 0.75, 100, 300)
@@ -21,7 +22,7 @@ def summary():
     logits = rng.normal(0, 1, (400, 8))
     logits[np.arange(400), labels] += 2
     probabilities = np.exp(logits)
-    return metrics.summarise(labels, probabilities / probabilities.sum(axis=1, keepdims=True))
+    return summarise(labels, probabilities / probabilities.sum(axis=1, keepdims=True))
 
 
 @pytest.fixture(scope="module")

@@ -1,4 +1,3 @@
-import json
 import math
 from itertools import product
 
@@ -9,18 +8,19 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from sklearn.metrics import (
     accuracy_score,
+    average_precision_score,
     balanced_accuracy_score,
     brier_score_loss,
     classification_report,
     roc_auc_score,
-    roc_curve,
 )
 from sklearn.metrics import confusion_matrix as reference_confusion_matrix
 
-from cadlib import metrics
+from cadlib import decision, metrics
+from cadlib.summary import FIGURES
 from cadlib.taxonomy import CODES, DIAGNOSES
 
-MEL, NV, BCC = (CODES.index(code) for code in ("MEL", "NV", "BCC"))
+MEL, NV, BCC, VASC = (CODES.index(code) for code in ("MEL", "NV", "BCC", "VASC"))
 NO_LABELS, NO_PROBABILITIES = np.empty(0, np.int64), np.empty((0, 8))
 
 
@@ -67,7 +67,6 @@ def test_accuracies_are_those_of_scikit_learn(sample):
 def test_balanced_accuracy_is_the_mean_over_the_classes_that_are_present():
     labels, probabilities = np.array([MEL, MEL, NV]), certain_of(MEL, BCC, NV)
     assert metrics.balanced_accuracy(labels, probabilities) == pytest.approx((1 / 2 + 1) / 2)
-    assert metrics.summarise(labels, probabilities)["n_classes"] == 2
 
 
 def test_sensitivity_and_specificity_of_a_class_are_recalls_of_scikit_learn(sample):
@@ -75,10 +74,10 @@ def test_sensitivity_and_specificity_of_a_class_are_recalls_of_scikit_learn(samp
     predicted = probabilities.argmax(axis=1)
     sensitivity = metrics.class_sensitivity(labels, probabilities)
     specificity = metrics.class_specificity(labels, probabilities)
-    for i, code in enumerate(CODES):
+    for i in range(8):
         report = classification_report(labels == i, predicted == i, output_dict=True)
-        assert sensitivity[code] == pytest.approx(report["True"]["recall"])
-        assert specificity[code] == pytest.approx(report["False"]["recall"])
+        assert sensitivity[i] == pytest.approx(report["True"]["recall"])
+        assert specificity[i] == pytest.approx(report["False"]["recall"])
 
 
 def test_auc_is_the_chance_that_a_positive_scores_higher():
@@ -91,9 +90,8 @@ def test_auc_is_the_chance_that_a_positive_scores_higher():
 def test_class_auc_is_one_class_against_the_rest(sample):
     labels, probabilities = sample
     aucs = metrics.class_auc(labels, probabilities)
-    assert list(aucs) == list(CODES)
-    for i, code in enumerate(CODES):
-        assert aucs[code] == pytest.approx(roc_auc_score(labels == i, probabilities[:, i]))
+    for i in range(8):
+        assert aucs[i] == pytest.approx(roc_auc_score(labels == i, probabilities[:, i]))
 
 
 def test_malignant_auc_sums_the_malignant_diagnoses(sample):
@@ -113,9 +111,9 @@ def test_malignant_probability_never_exceeds_one():
 
 def test_an_absent_class_is_not_defined_rather_than_zero():
     labels, probabilities = np.array([MEL, NV, NV]), certain_of(MEL, NV, NV)
-    assert math.isnan(metrics.class_auc(labels, probabilities)["VASC"])
-    assert math.isnan(metrics.class_sensitivity(labels, probabilities)["VASC"])
-    assert metrics.class_specificity(labels, probabilities)["VASC"] == 1
+    assert math.isnan(metrics.class_auc(labels, probabilities)[VASC])
+    assert math.isnan(metrics.class_sensitivity(labels, probabilities)[VASC])
+    assert metrics.class_specificity(labels, probabilities)[VASC] == 1
 
 
 def test_malignant_auc_of_benign_images_alone_is_not_defined():
@@ -145,6 +143,66 @@ def test_sensitivity_without_a_positive_is_not_defined():
     sensitivity, specificity = metrics.sensitivity_specificity(np.array([0.2]), np.array([False]), 0.5)
     assert math.isnan(sensitivity)
     assert specificity == 1
+
+
+def test_predictive_values_and_average_precision_are_those_of_scikit_learn(sample):
+    labels, probabilities = sample
+    predicted = probabilities.argmax(axis=1)
+    ppv, npv = metrics.class_ppv(labels, probabilities), metrics.class_npv(labels, probabilities)
+    precision = metrics.class_average_precision(labels, probabilities)
+    for i in range(8):
+        report = classification_report(labels == i, predicted == i, output_dict=True)
+        assert ppv[i] == pytest.approx(report["True"]["precision"])
+        assert npv[i] == pytest.approx(report["False"]["precision"])
+        assert precision[i] == pytest.approx(average_precision_score(labels == i, probabilities[:, i]))
+
+
+def test_average_precision_counts_equal_scores_at_once():
+    scores, truth = np.array([0.5, 0.5, 0.5, 0.1]), np.array([True, False, True, True])
+    expected = average_precision_score(truth, scores)
+    assert metrics.average_precision(scores, truth) == pytest.approx(expected)
+
+
+@pytest.mark.parametrize("target", [0.9, 0.95, 0.98, 1.0])
+def test_specificity_at_a_sensitivity_is_that_of_the_chosen_operating_point(sample, target, monkeypatch):
+    labels, probabilities = sample
+    monkeypatch.setattr(decision, "TARGET_SENSITIVITY", {"asked": target})
+    scores, truth = metrics.malignant_probability(probabilities), metrics.malignant_truth(labels)
+    (point,) = decision.choose_operating_points(scores, truth)
+    found = metrics.malignant_specificity(labels, probabilities, target)
+    assert found == pytest.approx(point.specificity)
+    assert point.sensitivity >= target
+
+
+@pytest.mark.parametrize("sensitivity", [0.0, 1.1, math.nan])
+def test_rejects_a_sensitivity_that_is_none(sensitivity):
+    with pytest.raises(ValueError, match="`sensitivity` to be above 0 and up to 1"):
+        metrics.specificity_at(np.array([0.1]), np.array([True]), sensitivity)
+
+
+@unhurried
+@given(samples, st.integers(0, 2**32 - 1), st.sampled_from(FIGURES))
+def test_a_weight_counts_an_image_that_often(sample, seed, figure):
+    labels, probabilities = sample
+    often = np.random.default_rng(seed).integers(1, 4, (3, len(labels)))
+    found = figure.compute(labels, probabilities, often.astype(np.float64))
+    for row, times in zip(found, often, strict=True):
+        expected = figure.compute(np.repeat(labels, times), np.repeat(probabilities, times, axis=0))
+        assert row == pytest.approx(expected, nan_ok=True)
+
+
+def test_an_image_of_no_weight_is_not_there(sample):
+    labels, probabilities = sample
+    kept = np.arange(400) % 2 == 0
+    found = metrics.class_auc(labels, probabilities, kept.astype(np.float64))
+    assert found == pytest.approx(metrics.class_auc(labels[kept], probabilities[kept]))
+    without = metrics.balanced_accuracy(labels, probabilities, (labels != MEL).astype(np.float64))
+    assert math.isnan(without)
+
+
+def test_rejects_weights_of_another_length(sample):
+    with pytest.raises(ValueError, match=r"`weights` to be \(…, 400\) float64 but got \(399,\)"):
+        metrics.accuracy(*sample, np.ones(399))
 
 
 def test_brier_score_is_that_of_scikit_learn(sample):
@@ -177,63 +235,19 @@ def test_calibration_error_of_four_predictions_by_hand():
 
 def test_a_reliability_bin_owns_its_upper_edge():
     row = np.array([[0.2, 0.2, 0.2, 0.2, 0.2, 0.0, 0.0, 0.0]])
-    filled = [i for i, bin_ in enumerate(metrics.reliability_bins(np.array([MEL]), row, bins=5)) if bin_.n]
-    assert filled == [0]
+    n, _, _ = metrics.reliability(np.array([MEL]), row, bins=5)
+    assert np.flatnonzero(n).tolist() == [0]
 
 
 def test_reliability_bins_hold_every_prediction_once(sample):
-    bins = metrics.reliability_bins(*sample)
-    assert len(bins) == 15
-    assert sum(bin_.n for bin_ in bins) == 400
-    assert all(math.isnan(bin_.confidence) == (bin_.n == 0) for bin_ in bins)
-    assert all(bin_.low < bin_.confidence <= bin_.high for bin_ in bins if bin_.n)
-
-
-def test_a_short_roc_keeps_every_corner():
-    scores, truth = np.array([0.9, 0.8, 0.7, 0.6, 0.5]), np.array([True, False, True, True, False])
-    fpr, tpr, threshold = roc_curve(truth, scores)
-    curve = metrics.roc_points(scores, truth)
-    assert np.array_equal(curve.fpr, fpr)
-    assert np.array_equal(curve.tpr, tpr)
-    assert np.array_equal(curve.threshold, threshold)
-
-
-def test_a_long_roc_is_thinned_without_a_visible_change():
-    rng = np.random.default_rng(1)
-    truth = rng.random(6000) < 0.4
-    scores = rng.normal(truth * 1.2)
-    fpr, tpr, _ = roc_curve(truth, scores)
-    curve = metrics.roc_points(scores, truth)
-    assert len(fpr) > 1000
-    assert len(curve.fpr) == 200
-    # Distance from each dropped corner to the thinned line, in a plot of 500 pixels: under one.
-    assert np.abs(np.interp(fpr + tpr, curve.fpr + curve.tpr, curve.fpr) - fpr).max() < 1 / 500
-    assert np.trapezoid(curve.tpr, curve.fpr) == pytest.approx(metrics.auc(scores, truth), abs=1e-4)
-
-
-@unhurried
-@given(samples, st.integers(2, 30))
-def test_a_roc_runs_from_corner_to_corner_through_points_of_the_data(sample, limit):
-    labels, probabilities = sample
-    scores, truth = probabilities[:, MEL], labels == MEL
-    curve = metrics.roc_points(scores, truth, limit)
-    assert len(curve.fpr) <= limit
-    assert (curve.fpr[0], curve.tpr[0], curve.fpr[-1], curve.tpr[-1]) == (0, 0, 1, 1)
-    assert (np.diff(curve.fpr) >= 0).all()
-    assert (np.diff(curve.tpr) >= 0).all()
-    for fpr, tpr, threshold in zip(curve.fpr, curve.tpr, curve.threshold, strict=True):
-        sensitivity, specificity = metrics.sensitivity_specificity(scores, truth, threshold)
-        assert (tpr, fpr) == pytest.approx((sensitivity, 1 - specificity))
-
-
-def test_a_roc_without_positives_has_no_point():
-    assert len(metrics.roc_points(np.array([0.1, 0.2]), np.array([False, False])).fpr) == 0
-
-
-def test_a_roc_is_read_only():
-    curve = metrics.roc_points(np.array([0.1, 0.2]), np.array([False, True]))
-    with pytest.raises(ValueError, match="read-only"):
-        curve.fpr[0] = 1
+    n, confidence, right = metrics.reliability(*sample)
+    assert len(n) == 15
+    assert n.sum() == 400
+    assert np.array_equal(np.isnan(confidence), n == 0)
+    assert np.array_equal(np.isnan(right), n == 0)
+    filled = n > 0
+    assert (confidence[filled] > np.arange(15)[filled] / 15).all()
+    assert (confidence[filled] <= np.arange(1, 16)[filled] / 15).all()
 
 
 @unhurried
@@ -242,60 +256,6 @@ def test_a_monotone_transformation_leaves_auc_unchanged(steps, data):
     scores, truth = steps / 10, data.draw(arrays(np.bool_, len(steps)))
     before, after = metrics.auc(scores, truth), metrics.auc(np.exp(3 * scores) - 7, truth)
     assert before == pytest.approx(after, nan_ok=True)
-
-
-@unhurried
-@given(samples, st.randoms(use_true_random=False))
-def test_the_order_of_the_rows_changes_no_figure(sample, random):
-    labels, probabilities = sample
-    order = random.sample(range(len(labels)), len(labels))
-    here, there = (
-        metrics.summarise(labels, probabilities),
-        metrics.summarise(labels[order], probabilities[order]),
-    )
-    for key in ("confusion_matrix", "n_by_class", "auc", "roc", "sensitivity", "specificity"):
-        assert here[key] == there[key]
-    for key in ("balanced_accuracy", "accuracy", "malignant_auc", "ece", "brier"):
-        assert here[key] == pytest.approx(there[key])
-
-
-def test_a_summary_has_every_figure(sample):
-    labels, probabilities = sample
-    summary = metrics.summarise(labels, probabilities)
-    assert summary["n"] == 400
-    assert sum(summary["n_by_class"].values()) == 400
-    assert summary["n_classes"] == 8
-    assert summary["balanced_accuracy"] == metrics.balanced_accuracy(labels, probabilities)
-    assert summary["auc"] == metrics.class_auc(labels, probabilities)
-    assert summary["ece"] == metrics.expected_calibration_error(labels, probabilities)
-    assert summary["confusion_matrix"] == metrics.confusion_matrix(labels, probabilities).tolist()
-    assert list(summary["roc"]) == [*CODES, "malignant"]
-    assert len(summary["reliability"]) == 15
-
-
-@pytest.mark.parametrize(
-    ("labels", "probabilities"),
-    [(NO_LABELS, NO_PROBABILITIES), (np.array([NV, NV]), certain_of(NV, MEL)), drawn_sample(50)],
-    ids=["no images", "one class", "all classes"],
-)
-def test_a_summary_is_strict_json(labels, probabilities):
-    summary = metrics.summarise(labels, probabilities)
-    assert json.loads(json.dumps(summary, allow_nan=False)) == summary
-
-
-def test_a_summary_says_none_where_a_figure_is_not_defined():
-    summary = metrics.summarise(np.array([NV, NV]), certain_of(NV, MEL))
-    assert summary["malignant_auc"] is None
-    assert summary["auc"]["NV"] is None
-    assert summary["sensitivity"] == dict.fromkeys(CODES) | {"NV": 0.5}
-    assert summary["roc"]["malignant"] is None
-    assert summary["reliability"][0]["accuracy"] is None
-
-
-def test_the_first_threshold_of_a_roc_in_json_is_none(sample):
-    threshold = metrics.summarise(*sample)["roc"]["malignant"]["threshold"]
-    assert threshold[0] is None
-    assert None not in threshold[1:]
 
 
 @pytest.mark.parametrize(
@@ -315,7 +275,7 @@ def test_the_first_threshold_of_a_roc_in_json_is_none(sample):
 )
 def test_rejects_what_are_no_labels_and_probabilities(labels, probabilities, message):
     with pytest.raises(ValueError, match=message):
-        metrics.summarise(labels, probabilities)
+        metrics.accuracy(labels, probabilities)
 
 
 @pytest.mark.parametrize(
@@ -333,5 +293,5 @@ def test_rejects_what_are_no_scores_and_truth(scores, truth, message):
 
 def test_takes_float32_probabilities_of_a_softmax(sample):
     labels, probabilities = sample
-    single = metrics.summarise(labels, probabilities.astype(np.float32))
-    assert single["malignant_auc"] == pytest.approx(metrics.malignant_auc(labels, probabilities), abs=1e-4)
+    single = metrics.malignant_auc(labels, probabilities.astype(np.float32))
+    assert single == pytest.approx(metrics.malignant_auc(labels, probabilities), abs=1e-4)

@@ -1,0 +1,71 @@
+"""Receiver operating characteristics with few points, for a chart."""
+
+import heapq
+import math
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+from sklearn.metrics import roc_curve
+
+from cadlib.metrics import Floats, checked_scores
+
+ROC_POINTS = 200
+
+
+@dataclass(frozen=True, eq=False)
+class RocCurve:
+    """A receiver operating characteristic: three read-only (K,) float64 arrays, from (0, 0) to (1, 1).
+
+    At `threshold[k]` and above a case is called positive; the first is infinite, nothing is. All three are
+    empty when the positives or the negatives are missing.
+    """
+
+    fpr: Floats
+    tpr: Floats
+    threshold: Floats
+
+
+def roc_points(scores: Floats, truth: NDArray[np.bool_], limit: int = ROC_POINTS) -> RocCurve:
+    """Trace the ROC curve with at most `limit` points, the corners that shape it.
+
+    `scores` is (N,) float64, `truth` (N,) bool. Each point is one that the data has, none is interpolated.
+    """
+    scores, truth, _ = checked_scores(scores, truth)
+    if limit < 2:
+        raise ValueError(f"Expected `limit` to be at least 2, the two ends of the curve, but got {limit}.")
+    if not truth.any() or truth.all():
+        return RocCurve(*(_read_only(np.empty(0)) for _ in range(3)))
+    fpr, tpr, threshold = roc_curve(truth, scores)
+    kept = _corners(fpr, tpr, limit)
+    return RocCurve(*(_read_only(np.asarray(values[kept], np.float64)) for values in (fpr, tpr, threshold)))
+
+
+def _corners(x: Floats, y: Floats, limit: int) -> NDArray[np.intp]:
+    """Pick the at most `limit` points that shape the curve most (Ramer 1972; Douglas and Peucker 1973).
+
+    The point farthest from the line so far comes next. By hand because scikit-learn only drops points that
+    are collinear, and a curve over thousands of images has thousands of corners.
+    """
+    kept, heap = [0, len(x) - 1], list[tuple[float, int, int, int]]()
+
+    def offer(first: int, last: int) -> None:
+        if last - first < 2:
+            return
+        run, rise = x[last] - x[first], y[last] - y[first]
+        between = slice(first + 1, last)
+        away = np.abs((x[between] - x[first]) * rise - (y[between] - y[first]) * run) / math.hypot(run, rise)
+        heapq.heappush(heap, (-float(away.max()), first + 1 + int(away.argmax()), first, last))
+
+    offer(0, len(x) - 1)
+    while heap and len(kept) < limit:
+        _, corner, first, last = heapq.heappop(heap)
+        kept.append(corner)
+        offer(first, corner)
+        offer(corner, last)
+    return np.sort(np.array(kept))
+
+
+def _read_only(values: Floats) -> Floats:
+    values.setflags(write=False)
+    return values

@@ -1,0 +1,171 @@
+"""Every figure of `metrics` on one set of images, each with its 95 % interval, as plain JSON values.
+
+The intervals are percentiles of a bootstrap that draws lesions, not images: images of one lesion resemble each
+other, and drawing them one by one would make every interval too narrow (the cluster bootstrap of Field and
+Welsh, J. R. Statist. Soc. B 69 (2007) 369; percentiles after Efron and Tibshirani 1993, chapter 13).
+"""
+
+import math
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from cadlib import metrics
+from cadlib.curves import RocCurve, roc_points
+from cadlib.decision import TARGET_SENSITIVITY
+from cadlib.metrics import Floats, Labels
+from cadlib.taxonomy import CODES
+
+DRAWS = 1000
+LEVEL = 0.95
+DEFINED_SHARE = 0.99
+"""Of the draws, for an interval to be given: with four lesions of a class, every 55th draw has none of them."""
+_DRAWS_AT_ONCE = 50
+
+
+@dataclass(frozen=True)
+class Figure:
+    """A function of `metrics` by its name in metrics.json; `keys` are those of its last axis, where it has one."""
+
+    name: str
+    compute: Callable[..., Floats]
+    keys: tuple[str, ...] = ()
+
+
+def _malignant_specificities(labels: Labels, probabilities: Floats, weights: Floats | None = None) -> Floats:
+    at = (metrics.malignant_specificity(labels, probabilities, s, weights) for s in TARGET_SENSITIVITY.values())
+    return np.stack(list(at), axis=-1)
+
+
+FIGURES = (
+    Figure("balanced_accuracy", metrics.balanced_accuracy),
+    Figure("accuracy", metrics.accuracy),
+    Figure("malignant_auc", metrics.malignant_auc),
+    Figure(
+        "malignant_specificity_at_sensitivity",
+        _malignant_specificities,
+        tuple(f"{sensitivity:.2f}" for sensitivity in TARGET_SENSITIVITY.values()),
+    ),
+    Figure("auc", metrics.class_auc, CODES),
+    Figure("average_precision", metrics.class_average_precision, CODES),
+    Figure("sensitivity", metrics.class_sensitivity, CODES),
+    Figure("specificity", metrics.class_specificity, CODES),
+    Figure("ppv", metrics.class_ppv, CODES),
+    Figure("npv", metrics.class_npv, CODES),
+    Figure("ece", metrics.expected_calibration_error),
+    Figure("brier", metrics.brier_score),
+)
+BEFORE_CALIBRATION = (
+    Figure("ece_uncalibrated", metrics.expected_calibration_error),
+    Figure("brier_uncalibrated", metrics.brier_score),
+)
+
+
+def summarise(
+    labels: Labels,
+    probabilities: Floats,
+    lesions: NDArray[np.integer[Any]] | None = None,
+    uncalibrated: Floats | None = None,
+    draws: int = DRAWS,
+) -> dict[str, Any]:
+    """Return every figure as plain JSON values, None where one is not defined.
+
+    `lesions` is (N,) int, the lesion group of each image; without it every image is a lesion of its own.
+    `uncalibrated` is (N, 8) float64, the probabilities before calibration; without it two figures are missing.
+
+    `intervals` has [low, high] for each figure under the same keys, None where too few lesions stand behind it.
+    `roc` has a curve a code and one for "malignant", None where there is none; its numbers are rounded to six
+    decimals, and its first threshold (nothing is called positive) is None.
+    """
+    labels, probabilities, _ = metrics.checked(labels, probabilities)
+    n_by_class = np.bincount(labels, minlength=len(CODES))
+    asked: list[tuple[Figure, Floats]] = [(figure, probabilities) for figure in FIGURES]
+    if uncalibrated is not None:
+        asked += [(figure, uncalibrated) for figure in BEFORE_CALIBRATION]
+    groups = np.arange(len(labels)) if lesions is None else np.unique(lesions, return_inverse=True)[1]
+    curves = {code: roc_points(probabilities[:, i], labels == i) for i, code in enumerate(CODES)}
+    malignant = metrics.malignant_probability(probabilities), metrics.malignant_truth(labels)
+    curves["malignant"] = roc_points(*malignant)
+    summary = {
+        "n": len(labels),
+        "n_lesions": len(np.unique(groups)),
+        "n_classes": int((n_by_class > 0).sum()),
+        "n_by_class": _by_key(CODES, n_by_class),
+        **{figure.name: _by_key(figure.keys, figure.compute(labels, given)) for figure, given in asked},
+        "intervals": intervals(labels, groups, asked, draws),
+        "confusion_matrix": metrics.confusion_matrix(labels, probabilities).astype(int).tolist(),
+        "roc": {name: _curve_json(curve) for name, curve in curves.items()},
+        "reliability": _reliability_json(labels, probabilities),
+    }
+    ready: dict[str, Any] = json_ready(summary)
+    return ready
+
+
+def intervals(
+    labels: Labels, groups: NDArray[np.integer[Any]], asked: list[tuple[Figure, Floats]], draws: int = DRAWS
+) -> dict[str, Any]:
+    """Return for each figure over its probabilities the interval [low, high]: by name, and by key where it has keys.
+
+    `groups` is (N,) int, the number of the lesion of each image, from 0 and without a gap.
+    """
+    drawn: dict[str, list[Floats]] = {figure.name: [] for figure, _ in asked}
+    for weights in bootstrap(groups, draws):
+        for figure, probabilities in asked:
+            drawn[figure.name].append(figure.compute(labels, probabilities, weights))
+    return {figure.name: _interval_json(figure, np.concatenate(drawn[figure.name])) for figure, _ in asked}
+
+
+def bootstrap(groups: NDArray[np.integer[Any]], draws: int, seed: int = 0) -> Iterator[Floats]:
+    """Yield draws of as many lesions as there are, with replacement: how often each image counts, (some, N).
+
+    `groups` is (N,) int, the number of the lesion of each image, from 0 and without a gap.
+    """
+    rng, lesions = np.random.default_rng(seed), int(groups.max(initial=-1)) + 1
+    for start in range(0, draws, _DRAWS_AT_ONCE):
+        some = min(_DRAWS_AT_ONCE, draws - start)
+        counts = [np.bincount(rng.integers(0, max(lesions, 1), lesions), minlength=lesions) for _ in range(some)]
+        yield np.array(counts, np.float64).reshape(some, lesions)[:, groups]
+
+
+def json_ready(value: Any) -> Any:
+    """Replace every NaN and infinity in nested dicts and lists by None, which strict JSON can hold."""
+    if isinstance(value, Mapping):
+        return {key: json_ready(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [json_ready(item) for item in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
+
+
+def _interval_json(figure: Figure, drawn: Floats) -> Any:
+    tails = [(1 - LEVEL) / 2, (1 + LEVEL) / 2]
+    columns = drawn.reshape(len(drawn), -1)
+    found: list[list[float] | None] = []
+    for values in columns.T:
+        defined = values[~np.isnan(values)]
+        enough = len(defined) >= DEFINED_SHARE * len(values)
+        found.append(np.quantile(defined, tails).round(4).tolist() if enough else None)
+    return dict(zip(figure.keys, found, strict=True)) if figure.keys else found[0]
+
+
+def _by_key(keys: tuple[str, ...], values: NDArray[Any]) -> Any:
+    return dict(zip(keys, values.tolist(), strict=True)) if keys else float(values)
+
+
+def _curve_json(curve: RocCurve) -> dict[str, list[float]] | None:
+    if not len(curve.fpr):
+        return None
+    return {name: getattr(curve, name).round(6).tolist() for name in ("fpr", "tpr", "threshold")}
+
+
+def _reliability_json(labels: Labels, probabilities: Floats) -> list[dict[str, float]]:
+    n, confidence, right = metrics.reliability(labels, probabilities)
+    edges = np.linspace(0, 1, len(n) + 1)
+    return [
+        {"low": low, "high": high, "n": int(count), "confidence": mean, "accuracy": share}
+        for low, high, count, mean, share in zip(
+            edges[:-1].tolist(), edges[1:].tolist(), n.tolist(), confidence.tolist(), right.tolist(), strict=True
+        )
+    ]

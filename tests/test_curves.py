@@ -1,0 +1,61 @@
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from sklearn.metrics import roc_curve
+
+from cadlib.curves import roc_points
+from cadlib.metrics import auc, sensitivity_specificity
+
+
+@st.composite
+def scored(draw):
+    rng = np.random.default_rng(draw(st.integers(0, 2**32 - 1)))
+    truth = np.concatenate([[True, False], rng.random(draw(st.integers(0, 60))) < 0.4])
+    return rng.normal(truth * 1.0).round(1), truth
+
+
+def test_a_short_roc_keeps_every_corner():
+    scores, truth = np.array([0.9, 0.8, 0.7, 0.6, 0.5]), np.array([True, False, True, True, False])
+    fpr, tpr, threshold = roc_curve(truth, scores)
+    curve = roc_points(scores, truth)
+    assert np.array_equal(curve.fpr, fpr)
+    assert np.array_equal(curve.tpr, tpr)
+    assert np.array_equal(curve.threshold, threshold)
+
+
+def test_a_long_roc_is_thinned_without_a_visible_change():
+    rng = np.random.default_rng(1)
+    truth = rng.random(6000) < 0.4
+    scores = rng.normal(truth * 1.2)
+    fpr, tpr, _ = roc_curve(truth, scores)
+    curve = roc_points(scores, truth)
+    assert len(fpr) > 1000
+    assert len(curve.fpr) == 200
+    # Distance from each dropped corner to the thinned line, in a plot of 500 pixels: under one.
+    assert np.abs(np.interp(fpr + tpr, curve.fpr + curve.tpr, curve.fpr) - fpr).max() < 1 / 500
+    assert np.trapezoid(curve.tpr, curve.fpr) == pytest.approx(auc(scores, truth), abs=1e-4)
+
+
+@settings(max_examples=30, deadline=None)
+@given(scored(), st.integers(2, 30))
+def test_a_roc_runs_from_corner_to_corner_through_points_of_the_data(sample, limit):
+    scores, truth = sample
+    curve = roc_points(scores, truth, limit)
+    assert len(curve.fpr) <= limit
+    assert (curve.fpr[0], curve.tpr[0], curve.fpr[-1], curve.tpr[-1]) == (0, 0, 1, 1)
+    assert (np.diff(curve.fpr) >= 0).all()
+    assert (np.diff(curve.tpr) >= 0).all()
+    for fpr, tpr, threshold in zip(curve.fpr, curve.tpr, curve.threshold, strict=True):
+        sensitivity, specificity = sensitivity_specificity(scores, truth, threshold)
+        assert (tpr, fpr) == pytest.approx((sensitivity, 1 - specificity))
+
+
+def test_a_roc_without_positives_has_no_point():
+    assert len(roc_points(np.array([0.1, 0.2]), np.array([False, False])).fpr) == 0
+
+
+def test_a_roc_is_read_only():
+    curve = roc_points(np.array([0.1, 0.2]), np.array([False, True]))
+    with pytest.raises(ValueError, match="read-only"):
+        curve.fpr[0] = 1

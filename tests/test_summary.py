@@ -1,0 +1,128 @@
+import json
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from scipy.stats import norm
+
+from cadlib import metrics
+from cadlib.summary import BEFORE_CALIBRATION, FIGURES, bootstrap, summarise
+from cadlib.taxonomy import CODES
+
+MEL, NV = CODES.index("MEL"), CODES.index("NV")
+NOTHING = np.empty(0, np.int64), np.empty((0, 8))
+
+
+def lean(labels: np.ndarray, seed: int = 0) -> np.ndarray:
+    """Probabilities that lean towards the labels."""
+    drawn = np.random.default_rng(seed).dirichlet(np.full(8, 0.5), len(labels))
+    return (drawn + 0.4 * np.eye(8)[labels]) / 1.4
+
+
+@pytest.fixture(scope="module")
+def labels() -> np.ndarray:
+    return np.concatenate([np.arange(8), np.random.default_rng(0).integers(0, 8, 392)])
+
+
+@pytest.fixture(scope="module")
+def summary(labels) -> dict:
+    return summarise(labels, lean(labels), uncalibrated=lean(labels, seed=1))
+
+
+def test_a_summary_has_every_figure_as_metrics_computes_it(labels, summary):
+    assert (summary["n"], summary["n_lesions"], summary["n_classes"]) == (400, 400, 8)
+    assert sum(summary["n_by_class"].values()) == 400
+    for figure in FIGURES:
+        expected = figure.compute(labels, lean(labels))
+        shown = summary[figure.name]
+        assert (list(shown.values()) if figure.keys else shown) == pytest.approx(expected.tolist())
+        assert list(shown) == list(figure.keys) if figure.keys else isinstance(shown, float)
+    assert summary["ece_uncalibrated"] == metrics.expected_calibration_error(labels, lean(labels, seed=1))
+    assert summary["confusion_matrix"] == metrics.confusion_matrix(labels, lean(labels)).tolist()
+    assert list(summary["roc"]) == [*CODES, "malignant"]
+    assert len(summary["reliability"]) == 15
+
+
+def test_every_figure_has_an_interval_about_it(summary):
+    for figure in (*FIGURES, *BEFORE_CALIBRATION):
+        values, intervals = summary[figure.name], summary["intervals"][figure.name]
+        pairs = [(values[k], intervals[k]) for k in figure.keys] if figure.keys else [(values, intervals)]
+        for value, (low, high) in pairs:
+            assert low < high
+            # a calibration error is drawn upwards: a draw of images adds its own noise to every bin
+            assert low <= value <= high or "ece" in figure.name
+
+
+def test_the_interval_of_a_fraction_is_that_of_its_binomial():
+    labels = np.full(2000, NV)
+    low, high = summarise(labels, np.eye(8)[np.where(np.arange(2000) % 10 < 7, NV, MEL)])["intervals"]["accuracy"]
+    assert high - low == pytest.approx(2 * norm.ppf(0.975) * np.sqrt(0.7 * 0.3 / 2000), rel=0.15)
+
+
+def test_lesions_are_drawn_not_images():
+    """Four equal images of each lesion say no more than one: the interval is that of a quarter of the images."""
+    lesions = np.repeat(np.arange(500), 4)
+    probabilities = np.eye(8)[np.where(lesions % 10 < 7, NV, MEL)]
+    labels = np.full(2000, NV)
+    by_lesion = summarise(labels, probabilities, lesions)["intervals"]["accuracy"]
+    by_image = summarise(labels, probabilities)["intervals"]["accuracy"]
+    assert np.diff(by_lesion) == pytest.approx(2 * np.diff(by_image), rel=0.2)
+
+
+def test_a_draw_holds_as_many_lesions_as_there_are_and_whole_ones():
+    lesions = np.array([0, 0, 1, 2, 2, 2])
+    drawn = np.concatenate(list(bootstrap(lesions, 120)))
+    assert drawn.shape == (120, 6)
+    assert (drawn[:, [0, 2, 3]].sum(axis=1) == 3).all()
+    assert (drawn[:, 0] == drawn[:, 1]).all()
+    assert drawn.mean(axis=0) == pytest.approx(np.ones(6), abs=0.25)
+
+
+def test_the_same_images_have_the_same_intervals(labels, summary):
+    assert summarise(labels, lean(labels), uncalibrated=lean(labels, seed=1)) == summary
+
+
+def test_too_few_lesions_have_no_interval():
+    labels = np.array([NV] * 60 + [MEL] * 3)
+    intervals = summarise(labels, lean(labels))["intervals"]
+    assert intervals["sensitivity"]["MEL"] is None
+    assert intervals["malignant_auc"] is None
+    assert intervals["sensitivity"]["NV"] is not None
+
+
+@settings(max_examples=10, deadline=None)
+@given(st.integers(0, 2**32 - 1), st.randoms(use_true_random=False))
+def test_the_order_of_the_rows_changes_no_figure(seed, random):
+    labels = np.random.default_rng(seed).integers(0, 8, 50)
+    order = random.sample(range(50), 50)
+    here, there = (summarise(labels[rows], lean(labels)[rows], draws=1) for rows in (range(50), order))
+    for key in ("confusion_matrix", "n_by_class", "auc", "roc", "sensitivity", "specificity", "ppv", "npv"):
+        assert here[key] == there[key]
+    for key in ("balanced_accuracy", "accuracy", "malignant_auc", "ece", "brier"):
+        assert here[key] == pytest.approx(there[key])
+
+
+@pytest.mark.parametrize(
+    ("labels", "probabilities"),
+    [NOTHING, (np.array([NV, NV]), np.eye(8)[[NV, MEL]])],
+    ids=["no images", "one class"],
+)
+def test_a_summary_is_strict_json_where_figures_are_not_defined(labels, probabilities):
+    summary = summarise(labels, probabilities)
+    assert json.loads(json.dumps(summary, allow_nan=False)) == summary
+    assert summary["malignant_auc"] is None
+    assert summary["auc"]["NV"] is None
+    assert summary["roc"]["malignant"] is None
+    assert summary["reliability"][0]["accuracy"] is None
+
+
+def test_a_class_without_an_image_is_none_rather_than_zero():
+    summary = summarise(np.array([NV, NV]), np.eye(8)[[NV, MEL]])
+    assert summary["sensitivity"] == dict.fromkeys(CODES) | {"NV": 0.5}
+
+
+def test_the_first_threshold_of_a_roc_in_json_is_none(summary):
+    threshold = summary["roc"]["malignant"]["threshold"]
+    assert threshold[0] is None
+    assert None not in threshold[1:]
