@@ -6,8 +6,8 @@ Its sections follow Mitchell et al., Model Cards for Model Reporting (FAT* 2019)
 from collections.abc import Iterable
 from typing import Any
 
-from cadlib.evaluation import figure_text
 from cadlib.record import ModelRecord
+from cadlib.tables import figure_of, figure_text
 from cadlib.taxonomy import DIAGNOSES
 
 
@@ -50,28 +50,43 @@ def _data(record: ModelRecord) -> list[str]:
 
 def _figures(figures: dict[str, Any]) -> list[str]:
     data = figures["data"]
+    headline = ("balanced_accuracy", "malignant_auc")
     return [
         "## How good it is",
         (
-            f"On the {data['split']} split of {data['name']}, {figures['n']:,} images, one model, no test-time "
-            "averaging. The temperature and the operating points were fitted on these same images."
+            f"On the {data['split']} split of {data['name']}, {figures['n']:,} images of {figures['n_lesions']:,} "
+            "lesions, one model, no test-time averaging. The temperature and the operating points were fitted on "
+            "these same images. In brackets 95 % intervals, from 1,000 draws of lesions."
         ),
         _table(
-            ("images", "n", "balanced accuracy", "malignant AUC", "melanoma AUC", "accuracy", "ECE"),
+            ("images", "n", "diagnoses", "balanced accuracy", "malignant AUC", "melanoma AUC", "accuracy", "ECE"),
             (
-                (name, f"{part['n']:,}", *(figure_text(value) for value in _headline(part)))
+                (
+                    name,
+                    f"{part['n']:,}",
+                    str(part["n_classes"]),
+                    *(figure_of(part, figure) for figure in headline),
+                    figure_of(part, "auc", "MEL"),
+                    *(figure_of(part, figure) for figure in ("accuracy", "ece")),
+                )
                 for name, part in (("all", figures), *figures["subgroups"].items())
             ),
         ),
-        "Balanced accuracy is the mean sensitivity over the classes present in a row.",
+        (
+            "Balanced accuracy is the mean sensitivity over the diagnoses present in a row. A figure over too few "
+            "lesions has no interval."
+        ),
         _table(
-            ("diagnosis", "", "n", "sensitivity", "specificity", "AUC"),
+            ("diagnosis", "", "n", "sensitivity", "specificity", "PPV", "NPV", "average precision", "AUC"),
             (
                 (
                     f"{d.name} ({d.code})",
                     d.group,
                     f"{figures['n_by_class'][d.code]:,}",
-                    *(figure_text(figures[name][d.code]) for name in ("sensitivity", "specificity", "auc")),
+                    *(
+                        figure_of(figures, name, d.code)
+                        for name in ("sensitivity", "specificity", "ppv", "npv", "average_precision", "auc")
+                    ),
                 )
                 for d in DIAGNOSES
             ),
@@ -86,32 +101,22 @@ def _thresholds(record: ModelRecord, figures: dict[str, Any]) -> list[str]:
             ("point", "refer at malignant probability", "sensitivity", "specificity", "malignant", "benign"),
             (
                 (
-                    point.name,
-                    f"≥ {point.threshold:.3f}",
-                    figure_text(point.sensitivity),
-                    figure_text(point.specificity),
-                    f"{point.n_malignant:,}",
-                    f"{point.n_benign:,}",
+                    point["name"],
+                    f"≥ {point['threshold']:.3f}",
+                    *(figure_text(point[name], point["intervals"][name]) for name in ("sensitivity", "specificity")),
+                    f"{point['n_malignant']:,}",
+                    f"{point['n_benign']:,}",
                 )
-                for point in record.operating_points
+                for point in figures["operating_points"]
             ),
         ),
         "## Calibration",
         (
-            f"Temperature {record.temperature:.3f}. Expected calibration error {figure_text(figures['ece'])}, "
-            f"Brier score {figure_text(figures['brier'])}, over the mix of diagnoses of these images."
+            f"Temperature {record.temperature:.3f}. Expected calibration error {figure_of(figures, 'ece')}, before "
+            f"calibration {figure_of(figures, 'ece_uncalibrated')}; Brier score {figure_of(figures, 'brier')}, before "
+            f"{figure_of(figures, 'brier_uncalibrated')}; over the mix of diagnoses of these images."
         ),
     ]
-
-
-def _headline(part: dict[str, Any]) -> tuple[float | None, ...]:
-    return (
-        part["balanced_accuracy"],
-        part["malignant_auc"],
-        part["auc"]["MEL"],
-        part["accuracy"],
-        part["ece"],
-    )
 
 
 def _table(head: tuple[str, ...], rows: Iterable[tuple[str, ...]]) -> str:

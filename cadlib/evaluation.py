@@ -15,7 +15,7 @@ import json
 import os
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
-from itertools import islice, zip_longest
+from itertools import islice
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
@@ -33,7 +33,8 @@ from cadlib.metrics import Floats, Labels
 from cadlib.record import METRICS_FILE, ModelRecord
 from cadlib.splits import lesion_groups
 from cadlib.summary import Figure, intervals, json_ready, summarise
-from cadlib.taxonomy import CODES, DIAGNOSES, UNKNOWN
+from cadlib.tables import metrics_table
+from cadlib.taxonomy import CODES, UNKNOWN
 
 if TYPE_CHECKING:  # the figures of a model can be built and shown without torch
     from cadlib.model import Model
@@ -43,8 +44,6 @@ SHORT_SIDE_PX = 150
 """Below this an image is a thumbnail: its size tells the archive, and the archive hints at the diagnosis."""
 AGE_BANDS = (0, 30, 45, 60, 75, 121)
 """Years; a band holds its first and not its last."""
-
-Row = tuple[str, ...]
 
 
 @dataclass(frozen=True, eq=False)
@@ -180,12 +179,6 @@ def metrics_json(figures: dict[str, Any]) -> str:
     return "{\n" + ",\n".join(lines) + "\n}\n"
 
 
-def metrics_table(figures: dict[str, Any]) -> str:
-    """Return metrics as aligned text: headline figures, then the classes, operating points and subgroups."""
-    tables = (_headline(figures), _classes(figures), _points(figures), _groups(figures))
-    return "\n\n".join([_heading(figures), *(_aligned(rows) for rows in tables if len(rows) > 1)])
-
-
 def _subgroups(table: pd.DataFrame) -> Iterator[tuple[str, NDArray[np.bool_]]]:
     short_side = table[["width_px", "height_px"]].min(axis=1).to_numpy(np.float64, na_value=np.nan)
     yield f"short side ≥ {SHORT_SIDE_PX} px", short_side >= SHORT_SIDE_PX
@@ -226,71 +219,3 @@ def _measured(point: OperatingPoint, labels: Labels, probabilities: Floats, grou
 
 def _without_curves(summary: dict[str, Any]) -> dict[str, Any]:
     return {key: value for key, value in summary.items() if key not in ("roc", "reliability")}
-
-
-def _heading(figures: dict[str, Any]) -> str:
-    model, data = figures.get("model"), figures.get("data")
-    names = [f"{model['name']} {model['version']}"] if model else []
-    names += [data["name"]] if data else []
-    counts = [f"{figures['n']:,} images with a label"]
-    counts += [f"{figures[key]:,} {key}" for key in ("unlabelled", "unknown") if figures[key]]
-    counts += [f"{len(figures['rejected']):,} not readable"] if figures.get("rejected") else []
-    return ": ".join(filter(None, (" on ".join(names), ", ".join(counts))))
-
-
-def _headline(figures: dict[str, Any]) -> list[Row]:
-    n = figures["n"]
-    malignant = sum(figures["n_by_class"][d.code] for d in DIAGNOSES if d.malignant)
-    over = {
-        "balanced_accuracy": ("balanced accuracy", f"n = {n:,} of {figures['n_classes']} classes"),
-        "accuracy": ("accuracy", f"n = {n:,}"),
-        "malignant_auc": ("AUC malignant/benign", f"n = {malignant:,} malignant, {n - malignant:,} benign"),
-        "ece": ("calibration error (ECE)", f"n = {n:,}"),
-        "brier": ("Brier score (0 to 2)", f"n = {n:,}"),
-    }
-    return [("figure", "value"), *((name, figure_text(figures[key]), note) for key, (name, note) in over.items())]
-
-
-def _classes(figures: dict[str, Any]) -> list[Row]:
-    keys = ("sensitivity", "specificity", "auc")
-    rows = (
-        (
-            f"{d.code:<5}{d.name}",
-            f"{figures['n_by_class'][d.code]:,}",
-            *(figure_text(figures[k][d.code]) for k in keys),
-        )
-        for d in DIAGNOSES
-    )
-    return [("diagnosis", "n", "sensitivity", "specificity", "AUC"), *rows]
-
-
-def _points(figures: dict[str, Any]) -> list[Row]:
-    keys = ("threshold", "sensitivity", "specificity")
-    rows = ((point["name"], *(figure_text(point[key]) for key in keys)) for point in figures["operating_points"])
-    return [("operating point", *keys), *rows]
-
-
-def _groups(figures: dict[str, Any]) -> list[Row]:
-    keys = ("balanced_accuracy", "malignant_auc")
-    rows = (
-        (name, f"{group['n']:,}", str(group["n_classes"]), *(figure_text(group[key]) for key in keys))
-        for name, group in figures["subgroups"].items()
-    )
-    return [("subgroup", "n", "classes", "balanced accuracy", "AUC malignant/benign"), *rows]
-
-
-def figure_text(value: float | None) -> str:
-    """Return a figure with three digits, or that it is not defined."""
-    return "not defined" if value is None else f"{value:.3f}"
-
-
-def _aligned(rows: Sequence[Row]) -> str:
-    """Pad to columns: names to the left, figures to the right, a note after them as it is."""
-    widths = [max(map(len, column)) for column in zip_longest(*rows, fillvalue="")]
-    return "\n".join(
-        "  ".join(
-            cell if cell.startswith("n = ") else cell.rjust(width) if place else cell.ljust(width)
-            for place, (cell, width) in enumerate(zip(row, widths, strict=False))
-        )
-        for row in rows
-    )

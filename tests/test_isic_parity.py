@@ -10,7 +10,11 @@ from cadlib.evaluation import build_metrics, predictions_table
 from cadlib.taxonomy import CODES, UNKNOWN
 
 
-@pytest.mark.filterwarnings("ignore::sklearn.exceptions.UndefinedMetricWarning", "ignore::RuntimeWarning", "ignore::pandas.errors.Pandas4Warning")
+@pytest.mark.filterwarnings(
+    "ignore::sklearn.exceptions.UndefinedMetricWarning",
+    "ignore::RuntimeWarning",
+    "ignore::pandas.errors.Pandas4Warning",
+)
 def test_balanced_accuracy_and_areas_are_those_of_the_official_scorer(tmp_path, monkeypatch):
     # its last release was written for pandas 2, which had DataFrame.map under another name
     monkeypatch.setattr(pd.DataFrame, "applymap", pd.DataFrame.map, raising=False)

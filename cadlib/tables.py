@@ -1,0 +1,113 @@
+"""The figures of metrics.json as text: single ones with their interval, and aligned tables for a terminal."""
+
+from collections.abc import Sequence
+from itertools import zip_longest
+from typing import Any
+
+from cadlib.taxonomy import DIAGNOSES
+
+Row = tuple[str, ...]
+
+
+def figure_text(value: float | None, interval: Sequence[float] | None = None) -> str:
+    """Return a figure with three digits, and its interval where there is one; or that it is not defined."""
+    if value is None:
+        return "not defined"
+    return f"{value:.3f} ({interval[0]:.3f} to {interval[1]:.3f})" if interval else f"{value:.3f}"
+
+
+def figure_of(part: dict[str, Any], name: str, key: str | None = None) -> str:
+    """Return a figure of metrics.json, or of one of its subgroups, with its interval as text."""
+    value, interval = part[name], part["intervals"][name]
+    return figure_text(value, interval) if key is None else figure_text(value[key], interval and interval[key])
+
+
+def metrics_table(figures: dict[str, Any]) -> str:
+    """Return metrics as aligned text: headline figures, then the classes, operating points and subgroups."""
+    tables = (_headline(figures), _classes(figures), _points(figures), _groups(figures))
+    return "\n\n".join([_heading(figures), *(_aligned(rows) for rows in tables if len(rows) > 1)])
+
+
+def _heading(figures: dict[str, Any]) -> str:
+    model, data = figures.get("model"), figures.get("data")
+    names = [f"{model['name']} {model['version']}"] if model else []
+    names += [data["name"]] if data else []
+    counts = [f"{figures['n']:,} images with a label"]
+    counts += [f"{figures[key]:,} {key}" for key in ("unlabelled", "unknown") if figures[key]]
+    counts += [f"{len(figures['rejected']):,} not readable"] if figures.get("rejected") else []
+    return ": ".join(filter(None, (" on ".join(names), ", ".join(counts))))
+
+
+def _headline(figures: dict[str, Any]) -> list[Row]:
+    n = figures["n"]
+    malignant = sum(figures["n_by_class"][d.code] for d in DIAGNOSES if d.malignant)
+    over = {
+        "balanced_accuracy": ("balanced accuracy", f"n = {n:,} of {figures['n_classes']} classes"),
+        "accuracy": ("accuracy", f"n = {n:,}"),
+        "malignant_auc": ("AUC malignant/benign", f"n = {malignant:,} malignant, {n - malignant:,} benign"),
+        "ece": ("calibration error (ECE)", f"n = {n:,}"),
+        "brier": ("Brier score (0 to 2)", f"n = {n:,}"),
+    }
+    rows = ((text, *_columns(figures[name], figures["intervals"][name]), note) for name, (text, note) in over.items())
+    return [("figure", "value", "95 % interval"), *rows]
+
+
+def _classes(figures: dict[str, Any]) -> list[Row]:
+    names = {
+        "sensitivity": "sensitivity", "specificity": "specificity", "ppv": "PPV", "npv": "NPV",
+        "average_precision": "av. precision", "auc": "AUC",
+    }  # fmt: skip
+    rows = (
+        (
+            f"{d.code:<5}{d.name}",
+            f"{figures['n_by_class'][d.code]:,}",
+            *(figure_text(figures[name][d.code]) for name in names),
+            _columns(0.0, figures["intervals"]["auc"][d.code])[1],
+        )
+        for d in DIAGNOSES
+    )
+    return [("diagnosis", "n", *names.values(), "95 % interval"), *rows]
+
+
+def _points(figures: dict[str, Any]) -> list[Row]:
+    rows = (
+        (
+            point["name"],
+            figure_text(point["threshold"]),
+            *_columns(point["sensitivity"], point["intervals"]["sensitivity"]),
+            *_columns(point["specificity"], point["intervals"]["specificity"]),
+        )
+        for point in figures["operating_points"]
+    )
+    return [("operating point", "threshold", "sensitivity", "95 % interval", "specificity", "95 % interval"), *rows]
+
+
+def _groups(figures: dict[str, Any]) -> list[Row]:
+    keys = ("balanced_accuracy", "malignant_auc")
+    rows = (
+        (
+            name,
+            f"{group['n']:,}",
+            str(group["n_classes"]),
+            *(cell for key in keys for cell in _columns(group[key], group["intervals"][key])),
+        )
+        for name, group in figures["subgroups"].items()
+    )
+    head = ("balanced accuracy", "95 % interval", "AUC malignant/benign", "95 % interval")
+    return [("subgroup", "n", "classes", *head), *rows]
+
+
+def _columns(value: float | None, interval: Sequence[float] | None) -> Row:
+    return figure_text(value), f"{interval[0]:.3f} to {interval[1]:.3f}" if interval else "not defined"
+
+
+def _aligned(rows: Sequence[Row]) -> str:
+    """Pad to columns: names to the left, figures to the right, a note after them as it is."""
+    widths = [max(map(len, column)) for column in zip_longest(*rows, fillvalue="")]
+    return "\n".join(
+        "  ".join(
+            cell if cell.startswith("n = ") else cell.rjust(width) if place else cell.ljust(width)
+            for place, (cell, width) in enumerate(zip(row, widths, strict=False))
+        )
+        for row in rows
+    )
