@@ -193,34 +193,65 @@ PRINTERS: dict[str, Callable[[Iterator[Outcome], TextIO], None]] = {
 def _add_evaluate(command: argparse.ArgumentParser) -> None:
     command.set_defaults(run=_evaluate)
     command.add_argument("--model", required=True, help="name under models/, or a path")
-    command.add_argument("--images", type=Path, required=True, help="folder of images, named by their ids")
-    command.add_argument("--ground-truth", type=Path, required=True, help="CSV of ISIC: image, one column a class")
+    command.add_argument("--images", type=Path, help="folder of images, named by their ids")
+    command.add_argument("--ground-truth", type=Path, help="CSV of ISIC: image, one column a class")
     command.add_argument("--metadata", type=Path, help="CSV of ISIC: image, age_approx, sex, lesion_id, …")
+    command.add_argument("--data", type=Path, help="instead of these three: a folder of ISIC 2019 layout")
+    command.add_argument(
+        "--split", choices=("validation", "test"), help="of --data only this part of the model's split"
+    )
     command.add_argument("--output", type=Path, required=True, help="folder for predictions.csv and metrics.json")
+    command.add_argument(
+        "--into-model", action="store_true", help="with --split: the model's own metrics.json and card are these"
+    )
 
 
 def _evaluate(options: argparse.Namespace) -> int:
     record = _check_model(options.model)
-    for given in (options.images, options.ground_truth, options.metadata):
-        if given is not None and not given.exists():
-            raise UsageError(f"Expected {given} to exist but there is no such file or folder.")
+    _check_evaluate(options)
     _make_folder(options.output)
 
-    from cadlib.dataset import join_dataset
-    from cadlib.evaluation import evaluate
+    from cadlib import evaluation
+    from cadlib.dataset import join_dataset, open_dataset
     from cadlib.model import Model
 
     print(f"Evaluating {record.model_id}", file=sys.stderr)
-    dataset = join_dataset(options.images, options.ground_truth, options.metadata, verify=False)
+    if options.data:
+        dataset = open_dataset(options.data, verify=False)
+    else:
+        dataset = join_dataset(options.images, options.ground_truth, options.metadata, verify=False)
     print(dataset.report, file=sys.stderr)
+    if options.split:
+        dataset = evaluation.part_of_split(find_model(options.model), record, dataset, options.split)
+        asked = record.training.images[options.split]
+        print(f"{len(dataset.table):,} of the {asked:,} images of the {options.split} split", file=sys.stderr)
     with tqdm(total=len(dataset.table), unit="image", leave=False) as bar:
-        evaluation = evaluate(Model.load(options.model), dataset, lambda done, _: bar.update(done - bar.n) and None)
+        found = evaluation.evaluate(
+            Model.load(options.model), dataset, lambda done, _: bar.update(done - bar.n) and None, split=options.split
+        )
+    if options.into_model and (lacking := asked - len(found.predictions)):
+        raise CadError(f"Expected all {asked:,} images of the split for the model's own figures but {lacking:,} lack.")
     try:
-        evaluation.write(options.output)
+        found.write(options.output)
+        if options.into_model:
+            evaluation.write_into(find_model(options.model), record, found.metrics)
     except OSError as error:
         raise CadError(f"The results could not be written to {options.output}: {error}.") from error
-    print(evaluation)
-    return 1 if evaluation.rejected or dataset.report.count("unreadable images") else 0
+    print(found)
+    return 1 if found.rejected or dataset.report.count("unreadable images") else 0
+
+
+def _check_evaluate(options: argparse.Namespace) -> None:
+    tables = (options.images, options.ground_truth, options.metadata)
+    for given in (*tables, options.data):
+        if given is not None and not given.exists():
+            raise UsageError(f"Expected {given} to exist but there is no such file or folder.")
+    if options.data is None and None in (options.images, options.ground_truth):
+        raise UsageError("Expected --images with --ground-truth, or --data with a folder of ISIC 2019 layout.")
+    if options.data is not None and any(given is not None for given in tables):
+        raise UsageError("Expected --data or single files but got both; the folder of --data holds its CSV files.")
+    if (options.split and not options.data) or (options.into_model and not options.split):
+        raise UsageError("Expected --split together with --data, and --into-model together with --split.")
 
 
 # train

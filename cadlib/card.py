@@ -7,6 +7,7 @@ from collections.abc import Iterable
 from typing import Any
 
 from cadlib.record import ModelRecord
+from cadlib.summary import DRAWS
 from cadlib.tables import figure_of, figure_text
 from cadlib.taxonomy import DIAGNOSES
 
@@ -23,14 +24,14 @@ def render(record: ModelRecord, figures: dict[str, Any]) -> str:
         f"**Licence.** {record.data_licence}",
         "## Limits",
         "\n".join(f"- {limit}" for limit in record.known_limits),
-        *_data(record),
+        *_data(record, figures),
         *_figures(figures),
         *_thresholds(record, figures),
     ]
     return "\n\n".join(sections) + "\n"
 
 
-def _data(record: ModelRecord) -> list[str]:
+def _data(record: ModelRecord, figures: dict[str, Any]) -> list[str]:
     training = record.training
     config = training.config
     return [
@@ -43,7 +44,7 @@ def _data(record: ModelRecord) -> list[str]:
             f"From the data set `{training.dataset}`, split by lesion (seed {training.seed}): no lesion, and no "
             f"near-duplicate, stands in two splits. {training.epochs} epochs at {config['first_px']} to "
             f"{config['last_px']} px in {training.seconds / 60:.0f} minutes, code {training.git_commit}. "
-            "The test split has not been used."
+            f"{_use_of_test(figures)}"
         ),
     ]
 
@@ -55,8 +56,8 @@ def _figures(figures: dict[str, Any]) -> list[str]:
         "## How good it is",
         (
             f"On the {data['split']} split of {data['name']}, {figures['n']:,} images of {figures['n_lesions']:,} "
-            "lesions, one model, no test-time averaging. The temperature and the operating points were fitted on "
-            "these same images. In brackets 95 % intervals, from 1,000 draws of lesions."
+            f"lesions, one model, no test-time averaging. {_fitted_on(figures)} In brackets 95 % intervals, from "
+            f"{DRAWS:,} draws of lesions."
         ),
         _table(
             ("images", "n", "diagnoses", "balanced accuracy", "malignant AUC", "melanoma AUC", "accuracy", "ECE"),
@@ -92,6 +93,16 @@ def _figures(figures: dict[str, Any]) -> list[str]:
             ),
         ),
     ]
+
+
+def _use_of_test(figures: dict[str, Any]) -> str:
+    used = figures["data"]["split"] == "test"
+    return "The test split served for the figures below alone." if used else "The test split has not been used."
+
+
+def _fitted_on(figures: dict[str, Any]) -> str:
+    where = "other images, those of validation" if figures["data"]["split"] == "test" else "these same images"
+    return f"The temperature and the operating points were fitted on {where}."
 
 
 def _thresholds(record: ModelRecord, figures: dict[str, Any]) -> list[str]:

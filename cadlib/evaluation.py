@@ -11,6 +11,7 @@ intervals and curves), and:
     rejected              image id -> why it could not be read
 """
 
+import hashlib
 import json
 import os
 from collections.abc import Iterator, Sequence
@@ -24,14 +25,14 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from cadlib import calibration, metrics
+from cadlib import calibration, card, metrics
 from cadlib.dataset import Dataset, Progress
 from cadlib.decision import OperatingPoint
-from cadlib.errors import ImageRejected
+from cadlib.errors import DatasetInvalid, ImageRejected, ModelInvalid
 from cadlib.images import LesionImage, read_images
 from cadlib.metrics import Floats, Labels
-from cadlib.record import METRICS_FILE, ModelRecord
-from cadlib.splits import lesion_groups
+from cadlib.record import CARD_FILE, METRICS_FILE, SPLIT_FILE, ModelRecord
+from cadlib.splits import lesion_groups, read_split, select
 from cadlib.summary import Figure, intervals, json_ready, summarise
 from cadlib.tables import metrics_table
 from cadlib.taxonomy import CODES, UNKNOWN
@@ -79,11 +80,18 @@ class Evaluation:
         return "\n".join(lines)
 
 
-def evaluate(model: "Model", dataset: Dataset, progress: Progress | None = None, batch_size: int = 32) -> Evaluation:
+def evaluate(
+    model: "Model",
+    dataset: Dataset,
+    progress: Progress | None = None,
+    batch_size: int = 32,
+    split: str | None = None,
+) -> Evaluation:
     """Predict every image of a dataset and compare with its labels.
 
     `progress` is called with the images done and their number. The next images are decoded while the network
-    works on the last. Raise ValueError for labels that are no diagnosis of ISIC 2019.
+    works on the last. `split` names the part of the model's own split that these are. Raise ValueError for
+    labels that are no diagnosis of ISIC 2019.
     """
     if batch_size < 1:
         raise ValueError(f"Expected `batch_size` to be at least 1 but got {batch_size}.")
@@ -115,10 +123,43 @@ def evaluate(model: "Model", dataset: Dataset, progress: Progress | None = None,
                 uncalibrated=calibration.uncalibrated(probabilities, model.record.temperature),
             ),
             "model": model_facts(model.record),
-            "data": {"name": dataset.name, "images": len(predicted)},
+            "data": {"name": dataset.name, **({"split": split} if split else {}), "images": len(predicted)},
             "rejected": rejected,
         },
     )
+
+
+def part_of_split(folder: Path, record: ModelRecord, dataset: Dataset, part: str) -> Dataset:
+    """Return the images of a dataset that stand in "train", "validation" or "test" of a model's own split.
+
+    `folder` is the model's. Raise ModelInvalid when its split.csv is not the one of its record, and DatasetInvalid
+    when the dataset has no image of that part.
+    """
+    path = folder / SPLIT_FILE
+    if not path.exists() or (sha256 := hashlib.sha256(path.read_bytes()).hexdigest()) != record.training.split_sha256:
+        came = f"one of {sha256[:16]}…" if path.exists() else "none"
+        raise ModelInvalid(
+            f"Expected {path} with the SHA-256 {record.training.split_sha256[:16]}… of the model's record but got "
+            f"{came}; restore the folder. Without it nobody can tell which images the model was trained on."
+        )
+    rows = read_split(path)
+    table = select(dataset.table, rows, part)
+    if table.empty:
+        raise DatasetInvalid(
+            f"Expected images of the {part} split of {record.name} in {dataset.name} but none of its "
+            f"{len(dataset.table):,} images is one; give the data set it was trained on, {record.training.dataset}."
+        )
+    return replace(dataset, table=table)
+
+
+def write_into(folder: Path, record: ModelRecord, figures: dict[str, Any]) -> None:
+    """Replace metrics.json and the card of a model folder, both whole or neither; raise OSError where that fails."""
+    texts = {METRICS_FILE: metrics_json(figures), CARD_FILE: card.render(record, figures)}
+    with TemporaryDirectory(dir=folder, prefix=".figures-") as aside:
+        for name, text in texts.items():
+            Path(aside, name).write_text(text, encoding="utf-8")
+        for name in texts:
+            Path(aside, name).replace(folder / name)
 
 
 def predictions_table(images: "pd.Series[str]", probabilities: NDArray[np.float64]) -> pd.DataFrame:

@@ -24,6 +24,7 @@ from cadlib.record import (
     GOLDEN_FILE,
     METRICS_FILE,
     RECORD_FILE,
+    SPLIT_FILE,
     WEIGHTS_FILE,
     ConformalSets,
     ModelRecord,
@@ -92,6 +93,7 @@ def _write(trained: Trained, name: str, version: str, folder: Path) -> None:
     weights = save({key: tensor.contiguous() for key, tensor in trained.network.state_dict().items()})
     record, figures = _measure(trained, name, version, hashlib.sha256(weights).hexdigest())
     (folder / WEIGHTS_FILE).write_bytes(weights)
+    (folder / SPLIT_FILE).write_text(trained.data.split_csv, encoding="utf-8")
     _write_json(folder / RECORD_FILE, record.to_json())
     (folder / METRICS_FILE).write_text(evaluation.metrics_json(figures), encoding="utf-8")
     _write_json(folder / GOLDEN_FILE, golden_figures(Model.load(folder)))

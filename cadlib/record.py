@@ -21,6 +21,7 @@ WEIGHTS_FILE = "weights.safetensors"
 METRICS_FILE = "metrics.json"
 GOLDEN_FILE = "golden.json"
 CARD_FILE = "README.md"
+SPLIT_FILE = "split.csv"
 
 
 def models_dir() -> Path:

@@ -14,11 +14,11 @@ from tqdm import tqdm
 
 from cadlib import calibration, checkpoint, metrics
 from cadlib.errors import TrainingFailed
+from cadlib.record import SPLIT_FILE
 from cadlib.train_config import TrainConfig
 from cadlib.training_data import TrainingData
 
 CHECKPOINT_FILE = "checkpoint.safetensors"
-SPLIT_FILE = "split.csv"
 HISTORY_FILE = "history.jsonl"
 CHECKPOINT_SECONDS = 120
 

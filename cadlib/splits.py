@@ -148,6 +148,13 @@ def read_split(path: Path) -> pd.DataFrame:
     return rows.astype({"lesion_group": "int64"})
 
 
+def select(table: pd.DataFrame, rows: pd.DataFrame, part: str) -> pd.DataFrame:
+    """Return the rows of a dataset's table that stand in a part of read_split's `rows`, with its lesion groups."""
+    groups = rows[rows["split"] == part].set_index("image")["lesion_group"]
+    kept = table[table["image"].isin(groups.index)].reset_index(drop=True)
+    return kept.assign(lesion_group=kept["image"].map(groups).astype("str"))
+
+
 def _near_pairs(hashes: NDArray[np.uint64]) -> NDArray[np.int64]:
     """Return (2, n) index pairs that link all hashes at most NEAR_DUPLICATE_BITS apart; none is missed.
 

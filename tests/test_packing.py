@@ -1,9 +1,12 @@
 import json
+import shutil
+from pathlib import Path
 
 import numpy as np
 import pytest
 
 from cadlib import packing
+from cadlib.__main__ import main
 from cadlib.calibration import probabilities
 from cadlib.errors import TrainingFailed
 from cadlib.model import Model
@@ -47,6 +50,7 @@ def test_the_folder_holds_all_a_model_needs(trained):
         "metrics.json",
         "golden.json",
         "README.md",
+        "split.csv",
     }
 
 
@@ -73,6 +77,64 @@ def test_metrics_are_those_of_the_validation_split(trained):
     assert figures["data"]["split"] == "validation"
     assert figures["n"] == len(trained.data.rows("validation"))
     assert sum(map(sum, figures["confusion_matrix"])) == figures["n"]
+
+
+@pytest.fixture
+def evaluated(trained, synthetic_dataset, tmp_path):
+    """Evaluate a part of the split of the packed model by command line."""
+
+    def run(part, *more):
+        model = ["--model", "tiny", "--data", str(synthetic_dataset), "--split", part]
+        return main(["evaluate", *model, "--output", str(tmp_path / "out"), *more])
+
+    return run
+
+
+def test_evaluate_measures_the_model_on_its_own_split_as_training_did(trained, evaluated, tmp_path):
+    folder = pack(trained, "tiny", "0.1.0")
+    assert evaluated("validation") == 0
+    packed, found = (json.loads((place / "metrics.json").read_text()) for place in (folder, tmp_path / "out"))
+    assert found["n_lesions"] == packed["n_lesions"]
+    assert found["confusion_matrix"] == packed["confusion_matrix"]
+    assert found["data"] == {**packed["data"], "name": found["data"]["name"]}
+    for name in ("malignant_auc", "ece", "ece_uncalibrated", "brier_uncalibrated"):
+        assert found[name] == pytest.approx(packed[name], abs=1e-4)
+
+
+def test_evaluate_can_make_the_figures_of_the_test_split_the_models_own(trained, evaluated):
+    folder = pack(trained, "tiny", "0.1.0")
+    assert "The test split has not been used" in (folder / "README.md").read_text()
+    assert evaluated("test", "--into-model") == 0
+    figures = json.loads((folder / "metrics.json").read_text())
+    assert figures["data"]["split"] == "test"
+    assert figures["n"] == len(trained.data.rows("test"))
+    card = (folder / "README.md").read_text()
+    assert "The test split served for the figures below alone" in card
+    assert "fitted on other images, those of validation" in card
+
+
+def test_evaluate_takes_no_part_of_the_data_for_the_whole_split(trained, synthetic_dataset, tmp_path, capsys):
+    folder = pack(trained, "tiny", "0.1.0")
+    before = (folder / "metrics.json").read_bytes()
+    part = shutil.copytree(synthetic_dataset, tmp_path / "part")
+    rows = trained.data.table.iloc[trained.data.rows("test")]
+    (part / "ISIC_2019_Training_Input" / Path(rows["path"].iloc[0]).name).unlink()
+    line = ["evaluate", "--model", "tiny", "--data", str(part), "--split", "test", "--output", str(tmp_path / "out")]
+    assert main([*line, "--into-model"]) == 1
+    assert "but 1 lack" in capsys.readouterr().err
+    assert (folder / "metrics.json").read_bytes() == before
+    assert main(line) == 0
+
+
+@pytest.mark.parametrize("change", ["swap", "remove"])
+def test_evaluate_refuses_a_split_that_is_not_the_models(trained, evaluated, capsys, change):
+    path = pack(trained, "tiny", "0.1.0") / "split.csv"
+    text = path.read_text().replace("test", "validation", 1)
+    path.unlink()
+    if change == "swap":
+        path.write_text(text)
+    assert evaluated("test") == 1
+    assert "which images the model was trained on" in capsys.readouterr().err
 
 
 def test_a_name_that_is_taken_is_refused_unless_told_to_overwrite(trained, models):

@@ -15,8 +15,8 @@ import torch
 from cadlib import run, training
 from cadlib.errors import TrainingFailed
 from cadlib.preprocess import to_array
-from cadlib.record import read_record
-from cadlib.run import CHECKPOINT_FILE, HISTORY_FILE, SPLIT_FILE
+from cadlib.record import SPLIT_FILE, read_record
+from cadlib.run import CHECKPOINT_FILE, HISTORY_FILE
 from cadlib.taxonomy import CODES
 from cadlib.train_config import TrainConfig
 from cadlib.training import Stopped, StopRequest, normalise, train
