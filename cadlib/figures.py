@@ -188,7 +188,7 @@ def roc_chart(
 
 
 def per_class_chart(summary: Mapping[str, Any]) -> go.Figure:
-    """Draw sensitivity and specificity by diagnosis from `summary.summarise`, with the number of images."""
+    """Draw sensitivity and specificity by diagnosis from `summary.summarise`, with intervals and number of images."""
     counts = summary["n_by_class"]
     colours, grey = [d.group_colour for d in taxonomy.DIAGNOSES], _GREY.format(1)
     labels = {d.code: _label(d, f" n = {counts[d.code]:,} ") for d in taxonomy.DIAGNOSES}
@@ -202,11 +202,13 @@ def per_class_chart(summary: Mapping[str, Any]) -> go.Figure:
             )  # fmt: skip
     for key, symbol in (("sensitivity", "circle"), ("specificity", "diamond-open")):
         values = {code: None if _undefined(value) else value for code, value in summary[key].items()}
+        bounds = [summary["intervals"][key][code] for code in taxonomy.CODES]
         figure.add_scatter(
             x=[values[code] for code in taxonomy.CODES],
             y=[labels[code] for code in taxonomy.CODES],
             mode="markers",
             marker={"symbol": symbol, "size": 12, "color": colours, "line": {"width": 2, "color": colours}},
+            error_x=_whiskers([values[code] for code in taxonomy.CODES], bounds),
             hovertemplate=f"%{{y}}<br>{key} %{{x:.2f}}<extra></extra>",
             cliponaxis=False,
             showlegend=False,
@@ -279,6 +281,17 @@ def reliability_chart(bins: Sequence[Mapping[str, Any]]) -> go.Figure:
     )
     said = [f"sure {b['confidence']:.2f}, right {b['accuracy']:.2f}, n {b['n']:,}" for b in filled]
     return _finish(figure, f"Reliability diagram: {'; '.join(said) or UNDEFINED}.")
+
+
+def _whiskers(values: Sequence[float | None], bounds: Sequence[Sequence[float] | None]) -> dict[str, Any]:
+    """Return the error bars from each value to its [low, high]; none where one of them is not defined."""
+    reach = [
+        (0.0, 0.0) if value is None or ends is None else (max(value - ends[0], 0.0), max(ends[1] - value, 0.0))
+        for value, ends in zip(values, bounds, strict=True)
+    ]
+    low, high = zip(*reach, strict=True)
+    colour = _GREY.format(0.8)
+    return {"symmetric": False, "arrayminus": low, "array": high, "thickness": 1.5, "width": 4, "color": colour}
 
 
 def _bars(

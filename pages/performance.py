@@ -7,27 +7,36 @@ from cadlib.errors import CadError
 from cadlib.taxonomy import DIAGNOSES
 
 
-def told(value: float | None) -> str:
-    """Return two digits, or that the figure is not defined."""
-    return figures.UNDEFINED if value is None else f"{value:.2f}"
+def told(value: float | None, interval: list[float] | None = None) -> str:
+    """Return two digits, with the interval where there is one, or that the figure is not defined."""
+    if value is None:
+        return figures.UNDEFINED
+    return f"{value:.2f} ({interval[0]:.2f} to {interval[1]:.2f})" if interval else f"{value:.2f}"
 
 
 def headline(measured: dict) -> None:
-    """Draw the four figures that a reader asks for first, each with its n."""
-    n, by_class = measured["n"], measured["n_by_class"]
+    """Draw the four figures that a reader asks for first, each with its interval and its n."""
+    n, by_class, intervals = measured["n"], measured["n_by_class"], measured["intervals"]
     malignant = sum(by_class[d.code] for d in DIAGNOSES if d.malignant)
     melanoma = by_class["MEL"]
+    balanced, area, error = (measured[name] for name in ("balanced_accuracy", "malignant_auc", "ece"))
     rows = (
-        ("Balanced accuracy", measured["balanced_accuracy"], f"n = {n:,}, {measured['n_classes']} diagnoses"),
-        ("AUC malignant", measured["malignant_auc"], f"n = {malignant:,} malignant, {n - malignant:,} benign"),
-        ("AUC melanoma", measured["auc"]["MEL"], f"n = {melanoma:,} melanomas, {n - melanoma:,} others"),
-        ("Calibration error", measured["ece"], f"n = {n:,}; ECE, 0 is best"),
+        (
+            "Balanced accuracy",
+            balanced,
+            intervals["balanced_accuracy"],
+            f"n = {n:,}, {measured['n_classes']} diagnoses",
+        ),
+        ("AUC malignant", area, intervals["malignant_auc"], f"n = {malignant:,} malignant, {n - malignant:,} benign"),
+        ("AUC melanoma", measured["auc"]["MEL"], intervals["auc"]["MEL"], f"n = {melanoma:,} of {n:,}"),
+        ("Calibration error", error, intervals["ece"], f"n = {n:,}; ECE, 0 is best"),
     )
     with st.grid(4, min_column_width=180):
-        for name, value, over in rows:
+        for name, value, interval, over in rows:
             with st.container(border=True, gap=None):
                 st.metric(name, told(value))
-                st.caption(over)
+                between = f"95 % {interval[0]:.2f} to {interval[1]:.2f}, " if interval else ""
+                st.caption(between + over)
 
 
 record = ui.page("Performance")
@@ -44,7 +53,10 @@ if measured is None:
 else:
     data = measured.get("data", {})
     source = " ".join(str(data[key]) for key in ("name", "split") if key in data)
-    st.markdown(f"{record.name} {record.version} on {ui.plain(source)}, {measured['n']:,} labelled images.")
+    st.markdown(
+        f"{record.name} {record.version} on {ui.plain(source)}, {measured['n']:,} labelled images of "
+        f"{measured['n_lesions']:,} lesions. In brackets: 95 % intervals over lesions."
+    )
     headline(measured)
     with st.grid(2, min_column_width=420, gap="medium") as grid:
         with grid.cell():
@@ -69,10 +81,10 @@ else:
                 "Images": name,
                 "n": f"{part['n']:,}",
                 "Diagnoses": str(part["n_classes"]),
-                "Balanced accuracy": told(part["balanced_accuracy"]),
-                "AUC malignant": told(part["malignant_auc"]),
-                "AUC melanoma": told(part["auc"]["MEL"]),
-                "ECE": told(part["ece"]),
+                "Balanced accuracy": told(part["balanced_accuracy"], part["intervals"]["balanced_accuracy"]),
+                "AUC malignant": told(part["malignant_auc"], part["intervals"]["malignant_auc"]),
+                "AUC melanoma": told(part["auc"]["MEL"], part["intervals"]["auc"]["MEL"]),
+                "ECE": told(part["ece"], part["intervals"]["ece"]),
             }
             for name, part in groups.items()
         ],

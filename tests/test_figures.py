@@ -189,6 +189,19 @@ def test_an_operating_point_stands_at_its_sensitivity_and_specificity(summary):
     assert "balanced point at sensitivity 0.95, specificity 0.75" in alt(figure)
 
 
+def test_per_class_dots_carry_their_intervals(summary):
+    dots = [trace for trace in figures.per_class_chart(summary).data if trace.error_x.array is not None]
+    assert [len(trace.x) for trace in dots] == [8, 8]
+    for trace, key in zip(dots, ("sensitivity", "specificity"), strict=True):
+        for place, code in enumerate(taxonomy.CODES):
+            low, high = trace.error_x.arrayminus[place], trace.error_x.array[place]
+            interval = summary["intervals"][key][code]
+            if interval is None:
+                assert (low, high) == (0, 0)
+            else:
+                assert (trace.x[place] - low, trace.x[place] + high) == pytest.approx(interval)
+
+
 def test_per_class_dots_stand_at_their_values_with_n_beside_them(summary):
     figure = figures.per_class_chart(summary)
     dots = [t for t in figure.data if t.mode == "markers" and t.showlegend is False]

@@ -67,7 +67,10 @@ def random_metrics(made: record.ModelRecord) -> dict:
     """Return the figures of a model that guesses, on pictures among which no dermatofibroma is."""
     rng = np.random.default_rng(0)
     truth = rng.choice([code for code in CODES if code != "DF"], 150)
-    table = pd.DataFrame({"diagnosis": truth, "width_px": 600, "height_px": 450, "archive": "HAM10000"})
+    table = pd.DataFrame({"image": [f"ISIC_{number:07}" for number in range(150)], "diagnosis": truth}).assign(
+        width_px=600, height_px=450, archive="HAM10000", age_approx=50.0, sex="female", anatom_site_general="head/neck",
+        lesion_id=None, lesion_group=None,
+    )  # fmt: skip
     figures = evaluation.build_metrics(table, rng.dirichlet(np.ones(8), 150), made.operating_points)
     return {**figures, "model": evaluation.model_facts(made), "data": {"name": "drawn"}, "rejected": {}}
 
