@@ -62,6 +62,7 @@ def parser() -> argparse.ArgumentParser:
     _add_predict(commands.add_parser("predict", help="diagnose images"))
     _add_evaluate(commands.add_parser("evaluate", help="compare a model with the labels of a data set"))
     _add_train(commands.add_parser("train", help="train a model on images with labels"))
+    _add_download(commands.add_parser("download", help="fetch the data set of ISIC 2019"))
     return root
 
 
@@ -307,6 +308,54 @@ def _train(options: argparse.Namespace) -> int:
         print((folder / "README.md").read_text(encoding="utf-8"))
         print(f"Model written to {folder}")
     return 0
+
+
+# download
+
+
+def _add_download(command: argparse.ArgumentParser) -> None:
+    command.set_defaults(run=_download)
+    command.add_argument("--to", type=Path, required=True, metavar="DIR", help="folder that is to hold the data set")
+    command.add_argument("--mirror", metavar="URL", help="folder on a server that holds a copy of ISIC's files")
+    command.add_argument("--keep-zip", action="store_true", help="keep the zip files after unpacking (9 GB and more)")
+
+
+def _download(options: argparse.Namespace) -> int:
+    from cadlib import download
+
+    if options.mirror is not None:
+        try:
+            download.check_address(options.mirror)
+        except CadError as error:
+            raise UsageError(str(error)) from error
+    _make_folder(options.to)
+    with _Bars() as bars:
+        watch = download.Watch(tqdm.write, bars.progress)
+        download.download_official(options.to, watch, mirror=options.mirror, keep_zip=options.keep_zip)
+    return 0
+
+
+class _Bars:
+    """One progress bar after the other, each for one thing that is counted."""
+
+    def __init__(self) -> None:
+        self._bar = tqdm(disable=True)
+        self._what = ""
+
+    def __enter__(self) -> "_Bars":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._bar.close()
+
+    def progress(self, what: str, done: int, total: int) -> None:
+        if what != self._what:
+            self._bar.close()
+            self._bar = tqdm(
+                desc=what, total=total, initial=done, leave=False, unit="B", unit_scale=True, unit_divisor=1024
+            )
+            self._what = what
+        self._bar.update(done - self._bar.n)
 
 
 # what commands share

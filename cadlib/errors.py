@@ -4,7 +4,8 @@
     ├── ImageRejected     this file is no picture that can be read
     ├── ModelInvalid      this folder is no model that can be trusted to run
     ├── DatasetInvalid    these images and tables hold nothing usable
-    └── TrainingFailed    a run could not start or go on; no model was written
+    ├── TrainingFailed    a run could not start or go on; no model was written
+    └── DownloadFailed    a file could not be fetched, or is not what it should be; no half stands under its name
 
 Every message says what was expected, what came, and what to do.
 """
@@ -28,3 +29,7 @@ class DatasetInvalid(CadError):
 
 class TrainingFailed(CadError):
     """Training could not start or continue; nothing half-made stands under the model's name."""
+
+
+class DownloadFailed(CadError):
+    """A file could not be fetched or unpacked, or is not what was asked for; nothing half-made has its name."""

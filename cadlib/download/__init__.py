@@ -1,0 +1,23 @@
+"""The official files of ISIC 2019, into a folder that opens.
+
+What is being fetched or unpacked is called NAME.part; it gets its final name when it is whole, and only then.
+
+    client      one file from an HTTP server, gone on with after a break
+    checksums   SHA256SUMS, and the hashes of a file
+    disk        whether there is room
+    unpack      a zip that is not trusted, into one folder
+    official    the four files of ISIC 2019, from ISIC or from a mirror
+"""
+
+from cadlib.download.client import Client, Patience, Watch, check_address
+from cadlib.download.official import OFFICIAL, OfficialFile, download_official
+
+__all__ = [
+    "OFFICIAL",
+    "Client",
+    "OfficialFile",
+    "Patience",
+    "Watch",
+    "check_address",
+    "download_official",
+]

@@ -1,0 +1,16 @@
+"""Whether there is room."""
+
+import shutil
+from pathlib import Path
+
+from cadlib.errors import DownloadFailed
+
+
+def check_free(folder: Path, needed_bytes: int) -> None:
+    """Raise DownloadFailed when the disk of a folder has less free than is needed."""
+    free_bytes = shutil.disk_usage(folder).free
+    if free_bytes < needed_bytes:
+        raise DownloadFailed(
+            f"Expected {needed_bytes:,} bytes of free disk for {folder} but there are {free_bytes:,}. "
+            "Make room, or give a folder on another disk."
+        )

@@ -1,0 +1,1003 @@
+"""Downloads against a server on this machine that breaks off, lies and hands out what it should not."""
+
+import hashlib
+import io
+import random
+import re
+import socket
+import stat
+import threading
+import zipfile
+from collections import namedtuple
+from dataclasses import dataclass, field, replace
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from urllib.parse import urlsplit
+
+import pytest
+import requests
+
+from cadlib.__main__ import main
+from cadlib.dataset import open_dataset
+from cadlib.download import (
+    OFFICIAL,
+    Client,
+    Patience,
+    Watch,
+    check_address,
+    download_official,
+)
+from cadlib.download import client as client_module
+from cadlib.download.checksums import hash_file, read_sums
+from cadlib.download.client import finish
+from cadlib.download.unpack import extract, inspect
+from cadlib.errors import DownloadFailed
+from cadlib.synthetic import write_dataset
+from cadlib.taxonomy import CODES
+
+DATA = random.Random(0).randbytes(10_240)
+PATIENCE = Patience(connect_s=1.0, read_s=0.2, attempts=3, backoff_s=0.001)
+Disk = namedtuple("Disk", "total used free")
+
+
+@dataclass
+class Served:
+    """A file and how it is handed out; each list is used up, one entry an answer to GET."""
+
+    data: bytes
+    etag: str | None = '"one"'
+    modified: str | None = None
+    ranges: bool = True
+    drops: list[int] = field(default_factory=list)
+    statuses: list[int] = field(default_factory=list)
+    head_status: int | None = None
+    head_size: int | None = None
+    size: int | str | None = None
+    content_range: str | None = None
+    location: str | None = None
+    headers: dict[str, str] = field(default_factory=dict)
+    stalls: bool = False
+
+
+class Server(ThreadingHTTPServer):
+    """Serves `files` by path; `asked` holds (method, path, headers) of every request."""
+
+    daemon_threads = True
+
+    def __init__(self):
+        super().__init__(("127.0.0.1", 0), Handler)
+        self.files, self.asked, self.over = {}, [], threading.Event()
+
+    def url(self, path=""):
+        return f"http://127.0.0.1:{self.server_port}/{path}"
+
+    def gets(self, path):
+        return [headers for method, asked, headers in self.asked if method == "GET" and asked == f"/{path}"]
+
+    def handle_error(self, request, client_address):
+        pass
+
+
+class Handler(BaseHTTPRequestHandler):
+    protocol_version = "HTTP/1.1"
+    disable_nagle_algorithm = True  # an answer is written in two pieces; 40 ms each otherwise
+
+    def log_message(self, *arguments):
+        pass
+
+    def do_HEAD(self):
+        self.answer()
+
+    def do_GET(self):
+        self.answer()
+
+    def answer(self):
+        path = urlsplit(self.path)
+        self.server.asked.append((self.command, path.path, dict(self.headers)))
+        file = self.server.files.get(path.path.removeprefix("/"))
+        if file is None:
+            return self.send(404, b"", {})
+        if file.location:
+            return self.send(302, b"", {"Location": file.location})
+        if file.stalls:
+            self.server.over.wait(5)
+            self.close_connection = True
+            return None
+        return self.send_head(file) if self.command == "HEAD" else self.send_file(file)
+
+    def send_head(self, file):
+        size = len(file.data) if file.head_size is None else file.head_size
+        self.send(file.head_status or 200, b"", {**self.marks(file), "Content-Length": str(size)})
+
+    def send_file(self, file):
+        if file.statuses:
+            return self.send(file.statuses.pop(0), b"", {})
+        start, headers = 0, self.marks(file)
+        asked = re.fullmatch(r"bytes=(\d+)-", self.headers.get("Range", ""))
+        if asked and file.ranges and self.headers["If-Range"] in (file.etag, file.modified):
+            start = int(asked[1])
+            whole = f"bytes {start}-{len(file.data) - 1}/{len(file.data)}"
+            headers["Content-Range"] = file.content_range or whole
+        if start >= len(file.data) > 0:
+            return self.send(416, b"", {"Content-Range": f"bytes */{len(file.data)}"})
+        rest = file.data[start:]
+        headers["Content-Length"] = str(len(rest) if file.size is None else file.size)
+        if file.size == "":
+            del headers["Content-Length"]
+            self.close_connection = True
+        if file.drops:
+            rest = rest[: file.drops.pop(0)]
+        self.close_connection = self.close_connection or headers.get("Content-Length") != str(len(rest))
+        return self.send(206 if "Content-Range" in headers else 200, rest, headers)
+
+    def marks(self, file):
+        marks = {"ETag": file.etag, "Last-Modified": file.modified}
+        return {**{name: value for name, value in marks.items() if value}, **file.headers}
+
+    def send(self, status, body, headers):
+        self.send_response(status)
+        for name, value in ({} if status == 200 else {"Content-Length": str(len(body))} | headers).items():
+            self.send_header(name, value)
+        for name, value in (headers or {"Content-Length": str(len(body))}).items() if status == 200 else ():
+            self.send_header(name, value)
+        self.end_headers()
+        if self.command == "GET":
+            self.wfile.write(body)
+
+
+@pytest.fixture
+def server(monkeypatch):
+    monkeypatch.setenv("NO_PROXY", "127.0.0.1")
+    monkeypatch.setattr(client_module, "_CHUNK_BYTES", 256)
+    with Server() as running:
+        thread = threading.Thread(target=running.serve_forever, kwargs={"poll_interval": 0.01})
+        thread.start()
+        yield running
+        running.over.set()
+        running.shutdown()
+        thread.join()
+
+
+@pytest.fixture
+def part(tmp_path):
+    return tmp_path / "data.bin.part"
+
+
+def fetch(server, part, progress=lambda *_: None):
+    client = Client(PATIENCE)
+    client.fetch(client.ask(server.url("data.bin")), part, progress)
+
+
+def names(folder):
+    return sorted(path.name for path in folder.iterdir())
+
+
+class Told:
+    """What a download said, and its progress."""
+
+    def __init__(self):
+        self.lines, self.steps = [], []
+        self.watch = Watch(self.lines.append, lambda *step: self.steps.append(step))
+
+    @property
+    def text(self):
+        return "\n".join(self.lines)
+
+
+# one file
+
+
+def test_a_file_is_fetched_whole_and_its_progress_told(server, part):
+    server.files["data.bin"] = Served(DATA)
+    steps = []
+    fetch(server, part, lambda *step: steps.append(step))
+    assert part.read_bytes() == DATA
+    assert names(part.parent) == [part.name, f"{part.name}.json"]
+    finish(part, part.with_suffix(""))
+    assert names(part.parent) == ["data.bin"]
+    assert steps == sorted(steps)
+    assert steps[-1] == (len(DATA), len(DATA))
+    assert server.gets("data.bin")[0]["Accept-Encoding"] == "identity"
+
+
+@pytest.mark.parametrize("marks", [{}, {"etag": None, "modified": "Wed, 01 Oct 2025 00:00:00 GMT"}])
+def test_a_connection_that_breaks_is_gone_on_with_where_it_broke(server, part, marks):
+    server.files["data.bin"] = Served(DATA, drops=[3000, 4000], **marks)
+    fetch(server, part)
+    assert part.read_bytes() == DATA
+    ranges = [headers.get("Range") for headers in server.gets("data.bin")]
+    assert ranges == [None, "bytes=2816-", "bytes=6656-"]  # whole chunks of 256 bytes
+    assert server.gets("data.bin")[1]["If-Range"] == (marks.get("modified") or '"one"')
+
+
+def test_the_next_start_goes_on_from_what_came(server, part):
+    server.files["data.bin"] = Served(DATA, drops=[3000, 0, 0])
+    with pytest.raises(DownloadFailed, match="ended after 2,816, 3 times. They are kept"):
+        fetch(server, part)
+    assert part.read_bytes() == DATA[:2816]
+    fetch(server, part)
+    assert part.read_bytes() == DATA
+    assert server.gets("data.bin")[-1]["Range"] == "bytes=2816-"
+
+
+def test_progress_gives_new_patience(server, part):
+    server.files["data.bin"] = Served(DATA, drops=[1024] * 9)
+    fetch(server, part)
+    assert part.read_bytes() == DATA
+
+
+def stopped_half_way(server, part, **how):
+    server.files["data.bin"] = Served(DATA, drops=[3000, 0, 0], **how)
+    with pytest.raises(DownloadFailed):
+        fetch(server, part)
+    assert part.stat().st_size > 0
+
+
+def test_a_file_that_changed_is_not_glued_to_the_old_half(server, part):
+    stopped_half_way(server, part)
+    server.files["data.bin"] = Served(DATA[::-1], '"two"')
+    fetch(server, part)
+    assert part.read_bytes() == DATA[::-1]
+
+
+def test_a_file_that_changes_between_question_and_answer_comes_whole(server, part):
+    stopped_half_way(server, part)
+    client = Client(PATIENCE)
+    remote = client.ask(server.url("data.bin"))
+    server.files["data.bin"] = Served(DATA[::-1], '"two"')
+    client.fetch(remote, part, lambda *_: None)
+    assert server.gets("data.bin")[-1]["Range"] == "bytes=2816-"
+    assert part.read_bytes() == DATA[::-1]
+
+
+def test_another_address_does_not_go_on_with_the_part(server, part):
+    stopped_half_way(server, part)
+    server.files["other/data.bin"] = Served(DATA[::-1])
+    client = Client(PATIENCE)
+    client.fetch(client.ask(server.url("other/data.bin")), part, lambda *_: None)
+    assert part.read_bytes() == DATA[::-1]
+
+
+@pytest.mark.parametrize("how", [{"ranges": False}, {"etag": None}, {"etag": 'W/"weak"'}])
+def test_a_server_that_cannot_go_on_sends_the_file_anew(server, part, how):
+    server.files["data.bin"] = Served(DATA, drops=[3000], **how)
+    fetch(server, part)
+    assert part.read_bytes() == DATA
+    asked = ["Range" in headers for headers in server.gets("data.bin")]
+    assert asked == [False, "ranges" in how]  # a weak ETag never matches in If-Range (RFC 9110, 13.1.5)
+
+
+@pytest.mark.parametrize("spoilt", ["", "{}", "\udcff"])
+def test_a_part_whose_note_is_spoilt_is_fetched_anew(server, part, spoilt):
+    stopped_half_way(server, part)
+    part.with_name(part.name + ".json").write_bytes(spoilt.encode("utf-8", "surrogateescape"))
+    part.write_bytes(b"x" * 100)
+    fetch(server, part)
+    assert part.read_bytes() == DATA
+
+
+def test_a_part_that_is_too_long_is_fetched_anew(server, part):
+    stopped_half_way(server, part)
+    part.write_bytes(DATA + b"more")
+    fetch(server, part)
+    assert part.read_bytes() == DATA
+
+
+def test_a_part_that_is_whole_is_not_fetched_again(server, part):
+    stopped_half_way(server, part)
+    part.write_bytes(DATA)
+    before = len(server.gets("data.bin"))
+    fetch(server, part)
+    assert len(server.gets("data.bin")) == before
+
+
+def test_a_server_that_states_too_many_bytes_is_not_waited_for_for_ever(server, part):
+    server.files["data.bin"] = Served(DATA, ranges=False, size=len(DATA) + 10, head_size=len(DATA) + 10)
+    with pytest.raises(DownloadFailed, match="Expected 10,250 bytes of data.bin but the connection ended"):
+        fetch(server, part)
+    assert names(part.parent) == [part.name, f"{part.name}.json"]
+
+
+def test_a_range_beyond_the_real_end_is_told_and_the_part_thrown_away(server, part):
+    server.files["data.bin"] = Served(DATA, size=len(DATA) + 10, head_size=len(DATA) + 10)
+    with pytest.raises(DownloadFailed, match=r"10,250 bytes of data.bin, as the server had said, but bytes \*/10240"):
+        fetch(server, part)
+    assert names(part.parent) == []
+
+
+@pytest.mark.parametrize("size", [len(DATA) - 10, len(DATA) + 10])
+def test_a_server_that_says_two_sizes_is_not_believed(server, part, size):
+    server.files["data.bin"] = Served(DATA, head_size=size)
+    with pytest.raises(DownloadFailed, match="as the server had said, but 10240 came"):
+        fetch(server, part)
+    assert names(part.parent) == []
+
+
+@pytest.mark.parametrize(("size", "came"), [(len(DATA) + 1, "10,240 came"), (len(DATA) - 1, "more came")])
+def test_an_answer_without_a_size_that_ends_early_or_late_is_refused(server, part, size, came):
+    server.files["data.bin"] = Served(DATA, head_size=size, size="")
+    steps = []
+    with pytest.raises(DownloadFailed, match=came):
+        fetch(server, part, lambda done, total: steps.append(done))
+    assert names(part.parent) == []
+    assert max(steps) <= size  # a stream without end does not fill the disk
+
+
+def test_another_range_than_the_one_asked_for_is_refused(server, part):
+    stopped_half_way(server, part)
+    server.files["data.bin"].content_range = f"bytes 0-{len(DATA) - 1}/{len(DATA)}"
+    with pytest.raises(DownloadFailed, match="came for the rest"):
+        fetch(server, part)
+    assert names(part.parent) == []
+
+
+@pytest.mark.parametrize(
+    ("status", "reason"), [(404, "no such file"), (403, "refuses"), (401, "login"), (500, "later"), (503, "later")]
+)
+@pytest.mark.parametrize("method", ["HEAD", "GET"])
+def test_a_refusal_is_told_with_what_to_do(server, part, status, reason, method):
+    refused = {"head_status": status} if method == "HEAD" else {"statuses": [status] * 9}
+    server.files["data.bin"] = Served(DATA, **refused)
+    with pytest.raises(DownloadFailed, match=f"data.bin but status {status} came: .*{reason}"):
+        fetch(server, part)
+    assert names(part.parent) == []
+
+
+def test_a_busy_server_is_asked_again(server, part):
+    server.files["data.bin"] = Served(DATA, statuses=[503, 500])
+    fetch(server, part)
+    assert part.read_bytes() == DATA
+
+
+@pytest.mark.parametrize("status", [405, 501])
+def test_a_server_that_does_not_know_head_is_asked_by_get(server, part, status):
+    server.files["data.bin"] = Served(DATA, head_status=status)
+    fetch(server, part)
+    assert part.read_bytes() == DATA
+
+
+@pytest.mark.parametrize(
+    ("how", "message"),
+    [
+        ({"head_status": 405, "size": ""}, "how large"),
+        ({"headers": {"Content-Encoding": "gzip"}}, "the server packs it"),
+    ],
+)
+def test_a_file_whose_size_cannot_be_known_is_refused(server, part, how, message):
+    server.files["data.bin"] = Served(DATA, **how)
+    with pytest.raises(DownloadFailed, match=message):
+        fetch(server, part)
+
+
+def test_a_redirect_is_followed(server, part):
+    server.files["data.bin"] = Served(b"", location="/elsewhere/data.bin")
+    server.files["elsewhere/data.bin"] = Served(DATA)
+    fetch(server, part)
+    assert part.read_bytes() == DATA
+
+
+@pytest.mark.parametrize("location", ["file:///etc/passwd", "ftp://127.0.0.1/data.bin"])
+def test_a_redirect_away_from_http_is_refused(server, part, location):
+    server.files["data.bin"] = Served(b"", location=location)
+    with pytest.raises(DownloadFailed, match="not http or https"):
+        fetch(server, part)
+
+
+def test_a_redirect_from_https_down_to_http_is_refused(server):
+    server.files["data.bin"] = Served(DATA)
+    down = server.url("data.bin")
+
+    class Downgrade(requests.adapters.BaseAdapter):
+        def send(self, request, **_):
+            response = requests.Response()
+            response.status_code, response.url, response.request = 302, request.url, request
+            response.headers["Location"], response.raw = down, io.BytesIO()
+            return response
+
+        def close(self):
+            pass
+
+    client = Client(PATIENCE)
+    client._session.mount("https://", Downgrade())
+    with pytest.raises(DownloadFailed, match="to stay on https but it leads to http://127.0.0.1"):
+        client.ask("https://isic.example/data.bin")
+
+
+def test_a_redirect_in_a_circle_ends(server, part):
+    server.files["data.bin"] = Served(b"", location="/data.bin")
+    with pytest.raises(DownloadFailed, match="circle"):
+        fetch(server, part)
+
+
+def test_a_server_that_does_not_answer_is_not_waited_for(server, part):
+    server.files["data.bin"] = Served(DATA, stalls=True)
+    with pytest.raises(DownloadFailed, match="Expected an answer for .*data.bin but no"):
+        fetch(server, part)
+
+
+def test_no_server_at_all_is_told(server, part):
+    with socket.socket() as unused:
+        unused.bind(("127.0.0.1", 0))
+        url = f"http://127.0.0.1:{unused.getsockname()[1]}/data.bin"
+        with pytest.raises(DownloadFailed, match="no connection could be made"):
+            Client(PATIENCE).ask(url)
+
+
+def test_a_password_in_an_address_is_not_shown(server):
+    url = server.url("data.bin?signature=secret").replace("http://", "http://name:secret@")
+    with pytest.raises(DownloadFailed) as caught:
+        Client(PATIENCE).ask(url)
+    assert "secret" not in str(caught.value)
+
+
+def test_ctrl_c_keeps_the_part_and_says_so(server, part):
+    server.files["data.bin"] = Served(DATA)
+
+    def stop_at_4000(done, total):
+        if done > 4000:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt, match=r"4,096 of 10,240 bytes of data.bin are kept in .*data.bin.part"):
+        fetch(server, part, stop_at_4000)
+    fetch(server, part)
+    assert part.read_bytes() == DATA
+    assert server.gets("data.bin")[-1]["Range"] == "bytes=4096-"
+
+
+@pytest.mark.parametrize(
+    ("headers", "host", "known"),
+    [
+        ({"ETag": '"0123456789abcdef0123456789abcdef"'}, client_module.OFFICIAL_HOST, True),
+        ({"ETag": '"0123456789abcdef0123456789abcdef-17"'}, client_module.OFFICIAL_HOST, False),
+        ({"ETag": '"0123456789abcdef0123456789abcdef"'}, "mirror.example", False),
+        (
+            {"ETag": '"0123456789abcdef0123456789abcdef"', "x-amz-server-side-encryption": "aws:kms"},
+            client_module.OFFICIAL_HOST,
+            False,
+        ),
+        ({}, client_module.OFFICIAL_HOST, False),
+    ],
+)
+def test_an_etag_is_an_md5_only_where_s3_says_so(headers, host, known):
+    response = requests.Response()
+    response.headers.update(headers)
+    assert (client_module._md5(f"https://{host}/2019/x.zip", response) is not None) == known
+
+
+@pytest.mark.parametrize("url", ["ftp://x/", "file:///tmp", "/tmp", "http://", "https://x:y/", "https://x/?a=b", ""])
+def test_an_address_that_is_no_folder_on_a_web_server_is_refused(url):
+    with pytest.raises(DownloadFailed, match="begins with http:// or https://"):
+        check_address(url)
+
+
+# checksums
+
+
+def test_checksums_are_read_as_sha256sum_writes_them():
+    digest = "0123456789abcdef" * 4
+    text = f"# made here\n{digest}  a.zip\n{digest.upper()} *b.csv\n\n"
+    assert read_sums(text, "it") == {"a.zip": digest, "b.csv": digest}
+
+
+@pytest.mark.parametrize("line", ["<html>", "0123  a.zip", f"{'0' * 64}  ../a.zip"])
+def test_other_lines_are_no_checksums(line):
+    with pytest.raises(DownloadFailed, match="in line 2 of it"):
+        read_sums(f"{'0' * 64}  a.zip\n{line}\n", "it")
+
+
+# zip
+
+
+def zipped(path, members, **how):
+    """Write a zip of (name or ZipInfo, bytes) in this order."""
+    with zipfile.ZipFile(path, "w", **how) as archive:
+        for member, data in members:
+            archive.writestr(member, data)
+    return path
+
+
+def named(name, *, mode=0):
+    """Return a member whose name is taken as it is, also where zipfile would mend it."""
+    info = zipfile.ZipInfo("x")
+    info.filename = name
+    info.external_attr = mode << 16
+    return info
+
+
+def unpacked(path, folder):
+    extract(path, inspect(path), folder, lambda *_: None)
+
+
+def test_a_zip_is_unpacked_into_one_folder(tmp_path):
+    members = [("deep/set/", b""), ("deep/set/a.jpg", b"a"), ("LICENSE.txt", b"l"), ("__MACOSX/._a.jpg", b"?")]
+    path = zipped(tmp_path / "set.zip", members)
+    assert inspect(path).pictures == 1
+    unpacked(path, tmp_path / "set")
+    assert {file.name: file.read_bytes() for file in (tmp_path / "set").iterdir()} == {
+        "a.jpg": b"a",
+        "LICENSE.txt": b"l",
+    }
+
+
+@pytest.mark.parametrize(
+    "member",
+    [
+        named("../evil.jpg"),
+        named("set/../../evil.jpg"),
+        named("/evil.jpg"),
+        named("//host/evil.jpg"),
+        named("C:/evil.jpg"),
+        named("C:evil.jpg"),
+        named("..\\evil.jpg"),
+        named("set/./evil.jpg"),
+        named("evil.jpg:stream"),
+        named("evil\0.jpg"),
+        named("evil\n.jpg"),
+        named("evil.jpg", mode=stat.S_IFLNK | 0o777),
+        named("evil.jpg", mode=stat.S_IFCHR | 0o666),
+        named("evil.jpg", mode=stat.S_IFIFO | 0o666),
+    ],
+    ids=lambda member: f"{member.filename!r}-{member.external_attr >> 28}",
+)
+def test_a_hostile_member_refuses_the_whole_zip(tmp_path, member):
+    path = zipped(tmp_path / "set.zip", [("good.jpg", b"good"), (member, b"/etc/passwd")])
+    with pytest.raises(DownloadFailed, match="Expected"):
+        unpacked(path, tmp_path / "below" / "set")
+    assert names(tmp_path) == ["set.zip"]
+
+
+@pytest.mark.parametrize("other", ["b/a.jpg", "a/A.JPG", "A/a.jpg"])
+def test_two_members_of_one_final_name_are_refused(tmp_path, other):
+    path = zipped(tmp_path / "set.zip", [("a/a.jpg", b"1"), (other, b"2")])
+    with pytest.raises(DownloadFailed, match="in it twice"):
+        unpacked(path, tmp_path / "set")
+
+
+@pytest.mark.filterwarnings("ignore:Duplicate name")
+def test_one_member_written_twice_is_refused(tmp_path):
+    path = zipped(tmp_path / "set.zip", [("a.jpg", b"1"), ("a.jpg", b"2")])
+    with pytest.raises(DownloadFailed, match="in it twice"):
+        unpacked(path, tmp_path / "set")
+
+
+def test_a_bomb_is_refused_before_it_goes_off(tmp_path):
+    path = zipped(tmp_path / "set.zip", [("a.jpg", b"\0" * 3_000_000)], compression=zipfile.ZIP_DEFLATED)
+    with pytest.raises(DownloadFailed, match="would become 3,000,000"):
+        inspect(path)
+
+
+def patched(path, offset, value):
+    """Change four bytes of the first entry of the central directory (PKWARE APPNOTE 4.3.12)."""
+    data = bytearray(path.read_bytes())
+    at = data.index(b"PK\x01\x02") + offset
+    data[at : at + 4] = value.to_bytes(4, "little")
+    path.write_bytes(data)
+
+
+@pytest.mark.parametrize("packing", [zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED])
+@pytest.mark.parametrize("declared", [5_000, 15_000])
+def test_a_member_that_is_larger_or_smaller_than_declared_is_refused(tmp_path, packing, declared):
+    path = zipped(tmp_path / "set.zip", [("a.jpg", DATA)], compression=packing)
+    patched(path, 24, declared)
+    if packing == zipfile.ZIP_STORED:
+        patched(path, 20, declared)
+    with pytest.raises(DownloadFailed, match="damaged"):
+        unpacked(path, tmp_path / "set")
+    assert names(tmp_path) == ["set.zip"]
+
+
+@pytest.mark.parametrize("packing", [zipfile.ZIP_BZIP2, zipfile.ZIP_LZMA])
+def test_a_packing_that_isic_does_not_use_is_refused(tmp_path, packing):
+    path = zipped(tmp_path / "set.zip", [("a.jpg", DATA)], compression=packing)
+    with pytest.raises(DownloadFailed, match="unpack without more"):
+        inspect(path)
+
+
+def test_an_encrypted_member_is_refused(tmp_path):
+    path = zipped(tmp_path / "set.zip", [("a.jpg", DATA)])
+    patched(path, 8, 1)
+    with pytest.raises(DownloadFailed, match="unpack without more"):
+        inspect(path)
+
+
+@pytest.mark.parametrize("keep", [0, 100, -30])
+def test_a_truncated_zip_is_refused(tmp_path, keep):
+    path = zipped(tmp_path / "set.zip", [("a.jpg", DATA)])
+    path.write_bytes(path.read_bytes()[:keep])
+    with pytest.raises(DownloadFailed, match="damaged"):
+        inspect(path)
+
+
+@pytest.mark.parametrize("packing", [zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED])
+def test_a_flipped_byte_is_found_and_nothing_is_left(tmp_path, packing):
+    path = zipped(tmp_path / "set.zip", [("a.jpg", b"first"), ("b.jpg", hashlib.sha512(b"x").digest() * 9)])
+    data = bytearray(path.read_bytes())
+    data[data.index(b"b.jpg") + 40] ^= 0xFF
+    path.write_bytes(data)
+    with pytest.raises(DownloadFailed, match="damaged"):
+        unpacked(path, tmp_path / "set")
+    assert names(tmp_path) == ["set.zip"]
+
+
+def test_ctrl_c_while_unpacking_leaves_the_zip_alone(tmp_path):
+    path = zipped(tmp_path / "set.zip", [("a.jpg", DATA), ("b.jpg", DATA)])
+
+    def stop(done, total):
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt, match=r"set.zip is kept"):
+        extract(path, inspect(path), tmp_path / "set", stop)
+    assert names(tmp_path) == ["set.zip"]
+
+
+def test_what_a_killed_start_left_does_not_get_into_the_folder(tmp_path):
+    path = zipped(tmp_path / "set.zip", [("a.jpg", DATA)])
+    (tmp_path / "set.part").mkdir()
+    (tmp_path / "set.part" / "half.jpg").write_bytes(b"half")
+    unpacked(path, tmp_path / "set")
+    assert names(tmp_path / "set") == ["a.jpg"]
+
+
+# the four files
+
+COUNTS = {"ISIC_2019_Test_Input.zip": 2}
+FILES = tuple(replace(file, count=COUNTS.get(file.name, 8)) for file in OFFICIAL)
+TRAINING = "ISIC_2019_Training_Input"
+TRUTH = "ISIC_2019_Training_GroundTruth.csv"
+RESULTS = sorted([*(file.result for file in FILES), "SHA256SUMS"])
+
+
+@pytest.fixture(scope="module")
+def official(tmp_path_factory):
+    """Return name -> bytes of a small data set, as ISIC would hand it out."""
+    folder = write_dataset(tmp_path_factory.mktemp("official"), per_class=1, size_px=64)
+    pictures = sorted((folder / TRAINING).iterdir())
+    sets = {TRAINING: pictures, "ISIC_2019_Test_Input": pictures[:2]}
+    found = {path.name: path.read_bytes() for path in folder.glob("*.csv")}
+    for name, chosen in sets.items():
+        members = [(f"{name}/LICENSE.txt", b"CC BY-NC"), *((f"{name}/{p.name}", p.read_bytes()) for p in chosen)]
+        found[f"{name}.zip"] = zipped(folder / f"{name}.zip", members).read_bytes()
+    return found
+
+
+@pytest.fixture
+def mirror(server, official):
+    server.files.update({f"isic/{name}": Served(data, f'"{name}"') for name, data in official.items()})
+    return server
+
+
+@pytest.fixture
+def to(tmp_path):
+    folder = tmp_path / "data"
+    folder.mkdir()
+    return folder
+
+
+def get(mirror, to, **how):
+    told = Told()
+    download_official(
+        to, told.watch, **{"mirror": mirror.url("isic"), "files": FILES, "client": Client(PATIENCE), **how}
+    )
+    return told
+
+
+def sums(official):
+    return {name: hashlib.sha256(data).hexdigest() for name, data in official.items()}
+
+
+def test_the_official_files_are_those_of_isic():
+    assert [file.name for file in OFFICIAL] == [
+        "ISIC_2019_Training_Metadata.csv",
+        "ISIC_2019_Training_GroundTruth.csv",
+        "ISIC_2019_Training_Input.zip",
+        "ISIC_2019_Test_Input.zip",
+    ]
+
+
+def test_the_result_is_a_folder_that_open_dataset_opens(mirror, to):
+    get(mirror, to)
+    assert names(to) == RESULTS
+    dataset = open_dataset(to)
+    assert dataset.table["diagnosis"].tolist() == list(CODES)
+    assert [finding.kind for finding in dataset.report.findings] == ["files that are no image"]
+    assert "LICENSE.txt" in names(to / TRAINING)
+
+
+def test_the_hash_of_what_came_is_told_and_written_down(mirror, to, official):
+    told = get(mirror, to)
+    assert read_sums((to / "SHA256SUMS").read_text(), "") == sums(official)
+    for name, digest in sums(official).items():
+        assert f"{digest}  {name}" in told.lines
+    assert {what for what, _, _ in told.steps} >= {f"{TRAINING}.zip", f"checking {TRUTH}", f"unpacking {TRAINING}.zip"}
+
+
+def test_a_second_run_leaves_everything_alone_and_asks_nobody(mirror, to):
+    get(mirror, to)
+    mirror.asked.clear()
+    told = get(mirror, to)
+    assert mirror.asked == []
+    assert "Nothing to fetch" in told.lines[-1]
+
+
+def test_only_what_is_missing_is_fetched(mirror, to):
+    get(mirror, to)
+    (to / TRUTH).unlink()
+    mirror.asked.clear()
+    get(mirror, to)
+    assert {path for _, path, _ in mirror.asked} == {"/isic/SHA256SUMS", f"/isic/{TRUTH}"}
+    assert names(to) == RESULTS
+
+
+def test_a_break_in_the_large_file_is_mended_by_the_next_run(mirror, to):
+    mirror.files[f"isic/{TRAINING}.zip"].drops = [2000, 0, 0]
+    with pytest.raises(DownloadFailed, match="run the command again"):
+        get(mirror, to)
+    assert TRAINING not in names(to)
+    get(mirror, to)
+    assert names(to) == RESULTS
+    assert mirror.gets(f"isic/{TRAINING}.zip")[-1]["Range"].startswith("bytes=1")
+
+
+def test_a_folder_whose_zips_were_kept_serves_as_a_mirror(mirror, to, tmp_path):
+    get(mirror, to, keep_zip=True)
+    assert names(to) == sorted([*RESULTS, *COUNTS, f"{TRAINING}.zip"])
+    mirror.files = {f"isic/{path.name}": Served(path.read_bytes()) for path in to.iterdir() if path.is_file()}
+    told = get(mirror, tmp_path)
+    assert "cannot be compared" not in told.text
+    assert set(names(tmp_path)) >= set(RESULTS)
+
+
+def test_a_mirror_without_checksums_is_said_to_have_none(mirror, to):
+    assert "The mirror has no SHA256SUMS" in get(mirror, to).text
+
+
+def test_a_file_that_is_not_the_one_in_the_checksums_is_not_used(mirror, to, official):
+    wrong = {**sums(official), TRUTH: "0" * 64}
+    mirror.files["isic/SHA256SUMS"] = Served("".join(f"{d}  {n}\n" for n, d in wrong.items()).encode())
+    with pytest.raises(DownloadFailed, match=f"Expected the hash {'0' * 64} of {TRUTH}"):
+        get(mirror, to)
+    assert names(to) == [f"{TRUTH}.refused", "ISIC_2019_Training_Metadata.csv", "SHA256SUMS"]
+    del mirror.files["isic/SHA256SUMS"]
+    get(mirror, to)
+    assert (to / TRUTH).read_bytes() == official[TRUTH]
+
+
+def test_a_mirror_that_states_another_hash_than_the_known_one_is_refused_at_once(mirror, to, official):
+    mirror.files["isic/SHA256SUMS"] = Served(f"{'0' * 64}  {TRUTH}\n".encode())
+    known = [replace(file, sha256=sums(official)[file.name]) for file in FILES]
+    with pytest.raises(DownloadFailed, match="but the mirror states 000"):
+        get(mirror, to, files=known)
+    del mirror.files["isic/SHA256SUMS"]
+    get(mirror, to, files=known)
+    assert names(to) == RESULTS
+
+
+def test_a_known_hash_is_checked(mirror, to):
+    with pytest.raises(DownloadFailed, match="Expected the hash 111"):
+        get(mirror, to, files=[replace(FILES[0], sha256="1" * 64)])
+
+
+def test_the_md5_that_s3_gives_is_checked(mirror, to, monkeypatch, official):
+    monkeypatch.setattr(client_module, "OFFICIAL_HOST", "127.0.0.1")
+    for name, data in official.items():
+        mirror.files[f"isic/{name}"].etag = f'"{hashlib.md5(data, usedforsecurity=False).hexdigest()}"'
+    mirror.files[f"isic/{TRUTH}"].etag = f'"{"2" * 32}"'
+    with pytest.raises(DownloadFailed, match=f"Expected the hash {'2' * 32} of {TRUTH}"):
+        get(mirror, to)
+    assert "ISIC_2019_Training_Metadata.csv" in names(to)
+
+
+def test_free_disk_is_checked_before_anything_is_fetched(mirror, to, monkeypatch, official):
+    packed = {name: len(data) for name, data in official.items()}
+    tables = sum(size for name, size in packed.items() if name.endswith(".csv"))
+    training, test = packed[f"{TRAINING}.zip"], packed["ISIC_2019_Test_Input.zip"]
+    for keep_zip, needed in (
+        (False, tables + training + max(training, 2 * test)),
+        (True, tables + 2 * training + 2 * test),
+    ):
+        monkeypatch.setattr("shutil.disk_usage", lambda _, free=needed - 1: Disk(0, 0, free))
+        with pytest.raises(DownloadFailed, match=f"Expected {needed:,} bytes of free disk .* there are {needed - 1:,}"):
+            get(mirror, to, keep_zip=keep_zip)
+    assert names(to) == []
+    assert not [path for method, path, _ in mirror.asked if method == "GET" and "SHA256SUMS" not in path]
+    monkeypatch.setattr("shutil.disk_usage", lambda _: Disk(0, 0, needed))
+    get(mirror, to, keep_zip=True)
+
+
+def test_what_a_zip_declares_is_compared_with_the_free_disk_before_unpacking(mirror, to, monkeypatch, tmp_path):
+    path = zipped(tmp_path / "x.zip", [(f"{n}.jpg", b"\0" * 20_480 + DATA) for n in range(8)], compression=8)
+    mirror.files[f"isic/{TRAINING}.zip"] = Served(path.read_bytes())
+    free = 2 * path.stat().st_size
+    monkeypatch.setattr("shutil.disk_usage", lambda _: Disk(0, 0, free))
+    with pytest.raises(DownloadFailed, match="Expected 245,760 bytes of free disk"):
+        get(mirror, to, files=[FILES[2]])
+    assert f"{TRAINING}.zip" in names(to)
+    monkeypatch.undo()
+    monkeypatch.setenv("NO_PROXY", "127.0.0.1")
+    mirror.asked.clear()
+    get(mirror, to, files=[FILES[2]])
+    assert mirror.gets(f"isic/{TRAINING}.zip") == []
+    assert names(to) == [TRAINING, "SHA256SUMS"]
+
+
+@pytest.mark.parametrize(
+    "page", [b"<html><body>Please log in</body></html>", b"", b"image,MEL,NV\nISIC_0000000,1.0,0.0\n", b"\xff\xfe\0"]
+)
+def test_a_page_or_a_piece_instead_of_a_table_is_not_used(mirror, to, page):
+    mirror.files[f"isic/{TRUTH}"] = Served(page)
+    with pytest.raises(DownloadFailed, match=f"Expected .*{TRUTH}.* kept as .*{TRUTH}.refused"):
+        get(mirror, to)
+    assert TRUTH not in names(to)
+
+
+def test_a_table_cut_short_by_a_lie_about_its_size_is_not_used(mirror, to, official):
+    half = official[TRUTH].index(b"\n", 200) + 1
+    mirror.files[f"isic/{TRUTH}"] = Served(official[TRUTH], size=half, head_size=half)
+    with pytest.raises(DownloadFailed, match="Expected 8 rows"):
+        get(mirror, to)
+    assert TRUTH not in names(to)
+
+
+def hostile(tmp_path):
+    return zipped(tmp_path / "x.zip", [(named("../evil.jpg"), DATA)]).read_bytes()
+
+
+def flipped(official):
+    data = bytearray(official[f"{TRAINING}.zip"])
+    data[len(data) // 2] ^= 0xFF
+    return bytes(data)
+
+
+@pytest.mark.parametrize("kind", ["hostile", "flipped", "truncated", "too few", "html"])
+def test_a_zip_that_is_not_what_it_should_be_leaves_no_folder_and_is_fetched_anew(mirror, to, official, tmp_path, kind):
+    spoilt = {
+        "hostile": lambda: hostile(tmp_path),
+        "flipped": lambda: flipped(official),
+        "truncated": lambda: official[f"{TRAINING}.zip"][:-100],
+        "too few": lambda: official["ISIC_2019_Test_Input.zip"],
+        "html": lambda: b"<html>",
+    }[kind]()
+    mirror.files[f"isic/{TRAINING}.zip"] = Served(spoilt)
+    with pytest.raises(DownloadFailed, match="Run the command again to fetch it anew"):
+        get(mirror, to)
+    assert f"{TRAINING}.zip.refused" in names(to)
+    assert not {TRAINING, f"{TRAINING}.zip", f"{TRAINING}.zip.part", f"{TRAINING}.part"} & set(names(to))
+    assert not list(tmp_path.rglob("evil.jpg"))
+    assert f"{TRAINING}.zip" not in (to / "SHA256SUMS").read_text() or kind == "flipped"  # seen while unpacking alone
+    mirror.files[f"isic/{TRAINING}.zip"] = Served(official[f"{TRAINING}.zip"])
+    get(mirror, to)
+    assert set(names(to)) >= set(RESULTS)
+
+
+def test_a_zip_that_somebody_put_there_is_used_and_not_deleted(mirror, to, official):
+    (to / f"{TRAINING}.zip").write_bytes(official[f"{TRAINING}.zip"])
+    get(mirror, to)
+    assert mirror.gets(f"isic/{TRAINING}.zip") == []
+    assert f"{TRAINING}.zip" in names(to)
+    assert len(open_dataset(to).table) == 8
+
+
+def test_a_zip_that_somebody_put_there_is_compared_with_the_mirrors_hash(mirror, to, official):
+    (to / f"{TRAINING}.zip").write_bytes(flipped(official))
+    mirror.files["isic/SHA256SUMS"] = Served(f"{sums(official)[f'{TRAINING}.zip']}  {TRAINING}.zip\n".encode())
+    with pytest.raises(DownloadFailed, match="Expected the hash"):
+        get(mirror, to)
+
+
+def test_a_zip_that_somebody_put_there_must_hold_the_pictures(mirror, to, official):
+    (to / f"{TRAINING}.zip").write_bytes(official["ISIC_2019_Test_Input.zip"])
+    with pytest.raises(DownloadFailed, match="Expected 8 pictures in ISIC_2019_Training_Input.zip but 2 came"):
+        get(mirror, to)
+    assert TRAINING not in names(to)
+
+
+def test_an_incomplete_folder_is_left_alone_and_told(mirror, to):
+    get(mirror, to)
+    victim = next((to / TRAINING).glob("*.jpg"))
+    victim.unlink()
+    with pytest.raises(DownloadFailed, match=f"Expected 8 pictures in .*{TRAINING} but 7 came. Move it away"):
+        get(mirror, to)
+    assert len(list((to / TRAINING).glob("*.jpg"))) == 7
+
+
+def test_a_table_that_was_changed_since_is_left_alone_and_told(mirror, to):
+    get(mirror, to)
+    changed = (to / TRUTH).read_text().replace("1.0", "0.0", 1)
+    (to / TRUTH).write_text(changed)
+    with pytest.raises(DownloadFailed, match="Move it away to fetch it again"):
+        get(mirror, to)
+    assert (to / TRUTH).read_text() == changed
+
+
+def test_a_table_that_somebody_put_there_must_be_that_table(mirror, to, official):
+    (to / TRUTH).write_bytes(official[TRUTH])
+    assert f"{TRUTH} is there and whole" in get(mirror, to).text
+    (to / "SHA256SUMS").unlink()
+    (to / TRUTH).write_text("image,MEL\n")
+    with pytest.raises(DownloadFailed, match="only a header"):
+        get(mirror, to)
+
+
+@pytest.mark.parametrize("step", ["checking", "unpacking"])
+def test_ctrl_c_after_the_last_byte_costs_no_byte(mirror, to, step):
+    def stop(what, done, total):
+        if what == f"{step} {TRAINING}.zip":
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        download_official(
+            to, Watch(lambda _: None, stop), mirror=mirror.url("isic"), files=FILES, client=Client(PATIENCE)
+        )
+    assert TRAINING not in names(to)
+    get(mirror, to)
+    assert names(to) == RESULTS
+    assert len(mirror.gets(f"isic/{TRAINING}.zip")) == 1
+
+
+def test_a_hash_is_that_of_the_whole_file(tmp_path):
+    path = tmp_path / "x"
+    path.write_bytes(DATA * 200)
+    hashes = hash_file(path, lambda *_: None)
+    assert hashes.sha256 == hashlib.sha256(DATA * 200).hexdigest()
+    assert hashes.md5 == hashlib.md5(DATA * 200, usedforsecurity=False).hexdigest()
+
+
+# the command
+
+
+@pytest.fixture
+def small(monkeypatch):
+    """Make the command fetch the small data set, with little patience."""
+    monkeypatch.setitem(download_official.__kwdefaults__, "files", FILES)
+    monkeypatch.setitem(download_official.__kwdefaults__, "client", Client(PATIENCE))
+
+
+def test_the_command_fetches_from_a_mirror_and_says_so_again(mirror, tmp_path, small, capsys, official):
+    arguments = ["download", "--to", str(tmp_path / "new" / "data"), "--mirror", mirror.url("isic")]
+    assert main([*arguments, "--keep-zip"]) == 0
+    assert f"{sums(official)[TRUTH]}  {TRUTH}" in capsys.readouterr().out
+    assert f"{TRAINING}.zip" in names(tmp_path / "new" / "data")
+    assert main(arguments) == 0
+    assert "Nothing to fetch" in capsys.readouterr().out
+
+
+def test_the_command_asks_isic_where_no_mirror_is_given(mirror, tmp_path, small, monkeypatch):
+    monkeypatch.setattr("cadlib.download.official.ADDRESS", mirror.url("isic"))
+    assert main(["download", "--to", str(tmp_path)]) == 0
+    assert not mirror.gets("isic/SHA256SUMS")
+    assert set(names(tmp_path)) >= set(RESULTS)
+
+
+def test_a_failure_of_the_command_ends_with_1_and_says_why(server, tmp_path, small, capsys):
+    assert main(["download", "--to", str(tmp_path), "--mirror", server.url("nowhere")]) == 1
+    assert "Metadata.csv but status 404 came: there is no such file" in capsys.readouterr().err
+    assert names(tmp_path) == []
+
+
+def test_ctrl_c_ends_the_command_with_130_and_says_what_is_kept(mirror, tmp_path, small, monkeypatch, capsys):
+    def stop(*_):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("cadlib.__main__._Bars.progress", stop)
+    assert main(["download", "--to", str(tmp_path), "--mirror", mirror.url("isic")]) == 130
+    assert "bytes of ISIC_2019_Training_Metadata.csv are kept in" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        [],
+        ["--to", "{tmp}", "--mirror", "ftp://isic.example/"],
+        ["--to", "{tmp}", "--mirror", "/mnt/isic"],
+        ["--to", "{tmp}", "--mirror", ""],
+        ["--to", "{tmp}/file"],
+    ],
+)
+def test_bad_usage_of_the_command_ends_with_2_before_any_work(arguments, tmp_path, capsys):
+    (tmp_path / "file").touch()
+    try:
+        code = main(["download", *(argument.format(tmp=tmp_path) for argument in arguments)])
+    except SystemExit as end:
+        code = end.code
+    assert code == 2
+    assert capsys.readouterr().err
+    assert names(tmp_path) == ["file"]
