@@ -62,7 +62,7 @@ def parser() -> argparse.ArgumentParser:
     _add_predict(commands.add_parser("predict", help="diagnose images"))
     _add_evaluate(commands.add_parser("evaluate", help="compare a model with the labels of a data set"))
     _add_train(commands.add_parser("train", help="train a model on images with labels"))
-    _add_download(commands.add_parser("download", help="fetch the data set of ISIC 2019"))
+    _add_download(commands.add_parser("download", help="fetch the data set of ISIC 2019, or a small sample"))
     return root
 
 
@@ -318,11 +318,16 @@ def _add_download(command: argparse.ArgumentParser) -> None:
     command.add_argument("--to", type=Path, required=True, metavar="DIR", help="folder that is to hold the data set")
     command.add_argument("--mirror", metavar="URL", help="folder on a server that holds a copy of ISIC's files")
     command.add_argument("--keep-zip", action="store_true", help="keep the zip files after unpacking (9 GB and more)")
+    command.add_argument("--sample", type=int, metavar="N", help="only N images a class, from the ISIC Archive")
 
 
 def _download(options: argparse.Namespace) -> int:
     from cadlib import download
 
+    if options.sample is not None and (options.mirror is not None or options.keep_zip):
+        raise UsageError("Expected --sample alone: it takes single images from the ISIC Archive, no mirror and no zip.")
+    if options.sample is not None and options.sample < 1:
+        raise UsageError(f"Expected --sample of at least 1 image a class but came {options.sample}.")
     if options.mirror is not None:
         try:
             download.check_address(options.mirror)
@@ -331,7 +336,10 @@ def _download(options: argparse.Namespace) -> int:
     _make_folder(options.to)
     with _Bars() as bars:
         watch = download.Watch(tqdm.write, bars.progress)
-        download.download_official(options.to, watch, mirror=options.mirror, keep_zip=options.keep_zip)
+        if options.sample is None:
+            download.download_official(options.to, watch, mirror=options.mirror, keep_zip=options.keep_zip)
+        else:
+            download.download_sample(options.to, options.sample, watch)
     return 0
 
 
@@ -351,9 +359,8 @@ class _Bars:
     def progress(self, what: str, done: int, total: int) -> None:
         if what != self._what:
             self._bar.close()
-            self._bar = tqdm(
-                desc=what, total=total, initial=done, leave=False, unit="B", unit_scale=True, unit_divisor=1024
-            )
+            sized = {"unit": "image"} if what == "images" else {"unit": "B", "unit_scale": True, "unit_divisor": 1024}
+            self._bar = tqdm(desc=what, total=total, initial=done, leave=False, **sized)
             self._what = what
         self._bar.update(done - self._bar.n)
 

@@ -28,6 +28,7 @@ TORCH_FREE = {
     "download.client",
     "download.disk",
     "download.official",
+    "download.sample",
     "download.unpack",
     "errors",
     "figures",

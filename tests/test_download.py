@@ -2,6 +2,7 @@
 
 import hashlib
 import io
+import json
 import random
 import re
 import socket
@@ -11,8 +12,9 @@ import zipfile
 from collections import namedtuple
 from dataclasses import dataclass, field, replace
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from urllib.parse import urlsplit
+from urllib.parse import parse_qs, urlsplit
 
+import pandas as pd
 import pytest
 import requests
 
@@ -25,12 +27,15 @@ from cadlib.download import (
     Watch,
     check_address,
     download_official,
+    download_sample,
 )
 from cadlib.download import client as client_module
 from cadlib.download.checksums import hash_file, read_sums
 from cadlib.download.client import finish
+from cadlib.download.sample import SITES, TERMS
 from cadlib.download.unpack import extract, inspect
 from cadlib.errors import DownloadFailed
+from cadlib.isic_csv import SITES as ISIC_SITES
 from cadlib.synthetic import write_dataset
 from cadlib.taxonomy import CODES
 
@@ -66,6 +71,7 @@ class Server(ThreadingHTTPServer):
     def __init__(self):
         super().__init__(("127.0.0.1", 0), Handler)
         self.files, self.asked, self.over = {}, [], threading.Event()
+        self.search = None
 
     def url(self, path=""):
         return f"http://127.0.0.1:{self.server_port}/{path}"
@@ -93,6 +99,8 @@ class Handler(BaseHTTPRequestHandler):
     def answer(self):
         path = urlsplit(self.path)
         self.server.asked.append((self.command, path.path, dict(self.headers)))
+        if self.server.search and path.path.endswith("/images/search/"):
+            return self.send(200, self.server.search(self, parse_qs(path.query)), {})
         file = self.server.files.get(path.path.removeprefix("/"))
         if file is None:
             return self.send(404, b"", {})
@@ -941,6 +949,266 @@ def test_a_hash_is_that_of_the_whole_file(tmp_path):
     assert hashes.md5 == hashlib.md5(DATA * 200, usedforsecurity=False).hexdigest()
 
 
+# a sample
+
+LICENCES = ("CC-0", "CC-BY-NC")
+
+
+@dataclass
+class Archive:
+    """A small archive with the API's form; `records` is what a search looks through."""
+
+    server: Server
+    records: list[dict]
+    page: int = 100
+    circle: bool = False
+
+    def search(self, handler, query):
+        wanted = re.findall(r'(diagnosis_\d):"([^"]*)"', query["query"][0])
+        assert query["collections"] == ["65"]
+        found = [r for r in self.records if any(r["asked"].get(level) == term for level, term in wanted)]
+        start, limit = int(query.get("cursor", ["0"])[0]), min(self.page, int(query["limit"][0]))
+        more = self.circle or start + limit < len(found)
+        here = handler.path.partition("&cursor=")[0]
+        following = self.server.url(f"{here[1:]}&cursor={0 if self.circle else start + limit}") if more else None
+        results = [{key: r[key] for key in r if key != "asked"} for r in found[start : start + limit]]
+        return json.dumps({"results": results, "next": following, "previous": None, "count": len(found)}).encode()
+
+
+@pytest.fixture
+def archive(server, synthetic_dataset):
+    """Return an archive that lists four images a class, and serves them."""
+    pictures = sorted((synthetic_dataset / TRAINING).iterdir())
+    records = []
+    for number in range(4 * len(CODES)):
+        code, which = CODES[number // 4], number % 4
+        level, term = TERMS[code][which % len(TERMS[code])]
+        image = f"ISIC_{number:07d}"
+        server.files[f"full/{image}.jpg"] = Served(pictures[number].read_bytes())
+        clinical = {
+            "diagnosis_1": "Benign",
+            level: term,
+            "age_approx": 45 + which,
+            "sex": "female",
+            "anatom_site_1": "Trunk",
+            "anatom_site_2": "Posterior trunk",
+            "lesion_id": f"IL_{number:07d}",
+        }
+        records.append(
+            {
+                "isic_id": image,
+                "copyright_license": LICENCES[which % 2],
+                "attribution": 'Hospital Clínic de Barcelona, "B"',
+                "files": {
+                    "full": {"url": server.url(f"full/{image}.jpg?signature=s"), "size": 1000},
+                    "thumbnail_256": {"url": server.url("thumb.jpg"), "size": 10},
+                },
+                "metadata": {"acquisition": {"pixels_x": 64, "pixels_y": 64}, "clinical": clinical},
+                "asked": {level: term},
+            }
+        )
+    found = Archive(server, records)
+    server.search = found.search
+    return found
+
+
+def sample(archive, to, count=2):
+    told = Told()
+    download_sample(to, count, told.watch, api=archive.server.url("api/v2"), client=Client(PATIENCE))
+    return told
+
+
+def of(archive, code):
+    return archive.records[4 * CODES.index(code) :][:4]
+
+
+def test_a_sample_opens_as_a_labelled_data_set(archive, to):
+    told = sample(archive, to)
+    dataset = open_dataset(to)
+    assert dataset.table["diagnosis"].value_counts().to_dict() == dict.fromkeys(CODES, 2)
+    row = dataset.table.iloc[0]
+    assert (row["age_approx"], row["sex"], row["anatom_site_general"], row["lesion_id"]) == (
+        45,
+        "female",
+        "posterior torso",
+        "IL_0000000",
+    )
+    assert dataset.report.findings == ()
+    assert told.steps[-1] == ("images", 16, 16)
+    assert "16 images of 8 classes" in told.text
+
+
+def test_the_author_and_the_licence_of_each_image_are_kept(archive, to):
+    told = sample(archive, to)
+    table = pd.read_csv(to / "attribution.csv").set_index("image")
+    assert len(table) == 16
+    assert table.loc["ISIC_0000001"].to_dict() == {
+        "attribution": 'Hospital Clínic de Barcelona, "B"',
+        "copyright_license": "CC-BY-NC",
+        "diagnosis": "Benign > Malignant melanocytic proliferations (Melanoma)",
+    }
+    assert "attribution.csv" in told.text
+
+
+def test_a_missing_or_unknown_label_is_counted_and_not_guessed(archive, to):
+    missing, unknown, ambiguous, _ = (record["metadata"]["clinical"] for record in of(archive, "NV"))
+    missing.clear()
+    unknown["diagnosis_3"] = "Squamous cell carcinoma in situ"
+    ambiguous["diagnosis_2"] = "Benign soft tissue proliferations - Vascular"
+    told = sample(archive, to)
+    assert "NV: 3 images left out, whose label is missing or unknown: ISIC_0000004 (no diagnosis)" in told.text
+    assert "Squamous cell carcinoma in situ" in told.text
+    assert "NV: 2 images wanted, but the archive lists 1." in told.text
+    assert open_dataset(to).table["diagnosis"].value_counts()["NV"] == 1
+
+
+def test_a_sample_reads_as_many_pages_as_it_needs(archive, to):
+    archive.page = 1
+    sample(archive, to, 4)
+    assert len(open_dataset(to).table) == 32
+
+
+def test_a_list_that_leads_in_a_circle_ends(archive, to):
+    archive.circle = True
+    for record in of(archive, "MEL"):
+        record["metadata"]["clinical"].clear()
+    assert "MEL: 2 images wanted, but the archive lists 0" in sample(archive, to).text
+
+
+def test_an_image_listed_twice_is_refused(archive, to):
+    archive.records[1]["isic_id"] = archive.records[0]["isic_id"]
+    with pytest.raises(DownloadFailed, match="each image once"):
+        sample(archive, to)
+
+
+def test_an_empty_archive_is_told(archive, to):
+    archive.records.clear()
+    with pytest.raises(DownloadFailed, match="lists none"):
+        sample(archive, to)
+    assert names(to) == []
+
+
+def test_a_second_run_leaves_the_sample_alone_and_asks_nobody(archive, to):
+    sample(archive, to)
+    archive.server.asked.clear()
+    assert "Nothing to fetch" in sample(archive, to).text
+    assert archive.server.asked == []
+
+
+@pytest.mark.parametrize("spoil", ["count", "official", "picture gone"])
+def test_another_data_set_is_left_alone(archive, to, spoil):
+    if spoil == "official":
+        write_dataset(to, per_class=1, size_px=64)
+    else:
+        sample(archive, to)
+    if spoil == "picture gone":
+        next((to / TRAINING).iterdir()).unlink()
+    before = {path: path.read_bytes() for path in to.rglob("*") if path.is_file()}
+    with pytest.raises(DownloadFailed, match="without a data set"):
+        sample(archive, to, 3 if spoil == "count" else 2)
+    assert {path: path.read_bytes() for path in to.rglob("*") if path.is_file()} == before
+
+
+def test_a_sample_that_stopped_goes_on_with_the_images_that_came(archive, to):
+    archive.server.files["full/ISIC_0000012.jpg"].statuses = [404]
+    with pytest.raises(DownloadFailed, match="404"):
+        sample(archive, to)
+    assert names(to) == [f"{TRAINING}.part"]
+    (to / f"{TRAINING}.part" / "ISIC_0000004.half").write_bytes(b"half")
+    sample(archive, to)
+    assert len(archive.server.gets("full/ISIC_0000000.jpg")) == 1
+    assert open_dataset(to).report.findings == ()
+    assert len(names(to / TRAINING)) == 16
+
+
+def test_a_sample_stopped_before_its_last_step_is_made_good(archive, to):
+    sample(archive, to)
+    (to / TRAINING).rename(to / f"{TRAINING}.part")
+    sample(archive, to)
+    assert len(open_dataset(to).table) == 16
+
+
+def test_a_picture_whose_connection_breaks_is_asked_for_again(archive, to):
+    archive.server.files["full/ISIC_0000000.jpg"].drops = [100, 100]
+    sample(archive, to)
+    archive.server.files["full/ISIC_0000001.jpg"].drops = [100, 100, 100]
+    (to / "second").mkdir()
+    with pytest.raises(DownloadFailed, match="ISIC_0000001.jpg but no connection"):
+        sample(archive, to / "second")
+
+
+def test_what_is_no_picture_is_no_sample(archive, to):
+    archive.server.files["full/ISIC_0000000.jpg"] = Served(b"<html>")
+    with pytest.raises(DownloadFailed, match="Expected the picture ISIC_0000000"):
+        sample(archive, to)
+    assert names(to / f"{TRAINING}.part") == []
+
+
+def test_a_picture_without_end_is_not_read_to_its_end(archive, to, monkeypatch):
+    monkeypatch.setattr("cadlib.download.sample._MAX_IMAGE_BYTES", 100)
+    with pytest.raises(DownloadFailed, match="at most 100 bytes"):
+        sample(archive, to)
+
+
+def test_a_sample_looks_at_the_free_disk_first(archive, to, monkeypatch):
+    monkeypatch.setattr("shutil.disk_usage", lambda _: Disk(0, 0, 15_999))
+    with pytest.raises(DownloadFailed, match="Expected 16,000 bytes of free disk"):
+        sample(archive, to)
+    assert not archive.server.gets("full/ISIC_0000000.jpg")
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        b"<html>",
+        b"[]",
+        b'{"results": 1, "next": null}',
+        b'{"results": [], "next": 1}',
+        b'{"results": [1], "next": null}',
+        b'{"results": [{"isic_id": "ISIC_0000000", "files": []}], "next": null}',
+    ],
+)
+def test_an_api_that_answers_something_else_is_not_believed(archive, to, answer):
+    archive.server.search = lambda *_: answer
+    with pytest.raises(DownloadFailed, match="Expected .* at http://127.0.0.1"):
+        sample(archive, to)
+    assert names(to) == []
+
+
+@pytest.mark.parametrize(
+    ("image", "url"),
+    [
+        ("../evil", None),
+        ("ISIC_0000000/../../evil", None),
+        ("ISIC_1", None),
+        ("", None),
+        ("ISIC_0000000", "file:///etc/passwd"),
+        ("ISIC_0000000", ""),
+    ],
+)
+def test_an_id_or_an_address_of_another_form_is_refused(archive, to, image, url):
+    record = archive.records[0]
+    record["isic_id"] = image
+    record["files"]["full"]["url"] = record["files"]["full"]["url"] if url is None else url
+    with pytest.raises(DownloadFailed, match="Expected an id like ISIC_0000000 with an address"):
+        sample(archive, to)
+    assert names(to) == []
+
+
+def test_what_the_api_does_not_say_stays_empty(archive, to):
+    clinical = archive.records[0]["metadata"]["clinical"]
+    clinical.update(age_approx=None, sex="other", anatom_site_1="Anogenital region", anatom_site_2=None, lesion_id=[])
+    sample(archive, to)
+    row = pd.read_csv(to / "ISIC_2019_Training_Metadata.csv").set_index("image").loc["ISIC_0000000"]
+    assert row.isna().all()
+
+
+def test_every_class_has_terms_and_every_site_is_one_of_isic():
+    assert set(TERMS) == set(CODES)
+    assert len({term for terms in TERMS.values() for term in terms}) == sum(map(len, TERMS.values()))
+    assert set(SITES.values()) == set(ISIC_SITES)
+
+
 # the command
 
 
@@ -949,6 +1217,7 @@ def small(monkeypatch):
     """Make the command fetch the small data set, with little patience."""
     monkeypatch.setitem(download_official.__kwdefaults__, "files", FILES)
     monkeypatch.setitem(download_official.__kwdefaults__, "client", Client(PATIENCE))
+    monkeypatch.setitem(download_sample.__kwdefaults__, "client", Client(PATIENCE))
 
 
 def test_the_command_fetches_from_a_mirror_and_says_so_again(mirror, tmp_path, small, capsys, official):
@@ -965,6 +1234,12 @@ def test_the_command_asks_isic_where_no_mirror_is_given(mirror, tmp_path, small,
     assert main(["download", "--to", str(tmp_path)]) == 0
     assert not mirror.gets("isic/SHA256SUMS")
     assert set(names(tmp_path)) >= set(RESULTS)
+
+
+def test_the_command_takes_a_sample(archive, tmp_path, small, monkeypatch, capsys):
+    monkeypatch.setitem(download_sample.__kwdefaults__, "api", archive.server.url("api/v2/"))
+    assert main(["download", "--to", str(tmp_path), "--sample", "1"]) == 0
+    assert "8 images of 8 classes" in capsys.readouterr().out
 
 
 def test_a_failure_of_the_command_ends_with_1_and_says_why(server, tmp_path, small, capsys):
@@ -986,9 +1261,14 @@ def test_ctrl_c_ends_the_command_with_130_and_says_what_is_kept(mirror, tmp_path
     "arguments",
     [
         [],
+        ["--to", "{tmp}", "--sample", "0"],
+        ["--to", "{tmp}", "--sample", "-1"],
+        ["--to", "{tmp}", "--sample", "many"],
         ["--to", "{tmp}", "--mirror", "ftp://isic.example/"],
         ["--to", "{tmp}", "--mirror", "/mnt/isic"],
         ["--to", "{tmp}", "--mirror", ""],
+        ["--to", "{tmp}", "--sample", "1", "--mirror", "https://isic.example/"],
+        ["--to", "{tmp}", "--sample", "1", "--keep-zip"],
         ["--to", "{tmp}/file"],
     ],
 )

@@ -1,4 +1,4 @@
-"""The official files of ISIC 2019, into a folder that opens.
+"""The official files of ISIC 2019, or a small labelled sample of the ISIC Archive, into a folder that opens.
 
 What is being fetched or unpacked is called NAME.part; it gets its final name when it is whole, and only then.
 
@@ -7,10 +7,12 @@ What is being fetched or unpacked is called NAME.part; it gets its final name wh
     disk        whether there is room
     unpack      a zip that is not trusted, into one folder
     official    the four files of ISIC 2019, from ISIC or from a mirror
+    sample      a few images a class, through the public API of the ISIC Archive
 """
 
 from cadlib.download.client import Client, Patience, Watch, check_address
 from cadlib.download.official import OFFICIAL, OfficialFile, download_official
+from cadlib.download.sample import download_sample
 
 __all__ = [
     "OFFICIAL",
@@ -20,4 +22,5 @@ __all__ = [
     "Watch",
     "check_address",
     "download_official",
+    "download_sample",
 ]
