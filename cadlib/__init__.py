@@ -9,7 +9,7 @@ The pipeline, in order:
     saliency     -> Heatmap of one diagnosis
     assessment   all of it for one image
 
-and for those who make models: dataset, splits, training, packing, evaluation, metrics.
+and for those who make models: download, dataset, splits, training, packing, evaluation, metrics.
 
     from cadlib import Model
     Model.load("isic2019").predict("lesion.jpg").ranking()

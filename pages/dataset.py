@@ -15,8 +15,8 @@ AGES = (0, 120)
 MISSING = "not given"
 SYNTHETIC = "synthetic lesions, drawn by this project"
 HOW_TO_GET_IT = """
-**No data set here yet.** The training set of ISIC 2019 (25,331 pictures, their diagnoses and metadata) is at
-<https://challenge.isic-archive.com/data/#2019>. Unpack its files into one folder and give that folder below, or set
+**No data set here yet.** `python -m cadlib download --to DIR` fetches ISIC 2019 (25,331 labelled pictures, 9 GB) from
+<https://challenge.isic-archive.com/data/#2019>; with `--sample 20`, 20 pictures a class. Give DIR below, or set
 `CADLIB_DATA` to it. Until then the pictures here are *synthetic*: drawn by this project, nobody's skin, no evidence.
 """
 
