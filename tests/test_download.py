@@ -876,8 +876,11 @@ def test_a_zip_that_is_not_what_it_should_be_leaves_no_folder_and_is_fetched_ane
     assert set(names(to)) >= set(RESULTS)
 
 
-def test_a_zip_that_somebody_put_there_is_used_and_not_deleted(mirror, to, official):
+@pytest.mark.parametrize("fetched_before", [False, True])
+def test_a_zip_that_somebody_put_there_is_used_and_not_deleted(mirror, to, official, fetched_before):
     (to / f"{TRAINING}.zip").write_bytes(official[f"{TRAINING}.zip"])
+    if fetched_before:
+        (to / "SHA256SUMS").write_text(f"{'3' * 64}  {TRAINING}.zip\n")
     get(mirror, to)
     assert mirror.gets(f"isic/{TRAINING}.zip") == []
     assert f"{TRAINING}.zip" in names(to)

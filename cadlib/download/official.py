@@ -161,16 +161,19 @@ def _fetch(client: Client, folder: Path, order: _Order, remote: Remote, watch: W
 
 def _unpack(folder: Path, order: _Order, watch: Watch, *, keep_zip: bool) -> None:
     file, path = order.file, folder / order.file.name
+    ours = order.remote is not None
     with _set_aside_if_refused(path, path):
-        if not order.remote and order.sha256:
-            _check_hash(file.name, order.sha256, hash_file(path, _bar(watch, f"checking {file.name}")).sha256)
+        if not ours:
+            sha256 = hash_file(path, _bar(watch, f"checking {file.name}")).sha256
+            _check_hash(file.name, order.sha256, sha256)
+            ours = sha256 == recorded_sums(folder).get(file.name)  # fetched by an earlier start
         contents = inspect(path)
         _check_count(file, contents.pictures, file.name)
     check_free(folder, contents.size_bytes)
     with _set_aside_if_refused(path, path):
         extract(path, contents, folder / file.result, _bar(watch, f"unpacking {file.name}"))
     watch.say(f"{file.result}: {contents.pictures:,} pictures.")
-    if not keep_zip and file.name in recorded_sums(folder):
+    if ours and not keep_zip:
         path.unlink()
 
 
