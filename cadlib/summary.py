@@ -76,7 +76,8 @@ def summarise(
     `lesions` is (N,) int, the lesion group of each image; without it every image is a lesion of its own.
     `uncalibrated` is (N, 8) float64, the probabilities before calibration; without it two figures are missing.
 
-    `intervals` has [low, high] for each figure under the same keys, None where too few lesions stand behind it.
+    `intervals` has [low, high] for each figure under the same keys, None where too few lesions stand behind it
+    or where every draw gives the same.
     `roc` has a curve a code and one for "malignant", None where there is none; its numbers are rounded to six
     decimals, and its first threshold (nothing is called positive) is None.
     """
@@ -146,7 +147,9 @@ def _interval_json(figure: Figure, drawn: Floats) -> Any:
     for values in columns.T:
         defined = values[~np.isnan(values)]
         enough = len(defined) >= DEFINED_SHARE * len(values)
-        found.append(np.quantile(defined, tails).round(4).tolist() if enough else None)
+        low, high = np.quantile(defined, tails).round(4).tolist() if enough else (math.nan, math.nan)
+        # draws that all agree, as of four images that are all wrong, do not know how far from the truth they are
+        found.append([low, high] if low < high else None)
     return dict(zip(figure.keys, found, strict=True)) if figure.keys else found[0]
 
 

@@ -262,7 +262,7 @@ def test_the_table_says_every_figure_with_its_n(dataset):
     assert balanced.split()[2:] == ["0.938", "not", "defined", "n", "=", "9", "of", "8", "classes"]
     (melanoma,) = (line for line in lines if line.startswith("MEL"))
     assert melanoma.split()[:5] == ["MEL", "Melanoma", "2", "0.500", "1.000"]
-    assert melanoma.split()[7:] == ["0.667", "0.750", "not", "defined"]
+    assert melanoma.split()[7:] == ["0.611", "0.750", "not", "defined"]
 
 
 def test_the_columns_of_the_table_are_aligned():

@@ -91,6 +91,12 @@ def test_too_few_lesions_have_no_interval():
     assert intervals["sensitivity"]["NV"] is not None
 
 
+def test_draws_that_all_agree_make_no_interval():
+    summary = summarise(np.full(4, NV), np.eye(8)[[MEL] * 4])
+    assert summary["accuracy"] == 0
+    assert summary["intervals"]["accuracy"] is None
+
+
 @settings(max_examples=10, deadline=None)
 @given(st.integers(0, 2**32 - 1), st.randoms(use_true_random=False))
 def test_the_order_of_the_rows_changes_no_figure(seed, random):
