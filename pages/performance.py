@@ -27,7 +27,7 @@ def headline(measured: dict) -> None:
             intervals["balanced_accuracy"],
             f"n = {n:,}, {measured['n_classes']} diagnoses",
         ),
-        ("AUC malignant", area, intervals["malignant_auc"], f"n = {malignant:,} malignant, {n - malignant:,} benign"),
+        ("AUC malignant", area, intervals["malignant_auc"], f"n = {malignant:,} of {n:,}"),
         ("AUC melanoma", measured["auc"]["MEL"], intervals["auc"]["MEL"], f"n = {melanoma:,} of {n:,}"),
         ("Calibration error", error, intervals["ece"], f"n = {n:,}; ECE, 0 is best"),
     )
@@ -55,7 +55,8 @@ else:
     source = " ".join(str(data[key]) for key in ("name", "split") if key in data)
     st.markdown(
         f"{record.name} {record.version} on {ui.plain(source)}, {measured['n']:,} labelled images of "
-        f"{measured['n_lesions']:,} lesions. In brackets: 95 % intervals over lesions."
+        f"{measured['n_lesions']:,} lesions. In brackets: 95 % intervals over lesions; "
+        "too few lesions have none."
     )
     headline(measured)
     with st.grid(2, min_column_width=420, gap="medium") as grid:

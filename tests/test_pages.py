@@ -403,6 +403,20 @@ def test_performance_shows_each_headline_figure_with_its_n(app):
     assert "It knows nothing." in words(page)
 
 
+def test_figures_of_an_earlier_version_are_asked_for_anew(app, tiny_models):
+    path = tiny_models / "tiny" / record.METRICS_FILE
+    before = path.read_text(encoding="utf-8")
+    figures = json.loads(before)
+    del figures["intervals"]
+    try:
+        path.write_text(json.dumps(figures), encoding="utf-8")
+        page = opened(app, "performance")
+    finally:
+        path.write_text(before, encoding="utf-8")
+    assert not page.exception
+    assert "into-model" in page.error[0].value.replace("\\", "")
+
+
 def test_an_undefined_figure_is_shown_as_not_defined(app, tiny_models):
     path = tiny_models / "tiny" / record.METRICS_FILE
     before = path.read_text(encoding="utf-8")

@@ -27,9 +27,17 @@ def model() -> "Model":
 
 
 def model_metrics() -> dict[str, Any] | None:
-    """Return the model's metrics.json, None where it has none; raise ModelInvalid where it cannot be read."""
+    """Return the model's metrics.json, None where it has none; raise ModelInvalid where it cannot be used."""
     path = _model_folder() / record.METRICS_FILE
-    return record.read_json(path) if path.exists() else None
+    if not path.exists():
+        return None
+    measured = record.read_json(path)
+    if "intervals" not in measured:
+        raise ModelInvalid(
+            f"Expected {path} to have intervals but an earlier version wrote it; measure the model anew with "
+            "`python -m cadlib evaluate --split validation --into-model`."
+        )
+    return measured
 
 
 def model_card() -> str:
