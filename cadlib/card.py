@@ -75,7 +75,8 @@ def _figures(figures: dict[str, Any]) -> list[str]:
         ),
         (
             "Balanced accuracy is the mean sensitivity over the diagnoses present in a row. A figure over too few "
-            "lesions has no interval."
+            "lesions has no interval. The noise of its bins adds to a calibration error, and more to that of a draw: "
+            "its interval lies high."
         ),
         _table(
             ("diagnosis", "", "n", "sensitivity", "specificity", "PPV", "NPV", "average precision", "AUC"),
