@@ -102,7 +102,11 @@ def test_a_picture_is_pasted(server, page, model, data_dir):
 def test_the_camera_takes_a_picture_that_is_read(server, page):
     page.context.grant_permissions(["camera"], origin=server)
     page.goto(server)
+    page.get_by_text("Drop one or several").wait_for()
+    page.locator("[data-test-script-state=notRunning]").wait_for()
     page.get_by_role("button", name="Camera").click()
+    # the button may be there before the first frame is, and with it a picture to take
+    page.wait_for_function("document.querySelector('video')?.readyState >= 2")
     page.get_by_role("button", name="Take Photo").click()
     page.get_by_text("threshold of").first.wait_for()
     picture = page.get_by_alt_text("The picture camera", exact=False)
