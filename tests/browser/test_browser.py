@@ -35,6 +35,12 @@ def drop(page, *files):
         zone.dispatch_event(event, {"dataTransfer": data})
 
 
+def settle(page):
+    """Wait until the page stands still: Streamlit drops a picture that the next run has no use for, fetched or not."""
+    page.locator("[data-test-script-state=notRunning]").wait_for()
+    page.wait_for_function("[...document.images].every((image) => image.complete)")
+
+
 @pytest.mark.parametrize("path", ["diagnose", "saliency", "dataset", "performance"])
 def test_a_deep_link_to_a_cold_server_shows_the_intended_use_and_the_model(cold_server, page, path):
     page.goto(f"{cold_server}/{path}")
@@ -63,11 +69,12 @@ def test_a_real_picture_is_dropped_read_explained_and_downloaded(server, page, m
     assert heatmap.evaluate("image => image.naturalWidth") > 100
 
     second = expected.ranking()[1][0]
+    settle(page)
     page.get_by_role("combobox", name="Evidence for").click()
     page.get_by_role("option", name=f"{second} {diagnosis(second).name}", exact=True).click()
     page.wait_for_function("([alt, src]) => document.querySelector(alt).src !== src", arg=["img[alt^=Heatmap]", before])
 
-    page.locator("[data-test-script-state=notRunning]").wait_for()
+    settle(page)
     with page.expect_download() as download:
         page.get_by_role("button", name="Overlay").click()
     assert download.value.suggested_filename == f"ISIC_0000521_{second}_grad-cam.png"
@@ -103,7 +110,7 @@ def test_the_camera_takes_a_picture_that_is_read(server, page):
     page.context.grant_permissions(["camera"], origin=server)
     page.goto(server)
     page.get_by_text("Drop one or several").wait_for()
-    page.locator("[data-test-script-state=notRunning]").wait_for()
+    settle(page)
     page.get_by_role("button", name="Camera").click()
     # the button may be there before the first frame is, and with it a picture to take
     page.wait_for_function("document.querySelector('video')?.readyState >= 2")
@@ -128,7 +135,8 @@ def test_twenty_files_at_once_are_read_or_stay_with_their_reason(server, page, m
     strip = page.locator(".st-key-strip")
     assert strip.locator("[class*=st-key-choose-]").count() == 20
     assert strip.get_by_role("button", name="not read").count() == 4
-    page.wait_for_function("[...document.images].every((image) => image.complete)")
+    page.get_by_alt_text("Heatmap, ", exact=False).wait_for()
+    settle(page)
     strip.locator("[class*=st-key-tile-]").filter(has_text="PDF").get_by_role("button").click()
     page.get_by_text("letter.jpg: ").wait_for()
 
@@ -151,10 +159,14 @@ def test_a_synthetic_lesion_reaches_the_saliency_page(server, page):
 def test_the_dataset_page_filters_real_samples_and_opens_one(server, page, data_dir):
     page.goto(f"{server}/dataset")
     page.get_by_text("24,141 pictures").wait_for()
+    settle(page)
     page.get_by_role("button", name="DF 226").click()
     page.get_by_text("226 pictures").wait_for()
+    settle(page)
     page.get_by_role("button", name="DF", exact=False).nth(2).wait_for()
     page.locator("[class*=st-key-open-ISIC]").first.get_by_role("button").click()
+    page.get_by_role("button", name="Ask the model").wait_for()
+    settle(page)
     page.get_by_role("button", name="Ask the model").click()
     page.get_by_alt_text("Heatmap, ").wait_for()
 
