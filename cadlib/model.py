@@ -62,7 +62,7 @@ class Model:
         folder = find_model(name_or_path)
         record = read_record(folder)
         try:
-            network = build(record.backbone)
+            network = build(record.backbone, record.input.size_px)
         except TrainingFailed as error:
             raise ModelInvalid(f"{folder} is of a network that this version of timm does not have: {error}") from error
         try:

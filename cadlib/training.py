@@ -17,6 +17,7 @@ import numpy as np
 import torch
 from lightning_fabric import Fabric
 from numpy.typing import NDArray
+from timm.optim import param_groups_layer_decay
 from timm.utils.model_ema import ModelEmaV3
 from torch import Tensor, nn
 from torch.nn import functional
@@ -24,7 +25,7 @@ from torch.utils.data import DataLoader
 from tqdm import tqdm
 
 from cadlib.errors import TrainingFailed
-from cadlib.network import build, load_pretrained, saliency_layer
+from cadlib.network import build, check_side, load_pretrained, saliency_layer
 from cadlib.preprocess import InputSpec, to_array
 from cadlib.run import CHECKPOINT_FILE, Run
 from cadlib.taxonomy import CODES
@@ -69,11 +70,19 @@ def train(folder: Path, run_dir: Path, config: TrainConfig, *, resume: bool = Fa
 
     # network
     torch.manual_seed(config.seed)
-    network = build(config.backbone, config.drop_rate, config.drop_path_rate).to(memory_format=torch.channels_last)
+    network = build(
+        config.backbone,
+        config.input_px,
+        drop_rate=config.drop_rate,
+        drop_path_rate=config.drop_path_rate,
+        patch_drop_rate=config.patch_drop_rate,
+    ).to(memory_format=torch.channels_last)
+    for epoch in range(config.epochs):
+        check_side(network, config.side_px(epoch))
     spec = input_spec(network, config.input_px)
     saliency_layer(network)  # refuses, before any work, a network that no heatmap could be made for
     if config.pretrained and not resume:
-        fabric.print(f"ImageNet weights from {load_pretrained(network, config.backbone)}")
+        fabric.print(f"Pretrained weights from {load_pretrained(network, config.backbone, config.input_px)}")
 
     # data
     if resume:
@@ -92,9 +101,9 @@ def train(folder: Path, run_dir: Path, config: TrainConfig, *, resume: bool = Fa
     )
 
     # optimizer, average, checkpoint
-    model, optimizer = fabric.setup(
-        network, torch.optim.AdamW(parameter_groups(network, config.weight_decay), lr=config.learning_rate)
-    )
+    # Biases and norms do not decay; earlier blocks learn more slowly (Bao et al., BEiT, ICLR 2022).
+    groups = param_groups_layer_decay(network, config.weight_decay, layer_decay=config.layer_decay)
+    model, optimizer = fabric.setup(network, torch.optim.AdamW(groups, lr=config.learning_rate))
     average = ModelEmaV3(network, decay=config.ema_decay, use_warmup=True)
     run = Run(run_dir / CHECKPOINT_FILE, config, data.split_sha256, network, average.module, optimizer)
     if resume:
@@ -135,7 +144,7 @@ def fit(
         for step, (pixels, labels) in enumerate(loader, start=plan.first_step):
             torch.manual_seed(config.seed + step * fabric.world_size + fabric.global_rank)
             for group in optimizer.param_groups:
-                group["lr"] = config.learning_rate_at(step, plan.steps)
+                group["lr"] = config.learning_rate_at(step, plan.steps) * group["lr_scale"]
             logits = model(normalise(pixels, spec))
             # Menon et al., Long-tail learning via logit adjustment (ICLR 2021)
             loss = functional.cross_entropy(logits + adjustment, labels)
@@ -151,9 +160,9 @@ def fit(
             epoch, after = divmod(step + 1, plan.steps_per_epoch)
             if fabric.global_rank == 0:
                 if after == 0 and epoch % config.validate_every == 0:
-                    run.report(
-                        epoch, torch.stack(losses).mean().item(), predict_logits(average.module, data, spec), data
-                    )
+                    with fabric.autocast():
+                        seen = predict_logits(average.module, data, spec)
+                    run.report(epoch, torch.stack(losses).mean().item(), seen, data)
                     losses.clear()
                 if after == 0 or stopping or run.is_due():
                     run.save(step + 1)
@@ -204,13 +213,6 @@ def input_spec(network: nn.Module, size_px: int) -> InputSpec:
     """Return the input a timm network was pretrained with, at `size_px`."""
     facts: dict[str, Any] = network.pretrained_cfg  # type: ignore[assignment]
     return InputSpec(size_px, facts["interpolation"], tuple(facts["mean"]), tuple(facts["std"]))
-
-
-def parameter_groups(network: nn.Module, weight_decay: float) -> list[dict[str, Any]]:
-    """Split the parameters in two: weights decay, biases and norms do not."""
-    decayed = [p for p in network.parameters() if p.ndim > 1]
-    others = [p for p in network.parameters() if p.ndim <= 1]
-    return [{"params": decayed, "weight_decay": weight_decay}, {"params": others, "weight_decay": 0.0}]
 
 
 def normalise(pixels: Tensor, spec: InputSpec) -> Tensor:

@@ -6,78 +6,84 @@ from cadlib import network
 from cadlib.errors import TrainingFailed
 
 LITE0 = "tf_efficientnet_lite0"
+DINOV2 = "vit_small_patch14_dinov2"
 
 
 def test_has_eight_outputs():
-    assert network.build("test_efficientnet")(torch.zeros(2, 3, 64, 64)).shape == (2, 8)
+    assert network.build("test_efficientnet", 64)(torch.zeros(2, 3, 64, 64)).shape == (2, 8)
 
 
 def test_an_unknown_backbone_is_refused_with_near_names():
     with pytest.raises(TrainingFailed, match="resnet18"):
-        network.build("resnet18x")
+        network.build("resnet18x", 64)
 
 
 def test_stochastic_depth_leaves_out_later_blocks_more_often():
-    built = network.build(LITE0, drop_path_rate=0.2)
+    built = network.build(LITE0, 128, drop_path_rate=0.2)
     rates = [module.drop_prob for module in built.modules() if isinstance(module, DropPath)]
     assert rates == sorted(rates)
     assert 0 < rates[0] < rates[-1] <= 0.2
 
 
 def test_a_network_without_stochastic_depth_is_refused_when_it_is_asked_for():
-    assert network.build("densenet121", drop_path_rate=0)
+    assert network.build("densenet121", 128, drop_path_rate=0)
     with pytest.raises(TrainingFailed, match="--drop-path-rate 0"):
-        network.build("densenet121", drop_path_rate=0.2)
+        network.build("densenet121", 128, drop_path_rate=0.2)
 
 
-def test_packaged_weights_fill_everything_but_the_head():
-    built = network.build(LITE0)
-    before = {name: tensor.clone() for name, tensor in built.state_dict().items()}
-    network.load_pretrained(built, LITE0)
-    same = {
-        name
-        for name, tensor in built.state_dict().items()
-        if torch.equal(tensor, before[name]) and not name.endswith("num_batches_tracked")
-    }
-    assert same == {"classifier.weight", "classifier.bias"}
-
-
-def test_packaged_weights_keep_their_batch_norms_plausible():
-    """Tensors put in the wrong place would give negative variances or exploding features."""
-    built = network.build(LITE0)
-    network.load_pretrained(built, LITE0)
-    variances = [tensor for name, tensor in built.state_dict().items() if name.endswith("running_var")]
-    assert all((tensor >= 0).all() for tensor in variances)
-    with torch.inference_mode():
-        features = built.eval().forward_features(torch.rand(1, 3, 192, 192) * 2 - 1)
-    assert 0 < features.mean() < 6
-
-
-def test_missing_packaged_weights_are_named(monkeypatch):
-    monkeypatch.setitem(network.PACKAGED_WEIGHTS, LITE0, ("no_such_module", "no-such-package", "weights.pth"))
-    with pytest.raises(TrainingFailed, match=r"no-such-package.*requirements-train"):
-        network.load_pretrained(network.build(LITE0), LITE0)
-
-
-@pytest.mark.parametrize("backbone", [LITE0, "test_efficientnet", "resnet10t", "mobilenetv4_conv_small"])
+@pytest.mark.parametrize("backbone", [LITE0, "test_efficientnet", "resnet10t", "mobilenetv4_conv_small", DINOV2])
 def test_the_saliency_layer_returns_what_is_pooled_into_the_head(backbone):
-    built = network.build(backbone).eval()
+    built = network.build(backbone, 112).eval()
     maps = []
     layer = built.get_submodule(network.saliency_layer(built))
     layer.register_forward_hook(lambda _module, _inputs, output: maps.append(output))
     with torch.inference_mode():
-        built(torch.rand(1, 3, 128, 128))
+        built(torch.rand(1, 3, 112, 112))
     assert maps[0].ndim == 4
     assert maps[0].shape[2] > 1
 
 
 def test_a_network_that_no_heatmap_can_be_made_for_is_refused():
     with pytest.raises(TrainingFailed, match="pictures of any size"):
-        network.saliency_layer(network.build("vit_tiny_patch16_224"))
+        network.saliency_layer(network.build("swin_tiny_patch4_window7_224", 224))
 
 
 def test_finding_the_saliency_layer_leaves_the_network_as_it_was():
-    built = network.build("test_efficientnet").train()
+    built = network.build("test_efficientnet", 128).train()
     network.saliency_layer(built)
     assert built.training
     assert not any(module._forward_hooks for module in built.modules())
+
+
+def test_the_class_activation_map_of_a_transformer_adds_up_to_its_logits():
+    built = network.build(DINOV2, 56).eval()
+    head = built.get_classifier()
+    torch.nn.init.normal_(head.weight)
+    maps = []
+    built.get_submodule(network.saliency_layer(built)).register_forward_hook(lambda _m, _i, output: maps.append(output))
+    with torch.inference_mode():
+        logits = built(torch.rand(2, 3, 56, 56))
+        evidence = torch.einsum("kc,nchw->nkhw", head.weight, maps[0])
+    assert evidence.shape == (2, 8, 4, 4)
+    torch.testing.assert_close(evidence.mean(dim=(2, 3)) + head.bias, logits, atol=1e-4, rtol=1e-4)
+
+
+def test_a_side_that_is_no_multiple_of_the_patches_is_refused_with_the_next_that_are():
+    with pytest.raises(TrainingFailed, match="choose 168 or 182"):
+        network.build(DINOV2, 176)
+    network.check_side(network.build("test_efficientnet", 64), 177)
+
+
+def test_a_transformer_leaves_out_patches_in_training_alone():
+    built = network.build(DINOV2, 56, patch_drop_rate=0.5)
+    seen = []
+    built.get_submodule("attn_pool.map").register_forward_hook(lambda _m, _i, output: seen.append(output[0, 0].numel()))
+    with torch.no_grad():
+        built.train()(torch.zeros(1, 3, 56, 56))
+        built.eval()(torch.zeros(1, 3, 56, 56))
+    assert seen == [8, 16]
+
+
+def test_a_network_without_patches_is_refused_when_some_are_to_be_left_out():
+    with pytest.raises(TrainingFailed, match="--patch-drop-rate 0"):
+        network.build(LITE0, 64, patch_drop_rate=0.5)

