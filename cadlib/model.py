@@ -10,14 +10,12 @@ from pathlib import Path
 from typing import Self
 
 import numpy as np
-import safetensors
 import torch
 from numpy.typing import NDArray
 from PIL import Image
-from safetensors.torch import load as load_safetensors
 from torch import nn
 
-from cadlib import calibration, preprocess
+from cadlib import calibration, preprocess, weights
 from cadlib.errors import ModelInvalid, TrainingFailed
 from cadlib.images import LesionImage, read_image
 from cadlib.network import build
@@ -130,7 +128,4 @@ def _verified_weights(path: Path, expected_sha256: str) -> dict[str, torch.Tenso
             f"Expected {path} to have the SHA-256 {expected_sha256[:16]}… of its model.json but got "
             f"{actual[:16]}…: the file was changed or is incomplete. Restore the folder."
         )
-    try:
-        return load_safetensors(data)
-    except safetensors.SafetensorError as error:
-        raise ModelInvalid(f"{path} is no safetensors file: {error}") from error
+    return weights.unpack(data)

@@ -39,7 +39,7 @@ def build(
         near = ", ".join(timm.list_models(f"*{backbone[:8]}*")[:5]) or "see timm.list_models()"
         raise TrainingFailed(f"Expected `backbone` to be a timm network but got {backbone!r}; near it: {near}.")
     # timm passes on what is not None, and not every network has it
-    rates = {"drop_path_rate": drop_path_rate or None, "patch_drop_rate": patch_drop_rate or None}
+    rates: dict[str, Any] = {"drop_path_rate": drop_path_rate or None, "patch_drop_rate": patch_drop_rate or None}
     try:
         network: nn.Module = timm.create_model(
             backbone, num_classes=len(CODES), drop_rate=drop_rate, **rates, **_transformer_arguments(backbone, input_px)
@@ -51,7 +51,7 @@ def build(
         ) from error
     if isinstance(network, VisionTransformer):
         check_side(network, input_px)
-        network.attn_pool = TokenPool()  # timm's place for a pooling of one's own
+        network.attn_pool = TokenPool()  # type: ignore[assignment] # timm's place for a pooling of one's own
     # timm draws the head of an EfficientNet so wide that the first steps spoil the pretrained layers below it:
     # from zeros, the first loss is the entropy of the classes and the features are kept.
     for parameter in network.get_classifier().parameters():  # type: ignore[operator]

@@ -12,9 +12,7 @@ from importlib.metadata import version as installed_version
 from pathlib import Path
 from typing import Any
 
-from safetensors.torch import save
-
-from cadlib import __version__, calibration, card, decision, evaluation, metrics
+from cadlib import __version__, calibration, card, decision, evaluation, metrics, weights
 from cadlib.errors import TrainingFailed
 from cadlib.golden import golden_figures
 from cadlib.model import Model
@@ -90,9 +88,9 @@ def pack(trained: Trained, name: str, version: str, *, overwrite: bool = False) 
 
 
 def _write(trained: Trained, name: str, version: str, folder: Path) -> None:
-    weights = save({key: tensor.contiguous() for key, tensor in trained.network.state_dict().items()})
-    record, figures = _measure(trained, name, version, hashlib.sha256(weights).hexdigest())
-    (folder / WEIGHTS_FILE).write_bytes(weights)
+    stored = weights.pack(trained.network.state_dict())
+    record, figures = _measure(trained, name, version, hashlib.sha256(stored).hexdigest())
+    (folder / WEIGHTS_FILE).write_bytes(stored)
     (folder / SPLIT_FILE).write_text(trained.data.split_csv, encoding="utf-8")
     _write_json(folder / RECORD_FILE, record.to_json())
     (folder / METRICS_FILE).write_text(evaluation.metrics_json(figures), encoding="utf-8")

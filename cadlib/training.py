@@ -17,13 +17,14 @@ import numpy as np
 import torch
 from lightning_fabric import Fabric
 from numpy.typing import NDArray
-from timm.optim import param_groups_layer_decay
+from timm.optim import param_groups_layer_decay  # type: ignore[attr-defined]
 from timm.utils.model_ema import ModelEmaV3
 from torch import Tensor, nn
 from torch.nn import functional
 from torch.utils.data import DataLoader
 from tqdm import tqdm
 
+from cadlib import weights
 from cadlib.errors import TrainingFailed
 from cadlib.network import build, check_side, load_pretrained, saliency_layer
 from cadlib.preprocess import InputSpec, to_array
@@ -115,6 +116,7 @@ def train(folder: Path, run_dir: Path, config: TrainConfig, *, resume: bool = Fa
     fit(fabric, config, model, average, optimizer, data, spec, plan, run)
     if fabric.global_rank > 0:
         return None
+    average.module.load_state_dict(weights.unpack(weights.pack(average.module.state_dict())))  # as it will be stored
     logits = predict_logits(average.module, data, spec)
     return Trained(config, average.module.cpu(), spec, data, logits, run.seconds(), " then ".join(run.commits))
 

@@ -61,6 +61,7 @@ MAY_USE_TORCH = {
     "model",
     "network",
     "packing",
+    "pretrained",
     "run",
     "saliency",
     "training",
@@ -71,6 +72,7 @@ MAY_USE_TORCH = {
     "ui.models",
     "ui.pictures",
     "ui.session",
+    "weights",
 }
 TORCH_KIND = {"torch", "torchvision", "timm", "pytorch_grad_cam", "lightning_fabric"}
 MODULES = sorted(TORCH_FREE | MAY_USE_TORCH)

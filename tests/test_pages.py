@@ -32,7 +32,7 @@ TIMEOUT_S = 120
 def tiny_models(tmp_path_factory) -> Path:
     """Return a folder of models with one network of random weights in it, measured on random figures."""
     torch.manual_seed(0)
-    built = network.build(BACKBONE)
+    built = network.build(BACKBONE, 64)
     torch.nn.init.normal_(built.get_classifier().weight)
     weights = save({name: tensor.contiguous() for name, tensor in built.state_dict().items()})
     points = (OperatingPoint("balanced", 0.30, 0.95, 0.80, 60, 90),)
