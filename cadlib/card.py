@@ -27,6 +27,7 @@ def render(record: ModelRecord, figures: dict[str, Any]) -> str:
         *_data(record, figures),
         *_figures(figures),
         *_thresholds(record, figures),
+        *_damage(record, figures),
     ]
     return "\n\n".join(sections) + "\n"
 
@@ -129,6 +130,87 @@ def _thresholds(record: ModelRecord, figures: dict[str, Any]) -> list[str]:
             f"{figure_of(figures, 'brier_uncalibrated')}; over the mix of diagnoses of these images."
         ),
     ]
+
+
+def _damage(record: ModelRecord, figures: dict[str, Any]) -> list[str]:
+    if "robustness" not in figures:
+        return [
+            (
+                "What damaged pictures cost has not been measured; "
+                f"`python -m cadlib robustness --model {record.name} --data DIR --into-model` measures it."
+            )
+        ]
+    found = figures["robustness"]
+    sample, clean, mean = found["sample"], found["clean"], found["mean"]
+    of = "all" if found["n"] == sample["of"] else f"a random sample, by {sample['strata']}, of"
+    falls = ("balanced_accuracy_fall", "malignant_auc_fall")
+    return [
+        "## Across damage",
+        (
+            f"{found['n']:,} images of {found['n_lesions']:,} lesions ({of} the {sample['of']:,} of the "
+            f"{found['data']['split']} split), with damage that is computed or drawn: real hair, ink or blur can cost "
+            f"more or less. As they are: balanced accuracy {figure_of(clean, 'balanced_accuracy')}, malignant AUC "
+            f"{figure_of(clean, 'malignant_auc')}, accuracy {figure_of(clean, 'accuracy')}. A fall is the clean figure "
+            "minus the damaged one of the same images, so a negative one is a gain; its interval is paired."
+        ),
+        _table(
+            ("damage", "balanced accuracy, mean fall", "at strength 5", "malignant AUC, mean fall", "at strength 5",
+             "error, relative to clean"),
+            [
+                *(
+                    (
+                        name,
+                        *(figure_of(part, fall, key) for fall in falls for key in ("mean", "5")),
+                        figure_text(part["relative_error"]),
+                    )
+                    for name, part in found["corruptions"].items()
+                ),
+                (
+                    "mean of all",
+                    *(cell for fall in falls for cell in (figure_of(mean, fall), "")),
+                    figure_text(mean["relative_error"]),
+                ),
+            ],
+        ),
+        (
+            "Means are over five strengths, from hardly visible to severe. The last column is the error (1 minus "
+            "balanced accuracy) over the five, divided by the clean error: 1 where damage does no harm."
+        ),
+        _turned(found["flips"]),
+        _for_a_clinic(found),
+    ]  # fmt: skip
+
+
+def _turned(flips: dict[str, Any]) -> str:
+    return (
+        "The same picture flipped or turned by quarters, in seven ways: the top diagnosis changes in "
+        f"{_percent_of(flips, 'mean')} of pictures; {_percent_of(flips, 'any')} of images change in at least one of "
+        f"the seven. The malignant probability moves by {figure_of(flips, 'malignant_shift')} in the mean, and by "
+        f"more than {figure_text(flips['malignant_shift_95th_percentile'])} in one picture of twenty."
+    )
+
+
+def _for_a_clinic(found: dict[str, Any]) -> str:
+    fall, clean = "balanced_accuracy_fall", found["clean"]["balanced_accuracy"]
+    known = {name: part for name, part in found["corruptions"].items() if part[fall]["mean"] is not None}
+    order = sorted(known, key=lambda name: -known[name][fall]["mean"])
+    if not order:
+        return "**For a clinic.** No fall is defined on these images, so nothing follows from them."
+    worst = ", ".join(
+        f"{name} ({figure_text(clean)} to {figure_text(known[name]['balanced_accuracy']['5'])})" for name in order[:3]
+    )
+    return (
+        f"**For a clinic.** What costs most is {worst}; in brackets balanced accuracy before and at strength 5. "
+        f"What costs least is {' and '.join(order[:-3:-1])}. A picture that shows the first is better taken anew than "
+        "read; where none better can be had, the figures above this section do not hold for it. An answer that "
+        "changes when the picture is turned is none to rely on."
+    )
+
+
+def _percent_of(flips: dict[str, Any], key: str) -> str:
+    value, interval = flips["rate"][key], flips["intervals"]["rate"][key]
+    between = f" ({100 * interval[0]:.1f} to {100 * interval[1]:.1f})" if interval else ""
+    return "a share that is not defined" if value is None else f"{100 * value:.1f} %{between}"
 
 
 def _table(head: tuple[str, ...], rows: Iterable[tuple[str, ...]]) -> str:

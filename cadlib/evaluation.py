@@ -9,6 +9,7 @@ intervals and curves), and:
     subgroups             the summary without its curves, by size of the image, archive, age, sex and site
     model, data           which weights, which images
     rejected              image id -> why it could not be read
+    robustness            what damage costs, where `robustness.measure` measured it for these weights
 """
 
 import hashlib
@@ -31,7 +32,7 @@ from cadlib.decision import OperatingPoint
 from cadlib.errors import DatasetInvalid, ImageRejected, ModelInvalid
 from cadlib.images import LesionImage, read_images
 from cadlib.metrics import Floats, Labels
-from cadlib.record import CARD_FILE, METRICS_FILE, SPLIT_FILE, ModelRecord
+from cadlib.record import CARD_FILE, METRICS_FILE, SPLIT_FILE, ModelRecord, read_json
 from cadlib.splits import lesion_groups, read_split, select
 from cadlib.summary import Figure, intervals, json_ready, summarise
 from cadlib.tables import metrics_table
@@ -41,6 +42,8 @@ if TYPE_CHECKING:  # the figures of a model can be built and shown without torch
     from cadlib.model import Model
 
 PREDICTIONS_FILE = "predictions.csv"
+KEPT = ("robustness",)
+"""Keys of metrics.json that are measured apart; each names its model as metrics.json itself does."""
 SHORT_SIDE_PX = 150
 """Below this an image is a thumbnail: its size tells the archive, and the archive hints at the diagnosis."""
 AGE_BANDS = (0, 30, 45, 60, 75, 121)
@@ -153,13 +156,35 @@ def part_of_split(folder: Path, record: ModelRecord, dataset: Dataset, part: str
 
 
 def write_into(folder: Path, record: ModelRecord, figures: dict[str, Any]) -> None:
-    """Replace metrics.json and the card of a model folder, both whole or neither; raise OSError where that fails."""
+    """Replace metrics.json and the card of a model folder, both whole or neither; raise OSError where that fails.
+
+    What another command measured of the same weights (`KEPT`) stays; of other weights it goes.
+    """
+    figures = {**_kept(folder, record), **figures}
     texts = {METRICS_FILE: metrics_json(figures), CARD_FILE: card.render(record, figures)}
     with TemporaryDirectory(dir=folder, prefix=".figures-") as aside:
         for name, text in texts.items():
             Path(aside, name).write_text(text, encoding="utf-8")
         for name in texts:
             Path(aside, name).replace(folder / name)
+
+
+def measured(folder: Path, record: ModelRecord) -> dict[str, Any]:
+    """Return metrics.json of a model folder; raise ModelInvalid when it is missing or of other weights."""
+    figures = read_json(folder / METRICS_FILE)
+    if figures.get("model", {}).get("weights_sha256") != record.weights_sha256:
+        raise ModelInvalid(
+            f"Expected {folder / METRICS_FILE} to be of the model's weights, {record.weights_sha256[:16]}…, but it is "
+            "of others; measure the model anew with `python -m cadlib evaluate --split validation --into-model`."
+        )
+    return figures
+
+
+def _kept(folder: Path, record: ModelRecord) -> dict[str, Any]:
+    path = folder / METRICS_FILE
+    former = read_json(path) if path.exists() else {}
+    apart = {key: former[key] for key in KEPT if key in former}
+    return {key: value for key, value in apart.items() if value["model"]["weights_sha256"] == record.weights_sha256}
 
 
 def predictions_table(images: "pd.Series[str]", probabilities: NDArray[np.float64]) -> pd.DataFrame:

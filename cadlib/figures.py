@@ -283,6 +283,39 @@ def reliability_chart(bins: Sequence[Mapping[str, Any]]) -> go.Figure:
     return _finish(figure, f"Reliability diagram: {'; '.join(said) or UNDEFINED}.")
 
 
+def damage_chart(robustness: Mapping[str, Any], merit: str) -> go.Figure:
+    """Draw a figure of `robustness.measure` by damage and strength, the picture as it is in the first column.
+
+    `merit` is "balanced_accuracy", "malignant_auc" or "accuracy". The colour is the fall from the first column.
+    """
+    clean, damages = robustness["clean"][merit], robustness["corruptions"]
+    names, columns = list(damages), ["as it is", "1", "2", "3", "4", "5"]
+    rows = [[clean, *(part[merit][key] for key in columns[1:])] for part in damages.values()]
+    lost = [[None if _undefined(value) or _undefined(clean) else clean - value for value in row] for row in rows]
+    worst = max((fall for row in lost for fall in row if fall is not None), default=0.0) or 1.0
+    figure = go.Figure(
+        go.Heatmap(
+            z=lost, x=columns, y=names, zmin=0, zmax=worst, colorscale="Cividis_r", showscale=False, xgap=2, ygap=2,
+            hovertemplate="%{y}, strength %{x}<br>fall %{z:.3f}<extra></extra>",
+        )
+    )  # fmt: skip
+    cells = [(y, x, rows[y][x], lost[y][x]) for y in range(len(rows)) for x in range(len(columns))]
+    figure.add_scatter(
+        x=[columns[x] for _, x, _, _ in cells],
+        y=[names[y] for y, _, _, _ in cells],
+        text=["–" if _undefined(value) else f"{value:.2f}" for _, _, value, _ in cells],
+        textfont={"color": [
+            _GREY.format(1) if fall is None else "white" if fall > worst / 2 else "black" for *_, fall in cells
+        ]},
+        mode="text", hoverinfo="skip", showlegend=False,
+    )  # fmt: skip
+    figure.update_xaxes(title_text="Strength of the damage", type="category", showgrid=False, ticks="")
+    _list_rows(figure, names)
+    said = [f"{name} {_number(row[1])} to {_number(row[-1])}" for name, row in zip(names, rows, strict=True)]
+    words = merit.replace("_", " ").replace("auc", "AUC")
+    return _finish(figure, f"{words}, {_number(clean)} undamaged; from strength 1 to 5: {', '.join(said)}.")
+
+
 def _whiskers(values: Sequence[float | None], bounds: Sequence[Sequence[float] | None]) -> dict[str, Any]:
     """Return the error bars from each value to its [low, high]; none where one of them is not defined."""
     reach = [

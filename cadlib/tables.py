@@ -28,6 +28,46 @@ def metrics_table(figures: dict[str, Any]) -> str:
     return "\n\n".join([_heading(figures), *(_aligned(rows) for rows in tables if len(rows) > 1)])
 
 
+def robustness_table(figures: dict[str, Any]) -> str:
+    """Return the figures of `robustness` as aligned text: the clean ones, a row a corruption, a row a turn."""
+    model, data, clean, flips = (figures[key] for key in ("model", "data", "clean", "flips"))
+    names = {"balanced_accuracy": "balanced accuracy", "malignant_auc": "AUC malignant/benign", "accuracy": "accuracy"}
+    before = ((text, *_columns(clean[merit], clean["intervals"][merit])) for merit, text in names.items())
+    turns = ((turn, *_columns(rate, flips["intervals"]["rate"][turn])) for turn, rate in flips["rate"].items())
+    shift = _columns(flips["malignant_shift"], flips["intervals"]["malignant_shift"])
+    heading = (
+        f"{model['name']} {model['version']} on {data['name']} {data['split']}: {figures['n']:,} images of "
+        f"{figures['n_lesions']:,} lesions, of {figures['sample']['of']:,} images in all"
+    )
+    tables = (
+        [("picture as it is", "value", "95 % interval"), *before],
+        _damages(figures),
+        [("picture held otherwise", "top diagnosis flips", "95 % interval"), *turns],
+        [("malignant probability", "moves by", "95 % interval"), ("mean over the seven", *shift)],
+    )
+    return "\n\n".join([heading, *map(_aligned, tables)])
+
+
+def _damages(figures: dict[str, Any]) -> list[Row]:
+    def cells(part: dict[str, Any], merit: str) -> Row:
+        fall, between = part[f"{merit}_fall"], part["intervals"][f"{merit}_fall"]
+        return (figure_text(fall["1"]), figure_text(fall["5"]), *_columns(fall["mean"], between["mean"]))
+
+    merits, mean = ("balanced_accuracy", "malignant_auc"), figures["mean"]
+    rows = (
+        (name, *(cell for merit in merits for cell in cells(part, merit)), figure_text(part["relative_error"]))
+        for name, part in figures["corruptions"].items()
+    )
+    means = (_columns(mean[f"{merit}_fall"], mean["intervals"][f"{merit}_fall"]) for merit in merits)
+    head = ("strength 1", "strength 5", "mean", "95 % interval")
+    return [
+        ("fall of", "balanced", "accuracy", "", "", "malignant", "AUC", "", "", "error"),
+        ("damage", *head, *head, "of clean"),
+        *rows,
+        ("all", *(cell for pair in means for cell in ("", "", *pair)), figure_text(mean["relative_error"])),
+    ]
+
+
 def _heading(figures: dict[str, Any]) -> str:
     model, data = figures.get("model"), figures.get("data")
     names = [f"{model['name']} {model['version']}"] if model else []

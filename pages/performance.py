@@ -39,6 +39,22 @@ def headline(measured: dict) -> None:
                 st.caption(between + over)
 
 
+def damage(found: dict | None, name: str) -> None:
+    """Draw what damaged and turned pictures cost, or say how that is measured."""
+    st.subheader("Across damage", anchor=False)
+    if found is None:
+        st.info(f"Not measured; `python -m cadlib robustness --model {name} --data DIR --into-model` measures it.")
+        return
+    names = {"balanced_accuracy": "balanced accuracy", "malignant_auc": "AUC malignant"}
+    merit = st.segmented_control(
+        "Figure", list(names), default="balanced_accuracy", format_func=names.get, key="merit", required=True
+    )
+    ui.chart(figures.damage_chart(found, merit), key="damage")
+    rate = found["flips"]["rate"]["mean"]
+    flipped = figures.UNDEFINED if rate is None else f"{100 * rate:.1f} %"
+    st.caption(f"n = {found['n']:,}. Flipped or turned by quarters, the first diagnosis changes in {flipped} of them.")
+
+
 record = ui.page("Performance")
 if not record:
     st.stop()
@@ -91,6 +107,7 @@ else:
         ],
         hide_index=True,
     )
+    damage(measured.get("robustness"), record.name)
 
 st.subheader("Model card", anchor="model-card")
 with st.expander(f"{record.name} {record.version}", expanded=True, key="card"):

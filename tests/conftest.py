@@ -31,6 +31,31 @@ def model():
     return Model.load("isic2019")
 
 
+@pytest.fixture(scope="session")
+def across_damage():
+    """Return a maker of what `robustness.measure` gives, of 60 random predictions, for a record."""
+    import numpy as np
+
+    from cadlib import evaluation, robustness
+
+    rng = np.random.default_rng(0)
+    labels = rng.integers(0, 8, 60)
+    logits = rng.normal(0, 1, (83, 60, 8)) + 2 * np.eye(8)[labels]
+    odds = np.exp(logits)
+    figures = robustness.compare(labels, odds / odds.sum(axis=-1, keepdims=True), np.arange(60), draws=100)
+
+    def made(record):
+        return {
+            "model": evaluation.model_facts(record),
+            "data": {"name": "drawn", "split": "validation"},
+            "sample": {"of": 90, "strata": "diagnosis and archive", "seed": 0},
+            "rejected": {},
+            **figures,
+        }
+
+    return made
+
+
 @pytest.fixture
 def model_folder(tmp_path):
     """Return a copy of the repository's model, to be spoilt."""

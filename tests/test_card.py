@@ -2,6 +2,7 @@ import json
 
 from cadlib.card import render
 from cadlib.record import CARD_FILE, METRICS_FILE, find_model, read_record
+from cadlib.tables import figure_text
 
 
 def shipped():
@@ -35,3 +36,36 @@ def test_every_limit_and_the_licence_stand_in_the_card():
     text = render(record, figures)
     for stated in (*record.known_limits, record.data_licence, record.intended_use):
         assert stated in text
+
+
+def test_damage_that_was_not_measured_is_said_to_be_so():
+    _, record, figures = shipped()
+    figures.pop("robustness", None)
+    text = render(record, figures)
+    assert "## Across damage" not in text
+    assert "What damaged pictures cost has not been measured" in text
+
+
+def test_every_corruption_has_a_row_with_its_falls(across_damage):
+    _, record, figures = shipped()
+    found = across_damage(record)
+    rows = render(record, {**figures, "robustness": found}).split("## Across damage")[1].splitlines()
+    for name, part in found["corruptions"].items():
+        (row,) = (line for line in rows if line.startswith(f"| {name} |"))
+        cells = [cell.strip() for cell in row.strip("|").split("|")]
+        assert cells[2].split()[0] == f"{part['balanced_accuracy_fall']['5']:.3f}"
+        assert cells[3] == figure_text(
+            part["malignant_auc_fall"]["mean"], part["intervals"]["malignant_auc_fall"]["mean"]
+        )
+        assert cells[5] == f"{part['relative_error']:.3f}"
+
+
+def test_the_card_says_what_turning_does_and_names_the_worst_damage(across_damage):
+    _, record, figures = shipped()
+    found = across_damage(record)
+    found["corruptions"]["hair"]["balanced_accuracy_fall"]["mean"] = 0.9
+    found["flips"]["rate"]["mean"] = 0.1234
+    text = render(record, {**figures, "robustness": found})
+    assert "What costs most is hair (" in text
+    assert "the top diagnosis changes in 12.3 % (" in text
+    assert "60 images of 60 lesions (a random sample, by diagnosis and archive, of the 90 of the validation" in text

@@ -14,6 +14,15 @@ PROBABILITIES = np.array([0.48, 0.31, 0.05, 0.01, 0.12, 0.002, 0.0, 0.028])
 POINT = OperatingPoint("balanced", 0.3, 0.95, 0.75, 100, 300)
 
 
+DAMAGE = {
+    "clean": {"malignant_auc": 0.9},
+    "corruptions": {
+        "hair": {"malignant_auc": {"1": 0.9, "2": 0.88, "3": 0.8, "4": 0.7, "5": 0.5}},
+        "ink": {"malignant_auc": {"1": 0.92, "2": 0.9, "3": 0.9, "4": None, "5": 0.89}},
+    },
+}
+
+
 @pytest.fixture(scope="module")
 def summary():
     """A model that is mostly right on 400 images, none of them a vascular lesion."""
@@ -34,6 +43,7 @@ def every_figure(summary):
         "roc": figures.roc_chart(summary["roc"], areas(summary), [POINT]),
         "per class": figures.per_class_chart(summary),
         "reliability": figures.reliability_chart(summary["reliability"]),
+        "damage": figures.damage_chart(DAMAGE, "malignant_auc"),
     }
 
 
@@ -275,3 +285,23 @@ def test_no_figure_offers_to_send_its_data_away(every_figure):
     assert figures.CONFIG["showSendToCloud"] is False
     for figure in every_figure.values():
         assert "sendChartToCloud" in figure.layout.modebar.remove
+
+
+def test_damage_is_coloured_by_its_fall_and_says_its_figure():
+    cells, texts = figures.damage_chart(DAMAGE, "malignant_auc").data
+    assert list(cells.y) == ["hair", "ink"]
+    assert cells.z[0] == pytest.approx((0, 0, 0.02, 0.1, 0.2, 0.4))
+    assert (cells.zmin, cells.zmax) == (0, pytest.approx(0.4))
+    assert texts.text == ("0.90", "0.90", "0.88", "0.80", "0.70", "0.50", "0.90", "0.92", "0.90", "0.90", "–", "0.89")
+
+
+def test_damage_that_is_not_defined_is_no_fall():
+    undefined = {"clean": {"accuracy": None}, "corruptions": {"hair": {"accuracy": dict.fromkeys("12345")}}}
+    cells, texts = figures.damage_chart(undefined, "accuracy").data
+    assert set(cells.z[0]) == {None}
+    assert set(texts.text) == {"–"}
+
+
+def test_the_words_of_the_damage_chart_name_each_damage():
+    text = alt(figures.damage_chart(DAMAGE, "malignant_auc"))
+    assert text == "malignant AUC, 0.90 undamaged; from strength 1 to 5: hair 0.90 to 0.50, ink 0.92 to 0.89."

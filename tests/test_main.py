@@ -1,4 +1,5 @@
 import csv
+import hashlib
 import io
 import json
 import shutil
@@ -118,6 +119,12 @@ def test_predict_leaves_hidden_files_and_its_own_heatmaps_in_a_folder_alone(fold
         ["evaluate", "--model", "isic2019", "--images", "{empty}", "--output", "{empty}"],
         ["evaluate", "--model", "isic2019", "--data", "{empty}", "--images", "{empty}", "--output", "{empty}"],
         ["evaluate", "--model", "isic2019", "--data", "{empty}", "--into-model", "--output", "{empty}"],
+        ["robustness", "--model", "isic2019"],
+        ["robustness", "--model", "nonesuch", "--data", "{empty}"],
+        ["robustness", "--data", "nowhere"],
+        ["robustness", "--data", "{empty}", "--images", "0"],
+        ["robustness", "--data", "{empty}", "--seed", "-1"],
+        ["robustness", "--data", "{empty}", "--split", "train"],
         ["train", "--data", "nowhere", "--name", "x"],
         ["train", "--data", "{empty}", "--name", "x", "--epochs", "0"],
         ["train", "--data", "{empty}", "--name", "a/b"],
@@ -172,6 +179,50 @@ def test_evaluate_compares_with_the_labels_and_writes_both_files(synthetic_datas
     recalls = [np.mean(guesses[labels == index] == index) for index in range(8)]
     assert figures["balanced_accuracy"] == pytest.approx(np.mean(recalls))
     assert {"malignant_auc", "auc", "confusion_matrix", "ece", "n"} <= figures.keys()
+
+
+@pytest.fixture
+def split_folder(model_folder, synthetic_dataset):
+    """Return the shipped model as if two drawn lesions of each diagnosis were its validation split."""
+    truth = pd.read_csv(next(synthetic_dataset.glob("*GroundTruth.csv"))).set_index("image")
+    images = sorted(name for _, group in truth.groupby(truth[list(CODES)].idxmax(axis=1)) for name in group.index[:2])
+    rows = pd.DataFrame({"image": images, "lesion_group": range(16), "split": "validation"})
+    text = rows.to_csv(index=False, lineterminator="\n")
+    (model_folder / "split.csv").write_text(text, encoding="utf-8")
+    path = model_folder / "model.json"
+    made = json.loads(path.read_text(encoding="utf-8"))
+    made["training"]["split_sha256"] = hashlib.sha256(text.encode()).hexdigest()
+    path.write_text(json.dumps(made), encoding="utf-8")
+    return model_folder
+
+
+def test_robustness_prints_a_table_and_goes_into_the_model(synthetic_dataset, split_folder, tmp_path, capsys):
+    where = ["--model", str(split_folder), "--data", str(synthetic_dataset), "--output", str(tmp_path / "out")]
+    assert main(["robustness", *where, "--images", "8", "--into-model"]) == 0
+    printed = capsys.readouterr()
+    assert "gel bubbles" in printed.out
+    assert "8 of 16 images of the validation split" in printed.err
+    written = json.loads((tmp_path / "out" / "robustness.json").read_text(encoding="utf-8"), parse_constant=pytest.fail)
+    assert (written["n"], written["n_classes"], written["sample"]["of"]) == (8, 8, 16)
+    measured = json.loads((split_folder / "metrics.json").read_text(encoding="utf-8"))
+    assert measured["robustness"] == written
+    assert measured["n"] == 3624
+    assert "## Across damage" in (split_folder / "README.md").read_text(encoding="utf-8")
+
+
+def test_robustness_refuses_a_model_whose_figures_are_of_other_weights(synthetic_dataset, split_folder, capsys):
+    path = split_folder / "metrics.json"
+    figures = json.loads(path.read_text(encoding="utf-8"))
+    path.write_text(json.dumps({**figures, "model": {"weights_sha256": "ab" * 32}}), encoding="utf-8")
+    where = ["--model", str(split_folder), "--data", str(synthetic_dataset)]
+    assert main(["robustness", *where, "--into-model"]) == 1
+    assert "measure the model anew" in capsys.readouterr().err
+
+
+def test_robustness_refuses_a_sample_that_lacks_a_diagnosis(synthetic_dataset, split_folder, capsys):
+    where = ["--model", str(split_folder), "--data", str(synthetic_dataset)]
+    assert main(["robustness", *where, "--images", "7"]) == 1
+    assert "at least 8 images" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("share", [0.1, 0.6])

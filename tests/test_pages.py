@@ -403,6 +403,28 @@ def test_performance_shows_each_headline_figure_with_its_n(app):
     assert "It knows nothing." in words(page)
 
 
+def test_performance_says_how_damage_is_measured_where_it_was_not(app):
+    page = opened(app, "performance")
+    assert "Across damage" in [heading.value for heading in page.subheader]
+    assert "python -m cadlib robustness --model tiny" in page.info[0].value
+
+
+def test_performance_draws_what_damage_costs(app, tiny_models, across_damage):
+    path = tiny_models / "tiny" / record.METRICS_FILE
+    before = path.read_text(encoding="utf-8")
+    found = across_damage(record.read_record(path.parent))
+    try:
+        path.write_text(json.dumps({**json.loads(before), "robustness": found}), encoding="utf-8")
+        page = opened(app, "performance")
+        assert not page.exception
+        assert len(page.get("plotly_chart")) == 5
+        assert f"changes in {100 * found['flips']['rate']['mean']:.1f} %" in words(page)
+        other = page.segmented_control(key="merit").set_value("malignant_auc").run()
+        assert not other.exception
+    finally:
+        path.write_text(before, encoding="utf-8")
+
+
 def test_figures_of_an_earlier_version_are_asked_for_anew(app, tiny_models):
     path = tiny_models / "tiny" / record.METRICS_FILE
     before = path.read_text(encoding="utf-8")

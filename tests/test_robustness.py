@@ -1,0 +1,222 @@
+import json
+from pathlib import Path
+from types import SimpleNamespace
+
+import numpy as np
+import pandas as pd
+import pytest
+from PIL import Image
+from sklearn.metrics import accuracy_score, balanced_accuracy_score, roc_auc_score
+
+from cadlib.corruptions import CORRUPTIONS, STRENGTHS
+from cadlib.dataset import Dataset, DatasetReport
+from cadlib.errors import DatasetInvalid
+from cadlib.preprocess import InputSpec
+from cadlib.robustness import TURNS, compare, measure
+from cadlib.taxonomy import CODES, MALIGNANT
+
+VARIANTS = 1 + 5 * len(CORRUPTIONS) + len(TURNS)
+
+
+class CornerReader:
+    """Stands in for a Model: a bright upper left corner is a melanoma, a dark one a nevus."""
+
+    record = SimpleNamespace(
+        name="corner-reader", version="1.0.0", weights_sha256="ab" * 32, temperature=1.0,
+        input=InputSpec(64, "bicubic", (0.5, 0.5, 0.5), (0.25, 0.25, 0.25)),
+    )  # fmt: skip
+
+    def __init__(self) -> None:
+        self.batches: list[int] = []
+
+    def logits(self, pixels: np.ndarray) -> np.ndarray:
+        self.batches.append(len(pixels))
+        bright = pixels[:, 12:20, 12:20].mean(axis=(1, 2, 3)) > 110
+        return np.where(bright[:, None], 3 * np.eye(8)[0], 3 * np.eye(8)[1]).astype(np.float32)
+
+
+def dataset_of(folder: Path, codes: list[str | None]) -> Dataset:
+    """Draw melanomas with a white upper left quarter and anything else dark, 64 px a side."""
+    paths = []
+    for number, code in enumerate(codes):
+        pixels = np.full((64, 64, 3), 40, np.uint8)
+        pixels[:32, :32] = 255 if code == "MEL" else 40
+        paths.append(str(folder / f"{number}.png"))
+        Image.fromarray(pixels).save(paths[-1])
+    missing = pd.array([None] * len(codes), dtype="str")
+    table = pd.DataFrame(
+        {
+            "image": [f"ISIC_{number:07}" for number in range(len(codes))], "path": paths,
+            "diagnosis": pd.array(codes, dtype="str"), "lesion_id": missing, "lesion_group": missing,
+        }
+    )  # fmt: skip
+    return Dataset("drawn", table, DatasetReport(len(table), len(table), len(table), ()))
+
+
+@pytest.fixture(scope="module")
+def measured(tmp_path_factory):
+    dataset = dataset_of(tmp_path_factory.mktemp("corners"), ["MEL", "MEL", "NV", "NV", None])
+    model, steps = CornerReader(), []
+    found = measure(model, dataset, "validation", progress=lambda *step: steps.append(step), batch_size=50, draws=200)
+    return found, model, steps
+
+
+def shown(n: int, seed: int = 0, alike: float = 3.0) -> tuple[np.ndarray, np.ndarray]:
+    """Return labels (n,) and random probabilities (83, n, 8) that are right more often than not."""
+    rng = np.random.default_rng(seed)
+    labels = rng.integers(0, 8, n)
+    logits = rng.normal(0, 1, (VARIANTS, n, 8)) + alike * np.eye(8)[labels]
+    odds = np.exp(logits)
+    return labels, odds / odds.sum(axis=-1, keepdims=True)
+
+
+def test_damage_that_hides_the_sign_costs_what_can_be_counted(measured):
+    # White after -3 stops is 99 of 255, under the threshold of the reader; after -2.2 stops it is 128.
+    part = measured[0].figures["corruptions"]["underexposure"]
+    assert measured[0].figures["clean"]["balanced_accuracy"] == 1
+    assert [part["balanced_accuracy"][str(strength)] for strength in STRENGTHS] == [1, 1, 1, 1, 0.5]
+    assert part["balanced_accuracy_fall"]["5"] == part["malignant_auc_fall"]["5"] == part["accuracy_fall"]["5"] == 0.5
+    assert part["balanced_accuracy_fall"]["mean"] == pytest.approx(0.1)
+
+
+def test_damage_that_leaves_the_sign_costs_nothing(measured):
+    part = measured[0].figures["corruptions"]["JPEG"]
+    assert set(part["balanced_accuracy_fall"].values()) == {0}
+
+
+def test_a_turn_flips_the_diagnosis_where_it_moves_the_sign(measured):
+    # Of the seven turns only mirroring at the main diagonal leaves the corner in its place.
+    flips = measured[0].figures["flips"]
+    assert sorted(flips["rate"][turn] for turn in TURNS) == [0, *[0.5] * 6]
+    assert flips["rate"]["mean"] == pytest.approx(0.5 * 6 / 7)
+    assert flips["rate"]["any"] == 0.5
+
+
+def test_the_malignant_probability_moves_by_what_the_reader_says(measured):
+    flips = measured[0].figures["flips"]
+    odds = np.exp([3.0, 0.0])
+    malignant = sum(MALIGNANT)
+    total = odds[0] + 7 * odds[1]
+    moved = (odds[0] + (malignant - 1) * odds[1] - malignant * odds[1]) / total
+    assert flips["malignant_shift"] == pytest.approx(moved * 0.5 * 6 / 7)
+    assert flips["malignant_shift_95th_percentile"] == pytest.approx(moved)
+
+
+def test_names_the_model_the_data_and_how_many(measured):
+    figures = measured[0].figures
+    assert figures["model"]["weights_sha256"] == "ab" * 32
+    assert figures["data"] == {"name": "drawn", "split": "validation"}
+    assert (figures["n"], figures["n_lesions"], figures["n_classes"]) == (4, 4, 2)
+    assert figures["sample"]["of"] == 4
+
+
+def test_every_labelled_image_is_shown_in_all_variants_in_batches(measured):
+    _, model, steps = measured
+    assert model.batches == [50] * 6 + [32]
+    assert steps[-1] == (4 * VARIANTS, 4 * VARIANTS)
+
+
+def test_an_image_is_damaged_alike_whatever_else_is_measured(tmp_path):
+    class Listener(CornerReader):
+        def logits(self, pixels):
+            self.seen = [*getattr(self, "seen", []), *(picture.tobytes() for picture in pixels)]
+            return super().logits(pixels)
+
+    dataset = dataset_of(tmp_path, ["MEL", "NV"])
+    both, one, other = Listener(), Listener(), Listener()
+    measure(both, dataset, "test", draws=1)
+    alone = Dataset("drawn", dataset.table[1:], dataset.report)
+    measure(one, alone, "test", draws=1)
+    measure(other, alone, "test", seed=1, draws=1)
+    assert both.seen[VARIANTS:] == one.seen != other.seen
+
+
+def test_an_unreadable_image_is_named_and_not_counted(tmp_path):
+    dataset = dataset_of(tmp_path, ["MEL", "NV", "NV"])
+    Path(dataset.table["path"][1]).write_bytes(b"%PDF-1.7")
+    figures = measure(CornerReader(), dataset, "test", draws=1).figures
+    assert figures["n_by_class"] == dict.fromkeys(CODES, 0) | {"MEL": 1, "NV": 1}
+    assert figures["clean"]["accuracy"] == 1
+    assert "PDF" in figures["rejected"]["ISIC_0000001"]
+
+
+def test_rejects_a_dataset_without_a_label(tmp_path):
+    with pytest.raises(DatasetInvalid, match="labelled images that can be read in drawn but got none"):
+        measure(CornerReader(), dataset_of(tmp_path, [None]), "test")
+
+
+def test_figures_are_those_of_scikit_learn():
+    labels, probabilities = shown(200)
+    figures = compare(labels, probabilities, np.arange(200), draws=1)
+    truth = np.array(MALIGNANT)[labels]
+
+    def expected(place: int) -> tuple[float, float, float]:
+        guesses, malignant = probabilities[place].argmax(axis=1), probabilities[place][:, MALIGNANT].sum(axis=1)
+        scores = (balanced_accuracy_score(labels, guesses), roc_auc_score(truth, malignant))
+        return *scores, accuracy_score(labels, guesses)
+
+    names = ("balanced_accuracy", "malignant_auc", "accuracy")
+    assert tuple(figures["clean"][name] for name in names) == pytest.approx(expected(0))
+    for place, part in enumerate(figures["corruptions"].values()):
+        for strength in STRENGTHS:
+            found = tuple(part[name][str(strength)] for name in names)
+            assert found == pytest.approx(expected(5 * place + strength))
+
+
+def test_a_relative_error_is_the_damaged_over_the_clean_error():
+    figures = compare(*shown(300), np.arange(300), draws=1)
+    clean = 1 - figures["clean"]["balanced_accuracy"]
+    relative = [part["relative_error"] for part in figures["corruptions"].values()]
+    hair = figures["corruptions"]["hair"]["balanced_accuracy"]
+    assert relative[11] == pytest.approx(sum(1 - hair[str(strength)] for strength in STRENGTHS) / (5 * clean))
+    assert figures["mean"]["relative_error"] == pytest.approx(np.mean(relative))
+
+
+def test_damage_without_an_effect_is_a_fall_of_0_and_a_relative_error_of_1():
+    labels, probabilities = shown(100)
+    figures = compare(labels, np.broadcast_to(probabilities[0], probabilities.shape), np.arange(100), draws=100)
+    assert figures["mean"]["balanced_accuracy_fall"] == 0
+    assert figures["mean"]["relative_error"] == 1
+    assert set(figures["flips"]["rate"].values()) == {0}
+
+
+def test_a_model_without_a_clean_error_has_no_relative_one(measured):
+    assert measured[0].figures["mean"]["relative_error"] is None
+
+
+def test_the_interval_of_a_fall_is_paired():
+    labels, probabilities = shown(400, alike=1.0)
+    nearly = np.broadcast_to(probabilities[0], probabilities.shape).copy()
+    nearly[1:, :8] = np.eye(8)[(labels[:8] + 1) % 8]
+    figures = compare(labels, nearly, np.arange(400), draws=300)
+    fall = figures["corruptions"]["noise"]["intervals"]["accuracy_fall"]["mean"]
+    assert np.diff(fall) < 0.5 * np.diff(figures["clean"]["intervals"]["accuracy"])
+    assert fall[0] <= figures["corruptions"]["noise"]["accuracy_fall"]["mean"] <= fall[1]
+
+
+def test_images_of_one_lesion_are_drawn_together():
+    labels, probabilities = shown(100)
+    labels, probabilities = np.repeat(labels, 4), np.repeat(probabilities, 4, axis=1)
+    alone, together = (
+        compare(labels, probabilities, groups, draws=300)["flips"]["intervals"]["rate"]["mean"]
+        for groups in (np.arange(400), np.repeat(np.arange(100), 4))
+    )
+    assert np.diff(together) > 1.5 * np.diff(alone)
+
+
+def test_what_is_not_defined_is_none_in_strict_json(measured):
+    labels, probabilities = shown(5)
+    figures = compare(np.ones_like(labels), probabilities, np.arange(5), draws=5)
+    assert figures["clean"]["malignant_auc"] is None
+    json.dumps(figures, allow_nan=False)
+    assert json.loads(measured[0].to_json(), parse_constant=pytest.fail) == measured[0].figures
+
+
+def test_the_table_has_a_row_a_corruption_and_a_row_a_turn(measured):
+    lines = str(measured[0]).splitlines()
+    assert lines[0] == "corner-reader 1.0.0 on drawn validation: 4 images of 4 lesions, of 4 images in all"
+    starts = [line.split("  ")[0] for line in lines]
+    assert all(name in starts for name in (*(corruption.name for corruption in CORRUPTIONS), *TURNS, "all", "any"))
+    (dark,) = (line for line in lines if line.startswith("underexposure"))
+    assert dark.split()[1:4] == ["0.000", "0.500", "0.100"]
+    assert len({len(line) for line in str(measured[0]).split("\n\n")[2].splitlines()}) == 1
