@@ -5,7 +5,6 @@ What does not fit together is left out and reported; DatasetInvalid is kept for 
 
 import os
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -22,6 +21,7 @@ from cadlib.isic_csv import (
     read_metadata,
     read_sources,
 )
+from cadlib.readahead import map_ahead
 
 Progress = Callable[[int, int], None]
 """Called with (done, total), in the caller's thread."""
@@ -175,7 +175,7 @@ def _find_images(folder: Path, found: Findings) -> "pd.Series[str]":
         raise DatasetInvalid(f"Expected a folder of images at {folder} but came: {reason}.") from error
     foreign = [name for name in names if _shown(name) != name]
     found.add("file names that are not UTF-8", map(_shown, foreign))
-    names = [name for name in names if name not in foreign]
+    names = [name for name in names if _shown(name) == name]
     suffixes = {name: Path(name).suffix.lower() for name in names}
     pictures = [name for name in names if suffixes[name] in SUPPORTED_SUFFIXES]
     found.add("files that are no image", [name for name in names if suffixes[name] not in SUPPORTED_SUFFIXES])
@@ -240,11 +240,10 @@ def _measure(
         except ImageRejected as error:
             return error
 
-    with ThreadPoolExecutor(workers or os.cpu_count()) as pool:  # Pillow decodes without holding the GIL
-        for size in pool.map(measured, table["path"]):
-            sizes.append(size)
-            if progress:
-                progress(len(sizes), len(table))
+    for size in map_ahead(measured, table["path"], workers=workers):
+        sizes.append(size)
+        if progress:
+            progress(len(sizes), len(table))
     found.add("unreadable images", [size for size in sizes if isinstance(size, ImageRejected)])
     readable = [not isinstance(size, ImageRejected) for size in sizes]
     width_height = [size for size in sizes if not isinstance(size, ImageRejected)]

@@ -7,13 +7,10 @@ out; the camera's and the patient's data (EXIF, GPS, XMP, colour profile) are us
 import hashlib
 import os
 import struct
-from collections import deque
 from collections.abc import Iterable, Iterator
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import lru_cache
 from io import BytesIO
-from itertools import islice
 from pathlib import Path
 
 import numpy as np
@@ -21,6 +18,7 @@ from numpy.typing import NDArray
 from PIL import ExifTags, Image, ImageCms, TiffImagePlugin
 
 from cadlib.errors import ImageRejected
+from cadlib.readahead import map_ahead
 
 MIN_SIDE_PX = 64
 """The shortest side that can be read; below it a lesion has no structure left to judge."""
@@ -152,13 +150,7 @@ def read_size(path: str | os.PathLike[str]) -> tuple[int, int]:
 
 def read_images(sources: Iterable[str | os.PathLike[str]]) -> Iterator[LesionImage | ImageRejected]:
     """Read files in their order, a few ahead in threads; one that cannot be read comes as its rejection."""
-    waiting = iter(sources)
-    with ThreadPoolExecutor(_READERS) as pool:
-        reading = deque(pool.submit(_read_or_reject, source) for source in islice(waiting, _READ_AHEAD))
-        while reading:
-            image = reading.popleft().result()
-            reading.extend(pool.submit(_read_or_reject, source) for source in islice(waiting, 1))
-            yield image
+    return map_ahead(_read_or_reject, sources, workers=_READERS, ahead=_READ_AHEAD)
 
 
 def _read_or_reject(source: str | os.PathLike[str]) -> LesionImage | ImageRejected:

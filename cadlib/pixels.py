@@ -1,46 +1,104 @@
 """Decode and resize once: the images of a table as one array on disk, at a model's input size.
 
-The array is what `preprocess.to_pixels` returns for each row, so training reads exactly what prediction
-reads. It is memory-mapped: a large data set needs disk, not memory.
+A row of the array is what `preprocess.to_pixels` returns, so training reads exactly what prediction reads. The rows
+are read one by one and never mapped into memory: pages of a mapped file count as memory of every process that
+has touched them, and half a million images of 176 px are 46 GB.
 """
 
 import hashlib
+import io
 import os
 import shutil
-from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 
 from cadlib.cache import cache_dir
 from cadlib.dataset import Progress
-from cadlib.errors import DatasetInvalid
+from cadlib.errors import DatasetInvalid, ImageRejected
 from cadlib.images import read_image
 from cadlib.preprocess import InputSpec, to_pixels
+from cadlib.readahead import map_ahead
 
 
-def cached_pixels(
-    table: pd.DataFrame, spec: InputSpec, progress: Progress | None = None
-) -> "np.memmap[Any, np.dtype[np.uint8]]":
-    """Return the images of a table's `path` column as a read-only memory map, (N, S, S, 3) uint8 RGB.
+@dataclass(frozen=True)
+class Pixels:
+    """Images in a .npy file, (N, S, S, 3) uint8 RGB; `pixels[rows]` reads those rows into memory.
 
-    Made on the first call, found again as long as paths, sizes and times of change are the same. Raise
-    ImageRejected for a file that cannot be read and DatasetInvalid when the disk has no room.
+    It holds no file open and no pixel, so that handing it to another process costs nothing.
     """
-    shape = (len(table), spec.size_px, spec.size_px, 3)
+
+    path: Path
+    shape: tuple[int, int, int, int]
+
+    def __len__(self) -> int:
+        return self.shape[0]
+
+    @property
+    def row_bytes(self) -> int:
+        """Return the size of one image on disk."""
+        return int(np.prod(self.shape[1:]))
+
+    @property
+    def nbytes(self) -> int:
+        """Return the size of all images on disk."""
+        return len(self) * self.row_bytes
+
+    @cached_property
+    def header(self) -> bytes:
+        """Return how the file begins (NumPy's format, version 1.0)."""
+        buffer = io.BytesIO()
+        facts = {"descr": "|u1", "fortran_order": False, "shape": self.shape}
+        np.lib.format.write_array_header_1_0(buffer, facts)
+        return buffer.getvalue()
+
+    def __getitem__(self, rows: int | slice | NDArray[np.integer]) -> NDArray[np.uint8]:
+        """Read the image of a row, (S, S, 3), or those of several, (n, S, S, 3).
+
+        Raise IndexError for a row that is not there and DatasetInvalid for a file that ends too early.
+        """
+        if isinstance(rows, slice):
+            return self._read(range(*rows.indices(len(self))))
+        images = self._read(np.atleast_1d(rows).tolist())
+        return images if np.ndim(rows) else images[0]
+
+    def _read(self, rows: list[int] | range) -> NDArray[np.uint8]:
+        images, start = np.empty((len(rows), *self.shape[1:]), np.uint8), len(self.header)
+        with self.path.open("rb", buffering=0) as file:
+            for image, row in zip(images, rows, strict=True):
+                file.seek(start + range(len(self))[row] * self.row_bytes)
+                if file.readinto(image.data) != self.row_bytes:
+                    raise DatasetInvalid(
+                        f"Expected the pixels of {len(self):,} images in {self.path} but it ends before row {row}; "
+                        "delete the file, it is made anew."
+                    )
+        return images
+
+
+def cached_pixels(table: pd.DataFrame, spec: InputSpec, progress: Progress | None = None) -> Pixels:
+    """Return the images of a table's `path` column, decoded, cropped and resized to the input of a model.
+
+    Made on the first call, found again as long as paths, sizes and times of change are the same. What was made
+    before a break is kept, and the next call goes on from there. Raise ImageRejected for a file that cannot be
+    read and DatasetInvalid when the disk has no room.
+    """
     path = cache_dir() / "pixels" / f"{_fingerprint(table['path'], spec)}.npy"
+    pixels = Pixels(path, (len(table), spec.size_px, spec.size_px, 3))
     if not path.exists():
         path.parent.mkdir(parents=True, exist_ok=True)
-        aside = path.with_suffix(f".{os.getpid()}.part")
+        aside = path.with_suffix(".part")
         try:
-            _fill(aside, shape, table["path"].tolist(), spec, progress)
+            _fill(aside, pixels, table["path"].tolist(), spec, progress)
+        except ImageRejected:
+            aside.unlink(missing_ok=True)  # a file that is mended or left out makes another cache
+            raise
+        if aside.exists() or not path.exists():  # another process may have been the first
             aside.replace(path)
-        finally:
-            aside.unlink(missing_ok=True)
-    array: np.memmap[Any, np.dtype[np.uint8]] = np.load(path, mmap_mode="r")
-    return array
+    return pixels
 
 
 def _fingerprint(paths: pd.Series, spec: InputSpec) -> str:
@@ -51,21 +109,27 @@ def _fingerprint(paths: pd.Series, spec: InputSpec) -> str:
     return digest.hexdigest()[:32]
 
 
-def _fill(path: Path, shape: tuple[int, ...], sources: list[str], spec: InputSpec, progress: Progress | None) -> None:
-    needed, free = int(np.prod(shape)), shutil.disk_usage(path.parent).free
-    # Writing through a memory map to a full disk kills the process: ask for the room first.
+def _fill(path: Path, pixels: Pixels, sources: list[str], spec: InputSpec, progress: Progress | None) -> None:
+    """Append the rows that lack; rows stand in order, so the size of the file tells how many there are.
+
+    Nothing is truncated: a second process that fills the same file writes the same bytes to the same places.
+    """
+    header, size = pixels.header, path.stat().st_size if path.exists() else 0
+    done = max(size - len(header), 0) // pixels.row_bytes
+    needed, free = pixels.nbytes - done * pixels.row_bytes, shutil.disk_usage(path.parent).free
     if needed + (64 << 20) > free:
         raise DatasetInvalid(
-            f"Expected {needed / 1e9:.1f} GB of free disk for the pixels of {shape[0]:,} images in "
+            f"Expected {needed / 1e9:.1f} GB of free disk for the pixels of {len(pixels) - done:,} images in "
             f"{path.parent} but {free / 1e9:.1f} GB are free; make room or point CADLIB_CACHE elsewhere."
         )
-    array = np.lib.format.open_memmap(path, mode="w+", dtype=np.uint8, shape=shape)
-
-    def place(index: int) -> None:
-        array[index] = to_pixels(read_image(sources[index]), spec)
-
-    with ThreadPoolExecutor(max_workers=os.cpu_count()) as pool:
-        for done, _ in enumerate(pool.map(place, range(len(sources))), start=1):
+    path.touch()
+    with path.open("r+b") as file:
+        file.write(header)
+        file.seek(len(header) + done * pixels.row_bytes)
+        decoded = map_ahead(lambda source: to_pixels(read_image(source), spec), sources[done:])
+        for count, image in enumerate(decoded, start=done + 1):
+            file.write(image.tobytes())
             if progress is not None:
-                progress(done, len(sources))
-    array.flush()
+                progress(count, len(sources))
+        file.flush()
+        os.fsync(file.fileno())

@@ -3,9 +3,7 @@
 import hashlib
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from functools import cached_property
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -19,21 +17,21 @@ from cadlib import splits
 from cadlib.augment import augment
 from cadlib.dataset import open_dataset
 from cadlib.errors import TrainingFailed
-from cadlib.pixels import cached_pixels
+from cadlib.pixels import Pixels, cached_pixels
 from cadlib.preprocess import InputSpec
 from cadlib.taxonomy import CODES
 
 
 @dataclass(frozen=True, eq=False)
 class TrainingData:
-    """Images of a run: `pixels` (N, S, S, 3) uint8, `labels` (N,) int64, `parts` the split of each row.
+    """Images of a run: `pixels` (N, S, S, 3) uint8 on disk, `labels` (N,) int64, `parts` the split of each row.
 
     `split_csv` is the text of split.csv.
     """
 
     name: str
     table: pd.DataFrame
-    pixels: "np.memmap[Any, np.dtype[np.uint8]]"
+    pixels: Pixels
     labels: NDArray[np.int64]
     groups: pd.Series
     parts: pd.Series
@@ -110,16 +108,10 @@ class Crops(Dataset[tuple[Tensor, Tensor]]):
     """Augmented training images by `Crop`: ((3, side, side) uint8, label)."""
 
     def __init__(self, data: TrainingData) -> None:
-        self._path, self._labels = data.pixels.filename, data.labels
-
-    @cached_property
-    def _pixels(self) -> NDArray[np.uint8]:
-        # Opened by each worker: a memory map handed to a new process would be copied whole.
-        pixels: NDArray[np.uint8] = np.load(str(self._path), mmap_mode="r")
-        return pixels
+        self._pixels, self._labels = data.pixels, data.labels
 
     def __getitem__(self, crop: Crop) -> tuple[Tensor, Tensor]:
-        image = torch.from_numpy(np.array(self._pixels[crop.row])).permute(2, 0, 1)
+        image = torch.from_numpy(self._pixels[crop.row]).permute(2, 0, 1)
         return augment(image, crop.side_px, crop.seed), torch.tensor(self._labels[crop.row])
 
 

@@ -41,6 +41,7 @@ TORCH_FREE = {
     "metrics",
     "pixels",
     "preprocess",
+    "readahead",
     "record",
     "sampling",
     "splits",

@@ -27,9 +27,62 @@ def test_holds_exactly_what_prediction_reads(table):
 
 
 def test_the_second_call_decodes_nothing(table, monkeypatch):
-    first = np.array(cached_pixels(table, SPEC))
+    first = cached_pixels(table, SPEC)[:]
     monkeypatch.setattr(pixels, "read_image", None)
-    assert np.array_equal(cached_pixels(table, SPEC), first)
+    assert np.array_equal(cached_pixels(table, SPEC)[:], first)
+
+
+def test_rows_are_read_in_the_order_asked_for(table):
+    cached = cached_pixels(table, SPEC)
+    whole = np.load(cached.path)
+    assert whole.shape == cached.shape
+    rows = np.array([7, 0, 7, -1])
+    assert np.array_equal(cached[rows], whole[rows])
+    assert np.array_equal(cached[2:9:3], whole[2:9:3])
+    assert cached[rows[:0]].shape == (0, 48, 48, 3)
+    with pytest.raises(IndexError):
+        cached[10]
+
+
+def test_what_stood_before_a_break_is_not_decoded_again(table, tmp_path, monkeypatch):
+    def stop(done, _total):
+        if done == 6:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        cached_pixels(table, SPEC, stop)
+    (part,) = (path for path in (tmp_path / "cache").rglob("*") if path.is_file())
+    with part.open("r+b") as file:  # as a killed process leaves it: in the middle of a row
+        file.truncate(part.stat().st_size - 1)
+    read, calls = [], []
+    monkeypatch.setattr(pixels, "read_image", lambda path: read.append(path) or read_image(path))
+    cached = cached_pixels(table, SPEC, lambda *step: calls.append(step))
+    assert sorted(read) == table["path"].tolist()[5:]
+    assert calls == [(done, 10) for done in range(6, 11)]
+    for row, path in enumerate(table["path"]):
+        assert np.array_equal(cached[row], to_pixels(read_image(path), SPEC))
+
+
+def test_a_process_that_fills_the_same_file_at_the_same_time_spoils_nothing(table):
+    inner = []
+
+    def start_another(done, _total):
+        if done == 4:
+            inner.append(cached_pixels(table, SPEC)[:])
+
+    outer = cached_pixels(table, SPEC, start_another)[:]
+    assert np.array_equal(inner[0], outer)
+    for row, path in enumerate(table["path"]):
+        assert np.array_equal(outer[row], to_pixels(read_image(path), SPEC))
+
+
+def test_a_file_that_ends_too_early_is_refused(table):
+    cached = cached_pixels(table, SPEC)
+    with cached.path.open("r+b") as file:
+        file.truncate(cached.path.stat().st_size - 1)
+    assert cached[8].shape == (48, 48, 3)
+    with pytest.raises(DatasetInvalid, match="ends before row 9; delete the file"):
+        cached[9]
 
 
 def test_another_size_is_another_cache(table):
@@ -41,7 +94,7 @@ def test_a_changed_file_makes_a_new_cache(table, tmp_path):
     own = tmp_path / "own.png"
     own.write_bytes(Path(table["path"].iloc[0]).read_bytes())
     changing = table.assign(path=[str(own), *table["path"].iloc[1:]])
-    before = np.array(cached_pixels(changing, SPEC)[0])
+    before = cached_pixels(changing, SPEC)[0]
     own.write_bytes(Path(table["path"].iloc[-1]).read_bytes())
     after = cached_pixels(changing, SPEC)[0]
     assert np.array_equal(after, to_pixels(read_image(own), SPEC))

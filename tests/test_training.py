@@ -128,7 +128,7 @@ def test_the_logit_adjustment_takes_the_advantage_from_the_frequent_class(synthe
 
 def test_normalising_a_batch_is_what_prediction_does(synthetic_dataset, tmp_path):
     trained = train(synthetic_dataset, tmp_path, TrainConfig(**{**TINY, "epochs": 1}))
-    pixels = np.array(trained.data.pixels[:4])
+    pixels = trained.data.pixels[:4]
     batch = normalise(torch.from_numpy(pixels).permute(0, 3, 1, 2), trained.spec)
     assert torch.equal(batch, torch.from_numpy(to_array(pixels, trained.spec)))
 

@@ -1,0 +1,29 @@
+"""Work that threads do a few items ahead of who asks for it."""
+
+import os
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from itertools import islice
+from typing import TypeVar
+
+Item = TypeVar("Item")
+Result = TypeVar("Result")
+
+
+def map_ahead(
+    work: Callable[[Item], Result], items: Iterable[Item], *, workers: int | None = None, ahead: int | None = None
+) -> Iterator[Result]:
+    """Yield `work(item)` in the order of the items, `ahead` of them at a time in `workers` threads.
+
+    As many threads as cores, and eight items a thread, where not said. Unlike the `map` of a ThreadPoolExecutor it
+    takes no item before its turn: half a million waiting ones would hold a gigabyte. Good for work that lets go
+    of the GIL, as Pillow does while it decodes.
+    """
+    rest, workers = iter(items), workers or os.cpu_count() or 1
+    with ThreadPoolExecutor(workers) as pool:
+        waiting = deque(pool.submit(work, item) for item in islice(rest, ahead or 8 * workers))
+        while waiting:
+            result = waiting.popleft().result()
+            waiting.extend(pool.submit(work, item) for item in islice(rest, 1))
+            yield result
