@@ -63,6 +63,7 @@ def parser() -> argparse.ArgumentParser:
     _add_evaluate(commands.add_parser("evaluate", help="compare a model with the labels of a data set"))
     _add_robustness(commands.add_parser("robustness", help="measure what damaged and turned pictures cost a model"))
     _add_train(commands.add_parser("train", help="train a model on images with labels"))
+    _add_audit(commands.add_parser("audit", help="look for leaks in a model's split, and for drift of its answers"))
     _add_download(commands.add_parser("download", help="fetch the data set of ISIC 2019, or a small sample"))
     return root
 
@@ -240,6 +241,7 @@ def _evaluate(options: argparse.Namespace) -> int:
     except OSError as error:
         raise CadError(f"The results could not be written to {options.output}: {error}.") from error
     print(found)
+    print(f"\n{record.model_id}: {record.validation_claim}")
     return 1 if found.rejected or dataset.report.count("unreadable images") else 0
 
 
@@ -308,6 +310,76 @@ def _robustness(options: argparse.Namespace) -> int:
         evaluation.write_into(folder, record, figures)
     print(found)
     return 1 if found.figures["rejected"] else 0
+
+
+# audit
+
+
+def _add_audit(command: argparse.ArgumentParser) -> None:
+    command.set_defaults(run=_audit)
+    command.add_argument("--data", type=Path, help="folder of ISIC 2019 layout: duplicates, and labels that contradict")
+    command.add_argument("--model", help="name under models/, or a path: its golden figures, with --data its split")
+    command.add_argument("--sheet", type=Path, metavar="FILE", help="with --data: write the pictures to an HTML file")
+    command.add_argument("--into-model", action="store_true", help="the result becomes part of the model and its card")
+
+
+def _audit(options: argparse.Namespace) -> int:
+    record = _check_audit(options)
+    drifted = record is not None and _print_drift(options.model, record)
+    if options.data is None:
+        return 1 if drifted else 0
+
+    from cadlib import audit, audit_sheet
+    from cadlib.dataset import open_dataset
+    from cadlib.duplicates import find_duplicates
+    from cadlib.model import Model
+
+    dataset = open_dataset(options.data, verify=False)
+    print(dataset.report, file=sys.stderr)
+    with _Bars(images=True) as bars:
+        if record is None:
+            alone = find_duplicates(dataset, bars.progress)
+        else:
+            found = audit.audit_split(Model.load(options.model), find_model(options.model), dataset, bars.progress)
+    print(alone if record is None else found)
+    if options.sheet:
+        page = audit_sheet.render(alone) if record is None else audit_sheet.render(found.duplicates, found)
+        _write(options.sheet, page)
+    if options.into_model and record is not None:
+        if drifted or found.missing:
+            raise CadError(
+                f"Expected all images of the split, and a model that answers as it was made, but {found.missing:,} "
+                f"images lack{' and its answers drifted' if drifted else ''}; the model is left as it was."
+            )
+        audit.write_into(find_model(options.model), record, found.result)
+    return 1 if drifted or (record is not None and found.result.leaks) else 0
+
+
+def _check_audit(options: argparse.Namespace) -> ModelRecord | None:
+    if options.data is None and options.model is None:
+        raise UsageError("Expected --data with a folder of ISIC 2019 layout, --model with a model, or both.")
+    if options.data is not None and not options.data.is_dir():
+        raise UsageError(f"Expected a folder of images with their CSV files but there is no folder {options.data}.")
+    if options.data is None and options.sheet:
+        raise UsageError("Expected --sheet together with --data, from where its pictures come.")
+    if options.into_model and None in (options.data, options.model):
+        raise UsageError("Expected --into-model together with --data and --model.")
+    if options.sheet:
+        _make_folder(options.sheet.absolute().parent)
+    return _check_model(options.model) if options.model is not None else None
+
+
+def _print_drift(name: str, record: ModelRecord) -> bool:
+    """Compare a model with its golden figures; print and return whether it drifted."""
+    from cadlib import golden
+    from cadlib.model import Model
+
+    drifted = golden.drift(Model.load(name), find_model(name))
+    for one in drifted:
+        print(f"{record.model_id} drifted: {one}")
+    if not drifted:
+        print(f"{record.model_id}: its weights are those of its record, its answers as on the day it was made")
+    return bool(drifted)
 
 
 # train
@@ -401,7 +473,8 @@ def _download(options: argparse.Namespace) -> int:
 class _Bars:
     """One progress bar after the other, each for one thing that is counted."""
 
-    def __init__(self) -> None:
+    def __init__(self, *, images: bool = False) -> None:
+        self._images = images  # all that is counted is images, not bytes
         self._bar = tqdm(disable=True)
         self._what = ""
 
@@ -414,7 +487,8 @@ class _Bars:
     def progress(self, what: str, done: int, total: int) -> None:
         if what != self._what:
             self._bar.close()
-            sized = {"unit": "image"} if what == "images" else {"unit": "B", "unit_scale": True, "unit_divisor": 1024}
+            images = self._images or what == "images"
+            sized = {"unit": "image"} if images else {"unit": "B", "unit_scale": True, "unit_divisor": 1024}
             self._bar = tqdm(desc=what, total=total, initial=done, leave=False, **sized)
             self._what = what
         self._bar.update(done - self._bar.n)
@@ -428,6 +502,13 @@ def _check_model(name: str) -> ModelRecord:
         return read_record(find_model(name))
     except ModelInvalid as error:
         raise UsageError(str(error)) from error
+
+
+def _write(file: Path, text: str) -> None:
+    try:
+        file.write_text(text, encoding="utf-8")
+    except OSError as error:
+        raise CadError(f"The pictures could not be written to {file}: {error}.") from error
 
 
 def _make_folder(folder: Path) -> None:

@@ -10,6 +10,7 @@ from cadlib.record import ModelRecord
 from cadlib.summary import DRAWS
 from cadlib.tables import figure_of, figure_text
 from cadlib.taxonomy import DIAGNOSES
+from cadlib.validation import LEAKS
 
 
 def render(record: ModelRecord, figures: dict[str, Any]) -> str:
@@ -25,6 +26,7 @@ def render(record: ModelRecord, figures: dict[str, Any]) -> str:
         "## Limits",
         "\n".join(f"- {limit}" for limit in record.known_limits),
         *_data(record, figures),
+        *_audit(record),
         *_figures(figures),
         *_thresholds(record, figures),
         *_damage(record, figures),
@@ -42,11 +44,27 @@ def _data(record: ModelRecord, figures: dict[str, Any]) -> list[str]:
             ((part, f"{n:,}", f"{training.lesions[part]:,}") for part, n in training.images.items()),
         ),
         (
-            f"From the data set `{training.dataset}`, split by lesion (seed {training.seed}): no lesion, and no "
-            f"near-duplicate, stands in two splits. {training.epochs} epochs at {config['first_px']} to "
+            f"From the data set `{training.dataset}`, split so that images of one lesion, and near-duplicates, "
+            f"stay together (seed {training.seed}). {training.epochs} epochs at {config['first_px']} to "
             f"{config['last_px']} px in {training.seconds / 60:.0f} minutes, code {training.git_commit}. "
             f"{_use_of_test(figures)}"
         ),
+    ]
+
+
+def _audit(record: ModelRecord) -> list[str]:
+    audit = record.audit
+    said = f"{record.name} {record.version}: {record.validation_claim}."
+    if audit is None:
+        return ["## Leak audit", said]
+    compared = ", ".join(f"{n:,} of {part}" for part, n in audit.images.items())
+    rows = [(what, f"{getattr(audit, name):,}") for name, what in LEAKS.items()]
+    rows += [(f"labels that contradict each other: {kind}", f"{n:,}") for kind, n in audit.contradictions.items()]
+    return [
+        "## Leak audit",
+        f"{said} Audited {audit.created} on {audit.dataset}, images: {compared}.",
+        _table(("looked for", "found"), rows),
+        *(["\n".join(f"- {one}" for one in audit.named)] if audit.named else []),
     ]
 
 

@@ -32,7 +32,7 @@ from cadlib.decision import OperatingPoint
 from cadlib.errors import DatasetInvalid, ImageRejected, ModelInvalid
 from cadlib.images import LesionImage, read_images
 from cadlib.metrics import Floats, Labels
-from cadlib.record import CARD_FILE, METRICS_FILE, SPLIT_FILE, ModelRecord, read_json
+from cadlib.record import CARD_FILE, METRICS_FILE, SPLIT_FILE, ModelRecord, read_json, replace_files
 from cadlib.splits import lesion_groups, read_split, select
 from cadlib.summary import Figure, intervals, json_ready, summarise
 from cadlib.tables import metrics_table
@@ -138,14 +138,7 @@ def part_of_split(folder: Path, record: ModelRecord, dataset: Dataset, part: str
     `folder` is the model's. Raise ModelInvalid when its split.csv is not the one of its record, and DatasetInvalid
     when the dataset has no image of that part.
     """
-    path = folder / SPLIT_FILE
-    if not path.exists() or (sha256 := hashlib.sha256(path.read_bytes()).hexdigest()) != record.training.split_sha256:
-        came = f"one of {sha256[:16]}…" if path.exists() else "none"
-        raise ModelInvalid(
-            f"Expected {path} with the SHA-256 {record.training.split_sha256[:16]}… of the model's record but got "
-            f"{came}; restore the folder. Without it nobody can tell which images the model was trained on."
-        )
-    rows = read_split(path)
+    rows = own_split(folder, record)
     table = select(dataset.table, rows, part)
     if table.empty:
         raise DatasetInvalid(
@@ -155,18 +148,25 @@ def part_of_split(folder: Path, record: ModelRecord, dataset: Dataset, part: str
     return replace(dataset, table=table)
 
 
+def own_split(folder: Path, record: ModelRecord, *, leaking: bool = False) -> pd.DataFrame:
+    """Return split.csv of a model's folder by `splits.read_split`; raise ModelInvalid if it is not its record's."""
+    path = folder / SPLIT_FILE
+    if not path.exists() or (sha256 := hashlib.sha256(path.read_bytes()).hexdigest()) != record.training.split_sha256:
+        came = f"one of {sha256[:16]}…" if path.exists() else "none"
+        raise ModelInvalid(
+            f"Expected {path} with the SHA-256 {record.training.split_sha256[:16]}… of the model's record but got "
+            f"{came}; restore the folder. Without it nobody can tell which images the model was trained on."
+        )
+    return read_split(path, leaking=leaking)
+
+
 def write_into(folder: Path, record: ModelRecord, figures: dict[str, Any]) -> None:
     """Replace metrics.json and the card of a model folder, both whole or neither; raise OSError where that fails.
 
     What another command measured of the same weights (`KEPT`) stays; of other weights it goes.
     """
     figures = {**_kept(folder, record), **figures}
-    texts = {METRICS_FILE: metrics_json(figures), CARD_FILE: card.render(record, figures)}
-    with TemporaryDirectory(dir=folder, prefix=".figures-") as aside:
-        for name, text in texts.items():
-            Path(aside, name).write_text(text, encoding="utf-8")
-        for name in texts:
-            Path(aside, name).replace(folder / name)
+    replace_files(folder, {METRICS_FILE: metrics_json(figures), CARD_FILE: card.render(record, figures)})
 
 
 def measured(folder: Path, record: ModelRecord) -> dict[str, Any]:

@@ -4,10 +4,10 @@ They catch what unit tests miss: preprocessing that drifted, labels in another o
 computes something else.
 """
 
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 from PIL import Image
 
 from cadlib.errors import ModelInvalid
@@ -17,6 +17,24 @@ from cadlib.synthetic import demo_lesions
 from cadlib.taxonomy import CODES
 
 TOLERANCE = 1e-3
+
+
+@dataclass(frozen=True)
+class Drift:
+    """A probability of a drawn lesion that is not what it was: `golden` then, `today` now, both 0 to 1."""
+
+    lesion: str
+    code: str
+    golden: float
+    today: float
+
+    @property
+    def distance(self) -> float:
+        """Return how far it moved, 0 to 1; NaN where the model gives no number."""
+        return abs(self.today - self.golden)
+
+    def __str__(self) -> str:
+        return f"{self.lesion} {self.code}: {self.golden:.4f} became {self.today:.4f}, {self.distance:.4f} away"
 
 
 def golden_figures(model: Model) -> dict[str, Any]:
@@ -32,8 +50,8 @@ def golden_figures(model: Model) -> dict[str, Any]:
     }
 
 
-def drift(model: Model, folder: Path) -> dict[str, float]:
-    """Return the drawn lesions whose probabilities differ from golden.json by more than its tolerance, and how far.
+def drift(model: Model, folder: Path) -> tuple[Drift, ...]:
+    """Return the probabilities of drawn lesions that differ from golden.json by more than its tolerance.
 
     Raise ModelInvalid when golden.json is missing or is of other lesions than the ones drawn today.
     """
@@ -41,13 +59,14 @@ def drift(model: Model, folder: Path) -> dict[str, float]:
     today = golden_figures(model)["probabilities"]
     try:
         known, tolerance = golden["probabilities"], float(golden["tolerance"])
-        distance = {
-            name: float(np.max(np.abs([known[name][code] - figures[code] for code in CODES])))
+        compared = [
+            Drift(name, code, float(known[name][code]), figures[code])
             for name, figures in today.items()
-        }
+            for code in CODES
+        ]
     except (KeyError, TypeError, ValueError) as error:
         raise ModelInvalid(
             f"Expected {folder / GOLDEN_FILE} to have the figures of {', '.join(today)} but it has not ({error}); "
             "write the model anew."
         ) from error
-    return {name: how_far for name, how_far in distance.items() if not how_far <= tolerance}
+    return tuple(one for one in compared if not one.distance <= tolerance)  # NaN is a drift

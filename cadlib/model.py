@@ -4,10 +4,11 @@ import hashlib
 import os
 from collections.abc import Iterable
 from concurrent.futures import Future, ThreadPoolExecutor
+from copy import deepcopy
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
-from typing import Self
+from typing import Any, Self
 
 import numpy as np
 import torch
@@ -75,6 +76,18 @@ class Model:
         """Return the layer whose output, (1, C, h, w), the saliency maps read."""
         return self.network.get_submodule(self.record.saliency_layer)
 
+    def private_copy(self) -> tuple[nn.Module, nn.Module]:
+        """Copy the modules but not the weights, which takes milliseconds; return the copy and the target layer in it.
+
+        Hooks on the shared network would also catch what other threads send through it, predictions included.
+        """
+        layer = self.target_layer
+        memo: dict[int, Any] = {
+            id(tensor): tensor for tensor in (*self.network.parameters(), *self.network.buffers())
+        }
+        copied = deepcopy(self.network, memo)
+        return copied, memo[id(layer)]
+
     def tensor(self, image: LesionImage) -> torch.Tensor:
         """Return what the network reads of an image: (1, 3, S, S) float32, normalised."""
         spec = self.record.input
@@ -115,6 +128,20 @@ class Model:
         with torch.inference_mode():
             outputs: NDArray[np.float32] = self.network(inputs).numpy()
         return outputs
+
+
+    def features(self, pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
+        """Return what the head reads of (N, S, S, 3) uint8 RGB of the input size, N at least 1: (N, C) float32.
+
+        That is the output of the target layer, averaged over its places.
+        """
+        network, layer = self.private_copy()
+        pooled: list[torch.Tensor] = []
+        layer.register_forward_hook(lambda _layer, _inputs, output: pooled.append(output.mean(dim=(2, 3))))
+        with torch.inference_mode():
+            network(torch.from_numpy(preprocess.to_array(pixels, self.record.input)))
+        found: NDArray[np.float32] = pooled[0].numpy()
+        return found
 
 
 def _verified_weights(path: Path, expected_sha256: str) -> dict[str, torch.Tensor]:

@@ -1,7 +1,6 @@
 """From a finished run to a model folder: calibrate and measure on validation, write aside, rename."""
 
 import hashlib
-import json
 import re
 import shutil
 from collections.abc import Mapping
@@ -27,6 +26,7 @@ from cadlib.record import (
     ConformalSets,
     ModelRecord,
     TrainingFacts,
+    json_text,
     models_dir,
 )
 from cadlib.taxonomy import CODES
@@ -131,6 +131,7 @@ def _measure(trained: Trained, name: str, version: str, weights_sha256: str) -> 
             epochs=trained.config.epochs,
             seconds=round(trained.seconds, 1),
         ),
+        audit=None,
         weights_sha256=weights_sha256,
         libraries={"cadlib": __version__, **{library: installed_version(library) for library in _LIBRARIES}},
         data_licence=DATA_LICENCE,
@@ -153,4 +154,4 @@ def _measure(trained: Trained, name: str, version: str, weights_sha256: str) -> 
 
 
 def _write_json(path: Path, content: Mapping[str, Any]) -> None:
-    path.write_text(json.dumps(content, indent=2, allow_nan=False, ensure_ascii=False) + "\n", encoding="utf-8")
+    path.write_text(json_text(content), encoding="utf-8")

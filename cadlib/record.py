@@ -6,16 +6,19 @@ before its network is loaded.
 
 import json
 import os
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 from cadlib.decision import OperatingPoint
 from cadlib.errors import ModelInvalid
 from cadlib.preprocess import InputSpec
 from cadlib.taxonomy import CODES
+from cadlib.validation import LeakAudit, claim
 
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2
 RECORD_FILE = "model.json"
 WEIGHTS_FILE = "weights.safetensors"
 METRICS_FILE = "metrics.json"
@@ -58,7 +61,10 @@ class TrainingFacts:
 
 @dataclass(frozen=True)
 class ModelRecord:
-    """One model.json. `codes` is the order of the network's outputs; `temperature` divides its logits."""
+    """One model.json. `codes` is the order of the network's outputs; `temperature` divides its logits.
+
+    `audit` is None for a model whose split nobody has audited.
+    """
 
     name: str
     version: str
@@ -71,6 +77,7 @@ class ModelRecord:
     operating_points: tuple[OperatingPoint, ...]
     saliency_layer: str
     training: TrainingFacts
+    audit: LeakAudit | None
     weights_sha256: str
     libraries: dict[str, str]
     data_licence: str
@@ -82,6 +89,16 @@ class ModelRecord:
         """Return the name a prediction carries: name, version and the first of the weights' hash."""
         return f"{self.name} {self.version} ({self.weights_sha256[:8]})"
 
+    @property
+    def validated(self) -> bool:
+        """Tell whether an audit found the model's split without a leak."""
+        return self.audit is not None and not self.audit.leaks
+
+    @property
+    def validation_claim(self) -> str:
+        """Return what may be said of its figures, to follow its name: the only words for that anywhere."""
+        return claim(self.audit)
+
     def operating_point(self, name: str) -> OperatingPoint:
         """Return the operating point of that name; raise ModelInvalid when the model has none."""
         for point in self.operating_points:
@@ -92,7 +109,8 @@ class ModelRecord:
 
     def to_json(self) -> dict[str, Any]:
         """Return the whole record as JSON values, the format version first."""
-        return {"format_version": FORMAT_VERSION, **asdict(self), "input": self.input.to_json()}
+        audit = None if self.audit is None else self.audit.to_json()
+        return {"format_version": FORMAT_VERSION, **asdict(self), "input": self.input.to_json(), "audit": audit}
 
 
 def read_record(folder: Path) -> ModelRecord:
@@ -118,6 +136,7 @@ def read_record(folder: Path) -> ModelRecord:
                 "conformal": ConformalSets(**raw["conformal"]),
                 "operating_points": tuple(OperatingPoint(**point) for point in raw["operating_points"]),
                 "training": TrainingFacts(**raw["training"]),
+                "audit": None if raw["audit"] is None else LeakAudit.from_json(raw["audit"]),
             }
         )
     except (TypeError, ValueError, AttributeError) as error:
@@ -129,6 +148,11 @@ def read_record(folder: Path) -> ModelRecord:
         )
     if not (isinstance(record.temperature, int | float) and 0 < record.temperature < 100):
         raise ModelInvalid(f"Expected the temperature in {path} to be positive but got {record.temperature!r}.")
+    if record.audit is not None and record.audit.split_sha256 != record.training.split_sha256:
+        raise ModelInvalid(
+            f"Expected the audit in {path} to be of the split {record.training.split_sha256!r} the model was trained "
+            f"on but it is of {record.audit.split_sha256!r}; run `python -m cadlib audit --into-model`."
+        )
     for name in ("name", "version", "backbone", "saliency_layer", "weights_sha256"):
         if not isinstance(value := getattr(record, name), str):
             raise ModelInvalid(f"Expected {name} in {path} to be text but got {value!r}.")
@@ -148,6 +172,20 @@ def read_json(path: Path) -> dict[str, Any]:
     if not isinstance(raw, dict):
         raise ModelInvalid(f"Expected {path} to hold a JSON object but got {type(raw).__name__}. Restore the file.")
     return raw
+
+
+def json_text(content: Mapping[str, Any]) -> str:
+    """Return a JSON object as the text of a file of a model folder."""
+    return json.dumps(content, indent=2, allow_nan=False, ensure_ascii=False) + "\n"
+
+
+def replace_files(folder: Path, texts: Mapping[str, str]) -> None:
+    """Replace files of a model folder, all whole or none; raise OSError where that fails."""
+    with TemporaryDirectory(dir=folder, prefix=".aside-") as aside:
+        for name, text in texts.items():
+            Path(aside, name).write_text(text, encoding="utf-8")
+        for name in texts:
+            Path(aside, name).replace(folder / name)
 
 
 def find_model(name_or_path: str | os.PathLike[str]) -> Path:

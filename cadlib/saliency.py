@@ -4,9 +4,7 @@ A Heatmap keeps what the method gave. It is never stretched to the same range: a
 its peak is there to be shown. A map of zeros means that nothing in the picture spoke for that diagnosis.
 """
 
-from copy import deepcopy
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import torch
@@ -143,7 +141,7 @@ def _method(key: str) -> Method:
 
 def _raw_map(model: Model, image: LesionImage, target: int, method: Method) -> NDArray[np.float32]:
     """Return the method's map at the layer's own size, (h, w), with its negative values."""
-    network, layer = _private_copy(model.network, model.target_layer)
+    network, layer = model.private_copy()
     # Calling `cam` would stretch each map to 0..1, so the two steps before that are taken one by one;
     # its `with` swallows an IndexError, hence try and finally.
     cam = method.cam(network, [layer])
@@ -168,16 +166,6 @@ def _raw_map(model: Model, image: LesionImage, target: int, method: Method) -> N
         f"Expected {method.name} for {CODES[target]} to be finite but {model.record.model_id} gave NaN or "
         "infinity; its weights may be damaged: restore the model's folder, or choose another model."
     )
-
-
-def _private_copy(network: nn.Module, layer: nn.Module) -> tuple[nn.Module, nn.Module]:
-    """Copy the modules but not the weights, which takes milliseconds; return the copy and the layer in it.
-
-    Hooks on the shared network would also catch what other threads send through it, predictions included.
-    """
-    memo: dict[int, Any] = {id(tensor): tensor for tensor in (*network.parameters(), *network.buffers())}
-    copied = deepcopy(network, memo)
-    return copied, memo[id(layer)]
 
 
 def _check_overlay(

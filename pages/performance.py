@@ -72,7 +72,7 @@ else:
     st.markdown(
         f"{record.name} {record.version} on {ui.plain(source)}, {measured['n']:,} labelled images of "
         f"{measured['n_lesions']:,} lesions. In brackets: 95 % intervals over lesions; "
-        "too few lesions have none."
+        f"too few lesions have none. {record.name} {record.version}: {ui.plain(record.validation_claim)}."
     )
     headline(measured)
     with st.grid(2, min_column_width=420, gap="medium") as grid:

@@ -17,6 +17,7 @@ PAGES = ("diagnose", "saliency", "dataset", "performance")
 MAX_PAGE_LINES = 120
 
 TORCH_FREE = {
+    "audit_sheet",
     "cache",
     "calibration",
     "card",
@@ -33,11 +34,13 @@ TORCH_FREE = {
     "download.official",
     "download.sample",
     "download.unpack",
+    "duplicates",
     "errors",
     "figures",
     "findings",
     "images",
     "isic_csv",
+    "likeness",
     "metrics",
     "pixels",
     "preprocess",
@@ -54,11 +57,13 @@ TORCH_FREE = {
     "taxonomy",
     "train_config",
     "ui.text",
+    "validation",
 }
 MAY_USE_TORCH = {
     "__init__",
     "__main__",
     "assessment",
+    "audit",
     "augment",
     "checkpoint",
     "evaluation",

@@ -1,4 +1,5 @@
 import json
+from dataclasses import replace
 
 from cadlib.card import render
 from cadlib.record import CARD_FILE, METRICS_FILE, find_model, read_record
@@ -22,6 +23,14 @@ def test_a_changed_figure_changes_the_card():
     after = render(record, figures)
     assert "-1.000" not in before
     assert "-1.000" in after
+
+
+def test_the_card_says_that_a_model_was_not_audited():
+    _, record, figures = shipped()
+    text = render(replace(record, audit=None), figures)
+    assert "## Leak audit" in text
+    assert "not audited" in text
+    assert "validated" not in text
 
 
 def test_an_undefined_figure_is_said_to_be_so():

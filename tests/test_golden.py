@@ -9,7 +9,7 @@ from cadlib.record import GOLDEN_FILE, find_model
 
 
 def test_the_shipped_model_reproduces_its_golden_figures(model):
-    assert drift(model, find_model("isic2019")) == {}
+    assert drift(model, find_model("isic2019")) == ()
 
 
 def test_a_figure_that_drifted_is_named_with_how_far(model, model_folder):
@@ -18,7 +18,10 @@ def test_a_figure_that_drifted_is_named_with_how_far(model, model_folder):
     name = next(iter(golden["probabilities"]))
     golden["probabilities"][name]["MEL"] += 0.01
     path.write_text(json.dumps(golden))
-    assert drift(model, model_folder) == {name: pytest.approx(0.01, abs=1e-3)}
+    (found,) = drift(model, model_folder)
+    assert (found.lesion, found.code) == (name, "MEL")
+    assert found.distance == pytest.approx(0.01, abs=1e-3)
+    assert str(found).startswith(f"{name} MEL: ")
 
 
 def test_an_answer_that_is_no_number_is_a_drift(model_folder):

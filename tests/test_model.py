@@ -8,6 +8,7 @@ import pytest
 from PIL import Image
 from safetensors.torch import load_file, save_file
 
+from cadlib import preprocess
 from cadlib.errors import ImageRejected, ModelInvalid
 from cadlib.images import read_image
 from cadlib.model import Model, Prediction
@@ -69,6 +70,23 @@ def test_a_batch_gives_what_single_images_give_in_their_order(model):
         alone = model.predict(picture)
         assert prediction.image_sha256 == alone.image_sha256
         assert np.allclose(prediction.probabilities, alone.probabilities, atol=1e-5)
+
+
+def test_features_are_what_the_linear_head_reads(model):
+    import torch
+
+    spec = model.record.input
+    pictures = np.stack([preprocess.to_pixels(read_image(lesion.png()), spec) for lesion in demo_lesions()[:3]])
+    features = model.features(pictures)
+    assert features.dtype == np.float32
+    head = model.network.get_classifier()
+    logits = head(torch.from_numpy(features)).detach().numpy()
+    assert np.allclose(logits, model.logits(pictures), atol=1e-4)
+
+
+def test_asking_for_features_leaves_no_hook_behind(model):
+    model.features(np.zeros((1, *(model.record.input.size_px,) * 2, 3), np.uint8))
+    assert not model.target_layer._forward_hooks
 
 
 def test_an_empty_batch_gives_nothing(model):

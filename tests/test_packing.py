@@ -68,6 +68,7 @@ def test_the_record_states_where_the_weights_come_from(trained):
     assert record.training.config["backbone"] == "test_efficientnet"
     assert record.training.images == {part: len(trained.data.rows(part)) for part in ("train", "validation", "test")}
     assert record.training.split_sha256 == trained.data.split_sha256
+    assert record.audit is None
     assert {point.name for point in record.operating_points} == {"rule-out", "balanced", "rule-in"}
 
 

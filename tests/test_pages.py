@@ -4,6 +4,7 @@ import csv
 import hashlib
 import io
 import json
+import re
 import shutil
 from pathlib import Path
 
@@ -21,6 +22,7 @@ from cadlib.preprocess import InputSpec
 from cadlib.synthetic import demo_lesions
 from cadlib.taxonomy import CODES, diagnosis
 from cadlib.ui import pictures, session
+from cadlib.validation import CONTRADICTIONS, LEAKS, LeakAudit
 
 ROOT = Path(__file__).parents[1]
 PAGES = ("diagnose", "saliency", "dataset", "performance")
@@ -48,6 +50,7 @@ def tiny_models(tmp_path_factory) -> Path:
         operating_points=points,
         saliency_layer=network.saliency_layer(built),
         training=record.TrainingFacts("0" * 40, {}, 0, "0" * 64, {"train": 1}, {"train": 1}, "drawn", 0, 0.0),
+        audit=None,
         weights_sha256=hashlib.sha256(weights).hexdigest(),
         libraries={},
         data_licence="none",
@@ -423,6 +426,43 @@ def test_performance_draws_what_damage_costs(app, tiny_models, across_damage):
         assert not other.exception
     finally:
         path.write_text(before, encoding="utf-8")
+
+
+def audited(models: Path, **leaks: int) -> Path:
+    """Give the tiny model an audit with these leaks; return its model.json."""
+    path = models / "tiny" / record.RECORD_FILE
+    raw = record.read_json(path)
+    found = LeakAudit(
+        "2026-01-01T00:00:00+00:00", "drawn", raw["training"]["split_sha256"], {"train": 1},
+        **{**dict.fromkeys(LEAKS, 0), **leaks}, contradictions=dict.fromkeys(CONTRADICTIONS, 0), named=(),
+    )  # fmt: skip
+    path.write_text(record.json_text({**raw, "audit": found.to_json()}), encoding="utf-8")
+    return path
+
+
+@pytest.mark.parametrize("name", PAGES)
+def test_no_page_calls_a_model_whose_split_leaks_validated(app, tiny_models, name):
+    before = (tiny_models / "tiny" / record.RECORD_FILE).read_text(encoding="utf-8")
+    try:
+        path = audited(tiny_models, shared_lesions=3)
+        page = opened(app, name)
+    finally:
+        path.write_text(before, encoding="utf-8")
+    assert not page.exception
+    said = [*words(page).splitlines(), *(str(badge.proto) for badge in page.markdown)]
+    assert any("NOT validated" in line and "3 lesion ids" in line for line in said)
+    assert not [line for line in said if re.search(r"(?<!NOT )\bvalidated", line)]
+
+
+def test_performance_says_whether_the_model_is_validated(app, tiny_models):
+    before = (tiny_models / "tiny" / record.RECORD_FILE).read_text(encoding="utf-8")
+    assert "not audited" in words(opened(app, "performance"))
+    try:
+        path = audited(tiny_models)
+        page = opened(app, "performance")
+    finally:
+        path.write_text(before, encoding="utf-8")
+    assert "validated on lesions it was not trained on" in words(page)
 
 
 def test_figures_of_an_earlier_version_are_asked_for_anew(app, tiny_models):

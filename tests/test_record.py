@@ -4,11 +4,21 @@ import pytest
 
 from cadlib.errors import ModelInvalid
 from cadlib.record import RECORD_FILE, find_model, list_models, models_dir, read_record
+from cadlib.validation import CONTRADICTIONS, LEAKS, LeakAudit
 
 
 @pytest.fixture
 def folder(model_folder):
     return model_folder
+
+
+def audit_of(split_sha256, **changes):
+    found = {**dict.fromkeys(LEAKS, 0), "contradictions": dict.fromkeys(CONTRADICTIONS, 0), "named": (), **changes}
+    return LeakAudit("2026-01-01T00:00:00+00:00", "isic2019", split_sha256, {"train": 3}, **found)
+
+
+def audit_json(raw, **changes):
+    return audit_of(raw["training"]["split_sha256"], **changes).to_json()
 
 
 def rewrite(folder, change):
@@ -35,7 +45,7 @@ def test_every_missing_key_is_an_error(folder):
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        (lambda raw: raw.update(format_version=2), "format version 1"),
+        (lambda raw: raw.update(format_version=1), "format version 2"),
         (lambda raw: raw.update(surprise=1), "does not know: surprise"),
         (lambda raw: raw.update(codes=raw["codes"][::-1]), "in this order"),
         (lambda raw: raw.update(temperature=0.0), "temperature"),
@@ -47,12 +57,39 @@ def test_every_missing_key_is_an_error(folder):
         (lambda raw: raw["operating_points"][0].update(threshold="0.2"), "does not fit"),
         (lambda raw: raw["operating_points"][0].update(sensitivity=95), "`sensitivity` of rule-out"),
         (lambda raw: raw.update(weights_sha256=5), "weights_sha256"),
+        (lambda raw: raw.update(audit={}), "does not fit"),
+        (lambda raw: raw.update(audit="passed"), "does not fit"),
+        (lambda raw: raw.update(audit=audit_of(split_sha256="0" * 64).to_json()), "of the split"),
+        (lambda raw: raw.update(audit=audit_json(raw) | {"near_duplicates": 1}), "`leaks`"),
+        (lambda raw: raw.update(audit=audit_json(raw) | {"near_duplicates": -1}), "to be a count"),
     ],
 )
 def test_refuses_a_record_that_is_wrong(folder, change, message):
     rewrite(folder, change)
     with pytest.raises(ModelInvalid, match=message):
         read_record(folder)
+
+
+def test_a_model_that_nobody_audited_is_not_validated(folder):
+    rewrite(folder, lambda raw: raw.update(audit=None))
+    record = read_record(folder)
+    assert not record.validated
+    assert record.validation_claim.startswith("not audited")
+
+
+def test_an_audit_without_a_leak_validates_a_model(folder):
+    rewrite(folder, lambda raw: raw.update(audit=audit_json(raw)))
+    record = read_record(folder)
+    assert record.validated
+    assert record.validation_claim == "validated on lesions it was not trained on"
+    assert record.to_json() == json.loads((folder / RECORD_FILE).read_text())
+
+
+def test_an_audit_that_found_a_leak_is_read_as_one(folder):
+    rewrite(folder, lambda raw: raw.update(audit=audit_json(raw, identical_files=2)))
+    record = read_record(folder)
+    assert not record.validated
+    assert record.validation_claim.startswith("NOT validated: its split leaks, 2 pairs of byte-identical files")
 
 
 @pytest.mark.parametrize("content", [b"", b"{", b"\xff\xfe", b"[]"])

@@ -214,6 +214,11 @@ def test_refuses_a_split_that_is_incomplete_or_leaks(tmp_path, content, message)
         read_split(tmp_path / "split.csv")
 
 
+def test_a_split_that_leaks_can_be_read_by_who_looks_for_leaks(tmp_path):
+    (tmp_path / "split.csv").write_text("image,lesion_group,split\na,1,train\nb,1,test\n")
+    assert read_split(tmp_path / "split.csv", leaking=True)["split"].tolist() == ["train", "test"]
+
+
 def test_the_real_set_splits_by_lesion_with_every_class_at_its_share(data_dir):
     folder = data_dir / "isic2019"
     if not folder.is_dir():

@@ -32,10 +32,13 @@ def page(title: str) -> ModelRecord | None:
         st.title(title, anchor=False, width="content")
         if found:
             label = f"Model {found.name} {found.version} · ready"
-            st.badge(label, icon=":material/check:", color="gray", help=found.model_id)
+            st.badge(label, icon=":material/check:", color="gray", help=f"{found.model_id}: {found.validation_claim}")
         else:
             st.badge("No model", icon=":material/block:", color="gray")
     st.markdown(f"{INTENDED_USE} [Model card](performance#model-card)")
+    if found and found.audit and found.audit.leaks:
+        said = plain(f"{found.name} {found.version} is {found.validation_claim}.")
+        st.warning(said, icon=":material/warning:")
     if not found:
         st.warning(f"{plain(reason)} Only the Dataset page works without a model.", icon=":material/info:")
     return found

@@ -1,0 +1,91 @@
+"""What may be claimed of a model's figures: the result of its leak audit, and the words that follow from it.
+
+Figures measured on lesions that a model was trained on say nothing. So a model is called validated only where an
+audit looked for such lesions and found none; a page, a command or the card takes the words from here.
+"""
+
+from dataclasses import asdict, dataclass
+from typing import Any
+
+LEAKS = {
+    "shared_lesions": "lesion ids in several splits",
+    "shared_groups": "lesion groups in several splits",
+    "identical_files": "pairs of byte-identical files across splits",
+    "near_duplicates": "pairs of near-equal perceptual hashes across splits",
+    "same_pictures": "pairs across splits that show one picture by their pixels",
+}
+"""Field of LeakAudit -> what it counts. One pair may count more than once."""
+CONTRADICTIONS = ("one lesion id", "identical files", "near-duplicates")
+"""What makes images one, so that two diagnoses of them contradict each other."""
+MAX_NAMED = 20
+
+NOT_AUDITED = (
+    "not audited: whether lesions it was measured on are among those it was trained on is not known; "
+    "`python -m cadlib audit` finds out"
+)
+
+
+@dataclass(frozen=True)
+class LeakAudit:
+    """What `python -m cadlib audit` found in the split of a model; `audit` of its model.json.
+
+    `created` is UTC in ISO 8601; `split_sha256` is the hash of the split.csv that was audited; `images` has the
+    number of images of each split that were compared; the fields of LEAKS are counts; `contradictions` has, for
+    each of CONTRADICTIONS, how many lesions or pictures have two diagnoses; `named` tells MAX_NAMED at most of what
+    leaks, one a line. Raise ValueError for other values.
+    """
+
+    created: str
+    dataset: str
+    split_sha256: str
+    images: dict[str, int]
+    shared_lesions: int
+    shared_groups: int
+    identical_files: int
+    near_duplicates: int
+    same_pictures: int
+    contradictions: dict[str, int]
+    named: tuple[str, ...]
+
+    def __post_init__(self) -> None:
+        for value in (self.created, self.dataset, self.split_sha256, *self.named):
+            if not isinstance(value, str):
+                raise ValueError(f"Expected the names of the audit to be text but got {value!r}.")
+        counts = {name: getattr(self, name) for name in LEAKS} | self.images | self.contradictions
+        for name, count in counts.items():
+            if type(count) is not int or count < 0:
+                raise ValueError(f"Expected `{name}` of the audit to be a count but got {count!r}.")
+        if set(self.contradictions) != set(CONTRADICTIONS):
+            raise ValueError(f"Expected `contradictions` of {', '.join(CONTRADICTIONS)} but got {self.contradictions}.")
+
+    @property
+    def leaks(self) -> bool:
+        """Tell whether anything stands in two splits."""
+        return any(getattr(self, name) for name in LEAKS)
+
+    @property
+    def reasons(self) -> str:
+        """Return what leaks, counted, in words; empty where nothing does."""
+        return ", ".join(f"{count:,} {what}" for name, what in LEAKS.items() if (count := getattr(self, name)))
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the fields as JSON values, and whether the split leaks."""
+        return {**asdict(self), "named": list(self.named), "leaks": self.leaks}
+
+    @classmethod
+    def from_json(cls, raw: dict[str, Any]) -> "LeakAudit":
+        """Build from JSON values; a missing or unknown key is a TypeError, a bad value a ValueError."""
+        fields = {name: value for name, value in raw.items() if name != "leaks"}
+        audit = cls(**fields | {"named": tuple(fields["named"])} if "named" in fields else fields)
+        if raw.get("leaks") is not audit.leaks:
+            raise ValueError(f"Expected `leaks` of the audit to be {audit.leaks}, as its counts say.")
+        return audit
+
+
+def claim(audit: LeakAudit | None) -> str:
+    """Return what may be said of a model with this audit, as the rest of a sentence that begins with its name."""
+    if audit is None:
+        return NOT_AUDITED
+    if audit.leaks:
+        return f"NOT validated: its split leaks, {audit.reasons}"
+    return "validated on lesions it was not trained on"

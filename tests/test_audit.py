@@ -1,0 +1,349 @@
+import hashlib
+import json
+import re
+import shutil
+from dataclasses import replace
+from pathlib import Path
+from types import SimpleNamespace
+
+import numpy as np
+import pandas as pd
+import pytest
+from PIL import Image
+
+from cadlib import card, splits
+from cadlib.__main__ import main
+from cadlib.audit import audit_split, write_into
+from cadlib.audit_sheet import WARNING
+from cadlib.dataset import open_dataset
+from cadlib.errors import DatasetInvalid, ModelInvalid
+from cadlib.evaluation import own_split
+from cadlib.record import CARD_FILE, METRICS_FILE, RECORD_FILE, SPLIT_FILE, read_json, read_record
+from cadlib.synthetic import write_dataset
+
+
+def silent(what: str, done: int, total: int) -> None:
+    assert what
+    assert 0 < done <= total
+
+
+@pytest.fixture(autouse=True)
+def cache(tmp_path, monkeypatch):
+    monkeypatch.setenv("CADLIB_CACHE", str(tmp_path / "cache"))
+
+
+@pytest.fixture
+def data(tmp_path) -> Path:
+    """Return 32 drawn lesions, four a class; the first two of a class are one lesion."""
+    return write_dataset(tmp_path / "drawn", per_class=4, size_px=96)
+
+
+@pytest.fixture
+def trained_on(model_folder):
+    """Give the model in the folder another split: the part of each image of a folder, or of the rows of a group."""
+
+    def change(data: Path, parts: list[str], groups: list[int]) -> Path:
+        images = [path.stem for path in images_of(data)]
+        rows = pd.DataFrame({"image": images, "lesion_group": groups, "split": parts})
+        (model_folder / SPLIT_FILE).write_text(rows.to_csv(index=False))
+        raw = read_json(model_folder / RECORD_FILE)
+        raw["training"]["split_sha256"] = hashlib.sha256((model_folder / SPLIT_FILE).read_bytes()).hexdigest()
+        raw["audit"] = None
+        (model_folder / RECORD_FILE).write_text(json.dumps(raw))
+        return model_folder
+
+    return change
+
+
+def images_of(data: Path) -> list[Path]:
+    return sorted((data / "ISIC_2019_Training_Input").iterdir())
+
+
+CLEAN = ["train", "train", "validation", "test"] * 8
+GROUPS = [number - (number % 4 == 1) for number in range(32)]
+
+
+def reader(folder: Path) -> SimpleNamespace:
+    """Return what stands in for a Model: its features are the mean colours of the picture's quarters."""
+
+    def features(pixels):
+        half = pixels.shape[1] // 2
+        quarters = (pixels[:, :half, :half], pixels[:, half:, :half], pixels[:, :half, half:], pixels[:, half:, half:])
+        return np.concatenate([quarter.mean(axis=(1, 2)) for quarter in quarters], axis=1).astype(np.float32)
+
+    return SimpleNamespace(record=read_record(folder), features=features)
+
+
+def audited(folder: Path, data: Path):
+    return audit_split(reader(folder), folder, open_dataset(data, verify=False), silent)
+
+
+def test_a_split_by_lesion_does_not_leak(data, trained_on):
+    found = audited(trained_on(data, CLEAN, GROUPS), data)
+    assert not found.result.leaks
+    assert found.result.images == {"train": 16, "validation": 8, "test": 8}
+    assert found.result.named == ()
+    assert "validated on lesions it was not trained on" in str(found)
+
+
+def test_a_lesion_in_two_splits_is_counted_and_named(data, trained_on):
+    parts = ["train", "test", *CLEAN[2:]]
+    result = audited(trained_on(data, parts, list(range(32))), data).result
+    assert (result.shared_lesions, result.shared_groups) == (1, 0)
+    assert result.named[0] == "one lesion id: ISIC_9000000 (train), ISIC_9000001 (test)"
+
+
+def test_a_group_of_the_split_in_two_splits_is_counted(data, trained_on):
+    groups = [*GROUPS[:2], 0, *GROUPS[3:]]
+    result = audited(trained_on(data, CLEAN, groups), data).result
+    assert (result.shared_lesions, result.shared_groups) == (0, 1)
+
+
+def test_identical_files_across_splits_leak_in_every_way(data, trained_on):
+    paths = images_of(data)
+    paths[2].write_bytes(paths[7].read_bytes())
+    result = audited(trained_on(data, CLEAN, GROUPS), data).result
+    assert (result.identical_files, result.near_duplicates, result.same_pictures) == (1, 1, 1)
+    assert "identical files: ISIC_9000002 (validation), ISIC_9000007 (test)" in result.named
+
+
+def test_identical_files_of_one_split_do_not_leak(data, trained_on):
+    paths = images_of(data)
+    paths[2].write_bytes(paths[6].read_bytes())
+    assert not audited(trained_on(data, CLEAN, GROUPS), data).result.leaks
+
+
+def test_a_mirrored_picture_that_no_hash_finds_is_found_by_its_pixels(data, trained_on):
+    paths = images_of(data)
+    Image.open(paths[4]).transpose(Image.Transpose.FLIP_LEFT_RIGHT).rotate(90).save(paths[10], quality=80)
+    found = audited(trained_on(data, CLEAN, GROUPS), data)
+    assert (found.result.identical_files, found.result.near_duplicates, found.result.same_pictures) == (0, 0, 1)
+    (pair,) = found.leaking_pairs.itertuples()
+    assert (pair.left, pair.right) == (4, 10)
+    assert pair.bits > splits.NEAR_DUPLICATE_BITS
+
+
+def test_hash_distances_count_every_pair_across_splits(data, trained_on):
+    found = audited(trained_on(data, CLEAN, GROUPS), data)
+    assert found.hash_distances.sum() == 16 * 8 + 16 * 8 + 8 * 8
+
+
+def test_pairs_hold_the_nearest_of_each_image_as_the_plain_way_gives_it(data, trained_on, monkeypatch):
+    from cadlib import audit
+
+    monkeypatch.setattr(audit, "BLOCK_CELLS", 50)  # three rows at a time
+    folder = trained_on(data, CLEAN, GROUPS)
+    found = audited(folder, data)
+    from cadlib.pixels import cached_pixels
+
+    features = reader(folder).features(np.array(cached_pixels(found.table, read_record(folder).input)))
+    features /= np.linalg.norm(features, axis=1, keepdims=True)
+    parts = found.table["split"].to_numpy()
+    for right in np.flatnonzero(parts != "train"):
+        values = np.where(parts == "train", features @ features[right], -1)
+        rows = found.pairs[(found.pairs["right"] == right) & (parts[found.pairs["left"]] == "train")]
+        assert rows["cosine"].max() == pytest.approx(values.max(), abs=1e-5)
+        assert values.argmax() in rows["left"].tolist()
+
+
+def test_images_of_the_split_that_are_not_at_hand_are_counted(data, trained_on):
+    folder = trained_on(data, CLEAN, GROUPS)
+    for path in images_of(data)[:3]:
+        path.unlink()
+    found = audited(folder, data)
+    assert found.missing == 3
+    assert "3 not at hand" in str(found)
+
+
+def test_refuses_data_of_which_the_split_has_nothing(data, model_folder):
+    with pytest.raises(DatasetInvalid, match="give the data set it was trained on"):
+        audited(model_folder, data)
+
+
+def test_refuses_a_split_that_is_not_the_models(data, trained_on):
+    folder = trained_on(data, CLEAN, GROUPS)
+    (folder / SPLIT_FILE).write_text((folder / SPLIT_FILE).read_text().replace("validation", "test", 1))
+    with pytest.raises(ModelInvalid, match="which images the model was trained on"):
+        audited(folder, data)
+
+
+def test_a_result_stands_in_record_and_card(data, trained_on):
+    folder = trained_on(data, CLEAN, GROUPS)
+    result = audited(folder, data).result
+    write_into(folder, read_record(folder), result)
+    record = read_record(folder)
+    assert record.audit == result
+    assert record.validated
+    text = (folder / CARD_FILE).read_text(encoding="utf-8")
+    assert text == card.render(record, read_json(folder / METRICS_FILE))
+    assert "validated on lesions it was not trained on" in text
+
+
+def test_a_full_disk_leaves_record_and_card_as_they_were(data, trained_on, monkeypatch):
+    folder = trained_on(data, CLEAN, GROUPS)
+    before = {path.name: path.read_bytes() for path in folder.iterdir()}
+    result = audited(folder, data).result
+
+    def full(*_, **__):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(Path, "write_text", full)
+    with pytest.raises(OSError, match="No space"):
+        write_into(folder, read_record(folder), result)
+    assert {path.name: path.read_bytes() for path in folder.iterdir()} == before
+
+
+@pytest.fixture
+def leaking(data, trained_on) -> Path:
+    """Return a model whose split leaks, audited by command line."""
+    folder = trained_on(data, ["train", "test", *CLEAN[2:]], list(range(32)))
+    assert main(["audit", "--data", str(data), "--model", str(folder), "--into-model"]) == 1
+    return folder
+
+
+def claims(text: str) -> list[str]:
+    """Return every claim that a model is validated."""
+    return re.findall(r"(?<!NOT )\bvalidated\b.*", text)
+
+
+def test_the_card_of_a_leaking_model_calls_it_validated_nowhere(leaking):
+    text = (leaking / CARD_FILE).read_text(encoding="utf-8")
+    assert "NOT validated: its split leaks, 1 lesion ids in several splits" in text
+    assert claims(text) == []
+
+
+def test_evaluating_a_leaking_model_calls_it_validated_nowhere(leaking, data, tmp_path, capsys):
+    capsys.readouterr()
+    part = ["--data", str(data), "--split", "validation", "--output", str(tmp_path / "out")]
+    assert main(["evaluate", "--model", str(leaking), *part]) == 0
+    printed = "".join(capsys.readouterr())
+    assert "NOT validated: its split leaks" in printed
+    assert claims(printed) == []
+
+
+def test_a_group_in_two_splits_can_be_audited_and_not_measured(data, trained_on):
+    folder = trained_on(data, CLEAN, [0] * 32)
+    with pytest.raises(DatasetInvalid, match="a lesion group in one split"):
+        own_split(folder, read_record(folder))
+    assert audited(folder, data).result.shared_groups == 1
+
+
+def test_the_command_without_a_leak_ends_with_0_and_says_so(data, trained_on, capsys):
+    folder = trained_on(data, CLEAN, GROUPS)
+    assert main(["audit", "--data", str(data), "--model", str(folder), "--into-model"]) == 0
+    assert "validated on lesions it was not trained on" in capsys.readouterr().out
+    assert read_record(folder).validated
+
+
+def test_the_command_takes_no_part_of_the_split_for_the_whole(data, trained_on, capsys):
+    folder = trained_on(data, CLEAN, GROUPS)
+    images_of(data)[0].unlink()
+    assert main(["audit", "--data", str(data), "--model", str(folder), "--into-model"]) == 1
+    assert "1 images lack" in capsys.readouterr().err
+    assert read_record(folder).audit is None
+
+
+def test_the_command_audits_a_data_set_alone(data, capsys):
+    paths = images_of(data)
+    paths[2].write_bytes(paths[6].read_bytes())
+    assert main(["audit", "--data", str(data)]) == 0
+    printed = capsys.readouterr().out
+    assert "ISIC_9000002 MEL, ISIC_9000006 NV" in printed
+    assert "across splits" not in printed
+
+
+def test_the_command_says_what_drifted_and_how_far(model_folder, capsys):
+    path = model_folder / "golden.json"
+    golden = json.loads(path.read_text())
+    name = next(iter(golden["probabilities"]))
+    golden["probabilities"][name]["BCC"] += 0.25
+    path.write_text(json.dumps(golden))
+    assert main(["audit", "--model", str(model_folder)]) == 1
+    (line,) = capsys.readouterr().out.splitlines()
+    assert f"drifted: {name} BCC:" in line
+    assert "0.2500 away" in line
+
+
+def test_the_command_refuses_altered_weights(model_folder, capsys):
+    with (model_folder / "weights.safetensors").open("ab") as file:
+        file.write(b"\0")
+    assert main(["audit", "--model", str(model_folder)]) == 1
+    assert "changed or is incomplete" in capsys.readouterr().err
+
+
+def test_the_shipped_model_answers_as_on_the_day_it_was_made(capsys):
+    assert main(["audit", "--model", "isic2019"]) == 0
+    assert "as on the day it was made" in capsys.readouterr().out
+
+
+def test_a_model_that_drifted_keeps_its_record(data, trained_on):
+    folder = trained_on(data, CLEAN, GROUPS)
+    path = folder / "golden.json"
+    path.write_text(re.sub(r'("NV": )[\d.]+', r"\g<1>0.5", path.read_text()))
+    assert main(["audit", "--data", str(data), "--model", str(folder), "--into-model"]) == 1
+    assert read_record(folder).audit is None
+
+
+def test_the_sheet_is_one_file_that_shows_the_pairs_and_warns(data, trained_on, tmp_path):
+    paths = images_of(data)
+    paths[2].write_bytes(paths[7].read_bytes())
+    folder = trained_on(data, CLEAN, GROUPS)
+    file = tmp_path / "sheets" / "audit.html"
+    assert main(["audit", "--data", str(data), "--model", str(folder), "--sheet", str(file)]) == 1
+    text = file.read_text(encoding="utf-8")
+    assert WARNING in text
+    assert "ISIC_9000002, validation, MEL" in text
+    assert "ISIC_9000007, test, NV" in text
+    assert "likeness 1.000, 0 bits of the hash differ" in text
+    sources = re.findall(r'src="([^"]{0,40})', text)
+    assert sources
+    assert all(source.startswith("data:image/jpeg;base64,") for source in sources)
+    assert "http" not in text
+    assert str(data) not in text
+
+
+def test_the_sheet_of_a_data_set_alone_shows_its_contradictions(data, tmp_path):
+    paths = images_of(data)
+    paths[2].write_bytes(paths[6].read_bytes())
+    assert main(["audit", "--data", str(data), "--sheet", str(tmp_path / "audit.html")]) == 0
+    text = (tmp_path / "audit.html").read_text(encoding="utf-8")
+    assert text.count("data:image/jpeg") == 4  # the pair is identical, and near by its hash
+    assert "ISIC_9000006, NV" in text
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        [],
+        ["--data", "nowhere"],
+        ["--model", "nonesuch"],
+        ["--model", "isic2019", "--sheet", "{empty}/x.html"],
+        ["--model", "isic2019", "--into-model"],
+        ["--data", "{empty}", "--into-model"],
+    ],
+)
+def test_bad_usage_ends_with_2_before_any_work(arguments, tmp_path, capsys):
+    empty = tmp_path / "empty"
+    empty.mkdir()
+    assert main(["audit", *(part.format(empty=empty) for part in arguments)]) == 2
+    assert capsys.readouterr().err
+    assert not list(empty.iterdir())
+
+
+def test_of_real_images_a_copy_is_found_and_no_other(data_dir, model, tmp_path, model_folder):
+    folder = data_dir / "isic2019"
+    if not folder.is_dir():
+        pytest.skip(f"{folder} is not there")
+    dataset = open_dataset(folder, verify=False)
+    table = dataset.table[dataset.table.index % 300 == 0].reset_index(drop=True)
+    rows = pd.DataFrame({"image": table["image"], "lesion_group": range(len(table))})
+    rows["split"] = np.resize(CLEAN, len(rows))
+    (model_folder / SPLIT_FILE).write_text(rows.to_csv(index=False))
+    sha256 = hashlib.sha256((model_folder / SPLIT_FILE).read_bytes()).hexdigest()
+    record = replace(model.record, audit=None, training=replace(model.record.training, split_sha256=sha256))
+    asked = SimpleNamespace(record=record, features=model.features)
+    copied = tmp_path / "copied.jpg"
+    shutil.copy(table["path"].iloc[0], copied)
+    table.loc[3, "path"] = str(copied)
+    result = audit_split(asked, model_folder, replace(dataset, table=table), silent).result
+    assert (result.identical_files, result.near_duplicates, result.same_pictures) == (1, 1, 1)

@@ -1,0 +1,116 @@
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+from PIL import Image
+
+from cadlib.dataset import open_dataset
+from cadlib.duplicates import file_hashes, find_duplicates, together
+from cadlib.errors import DatasetInvalid
+from cadlib.synthetic import write_dataset
+
+
+def silent(what: str, done: int, total: int) -> None:
+    assert what
+    assert 0 < done <= total
+
+
+@pytest.fixture(autouse=True)
+def cache(tmp_path, monkeypatch):
+    monkeypatch.setenv("CADLIB_CACHE", str(tmp_path / "cache"))
+
+
+@pytest.fixture
+def folder(tmp_path) -> Path:
+    return write_dataset(tmp_path / "drawn", per_class=3, size_px=64)
+
+
+def images_of(folder: Path) -> list[Path]:
+    return sorted((folder / "ISIC_2019_Training_Input").iterdir())
+
+
+def found_in(folder: Path):
+    return find_duplicates(open_dataset(folder, verify=False), silent)
+
+
+def test_a_set_without_duplicates_has_its_lesions_alone(folder):
+    found = found_in(folder)
+    assert [len(rows) for rows in found.groups["one lesion id"]] == [2] * 8
+    assert found.groups["identical files"] == ()
+    assert not any(found.contradictions(kind) for kind in found.groups)
+
+
+def test_identical_files_with_two_diagnoses_are_named(folder):
+    paths = images_of(folder)
+    paths[8].write_bytes(paths[2].read_bytes())  # the last of MEL and of BCC
+    found = found_in(folder)
+    ((one, other),) = found.contradictions("identical files")
+    assert (one, other) == (2, 8)
+    assert "ISIC_9000002 MEL, ISIC_9000008 BCC" in str(found)
+
+
+def test_a_picture_saved_anew_is_a_near_duplicate_and_no_identical_file(folder):
+    paths = images_of(folder)
+    Image.open(paths[2]).save(paths[8], quality=70)
+    found = found_in(folder)
+    assert found.groups["identical files"] == ()
+    assert [rows.tolist() for rows in found.contradictions("near-duplicates")] == [[2, 8]]
+
+
+def test_one_lesion_with_two_diagnoses_contradicts_itself(folder):
+    path = folder / "ISIC_2019_Training_Metadata.csv"
+    table = pd.read_csv(path, dtype=str)
+    table.loc[3, "lesion_id"] = table.loc[0, "lesion_id"]
+    table.to_csv(path, index=False)
+    assert [rows.tolist() for rows in found_in(folder).contradictions("one lesion id")] == [[0, 1, 3]]
+
+
+def test_an_image_without_a_label_contradicts_nothing(folder):
+    paths = images_of(folder)
+    paths[8].write_bytes(paths[2].read_bytes())
+    (folder / "ISIC_2019_Training_GroundTruth.csv").unlink()
+    found = found_in(folder)
+    assert len(found.groups["identical files"]) == 1
+    assert found.contradictions("identical files") == ()
+
+
+def test_an_unreadable_image_is_left_out_and_counted(folder):
+    victim = images_of(folder)[0]
+    victim.write_bytes(victim.read_bytes()[:900])
+    found = found_in(folder)
+    assert found.unreadable == (victim.stem,)
+    assert len(found.table) == 23
+    assert "23 images, 1 not readable" in str(found)
+
+
+def test_refuses_a_set_of_which_nothing_can_be_read(folder):
+    dataset = open_dataset(folder, verify=False)
+    for path in images_of(folder):
+        path.write_bytes(b"")
+    with pytest.raises(DatasetInvalid, match="fetch them again"):
+        find_duplicates(dataset, silent)
+
+
+def test_rows_of_one_value_come_together_and_missing_values_do_not():
+    names = pd.Series(["b", None, "a", "b", None, "c", "a", "b"], dtype="str")
+    assert sorted(rows.tolist() for rows in together(names)) == [[0, 3, 7], [2, 6]]
+    assert together(names[:0]) == ()
+
+
+def test_the_hash_is_that_of_the_bytes(tmp_path):
+    (tmp_path / "a").write_bytes(b"abc")
+    assert file_hashes(pd.Series([str(tmp_path / "a")]))[0].startswith("ba7816bf8f01cfea")
+
+
+def test_the_known_contradictions_of_isic_2019_are_found(data_dir):
+    folder = data_dir / "isic2019"
+    if not folder.is_dir():
+        pytest.skip(f"{folder} is not there")
+    dataset = open_dataset(folder, verify=False)
+    known = [["ISIC_0067502", "ISIC_0067980"], ["ISIC_0069013", "ISIC_0071017"]]
+    some = dataset.table["image"].isin([*np.ravel(known), "ISIC_0057806"]) | (dataset.table.index % 1000 == 0)
+    found = find_duplicates(replace(dataset, table=dataset.table[some]), silent)
+    images = [found.table["image"].iloc[rows].tolist() for rows in found.contradictions("identical files")]
+    assert sorted(images) == known

@@ -1,0 +1,68 @@
+import pytest
+
+from cadlib.validation import CONTRADICTIONS, LEAKS, LeakAudit, claim
+
+
+def audit_of(**changes) -> LeakAudit:
+    """Return a result without a leak, but for the changes."""
+    facts = {
+        "created": "2026-01-01T00:00:00+00:00", "dataset": "drawn", "split_sha256": "0" * 64,
+        "images": {"train": 70, "validation": 15, "test": 15}, **dict.fromkeys(LEAKS, 0),
+        "contradictions": dict.fromkeys(CONTRADICTIONS, 0), "named": (),
+    }  # fmt: skip
+    return LeakAudit(**{**facts, **changes})
+
+
+def test_a_split_without_a_leak_makes_a_model_validated():
+    assert not audit_of().leaks
+    assert claim(audit_of()) == "validated on lesions it was not trained on"
+
+
+@pytest.mark.parametrize("name", LEAKS)
+def test_one_leak_of_any_kind_takes_the_claim_away(name):
+    audit = audit_of(**{name: 1})
+    assert audit.leaks
+    assert claim(audit) == f"NOT validated: its split leaks, 1 {LEAKS[name]}"
+
+
+def test_labels_that_contradict_each_other_are_no_leak():
+    assert not audit_of(contradictions=dict.fromkeys(CONTRADICTIONS, 2)).leaks
+
+
+def test_a_model_that_was_not_audited_is_said_to_be_so():
+    assert claim(None).startswith("not audited")
+    assert "validated" not in claim(None)
+
+
+def test_what_is_written_is_read_back():
+    audit = audit_of(same_pictures=1, named=("one picture: a (train), b (test)",))
+    assert LeakAudit.from_json(audit.to_json()) == audit
+    assert audit.to_json()["leaks"] is True
+
+
+@pytest.mark.parametrize(
+    ("change", "error"),
+    [
+        ({"leaks": True}, ValueError),
+        ({"shared_lesions": 1}, ValueError),
+        ({"near_duplicates": -1}, ValueError),
+        ({"near_duplicates": 0.0}, ValueError),
+        ({"near_duplicates": False}, ValueError),
+        ({"dataset": None}, ValueError),
+        ({"named": [1]}, ValueError),
+        ({"images": {"train": "many"}}, ValueError),
+        ({"contradictions": {}}, ValueError),
+        ({"surprise": 1}, TypeError),
+    ],
+)
+def test_refuses_a_result_that_is_wrong(change, error):
+    with pytest.raises(error):
+        LeakAudit.from_json({**audit_of().to_json(), **change})
+
+
+@pytest.mark.parametrize("name", audit_of().to_json())
+def test_refuses_a_result_that_lacks_a_key(name):
+    raw = audit_of().to_json()
+    del raw[name]
+    with pytest.raises((TypeError, ValueError)):
+        LeakAudit.from_json(raw)
