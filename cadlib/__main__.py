@@ -14,10 +14,11 @@ from typing import TYPE_CHECKING, TextIO
 from tqdm import tqdm
 
 from cadlib.decision import two_digits
-from cadlib.errors import CadError, ModelInvalid
+from cadlib.errors import CadError, FactsRejected, ModelInvalid
 from cadlib.images import SUPPORTED_SUFFIXES, LesionImage, read_images
+from cadlib.metadata import PatientFacts
 from cadlib.record import ModelRecord, find_model, read_record
-from cadlib.taxonomy import diagnosis
+from cadlib.taxonomy import CODES, diagnosis
 
 if TYPE_CHECKING:  # torch takes seconds; `--help` and bad usage do not wait for it
     from cadlib.assessment import Assessment
@@ -76,12 +77,15 @@ def _add_predict(command: argparse.ArgumentParser) -> None:
     command.add_argument("files", nargs="+", type=Path, metavar="FILE", help="image, or folder of images")
     command.add_argument("--model", default="isic2019", help="name under models/, or a path (default: isic2019)")
     command.add_argument("--format", choices=PRINTERS, default="table", help="what to print (default: table)")
+    command.add_argument("--age", type=float, metavar="YEARS", help="age of the patient, for all the files")
+    command.add_argument("--sex", help="sex of the patient: female or male")
+    command.add_argument("--site", help="where the lesion is, a term of ISIC 2019: 'head/neck', 'upper extremity', …")
     command.add_argument("--heatmap", type=Path, metavar="DIR", help="write an overlay of the top diagnosis there")
 
 
 def _predict(options: argparse.Namespace) -> int:
     files = [file for given in options.files for file in _images_in(given, options.heatmap)]
-    _check_model(options.model)
+    facts = _facts(options, _check_model(options.model))
     if options.heatmap:
         _make_folder(options.heatmap)
 
@@ -93,7 +97,7 @@ def _predict(options: argparse.Namespace) -> int:
     def outcomes() -> Iterator[Outcome]:
         nonlocal failed
         for file, outcome in tqdm(
-            _assess(model, files), total=len(files), unit="image", disable=len(files) < 2, leave=False
+            _assess(model, files, facts), total=len(files), unit="image", disable=len(files) < 2, leave=False
         ):
             if options.heatmap and not isinstance(outcome, CadError):
                 outcome = _explained(model, file, outcome, options.heatmap)
@@ -104,6 +108,16 @@ def _predict(options: argparse.Namespace) -> int:
 
     PRINTERS[options.format](outcomes(), sys.stdout)
     return 1 if failed else 0
+
+
+def _facts(options: argparse.Namespace, record: ModelRecord) -> PatientFacts:
+    try:
+        facts = PatientFacts(options.age, options.sex, options.site)
+        if facts.known:
+            record.required_evidence()
+    except FactsRejected as error:
+        raise UsageError(str(error)) from error
+    return facts
 
 
 def _images_in(given: Path, heatmaps: Path | None) -> list[Path]:
@@ -121,12 +135,13 @@ def _images_in(given: Path, heatmaps: Path | None) -> list[Path]:
     return found
 
 
-def _assess(model: "Model", files: Sequence[Path]) -> Iterator[Outcome]:
+def _assess(model: "Model", files: Sequence[Path], facts: PatientFacts) -> Iterator[Outcome]:
     from cadlib.assessment import assess_batch
 
     reading = zip(files, read_images(files), strict=True)
     while group := list(islice(reading, BATCH_SIZE)):
-        assessed = iter(assess_batch(model, [image for _, image in group if isinstance(image, LesionImage)]))
+        readable = [image for _, image in group if isinstance(image, LesionImage)]
+        assessed = iter(assess_batch(model, readable, facts=facts))
         for file, image in group:
             yield file, next(assessed) if isinstance(image, LesionImage) else image
 
@@ -156,11 +171,11 @@ def _print_table(outcomes: Iterator[Outcome], out: TextIO) -> None:
         if isinstance(outcome, CadError):
             continue
         tqdm.write(f"{file}\n  {outcome.decision.sentence}", file=out)
+        moved = dict(zip(CODES, outcome.prediction.moved.tolist(), strict=True))
         for code, probability in outcome.prediction.ranking():
             known = diagnosis(code)
-            tqdm.write(
-                f"  {code:<5}{known.name:<25}{known.mark} {known.group:<11}{two_digits(probability):>5}", file=out
-            )
+            line = f"  {code:<5}{known.name:<25}{known.mark} {known.group:<11}{two_digits(probability):>5}"
+            tqdm.write(f"{line}  {moved[code]:+.2f} by age, sex, site" if outcome.prediction.facts else line, file=out)
 
 
 def _print_json(outcomes: Iterator[Outcome], out: TextIO) -> None:
@@ -203,6 +218,7 @@ def _add_evaluate(command: argparse.ArgumentParser) -> None:
     command.add_argument(
         "--split", choices=("validation", "test"), help="of --data only this part of the model's split"
     )
+    command.add_argument("--with-metadata", action="store_true", help="add what age, sex and site say")
     command.add_argument("--output", type=Path, required=True, help="folder for predictions.csv and metrics.json")
     command.add_argument(
         "--into-model", action="store_true", help="with --split: the model's own metrics.json and card are these"
@@ -212,6 +228,8 @@ def _add_evaluate(command: argparse.ArgumentParser) -> None:
 def _evaluate(options: argparse.Namespace) -> int:
     record = _check_model(options.model)
     _check_evaluate(options)
+    if options.with_metadata and record.evidence is None:
+        raise UsageError(f"Expected no --with-metadata: {record.model_id} takes no age, sex or site.")
     _make_folder(options.output)
 
     from cadlib import evaluation
@@ -230,7 +248,11 @@ def _evaluate(options: argparse.Namespace) -> int:
         print(f"{len(dataset.table):,} of the {asked:,} images of the {options.split} split", file=sys.stderr)
     with tqdm(total=len(dataset.table), unit="image", leave=False) as bar:
         found = evaluation.evaluate(
-            Model.load(options.model), dataset, lambda done, _: bar.update(done - bar.n) and None, split=options.split
+            Model.load(options.model),
+            dataset,
+            lambda done, _: bar.update(done - bar.n) and None,
+            split=options.split,
+            with_metadata=options.with_metadata,
         )
     if options.into_model and (lacking := asked - len(found.predictions)):
         raise CadError(f"Expected all {asked:,} images of the split for the model's own figures but {lacking:,} lack.")
@@ -254,6 +276,8 @@ def _check_evaluate(options: argparse.Namespace) -> None:
         raise UsageError("Expected --images with --ground-truth, or --data with a folder of ISIC 2019 layout.")
     if options.data is not None and any(given is not None for given in tables):
         raise UsageError("Expected --data or single files but got both; the folder of --data holds its CSV files.")
+    if options.with_metadata and options.into_model:
+        raise UsageError("Expected --into-model without --with-metadata: the model's own figures are of images alone.")
     if (options.split and not options.data) or (options.into_model and not options.split):
         raise UsageError("Expected --split together with --data, and --into-model together with --split.")
 

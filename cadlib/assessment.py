@@ -1,11 +1,12 @@
 """The whole pipeline for one image, in one call."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 from cadlib.decision import DEFAULT_OPERATING_POINT, Decision, decide
 from cadlib.images import LesionImage, read_image
+from cadlib.metadata import PatientFacts
 from cadlib.model import Model, Prediction, Source
 from cadlib.saliency import Heatmap, explain
 from cadlib.taxonomy import CODES
@@ -33,6 +34,11 @@ class Assessment:
             "model": self.prediction.model_id,
             "diagnosis": self.prediction.ranking()[0][0],
             "probabilities": dict(self.prediction.ranking()),
+            "facts": self.prediction.facts
+            and {
+                **asdict(self.prediction.facts),
+                "moved": dict(zip(CODES, self.prediction.moved.round(6).tolist(), strict=True)),
+            },
             "malignant_probability": self.prediction.malignant_probability,
             "decision": {
                 "action": self.decision.action,
@@ -66,20 +72,32 @@ def json_row(file: str, outcome: Assessment | str) -> dict[str, Any]:
     return {"file": file, **({"error": outcome} if isinstance(outcome, str) else outcome.to_json())}
 
 
-def assess(model: Model, source: Source, operating_point: str = DEFAULT_OPERATING_POINT) -> Assessment:
+def assess(
+    model: Model,
+    source: Source,
+    operating_point: str = DEFAULT_OPERATING_POINT,
+    facts: PatientFacts | None = None,
+) -> Assessment:
     """Read an image, predict, decide and explain; raise ImageRejected when the image cannot be read."""
     image = source if isinstance(source, LesionImage) else read_image(source)
-    (assessment,) = assess_batch(model, [image], operating_point)
+    (assessment,) = assess_batch(model, [image], operating_point, facts)
     top, _ = assessment.prediction.ranking()[0]
     return replace(assessment, heatmap=explain(model, image, top))
 
 
 def assess_batch(
-    model: Model, images: Sequence[LesionImage], operating_point: str = DEFAULT_OPERATING_POINT
+    model: Model,
+    images: Sequence[LesionImage],
+    operating_point: str = DEFAULT_OPERATING_POINT,
+    facts: PatientFacts | None = None,
 ) -> list[Assessment]:
-    """Predict and decide for many images at once, without heatmaps, which cost more than all the rest."""
-    point = model.record.operating_point(operating_point)
+    """Predict and decide for many images at once, without heatmaps, which cost more than all the rest.
+
+    `facts` are of the one patient and site that all the images show; raise FactsRejected when the model takes none.
+    """
+    point = model.record.operating_point(operating_point, with_facts=facts is not None and facts.known)
+    predictions = [model.with_facts(prediction, facts) for prediction in model.predict_batch(images)]
     return [
         Assessment(image, prediction, decide(prediction.malignant_probability, point), heatmap=None)
-        for image, prediction in zip(images, model.predict_batch(images), strict=True)
+        for image, prediction in zip(images, predictions, strict=True)
     ]

@@ -2,6 +2,7 @@
 
     CadError              everything below; a front end catches this and shows its text
     ├── ImageRejected     this file is no picture that can be read
+    ├── FactsRejected     this age, sex or site of a patient is none that a model can take
     ├── ModelInvalid      this folder is no model that can be trusted to run
     ├── DatasetInvalid    these images and tables hold nothing usable
     ├── TrainingFailed    a run could not start or go on; no model was written
@@ -17,6 +18,10 @@ class CadError(Exception):
 
 class ImageRejected(CadError):
     """The bytes given as an image cannot be read as one upright RGB picture."""
+
+
+class FactsRejected(CadError):
+    """An age, a sex or a site is outside the terms that a model knows, or the model takes none."""
 
 
 class ModelInvalid(CadError):

@@ -8,6 +8,8 @@ intervals and curves), and:
     operating_points      the model's thresholds and what they do here: sensitivity, specificity, how many
     subgroups             the summary without its curves, by size of the image, archive, age, sex and site
     model, data           which weights, which images
+    metadata              with metadata only: images it moved, how many have another top diagnosis, by how much
+                          the malignant probability changed in the mean
     rejected              image id -> why it could not be read
     robustness            what damage costs, where `robustness.measure` measured it for these weights
 """
@@ -31,6 +33,8 @@ from cadlib.dataset import Dataset, Progress
 from cadlib.decision import OperatingPoint
 from cadlib.errors import DatasetInvalid, ImageRejected, ModelInvalid
 from cadlib.images import LesionImage, read_images
+from cadlib.metadata import add_evidence
+from cadlib.metadata.facts import design_of
 from cadlib.metrics import Floats, Labels
 from cadlib.record import CARD_FILE, METRICS_FILE, SPLIT_FILE, ModelRecord, read_json, replace_files
 from cadlib.splits import lesion_groups, read_split, select
@@ -78,6 +82,10 @@ class Evaluation:
 
     def __str__(self) -> str:
         lines = [metrics_table(self.metrics)]
+        if moved := self.metrics.get("metadata"):
+            counts = f"{moved['images']:,} images, {moved['other_top']:,} of them to another diagnosis"
+            change = f"the malignant probability by {moved['mean_change_of_malignant']:.3f} in the mean"
+            lines += ["", f"age, sex and site moved {counts}, {change}"]
         if self.rejected:
             lines += ["", "could not be read", *(f"{image}  {why}" for image, why in self.rejected.items())]
         return "\n".join(lines)
@@ -89,15 +97,19 @@ def evaluate(
     progress: Progress | None = None,
     batch_size: int = 32,
     split: str | None = None,
+    *,
+    with_metadata: bool = False,
 ) -> Evaluation:
     """Predict every image of a dataset and compare with its labels.
 
     `progress` is called with the images done and their number. The next images are decoded while the network
-    works on the last. `split` names the part of the model's own split that these are. Raise ValueError for
-    labels that are no diagnosis of ISIC 2019.
+    works on the last. `split` names the part of the model's own split that these are. `with_metadata` adds what the
+    model says of age, sex and site. Raise ValueError for labels that are no diagnosis of ISIC 2019, and FactsRejected
+    for a model that takes no metadata.
     """
     if batch_size < 1:
         raise ValueError(f"Expected `batch_size` to be at least 1 but got {batch_size}.")
+    evidence = model.record.required_evidence() if with_metadata else None
     table, rejected, rows = dataset.table, dict[str, str](), list[int]()
 
     def readable() -> Iterator[LesionImage]:
@@ -116,15 +128,22 @@ def evaluate(
 
     probabilities = np.array([p.probabilities for p in predictions], np.float64).reshape(-1, len(CODES))
     predicted = table.iloc[rows].reset_index(drop=True)
+    uncalibrated = calibration.uncalibrated(probabilities, model.record.temperature)
+    points, more = model.record.operating_points, dict[str, Any]()
+    if evidence and model.record.metadata:
+        image_alone, points = probabilities, model.record.metadata.operating_points
+        probabilities = add_evidence(image_alone, evidence.logits_of(design_of(predicted)))
+        more = {"metadata": _moved(image_alone, probabilities)}
     return Evaluation(
         predictions_table(predicted["image"], probabilities),
         {
             **build_metrics(
                 predicted,
                 probabilities,
-                model.record.operating_points,
-                uncalibrated=calibration.uncalibrated(probabilities, model.record.temperature),
+                points,
+                uncalibrated=uncalibrated,
             ),
+            **more,
             "model": model_facts(model.record),
             "data": {"name": dataset.name, **({"split": split} if split else {}), "images": len(predicted)},
             "rejected": rejected,
@@ -243,6 +262,15 @@ def metrics_json(figures: dict[str, Any]) -> str:
         for key, value in figures.items()
     )
     return "{\n" + ",\n".join(lines) + "\n}\n"
+
+
+def _moved(before: Floats, after: Floats) -> dict[str, float]:
+    """Say how much the metadata moved: images with a known fact, those with another top, the mean change of p."""
+    changed = (before != after).any(axis=1)
+    tops = before.argmax(axis=1) != after.argmax(axis=1)
+    risk = np.abs(metrics.malignant_probability(after) - metrics.malignant_probability(before))
+    mean = float(risk[changed].mean()) if changed.any() else 0.0
+    return {"images": int(changed.sum()), "other_top": int(tops.sum()), "mean_change_of_malignant": round(mean, 4)}
 
 
 def _subgroups(table: pd.DataFrame) -> Iterator[tuple[str, NDArray[np.bool_]]]:

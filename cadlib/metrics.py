@@ -204,6 +204,14 @@ def brier_score(labels: Labels, probabilities: Floats, weights: Floats | None = 
     return _ratio(weights @ distances, weights.sum(axis=-1))
 
 
+def negative_log_likelihood(labels: Labels, probabilities: Floats, weights: Floats | None = None) -> Floats:
+    """Return the mean of -log p(true diagnosis), in nats; infinite where a truth had a probability of 0."""
+    labels, probabilities, weights = checked(labels, probabilities, weights)
+    with np.errstate(divide="ignore"):
+        losses = -np.log(probabilities[np.arange(len(labels)), labels])
+    return _ratio(weights @ losses, weights.sum(axis=-1))
+
+
 def checked(
     labels: Labels, probabilities: Floats, weights: Floats | None = None
 ) -> tuple[NDArray[np.int64], Floats, Floats]:

@@ -5,7 +5,7 @@ import os
 from collections.abc import Iterable
 from concurrent.futures import Future, ThreadPoolExecutor
 from copy import deepcopy
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import islice
 from pathlib import Path
 from typing import Any, Self
@@ -19,6 +19,7 @@ from torch import nn
 from cadlib import calibration, preprocess, weights
 from cadlib.errors import ModelInvalid, TrainingFailed
 from cadlib.images import LesionImage, read_image
+from cadlib.metadata import PatientFacts, add_evidence
 from cadlib.network import build
 from cadlib.record import WEIGHTS_FILE, ModelRecord, find_model, read_record
 from cadlib.taxonomy import CODES, MALIGNANT
@@ -28,11 +29,23 @@ Source = str | os.PathLike[str] | bytes | Image.Image | LesionImage
 
 @dataclass(frozen=True, eq=False)
 class Prediction:
-    """Calibrated probabilities of one image: (8,) float64, read-only, taxonomy order, summing to 1."""
+    """Calibrated probabilities of one image: (8,) float64, read-only, taxonomy order, summing to 1.
+
+    With facts of the patient, `image_probabilities` are those without them; None where no fact was known.
+    """
 
     probabilities: NDArray[np.float64]
     model_id: str
     image_sha256: str
+    facts: PatientFacts | None = None
+    image_probabilities: NDArray[np.float64] | None = None
+
+    @property
+    def moved(self) -> NDArray[np.float64]:
+        """Return how much the facts moved each probability: (8,) float64, -1 to 1, zeros where none was known."""
+        before = self.probabilities if self.image_probabilities is None else self.image_probabilities
+        change: NDArray[np.float64] = self.probabilities - before
+        return change
 
     def ranking(self) -> list[tuple[str, float]]:
         """Return (code, probability) pairs, the most probable diagnosis first."""
@@ -82,9 +95,7 @@ class Model:
         Hooks on the shared network would also catch what other threads send through it, predictions included.
         """
         layer = self.target_layer
-        memo: dict[int, Any] = {
-            id(tensor): tensor for tensor in (*self.network.parameters(), *self.network.buffers())
-        }
+        memo: dict[int, Any] = {id(tensor): tensor for tensor in (*self.network.parameters(), *self.network.buffers())}
         copied = deepcopy(self.network, memo)
         return copied, memo[id(layer)]
 
@@ -93,9 +104,27 @@ class Model:
         spec = self.record.input
         return torch.from_numpy(preprocess.to_array(preprocess.to_pixels(image, spec), spec))
 
-    def predict(self, source: Source) -> Prediction:
-        """Predict one image: a path, the bytes of a file, a PIL image or a LesionImage. May raise ImageRejected."""
-        return self.predict_batch([source])[0]
+    def predict(self, source: Source, facts: PatientFacts | None = None) -> Prediction:
+        """Predict one image: a path, the bytes of a file, a PIL image or a LesionImage. May raise ImageRejected.
+
+        `facts` are added as `with_facts` does.
+        """
+        return self.with_facts(self.predict_batch([source])[0], facts)
+
+    def with_facts(self, prediction: Prediction, facts: PatientFacts | None) -> Prediction:
+        """Add what is known of the patient to a prediction of the image alone, without running the network again.
+
+        Without a known fact the prediction is returned as it came. Raise FactsRejected when this model takes no facts,
+        and ValueError when the prediction has some already.
+        """
+        if facts is None or not facts.known:
+            return prediction
+        if prediction.image_probabilities is not None:
+            raise ValueError("Expected a prediction of the image alone but got one with facts; facts are added once.")
+        image_alone, evidence = prediction.probabilities, self.record.required_evidence()
+        added = add_evidence(image_alone, evidence.logits(facts))
+        added.flags.writeable = False
+        return replace(prediction, probabilities=added, facts=facts, image_probabilities=image_alone)
 
     def predict_batch(self, sources: Iterable[Source], batch_size: int = 32) -> list[Prediction]:
         """Predict many images in their order, decoding ahead in threads; raise ImageRejected at the first bad one."""
@@ -128,7 +157,6 @@ class Model:
         with torch.inference_mode():
             outputs: NDArray[np.float32] = self.network(inputs).numpy()
         return outputs
-
 
     def features(self, pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
         """Return what the head reads of (N, S, S, 3) uint8 RGB of the input size, N at least 1: (N, C) float32.

@@ -14,6 +14,7 @@ from typing import Any
 from cadlib import __version__, calibration, card, decision, evaluation, metrics, weights
 from cadlib.errors import TrainingFailed
 from cadlib.golden import golden_figures
+from cadlib.metadata import run_trial
 from cadlib.model import Model
 from cadlib.network import saliency_layer
 from cadlib.record import (
@@ -137,6 +138,9 @@ def _measure(trained: Trained, name: str, version: str, weights_sha256: str) -> 
         data_licence=DATA_LICENCE,
         intended_use=INTENDED_USE,
         known_limits=KNOWN_LIMITS,
+        metadata=run_trial(
+            data.table.iloc[rows], probabilities, labels, data.groups.iloc[rows].to_numpy(), evaluation.SHORT_SIDE_PX
+        ),
     )
     figures = {
         **evaluation.build_metrics(

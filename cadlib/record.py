@@ -13,7 +13,8 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 from cadlib.decision import OperatingPoint
-from cadlib.errors import ModelInvalid
+from cadlib.errors import FactsRejected, ModelInvalid
+from cadlib.metadata import MetadataEvidence, MetadataTrial
 from cadlib.preprocess import InputSpec
 from cadlib.taxonomy import CODES
 from cadlib.validation import LeakAudit, claim
@@ -83,6 +84,19 @@ class ModelRecord:
     data_licence: str
     intended_use: str
     known_limits: tuple[str, ...]
+    metadata: MetadataTrial | None
+    """What age, sex and site changed; None where the data had none."""
+
+    @property
+    def evidence(self) -> MetadataEvidence | None:
+        """Return what the model says of age, sex and site; None where it takes none."""
+        return None if self.metadata is None else self.metadata.evidence
+
+    def required_evidence(self) -> MetadataEvidence:
+        """Return the same; raise FactsRejected where the model takes none."""
+        if self.evidence is None:
+            raise FactsRejected(f"Expected no age, sex or site: {self.model_id} takes none; leave them away.")
+        return self.evidence
 
     @property
     def model_id(self) -> str:
@@ -99,18 +113,26 @@ class ModelRecord:
         """Return what may be said of its figures, to follow its name: the only words for that anywhere."""
         return claim(self.audit)
 
-    def operating_point(self, name: str) -> OperatingPoint:
-        """Return the operating point of that name; raise ModelInvalid when the model has none."""
-        for point in self.operating_points:
+    def operating_point(self, name: str, *, with_facts: bool = False) -> OperatingPoint:
+        """Return the operating point of that name; raise ModelInvalid when the model has none.
+
+        `with_facts` asks for the threshold of a probability to which facts of the patient were added.
+        """
+        points = self.metadata.operating_points if with_facts and self.metadata else self.operating_points
+        for point in points:
             if point.name == name:
                 return point
-        names = ", ".join(point.name for point in self.operating_points)
+        names = ", ".join(point.name for point in points)
         raise ModelInvalid(f"Expected an operating point of {self.name} ({names}) but got {name!r}.")
 
     def to_json(self) -> dict[str, Any]:
         """Return the whole record as JSON values, the format version first."""
-        audit = None if self.audit is None else self.audit.to_json()
-        return {"format_version": FORMAT_VERSION, **asdict(self), "input": self.input.to_json(), "audit": audit}
+        apart = {
+            "input": self.input.to_json(),
+            "audit": self.audit and self.audit.to_json(),
+            "metadata": self.metadata and self.metadata.to_json(),
+        }
+        return {"format_version": FORMAT_VERSION, **asdict(self), **apart}
 
 
 def read_record(folder: Path) -> ModelRecord:
@@ -137,9 +159,10 @@ def read_record(folder: Path) -> ModelRecord:
                 "operating_points": tuple(OperatingPoint(**point) for point in raw["operating_points"]),
                 "training": TrainingFacts(**raw["training"]),
                 "audit": None if raw["audit"] is None else LeakAudit.from_json(raw["audit"]),
+                "metadata": None if raw["metadata"] is None else MetadataTrial.from_json(raw["metadata"]),
             }
         )
-    except (TypeError, ValueError, AttributeError) as error:
+    except (TypeError, ValueError, KeyError, AttributeError) as error:
         raise ModelInvalid(f"{path} holds a value that does not fit: {error}") from error
     if record.codes != CODES:
         raise ModelInvalid(

@@ -1,5 +1,6 @@
 """Fixtures that more than one test file asks for."""
 
+import json
 import os
 import shutil
 from pathlib import Path
@@ -8,8 +9,13 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")  # two torch processes of two thre
 
 import pytest
 
-from cadlib.record import find_model
+from cadlib.decision import TARGET_SENSITIVITY, OperatingPoint
+from cadlib.metadata import MetadataEvidence, MetadataTrial
+from cadlib.metadata.facts import FEATURES
+from cadlib.metadata.trial import FIGURES, Difference
+from cadlib.record import RECORD_FILE, find_model
 from cadlib.synthetic import write_dataset
+from cadlib.taxonomy import CODES
 
 
 @pytest.fixture(scope="session")
@@ -60,6 +66,27 @@ def across_damage():
 def model_folder(tmp_path):
     """Return a copy of the repository's model, to be spoilt."""
     return Path(shutil.copytree(find_model("isic2019"), tmp_path / "spoilt"))
+
+
+@pytest.fixture
+def taught_folder(model_folder):
+    """Return a copy of the repository's model that takes age, sex and site, whatever the original does."""
+    codes = dict.fromkeys(FEATURES, (0.0,) * len(CODES))
+    evidence = MetadataEvidence({**codes, "male": (2.0, *[0.0] * 7), "age 90": (0.0, -3.0, *[0.0] * 6)})
+    points = [OperatingPoint(name, 0.123, 0.95, 0.5, 9, 9) for name in TARGET_SENSITIVITY]
+    better = {name: Difference(0.5, 0.5 + 0.1 * sign, 0.1 * sign, 0.1 * sign) for name, (_, sign) in FIGURES.items()}
+    trial = MetadataTrial({"archive A": better}, evidence, tuple(points))
+    raw = json.loads((model_folder / RECORD_FILE).read_text())
+    (model_folder / RECORD_FILE).write_text(json.dumps({**raw, "metadata": trial.to_json()}))
+    return model_folder
+
+
+@pytest.fixture
+def untaught_folder(model_folder):
+    """Return a copy of the repository's model that takes no facts."""
+    raw = json.loads((model_folder / RECORD_FILE).read_text())
+    (model_folder / RECORD_FILE).write_text(json.dumps({**raw, "metadata": None}))
+    return model_folder
 
 
 @pytest.fixture(scope="session")

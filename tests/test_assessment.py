@@ -5,6 +5,8 @@ import pytest
 from cadlib.assessment import assess, assess_batch
 from cadlib.errors import ImageRejected, ModelInvalid
 from cadlib.images import read_image
+from cadlib.metadata import PatientFacts
+from cadlib.model import Model
 from cadlib.synthetic import demo_lesions
 
 
@@ -45,3 +47,21 @@ def test_an_operating_point_the_model_does_not_have_is_refused(model, picture):
 def test_what_is_no_image_is_rejected(model):
     with pytest.raises(ImageRejected):
         assess(model, b"")
+
+
+def test_with_facts_the_threshold_is_the_one_measured_with_facts(taught_folder, picture):
+    model = Model.load(taught_folder)
+    (alone,), (taught,) = (
+        assess_batch(model, [read_image(picture)], facts=f) for f in (None, PatientFacts(90, "male"))
+    )
+    assert alone.decision.operating_point == model.record.operating_point("balanced")
+    assert taught.decision.operating_point == model.record.operating_point("balanced", with_facts=True)
+    assert taught.decision.operating_point.threshold == 0.123
+
+
+def test_as_json_it_says_what_the_facts_moved(taught_folder, picture):
+    (found,) = assess_batch(Model.load(taught_folder), [read_image(picture)], facts=PatientFacts(sex="male"))
+    facts = json.loads(json.dumps(found.to_json()))["facts"]
+    assert (facts["age_years"], facts["sex"], facts["site"]) == (None, "male", None)
+    assert facts["moved"]["MEL"] > 0 > facts["moved"]["NV"]
+    assert sum(facts["moved"].values()) == pytest.approx(0, abs=1e-5)

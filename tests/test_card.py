@@ -78,3 +78,14 @@ def test_the_card_says_what_turning_does_and_names_the_worst_damage(across_damag
     assert "What costs most is hair (" in text
     assert "the top diagnosis changes in 12.3 % (" in text
     assert "60 images of 60 lesions (a random sample, by diagnosis and archive, of the 90 of the validation" in text
+
+
+def test_the_card_says_whether_age_sex_and_site_help_and_shows_the_figures(taught_folder):
+    _, _, figures = shipped()
+    record = read_record(taught_folder)
+    taught = render(record, figures)
+    assert "so the model takes them" in taught
+    assert "| archive A | +0.100 (+0.100 to +0.100) |" in taught
+    in_vain = replace(record.metadata, evidence=None)
+    assert "did not help in every archive" in render(replace(record, metadata=in_vain), figures)
+    assert "## Age, sex and site" not in render(replace(record, metadata=None), figures)

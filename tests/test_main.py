@@ -243,3 +243,48 @@ def test_the_readme_shows_what_the_command_prints(capsys, monkeypatch):
     monkeypatch.chdir(root)
     assert main(["predict", "docs/synthetic_lesion.png"]) == 0
     assert f"```text\n{capsys.readouterr().out}```" in (root / "README.md").read_text(encoding="utf-8")
+
+
+def test_predict_says_what_age_sex_and_site_moved(taught_folder, folder, capsys):
+    path = str(min(folder.glob("*.png")))
+    assert main(["predict", path, "--model", str(taught_folder), "--sex", "male", "--age", "40"]) == 0
+    lines = capsys.readouterr().out.splitlines()[2:]
+    assert len(lines) == 8
+    assert all(line.endswith(" by age, sex, site") for line in lines)
+    assert next(line for line in lines if line.strip().startswith("MEL")).split()[-5].startswith("+")
+
+
+@pytest.mark.parametrize("facts", [["--age", "130"], ["--sex", "M"], ["--site", "nose"]])
+def test_predict_refuses_facts_that_are_none(taught_folder, folder, facts, capsys):
+    assert main(["predict", str(folder), "--model", str(taught_folder), *facts]) == 2
+    assert "leave it away when it is not known" in capsys.readouterr().err
+
+
+def test_predict_refuses_facts_for_a_model_that_takes_none(untaught_folder, folder, capsys):
+    assert main(["predict", str(folder), "--model", str(untaught_folder), "--sex", "male"]) == 2
+    assert "takes none" in capsys.readouterr().err
+
+
+def test_the_models_own_figures_are_of_images_alone(taught_folder, synthetic_dataset, tmp_path, capsys):
+    line = ["evaluate", "--model", str(taught_folder), "--data", str(synthetic_dataset), "--split", "validation"]
+    assert main([*line, "--with-metadata", "--into-model", "--output", str(tmp_path / "out")]) == 2
+    assert "of images alone" in capsys.readouterr().err
+
+
+def test_evaluate_adds_what_the_metadata_says(taught_folder, synthetic_dataset, tmp_path, capsys):
+    line = ["evaluate", "--model", str(taught_folder), "--data", str(synthetic_dataset)]
+    for name, more in (("alone", []), ("facts", ["--with-metadata"])):
+        assert main([*line, *more, "--output", str(tmp_path / name)]) == 0
+    assert "age, sex and site moved" in capsys.readouterr().out
+    alone, facts = (json.loads((tmp_path / name / "metrics.json").read_text()) for name in ("alone", "facts"))
+    assert "metadata" not in alone
+    assert 0 < facts["metadata"]["images"] < facts["n"]  # the drawn set leaves some facts out, and some are neutral
+    assert facts["metadata"]["mean_change_of_malignant"] > 0
+    assert facts["ece_uncalibrated"] == alone["ece_uncalibrated"]
+    assert {point["threshold"] for point in facts["operating_points"]} == {0.123}
+
+
+def test_evaluate_refuses_metadata_for_a_model_that_takes_none(untaught_folder, synthetic_dataset, tmp_path, capsys):
+    line = ["evaluate", "--model", str(untaught_folder), "--data", str(synthetic_dataset), "--with-metadata"]
+    assert main([*line, "--output", str(tmp_path / "out")]) == 2
+    assert "takes no age" in capsys.readouterr().err

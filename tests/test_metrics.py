@@ -12,6 +12,7 @@ from sklearn.metrics import (
     balanced_accuracy_score,
     brier_score_loss,
     classification_report,
+    log_loss,
     roc_auc_score,
 )
 from sklearn.metrics import confusion_matrix as reference_confusion_matrix
@@ -128,6 +129,7 @@ def test_malignant_auc_of_benign_images_alone_is_not_defined():
         metrics.malignant_auc,
         metrics.expected_calibration_error,
         metrics.brier_score,
+        metrics.negative_log_likelihood,
     ],
 )
 def test_a_figure_over_no_images_is_not_defined(figure):
@@ -213,6 +215,16 @@ def test_brier_score_is_that_of_scikit_learn(sample):
 
 def test_brier_score_of_certain_errors_is_two():
     assert metrics.brier_score(np.array([MEL]), certain_of(NV)) == 2
+
+
+def test_negative_log_likelihood_is_that_of_scikit_learn(sample):
+    labels, probabilities = sample
+    expected = log_loss(labels, probabilities, labels=range(8))
+    assert metrics.negative_log_likelihood(labels, probabilities) == pytest.approx(expected)
+
+
+def test_negative_log_likelihood_of_a_certain_error_is_infinite():
+    assert metrics.negative_log_likelihood(np.array([MEL]), certain_of(NV)) == np.inf
 
 
 def test_calibration_error_is_the_weighted_gap_of_the_bins(sample):

@@ -9,8 +9,9 @@ from PIL import Image
 from safetensors.torch import load_file, save_file
 
 from cadlib import preprocess
-from cadlib.errors import ImageRejected, ModelInvalid
+from cadlib.errors import FactsRejected, ImageRejected, ModelInvalid
 from cadlib.images import read_image
+from cadlib.metadata import PatientFacts
 from cadlib.model import Model, Prediction
 from cadlib.record import METRICS_FILE, RECORD_FILE, WEIGHTS_FILE, find_model, read_json
 from cadlib.synthetic import demo_lesions
@@ -158,3 +159,37 @@ def test_the_shipped_model_reaches_its_bar_on_validation_images_of_150_px_and_mo
     assert part["n_classes"] == 8
     assert part["balanced_accuracy"] >= 0.67
     assert part["malignant_auc"] >= 0.90
+
+
+@pytest.mark.parametrize("facts", [None, PatientFacts()])
+def test_without_a_known_fact_a_prediction_is_that_of_the_image_bit_for_bit(taught_folder, model, facts):
+    picture = demo_lesions()[0].png()
+    prediction = Model.load(taught_folder).predict(picture, facts)
+    assert np.array_equal(prediction.probabilities, model.predict(picture).probabilities)
+    assert not prediction.moved.any()
+    assert prediction.facts is None
+
+
+def test_facts_move_a_prediction_by_the_evidence_of_the_model(taught_folder):
+    model, picture = Model.load(taught_folder), demo_lesions()[0].png()
+    alone, male = model.predict(picture), model.predict(picture, PatientFacts(sex="male"))
+    odds = (p.probabilities[CODES.index("MEL")] / p.probabilities[CODES.index("NV")] for p in (alone, male))
+    before, after = odds
+    assert after / before == pytest.approx(np.exp(2))
+    assert male.probabilities.sum() == pytest.approx(1)
+    assert np.array_equal(male.moved, male.probabilities - alone.probabilities)
+    assert np.array_equal(male.image_probabilities, alone.probabilities)
+    with pytest.raises(ValueError, match="read-only"):
+        male.probabilities[0] = 1
+
+
+def test_facts_are_not_added_twice(taught_folder):
+    model = Model.load(taught_folder)
+    prediction = model.predict(demo_lesions()[0].png(), PatientFacts(sex="male"))
+    with pytest.raises(ValueError, match="added once"):
+        model.with_facts(prediction, PatientFacts(90))
+
+
+def test_a_model_that_takes_no_facts_says_so(untaught_folder):
+    with pytest.raises(FactsRejected, match="takes none"):
+        Model.load(untaught_folder).predict(demo_lesions()[0].png(), PatientFacts(sex="male"))

@@ -80,6 +80,13 @@ def test_metrics_are_those_of_the_validation_split(trained):
     assert sum(map(sum, figures["confusion_matrix"])) == figures["n"]
 
 
+def test_the_record_says_whether_age_sex_and_site_helped(trained):
+    trial = read_record(pack(trained, "tiny", "0.1.0")).metadata
+    assert trial.evidence is None  # drawn patients get their facts at random
+    assert set(trial.differences) >= {"all", "short side < 150 px"}
+    assert trial.differences["all"]["nll"].before is not None
+
+
 @pytest.fixture
 def evaluated(trained, synthetic_dataset, tmp_path):
     """Evaluate a part of the split of the packed model by command line."""

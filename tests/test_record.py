@@ -62,6 +62,7 @@ def test_every_missing_key_is_an_error(folder):
         (lambda raw: raw.update(audit=audit_of(split_sha256="0" * 64).to_json()), "of the split"),
         (lambda raw: raw.update(audit=audit_json(raw) | {"near_duplicates": 1}), "`leaks`"),
         (lambda raw: raw.update(audit=audit_json(raw) | {"near_duplicates": -1}), "to be a count"),
+        (lambda raw: raw.update(metadata={}), "does not fit"),
     ],
 )
 def test_refuses_a_record_that_is_wrong(folder, change, message):
@@ -126,3 +127,19 @@ def test_an_operating_point_is_found_by_its_name(folder):
     assert record.operating_point("balanced").name == "balanced"
     with pytest.raises(ModelInvalid, match="rule-out"):
         record.operating_point("nonesuch")
+
+
+def test_a_model_that_never_tried_metadata_and_one_that_tried_it_in_vain_take_none(untaught_folder):
+    assert read_record(untaught_folder).evidence is None
+    in_vain = {"differences": {}, "evidence": None, "operating_points": []}
+    rewrite(untaught_folder, lambda raw: raw.update(metadata=in_vain))
+    record = read_record(untaught_folder)
+    assert record.evidence is None
+    assert record.metadata is not None
+
+
+def test_the_evidence_of_a_model_comes_back_with_its_own_operating_points(taught_folder):
+    record = read_record(taught_folder)
+    assert record.to_json() == {"format_version": 2, **json.loads((taught_folder / RECORD_FILE).read_text())}
+    assert record.required_evidence() is record.metadata.evidence
+    assert record.operating_point("balanced", with_facts=True).threshold == 0.123
