@@ -7,7 +7,7 @@ measured on lesions it was trained on.
 import csv
 import logging
 import os
-from concurrent.futures import ThreadPoolExecutor
+import time
 from itertools import pairwise
 from pathlib import Path
 
@@ -24,10 +24,13 @@ from cadlib.cache import cache_dir
 from cadlib.dataset import Progress
 from cadlib.errors import DatasetInvalid, ImageRejected
 from cadlib.isic_csv import read_csv
+from cadlib.readahead import map_ahead
 
 SPLITS = ("train", "validation", "test")
 NEAR_DUPLICATE_BITS = 2
 """Greatest Hamming distance between two 64-bit perceptual hashes of what counts as one picture."""
+KEEP_SECONDS = 120
+"""Between two times that the hashes made so far are written to disk."""
 
 _log = logging.getLogger(__name__)
 
@@ -37,8 +40,9 @@ def perceptual_hashes(
 ) -> "pd.Series[int]":
     """Return the 64-bit perceptual hash (imagehash.phash) of each image as uint64, on the index of `table`.
 
-    Every image is decoded; one that cannot be is left out. Hashes are kept in the user's cache folder, also when
-    this is stopped half-way, and reused while path, size and time of change of a file stay the same.
+    Every image is decoded; one that cannot be is left out. Hashes are kept in the user's cache folder, every few
+    minutes and also when this is stopped half-way, and reused while path, size and time of change of a file stay
+    the same.
     """
     cache = cache_dir() / "perceptual-hashes.csv"
     known = _read_cache(cache)
@@ -46,13 +50,17 @@ def perceptual_hashes(
     todo = [path for path, stamp in stamps.items() if known.get(path, ("", 0))[0] != stamp]
     for path in todo:
         known.pop(path, None)
+    kept = time.monotonic()
     try:
-        with ThreadPoolExecutor(workers or os.cpu_count()) as pool:  # Pillow decodes without holding the GIL
-            for done, (path, value) in enumerate(zip(todo, pool.map(_hash, todo), strict=True), 1):
-                if isinstance(value, int):
-                    known[path] = (stamps[path], value)
-                if progress:
-                    progress(len(stamps) - len(todo) + done, len(stamps))
+        hashed = map_ahead(_hash, todo, workers=workers)
+        for done, (path, value) in enumerate(zip(todo, hashed, strict=True), len(stamps) - len(todo) + 1):
+            if isinstance(value, int):
+                known[path] = (stamps[path], value)
+            if time.monotonic() - kept > KEEP_SECONDS:  # a killed process has no last word
+                _write_cache(cache, known)
+                kept = time.monotonic()
+            if progress:
+                progress(done, len(stamps))
     finally:
         if todo:
             _write_cache(cache, known)

@@ -99,6 +99,21 @@ def test_hashes_are_kept_when_hashing_is_stopped_half_way(pictures, tmp_path):
     assert len((tmp_path / "cache" / "perceptual-hashes.csv").read_text().splitlines()) == 2
 
 
+def test_hashes_are_kept_now_and_then_for_a_process_that_is_killed(pictures, tmp_path, monkeypatch):
+    cache, lines = tmp_path / "cache" / "perceptual-hashes.csv", []
+    monkeypatch.setattr(splits, "KEEP_SECONDS", 0)
+    perceptual_hashes(pictures, lambda done, _total: lines.append(len(cache.read_text().splitlines())))
+    assert lines == [1, 2, 3, 4]
+
+
+def test_near_duplicates_are_found_in_a_set_of_half_a_million():
+    hashes = far_apart(500_000)
+    hashes.iloc[7] = hashes.iloc[300_000] ^ np.uint64(1 << 40)
+    groups = lesion_groups(table_of([None] * len(hashes)), hashes)
+    assert groups.nunique() == len(hashes) - 1
+    assert groups[7] == groups[300_000]
+
+
 def test_images_of_one_lesion_form_a_group_and_images_without_lesion_stand_alone():
     table = table_of(["a", None, "b", "a", None])
     assert lesion_groups(table, far_apart(5)).tolist() == [0, 1, 2, 0, 3]
