@@ -25,7 +25,7 @@ from scipy.optimize import minimize, minimize_scalar
 
 from cadlib import card, metrics
 from cadlib.dataset import open_dataset
-from cadlib.decision import DEFAULT_OPERATING_POINT, choose_operating_points
+from cadlib.decision import DEFAULT_OPERATING_POINT, choose_thresholds
 from cadlib.evaluation import AGE_BANDS, SHORT_SIDE_PX
 from cadlib.metadata import add_evidence
 from cadlib.metadata.facts import design_of
@@ -230,8 +230,7 @@ def print_ages(validation: Images, before: Floats, after: Floats) -> None:
     truth = metrics.malignant_truth(validation.labels)
     scores = [metrics.malignant_probability(p) for p in (before, after)]
     image, facts = (
-        next(p.threshold for p in choose_operating_points(s, truth) if p.name == DEFAULT_OPERATING_POINT)
-        for s in scores
+        next(p.threshold for p in choose_thresholds(s, truth) if p.name == DEFAULT_OPERATING_POINT) for s in scores
     )
     settings = [(scores[0], image), (scores[1], facts), (scores[1], image)]
     head("age", "n", "malignant", "image", "with facts, own threshold", "with facts, the image's threshold")

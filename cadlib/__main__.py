@@ -18,7 +18,7 @@ from cadlib.errors import CadError, FactsRejected, ModelInvalid
 from cadlib.images import SUPPORTED_SUFFIXES, LesionImage, read_images
 from cadlib.metadata import PatientFacts
 from cadlib.record import ModelRecord, find_model, read_record
-from cadlib.taxonomy import CODES, diagnosis
+from cadlib.taxonomy import CLASSES, CODES, diagnosis
 
 if TYPE_CHECKING:  # torch takes seconds; `--help` and bad usage do not wait for it
     from cadlib.assessment import Assessment
@@ -210,7 +210,8 @@ PRINTERS: dict[str, Callable[[Iterator[Outcome], TextIO], None]] = {
 
 def _add_evaluate(command: argparse.ArgumentParser) -> None:
     command.set_defaults(run=_evaluate)
-    command.add_argument("--model", required=True, help="name under models/, or a path")
+    command.add_argument("--model", help="name under models/, or a path")
+    command.add_argument("--predictions", type=Path, help="instead of a model: the predictions.csv of one, read again")
     command.add_argument("--images", type=Path, help="folder of images, named by their ids")
     command.add_argument("--ground-truth", type=Path, help="CSV of ISIC: image, one column a class")
     command.add_argument("--metadata", type=Path, help="CSV of ISIC: image, age_approx, sex, lesion_id, …")
@@ -221,13 +222,16 @@ def _add_evaluate(command: argparse.ArgumentParser) -> None:
     command.add_argument("--with-metadata", action="store_true", help="add what age, sex and site say")
     command.add_argument("--output", type=Path, required=True, help="folder for predictions.csv and metrics.json")
     command.add_argument(
-        "--into-model", action="store_true", help="with --split: the model's own metrics.json and card are these"
+        "--classes", type=int, choices=CLASSES, default=len(CODES), help="7: as ISIC 2018 Task 3 scores, AK with SCC"
     )
+    command.add_argument("--into-model", action="store_true", help="with --split: they become the model's own figures")
 
 
 def _evaluate(options: argparse.Namespace) -> int:
-    record = _check_model(options.model)
     _check_evaluate(options)
+    if options.predictions:
+        return _evaluate_predictions(options)
+    record = _check_model(options.model)
     if options.with_metadata and record.evidence is None:
         raise UsageError(f"Expected no --with-metadata: {record.model_id} takes no age, sex or site.")
     _make_folder(options.output)
@@ -252,6 +256,7 @@ def _evaluate(options: argparse.Namespace) -> int:
             dataset,
             lambda done, _: bar.update(done - bar.n) and None,
             split=options.split,
+            classes=CLASSES[options.classes],
             with_metadata=options.with_metadata,
         )
     if options.into_model and (lacking := asked - len(found.predictions)):
@@ -267,11 +272,44 @@ def _evaluate(options: argparse.Namespace) -> int:
     return 1 if found.rejected or dataset.report.count("unreadable images") else 0
 
 
+def _evaluate_predictions(options: argparse.Namespace) -> int:
+    _make_folder(options.output)
+
+    from cadlib.evaluation import evaluate_predictions
+    from cadlib.predictions import join_predictions
+
+    dataset, probabilities = join_predictions(options.predictions, options.ground_truth, options.metadata)
+    print(dataset.report, file=sys.stderr)
+    found = evaluate_predictions(dataset, probabilities, CLASSES[options.classes])
+    try:
+        found.write(options.output)
+    except OSError as error:
+        raise CadError(f"The results could not be written to {options.output}: {error}.") from error
+    print(found)
+    return 0
+
+
 def _check_evaluate(options: argparse.Namespace) -> None:
     tables = (options.images, options.ground_truth, options.metadata)
-    for given in (*tables, options.data):
+    for given in (*tables, options.data, options.predictions):
         if given is not None and not given.exists():
             raise UsageError(f"Expected {given} to exist but there is no such file or folder.")
+    if (options.model is None) == (options.predictions is None):
+        raise UsageError("Expected either --model or --predictions, the predictions.csv that an evaluation wrote.")
+    if options.predictions:
+        _check_evaluate_predictions(options)
+    else:
+        _check_evaluate_model(options, tables)
+
+
+def _check_evaluate_predictions(options: argparse.Namespace) -> None:
+    if options.ground_truth is None:
+        raise UsageError("Expected --ground-truth with --predictions: the labels to compare them with.")
+    if options.images or options.data or options.split or options.into_model:
+        raise UsageError("Expected --predictions with --ground-truth and --metadata alone: no image is read again.")
+
+
+def _check_evaluate_model(options: argparse.Namespace, tables: tuple[Path | None, ...]) -> None:
     if options.data is None and None in (options.images, options.ground_truth):
         raise UsageError("Expected --images with --ground-truth, or --data with a folder of ISIC 2019 layout.")
     if options.data is not None and any(given is not None for given in tables):
@@ -280,6 +318,8 @@ def _check_evaluate(options: argparse.Namespace) -> None:
         raise UsageError("Expected --into-model without --with-metadata: the model's own figures are of images alone.")
     if (options.split and not options.data) or (options.into_model and not options.split):
         raise UsageError("Expected --split together with --data, and --into-model together with --split.")
+    if options.into_model and options.classes != len(CODES):
+        raise UsageError(f"Expected --into-model with the {len(CODES)} classes of the model, without --classes.")
 
 
 # robustness

@@ -46,6 +46,8 @@ class Assessment:
                 "threshold": point.threshold,
                 "sensitivity": point.sensitivity,
                 "specificity": point.specificity,
+                "measured_on": point.split,
+                "intervals": asdict(point.intervals),
             },
             "heatmap": self.heatmap
             and {

@@ -1,7 +1,8 @@
 """Does the split of a model leak? Every two of its splits compared: lesions, files, hashes, pixels and features.
 
-What counts as a leak is in `validation.LEAKS`. The model's own features only propose: they are made to be alike for
-alike lesions, so the nearest of them are pairs to look at, in the sheet, and no proof of anything.
+What counts as a leak is in `validation.LEAKS`. The model's own features are made to be alike for alike lesions, so the
+pairs that are nearest by them are no proof of anything but pairs to look at, in the sheet; they count as a leak where
+the detail of the pixels says the same.
 """
 
 from collections.abc import Sequence
@@ -20,7 +21,7 @@ from cadlib.dataset import Dataset
 from cadlib.duplicates import Duplicates, Rows, Say, find_duplicates, together
 from cadlib.errors import DatasetInvalid
 from cadlib.evaluation import own_split
-from cadlib.likeness import SAME_PICTURE, detail, likeness, turned
+from cadlib.likeness import Details, details_of, likeness, shows_the_same
 from cadlib.model import Model
 from cadlib.pixels import cached_pixels
 from cadlib.record import CARD_FILE, METRICS_FILE, RECORD_FILE, ModelRecord, json_text, read_json, replace_files
@@ -33,13 +34,15 @@ BLOCK_CELLS = 4_000_000
 HASH_BITS = 64
 SHOWN_BITS = 10
 NEAREST_SHOWN = 5
-PAIR_COLUMNS = {"left": "int64", "right": "int64", "bits": "int64", "cosine": "float32", "likeness": "float32"}
+PAIR_COLUMNS = {
+    "left": "int64", "right": "int64", "bits": "int64", "cosine": "float32", "likeness": "float32", "same": "bool",
+}  # fmt: skip
 _SHORT = {
     "shared_lesions": "one lesion id",
     "shared_groups": "one lesion group",
     "identical_files": "identical files",
     "near_duplicates": "near-equal hashes",
-    "same_pictures": "one picture",
+    "same_pictures": "the same by pixels",
 }
 
 
@@ -49,7 +52,8 @@ class SplitAudit:
 
     `table` has the images of the split, as `Duplicates` has those of the data set, with split and split_group.
     `pairs` has those across splits that leak, and for each image the nearest of each other split: left and right
-    (rows of `table`), bits (between hashes, 0 to 64), cosine (between features) and likeness (of details), -1 to 1.
+    (rows of `table`), bits (between hashes, 0 to 64), cosine (between features) and likeness (of details), -1 to 1,
+    and same: whether they show the same by `likeness.shows_the_same`.
     `hash_distances` counts all pairs across splits by bits, (65,). `missing` images of the split were not there.
     """
 
@@ -63,8 +67,8 @@ class SplitAudit:
 
     @property
     def leaking_pairs(self) -> pd.DataFrame:
-        """Return the pairs that show one picture, by hash or by pixels, the likest first."""
-        leaks = (self.pairs["bits"] <= NEAR_DUPLICATE_BITS) | (self.pairs["likeness"] >= SAME_PICTURE)
+        """Return the pairs that show the same, by hash or by pixels, the likest first."""
+        leaks = (self.pairs["bits"] <= NEAR_DUPLICATE_BITS) | self.pairs["same"]
         return self.pairs[leaks].sort_values("likeness", ascending=False)
 
     def nearest(self, by: str, n: int) -> pd.DataFrame:
@@ -130,14 +134,14 @@ def write_into(folder: Path, record: ModelRecord, result: LeakAudit) -> None:
 
 @dataclass(frozen=True, eq=False)
 class _Seen:
-    """What is compared of N images: hashes (N,) uint64, features (N, C) of length 1, details (N, 32, 32)."""
+    """What is compared of N images: hashes (N,) uint64, features (N, C) of length 1, details."""
 
     hashes: NDArray[np.uint64]
     features: NDArray[np.float32]
-    details: NDArray[np.float32]
+    details: Details
 
     def of(self, rows: Rows) -> "_Seen":
-        return _Seen(self.hashes[rows], self.features[rows], self.details[rows])
+        return _Seen(self.hashes[rows], self.features[rows], self.details.of(rows))
 
 
 def _see(model: Model, table: pd.DataFrame, say: Say) -> _Seen:
@@ -146,12 +150,13 @@ def _see(model: Model, table: pd.DataFrame, say: Say) -> _Seen:
     for first in range(0, len(pixels), BATCH_SIZE):
         batch = np.array(pixels[first : first + BATCH_SIZE])
         features.append(model.features(batch))
-        details += [detail(picture) for picture in batch]
+        details.append(details_of(batch))
         say("asking the model", first + len(batch), len(pixels))
     found = np.concatenate(features)
     lengths: NDArray[np.float32] = np.linalg.norm(found, axis=1, keepdims=True)
     found /= np.maximum(lengths, np.finfo(np.float32).tiny)
-    return _Seen(table["phash"].to_numpy(np.uint64), found, np.stack(details))
+    seen = Details(np.concatenate([some.values for some in details]), np.concatenate([some.fields for some in details]))
+    return _Seen(table["phash"].to_numpy(np.uint64), found, seen)
 
 
 def _across(seen: "_Seen", parts: "pd.Series[str]", say: Say) -> tuple[pd.DataFrame, NDArray[np.int64]]:
@@ -175,15 +180,22 @@ def _across(seen: "_Seen", parts: "pd.Series[str]", say: Say) -> tuple[pd.DataFr
 
 def _compared(left: "_Seen", right: "_Seen") -> tuple[pd.DataFrame, NDArray[np.int64]]:
     """Compare each image with each of another split; return what leaks, the nearest of each, and all distances."""
-    bits = np.bitwise_count(right.hashes[:, None] ^ left.hashes)
-    cosine = right.features @ left.features.T
-    alike = likeness(left.details.reshape(len(left.details), -1), turned(right.details)).T
-    kept = (bits <= NEAR_DUPLICATE_BITS) | (alike >= SAME_PICTURE)
-    for scores in (cosine, alike):
-        kept[np.arange(len(kept)), scores.argmax(axis=1)] = True
-    row, column = np.nonzero(kept)
-    pairs = {"left": column, "right": row, "bits": bits[kept].astype(np.int64), "cosine": cosine[kept]}
-    return pd.DataFrame({**pairs, "likeness": alike[kept]}), np.bincount(bits.ravel(), minlength=HASH_BITS + 1)
+    bits = np.bitwise_count(left.hashes[:, None] ^ right.hashes)
+    cosine = left.features @ right.features.T
+    alike = likeness(left.details, right.details)
+    nearest, likest = (_highest(scores) for scores in (cosine, alike))
+    same = shows_the_same(alike, left.details, right.details, nearest)
+    kept = np.nonzero((bits <= NEAR_DUPLICATE_BITS) | same | nearest | likest)
+    columns = (*kept, *(values[kept] for values in (bits, cosine, alike, same)))
+    pairs = pd.DataFrame(dict(zip(PAIR_COLUMNS, columns, strict=True))).astype(PAIR_COLUMNS)
+    return pairs, np.bincount(bits.ravel(), minlength=HASH_BITS + 1)
+
+
+def _highest(scores: NDArray[np.float32]) -> NDArray[np.bool_]:
+    """Mark one highest score of each column."""
+    marked = np.zeros(scores.shape, bool)
+    marked[scores.argmax(axis=0), np.arange(scores.shape[1])] = True
+    return marked
 
 
 def _result(record: ModelRecord, duplicates: Duplicates, table: pd.DataFrame, pairs: pd.DataFrame) -> LeakAudit:
@@ -198,7 +210,7 @@ def _result(record: ModelRecord, duplicates: Duplicates, table: pd.DataFrame, pa
             if parts.iloc[list(couple)].nunique() > 1
         ],
         "near_duplicates": couples(pairs[pairs["bits"] <= NEAR_DUPLICATE_BITS]),
-        "same_pictures": couples(pairs[pairs["likeness"] >= SAME_PICTURE]),
+        "same_pictures": couples(pairs[pairs["same"]]),
     }
     named = [f"{_SHORT[name]}: {images_in_splits(table, one)}" for name, leaks in found.items() for one in leaks]
     return LeakAudit(

@@ -6,6 +6,7 @@ Its sections follow Mitchell et al., Model Cards for Model Reporting (FAT* 2019)
 from collections.abc import Iterable
 from typing import Any
 
+from cadlib.decision import TARGET_SENSITIVITY
 from cadlib.metadata.trial import FIGURES, Difference, MetadataTrial
 from cadlib.record import ModelRecord
 from cadlib.summary import DRAWS
@@ -72,7 +73,6 @@ def _audit(record: ModelRecord) -> list[str]:
 
 def _figures(figures: dict[str, Any]) -> list[str]:
     data = figures["data"]
-    headline = ("balanced_accuracy", "malignant_auc")
     return [
         "## How good it is",
         (
@@ -82,22 +82,12 @@ def _figures(figures: dict[str, Any]) -> list[str]:
         ),
         _table(
             ("images", "n", "diagnoses", "balanced accuracy", "malignant AUC", "melanoma AUC", "accuracy", "ECE"),
-            (
-                (
-                    name,
-                    f"{part['n']:,}",
-                    str(part["n_classes"]),
-                    *(figure_of(part, figure) for figure in headline),
-                    figure_of(part, "auc", "MEL"),
-                    *(figure_of(part, figure) for figure in ("accuracy", "ece")),
-                )
-                for name, part in (("all", figures), *figures["subgroups"].items())
-            ),
+            (_headline(name, part) for name, part in (("all", figures), *figures["subgroups"].items())),
         ),
         (
             "Balanced accuracy is the mean sensitivity over the diagnoses present in a row. A figure over too few "
-            "lesions has no interval. The noise of its bins adds to a calibration error, and more to that of a draw: "
-            "its interval lies high."
+            "lesions has no interval. The noise of its bins adds to a calibration error (ECE); its interval is that of "
+            "the error without it, and may lie below the figure."
         ),
         _table(
             ("diagnosis", "", "n", "sensitivity", "specificity", "PPV", "NPV", "average precision", "AUC"),
@@ -114,6 +104,33 @@ def _figures(figures: dict[str, Any]) -> list[str]:
                 for d in DIAGNOSES
             ),
         ),
+        *_beside_validation(figures),
+    ]
+
+
+def _headline(name: str, part: dict[str, Any]) -> tuple[str, ...]:
+    return (
+        name,
+        f"{part['n']:,}",
+        str(part["n_classes"]),
+        *(figure_of(part, figure) for figure in ("balanced_accuracy", "malignant_auc")),
+        figure_of(part, "auc", "MEL"),
+        *(figure_of(part, figure) for figure in ("accuracy", "ece")),
+    )
+
+
+def _beside_validation(figures: dict[str, Any]) -> list[str]:
+    if "validation" not in figures:
+        return []
+    return [
+        (
+            "Beside it the validation split, on which model, calibration and thresholds were chosen: what it is better "
+            "by is chance and choice."
+        ),
+        _table(
+            ("split", "n", "diagnoses", "balanced accuracy", "malignant AUC", "melanoma AUC", "accuracy", "ECE"),
+            (_headline(part["data"]["split"], part) for part in (figures, figures["validation"])),
+        ),
     ]
 
 
@@ -124,30 +141,53 @@ def _use_of_test(figures: dict[str, Any]) -> str:
 
 def _fitted_on(figures: dict[str, Any]) -> str:
     where = "other images, those of validation" if figures["data"]["split"] == "test" else "these same images"
-    return f"The temperature and the operating points were fitted on {where}."
+    return f"The calibration and the thresholds were fitted on {where}."
+
+
+def _measured_on(record: ModelRecord) -> str:
+    splits = sorted({point.split for point in record.operating_points})
+    if splits == ["test"]:
+        return "What they do was measured on the test split, which had no part in choosing them."
+    return (
+        f"What they do was measured on these same images ({', '.join(splits)}): on others the sensitivity will differ."
+    )
+
+
+def _calibration(record: ModelRecord) -> str:
+    temperature = f"Temperature {record.temperature:.3f}, fitted on the validation split"
+    if not any(record.bias):
+        return f"{temperature}; no bias by diagnosis."
+    bias = (f"{code} {value:+.2f}" for code, value in zip(record.codes, record.bias, strict=True))
+    return f"{temperature} together with a bias by diagnosis: {', '.join(bias)}."
 
 
 def _thresholds(record: ModelRecord, figures: dict[str, Any]) -> list[str]:
+    targets = ", ".join(f"{name} {sensitivity:.2f}" for name, sensitivity in TARGET_SENSITIVITY.items())
     return [
         "## Operating points",
+        (
+            "The thresholds were chosen on the validation split, each the highest that reaches its sensitivity there: "
+            f"{targets}. {_measured_on(record)}"
+        ),
         _table(
-            ("point", "refer at malignant probability", "sensitivity", "specificity", "malignant", "benign"),
+            ("point", "refer at malignant probability", "sensitivity", "specificity", "measured on"),
             (
                 (
-                    point["name"],
-                    f"≥ {point['threshold']:.3f}",
-                    *(figure_text(point[name], point["intervals"][name]) for name in ("sensitivity", "specificity")),
-                    f"{point['n_malignant']:,}",
-                    f"{point['n_benign']:,}",
+                    point.name,
+                    f"≥ {point.threshold:.3f}",
+                    figure_text(point.sensitivity, point.intervals.sensitivity),
+                    figure_text(point.specificity, point.intervals.specificity),
+                    f"{point.n_malignant:,} malignant, {point.n_benign:,} benign of {point.split}",
                 )
-                for point in figures["operating_points"]
+                for point in record.operating_points
             ),
         ),
         "## Calibration",
         (
-            f"Temperature {record.temperature:.3f}. Expected calibration error {figure_of(figures, 'ece')}, before "
+            f"{_calibration(record)} Expected calibration error {figure_of(figures, 'ece')}, before "
             f"calibration {figure_of(figures, 'ece_uncalibrated')}; Brier score {figure_of(figures, 'brier')}, before "
-            f"{figure_of(figures, 'brier_uncalibrated')}; over the mix of diagnoses of these images."
+            f"{figure_of(figures, 'brier_uncalibrated')}; on the {figures['data']['split']} split, over "
+            "its mix of diagnoses."
         ),
     ]
 

@@ -1,12 +1,12 @@
-"""From a malignant probability to what to do about it, at an operating point measured on validation data.
+"""From a malignant probability to what to do about it, at an operating point of the model.
 
-No threshold is written in code: each comes from the model's record, with the sensitivity and specificity
-that were measured for it.
+No threshold is written in code: each was chosen on validation images and comes from the model's record, with the
+sensitivity and specificity that were measured for it, and the split that they were measured on.
 """
 
-import math
-from dataclasses import dataclass
-from typing import Literal
+from collections.abc import Mapping
+from dataclasses import dataclass, fields
+from typing import Any, Literal, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,28 +15,72 @@ TARGET_SENSITIVITY = {"rule-out": 0.98, "balanced": 0.95, "rule-in": 0.90}
 DEFAULT_OPERATING_POINT = "balanced"
 
 Action = Literal["refer", "below the referral threshold"]
+Interval = tuple[float, float] | None
+"""Low and high end of a 95 % interval; None where too few lesions stand behind it."""
 
 
 @dataclass(frozen=True)
-class OperatingPoint:
-    """A threshold on the malignant probability (refer at or above it) and what it was measured to do.
-
-    `sensitivity` and `specificity` are fractions over `n_malignant` and `n_benign` validation images.
-    """
+class Threshold:
+    """A threshold on the malignant probability by its name: refer at or above it."""
 
     name: str
     threshold: float
-    sensitivity: float
-    specificity: float
-    n_malignant: int
-    n_benign: int
 
     def __post_init__(self) -> None:
         if not 0 <= self.threshold <= 1:  # NaN fails too: under it nobody would be referred
             raise ValueError(f"Expected `threshold` of {self.name} to be from 0 to 1 but got {self.threshold!r}.")
-        for field in ("sensitivity", "specificity"):  # NaN where no image was malignant, or benign
-            if not (0 <= (value := getattr(self, field)) <= 1 or math.isnan(value)):
+
+
+@dataclass(frozen=True)
+class PointIntervals:
+    """The 95 % intervals of an operating point's two figures, over lesions."""
+
+    sensitivity: Interval
+    specificity: Interval
+
+    def __post_init__(self) -> None:
+        for field in fields(self):
+            ends = getattr(self, field.name)
+            if ends is not None and not (len(ends) == 2 and 0 <= ends[0] <= ends[1] <= 1):
+                raise ValueError(f"Expected the interval of `{field.name}` to be two of 0 to 1 but got {ends!r}.")
+
+    @classmethod
+    def from_json(cls, raw: Mapping[str, Any]) -> Self:
+        """Build the intervals from JSON values; raise TypeError or ValueError for what is none."""
+        return cls(**{name: ends if ends is None else tuple(ends) for name, ends in raw.items()})
+
+
+@dataclass(frozen=True)
+class OperatingPoint(Threshold):
+    """A threshold and what it was measured to do on the images of `split`.
+
+    `sensitivity` and `specificity` are fractions over `n_malignant` and `n_benign` images. The threshold was chosen
+    on validation images in any case; on "test" it had never seen the images that it was measured on.
+    """
+
+    sensitivity: float
+    specificity: float
+    n_malignant: int
+    n_benign: int
+    split: Literal["validation", "test"]
+    intervals: PointIntervals
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        for field in ("sensitivity", "specificity"):
+            if not 0 <= (value := getattr(self, field)) <= 1:
                 raise ValueError(f"Expected `{field}` of {self.name} to be from 0 to 1 but got {value!r}.")
+        if min(self.n_malignant, self.n_benign) < 1:
+            raise ValueError(f"Expected {self.name} to be measured on malignant and benign images but got {self!r}.")
+        if self.split not in ("validation", "test"):
+            raise ValueError(f"Expected `split` of {self.name} to be validation or test but got {self.split!r}.")
+
+    @classmethod
+    def from_json(cls, raw: Mapping[str, Any]) -> Self:
+        """Build a point from JSON values; raise TypeError or ValueError for what is none."""
+        if missing := {field.name for field in fields(cls)} - raw.keys():
+            raise ValueError(f"an operating point lacks {', '.join(sorted(missing))}")
+        return cls(**{**raw, "intervals": PointIntervals.from_json(raw["intervals"])})
 
 
 @dataclass(frozen=True)
@@ -79,32 +123,18 @@ def decide(malignant_probability: float, operating_point: OperatingPoint) -> Dec
     return Decision(action, malignant_probability, operating_point)
 
 
-def choose_operating_points(
+def choose_thresholds(
     malignant_probabilities: NDArray[np.float64], malignant: NDArray[np.bool_]
-) -> tuple[OperatingPoint, ...]:
+) -> tuple[Threshold, ...]:
     """Choose for each target sensitivity the highest threshold that reaches it on these images.
 
     `malignant_probabilities` is (N,) float64, `malignant` (N,) bool, the truth. Raise ValueError when one
     of the two groups is empty: sensitivity or specificity would have no meaning.
     """
-    positives = np.sort(malignant_probabilities[malignant])
-    negatives = malignant_probabilities[~malignant]
-    if not len(positives) or not len(negatives):
+    positives, n_benign = np.sort(malignant_probabilities[malignant]), int((~malignant).sum())
+    if not len(positives) or not n_benign:
         raise ValueError(
-            f"Expected malignant and benign images but got {len(positives)} malignant and {len(negatives)} benign."
+            f"Expected malignant and benign images but got {len(positives)} malignant and {n_benign} benign."
         )
-    points = []
-    for name, target in TARGET_SENSITIVITY.items():
-        missed = int(np.floor((1 - target) * len(positives) + 1e-9))
-        threshold = float(positives[missed])
-        points.append(
-            OperatingPoint(
-                name=name,
-                threshold=threshold,
-                sensitivity=float(np.mean(positives >= threshold)),
-                specificity=float(np.mean(negatives < threshold)),
-                n_malignant=len(positives),
-                n_benign=len(negatives),
-            )
-        )
-    return tuple(points)
+    missed = {name: int(np.floor((1 - target) * len(positives) + 1e-9)) for name, target in TARGET_SENSITIVITY.items()}
+    return tuple(Threshold(name, float(positives[rank])) for name, rank in missed.items())

@@ -21,6 +21,7 @@ Say = Callable[[str, int, int], None]
 """Called with (what is done, done, total), in the caller's thread."""
 
 MAX_SHOWN = 5
+_IN_DOUBT = {"near-duplicates": ", by their hash; look at them"}
 
 
 @dataclass(frozen=True, eq=False)
@@ -56,7 +57,7 @@ class Duplicates:
             lines.append(f"{len(groups):>8,}  {kind}, {sum(map(len, groups)):,} images")
         for kind in CONTRADICTIONS:
             against = self.contradictions(kind)
-            lines.append(f"{len(against):>8,}  labels that contradict each other: {kind}")
+            lines.append(f"{len(against):>8,}  labels that contradict each other: {kind}{_IN_DOUBT.get(kind, '')}")
             lines += [f"{'':>8}  {self.named(rows)}" for rows in against[:MAX_SHOWN]]
             lines += [f"{'':>8}  …"] * (len(against) > MAX_SHOWN)
         return "\n".join(lines)

@@ -6,6 +6,7 @@ intervals and curves), and:
 
     unlabelled, unknown   images that were predicted and not counted: without ground truth, with UNK
     operating_points      the model's thresholds and what they do here: sensitivity, specificity, how many
+    validation            in a model folder, once the test split was read: the same figures of the validation split
     subgroups             the summary without its curves, by size of the image, archive, age, sex and site
     model, data           which weights, which images
     metadata              with metadata only: images it moved, how many have another top diagnosis, by how much
@@ -18,7 +19,7 @@ import hashlib
 import json
 import os
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from itertools import islice
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -30,24 +31,32 @@ from numpy.typing import NDArray
 
 from cadlib import calibration, card, metrics
 from cadlib.dataset import Dataset, Progress
-from cadlib.decision import OperatingPoint
+from cadlib.decision import OperatingPoint, Threshold
 from cadlib.errors import DatasetInvalid, ImageRejected, ModelInvalid
+from cadlib.grouping import merged_labels, merged_probabilities, named
 from cadlib.images import LesionImage, read_images
 from cadlib.metadata import add_evidence
 from cadlib.metadata.facts import design_of
-from cadlib.metrics import Floats, Labels
-from cadlib.record import CARD_FILE, METRICS_FILE, SPLIT_FILE, ModelRecord, read_json, replace_files
+from cadlib.metrics import Floats
+from cadlib.predictions import PREDICTIONS_FILE, predictions_table
+from cadlib.record import (
+    CARD_FILE,
+    METRICS_FILE,
+    RECORD_FILE,
+    SPLIT_FILE,
+    ModelRecord,
+    json_text,
+    read_json,
+    replace_files,
+)
 from cadlib.splits import lesion_groups, read_split, select
-from cadlib.summary import Figure, intervals, json_ready, summarise
+from cadlib.summary import measured_point, summarise
 from cadlib.tables import metrics_table
-from cadlib.taxonomy import CODES, UNKNOWN
+from cadlib.taxonomy import CODES, ISIC_2019, UNKNOWN, Classes
 
 if TYPE_CHECKING:  # the figures of a model can be built and shown without torch
     from cadlib.model import Model
 
-PREDICTIONS_FILE = "predictions.csv"
-KEPT = ("robustness",)
-"""Keys of metrics.json that are measured apart; each names its model as metrics.json itself does."""
 SHORT_SIDE_PX = 150
 """Below this an image is a thumbnail: its size tells the archive, and the archive hints at the diagnosis."""
 AGE_BANDS = (0, 30, 45, 60, 75, 121)
@@ -97,15 +106,16 @@ def evaluate(
     progress: Progress | None = None,
     batch_size: int = 32,
     split: str | None = None,
+    classes: Classes = ISIC_2019,
     *,
     with_metadata: bool = False,
 ) -> Evaluation:
     """Predict every image of a dataset and compare with its labels.
 
     `progress` is called with the images done and their number. The next images are decoded while the network
-    works on the last. `split` names the part of the model's own split that these are. `with_metadata` adds what the
-    model says of age, sex and site. Raise ValueError for labels that are no diagnosis of ISIC 2019, and FactsRejected
-    for a model that takes no metadata.
+    works on the last. `split` names the part of the model's own split that these are, `classes` those that are
+    measured. `with_metadata` adds what the model says of age, sex and site. Raise ValueError for labels that are no
+    diagnosis of ISIC 2019, and FactsRejected for a model that takes no metadata.
     """
     if batch_size < 1:
         raise ValueError(f"Expected `batch_size` to be at least 1 but got {batch_size}.")
@@ -128,7 +138,7 @@ def evaluate(
 
     probabilities = np.array([p.probabilities for p in predictions], np.float64).reshape(-1, len(CODES))
     predicted = table.iloc[rows].reset_index(drop=True)
-    uncalibrated = calibration.uncalibrated(probabilities, model.record.temperature)
+    uncalibrated = calibration.uncalibrated(probabilities, model.record.temperature, model.record.bias)
     points, more = model.record.operating_points, dict[str, Any]()
     if evidence and model.record.metadata:
         image_alone, points = probabilities, model.record.metadata.operating_points
@@ -141,6 +151,7 @@ def evaluate(
                 predicted,
                 probabilities,
                 points,
+                classes=classes,
                 uncalibrated=uncalibrated,
             ),
             **more,
@@ -149,6 +160,15 @@ def evaluate(
             "rejected": rejected,
         },
     )
+
+
+def evaluate_predictions(
+    dataset: Dataset, probabilities: NDArray[np.float64], classes: Classes = ISIC_2019
+) -> Evaluation:
+    """Compare (N, 8) probabilities that were written before, a row a row of the dataset's table, with its labels."""
+    figures = build_metrics(dataset.table, probabilities, classes=classes)
+    facts = {"data": {"name": dataset.name, "images": len(dataset.table)}, "rejected": {}}
+    return Evaluation(predictions_table(dataset.table["image"], probabilities), figures | facts)
 
 
 def part_of_split(folder: Path, record: ModelRecord, dataset: Dataset, part: str) -> Dataset:
@@ -180,12 +200,23 @@ def own_split(folder: Path, record: ModelRecord, *, leaking: bool = False) -> pd
 
 
 def write_into(folder: Path, record: ModelRecord, figures: dict[str, Any]) -> None:
-    """Replace metrics.json and the card of a model folder, both whole or neither; raise OSError where that fails.
+    """Make figures of a split the model's own: in metrics.json, its operating points and its card.
 
-    What another command measured of the same weights (`KEPT`) stays; of other weights it goes.
+    Figures of the test split lead metrics.json, those of validation stand under "validation" then, whichever were
+    measured last. The thresholds stay; what they do is that of the split that leads. All three files are written
+    whole before the first takes its place; raise OSError where that fails.
     """
-    figures = {**_kept(folder, record), **figures}
-    replace_files(folder, {METRICS_FILE: metrics_json(figures), CARD_FILE: card.render(record, figures)})
+    path = folder / METRICS_FILE
+    figures = join_splits(figures, read_json(path) if path.exists() else {})
+    record = replace(record, operating_points=operating_points(figures))
+    replace_files(
+        folder,
+        {
+            RECORD_FILE: json_text(record.to_json()),
+            METRICS_FILE: metrics_json(figures),
+            CARD_FILE: card.render(record, figures),
+        },
+    )
 
 
 def measured(folder: Path, record: ModelRecord) -> dict[str, Any]:
@@ -199,25 +230,44 @@ def measured(folder: Path, record: ModelRecord) -> dict[str, Any]:
     return figures
 
 
-def _kept(folder: Path, record: ModelRecord) -> dict[str, Any]:
-    path = folder / METRICS_FILE
-    former = read_json(path) if path.exists() else {}
-    apart = {key: former[key] for key in KEPT if key in former}
-    return {key: value for key, value in apart.items() if value["model"]["weights_sha256"] == record.weights_sha256}
+def join_splits(figures: dict[str, Any], former: dict[str, Any]) -> dict[str, Any]:
+    """Return metrics.json of a model from new figures of one split and what it said before.
+
+    What the former says of other weights is dropped; what else it has of the same ones stays.
+    """
+    if former.get("model") != figures["model"]:
+        former = {}
+    by_split = {}
+    for part in (former.get("validation", {}), former, figures):
+        if figures.keys() <= part.keys():
+            by_split[part["data"].get("split")] = {key: part[key] for key in figures}
+    if "test" not in by_split:
+        return {**former, **figures}
+    others = {"validation": by_split["validation"]} if "validation" in by_split else {}
+    return {**former, **by_split["test"], **others}
 
 
-def predictions_table(images: "pd.Series[str]", probabilities: NDArray[np.float64]) -> pd.DataFrame:
-    """Return ISIC's columns (image, the eight codes, UNK) for (N,) ids and (N, 8) probabilities."""
-    table = pd.DataFrame(probabilities, columns=list(CODES))
-    table.insert(0, "image", images.to_numpy())
-    return table.assign(**{UNKNOWN: 0.0})
+def operating_points(figures: dict[str, Any]) -> tuple[OperatingPoint, ...]:
+    """Return the operating points of metrics.json with the split that they were measured on.
+
+    Raise ModelInvalid where they are not defined there: without a malignant or a benign image.
+    """
+    split = figures["data"]["split"]
+    try:
+        return tuple(OperatingPoint.from_json({**point, "split": split}) for point in figures["operating_points"])
+    except (TypeError, ValueError) as error:
+        raise ModelInvalid(
+            f"Expected sensitivity and specificity of each threshold on the {split} split but: {error}. "
+            "Measure on malignant and benign images."
+        ) from error
 
 
 def build_metrics(
     table: pd.DataFrame,
     probabilities: NDArray[np.float64],
-    operating_points: Sequence[OperatingPoint] = (),
+    thresholds: Sequence[Threshold] = (),
     *,
+    classes: Classes = ISIC_2019,
     lesions: "pd.Series[int] | None" = None,
     uncalibrated: NDArray[np.float64] | None = None,
 ) -> dict[str, Any]:
@@ -225,7 +275,8 @@ def build_metrics(
 
     `table` is a dataset's, or rows of it; `probabilities`, and before calibration `uncalibrated`, are (N, 8)
     float64, one row a row of the table. `lesions` numbers the lesion of each row; without it the table's own
-    lesion ids do. The operating points are measured anew on these images.
+    lesion ids do. `classes` are those of the challenge whose figures these are; their codes are the keys. What the
+    thresholds do is measured on these images.
     """
     if len(table) != len(probabilities):
         raise ValueError(f"Expected a row of `probabilities` for {len(table)} images but got {len(probabilities)}.")
@@ -233,21 +284,23 @@ def build_metrics(
     if strange := sorted(set(given.dropna()) - {*CODES, UNKNOWN}):
         raise ValueError(f"Expected `diagnosis` to be one of {', '.join(CODES)}, {UNKNOWN} but got {strange}.")
     counted = given.isin(CODES).to_numpy(bool)
-    labels = np.array([CODES.index(code) for code in given[counted]], np.int64)
+    labels = merged_labels(np.array([CODES.index(code) for code in given[counted]], np.int64), classes)
     groups = (lesion_groups(table) if lesions is None else lesions).to_numpy()[counted]
-    before = None if uncalibrated is None else uncalibrated[counted]
-    table, probabilities = table[counted], probabilities[counted]
+    before = None if uncalibrated is None else merged_probabilities(uncalibrated[counted], classes)
+    table, probabilities = table[counted], merged_probabilities(probabilities[counted], classes)
 
     def summary(rows: NDArray[np.bool_]) -> dict[str, Any]:
         return summarise(labels[rows], probabilities[rows], groups[rows], None if before is None else before[rows])
 
-    return {
+    figures = {
         **summary(np.ones(len(labels), bool)),
         "unlabelled": int(given.isna().sum()),
         "unknown": int((given == UNKNOWN).sum()),
-        "operating_points": [_measured(point, labels, probabilities, groups) for point in operating_points],
+        "operating_points": [measured_point(point, labels, probabilities, groups) for point in thresholds],
         "subgroups": {name: _without_curves(summary(inside)) for name, inside in _subgroups(table) if inside.any()},
     }
+    by_class: dict[str, Any] = named(figures, classes)
+    return by_class
 
 
 def model_facts(record: ModelRecord) -> dict[str, str]:
@@ -289,26 +342,6 @@ def _by_value(what: str, column: "pd.Series[str]") -> Iterator[tuple[str, NDArra
     for value in sorted(column.dropna().unique()):
         yield f"{what} {value}", (column == value).to_numpy(bool, na_value=False)
     yield f"{what} not known", column.isna().to_numpy(bool)
-
-
-def _measured(point: OperatingPoint, labels: Labels, probabilities: Floats, groups: Labels) -> dict[str, Any]:
-    def both(labels: Labels, probabilities: Floats, weights: Floats | None = None) -> Floats:
-        scores, truth = metrics.malignant_probability(probabilities), metrics.malignant_truth(labels)
-        return np.stack(metrics.sensitivity_specificity(scores, truth, point.threshold, weights), axis=-1)
-
-    figure = Figure(point.name, both, ("sensitivity", "specificity"))
-    truth = metrics.malignant_truth(labels)
-    sensitivity, specificity = both(labels, probabilities).tolist()
-    here = replace(
-        point,
-        sensitivity=sensitivity,
-        specificity=specificity,
-        n_malignant=int(truth.sum()),
-        n_benign=int((~truth).sum()),
-    )
-    measured = {**asdict(here), "intervals": intervals(labels, groups, [(figure, probabilities)])[point.name]}
-    ready: dict[str, Any] = json_ready(measured)
-    return ready
 
 
 def _without_curves(summary: dict[str, Any]) -> dict[str, Any]:

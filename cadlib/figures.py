@@ -172,13 +172,14 @@ def roc_chart(
             y=[point.sensitivity for point in operating_points],
             mode="markers",
             name="Operating points",
-            text=[f"{point.name}, threshold {point.threshold:.3f}" for point in operating_points],
+            text=[f"{p.name}, threshold {p.threshold:.3f}, on {p.split} images" for p in operating_points],
             marker={"symbol": "diamond", "size": 11, "color": taxonomy.MALIGNANT_COLOUR,
                     "line": {"color": "white", "width": 1.5}},
             hovertemplate="%{text}<br>sensitivity %{y:.2f}<br>1 − specificity %{x:.2f}<extra></extra>",
         )  # fmt: skip
         said += [
-            f"{point.name} point at sensitivity {point.sensitivity:.2f}, specificity {point.specificity:.2f}"
+            f"{point.name} point at sensitivity {point.sensitivity:.2f}, specificity {point.specificity:.2f} "
+            f"on {point.split} images"
             for point in operating_points
         ]
     figure.update_xaxes(title_text="1 − specificity", constrain="domain", **_UNIT)

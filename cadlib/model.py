@@ -143,7 +143,7 @@ class Model:
         return predictions
 
     def _predict_pixels(self, hashes: Iterable[str], pixels: NDArray[np.uint8]) -> list[Prediction]:
-        calibrated = calibration.probabilities(self.logits(pixels), self.record.temperature)
+        calibrated = calibration.probabilities(self.logits(pixels), self.record.temperature, self.record.bias)
         calibrated.flags.writeable = False
         return [Prediction(row, self.record.model_id, sha256) for sha256, row in zip(hashes, calibrated, strict=True)]
 

@@ -103,12 +103,24 @@ def _measure(trained: Trained, name: str, version: str, weights_sha256: str) -> 
     data = trained.data
     rows = data.rows("validation")
     labels = data.labels[rows]
-    temperature = calibration.fit_temperature(trained.validation_logits, labels)
-    probabilities = calibration.probabilities(trained.validation_logits, temperature)
-    points = decision.choose_operating_points(
+    lesions = data.groups.iloc[rows]
+    temperature, bias = calibration.fit(trained.validation_logits, labels, lesions.to_numpy())
+    probabilities = calibration.probabilities(trained.validation_logits, temperature, bias)
+    thresholds = decision.choose_thresholds(
         metrics.malignant_probability(probabilities), metrics.malignant_truth(labels)
     )
     quantiles = calibration.conformal_quantiles(probabilities, labels, COVERAGE)
+    figures = {
+        **evaluation.build_metrics(
+            data.table.iloc[rows],
+            probabilities,
+            thresholds,
+            lesions=lesions,
+            uncalibrated=calibration.probabilities(trained.validation_logits, 1.0, calibration.NO_BIAS),
+        ),
+        "data": {"name": data.name, "split": "validation", "images": len(rows)},
+        "rejected": {},
+    }
     parts = ("train", "validation", "test")
     record = ModelRecord(
         name=name,
@@ -118,8 +130,9 @@ def _measure(trained: Trained, name: str, version: str, weights_sha256: str) -> 
         codes=CODES,
         input=trained.spec,
         temperature=temperature,
+        bias=bias,
         conformal=ConformalSets(COVERAGE, dict(zip(CODES, quantiles.tolist(), strict=True))),
-        operating_points=points,
+        operating_points=evaluation.operating_points(figures),
         saliency_layer=saliency_layer(trained.network),
         training=TrainingFacts(
             git_commit=trained.git_commit,
@@ -142,19 +155,7 @@ def _measure(trained: Trained, name: str, version: str, weights_sha256: str) -> 
             data.table.iloc[rows], probabilities, labels, data.groups.iloc[rows].to_numpy(), evaluation.SHORT_SIDE_PX
         ),
     )
-    figures = {
-        **evaluation.build_metrics(
-            data.table.iloc[rows],
-            probabilities,
-            points,
-            lesions=data.groups.iloc[rows],
-            uncalibrated=calibration.probabilities(trained.validation_logits, 1.0),
-        ),
-        "model": evaluation.model_facts(record),
-        "data": {"name": data.name, "split": "validation", "images": len(rows)},
-        "rejected": {},
-    }
-    return record, figures
+    return record, {**figures, "model": evaluation.model_facts(record)}
 
 
 def _write_json(path: Path, content: Mapping[str, Any]) -> None:

@@ -5,6 +5,7 @@ before its network is loaded.
 """
 
 import json
+import math
 import os
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
@@ -62,9 +63,10 @@ class TrainingFacts:
 
 @dataclass(frozen=True)
 class ModelRecord:
-    """One model.json. `codes` is the order of the network's outputs; `temperature` divides its logits.
+    """One model.json. `codes` is the order of the network's outputs.
 
-    `audit` is None for a model whose split nobody has audited.
+    `temperature` divides its logits and `bias`, a number a code in nats, is added to them then. `audit` is None for a
+    model whose split nobody has audited.
     """
 
     name: str
@@ -74,6 +76,7 @@ class ModelRecord:
     codes: tuple[str, ...]
     input: InputSpec
     temperature: float
+    bias: tuple[float, ...]
     conformal: ConformalSets
     operating_points: tuple[OperatingPoint, ...]
     saliency_layer: str
@@ -153,10 +156,11 @@ def read_record(folder: Path) -> ModelRecord:
             **{
                 **raw,
                 "codes": tuple(raw["codes"]),
+                "bias": tuple(raw["bias"]),
                 "known_limits": tuple(raw["known_limits"]),
                 "input": InputSpec.from_json(raw["input"]),
                 "conformal": ConformalSets(**raw["conformal"]),
-                "operating_points": tuple(OperatingPoint(**point) for point in raw["operating_points"]),
+                "operating_points": tuple(map(OperatingPoint.from_json, raw["operating_points"])),
                 "training": TrainingFacts(**raw["training"]),
                 "audit": None if raw["audit"] is None else LeakAudit.from_json(raw["audit"]),
                 "metadata": None if raw["metadata"] is None else MetadataTrial.from_json(raw["metadata"]),
@@ -164,6 +168,11 @@ def read_record(folder: Path) -> ModelRecord:
         )
     except (TypeError, ValueError, KeyError, AttributeError) as error:
         raise ModelInvalid(f"{path} holds a value that does not fit: {error}") from error
+    _check(record, path)
+    return record
+
+
+def _check(record: ModelRecord, path: Path) -> None:
     if record.codes != CODES:
         raise ModelInvalid(
             f"Expected {path} to name the classes {', '.join(CODES)} in this order but got "
@@ -176,10 +185,11 @@ def read_record(folder: Path) -> ModelRecord:
             f"Expected the audit in {path} to be of the split {record.training.split_sha256!r} the model was trained "
             f"on but it is of {record.audit.split_sha256!r}; run `python -m cadlib audit --into-model`."
         )
+    if len(record.bias) != len(CODES) or not all(isinstance(b, int | float) and math.isfinite(b) for b in record.bias):
+        raise ModelInvalid(f"Expected the bias in {path} to be {len(CODES)} numbers but got {list(record.bias)}.")
     for name in ("name", "version", "backbone", "saliency_layer", "weights_sha256"):
         if not isinstance(value := getattr(record, name), str):
             raise ModelInvalid(f"Expected {name} in {path} to be text but got {value!r}.")
-    return record
 
 
 def read_json(path: Path) -> dict[str, Any]:

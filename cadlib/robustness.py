@@ -195,7 +195,7 @@ def _predict(
             logits.append(model.logits(pixels))
             if progress:
                 progress(sum(map(len, logits)) + len(rejected) * len(variants), total)
-    probabilities = calibration.probabilities(np.concatenate(logits), model.record.temperature)
+    probabilities = calibration.probabilities(np.concatenate(logits), model.record.temperature, model.record.bias)
     return probabilities.reshape(-1, len(variants), len(CODES)).transpose(1, 0, 2), rejected
 
 

@@ -93,7 +93,7 @@ class Run:
     def report(self, epoch: int, loss: float, logits: NDArray[float32], data: TrainingData) -> None:
         """Print an epoch's figures on the validation images and add them to history.jsonl."""
         labels = data.labels[data.rows("validation")]
-        probabilities = calibration.probabilities(logits, 1.0)
+        probabilities = calibration.probabilities(logits, 1.0, calibration.NO_BIAS)
         row = {
             "epoch": epoch,
             "loss": loss,

@@ -2,7 +2,8 @@
 
 The intervals are percentiles of a bootstrap that draws lesions, not images: images of one lesion resemble each
 other, and drawing them one by one would make every interval too narrow (the cluster bootstrap of Field and
-Welsh, J. R. Statist. Soc. B 69 (2007) 369; percentiles after Efron and Tibshirani 1993, chapter 13).
+Welsh, J. R. Statist. Soc. B 69 (2007) 369; percentiles after Efron and Tibshirani 1993, chapter 13). That of a
+calibration error is none of percentiles: see `metrics.calibration_error_interval`.
 """
 
 import math
@@ -15,7 +16,7 @@ from numpy.typing import NDArray
 
 from cadlib import metrics
 from cadlib.curves import RocCurve, roc_points
-from cadlib.decision import TARGET_SENSITIVITY
+from cadlib.decision import TARGET_SENSITIVITY, Threshold
 from cadlib.metrics import Floats, Labels
 from cadlib.taxonomy import CODES
 
@@ -28,11 +29,15 @@ _DRAWS_AT_ONCE = 50
 
 @dataclass(frozen=True)
 class Figure:
-    """A function of `metrics` by its name in metrics.json; `keys` are those of its last axis, where it has one."""
+    """A function of `metrics` by its name in metrics.json; `keys` are those of its last axis, where it has one.
+
+    `parts`, where it is given, is drawn in place of the figure for `calibration_error_interval`.
+    """
 
     name: str
     compute: Callable[..., Floats]
     keys: tuple[str, ...] = ()
+    parts: Callable[..., Floats] | None = None
 
 
 def _malignant_specificities(labels: Labels, probabilities: Floats, weights: Floats | None = None) -> Floats:
@@ -55,11 +60,11 @@ FIGURES = (
     Figure("specificity", metrics.class_specificity, CODES),
     Figure("ppv", metrics.class_ppv, CODES),
     Figure("npv", metrics.class_npv, CODES),
-    Figure("ece", metrics.expected_calibration_error),
+    Figure("ece", metrics.expected_calibration_error, parts=metrics.calibration_gaps),
     Figure("brier", metrics.brier_score),
 )
 BEFORE_CALIBRATION = (
-    Figure("ece_uncalibrated", metrics.expected_calibration_error),
+    Figure("ece_uncalibrated", metrics.expected_calibration_error, parts=metrics.calibration_gaps),
     Figure("brier_uncalibrated", metrics.brier_score),
 )
 
@@ -115,8 +120,37 @@ def intervals(
     drawn: dict[str, list[Floats]] = {figure.name: [] for figure, _ in asked}
     for weights in bootstrap(groups, draws):
         for figure, probabilities in asked:
-            drawn[figure.name].append(figure.compute(labels, probabilities, weights))
-    return {figure.name: _interval_json(figure, np.concatenate(drawn[figure.name])) for figure, _ in asked}
+            drawn[figure.name].append((figure.parts or figure.compute)(labels, probabilities, weights))
+    return {
+        figure.name: _error_interval_json(figure.parts(labels, probabilities), np.concatenate(drawn[figure.name]))
+        if figure.parts
+        else _interval_json(figure, np.concatenate(drawn[figure.name]))
+        for figure, probabilities in asked
+    }
+
+
+def measured_point(point: Threshold, labels: Labels, probabilities: Floats, groups: Labels) -> dict[str, Any]:
+    """Return what a threshold does on (N, 8) probabilities, as JSON values: an operating point but for its split."""
+
+    def both(labels: Labels, probabilities: Floats, weights: Floats | None = None) -> Floats:
+        scores, truth = metrics.malignant_probability(probabilities), metrics.malignant_truth(labels)
+        return np.stack(metrics.sensitivity_specificity(scores, truth, point.threshold, weights), axis=-1)
+
+    figure = Figure(point.name, both, ("sensitivity", "specificity"))
+    truth = metrics.malignant_truth(labels)
+    sensitivity, specificity = both(labels, probabilities).tolist()
+    ready: dict[str, Any] = json_ready(
+        {
+            "name": point.name,
+            "threshold": point.threshold,
+            "sensitivity": sensitivity,
+            "specificity": specificity,
+            "n_malignant": int(truth.sum()),
+            "n_benign": int((~truth).sum()),
+            "intervals": intervals(labels, groups, [(figure, probabilities)])[point.name],
+        }
+    )
+    return ready
 
 
 def bootstrap(groups: NDArray[np.integer[Any]], draws: int, seed: int = 0) -> Iterator[Floats]:
@@ -151,6 +185,13 @@ def _interval_json(figure: Figure, drawn: Floats) -> Any:
         # draws that all agree, as of four images that are all wrong, do not know how far from the truth they are
         found.append([low, high] if low < high else None)
     return dict(zip(figure.keys, found, strict=True)) if figure.keys else found[0]
+
+
+def _error_interval_json(gaps: Floats, drawn: Floats) -> list[float] | None:
+    if np.isnan(gaps).any() or not (drawn != drawn[0]).any():
+        return None
+    low, high = metrics.calibration_error_interval(gaps, drawn, LEVEL)
+    return [round(low, 4), round(high, 4)] if low < high else None
 
 
 def _by_key(keys: tuple[str, ...], values: NDArray[Any]) -> Any:

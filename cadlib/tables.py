@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from itertools import zip_longest
 from typing import Any
 
-from cadlib.taxonomy import DIAGNOSES
+from cadlib.taxonomy import CLASSES, Diagnosis
 
 Row = tuple[str, ...]
 
@@ -71,16 +71,20 @@ def _damages(figures: dict[str, Any]) -> list[Row]:
 def _heading(figures: dict[str, Any]) -> str:
     model, data = figures.get("model"), figures.get("data")
     names = [f"{model['name']} {model['version']}"] if model else []
-    names += [data["name"]] if data else []
+    names += [f"{data['name']}, {data['split']} split" if "split" in data else data["name"]] if data else []
     counts = [f"{figures['n']:,} images with a label"]
     counts += [f"{figures[key]:,} {key}" for key in ("unlabelled", "unknown") if figures[key]]
     counts += [f"{len(figures['rejected']):,} not readable"] if figures.get("rejected") else []
     return ": ".join(filter(None, (" on ".join(names), ", ".join(counts))))
 
 
+def _diagnoses(figures: dict[str, Any]) -> tuple[Diagnosis, ...]:
+    return CLASSES[len(figures["n_by_class"])].diagnoses
+
+
 def _headline(figures: dict[str, Any]) -> list[Row]:
     n = figures["n"]
-    malignant = sum(figures["n_by_class"][d.code] for d in DIAGNOSES if d.malignant)
+    malignant = sum(figures["n_by_class"][d.code] for d in _diagnoses(figures) if d.malignant)
     over = {
         "balanced_accuracy": ("balanced accuracy", f"n = {n:,} of {figures['n_classes']} classes"),
         "accuracy": ("accuracy", f"n = {n:,}"),
@@ -97,14 +101,15 @@ def _classes(figures: dict[str, Any]) -> list[Row]:
         "sensitivity": "sensitivity", "specificity": "specificity", "ppv": "PPV", "npv": "NPV",
         "average_precision": "av. precision", "auc": "AUC",
     }  # fmt: skip
+    width = max(map(len, figures["n_by_class"]), default=0) + 1
     rows = (
         (
-            f"{d.code:<5}{d.name}",
+            f"{d.code:<{width}}{d.name}",
             f"{figures['n_by_class'][d.code]:,}",
             *(figure_text(figures[name][d.code]) for name in names),
             _columns(0.0, figures["intervals"]["auc"][d.code])[1],
         )
-        for d in DIAGNOSES
+        for d in _diagnoses(figures)
     )
     return [("diagnosis", "n", *names.values(), "95 % interval"), *rows]
 

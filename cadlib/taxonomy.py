@@ -57,6 +57,34 @@ CODES = tuple(d.code for d in DIAGNOSES)
 MALIGNANT = tuple(d.malignant for d in DIAGNOSES)
 
 
+@dataclass(frozen=True)
+class Classes:
+    """The classes that a challenge scores, in the order of its columns, as sums of the diagnoses of ISIC 2019.
+
+    `members` has for each class the codes that are summed in it, the first of which stands for it in arrays of eight.
+    """
+
+    challenge: str
+    diagnoses: tuple[Diagnosis, ...]
+    members: tuple[tuple[str, ...], ...]
+
+    @property
+    def codes(self) -> tuple[str, ...]:
+        """Return the codes of the classes."""
+        return tuple(d.code for d in self.diagnoses)
+
+
+_AKIEC = Diagnosis("AKIEC", "Actinic keratosis, SCC", True, "#A6761D")
+ISIC_2019 = Classes("ISIC 2019", DIAGNOSES, tuple((code,) for code in CODES))
+ISIC_2018 = Classes(
+    "ISIC 2018 Task 3",
+    tuple(_AKIEC if d.code == "AK" else d for d in DIAGNOSES if d.code != "SCC"),
+    tuple(("AK", "SCC") if code == "AK" else (code,) for code in CODES if code != "SCC"),
+)
+"""Its seven classes: AKIEC, there actinic keratosis and intraepithelial carcinoma, takes in what 2019 calls SCC."""
+CLASSES = {len(classes.codes): classes for classes in (ISIC_2019, ISIC_2018)}
+
+
 def diagnosis(code: str) -> Diagnosis:
     """Return the diagnosis of an ISIC 2019 code; raise ValueError for any other text."""
     if code not in CODES:

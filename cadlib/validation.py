@@ -12,7 +12,7 @@ LEAKS = {
     "shared_groups": "lesion groups in several splits",
     "identical_files": "pairs of byte-identical files across splits",
     "near_duplicates": "pairs of near-equal perceptual hashes across splits",
-    "same_pictures": "pairs across splits that show one picture by their pixels",
+    "same_pictures": "pairs across splits that show the same by their pixels",
 }
 """Field of LeakAudit -> what it counts. One pair may count more than once."""
 CONTRADICTIONS = ("one lesion id", "identical files", "near-duplicates")

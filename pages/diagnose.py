@@ -6,6 +6,7 @@ import streamlit as st
 
 from cadlib import figures, ui
 from cadlib.decision import two_digits
+from cadlib.tables import figure_text
 from cadlib.taxonomy import diagnosis
 
 EMPTY = """
@@ -62,9 +63,11 @@ def result(case: ui.Case) -> None:
         evidence(case)
     with grid.cell():
         ui.chart(figures.confidence_chart(found.prediction.probabilities), key="confidence")
+        referred = figure_text(point.sensitivity, point.intervals.sensitivity)
+        spared = figure_text(point.specificity, point.intervals.specificity)
         st.caption(
-            f"On validation images this threshold referred {point.sensitivity:.2f} of {point.n_malignant:,} malignant "
-            f"and spared {point.specificity:.2f} of {point.n_benign:,} benign ones."
+            f"On {point.split} images this threshold referred {referred} of {point.n_malignant:,} malignant and spared "
+            f"{spared} of {point.n_benign:,} benign ones. In brackets: 95 % intervals."
         )
         facts = (case.name, f"{image.width_px} × {image.height_px} px {image.format}", *image.notes)
         st.caption(" · ".join(map(ui.plain, facts)))

@@ -2,9 +2,14 @@
 
 import streamlit as st
 
-from cadlib import figures, ui
+from cadlib import evaluation, figures, ui
 from cadlib.errors import CadError
 from cadlib.taxonomy import DIAGNOSES
+
+ROLE = {
+    "validation": "Model, calibration and thresholds were chosen on these images.",
+    "test": "None of these images had a part in training or in choosing.",
+}
 
 
 def told(value: float | None, interval: list[float] | None = None) -> str:
@@ -18,15 +23,10 @@ def headline(measured: dict) -> None:
     """Draw the four figures that a reader asks for first, each with its interval and its n."""
     n, by_class, intervals = measured["n"], measured["n_by_class"], measured["intervals"]
     malignant = sum(by_class[d.code] for d in DIAGNOSES if d.malignant)
-    melanoma = by_class["MEL"]
+    melanoma, classes = by_class["MEL"], measured["n_classes"]
     balanced, area, error = (measured[name] for name in ("balanced_accuracy", "malignant_auc", "ece"))
     rows = (
-        (
-            "Balanced accuracy",
-            balanced,
-            intervals["balanced_accuracy"],
-            f"n = {n:,}, {measured['n_classes']} diagnoses",
-        ),
+        ("Balanced accuracy", balanced, intervals["balanced_accuracy"], f"n = {n:,}, {classes} diagnoses"),
         ("AUC malignant", area, intervals["malignant_auc"], f"n = {malignant:,} of {n:,}"),
         ("AUC melanoma", measured["auc"]["MEL"], intervals["auc"]["MEL"], f"n = {melanoma:,} of {n:,}"),
         ("Calibration error", error, intervals["ece"], f"n = {n:,}; ECE, 0 is best"),
@@ -67,19 +67,22 @@ except CadError as error:
 if measured is None:
     st.info("This model has no metrics.json; measure it with `python -m cadlib evaluate`.")
 else:
-    data = measured.get("data", {})
-    source = " ".join(str(data[key]) for key in ("name", "split") if key in data)
+    damaged = measured.get("robustness")
+    if "validation" in measured:
+        splits = {"test": measured, "validation": measured["validation"]}
+        measured = splits[st.segmented_control("Split", [*splits], default="test", key="split", required=True)]
+    data = measured["data"]
     st.markdown(
-        f"{record.name} {record.version} on {ui.plain(source)}, {measured['n']:,} labelled images of "
-        f"{measured['n_lesions']:,} lesions. In brackets: 95 % intervals over lesions; "
-        f"too few lesions have none. {record.name} {record.version}: {ui.plain(record.validation_claim)}."
+        f"{record.name} {record.version}, {ui.plain(record.validation_claim)}: on the {data['split']} split of "
+        f"{ui.plain(data['name'])}, {measured['n']:,} labelled images of {measured['n_lesions']:,} lesions. "
+        f"{ROLE[data['split']]} In brackets: 95 % intervals over lesions; too few lesions have none."
     )
     headline(measured)
     with st.grid(2, min_column_width=420, gap="medium") as grid:
         with grid.cell():
             st.subheader("ROC", anchor=False)
             auc = {**measured["auc"], "malignant": measured["malignant_auc"]}
-            ui.chart(figures.roc_chart(measured["roc"], auc, record.operating_points), key="roc")
+            ui.chart(figures.roc_chart(measured["roc"], auc, evaluation.operating_points(measured)), key="roc")
         with grid.cell():
             st.subheader("Confusion matrix", anchor=False)
             unit = st.segmented_control("Cells", ["percent", "images"], default="percent", key="unit", required=True)
@@ -107,7 +110,7 @@ else:
         ],
         hide_index=True,
     )
-    damage(measured.get("robustness"), record.name)
+    damage(damaged, record.name)
 
 st.subheader("Model card", anchor="model-card")
 with st.expander(f"{record.name} {record.version}", expanded=True, key="card"):

@@ -9,7 +9,7 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")  # two torch processes of two thre
 
 import pytest
 
-from cadlib.decision import TARGET_SENSITIVITY, OperatingPoint
+from cadlib.decision import TARGET_SENSITIVITY, OperatingPoint, PointIntervals
 from cadlib.metadata import MetadataEvidence, MetadataTrial
 from cadlib.metadata.facts import FEATURES
 from cadlib.metadata.trial import FIGURES, Difference
@@ -73,7 +73,10 @@ def taught_folder(model_folder):
     """Return a copy of the repository's model that takes age, sex and site, whatever the original does."""
     codes = dict.fromkeys(FEATURES, (0.0,) * len(CODES))
     evidence = MetadataEvidence({**codes, "male": (2.0, *[0.0] * 7), "age 90": (0.0, -3.0, *[0.0] * 6)})
-    points = [OperatingPoint(name, 0.123, 0.95, 0.5, 9, 9) for name in TARGET_SENSITIVITY]
+    points = [
+        OperatingPoint(name, 0.123, 0.95, 0.5, 9, 9, "validation", PointIntervals(None, None))
+        for name in TARGET_SENSITIVITY
+    ]
     better = {name: Difference(0.5, 0.5 + 0.1 * sign, 0.1 * sign, 0.1 * sign) for name, (_, sign) in FIGURES.items()}
     trial = MetadataTrial({"archive A": better}, evidence, tuple(points))
     raw = json.loads((model_folder / RECORD_FILE).read_text())

@@ -2,7 +2,19 @@ import numpy as np
 import pytest
 from sklearn.metrics import log_loss
 
-from cadlib.calibration import conformal_quantiles, fit_temperature, probabilities
+from cadlib.calibration import (
+    NO_BIAS,
+    BiasTrial,
+    conformal_quantiles,
+    fit,
+    fit_temperature,
+    fit_with_bias,
+    probabilities,
+    try_bias,
+    uncalibrated,
+)
+
+LEAN = np.array([0.8, -0.6, 0.1, -0.9, 0.4, -0.2, 0.9, -0.5])
 
 
 @pytest.fixture
@@ -10,13 +22,13 @@ def drawn():
     """Logits whose softmax is the truth, and labels drawn from it."""
     rng = np.random.default_rng(0)
     logits = rng.normal(0, 2, (20_000, 8))
-    shares = probabilities(logits, 1.0)
+    shares = probabilities(logits, 1.0, NO_BIAS)
     labels = np.array([rng.choice(8, p=row) for row in shares])
     return logits, labels
 
 
 def test_probabilities_sum_to_one_even_for_huge_logits():
-    rows = probabilities(np.array([[1e4] + [0.0] * 7, [-1e4] * 8]), 1.0)
+    rows = probabilities(np.array([[1e4] + [0.0] * 7, [-1e4] * 8]), 1.0, NO_BIAS)
     assert np.allclose(rows.sum(axis=1), 1)
     assert np.isfinite(rows).all()
 
@@ -31,7 +43,7 @@ def test_no_other_temperature_has_a_lower_log_loss(drawn):
     best = fit_temperature(logits * 3, labels)
 
     def loss(temperature):
-        return log_loss(labels, probabilities(logits * 3, temperature), labels=range(8))
+        return log_loss(labels, probabilities(logits * 3, temperature, NO_BIAS), labels=range(8))
 
     assert loss(best) < min(loss(best * 1.1), loss(best / 1.1))
 
@@ -43,7 +55,7 @@ def test_refuses_logits_without_labels():
 
 def test_conformal_sets_hold_the_truth_of_each_class_as_often_as_promised(drawn):
     logits, labels = drawn
-    shares = probabilities(logits, 1.0)
+    shares = probabilities(logits, 1.0, NO_BIAS)
     fitted, held_out = slice(0, 10_000), slice(10_000, None)
     quantiles = conformal_quantiles(shares[fitted], labels[fitted], 0.9)
     inside = 1 - shares[held_out] <= quantiles
@@ -55,3 +67,77 @@ def test_conformal_sets_hold_the_truth_of_each_class_as_often_as_promised(drawn)
 def test_a_class_with_too_few_images_excludes_nothing():
     shares = np.full((5, 8), 1 / 8)
     assert conformal_quantiles(shares, np.zeros(5, int), 0.9).tolist() == [1.0] * 8
+
+
+def test_temperature_and_bias_are_found_back_together(drawn):
+    logits, labels = drawn
+    temperature, bias = fit_with_bias(3 * (logits - LEAN), labels)
+    assert temperature == pytest.approx(3, rel=0.03)
+    assert bias == pytest.approx(LEAN, abs=0.1)
+
+
+def test_the_calibration_undone_is_what_the_softmax_said(drawn):
+    logits, _ = drawn
+    calibrated = probabilities(logits, 1.7, LEAN)
+    assert np.allclose(uncalibrated(calibrated, 1.7, LEAN), probabilities(logits, 1.0, NO_BIAS))
+
+
+def test_a_rare_class_does_not_run_away_with_its_bias(drawn):
+    logits, labels = drawn
+    kept = labels != 5
+    _, bias = fit_with_bias(logits[kept][:50], labels[kept][:50])
+    assert -3 < bias[5] < 0
+
+
+def test_a_bias_that_mends_probabilities_and_diagnoses_pays(drawn):
+    logits, labels = drawn
+    leaning = (logits - 3 * LEAN)[:2000]
+    lesions = np.arange(2000) // 2
+    assert try_bias(leaning, labels[:2000], lesions).pays
+    assert fit(leaning, labels[:2000], lesions) == fit_with_bias(leaning, labels[:2000])
+
+
+def test_a_bias_where_none_is_needed_does_not_pay(drawn):
+    logits, labels = drawn
+    trial = try_bias(logits[:2000], labels[:2000], np.arange(2000))
+    assert trial.gain < trial.gain_se
+    alone = fit_temperature(logits[:2000], labels[:2000])
+    assert fit(logits[:2000], labels[:2000], np.arange(2000)) == (alone, NO_BIAS)
+
+
+def test_a_bias_that_only_undoes_the_correction_for_rare_classes_does_not_pay():
+    """Frequent and rare are told apart poorly: the likelihood wants the rare one named seldom, balance does not."""
+    rng = np.random.default_rng(3)
+    labels = rng.choice(8, 3000, p=[0.5, *[0.5 / 7] * 7])
+    logits = rng.normal(0, 1, (3000, 8)) + 1.5 * np.eye(8)[labels]  # as if all were equally frequent
+    trial = try_bias(logits, labels, np.arange(3000))
+    assert trial.gain > 3 * trial.gain_se
+    assert trial.balanced_accuracy < trial.balanced_accuracy_without
+    assert not trial.pays
+
+
+@pytest.mark.parametrize(
+    ("trial", "pays"),
+    [
+        (BiasTrial(0.02, 0.01, 0.7, 0.7), True),
+        (BiasTrial(0.01, 0.01, 0.7, 0.6), False),
+        (BiasTrial(0.02, 0.01, 0.6, 0.7), False),
+        (BiasTrial(-0.02, 0.01, 0.7, 0.6), False),
+    ],
+)
+def test_a_bias_pays_when_the_likelihood_gains_beyond_chance_and_balance_loses_nothing(trial, pays):
+    assert trial.pays is pays
+
+
+def test_copies_of_the_images_do_not_make_a_gain_surer(drawn):
+    logits, labels = drawn
+    once = try_bias(logits[:500], labels[:500], np.arange(500))
+    often = try_bias(np.repeat(logits[:500], 4, axis=0), np.repeat(labels[:500], 4), np.repeat(np.arange(500), 4))
+    assert often.gain_se == pytest.approx(once.gain_se, rel=0.35)
+
+
+def test_a_bias_is_not_tried_on_a_handful_of_lesions(drawn):
+    logits, labels = drawn
+    with pytest.raises(ValueError, match="at least 5 lesions .* but got 4"):
+        try_bias(logits[:8], labels[:8], np.arange(8) // 2)
+    assert fit(logits[:8], labels[:8], np.arange(8) // 2)[1] == NO_BIAS

@@ -1,13 +1,30 @@
+import json
 import re
+from dataclasses import asdict
 
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cadlib.decision import TARGET_SENSITIVITY, OperatingPoint, choose_operating_points, decide, two_digits
+from cadlib.decision import (
+    TARGET_SENSITIVITY,
+    OperatingPoint,
+    PointIntervals,
+    Threshold,
+    choose_thresholds,
+    decide,
+    two_digits,
+)
 
-POINT = OperatingPoint("balanced", 0.3, 0.95, 0.7, 100, 200)
+MEASURED = {"n_malignant": 100, "n_benign": 200, "split": "test", "intervals": PointIntervals((0.9, 0.98), None)}
+
+
+def point_at(threshold: float, sensitivity: float = 0.95) -> OperatingPoint:
+    return OperatingPoint("balanced", threshold, sensitivity, 0.7, **MEASURED)
+
+
+POINT = point_at(0.3)
 SHARES = st.floats(0, 1)
 
 
@@ -24,7 +41,7 @@ def test_says_below_the_referral_threshold_and_never_no_risk():
 
 @given(SHARES, SHARES)
 def test_the_numbers_of_the_sentence_never_contradict_it(probability, threshold):
-    decision = decide(probability, OperatingPoint("balanced", threshold, 0.95, 0.7, 100, 200))
+    decision = decide(probability, point_at(threshold))
     ours, theirs = (float(number.lstrip("<>")) for number in re.findall(r"[<>]?\d\.\d+", decision.sentence))
     if decision.action == "refer":
         assert ours >= theirs
@@ -34,14 +51,36 @@ def test_the_numbers_of_the_sentence_never_contradict_it(probability, threshold)
 
 
 def test_more_digits_tell_a_probability_just_below_its_threshold():
-    point = OperatingPoint("balanced", 0.19537, 0.95, 0.7, 100, 200)
+    point = point_at(0.19537)
     assert "0.1952, below the balanced threshold of 0.1954" in decide(0.1952, point).sentence
 
 
 @pytest.mark.parametrize("threshold", [float("nan"), -0.1, 19.5])
-def test_an_operating_point_without_a_threshold_from_0_to_1_is_refused(threshold):
+def test_a_threshold_that_is_not_from_0_to_1_is_refused(threshold):
     with pytest.raises(ValueError, match="Expected `threshold` of balanced"):
-        OperatingPoint("balanced", threshold, 0.95, 0.7, 100, 200)
+        Threshold("balanced", threshold)
+    with pytest.raises(ValueError, match="Expected `threshold` of balanced"):
+        point_at(threshold)
+
+
+@pytest.mark.parametrize("sensitivity", [float("nan"), 95])
+def test_an_operating_point_that_was_not_measured_is_refused(sensitivity):
+    with pytest.raises(ValueError, match="Expected `sensitivity` of balanced"):
+        point_at(0.3, sensitivity)
+    with pytest.raises(ValueError, match="malignant and benign images"):
+        OperatingPoint("balanced", 0.3, 0.95, 0.7, **{**MEASURED, "n_benign": 0})
+    with pytest.raises(ValueError, match="validation or test but got 'train'"):
+        OperatingPoint("balanced", 0.3, 0.95, 0.7, **{**MEASURED, "split": "train"})
+
+
+@pytest.mark.parametrize("ends", [(0.9,), (0.9, 0.8), (0.9, float("nan")), (90, 95)])
+def test_an_interval_is_two_fractions_in_their_order(ends):
+    with pytest.raises(ValueError, match="interval of `specificity`"):
+        PointIntervals(None, ends)
+
+
+def test_an_operating_point_is_read_back_from_its_json():
+    assert OperatingPoint.from_json(json.loads(json.dumps(asdict(POINT)))) == POINT
 
 
 @pytest.mark.parametrize(
@@ -70,12 +109,10 @@ def test_every_operating_point_reaches_its_sensitivity_and_no_higher_threshold_d
     scores, truth = np.array([s for s, _ in cases]), np.array([t for _, t in cases])
     if truth.all() or not truth.any():
         with pytest.raises(ValueError, match="malignant and benign images"):
-            choose_operating_points(scores, truth)
+            choose_thresholds(scores, truth)
         return
-    for point in choose_operating_points(scores, truth):
+    for point in choose_thresholds(scores, truth):
         target = TARGET_SENSITIVITY[point.name]
-        assert point.sensitivity >= target
-        assert point.sensitivity == np.mean(scores[truth] >= point.threshold)
-        assert point.specificity == np.mean(scores[~truth] < point.threshold)
+        assert np.mean(scores[truth] >= point.threshold) >= target
         above = scores[truth & (scores > point.threshold)]
         assert len(above) / truth.sum() < target

@@ -7,11 +7,11 @@ import plotly.graph_objects as go
 import pytest
 
 from cadlib import figures, taxonomy
-from cadlib.decision import OperatingPoint
+from cadlib.decision import OperatingPoint, PointIntervals
 from cadlib.summary import summarise
 
 PROBABILITIES = np.array([0.48, 0.31, 0.05, 0.01, 0.12, 0.002, 0.0, 0.028])
-POINT = OperatingPoint("balanced", 0.3, 0.95, 0.75, 100, 300)
+POINT = OperatingPoint("balanced", 0.3, 0.95, 0.75, 100, 300, "test", PointIntervals(None, None))
 
 
 DAMAGE = {
@@ -196,7 +196,7 @@ def test_an_operating_point_stands_at_its_sensitivity_and_specificity(summary):
     figure = figures.roc_chart(summary["roc"], areas(summary), [POINT])
     points = next(t for t in figure.data if t.name == "Operating points")
     assert (points.x, points.y) == ((pytest.approx(0.25),), (0.95,))
-    assert "balanced point at sensitivity 0.95, specificity 0.75" in alt(figure)
+    assert "balanced point at sensitivity 0.95, specificity 0.75 on test images" in alt(figure)
 
 
 def test_per_class_dots_carry_their_intervals(summary):

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from PIL import Image, ImageEnhance
 
-from cadlib.likeness import SAME_PICTURE, SIDE_PX, detail, likeness, turned
+from cadlib.likeness import SAME, SIDE_PX, Details, details_of, likeness, shows_the_same
 from cadlib.synthetic import demo_lesions
 
 SIDE = 176
@@ -14,9 +14,12 @@ def picture(number: int) -> Image.Image:
     return Image.fromarray(demo_lesions()[number].pixels).resize((SIDE, SIDE))
 
 
+def details(image: Image.Image) -> Details:
+    return details_of(np.asarray(image)[None])
+
+
 def alike(left: Image.Image, right: Image.Image) -> float:
-    one, other = (detail(np.asarray(image)) for image in (left, right))
-    return float(likeness(one.reshape(1, -1), turned(other[None]))[0, 0])
+    return float(likeness(details(left), details(right))[0, 0])
 
 
 def recompressed(image: Image.Image) -> Image.Image:
@@ -35,18 +38,18 @@ def recoloured(image: Image.Image) -> Image.Image:
 
 @pytest.mark.parametrize("change", [recompressed, shrunk, recoloured])
 def test_one_picture_stays_one_after(change):
-    assert alike(picture(0), change(picture(0))) >= SAME_PICTURE
+    assert alike(picture(0), change(picture(0))) >= SAME
 
 
 @pytest.mark.parametrize("turn", list(Image.Transpose))
 def test_one_picture_stays_one_mirrored_or_turned(turn):
-    assert alike(picture(3), picture(3).transpose(turn)) == pytest.approx(1, abs=1e-4)
+    assert alike(picture(3), picture(3).transpose(turn)) == pytest.approx(1, abs=1e-3)
 
 
 def test_different_pictures_are_not_alike():
     pictures = [picture(number) for number in range(10)]
     values = [alike(a, b) for i, a in enumerate(pictures) for b in pictures[:i]]
-    assert max(values) < SAME_PICTURE
+    assert max(values) < SAME
 
 
 def test_a_black_rim_makes_no_two_pictures_alike():
@@ -54,20 +57,53 @@ def test_a_black_rim_makes_no_two_pictures_alike():
         far = np.hypot(*np.mgrid[-1 : 1 : SIDE * 1j, -1 : 1 : SIDE * 1j])
         return Image.fromarray((np.asarray(image) * np.clip((0.9 - far) * 8, 0, 1)[..., None]).astype(np.uint8))
 
-    assert alike(rimmed(picture(0)), rimmed(picture(1))) < SAME_PICTURE
+    assert alike(rimmed(picture(0)), rimmed(picture(1))) < SAME
     assert alike(rimmed(picture(0)), rimmed(picture(0)).rotate(90)) > 0.9
+
+
+def test_with_a_narrow_field_of_view_more_is_asked():
+    wide, narrow = Details(np.zeros((2, 32, 32)), np.array([1, 0.9])), Details(np.zeros((1, 32, 32)), np.array([0.3]))
+    alike, apart = np.array([[0.8], [0.8]], np.float32), np.zeros((2, 1), bool)
+    assert shows_the_same(alike, wide, wide.of(np.array([0])), apart).all()
+    assert not shows_the_same(alike, wide, narrow, apart).any()
+    assert not shows_the_same(alike, wide, narrow, ~apart).any()
+
+
+def test_where_the_network_finds_none_nearer_less_is_asked():
+    wide = Details(np.zeros((1, 32, 32)), np.ones(1))
+    alike, nearest = np.array([[0.7]], np.float32), np.ones((1, 1), bool)
+    assert shows_the_same(alike, wide, wide, nearest)
+    assert not shows_the_same(alike, wide, wide, ~nearest)
 
 
 @pytest.mark.parametrize("grey", [0, 128, 255])
 def test_a_flat_picture_has_no_detail_and_is_like_none(grey):
     flat = Image.new("RGB", (SIDE, SIDE), (grey, grey, grey))
-    assert not detail(np.asarray(flat)).any()
+    assert not details(flat).values.any()
     assert alike(flat, flat) == 0
 
 
 def test_a_detail_is_of_mean_0_and_length_1():
-    found = detail(np.asarray(picture(2)))
-    assert found.shape == (SIDE_PX, SIDE_PX)
-    assert found.dtype == np.float32
-    assert np.linalg.norm(found) == pytest.approx(1, abs=1e-5)
-    assert found.mean() == pytest.approx(0, abs=1e-4)
+    found = details(picture(2))
+    assert found.values.shape == (1, SIDE_PX, SIDE_PX)
+    assert found.values.dtype == np.float32
+    assert np.linalg.norm(found.values) == pytest.approx(1, abs=1e-5)
+    assert found.values.mean() == pytest.approx(0, abs=1e-4)
+
+
+def test_the_field_of_view_is_the_share_that_is_not_black():
+    assert details(picture(2)).fields == 1
+    half = np.asarray(picture(2)).copy()
+    half[:, : SIDE // 2] = 0
+    assert 0.3 < details(Image.fromarray(half)).fields[0] < 0.5
+
+
+def test_many_pictures_give_what_each_gives_alone():
+    pictures = [np.asarray(picture(number)) for number in range(3)]
+    together = details_of(np.stack(pictures))
+    alone = [details_of(one[None]) for one in pictures]
+    assert np.array_equal(together.values, np.concatenate([one.values for one in alone]))
+    found = likeness(together, together.of(np.array([2, 0])))
+    assert found.shape == (3, 2)
+    assert found[2, 0] == pytest.approx(1, abs=1e-5)
+    assert found[1, 1] == pytest.approx(likeness(alone[1], alone[0])[0, 0], abs=1e-5)

@@ -125,6 +125,24 @@ def test_predict_leaves_hidden_files_and_its_own_heatmaps_in_a_folder_alone(fold
         ["robustness", "--data", "{empty}", "--images", "0"],
         ["robustness", "--data", "{empty}", "--seed", "-1"],
         ["robustness", "--data", "{empty}", "--split", "train"],
+        ["evaluate", "--predictions", "{empty}", "--output", "{empty}"],
+        ["evaluate", "--predictions", "{empty}", "--model", "isic2019", "--output", "{empty}"],
+        ["evaluate", "--predictions", "{empty}", "--ground-truth", "{empty}", "--data", "{empty}", "--output", "x"],
+        ["evaluate", "--model", "isic2019", "--data", "{empty}", "--classes", "9", "--output", "{empty}"],
+        [
+            "evaluate",
+            "--model",
+            "isic2019",
+            "--data",
+            "{empty}",
+            "--split",
+            "test",
+            "--into-model",
+            "--classes",
+            "7",
+            "--output",
+            "{empty}",
+        ],
         ["train", "--data", "nowhere", "--name", "x"],
         ["train", "--data", "{empty}", "--name", "x", "--epochs", "0"],
         ["train", "--data", "{empty}", "--name", "a/b"],
@@ -223,6 +241,24 @@ def test_robustness_refuses_a_sample_that_lacks_a_diagnosis(synthetic_dataset, s
     where = ["--model", str(split_folder), "--data", str(synthetic_dataset)]
     assert main(["robustness", *where, "--images", "7"]) == 1
     assert "at least 8 images" in capsys.readouterr().err
+
+
+def test_evaluate_gives_the_seven_classes_of_2018_from_the_file_that_it_wrote(synthetic_dataset, tmp_path, capsys):
+    truth = next(synthetic_dataset.glob("*GroundTruth.csv"))
+    images = ["--images", str(synthetic_dataset / "ISIC_2019_Training_Input")]
+    labels = ["--ground-truth", str(truth), "--metadata", str(next(synthetic_dataset.glob("*Metadata.csv")))]
+    first, again = tmp_path / "first", tmp_path / "again"
+    assert main(["evaluate", "--model", "isic2019", *images, *labels, "--classes", "7", "--output", str(first)]) == 0
+    written = ["--predictions", str(first / "predictions.csv")]
+    assert main(["evaluate", *written, *labels, "--classes", "7", "--output", str(again)]) == 0
+    assert "AKIEC" in capsys.readouterr().out
+    one, other = (json.loads((folder / "metrics.json").read_text()) for folder in (first, again))
+    assert list(other["auc"]) == ["MEL", "NV", "BCC", "AKIEC", "BKL", "DF", "VASC"]
+    for name in ("balanced_accuracy", "auc", "intervals", "confusion_matrix", "roc"):
+        if name == "intervals":
+            one[name] = {key: one[name][key] for key in other[name]}  # without a model, no temperature is undone
+        assert other[name] == one[name]
+    assert (again / "predictions.csv").read_bytes() == (first / "predictions.csv").read_bytes()
 
 
 @pytest.mark.parametrize("share", [0.1, 0.6])

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from sklearn.linear_model import LogisticRegression
 
-from cadlib.decision import OperatingPoint, decide
+from cadlib.decision import OperatingPoint, PointIntervals, decide
 from cadlib.errors import FactsRejected
 from cadlib.isic_csv import SEXES, SITES
 from cadlib.metadata import MetadataEvidence, MetadataTrial, PatientFacts, add_evidence, run_trial
@@ -29,7 +29,7 @@ from cadlib.metadata.trial import FIGURES, Difference, compare, helps, parts_of
 from cadlib.metrics import malignant_probability
 from cadlib.taxonomy import CODES, MALIGNANT
 
-POINT = OperatingPoint("balanced", threshold=0.4, sensitivity=0.95, specificity=0.8, n_malignant=9, n_benign=9)
+POINT = OperatingPoint("balanced", 0.4, 0.95, 0.8, 9, 9, "validation", PointIntervals(None, None))
 EVIDENCE = MetadataEvidence.from_weights(np.random.default_rng(1).normal(0, 1, (len(FEATURES), len(CODES))))
 FACTS = st.builds(
     PatientFacts,
@@ -175,7 +175,8 @@ def drawn():
     archives = np.where(rng.random(600) < 0.5, "A", "B")
     labels = np.where(rng.random(600) < np.where(ages > 50, 0.8, 0.2), CODES.index("MEL"), CODES.index("NV"))
     table = table_of(list(ages), [None] * 600, [None] * 600, list(archives))
-    probabilities = np.full((600, 8), 1 / 8)
+    even = np.isin(CODES, ["MEL", "NV"])
+    probabilities = np.tile(np.where(even, 0.497, 0.001), (600, 1))
     return table, probabilities, labels, archives, np.arange(600) // 2
 
 
@@ -230,7 +231,7 @@ def test_the_fit_is_the_regression_of_scikit_learn_on_the_rows_of_all_drops(draw
     weights = fit_additive(design, np.where(truth.any(axis=0), 0.0, -np.inf)[None].repeat(600, 0), truth, prior_sd=1.0)
     rows = np.concatenate([design * columns for columns, _ in dropped()])
     shares = np.repeat([share for _, share in dropped()], 600)
-    reference = LogisticRegression(C=0.5, fit_intercept=False, tol=1e-8).fit(rows, np.tile(labels, 7), shares)
+    reference = LogisticRegression(C=2.0, fit_intercept=False, tol=1e-8).fit(rows, np.tile(labels, 7), shares)
     two = weights[:, CODES.index("NV")] - weights[:, CODES.index("MEL")]
     assert np.allclose(two, reference.coef_[0], atol=1e-3)
 
@@ -277,8 +278,11 @@ def test_facts_that_say_nothing_are_not_kept_and_their_figures_are(drawn):
 
 
 def test_a_table_without_facts_has_no_trial(drawn):
-    table, probabilities, labels, _, lesions = drawn
-    assert run_trial(table.assign(age_approx=pd.NA), probabilities, labels, lesions, short_side_px=150) is None
+    _, probabilities, labels, _, lesions = drawn
+    assert (
+        run_trial(table_of([None] * 600, [None] * 600, [None] * 600), probabilities, labels, lesions, short_side_px=150)
+        is None
+    )
 
 
 NOTHING = {name: Difference(0.5, 0.5, -0.1, 0.1) for name in FIGURES}
@@ -316,7 +320,7 @@ def test_the_same_probabilities_differ_nowhere(drawn):
     for figures in found.values():
         assert {difference.verdict(name) for name, difference in figures.items()} == {0}
         assert figures["nll"].low == figures["nll"].high == 0
-        assert figures["nll"].before == pytest.approx(np.log(8), abs=1e-4)
+        assert figures["nll"].before == pytest.approx(-np.log(0.497), abs=1e-4)
 
 
 def test_a_difference_is_judged_by_the_way_its_figure_is_better():

@@ -170,10 +170,11 @@ def test_specificity_at_a_sensitivity_is_that_of_the_chosen_operating_point(samp
     labels, probabilities = sample
     monkeypatch.setattr(decision, "TARGET_SENSITIVITY", {"asked": target})
     scores, truth = metrics.malignant_probability(probabilities), metrics.malignant_truth(labels)
-    (point,) = decision.choose_operating_points(scores, truth)
+    (point,) = decision.choose_thresholds(scores, truth)
     found = metrics.malignant_specificity(labels, probabilities, target)
-    assert found == pytest.approx(point.specificity)
-    assert point.sensitivity >= target
+    sensitivity, specificity = metrics.sensitivity_specificity(scores, truth, point.threshold)
+    assert found == pytest.approx(specificity)
+    assert sensitivity >= target
 
 
 @pytest.mark.parametrize("sensitivity", [0.0, 1.1, math.nan])
@@ -307,3 +308,46 @@ def test_takes_float32_probabilities_of_a_softmax(sample):
     labels, probabilities = sample
     single = metrics.malignant_auc(labels, probabilities.astype(np.float32))
     assert single == pytest.approx(metrics.malignant_auc(labels, probabilities), abs=1e-4)
+
+
+def drawn_gaps(top: np.ndarray, right: np.ndarray, rng: np.random.Generator) -> tuple:
+    """The gaps of images in 15 bins, one image a lesion, and of 400 draws."""
+    place = np.minimum((np.ceil(top * 15) - 1).astype(int), 14)
+    sums = np.zeros((len(top), 15))
+    sums[np.arange(len(top)), place] = right - top
+    weights = rng.multinomial(len(top), np.full(len(top), 1 / len(top)), 400)
+    return sums.mean(axis=0), weights @ sums / len(top)
+
+
+@pytest.mark.parametrize("n", [200, 1000])
+@pytest.mark.parametrize("too_sure", [0.0, 0.04, 0.3])
+def test_the_interval_of_a_calibration_error_covers_the_error_of_endless_images(n, too_sure):
+    """Simulated: the true error is that of a million images of the same model, 0 for the one that is calibrated."""
+    rng = np.random.default_rng(5)
+    population = 0.15 + 0.85 * rng.beta(4, 1.5, 1_000_000)
+    place = np.minimum((np.ceil(population * 15) - 1).astype(int), 14)
+    falls_short = too_sure * (population - 0.15)
+    true = np.abs(np.bincount(place, falls_short)).sum() / len(population)
+    covered = 0
+    for _ in range(200):
+        top = rng.choice(population, n)
+        right = rng.random(n) < top - too_sure * (top - 0.15)
+        low, high = metrics.calibration_error_interval(*drawn_gaps(top, right, rng), 0.95)
+        covered += low <= true <= high
+    assert covered / 200 >= 0.9
+
+
+def test_the_interval_of_a_calibration_error_ends_above_0_where_the_error_is_beyond_chance():
+    rng = np.random.default_rng(6)
+    top = np.full(1000, 0.9)
+    low, high = metrics.calibration_error_interval(*drawn_gaps(top, rng.random(1000) < 0.7, rng), 0.95)
+    assert 0.15 < low < 0.2 < high < 0.25
+
+
+def test_the_gaps_of_the_bins_add_up_to_the_calibration_error(sample):
+    labels, probabilities = sample
+    mixed = np.where(np.arange(400) < 300, labels, (labels + 1) % 8)  # some bins are too sure, some not enough
+    gaps = metrics.calibration_gaps(mixed, probabilities)
+    assert gaps.shape == (15,)
+    assert gaps.min() < 0 < gaps.max()
+    assert np.abs(gaps).sum() == pytest.approx(metrics.expected_calibration_error(mixed, probabilities))

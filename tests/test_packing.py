@@ -1,11 +1,12 @@
 import json
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from cadlib import packing
+from cadlib import evaluation, packing
 from cadlib.__main__ import main
 from cadlib.calibration import probabilities
 from cadlib.errors import TrainingFailed
@@ -58,7 +59,7 @@ def test_the_loaded_model_says_of_validation_images_what_training_measured(train
     pack(trained, "tiny", "0.1.0")
     model = Model.load("tiny")
     rows = trained.data.rows("validation")
-    expected = probabilities(trained.validation_logits, model.record.temperature)
+    expected = probabilities(trained.validation_logits, model.record.temperature, model.record.bias)
     predictions = model.predict_batch(trained.data.table["path"].iloc[rows])
     assert np.allclose([p.probabilities for p in predictions], expected, atol=1e-5)
 
@@ -112,6 +113,7 @@ def test_evaluate_measures_the_model_on_its_own_split_as_training_did(trained, e
 def test_evaluate_can_make_the_figures_of_the_test_split_the_models_own(trained, evaluated):
     folder = pack(trained, "tiny", "0.1.0")
     assert "The test split has not been used" in (folder / "README.md").read_text()
+    assert "measured on these same images (validation)" in (folder / "README.md").read_text()
     assert evaluated("test", "--into-model") == 0
     figures = json.loads((folder / "metrics.json").read_text())
     assert figures["data"]["split"] == "test"
@@ -119,6 +121,49 @@ def test_evaluate_can_make_the_figures_of_the_test_split_the_models_own(trained,
     card = (folder / "README.md").read_text()
     assert "The test split served for the figures below alone" in card
     assert "fitted on other images, those of validation" in card
+    assert "measured on the test split, which had no part in choosing them" in card
+    assert "| validation | " in card
+
+
+def test_operating_points_keep_their_thresholds_and_take_the_figures_of_the_test_split(trained, evaluated):
+    folder = pack(trained, "tiny", "0.1.0")
+    before = read_record(folder)
+    assert {point.split for point in before.operating_points} == {"validation"}
+    assert evaluated("test", "--into-model") == 0
+    after = read_record(folder)
+    figures = json.loads((folder / "metrics.json").read_text())
+    for old, new, measured in zip(
+        before.operating_points, after.operating_points, figures["operating_points"], strict=True
+    ):
+        assert (new.name, new.threshold, new.split) == (old.name, old.threshold, "test")
+        assert (new.sensitivity, new.specificity) == (measured["sensitivity"], measured["specificity"])
+        assert (new.n_malignant, new.n_benign) == (measured["n_malignant"], measured["n_benign"])
+    assert replace(after, operating_points=before.operating_points) == before
+
+
+def test_the_figures_of_test_lead_and_those_of_validation_stand_beside_whichever_came_last(trained, evaluated):
+    folder = pack(trained, "tiny", "0.1.0")
+    packed = json.loads((folder / "metrics.json").read_text())
+    assert evaluated("test", "--into-model") == 0
+    once = json.loads((folder / "metrics.json").read_text())
+    assert once["validation"] == packed
+    assert evaluated("validation", "--into-model") == 0
+    again = json.loads((folder / "metrics.json").read_text())
+    assert {**again, "validation": None} == {**once, "validation": None}
+    assert again["validation"]["confusion_matrix"] == packed["confusion_matrix"]
+    assert read_record(folder).operating_points[0].split == "test"
+
+
+def test_a_write_that_fails_leaves_record_figures_and_card_as_they_were(trained, evaluated, monkeypatch):
+    folder = pack(trained, "tiny", "0.1.0")
+    before = {path.name: path.read_bytes() for path in folder.iterdir()}
+
+    def full_disk(*_):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(evaluation.card, "render", full_disk)
+    assert evaluated("test", "--into-model") == 1
+    assert {path.name: path.read_bytes() for path in folder.iterdir()} == before
 
 
 def test_evaluate_takes_no_part_of_the_data_for_the_whole_split(trained, synthetic_dataset, tmp_path, capsys):

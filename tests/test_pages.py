@@ -17,7 +17,7 @@ from safetensors.torch import save
 from streamlit.testing.v1 import AppTest
 
 from cadlib import evaluation, network, record, ui
-from cadlib.decision import OperatingPoint
+from cadlib.decision import OperatingPoint, PointIntervals
 from cadlib.preprocess import InputSpec
 from cadlib.synthetic import demo_lesions
 from cadlib.taxonomy import CODES, diagnosis
@@ -37,7 +37,7 @@ def tiny_models(tmp_path_factory) -> Path:
     built = network.build(BACKBONE, 64)
     torch.nn.init.normal_(built.get_classifier().weight)
     weights = save({name: tensor.contiguous() for name, tensor in built.state_dict().items()})
-    points = (OperatingPoint("balanced", 0.30, 0.95, 0.80, 60, 90),)
+    points = (OperatingPoint("balanced", 0.30, 0.95, 0.80, 60, 90, "validation", PointIntervals((0.90, 0.98), None)),)
     made = record.ModelRecord(
         name="tiny",
         version="0.1.0",
@@ -46,11 +46,13 @@ def tiny_models(tmp_path_factory) -> Path:
         codes=CODES,
         input=InputSpec(64, "bicubic", (0.5, 0.5, 0.5), (0.25, 0.25, 0.25)),
         temperature=1.0,
+        bias=(0.0,) * 8,
         conformal=record.ConformalSets(0.9, dict.fromkeys(CODES, 1.0)),
         operating_points=points,
         saliency_layer=network.saliency_layer(built),
         training=record.TrainingFacts("0" * 40, {}, 0, "0" * 64, {"train": 1}, {"train": 1}, "drawn", 0, 0.0),
         audit=None,
+        metadata=None,
         weights_sha256=hashlib.sha256(weights).hexdigest(),
         libraries={},
         data_licence="none",
@@ -75,7 +77,12 @@ def random_metrics(made: record.ModelRecord) -> dict:
         lesion_id=None, lesion_group=None,
     )  # fmt: skip
     figures = evaluation.build_metrics(table, rng.dirichlet(np.ones(8), 150), made.operating_points)
-    return {**figures, "model": evaluation.model_facts(made), "data": {"name": "drawn"}, "rejected": {}}
+    return {
+        **figures,
+        "model": evaluation.model_facts(made),
+        "data": {"name": "drawn", "split": "validation"},
+        "rejected": {},
+    }
 
 
 @pytest.fixture

@@ -8,6 +8,7 @@ import pytest
 from PIL import Image
 from sklearn.metrics import accuracy_score, balanced_accuracy_score, roc_auc_score
 
+from cadlib.calibration import NO_BIAS
 from cadlib.corruptions import CORRUPTIONS, STRENGTHS
 from cadlib.dataset import Dataset, DatasetReport
 from cadlib.errors import DatasetInvalid
@@ -22,7 +23,7 @@ class CornerReader:
     """Stands in for a Model: a bright upper left corner is a melanoma, a dark one a nevus."""
 
     record = SimpleNamespace(
-        name="corner-reader", version="1.0.0", weights_sha256="ab" * 32, temperature=1.0,
+        name="corner-reader", version="1.0.0", weights_sha256="ab" * 32, temperature=1.0, bias=NO_BIAS,
         input=InputSpec(64, "bicubic", (0.5, 0.5, 0.5), (0.25, 0.25, 0.25)),
     )  # fmt: skip
 

@@ -9,12 +9,12 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from cadlib import metrics
-from cadlib.decision import DEFAULT_OPERATING_POINT, TARGET_SENSITIVITY, OperatingPoint, choose_operating_points
+from cadlib.decision import DEFAULT_OPERATING_POINT, TARGET_SENSITIVITY, OperatingPoint, choose_thresholds
 from cadlib.metadata.evidence import MetadataEvidence, add_evidence
 from cadlib.metadata.facts import design_of
 from cadlib.metadata.fitting import fit_evidence, out_of_fold
 from cadlib.metrics import Floats, Labels
-from cadlib.summary import DEFINED_SHARE, DRAWS, LEVEL, bootstrap
+from cadlib.summary import DEFINED_SHARE, DRAWS, LEVEL, bootstrap, measured_point
 from cadlib.taxonomy import CODES
 
 Parts = Mapping[str, NDArray[np.bool_]]
@@ -101,7 +101,7 @@ class MetadataTrial:
         return cls(
             differences,
             None if evidence is None else MetadataEvidence.from_json(evidence),
-            tuple(OperatingPoint(**point) for point in raw["operating_points"]),
+            tuple(map(OperatingPoint.from_json, raw["operating_points"])),
         )
 
 
@@ -118,7 +118,9 @@ def run_trial(
         return None
     held_out = add_evidence(probabilities, out_of_fold(design, probabilities, labels, archives, lesions))
     differences = compare(labels, probabilities, held_out, lesions, parts_of(table, short_side_px))
-    points = choose_operating_points(metrics.malignant_probability(held_out), metrics.malignant_truth(labels))
+    thresholds = choose_thresholds(metrics.malignant_probability(held_out), metrics.malignant_truth(labels))
+    measured = (measured_point(threshold, labels, held_out, lesions) for threshold in thresholds)
+    points = tuple(OperatingPoint.from_json({**point, "split": "validation"}) for point in measured)
     kept = helps(differences)
     weights = fit_evidence(design, probabilities, labels, archives)
     return MetadataTrial(differences, MetadataEvidence.from_weights(weights) if kept else None, points if kept else ())

@@ -32,10 +32,10 @@ def model_metrics() -> dict[str, Any] | None:
     if not path.exists():
         return None
     measured = record.read_json(path)
-    if "intervals" not in measured:
+    if "intervals" not in measured or "split" not in measured.get("data", {}):
         raise ModelInvalid(
-            f"Expected {path} to have intervals but an earlier version wrote it; measure the model anew with "
-            "`python -m cadlib evaluate --split validation --into-model`."
+            f"Expected {path} to name its split and have intervals but an earlier version wrote it; measure the "
+            "model anew with `python -m cadlib evaluate --split validation --into-model`."
         )
     return measured
 

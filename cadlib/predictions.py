@@ -1,0 +1,69 @@
+"""predictions.csv: what a model said of each image, in ISIC's columns; written by one evaluation, read by another."""
+
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from cadlib.dataset import COLUMNS, Dataset, DatasetReport
+from cadlib.errors import DatasetInvalid
+from cadlib.findings import Findings
+from cadlib.isic_csv import METADATA_COLUMNS, archive_of, read_csv, read_ground_truth, read_metadata
+from cadlib.metrics import ROW_SUM_TOLERANCE
+from cadlib.taxonomy import CODES, UNKNOWN
+
+PREDICTIONS_FILE = "predictions.csv"
+
+
+def predictions_table(images: "pd.Series[str]", probabilities: NDArray[np.float64]) -> pd.DataFrame:
+    """Return ISIC's columns (image, the eight codes, UNK) for (N,) ids and (N, 8) probabilities."""
+    table = pd.DataFrame(probabilities, columns=list(CODES))
+    table.insert(0, "image", images.to_numpy())
+    return table.assign(**{UNKNOWN: 0.0})
+
+
+def read_predictions(path: Path) -> pd.DataFrame:
+    """Return the eight probabilities of each image, (N, 8) float64 by id, of a file that `evaluate` wrote.
+
+    Raise DatasetInvalid for what is none: a column or a number missing, an id twice, a row that does not sum to 1.
+    """
+    table = read_csv(path, CODES)
+    if missing := [code for code in CODES if code not in table]:
+        raise DatasetInvalid(f"Expected a column for each of {', '.join(CODES)} in {path} but {missing} lack.")
+    if table.index.has_duplicates or table.index.hasnans:
+        raise DatasetInvalid(f"Expected an id of its own in each row of {path} but some are repeated or empty.")
+    shares: pd.DataFrame = table[list(CODES)].apply(pd.to_numeric, errors="coerce").astype("float64")
+    right = (shares >= 0).all(axis=1) & ((shares.sum(axis=1) - 1).abs() <= ROW_SUM_TOLERANCE)
+    if not right.all():
+        raise DatasetInvalid(
+            f"Expected eight probabilities that sum to 1 in each row of {path} but {(~right).sum():,} rows have not, "
+            f"the first {right.idxmin()}. Give the predictions.csv of `python -m cadlib evaluate`."
+        )
+    return shares
+
+
+def join_predictions(
+    path: Path, ground_truth: Path, metadata: Path | None = None
+) -> tuple[Dataset, NDArray[np.float64]]:
+    """Join a predictions.csv with its labels: a dataset, and (N, 8) float64, a row a row of its table.
+
+    There is no image file here: `path` and the size in px are missing. An image without a label stays, uncounted.
+    Raise DatasetInvalid when no image of the file has one.
+    """
+    found, shares = Findings(), read_predictions(path)
+    labels = read_ground_truth(ground_truth, found)
+    table = shares[[]].join(labels.dropna())
+    if table["diagnosis"].isna().all():
+        raise DatasetInvalid(f"Expected images of {path} in {ground_truth} but none of its {len(table):,} has a label.")
+    found.add("images without ground truth", table.index[table["diagnosis"].isna()])
+    if metadata is None:
+        facts = pd.DataFrame(index=table.index, columns=list(METADATA_COLUMNS), dtype="str")
+    else:
+        facts = read_metadata(metadata, found).reindex(table.index)
+    table = table.join(facts).assign(archive=archive_of(facts["lesion_id"].astype("str")))
+    table["age_approx"] = table["age_approx"].astype("Float64")
+    table = table.reset_index().reindex(columns=list(COLUMNS))
+    text, sizes = dict.fromkeys(("path", "lesion_group"), "str"), dict.fromkeys(("width_px", "height_px"), "Int64")
+    report = DatasetReport(len(labels), len(table), len(table), found.freeze())
+    return Dataset(path.name, table.astype(text | sizes), report), shares.to_numpy()

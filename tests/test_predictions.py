@@ -1,0 +1,76 @@
+import numpy as np
+import pandas as pd
+import pytest
+
+from cadlib.errors import DatasetInvalid
+from cadlib.predictions import join_predictions, predictions_table, read_predictions
+from cadlib.taxonomy import CODES
+
+IDS = pd.Series(["ISIC_0000001", "ISIC_0000002", "ISIC_0000003"])
+
+
+@pytest.fixture
+def shares():
+    return np.random.default_rng(0).dirichlet(np.ones(8), 3)
+
+
+@pytest.fixture
+def written(tmp_path, shares):
+    path = tmp_path / "predictions.csv"
+    predictions_table(IDS, shares).to_csv(path, index=False)
+    return path
+
+
+@pytest.fixture
+def truth(tmp_path):
+    path = tmp_path / "truth.csv"
+    labels = pd.DataFrame(np.eye(8)[[0, 1]], columns=list(CODES)).assign(UNK=0.0)
+    labels.insert(0, "image", IDS[:2])
+    labels.to_csv(path, index=False)
+    return path
+
+
+def test_what_was_written_is_read_back_to_the_last_digit(written, shares):
+    read = read_predictions(written)
+    assert read.index.tolist() == IDS.tolist()
+    assert np.array_equal(read.to_numpy(), shares)
+
+
+@pytest.mark.parametrize(
+    ("spoil", "message"),
+    [
+        (lambda table: table.drop(columns="SCC"), "SCC"),
+        (lambda table: pd.concat([table, table]), "repeated"),
+        (lambda table: table.assign(MEL=0.9), "sum to 1"),
+        (lambda table: table.assign(MEL=None), "sum to 1"),
+        (lambda table: table.assign(MEL="much"), "sum to 1"),
+    ],
+)
+def test_refuses_what_are_no_predictions(written, spoil, message):
+    spoil(pd.read_csv(written)).to_csv(written, index=False)
+    with pytest.raises(DatasetInvalid, match=message):
+        read_predictions(written)
+
+
+def test_every_prediction_stands_beside_its_own_label(written, truth, shares):
+    dataset, joined = join_predictions(written, truth)
+    assert dataset.table["image"].tolist() == IDS.tolist()
+    assert dataset.table["diagnosis"].fillna("none").tolist() == ["MEL", "NV", "none"]
+    assert np.array_equal(joined, shares)
+    assert dataset.report.count("images without ground truth") == 1
+    assert dataset.table["width_px"].isna().all()
+
+
+def test_metadata_bring_lesion_archive_age_and_sex(written, truth, tmp_path):
+    facts = tmp_path / "facts.csv"
+    facts.write_text("image,age_approx,anatom_site_general,lesion_id,sex\nISIC_0000002,50,head/neck,HAM_1,male\n")
+    table = join_predictions(written, truth, facts)[0].table
+    assert table["archive"].fillna("none").tolist() == ["none", "HAM10000", "none"]
+    assert table["age_approx"].tolist()[1] == 50
+
+
+def test_labels_of_other_images_are_refused(written, tmp_path):
+    other = tmp_path / "other.csv"
+    other.write_text(f"image,{','.join(CODES)}\nISIC_9,1,0,0,0,0,0,0,0\n")
+    with pytest.raises(DatasetInvalid, match="none of its 3 has a label"):
+        join_predictions(written, other)
