@@ -43,7 +43,8 @@ def test_one_picture_stays_one_after(change):
 
 @pytest.mark.parametrize("turn", list(Image.Transpose))
 def test_one_picture_stays_one_mirrored_or_turned(turn):
-    assert alike(picture(3), picture(3).transpose(turn)) == pytest.approx(1, abs=1e-3)
+    # not 1: Pillow shrinks a picture row by row, then column by column, and rounds between
+    assert alike(picture(3), picture(3).transpose(turn)) >= 0.99
 
 
 def test_different_pictures_are_not_alike():
