@@ -28,6 +28,8 @@ def test_as_json_it_holds_every_figure_and_no_pixels(model, picture):
     assert sum(found["probabilities"].values()) == pytest.approx(1)
     assert found["model"] == model.record.model_id
     assert found["decision"]["action"] in ("refer", "below the referral threshold")
+    assert found["decision"]["measured_on"] in ("validation", "test")
+    assert list(found["decision"]["intervals"]) == ["sensitivity", "specificity"]
     assert found["heatmap"]["method"] == "grad-cam"
     assert len(json.dumps(found)) < 2000
 

@@ -472,6 +472,25 @@ def test_performance_says_whether_the_model_is_validated(app, tiny_models):
     assert "validated on lesions it was not trained on" in words(page)
 
 
+def test_performance_shows_the_test_split_first_and_validation_on_request(app, tiny_models):
+    path = tiny_models / "tiny" / record.METRICS_FILE
+    before = path.read_text(encoding="utf-8")
+    validation = json.loads(before)
+    test = {**validation, "data": {"name": "drawn", "split": "test"}, "balanced_accuracy": 0.77}
+    try:
+        path.write_text(json.dumps({**test, "validation": validation}), encoding="utf-8")
+        page = opened(app, "performance")
+        assert page.metric[0].value == "0.77"
+        assert "on the test split of drawn" in words(page)
+        assert "had a part in training or in choosing" in words(page)
+        page.segmented_control(key="split").set_value("validation").run()
+        assert page.metric[0].value == f"{validation['balanced_accuracy']:.2f}"
+        assert "were chosen on these images" in words(page)
+    finally:
+        path.write_text(before, encoding="utf-8")
+    assert not page.exception
+
+
 def test_figures_of_an_earlier_version_are_asked_for_anew(app, tiny_models):
     path = tiny_models / "tiny" / record.METRICS_FILE
     before = path.read_text(encoding="utf-8")
