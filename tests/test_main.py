@@ -210,6 +210,7 @@ def split_folder(model_folder, synthetic_dataset):
     path = model_folder / "model.json"
     made = json.loads(path.read_text(encoding="utf-8"))
     made["training"]["split_sha256"] = hashlib.sha256(text.encode()).hexdigest()
+    made["audit"] = None  # that of the shipped split
     path.write_text(json.dumps(made), encoding="utf-8")
     return model_folder
 
