@@ -4,7 +4,7 @@ Pictures of a kind look alike as a whole: pale skin with a brown spot, or a brig
 shows it. What only one picture has is its detail: each place compared with its own surroundings, at an equal contrast
 everywhere, and the black around the field of view left out. Details of one picture agree also after it was
 compressed, resized, recoloured, mirrored or turned by quarters, and those of two photographs of a lesion if taken
-from the same place. The thresholds were read off all 144 million pairs across the splits of isic2019 1.2.0, with the
+from the same place. The thresholds were read off all 136 million pairs across the splits of isic2019 1.2.0, with the
 pictures in view (`python -m cadlib audit --sheet`).
 """
 
