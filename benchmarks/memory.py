@@ -1,6 +1,6 @@
 """Peak memory from files to batches, step by step as `train` takes them, on images generated for this.
 
-    python benchmarks/memory.py [--images N] [--size PX] [--input PX] [--folder DIR]
+    python benchmarks/memory.py [--images N] [--size PX] [--input PX] [--batches N] [--folder DIR]
 
 Every image is a JPEG file of its own, no two alike: a smooth random pattern, so that its perceptual hash is near no
 other; two in a row are of one lesion. Peak RSS is the greatest sum over this process and its workers, so that what they
@@ -18,6 +18,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import partial
+from itertools import islice
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -110,7 +111,7 @@ def _name(number: int) -> str:
     return f"ISIC_{number:07}"
 
 
-def walk(folder: Path, input_px: int, memory: Memory) -> dict[str, int]:
+def walk(folder: Path, input_px: int, most_batches: int | None, memory: Memory) -> dict[str, int]:
     """Take every step of `train` up to its batches; return how many images, lesions and batches there were."""
     spec = InputSpec(input_px, "bicubic", (0.5, 0.5, 0.5), (0.5, 0.5, 0.5))
     config = TrainConfig()
@@ -136,7 +137,8 @@ def walk(folder: Path, input_px: int, memory: Memory) -> dict[str, int]:
         data.rows("train"), batch_size=config.batch_size, epochs=1, seed=config.seed, side_px=lambda _: input_px
     )
     with memory.step(f"one epoch, {config.workers} workers"):
-        batches = sum(1 for _ in DataLoader(Crops(data), batch_sampler=plan, num_workers=config.workers))
+        loader = DataLoader(Crops(data), batch_sampler=plan, num_workers=config.workers)
+        batches = sum(1 for _ in islice(loader, most_batches))
     return {"images": len(table), "lesions": int(groups.nunique()), "batches": batches, "cache_bytes": pixels.nbytes}
 
 
@@ -146,6 +148,7 @@ def main() -> None:
     flags.add_argument("--images", type=int, default=500_000)
     flags.add_argument("--size", type=int, default=64, help="side of the generated JPEG files, px")
     flags.add_argument("--input", type=int, default=64, help="side of the cached pixels, px")
+    flags.add_argument("--batches", type=int, help="end the epoch after so many (default: none is left out)")
     flags.add_argument("--folder", type=Path, help="keep images and caches there")
     options = flags.parse_args()
     with TemporaryDirectory() as temporary:
@@ -159,7 +162,7 @@ def main() -> None:
         memory = Memory()
         with memory.step("start"):
             pass
-        counts = walk(folder, options.input, memory)
+        counts = walk(folder, options.input, options.batches, memory)
         cache = f"{counts['cache_bytes'] / 1e9:.1f} GB"
         print(f"{counts['lesions']:,} lesions, {counts['batches']:,} batches, pixels {cache} on disk")
     print(json.dumps({**counts, "peak_rss_mb": round(max(peak for _, _, peak in memory.steps))}))

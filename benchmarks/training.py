@@ -101,7 +101,7 @@ def ours(folder: Path) -> float:
         lines = (Path(run_dir) / HISTORY_FILE).read_text().splitlines()
     assert trained is not None
     first, second = (json.loads(line)["seconds"] for line in lines)
-    return len(trained.data.rows("train")) // CONFIG.batch_size * CONFIG.batch_size / (second - first)
+    return trained.data.epoch_images // CONFIG.batch_size * CONFIG.batch_size / (second - first)
 
 
 def prepare(folder: Path) -> float:
@@ -135,9 +135,10 @@ def drawn(folder: Path, images: int, size: tuple[int, int]) -> Path:
 
 
 def sampled(folder: Path, source: Path, images: int) -> Path:
-    """Link images of a data set, drawn by chance, into a folder of ISIC's layout."""
+    """Link images of a data set, as many a class as there are and drawn by chance, into a folder of ISIC's layout."""
     (folder / INPUT).mkdir(parents=True)
-    for path in open_dataset(source, verify=False).table["path"].sample(images, random_state=0):
+    shuffled = open_dataset(source, verify=False).table.sample(frac=1, random_state=0)
+    for path in shuffled.groupby("diagnosis").head(images // len(CODES))["path"]:
         (folder / INPUT / Path(path).name).symlink_to(path)
     (folder / TRUTH).symlink_to(source.resolve() / TRUTH)
     return folder

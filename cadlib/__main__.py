@@ -6,6 +6,7 @@ import io
 import json
 import sys
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import fields
 from itertools import islice
 from pathlib import Path
@@ -23,6 +24,7 @@ from cadlib.taxonomy import CLASSES, CODES, diagnosis
 if TYPE_CHECKING:  # torch takes seconds; `--help` and bad usage do not wait for it
     from cadlib.assessment import Assessment
     from cadlib.model import Model
+    from cadlib.train_config import TrainConfig
 
 BATCH_SIZE = 8
 """Images held at a time; few, for one may be of 40 megapixels."""
@@ -65,6 +67,7 @@ def parser() -> argparse.ArgumentParser:
     _add_robustness(commands.add_parser("robustness", help="measure what damaged and turned pictures cost a model"))
     _add_train(commands.add_parser("train", help="train a model on images with labels"))
     _add_audit(commands.add_parser("audit", help="look for leaks in a model's split, and for drift of its answers"))
+    _add_across(commands.add_parser("across", help="what a model loses on an archive it was not trained on"))
     _add_download(commands.add_parser("download", help="fetch the data set of ISIC 2019, or a small sample"))
     return root
 
@@ -459,29 +462,14 @@ def _add_train(command: argparse.ArgumentParser) -> None:
     command.add_argument("--overwrite", action="store_true", help="replace a model of this name, and its run")
     command.add_argument("--run-dir", type=Path, help="checkpoint, split and history (default: runs/NAME)")
     command.add_argument("--resume", action="store_true", help="go on from the last checkpoint")
-    for setting in fields(TrainConfig):
-        flag = f"--{setting.name.replace('_', '-')}"
-        text = f"{setting.metadata['help']} (default: {setting.default})"
-        if isinstance(setting.default, bool):
-            command.add_argument(flag, action=argparse.BooleanOptionalAction, default=setting.default, help=text)
-        else:
-            command.add_argument(flag, type=type(setting.default), default=setting.default, help=text)
+    _add_settings(command, TrainConfig())
 
 
 def _train(options: argparse.Namespace) -> int:
-    from cadlib.train_config import TrainConfig
-
-    try:
-        config = TrainConfig(**{setting.name: getattr(options, setting.name) for setting in fields(TrainConfig)})
-    except ValueError as error:
-        raise UsageError(str(error)) from error
-    if not options.data.is_dir():
-        raise UsageError(f"Expected a folder of images with their CSV files but there is no folder {options.data}.")
-    try:
+    config = _settings(options)
+    with _training_packages():
         from cadlib import packing, training
         from cadlib.run import CHECKPOINT_FILE
-    except ModuleNotFoundError as error:
-        raise UsageError(f"Training needs {error.name}; run `pip install -r requirements-train.txt`.") from error
 
     try:
         packing.check_name(options.name, overwrite=options.overwrite)
@@ -498,6 +486,44 @@ def _train(options: argparse.Namespace) -> int:
         folder = packing.pack(trained, options.name, options.model_version, overwrite=options.overwrite)
         print((folder / "README.md").read_text(encoding="utf-8"))
         print(f"Model written to {folder}")
+    return 0
+
+
+# across
+
+
+def _add_across(command: argparse.ArgumentParser) -> None:
+    from cadlib.train_config import ACROSS_RECIPE
+
+    command.set_defaults(run=_across)
+    command.add_argument("--data", type=Path, required=True, help="folder of ISIC 2019 layout")
+    command.add_argument("--run-dir", type=Path, default=Path("runs/across"), help="the runs (default: runs/across)")
+    command.add_argument("--resume", action="store_true", help="go on where the runs were stopped")
+    command.add_argument("--overwrite", action="store_true", help="delete the runs that stand there, and begin anew")
+    command.add_argument("--output", type=Path, metavar="DIR", help="folder for across.json (default: the runs')")
+    command.add_argument("--into-model", metavar="NAME", help="model whose metrics.json and card get the result too")
+    _add_settings(command, ACROSS_RECIPE, without=("leave_out", "devices", "nodes", "strategy"))
+
+
+def _across(options: argparse.Namespace) -> int:
+    config = _settings(options)
+    output = options.output or options.run_dir
+    record = _check_model(options.into_model) if options.into_model else None
+    with _training_packages():
+        from cadlib.across import across_archives
+        from cadlib.run import CHECKPOINT_FILE
+    from cadlib import evaluation, tables
+
+    standing = any(options.run_dir.glob(f"*/{CHECKPOINT_FILE}"))
+    if standing and not (options.resume or options.overwrite):
+        raise UsageError(f"Runs stand in {options.run_dir}: go on with --resume, or start anew with --overwrite.")
+    found = {"across_archives": across_archives(options.data, options.run_dir, config, resume=options.resume)}
+    _make_folder(output)
+    (output / "across.json").write_text(evaluation.metrics_json(found), encoding="utf-8")
+    if record:
+        folder = find_model(options.into_model)
+        evaluation.write_into(folder, record, {**evaluation.measured(folder, record), **found})
+    print(tables.across_table(found["across_archives"]))
     return 0
 
 
@@ -559,6 +585,41 @@ class _Bars:
 
 
 # what commands share
+
+
+def _add_settings(command: argparse.ArgumentParser, defaults: "TrainConfig", without: Sequence[str] = ()) -> None:
+    """Add a flag for each field of TrainConfig; those `without` a flag keep their default."""
+    for setting in fields(defaults):
+        flag, default = f"--{setting.name.replace('_', '-')}", getattr(defaults, setting.name)
+        text = f"{setting.metadata['help']} (default: {'none' if default == '' else default})"
+        if setting.name in without:
+            command.set_defaults(**{setting.name: default})
+        elif isinstance(default, bool):
+            command.add_argument(flag, action=argparse.BooleanOptionalAction, default=default, help=text)
+        else:
+            command.add_argument(flag, type=type(default), default=default, help=text)
+
+
+def _settings(options: argparse.Namespace) -> "TrainConfig":
+    """Return the settings that the flags give; the folder of images has to be there."""
+    from cadlib.train_config import TrainConfig
+
+    try:
+        config = TrainConfig(**{setting.name: getattr(options, setting.name) for setting in fields(TrainConfig)})
+    except ValueError as error:
+        raise UsageError(str(error)) from error
+    if not options.data.is_dir():
+        raise UsageError(f"Expected a folder of images with their CSV files but there is no folder {options.data}.")
+    return config
+
+
+@contextmanager
+def _training_packages() -> Iterator[None]:
+    """Say which file of requirements holds a package that an import inside does not find."""
+    try:
+        yield
+    except ModuleNotFoundError as error:
+        raise UsageError(f"Training needs {error.name}; run `pip install -r requirements-train.txt`.") from error
 
 
 def _check_model(name: str) -> ModelRecord:

@@ -78,7 +78,7 @@ class Run:
         if differing:
             raise TrainingFailed(
                 f"Expected the settings of the run in {path.parent} but it had {'; '.join(differing)}. "
-                "Give the same settings and images, or start without --resume."
+                "Give the same settings and images, or start anew with --overwrite."
             )
         return facts
 

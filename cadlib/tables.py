@@ -68,6 +68,37 @@ def _damages(figures: dict[str, Any]) -> list[Row]:
     ]
 
 
+def across_rows(across: dict[str, Any]) -> list[Row]:
+    """Return the head and three rows an archive: figures with and without it in training, and the change."""
+    head = ("archive left out", "n", "diagnoses", "figure", "trained with it", "trained without it", "change")
+    names = {"balanced_accuracy": "balanced accuracy", "malignant_auc": "malignant AUC", "melanoma_auc": "melanoma AUC"}
+    rows = (
+        (
+            archive,
+            f"{part['n']:,}",
+            str(part["n_classes"]),
+            title,
+            *(figure_text(part[name][key], part["intervals"][name][key]) for key in ("with", "without")),
+            change_text(part[name]["change"], part["intervals"][name]["change"]),
+        )
+        for archive, part in across["archives"].items()
+        for name, title in names.items()
+    )
+    return [head, *rows]
+
+
+def change_text(value: float | None, interval: Sequence[float] | None = None) -> str:
+    """Return a difference with its sign and three digits, and its interval where there is one."""
+    if value is None:
+        return "not defined"
+    return f"{value:+.3f} ({interval[0]:+.3f} to {interval[1]:+.3f})" if interval else f"{value:+.3f}"
+
+
+def across_table(across: dict[str, Any]) -> str:
+    """Return what networks lose on an archive they were not trained on as aligned text."""
+    return _aligned(across_rows(across))
+
+
 def _heading(figures: dict[str, Any]) -> str:
     model, data = figures.get("model"), figures.get("data")
     names = [f"{model['name']} {model['version']}"] if model else []

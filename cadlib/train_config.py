@@ -36,6 +36,7 @@ class TrainConfig:
     )
     validation: float = _setting(0.15, "share of the images kept for choosing and calibrating", least=0, below=1)
     test: float = _setting(0.15, "share of the images never looked at in training", least=0, below=1)
+    leave_out: str = _setting("", "archive whose images are not trained on, as BCN20000; an epoch stays as long")
     seed: int = _setting(0, "of the split and of everything random in the run")
     validate_every: int = _setting(1, "epochs between two looks at the validation images", least=1, engine=True)
     workers: int = _setting(2, "processes that augment images", least=0, engine=True)
@@ -81,3 +82,7 @@ class TrainConfig:
             return self.learning_rate * (step + 1) / rise
         height = (1 + math.cos(math.pi * (step - rise) / max(steps - rise, 1))) / 2
         return self.learning_rate * (self.last_rate + (1 - self.last_rate) * height)
+
+
+ACROSS_RECIPE = TrainConfig(input_px=112, first_px=96, last_px=112, epochs=3, validate_every=3)
+"""What `across` trains with, once for each archive and once more: cheap, for the change is read, not the level."""

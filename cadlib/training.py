@@ -90,13 +90,14 @@ def train(folder: Path, run_dir: Path, config: TrainConfig, *, resume: bool = Fa
         Run.check(run_dir / CHECKPOINT_FILE, config.recipe())
     with fabric.rank_zero_first():
         shares = (config.validation, config.test)
-        data = read_training_data(folder, spec, config.seed, shares, fabric.print)
+        data = read_training_data(folder, spec, config.seed, shares, fabric.print, config.leave_out)
     plan = BatchPlan(
         data.rows("train"),
         batch_size=config.batch_size,
         epochs=config.epochs,
         seed=config.seed,
         side_px=config.side_px,
+        epoch_images=data.epoch_images,
         rank=fabric.global_rank,
         world_size=fabric.world_size,
     )

@@ -1,6 +1,7 @@
 """What the training loop is fed: labelled pixels, their split, and a plan that fixes every batch."""
 
 import hashlib
+import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,12 +22,15 @@ from cadlib.pixels import Pixels, cached_pixels
 from cadlib.preprocess import InputSpec
 from cadlib.taxonomy import CODES
 
+LEFT_OUT = "left out"
+"""In place of "train": an image that this run does not train on, for it is of an archive that is left out."""
+
 
 @dataclass(frozen=True, eq=False)
 class TrainingData:
     """Images of a run: `pixels` (N, S, S, 3) uint8 on disk, `labels` (N,) int64, `parts` the split of each row.
 
-    `split_csv` is the text of split.csv.
+    `split_csv` is the text of split.csv, which knows of no LEFT_OUT: it is that of all runs with the same images.
     """
 
     name: str
@@ -43,21 +47,39 @@ class TrainingData:
         return hashlib.sha256(self.split_csv.encode()).hexdigest()
 
     def rows(self, part: str) -> NDArray[np.int64]:
-        """Return the row numbers of "train", "validation" or "test"."""
+        """Return the row numbers of "train", "validation", "test" or LEFT_OUT."""
         return np.flatnonzero((self.parts == part).to_numpy())
+
+    @property
+    def epoch_images(self) -> int:
+        """Return how many images an epoch draws: as many with an archive left out as without, for equal training."""
+        return len(self.rows("train")) + len(self.rows(LEFT_OUT))
 
 
 def read_training_data(
-    folder: Path, spec: InputSpec, seed: int, shares: tuple[float, float], say: Callable[[str], None]
+    folder: Path,
+    spec: InputSpec,
+    seed: int,
+    shares: tuple[float, float],
+    say: Callable[[str], None],
+    leave_out: str = "",
 ) -> TrainingData:
     """Open a folder of ISIC layout, split it by lesion (validation and test `shares`), and cache its pixels.
 
-    Images that cannot be read are left out and said. Raise DatasetInvalid for a folder that holds nothing usable and
-    TrainingFailed when a class has no image to train on or to validate with.
+    Images that cannot be read are left out and said. The training images of the archive `leave_out` become LEFT_OUT;
+    validation and test stay as they are. Raise DatasetInvalid for a folder that holds nothing usable and
+    TrainingFailed for an unknown archive, and when a class has no image to train on or to validate with: a class
+    never seen has no frequency to adjust its logits by, and its fall would say nothing of cameras.
     """
     dataset = open_dataset(folder, verify=False, progress=_bar("checking images"))
     say(str(dataset.report))
     labelled = dataset.table[dataset.table["diagnosis"].isin(CODES)]
+    archives = sorted(labelled["archive"].dropna().unique())
+    if leave_out and leave_out not in archives:
+        raise TrainingFailed(
+            f"Expected `leave_out` to be an archive of {folder} but got {leave_out!r}; its labelled images are of "
+            f"{', '.join(archives) or 'no known archive'}."
+        )
     hashes = splits.perceptual_hashes(labelled, _bar("hashing images"))
     unreadable = labelled["image"].drop(hashes.index)
     if len(unreadable):
@@ -72,17 +94,19 @@ def read_training_data(
     groups = splits.lesion_groups(table, hashes)
     validation, test = shares
     try:
-        parts = splits.split(table, groups, seed=seed, validation=validation, test=test)
+        whole = splits.split(table, groups, seed=seed, validation=validation, test=test)
     except ValueError as error:
         raise TrainingFailed(f"The images of {folder} cannot be split: {error}") from error
+    parts = whole.mask((whole == "train") & (table["archive"] == leave_out), LEFT_OUT)
     counts = pd.crosstab(table["diagnosis"], parts).reindex(index=list(CODES), fill_value=0)
-    counts = counts.reindex(columns=["train", "validation", "test"], fill_value=0)
+    columns = ["train", "validation", "test", *([LEFT_OUT] if leave_out else [])]
+    counts = counts.reindex(columns=columns, fill_value=0)
     say(f"{groups.nunique():,} lesions\n{counts.to_string()}")
     empty = [f"{code} ({part})" for part in ("train", "validation") for code in CODES if not counts.at[code, part]]
     if empty:
         raise TrainingFailed(
             f"Expected images of every diagnosis in training and validation but found none of {', '.join(empty)}; "
-            "add images, or choose another --validation share or --seed."
+            "add images, or choose another --validation share, --seed or archive to --leave-out."
         )
     return TrainingData(
         name=dataset.name,
@@ -91,7 +115,7 @@ def read_training_data(
         labels=table["diagnosis"].map(CODES.index).to_numpy(np.int64),
         groups=groups,
         parts=parts,
-        split_csv=splits.split_csv(table, groups, parts),
+        split_csv=splits.split_csv(table, groups, whole),
     )
 
 
@@ -119,7 +143,8 @@ class BatchPlan(Sampler[list[Crop]]):
     """Every batch of the whole run, a function of the seed and the step: a run resumes at any `first_step`.
 
     `side_px` tells the side of the crops in an epoch. Each of `world_size` processes takes its share of
-    every batch; the rest of an epoch that fills no batch is left to the next, which is shuffled anew.
+    every batch; the rest of an epoch that fills no batch is left to the next, which is shuffled anew. An epoch draws
+    every row once, or `epoch_images` of them: once round and then round again, each time in another order.
     """
 
     def __init__(
@@ -130,11 +155,13 @@ class BatchPlan(Sampler[list[Crop]]):
         epochs: int,
         seed: int,
         side_px: Callable[[int], int],
+        epoch_images: int | None = None,
         rank: int = 0,
         world_size: int = 1,
     ) -> None:
-        self.steps_per_epoch = len(rows) // batch_size
-        if not self.steps_per_epoch or batch_size % world_size:
+        self._epoch_images = epoch_images or len(rows)
+        self.steps_per_epoch = self._epoch_images // batch_size
+        if batch_size > len(rows) or batch_size % world_size:
             raise TrainingFailed(
                 f"Expected a batch size of at most {len(rows)} (the training images) that {world_size} processes "
                 f"can share evenly but got {batch_size}."
@@ -151,10 +178,14 @@ class BatchPlan(Sampler[list[Crop]]):
         for step in range(self.first_step, self.steps):
             epoch, batch = divmod(step, self.steps_per_epoch)
             if batch == 0 or step == self.first_step:
-                order = np.random.default_rng((self._seed, epoch)).permutation(self._rows)
+                order = self._order(np.random.default_rng((self._seed, epoch)))
                 seeds = np.random.default_rng((self._seed, epoch, 1)).integers(0, 2**62, len(order))
             taken = range(batch * self._batch_size, (batch + 1) * self._batch_size)[self._share]
             yield [Crop(int(order[i]), int(seeds[i]), self._side_px(epoch)) for i in taken]
+
+    def _order(self, rng: np.random.Generator) -> NDArray[np.int64]:
+        rounds = math.ceil(self._epoch_images / len(self._rows))
+        return np.concatenate([rng.permutation(self._rows) for _ in range(rounds)])[: self._epoch_images]
 
 
 def _bar(title: str) -> Callable[[int, int], None]:

@@ -69,6 +69,7 @@ TORCH_FREE = {
 MAY_USE_TORCH = {
     "__init__",
     "__main__",
+    "across",
     "assessment",
     "audit",
     "augment",

@@ -33,6 +33,38 @@ def test_the_card_says_that_a_model_was_not_audited():
     assert "validated" not in text
 
 
+def compared(change, interval=(-0.2, -0.1)):
+    """Return the comparison of one archive, every figure with the same change."""
+    figure = {"with": 0.7, "without": None if change is None else 0.7 + change, "change": change}
+    within = dict.fromkeys(figure, None if change is None else list(interval))
+    names = ("balanced_accuracy", "malignant_auc", "melanoma_auc")
+    return {"n": 321, "n_classes": 3, "intervals": dict.fromkeys(names, within), **dict.fromkeys(names, figure)}
+
+
+def test_the_fall_across_archives_is_said_with_its_recipe():
+    _, record, figures = shipped()
+    figures["across_archives"] = {
+        "data": "isic2019",
+        "recipe": {"backbone": "resnet18", "input_px": 112, "epochs": 3},
+        "steps": 1584,
+        "archives": {"BCN20000": compared(-0.15), "HAM10000": compared(-0.05), "MSK": compared(None)},
+    }
+    text = render(record, figures)
+    assert "balanced accuracy changed by -0.150 (BCN20000) to -0.050 (HAM10000)" in text
+    assert "resnet18, 112 px, 3 epochs, 1,584 steps each" in text
+    row = next(line for line in text.splitlines() if line.startswith("| BCN20000 |"))
+    cells = ["BCN20000", "321", "3", "balanced accuracy", "0.700 (-0.200 to -0.100)", "0.550 (-0.200 to -0.100)"]
+    assert row == f"| {' | '.join([*cells, '-0.150 (-0.200 to -0.100)'])} |"
+    assert "not defined |" in next(line for line in text.splitlines() if line.startswith("| MSK | 321"))
+    assert "Not measured: how much worse" not in text
+
+
+def test_a_model_not_compared_across_archives_says_so():
+    _, record, figures = shipped()
+    figures.pop("across_archives", None)
+    assert "## Across archives\n\nNot measured: how much worse this model does" in render(record, figures)
+
+
 def test_an_undefined_figure_is_said_to_be_so():
     _, record, figures = shipped()
     figures["auc"]["DF"] = None

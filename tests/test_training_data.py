@@ -3,12 +3,13 @@ import pickle
 import shutil
 
 import numpy as np
+import pandas as pd
 import pytest
 
 from cadlib.errors import TrainingFailed
 from cadlib.preprocess import InputSpec
 from cadlib.splits import read_split
-from cadlib.training_data import BatchPlan, Crops, read_training_data
+from cadlib.training_data import LEFT_OUT, BatchPlan, Crops, read_training_data
 
 SPEC = InputSpec(32, "bicubic", (0.5, 0.5, 0.5), (0.5, 0.5, 0.5))
 
@@ -18,13 +19,14 @@ def cache(tmp_path, monkeypatch):
     monkeypatch.setenv("CADLIB_CACHE", str(tmp_path / "cache"))
 
 
-def read(folder, say=lambda _: None):
-    return read_training_data(folder, SPEC, 0, (0.2, 0.2), say)
+def read(folder, say=lambda _: None, leave_out=""):
+    return read_training_data(folder, SPEC, 0, (0.2, 0.2), say, leave_out)
 
 
-def plan(first_step=0, rank=0, world_size=1):
+def plan(first_step=0, rank=0, world_size=1, rows=50, epoch_images=None):
     made = BatchPlan(
-        np.arange(50),
+        np.arange(rows),
+        epoch_images=epoch_images,
         batch_size=8,
         epochs=3,
         seed=1,
@@ -75,6 +77,57 @@ def test_an_image_that_cannot_be_decoded_is_left_out_and_said(synthetic_dataset,
     told = []
     assert len(read(folder, told.append).table) == 95
     assert any("1 images cannot be decoded" in text and victim.stem in text for text in told)
+
+
+def test_an_archive_that_is_left_out_is_in_no_batch_and_still_measured(synthetic_dataset):
+    whole, without = read(synthetic_dataset), read(synthetic_dataset, leave_out="HAM10000")
+    of_it = (without.table["archive"] == "HAM10000").to_numpy()
+    assert of_it[whole.rows("train")].any()
+    assert without.rows("train").tolist() == [row for row in whole.rows("train") if not of_it[row]]
+    assert without.rows(LEFT_OUT).tolist() == [row for row in whole.rows("train") if of_it[row]]
+    for part in ("validation", "test"):
+        assert np.array_equal(without.rows(part), whole.rows(part))
+    assert without.split_sha256 == whole.split_sha256
+    made = BatchPlan(
+        without.rows("train"),
+        batch_size=8,
+        epochs=3,
+        seed=0,
+        side_px=lambda _: 32,
+        epoch_images=without.epoch_images,
+    )
+    drawn = {crop.row for batch in made for crop in batch}
+    assert drawn == set(without.rows("train").tolist())
+
+
+def test_leaving_an_archive_out_changes_no_number_of_steps(synthetic_dataset):
+    whole, without = read(synthetic_dataset), read(synthetic_dataset, leave_out="MSK")
+    assert without.epoch_images == whole.epoch_images == len(whole.rows("train"))
+    assert len(plan(rows=30, epoch_images=50)) == len(plan(rows=50))
+
+
+def test_an_epoch_of_more_images_than_there_are_goes_round_again_evenly():
+    drawn = [crop.row for batch in list(plan(rows=20, epoch_images=48))[:6] for crop in batch]
+    assert sorted(drawn[:20]) == sorted(drawn[20:40]) == list(range(20))
+    assert drawn[:20] != drawn[20:40]
+    assert len(set(drawn[40:])) == 8
+
+
+def test_an_unknown_archive_is_refused_with_the_known_ones(synthetic_dataset):
+    with pytest.raises(TrainingFailed, match="'PH2'; its labelled images are of BCN20000, HAM10000, MSK"):
+        read(synthetic_dataset, leave_out="PH2")
+
+
+def test_leaving_out_an_archive_that_alone_has_a_class_is_refused(synthetic_dataset, tmp_path):
+    folder = shutil.copytree(synthetic_dataset, tmp_path / "one_archive_a_class")
+    truth = pd.read_csv(next(folder.glob("*GroundTruth.csv")))
+    path = next(folder.glob("*Metadata.csv"))
+    facts = pd.read_csv(path)
+    lesions = [f"{'BCN' if scc else 'HAM'}_{number}" for number, scc in enumerate(truth["SCC"])]
+    facts.assign(lesion_id=lesions).to_csv(path, index=False)
+    read(folder)
+    with pytest.raises(TrainingFailed, match=r"none of SCC \(train\).*--leave-out"):
+        read(folder, leave_out="BCN20000")
 
 
 def test_an_epoch_draws_every_image_at_most_once_and_the_next_in_another_order():

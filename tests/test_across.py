@@ -1,0 +1,193 @@
+import json
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+from sklearn.metrics import balanced_accuracy_score, roc_auc_score
+
+from cadlib import across, calibration
+from cadlib.__main__ import main
+from cadlib.across import FIGURES, across_archives, compare
+from cadlib.errors import TrainingFailed
+from cadlib.evaluation import build_metrics
+from cadlib.metrics import malignant_probability, malignant_truth
+from cadlib.record import CARD_FILE, METRICS_FILE
+from cadlib.run import CHECKPOINT_FILE, HISTORY_FILE
+from cadlib.taxonomy import CODES
+from cadlib.train_config import ACROSS_RECIPE, TrainConfig
+from cadlib.training import train
+
+TINY = {
+    "backbone": "test_efficientnet",
+    "pretrained": False,
+    "input_px": 64,
+    "first_px": 32,
+    "last_px": 32,
+    "epochs": 2,
+    "batch_size": 16,
+    "validation": 0.3,
+    "test": 0.1,
+    "workers": 0,
+    "accelerator": "cpu",
+}
+CONFIG = TrainConfig(**TINY)
+ARCHIVES = ["BCN20000", "HAM10000", "MSK"]
+
+
+@pytest.fixture(autouse=True)
+def cache(tmp_path_factory, monkeypatch):
+    monkeypatch.setenv("CADLIB_CACHE", str(tmp_path_factory.getbasetemp() / "cache"))
+
+
+@pytest.fixture
+def runs(monkeypatch):
+    """Note every run: its archive left out, and what came of it."""
+    made = []
+
+    def noted(folder, run_dir, config, *, resume):
+        made.append((config.leave_out, resume, train(folder, run_dir, config, resume=resume)))
+        return made[-1][2]
+
+    monkeypatch.setattr(across, "train", noted)
+    return made
+
+
+@pytest.mark.timeout(300)
+def test_each_archive_is_measured_with_and_without_it(synthetic_dataset, tmp_path, runs):
+    found = across_archives(synthetic_dataset, tmp_path, CONFIG)
+    assert [left for left, _, _ in runs] == ["", *ARCHIVES]
+    assert list(found["archives"]) == ARCHIVES
+    whole = runs[0][2]
+    rows = whole.data.rows("validation")
+    for archive, (_, _, without) in zip(ARCHIVES, runs[1:], strict=True):
+        here = (whole.data.table["archive"].iloc[rows] == archive).to_numpy(bool)
+        part = found["archives"][archive]
+        assert part["n"] == here.sum() > 0
+        assert part["left_out"] + part["trained_on"] == len(whole.data.rows("train"))
+        for key, run in (("with", whole), ("without", without)):
+            measured = build_metrics(
+                whole.data.table.iloc[rows[here]],
+                calibration.probabilities(run.validation_logits[here], 1.0, calibration.NO_BIAS),
+                lesions=whole.data.groups.iloc[rows[here]],
+            )
+            assert part["balanced_accuracy"][key] == measured["balanced_accuracy"]
+            assert part["malignant_auc"][key] == measured["malignant_auc"]
+            assert part["melanoma_auc"][key] == measured["auc"]["MEL"]
+            assert part["intervals"]["malignant_auc"][key] == measured["intervals"]["malignant_auc"]
+    assert found["steps"] == len(whole.data.rows("train")) // 16 * 2
+
+
+@pytest.mark.timeout(300)
+def test_it_goes_on_where_it_was_stopped_and_trains_nothing_twice(synthetic_dataset, tmp_path, monkeypatch):
+    started = []
+
+    def stopped_at_the_second(folder, run_dir, config, *, resume):
+        started.append((config.leave_out, resume))
+        if len(started) == 3:
+            raise KeyboardInterrupt
+        return train(folder, run_dir, config, resume=resume)
+
+    monkeypatch.setattr(across, "train", stopped_at_the_second)
+    with pytest.raises(KeyboardInterrupt):
+        across_archives(synthetic_dataset, tmp_path / "parts", CONFIG)
+    before = (tmp_path / "parts" / "all" / HISTORY_FILE).read_bytes()
+    resumed = across_archives(synthetic_dataset, tmp_path / "parts", CONFIG, resume=True)
+    assert started[3:] == [("", True), ("BCN20000", True), ("HAM10000", False), ("MSK", False)]
+    assert (tmp_path / "parts" / "all" / HISTORY_FILE).read_bytes() == before
+    assert resumed == across_archives(synthetic_dataset, tmp_path / "whole", CONFIG)
+
+
+def test_runs_of_another_recipe_are_refused_or_deleted(synthetic_dataset, tmp_path, monkeypatch):
+    train(synthetic_dataset, tmp_path / "all", CONFIG)
+    longer = TrainConfig(**{**TINY, "epochs": 3})
+    with pytest.raises(TrainingFailed, match="epochs 2, not 3.*--overwrite"):
+        across_archives(synthetic_dataset, tmp_path, longer, resume=True)
+
+    begun = []
+
+    def stopped(_folder, run_dir, config, *, resume):
+        begun.append((resume, (run_dir / CHECKPOINT_FILE).exists()))
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(across, "train", stopped)
+    with pytest.raises(KeyboardInterrupt):
+        across_archives(synthetic_dataset, tmp_path, longer)
+    assert begun == [(False, False)]
+
+
+def test_images_of_one_archive_cannot_be_compared(synthetic_dataset, tmp_path):
+    folder = shutil.copytree(synthetic_dataset, tmp_path / "one")
+    path = next(folder.glob("*Metadata.csv"))
+    path.write_text(path.read_text().replace("BCN_", "HAM_").replace("MSK4_", "HAM_"))
+    with pytest.raises(TrainingFailed, match="two archives .* but got HAM10000"):
+        across_archives(folder, tmp_path / "runs", TrainConfig(**{**TINY, "epochs": 1}))
+
+
+def test_a_recipe_that_leaves_out_an_archive_itself_is_refused(synthetic_dataset, tmp_path):
+    with pytest.raises(TrainingFailed, match="no `leave_out`"):
+        across_archives(synthetic_dataset, tmp_path, TrainConfig(**TINY, leave_out="MSK"))
+
+
+def test_the_change_is_the_difference_and_its_interval_is_paired():
+    rng = np.random.default_rng(0)
+    labels, lesions = rng.integers(0, 8, 400), rng.integers(0, 250, 400)
+    good = rng.dirichlet(np.ones(8), 400) + 0.5 * np.eye(8)[labels]
+    worse = good + 0.4 * rng.dirichlet(np.ones(8), 400)
+    good, worse = (p / p.sum(axis=1, keepdims=True) for p in (good, worse))
+    found = compare(labels, lesions, good, worse)
+    for key, given in (("with", good), ("without", worse)):
+        truth, score = malignant_truth(labels), malignant_probability(given)
+        assert found["balanced_accuracy"][key] == pytest.approx(balanced_accuracy_score(labels, given.argmax(axis=1)))
+        assert found["malignant_auc"][key] == pytest.approx(roc_auc_score(truth, score))
+        assert found["melanoma_auc"][key] == pytest.approx(roc_auc_score(labels == CODES.index("MEL"), given[:, 0]))
+    for name in FIGURES:
+        figure, interval = found[name], found["intervals"][name]
+        assert figure["change"] == pytest.approx(figure["without"] - figure["with"])
+        low, high = interval["change"]
+        assert low < figure["change"] < high
+        assert high - low < interval["with"][1] - interval["with"][0]  # what both find hard falls out
+
+
+def test_a_figure_without_its_class_is_not_defined():
+    labels = np.array([CODES.index("NV")] * 4)
+    found = compare(labels, np.arange(4), np.eye(8)[labels], np.eye(8)[labels])
+    assert found["melanoma_auc"] == {"with": None, "without": None, "change": None}
+    assert found["balanced_accuracy"]["change"] == 0
+
+
+def test_the_recipe_is_cheaper_than_training_and_of_the_same_network():
+    assert ACROSS_RECIPE.backbone == TrainConfig().backbone
+    assert ACROSS_RECIPE.epochs < TrainConfig().epochs
+    assert ACROSS_RECIPE.leave_out == ""
+
+
+@pytest.mark.timeout(300)
+def test_the_command_writes_the_result_into_a_model(synthetic_dataset, tmp_path, monkeypatch, capsys):
+    monkeypatch.setenv("CADLIB_MODELS", str(tmp_path / "models"))
+    model = Path(shutil.copytree(Path(__file__).parent.parent / "models" / "isic2019", tmp_path / "models" / "m"))
+    before = json.loads((model / METRICS_FILE).read_text())
+    flags = [f"--{'no-' if value is False else ''}{name.replace('_', '-')}" for name, value in TINY.items()]
+    values = [[] if isinstance(value, bool) else [str(value)] for value in TINY.values()]
+    given = [part for flag, value in zip(flags, values, strict=True) for part in (flag, *value)]
+    where = ["--data", str(synthetic_dataset), "--run-dir", str(tmp_path / "runs"), "--into-model", "m"]
+    assert main(["across", *where, *given]) == 0
+    assert "trained without it" in capsys.readouterr().out
+    across_figures = json.loads((tmp_path / "runs" / "across.json").read_text())["across_archives"]
+    after = json.loads((model / METRICS_FILE).read_text())
+    assert after == before | {"across_archives": across_figures}
+    assert across_figures["recipe"]["input_px"] == 64
+    card = (model / CARD_FILE).read_text(encoding="utf-8")
+    assert main(["across", *where, *given]) == 2
+    assert "go on with --resume, or start anew with --overwrite" in capsys.readouterr().err
+    assert f"{across_figures['archives']['MSK']['malignant_auc']['change']:+.3f}" in card
+
+
+@pytest.mark.parametrize("wrong", [["--into-model", "nonesuch"], ["--epochs", "0"], ["--devices", "2"]])
+def test_bad_usage_ends_before_any_training(synthetic_dataset, tmp_path, wrong, capsys):
+    try:
+        code = main(["across", "--data", str(synthetic_dataset), "--run-dir", str(tmp_path / "runs"), *wrong])
+    except SystemExit as end:
+        code = end.code
+    assert code == 2
+    assert not (tmp_path / "runs").exists()
