@@ -19,7 +19,7 @@ from lightning_fabric import Fabric
 from numpy.typing import NDArray
 from timm.optim import param_groups_layer_decay  # type: ignore[attr-defined]
 from timm.utils.model_ema import ModelEmaV3
-from torch import Tensor, nn
+from torch import Tensor, distributed, nn
 from torch.nn import functional
 from torch.utils.data import DataLoader
 from tqdm import tqdm
@@ -115,6 +115,7 @@ def train(folder: Path, run_dir: Path, config: TrainConfig, *, resume: bool = Fa
         run.begin(data.split_csv, epochs=plan.first_step // plan.steps_per_epoch)
 
     fit(fabric, config, model, average, optimizer, data, spec, plan, run)
+    part(fabric)
     if fabric.global_rank > 0:
         return None
     average.module.load_state_dict(weights.unpack(weights.pack(average.module.state_dict())))  # as it will be stored
@@ -172,6 +173,13 @@ def fit(
             if stopping:
                 fabric.barrier()  # the first process may still be writing, and ends when another does
                 raise Stopped(f"Stopped after step {step + 1:,} of {plan.steps:,}; go on with --resume.")
+
+
+def part(fabric: Fabric) -> None:
+    """Leave the other processes in order: one that just ends may abort, and the launcher then ends the first too."""
+    fabric.barrier()
+    if distributed.is_available() and distributed.is_initialized():
+        distributed.destroy_process_group()
 
 
 def keep_freed_memory() -> None:
