@@ -1,7 +1,7 @@
 """Train, validation and test sets that share no lesion.
 
-Images of one lesion, and near-duplicates, form a group, and a group stays in one split: otherwise a model is
-measured on lesions it was trained on.
+Images of one lesion, and those that may show one picture, form a group, and a group stays in one split: otherwise
+a model is measured on lesions it was trained on.
 """
 
 import csv
@@ -68,14 +68,19 @@ def perceptual_hashes(
     return pd.Series([known[path][1] for path in paths], paths.index, dtype="uint64", name="phash")
 
 
-def lesion_groups(table: pd.DataFrame, hashes: "pd.Series[int] | None" = None) -> "pd.Series[int]":
-    """Return the group of each image: images joined by lesion_id, lesion_group or near-equal hashes, where given.
+def lesion_groups(
+    table: pd.DataFrame, hashes: "pd.Series[int] | None" = None, pairs: NDArray[np.int64] | None = None
+) -> "pd.Series[int]":
+    """Return the group of each image: images joined by lesion_id, lesion_group, near-equal hashes or `pairs`.
 
-    Groups are the connected components of those three relations, numbered from 0 in the order of their first
-    image id, so that the order of rows does not matter.
+    `pairs` is (2, n), numbers of rows of what shows the same by other means. Groups are the connected components of
+    those relations, where given, numbered from 0 in the order of their first image id, so that the order of rows
+    does not matter.
     """
     n = len(table)
-    edges = [] if hashes is None else [_near_pairs(hashes.to_numpy().astype(np.uint64))]
+    edges = [] if pairs is None else [pairs]
+    if hashes is not None:
+        edges.append(_near_pairs(hashes.to_numpy().astype(np.uint64)))
     for column in ("lesion_id", "lesion_group"):
         codes, _ = pd.factorize(table[column])
         rows = np.flatnonzero(codes >= 0)

@@ -18,10 +18,13 @@ from cadlib import splits
 from cadlib.augment import augment
 from cadlib.dataset import open_dataset
 from cadlib.errors import TrainingFailed
+from cadlib.likeness import Details, details_of, likely_pairs
 from cadlib.pixels import Pixels, cached_pixels
 from cadlib.preprocess import InputSpec
 from cadlib.taxonomy import CODES
 
+MOST_COMPARED = 60_000
+"""Images that are compared each with each: four minutes' work on two cores."""
 LEFT_OUT = "left out"
 """In place of "train": an image that this run does not train on, for it is of an archive that is left out."""
 
@@ -91,7 +94,8 @@ def read_training_data(
             f"one of the diagnoses {', '.join(CODES)}; training needs the ground-truth CSV."
         )
     table, hashes = labelled.loc[hashes.index].reset_index(drop=True), hashes.reset_index(drop=True)
-    groups = splits.lesion_groups(table, hashes)
+    pixels = cached_pixels(table, spec, _bar("caching pixels"))
+    groups = splits.lesion_groups(table, hashes, _alike(pixels, say))
     validation, test = shares
     try:
         whole = splits.split(table, groups, seed=seed, validation=validation, test=test)
@@ -111,11 +115,25 @@ def read_training_data(
     return TrainingData(
         name=dataset.name,
         table=table,
-        pixels=cached_pixels(table, spec, _bar("caching pixels")),
+        pixels=pixels,
         labels=table["diagnosis"].map(CODES.index).to_numpy(np.int64),
         groups=groups,
         parts=parts,
         split_csv=splits.split_csv(table, groups, whole),
+    )
+
+
+def _alike(pixels: Pixels, say: Callable[[str], None]) -> NDArray[np.int64] | None:
+    """Return the pairs that show one picture though no hash finds them; None, and say so, for too many images."""
+    if len(pixels) > MOST_COMPARED:
+        say(
+            f"{len(pixels):,} images are too many to compare each with each by their detail ({MOST_COMPARED:,} at "
+            "most): the split keeps lesions and near-equal hashes together; `python -m cadlib audit` may find more."
+        )
+        return None
+    batches = [details_of(pixels[first : first + 256]) for first in range(0, len(pixels), 256)]
+    return likely_pairs(
+        Details(np.concatenate([some.values for some in batches]), np.concatenate([some.fields for some in batches]))
     )
 
 

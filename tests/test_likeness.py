@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from PIL import Image, ImageEnhance
 
-from cadlib.likeness import SAME, SIDE_PX, Details, details_of, likeness, shows_the_same
+from cadlib.likeness import SAME, SIDE_PX, Details, details_of, likely_pairs, likeness, shows_the_same
 from cadlib.synthetic import demo_lesions
 
 SIDE = 176
@@ -108,3 +108,15 @@ def test_many_pictures_give_what_each_gives_alone():
     assert found.shape == (3, 2)
     assert found[2, 0] == pytest.approx(1, abs=1e-5)
     assert found[1, 1] == pytest.approx(likeness(alone[1], alone[0])[0, 0], abs=1e-5)
+
+
+def test_the_pairs_of_a_split_are_those_that_show_the_same_in_either_order(monkeypatch):
+    monkeypatch.setattr("cadlib.likeness._BLOCK", 3)
+    shown = [picture(0), picture(1), picture(2), picture(3), recompressed(picture(1)), picture(0).rotate(90)]
+    pairs = likely_pairs(details_of(np.stack([np.asarray(one) for one in shown])))
+    assert {(0, 5), (1, 4)} <= set(map(tuple, pairs.T.tolist()))
+    assert (pairs[0] < pairs[1]).all()
+
+
+def test_one_picture_has_no_pair():
+    assert likely_pairs(details(picture(0))).shape == (2, 0)

@@ -245,3 +245,8 @@ def test_the_real_set_splits_by_lesion_with_every_class_at_its_share(data_dir):
     assert parts.groupby(table["lesion_group"]).nunique().max() == 1
     shares = pd.crosstab(table["diagnosis"], parts, normalize="index")[list(SPLITS)]
     np.testing.assert_allclose(shares, [[0.7, 0.15, 0.15]] * len(CODES), atol=0.01)
+
+
+def test_pairs_join_what_neither_lesion_nor_hash_does():
+    pairs = np.array([[0, 2], [3, 4]])
+    assert lesion_groups(table_of([None] * 5), far_apart(5), pairs).tolist() == [0, 1, 2, 0, 2]

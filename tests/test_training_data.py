@@ -5,7 +5,9 @@ import shutil
 import numpy as np
 import pandas as pd
 import pytest
+from PIL import Image
 
+from cadlib import training_data
 from cadlib.errors import TrainingFailed
 from cadlib.preprocess import InputSpec
 from cadlib.splits import read_split
@@ -77,6 +79,24 @@ def test_an_image_that_cannot_be_decoded_is_left_out_and_said(synthetic_dataset,
     told = []
     assert len(read(folder, told.append).table) == 95
     assert any("1 images cannot be decoded" in text and victim.stem in text for text in told)
+
+
+def test_one_picture_under_two_names_stays_in_one_split_though_it_was_turned(synthetic_dataset, tmp_path):
+    folder = shutil.copytree(synthetic_dataset, tmp_path / "turned")
+    first, *_, last = sorted((folder / "ISIC_2019_Training_Input").iterdir())
+    with Image.open(first) as picture:
+        turned = picture.transpose(Image.Transpose.ROTATE_90)
+    turned.save(last, quality=95)
+    groups, apart = read(folder).groups, read(synthetic_dataset).groups
+    assert groups.iloc[0] == groups.iloc[-1]
+    assert apart.iloc[0] != apart.iloc[-1]
+
+
+def test_too_many_images_to_compare_are_said(synthetic_dataset, monkeypatch):
+    monkeypatch.setattr(training_data, "MOST_COMPARED", 95)
+    said = []
+    read(synthetic_dataset, said.append)
+    assert any("96 images are too many to compare each with each" in line for line in said)
 
 
 def test_an_archive_that_is_left_out_is_in_no_batch_and_still_measured(synthetic_dataset):
