@@ -1255,7 +1255,7 @@ def test_ctrl_c_ends_the_command_with_130_and_says_what_is_kept(mirror, tmp_path
     def stop(*_):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("cadlib.__main__._Bars.progress", stop)
+    monkeypatch.setattr("cadlib.commands.bars.Bars.progress", stop)
     assert main(["download", "--to", str(tmp_path), "--mirror", mirror.url("isic")]) == 130
     assert "bytes of ISIC_2019_Training_Metadata.csv are kept in" in capsys.readouterr().err
 

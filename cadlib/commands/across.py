@@ -1,0 +1,45 @@
+"""Measure what a network loses on an archive that it was not trained on."""
+
+import argparse
+from pathlib import Path
+
+from cadlib.commands.settings import add_settings, settings_of, training_packages
+from cadlib.commands.usage import UsageError, check_model, make_folder
+from cadlib.record import find_model
+
+
+def add(command: argparse.ArgumentParser) -> None:
+    """Add the flags of the command."""
+    from cadlib.train_config import ACROSS_RECIPE
+
+    command.set_defaults(run=run)
+    command.add_argument("--data", type=Path, required=True, help="folder of ISIC 2019 layout")
+    command.add_argument("--run-dir", type=Path, default=Path("runs/across"), help="the runs (default: runs/across)")
+    command.add_argument("--resume", action="store_true", help="go on where the runs were stopped")
+    command.add_argument("--overwrite", action="store_true", help="delete the runs that stand there, and begin anew")
+    command.add_argument("--output", type=Path, metavar="DIR", help="folder for across.json (default: the runs')")
+    command.add_argument("--into-model", metavar="NAME", help="model whose metrics.json and card get the result too")
+    add_settings(command, ACROSS_RECIPE, without=("leave_out", "devices", "nodes", "strategy"))
+
+
+def run(options: argparse.Namespace) -> int:
+    """Carry the command out and return its exit code."""
+    config = settings_of(options)
+    output = options.output or options.run_dir
+    record = check_model(options.into_model) if options.into_model else None
+    with training_packages():
+        from cadlib.across import across_archives
+        from cadlib.run import CHECKPOINT_FILE
+    from cadlib import evaluation, tables
+
+    standing = any(options.run_dir.glob(f"*/{CHECKPOINT_FILE}"))
+    if standing and not (options.resume or options.overwrite):
+        raise UsageError(f"Runs stand in {options.run_dir}: go on with --resume, or start anew with --overwrite.")
+    found = {"across_archives": across_archives(options.data, options.run_dir, config, resume=options.resume)}
+    make_folder(output)
+    (output / "across.json").write_text(evaluation.metrics_json(found), encoding="utf-8")
+    if record:
+        folder = find_model(options.into_model)
+        evaluation.write_into(folder, record, {**evaluation.measured(folder, record), **found})
+    print(tables.across_table(found["across_archives"]))
+    return 0

@@ -1,0 +1,128 @@
+"""Compare a model, or predictions it made earlier, with the labels of a data set."""
+
+import argparse
+import sys
+from pathlib import Path
+
+from tqdm import tqdm
+
+from cadlib.commands.usage import UsageError, check_model, make_folder
+from cadlib.errors import CadError
+from cadlib.record import find_model
+from cadlib.taxonomy import CLASSES, CODES
+
+
+def add(command: argparse.ArgumentParser) -> None:
+    """Add the flags of the command."""
+    command.set_defaults(run=run)
+    command.add_argument("--model", help="name under models/, or a path")
+    command.add_argument("--predictions", type=Path, help="instead of a model: the predictions.csv of one, read again")
+    command.add_argument("--images", type=Path, help="folder of images, named by their ids")
+    command.add_argument("--ground-truth", type=Path, help="CSV of ISIC: image, one column a class")
+    command.add_argument("--metadata", type=Path, help="CSV of ISIC: image, age_approx, sex, lesion_id, …")
+    command.add_argument("--data", type=Path, help="instead of these three: a folder of ISIC 2019 layout")
+    command.add_argument(
+        "--split", choices=("validation", "test"), help="of --data only this part of the model's split"
+    )
+    command.add_argument("--with-metadata", action="store_true", help="add what age, sex and site say")
+    command.add_argument("--output", type=Path, required=True, help="folder for predictions.csv and metrics.json")
+    command.add_argument(
+        "--classes", type=int, choices=CLASSES, default=len(CODES), help="7: as ISIC 2018 Task 3 scores, AK with SCC"
+    )
+    command.add_argument("--into-model", action="store_true", help="with --split: they become the model's own figures")
+
+
+def run(options: argparse.Namespace) -> int:
+    """Carry the command out and return its exit code."""
+    _check_evaluate(options)
+    if options.predictions:
+        return _evaluate_predictions(options)
+    record = check_model(options.model)
+    if options.with_metadata and record.evidence is None:
+        raise UsageError(f"Expected no --with-metadata: {record.model_id} takes no age, sex or site.")
+    make_folder(options.output)
+
+    from cadlib import evaluation
+    from cadlib.dataset import join_dataset, open_dataset
+    from cadlib.model import Model
+
+    print(f"Evaluating {record.model_id}", file=sys.stderr)
+    if options.data:
+        dataset = open_dataset(options.data, verify=False)
+    else:
+        dataset = join_dataset(options.images, options.ground_truth, options.metadata, verify=False)
+    print(dataset.report, file=sys.stderr)
+    if options.split:
+        dataset = evaluation.part_of_split(find_model(options.model), record, dataset, options.split)
+        asked = record.training.images[options.split]
+        print(f"{len(dataset.table):,} of the {asked:,} images of the {options.split} split", file=sys.stderr)
+    with tqdm(total=len(dataset.table), unit="image", leave=False) as bar:
+        found = evaluation.evaluate(
+            Model.load(options.model),
+            dataset,
+            lambda done, _: bar.update(done - bar.n) and None,
+            split=options.split,
+            classes=CLASSES[options.classes],
+            with_metadata=options.with_metadata,
+        )
+    if options.into_model and (lacking := asked - len(found.predictions)):
+        raise CadError(f"Expected all {asked:,} images of the split for the model's own figures but {lacking:,} lack.")
+    try:
+        found.write(options.output)
+        if options.into_model:
+            evaluation.write_into(find_model(options.model), record, found.metrics)
+    except OSError as error:
+        raise CadError(f"The results could not be written to {options.output}: {error}.") from error
+    print(found)
+    print(f"\n{record.model_id}: {record.validation_claim}")
+    return 1 if found.rejected or dataset.report.count("unreadable images") else 0
+
+
+def _evaluate_predictions(options: argparse.Namespace) -> int:
+    make_folder(options.output)
+
+    from cadlib.evaluation import evaluate_predictions
+    from cadlib.predictions import join_predictions
+
+    dataset, probabilities = join_predictions(options.predictions, options.ground_truth, options.metadata)
+    print(dataset.report, file=sys.stderr)
+    found = evaluate_predictions(dataset, probabilities, CLASSES[options.classes])
+    try:
+        found.write(options.output)
+    except OSError as error:
+        raise CadError(f"The results could not be written to {options.output}: {error}.") from error
+    print(found)
+    return 0
+
+
+def _check_evaluate(options: argparse.Namespace) -> None:
+    tables = (options.images, options.ground_truth, options.metadata)
+    for given in (*tables, options.data, options.predictions):
+        if given is not None and not given.exists():
+            raise UsageError(f"Expected {given} to exist but there is no such file or folder.")
+    if (options.model is None) == (options.predictions is None):
+        raise UsageError("Expected either --model or --predictions, the predictions.csv that an evaluation wrote.")
+    if options.predictions:
+        _check_evaluate_predictions(options)
+    else:
+        _check_evaluate_model(options, tables)
+
+
+def _check_evaluate_predictions(options: argparse.Namespace) -> None:
+    if options.ground_truth is None:
+        raise UsageError("Expected --ground-truth with --predictions: the labels to compare them with.")
+    if options.images or options.data or options.split or options.into_model:
+        raise UsageError("Expected --predictions with --ground-truth and --metadata alone: no image is read again.")
+
+
+def _check_evaluate_model(options: argparse.Namespace, tables: tuple[Path | None, ...]) -> None:
+    if options.data is None and None in (options.images, options.ground_truth):
+        raise UsageError("Expected --images with --ground-truth, or --data with a folder of ISIC 2019 layout.")
+    if options.data is not None and any(given is not None for given in tables):
+        raise UsageError("Expected --data or single files but got both; the folder of --data holds its CSV files.")
+    if options.with_metadata and options.into_model:
+        raise UsageError("Expected --into-model without --with-metadata: the model's own figures are of images alone.")
+    if (options.split and not options.data) or (options.into_model and not options.split):
+        raise UsageError("Expected --split together with --data, and --into-model together with --split.")
+    if options.into_model and options.classes != len(CODES):
+        raise UsageError(f"Expected --into-model with the {len(CODES)} classes of the model, without --classes.")

@@ -1,0 +1,165 @@
+"""Diagnose files and folders: print a table, JSON or CSV, and write heatmaps on request."""
+
+import argparse
+import csv
+import json
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from itertools import islice
+from pathlib import Path
+from typing import TYPE_CHECKING, TextIO
+
+from tqdm import tqdm
+
+from cadlib.commands.usage import UsageError, check_model, make_folder
+from cadlib.decision import two_digits
+from cadlib.errors import CadError, FactsRejected
+from cadlib.images import SUPPORTED_SUFFIXES, LesionImage, read_images
+from cadlib.metadata import PatientFacts
+from cadlib.record import ModelRecord
+from cadlib.taxonomy import CODES, diagnosis
+
+if TYPE_CHECKING:  # torch takes seconds; `--help` and bad usage do not wait for it
+    from cadlib.assessment import Assessment
+    from cadlib.model import Model
+
+
+BATCH_SIZE = 8
+"""Images held at a time; few, for one may be of 40 megapixels."""
+
+Outcome = tuple[Path, "Assessment | CadError"]
+
+
+def add(command: argparse.ArgumentParser) -> None:
+    """Add the flags of the command."""
+    command.set_defaults(run=run)
+    command.add_argument("files", nargs="+", type=Path, metavar="FILE", help="image, or folder of images")
+    command.add_argument("--model", default="isic2019", help="name under models/, or a path (default: isic2019)")
+    command.add_argument("--format", choices=PRINTERS, default="table", help="what to print (default: table)")
+    command.add_argument("--age", type=float, metavar="YEARS", help="age of the patient, for all the files")
+    command.add_argument("--sex", help="sex of the patient: female or male")
+    command.add_argument("--site", help="where the lesion is, a term of ISIC 2019: 'head/neck', 'upper extremity', …")
+    command.add_argument("--heatmap", type=Path, metavar="DIR", help="write an overlay of the top diagnosis there")
+
+
+def run(options: argparse.Namespace) -> int:
+    """Carry the command out and return its exit code."""
+    files = [file for given in options.files for file in _images_in(given, options.heatmap)]
+    facts = _facts(options, check_model(options.model))
+    if options.heatmap:
+        make_folder(options.heatmap)
+
+    from cadlib.model import Model
+
+    model = Model.load(options.model)
+    failed = 0
+
+    def outcomes() -> Iterator[Outcome]:
+        nonlocal failed
+        for file, outcome in tqdm(
+            _assess(model, files, facts), total=len(files), unit="image", disable=len(files) < 2, leave=False
+        ):
+            if options.heatmap and not isinstance(outcome, CadError):
+                outcome = _explained(model, file, outcome, options.heatmap)
+            if isinstance(outcome, CadError):
+                failed += 1
+                tqdm.write(f"cadlib: {file}: {outcome}", file=sys.stderr)
+            yield file, outcome
+
+    PRINTERS[options.format](outcomes(), sys.stdout)
+    return 1 if failed else 0
+
+
+def _facts(options: argparse.Namespace, record: ModelRecord) -> PatientFacts:
+    try:
+        facts = PatientFacts(options.age, options.sex, options.site)
+        if facts.known:
+            record.required_evidence()
+    except FactsRejected as error:
+        raise UsageError(str(error)) from error
+    return facts
+
+
+def _images_in(given: Path, heatmaps: Path | None) -> list[Path]:
+    """Return the file itself, or the images in a folder: no hidden ones, none of our own heatmaps."""
+    if not given.is_dir():
+        return [given]
+    pictures = (path for path in given.rglob("*") if path.suffix.lower() in SUPPORTED_SUFFIXES and path.is_file())
+    found = sorted(
+        path
+        for path in pictures
+        if not path.name.startswith(".") and not (heatmaps and path.resolve().is_relative_to(heatmaps.resolve()))
+    )
+    if not found:
+        raise UsageError(f"Expected images ({', '.join(SUPPORTED_SUFFIXES)}) in {given} but it holds none.")
+    return found
+
+
+def _assess(model: "Model", files: Sequence[Path], facts: PatientFacts) -> Iterator[Outcome]:
+    from cadlib.assessment import assess_batch
+
+    reading = zip(files, read_images(files), strict=True)
+    while group := list(islice(reading, BATCH_SIZE)):
+        readable = [image for _, image in group if isinstance(image, LesionImage)]
+        assessed = iter(assess_batch(model, readable, facts=facts))
+        for file, image in group:
+            yield file, next(assessed) if isinstance(image, LesionImage) else image
+
+
+def _explained(model: "Model", file: Path, assessment: "Assessment", folder: Path) -> "Assessment | CadError":
+    """Write the overlay of the top diagnosis; return the assessment with its heatmap, or why there is none."""
+    from dataclasses import replace
+
+    from PIL import Image
+
+    from cadlib.saliency import explain, overlay
+
+    code, _ = assessment.prediction.ranking()[0]
+    name = f"{file.stem}_{assessment.image.sha256[:8]}_{code}.png"
+    try:
+        heatmap = explain(model, assessment.image, code)
+        Image.fromarray(overlay(assessment.image, heatmap)).save(folder / name)
+    except CadError as error:
+        return error
+    except OSError as error:
+        return CadError(f"The heatmap could not be written to {folder}: {error}.")
+    return replace(assessment, heatmap=heatmap)
+
+
+def _print_table(outcomes: Iterator[Outcome], out: TextIO) -> None:
+    for file, outcome in outcomes:
+        if isinstance(outcome, CadError):
+            continue
+        tqdm.write(f"{file}\n  {outcome.decision.sentence}", file=out)
+        moved = dict(zip(CODES, outcome.prediction.moved.tolist(), strict=True))
+        for code, probability in outcome.prediction.ranking():
+            known = diagnosis(code)
+            line = f"  {code:<5}{known.name:<25}{known.mark} {known.group:<11}{two_digits(probability):>5}"
+            tqdm.write(f"{line}  {moved[code]:+.2f} by age, sex, site" if outcome.prediction.facts else line, file=out)
+
+
+def _print_json(outcomes: Iterator[Outcome], out: TextIO) -> None:
+    from cadlib.assessment import json_row
+
+    rows = [json_row(str(file), _said(outcome)) for file, outcome in outcomes]
+    json.dump(rows, out, indent=2, ensure_ascii=False)
+    out.write("\n")
+
+
+def _print_csv(outcomes: Iterator[Outcome], out: TextIO) -> None:
+    from cadlib.assessment import CSV_COLUMNS, csv_row
+
+    rows = csv.writer(out, lineterminator="\n")
+    rows.writerow(CSV_COLUMNS)
+    rows.writerows(csv_row(str(file), _said(outcome)) for file, outcome in outcomes)
+
+
+def _said(outcome: "Assessment | CadError") -> "Assessment | str":
+    return str(outcome) if isinstance(outcome, CadError) else outcome
+
+
+PRINTERS: dict[str, Callable[[Iterator[Outcome], TextIO], None]] = {
+    "table": _print_table,
+    "json": _print_json,
+    "csv": _print_csv,
+}

@@ -1,0 +1,47 @@
+"""Train a model on images with labels, and write its folder."""
+
+import argparse
+from pathlib import Path
+
+from cadlib.commands.settings import add_settings, settings_of, training_packages
+from cadlib.commands.usage import UsageError
+from cadlib.errors import CadError
+
+
+def add(command: argparse.ArgumentParser) -> None:
+    """Add the flags of the command."""
+    from cadlib.train_config import TrainConfig
+
+    command.set_defaults(run=run)
+    command.add_argument("--data", type=Path, required=True, help="folder of ISIC 2019 layout")
+    command.add_argument("--name", required=True, help="name of the model, a folder under models/")
+    command.add_argument("--model-version", default="1.0.0", help="version of the model (default: 1.0.0)")
+    command.add_argument("--overwrite", action="store_true", help="replace a model of this name, and its run")
+    command.add_argument("--run-dir", type=Path, help="checkpoint, split and history (default: runs/NAME)")
+    command.add_argument("--resume", action="store_true", help="go on from the last checkpoint")
+    add_settings(command, TrainConfig())
+
+
+def run(options: argparse.Namespace) -> int:
+    """Carry the command out and return its exit code."""
+    config = settings_of(options)
+    with training_packages():
+        from cadlib import packing, training
+        from cadlib.run import CHECKPOINT_FILE
+
+    try:
+        packing.check_name(options.name, overwrite=options.overwrite)
+    except CadError as error:
+        raise UsageError(str(error)) from error
+    run_dir = options.run_dir or Path("runs") / options.name
+    if (run_dir / CHECKPOINT_FILE).exists() and not (options.resume or options.overwrite):
+        raise UsageError(f"A run stands in {run_dir}: go on with --resume, or start anew with --overwrite.")
+    try:
+        trained = training.train(options.data, run_dir, config, resume=options.resume)
+    except OSError as error:
+        raise CadError(f"The run cannot go on: {error}. Make room or mend the rights, then give --resume.") from error
+    if trained is not None:
+        folder = packing.pack(trained, options.name, options.model_version, overwrite=options.overwrite)
+        print((folder / "README.md").read_text(encoding="utf-8"))
+        print(f"Model written to {folder}")
+    return 0

@@ -1,0 +1,34 @@
+"""What a command asks for before any work, and the error that says it was not given."""
+
+from pathlib import Path
+
+from cadlib.errors import CadError, ModelInvalid
+from cadlib.record import ModelRecord, find_model, read_record
+
+
+class UsageError(CadError):
+    """The command cannot be carried out as it was given; nothing has been done."""
+
+
+def check_model(name: str) -> ModelRecord:
+    """Return the record of a model; raise UsageError where there is none."""
+    try:
+        return read_record(find_model(name))
+    except ModelInvalid as error:
+        raise UsageError(str(error)) from error
+
+
+def write_text(file: Path, text: str) -> None:
+    """Write a file; raise CadError where the disk refuses."""
+    try:
+        file.write_text(text, encoding="utf-8")
+    except OSError as error:
+        raise CadError(f"The pictures could not be written to {file}: {error}.") from error
+
+
+def make_folder(folder: Path) -> None:
+    """Make a folder where there is none; raise UsageError where that cannot be."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise UsageError(f"Expected a folder that can be written, {folder}, but: {error.strerror}.") from error
