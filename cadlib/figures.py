@@ -296,7 +296,7 @@ def damage_chart(robustness: Mapping[str, Any], merit: str) -> go.Figure:
     worst = max((fall for row in lost for fall in row if fall is not None), default=0.0) or 1.0
     figure = go.Figure(
         go.Heatmap(
-            z=lost, x=columns, y=names, zmin=0, zmax=worst, colorscale="Cividis_r", showscale=False, xgap=2, ygap=2,
+            z=lost, x=columns, y=names, zmin=0, zmax=worst, colorscale="Cividis", showscale=False, xgap=2, ygap=2,
             hovertemplate="%{y}, strength %{x}<br>fall %{z:.3f}<extra></extra>",
         )
     )  # fmt: skip
@@ -306,7 +306,7 @@ def damage_chart(robustness: Mapping[str, Any], merit: str) -> go.Figure:
         y=[names[y] for y, _, _, _ in cells],
         text=["–" if _undefined(value) else f"{value:.2f}" for _, _, value, _ in cells],
         textfont={"color": [
-            _GREY.format(1) if fall is None else "white" if fall > worst / 2 else "black" for *_, fall in cells
+            _GREY.format(1) if fall is None else "black" if fall > worst / 2 else "white" for *_, fall in cells
         ]},
         mode="text", hoverinfo="skip", showlegend=False,
     )  # fmt: skip

@@ -1,6 +1,6 @@
 """The figures of metrics.json as text: single ones with their interval, and aligned tables for a terminal."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from itertools import zip_longest
 from typing import Any
 
@@ -187,3 +187,9 @@ def _aligned(rows: Sequence[Row]) -> str:
         )
         for row in rows
     )
+
+
+def markdown_table(head: tuple[str, ...], rows: Iterable[tuple[str, ...]]) -> str:
+    """Return a head and its rows as a table in Markdown."""
+    lines = [head, tuple("---" for _ in head), *rows]
+    return "\n".join(f"| {' | '.join(line)} |" for line in lines)

@@ -21,6 +21,7 @@ TORCH_FREE = {
     "cache",
     "calibration",
     "card",
+    "card.conditions",
     "corruptions",
     "corruptions.camera",
     "corruptions.drawn",
