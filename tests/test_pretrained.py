@@ -12,10 +12,11 @@ from cadlib import network, pretrained
 from cadlib.errors import TrainingFailed
 
 LITE0 = "tf_efficientnet_lite0"
+LITE2 = "tf_efficientnet_lite2"
 DINOV2 = "vit_small_patch14_dinov2"
 
 
-@pytest.mark.parametrize(("backbone", "head"), [(LITE0, "classifier"), (DINOV2, "head")])
+@pytest.mark.parametrize(("backbone", "head"), [(LITE0, "classifier"), (LITE2, "classifier"), (DINOV2, "head")])
 def test_packaged_weights_fill_everything_but_the_head(backbone, head):
     built = network.build(backbone, 112)
     for parameter in built.parameters():
@@ -30,10 +31,11 @@ def test_packaged_weights_fill_everything_but_the_head(backbone, head):
     assert same == {f"{head}.weight", f"{head}.bias"}
 
 
-def test_packaged_weights_keep_their_batch_norms_plausible():
+@pytest.mark.parametrize("backbone", [LITE0, LITE2])
+def test_packaged_weights_keep_their_batch_norms_plausible(backbone):
     """Tensors put in the wrong place would give negative variances or exploding features."""
-    built = network.build(LITE0, 192)
-    network.load_pretrained(built, LITE0, 192)
+    built = network.build(backbone, 192)
+    network.load_pretrained(built, backbone, 192)
     variances = [tensor for name, tensor in built.state_dict().items() if name.endswith("running_var")]
     assert all((tensor >= 0).all() for tensor in variances)
     with torch.inference_mode():
