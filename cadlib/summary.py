@@ -24,6 +24,10 @@ DRAWS = 1000
 LEVEL = 0.95
 DEFINED_SHARE = 0.99
 """Of the draws, for an interval to be given: with four lesions of a class, every 55th draw has none of them."""
+ECE_NOTE = (
+    "A calibration error counts what chance adds as if it were error, the more the fewer the images; its interval "
+    "is of the error without that, so it may lie below the figure."
+)
 _DRAWS_AT_ONCE = 50
 
 

@@ -7,6 +7,7 @@ random in a step is a function of (seed, step), so a run that was stopped goes o
 import ctypes
 import math
 import signal
+from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -56,34 +57,8 @@ def train(folder: Path, run_dir: Path, config: TrainConfig, *, resume: bool = Fa
     Raise DatasetInvalid or TrainingFailed when the run cannot start or go on, and Stopped after Ctrl-C,
     when a checkpoint to resume from has been written.
     """
-    try:
-        fabric = Fabric(
-            accelerator=config.accelerator,
-            devices=config.devices,
-            num_nodes=config.nodes,
-            strategy=config.strategy,
-            precision=config.precision,  # type: ignore[arg-type]
-        )
-    except (ValueError, RuntimeError) as error:
-        raise TrainingFailed(f"Training cannot start on this machine with these settings: {error}") from error
-    fabric.launch()
-    keep_freed_memory()
-
-    # network
-    torch.manual_seed(config.seed)
-    network = build(
-        config.backbone,
-        config.input_px,
-        drop_rate=config.drop_rate,
-        drop_path_rate=config.drop_path_rate,
-        patch_drop_rate=config.patch_drop_rate,
-    ).to(memory_format=torch.channels_last)
-    for epoch in range(config.epochs):
-        check_side(network, config.side_px(epoch))
-    spec = input_spec(network, config.input_px)
-    saliency_layer(network)  # refuses, before any work, a network that no heatmap could be made for
-    if config.pretrained and not resume:
-        fabric.print(f"Pretrained weights from {load_pretrained(network, config.backbone, config.input_px)}")
+    fabric = _launch(config)
+    network, spec = _prepare_network(config, config.pretrained and not resume, fabric.print)
 
     # data
     if resume:
@@ -121,6 +96,42 @@ def train(folder: Path, run_dir: Path, config: TrainConfig, *, resume: bool = Fa
     average.module.load_state_dict(weights.unpack(weights.pack(average.module.state_dict())))  # as it will be stored
     logits = predict_logits(average.module, data, spec)
     return Trained(config, average.module.cpu(), spec, data, logits, run.seconds(), " then ".join(run.commits))
+
+
+def _launch(config: TrainConfig) -> Fabric:
+    """Start every process of the run, this one included."""
+    try:
+        fabric = Fabric(
+            accelerator=config.accelerator,
+            devices=config.devices,
+            num_nodes=config.nodes,
+            strategy=config.strategy,
+            precision=config.precision,  # type: ignore[arg-type]
+        )
+    except (ValueError, RuntimeError) as error:
+        raise TrainingFailed(f"Training cannot start on this machine with these settings: {error}") from error
+    fabric.launch()
+    keep_freed_memory()
+    return fabric
+
+
+def _prepare_network(config: TrainConfig, pretrained: bool, say: Callable[[str], None]) -> tuple[nn.Module, InputSpec]:
+    """Build the network, refuse before any work what could not be trained or explained, and load its first weights."""
+    torch.manual_seed(config.seed)
+    network = build(
+        config.backbone,
+        config.input_px,
+        drop_rate=config.drop_rate,
+        drop_path_rate=config.drop_path_rate,
+        patch_drop_rate=config.patch_drop_rate,
+    ).to(memory_format=torch.channels_last)
+    for epoch in range(config.epochs):
+        check_side(network, config.side_px(epoch))
+    spec = input_spec(network, config.input_px)
+    saliency_layer(network)
+    if pretrained:
+        say(f"Pretrained weights from {load_pretrained(network, config.backbone, config.input_px)}")
+    return network, spec
 
 
 def fit(

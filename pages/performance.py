@@ -2,7 +2,7 @@
 
 import streamlit as st
 
-from cadlib import evaluation, figures, ui
+from cadlib import evaluation, figures, summary, ui
 from cadlib.errors import CadError
 from cadlib.taxonomy import DIAGNOSES
 
@@ -110,6 +110,7 @@ else:
         ],
         hide_index=True,
     )
+    st.caption(summary.ECE_NOTE)
     damage(damaged, record.name)
 
 st.subheader("Model card", anchor="model-card")

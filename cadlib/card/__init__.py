@@ -8,7 +8,7 @@ from typing import Any
 from cadlib.card import conditions
 from cadlib.decision import TARGET_SENSITIVITY
 from cadlib.record import ModelRecord
-from cadlib.summary import DRAWS
+from cadlib.summary import DRAWS, ECE_NOTE
 from cadlib.tables import figure_of, figure_text, markdown_table
 from cadlib.taxonomy import DIAGNOSES
 from cadlib.validation import LEAKS
@@ -187,6 +187,6 @@ def _thresholds(record: ModelRecord, figures: dict[str, Any]) -> list[str]:
             f"{_calibration(record)} Expected calibration error {figure_of(figures, 'ece')}, before "
             f"calibration {figure_of(figures, 'ece_uncalibrated')}; Brier score {figure_of(figures, 'brier')}, before "
             f"{figure_of(figures, 'brier_uncalibrated')}; on the {figures['data']['split']} split, over "
-            "its mix of diagnoses."
+            f"its mix of diagnoses. {ECE_NOTE}"
         ),
     ]

@@ -1,74 +1,26 @@
-"""Values to plotly figures, pure: nothing is read, stored or predicted here.
+"""What was measured of a model: confusion, ROC, each diagnosis, reliability, damage."""
 
-Every figure has a transparent background and no font colour of its own, so that it sits on a light and on
-a dark page alike. Malignant is vermilion, hatched and ▲, benign is blue, plain and ●: two signs beside the
-colour. `figure.layout.meta["alt"]` says in words what the figure shows. What is not defined (None or NaN)
-is named so, never drawn as 0.
-"""
-
-import math
 from collections.abc import Mapping, Sequence
-from typing import Any, Final
+from typing import Any
 
 import numpy as np
 import plotly.graph_objects as go
 from numpy.typing import ArrayLike
 
 from cadlib import taxonomy
-from cadlib.decision import OperatingPoint, two_digits
-
-CONFIG: Final[dict[str, Any]] = {"displayModeBar": False, "showSendToCloud": False, "responsive": True}
-"""What a page passes on to plotly: no buttons, of which one sends the chart to plotly's own server."""
-
-UNDEFINED: Final = "not defined"
-
-_GREY: Final = "rgba(128, 128, 128, {})"
-_GRID: Final = {"gridcolor": _GREY.format(0.22), "zeroline": False, "linecolor": _GREY.format(0.6)}
-_UNIT: Final = {"range": [0, 1], "tickvals": [0, 0.2, 0.4, 0.6, 0.8, 1], "tickformat": ".1f", **_GRID}
-_ROW_PX: Final = 28
-_HATCH: Final = {"shape": "/", "fillmode": "overlay", "fgcolor": "rgba(255, 255, 255, 0.45)", "size": 7}
-
-
-def confidence_chart(probabilities: ArrayLike) -> go.Figure:
-    """Draw the probabilities of one image, (8,) in taxonomy order, as bars ranked from the top."""
-    values = np.asarray(probabilities, dtype=np.float64)
-    if values.shape != (len(taxonomy.CODES),) or not (np.isfinite(values) & (values >= 0) & (values <= 1)).all():
-        raise ValueError(
-            f"Expected `probabilities` to be {len(taxonomy.CODES)} numbers from 0 to 1 but got {values.tolist()}."
-        )
-    # A stable sort keeps equal probabilities in taxonomy order, as Prediction.ranking does.
-    ranked = [taxonomy.DIAGNOSES[i] for i in np.argsort(-values, kind="stable")]
-    by_code = dict(zip(taxonomy.CODES, values.tolist(), strict=True))
-    said = [f"{d.name} ({d.group}) {two_digits(by_code[d.code])}" for d in ranked]
-    figure = _bars(ranked, by_code, {d.code: two_digits(by_code[d.code]) for d in ranked}, "probability %{text}")
-    figure.update_xaxes(title_text="Probability", **_UNIT)
-    return _finish(figure, f"Probability by diagnosis, highest first: {', '.join(said)}.")
-
-
-def class_counts_chart(counts: Mapping[str, int]) -> go.Figure:
-    """Draw the number of images by diagnosis code, in taxonomy order; a code that is missing counts 0.
-
-    The key UNK adds a row for images that are none of the eight. Raises ValueError for any other key.
-    """
-    if strange := [code for code in counts if code not in (*taxonomy.CODES, taxonomy.UNKNOWN)]:
-        raise ValueError(f"Expected the keys of `counts` to be ISIC 2019 codes but got {', '.join(strange)}.")
-    numbers: dict[str, float] = {code: int(counts.get(code, 0)) for code in taxonomy.CODES}
-    texts = {code: f"{number:,.0f}" for code, number in numbers.items()}
-    said = [f"{d.name} {texts[d.code]}" for d in taxonomy.DIAGNOSES]
-    figure = _bars(taxonomy.DIAGNOSES, numbers, texts, "%{text} images")
-    unknown = int(counts.get(taxonomy.UNKNOWN, 0))
-    if unknown:
-        label = f"None of these <b>{taxonomy.UNKNOWN}</b> "
-        figure.add_bar(
-            x=[unknown], y=[label], text=[f"{unknown:,}"], orientation="h", name="unknown",
-            marker_color=_GREY.format(0.6), textposition="outside", cliponaxis=False,
-            hovertemplate="%{y}%{text} images<extra></extra>",
-        )  # fmt: skip
-        _list_rows(figure, [*figure.layout.yaxis.categoryarray, label])
-        said.append(f"none of these {unknown:,}")
-    longest = max(*numbers.values(), unknown, 1)
-    figure.update_xaxes(title_text="Images", range=[0, longest * 1.02], nticks=6, tickformat=",d", **_GRID)
-    return _finish(figure, f"Images by diagnosis, {sum(numbers.values()) + unknown:,.0f} in all: {', '.join(said)}.")
+from cadlib.decision import OperatingPoint
+from cadlib.figures.style import (
+    GREY,
+    GRID,
+    UNDEFINED,
+    UNIT,
+    finish,
+    list_rows,
+    number_text,
+    percent_text,
+    row_label,
+    undefined,
+)
 
 
 def confusion_chart(matrix: ArrayLike, normalise: bool = True) -> go.Figure:
@@ -88,7 +40,7 @@ def confusion_chart(matrix: ArrayLike, normalise: bool = True) -> go.Figure:
     truths = [f"{truth.code} ({total:,})" for truth, _, total in rows]
     hover = [
         [f"truth {truth.name}<br>predicted {predicted.name}<br>"
-         f"{n:,} of {total:,} images, {_percent(n, total)}"
+         f"{n:,} of {total:,} images, {percent_text(n, total)}"
          for predicted, n in zip(taxonomy.DIAGNOSES, row, strict=True)]
         for truth, row, total in rows
     ]  # fmt: skip
@@ -129,9 +81,9 @@ def confusion_chart(matrix: ArrayLike, normalise: bool = True) -> go.Figure:
         title_text="Truth (images)", autorange="reversed", scaleanchor="x", constraintoward="top", **square
     )
     figure.update_layout(height=500)
-    said = [f"{truth.name} {_percent(row[i], total)} of {total:,}" for i, (truth, row, total) in enumerate(rows)]
+    said = [f"{truth.name} {percent_text(row[i], total)} of {total:,}" for i, (truth, row, total) in enumerate(rows)]
     alt = f"Confusion matrix of {counts.sum():,} images; recognised as itself: {', '.join(said)}."
-    return _finish(figure, alt)
+    return finish(figure, alt)
 
 
 def roc_chart(
@@ -150,7 +102,7 @@ def roc_chart(
     for key, label, colour, dash, width in curves:
         if key not in roc:
             continue
-        curve, area = roc[key], _number(auc.get(key), 3)
+        curve, area = roc[key], number_text(auc.get(key), 3)
         figure.add_scatter(
             x=[None] if curve is None else list(curve["fpr"]),
             y=[None] if curve is None else list(curve["tpr"]),
@@ -164,7 +116,7 @@ def roc_chart(
         said.append(f"{label} {area}")
     figure.add_scatter(
         x=[0, 1], y=[0, 1], mode="lines", name="Chance", hoverinfo="skip",
-        line={"color": _GREY.format(0.7), "dash": "longdash", "width": 1},
+        line={"color": GREY.format(0.7), "dash": "longdash", "width": 1},
     )  # fmt: skip
     if operating_points:
         figure.add_scatter(
@@ -182,27 +134,27 @@ def roc_chart(
             f"on {point.split} images"
             for point in operating_points
         ]
-    figure.update_xaxes(title_text="1 − specificity", constrain="domain", **_UNIT)
-    figure.update_yaxes(title_text="Sensitivity", scaleanchor="x", constrain="domain", constraintoward="top", **_UNIT)
+    figure.update_xaxes(title_text="1 − specificity", constrain="domain", **UNIT)
+    figure.update_yaxes(title_text="Sensitivity", scaleanchor="x", constrain="domain", constraintoward="top", **UNIT)
     figure.update_layout(height=460, legend={"itemsizing": "trace"})
-    return _finish(figure, f"ROC curves, area under the curve: {', '.join(said)}.")
+    return finish(figure, f"ROC curves, area under the curve: {', '.join(said)}.")
 
 
 def per_class_chart(summary: Mapping[str, Any]) -> go.Figure:
     """Draw sensitivity and specificity by diagnosis from `summary.summarise`, with intervals and number of images."""
     counts = summary["n_by_class"]
-    colours, grey = [d.group_colour for d in taxonomy.DIAGNOSES], _GREY.format(1)
-    labels = {d.code: _label(d, f" n = {counts[d.code]:,} ") for d in taxonomy.DIAGNOSES}
+    colours, grey = [d.group_colour for d in taxonomy.DIAGNOSES], GREY.format(1)
+    labels = {d.code: row_label(d, f" n = {counts[d.code]:,} ") for d in taxonomy.DIAGNOSES}
     figure = go.Figure()
     for d in taxonomy.DIAGNOSES:
         ends = [summary[key][d.code] for key in ("sensitivity", "specificity")]
-        if not any(map(_undefined, ends)):
+        if not any(map(undefined, ends)):
             figure.add_scatter(
                 x=ends, y=[labels[d.code]] * 2, mode="lines", hoverinfo="skip", showlegend=False,
-                line={"color": _GREY.format(0.45), "width": 2},
+                line={"color": GREY.format(0.45), "width": 2},
             )  # fmt: skip
     for key, symbol in (("sensitivity", "circle"), ("specificity", "diamond-open")):
-        values = {code: None if _undefined(value) else value for code, value in summary[key].items()}
+        values = {code: None if undefined(value) else value for code, value in summary[key].items()}
         bounds = [summary["intervals"][key][code] for code in taxonomy.CODES]
         figure.add_scatter(
             x=[values[code] for code in taxonomy.CODES],
@@ -221,18 +173,18 @@ def per_class_chart(summary: Mapping[str, Any]) -> go.Figure:
         )  # fmt: skip
     for place, key in ((0.02, "sensitivity"), (0.45, "specificity")):
         for code in taxonomy.CODES:
-            if _undefined(summary[key][code]):
+            if undefined(summary[key][code]):
                 figure.add_annotation(
                     x=place, y=labels[code], text=f"{key} {UNDEFINED}", showarrow=False, xanchor="left"
                 )
-    figure.update_xaxes(title_text="Fraction of images", **_UNIT)
-    _list_rows(figure, [labels[code] for code in taxonomy.CODES])
+    figure.update_xaxes(title_text="Fraction of images", **UNIT)
+    list_rows(figure, [labels[code] for code in taxonomy.CODES])
     said = [
-        f"{d.name} sensitivity {_number(summary['sensitivity'][d.code])}, "
-        f"specificity {_number(summary['specificity'][d.code])}, n {counts[d.code]:,}"
+        f"{d.name} sensitivity {number_text(summary['sensitivity'][d.code])}, "
+        f"specificity {number_text(summary['specificity'][d.code])}, n {counts[d.code]:,}"
         for d in taxonomy.DIAGNOSES
     ]
-    return _finish(figure, f"Per diagnosis: {'; '.join(said)}.")
+    return finish(figure, f"Per diagnosis: {'; '.join(said)}.")
 
 
 def reliability_chart(bins: Sequence[Mapping[str, Any]]) -> go.Figure:
@@ -240,12 +192,12 @@ def reliability_chart(bins: Sequence[Mapping[str, Any]]) -> go.Figure:
 
     A bin is {"low", "high", "n", "confidence", "accuracy"}; one without a prediction has no dot.
     """
-    filled = [b for b in bins if not _undefined(b["confidence"]) and not _undefined(b["accuracy"])]
+    filled = [b for b in bins if not undefined(b["confidence"]) and not undefined(b["accuracy"])]
     colour = taxonomy.BENIGN_COLOUR
     figure = go.Figure()
     figure.add_scatter(
         x=[0, 1], y=[0, 1], mode="lines", name="As sure as right", hoverinfo="skip",
-        line={"color": _GREY.format(0.7), "dash": "longdash", "width": 1},
+        line={"color": GREY.format(0.7), "dash": "longdash", "width": 1},
     )  # fmt: skip
     figure.add_scatter(
         x=[b["confidence"] for b in filled],
@@ -264,24 +216,24 @@ def reliability_chart(bins: Sequence[Mapping[str, Any]]) -> go.Figure:
         width=[0.92 * (b["high"] - b["low"]) for b in bins],
         yaxis="y2",
         showlegend=False,
-        marker_color=_GREY.format(0.55),
+        marker_color=GREY.format(0.55),
         hovertemplate="%{y:,} images<extra></extra>",
     )
     figure.update_layout(
         height=460,
-        xaxis={"title": {"text": "Probability of the predicted diagnosis"}, "anchor": "y2", **_UNIT},
-        yaxis={"title": {"text": "Fraction right"}, "domain": [0.3, 1], **_UNIT},
+        xaxis={"title": {"text": "Probability of the predicted diagnosis"}, "anchor": "y2", **UNIT},
+        yaxis={"title": {"text": "Fraction right"}, "domain": [0.3, 1], **UNIT},
         yaxis2={
             "title": {"text": "Images"},
             "domain": [0, 0.22],
             "nticks": 3,
             "rangemode": "tozero",
-            **_GRID,
+            **GRID,
         },
         legend={"orientation": "h", "x": 0, "y": 1.02, "yanchor": "bottom"},
     )
     said = [f"sure {b['confidence']:.2f}, right {b['accuracy']:.2f}, n {b['n']:,}" for b in filled]
-    return _finish(figure, f"Reliability diagram: {'; '.join(said) or UNDEFINED}.")
+    return finish(figure, f"Reliability diagram: {'; '.join(said) or UNDEFINED}.")
 
 
 def damage_chart(robustness: Mapping[str, Any], merit: str) -> go.Figure:
@@ -292,7 +244,7 @@ def damage_chart(robustness: Mapping[str, Any], merit: str) -> go.Figure:
     clean, damages = robustness["clean"][merit], robustness["corruptions"]
     names, columns = list(damages), ["as it is", "1", "2", "3", "4", "5"]
     rows = [[clean, *(part[merit][key] for key in columns[1:])] for part in damages.values()]
-    lost = [[None if _undefined(value) or _undefined(clean) else clean - value for value in row] for row in rows]
+    lost = [[None if undefined(value) or undefined(clean) else clean - value for value in row] for row in rows]
     worst = max((fall for row in lost for fall in row if fall is not None), default=0.0) or 1.0
     figure = go.Figure(
         go.Heatmap(
@@ -304,17 +256,17 @@ def damage_chart(robustness: Mapping[str, Any], merit: str) -> go.Figure:
     figure.add_scatter(
         x=[columns[x] for _, x, _, _ in cells],
         y=[names[y] for y, _, _, _ in cells],
-        text=["–" if _undefined(value) else f"{value:.2f}" for _, _, value, _ in cells],
+        text=["–" if undefined(value) else f"{value:.2f}" for _, _, value, _ in cells],
         textfont={"color": [
-            _GREY.format(1) if fall is None else "black" if fall > worst / 2 else "white" for *_, fall in cells
+            GREY.format(1) if fall is None else "black" if fall > worst / 2 else "white" for *_, fall in cells
         ]},
         mode="text", hoverinfo="skip", showlegend=False,
     )  # fmt: skip
     figure.update_xaxes(title_text="Strength of the damage", type="category", showgrid=False, ticks="")
-    _list_rows(figure, names)
-    said = [f"{name} {_number(row[1])} to {_number(row[-1])}" for name, row in zip(names, rows, strict=True)]
+    list_rows(figure, names)
+    said = [f"{name} {number_text(row[1])} to {number_text(row[-1])}" for name, row in zip(names, rows, strict=True)]
     words = merit.replace("_", " ").replace("auc", "AUC")
-    return _finish(figure, f"{words}, {_number(clean)} undamaged; from strength 1 to 5: {', '.join(said)}.")
+    return finish(figure, f"{words}, {number_text(clean)} undamaged; from strength 1 to 5: {', '.join(said)}.")
 
 
 def _whiskers(values: Sequence[float | None], bounds: Sequence[Sequence[float] | None]) -> dict[str, Any]:
@@ -324,78 +276,5 @@ def _whiskers(values: Sequence[float | None], bounds: Sequence[Sequence[float] |
         for value, ends in zip(values, bounds, strict=True)
     ]
     low, high = zip(*reach, strict=True)
-    colour = _GREY.format(0.8)
+    colour = GREY.format(0.8)
     return {"symmetric": False, "arrayminus": low, "array": high, "thickness": 1.5, "width": 4, "color": colour}
-
-
-def _bars(
-    rows: Sequence[taxonomy.Diagnosis], lengths: Mapping[str, float], texts: Mapping[str, str], hover: str
-) -> go.Figure:
-    """Draw one bar a diagnosis, the first row on top; the legend tells malignant from benign."""
-    figure = go.Figure()
-    groups = (
-        (True, f"{taxonomy.MALIGNANT_MARK} malignant", taxonomy.MALIGNANT_COLOUR),
-        (False, f"{taxonomy.BENIGN_MARK} benign", taxonomy.BENIGN_COLOUR),
-    )
-    for malignant, legend, colour in groups:
-        members = [d for d in rows if d.malignant is malignant]
-        figure.add_bar(
-            x=[lengths[d.code] for d in members],
-            y=[_label(d) for d in members],
-            orientation="h",
-            name=legend,
-            marker={"color": colour, "pattern": _HATCH if malignant else {"shape": ""}, "line": {"width": 0}},
-            text=[texts[d.code] for d in members],
-            textposition="outside",
-            textangle=0,
-            cliponaxis=False,
-            hovertemplate=f"%{{y}}{hover}<extra></extra>",
-        )
-    _list_rows(figure, [_label(d) for d in rows])
-    figure.update_layout(bargap=0.32, margin={"r": 52})
-    return figure
-
-
-def _list_rows(figure: go.Figure, labels: Sequence[str]) -> None:
-    """Give each label a row, the first on top, and put the legend above them."""
-    figure.update_yaxes(
-        categoryorder="array", categoryarray=list(labels), range=[len(labels) - 0.5, -0.5], showgrid=False,
-        automargin=True, ticks="",
-    )  # fmt: skip
-    figure.update_layout(
-        barmode="overlay",
-        height=_ROW_PX * len(labels) + 84,
-        legend={"orientation": "h", "x": 1, "xanchor": "right", "y": 1.01, "yanchor": "bottom"},
-    )
-
-
-def _finish(figure: go.Figure, alt: str) -> go.Figure:
-    """Make it fit any page and say in words what it shows; nothing can be dragged, zoomed or hidden."""
-    figure.update_layout(
-        paper_bgcolor="rgba(0, 0, 0, 0)",
-        plot_bgcolor="rgba(0, 0, 0, 0)",
-        margin={"l": 8, "r": figure.layout.margin.r or 12, "t": 28, "b": 44},
-        dragmode=False,
-        modebar={"remove": ["sendChartToCloud"]},
-        legend={"itemclick": False, "itemdoubleclick": False, "bgcolor": "rgba(0, 0, 0, 0)"},
-        meta={"alt": alt},
-    )
-    figure.update_xaxes(fixedrange=True)
-    figure.update_yaxes(fixedrange=True)
-    return figure
-
-
-def _label(d: taxonomy.Diagnosis, extra: str = "") -> str:
-    return f"{d.name} <b>{d.code}</b> {extra}<span style='color:{d.group_colour}'>{d.mark}</span> "
-
-
-def _undefined(value: float | None) -> bool:
-    return value is None or math.isnan(value)
-
-
-def _number(value: float | None, digits: int = 2) -> str:
-    return UNDEFINED if value is None or math.isnan(value) else f"{value:.{digits}f}"
-
-
-def _percent(part: int, whole: int) -> str:
-    return f"{100 * part / whole:.0f} %" if whole else UNDEFINED

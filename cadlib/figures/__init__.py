@@ -1,0 +1,29 @@
+"""Values to plotly figures, pure: nothing is read, stored or predicted here.
+
+Every figure has a transparent background and no font colour of its own, so that it sits on a light and on
+a dark page alike. Malignant is vermilion, hatched and ▲, benign is blue, plain and ●: two signs beside the
+colour. `figure.layout.meta["alt"]` says in words what the figure shows. What is not defined (None or NaN)
+is named so, never drawn as 0.
+"""
+
+from cadlib.figures.bars import class_counts_chart, confidence_chart
+from cadlib.figures.measured import (
+    confusion_chart,
+    damage_chart,
+    per_class_chart,
+    reliability_chart,
+    roc_chart,
+)
+from cadlib.figures.style import CONFIG, UNDEFINED
+
+__all__ = [
+    "CONFIG",
+    "UNDEFINED",
+    "class_counts_chart",
+    "confidence_chart",
+    "confusion_chart",
+    "damage_chart",
+    "per_class_chart",
+    "reliability_chart",
+    "roc_chart",
+]
