@@ -64,7 +64,7 @@ class Files(Dataset[tuple[Tensor, Tensor]]):
             (spec.size_px, spec.size_px), Image.Resampling.BICUBIC
         )
         image = torch.from_numpy(np.array(square)).permute(2, 0, 1)
-        image = augment(image, CONFIG.last_px, int(torch.randint(2**62, ()))).float() / 255
+        image = augment(image, CONFIG.last_px, int(torch.randint(2**62, ())), CONFIG.least_crop).float() / 255
         mean, std = torch.tensor(spec.mean).view(3, 1, 1), torch.tensor(spec.std).view(3, 1, 1)
         return ((image - mean) / std).contiguous(), torch.tensor(self._labels[row])
 

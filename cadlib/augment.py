@@ -5,6 +5,7 @@ Each draw depends only on the seed it is given, so a run resumed in its middle s
 
 import torch
 from torch import Tensor
+from torch.nn.functional import one_hot
 from torchvision.transforms import v2
 from torchvision.transforms.v2 import functional
 
@@ -42,10 +43,25 @@ def training_transform() -> v2.Compose:
     )
 
 
-def augment(image: Tensor, side_px: int, seed: int) -> Tensor:
-    """Crop a random part of a (3, S, S) uint8 image to `side_px` and vary it; the same seed gives the same picture."""
+def mix(pixels: Tensor, labels: Tensor, n_classes: int, alpha: float) -> tuple[Tensor, Tensor]:
+    """Blend each image of a batch with its neighbour, and their labels alike, by a share drawn from Beta(alpha, alpha).
+
+    `pixels` is (N, 3, S, S) float, `labels` (N,) int; return pixels and (N, n_classes) float labels, rows sum to 1.
+    Zhang et al., mixup: Beyond Empirical Risk Minimization (ICLR 2018). With alpha 0 nothing is blended.
+    """
+    if not alpha:
+        return pixels, one_hot(labels, n_classes).float()
+    mixed: tuple[Tensor, Tensor] = v2.MixUp(alpha=alpha, num_classes=n_classes)(pixels, labels)
+    return mixed
+
+
+def augment(image: Tensor, side_px: int, seed: int, least_crop: float) -> Tensor:
+    """Crop a random part of a (3, S, S) uint8 image to `side_px` and vary it; the same seed gives the same picture.
+
+    The crop shows at least the share `least_crop` of the image's area.
+    """
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        crop = v2.RandomResizedCrop(side_px, scale=(0.6, 1.0), ratio=(0.85, 1.18), antialias=True)
+        crop = v2.RandomResizedCrop(side_px, scale=(least_crop, 1.0), ratio=(0.85, 1.18), antialias=True)
         varied: Tensor = training_transform()(crop(image))
         return varied

@@ -26,6 +26,7 @@ from torch.utils.data import DataLoader
 from tqdm import tqdm
 
 from cadlib import weights
+from cadlib.augment import mix
 from cadlib.errors import TrainingFailed
 from cadlib.network import build, check_side, load_pretrained, saliency_layer
 from cadlib.preprocess import InputSpec, to_array
@@ -147,7 +148,12 @@ def fit(
 ) -> None:
     """Take every step of the plan, in place; report each epoch on validation, save the state as time passes."""
     loader = fabric.setup_dataloaders(
-        DataLoader(Crops(data), batch_sampler=plan, num_workers=config.workers, worker_init_fn=_ignore_interrupt),
+        DataLoader(
+            Crops(data, config.least_crop),
+            batch_sampler=plan,
+            num_workers=config.workers,
+            worker_init_fn=_ignore_interrupt,
+        ),
         use_distributed_sampler=False,
     )
     frequency = np.bincount(data.labels[data.rows("train")], minlength=len(CODES)) / len(data.rows("train"))
@@ -160,9 +166,9 @@ def fit(
             torch.manual_seed(config.seed + step * fabric.world_size + fabric.global_rank)
             for group in optimizer.param_groups:
                 group["lr"] = config.learning_rate_at(step, plan.steps) * group["lr_scale"]
-            logits = model(normalise(pixels, spec))
+            inputs, shares = mix(normalise(pixels, spec), labels, len(CODES), config.mixup_alpha)
             # Menon et al., Long-tail learning via logit adjustment (ICLR 2021)
-            loss = functional.cross_entropy(logits + adjustment, labels)
+            loss = functional.cross_entropy(model(inputs) + adjustment, shares)
             optimizer.zero_grad()
             fabric.backward(loss)
             optimizer.step()

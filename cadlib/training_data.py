@@ -149,12 +149,12 @@ class Crop:
 class Crops(Dataset[tuple[Tensor, Tensor]]):
     """Augmented training images by `Crop`: ((3, side, side) uint8, label)."""
 
-    def __init__(self, data: TrainingData) -> None:
-        self._pixels, self._labels = data.pixels, data.labels
+    def __init__(self, data: TrainingData, least_crop: float) -> None:
+        self._pixels, self._labels, self._least_crop = data.pixels, data.labels, least_crop
 
     def __getitem__(self, crop: Crop) -> tuple[Tensor, Tensor]:
         image = torch.from_numpy(self._pixels[crop.row]).permute(2, 0, 1)
-        return augment(image, crop.side_px, crop.seed), torch.tensor(self._labels[crop.row])
+        return augment(image, crop.side_px, crop.seed, self._least_crop), torch.tensor(self._labels[crop.row])
 
 
 class BatchPlan(Sampler[list[Crop]]):

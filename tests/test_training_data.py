@@ -182,7 +182,7 @@ def test_a_batch_size_that_cannot_be_is_refused(batch_size, world_size):
 def test_a_worker_gets_the_place_of_the_pixels_and_not_a_copy(synthetic_dataset):
     data = read(synthetic_dataset)
     crop = next(iter(plan()))[0]
-    crops = Crops(data)
+    crops = Crops(data, 0.6)
     assert len(pickle.dumps(crops)) < data.pixels.nbytes / 20
     image, label = crops[crop]
     assert image.shape == (3, 32, 32)
