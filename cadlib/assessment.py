@@ -8,7 +8,7 @@ from cadlib.decision import DEFAULT_OPERATING_POINT, Decision, decide
 from cadlib.images import LesionImage, read_image
 from cadlib.metadata import PatientFacts
 from cadlib.model import Model, Prediction, Source
-from cadlib.saliency import Heatmap, explain
+from cadlib.saliency import Heatmap, activation_map
 from cadlib.taxonomy import CODES
 
 CSV_COLUMNS = ("file", "image_sha256", "diagnosis", "malignant_probability", "decision", *CODES, "model", "error")
@@ -84,7 +84,7 @@ def assess(
     image = source if isinstance(source, LesionImage) else read_image(source)
     (assessment,) = assess_batch(model, [image], operating_point, facts)
     top, _ = assessment.prediction.ranking()[0]
-    return replace(assessment, heatmap=explain(model, image, top))
+    return replace(assessment, heatmap=activation_map(model, image, assessment.prediction, top))
 
 
 def assess_batch(

@@ -149,7 +149,7 @@ def _see(model: Model, table: pd.DataFrame, say: Say) -> _Seen:
     features, details = [], []
     for first in range(0, len(pixels), BATCH_SIZE):
         batch = np.array(pixels[first : first + BATCH_SIZE])
-        features.append(model.features(batch))
+        features.append(model.see(batch).features)
         details.append(details_of(batch))
         say("asking the model", first + len(batch), len(pixels))
     found = np.concatenate(features)

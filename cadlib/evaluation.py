@@ -24,7 +24,7 @@ from dataclasses import dataclass, replace
 from itertools import islice
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -39,6 +39,7 @@ from cadlib.images import LesionImage, read_images
 from cadlib.metadata import add_evidence
 from cadlib.metadata.facts import design_of
 from cadlib.metrics import Floats
+from cadlib.model import Model
 from cadlib.predictions import PREDICTIONS_FILE, predictions_table
 from cadlib.record import (
     CARD_FILE,
@@ -54,9 +55,6 @@ from cadlib.splits import lesion_groups, read_split, select
 from cadlib.summary import measured_point, summarise
 from cadlib.tables import metrics_table
 from cadlib.taxonomy import CODES, ISIC_2019, UNKNOWN, Classes
-
-if TYPE_CHECKING:  # the figures of a model can be built and shown without torch
-    from cadlib.model import Model
 
 SHORT_SIDE_PX = 150
 """Below this an image is a thumbnail: its size tells the archive, and the archive hints at the diagnosis."""
@@ -102,7 +100,7 @@ class Evaluation:
 
 
 def evaluate(
-    model: "Model",
+    model: Model,
     dataset: Dataset,
     progress: Progress | None = None,
     batch_size: int = 32,

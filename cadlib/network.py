@@ -5,6 +5,8 @@ Grad-CAM equals the class activation map. A vision transformer is built that way
 """
 
 import math
+from copy import deepcopy
+from pathlib import Path
 from typing import Any
 
 import timm
@@ -13,8 +15,11 @@ from timm.models import is_model_in_modules
 from timm.models.vision_transformer import VisionTransformer
 from torch import Tensor, nn
 
-from cadlib.errors import TrainingFailed
+from cadlib import weights
+from cadlib.engine import verified
+from cadlib.errors import ModelInvalid, TrainingFailed
 from cadlib.pretrained import PACKAGES, load_packaged
+from cadlib.record import WEIGHTS_FILE, ModelRecord
 from cadlib.taxonomy import CODES
 
 
@@ -94,6 +99,31 @@ def _transformer_arguments(backbone: str, input_px: int) -> dict[str, Any]:
     if not is_model_in_modules(backbone, ["vision_transformer"]):
         return {}
     return {"img_size": input_px, "dynamic_img_size": True, "global_pool": "avg", "fc_norm": False}
+
+
+def load_network(folder: Path, record: ModelRecord) -> nn.Module:
+    """Build the network of a model folder with its weights, ready to predict; may raise ModelInvalid."""
+    try:
+        network = build(record.backbone, record.input.size_px)
+    except TrainingFailed as error:
+        raise ModelInvalid(f"{folder} is of a network that this version of timm does not have: {error}") from error
+    state = weights.unpack(verified(folder / WEIGHTS_FILE, record.weights_sha256))
+    try:
+        network.load_state_dict(state)
+        network.get_submodule(record.saliency_layer)
+    except (RuntimeError, AttributeError) as error:
+        raise ModelInvalid(f"The weights in {folder} are not those of {record.backbone}: {error}") from error
+    return network.eval().requires_grad_(False).to(memory_format=torch.channels_last)
+
+
+def private_copy(network: nn.Module, layer: str) -> tuple[nn.Module, nn.Module]:
+    """Copy the modules but not the weights, which takes milliseconds; return the copy and the layer of that name in it.
+
+    Hooks on a shared network would also catch what other threads send through it.
+    """
+    memo: dict[int, Any] = {id(tensor): tensor for tensor in (*network.parameters(), *network.buffers())}
+    copied = deepcopy(network, memo)
+    return copied, copied.get_submodule(layer)
 
 
 def load_pretrained(network: nn.Module, backbone: str, input_px: int) -> str:

@@ -13,6 +13,7 @@ from typing import Any
 
 from cadlib import __version__, calibration, card, decision, evaluation, metrics, weights
 from cadlib.errors import TrainingFailed
+from cadlib.export import to_onnx
 from cadlib.golden import golden_figures
 from cadlib.metadata import run_trial
 from cadlib.model import Model
@@ -21,6 +22,7 @@ from cadlib.record import (
     CARD_FILE,
     GOLDEN_FILE,
     METRICS_FILE,
+    ONNX_FILE,
     RECORD_FILE,
     SPLIT_FILE,
     WEIGHTS_FILE,
@@ -90,8 +92,10 @@ def pack(trained: Trained, name: str, version: str, *, overwrite: bool = False) 
 
 def _write(trained: Trained, name: str, version: str, folder: Path) -> None:
     stored = weights.pack(trained.network.state_dict())
-    record, figures = _measure(trained, name, version, hashlib.sha256(stored).hexdigest())
+    graph = to_onnx(trained.network, saliency_layer(trained.network), trained.spec)
+    record, figures = _measure(trained, name, version, stored, graph)
     (folder / WEIGHTS_FILE).write_bytes(stored)
+    (folder / ONNX_FILE).write_bytes(graph)
     (folder / SPLIT_FILE).write_text(trained.data.split_csv, encoding="utf-8")
     _write_json(folder / RECORD_FILE, record.to_json())
     (folder / METRICS_FILE).write_text(evaluation.metrics_json(figures), encoding="utf-8")
@@ -99,7 +103,9 @@ def _write(trained: Trained, name: str, version: str, folder: Path) -> None:
     (folder / CARD_FILE).write_text(card.render(record, figures), encoding="utf-8")
 
 
-def _measure(trained: Trained, name: str, version: str, weights_sha256: str) -> tuple[ModelRecord, dict[str, Any]]:
+def _measure(
+    trained: Trained, name: str, version: str, stored: bytes, graph: bytes
+) -> tuple[ModelRecord, dict[str, Any]]:
     data = trained.data
     rows = data.rows("validation")
     labels = data.labels[rows]
@@ -146,7 +152,8 @@ def _measure(trained: Trained, name: str, version: str, weights_sha256: str) -> 
             seconds=round(trained.seconds, 1),
         ),
         audit=None,
-        weights_sha256=weights_sha256,
+        weights_sha256=hashlib.sha256(stored).hexdigest(),
+        onnx_sha256=hashlib.sha256(graph).hexdigest(),
         libraries={"cadlib": __version__, **{library: installed_version(library) for library in _LIBRARIES}},
         data_licence=DATA_LICENCE,
         intended_use=INTENDED_USE,

@@ -20,9 +20,10 @@ from cadlib.preprocess import InputSpec
 from cadlib.taxonomy import CODES
 from cadlib.validation import LeakAudit, claim
 
-FORMAT_VERSION = 2
+FORMAT_VERSION = 3
 RECORD_FILE = "model.json"
 WEIGHTS_FILE = "weights.safetensors"
+ONNX_FILE = "model.onnx"
 METRICS_FILE = "metrics.json"
 GOLDEN_FILE = "golden.json"
 CARD_FILE = "README.md"
@@ -83,6 +84,7 @@ class ModelRecord:
     training: TrainingFacts
     audit: LeakAudit | None
     weights_sha256: str
+    onnx_sha256: str
     libraries: dict[str, str]
     data_licence: str
     intended_use: str
@@ -187,7 +189,7 @@ def _check(record: ModelRecord, path: Path) -> None:
         )
     if len(record.bias) != len(CODES) or not all(isinstance(b, int | float) and math.isfinite(b) for b in record.bias):
         raise ModelInvalid(f"Expected the bias in {path} to be {len(CODES)} numbers but got {list(record.bias)}.")
-    for name in ("name", "version", "backbone", "saliency_layer", "weights_sha256"):
+    for name in ("name", "version", "backbone", "saliency_layer", "weights_sha256", "onnx_sha256"):
         if not isinstance(value := getattr(record, name), str):
             raise ModelInvalid(f"Expected {name} in {path} to be text but got {value!r}.")
 

@@ -27,7 +27,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from functools import partial
 from itertools import islice
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -40,13 +40,11 @@ from cadlib.errors import DatasetInvalid, ImageRejected
 from cadlib.evaluation import metrics_json, model_facts
 from cadlib.images import LesionImage, read_images
 from cadlib.metrics import Floats, Labels
+from cadlib.model import Model
 from cadlib.splits import lesion_groups
 from cadlib.summary import DRAWS, Figure, intervals, json_ready
 from cadlib.tables import robustness_table
 from cadlib.taxonomy import CODES
-
-if TYPE_CHECKING:  # the figures can be built and shown without torch
-    from cadlib.model import Model
 
 Pixels = NDArray[np.uint8]
 Variant = Callable[[Pixels, int], Pixels]
@@ -81,7 +79,7 @@ class Robustness:
 
 
 def measure(
-    model: "Model",
+    model: Model,
     dataset: Dataset,
     split: str,
     seed: int = 0,
@@ -167,7 +165,7 @@ def _variants() -> list[Variant]:
 
 
 def _predict(
-    model: "Model", table: pd.DataFrame, seed: int, progress: Progress | None, batch_size: int
+    model: Model, table: pd.DataFrame, seed: int, progress: Progress | None, batch_size: int
 ) -> tuple[Floats, dict[str, str]]:
     """Return the probabilities of each variant of each readable image, (variants, N, 8), and the rejected ones."""
     variants, rejected = _variants(), dict[str, str]()
@@ -192,7 +190,7 @@ def _predict(
         while ahead:
             pixels = np.stack([ahead.popleft().result() for _ in range(min(batch_size, len(ahead)))])
             ahead.extend(islice(waiting, batch_size))
-            logits.append(model.logits(pixels))
+            logits.append(model.see(pixels).logits)
             if progress:
                 progress(sum(map(len, logits)) + len(rejected) * len(variants), total)
     probabilities = calibration.probabilities(np.concatenate(logits), model.record.temperature, model.record.bias)

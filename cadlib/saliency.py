@@ -1,4 +1,4 @@
-"""Where in the picture the network found evidence: Grad-CAM and its kin, by pytorch-grad-cam.
+"""Where in the picture the network found evidence: the class activation map, and its kin by pytorch-grad-cam.
 
 A Heatmap keeps what the method gave. It is never stretched to the same range: a faint map stays faint, and
 its peak is there to be shown. A map of zeros means that nothing in the picture spoke for that diagnosis.
@@ -7,38 +7,35 @@ its peak is there to be shown. A map of zeros means that nothing in the picture 
 from dataclasses import dataclass
 
 import numpy as np
-import torch
 from matplotlib import colormaps
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw
-from pytorch_grad_cam import EigenCAM, GradCAM, GradCAMPlusPlus, HiResCAM, LayerCAM
-from pytorch_grad_cam.base_cam import BaseCAM
-from pytorch_grad_cam.utils.model_targets import ClassifierOutputTarget
-from torch import nn
 
 from cadlib.errors import CadError
 from cadlib.images import LesionImage
-from cadlib.model import Model
-from cadlib.preprocess import Box
+from cadlib.model import Model, Prediction
+from cadlib.preprocess import Box, to_pixels
 from cadlib.taxonomy import CODES, diagnosis
 
 
 @dataclass(frozen=True)
 class Method:
-    """One way to make a map; one that is not class-specific gives the same map for every diagnosis."""
+    """One way to make a map; one that is not class-specific gives the same map for every diagnosis.
+
+    The first one comes with each prediction; the others ask the network anew, in torch.
+    """
 
     key: str
     name: str
-    cam: type[BaseCAM]
     class_specific: bool = True
 
 
 METHODS = (
-    Method("grad-cam", "Grad-CAM", GradCAM),
-    Method("grad-cam++", "Grad-CAM++", GradCAMPlusPlus),
-    Method("hirescam", "HiResCAM", HiResCAM),
-    Method("layercam", "LayerCAM", LayerCAM),
-    Method("eigencam", "EigenCAM", EigenCAM, class_specific=False),
+    Method("grad-cam", "Grad-CAM"),
+    Method("grad-cam++", "Grad-CAM++"),
+    Method("hirescam", "HiResCAM"),
+    Method("layercam", "LayerCAM"),
+    Method("eigencam", "EigenCAM", class_specific=False),
 )
 COLOURS: NDArray[np.uint8] = colormaps["viridis"](np.arange(256), bytes=True)[:, :3]
 """(256, 3) uint8 RGB, cold to hot. Perceptually even, and its greens stand apart from skin and pigment."""
@@ -62,6 +59,11 @@ class Heatmap:
     box: Box
 
 
+def activation_map(model: Model, image: LesionImage, prediction: Prediction, code: str) -> Heatmap:
+    """Map the evidence for one of the eight diagnoses that a prediction of `image` came with: Grad-CAM, at no cost."""
+    return _heatmap(model, image, prediction.evidence[CODES.index(diagnosis(code).code)], code, METHODS[0])
+
+
 def explain(model: Model, image: LesionImage, code: str, method: str = "grad-cam") -> Heatmap:
     """Map the evidence in `image` for one of the eight diagnoses; any number of threads may ask at once.
 
@@ -72,20 +74,13 @@ def explain(model: Model, image: LesionImage, code: str, method: str = "grad-cam
     """
     target = CODES.index(diagnosis(code).code)
     chosen = _method(method)
-    # A caller may stand in inference mode; gradients are needed here all the same.
-    with torch.inference_mode(mode=False), torch.enable_grad():
-        raw = _raw_map(model, image, target, chosen)
-        evidence = torch.from_numpy(np.maximum(raw, 0, dtype=np.float32))[None, None]
-        size = (model.record.input.size_px,) * 2
-        values = nn.functional.interpolate(evidence, size, mode="bilinear")[0, 0].numpy()
-    values.setflags(write=False)
-    return Heatmap(
-        values=values,
-        diagnosis=code if chosen.class_specific else None,
-        method=chosen.key,
-        raw_peak=float(values.max()),
-        box=model.record.input.crop_box(image.width_px, image.height_px),
-    )
+    pixels = to_pixels(image, model.record.input)
+    if chosen is METHODS[0]:
+        return _heatmap(model, image, model.see(pixels[None]).evidence[0, target], code, chosen)
+    from cadlib import gradients  # noqa: PLC0415 - torch takes seconds
+
+    raw = gradients.raw_map(model.network, model.record, pixels, target, chosen.key)
+    return _heatmap(model, image, raw, code, chosen)
 
 
 def overlay(
@@ -139,32 +134,23 @@ def _method(key: str) -> Method:
     raise ValueError(f"Expected `method` to be one of {', '.join(m.key for m in METHODS)} but got {key!r}.")
 
 
-def _raw_map(model: Model, image: LesionImage, target: int, method: Method) -> NDArray[np.float32]:
-    """Return the method's map at the layer's own size, (h, w), with its negative values."""
-    network, layer = model.private_copy()
-    # Calling `cam` would stretch each map to 0..1, so the two steps before that are taken one by one;
-    # its `with` swallows an IndexError, hence try and finally.
-    cam = method.cam(network, [layer])
-    hooks = cam.activations_and_grads
-    try:
-        tensor = model.tensor(image).detach().clone().requires_grad_()
-        score = ClassifierOutputTarget(target)
-        loss = score(hooks(tensor)[0])
-        if method.class_specific:
-            loss.backward()
-        [activations] = [found.numpy() for found in hooks.activations]
-        gradients = hooks.gradients[0].numpy() if method.class_specific else None
-        # EigenCAM would read a NaN as 0.
-        if np.isfinite(activations).all():
-            maps = cam.get_cam_image(tensor, layer, [score], activations, gradients, eigen_smooth=False)
-            raw: NDArray[np.float32] = maps[0]
-            if np.isfinite(raw).all():
-                return -raw if not method.class_specific and -raw.min() > raw.max() else raw
-    finally:
-        hooks.release()
-    raise CadError(
-        f"Expected {method.name} for {CODES[target]} to be finite but {model.record.model_id} gave NaN or "
-        "infinity; its weights may be damaged: restore the model's folder, or choose another model."
+def _heatmap(model: Model, image: LesionImage, raw: NDArray[np.float32], code: str, method: Method) -> Heatmap:
+    """Return a Heatmap of a map at the layer's own size, (h, w), with its negative values."""
+    if not np.isfinite(raw).all():
+        raise CadError(
+            f"Expected {method.name} for {code} to be finite but {model.record.model_id} gave NaN or infinity; its "
+            "weights may be damaged: restore the model's folder, or choose another model."
+        )
+    size = (model.record.input.size_px,) * 2
+    coarse = Image.fromarray(np.maximum(raw, 0, dtype=np.float32))
+    values = np.asarray(coarse.resize(size, Image.Resampling.BILINEAR))
+    values.setflags(write=False)
+    return Heatmap(
+        values=values,
+        diagnosis=code if method.class_specific else None,
+        method=method.key,
+        raw_peak=float(values.max()),
+        box=model.record.input.crop_box(image.width_px, image.height_px),
     )
 
 

@@ -79,7 +79,7 @@ def sample(row, kind: str) -> None:
             found = ui.assess_file(row.path)
             st.markdown(f"**{found.decision.sentence}**")
             top, _ = found.prediction.ranking()[0]
-            ui.side_by_side(found.image, ui.heatmap(found.image, top), row.image, drawn=bool(kind))
+            ui.side_by_side(found.image, ui.heatmap(found, top), row.image, drawn=bool(kind))
             ui.chart(figures.confidence_chart(found.prediction.probabilities), key="sample-confidence")
         else:
             st.image(ui.photograph_of(row.path), width="stretch", alt=f"The picture {row.image}")

@@ -6,6 +6,7 @@ import streamlit as st
 
 from cadlib import figures, ui
 from cadlib.decision import two_digits
+from cadlib.saliency import METHODS
 from cadlib.tables import figure_text
 from cadlib.taxonomy import diagnosis
 
@@ -41,9 +42,9 @@ def evidence(case: ui.Case) -> None:
     key = case.key[:8]
     with st.container(horizontal=True, vertical_alignment="bottom"):
         code = st.selectbox("Evidence for", [code for code, _ in ranking], format_func=ui.named, key=f"code-{key}")
-        method = st.selectbox("Method", ui.methods(), format_func=lambda m: m.name, key="method")
+        method = st.selectbox("Method", METHODS, format_func=lambda m: m.name, key="method")
         opacity = st.slider("Opacity", 0.0, 1.0, ui.OPACITY, 0.05, key="opacity")
-    heat = ui.heatmap(image, code, method)
+    heat = ui.heatmap(case.assessment, code, method)
     ui.side_by_side(image, heat, case.name, opacity)
     name = f"{Path(case.name).stem}_{code}_{method.key}.png"
     png = ui.overlay_png(image, heat, opacity)

@@ -4,6 +4,7 @@ import streamlit as st
 
 from cadlib import ui
 from cadlib.decision import two_digits
+from cadlib.saliency import METHODS
 from cadlib.taxonomy import CODES, diagnosis
 
 TILE_SIDE_PX = 360
@@ -30,7 +31,7 @@ if not readable:
 
 case = ui.chosen_case(readable)
 image, ranking = case.assessment.image, dict(case.assessment.prediction.ranking())
-methods = {method.key: method for method in ui.methods()}
+methods = {method.key: method for method in METHODS}
 with st.container(horizontal=True, vertical_alignment="bottom"):
     names = {one.key: f"{one.name}, malignant {two_digits(one.risk)}" for one in readable}
     key = st.selectbox("Picture", names, list(names).index(case.key), format_func=names.get, key="picture")
@@ -58,7 +59,7 @@ maps, bar, total = {}, st.empty(), len(codes) * len(methods)
 for code in codes:
     for key, method in methods.items():
         bar.progress(len(maps) / total, f"Map {len(maps) + 1} of {total}")
-        maps[code, key] = ui.heatmap(image, code, method)
+        maps[code, key] = ui.heatmap(case.assessment, code, method)
 bar.empty()
 peaks = {key: max(maps[code, key].raw_peak for code in codes) or None for key in methods}
 for code in codes:

@@ -66,12 +66,13 @@ GROUPS = [number - (number % 4 == 1) for number in range(32)]
 def reader(folder: Path) -> SimpleNamespace:
     """Return what stands in for a Model: its features are the mean colours of the picture's quarters."""
 
-    def features(pixels):
+    def see(pixels):
         half = pixels.shape[1] // 2
         quarters = (pixels[:, :half, :half], pixels[:, half:, :half], pixels[:, :half, half:], pixels[:, half:, half:])
-        return np.concatenate([quarter.mean(axis=(1, 2)) for quarter in quarters], axis=1).astype(np.float32)
+        means = np.concatenate([quarter.mean(axis=(1, 2)) for quarter in quarters], axis=1)
+        return SimpleNamespace(features=means.astype(np.float32))
 
-    return SimpleNamespace(record=read_record(folder), features=features)
+    return SimpleNamespace(record=read_record(folder), see=see)
 
 
 def audited(folder: Path, data: Path):
@@ -137,7 +138,7 @@ def test_pairs_hold_the_nearest_of_each_image_as_the_plain_way_gives_it(data, tr
     found = audited(folder, data)
     from cadlib.pixels import cached_pixels
 
-    features = reader(folder).features(np.array(cached_pixels(found.table, read_record(folder).input)))
+    features = reader(folder).see(np.array(cached_pixels(found.table, read_record(folder).input))).features
     features /= np.linalg.norm(features, axis=1, keepdims=True)
     parts = found.table["split"].to_numpy()
     for right in np.flatnonzero(parts != "train"):
@@ -266,7 +267,7 @@ def test_the_command_says_what_drifted_and_how_far(model_folder, capsys):
 
 
 def test_the_command_refuses_altered_weights(model_folder, capsys):
-    with (model_folder / "weights.safetensors").open("ab") as file:
+    with (model_folder / "model.onnx").open("ab") as file:
         file.write(b"\0")
     assert main(["audit", "--model", str(model_folder)]) == 1
     assert "changed or is incomplete" in capsys.readouterr().err
@@ -342,7 +343,7 @@ def test_of_real_images_a_copy_is_found_and_no_other(data_dir, model, tmp_path, 
     (model_folder / SPLIT_FILE).write_text(rows.to_csv(index=False))
     sha256 = hashlib.sha256((model_folder / SPLIT_FILE).read_bytes()).hexdigest()
     record = replace(model.record, audit=None, training=replace(model.record.training, split_sha256=sha256))
-    asked = SimpleNamespace(record=record, features=model.features)
+    asked = SimpleNamespace(record=record, see=model.see)
     copied = tmp_path / "copied.jpg"
     shutil.copy(table["path"].iloc[0], copied)
     table.loc[3, "path"] = str(copied)

@@ -3,6 +3,8 @@ import hashlib
 import io
 import json
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -13,6 +15,8 @@ from PIL import Image
 from cadlib.__main__ import main
 from cadlib.synthetic import demo_lesions
 from cadlib.taxonomy import CODES
+
+ROOT = Path(__file__).parents[1]
 
 
 @pytest.fixture
@@ -82,15 +86,15 @@ def test_predict_writes_the_heatmaps_it_was_asked_for(folder, tmp_path, capsys):
 def test_a_heatmap_that_fails_is_of_that_file_only(folder, tmp_path, monkeypatch, capsys):
     from cadlib import saliency
 
-    explain, first = saliency.explain, []
+    overlay, first = saliency.overlay, []
 
     def fails_once(*arguments):
         if not first:
             first.append(True)
             raise OSError(28, "No space left on device")
-        return explain(*arguments)
+        return overlay(*arguments)
 
-    monkeypatch.setattr(saliency, "explain", fails_once)
+    monkeypatch.setattr(saliency, "overlay", fails_once)
     assert main(["predict", str(folder), "--heatmap", str(tmp_path / "maps"), "--format", "json"]) == 1
     found = json.loads(capsys.readouterr().out)
     assert ["error" in row for row in found] == [True, False, False]
@@ -325,3 +329,11 @@ def test_evaluate_refuses_metadata_for_a_model_that_takes_none(untaught_folder, 
     line = ["evaluate", "--model", str(untaught_folder), "--data", str(synthetic_dataset), "--with-metadata"]
     assert main([*line, "--output", str(tmp_path / "out")]) == 2
     assert "takes no age" in capsys.readouterr().err
+
+
+def test_an_answer_with_its_heatmap_loads_no_torch(folder, tmp_path):
+    arguments = ["predict", str(folder), "--heatmap", str(tmp_path / "maps")]
+    code = f"import sys; from cadlib.__main__ import main; main({arguments!r}); sys.exit('torch' in sys.modules)"
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, check=False)
+    assert done.returncode == 0
+    assert len(list((tmp_path / "maps").iterdir())) == 3

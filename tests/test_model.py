@@ -13,9 +13,13 @@ from cadlib.errors import FactsRejected, ImageRejected, ModelInvalid
 from cadlib.images import read_image
 from cadlib.metadata import PatientFacts
 from cadlib.model import Model, Prediction
-from cadlib.record import METRICS_FILE, RECORD_FILE, WEIGHTS_FILE, find_model, read_json
+from cadlib.record import METRICS_FILE, ONNX_FILE, RECORD_FILE, WEIGHTS_FILE, find_model, read_json
 from cadlib.synthetic import demo_lesions
 from cadlib.taxonomy import CODES
+
+
+def prediction_of(shares):
+    return Prediction(shares, "", "", np.zeros(4, np.float32), np.zeros((8, 2, 2), np.float32))
 
 
 def test_loads_and_predicts_in_two_lines_in_a_fresh_interpreter(tmp_path):
@@ -54,14 +58,14 @@ def test_a_prediction_is_calibrated_probabilities_in_taxonomy_order(model):
 
 def test_the_ranking_starts_with_the_most_probable():
     shares = np.array([0.1, 0.4, 0.05, 0.05, 0.2, 0.05, 0.05, 0.1])
-    ranking = Prediction(shares, "", "").ranking()
+    ranking = prediction_of(shares).ranking()
     assert ranking[:2] == [("NV", 0.4), ("BKL", 0.2)]
     assert sorted(code for code, _ in ranking) == sorted(CODES)
 
 
 def test_the_malignant_probability_is_the_sum_over_malignant_diagnoses():
     shares = np.array([0.1, 0.4, 0.05, 0.03, 0.2, 0.05, 0.05, 0.12])
-    assert Prediction(shares, "", "").malignant_probability == pytest.approx(0.1 + 0.05 + 0.03 + 0.12)
+    assert prediction_of(shares).malignant_probability == pytest.approx(0.1 + 0.05 + 0.03 + 0.12)
 
 
 def test_a_batch_gives_what_single_images_give_in_their_order(model):
@@ -78,16 +82,23 @@ def test_features_are_what_the_linear_head_reads(model):
 
     spec = model.record.input
     pictures = np.stack([preprocess.to_pixels(read_image(lesion.png()), spec) for lesion in demo_lesions()[:3]])
-    features = model.features(pictures)
-    assert features.dtype == np.float32
+    seen = model.see(pictures)
+    assert seen.features.dtype == np.float32
     head = model.network.get_classifier()
-    logits = head(torch.from_numpy(features)).detach().numpy()
-    assert np.allclose(logits, model.logits(pictures), atol=1e-4)
+    logits = head(torch.from_numpy(seen.features)).detach().numpy()
+    assert np.allclose(logits, seen.logits, atol=1e-4)
 
 
-def test_asking_for_features_leaves_no_hook_behind(model):
-    model.features(np.zeros((1, *(model.record.input.size_px,) * 2, 3), np.uint8))
-    assert not model.target_layer._forward_hooks
+def test_the_graph_gives_the_logits_of_the_network(model):
+    spec, head = model.record.input, model.network.get_classifier()
+    pictures = np.stack([preprocess.to_pixels(read_image(lesion.png()), spec) for lesion in demo_lesions()])
+    import torch
+
+    seen = model.see(pictures)
+    with torch.inference_mode():
+        logits = model.network(torch.from_numpy(preprocess.to_array(pictures, spec))).numpy()
+    assert np.allclose(seen.logits, logits, atol=1e-4)
+    assert np.allclose(seen.evidence.sum(axis=(2, 3)) + head.bias.numpy(), logits, atol=1e-4)
 
 
 def test_an_empty_batch_gives_nothing(model):
@@ -108,26 +119,28 @@ def test_knows_real_melanoma_from_real_nevus_more_often_than_not(model, data_dir
     assert melanomas > shares["ISIC_0024311"] + shares["ISIC_0024314"]
 
 
-def test_altered_weights_are_refused(model_folder):
-    path = model_folder / WEIGHTS_FILE
+@pytest.mark.parametrize("name", [ONNX_FILE, WEIGHTS_FILE])
+def test_altered_weights_are_refused(model_folder, name):
+    path = model_folder / name
     data = bytearray(path.read_bytes())
     data[-1] ^= 1
     path.write_bytes(data)
     with pytest.raises(ModelInvalid, match="changed or is incomplete"):
-        Model.load(model_folder)
+        _ = Model.load(model_folder).network
 
 
-def test_missing_weights_are_refused(model_folder):
-    (model_folder / WEIGHTS_FILE).unlink()
+@pytest.mark.parametrize("name", [ONNX_FILE, WEIGHTS_FILE])
+def test_missing_weights_are_refused(model_folder, name):
+    (model_folder / name).unlink()
     with pytest.raises(ModelInvalid, match="cannot be read"):
-        Model.load(model_folder)
+        _ = Model.load(model_folder).network
 
 
 def test_a_network_that_timm_does_not_have_is_refused(model_folder):
     path = model_folder / RECORD_FILE
     path.write_text(path.read_text().replace('"tf_efficientnet_lite0"', '"nonesuch_net"', 1))
     with pytest.raises(ModelInvalid, match="nonesuch_net"):
-        Model.load(model_folder)
+        _ = Model.load(model_folder).network
 
 
 def test_weights_of_another_network_are_refused(model_folder):
@@ -142,15 +155,15 @@ def test_weights_of_another_network_are_refused(model_folder):
     record["weights_sha256"] = hashlib.sha256(path.read_bytes()).hexdigest()
     (model_folder / "model.json").write_text(json.dumps(record))
     with pytest.raises(ModelInvalid, match="not those of"):
-        Model.load(model_folder)
+        _ = Model.load(model_folder).network
 
 
 def test_the_shipped_model_is_small_and_has_no_pickle(model):
     from cadlib.record import find_model
 
     files = list(find_model("isic2019").iterdir())
-    assert sum(os.stat(file).st_size for file in files) <= 25 * 2**20
-    assert {file.suffix for file in files} <= {".safetensors", ".json", ".md", ".csv"}
+    assert max(os.stat(file).st_size for file in files) <= 25_000_000
+    assert {file.suffix for file in files} <= {".safetensors", ".onnx", ".json", ".md", ".csv"}
 
 
 LARGE = "short side ≥ 150 px"

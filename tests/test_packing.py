@@ -47,6 +47,7 @@ def test_the_folder_holds_all_a_model_needs(trained):
     folder = pack(trained, "tiny", "0.1.0")
     assert {path.name for path in folder.iterdir()} == {
         "weights.safetensors",
+        "model.onnx",
         "model.json",
         "metrics.json",
         "golden.json",

@@ -18,7 +18,9 @@ from streamlit.testing.v1 import AppTest
 
 from cadlib import evaluation, network, record, ui
 from cadlib.decision import OperatingPoint, PointIntervals
+from cadlib.export import to_onnx
 from cadlib.preprocess import InputSpec
+from cadlib.saliency import METHODS
 from cadlib.synthetic import demo_lesions
 from cadlib.taxonomy import CODES, diagnosis
 from cadlib.ui import pictures, session
@@ -37,6 +39,8 @@ def tiny_models(tmp_path_factory) -> Path:
     built = network.build(BACKBONE, 64)
     torch.nn.init.normal_(built.get_classifier().weight)
     weights = save({name: tensor.contiguous() for name, tensor in built.state_dict().items()})
+    spec, layer = InputSpec(64, "bicubic", (0.5, 0.5, 0.5), (0.25, 0.25, 0.25)), network.saliency_layer(built)
+    graph = to_onnx(built, layer, spec)
     points = (OperatingPoint("balanced", 0.30, 0.95, 0.80, 60, 90, "validation", PointIntervals((0.90, 0.98), None)),)
     made = record.ModelRecord(
         name="tiny",
@@ -44,16 +48,17 @@ def tiny_models(tmp_path_factory) -> Path:
         created="2026-01-01T00:00:00+00:00",
         backbone=BACKBONE,
         codes=CODES,
-        input=InputSpec(64, "bicubic", (0.5, 0.5, 0.5), (0.25, 0.25, 0.25)),
+        input=spec,
         temperature=1.0,
         bias=(0.0,) * 8,
         conformal=record.ConformalSets(0.9, dict.fromkeys(CODES, 1.0)),
         operating_points=points,
-        saliency_layer=network.saliency_layer(built),
+        saliency_layer=layer,
         training=record.TrainingFacts("0" * 40, {}, 0, "0" * 64, {"train": 1}, {"train": 1}, "drawn", 0, 0.0),
         audit=None,
         metadata=None,
         weights_sha256=hashlib.sha256(weights).hexdigest(),
+        onnx_sha256=hashlib.sha256(graph).hexdigest(),
         libraries={},
         data_licence="none",
         intended_use="To test the pages with.",
@@ -62,6 +67,7 @@ def tiny_models(tmp_path_factory) -> Path:
     folder = tmp_path_factory.mktemp("models") / "tiny"
     folder.mkdir()
     (folder / record.WEIGHTS_FILE).write_bytes(weights)
+    (folder / record.ONNX_FILE).write_bytes(graph)
     (folder / record.RECORD_FILE).write_text(json.dumps(made.to_json()), encoding="utf-8")
     (folder / record.METRICS_FILE).write_text(evaluation.metrics_json(random_metrics(made)), encoding="utf-8")
     (folder / record.CARD_FILE).write_text("# tiny 0.1.0\n\nIt knows nothing.\n", encoding="utf-8")
@@ -153,7 +159,7 @@ def test_a_damaged_model_is_named_where_it_is_needed(app, tiny_models, tmp_path,
     folder = tmp_path / "tiny"
     folder.mkdir()
     for file in (tiny_models / "tiny").iterdir():
-        (folder / file.name).write_bytes(file.read_bytes()[: 4000 if file.name == record.WEIGHTS_FILE else None])
+        (folder / file.name).write_bytes(file.read_bytes()[: 4000 if file.name == record.ONNX_FILE else None])
     monkeypatch.setenv("CADLIB_MODELS", str(tmp_path))
     page = app.run()
     assert not page.exception
@@ -251,7 +257,7 @@ def test_the_evidence_follows_the_chosen_diagnosis_and_method(app, lesion):
     code.set_value(last).run()
     assert not page.exception
     assert any(f"for {diagnosis(last).name}" in caption for caption in captions(page))
-    page.selectbox(key="method").set_value(ui.methods()[-1]).run()
+    page.selectbox(key="method").set_value(METHODS[-1]).run()
     assert any("not class-specific" in caption for caption in captions(page))
 
 
@@ -288,7 +294,7 @@ def test_saliency_shows_every_method_for_the_top_diagnoses_of_the_current_pictur
     assert not page.exception
     top = [code for code, _ in held(page)[0].assessment.prediction.ranking()[:3]]
     shown = {str(button.key) for button in page.button if str(button.key).startswith("large-")}
-    assert shown == {f"large-{code}-{method.key}" for code in top for method in ui.methods()}
+    assert shown == {f"large-{code}-{method.key}" for code in top for method in METHODS}
     assert "not class-specific" in words(page)
     page.button(key=f"large-{top[2]}-layercam").click().run()
     large = [caption for caption in captions(page) if caption.startswith("LayerCAM")]
@@ -300,7 +306,7 @@ def test_saliency_takes_up_to_eight_diagnoses_and_none_is_no_error(app, lesion):
     page = drop(app.run(), ("one.png", lesion)).switch_page("pages/saliency.py").run()
     page.multiselect[0].set_value(list(CODES)).run()
     assert not page.exception
-    assert len([b for b in page.button if str(b.key).startswith("large-")]) == 8 * len(ui.methods())
+    assert len([b for b in page.button if str(b.key).startswith("large-")]) == 8 * len(METHODS)
     page.multiselect[0].set_value([]).run()
     assert not page.exception
     assert "at least one" in page.info[0].value

@@ -45,7 +45,7 @@ def test_every_missing_key_is_an_error(folder):
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        (lambda raw: raw.update(format_version=1), "format version 2"),
+        (lambda raw: raw.update(format_version=1), "format version 3"),
         (lambda raw: raw.update(surprise=1), "does not know: surprise"),
         (lambda raw: raw.update(codes=raw["codes"][::-1]), "in this order"),
         (lambda raw: raw.update(temperature=0.0), "temperature"),

@@ -1,4 +1,6 @@
 from concurrent.futures import ThreadPoolExecutor
+from copy import deepcopy
+from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
@@ -10,21 +12,44 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 from torch import nn
 
-from cadlib import saliency
+from cadlib import gradients, saliency
+from cadlib.engine import Seen
 from cadlib.errors import CadError
-from cadlib.images import LesionImage
+from cadlib.export import Seeing
+from cadlib.images import LesionImage, read_image
 from cadlib.model import Model
-from cadlib.preprocess import InputSpec
+from cadlib.network import saliency_layer
+from cadlib.preprocess import InputSpec, to_array, to_pixels
 from cadlib.saliency import METHODS, Heatmap, colour_scale, explain, overlay
+from cadlib.synthetic import demo_lesions
 from cadlib.taxonomy import CODES
 
 SPEC = InputSpec(64, "bicubic", (0.5, 0.5, 0.5), (0.25, 0.25, 0.25))
 CLASS_SPECIFIC = [method.key for method in METHODS if method.class_specific]
 
 
+class Eager:
+    """Stands in for an Engine: runs the network in torch, without a graph."""
+
+    def __init__(self, network: nn.Module, layer: str) -> None:
+        self._network, self._layer = network, layer
+
+    def run(self, inputs: NDArray[np.float32]) -> Seen:
+        with torch.no_grad():
+            found = Seeing(deepcopy(self._network), self._layer)(torch.from_numpy(inputs))
+        return Seen(*(values.numpy() for values in found))
+
+
 def model_of(network: nn.Module, layer: str) -> Model:
+    network.eval()
     record = SimpleNamespace(input=SPEC, saliency_layer=layer, model_id="tiny 0.0.0")
-    return Model(record, network)  # type: ignore[arg-type]
+    model = Model(record, Eager(network, layer), Path())  # type: ignore[arg-type]
+    model.network = network.requires_grad_(False)  # type: ignore[misc]
+    return model
+
+
+def tensor_of(image: LesionImage) -> torch.Tensor:
+    return torch.from_numpy(to_array(to_pixels(image, SPEC), SPEC))
 
 
 def image_of(width_px: int, height_px: int, seed: int = 0) -> LesionImage:
@@ -51,7 +76,8 @@ def model() -> Model:
     with torch.no_grad():
         for _ in range(20):
             network.train()(torch.randn(8, 3, 64, 64))
-    return model_of(network, "blocks.2")
+        network.get_classifier().weight.abs_()  # something speaks for each diagnosis
+    return model_of(network, saliency_layer(network))
 
 
 @pytest.fixture(scope="module")
@@ -66,6 +92,9 @@ class PooledConvolution(nn.Module):
         super().__init__()
         self.features = nn.Conv2d(3, 6, 8, stride=8)
         self.head = nn.Linear(6, 8)
+
+    def get_classifier(self) -> nn.Linear:
+        return self.head
 
     def forward(self, pixels: torch.Tensor) -> torch.Tensor:
         out: torch.Tensor = self.head(self.features(pixels).mean((2, 3)))
@@ -82,7 +111,7 @@ def class_activation_map(model: Model, image: LesionImage, target: int) -> torch
     """Zhou et al., Learning Deep Features for Discriminative Localization (CVPR 2016), eq. 2, as a mean."""
     network = model.network
     with torch.no_grad():
-        features = network.features(model.tensor(image))  # type: ignore[operator]
+        features = network.features(tensor_of(image))  # type: ignore[operator]
         weights = network.head.weight[target]  # type: ignore[union-attr,index]
         return torch.einsum("c,nchw->nhw", weights, features) / features[0, 0].numel()
 
@@ -100,6 +129,17 @@ def test_equals_the_class_activation_map_of_a_pooled_linear_network(
     expected = enlarged(class_activation_map(pooled, image, CODES.index(code)))
     np.testing.assert_allclose(explain(pooled, image, code, method).values, expected, atol=1e-5)
     assert expected.max() > 1e-3
+
+
+@pytest.mark.parametrize("code", CODES)
+def test_the_map_that_comes_with_a_prediction_is_grad_cam(code: str) -> None:
+    model, lesion = Model.load("isic2019"), read_image(demo_lesions()[1].png())
+    pixels = to_pixels(lesion, model.record.input)
+    gradient = gradients.raw_map(model.network, model.record, pixels, CODES.index(code), "grad-cam")
+    prediction = model.predict(lesion)
+    np.testing.assert_allclose(prediction.evidence[CODES.index(code)], gradient, atol=1e-3)
+    found, asked = saliency.activation_map(model, lesion, prediction, code), explain(model, lesion, code)
+    np.testing.assert_allclose(found.values, asked.values, atol=1e-5)
 
 
 @pytest.mark.parametrize("method", METHODS, ids=lambda method: method.key)
@@ -146,7 +186,7 @@ def test_eigencam_shows_the_side_of_the_first_component_that_reaches_farther(poo
     for seed in range(6):
         image = image_of(64, 64, seed)
         with torch.no_grad():
-            features = pooled.network.features(pooled.tensor(image))[0].flatten(1).T.numpy()  # type: ignore[operator]
+            features = pooled.network.features(tensor_of(image))[0].flatten(1).T.numpy()  # type: ignore[operator]
         centred = features - features.mean(axis=0)
         component = centred @ np.linalg.svd(centred)[2][0]
         farther = max(component, -component, key=np.max).reshape(1, 8, 8)
@@ -188,8 +228,8 @@ def test_rejects_an_unknown_method_and_an_unknown_code(pooled: Model, image: Les
 
 def test_leaves_no_hook_and_no_gradient_behind(image: LesionImage) -> None:
     model = model_of(PooledConvolution(), "features")
-    explain(model, image, "MEL")
-    assert not model.target_layer._forward_hooks
+    explain(model, image, "MEL", "hirescam")
+    assert not model.network.get_submodule("features")._forward_hooks
     assert all(weight.grad is None for weight in model.network.parameters())
 
 
@@ -206,7 +246,7 @@ def test_threads_that_explain_and_predict_at_once_do_not_disturb_each_other(mode
 
     def explain_and_predict(job: tuple[LesionImage, str]) -> NDArray[np.float32]:
         image, code = job
-        model.logits(np.ascontiguousarray(image.pixels)[None])
+        model.see(np.ascontiguousarray(image.pixels)[None])
         return explain(model, image, code).values
 
     with ThreadPoolExecutor(2) as pool:

@@ -112,12 +112,12 @@ def _explained(model: "Model", file: Path, assessment: "Assessment", folder: Pat
 
     from PIL import Image
 
-    from cadlib.saliency import explain, overlay
+    from cadlib.saliency import activation_map, overlay
 
     code, _ = assessment.prediction.ranking()[0]
     name = f"{file.stem}_{assessment.image.sha256[:8]}_{code}.png"
     try:
-        heatmap = explain(model, assessment.image, code)
+        heatmap = activation_map(model, assessment.image, assessment.prediction, code)
         Image.fromarray(overlay(assessment.image, heatmap)).save(folder / name)
     except CadError as error:
         return error

@@ -7,8 +7,8 @@
     session    the pictures of one session
     datasets   the data sets a page can open
 
-The only modules that know Streamlit, and the only home of caches. torch is imported when a picture is to be
-assessed, so that a page opens at once.
+The only modules that know Streamlit, and the only home of caches. torch is not loaded but for a heatmap that needs
+gradients.
 """
 
 from cadlib.ui.datasets import assess_file, dataset, dataset_folders, synthetic_folder
@@ -19,7 +19,6 @@ from cadlib.ui.pictures import (
     OPACITY,
     ORIGINAL,
     heatmap,
-    methods,
     overlay,
     overlay_png,
     photograph_of,
@@ -61,7 +60,6 @@ __all__ = [
     "dataset_folders",
     "heatmap",
     "mark",
-    "methods",
     "model",
     "model_card",
     "model_metrics",

@@ -3,19 +3,16 @@
 import os
 import tempfile
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import streamlit as st
 
+from cadlib.assessment import Assessment
 from cadlib.dataset import Dataset, find_datasets, open_dataset
 from cadlib.errors import DatasetInvalid
 from cadlib.images import read_image
 from cadlib.synthetic import write_dataset
 from cadlib.ui.models import model
 from cadlib.ui.pictures import assessed
-
-if TYPE_CHECKING:
-    from cadlib.assessment import Assessment
 
 
 def dataset_folders() -> list[str]:
@@ -42,7 +39,7 @@ def synthetic_folder() -> str:
     return str(write_dataset(Path(tempfile.mkdtemp(prefix="cadlib-")) / "synthetic"))
 
 
-def assess_file(path: str) -> "Assessment":
+def assess_file(path: str) -> Assessment:
     """Assess the picture in a file, once; raise ImageRejected where there is none."""
     return _assess_file(path, Path(path).stat().st_mtime, model().record.model_id)
 
@@ -53,5 +50,5 @@ def _dataset(folder: str, written: float) -> Dataset:  # noqa: ARG001 - a new da
 
 
 @st.cache_resource(max_entries=30, show_spinner="Reading …")
-def _assess_file(path: str, written: float, model_id: str) -> "Assessment":  # noqa: ARG001 - as above
+def _assess_file(path: str, written: float, model_id: str) -> Assessment:  # noqa: ARG001 - as above
     return assessed(read_image(path))

@@ -1,22 +1,20 @@
 """The model of the pages: the shipped one where it stands, else the first there is, loaded once for all sessions."""
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import streamlit as st
 
 from cadlib import record
 from cadlib.errors import CadError, ModelInvalid
+from cadlib.model import Model
 from cadlib.record import ModelRecord
 from cadlib.ui.text import plain
-
-if TYPE_CHECKING:
-    from cadlib.model import Model
 
 DEFAULT_MODEL = "isic2019"
 
 
-def model() -> "Model":
+def model() -> Model:
     """Return the loaded model; where it cannot be loaded, say so and end the page."""
     try:
         folder = _model_folder()
@@ -65,7 +63,5 @@ def _model_folder() -> Path:
 
 
 @st.cache_resource(max_entries=2, show_spinner="Loading the model …")
-def _load_model(folder: str, written: float) -> "Model":  # noqa: ARG001 - a new date is a new model
-    from cadlib.model import Model  # noqa: PLC0415 - torch takes seconds
-
+def _load_model(folder: str, written: float) -> Model:  # noqa: ARG001 - a new date is a new model
     return Model.load(folder)

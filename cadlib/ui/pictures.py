@@ -3,22 +3,19 @@
 import io
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING
 
+import numpy as np
 import streamlit as st
+from numpy.typing import NDArray
 from PIL import Image, ImageOps
 
+from cadlib import saliency
+from cadlib.assessment import Assessment, assess_batch
 from cadlib.images import LesionImage, read_image
+from cadlib.saliency import METHODS, Heatmap, Method
 from cadlib.synthetic import is_demo
 from cadlib.taxonomy import CODES, diagnosis
 from cadlib.ui.models import model
-
-if TYPE_CHECKING:
-    import numpy as np
-    from numpy.typing import NDArray
-
-    from cadlib.assessment import Assessment
-    from cadlib.saliency import Heatmap, Method
 
 SHOWN_SIDE_PX = 1200
 THUMBNAIL_SIDE_PX = 240
@@ -26,10 +23,8 @@ OPACITY = 0.6
 ORIGINAL, DRAWN = "Original", "Drawn lesion, nobody's skin"
 
 
-def assessed(image: LesionImage) -> "Assessment":
+def assessed(image: LesionImage) -> Assessment:
     """Return what the model says of a picture, without heatmaps."""
-    from cadlib.assessment import assess_batch  # noqa: PLC0415 - torch takes seconds
-
     return assess_batch(model(), [image])[0]
 
 
@@ -53,40 +48,32 @@ def thumbnail(path: str) -> bytes:
     return _thumbnail(path, Path(path).stat().st_mtime)
 
 
-def methods() -> "tuple[Method, ...]":
-    """Return the ways to make a heatmap, the usual one first."""
-    from cadlib.saliency import METHODS  # noqa: PLC0415 - torch takes seconds
-
-    return METHODS
-
-
-def heatmap(image: LesionImage, code: str, method: "Method | None" = None) -> "Heatmap":
+def heatmap(found: Assessment, code: str, method: Method = METHODS[0]) -> Heatmap:
     """Return the evidence for one diagnosis in a picture, by the usual method or another, computed once."""
-    method = method or methods()[0]
+    if method is METHODS[0]:
+        return saliency.activation_map(model(), found.image, found.prediction, code)
     code = code if method.class_specific else CODES[0]
-    return _heatmap(image.sha256, model().record.model_id, code, method.key, image)
+    return _heatmap(found.image.sha256, model().record.model_id, code, method.key, found.image)
 
 
-def said(found: "Heatmap") -> str:
+def said(found: Heatmap) -> str:
     """Return what a heatmap shows in words, "Grad-CAM for Melanoma"."""
-    method = next(one.name for one in methods() if one.key == found.method)
+    method = next(one.name for one in METHODS if one.key == found.method)
     return f"{method} for {diagnosis(found.diagnosis).name}" if found.diagnosis else f"{method}, not class-specific"
 
 
 def overlay(
     image: LesionImage,
-    found: "Heatmap",
+    found: Heatmap,
     opacity: float = OPACITY,
     peak: float | None = None,
     side_px: int = SHOWN_SIDE_PX,
-) -> "NDArray[np.uint8]":
+) -> NDArray[np.uint8]:
     """Blend a heatmap into its picture, at most `side_px` a side; (h, w, 3) uint8 RGB."""
-    from cadlib import saliency  # noqa: PLC0415 - torch takes seconds
-
     return saliency.overlay(image, found, opacity, peak, side_px)
 
 
-def overlay_png(image: LesionImage, found: "Heatmap", opacity: float) -> Callable[[], bytes]:
+def overlay_png(image: LesionImage, found: Heatmap, opacity: float) -> Callable[[], bytes]:
     """Return what makes the PNG of an overlay in the picture's full size, to be called when it is wanted."""
     side_px = max(image.width_px, image.height_px)
     return lambda: _encoded(Image.fromarray(overlay(image, found, opacity, side_px=side_px)), "PNG")
@@ -94,7 +81,7 @@ def overlay_png(image: LesionImage, found: "Heatmap", opacity: float) -> Callabl
 
 def side_by_side(
     image: LesionImage,
-    found: "Heatmap",
+    found: Heatmap,
     name: str,
     opacity: float = OPACITY,
     peak: float | None = None,
@@ -104,8 +91,6 @@ def side_by_side(
 
     A picture of the demonstration is told by its content; `drawn` says it of others.
     """
-    from cadlib.saliency import colour_scale  # noqa: PLC0415 - torch takes seconds
-
     hottest = found.raw_peak if peak is None else peak
     left, right = st.columns(2, wrap=False)
     source = DRAWN if drawn or is_demo(image.pixels) else ORIGINAL
@@ -114,14 +99,12 @@ def side_by_side(
     blend = overlay(image, found, opacity, peak)
     right.image(blend, shows, width="stretch", output_format="JPEG", alt=f"Heatmap, {shows}")
     scale = f"clear is 0, yellow is {hottest:.2g}" if found.raw_peak else "nothing in the picture speaks for it"
-    right.image(colour_scale(400, 8), scale, width="stretch", alt=f"Colour scale: {scale}")
+    right.image(saliency.colour_scale(400, 8), scale, width="stretch", alt=f"Colour scale: {scale}")
 
 
 # Of one session each: a patient's picture is gone when the tab is closed.
 @st.cache_resource(max_entries=200, show_spinner="Looking for the evidence …", scope="session")
-def _heatmap(sha256: str, model_id: str, code: str, method: str, _image: LesionImage) -> "Heatmap":  # noqa: ARG001
-    from cadlib import saliency  # noqa: PLC0415 - torch takes seconds
-
+def _heatmap(sha256: str, model_id: str, code: str, method: str, _image: LesionImage) -> Heatmap:  # noqa: ARG001
     return saliency.explain(model(), _image, code, method)
 
 

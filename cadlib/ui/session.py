@@ -7,19 +7,17 @@ import json
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, NoReturn
+from typing import NoReturn
 
 import streamlit as st
 
+from cadlib.assessment import CSV_COLUMNS, Assessment, csv_row, json_row
 from cadlib.errors import CadError, ImageRejected
 from cadlib.images import read_image
 from cadlib.record import ModelRecord
 from cadlib.synthetic import demo_lesions
 from cadlib.ui.pictures import assessed
 from cadlib.ui.text import plain
-
-if TYPE_CHECKING:
-    from cadlib.assessment import Assessment
 
 MAX_CASES = 50
 MAX_HELD_PIXELS = 240_000_000
@@ -46,7 +44,7 @@ class Case:
 
     key: str
     name: str
-    assessment: "Assessment | None"
+    assessment: Assessment | None
     reason: str = ""
 
     @property
@@ -117,8 +115,6 @@ def next_synthetic(ranked: Sequence[Case]) -> tuple[str, bytes]:
 
 def cases_csv(ranked: Sequence[Case]) -> str:
     """Return the cases as CSV, in the columns of `python -m cadlib predict --format csv`."""
-    from cadlib.assessment import CSV_COLUMNS, csv_row  # noqa: PLC0415 - torch takes seconds
-
     text = io.StringIO()
     rows = csv.writer(text, lineterminator="\n")
     rows.writerow(CSV_COLUMNS)
@@ -128,8 +124,6 @@ def cases_csv(ranked: Sequence[Case]) -> str:
 
 def cases_json(ranked: Sequence[Case]) -> str:
     """Return the cases as JSON, as `python -m cadlib predict --format json` does."""
-    from cadlib.assessment import json_row  # noqa: PLC0415 - torch takes seconds
-
     found = [json_row(case.name, case.assessment or case.reason) for case in ranked]
     return json.dumps(found, indent=2, ensure_ascii=False)
 
