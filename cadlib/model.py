@@ -68,7 +68,7 @@ class Model:
 
     def __init__(self, record: ModelRecord, engine: Engine, folder: Path) -> None:
         self.record = record
-        self._engine = engine
+        self.engine = engine
         self._folder = folder
 
     @classmethod
@@ -128,7 +128,7 @@ class Model:
 
     def see(self, pixels: NDArray[np.uint8]) -> Seen:
         """Run the network on (N, S, S, 3) uint8 RGB of the model's input size, N at least 1."""
-        return self._engine.run(preprocess.to_array(pixels, self.record.input))
+        return self.engine.run(preprocess.to_array(pixels, self.record.input))
 
     def _predict_pixels(self, hashes: Iterable[str], pixels: NDArray[np.uint8]) -> list[Prediction]:
         seen = self.see(pixels)

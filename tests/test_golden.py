@@ -33,7 +33,7 @@ def test_an_answer_that_is_no_number_is_a_drift(model_folder):
     def nothing(inputs):
         return Seen(*(np.full((len(inputs), *rest), np.nan, np.float32) for rest in ((8,), (4,), (8, 2, 2))))
 
-    broken._engine = SimpleNamespace(run=nothing)
+    broken.engine = SimpleNamespace(run=nothing)
     assert drift(broken, model_folder)
 
 
