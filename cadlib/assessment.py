@@ -1,7 +1,7 @@
 """The whole pipeline for one image, in one call."""
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from typing import Any
 
 from cadlib.decision import DEFAULT_OPERATING_POINT, Decision, decide
@@ -82,9 +82,11 @@ def assess(
 ) -> Assessment:
     """Read an image, predict, decide and explain; raise ImageRejected when the image cannot be read."""
     image = source if isinstance(source, LesionImage) else read_image(source)
-    (assessment,) = assess_batch(model, [image], operating_point, facts)
-    top, _ = assessment.prediction.ranking()[0]
-    return replace(assessment, heatmap=activation_map(model, image, assessment.prediction, top))
+    point = model.record.operating_point(operating_point, with_facts=facts is not None and facts.known)
+    prediction = model.predict(image, facts)
+    top, _ = prediction.ranking()[0]
+    heatmap = activation_map(model, image, prediction, top)
+    return Assessment(image, prediction, decide(prediction.malignant_probability, point), heatmap)
 
 
 def assess_batch(
@@ -93,7 +95,7 @@ def assess_batch(
     operating_point: str = DEFAULT_OPERATING_POINT,
     facts: PatientFacts | None = None,
 ) -> list[Assessment]:
-    """Predict and decide for many images at once, without heatmaps, which cost more than all the rest.
+    """Predict and decide for many images at once, without heatmaps: each prediction brings what one is drawn from.
 
     `facts` are of the one patient and site that all the images show; raise FactsRejected when the model takes none.
     """

@@ -93,7 +93,8 @@ class Model:
 
         `facts` are added as `with_facts` does.
         """
-        return self.with_facts(self.predict_batch([source])[0], facts)
+        sha256, pixels = self._prepare(source)
+        return self.with_facts(self._predict_pixels([sha256], pixels[None])[0], facts)
 
     def with_facts(self, prediction: Prediction, facts: PatientFacts | None) -> Prediction:
         """Add what is known of the patient to a prediction of the image alone, without running the network again.

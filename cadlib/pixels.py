@@ -21,7 +21,7 @@ from cadlib.cache import cache_dir
 from cadlib.dataset import Progress
 from cadlib.errors import DatasetInvalid, ImageRejected
 from cadlib.images import read_image
-from cadlib.preprocess import InputSpec, to_pixels
+from cadlib.preprocess import REDUCING_GAP, InputSpec, to_pixels
 from cadlib.readahead import map_ahead
 
 
@@ -102,7 +102,7 @@ def cached_pixels(table: pd.DataFrame, spec: InputSpec, progress: Progress | Non
 
 
 def _fingerprint(paths: pd.Series, spec: InputSpec) -> str:
-    digest = hashlib.sha256(repr((spec.size_px, spec.interpolation)).encode())
+    digest = hashlib.sha256(repr((spec.size_px, spec.interpolation, REDUCING_GAP)).encode())
     for path in paths:
         status = os.stat(path)
         digest.update(f"{path}\0{status.st_size}\0{status.st_mtime_ns}\n".encode())

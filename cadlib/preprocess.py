@@ -19,6 +19,10 @@ INTERPOLATIONS = {
     "lanczos": Image.Resampling.LANCZOS,
 }
 
+REDUCING_GAP = 2.0
+"""A square of at least twice this many times the size is first reduced by a whole number, to at least this many times
+the size: it saves most of the time of resizing a photograph, whose pixels differ by a quarter of a level on average."""
+
 Box = tuple[int, int, int, int]
 
 
@@ -72,7 +76,8 @@ def to_pixels(image: LesionImage, spec: InputSpec) -> NDArray[np.uint8]:
     """Crop the centred square and resize it with antialiasing; return (S, S, 3) uint8 RGB."""
     left, top, right, bottom = spec.crop_box(image.width_px, image.height_px)
     square = Image.fromarray(image.pixels[top:bottom, left:right])
-    resized = square.resize((spec.size_px, spec.size_px), INTERPOLATIONS[spec.interpolation])
+    side = (spec.size_px, spec.size_px)
+    resized = square.resize(side, INTERPOLATIONS[spec.interpolation], reducing_gap=REDUCING_GAP)
     return np.asarray(resized)
 
 
