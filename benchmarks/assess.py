@@ -6,9 +6,9 @@ Ours is `cadlib.assessment.assess` as it stands: bytes to probabilities, decisio
 px and of one of 24 megapixels; and `Model.predict_batch` of a folder. The bare pass is ONNX Runtime on the array the
 network reads. The usual way is the same network in torch, contiguous and as built, Pillow's decode and resize, and
 pytorch-grad-cam for the first diagnosis. The folder's peer decodes all files in as many threads and runs the network
-on full batches, one after the other. Two threads everywhere, medians of all rounds, in turns. `cold` is a process of
-its own from its start to its first answer, with the memory it then holds. Prints a table and, as its last line, one
-JSON object of ratios.
+on full batches, one after the other. Two threads everywhere, medians of all rounds, in turns; of the folder three
+rounds. `cold` is a process of its own from its start to its first answer, with the memory it then holds. Prints a table
+and, as its last line, one JSON object of ratios.
 """
 
 import argparse
@@ -42,11 +42,11 @@ from cadlib.taxonomy import CODES
 THREADS = 2
 BATCH_SIZE = 32
 COLD = """
-import sys, time
+import sys
 sys.path.insert(0, {root!r})
 from cadlib.assessment import assess
 from cadlib.model import Model
-assess(Model.load("isic2019"), {file!r})
+assess(Model.load("isic2019", threads={threads}), {file!r})
 with open("/proc/self/status") as status:
     print(next(line.split()[1] for line in status if line.startswith("VmRSS")), "torch" in sys.modules)
 """
@@ -129,7 +129,7 @@ def main() -> None:
                 model.engine.run(to_array(np.stack(pixels[start : start + BATCH_SIZE]), model.record.input))
 
         folder = medians({"ours": lambda: model.predict_batch(files), "peer": one_after_the_other}, 3)
-        code = COLD.format(root=str(Path(__file__).parent.parent), file=str(files[0]))
+        code = COLD.format(root=str(Path(__file__).parent.parent), file=str(files[0]), threads=THREADS)
         began = time.perf_counter()
         done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
         cold_s = time.perf_counter() - began

@@ -1,10 +1,10 @@
 """The whole pipeline for one image, in one call."""
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
-from cadlib.decision import DEFAULT_OPERATING_POINT, Decision, decide
+from cadlib.decision import DEFAULT_OPERATING_POINT, Decision, OperatingPoint, decide
 from cadlib.images import LesionImage, read_image
 from cadlib.metadata import PatientFacts
 from cadlib.model import Model, Prediction, Source
@@ -82,11 +82,9 @@ def assess(
 ) -> Assessment:
     """Read an image, predict, decide and explain; raise ImageRejected when the image cannot be read."""
     image = source if isinstance(source, LesionImage) else read_image(source)
-    point = model.record.operating_point(operating_point, with_facts=facts is not None and facts.known)
-    prediction = model.predict(image, facts)
-    top, _ = prediction.ranking()[0]
-    heatmap = activation_map(model, image, prediction, top)
-    return Assessment(image, prediction, decide(prediction.malignant_probability, point), heatmap)
+    found = _assessment(image, model.predict(image, facts), _point(model, operating_point, facts))
+    top, _ = found.prediction.ranking()[0]
+    return replace(found, heatmap=activation_map(model, image, found.prediction, top))
 
 
 def assess_batch(
@@ -99,9 +97,15 @@ def assess_batch(
 
     `facts` are of the one patient and site that all the images show; raise FactsRejected when the model takes none.
     """
-    point = model.record.operating_point(operating_point, with_facts=facts is not None and facts.known)
+    point = _point(model, operating_point, facts)
     predictions = [model.with_facts(prediction, facts) for prediction in model.predict_batch(images)]
-    return [
-        Assessment(image, prediction, decide(prediction.malignant_probability, point), heatmap=None)
-        for image, prediction in zip(images, predictions, strict=True)
-    ]
+    pairs = zip(images, predictions, strict=True)
+    return [_assessment(image, prediction, point) for image, prediction in pairs]
+
+
+def _point(model: Model, name: str, facts: PatientFacts | None) -> OperatingPoint:
+    return model.record.operating_point(name, with_facts=facts is not None and facts.known)
+
+
+def _assessment(image: LesionImage, prediction: Prediction, point: OperatingPoint) -> Assessment:
+    return Assessment(image, prediction, decide(prediction.malignant_probability, point), heatmap=None)

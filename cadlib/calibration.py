@@ -10,9 +10,7 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.optimize import minimize, minimize_scalar
 from scipy.special import log_softmax, softmax
-from sklearn.model_selection import GroupKFold
 
 from cadlib import metrics
 from cadlib.taxonomy import CODES
@@ -85,6 +83,8 @@ def try_bias(logits: Floats, labels: NDArray[np.integer], lesions: NDArray[np.in
     """
     if (n_lesions := len(np.unique(lesions))) < FOLDS:
         raise ValueError(f"Expected at least {FOLDS} lesions to try a bias on but got {n_lesions}.")
+    from sklearn.model_selection import GroupKFold  # noqa: PLC0415 - takes half a second, and an answer needs none
+
     with_bias, without = np.empty((len(labels), len(CODES))), np.empty((len(labels), len(CODES)))
     for fitted, held_out in GroupKFold(FOLDS, shuffle=True, random_state=0).split(logits, labels, lesions):
         with_bias[held_out] = probabilities(logits[held_out], *fit_with_bias(logits[fitted], labels[fitted]))
@@ -106,6 +106,8 @@ def fit_with_bias(logits: Floats, labels: NDArray[np.integer]) -> tuple[float, t
     The bias is held near 0 by its prior (`BIAS_PRIOR`), which also makes its sum 0. Raise ValueError when logits
     and labels are empty or differ in length.
     """
+    from scipy.optimize import minimize  # noqa: PLC0415 - takes half a second, and an answer needs none
+
     exact, rows = _checked(logits, labels)
     shrink = 1 / (len(rows) * BIAS_PRIOR**2)
 
@@ -128,6 +130,8 @@ def fit_temperature(logits: Floats, labels: NDArray[np.integer]) -> float:
 
     Searched between 0.05 and 20; raise ValueError when logits and labels are empty or differ in length.
     """
+    from scipy.optimize import minimize_scalar  # noqa: PLC0415 - takes half a second, and an answer needs none
+
     exact, rows = _checked(logits, labels)
 
     def loss(log_temperature: float) -> float:

@@ -6,7 +6,6 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
-from sklearn.metrics import roc_curve
 
 from cadlib.metrics import Floats, checked_scores
 
@@ -36,6 +35,8 @@ def roc_points(scores: Floats, truth: NDArray[np.bool_], limit: int = ROC_POINTS
         raise ValueError(f"Expected `limit` to be at least 2, the two ends of the curve, but got {limit}.")
     if not truth.any() or truth.all():
         return RocCurve(*(_read_only(np.empty(0)) for _ in range(3)))
+    from sklearn.metrics import roc_curve  # noqa: PLC0415 - takes half a second, and an answer needs none
+
     fpr, tpr, threshold = roc_curve(truth, scores)
     kept = _corners(fpr, tpr, limit)
     return RocCurve(*(_read_only(np.asarray(values[kept], np.float64)) for values in (fpr, tpr, threshold)))

@@ -3,19 +3,18 @@
 torch is not needed here, so that an application answers seconds after its start, and in little memory.
 """
 
-import hashlib
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Self
 
 import numpy as np
 import onnxruntime
 from numpy.typing import NDArray
 
 from cadlib.errors import ModelInvalid
+from cadlib.weights import State
 
 INPUT, OUTPUTS = "pixels", ("logits", "features", "evidence")
-"""The names in model.onnx."""
+WEIGHT = "network."
+"""The names in model.onnx; a weight is called as in weights.safetensors, with this before it."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -36,43 +35,31 @@ class Seen:
 class Engine:
     """A network ready to run. Any number of threads may use it at once."""
 
-    def __init__(self, graph: bytes, threads: int = 0) -> None:
-        """Prepare the bytes of a model.onnx for `threads` threads a pass, 0 for one a core; may raise ModelInvalid."""
+    def __init__(self, graph: bytes, state: State, threads: int = 0) -> None:
+        """Prepare the bytes of a model.onnx and the weights it names; `threads` a pass, 0 for one a core.
+
+        Raise ModelInvalid for what is no such graph, and for weights of another network.
+        """
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = threads
         options.log_severity_level = 3  # errors alone: they are raised and told by us
+        names = [name for name, array in state.items() if array.ndim]  # the graph has no use for a count of batches
+        # ONNX Runtime reads these arrays where they lie, so they have to stay.
+        self._weights = [onnxruntime.OrtValue.ortvalue_from_numpy(np.ascontiguousarray(state[name])) for name in names]
+        options.add_external_initializers([WEIGHT + name for name in names], self._weights)
         try:
             self._session = onnxruntime.InferenceSession(graph, options, providers=["CPUExecutionProvider"])
         except Exception as error:  # its errors share no base class
-            raise ModelInvalid(f"This model.onnx cannot be run: {error} Restore the model's folder.") from error
-        names = {one.name for one in self._session.get_outputs()}
-        if missing := {*OUTPUTS} - names:
+            raise ModelInvalid(
+                f"This model.onnx cannot be run, or its weights are not those of its network: {error} "
+                "Restore the model's folder."
+            ) from error
+        if missing := {*OUTPUTS} - {one.name for one in self._session.get_outputs()}:
             raise ModelInvalid(
                 f"Expected model.onnx to give {', '.join(OUTPUTS)} but it lacks {', '.join(sorted(missing))}; "
                 "write the model anew."
             )
 
-    @classmethod
-    def load(cls, path: Path, sha256: str, threads: int = 0) -> Self:
-        """Read a model.onnx; raise ModelInvalid when it is missing or is not the one of that SHA-256."""
-        return cls(verified(path, sha256), threads)
-
     def run(self, inputs: NDArray[np.float32]) -> Seen:
         """Run the network on what `preprocess.to_array` gives, (N, 3, S, S) float32, N at least 1."""
-        found = self._session.run(OUTPUTS, {INPUT: np.ascontiguousarray(inputs)})
-        return Seen(*found)
-
-
-def verified(path: Path, sha256: str) -> bytes:
-    """Return the bytes of a file of a model; raise ModelInvalid when they are not those of its record."""
-    try:
-        data = path.read_bytes()
-    except OSError as error:
-        raise ModelInvalid(f"Expected {path} but it cannot be read: {error.strerror}. Restore the folder.") from error
-    actual = hashlib.sha256(data).hexdigest()
-    if actual != sha256:
-        raise ModelInvalid(
-            f"Expected {path} to have the SHA-256 {sha256[:16]}… of its model.json but got {actual[:16]}…: "
-            "the file was changed or is incomplete. Restore the folder."
-        )
-    return data
+        return Seen(*self._session.run(OUTPUTS, {INPUT: np.ascontiguousarray(inputs)}))

@@ -3,12 +3,17 @@
 from copy import deepcopy
 
 import onnx
+import onnx_ir
 import torch
+from onnx.external_data_helper import set_external_data
+from onnxscript.optimizer import fold_constants, remove_unused_nodes
 from torch import Tensor, nn
 
-from cadlib.engine import INPUT, OUTPUTS, Engine
+from cadlib.engine import INPUT, OUTPUTS, WEIGHT, Engine
 from cadlib.errors import TrainingFailed
+from cadlib.network import arrays_of
 from cadlib.preprocess import InputSpec
+from cadlib.record import WEIGHTS_FILE
 
 TOLERANCE = 1e-4
 """How far a logit of the graph may be from that of the network."""
@@ -43,7 +48,7 @@ class Seeing(nn.Module):
 
 
 def to_onnx(network: nn.Module, saliency_layer: str, spec: InputSpec) -> bytes:
-    """Return the graph of a network that averages its last feature map into one linear layer.
+    """Return the graph of a network that averages its last feature map into one linear layer, without its weights.
 
     Raise TrainingFailed for a network that does something else, whose heatmaps would not be exact, and where the graph
     does not give what the network gives.
@@ -61,17 +66,24 @@ def to_onnx(network: nn.Module, saliency_layer: str, spec: InputSpec) -> bytes:
         seeing,
         (drawn,),
         dynamo=True,
+        optimize=False,  # it would melt norms into kernels, and the weights be others than the stored ones
         external_data=False,
         input_names=[INPUT],
         output_names=OUTPUTS,
         dynamic_shapes=({0: torch.export.Dim.DYNAMIC},),
         verbose=False,
     )
-    graph = _bare(program.model_proto)  # type: ignore[union-attr] # None is of the old exporter
-    seen = Engine(graph).run(drawn.numpy())
+    fold_constants(program.model, should_fold=_reads_no_weight)  # type: ignore[union-attr] # None is of the old exporter
+    remove_unused_nodes(program.model)  # type: ignore[union-attr]
+    graph = _bare(program.model_proto)  # type: ignore[union-attr]
+    seen = Engine(graph, arrays_of(network)).run(drawn.numpy())
     if not (off := _distance(torch.from_numpy(seen.logits), logits)) <= TOLERANCE:
         raise TrainingFailed(f"Expected model.onnx to give the logits of the network but they are {off:.2g} off.")
     return graph
+
+
+def _reads_no_weight(node: onnx_ir.Node) -> bool | None:
+    return False if any(one is not None and (one.name or "").startswith(WEIGHT) for one in node.inputs) else None
 
 
 def _distance(found: Tensor, expected: Tensor) -> float:
@@ -79,10 +91,14 @@ def _distance(found: Tensor, expected: Tensor) -> float:
 
 
 def _bare(model: onnx.ModelProto) -> bytes:
-    """Return a graph without what the exporter notes beside it, the paths of this machine among them."""
+    """Return a graph without its weights, and without what the exporter notes beside it, paths of this machine too."""
     parts = (model.graph, *model.functions, *model.graph.node, *model.graph.value_info, *model.graph.initializer)
     for part in (model, *parts, *model.graph.input, *model.graph.output):
         part.ClearField("metadata_props")
         part.ClearField("doc_string")
+    for tensor in model.graph.initializer:
+        if tensor.name.startswith(WEIGHT):
+            set_external_data(tensor, WEIGHTS_FILE, offset=0, length=len(tensor.raw_data))
+            tensor.ClearField("raw_data")
     text: bytes = model.SerializeToString(deterministic=True)
     return text

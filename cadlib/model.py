@@ -16,11 +16,11 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from cadlib import calibration, preprocess
+from cadlib import calibration, preprocess, weights
 from cadlib.engine import Engine, Seen
 from cadlib.images import LesionImage, read_image
 from cadlib.metadata import PatientFacts, add_evidence
-from cadlib.record import ONNX_FILE, ModelRecord, find_model, read_record
+from cadlib.record import ONNX_FILE, WEIGHTS_FILE, ModelRecord, find_model, read_record, verified
 from cadlib.taxonomy import CODES, MALIGNANT
 
 if TYPE_CHECKING:
@@ -75,11 +75,12 @@ class Model:
     def load(cls, name_or_path: str | os.PathLike[str], threads: int = 0) -> Self:
         """Load a model by its name under models/ or by the path of its folder; `threads` a pass, 0 for one a core.
 
-        Raise ModelInvalid when it is missing, incomplete or when its model.onnx is not that of the record.
+        Raise ModelInvalid when it is missing, incomplete or when graph or weights are not those of the record.
         """
         folder = find_model(name_or_path)
         record = read_record(folder)
-        return cls(record, Engine.load(folder / ONNX_FILE, record.onnx_sha256, threads), folder)
+        state = weights.unpack(verified(folder / WEIGHTS_FILE, record.weights_sha256))
+        return cls(record, Engine(verified(folder / ONNX_FILE, record.onnx_sha256), state, threads), folder)
 
     @cached_property
     def network(self) -> "nn.Module":

@@ -16,10 +16,9 @@ from timm.models.vision_transformer import VisionTransformer
 from torch import Tensor, nn
 
 from cadlib import weights
-from cadlib.engine import verified
 from cadlib.errors import ModelInvalid, TrainingFailed
 from cadlib.pretrained import PACKAGES, load_packaged
-from cadlib.record import WEIGHTS_FILE, ModelRecord
+from cadlib.record import WEIGHTS_FILE, ModelRecord, verified
 from cadlib.taxonomy import CODES
 
 
@@ -107,13 +106,22 @@ def load_network(folder: Path, record: ModelRecord) -> nn.Module:
         network = build(record.backbone, record.input.size_px)
     except TrainingFailed as error:
         raise ModelInvalid(f"{folder} is of a network that this version of timm does not have: {error}") from error
-    state = weights.unpack(verified(folder / WEIGHTS_FILE, record.weights_sha256))
     try:
-        network.load_state_dict(state)
+        load_arrays(network, weights.unpack(verified(folder / WEIGHTS_FILE, record.weights_sha256)))
         network.get_submodule(record.saliency_layer)
     except (RuntimeError, AttributeError) as error:
         raise ModelInvalid(f"The weights in {folder} are not those of {record.backbone}: {error}") from error
     return network.eval().requires_grad_(False).to(memory_format=torch.channels_last)
+
+
+def arrays_of(network: nn.Module) -> weights.State:
+    """Return the weights of a network as arrays, which share its memory."""
+    return {name: tensor.detach().cpu().numpy() for name, tensor in network.state_dict().items()}
+
+
+def load_arrays(network: nn.Module, state: weights.State) -> None:
+    """Put weights into a network, in place; raise RuntimeError where they are those of another."""
+    network.load_state_dict({name: torch.tensor(array) for name, array in state.items()})
 
 
 def private_copy(network: nn.Module, layer: str) -> tuple[nn.Module, nn.Module]:

@@ -17,7 +17,7 @@ from cadlib.export import to_onnx
 from cadlib.golden import golden_figures
 from cadlib.metadata import run_trial
 from cadlib.model import Model
-from cadlib.network import saliency_layer
+from cadlib.network import arrays_of, saliency_layer
 from cadlib.record import (
     CARD_FILE,
     GOLDEN_FILE,
@@ -91,7 +91,7 @@ def pack(trained: Trained, name: str, version: str, *, overwrite: bool = False) 
 
 
 def _write(trained: Trained, name: str, version: str, folder: Path) -> None:
-    stored = weights.pack(trained.network.state_dict())
+    stored = weights.pack(arrays_of(trained.network))
     graph = to_onnx(trained.network, saliency_layer(trained.network), trained.spec)
     record, figures = _measure(trained, name, version, stored, graph)
     (folder / WEIGHTS_FILE).write_bytes(stored)

@@ -4,6 +4,7 @@ A missing key is an error, never a default; nothing here needs torch, so that a 
 before its network is loaded.
 """
 
+import hashlib
 import json
 import math
 import os
@@ -221,6 +222,21 @@ def replace_files(folder: Path, texts: Mapping[str, str]) -> None:
             Path(aside, name).write_text(text, encoding="utf-8")
         for name in texts:
             Path(aside, name).replace(folder / name)
+
+
+def verified(path: Path, sha256: str) -> bytes:
+    """Return the bytes of a file of a model; raise ModelInvalid when they are not those of its record."""
+    try:
+        data = path.read_bytes()
+    except OSError as error:
+        raise ModelInvalid(f"Expected {path} but it cannot be read: {error.strerror}. Restore the folder.") from error
+    actual = hashlib.sha256(data).hexdigest()
+    if actual != sha256:
+        raise ModelInvalid(
+            f"Expected {path} to have the SHA-256 {sha256[:16]}… of its model.json but got {actual[:16]}…: "
+            "the file was changed or is incomplete. Restore the folder."
+        )
+    return data
 
 
 def find_model(name_or_path: str | os.PathLike[str]) -> Path:

@@ -28,7 +28,7 @@ from tqdm import tqdm
 from cadlib import weights
 from cadlib.augment import mix
 from cadlib.errors import TrainingFailed
-from cadlib.network import build, check_side, load_pretrained, saliency_layer
+from cadlib.network import arrays_of, build, check_side, load_arrays, load_pretrained, saliency_layer
 from cadlib.preprocess import InputSpec, to_array
 from cadlib.run import CHECKPOINT_FILE, Run
 from cadlib.taxonomy import CODES
@@ -94,7 +94,7 @@ def train(folder: Path, run_dir: Path, config: TrainConfig, *, resume: bool = Fa
     part(fabric)
     if fabric.global_rank > 0:
         return None
-    average.module.load_state_dict(weights.unpack(weights.pack(average.module.state_dict())))  # as it will be stored
+    load_arrays(average.module, weights.unpack(weights.pack(arrays_of(average.module))))  # as it will be stored
     logits = predict_logits(average.module, data, spec)
     return Trained(config, average.module.cpu(), spec, data, logits, run.seconds(), " then ".join(run.commits))
 

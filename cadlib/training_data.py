@@ -16,6 +16,7 @@ from tqdm import tqdm
 
 from cadlib import splits
 from cadlib.augment import augment
+from cadlib.dataset import Dataset as IsicDataset
 from cadlib.dataset import open_dataset
 from cadlib.errors import TrainingFailed
 from cadlib.likeness import Details, details_of, likely_pairs
@@ -83,17 +84,7 @@ def read_training_data(
             f"Expected `leave_out` to be an archive of {folder} but got {leave_out!r}; its labelled images are of "
             f"{', '.join(archives) or 'no known archive'}."
         )
-    hashes = splits.perceptual_hashes(labelled, _bar("hashing images"))
-    unreadable = labelled["image"].drop(hashes.index)
-    if len(unreadable):
-        more = " …" if len(unreadable) > 5 else ""
-        say(f"{len(unreadable):,} images cannot be decoded and are left out: {', '.join(unreadable[:5])}{more}")
-    if not len(hashes):
-        raise TrainingFailed(
-            f"Expected labelled images in {folder} but none of its {len(dataset.table):,} images can be read and has "
-            f"one of the diagnoses {', '.join(CODES)}; training needs the ground-truth CSV."
-        )
-    table, hashes = labelled.loc[hashes.index].reset_index(drop=True), hashes.reset_index(drop=True)
+    table, hashes = _readable(dataset, labelled, say)
     pixels = cached_pixels(table, spec, _bar("caching pixels"))
     groups = splits.lesion_groups(table, hashes, _alike(pixels, say))
     validation, test = shares
@@ -102,16 +93,8 @@ def read_training_data(
     except ValueError as error:
         raise TrainingFailed(f"The images of {folder} cannot be split: {error}") from error
     parts = whole.mask((whole == "train") & (table["archive"] == leave_out), LEFT_OUT)
-    counts = pd.crosstab(table["diagnosis"], parts).reindex(index=list(CODES), fill_value=0)
-    columns = ["train", "validation", "test", *([LEFT_OUT] if leave_out else [])]
-    counts = counts.reindex(columns=columns, fill_value=0)
-    say(f"{groups.nunique():,} lesions\n{counts.to_string()}")
-    empty = [f"{code} ({part})" for part in ("train", "validation") for code in CODES if not counts.at[code, part]]
-    if empty:
-        raise TrainingFailed(
-            f"Expected images of every diagnosis in training and validation but found none of {', '.join(empty)}; "
-            "add images, or choose another --validation share, --seed or archive to --leave-out."
-        )
+    say(f"{groups.nunique():,} lesions")
+    _check_parts(table["diagnosis"], parts, say)
     return TrainingData(
         name=dataset.name,
         table=table,
@@ -121,6 +104,36 @@ def read_training_data(
         parts=parts,
         split_csv=splits.split_csv(table, groups, whole),
     )
+
+
+def _readable(
+    dataset: IsicDataset, labelled: pd.DataFrame, say: Callable[[str], None]
+) -> tuple[pd.DataFrame, pd.Series]:
+    """Return the images that can be decoded and their perceptual hashes; say which cannot."""
+    hashes = splits.perceptual_hashes(labelled, _bar("hashing images"))
+    unreadable = labelled["image"].drop(hashes.index)
+    if len(unreadable):
+        more = " …" if len(unreadable) > 5 else ""
+        say(f"{len(unreadable):,} images cannot be decoded and are left out: {', '.join(unreadable[:5])}{more}")
+    if not len(hashes):
+        raise TrainingFailed(
+            f"Expected labelled images in {dataset.name} but none of its {len(dataset.table):,} images can be read and "
+            f"has one of the diagnoses {', '.join(CODES)}; training needs the ground-truth CSV."
+        )
+    return labelled.loc[hashes.index].reset_index(drop=True), hashes.reset_index(drop=True)
+
+
+def _check_parts(diagnoses: pd.Series, parts: pd.Series, say: Callable[[str], None]) -> None:
+    """Say how many images of each diagnosis a part has; refuse to train where one has none."""
+    columns = ["train", "validation", "test", *([LEFT_OUT] if (parts == LEFT_OUT).any() else [])]
+    counts = pd.crosstab(diagnoses, parts).reindex(index=list(CODES), columns=columns, fill_value=0)
+    say(counts.to_string())
+    empty = [f"{code} ({part})" for part in ("train", "validation") for code in CODES if not counts.at[code, part]]
+    if empty:
+        raise TrainingFailed(
+            f"Expected images of every diagnosis in training and validation but found none of {', '.join(empty)}; "
+            "add images, or choose another --validation share, --seed or archive to --leave-out."
+        )
 
 
 def _alike(pixels: Pixels, say: Callable[[str], None]) -> NDArray[np.int64] | None:

@@ -6,10 +6,12 @@ convolutional networks for efficient inference, arXiv 1806.08342, 2018). They ar
 in float32, and its figures are measured on what was stored.
 """
 
+from collections.abc import Mapping
+
+import numpy as np
 import safetensors
-import torch
-from safetensors.torch import load, save
-from torch import Tensor
+from numpy.typing import NDArray
+from safetensors.numpy import load, save
 
 from cadlib.errors import ModelInvalid
 
@@ -17,22 +19,24 @@ FULL_PRECISION_BYTES = 25 * 1000 * 1000
 """Networks up to this size are stored in float32."""
 SCALE = ".scale"
 
-State = dict[str, Tensor]
+State = dict[str, NDArray[np.generic]]
+"""A state_dict as arrays."""
 
 
-def pack(state: State) -> bytes:
+def pack(state: Mapping[str, NDArray[np.generic]]) -> bytes:
     """Return a state_dict as the bytes of a safetensors file."""
-    large = sum(tensor.numel() * tensor.element_size() for tensor in state.values()) > FULL_PRECISION_BYTES
+    large = sum(array.nbytes for array in state.values()) > FULL_PRECISION_BYTES
     stored: State = {}
-    for name, tensor in state.items():
-        if large and tensor.ndim > 1 and tensor.is_floating_point():
-            rows = tensor.float().flatten(1)
-            scale = rows.abs().amax(dim=1, keepdim=True).clamp(min=torch.finfo(torch.float32).tiny) / 127
-            stored[name] = (rows / scale).round().to(torch.int8).reshape(tensor.shape)
-            stored[name + SCALE] = scale.flatten()
+    for name, array in state.items():
+        if large and array.ndim > 1 and np.issubdtype(array.dtype, np.floating):
+            rows = array.astype(np.float32).reshape(len(array), -1)
+            least = np.finfo(np.float32).tiny
+            scale = np.maximum(np.abs(rows).max(axis=1, keepdims=True), least) / np.float32(127)
+            stored[name] = np.rint(rows / scale).astype(np.int8).reshape(array.shape)
+            stored[name + SCALE] = scale.ravel()
         else:
-            stored[name] = tensor
-    return save({name: tensor.contiguous() for name, tensor in stored.items()})
+            stored[name] = array
+    return save({name: np.ascontiguousarray(array).reshape(array.shape) for name, array in stored.items()})
 
 
 def unpack(data: bytes) -> State:
@@ -42,11 +46,11 @@ def unpack(data: bytes) -> State:
     except safetensors.SafetensorError as error:
         raise ModelInvalid(f"The weights are no safetensors file: {error}. Restore the folder.") from error
     state: State = {}
-    for name, tensor in stored.items():
-        if tensor.dtype == torch.int8:
-            if (scale := stored.get(name + SCALE)) is None or scale.shape != tensor.shape[:1]:
+    for name, array in stored.items():
+        if array.dtype == np.int8:
+            if (scale := stored.get(name + SCALE)) is None or scale.shape != array.shape[:1]:
                 raise ModelInvalid(f"Expected a scale for each row of {name} but there is none. Restore the folder.")
-            state[name] = tensor.float() * scale.view(-1, *[1] * (tensor.ndim - 1))
+            state[name] = array.astype(np.float32) * scale.reshape(-1, *[1] * (array.ndim - 1))
         elif not name.endswith(SCALE):
-            state[name] = tensor
+            state[name] = array
     return state

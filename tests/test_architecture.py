@@ -70,6 +70,7 @@ TORCH_FREE = {
     "train_config",
     "ui.text",
     "validation",
+    "weights",
 }
 MAY_USE_TORCH = {
     "__init__",
@@ -109,7 +110,6 @@ MAY_USE_TORCH = {
     "ui.models",
     "ui.pictures",
     "ui.session",
-    "weights",
 }
 TORCH_KIND = {"torch", "torchvision", "timm", "pytorch_grad_cam", "lightning_fabric"}
 MODULES = sorted(TORCH_FREE | MAY_USE_TORCH)

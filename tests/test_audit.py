@@ -267,7 +267,7 @@ def test_the_command_says_what_drifted_and_how_far(model_folder, capsys):
 
 
 def test_the_command_refuses_altered_weights(model_folder, capsys):
-    with (model_folder / "model.onnx").open("ab") as file:
+    with (model_folder / "weights.safetensors").open("ab") as file:
         file.write(b"\0")
     assert main(["audit", "--model", str(model_folder)]) == 1
     assert "changed or is incomplete" in capsys.readouterr().err

@@ -1,13 +1,18 @@
+from copy import deepcopy
+from dataclasses import replace
+
 import numpy as np
+import onnx
 import pytest
 import timm
 import torch
 from torch import nn
 
-from cadlib.engine import Engine
+from cadlib import weights
+from cadlib.engine import WEIGHT, Engine
 from cadlib.errors import ModelInvalid, TrainingFailed
 from cadlib.export import to_onnx
-from cadlib.network import build, saliency_layer
+from cadlib.network import arrays_of, build, saliency_layer
 from cadlib.preprocess import InputSpec
 
 SPEC = InputSpec(64, "bicubic", (0.5, 0.5, 0.5), (0.25, 0.25, 0.25))
@@ -26,10 +31,15 @@ def graph(network):
     return to_onnx(network, saliency_layer(network), SPEC)
 
 
+@pytest.fixture(scope="module")
+def engine(network, graph):
+    return Engine(graph, arrays_of(network))
+
+
 @pytest.mark.parametrize("n", [1, 3, 32])
-def test_the_graph_gives_what_the_network_gives_for_any_number_of_pictures(network, graph, n):
+def test_the_graph_gives_what_the_network_gives_for_any_number_of_pictures(network, engine, n):
     pixels = torch.randn(n, 3, 64, 64)
-    seen = Engine(graph).run(pixels.numpy())
+    seen = engine.run(pixels.numpy())
     with torch.inference_mode():
         expected = network.eval()(pixels).numpy()
     assert np.allclose(seen.logits, expected, atol=1e-5)
@@ -37,8 +47,8 @@ def test_the_graph_gives_what_the_network_gives_for_any_number_of_pictures(netwo
     assert len(seen.features) == len(seen.evidence) == n
 
 
-def test_the_places_of_the_evidence_add_up_to_the_logits(network, graph):
-    seen = Engine(graph).run(torch.randn(2, 3, 64, 64).numpy())
+def test_the_places_of_the_evidence_add_up_to_the_logits(network, engine):
+    seen = engine.run(torch.randn(2, 3, 64, 64).numpy())
     bias = network.get_classifier().bias.detach().numpy()
     assert np.allclose(seen.evidence.sum(axis=(2, 3)) + bias, seen.logits, atol=1e-5)
 
@@ -61,8 +71,6 @@ def test_a_network_whose_heatmaps_would_not_be_exact_is_refused():
 
 
 def test_a_network_that_gives_no_number_is_refused(network):
-    from copy import deepcopy
-
     broken = deepcopy(network)
     broken.get_classifier().bias.data[0] = float("nan")
     with pytest.raises(TrainingFailed, match="nan off"):
@@ -72,13 +80,42 @@ def test_a_network_that_gives_no_number_is_refused(network):
 @pytest.mark.parametrize("broken", [b"", b"no graph"])
 def test_what_is_no_graph_is_refused(broken):
     with pytest.raises(ModelInvalid, match="cannot be run"):
-        Engine(broken)
+        Engine(broken, {})
 
 
-def test_a_graph_that_lacks_an_output_is_refused(graph):
-    import onnx
-
+def test_a_graph_that_lacks_an_output_is_refused(network, graph):
     model = onnx.load_from_string(graph)
     del model.graph.output[1]
     with pytest.raises(ModelInvalid, match="lacks"):
-        Engine(model.SerializeToString())
+        Engine(model.SerializeToString(), arrays_of(network))
+
+
+def test_the_graph_holds_no_weights(network, graph):
+    state = {name: array for name, array in arrays_of(network).items() if array.ndim}
+    assert len(graph) < 0.1 * sum(array.nbytes for array in state.values())
+    kept = {tensor.name for tensor in onnx.load_from_string(graph).graph.initializer if tensor.data_location}
+    assert kept == {WEIGHT + name for name in state}
+
+
+def test_other_weights_give_another_answer(network, graph, engine):
+    pixels = torch.randn(1, 3, 64, 64).numpy()
+    doubled = {name: 2 * array if "conv_stem" in name else array for name, array in arrays_of(network).items()}
+    assert np.abs(Engine(graph, doubled).run(pixels).logits - engine.run(pixels).logits).max() > 1e-3
+
+
+def test_weights_of_another_network_are_refused(graph):
+    other = arrays_of(build("test_resnet", SPEC.size_px))
+    with pytest.raises(ModelInvalid, match="not those of its network"):
+        Engine(graph, other)
+
+
+def test_a_transformer_answers_from_its_stored_weights():
+    torch.manual_seed(0)
+    transformer = build("test_vit", 160)
+    nn.init.normal_(transformer.get_classifier().weight, std=0.1)
+    graph = to_onnx(transformer, saliency_layer(transformer), replace(SPEC, size_px=160))
+    state = weights.unpack(weights.pack(arrays_of(transformer)))
+    pixels = torch.randn(2, 3, 160, 160)
+    with torch.inference_mode():
+        expected = transformer.eval()(pixels).numpy()
+    assert np.allclose(Engine(graph, state).run(pixels.numpy()).logits, expected, atol=1e-4)

@@ -1,6 +1,7 @@
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 
 from cadlib.images import LesionImage, read_image
 from cadlib.preprocess import InputSpec, to_array, to_pixels
@@ -52,6 +53,17 @@ def test_training_and_prediction_read_the_same_tensor_bit_for_bit(data_dir):
         pixels = to_pixels(read_image(path), SPEC)
         trained = normalise(torch.from_numpy(pixels.copy()).permute(2, 0, 1)[None], SPEC)
         assert torch.equal(trained, torch.from_numpy(to_array(pixels, SPEC)))
+
+
+def test_a_photograph_resized_in_two_steps_is_as_if_in_one(data_dir):
+    images = [read_image(path) for path in sorted((data_dir / "uploads").glob("*.jpg"))]
+    photographs = [image for image in images if min(image.width_px, image.height_px) >= 2000]
+    assert len(photographs) == 2
+    for image in photographs:
+        left, top, right, bottom = SPEC.crop_box(image.width_px, image.height_px)
+        square = Image.fromarray(image.pixels[top:bottom, left:right])
+        at_once = np.asarray(square.resize((SPEC.size_px, SPEC.size_px), Image.Resampling.BICUBIC)).astype(int)
+        assert np.abs(to_pixels(image, SPEC) - at_once).mean() < 0.3
 
 
 def test_the_spec_survives_json():

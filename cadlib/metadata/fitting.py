@@ -13,7 +13,6 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.optimize import minimize
 from scipy.special import log_softmax
 
 from cadlib.metadata.facts import FACTORS
@@ -110,6 +109,8 @@ def _ridge(design: Floats, offsets: Floats, counts: Floats, prior_sd: float) -> 
         loss, slope = loss_and_slope(offsets + design @ weights, counts)
         loss += float(np.square(weights).sum()) / (2 * prior_sd**2)
         return loss, (design.T @ slope + weights / prior_sd**2).ravel()
+
+    from scipy.optimize import minimize  # noqa: PLC0415 - takes half a second, and an answer needs none
 
     found: Floats = minimize(objective, np.zeros(shape).ravel(), jac=True, method="L-BFGS-B").x.reshape(shape)
     return found
