@@ -45,6 +45,8 @@ TORCH_FREE = {
     "findings",
     "grouping",
     "images",
+    "images.decoding",
+    "images.kinds",
     "isic_csv",
     "likeness",
     "metadata",

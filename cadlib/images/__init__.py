@@ -1,0 +1,179 @@
+"""A file, bytes or a Pillow image -> LesionImage: checked, upright, 8-bit sRGB, stripped of identity.
+
+This is the only door for pictures. What a file says about itself is believed only as far as its bytes bear it
+out; the camera's and the patient's data (EXIF, GPS, XMP, colour profile) are used here and go no further.
+"""
+
+import hashlib
+import os
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from io import BytesIO
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import ExifTags, Image, TiffImagePlugin
+
+from cadlib.errors import ImageRejected
+from cadlib.images.decoding import decode
+from cadlib.images.kinds import EXPECTED, FORMATS, damaged, foreign, kind_of
+from cadlib.readahead import map_ahead
+
+MIN_SIDE_PX = 64
+"""The shortest side that can be read; below it a lesion has no structure left to judge."""
+MAX_PIXELS = 40_000_000
+"""The largest picture that is decoded: above any dermatoscope or phone in full frame, below a bomb."""
+MAX_FILE_BYTES = 512 * 1024 * 1024
+"""The largest file that is opened: 40 megapixels of 16-bit RGBA without compression, and some room."""
+SUPPORTED_SUFFIXES: tuple[str, ...] = (".jpg", ".jpeg", ".png", ".tif", ".tiff", ".bmp", ".webp")
+
+_SIDEWAYS = (5, 6, 7, 8)  # of these: width and height change places
+_DNG_VERSION = 50706
+_READERS = 4
+_READ_AHEAD = 2 * _READERS  # few, for one may be of 40 megapixels
+
+
+@dataclass(frozen=True, eq=False)
+class LesionImage:
+    """One picture that passed the door.
+
+    `pixels` is (H, W, 3) uint8 sRGB, upright, C-contiguous and read-only. `sha256` is the hexadecimal digest
+    of the file's bytes, or of shape and pixels where a Pillow image was given. `format` is "JPEG", "PNG",
+    "TIFF", "BMP", "WebP" or "PIL". `notes` says in one sentence each what was done to the picture.
+    """
+
+    pixels: NDArray[np.uint8]
+    sha256: str
+    format: str
+    notes: tuple[str, ...] = ()
+
+    @property
+    def height_px(self) -> int:
+        """Return the height after turning upright."""
+        return int(self.pixels.shape[0])
+
+    @property
+    def width_px(self) -> int:
+        """Return the width after turning upright."""
+        return int(self.pixels.shape[1])
+
+
+def read_image(source: str | os.PathLike[str] | bytes | Image.Image) -> LesionImage:
+    """Read one picture, given as a path, a file's bytes or a Pillow image, as upright 8-bit sRGB.
+
+    JPEG, PNG, TIFF, BMP and WebP are told by content; a name is only used in messages. A Pillow image stays
+    as it was. Raises ImageRejected, in a sentence for the reader, for anything else.
+    """
+    if isinstance(source, Image.Image):
+        _check_size(source.size, "This picture")
+        pixels, notes = decode(source, "This picture")
+        digest = hashlib.sha256(repr(pixels.shape).encode() + pixels.tobytes())
+        return LesionImage(pixels, digest.hexdigest(), "PIL", notes)
+    if isinstance(source, bytes):
+        name, data = "This file", source
+    elif isinstance(source, str | os.PathLike):
+        path = Path(source)
+        name = "".join(c if c.isprintable() else "?" for c in path.name) or "This path"
+        data = _read_file(path, name)
+    else:
+        raise TypeError(f"Expected `source` to be a path, bytes or a PIL image but got {type(source).__name__}.")
+    with _open(data, name) as image:
+        pixels, notes = decode(image, name)
+        return LesionImage(pixels, hashlib.sha256(data).hexdigest(), FORMATS[image.format or ""], notes)
+
+
+def read_size(path: str | os.PathLike[str]) -> tuple[int, int]:
+    """Return (width, height) in px of a file's picture turned upright, by its header: a truncated file passes.
+
+    Raises ImageRejected for a file that has no such header, and for a picture too small or too large to read.
+    """
+    name = Path(path).name
+    try:
+        with Image.open(path, formats=[kind for kind in FORMATS if kind != "MPO"]) as image:
+            size = image.size
+            # Pillow has turned the size of a TIFF already.
+            turned = image.format != "TIFF" and image.getexif().get(ExifTags.Base.Orientation) in _SIDEWAYS
+    except Exception as error:  # Pillow's parsers raise many kinds on damaged bytes
+        raise ImageRejected(f"{name} has no header that can be read. {EXPECTED}.") from error
+    _check_size(size, name)
+    return (size[1], size[0]) if turned else size
+
+
+def read_images(sources: Iterable[str | os.PathLike[str]]) -> Iterator[LesionImage | ImageRejected]:
+    """Read files in their order, a few ahead in threads; one that cannot be read comes as its rejection."""
+    return map_ahead(_read_or_reject, sources, workers=_READERS, ahead=_READ_AHEAD)
+
+
+def _read_or_reject(source: str | os.PathLike[str]) -> LesionImage | ImageRejected:
+    try:
+        return read_image(source)
+    except ImageRejected as rejection:
+        return rejection
+
+
+def _read_file(path: Path, name: str) -> bytes:
+    """Return the bytes of a regular file."""
+    try:
+        if path.is_dir():
+            raise ImageRejected(f"{name} is a folder. {EXPECTED}; choose a file inside it.")
+        if not path.exists():
+            raise ImageRejected(f"{name} was not found. {EXPECTED}; check the name and the folder.")
+        if not path.is_file():
+            raise ImageRejected(f"{name} is a device, not a file. {EXPECTED}.")
+        if (size := path.stat().st_size) > MAX_FILE_BYTES:
+            raise ImageRejected(
+                f"{name} has {size / 2**20:.0f} MB. Expected at most {MAX_FILE_BYTES // 2**20} MB; "
+                "export the picture as JPEG."
+            )
+        return path.read_bytes()
+    except PermissionError as error:
+        raise ImageRejected(f"{name} may not be read by this user. Ask for the right to read it.") from error
+    except OSError as error:
+        reason = error.strerror or type(error).__name__
+        raise ImageRejected(f"{name} could not be read: {reason}. Check the disk or the network.") from error
+
+
+def _open(data: bytes, name: str) -> Image.Image:
+    """Read the header only; return the still packed picture once kind, count and size are fit to decode."""
+    if not data:
+        raise ImageRejected(f"{name} is empty (0 bytes). {EXPECTED}; copy or export the picture again.")
+    kind = kind_of(data)
+    if kind not in FORMATS:
+        raise foreign(name, kind or "in a format that is not known here")
+    try:
+        image = Image.open(BytesIO(data), formats=(kind,))
+        count = 1 if image.format == "MPO" else int(getattr(image, "n_frames", 1))
+    except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
+        raise ImageRejected(
+            f"{name} is far larger than {MAX_PIXELS // 10**6} megapixels. Expected at most that; "
+            "make the picture smaller or cut it to the lesion."
+        ) from error
+    except Exception as error:  # Pillow's parsers raise many kinds on damaged bytes
+        raise damaged(name, FORMATS[kind]) from error
+    _check_size(image.size, name)
+    if count > 1:
+        raise ImageRejected(
+            f"{name} holds {count} pictures (it is animated or has several pages). Expected one; "
+            "export the one you mean."
+        )
+    if isinstance(image, TiffImagePlugin.TiffImageFile):
+        tags = image.tag_v2
+        if _DNG_VERSION in tags or tags.get(ExifTags.Base.NewSubfileType, 0) == 1:
+            raise foreign(name, "a camera's raw file")
+    return image
+
+
+def _check_size(size: tuple[int, int], name: str) -> None:
+    """Refuse a picture too small to judge or too large to decode."""
+    width_px, height_px = size
+    if min(size) < MIN_SIDE_PX:
+        raise ImageRejected(
+            f"{name} is {width_px} × {height_px} pixels. Expected at least {MIN_SIDE_PX} on each side; "
+            "use the original picture, not a thumbnail."
+        )
+    if width_px * height_px > MAX_PIXELS:
+        raise ImageRejected(
+            f"{name} is {width_px} × {height_px} pixels. Expected at most {MAX_PIXELS // 10**6} megapixels; "
+            "make the picture smaller or cut it to the lesion."
+        )

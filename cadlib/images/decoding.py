@@ -1,0 +1,146 @@
+"""An opened picture -> (H, W, 3) uint8 sRGB, upright, and what was done to it."""
+
+import struct
+from functools import lru_cache
+from io import BytesIO
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import ExifTags, Image, ImageCms, TiffImagePlugin
+
+from cadlib.errors import ImageRejected
+from cadlib.images.kinds import FORMATS, damaged
+
+# ImageOps.exif_transpose also rewrites the metadata, which fails on tags that some cameras write, and copies.
+_UPRIGHT = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
+_PROFILE_MODES = {"GRAY": "L", "RGB": "RGB", "CMYK": "CMYK"}
+_DAMAGED_METADATA = (SyntaxError, ValueError, TypeError, LookupError, OverflowError, OSError, struct.error)
+
+
+def decode(image: Image.Image, name: str) -> tuple[NDArray[np.uint8], tuple[str, ...]]:
+    """Return the pixels of an opened picture, (H, W, 3) uint8 sRGB upright, and what was done to them."""
+    notes: list[str] = []
+    tags = image.tag_v2 if isinstance(image, TiffImagePlugin.TiffImageFile) else {}
+    bits, white_is_zero = _bits(image), tags.get(ExifTags.Base.PhotometricInterpretation) == 0
+    orientation = tags.get(ExifTags.Base.Orientation, 1)
+    try:
+        image.load()
+    except Exception as error:  # Pillow's decoders raise many kinds on damaged bytes
+        raise damaged(name, FORMATS.get(image.format or "", "loaded")) from error
+    turn = _UPRIGHT.get(_orientation(image, notes))
+    if turn is not None or orientation in _UPRIGHT:  # Pillow turns a TIFF itself while it loads
+        notes.append("The picture was turned upright, as the camera had recorded.")
+    icc = image.info.get("icc_profile")
+    if bits > 8:
+        notes.append(f"The picture was reduced from {bits} to 8 bits a channel.")
+        image = _reduce(image, bits, white_is_zero)
+    image, alpha = _split_alpha(image)
+    image = _to_srgb(image, icc, notes, name)
+    if alpha is not None:
+        notes.append("Transparent parts were laid on white.")
+        image = Image.composite(image, Image.new("RGB", image.size, "white"), alpha)
+    pixels = np.asarray(image if turn is None else image.transpose(turn))
+    pixels.flags.writeable = False
+    return pixels, tuple(notes)
+
+
+def _orientation(image: Image.Image, notes: list[str]) -> int:
+    """Return the EXIF orientation of a loaded picture, 1 where there is none or it cannot be read."""
+    try:
+        return int(image.getexif().get(ExifTags.Base.Orientation, 1))
+    except _DAMAGED_METADATA:
+        notes.append("The camera's record of which way is up is damaged; the picture was left as it lies.")
+        return 1
+
+
+def _bits(image: Image.Image) -> int:
+    """Return the bits a channel of a picture not yet loaded: Pillow loads 16-bit colour as 8-bit."""
+    if isinstance(image, TiffImagePlugin.TiffImageFile):
+        return int(image.tag_v2.get(ExifTags.Base.BitsPerSample, (8,))[0])
+    packed = "".join(str(tile.args) for tile in getattr(image, "tile", ()))
+    return 16 if image.mode.startswith("I;16") or ";16" in packed else 8
+
+
+def _reduce(image: Image.Image, bits: int, white_is_zero: bool) -> Image.Image:
+    """Return a picture of more than 8 bits a channel in 8, by the high byte, as Pillow did for colour.
+
+    Pillow leaves undone: the colour that stands for transparent, and a TIFF that counts from white to black.
+    """
+    transparent = image.info.get("transparency")
+    if not image.mode.startswith("I;16"):
+        if isinstance(transparent, tuple):
+            image = image.copy()
+            image.info["transparency"] = tuple(value >> 8 for value in transparent)
+        return image
+    values = np.asarray(image)
+    grey = (values >> (bits - 8)).astype(np.uint8)
+    if transparent is not None:
+        return Image.fromarray(np.dstack([grey, np.where(values == transparent, 0, 255).astype(np.uint8)]))
+    return Image.fromarray(255 - grey if white_is_zero else grey)
+
+
+def _split_alpha(image: Image.Image) -> tuple[Image.Image, Image.Image | None]:
+    """Return the picture without transparency, and its opacity (L) where any of it is not fully opaque."""
+    if not image.has_transparency_data:
+        return image, None
+    image = image.convert("LA") if image.mode == "La" else image
+    rgba = image.convert("RGBA")
+    opaque = rgba.getchannel("R") if image.mode in ("1", "L", "LA") else rgba.convert("RGB")
+    alpha = rgba.getchannel("A")
+    return opaque, None if alpha.getextrema() == (255, 255) else alpha
+
+
+def _to_srgb(image: Image.Image, icc: bytes | None, notes: list[str], name: str) -> Image.Image:
+    """Return an opaque picture as sRGB, through its colour profile where it has one that fits."""
+    if image.mode in ("1", "L"):
+        notes.append("The picture is greyscale; it holds no colour.")
+    if image.mode in ("1", "P", "YCbCr", "RGBX", "HSV"):
+        image = image.convert("L" if image.mode == "1" else "RGB")
+    if image.mode not in ("L", "RGB", "CMYK"):
+        raise ImageRejected(
+            f"{name} stores its colours in the form {image.mode}. Expected greyscale, RGB or CMYK of 8 or "
+            "16 bits; export the picture as PNG or JPEG."
+        )
+    mode, transform = _transform(icc) if icc else ("", None)
+    if icc and mode == "RGB" and image.mode == "L":
+        image = image.convert("RGB")
+    if icc and mode != image.mode:
+        notes.append("The colour profile of the file does not fit the picture and was left aside.")
+    elif transform is not None:
+        notes.append("The colours were converted to sRGB by the colour profile of the file.")
+        return transform.apply(image)
+    if image.mode == "CMYK":
+        notes.append("The colours were converted from CMYK without a colour profile; they are approximate.")
+    return image if image.mode == "RGB" else image.convert("RGB")
+
+
+@lru_cache(maxsize=16)
+def _transform(icc: bytes) -> tuple[str, ImageCms.ImageCmsTransform | None]:
+    """Return the mode a profile is for, "" where it is unusable, and the way to sRGB, None where it is sRGB.
+
+    A profile counts as sRGB when it moves no colour of a 9 × 9 × 9 grid by more than one step.
+    """
+    try:
+        profile = ImageCms.ImageCmsProfile(BytesIO(icc))
+        srgb = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB"))
+        mode = _PROFILE_MODES.get(profile.profile.xcolor_space.strip(), "")
+        if not mode:
+            return "", None
+        transform = ImageCms.ImageCmsTransform(profile, srgb, mode, "RGB")
+    except (OSError, TypeError, ValueError, ImageCms.PyCMSError):
+        return "", None
+    if mode == "RGB":
+        steps = np.linspace(0, 255, 9).astype(np.uint8)
+        grid = np.stack(np.meshgrid(steps, steps, steps), axis=-1).reshape(9, 81, 3)
+        moved = np.asarray(transform.apply(Image.fromarray(grid)))
+        if np.abs(moved.astype(int) - grid).max() <= 1:
+            return mode, None
+    return mode, transform
