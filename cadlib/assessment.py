@@ -8,17 +8,25 @@ from cadlib.decision import DEFAULT_OPERATING_POINT, Decision, OperatingPoint, d
 from cadlib.images import LesionImage, read_image
 from cadlib.metadata import PatientFacts
 from cadlib.model import Model, Prediction, Source
+from cadlib.quality import QualityReport, inspect
 from cadlib.saliency import Heatmap, activation_map
 from cadlib.taxonomy import CODES
 
-CSV_COLUMNS = ("file", "image_sha256", "diagnosis", "malignant_probability", "decision", *CODES, "model", "error")
+CSV_COLUMNS = (
+    *("file", "image_sha256", "quality", "diagnosis", "malignant_probability", "decision"),
+    *(*CODES, "model", "error"),
+)
 
 
 @dataclass(frozen=True, eq=False)
 class Assessment:
-    """Everything said of one image; `heatmap` explains the most probable diagnosis by Grad-CAM, if it was asked for."""
+    """Everything said of one image; `heatmap` explains the most probable diagnosis by Grad-CAM, if it was asked for.
+
+    Where `quality` is not readable the rest is to be withheld until it is asked for.
+    """
 
     image: LesionImage
+    quality: QualityReport
     prediction: Prediction
     decision: Decision
     heatmap: Heatmap | None
@@ -31,6 +39,7 @@ class Assessment:
             "width_px": self.image.width_px,
             "height_px": self.image.height_px,
             "notes": list(self.image.notes),
+            "quality": self.quality.to_json(),
             "model": self.prediction.model_id,
             "diagnosis": self.prediction.ranking()[0][0],
             "probabilities": dict(self.prediction.ranking()),
@@ -60,13 +69,19 @@ class Assessment:
 
 
 def csv_row(file: str, outcome: Assessment | str) -> list[str]:
-    """Return the row of CSV_COLUMNS for a file: its assessment, or the reason why there is none."""
+    """Return the row of CSV_COLUMNS for a file: its assessment, or the reason why there is none.
+
+    `quality` is "good", or the severity and what was found: "unreadable: sharpness, hair".
+    """
     if isinstance(outcome, str):
         return [file, *[""] * (len(CSV_COLUMNS) - 2), outcome]
     prediction = outcome.prediction
     risk, *shares = (f"{p:.6f}" for p in (prediction.malignant_probability, *prediction.probabilities))
     top, _ = prediction.ranking()[0]
-    return [file, prediction.image_sha256, top, risk, outcome.decision.action, *shares, prediction.model_id, ""]
+    found = ", ".join(finding.name for finding in outcome.quality.flagged)
+    quality = f"{outcome.quality.severity}: {found}" if found else outcome.quality.severity
+    action, model = outcome.decision.action, prediction.model_id
+    return [file, prediction.image_sha256, quality, top, risk, action, *shares, model, ""]
 
 
 def json_row(file: str, outcome: Assessment | str) -> dict[str, Any]:
@@ -80,7 +95,7 @@ def assess(
     operating_point: str = DEFAULT_OPERATING_POINT,
     facts: PatientFacts | None = None,
 ) -> Assessment:
-    """Read an image, predict, decide and explain; raise ImageRejected when the image cannot be read."""
+    """Read an image, inspect, predict, decide and explain; raise ImageRejected when the image cannot be read."""
     image = source if isinstance(source, LesionImage) else read_image(source)
     found = _assessment(image, model.predict(image, facts), _point(model, operating_point, facts))
     top, _ = found.prediction.ranking()[0]
@@ -93,7 +108,7 @@ def assess_batch(
     operating_point: str = DEFAULT_OPERATING_POINT,
     facts: PatientFacts | None = None,
 ) -> list[Assessment]:
-    """Predict and decide for many images at once, without heatmaps: each prediction brings what one is drawn from.
+    """Inspect, predict and decide for many images, without heatmaps: each prediction brings what one is drawn from.
 
     `facts` are of the one patient and site that all the images show; raise FactsRejected when the model takes none.
     """
@@ -108,4 +123,4 @@ def _point(model: Model, name: str, facts: PatientFacts | None) -> OperatingPoin
 
 
 def _assessment(image: LesionImage, prediction: Prediction, point: OperatingPoint) -> Assessment:
-    return Assessment(image, prediction, decide(prediction.malignant_probability, point), heatmap=None)
+    return Assessment(image, inspect(image), prediction, decide(prediction.malignant_probability, point), heatmap=None)

@@ -77,7 +77,7 @@ def sample(row, kind: str) -> None:
     try:
         if record and st.button("Ask the model", key="ask", icon=":material/neurology:", type="primary"):
             found = ui.assess_file(row.path)
-            st.markdown(f"**{found.decision.sentence}**")
+            st.markdown(f"**{found.decision.sentence}** {found.quality.sentence}")
             top, _ = found.prediction.ranking()[0]
             ui.side_by_side(found.image, ui.heatmap(found, top), row.image, drawn=bool(kind))
             ui.chart(figures.confidence_chart(found.prediction.probabilities), key="sample-confidence")

@@ -28,6 +28,7 @@ def tile(case: ui.Case, chosen: bool) -> None:
             st.image(ui.square(case.assessment.image), width=128, alt=case.name)
             top, _ = case.assessment.prediction.ranking()[0]
             label = f"{two_digits(case.risk)} {ui.sign(top) if chosen else ui.mark(top)} {top}"
+            label = label if case.assessment.quality.readable else "not readable"
         else:
             with st.container(height=128, border=True, gap=None):
                 st.caption(ui.plain(case.reason))
@@ -58,7 +59,9 @@ def result(case: ui.Case) -> None:
     sign = ui.mark("MEL") if decision.action == "refer" else ui.mark("NV")
     st.subheader(f"{sign} {decision.sentence}", anchor=False)
     top = found.prediction.ranking()[:3]
-    st.markdown(" · ".join(f"{ui.mark(code)} {diagnosis(code).name} {two_digits(share)}" for code, share in top))
+    ranked = " · ".join(f"{ui.mark(code)} {diagnosis(code).name} {two_digits(share)}" for code, share in top)
+    doubts = " ".join(f":gray-badge[:material/warning: {one.name}]" for one in found.quality.flagged)
+    st.markdown(f"{ranked} {doubts}")
     grid = st.grid(2, min_column_width=420, gap="medium")
     with grid.cell():
         evidence(case)
@@ -70,6 +73,7 @@ def result(case: ui.Case) -> None:
             f"On {point.split} images this threshold referred {referred} of {point.n_malignant:,} malignant and spared "
             f"{spared} of {point.n_benign:,} benign ones. In brackets: 95 % intervals."
         )
+        ui.quality(found.quality)
         facts = (case.name, f"{image.width_px} × {image.height_px} px {image.format}", *image.notes)
         st.caption(" · ".join(map(ui.plain, facts)))
 
@@ -104,10 +108,10 @@ if len(cases) > 1:
     with st.container(horizontal=True, wrap=False, gap="small", key="strip"):
         for one in cases:
             tile(one, chosen=one is case)
-if case.assessment:
-    result(case)
-else:
+if not case.assessment:
     st.error(f"{ui.plain(case.name)}: {ui.plain(case.reason)}", icon=":material/broken_image:")
+elif not ui.withheld(case.assessment, case.name):
+    result(case)
 with st.container(horizontal=True, key="downloads"):
     table, tree = ui.cases_csv(cases), ui.cases_json(cases)
     st.download_button("CSV", table, "cadlib.csv", "text/csv", "download-csv", icon=SAVE, on_click="ignore")

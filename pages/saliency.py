@@ -39,6 +39,8 @@ with st.container(horizontal=True, vertical_alignment="bottom"):
 if key != case.key:
     ui.choose(next(one for one in readable if one.key == key))
     st.rerun()
+if ui.withheld(case.assessment, case.name):
+    st.stop()
 codes = [code for code in ranking if code in chosen]
 if not codes:
     st.info("Choose at least one diagnosis.")

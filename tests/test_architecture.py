@@ -58,6 +58,8 @@ TORCH_FREE = {
     "pixels",
     "predictions",
     "preprocess",
+    "quality",
+    "quality.figures",
     "readahead",
     "record",
     "sampling",
@@ -111,6 +113,7 @@ MAY_USE_TORCH = {
     "ui.frame",
     "ui.models",
     "ui.pictures",
+    "ui.quality",
     "ui.session",
 }
 TORCH_KIND = {"torch", "torchvision", "timm", "pytorch_grad_cam", "lightning_fabric"}

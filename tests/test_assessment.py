@@ -1,18 +1,20 @@
 import json
+from dataclasses import replace
 
 import pytest
 
-from cadlib.assessment import assess, assess_batch
+from cadlib.assessment import CSV_COLUMNS, assess, assess_batch, csv_row
 from cadlib.errors import ImageRejected, ModelInvalid
 from cadlib.images import read_image
 from cadlib.metadata import PatientFacts
 from cadlib.model import Model
+from cadlib.quality import LIMITS
 from cadlib.synthetic import demo_lesions
 
 
 @pytest.fixture
 def picture():
-    return demo_lesions()[0].png()
+    return demo_lesions()[1].png()
 
 
 def test_predicts_decides_and_explains_the_most_probable_diagnosis(model, picture):
@@ -31,7 +33,18 @@ def test_as_json_it_holds_every_figure_and_no_pixels(model, picture):
     assert found["decision"]["measured_on"] in ("validation", "test")
     assert list(found["decision"]["intervals"]) == ["sensitivity", "specificity"]
     assert found["heatmap"]["method"] == "grad-cam"
-    assert len(json.dumps(found)) < 2000
+    assert [finding["name"] for finding in found["quality"]["findings"]] == [limit.name for limit in LIMITS]
+    assert found["quality"]["severity"] == "good"
+    assert len(json.dumps(found)) < 4000
+
+
+def test_a_row_of_csv_names_what_is_wrong_with_the_picture(model, picture):
+    clear = read_image(picture)
+    dark = replace(clear, pixels=clear.pixels // 8)
+    rows = [dict(zip(CSV_COLUMNS, csv_row("a.png", one), strict=True)) for one in assess_batch(model, [clear, dark])]
+    assert rows[0]["quality"] == "good"
+    assert rows[1]["quality"].startswith("unreadable: underexposure")
+    assert dict(zip(CSV_COLUMNS, csv_row("b.png", "no picture"), strict=True))["error"] == "no picture"
 
 
 def test_many_images_are_assessed_without_heatmaps(model, picture):

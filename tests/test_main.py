@@ -45,6 +45,12 @@ def test_predict_prints_a_ranking_with_the_decision_first(folder, capsys):
     assert shares == sorted(shares, reverse=True)
 
 
+def test_predict_marks_a_picture_that_cannot_be_read(folder, tmp_path, capsys):
+    Image.fromarray(np.asarray(Image.open(min(folder.glob("*.png")))) // 8).save(tmp_path / "dark.png")
+    assert main(["predict", str(tmp_path / "dark.png")]) == 0
+    assert "No answer can rest on this picture: The picture is dark." in capsys.readouterr().out.splitlines()[2]
+
+
 def test_predict_reads_a_folder_and_prints_csv(folder, capsys):
     assert main(["predict", str(folder), "--format", "csv"]) == 0
     rows = list(csv.DictReader(io.StringIO(capsys.readouterr().out)))

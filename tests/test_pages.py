@@ -187,6 +187,38 @@ def test_of_several_files_the_riskiest_comes_first_and_the_unreadable_stay_with_
     assert "report" in page.error[0].value or "empty" in page.error[0].value
 
 
+def test_the_answer_on_a_picture_that_cannot_be_read_is_withheld_until_it_is_asked_for(app, lesion):
+    Image.fromarray(np.asarray(Image.open(io.BytesIO(lesion))) // 8).save(dark := io.BytesIO(), "PNG")
+    page = drop(app.run(), ("good.png", lesion), ("dark.png", dark.getvalue()))
+    case = next(case for case in held(page) if case.name == "dark.png")
+    tile = page.button(key=f"choose-{case.key[:8]}")
+    assert tile.label == "not readable"
+    tile.click().run()
+    assert "No answer can rest on this picture" in page.warning[0].value
+    assert "dark" in page.warning[0].value
+    assert not page.subheader
+    assert "confidence" not in {chart.key for chart in page.get("plotly_chart")}
+    page.switch_page("pages/saliency.py").run()
+    assert "No answer can rest on this picture" in page.warning[0].value
+    assert not [button for button in page.button if str(button.key).startswith("large-")]
+    page.toggle[0].set_value(True).run()
+    assert [button for button in page.button if str(button.key).startswith("large-")]
+    page.switch_page("pages/diagnose.py").run()
+    page.toggle[0].set_value(True).run()
+    assert case.assessment.decision.sentence in page.subheader[0].value
+    assert "No answer can rest on this picture" in page.warning[0].value
+
+
+def test_every_check_of_a_picture_is_shown_with_its_figure_and_limit(app, lesion):
+    page = drop(app.run(), ("one.png", lesion))
+    report = held(page)[0].assessment.quality
+    table = page.dataframe[0].value
+    assert table["Check"].tolist() == [finding.name for finding in report.findings]
+    assert table["Figure"].tolist() == [finding.figure for finding in report.findings]
+    passed = len(report.findings) - len(report.flagged)
+    assert f"{passed} of {len(report.findings)} checks" in page.expander[0].label
+
+
 def test_the_same_files_dropped_twice_are_held_once(app, lesion):
     page = drop(app.run(), ("one.png", lesion))
     page = drop(page, ("one.png", lesion), ("other.png", lesion))
@@ -223,9 +255,8 @@ def test_pictures_of_a_model_that_was_replaced_can_be_given_again(app, lesion, t
 
 
 def test_a_photograph_that_is_called_synthetic_is_not_said_to_be_drawn(app):
-    pixels = np.random.default_rng(0).integers(0, 256, (80, 80, 3), dtype=np.uint8)
-    buffer = io.BytesIO()
-    Image.fromarray(pixels).save(buffer, "PNG")
+    mirrored = np.asarray(Image.open(io.BytesIO(demo_lesions()[0].png())))[:, ::-1]
+    Image.fromarray(mirrored).save(buffer := io.BytesIO(), "PNG")
     page = drop(app.run(), ("synthetic_MEL_1.png", buffer.getvalue()))
     assert ui.ORIGINAL in captions(page)
     page = drop(page, ("photograph.png", demo_lesions()[0].png()))

@@ -27,6 +27,8 @@ if TYPE_CHECKING:  # torch takes seconds; `--help` and bad usage do not wait for
 BATCH_SIZE = 8
 """Images held at a time; few, for one may be of 40 megapixels."""
 
+QUALITY = {"poor": "Read with care:", "unreadable": "No answer can rest on this picture:"}
+
 Outcome = tuple[Path, "Assessment | CadError"]
 
 
@@ -131,6 +133,8 @@ def _print_table(outcomes: Iterator[Outcome], out: TextIO) -> None:
         if isinstance(outcome, CadError):
             continue
         tqdm.write(f"{file}\n  {outcome.decision.sentence}", file=out)
+        if outcome.quality.flagged:
+            tqdm.write(f"  {QUALITY[outcome.quality.severity]} {outcome.quality.sentence}", file=out)
         moved = dict(zip(CODES, outcome.prediction.moved.tolist(), strict=True))
         for code, probability in outcome.prediction.ranking():
             known = diagnosis(code)

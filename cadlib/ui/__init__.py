@@ -4,6 +4,7 @@
     models     the model, loaded once for all sessions
     frame      what stands around each page; a chart with its text
     pictures   a picture as the pages show it, and the evidence in it
+    quality    whether a picture can be read, and what is withheld where not
     session    the pictures of one session
     datasets   the data sets a page can open
 
@@ -27,6 +28,7 @@ from cadlib.ui.pictures import (
     square,
     thumbnail,
 )
+from cadlib.ui.quality import quality, withheld
 from cadlib.ui.session import (
     Case,
     accept_paste,
@@ -70,6 +72,7 @@ __all__ = [
     "page",
     "photograph_of",
     "plain",
+    "quality",
     "remove",
     "said",
     "side_by_side",
@@ -79,4 +82,5 @@ __all__ = [
     "take",
     "thumbnail",
     "upload_key",
+    "withheld",
 ]

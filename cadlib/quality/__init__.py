@@ -1,0 +1,111 @@
+"""Can this picture be read? Size, sharpness, noise, light, contrast, frame, and what lies on the skin or misses there.
+
+Every figure but the size is taken on a picture of at most 256 px on its short side, so that it means the same for a
+thumbnail and for a photograph. `benchmarks/quality.py` prints how the figures spread over real images, from which the
+limits are read off, and how many damaged and undamaged pictures each limit catches.
+"""
+
+from dataclasses import asdict, dataclass
+from typing import Any, Literal
+
+from cadlib.images import LesionImage
+from cadlib.quality.figures import QualityFigures, measure
+
+Severity = Literal["good", "poor", "unreadable"]
+
+
+@dataclass(frozen=True)
+class Limit:
+    """From where on a figure is a finding: beyond `poor`; and where no answer can rest on it: beyond `unreadable`.
+
+    `below` tells the side: a figure below the limit is one, else a figure above it.
+    """
+
+    figure: str
+    name: str
+    below: bool
+    poor: float
+    unreadable: float | None
+    sentence: str
+
+
+LIMITS = (
+    Limit("short_side_px", "size", True, 150, None, "The picture is very small; what a dermatoscope shows is lost."),
+    Limit("blur", "sharpness", False, 0.43, 0.6, "The picture is blurred."),
+    Limit("noise", "noise", False, 0.005, 0.02, "The picture is noisy."),
+    Limit("brightness", "underexposure", True, 0.42, 0.2, "The picture is dark."),
+    Limit("clipped", "overexposure", False, 0.14, 0.56, "Much of the picture is white: nothing can be seen there."),
+    Limit("glare", "glare", False, 0.005, None, "Light is reflected by bubbles or the skin."),
+    Limit("contrast", "contrast", True, 0.11, 0.08, "The picture has little contrast."),
+    Limit("dark_frame", "dark frame", False, 0.02, 0.5, "Much of the picture is the black round the lens."),
+    Limit("blue_cast", "colour cast", False, 0.0, 0.25, "The light is bluish; colours mislead."),
+    Limit("hair", "hair", False, 0.08, None, "Hair or other dark lines cover the lesion."),
+    Limit("ruler", "ruler", False, 0.73, None, "A ruler lies in the picture."),
+    Limit("ink", "ink", False, 0.05, None, "Ink, a sticker or a glove lies in the picture."),
+    Limit("lesion_contrast", "lesion", True, 4.7, 2.4, "No lesion stands out from the skin."),
+    Limit("lesion_at_border", "whole lesion", False, 0.18, None, "The lesion reaches beyond the picture."),
+)
+"""In the order in which a reader sees them. Of 1,500 training images of at least 150 px, 500 an archive, 2 % lie beyond
+a `poor` limit; beyond an `unreadable` one lies hardly any."""
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One figure of a picture held against its limit; `sentence` says what is wrong, empty where nothing is."""
+
+    name: str
+    figure: float
+    limit: float
+    severity: Severity
+    sentence: str
+
+
+@dataclass(frozen=True)
+class QualityReport:
+    """Every finding on one picture, in the order of `LIMITS`."""
+
+    figures: QualityFigures
+    findings: tuple[Finding, ...]
+
+    @property
+    def readable(self) -> bool:
+        """Tell whether an answer on this picture may be shown without being asked for."""
+        return self.severity != "unreadable"
+
+    @property
+    def flagged(self) -> tuple[Finding, ...]:
+        """Return what is wrong with it, the worst first."""
+        wrong = [finding for finding in self.findings if finding.severity != "good"]
+        return tuple(sorted(wrong, key=lambda finding: finding.severity == "poor"))
+
+    @property
+    def severity(self) -> Severity:
+        """Return the severity of the worst finding."""
+        return self.flagged[0].severity if self.flagged else "good"
+
+    @property
+    def sentence(self) -> str:
+        """Return the worst that is wrong with the picture as text, empty where nothing is."""
+        return " ".join(finding.sentence for finding in self.flagged if finding.severity == self.severity)
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the report as JSON values, every finding with its figure and limit."""
+        return {"severity": self.severity, "findings": [asdict(finding) for finding in self.findings]}
+
+
+def inspect(image: LesionImage) -> QualityReport:
+    """Measure a picture and hold each figure against its limit."""
+    figures = measure(image)
+    return QualityReport(figures, tuple(_held(limit, getattr(figures, limit.figure)) for limit in LIMITS))
+
+
+def _held(limit: Limit, figure: float) -> Finding:
+    def beyond(bound: float | None) -> bool:
+        return bound is not None and (figure < bound if limit.below else figure > bound)
+
+    if beyond(limit.unreadable):
+        assert limit.unreadable is not None
+        return Finding(limit.name, figure, limit.unreadable, "unreadable", limit.sentence)
+    if beyond(limit.poor):
+        return Finding(limit.name, figure, limit.poor, "poor", limit.sentence)
+    return Finding(limit.name, figure, limit.poor, "good", "")

@@ -1,0 +1,85 @@
+from dataclasses import fields, replace
+
+import numpy as np
+import pytest
+
+from cadlib.corruptions import CORRUPTIONS
+from cadlib.images import LesionImage, read_image
+from cadlib.quality import LIMITS, QualityFigures, inspect
+from cadlib.synthetic import demo_lesions
+
+DAMAGE = {corruption.name: corruption for corruption in CORRUPTIONS}
+
+
+def image_of(pixels: np.ndarray) -> LesionImage:
+    return LesionImage(np.ascontiguousarray(pixels), "0" * 64, "PIL")
+
+
+@pytest.fixture(scope="module")
+def lesion() -> LesionImage:
+    return read_image(demo_lesions()[1].png())
+
+
+def flagged(image: LesionImage) -> dict[str, str]:
+    return {finding.name: finding.severity for finding in inspect(image).flagged}
+
+
+def test_every_figure_has_one_limit_and_every_finding_its_place():
+    assert [limit.figure for limit in LIMITS] != []
+    assert sorted(limit.figure for limit in LIMITS) == sorted(field.name for field in fields(QualityFigures))
+    assert len({limit.name for limit in LIMITS}) == len(LIMITS)
+    for limit in LIMITS:
+        if limit.unreadable is not None:
+            assert (limit.unreadable < limit.poor) == limit.below
+
+
+def test_a_clear_lesion_is_readable(lesion):
+    report = inspect(lesion)
+    assert report.readable
+    assert [finding.name for finding in report.findings] == [limit.name for limit in LIMITS]
+
+
+@pytest.mark.parametrize(
+    ("damage", "name"),
+    [
+        ("noise", "noise"), ("defocus", "sharpness"), ("motion", "sharpness"), ("underexposure", "underexposure"),
+        ("dark frame", "dark frame"), ("hair", "hair"), ("ruler", "ruler"), ("ink", "ink"), ("gel bubbles", "glare"),
+    ],
+)  # fmt: skip
+def test_severe_damage_is_named(lesion, damage, name):
+    assert name not in flagged(lesion)
+    assert name in flagged(replace(lesion, pixels=DAMAGE[damage](lesion.pixels, 5, 0)))
+
+
+@pytest.mark.parametrize("damage", sorted(DAMAGE))
+def test_more_damage_never_makes_a_picture_readable_again(lesion, damage):
+    readable = [inspect(replace(lesion, pixels=DAMAGE[damage](lesion.pixels, s, 0))).readable for s in (1, 3, 5)]
+    assert readable == sorted(readable, reverse=True)
+
+
+@pytest.mark.parametrize(("grey", "name"), [(0, "underexposure"), (255, "overexposure"), (128, "contrast")])
+def test_a_picture_of_one_grey_is_unreadable(grey, name):
+    report = inspect(image_of(np.full((200, 300, 3), grey, np.uint8)))
+    assert not report.readable
+    assert (name, "unreadable") in {(finding.name, finding.severity) for finding in report.findings}
+
+
+def test_a_thumbnail_is_named_small(lesion):
+    assert flagged(image_of(lesion.pixels[::5, ::5]))["size"] == "poor"
+
+
+def test_the_size_of_a_photograph_changes_no_finding(lesion):
+    large = np.asarray(lesion.pixels).repeat(4, axis=0).repeat(4, axis=1)
+    assert flagged(image_of(large)) == flagged(lesion)
+
+
+def test_a_picture_turned_upside_down_has_the_same_figures(lesion):
+    turned = inspect(image_of(lesion.pixels[::-1, ::-1])).figures
+    for name, value in vars(inspect(lesion).figures).items():
+        assert getattr(turned, name) == pytest.approx(value, rel=0.1, abs=0.02), name
+
+
+def test_the_worst_comes_first():
+    severities = [finding.severity for finding in inspect(image_of(np.zeros((100, 100, 3), np.uint8))).flagged]
+    assert severities == sorted(severities, key=["unreadable", "poor"].index)
+    assert {*severities} == {"unreadable", "poor"}
