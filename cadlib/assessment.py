@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
-from cadlib.decision import DEFAULT_OPERATING_POINT, Decision, OperatingPoint, decide
+from cadlib.decision import DEFAULT_OPERATING_POINT, Decision, decide
 from cadlib.images import LesionImage, read_image
 from cadlib.metadata import PatientFacts
 from cadlib.model import Model, Prediction, Source
@@ -13,7 +13,7 @@ from cadlib.saliency import Heatmap, activation_map
 from cadlib.taxonomy import CODES
 
 CSV_COLUMNS = (
-    *("file", "image_sha256", "quality", "diagnosis", "malignant_probability", "decision"),
+    *("file", "image_sha256", "quality", "diagnosis", "prediction_set", "malignant_probability", "decision"),
     *(*CODES, "model", "error"),
 )
 
@@ -22,13 +22,16 @@ CSV_COLUMNS = (
 class Assessment:
     """Everything said of one image; `heatmap` explains the most probable diagnosis by Grad-CAM, if it was asked for.
 
-    Where `quality` is not readable the rest is to be withheld until it is asked for.
+    `likely` are the diagnoses of the model's prediction set, the most probable first: of the lesions of each diagnosis
+    as many have theirs in it as `ConformalSets.coverage` says. None with facts of the patient, for which it was not
+    fitted. Where `quality` is not readable the rest is to be withheld until it is asked for.
     """
 
     image: LesionImage
     quality: QualityReport
     prediction: Prediction
     decision: Decision
+    likely: tuple[str, ...] | None
     heatmap: Heatmap | None
 
     def to_json(self) -> dict[str, Any]:
@@ -43,6 +46,7 @@ class Assessment:
             "model": self.prediction.model_id,
             "diagnosis": self.prediction.ranking()[0][0],
             "probabilities": dict(self.prediction.ranking()),
+            "prediction_set": self.likely and list(self.likely),
             "facts": self.prediction.facts
             and {
                 **asdict(self.prediction.facts),
@@ -71,7 +75,8 @@ class Assessment:
 def csv_row(file: str, outcome: Assessment | str) -> list[str]:
     """Return the row of CSV_COLUMNS for a file: its assessment, or the reason why there is none.
 
-    `quality` is "good", or the severity and what was found: "unreadable: sharpness, hair".
+    `quality` is "good", or the severity and what was found: "unreadable: sharpness, hair". `prediction_set` has codes,
+    the most probable first: "MEL NV".
     """
     if isinstance(outcome, str):
         return [file, *[""] * (len(CSV_COLUMNS) - 2), outcome]
@@ -81,7 +86,8 @@ def csv_row(file: str, outcome: Assessment | str) -> list[str]:
     found = ", ".join(finding.name for finding in outcome.quality.flagged)
     quality = f"{outcome.quality.severity}: {found}" if found else outcome.quality.severity
     action, model = outcome.decision.action, prediction.model_id
-    return [file, prediction.image_sha256, quality, top, risk, action, *shares, model, ""]
+    likely = " ".join(outcome.likely or ())
+    return [file, prediction.image_sha256, quality, top, likely, risk, action, *shares, model, ""]
 
 
 def json_row(file: str, outcome: Assessment | str) -> dict[str, Any]:
@@ -97,7 +103,7 @@ def assess(
 ) -> Assessment:
     """Read an image, inspect, predict, decide and explain; raise ImageRejected when the image cannot be read."""
     image = source if isinstance(source, LesionImage) else read_image(source)
-    found = _assessment(image, model.predict(image, facts), _point(model, operating_point, facts))
+    found = _assessment(model, image, model.predict(image, facts), operating_point)
     top, _ = found.prediction.ranking()[0]
     return replace(found, heatmap=activation_map(model, image, found.prediction, top))
 
@@ -112,15 +118,21 @@ def assess_batch(
 
     `facts` are of the one patient and site that all the images show; raise FactsRejected when the model takes none.
     """
-    point = _point(model, operating_point, facts)
     predictions = [model.with_facts(prediction, facts) for prediction in model.predict_batch(images)]
     pairs = zip(images, predictions, strict=True)
-    return [_assessment(image, prediction, point) for image, prediction in pairs]
+    return [_assessment(model, image, prediction, operating_point) for image, prediction in pairs]
 
 
-def _point(model: Model, name: str, facts: PatientFacts | None) -> OperatingPoint:
-    return model.record.operating_point(name, with_facts=facts is not None and facts.known)
-
-
-def _assessment(image: LesionImage, prediction: Prediction, point: OperatingPoint) -> Assessment:
-    return Assessment(image, inspect(image), prediction, decide(prediction.malignant_probability, point), heatmap=None)
+def _assessment(model: Model, image: LesionImage, prediction: Prediction, operating_point: str) -> Assessment:
+    alone = prediction.facts is None
+    inside = model.record.conformal.of(prediction.probabilities)
+    return Assessment(
+        image=image,
+        quality=inspect(image),
+        prediction=prediction,
+        decision=decide(
+            prediction.malignant_probability, model.record.operating_point(operating_point, with_facts=not alone)
+        ),
+        likely=tuple(code for code, _ in prediction.ranking() if inside[CODES.index(code)]) if alone else None,
+        heatmap=None,
+    )

@@ -6,6 +6,7 @@ intervals and curves), and:
 
     unlabelled, unknown   images that were predicted and not counted: without ground truth, with UNK
     operating_points      the model's thresholds and what they do here: sensitivity, specificity, how many
+    prediction_sets       what the model's prediction sets do here: see `summary.measured_sets`; not with metadata
     validation            in a model folder, once the test split was read: the same figures of the validation split
     subgroups             the summary without its curves, by size of the image, archive, age, sex and site
     model, data           which weights, which images
@@ -46,13 +47,14 @@ from cadlib.record import (
     METRICS_FILE,
     RECORD_FILE,
     SPLIT_FILE,
+    ConformalSets,
     ModelRecord,
     json_text,
     read_json,
     replace_files,
 )
 from cadlib.splits import lesion_groups, read_split, select
-from cadlib.summary import measured_point, summarise
+from cadlib.summary import measured_point, measured_sets, summarise
 from cadlib.tables import metrics_table
 from cadlib.taxonomy import CODES, ISIC_2019, UNKNOWN, Classes
 
@@ -152,6 +154,7 @@ def evaluate(
                 points,
                 classes=classes,
                 uncalibrated=uncalibrated,
+                sets=None if evidence or classes is not ISIC_2019 else model.record.conformal,
             ),
             **more,
             "model": model_facts(model.record),
@@ -269,13 +272,14 @@ def build_metrics(
     classes: Classes = ISIC_2019,
     lesions: "pd.Series[int] | None" = None,
     uncalibrated: NDArray[np.float64] | None = None,
+    sets: ConformalSets | None = None,
 ) -> dict[str, Any]:
     """Return what metrics.json says of the figures, as plain JSON values, None where one is not defined.
 
     `table` is a dataset's, or rows of it; `probabilities`, and before calibration `uncalibrated`, are (N, 8)
     float64, one row a row of the table. `lesions` numbers the lesion of each row; without it the table's own
     lesion ids do. `classes` are those of the challenge whose figures these are; their codes are the keys. What the
-    thresholds do is measured on these images.
+    thresholds and the prediction sets, which are of all eight, do is measured on these images.
     """
     if len(table) != len(probabilities):
         raise ValueError(f"Expected a row of `probabilities` for {len(table)} images but got {len(probabilities)}.")
@@ -284,7 +288,8 @@ def build_metrics(
         raise ValueError(f"Expected `diagnosis` to be one of {', '.join(CODES)}, {UNKNOWN} but got {strange}.")
     counted = given.isin(CODES).to_numpy(bool)
     labels = merged_labels(np.array([CODES.index(code) for code in given[counted]], np.int64), classes)
-    groups = (lesion_groups(table) if lesions is None else lesions).to_numpy()[counted]
+    lesions = lesion_groups(table) if lesions is None else lesions
+    groups = np.unique(lesions.to_numpy()[counted], return_inverse=True)[1]
     before = None if uncalibrated is None else merged_probabilities(uncalibrated[counted], classes)
     table, probabilities = table[counted], merged_probabilities(probabilities[counted], classes)
 
@@ -298,6 +303,9 @@ def build_metrics(
         "operating_points": [measured_point(point, labels, probabilities, groups) for point in thresholds],
         "subgroups": {name: _without_curves(summary(inside)) for name, inside in _subgroups(table) if inside.any()},
     }
+    if sets:
+        inside = sets.of(probabilities)
+        figures["prediction_sets"] = measured_sets(sets.coverage, inside, labels, probabilities, groups)
     by_class: dict[str, Any] = named(figures, classes)
     return by_class
 

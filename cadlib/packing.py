@@ -116,6 +116,7 @@ def _measure(
         metrics.malignant_probability(probabilities), metrics.malignant_truth(labels)
     )
     quantiles = calibration.conformal_quantiles(probabilities, labels, COVERAGE)
+    sets = ConformalSets(COVERAGE, dict(zip(CODES, quantiles.tolist(), strict=True)))
     figures = {
         **evaluation.build_metrics(
             data.table.iloc[rows],
@@ -123,6 +124,7 @@ def _measure(
             thresholds,
             lesions=lesions,
             uncalibrated=calibration.probabilities(trained.validation_logits, 1.0, calibration.NO_BIAS),
+            sets=sets,
         ),
         "data": {"name": data.name, "split": "validation", "images": len(rows)},
         "rejected": {},
@@ -137,7 +139,7 @@ def _measure(
         input=trained.spec,
         temperature=temperature,
         bias=bias,
-        conformal=ConformalSets(COVERAGE, dict(zip(CODES, quantiles.tolist(), strict=True))),
+        conformal=sets,
         operating_points=evaluation.operating_points(figures),
         saliency_layer=saliency_layer(trained.network),
         training=TrainingFacts(

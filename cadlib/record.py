@@ -14,6 +14,9 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
+import numpy as np
+from numpy.typing import NDArray
+
 from cadlib.decision import OperatingPoint
 from cadlib.errors import FactsRejected, ModelInvalid
 from cadlib.metadata import MetadataEvidence, MetadataTrial
@@ -46,6 +49,11 @@ class ConformalSets:
 
     coverage: float
     quantiles: dict[str, float]
+
+    def of(self, probabilities: NDArray[np.float64]) -> NDArray[np.bool_]:
+        """Say which classes are in the set of each image; (…, 8) to (…, 8), in taxonomy order. A set may be empty."""
+        inside: NDArray[np.bool_] = 1 - probabilities <= np.array([self.quantiles[code] for code in CODES])
+        return inside
 
 
 @dataclass(frozen=True)

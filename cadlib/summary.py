@@ -157,6 +157,41 @@ def measured_point(point: Threshold, labels: Labels, probabilities: Floats, grou
     return ready
 
 
+def measured_sets(
+    coverage: float, inside: NDArray[np.bool_], labels: Labels, probabilities: Floats, groups: Labels
+) -> dict[str, Any]:
+    """Return what prediction sets do, as JSON values: how often the true diagnosis is in them, and how many others.
+
+    `inside` is (N, 8) bool, which diagnoses are in the set of each image. `coverage` holds the share of images with
+    their true diagnosis in the set by code, `overall` that of all images, `size` the mean number of diagnoses in a set,
+    `empty` the share of sets with none; `target` is what was aimed at for each diagnosis.
+    """
+    covered = inside[np.arange(len(labels)), labels].astype(np.float64)
+    sizes = inside.sum(axis=1, dtype=np.float64)
+
+    def mean(values: Floats) -> Callable[..., Floats]:
+        return lambda labels, _, weights=None: _weighted(values, np.ones(len(labels)) if weights is None else weights)
+
+    def by_class(labels: Labels, _: Floats, weights: Floats | None = None) -> Floats:
+        counts = np.ones(len(labels)) if weights is None else weights
+        return np.stack([_weighted(covered, counts * (labels == one)) for one in range(len(CODES))], axis=-1)
+
+    figures = (
+        Figure("coverage", by_class, CODES),
+        Figure("overall", mean(covered)),
+        Figure("size", mean(sizes)),
+        Figure("empty", mean((sizes == 0).astype(np.float64))),
+    )
+    ready: dict[str, Any] = json_ready(
+        {
+            "target": coverage,
+            **{figure.name: _by_key(figure.keys, figure.compute(labels, probabilities)) for figure in figures},
+            "intervals": intervals(labels, groups, [(figure, probabilities) for figure in figures]),
+        }
+    )
+    return ready
+
+
 def bootstrap(groups: NDArray[np.integer[Any]], draws: int, seed: int = 0) -> Iterator[Floats]:
     """Yield draws of as many lesions as there are, with replacement: how often each image counts, (some, N).
 
@@ -196,6 +231,13 @@ def _error_interval_json(gaps: Floats, drawn: Floats) -> list[float] | None:
         return None
     low, high = metrics.calibration_error_interval(gaps, drawn, LEVEL)
     return [round(low, 4), round(high, 4)] if low < high else None
+
+
+def _weighted(values: Floats, weights: Floats) -> Floats:
+    """Return the mean of (N,) values under (…, N) weights; NaN where these are all 0."""
+    total = np.asarray(weights.sum(axis=-1), np.float64)
+    mean: Floats = np.divide(weights @ values, total, out=np.full_like(total, np.nan), where=total > 0)
+    return mean
 
 
 def _by_key(keys: tuple[str, ...], values: NDArray[Any]) -> Any:

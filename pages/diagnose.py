@@ -7,7 +7,6 @@ import streamlit as st
 from cadlib import figures, ui
 from cadlib.decision import two_digits
 from cadlib.saliency import METHODS
-from cadlib.tables import figure_text
 from cadlib.taxonomy import diagnosis
 
 EMPTY = """
@@ -55,7 +54,7 @@ def evidence(case: ui.Case) -> None:
 def result(case: ui.Case) -> None:
     """Draw the assessment of one picture, the decision first."""
     found = case.assessment
-    decision, point, image = found.decision, found.decision.operating_point, found.image
+    decision, image = found.decision, found.image
     sign = ui.mark("MEL") if decision.action == "refer" else ui.mark("NV")
     st.subheader(f"{sign} {decision.sentence}", anchor=False)
     top = found.prediction.ranking()[:3]
@@ -66,13 +65,10 @@ def result(case: ui.Case) -> None:
     with grid.cell():
         evidence(case)
     with grid.cell():
-        ui.chart(figures.confidence_chart(found.prediction.probabilities), key="confidence")
-        referred = figure_text(point.sensitivity, point.intervals.sensitivity)
-        spared = figure_text(point.specificity, point.intervals.specificity)
-        st.caption(
-            f"On {point.split} images this threshold referred {referred} of {point.n_malignant:,} malignant and spared "
-            f"{spared} of {point.n_benign:,} benign ones. In brackets: 95 % intervals."
-        )
+        ui.chart(figures.confidence_chart(found.prediction.probabilities, found.likely or ()), key="confidence")
+        if found.likely is not None:
+            st.caption(ui.about_the_set(found.likely, record.conformal.coverage))
+        st.caption(ui.about_the_threshold(decision.operating_point))
         ui.quality(found.quality)
         facts = (case.name, f"{image.width_px} × {image.height_px} px {image.format}", *image.notes)
         st.caption(" · ".join(map(ui.plain, facts)))

@@ -10,6 +10,7 @@ from cadlib.metadata import PatientFacts
 from cadlib.model import Model
 from cadlib.quality import LIMITS
 from cadlib.synthetic import demo_lesions
+from cadlib.taxonomy import CODES
 
 
 @pytest.fixture
@@ -38,11 +39,22 @@ def test_as_json_it_holds_every_figure_and_no_pixels(model, picture):
     assert len(json.dumps(found)) < 4000
 
 
+def test_the_prediction_set_holds_what_the_record_says_and_not_with_facts(model, taught_folder, picture):
+    found = assess(model, picture)
+    quantiles = model.record.conformal.quantiles
+    expected = [code for code, p in found.prediction.ranking() if 1 - p <= quantiles[code]]
+    assert list(found.likely) == expected == found.to_json()["prediction_set"]
+    taught = assess(Model.load(taught_folder), picture, facts=PatientFacts(90, "male"))
+    assert taught.likely is None
+    assert taught.to_json()["prediction_set"] is None
+
+
 def test_a_row_of_csv_names_what_is_wrong_with_the_picture(model, picture):
     clear = read_image(picture)
     dark = replace(clear, pixels=clear.pixels // 8)
     rows = [dict(zip(CSV_COLUMNS, csv_row("a.png", one), strict=True)) for one in assess_batch(model, [clear, dark])]
     assert rows[0]["quality"] == "good"
+    assert set(rows[0]["prediction_set"].split()) <= set(CODES)
     assert rows[1]["quality"].startswith("unreadable: underexposure")
     assert dict(zip(CSV_COLUMNS, csv_row("b.png", "no picture"), strict=True))["error"] == "no picture"
 

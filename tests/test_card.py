@@ -25,6 +25,24 @@ def test_a_changed_figure_changes_the_card():
     assert "-1.000" in after
 
 
+def test_the_card_says_what_prediction_sets_hold_and_where_that_was_measured():
+    _, record, shipped_figures = shipped()
+    figures = {
+        **shipped_figures,
+        "prediction_sets": {
+            "target": 0.9, "coverage": {**shipped_figures["auc"], "MEL": 0.875},
+            "overall": 0.913, "size": 1.84, "empty": 0.021,
+            "intervals": {"coverage": None, "overall": [0.9, 0.93], "size": None, "empty": None},
+        },
+    }  # fmt: skip
+    card = render(record, figures)
+    assert "0.913 (0.900 to 0.930) of all images" in card
+    assert "| Melanoma (MEL) |" in card
+    assert "| 0.875 |" in card
+    assert f"measured on the {figures['data']['split']} split" in card
+    assert "## Prediction sets" not in render(record, {k: v for k, v in figures.items() if k != "prediction_sets"})
+
+
 def test_the_card_says_that_a_model_was_not_audited():
     _, record, figures = shipped()
     text = render(replace(record, audit=None), figures)

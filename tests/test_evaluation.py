@@ -19,10 +19,10 @@ from cadlib.decision import Threshold
 from cadlib.errors import ModelInvalid
 from cadlib.evaluation import build_metrics, evaluate, metrics_json
 from cadlib.images import LesionImage
-from cadlib.record import read_record
+from cadlib.record import ConformalSets, read_record
 from cadlib.summary import summarise
 from cadlib.tables import metrics_table
-from cadlib.taxonomy import CODES
+from cadlib.taxonomy import CLASSES, CODES
 
 POINT = Threshold("balanced", threshold=0.4)
 
@@ -37,6 +37,7 @@ class ColourReader:
         operating_points=(POINT,),
         temperature=2.0,
         bias=NO_BIAS,
+        conformal=ConformalSets(0.9, dict.fromkeys(CODES, 0.5)),
     )
 
     def __init__(self) -> None:
@@ -312,3 +313,40 @@ def test_the_columns_of_the_table_are_aligned():
 def test_needs_no_torch():
     code = "import sys, cadlib.evaluation; sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False, cwd=Path(__file__).parent.parent).returncode == 0
+
+
+def test_a_prediction_set_is_measured_by_how_often_it_holds_the_truth():
+    table = table_of(["MEL", "MEL", "NV", "NV"])
+    probabilities = np.full((4, 8), 0.02)
+    probabilities[0, [0, 1]] = 0.50, 0.38  # MEL alone
+    probabilities[1, [0, 1]] = 0.38, 0.50  # none: an NV needs 0.6
+    probabilities[2, [0, 1]] = 0.26, 0.62  # NV
+    probabilities[3, [0, 1]] = 0.26, 0.62
+    sets = ConformalSets(0.9, {**dict.fromkeys(CODES, 0.5), "NV": 0.4})
+    found = build_metrics(table, probabilities, sets=sets)["prediction_sets"]
+    assert found["target"] == 0.9
+    assert found["coverage"] == {**dict.fromkeys(CODES), "MEL": 0.5, "NV": 1.0}
+    assert (found["overall"], found["size"], found["empty"]) == (0.75, 0.75, 0.25)
+    low, high = found["intervals"]["overall"]
+    assert low <= 0.75 <= high
+    assert found["intervals"]["coverage"]["NV"] is None  # every draw agrees
+
+
+def test_an_evaluation_measures_the_prediction_sets_of_the_eight_classes_alone(tmp_path):
+    dataset = dataset_of(tmp_path, CODES, CODES)
+    found = evaluate(ColourReader(), dataset).metrics["prediction_sets"]
+    assert found["coverage"] == dict.fromkeys(CODES, 1.0)
+    assert (found["overall"], found["size"], found["empty"]) == (1.0, 1.0, 0.0)
+    assert "prediction_sets" not in evaluate(ColourReader(), dataset, classes=CLASSES[7]).metrics
+
+
+def test_how_lesions_are_numbered_changes_no_interval():
+    rng = np.random.default_rng(0)
+    table = table_of(rng.choice(CODES, 60))
+    probabilities = rng.dirichlet(np.ones(8), 60)
+    lesions = pd.Series(np.arange(60) // 2)
+    sets = ConformalSets(0.9, dict.fromkeys(CODES, 0.8))
+    near, far = (
+        build_metrics(table, probabilities, [POINT], lesions=one, sets=sets) for one in (lesions, lesions * 50)
+    )
+    assert near == far

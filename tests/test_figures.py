@@ -97,6 +97,13 @@ def test_equal_probabilities_keep_the_order_of_the_taxonomy():
     assert all(f"<b>{code}</b>" in label for code, label in zip(taxonomy.CODES, labels, strict=True))
 
 
+def test_the_confidence_chart_names_the_diagnoses_of_the_set():
+    figure = figures.confidence_chart(PROBABILITIES, ["MEL"])
+    texts = [text for bar in figure.data for text in bar.text or ()]
+    assert [text.endswith("in the set") for text in texts].count(True) == 1
+    assert figure.layout.meta["alt"].count("in the set") == 1
+
+
 @pytest.mark.parametrize("bad", [np.full(7, 1 / 7), np.full(8, math.nan), np.array([1.2, *[0] * 7]), np.eye(8)])
 def test_the_confidence_chart_refuses_what_are_no_eight_probabilities(bad):
     with pytest.raises(ValueError, match="Expected `probabilities`"):

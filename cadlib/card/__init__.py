@@ -30,6 +30,7 @@ def render(record: ModelRecord, figures: dict[str, Any]) -> str:
         *_audit(record),
         *_figures(figures),
         *_thresholds(record, figures),
+        *_sets(figures),
         *conditions.damage(record, figures),
         *conditions.metadata(record.metadata),
         *conditions.across(figures),
@@ -159,6 +160,33 @@ def _calibration(record: ModelRecord) -> str:
         return f"{temperature}; no bias by diagnosis."
     bias = (f"{code} {value:+.2f}" for code, value in zip(record.codes, record.bias, strict=True))
     return f"{temperature} together with a bias by diagnosis: {', '.join(bias)}."
+
+
+def _sets(figures: dict[str, Any]) -> list[str]:
+    found = figures.get("prediction_sets")
+    if found is None:
+        return []
+    split = figures["data"]["split"]
+    where = (
+        "which had no part in fitting them" if split == "test" else "on which they were fitted: elsewhere it differs"
+    )
+    return [
+        "## Prediction sets",
+        (
+            f"A set of diagnoses that is to hold the true one in {found['target']:.0%} of the lesions of each "
+            "diagnosis (class-conditional conformal prediction, Vovk et al. 2005), measured on the "
+            f"{split} split, {where}. It held the true one in {figure_of(found, 'overall')} of all images, with "
+            f"{figure_of(found, 'size')} diagnoses in the mean; {figure_of(found, 'empty')} of the sets were empty: "
+            "no diagnosis fits such a picture."
+        ),
+        markdown_table(
+            ("diagnosis", "n", "true diagnosis in the set"),
+            (
+                (f"{d.name} ({d.code})", f"{figures['n_by_class'][d.code]:,}", figure_of(found, "coverage", d.code))
+                for d in DIAGNOSES
+            ),
+        ),
+    ]
 
 
 def _thresholds(record: ModelRecord, figures: dict[str, Any]) -> list[str]:

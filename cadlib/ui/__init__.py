@@ -42,7 +42,7 @@ from cadlib.ui.session import (
     take,
     upload_key,
 )
-from cadlib.ui.text import mark, named, plain, sign
+from cadlib.ui.text import about_the_set, about_the_threshold, mark, named, plain, sign
 
 __all__ = [
     "DRAWN",
@@ -50,6 +50,8 @@ __all__ = [
     "OPACITY",
     "ORIGINAL",
     "Case",
+    "about_the_set",
+    "about_the_threshold",
     "accept_paste",
     "assess_file",
     "cases",

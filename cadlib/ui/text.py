@@ -1,7 +1,10 @@
 """How the pages write a diagnosis, and text that came with a file."""
 
 import re
+from collections.abc import Sequence
 
+from cadlib.decision import OperatingPoint
+from cadlib.tables import figure_text
 from cadlib.taxonomy import BENIGN_MARK, CODES, MALIGNANT_MARK, diagnosis
 
 
@@ -19,6 +22,24 @@ def mark(code: str) -> str:
     """Return the sign of a diagnosis in the hue of its group, as Markdown."""
     hue = {MALIGNANT_MARK: "orange", BENIGN_MARK: "blue"}.get(sign(code), "gray")
     return f":{hue}[{sign(code)}]"
+
+
+def about_the_set(likely: Sequence[str], coverage: float) -> str:
+    """Say what a prediction set holds, and how often such sets hold the truth."""
+    if not likely:
+        return f"No diagnosis fits this picture well: its {coverage:.0%} set is empty."
+    held = ", ".join(f"{sign(code)} {code}" for code in likely)
+    return f"The set ({held}) was made to hold the true diagnosis in {coverage:.0%} of the lesions of each diagnosis."
+
+
+def about_the_threshold(point: OperatingPoint) -> str:
+    """Say what an operating point did on the images it was measured on."""
+    referred = figure_text(point.sensitivity, point.intervals.sensitivity)
+    spared = figure_text(point.specificity, point.intervals.specificity)
+    return (
+        f"On {point.split} images this threshold referred {referred} of {point.n_malignant:,} malignant and spared "
+        f"{spared} of {point.n_benign:,} benign ones. In brackets: 95 % intervals."
+    )
 
 
 def named(code: str) -> str:
