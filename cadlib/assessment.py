@@ -35,12 +35,13 @@ class Assessment:
     heatmap: Heatmap | None
 
     def to_json(self) -> dict[str, Any]:
-        """Return the assessment as JSON values, without pixels."""
-        point = self.decision.operating_point
+        """Return the assessment as JSON values, without pixels; sides and edges in px of the picture in its file."""
+        point, (width_px, height_px) = self.decision.operating_point, self.image.file_px
+        scale = width_px / self.image.width_px
         return {
             "image_sha256": self.image.sha256,
-            "width_px": self.image.width_px,
-            "height_px": self.image.height_px,
+            "width_px": width_px,
+            "height_px": height_px,
             "notes": list(self.image.notes),
             "quality": self.quality.to_json(),
             "model": self.prediction.model_id,
@@ -67,7 +68,7 @@ class Assessment:
                 "diagnosis": self.heatmap.diagnosis,
                 "method": self.heatmap.method,
                 "raw_peak": self.heatmap.raw_peak,
-                "box": list(self.heatmap.box),
+                "box": [round(edge * scale) for edge in self.heatmap.box],
             },
         }
 

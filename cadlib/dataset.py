@@ -255,5 +255,4 @@ def _measure(
 
 def _decoded_size(path: str) -> tuple[int, int]:
     """Return (width, height) in px of the upright image, decoded; raise ImageRejected."""
-    image = read_image(path)
-    return image.width_px, image.height_px
+    return read_image(path).file_px

@@ -70,7 +70,7 @@ def result(case: ui.Case) -> None:
             st.caption(ui.about_the_set(found.likely, record.conformal.coverage))
         st.caption(ui.about_the_threshold(decision.operating_point))
         ui.quality(found.quality)
-        facts = (case.name, f"{image.width_px} × {image.height_px} px {image.format}", *image.notes)
+        facts = (case.name, "{} × {} px".format(*image.file_px), image.format, *image.notes)
         st.caption(" · ".join(map(ui.plain, facts)))
 
 

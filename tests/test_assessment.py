@@ -1,7 +1,9 @@
+import io
 import json
 from dataclasses import replace
 
 import pytest
+from PIL import Image
 
 from cadlib.assessment import CSV_COLUMNS, assess, assess_batch, csv_row
 from cadlib.errors import ImageRejected, ModelInvalid
@@ -47,6 +49,14 @@ def test_the_prediction_set_holds_what_the_record_says_and_not_with_facts(model,
     taught = assess(Model.load(taught_folder), picture, facts=PatientFacts(90, "male"))
     assert taught.likely is None
     assert taught.to_json()["prediction_set"] is None
+
+
+def test_the_heatmap_of_a_large_photograph_lies_in_the_pixels_of_its_file(model, picture):
+    large = Image.open(io.BytesIO(picture)).convert("RGB").resize((6000, 4000))
+    large.save(buffer := io.BytesIO(), "JPEG")
+    found = assess(model, buffer.getvalue()).to_json()
+    assert (found["width_px"], found["height_px"]) == (6000, 4000)
+    assert found["heatmap"]["box"] == [1000, 0, 5000, 4000]
 
 
 def test_a_row_of_csv_names_what_is_wrong_with_the_picture(model, picture):

@@ -149,6 +149,46 @@ def test_reads_a_jpeg_as_pillow_decodes_it(jpeg: bytes) -> None:
     assert (image.width_px, image.height_px) == (WIDTH_PX, HEIGHT_PX)
 
 
+@pytest.mark.parametrize(
+    ("size", "read"),
+    [
+        ((6000, 4000), (1500, 1000)), ((4001, 3003), (2001, 1502)), ((4003, 3001), (2002, 1501)), ((2399, 2399), None),
+        ((9600, 640), None), ((1600, 9600), (800, 4800)), ((2400, 1800), (1200, 900)),
+    ],
+)  # fmt: skip
+def test_a_large_jpeg_is_read_at_a_fraction_of_its_size(size: tuple[int, int], read: tuple[int, int] | None) -> None:
+    ramp = np.linspace(0, 255, size[0]).astype(np.uint8)
+    picture = np.broadcast_to(ramp[None, :, None], (size[1], size[0], 3))
+    image = read_image(encoded(np.ascontiguousarray(picture), "JPEG", quality=95))
+    assert (image.width_px, image.height_px) == (read or size)
+    assert image.reduced == (size if read else None)
+    assert image.file_px == size
+    assert [f"{size[0]} × {size[1]}" in note for note in image.notes] == [True] * bool(read)
+    expected = np.linspace(0, 255, image.width_px)
+    assert np.abs(image.pixels.mean(axis=(0, 2)) - expected).max() < 3
+
+
+@pytest.mark.parametrize("orientation", [1, 3, 6, 8])
+def test_a_large_jpeg_that_lies_on_its_side_tells_its_upright_size(orientation: int) -> None:
+    exif = Image.Exif()
+    exif[ExifTags.Base.Orientation] = orientation
+    image = read_image(encoded(Image.new("RGB", (2600, 1700), "tan"), "JPEG", exif=exif))
+    upright = (1700, 2600) if orientation in (6, 8) else (2600, 1700)
+    assert image.reduced == upright
+    assert (image.width_px * 2, image.height_px * 2) == upright
+
+
+def test_a_large_jpeg_that_is_cut_short_is_refused() -> None:
+    noise = np.random.default_rng(0).integers(0, 256, (1700, 2600, 3), dtype=np.uint8)
+    with pytest.raises(ImageRejected, match="incomplete"):
+        read_image(encoded(noise, "JPEG")[:-100_000])
+
+
+def test_a_large_lossless_picture_is_read_whole() -> None:
+    image = read_image(encoded(Image.new("RGB", (2600, 1700), "tan"), "PNG"))
+    assert (image.width_px, image.height_px, image.reduced) == (2600, 1700, None)
+
+
 @pytest.mark.parametrize("kind", LOSSLESS)
 def test_reads_each_lossless_format_pixel_for_pixel(rgb: NDArray[np.uint8], kind: str) -> None:
     image = read_image(encoded(rgb, kind, **LOSSLESS[kind]))
@@ -238,7 +278,7 @@ def test_nothing_of_exif_or_gps_is_left(rgb: NDArray[np.uint8]) -> None:
     exif[ExifTags.Base.Artist] = "Jane Patient"
     exif.get_ifd(ExifTags.IFD.GPSInfo)[ExifTags.GPS.GPSLatitudeRef] = "N"
     image = read_image(encoded(rgb, "JPEG", exif=exif, comment=b"Jane Patient"))
-    assert set(vars(image)) == {"pixels", "sha256", "format", "notes"}
+    assert set(vars(image)) == {"pixels", "sha256", "format", "notes", "reduced"}
     assert type(image.pixels) is np.ndarray
     assert image.notes == ()
 
@@ -492,11 +532,6 @@ def test_refuses_a_pillow_image_that_is_too_large() -> None:
         read_image(Image.new("1", (MAX_PIXELS // 1000 + 1, 1000)))
 
 
-def test_reads_a_24_megapixel_photograph() -> None:
-    image = read_image(encoded(Image.new("RGB", (6000, 4000), (180, 120, 100)), "JPEG"))
-    assert (image.width_px, image.height_px) == (6000, 4000)
-
-
 def test_a_missing_file_is_named_without_its_folder(tmp_path: Path) -> None:
     with pytest.raises(ImageRejected, match=r"^lesion\.jpg was not found") as caught:
         read_image(tmp_path / "lesion.jpg")
@@ -624,6 +659,7 @@ def test_reads_every_real_upload_in_its_own_size(data_dir: Path) -> None:
         expected = {row["image"]: (int(row["width_px"]), int(row["height_px"])) for row in csv.DictReader(file)}
     files = [path for path in (data_dir / "uploads").iterdir() if path.suffix in SUPPORTED_SUFFIXES]
     images = {path.stem: read_image(path) for path in files}
-    assert {name: (image.width_px, image.height_px) for name, image in images.items()} == expected
+    assert {name: image.file_px for name, image in images.items()} == expected
+    assert {image.reduced for image in images.values()} > {None}
     assert len(images) == 16
     assert all(image.pixels.std() > 5 for image in images.values())

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import ExifTags, Image, TiffImagePlugin
+from PIL import ExifTags, Image, JpegImagePlugin, TiffImagePlugin
 
 from cadlib.errors import ImageRejected
 from cadlib.images.decoding import decode
@@ -28,6 +28,12 @@ MAX_FILE_BYTES = 512 * 1024 * 1024
 """The largest file that is opened: 40 megapixels of 16-bit RGBA without compression, and some room."""
 SUPPORTED_SUFFIXES: tuple[str, ...] = (".jpg", ".jpeg", ".png", ".tif", ".tiff", ".bmp", ".webp")
 
+ENOUGH_PX = 1200
+"""A JPEG is decoded at a half, quarter or eighth of its size where its longer side keeps this many pixels, its shorter
+half as many: what a page shows at most, and far more than a network reads. libjpeg does that on the way, in a fraction
+of the time."""
+
+_FRACTIONS = {1: "all", 2: "a half", 4: "a quarter", 8: "an eighth"}
 _SIDEWAYS = (5, 6, 7, 8)  # of these: width and height change places
 _DNG_VERSION = 50706
 _READERS = 4
@@ -40,23 +46,30 @@ class LesionImage:
 
     `pixels` is (H, W, 3) uint8 sRGB, upright, C-contiguous and read-only. `sha256` is the hexadecimal digest
     of the file's bytes, or of shape and pixels where a Pillow image was given. `format` is "JPEG", "PNG",
-    "TIFF", "BMP", "WebP" or "PIL". `notes` says in one sentence each what was done to the picture.
+    "TIFF", "BMP", "WebP" or "PIL". `notes` says in one sentence each what was done to the picture. `reduced` is
+    (width, height) of the upright picture in its file where that was read at a fraction of it, else None.
     """
 
     pixels: NDArray[np.uint8]
     sha256: str
     format: str
     notes: tuple[str, ...] = ()
+    reduced: tuple[int, int] | None = None
 
     @property
     def height_px(self) -> int:
-        """Return the height after turning upright."""
+        """Return the height of `pixels`."""
         return int(self.pixels.shape[0])
 
     @property
     def width_px(self) -> int:
-        """Return the width after turning upright."""
+        """Return the width of `pixels`."""
         return int(self.pixels.shape[1])
+
+    @property
+    def file_px(self) -> tuple[int, int]:
+        """Return (width, height) of the upright picture in its file: those of `pixels` unless it was reduced."""
+        return self.reduced or (self.width_px, self.height_px)
 
 
 def read_image(source: str | os.PathLike[str] | bytes | Image.Image) -> LesionImage:
@@ -79,8 +92,15 @@ def read_image(source: str | os.PathLike[str] | bytes | Image.Image) -> LesionIm
     else:
         raise TypeError(f"Expected `source` to be a path, bytes or a PIL image but got {type(source).__name__}.")
     with _open(data, name) as image:
+        whole, fraction = image.size, _reduce(image)
         pixels, notes = decode(image, name)
-        return LesionImage(pixels, hashlib.sha256(data).hexdigest(), FORMATS[image.format or ""], notes)
+        reduced = None
+        if fraction > 1:
+            reduced = whole if pixels.shape[1::-1] == image.size else whole[::-1]
+            said = f"The picture of {reduced[0]} × {reduced[1]} pixels was read at {_FRACTIONS[fraction]} of its size."
+            notes = (said, *notes)
+        sha256, kind = hashlib.sha256(data).hexdigest(), FORMATS[image.format or ""]
+        return LesionImage(pixels, sha256, kind, notes, reduced)
 
 
 def read_size(path: str | os.PathLike[str]) -> tuple[int, int]:
@@ -162,6 +182,16 @@ def _open(data: bytes, name: str) -> Image.Image:
         if _DNG_VERSION in tags or tags.get(ExifTags.Base.NewSubfileType, 0) == 1:
             raise foreign(name, "a camera's raw file")
     return image
+
+
+def _reduce(image: Image.Image) -> int:
+    """Let a JPEG be decoded at the least size that is enough; return how many times smaller that is, else 1."""
+    keeps = min(max(image.size) / ENOUGH_PX, min(image.size) / ENOUGH_PX * 2)
+    fraction = max((one for one in _FRACTIONS if one <= keeps), default=1)
+    if fraction == 1 or not isinstance(image, JpegImagePlugin.JpegImageFile):
+        return 1
+    image.draft(None, (image.width // fraction, image.height // fraction))
+    return fraction
 
 
 def _check_size(size: tuple[int, int], name: str) -> None:

@@ -63,7 +63,7 @@ def measure(image: LesionImage) -> QualityFigures:
     lesion, lesion_contrast = _lesion(pixels, inside & ~ink)
     exact = grey.astype(np.float32)
     return QualityFigures(
-        short_side_px=float(min(image.width_px, image.height_px)),
+        short_side_px=float(min(image.file_px)),
         blur=_blur(exact, inside),
         noise=_noise(exact, inside & ~lines),
         brightness=middle / 255,
