@@ -132,9 +132,13 @@ class Model:
         """Run the network on (N, S, S, 3) uint8 RGB of the model's input size, N at least 1."""
         return self.engine.run(preprocess.to_array(pixels, self.record.input))
 
+    def calibrated(self, seen: Seen) -> NDArray[np.float64]:
+        """Return the calibrated probabilities of what the network saw, (N, 8) float64."""
+        return calibration.probabilities(seen.logits, self.record.temperature, self.record.bias)
+
     def _predict_pixels(self, hashes: Iterable[str], pixels: NDArray[np.uint8]) -> list[Prediction]:
         seen = self.see(pixels)
-        calibrated = calibration.probabilities(seen.logits, self.record.temperature, self.record.bias)
+        calibrated = self.calibrated(seen)
         for values in (calibrated, seen.features, seen.evidence):
             values.flags.writeable = False
         of_each = zip(hashes, calibrated, seen.features, seen.evidence, strict=True)

@@ -42,6 +42,7 @@ from cadlib.images import LesionImage, read_images
 from cadlib.metrics import Floats, Labels
 from cadlib.model import Model
 from cadlib.splits import lesion_groups
+from cadlib.stability import TURNS, turned
 from cadlib.summary import DRAWS, Figure, intervals, json_ready
 from cadlib.tables import robustness_table
 from cadlib.taxonomy import CODES
@@ -55,11 +56,6 @@ MERITS = (
     Figure("malignant_auc", metrics.malignant_auc),
     Figure("accuracy", metrics.accuracy),
 )
-TURNS = {
-    "turned 90°": (1, False), "turned 180°": (2, False), "turned 270°": (3, False),
-    "mirrored": (0, True), "mirrored, 90°": (1, True), "mirrored, 180°": (2, True), "mirrored, 270°": (3, True),
-}  # fmt: skip
-"""The seven flips and quarter turns that change a picture: how many quarters, and whether it is mirrored first."""
 _KEYS = (*map(str, STRENGTHS), "mean")
 _FALL_KEYS = (*(f"{corruption.name} {key}" for corruption in CORRUPTIONS for key in _KEYS), "mean")
 
@@ -153,7 +149,7 @@ def _variants() -> list[Variant]:
 
     def held(pixels: Pixels, seed: int, quarters: int, mirrored: bool) -> Pixels:
         del seed
-        return np.ascontiguousarray(np.rot90(pixels[:, ::-1] if mirrored else pixels, quarters))
+        return turned(pixels, quarters, mirrored)
 
     def damaged(pixels: Pixels, seed: int, kind: int, strength: int) -> Pixels:
         return CORRUPTIONS[kind](pixels, strength, seed)

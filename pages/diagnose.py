@@ -69,6 +69,7 @@ def result(case: ui.Case) -> None:
         if found.likely is not None:
             st.caption(ui.about_the_set(found.likely, record.conformal.coverage))
         st.caption(ui.about_the_threshold(decision.operating_point))
+        st.caption(ui.about_the_turns(ui.stability(found), decision.operating_point.threshold))
         ui.quality(found.quality)
         facts = (case.name, "{} × {} px".format(*image.file_px), image.format, *image.notes)
         st.caption(" · ".join(map(ui.plain, facts)))

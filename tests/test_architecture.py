@@ -106,6 +106,7 @@ MAY_USE_TORCH = {
     "robustness",
     "run",
     "saliency",
+    "stability",
     "training",
     "training_data",
     "ui",

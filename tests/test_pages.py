@@ -216,6 +216,7 @@ def test_every_check_of_a_picture_is_shown_with_its_figure_and_limit(app, lesion
     assert table["Check"].tolist() == [finding.name for finding in report.findings]
     assert table["Figure"].tolist() == [finding.figure for finding in report.findings]
     assert ui.about_the_set(held(page)[0].assessment.likely, 0.9) in words(page)
+    assert "the same first diagnosis in" in words(page)
     passed = len(report.findings) - len(report.flagged)
     assert f"{passed} of {len(report.findings)} checks" in page.expander[0].label
 

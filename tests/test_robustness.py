@@ -13,7 +13,8 @@ from cadlib.corruptions import CORRUPTIONS, STRENGTHS
 from cadlib.dataset import Dataset, DatasetReport
 from cadlib.errors import DatasetInvalid
 from cadlib.preprocess import InputSpec
-from cadlib.robustness import TURNS, compare, measure
+from cadlib.robustness import compare, measure
+from cadlib.stability import TURNS
 from cadlib.taxonomy import CODES, MALIGNANT
 
 VARIANTS = 1 + 5 * len(CORRUPTIONS) + len(TURNS)

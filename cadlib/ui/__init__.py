@@ -26,6 +26,7 @@ from cadlib.ui.pictures import (
     said,
     side_by_side,
     square,
+    stability,
     thumbnail,
 )
 from cadlib.ui.quality import quality, withheld
@@ -42,7 +43,7 @@ from cadlib.ui.session import (
     take,
     upload_key,
 )
-from cadlib.ui.text import about_the_set, about_the_threshold, mark, named, plain, sign
+from cadlib.ui.text import about_the_set, about_the_threshold, about_the_turns, mark, named, plain, sign
 
 __all__ = [
     "DRAWN",
@@ -52,6 +53,7 @@ __all__ = [
     "Case",
     "about_the_set",
     "about_the_threshold",
+    "about_the_turns",
     "accept_paste",
     "assess_file",
     "cases",
@@ -80,6 +82,7 @@ __all__ = [
     "side_by_side",
     "sign",
     "square",
+    "stability",
     "synthetic_folder",
     "take",
     "thumbnail",

@@ -13,6 +13,8 @@ from cadlib import saliency
 from cadlib.assessment import Assessment, assess_batch
 from cadlib.images import LesionImage, read_image
 from cadlib.saliency import METHODS, Heatmap, Method
+from cadlib.stability import Stability
+from cadlib.stability import stability as stability_of
 from cadlib.synthetic import is_demo
 from cadlib.taxonomy import CODES, diagnosis
 from cadlib.ui.models import model
@@ -54,6 +56,11 @@ def heatmap(found: Assessment, code: str, method: Method = METHODS[0]) -> Heatma
         return saliency.activation_map(model(), found.image, found.prediction, code)
     code = code if method.class_specific else CODES[0]
     return _heatmap(found.image.sha256, model().record.model_id, code, method.key, found.image)
+
+
+def stability(found: Assessment) -> Stability:
+    """Return what the model says of a picture turned round, computed once."""
+    return _stability(found.image.sha256, model().record.model_id, found.image)
 
 
 def said(found: Heatmap) -> str:
@@ -106,6 +113,11 @@ def side_by_side(
 @st.cache_resource(max_entries=200, show_spinner="Looking for the evidence …", scope="session")
 def _heatmap(sha256: str, model_id: str, code: str, method: str, _image: LesionImage) -> Heatmap:  # noqa: ARG001
     return saliency.explain(model(), _image, code, method)
+
+
+@st.cache_resource(max_entries=200, show_spinner=False, scope="session")
+def _stability(sha256: str, model_id: str, _image: LesionImage) -> Stability:  # noqa: ARG001
+    return stability_of(model(), _image)
 
 
 @st.cache_data(max_entries=200, show_spinner=False, scope="session")

@@ -3,7 +3,8 @@
 import re
 from collections.abc import Sequence
 
-from cadlib.decision import OperatingPoint
+from cadlib.decision import OperatingPoint, two_digits
+from cadlib.stability import Stability
 from cadlib.tables import figure_text
 from cadlib.taxonomy import BENIGN_MARK, CODES, MALIGNANT_MARK, diagnosis
 
@@ -40,6 +41,14 @@ def about_the_threshold(point: OperatingPoint) -> str:
         f"On {point.split} images this threshold referred {referred} of {point.n_malignant:,} malignant and spared "
         f"{spared} of {point.n_benign:,} benign ones. In brackets: 95 % intervals."
     )
+
+
+def about_the_turns(found: Stability, threshold: float) -> str:
+    """Say whether the answer stays the same when the picture is turned round and mirrored."""
+    low, high = found.malignant_range
+    said = f"Turned and mirrored: the same first diagnosis in {found.same} of {len(found.probabilities)} views, "
+    said += f"malignant probability {two_digits(low)} to {two_digits(high)}"
+    return f"{said}: on both sides of the threshold." if low < threshold <= high else f"{said}."
 
 
 def named(code: str) -> str:
