@@ -76,7 +76,7 @@ def the_usual_way(model: Model) -> Callable[[bytes], object]:
         small = square.resize((spec.size_px, spec.size_px), INTERPOLATIONS[spec.interpolation])
         inputs = ((torch.from_numpy(np.array(small)).permute(2, 0, 1) / 255 - mean) / std)[None]
         with torch.inference_mode():
-            probabilities = (network(inputs) / model.record.temperature).softmax(dim=1)
+            probabilities = (network(inputs) / model.record.temperature.large).softmax(dim=1)
         target = ClassifierOutputTarget(int(probabilities.argmax()))
         return probabilities, cam(input_tensor=inputs.clone(), targets=[target])
 

@@ -29,6 +29,7 @@ from scipy.special import log_softmax
 
 from cadlib import calibration, weights
 from cadlib.dataset import open_dataset
+from cadlib.evaluation import short_sides
 from cadlib.network import build, load_arrays
 from cadlib.pixels import cached_pixels
 from cadlib.preprocess import InputSpec, to_array
@@ -63,6 +64,11 @@ class Earlier:
         facts = json.loads(record)
         return cls(f"{facts['version']} ({place})", facts, content("weights.safetensors"), content("split.csv"))
 
+    def temperature(self, short_side_px: NDArray) -> float | NDArray:
+        """Return what divides the logits of images of these sizes; one number in the first models."""
+        found = self.record["temperature"]
+        return calibration.Temperature(**found).of(short_side_px) if isinstance(found, dict) else found
+
     def logits(self, pixels: NDArray[np.uint8], spec: InputSpec) -> NDArray[np.float64]:
         """Run the network on (N, S, S, 3) uint8 RGB."""
         network = build(self.record["backbone"], spec.size_px)
@@ -77,7 +83,9 @@ class Earlier:
             return np.concatenate(list(batches())).astype(np.float64)
 
 
-def tell(name: str, logits: NDArray, temperature: float, labels: NDArray, lesions: NDArray, large: NDArray) -> None:
+def tell(
+    name: str, logits: NDArray, temperature: float | NDArray, labels: NDArray, lesions: NDArray, large: NDArray
+) -> None:
     """Print the figures of one model."""
     probabilities = calibration.probabilities(logits, temperature, calibration.NO_BIAS)
     for part, rows in (("all", np.ones(len(labels), bool)), (">= 150 px", large)):
@@ -113,15 +121,16 @@ def main() -> None:
     table = table[table["image"].isin(rows.index) & table["diagnosis"].isin(CODES)].reset_index(drop=True)
     labels = table["diagnosis"].map(CODES.index).to_numpy(np.int64)
     lesions = np.unique(rows["lesion_group"].loc[table["image"]], return_inverse=True)[1]
-    large = (table[["width_px", "height_px"]].min(axis=1) >= 150).to_numpy(bool)
+    large = short_sides(table) >= calibration.SMALL_PX
 
     mean = np.zeros((len(table), len(CODES)))
     for model in models:
         spec = InputSpec.from_json(model.record["input"])
         spec = replace(spec, size_px=options.px or spec.size_px)
         logits = model.logits(cached_pixels(table, spec)[:], spec)
-        tell(model.name, logits, model.record["temperature"], labels, lesions, large)
-        mean += logits / model.record["temperature"] / len(models)
+        temperature = model.temperature(short_sides(table))
+        tell(model.name, logits, temperature, labels, lesions, large)
+        mean += logits / temperature / len(models)
     if len(models) > 1:
         tell("mean of them", mean, 1.0, labels, lesions, large)
 

@@ -24,9 +24,10 @@ from numpy.typing import NDArray
 from scipy.optimize import minimize, minimize_scalar
 
 from cadlib import card, metrics
+from cadlib.calibration import SMALL_PX
 from cadlib.dataset import open_dataset
 from cadlib.decision import DEFAULT_OPERATING_POINT, choose_thresholds
-from cadlib.evaluation import AGE_BANDS, SHORT_SIDE_PX
+from cadlib.evaluation import AGE_BANDS
 from cadlib.metadata import add_evidence
 from cadlib.metadata.facts import design_of
 from cadlib.metadata.fitting import (
@@ -245,7 +246,7 @@ def print_ages(validation: Images, before: Floats, after: Floats) -> None:
 
 def write(folder: Path, validation: Images, probabilities: Floats) -> None:
     """Run the trial and write it into the record and the card of a model folder, of this or an earlier format."""
-    trial = run_trial(validation.table, probabilities, validation.labels, validation.lesions, SHORT_SIDE_PX)
+    trial = run_trial(validation.table, probabilities, validation.labels, validation.lesions, SMALL_PX)
     raw = read_json(folder / RECORD_FILE)
     raw |= {"format_version": FORMAT_VERSION, "metadata": trial and trial.to_json()}
     (folder / RECORD_FILE).write_text(json.dumps(raw, indent=2, allow_nan=False, ensure_ascii=False) + "\n", "utf-8")
@@ -269,7 +270,7 @@ def main() -> None:
 
     if options.write:
         write(options.write, validation, probabilities)
-    parts = parts_of(validation.table, SHORT_SIDE_PX)
+    parts = parts_of(validation.table, SMALL_PX)
     archives = [part for part in parts if part.startswith("archive ")]
     shown = [(part, figure) for part in archives for figure in ("balanced_accuracy", "malignant_auc", "nll")]
     head("way", "helps", *(f"{part.removeprefix('archive ')}: {figure}" for part, figure in shown))

@@ -58,8 +58,6 @@ from cadlib.summary import measured_point, measured_sets, summarise
 from cadlib.tables import metrics_table
 from cadlib.taxonomy import CODES, ISIC_2019, UNKNOWN, Classes
 
-SHORT_SIDE_PX = 150
-"""Below this an image is a thumbnail: its size tells the archive, and the archive hints at the diagnosis."""
 AGE_BANDS = (0, 30, 45, 60, 75, 121)
 """Years; a band holds its first and not its last."""
 
@@ -139,7 +137,8 @@ def evaluate(
 
     probabilities = np.array([p.probabilities for p in predictions], np.float64).reshape(-1, len(CODES))
     predicted = table.iloc[rows].reset_index(drop=True)
-    uncalibrated = calibration.uncalibrated(probabilities, model.record.temperature, model.record.bias)
+    temperature = model.record.temperature.of(short_sides(predicted))
+    uncalibrated = calibration.uncalibrated(probabilities, temperature, model.record.bias)
     points, more = model.record.operating_points, dict[str, Any]()
     if evidence and model.record.metadata:
         image_alone, points = probabilities, model.record.metadata.operating_points
@@ -310,6 +309,11 @@ def build_metrics(
     return by_class
 
 
+def short_sides(table: pd.DataFrame) -> Floats:
+    """Return the short side of each image of a dataset's table in px, (N,) float64, NaN where it is not known."""
+    return table[["width_px", "height_px"]].min(axis=1).to_numpy(np.float64, na_value=np.nan)
+
+
 def model_facts(record: ModelRecord) -> dict[str, str]:
     """Return what metrics.json says of the model."""
     return {"name": record.name, "version": record.version, "weights_sha256": record.weights_sha256}
@@ -334,9 +338,9 @@ def _moved(before: Floats, after: Floats) -> dict[str, float]:
 
 
 def _subgroups(table: pd.DataFrame) -> Iterator[tuple[str, NDArray[np.bool_]]]:
-    short_side = table[["width_px", "height_px"]].min(axis=1).to_numpy(np.float64, na_value=np.nan)
-    yield f"short side ≥ {SHORT_SIDE_PX} px", short_side >= SHORT_SIDE_PX
-    yield f"short side < {SHORT_SIDE_PX} px", short_side < SHORT_SIDE_PX
+    short_side = short_sides(table)
+    yield f"short side ≥ {calibration.SMALL_PX} px", short_side >= calibration.SMALL_PX
+    yield f"short side < {calibration.SMALL_PX} px", short_side < calibration.SMALL_PX
     yield from _by_value("archive", table["archive"])
     bands = pd.cut(table["age_approx"].astype("float64"), AGE_BANDS, right=False)
     names = {band: f"{band.left:.0f} to {band.right - 1:.0f}" for band in bands.cat.categories}

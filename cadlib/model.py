@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Self
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 from PIL import Image
 
 from cadlib import calibration, preprocess, weights
@@ -94,8 +94,8 @@ class Model:
 
         `facts` are added as `with_facts` does.
         """
-        sha256, pixels = self._prepare(source)
-        return self.with_facts(self._predict_pixels([sha256], pixels[None])[0], facts)
+        sha256, short_side_px, pixels = self._prepare(source)
+        return self.with_facts(self._predict_pixels([sha256], [short_side_px], pixels[None])[0], facts)
 
     def with_facts(self, prediction: Prediction, facts: PatientFacts | None) -> Prediction:
         """Add what is known of the patient to a prediction of the image alone, without running the network again.
@@ -118,32 +118,34 @@ class Model:
         predictions: list[Prediction] = []
         with ThreadPoolExecutor(max_workers=os.cpu_count()) as pool:
 
-            def submit() -> list[Future[tuple[str, NDArray[np.uint8]]]]:
+            def submit() -> list[Future[tuple[str, int, NDArray[np.uint8]]]]:
                 return [pool.submit(self._prepare, source) for source in islice(waiting, batch_size)]
 
             ahead = submit()
             while ahead:
-                hashes, pixels = zip(*(future.result() for future in ahead), strict=True)
+                hashes, sides, pixels = zip(*(future.result() for future in ahead), strict=True)
                 ahead = submit()
-                predictions += self._predict_pixels(hashes, np.stack(pixels))
+                predictions += self._predict_pixels(hashes, sides, np.stack(pixels))
         return predictions
 
     def see(self, pixels: NDArray[np.uint8]) -> Seen:
         """Run the network on (N, S, S, 3) uint8 RGB of the model's input size, N at least 1."""
         return self.engine.run(preprocess.to_array(pixels, self.record.input))
 
-    def calibrated(self, seen: Seen) -> NDArray[np.float64]:
-        """Return the calibrated probabilities of what the network saw, (N, 8) float64."""
-        return calibration.probabilities(seen.logits, self.record.temperature, self.record.bias)
+    def calibrated(self, logits: NDArray[np.floating], short_side_px: ArrayLike) -> NDArray[np.float64]:
+        """Return the probabilities of (N, 8) logits, (N, 8) float64, of images of these short sides in their files."""
+        return calibration.probabilities(logits, self.record.temperature.of(short_side_px), self.record.bias)
 
-    def _predict_pixels(self, hashes: Iterable[str], pixels: NDArray[np.uint8]) -> list[Prediction]:
+    def _predict_pixels(
+        self, hashes: Iterable[str], short_side_px: ArrayLike, pixels: NDArray[np.uint8]
+    ) -> list[Prediction]:
         seen = self.see(pixels)
-        calibrated = self.calibrated(seen)
+        calibrated = self.calibrated(seen.logits, short_side_px)
         for values in (calibrated, seen.features, seen.evidence):
             values.flags.writeable = False
         of_each = zip(hashes, calibrated, seen.features, seen.evidence, strict=True)
         return [Prediction(p, self.record.model_id, sha256, *found) for sha256, p, *found in of_each]
 
-    def _prepare(self, source: Source) -> tuple[str, NDArray[np.uint8]]:
+    def _prepare(self, source: Source) -> tuple[str, int, NDArray[np.uint8]]:
         image = source if isinstance(source, LesionImage) else read_image(source)
-        return image.sha256, preprocess.to_pixels(image, self.record.input)
+        return image.sha256, min(image.file_px), preprocess.to_pixels(image, self.record.input)

@@ -11,13 +11,13 @@ from importlib.metadata import version as installed_version
 from pathlib import Path
 from typing import Any
 
-from cadlib import __version__, calibration, card, decision, evaluation, metrics, weights
+from cadlib import __version__, card, evaluation, weights
 from cadlib.errors import TrainingFailed
 from cadlib.export import to_onnx
 from cadlib.golden import golden_figures
-from cadlib.metadata import run_trial
 from cadlib.model import Model
 from cadlib.network import arrays_of, saliency_layer
+from cadlib.readout import read_out
 from cadlib.record import (
     CARD_FILE,
     GOLDEN_FILE,
@@ -26,7 +26,6 @@ from cadlib.record import (
     RECORD_FILE,
     SPLIT_FILE,
     WEIGHTS_FILE,
-    ConformalSets,
     ModelRecord,
     TrainingFacts,
     json_text,
@@ -34,9 +33,6 @@ from cadlib.record import (
 )
 from cadlib.taxonomy import CODES
 from cadlib.training import Trained
-
-COVERAGE = 0.90
-"""Share of the images of each diagnosis whose prediction set is to hold the truth."""
 
 DATA_LICENCE = (
     "Trained on ISIC 2019 (HAM10000, BCN20000, MSK), CC BY-NC 4.0: the weights are for non-commercial use, "
@@ -108,27 +104,7 @@ def _measure(
 ) -> tuple[ModelRecord, dict[str, Any]]:
     data = trained.data
     rows = data.rows("validation")
-    labels = data.labels[rows]
-    lesions = data.groups.iloc[rows]
-    temperature, bias = calibration.fit(trained.validation_logits, labels, lesions.to_numpy())
-    probabilities = calibration.probabilities(trained.validation_logits, temperature, bias)
-    thresholds = decision.choose_thresholds(
-        metrics.malignant_probability(probabilities), metrics.malignant_truth(labels)
-    )
-    quantiles = calibration.conformal_quantiles(probabilities, labels, COVERAGE)
-    sets = ConformalSets(COVERAGE, dict(zip(CODES, quantiles.tolist(), strict=True)))
-    figures = {
-        **evaluation.build_metrics(
-            data.table.iloc[rows],
-            probabilities,
-            thresholds,
-            lesions=lesions,
-            uncalibrated=calibration.probabilities(trained.validation_logits, 1.0, calibration.NO_BIAS),
-            sets=sets,
-        ),
-        "data": {"name": data.name, "split": "validation", "images": len(rows)},
-        "rejected": {},
-    }
+    fields, figures = read_out(data.table.iloc[rows], trained.validation_logits, data.groups.iloc[rows], data.name)
     parts = ("train", "validation", "test")
     record = ModelRecord(
         name=name,
@@ -137,10 +113,6 @@ def _measure(
         backbone=trained.config.backbone,
         codes=CODES,
         input=trained.spec,
-        temperature=temperature,
-        bias=bias,
-        conformal=sets,
-        operating_points=evaluation.operating_points(figures),
         saliency_layer=saliency_layer(trained.network),
         training=TrainingFacts(
             git_commit=trained.git_commit,
@@ -160,9 +132,7 @@ def _measure(
         data_licence=DATA_LICENCE,
         intended_use=INTENDED_USE,
         known_limits=KNOWN_LIMITS,
-        metadata=run_trial(
-            data.table.iloc[rows], probabilities, labels, data.groups.iloc[rows].to_numpy(), evaluation.SHORT_SIDE_PX
-        ),
+        **fields,
     )
     return record, {**figures, "model": evaluation.model_facts(record)}
 

@@ -17,6 +17,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from cadlib.calibration import Temperature
 from cadlib.decision import OperatingPoint
 from cadlib.errors import FactsRejected, ModelInvalid
 from cadlib.metadata import MetadataEvidence, MetadataTrial
@@ -24,7 +25,7 @@ from cadlib.preprocess import InputSpec
 from cadlib.taxonomy import CODES
 from cadlib.validation import LeakAudit, claim
 
-FORMAT_VERSION = 3
+FORMAT_VERSION = 4
 RECORD_FILE = "model.json"
 WEIGHTS_FILE = "weights.safetensors"
 ONNX_FILE = "model.onnx"
@@ -75,8 +76,8 @@ class TrainingFacts:
 class ModelRecord:
     """One model.json. `codes` is the order of the network's outputs.
 
-    `temperature` divides its logits and `bias`, a number a code in nats, is added to them then. `audit` is None for a
-    model whose split nobody has audited.
+    `temperature` divides its logits, by the size of the image, and `bias`, a number a code in nats, is added to them
+    then. `audit` is None for a model whose split nobody has audited.
     """
 
     name: str
@@ -85,7 +86,7 @@ class ModelRecord:
     backbone: str
     codes: tuple[str, ...]
     input: InputSpec
-    temperature: float
+    temperature: Temperature
     bias: tuple[float, ...]
     conformal: ConformalSets
     operating_points: tuple[OperatingPoint, ...]
@@ -167,6 +168,7 @@ def read_record(folder: Path) -> ModelRecord:
             **{
                 **raw,
                 "codes": tuple(raw["codes"]),
+                "temperature": Temperature(**raw["temperature"]),
                 "bias": tuple(raw["bias"]),
                 "known_limits": tuple(raw["known_limits"]),
                 "input": InputSpec.from_json(raw["input"]),
@@ -189,8 +191,6 @@ def _check(record: ModelRecord, path: Path) -> None:
             f"Expected {path} to name the classes {', '.join(CODES)} in this order but got "
             f"{', '.join(map(str, record.codes))}."
         )
-    if not (isinstance(record.temperature, int | float) and 0 < record.temperature < 100):
-        raise ModelInvalid(f"Expected the temperature in {path} to be positive but got {record.temperature!r}.")
     if record.audit is not None and record.audit.split_sha256 != record.training.split_sha256:
         raise ModelInvalid(
             f"Expected the audit in {path} to be of the split {record.training.split_sha256!r} the model was trained "

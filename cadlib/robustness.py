@@ -33,7 +33,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from cadlib import calibration, metrics, preprocess
+from cadlib import metrics, preprocess
 from cadlib.corruptions import CORRUPTIONS, STRENGTHS
 from cadlib.dataset import Dataset, Progress
 from cadlib.errors import DatasetInvalid, ImageRejected
@@ -164,7 +164,7 @@ def _predict(
     model: Model, table: pd.DataFrame, seed: int, progress: Progress | None, batch_size: int
 ) -> tuple[Floats, dict[str, str]]:
     """Return the probabilities of each variant of each readable image, (variants, N, 8), and the rejected ones."""
-    variants, rejected = _variants(), dict[str, str]()
+    variants, rejected, sides = _variants(), dict[str, str](), list[int]()
     total, logits = len(table) * len(variants), [np.empty((0, len(CODES)), np.float32)]
 
     def prepared(image: LesionImage, drawn: int, variant: Variant) -> Pixels:
@@ -177,6 +177,7 @@ def _predict(
                 if isinstance(image, ImageRejected):
                     rejected[name] = str(image)
                     continue
+                sides.extend([min(image.file_px)] * len(variants))
                 # by the name of the image, so that its damage is the same in every sample
                 drawn = int.from_bytes(hashlib.sha256(f"{seed} {name}".encode()).digest()[:4])
                 yield from (pool.submit(prepared, image, drawn, variant) for variant in variants)
@@ -189,7 +190,7 @@ def _predict(
             logits.append(model.see(pixels).logits)
             if progress:
                 progress(sum(map(len, logits)) + len(rejected) * len(variants), total)
-    probabilities = calibration.probabilities(np.concatenate(logits), model.record.temperature, model.record.bias)
+    probabilities = model.calibrated(np.concatenate(logits), sides)
     return probabilities.reshape(-1, len(variants), len(CODES)).transpose(1, 0, 2), rejected
 
 

@@ -39,7 +39,7 @@ def stability(model: Model, image: LesionImage) -> Stability:
     """Predict a picture in its eight views, in one pass of the network; of the image alone, without facts."""
     pixels = preprocess.to_pixels(image, model.record.input)
     views = np.stack([pixels, *(turned(pixels, *turn) for turn in TURNS.values())])
-    probabilities = model.calibrated(model.see(views))
+    probabilities = model.calibrated(model.see(views).logits, min(image.file_px))
     probabilities.flags.writeable = False
     return Stability(probabilities)
 

@@ -5,6 +5,7 @@ from sklearn.metrics import log_loss
 from cadlib.calibration import (
     NO_BIAS,
     BiasTrial,
+    Temperature,
     conformal_quantiles,
     fit,
     fit_temperature,
@@ -94,7 +95,8 @@ def test_a_bias_that_mends_probabilities_and_diagnoses_pays(drawn):
     leaning = (logits - 3 * LEAN)[:2000]
     lesions = np.arange(2000) // 2
     assert try_bias(leaning, labels[:2000], lesions).pays
-    assert fit(leaning, labels[:2000], lesions) == fit_with_bias(leaning, labels[:2000])
+    alone, bias = fit_with_bias(leaning, labels[:2000])
+    assert fit(leaning, labels[:2000], lesions, np.full(2000, 300)) == (Temperature(alone, alone), bias)
 
 
 def test_a_bias_where_none_is_needed_does_not_pay(drawn):
@@ -102,7 +104,8 @@ def test_a_bias_where_none_is_needed_does_not_pay(drawn):
     trial = try_bias(logits[:2000], labels[:2000], np.arange(2000))
     assert trial.gain < trial.gain_se
     alone = fit_temperature(logits[:2000], labels[:2000])
-    assert fit(logits[:2000], labels[:2000], np.arange(2000)) == (alone, NO_BIAS)
+    sides = np.where(np.arange(2000) % 2, 84, 300)
+    assert fit(logits[:2000], labels[:2000], np.arange(2000), sides) == (Temperature(alone, alone), NO_BIAS)
 
 
 def test_a_bias_that_only_undoes_the_correction_for_rare_classes_does_not_pay():
@@ -140,4 +143,35 @@ def test_a_bias_is_not_tried_on_a_handful_of_lesions(drawn):
     logits, labels = drawn
     with pytest.raises(ValueError, match="at least 5 lesions .* but got 4"):
         try_bias(logits[:8], labels[:8], np.arange(8) // 2)
-    assert fit(logits[:8], labels[:8], np.arange(8) // 2)[1] == NO_BIAS
+    assert fit(logits[:8], labels[:8], np.arange(8) // 2, np.full(8, 300))[1] == NO_BIAS
+
+
+def test_thumbnails_of_which_a_network_is_too_sure_get_a_temperature_of_their_own(drawn):
+    logits, labels = (values[:4000] for values in drawn)
+    sides = np.where(np.arange(4000) % 2, 84, 300)
+    unequal = logits * np.where(sides < 150, 3, 1)[:, None]
+    temperature, bias = fit(unequal, labels, np.arange(4000), sides)
+    assert (temperature.small, temperature.large) == pytest.approx((3, 1), rel=0.1)
+    assert bias == NO_BIAS
+    mended = probabilities(unequal, temperature.of(sides), NO_BIAS)
+    assert np.abs(mended - probabilities(logits, 1.0, NO_BIAS)).max() < 0.1
+    assert np.allclose(uncalibrated(mended, temperature.of(sides), NO_BIAS), probabilities(unequal, 1.0, NO_BIAS))
+
+
+def test_a_few_thumbnails_get_none(drawn):
+    logits, labels = (values[:2000] for values in drawn)
+    sides = np.where(np.arange(2000) < 99, 84, 300)
+    temperature, _ = fit(logits * np.where(sides < 150, 3, 1)[:, None], labels, np.arange(2000), sides)
+    assert temperature.small == temperature.large
+
+
+def test_the_temperature_is_that_of_the_size():
+    temperature = Temperature(2.0, 0.5)
+    assert temperature.of([149, 150, np.nan]).tolist() == [[2.0], [0.5], [0.5]]
+    assert temperature.of(84).tolist() == [2.0]
+
+
+@pytest.mark.parametrize("bad", [0, -1, 100, float("nan")])
+def test_a_temperature_that_is_none_is_refused(bad):
+    with pytest.raises(ValueError, match="temperature"):
+        Temperature(1.0, bad)

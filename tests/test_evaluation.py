@@ -13,7 +13,7 @@ import pytest
 from PIL import Image
 
 from cadlib import evaluation
-from cadlib.calibration import NO_BIAS
+from cadlib.calibration import NO_BIAS, Temperature
 from cadlib.dataset import Dataset, DatasetReport
 from cadlib.decision import Threshold
 from cadlib.errors import ModelInvalid
@@ -35,7 +35,7 @@ class ColourReader:
         version="1.0.0",
         weights_sha256="ab" * 32,
         operating_points=(POINT,),
-        temperature=2.0,
+        temperature=Temperature(2.0, 2.0),
         bias=NO_BIAS,
         conformal=ConformalSets(0.9, dict.fromkeys(CODES, 0.5)),
     )

@@ -169,14 +169,15 @@ def test_the_shipped_model_is_small_and_has_no_pickle(model):
 LARGE = "short side ≥ 150 px"
 BARS = (  # part of the split, figure, its key, the least or most it may be
     (LARGE, "n_classes", None, ">=", 8),
-    (LARGE, "balanced_accuracy", None, ">=", 0.67),
-    (LARGE, "malignant_auc", None, ">=", 0.90),
-    (LARGE, "auc", "MEL", ">=", 0.86),
-    ("archive BCN20000", "balanced_accuracy", None, ">=", 0.47),
-    ("all", "malignant_specificity_at_sensitivity", "0.95", ">=", 0.58),
+    (LARGE, "balanced_accuracy", None, ">=", 0.65),
+    (LARGE, "malignant_auc", None, ">=", 0.91),
+    (LARGE, "auc", "MEL", ">=", 0.89),
+    ("archive BCN20000", "balanced_accuracy", None, ">=", 0.49),
+    ("all", "malignant_specificity_at_sensitivity", "0.95", ">=", 0.56),
     ("all", "ece", None, "<=", 0.03),
     ("archive BCN20000", "ece", None, "<=", 0.06),
     ("archive HAM10000", "ece", None, "<=", 0.06),
+    ("archive MSK", "ece", None, "<=", 0.06),
 )
 """What the shipped model has to reach on the split that leads its metrics.json, never trained on."""
 

@@ -8,7 +8,6 @@ import pytest
 
 from cadlib import evaluation, packing
 from cadlib.__main__ import main
-from cadlib.calibration import probabilities
 from cadlib.errors import TrainingFailed
 from cadlib.model import Model
 from cadlib.packing import check_name, pack
@@ -60,7 +59,8 @@ def test_the_loaded_model_says_of_validation_images_what_training_measured(train
     pack(trained, "tiny", "0.1.0")
     model = Model.load("tiny")
     rows = trained.data.rows("validation")
-    expected = probabilities(trained.validation_logits, model.record.temperature, model.record.bias)
+    sides = trained.data.table.iloc[rows][["width_px", "height_px"]].min(axis=1)
+    expected = model.calibrated(trained.validation_logits, sides)
     predictions = model.predict_batch(trained.data.table["path"].iloc[rows])
     assert np.allclose([p.probabilities for p in predictions], expected, atol=1e-5)
 
@@ -165,6 +165,33 @@ def test_a_write_that_fails_leaves_record_figures_and_card_as_they_were(trained,
     monkeypatch.setattr(evaluation.card, "render", full_disk)
     assert evaluated("test", "--into-model") == 1
     assert {path.name: path.read_bytes() for path in folder.iterdir()} == before
+
+
+def test_calibrate_finds_again_what_training_fitted_and_forgets_what_rested_on_another_fit(
+    trained, evaluated, synthetic_dataset
+):
+    folder = pack(trained, "tiny", "0.1.0")
+    assert evaluated("test", "--into-model") == 0
+    fitted, figures = read_record(folder), json.loads((folder / "metrics.json").read_text())
+    assert figures["data"]["split"] == "test"
+    raw = json.loads((folder / "model.json").read_text())
+    raw["temperature"] = {"small": 7.0, "large": 7.0}
+    (folder / "model.json").write_text(json.dumps(raw))
+    golden = json.loads((folder / "golden.json").read_text())
+    (folder / "golden.json").write_text("{}")
+    assert main(["calibrate", "--model", "tiny", "--data", str(synthetic_dataset)]) == 0
+    found = read_record(folder)
+    assert found.temperature.large == pytest.approx(fitted.temperature.large, rel=1e-3)
+    assert found.conformal.quantiles == pytest.approx(fitted.conformal.quantiles, abs=1e-4)
+    thresholds = [[point.threshold for point in record.operating_points] for record in (found, fitted)]
+    assert thresholds[0] == pytest.approx(thresholds[1], abs=1e-4)
+    assert {point.split for point in found.operating_points} == {"validation"}
+    again = json.loads((folder / "metrics.json").read_text())
+    assert again["data"]["split"] == "validation"
+    assert "validation" not in again
+    assert again["ece"] == pytest.approx(figures["validation"]["ece"], abs=1e-4)
+    for lesion, shares in json.loads((folder / "golden.json").read_text())["probabilities"].items():
+        assert shares == pytest.approx(golden["probabilities"][lesion], abs=1e-4)
 
 
 def test_evaluate_takes_no_part_of_the_data_for_the_whole_split(trained, synthetic_dataset, tmp_path, capsys):

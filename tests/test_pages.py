@@ -17,6 +17,7 @@ from safetensors.torch import save
 from streamlit.testing.v1 import AppTest
 
 from cadlib import evaluation, network, record, ui
+from cadlib.calibration import Temperature
 from cadlib.decision import OperatingPoint, PointIntervals
 from cadlib.export import to_onnx
 from cadlib.preprocess import InputSpec
@@ -49,7 +50,7 @@ def tiny_models(tmp_path_factory) -> Path:
         backbone=BACKBONE,
         codes=CODES,
         input=spec,
-        temperature=1.0,
+        temperature=Temperature(1.0, 1.0),
         bias=(0.0,) * 8,
         conformal=record.ConformalSets(0.9, dict.fromkeys(CODES, 1.0)),
         operating_points=points,

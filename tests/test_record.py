@@ -45,10 +45,11 @@ def test_every_missing_key_is_an_error(folder):
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        (lambda raw: raw.update(format_version=1), "format version 3"),
+        (lambda raw: raw.update(format_version=1), "format version 4"),
         (lambda raw: raw.update(surprise=1), "does not know: surprise"),
         (lambda raw: raw.update(codes=raw["codes"][::-1]), "in this order"),
-        (lambda raw: raw.update(temperature=0.0), "temperature"),
+        (lambda raw: raw["temperature"].update(small=0.0), "temperature"),
+        (lambda raw: raw.update(temperature=1.0), "does not fit"),
         (lambda raw: raw.update(bias=[0.0] * 7), "8 numbers"),
         (lambda raw: raw.update(bias=[0.0] * 7 + [float("nan")]), "8 numbers"),
         (lambda raw: raw.update(bias=None), "does not fit"),

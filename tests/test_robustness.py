@@ -8,7 +8,7 @@ import pytest
 from PIL import Image
 from sklearn.metrics import accuracy_score, balanced_accuracy_score, roc_auc_score
 
-from cadlib.calibration import NO_BIAS
+from cadlib.calibration import NO_BIAS, probabilities
 from cadlib.corruptions import CORRUPTIONS, STRENGTHS
 from cadlib.dataset import Dataset, DatasetReport
 from cadlib.errors import DatasetInvalid
@@ -24,7 +24,7 @@ class CornerReader:
     """Stands in for a Model: a bright upper left corner is a melanoma, a dark one a nevus."""
 
     record = SimpleNamespace(
-        name="corner-reader", version="1.0.0", weights_sha256="ab" * 32, temperature=1.0, bias=NO_BIAS,
+        name="corner-reader", version="1.0.0", weights_sha256="ab" * 32,
         input=InputSpec(64, "bicubic", (0.5, 0.5, 0.5), (0.25, 0.25, 0.25)),
     )  # fmt: skip
 
@@ -36,6 +36,10 @@ class CornerReader:
         bright = pixels[:, 12:20, 12:20].mean(axis=(1, 2, 3)) > 110
         logits = np.where(bright[:, None], 3 * np.eye(8)[0], 3 * np.eye(8)[1]).astype(np.float32)
         return SimpleNamespace(logits=logits)
+
+    def calibrated(self, logits: np.ndarray, short_side_px: list[int]) -> np.ndarray:
+        assert short_side_px == [64] * len(logits)
+        return probabilities(logits, 1.0, NO_BIAS)
 
 
 def dataset_of(folder: Path, codes: list[str | None]) -> Dataset:

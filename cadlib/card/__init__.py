@@ -5,6 +5,7 @@ Its sections follow Mitchell et al., Model Cards for Model Reporting (FAT* 2019)
 
 from typing import Any
 
+from cadlib.calibration import SMALL_PX
 from cadlib.card import conditions
 from cadlib.decision import TARGET_SENSITIVITY
 from cadlib.record import ModelRecord
@@ -155,7 +156,9 @@ def _measured_on(record: ModelRecord) -> str:
 
 
 def _calibration(record: ModelRecord) -> str:
-    temperature = f"Temperature {record.temperature:.3f}, fitted on the validation split"
+    small, large = record.temperature.small, record.temperature.large
+    numbers = f"{large:.3f}" if small == large else f"{large:.3f} ({small:.3f} below a short side of {SMALL_PX} px)"
+    temperature = f"Temperature {numbers}, fitted on the validation split"
     if not any(record.bias):
         return f"{temperature}; no bias by diagnosis."
     bias = (f"{code} {value:+.2f}" for code, value in zip(record.codes, record.bias, strict=True))

@@ -1,0 +1,37 @@
+"""Fit calibration, thresholds and prediction sets of a model anew, on the validation images of its own split."""
+
+import argparse
+from pathlib import Path
+
+from tqdm import tqdm
+
+from cadlib.commands.usage import UsageError, check_model
+from cadlib.record import find_model
+
+
+def add(command: argparse.ArgumentParser) -> None:
+    """Add the flags of the command."""
+    command.set_defaults(run=run)
+    command.add_argument("--model", required=True, help="name under models/, or a path")
+    command.add_argument("--data", type=Path, required=True, help="folder of ISIC 2019 layout")
+
+
+def run(options: argparse.Namespace) -> int:
+    """Carry the command out and return its exit code."""
+    record, folder = check_model(options.model), find_model(options.model)
+    if not options.data.is_dir():
+        raise UsageError(f"Expected a folder of images with their CSV files but there is no folder {options.data}.")
+
+    from cadlib import evaluation, readout, tables
+    from cadlib.dataset import open_dataset
+
+    dataset = evaluation.part_of_split(folder, record, open_dataset(options.data, verify=False), "validation")
+    with tqdm(unit="image", leave=False) as bar:
+
+        def progress(done: int, total: int) -> None:
+            bar.total = total
+            bar.update(done - bar.n)
+
+        figures = readout.calibrate(folder, dataset, progress)
+    print(tables.metrics_table(figures))
+    return 0

@@ -1,0 +1,103 @@
+"""From logits on the validation images to all of a model that rests on them: probabilities, thresholds, sets, figures.
+
+`train` does that once; `calibrate` does it again for a model that stands, where the way has changed.
+"""
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from cadlib import calibration, card, decision, evaluation, metrics
+from cadlib.dataset import Dataset, Progress
+from cadlib.golden import golden_figures
+from cadlib.metadata import run_trial
+from cadlib.metrics import Labels
+from cadlib.model import Model
+from cadlib.record import (
+    CARD_FILE,
+    GOLDEN_FILE,
+    METRICS_FILE,
+    RECORD_FILE,
+    ConformalSets,
+    json_text,
+    replace_files,
+)
+from cadlib.splits import lesion_groups
+from cadlib.taxonomy import CODES
+
+COVERAGE = 0.90
+"""Share of the images of each diagnosis whose prediction set is to hold the truth."""
+
+
+def read_out(
+    table: pd.DataFrame, logits: NDArray[np.floating], lesions: "pd.Series[int]", dataset: str
+) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Return the fields of a ModelRecord that rest on validation images, and the figures of metrics.json over them.
+
+    `table` has a row an image, each with a diagnosis, `logits` is (N, 8), `lesions` numbers the lesion of each row.
+    """
+    labels: Labels = table["diagnosis"].map(CODES.index).to_numpy(np.int64)
+    groups = lesions.to_numpy()
+    short_side_px = evaluation.short_sides(table)
+    temperature, bias = calibration.fit(logits, labels, groups, short_side_px)
+    probabilities = calibration.probabilities(logits, temperature.of(short_side_px), bias)
+    thresholds = decision.choose_thresholds(
+        metrics.malignant_probability(probabilities), metrics.malignant_truth(labels)
+    )
+    quantiles = calibration.conformal_quantiles(probabilities, labels, COVERAGE)
+    sets = ConformalSets(COVERAGE, dict(zip(CODES, quantiles.tolist(), strict=True)))
+    figures = {
+        **evaluation.build_metrics(
+            table,
+            probabilities,
+            thresholds,
+            lesions=lesions,
+            uncalibrated=calibration.probabilities(logits, 1.0, calibration.NO_BIAS),
+            sets=sets,
+        ),
+        "data": {"name": dataset, "split": "validation", "images": len(table)},
+        "rejected": {},
+    }
+    fields = {
+        "temperature": temperature,
+        "bias": bias,
+        "conformal": sets,
+        "operating_points": evaluation.operating_points(figures),
+        "metadata": run_trial(table, probabilities, labels, groups, calibration.SMALL_PX),
+    }
+    return fields, figures
+
+
+def calibrate(folder: Path, dataset: Dataset, progress: Progress | None = None) -> dict[str, Any]:
+    """Fit anew what rests on the validation images of a model's own split, and return its figures over them.
+
+    `folder` is the model's, `dataset` holds those images by `evaluation.part_of_split`. Record, metrics.json,
+    golden.json and card are replaced, all or none; what metrics.json said of the probabilities as they were (the test
+    split, damage) is dropped and has to be measured anew. Raise ModelInvalid or DatasetInvalid for what does not fit.
+    """
+    model = Model.load(folder)
+    found = evaluation.evaluate(model, dataset, progress, split="validation")
+    table = dataset.table[dataset.table["image"].isin(found.predictions["image"])].reset_index(drop=True)
+    probabilities = found.predictions[list(CODES)].to_numpy(np.float64)
+    temperature = model.record.temperature.of(evaluation.short_sides(table))
+    logits = np.log(calibration.uncalibrated(probabilities, temperature, model.record.bias))  # up to a constant each
+    fields, figures = read_out(table, logits, lesion_groups(table), dataset.name)
+    record = replace(model.record, **fields)
+    figures |= {"model": evaluation.model_facts(record), "rejected": found.rejected}
+    former = evaluation.measured(folder, model.record)
+    figures |= {key: former[key] for key in ("across_archives",) if key in former}
+    golden = golden_figures(Model(record, model.engine, folder))
+    replace_files(
+        folder,
+        {
+            RECORD_FILE: json_text(record.to_json()),
+            METRICS_FILE: evaluation.metrics_json(figures),
+            GOLDEN_FILE: json_text(golden),
+            CARD_FILE: card.render(record, figures),
+        },
+    )
+    return figures
