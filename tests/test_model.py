@@ -13,7 +13,7 @@ from cadlib.errors import FactsRejected, ImageRejected, ModelInvalid
 from cadlib.images import read_image
 from cadlib.metadata import PatientFacts
 from cadlib.model import Model, Prediction
-from cadlib.record import METRICS_FILE, ONNX_FILE, RECORD_FILE, WEIGHTS_FILE, find_model, read_json
+from cadlib.record import METRICS_FILE, ONNX_FILE, RECORD_FILE, WEIGHTS_FILE, find_model, read_json, read_record
 from cadlib.synthetic import demo_lesions
 from cadlib.taxonomy import CODES
 
@@ -138,7 +138,7 @@ def test_missing_weights_are_refused(model_folder, name):
 
 def test_a_network_that_timm_does_not_have_is_refused(model_folder):
     path = model_folder / RECORD_FILE
-    path.write_text(path.read_text().replace('"tf_efficientnet_lite0"', '"nonesuch_net"', 1))
+    path.write_text(path.read_text().replace(f'"{read_record(model_folder).backbone}"', '"nonesuch_net"'))
     with pytest.raises(ModelInvalid, match="nonesuch_net"):
         _ = Model.load(model_folder).network
 

@@ -81,7 +81,7 @@ def overlay(
 
 
 def overlay_png(image: LesionImage, found: Heatmap, opacity: float) -> Callable[[], bytes]:
-    """Return what makes the PNG of an overlay in the picture's full size, to be called when it is wanted."""
+    """Return what makes the PNG of an overlay in the size the picture was read at, to be called when it is wanted."""
     side_px = max(image.width_px, image.height_px)
     return lambda: _encoded(Image.fromarray(overlay(image, found, opacity, side_px=side_px)), "PNG")
 
