@@ -8,7 +8,7 @@ from cadlib.taxonomy import DIAGNOSES
 
 ROLE = {
     "validation": "Model, calibration and thresholds were chosen on these images.",
-    "test": "None of these images had a part in training or in choosing.",
+    "test": "None of these images had a part in training, in calibration or in the thresholds.",
 }
 
 

@@ -100,7 +100,7 @@ def test_equal_probabilities_keep_the_order_of_the_taxonomy():
 def test_the_confidence_chart_names_the_diagnoses_of_the_set():
     figure = figures.confidence_chart(PROBABILITIES, ["MEL"])
     texts = [text for bar in figure.data for text in bar.text or ()]
-    assert [text.endswith("in the set") for text in texts].count(True) == 1
+    assert [text.endswith("◆") for text in texts].count(True) == 1
     assert figure.layout.meta["alt"].count("in the set") == 1
 
 

@@ -176,7 +176,7 @@ def _sets(figures: dict[str, Any]) -> list[str]:
     return [
         "## Prediction sets",
         (
-            f"A set of diagnoses that is to hold the true one in {found['target']:.0%} of the lesions of each "
+            f"A set of diagnoses that is to hold the true one in {100 * found['target']:.0f} % of the lesions of each "
             "diagnosis (class-conditional conformal prediction, Vovk et al. 2005), measured on the "
             f"{split} split, {where}. It held the true one in {figure_of(found, 'overall')} of all images, with "
             f"{figure_of(found, 'size')} diagnoses in the mean; {figure_of(found, 'empty')} of the sets were empty: "

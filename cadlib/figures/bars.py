@@ -11,14 +11,14 @@ from cadlib import taxonomy
 from cadlib.decision import two_digits
 from cadlib.figures.style import GREY, GRID, UNIT, finish, list_rows, row_label
 
-IN_SET: Final = " · in the set"
+IN_SET: Final = " ◆"
 _HATCH: Final = {"shape": "/", "fillmode": "overlay", "fgcolor": "rgba(255, 255, 255, 0.45)", "size": 7}
 
 
 def confidence_chart(probabilities: ArrayLike, likely: Collection[str] = ()) -> go.Figure:
     """Draw the probabilities of one image, (8,) in taxonomy order, as bars ranked from the top.
 
-    `likely` are the codes of its prediction set, which the bars name.
+    `likely` are the codes of its prediction set, whose bars have a mark.
     """
     values = np.asarray(probabilities, dtype=np.float64)
     if values.shape != (len(taxonomy.CODES),) or not (np.isfinite(values) & (values >= 0) & (values <= 1)).all():
@@ -29,7 +29,8 @@ def confidence_chart(probabilities: ArrayLike, likely: Collection[str] = ()) -> 
     ranked = [taxonomy.DIAGNOSES[i] for i in np.argsort(-values, kind="stable")]
     by_code = dict(zip(taxonomy.CODES, values.tolist(), strict=True))
     texts = {d.code: two_digits(by_code[d.code]) + IN_SET * (d.code in likely) for d in ranked}
-    said = [f"{d.name} ({d.group}) {texts[d.code]}" for d in ranked]
+    inside = {d.code: ", in the set" * (d.code in likely) for d in ranked}
+    said = [f"{d.name} ({d.group}) {two_digits(by_code[d.code])}{inside[d.code]}" for d in ranked]
     figure = _bars(ranked, by_code, texts, "probability %{text}")
     figure.update_xaxes(title_text="Probability", **UNIT)
     return finish(figure, f"Probability by diagnosis, highest first: {', '.join(said)}.")

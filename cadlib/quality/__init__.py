@@ -45,9 +45,9 @@ LIMITS = (
     Limit("lesion_contrast", "lesion", True, 4.7, 2.4, "No lesion stands out from the skin."),
     Limit("lesion_at_border", "whole lesion", False, 0.18, None, "The lesion reaches beyond the picture."),
 )
-"""In the order in which a reader sees them. Read off `benchmarks/quality.py`: a `poor` limit lies near the 98th percentile
-of training images of at least 150 px, a little nearer where damage of strength 3 would pass it; an `unreadable` one
-beyond the 99.9th."""
+"""In the order in which a reader sees them. Read off `benchmarks/quality.py`: a `poor` limit lies near the 98th
+percentile of training images of at least 150 px, a little nearer where damage of strength 3 would pass it; an
+`unreadable` one beyond the 99.9th."""
 
 
 @dataclass(frozen=True)

@@ -28,9 +28,10 @@ def mark(code: str) -> str:
 def about_the_set(likely: Sequence[str], coverage: float) -> str:
     """Say what a prediction set holds, and how often such sets hold the truth."""
     if not likely:
-        return f"No diagnosis fits this picture well: its {coverage:.0%} set is empty."
+        return f"No diagnosis fits this picture well: its {100 * coverage:.0f} % set is empty."
     held = ", ".join(f"{sign(code)} {code}" for code in likely)
-    return f"The set ({held}) was made to hold the true diagnosis in {coverage:.0%} of the lesions of each diagnosis."
+    share = f"{100 * coverage:.0f} %"
+    return f"The set (◆: {held}) was made to hold the true diagnosis in {share} of the lesions of each diagnosis."
 
 
 def about_the_threshold(point: OperatingPoint) -> str:
