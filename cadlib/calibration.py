@@ -5,7 +5,7 @@ temperature scaling): Guo et al., On Calibration of Modern Neural Networks (ICML
 Shrikumar (ICML 2020). All is fitted on validation data, over the class mix found there.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -16,6 +16,7 @@ from cadlib import metrics
 from cadlib.taxonomy import CODES
 
 Floats = NDArray[np.floating]
+Rows = NDArray[np.integer]
 
 NO_BIAS = (0.0,) * len(CODES)
 BIAS_PRIOR = 1.0
@@ -121,15 +122,16 @@ def try_sizes(
 
     `small` is (N,) bool. Fitted on four fifths of the lesions, compared on the last, and so for each fifth.
     """
-    from sklearn.model_selection import GroupKFold  # noqa: PLC0415 - takes half a second, and an answer needs none
+    short_side_px = np.where(small, 0, SMALL_PX)
 
-    gains, short_side_px = np.empty(len(labels)), np.where(small, 0, SMALL_PX)
-    for fitted, held_out in GroupKFold(FOLDS, shuffle=True, random_state=0).split(logits, labels, lesions):
-        by_size = _by_size(logits[fitted], labels[fitted], small[fitted], bias).of(short_side_px[held_out])
-        alone = fit_temperature(logits[fitted], labels[fitted], bias)
-        rows = np.arange(len(held_out)), labels[held_out]
-        ours, theirs = (probabilities(logits[held_out], one, bias)[rows] for one in (by_size, alone))
-        gains[held_out] = np.log(ours) - np.log(theirs)
+    def by_size(fitted: Rows, held_out: Rows) -> Floats:
+        temperature = _by_size(logits[fitted], labels[fitted], small[fitted], bias).of(short_side_px[held_out])
+        return probabilities(logits[held_out], temperature, bias)
+
+    def alone(fitted: Rows, held_out: Rows) -> Floats:
+        return probabilities(logits[held_out], fit_temperature(logits[fitted], labels[fitted], bias), bias)
+
+    gains = _gains(labels, _held_out(labels, lesions, by_size), _held_out(labels, lesions, alone))
     return float(gains.mean()), _standard_error(gains, lesions)
 
 
@@ -146,21 +148,40 @@ def try_bias(logits: Floats, labels: NDArray[np.integer], lesions: NDArray[np.in
     """
     if (n_lesions := len(np.unique(lesions))) < FOLDS:
         raise ValueError(f"Expected at least {FOLDS} lesions to try a bias on but got {n_lesions}.")
-    from sklearn.model_selection import GroupKFold  # noqa: PLC0415 - takes half a second, and an answer needs none
 
-    with_bias, without = np.empty((len(labels), len(CODES))), np.empty((len(labels), len(CODES)))
-    for fitted, held_out in GroupKFold(FOLDS, shuffle=True, random_state=0).split(logits, labels, lesions):
-        with_bias[held_out] = probabilities(logits[held_out], *fit_with_bias(logits[fitted], labels[fitted]))
-        alone = fit_temperature(logits[fitted], labels[fitted])
-        without[held_out] = probabilities(logits[held_out], alone, NO_BIAS)
-    rows = np.arange(len(labels))
-    gains = np.log(with_bias[rows, labels]) - np.log(without[rows, labels])
+    def biased(fitted: Rows, held_out: Rows) -> Floats:
+        return probabilities(logits[held_out], *fit_with_bias(logits[fitted], labels[fitted]))
+
+    def alone(fitted: Rows, held_out: Rows) -> Floats:
+        return probabilities(logits[held_out], fit_temperature(logits[fitted], labels[fitted]), NO_BIAS)
+
+    with_bias, without = _held_out(labels, lesions, biased), _held_out(labels, lesions, alone)
+    gains = _gains(labels, with_bias, without)
     return BiasTrial(
         float(gains.mean()),
         _standard_error(gains, lesions),
         float(metrics.balanced_accuracy(labels, with_bias)),
         float(metrics.balanced_accuracy(labels, without)),
     )
+
+
+def _held_out(
+    labels: NDArray[np.integer], lesions: NDArray[np.integer], predict: Callable[[Rows, Rows], Floats]
+) -> NDArray[np.float64]:
+    """Return (N, 8) probabilities, each image's from what `predict` fits on the folds that its lesion is not in."""
+    from sklearn.model_selection import GroupKFold  # noqa: PLC0415 - takes half a second, and an answer needs none
+
+    found = np.empty((len(labels), len(CODES)))
+    for fitted, held_out in GroupKFold(FOLDS, shuffle=True, random_state=0).split(found, labels, lesions):
+        found[held_out] = predict(fitted, held_out)
+    return found
+
+
+def _gains(labels: NDArray[np.integer], ours: Floats, theirs: Floats) -> NDArray[np.float64]:
+    """Return by how much the log-likelihood of each of (N,) labels is higher under ours, (N, 8), than under theirs."""
+    rows = np.arange(len(labels))
+    gains: NDArray[np.float64] = np.log(ours[rows, labels]) - np.log(theirs[rows, labels])
+    return gains
 
 
 def fit_with_bias(logits: Floats, labels: NDArray[np.integer]) -> tuple[float, tuple[float, ...]]:

@@ -119,24 +119,7 @@ def evaluate(
     if batch_size < 1:
         raise ValueError(f"Expected `batch_size` to be at least 1 but got {batch_size}.")
     evidence = model.record.required_evidence() if with_metadata else None
-    table, rejected, rows = dataset.table, dict[str, str](), list[int]()
-
-    def readable() -> Iterator[LesionImage]:
-        for row, image in enumerate(read_images(table["path"])):
-            if isinstance(image, ImageRejected):
-                rejected[table["image"].iloc[row]] = str(image)
-            else:
-                rows.append(row)
-                yield image
-
-    images, predictions = readable(), []
-    while len(rows) + len(rejected) < len(table):
-        predictions += model.predict_batch(islice(images, batch_size), batch_size)
-        if progress:
-            progress(len(rows) + len(rejected), len(table))
-
-    probabilities = np.array([p.probabilities for p in predictions], np.float64).reshape(-1, len(CODES))
-    predicted = table.iloc[rows].reset_index(drop=True)
+    predicted, probabilities, rejected = _predicted(model, dataset.table, progress, batch_size)
     temperature = model.record.temperature.of(short_sides(predicted))
     uncalibrated = calibration.uncalibrated(probabilities, temperature, model.record.bias)
     points, more = model.record.operating_points, dict[str, Any]()
@@ -161,6 +144,29 @@ def evaluate(
             "rejected": rejected,
         },
     )
+
+
+def _predicted(
+    model: Model, table: pd.DataFrame, progress: Progress | None, batch_size: int
+) -> tuple[pd.DataFrame, Floats, dict[str, str]]:
+    """Return the rows whose image could be read, their (N, 8) probabilities, and why the others could not."""
+    rejected, rows = dict[str, str](), list[int]()
+
+    def readable() -> Iterator[LesionImage]:
+        for row, image in enumerate(read_images(table["path"])):
+            if isinstance(image, ImageRejected):
+                rejected[table["image"].iloc[row]] = str(image)
+            else:
+                rows.append(row)
+                yield image
+
+    images, predictions = readable(), []
+    while len(rows) + len(rejected) < len(table):
+        predictions += model.predict_batch(islice(images, batch_size), batch_size)
+        if progress:
+            progress(len(rows) + len(rejected), len(table))
+    probabilities = np.array([p.probabilities for p in predictions], np.float64).reshape(-1, len(CODES))
+    return table.iloc[rows].reset_index(drop=True), probabilities, rejected
 
 
 def evaluate_predictions(

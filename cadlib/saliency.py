@@ -94,19 +94,21 @@ def overlay(
 
     `opacity` (0 to 1) is reached at `peak`, the value drawn hottest, by default the map's own; give several
     maps one peak to compare them. A thin frame marks what the network saw; outside it the picture stays as
-    it is. A map of zeros, or opacity 0, leaves the whole picture as it is. `max_side_px` shrinks first.
+    it is. A map of zeros, or opacity 0, leaves the whole picture as it is. The size is that of the file's picture;
+    `max_side_px` shrinks first.
     """
     hottest = heatmap.raw_peak if peak is None else peak
     _check_overlay(image, heatmap, opacity, hottest, max_side_px)
-    longest = max(image.width_px, image.height_px)
+    longest = max(image.file_px)
     shown = min(longest, max_side_px or longest)
-    width, height = (-(-side * shown // longest) for side in (image.width_px, image.height_px))
+    width, height = (-(-side * shown // longest) for side in image.file_px)
     picture = Image.fromarray(image.pixels)
-    if shown < longest:
+    if picture.size != (width, height):
         picture = picture.resize((width, height), Image.Resampling.LANCZOS, reducing_gap=2.0)
     if heatmap.raw_peak > 0 and opacity > 0:
-        left, top = (edge * shown // longest for edge in heatmap.box[:2])
-        right, bottom = (-(-edge * shown // longest) for edge in heatmap.box[2:])
+        read = max(image.width_px, image.height_px)
+        left, top = (edge * shown // read for edge in heatmap.box[:2])
+        right, bottom = (-(-edge * shown // read) for edge in heatmap.box[2:])
         square = (right - left, bottom - top)
         values = Image.fromarray(heatmap.values).resize(square, Image.Resampling.BILINEAR)
         heat = np.minimum(np.asarray(values), hottest) / hottest

@@ -532,6 +532,11 @@ def test_refuses_a_pillow_image_that_is_too_large() -> None:
         read_image(Image.new("1", (MAX_PIXELS // 1000 + 1, 1000)))
 
 
+def test_reads_a_24_megapixel_photograph() -> None:
+    image = read_image(encoded(Image.new("RGB", (6000, 4000), (180, 120, 100)), "JPEG"))
+    assert image.file_px == (6000, 4000)
+
+
 def test_a_missing_file_is_named_without_its_folder(tmp_path: Path) -> None:
     with pytest.raises(ImageRejected, match=r"^lesion\.jpg was not found") as caught:
         read_image(tmp_path / "lesion.jpg")

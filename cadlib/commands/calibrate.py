@@ -1,10 +1,10 @@
 """Fit calibration, thresholds and prediction sets of a model anew, on the validation images of its own split."""
 
 import argparse
+from functools import partial
 from pathlib import Path
 
-from tqdm import tqdm
-
+from cadlib.commands.bars import Bars
 from cadlib.commands.usage import UsageError, check_model
 from cadlib.record import find_model
 
@@ -26,12 +26,7 @@ def run(options: argparse.Namespace) -> int:
     from cadlib.dataset import open_dataset
 
     dataset = evaluation.part_of_split(folder, record, open_dataset(options.data, verify=False), "validation")
-    with tqdm(unit="image", leave=False) as bar:
-
-        def progress(done: int, total: int) -> None:
-            bar.total = total
-            bar.update(done - bar.n)
-
-        figures = readout.calibrate(folder, dataset, progress)
+    with Bars(images=True) as bars:
+        figures = readout.calibrate(folder, dataset, partial(bars.progress, "images"))
     print(tables.metrics_table(figures))
     return 0

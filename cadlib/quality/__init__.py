@@ -5,7 +5,7 @@ thumbnail and for a photograph. `benchmarks/quality.py` prints how the figures s
 limits are read off, and how many damaged and undamaged pictures each limit catches.
 """
 
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import Any, Literal
 
 from cadlib.images import LesionImage
@@ -90,8 +90,12 @@ class QualityReport:
         return " ".join(finding.sentence for finding in self.flagged if finding.severity == self.severity)
 
     def to_json(self) -> dict[str, Any]:
-        """Return the report as JSON values, every finding with its figure and limit."""
-        return {"severity": self.severity, "findings": [asdict(finding) for finding in self.findings]}
+        """Return the report as JSON values: every figure by the name of its finding, and what is wrong."""
+        return {
+            "severity": self.severity,
+            "figures": {finding.name: round(finding.figure, 4) for finding in self.findings},
+            "wrong": {finding.name: finding.severity for finding in self.flagged},
+        }
 
 
 def inspect(image: LesionImage) -> QualityReport:

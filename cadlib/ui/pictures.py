@@ -81,8 +81,8 @@ def overlay(
 
 
 def overlay_png(image: LesionImage, found: Heatmap, opacity: float) -> Callable[[], bytes]:
-    """Return what makes the PNG of an overlay in the size the picture was read at, to be called when it is wanted."""
-    side_px = max(image.width_px, image.height_px)
+    """Return what makes the PNG of an overlay in the size of the file's picture, to be called when it is wanted."""
+    side_px = max(image.file_px)
     return lambda: _encoded(Image.fromarray(overlay(image, found, opacity, side_px=side_px)), "PNG")
 
 
