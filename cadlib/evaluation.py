@@ -119,7 +119,7 @@ def evaluate(
     if batch_size < 1:
         raise ValueError(f"Expected `batch_size` to be at least 1 but got {batch_size}.")
     evidence = model.record.required_evidence() if with_metadata else None
-    predicted, probabilities, rejected = _predicted(model, dataset.table, progress, batch_size)
+    predicted, probabilities, rejected = predict_table(model, dataset.table, progress, batch_size)
     temperature = model.record.temperature.of(short_sides(predicted))
     uncalibrated = calibration.uncalibrated(probabilities, temperature, model.record.bias)
     points, more = model.record.operating_points, dict[str, Any]()
@@ -146,10 +146,10 @@ def evaluate(
     )
 
 
-def _predicted(
-    model: Model, table: pd.DataFrame, progress: Progress | None, batch_size: int
+def predict_table(
+    model: Model, table: pd.DataFrame, progress: Progress | None = None, batch_size: int = 32
 ) -> tuple[pd.DataFrame, Floats, dict[str, str]]:
-    """Return the rows whose image could be read, their (N, 8) probabilities, and why the others could not."""
+    """Return the rows whose image can be read, their (N, 8) probabilities, and why the others cannot."""
     rejected, rows = dict[str, str](), list[int]()
 
     def readable() -> Iterator[LesionImage]:

@@ -80,14 +80,12 @@ def calibrate(folder: Path, dataset: Dataset, progress: Progress | None = None) 
     split, damage) is dropped and has to be measured anew. Raise ModelInvalid or DatasetInvalid for what does not fit.
     """
     model = Model.load(folder)
-    found = evaluation.evaluate(model, dataset, progress, split="validation")
-    table = dataset.table[dataset.table["image"].isin(found.predictions["image"])].reset_index(drop=True)
-    probabilities = found.predictions[list(CODES)].to_numpy(np.float64)
+    table, probabilities, rejected = evaluation.predict_table(model, dataset.table, progress)
     temperature = model.record.temperature.of(evaluation.short_sides(table))
     logits = np.log(calibration.uncalibrated(probabilities, temperature, model.record.bias))  # up to a constant each
     fields, figures = read_out(table, logits, lesion_groups(table), dataset.name)
     record = replace(model.record, **fields)
-    figures |= {"model": evaluation.model_facts(record), "rejected": found.rejected}
+    figures |= {"model": evaluation.model_facts(record), "rejected": rejected}
     former = evaluation.measured(folder, model.record)
     figures |= {key: former[key] for key in ("across_archives",) if key in former}
     golden = golden_figures(Model(record, model.engine, folder))
