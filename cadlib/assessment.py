@@ -124,16 +124,25 @@ def assess_batch(
     return [_assessment(model, image, prediction, operating_point) for image, prediction in pairs]
 
 
+def reconsider(model: Model, found: Assessment, operating_point: str, facts: PatientFacts | None = None) -> Assessment:
+    """Return an assessment of the image alone as it is at another operating point, and with facts of the patient.
+
+    Nothing is looked at again. Raise ModelInvalid for an operating point and FactsRejected for facts that the model
+    does not know.
+    """
+    return replace(found, **_answer(model, model.with_facts(found.prediction, facts), operating_point))
+
+
 def _assessment(model: Model, image: LesionImage, prediction: Prediction, operating_point: str) -> Assessment:
+    return Assessment(image=image, quality=inspect(image), **_answer(model, prediction, operating_point), heatmap=None)
+
+
+def _answer(model: Model, prediction: Prediction, operating_point: str) -> dict[str, Any]:
     alone = prediction.facts is None
     inside = model.record.conformal.of(prediction.probabilities)
-    return Assessment(
-        image=image,
-        quality=inspect(image),
-        prediction=prediction,
-        decision=decide(
-            prediction.malignant_probability, model.record.operating_point(operating_point, with_facts=not alone)
-        ),
-        likely=tuple(code for code, _ in prediction.ranking() if inside[CODES.index(code)]) if alone else None,
-        heatmap=None,
-    )
+    point = model.record.operating_point(operating_point, with_facts=not alone)
+    return {
+        "prediction": prediction,
+        "decision": decide(prediction.malignant_probability, point),
+        "likely": tuple(code for code, _ in prediction.ranking() if inside[CODES.index(code)]) if alone else None,
+    }

@@ -75,6 +75,11 @@ class OperatingPoint(Threshold):
         if self.split not in ("validation", "test"):
             raise ValueError(f"Expected `split` of {self.name} to be validation or test but got {self.split!r}.")
 
+    @property
+    def prevalence(self) -> float:
+        """Return the share of malignant images among those it was measured on."""
+        return self.n_malignant / (self.n_malignant + self.n_benign)
+
     @classmethod
     def from_json(cls, raw: Mapping[str, Any]) -> Self:
         """Build a point from JSON values; raise TypeError or ValueError for what is none."""

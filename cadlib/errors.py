@@ -4,6 +4,7 @@
     ├── ImageRejected     this file is no picture that can be read
     ├── FactsRejected     this age, sex or site of a patient is none that a model can take
     ├── ModelInvalid      this folder is no model that can be trusted to run
+    ├── ClinicInvalid     what a clinic chose cannot be used, or not be remembered
     ├── DatasetInvalid    these images and tables hold nothing usable
     ├── TrainingFailed    a run could not start or go on; no model was written
     └── DownloadFailed    a file could not be fetched, or is not what it should be; no half stands under its name
@@ -26,6 +27,10 @@ class FactsRejected(CadError):
 
 class ModelInvalid(CadError):
     """A model folder is missing, incomplete, altered or of a format this version does not know."""
+
+
+class ClinicInvalid(CadError):
+    """A prevalence or an operating point of a clinic cannot be used, or its file not be read or written."""
 
 
 class DatasetInvalid(CadError):

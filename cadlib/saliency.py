@@ -111,13 +111,18 @@ def overlay(
         right, bottom = (-(-edge * shown // read) for edge in heatmap.box[2:])
         square = (right - left, bottom - top)
         values = Image.fromarray(heatmap.values).resize(square, Image.Resampling.BILINEAR)
-        heat = np.minimum(np.asarray(values), hottest) / hottest
-        colour = Image.fromarray(COLOURS[np.rint(255 * heat).astype(np.uint8)])
-        alpha = Image.fromarray(np.rint(255 * opacity * heat).astype(np.uint8))
-        picture.paste(colour, (left, top), alpha)
+        layer = Image.fromarray(tinted(np.asarray(values), hottest))
+        picture.paste(layer, (left, top), layer.getchannel("A").point(lambda alpha: round(opacity * alpha)))
         frame = (left, top, right - 1, bottom - 1)
         ImageDraw.Draw(picture).rectangle(frame, outline=FRAME_COLOUR, width=max(1, shown // 600))
     return np.asarray(picture)
+
+
+def tinted(values: NDArray[np.float32], hottest: float) -> NDArray[np.uint8]:
+    """Return the colours of (h, w) values, from 0 up to `hottest`, above 0; (h, w, 4) uint8 RGBA, clear where cold."""
+    heat = np.minimum(values, hottest) / hottest
+    level = np.rint(255 * heat).astype(np.uint8)
+    return np.dstack([COLOURS[level], level])
 
 
 def colour_scale(width_px: int, height_px: int) -> NDArray[np.uint8]:

@@ -19,60 +19,54 @@ when this tab is closed.
 SAVE = ":material/download:"
 
 
-def tile(case: ui.Case, chosen: bool) -> None:
-    """Draw one file of the strip: its picture, or why there is none, and the button that chooses it."""
-    key, label = case.key[:8], "not read"
-    with st.container(width=128, gap="xsmall", key=f"tile-{key}"):
-        if case.assessment:
-            st.image(ui.square(case.assessment.image), width=128, alt=case.name)
-            top, _ = case.assessment.prediction.ranking()[0]
-            label = f"{two_digits(case.risk)} {ui.sign(top) if chosen else ui.mark(top)} {top}"
-            label = label if case.assessment.quality.readable else "not readable"
-        else:
-            with st.container(height=128, border=True, gap=None):
-                st.caption(ui.plain(case.reason))
-        kind = "primary" if chosen else "secondary"
-        st.button(label, f"choose-{key}", ui.plain(case.name), ui.choose, (case,), type=kind, width="stretch")
-
-
 @st.fragment
 def evidence(case: ui.Case) -> None:
-    """Draw the picture beside the overlay of a chosen diagnosis."""
-    image, ranking = case.assessment.image, case.assessment.prediction.ranking()
-    key = case.key[:8]
+    """Draw the picture to look into, with the evidence for a chosen diagnosis over it."""
+    ranking, key = case.assessment.prediction.ranking(), case.key[:8]
+    shown = st.container()
     with st.container(horizontal=True, vertical_alignment="bottom"):
         code = st.selectbox("Evidence for", [code for code, _ in ranking], format_func=ui.named, key=f"code-{key}")
         method = st.selectbox("Method", METHODS, format_func=lambda m: m.name, key="method")
-        opacity = st.slider("Opacity", 0.0, 1.0, ui.OPACITY, 0.05, key="opacity")
-    heat = ui.heatmap(case.assessment, code, method)
-    ui.side_by_side(image, heat, case.name, opacity)
-    name = f"{Path(case.name).stem}_{code}_{method.key}.png"
-    png = ui.overlay_png(image, heat, opacity)
-    st.download_button("Overlay", png, name, "image/png", "download-overlay", icon=SAVE, on_click="ignore")
+        heat = ui.heatmap(case.assessment, code, method)
+        with shown:
+            opacity = ui.viewer(case.assessment, heat, case.name, f"viewer-{key}")
+        name = f"{Path(case.name).stem}_{code}_{method.key}.png"
+        png = ui.overlay_png(case.assessment.image, heat, opacity)
+        st.download_button("Overlay", png, name, "image/png", "download-overlay", icon=SAVE, on_click="ignore")
 
 
-def result(case: ui.Case) -> None:
-    """Draw the assessment of one picture, the decision first."""
+def answer(case: ui.Case) -> st.delta_generator.DeltaGenerator:
+    """Draw the decision first, then the ranked diagnoses and the doubts; return the place of what comes late."""
     found = case.assessment
-    decision, image = found.decision, found.image
-    sign = ui.mark("MEL") if decision.action == "refer" else ui.mark("NV")
-    st.subheader(f"{sign} {decision.sentence}", anchor=False)
+    sign = ui.mark("MEL") if found.decision.action == "refer" else ui.mark("NV")
+    st.subheader(f"{sign} {found.decision.sentence}", anchor=False)
     top = found.prediction.ranking()[:3]
     ranked = " · ".join(f"{ui.mark(code)} {diagnosis(code).name} {two_digits(share)}" for code, share in top)
     doubts = " ".join(f":gray-badge[:material/warning: {one.name}]" for one in found.quality.flagged)
     st.markdown(f"{ranked} {doubts}")
-    grid = st.grid(2, min_column_width=420, gap="medium")
-    with grid.cell():
+    ui.chart(figures.confidence_chart(found.prediction.probabilities, found.likely or ()), key="confidence")
+    if found.likely is not None:
+        st.caption(ui.about_the_set(found.likely, record.conformal.coverage))
+    st.caption(ui.about_the_threshold(found.decision.operating_point))
+    ui.quality(found.quality)
+    turns = st.empty()
+    turns.caption("Turned and mirrored: being looked at …")
+    ui.patient(case, record)
+    facts = (case.name, "{} × {} px".format(*found.image.file_px), found.image.format, *found.image.notes)
+    st.caption(" · ".join(map(ui.plain, facts)))
+    return turns
+
+
+def result(case: ui.Case) -> None:
+    """Draw the assessment of one picture; what takes longer comes last, into places that are kept for it."""
+    found, grid = case.assessment, st.grid(2, min_column_width=350, gap="medium")
+    left, right = grid.cell(), grid.cell()
+    with right:
+        turns = answer(case)
+    with left:
         evidence(case)
-    with grid.cell():
-        ui.chart(figures.confidence_chart(found.prediction.probabilities, found.likely or ()), key="confidence")
-        if found.likely is not None:
-            st.caption(ui.about_the_set(found.likely, record.conformal.coverage))
-        st.caption(ui.about_the_threshold(decision.operating_point))
-        st.caption(ui.about_the_turns(ui.stability(found), decision.operating_point.threshold))
-        ui.quality(found.quality)
-        facts = (case.name, "{} × {} px".format(*image.file_px), image.format, *image.notes)
-        st.caption(" · ".join(map(ui.plain, facts)))
+        ui.consequences(found, record)
+    turns.caption(ui.about_the_turns(ui.stability(found), found.decision.operating_point.threshold))
 
 
 record = ui.page("Diagnose")
@@ -100,11 +94,7 @@ if case is None:
     ui.model()  # loaded while the reader looks for a picture
     st.stop()
 if len(cases) > 1:
-    unread = sum(one.assessment is None for one in cases)
-    st.caption(f"{len(cases)} files, the highest malignant probability first" + f" · {unread} not read" * bool(unread))
-    with st.container(horizontal=True, wrap=False, gap="small", key="strip"):
-        for one in cases:
-            tile(one, chosen=one is case)
+    ui.strip(cases, case)
 if not case.assessment:
     st.error(f"{ui.plain(case.name)}: {ui.plain(case.reason)}", icon=":material/broken_image:")
 elif not ui.withheld(case.assessment, case.name):

@@ -29,6 +29,14 @@ def data_dir() -> Path:
     return Path(folder).resolve()
 
 
+@pytest.fixture(autouse=True)
+def clinic_file(tmp_path, monkeypatch) -> Path:
+    """Return where a test's clinic is remembered, which is never the user's own."""
+    path = tmp_path / "clinic.json"
+    monkeypatch.setenv("CADLIB_CLINIC", str(path))
+    return path
+
+
 @pytest.fixture(scope="session")
 def model():
     """Return the model of the repository, loaded once."""

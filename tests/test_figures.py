@@ -8,6 +8,7 @@ import pytest
 
 from cadlib import figures, taxonomy
 from cadlib.decision import OperatingPoint, PointIntervals
+from cadlib.predictive_values import PredictiveValues
 from cadlib.summary import summarise
 
 PROBABILITIES = np.array([0.48, 0.31, 0.05, 0.01, 0.12, 0.002, 0.0, 0.028])
@@ -44,6 +45,7 @@ def every_figure(summary):
         "per class": figures.per_class_chart(summary),
         "reliability": figures.reliability_chart(summary["reliability"]),
         "damage": figures.damage_chart(DAMAGE, "malignant_auc"),
+        "hundred": figures.hundred_patients(PredictiveValues(POINT, 0.08)),
     }
 
 
@@ -265,6 +267,8 @@ def test_every_figure_fits_a_light_and_a_dark_page(every_figure):
 
 def test_every_axis_of_quantities_has_a_title(every_figure):
     for name, figure in every_figure.items():
+        if figure.layout.xaxis.visible is False and figure.layout.yaxis.visible is False:
+            continue  # a picture of counted marks has no axis
         assert figure.layout.xaxis.title.text, name
         listed = figure.layout.yaxis.categoryarray is not None  # rows that name themselves
         assert listed or figure.layout.yaxis.title.text, name
@@ -312,3 +316,20 @@ def test_damage_that_is_not_defined_is_no_fall():
 def test_the_words_of_the_damage_chart_name_each_damage():
     text = alt(figures.damage_chart(DAMAGE, "malignant_auc"))
     assert text == "malignant AUC, 0.90 undamaged; from strength 1 to 5: hair 0.90 to 0.50, ink 0.92 to 0.89."
+
+
+@pytest.mark.parametrize("prevalence", [0.001, 0.08, 0.5, 0.999])
+def test_every_one_of_a_hundred_patients_has_a_mark(prevalence):
+    values = PredictiveValues(POINT, prevalence)
+    marks = {trace.name: [x for x in trace.x if not math.isnan(x)] for trace in figures.hundred_patients(values).data}
+    assert [len(found) for found in marks.values()] == [int(name.split()[0]) for name in marks]
+    assert sum(map(len, marks.values())) == 100
+
+
+def test_the_four_kinds_of_patients_differ_by_shape_and_by_filling():
+    traces = figures.hundred_patients(PredictiveValues(POINT, 0.3)).data
+    symbols = {trace.name.split(maxsplit=1)[1]: trace.marker.symbol for trace in traces}
+    assert len(set(symbols.values())) == 4
+    for name, symbol in symbols.items():
+        assert ("triangle" in symbol) == ("malignant" in name)
+        assert ("open" in symbol) == ("missed" in name or "not referred" in name)

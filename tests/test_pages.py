@@ -1,5 +1,6 @@
 """Every page as its reader meets it, in Streamlit's own test runner, with a tiny network of random weights."""
 
+import base64
 import csv
 import hashlib
 import io
@@ -20,11 +21,12 @@ from cadlib import evaluation, network, record, ui
 from cadlib.calibration import Temperature
 from cadlib.decision import OperatingPoint, PointIntervals
 from cadlib.export import to_onnx
+from cadlib.predictive_values import PredictiveValues
 from cadlib.preprocess import InputSpec
 from cadlib.saliency import METHODS
 from cadlib.synthetic import demo_lesions
 from cadlib.taxonomy import CODES, diagnosis
-from cadlib.ui import pictures, session
+from cadlib.ui import session
 from cadlib.validation import CONTRADICTIONS, LEAKS, LeakAudit
 
 ROOT = Path(__file__).parents[1]
@@ -125,6 +127,12 @@ def captions(app: AppTest) -> list[str]:
     return [caption for image in app.image for caption in image.captions]
 
 
+def viewed(app: AppTest) -> dict:
+    """Return what the viewer was given to show."""
+    (viewer,) = app.get("bidi_component")
+    return json.loads(viewer.proto.json)
+
+
 @pytest.fixture
 def lesion() -> bytes:
     return demo_lesions()[0].png()
@@ -172,7 +180,7 @@ def test_a_click_loads_a_synthetic_lesion_and_the_decision_comes_first(app):
     assert not page.exception
     case = held(page)[0]
     assert case.assessment.decision.sentence in page.subheader[0].value
-    assert "Drawn lesion, nobody's skin" in captions(page)
+    assert "Drawn lesion, nobody's skin" in viewed(page)["said"]
 
 
 def test_of_several_files_the_riskiest_comes_first_and_the_unreadable_stay_with_their_reason(app):
@@ -261,21 +269,9 @@ def test_a_photograph_that_is_called_synthetic_is_not_said_to_be_drawn(app):
     mirrored = np.asarray(Image.open(io.BytesIO(demo_lesions()[0].png())))[:, ::-1]
     Image.fromarray(mirrored).save(buffer := io.BytesIO(), "PNG")
     page = drop(app.run(), ("synthetic_MEL_1.png", buffer.getvalue()))
-    assert ui.ORIGINAL in captions(page)
+    assert viewed(page)["said"].startswith(ui.ORIGINAL)
     page = drop(page, ("photograph.png", demo_lesions()[0].png()))
-    assert ui.DRAWN in captions(page)
-
-
-def test_without_opacity_the_overlay_is_the_picture(app, lesion, monkeypatch):
-    asked = []
-    overlay = ui.overlay
-    monkeypatch.setattr(
-        pictures, "overlay", lambda *given, **more: (asked.append(given[2]), overlay(*given, **more))[1]
-    )
-    page = drop(app.run(), ("one.png", lesion))
-    page.slider(key="opacity").set_value(0.0).run()
-    assert not page.exception
-    assert asked == [ui.OPACITY, 0.0]
+    assert viewed(page)["said"].startswith(ui.DRAWN)
 
 
 def test_more_pixels_than_a_session_holds_are_refused_with_a_reason(app, lesion, monkeypatch):
@@ -290,9 +286,75 @@ def test_the_evidence_follows_the_chosen_diagnosis_and_method(app, lesion):
     last = held(page)[0].assessment.prediction.ranking()[-1][0]
     code.set_value(last).run()
     assert not page.exception
-    assert any(f"for {diagnosis(last).name}" in caption for caption in captions(page))
+    assert f"for {diagnosis(last).name}" in viewed(page)["shows"]
     page.selectbox(key="method").set_value(METHODS[-1]).run()
-    assert any("not class-specific" in caption for caption in captions(page))
+    assert "not class-specific" in viewed(page)["shows"]
+
+
+def test_the_viewer_is_given_the_picture_and_the_square_that_the_network_saw(app):
+    Image.fromarray(np.full((300, 400, 3), 180, np.uint8)).save(wide := io.BytesIO(), "PNG")
+    page = drop(app.run(), ("wide.png", wide.getvalue()))
+    page.toggle[0].set_value(True).run()  # one colour: no answer can rest on it
+    shown = viewed(page)
+    assert (shown["width"], shown["height"]) == (400, 300)
+    assert shown["box"] == pytest.approx([0.125, 0, 0.875, 1])
+    picture = Image.open(io.BytesIO(base64.b64decode(shown["picture"].partition(",")[2])))
+    assert picture.size == (400, 300)
+    assert "The picture wide.png" in shown["alt"]
+
+
+def test_without_a_prevalence_nothing_is_said_of_the_clinics_patients(app, lesion):
+    page = drop(app.run(), ("one.png", lesion))
+    assert page.number_input(key="prevalence").value is None
+    assert "hundred" not in {chart.key for chart in page.get("plotly_chart")}
+    assert "Of 100 patients" not in words(page)
+
+
+def test_the_prevalence_of_the_clinic_is_remembered_and_gives_predictive_values(app, lesion, clinic_file):
+    page = drop(app.run(), ("one.png", lesion))
+    page.number_input(key="prevalence").set_value(10.0).run()
+    point = held(page)[0].assessment.decision.operating_point
+    values = PredictiveValues(point, 0.1)
+    assert not page.exception
+    assert "hundred" in {chart.key for chart in page.get("plotly_chart")}
+    assert f"PPV {values.positive:.3f}" in words(page)
+    assert f"NPV {values.negative:.3f}" in words(page)
+    assert json.loads(clinic_file.read_text()) == {"operating_point": "balanced", "prevalence": 0.1}
+    another = drop(AppTest.from_file(str(ROOT / "app.py"), default_timeout=TIMEOUT_S).run(), ("one.png", lesion))
+    assert another.number_input(key="prevalence").value == 10.0
+
+
+def test_the_operating_point_of_the_clinic_decides(model_folder, app, lesion, monkeypatch):
+    monkeypatch.setenv("CADLIB_MODELS", str(model_folder.parent))
+    page = drop(app.run(), ("one.png", lesion))
+    points = record.read_record(model_folder).operating_points
+    for point in points:
+        page.segmented_control[0].set_value(point.name).run()
+        assert not page.exception
+        assert f"the {point.name} threshold of {point.threshold:.2f}" in page.subheader[0].value
+    assert len(points) == 3
+
+
+def test_facts_of_the_patient_move_the_answer_and_the_page_says_by_how_much(taught_folder, app, lesion, monkeypatch):
+    monkeypatch.setenv("CADLIB_MODELS", str(taught_folder.parent))
+    page = drop(app.run(), ("one.png", lesion))
+    assert "Nothing is known of the patient" in words(page)
+    key = held(page)[0].key[:8]
+    before = page.subheader[0].value
+    page.selectbox(key=f"sex-{key}").set_value("male").run()
+    assert not page.exception
+    assert "most of all MEL Melanoma" in words(page)
+    assert page.subheader[0].value != before
+    page.switch_page("pages/saliency.py").run()
+    page.switch_page("pages/diagnose.py").run()
+    assert page.selectbox(key=f"sex-{key}").value == "male"
+    page.selectbox(key=f"sex-{key}").set_value(None).run()
+    assert page.subheader[0].value == before
+
+
+def test_a_model_that_takes_no_facts_says_so(app, lesion):
+    page = drop(app.run(), ("one.png", lesion))
+    assert "Age, sex and site: tiny 0.1.0 looks at the picture alone" in words(page)
 
 
 def test_removing_pictures_leads_back_to_the_empty_page(app, lesion):

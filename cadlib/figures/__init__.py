@@ -7,6 +7,7 @@ is named so, never drawn as 0.
 """
 
 from cadlib.figures.bars import class_counts_chart, confidence_chart
+from cadlib.figures.hundred import hundred_patients
 from cadlib.figures.measured import (
     confusion_chart,
     damage_chart,
@@ -23,6 +24,7 @@ __all__ = [
     "confidence_chart",
     "confusion_chart",
     "damage_chart",
+    "hundred_patients",
     "per_class_chart",
     "reliability_chart",
     "roc_chart",

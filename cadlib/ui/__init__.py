@@ -4,6 +4,10 @@
     models     the model, loaded once for all sessions
     frame      what stands around each page; a chart with its text
     pictures   a picture as the pages show it, and the evidence in it
+    viewer     a picture to look into, with the evidence over it
+    strip      the files of a session as thumbnails
+    clinic     what this clinic has chosen, and what the threshold means for its patients
+    patient    age, sex and site
     quality    whether a picture can be read, and what is withheld where not
     session    the pictures of one session
     datasets   the data sets a page can open
@@ -12,9 +16,11 @@ The only modules that know Streamlit, and the only home of caches. torch is not 
 gradients.
 """
 
+from cadlib.ui.clinic import consequences
 from cadlib.ui.datasets import assess_file, dataset, dataset_folders, synthetic_folder
 from cadlib.ui.frame import INTENDED_USE, chart, page
 from cadlib.ui.models import model, model_card, model_metrics
+from cadlib.ui.patient import patient
 from cadlib.ui.pictures import (
     DRAWN,
     OPACITY,
@@ -43,7 +49,9 @@ from cadlib.ui.session import (
     take,
     upload_key,
 )
+from cadlib.ui.strip import strip
 from cadlib.ui.text import about_the_set, about_the_threshold, about_the_turns, mark, named, plain, sign
+from cadlib.ui.viewer import viewer
 
 __all__ = [
     "DRAWN",
@@ -62,6 +70,7 @@ __all__ = [
     "chart",
     "choose",
     "chosen_case",
+    "consequences",
     "dataset",
     "dataset_folders",
     "heatmap",
@@ -74,6 +83,7 @@ __all__ = [
     "overlay",
     "overlay_png",
     "page",
+    "patient",
     "photograph_of",
     "plain",
     "quality",
@@ -83,9 +93,11 @@ __all__ = [
     "sign",
     "square",
     "stability",
+    "strip",
     "synthetic_folder",
     "take",
     "thumbnail",
     "upload_key",
+    "viewer",
     "withheld",
 ]

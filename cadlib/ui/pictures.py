@@ -83,7 +83,7 @@ def overlay(
 def overlay_png(image: LesionImage, found: Heatmap, opacity: float) -> Callable[[], bytes]:
     """Return what makes the PNG of an overlay in the size of the file's picture, to be called when it is wanted."""
     side_px = max(image.file_px)
-    return lambda: _encoded(Image.fromarray(overlay(image, found, opacity, side_px=side_px)), "PNG")
+    return lambda: encoded(Image.fromarray(overlay(image, found, opacity, side_px=side_px)), "PNG")
 
 
 def side_by_side(
@@ -122,18 +122,18 @@ def _stability(sha256: str, model_id: str, _image: LesionImage) -> Stability:  #
 
 @st.cache_data(max_entries=200, show_spinner=False, scope="session")
 def _jpeg(sha256: str, side_px: int, _image: LesionImage) -> bytes:  # noqa: ARG001 - the hash is the picture's
-    return _encoded(_shrunk(_image, side_px), "JPEG")
+    return encoded(_shrunk(_image, side_px), "JPEG")
 
 
 @st.cache_data(max_entries=200, show_spinner=False, scope="session")
 def _square(sha256: str, _image: LesionImage) -> bytes:  # noqa: ARG001 - the hash is the picture's
     fitted = ImageOps.fit(Image.fromarray(_image.pixels), (THUMBNAIL_SIDE_PX, THUMBNAIL_SIDE_PX))
-    return _encoded(fitted, "JPEG")
+    return encoded(fitted, "JPEG")
 
 
 @st.cache_data(max_entries=2000, show_spinner=False)
 def _thumbnail(path: str, written: float) -> bytes:  # noqa: ARG001 - a new date is a new picture
-    return _encoded(_shrunk(read_image(path), THUMBNAIL_SIDE_PX), "JPEG")
+    return encoded(_shrunk(read_image(path), THUMBNAIL_SIDE_PX), "JPEG")
 
 
 def _shrunk(image: LesionImage, side_px: int) -> Image.Image:
@@ -142,7 +142,8 @@ def _shrunk(image: LesionImage, side_px: int) -> Image.Image:
     return picture
 
 
-def _encoded(picture: Image.Image, form: str) -> bytes:
+def encoded(picture: Image.Image, form: str) -> bytes:
+    """Return a picture as a file of Pillow's format of that name."""
     buffer = io.BytesIO()
     picture.save(buffer, form, quality=90)
     return buffer.getvalue()

@@ -6,16 +6,19 @@ import io
 import json
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import NoReturn
 
 import streamlit as st
 
-from cadlib.assessment import CSV_COLUMNS, Assessment, csv_row, json_row
+from cadlib.assessment import CSV_COLUMNS, Assessment, csv_row, json_row, reconsider
 from cadlib.errors import CadError, ImageRejected
 from cadlib.images import read_image
+from cadlib.metadata import PatientFacts
 from cadlib.record import ModelRecord
 from cadlib.synthetic import demo_lesions
+from cadlib.ui.clinic import operating_point
+from cadlib.ui.models import model
 from cadlib.ui.pictures import assessed
 from cadlib.ui.text import plain
 
@@ -80,12 +83,15 @@ def take(files: Sequence[tuple[str, bytes]]) -> NoReturn:
 
 
 def cases(current: ModelRecord) -> list[Case]:
-    """Return the files of this session, the highest risk first and the unreadable last."""
+    """Return the files of this session, the highest risk first and the unreadable last.
+
+    They are as the clinic's operating point, and what is known of their patients, make them.
+    """
     held: dict[str, Case] = st.session_state.get("cases", {})
     for case in list(held.values()):
         if case.assessment and case.assessment.prediction.model_id != current.model_id:
             del held[case.key]  # of a model that has been replaced; the picture can be given again
-    return sorted(held.values(), key=lambda case: -case.risk)
+    return sorted((_as_known(case, current) for case in held.values()), key=lambda case: -case.risk)
 
 
 def chosen_case(ranked: Sequence[Case]) -> Case | None:
@@ -99,10 +105,22 @@ def choose(case: Case) -> None:
     st.session_state["chosen"] = case.key
 
 
+def facts_of(case: Case) -> PatientFacts:
+    """Return what the reader said of a picture's patient."""
+    said: dict[str, PatientFacts] = st.session_state.get("facts", {})
+    return said.get(case.key, PatientFacts())
+
+
+def know(case: Case, facts: PatientFacts) -> None:
+    """Hold what the reader said of a picture's patient."""
+    st.session_state.setdefault("facts", {})[case.key] = facts
+
+
 def remove(*gone: Case) -> None:
     """Forget these cases."""
     for case in gone:
-        st.session_state["cases"].pop(case.key, None)
+        for held in ("cases", "facts"):
+            st.session_state.get(held, {}).pop(case.key, None)
 
 
 def next_synthetic(ranked: Sequence[Case]) -> tuple[str, bytes]:
@@ -126,6 +144,13 @@ def cases_json(ranked: Sequence[Case]) -> str:
     """Return the cases as JSON, as `python -m cadlib predict --format json` does."""
     found = [json_row(case.name, case.assessment or case.reason) for case in ranked]
     return json.dumps(found, indent=2, ensure_ascii=False)
+
+
+def _as_known(case: Case, record: ModelRecord) -> Case:
+    if not case.assessment:
+        return case
+    facts = facts_of(case) if record.evidence else None
+    return replace(case, assessment=reconsider(model(), case.assessment, operating_point(record), facts))
 
 
 def _read_case(key: str, name: str, data: bytes, held: dict[str, Case]) -> Case:

@@ -1,12 +1,15 @@
 """How the pages write a diagnosis, and text that came with a file."""
 
+import math
 import re
 from collections.abc import Sequence
 
 from cadlib.decision import OperatingPoint, two_digits
+from cadlib.model import Prediction
+from cadlib.predictive_values import PredictiveValues
 from cadlib.stability import Stability
 from cadlib.tables import figure_text
-from cadlib.taxonomy import BENIGN_MARK, CODES, MALIGNANT_MARK, diagnosis
+from cadlib.taxonomy import BENIGN_MARK, CODES, DIAGNOSES, MALIGNANT_MARK, diagnosis
 
 
 def plain(text: str) -> str:
@@ -42,6 +45,36 @@ def about_the_threshold(point: OperatingPoint) -> str:
         f"On {point.split} images this threshold referred {referred} of {point.n_malignant:,} malignant and spared "
         f"{spared} of {point.n_benign:,} benign ones. In brackets: 95 % intervals."
     )
+
+
+def about_the_patients(values: PredictiveValues) -> str:
+    """Say what a threshold does to 100 patients at a prevalence, with both predictive values."""
+    counts, ends = values.of(100), values.intervals or (None, None)
+    missed = values.one_missed_in
+    return (
+        f"Of 100 patients like these, {counts.found + counts.needless} are referred, {counts.found} of them with a "
+        f"malignant lesion. PPV {figure_text(values.positive, ends[0])}, NPV {figure_text(values.negative, ends[1])}"
+        + (f"; one malignant lesion is missed in about {missed:,.0f} patients." if math.isfinite(missed) else ".")
+        + f" Sensitivity and specificity are those of {values.point.split} images; measure your own."
+    )
+
+
+def about_the_prevalence(measured: float, here: float, share: float, prevalence: float) -> str:
+    """Say what a malignant probability is where other shares of the lesions are malignant."""
+    return (
+        f"The malignant probability {two_digits(measured)} is that of a place where {100 * share:.0f} % of the lesions "
+        f"are malignant, as in the data set. At {100 * prevalence:.1f} % it is {two_digits(here)}, if lesions look "
+        "alike there and here."
+    )
+
+
+def about_the_facts(prediction: Prediction) -> str:
+    """Say what age, sex and site changed: the malignant probability, and the diagnosis they moved most."""
+    if prediction.image_probabilities is None:
+        return "Nothing is known of the patient: the answer is that of the picture alone."
+    risk = sum(change for change, one in zip(prediction.moved, DIAGNOSES, strict=True) if one.malignant)
+    most = max(zip(prediction.moved, CODES, strict=True), key=lambda pair: abs(pair[0]))
+    return f"They moved the malignant probability by {risk:+.2f}, and most of all {named(most[1])}, by {most[0]:+.2f}."
 
 
 def about_the_turns(found: Stability, threshold: float) -> str:

@@ -52,8 +52,9 @@ def serving(log: Path) -> Iterator[str]:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
     line = [sys.executable, "-m", "streamlit", "run", "app.py", "--server.headless=true", f"--server.port={port}"]
+    environment = {**os.environ, "CADLIB_CLINIC": str(log.with_name("clinic.json"))}
     with log.open("w") as output:
-        running = subprocess.Popen(line, cwd=ROOT, env=os.environ, stdout=output, stderr=subprocess.STDOUT)
+        running = subprocess.Popen(line, cwd=ROOT, env=environment, stdout=output, stderr=subprocess.STDOUT)
     try:
         address = f"http://localhost:{port}"
         deadline = time.monotonic() + 60

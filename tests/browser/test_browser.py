@@ -101,6 +101,76 @@ def test_a_real_picture_is_dropped_read_explained_and_downloaded(server, page, m
     assert found["diagnosis"] == expected.ranking()[0][0]
 
 
+def test_the_picture_is_zoomed_moved_and_uncovered_by_keys_and_the_overlay_saved_as_it_was_left(server, page, data_dir):
+    path = data_dir / "uploads" / "ISIC_0024310.jpg"
+    page.goto(server)
+    drop(page, (path.name, "image/jpeg", path.read_bytes()))
+    stage, sheet, scale = (page.locator(f".viewer-{name}") for name in ("stage", "sheet", "scale"))
+    stage.focus()
+    settle(page)
+    for _ in range(3):
+        stage.press("+")
+    assert scale.inner_text() == "195 %"
+    before = sheet.get_attribute("style")
+    stage.press("ArrowRight")
+    assert sheet.get_attribute("style") != before
+    stage.press("0")
+    assert scale.inner_text() == "100 %"
+    heat = page.locator(".viewer-heat")
+    stage.press("h")
+    assert heat.evaluate("image => getComputedStyle(image).opacity") == "0"
+    stage.press("h")
+    assert heat.evaluate("image => getComputedStyle(image).opacity") == "0.6"
+    stage.dblclick(position={"x": 40, "y": 40})
+    assert scale.inner_text() == "300 %"
+
+    page.locator(".viewer-opacity").press("Home")
+    settle(page)
+    assert scale.inner_text() == "300 %"  # the server's answer moves nothing
+    with page.expect_download() as download:
+        page.get_by_role("button", name="Overlay").click()
+    with Image.open(download.value.path()) as saved, Image.open(path) as original:
+        assert saved.convert("RGB").tobytes() == original.convert("RGB").tobytes()
+
+
+def test_the_keyboard_reaches_everything_on_the_answer(server, page, data_dir):
+    path = data_dir / "uploads" / "ISIC_0024310.jpg"
+    page.goto(server)
+    drop(page, (path.name, "image/jpeg", path.read_bytes()))
+    page.locator(".viewer-stage").wait_for()
+    settle(page)
+    reached = set()
+    for _ in range(60):
+        page.keyboard.press("Tab")
+        reached.add(
+            page.evaluate(
+                """() => { const e = document.activeElement;
+                return e.getAttribute("aria-label") || e.innerText || e.getAttribute("placeholder") || e.tagName; }"""
+            ).strip()
+        )
+    said = "\n".join(reached)
+    for name in (
+        "Upload", "Try a synthetic lesion", "Camera", "Picture: plus and minus zoom", "Heatmap", "Opacity", "Zoom in",
+        "Zoom out", "Fit", "Evidence for", "Method", "Overlay", "balanced", "Malignant lesions here", "checks",
+        "CSV", "JSON", "Remove this picture",
+    ):  # fmt: skip
+        assert name in said, f"{name} is not among {sorted(reached)}"
+
+
+def test_what_comes_late_moves_nothing(server, page, data_dir):
+    path = data_dir / "uploads" / "ISIC_0000521.jpg"
+    page.goto(server)
+    drop(page, (path.name, "image/jpeg", path.read_bytes()))
+    page.get_by_text("Turned and mirrored").wait_for()
+    places = "() => [...document.querySelectorAll('h3, .viewer, .st-key-confidence, [data-testid=stExpander]')]"
+    places += ".map((one) => one.getBoundingClientRect().top)"
+    page.locator(".st-key-confidence .js-plotly-plot .bars").first.wait_for()
+    before = page.evaluate(places)
+    page.get_by_text("the same first diagnosis in").wait_for()
+    settle(page)
+    assert page.evaluate(places) == before
+
+
 def test_a_picture_is_pasted(server, page, model, data_dir):
     content = (data_dir / "uploads" / "ISIC_0024310.jpg").read_bytes()
     page.goto(server)
@@ -192,4 +262,6 @@ def test_the_uploaded_picture_leaves_without_its_metadata(server, page, tmp_path
     original = page.get_by_alt_text("The picture plain.jpg")
     original.wait_for()
     assert b"SecretCamera" in buffer.getvalue()
-    assert b"SecretCamera" not in page.request.get(original.evaluate("image => image.src")).body()
+    source = original.evaluate("image => image.src")
+    assert source.startswith("data:image/jpeg;base64,")
+    assert b"SecretCamera" not in base64.b64decode(source.partition(",")[2])

@@ -1,0 +1,35 @@
+"""Age, sex and site of a picture's patient: asked for where the model takes them, and what they changed."""
+
+from functools import partial
+
+import streamlit as st
+
+from cadlib.isic_csv import MAX_AGE_YEARS, SEXES, SITES
+from cadlib.metadata import PatientFacts
+from cadlib.record import ModelRecord
+from cadlib.ui.session import Case, facts_of, know
+from cadlib.ui.text import about_the_facts
+
+
+def patient(case: Case, record: ModelRecord) -> None:
+    """Ask for what is known of the patient and say what it changed; where the model takes nothing, say that."""
+    if record.evidence is None:
+        st.caption(f"Age, sex and site: {record.name} {record.version} looks at the picture alone.")
+        return
+    held, key = facts_of(case), case.key[:8]
+    keep = partial(_keep, case)
+    st.markdown("**The patient**")
+    with st.container(horizontal=True, vertical_alignment="bottom"):
+        # A value in the state, not as default, can be taken back; and it is still there after a look at another page.
+        for name, value in (("age", held.age_years), ("sex", held.sex), ("site", held.site)):
+            st.session_state.setdefault(f"{name}-{key}", value)
+        st.number_input("Age, years", 0.0, float(MAX_AGE_YEARS), None, 1.0, "%.0f", f"age-{key}", on_change=keep)
+        for name, terms in (("sex", SEXES), ("site", SITES)):
+            st.selectbox(name.title(), terms, None, key=f"{name}-{key}", on_change=keep, placeholder="not known")
+    assert case.assessment is not None
+    st.caption(about_the_facts(case.assessment.prediction))
+
+
+def _keep(case: Case) -> None:
+    age, sex, site = (st.session_state[f"{name}-{case.key[:8]}"] for name in ("age", "sex", "site"))
+    know(case, PatientFacts(age, sex, site))

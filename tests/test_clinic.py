@@ -1,0 +1,48 @@
+import json
+
+import pytest
+
+from cadlib.clinic import Clinic, clinic_path, read_clinic, save_clinic
+from cadlib.errors import ClinicInvalid
+
+
+def test_a_clinic_that_chose_nothing_has_the_usual_point_and_no_prevalence(clinic_file):
+    assert clinic_path() == clinic_file
+    assert read_clinic() == Clinic("balanced", None)
+
+
+def test_what_was_chosen_is_remembered(clinic_file):
+    for chosen in (Clinic("rule-out", 0.04), Clinic("rule-in", None)):
+        save_clinic(chosen)
+        assert read_clinic() == chosen
+    assert [path.name for path in clinic_file.parent.iterdir()] == [clinic_file.name]
+
+
+@pytest.mark.parametrize("prevalence", [0, 1, 4.0, -0.1, True, "0.1", float("nan")])
+def test_rejects_a_prevalence_that_is_none(prevalence):
+    with pytest.raises(ClinicInvalid, match="between 0 and 1"):
+        Clinic(prevalence=prevalence)
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("{", "cannot be read"),
+        ("[]", "JSON object"),
+        (json.dumps({"prevalence": 0.1}), "JSON object"),
+        (json.dumps({"prevalence": 0.1, "operating_point": "balanced", "more": 1}), "JSON object"),
+        (json.dumps({"prevalence": 4, "operating_point": "balanced"}), "between 0 and 1"),
+        (json.dumps({"prevalence": 0.1, "operating_point": 3}), "operating point"),
+    ],
+)
+def test_a_file_that_cannot_be_used_is_an_error_and_no_default(clinic_file, text, said):
+    clinic_file.write_text(text)
+    with pytest.raises(ClinicInvalid, match=said):
+        read_clinic()
+
+
+def test_a_choice_that_cannot_be_written_says_where(clinic_file, monkeypatch):
+    clinic_file.write_text("a file, where a folder should be")
+    monkeypatch.setenv("CADLIB_CLINIC", str(clinic_file / "clinic.json"))
+    with pytest.raises(ClinicInvalid, match="cannot be written"):
+        save_clinic(Clinic())
