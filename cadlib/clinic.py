@@ -9,13 +9,16 @@ from platformdirs import user_config_path
 
 from cadlib.decision import DEFAULT_OPERATING_POINT
 from cadlib.errors import ClinicInvalid
+from cadlib.record import json_text, replace_files
 
 CLINIC_FILE = "clinic.json"
+LEAST, MOST = 0.001, 0.99
+"""Of a prevalence."""
 
 
 @dataclass(frozen=True)
 class Clinic:
-    """`prevalence` is the share of malignant lesions among those looked at there, above 0 and below 1.
+    """`prevalence` is the share of malignant lesions among those looked at there, from LEAST to MOST.
 
     None until somebody has said it: no data set's share takes its place. Raise ClinicInvalid for any other value.
     """
@@ -25,8 +28,10 @@ class Clinic:
 
     def __post_init__(self) -> None:
         share = self.prevalence
-        if share is not None and (isinstance(share, bool) or not isinstance(share, int | float) or not 0 < share < 1):
-            raise ClinicInvalid(f"Expected a prevalence between 0 and 1 but got {share!r}; enter it anew.")
+        if share is not None and (
+            isinstance(share, bool) or not isinstance(share, float) or not LEAST <= share <= MOST
+        ):
+            raise ClinicInvalid(f"Expected a prevalence from {LEAST} to {MOST} but got {share!r}; enter it anew.")
         if not isinstance(self.operating_point, str):
             raise ClinicInvalid(f"Expected the name of an operating point but got {self.operating_point!r}.")
 
@@ -56,8 +61,6 @@ def save_clinic(clinic: Clinic) -> None:
     path = clinic_path()
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        aside = path.with_suffix(f".{os.getpid()}.part")
-        aside.write_text(json.dumps(asdict(clinic), indent=2) + "\n", encoding="utf-8")
-        aside.replace(path)
+        replace_files(path.parent, {path.name: json_text(asdict(clinic))})
     except OSError as error:
         raise ClinicInvalid(f"{path} cannot be written: {error}. It holds for this session alone.") from error

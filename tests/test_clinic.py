@@ -18,9 +18,9 @@ def test_what_was_chosen_is_remembered(clinic_file):
     assert [path.name for path in clinic_file.parent.iterdir()] == [clinic_file.name]
 
 
-@pytest.mark.parametrize("prevalence", [0, 1, 4.0, -0.1, True, "0.1", float("nan")])
+@pytest.mark.parametrize("prevalence", [0, 0.0005, 1, 4.0, -0.1, True, "0.1", float("nan")])
 def test_rejects_a_prevalence_that_is_none(prevalence):
-    with pytest.raises(ClinicInvalid, match="between 0 and 1"):
+    with pytest.raises(ClinicInvalid, match="from 0.001 to 0.99"):
         Clinic(prevalence=prevalence)
 
 
@@ -31,7 +31,7 @@ def test_rejects_a_prevalence_that_is_none(prevalence):
         ("[]", "JSON object"),
         (json.dumps({"prevalence": 0.1}), "JSON object"),
         (json.dumps({"prevalence": 0.1, "operating_point": "balanced", "more": 1}), "JSON object"),
-        (json.dumps({"prevalence": 4, "operating_point": "balanced"}), "between 0 and 1"),
+        (json.dumps({"prevalence": 4, "operating_point": "balanced"}), "from 0.001 to 0.99"),
         (json.dumps({"prevalence": 0.1, "operating_point": 3}), "operating point"),
     ],
 )

@@ -4,7 +4,7 @@ import streamlit as st
 
 from cadlib import figures
 from cadlib.assessment import Assessment
-from cadlib.clinic import Clinic, read_clinic, save_clinic
+from cadlib.clinic import LEAST, MOST, Clinic, read_clinic, save_clinic
 from cadlib.decision import DEFAULT_OPERATING_POINT
 from cadlib.errors import ClinicInvalid
 from cadlib.predictive_values import PredictiveValues, at_prevalence
@@ -33,7 +33,7 @@ def consequences(found: Assessment, record: ModelRecord) -> None:
             help="Rule-out misses fewest, rule-in refers fewest. Remembered for this clinic.",
         )  # fmt: skip
         st.number_input(
-            "Malignant lesions here, %", 0.1, 99.0, None, 0.5, "%.1f", key=_SHARE, on_change=_remember,
+            "Malignant lesions here, %", 100 * LEAST, 100 * MOST, None, 0.5, "%.1f", key=_SHARE, on_change=_remember,
             placeholder="not said", width=200,
             help="Of all lesions that are looked at in this clinic. Remembered for this clinic.",
         )  # fmt: skip
