@@ -185,7 +185,7 @@ def part_of_split(folder: Path, record: ModelRecord, dataset: Dataset, part: str
     when the dataset has no image of that part.
     """
     rows = own_split(folder, record)
-    table = select(dataset.table, rows, part)
+    table = select(dataset.table, rows[rows["split"] == part])
     if table.empty:
         raise DatasetInvalid(
             f"Expected images of the {part} split of {record.name} in {dataset.name} but none of its "

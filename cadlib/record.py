@@ -223,12 +223,13 @@ def json_text(content: Mapping[str, Any]) -> str:
     return json.dumps(content, indent=2, allow_nan=False, ensure_ascii=False) + "\n"
 
 
-def replace_files(folder: Path, texts: Mapping[str, str]) -> None:
+def replace_files(folder: Path, contents: Mapping[str, str | bytes]) -> None:
     """Replace files of a model folder, all whole or none; raise OSError where that fails."""
     with TemporaryDirectory(dir=folder, prefix=".aside-") as aside:
-        for name, text in texts.items():
-            Path(aside, name).write_text(text, encoding="utf-8")
-        for name in texts:
+        for name, content in contents.items():
+            path = Path(aside, name)
+            path.write_text(content, encoding="utf-8") if isinstance(content, str) else path.write_bytes(content)
+        for name in contents:
             Path(aside, name).replace(folder / name)
 
 
