@@ -1,9 +1,10 @@
 """What a model sees of the images of its own split: the features its linear head reads, and its logits."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -15,6 +16,7 @@ from cadlib.engine import Seen
 from cadlib.errors import DatasetInvalid
 from cadlib.evaluation import own_split
 from cadlib.model import Model
+from cadlib.neighbours import fingerprints
 from cadlib.pixels import cached_pixels
 from cadlib.splits import SPLITS, select
 from cadlib.taxonomy import CODES
@@ -24,7 +26,7 @@ BATCH_SIZE = 32
 
 @dataclass(frozen=True, eq=False)
 class SplitFeatures:
-    """N images of a model's split, a row each: `features` (N, C) and `logits` (N, 8) float32.
+    """N images of a model's split, a row each: `features` (N, C) and `logits` (N, 8) float32, `fingerprints` (N, 32).
 
     `table` is that of `splits.select`: a data set's, with the lesion group and the part of the model's own split. Every
     image has a diagnosis. `missing` images of the split were not there.
@@ -34,17 +36,27 @@ class SplitFeatures:
     features: NDArray[np.float32]
     logits: NDArray[np.float32]
     missing: int
+    fingerprints: NDArray[np.uint8]
 
     def of(self, part: str) -> "SplitFeatures":
         """Return those of "train", "validation" or "test"."""
         rows = (self.table["split"] == part).to_numpy(bool)
         table = self.table[rows].reset_index(drop=True)
-        return SplitFeatures(table, self.features[rows], self.logits[rows], self.missing)
+        return SplitFeatures(table, self.features[rows], self.logits[rows], self.missing, self.fingerprints[rows])
 
     @property
     def labels(self) -> NDArray[np.int64]:
         """Return the true diagnosis of each image, (N,), as its place in taxonomy order."""
         return self.table["diagnosis"].map(CODES.index).to_numpy(np.int64)
+
+
+@dataclass(frozen=True)
+class Fitted:
+    """What was fitted on such features: fields of the ModelRecord, sections of metrics.json, files of the folder."""
+
+    fields: Mapping[str, Any]
+    figures: Mapping[str, Any]
+    files: Mapping[str, bytes]
 
 
 def split_features(model: Model, folder: Path, dataset: Dataset, say: Say) -> SplitFeatures:
@@ -66,9 +78,9 @@ def split_features(model: Model, folder: Path, dataset: Dataset, say: Say) -> Sp
             f"Expected a diagnosis of each image in {dataset.name} but {table['image'][~labelled].iloc[0]} has none; "
             "put the ground-truth CSV beside the images."
         )
-    batches = ((seen.features, seen.logits) for _, seen in see_in_batches(model, table, say))
-    features, logits = map(np.concatenate, zip(*batches, strict=True))
-    return SplitFeatures(table, features, logits, len(rows) - len(table))
+    batches = ((seen.features, seen.logits, fingerprints(pixels)) for pixels, seen in see_in_batches(model, table, say))
+    features, logits, prints = map(np.concatenate, zip(*batches, strict=True))
+    return SplitFeatures(table, features, logits, len(rows) - len(table), prints)
 
 
 def see_in_batches(model: Model, table: pd.DataFrame, say: Say) -> Iterator[tuple[NDArray[np.uint8], Seen]]:

@@ -4,29 +4,20 @@ Each of FITS gets the features of the whole split and the part to report on: tha
 split stays unread until `evaluate` has read it. What is chosen is chosen on validation images.
 """
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from cadlib import card, evaluation
 from cadlib.dataset import Dataset
 from cadlib.duplicates import Say
-from cadlib.features import SplitFeatures, split_features
+from cadlib.features import Fitted, SplitFeatures, split_features
 from cadlib.model import Model
+from cadlib.neighbours import fitting as neighbours
 from cadlib.record import CARD_FILE, METRICS_FILE, RECORD_FILE, json_text, replace_files
 
-
-@dataclass(frozen=True)
-class Fitted:
-    """What one of FITS gives: fields of the ModelRecord, sections of metrics.json, files of the model's folder."""
-
-    fields: Mapping[str, Any]
-    figures: Mapping[str, Any]
-    files: Mapping[str, bytes]
-
-
-FITS: tuple[Callable[[Model, SplitFeatures, str], Fitted], ...] = ()
+FITS: tuple[Callable[[Model, SplitFeatures, str], Fitted], ...] = (neighbours.fit,)
 
 
 def fit(folder: Path, dataset: Dataset, say: Say) -> dict[str, Any]:

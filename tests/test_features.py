@@ -1,18 +1,14 @@
-import hashlib
-import json
 from dataclasses import replace
 from types import SimpleNamespace
 
 import numpy as np
-import pandas as pd
 import pytest
 
-from cadlib.dataset import open_dataset
 from cadlib.errors import DatasetInvalid, ModelInvalid
 from cadlib.features import split_features
+from cadlib.neighbours import fingerprints
 from cadlib.pixels import cached_pixels
-from cadlib.record import RECORD_FILE, SPLIT_FILE, read_json, read_record
-from cadlib.synthetic import write_dataset
+from cadlib.record import SPLIT_FILE, read_record
 from cadlib.taxonomy import CODES
 
 PARTS = ["train", "train", "validation", "test"] * 8
@@ -37,22 +33,13 @@ def cache(tmp_path, monkeypatch):
 
 
 @pytest.fixture
-def dataset(tmp_path):
-    """Return 32 drawn lesions, four a class."""
-    return open_dataset(write_dataset(tmp_path / "drawn", per_class=4, size_px=96), verify=False)
+def folder(drawn_model_folder):
+    return drawn_model_folder
 
 
 @pytest.fixture
-def folder(model_folder, dataset):
-    """Return a model whose split is of those lesions."""
-    images = dataset.table["image"]
-    rows = pd.DataFrame({"image": images, "lesion_group": range(100, 132), "split": PARTS})
-    (model_folder / SPLIT_FILE).write_text(rows.to_csv(index=False))
-    raw = read_json(model_folder / RECORD_FILE)
-    raw["training"]["split_sha256"] = hashlib.sha256((model_folder / SPLIT_FILE).read_bytes()).hexdigest()
-    raw["audit"] = None
-    (model_folder / RECORD_FILE).write_text(json.dumps(raw))
-    return model_folder
+def dataset(drawn_dataset):
+    return drawn_dataset
 
 
 def seen(folder, dataset, say=silent):
@@ -63,6 +50,7 @@ def test_a_row_is_what_the_model_sees_of_that_image(folder, dataset):
     found = seen(folder, dataset)
     pixels = np.array(cached_pixels(found.table, read_record(folder).input)[0:32])
     np.testing.assert_array_equal(found.features, see(pixels).features)
+    np.testing.assert_array_equal(found.fingerprints, fingerprints(pixels))
     assert found.logits.shape == (32, 8)
     assert [CODES[label] for label in found.labels] == found.table["diagnosis"].tolist()
 

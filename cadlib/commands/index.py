@@ -21,10 +21,11 @@ def run(options: argparse.Namespace) -> int:
     if not options.data.is_dir():
         raise UsageError(f"Expected a folder of images with their CSV files but there is no folder {options.data}.")
 
-    from cadlib import reference
+    from cadlib import reference, tables
     from cadlib.dataset import open_dataset
 
     dataset = open_dataset(options.data, verify=False)
     with Bars(images=True) as bars:
-        reference.fit(find_model(options.model), dataset, bars.progress)
+        figures = reference.fit(find_model(options.model), dataset, bars.progress)
+    print(tables.neighbours_table(figures))
     return 0
