@@ -263,8 +263,8 @@ def main() -> None:
     parser.add_argument("--write", type=Path, metavar="FOLDER", help="folder of the model that made the predictions")
     options = parser.parse_args()
     table, split = open_dataset(options.data, verify=False).table, read_split(options.split)
-    training = images_of(select(table, split, "train"))
-    validation = images_of(select(table, split, "validation"))
+    training = images_of(select(table, split[split["split"] == "train"]))
+    validation = images_of(select(table, split[split["split"] == "validation"]))
     predicted = pd.read_csv(options.predictions).set_index("image")
     probabilities = predicted.loc[validation.table["image"], list(CODES)].to_numpy(np.float64)
 

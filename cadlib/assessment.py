@@ -8,6 +8,7 @@ from cadlib.decision import DEFAULT_OPERATING_POINT, Decision, decide
 from cadlib.images import LesionImage, read_image
 from cadlib.metadata import PatientFacts
 from cadlib.model import Model, Prediction, Source
+from cadlib.neighbours import Neighbours
 from cadlib.quality import QualityReport, inspect
 from cadlib.saliency import Heatmap, activation_map
 from cadlib.taxonomy import CODES
@@ -24,7 +25,8 @@ class Assessment:
 
     `likely` are the diagnoses of the model's prediction set, the most probable first: of the lesions of each diagnosis
     as many have theirs in it as `ConformalSets.coverage` says. None with facts of the patient, for which it was not
-    fitted. Where `quality` is not readable the rest is to be withheld until it is asked for.
+    fitted. Where `quality` is not readable the rest is to be withheld until it is asked for. `neighbours` is None for a
+    model without an index of its training images.
     """
 
     image: LesionImage
@@ -33,6 +35,7 @@ class Assessment:
     decision: Decision
     likely: tuple[str, ...] | None
     heatmap: Heatmap | None
+    neighbours: Neighbours | None
 
     def to_json(self) -> dict[str, Any]:
         """Return the assessment as JSON values, without pixels; sides and edges in px of the picture in its file."""
@@ -70,6 +73,7 @@ class Assessment:
                 "raw_peak": self.heatmap.raw_peak,
                 "box": [round(edge * scale) for edge in self.heatmap.box],
             },
+            "neighbours": self.neighbours and self.neighbours.to_json(),
         }
 
 
@@ -141,8 +145,11 @@ def _answer(model: Model, prediction: Prediction, operating_point: str) -> dict[
     alone = prediction.facts is None
     inside = model.record.conformal.of(prediction.probabilities)
     point = model.record.operating_point(operating_point, with_facts=not alone)
+    top, _ = prediction.ranking()[0]
+    known = model.neighbours
     return {
         "prediction": prediction,
         "decision": decide(prediction.malignant_probability, point),
         "likely": tuple(code for code, _ in prediction.ranking() if inside[CODES.index(code)]) if alone else None,
+        "neighbours": known and known.search(prediction.features, prediction.fingerprint, top),
     }

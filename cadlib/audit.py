@@ -8,7 +8,6 @@ the detail of the pixels says the same.
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
-from functools import partial
 from itertools import combinations
 from pathlib import Path
 
@@ -21,14 +20,13 @@ from cadlib.dataset import Dataset
 from cadlib.duplicates import Duplicates, Rows, Say, find_duplicates, together
 from cadlib.errors import DatasetInvalid
 from cadlib.evaluation import own_split
+from cadlib.features import see_in_batches
 from cadlib.likeness import Details, details_of, likeness, shows_the_same
 from cadlib.model import Model
-from cadlib.pixels import cached_pixels
 from cadlib.record import CARD_FILE, METRICS_FILE, RECORD_FILE, ModelRecord, json_text, read_json, replace_files
 from cadlib.splits import NEAR_DUPLICATE_BITS, SPLITS
 from cadlib.validation import CONTRADICTIONS, LEAKS, MAX_NAMED, LeakAudit, claim
 
-BATCH_SIZE = 32
 BLOCK_CELLS = 4_000_000
 """Pairs that are compared at a time; each takes about 20 bytes."""
 HASH_BITS = 64
@@ -145,13 +143,10 @@ class _Seen:
 
 
 def _see(model: Model, table: pd.DataFrame, say: Say) -> _Seen:
-    pixels = cached_pixels(table, model.record.input, partial(say, "caching pixels"))
     features, details = [], []
-    for first in range(0, len(pixels), BATCH_SIZE):
-        batch = np.array(pixels[first : first + BATCH_SIZE])
-        features.append(model.see(batch).features)
-        details.append(details_of(batch))
-        say("asking the model", first + len(batch), len(pixels))
+    for pixels, seen_batch in see_in_batches(model, table, say):
+        features.append(seen_batch.features)
+        details.append(details_of(pixels))
     found = np.concatenate(features)
     lengths: NDArray[np.float32] = np.linalg.norm(found, axis=1, keepdims=True)
     found /= np.maximum(lengths, np.finfo(np.float32).tiny)

@@ -14,6 +14,7 @@ intervals and curves), and:
                           the malignant probability changed in the mean
     rejected              image id -> why it could not be read
     robustness            what damage costs, where `robustness.measure` measured it for these weights
+    neighbours            in a model folder: how often similar cases have the true diagnosis (see `neighbours.fitting`)
     across_archives       in a model folder: what other networks lost on an archive left out of training (see `across`)
 """
 
@@ -185,7 +186,7 @@ def part_of_split(folder: Path, record: ModelRecord, dataset: Dataset, part: str
     when the dataset has no image of that part.
     """
     rows = own_split(folder, record)
-    table = select(dataset.table, rows, part)
+    table = select(dataset.table, rows[rows["split"] == part])
     if table.empty:
         raise DatasetInvalid(
             f"Expected images of the {part} split of {record.name} in {dataset.name} but none of its "

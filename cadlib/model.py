@@ -20,7 +20,8 @@ from cadlib import calibration, preprocess, weights
 from cadlib.engine import Engine, Seen
 from cadlib.images import LesionImage, read_image
 from cadlib.metadata import PatientFacts, add_evidence
-from cadlib.record import ONNX_FILE, WEIGHTS_FILE, ModelRecord, find_model, read_record, verified
+from cadlib.neighbours import NeighbourIndex, fingerprints
+from cadlib.record import NEIGHBOURS_FILE, ONNX_FILE, WEIGHTS_FILE, ModelRecord, find_model, read_record, verified
 from cadlib.taxonomy import CODES, MALIGNANT
 
 if TYPE_CHECKING:
@@ -33,7 +34,8 @@ Source = str | os.PathLike[str] | bytes | Image.Image | LesionImage
 class Prediction:
     """Calibrated probabilities of one image: (8,) float64, read-only, taxonomy order, summing to 1.
 
-    `features` (C,) and `evidence` (8, h, w), float32 and read-only, are those of `engine.Seen` for this image.
+    `features` (C,) and `evidence` (8, h, w), float32 and read-only, are those of `engine.Seen` for this image;
+    `fingerprint` (32,) uint8 is that of what the network saw of it.
     With facts of the patient, `image_probabilities` are those without them; None where no fact was known.
     """
 
@@ -42,6 +44,7 @@ class Prediction:
     image_sha256: str
     features: NDArray[np.float32]
     evidence: NDArray[np.float32]
+    fingerprint: NDArray[np.uint8]
     facts: PatientFacts | None = None
     image_probabilities: NDArray[np.float64] | None = None
 
@@ -66,21 +69,26 @@ class Prediction:
 class Model:
     """A network with its record. `Model.load` is the way to get one."""
 
-    def __init__(self, record: ModelRecord, engine: Engine, folder: Path) -> None:
+    def __init__(
+        self, record: ModelRecord, engine: Engine, folder: Path, neighbours: NeighbourIndex | None = None
+    ) -> None:
         self.record = record
         self.engine = engine
+        self.neighbours = neighbours
         self._folder = folder
 
     @classmethod
     def load(cls, name_or_path: str | os.PathLike[str], threads: int = 0) -> Self:
         """Load a model by its name under models/ or by the path of its folder; `threads` a pass, 0 for one a core.
 
-        Raise ModelInvalid when it is missing, incomplete or when graph or weights are not those of the record.
+        Raise ModelInvalid when it is missing, incomplete or when a file is not the one of the record.
         """
         folder = find_model(name_or_path)
         record = read_record(folder)
         state = weights.unpack(verified(folder / WEIGHTS_FILE, record.weights_sha256))
-        return cls(record, Engine(verified(folder / ONNX_FILE, record.onnx_sha256), state, threads), folder)
+        engine = Engine(verified(folder / ONNX_FILE, record.onnx_sha256), state, threads)
+        known = record.neighbours and verified(folder / NEIGHBOURS_FILE, record.neighbours.sha256)
+        return cls(record, engine, folder, NeighbourIndex.from_bytes(known) if known else None)
 
     @cached_property
     def network(self) -> "nn.Module":
@@ -141,9 +149,10 @@ class Model:
     ) -> list[Prediction]:
         seen = self.see(pixels)
         calibrated = self.calibrated(seen.logits, short_side_px)
-        for values in (calibrated, seen.features, seen.evidence):
+        prints = fingerprints(pixels)
+        for values in (calibrated, seen.features, seen.evidence, prints):
             values.flags.writeable = False
-        of_each = zip(hashes, calibrated, seen.features, seen.evidence, strict=True)
+        of_each = zip(hashes, calibrated, seen.features, seen.evidence, prints, strict=True)
         return [Prediction(p, self.record.model_id, sha256, *found) for sha256, p, *found in of_each]
 
     def _prepare(self, source: Source) -> tuple[str, int, NDArray[np.uint8]]:

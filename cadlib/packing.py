@@ -126,6 +126,7 @@ def _measure(
             seconds=round(trained.seconds, 1),
         ),
         audit=None,
+        neighbours=None,
         weights_sha256=hashlib.sha256(stored).hexdigest(),
         onnx_sha256=hashlib.sha256(graph).hexdigest(),
         libraries={"cadlib": __version__, **{library: installed_version(library) for library in _LIBRARIES}},

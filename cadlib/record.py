@@ -25,12 +25,13 @@ from cadlib.preprocess import InputSpec
 from cadlib.taxonomy import CODES
 from cadlib.validation import LeakAudit, claim
 
-FORMAT_VERSION = 4
+FORMAT_VERSION = 5
 RECORD_FILE = "model.json"
 WEIGHTS_FILE = "weights.safetensors"
 ONNX_FILE = "model.onnx"
 METRICS_FILE = "metrics.json"
 GOLDEN_FILE = "golden.json"
+NEIGHBOURS_FILE = "neighbours.safetensors"
 CARD_FILE = "README.md"
 SPLIT_FILE = "split.csv"
 
@@ -55,6 +56,16 @@ class ConformalSets:
         """Say which classes are in the set of each image; (…, 8) to (…, 8), in taxonomy order. A set may be empty."""
         inside: NDArray[np.bool_] = 1 - probabilities <= np.array([self.quantiles[code] for code in CODES])
         return inside
+
+
+@dataclass(frozen=True)
+class NeighbourFacts:
+    """What stands in neighbours.safetensors: `images` of the `of` training images, of so many lesions."""
+
+    sha256: str
+    images: int
+    of: int
+    lesions: int
 
 
 @dataclass(frozen=True)
@@ -101,6 +112,8 @@ class ModelRecord:
     known_limits: tuple[str, ...]
     metadata: MetadataTrial | None
     """What age, sex and site changed; None where the data had none."""
+    neighbours: NeighbourFacts | None
+    """The training images as similar cases; None where nobody ran `index`."""
 
     @property
     def evidence(self) -> MetadataEvidence | None:
@@ -177,6 +190,7 @@ def read_record(folder: Path) -> ModelRecord:
                 "training": TrainingFacts(**raw["training"]),
                 "audit": None if raw["audit"] is None else LeakAudit.from_json(raw["audit"]),
                 "metadata": None if raw["metadata"] is None else MetadataTrial.from_json(raw["metadata"]),
+                "neighbours": None if raw["neighbours"] is None else NeighbourFacts(**raw["neighbours"]),
             }
         )
     except (TypeError, ValueError, KeyError, AttributeError) as error:
@@ -223,12 +237,13 @@ def json_text(content: Mapping[str, Any]) -> str:
     return json.dumps(content, indent=2, allow_nan=False, ensure_ascii=False) + "\n"
 
 
-def replace_files(folder: Path, texts: Mapping[str, str]) -> None:
+def replace_files(folder: Path, contents: Mapping[str, str | bytes]) -> None:
     """Replace files of a model folder, all whole or none; raise OSError where that fails."""
     with TemporaryDirectory(dir=folder, prefix=".aside-") as aside:
-        for name, text in texts.items():
-            Path(aside, name).write_text(text, encoding="utf-8")
-        for name in texts:
+        for name, content in contents.items():
+            path = Path(aside, name)
+            path.write_text(content, encoding="utf-8") if isinstance(content, str) else path.write_bytes(content)
+        for name in contents:
             Path(aside, name).replace(folder / name)
 
 

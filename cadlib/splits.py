@@ -162,11 +162,12 @@ def read_split(path: Path, *, leaking: bool = False) -> pd.DataFrame:
     return rows.astype({"lesion_group": "int64"})
 
 
-def select(table: pd.DataFrame, rows: pd.DataFrame, part: str) -> pd.DataFrame:
-    """Return the rows of a dataset's table that stand in a part of read_split's `rows`, with its lesion groups."""
-    groups = rows[rows["split"] == part].set_index("image")["lesion_group"]
-    kept = table[table["image"].isin(groups.index)].reset_index(drop=True)
-    return kept.assign(lesion_group=kept["image"].map(groups).astype("str"))
+def select(table: pd.DataFrame, rows: pd.DataFrame) -> pd.DataFrame:
+    """Return the rows of a dataset's table that stand in read_split's `rows`, with their lesion groups and splits."""
+    known = rows.set_index("image")
+    kept = table[table["image"].isin(known.index)].reset_index(drop=True)
+    of_each = known.loc[kept["image"]]
+    return kept.assign(lesion_group=of_each["lesion_group"].astype("str").array, split=of_each["split"].array)
 
 
 def _near_pairs(hashes: NDArray[np.uint64]) -> NDArray[np.int64]:

@@ -7,7 +7,7 @@ calibration error is none of percentiles: see `metrics.calibration_error_interva
 """
 
 import math
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -168,28 +168,42 @@ def measured_sets(
     """
     covered = inside[np.arange(len(labels)), labels].astype(np.float64)
     sizes = inside.sum(axis=1, dtype=np.float64)
-
-    def mean(values: Floats) -> Callable[..., Floats]:
-        return lambda labels, _, weights=None: _weighted(values, np.ones(len(labels)) if weights is None else weights)
-
-    def by_class(labels: Labels, _: Floats, weights: Floats | None = None) -> Floats:
-        counts = np.ones(len(labels)) if weights is None else weights
-        return np.stack([_weighted(covered, counts * (labels == one)) for one in range(len(CODES))], axis=-1)
-
     figures = (
-        Figure("coverage", by_class, CODES),
-        Figure("overall", mean(covered)),
-        Figure("size", mean(sizes)),
-        Figure("empty", mean((sizes == 0).astype(np.float64))),
+        Figure("coverage", mean_of(covered, by_class(labels)), CODES),
+        Figure("overall", mean_of(covered)),
+        Figure("size", mean_of(sizes)),
+        Figure("empty", mean_of(sizes == 0)),
     )
+    return {"target": coverage, **measured(figures, labels, probabilities, groups)}
+
+
+def measured(figures: Sequence[Figure], labels: Labels, probabilities: Floats, groups: Labels) -> dict[str, Any]:
+    """Return figures by their names and, under "intervals", their intervals, as JSON values."""
     ready: dict[str, Any] = json_ready(
         {
-            "target": coverage,
             **{figure.name: _by_key(figure.keys, figure.compute(labels, probabilities)) for figure in figures},
             "intervals": intervals(labels, groups, [(figure, probabilities) for figure in figures]),
         }
     )
     return ready
+
+
+def mean_of(values: NDArray[Any], parts: NDArray[np.bool_] | None = None) -> Callable[..., Floats]:
+    """Return what computes the mean of (N,) values, or the mean in each of the parts, (K, N), of the images."""
+
+    def compute(labels: Labels, _: Floats, weights: Floats | None = None) -> Floats:
+        counts = np.ones(len(labels)) if weights is None else weights
+        if parts is None:
+            return _weighted(values, counts)
+        return np.stack([_weighted(values, counts * part) for part in parts], axis=-1)
+
+    return compute
+
+
+def by_class(labels: Labels) -> NDArray[np.bool_]:
+    """Return which of N images are of each diagnosis, (8, N)."""
+    inside: NDArray[np.bool_] = labels == np.arange(len(CODES))[:, None]
+    return inside
 
 
 def bootstrap(groups: NDArray[np.integer[Any]], draws: int, seed: int = 0) -> Iterator[Floats]:

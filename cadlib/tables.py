@@ -48,6 +48,29 @@ def robustness_table(figures: dict[str, Any]) -> str:
     return "\n\n".join([heading, *map(_aligned, tables)])
 
 
+def neighbours_table(figures: dict[str, Any]) -> str:
+    """Return the figures of similar cases as aligned text: how often they, their vote and the model are right."""
+    found = figures["neighbours"]
+    names = {
+        "precision": f"similar cases with the true diagnosis, of {found['k']}",
+        "by_chance": "training images drawn at random",
+        "vote_accuracy": "their most frequent diagnosis is the true one",
+        "model_accuracy": "the model's first diagnosis is the true one",
+    }
+    overall = ((text, *_columns(found[name], found["intervals"][name])) for name, text in names.items())
+    within = found["intervals"]["right_when_agreeing"]
+    agreeing = (
+        (f"{count}, {n:,} images", *_columns(found["right_when_agreeing"][count], within[count]))
+        for count, n in found["n_agreeing"].items()
+    )
+    of = f"{found['n']:,} images of {found['n_lesions']:,} lesions of the {found['data']['split']} split"
+    tables = (
+        [(of, "share", "95 % interval"), *overall],
+        [("cases that have the model's first diagnosis", "it is right", "95 % interval"), *agreeing],
+    )
+    return "\n\n".join(map(_aligned, tables))
+
+
 def _damages(figures: dict[str, Any]) -> list[Row]:
     def cells(part: dict[str, Any], merit: str) -> Row:
         fall, between = part[f"{merit}_fall"], part["intervals"][f"{merit}_fall"]

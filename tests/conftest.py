@@ -1,5 +1,6 @@
 """Fixtures that more than one test file asks for."""
 
+import hashlib
 import json
 import os
 import shutil
@@ -13,7 +14,7 @@ from cadlib.decision import TARGET_SENSITIVITY, OperatingPoint, PointIntervals
 from cadlib.metadata import MetadataEvidence, MetadataTrial
 from cadlib.metadata.facts import FEATURES
 from cadlib.metadata.trial import FIGURES, Difference
-from cadlib.record import RECORD_FILE, find_model
+from cadlib.record import RECORD_FILE, SPLIT_FILE, find_model, read_json
 from cadlib.synthetic import write_dataset
 from cadlib.taxonomy import CODES
 
@@ -104,3 +105,24 @@ def untaught_folder(model_folder):
 def synthetic_dataset(tmp_path_factory) -> Path:
     """Return a folder of ISIC layout with twelve drawn lesions a class, 64 px a side."""
     return write_dataset(tmp_path_factory.mktemp("data") / "drawn", per_class=12, size_px=64)
+
+
+@pytest.fixture
+def drawn_dataset(tmp_path):
+    """Return 32 drawn lesions, four a class, 96 px a side."""
+    from cadlib.dataset import open_dataset
+
+    return open_dataset(write_dataset(tmp_path / "split" / "drawn", per_class=4, size_px=96), verify=False)
+
+
+@pytest.fixture
+def drawn_model_folder(model_folder, drawn_dataset):
+    """Return a copy of the repository's model whose split is of those: of each class two to train, one and one."""
+    images = drawn_dataset.table["image"].tolist()
+    parts = ["train", "train", "validation", "test"] * 8
+    rows = [f"{image},{100 + group},{part}" for group, (image, part) in enumerate(zip(images, parts, strict=True))]
+    (model_folder / SPLIT_FILE).write_text("\n".join(["image,lesion_group,split", *rows, ""]))
+    raw = read_json(model_folder / RECORD_FILE)
+    raw["training"]["split_sha256"] = hashlib.sha256((model_folder / SPLIT_FILE).read_bytes()).hexdigest()
+    (model_folder / RECORD_FILE).write_text(json.dumps({**raw, "audit": None}))
+    return model_folder

@@ -19,7 +19,7 @@ from cadlib.taxonomy import CODES
 
 
 def prediction_of(shares):
-    return Prediction(shares, "", "", np.zeros(4, np.float32), np.zeros((8, 2, 2), np.float32))
+    return Prediction(shares, "", "", np.zeros(4, np.float32), np.zeros((8, 2, 2), np.float32), np.zeros(32, np.uint8))
 
 
 def test_loads_and_predicts_in_two_lines_in_a_fresh_interpreter(tmp_path):

@@ -60,6 +60,7 @@ def tiny_models(tmp_path_factory) -> Path:
         training=record.TrainingFacts("0" * 40, {}, 0, "0" * 64, {"train": 1}, {"train": 1}, "drawn", 0, 0.0),
         audit=None,
         metadata=None,
+        neighbours=None,
         weights_sha256=hashlib.sha256(weights).hexdigest(),
         onnx_sha256=hashlib.sha256(graph).hexdigest(),
         libraries={},

@@ -45,7 +45,7 @@ def test_every_missing_key_is_an_error(folder):
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        (lambda raw: raw.update(format_version=1), "format version 4"),
+        (lambda raw: raw.update(format_version=1), "format version 5"),
         (lambda raw: raw.update(surprise=1), "does not know: surprise"),
         (lambda raw: raw.update(codes=raw["codes"][::-1]), "in this order"),
         (lambda raw: raw["temperature"].update(small=0.0), "temperature"),
@@ -74,6 +74,7 @@ def test_every_missing_key_is_an_error(folder):
         (lambda raw: raw.update(audit=audit_json(raw) | {"near_duplicates": 1}), "`leaks`"),
         (lambda raw: raw.update(audit=audit_json(raw) | {"near_duplicates": -1}), "to be a count"),
         (lambda raw: raw.update(metadata={}), "does not fit"),
+        (lambda raw: raw.update(neighbours={}), "does not fit"),
     ],
 )
 def test_refuses_a_record_that_is_wrong(folder, change, message):

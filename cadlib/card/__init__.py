@@ -7,6 +7,7 @@ from typing import Any
 
 from cadlib.calibration import SMALL_PX
 from cadlib.card import conditions
+from cadlib.card.neighbours import similar_cases
 from cadlib.decision import TARGET_SENSITIVITY
 from cadlib.record import ModelRecord
 from cadlib.summary import DRAWS, ECE_NOTE
@@ -32,6 +33,7 @@ def render(record: ModelRecord, figures: dict[str, Any]) -> str:
         *_figures(figures),
         *_thresholds(record, figures),
         *_sets(figures),
+        *similar_cases(record, figures),
         *conditions.damage(record, figures),
         *conditions.metadata(record.metadata),
         *conditions.across(figures),

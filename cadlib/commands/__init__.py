@@ -5,7 +5,7 @@ Nothing here imports torch before a command needs it, so that help and bad usage
 
 from types import ModuleType
 
-from cadlib.commands import across, audit, calibrate, download, evaluate, predict, robustness, train
+from cadlib.commands import across, audit, calibrate, download, evaluate, index, predict, robustness, train
 
 COMMANDS: dict[str, tuple[ModuleType, str]] = {
     "predict": (predict, "diagnose images"),
@@ -13,6 +13,7 @@ COMMANDS: dict[str, tuple[ModuleType, str]] = {
     "robustness": (robustness, "measure what damaged and turned pictures cost a model"),
     "train": (train, "train a model on images with labels"),
     "calibrate": (calibrate, "fit a model's calibration and thresholds anew on its validation images"),
+    "index": (index, "fit what rests on the features of a model's training images"),
     "audit": (audit, "look for leaks in a model's split, and for drift of its answers"),
     "across": (across, "what a model loses on an archive it was not trained on"),
     "download": (download, "fetch the data set of ISIC 2019, or a small sample"),

@@ -8,6 +8,7 @@
     strip      the files of a session as thumbnails
     clinic     what this clinic has chosen, and what the threshold means for its patients
     patient    age, sex and site
+    neighbours the similar training cases
     quality    whether a picture can be read, and what is withheld where not
     session    the pictures of one session
     datasets   the data sets a page can open
@@ -20,6 +21,7 @@ from cadlib.ui.clinic import consequences
 from cadlib.ui.datasets import assess_file, dataset, dataset_folders, synthetic_folder
 from cadlib.ui.frame import INTENDED_USE, chart, page
 from cadlib.ui.models import model, model_card, model_metrics
+from cadlib.ui.neighbours import similar
 from cadlib.ui.patient import patient
 from cadlib.ui.pictures import (
     DRAWN,
@@ -91,6 +93,7 @@ __all__ = [
     "said",
     "side_by_side",
     "sign",
+    "similar",
     "square",
     "stability",
     "strip",

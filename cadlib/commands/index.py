@@ -1,0 +1,31 @@
+"""Give a model what rests on the features of its training images, and measure it."""
+
+import argparse
+from pathlib import Path
+
+from cadlib.commands.bars import Bars
+from cadlib.commands.usage import UsageError, check_model
+from cadlib.record import find_model
+
+
+def add(command: argparse.ArgumentParser) -> None:
+    """Add the flags of the command."""
+    command.set_defaults(run=run)
+    command.add_argument("--model", required=True, help="name under models/, or a path")
+    command.add_argument("--data", type=Path, required=True, help="folder of ISIC 2019 layout")
+
+
+def run(options: argparse.Namespace) -> int:
+    """Carry the command out and return its exit code."""
+    check_model(options.model)
+    if not options.data.is_dir():
+        raise UsageError(f"Expected a folder of images with their CSV files but there is no folder {options.data}.")
+
+    from cadlib import reference, tables
+    from cadlib.dataset import open_dataset
+
+    dataset = open_dataset(options.data, verify=False)
+    with Bars(images=True) as bars:
+        figures = reference.fit(find_model(options.model), dataset, bars.progress)
+    print(tables.neighbours_table(figures))
+    return 0

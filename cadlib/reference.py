@@ -1,0 +1,42 @@
+"""What of a model rests on the images it was trained on, once it stands: fitted on their features, and measured.
+
+Each of FITS gets the features of the whole split and the part to report on: that of metrics.json, so that the test
+split stays unread until `evaluate` has read it. What is chosen is chosen on validation images.
+"""
+
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from cadlib import card, evaluation
+from cadlib.dataset import Dataset
+from cadlib.duplicates import Say
+from cadlib.features import Fitted, SplitFeatures, split_features
+from cadlib.model import Model
+from cadlib.neighbours import fitting as neighbours
+from cadlib.record import CARD_FILE, METRICS_FILE, RECORD_FILE, json_text, replace_files
+
+FITS: tuple[Callable[[Model, SplitFeatures, str], Fitted], ...] = (neighbours.fit,)
+
+
+def fit(folder: Path, dataset: Dataset, say: Say) -> dict[str, Any]:
+    """Fit all of FITS for the model in `folder` on the images of its split, and return its new metrics.json.
+
+    Record, metrics.json, card and what else was fitted are replaced, all or none. Raise ModelInvalid for a model whose
+    figures are of other weights, and as `split_features` does.
+    """
+    model = Model.load(folder)
+    figures = evaluation.measured(folder, model.record)  # asked before the minutes of work, not after
+    seen = split_features(model, folder, dataset, say)
+    record, files = model.record, dict[str, str | bytes]()
+    for one in FITS:
+        fitted = one(model, seen, figures["data"]["split"])
+        record = replace(record, **fitted.fields)
+        figures.update(fitted.figures)
+        files.update(fitted.files)
+    files[RECORD_FILE] = json_text(record.to_json())
+    files[METRICS_FILE] = evaluation.metrics_json(figures)
+    files[CARD_FILE] = card.render(record, figures)
+    replace_files(folder, files)
+    return figures

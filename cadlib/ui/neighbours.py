@@ -1,0 +1,87 @@
+"""The training images most like a picture, in a row, and whether they speak for what the model says."""
+
+from pathlib import Path
+from typing import Any
+
+import streamlit as st
+
+from cadlib.assessment import Assessment
+from cadlib.errors import ImageRejected
+from cadlib.images import SUPPORTED_SUFFIXES, read_image
+from cadlib.neighbours import Neighbours, SimilarCase
+from cadlib.tables import figure_of
+from cadlib.taxonomy import diagnosis
+from cadlib.ui.datasets import dataset_folders
+from cadlib.ui.models import model, model_metrics
+from cadlib.ui.pictures import square
+from cadlib.ui.text import mark, plain
+
+_SIDE_PX = 128
+
+
+def similar(found: Assessment) -> None:
+    """Draw the similar cases of an assessment; pictures where a data set in CADLIB_DATA has them."""
+    st.markdown("**Similar training cases**")
+    cases = found.neighbours
+    if cases is None:
+        name = model().record.name
+        st.caption(f"This model has no index; `python -m cadlib index --model {name} --data DIR` makes it.")
+        return
+    if cases.itself:
+        st.warning(
+            f"This very picture is a training image: {plain(cases.itself.image)}, {_diagnosis(cases.itself)}. The "
+            "model has learnt this label, so its answer here says nothing of how good it is.",
+            icon=":material/school:",
+        )
+    st.markdown(plain(cases.sentence) if not cases.disagree else f":orange-badge[! disagree] {plain(cases.sentence)}")
+    with st.container(horizontal=True, gap="small", key="similar"):
+        for case in cases.cases:
+            _card(case)
+    measured = (model_metrics() or {}).get("neighbours")
+    if measured and not cases.itself:
+        st.caption(about_the_agreement(cases, measured))
+
+
+def about_the_agreement(cases: Neighbours, measured: dict[str, Any]) -> str:
+    """Say how often the model was right where as many similar cases agreed, from metrics.json's `neighbours`."""
+    agreeing = str(cases.agreeing)
+    split, n = measured["data"]["split"], measured["n_agreeing"][agreeing]
+    return (
+        f"Where {agreeing} of {measured['k']} similar cases had the model's first diagnosis, it was right in "
+        f"{figure_of(measured, 'right_when_agreeing', agreeing)} of {n:,} {split} images. Cases are found by the "
+        "features that the model answers by: they show what it compares with, and are no second opinion."
+    )
+
+
+def _card(case: SimilarCase) -> None:
+    picture, name = _picture(case.image), diagnosis(case.diagnosis).name
+    with st.container(width=_SIDE_PX, gap="xsmall"):
+        if picture:
+            st.image(picture, width=_SIDE_PX, alt=f"Training image {case.image}, {name}")
+        else:
+            with st.container(
+                height=_SIDE_PX, border=True, horizontal_alignment="center", vertical_alignment="center", gap=None
+            ):
+                st.markdown(f"{mark(case.diagnosis)} {name}", text_alignment="center")
+        st.markdown(f"{_diagnosis(case)} · {case.similarity:.2f}")
+        st.caption("  \n".join(plain(part) for part in (case.image, case.archive) if part))
+
+
+def _diagnosis(case: SimilarCase) -> str:
+    return f"{mark(case.diagnosis)} {case.diagnosis}"
+
+
+def _picture(image: str) -> bytes | None:
+    """Return an image of a data set at hand as a small JPEG, None where none has it, or not so that it can be read."""
+    names = [f"{image}{suffix}" for suffix in SUPPORTED_SUFFIXES]
+    inputs = (below for folder in dataset_folders() for below in Path(folder).glob("*_Input"))
+    path = next((path for below in inputs for name in names if (path := below / name).is_file()), None)
+    try:
+        return None if path is None else _square(str(path), path.stat().st_mtime)
+    except ImageRejected:
+        return None
+
+
+@st.cache_data(max_entries=500, show_spinner=False)
+def _square(path: str, written: float) -> bytes:  # noqa: ARG001 - a new date is a new picture
+    return square(read_image(path))

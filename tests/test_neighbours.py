@@ -1,0 +1,291 @@
+import io
+import json
+from dataclasses import replace
+
+import numpy as np
+import pandas as pd
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from PIL import Image
+
+from cadlib.assessment import assess
+from cadlib.errors import ModelInvalid
+from cadlib.features import SplitFeatures
+from cadlib.images import read_image
+from cadlib.model import Model
+from cadlib.neighbours import NeighbourIndex, fingerprints
+from cadlib.neighbours.fitting import build, measure
+from cadlib.neighbours.index import SAME_BITS, compact
+from cadlib.preprocess import to_pixels
+from cadlib.record import NEIGHBOURS_FILE, RECORD_FILE, read_json, read_record
+from cadlib.synthetic import demo_lesions
+from cadlib.taxonomy import CODES
+
+N = 400
+DISAGREE = "They disagree with the model, which says Melanoma."
+
+
+def part_of(n: int, seed: int, spread: float = 0.5) -> SplitFeatures:
+    """Return n images, two a lesion, whose features gather around a point for each diagnosis."""
+    centres = np.random.default_rng(0).uniform(0, 1, (8, 96))
+    rng = np.random.default_rng(seed)
+    labels = np.repeat(rng.integers(0, 8, n // 2), 2)
+    table = pd.DataFrame(
+        {
+            "image": [f"ISIC_{number:07}" + "_downsampled" * (number % 7 == 0) for number in range(n)],
+            "diagnosis": [CODES[label] for label in labels],
+            "archive": pd.array([(None, "HAM10000", "BCN20000")[number % 3] for number in range(n)], dtype="str"),
+            "lesion_id": pd.array([None] * n, dtype="str"),
+            "lesion_group": [str(number // 2) for number in range(n)],
+            "width_px": 600, "height_px": 450, "split": "train",
+        }
+    )  # fmt: skip
+    features = np.abs(centres[labels] + spread * rng.normal(size=(n, 96))).astype(np.float32)
+    prints = rng.integers(0, 256, (n, 32)).astype(np.uint8)
+    return SplitFeatures(table, features, np.zeros((n, 8), np.float32), 0, prints)
+
+
+@pytest.fixture(scope="module")
+def train():
+    return part_of(N, 1)
+
+
+@pytest.fixture(scope="module")
+def index(train):
+    return build(train)
+
+
+def other_print():
+    return np.random.default_rng(99).integers(0, 256, 32).astype(np.uint8)
+
+
+def plain_ranking(index: NeighbourIndex, features: np.ndarray) -> list[int]:
+    """Return the rows by cosine with what the index holds, the highest first."""
+    wanted = (features @ index.basis).astype(np.float64)
+    vectors = index.vectors.astype(np.float64)
+    return np.argsort(-(vectors @ wanted) / np.linalg.norm(vectors, axis=1), kind="stable").tolist()
+
+
+def test_similarities_are_the_cosines_of_the_features(train, index):
+    asked = part_of(2, 5).features[0]
+    plain = train.features @ asked / np.linalg.norm(train.features, axis=1) / np.linalg.norm(asked)
+    whole = replace(index, **dict(zip(("basis", "vectors"), compact(train.features, 96), strict=True)))
+    np.testing.assert_allclose(whole.similarities(asked), plain, atol=0.01)
+
+
+def test_blocks_give_what_one_product_gives(train, index, monkeypatch):
+    from cadlib.neighbours import index as module
+
+    whole = index.similarities(train.features[3])
+    monkeypatch.setattr(module, "_BLOCK", 37)
+    np.testing.assert_allclose(index.similarities(train.features[3]), whole, atol=1e-6)
+
+
+@given(st.integers(10, 500))
+def test_the_cases_are_the_nearest_of_each_lesion(seed):
+    index, asked = build(part_of(N, 1)), part_of(2, seed).features[0]
+    expected, lesions = [], set()
+    for row in plain_ranking(index, asked):
+        if index.lesions[row] not in lesions and len(expected) < 5:
+            expected.append(index.images[row].decode())
+            lesions.add(index.lesions[row])
+    found = index.search(asked, other_print(), "MEL")
+    assert [case.image for case in found.cases] == expected
+    assert found.itself is None
+
+
+def test_one_large_lesion_does_not_crowd_out_the_others(train):
+    group = np.where(np.arange(N) < N - 8, "0", train.table["lesion_group"])
+    found = build(replace(train, table=train.table.assign(lesion_group=group))).search(
+        train.features[0], other_print(), "MEL"
+    )
+    assert len(found.cases) == 5  # the large one, and the four of the last eight images
+
+
+def test_a_case_carries_what_the_table_says(train, index):
+    found = index.search(train.features[10], other_print(), "MEL")
+    table = train.table.set_index("image")
+    for case in found.cases:
+        row = table.loc[case.image]
+        assert case.diagnosis == row["diagnosis"]
+        assert case.archive == ("" if pd.isna(row["archive"]) else row["archive"])
+        assert -1 <= case.similarity <= 1
+    similarities = [case.similarity for case in found.cases]
+    assert similarities == sorted(similarities, reverse=True)
+
+
+def test_a_training_image_is_known_again_and_its_lesion_is_no_case_of_its_own(train, index):
+    found = index.search(train.features[10], train.fingerprints[10], "MEL")
+    assert found.itself.image == train.table["image"][10]
+    assert found.itself.similarity == pytest.approx(1, abs=0.02)
+    assert not {case.image for case in found.cases} & set(train.table["image"][10:12])
+
+
+def test_the_same_bits_of_another_picture_are_no_training_image(train, index):
+    far = plain_ranking(index, train.features[10])[-1]
+    unlike = index.search(-train.features[far], train.fingerprints[far], "MEL")
+    assert unlike.itself is None
+
+
+@pytest.mark.parametrize(("bits", "known"), [(SAME_BITS, True), (SAME_BITS + 1, False)])
+def test_so_many_bits_may_differ(train, index, bits, known):
+    changed = np.unpackbits(train.fingerprints[10])
+    changed[:bits] ^= 1
+    found = index.search(train.features[10], np.packbits(changed), "MEL")
+    assert (found.itself is not None) is known
+
+
+@pytest.mark.parametrize(
+    ("codes", "first", "said"),
+    [
+        (["MEL", "NV", "MEL", "MEL", "MEL"], "MEL", "4 of 5 Melanoma, 1 Melanocytic nevus. They agree with the model."),
+        (
+            ["NV", "NV", "NV", "NV", "MEL"],
+            "MEL",
+            f"4 of 5 Melanocytic nevus, 1 Melanoma. {DISAGREE}",
+        ),
+        (
+            ["NV", "BKL", "MEL", "MEL", "NV"],
+            "MEL",
+            f"2 of 5 Melanocytic nevus, 2 Melanoma, 1 Benign keratosis. {DISAGREE}",
+        ),
+    ],
+)
+def test_says_what_the_cases_are_and_whether_the_model_says_so(index, codes, first, said):
+    found = index.search(np.ones(96, np.float32), other_print(), first)
+    cases = tuple(replace(case, diagnosis=code) for case, code in zip(found.cases, codes, strict=True))
+    found = replace(found, cases=cases)
+    assert found.sentence == said
+    assert found.agreeing == codes.count(first)
+    assert found.to_json()["disagree"] == ("disagree" in said)
+    assert json.loads(json.dumps(found.to_json()))["cases"][0]["diagnosis"] == codes[0]
+
+
+def test_what_is_written_is_read_back_whole_and_always_the_same(train, index):
+    data = index.to_bytes()
+    assert build(train).to_bytes() == data
+    again = NeighbourIndex.from_bytes(data)
+    for name in ("basis", "vectors", "fingerprints", "images", "diagnoses", "lesions", "archives", "archive_names"):
+        np.testing.assert_array_equal(getattr(again, name), getattr(index, name))
+    assert again.to_bytes() == data
+
+
+def test_it_is_compact(index):
+    assert (len(index.to_bytes()) - index.basis.nbytes) / N < 150
+
+
+@pytest.mark.parametrize("data", [b"", b"no safetensors file at all"])
+def test_refuses_what_is_no_index(data):
+    with pytest.raises(ModelInvalid, match="python -m cadlib index"):
+        NeighbourIndex.from_bytes(data)
+
+
+def test_refuses_an_index_that_lacks_something(index):
+    from safetensors.numpy import load, save
+
+    arrays = load(index.to_bytes())
+    del arrays["lesions"]
+    with pytest.raises(ModelInvalid, match="lesions"):
+        NeighbourIndex.from_bytes(save(arrays))
+
+
+def test_precision_and_votes_are_those_counted_by_hand(index):
+    asked = part_of(60, 7, spread=1.0)
+    probabilities = np.eye(8)[np.random.default_rng(3).integers(0, 8, 60)]
+    figures = measure(index, asked, probabilities)
+    shares, votes, right = [], [], dict.fromkeys(map(str, range(6)), 0)
+    for row in range(60):
+        truth, first = CODES[asked.labels[row]], CODES[probabilities[row].argmax()]
+        codes = [case.diagnosis for case in index.search(asked.features[row], asked.fingerprints[row], first).cases]
+        shares.append(codes.count(truth) / 5)
+        votes.append(max(codes, key=lambda code: (codes.count(code), -codes.index(code))) == truth)
+        right[str(codes.count(first))] += first == truth
+    assert figures["precision"] == pytest.approx(np.mean(shares))
+    assert figures["vote_accuracy"] == pytest.approx(np.mean(votes))
+    assert figures["model_accuracy"] == pytest.approx((probabilities.argmax(axis=1) == asked.labels).mean())
+    assert (figures["n"], figures["n_lesions"], sum(figures["n_agreeing"].values())) == (60, 30, 60)
+    for count, n in figures["n_agreeing"].items():
+        expected = right[count] / n if n else None
+        assert figures["right_when_agreeing"][count] == (pytest.approx(expected) if n else None)
+    low, high = figures["intervals"]["precision"]
+    assert low < figures["precision"] < high
+    assert figures["taken_for_training"] == 0
+
+
+def test_features_that_tell_diagnoses_apart_find_them(index):
+    asked = part_of(60, 7, spread=0.2)
+    assert measure(index, asked, np.eye(8)[asked.labels])["precision"] > 0.9
+
+
+def test_a_fingerprint_outlives_another_file_and_tells_lesions_apart():
+    lesions = [read_image(lesion.png()) for lesion in demo_lesions()[:4]]
+    pictures = [Image.fromarray(lesion.pixels) for lesion in lesions]
+    squares = np.stack([np.asarray(picture.resize((176, 176))) for picture in pictures])
+    prints, changed = fingerprints(squares), []
+    for picture in pictures:
+        file = io.BytesIO()
+        picture.resize((300, 300)).point(lambda value: min(255, round(1.1 * value))).save(file, "JPEG", quality=70)
+        changed.append(np.asarray(Image.open(file).resize((176, 176))))
+    bits = np.bitwise_count(prints[:, None] ^ fingerprints(np.stack(changed))).sum(axis=2)
+    assert bits.diagonal().max() <= SAME_BITS
+    assert bits[~np.eye(4, dtype=bool)].min() > 4 * SAME_BITS
+
+
+def test_a_model_without_an_index_has_no_similar_cases(model_folder):
+    raw = read_json(model_folder / RECORD_FILE)
+    (model_folder / RECORD_FILE).write_text(json.dumps({**raw, "neighbours": None}))
+    model = Model.load(model_folder)
+    assert model.neighbours is None
+    found = assess(model, demo_lesions()[0].png())
+    assert found.neighbours is None
+    assert found.to_json()["neighbours"] is None
+
+
+def test_a_changed_index_is_refused(model_folder):
+    with (model_folder / NEIGHBOURS_FILE).open("ab") as file:
+        file.write(b"0")
+    with pytest.raises(ModelInvalid, match=NEIGHBOURS_FILE):
+        Model.load(model_folder)
+
+
+def test_the_shipped_index_holds_every_training_image(model):
+    facts = model.record.neighbours
+    assert len(model.neighbours) == facts.images == facts.of == model.record.training.images["train"]
+    assert len(np.unique(model.neighbours.lesions)) == facts.lesions == model.record.training.lesions["train"]
+
+
+def test_an_assessment_lists_the_cases(model):
+    found = assess(model, demo_lesions()[0].png())
+    listed = json.loads(json.dumps(found.to_json()))["neighbours"]
+    assert listed["first"] == found.to_json()["diagnosis"]
+    assert len(listed["cases"]) == 5
+    assert listed["itself"] is None
+
+
+def test_training_images_are_known_again_as_their_cameras_made_them(model, data_dir):
+    files = sorted((data_dir / "uploads").glob("*.jpg"))
+    if not files:
+        pytest.skip(f"no pictures in {data_dir / 'uploads'}")
+    trained_on = {image.decode().removesuffix("_downsampled") for image in model.neighbours.images}
+    for file in files:
+        itself = assess(model, file).neighbours.itself
+        assert (itself and itself.image.removesuffix("_downsampled")) == (
+            file.stem if file.stem in trained_on else None
+        )
+
+
+def test_images_the_model_was_not_trained_on_are_taken_for_none(model, data_dir):
+    from cadlib.dataset import open_dataset
+    from cadlib.evaluation import part_of_split
+    from cadlib.record import find_model
+
+    if not (data_dir / "isic2019").is_dir():
+        pytest.skip(f"{data_dir / 'isic2019'} is not there")
+    dataset = open_dataset(data_dir / "isic2019", verify=False)
+    folder = find_model("isic2019")
+    table = part_of_split(folder, read_record(folder), dataset, "validation").table[::25]
+    pixels = np.stack([to_pixels(read_image(path), model.record.input) for path in table["path"]])
+    seen = model.see(pixels)
+    for features, fingerprint in zip(seen.features, fingerprints(pixels), strict=True):
+        assert model.neighbours.search(features, fingerprint, "NV").itself is None

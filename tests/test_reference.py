@@ -1,0 +1,106 @@
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from cadlib import card
+from cadlib.__main__ import main
+from cadlib.model import Model
+from cadlib.record import CARD_FILE, METRICS_FILE, NEIGHBOURS_FILE, RECORD_FILE, read_json, read_record
+
+WRITTEN = (CARD_FILE, METRICS_FILE, NEIGHBOURS_FILE, RECORD_FILE)
+
+
+@pytest.fixture(autouse=True)
+def cache(tmp_path, monkeypatch):
+    monkeypatch.setenv("CADLIB_CACHE", str(tmp_path / "cache"))
+
+
+@pytest.fixture
+def data(drawn_dataset) -> Path:
+    return Path(drawn_dataset.table["path"].iloc[0]).parents[1]
+
+
+def indexed(folder: Path, data: Path) -> int:
+    return main(["index", "--model", str(folder), "--data", str(data)])
+
+
+def test_the_command_gives_a_model_its_similar_cases_and_says_how_good_they_are(drawn_model_folder, data, capsys):
+    assert indexed(drawn_model_folder, data) == 0
+    printed = capsys.readouterr().out
+    assert "similar cases with the true diagnosis, of 5" in printed
+    model = Model.load(drawn_model_folder)
+    assert len(model.neighbours) == model.record.neighbours.images == 16
+    found = read_json(drawn_model_folder / METRICS_FILE)["neighbours"]
+    assert (found["n"], found["n_lesions"], found["data"]["split"]) == (8, 8, "test")
+    assert f"{found['precision']:.3f}" in printed
+    text = (drawn_model_folder / CARD_FILE).read_text(encoding="utf-8")
+    assert text == card.render(model.record, read_json(drawn_model_folder / METRICS_FILE))
+    assert f"{found['precision']:.3f}" in text.partition("## Similar cases")[2]
+
+
+def test_a_second_run_writes_the_same_bytes(drawn_model_folder, data):
+    indexed(drawn_model_folder, data)
+    before = {name: (drawn_model_folder / name).read_bytes() for name in WRITTEN}
+    indexed(drawn_model_folder, data)
+    assert {name: (drawn_model_folder / name).read_bytes() for name in WRITTEN} == before
+
+
+def test_a_model_whose_test_split_is_unread_is_measured_on_validation(drawn_model_folder, data):
+    figures = read_json(drawn_model_folder / METRICS_FILE)
+    (drawn_model_folder / METRICS_FILE).write_text(json.dumps(figures | figures["validation"]))
+    assert indexed(drawn_model_folder, data) == 0
+    found = read_json(drawn_model_folder / METRICS_FILE)["neighbours"]
+    assert found["data"]["split"] == "validation"
+
+
+def test_a_full_disk_leaves_the_model_as_it_was(drawn_model_folder, data, monkeypatch, capsys):
+    before = {path.name: path.read_bytes() for path in drawn_model_folder.iterdir()}
+
+    def full(*_, **__):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(Path, "write_bytes", full)
+    assert indexed(drawn_model_folder, data) == 1
+    assert "No space left" in capsys.readouterr().err
+    assert {path.name: path.read_bytes() for path in drawn_model_folder.iterdir()} == before
+
+
+def test_images_that_lack_are_no_error_and_the_card_counts_them(drawn_model_folder, data):
+    min((data / "ISIC_2019_Training_Input").iterdir()).unlink()
+    assert indexed(drawn_model_folder, data) == 0
+    of = read_record(drawn_model_folder).training.images["train"]
+    assert f"15 of {of:,} training images" in (drawn_model_folder / CARD_FILE).read_text(encoding="utf-8")
+
+
+def test_figures_of_other_weights_are_refused_before_any_work(drawn_model_folder, data, capsys):
+    figures = read_json(drawn_model_folder / METRICS_FILE)
+    figures["model"]["weights_sha256"] = "0" * 64
+    (drawn_model_folder / METRICS_FILE).write_text(json.dumps(figures))
+    assert indexed(drawn_model_folder, data) == 1
+    assert "of the model's weights" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    "arguments", [["--model", "nonesuch", "--data", "."], ["--model", "isic2019", "--data", "nowhere"]]
+)
+def test_bad_usage_ends_with_2(arguments, capsys):
+    assert main(["index", *arguments]) == 2
+    assert capsys.readouterr().err
+
+
+def test_the_card_of_a_model_without_an_index_names_the_command(drawn_model_folder):
+    raw = read_json(drawn_model_folder / RECORD_FILE)
+    (drawn_model_folder / RECORD_FILE).write_text(json.dumps({**raw, "neighbours": None}))
+    text = card.render(read_record(drawn_model_folder), read_json(drawn_model_folder / METRICS_FILE))
+    assert "python -m cadlib index --model isic2019 --data DIR" in text
+
+
+def test_the_shipped_figures_name_the_test_split():
+    from cadlib.record import find_model
+
+    found = read_json(find_model("isic2019") / METRICS_FILE)["neighbours"]
+    assert found["data"]["split"] == "test"
+    assert found["by_chance"] < found["precision"] < 1
+    assert np.isclose(found["model_accuracy"], read_json(find_model("isic2019") / METRICS_FILE)["accuracy"], atol=0.002)
