@@ -16,7 +16,7 @@ from cadlib.ui.models import model, model_metrics
 from cadlib.ui.pictures import square
 from cadlib.ui.text import mark, plain
 
-_SIDE_PX = 128
+_SIDE_PX = 100
 
 
 def similar(found: Assessment) -> None:
