@@ -32,7 +32,7 @@ class Limit:
 
 LIMITS = (
     Limit("short_side_px", "size", True, 150, None, "The picture is very small; what a dermatoscope shows is lost."),
-    Limit("detail", "sharpness", True, 0.034, 0.024, "The picture is blurred or of low resolution."),
+    Limit("detail", "sharpness", True, 0.034, 0.018, "The picture is blurred or of low resolution."),
     Limit("noise", "noise", False, 0.006, 0.02, "The picture is noisy."),
     Limit("blocks", "compression", False, 1.72, None, "The file is compressed so much that its blocks show."),
     Limit("brightness", "underexposure", True, 0.51, 0.33, "The picture is dark."),
