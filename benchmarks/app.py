@@ -2,11 +2,11 @@
 
     python benchmarks/app.py [--sessions N] [--width PX]
 
-Starts `streamlit run app.py` and opens it in a Chromium of this system, once for each session. Every tab stays open and
-gets a JPEG of its own, a drawn lesion of 600 × 450 px unless `--width` says more; it is done when its decision and its
-heatmap are there. Prints the seconds from the start of the server to the first answer (the browser runs already, with
-an empty tab), and the resident memory of the server after each session: VmRSS, Linux alone. The last line is one JSON
-object.
+Starts the app as `make app` does and opens it in a Chromium of this system, once for each session. Every tab stays open
+and gets a JPEG of its own, a drawn lesion of 600 × 450 px unless `--width` says more; it is done when its decision and
+its heatmap are there. Prints the seconds from the start of the server to the first answer (the browser runs already,
+with an empty tab), and the resident memory of the server after each session: VmRSS, Linux alone. The last line is one
+JSON object.
 """
 
 import argparse
@@ -21,6 +21,7 @@ import time
 import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager
+from itertools import pairwise
 from pathlib import Path
 from tempfile import TemporaryFile
 from urllib.error import URLError
@@ -28,7 +29,7 @@ from urllib.error import URLError
 sys.path.insert(0, str(Path(__file__).parent.parent))
 
 from PIL import Image
-from playwright.sync_api import Browser, sync_playwright
+from playwright.sync_api import Browser, Page, sync_playwright
 
 from cadlib.synthetic import render_lesion
 from cadlib.taxonomy import CODES
@@ -49,12 +50,13 @@ def jpeg(number: int, width_px: int) -> bytes:
 
 @contextmanager
 def serving() -> Iterator[tuple[str, int]]:
-    """Start the app as a person would; give its address and the id of its process once it answers."""
+    """Start the app as `make app` does; give its address and the id of its process once it answers."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
     line = [sys.executable, "-m", "streamlit", "run", "app.py", "--server.headless=true", f"--server.port={port}"]
-    with TemporaryFile() as log, subprocess.Popen(line, cwd=ROOT, stdout=log, stderr=subprocess.STDOUT) as server:
+    settings = {"cwd": ROOT, "env": {**os.environ, "MALLOC_ARENA_MAX": "2"}, "stderr": subprocess.STDOUT}
+    with TemporaryFile() as log, subprocess.Popen(line, stdout=log, **settings) as server:
         try:
             address = f"http://localhost:{port}"
             while not answers(f"{address}/_stcore/health"):
@@ -76,13 +78,14 @@ def answers(url: str) -> bool:
         return False
 
 
-def ask(browser: Browser, address: str, name: str, picture: bytes) -> None:
-    """Open the app in a tab of its own, give it a picture, and wait until its answer and its heatmap are drawn."""
+def ask(browser: Browser, address: str, name: str, picture: bytes) -> Page:
+    """Open the app in a tab of its own, give it a picture, and return the tab when its heatmap is drawn."""
     tab = browser.new_context(viewport={"width": 1440, "height": 1000}).new_page()
     tab.goto(address)
     chooser = tab.locator(".st-key-upload input[type=file]").first
     chooser.set_input_files([{"name": name, "mimeType": "image/jpeg", "buffer": picture}])
     tab.get_by_alt_text("Heatmap, Grad-CAM", exact=False).first.wait_for()
+    return tab
 
 
 def resident_mb(process: int) -> float:
@@ -109,10 +112,11 @@ def main() -> None:
             print(f"the server answers after {up_s:.2f} s: {idle_mb:.0f} MB", flush=True)
             held_mb = []
             for number, picture in enumerate(pictures):
-                ask(browser, address, f"{number}.jpg", picture)
+                tab = ask(browser, address, f"{number}.jpg", picture)
                 if not number:
                     first_s = time.perf_counter() - began
                     print(f"the first answer is drawn after {first_s:.2f} s")
+                tab.locator("[data-test-script-state=notRunning]").wait_for()
                 time.sleep(1)  # what a run of the page needs for itself is given back
                 held_mb.append(resident_mb(process))
                 print(f"{number + 1} sessions: {held_mb[-1]:.0f} MB", flush=True)
@@ -123,6 +127,7 @@ def main() -> None:
         "first_answer_s": round(first_s, 2),
         "one_session_mb": round(held_mb[0]),
         "further_session_mb": round(further_mb, 1),
+        "greatest_step_mb": round(max(b - a for a, b in pairwise(held_mb)), 1) if len(held_mb) > 1 else None,
         "torch_loaded": torch_loaded,
     }
     print(json.dumps(measured))

@@ -110,17 +110,17 @@ class _Histogram:
 def _working(pixels: MatLike) -> MatLike:
     """Return a picture of at most `WORKING_PX` on its short side.
 
-    The mean of whole pixels, then a slight blur and a point between pixels: as rough as by `INTER_AREA` alone (noise
-    and detail of real photographs differ by 1 to 7 % on average), in a third of the time.
+    Halved, then slightly blurred and read between pixels: as rough as by `INTER_AREA` alone (noise and detail of real
+    photographs differ by 1 to 7 % on average), in a third of the time.
     """
-    height, width = pixels.shape[:2]
-    factor = min(height, width) / WORKING_PX
+    factor = min(pixels.shape[:2]) / WORKING_PX
     if factor <= 1:
         return pixels
-    size = (round(width / factor), round(height / factor))
-    if (whole := int(factor)) > 1:
-        pixels = cv2.resize(pixels, (width // whole, height // whole), interpolation=cv2.INTER_AREA)
-        factor /= whole
+    size = (round(pixels.shape[1] / factor), round(pixels.shape[0] / factor))
+    while factor >= 2:
+        height, width = (side // 2 for side in pixels.shape[:2])
+        pixels = cv2.resize(pixels[: 2 * height, : 2 * width], (width, height), interpolation=cv2.INTER_AREA)
+        factor /= 2
     if (sigma := 0.35 * math.sqrt(factor**2 - 1)) > 0.05:
         pixels = cv2.GaussianBlur(pixels, (3, 3), sigma)
     return cv2.resize(pixels, size, interpolation=cv2.INTER_LINEAR)
