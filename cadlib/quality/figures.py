@@ -110,8 +110,8 @@ class _Histogram:
 def _working(pixels: MatLike) -> MatLike:
     """Return a picture of at most `WORKING_PX` on its short side.
 
-    Halved, then slightly blurred and read between pixels: as rough as by `INTER_AREA` alone (noise and detail of real
-    photographs differ by 1 to 7 % on average), in a third of the time.
+    Halved, then slightly blurred and read between pixels: nearly as rough as by `INTER_AREA` alone (of pictures of 600
+    × 450 px noise and detail differ by a few percent, of large photographs by up to a third), in a third of the time.
     """
     factor = min(pixels.shape[:2]) / WORKING_PX
     if factor <= 1:
