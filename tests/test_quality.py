@@ -44,6 +44,8 @@ def test_a_clear_lesion_is_readable(lesion):
     [
         ("noise", "noise"), ("defocus", "sharpness"), ("motion", "sharpness"), ("underexposure", "underexposure"),
         ("dark frame", "dark frame"), ("hair", "hair"), ("ruler", "ruler"), ("ink", "ink"), ("gel bubbles", "glare"),
+        ("low resolution", "sharpness"), ("JPEG", "compression"), ("low contrast", "contrast"),
+        ("overexposure", "overexposure"),
     ],
 )  # fmt: skip
 def test_severe_damage_is_named(lesion, damage, name):
@@ -71,6 +73,17 @@ def test_a_thumbnail_is_named_small(lesion):
 def test_the_size_of_a_photograph_changes_no_finding(lesion):
     large = np.asarray(lesion.pixels).repeat(4, axis=0).repeat(4, axis=1)
     assert flagged(image_of(large)) == flagged(lesion)
+
+
+def test_blocks_are_not_looked_for_where_the_file_was_read_at_a_fraction(lesion):
+    damaged = replace(lesion, pixels=DAMAGE["JPEG"](lesion.pixels, 5, 0))
+    assert inspect(damaged).figures.blocks > 2
+    assert inspect(replace(damaged, reduced=(4 * lesion.width_px, 4 * lesion.height_px))).figures.blocks == 1
+
+
+def test_blocks_are_found_wherever_a_picture_was_cropped(lesion):
+    cropped = DAMAGE["JPEG"](lesion.pixels, 5, 0)[3:, 5:]
+    assert "compression" in flagged(image_of(cropped))
 
 
 def test_a_picture_turned_upside_down_has_the_same_figures(lesion):

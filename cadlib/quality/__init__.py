@@ -1,8 +1,9 @@
 """Can this picture be read? Size, sharpness, noise, light, contrast, frame, and what lies on the skin or misses there.
 
-Every figure but the size is taken on a picture of at most 256 px on its short side, so that it means the same for a
-thumbnail and for a photograph. `benchmarks/quality.py` prints how the figures spread over real images, from which the
-limits are read off, and how many damaged and undamaged pictures each limit catches.
+Every figure but the size and JPEG's blocks is taken on a picture of at most 256 px on its short side, so that it means
+the same for a thumbnail and for a photograph. `benchmarks/quality.py` prints how the figures spread over real images,
+from which the limits are read off, and how many damaged and undamaged pictures each limit catches; docs/quality.md says
+what that gave.
 """
 
 from dataclasses import dataclass
@@ -31,23 +32,24 @@ class Limit:
 
 LIMITS = (
     Limit("short_side_px", "size", True, 150, None, "The picture is very small; what a dermatoscope shows is lost."),
-    Limit("blur", "sharpness", False, 0.43, 0.6, "The picture is blurred."),
-    Limit("noise", "noise", False, 0.005, 0.02, "The picture is noisy."),
-    Limit("brightness", "underexposure", True, 0.42, 0.2, "The picture is dark."),
-    Limit("clipped", "overexposure", False, 0.14, 0.56, "Much of the picture is white: nothing can be seen there."),
-    Limit("glare", "glare", False, 0.005, None, "Light is reflected by bubbles or the skin."),
-    Limit("contrast", "contrast", True, 0.11, 0.08, "The picture has little contrast."),
-    Limit("dark_frame", "dark frame", False, 0.02, 0.5, "Much of the picture is the black round the lens."),
-    Limit("blue_cast", "colour cast", False, 0.0, 0.25, "The light is bluish; colours mislead."),
-    Limit("hair", "hair", False, 0.08, None, "Hair or other dark lines cover the lesion."),
-    Limit("ruler", "ruler", False, 0.73, None, "A ruler lies in the picture."),
-    Limit("ink", "ink", False, 0.05, None, "Ink, a sticker or a glove lies in the picture."),
+    Limit("detail", "sharpness", True, 0.034, 0.018, "The picture is blurred or of low resolution."),
+    Limit("noise", "noise", False, 0.006, 0.02, "The picture is noisy."),
+    Limit("blocks", "compression", False, 1.72, None, "The file is compressed so much that its blocks show."),
+    Limit("brightness", "underexposure", True, 0.51, 0.33, "The picture is dark."),
+    Limit("clipped", "overexposure", False, 0.12, 0.56, "Much of the picture is white: nothing can be seen there."),
+    Limit("glare", "glare", False, 0.0012, None, "Light is reflected by bubbles or the skin."),
+    Limit("contrast", "contrast", True, 0.385, 0.2, "The picture has little contrast."),
+    Limit("dark_frame", "dark frame", False, 0.02, 0.75, "Much of the picture is the black round the lens."),
+    Limit("blue_cast", "colour cast", False, 0.008, 0.25, "The light is bluish; colours mislead."),
+    Limit("hair", "hair", False, 0.02, None, "Hair or other dark lines cover the lesion."),
+    Limit("ruler", "ruler", False, 0.5, None, "A ruler lies in the picture."),
+    Limit("ink", "ink", False, 0.002, None, "Ink, a sticker or a glove lies in the picture."),
     Limit("lesion_contrast", "lesion", True, 4.7, 2.4, "No lesion stands out from the skin."),
-    Limit("lesion_at_border", "whole lesion", False, 0.18, None, "The lesion reaches beyond the picture."),
+    Limit("lesion_at_border", "whole lesion", False, 0.2, None, "The lesion reaches beyond the picture."),
 )
-"""In the order in which a reader sees them. Read off `benchmarks/quality.py`: a `poor` limit lies near the 98th
-percentile of training images of at least 150 px, a little nearer where damage of strength 3 would pass it; an
-`unreadable` one beyond the 99.9th."""
+"""In the order in which a reader sees them. Read off `benchmarks/quality.py`, which also says how they do: a `poor`
+limit lies near the 98th percentile of training images of at least 150 px, and nearer where what lies beyond it was seen
+to be there (hair, ruler, ink); an `unreadable` one beyond the 99.9th."""
 
 
 @dataclass(frozen=True)
