@@ -29,7 +29,7 @@ from cadlib.dataset import open_dataset
 from cadlib.decision import DEFAULT_OPERATING_POINT, choose_thresholds
 from cadlib.evaluation import AGE_BANDS
 from cadlib.metadata import add_evidence
-from cadlib.metadata.facts import design_of
+from cadlib.patient import design_of
 from cadlib.metadata.fitting import (
     FOLDS,
     LEAST_PROBABILITY,

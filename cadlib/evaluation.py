@@ -39,7 +39,7 @@ from cadlib.errors import DatasetInvalid, ImageRejected, ModelInvalid
 from cadlib.grouping import merged_labels, merged_probabilities, named
 from cadlib.images import LesionImage, read_images
 from cadlib.metadata import add_evidence
-from cadlib.metadata.facts import design_of
+from cadlib.patient import design_of
 from cadlib.metrics import Floats
 from cadlib.model import Model
 from cadlib.predictions import PREDICTIONS_FILE, predictions_table

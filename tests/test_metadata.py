@@ -11,9 +11,8 @@ from sklearn.linear_model import LogisticRegression
 
 from cadlib.decision import OperatingPoint, PointIntervals, decide
 from cadlib.errors import FactsRejected
-from cadlib.isic_csv import SEXES, SITES
 from cadlib.metadata import MetadataEvidence, MetadataTrial, PatientFacts, add_evidence, run_trial
-from cadlib.metadata.facts import AGE_KNOTS_YEARS, FEATURES, design_of
+from cadlib.patient import AGE_KNOTS_YEARS, FEATURES, SEXES, SITES, design_of
 from cadlib.metadata.fitting import (
     FOLDS,
     KEPT,
