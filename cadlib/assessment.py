@@ -46,6 +46,7 @@ class Assessment:
             "width_px": width_px,
             "height_px": height_px,
             "notes": list(self.image.notes),
+            "header_facts": asdict(self.image.facts) if self.image.facts.known else None,
             "quality": self.quality.to_json(),
             "model": self.prediction.model_id,
             "diagnosis": self.prediction.ranking()[0][0],
@@ -117,13 +118,16 @@ def assess_batch(
     model: Model,
     images: Sequence[LesionImage],
     operating_point: str = DEFAULT_OPERATING_POINT,
-    facts: PatientFacts | None = None,
+    facts: PatientFacts | Sequence[PatientFacts] | None = None,
 ) -> list[Assessment]:
     """Inspect, predict and decide for many images, without heatmaps: each prediction brings what one is drawn from.
 
-    `facts` are of the one patient and site that all the images show; raise FactsRejected when the model takes none.
+    `facts` are of the one patient and site that all the images show, or one for each image; raise FactsRejected when
+    the model takes none. What a header says (`LesionImage.facts`) is no part of an answer unless it is given here.
     """
-    predictions = [model.with_facts(prediction, facts) for prediction in model.predict_batch(images)]
+    each = facts if isinstance(facts, Sequence) else [facts] * len(images)
+    predicted = zip(model.predict_batch(images), each, strict=True)
+    predictions = [model.with_facts(prediction, known) for prediction, known in predicted]
     pairs = zip(images, predictions, strict=True)
     return [_assessment(model, image, prediction, operating_point) for image, prediction in pairs]
 

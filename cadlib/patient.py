@@ -74,6 +74,9 @@ class PatientFacts:
         return row
 
 
+NO_FACTS = PatientFacts()
+
+
 def design_of(table: "pd.DataFrame") -> NDArray[np.float64]:
     """Return the design matrix of a dataset's table; a term outside ISIC 2019's, which its report names, is missing."""
     ages = table["age_approx"].astype("float64").to_numpy(np.float64)

@@ -1,8 +1,8 @@
 """A file, bytes or a Pillow image -> LesionImage: checked, upright, 8-bit sRGB, stripped of identity.
 
 This is the only door for pictures. What a file says about itself is believed only as far as its bytes bear it
-out; the camera's and the patient's data (EXIF, GPS, XMP, colour profile) are used here and go no further, but for the age, sex and site of a
-DICOM header.
+out; the camera's and the patient's data (EXIF, GPS, XMP, colour profile) are used here and go no further, but for
+the age, sex and site of a DICOM header.
 """
 
 import hashlib
@@ -19,7 +19,7 @@ from PIL import ExifTags, Image, JpegImagePlugin, TiffImagePlugin
 from cadlib.errors import ImageRejected
 from cadlib.images.decoding import decode
 from cadlib.images.kinds import DICOM, EXPECTED, FORMATS, damaged, foreign, kind_of
-from cadlib.patient import PatientFacts
+from cadlib.patient import NO_FACTS, PatientFacts
 from cadlib.readahead import map_ahead
 
 MIN_SIDE_PX = 64
@@ -49,8 +49,8 @@ class LesionImage:
 
     `pixels` is (H, W, 3) uint8 sRGB, upright, C-contiguous and read-only. `sha256` is the hexadecimal digest
     of the file's bytes, or of shape and pixels where a Pillow image was given. `format` is "JPEG", "PNG",
-    "TIFF", "BMP", "WebP", "DICOM" or "PIL". `notes` says in one sentence each what was done to the picture. `reduced` is
-    (width, height) of the upright picture in its file where that was read at a fraction of it, else None.
+    "TIFF", "BMP", "WebP", "DICOM" or "PIL". `notes` says in one sentence each what was done to the picture. `reduced`
+    is (width, height) of the upright picture in its file where that was read at a fraction of it, else None.
     `facts` is what a DICOM header says of age, sex and site; no answer rests on them unless they are handed on.
     """
 
@@ -59,7 +59,7 @@ class LesionImage:
     format: str
     notes: tuple[str, ...] = ()
     reduced: tuple[int, int] | None = None
-    facts: PatientFacts = PatientFacts()
+    facts: PatientFacts = NO_FACTS
 
     @property
     def height_px(self) -> int:

@@ -21,7 +21,8 @@ from pydicom.datadict import tag_for_keyword
 from pydicom.dataset import FileMetaDataset
 from pydicom.encaps import get_frame
 from pydicom.filereader import read_dataset
-from pydicom.pixels import apply_color_lut, apply_modality_lut, apply_voi_lut, get_decoder
+from pydicom.pixels.decoders import get_decoder
+from pydicom.pixels.processing import apply_color_lut, apply_modality_lut, apply_voi_lut
 
 from cadlib.errors import ImageRejected
 from cadlib.images.dicom_facts import FACT_KEYWORDS, facts_of
@@ -46,7 +47,7 @@ SYNTAXES: dict[str, tuple[uid.UID, str]] = {
     uid.JPEG2000Lossless: (uid.JPEG2000Lossless, "pylibjpeg"),
     uid.JPEG2000: (uid.JPEG2000, "pylibjpeg"),
 }
-"""Transfer syntax -> what it is decoded as, once it is inflated or known to be a JPEG of 8 bits, and by which plugin."""
+"""Transfer syntax -> what it is decoded as, once inflated or known to be a JPEG of 8 bits, and by which plugin."""
 CHANNELS = {
     **dict.fromkeys(("MONOCHROME1", "MONOCHROME2", "PALETTE COLOR"), 1),
     **dict.fromkeys(("RGB", "YBR_FULL", "YBR_FULL_422", "YBR_ICT", "YBR_RCT"), 3),
@@ -58,7 +59,15 @@ MAX_HEADER_BYTES = 512 * 1024 * 1024
 """The most that a deflated file may unfold to."""
 
 _KEYWORDS = (
-    *("SOPClassUID", "Modality", "BurnedInAnnotation", "SamplesPerPixel", "PhotometricInterpretation", "Rows", "Columns"),
+    *(
+        "SOPClassUID",
+        "Modality",
+        "BurnedInAnnotation",
+        "SamplesPerPixel",
+        "PhotometricInterpretation",
+        "Rows",
+        "Columns",
+    ),
     *("NumberOfFrames", "PlanarConfiguration", "BitsAllocated", "BitsStored", "HighBit", "PixelRepresentation"),
     *("RescaleIntercept", "RescaleSlope", "ModalityLUTSequence", "WindowCenter", "WindowWidth", "VOILUTFunction"),
     *("VOILUTSequence", "ICCProfile", "RedPaletteColorLookupTableDescriptor", "RedPaletteColorLookupTableData"),
@@ -132,7 +141,7 @@ def _damage_told(name: str) -> Iterator[None]:
         yield
     except ImageRejected:
         raise
-    except Exception:  # pydicom and its decoders raise many kinds, and their texts quote the header
+    except Exception:  # noqa: BLE001 - pydicom and its decoders raise many kinds, and their texts quote the header
         raise damaged(name, "DICOM") from None
 
 
@@ -142,10 +151,10 @@ def _read(file: BinaryIO, name: str, pixels: bool) -> Dataset:
     meta = FileMetaDataset(read_dataset(file, False, True, stop_when=lambda tag, _vr, _length: tag.group != 2))
     syntax = uid.UID(str(meta.get("TransferSyntaxUID", "")))
     if syntax not in SYNTAXES:
-        how = syntax.name if syntax in uid.UID_dictionary else "in a way that it does not name"
+        how = syntax.name if syntax.name != syntax else "in a way that it does not name"
         raise ImageRejected(
-            f"{name} is a DICOM file that stores its picture as {how}. Expected no compression, RLE, JPEG or JPEG 2000; "
-            "export the picture in one of these, or as PNG."
+            f"{name} is a DICOM file that stores its picture as {how}. Expected no compression, RLE, JPEG or "
+            "JPEG 2000; export the picture in one of these, or as PNG."
         )
     if syntax.is_deflated:
         file = BytesIO(_inflated(file.read(), name))
@@ -176,8 +185,8 @@ def _inflated(packed: bytes, name: str) -> bytes:
 def _check_form(header: Dataset, name: str) -> None:
     """Refuse what holds no picture, several, or one whose numbers are of another kind."""
     if "Rows" not in header or "Columns" not in header:
-        kind = header.get("SOPClassUID", "")
-        what = f"of the kind {kind.name}" if kind in uid.UID_dictionary else "without a picture"
+        kind = header.SOPClassUID  # a file cut short has not even that
+        what = f"of the kind {kind.name}" if kind.name != kind else "without a picture"
         raise ImageRejected(f"{name} is a DICOM file {what}. {EXPECTED}; choose the file that holds the picture.")
     if (frames := int(header.get("NumberOfFrames") or 1)) > 1:
         raise ImageRejected(f"{name} holds {frames} pictures (DICOM frames). Expected one; export the one you mean.")

@@ -59,8 +59,8 @@ SITE_CODES = {
         FMA 38321 38324 38327 38330 38333
         """,
 }
-"""anatom_site_general of ISIC 2019 -> codes of SNOMED CT, DICOM and FMA: what of CID 4029 (Dermatology Anatomic Site) and
-of the regions in CID 4031 (DICOM PS3.16) lies in one site only. Axilla, groin, buttock, perineum and anus do not."""
+"""anatom_site_general of ISIC 2019 -> codes of SNOMED CT, DICOM and FMA: what of CID 4029 (Dermatology Anatomic Site)
+and of the regions in CID 4031 (DICOM PS3.16) lies in one site only. Axilla, groin, buttock, perineum and anus do not."""
 BODY_PARTS = {
     "anterior torso": "ABDOMEN BREAST CHEST",
     "head/neck": "CHEEK EAR EYELID FACE HEAD HEADNECK JAW NECK NOSE SCALP",

@@ -10,7 +10,7 @@ nothing, the network and its heatmap stay as they are, and what the facts moved 
 """
 
 from cadlib.metadata.evidence import MetadataEvidence, add_evidence
-from cadlib.patient import PatientFacts
 from cadlib.metadata.trial import MetadataTrial, run_trial
+from cadlib.patient import PatientFacts
 
 __all__ = ["MetadataEvidence", "MetadataTrial", "PatientFacts", "add_evidence", "run_trial"]

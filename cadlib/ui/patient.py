@@ -4,7 +4,7 @@ from functools import partial
 
 import streamlit as st
 
-from cadlib.isic_csv import MAX_AGE_YEARS, SEXES, SITES
+from cadlib.patient import MAX_AGE_YEARS, SEXES, SITES
 from cadlib.metadata import PatientFacts
 from cadlib.record import ModelRecord
 from cadlib.ui.session import Case, facts_of, know
