@@ -303,8 +303,8 @@ def test_every_site_of_dermatology_has_a_term_or_lies_in_more_than_one() -> None
     assert sum(len([word for word in lines.split() if word.isdigit()]) for lines in SITE_CODES.values()) == len(ours)
     assert {name for key, name in skin.items() if key not in ours} == {
         "Skin", "Hair", "Tooth", "Cornea", "Iris", "Retina", "Sclera", "Eyelash", "Skin of upper trunk",
-        "Skin of axilla", "Skin of inguinal region", "Groin skin crease", "Skin of perineum", "Skin of anus", "Skin of buttock",
-        "Skin of gluteal fold",
+        "Skin of axilla", "Skin of inguinal region", "Groin skin crease", "Skin of perineum", "Skin of anus",
+        "Skin of buttock", "Skin of gluteal fold",
     }  # fmt: skip
     assert all(
         site == "palms/soles" for key, site in ours.items() if "palm of" in known[key] or "sole of" in known[key]

@@ -21,7 +21,7 @@ from pydicom.datadict import tag_for_keyword
 from pydicom.dataset import FileMetaDataset
 from pydicom.encaps import get_frame
 from pydicom.filereader import read_dataset
-from pydicom.pixels.decoders import get_decoder
+from pydicom.pixels.decoders.base import get_decoder
 from pydicom.pixels.processing import apply_color_lut, apply_modality_lut, apply_voi_lut
 
 from cadlib.errors import ImageRejected
@@ -122,6 +122,7 @@ class DicomFile:
     def _decode(self) -> NDArray[Any]:
         syntax = self._header.file_meta.TransferSyntaxUID
         _, plugin = SYNTAXES[syntax]
+        values: NDArray[Any]
         values, _ = get_decoder(syntax).as_array(self._header, index=0, decoding_plugin=plugin)
         return values
 

@@ -60,7 +60,7 @@ SITE_CODES = {
         """,
 }
 """anatom_site_general of ISIC 2019 -> codes of SNOMED CT, DICOM and FMA: what of CID 4029 (Dermatology Anatomic Site)
-and of the regions in CID 4031 (DICOM PS3.16) lies in one site only. Axilla, groin, buttock, perineum and anus do not."""
+and of the regions in CID 4031 (DICOM PS3.16) lies in one site only. Axilla, groin, buttock and perineum do not."""
 BODY_PARTS = {
     "anterior torso": "ABDOMEN BREAST CHEST",
     "head/neck": "CHEEK EAR EYELID FACE HEAD HEADNECK JAW NECK NOSE SCALP",
