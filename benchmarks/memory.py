@@ -30,7 +30,7 @@ from torch.utils.data import DataLoader
 
 from cadlib import splits
 from cadlib.dataset import open_dataset
-from cadlib.isic_csv import SITES
+from cadlib.patient import SITES
 from cadlib.pixels import cached_pixels
 from cadlib.preprocess import InputSpec
 from cadlib.taxonomy import CODES

@@ -29,7 +29,6 @@ from cadlib.dataset import open_dataset
 from cadlib.decision import DEFAULT_OPERATING_POINT, choose_thresholds
 from cadlib.evaluation import AGE_BANDS
 from cadlib.metadata import add_evidence
-from cadlib.metadata.facts import design_of
 from cadlib.metadata.fitting import (
     FOLDS,
     LEAST_PROBABILITY,
@@ -43,6 +42,7 @@ from cadlib.metadata.fitting import (
     out_of_fold,
 )
 from cadlib.metadata.trial import FIGURES, Difference, archives_of, compare, helps, parts_of, run_trial
+from cadlib.patient import design_of
 from cadlib.record import CARD_FILE, FORMAT_VERSION, METRICS_FILE, RECORD_FILE, read_json, read_record
 from cadlib.splits import read_split, select
 from cadlib.taxonomy import CODES

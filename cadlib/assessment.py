@@ -60,6 +60,7 @@ class Assessment:
             "width_px": width_px,
             "height_px": height_px,
             "notes": list(self.image.notes),
+            "header_facts": asdict(self.image.facts) if self.image.facts.known else None,
             "quality": self.quality.to_json(),
             "known": self.novelty and self.novelty.known,
             "novelty": self.novelty and round(self.novelty.score, 4),
@@ -138,15 +139,18 @@ def assess_batch(
     model: Model,
     images: Sequence[LesionImage],
     operating_point: str = DEFAULT_OPERATING_POINT,
-    facts: PatientFacts | None = None,
+    facts: PatientFacts | Sequence[PatientFacts] | None = None,
 ) -> list[Assessment]:
     """Inspect, predict and decide for many images, without heatmaps: each prediction brings what one is drawn from.
 
-    `facts` are of the one patient and site that all the images show; raise FactsRejected when the model takes none.
+    `facts` are of the one patient and site that all the images show, or one for each image; raise FactsRejected when
+    the model takes none. What a header says (`LesionImage.facts`) is no part of an answer unless it is given here.
     """
+    each = facts if isinstance(facts, Sequence) else [facts] * len(images)
     with ThreadPoolExecutor(os.cpu_count()) as beside:
         qualities = beside.map(inspect, images)
-        predictions = [model.with_facts(prediction, facts) for prediction in model.predict_batch(images)]
+        predicted = zip(model.predict_batch(images), each, strict=True)
+        predictions = [model.with_facts(prediction, known) for prediction, known in predicted]
         of_each = zip(images, qualities, predictions, strict=True)
         return [_assessment(model, *found, operating_point) for found in of_each]
 

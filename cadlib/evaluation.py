@@ -39,9 +39,9 @@ from cadlib.errors import DatasetInvalid, ImageRejected, ModelInvalid
 from cadlib.grouping import merged_labels, merged_probabilities, named
 from cadlib.images import LesionImage, read_images
 from cadlib.metadata import add_evidence
-from cadlib.metadata.facts import design_of
 from cadlib.metrics import Floats
 from cadlib.model import Model, Prediction
+from cadlib.patient import design_of
 from cadlib.predictions import PREDICTIONS_FILE, predictions_table
 from cadlib.record import (
     CARD_FILE,

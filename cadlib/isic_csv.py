@@ -10,23 +10,11 @@ import pandas as pd
 
 from cadlib.errors import DatasetInvalid
 from cadlib.findings import Findings
+from cadlib.patient import MAX_AGE_YEARS, SEXES, SITES
 from cadlib.taxonomy import CODES, UNKNOWN
 
 METADATA_COLUMNS = ("age_approx", "sex", "anatom_site_general", "lesion_id")
 SOURCE_COLUMNS = ("archive", "lesion_group")
-SEXES = ("female", "male")
-SITES = (
-    "anterior torso",
-    "head/neck",
-    "lateral torso",
-    "lower extremity",
-    "oral/genital",
-    "palms/soles",
-    "posterior torso",
-    "upper extremity",
-)
-"""The values of `sex` and `anatom_site_general` in ISIC_2019_Training_Metadata.csv."""
-MAX_AGE_YEARS = 120
 ARCHIVES = {"HAM": "HAM10000", "BCN": "BCN20000", "MSK": "MSK"}
 """How a lesion_id, or an archive's own name, begins -> one of the three archives of ISIC 2019."""
 

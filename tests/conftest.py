@@ -12,8 +12,8 @@ import pytest
 
 from cadlib.decision import TARGET_SENSITIVITY, OperatingPoint, PointIntervals
 from cadlib.metadata import MetadataEvidence, MetadataTrial
-from cadlib.metadata.facts import FEATURES
 from cadlib.metadata.trial import FIGURES, Difference
+from cadlib.patient import FEATURES
 from cadlib.record import RECORD_FILE, SPLIT_FILE, find_model, read_json
 from cadlib.synthetic import write_dataset
 from cadlib.taxonomy import CODES

@@ -35,7 +35,7 @@ from cadlib.download.client import finish
 from cadlib.download.sample import SITES, TERMS
 from cadlib.download.unpack import extract, inspect
 from cadlib.errors import DownloadFailed
-from cadlib.isic_csv import SITES as ISIC_SITES
+from cadlib.patient import SITES as ISIC_SITES
 from cadlib.synthetic import write_dataset
 from cadlib.taxonomy import CODES
 

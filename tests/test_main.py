@@ -355,3 +355,35 @@ def test_an_answer_with_its_heatmap_loads_no_torch(folder, tmp_path):
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, check=False)
     assert done.returncode == 0
     assert len(list((tmp_path / "maps").iterdir())) == 3
+
+
+@pytest.mark.parametrize(("flags", "age_years"), [([], 45), (["--age", "80"], 80)])
+def test_predict_takes_the_facts_of_a_dicom_header(taught_folder, tmp_path, capsys, flags, age_years):
+    (tmp_path / "IM000001").write_bytes(dicom_lesion(PatientAge="045Y", PatientSex="M"))
+    assert main(["predict", str(tmp_path), "--model", str(taught_folder), "--format", "json", *flags]) == 0
+    (row,) = json.loads(capsys.readouterr().out)
+    assert row["header_facts"] == {"age_years": 45, "sex": "male", "site": None}
+    assert (row["facts"]["age_years"], row["facts"]["sex"]) == (age_years, "male")
+
+
+def test_predict_shows_the_facts_of_a_header_that_the_model_does_not_take(untaught_folder, tmp_path, capsys):
+    (tmp_path / "a.dcm").write_bytes(dicom_lesion(PatientAge="045Y"))
+    assert main(["predict", str(tmp_path / "a.dcm"), "--model", str(untaught_folder), "--format", "json"]) == 0
+    (row,) = json.loads(capsys.readouterr().out)
+    assert (row["header_facts"]["age_years"], row["facts"]) == (45, None)
+
+
+def dicom_lesion(**elements):
+    """Return a drawn lesion as a dermoscopic DICOM file."""
+    from pydicom import Dataset, uid
+    from pydicom.dataset import FileMetaDataset
+
+    dataset, buffer = Dataset(), io.BytesIO()
+    dataset.file_meta = FileMetaDataset()
+    dataset.file_meta.TransferSyntaxUID = uid.ExplicitVRLittleEndian
+    dataset.SOPClassUID, dataset.SOPInstanceUID = "1.2.840.10008.5.1.4.1.1.77.1.7", "1.2.3"
+    dataset.set_pixel_data(demo_lesions()[0].pixels, "RGB", 8)
+    for keyword, value in elements.items():
+        setattr(dataset, keyword, value)
+    dataset.save_as(buffer, enforce_file_format=True)
+    return buffer.getvalue()

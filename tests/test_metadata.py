@@ -11,9 +11,7 @@ from sklearn.linear_model import LogisticRegression
 
 from cadlib.decision import OperatingPoint, PointIntervals, decide
 from cadlib.errors import FactsRejected
-from cadlib.isic_csv import SEXES, SITES
 from cadlib.metadata import MetadataEvidence, MetadataTrial, PatientFacts, add_evidence, run_trial
-from cadlib.metadata.facts import AGE_KNOTS_YEARS, FEATURES, design_of
 from cadlib.metadata.fitting import (
     FOLDS,
     KEPT,
@@ -27,6 +25,7 @@ from cadlib.metadata.fitting import (
 )
 from cadlib.metadata.trial import FIGURES, Difference, compare, helps, parts_of
 from cadlib.metrics import malignant_probability
+from cadlib.patient import AGE_KNOTS_YEARS, FEATURES, SEXES, SITES, design_of
 from cadlib.taxonomy import CODES, MALIGNANT
 
 POINT = OperatingPoint("balanced", 0.4, 0.95, 0.8, 9, 9, "validation", PointIntervals(None, None))

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from cadlib.metadata import PatientFacts
-from cadlib.metadata.facts import FEATURES
+from cadlib.patient import FEATURES
 from cadlib.taxonomy import CODES
 
 

@@ -5,6 +5,7 @@ import csv
 import json
 import sys
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import asdict, replace
 from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, TextIO
@@ -14,7 +15,7 @@ from tqdm import tqdm
 from cadlib.commands.usage import UsageError, check_model, make_folder
 from cadlib.decision import two_digits
 from cadlib.errors import CadError, FactsRejected
-from cadlib.images import SUPPORTED_SUFFIXES, LesionImage, read_images
+from cadlib.images import SUPPORTED_SUFFIXES, LesionImage, is_dicom, read_images
 from cadlib.metadata import PatientFacts
 from cadlib.record import ModelRecord
 from cadlib.taxonomy import CODES, diagnosis
@@ -38,7 +39,9 @@ def add(command: argparse.ArgumentParser) -> None:
     command.add_argument("files", nargs="+", type=Path, metavar="FILE", help="image, or folder of images")
     command.add_argument("--model", default="isic2019", help="name under models/, or a path (default: isic2019)")
     command.add_argument("--format", choices=PRINTERS, default="table", help="what to print (default: table)")
-    command.add_argument("--age", type=float, metavar="YEARS", help="age of the patient, for all the files")
+    command.add_argument(
+        "--age", type=float, metavar="YEARS", help="age of the patient, for all the files and whatever a header says"
+    )
     command.add_argument("--sex", help="sex of the patient: female or male")
     command.add_argument("--site", help="where the lesion is, a term of ISIC 2019: 'head/neck', 'upper extremity', …")
     command.add_argument("--heatmap", type=Path, metavar="DIR", help="write an overlay of the top diagnosis there")
@@ -86,7 +89,7 @@ def _images_in(given: Path, heatmaps: Path | None) -> list[Path]:
     """Return the file itself, or the images in a folder: no hidden ones, none of our own heatmaps."""
     if not given.is_dir():
         return [given]
-    pictures = (path for path in given.rglob("*") if path.suffix.lower() in SUPPORTED_SUFFIXES and path.is_file())
+    pictures = (path for path in given.rglob("*") if _is_picture(path))
     found = sorted(
         path
         for path in pictures
@@ -97,21 +100,33 @@ def _images_in(given: Path, heatmaps: Path | None) -> list[Path]:
     return found
 
 
+def _is_picture(path: Path) -> bool:
+    """Say whether a folder's file is to be read: by its suffix; DICOM often has none, and an index beside it."""
+    if not path.is_file():
+        return False
+    return path.suffix.lower() in SUPPORTED_SUFFIXES or (not path.suffix and path.name != "DICOMDIR" and is_dicom(path))
+
+
+def _joined(given: PatientFacts, header: PatientFacts) -> PatientFacts:
+    """Return the facts given, and the header's for those that are not."""
+    return replace(header, **{name: fact for name, fact in asdict(given).items() if fact is not None})
+
+
 def _assess(model: "Model", files: Sequence[Path], facts: PatientFacts) -> Iterator[Outcome]:
     from cadlib.assessment import assess_batch
 
     reading = zip(files, read_images(files), strict=True)
     while group := list(islice(reading, BATCH_SIZE)):
         readable = [image for _, image in group if isinstance(image, LesionImage)]
-        assessed = iter(assess_batch(model, readable, facts=facts))
+        takes = model.record.evidence is not None
+        known = [_joined(facts, image.facts) if takes else PatientFacts() for image in readable]
+        assessed = iter(assess_batch(model, readable, facts=known))
         for file, image in group:
             yield file, next(assessed) if isinstance(image, LesionImage) else image
 
 
 def _explained(model: "Model", file: Path, assessment: "Assessment", folder: Path) -> "Assessment | CadError":
     """Write the overlay of the top diagnosis; return the assessment with its heatmap, or why there is none."""
-    from dataclasses import replace
-
     from PIL import Image
 
     from cadlib.saliency import activation_map, overlay

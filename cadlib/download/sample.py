@@ -22,7 +22,7 @@ from cadlib.download.client import Client, Watch, check_address, shown
 from cadlib.download.disk import check_free
 from cadlib.errors import DownloadFailed, ImageRejected
 from cadlib.images import SUPPORTED_SUFFIXES, read_image
-from cadlib.isic_csv import SEXES
+from cadlib.patient import SEXES
 from cadlib.taxonomy import CODES, UNKNOWN
 
 API = "https://api.isic-archive.com/api/v2/"

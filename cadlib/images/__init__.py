@@ -1,7 +1,8 @@
 """A file, bytes or a Pillow image -> LesionImage: checked, upright, 8-bit sRGB, stripped of identity.
 
 This is the only door for pictures. What a file says about itself is believed only as far as its bytes bear it
-out; the camera's and the patient's data (EXIF, GPS, XMP, colour profile) are used here and go no further.
+out; the camera's and the patient's data (EXIF, GPS, XMP, colour profile) are used here and go no further, but for
+the age, sex and site of a DICOM header.
 """
 
 import hashlib
@@ -17,7 +18,8 @@ from PIL import ExifTags, Image, JpegImagePlugin, TiffImagePlugin
 
 from cadlib.errors import ImageRejected
 from cadlib.images.decoding import decode
-from cadlib.images.kinds import EXPECTED, FORMATS, damaged, foreign, kind_of
+from cadlib.images.kinds import DICOM, EXPECTED, FORMATS, damaged, foreign, kind_of
+from cadlib.patient import NO_FACTS, PatientFacts
 from cadlib.readahead import map_ahead
 
 MIN_SIDE_PX = 64
@@ -26,7 +28,7 @@ MAX_PIXELS = 40_000_000
 """The largest picture that is decoded: above any dermatoscope or phone in full frame, below a bomb."""
 MAX_FILE_BYTES = 512 * 1024 * 1024
 """The largest file that is opened: 40 megapixels of 16-bit RGBA without compression, and some room."""
-SUPPORTED_SUFFIXES: tuple[str, ...] = (".jpg", ".jpeg", ".png", ".tif", ".tiff", ".bmp", ".webp")
+SUPPORTED_SUFFIXES: tuple[str, ...] = (".jpg", ".jpeg", ".png", ".tif", ".tiff", ".bmp", ".webp", ".dcm")
 
 ENOUGH_PX = 1200
 """A JPEG is decoded at a half, quarter or eighth of its size where its longer side keeps this many pixels, its shorter
@@ -36,6 +38,7 @@ of the time."""
 _FRACTIONS = {1: "all", 2: "a half", 4: "a quarter", 8: "an eighth"}
 _SIDEWAYS = (5, 6, 7, 8)  # of these: width and height change places
 _DNG_VERSION = 50706
+_HEAD_BYTES = 132  # all that kind_of looks at
 _READERS = 4
 _READ_AHEAD = 2 * _READERS  # few, for one may be of 40 megapixels
 
@@ -46,8 +49,9 @@ class LesionImage:
 
     `pixels` is (H, W, 3) uint8 sRGB, upright, C-contiguous and read-only. `sha256` is the hexadecimal digest
     of the file's bytes, or of shape and pixels where a Pillow image was given. `format` is "JPEG", "PNG",
-    "TIFF", "BMP", "WebP" or "PIL". `notes` says in one sentence each what was done to the picture. `reduced` is
-    (width, height) of the upright picture in its file where that was read at a fraction of it, else None.
+    "TIFF", "BMP", "WebP", "DICOM" or "PIL". `notes` says in one sentence each what was done to the picture. `reduced`
+    is (width, height) of the upright picture in its file where that was read at a fraction of it, else None.
+    `facts` is what a DICOM header says of age, sex and site; no answer rests on them unless they are handed on.
     """
 
     pixels: NDArray[np.uint8]
@@ -55,6 +59,7 @@ class LesionImage:
     format: str
     notes: tuple[str, ...] = ()
     reduced: tuple[int, int] | None = None
+    facts: PatientFacts = NO_FACTS
 
     @property
     def height_px(self) -> int:
@@ -75,7 +80,7 @@ class LesionImage:
 def read_image(source: str | os.PathLike[str] | bytes | Image.Image) -> LesionImage:
     """Read one picture, given as a path, a file's bytes or a Pillow image, as upright 8-bit sRGB.
 
-    JPEG, PNG, TIFF, BMP and WebP are told by content; a name is only used in messages. A Pillow image stays
+    JPEG, PNG, TIFF, BMP, WebP and DICOM are told by content; a name is only used in messages. A Pillow image stays
     as it was. Raises ImageRejected, in a sentence for the reader, for anything else.
     """
     if isinstance(source, Image.Image):
@@ -91,6 +96,8 @@ def read_image(source: str | os.PathLike[str] | bytes | Image.Image) -> LesionIm
         data = _read_file(path, name)
     else:
         raise TypeError(f"Expected `source` to be a path, bytes or a PIL image but got {type(source).__name__}.")
+    if kind_of(data) == DICOM:
+        return _read_dicom(data, name)
     with _open(data, name) as image:
         whole, fraction = image.size, _reduce(image)
         pixels, notes = decode(image, name)
@@ -103,12 +110,29 @@ def read_image(source: str | os.PathLike[str] | bytes | Image.Image) -> LesionIm
         return LesionImage(pixels, sha256, kind, notes, reduced)
 
 
+def _read_dicom(data: bytes, name: str) -> LesionImage:
+    from cadlib.images.dicom import DicomFile  # noqa: PLC0415 - pydicom takes a while, and few pictures need it
+
+    file = DicomFile(BytesIO(data), name)
+    _check_size(file.size, name)
+    image, told = file.picture()
+    pixels, notes = decode(image, name)
+    return LesionImage(pixels, hashlib.sha256(data).hexdigest(), "DICOM", (*told, *notes), facts=file.facts)
+
+
 def read_size(path: str | os.PathLike[str]) -> tuple[int, int]:
     """Return (width, height) in px of a file's picture turned upright, by its header: a truncated file passes.
 
     Raises ImageRejected for a file that has no such header, and for a picture too small or too large to read.
     """
     name = Path(path).name
+    if is_dicom(path):
+        from cadlib.images.dicom import DicomFile  # noqa: PLC0415 - as in _read_dicom
+
+        with Path(path).open("rb") as file:
+            size = DicomFile(file, name, pixels=False).size
+        _check_size(size, name)
+        return size
     try:
         with Image.open(path, formats=[kind for kind in FORMATS if kind != "MPO"]) as image:
             size = image.size
@@ -118,6 +142,15 @@ def read_size(path: str | os.PathLike[str]) -> tuple[int, int]:
         raise ImageRejected(f"{name} has no header that can be read. {EXPECTED}.") from error
     _check_size(size, name)
     return (size[1], size[0]) if turned else size
+
+
+def is_dicom(path: str | os.PathLike[str]) -> bool:
+    """Say whether a file begins as DICOM does, whatever its name: exported ones often have no suffix."""
+    try:
+        with Path(path).open("rb") as file:
+            return kind_of(file.read(_HEAD_BYTES)) == DICOM
+    except OSError:
+        return False
 
 
 def read_images(sources: Iterable[str | os.PathLike[str]]) -> Iterator[LesionImage | ImageRejected]:

@@ -2,8 +2,10 @@
 
 from cadlib.errors import ImageRejected
 
-EXPECTED = "Expected a JPEG, PNG, TIFF, BMP or WebP picture"
+EXPECTED = "Expected a JPEG, PNG, TIFF, BMP, WebP or DICOM picture"
+DICOM = "DICOM"
 SIGNATURES = (
+    (128, b"DICM", DICOM),  # before TIFF: what stands in front of it may be one, and then has no header of ours
     (0, b"\xff\xd8\xff", "JPEG"),
     (0, b"\x89PNG\r\n\x1a\n", "PNG"),
     (8, b"CR\x02", "a camera's raw file"),  # Canon's CR2 is a TIFF that shows only its preview
@@ -13,7 +15,8 @@ SIGNATURES = (
     (0, b"MM\0+", "TIFF"),
     (8, b"WEBP", "WEBP"),
     (0, b"BM", "BMP"),
-    (128, b"DICM", "a DICOM file"),
+    (0, b"\2\0\0\0UL\4\0", "a DICOM file without its preamble"),
+    (0, b"\x08\0\5\0", "a DICOM file without its preamble"),
     (0, b"%PDF", "a PDF document"),
     (0, b"GIF8", "a GIF picture"),
     (4, b"ftypavi", "an AVIF picture"),

@@ -3,14 +3,13 @@
 The calibrated logits of the image and one (8,) vector a known fact are summed. A fact that is missing adds exactly
 nothing, the network and its heatmap stay as they are, and what the facts moved is a difference of two probabilities.
 
-    facts      age, sex and site, checked, as numbers
     evidence   the vectors, and how they are added
     fitting    the vectors from validation images, within their archives
     trial      whether they help in every archive; only then a model keeps them
 """
 
 from cadlib.metadata.evidence import MetadataEvidence, add_evidence
-from cadlib.metadata.facts import PatientFacts
 from cadlib.metadata.trial import MetadataTrial, run_trial
+from cadlib.patient import PatientFacts
 
 __all__ = ["MetadataEvidence", "MetadataTrial", "PatientFacts", "add_evidence", "run_trial"]

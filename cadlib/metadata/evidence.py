@@ -8,7 +8,7 @@ from typing import Any, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from cadlib.metadata.facts import FEATURES, PatientFacts
+from cadlib.patient import FEATURES, PatientFacts
 from cadlib.taxonomy import CODES
 
 MAX_LOGIT = 10.0

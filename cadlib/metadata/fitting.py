@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.special import log_softmax
 
-from cadlib.metadata.facts import FACTORS
+from cadlib.patient import FACTORS
 from cadlib.taxonomy import CODES
 
 Floats = NDArray[np.float64]

@@ -11,9 +11,9 @@ from numpy.typing import NDArray
 from cadlib import metrics
 from cadlib.decision import DEFAULT_OPERATING_POINT, TARGET_SENSITIVITY, OperatingPoint, choose_thresholds
 from cadlib.metadata.evidence import MetadataEvidence, add_evidence
-from cadlib.metadata.facts import design_of
 from cadlib.metadata.fitting import fit_evidence, out_of_fold
 from cadlib.metrics import Floats, Labels
+from cadlib.patient import design_of
 from cadlib.summary import DEFINED_SHARE, DRAWS, LEVEL, bootstrap, measured_point
 from cadlib.taxonomy import CODES
 

@@ -4,8 +4,8 @@ from functools import partial
 
 import streamlit as st
 
-from cadlib.isic_csv import MAX_AGE_YEARS, SEXES, SITES
 from cadlib.metadata import PatientFacts
+from cadlib.patient import MAX_AGE_YEARS, SEXES, SITES
 from cadlib.record import ModelRecord
 from cadlib.ui.session import Case, facts_of, know
 from cadlib.ui.text import about_the_facts

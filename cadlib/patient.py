@@ -2,14 +2,29 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
-import pandas as pd
 from numpy.typing import NDArray
 
 from cadlib.errors import FactsRejected
-from cadlib.isic_csv import MAX_AGE_YEARS, SEXES, SITES
 
+if TYPE_CHECKING:  # a picture can bring facts, and is read without it
+    import pandas as pd
+
+SEXES = ("female", "male")
+SITES = (
+    "anterior torso",
+    "head/neck",
+    "lateral torso",
+    "lower extremity",
+    "oral/genital",
+    "palms/soles",
+    "posterior torso",
+    "upper extremity",
+)
+"""The values of `sex` and `anatom_site_general` in ISIC_2019_Training_Metadata.csv."""
+MAX_AGE_YEARS = 120
 AGE_KNOTS_YEARS = (15, 30, 45, 60, 75, 90)
 """Between two knots an age counts for both, by its distance from them; beyond the ends for the nearest."""
 FACTORS: dict[str, tuple[str, ...]] = {
@@ -25,7 +40,7 @@ FEATURES = tuple(feature for features in FACTORS.values() for feature in feature
 class PatientFacts:
     """What is known of the patient and the lesion's place; None where it is not known.
 
-    `age_years` is 0 to 120, `sex` and `site` are terms of ISIC 2019 (`isic_csv.SEXES`, `isic_csv.SITES`).
+    `age_years` is 0 to 120, `sex` and `site` are terms of ISIC 2019 (SEXES, SITES).
     Raise FactsRejected for anything else.
     """
 
@@ -59,7 +74,10 @@ class PatientFacts:
         return row
 
 
-def design_of(table: pd.DataFrame) -> NDArray[np.float64]:
+NO_FACTS = PatientFacts()
+
+
+def design_of(table: "pd.DataFrame") -> NDArray[np.float64]:
     """Return the design matrix of a dataset's table; a term outside ISIC 2019's, which its report names, is missing."""
     ages = table["age_approx"].astype("float64").to_numpy(np.float64)
     return design(ages, list(table["sex"]), list(table["anatom_site_general"]))

@@ -1,0 +1,234 @@
+"""A DICOM file -> its one picture in 8 bits, and what its header says of the patient: age, sex and site.
+
+pydicom reads the header, and of it only the elements named here: name, numbers and UIDs are passed over unread. Its
+decoders do the pixels: Pillow for JPEG (lossless JPEG of 8 bits too), OpenJPEG for JPEG 2000, pydicom itself for RLE.
+Left out are those that a damaged file can break: GDCM aborts the whole process, CharLS (JPEG-LS) never ends.
+"""
+
+import logging
+import warnings
+import zlib
+from collections.abc import Iterator
+from contextlib import contextmanager
+from io import BytesIO
+from typing import Any, BinaryIO
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+from pydicom import Dataset, config, uid
+from pydicom.datadict import tag_for_keyword
+from pydicom.dataset import FileMetaDataset
+from pydicom.encaps import get_frame
+from pydicom.filereader import read_dataset
+from pydicom.pixels.decoders.base import get_decoder
+from pydicom.pixels.processing import apply_color_lut, apply_modality_lut, apply_voi_lut
+
+from cadlib.errors import ImageRejected
+from cadlib.images.dicom_facts import FACT_KEYWORDS, facts_of
+from cadlib.images.kinds import EXPECTED, damaged
+from cadlib.patient import PatientFacts
+
+# What pydicom says of a header quotes it, and a name must not reach a log.
+config.settings.reading_validation_mode = config.IGNORE
+logging.getLogger("pydicom").setLevel(logging.CRITICAL)
+warnings.filterwarnings("ignore", module="pydicom")
+
+SYNTAXES: dict[str, tuple[uid.UID, str]] = {
+    uid.ImplicitVRLittleEndian: (uid.ImplicitVRLittleEndian, ""),
+    uid.ExplicitVRLittleEndian: (uid.ExplicitVRLittleEndian, ""),
+    uid.ExplicitVRBigEndian: (uid.ExplicitVRBigEndian, ""),
+    uid.DeflatedExplicitVRLittleEndian: (uid.ExplicitVRLittleEndian, ""),
+    uid.RLELossless: (uid.RLELossless, "pydicom"),
+    uid.JPEGBaseline8Bit: (uid.JPEGBaseline8Bit, "pillow"),
+    uid.JPEGExtended12Bit: (uid.JPEGBaseline8Bit, "pillow"),
+    uid.JPEGLossless: (uid.JPEGBaseline8Bit, "pillow"),
+    uid.JPEGLosslessSV1: (uid.JPEGBaseline8Bit, "pillow"),
+    uid.JPEG2000Lossless: (uid.JPEG2000Lossless, "pylibjpeg"),
+    uid.JPEG2000: (uid.JPEG2000, "pylibjpeg"),
+}
+"""Transfer syntax -> what it is decoded as, once inflated or known to be a JPEG of 8 bits, and by which plugin."""
+CHANNELS = {
+    **dict.fromkeys(("MONOCHROME1", "MONOCHROME2", "PALETTE COLOR"), 1),
+    **dict.fromkeys(("RGB", "YBR_FULL", "YBR_FULL_422", "YBR_ICT", "YBR_RCT"), 3),
+}
+"""Photometric interpretation -> samples a pixel."""
+PHOTOGRAPHS = ("", "DMS", "ES", "GM", "OT", "XC")
+"""Modalities that a photograph of skin can have: unsaid, dermoscopy, endoscopy, microscopy, other, external camera."""
+MAX_HEADER_BYTES = 512 * 1024 * 1024
+"""The most that a deflated file may unfold to."""
+
+_KEYWORDS = (
+    *(
+        "SOPClassUID",
+        "Modality",
+        "BurnedInAnnotation",
+        "SamplesPerPixel",
+        "PhotometricInterpretation",
+        "Rows",
+        "Columns",
+    ),
+    *("NumberOfFrames", "PlanarConfiguration", "BitsAllocated", "BitsStored", "HighBit", "PixelRepresentation"),
+    *("RescaleIntercept", "RescaleSlope", "ModalityLUTSequence", "WindowCenter", "WindowWidth", "VOILUTFunction"),
+    *("VOILUTSequence", "ICCProfile", "RedPaletteColorLookupTableDescriptor", "RedPaletteColorLookupTableData"),
+    *("GreenPaletteColorLookupTableDescriptor", "GreenPaletteColorLookupTableData"),
+    *("BluePaletteColorLookupTableDescriptor", "BluePaletteColorLookupTableData", "PixelData"),
+    *FACT_KEYWORDS,
+)
+_TAGS: list[Any] = [tag_for_keyword(keyword) for keyword in _KEYWORDS]
+_PREAMBLE_BYTES = 132
+_PIXEL_GROUP = 0x7FE0
+
+
+class DicomFile:
+    """An opened file whose header is known to describe one picture that can be decoded, by its size apart.
+
+    `size` is (width, height) in px, `facts` what the header says of age, sex and site.
+    """
+
+    def __init__(self, file: BinaryIO, name: str, pixels: bool = True) -> None:
+        """Read the header, and the still packed pixels on request; raise ImageRejected for what is no such picture."""
+        self._name = name
+        with _damage_told(name):
+            self._header = _read(file, name, pixels)
+            _check_form(self._header, name)
+            self.size = (int(self._header.Columns), int(self._header.Rows))
+            self.facts: PatientFacts = facts_of(self._header)
+
+    def picture(self) -> tuple[Image.Image, tuple[str, ...]]:
+        """Decode the pixels; return a picture of mode L or RGB with its colour profile, and notes on it."""
+        header, notes = self._header, []
+        with _damage_told(self._name), np.errstate(all="ignore"):
+            if header.file_meta.TransferSyntaxUID.is_encapsulated:
+                self._check_frame()
+            bits, photometric = int(header.BitsStored), header.PhotometricInterpretation
+            stored = self._decode()
+            if photometric == "PALETTE COLOR":
+                values = apply_color_lut(stored, header)
+                values = (values >> 8 * (values.dtype.itemsize - 1)).astype(np.uint8)
+            elif CHANNELS[photometric] == 1:
+                values = _grey(stored, header)
+                if "WindowCenter" in header or "VOILUTSequence" in header:
+                    notes.append("The grey values were read through the window that the file names.")
+            else:
+                values = (stored >> max(bits - 8, 0)).astype(np.uint8)
+            if bits > 8:
+                notes.append(f"The picture was reduced from {bits} to 8 bits a channel.")
+            image = Image.fromarray(values)
+            if "ICCProfile" in header:
+                image.info["icc_profile"] = bytes(header.ICCProfile)
+        return image, (*_warnings(header), *notes)
+
+    def _decode(self) -> NDArray[Any]:
+        syntax = self._header.file_meta.TransferSyntaxUID
+        _, plugin = SYNTAXES[syntax]
+        values: NDArray[Any]
+        values, _ = get_decoder(syntax).as_array(self._header, index=0, decoding_plugin=plugin)
+        return values
+
+    def _check_frame(self) -> None:
+        """Hold the size that a JPEG says of itself against the header's, before room is made for it."""
+        if self._header.file_meta.TransferSyntaxUID == uid.RLELossless:
+            return
+        frame = get_frame(self._header.PixelData, 0, number_of_frames=1)
+        with Image.open(BytesIO(frame), formats=("JPEG", "JPEG2000")) as packed:
+            if packed.size != self.size or len(packed.getbands()) != self._header.SamplesPerPixel:
+                raise damaged(self._name, "DICOM")
+
+
+@contextmanager
+def _damage_told(name: str) -> Iterator[None]:
+    try:
+        yield
+    except ImageRejected:
+        raise
+    except Exception:  # noqa: BLE001 - pydicom and its decoders raise many kinds, and their texts quote the header
+        raise damaged(name, "DICOM") from None
+
+
+def _read(file: BinaryIO, name: str, pixels: bool) -> Dataset:
+    """Return the elements of _KEYWORDS, without the pixels unless they are asked for."""
+    file.seek(_PREAMBLE_BYTES)
+    meta = FileMetaDataset(read_dataset(file, False, True, stop_when=lambda tag, _vr, _length: tag.group != 2))
+    syntax = uid.UID(str(meta.get("TransferSyntaxUID", "")))
+    if syntax not in SYNTAXES:
+        how = syntax.name if syntax.name != syntax else "in a way that it does not name"
+        raise ImageRejected(
+            f"{name} is a DICOM file that stores its picture as {how}. Expected no compression, RLE, JPEG or "
+            "JPEG 2000; export the picture in one of these, or as PNG."
+        )
+    if syntax.is_deflated:
+        file = BytesIO(_inflated(file.read(), name))
+    header = read_dataset(
+        file,
+        syntax.is_implicit_VR,
+        syntax.is_little_endian,
+        stop_when=None if pixels else lambda tag, _vr, _length: tag.group >= _PIXEL_GROUP,
+        specific_tags=_TAGS,
+    )
+    header.set_original_encoding(syntax.is_implicit_VR, syntax.is_little_endian)
+    header.file_meta = meta
+    meta.TransferSyntaxUID, _ = SYNTAXES[syntax]
+    return header
+
+
+def _inflated(packed: bytes, name: str) -> bytes:
+    inflate = zlib.decompressobj(-zlib.MAX_WBITS)
+    whole = inflate.decompress(packed, MAX_HEADER_BYTES)
+    if inflate.unconsumed_tail:
+        raise ImageRejected(
+            f"{name} unfolds to more than {MAX_HEADER_BYTES // 2**20} MB. Expected at most that; "
+            "export the picture without compression."
+        )
+    return whole
+
+
+def _check_form(header: Dataset, name: str) -> None:
+    """Refuse what holds no picture, several, or one whose numbers are of another kind."""
+    if "Rows" not in header or "Columns" not in header:
+        kind = header.SOPClassUID  # a file cut short has not even that
+        what = f"of the kind {kind.name}" if kind.name != kind else "without a picture"
+        raise ImageRejected(f"{name} is a DICOM file {what}. {EXPECTED}; choose the file that holds the picture.")
+    if (frames := int(header.get("NumberOfFrames") or 1)) > 1:
+        raise ImageRejected(f"{name} holds {frames} pictures (DICOM frames). Expected one; export the one you mean.")
+    photometric, bits = str(header.PhotometricInterpretation), int(header.BitsAllocated)
+    colour = CHANNELS.get(photometric) == 3
+    syntax, samples = header.file_meta.TransferSyntaxUID, int(header.get("SamplesPerPixel", 1))
+    too_deep = bits not in (8, 16) or (bits > 8 and syntax == uid.JPEGBaseline8Bit)
+    if too_deep or samples != CHANNELS.get(photometric) or (colour and header.PixelRepresentation != 0):
+        raise ImageRejected(
+            f"{name} is a DICOM file whose pixels are stored in a form that is not read here ({bits} bits, "
+            f"{samples} a pixel). Expected grey, palette, RGB or YBR of 8 or 16 bits, in JPEG 8; "
+            "export the picture as PNG or JPEG."
+        )
+
+
+def _warnings(header: Dataset) -> Iterator[str]:
+    """Say what a header tells of its picture that a reader should know; its texts themselves are not repeated."""
+    if str(header.get("Modality") or "").strip() not in PHOTOGRAPHS:
+        yield "By its header the file is no photograph of skin (its modality is another)."
+    if header.get("BurnedInAnnotation") == "YES":
+        yield "By its header the file has text burned into the picture, which may name the patient."
+
+
+def _grey(stored: NDArray[Any], header: Dataset) -> NDArray[np.uint8]:
+    """Return grey values of 8 bits, 0 black, through rescale and window (DICOM PS3.3, C.11.1 and C.11.2)."""
+    values = apply_voi_lut(apply_modality_lut(stored, header), header).astype(np.float32)
+    low, high = _grey_range(header)
+    if not (low < high and np.isfinite(values).all()):
+        raise ValueError("a rescale or window without range")
+    values -= low
+    values *= 255 / (high - low)
+    grey: NDArray[np.uint8] = np.rint(values.clip(0, 255)).astype(np.uint8)
+    return 255 - grey if header.PhotometricInterpretation == "MONOCHROME1" else grey
+
+
+def _grey_range(header: Dataset) -> tuple[float, float]:
+    """Return black and white: the ends of the table that was applied last, else of what can be stored, rescaled."""
+    for keyword in ("VOILUTSequence", "ModalityLUTSequence"):
+        if header.get(keyword):
+            return 0, 2 ** int(header[keyword].value[0].LUTDescriptor[2]) - 1
+    bits, signed = int(header.BitsStored), int(header.PixelRepresentation)
+    ends = np.array([-(2 ** (bits - 1)) if signed else 0, 2 ** (bits - signed) - 1])
+    low, high = sorted(apply_modality_lut(ends, header).tolist())
+    return low, high

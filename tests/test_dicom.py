@@ -1,0 +1,441 @@
+import json
+import subprocess
+import sys
+from dataclasses import asdict
+from io import BytesIO
+from pathlib import Path
+
+import numpy as np
+import pydicom.data
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from numpy.typing import NDArray
+from PIL import Image, ImageCms
+from pydicom import Dataset, dcmread, uid
+from pydicom.dataset import FileMetaDataset
+from pydicom.encaps import encapsulate
+from pydicom.sr._cid_dict import cid_concepts
+from pydicom.sr._concepts_dict import concepts
+
+from cadlib.errors import ImageRejected
+from cadlib.images import MAX_PIXELS, MIN_SIDE_PX, dicom, is_dicom, read_image, read_size
+from cadlib.images.dicom_facts import BODY_PARTS, SITE_CODES, facts_of
+from cadlib.patient import SITES, PatientFacts
+from cadlib.synthetic import demo_lesions
+
+DERMOSCOPIC = "1.2.840.10008.5.1.4.1.1.77.1.7"
+SHIPPED = sorted((Path(pydicom.data.__file__).parent / "test_files").glob("*.dcm"))
+SECRET = "SENTINEL"
+OPENJPEG = {"encoding_plugin": "pylibjpeg", "generate_instance_uid": False}
+
+
+@pytest.fixture(scope="module")
+def lesion() -> NDArray[np.uint8]:
+    """A drawn lesion of 100 × 80 pixels; shared, so read-only."""
+    pixels = np.asarray(Image.fromarray(demo_lesions()[0].pixels).resize((100, 80)))
+    pixels.flags.writeable = False
+    return pixels
+
+
+def header(**elements: object) -> Dataset:
+    """Return a dermoscopic picture's dataset without pixels."""
+    dataset = Dataset()
+    dataset.file_meta = FileMetaDataset()
+    dataset.file_meta.TransferSyntaxUID = uid.ExplicitVRLittleEndian
+    dataset.SOPClassUID, dataset.SOPInstanceUID, dataset.Modality = DERMOSCOPIC, "1.2.3", "DMS"
+    for keyword, value in elements.items():
+        setattr(dataset, keyword, value)
+    return dataset
+
+
+def drawn(pixels: NDArray[np.integer], photometric: str = "RGB", bits: int = 8, **elements: object) -> Dataset:
+    """Return a dataset with uncompressed pixels."""
+    dataset = header(**elements)
+    dataset.set_pixel_data(np.ascontiguousarray(pixels), photometric, bits, generate_instance_uid=False)
+    return dataset
+
+
+def written(dataset: Dataset) -> bytes:
+    buffer = BytesIO()
+    dataset.save_as(buffer, enforce_file_format=True)
+    return buffer.getvalue()
+
+
+def as_syntax(dataset: Dataset, syntax: uid.UID) -> bytes:
+    """Return a file of a dataset, which pydicom writes or packs in a transfer syntax."""
+    if syntax == uid.RLELossless:
+        dataset.compress(syntax, encoding_plugin="pydicom", generate_instance_uid=False)
+    elif syntax == uid.JPEG2000Lossless:
+        dataset.compress(syntax, **OPENJPEG)
+    elif syntax == uid.JPEG2000:
+        dataset.compress(syntax, j2k_cr=[8], **OPENJPEG)
+    else:
+        dataset.file_meta.TransferSyntaxUID = syntax
+    return written(dataset)
+
+
+def jpeg_packed(pixels: NDArray[np.uint8], photometric: str = "YBR_FULL_422") -> Dataset:
+    """Return a dataset whose picture is a JPEG that Pillow wrote."""
+    buffer = BytesIO()
+    Image.fromarray(pixels).save(buffer, "JPEG", quality=95)
+    dataset = drawn(pixels)
+    dataset.PixelData = encapsulate([buffer.getvalue()])
+    dataset["PixelData"].VR = "OB"
+    dataset.PhotometricInterpretation = photometric
+    dataset.file_meta.TransferSyntaxUID = uid.JPEGBaseline8Bit
+    return dataset
+
+
+# What is read
+
+
+@pytest.mark.parametrize(
+    "syntax",
+    [
+        uid.ImplicitVRLittleEndian, uid.ExplicitVRLittleEndian, uid.DeflatedExplicitVRLittleEndian, uid.RLELossless,
+        uid.JPEG2000Lossless,
+    ],
+    ids=lambda syntax: syntax.name,
+)  # fmt: skip
+def test_reads_each_lossless_syntax_pixel_for_pixel(lesion: NDArray[np.uint8], syntax: uid.UID) -> None:
+    image = read_image(as_syntax(drawn(lesion), syntax))
+    assert np.array_equal(image.pixels, lesion)
+    assert (image.format, image.notes) == ("DICOM", ())
+
+
+def test_reads_a_lossy_jpeg_2000_closely(lesion: NDArray[np.uint8]) -> None:
+    pixels = read_image(as_syntax(drawn(lesion), uid.JPEG2000)).pixels
+    assert np.abs(pixels.astype(int) - lesion).mean() < 4
+
+
+def test_reads_a_jpeg_as_pillow_decodes_it(lesion: NDArray[np.uint8]) -> None:
+    dataset = jpeg_packed(lesion)
+    buffer = BytesIO()
+    Image.fromarray(lesion).save(buffer, "JPEG", quality=95)
+    assert np.abs(read_image(written(dataset)).pixels.astype(int) - np.asarray(Image.open(buffer))).max() <= 2
+
+
+PICTURES = {
+    path.name: path
+    for path in SHIPPED
+    if path.name.startswith(("SC_", "examples_", "CT_", "MR_small", "693", "GDCMJ2K", "image_dfl"))
+}
+REFUSED = {
+    "SC_rgb_jls_lossy_line.dcm": "JPEG-LS",
+    "SC_rgb_jls_lossy_sample.dcm": "JPEG-LS",
+    "MR_small_jpeg_ls_lossless.dcm": "JPEG-LS",
+    "SC_rgb_rle_16bit_2frame.dcm": "holds 2 pictures",
+    "SC_rgb_rle_2frame.dcm": "holds 2 pictures",
+    "SC_rgb_rle_32bit.dcm": "32 bits",
+    "SC_rgb_rle_32bit_2frame.dcm": "holds 2 pictures",
+    "SC_rgb_small_odd.dcm": "3 × 3 pixels",
+    "SC_rgb_small_odd_big_endian.dcm": "3 × 3 pixels",
+    "SC_rgb_small_odd_jpeg.dcm": "3 × 3 pixels",
+    "examples_ybr_color.dcm": "holds 30 pictures",
+    "reportsi.dcm": "Basic Text SR Storage",
+    "rtplan.dcm": "RT Plan Storage",
+    "rtdose.dcm": "holds 15 pictures",
+    "waveform_ecg.dcm": "12-lead ECG Waveform Storage",
+    "JPGExtended.dcm": "16 bits",
+    "no_meta.dcm": "not known here",
+}
+
+
+@pytest.mark.parametrize("name", sorted(PICTURES.keys() - REFUSED.keys()))
+def test_reads_the_pictures_that_pydicom_ships(name: str) -> None:
+    image = read_image(PICTURES[name])
+    assert image.format == "DICOM"
+    assert (image.width_px, image.height_px) == read_size(PICTURES[name])
+
+
+# No decoder that pydicom knows for lossless JPEG is installed: its picture is that of the file it was made of.
+@pytest.mark.parametrize("name", sorted(name for name in PICTURES.keys() - REFUSED.keys() if name.startswith("SC_")))
+def test_colours_are_those_that_pydicom_gives(name: str) -> None:
+    made_of = {"SC_rgb_jpeg_gdcm.dcm": "SC_rgb_rle.dcm"}.get(name, name)
+    reference = dcmread(PICTURES[made_of]).pixel_array
+    reference = reference >> 8 if reference.dtype == np.uint16 else reference
+    assert np.array_equal(read_image(PICTURES[name]).pixels, reference)
+
+
+@pytest.mark.parametrize("name", sorted(REFUSED))
+def test_refuses_what_is_no_single_picture_in_a_sentence(name: str) -> None:
+    path = next(path for path in SHIPPED if path.name == name)
+    with pytest.raises(ImageRejected, match=REFUSED[name]) as told:
+        read_image(path)
+    assert str(told.value).startswith(name)
+    assert "Expected" in str(told.value)
+
+
+# Grey, palette, depth, colour profile
+
+
+@pytest.mark.parametrize(("photometric", "expected"), [("MONOCHROME2", [0, 128, 255]), ("MONOCHROME1", [255, 127, 0])])
+def test_grey_of_8_bits_is_taken_as_it_is(photometric: str, expected: list[int]) -> None:
+    image = read_image(written(drawn(ramp([0, 128, 255], np.uint8), photometric)))
+    assert image.pixels[0, [0, 30, 60], 0].tolist() == expected
+    assert image.notes == ("The picture is greyscale; it holds no colour.",)
+
+
+def ramp(values: list[int], dtype: type) -> NDArray[np.integer]:
+    """Return three stripes, 30 px wide, 70 high."""
+    return np.repeat(np.array(values, dtype)[None], 70, axis=0).repeat(30, axis=1)
+
+
+def test_grey_goes_through_rescale_and_window() -> None:
+    # In PS3.3 C.11.2.1.2 a window of centre 40, width 401 runs from -160 to 240.
+    stored = ramp([1024 - 160, 1024 + 40, 1024 + 240], np.uint16)
+    window = {"RescaleSlope": 1, "RescaleIntercept": -1024, "WindowCenter": 40, "WindowWidth": 401}
+    image = read_image(written(drawn(stored, "MONOCHROME2", 12, **window)))
+    assert np.abs(image.pixels[0, [0, 30, 60], 0].astype(int) - [0, 128, 255]).max() <= 1
+    assert image.notes[0] == "The grey values were read through the window that the file names."
+
+
+def test_signed_grey_runs_from_black_to_white() -> None:
+    image = read_image(written(drawn(ramp([-32768, 0, 32767], np.int16), "MONOCHROME2", 16)))
+    assert image.pixels[0, [0, 30, 60], 0].tolist() == [0, 128, 255]
+
+
+def test_a_window_without_width_is_refused() -> None:
+    with pytest.raises(ImageRejected, match="damaged"):
+        read_image(written(drawn(ramp([0, 9, 99], np.uint16), "MONOCHROME2", 12, WindowCenter=40, WindowWidth=0)))
+
+
+def test_a_palette_becomes_its_colours() -> None:
+    lut = {}
+    for colour, values in {"Red": [0, 200, 10], "Green": [0, 100, 20], "Blue": [0, 50, 30]}.items():
+        lut[f"{colour}PaletteColorLookupTableDescriptor"] = [3, 0, 16]
+        lut[f"{colour}PaletteColorLookupTableData"] = (np.array(values, "<u2") << 8).tobytes()
+    image = read_image(written(drawn(ramp([0, 1, 2], np.uint8), "PALETTE COLOR", **lut)))
+    assert image.pixels[0, [0, 30, 60]].tolist() == [[0, 0, 0], [200, 100, 50], [10, 20, 30]]
+
+
+def test_colour_of_16_bits_is_reduced(lesion: NDArray[np.uint8]) -> None:
+    image = read_image(written(drawn(lesion.astype(np.uint16) * 257, bits=16)))
+    assert np.array_equal(image.pixels, lesion)
+    assert image.notes == ("The picture was reduced from 16 to 8 bits a channel.",)
+
+
+def test_colours_by_plane_are_put_together(lesion: NDArray[np.uint8]) -> None:
+    dataset = drawn(lesion)
+    dataset.PlanarConfiguration, dataset.PixelData = 1, lesion.transpose(2, 0, 1).tobytes()
+    assert np.array_equal(read_image(written(dataset)).pixels, lesion)
+
+
+def test_the_colour_profile_is_used(lesion: NDArray[np.uint8]) -> None:
+    swapped = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes().replace(b"rXYZ", b"tmpX")
+    profile = swapped.replace(b"bXYZ", b"rXYZ").replace(b"tmpX", b"bXYZ")  # its red is blue
+    image = read_image(written(drawn(lesion, ICCProfile=profile)))
+    assert np.abs(image.pixels[..., ::-1].astype(int) - lesion).max() <= 2
+    assert image.notes == ("The colours were converted to sRGB by the colour profile of the file.",)
+
+
+@pytest.mark.parametrize(("modality", "told"), [("DMS", 0), ("XC", 0), ("CT", 1), (SECRET, 1)])
+def test_another_modality_is_noted(lesion: NDArray[np.uint8], modality: str, told: int) -> None:
+    notes = read_image(written(drawn(lesion, Modality=modality))).notes
+    assert [("no photograph of skin" in note) for note in notes] == [True] * told
+
+
+# Age, sex and site
+
+
+def code(value: str, scheme: str) -> Dataset:
+    item = Dataset()
+    item.CodeValue, item.CodingSchemeDesignator, item.CodeMeaning = value, scheme, SECRET
+    return item
+
+
+@pytest.mark.parametrize(
+    ("elements", "facts"),
+    [
+        ({}, PatientFacts()),
+        ({"PatientAge": "045Y", "PatientSex": "F"}, PatientFacts(45, "female")),
+        ({"PatientAge": "018M", "PatientSex": "M"}, PatientFacts(1.5, "male")),
+        ({"PatientAge": "000Y"}, PatientFacts(0)),
+        ({"PatientAge": "999Y", "PatientSex": "O"}, PatientFacts()),
+        ({"PatientBirthDate": "19800615", "StudyDate": "20250614"}, PatientFacts(44)),
+        ({"PatientBirthDate": "19800615", "StudyDate": "20250615"}, PatientFacts(45)),
+        ({"PatientBirthDate": "20800615", "StudyDate": "20250615"}, PatientFacts()),
+        ({"PatientBirthDate": "19800615"}, PatientFacts()),
+        ({"AnatomicRegionSequence": [code("66643007", "SCT")]}, PatientFacts(site="posterior torso")),
+        ({"AnatomicRegionSequence": [code("T-02450", "SRT")]}, PatientFacts(site="posterior torso")),
+        ({"AnatomicRegionSequence": [code("T-02450", "99SDM")]}, PatientFacts(site="posterior torso")),
+        ({"AnatomicRegionSequence": [code("66643007", "99LOCAL")]}, PatientFacts()),
+        ({"AnatomicRegionSequence": [code("76261009", "SCT")]}, PatientFacts()),  # axilla
+        ({"BodyPartExamined": "UPPER ARM"}, PatientFacts(site="upper extremity")),
+        ({"BodyPartExamined": "SPLEEN"}, PatientFacts()),
+        (
+            {
+                "AnatomicRegionSequence": [code("85562004", "SCT")],
+                "PrimaryAnatomicStructureSequence": [code("70887009", "SCT")],
+            },
+            PatientFacts(site="palms/soles"),
+        ),
+    ],
+)
+def test_facts_are_what_the_header_says(
+    elements: dict[str, object], facts: PatientFacts, lesion: NDArray[np.uint8]
+) -> None:
+    assert read_image(written(drawn(lesion, **elements))).facts == facts
+
+
+def names_of(context: int) -> dict[tuple[str, str], str]:
+    """Return (scheme, code) -> name of the codes of a context group of DICOM PS3.16."""
+    return {
+        (scheme, value): name
+        for scheme, keywords in cid_concepts[context].items()
+        for keyword in keywords
+        for value, (name, groups) in concepts[scheme][keyword].items()
+        if context in groups
+    }
+
+
+def test_every_site_of_dermatology_has_a_term_or_lies_in_more_than_one() -> None:
+    skin, known = names_of(4029), names_of(4029) | names_of(4031)
+    ours = {
+        (scheme, value): site
+        for site in SITE_CODES
+        for scheme in ("SCT", "DCM", "FMA")
+        for value in (key[1] for key in known if key[0] == scheme)
+        if facts_of(header(AnatomicRegionSequence=[code(value, scheme)])).site == site
+    }
+    assert set(SITE_CODES) | {"lateral torso"} == set(BODY_PARTS) | {"lateral torso", "palms/soles"} == set(SITES)
+    assert sum(len([word for word in lines.split() if word.isdigit()]) for lines in SITE_CODES.values()) == len(ours)
+    assert {name for key, name in skin.items() if key not in ours} == {
+        "Skin", "Hair", "Tooth", "Cornea", "Iris", "Retina", "Sclera", "Eyelash", "Skin of upper trunk",
+        "Skin of axilla", "Skin of inguinal region", "Groin skin crease", "Skin of perineum", "Skin of anus",
+        "Skin of buttock", "Skin of gluteal fold",
+    }  # fmt: skip
+    assert all(
+        site == "palms/soles" for key, site in ours.items() if "palm of" in known[key] or "sole of" in known[key]
+    )
+
+
+# Identity
+
+
+@pytest.fixture(scope="module")
+def named(lesion: NDArray[np.uint8]) -> bytes:
+    """A file that names its patient wherever it can."""
+    dataset = drawn(lesion, PatientAge="045Y")
+    for keyword in ("PatientName", "PatientComments", "InstitutionName", "OperatorsName", "StudyDescription"):
+        setattr(dataset, keyword, SECRET)
+    for keyword in ("PatientID", "AccessionNumber", "StudyID", "DeviceSerialNumber", "OtherPatientNames"):
+        setattr(dataset, keyword, SECRET)
+    for keyword in ("Modality", "BodyPartExamined", "PatientSex", "BurnedInAnnotation"):
+        setattr(dataset, keyword, SECRET)
+    dataset.AnatomicRegionSequence = [code(SECRET, SECRET)]
+    dataset.PatientBirthDate = "19770717"
+    dataset.private_block(0x99, SECRET, create=True).add_new(1, "LO", SECRET)
+    return written(dataset)
+
+
+def test_nothing_of_the_patients_identity_is_left(named: bytes) -> None:
+    assert named.count(SECRET.encode()) >= 15
+    image = read_image(named)
+    said = json.dumps([asdict(image.facts), image.notes, image.sha256, image.format])
+    assert SECRET not in said
+    assert "1977" not in said
+    assert image.facts == PatientFacts(45)
+    assert SECRET.encode() not in image.pixels.tobytes()
+
+
+@pytest.mark.parametrize(
+    "changed",
+    [
+        {"PhotometricInterpretation": SECRET}, {"SOPClassUID": SECRET}, {"NumberOfFrames": "7"}, {"BitsAllocated": 1},
+        {"Rows": 9999}, {"SamplesPerPixel": 2},
+    ],
+    ids=str,
+)  # fmt: skip
+def test_a_refusal_does_not_name_the_patient(
+    named: bytes, changed: dict[str, object], caplog: pytest.LogCaptureFixture
+) -> None:
+    dataset = dcmread(BytesIO(named))
+    for keyword, value in changed.items():
+        setattr(dataset, keyword, value)
+    if "SOPClassUID" in changed:
+        del dataset.Rows
+    with pytest.raises(ImageRejected) as told:
+        read_image(written(dataset))
+    assert SECRET not in str(told.value) + caplog.text
+    assert told.value.__cause__ is None
+
+
+# Files that cannot be trusted
+
+
+@pytest.mark.parametrize("pack", ["native", "rle", "jpeg", "jpeg2000"])
+@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(data=st.data())
+def test_a_file_with_wrong_bytes_is_read_or_refused(lesion: NDArray[np.uint8], pack: str, data: st.DataObject) -> None:
+    whole = packed(lesion, pack)
+    spoilt = bytearray(whole[: data.draw(st.integers(132, len(whole)))] if data.draw(st.booleans()) else whole)
+    end = data.draw(st.sampled_from([900, len(spoilt)]))
+    for at, value in data.draw(st.lists(st.tuples(st.integers(132, end), st.integers(0, 255)), max_size=12)):
+        if at < len(spoilt):
+            spoilt[at] = value
+    try:
+        image = read_image(bytes(spoilt))
+    except ImageRejected:
+        return
+    assert (*image.file_px, 3) == (image.width_px, image.height_px, image.pixels.shape[2])
+
+
+def packed(lesion: NDArray[np.uint8], pack: str) -> bytes:
+    if pack == "jpeg":
+        return written(jpeg_packed(lesion))
+    syntaxes = {"native": uid.ExplicitVRLittleEndian, "rle": uid.RLELossless, "jpeg2000": uid.JPEG2000Lossless}
+    return as_syntax(drawn(lesion), syntaxes[pack])
+
+
+@pytest.mark.parametrize("pack", ["native", "rle", "jpeg", "jpeg2000"])
+def test_a_picture_cut_short_is_refused(lesion: NDArray[np.uint8], pack: str) -> None:
+    with pytest.raises(ImageRejected, match="incomplete or damaged"):
+        read_image(packed(lesion, pack)[:-400])
+
+
+def test_a_picture_too_large_is_refused_by_its_header(lesion: NDArray[np.uint8]) -> None:
+    dataset = drawn(lesion)
+    dataset.Rows = dataset.Columns = 65535
+    with pytest.raises(ImageRejected, match=f"at most {MAX_PIXELS // 10**6} megapixels"):
+        read_image(written(dataset))
+
+
+def test_a_picture_too_small_is_refused(lesion: NDArray[np.uint8]) -> None:
+    with pytest.raises(ImageRejected, match=f"at least {MIN_SIDE_PX}"):
+        read_image(written(drawn(lesion[:20])))
+
+
+@pytest.mark.parametrize("pack", ["jpeg", "jpeg2000"])
+def test_a_jpeg_larger_than_its_header_says_is_not_decoded(
+    lesion: NDArray[np.uint8], pack: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(dicom, "get_decoder", None)
+    dataset = dcmread(BytesIO(packed(lesion, pack)))
+    dataset.Rows = 70
+    with pytest.raises(ImageRejected, match="damaged"):
+        read_image(written(dataset))
+
+
+def test_a_deflated_file_may_not_unfold_without_end(lesion: NDArray[np.uint8], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(dicom, "MAX_HEADER_BYTES", 1000)
+    with pytest.raises(ImageRejected, match="unfolds to more than"):
+        read_image(as_syntax(drawn(lesion), uid.DeflatedExplicitVRLittleEndian))
+
+
+def test_a_file_without_preamble_is_told_as_one(lesion: NDArray[np.uint8]) -> None:
+    with pytest.raises(ImageRejected, match="is a DICOM file without its preamble"):
+        read_image(written(drawn(lesion))[132:])
+
+
+def test_the_size_is_read_without_the_pixels(lesion: NDArray[np.uint8], tmp_path: Path) -> None:
+    path = tmp_path / "IM000001"
+    path.write_bytes(written(drawn(lesion))[:-20_000])
+    assert is_dicom(path)
+    assert read_size(path) == (100, 80)
+
+
+def test_pydicom_is_loaded_by_a_dicom_file_alone() -> None:
+    code = "import sys, cadlib.images, cadlib.assessment; sys.exit('pydicom' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
