@@ -12,7 +12,7 @@ from cadlib.taxonomy import diagnosis
 EMPTY = """
 #### Drop one or several dermoscopic pictures above
 
-JPEG, PNG, TIFF, BMP or WebP. You get a ranked diagnosis, the malignant probability against the model's referral
+JPEG, PNG, TIFF, BMP, WebP or DICOM. You get a ranked diagnosis, the malignant probability against the model's referral
 threshold, and the place in the picture that speaks for each diagnosis. Nothing is stored: the pictures are gone
 when this tab is closed.
 """

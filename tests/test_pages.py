@@ -7,6 +7,7 @@ import io
 import json
 import re
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -21,7 +22,9 @@ from cadlib import evaluation, network, record, ui
 from cadlib.calibration import Temperature
 from cadlib.decision import OperatingPoint, PointIntervals
 from cadlib.export import to_onnx
+from cadlib.images import read_image
 from cadlib.novelty import Novelty
+from cadlib.patient import PatientFacts
 from cadlib.predictive_values import PredictiveValues
 from cadlib.preprocess import InputSpec
 from cadlib.saliency import METHODS
@@ -392,6 +395,28 @@ def test_facts_of_the_patient_move_the_answer_and_the_page_says_by_how_much(taug
 def test_a_model_that_takes_no_facts_says_so(app, lesion):
     page = drop(app.run(), ("one.png", lesion))
     assert "Age, sex and site: tiny 0.1.0 looks at the picture alone" in words(page)
+
+
+def test_what_a_header_says_of_the_patient_is_filled_in_and_can_be_taken_back(taught_folder, app, lesion, monkeypatch):
+    told = replace(read_image(lesion), facts=PatientFacts(62.0, "male"))
+    monkeypatch.setattr(session, "read_image", lambda _: told)
+    monkeypatch.setenv("CADLIB_MODELS", str(taught_folder.parent))
+    page = drop(app.run(), ("one.dcm", lesion))
+    key = held(page)[0].key[:8]
+    assert page.selectbox(key=f"sex-{key}").value == "male"
+    assert page.number_input(key=f"age-{key}").value == 62
+    assert "most of all MEL Melanoma" in words(page)
+    page.selectbox(key=f"sex-{key}").set_value(None).run()
+    page.number_input(key=f"age-{key}").set_value(None).run()
+    assert not page.exception
+    assert "Nothing is known of the patient" in words(page)
+
+
+def test_a_model_that_takes_no_facts_shows_what_a_header_says(app, lesion, monkeypatch):
+    told = replace(read_image(lesion), facts=PatientFacts(62.0, "male", "head/neck"))
+    monkeypatch.setattr(session, "read_image", lambda _: told)
+    page = drop(app.run(), ("one.dcm", lesion))
+    assert "looks at the picture alone. The file says: 62 years, male, head/neck." in words(page)
 
 
 def test_removing_pictures_leads_back_to_the_empty_page(app, lesion):

@@ -4,19 +4,19 @@ from functools import partial
 
 import streamlit as st
 
-from cadlib.metadata import PatientFacts
-from cadlib.patient import MAX_AGE_YEARS, SEXES, SITES
+from cadlib.patient import MAX_AGE_YEARS, SEXES, SITES, PatientFacts
 from cadlib.record import ModelRecord
 from cadlib.ui.session import Case, facts_of, know
-from cadlib.ui.text import about_the_facts
+from cadlib.ui.text import about_the_facts, about_the_header
 
 
 def patient(case: Case, record: ModelRecord) -> None:
     """Ask for what is known of the patient and say what it changed; where the model takes nothing, say that."""
-    if record.evidence is None:
-        st.caption(f"Age, sex and site: {record.name} {record.version} looks at the picture alone.")
-        return
     held, key = facts_of(case), case.key[:8]
+    if record.evidence is None:
+        header = f" {about_the_header(held)}" if held.known else ""
+        st.caption(f"Age, sex and site: {record.name} {record.version} looks at the picture alone.{header}")
+        return
     keep = partial(_keep, case)
     st.markdown("**The patient**")
     with st.container(horizontal=True, vertical_alignment="bottom"):

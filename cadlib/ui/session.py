@@ -14,7 +14,7 @@ import streamlit as st
 from cadlib.assessment import CSV_COLUMNS, Assessment, csv_row, json_row, reconsider
 from cadlib.errors import CadError, ImageRejected
 from cadlib.images import read_image
-from cadlib.metadata import PatientFacts
+from cadlib.patient import NO_FACTS, PatientFacts
 from cadlib.record import ModelRecord
 from cadlib.synthetic import demo_lesions
 from cadlib.ui.clinic import operating_point
@@ -106,9 +106,9 @@ def choose(case: Case) -> None:
 
 
 def facts_of(case: Case) -> PatientFacts:
-    """Return what the reader said of a picture's patient."""
+    """Return what the reader said of a picture's patient, until then what the file's header says."""
     said: dict[str, PatientFacts] = st.session_state.get("facts", {})
-    return said.get(case.key, PatientFacts())
+    return said.get(case.key, case.assessment.image.facts if case.assessment else NO_FACTS)
 
 
 def know(case: Case, facts: PatientFacts) -> None:

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 from cadlib.decision import OperatingPoint, two_digits
 from cadlib.model import Prediction
+from cadlib.patient import PatientFacts
 from cadlib.predictive_values import PredictiveValues
 from cadlib.stability import Stability
 from cadlib.tables import figure_text
@@ -75,6 +76,12 @@ def about_the_facts(prediction: Prediction) -> str:
     risk = sum(change for change, one in zip(prediction.moved, DIAGNOSES, strict=True) if one.malignant)
     most = max(zip(prediction.moved, CODES, strict=True), key=lambda pair: abs(pair[0]))
     return f"They moved the malignant probability by {risk:+.2f}, and most of all {named(most[1])}, by {most[0]:+.2f}."
+
+
+def about_the_header(facts: PatientFacts) -> str:
+    """Say what the header of a file told of its patient."""
+    age = None if facts.age_years is None else f"{facts.age_years:.0f} years"
+    return f"The file says: {', '.join(part for part in (age, facts.sex, facts.site) if part)}."
 
 
 def about_the_turns(found: Stability, threshold: float) -> str:
