@@ -5,6 +5,7 @@ The pipeline, in order:
     images       bytes, path or PIL image -> LesionImage, checked, upright, RGB, without identity
     preprocess   LesionImage -> what the network reads, by the model's InputSpec
     model        -> logits -> calibrated Prediction
+    novelty      is the picture of a kind that the model knows?
     decision     malignant probability -> Decision at an operating point
     saliency     -> Heatmap of one diagnosis
     assessment   all of it for one image

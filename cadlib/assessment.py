@@ -9,12 +9,14 @@ from cadlib.images import LesionImage, read_image
 from cadlib.metadata import PatientFacts
 from cadlib.model import Model, Prediction, Source
 from cadlib.neighbours import Neighbours
+from cadlib.novelty import Novelty
 from cadlib.quality import QualityReport, inspect
 from cadlib.saliency import Heatmap, activation_map
 from cadlib.taxonomy import CODES
 
 CSV_COLUMNS = (
-    *("file", "image_sha256", "quality", "diagnosis", "prediction_set", "malignant_probability", "decision"),
+    *("file", "image_sha256", "quality", "known", "novelty", "diagnosis", "prediction_set", "malignant_probability"),
+    "decision",
     *(*CODES, "model", "error"),
 )
 
@@ -25,8 +27,8 @@ class Assessment:
 
     `likely` are the diagnoses of the model's prediction set, the most probable first: of the lesions of each diagnosis
     as many have theirs in it as `ConformalSets.coverage` says. None with facts of the patient, for which it was not
-    fitted. Where `quality` is not readable the rest is to be withheld until it is asked for. `neighbours` is None for a
-    model without an index of its training images.
+    fitted. Where the picture is not `answerable` the rest is to be withheld until it is asked for. `neighbours` is None
+    for a model without an index of its training images.
     """
 
     image: LesionImage
@@ -36,6 +38,16 @@ class Assessment:
     likely: tuple[str, ...] | None
     heatmap: Heatmap | None
     neighbours: Neighbours | None
+
+    @property
+    def novelty(self) -> Novelty | None:
+        """Return how unlike the training images the picture is; None where the model cannot tell."""
+        return self.prediction.novelty
+
+    @property
+    def answerable(self) -> bool:
+        """Tell whether the answer may be shown without being asked for: the picture can be read, and is known."""
+        return self.quality.readable and (self.novelty is None or self.novelty.known)
 
     def to_json(self) -> dict[str, Any]:
         """Return the assessment as JSON values, without pixels; sides and edges in px of the picture in its file."""
@@ -47,6 +59,8 @@ class Assessment:
             "height_px": height_px,
             "notes": list(self.image.notes),
             "quality": self.quality.to_json(),
+            "known": self.novelty and self.novelty.known,
+            "novelty": self.novelty and round(self.novelty.score, 4),
             "model": self.prediction.model_id,
             "diagnosis": self.prediction.ranking()[0][0],
             "probabilities": dict(self.prediction.ranking()),
@@ -81,7 +95,8 @@ def csv_row(file: str, outcome: Assessment | str) -> list[str]:
     """Return the row of CSV_COLUMNS for a file: its assessment, or the reason why there is none.
 
     `quality` is "good", or the severity and what was found: "unreadable: sharpness, hair". `prediction_set` has codes,
-    the most probable first: "MEL NV".
+    the most probable first: "MEL NV". `known` is yes or no, `novelty` the score, 1 at the limit; both are empty for a
+    model that cannot tell.
     """
     if isinstance(outcome, str):
         return [file, *[""] * (len(CSV_COLUMNS) - 2), outcome]
@@ -92,7 +107,8 @@ def csv_row(file: str, outcome: Assessment | str) -> list[str]:
     quality = f"{outcome.quality.severity}: {found}" if found else outcome.quality.severity
     action, model = outcome.decision.action, prediction.model_id
     likely = " ".join(outcome.likely or ())
-    return [file, prediction.image_sha256, quality, top, likely, risk, action, *shares, model, ""]
+    known = ("yes" if one.known else "no", f"{one.score:.4f}") if (one := outcome.novelty) else ("", "")
+    return [file, prediction.image_sha256, quality, *known, top, likely, risk, action, *shares, model, ""]
 
 
 def json_row(file: str, outcome: Assessment | str) -> dict[str, Any]:

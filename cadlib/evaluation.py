@@ -30,7 +30,7 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
 from cadlib import calibration, card, metrics
 from cadlib.dataset import Dataset, Progress
@@ -41,7 +41,7 @@ from cadlib.images import LesionImage, read_images
 from cadlib.metadata import add_evidence
 from cadlib.metadata.facts import design_of
 from cadlib.metrics import Floats
-from cadlib.model import Model
+from cadlib.model import Model, Prediction
 from cadlib.predictions import PREDICTIONS_FILE, predictions_table
 from cadlib.record import (
     CARD_FILE,
@@ -67,8 +67,9 @@ AGE_BANDS = (0, 30, 45, 60, 75, 121)
 class Evaluation:
     """What a model said of each image, and how good that was.
 
-    `predictions` has one row per readable image in ISIC's columns: image, the eight codes (probabilities) and
-    UNK, which is 0. `metrics` is the content of metrics.json. `str()` is the table for a terminal.
+    `predictions` has one row per readable image in ISIC's columns: image, the eight codes (probabilities) and UNK, by
+    `Novelty.unknown_share`; 0 for a model that cannot tell. `metrics` is the content of metrics.json. `str()` is the
+    table for a terminal.
     """
 
     predictions: pd.DataFrame
@@ -120,7 +121,8 @@ def evaluate(
     if batch_size < 1:
         raise ValueError(f"Expected `batch_size` to be at least 1 but got {batch_size}.")
     evidence = model.record.required_evidence() if with_metadata else None
-    predicted, probabilities, rejected = predict_table(model, dataset.table, progress, batch_size)
+    predicted, predictions, rejected = predict_table(model, dataset.table, progress, batch_size)
+    probabilities = probabilities_of(predictions)
     temperature = model.record.temperature.of(short_sides(predicted))
     uncalibrated = calibration.uncalibrated(probabilities, temperature, model.record.bias)
     points, more = model.record.operating_points, dict[str, Any]()
@@ -129,7 +131,7 @@ def evaluate(
         probabilities = add_evidence(image_alone, evidence.logits_of(design_of(predicted)))
         more = {"metadata": _moved(image_alone, probabilities)}
     return Evaluation(
-        predictions_table(predicted["image"], probabilities),
+        predictions_table(predicted["image"], probabilities, [_unknown_share(one) for one in predictions]),
         {
             **build_metrics(
                 predicted,
@@ -149,8 +151,8 @@ def evaluate(
 
 def predict_table(
     model: Model, table: pd.DataFrame, progress: Progress | None = None, batch_size: int = 32
-) -> tuple[pd.DataFrame, Floats, dict[str, str]]:
-    """Return the rows whose image can be read, their (N, 8) probabilities, and why the others cannot."""
+) -> tuple[pd.DataFrame, list[Prediction], dict[str, str]]:
+    """Return the rows whose image can be read, what the model says of each, and why the others cannot."""
     rejected, rows = dict[str, str](), list[int]()
 
     def readable() -> Iterator[LesionImage]:
@@ -161,22 +163,29 @@ def predict_table(
                 rows.append(row)
                 yield image
 
-    images, predictions = readable(), []
+    images, predictions = readable(), list[Prediction]()
     while len(rows) + len(rejected) < len(table):
         predictions += model.predict_batch(islice(images, batch_size), batch_size)
         if progress:
             progress(len(rows) + len(rejected), len(table))
-    probabilities = np.array([p.probabilities for p in predictions], np.float64).reshape(-1, len(CODES))
-    return table.iloc[rows].reset_index(drop=True), probabilities, rejected
+    return table.iloc[rows].reset_index(drop=True), predictions, rejected
+
+
+def probabilities_of(predictions: Sequence[Prediction]) -> NDArray[np.float64]:
+    """Return the probabilities of N predictions, (N, 8)."""
+    return np.array([one.probabilities for one in predictions], np.float64).reshape(-1, len(CODES))
 
 
 def evaluate_predictions(
-    dataset: Dataset, probabilities: NDArray[np.float64], classes: Classes = ISIC_2019
+    dataset: Dataset, probabilities: NDArray[np.float64], classes: Classes = ISIC_2019, unknown: ArrayLike = 0.0
 ) -> Evaluation:
-    """Compare (N, 8) probabilities that were written before, a row a row of the dataset's table, with its labels."""
+    """Compare (N, 8) probabilities that were written before, a row a row of the dataset's table, with its labels.
+
+    `unknown`, (N,), is the UNK that stood beside them, to be written again.
+    """
     figures = build_metrics(dataset.table, probabilities, classes=classes)
     facts = {"data": {"name": dataset.name, "images": len(dataset.table)}, "rejected": {}}
-    return Evaluation(predictions_table(dataset.table["image"], probabilities), figures | facts)
+    return Evaluation(predictions_table(dataset.table["image"], probabilities, unknown), figures | facts)
 
 
 def part_of_split(folder: Path, record: ModelRecord, dataset: Dataset, part: str) -> Dataset:
@@ -333,6 +342,10 @@ def metrics_json(figures: dict[str, Any]) -> str:
         for key, value in figures.items()
     )
     return "{\n" + ",\n".join(lines) + "\n}\n"
+
+
+def _unknown_share(prediction: Prediction) -> float:
+    return prediction.novelty.unknown_share if prediction.novelty else 0.0
 
 
 def _moved(before: Floats, after: Floats) -> dict[str, float]:

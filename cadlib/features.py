@@ -17,6 +17,7 @@ from cadlib.errors import DatasetInvalid
 from cadlib.evaluation import own_split
 from cadlib.model import Model
 from cadlib.neighbours import fingerprints
+from cadlib.novelty import appearance
 from cadlib.pixels import cached_pixels
 from cadlib.splits import SPLITS, select
 from cadlib.taxonomy import CODES
@@ -28,21 +29,24 @@ BATCH_SIZE = 32
 class SplitFeatures:
     """N images of a model's split, a row each: `features` (N, C) and `logits` (N, 8) float32, `fingerprints` (N, 32).
 
-    `table` is that of `splits.select`: a data set's, with the lesion group and the part of the model's own split. Every
-    image has a diagnosis. `missing` images of the split were not there.
+    `looks`, (N, F) float32, is what `novelty.appearance` measures of the pixels. `table` is that of `splits.select`: a
+    data set's, with the lesion group and the part of the model's own split. Every image has a diagnosis. `missing`
+    images of the split were not there.
     """
 
     table: pd.DataFrame
     features: NDArray[np.float32]
     logits: NDArray[np.float32]
-    missing: int
     fingerprints: NDArray[np.uint8]
+    looks: NDArray[np.float32]
+    missing: int
 
     def of(self, part: str) -> "SplitFeatures":
         """Return those of "train", "validation" or "test"."""
         rows = (self.table["split"] == part).to_numpy(bool)
         table = self.table[rows].reset_index(drop=True)
-        return SplitFeatures(table, self.features[rows], self.logits[rows], self.missing, self.fingerprints[rows])
+        features, logits, prints = self.features[rows], self.logits[rows], self.fingerprints[rows]
+        return SplitFeatures(table, features, logits, prints, self.looks[rows], self.missing)
 
     @property
     def labels(self) -> NDArray[np.int64]:
@@ -78,9 +82,12 @@ def split_features(model: Model, folder: Path, dataset: Dataset, say: Say) -> Sp
             f"Expected a diagnosis of each image in {dataset.name} but {table['image'][~labelled].iloc[0]} has none; "
             "put the ground-truth CSV beside the images."
         )
-    batches = ((seen.features, seen.logits, fingerprints(pixels)) for pixels, seen in see_in_batches(model, table, say))
-    features, logits, prints = map(np.concatenate, zip(*batches, strict=True))
-    return SplitFeatures(table, features, logits, len(rows) - len(table), prints)
+    batches = (
+        (seen.features, seen.logits, fingerprints(pixels), appearance.measure(pixels))
+        for pixels, seen in see_in_batches(model, table, say)
+    )
+    features, logits, prints, looks = map(np.concatenate, zip(*batches, strict=True))
+    return SplitFeatures(table, features, logits, prints, looks, len(rows) - len(table))
 
 
 def see_in_batches(model: Model, table: pd.DataFrame, say: Say) -> Iterator[tuple[NDArray[np.uint8], Seen]]:

@@ -21,7 +21,17 @@ from cadlib.engine import Engine, Seen
 from cadlib.images import LesionImage, read_image
 from cadlib.metadata import PatientFacts, add_evidence
 from cadlib.neighbours import NeighbourIndex, fingerprints
-from cadlib.record import NEIGHBOURS_FILE, ONNX_FILE, WEIGHTS_FILE, ModelRecord, find_model, read_record, verified
+from cadlib.novelty import Novelty, NoveltyDetector
+from cadlib.record import (
+    NEIGHBOURS_FILE,
+    NOVELTY_FILE,
+    ONNX_FILE,
+    WEIGHTS_FILE,
+    ModelRecord,
+    find_model,
+    read_record,
+    verified,
+)
 from cadlib.taxonomy import CODES, MALIGNANT
 
 if TYPE_CHECKING:
@@ -36,6 +46,7 @@ class Prediction:
 
     `features` (C,) and `evidence` (8, h, w), float32 and read-only, are those of `engine.Seen` for this image;
     `fingerprint` (32,) uint8 is that of what the network saw of it.
+    `novelty` says whether the picture is of a kind that was trained on; None for a model that cannot tell.
     With facts of the patient, `image_probabilities` are those without them; None where no fact was known.
     """
 
@@ -45,6 +56,7 @@ class Prediction:
     features: NDArray[np.float32]
     evidence: NDArray[np.float32]
     fingerprint: NDArray[np.uint8]
+    novelty: Novelty | None = None
     facts: PatientFacts | None = None
     image_probabilities: NDArray[np.float64] | None = None
 
@@ -70,12 +82,18 @@ class Model:
     """A network with its record. `Model.load` is the way to get one."""
 
     def __init__(
-        self, record: ModelRecord, engine: Engine, folder: Path, neighbours: NeighbourIndex | None = None
+        self,
+        record: ModelRecord,
+        engine: Engine,
+        folder: Path,
+        neighbours: NeighbourIndex | None = None,
+        detector: NoveltyDetector | None = None,
     ) -> None:
         self.record = record
         self.engine = engine
         self.neighbours = neighbours
         self._folder = folder
+        self._detector = detector
 
     @classmethod
     def load(cls, name_or_path: str | os.PathLike[str], threads: int = 0) -> Self:
@@ -88,7 +106,14 @@ class Model:
         state = weights.unpack(verified(folder / WEIGHTS_FILE, record.weights_sha256))
         engine = Engine(verified(folder / ONNX_FILE, record.onnx_sha256), state, threads)
         known = record.neighbours and verified(folder / NEIGHBOURS_FILE, record.neighbours.sha256)
-        return cls(record, engine, folder, NeighbourIndex.from_bytes(known) if known else None)
+        looks = record.novelty and verified(folder / NOVELTY_FILE, record.novelty.sha256)
+        return cls(
+            record,
+            engine,
+            folder,
+            NeighbourIndex.from_bytes(known) if known else None,
+            NoveltyDetector(looks, record.novelty) if looks and record.novelty else None,
+        )
 
     @cached_property
     def network(self) -> "nn.Module":
@@ -152,7 +177,8 @@ class Model:
         prints = fingerprints(pixels)
         for values in (calibrated, seen.features, seen.evidence, prints):
             values.flags.writeable = False
-        of_each = zip(hashes, calibrated, seen.features, seen.evidence, prints, strict=True)
+        novelty = self._detector.of(pixels) if self._detector else [None] * len(pixels)
+        of_each = zip(hashes, calibrated, seen.features, seen.evidence, prints, novelty, strict=True)
         return [Prediction(p, self.record.model_id, sha256, *found) for sha256, p, *found in of_each]
 
     def _prepare(self, source: Source) -> tuple[str, int, NDArray[np.uint8]]:

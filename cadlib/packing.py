@@ -127,6 +127,7 @@ def _measure(
         ),
         audit=None,
         neighbours=None,
+        novelty=None,
         weights_sha256=hashlib.sha256(stored).hexdigest(),
         onnx_sha256=hashlib.sha256(graph).hexdigest(),
         libraries={"cadlib": __version__, **{library: installed_version(library) for library in _LIBRARIES}},

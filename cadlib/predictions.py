@@ -4,7 +4,7 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
 from cadlib.dataset import COLUMNS, Dataset, DatasetReport
 from cadlib.errors import DatasetInvalid
@@ -16,11 +16,17 @@ from cadlib.taxonomy import CODES, UNKNOWN
 PREDICTIONS_FILE = "predictions.csv"
 
 
-def predictions_table(images: "pd.Series[str]", probabilities: NDArray[np.float64]) -> pd.DataFrame:
-    """Return ISIC's columns (image, the eight codes, UNK) for (N,) ids and (N, 8) probabilities."""
+def predictions_table(
+    images: "pd.Series[str]", probabilities: NDArray[np.float64], unknown: ArrayLike = 0.0
+) -> pd.DataFrame:
+    """Return ISIC's columns (image, the eight codes, UNK) for (N,) ids and (N, 8) probabilities.
+
+    `unknown` is UNK, (N,) or one number, 0 to 1, above one half for a picture that is not known. It is no share of what
+    the eight sum to: they are what the model says of the picture if it is known.
+    """
     table = pd.DataFrame(probabilities, columns=list(CODES))
     table.insert(0, "image", images.to_numpy())
-    return table.assign(**{UNKNOWN: 0.0})
+    return table.assign(**{UNKNOWN: np.broadcast_to(np.asarray(unknown, np.float64), len(table))})
 
 
 def read_predictions(path: Path) -> pd.DataFrame:
@@ -40,6 +46,16 @@ def read_predictions(path: Path) -> pd.DataFrame:
             f"Expected eight probabilities that sum to 1 in each row of {path} but {(~right).sum():,} rows have not, "
             f"the first {right.idxmin()}. Give the predictions.csv of `python -m cadlib evaluate`."
         )
+    return shares
+
+
+def read_unknown(path: Path) -> "pd.Series[float]":
+    """Return UNK of each image of such a file, float64 by id, 0 where it has none; raise DatasetInvalid for others."""
+    table = read_csv(path, CODES)
+    given = table[UNKNOWN] if UNKNOWN in table else pd.Series(0.0, table.index)
+    shares: pd.Series[float] = pd.to_numeric(given, errors="coerce").astype("float64")
+    if not shares.between(0, 1).all():
+        raise DatasetInvalid(f"Expected {UNKNOWN} from 0 to 1 in each row of {path} but some are not.")
     return shares
 
 

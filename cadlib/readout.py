@@ -80,14 +80,15 @@ def calibrate(folder: Path, dataset: Dataset, progress: Progress | None = None) 
     split, damage) is dropped and has to be measured anew. Raise ModelInvalid or DatasetInvalid for what does not fit.
     """
     model = Model.load(folder)
-    table, probabilities, rejected = evaluation.predict_table(model, dataset.table, progress)
+    table, predictions, rejected = evaluation.predict_table(model, dataset.table, progress)
+    probabilities = evaluation.probabilities_of(predictions)
     temperature = model.record.temperature.of(evaluation.short_sides(table))
     logits = np.log(calibration.uncalibrated(probabilities, temperature, model.record.bias))  # up to a constant each
     fields, figures = read_out(table, logits, lesion_groups(table), dataset.name)
     record = replace(model.record, **fields)
     figures |= {"model": evaluation.model_facts(record), "rejected": rejected}
     former = evaluation.measured(folder, model.record)
-    figures |= {key: former[key] for key in ("across_archives",) if key in former}
+    figures |= {key: former[key] for key in ("across_archives", "novelty", "novelty_proof") if key in former}
     golden = golden_figures(Model(record, model.engine, folder))
     replace_files(
         folder,

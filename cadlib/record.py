@@ -21,6 +21,7 @@ from cadlib.calibration import Temperature
 from cadlib.decision import OperatingPoint
 from cadlib.errors import FactsRejected, ModelInvalid
 from cadlib.metadata import MetadataEvidence, MetadataTrial
+from cadlib.novelty import NoveltyFacts
 from cadlib.preprocess import InputSpec
 from cadlib.taxonomy import CODES
 from cadlib.validation import LeakAudit, claim
@@ -33,6 +34,7 @@ METRICS_FILE = "metrics.json"
 GOLDEN_FILE = "golden.json"
 NEIGHBOURS_FILE = "neighbours.safetensors"
 CARD_FILE = "README.md"
+NOVELTY_FILE = "novelty.safetensors"
 SPLIT_FILE = "split.csv"
 
 
@@ -114,6 +116,8 @@ class ModelRecord:
     """What age, sex and site changed; None where the data had none."""
     neighbours: NeighbourFacts | None
     """The training images as similar cases; None where nobody ran `index`."""
+    novelty: NoveltyFacts | None
+    """From where on a picture is not known; None where nobody fitted it."""
 
     @property
     def evidence(self) -> MetadataEvidence | None:
@@ -191,6 +195,7 @@ def read_record(folder: Path) -> ModelRecord:
                 "audit": None if raw["audit"] is None else LeakAudit.from_json(raw["audit"]),
                 "metadata": None if raw["metadata"] is None else MetadataTrial.from_json(raw["metadata"]),
                 "neighbours": None if raw["neighbours"] is None else NeighbourFacts(**raw["neighbours"]),
+                "novelty": None if raw["novelty"] is None else NoveltyFacts(**raw["novelty"]),
             }
         )
     except (TypeError, ValueError, KeyError, AttributeError) as error:

@@ -15,9 +15,10 @@ from cadlib.duplicates import Say
 from cadlib.features import Fitted, SplitFeatures, split_features
 from cadlib.model import Model
 from cadlib.neighbours import fitting as neighbours
+from cadlib.novelty import fitting as novelty
 from cadlib.record import CARD_FILE, METRICS_FILE, RECORD_FILE, json_text, replace_files
 
-FITS: tuple[Callable[[Model, SplitFeatures, str], Fitted], ...] = (neighbours.fit,)
+FITS: tuple[Callable[[Model, SplitFeatures, str], Fitted], ...] = (neighbours.fit, novelty.fit)
 
 
 def fit(folder: Path, dataset: Dataset, say: Say) -> dict[str, Any]:

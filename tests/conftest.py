@@ -101,6 +101,14 @@ def untaught_folder(model_folder):
     return model_folder
 
 
+@pytest.fixture
+def undetecting_folder(model_folder):
+    """Return a copy of the repository's model that cannot tell whether a picture is known."""
+    raw = json.loads((model_folder / RECORD_FILE).read_text())
+    (model_folder / RECORD_FILE).write_text(json.dumps({**raw, "novelty": None}))
+    return model_folder
+
+
 @pytest.fixture(scope="session")
 def synthetic_dataset(tmp_path_factory) -> Path:
     """Return a folder of ISIC layout with twelve drawn lesions a class, 64 px a side."""

@@ -2,6 +2,7 @@ import io
 import json
 from dataclasses import replace
 
+import numpy as np
 import pytest
 from PIL import Image
 
@@ -67,6 +68,27 @@ def test_a_row_of_csv_names_what_is_wrong_with_the_picture(model, picture):
     assert set(rows[0]["prediction_set"].split()) <= set(CODES)
     assert rows[1]["quality"].startswith("unreadable: underexposure")
     assert dict(zip(CSV_COLUMNS, csv_row("b.png", "no picture"), strict=True))["error"] == "no picture"
+
+
+def test_an_unknown_picture_is_no_ground_for_an_answer_and_its_row_says_so(model, picture):
+    known, noise = read_image(picture), np.random.default_rng(0).integers(0, 256, (450, 450, 3), np.uint8)
+    lesion, other = assess_batch(model, [known, replace(known, pixels=noise)])
+    assert lesion.answerable
+    assert not other.answerable
+    assert (lesion.to_json()["known"], other.to_json()["known"]) == (True, False)
+    rows = [dict(zip(CSV_COLUMNS, csv_row("a.png", one), strict=True)) for one in (lesion, other)]
+    assert [row["known"] for row in rows] == ["yes", "no"]
+    assert float(rows[0]["novelty"]) == pytest.approx(lesion.novelty.score, abs=1e-4)
+    assert rows[1]["diagnosis"] in CODES
+
+
+def test_a_model_that_cannot_tell_says_nothing_of_it(undetecting_folder, picture):
+    found = assess(Model.load(undetecting_folder), picture)
+    assert found.novelty is None
+    assert found.answerable
+    assert (found.to_json()["known"], found.to_json()["novelty"]) == (None, None)
+    row = dict(zip(CSV_COLUMNS, csv_row("a.png", found), strict=True))
+    assert (row["known"], row["novelty"]) == ("", "")
 
 
 def test_many_images_are_assessed_without_heatmaps(model, picture):

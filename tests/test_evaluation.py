@@ -46,7 +46,7 @@ class ColourReader:
     def predict_batch(self, sources: Iterable[LesionImage], batch_size: int) -> list[SimpleNamespace]:
         reds = [int(image.pixels[0, 0, 0]) for image in sources]
         self.batches.append(len(reds))
-        return [SimpleNamespace(probabilities=0.04 + 0.68 * np.eye(8)[red // 20]) for red in reds]
+        return [SimpleNamespace(probabilities=0.04 + 0.68 * np.eye(8)[red // 20], novelty=None) for red in reds]
 
 
 def picture_of(code: str, path: Path, size: tuple[int, int] = (64, 64)) -> Path:

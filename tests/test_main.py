@@ -35,7 +35,7 @@ def rejected_usage(arguments):
 
 
 def test_predict_prints_a_ranking_with_the_decision_first(folder, capsys):
-    path = min(folder.glob("*.png"))
+    path = folder / "synthetic_NV_1.png"
     assert main(["predict", str(path)]) == 0
     lines = capsys.readouterr().out.splitlines()
     assert lines[0] == str(path)
@@ -49,6 +49,15 @@ def test_predict_marks_a_picture_that_cannot_be_read(folder, tmp_path, capsys):
     Image.fromarray(np.asarray(Image.open(min(folder.glob("*.png")))) // 8).save(tmp_path / "dark.png")
     assert main(["predict", str(tmp_path / "dark.png")]) == 0
     assert "No answer can rest on this picture: The picture is dark." in capsys.readouterr().out.splitlines()[2]
+
+
+def test_predict_marks_a_picture_of_another_kind(folder, tmp_path, capsys):
+    pixels = np.random.default_rng(0).integers(0, 256, (200, 200, 3), np.uint8)
+    Image.fromarray(pixels).save(tmp_path / "noise.png")
+    assert main(["predict", str(folder / "synthetic_NV_1.png"), str(tmp_path / "noise.png")]) == 0
+    lesion, noise = capsys.readouterr().out.split(str(tmp_path / "noise.png"))
+    assert "Not a known kind of picture" in noise
+    assert "Not a known kind of picture" not in lesion
 
 
 def test_predict_reads_a_folder_and_prints_csv(folder, capsys):
@@ -296,7 +305,7 @@ def test_the_readme_shows_what_the_command_prints(capsys, monkeypatch):
 
 
 def test_predict_says_what_age_sex_and_site_moved(taught_folder, folder, capsys):
-    path = str(min(folder.glob("*.png")))
+    path = str(folder / "synthetic_NV_1.png")
     assert main(["predict", path, "--model", str(taught_folder), "--sex", "male", "--age", "40"]) == 0
     lines = capsys.readouterr().out.splitlines()[2:]
     assert len(lines) == 8

@@ -43,7 +43,8 @@ def part_of(n: int, seed: int, spread: float = 0.5) -> SplitFeatures:
     )  # fmt: skip
     features = np.abs(centres[labels] + spread * rng.normal(size=(n, 96))).astype(np.float32)
     prints = rng.integers(0, 256, (n, 32)).astype(np.uint8)
-    return SplitFeatures(table, features, np.zeros((n, 8), np.float32), 0, prints)
+    nothing = np.zeros((n, 8), np.float32)
+    return SplitFeatures(table, features, nothing, prints, nothing, 0)
 
 
 @pytest.fixture(scope="module")

@@ -21,6 +21,7 @@ from cadlib import evaluation, network, record, ui
 from cadlib.calibration import Temperature
 from cadlib.decision import OperatingPoint, PointIntervals
 from cadlib.export import to_onnx
+from cadlib.novelty import Novelty
 from cadlib.predictive_values import PredictiveValues
 from cadlib.preprocess import InputSpec
 from cadlib.saliency import METHODS
@@ -45,6 +46,7 @@ def tiny_models(tmp_path_factory) -> Path:
     spec, layer = InputSpec(64, "bicubic", (0.5, 0.5, 0.5), (0.25, 0.25, 0.25)), network.saliency_layer(built)
     graph = to_onnx(built, layer, spec)
     points = (OperatingPoint("balanced", 0.30, 0.95, 0.80, 60, 90, "validation", PointIntervals((0.90, 0.98), None)),)
+    shipped = record.find_model("isic2019")
     made = record.ModelRecord(
         name="tiny",
         version="0.1.0",
@@ -61,6 +63,7 @@ def tiny_models(tmp_path_factory) -> Path:
         audit=None,
         metadata=None,
         neighbours=None,
+        novelty=record.read_record(shipped).novelty,
         weights_sha256=hashlib.sha256(weights).hexdigest(),
         onnx_sha256=hashlib.sha256(graph).hexdigest(),
         libraries={},
@@ -72,6 +75,7 @@ def tiny_models(tmp_path_factory) -> Path:
     folder.mkdir()
     (folder / record.WEIGHTS_FILE).write_bytes(weights)
     (folder / record.ONNX_FILE).write_bytes(graph)
+    shutil.copy(shipped / record.NOVELTY_FILE, folder)
     (folder / record.RECORD_FILE).write_text(json.dumps(made.to_json()), encoding="utf-8")
     (folder / record.METRICS_FILE).write_text(evaluation.metrics_json(random_metrics(made)), encoding="utf-8")
     (folder / record.CARD_FILE).write_text("# tiny 0.1.0\n\nIt knows nothing.\n", encoding="utf-8")
@@ -217,6 +221,38 @@ def test_the_answer_on_a_picture_that_cannot_be_read_is_withheld_until_it_is_ask
     page.toggle[0].set_value(True).run()
     assert case.assessment.decision.sentence in page.subheader[0].value
     assert "No answer can rest on this picture" in page.warning[0].value
+
+
+def test_the_answer_on_a_picture_of_another_kind_is_withheld_until_it_is_asked_for(app, lesion):
+    Image.fromarray(np.random.default_rng(0).integers(0, 256, (300, 300, 3), np.uint8)).save(
+        noise := io.BytesIO(), "PNG"
+    )
+    page = drop(app.run(), ("good.png", lesion), ("noise.png", noise.getvalue()))
+    case = next(case for case in held(page) if case.name == "noise.png")
+    assert not case.assessment.novelty.known
+    page.button(key=f"choose-{case.key[:8]}").click().run()
+    assert "does not look like the dermoscopic pictures" in page.warning[0].value
+    assert not page.subheader
+    page.toggle[0].set_value(True).run()
+    assert case.assessment.decision.sentence in page.subheader[0].value
+
+
+def test_a_reader_is_told_how_near_a_picture_is_to_what_the_model_knows():
+    assert "0.49, where 1 is the limit" in ui.about_the_kind(Novelty(0.49))
+    assert "does not look like" in ui.about_the_kind(Novelty(1.2))
+    assert "was not checked: `python -m cadlib index`" in ui.about_the_kind(None)
+
+
+def test_every_drawn_lesion_is_shown_with_its_answer(app):
+    lesions = demo_lesions()
+    page = drop(app.run(), *((f"{one.name}.png", one.png()) for one in lesions))
+    assert not page.exception
+    labels = [button.label for button in page.button if str(button.key).startswith("choose-")]
+    assert len(labels) == len(lesions)
+    assert not {"not known", "not readable"} & set(labels)
+    unknown = next((case for case in held(page) if not case.assessment.novelty.known), held(page)[0])
+    page.button(key=f"choose-{unknown.key[:8]}").click().run()
+    assert unknown.assessment.decision.sentence in page.subheader[0].value
 
 
 def test_every_check_of_a_picture_is_shown_with_its_figure_and_limit(app, lesion):

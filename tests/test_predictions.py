@@ -3,7 +3,7 @@ import pandas as pd
 import pytest
 
 from cadlib.errors import DatasetInvalid
-from cadlib.predictions import join_predictions, predictions_table, read_predictions
+from cadlib.predictions import join_predictions, predictions_table, read_predictions, read_unknown
 from cadlib.taxonomy import CODES
 
 IDS = pd.Series(["ISIC_0000001", "ISIC_0000002", "ISIC_0000003"])
@@ -50,6 +50,25 @@ def test_refuses_what_are_no_predictions(written, spoil, message):
     spoil(pd.read_csv(written)).to_csv(written, index=False)
     with pytest.raises(DatasetInvalid, match=message):
         read_predictions(written)
+
+
+def test_unk_is_written_and_read_beside_the_eight_and_changes_none_of_them(tmp_path, shares):
+    path = tmp_path / "predictions.csv"
+    predictions_table(IDS, shares, [0.0, 0.25, 0.99]).to_csv(path, index=False)
+    assert read_unknown(path).to_dict() == dict(zip(IDS, [0.0, 0.25, 0.99], strict=True))
+    assert np.array_equal(read_predictions(path).to_numpy(), shares)
+
+
+def test_a_file_without_unk_says_that_all_is_known(written):
+    pd.read_csv(written).drop(columns="UNK").to_csv(written, index=False)
+    assert (read_unknown(written) == 0).all()
+
+
+@pytest.mark.parametrize("spoilt", [1.5, -0.1, "much", None])
+def test_refuses_an_unk_that_is_no_share(written, spoilt):
+    pd.read_csv(written).assign(UNK=spoilt).to_csv(written, index=False)
+    with pytest.raises(DatasetInvalid, match="UNK from 0 to 1"):
+        read_unknown(written)
 
 
 def test_every_prediction_stands_beside_its_own_label(written, truth, shares):

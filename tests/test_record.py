@@ -75,6 +75,10 @@ def test_every_missing_key_is_an_error(folder):
         (lambda raw: raw.update(audit=audit_json(raw) | {"near_duplicates": -1}), "to be a count"),
         (lambda raw: raw.update(metadata={}), "does not fit"),
         (lambda raw: raw.update(neighbours={}), "does not fit"),
+        (lambda raw: raw["novelty"].pop("limit"), "does not fit"),
+        (lambda raw: raw["novelty"].update(limit=0.0), "positive numbers"),
+        (lambda raw: raw["novelty"].update(known_share=99.5), "share up to 1"),
+        (lambda raw: raw["novelty"].update(sha256=5), "hash of novelty.safetensors"),
     ],
 )
 def test_refuses_a_record_that_is_wrong(folder, change, message):

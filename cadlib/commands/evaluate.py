@@ -82,11 +82,12 @@ def _evaluate_predictions(options: argparse.Namespace) -> int:
     make_folder(options.output)
 
     from cadlib.evaluation import evaluate_predictions
-    from cadlib.predictions import join_predictions
+    from cadlib.predictions import join_predictions, read_unknown
 
     dataset, probabilities = join_predictions(options.predictions, options.ground_truth, options.metadata)
     print(dataset.report, file=sys.stderr)
-    found = evaluate_predictions(dataset, probabilities, CLASSES[options.classes])
+    unknown = read_unknown(options.predictions).loc[dataset.table["image"]]
+    found = evaluate_predictions(dataset, probabilities, CLASSES[options.classes], unknown)
     try:
         found.write(options.output)
     except OSError as error:

@@ -135,6 +135,8 @@ def _print_table(outcomes: Iterator[Outcome], out: TextIO) -> None:
         tqdm.write(f"{file}\n  {outcome.decision.sentence}", file=out)
         if outcome.quality.flagged:
             tqdm.write(f"  {QUALITY[outcome.quality.severity]} {outcome.quality.sentence}", file=out)
+        if outcome.novelty and not outcome.novelty.known:
+            tqdm.write(f"  Not a known kind of picture: {outcome.novelty.sentence}", file=out)
         moved = dict(zip(CODES, outcome.prediction.moved.tolist(), strict=True))
         for code, probability in outcome.prediction.ranking():
             known = diagnosis(code)

@@ -22,13 +22,14 @@ def render_lesion(code: str, seed: int, size_px: int = 450) -> NDArray[np.uint8]
     if size_px < 16:
         raise ValueError(f"Expected `size_px` to be at least 16 but got {size_px}.")
     drawing = Drawing(np.random.default_rng([class_index, seed]), size_px)
-    _draw_skin(drawing, _SKIN[code])
+    draw_skin(drawing, _SKIN[code])
     _HALLMARK[code](drawing)
     _draw_what_lies_on_top(drawing)
     return drawing.photograph()
 
 
-def _draw_skin(d: Drawing, colour: Colour) -> None:
+def draw_skin(d: Drawing, colour: Colour) -> None:
+    """Cover a drawing with skin of about this colour, with its shades, furrows and flushes."""
     tone, light = d.between(-0.035, 0.035), d.between(-0.05, 0.04)
     d.paint(np.ones_like(d.x), (colour[0] + light, colour[1] + light + tone, colour[2] + light - tone))
     shade = d.between(-0.03, 0.03) * d.x + 0.02 * d.noise(3) + 0.012 * d.noise(60)

@@ -10,6 +10,7 @@
     patient    age, sex and site
     neighbours the similar training cases
     quality    whether a picture can be read, and what is withheld where not
+    quality    whether a picture can be read and is known, and what is withheld where not
     session    the pictures of one session
     datasets   the data sets a page can open
 
@@ -37,7 +38,7 @@ from cadlib.ui.pictures import (
     stability,
     thumbnail,
 )
-from cadlib.ui.quality import quality, withheld
+from cadlib.ui.quality import about_the_kind, quality, withheld
 from cadlib.ui.session import (
     Case,
     accept_paste,
@@ -61,6 +62,7 @@ __all__ = [
     "OPACITY",
     "ORIGINAL",
     "Case",
+    "about_the_kind",
     "about_the_set",
     "about_the_threshold",
     "about_the_turns",

@@ -6,6 +6,7 @@ import streamlit as st
 
 from cadlib.decision import two_digits
 from cadlib.ui.pictures import square
+from cadlib.ui.quality import shown
 from cadlib.ui.session import Case, choose
 from cadlib.ui.text import mark, plain, sign
 
@@ -28,7 +29,8 @@ def _tile(case: Case, *, chosen: bool) -> None:
             st.image(square(case.assessment.image), width=_SIDE_PX, alt=case.name)
             top, _ = case.assessment.prediction.ranking()[0]
             label = f"{two_digits(case.risk)} {sign(top) if chosen else mark(top)} {top}"
-            label = label if case.assessment.quality.readable else "not readable"
+            if not shown(case.assessment):
+                label = "not known" if case.assessment.quality.readable else "not readable"
         else:
             with st.container(height=_SIDE_PX, border=True, gap=None):
                 st.caption(plain(case.reason))

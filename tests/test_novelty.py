@@ -1,0 +1,213 @@
+from dataclasses import replace
+
+import cv2
+import numpy as np
+import pytest
+import torch
+from PIL import Image, ImageDraw
+from pytorch_ood.detector import KNN
+
+from cadlib.card import render
+from cadlib.dataset import open_dataset
+from cadlib.errors import ModelInvalid
+from cadlib.evaluation import evaluate, part_of_split
+from cadlib.features import SplitFeatures
+from cadlib.model import Model
+from cadlib.novelty import Looks, Novelty, NoveltyDetector, appearance, fitting
+from cadlib.record import METRICS_FILE, NOVELTY_FILE, find_model, read_json, read_record
+from cadlib.sampling import stratified_sample
+from cadlib.synthetic import demo_lesions
+from cadlib.taxonomy import CODES
+
+SIDE_PX = 200
+
+
+def page() -> np.ndarray:
+    sheet = Image.new("RGB", (SIDE_PX, SIDE_PX), "white")
+    for y in range(8, SIDE_PX, 14):
+        ImageDraw.Draw(sheet).text((6, y), "once upon a midnight dreary while I", "black")
+    return np.asarray(sheet)
+
+
+def far_pictures() -> dict[str, np.ndarray]:
+    """Return pictures, (S, S, 3) uint8, that show no skin."""
+    rng, axis = np.random.default_rng(0), np.arange(SIDE_PX)
+    checks = (axis[:, None] // 20 + axis // 20) % 2
+    grey = rng.integers(0, 256, (SIDE_PX, SIDE_PX, 1), np.uint8)
+    return {
+        "noise": rng.integers(0, 256, (SIDE_PX, SIDE_PX, 3), np.uint8),
+        "grey noise": np.repeat(grey, 3, axis=2),
+        "smooth grey noise": cv2.GaussianBlur(np.repeat(grey, 3, axis=2), (0, 0), 6),
+        "one colour": np.full((SIDE_PX, SIDE_PX, 3), (40, 90, 200), np.uint8),
+        "black": np.zeros((SIDE_PX, SIDE_PX, 3), np.uint8),
+        "checks": np.where(checks[..., None], (250, 250, 250), (200, 20, 20)).astype(np.uint8),
+        "rainbow": np.stack(np.broadcast_arrays(axis[:, None], axis, 199 - axis), axis=2).astype(np.uint8),
+        "page": page(),
+    }
+
+
+@pytest.fixture
+def figures():
+    """Return figures of 300 training and 200 validation pictures, and of 5 that are far."""
+    rng = np.random.default_rng(0)
+    scale = rng.uniform(0.1, 10, appearance.N_FIGURES)
+    shape = {"train": 300, "validation": 200, "far": 5}
+    drawn = {name: rng.normal(0, 1, (n, appearance.N_FIGURES)) for name, n in shape.items()}
+    drawn["far"] += 6
+    return {name: (values * scale).astype(np.float32) for name, values in drawn.items()}
+
+
+@pytest.mark.parametrize("kind", far_pictures())
+def test_what_shows_no_skin_is_not_known(model, kind):
+    found = model.predict(Image.fromarray(far_pictures()[kind])).novelty
+    assert not found.known
+    assert found.unknown_share > 0.5
+    assert "does not look like the dermoscopic pictures" in found.sentence
+
+
+def test_a_drawn_lesion_is_nearer_than_any_of_those(model):
+    lesions = model.predict_batch([Image.fromarray(one.pixels) for one in demo_lesions()])
+    others = model.predict_batch([Image.fromarray(pixels) for pixels in far_pictures().values()])
+    assert max(one.novelty.score for one in lesions) < min(one.novelty.score for one in others)
+
+
+def test_photographs_from_a_dermatoscope_are_known(model, data_dir):
+    paths = sorted((data_dir / "uploads").glob("*.jpg"))
+    assert len(paths) == 16
+    assert all(prediction.novelty.known for prediction in model.predict_batch(paths))
+
+
+def test_of_the_test_images_nearly_all_are_known_in_every_archive(model, data_dir):
+    whole = open_dataset(data_dir / "isic2019", verify=False)
+    sample = stratified_sample(part_of_split(find_model("isic2019"), model.record, whole, "test"), 150)
+    predictions = model.predict_batch(sample.table["path"])
+    known = np.array([prediction.novelty.known for prediction in predictions])
+    assert known.mean() > 0.95
+    for archive in sample.table["archive"].dropna().unique():
+        assert known[(sample.table["archive"] == archive).to_numpy(bool)].mean() > 0.85
+
+
+def test_the_distance_is_that_of_the_nearest_neighbour_of_pytorch_ood(figures):
+    """Theirs scales a picture to length 1 first; ours scales each figure, and keeps it in eight bits."""
+    looks = Looks.learn(figures["train"])
+    asked = (figures["validation"] - looks.mean) / looks.scale / 12
+    theirs = KNN(None, k=1)
+    theirs._prepare = lambda z: z  # type: ignore[method-assign]
+    known = torch.from_numpy(looks.stored.astype(np.float32) / 12)
+    theirs.fit_features(known, torch.zeros(len(known), dtype=torch.long))
+    expected = theirs.predict_features(torch.from_numpy(asked)).numpy()
+    assert looks.distances(figures["validation"]) == pytest.approx(expected, rel=1e-3)
+
+
+def test_eight_bits_change_no_distance_by_more_than_a_hundredth(figures):
+    train, asked = (figures[name].astype(np.float64) for name in ("train", "validation"))
+    scale = train.std(axis=0)
+    exact = np.sqrt((((asked[:, None] - train) / scale) ** 2).sum(axis=2)).min(axis=1)
+    assert Looks.learn(figures["train"]).distances(figures["validation"]) == pytest.approx(exact, rel=0.01)
+
+
+def test_what_is_stored_is_read_back_to_the_same_distances(figures):
+    looks = Looks.learn(figures["train"])
+    again = Looks.unpack(looks.pack())
+    assert np.array_equal(again.distances(figures["far"]), looks.distances(figures["far"]))
+
+
+@pytest.mark.parametrize("spoil", [lambda data: data[:50], lambda _: b"", lambda data: data.replace(b"mean", b"gone")])
+def test_refuses_a_file_that_is_none(figures, spoil):
+    with pytest.raises(ModelInvalid, match="cannot be read"):
+        Looks.unpack(spoil(Looks.learn(figures["train"]).pack()))
+
+
+def test_refuses_looks_of_other_figures(figures):
+    with pytest.raises(ModelInvalid, match="figures a picture"):
+        Looks.unpack(Looks.learn(figures["train"][:, 1:]).pack())
+
+
+def test_a_changed_file_of_looks_is_refused(model_folder):
+    path = model_folder / NOVELTY_FILE
+    path.write_bytes(path.read_bytes()[:-1] + b"?")
+    with pytest.raises(ModelInvalid, match=NOVELTY_FILE):
+        Model.load(model_folder)
+
+
+def test_the_looks_take_little_room():
+    assert (find_model("isic2019") / NOVELTY_FILE).stat().st_size < 1_500_000
+
+
+@pytest.mark.parametrize("score", [0.0, 0.3, 0.999, 1.0, 1.001, 2.0, 1e6])
+def test_unk_is_a_share_that_rises_with_the_score_and_is_one_half_at_the_limit(score):
+    one = Novelty(score)
+    assert 0 <= one.unknown_share <= 1
+    assert one.known == (one.unknown_share <= 0.5) == (one.sentence == "")
+    assert Novelty(score + 0.1).unknown_share > one.unknown_share or one.unknown_share > 0.999
+
+
+def test_a_typical_picture_has_an_unk_below_any_diagnosis_that_could_lead():
+    assert Novelty(0.5).unknown_share < 1 / len(CODES) / 10
+
+
+def test_a_picture_means_the_same_at_every_size_a_model_reads():
+    lesion = Image.fromarray(demo_lesions()[0].pixels)
+    sizes = [np.asarray(lesion.resize((side, side), Image.Resampling.LANCZOS)) for side in (128, 176, 224)]
+    small, middle, large = (appearance.measure(pixels[None])[0] for pixels in sizes)
+    noise = appearance.measure(far_pictures()["noise"][None])[0]
+    assert np.abs(small - large).max() < 0.1 * np.abs(large - noise).max()
+    assert np.abs(middle - large).max() < 0.1 * np.abs(large - noise).max()
+
+
+def test_a_flat_picture_has_finite_figures():
+    found = appearance.measure(np.zeros((2, 64, 64, 3), np.uint8))
+    assert found.shape == (2, appearance.N_FIGURES)
+    assert np.isfinite(found).all()
+
+
+def test_evaluate_fills_unk_and_leaves_every_figure_as_it_was(undetecting_folder, synthetic_dataset):
+    dataset = stratified_sample(open_dataset(synthetic_dataset, verify=False), 32)
+    with_it, without = (evaluate(Model.load(folder), dataset) for folder in ("isic2019", undetecting_folder))
+    assert (with_it.predictions["UNK"] > 0).all()
+    assert (without.predictions["UNK"] == 0).all()
+    assert with_it.predictions.drop(columns="UNK").equals(without.predictions.drop(columns="UNK"))
+    assert {**with_it.metrics, "model": None} == {**without.metrics, "model": None}
+
+
+def test_fitting_counts_what_is_called_unknown_by_kind(model, figures, synthetic_dataset):
+    table = open_dataset(synthetic_dataset, verify=False).table
+    parts = np.array(["train", "train", "validation", "test"] * (len(table) // 4))
+    looks = np.concatenate([figures["train"], figures["validation"]])[: len(table)]
+    looks[np.flatnonzero(parts == "test")[:2]] += 1000
+    empty = np.zeros((len(table), 1), np.float32)
+    seen = SplitFeatures(table.assign(split=parts), empty, empty, empty, looks, 0)
+    fitted = fitting.fit(model, seen, "test")
+    facts, found = fitted.fields["novelty"], fitted.figures["novelty"]
+    assert (facts.images, facts.validation_images) == ((parts == "train").sum(), (parts == "validation").sum())
+    assert found["split"] == "test"
+    assert found["unknown"]["all"]["n"] == (parts == "test").sum()
+    by_diagnosis = [found["unknown"][code] for code in CODES]
+    assert sum(one["unknown"] for one in by_diagnosis) == found["unknown"]["all"]["unknown"] >= 2
+    kept = Looks.unpack(fitted.files[NOVELTY_FILE])
+    known = kept.distances(looks[parts == "validation"]) <= facts.limit
+    assert known.mean() == pytest.approx(fitting.KNOWN_SHARE, abs=1 / known.sum())
+    detector = NoveltyDetector(fitted.files[NOVELTY_FILE], facts)
+    assert [one.known for one in detector.of(np.zeros((3, 64, 64, 3), np.uint8))] == [False] * 3
+
+
+def test_the_card_says_what_is_called_unknown_or_that_nobody_checked():
+    folder = find_model("isic2019")
+    record, shipped = read_record(folder), read_json(folder / METRICS_FILE)
+    assert "was not checked; `python -m cadlib index" in render(replace(record, novelty=None), shipped)
+    counted = {"split": "test", "unknown": {"all": {"n": 400, "unknown": 9}}}
+    card = render(record, {**shipped, "novelty": counted, "novelty_proof": None})
+    assert "| all | 400 | 9 | 2.2 % |" in card
+    assert "was not measured; `python benchmarks/novelty.py" in card
+
+
+def test_the_card_shows_no_proof_of_another_fit():
+    folder = find_model("isic2019")
+    record, figures = read_record(folder), read_json(folder / METRICS_FILE)
+    proof = {"sha256": record.novelty.sha256, "corners": 0.25, "far": {
+        "proof": {"n": 321, "auroc": 0.987, "fpr": 0.02, "known": 0.1},
+        "kinds": {"face": {"n": 8, "sources": 1, "auroc": 0.9, "fpr": 0.5, "known": 0.125}},
+    }}  # fmt: skip
+    row = "| face | 1 | 8 | 0.900 | 50.0 % | 87.5 % |"
+    assert row in render(record, {**figures, "novelty_proof": proof})
+    assert row not in render(record, {**figures, "novelty_proof": {**proof, "sha256": "0" * 64}})
