@@ -1,21 +1,21 @@
 """How far a picture is known that is no dermoscopy of a lesion, and a lesion of a diagnosis never trained on.
 
-    python benchmarks/novelty.py --data DIR --runs DIR [--model NAME] [--near] [--into-model]
+    python benchmarks/novelty.py --data DIR --runs DIR [--model NAME] [--near CODE …] [--into-model]
 
 `--data` is a folder of ISIC 2019 layout. What takes minutes is kept in `--runs`, and taken from there the next time.
 Prints, by each method, the area under the ROC curve of far pictures (`far_pictures.py`) against the validation images
 of the model, with the share of far pictures that pass where 95 % of those images do (FPR), and by kind. The methods on
 deep features are pytorch-ood's. Then the shares that the model's own detector calls unknown: of damaged pictures, of
-plain skin in the corners of real ones. `--near` leaves each diagnosis out of training in turn and holds its images
-against those of the others: the last blocks of EfficientNet-Lite0 trained on what ImageNet's first five make of
-pictures of 112 px, but for mirroring not augmented, some four minutes a diagnosis on one core. `--into-model` puts the
-figures into metrics.json and the card. The last line is one JSON object.
+plain skin in the corners of real ones. `--near MEL NV …` leaves each of these diagnoses out of training in turn and
+holds its images against those of the others: the last blocks of EfficientNet-Lite0 trained on what ImageNet's first
+five make of pictures of 112 px, but for mirroring not augmented, some four minutes a diagnosis on one core.
+`--into-model` puts the figures into metrics.json and the card. The last line is one JSON object.
 """
 
 import argparse
 import json
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -123,7 +123,8 @@ def seen_images(model: Model, folder: Path, data: Path, runs: Path) -> SplitFeat
     kept, table = np.load(path), select(dataset.table, evaluation.own_split(folder, model.record))
     if table["image"].tolist() != kept["image"].tolist():
         raise SystemExit(f"Expected {path} to be of the images in {data}; delete it.")
-    return SplitFeatures(table, kept["features"], kept["logits"], kept["looks"], 0)
+    no_prints = np.empty((len(table), 0), np.uint8)  # similar cases have no part in this
+    return SplitFeatures(table, kept["features"], kept["logits"], no_prints, kept["looks"], 0)
 
 
 def show(model: Model, pictures: list[FarPicture]) -> Shown:
@@ -203,8 +204,8 @@ def alarms(model: Model, folder: Path, seen: SplitFeatures, pixels: Pixels) -> d
     return {"damaged": damaged, "corners": unknown(corners)}
 
 
-def near(seen: SplitFeatures, pixels: Pixels, runs: Path) -> dict:
-    """Leave each diagnosis out in turn; print and return the AUROC of its images against the others' of validation."""
+def near(seen: SplitFeatures, pixels: Pixels, runs: Path, codes: Sequence[str]) -> dict:
+    """Leave each of these diagnoses out in turn; print and return its AUROC against the others of validation."""
     rng, chosen = np.random.default_rng(0), []
     for part, most in MOST.items():
         of_part = (seen.table["split"] == part).to_numpy()
@@ -214,7 +215,7 @@ def near(seen: SplitFeatures, pixels: Pixels, runs: Path) -> dict:
     rows = np.sort(np.concatenate(chosen))
     labels, train = seen.labels[rows], (seen.table["split"].iloc[rows] == "train").to_numpy()
     maps, found = None, {}
-    for left, code in enumerate(CODES):
+    for left, code in ((CODES.index(code), code) for code in codes):
         path = runs / f"without {code}.npz"
         if not path.exists():
             maps = frozen_maps(pixels, rows) if maps is None else maps
@@ -232,10 +233,10 @@ def near(seen: SplitFeatures, pixels: Pixels, runs: Path) -> dict:
                for name, score in scores.items()},
         }  # fmt: skip
         print(f"without {code}: {found[code]}", flush=True)
-    names = [name for name in found[CODES[0]] if name not in ("n", "known", "accuracy")]
-    rows = [(name, *(f"{found[code][name]:.2f}" for code in CODES),
-             f"{np.mean([found[code][name] for code in CODES]):.3f}") for name in names]  # fmt: skip
-    print("\n" + tables.markdown_table(("AUROC, left out", *CODES, "mean"), rows) + "\n")
+    names = [name for name in found[codes[0]] if name not in ("n", "known", "accuracy")]
+    rows = [(name, *(f"{found[code][name]:.2f}" for code in codes),
+             f"{np.mean([found[code][name] for code in codes]):.3f}") for name in names]  # fmt: skip
+    print("\n" + tables.markdown_table(("AUROC, left out", *codes, "mean"), rows) + "\n")
     return found
 
 
@@ -295,7 +296,7 @@ def main() -> None:
     parser.add_argument("--data", type=Path, required=True)
     parser.add_argument("--runs", type=Path, required=True)
     parser.add_argument("--model", default="isic2019")
-    parser.add_argument("--near", action="store_true")
+    parser.add_argument("--near", nargs="+", choices=CODES, default=[], metavar="CODE")
     parser.add_argument("--into-model", action="store_true")
     options = parser.parse_args()
     options.runs.mkdir(parents=True, exist_ok=True)
@@ -307,7 +308,7 @@ def main() -> None:
     found = {"sha256": model.record.novelty.sha256, "far": far(model, folder, seen, options.runs / "wheels"),
              **alarms(model, folder, seen, pixels)}  # fmt: skip
     if options.near:
-        found["near"] = near(seen, pixels, options.runs)
+        found["near"] = near(seen, pixels, options.runs, options.near)
     if options.into_model:
         figures = evaluation.measured(folder, model.record)
         evaluation.write_into(folder, model.record, {**figures, "novelty_proof": found})

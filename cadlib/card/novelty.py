@@ -40,7 +40,7 @@ def _called_unknown(found: dict[str, Any]) -> list[str]:
 
 def _proof(record: ModelRecord, proof: dict[str, Any] | None) -> list[str]:
     if record.novelty is None or proof is None or proof["sha256"] != record.novelty.sha256:
-        command = f"python benchmarks/novelty.py --data DIR --runs DIR --model {record.name} --near --into-model"
+        command = f"python benchmarks/novelty.py --data DIR --runs DIR --model {record.name} --into-model"
         return [f"How well it finds other pictures was not measured; `{command}` does that."]
     far = proof["far"]
     total = far["proof"]
@@ -65,12 +65,13 @@ def _proof(record: ModelRecord, proof: dict[str, Any] | None) -> list[str]:
 def _near(found: dict[str, Any] | None) -> list[str]:
     if found is None:
         return []
-    names = [name for name in found[CODES[0]] if name not in ("n", "known", "accuracy")]
+    codes = [code for code in CODES if code in found]
+    names = [name for name in found[codes[0]] if name not in ("n", "known", "accuracy")]
     rows = [
         (
             name,
-            *(f"{found[code][name]:.2f}" for code in CODES),
-            f"{sum(found[code][name] for code in CODES) / len(CODES):.2f}",
+            *(f"{found[code][name]:.2f}" for code in codes),
+            f"{sum(found[code][name] for code in codes) / len(codes):.2f}",
         )
         for name in names
     ]
@@ -80,7 +81,7 @@ def _near(found: dict[str, Any] | None) -> list[str]:
             "it gets one of the eight diagnoses all the same. Networks of a cheap recipe, each trained without one "
             "diagnosis, tell its images from those of the others by these areas under the ROC curve (0.5 is chance):"
         ),
-        markdown_table(("method", *CODES, "mean"), rows),
+        markdown_table(("method", *codes, "mean"), rows),
     ]
 
 
