@@ -28,4 +28,6 @@ def run(options: argparse.Namespace) -> int:
     with Bars(images=True) as bars:
         figures = reference.fit(find_model(options.model), dataset, bars.progress)
     print(tables.neighbours_table(figures))
+    split, counted = figures["novelty"]["split"], figures["novelty"]["unknown"]["all"]
+    print(f"{counted['unknown']:,} of {counted['n']:,} images of the {split} split are called unknown")
     return 0
