@@ -8,6 +8,7 @@ from typing import Any
 from cadlib.calibration import SMALL_PX
 from cadlib.card import conditions
 from cadlib.card.neighbours import similar_cases
+from cadlib.card.saliency import saliency
 from cadlib.decision import TARGET_SENSITIVITY
 from cadlib.record import ModelRecord
 from cadlib.summary import DRAWS, ECE_NOTE
@@ -34,6 +35,7 @@ def render(record: ModelRecord, figures: dict[str, Any]) -> str:
         *_thresholds(record, figures),
         *_sets(figures),
         *similar_cases(record, figures),
+        *saliency(record, figures),
         *conditions.damage(record, figures),
         *conditions.metadata(record.metadata),
         *conditions.across(figures),

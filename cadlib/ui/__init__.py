@@ -9,6 +9,7 @@
     clinic     what this clinic has chosen, and what the threshold means for its patients
     patient    age, sex and site
     neighbours the similar training cases
+    trust      whether a heatmap may be read
     quality    whether a picture can be read, and what is withheld where not
     session    the pictures of one session
     datasets   the data sets a page can open
@@ -53,6 +54,7 @@ from cadlib.ui.session import (
 )
 from cadlib.ui.strip import strip
 from cadlib.ui.text import about_the_set, about_the_threshold, about_the_turns, mark, named, plain, sign
+from cadlib.ui.trust import about_the_map, trust, trust_line, trust_tile
 from cadlib.ui.viewer import viewer
 
 __all__ = [
@@ -61,6 +63,7 @@ __all__ = [
     "OPACITY",
     "ORIGINAL",
     "Case",
+    "about_the_map",
     "about_the_set",
     "about_the_threshold",
     "about_the_turns",
@@ -100,6 +103,9 @@ __all__ = [
     "synthetic_folder",
     "take",
     "thumbnail",
+    "trust",
+    "trust_line",
+    "trust_tile",
     "upload_key",
     "viewer",
     "withheld",
