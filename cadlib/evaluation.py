@@ -15,6 +15,7 @@ intervals and curves), and:
     rejected              image id -> why it could not be read
     robustness            what damage costs, where `robustness.measure` measured it for these weights
     neighbours            in a model folder: how often similar cases have the true diagnosis (see `neighbours.fitting`)
+    saliency              how far the heatmaps may be trusted, where `sanity.measure` measured it for these weights
     across_archives       in a model folder: what other networks lost on an archive left out of training (see `across`)
 """
 

@@ -4,6 +4,7 @@ A Heatmap keeps what the method gave. It is never stretched to the same range: a
 its peak is there to be shown. A map of zeros means that nothing in the picture spoke for that diagnosis.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -11,10 +12,12 @@ from matplotlib import colormaps
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw
 
+from cadlib.cells import enlargement
 from cadlib.errors import CadError
 from cadlib.images import LesionImage
 from cadlib.model import Model, Prediction
 from cadlib.preprocess import Box, to_pixels
+from cadlib.record import ModelRecord
 from cadlib.taxonomy import CODES, diagnosis
 
 
@@ -72,15 +75,27 @@ def explain(model: Model, image: LesionImage, code: str, method: str = "grad-cam
     that the extreme farthest from 0 is positive (Chung and Ying, Appl. Sci. 15 (2025) 7562, eq. 13).
     Raise ValueError for an unknown code or method, CadError when the network gives NaN or infinity.
     """
-    target = CODES.index(diagnosis(code).code)
     chosen = _method(method)
     pixels = to_pixels(image, model.record.input)
-    if chosen is METHODS[0]:
-        return _heatmap(model, image, model.see(pixels[None]).evidence[0, target], code, chosen)
+    [raw] = raw_maps(model, pixels[None], CODES.index(diagnosis(code).code), method)
+    return _heatmap(model, image, raw, code, chosen)
+
+
+def raw_maps(
+    model: Model, pixels: NDArray[np.uint8], target: int, method: str = METHODS[0].key
+) -> Sequence[NDArray[np.float32]]:
+    """Return the map of each of (N, S, S, 3) uint8 RGB at the layer's own size, (h, w), with its negative values."""
+    if method == METHODS[0].key:
+        return list(model.see(pixels).evidence[:, target])
     from cadlib import gradients  # noqa: PLC0415 - torch takes seconds
 
-    raw = gradients.raw_map(model.network, model.record, pixels, target, chosen.key)
-    return _heatmap(model, image, raw, code, chosen)
+    return [gradients.raw_map(model.network, model.record, one, target, method) for one in pixels]
+
+
+def surface(raw: NDArray[np.float32], record: ModelRecord) -> NDArray[np.float32]:
+    """Return a map at the layer's own size, (h, w), over the pixels of the model's input, (S, S), negatives as 0."""
+    down, across = (enlargement(record.backbone, record.input.size_px, cells) for cells in raw.shape)
+    return (down @ np.maximum(raw, 0) @ across.T).astype(np.float32)
 
 
 def overlay(
@@ -148,9 +163,7 @@ def _heatmap(model: Model, image: LesionImage, raw: NDArray[np.float32], code: s
             f"Expected {method.name} for {code} to be finite but {model.record.model_id} gave NaN or infinity; its "
             "weights may be damaged: restore the model's folder, or choose another model."
         )
-    size = (model.record.input.size_px,) * 2
-    coarse = Image.fromarray(np.maximum(raw, 0, dtype=np.float32))
-    values = np.asarray(coarse.resize(size, Image.Resampling.BILINEAR))
+    values = surface(raw, model.record)
     values.setflags(write=False)
     return Heatmap(
         values=values,

@@ -47,3 +47,9 @@ def stability(model: Model, image: LesionImage) -> Stability:
 def turned(pixels: NDArray[np.uint8], quarters: int, mirrored: bool) -> NDArray[np.uint8]:
     """Return (H, W, 3) pixels mirrored left to right, if so, and then turned by quarters against the clock."""
     return np.ascontiguousarray(np.rot90(pixels[:, ::-1] if mirrored else pixels, quarters))
+
+
+def turned_back(values: NDArray[np.float32], quarters: int, mirrored: bool) -> NDArray[np.float32]:
+    """Return (H, W) values over a picture that was `turned` in the places of the picture as it was."""
+    upright = np.rot90(values, -quarters)
+    return upright[:, ::-1] if mirrored else upright

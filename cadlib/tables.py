@@ -91,6 +91,32 @@ def _damages(figures: dict[str, Any]) -> list[Row]:
     ]
 
 
+def saliency_rows(figures: dict[str, Any]) -> list[Row]:
+    """Return the table of `saliency` with its head: a row a method, then the maps that know nothing."""
+    names = ("faithfulness", "gain", "stability", "unreadable", "untrained_likeness", "untrained_faithfulness")
+    return [
+        ("map", *(name.replace("_", ", ") for name in names)),
+        *(
+            (key, *(figure_of(figures, name, key) if key in figures[name] else "" for name in names))
+            for key in figures["faithfulness"]
+        ),
+    ]
+
+
+def saliency_table(figures: dict[str, Any]) -> str:
+    """Return the figures of `saliency` as aligned text."""
+    model, data, limits = figures["model"], figures["data"], figures["limits"]
+    heading = (
+        f"{model['name']} {model['version']} on {data['name']} {data['split']}: {figures['n']:,} images of "
+        f"{figures['n_lesions']:,} lesions, of {figures['sample']['of']:,} images in all"
+    )
+    below = (
+        f"95 % of the random maps: faithfulness up to {figure_text(limits['faithfulness'])}, "
+        f"likeness up to {figure_text(limits['stability'])}"
+    )
+    return "\n\n".join([heading, _aligned(saliency_rows(figures)), below])
+
+
 def across_rows(across: dict[str, Any]) -> list[Row]:
     """Return the head and three rows an archive: figures with and without it in training, and the change."""
     head = ("archive left out", "n", "diagnoses", "figure", "trained with it", "trained without it", "change")

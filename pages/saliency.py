@@ -52,7 +52,9 @@ if large not in [(code, method) for code in codes for method in methods]:
 top = st.container(width=880)
 st.caption(
     "Each method counts in a unit of its own, so colours compare down a column, from diagnosis to diagnosis, not "
-    "across methods. A faint map is faint evidence. The frame is the square that the network saw."
+    "across methods. A faint map is faint evidence. The frame is the square that the network saw. Faithful: how much "
+    "more the answer changes when what is hot is blanked than when the rest is; stable: how alike the map of the "
+    "turned picture is. Both are 0 for a map at random, and at most 1."
 )
 for column, method in zip(st.columns(len(methods), wrap=False), methods.values(), strict=True):
     column.markdown(f"**{method.name}**" if method.class_specific else f"**{method.name}** :gray[not class-specific]")
@@ -63,6 +65,7 @@ for code in codes:
         bar.progress(len(maps) / total, f"Map {len(maps) + 1} of {total}")
         maps[code, key] = ui.heatmap(case.assessment, code, method)
 bar.empty()
+places = {}
 peaks = {key: max(maps[code, key].raw_peak for code in codes) or None for key in methods}
 for code in codes:
     grid.markdown(f"{ui.mark(code)} **{code}** {diagnosis(code).name} {two_digits(ranking[code])}")
@@ -74,5 +77,14 @@ for code in codes:
         kind = "primary" if (code, key) == large else "secondary"
         tip = "Show it large, above"
         column.button(peak, f"large-{code}-{key}", tip, pick, (code, key), type=kind, width="stretch")
+        places[code, key] = column.empty()
+        places[code, key].caption(ui.trust_tile(None))
 with top:
     ui.side_by_side(image, maps[large], case.name, peak=peaks[large[1]])
+    ui.trust_line(line := st.empty(), maps[large], None)
+# all is drawn: now the figures, the large map's first
+for code, key in sorted(places, key=lambda place: place != large):
+    measured = ui.trust(case.assessment, code, methods[key])
+    places[code, key].caption(ui.trust_tile(measured))
+    if (code, key) == large:
+        ui.trust_line(line, maps[large], measured)

@@ -4,6 +4,7 @@ from dataclasses import replace
 from cadlib.card import render
 from cadlib.record import CARD_FILE, METRICS_FILE, find_model, read_record
 from cadlib.tables import figure_text
+from cadlib.taxonomy import CODES
 
 
 def shipped():
@@ -128,6 +129,63 @@ def test_the_card_says_what_turning_does_and_names_the_worst_damage(across_damag
     assert "What costs most is hair (" in text
     assert "the top diagnosis changes in 12.3 % (" in text
     assert "60 images of 60 lesions (a random sample, by diagnosis and archive, of the 90 of the validation" in text
+
+
+def judged(**changes):
+    """Return what `sanity.measure` gives, with figures that can be recognised."""
+    keys = ("grad-cam", "grad-cam++", "hirescam", "layercam", "eigencam")
+    figures = {
+        "faithfulness": {**dict.fromkeys(keys, 0.5), "random": 0.001, "centre": 0.321},
+        "gain": {**dict.fromkeys(keys, 0.0), "layercam": 0.0625},
+        "stability": {**dict.fromkeys(keys, 0.7), "random": 0.002},
+        "unreadable": dict.fromkeys(keys, 0.25),
+        "untrained_likeness": dict.fromkeys(keys, 0.125),
+        "untrained_faithfulness": dict.fromkeys(keys, None),
+    }
+    by_diagnosis = {
+        "n": dict.fromkeys(CODES, 3),
+        **{k: dict.fromkeys(CODES, 0.875) for k in ("faithfulness", "unreadable")},
+    }
+    return {
+        "data": {"name": "drawn", "split": "validation"},
+        "sample": {"of": 90, "strata": "diagnosis and archive", "seed": 0},
+        "n": 60, "n_lesions": 50,
+        **figures,
+        "by_diagnosis": {**by_diagnosis, "intervals": dict.fromkeys(by_diagnosis)},
+        "limits": {"faithfulness": 0.4444, "stability": 0.3333},
+        "best": "grad-cam",
+        "intervals": {**dict.fromkeys(figures), "gain": {**dict.fromkeys(keys), "layercam": [0.03125, 0.1]}},
+        **changes,
+    }  # fmt: skip
+
+
+def saliency_section(found):
+    _, record, figures = shipped()
+    return render(record, {**figures, "saliency": found}).split("## Saliency maps")[1].split("\n## ")[0]
+
+
+def test_every_map_has_a_row_with_its_figures_in_the_card():
+    text = saliency_section(judged())
+    assert "60 images of 50 lesions (a random sample, by diagnosis and archive, of the 90 of the validation" in text
+    assert "| layercam | 0.500 | 0.062 (0.031 to 0.100) | 0.700 | 0.250 | 0.125 | not defined |" in text
+    assert "| random | 0.001 |  | 0.002 |  |  |  |" in text
+    assert "| centre | 0.321 |  |  |  |  |  |" in text
+    assert "up to 0.444 and agree" in text
+    assert "| Melanoma (MEL) | 3 | 0.875 | 0.875 |" in text
+
+
+def test_the_card_says_which_method_measured_best_and_whether_by_more_than_chance():
+    assert "The default, grad-cam, measured best: 0.500." in saliency_section(judged())
+    assert "layercam measured best, 0.062 (0.031 to 0.100) above the default, grad-cam: more than" in saliency_section(
+        judged(best="layercam")
+    )
+    by_chance = judged(best="layercam")
+    by_chance["intervals"]["gain"]["layercam"] = [-0.1, 0.2]
+    assert "no more than chance, so the default stays" in saliency_section(by_chance)
+
+
+def test_heatmaps_that_were_not_measured_are_said_to_be_so():
+    assert "Not measured: whether the heatmaps show what an answer rests on" in saliency_section(None)
 
 
 def test_the_card_says_whether_age_sex_and_site_help_and_shows_the_figures(taught_folder):

@@ -13,6 +13,7 @@ import pytest
 from PIL import Image
 
 from cadlib.__main__ import main
+from cadlib.saliency import METHODS
 from cadlib.synthetic import demo_lesions
 from cadlib.taxonomy import CODES
 
@@ -147,6 +148,11 @@ def test_predict_leaves_hidden_files_and_its_own_heatmaps_in_a_folder_alone(fold
         ["robustness", "--data", "{empty}", "--images", "0"],
         ["robustness", "--data", "{empty}", "--seed", "-1"],
         ["robustness", "--data", "{empty}", "--split", "train"],
+        ["saliency", "--model", "isic2019"],
+        ["saliency", "--model", "nonesuch", "--data", "{empty}"],
+        ["saliency", "--data", "nowhere"],
+        ["saliency", "--data", "{empty}", "--images", "0"],
+        ["saliency", "--data", "{empty}", "--seed", "-1"],
         ["evaluate", "--predictions", "{empty}", "--output", "{empty}"],
         ["evaluate", "--predictions", "{empty}", "--model", "isic2019", "--output", "{empty}"],
         ["evaluate", "--predictions", "{empty}", "--ground-truth", "{empty}", "--data", "{empty}", "--output", "x"],
@@ -249,6 +255,25 @@ def test_robustness_prints_a_table_and_goes_into_the_model(synthetic_dataset, sp
     assert measured["robustness"] == written
     assert measured["n"] == 3623
     assert "## Across damage" in (split_folder / "README.md").read_text(encoding="utf-8")
+
+
+def test_saliency_prints_a_table_and_goes_into_the_model(synthetic_dataset, split_folder, tmp_path, capsys):
+    where = ["--model", str(split_folder), "--data", str(synthetic_dataset), "--output", str(tmp_path / "out")]
+    assert main(["saliency", *where, "--images", "8", "--into-model"]) == 0
+    printed = capsys.readouterr()
+    assert "8 of 16 images of the validation split" in printed.err
+    assert [line.split()[0] for line in printed.out.splitlines()[3:10]] == [
+        *(method.key for method in METHODS),
+        "random",
+        "centre",
+    ]
+    written = json.loads((tmp_path / "out" / "saliency.json").read_text(encoding="utf-8"), parse_constant=pytest.fail)
+    assert (written["n"], written["sample"]["of"]) == (8, 16)
+    assert written["faithfulness"]["hirescam"] == pytest.approx(written["faithfulness"]["grad-cam"], abs=0.02)
+    assert sum(written["by_diagnosis"]["n"].values()) == 8
+    measured = json.loads((split_folder / "metrics.json").read_text(encoding="utf-8"))
+    assert measured["saliency"] == written
+    assert "8 images of 8 lesions" in (split_folder / "README.md").read_text(encoding="utf-8")
 
 
 def test_robustness_refuses_a_model_whose_figures_are_of_other_weights(synthetic_dataset, split_folder, capsys):

@@ -8,6 +8,7 @@ import json
 import re
 import shutil
 from dataclasses import replace
+from importlib import import_module
 from pathlib import Path
 
 import numpy as np
@@ -30,6 +31,7 @@ from cadlib.preprocess import InputSpec
 from cadlib.saliency import METHODS
 from cadlib.synthetic import demo_lesions
 from cadlib.taxonomy import CODES, diagnosis
+from cadlib.trust import Trust
 from cadlib.ui import session
 from cadlib.validation import CONTRADICTIONS, LEAKS, LeakAudit
 
@@ -37,6 +39,7 @@ ROOT = Path(__file__).parents[1]
 PAGES = ("diagnose", "saliency", "dataset", "performance")
 BACKBONE = "test_efficientnet"
 TIMEOUT_S = 120
+trust = import_module("cadlib.ui.trust")  # `from cadlib.ui import trust` is its function
 
 
 @pytest.fixture(scope="session")
@@ -458,6 +461,39 @@ def test_saliency_shows_every_method_for_the_top_diagnoses_of_the_current_pictur
     large = [caption for caption in captions(page) if caption.startswith("LayerCAM")]
     assert len(large) == 1
     assert diagnosis(top[2]).name in large[0]
+
+
+def test_every_map_says_how_far_it_may_be_trusted_and_a_poor_one_not_to_read_it(app, monkeypatch):
+    page = drop(app.run(), ("one.png", demo_lesions()[4].png()))  # a picture whose maps no other test has measured
+    top = held(page)[0].assessment.prediction.ranking()[0][0]
+    poor = {(top, METHODS[0].key), (top, METHODS[3].key)}
+
+    def measured(_model, _image, found, code):
+        return Trust(0.1 if (code, found.method) in poor else 0.72, 0.81)
+
+    monkeypatch.setattr(trust, "trust_of", measured)
+    page.switch_page("pages/saliency.py").run()
+    assert not page.exception
+    tiles = [caption.value for caption in page.caption if caption.value.startswith("faithful ")]
+    marked = [tile for tile in tiles if "do not read" in tile]
+    assert len(tiles) == 3 * len(METHODS)
+    assert marked == ["faithful 0.10  \nstable 0.81  \n:material/visibility_off: **do not read**"] * 2
+    assert "Do not read this map: hiding what is hot" in words(page)
+    assert f"Grad-CAM for {diagnosis(top).name} · peak " in words(page)
+    page.button(key=f"large-{top}-hirescam").click().run()
+    assert "Do not read this map" not in words(page)
+    assert "· faithful 0.72 · stable 0.81" in words(page)
+
+
+def test_a_map_is_measured_late_and_once(app, monkeypatch):
+    asked, trust_of = [], trust.trust_of
+    monkeypatch.setattr(trust, "trust_of", lambda *given: (asked.append(given[2:]), trust_of(*given))[1])
+    page = drop(app.run(), ("one.png", demo_lesions()[5].png()))  # see above
+    assert not asked
+    page.switch_page("pages/saliency.py").run()
+    assert len(asked) == 3 * len(METHODS)
+    next(button for button in page.button if str(button.key).endswith("-layercam")).click().run()
+    assert len(asked) == 3 * len(METHODS)
 
 
 def test_saliency_takes_up_to_eight_diagnoses_and_none_is_no_error(app, lesion):

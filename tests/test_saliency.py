@@ -42,7 +42,7 @@ class Eager:
 
 def model_of(network: nn.Module, layer: str) -> Model:
     network.eval()
-    record = SimpleNamespace(input=SPEC, saliency_layer=layer, model_id="tiny 0.0.0")
+    record = SimpleNamespace(backbone="toy", input=SPEC, saliency_layer=layer, model_id="tiny 0.0.0")
     model = Model(record, Eager(network, layer), Path())  # type: ignore[arg-type]
     model.network = network.requires_grad_(False)  # type: ignore[misc]
     return model

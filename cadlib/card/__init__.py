@@ -9,6 +9,7 @@ from cadlib.calibration import SMALL_PX
 from cadlib.card import conditions
 from cadlib.card.neighbours import similar_cases
 from cadlib.card.novelty import novelty
+from cadlib.card.saliency import saliency
 from cadlib.decision import TARGET_SENSITIVITY
 from cadlib.record import ModelRecord
 from cadlib.summary import DRAWS, ECE_NOTE
@@ -36,6 +37,7 @@ def render(record: ModelRecord, figures: dict[str, Any]) -> str:
         *_sets(figures),
         *similar_cases(record, figures),
         *novelty(record, figures),
+        *saliency(record, figures),
         *conditions.damage(record, figures),
         *conditions.metadata(record.metadata),
         *conditions.across(figures),

@@ -5,12 +5,13 @@ Nothing here imports torch before a command needs it, so that help and bad usage
 
 from types import ModuleType
 
-from cadlib.commands import across, audit, calibrate, download, evaluate, index, predict, robustness, train
+from cadlib.commands import across, audit, calibrate, download, evaluate, index, predict, robustness, saliency, train
 
 COMMANDS: dict[str, tuple[ModuleType, str]] = {
     "predict": (predict, "diagnose images"),
     "evaluate": (evaluate, "compare a model with the labels of a data set"),
     "robustness": (robustness, "measure what damaged and turned pictures cost a model"),
+    "saliency": (saliency, "measure whether a model's heatmaps may be read, method by method"),
     "train": (train, "train a model on images with labels"),
     "calibrate": (calibrate, "fit a model's calibration and thresholds anew on its validation images"),
     "index": (index, "fit what rests on the features of a model's training images"),

@@ -9,7 +9,7 @@
     clinic     what this clinic has chosen, and what the threshold means for its patients
     patient    age, sex and site
     neighbours the similar training cases
-    quality    whether a picture can be read, and what is withheld where not
+    trust      whether a heatmap may be read
     quality    whether a picture can be read and is known, and what is withheld where not
     session    the pictures of one session
     datasets   the data sets a page can open
@@ -54,6 +54,7 @@ from cadlib.ui.session import (
 )
 from cadlib.ui.strip import strip
 from cadlib.ui.text import about_the_set, about_the_threshold, about_the_turns, mark, named, plain, sign
+from cadlib.ui.trust import about_the_map, trust, trust_line, trust_tile
 from cadlib.ui.viewer import viewer
 
 __all__ = [
@@ -63,6 +64,7 @@ __all__ = [
     "ORIGINAL",
     "Case",
     "about_the_kind",
+    "about_the_map",
     "about_the_set",
     "about_the_threshold",
     "about_the_turns",
@@ -102,6 +104,9 @@ __all__ = [
     "synthetic_folder",
     "take",
     "thumbnail",
+    "trust",
+    "trust_line",
+    "trust_tile",
     "upload_key",
     "viewer",
     "withheld",

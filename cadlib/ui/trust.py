@@ -1,0 +1,62 @@
+"""Whether a heatmap may be read, as the pages say it: measured late, once, and only where it is shown."""
+
+import math
+
+import streamlit as st
+from streamlit.delta_generator import DeltaGenerator
+
+from cadlib.assessment import Assessment
+from cadlib.saliency import METHODS, Heatmap, Method
+from cadlib.trust import Trust
+from cadlib.trust import trust as trust_of
+from cadlib.ui.models import model
+from cadlib.ui.pictures import heatmap, said
+
+LINE_HEIGHT_PX = 88
+"""Of what stands under a large map, the longest sentence at 800 px included: it is there before it is measured."""
+
+
+def trust(found: Assessment, code: str, method: Method = METHODS[0]) -> Trust:
+    """Return how far the heatmap of a method may be trusted as evidence for a diagnosis, measured once."""
+    return _trust(found.image.sha256, model().record.model_id, code, method.key, found, method)
+
+
+def about_the_map(found: Heatmap, measured: Trust | None) -> str:
+    """Say what a map shows and how far it may be trusted: "Grad-CAM for Melanoma · peak 0.31 · faithful 0.72 · …"."""
+    return " · ".join([said(found), f"peak {found.raw_peak:.2g}", *_figures(measured)])
+
+
+def trust_tile(measured: Trust | None) -> str:
+    """Return the three lines under a small map, as Markdown: its figures, and whether it may be read."""
+    verdict = ":gray[measuring]" if measured is None else ":gray[may be read]"
+    if measured and not measured.readable:
+        verdict = ":material/visibility_off: **do not read**"
+    return "  \n".join([*_figures(measured), verdict])
+
+
+def trust_line(place: DeltaGenerator, found: Heatmap, measured: Trust | None) -> None:
+    """Fill a place under a large map, an `st.empty()`, in the same height whether it is measured already or not."""
+    with place.container(height=LINE_HEIGHT_PX, border=False, gap="xxsmall"):
+        st.caption(about_the_map(found, measured))
+        if measured is None:
+            st.caption("Measuring whether this map may be read …")
+        elif measured.readable:
+            st.caption(measured.sentence)
+        else:
+            st.markdown(f":material/visibility_off: **{measured.sentence}**")
+
+
+def _figures(measured: Trust | None) -> tuple[str, str]:
+    if measured is None:
+        return "faithful …", "stable …"
+    return f"faithful {_signed(measured.faithfulness)}", f"stable {_signed(measured.stability)}"
+
+
+def _signed(value: float) -> str:
+    return "not defined" if math.isnan(value) else f"{value:.2f}".replace("-", "−")
+
+
+# Of one session each, as the heatmaps are.
+@st.cache_resource(max_entries=400, show_spinner=False, scope="session")
+def _trust(sha256: str, model_id: str, code: str, method: str, _found: Assessment, _method: Method) -> Trust:  # noqa: ARG001
+    return trust_of(model(), _found.image, heatmap(_found, code, _method), code)

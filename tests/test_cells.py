@@ -1,0 +1,59 @@
+import numpy as np
+import pytest
+import torch
+from timm.layers import Conv2dSame
+
+from cadlib.cells import enlargement
+from cadlib.images import read_image
+from cadlib.preprocess import to_pixels
+from cadlib.stability import TURNS, turned, turned_back
+from cadlib.synthetic import demo_lesions
+from cadlib.trust import agreement
+
+
+def centre_of(weights, cell):
+    """Return the middle of the pixels where a cell has its largest weight."""
+    return np.flatnonzero(weights[:, cell] == weights[:, cell].max()).mean()
+
+
+@pytest.mark.parametrize("size_px", [176, 160, 240])
+def test_a_cell_of_a_network_padded_as_by_tensorflow_stands_in_the_middle_of_what_it_reads(size_px):
+    layers = torch.nn.Sequential(*(Conv2dSame(1, 1, 3, stride=2, bias=False) for _ in range(5)))
+    for layer in layers:
+        torch.nn.init.ones_(layer.weight)
+    picture = torch.zeros(1, 1, size_px, size_px, requires_grad=True)
+    found = layers(picture)
+    cells = found.shape[-1]
+    weights = enlargement("tf_efficientnet_lite2", size_px, cells)
+    for cell in range(1, cells - 1):
+        (read,) = torch.autograd.grad(found[0, 0, cell, cells // 2], picture, retain_graph=True)
+        rows = read[0, 0].sum(dim=1).numpy()
+        if rows[0] == rows[-1] == 0:  # else the edge cuts off part of it, and its middle moves
+            assert abs(np.average(np.arange(size_px), weights=rows) - centre_of(weights, cell)) <= 0.5
+
+
+def test_other_networks_read_even_parts_as_a_bilinear_enlargement_takes_them():
+    row = np.random.default_rng(0).random(7).astype(np.float32)
+    expected = torch.nn.functional.interpolate(torch.tensor(row)[None, None], 224, mode="linear")[0, 0]
+    np.testing.assert_allclose(enlargement("vit_small_patch14_dinov2", 224, 7) @ row, expected, atol=1e-5)
+
+
+@pytest.mark.parametrize("backbone", ["tf_efficientnet_lite2", "resnet18"])
+def test_a_flat_row_stays_flat(backbone):
+    np.testing.assert_allclose(enlargement(backbone, 176, 6).sum(axis=1), 1)
+
+
+def test_maps_of_the_picture_turned_round_agree_better_than_in_even_parts(model):
+    """The padding of the shipped network is on one side, so that a cell in the wrong place moves when turned."""
+    turn = TURNS["turned 180°"]
+    agreed = {"tf_efficientnet_lite2": [], "even parts": []}
+    for lesion in demo_lesions():
+        pixels = to_pixels(read_image(lesion.png()), model.record.input)
+        seen = model.see(np.stack([pixels, turned(pixels, *turn)]))
+        one, other = np.maximum(seen.evidence[:, seen.logits[0].argmax()], 0)
+        for backbone, found in agreed.items():
+            weights = enlargement(backbone, len(pixels), len(one)).astype(np.float32)
+            upright, again = weights @ one @ weights.T, weights @ other @ weights.T
+            found.append(agreement(upright, turned_back(again, *turn)))
+    placed, even = (np.nanmean(found) for found in agreed.values())
+    assert placed > even + 0.03

@@ -1,0 +1,104 @@
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+
+from cadlib.calibration import NO_BIAS, probabilities
+from cadlib.faithfulness import SHARES, blanked, faithfulness, skin_colour
+
+SIDE = 66
+HALF = SIDE // 2
+SKIN = (200, 160, 140)
+
+
+class PatchReader:
+    """Stands in for a Model: the darker the upper left quarter, the more a melanoma; nothing else counts."""
+
+    def __init__(self, weight: float = 6.0) -> None:
+        self._weight, self.batches = weight, []
+
+    def see(self, pixels: np.ndarray) -> SimpleNamespace:
+        self.batches.append(len(pixels))
+        darkness = 1 - pixels[:, :HALF, :HALF].mean(axis=(1, 2, 3)) / np.mean(SKIN)
+        return SimpleNamespace(logits=(self._weight * darkness[:, None] * np.eye(8)[0]).astype(np.float32))
+
+    def calibrated(self, logits: np.ndarray, short_side_px: int) -> np.ndarray:
+        assert short_side_px == 600
+        return probabilities(logits, 1.0, NO_BIAS)
+
+
+@pytest.fixture
+def picture() -> np.ndarray:
+    """Return skin with a dark lesion in the upper left quarter and another, that counts for nothing, below right."""
+    pixels = np.full((SIDE, SIDE, 3), SKIN, np.uint8)
+    pixels[8:HALF, 8:HALF] = pixels[HALF + 8 : -8, HALF + 8 : -8] = 20
+    return pixels
+
+
+def spot(row: int, column: int) -> np.ndarray:
+    """Return a map that falls off round a place."""
+    rows, columns = np.mgrid[:SIDE, :SIDE]
+    return np.exp(-((rows - row) ** 2 + (columns - column) ** 2) / 400).astype(np.float32)
+
+
+def judged(pixels, *maps, model=None):
+    return faithfulness(model or PatchReader(), pixels, 600, maps, 0)
+
+
+def test_a_map_that_points_at_what_counts_is_more_faithful_than_one_that_points_elsewhere(picture):
+    right, centre, wrong = judged(picture, spot(20, 20), spot(HALF, HALF), spot(46, 46))
+    assert right > 0.5
+    assert right > centre > wrong
+    assert wrong < 0
+
+
+def test_the_same_map_upside_down_is_as_unfaithful(picture):
+    values = spot(20, 20) + np.random.default_rng(0).normal(0, 1e-3, (SIDE, SIDE)).astype(np.float32)
+    one, reverse = judged(picture, values, -values)
+    assert reverse == pytest.approx(-one, abs=1e-6)
+
+
+def test_maps_at_random_are_0_in_the_mean(picture):
+    rng = np.random.default_rng(0)
+    found = judged(picture, *(spot(*rng.integers(0, SIDE, 2)) - spot(*rng.integers(0, SIDE, 2)) for _ in range(150)))
+    assert abs(found.mean()) < 3 * found.std() / np.sqrt(len(found))
+    assert np.quantile(found, 0.9) < judged(picture, spot(20, 20))[0]
+
+
+def test_of_a_diagnosis_that_is_gone_where_it_is_hot_the_map_is_unfaithful(picture):
+    class Other(PatchReader):
+        def see(self, pixels):
+            return SimpleNamespace(logits=-super().see(pixels).logits)
+
+    assert judged(picture, spot(20, 20), model=Other())[0] < -0.5
+
+
+def test_a_flat_map_and_an_answer_that_nothing_changes_have_no_figure(picture):
+    assert np.isnan(judged(picture, np.zeros((SIDE, SIDE), np.float32), np.ones((SIDE, SIDE), np.float32))).all()
+    assert np.isnan(judged(picture, spot(20, 20), model=PatchReader(0.0))[0])
+
+
+def test_a_map_is_judged_alike_whatever_stands_beside_it(picture):
+    maps = [spot(20, 20), spot(46, 46), spot(HALF, HALF), spot(0, 60)]
+    assert judged(picture, *maps).tolist() == [judged(picture, one)[0] for one in maps]
+
+
+def test_one_map_is_one_batch(picture):
+    model = PatchReader()
+    judged(picture, spot(20, 20), model=model)
+    assert model.batches == [2 + 2 * len(SHARES)]
+
+
+def test_what_is_blanked_is_skin_with_a_soft_edge_and_the_rest_stays():
+    dark = np.full((SIDE, SIDE, 3), 20, np.uint8)
+    kept = np.ones((SIDE, SIDE), np.bool_)
+    kept[:, :HALF] = False
+    found = blanked(dark, kept, np.array(SKIN, np.uint8))
+    assert (found[:, : HALF - 6] == SKIN).all()
+    assert (found[:, HALF + 6 :] == 20).all()
+    assert 0 < np.abs(np.diff(found[0, :, 0].astype(int))).max() < (SKIN[0] - 20) / 2
+
+
+def test_the_skin_is_looked_for_at_the_edges(picture):
+    picture[4:-4, 4:-4] = 20  # a lesion that fills nearly all
+    assert skin_colour(picture).tolist() == list(SKIN)

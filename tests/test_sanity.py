@@ -1,0 +1,116 @@
+import json
+
+import numpy as np
+import pytest
+import torch
+
+from cadlib import evaluation
+from cadlib.preprocess import to_array
+from cadlib.record import find_model, read_record
+from cadlib.saliency import METHODS
+from cadlib.sanity import KEYS, centre, compare, untrained_network
+from cadlib.taxonomy import CODES
+from cadlib.trust import LEAST_FAITHFUL, LEAST_STABLE, Trust
+
+
+def judged(n=200, gain=0.0, seed=0):
+    """Return random figures of n images, each method's faithfulness 0.5 in the mean and the last's higher by `gain`."""
+    rng = np.random.default_rng(seed)
+    of_image = rng.normal(0.5, 0.2, (n, 1))
+    faithful = np.hstack([of_image + rng.normal(0, 0.01, (n, 5)), rng.normal(0, 0.2, (n, 2))])
+    faithful[:, 4] += gain
+    return {
+        "faithfulness": faithful,
+        "stability": rng.normal(0.7, 0.2, (n, 6)),
+        "untrained_likeness": rng.normal(0, 0.2, (n, 5)),
+        "untrained_faithfulness": rng.normal(0, 0.2, (n, 5)),
+        "explained": np.eye(8)[np.arange(n) % 2],
+    }
+
+
+def test_figures_are_means_over_the_images():
+    given = judged()
+    figures = compare(given, np.arange(200), draws=100)
+    assert list(figures["faithfulness"].values()) == pytest.approx(given["faithfulness"].mean(axis=0))
+    assert list(figures["faithfulness"]) == [*KEYS, "random", "centre"]
+    low, high = figures["intervals"]["stability"]["layercam"]
+    assert low < figures["stability"]["layercam"] < high
+    expected = np.quantile(given["faithfulness"][:, 5], 0.95), np.quantile(given["stability"][:, 5], 0.95)
+    assert tuple(figures["limits"].values()) == pytest.approx(expected)
+
+
+def test_the_unreadable_are_those_that_a_page_would_warn_of():
+    given = judged()
+    pairs = zip(given["faithfulness"][:, 2], given["stability"][:, 2], strict=True)
+    expected = np.mean([not Trust(*pair).readable for pair in pairs])
+    assert 0 < expected < 1
+    assert compare(given, np.arange(200), draws=1)["unreadable"][KEYS[2]] == pytest.approx(expected)
+
+
+def test_the_best_method_is_named_and_its_gain_is_paired():
+    figures = compare(judged(gain=0.02), np.arange(200), draws=300)
+    assert figures["best"] == KEYS[4]
+    low, high = figures["intervals"]["gain"][KEYS[4]]
+    assert 0.015 < low < figures["gain"][KEYS[4]] < high < 0.025
+    assert high - low < 0.3 * np.diff(figures["intervals"]["faithfulness"][KEYS[4]])[0]
+    assert figures["gain"][KEYS[0]] == 0
+
+
+def test_of_methods_that_give_the_same_the_one_that_costs_nothing_is_best():
+    given = judged()
+    given["faithfulness"][:, :5] = given["faithfulness"][:, :1] + np.arange(5) * 1e-6
+    assert compare(given, np.arange(200), draws=1)["best"] == METHODS[0].key
+
+
+def test_the_diagnoses_explained_have_figures_of_their_own():
+    given = judged()
+    part = compare(given, np.arange(200), draws=100)["by_diagnosis"]
+    assert part["n"] == dict.fromkeys(CODES, 0) | {"MEL": 100, "NV": 100}
+    assert part["faithfulness"]["NV"] == pytest.approx(given["faithfulness"][1::2, 0].mean())
+    assert part["faithfulness"]["DF"] is None
+    low, high = part["intervals"]["faithfulness"]["NV"]
+    assert low < part["faithfulness"]["NV"] < high
+
+
+def test_images_of_one_lesion_are_drawn_together():
+    given = {name: np.repeat(values, 4, axis=0) for name, values in judged(50).items()}
+    alone, together = (
+        np.diff(compare(given, groups, draws=300)["intervals"]["faithfulness"]["grad-cam"])[0]
+        for groups in (np.arange(200), np.repeat(np.arange(50), 4))
+    )
+    assert together > 1.5 * alone
+
+
+def test_what_is_not_defined_is_left_out_and_where_nothing_is_it_is_none():
+    given = judged()
+    given["untrained_likeness"][:100, 0] = np.nan
+    given["untrained_likeness"][:, 1] = np.nan
+    figures = compare(given, np.arange(200), draws=5)
+    likeness = given["untrained_likeness"][100:, 0].mean()
+    assert figures["untrained_likeness"]["grad-cam"] == pytest.approx(likeness)
+    assert figures["untrained_likeness"]["grad-cam++"] is None
+    json.dumps(figures, allow_nan=False)
+
+
+def test_the_untrained_network_is_the_same_kind_with_other_weights(model):
+    drawn = untrained_network(model, 0)
+    assert drawn.state_dict().keys() == model.network.state_dict().keys()
+    pictures = np.random.default_rng(0).integers(0, 255, (2, 176, 176, 3), dtype=np.uint8)
+    with torch.no_grad():
+        logits = drawn(torch.from_numpy(to_array(pictures, model.record.input)))
+    assert not torch.equal(logits[0], logits[1])  # its head is not of zeros
+    head, again, trained = (one.get_classifier().weight for one in (drawn, untrained_network(model, 0), model.network))
+    assert torch.equal(head, again)
+    assert not torch.allclose(head, trained)
+
+
+def test_the_spot_in_the_middle_is_hottest_there_and_alike_however_it_is_turned():
+    values = centre(64)
+    assert values[31:33, 31:33].min() == values.max()
+    np.testing.assert_allclose(values, np.rot90(values))
+
+
+def test_the_limits_of_a_readable_map_are_those_that_were_measured():
+    folder = find_model("isic2019")
+    limits = evaluation.measured(folder, read_record(folder))["saliency"]["limits"]
+    assert (round(limits["faithfulness"], 2), round(limits["stability"], 2)) == (LEAST_FAITHFUL, LEAST_STABLE)

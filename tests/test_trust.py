@@ -1,0 +1,145 @@
+import math
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+
+from cadlib.calibration import NO_BIAS, probabilities
+from cadlib.images import LesionImage, read_image
+from cadlib.preprocess import InputSpec, to_pixels
+from cadlib.saliency import METHODS, Heatmap, activation_map, explain, surface
+from cadlib.stability import TURNS, turned, turned_back
+from cadlib.synthetic import demo_lesions
+from cadlib.trust import LEAST_FAITHFUL, LEAST_STABLE, Trust, agreement, trust
+from cadlib.ui import about_the_map, trust_tile
+
+CELLS = 8
+SIDE = 64
+GOOD = Trust(LEAST_FAITHFUL + 0.01, LEAST_STABLE + 0.01)
+
+
+class DarknessReader:
+    """Stands in for a Model: a dark cell is evidence for a melanoma where it lies, however the picture is held."""
+
+    record = SimpleNamespace(
+        backbone="toy", model_id="darkness 0.0.0", input=InputSpec(SIDE, "bicubic", (0.5,) * 3, (0.25,) * 3)
+    )
+
+    def see(self, pixels: np.ndarray) -> SimpleNamespace:
+        dark = 1 - pixels.reshape(len(pixels), CELLS, SIDE // CELLS, CELLS, -1).mean(axis=(2, 4)) / 255
+        evidence = np.zeros((len(pixels), 8, CELLS, CELLS), np.float32)
+        evidence[:, 0] = dark / CELLS
+        return SimpleNamespace(evidence=evidence, logits=evidence.sum(axis=(2, 3)))
+
+    def calibrated(self, logits: np.ndarray, _short_side_px: int) -> np.ndarray:
+        return probabilities(logits, 1.0, NO_BIAS)
+
+
+class CornerTalker(DarknessReader):
+    """Always finds the evidence in the upper left corner, whatever the picture and however it is held."""
+
+    def see(self, pixels: np.ndarray) -> SimpleNamespace:
+        seen = super().see(pixels)
+        seen.evidence[:, 0] = 0
+        seen.evidence[:, 0, :3, :3] = 1
+        return seen
+
+
+@pytest.fixture
+def image() -> LesionImage:
+    pixels = np.full((SIDE, SIDE, 3), 220, np.uint8)
+    pixels[8:32, 16:40] = 30
+    return LesionImage(pixels, sha256="0" * 64, format="PIL", notes=())
+
+
+def test_a_network_that_turns_with_the_picture_has_a_stable_and_faithful_map(image):
+    model = DarknessReader()
+    found = trust(model, image, explain(model, image, "MEL"), "MEL")
+    assert found.stability == pytest.approx(1)
+    assert found.faithfulness > LEAST_FAITHFUL
+    assert found.readable
+
+
+def test_a_map_that_stays_in_its_corner_is_not_to_be_read(image):
+    model = CornerTalker()
+    found = trust(model, image, explain(model, image, "MEL"), "MEL")
+    assert found.stability < LEAST_STABLE
+    assert not found.readable
+    assert "changes when the picture is turned" in found.sentence
+
+
+def test_a_diagnosis_without_evidence_is_not_to_be_read(image):
+    model = DarknessReader()
+    found = trust(model, image, explain(model, image, "NV"), "NV")
+    assert math.isnan(found.faithfulness)
+    assert math.isnan(found.stability)
+    assert found.sentence.startswith("Do not read this map: nothing stands out in it")
+
+
+def test_of_maps_at_random_hardly_one_is_called_readable(model):
+    rng, readable = np.random.default_rng(0), []
+    for lesion in demo_lesions()[:4]:
+        image = read_image(lesion.png())
+        prediction = model.predict(image)
+        code, _ = prediction.ranking()[0]
+        usual = activation_map(model, image, prediction, code)
+        raw = model.see(to_pixels(image, model.record.input)[None]).evidence[0, 0]
+        for _ in range(5):
+            values = surface(rng.permutation(raw.ravel()).reshape(raw.shape), model.record)
+            found = Heatmap(values, code, "grad-cam", float(values.max()), usual.box)
+            readable.append(trust(model, image, found, code).readable)
+    assert sum(readable) <= 2
+
+
+@pytest.mark.parametrize("method", METHODS, ids=lambda method: method.key)
+def test_every_method_is_judged_against_its_own_maps_of_the_turned_picture(model, method):
+    image = read_image(demo_lesions()[0].png())
+    found = trust(model, image, explain(model, image, "MEL", method.key), "MEL")
+    assert -1 <= found.faithfulness <= 1
+    assert -1 <= found.stability <= 1
+
+
+@pytest.mark.parametrize("turn", TURNS.values(), ids=TURNS)
+def test_what_is_turned_and_turned_back_is_as_it_was(turn):
+    values = np.arange(24, dtype=np.float32).reshape(4, 6)
+    picture = np.repeat(values[..., None], 3, axis=2).astype(np.uint8)
+    assert turned_back(turned(picture, *turn)[..., 0], *turn).tolist() == values.tolist()
+
+
+def test_agreement_is_the_correlation_over_the_places():
+    values = np.random.default_rng(0).random((8, 8)).astype(np.float32)
+    assert agreement(values, 3 * values + 1) == pytest.approx(1)
+    assert agreement(values, -values) == pytest.approx(-1)
+    assert math.isnan(agreement(values, np.ones_like(values)))
+
+
+@pytest.mark.parametrize(
+    ("poor", "said"),
+    [
+        (Trust(LEAST_FAITHFUL, 0.9), "hardly more than hiding places at random."),
+        (Trust(0.9, LEAST_STABLE), "it changes when the picture is turned."),
+        (Trust(0.9, math.nan), "it changes when the picture is turned."),
+        (Trust(-1.0, -1.0), "at random and it changes when the picture is turned."),
+        (Trust(math.nan, 0.9), "nothing stands out in it, or nothing in the picture changes the answer."),
+    ],
+)
+def test_a_poor_map_is_not_to_be_read_and_the_reason_is_said(poor, said):
+    assert not poor.readable
+    assert poor.sentence.startswith("Do not read this map: ")
+    assert poor.sentence.endswith(said)
+    assert "**do not read**" in trust_tile(poor)
+
+
+def test_a_map_above_both_limits_may_be_read():
+    assert GOOD.readable
+    assert "Do not read" not in GOOD.sentence
+    assert "may be read" in trust_tile(GOOD)
+
+
+def test_the_line_under_a_map_names_method_diagnosis_peak_and_both_figures():
+    found = Heatmap(np.zeros((2, 2), np.float32), "MEL", "grad-cam", 0.3149, (0, 0, 2, 2))
+    said = "Grad-CAM for Melanoma · peak 0.31 · faithful 0.72 · stable −0.10"
+    assert about_the_map(found, Trust(0.72, -0.1)) == said
+    assert about_the_map(found, Trust(math.nan, 0.5)).endswith("faithful not defined · stable 0.50")
+    assert about_the_map(found, None).endswith("faithful … · stable …")
+    assert trust_tile(None).count("\n") == trust_tile(GOOD).count("\n") == trust_tile(Trust(0.0, 0.0)).count("\n")
