@@ -16,7 +16,7 @@ from cadlib.taxonomy import CODES
 
 VIEWS = ("turned 90°", "mirrored, 180°")
 """The turns that a map is compared with: one that swaps the axes and one that mirrors, for a method may cost a pass of
-torch each. Their mean goes with that of all seven (correlation 0.95 over 100 training images)."""
+torch each."""
 LEAST_FAITHFUL, LEAST_STABLE = 0.48, 0.44
 """A map has to be above both: 95 % of the random maps of 300 validation images are below (`limits` under `saliency` in
 the metrics.json of models/isic2019, by `python -m cadlib saliency`)."""
@@ -49,7 +49,7 @@ class Trust:
         if math.isnan(self.faithfulness):
             return ["nothing stands out in it, or nothing in the picture changes the answer"]
         return [
-            *["hiding what is hot changes the answer hardly more than hiding places at random"]
+            *["hiding what is hot changes the answer hardly more than chance"]
             * (self.faithfulness <= LEAST_FAITHFUL),
             *["it changes when the picture is turned"] * (not self.stability > LEAST_STABLE),
         ]

@@ -33,6 +33,9 @@ def evidence(case: ui.Case) -> None:
         name = f"{Path(case.name).stem}_{code}_{method.key}.png"
         png = ui.overlay_png(case.assessment.image, heat, opacity)
         st.download_button("Overlay", png, name, "image/png", "download-overlay", icon=SAVE, on_click="ignore")
+    line = st.empty()
+    ui.trust_line(line, heat, None)
+    ui.trust_line(line, heat, ui.trust(case.assessment, code, method))
 
 
 def answer(case: ui.Case) -> st.delta_generator.DeltaGenerator:
@@ -66,8 +69,10 @@ def result(case: ui.Case) -> None:
     with right:
         turns = answer(case)
     with left:
-        evidence(case)
+        picture = st.container()
         ui.consequences(found, record)
+    with picture:
+        evidence(case)
     turns.caption(ui.about_the_turns(ui.stability(found), found.decision.operating_point.threshold))
 
 

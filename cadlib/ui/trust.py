@@ -12,7 +12,7 @@ from cadlib.trust import trust as trust_of
 from cadlib.ui.models import model
 from cadlib.ui.pictures import heatmap, said
 
-LINE_HEIGHT_PX = 88
+LINE_HEIGHT_PX = 112
 """Of what stands under a large map, the longest sentence at 800 px included: it is there before it is measured."""
 
 
@@ -43,7 +43,7 @@ def trust_line(place: DeltaGenerator, found: Heatmap, measured: Trust | None) ->
         elif measured.readable:
             st.caption(measured.sentence)
         else:
-            st.markdown(f":material/visibility_off: **{measured.sentence}**")
+            st.caption(f":material/visibility_off: **{measured.sentence}**")
 
 
 def _figures(measured: Trust | None) -> tuple[str, str]:
