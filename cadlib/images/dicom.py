@@ -117,7 +117,7 @@ class DicomFile:
             image = Image.fromarray(values)
             if "ICCProfile" in header:
                 image.info["icc_profile"] = bytes(header.ICCProfile)
-        return image, (*_warnings(header), *notes)
+            return image, (*_warnings(header), *notes)
 
     def _decode(self) -> NDArray[Any]:
         syntax = self._header.file_meta.TransferSyntaxUID
