@@ -395,6 +395,19 @@ def test_a_picture_cut_short_is_refused(lesion: NDArray[np.uint8], pack: str) ->
         read_image(packed(lesion, pack)[:-400])
 
 
+def test_a_damaged_element_beside_the_picture_is_refused(lesion: NDArray[np.uint8]) -> None:
+    with pytest.raises(ImageRejected, match="damaged"):
+        read_image(written(drawn(lesion)).replace(b"\x08\0\x60\0CS", b"\x08\0\x60\0C\xf9"))
+
+
+@pytest.mark.parametrize("box", [b"ftyp", b"jp2h"])
+def test_a_file_around_a_jpeg_2000_cannot_hold_the_reader_up(box: bytes) -> None:
+    whole = PICTURES["GDCMJ2K_TextGBR.dcm"].read_bytes()
+    at = whole.index(box)
+    endless = whole[: at - 4] + bytes(4) + whole[at:]
+    assert np.array_equal(read_image(endless).pixels, read_image(whole).pixels)
+
+
 def test_a_picture_too_large_is_refused_by_its_header(lesion: NDArray[np.uint8]) -> None:
     dataset = drawn(lesion)
     dataset.Rows = dataset.Columns = 65535

@@ -19,7 +19,7 @@ from PIL import Image
 from pydicom import Dataset, config, uid
 from pydicom.datadict import tag_for_keyword
 from pydicom.dataset import FileMetaDataset
-from pydicom.encaps import get_frame
+from pydicom.encaps import encapsulate, get_frame
 from pydicom.filereader import read_dataset
 from pydicom.pixels.decoders.base import get_decoder
 from pydicom.pixels.processing import apply_color_lut, apply_modality_lut, apply_voi_lut
@@ -76,6 +76,7 @@ _KEYWORDS = (
     *FACT_KEYWORDS,
 )
 _TAGS: list[Any] = [tag_for_keyword(keyword) for keyword in _KEYWORDS]
+_J2K_START = b"\xff\x4f\xff\x51"
 _PREAMBLE_BYTES = 132
 _PIXEL_GROUP = 0x7FE0
 
@@ -117,7 +118,7 @@ class DicomFile:
             image = Image.fromarray(values)
             if "ICCProfile" in header:
                 image.info["icc_profile"] = bytes(header.ICCProfile)
-        return image, (*_warnings(header), *notes)
+            return image, (*_warnings(header), *notes)
 
     def _decode(self) -> NDArray[Any]:
         syntax = self._header.file_meta.TransferSyntaxUID
@@ -131,6 +132,10 @@ class DicomFile:
         if self._header.file_meta.TransferSyntaxUID == uid.RLELossless:
             return
         frame = get_frame(self._header.PixelData, 0, number_of_frames=1)
+        if self._header.file_meta.TransferSyntaxUID in uid.JPEG2000TransferSyntaxes:
+            # The standard wants it bare, and pydicom never comes out of a file around it with a box of length 0.
+            frame = frame[max(frame.find(_J2K_START), 0) :]
+            self._header.PixelData = encapsulate([frame])
         with Image.open(BytesIO(frame), formats=("JPEG", "JPEG2000")) as packed:
             if packed.size != self.size or len(packed.getbands()) != self._header.SamplesPerPixel:
                 raise damaged(self._name, "DICOM")
