@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-with warnings.catch_warnings():
+with warnings.catch_warnings(), np.printoptions():  # it changes how numpy writes numbers, everywhere
     warnings.simplefilter("ignore")  # it misses libraries that are not asked for here
     import colour
 

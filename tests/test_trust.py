@@ -119,7 +119,7 @@ def test_agreement_is_the_correlation_over_the_places():
         (Trust(LEAST_FAITHFUL, 0.9), "hardly more than chance."),
         (Trust(0.9, LEAST_STABLE), "it changes when the picture is turned."),
         (Trust(0.9, math.nan), "it changes when the picture is turned."),
-        (Trust(-1.0, -1.0), "at random and it changes when the picture is turned."),
+        (Trust(-1.0, -1.0), "chance and it changes when the picture is turned."),
         (Trust(math.nan, 0.9), "nothing stands out in it, or nothing in the picture changes the answer."),
     ],
 )
