@@ -1,10 +1,10 @@
 """The whole pipeline for one image, in one call."""
 
-import os
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass, replace
 from typing import Any
+
+from threadpoolctl import ThreadpoolController
 
 from cadlib.decision import DEFAULT_OPERATING_POINT, Decision, decide
 from cadlib.images import LesionImage, read_image
@@ -13,8 +13,12 @@ from cadlib.model import Model, Prediction, Source
 from cadlib.neighbours import Neighbours
 from cadlib.novelty import Novelty
 from cadlib.quality import QualityReport, inspect
+from cadlib.readahead import threads
 from cadlib.saliency import Heatmap, activation_map
 from cadlib.taxonomy import CODES
+
+_BLAS = ThreadpoolController()
+"""Its threads go on spinning after each product of matrices and would slow the network down, for nothing."""
 
 CSV_COLUMNS = (
     *("file", "image_sha256", "quality", "known", "novelty", "diagnosis", "prediction_set", "malignant_probability"),
@@ -127,8 +131,8 @@ def assess(
 ) -> Assessment:
     """Read an image, inspect, predict, decide and explain; raise ImageRejected when the image cannot be read."""
     image = source if isinstance(source, LesionImage) else read_image(source)
-    with ThreadPoolExecutor(1) as beside:  # OpenCV, Pillow and ONNX Runtime let go of the GIL
-        quality = beside.submit(inspect, image)
+    with _BLAS.limit(limits=1, user_api="blas"):
+        quality = threads().submit(inspect, image)  # beside the network: OpenCV and ONNX Runtime let go of the GIL
         prediction = model.predict(image, facts)
         found = _assessment(model, image, quality.result(), prediction, operating_point)
     top, _ = found.prediction.ranking()[0]
@@ -147,8 +151,8 @@ def assess_batch(
     the model takes none. What a header says (`LesionImage.facts`) is no part of an answer unless it is given here.
     """
     each = facts if isinstance(facts, Sequence) else [facts] * len(images)
-    with ThreadPoolExecutor(os.cpu_count()) as beside:
-        qualities = beside.map(inspect, images)
+    with _BLAS.limit(limits=1, user_api="blas"):
+        qualities = threads().map(inspect, images)
         predicted = zip(model.predict_batch(images), each, strict=True)
         predictions = [model.with_facts(prediction, known) for prediction, known in predicted]
         of_each = zip(images, qualities, predictions, strict=True)

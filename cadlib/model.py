@@ -4,8 +4,8 @@ Predictions come from its model.onnx; torch is loaded when somebody asks for the
 """
 
 import os
-from collections.abc import Iterable
-from concurrent.futures import Future, ThreadPoolExecutor
+from collections.abc import Iterable, Sequence
+from concurrent.futures import Future
 from dataclasses import dataclass, replace
 from functools import cached_property
 from itertools import islice
@@ -21,7 +21,8 @@ from cadlib.engine import Engine, Seen
 from cadlib.images import LesionImage, read_image
 from cadlib.metadata import PatientFacts, add_evidence
 from cadlib.neighbours import NeighbourIndex, fingerprints
-from cadlib.novelty import Novelty, NoveltyDetector
+from cadlib.novelty import Novelty, NoveltyDetector, appearance
+from cadlib.readahead import threads
 from cadlib.record import (
     NEIGHBOURS_FILE,
     NOVELTY_FILE,
@@ -78,6 +79,17 @@ class Prediction:
         return min(float(self.probabilities[np.array(MALIGNANT)].sum()), 1.0)
 
 
+@dataclass(frozen=True, eq=False)
+class _Prepared:
+    """A picture as the network reads it, (S, S, 3) uint8 RGB, and what is measured of that before the pass."""
+
+    sha256: str
+    short_side_px: int
+    pixels: NDArray[np.uint8]
+    fingerprint: NDArray[np.uint8]
+    looks: NDArray[np.float32]
+
+
 class Model:
     """A network with its record. `Model.load` is the way to get one."""
 
@@ -127,8 +139,7 @@ class Model:
 
         `facts` are added as `with_facts` does.
         """
-        sha256, short_side_px, pixels = self._prepare(source)
-        return self.with_facts(self._predict_pixels([sha256], [short_side_px], pixels[None])[0], facts)
+        return self.with_facts(self._predict_prepared([self._prepare(source)])[0], facts)
 
     def with_facts(self, prediction: Prediction, facts: PatientFacts | None) -> Prediction:
         """Add what is known of the patient to a prediction of the image alone, without running the network again.
@@ -149,16 +160,15 @@ class Model:
         """Predict many images in their order, decoding ahead in threads; raise ImageRejected at the first bad one."""
         waiting = iter(sources)
         predictions: list[Prediction] = []
-        with ThreadPoolExecutor(max_workers=os.cpu_count()) as pool:
 
-            def submit() -> list[Future[tuple[str, int, NDArray[np.uint8]]]]:
-                return [pool.submit(self._prepare, source) for source in islice(waiting, batch_size)]
+        def submit() -> list[Future[_Prepared]]:
+            return [threads().submit(self._prepare, source) for source in islice(waiting, batch_size)]
 
+        ahead = submit()
+        while ahead:
+            ready = [future.result() for future in ahead]
             ahead = submit()
-            while ahead:
-                hashes, sides, pixels = zip(*(future.result() for future in ahead), strict=True)
-                ahead = submit()
-                predictions += self._predict_pixels(hashes, sides, np.stack(pixels))
+            predictions += self._predict_prepared(ready)
         return predictions
 
     def see(self, pixels: NDArray[np.uint8]) -> Seen:
@@ -169,18 +179,18 @@ class Model:
         """Return the probabilities of (N, 8) logits, (N, 8) float64, of images of these short sides in their files."""
         return calibration.probabilities(logits, self.record.temperature.of(short_side_px), self.record.bias)
 
-    def _predict_pixels(
-        self, hashes: Iterable[str], short_side_px: ArrayLike, pixels: NDArray[np.uint8]
-    ) -> list[Prediction]:
-        seen = self.see(pixels)
-        calibrated = self.calibrated(seen.logits, short_side_px)
-        prints = fingerprints(pixels)
+    def _predict_prepared(self, pictures: Sequence[_Prepared]) -> list[Prediction]:
+        seen = self.see(np.stack([one.pixels for one in pictures]))
+        calibrated = self.calibrated(seen.logits, [one.short_side_px for one in pictures])
+        prints, looks = (np.stack([getattr(one, name) for one in pictures]) for name in ("fingerprint", "looks"))
         for values in (calibrated, seen.features, seen.evidence, prints):
             values.flags.writeable = False
-        novelty = self._detector.of(pixels) if self._detector else [None] * len(pixels)
-        of_each = zip(hashes, calibrated, seen.features, seen.evidence, prints, novelty, strict=True)
-        return [Prediction(p, self.record.model_id, sha256, *found) for sha256, p, *found in of_each]
+        novelty = self._detector.of(looks) if self._detector else [None] * len(pictures)
+        of_each = zip(pictures, calibrated, seen.features, seen.evidence, prints, novelty, strict=True)
+        return [Prediction(p, self.record.model_id, one.sha256, *found) for one, p, *found in of_each]
 
-    def _prepare(self, source: Source) -> tuple[str, int, NDArray[np.uint8]]:
+    def _prepare(self, source: Source) -> _Prepared:
         image = source if isinstance(source, LesionImage) else read_image(source)
-        return image.sha256, min(image.file_px), preprocess.to_pixels(image, self.record.input)
+        pixels = preprocess.to_pixels(image, self.record.input)
+        [fingerprint], [looks] = fingerprints(pixels[None]), appearance.measure(pixels[None])
+        return _Prepared(image.sha256, min(image.file_px), pixels, fingerprint, looks)

@@ -4,11 +4,21 @@ import os
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from functools import cache
 from itertools import islice
 from typing import TypeVar
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
+
+
+@cache
+def threads() -> ThreadPoolExecutor:
+    """Return the threads that answers share, one a core. Work that waits for other work here is not for them.
+
+    A thread of its own for each picture would cost more than it saves: what is measured there is slow at first.
+    """
+    return ThreadPoolExecutor(os.cpu_count())
 
 
 def map_ahead(

@@ -49,8 +49,7 @@ class Trust:
         if math.isnan(self.faithfulness):
             return ["nothing stands out in it, or nothing in the picture changes the answer"]
         return [
-            *["hiding what is hot changes the answer hardly more than chance"]
-            * (self.faithfulness <= LEAST_FAITHFUL),
+            *["hiding what is hot changes the answer hardly more than chance"] * (self.faithfulness <= LEAST_FAITHFUL),
             *["it changes when the picture is turned"] * (not self.stability > LEAST_STABLE),
         ]
 

@@ -188,7 +188,7 @@ def test_fitting_counts_what_is_called_unknown_by_kind(model, figures, synthetic
     known = kept.distances(looks[parts == "validation"]) <= facts.limit
     assert known.mean() == pytest.approx(fitting.KNOWN_SHARE, abs=1 / known.sum())
     detector = NoveltyDetector(fitted.files[NOVELTY_FILE], facts)
-    assert [one.known for one in detector.of(np.zeros((3, 64, 64, 3), np.uint8))] == [False] * 3
+    assert [one.known for one in detector.of(appearance.measure(np.zeros((3, 64, 64, 3), np.uint8)))] == [False] * 3
 
 
 def test_the_card_says_what_is_called_unknown_or_that_nobody_checked():

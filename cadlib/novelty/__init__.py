@@ -11,6 +11,7 @@ found so.
 """
 
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 import safetensors
@@ -90,11 +91,18 @@ class Looks:
         mean, scale = figures.mean(axis=0), figures.std(axis=0) / _STEPS + np.float32(1e-6)
         return cls(mean, scale, np.clip(np.rint((figures - mean) / scale), -127, 127).astype(np.int8))
 
+    @cached_property
+    def _known(self) -> NDArray[np.float32]:
+        return self.stored.astype(np.float32)
+
+    @cached_property
+    def _lengths(self) -> NDArray[np.float32]:
+        lengths: NDArray[np.float32] = np.square(self._known).sum(axis=1)
+        return lengths
+
     def distances(self, figures: NDArray[np.float32]) -> NDArray[np.float64]:
         """Return how far each of (N, F) pictures is from the training image most like it, (N,), in mean deviations."""
-        known = self.stored.astype(np.float32)
-        lengths = np.square(known).sum(axis=1)
-        found = []
+        known, lengths, found = self._known, self._lengths, []
         for first in range(0, len(figures), _BATCH):
             asked = (figures[first : first + _BATCH] - self.mean) / self.scale
             squares = (lengths - 2 * asked @ known.T).min(axis=1) + np.square(asked).sum(axis=1)
@@ -127,6 +135,6 @@ class NoveltyDetector:
         """Raise ModelInvalid for what is no such content."""
         self._looks, self._limit = Looks.unpack(data), facts.limit
 
-    def of(self, pixels: NDArray[np.uint8]) -> list[Novelty]:
-        """Judge (N, S, S, 3) uint8 RGB, N at least 1, as the network reads them."""
-        return [Novelty(float(d) / self._limit) for d in self._looks.distances(appearance.measure(pixels))]
+    def of(self, figures: NDArray[np.float32]) -> list[Novelty]:
+        """Judge pictures, N at least 1, by the (N, F) figures of `appearance.measure` of what the network reads."""
+        return [Novelty(float(distance) / self._limit) for distance in self._looks.distances(figures)]
