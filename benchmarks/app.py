@@ -1,16 +1,15 @@
 """How soon the app answers after a cold start, and what memory each further reader costs it.
 
-    python benchmarks/app.py [--sessions N] [--width PX]
+    python benchmarks/app.py [--sessions N]
 
 Starts the app as `make app` does and opens it in a Chromium of this system, once for each session. Every tab stays open
-and gets a JPEG of its own, a drawn lesion of 600 × 450 px unless `--width` says more; it is done when its decision and
-its heatmap are there. Prints the seconds from the start of the server to the first answer (the browser runs already,
+and gets a drawn lesion of its own, of those that the page itself offers; it is done when its decision and its heatmap
+are there. Prints the seconds from the start of the server to the first answer (the browser runs already,
 with an empty tab), and the resident memory of the server after each session: VmRSS, Linux alone. The last line is one
 JSON object.
 """
 
 import argparse
-import io
 import json
 import os
 import shutil
@@ -28,24 +27,14 @@ from urllib.error import URLError
 
 sys.path.insert(0, str(Path(__file__).parent.parent))
 
-from PIL import Image
 from playwright.sync_api import Browser, Page, sync_playwright
 
-from cadlib.synthetic import render_lesion
-from cadlib.taxonomy import CODES
+from cadlib.synthetic import demo_lesions
 
 ROOT = Path(__file__).parent.parent
 CHROMIUM = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
 FLAGS = ("--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-sync",
          "--disable-background-networking", "--disable-component-update")  # fmt: skip
-
-
-def jpeg(number: int, width_px: int) -> bytes:
-    """Draw a lesion and return it as a JPEG file of 4 : 3."""
-    drawn = Image.fromarray(render_lesion(CODES[number % len(CODES)], number, 600)).crop((0, 75, 600, 525))
-    buffer = io.BytesIO()
-    drawn.resize((width_px, width_px * 3 // 4), Image.Resampling.BICUBIC).save(buffer, "JPEG", quality=90)
-    return buffer.getvalue()
 
 
 @contextmanager
@@ -83,7 +72,7 @@ def ask(browser: Browser, address: str, name: str, picture: bytes) -> Page:
     tab = browser.new_context(viewport={"width": 1440, "height": 1000}).new_page()
     tab.goto(address)
     chooser = tab.locator(".st-key-upload input[type=file]").first
-    chooser.set_input_files([{"name": name, "mimeType": "image/jpeg", "buffer": picture}])
+    chooser.set_input_files([{"name": name, "mimeType": "image/png", "buffer": picture}])
     tab.get_by_alt_text("Heatmap, Grad-CAM", exact=False).first.wait_for()
     return tab
 
@@ -97,12 +86,13 @@ def resident_mb(process: int) -> float:
 def main() -> None:
     """Measure and print."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
-    parser.add_argument("--sessions", type=int, default=8, help="tabs that are open at once (default: 8)")
-    parser.add_argument("--width", type=int, default=600, help="of each picture, px (default: 600)")
+    parser.add_argument(
+        "--sessions", type=int, default=8, help="tabs that are open at once (default: 8)", choices=range(1, 11)
+    )
     options = parser.parse_args()
     if not (path := next(filter(None, map(shutil.which, CHROMIUM)), None)):
         raise SystemExit(f"Expected a browser named {', '.join(CHROMIUM)}; `make chromium` says how to get one.")
-    pictures = [jpeg(number, options.width) for number in range(options.sessions)]
+    pictures = [lesion.png() for lesion in demo_lesions()[: options.sessions]]
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=path, args=list(FLAGS))
         browser.new_page().goto("about:blank")
@@ -112,7 +102,7 @@ def main() -> None:
             print(f"the server answers after {up_s:.2f} s: {idle_mb:.0f} MB", flush=True)
             held_mb = []
             for number, picture in enumerate(pictures):
-                tab = ask(browser, address, f"{number}.jpg", picture)
+                tab = ask(browser, address, f"{number}.png", picture)
                 if not number:
                     first_s = time.perf_counter() - began
                     print(f"the first answer is drawn after {first_s:.2f} s")

@@ -13,6 +13,8 @@ from cadlib.errors import ModelInvalid
 from cadlib.weights import State
 
 INPUT, OUTPUTS = "pixels", ("logits", "features", "evidence")
+_FEW = 16
+"""Pictures at a time, as of one picture's views. In larger batches, of a folder, giving memory back costs a third."""
 WEIGHT = "network."
 """The names in model.onnx; a weight is called as in weights.safetensors, with this before it."""
 
@@ -56,6 +58,9 @@ class Engine:
                 f"This model.onnx cannot be run, or its weights are not those of its network: {error} "
                 "Restore the model's folder."
             ) from error
+        # An application holds what one picture needs between the layers; what its views need is given back.
+        self._shrinking = onnxruntime.RunOptions()
+        self._shrinking.add_run_config_entry("memory.enable_memory_arena_shrinkage", "cpu:0")
         if missing := {*OUTPUTS} - {one.name for one in self._session.get_outputs()}:
             raise ModelInvalid(
                 f"Expected model.onnx to give {', '.join(OUTPUTS)} but it lacks {', '.join(sorted(missing))}; "
@@ -64,4 +69,5 @@ class Engine:
 
     def run(self, inputs: NDArray[np.float32]) -> Seen:
         """Run the network on what `preprocess.to_array` gives, (N, 3, S, S) float32, N at least 1."""
-        return Seen(*self._session.run(OUTPUTS, {INPUT: np.ascontiguousarray(inputs)}))
+        options = self._shrinking if 1 < len(inputs) <= _FEW else None
+        return Seen(*self._session.run(OUTPUTS, {INPUT: np.ascontiguousarray(inputs)}, options))
