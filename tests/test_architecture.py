@@ -108,6 +108,7 @@ MAY_USE_TORCH = {
     "commands.index",
     "commands.predict",
     "commands.robustness",
+    "commands.sampled",
     "commands.saliency",
     "commands.settings",
     "commands.train",

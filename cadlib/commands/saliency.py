@@ -1,64 +1,23 @@
 """Measure whether a model's heatmaps are worth looking at, method by method."""
 
 import argparse
-import sys
-from pathlib import Path
+from collections.abc import Callable
 
-from tqdm import tqdm
-
-from cadlib.commands.usage import UsageError, check_model, make_folder
-from cadlib.record import find_model
+from cadlib.commands.sampled import Measured, add_flags, measure_sample
 
 
 def add(command: argparse.ArgumentParser) -> None:
     """Add the flags of the command."""
     command.set_defaults(run=run)
-    command.add_argument("--model", default="isic2019", help="name under models/, or a path (default: isic2019)")
-    command.add_argument("--data", type=Path, required=True, help="folder of ISIC 2019 layout")
-    command.add_argument(
-        "--split", choices=("validation", "test"), default="validation", help="part of the model's own split"
-    )
-    command.add_argument(
-        "--images", type=int, metavar="N", help="a random sample with every diagnosis and archive (default: all)"
-    )
-    command.add_argument("--seed", type=int, default=0, help="of the sample and of what is drawn (default: 0)")
-    command.add_argument("--output", type=Path, metavar="DIR", help="folder for saliency.json")
-    command.add_argument("--into-model", action="store_true", help="put it into the model's metrics.json and card")
+    add_flags(command, "saliency")
 
 
 def run(options: argparse.Namespace) -> int:
     """Carry the command out and return its exit code."""
-    record = check_model(options.model)
-    folder = find_model(options.model)
-    if not options.data.is_dir():
-        raise UsageError(f"Expected a folder of images with their CSV files but there is no folder {options.data}.")
-    if options.seed < 0 or (options.images is not None and options.images < 1):
-        raise UsageError(f"Expected --seed from 0 and --images from 1 but got {options.seed} and {options.images}.")
-    if options.output:
-        make_folder(options.output)
+    return measure_sample(options, "saliency", _measure)
 
-    from cadlib import evaluation, sanity
-    from cadlib.dataset import open_dataset
-    from cadlib.model import Model
-    from cadlib.sampling import stratified_sample
 
-    if options.into_model:  # asked before the minutes of work, not after
-        evaluation.measured(folder, record)
-    dataset = evaluation.part_of_split(folder, record, open_dataset(options.data, verify=False), options.split)
-    of = len(dataset.table)
-    if options.images is not None:
-        dataset = stratified_sample(dataset, options.images, options.seed)
-    print(f"{len(dataset.table):,} of {of:,} images of the {options.split} split", file=sys.stderr)
-    with tqdm(unit="image", leave=False) as bar:
+def _measure() -> Callable[..., Measured]:
+    from cadlib.sanity import measure
 
-        def progress(done: int, total: int) -> None:
-            bar.total = total
-            bar.update(done - bar.n)
-
-        found = sanity.measure(Model.load(folder), dataset, options.split, options.seed, of, progress)
-    if options.output:
-        (options.output / "saliency.json").write_text(found.to_json(), encoding="utf-8")
-    if options.into_model:
-        evaluation.write_into(folder, record, {**evaluation.measured(folder, record), "saliency": found.figures})
-    print(found)
-    return 1 if found.figures["rejected"] else 0
+    return measure
