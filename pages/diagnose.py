@@ -69,10 +69,8 @@ def result(case: ui.Case) -> None:
     with right:
         turns = answer(case)
     with left:
-        picture = st.container()
-        ui.consequences(found, record)
-    with picture:
         evidence(case)
+        ui.consequences(found, record)
     turns.caption(ui.about_the_turns(ui.stability(found), found.decision.operating_point.threshold))
 
 

@@ -165,7 +165,9 @@ def test_what_comes_late_moves_nothing(server, page, data_dir):
     places = "() => [...document.querySelectorAll('h3, .viewer, .st-key-confidence, [data-testid=stExpander]')]"
     places += ".map((one) => one.getBoundingClientRect().top)"
     page.locator(".st-key-confidence .js-plotly-plot .bars").first.wait_for()
+    page.locator(".viewer-picture").wait_for()
     before = page.evaluate(places)
+    assert len(before) == 4
     page.get_by_text("the same first diagnosis in").wait_for()
     settle(page)
     assert page.evaluate(places) == before
