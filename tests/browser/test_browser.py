@@ -125,6 +125,7 @@ def test_the_picture_is_zoomed_moved_and_uncovered_by_keys_and_the_overlay_saved
     assert scale.inner_text() == "300 %"
 
     page.locator(".viewer-opacity").press("Home")
+    page.locator('.viewer[data-opacity="0"]').wait_for()
     settle(page)
     assert scale.inner_text() == "300 %"  # the server's answer moves nothing
     with page.expect_download() as download:

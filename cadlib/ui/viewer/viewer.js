@@ -40,6 +40,7 @@ export default function ({ parentElement, data, setStateValue }) {
     return [event.clientX - edge.left, event.clientY - edge.top];
   };
 
+  root.dataset.opacity = data.opacity;  // what the server knows of it
   stage.style.setProperty("--viewer-shape", data.height / data.width);
   stage.setAttribute("aria-label", data.keys);
   Object.assign(part("picture"), { src: data.picture, alt: data.alt });
