@@ -11,8 +11,7 @@ from cadlib.errors import CadError
 PAGE_SIZE = 24
 FACETS = {"diagnosis": "Diagnosis", "anatom_site_general": "Site", "sex": "Sex", "archive": "Archive"}
 FACTS = {"age_approx": "age", "sex": "sex", "anatom_site_general": "site", "archive": "archive", "lesion_id": "lesion"}
-AGES = (0, 120)
-MISSING = "not given"
+AGES, MISSING = (0, 120), "not given"
 SYNTHETIC = "synthetic lesions, drawn by this project"
 HOW_TO_GET_IT = """
 **No data set here yet.** `python -m cadlib download --to DIR` fetches ISIC 2019 (25,331 labelled pictures, 9 GB) from
@@ -78,8 +77,9 @@ def sample(row, kind: str) -> None:
         if record and st.button("Ask the model", key="ask", icon=":material/neurology:", type="primary"):
             found = ui.assess_file(row.path)
             st.markdown(f"**{found.decision.sentence}** {found.quality.sentence}")
-            top, _ = found.prediction.ranking()[0]
-            ui.side_by_side(found.image, ui.heatmap(found, top), row.image, drawn=bool(kind))
+            heat = ui.heatmap(found, found.prediction.ranking()[0][0])
+            ui.side_by_side(found.image, heat, row.image, drawn=bool(kind))
+            ui.trust_line(st.empty(), heat, ui.trust(found, heat.diagnosis))
             ui.chart(figures.confidence_chart(found.prediction.probabilities), key="sample-confidence")
         else:
             st.image(ui.photograph_of(row.path), width="stretch", alt=f"The picture {row.image}")

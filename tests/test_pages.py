@@ -587,6 +587,14 @@ def test_a_sample_opens_large_and_the_model_answers_when_asked(browser):
     assert "malignant probability" in words(browser)
 
 
+def test_the_heatmap_of_a_sample_says_whether_it_may_be_read(browser):
+    next(button for button in browser.button if str(button.key).startswith("open-")).click().run()
+    browser.button(key="ask").click().run()
+    assert not browser.exception
+    assert re.search(r"Grad-CAM for .* · peak .* · faithful .* · stable ", words(browser))
+    assert "Do not read this map" in words(browser) or "Hiding what is hot changes the answer" in words(browser)
+
+
 def test_an_unreadable_sample_is_named_in_its_tile(app, synthetic_dataset, tmp_path):
     copied = Path(shutil.copytree(synthetic_dataset, tmp_path / "spoilt"))
     image = min((copied / "ISIC_2019_Training_Input").iterdir())
