@@ -165,24 +165,30 @@ def reconsider(model: Model, found: Assessment, operating_point: str, facts: Pat
     Nothing is looked at again. Raise ModelInvalid for an operating point and FactsRejected for facts that the model
     does not know.
     """
-    return replace(found, **_answer(model, model.with_facts(found.prediction, facts), operating_point))
+    answer = _answer(model, model.with_facts(found.prediction, facts), operating_point)
+    first, _ = answer["prediction"].ranking()[0]
+    return replace(found, **answer, neighbours=found.neighbours and replace(found.neighbours, first=first))
 
 
 def _assessment(
     model: Model, image: LesionImage, quality: QualityReport, prediction: Prediction, operating_point: str
 ) -> Assessment:
-    return Assessment(image=image, quality=quality, **_answer(model, prediction, operating_point), heatmap=None)
+    index, (first, _) = model.neighbours, prediction.ranking()[0]
+    return Assessment(
+        image=image,
+        quality=quality,
+        **_answer(model, prediction, operating_point),
+        neighbours=index.search(prediction.features, prediction.fingerprint, first) if index else None,
+        heatmap=None,
+    )
 
 
 def _answer(model: Model, prediction: Prediction, operating_point: str) -> dict[str, Any]:
     alone = prediction.facts is None
     inside = model.record.conformal.of(prediction.probabilities)
     point = model.record.operating_point(operating_point, with_facts=not alone)
-    top, _ = prediction.ranking()[0]
-    known = model.neighbours
     return {
         "prediction": prediction,
         "decision": decide(prediction.malignant_probability, point),
         "likely": tuple(code for code, _ in prediction.ranking() if inside[CODES.index(code)]) if alone else None,
-        "neighbours": known and known.search(prediction.features, prediction.fingerprint, top),
     }

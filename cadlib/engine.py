@@ -14,7 +14,7 @@ from cadlib.weights import State
 
 INPUT, OUTPUTS = "pixels", ("logits", "features", "evidence")
 _FEW = 16
-"""Pictures at a time, as of one picture's views. In larger batches, of a folder, giving memory back costs a third."""
+"""Pictures at a time, as of one picture's views. Larger batches, of a folder, are slower where memory is given back."""
 WEIGHT = "network."
 """The names in model.onnx; a weight is called as in weights.safetensors, with this before it."""
 

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from cadlib.assessment import CSV_COLUMNS, assess, assess_batch, csv_row
+from cadlib.assessment import CSV_COLUMNS, assess, assess_batch, csv_row, reconsider
 from cadlib.errors import ImageRejected, ModelInvalid
 from cadlib.images import read_image
 from cadlib.metadata import PatientFacts
@@ -124,3 +124,20 @@ def test_as_json_it_says_what_the_facts_moved(taught_folder, picture):
     assert (facts["age_years"], facts["sex"], facts["site"]) == (None, "male", None)
     assert facts["moved"]["MEL"] > 0 > facts["moved"]["NV"]
     assert sum(facts["moved"].values()) == pytest.approx(0, abs=1e-5)
+
+
+def test_another_operating_point_looks_for_no_similar_cases_again(model, picture, monkeypatch):
+    found = assess(model, picture)
+    monkeypatch.setattr(model, "neighbours", None)
+    again = reconsider(model, found, "rule-out")
+    assert again.decision.operating_point.name == "rule-out"
+    assert again.neighbours == found.neighbours
+    assert again.prediction is found.prediction
+
+
+def test_similar_cases_are_held_against_the_diagnosis_that_facts_put_first(taught_folder, picture):
+    taught = Model.load(taught_folder)
+    found = assess(taught, picture)
+    again = reconsider(taught, found, "balanced", PatientFacts(90, "male"))
+    assert again.neighbours.first == again.prediction.ranking()[0][0]
+    assert again.neighbours.cases == found.neighbours.cases
