@@ -34,8 +34,8 @@ def evidence(case: ui.Case) -> None:
         png = ui.overlay_png(case.assessment.image, heat, opacity)
         st.download_button("Overlay", png, name, "image/png", "download-overlay", icon=SAVE, on_click="ignore")
     line = st.empty()
-    ui.trust_line(line, heat, None)
-    ui.trust_line(line, heat, ui.trust(case.assessment, code, method))
+    ui.trust_line(line, heat, None, ui.NARROW_HEIGHT_PX)
+    ui.trust_line(line, heat, ui.trust(case.assessment, code, method), ui.NARROW_HEIGHT_PX)
 
 
 def answer(case: ui.Case) -> st.delta_generator.DeltaGenerator:

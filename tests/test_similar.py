@@ -61,7 +61,7 @@ def test_a_case_without_a_picture_at_hand_shows_its_diagnosis_in_its_place(shown
     told = [picture.alt for element in app.image for picture in element.proto.imgs]
     assert len(told) == 4
     assert told[0] == "Training image ISIC_9000000, Melanocytic nevus"
-    assert ":orange[▲] Melanoma" in [element.value for element in app.markdown]
+    assert ":orange[▲] Melanoma" in [element.value for element in app.caption]
 
 
 def test_disagreement_is_pointed_out_and_agreement_is_not(shown):

@@ -54,12 +54,13 @@ from cadlib.ui.session import (
 )
 from cadlib.ui.strip import strip
 from cadlib.ui.text import about_the_set, about_the_threshold, about_the_turns, mark, named, plain, sign
-from cadlib.ui.trust import about_the_map, trust, trust_line, trust_tile
+from cadlib.ui.trust import NARROW_HEIGHT_PX, about_the_map, trust, trust_line, trust_tile
 from cadlib.ui.viewer import viewer
 
 __all__ = [
     "DRAWN",
     "INTENDED_USE",
+    "NARROW_HEIGHT_PX",
     "OPACITY",
     "ORIGINAL",
     "Case",

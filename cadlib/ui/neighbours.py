@@ -16,7 +16,7 @@ from cadlib.ui.models import model, model_metrics
 from cadlib.ui.pictures import square
 from cadlib.ui.text import mark, plain
 
-_SIDE_PX = 100
+_SIDE_PX = 112
 
 
 def similar(found: Assessment) -> None:
@@ -34,7 +34,7 @@ def similar(found: Assessment) -> None:
             icon=":material/school:",
         )
     st.markdown(plain(cases.sentence) if not cases.disagree else f":orange-badge[! disagree] {plain(cases.sentence)}")
-    with st.container(horizontal=True, gap="small", key="similar"):
+    with st.container(horizontal=True, gap="xsmall", key="similar"):
         for case in cases.cases:
             _card(case)
     measured = (model_metrics() or {}).get("neighbours")
@@ -62,7 +62,7 @@ def _card(case: SimilarCase) -> None:
             with st.container(
                 height=_SIDE_PX, border=True, horizontal_alignment="center", vertical_alignment="center", gap=None
             ):
-                st.markdown(f"{mark(case.diagnosis)} {name}", text_alignment="center")
+                st.caption(f"{mark(case.diagnosis)} {name}", text_alignment="center")
         st.markdown(f"{_diagnosis(case)} · {case.similarity:.2f}")
         st.caption("  \n".join(plain(part) for part in (case.image, case.archive) if part))
 

@@ -24,9 +24,8 @@ def about_the_kind(novelty: Novelty | None) -> str:
     """Say whether a picture is of a kind that the model knows, and how near it is to the limit."""
     if novelty is None:
         return f"{NOT_CHECKED}: `python -m cadlib index` lets the model tell."
-    if novelty.known:
-        return f"It looks like the pictures that the model was trained on: {novelty.score:.2f}, where 1 is the limit."
-    return f"{novelty.sentence} {novelty.score:.2f}, where 1 is the limit."
+    looks = "looks like" if novelty.known else "does not look like"
+    return f"It {looks} the pictures that the model was trained on: {novelty.score:.2f}, where 1 is the limit."
 
 
 def withheld(found: Assessment, name: str) -> bool:

@@ -12,8 +12,9 @@ from cadlib.trust import trust as trust_of
 from cadlib.ui.models import model
 from cadlib.ui.pictures import heatmap, said
 
-LINE_HEIGHT_PX = 112
-"""Of what stands under a large map, the longest sentence at 800 px included: it is there before it is measured."""
+LINE_HEIGHT_PX, NARROW_HEIGHT_PX = 76, 112
+"""Of what stands under a map as wide as the page, and as half of it, the longest sentence at 800 px included: it is
+there before it is measured."""
 
 
 def trust(found: Assessment, code: str, method: Method = METHODS[0]) -> Trust:
@@ -34,9 +35,9 @@ def trust_tile(measured: Trust | None) -> str:
     return "  \n".join([*_figures(measured), verdict])
 
 
-def trust_line(place: DeltaGenerator, found: Heatmap, measured: Trust | None) -> None:
+def trust_line(place: DeltaGenerator, found: Heatmap, measured: Trust | None, height_px: int = LINE_HEIGHT_PX) -> None:
     """Fill a place under a large map, an `st.empty()`, in the same height whether it is measured already or not."""
-    with place.container(height=LINE_HEIGHT_PX, border=False, gap="xxsmall"):
+    with place.container(height=height_px, border=False, gap="xxsmall"):
         st.caption(about_the_map(found, measured))
         if measured is None:
             st.caption("Measuring whether this map may be read …")
