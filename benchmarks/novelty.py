@@ -32,14 +32,16 @@ from sklearn.metrics import roc_auc_score
 from torch import Tensor, nn
 from torch.nn import functional
 
-from cadlib import evaluation, tables, weights
+from cadlib import own_figures, tables, weights
 from cadlib.corruptions import CORRUPTIONS, STRENGTHS
 from cadlib.dataset import open_dataset
+from cadlib.evaluation import short_sides
 from cadlib.features import SplitFeatures, split_features
 from cadlib.images import read_image
 from cadlib.model import Model
 from cadlib.network import build, load_pretrained
 from cadlib.novelty import Looks, appearance
+from cadlib.own_split import own_split
 from cadlib.pixels import Pixels, cached_pixels
 from cadlib.preprocess import InputSpec, to_array, to_pixels
 from cadlib.record import NOVELTY_FILE, WEIGHTS_FILE, find_model
@@ -120,7 +122,7 @@ def seen_images(model: Model, folder: Path, data: Path, runs: Path) -> SplitFeat
         found = split_features(model, folder, dataset, lambda *_: None)
         image = found.table["image"].to_numpy(str)
         np.savez(path, image=image, features=found.features, logits=found.logits, looks=found.looks)
-    kept, table = np.load(path), select(dataset.table, evaluation.own_split(folder, model.record))
+    kept, table = np.load(path), select(dataset.table, own_split(folder, model.record))
     if table["image"].tolist() != kept["image"].tolist():
         raise SystemExit(f"Expected {path} to be of the images in {data}; delete it.")
     no_prints = np.empty((len(table), 0), np.uint8)  # similar cases have no part in this
@@ -194,7 +196,7 @@ def alarms(model: Model, folder: Path, seen: SplitFeatures, pixels: Pixels) -> d
         ("called unknown, damaged by", *map(str, STRENGTHS)),
         [(name, *(f"{share:.2f}" for share in shares)) for name, shares in damaged.items()],
     ))  # fmt: skip
-    large = rows[evaluation.short_sides(seen.table)[rows] >= 224]
+    large = rows[short_sides(seen.table)[rows] >= 224]
     corners = []
     for path in seen.table["path"].iloc[rng.permutation(large)[:CORNERS]]:
         whole = read_image(path).pixels
@@ -310,8 +312,8 @@ def main() -> None:
     if options.near:
         found["near"] = near(seen, pixels, options.runs, options.near)
     if options.into_model:
-        figures = evaluation.measured(folder, model.record)
-        evaluation.write_into(folder, model.record, {**figures, "novelty_proof": found})
+        figures = own_figures.measured(folder, model.record)
+        own_figures.write_into(folder, model.record, {**figures, "novelty_proof": found})
     print(json.dumps({"far": found["far"]["proof"], "corners": found["corners"], "near": found.get("near")}))
 
 

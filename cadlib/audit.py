@@ -19,10 +19,10 @@ from cadlib import card
 from cadlib.dataset import Dataset
 from cadlib.duplicates import Duplicates, Rows, Say, find_duplicates, together
 from cadlib.errors import DatasetInvalid
-from cadlib.evaluation import own_split
 from cadlib.features import see_in_batches
 from cadlib.likeness import Details, details_of, likeness, shows_the_same
 from cadlib.model import Model
+from cadlib.own_split import own_split
 from cadlib.record import CARD_FILE, METRICS_FILE, RECORD_FILE, ModelRecord, json_text, read_json, replace_files
 from cadlib.splits import NEAR_DUPLICATE_BITS, SPLITS
 from cadlib.validation import CONTRADICTIONS, LEAKS, MAX_NAMED, LeakAudit, claim

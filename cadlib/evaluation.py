@@ -1,29 +1,12 @@
 """How good a model is on a labelled set: a prediction for every image, and figures over those with a label.
 
 An image without a label, or with UNK (no output of the network), is predicted and not counted; an image
-that cannot be read is named with the reason. `metrics.json` is what `summary.summarise` returns (the figures, their
-intervals and curves), and:
-
-    unlabelled, unknown   images that were predicted and not counted: without ground truth, with UNK
-    operating_points      the model's thresholds and what they do here: sensitivity, specificity, how many
-    prediction_sets       what the model's prediction sets do here: see `summary.measured_sets`; not with metadata
-    validation            in a model folder, once the test split was read: the same figures of the validation split
-    subgroups             the summary without its curves, by size of the image, archive, age, sex and site
-    model, data           which weights, which images
-    metadata              with metadata only: images it moved, how many have another top diagnosis, by how much
-                          the malignant probability changed in the mean
-    rejected              image id -> why it could not be read
-    robustness            what damage costs, where `robustness.measure` measured it for these weights
-    neighbours            in a model folder: how often similar cases have the true diagnosis (see `neighbours.fitting`)
-    saliency              how far the heatmaps may be trusted, where `sanity.measure` measured it for these weights
-    across_archives       in a model folder: what other networks lost on an archive left out of training (see `across`)
+that cannot be read is named with the reason. What the keys of the figures mean stands in `own_figures`.
 """
 
-import hashlib
-import json
 import os
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -33,29 +16,20 @@ import numpy as np
 import pandas as pd
 from numpy.typing import ArrayLike, NDArray
 
-from cadlib import calibration, card, metrics
+from cadlib import calibration, metrics
 from cadlib.dataset import Dataset, Progress
-from cadlib.decision import OperatingPoint, Threshold
-from cadlib.errors import DatasetInvalid, ImageRejected, ModelInvalid
+from cadlib.decision import Threshold
+from cadlib.errors import ImageRejected
 from cadlib.grouping import merged_labels, merged_probabilities, named
 from cadlib.images import LesionImage, read_images
 from cadlib.metadata import add_evidence
 from cadlib.metrics import Floats
 from cadlib.model import Model, Prediction
+from cadlib.own_figures import metrics_json, model_facts
 from cadlib.patient import design_of
 from cadlib.predictions import PREDICTIONS_FILE, predictions_table
-from cadlib.record import (
-    CARD_FILE,
-    METRICS_FILE,
-    RECORD_FILE,
-    SPLIT_FILE,
-    ConformalSets,
-    ModelRecord,
-    json_text,
-    read_json,
-    replace_files,
-)
-from cadlib.splits import lesion_groups, read_split, select
+from cadlib.record import METRICS_FILE, ConformalSets
+from cadlib.splits import lesion_groups
 from cadlib.summary import measured_point, measured_sets, summarise
 from cadlib.tables import metrics_table
 from cadlib.taxonomy import CODES, ISIC_2019, UNKNOWN, Classes
@@ -189,97 +163,6 @@ def evaluate_predictions(
     return Evaluation(predictions_table(dataset.table["image"], probabilities, unknown), figures | facts)
 
 
-def part_of_split(folder: Path, record: ModelRecord, dataset: Dataset, part: str) -> Dataset:
-    """Return the images of a dataset that stand in "train", "validation" or "test" of a model's own split.
-
-    `folder` is the model's. Raise ModelInvalid when its split.csv is not the one of its record, and DatasetInvalid
-    when the dataset has no image of that part.
-    """
-    rows = own_split(folder, record)
-    table = select(dataset.table, rows[rows["split"] == part])
-    if table.empty:
-        raise DatasetInvalid(
-            f"Expected images of the {part} split of {record.name} in {dataset.name} but none of its "
-            f"{len(dataset.table):,} images is one; give the data set it was trained on, {record.training.dataset}."
-        )
-    return replace(dataset, table=table)
-
-
-def own_split(folder: Path, record: ModelRecord, *, leaking: bool = False) -> pd.DataFrame:
-    """Return split.csv of a model's folder by `splits.read_split`; raise ModelInvalid if it is not its record's."""
-    path = folder / SPLIT_FILE
-    if not path.exists() or (sha256 := hashlib.sha256(path.read_bytes()).hexdigest()) != record.training.split_sha256:
-        came = f"one of {sha256[:16]}…" if path.exists() else "none"
-        raise ModelInvalid(
-            f"Expected {path} with the SHA-256 {record.training.split_sha256[:16]}… of the model's record but got "
-            f"{came}; restore the folder. Without it nobody can tell which images the model was trained on."
-        )
-    return read_split(path, leaking=leaking)
-
-
-def write_into(folder: Path, record: ModelRecord, figures: dict[str, Any]) -> None:
-    """Make figures of a split the model's own: in metrics.json, its operating points and its card.
-
-    Figures of the test split lead metrics.json, those of validation stand under "validation" then, whichever were
-    measured last. The thresholds stay; what they do is that of the split that leads. All three files are written
-    whole before the first takes its place; raise OSError where that fails.
-    """
-    path = folder / METRICS_FILE
-    figures = join_splits(figures, read_json(path) if path.exists() else {})
-    record = replace(record, operating_points=operating_points(figures))
-    replace_files(
-        folder,
-        {
-            RECORD_FILE: json_text(record.to_json()),
-            METRICS_FILE: metrics_json(figures),
-            CARD_FILE: card.render(record, figures),
-        },
-    )
-
-
-def measured(folder: Path, record: ModelRecord) -> dict[str, Any]:
-    """Return metrics.json of a model folder; raise ModelInvalid when it is missing or of other weights."""
-    figures = read_json(folder / METRICS_FILE)
-    if figures.get("model", {}).get("weights_sha256") != record.weights_sha256:
-        raise ModelInvalid(
-            f"Expected {folder / METRICS_FILE} to be of the model's weights, {record.weights_sha256[:16]}…, but it is "
-            "of others; measure the model anew with `python -m cadlib evaluate --split validation --into-model`."
-        )
-    return figures
-
-
-def join_splits(figures: dict[str, Any], former: dict[str, Any]) -> dict[str, Any]:
-    """Return metrics.json of a model from new figures of one split and what it said before.
-
-    What the former says of other weights is dropped; what else it has of the same ones stays.
-    """
-    if former.get("model") != figures["model"]:
-        former = {}
-    by_split = {}
-    for part in (former.get("validation", {}), former, figures):
-        if figures.keys() <= part.keys():
-            by_split[part["data"].get("split")] = {key: part[key] for key in figures}
-    if "test" not in by_split:
-        return {**former, **figures}
-    others = {"validation": by_split["validation"]} if "validation" in by_split else {}
-    return {**former, **by_split["test"], **others}
-
-
-def operating_points(figures: dict[str, Any]) -> tuple[OperatingPoint, ...]:
-    """Return the operating points of metrics.json with the split that they were measured on.
-
-    Raise ModelInvalid where they are not defined there: without a malignant or a benign image.
-    """
-    split = figures["data"]["split"]
-    try:
-        return tuple(OperatingPoint.from_json({**point, "split": split}) for point in figures["operating_points"])
-    except (TypeError, ValueError) as error:
-        raise ModelInvalid(
-            f"Expected sensitivity and specificity of each threshold on the {split} split but: {error}. "
-            "Measure on malignant and benign images."
-        ) from error
-
-
 def build_metrics(
     table: pd.DataFrame,
     probabilities: NDArray[np.float64],
@@ -329,20 +212,6 @@ def build_metrics(
 def short_sides(table: pd.DataFrame) -> Floats:
     """Return the short side of each image of a dataset's table in px, (N,) float64, NaN where it is not known."""
     return table[["width_px", "height_px"]].min(axis=1).to_numpy(np.float64, na_value=np.nan)
-
-
-def model_facts(record: ModelRecord) -> dict[str, str]:
-    """Return what metrics.json says of the model."""
-    return {"name": record.name, "version": record.version, "weights_sha256": record.weights_sha256}
-
-
-def metrics_json(figures: dict[str, Any]) -> str:
-    """Return metrics as strict JSON text, one line a key, so that it is small and can be read."""
-    lines = (
-        f"  {json.dumps(key)}: {json.dumps(value, allow_nan=False, ensure_ascii=False)}"
-        for key, value in figures.items()
-    )
-    return "{\n" + ",\n".join(lines) + "\n}\n"
 
 
 def _unknown_share(prediction: Prediction) -> float:

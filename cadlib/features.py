@@ -14,10 +14,10 @@ from cadlib.dataset import Dataset
 from cadlib.duplicates import Say
 from cadlib.engine import Seen
 from cadlib.errors import DatasetInvalid
-from cadlib.evaluation import own_split
 from cadlib.model import Model
 from cadlib.neighbours import fingerprints
 from cadlib.novelty import appearance
+from cadlib.own_split import own_split
 from cadlib.pixels import cached_pixels
 from cadlib.splits import SPLITS, select
 from cadlib.taxonomy import CODES

@@ -11,7 +11,7 @@ from importlib.metadata import version as installed_version
 from pathlib import Path
 from typing import Any
 
-from cadlib import __version__, card, evaluation, weights
+from cadlib import __version__, card, own_figures, weights
 from cadlib.errors import TrainingFailed
 from cadlib.export import to_onnx
 from cadlib.golden import golden_figures
@@ -94,7 +94,7 @@ def _write(trained: Trained, name: str, version: str, folder: Path) -> None:
     (folder / ONNX_FILE).write_bytes(graph)
     (folder / SPLIT_FILE).write_text(trained.data.split_csv, encoding="utf-8")
     _write_json(folder / RECORD_FILE, record.to_json())
-    (folder / METRICS_FILE).write_text(evaluation.metrics_json(figures), encoding="utf-8")
+    (folder / METRICS_FILE).write_text(own_figures.metrics_json(figures), encoding="utf-8")
     _write_json(folder / GOLDEN_FILE, golden_figures(Model.load(folder)))
     (folder / CARD_FILE).write_text(card.render(record, figures), encoding="utf-8")
 
@@ -136,7 +136,7 @@ def _measure(
         known_limits=KNOWN_LIMITS,
         **fields,
     )
-    return record, {**figures, "model": evaluation.model_facts(record)}
+    return record, {**figures, "model": own_figures.model_facts(record)}
 
 
 def _write_json(path: Path, content: Mapping[str, Any]) -> None:

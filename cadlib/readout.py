@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from cadlib import calibration, card, decision, evaluation, metrics
+from cadlib import calibration, card, decision, evaluation, metrics, own_figures
 from cadlib.dataset import Dataset, Progress
 from cadlib.golden import golden_figures
 from cadlib.metadata import run_trial
@@ -66,7 +66,7 @@ def read_out(
         "temperature": temperature,
         "bias": bias,
         "conformal": sets,
-        "operating_points": evaluation.operating_points(figures),
+        "operating_points": own_figures.operating_points(figures),
         "metadata": run_trial(table, probabilities, labels, groups, calibration.SMALL_PX),
     }
     return fields, figures
@@ -75,7 +75,7 @@ def read_out(
 def calibrate(folder: Path, dataset: Dataset, progress: Progress | None = None) -> dict[str, Any]:
     """Fit anew what rests on the validation images of a model's own split, and return its figures over them.
 
-    `folder` is the model's, `dataset` holds those images by `evaluation.part_of_split`. Record, metrics.json,
+    `folder` is the model's, `dataset` holds those images by `own_split.part_of_split`. Record, metrics.json,
     golden.json and card are replaced, all or none; what metrics.json said of the probabilities as they were (the test
     split, damage) is dropped and has to be measured anew. Raise ModelInvalid or DatasetInvalid for what does not fit.
     """
@@ -86,15 +86,15 @@ def calibrate(folder: Path, dataset: Dataset, progress: Progress | None = None) 
     logits = np.log(calibration.uncalibrated(probabilities, temperature, model.record.bias))  # up to a constant each
     fields, figures = read_out(table, logits, lesion_groups(table), dataset.name)
     record = replace(model.record, **fields)
-    figures |= {"model": evaluation.model_facts(record), "rejected": rejected}
-    former = evaluation.measured(folder, model.record)
+    figures |= {"model": own_figures.model_facts(record), "rejected": rejected}
+    former = own_figures.measured(folder, model.record)
     figures |= {key: former[key] for key in ("across_archives", "novelty", "novelty_proof") if key in former}
     golden = golden_figures(Model(record, model.engine, folder))
     replace_files(
         folder,
         {
             RECORD_FILE: json_text(record.to_json()),
-            METRICS_FILE: evaluation.metrics_json(figures),
+            METRICS_FILE: own_figures.metrics_json(figures),
             GOLDEN_FILE: json_text(golden),
             CARD_FILE: card.render(record, figures),
         },

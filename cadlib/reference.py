@@ -9,7 +9,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from cadlib import card, evaluation
+from cadlib import card, own_figures
 from cadlib.dataset import Dataset
 from cadlib.duplicates import Say
 from cadlib.features import Fitted, SplitFeatures, split_features
@@ -28,7 +28,7 @@ def fit(folder: Path, dataset: Dataset, say: Say) -> dict[str, Any]:
     figures are of other weights, and as `split_features` does.
     """
     model = Model.load(folder)
-    figures = evaluation.measured(folder, model.record)  # asked before the minutes of work, not after
+    figures = own_figures.measured(folder, model.record)  # asked before the minutes of work, not after
     seen = split_features(model, folder, dataset, say)
     record, files = model.record, dict[str, str | bytes]()
     for one in FITS:
@@ -37,7 +37,7 @@ def fit(folder: Path, dataset: Dataset, say: Say) -> dict[str, Any]:
         figures.update(fitted.figures)
         files.update(fitted.files)
     files[RECORD_FILE] = json_text(record.to_json())
-    files[METRICS_FILE] = evaluation.metrics_json(figures)
+    files[METRICS_FILE] = own_figures.metrics_json(figures)
     files[CARD_FILE] = card.render(record, figures)
     replace_files(folder, files)
     return figures

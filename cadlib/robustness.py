@@ -37,10 +37,10 @@ from cadlib import metrics, preprocess
 from cadlib.corruptions import CORRUPTIONS, STRENGTHS
 from cadlib.dataset import Dataset, Progress
 from cadlib.errors import DatasetInvalid, ImageRejected
-from cadlib.evaluation import metrics_json, model_facts
 from cadlib.images import LesionImage, read_images
 from cadlib.metrics import Floats, Labels
 from cadlib.model import Model
+from cadlib.own_figures import metrics_json, model_facts
 from cadlib.splits import lesion_groups
 from cadlib.stability import TURNS, turned
 from cadlib.summary import DRAWS, Figure, intervals, json_ready

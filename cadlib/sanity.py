@@ -39,12 +39,12 @@ from torch import nn
 from cadlib import network, preprocess
 from cadlib.dataset import Dataset, Progress
 from cadlib.errors import DatasetInvalid, ImageRejected
-from cadlib.evaluation import metrics_json, model_facts
 from cadlib.faithfulness import Map, faithfulness
 from cadlib.gradients import raw_maps
 from cadlib.images import LesionImage, read_images
 from cadlib.metrics import Floats
 from cadlib.model import Model
+from cadlib.own_figures import metrics_json, model_facts
 from cadlib.saliency import METHODS, surface
 from cadlib.splits import lesion_groups
 from cadlib.stability import TURNS, turned

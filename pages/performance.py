@@ -2,7 +2,7 @@
 
 import streamlit as st
 
-from cadlib import evaluation, figures, summary, ui
+from cadlib import figures, own_figures, summary, ui
 from cadlib.errors import CadError
 from cadlib.taxonomy import DIAGNOSES
 
@@ -82,7 +82,7 @@ else:
         with grid.cell():
             st.subheader("ROC", anchor=False)
             auc = {**measured["auc"], "malignant": measured["malignant_auc"]}
-            ui.chart(figures.roc_chart(measured["roc"], auc, evaluation.operating_points(measured)), key="roc")
+            ui.chart(figures.roc_chart(measured["roc"], auc, own_figures.operating_points(measured)), key="roc")
         with grid.cell():
             st.subheader("Confusion matrix", anchor=False)
             unit = st.segmented_control("Cells", ["percent", "images"], default="percent", key="unit", required=True)

@@ -51,7 +51,7 @@ def across_damage():
     """Return a maker of what `robustness.measure` gives, of 60 random predictions, for a record."""
     import numpy as np
 
-    from cadlib import evaluation, robustness
+    from cadlib import own_figures, robustness
 
     rng = np.random.default_rng(0)
     labels = rng.integers(0, 8, 60)
@@ -61,7 +61,7 @@ def across_damage():
 
     def made(record):
         return {
-            "model": evaluation.model_facts(record),
+            "model": own_figures.model_facts(record),
             "data": {"name": "drawn", "split": "validation"},
             "sample": {"of": 90, "strata": "diagnosis and archive", "seed": 0},
             "rejected": {},

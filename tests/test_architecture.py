@@ -67,6 +67,8 @@ TORCH_FREE = {
     "neighbours.index",
     "novelty",
     "novelty.appearance",
+    "own_figures",
+    "own_split",
     "patient",
     "pixels",
     "predictions",

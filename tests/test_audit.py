@@ -17,7 +17,7 @@ from cadlib.audit import audit_split, write_into
 from cadlib.audit_sheet import WARNING
 from cadlib.dataset import open_dataset
 from cadlib.errors import DatasetInvalid, ModelInvalid
-from cadlib.evaluation import own_split
+from cadlib.own_split import own_split
 from cadlib.record import CARD_FILE, METRICS_FILE, RECORD_FILE, SPLIT_FILE, read_json, read_record
 from cadlib.synthetic import write_dataset
 

@@ -2,7 +2,6 @@ import json
 import subprocess
 import sys
 from collections.abc import Iterable
-from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
 from types import SimpleNamespace
@@ -16,10 +15,10 @@ from cadlib import evaluation
 from cadlib.calibration import NO_BIAS, Temperature
 from cadlib.dataset import Dataset, DatasetReport
 from cadlib.decision import Threshold
-from cadlib.errors import ModelInvalid
-from cadlib.evaluation import build_metrics, evaluate, metrics_json
+from cadlib.evaluation import build_metrics, evaluate
 from cadlib.images import LesionImage
-from cadlib.record import ConformalSets, read_record
+from cadlib.own_figures import metrics_json
+from cadlib.record import ConformalSets
 from cadlib.summary import summarise
 from cadlib.tables import metrics_table
 from cadlib.taxonomy import CLASSES, CODES
@@ -208,34 +207,6 @@ def test_a_failed_write_leaves_the_former_files(dataset, tmp_path, monkeypatch):
     with pytest.raises(OSError, match="No space left"):
         result.write(tmp_path / "out")
     assert {path.name: path.read_bytes() for path in (tmp_path / "out").iterdir()} == before
-
-
-def test_new_figures_of_the_same_weights_keep_what_damage_costs(model_folder, across_damage):
-    record = read_record(model_folder)
-    figures = evaluation.measured(model_folder, record)
-    figures.pop("robustness", None)
-    evaluation.write_into(model_folder, record, {**figures, "robustness": across_damage(record)})
-    evaluation.write_into(model_folder, record, figures)
-    assert evaluation.measured(model_folder, record)["robustness"] == across_damage(record)
-    assert "## Across damage" in (model_folder / "README.md").read_text(encoding="utf-8")
-
-
-def test_new_figures_of_other_weights_drop_what_damage_cost(model_folder, across_damage):
-    record = read_record(model_folder)
-    figures = evaluation.measured(model_folder, record)
-    figures.pop("robustness", None)
-    evaluation.write_into(model_folder, record, {**figures, "robustness": across_damage(record)})
-    other = replace(record, weights_sha256="cd" * 32)
-    anew = {**figures, "model": evaluation.model_facts(other)}
-    evaluation.write_into(model_folder, other, anew)
-    assert "robustness" not in evaluation.measured(model_folder, other)
-    assert "has not been measured" in (model_folder / "README.md").read_text(encoding="utf-8")
-
-
-def test_figures_of_other_weights_are_not_those_of_the_model(model_folder):
-    other = replace(read_record(model_folder), weights_sha256="cd" * 32)
-    with pytest.raises(ModelInvalid, match="to be of the model's weights, cdcdcdcdcdcdcdcd"):
-        evaluation.measured(model_folder, other)
 
 
 def test_metrics_of_known_probabilities_are_the_summary_of_the_labelled_rows():

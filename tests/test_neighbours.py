@@ -278,7 +278,7 @@ def test_training_images_are_known_again_as_their_cameras_made_them(model, data_
 
 def test_images_the_model_was_not_trained_on_are_taken_for_none(model, data_dir):
     from cadlib.dataset import open_dataset
-    from cadlib.evaluation import part_of_split
+    from cadlib.own_split import part_of_split
     from cadlib.record import find_model
 
     if not (data_dir / "isic2019").is_dir():

@@ -10,10 +10,11 @@ from pytorch_ood.detector import KNN
 from cadlib.card import render
 from cadlib.dataset import open_dataset
 from cadlib.errors import ModelInvalid
-from cadlib.evaluation import evaluate, part_of_split
+from cadlib.evaluation import evaluate
 from cadlib.features import SplitFeatures
 from cadlib.model import Model
 from cadlib.novelty import Looks, Novelty, NoveltyDetector, appearance, fitting
+from cadlib.own_split import part_of_split
 from cadlib.record import METRICS_FILE, NOVELTY_FILE, find_model, read_json, read_record
 from cadlib.sampling import stratified_sample
 from cadlib.synthetic import demo_lesions

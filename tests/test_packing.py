@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from cadlib import evaluation, packing
+from cadlib import card, packing
 from cadlib.__main__ import main
 from cadlib.errors import TrainingFailed
 from cadlib.model import Model
@@ -162,7 +162,7 @@ def test_a_write_that_fails_leaves_record_figures_and_card_as_they_were(trained,
     def full_disk(*_):
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(evaluation.card, "render", full_disk)
+    monkeypatch.setattr(card, "render", full_disk)
     assert evaluated("test", "--into-model") == 1
     assert {path.name: path.read_bytes() for path in folder.iterdir()} == before
 

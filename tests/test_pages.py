@@ -19,7 +19,7 @@ from PIL import Image
 from safetensors.torch import save
 from streamlit.testing.v1 import AppTest
 
-from cadlib import evaluation, network, record, ui
+from cadlib import evaluation, network, own_figures, record, ui
 from cadlib.calibration import Temperature
 from cadlib.decision import OperatingPoint, PointIntervals
 from cadlib.export import to_onnx
@@ -83,7 +83,7 @@ def tiny_models(tmp_path_factory) -> Path:
     (folder / record.ONNX_FILE).write_bytes(graph)
     shutil.copy(shipped / record.NOVELTY_FILE, folder)
     (folder / record.RECORD_FILE).write_text(json.dumps(made.to_json()), encoding="utf-8")
-    (folder / record.METRICS_FILE).write_text(evaluation.metrics_json(random_metrics(made)), encoding="utf-8")
+    (folder / record.METRICS_FILE).write_text(own_figures.metrics_json(random_metrics(made)), encoding="utf-8")
     (folder / record.CARD_FILE).write_text("# tiny 0.1.0\n\nIt knows nothing.\n", encoding="utf-8")
     return folder.parent
 
@@ -99,7 +99,7 @@ def random_metrics(made: record.ModelRecord) -> dict:
     figures = evaluation.build_metrics(table, rng.dirichlet(np.ones(8), 150), made.operating_points)
     return {
         **figures,
-        "model": evaluation.model_facts(made),
+        "model": own_figures.model_facts(made),
         "data": {"name": "drawn", "split": "validation"},
         "rejected": {},
     }

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from cadlib import evaluation
+from cadlib import own_figures
 from cadlib.preprocess import to_array
 from cadlib.record import find_model, read_record
 from cadlib.saliency import METHODS
@@ -112,5 +112,5 @@ def test_the_spot_in_the_middle_is_hottest_there_and_alike_however_it_is_turned(
 
 def test_the_limits_of_a_readable_map_are_those_that_were_measured():
     folder = find_model("isic2019")
-    limits = evaluation.measured(folder, read_record(folder))["saliency"]["limits"]
+    limits = own_figures.measured(folder, read_record(folder))["saliency"]["limits"]
     assert (round(limits["faithfulness"], 2), round(limits["stability"], 2)) == (LEAST_FAITHFUL, LEAST_STABLE)

@@ -30,16 +30,16 @@ def run(options: argparse.Namespace) -> int:
     with training_packages():
         from cadlib.across import across_archives
         from cadlib.run import CHECKPOINT_FILE
-    from cadlib import evaluation, tables
+    from cadlib import own_figures, tables
 
     standing = any(options.run_dir.glob(f"*/{CHECKPOINT_FILE}"))
     if standing and not (options.resume or options.overwrite):
         raise UsageError(f"Runs stand in {options.run_dir}: go on with --resume, or start anew with --overwrite.")
     found = {"across_archives": across_archives(options.data, options.run_dir, config, resume=options.resume)}
     make_folder(output)
-    (output / "across.json").write_text(evaluation.metrics_json(found), encoding="utf-8")
+    (output / "across.json").write_text(own_figures.metrics_json(found), encoding="utf-8")
     if record:
         folder = find_model(options.into_model)
-        evaluation.write_into(folder, record, {**evaluation.measured(folder, record), **found})
+        own_figures.write_into(folder, record, {**own_figures.measured(folder, record), **found})
     print(tables.across_table(found["across_archives"]))
     return 0

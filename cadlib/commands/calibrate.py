@@ -22,10 +22,11 @@ def run(options: argparse.Namespace) -> int:
     if not options.data.is_dir():
         raise UsageError(f"Expected a folder of images with their CSV files but there is no folder {options.data}.")
 
-    from cadlib import evaluation, readout, tables
+    from cadlib import readout, tables
     from cadlib.dataset import open_dataset
+    from cadlib.own_split import part_of_split
 
-    dataset = evaluation.part_of_split(folder, record, open_dataset(options.data, verify=False), "validation")
+    dataset = part_of_split(folder, record, open_dataset(options.data, verify=False), "validation")
     with Bars(images=True) as bars:
         figures = readout.calibrate(folder, dataset, partial(bars.progress, "images"))
     print(tables.metrics_table(figures))

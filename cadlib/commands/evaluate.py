@@ -42,9 +42,11 @@ def run(options: argparse.Namespace) -> int:
         raise UsageError(f"Expected no --with-metadata: {record.model_id} takes no age, sex or site.")
     make_folder(options.output)
 
-    from cadlib import evaluation
+    from cadlib import own_figures
     from cadlib.dataset import join_dataset, open_dataset
+    from cadlib.evaluation import evaluate
     from cadlib.model import Model
+    from cadlib.own_split import part_of_split
 
     print(f"Evaluating {record.model_id}", file=sys.stderr)
     if options.data:
@@ -53,11 +55,11 @@ def run(options: argparse.Namespace) -> int:
         dataset = join_dataset(options.images, options.ground_truth, options.metadata, verify=False)
     print(dataset.report, file=sys.stderr)
     if options.split:
-        dataset = evaluation.part_of_split(find_model(options.model), record, dataset, options.split)
+        dataset = part_of_split(find_model(options.model), record, dataset, options.split)
         asked = record.training.images[options.split]
         print(f"{len(dataset.table):,} of the {asked:,} images of the {options.split} split", file=sys.stderr)
     with tqdm(total=len(dataset.table), unit="image", leave=False) as bar:
-        found = evaluation.evaluate(
+        found = evaluate(
             Model.load(options.model),
             dataset,
             lambda done, _: bar.update(done - bar.n) and None,
@@ -70,7 +72,7 @@ def run(options: argparse.Namespace) -> int:
     try:
         found.write(options.output)
         if options.into_model:
-            evaluation.write_into(find_model(options.model), record, found.metrics)
+            own_figures.write_into(find_model(options.model), record, found.metrics)
     except OSError as error:
         raise CadError(f"The results could not be written to {options.output}: {error}.") from error
     print(found)

@@ -52,14 +52,15 @@ def measure_sample(options: argparse.Namespace, name: str, measure: Callable[[],
     if options.output:
         make_folder(options.output)
 
-    from cadlib import evaluation
+    from cadlib import own_figures
     from cadlib.dataset import open_dataset
     from cadlib.model import Model
+    from cadlib.own_split import part_of_split
     from cadlib.sampling import stratified_sample
 
     if options.into_model:  # asked before the work, not after
-        evaluation.measured(folder, record)
-    dataset = evaluation.part_of_split(folder, record, open_dataset(options.data, verify=False), options.split)
+        own_figures.measured(folder, record)
+    dataset = part_of_split(folder, record, open_dataset(options.data, verify=False), options.split)
     of = len(dataset.table)
     if options.images is not None:
         dataset = stratified_sample(dataset, options.images, options.seed)
@@ -74,6 +75,6 @@ def measure_sample(options: argparse.Namespace, name: str, measure: Callable[[],
     if options.output:
         (options.output / f"{name}.json").write_text(found.to_json(), encoding="utf-8")
     if options.into_model:
-        evaluation.write_into(folder, record, {**evaluation.measured(folder, record), name: found.figures})
+        own_figures.write_into(folder, record, {**own_figures.measured(folder, record), name: found.figures})
     print(found)
     return 1 if found.figures["rejected"] else 0

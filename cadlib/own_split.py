@@ -1,0 +1,40 @@
+"""A model's own split: which images it was trained on, and which are left to measure it."""
+
+import hashlib
+from dataclasses import replace
+from pathlib import Path
+
+import pandas as pd
+
+from cadlib.dataset import Dataset
+from cadlib.errors import DatasetInvalid, ModelInvalid
+from cadlib.record import SPLIT_FILE, ModelRecord
+from cadlib.splits import read_split, select
+
+
+def own_split(folder: Path, record: ModelRecord, *, leaking: bool = False) -> pd.DataFrame:
+    """Return split.csv of a model's folder by `splits.read_split`; raise ModelInvalid if it is not its record's."""
+    path = folder / SPLIT_FILE
+    if not path.exists() or (sha256 := hashlib.sha256(path.read_bytes()).hexdigest()) != record.training.split_sha256:
+        came = f"one of {sha256[:16]}…" if path.exists() else "none"
+        raise ModelInvalid(
+            f"Expected {path} with the SHA-256 {record.training.split_sha256[:16]}… of the model's record but got "
+            f"{came}; restore the folder. Without it nobody can tell which images the model was trained on."
+        )
+    return read_split(path, leaking=leaking)
+
+
+def part_of_split(folder: Path, record: ModelRecord, dataset: Dataset, part: str) -> Dataset:
+    """Return the images of a dataset that stand in "train", "validation" or "test" of a model's own split.
+
+    `folder` is the model's. Raise ModelInvalid when its split.csv is not the one of its record, and DatasetInvalid
+    when the dataset has no image of that part.
+    """
+    rows = own_split(folder, record)
+    table = select(dataset.table, rows[rows["split"] == part])
+    if table.empty:
+        raise DatasetInvalid(
+            f"Expected images of the {part} split of {record.name} in {dataset.name} but none of its "
+            f"{len(dataset.table):,} images is one; give the data set it was trained on, {record.training.dataset}."
+        )
+    return replace(dataset, table=table)

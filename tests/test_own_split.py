@@ -1,0 +1,43 @@
+import pandas as pd
+import pytest
+
+from cadlib.dataset import Dataset, DatasetReport
+from cadlib.errors import DatasetInvalid, ModelInvalid
+from cadlib.own_split import own_split, part_of_split
+from cadlib.record import SPLIT_FILE, read_record
+
+
+def dataset_of(images) -> Dataset:
+    table = pd.DataFrame(
+        {"image": pd.array(images, dtype="str"), "lesion_group": pd.array([None] * len(images), "str")}
+    )
+    return Dataset("some of them", table, DatasetReport(len(table), len(table), len(table), ()))
+
+
+def test_a_part_of_the_split_is_its_images_alone(model_folder):
+    record = read_record(model_folder)
+    rows = own_split(model_folder, record)
+    some = rows.groupby("split").head(3)
+    for part in ("train", "validation", "test"):
+        found = part_of_split(model_folder, record, dataset_of([*some["image"], "ISIC_9999999"]), part)
+        assert sorted(found.table["image"]) == sorted(some["image"][some["split"] == part])
+
+
+def test_refuses_a_dataset_without_an_image_of_the_part(model_folder):
+    with pytest.raises(
+        DatasetInvalid, match="the test split of isic2019 in some of them but none of its 1 images is one"
+    ):
+        part_of_split(model_folder, read_record(model_folder), dataset_of(["ISIC_9999999"]), "test")
+
+
+def test_refuses_a_split_that_was_changed_after_training(model_folder):
+    path = model_folder / SPLIT_FILE
+    path.write_text(path.read_text(encoding="utf-8").replace("validation", "test", 1), encoding="utf-8")
+    with pytest.raises(ModelInvalid, match="which images the model was trained on"):
+        own_split(model_folder, read_record(model_folder))
+
+
+def test_refuses_a_folder_without_its_split(model_folder):
+    (model_folder / SPLIT_FILE).unlink()
+    with pytest.raises(ModelInvalid, match="but got none; restore the folder"):
+        own_split(model_folder, read_record(model_folder))
