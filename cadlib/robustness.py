@@ -24,7 +24,7 @@ import os
 from collections import deque
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import partial
 from itertools import islice
 from typing import Any
@@ -40,11 +40,10 @@ from cadlib.errors import DatasetInvalid, ImageRejected
 from cadlib.images import LesionImage, read_images
 from cadlib.metrics import Floats, Labels
 from cadlib.model import Model
-from cadlib.own_figures import metrics_json, model_facts
+from cadlib.own_figures import model_facts
 from cadlib.splits import lesion_groups
 from cadlib.stability import TURNS, turned
 from cadlib.summary import DRAWS, Figure, intervals, json_ready
-from cadlib.tables import robustness_table
 from cadlib.taxonomy import CODES
 
 Pixels = NDArray[np.uint8]
@@ -60,20 +59,6 @@ _KEYS = (*map(str, STRENGTHS), "mean")
 _FALL_KEYS = (*(f"{corruption.name} {key}" for corruption in CORRUPTIONS for key in _KEYS), "mean")
 
 
-@dataclass(frozen=True, eq=False)
-class Robustness:
-    """The figures of a model across damage; `str()` is the table for a terminal."""
-
-    figures: dict[str, Any]
-
-    def __str__(self) -> str:
-        return robustness_table(self.figures)
-
-    def to_json(self) -> str:
-        """Return the figures as strict JSON text."""
-        return metrics_json(self.figures)
-
-
 def measure(
     model: Model,
     dataset: Dataset,
@@ -83,7 +68,7 @@ def measure(
     progress: Progress | None = None,
     batch_size: int = 32,
     draws: int = DRAWS,
-) -> Robustness:
+) -> dict[str, Any]:
     """Show a model every labelled image as it is, damaged in 75 ways and held in seven more, and compare.
 
     `split` names the part of the model's own split that the images are of, and `of` says of how many they are a
@@ -98,15 +83,13 @@ def measure(
         raise DatasetInvalid(f"Expected labelled images that can be read in {dataset.name} but got none; give others.")
     labels = np.array([CODES.index(code) for code in table["diagnosis"]], np.int64)
     groups = np.unique(lesion_groups(table), return_inverse=True)[1]
-    return Robustness(
-        {
-            "model": model_facts(model.record),
-            "data": {"name": dataset.name, "split": split},
-            "sample": {"of": len(table) if of is None else of, "strata": "diagnosis and archive", "seed": seed},
-            "rejected": rejected,
-            **compare(labels, shown, groups, draws),
-        }
-    )
+    return {
+        "model": model_facts(model.record),
+        "data": {"name": dataset.name, "split": split},
+        "sample": {"of": len(table) if of is None else of, "strata": "diagnosis and archive", "seed": seed},
+        "rejected": rejected,
+        **compare(labels, shown, groups, draws),
+    }
 
 
 def compare(labels: Labels, shown: Floats, groups: NDArray[np.integer[Any]], draws: int = DRAWS) -> dict[str, Any]:

@@ -26,7 +26,6 @@ Intervals are over lesions, those of `gain` paired.
 
 import hashlib
 from collections.abc import Iterator
-from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
@@ -44,12 +43,11 @@ from cadlib.gradients import raw_maps
 from cadlib.images import LesionImage, read_images
 from cadlib.metrics import Floats
 from cadlib.model import Model
-from cadlib.own_figures import metrics_json, model_facts
+from cadlib.own_figures import model_facts
 from cadlib.saliency import METHODS, surface
 from cadlib.splits import lesion_groups
 from cadlib.stability import TURNS, turned
 from cadlib.summary import DRAWS, Figure, intervals, json_ready
-from cadlib.tables import saliency_table
 from cadlib.taxonomy import CODES
 from cadlib.trust import VIEWS, Trust, agreement, stability_of
 
@@ -57,20 +55,6 @@ KEYS = tuple(method.key for method in METHODS)
 RANDOM, CENTRE = "random", "centre"
 RANDOM_QUANTILE = 0.95
 _BY_DIAGNOSIS = {"faithfulness by diagnosis": "faithfulness", "unreadable by diagnosis": "unreadable"}
-
-
-@dataclass(frozen=True, eq=False)
-class Sanity:
-    """The figures of a model's heatmaps; `str()` is the table for a terminal."""
-
-    figures: dict[str, Any]
-
-    def __str__(self) -> str:
-        return saliency_table(self.figures)
-
-    def to_json(self) -> str:
-        """Return the figures as strict JSON text."""
-        return metrics_json(self.figures)
 
 
 def measure(
@@ -81,7 +65,7 @@ def measure(
     of: int | None = None,
     progress: Progress | None = None,
     draws: int = DRAWS,
-) -> Sanity:
+) -> dict[str, Any]:
     """Explain every labelled image by every method, judge the maps, and compare them with those that know nothing.
 
     `split` names the part of the model's own split that the images are of, and `of` says of how many they are a
@@ -95,15 +79,13 @@ def measure(
     if table.empty:
         raise DatasetInvalid(f"Expected labelled images that can be read in {dataset.name} but got none; give others.")
     groups = np.unique(lesion_groups(table), return_inverse=True)[1]
-    return Sanity(
-        {
-            "model": model_facts(model.record),
-            "data": {"name": dataset.name, "split": split},
-            "sample": {"of": len(table) if of is None else of, "strata": "diagnosis and archive", "seed": seed},
-            "rejected": rejected,
-            **compare({name: np.array([one[name] for one in judged]) for name in judged[0]}, groups, draws),
-        }
-    )
+    return {
+        "model": model_facts(model.record),
+        "data": {"name": dataset.name, "split": split},
+        "sample": {"of": len(table) if of is None else of, "strata": "diagnosis and archive", "seed": seed},
+        "rejected": rejected,
+        **compare({name: np.array([one[name] for one in judged]) for name in judged[0]}, groups, draws),
+    }
 
 
 def compare(judged: dict[str, Floats], groups: NDArray[np.integer[Any]], draws: int = DRAWS) -> dict[str, Any]:

@@ -12,9 +12,11 @@ from cadlib.calibration import NO_BIAS, probabilities
 from cadlib.corruptions import CORRUPTIONS, STRENGTHS
 from cadlib.dataset import Dataset, DatasetReport
 from cadlib.errors import DatasetInvalid
+from cadlib.own_figures import metrics_json
 from cadlib.preprocess import InputSpec
 from cadlib.robustness import compare, measure
 from cadlib.stability import TURNS
+from cadlib.tables import robustness_table
 from cadlib.taxonomy import CODES, MALIGNANT
 
 VARIANTS = 1 + 5 * len(CORRUPTIONS) + len(TURNS)
@@ -79,28 +81,28 @@ def shown(n: int, seed: int = 0, alike: float = 3.0) -> tuple[np.ndarray, np.nda
 
 def test_damage_that_hides_the_sign_costs_what_can_be_counted(measured):
     # White after -3 stops is 99 of 255, under the threshold of the reader; after -2.2 stops it is 128.
-    part = measured[0].figures["corruptions"]["underexposure"]
-    assert measured[0].figures["clean"]["balanced_accuracy"] == 1
+    part = measured[0]["corruptions"]["underexposure"]
+    assert measured[0]["clean"]["balanced_accuracy"] == 1
     assert [part["balanced_accuracy"][str(strength)] for strength in STRENGTHS] == [1, 1, 1, 1, 0.5]
     assert part["balanced_accuracy_fall"]["5"] == part["malignant_auc_fall"]["5"] == part["accuracy_fall"]["5"] == 0.5
     assert part["balanced_accuracy_fall"]["mean"] == pytest.approx(0.1)
 
 
 def test_damage_that_leaves_the_sign_costs_nothing(measured):
-    part = measured[0].figures["corruptions"]["JPEG"]
+    part = measured[0]["corruptions"]["JPEG"]
     assert set(part["balanced_accuracy_fall"].values()) == {0}
 
 
 def test_a_turn_flips_the_diagnosis_where_it_moves_the_sign(measured):
     # Of the seven turns only mirroring at the main diagonal leaves the corner in its place.
-    flips = measured[0].figures["flips"]
+    flips = measured[0]["flips"]
     assert sorted(flips["rate"][turn] for turn in TURNS) == [0, *[0.5] * 6]
     assert flips["rate"]["mean"] == pytest.approx(0.5 * 6 / 7)
     assert flips["rate"]["any"] == 0.5
 
 
 def test_the_malignant_probability_moves_by_what_the_reader_says(measured):
-    flips = measured[0].figures["flips"]
+    flips = measured[0]["flips"]
     odds = np.exp([3.0, 0.0])
     malignant = sum(MALIGNANT)
     total = odds[0] + 7 * odds[1]
@@ -110,7 +112,7 @@ def test_the_malignant_probability_moves_by_what_the_reader_says(measured):
 
 
 def test_names_the_model_the_data_and_how_many(measured):
-    figures = measured[0].figures
+    figures = measured[0]
     assert figures["model"]["weights_sha256"] == "ab" * 32
     assert figures["data"] == {"name": "drawn", "split": "validation"}
     assert (figures["n"], figures["n_lesions"], figures["n_classes"]) == (4, 4, 2)
@@ -141,7 +143,7 @@ def test_an_image_is_damaged_alike_whatever_else_is_measured(tmp_path):
 def test_an_unreadable_image_is_named_and_not_counted(tmp_path):
     dataset = dataset_of(tmp_path, ["MEL", "NV", "NV"])
     Path(dataset.table["path"][1]).write_bytes(b"%PDF-1.7")
-    figures = measure(CornerReader(), dataset, "test", draws=1).figures
+    figures = measure(CornerReader(), dataset, "test", draws=1)
     assert figures["n_by_class"] == dict.fromkeys(CODES, 0) | {"MEL": 1, "NV": 1}
     assert figures["clean"]["accuracy"] == 1
     assert "PDF" in figures["rejected"]["ISIC_0000001"]
@@ -188,7 +190,7 @@ def test_damage_without_an_effect_is_a_fall_of_0_and_a_relative_error_of_1():
 
 
 def test_a_model_without_a_clean_error_has_no_relative_one(measured):
-    assert measured[0].figures["mean"]["relative_error"] is None
+    assert measured[0]["mean"]["relative_error"] is None
 
 
 def test_the_interval_of_a_fall_is_paired():
@@ -216,14 +218,14 @@ def test_what_is_not_defined_is_none_in_strict_json(measured):
     figures = compare(np.ones_like(labels), probabilities, np.arange(5), draws=5)
     assert figures["clean"]["malignant_auc"] is None
     json.dumps(figures, allow_nan=False)
-    assert json.loads(measured[0].to_json(), parse_constant=pytest.fail) == measured[0].figures
+    assert json.loads(metrics_json(measured[0]), parse_constant=pytest.fail) == measured[0]
 
 
 def test_the_table_has_a_row_a_corruption_and_a_row_a_turn(measured):
-    lines = str(measured[0]).splitlines()
+    lines = robustness_table(measured[0]).splitlines()
     assert lines[0] == "corner-reader 1.0.0 on drawn validation: 4 images of 4 lesions, of 4 images in all"
     starts = [line.split("  ")[0] for line in lines]
     assert all(name in starts for name in (*(corruption.name for corruption in CORRUPTIONS), *TURNS, "all", "any"))
     (dark,) = (line for line in lines if line.startswith("underexposure"))
     assert dark.split()[1:4] == ["0.000", "0.500", "0.100"]
-    assert len({len(line) for line in str(measured[0]).split("\n\n")[2].splitlines()}) == 1
+    assert len({len(line) for line in robustness_table(measured[0]).split("\n\n")[2].splitlines()}) == 1

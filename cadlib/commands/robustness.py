@@ -1,9 +1,9 @@
 """Measure what damaged and turned pictures cost a model."""
 
 import argparse
-from collections.abc import Callable
 
-from cadlib.commands.sampled import Measured, add_flags, measure_sample
+from cadlib.commands.sampled import Measure, add_flags, measure_sample
+from cadlib.tables import robustness_table
 
 
 def add(command: argparse.ArgumentParser) -> None:
@@ -14,10 +14,10 @@ def add(command: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace) -> int:
     """Carry the command out and return its exit code."""
-    return measure_sample(options, "robustness", _measure)
+    return measure_sample(options, "robustness", _measure, robustness_table)
 
 
-def _measure() -> Callable[..., Measured]:
+def _measure() -> Measure:
     from cadlib.robustness import measure
 
     return measure

@@ -1,9 +1,9 @@
 """Measure whether a model's heatmaps are worth looking at, method by method."""
 
 import argparse
-from collections.abc import Callable
 
-from cadlib.commands.sampled import Measured, add_flags, measure_sample
+from cadlib.commands.sampled import Measure, add_flags, measure_sample
+from cadlib.tables import saliency_table
 
 
 def add(command: argparse.ArgumentParser) -> None:
@@ -14,10 +14,10 @@ def add(command: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace) -> int:
     """Carry the command out and return its exit code."""
-    return measure_sample(options, "saliency", _measure)
+    return measure_sample(options, "saliency", _measure, saliency_table)
 
 
-def _measure() -> Callable[..., Measured]:
+def _measure() -> Measure:
     from cadlib.sanity import measure
 
     return measure

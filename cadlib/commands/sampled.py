@@ -4,23 +4,15 @@ import argparse
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 from tqdm import tqdm
 
 from cadlib.commands.usage import UsageError, check_model, make_folder
 from cadlib.record import find_model
 
-
-class Measured(Protocol):
-    """What a measure gives: figures, and `str()` for a terminal."""
-
-    @property
-    def figures(self) -> dict[str, Any]:
-        """Return what goes into metrics.json."""
-
-    def to_json(self) -> str:
-        """Return the figures as JSON text."""
+Measure = Callable[..., dict[str, Any]]
+"""Model, images, split, seed, of how many they are a sample, progress -> a key of metrics.json."""
 
 
 def add_flags(command: argparse.ArgumentParser, name: str) -> None:
@@ -38,8 +30,10 @@ def add_flags(command: argparse.ArgumentParser, name: str) -> None:
     command.add_argument("--into-model", action="store_true", help="put it into the model's metrics.json and card")
 
 
-def measure_sample(options: argparse.Namespace, name: str, measure: Callable[[], Callable[..., Measured]]) -> int:
-    """Measure, print, and write `name`.json and the key `name` of metrics.json; return the exit code.
+def measure_sample(
+    options: argparse.Namespace, name: str, measure: Callable[[], Measure], table: Callable[[dict[str, Any]], str]
+) -> int:
+    """Measure, print as `table`, and write `name`.json and the key `name` of metrics.json; return the exit code.
 
     `measure` imports what measures when the usage has been checked.
     """
@@ -73,8 +67,8 @@ def measure_sample(options: argparse.Namespace, name: str, measure: Callable[[],
 
         found = measure()(Model.load(folder), dataset, options.split, options.seed, of, progress)
     if options.output:
-        (options.output / f"{name}.json").write_text(found.to_json(), encoding="utf-8")
+        (options.output / f"{name}.json").write_text(own_figures.metrics_json(found), encoding="utf-8")
     if options.into_model:
-        own_figures.write_into(folder, record, {**own_figures.measured(folder, record), name: found.figures})
-    print(found)
-    return 1 if found.figures["rejected"] else 0
+        own_figures.write_into(folder, record, {**own_figures.measured(folder, record), name: found})
+    print(table(found))
+    return 1 if found["rejected"] else 0
