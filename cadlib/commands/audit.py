@@ -5,7 +5,7 @@ import sys
 from pathlib import Path
 
 from cadlib.commands.bars import Bars
-from cadlib.commands.usage import UsageError, check_model, make_folder, write_text
+from cadlib.commands.usage import UsageError, check_data, check_model, make_folder, write_text
 from cadlib.errors import CadError
 from cadlib.record import ModelRecord, find_model
 
@@ -55,8 +55,8 @@ def run(options: argparse.Namespace) -> int:
 def _check_audit(options: argparse.Namespace) -> ModelRecord | None:
     if options.data is None and options.model is None:
         raise UsageError("Expected --data with a folder of ISIC 2019 layout, --model with a model, or both.")
-    if options.data is not None and not options.data.is_dir():
-        raise UsageError(f"Expected a folder of images with their CSV files but there is no folder {options.data}.")
+    if options.data is not None:
+        check_data(options.data)
     if options.data is None and options.sheet:
         raise UsageError("Expected --sheet together with --data, from where its pictures come.")
     if options.into_model and None in (options.data, options.model):

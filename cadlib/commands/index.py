@@ -4,7 +4,7 @@ import argparse
 from pathlib import Path
 
 from cadlib.commands.bars import Bars
-from cadlib.commands.usage import UsageError, check_model
+from cadlib.commands.usage import check_data, check_model
 from cadlib.record import find_model
 
 
@@ -18,8 +18,7 @@ def add(command: argparse.ArgumentParser) -> None:
 def run(options: argparse.Namespace) -> int:
     """Carry the command out and return its exit code."""
     check_model(options.model)
-    if not options.data.is_dir():
-        raise UsageError(f"Expected a folder of images with their CSV files but there is no folder {options.data}.")
+    check_data(options.data)
 
     from cadlib import reference, tables
     from cadlib.dataset import open_dataset

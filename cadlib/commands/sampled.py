@@ -8,7 +8,7 @@ from typing import Any
 
 from tqdm import tqdm
 
-from cadlib.commands.usage import UsageError, check_model, make_folder
+from cadlib.commands.usage import UsageError, check_data, check_model, make_folder
 from cadlib.record import find_model
 
 Measure = Callable[..., dict[str, Any]]
@@ -39,8 +39,7 @@ def measure_sample(
     """
     record = check_model(options.model)
     folder = find_model(options.model)
-    if not options.data.is_dir():
-        raise UsageError(f"Expected a folder of images with their CSV files but there is no folder {options.data}.")
+    check_data(options.data)
     if options.seed < 0 or (options.images is not None and options.images < 1):
         raise UsageError(f"Expected --seed from 0 and --images from 1 but got {options.seed} and {options.images}.")
     if options.output:

@@ -6,7 +6,7 @@ from contextlib import contextmanager
 from dataclasses import fields
 from typing import TYPE_CHECKING
 
-from cadlib.commands.usage import UsageError
+from cadlib.commands.usage import UsageError, check_data
 
 if TYPE_CHECKING:  # torch takes seconds; `--help` and bad usage do not wait for it
     from cadlib.train_config import TrainConfig
@@ -33,8 +33,7 @@ def settings_of(options: argparse.Namespace) -> "TrainConfig":
         config = TrainConfig(**{setting.name: getattr(options, setting.name) for setting in fields(TrainConfig)})
     except ValueError as error:
         raise UsageError(str(error)) from error
-    if not options.data.is_dir():
-        raise UsageError(f"Expected a folder of images with their CSV files but there is no folder {options.data}.")
+    check_data(options.data)
     return config
 
 

@@ -18,6 +18,12 @@ def check_model(name: str) -> ModelRecord:
         raise UsageError(str(error)) from error
 
 
+def check_data(folder: Path) -> None:
+    """Raise UsageError where there is no such folder of ISIC 2019 layout."""
+    if not folder.is_dir():
+        raise UsageError(f"Expected a folder of images with their CSV files but there is no folder {folder}.")
+
+
 def write_text(file: Path, text: str) -> None:
     """Write a file; raise CadError where the disk refuses."""
     try:
