@@ -18,11 +18,10 @@ from numpy.typing import NDArray
 from cadlib import card
 from cadlib.dataset import Dataset
 from cadlib.duplicates import Duplicates, Rows, Say, find_duplicates, together
-from cadlib.errors import DatasetInvalid
 from cadlib.features import see_in_batches
 from cadlib.likeness import Details, details_of, likeness, shows_the_same
 from cadlib.model import Model
-from cadlib.own_split import own_split
+from cadlib.own_split import not_the_models, own_split
 from cadlib.record import CARD_FILE, METRICS_FILE, RECORD_FILE, ModelRecord, json_text, read_json, replace_files
 from cadlib.splits import NEAR_DUPLICATE_BITS, SPLITS
 from cadlib.validation import CONTRADICTIONS, LEAKS, MAX_NAMED, LeakAudit, claim
@@ -102,11 +101,7 @@ def audit_split(model: Model, folder: Path, dataset: Dataset, say: Say) -> Split
     known = rows.rename(columns={"lesion_group": "split_group"})
     table = duplicates.table.merge(known, on="image", how="inner")
     if table.empty:
-        raise DatasetInvalid(
-            f"Expected images of the split of {model.record.name} in {dataset.name} but none of its "
-            f"{len(dataset.table):,} images is one; give the data set it was trained on, "
-            f"{model.record.training.dataset}."
-        )
+        raise not_the_models(model.record, dataset, "split")
     pairs, distances = _across(_see(model, table, say), table["split"], say)
     result = _result(model.record, duplicates, table, pairs)
     return SplitAudit(model.record.model_id, duplicates, table, pairs, distances, len(rows) - len(table), result)

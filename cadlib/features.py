@@ -17,7 +17,7 @@ from cadlib.errors import DatasetInvalid
 from cadlib.model import Model
 from cadlib.neighbours import fingerprints
 from cadlib.novelty import appearance
-from cadlib.own_split import own_split
+from cadlib.own_split import not_the_models, own_split
 from cadlib.pixels import cached_pixels
 from cadlib.splits import SPLITS, select
 from cadlib.taxonomy import CODES
@@ -72,11 +72,7 @@ def split_features(model: Model, folder: Path, dataset: Dataset, say: Say) -> Sp
     rows = own_split(folder, model.record)
     table = select(dataset.table, rows)
     if lacking := [part for part in SPLITS if part in set(rows["split"]) - set(table["split"])]:
-        raise DatasetInvalid(
-            f"Expected images of the {', '.join(lacking)} split of {model.record.name} in {dataset.name} but none of "
-            f"its {len(dataset.table):,} images is one; give the data set it was trained on, "
-            f"{model.record.training.dataset}."
-        )
+        raise not_the_models(model.record, dataset, f"{', '.join(lacking)} split")
     if not (labelled := table["diagnosis"].isin(CODES)).all():
         raise DatasetInvalid(
             f"Expected a diagnosis of each image in {dataset.name} but {table['image'][~labelled].iloc[0]} has none; "

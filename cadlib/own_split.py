@@ -33,8 +33,13 @@ def part_of_split(folder: Path, record: ModelRecord, dataset: Dataset, part: str
     rows = own_split(folder, record)
     table = select(dataset.table, rows[rows["split"] == part])
     if table.empty:
-        raise DatasetInvalid(
-            f"Expected images of the {part} split of {record.name} in {dataset.name} but none of its "
-            f"{len(dataset.table):,} images is one; give the data set it was trained on, {record.training.dataset}."
-        )
+        raise not_the_models(record, dataset, f"{part} split")
     return replace(dataset, table=table)
+
+
+def not_the_models(record: ModelRecord, dataset: Dataset, part: str) -> DatasetInvalid:
+    """Return the error of a dataset without an image of a model's "split", or of its "test split"."""
+    return DatasetInvalid(
+        f"Expected images of the {part} of {record.name} in {dataset.name} but none of its {len(dataset.table):,} "
+        f"images is one; give the data set it was trained on, {record.training.dataset}."
+    )
