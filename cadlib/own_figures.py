@@ -21,6 +21,7 @@ intervals and curves), and:
 """
 
 import json
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -46,20 +47,26 @@ def write_into(folder: Path, record: ModelRecord, figures: dict[str, Any]) -> No
     """Make figures of a split the model's own: in metrics.json, its operating points and its card.
 
     Figures of the test split lead metrics.json, those of validation stand under "validation" then, whichever were
-    measured last. The thresholds stay; what they do is that of the split that leads. All three files are written
-    whole before the first takes its place; raise OSError where that fails.
+    measured last. The thresholds stay; what they do is that of the split that leads. May raise OSError, as `rewrite`.
     """
     path = folder / METRICS_FILE
     figures = join_splits(figures, read_json(path) if path.exists() else {})
-    record = replace(record, operating_points=operating_points(figures))
-    replace_files(
-        folder,
-        {
-            RECORD_FILE: json_text(record.to_json()),
-            METRICS_FILE: metrics_json(figures),
-            CARD_FILE: card.render(record, figures),
-        },
-    )
+    rewrite(folder, replace(record, operating_points=operating_points(figures)), figures)
+
+
+def rewrite(
+    folder: Path, record: ModelRecord, figures: dict[str, Any], files: Mapping[str, str | bytes] | None = None
+) -> None:
+    """Replace model.json, metrics.json and the card of a model folder, and with them other `files` by their names.
+
+    All are written whole before the first takes its place; raise OSError where that fails.
+    """
+    own = {
+        RECORD_FILE: json_text(record.to_json()),
+        METRICS_FILE: metrics_json(figures),
+        CARD_FILE: card.render(record, figures),
+    }
+    replace_files(folder, {**(files or {}), **own})
 
 
 def join_splits(figures: dict[str, Any], former: dict[str, Any]) -> dict[str, Any]:

@@ -11,21 +11,13 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from cadlib import calibration, card, decision, evaluation, metrics, own_figures
+from cadlib import calibration, decision, evaluation, metrics, own_figures
 from cadlib.dataset import Dataset, Progress
 from cadlib.golden import golden_figures
 from cadlib.metadata import run_trial
 from cadlib.metrics import Labels
 from cadlib.model import Model
-from cadlib.record import (
-    CARD_FILE,
-    GOLDEN_FILE,
-    METRICS_FILE,
-    RECORD_FILE,
-    ConformalSets,
-    json_text,
-    replace_files,
-)
+from cadlib.record import GOLDEN_FILE, ConformalSets, json_text
 from cadlib.splits import lesion_groups
 from cadlib.taxonomy import CODES
 
@@ -90,13 +82,5 @@ def calibrate(folder: Path, dataset: Dataset, progress: Progress | None = None) 
     former = own_figures.measured(folder, model.record)
     figures |= {key: former[key] for key in ("across_archives", "novelty", "novelty_proof") if key in former}
     golden = golden_figures(Model(record, model.engine, folder))
-    replace_files(
-        folder,
-        {
-            RECORD_FILE: json_text(record.to_json()),
-            METRICS_FILE: own_figures.metrics_json(figures),
-            GOLDEN_FILE: json_text(golden),
-            CARD_FILE: card.render(record, figures),
-        },
-    )
+    own_figures.rewrite(folder, record, figures, {GOLDEN_FILE: json_text(golden)})
     return figures

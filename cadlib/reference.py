@@ -9,14 +9,13 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from cadlib import card, own_figures
+from cadlib import own_figures
 from cadlib.dataset import Dataset
 from cadlib.duplicates import Say
 from cadlib.features import Fitted, SplitFeatures, split_features
 from cadlib.model import Model
 from cadlib.neighbours import fitting as neighbours
 from cadlib.novelty import fitting as novelty
-from cadlib.record import CARD_FILE, METRICS_FILE, RECORD_FILE, json_text, replace_files
 
 FITS: tuple[Callable[[Model, SplitFeatures, str], Fitted], ...] = (neighbours.fit, novelty.fit)
 
@@ -36,8 +35,5 @@ def fit(folder: Path, dataset: Dataset, say: Say) -> dict[str, Any]:
         record = replace(record, **fitted.fields)
         figures.update(fitted.figures)
         files.update(fitted.files)
-    files[RECORD_FILE] = json_text(record.to_json())
-    files[METRICS_FILE] = own_figures.metrics_json(figures)
-    files[CARD_FILE] = card.render(record, figures)
-    replace_files(folder, files)
+    own_figures.rewrite(folder, record, figures, files)
     return figures
