@@ -1,17 +1,24 @@
-"""The menu: which pages there are, in which order. Each draws its own frame with `cadlib.ui.page`."""
+"""Starts the app: `streamlit run app.py`. What its pages need is loaded while a browser still fetches the frame."""
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from threading import Thread
 
 import streamlit as st
 
-st.session_state["menu"] = True  # `cadlib.ui.page` looks for it
 
-st.navigation(
-    [
-        # The first page answers at "/"; the second entry gives it an address of its own, /diagnose.
-        st.Page("pages/diagnose.py", title="Diagnose", url_path="home", default=True),
-        st.Page("pages/diagnose.py", title="Diagnose", url_path="diagnose", visibility="hidden"),
-        st.Page("pages/saliency.py", title="Saliency"),
-        st.Page("pages/dataset.py", title="Dataset"),
-        st.Page("pages/performance.py", title="Performance"),
-    ],
-    position="top",
-).run()
+def load_ahead() -> None:
+    """Import what the pages import, a second's work, and load the model."""
+    from cadlib import ui  # noqa: PLC0415 - this is the import that takes the second
+
+    ui.load_ahead()
+
+
+@asynccontextmanager
+async def ready(_: st.App) -> AsyncIterator[None]:
+    """Answer at once, and load meanwhile."""
+    Thread(target=load_ahead, daemon=True).start()
+    yield
+
+
+app = st.App("menu.py", lifespan=ready)

@@ -7,8 +7,8 @@ its peak is there to be shown. A map of zeros means that nothing in the picture 
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+import cv2
 import numpy as np
-from matplotlib import colormaps
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw
 
@@ -40,7 +40,8 @@ METHODS = (
     Method("layercam", "LayerCAM"),
     Method("eigencam", "EigenCAM", class_specific=False),
 )
-COLOURS: NDArray[np.uint8] = colormaps["viridis"](np.arange(256), bytes=True)[:, :3]
+_LEVELS = np.arange(256, dtype=np.uint8)[None]
+COLOURS = np.array(cv2.applyColorMap(_LEVELS, cv2.COLORMAP_VIRIDIS)[0, :, ::-1], np.uint8)
 """(256, 3) uint8 RGB, cold to hot. Perceptually even, and its greens stand apart from skin and pigment."""
 
 FRAME_COLOUR = (255, 255, 255)

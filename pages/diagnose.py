@@ -5,6 +5,7 @@ from pathlib import Path
 import streamlit as st
 
 from cadlib import figures, ui
+from cadlib.assessment import Assessment
 from cadlib.decision import two_digits
 from cadlib.saliency import METHODS
 from cadlib.taxonomy import diagnosis
@@ -38,15 +39,19 @@ def evidence(case: ui.Case) -> None:
     ui.trust_line(line, heat, ui.trust(case.assessment, code, method), ui.NARROW_HEIGHT_PX)
 
 
-def answer(case: ui.Case) -> st.delta_generator.DeltaGenerator:
-    """Draw the decision first, then the ranked diagnoses and the doubts; return the place of what comes late."""
-    found = case.assessment
+def answer(found: Assessment) -> None:
+    """Draw the decision and the first diagnoses."""
     sign = ui.mark("MEL") if found.decision.action == "refer" else ui.mark("NV")
     st.subheader(f"{sign} {found.decision.sentence}", anchor=False)
     top = found.prediction.ranking()[:3]
     ranked = " · ".join(f"{ui.mark(code)} {diagnosis(code).name} {two_digits(share)}" for code, share in top)
     doubts = " ".join(f":gray-badge[:material/warning: {one.name}]" for one in found.quality.flagged)
     st.markdown(f"{ranked} {doubts}")
+
+
+def reasons(case: ui.Case) -> st.delta_generator.DeltaGenerator:
+    """Draw all diagnoses and the doubts; return the place of what comes late."""
+    found = case.assessment
     ui.chart(figures.confidence_chart(found.prediction.probabilities, found.likely or ()), key="confidence")
     if found.likely is not None:
         st.caption(ui.about_the_set(found.likely, record.conformal.coverage))
@@ -63,13 +68,16 @@ def answer(case: ui.Case) -> st.delta_generator.DeltaGenerator:
 
 
 def result(case: ui.Case) -> None:
-    """Draw the assessment of one picture; what takes longer comes last, into places that are kept for it."""
+    """Draw answer and evidence first, for a browser is a second over its first chart; what takes longer comes last."""
     found, grid = case.assessment, st.grid(2, min_column_width=350, gap="medium")
     left, right = grid.cell(), grid.cell()
     with right:
-        turns = answer(case)
+        answer(found)
     with left:
         evidence(case)
+    with right:
+        turns = reasons(case)
+    with left:
         ui.consequences(found, record)
     turns.caption(ui.about_the_turns(ui.stability(found), found.decision.operating_point.threshold))
 

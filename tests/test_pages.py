@@ -14,16 +14,18 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+import streamlit as st
 import torch
 from PIL import Image
 from safetensors.torch import save
 from streamlit.testing.v1 import AppTest
 
-from cadlib import evaluation, network, own_figures, record, ui
+from cadlib import evaluation, network, own_figures, record, saliency, ui
 from cadlib.calibration import Temperature
 from cadlib.decision import OperatingPoint, PointIntervals
 from cadlib.export import to_onnx
 from cadlib.images import read_image
+from cadlib.model import Model
 from cadlib.novelty import Novelty
 from cadlib.patient import PatientFacts
 from cadlib.predictive_values import PredictiveValues
@@ -110,11 +112,11 @@ def app(tiny_models, monkeypatch) -> AppTest:
     """Return the app with the tiny model and no data set."""
     monkeypatch.setenv("CADLIB_MODELS", str(tiny_models))
     monkeypatch.delenv("CADLIB_DATA", raising=False)
-    return AppTest.from_file(str(ROOT / "app.py"), default_timeout=TIMEOUT_S)
+    return AppTest.from_file(str(ROOT / "menu.py"), default_timeout=TIMEOUT_S)
 
 
 def opened(app: AppTest, name: str) -> AppTest:
-    """Open a page by way of app.py, as a click in the menu does."""
+    """Open a page by way of menu.py, as a click in the menu does."""
     return app.run().switch_page(f"pages/{name}.py").run()
 
 
@@ -149,6 +151,19 @@ def lesion() -> bytes:
     return demo_lesions()[0].png()
 
 
+def test_what_is_loaded_ahead_is_what_a_page_finds(app, monkeypatch):
+    st.cache_resource.clear()
+    ui.load_ahead()
+    monkeypatch.delattr(Model, "load")
+    assert ui.model().record.name == "tiny"
+    assert not app.run().exception
+
+
+def test_loading_ahead_leaves_it_to_the_page_to_say_that_there_is_no_model(tmp_path, monkeypatch):
+    monkeypatch.setenv("CADLIB_MODELS", str(tmp_path))
+    ui.load_ahead()
+
+
 @pytest.mark.parametrize("name", PAGES)
 def test_every_page_states_its_intended_use_and_names_the_model(app, name):
     page = opened(app, name)
@@ -169,7 +184,7 @@ def test_without_a_model_every_page_says_what_to_do(app, name, tmp_path, monkeyp
 
 @pytest.mark.parametrize("name", PAGES)
 def test_a_page_opened_first_on_a_fresh_server_has_the_frame(app, name):
-    page = app.switch_page(f"pages/{name}.py").run()  # before app.py ever ran
+    page = app.switch_page(f"pages/{name}.py").run()  # before menu.py ever ran
     assert not page.exception
     assert page.title[0].value == name.capitalize()
     assert ui.INTENDED_USE in words(page)
@@ -264,13 +279,23 @@ def test_every_drawn_lesion_is_shown_with_its_answer(app):
 def test_every_check_of_a_picture_is_shown_with_its_figure_and_limit(app, lesion):
     page = drop(app.run(), ("one.png", lesion))
     report = held(page)[0].assessment.quality
-    table = page.dataframe[0].value
-    assert table["Check"].tolist() == [finding.name for finding in report.findings]
-    assert table["Figure"].tolist() == [finding.figure for finding in report.findings]
+    lines = next(text.value for text in page.markdown if text.value.startswith("|Check|")).splitlines()
+    rows = [line.strip("|").split("|") for line in lines[2:]]
+    assert [name for name, *_ in rows] == [finding.name for finding in report.findings]
+    shown = [(float(figure), float(limit)) for *_, figure, limit in rows]
+    assert shown == [pytest.approx((one.figure, one.limit), rel=0.005) for one in report.findings]
     assert ui.about_the_set(held(page)[0].assessment.likely, 0.9) in words(page)
     assert "the same first diagnosis in" in words(page)
     passed = len(report.findings) - len(report.flagged)
     assert f"{passed} of {len(report.findings)} checks" in page.expander[0].label
+
+
+def test_the_usual_heatmap_comes_from_the_pass_that_gave_the_answer(app, lesion, monkeypatch):
+    monkeypatch.delattr(saliency, "explain")
+    page = drop(app.run(), ("one.png", lesion))
+    assert not page.exception
+    page.selectbox(key="method").select(METHODS[1]).run()
+    assert page.exception  # the others ask the network anew
 
 
 def test_the_same_files_dropped_twice_are_held_once(app, lesion):
@@ -363,7 +388,7 @@ def test_the_prevalence_of_the_clinic_is_remembered_and_gives_predictive_values(
     assert f"PPV {values.positive:.3f}" in words(page)
     assert f"NPV {values.negative:.3f}" in words(page)
     assert json.loads(clinic_file.read_text()) == {"operating_point": "balanced", "prevalence": 0.1}
-    another = drop(AppTest.from_file(str(ROOT / "app.py"), default_timeout=TIMEOUT_S).run(), ("one.png", lesion))
+    another = drop(AppTest.from_file(str(ROOT / "menu.py"), default_timeout=TIMEOUT_S).run(), ("one.png", lesion))
     assert another.number_input(key="prevalence").value == 10.0
 
 

@@ -9,6 +9,7 @@ import timm
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from matplotlib import colormaps
 from numpy.typing import NDArray
 from torch import nn
 
@@ -345,6 +346,12 @@ def test_the_legend_runs_from_cold_to_hot() -> None:
     assert upright.shape == (300, 10, 3)
     np.testing.assert_array_equal(lying[0, [0, -1]], saliency.COLOURS[[0, 255]])
     np.testing.assert_array_equal(upright[:, 0], lying[0, ::-1])
+
+
+def test_the_colours_are_viridis() -> None:
+    # Matplotlib comes with grad-cam; OpenCV's table differs from its own in roundings.
+    known = colormaps["viridis"](np.arange(256), bytes=True)[:, :3]
+    np.testing.assert_allclose(saliency.COLOURS.astype(int), known, atol=1)
 
 
 def test_the_colours_grow_lighter_evenly() -> None:

@@ -13,7 +13,6 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.special import log_softmax
 
 from cadlib.patient import FACTORS
 from cadlib.taxonomy import CODES
@@ -95,6 +94,8 @@ def dropped() -> Iterator[tuple[Floats, float]]:
 
 def loss_and_slope(logits: Floats, counts: Floats) -> tuple[float, Floats]:
     """Return the negative log-likelihood of (N, 8) counts under (N, 8) logits, summed, and its gradient (N, 8)."""
+    from scipy.special import log_softmax  # noqa: PLC0415 - takes a sixth of a second, and an answer needs none
+
     likelihood = log_softmax(logits, axis=1) if len(logits) else logits
     seen = np.multiply(counts, likelihood, out=np.zeros_like(counts), where=counts > 0)
     return -float(seen.sum()), counts.sum(axis=1, keepdims=True) * np.exp(likelihood) - counts

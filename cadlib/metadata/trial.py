@@ -2,10 +2,9 @@
 
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
-import pandas as pd
 from numpy.typing import NDArray
 
 from cadlib import metrics
@@ -16,6 +15,9 @@ from cadlib.metrics import Floats, Labels
 from cadlib.patient import design_of
 from cadlib.summary import DEFINED_SHARE, DRAWS, LEVEL, bootstrap, measured_point
 from cadlib.taxonomy import CODES
+
+if TYPE_CHECKING:  # takes a third of a second, and a model is read without it
+    import pandas as pd
 
 Parts = Mapping[str, NDArray[np.bool_]]
 ARCHIVE = "archive "
@@ -106,7 +108,7 @@ class MetadataTrial:
 
 
 def run_trial(
-    table: pd.DataFrame, probabilities: Floats, labels: Labels, lesions: Labels, short_side_px: int
+    table: "pd.DataFrame", probabilities: Floats, labels: Labels, lesions: Labels, short_side_px: int
 ) -> MetadataTrial | None:
     """Try the facts of a dataset's table on its images; None where it has none.
 
@@ -151,7 +153,7 @@ def compare(
     return found
 
 
-def parts_of(table: pd.DataFrame, short_side_px: int) -> dict[str, NDArray[np.bool_]]:
+def parts_of(table: "pd.DataFrame", short_side_px: int) -> dict[str, NDArray[np.bool_]]:
     """Return all images, each archive's, and those above and below a short side, as masks."""
     archives = archives_of(table)
     short = table[["width_px", "height_px"]].min(axis=1).to_numpy(np.float64, na_value=np.nan)
@@ -163,7 +165,7 @@ def parts_of(table: pd.DataFrame, short_side_px: int) -> dict[str, NDArray[np.bo
     }
 
 
-def archives_of(table: pd.DataFrame) -> NDArray[np.str_]:
+def archives_of(table: "pd.DataFrame") -> NDArray[np.str_]:
     """Return the archive of each image as text; images of none that is known count as one more."""
     return table["archive"].fillna("not known").to_numpy(np.str_)
 

@@ -4,7 +4,7 @@ import csv
 import io
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, cached_property
 from pathlib import Path
 from typing import Final
 
@@ -24,11 +24,16 @@ _DEMO: Final = (
 
 @dataclass(frozen=True, eq=False)
 class SyntheticLesion:
-    """A drawn lesion; `pixels` is (S, S, 3) uint8 RGB, read-only."""
+    """A lesion that is drawn when its `pixels`, (DEMO_SIDE_PX, DEMO_SIDE_PX, 3) uint8 RGB, read-only, are asked for."""
 
     name: str
     code: str
-    pixels: NDArray[np.uint8]
+    seed: int
+
+    @cached_property
+    def pixels(self) -> NDArray[np.uint8]:
+        """Return the picture."""
+        return render_lesion(self.code, self.seed, DEMO_SIDE_PX)
 
     def png(self) -> bytes:
         """Return the picture as a PNG file, which keeps every pixel as it is."""
@@ -42,13 +47,13 @@ def demo_lesions() -> tuple[SyntheticLesion, ...]:
     lesions = []
     for code, seed in _DEMO:
         seen[code] = seen.get(code, 0) + 1
-        lesions.append(SyntheticLesion(f"synthetic_{code}_{seen[code]}", code, render_lesion(code, seed, DEMO_SIDE_PX)))
+        lesions.append(SyntheticLesion(f"synthetic_{code}_{seen[code]}", code, seed))
     return tuple(lesions)
 
 
 def is_demo(pixels: NDArray[np.uint8]) -> bool:
     """Tell whether (H, W, 3) uint8 RGB pixels are one of the demo lesions, whatever its file is called."""
-    # A picture of another size is not drawn for: that takes a third of a second.
+    # For a picture of another size nothing is drawn: all of them take most of a second.
     return pixels.shape == (DEMO_SIDE_PX, DEMO_SIDE_PX, 3) and any(
         np.array_equal(pixels, lesion.pixels) for lesion in demo_lesions()
     )

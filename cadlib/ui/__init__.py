@@ -21,7 +21,7 @@ gradients.
 from cadlib.ui.clinic import consequences
 from cadlib.ui.datasets import assess_file, dataset, dataset_folders, synthetic_folder
 from cadlib.ui.frame import INTENDED_USE, chart, page
-from cadlib.ui.models import model, model_card, model_metrics
+from cadlib.ui.models import load_ahead, model, model_card, model_metrics
 from cadlib.ui.neighbours import similar
 from cadlib.ui.patient import patient
 from cadlib.ui.pictures import (
@@ -81,6 +81,7 @@ __all__ = [
     "dataset",
     "dataset_folders",
     "heatmap",
+    "load_ahead",
     "mark",
     "model",
     "model_card",

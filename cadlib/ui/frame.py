@@ -21,9 +21,9 @@ _ROOT = Path(__file__).parents[2]
 def page(title: str) -> ModelRecord | None:
     """Draw the frame of a page: title, model, intended use. Return the model's record, None without one."""
     if "menu" not in st.session_state:
-        # A fresh server runs a deep-linked page without app.py, because a folder is called pages. Told of its
-        # pages once, it runs app.py from then on.
-        st.navigation([_ROOT / "app.py", *sorted((_ROOT / "pages").glob("*.py"))])
+        # A fresh server runs a deep-linked page without menu.py, because a folder is called pages. Told of its
+        # pages once, it runs menu.py from then on.
+        st.navigation([_ROOT / "menu.py", *sorted((_ROOT / "pages").glob("*.py"))])
         st.rerun()
     # A picture of our own: Streamlit would fetch an icon by name from a server of Google's.
     st.set_page_config(f"{title} · cadlib", _icon(), layout="wide")

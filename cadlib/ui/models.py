@@ -1,5 +1,6 @@
 """The model of the pages: the shipped one where it stands, else the first there is, loaded once for all sessions."""
 
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -17,11 +18,16 @@ DEFAULT_MODEL = "isic2019"
 def model() -> Model:
     """Return the loaded model; where it cannot be loaded, say so and end the page."""
     try:
-        folder = _model_folder()
-        return _load_model(str(folder), (folder / record.RECORD_FILE).stat().st_mtime)
+        return _model()
     except CadError as error:
         st.error(plain(str(error)))
         st.stop()
+
+
+def load_ahead() -> None:
+    """Load the model before a page asks for it; what is wrong with it that page will say."""
+    with suppress(CadError):
+        _model()
 
 
 def model_metrics() -> dict[str, Any] | None:
@@ -52,6 +58,11 @@ def model_record() -> tuple[ModelRecord | None, str]:
         return None, str(error)
 
 
+def _model() -> Model:
+    folder = _model_folder()
+    return _load_model(str(folder), (folder / record.RECORD_FILE).stat().st_mtime)
+
+
 def _model_folder() -> Path:
     names = record.list_models()
     if not names:
@@ -62,6 +73,6 @@ def _model_folder() -> Path:
     return record.find_model(DEFAULT_MODEL if DEFAULT_MODEL in names else names[0])
 
 
-@st.cache_resource(max_entries=2, show_spinner="Loading the model …")
+@st.cache_resource(max_entries=2, show_spinner=False)
 def _load_model(folder: str, written: float) -> Model:  # noqa: ARG001 - a new date is a new model
     return Model.load(folder)

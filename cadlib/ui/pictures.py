@@ -52,7 +52,7 @@ def thumbnail(path: str) -> bytes:
 
 def heatmap(found: Assessment, code: str, method: Method = METHODS[0]) -> Heatmap:
     """Return the evidence for one diagnosis in a picture, by the usual method or another, computed once."""
-    if method is METHODS[0]:
+    if method == METHODS[0]:
         return saliency.activation_map(model(), found.image, found.prediction, code)
     code = code if method.class_specific else CODES[0]
     return _heatmap(found.image.sha256, model().record.model_id, code, method.key, found.image)

@@ -1,6 +1,5 @@
 """How the pages say whether a picture can be read and is known, and hold back an answer that cannot rest on it."""
 
-import pandas as pd
 import streamlit as st
 
 from cadlib.assessment import Assessment
@@ -57,6 +56,5 @@ def quality(report: QualityReport) -> None:
     with st.expander(
         f"{checks}. {report.sentence}".strip(), icon=":material/warning:" if wrong else ":material/check:"
     ):
-        rows = [(one.name, SAID[one.severity], one.figure, one.limit) for one in report.findings]
-        table = pd.DataFrame(rows, columns=["Check", "Found", "Figure", "Limit"])
-        st.dataframe(table, hide_index=True, width="stretch", height="content")
+        rows = [f"|{one.name}|{SAID[one.severity]}|{one.figure:.3g}|{one.limit:.3g}|" for one in report.findings]
+        st.markdown("\n".join(["|Check|Found|Figure|Limit|", "|-|-|-:|-:|", *rows]))

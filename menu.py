@@ -1,0 +1,17 @@
+"""The menu: which pages there are, in which order. Each draws its own frame with `cadlib.ui.page`."""
+
+import streamlit as st
+
+st.session_state["menu"] = True  # `cadlib.ui.page` looks for it
+
+st.navigation(
+    [
+        # The first page answers at "/"; the second entry gives it an address of its own, /diagnose.
+        st.Page("pages/diagnose.py", title="Diagnose", url_path="home", default=True),
+        st.Page("pages/diagnose.py", title="Diagnose", url_path="diagnose", visibility="hidden"),
+        st.Page("pages/saliency.py", title="Saliency"),
+        st.Page("pages/dataset.py", title="Dataset"),
+        st.Page("pages/performance.py", title="Performance"),
+    ],
+    position="top",
+).run()
