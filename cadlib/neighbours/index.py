@@ -132,9 +132,9 @@ class NeighbourIndex:
         return Neighbours(first, cases, None if itself is None else self._case(itself, found))
 
     def _same(self, found: Vectors, fingerprint: NDArray[np.uint8]) -> int | None:
-        words = self.fingerprints.view(np.uint64) ^ fingerprint.view(np.uint64)
-        near = np.bitwise_count(words).sum(axis=1, dtype=np.int64) <= SAME_BITS
-        same = np.flatnonzero(near & (found >= SAME_SIMILARITY))
+        alike = np.flatnonzero(found >= SAME_SIMILARITY)
+        words = self.fingerprints[alike].view(np.uint64) ^ fingerprint.view(np.uint64)
+        same = alike[np.bitwise_count(words).sum(axis=1, dtype=np.int64) <= SAME_BITS]
         return int(same[found[same].argmax()]) if len(same) else None
 
     def _one_a_lesion(self, rows: NDArray[np.int64], without: np.int32 | None) -> list[int]:

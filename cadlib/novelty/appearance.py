@@ -35,12 +35,17 @@ def _measured(pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
     for _ in range(LEVELS):
         smaller = cv2.pyrDown(level).astype(np.float32)
         detail = level - cv2.pyrUp(smaller, dstsize=level.shape[1::-1]).astype(np.float32)
-        spread, size = detail.std(axis=(0, 1)) + _FLOOR, np.abs(detail).mean(axis=(0, 1)) + _FLOOR
+        spread, size = _spread(detail) + _FLOOR, np.array(cv2.mean(np.abs(detail))[:3]) + _FLOOR
         along, down = (np.abs(np.diff(level[..., 0], axis=axis)).mean() + _FLOOR for axis in (1, 0))
         found += [np.log(spread), np.log(size / spread), np.log(np.array([along / down]))]
         level = smaller
-    found.append(level.std(axis=(0, 1)))
+    found.append(_spread(level))
     return np.concatenate(found).astype(np.float32)
+
+
+def _spread(values: NDArray[np.float32]) -> NDArray[np.float64]:
+    """Return the standard deviation of each channel of (h, w, 3); NumPy takes twenty times as long over three."""
+    return np.asarray(cv2.meanStdDev(values)[1], np.float64).ravel()
 
 
 def _correlations(values: NDArray[np.float32]) -> NDArray[np.float32]:
