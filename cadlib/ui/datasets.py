@@ -3,25 +3,31 @@
 import os
 import tempfile
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import streamlit as st
 
 from cadlib.assessment import Assessment
-from cadlib.dataset import Dataset, find_datasets, open_dataset
 from cadlib.errors import DatasetInvalid
 from cadlib.images import read_image
 from cadlib.synthetic import write_dataset
 from cadlib.ui.models import model
 from cadlib.ui.pictures import assessed
 
+if TYPE_CHECKING:
+    from cadlib.dataset import Dataset
+
 
 def dataset_folders() -> list[str]:
     """Return the data sets in the folder CADLIB_DATA; none where that is not set."""
-    root = os.environ.get("CADLIB_DATA")
-    return [str(folder) for folder in find_datasets(Path(root))] if root else []
+    if not (root := os.environ.get("CADLIB_DATA")):
+        return []
+    from cadlib.dataset import find_datasets  # noqa: PLC0415 - pandas takes a third of a second, an answer needs none
+
+    return [str(folder) for folder in find_datasets(Path(root))]
 
 
-def dataset(path: str) -> Dataset:
+def dataset(path: str) -> "Dataset":
     """Return the checked data set in a folder; raise DatasetInvalid where there is none."""
     try:
         folder = Path(path).expanduser()
@@ -45,7 +51,9 @@ def assess_file(path: str) -> Assessment:
 
 
 @st.cache_resource(max_entries=3, show_spinner="Reading the data set …", show_time=True)
-def _dataset(folder: str, written: float) -> Dataset:  # noqa: ARG001 - a new date is a new data set
+def _dataset(folder: str, written: float) -> "Dataset":  # noqa: ARG001 - a new date is a new data set
+    from cadlib.dataset import open_dataset  # noqa: PLC0415 - as above
+
     return open_dataset(Path(folder), verify=False)
 
 

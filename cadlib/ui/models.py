@@ -5,9 +5,12 @@ from pathlib import Path
 from typing import Any
 
 import streamlit as st
+from PIL import Image
 
 from cadlib import record
+from cadlib.assessment import assess_batch
 from cadlib.errors import CadError, ModelInvalid
+from cadlib.images import read_image
 from cadlib.model import Model
 from cadlib.record import ModelRecord
 from cadlib.ui.text import plain
@@ -25,9 +28,12 @@ def model() -> Model:
 
 
 def load_ahead() -> None:
-    """Load the model before a page asks for it; what is wrong with it that page will say."""
+    """Load the model before a page asks for it, and let it answer once, for the first answer takes ten times as long.
+
+    What is wrong with the model that page will say.
+    """
     with suppress(CadError):
-        _model()
+        assess_batch(_model(), [read_image(Image.new("RGB", (450, 450)))])
 
 
 def model_metrics() -> dict[str, Any] | None:
