@@ -8,8 +8,9 @@ folder by `Model.predict_batch`, and read and assessed as `python -m cadlib pred
 on the array the network reads. The usual way is the same network in torch, contiguous and as built, Pillow's decode and
 resize, and pytorch-grad-cam for the first diagnosis. The folder's peer decodes all files in as many threads and runs
 the network on full batches, one after the other. Two threads everywhere, medians of all rounds, in turns; of the folder
-three rounds. `cold` is a process of its own from its start to its first answer, with the memory it then holds. Prints a
-table and, as its last line, one JSON object of ratios.
+three rounds. What a page shows late stands beside them: whether the heatmap may be read, which takes fourteen passes,
+and the answer over eight views. `cold` is a process of its own from its start to its first answer, with the memory it
+then holds. Prints a table and, as its last line, one JSON object of ratios.
 """
 
 import argparse
@@ -39,8 +40,11 @@ from cadlib.assessment import assess, assess_batch
 from cadlib.commands.predict import BATCH_SIZE as ASSESSED_AT_A_TIME
 from cadlib.images import read_image, read_images
 from cadlib.preprocess import INTERPOLATIONS, to_array, to_pixels
+from cadlib.saliency import activation_map
+from cadlib.stability import stability
 from cadlib.synthetic import render_lesion
 from cadlib.taxonomy import CODES
+from cadlib.trust import trust
 
 THREADS = 2
 BATCH_SIZE = 32
@@ -117,7 +121,14 @@ def main() -> None:
         },
         options.rounds,
     )
-    found |= medians({"24 megapixels": lambda: assess(model, large)}, max(options.rounds // 10, 3))
+    seen = assess(model, small)
+    heat = activation_map(model, seen.image, seen.prediction, "MEL")
+    late = {
+        "24 megapixels": lambda: assess(model, large),
+        "heatmap's trust": lambda: trust(model, seen.image, heat, "MEL"),
+        "eight views": lambda: stability(model, seen.image),
+    }
+    found |= medians(late, max(options.rounds // 10, 3))
 
     drawn = [jpeg(CODES[index % len(CODES)], index, 600, 450) for index in range(min(options.files, 64))]
     with TemporaryDirectory() as place:

@@ -1,12 +1,14 @@
 """How long similar cases take to find, against scikit-learn's exact search, and what their compact form costs.
 
-    python benchmarks/neighbours.py [--model NAME] [--data DIR] [--queries N]
+    python benchmarks/neighbours.py [--model NAME] [--data DIR] [--originals DIR] [--queries N]
 
 The index of a model is grown to 25,000 and to 500,000 images: its own ones, each again with its direction turned a
 little. Both searches look at every image and take the same queries one by one; scikit-learn's NearestNeighbors (brute,
 cosine) has the same vectors in float32 and gives 40 rows, from which five of different lesions would still have to
 be chosen. `--data`, a folder with the images of the model's split, adds the precision at five on validation images for
-other forms of the index. The last line is one JSON object: milliseconds a query, memory in MB, and the ratio to
+other forms of the index, and how near images that are none of the index come to one of it, for the limits by which a
+training image is recognised; `--originals`, how far the index's own images are from it as their cameras made them, from
+files called as they are. The last line is one JSON object: milliseconds a query, memory in MB, and the ratio to
 scikit-learn.
 """
 
@@ -94,11 +96,36 @@ def print_forms(seen: SplitFeatures) -> None:
         print(f"{dimensions:<12}{found['precision']:>16.4f}{found['vote_accuracy']:>16.4f}", flush=True)
 
 
+def print_nearest(index: NeighbourIndex, seen: SplitFeatures) -> None:
+    """Print how near images that are none of the index come to one of it: in bits, the nearest first."""
+    nearest = []
+    for part in ("validation", "test"):
+        asked = seen.of(part)
+        for features, fingerprint in zip(asked.features, asked.fingerprints, strict=True):
+            bits = index.bits(fingerprint)
+            nearest.append((int(bits.min()), float(index.similarities(features)[bits.argmin()])))
+    told = ", ".join(f"{bits} ({similarity:.2f})" for bits, similarity in sorted(nearest)[:8])
+    print(f"{len(nearest):,} images of other splits, nearest in bits (similarity): {told}")
+
+
+def print_originals(model: Model, index: NeighbourIndex, folder: Path) -> None:
+    """Print how far images of the index are from it when they are read from other files."""
+    rows, found = index.images.tolist(), []
+    for path in sorted(folder.iterdir()):
+        if (name := path.stem.encode()) in rows:
+            one, row = model.predict(path), rows.index(name)
+            bits, similarity = index.bits(one.fingerprint)[row], index.similarities(one.features)[row]
+            found.append((int(bits), float(similarity)))
+    told = ", ".join(f"{bits} ({similarity:.2f})" for bits, similarity in sorted(found, reverse=True))
+    print(f"{len(found)} training images as other files, in bits (similarity): {told}")
+
+
 def main() -> None:
     """Measure and print."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("--model", default="isic2019")
     parser.add_argument("--data", type=Path, help="folder of ISIC 2019 layout: compare forms of the index, too")
+    parser.add_argument("--originals", type=Path, metavar="DIR", help="training images as their cameras made them")
     parser.add_argument("--queries", type=int, default=50, help="of each size (default: 50)")
     options = parser.parse_args()
     model = Model.load(options.model)
@@ -106,7 +133,11 @@ def main() -> None:
         parser.error(f"{options.model} has no index; make it with `python -m cadlib index`.")
     if options.data:
         dataset = open_dataset(options.data, verify=False)
-        print_forms(split_features(model, find_model(options.model), dataset, lambda *_: None))
+        seen = split_features(model, find_model(options.model), dataset, lambda *_: None)
+        print_forms(seen)
+        print_nearest(model.neighbours, seen)
+    if options.originals:
+        print_originals(model, model.neighbours, options.originals)
     rng = np.random.default_rng(0)
     print(json.dumps({str(n): timed(grown(model.neighbours, n, rng), options.queries, rng) for n in SIZES}))
 

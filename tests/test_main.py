@@ -13,6 +13,7 @@ import pytest
 from PIL import Image
 
 from cadlib.__main__ import main
+from cadlib.model import Model
 from cadlib.saliency import METHODS
 from cadlib.synthetic import demo_lesions
 from cadlib.taxonomy import CODES
@@ -41,9 +42,33 @@ def test_predict_prints_a_ranking_with_the_decision_first(folder, capsys):
     lines = capsys.readouterr().out.splitlines()
     assert lines[0] == str(path)
     assert "malignant probability" in lines[1]
-    shares = [float(line.split()[-1].strip("<>")) for line in lines[2:]]
+    shares = [float(line.split()[-1].strip("<>")) for line in lines[2:-2]]
     assert len(shares) == 8
     assert shares == sorted(shares, reverse=True)
+
+
+def test_predict_names_the_similar_training_images(folder, capsys):
+    path = str(folder / "synthetic_NV_1.png")
+    assert main(["predict", path, "--format", "json"]) == 0
+    found = json.loads(capsys.readouterr().out)[0]["neighbours"]
+    assert main(["predict", path]) == 0
+    said, cases = capsys.readouterr().out.splitlines()[-2:]
+    assert said.startswith("  Similar training images: ")
+    assert cases.strip() == ", ".join(f"{case['image']} {case['diagnosis']}" for case in found["cases"])
+
+
+@pytest.mark.parametrize("name", ["rule-out", "rule-in"])
+def test_predict_decides_by_the_operating_point_that_was_asked_for(folder, name, capsys):
+    assert main(["predict", str(folder), "--format", "json", "--operating-point", name]) == 0
+    point = Model.load("isic2019").record.operating_point(name)
+    for row in json.loads(capsys.readouterr().out):
+        assert row["decision"]["operating_point"] == name
+        assert (row["decision"]["action"] == "refer") == (row["malignant_probability"] >= point.threshold)
+
+
+def test_an_operating_point_that_the_model_lacks_is_bad_usage(folder, capsys):
+    assert rejected_usage(["predict", str(folder), "--operating-point", "bold"]) == 2
+    assert "rule-out, balanced, rule-in" in capsys.readouterr().err
 
 
 def test_predict_marks_a_picture_that_cannot_be_read(folder, tmp_path, capsys):
@@ -332,7 +357,7 @@ def test_the_readme_shows_what_the_command_prints(capsys, monkeypatch):
 def test_predict_says_what_age_sex_and_site_moved(taught_folder, folder, capsys):
     path = str(folder / "synthetic_NV_1.png")
     assert main(["predict", path, "--model", str(taught_folder), "--sex", "male", "--age", "40"]) == 0
-    lines = capsys.readouterr().out.splitlines()[2:]
+    lines = capsys.readouterr().out.splitlines()[2:-2]
     assert len(lines) == 8
     assert all(line.endswith(" by age, sex, site") for line in lines)
     assert next(line for line in lines if line.strip().startswith("MEL")).split()[-5].startswith("+")

@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING, TextIO
 from tqdm import tqdm
 
 from cadlib.commands.usage import UsageError, check_model, make_folder
-from cadlib.decision import two_digits
-from cadlib.errors import CadError, FactsRejected
+from cadlib.decision import DEFAULT_OPERATING_POINT, TARGET_SENSITIVITY, two_digits
+from cadlib.errors import CadError, FactsRejected, ModelInvalid
 from cadlib.images import SUPPORTED_SUFFIXES, LesionImage, is_dicom, read_images
 from cadlib.metadata import PatientFacts
 from cadlib.record import ModelRecord
@@ -23,6 +23,7 @@ from cadlib.taxonomy import CODES, diagnosis
 if TYPE_CHECKING:  # torch takes seconds; `--help` and bad usage do not wait for it
     from cadlib.assessment import Assessment
     from cadlib.model import Model
+    from cadlib.neighbours import Neighbours
 
 
 BATCH_SIZE = 8
@@ -38,6 +39,12 @@ def add(command: argparse.ArgumentParser) -> None:
     command.set_defaults(run=run)
     command.add_argument("files", nargs="+", type=Path, metavar="FILE", help="image, or folder of images")
     command.add_argument("--model", default="isic2019", help="name under models/, or a path (default: isic2019)")
+    command.add_argument(
+        "--operating-point",
+        default=DEFAULT_OPERATING_POINT,
+        metavar="NAME",
+        help=f"threshold to decide by, one of the model's: {', '.join(TARGET_SENSITIVITY)} (default: %(default)s)",
+    )
     command.add_argument("--format", choices=PRINTERS, default="table", help="what to print (default: table)")
     command.add_argument(
         "--age", type=float, metavar="YEARS", help="age of the patient, for all the files and whatever a header says"
@@ -62,7 +69,11 @@ def run(options: argparse.Namespace) -> int:
     def outcomes() -> Iterator[Outcome]:
         nonlocal failed
         for file, outcome in tqdm(
-            _assess(model, files, facts), total=len(files), unit="image", disable=len(files) < 2, leave=False
+            _assess(model, files, facts, options.operating_point),
+            total=len(files),
+            unit="image",
+            disable=len(files) < 2,
+            leave=False,
         ):
             if options.heatmap and not isinstance(outcome, CadError):
                 outcome = _explained(model, file, outcome, options.heatmap)
@@ -80,7 +91,8 @@ def _facts(options: argparse.Namespace, record: ModelRecord) -> PatientFacts:
         facts = PatientFacts(options.age, options.sex, options.site)
         if facts.known:
             record.required_evidence()
-    except FactsRejected as error:
+        record.operating_point(options.operating_point, with_facts=facts.known)
+    except (FactsRejected, ModelInvalid) as error:
         raise UsageError(str(error)) from error
     return facts
 
@@ -112,7 +124,7 @@ def _joined(given: PatientFacts, header: PatientFacts) -> PatientFacts:
     return replace(header, **{name: fact for name, fact in asdict(given).items() if fact is not None})
 
 
-def _assess(model: "Model", files: Sequence[Path], facts: PatientFacts) -> Iterator[Outcome]:
+def _assess(model: "Model", files: Sequence[Path], facts: PatientFacts, point: str) -> Iterator[Outcome]:
     from cadlib.assessment import assess_batch
 
     reading = zip(files, read_images(files), strict=True)
@@ -120,7 +132,7 @@ def _assess(model: "Model", files: Sequence[Path], facts: PatientFacts) -> Itera
         readable = [image for _, image in group if isinstance(image, LesionImage)]
         takes = model.record.evidence is not None
         known = [_joined(facts, image.facts) if takes else PatientFacts() for image in readable]
-        assessed = iter(assess_batch(model, readable, facts=known))
+        assessed = iter(assess_batch(model, readable, point, known))
         for file, image in group:
             yield file, next(assessed) if isinstance(image, LesionImage) else image
 
@@ -157,6 +169,17 @@ def _print_table(outcomes: Iterator[Outcome], out: TextIO) -> None:
             known = diagnosis(code)
             line = f"  {code:<5}{known.name:<25}{known.mark} {known.group:<11}{two_digits(probability):>5}"
             tqdm.write(f"{line}  {moved[code]:+.2f} by age, sex, site" if outcome.prediction.facts else line, file=out)
+        if outcome.neighbours:
+            tqdm.write(_similar(outcome.neighbours), file=out)
+
+
+def _similar(found: "Neighbours") -> str:
+    cases = ", ".join(f"{case.image} {case.diagnosis}" for case in found.cases)
+    said = f"  Similar training images: {found.sentence}\n    {cases}"
+    if found.itself:
+        image, code = found.itself.image, found.itself.diagnosis
+        said = f"  This picture is the training image {image}, {code}: the model has learnt its label.\n{said}"
+    return said
 
 
 def _print_json(outcomes: Iterator[Outcome], out: TextIO) -> None:

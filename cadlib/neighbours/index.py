@@ -27,7 +27,7 @@ SAME_BITS, SAME_SIMILARITY = 12, 0.7
 Read off 7,247 validation and test images, which are none: the nearest in bits, 14 and 16 of 256, are 0.63 and 0.66
 similar (bright circles on black). Of training images as their cameras made them the farthest is at 6 bits and 0.95.
 """
-_BLOCK = 8192
+_BLOCK = 2048
 _BETWEEN = b"\0"
 """Separates texts in a file: no name of a file and no text of a CSV has it."""
 
@@ -117,6 +117,12 @@ class NeighbourIndex:
         found /= self._lengths * max(float(np.linalg.norm(wanted)), 1e-12)
         return found
 
+    def bits(self, fingerprint: NDArray[np.uint8], rows: NDArray[np.int64] | slice = slice(None)) -> NDArray[np.int64]:
+        """Return in how many of its 256 bits a (32,) fingerprint differs from that of each image, or of those rows."""
+        words = self.fingerprints[rows].view(np.uint64) ^ fingerprint.view(np.uint64)
+        different: NDArray[np.int64] = np.bitwise_count(words).sum(axis=1, dtype=np.int64)
+        return different
+
     def search(self, features: Vectors, fingerprint: NDArray[np.uint8], first: str, shown: int = SHOWN) -> Neighbours:
         """Return the cases most like a picture of (C,) features and (32,) fingerprint that the model calls `first`."""
         found = self.similarities(features)
@@ -133,8 +139,7 @@ class NeighbourIndex:
 
     def _same(self, found: Vectors, fingerprint: NDArray[np.uint8]) -> int | None:
         alike = np.flatnonzero(found >= SAME_SIMILARITY)
-        words = self.fingerprints[alike].view(np.uint64) ^ fingerprint.view(np.uint64)
-        same = alike[np.bitwise_count(words).sum(axis=1, dtype=np.int64) <= SAME_BITS]
+        same = alike[self.bits(fingerprint, alike) <= SAME_BITS]
         return int(same[found[same].argmax()]) if len(same) else None
 
     def _one_a_lesion(self, rows: NDArray[np.int64], without: np.int32 | None) -> list[int]:
@@ -185,5 +190,5 @@ def _highest(values: Vectors, n: int) -> NDArray[np.int64]:
     """Return the places of the n highest values, the highest first, and the first of equals first."""
     if n >= len(values):
         return np.argsort(-values, kind="stable")
-    some = np.sort(np.argpartition(-values, n)[:n])
+    some = np.sort(np.argpartition(values, len(values) - n)[-n:])
     return some[np.argsort(-values[some], kind="stable")]

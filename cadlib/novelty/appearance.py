@@ -31,7 +31,7 @@ def _measured(pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
     rgb = cv2.resize(pixels, (SIDE_PX, SIDE_PX), interpolation=cv2.INTER_AREA).astype(np.float32) / 255
     level: NDArray[np.float32] = cv2.cvtColor(rgb, cv2.COLOR_RGB2Lab).astype(np.float32) / np.float32(100)
     coarse = cv2.resize(level, (COARSE_PX, COARSE_PX), interpolation=cv2.INTER_AREA).reshape(-1, 3).astype(np.float32)
-    found: list[NDArray[np.floating]] = [np.percentile(coarse, SHARES, axis=0).ravel(), _correlations(coarse)]
+    found: list[NDArray[np.floating]] = [_percentiles(coarse).ravel(), _correlations(coarse)]
     for _ in range(LEVELS):
         smaller = cv2.pyrDown(level).astype(np.float32)
         detail = level - cv2.pyrUp(smaller, dstsize=level.shape[1::-1]).astype(np.float32)
@@ -41,6 +41,14 @@ def _measured(pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
         level = smaller
     found.append(_spread(level))
     return np.concatenate(found).astype(np.float32)
+
+
+def _percentiles(values: NDArray[np.float32]) -> NDArray[np.float64]:
+    """Return the SHARES of each channel of (n, 3) as np.percentile does, which takes three times as long."""
+    places, values = np.array(SHARES)[:, None] / 100 * (len(values) - 1), np.sort(values, axis=0)
+    below = places.astype(int).ravel()
+    found: NDArray[np.float64] = values[below] + (values[below + 1] - values[below]) * (places % 1)
+    return found
 
 
 def _spread(values: NDArray[np.float32]) -> NDArray[np.float64]:

@@ -228,7 +228,8 @@ def _lesion(small: MatLike, usable: Mask) -> tuple[Mask, float]:
     ring[edge:-edge, edge:-edge] = False
     if ring.sum() < 20:
         ring = usable
-    distance = np.sqrt(np.square(lab - np.median(lab[ring], axis=0)).sum(axis=2))
+    lightness, red, yellow = cv2.split(lab - np.median(lab[ring], axis=0))
+    distance = np.sqrt(lightness**2 + red**2 + yellow**2)
     scaled = np.clip(distance * 4, 0, 255).astype(np.uint8)
     threshold, _ = cv2.threshold(scaled[usable][None], 0, 255, cv2.THRESH_OTSU)
     mask = ((scaled > threshold) & usable).astype(np.uint8)
