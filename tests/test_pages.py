@@ -283,7 +283,7 @@ def test_every_check_of_a_picture_is_shown_with_its_figure_and_limit(app, lesion
     rows = [line.strip("|").split("|") for line in lines[2:]]
     assert [name for name, *_ in rows] == [finding.name for finding in report.findings]
     shown = [(float(figure), float(limit)) for *_, figure, limit in rows]
-    assert shown == [pytest.approx((one.figure, one.limit), rel=0.005) for one in report.findings]
+    assert shown == [pytest.approx((one.figure, one.limit), rel=5e-4, abs=1e-4) for one in report.findings]
     assert ui.about_the_set(held(page)[0].assessment.likely, 0.9) in words(page)
     assert "the same first diagnosis in" in words(page)
     passed = len(report.findings) - len(report.flagged)

@@ -56,5 +56,7 @@ def quality(report: QualityReport) -> None:
     with st.expander(
         f"{checks}. {report.sentence}".strip(), icon=":material/warning:" if wrong else ":material/check:"
     ):
-        rows = [f"|{one.name}|{SAID[one.severity]}|{one.figure:.3g}|{one.limit:.3g}|" for one in report.findings]
+        rows = [
+            f"|{one.name}|{SAID[one.severity]}|{round(one.figure, 4):.4g}|{one.limit:.4g}|" for one in report.findings
+        ]
         st.markdown("\n".join(["|Check|Found|Figure|Limit|", "|-|-|-:|-:|", *rows]))
