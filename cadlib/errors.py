@@ -6,6 +6,7 @@
     ├── ModelInvalid      this folder is no model that can be trusted to run
     ├── ClinicInvalid     what a clinic chose cannot be used, or not be remembered
     ├── DatasetInvalid    these images and tables hold nothing usable
+    ├── SubsetInvalid     this named selection of images cannot be used, or not be saved
     ├── TrainingFailed    a run could not start or go on; no model was written
     └── DownloadFailed    a file could not be fetched, or is not what it should be; no half stands under its name
 
@@ -35,6 +36,10 @@ class ClinicInvalid(CadError):
 
 class DatasetInvalid(CadError):
     """Images and CSV files that hold no usable labelled image."""
+
+
+class SubsetInvalid(CadError):
+    """A named selection of images is not there, or its name or its file cannot be used, or it cannot be saved."""
 
 
 class TrainingFailed(CadError):

@@ -22,6 +22,7 @@ ADVICE = {
     "several files for one id": f"The first of {_SUFFIXES} is used; remove the others.",
     "file names that are not UTF-8": "They are not read; rename them.",
     "files that are no image": f"They are not read; the suffixes known are {_SUFFIXES}.",
+    "images of the subset that are not there": "They are left out; open the data set in which they were chosen.",
     "missing columns": "They are taken as empty; compare the header with the official ISIC 2019 file.",
     "unknown columns": "They are not used; look for a misspelt name.",
     "rows without an id": "They are left out; fill in the column `image`.",

@@ -38,6 +38,14 @@ def clinic_file(tmp_path, monkeypatch) -> Path:
     return path
 
 
+@pytest.fixture(autouse=True)
+def subsets_folder(tmp_path, monkeypatch) -> Path:
+    """Return where a test's subsets are saved, which is never the user's own."""
+    path = tmp_path / "subsets"
+    monkeypatch.setenv("CADLIB_SUBSETS", str(path))
+    return path
+
+
 @pytest.fixture(scope="session")
 def model():
     """Return the model of the repository, loaded once."""

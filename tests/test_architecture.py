@@ -80,6 +80,7 @@ TORCH_FREE = {
     "record",
     "sampling",
     "splits",
+    "subsets",
     "summary",
     "synthetic",
     "synthetic.drawing",

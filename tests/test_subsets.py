@@ -1,0 +1,109 @@
+"""Named selections of images: kept as a file that a person can read, checked when it comes back."""
+
+import pytest
+
+from cadlib.errors import DatasetInvalid, SubsetInvalid
+from cadlib.subsets import Subset, delete_subset, list_subsets, read_subset, save_subset, subsets_dir
+
+SUBSET = Subset("Melanomas below 40", "drawn", ("ISIC_9000002", "ISIC_9000001"), "diagnosis MEL, age 0 to 39")
+
+
+def test_what_was_saved_comes_back_the_same(subsets_folder):
+    odd = Subset("b.2_ü", "ein Ordner, größer", ("a,b", 'c"d', "e"), 'what "he" chose,\n"and" why,')
+    for subset in (SUBSET, odd):
+        save_subset(subset)
+        assert read_subset(subset.name) == subset
+    assert subsets_dir() == subsets_folder
+    assert list_subsets() == [SUBSET.name, odd.name]
+    assert sorted(path.name for path in subsets_folder.iterdir()) == ["Melanomas below 40.csv", "b.2_ü.csv"]
+
+
+def test_the_file_can_be_read_and_edited_by_hand(subsets_folder):
+    save_subset(SUBSET)
+    path = subsets_folder / "Melanomas below 40.csv"
+    head, *rows = path.read_text(encoding="utf-8").splitlines()
+    assert head == '# {"dataset": "drawn", "chosen": "diagnosis MEL, age 0 to 39"}'
+    assert rows == ["image", "ISIC_9000002", "ISIC_9000001"]
+    path.write_text(f"\ufeff{head}\r\nnote,image\r\n,ISIC_9000007 \r\n\r\n", encoding="utf-8")
+    assert read_subset(SUBSET.name).images == ("ISIC_9000007",)
+
+
+def test_a_name_saved_again_replaces_the_former_and_a_deleted_one_is_gone():
+    assert list_subsets() == []
+    save_subset(SUBSET)
+    save_subset(Subset(SUBSET.name, "drawn", ("ISIC_9000003",), "one"))
+    assert read_subset(SUBSET.name).images == ("ISIC_9000003",)
+    delete_subset(SUBSET.name)
+    assert list_subsets() == []
+    for gone in (read_subset, delete_subset):
+        with pytest.raises(SubsetInvalid, match=r"'Melanomas below 40'\. Subsets in .*: none"):
+            gone(SUBSET.name)
+
+
+def test_the_hash_is_that_of_the_images_whatever_their_order_and_name():
+    same = Subset("other", "elsewhere", SUBSET.images[::-1], "by hand")
+    fewer = Subset(SUBSET.name, SUBSET.dataset, SUBSET.images[:1], SUBSET.chosen)
+    assert same.sha256 == SUBSET.sha256 != fewer.sha256
+
+
+@pytest.mark.parametrize("name", ["", ".", "..", "../up", "a/b", "a\\b", ".hidden", "a ", "-x", "a\n", "n" * 61, "a:b"])
+def test_refuses_a_name_of_which_a_path_could_be_made(name):
+    for use in (read_subset, delete_subset, lambda name: Subset(name, "drawn", ("a",), "")):
+        with pytest.raises(SubsetInvalid, match="Expected a name of 1 to 60 letters"):
+            use(name)
+
+
+@pytest.mark.parametrize(
+    ("images", "said"), [((), "none came"), (("a", ""), "empty one"), (("a", "b", "a"), "but a came again")]
+)
+def test_refuses_images_that_are_no_selection(images, said):
+    with pytest.raises(SubsetInvalid, match=said):
+        Subset("a", "drawn", images, "")
+
+
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        (b"", "to begin with a line as # {"),
+        (b"image\nISIC_1\n", "to begin with a line as .* but got 'image'"),
+        (b'# {"dataset": "a"}\nimage\nISIC_1\n', "to begin with a line"),
+        (b'# {"dataset": "a", "chosen": 3}\nimage\nISIC_1\n', "to begin with a line"),
+        (b"# []\nimage\nISIC_1\n", "to begin with a line"),
+        (b'# {"dataset": "a", "chosen": ""}\n', "none came"),
+        (b'# {"dataset": "a", "chosen": ""}\nimage\n', "none came"),
+        (b'# {"dataset": "a", "chosen": ""}\nid\nISIC_1\n', "a column `image` .* but got id"),
+        (b'# {"dataset": "a", "chosen": ""}\nimage\nISIC_1\nISIC_1\n', "ISIC_1 came again"),
+        (b'# {"dataset": "a", "chosen": ""}\nnote,image\nx\n', "empty one"),
+        (b'# {"dataset": "a", "chosen": ""}\nimage\n"ISIC_1\n', "a CSV file behind the first line"),
+        (b"\xff\xfe", "cannot be read"),
+    ],
+)
+def test_a_damaged_file_is_an_error_that_says_what_is_wrong(subsets_folder, content, said):
+    subsets_folder.mkdir()
+    (subsets_folder / "spoilt.csv").write_bytes(content)
+    with pytest.raises(SubsetInvalid, match=said):
+        read_subset("spoilt")
+    assert list_subsets() == ["spoilt"]
+
+
+def test_a_subset_that_cannot_be_written_says_where(tmp_path, monkeypatch):
+    (tmp_path / "file").touch()
+    monkeypatch.setenv("CADLIB_SUBSETS", str(tmp_path / "file"))
+    with pytest.raises(SubsetInvalid, match=r"file.*cannot be written.*CADLIB_SUBSETS"):
+        save_subset(SUBSET)
+
+
+def test_of_a_data_set_only_its_images_are_left_and_those_that_lack_are_told(drawn_dataset):
+    subset = Subset("some", "elsewhere", ("ISIC_9000002", "ISIC_1", "ISIC_9000000"), "by hand")
+    part = subset.of(drawn_dataset)
+    assert part.table["image"].tolist() == ["ISIC_9000000", "ISIC_9000002"]
+    assert part.table.columns.equals(drawn_dataset.table.columns)
+    assert (part.name, part.report.usable, part.report.rows) == ("drawn", 2, drawn_dataset.report.rows)
+    assert part.report.findings[-1].examples == ("ISIC_1",)
+    assert part.report.count("images of the subset that are not there") == 1
+    assert drawn_dataset.report.count("images of the subset that are not there") == 0
+
+
+def test_refuses_a_data_set_with_none_of_its_images(drawn_dataset):
+    with pytest.raises(DatasetInvalid, match=r"subset some in drawn but none of its 1 .* chosen in elsewhere"):
+        Subset("some", "elsewhere", ("ISIC_1",), "by hand").of(drawn_dataset)
