@@ -30,6 +30,7 @@ from cadlib.patient import design_of
 from cadlib.predictions import PREDICTIONS_FILE, predictions_table
 from cadlib.record import METRICS_FILE, ConformalSets
 from cadlib.splits import lesion_groups
+from cadlib.subsets import Subset
 from cadlib.summary import measured_point, measured_sets, summarise
 from cadlib.tables import metrics_table
 from cadlib.taxonomy import CODES, ISIC_2019, UNKNOWN, Classes
@@ -84,14 +85,15 @@ def evaluate(
     split: str | None = None,
     classes: Classes = ISIC_2019,
     *,
+    subset: Subset | None = None,
     with_metadata: bool = False,
 ) -> Evaluation:
     """Predict every image of a dataset and compare with its labels.
 
     `progress` is called with the images done and their number. The next images are decoded while the network
-    works on the last. `split` names the part of the model's own split that these are, `classes` those that are
-    measured. `with_metadata` adds what the model says of age, sex and site. Raise ValueError for labels that are no
-    diagnosis of ISIC 2019, and FactsRejected for a model that takes no metadata.
+    works on the last. `split` names the part of the model's own split that these are, `subset` the selection that
+    they are, `classes` those that are measured. `with_metadata` adds what the model says of age, sex and site. Raise
+    ValueError for labels that are no diagnosis of ISIC 2019, and FactsRejected for a model that takes no metadata.
     """
     if batch_size < 1:
         raise ValueError(f"Expected `batch_size` to be at least 1 but got {batch_size}.")
@@ -118,7 +120,7 @@ def evaluate(
             ),
             **more,
             "model": model_facts(model.record),
-            "data": {"name": dataset.name, **({"split": split} if split else {}), "images": len(predicted)},
+            "data": _data_facts(dataset, len(predicted), split, subset),
             "rejected": rejected,
         },
     )
@@ -152,15 +154,31 @@ def probabilities_of(predictions: Sequence[Prediction]) -> NDArray[np.float64]:
 
 
 def evaluate_predictions(
-    dataset: Dataset, probabilities: NDArray[np.float64], classes: Classes = ISIC_2019, unknown: ArrayLike = 0.0
+    dataset: Dataset,
+    probabilities: NDArray[np.float64],
+    classes: Classes = ISIC_2019,
+    unknown: ArrayLike = 0.0,
+    *,
+    subset: Subset | None = None,
 ) -> Evaluation:
     """Compare (N, 8) probabilities that were written before, a row a row of the dataset's table, with its labels.
 
-    `unknown`, (N,), is the UNK that stood beside them, to be written again.
+    `unknown`, (N,), is the UNK that stood beside them, to be written again; `subset` the selection that they are.
     """
     figures = build_metrics(dataset.table, probabilities, classes=classes)
-    facts = {"data": {"name": dataset.name, "images": len(dataset.table)}, "rejected": {}}
+    facts = {"data": _data_facts(dataset, len(dataset.table), subset=subset), "rejected": {}}
     return Evaluation(predictions_table(dataset.table["image"], probabilities, unknown), figures | facts)
+
+
+def _data_facts(
+    dataset: Dataset, images: int, split: str | None = None, subset: Subset | None = None
+) -> dict[str, Any]:
+    return {
+        "name": dataset.name,
+        **({"split": split} if split else {}),
+        **({"subset": {"name": subset.name, "sha256": subset.sha256}} if subset else {}),
+        "images": images,
+    }
 
 
 def build_metrics(

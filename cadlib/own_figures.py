@@ -8,7 +8,7 @@ intervals and curves), and:
     prediction_sets       what the model's prediction sets do here: see `summary.measured_sets`; not with metadata
     validation            in a model folder, once the test split was read: the same figures of the validation split
     subgroups             the summary without its curves, by size of the image, archive, age, sex and site
-    model, data           which weights, which images
+    model, data           which weights, which images: of which split, of which subset by its name and its hash
     metadata              with metadata only: images it moved, how many have another top diagnosis, by how much
                           the malignant probability changed in the mean
     rejected              image id -> why it could not be read

@@ -41,6 +41,7 @@ class TrainConfig:
     validation: float = _setting(0.15, "share of the images kept for choosing and calibrating", least=0, below=1)
     test: float = _setting(0.15, "share of the images never looked at in training", least=0, below=1)
     leave_out: str = _setting("", "archive whose images are not trained on, as BCN20000; an epoch stays as long")
+    subset: str = _setting("", "name of a saved subset: its images alone are trained on, validated and tested")
     seed: int = _setting(0, "of the split and of everything random in the run")
     validate_every: int = _setting(1, "epochs between two looks at the validation images", least=1, engine=True)
     workers: int = _setting(2, "processes that augment images", least=0, engine=True)

@@ -31,6 +31,7 @@ from cadlib.errors import TrainingFailed
 from cadlib.network import arrays_of, build, check_side, load_arrays, load_pretrained, saliency_layer
 from cadlib.preprocess import InputSpec, to_array
 from cadlib.run import CHECKPOINT_FILE, Run
+from cadlib.subsets import read_subset
 from cadlib.taxonomy import CODES
 from cadlib.train_config import TrainConfig
 from cadlib.training_data import BatchPlan, Crops, TrainingData, read_training_data
@@ -55,8 +56,8 @@ class Trained:
 def train(folder: Path, run_dir: Path, config: TrainConfig, *, resume: bool = False) -> Trained | None:
     """Train on a folder of ISIC layout with checkpoints in `run_dir`; None on every process but the first.
 
-    Raise DatasetInvalid or TrainingFailed when the run cannot start or go on, and Stopped after Ctrl-C,
-    when a checkpoint to resume from has been written.
+    Raise DatasetInvalid, SubsetInvalid or TrainingFailed when the run cannot start or go on, and Stopped after
+    Ctrl-C, when a checkpoint to resume from has been written.
     """
     fabric = _launch(config)
     network, spec = _prepare_network(config, config.pretrained and not resume, fabric.print)
@@ -66,7 +67,8 @@ def train(folder: Path, run_dir: Path, config: TrainConfig, *, resume: bool = Fa
         Run.check(run_dir / CHECKPOINT_FILE, config.recipe())
     with fabric.rank_zero_first():
         shares = (config.validation, config.test)
-        data = read_training_data(folder, spec, config.seed, shares, fabric.print, config.leave_out)
+        subset = read_subset(config.subset) if config.subset else None
+        data = read_training_data(folder, spec, config.seed, shares, fabric.print, config.leave_out, subset)
     plan = BatchPlan(
         data.rows("train"),
         batch_size=config.batch_size,

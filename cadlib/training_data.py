@@ -3,7 +3,7 @@
 import hashlib
 import math
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -22,6 +22,7 @@ from cadlib.errors import TrainingFailed
 from cadlib.likeness import Details, details_of, likely_pairs
 from cadlib.pixels import Pixels, cached_pixels
 from cadlib.preprocess import InputSpec
+from cadlib.subsets import Subset
 from cadlib.taxonomy import CODES
 
 MOST_COMPARED = 60_000
@@ -67,15 +68,21 @@ def read_training_data(
     shares: tuple[float, float],
     say: Callable[[str], None],
     leave_out: str = "",
+    subset: Subset | None = None,
 ) -> TrainingData:
     """Open a folder of ISIC layout, split it by lesion (validation and test `shares`), and cache its pixels.
 
     Images that cannot be read are left out and said. The training images of the archive `leave_out` become LEFT_OUT;
-    validation and test stay as they are. Raise DatasetInvalid for a folder that holds nothing usable and
-    TrainingFailed for an unknown archive, and when a class has no image to train on or to validate with: a class
-    never seen has no frequency to adjust its logits by, and its fall would say nothing of cameras.
+    validation and test stay as they are. Of a `subset` its images alone are split, and `name` tells of it; two of them
+    that the ids of a third outside it join to one lesion stay together. Raise DatasetInvalid for a folder that holds
+    nothing usable and TrainingFailed for an unknown archive, and when a class has no image to train on or to validate
+    with: a class never seen has no frequency to adjust its logits by, and its fall would say nothing of cameras.
     """
     dataset = open_dataset(folder, verify=False, progress=_bar("checking images"))
+    if subset:
+        joined = splits.lesion_groups(dataset.table).astype("str")
+        dataset = subset.of(replace(dataset, table=dataset.table.assign(lesion_group=joined)))
+        dataset = replace(dataset, name=f"{dataset.name}, subset {subset.name} ({subset.sha256[:16]})")
     say(str(dataset.report))
     labelled = dataset.table[dataset.table["diagnosis"].isin(CODES)]
     archives = sorted(labelled["archive"].dropna().unique())

@@ -14,7 +14,9 @@ from PIL import Image
 
 from cadlib.__main__ import main
 from cadlib.model import Model
+from cadlib.record import read_record
 from cadlib.saliency import METHODS
+from cadlib.subsets import Subset, save_subset
 from cadlib.synthetic import demo_lesions
 from cadlib.taxonomy import CODES
 
@@ -182,6 +184,8 @@ def test_predict_leaves_hidden_files_and_its_own_heatmaps_in_a_folder_alone(fold
         ["evaluate", "--predictions", "{empty}", "--model", "isic2019", "--output", "{empty}"],
         ["evaluate", "--predictions", "{empty}", "--ground-truth", "{empty}", "--data", "{empty}", "--output", "x"],
         ["evaluate", "--model", "isic2019", "--data", "{empty}", "--classes", "9", "--output", "{empty}"],
+        ["evaluate", "--model", "isic2019", "--data", "{empty}", "--subset", "nonesuch", "--output", "{empty}"],
+        ["evaluate", "--model", "isic2019", "--data", "{empty}", "--subset", "../up", "--output", "{empty}"],
         [
             "evaluate",
             "--model",
@@ -199,6 +203,7 @@ def test_predict_leaves_hidden_files_and_its_own_heatmaps_in_a_folder_alone(fold
         ["train", "--data", "nowhere", "--name", "x"],
         ["train", "--data", "{empty}", "--name", "x", "--epochs", "0"],
         ["train", "--data", "{empty}", "--name", "a/b"],
+        ["train", "--data", "{empty}", "--name", "x", "--subset", "nonesuch"],
         ["train", "--data", "{empty}", "--name", "isic2019"],
     ],
 )
@@ -332,6 +337,79 @@ def test_evaluate_gives_the_seven_classes_of_2018_from_the_file_that_it_wrote(sy
             one[name] = {key: one[name][key] for key in other[name]}  # without a model, no temperature is undone
         assert other[name] == one[name]
     assert (again / "predictions.csv").read_bytes() == (first / "predictions.csv").read_bytes()
+
+
+@pytest.fixture
+def subset(synthetic_dataset):
+    """Return a saved subset of the drawn lesions: three of each diagnosis, and one image that is not there."""
+    images = [f"ISIC_{9_000_000 + number}" for number in range(96) if number % 12 in (0, 2, 5)]
+    saved = Subset("every fourth", "drawn", (*images, "ISIC_1"), "by number")
+    save_subset(saved)
+    return saved
+
+
+def test_evaluate_measures_a_subset_alone_with_the_model_and_from_its_predictions(
+    synthetic_dataset, subset, tmp_path, capsys
+):
+    truth = str(next(synthetic_dataset.glob("*GroundTruth.csv")))
+    chosen, whole, again = (tmp_path / name for name in ("chosen", "whole", "again"))
+    line = ["evaluate", "--model", "isic2019", "--data", str(synthetic_dataset), "--classes", "7", "--output"]
+    assert main([*line, str(chosen), "--subset", subset.name]) == 0
+    assert "1  images of the subset that are not there: ISIC_1\n" in capsys.readouterr().err
+    written = pd.read_csv(chosen / "predictions.csv")
+    assert written["image"].tolist() == sorted(set(subset.images) - {"ISIC_1"})
+    figures = json.loads((chosen / "metrics.json").read_text())
+    facts = {"name": subset.name, "sha256": subset.sha256}
+    assert figures["data"] == {"name": "drawn", "subset": facts, "images": 24}
+
+    assert main([*line, str(whole)]) == 0
+    assert "subset" not in json.loads((whole / "metrics.json").read_text())["data"]
+    earlier = ["--predictions", str(whole / "predictions.csv"), "--ground-truth", truth, "--classes", "7"]
+    assert main(["evaluate", *earlier, "--subset", subset.name, "--output", str(again)]) == 0
+    pd.testing.assert_frame_equal(pd.read_csv(again / "predictions.csv"), written)
+    read_again = json.loads((again / "metrics.json").read_text())
+    assert read_again["data"] == {"name": "predictions.csv", "subset": facts, "images": 24}
+    for name in ("n", "balanced_accuracy", "malignant_auc", "confusion_matrix"):
+        assert read_again[name] == figures[name]
+
+
+def test_evaluate_measures_what_a_subset_and_a_split_share(drawn_model_folder, drawn_dataset, tmp_path, capsys):
+    images = drawn_dataset.table["image"].tolist()
+    save_subset(Subset("half", "drawn", (*images[:16],), "the first four diagnoses"))
+    save_subset(Subset("trained on", "drawn", (*images[::4],), "the first of each diagnosis"))
+    data = str(Path(drawn_dataset.table["path"][0]).parents[1])
+    line = ["evaluate", "--model", str(drawn_model_folder), "--data", data, "--split", "validation", "--subset"]
+    assert main([*line, "half", "--output", str(tmp_path / "out")]) == 0
+    figures = json.loads((tmp_path / "out" / "metrics.json").read_text())
+    assert pd.read_csv(tmp_path / "out" / "predictions.csv")["image"].tolist() == images[2:16:4]
+    assert (figures["data"]["split"], figures["data"]["subset"]["name"]) == ("validation", "half")
+    assert main([*line, "trained on", "--output", str(tmp_path / "none")]) == 1
+    assert "Expected images of the validation split" in capsys.readouterr().err
+    assert rejected_usage([*line, "half", "--into-model", "--output", str(tmp_path / "own")]) == 2
+    assert "without --subset" in capsys.readouterr().err
+
+
+def test_train_learns_from_a_subset_alone_and_the_model_says_so(synthetic_dataset, tmp_path, monkeypatch, capsys):
+    monkeypatch.setenv("CADLIB_MODELS", str(tmp_path / "models"))
+    monkeypatch.setenv("CADLIB_CACHE", str(tmp_path / "cache"))
+    images = [f"ISIC_{9_000_000 + number}" for number in range(96) if number % 12 < 7]
+    subset = Subset("seven", "drawn", tuple(images), "by number")
+    save_subset(subset)
+    line = ["train", "--data", str(synthetic_dataset), "--name", "tiny", "--run-dir", str(tmp_path / "run")]
+    size = ["--input-px", "64", "--first-px", "32", "--last-px", "32", "--epochs", "1", "--batch-size", "16"]
+    shares = ["--validation", "0.3", "--test", "0.2", "--accelerator", "cpu", "--workers", "0"]
+    line += ["--no-pretrained", "--backbone", "test_efficientnet", *size, *shares, "--subset", "seven"]
+    assert main(line) == 0
+    folder = tmp_path / "models" / "tiny"
+    training = read_record(folder).training
+    assert (training.config["subset"], sum(training.images.values())) == ("seven", 56)
+    assert training.dataset == f"drawn, subset seven ({subset.sha256[:16]})"
+    assert pd.read_csv(folder / "split.csv")["image"].tolist() == images
+    assert f"From the data set `{training.dataset}`" in capsys.readouterr().out
+
+    save_subset(Subset("seven", "drawn", tuple(images[1:]), "by number, less one"))
+    assert main([*line, "--overwrite", "--resume"]) == 1
+    assert "split_sha256" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("share", [0.1, 0.6])

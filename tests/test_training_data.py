@@ -1,6 +1,7 @@
 import csv
 import pickle
 import shutil
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -11,6 +12,7 @@ from cadlib import training_data
 from cadlib.errors import TrainingFailed
 from cadlib.preprocess import InputSpec
 from cadlib.splits import read_split
+from cadlib.subsets import Subset
 from cadlib.training_data import LEFT_OUT, BatchPlan, Crops, read_training_data
 
 SPEC = InputSpec(32, "bicubic", (0.5, 0.5, 0.5), (0.5, 0.5, 0.5))
@@ -21,8 +23,8 @@ def cache(tmp_path, monkeypatch):
     monkeypatch.setenv("CADLIB_CACHE", str(tmp_path / "cache"))
 
 
-def read(folder, say=lambda _: None, leave_out=""):
-    return read_training_data(folder, SPEC, 0, (0.2, 0.2), say, leave_out)
+def read(folder, say=lambda _: None, leave_out="", subset=None):
+    return read_training_data(folder, SPEC, 0, (0.2, 0.2), say, leave_out, subset)
 
 
 def plan(first_step=0, rank=0, world_size=1, rows=50, epoch_images=None):
@@ -124,6 +126,32 @@ def test_leaving_an_archive_out_changes_no_number_of_steps(synthetic_dataset):
     whole, without = read(synthetic_dataset), read(synthetic_dataset, leave_out="MSK")
     assert without.epoch_images == whole.epoch_images == len(whole.rows("train"))
     assert len(plan(rows=30, epoch_images=50)) == len(plan(rows=50))
+
+
+def test_a_subset_alone_is_split_and_named(synthetic_dataset):
+    images = [f"ISIC_{9_000_000 + number}" for number in range(96) if number % 12 < 6]
+    subset, said = Subset("first half", "drawn", (*images, "ISIC_1"), "by number"), []
+    data = read(synthetic_dataset, said.append, subset=subset)
+    assert data.table["image"].tolist() == images
+    assert len(data.pixels) == len(data.parts) == 48
+    assert [row["image"] for row in csv.DictReader(data.split_csv.splitlines())] == images
+    assert data.name == f"drawn, subset first half ({subset.sha256[:16]})"
+    assert "1  images of the subset that are not there: ISIC_1" in said[0]
+
+
+def test_two_images_of_a_subset_that_a_third_outside_it_joins_stay_together(synthetic_dataset, tmp_path):
+    folder = Path(shutil.copytree(synthetic_dataset, tmp_path / "joined"))
+    names = [f"ISIC_{9_000_000 + number}" for number in range(96)]
+    facts = next(folder.glob("*Metadata.csv"))
+    lesions = [f"{name},{'shared' if number in (0, 1) else ''}" for number, name in enumerate(names)]
+    facts.write_text("\n".join(["image,lesion_id", *lesions]))
+    groups = [f"{name},{'shared' if number in (1, 30) else ''}" for number, name in enumerate(names)]
+    (folder / "sources.csv").write_text("\n".join(["image,lesion_group", *groups]))
+    without = Subset("without the link", "joined", tuple(name for name in names if name != names[1]), "by hand")
+    data = read(folder, subset=without)
+    group = dict(zip(data.table["image"], data.groups, strict=True))
+    assert group[names[0]] == group[names[30]]
+    assert data.groups.nunique() == 95 - 1 - 7  # of the other seven diagnoses two are one picture, turned
 
 
 def test_an_epoch_of_more_images_than_there_are_goes_round_again_evenly():

@@ -19,7 +19,7 @@ def add(command: argparse.ArgumentParser) -> None:
     command.add_argument("--overwrite", action="store_true", help="delete the runs that stand there, and begin anew")
     command.add_argument("--output", type=Path, metavar="DIR", help="folder for across.json (default: the runs')")
     command.add_argument("--into-model", metavar="NAME", help="model whose metrics.json and card get the result too")
-    add_settings(command, ACROSS_RECIPE, without=("leave_out", "devices", "nodes", "strategy"))
+    add_settings(command, ACROSS_RECIPE, without=("leave_out", "subset", "devices", "nodes", "strategy"))
 
 
 def run(options: argparse.Namespace) -> int:

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from tqdm import tqdm
 
-from cadlib.commands.usage import UsageError, check_model, make_folder
+from cadlib.commands.usage import UsageError, check_model, check_subset, make_folder
 from cadlib.errors import CadError
 from cadlib.record import find_model
 from cadlib.taxonomy import CLASSES, CODES
@@ -24,6 +24,7 @@ def add(command: argparse.ArgumentParser) -> None:
     command.add_argument(
         "--split", choices=("validation", "test"), help="of --data only this part of the model's split"
     )
+    command.add_argument("--subset", metavar="NAME", help="only the images of this saved subset")
     command.add_argument("--with-metadata", action="store_true", help="add what age, sex and site say")
     command.add_argument("--output", type=Path, required=True, help="folder for predictions.csv and metrics.json")
     command.add_argument(
@@ -40,6 +41,7 @@ def run(options: argparse.Namespace) -> int:
     record = check_model(options.model)
     if options.with_metadata and record.evidence is None:
         raise UsageError(f"Expected no --with-metadata: {record.model_id} takes no age, sex or site.")
+    subset = check_subset(options.subset) if options.subset else None
     make_folder(options.output)
 
     from cadlib import own_figures
@@ -53,6 +55,8 @@ def run(options: argparse.Namespace) -> int:
         dataset = open_dataset(options.data, verify=False)
     else:
         dataset = join_dataset(options.images, options.ground_truth, options.metadata, verify=False)
+    if subset:
+        dataset = subset.of(dataset)
     print(dataset.report, file=sys.stderr)
     if options.split:
         dataset = part_of_split(find_model(options.model), record, dataset, options.split)
@@ -65,6 +69,7 @@ def run(options: argparse.Namespace) -> int:
             lambda done, _: bar.update(done - bar.n) and None,
             split=options.split,
             classes=CLASSES[options.classes],
+            subset=subset,
             with_metadata=options.with_metadata,
         )
     if options.into_model and (lacking := asked - len(found.predictions)):
@@ -81,15 +86,19 @@ def run(options: argparse.Namespace) -> int:
 
 
 def _evaluate_predictions(options: argparse.Namespace) -> int:
+    subset = check_subset(options.subset) if options.subset else None
     make_folder(options.output)
 
     from cadlib.evaluation import evaluate_predictions
     from cadlib.predictions import join_predictions, read_unknown
 
     dataset, probabilities = join_predictions(options.predictions, options.ground_truth, options.metadata)
+    if subset:
+        probabilities = probabilities[dataset.table["image"].isin(subset.images)]
+        dataset = subset.of(dataset)
     print(dataset.report, file=sys.stderr)
     unknown = read_unknown(options.predictions).loc[dataset.table["image"]]
-    found = evaluate_predictions(dataset, probabilities, CLASSES[options.classes], unknown)
+    found = evaluate_predictions(dataset, probabilities, CLASSES[options.classes], unknown, subset=subset)
     try:
         found.write(options.output)
     except OSError as error:
@@ -115,7 +124,7 @@ def _check_evaluate_predictions(options: argparse.Namespace) -> None:
     if options.ground_truth is None:
         raise UsageError("Expected --ground-truth with --predictions: the labels to compare them with.")
     if options.images or options.data or options.split or options.into_model:
-        raise UsageError("Expected --predictions with --ground-truth and --metadata alone: no image is read again.")
+        raise UsageError("Expected --predictions with --ground-truth, --metadata and --subset: no image is read again.")
 
 
 def _check_evaluate_model(options: argparse.Namespace, tables: tuple[Path | None, ...]) -> None:
@@ -127,5 +136,7 @@ def _check_evaluate_model(options: argparse.Namespace, tables: tuple[Path | None
         raise UsageError("Expected --into-model without --with-metadata: the model's own figures are of images alone.")
     if (options.split and not options.data) or (options.into_model and not options.split):
         raise UsageError("Expected --split together with --data, and --into-model together with --split.")
+    if options.into_model and options.subset:
+        raise UsageError("Expected --into-model without --subset: the model's own figures are of a whole split.")
     if options.into_model and options.classes != len(CODES):
         raise UsageError(f"Expected --into-model with the {len(CODES)} classes of the model, without --classes.")

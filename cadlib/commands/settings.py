@@ -6,7 +6,7 @@ from contextlib import contextmanager
 from dataclasses import fields
 from typing import TYPE_CHECKING
 
-from cadlib.commands.usage import UsageError, check_data
+from cadlib.commands.usage import UsageError, check_data, check_subset
 
 if TYPE_CHECKING:  # torch takes seconds; `--help` and bad usage do not wait for it
     from cadlib.train_config import TrainConfig
@@ -34,6 +34,8 @@ def settings_of(options: argparse.Namespace) -> "TrainConfig":
     except ValueError as error:
         raise UsageError(str(error)) from error
     check_data(options.data)
+    if config.subset:
+        check_subset(config.subset)
     return config
 
 

@@ -2,8 +2,9 @@
 
 from pathlib import Path
 
-from cadlib.errors import CadError, ModelInvalid
+from cadlib.errors import CadError, ModelInvalid, SubsetInvalid
 from cadlib.record import ModelRecord, find_model, read_record
+from cadlib.subsets import Subset, read_subset
 
 
 class UsageError(CadError):
@@ -15,6 +16,14 @@ def check_model(name: str) -> ModelRecord:
     try:
         return read_record(find_model(name))
     except ModelInvalid as error:
+        raise UsageError(str(error)) from error
+
+
+def check_subset(name: str) -> Subset:
+    """Return the subset of that name; raise UsageError where there is none that can be used."""
+    try:
+        return read_subset(name)
+    except SubsetInvalid as error:
         raise UsageError(str(error)) from error
 
 
