@@ -1,13 +1,10 @@
 """Drop pictures: the decision first, then the ranked diagnoses and the evidence for each."""
 
-from pathlib import Path
-
 import streamlit as st
 
 from cadlib import figures, ui
 from cadlib.assessment import Assessment
 from cadlib.decision import two_digits
-from cadlib.saliency import METHODS
 from cadlib.taxonomy import diagnosis
 
 EMPTY = """
@@ -18,25 +15,6 @@ threshold, and the place in the picture that speaks for each diagnosis. Nothing 
 when this tab is closed.
 """
 SAVE = ":material/download:"
-
-
-@st.fragment
-def evidence(case: ui.Case) -> None:
-    """Draw the picture to look into, with the evidence for a chosen diagnosis over it."""
-    ranking, key = case.assessment.prediction.ranking(), case.key[:8]
-    shown = st.container()
-    with st.container(horizontal=True, vertical_alignment="bottom"):
-        code = st.selectbox("Evidence for", [code for code, _ in ranking], format_func=ui.named, key=f"code-{key}")
-        method = st.selectbox("Method", METHODS, format_func=lambda m: m.name, key="method")
-        heat = ui.heatmap(case.assessment, code, method)
-        with shown:
-            opacity = ui.viewer(case.assessment, heat, case.name, f"viewer-{key}")
-        name = f"{Path(case.name).stem}_{code}_{method.key}.png"
-        png = ui.overlay_png(case.assessment.image, heat, opacity)
-        st.download_button("Overlay", png, name, "image/png", "download-overlay", icon=SAVE, on_click="ignore")
-    line = st.empty()
-    ui.trust_line(line, heat, None, ui.NARROW_HEIGHT_PX)
-    ui.trust_line(line, heat, ui.trust(case.assessment, code, method), ui.NARROW_HEIGHT_PX)
 
 
 def answer(found: Assessment) -> None:
@@ -74,7 +52,7 @@ def result(case: ui.Case) -> None:
     with right:
         answer(found)
     with left:
-        evidence(case)
+        ui.evidence(found, case.name, case.key[:8])
     with right:
         turns = reasons(case)
     with left:

@@ -77,11 +77,12 @@ class LesionImage:
         return self.reduced or (self.width_px, self.height_px)
 
 
-def read_image(source: str | os.PathLike[str] | bytes | Image.Image) -> LesionImage:
+def read_image(source: str | os.PathLike[str] | bytes | Image.Image, enough_px: int = ENOUGH_PX) -> LesionImage:
     """Read one picture, given as a path, a file's bytes or a Pillow image, as upright 8-bit sRGB.
 
     JPEG, PNG, TIFF, BMP, WebP and DICOM are told by content; a name is only used in messages. A Pillow image stays
-    as it was. Raises ImageRejected, in a sentence for the reader, for anything else.
+    as it was. `enough_px` is what is kept of a JPEG's longer side where it has more: see ENOUGH_PX. Raises
+    ImageRejected, in a sentence for the reader, for anything else.
     """
     if isinstance(source, Image.Image):
         _check_size(source.size, "This picture")
@@ -99,7 +100,7 @@ def read_image(source: str | os.PathLike[str] | bytes | Image.Image) -> LesionIm
     if kind_of(data) == DICOM:
         return _read_dicom(data, name)
     with _open(data, name) as image:
-        whole, fraction = image.size, _reduce(image)
+        whole, fraction = image.size, _reduce(image, enough_px)
         pixels, notes = decode(image, name)
         reduced = None
         if fraction > 1:
@@ -217,9 +218,9 @@ def _open(data: bytes, name: str) -> Image.Image:
     return image
 
 
-def _reduce(image: Image.Image) -> int:
+def _reduce(image: Image.Image, enough_px: int) -> int:
     """Let a JPEG be decoded at the least size that is enough; return how many times smaller that is, else 1."""
-    keeps = min(max(image.size) / ENOUGH_PX, min(image.size) / ENOUGH_PX * 2)
+    keeps = min(max(image.size) / enough_px, min(image.size) / enough_px * 2)
     fraction = max((one for one in _FRACTIONS if one <= keeps), default=1)
     if fraction == 1 or not isinstance(image, JpegImagePlugin.JpegImageFile):
         return 1

@@ -5,6 +5,7 @@
     frame      what stands around each page; a chart with its text
     pictures   a picture as the pages show it, and the evidence in it
     viewer     a picture to look into, with the evidence over it
+    evidence   which evidence that is, and whether to believe it
     strip      the files of a session as thumbnails
     clinic     what this clinic has chosen, and what the threshold means for its patients
     patient    age, sex and site
@@ -20,6 +21,7 @@ gradients.
 
 from cadlib.ui.clinic import consequences
 from cadlib.ui.datasets import assess_file, dataset, dataset_folders, synthetic_folder
+from cadlib.ui.evidence import evidence
 from cadlib.ui.frame import INTENDED_USE, chart, page
 from cadlib.ui.models import load_ahead, model, model_card, model_metrics
 from cadlib.ui.neighbours import similar
@@ -30,13 +32,11 @@ from cadlib.ui.pictures import (
     ORIGINAL,
     heatmap,
     overlay,
-    overlay_png,
     photograph_of,
     said,
     side_by_side,
     square,
     stability,
-    thumbnail,
 )
 from cadlib.ui.quality import about_the_kind, quality, withheld
 from cadlib.ui.session import (
@@ -54,13 +54,11 @@ from cadlib.ui.session import (
 )
 from cadlib.ui.strip import strip
 from cadlib.ui.text import about_the_set, about_the_threshold, about_the_turns, mark, named, plain, sign
-from cadlib.ui.trust import NARROW_HEIGHT_PX, about_the_map, trust, trust_line, trust_tile
-from cadlib.ui.viewer import viewer
+from cadlib.ui.trust import about_the_map, trust, trust_line, trust_tile
 
 __all__ = [
     "DRAWN",
     "INTENDED_USE",
-    "NARROW_HEIGHT_PX",
     "OPACITY",
     "ORIGINAL",
     "Case",
@@ -80,6 +78,7 @@ __all__ = [
     "consequences",
     "dataset",
     "dataset_folders",
+    "evidence",
     "heatmap",
     "load_ahead",
     "mark",
@@ -89,7 +88,6 @@ __all__ = [
     "named",
     "next_synthetic",
     "overlay",
-    "overlay_png",
     "page",
     "patient",
     "photograph_of",
@@ -105,11 +103,9 @@ __all__ = [
     "strip",
     "synthetic_folder",
     "take",
-    "thumbnail",
     "trust",
     "trust_line",
     "trust_tile",
     "upload_key",
-    "viewer",
     "withheld",
 ]

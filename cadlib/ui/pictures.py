@@ -2,7 +2,6 @@
 
 import io
 from collections.abc import Callable
-from pathlib import Path
 
 import numpy as np
 import streamlit as st
@@ -17,6 +16,7 @@ from cadlib.stability import Stability
 from cadlib.stability import stability as stability_of
 from cadlib.synthetic import is_demo
 from cadlib.taxonomy import CODES, diagnosis
+from cadlib.thumbnails import shrunk
 from cadlib.ui.models import model
 
 SHOWN_SIDE_PX = 1200
@@ -43,11 +43,6 @@ def square(image: LesionImage) -> bytes:
 def photograph_of(path: str) -> bytes:
     """Return the picture in a file as JPEG; raise ImageRejected where there is none."""
     return photograph(read_image(path))
-
-
-def thumbnail(path: str) -> bytes:
-    """Return the picture in a file as a small JPEG; raise ImageRejected where there is none."""
-    return _thumbnail(path, Path(path).stat().st_mtime)
 
 
 def heatmap(found: Assessment, code: str, method: Method = METHODS[0]) -> Heatmap:
@@ -122,24 +117,13 @@ def _stability(sha256: str, model_id: str, _image: LesionImage) -> Stability:  #
 
 @st.cache_data(max_entries=200, show_spinner=False, scope="session")
 def _jpeg(sha256: str, side_px: int, _image: LesionImage) -> bytes:  # noqa: ARG001 - the hash is the picture's
-    return encoded(_shrunk(_image, side_px), "JPEG")
+    return shrunk(_image, side_px)
 
 
 @st.cache_data(max_entries=200, show_spinner=False, scope="session")
 def _square(sha256: str, _image: LesionImage) -> bytes:  # noqa: ARG001 - the hash is the picture's
     fitted = ImageOps.fit(Image.fromarray(_image.pixels), (THUMBNAIL_SIDE_PX, THUMBNAIL_SIDE_PX))
     return encoded(fitted, "JPEG")
-
-
-@st.cache_data(max_entries=2000, show_spinner=False)
-def _thumbnail(path: str, written: float) -> bytes:  # noqa: ARG001 - a new date is a new picture
-    return encoded(_shrunk(read_image(path), THUMBNAIL_SIDE_PX), "JPEG")
-
-
-def _shrunk(image: LesionImage, side_px: int) -> Image.Image:
-    picture = Image.fromarray(image.pixels)
-    picture.thumbnail((side_px, side_px), Image.Resampling.LANCZOS, reducing_gap=2.0)
-    return picture
 
 
 def encoded(picture: Image.Image, form: str) -> bytes:

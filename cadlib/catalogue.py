@@ -1,0 +1,188 @@
+"""A data set as columns that are searched: facets with the counts that each choice would give, text, an order.
+
+Half a million rows answer in a few hundredths of a second, for each row is looked at once: how many of the conditions
+it fails. A row that fails none is found; a facet counts those that fail no other condition than its own.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from functools import cached_property
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from cadlib import metrics
+from cadlib.taxonomy import CODES, UNKNOWN
+
+FACETS = ("diagnosis", "said", "verdict", "archive", "anatom_site_general", "sex", "split")
+NUMBERS = ("age_approx", "short_side_px", "confidence", "risk", "uncertainty", "loss", "novelty")
+"""The columns of `described` that are searched by their values, and by their size."""
+RIGHT, WRONG = "right", "wrong"
+NOT_GIVEN = "not given"
+Rows = NDArray[np.int32]
+
+
+def described(
+    table: pd.DataFrame, split: pd.DataFrame | None = None, predictions: pd.DataFrame | None = None
+) -> "Catalogue":
+    """Return the catalogue of a data set's table, with a model's own split and its predictions where they are given.
+
+    `split` has image and split, `predictions` image, the eight codes and UNK, as `predictions.predictions_table`; an
+    image that is in neither has none. Added are `short_side_px`; `split`; `said`, the first diagnosis; `verdict`,
+    right or wrong where the true diagnosis is one of the eight; `confidence`, the probability of the first; `risk`, the
+    malignant probability; `uncertainty`, the entropy of the eight, 0 to 1; `loss`, -ln p of the true one; `novelty`,
+    UNK.
+    """
+    columns = {"short_side_px": table[["width_px", "height_px"]].min(axis=1)}
+    if split is not None:
+        columns["split"] = table["image"].map(split.set_index("image")["split"])
+    table = table.assign(**columns)
+    if predictions is not None:
+        table = table.merge(_judged(table, predictions), "left", "image", validate="1:1")
+    facets, numbers = (tuple(name for name in names if name in table) for names in (FACETS, NUMBERS))
+    return Catalogue(table, facets, numbers)
+
+
+def _judged(table: pd.DataFrame, predictions: pd.DataFrame) -> pd.DataFrame:
+    shares = predictions[list(CODES)].to_numpy(np.float64)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        logs = np.where(shares > 0, np.log(shares), 0)
+    said = np.array(CODES)[shares.argmax(axis=1)]
+    truth = predictions["image"].map(table.set_index("image")["diagnosis"])
+    known = truth.isin(CODES).to_numpy(bool)
+    place = truth.where(known, CODES[0]).map(CODES.index).to_numpy(np.int64)
+    of_the_true = np.maximum(shares[np.arange(len(shares)), place], np.finfo(np.float32).tiny)
+    verdict = np.where(said == truth, RIGHT, WRONG).astype(object)
+    verdict[~known] = None
+    return pd.DataFrame(
+        {
+            "image": predictions["image"].to_numpy(),
+            "said": said,
+            "verdict": pd.array(verdict, "str"),
+            "confidence": shares.max(axis=1),
+            "risk": metrics.malignant_probability(shares),
+            "uncertainty": -(shares * logs).sum(axis=1) / np.log(len(CODES)),
+            "loss": np.where(known, -np.log(of_the_true), np.nan),
+            "novelty": predictions[UNKNOWN].to_numpy(np.float64),
+        }
+    )
+
+
+@dataclass(frozen=True)
+class Query:
+    """What is asked of a catalogue.
+
+    `chosen` has the values of each facet that may stand (none: all), `ranges` the least and greatest value of a number,
+    both inside, `text` a part of the id in any case. `order` is a column of numbers, "" for that of the table;
+    missing numbers come last either way.
+    """
+
+    chosen: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    ranges: Mapping[str, tuple[float, float]] = field(default_factory=dict)
+    text: str = ""
+    order: str = ""
+    descending: bool = True
+
+
+@dataclass(frozen=True, eq=False)
+class Answer:
+    """The places in the table of the rows found, (n,) int32 in the order asked for, and the counts of each facet.
+
+    `counts` is facet -> value -> how many rows have it that pass every other condition.
+    """
+
+    rows: Rows
+    counts: Mapping[str, Mapping[str, int]]
+
+    def page(self, number: int, size: int) -> Rows:
+        """Return the rows of a page, numbered from 1; the last one may be shorter."""
+        return self.rows[(number - 1) * size : number * size]
+
+
+class Catalogue:
+    """A table, ready to be searched by its `image` column, the facets and the numbers that are named."""
+
+    def __init__(self, table: pd.DataFrame, facets: tuple[str, ...], numbers: tuple[str, ...]) -> None:
+        """Prepare a table; raise ValueError for a column that it lacks."""
+        if lacking := [name for name in ("image", *facets, *numbers) if name not in table]:
+            raise ValueError(
+                f"Expected columns {', '.join(lacking)} in the table but it has {', '.join(table.columns)}."
+            )
+        self.table = table
+        self._facets = {name: _coded(table[name]) for name in facets}
+        self._numbers = {name: table[name].to_numpy(np.float32, na_value=np.nan) for name in numbers}
+        self._orders: dict[str, Rows] = {}
+
+    def __len__(self) -> int:
+        return len(self.table)
+
+    @property
+    def facets(self) -> tuple[str, ...]:
+        """Return the facets that tell rows apart: those with more than one value."""
+        return tuple(name for name, (_, values) in self._facets.items() if len(values) > 1)
+
+    def values(self, facet: str) -> tuple[str, ...]:
+        """Return the values of a facet, sorted, NOT_GIVEN last."""
+        return self._facets[facet][1]
+
+    def span(self, number: str) -> tuple[float, float] | None:
+        """Return the least and the greatest value of a number; None where no row has one, or all the same."""
+        known = self._numbers[number][np.isfinite(self._numbers[number])]
+        return (float(known.min()), float(known.max())) if len(known) and known.min() < known.max() else None
+
+    def count(self, facet: str, rows: Rows | NDArray[np.bool_]) -> dict[str, int]:
+        """Return how many of these rows, places or a mask, have each value of a facet."""
+        codes, known = self._facets[facet]
+        return dict(zip(known, np.bincount(codes[rows], minlength=len(known)).tolist(), strict=True))
+
+    def ask(self, query: Query) -> Answer:
+        """Find the rows of a query; raise ValueError for a facet or a number that this catalogue lacks."""
+        asked = {*query.chosen, *query.ranges, *([query.order] if query.order else [])}
+        if lacking := asked - {*self._facets, *self._numbers}:
+            columns = ", ".join([*self._facets, *self._numbers])
+            raise ValueError(f"Expected facets and numbers of this catalogue ({columns}) but got {', '.join(lacking)}.")
+        fails = {name: self._fails_facet(name, values) for name, values in query.chosen.items() if values}
+        fails |= {name: self._fails_range(name, *ends) for name, ends in query.ranges.items()}
+        if query.text:
+            fails["image"] = ~self._ids.str.contains(query.text.lower(), regex=False).to_numpy(bool)
+        failed = np.zeros(len(self), np.uint8)
+        for mask in fails.values():
+            failed += mask
+        passed = failed == 0
+        counts = {
+            name: self.count(name, passed | ((failed == 1) & fails[name]) if name in fails else passed)
+            for name in self.facets
+        }
+        rows = np.flatnonzero(passed).astype(np.int32)
+        if query.order:
+            ascending = self._order(query.order)
+            rows = ascending[passed[ascending]]
+            if query.descending:
+                known = int(np.isfinite(self._numbers[query.order][rows]).sum())
+                rows = np.concatenate([rows[:known][::-1], rows[known:]])
+        return Answer(rows, counts)
+
+    @cached_property
+    def _ids(self) -> "pd.Series[str]":
+        return self.table["image"].astype("str").str.lower()
+
+    def _fails_facet(self, name: str, values: tuple[str, ...]) -> NDArray[np.bool_]:
+        codes, known = self._facets[name]
+        return ~np.isin(known, values)[codes]
+
+    def _fails_range(self, name: str, least: float, most: float) -> NDArray[np.bool_]:
+        numbers = self._numbers[name]
+        return ~((numbers >= np.float32(least)) & (numbers <= np.float32(most)))
+
+    def _order(self, name: str) -> Rows:
+        if name not in self._orders:
+            self._orders[name] = np.argsort(self._numbers[name], kind="stable").astype(np.int32)  # NaN comes last
+        return self._orders[name]
+
+
+def _coded(column: "pd.Series[str]") -> tuple[NDArray[np.uint16], tuple[str, ...]]:
+    values = sorted(column.dropna().unique())
+    known = [*map(str, values), *([NOT_GIVEN] if column.isna().any() else [])]
+    codes = pd.Categorical(column, categories=values).codes
+    return np.where(codes < 0, len(values), codes).astype(np.uint16), tuple(known)

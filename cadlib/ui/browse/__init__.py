@@ -1,0 +1,13 @@
+"""What the Dataset page is made of: `from cadlib.ui import browse`. Apart from `ui`, for it loads pandas.
+
+facets     what may be chosen, with counts
+gallery    the images found, and one of them large
+catalogues the catalogue of a data set, made once for all sessions
+"""
+
+from cadlib.catalogue import NOT_GIVEN
+from cadlib.ui.browse.catalogues import catalogue_of
+from cadlib.ui.browse.facets import facets, forget_facets, said_of
+from cadlib.ui.browse.gallery import gallery
+
+__all__ = ["NOT_GIVEN", "catalogue_of", "facets", "forget_facets", "gallery", "said_of"]

@@ -1,0 +1,104 @@
+"""Facets of a data set: what may be chosen, with how many images each choice would give."""
+
+import math
+from dataclasses import dataclass
+
+import streamlit as st
+
+from cadlib.catalogue import Answer, Catalogue, Query
+from cadlib.taxonomy import CODES
+from cadlib.ui.text import mark, plain
+
+
+@dataclass(frozen=True)
+class _Scale:
+    label: str
+    step: float
+    format: str
+    ends: tuple[float, float] | None = None
+
+
+_FACETS = {
+    "diagnosis": "Diagnosis", "said": "Model says", "verdict": "Model is", "archive": "Archive",
+    "anatom_site_general": "Site", "sex": "Sex", "split": "Split of the model",
+}  # fmt: skip
+_SCALES = {
+    "age_approx": _Scale("Age, years", 5.0, "%.0f", (0.0, 120.0)),
+    "short_side_px": _Scale("Short side, px", 50.0, "%.0f"),
+    "confidence": _Scale("Confidence", 0.05, "%.2f", (0.0, 1.0)),
+}
+_ORDERS = {
+    "": "as in the data set",
+    "risk": "malignant probability, highest first",
+    "uncertainty": "uncertainty, highest first",
+    "loss": "loss, highest first",
+    "novelty": "novelty, highest first",
+}
+
+
+def facets(catalogue: Catalogue) -> tuple[Query, Answer]:
+    """Draw what a catalogue can be searched by; return what was asked of it, and its answer."""
+    query = _query(catalogue)
+    answer = catalogue.ask(query)
+    st.text_input("Part of the id", key="facet-text", placeholder="ISIC_0024")
+    orders = [name for name in _ORDERS if not name or name in catalogue.table]
+    if len(orders) > 1:
+        st.selectbox("Order", orders, format_func=lambda name: _ORDERS[name], key="facet-order")
+    for name in catalogue.facets:
+        counts = answer.counts[name]
+        shown = {value: f"{_marked(value)} {counts[value]:,}" for value in catalogue.values(name)}
+        st.pills(
+            _FACETS[name],
+            list(shown),
+            selection_mode="multi",
+            format_func=shown.__getitem__,
+            key=f"facet-{name}",
+            wrap=True,
+        )
+    for name, scale in _SCALES.items():
+        if ends := _ends(catalogue, name):
+            st.slider(scale.label, *ends, ends, scale.step, scale.format, key=f"facet-{name}")
+    return query, answer
+
+
+def forget_facets(**instead: str) -> None:
+    """Drop what was chosen in another data set, and set the widgets named `instead`."""
+    st.session_state.update(instead)
+    for key in [key for key in st.session_state if str(key).startswith(("facet-", "sample", "page"))]:
+        del st.session_state[key]
+
+
+def said_of(query: Query) -> str:
+    """Say what a query asks for, "Diagnosis MEL, NV; Age, years 30 to 60; id has 0024"."""
+    chosen = [f"{_FACETS[name]} {', '.join(values)}" for name, values in query.chosen.items() if values]
+    ranges = [f"{_SCALES[name].label} {low:g} to {high:g}" for name, (low, high) in query.ranges.items()]
+    return "; ".join([*chosen, *ranges, *[f"id has {query.text}"] * bool(query.text)]) or "all images"
+
+
+def _query(catalogue: Catalogue) -> Query:
+    """Return what the widgets say, before they are drawn: their counts depend on it."""
+    state = st.session_state
+    ranges = {}
+    for name in _SCALES:
+        ends = _ends(catalogue, name)
+        if ends and (given := state.get(f"facet-{name}", ends)) != ends:
+            ranges[name] = given
+    return Query(
+        chosen={name: tuple(state.get(f"facet-{name}") or ()) for name in catalogue.facets},
+        ranges=ranges,
+        text=state.get("facet-text", "").strip(),
+        order=state.get("facet-order", ""),
+    )
+
+
+def _ends(catalogue: Catalogue, name: str) -> tuple[float, float] | None:
+    """Return the ends of a slider; None for a number that the catalogue lacks, or that is the same everywhere."""
+    if name not in catalogue.table or not (span := catalogue.span(name)):
+        return None
+    scale = _SCALES[name]
+    low, high = span
+    return scale.ends or (math.floor(low / scale.step) * scale.step, math.ceil(high / scale.step) * scale.step)
+
+
+def _marked(value: str) -> str:
+    return f"{mark(value)} {value}" if value in CODES else plain(value)
