@@ -4,7 +4,7 @@ Half a million rows answer in a few hundredths of a second, for each row is look
 it fails. A row that fails none is found; a facet counts those that fail no other condition than its own.
 """
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 
@@ -136,8 +136,15 @@ class Catalogue:
         codes, known = self._facets[facet]
         return dict(zip(known, np.bincount(codes[rows], minlength=len(known)).tolist(), strict=True))
 
-    def ask(self, query: Query) -> Answer:
-        """Find the rows of a query; raise ValueError for a facet or a number that this catalogue lacks."""
+    def holds(self, images: Collection[str]) -> NDArray[np.bool_]:
+        """Return which rows are of these ids, (N,)."""
+        return self.table["image"].isin(images).to_numpy(bool)
+
+    def ask(self, query: Query, within: NDArray[np.bool_] | None = None) -> Answer:
+        """Find the rows of a query, among those of a mask (N,) where one is given; the counts are of those, too.
+
+        Raise ValueError for a facet or a number that this catalogue lacks.
+        """
         asked = {*query.chosen, *query.ranges, *([query.order] if query.order else [])}
         if lacking := asked - {*self._facets, *self._numbers}:
             columns = ", ".join([*self._facets, *self._numbers])
@@ -146,7 +153,7 @@ class Catalogue:
         fails |= {name: self._fails_range(name, *ends) for name, ends in query.ranges.items()}
         if query.text:
             fails["image"] = ~self._ids.str.contains(query.text.lower(), regex=False).to_numpy(bool)
-        failed = np.zeros(len(self), np.uint8)
+        failed = np.zeros(len(self), np.uint8) if within is None else np.where(within, 0, 2).astype(np.uint8)
         for mask in fails.values():
             failed += mask
         passed = failed == 0

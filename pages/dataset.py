@@ -44,9 +44,12 @@ with st.expander(summary, key="report"):
 catalogue = browse.catalogue_of(dataset, record)
 filters, pictures = st.columns([1, 3], gap="medium")
 with filters:
-    query, answer = browse.facets(catalogue)
+    within = browse.chosen_subset(catalogue)
+    query, answer = browse.facets(catalogue, within)
 with pictures:
-    view = st.segmented_control("View", ["Pictures", "Counts"], default="Pictures", key="view", required=True)
+    with st.container(horizontal=True, vertical_alignment="bottom", horizontal_alignment="distribute"):
+        view = st.segmented_control("View", ["Pictures", "Counts"], default="Pictures", key="view", required=True)
+        browse.keep(dataset, catalogue, query, answer)
     if view == "Pictures":
         browse.gallery(catalogue, answer.rows, kind)
     else:

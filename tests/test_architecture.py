@@ -145,6 +145,7 @@ MAY_USE_TORCH = {
     "ui.browse.catalogues",
     "ui.browse.facets",
     "ui.browse.gallery",
+    "ui.browse.selection",
     "ui.clinic",
     "ui.datasets",
     "ui.evidence",

@@ -68,6 +68,19 @@ def test_rows_and_counts_are_those_of_pandas(query, seed):
         assert {value: n for value, n in answer.counts[name].items() if n} == counted
 
 
+def test_only_rows_within_a_mask_are_found_and_counted():
+    table = drawn(100, 1)
+    catalogue = Catalogue(table, FACETS, NUMBERS)
+    within = catalogue.holds(table["image"][:30].tolist())
+    query = Query(chosen={"sex": ("female",)})
+    answer = catalogue.ask(query, within)
+    alone = Catalogue(table[:30], FACETS, NUMBERS).ask(query)
+    assert answer.rows.tolist() == alone.rows.tolist()
+    assert {name: sum(counts.values()) for name, counts in answer.counts.items()} == {
+        name: sum(counts.values()) for name, counts in alone.counts.items()
+    }
+
+
 def test_a_page_has_its_rows_and_the_last_one_the_rest():
     answer = Catalogue(drawn(50, 0), FACETS, NUMBERS).ask(Query())
     pages = [answer.page(number, 24).tolist() for number in (1, 2, 3, 4)]

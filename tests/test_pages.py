@@ -22,6 +22,7 @@ from streamlit.testing.v1 import AppTest
 
 from cadlib import evaluation, network, own_figures, record, saliency, ui
 from cadlib.calibration import Temperature
+from cadlib.dataset import open_dataset
 from cadlib.decision import OperatingPoint, PointIntervals
 from cadlib.export import to_onnx
 from cadlib.images import read_image
@@ -31,6 +32,7 @@ from cadlib.patient import PatientFacts
 from cadlib.predictive_values import PredictiveValues
 from cadlib.preprocess import InputSpec
 from cadlib.saliency import METHODS
+from cadlib.subsets import list_subsets, read_subset
 from cadlib.synthetic import demo_lesions
 from cadlib.taxonomy import CODES, diagnosis
 from cadlib.trust import Trust
@@ -583,6 +585,49 @@ def test_a_filter_narrows_the_gallery_and_the_counts_of_the_others_follow(browse
     browser.slider(key="facet-age_approx").set_value((0, 5)).run()
     assert not browser.exception
     assert tiles(browser) == []
+
+
+def test_an_image_is_found_by_a_part_of_its_id(browser):
+    browser.text_input(key="facet-text").set_value("isic_900000").run()
+    assert sorted(str(b.key) for b in browser.button if str(b.key).startswith("open-")) == [
+        f"open-ISIC_900000{number}" for number in range(10)
+    ]
+
+
+def test_what_was_found_is_saved_under_a_name_and_can_be_chosen_again(browser, synthetic_dataset):
+    browser.pills(key="facet-diagnosis").set_value(["MEL", "BCC"]).run()
+    browser.pills(key="facet-sex").set_value(["female"]).run()
+    browser.text_input(key="subset-name").set_value("malignant women").run()
+    browser.button(key="save-subset").click().run()
+    assert not browser.exception
+    subset = read_subset("malignant women")
+    assert subset.chosen == "Diagnosis MEL, BCC; Sex female"
+    table = open_dataset(synthetic_dataset).table
+    expected = table[table["diagnosis"].isin(["MEL", "BCC"]) & (table["sex"] == "female")]["image"]
+    assert list(subset.images) == expected.tolist()
+    for facet in ("facet-diagnosis", "facet-sex"):
+        browser.pills(key=facet).set_value([])
+    browser.selectbox(key="facet-subset").select("malignant women").run()
+    assert not browser.exception
+    assert f"{len(expected)} pictures" in words(browser)
+    assert count(browser, "facet-diagnosis", "NV") == 0
+
+
+def test_a_subset_that_cannot_be_read_is_said_and_nothing_is_hidden(browser, subsets_folder):
+    subsets_folder.mkdir()
+    (subsets_folder / "broken.csv").write_text("image\nISIC_9000000\n")
+    browser.run()
+    browser.selectbox(key="facet-subset").select("broken").run()
+    assert "to begin with a line as" in browser.error[0].value
+    assert len(tiles(browser)) == 24
+
+
+def test_a_name_that_is_none_is_refused_in_words(browser):
+    browser.text_input(key="subset-name").set_value("../escape").run()
+    browser.button(key="save-subset").click().run()
+    assert not browser.exception
+    assert "Expected a name of 1 to 60 letters" in browser.error[0].value
+    assert list_subsets() == []
 
 
 def test_another_folder_forgets_the_filters_of_the_last(browser):

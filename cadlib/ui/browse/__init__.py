@@ -9,5 +9,6 @@ from cadlib.catalogue import NOT_GIVEN
 from cadlib.ui.browse.catalogues import catalogue_of
 from cadlib.ui.browse.facets import facets, forget_facets, said_of
 from cadlib.ui.browse.gallery import gallery
+from cadlib.ui.browse.selection import chosen_subset, keep
 
-__all__ = ["NOT_GIVEN", "catalogue_of", "facets", "forget_facets", "gallery", "said_of"]
+__all__ = ["NOT_GIVEN", "catalogue_of", "chosen_subset", "facets", "forget_facets", "gallery", "keep", "said_of"]

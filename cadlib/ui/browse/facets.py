@@ -3,7 +3,9 @@
 import math
 from dataclasses import dataclass
 
+import numpy as np
 import streamlit as st
+from numpy.typing import NDArray
 
 from cadlib.catalogue import Answer, Catalogue, Query
 from cadlib.taxonomy import CODES
@@ -36,10 +38,13 @@ _ORDERS = {
 }
 
 
-def facets(catalogue: Catalogue) -> tuple[Query, Answer]:
-    """Draw what a catalogue can be searched by; return what was asked of it, and its answer."""
+def facets(catalogue: Catalogue, within: NDArray[np.bool_] | None = None) -> tuple[Query, Answer]:
+    """Draw what a catalogue can be searched by; return what was asked of it, and its answer.
+
+    `within` is a mask of the rows that are searched, (N,).
+    """
     query = _query(catalogue)
-    answer = catalogue.ask(query)
+    answer = catalogue.ask(query, within)
     st.text_input("Part of the id", key="facet-text", placeholder="ISIC_0024")
     orders = [name for name in _ORDERS if not name or name in catalogue.table]
     if len(orders) > 1:

@@ -1,0 +1,68 @@
+"""A selection of images, kept under a name: saved, looked at again, and given to `evaluate` and `train`."""
+
+import io
+
+import numpy as np
+import streamlit as st
+from numpy.typing import NDArray
+
+from cadlib.catalogue import Answer, Catalogue, Query
+from cadlib.dataset import Dataset
+from cadlib.errors import SubsetInvalid
+from cadlib.subsets import Subset, list_subsets, read_subset, save_subset
+from cadlib.ui.browse.facets import said_of
+from cadlib.ui.text import plain
+
+_ALL, _SAVED = "all images", "saved-subset"
+
+
+def chosen_subset(catalogue: Catalogue) -> NDArray[np.bool_] | None:
+    """Let a saved subset be chosen; return which rows are in it, (N,), None for all of them."""
+    if not (names := list_subsets()):
+        return None
+    name = st.selectbox("Subset", [_ALL, *names], key="facet-subset")
+    if name == _ALL:
+        return None
+    try:
+        subset = read_subset(name)
+    except SubsetInvalid as error:
+        st.error(plain(str(error)))
+        return None
+    rows = catalogue.holds(subset.images)
+    missing = len(subset.images) - int(rows.sum())
+    st.caption(
+        plain(subset.chosen) + f" · {missing:,} of its {len(subset.images):,} images are not here" * bool(missing)
+    )
+    return rows
+
+
+def keep(dataset: Dataset, catalogue: Catalogue, query: Query, answer: Answer) -> None:
+    """Let the images of an answer be saved under a name, or taken along as CSV."""
+    with st.popover(f"Keep these {len(answer.rows):,}", icon=":material/bookmark_add:", disabled=not len(answer.rows)):
+        name = st.text_input("Name of the subset", key="subset-name", placeholder="missed melanomas").strip()
+        what = (name, dataset.name, catalogue, query, answer)
+        st.button("Save", "save-subset", type="primary", disabled=not name, on_click=_save, args=what)
+        saved, said = st.session_state.get(_SAVED, ("", ""))
+        if said and saved == name:
+            st.error(said)
+        elif saved and saved == name:
+            st.code(f'python -m cadlib evaluate --subset "{name}" …', language="sh")
+        st.download_button(
+            "All that is known of them, as CSV", lambda: _csv(catalogue, answer), f"{dataset.name}.csv", "text/csv",
+            "download-selection", icon=":material/download:", on_click="ignore",
+        )  # fmt: skip
+
+
+def _save(name: str, dataset: str, catalogue: Catalogue, query: Query, answer: Answer) -> None:
+    """Save before the page is drawn, so that the new subset stands among those that can be chosen."""
+    try:
+        save_subset(Subset(name, dataset, tuple(catalogue.table["image"].iloc[answer.rows]), said_of(query)))
+        st.session_state[_SAVED] = (name, "")
+    except SubsetInvalid as error:
+        st.session_state[_SAVED] = (name, plain(str(error)))
+
+
+def _csv(catalogue: Catalogue, answer: Answer) -> bytes:
+    text = io.StringIO()
+    catalogue.table.iloc[answer.rows].drop(columns="path").to_csv(text, index=False, lineterminator="\n")
+    return text.getvalue().encode()
