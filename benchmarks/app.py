@@ -52,6 +52,13 @@ def photograph(number: int) -> bytes:
     return buffer.getvalue()
 
 
+def chromium() -> str:
+    """Return the browser of this system; end where there is none."""
+    if path := next(filter(None, map(shutil.which, CHROMIUM)), None):
+        return path
+    raise SystemExit(f"Expected a browser named {', '.join(CHROMIUM)}; `make chromium` says how to get one.")
+
+
 @contextmanager
 def serving(folder: Path) -> Iterator[tuple[str, int]]:
     """Start a folder's app.py as `make app` does; give its address and the id of its process once it answers."""
@@ -110,10 +117,8 @@ def main() -> None:
         "--sessions", type=int, default=8, help="tabs that are open at once (default: 8)", choices=range(1, 11)
     )
     options = parser.parse_args()
-    if not (path := next(filter(None, map(shutil.which, CHROMIUM)), None)):
-        raise SystemExit(f"Expected a browser named {', '.join(CHROMIUM)}; `make chromium` says how to get one.")
     with sync_playwright() as playwright, TemporaryDirectory() as place:
-        browser = playwright.chromium.launch(executable_path=path, args=list(FLAGS))
+        browser = playwright.chromium.launch(executable_path=chromium(), args=list(FLAGS))
         browser.new_page().goto("about:blank")
         Path(place, "app.py").write_text(LEAST, encoding="utf-8")
         began = time.perf_counter()

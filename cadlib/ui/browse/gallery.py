@@ -64,7 +64,7 @@ def _tiles(table: pd.DataFrame, kind: str = "", prefix: str = "open") -> None:
         Row(*values) for values in table.reindex(columns=Row._fields).astype(object).itertuples(index=False, name=None)
     ]
     pictures = threads().map(_picture, [row.path for row in rows])
-    with st.grid("auto", min_column_width=120, gap="small") as grid:
+    with st.container(key=f"{prefix}-tiles"), st.grid("auto", min_column_width=120, gap="small") as grid:
         for row, picture in zip(rows, pictures, strict=True):
             with grid.cell(), st.container(gap="xsmall"):
                 label = row.diagnosis if isinstance(row.diagnosis, str) else "no label"
