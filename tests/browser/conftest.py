@@ -52,7 +52,8 @@ def serving(log: Path) -> Iterator[str]:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
     line = [sys.executable, "-m", "streamlit", "run", "app.py", "--server.headless=true", f"--server.port={port}"]
-    environment = {**os.environ, "CADLIB_CLINIC": str(log.with_name("clinic.json"))}
+    own = {"CADLIB_CLINIC": str(log.with_name("clinic.json")), "CADLIB_SUBSETS": str(log.with_name("subsets"))}
+    environment = {**os.environ, **own}
     with log.open("w") as output:
         running = subprocess.Popen(line, cwd=ROOT, env=environment, stdout=output, stderr=subprocess.STDOUT)
     try:
@@ -66,6 +67,12 @@ def serving(log: Path) -> Iterator[str]:
     finally:
         running.terminate()
         running.wait(timeout=20)
+
+
+def settle(page: Any) -> None:
+    """Wait until the page stands still: Streamlit drops a picture that the next run has no use for, fetched or not."""
+    page.locator("[data-test-script-state=notRunning]").wait_for()
+    page.wait_for_function("[...document.images].every((image) => image.complete)")
 
 
 def _answers(url: str) -> bool:

@@ -8,6 +8,7 @@ from PIL import Image
 
 from cadlib.decision import two_digits
 from cadlib.taxonomy import diagnosis
+from tests.browser.conftest import settle
 
 pytestmark = [pytest.mark.browser, pytest.mark.timeout(300)]
 
@@ -33,12 +34,6 @@ def drop(page, *files):
     data = transfer(page, *files)
     for event in ("dragenter", "dragover", "drop"):
         zone.dispatch_event(event, {"dataTransfer": data})
-
-
-def settle(page):
-    """Wait until the page stands still: Streamlit drops a picture that the next run has no use for, fetched or not."""
-    page.locator("[data-test-script-state=notRunning]").wait_for()
-    page.wait_for_function("[...document.images].every((image) => image.complete)")
 
 
 def ask_all_the_same(page):
@@ -246,9 +241,9 @@ def test_the_dataset_page_filters_real_samples_and_opens_one(server, page, data_
     settle(page)
     page.get_by_role("button", name="DF", exact=False).nth(2).wait_for()
     page.locator("[class*=st-key-open-ISIC]").first.get_by_role("button").click()
-    page.get_by_role("button", name="Ask the model").wait_for()
+    page.get_by_text("Ask the model").wait_for()
     settle(page)
-    page.get_by_role("button", name="Ask the model").click()
+    page.get_by_text("Ask the model").click()
     page.get_by_alt_text("Heatmap, ").wait_for()
 
 

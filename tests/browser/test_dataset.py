@@ -1,0 +1,65 @@
+"""The Dataset page with the real images, in a real browser, held against the CSV files that it reads."""
+
+import json
+import re
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+from cadlib.__main__ import main
+from cadlib.subsets import read_subset
+from tests.browser.conftest import settle
+
+pytestmark = [pytest.mark.browser, pytest.mark.timeout(300)]
+
+
+@pytest.fixture
+def dataset_folder(data_dir) -> Path:
+    """Return the folder of the real images that the page opens first."""
+    return data_dir / "isic2019"
+
+
+@pytest.fixture
+def known(dataset_folder) -> pd.DataFrame:
+    """Return ground truth and metadata of every image that is here, as ISIC's CSV files have them."""
+    truth, facts = (
+        pd.read_csv(dataset_folder / f"ISIC_2019_Training_{kind}.csv") for kind in ("GroundTruth", "Metadata")
+    )
+    here = [path.stem for path in (dataset_folder / "ISIC_2019_Training_Input").iterdir()]
+    return truth[truth["image"].isin(here)].merge(facts, on="image")
+
+
+def test_what_the_facets_find_is_what_the_csv_files_say_and_a_subset_of_it_is_measured(
+    cold_server, page, known, dataset_folder, tmp_path, monkeypatch
+):
+    wanted = known[
+        (known["DF"] == 1) & (known["sex"] == "female") & (known["anatom_site_general"] == "upper extremity")
+    ]
+    page.goto(f"{cold_server}/dataset")
+    page.get_by_text(f"{len(known):,} pictures").wait_for()
+    for facet, value in (("diagnosis", "DF"), ("sex", "female"), ("anatom_site_general", "upper extremity")):
+        settle(page)
+        page.locator(f".st-key-facet-{facet}").get_by_role("button", name=re.compile(rf"\b{value} [\d,]+$")).click()
+    page.get_by_text(f"{len(wanted):,} pictures").wait_for()
+    settle(page)
+    tiles = page.locator("[class*=st-key-open-ISIC]").evaluate_all(
+        "tiles => tiles.map(tile => [...tile.classList].find(name => name.startsWith('st-key-open-')).slice(12))"
+    )
+    assert tiles == sorted(wanted["image"])[:24]
+    page.get_by_role("button", name=f"Keep these {len(wanted):,}").click()
+    page.get_by_label("Name of the subset").fill("arms of women")
+    page.get_by_label("Name of the subset").press("Enter")
+    settle(page)
+    page.get_by_role("button", name="Save", exact=True).click()
+    page.get_by_text('evaluate --subset "arms of women"').wait_for()
+    monkeypatch.setenv("CADLIB_SUBSETS", str(tmp_path / "subsets"))
+    subset = read_subset("arms of women")
+    assert subset.chosen == "Diagnosis DF; Site upper extremity; Sex female"
+    assert set(subset.images) == set(wanted["image"])
+    results = tmp_path / "results"
+    told = ["evaluate", "--model", "isic2019", "--data", str(dataset_folder), "--subset", subset.name]
+    assert main([*told, "--output", str(results)]) == 0
+    measured = json.loads((results / "metrics.json").read_text(encoding="utf-8"))
+    assert measured["n"] == measured["n_by_class"]["DF"] == len(wanted)
+    assert set(pd.read_csv(results / "predictions.csv")["image"]) == set(wanted["image"])
