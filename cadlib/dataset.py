@@ -1,9 +1,10 @@
-"""ISIC 2019 images and CSV files, joined into one checked table.
+"""Images and CSV files, of ISIC 2019 or another layout, joined into one checked table.
 
 What does not fit together is left out and reported; DatasetInvalid is kept for when nothing is left.
 """
 
 import os
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,14 +14,8 @@ import pandas as pd
 from cadlib.errors import DatasetInvalid, ImageRejected
 from cadlib.findings import Finding, Findings
 from cadlib.images import SUPPORTED_SUFFIXES, read_image, read_size
-from cadlib.isic_csv import (
-    METADATA_COLUMNS,
-    SOURCE_COLUMNS,
-    archive_of,
-    read_ground_truth,
-    read_metadata,
-    read_sources,
-)
+from cadlib.isic_csv import METADATA_COLUMNS, SOURCE_COLUMNS, archive_of
+from cadlib.layouts import DEPTH, Layout, Tables, find_layout, has_layout, read_isic, subfolders
 from cadlib.readahead import map_ahead
 
 Progress = Callable[[int, int], None]
@@ -79,95 +74,98 @@ def join_dataset(
     it. `sources` is a CSV with image, archive and lesion_group. `verify` decodes every image; without it only
     headers are read, which is faster and misses truncated files.
     """
-    found = Findings()
-    files = _find_images(Path(images), found)
-    labels = None if ground_truth is None else read_ground_truth(Path(ground_truth), found)
-    facts = None if metadata is None else read_metadata(Path(metadata), found)
-    origin = None if sources is None else read_sources(Path(sources), found)
-    rows = _compare_ids(files.index, labels, facts, found)
-    if origin is not None:
-        found.add("images without a source", files.index.difference(origin.index))
-
-    table = files.to_frame("path")
-    labelled = table.assign(diagnosis=_text(table)) if labels is None else labels.dropna()
-    table = table.join(labelled["diagnosis"], how="inner")
-    for columns, part in ((METADATA_COLUMNS, facts), (SOURCE_COLUMNS, origin)):
-        table = table.assign(**dict.fromkeys(columns, _text(table))) if part is None else table.join(part)
-    table["age_approx"] = table["age_approx"].astype("Float64")
-    table["archive"] = table["archive"].fillna(archive_of(table["lesion_id"]))
-
-    table = _measure(table, _decoded_size if verify else read_size, workers, progress, found)
-    report = DatasetReport(rows, len(files), len(table), found.freeze())
-    if table.empty:
-        raise DatasetInvalid(f"Expected usable images in {images} but none is left:\n{report}")
-    return Dataset(name or Path(images).resolve().name, table.reset_index()[list(COLUMNS)], report)
+    found, images = Findings(), Path(images)
+    files = _find_images(images, Layout((images,)), found)
+    truth, facts, origin = (None if path is None else Path(path) for path in (ground_truth, metadata, sources))
+    tables = read_isic(truth, facts, origin, found)
+    return _join(name or images.resolve().name, files, tables, found, verify, workers, progress, where=images)
 
 
 def open_dataset(
     folder: Path, *, verify: bool = True, workers: int | None = None, progress: Progress | None = None
 ) -> Dataset:
-    """Join a folder in ISIC's layout: `<set>_Input/`, `<set>_GroundTruth.csv` and `<set>_Metadata.csv`.
+    """Join the images and tables of a folder in any layout that `cadlib.layouts` names.
 
-    The CSV files are optional, and so is sources.csv. Of several sets ISIC_2019_Training is taken, else the
-    first by name. Raise DatasetInvalid when there is none or nothing usable is left.
+    Raise DatasetInvalid when it has none, when it could be read in two ways, and when nothing usable is left.
     """
-    folder = Path(folder)
-    inputs = {below.name: below for below in _input_folders(folder)}
-    if not inputs:
-        raise DatasetInvalid(
-            f"Expected a folder ISIC_2019_Training_Input with images in {folder} but none came. "
-            "Give the folder into which the ISIC 2019 archives were unpacked."
-        )
-    images = inputs.get("ISIC_2019_Training_Input", next(iter(inputs.values())))
-    sources = folder / "sources.csv"
-    return join_dataset(
-        images,
-        _csv_of(images, "GroundTruth"),
-        _csv_of(images, "Metadata"),
-        sources if sources.exists() else None,
-        name=folder.resolve().name,
-        verify=verify,
-        workers=workers,
-        progress=progress,
-    )
+    found, folder = Findings(), Path(folder)
+    layout = find_layout(folder)
+    files = _find_images(folder, layout, found)
+    tables = layout.read(files.index, found)
+    return _join(folder.resolve().name, files, tables, found, verify, workers, progress, where=folder)
 
 
 def find_datasets(root: Path) -> list[Path]:
-    """Return the folders that open_dataset can open: `root` itself and up to two levels below, sorted."""
+    """Return the folders that look like a data set for open_dataset: `root` and up to two levels below, sorted."""
     found: list[Path] = []
     level = [Path(root)]
-    for _ in range(3):
-        found += [folder for folder in level if _input_folders(folder)]
-        level = [below for folder in level if folder not in found for below in _subfolders(folder)]
+    for _ in range(DEPTH + 1):
+        found += [folder for folder in level if has_layout(folder)]
+        level = [below for folder in level if folder not in found for below in subfolders(folder)]
     return sorted(found)
 
 
-def _subfolders(folder: Path) -> list[Path]:
-    try:
-        with os.scandir(folder) as entries:
-            return sorted(Path(e.path) for e in entries if e.is_dir() and not e.name.startswith("."))
-    except OSError:
-        return []  # a folder that is not there, or is closed to this user, holds no data set for them
+def _join(
+    name: str,
+    files: "pd.Series[str]",
+    tables: Tables,
+    found: Findings,
+    verify: bool,
+    workers: int | None,
+    progress: Progress | None,
+    where: Path,
+) -> Dataset:
+    """Join image files, id -> path, with what tables tell of them; raise DatasetInvalid when nothing usable is left."""
+    labels, facts, origin = tables.labels, tables.facts, tables.origin
+    rows = _compare_ids(files.index, labels, facts, found)
+    if origin is not None:
+        found.add("images without a source", files.index.difference(origin.index))
+
+    table = files.to_frame("path")
+    if labels is None:
+        labels = table.assign(diagnosis=_text(table))
+    elif not tables.whole:
+        labels = labels.dropna()
+    table = table.join(labels["diagnosis"], how="inner")
+    for columns, part in ((METADATA_COLUMNS, facts), (SOURCE_COLUMNS, origin)):
+        table = table.assign(**dict.fromkeys(columns, _text(table))) if part is None else table.join(part)
+    text = [column for column in table if column != "age_approx"]
+    table = table.astype({**dict.fromkeys(text, "str"), "age_approx": "Float64"})
+    table["archive"] = table["archive"].fillna(archive_of(table["lesion_id"]))
+
+    table = _measure(table, _decoded_size if verify else read_size, workers, progress, found)
+    report = DatasetReport(rows, len(files), len(table), found.freeze())
+    if table.empty:
+        raise DatasetInvalid(f"Expected usable images in {where} but none is left:\n{report}")
+    return Dataset(name, table.reset_index()[list(COLUMNS)], report)
 
 
-def _input_folders(folder: Path) -> list[Path]:
-    return [below for below in _subfolders(folder) if below.name.endswith("_Input")]
+def _find_images(root: Path, layout: Layout, found: Findings) -> "pd.Series[str]":
+    """Return id -> absolute path of the image files of a layout, sorted by id; hidden files do not count.
+
+    An id is the name of the file without its suffix; below `root` its path, where two folders hold the same name.
+    """
+    paths = {folder: _images_in(folder, layout.tables, found) for folder in layout.images}
+    often = Counter(image for images in paths.values() for image in images)
+    found.add("one file name in several folders", sorted(image for image, times in often.items() if times > 1))
+    by_id = {
+        image if often[image] == 1 else (folder / image).relative_to(root).as_posix(): path
+        for folder, images in paths.items()
+        for image, path in images.items()
+    }
+    if not by_id:
+        raise DatasetInvalid(
+            f"Expected images ({', '.join(SUPPORTED_SUFFIXES)}) in {root} but none came. "
+            "Give the folder that holds the image files themselves."
+        )
+    return pd.Series(by_id, dtype="str").rename_axis("image").sort_index()
 
 
-def _csv_of(images: Path, kind: str) -> Path | None:
-    """Return the CSV beside `<set>_Input`: `<set>_<kind>.csv`, else the only `*<kind>.csv`, if any."""
-    exact = images.with_name(images.name.removesuffix("Input") + f"{kind}.csv")
-    files = sorted(images.parent.glob(f"*{kind}.csv"))
-    if exact in files:
-        return exact
-    if len(files) > 1:
-        names = ", ".join(file.name for file in files)
-        raise DatasetInvalid(f"Expected {exact} but came: {names}. Give the right one this name.")
-    return files[0] if files else None
+def _images_in(folder: Path, tables: frozenset[Path], found: Findings) -> dict[str, str]:
+    """Return the name without suffix -> absolute path of the image files directly in a folder; report other files.
 
-
-def _find_images(folder: Path, found: Findings) -> "pd.Series[str]":
-    """Return id -> absolute path of the image files in a folder, sorted by id; hidden files do not count."""
+    Not the `tables` among them, for they are read.
+    """
     try:
         names = sorted(e.name for e in os.scandir(folder) if e.is_file() and not e.name.startswith("."))
     except OSError as error:
@@ -178,7 +176,10 @@ def _find_images(folder: Path, found: Findings) -> "pd.Series[str]":
     names = [name for name in names if _shown(name) == name]
     suffixes = {name: Path(name).suffix.lower() for name in names}
     pictures = [name for name in names if suffixes[name] in SUPPORTED_SUFFIXES]
-    found.add("files that are no image", [name for name in names if suffixes[name] not in SUPPORTED_SUFFIXES])
+    found.add(
+        "files that are no image",
+        [name for name in names if suffixes[name] not in SUPPORTED_SUFFIXES and folder / name not in tables],
+    )
     paths: dict[str, str] = {}
     spare: list[str] = []
     for name in sorted(pictures, key=lambda name: SUPPORTED_SUFFIXES.index(suffixes[name])):
@@ -187,12 +188,7 @@ def _find_images(folder: Path, found: Findings) -> "pd.Series[str]":
         else:
             paths[Path(name).stem] = str(folder.absolute() / name)
     found.add("several files for one id", spare)
-    if not paths:
-        raise DatasetInvalid(
-            f"Expected images ({', '.join(SUPPORTED_SUFFIXES)}) in {folder} but none came. "
-            "Give the folder that holds the image files themselves."
-        )
-    return pd.Series(paths, dtype="str").rename_axis("image").sort_index()
+    return paths
 
 
 def _shown(name: str) -> str:

@@ -13,7 +13,7 @@ def add(command: argparse.ArgumentParser) -> None:
     from cadlib.train_config import ACROSS_RECIPE
 
     command.set_defaults(run=run)
-    command.add_argument("--data", type=Path, required=True, help="folder of ISIC 2019 layout")
+    command.add_argument("--data", type=Path, required=True, help="folder of a data set")
     command.add_argument("--run-dir", type=Path, default=Path("runs/across"), help="the runs (default: runs/across)")
     command.add_argument("--resume", action="store_true", help="go on where the runs were stopped")
     command.add_argument("--overwrite", action="store_true", help="delete the runs that stand there, and begin anew")

@@ -13,7 +13,7 @@ from cadlib.record import ModelRecord, find_model
 def add(command: argparse.ArgumentParser) -> None:
     """Add the flags of the command."""
     command.set_defaults(run=run)
-    command.add_argument("--data", type=Path, help="folder of ISIC 2019 layout: duplicates, and labels that contradict")
+    command.add_argument("--data", type=Path, help="folder of a data set: duplicates, and labels that contradict")
     command.add_argument("--model", help="name under models/, or a path: its golden figures, with --data its split")
     command.add_argument("--sheet", type=Path, metavar="FILE", help="with --data: write the pictures to an HTML file")
     command.add_argument("--into-model", action="store_true", help="the result becomes part of the model and its card")
@@ -54,7 +54,7 @@ def run(options: argparse.Namespace) -> int:
 
 def _check_audit(options: argparse.Namespace) -> ModelRecord | None:
     if options.data is None and options.model is None:
-        raise UsageError("Expected --data with a folder of ISIC 2019 layout, --model with a model, or both.")
+        raise UsageError("Expected --data with the folder of a data set, --model with a model, or both.")
     if options.data is not None:
         check_data(options.data)
     if options.data is None and options.sheet:

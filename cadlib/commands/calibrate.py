@@ -13,7 +13,7 @@ def add(command: argparse.ArgumentParser) -> None:
     """Add the flags of the command."""
     command.set_defaults(run=run)
     command.add_argument("--model", required=True, help="name under models/, or a path")
-    command.add_argument("--data", type=Path, required=True, help="folder of ISIC 2019 layout")
+    command.add_argument("--data", type=Path, required=True, help="folder of a data set")
 
 
 def run(options: argparse.Namespace) -> int:

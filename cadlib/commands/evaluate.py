@@ -18,9 +18,9 @@ def add(command: argparse.ArgumentParser) -> None:
     command.add_argument("--model", help="name under models/, or a path")
     command.add_argument("--predictions", type=Path, help="instead of a model: the predictions.csv of one, read again")
     command.add_argument("--images", type=Path, help="folder of images, named by their ids")
-    command.add_argument("--ground-truth", type=Path, help="CSV of ISIC: image, one column a class")
+    command.add_argument("--ground-truth", type=Path, help="CSV of ISIC 2019 or 2018: image, one column a class")
     command.add_argument("--metadata", type=Path, help="CSV of ISIC: image, age_approx, sex, lesion_id, …")
-    command.add_argument("--data", type=Path, help="instead of these three: a folder of ISIC 2019 layout")
+    command.add_argument("--data", type=Path, help="instead of these three: the folder of a data set")
     command.add_argument(
         "--split", choices=("validation", "test"), help="of --data only this part of the model's split"
     )
@@ -129,7 +129,7 @@ def _check_evaluate_predictions(options: argparse.Namespace) -> None:
 
 def _check_evaluate_model(options: argparse.Namespace, tables: tuple[Path | None, ...]) -> None:
     if options.data is None and None in (options.images, options.ground_truth):
-        raise UsageError("Expected --images with --ground-truth, or --data with a folder of ISIC 2019 layout.")
+        raise UsageError("Expected --images with --ground-truth, or --data with the folder of a data set.")
     if options.data is not None and any(given is not None for given in tables):
         raise UsageError("Expected --data or single files but got both; the folder of --data holds its CSV files.")
     if options.with_metadata and options.into_model:

@@ -18,7 +18,7 @@ Measure = Callable[..., dict[str, Any]]
 def add_flags(command: argparse.ArgumentParser, name: str) -> None:
     """Add the flags of a command that writes `name`.json."""
     command.add_argument("--model", default="isic2019", help="name under models/, or a path (default: isic2019)")
-    command.add_argument("--data", type=Path, required=True, help="folder of ISIC 2019 layout")
+    command.add_argument("--data", type=Path, required=True, help="folder of a data set")
     command.add_argument(
         "--split", choices=("validation", "test"), default="validation", help="part of the model's own split"
     )

@@ -13,7 +13,7 @@ def add(command: argparse.ArgumentParser) -> None:
     from cadlib.train_config import TrainConfig
 
     command.set_defaults(run=run)
-    command.add_argument("--data", type=Path, required=True, help="folder of ISIC 2019 layout")
+    command.add_argument("--data", type=Path, required=True, help="folder of a data set")
     command.add_argument("--name", required=True, help="name of the model, a folder under models/")
     command.add_argument("--model-version", default="1.0.0", help="version of the model (default: 1.0.0)")
     command.add_argument("--overwrite", action="store_true", help="replace a model of this name, and its run")

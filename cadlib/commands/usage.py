@@ -28,7 +28,7 @@ def check_subset(name: str) -> Subset:
 
 
 def check_data(folder: Path) -> None:
-    """Raise UsageError where there is no such folder of ISIC 2019 layout."""
+    """Raise UsageError where there is no such folder."""
     if not folder.is_dir():
         raise UsageError(f"Expected a folder of images with their CSV files but there is no folder {folder}.")
 

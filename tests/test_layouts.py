@@ -1,0 +1,336 @@
+"""Data sets that lie otherwise than ISIC 2019: told by their columns, brought into the same table, nothing guessed."""
+
+import csv
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from cadlib.dataset import COLUMNS, Dataset, find_datasets, open_dataset
+from cadlib.errors import DatasetInvalid
+from cadlib.layouts.terms import DIAGNOSES_BY_WORD, SEXES_BY_WORD, SITES_BY_WORD
+from cadlib.patient import SEXES, SITES
+from cadlib.synthetic import write_dataset
+from cadlib.taxonomy import CODES, ISIC_2018, UNKNOWN
+
+HAM_HEADER = "lesion_id,image_id,dx,dx_type,age,sex,localization"
+ISIC_2020_HEADER = (
+    "image_name,patient_id,sex,age_approx,anatom_site_general_challenge,diagnosis,benign_malignant,target"
+)
+
+
+class Drawn:
+    """Drawn lesions, one a diagnosis, to be laid out anew: `codes` has the true diagnosis of each id."""
+
+    def __init__(self, root: Path) -> None:
+        folder = write_dataset(root / "drawn", per_class=1, size_px=64)
+        self.files = sorted((folder / "ISIC_2019_Training_Input").iterdir())
+        self.codes = {path.stem: code for path, code in zip(self.files, CODES, strict=True)}
+        self.root = root / "set"
+        self.root.mkdir()
+
+    def image(self, number: int, below: str, name: str | None = None) -> Path:
+        path = self.root / below / (name or self.files[number].name)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        return Path(shutil.copy(self.files[number], path))
+
+    def images(self, below: str, numbers: range = range(8)) -> None:
+        for number in numbers:
+            self.image(number, below)
+
+    def table(self, name: str, header: str, *rows: str) -> Path:
+        path = self.root / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text("\n".join([header, *rows]), encoding="utf-8")
+        return path
+
+    def one_hot(self, name: str, codes: tuple[str, ...], labels: dict[str, str]) -> Path:
+        rows = [
+            f"{image},{','.join('1.0' if code == own else '0.0' for code in codes)}" for image, own in labels.items()
+        ]
+        return self.table(name, f"image,{','.join(codes)}", *rows)
+
+
+@pytest.fixture
+def drawn(tmp_path: Path) -> Drawn:
+    return Drawn(tmp_path)
+
+
+def labels(dataset: Dataset) -> dict[str, str | None]:
+    return dict(
+        zip(dataset.table["image"], dataset.table["diagnosis"].astype("object").where(pd.notna, None), strict=True)
+    )
+
+
+def kinds(dataset: Dataset) -> dict[str, tuple[str, ...]]:
+    return {finding.kind: finding.examples for finding in dataset.report.findings}
+
+
+def row(dataset: Dataset, image: str) -> dict[str, object]:
+    found = dataset.table.set_index("image").loc[image]
+    return {column: None if pd.isna(value) else value for column, value in found.items()}
+
+
+def types(dataset: Dataset) -> dict[str, str]:
+    return dataset.table.dtypes.astype(str).to_dict()
+
+
+def test_opens_ham10000_with_its_images_in_two_folders(drawn):
+    dx = {"MEL": "mel", "NV": "nv", "BCC": "bcc", "AK": "akiec", "BKL": "bkl", "DF": "df", "VASC": "vasc"}
+    drawn.images("HAM10000_images_part_1", range(4))
+    drawn.images("HAM10000_images_part_2", range(4, 7))
+    rows = [
+        f"HAM_000000{number // 2},{image},{dx[code]},histo,{50 + number}.0,{'male' if number else 'unknown'},{site}"
+        for number, ((image, code), site) in enumerate(
+            zip(
+                list(drawn.codes.items())[:7],
+                ("back", "trunk", "face", "unknown", "foot", "acral", "chest"),
+                strict=True,
+            )
+        )
+    ]
+    drawn.table("HAM10000_metadata.csv", HAM_HEADER, *rows)
+    drawn.table("hmnist_8_8_L.csv", "pixel0000,pixel0001,label", "1,2,3")
+    dataset = open_dataset(drawn.root)
+    assert labels(dataset) == dict(list(drawn.codes.items())[:7])
+    assert tuple(dataset.table.columns) == COLUMNS
+    assert dataset.table["archive"].unique().tolist() == ["HAM10000"]
+    assert dataset.table["anatom_site_general"].fillna("-").tolist() == [
+        *("posterior torso", "-", "head/neck", "-", "lower extremity", "palms/soles", "anterior torso")
+    ]
+    first, second = (row(dataset, f"ISIC_900000{number}") for number in (0, 1))
+    assert (first["age_approx"], first["sex"], first["lesion_id"]) == (50.0, None, "HAM_0000000")
+    assert (second["sex"], second["lesion_group"]) == ("male", None)
+    assert kinds(dataset) == {
+        "AKIEC taken as AK in HAM10000_metadata.csv": ("ISIC_9000003",),
+        "sites that are none of ISIC 2019 in HAM10000_metadata.csv": ("ISIC_9000001 'trunk'",),
+    }
+    assert (dataset.report.rows, dataset.report.images, dataset.report.usable) == (7, 7, 7)
+
+
+@pytest.mark.parametrize("unpacked", [True, False])
+def test_opens_isic_2018_whose_seven_classes_are_told_by_their_columns(drawn, unpacked):
+    name = "ISIC2018_Task3_Training"
+    seven = {image: "AKIEC" if code == "AK" else code for image, code in list(drawn.codes.items())[:7]}
+    drawn.images(f"{name}_Input", range(7))
+    truth, groupings = (f"{name}_{kind}.csv" for kind in ("GroundTruth", "LesionGroupings"))
+    folder = f"{name}_GroundTruth/" if unpacked else ""
+    drawn.one_hot(folder + truth, ("MEL", "NV", "BCC", "AKIEC", "BKL", "DF", "VASC"), seven)
+    rows = [f"{image},HAM_{number // 2},histopathology" for number, image in enumerate(seven)]
+    drawn.table(groupings, "image,lesion_id,diagnosis_confirm_type", *rows)
+    dataset = open_dataset(drawn.root)
+    assert labels(dataset) == dict(list(drawn.codes.items())[:7])
+    assert dataset.table["lesion_id"].tolist() == [f"HAM_{number // 2}" for number in range(7)]
+    assert dataset.table["archive"].unique().tolist() == ["HAM10000"]
+    assert kinds(dataset) == {f"AKIEC taken as AK in {truth}": ("ISIC_9000003",)}
+
+
+def test_opens_isic_2020_and_keeps_what_has_no_place_among_the_eight_without_a_diagnosis(drawn):
+    drawn.images("jpeg/train")
+    said = {
+        "melanoma": "MEL",
+        "nevus": "NV",
+        "seborrheic keratosis": "BKL",
+        "lentigo NOS": "BKL",
+        "solar lentigo": "BKL",
+        "lichenoid keratosis": "BKL",
+        "unknown": None,
+        "cafe-au-lait macule": None,
+    }
+    rows = [
+        f"{image},IP_{n % 3},male,45.0,torso,{dx},benign,0"
+        for n, (image, dx) in enumerate(zip(drawn.codes, said, strict=True))
+    ]
+    drawn.table("train.csv", ISIC_2020_HEADER, *rows)
+    drawn.table("test.csv", ISIC_2020_HEADER.partition(",diagnosis")[0], "ISIC_0052060,IP_9,male,70.0,head/neck")
+    dataset = open_dataset(drawn.root)
+    assert list(labels(dataset).values()) == list(said.values())
+    assert dataset.table["lesion_group"].tolist() == [f"IP_{n % 3}" for n in range(8)]
+    assert dataset.table["anatom_site_general"].isna().all()
+    found = kinds(dataset)
+    assert found.pop("sites that are none of ISIC 2019 in train.csv")[0] == "ISIC_9000000 'torso'"
+    assert found == {
+        "tables that are not used": ("test.csv",),
+        "diagnoses that are none of the eight in train.csv": ("ISIC_9000007 'cafe-au-lait macule'",),
+        "images without a diagnosis in train.csv": ("ISIC_9000006", "ISIC_9000007"),
+    }
+
+
+def test_a_challenge_folder_may_hold_the_table_of_isic_2020(drawn):
+    drawn.images("ISIC_2020_Training_Input", range(2))
+    rows = ("ISIC_9000000,IP_1,male,45.0,head/neck,melanoma,malignant,1", "ISIC_9000001,IP_1,,,,nevus,benign,0")
+    drawn.table("ISIC_2020_Training_GroundTruth.csv", ISIC_2020_HEADER, *rows)
+    dataset = open_dataset(drawn.root)
+    assert list(labels(dataset).values()) == ["MEL", "NV"]
+    assert dataset.report.findings == ()
+
+
+@pytest.mark.parametrize(
+    "column", ["image", "image_id", "image_name", "isic_id", "filename", "File", "path", "File Name"]
+)
+def test_opens_a_folder_of_images_with_a_table_whatever_names_them(drawn, column):
+    drawn.images("", range(3))
+    drawn.table(
+        "mine.csv",
+        f"{column},Diagnosis,Age,Sex,Site,Lesion,Source",
+        "ISIC_9000000.jpg,Melanoma,61,F,Upper Extremity,l1,MSK-4",
+        "pictures/ISIC_9000001.jpg,nv,unknown,male,,,Clinic",
+        "C:\\data\\ISIC_9000002.JPG,UNK,,,,,",
+    )
+    dataset = open_dataset(drawn.root)
+    assert labels(dataset) == {"ISIC_9000000": "MEL", "ISIC_9000001": "NV", "ISIC_9000002": "UNK"}
+    facts = row(dataset, "ISIC_9000000")
+    names = ("age_approx", "sex", "anatom_site_general", "lesion_id", "archive")
+    assert [facts[name] for name in names] == [61.0, "female", "upper extremity", "l1", "MSK"]
+    assert [row(dataset, "ISIC_9000001")[name] for name in names] == [None, "male", None, None, "Clinic"]
+    assert types(dataset) == dict.fromkeys(COLUMNS, "str") | {
+        "age_approx": "Float64",
+        "width_px": "Int64",
+        "height_px": "Int64",
+    }
+    assert dataset.report.findings == ()
+
+
+def test_a_table_need_not_tell_more_than_which_images_there_are(drawn):
+    drawn.images("pictures", range(2))
+    drawn.table("mine.csv", "image,sex", "ISIC_9000000,female", "ISIC_9,male")
+    dataset = open_dataset(drawn.root)
+    assert list(labels(dataset).values()) == [None, None]
+    assert types(dataset) == dict.fromkeys(COLUMNS, "str") | {
+        "age_approx": "Float64",
+        "width_px": "Int64",
+        "height_px": "Int64",
+    }
+    assert kinds(dataset) == {
+        "rows without an image": ("ISIC_9",),
+        "unlabelled images": ("ISIC_9000000", "ISIC_9000001"),
+        "images without metadata": ("ISIC_9000001",),
+    }
+
+
+def test_reports_what_does_not_fit_and_takes_it_as_missing(drawn):
+    drawn.images("", range(5))
+    drawn.table(
+        "mine.csv",
+        "image,diagnosis,age,sex,site,remark",
+        "ISIC_9000000,wart,old,x,elbow,?",
+        "ISIC_9000001,NV,130,male,back,",
+        "ISIC_9000001,NV,130,male,face,",
+        "ISIC_9000002,,40,female,neck,",
+        ",NV,40,,,",
+        "ISIC_9000007,NV,40,,,",
+    )
+    dataset = open_dataset(drawn.root)
+    assert labels(dataset) == {"ISIC_9000000": None, "ISIC_9000001": "NV", "ISIC_9000002": None}
+    for image in ("ISIC_9000000", "ISIC_9000001"):
+        assert row(dataset, image)["age_approx"] is row(dataset, image)["anatom_site_general"] is None
+    assert kinds(dataset) == {
+        "unknown columns in mine.csv": ("remark",),
+        "rows without an id in mine.csv": ("row 5",),
+        "diagnoses that are none of the eight in mine.csv": ("ISIC_9000000 'wart'",),
+        "sexes that are neither female nor male in mine.csv": ("ISIC_9000000 'x'",),
+        "sites that are none of ISIC 2019 in mine.csv": ("ISIC_9000000 'elbow'",),
+        "ages outside 0 to 120 years in mine.csv": ("ISIC_9000000 'old'", "ISIC_9000001 '130'", "ISIC_9000001 '130'"),
+        "contradicting rows for one id in mine.csv": ("ISIC_9000001",),
+        "images without a diagnosis in mine.csv": ("ISIC_9000000", "ISIC_9000002"),
+        "rows without an image": ("ISIC_9000007",),
+        "images without ground truth": ("ISIC_9000003", "ISIC_9000004"),
+    }
+
+
+def test_one_name_in_two_folders_is_told_apart_by_its_path(drawn):
+    drawn.image(0, "mel", "1.jpg")
+    drawn.image(1, "nv", "1.jpg")
+    drawn.image(2, "nv", "2.jpg")
+    drawn.table("mine.csv", "path,dx", "/elsewhere/set/mel/1.jpg,mel", "nv/1.jpg,nv", "2,nv", "1,bcc")
+    dataset = open_dataset(drawn.root)
+    assert labels(dataset) == {"2": "NV", "mel/1": "MEL", "nv/1": "NV"}
+    assert kinds(dataset) == {"one file name in several folders": ("1",), "rows without an image": ("1",)}
+
+
+def test_a_ground_truth_of_isic_beside_plain_images_is_joined_with_the_one_table_of_facts(drawn):
+    drawn.images("pictures")
+    drawn.one_hot("truth.csv", (*CODES, UNKNOWN), drawn.codes)
+    drawn.table("facts.csv", "image_id,age,localization", "ISIC_9000000,60,ear")
+    dataset = open_dataset(drawn.root)
+    assert labels(dataset) == drawn.codes
+    assert row(dataset, "ISIC_9000000")["anatom_site_general"] == "head/neck"
+    assert set(kinds(dataset)) == {"ground-truth rows without metadata"}
+
+
+@pytest.mark.parametrize(
+    ("tables", "said"),
+    [
+        (
+            {"a.csv": "image,filename,dx"},
+            r"one column of .*a\.csv for image \(image, image_id, .*but came: image, filename",
+        ),
+        ({"a.csv": "image,dx,diagnosis"}, r"one column of .*a\.csv for diagnosis .* but came: diagnosis, dx\. Keep"),
+        ({"a.csv": "image,age,age_approx"}, r"for age_approx .* but came: age_approx, age\. Keep"),
+        (
+            {"a.csv": "image,dx", "b.csv": "image,label"},
+            r"one CSV file that names images .*a\.csv \(image, dx\); b\.csv",
+        ),
+        ({"a.csv": "image,MEL,NV", "b.csv": "image,label"}, r"one CSV file that names images"),
+        ({"a.csv": "image,age", "b.csv": "image,sex"}, r"one CSV file that names images"),
+        ({"a.csv": "name,dx"}, r"a column that names them \(image, image_id, .*but no such file came"),
+        ({}, r"Expected a folder ISIC_2019_Training_Input .*but no such file came"),
+    ],
+)
+def test_refuses_what_could_be_read_in_two_ways_and_says_what_came(drawn, tables, said):
+    drawn.images("", range(1))
+    for name, header in tables.items():
+        drawn.table(name, header, *[",".join("x" * len(header.split(",")))])
+    with pytest.raises(DatasetInvalid, match=said):
+        open_dataset(drawn.root)
+
+
+def test_refuses_a_table_without_images(drawn):
+    drawn.table("mine.csv", "image,dx", "a,nv")
+    with pytest.raises(DatasetInvalid, match="but no image came"):
+        open_dataset(drawn.root)
+    drawn.images("", range(1))
+    with pytest.raises(DatasetInvalid, match=r"none is left:[\s\S]*rows without an image: a"):
+        open_dataset(drawn.root)
+
+
+def test_finds_every_layout_and_no_folder_of_other_files(drawn):
+    for below, header in {
+        "ham": HAM_HEADER,
+        "isic 2020": ISIC_2020_HEADER,
+        "own": "File Name,Age",
+        "no": "name,dx",
+    }.items():
+        drawn.images(f"{below}/a/b", range(1))
+        drawn.table(f"{below}/a.csv", header)
+    drawn.images("alone", range(1))
+    drawn.table("empty/a.csv", "image,dx")
+    drawn.images("deep/a/b/c", range(1))
+    drawn.table("deep/a.csv", "image,dx")
+    assert find_datasets(drawn.root) == [drawn.root / below for below in ("ham", "isic 2020", "own")]
+
+
+def test_every_term_leads_to_one_of_isic_2019():
+    assert {*DIAGNOSES_BY_WORD.values()} == {*CODES, UNKNOWN}
+    assert {*SEXES_BY_WORD.values()} == {*SEXES}
+    assert {*SITES_BY_WORD.values()} == {*SITES}
+    assert DIAGNOSES_BY_WORD[ISIC_2018.codes[3].lower()] == "AK"
+
+
+def test_the_sites_of_ham10000_are_those_that_isic_2019_gave_its_images(data_dir):
+    path = data_dir / "isic2019" / "ISIC_2019_Training_Metadata.csv"
+    if not path.exists():
+        pytest.skip(f"{path} is not there")
+    words = ["abdomen", "acral", "back", "chest", "ear", "face", "foot", "hand", "lower extremity", "neck", "scalp"]
+    counts = [1022, 7, 2192, 407, 56, 745, 319, 90, 2077, 168, 128, 1118]  # in HAM10000_metadata.csv
+    sums: dict[str, int] = {}
+    for word, images in zip([*words, "upper extremity"], counts, strict=True):
+        sums[SITES_BY_WORD[word]] = sums.get(SITES_BY_WORD[word], 0) + images
+    with path.open(encoding="utf-8") as file:
+        ham = [one for one in csv.DictReader(file) if one["lesion_id"].startswith("HAM")]
+    sites, images = np.unique(
+        [one["anatom_site_general"] for one in ham if one["anatom_site_general"]], return_counts=True
+    )
+    assert sums == dict(zip(sites.tolist(), images.tolist(), strict=True))
