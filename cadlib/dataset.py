@@ -3,8 +3,8 @@
 What does not fit together is left out and reported; DatasetInvalid is kept for when nothing is left.
 """
 
+import filecmp
 import os
-from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -143,15 +143,21 @@ def _join(
 def _find_images(root: Path, layout: Layout, found: Findings) -> "pd.Series[str]":
     """Return id -> absolute path of the image files of a layout, sorted by id; hidden files do not count.
 
-    An id is the name of the file without its suffix; below `root` its path, where two folders hold the same name.
+    An id is the name of the file without its suffix, or its path below `root` where folders hold different files of
+    that name; of files that are the same byte by byte the first is used.
     """
-    paths = {folder: _images_in(folder, layout.tables, found) for folder in layout.images}
-    often = Counter(image for images in paths.values() for image in images)
-    found.add("one file name in several folders", sorted(image for image, times in often.items() if times > 1))
+    paths: dict[str, list[Path]] = {}
+    for folder in layout.images:
+        for image, path in _images_in(folder, layout.tables, found).items():
+            paths.setdefault(image, []).append(path)
+    distinct = {image: _distinct(several) for image, several in paths.items()}
+    spare = [path.name for image, several in paths.items() for path in several if path not in distinct[image]]
+    found.add("several files for one id", spare)
+    found.add("one file name in several folders", [image for image, several in distinct.items() if len(several) > 1])
     by_id = {
-        image if often[image] == 1 else (folder / image).relative_to(root).as_posix(): path
-        for folder, images in paths.items()
-        for image, path in images.items()
+        image if len(several) == 1 else path.with_suffix("").relative_to(root.absolute()).as_posix(): str(path)
+        for image, several in distinct.items()
+        for path in several
     }
     if not by_id:
         raise DatasetInvalid(
@@ -161,7 +167,16 @@ def _find_images(root: Path, layout: Layout, found: Findings) -> "pd.Series[str]
     return pd.Series(by_id, dtype="str").rename_axis("image").sort_index()
 
 
-def _images_in(folder: Path, tables: frozenset[Path], found: Findings) -> dict[str, str]:
+def _distinct(files: list[Path]) -> list[Path]:
+    """Return the first of all files that are equal byte by byte."""
+    kept: list[Path] = []
+    for path in files:
+        if not any(filecmp.cmp(path, other, shallow=False) for other in kept):
+            kept.append(path)
+    return kept
+
+
+def _images_in(folder: Path, tables: frozenset[Path], found: Findings) -> dict[str, Path]:
     """Return the name without suffix -> absolute path of the image files directly in a folder; report other files.
 
     Not the `tables` among them, for they are read.
@@ -180,13 +195,13 @@ def _images_in(folder: Path, tables: frozenset[Path], found: Findings) -> dict[s
         "files that are no image",
         [name for name in names if suffixes[name] not in SUPPORTED_SUFFIXES and folder / name not in tables],
     )
-    paths: dict[str, str] = {}
+    paths: dict[str, Path] = {}
     spare: list[str] = []
     for name in sorted(pictures, key=lambda name: SUPPORTED_SUFFIXES.index(suffixes[name])):
         if Path(name).stem in paths:
             spare.append(name)
         else:
-            paths[Path(name).stem] = str(folder.absolute() / name)
+            paths[Path(name).stem] = folder.absolute() / name
     found.add("several files for one id", spare)
     return paths
 

@@ -250,6 +250,17 @@ def test_one_name_in_two_folders_is_told_apart_by_its_path(drawn):
     assert kinds(dataset) == {"one file name in several folders": ("1",), "rows without an image": ("1",)}
 
 
+def test_a_picture_that_lies_in_two_folders_byte_by_byte_is_one(drawn, monkeypatch):
+    for below in ("HAM10000_images_part_1", "ham10000_images_part_1"):
+        drawn.images(below, range(2))
+    drawn.table("HAM10000_metadata.csv", "image_id,dx", "ISIC_9000000,mel", "ISIC_9000001,nv")
+    monkeypatch.chdir(drawn.root.parent)
+    dataset = open_dataset(Path(drawn.root.name))
+    assert labels(dataset) == {"ISIC_9000000": "MEL", "ISIC_9000001": "NV"}
+    assert {Path(path).parent.name for path in dataset.table["path"]} == {"HAM10000_images_part_1"}
+    assert kinds(dataset) == {"several files for one id": ("ISIC_9000000.jpg", "ISIC_9000001.jpg")}
+
+
 def test_a_ground_truth_of_isic_beside_plain_images_is_joined_with_the_one_table_of_facts(drawn):
     drawn.images("pictures")
     drawn.one_hot("truth.csv", (*CODES, UNKNOWN), drawn.codes)
@@ -310,6 +321,16 @@ def test_finds_every_layout_and_no_folder_of_other_files(drawn):
     drawn.images("deep/a/b/c", range(1))
     drawn.table("deep/a.csv", "image,dx")
     assert find_datasets(drawn.root) == [drawn.root / below for below in ("ham", "isic 2020", "own")]
+
+
+def test_a_table_that_lies_above_other_data_sets_does_not_hide_them(drawn):
+    drawn.images("a/ISIC_2019_Training_Input", range(1))
+    drawn.images("b/pictures", range(1))
+    drawn.table("b/b.csv", "image,dx")
+    drawn.table("list.csv", "path,size")
+    assert find_datasets(drawn.root) == [drawn.root / "a", drawn.root / "b"]
+    drawn.images("c", range(1))
+    assert find_datasets(drawn.root) == [drawn.root]
 
 
 def test_every_term_leads_to_one_of_isic_2019():

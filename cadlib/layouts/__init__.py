@@ -118,11 +118,14 @@ def find_layout(folder: Path) -> Layout:
 
 
 def has_layout(folder: Path) -> bool:
-    """Tell whether a folder looks like a data set: it has an `_Input` folder, or images and a table that names them."""
+    """Tell whether a folder looks like a data set: it has an `_Input` folder, or images and a table that names them.
+
+    Images of a data set that lies below it are not its own.
+    """
     if _input_folders(folder):
         return True
     named = any({plain(column) for column in header} & {*NAMES["image"]} for header in _headers(folder).values())
-    return named and next(_image_folders(folder), None) is not None
+    return named and any(not _of_another(images, folder) for images in _image_folders(folder))
 
 
 def subfolders(folder: Path) -> list[Path]:
@@ -132,6 +135,10 @@ def subfolders(folder: Path) -> list[Path]:
             return sorted(Path(e.path) for e in entries if e.is_dir() and not e.name.startswith("."))
     except OSError:
         return []  # a folder that is not there, or is closed to this user, holds no data set for them
+
+
+def _of_another(images: Path, folder: Path) -> bool:
+    return images != folder and (has_layout(images) or _of_another(images.parent, folder))
 
 
 def _input_folders(folder: Path) -> list[Path]:
