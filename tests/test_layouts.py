@@ -9,6 +9,7 @@ import pandas as pd
 import pytest
 
 from cadlib.dataset import COLUMNS, Dataset, find_datasets, open_dataset
+from cadlib.download.sample import TERMS
 from cadlib.errors import DatasetInvalid
 from cadlib.layouts.terms import DIAGNOSES_BY_WORD, SEXES_BY_WORD, SITES_BY_WORD
 from cadlib.patient import SEXES, SITES
@@ -156,6 +157,23 @@ def test_opens_isic_2020_and_keeps_what_has_no_place_among_the_eight_without_a_d
         "diagnoses that are none of the eight in train.csv": ("ISIC_9000007 'cafe-au-lait macule'",),
         "images without a diagnosis in train.csv": ("ISIC_9000006", "ISIC_9000007"),
     }
+
+
+def test_opens_a_download_of_the_isic_archive_by_the_third_level_of_its_diagnoses(drawn):
+    drawn.images("", range(4))
+    levels = ",".join(f"diagnosis_{level}" for level in range(1, 6))
+    drawn.table(
+        "metadata.csv",
+        f"isic_id,attribution,copyright_license,age_approx,anatom_site_general,{levels},image_type,lesion_id,sex",
+        'ISIC_9000000,A,CC-0,50,head/neck,Malignant,"Malignant melanocytic (Melanoma)","Melanoma, NOS",,,,IL_1,male',
+        "ISIC_9000001,A,CC-0,,,Benign,Benign melanocytic proliferations,Nevus,,,dermoscopic,IL_2,female",
+        "ISIC_9000002,A,CC-0,,,Malignant,Malignant epidermal proliferations,Solar or actinic keratosis,,,,,",
+        "ISIC_9000003,A,CC-0,,,Benign,,,,,,,",
+    )
+    dataset = open_dataset(drawn.root)
+    assert list(labels(dataset).values()) == ["MEL", "NV", "AK", None]
+    assert dataset.table["lesion_id"].fillna("-").tolist() == ["IL_1", "IL_2", "-", "-"]
+    assert kinds(dataset) == {"images without a diagnosis in metadata.csv": ("ISIC_9000003",)}
 
 
 def test_a_challenge_folder_may_hold_the_table_of_isic_2020(drawn):
@@ -338,6 +356,8 @@ def test_every_term_leads_to_one_of_isic_2019():
     assert {*SEXES_BY_WORD.values()} == {*SEXES}
     assert {*SITES_BY_WORD.values()} == {*SITES}
     assert DIAGNOSES_BY_WORD[ISIC_2018.codes[3].lower()] == "AK"
+    for code, terms in TERMS.items():
+        assert {DIAGNOSES_BY_WORD[term.lower()] for level, term in terms if level == "diagnosis_3"} <= {code}
 
 
 def test_the_sites_of_ham10000_are_those_that_isic_2019_gave_its_images(data_dir):

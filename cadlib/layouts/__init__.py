@@ -1,17 +1,21 @@
 """How data sets lie on a disk: where their images are, and which tables tell of them. Told by columns, not by names.
 
-ISIC 2019    <set>_Input, <set>_GroundTruth.csv (one column a diagnosis), <set>_Metadata.csv
-             https://challenge.isic-archive.com/data/#2019
-ISIC 2018    the same with seven classes, AKIEC for AK, and <set>_LesionGroupings.csv
-             https://challenge.isic-archive.com/data/#2018 (Task 3)
-HAM10000     HAM10000_metadata.csv (lesion_id, image_id, dx, …), images in one or two folders
-             https://doi.org/10.7910/DVN/DBW86T
-ISIC 2020    one table (image_name, patient_id, …, diagnosis, …) and a folder of images
-             https://challenge2020.isic-archive.com
-one's own    a folder of images, and one CSV file with a column that names them
+    ISIC 2019      <set>_Input, <set>_GroundTruth.csv (one column a diagnosis), <set>_Metadata.csv
+                   https://challenge.isic-archive.com/data/#2019
+    ISIC 2018      Task 3: the same with seven classes, AKIEC for AK, and <set>_LesionGroupings.csv
+                   https://challenge.isic-archive.com/data/#2018
+    HAM10000       HAM10000_metadata.csv (lesion_id, image_id, dx, …), images in one or two folders
+                   https://doi.org/10.7910/DVN/DBW86T
+    ISIC 2020      one table (image_name, patient_id, …, diagnosis, …) and a folder of images
+                   https://challenge2020.isic-archive.com
+    ISIC Archive   the table of a download (isic_id, …, diagnosis_1 to diagnosis_5, …) and a folder of images
+                   https://api.isic-archive.com
+    one's own      a folder of images, and one CSV file with a column that names them
 
-one_table    the last three, which are one table with other names for its columns
-terms        other words for the diagnoses, sexes and sites of ISIC 2019
+All but the first two are one table whose columns have other names:
+
+    one_table      which columns are known, and reading them
+    terms          other words for the diagnoses, sexes and sites of ISIC 2019
 """
 
 import os

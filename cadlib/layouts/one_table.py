@@ -1,4 +1,4 @@
-"""One CSV file that tells all of a data set, whatever its columns are called: HAM10000, ISIC 2020, or one's own.
+"""One CSV file that tells all of a data set: of HAM10000, ISIC 2020, the ISIC Archive, or one's own.
 
 A column is known by its usual names. Nothing is guessed: two columns that could be the same are an error, and a word
 that is not certain to be a term of ISIC 2019 is reported and taken as missing.
@@ -19,7 +19,7 @@ NAMES = {
         *("image", "image_id", "image_name", "isic_id", "filename", "file_name", "file"),
         *("path", "file_path", "filepath", "image_path"),
     ),
-    "diagnosis": ("diagnosis", "dx", "label", "class"),
+    "diagnosis": ("diagnosis", "dx", "label", "class", "diagnosis_3"),
     "age_approx": ("age_approx", "age", "age_years"),
     "sex": ("sex", "gender"),
     "anatom_site_general": (
@@ -38,8 +38,9 @@ _TERMS = {
 }
 _WELCOME = (
     *("dx_type", "dataset", "diagnosis_confirm_type", "benign_malignant", "target"),
+    *("attribution", "copyright_license", "image_type", "diagnosis_1", "diagnosis_2", "diagnosis_4", "diagnosis_5"),
     *("width_px", "height_px", "geometry"),
-)  # of HAM10000, ISIC 2018 and ISIC 2020, and what is read from the file itself
+)  # of HAM10000, ISIC 2018, ISIC 2020 and the ISIC Archive, and what is read from the file itself
 
 
 def columns_of(header: tuple[str, ...], path: Path) -> dict[str, str]:

@@ -2,7 +2,8 @@
 
 Only what is certain stands here; any other word is reported and taken as missing. The diagnoses of HAM10000 are those
 of its description (Tschandl, Rosendahl, Kittler, Scientific Data 5, 180161, 2018), those of ISIC 2020 the names in its
-ground truth (Rotemberg et al., Scientific Data 8, 34, 2021), put into classes as HAM10000 and ISIC 2019 put them.
+ground truth (Rotemberg et al., Scientific Data 8, 34, 2021), put into classes as HAM10000 and ISIC 2019 put them. Those
+of the ISIC Archive are of its third level, where its names are as narrow as a class; `cadlib.download.sample` has them.
 """
 
 import re
@@ -23,10 +24,14 @@ DIAGNOSES_BY_WORD = {
     **{code.lower(): code for code in (*CODES, UNKNOWN)},
     **{seven.lower(): code for seven, code in SEVEN_CLASS_CODES.items()},
     **{d.name.lower(): d.code for d in DIAGNOSES},
+    "melanoma in situ": "MEL",
+    "melanoma invasive": "MEL",
+    "melanoma, nos": "MEL",
     "nevus": "NV",
     "melanocytic nevi": "NV",
     "actinic keratoses": "AK",
     "solar keratosis": "AK",
+    "solar or actinic keratosis": "AK",
     "seborrheic keratosis": "BKL",
     "pigmented benign keratosis": "BKL",
     "solar lentigo": "BKL",
@@ -34,8 +39,11 @@ DIAGNOSES_BY_WORD = {
     "lichenoid keratosis": "BKL",
     "lichen planus like keratosis": "BKL",
     "angioma": "VASC",
+    "hemangioma": "VASC",
     "angiokeratoma": "VASC",
     "pyogenic granuloma": "VASC",
+    "squamous cell carcinoma, nos": "SCC",
+    "squamous cell carcinoma, invasive": "SCC",
 }
 SEXES_BY_WORD = {**{sex: sex for sex in SEXES}, **{sex[0]: sex for sex in SEXES}}
 SITES_BY_WORD = {
