@@ -385,6 +385,8 @@ def test_evaluate_measures_what_a_subset_and_a_split_share(drawn_model_folder, d
     assert (figures["data"]["split"], figures["data"]["subset"]["name"]) == ("validation", "half")
     assert main([*line, "trained on", "--output", str(tmp_path / "none")]) == 1
     assert "Expected images of the validation split" in capsys.readouterr().err
+    assert main([*line[:5], "--subset", "half", "--output", str(tmp_path / "whole")]) == 0
+    assert "8 of these 16 images trained the model, and their figures flatter it" in capsys.readouterr().err
     assert rejected_usage([*line, "half", "--into-model", "--output", str(tmp_path / "own")]) == 2
     assert "without --subset" in capsys.readouterr().err
 

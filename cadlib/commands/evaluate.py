@@ -3,6 +3,7 @@
 import argparse
 import sys
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from tqdm import tqdm
 
@@ -10,6 +11,11 @@ from cadlib.commands.usage import UsageError, check_model, check_subset, make_fo
 from cadlib.errors import CadError
 from cadlib.record import find_model
 from cadlib.taxonomy import CLASSES, CODES
+
+if TYPE_CHECKING:  # `--help` and bad usage do not wait for it
+    import pandas as pd
+
+    from cadlib.dataset import Dataset
 
 
 def add(command: argparse.ArgumentParser) -> None:
@@ -48,7 +54,7 @@ def run(options: argparse.Namespace) -> int:
     from cadlib.dataset import join_dataset, open_dataset
     from cadlib.evaluation import evaluate
     from cadlib.model import Model
-    from cadlib.own_split import part_of_split
+    from cadlib.own_split import own_split, part_of_split
 
     print(f"Evaluating {record.model_id}", file=sys.stderr)
     if options.data:
@@ -62,6 +68,8 @@ def run(options: argparse.Namespace) -> int:
         dataset = part_of_split(find_model(options.model), record, dataset, options.split)
         asked = record.training.images[options.split]
         print(f"{len(dataset.table):,} of the {asked:,} images of the {options.split} split", file=sys.stderr)
+    elif subset:
+        _tell_training_images(dataset, own_split(find_model(options.model), record))
     with tqdm(total=len(dataset.table), unit="image", leave=False) as bar:
         found = evaluate(
             Model.load(options.model),
@@ -83,6 +91,13 @@ def run(options: argparse.Namespace) -> int:
     print(found)
     print(f"\n{record.model_id}: {record.validation_claim}")
     return 1 if found.rejected or dataset.report.count("unreadable images") else 0
+
+
+def _tell_training_images(dataset: "Dataset", split: "pd.DataFrame") -> None:
+    trained = dataset.table["image"].isin(split["image"][split["split"] == "train"]).sum()
+    if trained:
+        said = f"{trained:,} of these {len(dataset.table):,} images trained the model, and their figures flatter it"
+        print(f"{said}; --split validation or test leaves them out.", file=sys.stderr)
 
 
 def _evaluate_predictions(options: argparse.Namespace) -> int:
