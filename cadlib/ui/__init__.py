@@ -14,6 +14,7 @@
     quality    whether a picture can be read and is known, and what is withheld where not
     session    the pictures of one session
     datasets   the data sets a page can open
+    imagemap   images as a map to choose from
 
 The only modules that know Streamlit, and the only home of caches. torch is not loaded but for a heatmap that needs
 gradients.
@@ -23,6 +24,7 @@ from cadlib.ui.clinic import consequences
 from cadlib.ui.datasets import assess_file, dataset, dataset_folders, synthetic_folder
 from cadlib.ui.evidence import evidence
 from cadlib.ui.frame import INTENDED_USE, chart, page
+from cadlib.ui.imagemap import image_map
 from cadlib.ui.models import load_ahead, model, model_card, model_metrics
 from cadlib.ui.neighbours import similar
 from cadlib.ui.patient import patient
@@ -80,6 +82,7 @@ __all__ = [
     "dataset_folders",
     "evidence",
     "heatmap",
+    "image_map",
     "load_ahead",
     "mark",
     "model",
