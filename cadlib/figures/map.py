@@ -27,6 +27,7 @@ _SYMBOLS: Final = (
 )  # fmt: skip
 _HEIGHT_PX: Final = 560
 _DIM: Final = 0.1
+_MARGIN: Final = 0.03
 
 
 @dataclass(frozen=True)
@@ -70,7 +71,9 @@ def image_map(
             hover = "%{meta} %{marker.color:.4~g}"
         _add(figure, kind, places, np.asarray(images, dtype=object), chosen, marker, hover)
     said = ", ".join(f"{kind.label} {len(kind.rows):,}" for kind in sorted(kinds, key=lambda kind: kind.rank))
-    return _finish(figure, f"Map of {len(images):,} images, like beside like, by {name}: {said}. No axis has a unit.")
+    return _finish(
+        figure, places, f"Map of {len(images):,} images, like beside like, by {name}: {said}. No axis has a unit."
+    )
 
 
 def _add(
@@ -137,12 +140,20 @@ def _unknown(rows: NDArray[np.bool_], rank: int) -> _Kind:
     return _Kind(UNKNOWN, np.flatnonzero(rows), "circle-open", GREY.format(0.8), rank)
 
 
-def _finish(figure: go.Figure, alt: str) -> go.Figure:
-    """Make a map of it: no axis, one scale, a lasso in the hand, and kinds that a click in the legend hides."""
+def _finish(figure: go.Figure, places: NDArray[np.float32], alt: str) -> go.Figure:
+    """Make a map of it: no axis, one scale, a lasso in the hand, and kinds that a click in the legend hides.
+
+    The ranges are those of all images, so that nothing moves when a kind is hidden.
+    """
     finish(figure, alt)
     legend = {"orientation": "h", "x": 0, "y": 1.01, "yanchor": "bottom", "itemsizing": "constant"}
     legend |= {"itemclick": "toggle", "itemdoubleclick": "toggleothers"}
     figure.update_layout(height=_HEIGHT_PX, dragmode="lasso", legend=legend, margin={"l": 0, "r": 0, "b": 0, "t": 64})
-    figure.update_xaxes(visible=False, fixedrange=False)
-    figure.update_yaxes(visible=False, fixedrange=False, scaleanchor="x")
+    figure.update_layout(
+        modebar={"bgcolor": "rgba(0, 0, 0, 0)", "color": GREY.format(0.8), "activecolor": GREY.format(1)}
+    )
+    low, high = places.min(axis=0), places.max(axis=0)
+    (left, bottom), (right, top) = (low - _MARGIN * (high - low)).tolist(), (high + _MARGIN * (high - low)).tolist()
+    figure.update_xaxes(visible=False, fixedrange=False, range=[left, right])
+    figure.update_yaxes(visible=False, fixedrange=False, range=[bottom, top], scaleanchor="x")
     return figure

@@ -46,14 +46,14 @@ def cold_server(tmp_path) -> Iterator[str]:
 
 
 @contextmanager
-def serving(log: Path) -> Iterator[str]:
-    """Start the app as a person would and give its address."""
+def serving(log: Path, script: str = "app.py") -> Iterator[str]:
+    """Start the app, or another script, as a person would and give its address."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
-    line = [sys.executable, "-m", "streamlit", "run", "app.py", "--server.headless=true", f"--server.port={port}"]
+    line = [sys.executable, "-m", "streamlit", "run", script, "--server.headless=true", f"--server.port={port}"]
     own = {"CADLIB_CLINIC": str(log.with_name("clinic.json")), "CADLIB_SUBSETS": str(log.with_name("subsets"))}
-    environment = {**os.environ, **own}
+    environment = {**os.environ, **own, "PYTHONPATH": str(ROOT)}
     with log.open("w") as output:
         running = subprocess.Popen(line, cwd=ROOT, env=environment, stdout=output, stderr=subprocess.STDOUT)
     try:

@@ -1,0 +1,169 @@
+"""A lasso drawn by a mouse in a real browser chooses the images inside it, and no other."""
+
+import json
+from itertools import pairwise
+
+import numpy as np
+import pytest
+
+from tests.browser.conftest import serving
+
+pytestmark = [pytest.mark.browser, pytest.mark.timeout(300)]
+
+SCRIPT = """
+import json
+
+import numpy as np
+import pandas as pd
+import streamlit as st
+
+from cadlib import ui
+
+table = pd.read_json({table!r}, dtype={{"image": str, "diagnosis": str, "age_approx": float}})
+column = st.radio("Colour", ["diagnosis", "age_approx"])
+chosen = ui.image_map(table, table[["x", "y"]].to_numpy(np.float32), column, "map")
+st.code(json.dumps(chosen), language=None)
+"""
+PIXELS = """([x, y]) => {
+  const graph = document.querySelector(".js-plotly-plot");
+  const { left, top } = graph.getBoundingClientRect();
+  const { xaxis, yaxis } = graph._fullLayout;
+  return [left + xaxis._offset + xaxis.d2p(x), top + yaxis._offset + yaxis.d2p(y)];
+}"""
+DIMMED = "() => document.querySelector('.js-plotly-plot')._fullData.some((one) => one.marker.opacity?.length > 1)"
+CENTRES = {"MEL": (0.0, 0.0), "NV": (12.0, 2.0), "BCC": (5.0, 9.0)}
+ROUND_MEL = ((-4.0, -2.0), (1.5, -4.5), (4.5, 0.5), (1.0, 3.5), (-3.0, 2.5))
+ROUND_BOTH = ((-5.0, -5.0), (16.0, -4.0), (17.0, 5.0), (8.0, 5.5), (-4.0, 3.8))
+NEAR_AN_EDGE = 0.05
+"""In units of the map, which is about a pixel or two: a point so near an edge would say nothing of the lasso."""
+
+
+def inside(places: np.ndarray, corners: tuple[tuple[float, float], ...]) -> np.ndarray:
+    """Say which points lie to the left of every edge of a convex polygon whose corners turn left."""
+    left = np.ones(len(places), dtype=bool)
+    for (ax, ay), (bx, by) in pairwise([*corners, corners[0]]):
+        side = ((bx - ax) * (places[:, 1] - ay) - (by - ay) * (places[:, 0] - ax)) / np.hypot(bx - ax, by - ay)
+        assert np.abs(side).min() > NEAR_AN_EDGE / 10 or not left.any()
+        left &= side > 0
+    return left
+
+
+@pytest.fixture(scope="module")
+def points():
+    """Return 600 images around three places, by name, and where they lie."""
+    rng = np.random.default_rng(3)
+    codes = np.array(list(CENTRES))[np.arange(600) % 3]
+    places = (np.array([CENTRES[code] for code in codes]) + rng.normal(0, 1.6, (600, 2))).astype(np.float32)
+    ages = np.where(np.arange(600) % 7, 5.0 * (np.arange(600) % 17), np.nan)
+    return [f"ISIC_{number:07}" for number in range(600)], codes, places, ages
+
+
+@pytest.fixture(scope="module")
+def address(points, tmp_path_factory):
+    """Return the address of a page that has the map of the points and little else."""
+    images, codes, places, ages = points
+    rows = [
+        {"image": image, "diagnosis": code, "x": float(x), "y": float(y), "age_approx": None if np.isnan(age) else age}
+        for image, code, (x, y), age in zip(images, codes, places, ages, strict=True)
+    ]
+    folder = tmp_path_factory.mktemp("map")
+    (folder / "table.json").write_text(json.dumps(rows))
+    (folder / "script.py").write_text(SCRIPT.format(table=str(folder / "table.json")))
+    with serving(folder / "log.txt", str(folder / "script.py")) as address:
+        yield address
+
+
+@pytest.fixture
+def shown(address, page):
+    """Open that page; return what tells the images that it says are chosen."""
+    page.set_default_timeout(20_000)
+    page.goto(address)
+    ready(page)
+    return lambda: json.loads(page.locator("[data-testid=stCode]").inner_text())
+
+
+def ready(page):
+    page.locator(".js-plotly-plot .gl-canvas").first.wait_for()
+    page.locator("[data-test-script-state=notRunning]").wait_for()
+    page.wait_for_function("document.querySelector('.js-plotly-plot')._fullLayout?.xaxis?._offset !== undefined")
+
+
+def draw_round(page, corners):
+    """Draw a lasso by the mouse, corner to corner."""
+    way = [page.evaluate(PIXELS, list(corner)) for corner in (*corners, corners[0])]
+    page.mouse.move(*way[0])
+    page.mouse.down()
+    for place in way[1:]:
+        page.mouse.move(*place, steps=12)
+    page.mouse.up()
+
+
+def names_inside(points, corners):
+    images, _, places, _ = points
+    return [image for image, taken in zip(images, inside(places, corners), strict=True) if taken]
+
+
+def test_a_lasso_chooses_exactly_the_images_inside_it(shown, page, points):
+    assert shown() is None
+    expected = names_inside(points, ROUND_MEL)
+    assert 100 < len(expected) < 250
+    draw_round(page, ROUND_MEL)
+    page.get_by_text(f"{len(expected)} images chosen").wait_for()
+    assert shown() == expected
+
+    expected = names_inside(points, ROUND_BOTH)  # of two traces, and instead of the first
+    assert {code for image, code in zip(*points[:2], strict=True) if image in expected} >= {"MEL", "NV"}
+    draw_round(page, ROUND_BOTH)
+    page.get_by_text(f"{len(expected)} images chosen").wait_for()
+    assert shown() == expected
+
+
+def test_the_choice_outlives_another_colour_and_is_cleared_by_the_button(shown, page, points):
+    expected = names_inside(points, ROUND_MEL)
+    draw_round(page, ROUND_MEL)
+    page.get_by_text(f"{len(expected)} images chosen").wait_for()
+    assert not page.evaluate(DIMMED)  # the browser shows it by itself: the map was not sent again
+    page.get_by_text("age_approx").click()
+    page.wait_for_function(DIMMED)
+    ready(page)
+    assert shown() == expected
+    page.get_by_role("button", name="Clear").click()
+    page.get_by_text("images chosen").wait_for(state="detached")
+    ready(page)
+    assert shown() is None
+    assert not page.evaluate(DIMMED)
+
+
+def test_a_double_click_takes_a_lasso_back(shown, page, points):
+    draw_round(page, ROUND_MEL)
+    page.get_by_text("images chosen").wait_for()
+    ready(page)
+    page.mouse.dblclick(*page.evaluate(PIXELS, [8.0, 4.0]))
+    page.get_by_text("images chosen").wait_for(state="detached")
+    assert shown() is None
+
+
+def test_a_kind_that_is_hidden_is_not_chosen(shown, page, points):
+    page.locator(".legendtoggle").first.click()  # melanoma is the first of the legend
+    page.wait_for_function("document.querySelector('.js-plotly-plot').data.some((one) => one.visible === 'legendonly')")
+    expected = [image for image, code in zip(*points[:2], strict=True) if code != "MEL"]
+    expected = [image for image in names_inside(points, ROUND_BOTH) if image in set(expected)]
+    draw_round(page, ROUND_BOTH)
+    page.get_by_text(f"{len(expected)} images chosen").wait_for()
+    assert shown() == expected
+
+
+def test_a_part_is_chosen_without_a_mouse(shown, page, points):
+    page.get_by_role("combobox", name="Part of the map").focus()
+    page.keyboard.press("ArrowDown")
+    page.get_by_role("option", name="Part 1: ", exact=False).wait_for()
+    page.keyboard.press("Enter")
+    page.get_by_text("images chosen").wait_for()
+    page.wait_for_function(DIMMED)
+    chosen = shown()
+    assert 0 < len(chosen) < 300
+    images, _, places, _ = points
+    rows = np.isin(images, chosen)
+    middle = places[rows].mean(axis=0)
+    near = np.linalg.norm(places - middle, axis=1)
+    assert near[rows].max() < np.sort(near)[2 * rows.sum()]  # they lie together
