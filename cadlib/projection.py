@@ -90,8 +90,8 @@ def parts(places: NDArray[np.float32], n: int) -> NDArray[np.int64]:
     from sklearn.cluster import KMeans  # noqa: PLC0415 - as above
 
     labels = KMeans(min(n, len(np.unique(places, axis=0))), random_state=0, n_init=1).fit_predict(places)
-    place = np.argsort(np.argsort(-np.bincount(labels), kind="stable"))
-    return place[labels].astype(np.int64)
+    rank: NDArray[np.int64] = np.argsort(np.argsort(-np.bincount(labels), kind="stable"))
+    return rank[labels]
 
 
 def _fingerprint(features: NDArray[np.float32], seed: int) -> str:
