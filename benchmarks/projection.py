@@ -6,7 +6,7 @@ Each method draws the images of a model's split from the features it sees, on th
 process of its own; `FILE` keeps the features, which take some minutes. UMAP and PaCMAP are no part of the requirements
 (numba, which both need, is 210 MB): where they are not installed they are left out, and it is said.
 
-    seconds          of the method itself, with components, one thread
+    seconds          of one processor core, of the method itself with its components
     MB               by which it raises the most memory the process ever held
     trustworthiness  scikit-learn's, of 10 neighbours, on 2,000 images: 1 when no stranger is near on the map
     same diagnosis   share of the images whose nearest image of another lesion on the map has their diagnosis; the mean
@@ -120,9 +120,9 @@ def measure(method: str, n: int, file: Path) -> dict[str, float]:
     if method in EXTRA:
         importlib.import_module(EXTRA[method])
     METHODS[method](features[:200])  # imports, and what is compiled once
-    before, began = peak_mb(), time.perf_counter()
+    before, began = peak_mb(), time.process_time()
     places = np.asarray(METHODS[method](features))
-    seconds, memory = time.perf_counter() - began, peak_mb() - before
+    seconds, memory = time.process_time() - began, peak_mb() - before
     same = agreement(places, diagnosis, lesion)
     judged = np.random.default_rng(0).permutation(n)
     if method == "placed":
@@ -133,9 +133,7 @@ def measure(method: str, n: int, file: Path) -> dict[str, float]:
         "mb": round(memory),
         "trustworthiness": round(float(trustworthiness(features[sample], places[sample], n_neighbors=10)), 3),
         "same": round(float(same.mean()), 3),
-        "same_mean": round(
-            float(np.mean([same[diagnosis == one].mean() for one in np.unique(diagnosis)])), 3
-        ),
+        "same_mean": round(float(np.mean([same[diagnosis == one].mean() for one in np.unique(diagnosis)])), 3),
         "same_validation": round(float(same[split[judged] == "validation"].mean()), 3),
     }
 
@@ -149,13 +147,13 @@ def seconds_to_place(n: int, file: Path) -> float:
     """Return how long an image takes to be placed among others, on n images of which a tenth is fitted."""
     with np.load(file) as held:
         features = held["features"][:n]
+    projection.FITTED_AT_MOST = n // 10  # type: ignore[misc]
     took = []
-    for fitted in (n, n // 10):
-        projection.FITTED_AT_MOST = fitted  # type: ignore[misc]
-        began = time.perf_counter()
-        projection.tsne(features[: n // 10] if fitted == n else features, 0)
-        took.append(time.perf_counter() - began)
-    return (took[1] - took[0]) / (n - n // 10)
+    for some in (features[: n // 10], features[: n // 10], features):  # the first imports
+        began = time.process_time()
+        projection.tsne(some, 0)
+        took.append(time.process_time() - began)
+    return (took[2] - took[1]) / (n - n // 10)
 
 
 def main() -> None:
@@ -191,7 +189,7 @@ def main() -> None:
                 flush=True,
             )
     if fitted:
-        rate, limit = seconds_to_place(min(options.images), options.features), projection.FITTED_AT_MOST
+        limit, rate = projection.FITTED_AT_MOST, seconds_to_place(max(options.images), options.features)
         others = rate * (LARGE - limit)
         print(
             f"{LARGE:,} images, extrapolated: {fitted * limit:.0f} s to fit {limit:,} and {others:.0f} s to place the "

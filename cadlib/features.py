@@ -10,6 +10,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from cadlib.cache import cache_dir, keep_array
 from cadlib.dataset import Dataset
 from cadlib.duplicates import Say
 from cadlib.engine import Seen
@@ -84,6 +85,24 @@ def split_features(model: Model, folder: Path, dataset: Dataset, say: Say) -> Sp
     )
     features, logits, prints, looks = map(np.concatenate, zip(*batches, strict=True))
     return SplitFeatures(table, features, logits, prints, looks, len(rows) - len(table))
+
+
+def cached_features(model: Model, table: pd.DataFrame, say: Say) -> NDArray[np.float32]:
+    """Return what a model sees in each image of a table's `path` column, (N, C), labelled or not.
+
+    Made once and kept on disk. Raise ImageRejected for a file that cannot be read and DatasetInvalid when the disk has
+    no room.
+    """
+    pixels = cached_pixels(table, model.record.input, partial(say, "caching pixels"))
+    path = (
+        cache_dir()
+        / "features"
+        / f"{pixels.path.stem}-{model.record.onnx_sha256[:8]}{model.record.weights_sha256[:8]}.npy"
+    )
+    if not path.exists():
+        keep_array(path, np.concatenate([seen.features for _, seen in see_in_batches(model, table, say)]))
+    features: NDArray[np.float32] = np.load(path, allow_pickle=False)
+    return features
 
 
 def see_in_batches(model: Model, table: pd.DataFrame, say: Say) -> Iterator[tuple[NDArray[np.uint8], Seen]]:

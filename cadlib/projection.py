@@ -6,15 +6,13 @@ distance between groups far apart and the size of a group do not.
 """
 
 import hashlib
-import os
 from itertools import count
-from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 import numpy as np
 from numpy.typing import NDArray
 
-from cadlib.cache import cache_dir
+from cadlib.cache import cache_dir, keep_array
 from cadlib.errors import DatasetInvalid
 
 if TYPE_CHECKING:
@@ -49,8 +47,7 @@ def project(features: NDArray[np.float32], seed: int = 0, progress: "Progress | 
         raise DatasetInvalid("Expected images that differ but a model sees the same in all of them; choose others.")
     path = cache_dir() / "maps" / f"{_fingerprint(features, seed)}.npy"
     if not path.exists():
-        path.parent.mkdir(parents=True, exist_ok=True)
-        _write(path, tsne(features, seed, progress))
+        keep_array(path, tsne(features, seed, progress))
     places: NDArray[np.float32] = np.load(path, allow_pickle=False)
     return places
 
@@ -90,18 +87,11 @@ def parts(places: NDArray[np.float32], n: int) -> NDArray[np.int64]:
     from sklearn.cluster import KMeans  # noqa: PLC0415 - as above
 
     labels = KMeans(min(n, len(np.unique(places, axis=0))), random_state=0, n_init=1).fit_predict(places)
-    rank: NDArray[np.int64] = np.argsort(np.argsort(-np.bincount(labels), kind="stable"))
-    return rank[labels]
+    by_size = np.argsort(-np.bincount(labels), kind="stable")
+    return np.argsort(by_size)[np.asarray(labels, np.int64)]
 
 
 def _fingerprint(features: NDArray[np.float32], seed: int) -> str:
     digest = hashlib.sha256(repr((METHOD, seed, FITTED_AT_MOST, features.shape)).encode())
     digest.update(np.ascontiguousarray(features).data)
     return digest.hexdigest()[:32]
-
-
-def _write(path: Path, places: NDArray[np.float32]) -> None:
-    aside = path.with_suffix(f".{os.getpid()}.part")
-    with aside.open("wb") as file:
-        np.save(file, places, allow_pickle=False)
-    aside.replace(path)

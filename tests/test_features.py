@@ -4,8 +4,9 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
+from cadlib import features
 from cadlib.errors import DatasetInvalid, ModelInvalid
-from cadlib.features import split_features
+from cadlib.features import cached_features, split_features
 from cadlib.neighbours import fingerprints
 from cadlib.pixels import cached_pixels
 from cadlib.record import SPLIT_FILE, read_record
@@ -91,3 +92,23 @@ def test_refuses_a_split_that_is_not_the_models(folder, dataset):
     (folder / SPLIT_FILE).write_text((folder / SPLIT_FILE).read_text().replace("validation", "test", 1))
     with pytest.raises(ModelInvalid, match="which images the model was trained on"):
         seen(folder, dataset)
+
+
+def test_features_of_any_table_are_made_once(folder, dataset, monkeypatch):
+    unlabelled = dataset.table.drop(columns=["diagnosis", "lesion_group"]).iloc[5:]
+    model = SimpleNamespace(record=read_record(folder), see=see)
+    found = cached_features(model, unlabelled, silent)
+    np.testing.assert_array_equal(found, see(cached_pixels(unlabelled, model.record.input)[0:27]).features)
+    monkeypatch.setattr(features, "see_in_batches", None)  # whoever calls it now fails
+    np.testing.assert_array_equal(cached_features(model, unlabelled, silent), found)
+
+
+@pytest.mark.parametrize("change", ["weights_sha256", "onnx_sha256", "images"])
+def test_features_are_made_anew_for(folder, dataset, change):
+    model = SimpleNamespace(record=read_record(folder), see=see)
+    before = cached_features(model, dataset.table, silent)
+    if change == "images":
+        assert len(cached_features(model, dataset.table.iloc[1:], silent)) == len(before) - 1
+        return
+    other = SimpleNamespace(record=replace(model.record, **{change: "0" * 64}), see=lambda pixels: see(255 - pixels))
+    assert not np.array_equal(cached_features(other, dataset.table, silent), before)

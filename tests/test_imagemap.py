@@ -1,4 +1,4 @@
-"""The map as a page draws it: what it says, and what is chosen without a mouse. The lasso is tried in a real browser."""
+"""The map as a page draws it: what it says, and what is chosen without a mouse. A real browser draws the lasso."""
 
 import json
 
@@ -7,6 +7,8 @@ import pandas as pd
 import pytest
 from streamlit.testing.v1 import AppTest
 
+from cadlib.features import cached_features
+from cadlib.projection import project
 from cadlib.ui import imagemap
 
 N = 300
@@ -146,3 +148,20 @@ def test_of_very_many_images_some_are_drawn_and_it_is_said(monkeypatch):
     assert "It shows 100 of 300 images, drawn by lot" in app.caption[0].value
     parts = [take_part(app, number) for number in range(imagemap.PARTS)]
     assert sum(map(len, parts)) == N
+
+
+def places():
+    import streamlit as st
+
+    from cadlib import ui
+
+    st.session_state["found"] = ui.map_places(st.session_state["table"])
+
+
+def test_the_places_of_a_data_set_come_from_what_the_model_sees(drawn_dataset, tmp_path, monkeypatch, model):
+    monkeypatch.setenv("CADLIB_CACHE", str(tmp_path / "cache"))
+    app = AppTest.from_function(places, default_timeout=60)
+    app.session_state["table"] = drawn_dataset.table
+    found = run(app).session_state["found"]
+    features = cached_features(model, drawn_dataset.table, lambda *_: None)
+    np.testing.assert_array_equal(found, project(features))

@@ -52,7 +52,9 @@ def test_malignant_and_benign_have_the_colours_of_all_charts():
 def test_other_values_have_a_colour_and_a_shape_each():
     figure = image_map(PLACES, text_of("back", "arm", "arm"), "site", IMAGES)
     assert names(figure) == ["arm 160", "back 80"]
-    assert len({trace.marker.color for trace in figure.data}) == len({trace.marker.symbol for trace in figure.data}) == 2
+    assert (
+        len({trace.marker.color for trace in figure.data}) == len({trace.marker.symbol for trace in figure.data}) == 2
+    )
 
 
 def test_of_many_values_the_rarest_share_a_look():
@@ -95,7 +97,7 @@ def test_numbers_of_which_none_is_known_are_all_grey():
 def test_what_is_not_chosen_is_dimmed():
     chosen = np.arange(N) < 50
     figure = image_map(PLACES, text_of("MEL", "NV"), "diagnosis", IMAGES, chosen)
-    bright = {image for one in figure.data for image, shine in zip(one.customdata, one.marker.opacity) if shine == 1}
+    bright = {image for one in figure.data for image in one.customdata[one.marker.opacity == 1]}
     assert bright == set(IMAGES[:50])
     assert {float(shine) for one in figure.data for shine in one.marker.opacity} == {1, float(np.float32(0.1))}
 

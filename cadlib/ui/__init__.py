@@ -24,7 +24,7 @@ from cadlib.ui.clinic import consequences
 from cadlib.ui.datasets import assess_file, dataset, dataset_folders, synthetic_folder
 from cadlib.ui.evidence import evidence
 from cadlib.ui.frame import INTENDED_USE, chart, page
-from cadlib.ui.imagemap import image_map
+from cadlib.ui.imagemap import image_map, map_places
 from cadlib.ui.models import load_ahead, model, model_card, model_metrics
 from cadlib.ui.neighbours import similar
 from cadlib.ui.patient import patient
@@ -84,6 +84,7 @@ __all__ = [
     "heatmap",
     "image_map",
     "load_ahead",
+    "map_places",
     "mark",
     "model",
     "model_card",

@@ -11,8 +11,9 @@ from numpy.typing import NDArray
 
 from cadlib.figures.map import MAP_CONFIG, UNKNOWN
 from cadlib.figures.map import image_map as map_of
-from cadlib.projection import parts
+from cadlib.projection import parts, project
 from cadlib.taxonomy import CODES
+from cadlib.ui.models import model
 from cadlib.ui.text import plain, sign
 
 if TYPE_CHECKING:
@@ -40,6 +41,15 @@ class _Map:
     figure: "Figure | None" = None
     content: int = 0
     times: int = 0
+
+
+def map_places(table: "pd.DataFrame") -> NDArray[np.float32]:
+    """Return the place of each image of a data set's whole table on its map, (N, 2), by what the model sees of it.
+
+    It takes minutes for thousands of images, once: the features and the places are kept on disk. Raise DatasetInvalid
+    for too few images and ImageRejected for a file that cannot be read.
+    """
+    return _places(tuple(table["path"]), model().record.model_id, table)
 
 
 def image_map(
@@ -119,6 +129,13 @@ def _take_lasso(shown: _Map, chart: str, key: str) -> None:
 def _choose(shown: _Map, key: str, images: Collection[str] | None) -> None:
     shown.chosen, shown.figure = None if images is None else frozenset(images), None
     st.session_state[f"{key}-part"] = None
+
+
+@st.cache_data(max_entries=3, show_spinner="Drawing the map, which takes some minutes the first time …", show_time=True)
+def _places(paths: tuple[str, ...], model_id: str, _table: "pd.DataFrame") -> NDArray[np.float32]:  # noqa: ARG001
+    from cadlib.features import cached_features  # noqa: PLC0415 - pandas takes a third of a second, an answer needs none
+
+    return project(cached_features(model(), _table, lambda *_: None))
 
 
 @st.cache_data(max_entries=4, show_spinner=False)
