@@ -12,6 +12,7 @@ st.navigation(
         st.Page("pages/saliency.py", title="Saliency"),
         st.Page("pages/dataset.py", title="Dataset"),
         st.Page("pages/performance.py", title="Performance"),
+        st.Page("pages/training.py", title="Training"),
     ],
     position="top",
 ).run()

@@ -8,6 +8,7 @@
     ├── DatasetInvalid    these images and tables hold nothing usable
     ├── SubsetInvalid     this named selection of images cannot be used, or not be saved
     ├── TrainingFailed    a run could not start or go on; no model was written
+    ├── RunInvalid        this folder holds no run of training whose curves can be read
     └── DownloadFailed    a file could not be fetched, or is not what it should be; no half stands under its name
 
 Every message says what was expected, what came, and what to do.
@@ -44,6 +45,10 @@ class SubsetInvalid(CadError):
 
 class TrainingFailed(CadError):
     """Training could not start or continue; nothing half-made stands under the model's name."""
+
+
+class RunInvalid(CadError):
+    """A folder of runs, or the curves of a run, cannot be read."""
 
 
 class DownloadFailed(CadError):

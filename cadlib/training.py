@@ -8,7 +8,7 @@ import ctypes
 import math
 import signal
 from collections.abc import Callable
-from contextlib import suppress
+from contextlib import closing, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from types import FrameType, TracebackType
@@ -35,6 +35,9 @@ from cadlib.subsets import read_subset
 from cadlib.taxonomy import CODES
 from cadlib.train_config import TrainConfig
 from cadlib.training_data import BatchPlan, Crops, TrainingData, read_training_data
+
+NOTE_STEPS = 50
+"""Steps from one point of the curves of loss, learning rate and speed to the next; an epoch ends with a point too."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -90,9 +93,10 @@ def train(folder: Path, run_dir: Path, config: TrainConfig, *, resume: bool = Fa
         plan.first_step = run.restore()
         fabric.print(f"Resumed at step {plan.first_step:,} of {plan.steps:,}")
     if fabric.global_rank == 0:
-        run.begin(data.split_csv, epochs=plan.first_step // plan.steps_per_epoch)
+        run.begin(data, plan)
 
-    fit(fabric, config, model, average, optimizer, data, spec, plan, run)
+    with closing(run):
+        fit(fabric, config, model, average, optimizer, data, spec, plan, run)
     part(fabric)
     if fabric.global_rank > 0:
         return None
@@ -160,14 +164,17 @@ def fit(
     )
     frequency = np.bincount(data.labels[data.rows("train")], minlength=len(CODES)) / len(data.rows("train"))
     adjustment = fabric.to_device(config.logit_adjustment * torch.tensor(frequency).log().float())
+    truth = torch.from_numpy(data.labels[data.rows("validation")])
+    note_every = min(NOTE_STEPS, plan.steps_per_epoch)
     losses: list[Tensor] = []
     bar = tqdm(total=plan.steps, initial=plan.first_step, unit="step", disable=fabric.global_rank > 0)
     with StopRequest() as stop, bar:
         model.train()
         for step, (pixels, labels) in enumerate(loader, start=plan.first_step):
             torch.manual_seed(config.seed + step * fabric.world_size + fabric.global_rank)
+            learning_rate = config.learning_rate_at(step, plan.steps)
             for group in optimizer.param_groups:
-                group["lr"] = config.learning_rate_at(step, plan.steps) * group["lr_scale"]
+                group["lr"] = learning_rate * group["lr_scale"]
             inputs, shares = mix(normalise(pixels, spec), labels, len(CODES), config.mixup_alpha)
             # Menon et al., Long-tail learning via logit adjustment (ICLR 2021)
             loss = functional.cross_entropy(model(inputs) + adjustment, shares)
@@ -182,10 +189,13 @@ def fit(
             stopping = stop.requested if fabric.world_size == 1 else fabric.broadcast(stop.requested)
             epoch, after = divmod(step + 1, plan.steps_per_epoch)
             if fabric.global_rank == 0:
+                if after % note_every == 0:
+                    run.note(step + 1, losses, learning_rate)
                 if after == 0 and epoch % config.validate_every == 0:
                     with fabric.autocast():
                         seen = predict_logits(average.module, data, spec)
-                    run.report(epoch, torch.stack(losses).mean().item(), seen, data)
+                    seen_loss = functional.cross_entropy(torch.from_numpy(seen) + adjustment.cpu(), truth).item()
+                    run.report(epoch, torch.stack(losses).mean().item(), seen_loss, seen, data)
                     losses.clear()
                 if after == 0 or stopping or run.is_due():
                     run.save(step + 1)

@@ -13,7 +13,7 @@ import pytest
 from cadlib.taxonomy import CODES
 
 ROOT = Path(__file__).parents[1]
-PAGES = ("diagnose", "saliency", "dataset", "performance")
+PAGES = ("diagnose", "saliency", "dataset", "performance", "training")
 MAX_PAGE_LINES = 120
 
 TORCH_FREE = {
@@ -50,6 +50,7 @@ TORCH_FREE = {
     "figures.map",
     "figures.measured",
     "figures.style",
+    "figures.training",
     "findings",
     "grouping",
     "images",
@@ -84,6 +85,7 @@ TORCH_FREE = {
     "quality.figures",
     "readahead",
     "record",
+    "runs",
     "sampling",
     "splits",
     "subsets",
@@ -96,6 +98,7 @@ TORCH_FREE = {
     "taxonomy",
     "thumbnails",
     "train_config",
+    "ui.runs",
     "ui.text",
     "validation",
     "weights",

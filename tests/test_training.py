@@ -11,12 +11,14 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+from portalocker import Lock
 
 from cadlib import run, training
 from cadlib.errors import TrainingFailed
 from cadlib.preprocess import to_array
 from cadlib.record import SPLIT_FILE, read_record
 from cadlib.run import CHECKPOINT_FILE, HISTORY_FILE
+from cadlib.runs import CURVES_FOLDER, RunReader, State
 from cadlib.taxonomy import CODES
 from cadlib.train_config import TrainConfig
 from cadlib.training import Stopped, StopRequest, normalise, train
@@ -87,6 +89,86 @@ def test_a_run_names_the_code_of_every_sitting(synthetic_dataset, tmp_path, stop
     monkeypatch.setattr(run, "git_commit", lambda: "second")
     stop_after(1000)
     assert train(synthetic_dataset, tmp_path, CONFIG, resume=True).git_commit == "first then second"
+
+
+def reading(run_dir):
+    return RunReader(run_dir, run_dir.name).read()
+
+
+def test_the_curves_hold_the_figures_of_the_history(synthetic_dataset, tmp_path):
+    train(synthetic_dataset, tmp_path, CONFIG)
+    found, rows = reading(tmp_path), history(tmp_path)
+    for name in ("loss", "validation_loss", "balanced_accuracy", "malignant_auc"):
+        curve = found.curves[f"epoch/{name}"]
+        assert curve.steps == (3, 6)
+        assert curve.epochs == (1, 2)
+        assert curve.values == pytest.approx([row[name] for row in rows], rel=1e-6)
+    assert found.state is State.FINISHED
+    assert (found.step, found.steps, found.steps_per_epoch) == (6, 6, 3)
+    assert {name: found.settings[name] for name in TINY} == TINY
+    rates = [CONFIG.learning_rate_at(step - 1, 6) for step in (3, 6)]
+    assert found.curves["step/learning_rate"].values == pytest.approx(rates, rel=1e-6)
+    assert min(found.curves["step/images_per_second"].values) > 0
+
+
+def test_a_curve_has_a_point_every_few_steps_and_at_the_end_of_an_epoch(synthetic_dataset, tmp_path, monkeypatch):
+    monkeypatch.setattr(training, "NOTE_STEPS", 2)
+    train(synthetic_dataset, tmp_path, CONFIG)
+    curve = reading(tmp_path).curves["step/loss"]
+    assert curve.steps == (2, 3, 5, 6)
+    first, second = [row["loss"] for row in history(tmp_path)]
+    assert (2 * curve.values[0] + curve.values[1]) / 3 == pytest.approx(first, rel=1e-6)
+    assert (2 * curve.values[2] + curve.values[3]) / 3 == pytest.approx(second, rel=1e-6)
+
+
+def test_the_validation_loss_is_that_of_training_without_variation(synthetic_dataset, tmp_path):
+    trained = train(synthetic_dataset, tmp_path, TrainConfig(**TINY, logit_adjustment=0.0))
+    truth = trained.data.labels[trained.data.rows("validation")]
+    logits = trained.validation_logits.astype(float)
+    shares = np.exp(logits) / np.exp(logits).sum(axis=1, keepdims=True)
+    expected = -np.log(shares[np.arange(len(truth)), truth]).mean()
+    assert history(tmp_path)[-1]["validation_loss"] == pytest.approx(expected, rel=1e-3)
+
+
+def test_a_run_that_goes_on_after_a_break_has_no_step_twice(synthetic_dataset, tmp_path, stop_after, monkeypatch):
+    monkeypatch.setattr(training, "NOTE_STEPS", 1)
+    stop_after(3)
+    with pytest.raises(Stopped, match="after step 4"):
+        train(synthetic_dataset, tmp_path, CONFIG)
+    shutil.copy(tmp_path / CHECKPOINT_FILE, tmp_path / "earlier")
+    reader = RunReader(tmp_path, "watched")
+    seen = reader.read()
+    assert (seen.state, seen.step, seen.curves["step/loss"].steps) == (State.STOPPED, 4, (1, 2, 3, 4))
+
+    stop_after(0)
+    with pytest.raises(Stopped, match="after step 5"):
+        train(synthetic_dataset, tmp_path, CONFIG, resume=True)
+    shutil.copy(tmp_path / "earlier", tmp_path / CHECKPOINT_FILE)  # as if it had been killed before it could save
+    assert reader.read().step == 5
+    stop_after(1000)
+    train(synthetic_dataset, tmp_path, CONFIG, resume=True)
+    for found in (reader.read(), reading(tmp_path)):  # one that was watching, one that comes afterwards
+        assert found.state is State.FINISHED
+        assert found.curves["step/loss"].steps == (1, 2, 3, 4, 5, 6)
+        assert found.curves["epoch/loss"].epochs == (1, 2)
+        assert found.started == seen.started
+
+
+def test_a_run_begun_anew_leaves_nothing_of_the_one_before(synthetic_dataset, tmp_path):
+    train(synthetic_dataset, tmp_path, CONFIG)
+    reader = RunReader(tmp_path, "watched")
+    assert reader.read().epochs == 2
+    train(synthetic_dataset, tmp_path, TrainConfig(**{**TINY, "epochs": 1}))
+    for found in (reader.read(), reading(tmp_path)):
+        assert found.epochs == 1
+        assert found.curves["epoch/loss"].epochs == (1,)
+
+
+def test_two_processes_do_not_train_in_one_folder(synthetic_dataset, tmp_path):
+    (tmp_path / CURVES_FOLDER).mkdir()
+    with Lock(tmp_path / CURVES_FOLDER / "lock", "a"), pytest.raises(TrainingFailed, match="nobody else to train in"):
+        train(synthetic_dataset, tmp_path, CONFIG)
+    assert not (tmp_path / SPLIT_FILE).exists()
 
 
 def test_training_lowers_the_loss_on_what_it_sees(synthetic_dataset, tmp_path):
@@ -200,7 +282,12 @@ def test_a_disk_that_fills_up_during_a_run_costs_no_work(synthetic_dataset, tmp_
     assert "could not be written" in errors
     assert "Make room on the disk and go on with --resume" in errors
     assert "Traceback" not in errors
-    assert sorted(path.name for path in (tmp_path / "run").iterdir()) == [CHECKPOINT_FILE, HISTORY_FILE, SPLIT_FILE]
+    assert sorted(path.name for path in (tmp_path / "run").iterdir()) == [
+        CHECKPOINT_FILE,
+        CURVES_FOLDER,
+        HISTORY_FILE,
+        SPLIT_FILE,
+    ]
     assert not (tmp_path / "models").exists()
 
     resumed = command(*given, "--resume")

@@ -17,7 +17,7 @@ def add(command: argparse.ArgumentParser) -> None:
     command.add_argument("--name", required=True, help="name of the model, a folder under models/")
     command.add_argument("--model-version", default="1.0.0", help="version of the model (default: 1.0.0)")
     command.add_argument("--overwrite", action="store_true", help="replace a model of this name, and its run")
-    command.add_argument("--run-dir", type=Path, help="checkpoint, split and history (default: runs/NAME)")
+    command.add_argument("--run-dir", type=Path, help="checkpoint, split, history and curves (default: runs/NAME)")
     command.add_argument("--resume", action="store_true", help="go on from the last checkpoint")
     add_settings(command, TrainConfig())
 
@@ -28,12 +28,13 @@ def run(options: argparse.Namespace) -> int:
     with training_packages():
         from cadlib import packing, training
         from cadlib.run import CHECKPOINT_FILE
+        from cadlib.runs import runs_dir
 
     try:
         packing.check_name(options.name, overwrite=options.overwrite)
     except CadError as error:
         raise UsageError(str(error)) from error
-    run_dir = options.run_dir or Path("runs") / options.name
+    run_dir = options.run_dir or runs_dir() / options.name
     if (run_dir / CHECKPOINT_FILE).exists() and not (options.resume or options.overwrite):
         raise UsageError(f"A run stands in {run_dir}: go on with --resume, or start anew with --overwrite.")
     try:

@@ -16,9 +16,12 @@ from cadlib.figures.measured import (
     roc_chart,
 )
 from cadlib.figures.style import CONFIG, UNDEFINED
+from cadlib.figures.training import RUN_COLOURS, TRAINING_CHARTS, training_chart
 
 __all__ = [
     "CONFIG",
+    "RUN_COLOURS",
+    "TRAINING_CHARTS",
     "UNDEFINED",
     "class_counts_chart",
     "confidence_chart",
@@ -28,4 +31,5 @@ __all__ = [
     "per_class_chart",
     "reliability_chart",
     "roc_chart",
+    "training_chart",
 ]

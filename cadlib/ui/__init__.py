@@ -15,6 +15,7 @@
     session    the pictures of one session
     datasets   the data sets a page can open
     imagemap   images as a map to choose from
+    runs       the runs of training a page can show
 
 The only modules that know Streamlit, and the only home of caches. torch is not loaded but for a heatmap that needs
 gradients.
@@ -41,6 +42,7 @@ from cadlib.ui.pictures import (
     stability,
 )
 from cadlib.ui.quality import about_the_kind, quality, withheld
+from cadlib.ui.runs import about_the_run, run_folders, run_reading, run_row, setting
 from cadlib.ui.session import (
     Case,
     accept_paste,
@@ -66,6 +68,7 @@ __all__ = [
     "Case",
     "about_the_kind",
     "about_the_map",
+    "about_the_run",
     "about_the_set",
     "about_the_threshold",
     "about_the_turns",
@@ -98,7 +101,11 @@ __all__ = [
     "plain",
     "quality",
     "remove",
+    "run_folders",
+    "run_reading",
+    "run_row",
     "said",
+    "setting",
     "side_by_side",
     "sign",
     "similar",

@@ -40,7 +40,7 @@ def page(title: str) -> ModelRecord | None:
         said = plain(f"{found.name} {found.version} is {found.validation_claim}.")
         st.warning(said, icon=":material/warning:")
     if not found:
-        st.warning(f"{plain(reason)} Only the Dataset page works without a model.", icon=":material/info:")
+        st.warning(f"{plain(reason)} Only the Dataset and Training pages work without a model.", icon=":material/info:")
     return found
 
 

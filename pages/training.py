@@ -1,0 +1,95 @@
+"""Runs of training: the curves of one, live while it runs, or of two to compare."""
+
+import streamlit as st
+
+from cadlib import figures, runs, ui
+from cadlib.errors import CadError
+
+LOOK_EVERY_S = 2
+HOW_TO_START = """
+**No run in `{folder}` yet.** This starts one, which then appears here and is drawn while it trains:
+
+```sh
+python -m cadlib train --data DIR --name NAME
+```
+
+`DIR` is a folder of ISIC 2019; the Dataset page says how to get it. Runs are kept in `runs/` where the command was
+given; name another folder above, or set `CADLIB_RUNS` to it.
+"""
+TENSORBOARD = """
+The curves are TensorBoard's own files, so it shows them too: `tensorboard --logdir {folder}`. Validation is of the
+averaged weights, which become the model, on pictures that are not varied; training blends, crops and drops out, so its
+loss is no lower bound. ★: the epoch of the highest balanced accuracy. The model is that of the last epoch.
+"""
+
+
+def readings(names: list[str]) -> list[runs.RunReading]:
+    """Read these runs, and say of those that cannot be read why."""
+    found = []
+    for name in names:
+        try:
+            found.append(ui.run_reading(folders[name], name))
+        except CadError as error:
+            st.error(ui.plain(str(error)))
+    return found
+
+
+def running(found: list[runs.RunReading]) -> bool:
+    return any(reading.state is runs.State.RUNNING for reading in found)
+
+
+def curves(names: list[str], live: bool) -> None:
+    """Draw the curves of one run or two."""
+    found = readings(names)
+    if live and not running(found):
+        st.rerun()  # the last look: what is around the curves says so too, and nobody looks again
+    if not found:
+        return
+    with st.container(gap="xsmall"):
+        for reading in found:
+            st.markdown(f"**{ui.plain(reading.name)}** {ui.about_the_run(reading)}")
+    with st.grid(3, min_column_width=300, gap="small") as grid:
+        for tag, title in figures.TRAINING_CHARTS.items():
+            with grid.cell():
+                st.markdown(f"**{title}**")
+                ui.chart(figures.training_chart(found, tag), key=f"curve-{tag}")
+
+
+def differing(first: runs.RunReading, second: runs.RunReading) -> None:
+    """Draw a table of the settings in which two runs differ."""
+    st.subheader("What differs", anchor=False)
+    found = runs.differences((first, second))
+    rows = [
+        {"Setting": name, first.name: ui.setting(pair[0]), second.name: ui.setting(pair[1])}
+        for name, pair in found.items()
+    ]
+    if rows:
+        st.table(rows, hide_index=True)
+    else:
+        st.caption("Nothing: the two runs have the same settings, images and code.")
+
+
+ui.page("Training")
+places = st.columns([3, 3, 3, 2], vertical_alignment="bottom")
+usual = str(runs.runs_dir())
+folder = places[0].text_input("Folder of runs", placeholder=usual, key="runs").strip() or usual
+places[3].button("Look again", key="again", icon=":material/refresh:", width="stretch")
+try:
+    folders = ui.run_folders(folder)
+except CadError as error:
+    st.error(ui.plain(str(error)))
+    st.stop()
+if not folders:
+    st.info(HOW_TO_START.format(folder=folder), icon=":material/model_training:")
+    st.stop()
+chosen = places[1].selectbox("Run", list(folders), key="run")
+others = [name for name in folders if name != chosen]
+other = places[2].selectbox("Compared with", others, index=None, placeholder="no other run", key="other")
+found = readings([chosen, other] if other else [chosen])
+live = running(found)
+st.fragment(curves, run_every=LOOK_EVERY_S if live else None)([reading.name for reading in found], live)
+st.caption(TENSORBOARD.format(folder=folder))
+if len(found) == 2:
+    differing(*found)
+with st.expander(f"All runs: {len(folders)}", key="all"):
+    st.table([ui.run_row(reading) for reading in readings(list(folders))], hide_index=True)
