@@ -49,9 +49,8 @@ def curves(names: list[str], live: bool) -> None:
         for reading in found:
             st.markdown(f"**{ui.plain(reading.name)}** {ui.about_the_run(reading)}")
     with st.grid(3, min_column_width=300, gap="small") as grid:
-        for tag, title in figures.TRAINING_CHARTS.items():
+        for tag in figures.TRAINING_CHARTS:
             with grid.cell():
-                st.markdown(f"**{title}**")
                 ui.chart(figures.training_chart(found, tag), key=f"curve-{tag}")
 
 

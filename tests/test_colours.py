@@ -12,6 +12,7 @@ with warnings.catch_warnings(), np.printoptions():  # it changes how numpy write
     warnings.simplefilter("ignore")  # it misses libraries that are not asked for here
     import colour
 
+from cadlib.figures import RUN_COLOURS
 from cadlib.saliency import COLOURS
 from cadlib.taxonomy import BENIGN_COLOUR, MALIGNANT_COLOUR
 
@@ -54,11 +55,17 @@ def test_malignant_and_benign_stay_apart(deficiency):
     assert colour.delta_E(*pair, method="CIE 2000") > APART
 
 
+@pytest.mark.parametrize("deficiency", [None, *DEFICIENCIES])
+def test_two_runs_of_training_stay_apart(deficiency):
+    pair = [lab(seen(linear(one), deficiency)) for one in RUN_COLOURS]
+    assert colour.delta_E(*pair, method="CIE 2000") > APART
+
+
 @pytest.mark.parametrize("mode", BACKGROUNDS)
 @pytest.mark.parametrize("deficiency", [None, *DEFICIENCIES])
 def test_marks_and_accent_stand_out_from_the_page(mode, deficiency):
     page = luminance(seen(linear(BACKGROUNDS[mode]), deficiency))
-    for one in (MALIGNANT_COLOUR, BENIGN_COLOUR, THEME[mode]["primaryColor"]):
+    for one in (MALIGNANT_COLOUR, BENIGN_COLOUR, *RUN_COLOURS, THEME[mode]["primaryColor"]):
         low, high = sorted((page, luminance(seen(linear(one), deficiency))))
         assert (high + 0.05) / (low + 0.05) > SEEN_AT_ALL, one
 

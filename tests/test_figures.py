@@ -1,14 +1,17 @@
 import json
 import math
 import re
+from dataclasses import replace
+from datetime import UTC, datetime
 
 import numpy as np
 import plotly.graph_objects as go
 import pytest
 
-from cadlib import figures, taxonomy
+from cadlib import figures, runs, taxonomy
 from cadlib.decision import OperatingPoint, PointIntervals
 from cadlib.predictive_values import PredictiveValues
+from cadlib.runs import Curve, RunReading, State
 from cadlib.summary import summarise
 
 PROBABILITIES = np.array([0.48, 0.31, 0.05, 0.01, 0.12, 0.002, 0.0, 0.028])
@@ -46,7 +49,16 @@ def every_figure(summary):
         "reliability": figures.reliability_chart(summary["reliability"]),
         "damage": figures.damage_chart(DAMAGE, "malignant_auc"),
         "hundred": figures.hundred_patients(PredictiveValues(POINT, 0.08)),
+        "training": figures.training_chart([trained("one", 0.5, 0.75), trained("two", 0.25)], runs.BALANCED_ACCURACY),
     }
+
+
+def trained(name, *accuracies):
+    """Return a run of four epochs that has come as far as there are figures."""
+    epochs, now = tuple(range(1, len(accuracies) + 1)), datetime.now(UTC)
+    none = dict.fromkeys(runs.TAGS, Curve((), (), ()))
+    curves = {**none, runs.BALANCED_ACCURACY: Curve(tuple(10 * epoch for epoch in epochs), epochs, accuracies)}
+    return RunReading(name, State.STOPPED, now, now, 10 * len(accuracies), 40, 10, {"batch_size": 8}, curves)
 
 
 def areas(summary):
@@ -333,3 +345,27 @@ def test_the_four_kinds_of_patients_differ_by_shape_and_by_filling():
     for name, symbol in symbols.items():
         assert ("triangle" in symbol) == ("malignant" in name)
         assert ("open" in symbol) == ("missed" in name or "not referred" in name)
+
+
+def test_two_runs_differ_by_colour_dash_and_mark_on_an_axis_as_long_as_the_longer():
+    longer = replace(trained("two", 0.25), steps=80)
+    figure = figures.training_chart([trained("one", 0.5, 0.75), longer], runs.BALANCED_ACCURACY)
+    one, best, two, _ = figure.data
+    assert (one.x, one.y, two.x, two.y) == ((1, 2), (0.5, 0.75), (1,), (0.25,))
+    for sign in ("line.color", "line.dash", "marker.symbol"):
+        assert one[sign] != two[sign]
+    assert (best.x, best.y, best.marker.symbol) == ((2,), (0.75,), "star")
+    assert figure.layout.xaxis.range[1] >= 8
+    assert alt(figure) == (
+        "Balanced accuracy by epoch, of 8: one from 0.5 at epoch 1 to 0.75 at epoch 2, 0.750 at its best epoch, 2; "
+        "two from 0.25 at epoch 1 to 0.25 at epoch 1, 0.250 at its best epoch, 1."
+    )
+
+
+def test_a_loss_that_is_no_number_is_a_gap_and_a_curve_without_points_says_so():
+    broken = trained("one", 0.5)
+    curves = {**broken.curves, runs.LOSS: Curve((5, 10), (0.5, 1.0), (2.0, math.nan))}
+    figure = figures.training_chart([replace(broken, curves=curves)], runs.LOSS)
+    assert "one from 2 at epoch 0.5 to 2 at epoch 0.5" in alt(figure)
+    assert "NaN" not in figure.to_json()
+    assert "one has no point yet" in alt(figures.training_chart([broken], runs.SPEED))

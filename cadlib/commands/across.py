@@ -6,6 +6,7 @@ from pathlib import Path
 from cadlib.commands.settings import add_settings, settings_of, training_packages
 from cadlib.commands.usage import UsageError, check_model, make_folder
 from cadlib.record import find_model
+from cadlib.runs import runs_dir
 
 
 def add(command: argparse.ArgumentParser) -> None:
@@ -14,7 +15,7 @@ def add(command: argparse.ArgumentParser) -> None:
 
     command.set_defaults(run=run)
     command.add_argument("--data", type=Path, required=True, help="folder of a data set")
-    command.add_argument("--run-dir", type=Path, default=Path("runs/across"), help="the runs (default: runs/across)")
+    command.add_argument("--run-dir", type=Path, default=runs_dir() / "across", help="the runs (default: runs/across)")
     command.add_argument("--resume", action="store_true", help="go on where the runs were stopped")
     command.add_argument("--overwrite", action="store_true", help="delete the runs that stand there, and begin anew")
     command.add_argument("--output", type=Path, metavar="DIR", help="folder for across.json (default: the runs')")

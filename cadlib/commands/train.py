@@ -6,6 +6,7 @@ from pathlib import Path
 from cadlib.commands.settings import add_settings, settings_of, training_packages
 from cadlib.commands.usage import UsageError
 from cadlib.errors import CadError
+from cadlib.runs import runs_dir
 
 
 def add(command: argparse.ArgumentParser) -> None:
@@ -28,7 +29,6 @@ def run(options: argparse.Namespace) -> int:
     with training_packages():
         from cadlib import packing, training
         from cadlib.run import CHECKPOINT_FILE
-        from cadlib.runs import runs_dir
 
     try:
         packing.check_name(options.name, overwrite=options.overwrite)

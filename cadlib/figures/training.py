@@ -52,10 +52,10 @@ def training_chart(readings: Sequence[RunReading], tag: str) -> go.Figure:
     longest = max(reading.epochs for reading in readings)
     figure.update_xaxes(title_text="Epoch", range=[0, longest * 1.02], nticks=8, **GRID)
     share = {"clipmin": 0, "clipmax": 1} if tag in (runs.BALANCED_ACCURACY, runs.MALIGNANT_AUC) else {}
-    figure.update_yaxes(nticks=6, automargin=False, tickformat=".4~g", autorangeoptions=share, **GRID)
+    figure.update_yaxes(title_text=title, nticks=6, automargin=False, tickformat=".4~g", autorangeoptions=share, **GRID)
     finish(figure, f"{title} by epoch, of {longest}: {'; '.join(said)}.")
     legend = {"orientation": "h", "x": 0, "y": 1.02, "yanchor": "bottom"}
-    figure.update_layout(height=230, margin={"l": 56}, legend=legend)  # of a fixed size: nothing moves while it grows
+    figure.update_layout(height=230, margin={"l": 72}, legend=legend)  # of a fixed size: nothing moves while it grows
     return figure
 
 

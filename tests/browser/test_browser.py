@@ -43,7 +43,7 @@ def ask_all_the_same(page):
     page.get_by_text("Show the answer all the same").click()
 
 
-@pytest.mark.parametrize("path", ["diagnose", "saliency", "dataset", "performance"])
+@pytest.mark.parametrize("path", ["diagnose", "saliency", "dataset", "performance", "training"])
 def test_a_deep_link_to_a_cold_server_shows_the_intended_use_and_the_model(cold_server, page, path):
     page.goto(f"{cold_server}/{path}")
     page.get_by_text(INTENDED_USE).first.wait_for()
