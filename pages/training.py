@@ -14,12 +14,12 @@ python -m cadlib train --data DIR --name NAME
 ```
 
 `DIR` is a folder of ISIC 2019; the Dataset page says how to get it. Runs are kept in `runs/` where the command was
-given; name another folder above, or set `CADLIB_RUNS` to it.
+given; name another folder above, or set `CADLIB_RUNS` to it. `tensorboard --logdir {folder}` shows the same curves.
 """
 TENSORBOARD = """
 The curves are TensorBoard's own files, so it shows them too: `tensorboard --logdir {folder}`. Validation is of the
-averaged weights, which become the model, on pictures that are not varied; training blends, crops and drops out, so its
-loss is no lower bound. ★: the epoch of the highest balanced accuracy. The model is that of the last epoch.
+averaged weights, which become the model, on pictures that are not varied; training is on varied ones with dropout, so
+its loss can be the higher one. ★: the epoch of the highest balanced accuracy. The model is that of the last epoch.
 """
 
 

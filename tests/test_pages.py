@@ -40,7 +40,7 @@ from cadlib.ui import session
 from cadlib.validation import CONTRADICTIONS, LEAKS, LeakAudit
 
 ROOT = Path(__file__).parents[1]
-PAGES = ("diagnose", "saliency", "dataset", "performance")
+PAGES = ("diagnose", "saliency", "dataset", "performance", "training")
 BACKBONE = "test_efficientnet"
 TIMEOUT_S = 120
 trust = import_module("cadlib.ui.trust")  # `from cadlib.ui import trust` is its function

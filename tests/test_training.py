@@ -245,6 +245,14 @@ def stop_once_saved(running, run_dir):
     return errors
 
 
+def test_training_without_tensorboard_says_what_to_install(synthetic_dataset):
+    line = ["train", "--data", str(synthetic_dataset), "--name", "never-written"]
+    code = f"import sys; sys.modules['tensorboard'] = None; from cadlib.__main__ import main;sys.exit(main({line!r}))"
+    ended = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=False)
+    assert ended.returncode == 2
+    assert "Training needs tensorboard; run `pip install -r requirements-train.txt`." in ended.stderr
+
+
 @pytest.mark.timeout(300)
 def test_ctrl_c_stops_cleanly_and_resume_writes_the_model(synthetic_dataset, tmp_path):
     given = (synthetic_dataset, tmp_path / "run", tmp_path / "models", "--epochs", "40", "--workers", "2")

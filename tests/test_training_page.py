@@ -73,7 +73,7 @@ def write(folder, name, *figures_of_epochs, **settings):
 def test_without_a_run_it_says_how_to_start_one(app, folder):
     said = words(opened(app))
     assert "python -m cadlib train --data DIR --name NAME" in said
-    assert str(folder) in said
+    assert f"tensorboard --logdir {folder}" in said
 
 
 def test_a_stopped_run_is_drawn_with_its_best_epoch_and_how_to_go_on(app, folder):
