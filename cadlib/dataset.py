@@ -5,8 +5,8 @@ What does not fit together is left out and reported; DatasetInvalid is kept for 
 
 import filecmp
 import os
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import pandas as pd
@@ -26,12 +26,16 @@ COLUMNS = ("image", "path", "diagnosis", *METADATA_COLUMNS, *SOURCE_COLUMNS, "wi
 
 @dataclass(frozen=True)
 class DatasetReport:
-    """What joining found: ids in the CSV files, image files, usable images, and all that did not fit."""
+    """What joining found: ids in the CSV files, image files, usable images, and all that did not fit.
+
+    `unreadable` tells of each image that cannot be read why not, also of those that its finding has no room for.
+    """
 
     rows: int
     images: int
     usable: int
     findings: tuple[Finding, ...]
+    unreadable: Mapping[str, str] = field(default_factory=dict)
 
     def count(self, kind: str) -> int:
         """Return how often a kind of finding came, in whatever file; 0 when it did not come."""
@@ -133,8 +137,9 @@ def _join(
     table = table.astype({**dict.fromkeys(text, "str"), "age_approx": "Float64"})
     table["archive"] = table["archive"].fillna(archive_of(table["lesion_id"]))
 
-    table = _measure(table, _decoded_size if verify else read_size, workers, progress, found)
-    report = DatasetReport(rows, len(files), len(table), found.freeze())
+    table, unreadable = _measure(table, _decoded_size if verify else read_size, workers, progress)
+    found.add("unreadable images", unreadable.values())
+    report = DatasetReport(rows, len(files), len(table), found.freeze(), unreadable)
     if table.empty:
         raise DatasetInvalid(f"Expected usable images in {where} but none is left:\n{report}")
     return Dataset(name, table.reset_index()[list(COLUMNS)], report)
@@ -240,9 +245,8 @@ def _measure(
     size_of: Callable[[str], tuple[int, int]],
     workers: int | None,
     progress: Progress | None,
-    found: Findings,
-) -> pd.DataFrame:
-    """Add width_px and height_px; report and leave out the images that cannot be read."""
+) -> tuple[pd.DataFrame, dict[str, str]]:
+    """Add width_px and height_px, leave out the images that cannot be read, and return why they cannot."""
     sizes: list[tuple[int, int] | ImageRejected] = []
 
     def measured(path: str) -> tuple[int, int] | ImageRejected:
@@ -255,13 +259,13 @@ def _measure(
         sizes.append(size)
         if progress:
             progress(len(sizes), len(table))
-    found.add("unreadable images", [size for size in sizes if isinstance(size, ImageRejected)])
+    unreadable = {i: str(why) for i, why in zip(table.index, sizes, strict=True) if isinstance(why, ImageRejected)}
     readable = [not isinstance(size, ImageRejected) for size in sizes]
     width_height = [size for size in sizes if not isinstance(size, ImageRejected)]
     table = table[readable].copy()
     table["width_px"] = pd.array([width for width, _ in width_height], dtype="Int64")
     table["height_px"] = pd.array([height for _, height in width_height], dtype="Int64")
-    return table
+    return table, unreadable
 
 
 def _decoded_size(path: str) -> tuple[int, int]:

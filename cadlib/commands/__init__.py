@@ -5,7 +5,19 @@ Nothing here imports torch before a command needs it, so that help and bad usage
 
 from types import ModuleType
 
-from cadlib.commands import across, audit, calibrate, download, evaluate, index, predict, robustness, saliency, train
+from cadlib.commands import (
+    across,
+    audit,
+    calibrate,
+    download,
+    evaluate,
+    index,
+    predict,
+    robustness,
+    saliency,
+    suspects,
+    train,
+)
 
 COMMANDS: dict[str, tuple[ModuleType, str]] = {
     "predict": (predict, "diagnose images"),
@@ -16,6 +28,7 @@ COMMANDS: dict[str, tuple[ModuleType, str]] = {
     "calibrate": (calibrate, "fit a model's calibration and thresholds anew on its validation images"),
     "index": (index, "fit what rests on the features of a model's training images"),
     "audit": (audit, "look for leaks in a model's split, and for drift of its answers"),
+    "suspects": (suspects, "list doubted labels, pictures twice, contradictions and broken files"),
     "across": (across, "what a model loses on an archive it was not trained on"),
     "download": (download, "fetch the data set of ISIC 2019, or a small sample"),
 }

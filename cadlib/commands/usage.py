@@ -38,7 +38,7 @@ def write_text(file: Path, text: str) -> None:
     try:
         file.write_text(text, encoding="utf-8")
     except OSError as error:
-        raise CadError(f"The pictures could not be written to {file}: {error}.") from error
+        raise CadError(f"{file} could not be written: {error}.") from error
 
 
 def make_folder(folder: Path) -> None:

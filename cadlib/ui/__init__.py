@@ -16,6 +16,7 @@
     datasets   the data sets a page can open
     imagemap   images as a map to choose from
     runs       the runs of training a page can show
+    suspects   what of a data set a person should look at again
 
 The only modules that know Streamlit, and the only home of caches. torch is not loaded but for a heatmap that needs
 gradients.
@@ -57,6 +58,7 @@ from cadlib.ui.session import (
     upload_key,
 )
 from cadlib.ui.strip import strip
+from cadlib.ui.suspects import suspects
 from cadlib.ui.text import about_the_set, about_the_threshold, about_the_turns, mark, named, plain, sign
 from cadlib.ui.trust import about_the_map, trust, trust_line, trust_tile
 
@@ -112,6 +114,7 @@ __all__ = [
     "square",
     "stability",
     "strip",
+    "suspects",
     "synthetic_folder",
     "take",
     "trust",

@@ -1,0 +1,38 @@
+"""List what of a data set a person should look at again: doubted labels, pictures twice, contradictions, bad files."""
+
+import argparse
+import sys
+from pathlib import Path
+
+from cadlib.commands.bars import Bars
+from cadlib.commands.usage import check_data, check_model, make_folder, write_text
+from cadlib.record import find_model
+
+
+def add(command: argparse.ArgumentParser) -> None:
+    """Add the flags of the command."""
+    command.set_defaults(run=run)
+    command.add_argument("--data", type=Path, required=True, help="folder of ISIC 2019 layout")
+    command.add_argument("--model", default="isic2019", help="name under models/, or a path (default: isic2019)")
+    command.add_argument("--output", type=Path, metavar="FILE", required=True, help="CSV file, a row a finding")
+
+
+def run(options: argparse.Namespace) -> int:
+    """Carry the command out and return its exit code."""
+    check_model(options.model)
+    check_data(options.data)
+    make_folder(options.output.absolute().parent)
+
+    from cadlib import suspects
+    from cadlib.dataset import open_dataset
+    from cadlib.model import Model
+    from cadlib.suspects.finding import find_suspects
+
+    dataset = open_dataset(options.data, verify=False)
+    print(dataset.report, file=sys.stderr)
+    with Bars(images=True) as bars:
+        found = find_suspects(Model.load(options.model), find_model(options.model), dataset, bars.progress)
+    suspects.keep(found, dataset)
+    write_text(options.output, found.to_csv())
+    print(found)
+    return 0

@@ -1,0 +1,90 @@
+"""All lists of a data set, with a model: what takes minutes."""
+
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from cadlib.dataset import Dataset
+from cadlib.duplicates import Say, find_duplicates
+from cadlib.errors import ImageRejected
+from cadlib.evaluation import short_sides
+from cadlib.features import see_in_batches
+from cadlib.images import read_image
+from cadlib.likeness import Details, details_of
+from cadlib.model import Model
+from cadlib.own_split import own_split
+from cadlib.suspects.labels import Doubts, doubt, without_own_lesion
+from cadlib.suspects.lists import Suspects, findings
+from cadlib.suspects.pairs import pairs
+from cadlib.taxonomy import CODES, diagnosis
+
+_BLIND = "The model, which was not trained on this image, gives"
+_NEARLY_BLIND = "A classifier that was fitted without this lesion, on features that were not, gives"
+
+
+def find_suspects(model: Model, folder: Path, dataset: Dataset, say: Say) -> Suspects:
+    """Look through a data set with the model in `folder`.
+
+    Raise ModelInvalid when its split.csv is not the one of its record, and DatasetInvalid when no image can be read.
+    """
+    split = own_split(folder, model.record, leaking=True).rename(columns={"lesion_group": "split_group"})
+    duplicates = find_duplicates(dataset, say)
+    table = duplicates.table.merge(split, on="image", how="left")
+    features, logits, details = _see(model, table, say)
+    trained = (table["split"] == "train").to_numpy(bool)
+    labelled = table["diagnosis"].isin(CODES).to_numpy(bool)
+    calibrated = model.calibrated(logits, short_sides(table))
+    rows, judged = list[dict[str, object]](), 0
+    for part, words in ((labelled & ~trained, _BLIND), (labelled & trained, _NEARLY_BLIND)):
+        labels = table["diagnosis"][part].map(CODES.index).to_numpy(np.int64)
+        if len(np.unique(labels)) < 2:
+            continue  # nothing to compare a label with
+        lesions = table["split_group"][part].to_numpy()
+        said = calibrated[part] if words is _BLIND else without_own_lesion(features[part], labels, lesions)
+        rows += _doubted(table["image"][part], labels, said, doubt(labels, said), words)
+        judged += len(labels)
+    rows += pairs(duplicates, details)
+    rows += _unreadable(dataset, duplicates.unreadable)
+    created = datetime.now(UTC).isoformat(timespec="seconds")
+    return Suspects(dataset.name, model.record.model_id, created, len(table), judged, findings(rows))
+
+
+def _see(model: Model, table: pd.DataFrame, say: Say) -> tuple[NDArray[np.float32], NDArray[np.float32], Details]:
+    """Return features, logits and details of the images of a table."""
+    batches = ((seen.features, seen.logits, details_of(pixels)) for pixels, seen in see_in_batches(model, table, say))
+    features, logits, details = zip(*batches, strict=True)
+    values, fields = (np.concatenate([getattr(some, name) for some in details]) for name in ("values", "fields"))
+    return np.concatenate(features), np.concatenate(logits), Details(values, fields)
+
+
+def _doubted(
+    images: "pd.Series[str]", labels: NDArray[np.int64], said: NDArray[np.float64], found: Doubts, words: str
+) -> Iterator[dict[str, object]]:
+    for row in np.flatnonzero(found.doubted):
+        given, other = labels[row], found.suggested[row]
+        yield {
+            "kind": "doubted labels",
+            "image": images.iloc[row],
+            "diagnosis": CODES[given],
+            "suggested": CODES[other],
+            "score": found.scores[row],
+            "why": f"{words} {said[row, other]:.2f} for {diagnosis(CODES[other]).name} and {said[row, given]:.2f} for "
+            f"{diagnosis(CODES[given]).name}.",
+        }
+
+
+def _unreadable(dataset: Dataset, undecodable: tuple[str, ...]) -> Iterator[dict[str, object]]:
+    rows = dataset.table.set_index("image")
+    reasons = dict(dataset.report.unreadable)
+    for image in undecodable:
+        try:
+            read_image(rows["path"][image])
+        except ImageRejected as error:
+            reasons[image] = str(error)
+    for image, why in reasons.items():
+        given = rows["diagnosis"].get(image)
+        yield {"kind": "unreadable files", "image": image, "diagnosis": given, "score": 1.0, "why": why}

@@ -1,0 +1,78 @@
+"""One picture under two ids, and one picture or lesion with two diagnoses: of `duplicates` and `likeness`, as pairs."""
+
+from collections.abc import Iterator
+
+import numpy as np
+import pandas as pd
+
+from cadlib.duplicates import Duplicates, Rows, together
+from cadlib.likeness import SAME, Details, likely_pairs, likeness
+from cadlib.splits import lesion_groups
+
+
+def pairs(duplicates: Duplicates, details: Details) -> Iterator[dict[str, object]]:
+    """Yield the findings among the images of `duplicates`, of which `details` has a row each."""
+    table = duplicates.table
+    alone = table.assign(lesion_id=None, lesion_group=None)
+    pictures = together(lesion_groups(alone, table["phash"], likely_pairs(details)))
+    for rows in pictures:
+        alike = likeness(details.of(rows), details.of(rows))
+        for later in range(1, len(rows)):
+            earlier = int(alike[later, :later].argmax())
+            one, other = int(rows[later]), int(rows[earlier])
+            yield _pair("near-duplicates", table, one, other, float(alike[later, earlier]))
+    told = set[tuple[int, int]]()
+    for rows in (*pictures, *duplicates.groups["one lesion id"]):
+        for one, other, agreement, usual in _against(table["diagnosis"], rows, details):
+            if (pair := (min(one, other), max(one, other))) not in told:
+                told.add(pair)
+                yield {**_pair("contradictions", table, one, other, agreement), "suggested": usual}
+
+
+def _against(diagnosis: "pd.Series[str]", rows: Rows, details: Details) -> Iterator[tuple[int, int, float, str | None]]:
+    """Yield each image without the group's usual diagnosis, the image most like it that has it, likeness, and which.
+
+    Where two diagnoses are equally frequent none is the usual one: the first image's stands for it and None is told.
+    """
+    labelled = rows[diagnosis.iloc[rows].notna().to_numpy()]
+    codes = diagnosis.iloc[labelled].to_numpy()
+    counts = pd.Series(codes).value_counts(sort=False)
+    if len(counts) < 2:
+        return
+    usual = str(counts.idxmax())
+    clear = int((counts == counts.max()).sum()) == 1
+    with_it = labelled[codes == usual]
+    for one in labelled[codes != usual]:
+        alike = likeness(details.of(np.array([one])), details.of(with_it))[0]
+        yield int(one), int(with_it[alike.argmax()]), float(alike.max()), usual if clear else None
+
+
+def _pair(kind: str, table: pd.DataFrame, row: int, other: int, alike: float) -> dict[str, object]:
+    one, two = table.iloc[row], table.iloc[other]
+    lesion = pd.notna(one["lesion_id"]) and one["lesion_id"] == two["lesion_id"]
+    identical = one["sha256"] == two["sha256"]
+    certain = identical or (lesion and kind == "contradictions")
+    return {
+        "kind": kind,
+        "image": one["image"],
+        "other_image": two["image"],
+        "diagnosis": one["diagnosis"],
+        "other_diagnosis": two["diagnosis"],
+        "score": 1.0 if certain else float(np.clip(alike, 0, 1)),
+        "why": f"{_likeness_in_words(identical, one, two, alike)}; {_lesion_in_words(one, two, same=lesion)}.",
+    }
+
+
+def _likeness_in_words(identical: bool, one: "pd.Series[str]", two: "pd.Series[str]", alike: float) -> str:
+    if identical:
+        return "The files are identical"
+    bits = (int(one["phash"]) ^ int(two["phash"])).bit_count()
+    seen = "show the same" if alike >= SAME else "agree in part" if alike >= SAME / 2 else "hardly agree"
+    return f"Their details {seen} ({alike:.2f}), their hashes differ in {bits} of 64 bits"
+
+
+def _lesion_in_words(one: "pd.Series[str]", two: "pd.Series[str]", *, same: bool) -> str:
+    if same:
+        return f"both are of lesion {one['lesion_id']}"
+    known = [str(lesion) for lesion in (one["lesion_id"], two["lesion_id"]) if pd.notna(lesion)]
+    return f"their lesion ids are {' and '.join(known)}" if len(known) == 2 else "their lesion is not known"
