@@ -1,4 +1,4 @@
-"""Where derived files lie that may be deleted at any time: decoded pixels, perceptual hashes, features, maps."""
+"""Where derived files lie that may be deleted at any time: decoded pixels, hashes, features, maps, suspects."""
 
 import os
 from pathlib import Path

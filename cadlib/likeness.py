@@ -15,6 +15,8 @@ from numpy.typing import NDArray
 from PIL import Image
 from scipy.ndimage import binary_erosion, binary_fill_holes, gaussian_filter
 
+from cadlib.dataset import Progress
+
 SIDE_PX = 32
 TURNS = 8
 SAME = 0.75
@@ -80,7 +82,7 @@ def shows_the_same(alike: Floats, left: Details, right: Details, nearest: NDArra
     return found
 
 
-def likely_pairs(details: Details) -> NDArray[np.int64]:
+def likely_pairs(details: Details, progress: Progress | None = None) -> NDArray[np.int64]:
     """Return the (2, n) pairs, of N pictures all compared, that may show the same: for a split, which joins them.
 
     Each pair is taken for one that a network finds nearest, so none that an audit could call the same is missed. A
@@ -93,6 +95,8 @@ def likely_pairs(details: Details) -> NDArray[np.int64]:
         alike = likeness(left, right)
         pairs = np.stack(np.nonzero(shows_the_same(alike, left, right, np.ones(alike.shape, bool))))
         found.append(first + pairs[:, pairs[0] < pairs[1]])
+        if progress is not None:
+            progress(min(first + _BLOCK, n), n)
     return np.concatenate(found, axis=1)
 
 

@@ -1,5 +1,6 @@
 import io
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -143,23 +144,40 @@ def test_labels_of_all_parts_of_the_split_are_judged(found):
 def test_training_images_are_never_judged_by_the_model(found, drawn_dataset):
     for row in found.of("doubted labels").itertuples():
         trained = int(row.image[-2:]) % 4 < 2
-        assert row.why.startswith("A classifier that was fitted without this lesion" if trained else "The model, which")
+        assert row.why.startswith("A classifier fitted without this lesion" if trained else "The model, which")
 
 
 def test_the_usual_diagnosis_of_a_lesion_is_suggested_for_the_image_against_it(drawn_dataset):
     table = drawn_dataset.table.copy()
     table["lesion_id"] = None
     table.loc[[0, 9, 17], ["lesion_id", "diagnosis"]] = [["L", "NV"], ["L", "NV"], ["L", "MEL"]]
-    from dataclasses import replace
-
     duplicates = find_duplicates(replace(drawn_dataset, table=table), silent)
     pixels = np.random.default_rng(0).integers(0, 255, (32, 64, 64, 3), dtype=np.uint8)
     [row] = [
-        one for one in pairs(duplicates, details_of(pixels)) if one["kind"] == "contradictions" and one["score"] == 1
+        one
+        for one in pairs(duplicates, details_of(pixels), np.eye(32, dtype=np.float32), silent)
+        if one["kind"] == "contradictions" and one["score"] == 1
     ]
     assert (row["image"], row["diagnosis"], row["suggested"]) == (table["image"][17], "MEL", "NV")
     assert row["other_image"] in table["image"][[0, 9]].tolist()
     assert "both are of lesion L" in row["why"]
+
+
+def test_equal_hashes_are_one_picture_only_where_the_features_are_near(drawn_dataset):
+    duplicates = find_duplicates(drawn_dataset, silent)
+    duplicates.table.loc[[3, 9, 20], "phash"] = np.uint64(7)
+    alike = replace(
+        duplicates, groups={**dict.fromkeys(duplicates.groups, ()), "near-duplicates": (np.array([3, 9, 20]),)}
+    )
+    pixels = np.random.default_rng(0).integers(0, 255, (32, 64, 64, 3), dtype=np.uint8)
+    features = np.eye(32, dtype=np.float32)
+    features[9], features[20] = features[3], -features[3]
+    found = [one for one in pairs(alike, details_of(pixels), features, silent) if one["kind"] == "near-duplicates"]
+    images = drawn_dataset.table["image"]
+    assert {images[9], images[3]} in [{one["image"], one["other_image"]} for one in found]
+    assert not any(
+        {images[20], image} == {one["image"], one["other_image"]} for image in images[[3, 9]] for one in found
+    )
 
 
 def test_a_list_has_its_worst_finding_first():

@@ -9,6 +9,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from cadlib.dataset import Dataset
+from cadlib.decision import two_digits
 from cadlib.duplicates import Say, find_duplicates
 from cadlib.errors import ImageRejected
 from cadlib.evaluation import short_sides
@@ -23,7 +24,7 @@ from cadlib.suspects.pairs import pairs
 from cadlib.taxonomy import CODES, diagnosis
 
 _BLIND = "The model, which was not trained on this image, gives"
-_NEARLY_BLIND = "A classifier that was fitted without this lesion, on features that were not, gives"
+_NEARLY_BLIND = "A classifier fitted without this lesion, on features that were learnt with it, gives"
 
 
 def find_suspects(model: Model, folder: Path, dataset: Dataset, say: Say) -> Suspects:
@@ -47,7 +48,7 @@ def find_suspects(model: Model, folder: Path, dataset: Dataset, say: Say) -> Sus
         said = calibrated[part] if words is _BLIND else without_own_lesion(features[part], labels, lesions)
         rows += _doubted(table["image"][part], labels, said, doubt(labels, said), words)
         judged += len(labels)
-    rows += pairs(duplicates, details)
+    rows += pairs(duplicates, details, features, say)
     rows += _unreadable(dataset, duplicates.unreadable)
     created = datetime.now(UTC).isoformat(timespec="seconds")
     return Suspects(dataset.name, model.record.model_id, created, len(table), judged, findings(rows))
@@ -66,14 +67,16 @@ def _doubted(
 ) -> Iterator[dict[str, object]]:
     for row in np.flatnonzero(found.doubted):
         given, other = labels[row], found.suggested[row]
+        for_other, for_given = (
+            f"{two_digits(said[row, code])} for {diagnosis(CODES[code]).name}" for code in (other, given)
+        )
         yield {
             "kind": "doubted labels",
             "image": images.iloc[row],
             "diagnosis": CODES[given],
             "suggested": CODES[other],
             "score": found.scores[row],
-            "why": f"{words} {said[row, other]:.2f} for {diagnosis(CODES[other]).name} and {said[row, given]:.2f} for "
-            f"{diagnosis(CODES[given]).name}.",
+            "why": f"{words} {for_other} and {for_given}.",
         }
 
 

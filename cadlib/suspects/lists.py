@@ -14,11 +14,11 @@ from cadlib.dataset import Dataset
 
 KINDS = {
     "doubted labels": (
-        "Diagnoses that whoever did not see them finds improbable. The label is as often right as wrong: a rare or "
-        "difficult picture looks the same. Read it again; change nothing on this ground alone."
+        "Diagnoses that are improbable to a classifier that did not see them. Many are right: a rare or a difficult "
+        "picture is doubted just so. Read it again; change nothing on this ground alone."
     ),
     "near-duplicates": (
-        "Pictures that stand in the data set twice, under two ids. In two splits they leak; in one they count twice."
+        "One picture under two ids, or two of one lesion taken almost alike. In two splits they leak; in one they count twice."
     ),
     "contradictions": (
         "One picture or one lesion with two diagnoses: a label is wrong, or the pictures are not of one lesion."
@@ -65,7 +65,7 @@ class Suspects:
         return text
 
     def __str__(self) -> str:
-        lines = [f"{self.dataset}: {self.images:,} images, {self.judged:,} labels held against {self.model_id}"]
+        lines = [f"{self.dataset}: {self.images:,} images, {self.judged:,} labels judged with {self.model_id}"]
         for kind, count in self.counts.items():
             lines += [f"{count:>8,}  {kind}", f"{'':>8}  {KINDS[kind]}"]
         return "\n".join(lines)

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import streamlit as st
 
+from cadlib.decision import two_digits
 from cadlib.errors import CadError
 from cadlib.record import ModelRecord
 from cadlib.ui.pictures import thumbnail
@@ -98,7 +99,7 @@ def _picture(image: str, code: Any, path: str | None) -> None:
 
 def _words(row: Any, of: int) -> None:
     """Write the rank of a finding, what was given and what is suggested, and why."""
-    st.markdown(f"**{row.Index + 1:,} of {of:,}** · {row.score:.2f}")
+    st.markdown(f"**{row.Index + 1:,} of {of:,}** · {two_digits(row.score)}")
     if isinstance(row.suggested, str):
         given, other = (f"{mark(code)} {named(code)}" for code in (row.diagnosis, row.suggested))
         st.markdown(f"Given {given}  \nSuggested {other}")
