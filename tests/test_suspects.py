@@ -228,9 +228,8 @@ def page(folder: str, model: str, verdicts: bool = False) -> None:
     from cadlib.record import read_record
 
     record = read_record(Path(model)) if model else None
-    ui.suspects(
-        open_dataset(Path(folder), verify=False), record, (lambda row: st.text(row.image)) if verdicts else None
-    )
+    verdict = (lambda row: st.text(row.image)) if verdicts else None
+    ui.suspects(open_dataset(Path(folder), verify=False), folder, record, verdict)
 
 
 def opened(folder: Path, model: Path | str, **more) -> AppTest:

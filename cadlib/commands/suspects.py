@@ -12,7 +12,7 @@ from cadlib.record import find_model
 def add(command: argparse.ArgumentParser) -> None:
     """Add the flags of the command."""
     command.set_defaults(run=run)
-    command.add_argument("--data", type=Path, required=True, help="folder of ISIC 2019 layout")
+    command.add_argument("--data", type=Path, required=True, help="folder of a data set")
     command.add_argument("--model", default="isic2019", help="name under models/, or a path (default: isic2019)")
     command.add_argument("--output", type=Path, metavar="FILE", required=True, help="CSV file, a row a finding")
 

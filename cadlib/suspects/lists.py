@@ -18,7 +18,7 @@ KINDS = {
         "picture is doubted just so. Read it again; change nothing on this ground alone."
     ),
     "near-duplicates": (
-        "One picture under two ids, or two of one lesion taken almost alike. In two splits they leak; in one they count twice."
+        "One picture under two ids, or two of one lesion taken alike. In two splits they leak; in one they count twice."
     ),
     "contradictions": (
         "One picture or one lesion with two diagnoses: a label is wrong, or the pictures are not of one lesion."

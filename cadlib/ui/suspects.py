@@ -10,7 +10,7 @@ import streamlit as st
 from cadlib.decision import two_digits
 from cadlib.errors import CadError
 from cadlib.record import ModelRecord
-from cadlib.ui.pictures import thumbnail
+from cadlib.thumbnails import thumbnail
 from cadlib.ui.text import mark, named, plain
 
 if TYPE_CHECKING:
@@ -26,8 +26,8 @@ Verdict = Callable[[Any], None]
 
 
 @st.fragment
-def suspects(dataset: "Dataset", record: ModelRecord | None, verdict: Verdict | None = None) -> None:
-    """Draw the lists of a data set that were made with this model; where none were, say which command makes them.
+def suspects(dataset: "Dataset", folder: str, record: ModelRecord | None, verdict: Verdict | None = None) -> None:
+    """Draw the lists of a folder's data set that were made with this model; where none were, say which command does.
 
     `verdict` is given the place beside each finding.
     """
@@ -38,7 +38,7 @@ def suspects(dataset: "Dataset", record: ModelRecord | None, verdict: Verdict | 
         return
     found = kept(dataset, record.model_id)
     if found is None:
-        _say_how(dataset, record)
+        _say_how(folder, record)
         return
     counts = found.counts
     with st.container(horizontal=True, horizontal_alignment="distribute", vertical_alignment="center"):
@@ -57,14 +57,13 @@ def suspects(dataset: "Dataset", record: ModelRecord | None, verdict: Verdict | 
     _list(found, kind, dict(zip(dataset.table["image"], dataset.table["path"], strict=True)), verdict)
 
 
-def _say_how(dataset: "Dataset", record: ModelRecord) -> None:
-    folder = Path(dataset.table["path"].iloc[0]).parents[1]
+def _say_how(folder: str, record: ModelRecord) -> None:
     st.info(
         f"No lists of this data set as it is now were made with {plain(record.model_id)}. This command makes them, in "
         "about ten minutes for the 25,331 images of ISIC 2019:",
         icon=":material/hourglass_empty:",
     )
-    st.code(f"python -m cadlib suspects --data {quote(str(folder))} --model {record.name} --output suspects.csv", "sh")
+    st.code(f"python -m cadlib suspects --data {quote(folder)} --model {record.name} --output suspects.csv", "sh")
 
 
 def _list(found: "Suspects", kind: str, paths: dict[str, str], verdict: Verdict | None) -> None:
@@ -90,7 +89,7 @@ def _picture(image: str, code: Any, path: str | None) -> None:
     with st.container(width=_SIDE_PX, gap="xsmall"):
         try:
             if path:
-                st.image(thumbnail(path), width=_SIDE_PX, alt=f"{image}, {label}")
+                st.image(thumbnail(Path(path)), width=_SIDE_PX, alt=f"{image}, {label}")
         except (CadError, OSError) as error:
             st.caption(plain(str(error)))
         st.markdown(f"{mark(label)} {plain(label)}")
