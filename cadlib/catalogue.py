@@ -128,6 +128,8 @@ class Catalogue:
 
     def span(self, number: str) -> tuple[float, float] | None:
         """Return the least and the greatest value of a number; None where no row has one, or all the same."""
+        if number not in self._numbers:
+            return None
         known = self._numbers[number][np.isfinite(self._numbers[number])]
         return (float(known.min()), float(known.max())) if len(known) and known.min() < known.max() else None
 

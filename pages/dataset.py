@@ -47,12 +47,17 @@ with filters:
     within = browse.chosen_subset(catalogue)
     query, answer = browse.facets(catalogue, within)
 with pictures:
-    with st.container(horizontal=True, vertical_alignment="bottom", horizontal_alignment="distribute"):
-        view = st.segmented_control("View", ["Pictures", "Counts"], default="Pictures", key="view", required=True)
-        browse.keep(dataset, catalogue, query, answer)
-    if view == "Pictures":
-        browse.gallery(catalogue, answer.rows, kind)
-    else:
-        counts = catalogue.count("diagnosis", answer.rows)
+    header = st.container(horizontal=True, vertical_alignment="bottom", horizontal_alignment="distribute")
+    views = ["Pictures", *["Map"] * bool(record), "Counts"]
+    view = header.segmented_control("View", views, default="Pictures", key="view", required=True)
+    rows, chosen = answer.rows, browse.said_of(query)
+    if view == "Map" and (lasso := browse.mapped(dataset, catalogue, answer)) is not None:
+        rows, chosen = lasso, f"{chosen}; chosen on the map"
+    with header:
+        browse.keep(dataset, catalogue, rows, chosen)
+    if view == "Counts":
+        counts = catalogue.count("diagnosis", rows)
         counts.pop(browse.NOT_GIVEN, None)
         ui.chart(figures.class_counts_chart(counts), key="counts")
+    elif view == "Pictures" or rows is not answer.rows:
+        browse.gallery(catalogue, rows, kind)

@@ -159,6 +159,7 @@ MAY_USE_TORCH = {
     "ui.browse.catalogues",
     "ui.browse.facets",
     "ui.browse.gallery",
+    "ui.browse.mapped",
     "ui.browse.selection",
     "ui.clinic",
     "ui.datasets",

@@ -2,6 +2,8 @@
 
 facets     what may be chosen, with counts
 gallery    the images found, and one of them large
+mapped     the images found, as a map
+selection  a selection kept under a name
 catalogues the catalogue of a data set, made once for all sessions
 """
 
@@ -9,6 +11,17 @@ from cadlib.catalogue import NOT_GIVEN
 from cadlib.ui.browse.catalogues import catalogue_of
 from cadlib.ui.browse.facets import facets, forget_facets, said_of
 from cadlib.ui.browse.gallery import gallery
+from cadlib.ui.browse.mapped import mapped
 from cadlib.ui.browse.selection import chosen_subset, keep
 
-__all__ = ["NOT_GIVEN", "catalogue_of", "chosen_subset", "facets", "forget_facets", "gallery", "keep", "said_of"]
+__all__ = [
+    "NOT_GIVEN",
+    "catalogue_of",
+    "chosen_subset",
+    "facets",
+    "forget_facets",
+    "gallery",
+    "keep",
+    "mapped",
+    "said_of",
+]

@@ -36,6 +36,15 @@ _ORDERS = {
     "loss": "loss, highest first",
     "novelty": "novelty, highest first",
 }
+LABELS = {
+    **_FACETS,
+    **{name: scale.label for name, scale in _SCALES.items()},
+    "risk": "Malignant probability",
+    "uncertainty": "Uncertainty",
+    "loss": "Loss",
+    "novelty": "Novelty",
+}
+"""What the columns of a catalogue are called."""
 
 
 def facets(catalogue: Catalogue, within: NDArray[np.bool_] | None = None) -> tuple[Query, Answer]:

@@ -6,11 +6,10 @@ import numpy as np
 import streamlit as st
 from numpy.typing import NDArray
 
-from cadlib.catalogue import Answer, Catalogue, Query
+from cadlib.catalogue import Catalogue, Rows
 from cadlib.dataset import Dataset
 from cadlib.errors import SubsetInvalid
 from cadlib.subsets import Subset, list_subsets, read_subset, save_subset
-from cadlib.ui.browse.facets import said_of
 from cadlib.ui.text import plain
 
 _ALL, _SAVED = "all images", "saved-subset"
@@ -36,11 +35,11 @@ def chosen_subset(catalogue: Catalogue) -> NDArray[np.bool_] | None:
     return rows
 
 
-def keep(dataset: Dataset, catalogue: Catalogue, query: Query, answer: Answer) -> None:
-    """Let the images of an answer be saved under a name, or taken along as CSV."""
-    with st.popover(f"Keep these {len(answer.rows):,}", icon=":material/bookmark_add:", disabled=not len(answer.rows)):
+def keep(dataset: Dataset, catalogue: Catalogue, rows: Rows, chosen: str) -> None:
+    """Let the images at these places be saved under a name, or taken along as CSV; `chosen` says how they were."""
+    with st.popover(f"Keep these {len(rows):,}", icon=":material/bookmark_add:", disabled=not len(rows)):
         name = st.text_input("Name of the subset", key="subset-name", placeholder="missed melanomas").strip()
-        what = (name, dataset.name, catalogue, query, answer)
+        what = (name, dataset.name, catalogue, rows, chosen)
         st.button("Save", "save-subset", type="primary", disabled=not name, on_click=_save, args=what)
         saved, said = st.session_state.get(_SAVED, ("", ""))
         if said and saved == name:
@@ -48,21 +47,21 @@ def keep(dataset: Dataset, catalogue: Catalogue, query: Query, answer: Answer) -
         elif saved and saved == name:
             st.code(f'python -m cadlib evaluate --subset "{name}" …', language="sh")
         st.download_button(
-            "All that is known of them, as CSV", lambda: _csv(catalogue, answer), f"{dataset.name}.csv", "text/csv",
+            "All that is known of them, as CSV", lambda: _csv(catalogue, rows), f"{dataset.name}.csv", "text/csv",
             "download-selection", icon=":material/download:", on_click="ignore",
         )  # fmt: skip
 
 
-def _save(name: str, dataset: str, catalogue: Catalogue, query: Query, answer: Answer) -> None:
+def _save(name: str, dataset: str, catalogue: Catalogue, rows: Rows, chosen: str) -> None:
     """Save before the page is drawn, so that the new subset stands among those that can be chosen."""
     try:
-        save_subset(Subset(name, dataset, tuple(catalogue.table["image"].iloc[answer.rows]), said_of(query)))
+        save_subset(Subset(name, dataset, tuple(catalogue.table["image"].iloc[rows]), chosen))
         st.session_state[_SAVED] = (name, "")
     except SubsetInvalid as error:
         st.session_state[_SAVED] = (name, plain(str(error)))
 
 
-def _csv(catalogue: Catalogue, answer: Answer) -> bytes:
+def _csv(catalogue: Catalogue, rows: Rows) -> bytes:
     text = io.StringIO()
-    catalogue.table.iloc[answer.rows].drop(columns="path").to_csv(text, index=False, lineterminator="\n")
+    catalogue.table.iloc[rows].drop(columns="path").to_csv(text, index=False, lineterminator="\n")
     return text.getvalue().encode()
