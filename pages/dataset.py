@@ -48,14 +48,16 @@ with filters:
     query, answer = browse.facets(catalogue, within)
 with pictures:
     header = st.container(horizontal=True, vertical_alignment="bottom", horizontal_alignment="distribute")
-    views = ["Pictures", *["Map"] * bool(record), "Counts"]
+    views = ["Pictures", *["Map"] * bool(record), "Counts", "Suspects"]
     view = header.segmented_control("View", views, default="Pictures", key="view", required=True)
     rows, chosen = answer.rows, browse.said_of(query)
     if view == "Map" and (lasso := browse.mapped(dataset, catalogue, answer)) is not None:
         rows, chosen = lasso, f"{chosen}; chosen on the map"
     with header:
         browse.keep(dataset, catalogue, rows, chosen)
-    if view == "Counts":
+    if view == "Suspects":
+        ui.suspects(dataset, folder, record)
+    elif view == "Counts":
         counts = catalogue.count("diagnosis", rows)
         counts.pop(browse.NOT_GIVEN, None)
         ui.chart(figures.class_counts_chart(counts), key="counts")

@@ -804,3 +804,21 @@ def test_an_undefined_figure_is_shown_as_not_defined(app, tiny_models):
 )
 def test_a_file_name_is_no_markdown(name, shown):
     assert ui.plain(name) == shown
+
+
+def test_the_dataset_page_has_a_map_counts_and_lists_of_what_was_found(browser):
+    browser.pills(key="facet-diagnosis").set_value(["MEL"]).run()
+    browser.segmented_control(key="view").set_value("Counts").run()
+    assert not browser.exception
+    assert "Melanoma 12" in browser.get("plotly_chart")[0].proto.alt
+    browser.segmented_control(key="view").set_value("Suspects").run()
+    assert not browser.exception
+    assert "python -m cadlib suspects --data" in browser.code[-1].value
+    browser.segmented_control(key="view").set_value("Map").run()
+    assert not browser.exception
+    assert len(browser.get("plotly_chart")) == 1
+    assert tiles(browser) == []  # until something is chosen
+    browser.selectbox(key="dataset-map-part").select_index(0).run()
+    assert not browser.exception
+    assert 0 < len(tiles(browser)) <= 12
+    assert all(label.endswith("MEL") for label in tiles(browser))
