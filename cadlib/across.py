@@ -24,22 +24,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cadlib import calibration, metrics
+from cadlib.comparison import melanoma_auc, paired
 from cadlib.errors import TrainingFailed
 from cadlib.metrics import Floats, Labels
 from cadlib.run import CHECKPOINT_FILE
 from cadlib.summary import Figure, intervals, json_ready
-from cadlib.taxonomy import CODES
 from cadlib.train_config import TrainConfig
 from cadlib.training import Trained, train
 from cadlib.training_data import LEFT_OUT
 
 KEYS = ("with", "without", "change")
-
-
-def melanoma_auc(labels: Labels, probabilities: Floats, weights: Floats | None = None) -> Floats:
-    """Return the area under the ROC curve of melanoma against all other diagnoses."""
-    area: Floats = metrics.class_auc(labels, probabilities, weights)[..., CODES.index("MEL")]
-    return area
 
 
 FIGURES: dict[str, Callable[..., Floats]] = {
@@ -117,7 +111,7 @@ def compare(labels: Labels, lesions: NDArray[np.integer[Any]], with_it: Floats, 
     networks, so that what makes an archive hard for either does not widen the interval of the change.
     """
     groups, pair = np.unique(lesions, return_inverse=True)[1], np.stack([with_it, without])
-    asked = [(Figure(name, _paired(figure), KEYS), pair) for name, figure in FIGURES.items()]
+    asked = [(Figure(name, paired(figure), KEYS), pair) for name, figure in FIGURES.items()]
     found = {
         "n": len(labels),
         "n_lesions": len(np.unique(groups)),
@@ -127,11 +121,3 @@ def compare(labels: Labels, lesions: NDArray[np.integer[Any]], with_it: Floats, 
     }
     ready: dict[str, Any] = json_ready(found)
     return ready
-
-
-def _paired(figure: Callable[..., Floats]) -> Callable[..., Floats]:
-    def both(labels: Labels, pair: Floats, weights: Floats | None = None) -> Floats:
-        with_it, without = (figure(labels, probabilities, weights) for probabilities in pair)
-        return np.stack([with_it, without, without - with_it], axis=-1)
-
-    return both

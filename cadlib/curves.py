@@ -1,7 +1,8 @@
-"""Receiver operating characteristics with few points, for a chart."""
+"""ROC and precision-recall curves with few points, for a chart."""
 
 import heapq
 import math
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -34,12 +35,64 @@ def roc_points(scores: Floats, truth: NDArray[np.bool_], limit: int = ROC_POINTS
     if limit < 2:
         raise ValueError(f"Expected `limit` to be at least 2, the two ends of the curve, but got {limit}.")
     if not truth.any() or truth.all():
-        return RocCurve(*(_read_only(np.empty(0)) for _ in range(3)))
+        return RocCurve(*_nothing())
     from sklearn.metrics import roc_curve  # noqa: PLC0415 - takes half a second, and an answer needs none
 
     fpr, tpr, threshold = roc_curve(truth, scores)
     kept = _corners(fpr, tpr, limit)
     return RocCurve(*(_read_only(np.asarray(values[kept], np.float64)) for values in (fpr, tpr, threshold)))
+
+
+@dataclass(frozen=True, eq=False)
+class PrecisionRecallCurve:
+    """Precision by recall: three read-only (K,) float64 arrays, from the highest threshold to the lowest.
+
+    At `threshold[k]` and above a case is called positive. `positives` is the share of positives, the precision of
+    calling every case so. All three are empty where there is no positive, and then it is 0.
+    """
+
+    recall: Floats
+    precision: Floats
+    threshold: Floats
+    positives: float
+
+
+def precision_recall_points(scores: Floats, truth: NDArray[np.bool_], limit: int = ROC_POINTS) -> PrecisionRecallCurve:
+    """Trace precision against recall with at most `limit` points, the corners that shape it.
+
+    `scores` is (N,) float64, `truth` (N,) bool. Each point is one that the data has: the line between two would promise
+    a precision that nobody gets (Davis and Goadrich, ICML 2006), so a chart draws steps.
+    """
+    scores, truth, _ = checked_scores(scores, truth)
+    if limit < 2:
+        raise ValueError(f"Expected `limit` to be at least 2, the two ends of the curve, but got {limit}.")
+    if not truth.any():
+        return PrecisionRecallCurve(*_nothing(), 0.0)
+    from sklearn.metrics import precision_recall_curve  # noqa: PLC0415 - as above
+
+    precision, recall, threshold = precision_recall_curve(truth, scores)
+    # the last point of scikit-learn, recall 0 with precision 1, is of no threshold
+    recall, precision, threshold = recall[-2::-1], precision[-2::-1], threshold[::-1]
+    kept = _corners(recall, precision, limit)
+    recall, precision, threshold = (
+        _read_only(np.asarray(values[kept], np.float64)) for values in (recall, precision, threshold)
+    )
+    return PrecisionRecallCurve(recall, precision, threshold, float(truth.mean()))
+
+
+def precision_recall_of_roc(
+    roc: Mapping[str, Sequence[float | None]] | None, positives: int, negatives: int
+) -> PrecisionRecallCurve:
+    """Return the curve at the points of a ROC curve as metrics.json has it, over so many positives and negatives.
+
+    Each of its points is exact; between them a curve of the images themselves has more.
+    """
+    if roc is None:
+        return PrecisionRecallCurve(*_nothing(), 0.0)
+    fpr, tpr, threshold = (np.array(roc[name][1:], np.float64) for name in ("fpr", "tpr", "threshold"))
+    precision = tpr * positives / (tpr * positives + fpr * negatives)
+    share = positives / (positives + negatives)
+    return PrecisionRecallCurve(_read_only(tpr), _read_only(precision), _read_only(threshold), share)
 
 
 def _corners(x: Floats, y: Floats, limit: int) -> NDArray[np.intp]:
@@ -65,6 +118,10 @@ def _corners(x: Floats, y: Floats, limit: int) -> NDArray[np.intp]:
         offer(first, corner)
         offer(corner, last)
     return np.sort(np.array(kept))
+
+
+def _nothing() -> tuple[Floats, Floats, Floats]:
+    return _read_only(np.empty(0)), _read_only(np.empty(0)), _read_only(np.empty(0))
 
 
 def _read_only(values: Floats) -> Floats:

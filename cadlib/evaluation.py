@@ -218,7 +218,7 @@ def build_metrics(
         "unlabelled": int(given.isna().sum()),
         "unknown": int((given == UNKNOWN).sum()),
         "operating_points": [measured_point(point, labels, probabilities, groups) for point in thresholds],
-        "subgroups": {name: _without_curves(summary(inside)) for name, inside in _subgroups(table) if inside.any()},
+        "subgroups": {name: _without_curves(summary(inside)) for name, inside in subgroups(table) if inside.any()},
     }
     if sets:
         inside = sets.of(probabilities)
@@ -245,7 +245,8 @@ def _moved(before: Floats, after: Floats) -> dict[str, float]:
     return {"images": int(changed.sum()), "other_top": int(tops.sum()), "mean_change_of_malignant": round(mean, 4)}
 
 
-def _subgroups(table: pd.DataFrame) -> Iterator[tuple[str, NDArray[np.bool_]]]:
+def subgroups(table: pd.DataFrame) -> Iterator[tuple[str, NDArray[np.bool_]]]:
+    """Yield each subgroup of a dataset's table with which rows are in it, (N,): by size, archive, age, sex and site."""
     short_side = short_sides(table)
     yield f"short side ≥ {calibration.SMALL_PX} px", short_side >= calibration.SMALL_PX
     yield f"short side < {calibration.SMALL_PX} px", short_side < calibration.SMALL_PX

@@ -5,8 +5,20 @@ many lesions are malignant is another matter in each clinic, and never that of a
 """
 
 from dataclasses import dataclass
+from typing import Protocol
 
-from cadlib.decision import OperatingPoint
+from cadlib.decision import PointIntervals
+
+
+class Measured(Protocol):
+    """What a threshold was measured to do, on whatever images."""
+
+    @property
+    def sensitivity(self) -> float: ...  # noqa: D102 - of the malignant, 0 to 1
+    @property
+    def specificity(self) -> float: ...  # noqa: D102 - of the benign, 0 to 1
+    @property
+    def intervals(self) -> PointIntervals: ...  # noqa: D102 - of both, 95 %
 
 
 @dataclass(frozen=True)
@@ -27,7 +39,7 @@ class Outcomes:
 class PredictiveValues:
     """An operating point at a prevalence, above 0 and below 1: the share of malignant lesions among those looked at."""
 
-    point: OperatingPoint
+    point: Measured
     prevalence: float
 
     def __post_init__(self) -> None:

@@ -2,14 +2,8 @@
 
 import streamlit as st
 
-from cadlib import figures, own_figures, summary, ui
-from cadlib.errors import CadError
+from cadlib import figures, tables, ui
 from cadlib.taxonomy import DIAGNOSES
-
-ROLE = {
-    "validation": "Model, calibration and thresholds were chosen on these images.",
-    "test": "None of these images had a part in training, in calibration or in the thresholds.",
-}
 
 
 def told(value: float | None, interval: list[float] | None = None) -> str:
@@ -55,64 +49,39 @@ def damage(found: dict | None, name: str) -> None:
     st.caption(f"n = {found['n']:,}. Flipped or turned by quarters, the first diagnosis changes in {flipped} of them.")
 
 
+def across(found: dict | None) -> None:
+    """Draw what an archive that training never saw costs, where that was measured."""
+    if found:
+        st.subheader("Across archives", anchor=False)
+        head, *rows = tables.across_rows(found)
+        st.table([dict(zip(head, row, strict=True)) for row in rows], hide_index=True)
+
+
 record = ui.page("Performance")
 if not record:
     st.stop()
-
-try:
-    measured = ui.model_metrics()
-except CadError as error:
-    st.error(ui.plain(str(error)))
-    st.stop()
-if measured is None:
-    st.info("This model has no metrics.json; measure it with `python -m cadlib evaluate`.")
-else:
-    damaged = measured.get("robustness")
-    if "validation" in measured:
-        splits = {"test": measured, "validation": measured["validation"]}
-        measured = splits[st.segmented_control("Split", [*splits], default="test", key="split", required=True)]
-    data = measured["data"]
+name, shown = ui.choose_figures()
+if shown:
+    measured = shown.figures
     st.markdown(
-        f"{record.name} {record.version}, {ui.plain(record.validation_claim)}: on the {data['split']} split of "
-        f"{ui.plain(data['name'])}, {measured['n']:,} labelled images of {measured['n_lesions']:,} lesions. "
-        f"{ROLE[data['split']]} In brackets: 95 % intervals over lesions; too few lesions have none."
+        f"{shown.record.name} {shown.record.version}, {ui.plain(shown.record.validation_claim)}: {shown.about} "
+        "In brackets: 95 % intervals over lesions; too few lesions have none."
     )
     headline(measured)
+    ui.threshold(shown)
     with st.grid(2, min_column_width=420, gap="medium") as grid:
         with grid.cell():
-            st.subheader("ROC", anchor=False)
-            auc = {**measured["auc"], "malignant": measured["malignant_auc"]}
-            ui.chart(figures.roc_chart(measured["roc"], auc, own_figures.operating_points(measured)), key="roc")
-        with grid.cell():
-            st.subheader("Confusion matrix", anchor=False)
-            unit = st.segmented_control("Cells", ["percent", "images"], default="percent", key="unit", required=True)
-            ui.chart(figures.confusion_chart(measured["confusion_matrix"], unit == "percent"), key="confusion")
+            ui.confusion(shown)
         with grid.cell():
             st.subheader("By diagnosis", anchor=False)
             ui.chart(figures.per_class_chart(measured), key="per-class")
-        with grid.cell():
-            st.subheader("Reliability", anchor=False)
-            ui.chart(figures.reliability_chart(measured["reliability"]), key="reliability")
-    st.subheader("Subgroups", anchor=False)
-    groups = {"all": measured, **measured["subgroups"]}
-    st.table(
-        [
-            {
-                "Images": name,
-                "n": f"{part['n']:,}",
-                "Diagnoses": str(part["n_classes"]),
-                "Balanced accuracy": told(part["balanced_accuracy"], part["intervals"]["balanced_accuracy"]),
-                "AUC malignant": told(part["malignant_auc"], part["intervals"]["malignant_auc"]),
-                "AUC melanoma": told(part["auc"]["MEL"], part["intervals"]["auc"]["MEL"]),
-                "ECE": told(part["ece"], part["intervals"]["ece"]),
-            }
-            for name, part in groups.items()
-        ],
-        hide_index=True,
-    )
-    st.caption(summary.ECE_NOTE)
-    damage(damaged, record.name)
+    ui.errors(shown)
+    ui.subgroups(shown, told)
+    ui.versus(shown)
+    own = ui.model_metrics(name) or {}
+    damage(own.get("robustness"), name)
+    across(own.get("across_archives"))
 
 st.subheader("Model card", anchor="model-card")
-with st.expander(f"{record.name} {record.version}", expanded=True, key="card"):
-    st.markdown(ui.model_card())
+with st.expander(name, expanded=True, key="card"):
+    st.markdown(ui.model_card(name))

@@ -2,9 +2,9 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from sklearn.metrics import roc_curve
+from sklearn.metrics import precision_score, recall_score, roc_curve
 
-from cadlib.curves import roc_points
+from cadlib.curves import precision_recall_of_roc, precision_recall_points, roc_points
 from cadlib.metrics import auc, sensitivity_specificity
 
 
@@ -59,3 +59,37 @@ def test_a_roc_is_read_only():
     curve = roc_points(np.array([0.1, 0.2]), np.array([False, True]))
     with pytest.raises(ValueError, match="read-only"):
         curve.fpr[0] = 1
+
+
+def test_precision_and_recall_are_those_of_scikit_learn_at_each_kept_threshold():
+    rng = np.random.default_rng(1)
+    truth = rng.random(3000) < 0.2
+    scores = rng.normal(truth * 1.2)
+    curve = precision_recall_points(scores, truth)
+    assert len(curve.recall) <= 200
+    for recall, precision, threshold in zip(curve.recall, curve.precision, curve.threshold, strict=True):
+        called = scores >= threshold
+        assert recall == pytest.approx(recall_score(truth, called))
+        assert precision == pytest.approx(precision_score(truth, called))
+    assert curve.recall[-1] == 1
+    assert curve.positives == truth.mean()
+    assert (np.diff(curve.recall) >= 0).all()
+
+
+def test_without_a_positive_there_is_no_precision_recall_curve():
+    curve = precision_recall_points(np.array([0.1, 0.7]), np.array([False, False]))
+    assert len(curve.recall) == len(curve.precision) == len(curve.threshold) == curve.positives == 0
+
+
+def test_the_points_of_a_roc_have_the_precision_of_their_thresholds():
+    rng = np.random.default_rng(1)
+    truth = rng.random(500) < 0.2
+    scores = rng.normal(truth * 1.2)
+    roc = roc_points(scores, truth)
+    json = {"fpr": roc.fpr.tolist(), "tpr": roc.tpr.tolist(), "threshold": [None, *roc.threshold[1:].tolist()]}
+    curve = precision_recall_of_roc(json, int(truth.sum()), int((~truth).sum()))
+    for recall, precision, threshold in zip(curve.recall, curve.precision, curve.threshold, strict=True):
+        called = scores >= threshold
+        expected = recall_score(truth, called), precision_score(truth, called, zero_division=0)
+        assert (recall, precision) == pytest.approx(expected)
+    assert len(precision_recall_of_roc(None, 0, 500).recall) == 0

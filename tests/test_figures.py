@@ -9,14 +9,37 @@ import plotly.graph_objects as go
 import pytest
 
 from cadlib import figures, runs, taxonomy
+from cadlib.comparison import Comparison, Difference
+from cadlib.curves import precision_recall_points
 from cadlib.decision import OperatingPoint, PointIntervals
+from cadlib.net_benefit import curve_of_points, decision_curve
 from cadlib.predictive_values import PredictiveValues
 from cadlib.runs import Curve, RunReading, State
 from cadlib.summary import summarise
+from cadlib.trade_off import TradeOff
 
 PROBABILITIES = np.array([0.48, 0.31, 0.05, 0.01, 0.12, 0.002, 0.0, 0.028])
 POINT = OperatingPoint("balanced", 0.3, 0.95, 0.75, 100, 300, "test", PointIntervals(None, None))
 
+
+CHOSEN = TradeOff("chosen", 0.3, 0.9, 0.8, 100, 300)
+SCORES, TRUTH = np.linspace(0, 1, 40), np.arange(40) % 3 > 0
+PRECISION_RECALL = {
+    "melanoma": precision_recall_points(SCORES, np.zeros(40, bool)),
+    "malignant": precision_recall_points(SCORES, TRUTH),
+}
+DECISION = decision_curve(SCORES, TRUTH, np.arange(40), draws=20)
+COMPARISON = Comparison(
+    40,
+    40,
+    {
+        **dict.fromkeys(figures.FIGURE_NAMES, Difference(0.5, 0.51, 0.01, (-0.1, 0.12))),
+        "malignant_auc": Difference(0.8, 0.9, 0.1, (0.05, 0.15)),
+        "brier": Difference(0.4, 0.6, 0.2, (0.1, 0.3), higher_is_better=False),
+        "specificity": Difference(None, None, None, None),
+    },
+    {},
+)
 
 DAMAGE = {
     "clean": {"malignant_auc": 0.9},
@@ -48,6 +71,9 @@ def every_figure(summary):
         "per class": figures.per_class_chart(summary),
         "reliability": figures.reliability_chart(summary["reliability"]),
         "damage": figures.damage_chart(DAMAGE, "malignant_auc"),
+        "precision-recall": figures.precision_recall_chart(PRECISION_RECALL, {"malignant": 0.8}, CHOSEN),
+        "decision": figures.decision_chart(DECISION, CHOSEN),
+        "comparison": figures.comparison_chart(COMPARISON, "old", "new"),
         "hundred": figures.hundred_patients(PredictiveValues(POINT, 0.08)),
         "training": figures.training_chart([trained("one", 0.5, 0.75), trained("two", 0.25)], runs.BALANCED_ACCURACY),
     }
@@ -163,6 +189,15 @@ def test_a_confusion_cell_prints_its_percent_or_its_count_and_hovers_both(normal
     assert cells.text[0] == printed
     assert list(heatmap.z[0][:2]) == [0.75, 0.25]
     assert "truth Melanoma<br>predicted Melanocytic nevus<br>500 of 2,000 images, 25 %" in heatmap.customdata[0][1]
+
+
+def test_each_cell_of_a_confusion_matrix_that_opens_has_a_point_that_names_it():
+    matrix = np.ones((8, 8), dtype=int)
+    points = figures.confusion_chart(matrix, opens=True).data[-1]
+    assert list(zip(points.y, points.x, strict=True)) == [
+        (f"{truth} (8)", said) for truth in taxonomy.CODES for said in taxonomy.CODES
+    ]
+    assert points.customdata[1].startswith("truth Melanoma<br>predicted Melanocytic nevus")
 
 
 def test_confusion_rows_are_the_truth_from_the_top():
@@ -369,3 +404,45 @@ def test_a_loss_that_is_no_number_is_a_gap_and_a_curve_without_points_says_so():
     assert "one from 2 at epoch 0.5 to 2 at epoch 0.5" in alt(figure)
     assert "NaN" not in figure.to_json()
     assert "one has no point yet" in alt(figures.training_chart([broken], runs.SPEED))
+
+
+def test_the_chosen_threshold_is_marked_on_every_curve_at_what_it_does(summary):
+    charts = (
+        (figures.roc_chart(summary["roc"], areas(summary), [], CHOSEN), (1 - 0.8, 0.9)),
+        (figures.precision_recall_chart(PRECISION_RECALL, {}, CHOSEN), (0.9, 90 / (90 + 60))),
+        (figures.decision_chart(DECISION, CHOSEN), (CHOSEN.threshold_at(DECISION.prevalence), None)),
+    )
+    for chart, (x, y) in charts:
+        (mark,) = [trace for trace in chart.data if trace.name == "This threshold"]
+        assert mark.x[0] == pytest.approx(x)
+        assert mark.y[0] == pytest.approx(CHOSEN.net_benefit(DECISION.prevalence) if y is None else y)
+        assert "this threshold" in alt(chart)
+
+
+def test_a_curve_without_a_positive_is_named_not_defined():
+    said = alt(figures.precision_recall_chart(PRECISION_RECALL, {"melanoma": None}))
+    assert "Melanoma average precision not defined" in said
+
+
+def test_a_decision_curve_without_images_has_no_band():
+    points = [CHOSEN, TradeOff("chosen", 0.6, 0.7, 0.95, 100, 300)]
+    chart = figures.decision_chart(curve_of_points(points, 0.1))
+    assert [trace.name for trace in chart.data] == ["Refer all", "Refer none", "Model"]
+    assert "10.0 % are malignant" in alt(chart)
+    banded = figures.decision_chart(DECISION).data[0]
+    assert banded.fill == "toself"
+    assert max(banded.y) == pytest.approx(DECISION.high.max())
+
+
+def test_what_is_better_lies_to_its_side_and_is_said_in_words():
+    chart = figures.comparison_chart(COMPARISON, "old", "new")
+    at = {trace.y[0]: trace for trace in chart.data}
+    assert at["AUC malignant"].x[0] == pytest.approx(0.1)
+    assert at["Brier score (less is better)"].x[0] == pytest.approx(-0.2)  # more of it speaks for the first
+    assert (at["AUC malignant"].marker.symbol, at["Sensitivity"].marker.symbol) == ("diamond", "diamond-open")
+    assert "Specificity" not in at
+    said = alt(chart)
+    assert "AUC malignant 0.800 and 0.900, new is better" in said
+    assert "Brier score (less is better) 0.400 and 0.600, old is better" in said
+    assert "Sensitivity 0.500 and 0.510, no more than chance" in said
+    assert "Specificity not defined and not defined" in said

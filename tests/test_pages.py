@@ -690,7 +690,7 @@ def test_performance_shows_each_headline_figure_with_its_n(app):
         "Balanced accuracy", "AUC malignant", "AUC melanoma", "Calibration error",
     ]  # fmt: skip
     assert words(page).count("n = ") >= 4
-    assert len(page.get("plotly_chart")) == 4
+    assert len(page.get("plotly_chart")) == 6
     assert "It knows nothing." in words(page)
 
 
@@ -708,7 +708,7 @@ def test_performance_draws_what_damage_costs(app, tiny_models, across_damage):
         path.write_text(json.dumps({**json.loads(before), "robustness": found}), encoding="utf-8")
         page = opened(app, "performance")
         assert not page.exception
-        assert len(page.get("plotly_chart")) == 5
+        assert len(page.get("plotly_chart")) == 7
         assert f"changes in {100 * found['flips']['rate']['mean']:.1f} %" in words(page)
         other = page.segmented_control(key="merit").set_value("malignant_auc").run()
         assert not other.exception

@@ -7,6 +7,7 @@ is named so, never drawn as 0.
 """
 
 from cadlib.figures.bars import class_counts_chart, confidence_chart
+from cadlib.figures.compared import FIGURE_NAMES, comparison_chart
 from cadlib.figures.hundred import hundred_patients
 from cadlib.figures.measured import (
     confusion_chart,
@@ -16,19 +17,24 @@ from cadlib.figures.measured import (
     roc_chart,
 )
 from cadlib.figures.style import CONFIG, UNDEFINED
+from cadlib.figures.thresholds import decision_chart, precision_recall_chart
 from cadlib.figures.training import RUN_COLOURS, TRAINING_CHARTS, training_chart
 
 __all__ = [
     "CONFIG",
+    "FIGURE_NAMES",
     "RUN_COLOURS",
     "TRAINING_CHARTS",
     "UNDEFINED",
     "class_counts_chart",
+    "comparison_chart",
     "confidence_chart",
     "confusion_chart",
     "damage_chart",
+    "decision_chart",
     "hundred_patients",
     "per_class_chart",
+    "precision_recall_chart",
     "reliability_chart",
     "roc_chart",
     "training_chart",

@@ -21,13 +21,16 @@ from cadlib.figures.style import (
     row_label,
     undefined,
 )
+from cadlib.figures.thresholds import CHOSEN
+from cadlib.trade_off import TradeOff
 
 
-def confusion_chart(matrix: ArrayLike, normalise: bool = True) -> go.Figure:
+def confusion_chart(matrix: ArrayLike, normalise: bool = True, *, opens: bool = False) -> go.Figure:
     """Draw an (8, 8) confusion matrix of counts, rows the truth, columns the prediction.
 
     Colour always follows the fraction of the row, so that a rare class is as readable as a common one;
-    `normalise` chooses whether a cell prints its percent of the row or its count. Hovering tells both.
+    `normalise` chooses whether a cell prints its percent of the row or its count. Hovering tells both. With `opens`
+    each cell has a point, x the prediction and y the truth, for a page that opens what is clicked.
     """
     counts = np.asarray(matrix, dtype=np.int64)
     size = len(taxonomy.CODES)
@@ -61,16 +64,33 @@ def confusion_chart(matrix: ArrayLike, normalise: bool = True) -> go.Figure:
         )
     )  # fmt: skip
     cells = [(i, j, n, total) for i, (_, row, total) in enumerate(rows) if total for j, n in enumerate(row)]
+    # The cells are opaque, so their figures need no colour from the page: white on dark, black on light.
+    inks = ["black" if n / total >= 0.5 else "white" for _, _, n, total in cells]
+    texts = [f"{100 * n / total:.0f}" if normalise else f"{n:,}" for _, _, n, total in cells]
+    if opens:  # plotly gives what is not selected one colour, but not a span in it
+        texts = [f"<span style='color:{ink}'>{text}</span>" for ink, text in zip(inks, texts, strict=True)]
     figure.add_scatter(
         x=[taxonomy.CODES[j] for _, j, _, _ in cells],
         y=[truths[i] for i, _, _, _ in cells],
-        text=[f"{100 * n / total:.0f}" if normalise else f"{n:,}" for _, _, n, total in cells],
-        # The cells are opaque, so their figures need no colour from the page: white on dark, black on light.
-        textfont={"color": ["black" if n / total >= 0.5 else "white" for _, _, n, total in cells]},
+        text=texts,
+        textfont={"color": inks},
+        unselected={"textfont": {"color": "white"}},
         mode="text",
         hoverinfo="skip",
         showlegend=False,
     )
+    if opens:  # a heatmap's cells cannot be selected, points can
+        figure.add_scatter(
+            x=[taxonomy.CODES[j] for _, j, _, _ in cells],
+            y=[truths[i] for i, _, _, _ in cells],
+            customdata=[hover[i][j] for i, j, _, _ in cells],
+            hovertemplate="%{customdata}<extra></extra>",
+            mode="markers",
+            marker={"symbol": "square", "size": 34, "color": "white", "opacity": 0},
+            selected={"marker": {"opacity": 0.25}},
+            unselected={"marker": {"opacity": 0}},
+            showlegend=False,
+        )
     for truth, (_, _, total) in zip(truths, rows, strict=True):
         if not total:
             figure.add_annotation(x=0.5, xref="x domain", y=truth, text=UNDEFINED, showarrow=False)
@@ -90,11 +110,12 @@ def roc_chart(
     roc: Mapping[str, Mapping[str, Sequence[float | None]] | None],
     auc: Mapping[str, float | None],
     operating_points: Sequence[OperatingPoint] = (),
+    chosen: TradeOff | None = None,
 ) -> go.Figure:
     """Draw the ROC curves of `summary.summarise`, one a code and a bold one for the key "malignant".
 
     Each curve is {"fpr": […], "tpr": […]} or None where it is not defined; `auc` has the same keys.
-    Operating points are marked where they were measured, which need not be on these curves.
+    Operating points are marked where they were measured, which need not be on these curves; so is the `chosen` one.
     """
     curves = [(d.code, d.code, d.colour, "dash" if d.malignant else "dot", 1.8) for d in taxonomy.DIAGNOSES]
     curves += [("malignant", "Malignant", taxonomy.MALIGNANT_COLOUR, "solid", 4.0)]  # last: on top of the others
@@ -134,6 +155,12 @@ def roc_chart(
             f"on {point.split} images"
             for point in operating_points
         ]
+    if chosen:
+        figure.add_scatter(
+            x=[1 - chosen.specificity], y=[chosen.sensitivity], mode="markers", marker=CHOSEN, name="This threshold",
+            hovertemplate="sensitivity %{y:.2f}<br>1 − specificity %{x:.2f}<extra></extra>",
+        )  # fmt: skip
+        said.append(f"this threshold at sensitivity {chosen.sensitivity:.2f}, specificity {chosen.specificity:.2f}")
     figure.update_xaxes(title_text="1 − specificity", constrain="domain", **UNIT)
     figure.update_yaxes(title_text="Sensitivity", scaleanchor="x", constrain="domain", constraintoward="top", **UNIT)
     figure.update_layout(height=460, legend={"itemsizing": "trace"})

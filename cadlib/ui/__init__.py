@@ -17,6 +17,11 @@
     imagemap   images as a map to choose from
     runs       the runs of training a page can show
     suspects   what of a data set a person should look at again
+    figures_of which model on which images a page speaks of; evaluated in the background
+    threshold  the operating point as a slider
+    images_behind the images of a cell of the confusion matrix, and of each kind of error
+    subgroups  for whom the model is how good
+    versus     two models on the same images
 
 The only modules that know Streamlit, and the only home of caches. torch is not loaded but for a heatmap that needs
 gradients.
@@ -25,8 +30,10 @@ gradients.
 from cadlib.ui.clinic import consequences
 from cadlib.ui.datasets import assess_file, dataset, dataset_folders, synthetic_folder
 from cadlib.ui.evidence import evidence
+from cadlib.ui.figures_of import choose_figures
 from cadlib.ui.frame import INTENDED_USE, chart, page
 from cadlib.ui.imagemap import image_map, map_places
+from cadlib.ui.images_behind import confusion, errors
 from cadlib.ui.models import load_ahead, model, model_card, model_metrics
 from cadlib.ui.neighbours import similar
 from cadlib.ui.patient import patient
@@ -58,9 +65,12 @@ from cadlib.ui.session import (
     upload_key,
 )
 from cadlib.ui.strip import strip
+from cadlib.ui.subgroups import subgroups
 from cadlib.ui.suspects import suspects
 from cadlib.ui.text import about_the_set, about_the_threshold, about_the_turns, mark, named, plain, sign
+from cadlib.ui.threshold import threshold
 from cadlib.ui.trust import about_the_map, trust, trust_line, trust_tile
+from cadlib.ui.versus import versus
 
 __all__ = [
     "DRAWN",
@@ -81,10 +91,13 @@ __all__ = [
     "cases_json",
     "chart",
     "choose",
+    "choose_figures",
     "chosen_case",
+    "confusion",
     "consequences",
     "dataset",
     "dataset_folders",
+    "errors",
     "evidence",
     "heatmap",
     "image_map",
@@ -114,12 +127,15 @@ __all__ = [
     "square",
     "stability",
     "strip",
+    "subgroups",
     "suspects",
     "synthetic_folder",
     "take",
+    "threshold",
     "trust",
     "trust_line",
     "trust_tile",
     "upload_key",
+    "versus",
     "withheld",
 ]

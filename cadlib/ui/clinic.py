@@ -21,6 +21,11 @@ def operating_point(record: ModelRecord) -> str:
     return chosen if chosen in _points(record) else DEFAULT_OPERATING_POINT
 
 
+def prevalence() -> float | None:
+    """Return the share of malignant lesions that the clinic has named, None where it has not."""
+    return _clinic().prevalence
+
+
 def consequences(found: Assessment, record: ModelRecord) -> None:
     """Draw what threshold and probability mean at the clinic's prevalence, and let point and prevalence be chosen."""
     names, chosen, point = _points(record), _clinic(), found.decision.operating_point
@@ -45,7 +50,7 @@ def consequences(found: Assessment, record: ModelRecord) -> None:
         return
     values = PredictiveValues(point, chosen.prevalence)
     chart(figures.hundred_patients(values), key="hundred")
-    st.caption(about_the_patients(values))
+    st.caption(about_the_patients(values, f"{point.split} images"))
     here = at_prevalence(found.prediction.malignant_probability, point.prevalence, chosen.prevalence)
     st.caption(about_the_prevalence(found.prediction.malignant_probability, here, point.prevalence, chosen.prevalence))
 

@@ -1,5 +1,6 @@
 """The frame around each page: its title, the model, the intended use; and how a chart stands in it."""
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -44,9 +45,12 @@ def page(title: str) -> ModelRecord | None:
     return found
 
 
-def chart(figure: "Figure", key: str) -> None:
-    """Draw a figure of cadlib.figures with its text for those who cannot see it."""
-    st.plotly_chart(figure, key=key, config=figures.CONFIG, alt=figure.layout.meta["alt"])
+def chart(figure: "Figure", key: str, on_select: Callable[[], None] | None = None) -> None:
+    """Draw a figure of cadlib.figures with its text for those who cannot see it; call back when a point is clicked."""
+    st.plotly_chart(
+        figure, key=key, config=figures.CONFIG, alt=figure.layout.meta["alt"], on_select=on_select or "ignore",
+        selection_mode="points",
+    )  # fmt: skip
 
 
 def _icon() -> Image.Image:

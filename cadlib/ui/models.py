@@ -36,9 +36,17 @@ def load_ahead() -> None:
         assess_batch(_model(), [read_image(Image.new("RGB", (450, 450)))])
 
 
-def model_metrics() -> dict[str, Any] | None:
-    """Return the model's metrics.json, None where it has none; raise ModelInvalid where it cannot be used."""
-    path = _model_folder() / record.METRICS_FILE
+def default_model() -> str:
+    """Return the name of the model of the pages."""
+    return _model_folder().name
+
+
+def model_metrics(name: str | None = None) -> dict[str, Any] | None:
+    """Return a model's metrics.json, that of the pages' without a name, None where it has none.
+
+    Raise ModelInvalid where it cannot be used.
+    """
+    path = (record.find_model(name) if name else _model_folder()) / record.METRICS_FILE
     if not path.exists():
         return None
     measured = record.read_json(path)
@@ -50,9 +58,9 @@ def model_metrics() -> dict[str, Any] | None:
     return measured
 
 
-def model_card() -> str:
-    """Return the model's README.md as Markdown."""
-    path = _model_folder() / record.CARD_FILE
+def model_card(name: str | None = None) -> str:
+    """Return a model's README.md as Markdown, that of the pages' without a name."""
+    path = (record.find_model(name) if name else _model_folder()) / record.CARD_FILE
     return path.read_text(encoding="utf-8") if path.exists() else f"This model's folder has no {path.name}."
 
 

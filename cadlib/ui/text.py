@@ -48,15 +48,18 @@ def about_the_threshold(point: OperatingPoint) -> str:
     )
 
 
-def about_the_patients(values: PredictiveValues) -> str:
-    """Say what a threshold does to 100 patients at a prevalence, with both predictive values."""
+def about_the_patients(values: PredictiveValues, images: str) -> str:
+    """Say what a threshold does to 100 patients at a prevalence, with both predictive values.
+
+    `images` are those that it was measured on, "test images".
+    """
     counts, ends = values.of(100), values.intervals or (None, None)
     missed = values.one_missed_in
     return (
         f"Of 100 patients like these, {counts.found + counts.needless} are referred, {counts.found} of them with a "
         f"malignant lesion. PPV {figure_text(values.positive, ends[0])}, NPV {figure_text(values.negative, ends[1])}"
         + (f"; one malignant lesion is missed in about {missed:,.0f} patients." if math.isfinite(missed) else ".")
-        + f" Sensitivity and specificity are those of {values.point.split} images; measure your own."
+        + f" Sensitivity and specificity are those of {images}; measure your own."
     )
 
 

@@ -1,0 +1,152 @@
+"""What a model said of each image of a labelled set, kept on disk, so that the same question is answered once.
+
+A set is a data set, a split or a subset of one: whatever `Dataset` holds. Its evaluation stands in the folder of
+`cache_dir` that model and images name: predictions.csv and metrics.json, as `python -m cadlib evaluate` writes them.
+That metrics.json has one key more, `gaps`: what `gaps.gaps` found at the model's usual operating point.
+"""
+
+import hashlib
+import json
+import os
+from dataclasses import dataclass, replace
+from functools import cached_property, partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from cadlib import metrics
+from cadlib.cache import cache_dir
+from cadlib.comparison import Answers
+from cadlib.dataset import Dataset
+from cadlib.decision import DEFAULT_OPERATING_POINT
+from cadlib.duplicates import Say
+from cadlib.errors import DatasetInvalid
+from cadlib.evaluation import evaluate, subgroups
+from cadlib.gaps import gaps
+from cadlib.metrics import Floats, Labels
+from cadlib.model import Model
+from cadlib.predictions import PREDICTIONS_FILE, read_predictions
+from cadlib.record import METRICS_FILE, ModelRecord, read_json
+from cadlib.splits import lesion_groups
+from cadlib.taxonomy import CODES
+
+_ANSWER = ("weights_sha256", "onnx_sha256", "codes", "input", "temperature", "bias", "conformal", "operating_points")
+"""What of a record its answers, and the figures of them, rest on."""
+
+
+@dataclass(frozen=True, eq=False)
+class Evaluated:
+    """The N labelled images of a set that could be read, a row of `table` each, and (N, 8) float64 probabilities.
+
+    `table` has the columns of a `Dataset`; `figures` are those of metrics.json. `threshold` is the model's usual one,
+    `name` that of the folder, of model and images.
+    """
+
+    table: pd.DataFrame
+    probabilities: Floats
+    figures: dict[str, Any]
+    threshold: float
+    name: str = ""
+
+    @cached_property
+    def labels(self) -> NDArray[np.int64]:
+        """Return the true diagnosis of each image, (N,), as its place in taxonomy order."""
+        return self.table["diagnosis"].map(CODES.index).to_numpy(np.int64)
+
+    @cached_property
+    def groups(self) -> Labels:
+        """Return the number of the lesion of each image, (N,), from 0 and without a gap."""
+        numbers: Labels = np.unique(lesion_groups(self.table), return_inverse=True)[1]
+        return numbers
+
+    @cached_property
+    def malignant(self) -> Floats:
+        """Return the malignant probability of each image, (N,)."""
+        return metrics.malignant_probability(self.probabilities)
+
+    @property
+    def answers(self) -> Answers:
+        """Return what the model said, to be compared with another."""
+        return Answers(self.probabilities, self.threshold)
+
+    def cell(self, truth: str, said: str) -> pd.DataFrame:
+        """Return the images of a cell of the confusion matrix, the surest first, with `probability`, of `said`."""
+        there = (self.labels == CODES.index(truth)) & (self.probabilities.argmax(axis=1) == CODES.index(said))
+        found: pd.DataFrame = self.table[there].assign(probability=self.probabilities[there, CODES.index(said)])
+        return found.sort_values("probability", ascending=False, kind="stable")
+
+    def errors(self, threshold: float) -> pd.DataFrame:
+        """Return the images on which referring at a threshold goes wrong, the costliest first.
+
+        `cost` is "missed melanoma", then "other malignant missed", then "needless referral", and among each the
+        model was the surest of itself first. `probability` is the malignant one.
+        """
+        truth, referred = metrics.malignant_truth(self.labels), self.malignant >= threshold
+        missed = np.where(self.labels == CODES.index("MEL"), COSTS[0], COSTS[1])
+        cost = pd.Categorical(np.where(truth, missed, COSTS[2]), COSTS, ordered=True)
+        sure = np.where(truth, 1 - self.malignant, self.malignant)
+        wrong: pd.DataFrame = self.table.assign(cost=cost, probability=self.malignant, sure=sure)[truth != referred]
+        return wrong.sort_values(["cost", "sure"], ascending=[True, False]).drop(columns="sure")
+
+
+COSTS = ("missed melanoma", "other malignant missed", "needless referral")
+"""The errors of a referral, the costliest first."""
+
+
+def evaluation_folder(record: ModelRecord, dataset: Dataset) -> Path:
+    """Return where the evaluation of a model on these images stands, or will: another image, label or weight, another.
+
+    An image is known by its path, its size and its time of change. Raise DatasetInvalid for one that is not there.
+    """
+    answer = {key: value for key, value in record.to_json().items() if key in _ANSWER}
+    model = hashlib.sha256(json.dumps(answer, sort_keys=True).encode()).hexdigest()
+    digest = hashlib.sha256(pd.util.hash_pandas_object(dataset.table, index=False).to_numpy().tobytes())
+    try:
+        for path in dataset.table["path"]:
+            status = os.stat(path)
+            digest.update(f"{status.st_size} {status.st_mtime_ns}\n".encode())
+    except OSError as error:
+        raise DatasetInvalid(f"Expected the images of {dataset.name} but {error}; open the data set anew.") from error
+    return cache_dir() / "evaluations" / f"{model[:16]}-{digest.hexdigest()[:16]}"
+
+
+def make_evaluation(folder: Path, model: Model, dataset: Dataset, say: Say, split: str | None = None) -> None:
+    """Show a model every labelled image and keep what it said; raise DatasetInvalid where no image has a label.
+
+    `say` is called with "images" or "subgroups", how many are done, and of how many. May raise OSError.
+    """
+    dataset = replace(dataset, table=_labelled(dataset))
+    found = evaluate(model, dataset, partial(say, "images"), split=split)
+    if found.metrics["n"] == 0:
+        raise DatasetInvalid(f"Expected labelled images that can be read in {dataset.name} but got none; give others.")
+    kept = _joined(dataset, found.predictions.set_index("image"), found.metrics, model.record)
+    parts = dict(subgroups(kept.table))
+    apart = gaps(
+        kept.labels, kept.probabilities, kept.groups, parts, kept.threshold, progress=partial(say, "subgroups")
+    )
+    replace(found, metrics={**found.metrics, "gaps": [gap.to_json() for gap in apart]}).write(folder)
+
+
+def read_evaluation(folder: Path, record: ModelRecord, dataset: Dataset) -> Evaluated | None:
+    """Return what was kept, None where nothing was; raise DatasetInvalid for a file that cannot be used."""
+    if not (folder / METRICS_FILE).exists():
+        return None
+    kept = _joined(dataset, read_predictions(folder / PREDICTIONS_FILE), read_json(folder / METRICS_FILE), record)
+    return replace(kept, name=folder.name)
+
+
+def _labelled(dataset: Dataset) -> pd.DataFrame:
+    table = dataset.table[dataset.table["diagnosis"].isin(CODES)].reset_index(drop=True)
+    if table.empty:
+        raise DatasetInvalid(f"Expected images with a diagnosis in {dataset.name} but got none; add a ground truth.")
+    return table
+
+
+def _joined(dataset: Dataset, predicted: pd.DataFrame, figures: dict[str, Any], record: ModelRecord) -> Evaluated:
+    table = _labelled(dataset)
+    table = table[table["image"].isin(predicted.index)].reset_index(drop=True)
+    shares = predicted.loc[table["image"], list(CODES)].to_numpy(np.float64)
+    return Evaluated(table, shares, figures, record.operating_point(DEFAULT_OPERATING_POINT).threshold)

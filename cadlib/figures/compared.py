@@ -1,0 +1,55 @@
+"""Two models on the same images: the difference of each figure with its interval."""
+
+from typing import Final
+
+import plotly.graph_objects as go
+
+from cadlib import taxonomy
+from cadlib.comparison import Comparison
+from cadlib.figures.style import GREY, GRID, finish, list_rows, number_text, undefined
+
+FIGURE_NAMES: Final = {
+    "balanced_accuracy": "Balanced accuracy",
+    "malignant_auc": "AUC malignant",
+    "melanoma_auc": "AUC melanoma",
+    "sensitivity": "Sensitivity",
+    "specificity": "Specificity",
+    "brier": "Brier score (less is better)",
+}
+
+
+def comparison_chart(found: Comparison, first: str, second: str) -> go.Figure:
+    """Draw second minus first, a row a figure; filled where chance does not explain it, to the right where better."""
+    figure, said = go.Figure(), []
+    for key, name in FIGURE_NAMES.items():
+        part = found.figures[key]
+        words = f"{name} {number_text(part.first, 3)} and {number_text(part.second, 3)}"
+        if part.difference is None or undefined(part.difference):
+            figure.add_annotation(x=0, y=name, text="not defined", showarrow=False)
+            said.append(words)
+            continue
+        turn = 1 if part.higher_is_better else -1
+        ends = part.interval or (part.difference, part.difference)
+        low, high = sorted(turn * end for end in ends)
+        value = turn * part.difference
+        colour = {"second": taxonomy.BENIGN_COLOUR, "first": taxonomy.MALIGNANT_COLOUR}.get(
+            part.better or "", GREY.format(0.9)
+        )
+        figure.add_scatter(
+            x=[value],
+            y=[name],
+            mode="markers",
+            marker={"size": 12, "symbol": "diamond" if part.better else "diamond-open", "color": colour},
+            error_x={"symmetric": False, "array": [high - value], "arrayminus": [value - low], "color": colour},
+            hovertemplate=f"{words}<extra></extra>",
+            showlegend=False,
+            cliponaxis=False,
+        )
+        verdict = {"first": f"{first} is better", "second": f"{second} is better"}.get(
+            part.better or "", "no more than chance"
+        )
+        said.append(f"{words}, {verdict}")
+    list_rows(figure, list(FIGURE_NAMES.values()))
+    figure.add_vline(x=0, line={"color": GREY.format(0.9), "dash": "longdash", "width": 1})
+    figure.update_xaxes(title_text=f"← {first} better     difference     {second} better →", **GRID)
+    return finish(figure, f"{second} compared with {first} on {found.n:,} images: {'; '.join(said)}.")

@@ -1,0 +1,95 @@
+"""What a threshold trades: precision for recall, needless referrals for malignant lesions found."""
+
+from collections.abc import Mapping
+from typing import Final
+
+import plotly.graph_objects as go
+
+from cadlib import taxonomy
+from cadlib.curves import PrecisionRecallCurve
+from cadlib.figures.style import GREY, GRID, UNDEFINED, UNIT, finish, number_text
+from cadlib.net_benefit import DecisionCurve
+from cadlib.trade_off import TradeOff
+
+CHOSEN: Final = {
+    "symbol": "diamond",
+    "size": 13,
+    "color": taxonomy.MALIGNANT_COLOUR,
+    "line": {"color": "white", "width": 2},
+}
+"""The mark of the threshold that the reader moves, on every chart."""
+
+
+def precision_recall_chart(
+    curves: Mapping[str, PrecisionRecallCurve], average: Mapping[str, float | None], chosen: TradeOff | None = None
+) -> go.Figure:
+    """Draw precision against recall in steps: a curve for "melanoma", a bold one for "malignant", each with its AP.
+
+    A dashed line is what calling every image so gives. `chosen` is marked on the malignant curve.
+    """
+    colours = {"melanoma": ("dash", 1.8, taxonomy.diagnosis("MEL").colour),
+               "malignant": ("solid", 4.0, taxonomy.MALIGNANT_COLOUR)}  # fmt: skip
+    figure, said = go.Figure(), []
+    for key, curve in curves.items():
+        dash, width, colour = colours[key]
+        area = number_text(average.get(key), 3)
+        name = key.capitalize()
+        figure.add_scatter(
+            x=[0, *curve.recall] if len(curve.recall) else [None],
+            y=[curve.precision[0], *curve.precision] if len(curve.recall) else [None],
+            mode="lines",
+            name=f"{name}  AP {area}" if average.get(key) is not None else name,
+            line={"color": colour, "dash": dash, "width": width, "shape": "vh"},
+            showlegend=True,
+            hovertemplate=f"{name}<br>precision %{{y:.2f}}<br>recall %{{x:.2f}}<extra></extra>",
+        )
+        figure.add_scatter(
+            x=[0, 1], y=[curve.positives] * 2, mode="lines", hoverinfo="skip", showlegend=False,
+            line={"color": colour, "dash": "dot", "width": 1},
+        )  # fmt: skip
+        said.append(f"{name} average precision {area}, by chance {curve.positives:.2f}")
+    if chosen and chosen.precision == chosen.precision:
+        figure.add_scatter(
+            x=[chosen.sensitivity], y=[chosen.precision], mode="markers", marker=CHOSEN, name="This threshold",
+            hovertemplate="precision %{y:.2f}<br>recall %{x:.2f}<extra></extra>",
+        )  # fmt: skip
+        said.append(f"at this threshold precision {chosen.precision:.2f}, recall {chosen.sensitivity:.2f}")
+    figure.update_xaxes(title_text="Recall (sensitivity)", **UNIT)
+    figure.update_yaxes(title_text="Precision (PPV on these images)", **UNIT)
+    figure.update_layout(height=400, legend={"orientation": "h", "x": 0, "y": 1.02, "yanchor": "bottom"})
+    return finish(figure, f"Precision-recall curves: {'; '.join(said) or UNDEFINED}.")
+
+
+def decision_chart(curve: DecisionCurve, chosen: TradeOff | None = None) -> go.Figure:
+    """Draw net benefit by threshold probability, with referring everybody and nobody, and the interval as a band."""
+    figure, colour = go.Figure(), taxonomy.BENIGN_COLOUR
+    x = curve.threshold.tolist()
+    if curve.low is not None and curve.high is not None:
+        figure.add_scatter(
+            x=[*x, *reversed(x)], y=[*curve.high.tolist(), *reversed(curve.low.tolist())], fill="toself",
+            fillcolor="rgba(0, 114, 178, 0.18)", line={"width": 0}, hoverinfo="skip", name="95 % interval",
+        )  # fmt: skip
+    grey = {"color": GREY.format(0.9), "width": 1.5}
+    figure.add_scatter(x=x, y=curve.refer_all.tolist(), mode="lines", name="Refer all", line=grey, hoverinfo="skip")
+    figure.add_scatter(
+        x=[0, 1], y=[0, 0], mode="lines", name="Refer none", line={**grey, "dash": "longdash"}, hoverinfo="skip"
+    )
+    figure.add_scatter(
+        x=x, y=curve.model.tolist(), mode="lines", name="Model", line={"color": colour, "width": 3},
+        hovertemplate="refer at %{x:.2f}<br>net benefit %{y:.3f}<extra></extra>",
+    )  # fmt: skip
+    better = curve.threshold[(curve.model > curve.refer_all) & (curve.model > 0)]
+    said = f"above both from {better[0]:.2f} to {better[-1]:.2f}" if len(better) else "nowhere above both"
+    alt = f"Decision curve where {100 * curve.prevalence:.1f} % are malignant: the model's net benefit is {said}"
+    if chosen and 0 < chosen.threshold < 1:
+        at, benefit = chosen.threshold_at(curve.prevalence), chosen.net_benefit(curve.prevalence)
+        figure.add_scatter(
+            x=[at], y=[benefit], mode="markers", marker=CHOSEN, name="This threshold",
+            hovertemplate="refer at %{x:.2f}<br>net benefit %{y:.3f}<extra></extra>",
+        )  # fmt: skip
+        alt += f"; at this threshold, {at:.2f}, it is {benefit:.3f}"
+    figure.update_xaxes(title_text="Threshold probability", **UNIT)
+    top = curve.prevalence * 1.08
+    figure.update_yaxes(title_text="Net benefit, malignant found a patient", range=[-0.3 * top, top], **GRID)
+    figure.update_layout(height=400, legend={"orientation": "h", "x": 0, "y": 1.02, "yanchor": "bottom"})
+    return finish(figure, f"{alt}.")

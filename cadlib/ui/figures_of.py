@@ -1,0 +1,202 @@
+"""Whose figures, on which images: the model's own, or those of any labelled set, worked out in the background."""
+
+import os
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import streamlit as st
+
+from cadlib import background, record
+from cadlib.errors import CadError, DatasetInvalid, ModelInvalid
+from cadlib.model import Model
+from cadlib.record import ModelRecord
+from cadlib.subsets import list_subsets, read_subset
+from cadlib.ui.datasets import dataset, dataset_folders
+from cadlib.ui.models import default_model, model_metrics
+from cadlib.ui.text import plain
+
+if TYPE_CHECKING:
+    from cadlib.dataset import Dataset
+    from cadlib.duplicates import Say
+    from cadlib.evaluated import Evaluated
+
+OWN = "The model's own figures"
+SPLITS = ("test", "validation")
+WHOLE = ("all", "All images")
+ROLE = {
+    "validation": "Model, calibration and thresholds were chosen on these images.",
+    "test": "None of these images had a part in training, in calibration or in the thresholds.",
+}
+EVERY_S = 1.0
+
+
+@dataclass(frozen=True, eq=False)
+class Shown:
+    """What the page draws: the figures of a model on some images, and the images where they were evaluated here.
+
+    `about` says in Markdown which images these are; `data` is what they were evaluated on, `key` names both.
+    """
+
+    record: ModelRecord
+    figures: dict[str, Any]
+    about: str
+    evaluated: "Evaluated | None" = None
+    data: "Dataset | None" = None
+    key: str = ""
+
+
+def choose_figures() -> tuple[str, Shown | None]:
+    """Let model and images be chosen; return the model's name and what to draw, None while there is nothing yet.
+
+    What is wrong with either is said on the page.
+    """
+    names = record.list_models()
+    models, images, part = st.columns([2, 2, 2])
+    name = models.selectbox("Model", names, names.index(default_model()), key="measured-model")
+    folders = {OWN: OWN, **{folder: Path(folder).name for folder in dataset_folders()}}
+    chosen = images.selectbox("Images", folders, format_func=lambda folder: folders[folder], key="measured-images")
+    try:
+        found = record.read_record(record.find_model(name))
+        if chosen == OWN:
+            return name, _own(name, found, part)
+        options = [*(("split", split) for split in SPLITS), *(("subset", kept) for kept in list_subsets()), WHOLE]
+        wanted = part.selectbox("Part", options, format_func=_label, key="measured-part")
+        return name, _evaluated(found, _part(found, dataset(chosen), wanted), wanted)
+    except CadError as error:
+        st.error(plain(str(error)))
+        return name, None
+
+
+def evaluation_of(found: ModelRecord, data: "Dataset", split: str | None = None) -> "Evaluated | None":
+    """Return what a model said of a set; where nobody asked yet, offer to ask, and draw how far it is meanwhile."""
+    from cadlib.evaluated import evaluation_folder  # noqa: PLC0415 - pandas takes a third of a second
+
+    folder = evaluation_folder(found, data)
+    if written := _written(folder):
+        background.forget(folder.name)
+        return _kept(str(folder), written, found, data)
+    job = background.find(folder.name)
+    if job and not job.ended:
+        _watch(folder.name, found.name)
+        return None
+    if job and job.state == "failed":
+        st.error(plain(job.reason))
+    if job and job.state == "stopped":
+        st.caption("Stopped; nothing of it was kept.")
+    if st.button(
+        f"Evaluate {found.name} on {len(data.table):,} images", icon=":material/play_arrow:", type="primary",
+        key=f"evaluate-{found.name}", help="It goes on while you look at other pages, and its result is kept.",
+    ):  # fmt: skip
+        background.start(folder.name, _work(folder, found, data, split))
+        st.rerun()
+    return None
+
+
+def _own(name: str, found: ModelRecord, place: Any) -> Shown | None:
+    measured = model_metrics(name)
+    if measured is None:
+        st.info("This model has no metrics.json; measure it with `python -m cadlib evaluate`.")
+        return None
+    if "validation" in measured:
+        splits = {"test": measured, "validation": measured["validation"]}
+        wanted = place.segmented_control("Split", [*splits], default="test", key="split", required=True)
+        measured = splits[wanted]
+    data = measured["data"]
+    return Shown(found, measured, f"on the {data['split']} split of {plain(data['name'])}, {_counts(measured)}", None)
+
+
+def _evaluated(found: ModelRecord, data: "Dataset", wanted: tuple[str, str]) -> Shown | None:
+    split = wanted[1] if wanted[0] == "split" else None
+    said = evaluation_of(found, data, split)
+    if said is None:
+        return None
+    images = {"all": "all images", "split": f"the {split} split", "subset": f"the subset “{plain(wanted[1])}”"}[
+        wanted[0]
+    ]
+    about = f"on {images} of {plain(data.name)}, {_counts(said.figures)}"
+    return Shown(found, said.figures, about + ("" if split else f" {_learnt(found, data)}"), said, data, said.name)
+
+
+def _counts(figures: dict[str, Any]) -> str:
+    role = ROLE.get(figures["data"].get("split"), "")
+    return f"{figures['n']:,} labelled images of {figures['n_lesions']:,} lesions. {role}"
+
+
+def _learnt(found: ModelRecord, data: "Dataset") -> str:
+    """Say how many of the images the model was trained on, on which any model looks better than it is."""
+    from cadlib.own_split import own_split  # noqa: PLC0415 - as above
+
+    try:
+        rows = own_split(record.find_model(found.name), found)
+    except ModelInvalid:
+        return "Which of them the model was trained on is not known."
+    parts = rows[rows["image"].isin(data.table["image"])]["split"].value_counts()
+    trained, chosen = parts.get("train", 0), parts.get("validation", 0)
+    if not trained and not chosen:
+        return "None of them had a part in training, in calibration or in the thresholds."
+    return (
+        f":orange[**{trained:,} of them are images it was trained on, and {chosen:,} those it was chosen on: these "
+        "figures flatter it.**]"
+    )
+
+
+def _label(wanted: tuple[str, str]) -> str:
+    kind, name = wanted
+    return f"Its {name} split" if kind == "split" else name
+
+
+def _part(found: ModelRecord, data: "Dataset", wanted: tuple[str, str]) -> "Dataset":
+    kind, name = wanted
+    if kind == "all":
+        return data
+    if kind == "split":
+        from cadlib.own_split import part_of_split  # noqa: PLC0415 - as above
+
+        return part_of_split(record.find_model(found.name), found, data, name)
+    return read_subset(name).of(data)
+
+
+def _work(folder: Path, found: ModelRecord, data: "Dataset", split: str | None) -> "Callable[[Say], None]":
+    def work(say: "Say") -> None:
+        from cadlib.evaluated import make_evaluation  # noqa: PLC0415 - as above
+
+        # half of the cores: the pages have to answer meanwhile
+        model = Model.load(record.find_model(found.name), threads=max((os.cpu_count() or 1) // 2, 1))
+        make_evaluation(folder, model, data, say, split)
+
+    return work
+
+
+@st.fragment(run_every=EVERY_S)
+def _watch(key: str, name: str) -> None:
+    job = background.find(key)
+    if job is None or job.ended:
+        st.rerun()
+    left = "" if job.seconds_left is None else f", about {_duration(job.seconds_left)} left"
+    what = "Waiting for its turn" if job.state == "waiting" else f"{job.done:,} of {job.total:,} {job.what}{left}"
+    st.progress(job.done / job.total if job.total else 0.0, f"{name}: {what}")
+    st.button("Stop", key=f"stop-{key}", icon=":material/stop:", on_click=job.stop)
+
+
+def _duration(seconds: float) -> str:
+    return f"{seconds / 60:.0f} min" if seconds >= 90 else f"{seconds:.0f} s"
+
+
+def _written(folder: Path) -> float:
+    """Return when the evaluation in a folder was written, 0 where there is none."""
+    try:
+        return (folder / record.METRICS_FILE).stat().st_mtime
+    except OSError:
+        return 0.0
+
+
+@st.cache_resource(max_entries=4, show_spinner=False)
+def _kept(folder: str, written: float, _found: ModelRecord, _data: "Dataset") -> "Evaluated":  # noqa: ARG001
+    from cadlib.evaluated import read_evaluation  # noqa: PLC0415 - as above
+
+    kept = read_evaluation(Path(folder), _found, _data)
+    if kept is None:
+        raise DatasetInvalid(f"Expected an evaluation in {folder} but it is gone; evaluate anew.")
+    return kept

@@ -1,0 +1,133 @@
+"""One slider for the threshold: it moves the curves, what is referred, and what that means for patients, together."""
+
+from typing import TYPE_CHECKING
+
+import streamlit as st
+
+from cadlib import figures, own_figures
+from cadlib.clinic import LEAST, MOST
+from cadlib.curves import PrecisionRecallCurve, precision_recall_of_roc, precision_recall_points
+from cadlib.metrics import average_precision, malignant_truth
+from cadlib.net_benefit import DecisionCurve, curve_of_points, decision_curve
+from cadlib.predictive_values import PredictiveValues
+from cadlib.tables import figure_text
+from cadlib.taxonomy import CODES, DIAGNOSES
+from cadlib.trade_off import UNNAMED, TradeOff, trade_offs, with_intervals
+from cadlib.ui.clinic import operating_point, prevalence
+from cadlib.ui.figures_of import Shown
+from cadlib.ui.frame import chart
+
+if TYPE_CHECKING:
+    from cadlib.evaluated import Evaluated
+
+
+@st.fragment
+def threshold(shown: Shown) -> None:
+    """Draw the curves of a model with the threshold that the reader moves, and whether its probabilities hold."""
+    st.subheader("Operating point", anchor=False)
+    points = trade_offs(shown.figures)
+    if not points:
+        st.caption("Without malignant and benign images no threshold can be judged.")
+        chart(figures.roc_chart(shown.figures["roc"], _areas(shown)), key="roc")
+        return
+    usual = operating_point(shown.record)
+    start = next((place for place, point in enumerate(points) if point.name == usual), len(points) // 2)
+    slider, share = st.columns([3, 1], vertical_alignment="bottom")
+    place = slider.select_slider(
+        "Refer from this malignant probability on", range(len(points)), start, lambda place: _label(points[place]),
+        key=f"threshold-{len(points)}",
+    )  # fmt: skip
+    here = share.number_input(
+        "Malignant lesions here, %", 100 * LEAST, 100 * MOST, (prevalence() or points[0].prevalence) * 100, 0.5, "%.1f",
+        key="judged-prevalence", help="Of all lesions that are looked at: as the clinic said, else as in the images.",
+    )  # fmt: skip
+    point = points[place]
+    if shown.evaluated and point.name == UNNAMED:
+        point = _measured(shown.key, point, shown.evaluated)
+    _numbers(point, here / 100)
+    with st.grid(2, min_column_width=420, gap="medium") as grid:
+        with grid.cell():
+            st.markdown("**ROC**")
+            named = own_figures.operating_points(shown.figures) if "split" in shown.figures["data"] else ()
+            chart(figures.roc_chart(shown.figures["roc"], _areas(shown), named, point), key="roc")
+        with grid.cell():
+            st.markdown("**Precision and recall**")
+            average = {"melanoma": shown.figures["average_precision"]["MEL"]}
+            if shown.evaluated:
+                average["malignant"] = _average(shown.evaluated)
+            chart(figures.precision_recall_chart(_precision_recall(shown), average, point), key="precision-recall")
+        with grid.cell():
+            st.markdown("**Decision curve**")
+            chart(figures.decision_chart(_decision(shown, points, here / 100), point), key="decision")
+        with grid.cell():
+            st.markdown("**Reliability**")
+            chart(figures.reliability_chart(shown.figures["reliability"]), key="reliability")
+
+
+def _label(point: TradeOff) -> str:
+    return f"{point.threshold:.3f}" + ("" if point.name == UNNAMED else f" {point.name}")
+
+
+def _numbers(point: TradeOff, here: float) -> None:
+    """Draw the four figures of a threshold, each with its interval and its n."""
+    values = PredictiveValues(point, here)
+    ends = values.intervals or (None, None)
+    malignant, benign = f"{point.n_malignant:,} malignant images", f"{point.n_benign:,} benign images"
+    prior = f"if {100 * here:.1f} % are malignant"
+    st.table(
+        [
+            {"At this threshold": name, "Value (95 % interval)": figure_text(value, interval), "Of": of}
+            for name, value, interval, of in (
+                ("Sensitivity", point.sensitivity, point.intervals.sensitivity, malignant),
+                ("Specificity", point.specificity, point.intervals.specificity, benign),
+                ("PPV", _or_none(values.positive), ends[0], prior),
+                ("NPV", _or_none(values.negative), ends[1], prior),
+            )
+        ],
+        hide_index=True,
+    )
+    if values.intervals is None:
+        st.caption("Only the model's own operating points have intervals here; choose a data set above for all.")
+
+
+def _or_none(value: float) -> float | None:
+    return None if value != value else value  # noqa: PLR0124 - NaN alone is not itself
+
+
+def _areas(shown: Shown) -> dict[str, float | None]:
+    return {**shown.figures["auc"], "malignant": shown.figures["malignant_auc"]}
+
+
+def _precision_recall(shown: Shown) -> dict[str, PrecisionRecallCurve]:
+    if found := shown.evaluated:
+        melanoma = CODES.index("MEL")
+        return {
+            "melanoma": precision_recall_points(found.probabilities[:, melanoma], found.labels == melanoma),
+            "malignant": precision_recall_points(found.malignant, malignant_truth(found.labels)),
+        }
+    roc, n, counts = shown.figures["roc"], shown.figures["n"], shown.figures["n_by_class"]
+    malignant = sum(counts[d.code] for d in DIAGNOSES if d.malignant)
+    return {
+        "melanoma": precision_recall_of_roc(roc["MEL"], counts["MEL"], n - counts["MEL"]),
+        "malignant": precision_recall_of_roc(roc["malignant"], malignant, n - malignant),
+    }
+
+
+def _average(found: "Evaluated") -> float:
+    return float(average_precision(found.malignant, malignant_truth(found.labels)))
+
+
+def _decision(shown: Shown, points: tuple[TradeOff, ...], here: float) -> DecisionCurve:
+    if shown.evaluated:
+        return _decision_of_images(shown.key, round(here, 4), shown.evaluated)
+    return curve_of_points(points, here)
+
+
+@st.cache_resource(max_entries=50, show_spinner="Drawing lesions for the interval …")
+def _decision_of_images(key: str, here: float, _found: "Evaluated") -> DecisionCurve:  # noqa: ARG001
+    return decision_curve(_found.malignant, malignant_truth(_found.labels), _found.groups, here)
+
+
+@st.cache_resource(max_entries=500, show_spinner=False)
+def _measured(key: str, point: TradeOff, _found: "Evaluated") -> TradeOff:  # noqa: ARG001
+    return with_intervals(point, _found.labels, _found.probabilities, _found.groups)

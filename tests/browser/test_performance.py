@@ -1,0 +1,66 @@
+"""A cell of the confusion matrix, clicked in a real browser, opens its images."""
+
+import re
+import shutil
+
+import pytest
+from conftest import serving
+
+from cadlib import record
+from cadlib.dataset import open_dataset
+from cadlib.evaluated import evaluation_folder
+from cadlib.predictions import PREDICTIONS_FILE, read_predictions
+from cadlib.taxonomy import CODES
+
+pytestmark = [pytest.mark.browser, pytest.mark.timeout(300)]
+
+
+@pytest.fixture
+def drawn(tmp_path, synthetic_dataset, monkeypatch):
+    """Return 96 drawn lesions where a server that is started now finds them."""
+    shutil.copytree(synthetic_dataset, tmp_path / "data" / "drawn")
+    monkeypatch.setenv("CADLIB_DATA", str(tmp_path / "data"))
+    monkeypatch.setenv("CADLIB_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setenv("CADLIB_SUBSETS", str(tmp_path / "subsets"))
+    return open_dataset(tmp_path / "data" / "drawn", verify=False)
+
+
+def settle(page):
+    """Wait until the page stands still: a picture that the next run has no use for is dropped, fetched or not."""
+    page.locator("[data-test-script-state=notRunning]").wait_for()
+    page.wait_for_function("[...document.images].every((image) => image.complete)")
+
+
+def pick(page, label, option):
+    settle(page)
+    page.get_by_role("combobox", name=label, exact=True).click()
+    page.get_by_role("option", name=option, exact=True).click()
+
+
+def test_a_cell_that_is_clicked_opens_the_images_that_the_predictions_put_there(drawn, page, tmp_path):
+    with serving(tmp_path / "log.txt") as address:
+        page.goto(f"{address}/performance")
+        page.get_by_role("heading", name="Errors by cost").wait_for()
+        pick(page, "Images", "drawn")
+        pick(page, "Part", "All images")
+        page.get_by_role("button", name="Evaluate isic2019").click()
+        page.get_by_role("heading", name="Errors by cost").wait_for(timeout=200_000)
+        settle(page)
+
+        folder = evaluation_folder(record.read_record(record.find_model("isic2019")), drawn)
+        said = read_predictions(folder / PREDICTIONS_FILE)
+        tops, truth = said.idxmax(axis=1), drawn.table.set_index("image")["diagnosis"]
+        cells = {(truth[image], tops[image]) for image in said.index} - {("MEL", "NV")}
+        true_code, said_code = max(cells, key=lambda cell: ((truth == cell[0]) & (tops == cell[1])).sum())
+
+        points = page.locator(".st-key-confusion .scatterlayer .trace").last.locator("path.point")
+        points.nth(CODES.index(true_code) * len(CODES) + CODES.index(said_code)).click(force=True)
+        inside = said.index[(truth == true_code) & (tops == said_code)]
+        page.get_by_text(re.compile(rf"^{len(inside)} images: .*{true_code} that the model called")).wait_for()
+        surest = said.loc[inside, said_code].sort_values(ascending=False).index[:12]
+        pictures = page.locator(".st-key-cell img")
+        pictures.nth(len(surest) - 1).wait_for()
+        settle(page)
+        opened = {pictures.nth(place).get_attribute("alt").split(",")[0] for place in range(pictures.count())}
+        assert opened == set(surest)
+        page.goto("about:blank")  # before the server ends, whose silence would be an error in the console

@@ -1,0 +1,116 @@
+import threading
+import time
+
+import pytest
+
+from cadlib import background
+from cadlib.errors import DatasetInvalid
+
+
+def ended(job):
+    """Wait for a job's end and return it."""
+    deadline = time.monotonic() + 20
+    while not job.ended:
+        assert time.monotonic() < deadline, job.state
+        time.sleep(0.01)
+    return job
+
+
+@pytest.fixture
+def gate():
+    """Return what holds work up until it is set; it is, at the end of the test."""
+    event = threading.Event()
+    yield event
+    event.set()
+
+
+def held_up(gate, ran=None):
+    """Return work that says how far it is until the gate opens."""
+
+    def work(say):
+        if ran is not None:
+            ran.append(1)
+        while not gate.wait(0.01):
+            say("images", 1, 4)
+
+    return work
+
+
+def reached(job, state):
+    """Wait until a job is in a state."""
+    deadline = time.monotonic() + 20
+    while job.state != state:
+        assert time.monotonic() < deadline, job.state
+        time.sleep(0.01)
+
+
+def test_work_goes_on_by_itself_and_tells_how_far_it_is(gate):
+    job = background.start("a", held_up(gate))
+    reached(job, "running")
+    while not job.done:
+        time.sleep(0.01)
+    assert (job.what, job.done, job.total) == ("images", 1, 4)
+    assert job.seconds_left > 0
+    gate.set()
+    assert ended(job).state == "done"
+    assert job.seconds_left is None
+
+
+def test_the_same_work_never_runs_twice_at_once(gate):
+    ran = []
+    first = background.start("b", held_up(gate, ran))
+    assert background.start("b", held_up(gate, ran)) is first is background.find("b")
+    gate.set()
+    ended(first)
+    assert ran == [1]
+    again = background.start("b", held_up(gate, ran))
+    assert again is not first
+    ended(again)
+
+
+def test_other_work_waits_for_its_turn_and_can_be_stopped_there(gate):
+    first = background.start("c", held_up(gate))
+    reached(first, "running")
+    waiting = background.start("d", held_up(gate))
+    time.sleep(0.3)
+    assert waiting.state == "waiting"
+    waiting.stop()
+    assert ended(waiting).state == "stopped"
+    assert first.state == "running"
+
+
+def test_running_work_ends_at_the_next_sign_of_progress_when_it_is_stopped(gate):
+    job = background.start("e", held_up(gate))
+    reached(job, "running")
+    job.stop()
+    assert ended(job).state == "stopped"
+    after = background.start("f", lambda say: say("images", 1, 1))  # and the turn is free again
+    assert ended(after).state == "done"
+
+
+def test_what_went_wrong_is_said_in_its_words():
+    def work(say):
+        raise DatasetInvalid("Expected images but none came.")
+
+    job = ended(background.start("g", work))
+    assert (job.state, job.reason) == ("failed", "Expected images but none came.")
+
+
+def test_what_nobody_foresaw_is_in_the_log_and_not_on_the_page(caplog):
+    def work(say):
+        raise KeyError("secret")
+
+    job = ended(background.start("h", work))
+    assert job.state == "failed"
+    assert "secret" not in job.reason
+    assert "secret" in caplog.text
+
+
+def test_a_job_that_has_ended_can_be_forgotten_and_a_running_one_not(gate):
+    job = background.start("i", held_up(gate))
+    background.forget("i")
+    assert background.find("i") is job
+    gate.set()
+    ended(job)
+    background.forget("i")
+    assert background.find("i") is None

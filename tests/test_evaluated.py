@@ -1,0 +1,128 @@
+import os
+from dataclasses import replace
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from cadlib.errors import DatasetInvalid
+from cadlib.evaluated import COSTS, Evaluated, evaluation_folder, make_evaluation, read_evaluation
+from cadlib.evaluation import evaluate
+from cadlib.metrics import malignant_probability, malignant_truth
+from cadlib.taxonomy import CODES, UNKNOWN
+
+
+@pytest.fixture(autouse=True)
+def cache(tmp_path, monkeypatch):
+    monkeypatch.setenv("CADLIB_CACHE", str(tmp_path / "cache"))
+
+
+def ignore(what, done, total):
+    pass
+
+
+@pytest.fixture(scope="module")
+def said():
+    """Return what a guessing model said of 200 images."""
+    rng = np.random.default_rng(0)
+    table = pd.DataFrame({"image": [f"I{n:03}" for n in range(200)], "diagnosis": rng.choice(CODES, 200)})
+    table = table.assign(lesion_id=None, lesion_group=None)
+    return Evaluated(table, rng.dirichlet(np.ones(8), 200), {}, 0.4)
+
+
+def test_what_is_kept_is_what_an_evaluation_says(model, drawn_dataset):
+    folder = evaluation_folder(model.record, drawn_dataset)
+    assert read_evaluation(folder, model.record, drawn_dataset) is None
+    steps = []
+    make_evaluation(folder, model, drawn_dataset, lambda *step: steps.append(step))
+    kept, expected = read_evaluation(folder, model.record, drawn_dataset), evaluate(model, drawn_dataset)
+    assert kept.figures.pop("gaps") == []
+    assert kept.figures == expected.metrics
+    assert kept.probabilities == pytest.approx(expected.predictions[list(CODES)].to_numpy(), abs=1e-6)
+    assert kept.table["image"].tolist() == expected.predictions["image"].tolist()
+    assert ("images", 32, 32) in steps
+    assert kept.threshold == model.record.operating_point("balanced").threshold
+
+
+def test_the_folder_is_another_for_other_images_labels_weights_and_thresholds(model, drawn_dataset):
+    record, table = model.record, drawn_dataset.table
+    first = evaluation_folder(record, drawn_dataset)
+    assert evaluation_folder(record, drawn_dataset) == first
+    fewer = replace(drawn_dataset, table=table.iloc[1:])
+    other_label = replace(drawn_dataset, table=table.assign(diagnosis="NV"))
+    others = {
+        evaluation_folder(record, fewer),
+        evaluation_folder(record, other_label),
+        evaluation_folder(replace(record, weights_sha256="0" * 64), drawn_dataset),
+        evaluation_folder(replace(record, operating_points=record.operating_points[:1]), drawn_dataset),
+    }
+    assert len(others - {first}) == 4
+    assert evaluation_folder(replace(record, version="9.9.9", audit=None), drawn_dataset) == first
+    os.utime(table["path"].iloc[0], (1, 1))
+    assert evaluation_folder(record, drawn_dataset) != first
+
+
+def test_a_missing_image_is_named(model, drawn_dataset):
+    gone = replace(drawn_dataset, table=drawn_dataset.table.assign(path="nowhere.jpg"))
+    with pytest.raises(DatasetInvalid, match=r"nowhere\.jpg"):
+        evaluation_folder(model.record, gone)
+
+
+def test_an_image_without_a_diagnosis_is_not_shown_to_the_model(model, drawn_dataset):
+    table = drawn_dataset.table.copy()
+    table.loc[:2, "diagnosis"] = [UNKNOWN, None, None]
+    part, steps = replace(drawn_dataset, table=table), []
+    folder = evaluation_folder(model.record, part)
+    make_evaluation(folder, model, part, lambda *step: steps.append(step))
+    assert ("images", 29, 29) in steps
+    assert len(read_evaluation(folder, model.record, part).table) == 29
+
+
+def test_without_a_labelled_image_nothing_is_kept(model, drawn_dataset):
+    none = replace(drawn_dataset, table=drawn_dataset.table.assign(diagnosis=None))
+    folder = evaluation_folder(model.record, none)
+    with pytest.raises(DatasetInvalid, match="with a diagnosis"):
+        make_evaluation(folder, model, none, ignore)
+    assert not folder.exists()
+
+
+def test_an_evaluation_that_is_stopped_leaves_nothing(model, drawn_dataset):
+    def stop(what, done, total):
+        raise InterruptedError
+
+    folder = evaluation_folder(model.record, drawn_dataset)
+    with pytest.raises(InterruptedError):
+        make_evaluation(folder, model, drawn_dataset, stop)
+    assert read_evaluation(folder, model.record, drawn_dataset) is None
+
+
+def test_the_cells_hold_every_image_once_the_surest_first(said):
+    cells = {(truth, code): said.cell(truth, code) for truth in CODES for code in CODES}
+    images = [image for cell in cells.values() for image in cell["image"]]
+    assert sorted(images) == said.table["image"].tolist()
+    for (truth, code), cell in cells.items():
+        assert set(cell["diagnosis"]) <= {truth}
+        assert cell["probability"].is_monotonic_decreasing
+        rows = cell.index
+        assert [CODES[place] for place in said.probabilities[rows].argmax(axis=1)] == [code] * len(cell)
+        assert cell["probability"].tolist() == said.probabilities[rows, CODES.index(code)].tolist()
+
+
+def test_errors_come_by_their_cost_and_then_by_how_sure_the_model_was(said):
+    errors = said.errors(0.4)
+    scores, truth = malignant_probability(said.probabilities), malignant_truth(said.labels)
+    assert set(errors.index) == set(np.flatnonzero(truth != (scores >= 0.4)))
+    assert list(dict.fromkeys(errors["cost"])) == list(COSTS)
+    melanomas, others, needless = (errors[errors["cost"] == cost] for cost in COSTS)
+    assert set(melanomas["diagnosis"]) == {"MEL"}
+    assert set(others["diagnosis"]) <= {"BCC", "AK", "SCC"}
+    assert not set(needless["diagnosis"]) & {"MEL", "BCC", "AK", "SCC"}
+    assert melanomas["probability"].is_monotonic_increasing
+    assert needless["probability"].is_monotonic_decreasing
+    assert (melanomas["probability"] < 0.4).all()
+    assert (needless["probability"] >= 0.4).all()
+
+
+def test_a_higher_threshold_misses_no_less(said):
+    low, high = ((said.errors(threshold)["cost"] != COSTS[2]).sum() for threshold in (0.2, 0.6))
+    assert low < high

@@ -1,0 +1,154 @@
+"""The Performance page on images of a data set: evaluated behind it, kept, and opened from its figures."""
+
+import shutil
+import time
+from pathlib import Path
+
+import pytest
+from streamlit.testing.v1 import AppTest
+
+from cadlib import background, record
+from cadlib.dataset import open_dataset
+from cadlib.evaluated import evaluation_folder
+from cadlib.predictions import PREDICTIONS_FILE, read_predictions
+from cadlib.subsets import Subset, save_subset
+from cadlib.taxonomy import CODES
+
+ROOT = Path(__file__).parents[1]
+TIMEOUT_S = 120
+
+
+@pytest.fixture
+def data(tmp_path, synthetic_dataset, monkeypatch):
+    """Return 96 drawn lesions where the pages find them, with the shipped model and an empty cache."""
+    shutil.copytree(synthetic_dataset, tmp_path / "data" / "drawn")
+    monkeypatch.setenv("CADLIB_DATA", str(tmp_path / "data"))
+    monkeypatch.setenv("CADLIB_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setenv("CADLIB_SUBSETS", str(tmp_path / "subsets"))
+    return open_dataset(tmp_path / "data" / "drawn", verify=False)
+
+
+def opened() -> AppTest:
+    """Open the page as a click in the menu does."""
+    app = AppTest.from_file(str(ROOT / "menu.py"), default_timeout=TIMEOUT_S)
+    return app.run().switch_page("pages/performance.py").run()
+
+
+def shown(data, part=("all", "All images")) -> AppTest:
+    """Open the page and choose a part of the data set."""
+    page = opened()
+    page.selectbox(key="measured-images").set_value(str(Path(data.table["path"].iloc[0]).parents[1])).run()
+    page.selectbox(key="measured-part").set_value(part).run()
+    assert not page.exception
+    return page
+
+
+def words(page: AppTest) -> str:
+    kinds = (page.title, page.subheader, page.markdown, page.caption, page.info, page.warning, page.error)
+    return "\n".join(str(element.value) for kind in kinds for element in kind)
+
+
+def waited(page: AppTest, model: str = "isic2019") -> AppTest:
+    """Ask for the evaluation and wait until it has ended, as a reader does."""
+    page.button(key=f"evaluate-{model}").click().run()
+    assert not page.exception
+    deadline = time.monotonic() + TIMEOUT_S
+    while any(not job.ended for job in background._jobs.values()):
+        assert time.monotonic() < deadline
+        time.sleep(0.1)
+    return page.run()
+
+
+def kept(data, name="isic2019"):
+    """Return the predictions.csv of an evaluation, the eight probabilities by image."""
+    folder = evaluation_folder(record.read_record(record.find_model(name)), data)
+    return read_predictions(folder / PREDICTIONS_FILE)
+
+
+@pytest.mark.timeout(300)
+def test_a_data_set_is_evaluated_behind_the_page_and_its_cells_open_the_right_images(data):
+    page = shown(data)
+    assert not page.metric
+    page = waited(page)
+    assert not page.exception
+    assert page.metric[0].label == "Balanced accuracy"
+    assert "96 labelled images" in words(page)
+    said = kept(data)
+    truth = data.table.set_index("image")["diagnosis"]
+    tops = said.idxmax(axis=1)
+    for true_code, said_code in {(truth[image], tops[image]) for image in said.index[:40]}:
+        page.selectbox(key="cell-truth").set_value(true_code).run()
+        page.selectbox(key="cell-said").set_value(said_code).run()
+        inside = said[(truth == true_code) & (tops == said_code)]
+        assert f"{len(inside)} images: " in words(page)
+        shown_ids = [line for caption in page.caption for line in caption.value.split("\n") if line.startswith("ISIC")]
+        first = inside[said_code].sort_values(ascending=False).index[:12]
+        assert {image.replace("\\", "") for image in shown_ids} >= set(first)
+    again = shown(data)  # another session: nothing is asked anew
+    assert again.metric
+    assert not [button for button in again.button if button.key.startswith("evaluate")]
+
+
+@pytest.mark.timeout(300)
+def test_a_subset_is_measured_alone_and_the_slider_moves_everything_together(data):
+    images = tuple(data.table["image"][::2])
+    save_subset(Subset("half split", "drawn", images, "every other"))
+    page = waited(shown(data, ("subset", "half split")))
+    assert "“half split”" in words(page)
+    assert "48 labelled images" in words(page)
+    slider = next(one for one in page.select_slider if one.key.startswith("threshold"))
+    before = page.table[0].value
+    page = slider.set_value(len(slider.options) - 1).run()
+    after = page.table[0].value
+    assert not page.exception
+    assert (before.iloc[:2, 1] != after.iloc[:2, 1]).any()
+    page.number_input(key="judged-prevalence").set_value(1.0).run()
+    assert "if 1.0 % are malignant" in page.table[0].value.iloc[2, 2]
+    assert len(page.get("plotly_chart")) >= 6
+
+
+@pytest.mark.timeout(300)
+def test_what_fails_is_said_and_can_be_asked_again(data, monkeypatch):
+    def broken(*_):
+        raise OSError("no room on the disk")
+
+    monkeypatch.setattr("cadlib.evaluated.make_evaluation", broken)
+    page = waited(shown(data))
+    assert "no room on the disk" in page.error[0].value.replace("\\", "")
+    assert page.button(key="evaluate-isic2019")
+
+
+@pytest.mark.timeout(300)
+def test_two_models_are_compared_on_the_same_images(data, tmp_path, monkeypatch):
+    models = tmp_path / "models"
+    for name in ("isic2019", "twin"):
+        shutil.copytree(record.find_model("isic2019"), models / name)
+    raw = record.read_json(models / "twin" / record.RECORD_FILE)
+    bias = [8.0, *[0.0] * (len(CODES) - 1)]
+    (models / "twin" / record.RECORD_FILE).write_text(record.json_text({**raw, "name": "twin", "bias": bias}))
+    monkeypatch.setenv("CADLIB_MODELS", str(models))
+    page = waited(shown(data))
+    page.selectbox(key="other-model").set_value("twin").run()
+    page = waited(page, "twin")
+    assert not page.exception
+    tables = [table.value for table in page.table]
+    tests = next(table for table in tables if "McNemar's test" in table)
+    truth = data.table.set_index("image")["diagnosis"]
+    one, two = ((kept(data, name).idxmax(axis=1) == truth) for name in ("isic2019", "twin"))
+    # another bias is another model, though its weights are the same
+    assert [tests["Only isic2019"].iloc[0], tests["Only twin"].iloc[0]] == [
+        str((one & ~two).sum()),
+        str((two & ~one).sum()),
+    ]
+
+
+def test_without_a_data_set_the_models_own_figures_stand_and_say_what_they_lack(monkeypatch):
+    monkeypatch.delenv("CADLIB_DATA", raising=False)
+    page = opened()
+    assert not page.exception
+    assert page.selectbox(key="measured-images").options == ["The model's own figures"]
+    assert "To open images, choose a data set above" in words(page)
+    assert "Across archives" in words(page)
+    slider = next(one for one in page.select_slider if one.key.startswith("threshold"))
+    assert slider.value is not None
+    assert "0.939" in page.table[0].value.iloc[0, 1]

@@ -1,0 +1,78 @@
+import math
+
+import numpy as np
+import pytest
+
+from cadlib.decision import Threshold
+from cadlib.metrics import malignant_probability, malignant_truth
+from cadlib.net_benefit import curve_of_points, net_benefit
+from cadlib.summary import measured_point, summarise
+from cadlib.trade_off import UNNAMED, TradeOff, trade_offs, with_intervals
+
+
+@pytest.fixture(scope="module")
+def images():
+    """Return labels and probabilities of 300 images."""
+    rng = np.random.default_rng(0)
+    labels = rng.integers(0, 8, 300)
+    odds = np.exp(rng.normal(0, 1, (300, 8)) + 1.5 * np.eye(8)[labels])
+    return labels, odds / odds.sum(axis=1, keepdims=True)
+
+
+@pytest.fixture(scope="module")
+def figures(images):
+    """Return what metrics.json would say of them."""
+    point = measured_point(Threshold("balanced", 0.4), *images, np.arange(300))
+    return {**summarise(*images, draws=20), "operating_points": [point]}
+
+
+def test_each_point_does_what_its_threshold_does_to_the_images(images, figures):
+    scores, truth = malignant_probability(images[1]), malignant_truth(images[0])
+    points = trade_offs(figures)
+    assert [point.threshold for point in points] == sorted(point.threshold for point in points)
+    for point in points:
+        referred = scores >= point.threshold - 1e-6  # curves have six decimals
+        assert point.sensitivity == pytest.approx(referred[truth].mean(), abs=1e-5)
+        assert point.specificity == pytest.approx((~referred[~truth]).mean(), abs=1e-5)
+        assert (point.n_malignant, point.n_benign) == (truth.sum(), (~truth).sum())
+        assert point.precision == pytest.approx(truth[referred].mean(), abs=1e-5)
+
+
+def test_the_models_operating_points_keep_name_and_intervals(figures):
+    (named,) = [point for point in trade_offs(figures) if point.name != UNNAMED]
+    assert (named.name, named.threshold) == ("balanced", 0.4)
+    assert named.intervals.sensitivity[0] < named.sensitivity < named.intervals.sensitivity[1]
+
+
+def test_without_a_benign_image_nothing_is_traded(images):
+    melanomas = images[0] == 0
+    alone = {**summarise(images[0][melanomas], images[1][melanomas], draws=5), "operating_points": []}
+    assert trade_offs(alone) == ()
+
+
+def test_a_point_has_the_net_benefit_of_its_threshold(images, figures):
+    scores, truth = malignant_probability(images[1]), malignant_truth(images[0])
+    points = [point for point in trade_offs(figures) if 0.05 < point.threshold < 0.95]
+    curve = curve_of_points(points, truth.mean())
+    expected = net_benefit(scores + 1e-6, truth, curve.threshold)
+    assert curve.model == pytest.approx(expected, abs=1e-4)
+    assert [point.net_benefit(truth.mean()) for point in points] == curve.model.tolist()
+    assert curve.low is None
+
+
+def test_a_prevalence_moves_the_threshold_as_it_moves_a_probability():
+    point = TradeOff(UNNAMED, 0.5, 0.9, 0.8, 50, 50)
+    assert point.threshold_at(0.1) == pytest.approx(0.1)
+    assert point.net_benefit(0.1) == pytest.approx(0.1 * 0.9 - 0.9 * 0.2 / 9)
+
+
+def test_referring_nobody_has_no_precision():
+    assert math.isnan(TradeOff(UNNAMED, 1.0, 0.0, 1.0, 50, 50).precision)
+
+
+def test_a_point_measured_on_images_has_intervals(images):
+    point = with_intervals(TradeOff(UNNAMED, 0.3, 0.0, 0.0, 1, 1), *images, np.arange(300))
+    again = measured_point(Threshold(UNNAMED, 0.3), *images, np.arange(300))
+    assert (point.sensitivity, point.specificity) == (again["sensitivity"], again["specificity"])
+    assert list(point.intervals.specificity) == again["intervals"]["specificity"]
+    assert point.n_malignant + point.n_benign == 300
