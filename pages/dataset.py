@@ -46,6 +46,8 @@ filters, pictures = st.columns([1, 3], gap="medium")
 with filters:
     within = browse.chosen_subset(catalogue)
     query, answer = browse.facets(catalogue, within)
+    if record:
+        browse.ask_about_all(dataset, record, catalogue)
 with pictures:
     header = st.container(horizontal=True, vertical_alignment="bottom", horizontal_alignment="distribute")
     views = ["Pictures", *["Map"] * bool(record), "Counts", "Suspects"]

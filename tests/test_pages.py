@@ -7,6 +7,7 @@ import io
 import json
 import re
 import shutil
+import time
 from dataclasses import replace
 from importlib import import_module
 from pathlib import Path
@@ -20,10 +21,11 @@ from PIL import Image
 from safetensors.torch import save
 from streamlit.testing.v1 import AppTest
 
-from cadlib import evaluation, network, own_figures, record, saliency, ui
+from cadlib import background, evaluation, network, own_figures, record, saliency, ui
 from cadlib.calibration import Temperature
 from cadlib.dataset import open_dataset
 from cadlib.decision import OperatingPoint, PointIntervals
+from cadlib.evaluated import evaluation_folder
 from cadlib.export import to_onnx
 from cadlib.images import read_image
 from cadlib.model import Model
@@ -110,9 +112,10 @@ def random_metrics(made: record.ModelRecord) -> dict:
 
 
 @pytest.fixture
-def app(tiny_models, monkeypatch) -> AppTest:
+def app(tiny_models, monkeypatch, tmp_path) -> AppTest:
     """Return the app with the tiny model and no data set."""
     monkeypatch.setenv("CADLIB_MODELS", str(tiny_models))
+    monkeypatch.setenv("CADLIB_CACHE", str(tmp_path / "cache"))
     monkeypatch.delenv("CADLIB_DATA", raising=False)
     return AppTest.from_file(str(ROOT / "menu.py"), default_timeout=TIMEOUT_S)
 
@@ -822,3 +825,32 @@ def test_the_dataset_page_has_a_map_counts_and_lists_of_what_was_found(browser):
     assert not browser.exception
     assert 0 < len(tiles(browser)) <= 12
     assert all(label.endswith("MEL") for label in tiles(browser))
+
+
+def test_the_answers_of_the_model_become_facets_orders_and_marks(browser, synthetic_dataset, tiny_models):
+    assert not [pills for pills in browser.pills if pills.key == "facet-verdict"]
+    browser.button(key="evaluate-tiny").click().run()
+    dataset, found = ui.dataset(str(synthetic_dataset)), record.read_record(tiny_models / "tiny")
+    folder = evaluation_folder(found, dataset)
+    deadline = time.monotonic() + TIMEOUT_S
+    while not (job := background.find(folder.name)).ended:
+        assert time.monotonic() < deadline
+        time.sleep(0.1)
+    assert job.state == "done", job.reason
+    browser.run()
+    assert not browser.exception
+    predictions = pd.read_csv(folder / "predictions.csv").set_index("image")
+    said = predictions[list(CODES)].idxmax(axis=1)
+    truth = dataset.table.set_index("image")["diagnosis"]
+    assert count(browser, "facet-verdict", "right") == (said == truth).sum()
+    assert count(browser, "facet-verdict", "wrong") == (said != truth).sum()
+    for code in CODES:
+        assert sum(f" {code} " in f" {text}" for text in browser.pills(key="facet-said").options) == (code in set(said))
+    browser.selectbox(key="facet-order").select("risk").run()
+    risk = predictions[[code for code in CODES if diagnosis(code).malignant]].sum(axis=1)
+    first = next(str(button.key) for button in browser.button if str(button.key).startswith("open-"))
+    assert risk[first.removeprefix("open-")] == pytest.approx(risk.max(), abs=1e-6)
+    browser.pills(key="facet-verdict").set_value(["wrong"]).run()
+    assert not browser.exception
+    assert tiles(browser)
+    assert all(" ≠ " in label for label in tiles(browser))

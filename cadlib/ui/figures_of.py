@@ -69,11 +69,16 @@ def choose_figures() -> tuple[str, Shown | None]:
         return name, None
 
 
-def evaluation_of(found: ModelRecord, data: "Dataset", split: str | None = None) -> "Evaluated | None":
-    """Return what a model said of a set; where nobody asked yet, offer to ask, and draw how far it is meanwhile."""
+def evaluation_of(
+    found: ModelRecord, data: "Dataset", split: str | None = None, folder: Path | None = None
+) -> "Evaluated | None":
+    """Return what a model said of a set; where nobody asked yet, offer to ask, and draw how far it is meanwhile.
+
+    `folder` is that of `evaluated.evaluation_folder`, for who knows it already: to find it takes a look at every file.
+    """
     from cadlib.evaluated import evaluation_folder  # noqa: PLC0415 - pandas takes a third of a second
 
-    folder = evaluation_folder(found, data)
+    folder = folder or evaluation_folder(found, data)
     if written := _written(folder):
         background.forget(folder.name)
         return _kept(str(folder), written, found, data)

@@ -8,7 +8,7 @@ catalogues the catalogue of a data set, made once for all sessions
 """
 
 from cadlib.catalogue import NOT_GIVEN
-from cadlib.ui.browse.catalogues import catalogue_of
+from cadlib.ui.browse.catalogues import ask_about_all, catalogue_of
 from cadlib.ui.browse.facets import facets, forget_facets, said_of
 from cadlib.ui.browse.gallery import gallery
 from cadlib.ui.browse.mapped import mapped
@@ -16,6 +16,7 @@ from cadlib.ui.browse.selection import chosen_subset, keep
 
 __all__ = [
     "NOT_GIVEN",
+    "ask_about_all",
     "catalogue_of",
     "chosen_subset",
     "facets",

@@ -1,6 +1,7 @@
-"""The catalogue of a data set, with the split of the pages' model where it is the model's own: made once for all."""
+"""The catalogue of a data set, with the split and the answers of the pages' model where there are any: made once."""
 
 from functools import lru_cache
+from pathlib import Path
 
 import pandas as pd
 import streamlit as st
@@ -8,19 +9,59 @@ import streamlit as st
 from cadlib.catalogue import Catalogue, described
 from cadlib.dataset import Dataset
 from cadlib.errors import CadError
+from cadlib.evaluated import evaluation_folder
 from cadlib.own_split import own_split
+from cadlib.predictions import PREDICTIONS_FILE, read_predictions, read_unknown
 from cadlib.record import ModelRecord, find_model, read_record
+from cadlib.taxonomy import UNKNOWN
+from cadlib.ui.figures_of import evaluation_of
 
 
 def catalogue_of(dataset: Dataset, record: ModelRecord | None) -> Catalogue:
-    """Return the catalogue of a data set that `ui.dataset` gave; `record` is of the model whose split it may be."""
+    """Return the catalogue of a data set that `ui.dataset` gave, with what this model said of its images.
+
+    That is kept where it was asked for, by `ask_about_all` or on the Performance page.
+    """
     with st.spinner("Sorting the images …"):
-        return _catalogue(dataset, record.name if record else "", record.model_id if record else "")
+        if record is None:
+            return _catalogue(dataset, "", "", None, 0.0)
+        folder = _folder(dataset, record.name, record.model_id)
+        answers = folder / PREDICTIONS_FILE if folder else None
+        written = answers.stat().st_mtime if answers and answers.exists() else 0.0
+        return _catalogue(dataset, record.name, record.model_id, answers, written)
+
+
+def ask_about_all(dataset: Dataset, record: ModelRecord, catalogue: Catalogue) -> None:
+    """Offer to ask the model about every labelled image, in the background, where that has not been done."""
+    if "said" in catalogue.table:
+        return
+    st.caption(
+        "Once the model has answered for every image, they can be found by right and wrong and by its confidence, and "
+        "put in the order of risk, uncertainty, loss or novelty."
+    )
+    try:
+        if evaluation_of(record, dataset, folder=_folder(dataset, record.name, record.model_id)):
+            st.rerun()
+    except CadError as error:
+        st.error(str(error))
+
+
+@lru_cache(maxsize=4)  # it looks at every file
+def _folder(dataset: Dataset, model: str, model_id: str) -> Path | None:  # noqa: ARG001 - another model, other answers
+    try:
+        return evaluation_folder(read_record(find_model(model)), dataset)
+    except CadError:
+        return None
 
 
 @lru_cache(maxsize=2)  # by the object, which it holds: Streamlit's cache would have to hash half a million rows
-def _catalogue(dataset: Dataset, model: str, model_id: str) -> Catalogue:  # noqa: ARG001 - another model, another split
-    return described(dataset.table, _split_of(model, dataset.table["image"]) if model else None)
+def _catalogue(dataset: Dataset, model: str, model_id: str, answers: Path | None, written: float) -> Catalogue:  # noqa: ARG001
+    split = _split_of(model, dataset.table["image"]) if model else None
+    return described(dataset.table, split, _read(answers) if answers and written else None)
+
+
+def _read(answers: Path) -> pd.DataFrame:
+    return read_predictions(answers).assign(**{UNKNOWN: read_unknown(answers)}).reset_index(names="image")
 
 
 def _split_of(model: str, images: "pd.Series[str]") -> pd.DataFrame | None:
