@@ -6,6 +6,7 @@ from pathlib import Path
 import pandas as pd
 import streamlit as st
 
+from cadlib.cache import cache_dir
 from cadlib.catalogue import Catalogue, described
 from cadlib.dataset import Dataset
 from cadlib.errors import CadError
@@ -25,7 +26,7 @@ def catalogue_of(dataset: Dataset, record: ModelRecord | None) -> Catalogue:
     with st.spinner("Sorting the images …"):
         if record is None:
             return _catalogue(dataset, "", "", None, 0.0)
-        folder = _folder(dataset, record.name, record.model_id)
+        folder = _folder(dataset, record)
         answers = folder / PREDICTIONS_FILE if folder else None
         written = answers.stat().st_mtime if answers and answers.exists() else 0.0
         return _catalogue(dataset, record.name, record.model_id, answers, written)
@@ -40,14 +41,19 @@ def ask_about_all(dataset: Dataset, record: ModelRecord, catalogue: Catalogue) -
         "put in the order of risk, uncertainty, loss or novelty."
     )
     try:
-        if evaluation_of(record, dataset, folder=_folder(dataset, record.name, record.model_id)):
+        if evaluation_of(record, dataset, folder=_folder(dataset, record)):
             st.rerun()
     except CadError as error:
         st.error(str(error))
 
 
+def _folder(dataset: Dataset, record: ModelRecord) -> Path | None:
+    """Return where the answers of a model are kept; None where an image is gone."""
+    return _found(dataset, record.name, record.model_id, cache_dir())
+
+
 @lru_cache(maxsize=4)  # it looks at every file
-def _folder(dataset: Dataset, model: str, model_id: str) -> Path | None:  # noqa: ARG001 - another model, other answers
+def _found(dataset: Dataset, model: str, model_id: str, cache: Path) -> Path | None:  # noqa: ARG001 - other answers
     try:
         return evaluation_folder(read_record(find_model(model)), dataset)
     except CadError:
