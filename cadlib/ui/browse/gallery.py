@@ -52,8 +52,10 @@ def gallery(catalogue: Catalogue, rows: Rows, kind: str = "") -> None:
     with st.container(horizontal=True, horizontal_alignment="distribute", vertical_alignment="center"):
         number = st.pagination(max(1, -(-len(rows) // PAGE_SIZE)), key="page")
         st.caption(f"{len(rows):,} pictures", width="content")
-    shown = catalogue.table.iloc[rows[(number - 1) * PAGE_SIZE : number * PAGE_SIZE]]
-    _tiles(shown, kind)
+    first = (number - 1) * PAGE_SIZE
+    _tiles(catalogue.table.iloc[rows[first : first + PAGE_SIZE]], kind)
+    for path in catalogue.table["path"].iloc[rows[first + PAGE_SIZE : first + 2 * PAGE_SIZE]]:
+        threads().submit(_picture, path)  # made while the reader looks at this page
     if (chosen := st.session_state.get(_OPEN)) is not None:
         _sample(catalogue, chosen, kind)
 
