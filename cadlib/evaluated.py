@@ -138,6 +138,18 @@ def read_evaluation(folder: Path, record: ModelRecord, dataset: Dataset) -> Eval
     return replace(kept, name=folder.name)
 
 
+def evaluated(folder: Path, record: ModelRecord, dataset: Dataset, say: Say, split: str | None = None) -> Evaluated:
+    """Return what the model of a folder said of a set, asking it only where nothing was kept; `say` as above.
+
+    Raise DatasetInvalid for images that are not there, or none with a label. May raise OSError.
+    """
+    place = evaluation_folder(record, dataset)
+    if kept := read_evaluation(place, record, dataset):
+        return kept
+    make_evaluation(place, Model.load(folder), dataset, say, split)
+    return evaluated(folder, record, dataset, say, split)
+
+
 def _labelled(dataset: Dataset) -> pd.DataFrame:
     table = dataset.table[dataset.table["diagnosis"].isin(CODES)].reset_index(drop=True)
     if table.empty:

@@ -37,6 +37,20 @@ def part_of_split(folder: Path, record: ModelRecord, dataset: Dataset, part: str
     return replace(dataset, table=table)
 
 
+def part_in_training(folder: Path, record: ModelRecord, dataset: Dataset) -> tuple[str, bool]:
+    """Say how many images of a dataset had a part in training a model, and whether that flatters its figures."""
+    try:
+        rows = own_split(folder, record)
+    except ModelInvalid:
+        return "Which of them the model was trained on is not known.", False
+    parts = rows[rows["image"].isin(dataset.table["image"])]["split"].value_counts()
+    trained, chosen = parts.get("train", 0), parts.get("validation", 0)
+    if not trained and not chosen:
+        return "None of them had a part in training, in calibration or in the thresholds.", False
+    learnt = f"{trained:,} of them are images it was trained on, and {chosen:,} those it was chosen on"
+    return f"{learnt}: these figures flatter it.", True
+
+
 def not_the_models(record: ModelRecord, dataset: Dataset, part: str) -> DatasetInvalid:
     """Return the error of a dataset without an image of a model's "split", or of its "test split"."""
     return DatasetInvalid(

@@ -23,6 +23,11 @@ NOT_AUDITED = (
     "not audited: whether lesions it was measured on are among those it was trained on is not known; "
     "`python -m cadlib audit` finds out"
 )
+ROLE = {
+    "validation": "Model, calibration and thresholds were chosen on these images.",
+    "test": "None of these images had a part in training, in calibration or in the thresholds.",
+}
+"""What the images of a split were used for."""
 
 
 @dataclass(frozen=True)
@@ -80,6 +85,11 @@ class LeakAudit:
         if raw.get("leaks") is not audit.leaks:
             raise ValueError(f"Expected `leaks` of the audit to be {audit.leaks}, as its counts say.")
         return audit
+
+
+def role_of(split: str) -> tuple[str, bool]:
+    """Say what the images of a split were used for, and whether a model looks better on them for it."""
+    return ROLE[split], split == "validation"
 
 
 def claim(audit: LeakAudit | None) -> str:

@@ -67,6 +67,7 @@ if shown:
         f"{shown.record.name} {shown.record.version}, {ui.plain(shown.record.validation_claim)}: {shown.about} "
         "In brackets: 95 % intervals over lesions; too few lesions have none."
     )
+    ui.report(shown)
     headline(measured)
     ui.threshold(shown)
     with st.grid(2, min_column_width=420, gap="medium") as grid:

@@ -13,6 +13,7 @@ from cadlib.commands import (
     evaluate,
     index,
     predict,
+    report,
     robustness,
     saliency,
     suspects,
@@ -22,6 +23,7 @@ from cadlib.commands import (
 COMMANDS: dict[str, tuple[ModuleType, str]] = {
     "predict": (predict, "diagnose images"),
     "evaluate": (evaluate, "compare a model with the labels of a data set"),
+    "report": (report, "write all that is measured of a model on a data set as one HTML file"),
     "robustness": (robustness, "measure what damaged and turned pictures cost a model"),
     "saliency": (saliency, "measure whether a model's heatmaps may be read, method by method"),
     "train": (train, "train a model on images with labels"),

@@ -21,8 +21,8 @@ class Bars:
         """Show how many of `total` are done, in a new bar when `what` is another than before."""
         if what != self._what:
             self._bar.close()
-            images = self._images or what == "images"
-            sized = {"unit": "image"} if images else {"unit": "B", "unit_scale": True, "unit_divisor": 1024}
+            counted = "image" if self._images else {"images": "image", "subgroups": "subgroup"}.get(what)
+            sized = {"unit": counted} if counted else {"unit": "B", "unit_scale": True, "unit_divisor": 1024}
             self._bar = tqdm(desc=what, total=total, initial=done, leave=False, **sized)
             self._what = what
         self._bar.update(done - self._bar.n)

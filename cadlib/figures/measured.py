@@ -109,7 +109,7 @@ def confusion_chart(matrix: ArrayLike, normalise: bool = True, *, opens: bool = 
 def roc_chart(
     roc: Mapping[str, Mapping[str, Sequence[float | None]] | None],
     auc: Mapping[str, float | None],
-    operating_points: Sequence[OperatingPoint] = (),
+    operating_points: Sequence[OperatingPoint | TradeOff] = (),
     chosen: TradeOff | None = None,
 ) -> go.Figure:
     """Draw the ROC curves of `summary.summarise`, one a code and a bold one for the key "malignant".
@@ -120,6 +120,7 @@ def roc_chart(
     curves = [(d.code, d.code, d.colour, "dash" if d.malignant else "dot", 1.8) for d in taxonomy.DIAGNOSES]
     curves += [("malignant", "Malignant", taxonomy.MALIGNANT_COLOUR, "solid", 4.0)]  # last: on top of the others
     figure, said = go.Figure(), []
+    images = [p.split if isinstance(p, OperatingPoint) else "these" for p in operating_points]
     for key, label, colour, dash, width in curves:
         if key not in roc:
             continue
@@ -145,15 +146,18 @@ def roc_chart(
             y=[point.sensitivity for point in operating_points],
             mode="markers",
             name="Operating points",
-            text=[f"{p.name}, threshold {p.threshold:.3f}, on {p.split} images" for p in operating_points],
+            text=[
+                f"{p.name}, threshold {p.threshold:.3f}, on {of} images"
+                for p, of in zip(operating_points, images, strict=True)
+            ],
             marker={"symbol": "diamond", "size": 11, "color": taxonomy.MALIGNANT_COLOUR,
                     "line": {"color": "white", "width": 1.5}},
             hovertemplate="%{text}<br>sensitivity %{y:.2f}<br>1 − specificity %{x:.2f}<extra></extra>",
         )  # fmt: skip
         said += [
             f"{point.name} point at sensitivity {point.sensitivity:.2f}, specificity {point.specificity:.2f} "
-            f"on {point.split} images"
-            for point in operating_points
+            f"on {of} images"
+            for point, of in zip(operating_points, images, strict=True)
         ]
     if chosen:
         figure.add_scatter(

@@ -1,6 +1,6 @@
 """What a threshold trades: precision for recall, needless referrals for malignant lesions found."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Final
 
 import plotly.graph_objects as go
@@ -21,11 +21,14 @@ CHOSEN: Final = {
 
 
 def precision_recall_chart(
-    curves: Mapping[str, PrecisionRecallCurve], average: Mapping[str, float | None], chosen: TradeOff | None = None
+    curves: Mapping[str, PrecisionRecallCurve],
+    average: Mapping[str, float | None],
+    chosen: TradeOff | None = None,
+    operating_points: Sequence[TradeOff] = (),
 ) -> go.Figure:
     """Draw precision against recall in steps: a curve for "melanoma", a bold one for "malignant", each with its AP.
 
-    A dashed line is what calling every image so gives. `chosen` is marked on the malignant curve.
+    A dashed line is what calling every image so gives. `chosen` and operating points are marked on the malignant curve.
     """
     colours = {"melanoma": ("dash", 1.8, taxonomy.diagnosis("MEL").colour),
                "malignant": ("solid", 4.0, taxonomy.MALIGNANT_COLOUR)}  # fmt: skip
@@ -48,6 +51,14 @@ def precision_recall_chart(
             line={"color": colour, "dash": "dot", "width": 1},
         )  # fmt: skip
         said.append(f"{name} average precision {area}, by chance {curve.positives:.2f}")
+    named = [point for point in operating_points if point.precision == point.precision]
+    if named:
+        figure.add_scatter(
+            x=[p.sensitivity for p in named], y=[p.precision for p in named], mode="markers", name="Operating points",
+            marker=CHOSEN, text=[f"{p.name}, threshold {p.threshold:.3f}" for p in named],
+            hovertemplate="%{text}<br>precision %{y:.2f}<br>recall %{x:.2f}<extra></extra>",
+        )  # fmt: skip
+        said += [f"{p.name} point at precision {p.precision:.2f}, recall {p.sensitivity:.2f}" for p in named]
     if chosen and chosen.precision == chosen.precision:
         figure.add_scatter(
             x=[chosen.sensitivity], y=[chosen.precision], mode="markers", marker=CHOSEN, name="This threshold",

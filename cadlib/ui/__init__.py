@@ -22,6 +22,7 @@
     images_behind the images of a cell of the confusion matrix, and of each kind of error
     subgroups  for whom the model is how good
     versus     two models on the same images
+    report     all of that as one file
 
 The only modules that know Streamlit, and the only home of caches. torch is not loaded but for a heatmap that needs
 gradients.
@@ -50,6 +51,7 @@ from cadlib.ui.pictures import (
     stability,
 )
 from cadlib.ui.quality import about_the_kind, quality, withheld
+from cadlib.ui.report import report
 from cadlib.ui.runs import about_the_run, run_folders, run_reading, run_row, setting
 from cadlib.ui.session import (
     Case,
@@ -116,6 +118,7 @@ __all__ = [
     "plain",
     "quality",
     "remove",
+    "report",
     "run_folders",
     "run_reading",
     "run_row",

@@ -9,13 +9,14 @@ from typing import TYPE_CHECKING, Any
 import streamlit as st
 
 from cadlib import background, record
-from cadlib.errors import CadError, DatasetInvalid, ModelInvalid
+from cadlib.errors import CadError, DatasetInvalid
 from cadlib.model import Model
 from cadlib.record import ModelRecord
 from cadlib.subsets import list_subsets, read_subset
 from cadlib.ui.datasets import dataset, dataset_folders
 from cadlib.ui.models import default_model, model_metrics
 from cadlib.ui.text import plain
+from cadlib.validation import role_of
 
 if TYPE_CHECKING:
     from cadlib.dataset import Dataset
@@ -25,10 +26,6 @@ if TYPE_CHECKING:
 OWN = "The model's own figures"
 SPLITS = ("test", "validation")
 WHOLE = ("all", "All images")
-ROLE = {
-    "validation": "Model, calibration and thresholds were chosen on these images.",
-    "test": "None of these images had a part in training, in calibration or in the thresholds.",
-}
 EVERY_S = 1.0
 
 
@@ -36,15 +33,25 @@ EVERY_S = 1.0
 class Shown:
     """What the page draws: the figures of a model on some images, and the images where they were evaluated here.
 
-    `about` says in Markdown which images these are; `data` is what they were evaluated on, `key` names both.
+    `part` says which images of the data set these are, `role` what part they had in training, `flattered` whether the
+    figures look better for it. `data` is what they were evaluated on, `key` names model and images.
     """
 
     record: ModelRecord
     figures: dict[str, Any]
-    about: str
+    part: str
+    role: str
+    flattered: bool
     evaluated: "Evaluated | None" = None
     data: "Dataset | None" = None
     key: str = ""
+
+    @property
+    def about(self) -> str:
+        """Say in Markdown which images these are."""
+        found, role = self.figures, f":orange[**{self.role}**]" if self.flattered else self.role
+        counts = f"{found['n']:,} labelled images of {found['n_lesions']:,} lesions"
+        return f"on {plain(self.part)} of {plain(found['data']['name'])}, {counts}. {role}"
 
 
 def choose_figures() -> tuple[str, Shown | None]:
@@ -108,8 +115,8 @@ def _own(name: str, found: ModelRecord, place: Any) -> Shown | None:
         splits = {"test": measured, "validation": measured["validation"]}
         wanted = place.segmented_control("Split", [*splits], default="test", key="split", required=True)
         measured = splits[wanted]
-    data = measured["data"]
-    return Shown(found, measured, f"on the {data['split']} split of {plain(data['name'])}, {_counts(measured)}", None)
+    wanted = measured["data"]["split"]
+    return Shown(found, measured, f"the {wanted} split", *role_of(wanted))
 
 
 def _evaluated(found: ModelRecord, data: "Dataset", wanted: tuple[str, str]) -> Shown | None:
@@ -117,34 +124,12 @@ def _evaluated(found: ModelRecord, data: "Dataset", wanted: tuple[str, str]) -> 
     said = evaluation_of(found, data, split)
     if said is None:
         return None
-    images = {"all": "all images", "split": f"the {split} split", "subset": f"the subset “{plain(wanted[1])}”"}[
-        wanted[0]
-    ]
-    about = f"on {images} of {plain(data.name)}, {_counts(said.figures)}"
-    return Shown(found, said.figures, about + ("" if split else f" {_learnt(found, data)}"), said, data, said.name)
+    from cadlib.own_split import part_in_training  # noqa: PLC0415 - as above
 
-
-def _counts(figures: dict[str, Any]) -> str:
-    role = ROLE.get(figures["data"].get("split"), "")
-    return f"{figures['n']:,} labelled images of {figures['n_lesions']:,} lesions. {role}"
-
-
-def _learnt(found: ModelRecord, data: "Dataset") -> str:
-    """Say how many of the images the model was trained on, on which any model looks better than it is."""
-    from cadlib.own_split import own_split  # noqa: PLC0415 - as above
-
-    try:
-        rows = own_split(record.find_model(found.name), found)
-    except ModelInvalid:
-        return "Which of them the model was trained on is not known."
-    parts = rows[rows["image"].isin(data.table["image"])]["split"].value_counts()
-    trained, chosen = parts.get("train", 0), parts.get("validation", 0)
-    if not trained and not chosen:
-        return "None of them had a part in training, in calibration or in the thresholds."
-    return (
-        f":orange[**{trained:,} of them are images it was trained on, and {chosen:,} those it was chosen on: these "
-        "figures flatter it.**]"
-    )
+    kind, part = wanted
+    named = {"all": "all images", "split": f"the {part} split", "subset": f"the subset “{part}”"}[kind]
+    role = role_of(split) if split else part_in_training(record.find_model(found.name), found, data)
+    return Shown(found, said.figures, named, *role, said, data, said.name)
 
 
 def _label(wanted: tuple[str, str]) -> str:

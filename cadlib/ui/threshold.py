@@ -4,14 +4,11 @@ from typing import TYPE_CHECKING
 
 import streamlit as st
 
-from cadlib import figures, own_figures
+from cadlib import figures, own_figures, threshold_curves
 from cadlib.clinic import LEAST, MOST
-from cadlib.curves import PrecisionRecallCurve, precision_recall_of_roc, precision_recall_points
-from cadlib.metrics import average_precision, malignant_truth
-from cadlib.net_benefit import DecisionCurve, curve_of_points, decision_curve
+from cadlib.net_benefit import DecisionCurve
 from cadlib.predictive_values import PredictiveValues
 from cadlib.tables import figure_text
-from cadlib.taxonomy import CODES, DIAGNOSES
 from cadlib.trade_off import UNNAMED, TradeOff, trade_offs, with_intervals
 from cadlib.ui.clinic import operating_point, prevalence
 from cadlib.ui.figures_of import Shown
@@ -28,7 +25,7 @@ def threshold(shown: Shown) -> None:
     points = trade_offs(shown.figures)
     if not points:
         st.caption("Without malignant and benign images no threshold can be judged.")
-        chart(figures.roc_chart(shown.figures["roc"], _areas(shown)), key="roc")
+        chart(figures.roc_chart(shown.figures["roc"], threshold_curves.areas(shown.figures)), key="roc")
         return
     usual = operating_point(shown.record)
     start = next((place for place, point in enumerate(points) if point.name == usual), len(points) // 2)
@@ -49,16 +46,17 @@ def threshold(shown: Shown) -> None:
         with grid.cell():
             st.markdown("**ROC**")
             named = own_figures.operating_points(shown.figures) if "split" in shown.figures["data"] else ()
-            chart(figures.roc_chart(shown.figures["roc"], _areas(shown), named, point), key="roc")
+            chart(
+                figures.roc_chart(shown.figures["roc"], threshold_curves.areas(shown.figures), named, point), key="roc"
+            )
         with grid.cell():
             st.markdown("**Precision and recall**")
-            average = {"melanoma": shown.figures["average_precision"]["MEL"]}
-            if shown.evaluated:
-                average["malignant"] = _average(shown.evaluated)
-            chart(figures.precision_recall_chart(_precision_recall(shown), average, point), key="precision-recall")
+            curves = threshold_curves.precision_recall(shown.figures, shown.evaluated)
+            average = threshold_curves.average_precisions(shown.figures, shown.evaluated)
+            chart(figures.precision_recall_chart(curves, average, point), key="precision-recall")
         with grid.cell():
             st.markdown("**Decision curve**")
-            chart(figures.decision_chart(_decision(shown, points, here / 100), point), key="decision")
+            chart(figures.decision_chart(_decision(shown, here / 100), point), key="decision")
         with grid.cell():
             st.markdown("**Reliability**")
             chart(figures.reliability_chart(shown.figures["reliability"]), key="reliability")
@@ -94,38 +92,15 @@ def _or_none(value: float) -> float | None:
     return None if value != value else value  # noqa: PLR0124 - NaN alone is not itself
 
 
-def _areas(shown: Shown) -> dict[str, float | None]:
-    return {**shown.figures["auc"], "malignant": shown.figures["malignant_auc"]}
-
-
-def _precision_recall(shown: Shown) -> dict[str, PrecisionRecallCurve]:
-    if found := shown.evaluated:
-        melanoma = CODES.index("MEL")
-        return {
-            "melanoma": precision_recall_points(found.probabilities[:, melanoma], found.labels == melanoma),
-            "malignant": precision_recall_points(found.malignant, malignant_truth(found.labels)),
-        }
-    roc, n, counts = shown.figures["roc"], shown.figures["n"], shown.figures["n_by_class"]
-    malignant = sum(counts[d.code] for d in DIAGNOSES if d.malignant)
-    return {
-        "melanoma": precision_recall_of_roc(roc["MEL"], counts["MEL"], n - counts["MEL"]),
-        "malignant": precision_recall_of_roc(roc["malignant"], malignant, n - malignant),
-    }
-
-
-def _average(found: "Evaluated") -> float:
-    return float(average_precision(found.malignant, malignant_truth(found.labels)))
-
-
-def _decision(shown: Shown, points: tuple[TradeOff, ...], here: float) -> DecisionCurve:
+def _decision(shown: Shown, here: float) -> DecisionCurve:
     if shown.evaluated:
         return _decision_of_images(shown.key, round(here, 4), shown.evaluated)
-    return curve_of_points(points, here)
+    return threshold_curves.decision(shown.figures, None, here)
 
 
 @st.cache_resource(max_entries=50, show_spinner="Drawing lesions for the interval …")
 def _decision_of_images(key: str, here: float, _found: "Evaluated") -> DecisionCurve:  # noqa: ARG001
-    return decision_curve(_found.malignant, malignant_truth(_found.labels), _found.groups, here)
+    return threshold_curves.decision(_found.figures, _found, here)
 
 
 @st.cache_resource(max_entries=500, show_spinner=False)

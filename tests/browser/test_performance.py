@@ -1,4 +1,4 @@
-"""A cell of the confusion matrix, clicked in a real browser, opens its images."""
+"""What a real browser opens from the Performance page: the images of a cell that is clicked, and the report."""
 
 import re
 import shutil
@@ -64,3 +64,37 @@ def test_a_cell_that_is_clicked_opens_the_images_that_the_predictions_put_there(
         opened = {pictures.nth(place).get_attribute("alt").split(",")[0] for place in range(pictures.count())}
         assert opened == set(surest)
         page.goto("about:blank")  # before the server ends, whose silence would be an error in the console
+
+
+def test_the_report_of_the_page_opens_from_the_disk_and_draws_its_charts(server, page, tmp_path):
+    page.goto(f"{server}/performance")
+    page.get_by_role("heading", name="Errors by cost").wait_for()
+    with page.expect_download() as download:
+        page.get_by_role("button", name="Report", exact=True).click()
+    file = tmp_path / "report.html"
+    download.value.save_as(file)
+    assert download.value.suggested_filename == "isic2019_on_isic2019.html"
+    inks = {}
+    for scheme in ("light", "dark"):
+        for width in (1440, 800):
+            alone = page.context.browser.new_context(
+                offline=True, color_scheme=scheme, viewport={"width": width, "height": 900}
+            )
+            report, asked, said = alone.new_page(), [], []
+            report.on("request", lambda request, asked=asked: asked.append(request.url))
+            report.on("console", lambda message, said=said: said.append(message.text))
+            report.on("pageerror", lambda error, said=said: said.append(str(error)))
+            report.goto(file.as_uri())
+            charts = report.locator("figure")
+            assert charts.count() == 8
+            for place in range(8):
+                charts.nth(place).locator("svg.main-svg").first.wait_for()
+                assert charts.nth(place).locator("figcaption").inner_text()
+            assert report.evaluate("document.documentElement.scrollWidth") <= width
+            title = report.locator("figure text.xtitle").first
+            inks[scheme] = title.evaluate("text => getComputedStyle(text).fill")
+            assert inks[scheme] == report.evaluate("getComputedStyle(document.body).color")
+            assert asked == [file.as_uri()]
+            assert said == []
+            alone.close()
+    assert inks["light"] != inks["dark"]

@@ -1,0 +1,234 @@
+"""What a report says: its sections with their notes, charts and tables, as text that nothing has escaped yet."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import plotly.graph_objects as go
+
+from cadlib import figures as charts
+from cadlib import threshold_curves
+from cadlib.decision import DEFAULT_OPERATING_POINT, two_digits
+from cadlib.predictive_values import PredictiveValues
+from cadlib.record import ModelRecord
+from cadlib.subgroup_table import gaps_note, subgroup_rows
+from cadlib.summary import DRAWS, ECE_NOTE
+from cadlib.tables import Row, across_rows, figure_of, figure_text
+from cadlib.taxonomy import CODES, DIAGNOSES
+from cadlib.trade_off import UNNAMED, TradeOff, trade_offs
+
+if TYPE_CHECKING:  # pandas takes a third of a second, figures alone need none
+    from cadlib.evaluated import Evaluated
+
+MOST_ERRORS = 100
+"""Rows of a kind of error: 25,000 images have thousands of needless referrals, which nobody reads."""
+
+
+@dataclass(frozen=True, eq=False)
+class Table:
+    """A caption over rows, of which the first is the head."""
+
+    caption: str
+    rows: list[Row]
+
+
+@dataclass(frozen=True, eq=False)
+class Section:
+    """A title, then notes, charts and tables in this order."""
+
+    title: str
+    notes: tuple[str, ...] = ()
+    charts: tuple[tuple[str, go.Figure], ...] = ()
+    """Each with its name."""
+    tables: tuple[Table, ...] = ()
+
+
+@dataclass(frozen=True, eq=False)
+class Subject:
+    """What a report is of: the figures of a model on some images, as metrics.json has them.
+
+    `part` says which images of the data set ("the test split"), `role` what part they had in training, `flattered`
+    whether the figures look better for it. `evaluated` holds the images where they were evaluated. `own` is the model's
+    own metrics.json, `card` its README.md. `prevalence` is the share of malignant lesions at which a threshold is
+    judged, None for that of the images; `point` the operating point whose errors are listed.
+    """
+
+    record: ModelRecord
+    figures: dict[str, Any]
+    part: str
+    role: str
+    flattered: bool
+    evaluated: "Evaluated | None"
+    own: dict[str, Any]
+    card: str
+    prevalence: float | None = None
+    point: str = DEFAULT_OPERATING_POINT
+
+
+def sections(subject: Subject) -> Iterator[Section]:
+    """Yield the sections of a report between the facts and the card; what was not measured has none, or says so."""
+    figures = subject.figures
+    yield _headline(figures)
+    yield _thresholds(subject)
+    yield _diagnoses(figures)
+    yield _confusion(figures)
+    yield Section("Calibration", (ECE_NOTE,), (("Reliability", charts.reliability_chart(figures["reliability"])),))
+    if found := figures.get("prediction_sets"):
+        yield _sets(found)
+    yield _subgroups(figures)
+    yield _errors(subject)
+    yield from _conditions(subject.own)
+    if rejected := figures.get("rejected"):
+        rows = [("image", "reason"), *rejected.items()]
+        yield Section("Images that could not be read", tables=(Table(f"{len(rejected):,} images", rows),))
+
+
+def _headline(figures: dict[str, Any]) -> Section:
+    n, by_class = figures["n"], figures["n_by_class"]
+    malignant = sum(by_class[d.code] for d in DIAGNOSES if d.malignant)
+    both, at = f"{malignant:,} malignant, {n - malignant:,} benign", "malignant_specificity_at_sensitivity"
+    rows = [
+        ("Balanced accuracy", "balanced_accuracy", None, f"{n:,} of {figures['n_classes']} diagnoses"),
+        ("Accuracy", "accuracy", None, f"{n:,}"),
+        ("AUC malignant", "malignant_auc", None, both),
+        ("AUC melanoma", "auc", "MEL", f"{by_class['MEL']:,} melanomas of {n:,}"),
+        *((f"Specificity at {100 * float(key):.0f} % sensitivity", at, key, both) for key in figures[at]),
+        ("Calibration error (ECE, 0 is best)", "ece", None, f"{n:,}"),
+        ("Calibration error before calibration", "ece_uncalibrated", None, f"{n:,}"),
+        ("Brier score (0 to 2, 0 is best)", "brier", None, f"{n:,}"),
+        ("Brier score before calibration", "brier_uncalibrated", None, f"{n:,}"),
+    ]
+    told = [(text, figure_of(figures, name, key), of) for text, name, key, of in rows]
+    note = f"In brackets 95 % intervals, from {DRAWS:,} draws of lesions; a figure of too few lesions has none."
+    return Section("Figures", (note,), tables=(Table("", [("Figure", "Value", "n"), *told]),))
+
+
+def _thresholds(subject: Subject) -> Section:
+    figures, found = subject.figures, subject.evaluated
+    points = [point for point in trade_offs(figures) if point.name != UNNAMED]
+    areas = threshold_curves.areas(figures)
+    roc = ("ROC", charts.roc_chart(figures["roc"], areas, points))
+    if not points:
+        return Section("Operating points", ("Without malignant and benign images no threshold can be judged.",), (roc,))
+    here = subject.prevalence or points[0].prevalence
+    usual = next((point for point in points if point.name == subject.point), points[0])
+    curves = threshold_curves.precision_recall(figures, found)
+    average = threshold_curves.average_precisions(figures, found)
+    benefit = charts.decision_chart(threshold_curves.decision(figures, found, here), usual)
+    head = ("Operating point", "Refer from", "Sensitivity", "Specificity", "PPV", "NPV")
+    counts = f"{points[0].n_malignant:,} malignant and {points[0].n_benign:,} benign images"
+    note = (
+        f"Sensitivity and specificity over {counts}, the predictive values where {100 * here:.1f} % of the lesions are "
+        f"malignant. The mark on the decision curve is the {usual.name} point."
+    )
+    return Section(
+        "Operating points",
+        (note,),
+        (
+            roc,
+            ("Precision and recall", charts.precision_recall_chart(curves, average, operating_points=points)),
+            ("Decision curve", benefit),
+        ),
+        (Table("", [head, *(_point_row(point, here) for point in points)]),),
+    )
+
+
+def _point_row(point: TradeOff, here: float) -> Row:
+    values = PredictiveValues(point, here)
+    ends = values.intervals or (None, None)
+    return (
+        point.name,
+        f"{point.threshold:.3f}",
+        figure_text(point.sensitivity, point.intervals.sensitivity),
+        figure_text(point.specificity, point.intervals.specificity),
+        figure_text(_or_none(values.positive), ends[0]),
+        figure_text(_or_none(values.negative), ends[1]),
+    )
+
+
+def _or_none(value: float) -> float | None:
+    return None if value != value else value  # noqa: PLR0124 - NaN alone is not itself
+
+
+def _diagnoses(figures: dict[str, Any]) -> Section:
+    names = {
+        "sensitivity": "Sensitivity", "specificity": "Specificity", "ppv": "PPV", "npv": "NPV",
+        "average_precision": "Average precision", "auc": "AUC",
+    }  # fmt: skip
+    rows = [
+        (
+            f"{d.mark} {d.name} ({d.code})",
+            f"{figures['n_by_class'][d.code]:,}",
+            *(figure_of(figures, name, d.code) for name in names),
+        )
+        for d in DIAGNOSES
+    ]
+    return Section(
+        "By diagnosis",
+        ("▲ malignant, ● benign.",),
+        (("Sensitivity and specificity", charts.per_class_chart(figures)),),
+        (Table("", [("Diagnosis", "n", *names.values()), *rows]),),
+    )
+
+
+def _confusion(figures: dict[str, Any]) -> Section:
+    matrix = figures["confusion_matrix"]
+    rows = [(code, *(f"{n:,}" for n in row)) for code, row in zip(CODES, matrix, strict=True)]
+    return Section(
+        "Confusion matrix",
+        charts=(("Share of the true diagnosis", charts.confusion_chart(matrix)),),
+        tables=(Table("Images: a row a true diagnosis, a column what the model said", [("Truth", *CODES), *rows]),),
+    )
+
+
+def _sets(found: dict[str, Any]) -> Section:
+    note = (
+        f"A set is to hold the true diagnosis in {100 * found['target']:.0f} % of the lesions of each diagnosis. "
+        f"It held it in {figure_of(found, 'overall')} of all images, with {figure_of(found, 'size')} diagnoses in the "
+        f"mean; {figure_of(found, 'empty')} of the sets were empty."
+    )
+    rows = [(f"{d.name} ({d.code})", figure_of(found, "coverage", d.code)) for d in DIAGNOSES]
+    return Section("Prediction sets", (note,), tables=(Table("", [("Diagnosis", "True diagnosis in the set"), *rows]),))
+
+
+def _subgroups(figures: dict[str, Any]) -> Section:
+    rows = subgroup_rows(figures, figure_text)
+    notes = [gaps_note(figures)] if "gaps" in figures else ["No gap was tested: the images are not part of the report."]
+    return Section(
+        "Subgroups", (*notes, ECE_NOTE), tables=(Table("", [tuple(rows[0]), *(tuple(row.values()) for row in rows)]),)
+    )
+
+
+def _errors(subject: Subject) -> Section:
+    title = "Errors by cost"
+    if subject.evaluated is None:
+        return Section(title, ("Figures alone do not tell which images these are; evaluate the model on a data set.",))
+    point = subject.record.operating_point(subject.point)
+    wrong = subject.evaluated.errors(point.threshold)
+    note = (
+        f"What referring at the {point.name} point, from a malignant probability of {point.threshold:.3f} on, gets "
+        "wrong, the model surest of itself first."
+    )
+    tables = []
+    for cost, rows in wrong.groupby("cost", observed=False):
+        columns = (rows[name].head(MOST_ERRORS) for name in ("image", "diagnosis", "probability"))
+        told = [(image, code, two_digits(share)) for image, code, share in zip(*columns, strict=True)]
+        shown = f", the first {MOST_ERRORS} here" if len(rows) > MOST_ERRORS else ""
+        head = ("Image", "Truth", "Malignant probability")
+        tables.append(Table(f"{str(cost).capitalize()}: {len(rows):,}{shown}", [head, *told] if told else []))
+    return Section(title, (note,), tables=tuple(tables))
+
+
+def _conditions(own: dict[str, Any]) -> Iterator[Section]:
+    if found := own.get("robustness"):
+        flips, data = found["flips"], found["data"]
+        merits = {"balanced_accuracy": "Balanced accuracy", "malignant_auc": "AUC malignant"}
+        note = (
+            f"On {found['n']:,} images of the {data['split']} split of {data['name']}. Flipped or turned by quarters, "
+            f"the first diagnosis changes in a share of {figure_of(flips, 'rate', 'mean')} of them."
+        )
+        drawn = tuple((text, charts.damage_chart(found, merit)) for merit, text in merits.items())
+        yield Section("Across damage", (note,), drawn)
+    if archives := own.get("across_archives"):
+        note = "What other networks of the same recipe lost on an archive that was left out of training."
+        yield Section("Across archives", (note,), tables=(Table("", across_rows(archives)),))

@@ -1,0 +1,52 @@
+"""What thresholds trade on some images, as curves: of the images where they are there, else of metrics.json alone."""
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+from cadlib.curves import PrecisionRecallCurve, precision_recall_of_roc, precision_recall_points
+from cadlib.metrics import average_precision, malignant_truth
+from cadlib.net_benefit import DecisionCurve, curve_of_points, decision_curve
+from cadlib.taxonomy import CODES, DIAGNOSES
+from cadlib.trade_off import trade_offs
+
+if TYPE_CHECKING:  # pandas takes a third of a second, figures alone need none
+    from cadlib.evaluated import Evaluated
+
+
+def areas(figures: Mapping[str, Any]) -> dict[str, float | None]:
+    """Return the area under each ROC curve of metrics.json, by the keys of `roc`."""
+    return {**figures["auc"], "malignant": figures["malignant_auc"]}
+
+
+def precision_recall(figures: Mapping[str, Any], found: "Evaluated | None") -> dict[str, PrecisionRecallCurve]:
+    """Return the precision-recall curves of melanoma and of malignancy."""
+    if found:
+        melanoma = CODES.index("MEL")
+        return {
+            "melanoma": precision_recall_points(found.probabilities[:, melanoma], found.labels == melanoma),
+            "malignant": precision_recall_points(found.malignant, malignant_truth(found.labels)),
+        }
+    roc, n, counts = figures["roc"], figures["n"], figures["n_by_class"]
+    malignant = sum(counts[d.code] for d in DIAGNOSES if d.malignant)
+    return {
+        "melanoma": precision_recall_of_roc(roc["MEL"], counts["MEL"], n - counts["MEL"]),
+        "malignant": precision_recall_of_roc(roc["malignant"], malignant, n - malignant),
+    }
+
+
+def average_precisions(figures: Mapping[str, Any], found: "Evaluated | None") -> dict[str, float | None]:
+    """Return the areas under these; that of malignancy only where the images are there, for metrics.json has none."""
+    average = {"melanoma": figures["average_precision"]["MEL"]}
+    if found:
+        average["malignant"] = float(average_precision(found.malignant, malignant_truth(found.labels)))
+    return average
+
+
+def decision(figures: Mapping[str, Any], found: "Evaluated | None", prevalence: float) -> DecisionCurve:
+    """Return the decision curve at a prevalence, with an interval where the images are there.
+
+    Raise ValueError without a malignant or a benign image.
+    """
+    if found:
+        return decision_curve(found.malignant, malignant_truth(found.labels), found.groups, prevalence)
+    return curve_of_points(trade_offs(figures), prevalence)

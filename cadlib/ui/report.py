@@ -1,0 +1,36 @@
+"""All that the Performance page shows as one file, to be kept or passed on."""
+
+import streamlit as st
+
+from cadlib.ui.clinic import operating_point, prevalence
+from cadlib.ui.figures_of import Shown
+from cadlib.ui.models import model_card, model_metrics
+
+
+def report(shown: Shown) -> None:
+    """Draw the button of the report, which is rendered when somebody asks for it."""
+    name, data = shown.record.name, shown.figures["data"]["name"]
+    point, share = operating_point(shown.record), prevalence()
+
+    def rendered() -> str:
+        from cadlib.report import Subject, render  # noqa: PLC0415 - only who asks for a report waits for its packages
+
+        own, card = model_metrics(name) or {}, model_card(name)
+        subject = Subject(
+            shown.record,
+            shown.figures,
+            shown.part,
+            shown.role,
+            shown.flattered,
+            shown.evaluated,
+            own,
+            card,
+            share,
+            point,
+        )
+        return render(subject, "the Performance page")
+
+    st.download_button(
+        "Report", rendered, f"{name}_on_{data}.html", "text/html", "download-report", icon=":material/download:",
+        on_click="ignore", help="All figures and charts of this page as one HTML file, without a picture.",
+    )  # fmt: skip

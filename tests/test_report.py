@@ -1,0 +1,267 @@
+"""The report: every figure of metrics.json, nothing from the network, nothing from a file as markup."""
+
+import json
+import re
+from dataclasses import replace
+from html.parser import HTMLParser
+
+import pytest
+
+from cadlib.__main__ import main
+from cadlib.evaluated import COSTS, evaluated, evaluation_folder
+from cadlib.own_split import part_in_training
+from cadlib.record import CARD_FILE, METRICS_FILE, read_json
+from cadlib.report import Subject, render
+from cadlib.report.sections import MOST_ERRORS, sections
+from cadlib.subsets import Subset, save_subset
+from cadlib.taxonomy import CODES, DIAGNOSES, diagnosis
+
+HOSTILE = "<img src=x onerror=alert(1)>\"'</script><script>alert(2)</script>"
+FETCHED = {"src", "srcset", "data", "poster", "action", "formaction", "background", "cite", "manifest", "href"}
+
+
+class Reader(HTMLParser):
+    """Gathers what a report says (but not its scripts and styles), its tables, its tags and what it would fetch."""
+
+    def __init__(self, html: str) -> None:
+        super().__init__()
+        self.words, self.rows, self.tags, self.fetched, self._inside = [], [], [], [], ""
+        self.feed(html)
+        self.text = " ".join(self.words)
+
+    def handle_starttag(self, tag, attributes):
+        self._inside = tag
+        self.tags.append(tag)
+        self.fetched += [value for name, value in attributes if name in FETCHED and tag != "a"]
+        self.fetched += [name for name, _ in attributes if name.startswith("on")]
+        if tag == "tr":
+            self.rows.append([])
+        if tag in ("td", "th"):
+            self.rows[-1].append("")
+
+    def handle_data(self, data):
+        if self._inside in ("script", "style"):
+            return
+        self.words.append(data)
+        if self._inside in ("td", "th"):
+            self.rows[-1][-1] += data
+
+    def handle_endtag(self, tag):
+        self._inside = ""
+
+    def row(self, first, columns=0):
+        """Return the cells behind the first one of the first row that begins so and has so many columns."""
+        return next(row[1:] for row in self.rows if row and row[0] == first and len(row) - 1 >= columns)
+
+
+@pytest.fixture
+def subject(model, drawn_model_folder, drawn_dataset, tmp_path, monkeypatch):
+    """Return what a report of 32 drawn lesions rests on."""
+    monkeypatch.setenv("CADLIB_CACHE", str(tmp_path / "cache"))
+    from cadlib.record import read_record
+
+    record = read_record(drawn_model_folder)
+    found = evaluated(drawn_model_folder, record, drawn_dataset, lambda *_: None)
+    role = part_in_training(drawn_model_folder, record, drawn_dataset)
+    own, card = read_json(drawn_model_folder / METRICS_FILE), (drawn_model_folder / CARD_FILE).read_text()
+    return Subject(record, found.figures, "all images", *role, found, own, card)
+
+
+def told(value, interval=None):
+    """Return a figure of metrics.json as a reader expects it, written here anew."""
+    if value is None:
+        return "not defined"
+    return f"{value:.3f}" + (f" ({interval[0]:.3f} to {interval[1]:.3f})" if interval else "")
+
+
+def test_every_figure_of_metrics_json_is_told_with_its_interval(subject):
+    figures, read = subject.figures, Reader(render(subject, "a test"))
+    ends = figures["intervals"]
+    single = {"Balanced accuracy": "balanced_accuracy", "Accuracy": "accuracy", "AUC malignant": "malignant_auc",
+              "Calibration error (ECE, 0 is best)": "ece", "Calibration error before calibration": "ece_uncalibrated",
+              "Brier score (0 to 2, 0 is best)": "brier",
+              "Brier score before calibration": "brier_uncalibrated"}  # fmt: skip
+    by_code = ("sensitivity", "specificity", "ppv", "npv", "average_precision", "auc")
+    at = "malignant_specificity_at_sensitivity"
+    assert {*single.values(), *by_code, at} == {*ends}  # a new figure has to be told as well
+    for text, name in single.items():
+        assert read.row(text)[0] == told(figures[name], ends[name])
+    for key, value in figures[at].items():
+        assert read.row(f"Specificity at {float(key) * 100:.0f} % sensitivity")[0] == told(value, ends[at][key])
+    for d in DIAGNOSES:
+        expected = [told(figures[name][d.code], ends[name][d.code]) for name in by_code]
+        assert read.row(f"{d.mark} {d.name} ({d.code})") == [f"{figures['n_by_class'][d.code]}", *expected]
+    for code, row in zip(CODES, figures["confusion_matrix"], strict=True):
+        assert read.row(code, len(CODES)) == [str(n) for n in row]
+
+
+def test_points_subgroups_sets_and_bins_are_told(subject):
+    figures, read = subject.figures, Reader(render(subject, "a test"))
+    for point in figures["operating_points"]:
+        threshold, sensitivity, specificity, _, _ = read.row(point["name"])
+        assert threshold == f"{point['threshold']:.3f}"
+        assert sensitivity == told(point["sensitivity"], point["intervals"]["sensitivity"])
+        assert specificity == told(point["specificity"], point["intervals"]["specificity"])
+    for name, part in figures["subgroups"].items():
+        n, classes, balanced, area, melanoma, error = read.row(name)
+        assert [n, classes] == [str(part["n"]), str(part["n_classes"])]
+        assert balanced == told(part["balanced_accuracy"], part["intervals"]["balanced_accuracy"])
+        assert area == told(part["malignant_auc"], part["intervals"]["malignant_auc"])
+        assert melanoma == told(part["auc"]["MEL"], part["intervals"]["auc"]["MEL"])
+        assert error == told(part["ece"], part["intervals"]["ece"])
+    sets = figures["prediction_sets"]
+    for d in DIAGNOSES:
+        coverage = told(sets["coverage"][d.code], sets["intervals"]["coverage"][d.code])
+        assert [f"{d.name} ({d.code})", coverage] in read.rows
+    for name in ("overall", "size", "empty"):
+        assert told(sets[name], sets["intervals"][name]) in read.text
+    for b in figures["reliability"]:
+        assert not b["n"] or f"sure {b['confidence']:.2f}, right {b['accuracy']:.2f}, n {b['n']}" in read.text
+
+
+def test_a_gap_beyond_chance_is_marked(subject):
+    group = next(iter(subject.figures["subgroups"]))
+    gap = {"group": group, "figure": "balanced_accuracy", "subgroup": 0.25, "rest": 0.5, "interval": [-0.375, -0.125],
+           "beyond_chance": True}  # fmt: skip
+    read = Reader(render(replace(subject, figures={**subject.figures, "gaps": [gap]}), "a test"))
+    assert read.row(group)[2].endswith(" ▼")
+    assert "1 of 1 gaps tested" in read.text
+
+
+def test_the_errors_are_those_of_the_operating_point_the_costliest_first(subject):
+    wrong = subject.evaluated.errors(subject.record.operating_point("rule-in").threshold)
+    assert len(wrong) > 0
+    shown = next(part for part in sections(replace(subject, point="rule-in")) if part.title == "Errors by cost")
+    assert [table.caption.rsplit(":", 1)[0].lower() for table in shown.tables] == list(COSTS)
+    rows = [row for table in shown.tables for row in table.rows[1:]]
+    assert [row[:2] for row in rows] == list(zip(wrong["image"], wrong["diagnosis"], strict=True))
+
+
+def test_many_errors_of_a_kind_are_cut_and_counted(subject):
+    found = subject.evaluated
+    nevi = [row for row, code in enumerate(found.table["diagnosis"]) if code == "NV"]
+    rows = [*range(len(found.table)), *nevi * (MOST_ERRORS // 2)]
+    sure = found.probabilities[rows] * 0 + [1.0, *[0.0] * 7]  # every lesion is called a melanoma
+    table = found.table.iloc[rows].assign(image=[f"I{n}" for n in range(len(rows))]).reset_index(drop=True)
+    many = replace(found, table=table, probabilities=sure)
+    shown = next(part for part in sections(replace(subject, evaluated=many)) if part.title == "Errors by cost")
+    benign = sum(not diagnosis(code).malignant for code in table["diagnosis"])
+    assert benign > 2 * MOST_ERRORS
+    assert shown.tables[2].caption == f"Needless referral: {benign}, the first {MOST_ERRORS} here"
+    assert len(shown.tables[2].rows) == 1 + MOST_ERRORS
+
+
+def test_it_says_which_model_on_which_images_and_what_part_they_had_in_training(subject):
+    html = render(subject, "python -m cadlib report --model drawn")
+    read = Reader(html)
+    assert subject.record.weights_sha256 in read.text
+    assert "32 labelled images of " in read.text
+    ids = Subset("all", "drawn", tuple(subject.evaluated.table["image"]), "").sha256
+    assert ids in read.text
+    assert '<p class="warning">16 of them are images it was trained on, and 8 those it was chosen on' in html
+    assert html.count(subject.record.intended_use) >= 3  # above, in the card, below
+    assert re.search(r"Made \d{4}-\d\d-\d\d \d\d:\d\d:\d\d UTC by cadlib \S+: python -m cadlib report", read.text)
+    assert "Across archives" in read.text
+    assert "Across damage" in read.text
+
+
+def test_every_chart_has_its_words_and_nothing_is_fetched(subject):
+    html = render(subject, "a test")
+    read = Reader(html)
+    assert read.fetched == []
+    assert "default-src 'none'" in html
+    assert not {"img", "link", "iframe", "object", "embed", "a"} & {*read.tags}
+    charts = [figure for part in sections(subject) for _, figure in part.charts]
+    assert len(charts) == html.count('class="plotly-graph-div"') == read.tags.count("figcaption") == 8
+    assert all(figure.layout.meta["alt"] in read.text for figure in charts)
+    assert html.count("plotly.js v") == 1
+    assert "@import" not in html.split("<style>")[1].split("</style>")[0]
+
+
+def test_what_comes_from_a_file_never_becomes_markup(subject):
+    found, tags = subject.evaluated, {}
+    for text, link in (("harmless", "words"), (HOSTILE, "![x](http://example.org/x.png) [y](javascript:alert(3))")):
+        figures = json.loads(json.dumps(subject.figures))
+        figures["data"]["name"], figures["rejected"] = text, {text: text}
+        figures["subgroups"] = {f"{name} {text}": part for name, part in figures["subgroups"].items()}
+        made = replace(
+            subject,
+            record=replace(subject.record, name=text, intended_use=text, data_licence=text),
+            figures=figures,
+            part=text,
+            role=text,
+            evaluated=replace(found, table=found.table.assign(image=text + found.table["image"])),
+            card=f"{subject.card}\n\n{text}\n\n{link} `{text}`",
+        )
+        read = Reader(render(made, text))
+        tags[text] = read.tags
+        assert read.fetched == []
+        assert read.text.count(text) > 10
+    assert tags[HOSTILE] == tags["harmless"]
+
+
+def test_own_figures_alone_make_a_report_that_says_what_it_lacks(subject):
+    own = Subject(subject.record, subject.own, "the test split", "", False, None, subject.own, subject.card)
+    read = Reader(render(own, "a test"))
+    assert read.row("Balanced accuracy")[0] == told(
+        subject.own["balanced_accuracy"], subject.own["intervals"]["balanced_accuracy"]
+    )
+    assert "do not tell which images these are" in read.text
+    assert subject.record.training.split_sha256 in read.text
+
+
+def test_images_of_one_kind_make_a_report_without_thresholds(model, drawn_model_folder, drawn_dataset, subject):
+    benign = replace(drawn_dataset, table=drawn_dataset.table[drawn_dataset.table["diagnosis"] == "NV"])
+    found = evaluated(drawn_model_folder, subject.record, benign, lambda *_: None)
+    read = Reader(render(replace(subject, figures=found.figures, evaluated=found), "a test"))
+    assert "no threshold can be judged" in read.text
+    assert read.row("AUC malignant")[0] == "not defined"
+
+
+def test_the_command_writes_a_report_and_asks_the_model_once(
+    drawn_model_folder, drawn_dataset, tmp_path, monkeypatch, capsys
+):
+    monkeypatch.setenv("CADLIB_CACHE", str(tmp_path / "cache"))
+    save_subset(Subset("some", "drawn", tuple(drawn_dataset.table["image"][:20]), "the first"))
+    folder = tmp_path / "split" / "drawn"
+    line = ["report", "--model", str(drawn_model_folder), "--data", str(folder), "--subset", "some"]
+    first, second = tmp_path / "new" / "first.html", tmp_path / "second.html"
+    assert main([*line, "--output", str(first)]) == 0
+    assert "20 images of" in capsys.readouterr().out
+    monkeypatch.setattr("cadlib.model.Model.predict_batch", None)  # what is kept needs no model
+    assert main([*line, "--output", str(second)]) == 0
+    one, two = (path.read_text(encoding="utf-8") for path in (first, second))
+    assert Reader(one).rows == Reader(two).rows
+    assert "the subset “some” of drawn" in one
+    assert str(tmp_path) not in one
+
+
+def test_the_page_and_the_command_share_what_the_model_said(drawn_model_folder, drawn_dataset, tmp_path, monkeypatch):
+    from cadlib.own_split import part_of_split
+    from cadlib.record import read_record
+
+    monkeypatch.setenv("CADLIB_CACHE", str(tmp_path / "cache"))
+    record = read_record(drawn_model_folder)
+    part = part_of_split(drawn_model_folder, record, drawn_dataset, "test")
+    line = ["report", "--model", str(drawn_model_folder), "--data", str(tmp_path / "split" / "drawn")]
+    assert main([*line, "--split", "test", "--output", str(tmp_path / "test.html")]) == 0
+    assert (evaluation_folder(record, part) / METRICS_FILE).exists()
+    read = Reader((tmp_path / "test.html").read_text(encoding="utf-8"))
+    assert "the test split of drawn" in read.text
+    assert "None of these images had a part in training" in read.text
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        ({"--model": "nobody"}, "nobody"),
+        ({"--data": "nowhere"}, "there is no folder nowhere"),
+        ({"--subset": "nothing"}, "Expected the name of a subset"),
+        ({"--output": "."}, "is a folder"),
+    ],
+)
+def test_bad_usage_ends_before_any_work(change, said, synthetic_dataset, tmp_path, capsys):
+    flags = {"--model": "isic2019", "--data": str(synthetic_dataset), "--output": str(tmp_path / "r.html"), **change}
+    assert main(["report", *(word for flag in flags.items() for word in flag)]) == 2
+    assert said in capsys.readouterr().err
+    assert not (tmp_path / "r.html").exists()
