@@ -406,6 +406,20 @@ def test_a_loss_that_is_no_number_is_a_gap_and_a_curve_without_points_says_so():
     assert "one has no point yet" in alt(figures.training_chart([broken], runs.SPEED))
 
 
+def test_operating_points_of_any_images_are_marked_on_both_curves(summary):
+    named = [TradeOff("rule-out", 0.1, 0.95, 0.5, 100, 300), TradeOff("rule-in", 0.5, 0.6, 0.9, 100, 300)]
+    roc = figures.roc_chart(summary["roc"], {}, named)
+    curve = figures.precision_recall_chart(PRECISION_RECALL, {}, operating_points=named)
+    for figure, places in (
+        (roc, [(0.5, 0.95), (0.1, 0.6)]),
+        (curve, [(0.95, 95 / (95 + 150)), (0.6, 60 / (60 + 30))]),
+    ):
+        marks = next(trace for trace in figure.data if trace.name == "Operating points")
+        assert list(zip(marks.x, marks.y, strict=True)) == [pytest.approx(place) for place in places]
+    assert "rule-in point at sensitivity 0.60, specificity 0.90 on these images" in alt(roc)
+    assert "rule-out point at precision 0.39, recall 0.95" in alt(curve)
+
+
 def test_the_chosen_threshold_is_marked_on_every_curve_at_what_it_does(summary):
     charts = (
         (figures.roc_chart(summary["roc"], areas(summary), [], CHOSEN), (1 - 0.8, 0.9)),

@@ -3,7 +3,7 @@ import pytest
 
 from cadlib.dataset import Dataset, DatasetReport
 from cadlib.errors import DatasetInvalid, ModelInvalid
-from cadlib.own_split import own_split, part_of_split
+from cadlib.own_split import own_split, part_in_training, part_of_split
 from cadlib.record import SPLIT_FILE, read_record
 
 
@@ -41,3 +41,20 @@ def test_refuses_a_folder_without_its_split(model_folder):
     (model_folder / SPLIT_FILE).unlink()
     with pytest.raises(ModelInvalid, match="but got none; restore the folder"):
         own_split(model_folder, read_record(model_folder))
+
+
+def test_says_how_many_images_had_a_part_in_training(model_folder):
+    record = read_record(model_folder)
+    split = own_split(model_folder, record)
+    named = {part: rows["image"].tolist() for part, rows in split.groupby("split")}
+    mixed = [*named["train"][:3], *named["validation"][:2], *named["test"][:1]]
+    said, flattered = part_in_training(model_folder, record, dataset_of(mixed))
+    assert flattered
+    assert said.startswith("3 of them are images it was trained on, and 2 those it was chosen on")
+    said, flattered = part_in_training(model_folder, record, dataset_of([*named["test"][:5], "ISIC_9999999"]))
+    assert not flattered
+    assert said.startswith("None of them")
+    (model_folder / SPLIT_FILE).unlink()
+    said, flattered = part_in_training(model_folder, record, dataset_of(mixed))
+    assert not flattered
+    assert "is not known" in said

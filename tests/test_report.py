@@ -200,6 +200,13 @@ def test_what_comes_from_a_file_never_becomes_markup(subject):
     assert tags[HOSTILE] == tags["harmless"]
 
 
+def test_a_split_that_leaks_is_said_at_the_top(subject, model):
+    leaking = replace(model.record.audit, shared_lesions=3)
+    html = render(replace(subject, record=replace(subject.record, audit=leaking)), "a test")
+    assert '<p class="warning">isic2019 ' in html
+    assert html.index("is NOT validated: its split leaks") < html.index("<h2>")
+
+
 def test_own_figures_alone_make_a_report_that_says_what_it_lacks(subject):
     own = Subject(subject.record, subject.own, "the test split", "", False, None, subject.own, subject.card)
     read = Reader(render(own, "a test"))

@@ -1,0 +1,55 @@
+import numpy as np
+import pandas as pd
+import pytest
+from sklearn.metrics import average_precision_score
+
+from cadlib import threshold_curves
+from cadlib.evaluated import Evaluated
+from cadlib.metrics import malignant_probability, malignant_truth
+from cadlib.summary import summarise
+from cadlib.taxonomy import CODES
+
+
+@pytest.fixture(scope="module")
+def found():
+    """Return what a guessing model said of 300 images, with their figures."""
+    rng = np.random.default_rng(0)
+    labels, shares = rng.integers(0, 8, 300), rng.dirichlet(np.ones(8), 300)
+    table = pd.DataFrame({"image": [f"I{n}" for n in range(300)], "diagnosis": [CODES[place] for place in labels]})
+    figures = {**summarise(labels, shares, draws=20), "operating_points": []}
+    return Evaluated(table.assign(lesion_id=None, lesion_group=None), shares, figures, 0.4)
+
+
+def test_areas_have_the_keys_of_the_curves(found):
+    assert threshold_curves.areas(found.figures).keys() == found.figures["roc"].keys()
+    assert threshold_curves.areas(found.figures)["malignant"] == found.figures["malignant_auc"]
+
+
+def test_average_precision_is_that_of_scikit_learn_and_without_images_only_what_the_figures_hold(found):
+    average = threshold_curves.average_precisions(found.figures, found)
+    truth = malignant_truth(found.labels)
+    assert average["malignant"] == pytest.approx(average_precision_score(truth, found.malignant))
+    assert average["melanoma"] == pytest.approx(average_precision_score(found.labels == 0, found.probabilities[:, 0]))
+    assert threshold_curves.average_precisions(found.figures, None) == {"melanoma": average["melanoma"]}
+
+
+def test_precision_and_recall_of_the_figures_lie_on_those_of_the_images(found):
+    truth, scores = malignant_truth(found.labels), malignant_probability(found.probabilities)
+    for given in (found, None):
+        curve = threshold_curves.precision_recall(found.figures, given)["malignant"]
+        assert curve.positives == pytest.approx(truth.mean())
+        possible = {
+            (round((truth & (scores >= t)).sum() / truth.sum(), 4), round(truth[scores >= t].mean(), 3)) for t in scores
+        }
+        for recall, precision in zip(curve.recall, curve.precision, strict=True):
+            assert recall == 0 or (round(float(recall), 4), round(float(precision), 3)) in possible
+
+
+def test_a_decision_curve_has_an_interval_where_the_images_are_there(found):
+    with_images = threshold_curves.decision(found.figures, found, 0.2)
+    alone = threshold_curves.decision(found.figures, None, 0.2)
+    assert with_images.low is not None
+    assert alone.low is None
+    assert np.interp(0.2, alone.threshold, alone.model) == pytest.approx(
+        np.interp(0.2, with_images.threshold, with_images.model), abs=0.02
+    )
