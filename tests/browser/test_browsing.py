@@ -40,6 +40,7 @@ def test_what_the_facets_find_is_what_the_csv_files_say_and_a_subset_of_it_is_me
         ("anatom_site_general", "upper extremity", known["anatom_site_general"] == "upper extremity"),
     ):
         page.get_by_text(f"{len(wanted):,} pictures").wait_for()
+        page.locator(".st-key-open-tiles img").nth(23).wait_for()
         settle(page)
         wanted = wanted[has[wanted.index]]
         page.locator(f".st-key-facet-{facet}").get_by_role("button", name=f"{value} {len(wanted):,}").click()
