@@ -51,6 +51,9 @@ class Curves:
         if first_step == 0:
             for earlier in folder.glob(runs.EVENT_FILES):
                 earlier.unlink()
+        # Readers take the files in the order of their names: the second, and then a number without leading zeros.
+        while any(folder.glob(f"events.out.tfevents.{int(time.time()):010d}.*")):
+            time.sleep(0.02)
         # What a reader has of later steps, from a sitting that broke off, it forgets.
         self._writer = SummaryWriter(str(folder), purge_step=first_step + 1)
         self._writer.add_text(runs.FACTS, indent(json.dumps(facts, indent=1), "    "), first_step)  # as code

@@ -17,7 +17,7 @@ from cadlib import run, training
 from cadlib.errors import TrainingFailed
 from cadlib.preprocess import to_array
 from cadlib.record import SPLIT_FILE, read_record
-from cadlib.run import CHECKPOINT_FILE, HISTORY_FILE
+from cadlib.run import CHECKPOINT_FILE, HISTORY_FILE, Curves
 from cadlib.runs import CURVES_FOLDER, RunReader, State
 from cadlib.taxonomy import CODES
 from cadlib.train_config import TrainConfig
@@ -162,6 +162,19 @@ def test_a_run_begun_anew_leaves_nothing_of_the_one_before(synthetic_dataset, tm
     for found in (reader.read(), reading(tmp_path)):
         assert found.epochs == 1
         assert found.curves["epoch/loss"].epochs == (1,)
+
+
+def test_a_reader_finds_points_that_were_written_within_the_same_second(tmp_path):
+    reader = RunReader(tmp_path, "watched")
+    for step in range(1, 4):  # three sittings, each a file of its own
+        curves = Curves(
+            tmp_path / CURVES_FOLDER, {"settings": {}, "steps": 3, "steps_per_epoch": 1, "host": ""}, step - 1
+        )
+        curves.write(step, {"step/loss": 1.0})
+        curves.close()
+        assert reader.read().step == step
+    seconds = [path.name.split(".")[3] for path in (tmp_path / CURVES_FOLDER).glob("events.*")]
+    assert len(set(seconds)) == len(seconds) == 3
 
 
 def test_two_processes_do_not_train_in_one_folder(synthetic_dataset, tmp_path):
