@@ -51,6 +51,7 @@ TORCH_FREE = {
     "figures.compared",
     "figures.hundred",
     "figures.map",
+    "figures.matrices",
     "figures.measured",
     "figures.style",
     "figures.training",

@@ -9,15 +9,10 @@ is named so, never drawn as 0.
 from cadlib.figures.bars import class_counts_chart, confidence_chart
 from cadlib.figures.compared import FIGURE_NAMES, comparison_chart
 from cadlib.figures.hundred import hundred_patients
-from cadlib.figures.measured import (
-    confusion_chart,
-    damage_chart,
-    per_class_chart,
-    reliability_chart,
-    roc_chart,
-)
+from cadlib.figures.matrices import confusion_chart, damage_chart
+from cadlib.figures.measured import per_class_chart, reliability_chart
 from cadlib.figures.style import CONFIG, UNDEFINED
-from cadlib.figures.thresholds import decision_chart, precision_recall_chart
+from cadlib.figures.thresholds import decision_chart, precision_recall_chart, roc_chart
 from cadlib.figures.training import RUN_COLOURS, TRAINING_CHARTS, training_chart
 
 __all__ = [

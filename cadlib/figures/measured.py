@@ -1,14 +1,11 @@
-"""What was measured of a model: confusion, ROC, each diagnosis, reliability, damage."""
+"""What was measured of a model: each diagnosis, and whether its probabilities hold."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-import numpy as np
 import plotly.graph_objects as go
-from numpy.typing import ArrayLike
 
 from cadlib import taxonomy
-from cadlib.decision import OperatingPoint
 from cadlib.figures.style import (
     GREY,
     GRID,
@@ -17,158 +14,9 @@ from cadlib.figures.style import (
     finish,
     list_rows,
     number_text,
-    percent_text,
     row_label,
     undefined,
 )
-from cadlib.figures.thresholds import CHOSEN
-from cadlib.trade_off import TradeOff
-
-
-def confusion_chart(matrix: ArrayLike, normalise: bool = True, *, opens: bool = False) -> go.Figure:
-    """Draw an (8, 8) confusion matrix of counts, rows the truth, columns the prediction.
-
-    Colour always follows the fraction of the row, so that a rare class is as readable as a common one;
-    `normalise` chooses whether a cell prints its percent of the row or its count. Hovering tells both. With `opens`
-    each cell has a point, x the prediction and y the truth, for a page that opens what is clicked.
-    """
-    counts = np.asarray(matrix, dtype=np.int64)
-    size = len(taxonomy.CODES)
-    if counts.shape != (size, size) or (counts < 0).any():
-        raise ValueError(
-            f"Expected `matrix` to be ({size}, {size}) counts of 0 or more but got the shape {counts.shape}."
-        )
-    totals = counts.sum(axis=1)
-    rows = list(zip(taxonomy.DIAGNOSES, counts.tolist(), totals.tolist(), strict=True))
-    truths = [f"{truth.code} ({total:,})" for truth, _, total in rows]
-    hover = [
-        [f"truth {truth.name}<br>predicted {predicted.name}<br>"
-         f"{n:,} of {total:,} images, {percent_text(n, total)}"
-         for predicted, n in zip(taxonomy.DIAGNOSES, row, strict=True)]
-        for truth, row, total in rows
-    ]  # fmt: skip
-    figure = go.Figure(
-        go.Heatmap(
-            z=[[n / total if total else None for n in row] for _, row, total in rows],
-            x=list(taxonomy.CODES),
-            y=truths,
-            customdata=hover,
-            hovertemplate="%{customdata}<extra></extra>",
-            zmin=0,
-            zmax=1,
-            # Even to every eye, colour-blind or not (Nuñez et al., PLoS ONE 13 (2018) e0199239).
-            colorscale="Cividis",
-            showscale=False,
-            xgap=2,
-            ygap=2,
-        )
-    )  # fmt: skip
-    cells = [(i, j, n, total) for i, (_, row, total) in enumerate(rows) if total for j, n in enumerate(row)]
-    # The cells are opaque, so their figures need no colour from the page: white on dark, black on light.
-    inks = ["black" if n / total >= 0.5 else "white" for _, _, n, total in cells]
-    texts = [f"{100 * n / total:.0f}" if normalise else f"{n:,}" for _, _, n, total in cells]
-    if opens:  # plotly gives what is not selected one colour, but not a span in it
-        texts = [f"<span style='color:{ink}'>{text}</span>" for ink, text in zip(inks, texts, strict=True)]
-    figure.add_scatter(
-        x=[taxonomy.CODES[j] for _, j, _, _ in cells],
-        y=[truths[i] for i, _, _, _ in cells],
-        text=texts,
-        textfont={"color": inks},
-        unselected={"textfont": {"color": "white"}},
-        mode="text",
-        hoverinfo="skip",
-        showlegend=False,
-    )
-    if opens:  # a heatmap's cells cannot be selected, points can
-        figure.add_scatter(
-            x=[taxonomy.CODES[j] for _, j, _, _ in cells],
-            y=[truths[i] for i, _, _, _ in cells],
-            customdata=[hover[i][j] for i, j, _, _ in cells],
-            hovertemplate="%{customdata}<extra></extra>",
-            mode="markers",
-            marker={"symbol": "square", "size": 34, "color": "white", "opacity": 0},
-            selected={"marker": {"opacity": 0.25}},
-            unselected={"marker": {"opacity": 0}},
-            showlegend=False,
-        )
-    for truth, (_, _, total) in zip(truths, rows, strict=True):
-        if not total:
-            figure.add_annotation(x=0.5, xref="x domain", y=truth, text=UNDEFINED, showarrow=False)
-    unit = "% of the row" if normalise else "images; colour: share of the row"
-    square = {"constrain": "domain", "showgrid": False, "ticks": ""}
-    figure.update_xaxes(title_text=f"Predicted ({unit})", tickangle=0, **square)
-    figure.update_yaxes(
-        title_text="Truth (images)", autorange="reversed", scaleanchor="x", constraintoward="top", **square
-    )
-    figure.update_layout(height=500)
-    said = [f"{truth.name} {percent_text(row[i], total)} of {total:,}" for i, (truth, row, total) in enumerate(rows)]
-    alt = f"Confusion matrix of {counts.sum():,} images; recognised as itself: {', '.join(said)}."
-    return finish(figure, alt)
-
-
-def roc_chart(
-    roc: Mapping[str, Mapping[str, Sequence[float | None]] | None],
-    auc: Mapping[str, float | None],
-    operating_points: Sequence[OperatingPoint | TradeOff] = (),
-    chosen: TradeOff | None = None,
-) -> go.Figure:
-    """Draw the ROC curves of `summary.summarise`, one a code and a bold one for the key "malignant".
-
-    Each curve is {"fpr": […], "tpr": […]} or None where it is not defined; `auc` has the same keys.
-    Operating points are marked where they were measured, which need not be on these curves; so is the `chosen` one.
-    """
-    curves = [(d.code, d.code, d.colour, "dash" if d.malignant else "dot", 1.8) for d in taxonomy.DIAGNOSES]
-    curves += [("malignant", "Malignant", taxonomy.MALIGNANT_COLOUR, "solid", 4.0)]  # last: on top of the others
-    figure, said = go.Figure(), []
-    images = [p.split if isinstance(p, OperatingPoint) else "these" for p in operating_points]
-    for key, label, colour, dash, width in curves:
-        if key not in roc:
-            continue
-        curve, area = roc[key], number_text(auc.get(key), 3)
-        figure.add_scatter(
-            x=[None] if curve is None else list(curve["fpr"]),
-            y=[None] if curve is None else list(curve["tpr"]),
-            mode="lines",
-            name=f"{label}  AUC {area}",
-            line={"color": colour, "dash": dash, "width": width},
-            legendrank=1 if key == "malignant" else 1000,
-            showlegend=True,
-            hovertemplate=f"{label}<br>sensitivity %{{y:.2f}}<br>1 − specificity %{{x:.2f}}<extra></extra>",
-        )
-        said.append(f"{label} {area}")
-    figure.add_scatter(
-        x=[0, 1], y=[0, 1], mode="lines", name="Chance", hoverinfo="skip",
-        line={"color": GREY.format(0.7), "dash": "longdash", "width": 1},
-    )  # fmt: skip
-    if operating_points:
-        figure.add_scatter(
-            x=[1 - point.specificity for point in operating_points],
-            y=[point.sensitivity for point in operating_points],
-            mode="markers",
-            name="Operating points",
-            text=[
-                f"{p.name}, threshold {p.threshold:.3f}, on {of} images"
-                for p, of in zip(operating_points, images, strict=True)
-            ],
-            marker={"symbol": "diamond", "size": 11, "color": taxonomy.MALIGNANT_COLOUR,
-                    "line": {"color": "white", "width": 1.5}},
-            hovertemplate="%{text}<br>sensitivity %{y:.2f}<br>1 − specificity %{x:.2f}<extra></extra>",
-        )  # fmt: skip
-        said += [
-            f"{point.name} point at sensitivity {point.sensitivity:.2f}, specificity {point.specificity:.2f} "
-            f"on {of} images"
-            for point, of in zip(operating_points, images, strict=True)
-        ]
-    if chosen:
-        figure.add_scatter(
-            x=[1 - chosen.specificity], y=[chosen.sensitivity], mode="markers", marker=CHOSEN, name="This threshold",
-            hovertemplate="sensitivity %{y:.2f}<br>1 − specificity %{x:.2f}<extra></extra>",
-        )  # fmt: skip
-        said.append(f"this threshold at sensitivity {chosen.sensitivity:.2f}, specificity {chosen.specificity:.2f}")
-    figure.update_xaxes(title_text="1 − specificity", constrain="domain", **UNIT)
-    figure.update_yaxes(title_text="Sensitivity", scaleanchor="x", constrain="domain", constraintoward="top", **UNIT)
-    figure.update_layout(height=460, legend={"itemsizing": "trace"})
-    return finish(figure, f"ROC curves, area under the curve: {', '.join(said)}.")
 
 
 def per_class_chart(summary: Mapping[str, Any]) -> go.Figure:
@@ -265,39 +113,6 @@ def reliability_chart(bins: Sequence[Mapping[str, Any]]) -> go.Figure:
     )
     said = [f"sure {b['confidence']:.2f}, right {b['accuracy']:.2f}, n {b['n']:,}" for b in filled]
     return finish(figure, f"Reliability diagram: {'; '.join(said) or UNDEFINED}.")
-
-
-def damage_chart(robustness: Mapping[str, Any], merit: str) -> go.Figure:
-    """Draw a figure of `robustness.measure` by damage and strength, the picture as it is in the first column.
-
-    `merit` is "balanced_accuracy", "malignant_auc" or "accuracy". The colour is the fall from the first column.
-    """
-    clean, damages = robustness["clean"][merit], robustness["corruptions"]
-    names, columns = list(damages), ["as it is", "1", "2", "3", "4", "5"]
-    rows = [[clean, *(part[merit][key] for key in columns[1:])] for part in damages.values()]
-    lost = [[None if undefined(value) or undefined(clean) else clean - value for value in row] for row in rows]
-    worst = max((fall for row in lost for fall in row if fall is not None), default=0.0) or 1.0
-    figure = go.Figure(
-        go.Heatmap(
-            z=lost, x=columns, y=names, zmin=0, zmax=worst, colorscale="Cividis", showscale=False, xgap=2, ygap=2,
-            hovertemplate="%{y}, strength %{x}<br>fall %{z:.3f}<extra></extra>",
-        )
-    )  # fmt: skip
-    cells = [(y, x, rows[y][x], lost[y][x]) for y in range(len(rows)) for x in range(len(columns))]
-    figure.add_scatter(
-        x=[columns[x] for _, x, _, _ in cells],
-        y=[names[y] for y, _, _, _ in cells],
-        text=["–" if undefined(value) else f"{value:.2f}" for _, _, value, _ in cells],
-        textfont={"color": [
-            GREY.format(1) if fall is None else "black" if fall > worst / 2 else "white" for *_, fall in cells
-        ]},
-        mode="text", hoverinfo="skip", showlegend=False,
-    )  # fmt: skip
-    figure.update_xaxes(title_text="Strength of the damage", type="category", showgrid=False, ticks="")
-    list_rows(figure, names)
-    said = [f"{name} {number_text(row[1])} to {number_text(row[-1])}" for name, row in zip(names, rows, strict=True)]
-    words = merit.replace("_", " ").replace("auc", "AUC")
-    return finish(figure, f"{words}, {number_text(clean)} undamaged; from strength 1 to 5: {', '.join(said)}.")
 
 
 def _whiskers(values: Sequence[float | None], bounds: Sequence[Sequence[float] | None]) -> dict[str, Any]:

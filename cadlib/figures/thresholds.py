@@ -1,4 +1,4 @@
-"""What a threshold trades: precision for recall, needless referrals for malignant lesions found."""
+"""What a threshold trades: specificity for sensitivity, precision for recall, needless referrals for lesions found."""
 
 from collections.abc import Mapping, Sequence
 from typing import Final
@@ -7,17 +7,92 @@ import plotly.graph_objects as go
 
 from cadlib import taxonomy
 from cadlib.curves import PrecisionRecallCurve
+from cadlib.decision import OperatingPoint
 from cadlib.figures.style import GREY, GRID, UNDEFINED, UNIT, finish, number_text
 from cadlib.net_benefit import DecisionCurve
 from cadlib.trade_off import TradeOff
 
-CHOSEN: Final = {
+_CHOSEN: Final = {
     "symbol": "diamond",
     "size": 13,
     "color": taxonomy.MALIGNANT_COLOUR,
     "line": {"color": "white", "width": 2},
 }
 """The mark of the threshold that the reader moves, on every chart."""
+
+
+def roc_chart(
+    roc: Mapping[str, Mapping[str, Sequence[float | None]] | None],
+    auc: Mapping[str, float | None],
+    operating_points: Sequence[OperatingPoint | TradeOff] = (),
+    chosen: TradeOff | None = None,
+) -> go.Figure:
+    """Draw the ROC curves of `summary.summarise`, one a code and a bold one for the key "malignant".
+
+    Each curve is {"fpr": […], "tpr": […]} or None where it is not defined; `auc` has the same keys.
+    Operating points are marked where they were measured, which need not be on these curves; so is the `chosen` one.
+    """
+    figure = go.Figure()
+    said = [*_roc_curves(figure, roc, auc), *_roc_points(figure, operating_points)]
+    if chosen:
+        _mark(figure, 1 - chosen.specificity, chosen.sensitivity, "sensitivity %{y:.2f}<br>1 − specificity %{x:.2f}")
+        said.append(f"this threshold at sensitivity {chosen.sensitivity:.2f}, specificity {chosen.specificity:.2f}")
+    figure.update_xaxes(title_text="1 − specificity", constrain="domain", **UNIT)
+    figure.update_yaxes(title_text="Sensitivity", scaleanchor="x", constrain="domain", constraintoward="top", **UNIT)
+    figure.update_layout(height=460, legend={"itemsizing": "trace"})
+    return finish(figure, f"ROC curves, area under the curve: {', '.join(said)}.")
+
+
+def _roc_curves(
+    figure: go.Figure,
+    roc: Mapping[str, Mapping[str, Sequence[float | None]] | None],
+    auc: Mapping[str, float | None],
+) -> list[str]:
+    """Draw the curves and chance; return what each of them says."""
+    curves = [(d.code, d.code, d.colour, "dash" if d.malignant else "dot", 1.8) for d in taxonomy.DIAGNOSES]
+    curves += [("malignant", "Malignant", taxonomy.MALIGNANT_COLOUR, "solid", 4.0)]  # last: on top of the others
+    said = []
+    for key, label, colour, dash, width in curves:
+        if key not in roc:
+            continue
+        curve, area = roc[key], number_text(auc.get(key), 3)
+        figure.add_scatter(
+            x=[None] if curve is None else list(curve["fpr"]),
+            y=[None] if curve is None else list(curve["tpr"]),
+            mode="lines",
+            name=f"{label}  AUC {area}",
+            line={"color": colour, "dash": dash, "width": width},
+            legendrank=1 if key == "malignant" else 1000,
+            showlegend=True,
+            hovertemplate=f"{label}<br>sensitivity %{{y:.2f}}<br>1 − specificity %{{x:.2f}}<extra></extra>",
+        )
+        said.append(f"{label} {area}")
+    figure.add_scatter(
+        x=[0, 1], y=[0, 1], mode="lines", name="Chance", hoverinfo="skip",
+        line={"color": GREY.format(0.7), "dash": "longdash", "width": 1},
+    )  # fmt: skip
+    return said
+
+
+def _roc_points(figure: go.Figure, points: Sequence[OperatingPoint | TradeOff]) -> list[str]:
+    """Mark operating points, if there are any; return what each of them says."""
+    if not points:
+        return []
+    of_each = [(p, p.split if isinstance(p, OperatingPoint) else "these") for p in points]
+    figure.add_scatter(
+        x=[1 - point.specificity for point in points],
+        y=[point.sensitivity for point in points],
+        mode="markers",
+        name="Operating points",
+        text=[f"{p.name}, threshold {p.threshold:.3f}, on {of} images" for p, of in of_each],
+        marker={"symbol": "diamond", "size": 11, "color": taxonomy.MALIGNANT_COLOUR,
+                "line": {"color": "white", "width": 1.5}},
+        hovertemplate="%{text}<br>sensitivity %{y:.2f}<br>1 − specificity %{x:.2f}<extra></extra>",
+    )  # fmt: skip
+    return [
+        f"{p.name} point at sensitivity {p.sensitivity:.2f}, specificity {p.specificity:.2f} on {of} images"
+        for p, of in of_each
+    ]
 
 
 def precision_recall_chart(
@@ -55,15 +130,12 @@ def precision_recall_chart(
     if named:
         figure.add_scatter(
             x=[p.sensitivity for p in named], y=[p.precision for p in named], mode="markers", name="Operating points",
-            marker=CHOSEN, text=[f"{p.name}, threshold {p.threshold:.3f}" for p in named],
+            marker=_CHOSEN, text=[f"{p.name}, threshold {p.threshold:.3f}" for p in named],
             hovertemplate="%{text}<br>precision %{y:.2f}<br>recall %{x:.2f}<extra></extra>",
         )  # fmt: skip
         said += [f"{p.name} point at precision {p.precision:.2f}, recall {p.sensitivity:.2f}" for p in named]
     if chosen and chosen.precision == chosen.precision:
-        figure.add_scatter(
-            x=[chosen.sensitivity], y=[chosen.precision], mode="markers", marker=CHOSEN, name="This threshold",
-            hovertemplate="precision %{y:.2f}<br>recall %{x:.2f}<extra></extra>",
-        )  # fmt: skip
+        _mark(figure, chosen.sensitivity, chosen.precision, "precision %{y:.2f}<br>recall %{x:.2f}")
         said.append(f"at this threshold precision {chosen.precision:.2f}, recall {chosen.sensitivity:.2f}")
     figure.update_xaxes(title_text="Recall (sensitivity)", **UNIT)
     figure.update_yaxes(title_text="Precision (PPV on these images)", **UNIT)
@@ -94,13 +166,17 @@ def decision_chart(curve: DecisionCurve, chosen: TradeOff | None = None) -> go.F
     alt = f"Decision curve where {100 * curve.prevalence:.1f} % are malignant: the model's net benefit is {said}"
     if chosen and 0 < chosen.threshold < 1:
         at, benefit = chosen.threshold_at(curve.prevalence), chosen.net_benefit(curve.prevalence)
-        figure.add_scatter(
-            x=[at], y=[benefit], mode="markers", marker=CHOSEN, name="This threshold",
-            hovertemplate="refer at %{x:.2f}<br>net benefit %{y:.3f}<extra></extra>",
-        )  # fmt: skip
+        _mark(figure, at, benefit, "refer at %{x:.2f}<br>net benefit %{y:.3f}")
         alt += f"; at this threshold, {at:.2f}, it is {benefit:.3f}"
     figure.update_xaxes(title_text="Threshold probability", **UNIT)
     top = curve.prevalence * 1.08
     figure.update_yaxes(title_text="Net benefit, malignant found a patient", range=[-0.3 * top, top], **GRID)
     figure.update_layout(height=400, legend={"orientation": "h", "x": 0, "y": 1.02, "yanchor": "bottom"})
     return finish(figure, f"{alt}.")
+
+
+def _mark(figure: go.Figure, x: float, y: float, hover: str) -> None:
+    """Mark the threshold that the reader moves."""
+    figure.add_scatter(
+        x=[x], y=[y], mode="markers", marker=_CHOSEN, name="This threshold", hovertemplate=f"{hover}<extra></extra>"
+    )
