@@ -25,11 +25,12 @@ class _Stopped(Exception):
 
 @dataclass(eq=False)
 class Job:
-    """One piece of work; who asks reads its state, which a thread of its own moves on."""
+    """One piece of work; who asks reads its state, which a thread of its own moves on, and at the end its result."""
 
     key: str
-    work: "Callable[[Say], None]"
+    work: "Callable[[Say], object]"
     state: State = "waiting"
+    result: object = None
     reason: str = ""
     what: str = ""
     done: int = 0
@@ -62,7 +63,7 @@ class Job:
         try:
             self.state = "running"
             self._say("", 0, 0)
-            self.work(self._say)
+            self.result = self.work(self._say)
             self.state = "done"
         except _Stopped:
             self.state = "stopped"
@@ -88,7 +89,7 @@ _jobs: dict[str, Job] = {}
 _guard = threading.Lock()
 
 
-def start(key: str, work: "Callable[[Say], None]") -> Job:
+def start(key: str, work: "Callable[[Say], object]") -> Job:
     """Start work unless the same is waiting or running already; return the job in either case.
 
     `work` is called with what it tells its progress to: what is counted, how many are done, and of how many.

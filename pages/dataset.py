@@ -44,7 +44,7 @@ with st.expander(summary, key="report"):
 catalogue = browse.catalogue_of(dataset, record)
 filters, pictures = st.columns([1, 3], gap="medium")
 with filters:
-    within = browse.chosen_subset(catalogue)
+    subset, within = browse.chosen_subset(catalogue)
     query, answer = browse.facets(catalogue, within)
     if record:
         browse.ask_about_all(dataset, record, catalogue)
@@ -52,8 +52,8 @@ with pictures:
     header = st.container(horizontal=True, vertical_alignment="bottom", horizontal_alignment="distribute")
     views = ["Pictures", *["Map"] * bool(record), "Counts", "Suspects"]
     view = header.segmented_control("View", views, default="Pictures", key="view", required=True)
-    rows, chosen = answer.rows, browse.said_of(query)
-    if view == "Map" and (lasso := browse.mapped(dataset, catalogue, answer)) is not None:
+    rows, chosen = answer.rows, browse.said_of(query, subset)
+    if view == "Map" and (lasso := browse.mapped(dataset, record, catalogue, answer)) is not None:
         rows, chosen = lasso, f"{chosen}; chosen on the map"
     with header:
         browse.keep(dataset, catalogue, rows, chosen)

@@ -124,6 +124,17 @@ def synthetic_dataset(tmp_path_factory) -> Path:
 
 
 @pytest.fixture
+def data_at_hand(tmp_path, synthetic_dataset, monkeypatch):
+    """Return 96 drawn lesions where the pages, or a server that is started now, find them, with an empty cache."""
+    from cadlib.dataset import open_dataset
+
+    shutil.copytree(synthetic_dataset, tmp_path / "data" / "drawn")
+    monkeypatch.setenv("CADLIB_DATA", str(tmp_path / "data"))
+    monkeypatch.setenv("CADLIB_CACHE", str(tmp_path / "cache"))
+    return open_dataset(tmp_path / "data" / "drawn", verify=False)
+
+
+@pytest.fixture
 def drawn_dataset(tmp_path):
     """Return 32 drawn lesions, four a class, 96 px a side."""
     from cadlib.dataset import open_dataset

@@ -195,6 +195,7 @@ MAY_USE_TORCH = {
     "ui.threshold",
     "ui.versus",
     "ui.viewer",
+    "ui.working",
     "ui.trust",
 }
 TORCH_KIND = {"torch", "torchvision", "timm", "pytorch_grad_cam", "lightning_fabric"}

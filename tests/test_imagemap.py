@@ -1,12 +1,14 @@
 """The map as a page draws it: what it says, and what is chosen without a mouse. A real browser draws the lasso."""
 
 import json
+import time
 
 import numpy as np
 import pandas as pd
 import pytest
 from streamlit.testing.v1 import AppTest
 
+from cadlib import background
 from cadlib.features import cached_features
 from cadlib.projection import project
 from cadlib.ui import imagemap
@@ -150,18 +152,42 @@ def test_of_very_many_images_some_are_drawn_and_it_is_said(monkeypatch):
     assert sum(map(len, parts)) == N
 
 
+def wait_for(name):
+    """Wait for the end of the work of that name."""
+    deadline = time.monotonic() + 120
+    while not background.find(name).ended:
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+
+
 def places():
     import streamlit as st
 
-    from cadlib import ui
+    from cadlib import record, ui
 
-    st.session_state["found"] = ui.map_places(st.session_state["table"])
+    found = record.read_record(record.find_model("isic2019"))
+    st.session_state["found"] = ui.map_places(st.session_state["table"], found, st.session_state["name"])
 
 
 def test_the_places_of_a_data_set_come_from_what_the_model_sees(drawn_dataset, tmp_path, monkeypatch, model):
     monkeypatch.setenv("CADLIB_CACHE", str(tmp_path / "cache"))
     app = AppTest.from_function(places, default_timeout=60)
-    app.session_state["table"] = drawn_dataset.table
+    app.session_state["table"], app.session_state["name"] = drawn_dataset.table, str(tmp_path)
+    assert run(app).session_state["found"] is None  # it is made behind the page
+    wait_for(str(tmp_path))
     found = run(app).session_state["found"]
     features = cached_features(model, drawn_dataset.table, lambda *_: None)
     np.testing.assert_array_equal(found, project(features))
+
+
+def test_a_map_that_cannot_be_drawn_is_said_and_can_be_asked_for_again(drawn_dataset, tmp_path, monkeypatch):
+    monkeypatch.setenv("CADLIB_CACHE", str(tmp_path / "cache"))
+    app = AppTest.from_function(places, default_timeout=60)
+    app.session_state["table"], app.session_state["name"] = drawn_dataset.table[:3], f"{tmp_path} few"
+    run(app)
+    wait_for(f"{tmp_path} few")
+    assert "at least 10 images for a map but got 3" in run(app).error[0].value
+    app.session_state["table"] = drawn_dataset.table
+    app.button(key="draw-map").click().run()
+    wait_for(f"{tmp_path} few")
+    assert run(app).session_state["found"].shape == (len(drawn_dataset.table), 2)

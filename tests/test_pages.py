@@ -614,6 +614,10 @@ def test_what_was_found_is_saved_under_a_name_and_can_be_chosen_again(browser, s
     assert not browser.exception
     assert f"{len(expected)} pictures" in words(browser)
     assert count(browser, "facet-diagnosis", "NV") == 0
+    browser.pills(key="facet-diagnosis").set_value(["BCC"]).run()
+    browser.text_input(key="subset-name").set_value("of these").run()
+    browser.button(key="save-subset").click().run()
+    assert read_subset("of these").chosen == "of malignant women; Diagnosis BCC"
 
 
 def test_a_subset_that_cannot_be_read_is_said_and_nothing_is_hidden(browser, subsets_folder):
@@ -818,7 +822,12 @@ def test_the_dataset_page_has_a_map_counts_and_lists_of_what_was_found(browser):
     assert not browser.exception
     assert "python -m cadlib suspects --data" in browser.code[-1].value
     browser.segmented_control(key="view").set_value("Map").run()
-    assert not browser.exception
+    deadline = time.monotonic() + TIMEOUT_S
+    while not browser.get("plotly_chart"):  # it is made behind the page
+        assert not browser.exception
+        assert time.monotonic() < deadline
+        time.sleep(0.1)
+        browser.run()
     assert len(browser.get("plotly_chart")) == 1
     assert tiles(browser) == []  # until something is chosen
     browser.selectbox(key="dataset-map-part").select_index(0).run()

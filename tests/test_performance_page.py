@@ -8,7 +8,6 @@ import pytest
 from streamlit.testing.v1 import AppTest
 
 from cadlib import background, record
-from cadlib.dataset import open_dataset
 from cadlib.evaluated import evaluation_folder
 from cadlib.predictions import PREDICTIONS_FILE, read_predictions
 from cadlib.subsets import Subset, save_subset
@@ -16,16 +15,6 @@ from cadlib.taxonomy import CODES
 
 ROOT = Path(__file__).parents[1]
 TIMEOUT_S = 120
-
-
-@pytest.fixture
-def data(tmp_path, synthetic_dataset, monkeypatch):
-    """Return 96 drawn lesions where the pages find them, with the shipped model and an empty cache."""
-    shutil.copytree(synthetic_dataset, tmp_path / "data" / "drawn")
-    monkeypatch.setenv("CADLIB_DATA", str(tmp_path / "data"))
-    monkeypatch.setenv("CADLIB_CACHE", str(tmp_path / "cache"))
-    monkeypatch.setenv("CADLIB_SUBSETS", str(tmp_path / "subsets"))
-    return open_dataset(tmp_path / "data" / "drawn", verify=False)
 
 
 def opened() -> AppTest:
@@ -66,15 +55,15 @@ def kept(data, name="isic2019"):
 
 
 @pytest.mark.timeout(300)
-def test_a_data_set_is_evaluated_behind_the_page_and_its_cells_open_the_right_images(data):
-    page = shown(data)
+def test_a_data_set_is_evaluated_behind_the_page_and_its_cells_open_the_right_images(data_at_hand):
+    page = shown(data_at_hand)
     assert not page.metric
     page = waited(page)
     assert not page.exception
     assert page.metric[0].label == "Balanced accuracy"
     assert "96 labelled images" in words(page)
-    said = kept(data)
-    truth = data.table.set_index("image")["diagnosis"]
+    said = kept(data_at_hand)
+    truth = data_at_hand.table.set_index("image")["diagnosis"]
     tops = said.idxmax(axis=1)
     for true_code, said_code in {(truth[image], tops[image]) for image in said.index[:40]}:
         page.selectbox(key="cell-truth").set_value(true_code).run()
@@ -84,16 +73,16 @@ def test_a_data_set_is_evaluated_behind_the_page_and_its_cells_open_the_right_im
         shown_ids = [line for caption in page.caption for line in caption.value.split("\n") if line.startswith("ISIC")]
         first = inside[said_code].sort_values(ascending=False).index[:12]
         assert {image.replace("\\", "") for image in shown_ids} >= set(first)
-    again = shown(data)  # another session: nothing is asked anew
+    again = shown(data_at_hand)  # another session: nothing is asked anew
     assert again.metric
     assert not [button for button in again.button if button.key.startswith("evaluate")]
 
 
 @pytest.mark.timeout(300)
-def test_a_subset_is_measured_alone_and_the_slider_moves_everything_together(data):
-    images = tuple(data.table["image"][::2])
+def test_a_subset_is_measured_alone_and_the_slider_moves_everything_together(data_at_hand):
+    images = tuple(data_at_hand.table["image"][::2])
     save_subset(Subset("half split", "drawn", images, "every other"))
-    page = waited(shown(data, ("subset", "half split")))
+    page = waited(shown(data_at_hand, ("subset", "half split")))
     assert "“half split”" in words(page)
     assert "48 labelled images" in words(page)
     slider = next(one for one in page.select_slider if one.key.startswith("threshold"))
@@ -108,18 +97,18 @@ def test_a_subset_is_measured_alone_and_the_slider_moves_everything_together(dat
 
 
 @pytest.mark.timeout(300)
-def test_what_fails_is_said_and_can_be_asked_again(data, monkeypatch):
+def test_what_fails_is_said_and_can_be_asked_again(data_at_hand, monkeypatch):
     def broken(*_):
         raise OSError("no room on the disk")
 
     monkeypatch.setattr("cadlib.evaluated.make_evaluation", broken)
-    page = waited(shown(data))
+    page = waited(shown(data_at_hand))
     assert "no room on the disk" in page.error[0].value.replace("\\", "")
     assert page.button(key="evaluate-isic2019")
 
 
 @pytest.mark.timeout(300)
-def test_two_models_are_compared_on_the_same_images(data, tmp_path, monkeypatch):
+def test_two_models_are_compared_on_the_same_images(data_at_hand, tmp_path, monkeypatch):
     models = tmp_path / "models"
     for name in ("isic2019", "twin"):
         shutil.copytree(record.find_model("isic2019"), models / name)
@@ -127,14 +116,14 @@ def test_two_models_are_compared_on_the_same_images(data, tmp_path, monkeypatch)
     bias = [8.0, *[0.0] * (len(CODES) - 1)]
     (models / "twin" / record.RECORD_FILE).write_text(record.json_text({**raw, "name": "twin", "bias": bias}))
     monkeypatch.setenv("CADLIB_MODELS", str(models))
-    page = waited(shown(data))
+    page = waited(shown(data_at_hand))
     page.selectbox(key="other-model").set_value("twin").run()
     page = waited(page, "twin")
     assert not page.exception
     tables = [table.value for table in page.table]
     tests = next(table for table in tables if "McNemar's test" in table)
-    truth = data.table.set_index("image")["diagnosis"]
-    one, two = ((kept(data, name).idxmax(axis=1) == truth) for name in ("isic2019", "twin"))
+    truth = data_at_hand.table.set_index("image")["diagnosis"]
+    one, two = ((kept(data_at_hand, name).idxmax(axis=1) == truth) for name in ("isic2019", "twin"))
     # another bias is another model, though its weights are the same
     assert [tests["Only isic2019"].iloc[0], tests["Only twin"].iloc[0]] == [
         str((one & ~two).sum()),

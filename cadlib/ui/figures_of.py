@@ -1,6 +1,5 @@
 """Whose figures, on which images: the model's own, or those of any labelled set, worked out in the background."""
 
-import os
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,12 +9,12 @@ import streamlit as st
 
 from cadlib import background, record
 from cadlib.errors import CadError, DatasetInvalid
-from cadlib.model import Model
 from cadlib.record import ModelRecord
 from cadlib.subsets import list_subsets, read_subset
 from cadlib.ui.datasets import dataset, dataset_folders
-from cadlib.ui.models import default_model, model_metrics
+from cadlib.ui.models import default_model, model_beside, model_metrics
 from cadlib.ui.text import plain
+from cadlib.ui.working import working
 from cadlib.validation import role_of
 
 if TYPE_CHECKING:
@@ -26,7 +25,6 @@ if TYPE_CHECKING:
 OWN = "The model's own figures"
 SPLITS = ("test", "validation")
 WHOLE = ("all", "All images")
-EVERY_S = 1.0
 
 
 @dataclass(frozen=True, eq=False)
@@ -89,14 +87,8 @@ def evaluation_of(
     if written := _written(folder):
         background.forget(folder.name)
         return _kept(str(folder), written, found, data)
-    job = background.find(folder.name)
-    if job and not job.ended:
-        _watch(folder.name, found.name)
+    if working(background.find(folder.name), found.name):
         return None
-    if job and job.state == "failed":
-        st.error(plain(job.reason))
-    if job and job.state == "stopped":
-        st.caption("Stopped; nothing of it was kept.")
     if st.button(
         f"Evaluate {found.name} on {len(data.table):,} images", icon=":material/play_arrow:", type="primary",
         key=f"evaluate-{found.name}", help="It goes on while you look at other pages, and its result is kept.",
@@ -152,26 +144,9 @@ def _work(folder: Path, found: ModelRecord, data: "Dataset", split: str | None) 
     def work(say: "Say") -> None:
         from cadlib.evaluated import make_evaluation  # noqa: PLC0415 - as above
 
-        # half of the cores: the pages have to answer meanwhile
-        model = Model.load(record.find_model(found.name), threads=max((os.cpu_count() or 1) // 2, 1))
-        make_evaluation(folder, model, data, say, split)
+        make_evaluation(folder, model_beside(found.name), data, say, split)
 
     return work
-
-
-@st.fragment(run_every=EVERY_S)
-def _watch(key: str, name: str) -> None:
-    job = background.find(key)
-    if job is None or job.ended:
-        st.rerun()
-    left = "" if job.seconds_left is None else f", about {_duration(job.seconds_left)} left"
-    what = "Waiting for its turn" if job.state == "waiting" else f"{job.done:,} of {job.total:,} {job.what}{left}"
-    st.progress(job.done / job.total if job.total else 0.0, f"{name}: {what}")
-    st.button("Stop", key=f"stop-{key}", icon=":material/stop:", on_click=job.stop)
-
-
-def _duration(seconds: float) -> str:
-    return f"{seconds / 60:.0f} min" if seconds >= 90 else f"{seconds:.0f} s"
 
 
 def _written(folder: Path) -> float:

@@ -9,16 +9,21 @@ import numpy as np
 import streamlit as st
 from numpy.typing import NDArray
 
+from cadlib import background
 from cadlib.figures.map import MAP_CONFIG, UNKNOWN
 from cadlib.figures.map import image_map as map_of
 from cadlib.projection import parts, project
+from cadlib.record import ModelRecord
 from cadlib.taxonomy import CODES
-from cadlib.ui.models import model
+from cadlib.ui.models import model_beside
 from cadlib.ui.text import plain, sign
+from cadlib.ui.working import working
 
 if TYPE_CHECKING:
     import pandas as pd
     from plotly.graph_objects import Figure
+
+    from cadlib.duplicates import Say
 
 DRAWN_AT_MOST: Final = 30_000
 """Points that a browser turns over at once; of more images, so many are drawn by lot."""
@@ -43,13 +48,22 @@ class _Map:
     times: int = 0
 
 
-def map_places(table: "pd.DataFrame") -> NDArray[np.float32]:
-    """Return the place of each image of a data set's whole table on its map, (N, 2), by what the model sees of it.
+def map_places(table: "pd.DataFrame", record: ModelRecord, key: str) -> NDArray[np.float32] | None:
+    """Return the place of each image of a data set's whole table on its map, (N, 2), by what a model sees of it.
 
-    It takes minutes for thousands of images, once: the features and the places are kept on disk. Raise DatasetInvalid
-    for too few images and ImageRejected for a file that cannot be read.
+    It takes minutes for thousands of images, once: features and places are kept on disk. It is made in the background;
+    meanwhile None is returned, and how far it is is drawn. `key` names the images and the model.
     """
-    return _places(tuple(table["path"]), model().record.model_id, table)
+    job = background.find(key)
+    if job and job.state in ("failed", "stopped"):
+        working(job, "Map")
+        st.button("Draw the map", "draw-map", on_click=background.forget, args=(key,), icon=":material/refresh:")
+        return None
+    job = job or background.start(key, partial(_placed, table, record.name))
+    if working(job, "Map"):
+        return None
+    places: Any = job.result
+    return np.asarray(places, np.float32)
 
 
 def image_map(
@@ -131,11 +145,10 @@ def _choose(shown: _Map, key: str, images: Collection[str] | None) -> None:
     st.session_state[f"{key}-part"] = None
 
 
-@st.cache_data(max_entries=3, show_spinner="Drawing the map, which takes some minutes the first time …", show_time=True)
-def _places(paths: tuple[str, ...], model_id: str, _table: "pd.DataFrame") -> NDArray[np.float32]:  # noqa: ARG001
+def _placed(table: "pd.DataFrame", model: str, say: "Say") -> NDArray[np.float32]:
     from cadlib.features import cached_features  # noqa: PLC0415 - pandas takes a third of a second, an answer needs none
 
-    return project(cached_features(model(), _table, lambda *_: None))
+    return project(cached_features(model_beside(model), table, say), progress=partial(say, "steps of the map"))
 
 
 @st.cache_data(max_entries=4, show_spinner=False)

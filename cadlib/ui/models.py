@@ -1,5 +1,6 @@
 """The model of the pages: the shipped one where it stands, else the first there is, loaded once for all sessions."""
 
+import os
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -39,6 +40,11 @@ def load_ahead() -> None:
 def default_model() -> str:
     """Return the name of the model of the pages."""
     return _model_folder().name
+
+
+def model_beside(name: str) -> Model:
+    """Return a model for work beside the pages, on half of the cores: they have to answer meanwhile."""
+    return Model.load(record.find_model(name), threads=max((os.cpu_count() or 1) // 2, 1))
 
 
 def model_metrics(name: str | None = None) -> dict[str, Any] | None:

@@ -1,34 +1,16 @@
 """What a real browser opens from the Performance page: the images of a cell that is clicked, and the report."""
 
 import re
-import shutil
 
 import pytest
-from conftest import serving
 
 from cadlib import record
-from cadlib.dataset import open_dataset
 from cadlib.evaluated import evaluation_folder
 from cadlib.predictions import PREDICTIONS_FILE, read_predictions
 from cadlib.taxonomy import CODES
+from tests.browser.conftest import serving, settle
 
 pytestmark = [pytest.mark.browser, pytest.mark.timeout(300)]
-
-
-@pytest.fixture
-def drawn(tmp_path, synthetic_dataset, monkeypatch):
-    """Return 96 drawn lesions where a server that is started now finds them."""
-    shutil.copytree(synthetic_dataset, tmp_path / "data" / "drawn")
-    monkeypatch.setenv("CADLIB_DATA", str(tmp_path / "data"))
-    monkeypatch.setenv("CADLIB_CACHE", str(tmp_path / "cache"))
-    monkeypatch.setenv("CADLIB_SUBSETS", str(tmp_path / "subsets"))
-    return open_dataset(tmp_path / "data" / "drawn", verify=False)
-
-
-def settle(page):
-    """Wait until the page stands still: a picture that the next run has no use for is dropped, fetched or not."""
-    page.locator("[data-test-script-state=notRunning]").wait_for()
-    page.wait_for_function("[...document.images].every((image) => image.complete)")
 
 
 def pick(page, label, option):
@@ -37,7 +19,7 @@ def pick(page, label, option):
     page.get_by_role("option", name=option, exact=True).click()
 
 
-def test_a_cell_that_is_clicked_opens_the_images_that_the_predictions_put_there(drawn, page, tmp_path):
+def test_a_cell_that_is_clicked_opens_the_images_that_the_predictions_put_there(data_at_hand, page, tmp_path):
     with serving(tmp_path / "log.txt") as address:
         page.goto(f"{address}/performance")
         page.get_by_role("heading", name="Errors by cost").wait_for()
@@ -47,9 +29,9 @@ def test_a_cell_that_is_clicked_opens_the_images_that_the_predictions_put_there(
         page.get_by_role("heading", name="Errors by cost").wait_for(timeout=200_000)
         settle(page)
 
-        folder = evaluation_folder(record.read_record(record.find_model("isic2019")), drawn)
+        folder = evaluation_folder(record.read_record(record.find_model("isic2019")), data_at_hand)
         said = read_predictions(folder / PREDICTIONS_FILE)
-        tops, truth = said.idxmax(axis=1), drawn.table.set_index("image")["diagnosis"]
+        tops, truth = said.idxmax(axis=1), data_at_hand.table.set_index("image")["diagnosis"]
         cells = {(truth[image], tops[image]) for image in said.index} - {("MEL", "NV")}
         true_code, said_code = max(cells, key=lambda cell: ((truth == cell[0]) & (tops == cell[1])).sum())
 

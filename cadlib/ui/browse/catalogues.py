@@ -16,6 +16,7 @@ from cadlib.predictions import PREDICTIONS_FILE, read_predictions, read_unknown
 from cadlib.record import ModelRecord, find_model, read_record
 from cadlib.taxonomy import UNKNOWN
 from cadlib.ui.figures_of import evaluation_of
+from cadlib.ui.text import plain
 
 
 def catalogue_of(dataset: Dataset, record: ModelRecord | None) -> Catalogue:
@@ -26,7 +27,7 @@ def catalogue_of(dataset: Dataset, record: ModelRecord | None) -> Catalogue:
     with st.spinner("Sorting the images …"):
         if record is None:
             return _catalogue(dataset, "", "", None, 0.0)
-        folder = _folder(dataset, record)
+        folder = answers_folder(dataset, record)
         answers = folder / PREDICTIONS_FILE if folder else None
         written = answers.stat().st_mtime if answers and answers.exists() else 0.0
         return _catalogue(dataset, record.name, record.model_id, answers, written)
@@ -41,13 +42,13 @@ def ask_about_all(dataset: Dataset, record: ModelRecord, catalogue: Catalogue) -
         "put in the order of risk, uncertainty, loss or novelty."
     )
     try:
-        if evaluation_of(record, dataset, folder=_folder(dataset, record)):
+        if evaluation_of(record, dataset, folder=answers_folder(dataset, record)):
             st.rerun()
     except CadError as error:
-        st.error(str(error))
+        st.error(plain(str(error)))
 
 
-def _folder(dataset: Dataset, record: ModelRecord) -> Path | None:
+def answers_folder(dataset: Dataset, record: ModelRecord) -> Path | None:
     """Return where the answers of a model are kept; None where an image is gone."""
     return _found(dataset, record.name, record.model_id, cache_dir())
 

@@ -82,11 +82,12 @@ def forget_facets(**instead: str) -> None:
         del st.session_state[key]
 
 
-def said_of(query: Query) -> str:
-    """Say what a query asks for, "Diagnosis MEL, NV; Age, years 30 to 60; id has 0024"."""
+def said_of(query: Query, subset: str = "") -> str:
+    """Say what a query asks for, "Diagnosis MEL, NV; Age, years 30 to 60; id has 0024", and of which subset."""
     chosen = [f"{_FACETS[name]} {', '.join(values)}" for name, values in query.chosen.items() if values]
     ranges = [f"{_SCALES[name].label} {low:g} to {high:g}" for name, (low, high) in query.ranges.items()]
-    return "; ".join([*chosen, *ranges, *[f"id has {query.text}"] * bool(query.text)]) or "all images"
+    words = [*[f"of {subset}"] * bool(subset), *chosen, *ranges, *[f"id has {query.text}"] * bool(query.text)]
+    return "; ".join(words) or "all images"
 
 
 def _query(catalogue: Catalogue) -> Query:

@@ -5,20 +5,21 @@ import streamlit as st
 
 from cadlib.catalogue import Answer, Catalogue, Rows
 from cadlib.dataset import Dataset
-from cadlib.errors import CadError
+from cadlib.record import ModelRecord
+from cadlib.ui.browse.catalogues import answers_folder
 from cadlib.ui.browse.facets import LABELS
 from cadlib.ui.imagemap import image_map, map_places
-from cadlib.ui.text import plain
 
 
-def mapped(dataset: Dataset, catalogue: Catalogue, answer: Answer) -> Rows | None:
+def mapped(dataset: Dataset, record: ModelRecord, catalogue: Catalogue, answer: Answer) -> Rows | None:
     """Draw the images of an answer on the map of their data set; return the places of those chosen, None for none."""
+    if (folder := answers_folder(dataset, record)) is None:
+        st.error("An image of this data set is gone; open it anew.")
+        return None
     columns = [name for name in LABELS if name in catalogue.facets or catalogue.span(name)]
     column = st.selectbox("Colour", columns, format_func=LABELS.__getitem__, key="map-colour")
-    try:
-        places = map_places(dataset.table)
-    except CadError as error:
-        st.error(plain(str(error)))
+    places = map_places(dataset.table, record, f"map-{folder.name}")
+    if places is None:
         return None
     rows = np.sort(answer.rows)
     if not len(rows):

@@ -15,24 +15,24 @@ from cadlib.ui.text import plain
 _ALL, _SAVED = "all images", "saved-subset"
 
 
-def chosen_subset(catalogue: Catalogue) -> NDArray[np.bool_] | None:
-    """Let a saved subset be chosen; return which rows are in it, (N,), None for all of them."""
+def chosen_subset(catalogue: Catalogue) -> tuple[str, NDArray[np.bool_] | None]:
+    """Let a saved subset be chosen; return its name and which rows are in it, (N,); "" and None for all images."""
     if not (names := list_subsets()):
-        return None
+        return "", None
     name = st.selectbox("Subset", [_ALL, *names], key="facet-subset")
     if name == _ALL:
-        return None
+        return "", None
     try:
         subset = read_subset(name)
     except SubsetInvalid as error:
         st.error(plain(str(error)))
-        return None
+        return "", None
     rows = catalogue.holds(subset.images)
     missing = len(subset.images) - int(rows.sum())
     st.caption(
         plain(subset.chosen) + f" · {missing:,} of its {len(subset.images):,} images are not here" * bool(missing)
     )
-    return rows
+    return name, rows
 
 
 def keep(dataset: Dataset, catalogue: Catalogue, rows: Rows, chosen: str) -> None:
