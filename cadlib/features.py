@@ -87,22 +87,21 @@ def split_features(model: Model, folder: Path, dataset: Dataset, say: Say) -> Sp
     return SplitFeatures(table, features, logits, prints, looks, len(rows) - len(table))
 
 
-def cached_features(model: Model, table: pd.DataFrame, say: Say) -> NDArray[np.float32]:
-    """Return what a model sees in each image of a table's `path` column, (N, C), labelled or not.
+def cached_features(model: Model, table: pd.DataFrame, say: Say) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    """Return what a model sees in each image of a table's `path` column, labelled or not: (N, C) and logits, (N, 8).
 
     Made once and kept on disk. Raise ImageRejected for a file that cannot be read and DatasetInvalid when the disk has
     no room.
     """
     pixels = cached_pixels(table, model.record.input, partial(say, "caching pixels"))
-    path = (
-        cache_dir()
-        / "features"
-        / f"{pixels.path.stem}-{model.record.onnx_sha256[:8]}{model.record.weights_sha256[:8]}.npy"
-    )
-    if not path.exists():
-        keep_array(path, np.concatenate([seen.features for _, seen in see_in_batches(model, table, say)]))
-    features: NDArray[np.float32] = np.load(path, allow_pickle=False)
-    return features
+    name = f"{pixels.path.stem}-{model.record.onnx_sha256[:8]}{model.record.weights_sha256[:8]}"
+    paths = [cache_dir() / "features" / f"{name}{end}.npy" for end in ("", "-logits")]
+    if not all(path.exists() for path in paths):
+        seen = ((batch.features, batch.logits) for _, batch in see_in_batches(model, table, say))
+        for path, arrays in zip(paths, zip(*seen, strict=True), strict=True):
+            keep_array(path, np.concatenate(arrays))
+    features, logits = (np.load(path, allow_pickle=False) for path in paths)
+    return features, logits
 
 
 def see_in_batches(model: Model, table: pd.DataFrame, say: Say) -> Iterator[tuple[NDArray[np.uint8], Seen]]:

@@ -97,18 +97,19 @@ def test_refuses_a_split_that_is_not_the_models(folder, dataset):
 def test_features_of_any_table_are_made_once(folder, dataset, monkeypatch):
     unlabelled = dataset.table.drop(columns=["diagnosis", "lesion_group"]).iloc[5:]
     model = SimpleNamespace(record=read_record(folder), see=see)
-    found = cached_features(model, unlabelled, silent)
+    found, logits = cached_features(model, unlabelled, silent)
     np.testing.assert_array_equal(found, see(cached_pixels(unlabelled, model.record.input)[0:27]).features)
     monkeypatch.setattr(features, "see_in_batches", None)  # whoever calls it now fails
-    np.testing.assert_array_equal(cached_features(model, unlabelled, silent), found)
+    for again, before in zip(cached_features(model, unlabelled, silent), (found, logits), strict=True):
+        np.testing.assert_array_equal(again, before)
 
 
 @pytest.mark.parametrize("change", ["weights_sha256", "onnx_sha256", "images"])
 def test_features_are_made_anew_for(folder, dataset, change):
     model = SimpleNamespace(record=read_record(folder), see=see)
-    before = cached_features(model, dataset.table, silent)
+    before, _ = cached_features(model, dataset.table, silent)
     if change == "images":
-        assert len(cached_features(model, dataset.table.iloc[1:], silent)) == len(before) - 1
+        assert len(cached_features(model, dataset.table.iloc[1:], silent)[0]) == len(before) - 1
         return
     other = SimpleNamespace(record=replace(model.record, **{change: "0" * 64}), see=lambda pixels: see(255 - pixels))
-    assert not np.array_equal(cached_features(other, dataset.table, silent), before)
+    assert not np.array_equal(cached_features(other, dataset.table, silent)[0], before)

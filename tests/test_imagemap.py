@@ -176,7 +176,7 @@ def test_the_places_of_a_data_set_come_from_what_the_model_sees(drawn_dataset, t
     assert run(app).session_state["found"] is None  # it is made behind the page
     wait_for(str(tmp_path))
     found = run(app).session_state["found"]
-    features = cached_features(model, drawn_dataset.table, lambda *_: None)
+    features, _ = cached_features(model, drawn_dataset.table, lambda *_: None)
     np.testing.assert_array_equal(found, project(features))
 
 

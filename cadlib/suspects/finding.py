@@ -13,11 +13,12 @@ from cadlib.decision import two_digits
 from cadlib.duplicates import Say, find_duplicates
 from cadlib.errors import ImageRejected
 from cadlib.evaluation import short_sides
-from cadlib.features import see_in_batches
+from cadlib.features import BATCH_SIZE, cached_features
 from cadlib.images import read_image
 from cadlib.likeness import Details, details_of
 from cadlib.model import Model
 from cadlib.own_split import own_split
+from cadlib.pixels import cached_pixels
 from cadlib.suspects.labels import Doubts, doubt, without_own_lesion
 from cadlib.suspects.lists import Suspects, findings
 from cadlib.suspects.pairs import pairs
@@ -35,7 +36,8 @@ def find_suspects(model: Model, folder: Path, dataset: Dataset, say: Say) -> Sus
     split = own_split(folder, model.record, leaking=True).rename(columns={"lesion_group": "split_group"})
     duplicates = find_duplicates(dataset, say)
     table = duplicates.table.merge(split, on="image", how="left")
-    features, logits, details = _see(model, table, say)
+    features, logits = cached_features(model, table, say)
+    details = _details(model, table)
     trained = (table["split"] == "train").to_numpy(bool)
     labelled = table["diagnosis"].isin(CODES).to_numpy(bool)
     calibrated = model.calibrated(logits, short_sides(table))
@@ -54,12 +56,12 @@ def find_suspects(model: Model, folder: Path, dataset: Dataset, say: Say) -> Sus
     return Suspects(dataset.name, model.record.model_id, created, len(table), judged, findings(rows))
 
 
-def _see(model: Model, table: pd.DataFrame, say: Say) -> tuple[NDArray[np.float32], NDArray[np.float32], Details]:
-    """Return features, logits and details of the images of a table."""
-    batches = ((seen.features, seen.logits, details_of(pixels)) for pixels, seen in see_in_batches(model, table, say))
-    features, logits, details = zip(*batches, strict=True)
+def _details(model: Model, table: pd.DataFrame) -> Details:
+    """Return the details of the images of a table, whose pixels are cached."""
+    pixels = cached_pixels(table, model.record.input)
+    details = [details_of(pixels[first : first + BATCH_SIZE]) for first in range(0, len(pixels), BATCH_SIZE)]
     values, fields = (np.concatenate([getattr(some, name) for some in details]) for name in ("values", "fields"))
-    return np.concatenate(features), np.concatenate(logits), Details(values, fields)
+    return Details(values, fields)
 
 
 def _doubted(
