@@ -7,6 +7,7 @@ it fails. A row that fails none is found; a facet counts those that fail no othe
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
+from uuid import uuid4
 
 import numpy as np
 import pandas as pd
@@ -95,13 +96,12 @@ class Answer:
     rows: Rows
     counts: Mapping[str, Mapping[str, int]]
 
-    def page(self, number: int, size: int) -> Rows:
-        """Return the rows of a page, numbered from 1; the last one may be shorter."""
-        return self.rows[(number - 1) * size : number * size]
-
 
 class Catalogue:
-    """A table, ready to be searched by its `image` column, the facets and the numbers that are named."""
+    """A table, ready to be searched by its `image` column, the facets and the numbers that are named.
+
+    `key` tells it from every other catalogue.
+    """
 
     def __init__(self, table: pd.DataFrame, facets: tuple[str, ...], numbers: tuple[str, ...]) -> None:
         """Prepare a table; raise ValueError for a column that it lacks."""
@@ -109,7 +109,7 @@ class Catalogue:
             raise ValueError(
                 f"Expected columns {', '.join(lacking)} in the table but it has {', '.join(table.columns)}."
             )
-        self.table = table
+        self.table, self.key = table, uuid4().hex
         self._facets = {name: _coded(table[name]) for name in facets}
         self._numbers = {name: table[name].to_numpy(np.float32, na_value=np.nan) for name in numbers}
         self._orders: dict[str, Rows] = {}

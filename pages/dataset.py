@@ -64,4 +64,4 @@ with pictures:
         counts.pop(browse.NOT_GIVEN, None)
         ui.chart(figures.class_counts_chart(counts), key="counts")
     elif view == "Pictures" or rows is not answer.rows:
-        browse.gallery(catalogue, rows, kind)
+        browse.found(catalogue, rows, kind)

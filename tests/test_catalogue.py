@@ -81,13 +81,6 @@ def test_only_rows_within_a_mask_are_found_and_counted():
     }
 
 
-def test_a_page_has_its_rows_and_the_last_one_the_rest():
-    answer = Catalogue(drawn(50, 0), FACETS, NUMBERS).ask(Query())
-    pages = [answer.page(number, 24).tolist() for number in (1, 2, 3, 4)]
-    assert [len(page) for page in pages] == [24, 24, 2, 0]
-    assert [row for page in pages for row in page] == list(range(50))
-
-
 def test_a_column_that_is_not_there_is_named():
     with pytest.raises(ValueError, match="Expected columns site in the table"):
         Catalogue(drawn(5, 0), ("site",), ())

@@ -40,6 +40,7 @@ from cadlib.taxonomy import CODES, diagnosis
 from cadlib.trust import Trust
 from cadlib.ui import session
 from cadlib.validation import CONTRADICTIONS, LEAKS, LeakAudit
+from tests.reading import mounted, tiles, words
 
 ROOT = Path(__file__).parents[1]
 PAGES = ("diagnose", "saliency", "dataset", "performance", "training")
@@ -125,12 +126,6 @@ def opened(app: AppTest, name: str) -> AppTest:
     return app.run().switch_page(f"pages/{name}.py").run()
 
 
-def words(app: AppTest) -> str:
-    """Return all text on the page."""
-    kinds = (app.title, app.subheader, app.markdown, app.caption, app.info, app.warning, app.error)
-    return "\n".join(str(element.value) for kind in kinds for element in kind)
-
-
 def drop(app: AppTest, *files: tuple[str, bytes]) -> AppTest:
     """Drop files on the uploader."""
     return app.file_uploader[0].set_value([(name, data, "application/octet-stream") for name, data in files]).run()
@@ -147,8 +142,30 @@ def captions(app: AppTest) -> list[str]:
 
 def viewed(app: AppTest) -> dict:
     """Return what the viewer was given to show."""
-    (viewer,) = app.get("bidi_component")
-    return json.loads(viewer.proto.json)
+    return mounted(app, "viewer")[0]
+
+
+def labels(app: AppTest) -> list[str]:
+    return [f"{tile['sign']} {tile['label']}" for tile in tiles(app)]
+
+
+def said_by_browser(app: AppTest, **state: object) -> AppTest:
+    """Run the page as after a click in its gallery."""
+    app.session_state["gallery"] = state
+    return app.run()
+
+
+def turned(app: AppTest, page: int) -> AppTest:
+    return said_by_browser(app, wants={"of": mounted(app, "tiles")[0]["of"], "page": page, "shown": page})
+
+
+def open_first(app: AppTest) -> str:
+    """Open the first tile as a click would, and return its image."""
+    image = tiles(app)[0]["image"]
+    app.session_state["sample-gallery"] = image
+    app.run()
+    assert not app.exception
+    return image
 
 
 @pytest.fixture
@@ -543,9 +560,8 @@ def test_without_a_data_set_the_page_says_how_to_get_it_and_marks_every_drawn_le
     page = opened(app, "dataset")
     assert not page.exception
     assert "challenge.isic-archive.com/data/#2019" in page.info[0].value
-    labels = [button.label for button in page.button if str(button.key).startswith("open-")]
-    assert len(labels) == 24
-    assert all("synthetic" in label for label in labels)
+    assert len(tiles(page)) == 24
+    assert all("synthetic" in label for label in labels(page))
 
 
 @pytest.fixture
@@ -557,10 +573,6 @@ def browser(app, synthetic_dataset):
     return page
 
 
-def tiles(page: AppTest) -> list[str]:
-    return [button.label for button in page.button if str(button.key).startswith("open-")]
-
-
 def count(page: AppTest, key: str, value: str) -> int:
     """Return the count that a filter shows beside a value."""
     option = next(text for text in page.pills(key=key).options if f" {value} " in f" {text}")
@@ -568,21 +580,34 @@ def count(page: AppTest, key: str, value: str) -> int:
 
 
 def test_the_gallery_shows_a_page_of_labelled_samples(browser):
-    assert len(tiles(browser)) == 24
-    assert browser.pagination(key="page").num_pages == 4
     first = tiles(browser)
-    browser.pagination(key="page").set_value(4).run()
-    assert tiles(browser) != first
-    assert not any("synthetic" in label for label in tiles(browser))
+    assert len(first) == 24
+    assert mounted(browser, "tiles")[0]["pages"] == 4
+    last = tiles(turned(browser, 4))
+    assert len(last) == 24
+    assert not {tile["image"] for tile in first} & {tile["image"] for tile in last}
+    assert all(tile["picture"].startswith("data:image/jpeg;base64,") for tile in last)
+    assert not any("synthetic" in label for label in labels(browser))
+
+
+@pytest.mark.parametrize("wants", [None, 7, {}, {"page": 9, "shown": 9}, {"page": "2", "shown": -1}, {"page": True}])
+def test_whatever_a_browser_says_it_is_sent_a_page_that_there_is(browser, wants):
+    if wants:
+        wants = {"of": mounted(browser, "tiles")[0]["of"], **wants} if isinstance(wants, dict) else wants
+    said_by_browser(browser, wants=wants)
+    assert not browser.exception
+    sent = mounted(browser, "tiles")[0]
+    assert sent["page"] in (1, None)
+    assert sent["shown"] == 1
 
 
 def test_a_filter_narrows_the_gallery_and_the_counts_of_the_others_follow(browser):
     women = count(browser, "facet-sex", "female")
-    browser.pagination(key="page").set_value(4)
+    turned(browser, 4)
     browser.pills(key="facet-diagnosis").set_value(["MEL"]).run()
     assert not browser.exception
     assert len(tiles(browser)) == 12
-    assert all(label.endswith("MEL") for label in tiles(browser))
+    assert all(label == "▲ MEL" for label in labels(browser))
     assert 0 < count(browser, "facet-sex", "female") < women
     assert count(browser, "facet-diagnosis", "NV") == 12  # what choosing NV as well would add
     browser.slider(key="facet-age_approx").set_value((0, 5)).run()
@@ -592,9 +617,7 @@ def test_a_filter_narrows_the_gallery_and_the_counts_of_the_others_follow(browse
 
 def test_an_image_is_found_by_a_part_of_its_id(browser):
     browser.text_input(key="facet-text").set_value("isic_900000").run()
-    assert sorted(str(b.key) for b in browser.button if str(b.key).startswith("open-")) == [
-        f"open-ISIC_900000{number}" for number in range(10)
-    ]
+    assert sorted(tile["image"] for tile in tiles(browser)) == [f"ISIC_900000{number}" for number in range(10)]
 
 
 def test_what_was_found_is_saved_under_a_name_and_can_be_chosen_again(browser, synthetic_dataset):
@@ -612,7 +635,7 @@ def test_what_was_found_is_saved_under_a_name_and_can_be_chosen_again(browser, s
         browser.pills(key=facet).set_value([])
     browser.selectbox(key="facet-subset").select("malignant women").run()
     assert not browser.exception
-    assert f"{len(expected)} pictures" in words(browser)
+    assert mounted(browser, "tiles")[0]["about"] == f"{len(expected)} pictures"
     assert count(browser, "facet-diagnosis", "NV") == 0
     browser.pills(key="facet-diagnosis").set_value(["BCC"]).run()
     browser.text_input(key="subset-name").set_value("of these").run()
@@ -654,10 +677,8 @@ def test_a_folder_that_holds_no_data_set_is_refused_in_words(app, tmp_path):
 
 
 def test_a_sample_opens_large_and_the_model_answers_when_asked(browser):
-    button = next(b for b in browser.button if str(b.key).startswith("open-"))
-    button.click().run()
-    assert not browser.exception
-    assert ui.plain(str(button.key).removeprefix("open-")) in words(browser)
+    image = open_first(browser)
+    assert ui.plain(image) in words(browser)
     assert "malignant probability" not in words(browser)
     browser.toggle(key="ask").set_value(True).run()
     assert not browser.exception
@@ -665,7 +686,7 @@ def test_a_sample_opens_large_and_the_model_answers_when_asked(browser):
 
 
 def test_the_heatmap_of_a_sample_says_whether_it_may_be_read(browser):
-    next(button for button in browser.button if str(button.key).startswith("open-")).click().run()
+    open_first(browser)
     browser.toggle(key="ask").set_value(True).run()
     assert not browser.exception
     assert re.search(r"Grad-CAM for .* · peak .* · faithful .* · stable ", words(browser))
@@ -679,7 +700,8 @@ def test_an_unreadable_sample_is_named_in_its_tile(app, synthetic_dataset, tmp_p
     page = opened(app, "dataset")
     page.text_input(key="folder").set_value(str(copied)).run()
     assert not page.exception
-    assert "incomplete or damaged" in words(page)
+    assert "incomplete or damaged" in tiles(page)[0]["why"]
+    assert all("why" not in tile for tile in tiles(page)[1:])
 
 
 def test_the_real_data_set_opens(app, data_dir, monkeypatch):
@@ -833,7 +855,7 @@ def test_the_dataset_page_has_a_map_counts_and_lists_of_what_was_found(browser):
     browser.selectbox(key="dataset-map-part").select_index(0).run()
     assert not browser.exception
     assert 0 < len(tiles(browser)) <= 12
-    assert all(label.endswith("MEL") for label in tiles(browser))
+    assert all(label == "▲ MEL" for label in labels(browser))
 
 
 def test_the_answers_of_the_model_become_facets_orders_and_marks(browser, synthetic_dataset, tiny_models):
@@ -857,9 +879,8 @@ def test_the_answers_of_the_model_become_facets_orders_and_marks(browser, synthe
         assert sum(f" {code} " in f" {text}" for text in browser.pills(key="facet-said").options) == (code in set(said))
     browser.selectbox(key="facet-order").select("risk").run()
     risk = predictions[[code for code in CODES if diagnosis(code).malignant]].sum(axis=1)
-    first = next(str(button.key) for button in browser.button if str(button.key).startswith("open-"))
-    assert risk[first.removeprefix("open-")] == pytest.approx(risk.max(), abs=1e-6)
+    assert risk[tiles(browser)[0]["image"]] == pytest.approx(risk.max(), abs=1e-6)
     browser.pills(key="facet-verdict").set_value(["wrong"]).run()
     assert not browser.exception
     assert tiles(browser)
-    assert all(" ≠ " in label for label in tiles(browser))
+    assert all(" ≠ " in label for label in labels(browser))

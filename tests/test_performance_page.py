@@ -12,6 +12,7 @@ from cadlib.evaluated import evaluation_folder
 from cadlib.predictions import PREDICTIONS_FILE, read_predictions
 from cadlib.subsets import Subset, save_subset
 from cadlib.taxonomy import CODES
+from tests.reading import mounted, tiles, words
 
 ROOT = Path(__file__).parents[1]
 TIMEOUT_S = 120
@@ -30,11 +31,6 @@ def shown(data, part=("all", "All images")) -> AppTest:
     page.selectbox(key="measured-part").set_value(part).run()
     assert not page.exception
     return page
-
-
-def words(page: AppTest) -> str:
-    kinds = (page.title, page.subheader, page.markdown, page.caption, page.info, page.warning, page.error)
-    return "\n".join(str(element.value) for kind in kinds for element in kind)
 
 
 def waited(page: AppTest, model: str = "isic2019") -> AppTest:
@@ -69,10 +65,9 @@ def test_a_data_set_is_evaluated_behind_the_page_and_its_cells_open_the_right_im
         page.selectbox(key="cell-truth").set_value(true_code).run()
         page.selectbox(key="cell-said").set_value(said_code).run()
         inside = said[(truth == true_code) & (tops == said_code)]
-        assert f"{len(inside)} images: " in words(page)
-        shown_ids = [line for caption in page.caption for line in caption.value.split("\n") if line.startswith("ISIC")]
+        assert mounted(page, "tiles", "cell")[0]["about"].startswith(f"{len(inside)} images: ")
         first = inside[said_code].sort_values(ascending=False).index[:12]
-        assert {image.replace("\\", "") for image in shown_ids} >= set(first)
+        assert [tile["image"] for tile in tiles(page, "cell")] == list(first)
     again = shown(data_at_hand)  # another session: nothing is asked anew
     assert again.metric
     assert not [button for button in again.button if button.key.startswith("evaluate")]

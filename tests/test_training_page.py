@@ -13,6 +13,7 @@ from streamlit.testing.v1 import AppTest
 from cadlib import figures, runs
 from cadlib.run import Curves
 from cadlib.runs import CURVES_FOLDER
+from tests.reading import words
 
 ROOT = Path(__file__).parents[1]
 
@@ -34,11 +35,6 @@ def opened(app):
     page = app.run().switch_page("pages/training.py").run()
     assert not page.exception
     return page
-
-
-def words(page):
-    kinds = (page.title, page.subheader, page.markdown, page.caption, page.info, page.warning, page.error)
-    return "\n".join(str(element.value) for kind in kinds for element in kind)
 
 
 def charts(page):

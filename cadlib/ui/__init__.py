@@ -6,6 +6,7 @@
     pictures   a picture as the pages show it, and the evidence in it
     viewer     a picture to look into, with the evidence over it
     evidence   which evidence that is, and whether to believe it
+    garbage    what need not be looked through after each run of a page
     strip      the files of a session as thumbnails
     clinic     what this clinic has chosen, and what the threshold means for its patients
     patient    age, sex and site
@@ -14,6 +15,8 @@
     quality    whether a picture can be read and is known, and what is withheld where not
     session    the pictures of one session
     datasets   the data sets a page can open
+    tiles      pictures in pages of tiles
+    gallery    images of a data set as tiles, and one of them large
     imagemap   images as a map to choose from
     runs       the runs of training a page can show
     suspects   what of a data set a person should look at again
@@ -33,6 +36,7 @@ from cadlib.ui.datasets import assess_file, dataset, dataset_folders, synthetic_
 from cadlib.ui.evidence import evidence
 from cadlib.ui.figures_of import choose_figures
 from cadlib.ui.frame import INTENDED_USE, chart, page
+from cadlib.ui.garbage import spare
 from cadlib.ui.imagemap import image_map, map_places
 from cadlib.ui.images_behind import confusion, errors
 from cadlib.ui.models import load_ahead, model, model_card, model_metrics
@@ -127,6 +131,7 @@ __all__ = [
     "side_by_side",
     "sign",
     "similar",
+    "spare",
     "square",
     "stability",
     "strip",

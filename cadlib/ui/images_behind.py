@@ -1,18 +1,17 @@
 """The images behind a figure: those of a cell of the confusion matrix, and those that a threshold gets wrong."""
 
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import streamlit as st
 
 from cadlib import figures
 from cadlib.decision import DEFAULT_OPERATING_POINT, two_digits
-from cadlib.errors import CadError
 from cadlib.taxonomy import CODES
-from cadlib.thumbnails import thumbnail
 from cadlib.ui.figures_of import Shown
 from cadlib.ui.frame import chart
-from cadlib.ui.text import mark, named, plain
+from cadlib.ui.gallery import gallery, tiles_of
+from cadlib.ui.text import named, sign
+from cadlib.ui.tiles import Pages, Tile
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -28,7 +27,7 @@ def confusion(shown: Shown) -> None:
     unit = st.segmented_control("Cells", ["percent", "images"], default="percent", key="unit", required=True)
     opens = shown.evaluated is not None
     figure = figures.confusion_chart(shown.figures["confusion_matrix"], unit == "percent", opens=opens)
-    if shown.evaluated is None:
+    if (found := shown.evaluated) is None:
         chart(figure, key="confusion")
         st.caption(NO_IMAGES)
         return
@@ -38,15 +37,16 @@ def confusion(shown: Shown) -> None:
     left, right = st.columns(2)
     truth = left.selectbox("True diagnosis", CODES, format_func=named, key="cell-truth")
     said = right.selectbox("Model said", CODES, format_func=named, key="cell-said")
-    cell = shown.evaluated.cell(truth, said)
-    _gallery(cell, f"{mark(truth)} {truth} that the model called {mark(said)} {said}, the surest first", "cell", said)
+    cell = found.cell(truth, said)
+    about = f"{sign(truth)} {truth} that the model called {sign(said)} {said}, the surest first"
+    _gallery(cell, about, f"{truth} {said} {shown.key}", said, "cell", found.table)
 
 
 @st.fragment
 def errors(shown: Shown) -> None:
     """Draw what referring at an operating point gets wrong, missed melanomas first, by how sure the model was."""
     st.subheader("Errors by cost", anchor=False)
-    if shown.evaluated is None:
+    if (found := shown.evaluated) is None:
         st.caption(NO_IMAGES)
         return
     from cadlib.evaluated import COSTS  # noqa: PLC0415 - pandas takes a third of a second, an answer needs none
@@ -54,15 +54,15 @@ def errors(shown: Shown) -> None:
     thresholds = {point.name: point.threshold for point in shown.record.operating_points}
     point = st.segmented_control("At the operating point", [*thresholds], default=_usual(thresholds), key="errors-at",
                                  required=True)  # fmt: skip
-    wrong = shown.evaluated.errors(thresholds[point])
+    wrong = found.errors(thresholds[point])
     counts = wrong["cost"].value_counts()
     cost = st.segmented_control(
         "Error", COSTS, default=COSTS[0], key="errors-of", required=True,
         format_func=lambda cost: f"{cost} {counts[cost]:,}",
     )  # fmt: skip
     of = wrong[wrong["cost"] == cost]
-    _gallery(of, f"Malignant probability against a threshold of {thresholds[point]:.3f}, the surest errors first",
-             f"errors-{cost}", "malignant")  # fmt: skip
+    about = f"Malignant probability against a threshold of {thresholds[point]:.3f}, the surest errors first"
+    _gallery(of, about, f"{cost} {shown.key}", "malignant", "errors", found.table)
 
 
 def _usual(thresholds: dict[str, float]) -> str:
@@ -77,17 +77,11 @@ def _open_cell() -> None:
         st.session_state["cell-said"] = points[0]["x"]
 
 
-def _gallery(rows: "pd.DataFrame", about: str, key: str, of: str) -> None:
-    """Draw the images of some rows, a page of them at a time, each with its truth and a probability."""
-    with st.container(horizontal=True, horizontal_alignment="distribute", vertical_alignment="center"):
-        number = st.pagination(max(1, -(-len(rows) // PAGE_SIZE)), key=f"{key}-page")
-        st.caption(f"{len(rows):,} images: {about}" if len(rows) else f"No image: {about}", width="content")
-    with st.container(key=key), st.grid("auto", min_column_width=130, gap="small"):
-        for row in rows.iloc[(number - 1) * PAGE_SIZE : number * PAGE_SIZE].to_dict("records"):
-            with st.container(gap="xsmall"):
-                try:
-                    st.image(thumbnail(Path(row["path"])), width="stretch", alt=f"{row['image']}, {row['diagnosis']}")
-                except (CadError, OSError) as error:
-                    st.caption(plain(str(error)))
-                said = f"{mark(row['diagnosis'])} {row['diagnosis']}, {of} {two_digits(row['probability'])}"
-                st.caption(f"{said}  \n{plain(row['image'])}")
+def _gallery(rows: "pd.DataFrame", about: str, of: str, whose: str, key: str, table: "pd.DataFrame") -> None:
+    """Draw the images of some rows of a table, each with its truth and the probability of what `whose` names."""
+    words = f"{len(rows):,} images: {about}" if len(rows) else f"No image: {about}"
+
+    def tiles(first: int, end: int) -> list[Tile]:
+        return tiles_of(rows.iloc[first:end], words=lambda row: f", {whose} {two_digits(row['probability'])}")
+
+    gallery(Pages(len(rows), tiles, words, f"{about} {of}", PAGE_SIZE), table, key)

@@ -23,10 +23,14 @@ def sign(code: str) -> str:
     return diagnosis(code).mark if code in CODES else "○"
 
 
+def hue(code: str) -> str:
+    """Return the hue of the group of a diagnosis, as Streamlit's themes name it."""
+    return {MALIGNANT_MARK: "orange", BENIGN_MARK: "blue"}.get(sign(code), "gray")
+
+
 def mark(code: str) -> str:
     """Return the sign of a diagnosis in the hue of its group, as Markdown."""
-    hue = {MALIGNANT_MARK: "orange", BENIGN_MARK: "blue"}.get(sign(code), "gray")
-    return f":{hue}[{sign(code)}]"
+    return f":{hue(code)}[{sign(code)}]"
 
 
 def about_the_set(likely: Sequence[str], coverage: float) -> str:

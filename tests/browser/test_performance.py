@@ -40,7 +40,7 @@ def test_a_cell_that_is_clicked_opens_the_images_that_the_predictions_put_there(
         inside = said.index[(truth == true_code) & (tops == said_code)]
         page.get_by_text(re.compile(rf"^{len(inside)} images: .*{true_code} that the model called")).wait_for()
         surest = said.loc[inside, said_code].sort_values(ascending=False).index[:12]
-        pictures = page.locator(".st-key-cell img")
+        pictures = page.locator(".st-key-cell .tiles-picture")
         pictures.nth(len(surest) - 1).wait_for()
         settle(page)
         opened = {pictures.nth(place).get_attribute("alt").split(",")[0] for place in range(pictures.count())}

@@ -1,7 +1,7 @@
 """What the Dataset page is made of: `from cadlib.ui import browse`. Apart from `ui`, for it loads pandas.
 
 facets     what may be chosen, with counts
-gallery    the images found, and one of them large
+gallery    the images found, as tiles
 mapped     the images found, as a map
 selection  a selection kept under a name
 catalogues the catalogue of a data set, made once for all sessions
@@ -10,7 +10,7 @@ catalogues the catalogue of a data set, made once for all sessions
 from cadlib.catalogue import NOT_GIVEN
 from cadlib.ui.browse.catalogues import ask_about_all, catalogue_of
 from cadlib.ui.browse.facets import facets, forget_facets, said_of
-from cadlib.ui.browse.gallery import gallery
+from cadlib.ui.browse.gallery import found
 from cadlib.ui.browse.mapped import mapped
 from cadlib.ui.browse.selection import chosen_subset, keep
 
@@ -21,7 +21,7 @@ __all__ = [
     "chosen_subset",
     "facets",
     "forget_facets",
-    "gallery",
+    "found",
     "keep",
     "mapped",
     "said_of",

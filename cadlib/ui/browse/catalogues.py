@@ -16,6 +16,7 @@ from cadlib.predictions import PREDICTIONS_FILE, read_predictions, read_unknown
 from cadlib.record import ModelRecord, find_model, read_record
 from cadlib.taxonomy import UNKNOWN
 from cadlib.ui.figures_of import evaluation_of
+from cadlib.ui.garbage import spare
 from cadlib.ui.text import plain
 
 
@@ -64,7 +65,9 @@ def _found(dataset: Dataset, model: str, model_id: str, cache: Path) -> Path | N
 @lru_cache(maxsize=2)  # by the object, which it holds: Streamlit's cache would have to hash half a million rows
 def _catalogue(dataset: Dataset, model: str, model_id: str, answers: Path | None, written: float) -> Catalogue:  # noqa: ARG001
     split = _split_of(model, dataset.table["image"]) if model else None
-    return described(dataset.table, split, _read(answers) if answers and written else None)
+    catalogue = described(dataset.table, split, _read(answers) if answers and written else None)
+    spare()
+    return catalogue
 
 
 def _read(answers: Path) -> pd.DataFrame:

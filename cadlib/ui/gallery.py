@@ -1,0 +1,99 @@
+"""Images of a data set as tiles, page by page, and one of them large with everything known of it."""
+
+from collections.abc import Callable, Hashable, Mapping
+from typing import TYPE_CHECKING, Any
+
+import streamlit as st
+
+from cadlib import figures
+from cadlib.errors import CadError
+from cadlib.taxonomy import CODES
+from cadlib.ui.datasets import assess_file
+from cadlib.ui.evidence import evidence
+from cadlib.ui.frame import chart
+from cadlib.ui.models import model_record
+from cadlib.ui.neighbours import similar
+from cadlib.ui.pictures import photograph_of
+from cadlib.ui.text import mark, named, plain
+from cadlib.ui.tiles import Pages, Tile, tiles
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+NO_LABEL = "no label"
+_LABELS = {
+    "age_approx": "age", "sex": "sex", "anatom_site_general": "site", "archive": "archive", "lesion_id": "lesion",
+    "split": "split of the model",
+}  # fmt: skip
+_FIGURES = {
+    "risk": "malignant probability", "confidence": "confidence", "uncertainty": "uncertainty", "loss": "loss",
+    "novelty": "novelty",
+}  # fmt: skip
+
+
+def tiles_of(
+    rows: "pd.DataFrame", kind: str = "", words: Callable[[Mapping[Hashable, Any]], str] = lambda _: ""
+) -> list[Tile]:
+    """Return a tile for each row of a data set's table: its diagnosis, another one that a model says, and more words.
+
+    `kind` stands before the diagnosis, `words` are made of a row.
+    """
+    found = []
+    for row in rows.to_dict("records"):
+        code, said = row["diagnosis"], row.get("said")
+        differs = f" ≠ {said}" if code in CODES and isinstance(said, str) and said != code else ""
+        code = code if isinstance(code, str) else NO_LABEL
+        found.append(Tile(row["image"], row["path"], code, f"{kind}{code}{differs}{words(row)}"))
+    return found
+
+
+def gallery(pages: Pages, table: "pd.DataFrame", key: str, kind: str = "") -> None:
+    """Draw tiles, as `tiles` does; a click opens the image large, with what a data set's table knows of it.
+
+    `kind` stands before its diagnosis. Call it in a fragment.
+    """
+    chosen = f"sample-{key}"
+    if (opened := tiles(pages, key)) is not None:
+        st.session_state[chosen] = opened
+    if chosen in st.session_state:
+        opens = st.dialog("Sample", width="large", on_dismiss=lambda: st.session_state.pop(chosen, None))
+        opens(_sample)(table, chosen, kind)
+
+
+def _sample(table: "pd.DataFrame", chosen: str, kind: str) -> None:
+    """Show one image large, with all that is known of it, and on request the model's answer."""
+    image = st.session_state[chosen]
+    found = table[table["image"] == image]
+    if found.empty:
+        st.caption(f"{plain(image)} is not in this data set.")
+        return
+    row = found.iloc[0].dropna()
+    label = row.get("diagnosis", NO_LABEL)
+    st.markdown(f"{mark(label)} **{kind}{named(label)}** {plain(image)}")
+    record, _ = model_record()
+    try:
+        if record and st.toggle("Ask the model", key="ask"):
+            answer = assess_file(row["path"])
+            st.markdown(f"**{answer.decision.sentence}** {answer.quality.sentence}")
+            left, right = st.columns(2, gap="medium")
+            with left:
+                evidence(answer, image, "sample")
+            with right:
+                chart(
+                    figures.confidence_chart(answer.prediction.probabilities, answer.likely or ()), "sample-confidence"
+                )
+                similar(answer)
+        else:
+            st.image(photograph_of(row["path"]), width="stretch", alt=f"The picture {image}")
+    except (CadError, OSError) as error:
+        st.error(plain(str(error)))
+    known = [f"{label} {row[name]}" for name, label in _LABELS.items() if name in row]
+    told = [f"{label} {row[name]:.2f}" for name, label in _FIGURES.items() if name in row]
+    st.caption(plain(" · ".join([*known, f"{row['width_px']} × {row['height_px']} px", *told])))
+    others = table[(table["lesion_id"] == row.get("lesion_id")) & (table["image"] != image)]
+    if len(others):
+        st.markdown(f"**Other images of this lesion**: {len(others):,}")
+        pages = Pages(len(others), lambda first, end: tiles_of(others.iloc[first:end], kind), "", image, 12)
+        if (other := tiles(pages, "other-tiles")) is not None:
+            st.session_state[chosen] = other
+            st.rerun(scope="fragment")
