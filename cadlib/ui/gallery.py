@@ -71,29 +71,47 @@ def _sample(table: "pd.DataFrame", chosen: str, kind: str) -> None:
     label = row.get("diagnosis", NO_LABEL)
     st.markdown(f"{mark(label)} **{kind}{named(label)}** {plain(image)}")
     record, _ = model_record()
+    left, right = st.columns([3, 2], gap="medium")
     try:
-        if record and st.toggle("Ask the model", key="ask"):
+        if record and st.session_state.get("ask"):
             answer = assess_file(row["path"])
-            st.markdown(f"**{answer.decision.sentence}** {answer.quality.sentence}")
-            left, right = st.columns(2, gap="medium")
             with left:
                 evidence(answer, image, "sample")
             with right:
+                st.markdown(f"**{answer.decision.sentence}** {answer.quality.sentence}")
                 chart(
                     figures.confidence_chart(answer.prediction.probabilities, answer.likely or ()), "sample-confidence"
                 )
                 similar(answer)
         else:
-            st.image(photograph_of(row["path"]), width="stretch", alt=f"The picture {image}")
+            left.image(photograph_of(row["path"]), width="stretch", alt=f"The picture {image}")
     except (CadError, OSError) as error:
-        st.error(plain(str(error)))
-    known = [f"{label} {row[name]}" for name, label in _LABELS.items() if name in row]
+        left.error(plain(str(error)))
+    with right:
+        if record:
+            st.toggle("Ask the model", key="ask")
+        _known(row)
+        _others(table, row, chosen, kind)
+
+
+def _known(row: "pd.Series[Any]") -> None:
+    """Write what a data set, and a model's evaluation on it, say of an image."""
+    known = [f"{label} {_short(row[name])}" for name, label in _LABELS.items() if name in row]
     told = [f"{label} {row[name]:.2f}" for name, label in _FIGURES.items() if name in row]
     st.caption(plain(" · ".join([*known, f"{row['width_px']} × {row['height_px']} px", *told])))
-    others = table[(table["lesion_id"] == row.get("lesion_id")) & (table["image"] != image)]
-    if len(others):
-        st.markdown(f"**Other images of this lesion**: {len(others):,}")
-        pages = Pages(len(others), lambda first, end: tiles_of(others.iloc[first:end], kind), "", image, 12)
-        if (other := tiles(pages, "other-tiles")) is not None:
-            st.session_state[chosen] = other
-            st.rerun(scope="fragment")
+
+
+def _short(value: Any) -> str:
+    return f"{value:g}" if isinstance(value, float) else str(value)
+
+
+def _others(table: "pd.DataFrame", row: "pd.Series[Any]", chosen: str, kind: str) -> None:
+    """Draw the other images of an image's lesion; a click opens one in its stead."""
+    others = table[(table["lesion_id"] == row.get("lesion_id")) & (table["image"] != row["image"])]
+    if others.empty:
+        return
+    st.markdown(f"**Other images of this lesion**: {len(others):,}")
+    pages = Pages(len(others), lambda first, end: tiles_of(others.iloc[first:end], kind), "", row["image"], 12)
+    if (other := tiles(pages, "other-tiles")) is not None:
+        st.session_state[chosen] = other
+        st.rerun(scope="fragment")

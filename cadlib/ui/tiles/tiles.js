@@ -58,6 +58,7 @@ export default function ({ parentElement, data, setStateValue, setTriggerValue }
   next.onclick = () => turn(state.shown + 1);
   part("of").textContent = `of ${data.pages.toLocaleString("en")}`;
   part("about").textContent = data.about;
+  root.classList.toggle("tiles-alone", data.pages === 1);
   draw();
   ask();
 }
