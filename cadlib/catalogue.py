@@ -19,6 +19,8 @@ from cadlib.taxonomy import CODES, UNKNOWN
 FACETS = ("diagnosis", "said", "verdict", "archive", "anatom_site_general", "sex", "split")
 NUMBERS = ("age_approx", "short_side_px", "confidence", "risk", "uncertainty", "loss", "novelty")
 """The columns of `described` that are searched by their values, and by their size."""
+STEPS = {"age_approx": 5.0, "short_side_px": 50.0, "confidence": 0.05}
+"""The numbers that are counted, as facets are: years, pixels and probability that are counted together."""
 RIGHT, WRONG = "right", "wrong"
 NOT_GIVEN = "not given"
 Rows = NDArray[np.int32]
@@ -87,14 +89,25 @@ class Query:
 
 
 @dataclass(frozen=True, eq=False)
+class Spread:
+    """How many rows have a number from `low` + i `step` to before the next one: `counts`, (bins,); and have none."""
+
+    low: float
+    step: float
+    counts: NDArray[np.int64]
+    missing: int
+
+
+@dataclass(frozen=True, eq=False)
 class Answer:
     """The places in the table of the rows found, (n,) int32 in the order asked for, and the counts of each facet.
 
-    `counts` is facet -> value -> how many rows have it that pass every other condition.
+    `counts` is facet -> value -> how many rows have it that pass every other condition; `spreads` the same of numbers.
     """
 
     rows: Rows
     counts: Mapping[str, Mapping[str, int]]
+    spreads: Mapping[str, Spread]
 
 
 class Catalogue:
@@ -113,6 +126,7 @@ class Catalogue:
         self._facets = {name: _coded(table[name]) for name in facets}
         self._numbers = {name: table[name].to_numpy(np.float32, na_value=np.nan) for name in numbers}
         self._orders: dict[str, Rows] = {}
+        self._bins = {name: _binned(self._numbers[name], step) for name, step in STEPS.items() if self.span(name)}
 
     def __len__(self) -> int:
         return len(self.table)
@@ -159,10 +173,9 @@ class Catalogue:
         for mask in fails.values():
             failed += mask
         passed = failed == 0
-        counts = {
-            name: self.count(name, passed | ((failed == 1) & fails[name]) if name in fails else passed)
-            for name in self.facets
-        }
+        others = {name: passed | ((failed == 1) & mask) for name, mask in fails.items()}
+        counts = {name: self.count(name, others.get(name, passed)) for name in self.facets}
+        spreads = {name: self._spread(name, others.get(name, passed)) for name in self._bins}
         rows = np.flatnonzero(passed).astype(np.int32)
         if query.order:
             ascending = self._order(query.order)
@@ -170,11 +183,16 @@ class Catalogue:
             if query.descending:
                 known = int(np.isfinite(self._numbers[query.order][rows]).sum())
                 rows = np.concatenate([rows[:known][::-1], rows[known:]])
-        return Answer(rows, counts)
+        return Answer(rows, counts, spreads)
 
     @cached_property
     def _ids(self) -> "pd.Series[str]":
         return self.table["image"].astype("str").str.lower()
+
+    def _spread(self, name: str, rows: NDArray[np.bool_]) -> Spread:
+        low, bins, missing = self._bins[name]
+        counts = np.bincount(bins[rows], minlength=missing + 1)
+        return Spread(low, STEPS[name], counts[:missing], int(counts[missing]))
 
     def _fails_facet(self, name: str, values: tuple[str, ...]) -> NDArray[np.bool_]:
         codes, known = self._facets[name]
@@ -195,3 +213,14 @@ def _coded(column: "pd.Series[str]") -> tuple[NDArray[np.uint16], tuple[str, ...
     known = [*map(str, values), *([NOT_GIVEN] if column.isna().any() else [])]
     codes = pd.Categorical(column, categories=values).codes
     return np.where(codes < 0, len(values), codes).astype(np.uint16), tuple(known)
+
+
+def _binned(numbers: NDArray[np.float32], step: float) -> tuple[float, NDArray[np.uint16], int]:
+    """Return where the first bin begins, the bin of each number, (N,), and the bin of those that are missing."""
+    known = np.isfinite(numbers)
+    places = np.floor(numbers[known] / np.float32(step) + 1e-3).astype(np.int64)  # 0.15 / 0.05 is just below 3
+    first = int(places.min())
+    missing = int(places.max()) - first + 1
+    bins = np.full(len(numbers), missing, np.uint16)
+    bins[known] = places - first
+    return first * step, bins, missing

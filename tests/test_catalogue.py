@@ -1,3 +1,5 @@
+from itertools import pairwise
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -8,7 +10,7 @@ from cadlib.catalogue import NOT_GIVEN, Catalogue, Query, described
 from cadlib.predictions import predictions_table
 from cadlib.taxonomy import CODES
 
-FACETS, NUMBERS = ("diagnosis", "sex"), ("age_approx", "risk")
+FACETS, NUMBERS = ("diagnosis", "sex"), ("age_approx", "risk", "confidence")
 
 
 def drawn(n: int, seed: int) -> pd.DataFrame:
@@ -21,18 +23,20 @@ def drawn(n: int, seed: int) -> pd.DataFrame:
             "sex": pd.array(rng.choice(["female", "male", None], n), "str"),
             "age_approx": pd.array(rng.choice([*range(0, 90, 5), None], n), "Float64"),
             "risk": np.where(rng.random(n) < 0.1, np.nan, rng.random(n)),
+            "confidence": rng.integers(0, 101, n) / 100,  # on the edges of what is counted together, too
         }
     )
 
 
 def passing(table: pd.DataFrame, query: Query, but: str = "") -> "pd.Series[bool]":
-    """Return which rows pass a query, but for the condition on one facet, by pandas."""
+    """Return which rows pass a query, but for the condition on one column, by pandas."""
     passed = pd.Series(True, table.index)
     for name, values in query.chosen.items():
         if values and name != but:
             passed &= table[name].fillna(NOT_GIVEN).isin(values)
     for name, (low, high) in query.ranges.items():
-        passed &= table[name].between(low, high).fillna(False).astype(bool)
+        if name != but:
+            passed &= table[name].between(low, high).fillna(False).astype(bool)
     return passed & table["image"].str.contains(query.text, case=False, regex=False)
 
 
@@ -44,7 +48,9 @@ queries = st.builds(
             "sex": st.lists(st.sampled_from(["female", "male", NOT_GIVEN]), unique=True).map(tuple),
         }
     ),
-    ranges=st.one_of(st.just({}), st.just({"age_approx": (20.0, 60.0)}), st.just({"risk": (0.25, 1.0)})),
+    ranges=st.one_of(
+        st.just({}), st.just({"age_approx": (20.0, 60.0)}), st.just({"risk": (0.25, 1.0), "confidence": (0.3, 0.8)})
+    ),
     text=st.sampled_from(["", "isic", "00", "ISIC_0001", "no such id"]),
     order=st.sampled_from(["", "risk", "age_approx"]),
     descending=st.booleans(),
@@ -66,6 +72,14 @@ def test_rows_and_counts_are_those_of_pandas(query, seed):
     for name in FACETS:
         counted = table.loc[passing(table, query, but=name), name].fillna(NOT_GIVEN).value_counts().to_dict()
         assert {value: n for value, n in answer.counts[name].items() if n} == counted
+    assert set(answer.spreads) == {"age_approx", "confidence"}
+    for name, spread in answer.spreads.items():
+        others = table.loc[passing(table, query, but=name), name].astype(float)
+        edges = spread.low + spread.step * np.arange(len(spread.counts) + 1)
+        assert spread.counts.tolist() == [
+            ((others >= low - 1e-4) & (others < high - 1e-4)).sum() for low, high in pairwise(edges)
+        ]
+        assert spread.missing == others.isna().sum()
 
 
 def test_only_rows_within_a_mask_are_found_and_counted():

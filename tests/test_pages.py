@@ -615,6 +615,22 @@ def test_a_filter_narrows_the_gallery_and_the_counts_of_the_others_follow(browse
     assert tiles(browser) == []
 
 
+def test_a_range_shows_how_many_images_have_which_number_and_the_counts_follow_the_other_filters(
+    browser, synthetic_dataset
+):
+    def bars() -> list[int]:
+        drawing = next(html.proto.body for html in browser.get("html") if "Age, years" in html.proto.body)
+        return [int(count.replace(",", "")) for count in re.findall(r'title="from [0-9]+: ([0-9,]+)"', drawing)]
+
+    table = open_dataset(synthetic_dataset).table
+    for codes in ([], ["MEL", "NV"]):
+        browser.pills(key="facet-diagnosis").set_value(codes).run()
+        found = table[table["diagnosis"].isin(codes or CODES)]["age_approx"].dropna()
+        assert bars() == [((found >= low) & (found < low + 5)).sum() for low in range(0, 120, 5)]
+    browser.slider(key="facet-age_approx").set_value((20, 40)).run()
+    assert bars() == [((found >= low) & (found < low + 5)).sum() for low in range(0, 120, 5)]
+
+
 def test_an_image_is_found_by_a_part_of_its_id(browser):
     browser.text_input(key="facet-text").set_value("isic_900000").run()
     assert sorted(tile["image"] for tile in tiles(browser)) == [f"ISIC_900000{number}" for number in range(10)]

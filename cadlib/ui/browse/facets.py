@@ -7,7 +7,7 @@ import numpy as np
 import streamlit as st
 from numpy.typing import NDArray
 
-from cadlib.catalogue import Answer, Catalogue, Query
+from cadlib.catalogue import STEPS, Answer, Catalogue, Query, Spread
 from cadlib.taxonomy import CODES
 from cadlib.ui.text import mark, plain
 
@@ -15,7 +15,6 @@ from cadlib.ui.text import mark, plain
 @dataclass(frozen=True)
 class _Scale:
     label: str
-    step: float
     format: str
     ends: tuple[float, float] | None = None
 
@@ -25,9 +24,9 @@ _FACETS = {
     "anatom_site_general": "Site", "sex": "Sex", "split": "Split of the model",
 }  # fmt: skip
 _SCALES = {
-    "age_approx": _Scale("Age, years", 5.0, "%.0f", (0.0, 120.0)),
-    "short_side_px": _Scale("Short side, px", 50.0, "%.0f"),
-    "confidence": _Scale("Confidence", 0.05, "%.2f", (0.0, 1.0)),
+    "age_approx": _Scale("Age, years", "%.0f", (0.0, 120.0)),
+    "short_side_px": _Scale("Short side, px", "%.0f"),
+    "confidence": _Scale("Confidence", "%.2f", (0.0, 1.0)),
 }
 _ORDERS = {
     "": "as in the data set",
@@ -36,6 +35,7 @@ _ORDERS = {
     "loss": "loss, highest first",
     "novelty": "novelty, highest first",
 }
+_HEIGHT = "1.5rem"
 LABELS = {
     **_FACETS,
     **{name: scale.label for name, scale in _SCALES.items()},
@@ -71,7 +71,9 @@ def facets(catalogue: Catalogue, within: NDArray[np.bool_] | None = None) -> tup
         )
     for name, scale in _SCALES.items():
         if ends := _ends(catalogue, name):
-            st.slider(scale.label, *ends, ends, scale.step, scale.format, key=f"facet-{name}")
+            spread, key = answer.spreads[name], f"facet-{name}"
+            st.html(_histogram(scale.label, spread, ends, query.ranges.get(name, ends)))
+            st.slider(scale.label, *ends, ends, STEPS[name], scale.format, key=key, label_visibility="collapsed")
     return query, answer
 
 
@@ -112,7 +114,30 @@ def _ends(catalogue: Catalogue, name: str) -> tuple[float, float] | None:
         return None
     scale = _SCALES[name]
     low, high = span
-    return scale.ends or (math.floor(low / scale.step) * scale.step, math.ceil(high / scale.step) * scale.step)
+    return scale.ends or (math.floor(low / STEPS[name]) * STEPS[name], math.ceil(high / STEPS[name]) * STEPS[name])
+
+
+def _histogram(label: str, spread: Spread, ends: tuple[float, float], chosen: tuple[float, float]) -> str:
+    """Return a drawing of how many images have which number, from end to end of its slider; what is chosen stands out.
+
+    Each bar has its count as a title.
+    """
+    counts = [0] * round((ends[1] - ends[0]) / spread.step)
+    for place, count in enumerate(spread.counts.tolist(), round((spread.low - ends[0]) / spread.step)):
+        counts[min(place, len(counts) - 1)] += count  # what is just at the end is counted with what is below it
+    bars, most = "", max(*counts, 1)
+    for place, count in enumerate(counts):
+        low = ends[0] + place * spread.step
+        inside = chosen[0] <= low + 1e-6 and low <= chosen[1]
+        bars += (
+            f'<div title="from {low:g}: {count:,}" style="flex: 1; background: currentColor; '
+            f'height: {100 * count / most:.0f}%; opacity: {0.6 if inside else 0.2}"></div>'
+        )
+    missing = f", not given: {spread.missing:,}" if spread.missing else ""
+    return (
+        f'<div style="font-size: 0.875rem; margin-bottom: 0.5rem">{label}{missing}</div>'
+        f'<div style="display: flex; align-items: end; gap: 1px; height: {_HEIGHT}">{bars}</div>'
+    )
 
 
 def _marked(value: str) -> str:
