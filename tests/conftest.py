@@ -9,6 +9,7 @@ from pathlib import Path
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # two torch processes of two threads crawl on two cores
 
 import pytest
+from hypothesis import settings
 
 from cadlib.decision import TARGET_SENSITIVITY, OperatingPoint, PointIntervals
 from cadlib.metadata import MetadataEvidence, MetadataTrial
@@ -17,6 +18,9 @@ from cadlib.patient import FEATURES
 from cadlib.record import RECORD_FILE, SPLIT_FILE, find_model, read_json
 from cadlib.synthetic import write_dataset
 from cadlib.taxonomy import CODES
+
+settings.register_profile("untimed", settings(), deadline=None)  # no test fails because a machine is busy
+settings.load_profile("untimed")
 
 
 @pytest.fixture(scope="session")
