@@ -4,6 +4,7 @@ import heapq
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -11,6 +12,13 @@ from numpy.typing import NDArray
 from cadlib.metrics import Floats, checked_scores
 
 ROC_POINTS = 200
+
+
+class Area(NamedTuple):
+    """The area under a curve, None where it is not defined, and its 95 % interval, None where it has none."""
+
+    value: float | None
+    interval: Sequence[float] | None
 
 
 @dataclass(frozen=True, eq=False)

@@ -110,6 +110,12 @@ def malignant_auc(labels: Labels, probabilities: Floats, weights: Floats | None 
     return auc(malignant_probability(probabilities), malignant_truth(labels), weights)
 
 
+def malignant_average_precision(labels: Labels, probabilities: Floats, weights: Floats | None = None) -> Floats:
+    """Return the average precision of malignant against benign."""
+    labels, probabilities, weights = checked(labels, probabilities, weights)
+    return average_precision(malignant_probability(probabilities), malignant_truth(labels), weights)
+
+
 def malignant_specificity(
     labels: Labels, probabilities: Floats, sensitivity: float, weights: Floats | None = None
 ) -> Floats:
@@ -171,6 +177,23 @@ def sensitivity_specificity(
         _ratio(counts[..., 3], counts[..., 2] + counts[..., 3]),
         _ratio(counts[..., 0], counts[..., 0] + counts[..., 1]),
     )
+
+
+def positive_rates(
+    scores: Floats, truth: NDArray[np.bool_], thresholds: Floats, weights: Floats | None = None
+) -> tuple[Floats, Floats]:
+    """Return which share of the positives, and of the negatives, is called positive at each of K thresholds: (…, K).
+
+    `scores` is (N,) float64, `truth` (N,) bool. At a threshold and above a case is called positive.
+    """
+    scores, truth, weights = checked_scores(scores, truth, weights)
+    called = np.searchsorted(-np.unique(scores)[::-1], -np.asarray(thresholds), side="right")
+    rates = (
+        _ratio(counts[..., called], np.broadcast_to(counts[..., -1:], (*counts.shape[:-1], len(called))))
+        for counts in _called_positive(scores, truth, weights)
+    )
+    true, false = rates
+    return true, false
 
 
 def reliability(

@@ -35,13 +35,15 @@ _DRAWS_AT_ONCE = 50
 class Figure:
     """A function of `metrics` by its name in metrics.json; `keys` are those of its last axis, where it has one.
 
-    `parts`, where it is given, is drawn in place of the figure for `calibration_error_interval`.
+    The last axis of `each` has no keys. `parts`, where it is given, is drawn in place of the figure for
+    `calibration_error_interval`.
     """
 
     name: str
     compute: Callable[..., Floats]
     keys: tuple[str, ...] = ()
     parts: Callable[..., Floats] | None = None
+    each: bool = False
 
 
 def _malignant_specificities(labels: Labels, probabilities: Floats, weights: Floats | None = None) -> Floats:
@@ -58,6 +60,7 @@ FIGURES = (
         _malignant_specificities,
         tuple(f"{sensitivity:.2f}" for sensitivity in TARGET_SENSITIVITY.values()),
     ),
+    Figure("malignant_average_precision", metrics.malignant_average_precision),
     Figure("auc", metrics.class_auc, CODES),
     Figure("average_precision", metrics.class_average_precision, CODES),
     Figure("sensitivity", metrics.class_sensitivity, CODES),
@@ -88,7 +91,8 @@ def summarise(
     `intervals` has [low, high] for each figure under the same keys, None where too few lesions stand behind it
     or where every draw gives the same.
     `roc` has a curve a code and one for "malignant", None where there is none; its numbers are rounded to six
-    decimals, and its first threshold (nothing is called positive) is None.
+    decimals, and its first threshold (nothing is called positive) is None. Each point of the curve for "malignant" has
+    its `tpr_interval` and `fpr_interval`, each bin of `reliability` its `interval`.
     """
     labels, probabilities, _ = metrics.checked(labels, probabilities)
     n_by_class = np.bincount(labels, minlength=len(CODES))
@@ -99,17 +103,26 @@ def summarise(
     curves = {code: roc_points(probabilities[:, i], labels == i) for i, code in enumerate(CODES)}
     malignant = metrics.malignant_probability(probabilities), metrics.malignant_truth(labels)
     curves["malignant"] = roc_points(*malignant)
+    lists = (
+        Figure("rates", _malignant_rates(curves["malignant"].threshold), each=True),
+        Figure("bins", _right_by_bin, each=True),
+    )
+    ends = intervals(labels, groups, [*asked, *((figure, probabilities) for figure in lists)], draws)
+    rates, bins = (ends.pop(figure.name) for figure in lists)
     summary = {
         "n": len(labels),
         "n_lesions": len(np.unique(groups)),
         "n_classes": int((n_by_class > 0).sum()),
         "n_by_class": _by_key(CODES, n_by_class),
         **{figure.name: _by_key(figure.keys, figure.compute(labels, given)) for figure, given in asked},
-        "intervals": intervals(labels, groups, asked, draws),
+        "intervals": ends,
         "confusion_matrix": metrics.confusion_matrix(labels, probabilities).astype(int).tolist(),
         "roc": {name: _curve_json(curve) for name, curve in curves.items()},
-        "reliability": _reliability_json(labels, probabilities),
+        "reliability": _reliability_json(labels, probabilities, bins),
     }
+    if summary["roc"]["malignant"]:
+        half = len(rates) // 2
+        summary["roc"]["malignant"] |= {"tpr_interval": rates[:half], "fpr_interval": rates[half:]}
     ready: dict[str, Any] = json_ready(summary)
     return ready
 
@@ -229,7 +242,7 @@ def json_ready(value: Any) -> Any:
 
 def _interval_json(figure: Figure, drawn: Floats) -> Any:
     tails = [(1 - LEVEL) / 2, (1 + LEVEL) / 2]
-    columns = drawn.reshape(len(drawn), -1)
+    columns = drawn if figure.keys or figure.each else drawn[:, None]
     found: list[list[float] | None] = []
     for values in columns.T:
         defined = values[~np.isnan(values)]
@@ -237,6 +250,8 @@ def _interval_json(figure: Figure, drawn: Floats) -> Any:
         low, high = np.quantile(defined, tails).round(4).tolist() if enough else (math.nan, math.nan)
         # draws that all agree, as of four images that are all wrong, do not know how far from the truth they are
         found.append([low, high] if low < high else None)
+    if figure.each:
+        return found
     return dict(zip(figure.keys, found, strict=True)) if figure.keys else found[0]
 
 
@@ -264,12 +279,26 @@ def _curve_json(curve: RocCurve) -> dict[str, list[float]] | None:
     return {name: getattr(curve, name).round(6).tolist() for name in ("fpr", "tpr", "threshold")}
 
 
-def _reliability_json(labels: Labels, probabilities: Floats) -> list[dict[str, float]]:
+def _malignant_rates(thresholds: Floats) -> Callable[..., Floats]:
+    """Return what computes which share of the malignant, then of the benign, is referred at K thresholds: (…, 2 K)."""
+
+    def compute(labels: Labels, probabilities: Floats, weights: Floats | None = None) -> Floats:
+        scores, truth = metrics.malignant_probability(probabilities), metrics.malignant_truth(labels)
+        return np.concatenate(metrics.positive_rates(scores, truth, thresholds, weights), axis=-1)
+
+    return compute
+
+
+def _right_by_bin(labels: Labels, probabilities: Floats, weights: Floats | None = None) -> Floats:
+    return metrics.reliability(labels, probabilities, weights)[2]
+
+
+def _reliability_json(labels: Labels, probabilities: Floats, ends: list[list[float] | None]) -> list[dict[str, Any]]:
     n, confidence, right = metrics.reliability(labels, probabilities)
     edges = np.linspace(0, 1, len(n) + 1)
     return [
-        {"low": low, "high": high, "n": int(count), "confidence": mean, "accuracy": share}
-        for low, high, count, mean, share in zip(
-            edges[:-1].tolist(), edges[1:].tolist(), n.tolist(), confidence.tolist(), right.tolist(), strict=True
+        {"low": low, "high": high, "n": int(count), "confidence": mean, "accuracy": share, "interval": interval}
+        for low, high, count, mean, share, interval in zip(
+            edges[:-1].tolist(), edges[1:].tolist(), n.tolist(), confidence.tolist(), right.tolist(), ends, strict=True
         )
     ]

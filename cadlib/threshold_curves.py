@@ -3,8 +3,8 @@
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-from cadlib.curves import PrecisionRecallCurve, precision_recall_of_roc, precision_recall_points
-from cadlib.metrics import average_precision, malignant_truth
+from cadlib.curves import Area, PrecisionRecallCurve, precision_recall_of_roc, precision_recall_points
+from cadlib.metrics import malignant_truth
 from cadlib.net_benefit import DecisionCurve, curve_of_points, decision_curve
 from cadlib.taxonomy import CODES, DIAGNOSES
 from cadlib.trade_off import trade_offs
@@ -13,9 +13,13 @@ if TYPE_CHECKING:  # pandas takes a third of a second, figures alone need none
     from cadlib.evaluated import Evaluated
 
 
-def areas(figures: Mapping[str, Any]) -> dict[str, float | None]:
-    """Return the area under each ROC curve of metrics.json, by the keys of `roc`."""
-    return {**figures["auc"], "malignant": figures["malignant_auc"]}
+def areas(figures: Mapping[str, Any]) -> dict[str, Area]:
+    """Return the area under each ROC curve of metrics.json, by the keys of `roc`, with its interval."""
+    ends = figures["intervals"]
+    return {
+        **{code: Area(area, ends["auc"][code]) for code, area in figures["auc"].items()},
+        "malignant": Area(figures["malignant_auc"], ends["malignant_auc"]),
+    }
 
 
 def precision_recall(figures: Mapping[str, Any], found: "Evaluated | None") -> dict[str, PrecisionRecallCurve]:
@@ -34,12 +38,13 @@ def precision_recall(figures: Mapping[str, Any], found: "Evaluated | None") -> d
     }
 
 
-def average_precisions(figures: Mapping[str, Any], found: "Evaluated | None") -> dict[str, float | None]:
-    """Return the areas under these; that of malignancy only where the images are there, for metrics.json has none."""
-    average = {"melanoma": figures["average_precision"]["MEL"]}
-    if found:
-        average["malignant"] = float(average_precision(found.malignant, malignant_truth(found.labels)))
-    return average
+def average_precisions(figures: Mapping[str, Any]) -> dict[str, Area]:
+    """Return the areas under these, with intervals; what an earlier version measured lacks that of malignancy."""
+    ends, name = figures["intervals"], "malignant_average_precision"
+    return {
+        "melanoma": Area(figures["average_precision"]["MEL"], ends["average_precision"]["MEL"]),
+        **({"malignant": Area(figures[name], ends[name])} if name in figures else {}),
+    }
 
 
 def decision(figures: Mapping[str, Any], found: "Evaluated | None", prevalence: float) -> DecisionCurve:

@@ -1,13 +1,11 @@
 """What each threshold on the malignant probability does on some images: the points that a reader may choose among."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 from cadlib.decision import PointIntervals, Threshold
-from cadlib.metrics import Floats, Labels
 from cadlib.predictive_values import at_prevalence
-from cadlib.summary import measured_point
 from cadlib.taxonomy import DIAGNOSES
 
 UNNAMED = "chosen"
@@ -69,17 +67,18 @@ def trade_offs(figures: Mapping[str, Any]) -> tuple[TradeOff, ...]:
         for point in figures["operating_points"]
     ]  # fmt: skip
     taken = {round(point.threshold, 6) for point in named}
-    corners = zip(curve["threshold"], curve["tpr"], curve["fpr"], strict=True)
+    unknown = [None] * len(curve["threshold"])  # what an earlier version measured has no intervals
+    found, wrong = (curve.get(name, unknown) for name in ("tpr_interval", "fpr_interval"))
+    corners = zip(curve["threshold"], curve["tpr"], curve["fpr"], found, wrong, strict=True)
     others = [
-        TradeOff(UNNAMED, threshold, tpr, 1 - fpr, **counts)
-        for threshold, tpr, fpr in corners
+        TradeOff(UNNAMED, threshold, tpr, 1 - fpr, **counts, intervals=_intervals(of_found, of_wrong))
+        for threshold, tpr, fpr, of_found, of_wrong in corners
         if threshold is not None and threshold not in taken
     ]
     return tuple(sorted([*named, *others], key=lambda point: point.threshold))
 
 
-def with_intervals(point: TradeOff, labels: Labels, probabilities: Floats, groups: Labels) -> TradeOff:
-    """Return a point measured anew on N images with its intervals over lesions; see `summary.measured_point`."""
-    found = measured_point(point, labels, probabilities, groups)
-    figures = {name: found[name] for name in ("sensitivity", "specificity", "n_malignant", "n_benign")}
-    return replace(point, **figures, intervals=PointIntervals.from_json(found["intervals"]))
+def _intervals(found: list[float] | None, wrong: list[float] | None) -> PointIntervals:
+    return PointIntervals(
+        None if found is None else (found[0], found[1]), None if wrong is None else (1 - wrong[1], 1 - wrong[0])
+    )

@@ -10,12 +10,13 @@ import pytest
 
 from cadlib import figures, runs, taxonomy
 from cadlib.comparison import Comparison, Difference
-from cadlib.curves import precision_recall_points
+from cadlib.curves import Area, precision_recall_points
 from cadlib.decision import OperatingPoint, PointIntervals
 from cadlib.net_benefit import curve_of_points, decision_curve
 from cadlib.predictive_values import PredictiveValues
 from cadlib.runs import Curve, RunReading, State
 from cadlib.summary import summarise
+from cadlib.threshold_curves import areas
 from cadlib.trade_off import TradeOff
 
 PROBABILITIES = np.array([0.48, 0.31, 0.05, 0.01, 0.12, 0.002, 0.0, 0.028])
@@ -71,7 +72,9 @@ def every_figure(summary):
         "per class": figures.per_class_chart(summary),
         "reliability": figures.reliability_chart(summary["reliability"]),
         "damage": figures.damage_chart(DAMAGE, "malignant_auc"),
-        "precision-recall": figures.precision_recall_chart(PRECISION_RECALL, {"malignant": 0.8}, CHOSEN),
+        "precision-recall": figures.precision_recall_chart(
+            PRECISION_RECALL, {"malignant": Area(0.8, (0.7, 0.9))}, CHOSEN
+        ),
         "decision": figures.decision_chart(DECISION, CHOSEN),
         "comparison": figures.comparison_chart(COMPARISON, "old", "new"),
         "hundred": figures.hundred_patients(PredictiveValues(POINT, 0.08)),
@@ -85,10 +88,6 @@ def trained(name, *accuracies):
     none = dict.fromkeys(runs.TAGS, Curve((), (), ()))
     curves = {**none, runs.BALANCED_ACCURACY: Curve(tuple(10 * epoch for epoch in epochs), epochs, accuracies)}
     return RunReading(name, State.STOPPED, now, now, 10 * len(accuracies), 40, 10, {"batch_size": 8}, curves)
-
-
-def areas(summary):
-    return {**summary["auc"], "malignant": summary["malignant_auc"]}
 
 
 def alt(figure):
@@ -228,8 +227,11 @@ def test_the_confusion_chart_refuses_what_is_no_matrix_of_counts(bad):
 
 def test_roc_legends_name_the_area_and_an_undefined_one_as_such(summary):
     names = [trace.name for trace in figures.roc_chart(summary["roc"], areas(summary)).data]
-    assert f"MEL  AUC {summary['auc']['MEL']:.3f}" in names
-    assert f"Malignant  AUC {summary['malignant_auc']:.3f}" in names
+    for name, area, ends in (
+        ("MEL", summary["auc"]["MEL"], summary["intervals"]["auc"]["MEL"]),
+        ("Malignant", summary["malignant_auc"], summary["intervals"]["malignant_auc"]),
+    ):
+        assert f"{name}  AUC {area:.3f} ({ends[0]:.2f}–{ends[1]:.2f})" in names
     assert "VASC  AUC not defined" in names
     assert "Chance" in names
 
@@ -433,8 +435,15 @@ def test_the_chosen_threshold_is_marked_on_every_curve_at_what_it_does(summary):
         assert "this threshold" in alt(chart)
 
 
+def test_the_chosen_threshold_stands_between_the_ends_of_its_intervals(summary):
+    point = replace(CHOSEN, intervals=PointIntervals((0.85, 0.93), (0.7, 0.9)))
+    (mark,) = [t for t in figures.roc_chart(summary["roc"], {}, [], point).data if t.name == "This threshold"]
+    assert (mark.y[0] - mark.error_y.arrayminus[0], mark.y[0] + mark.error_y.array[0]) == pytest.approx((0.85, 0.93))
+    assert (mark.x[0] - mark.error_x.arrayminus[0], mark.x[0] + mark.error_x.array[0]) == pytest.approx((0.1, 0.3))
+
+
 def test_a_curve_without_a_positive_is_named_not_defined():
-    said = alt(figures.precision_recall_chart(PRECISION_RECALL, {"melanoma": None}))
+    said = alt(figures.precision_recall_chart(PRECISION_RECALL, {"melanoma": Area(None, None)}))
     assert "Melanoma average precision not defined" in said
 
 

@@ -141,6 +141,20 @@ def test_sensitivity_and_specificity_count_a_score_at_the_threshold_as_positive(
     assert metrics.sensitivity_specificity(scores, truth, 0.5) == pytest.approx((1 / 2, 2 / 3))
 
 
+@given(st.integers(1, 40), st.integers(0, 2**32 - 1))
+def test_the_rates_at_many_thresholds_are_those_at_each(n, seed):
+    rng = np.random.default_rng(seed)
+    scores, truth = rng.integers(0, 8, n) / 8, rng.integers(0, 2, n).astype(bool)
+    weights = rng.integers(0, 3, (2, n)).astype(float)
+    thresholds = np.array([np.inf, 1.0, *sorted(rng.random(5), reverse=True), 0.25, 0.0, -1.0])
+    for counts in (None, weights):
+        true, false = metrics.positive_rates(scores, truth, thresholds, counts)
+        for place, threshold in enumerate(thresholds):
+            sensitivity, specificity = metrics.sensitivity_specificity(scores, truth, threshold, counts)
+            np.testing.assert_allclose(true[..., place], sensitivity)
+            np.testing.assert_allclose(1 - false[..., place], specificity)
+
+
 def test_sensitivity_without_a_positive_is_not_defined():
     sensitivity, specificity = metrics.sensitivity_specificity(np.array([0.2]), np.array([False]), 0.5)
     assert math.isnan(sensitivity)

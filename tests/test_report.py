@@ -78,6 +78,7 @@ def test_every_figure_of_metrics_json_is_told_with_its_interval(subject):
     figures, read = subject.figures, Reader(render(subject, "a test"))
     ends = figures["intervals"]
     single = {"Balanced accuracy": "balanced_accuracy", "Accuracy": "accuracy", "AUC malignant": "malignant_auc",
+              "Average precision malignant": "malignant_average_precision",
               "Calibration error (ECE, 0 is best)": "ece", "Calibration error before calibration": "ece_uncalibrated",
               "Brier score (0 to 2, 0 is best)": "brier",
               "Brier score before calibration": "brier_uncalibrated"}  # fmt: skip

@@ -22,15 +22,23 @@ def found():
 
 def test_areas_have_the_keys_of_the_curves(found):
     assert threshold_curves.areas(found.figures).keys() == found.figures["roc"].keys()
-    assert threshold_curves.areas(found.figures)["malignant"] == found.figures["malignant_auc"]
+    area, ends = threshold_curves.areas(found.figures)["malignant"]
+    assert area == found.figures["malignant_auc"]
+    assert ends[0] < area < ends[1]
 
 
-def test_average_precision_is_that_of_scikit_learn_and_without_images_only_what_the_figures_hold(found):
-    average = threshold_curves.average_precisions(found.figures, found)
+def test_average_precision_is_that_of_scikit_learn_and_figures_of_an_earlier_version_lack_one(found):
+    average = threshold_curves.average_precisions(found.figures)
     truth = malignant_truth(found.labels)
-    assert average["malignant"] == pytest.approx(average_precision_score(truth, found.malignant))
-    assert average["melanoma"] == pytest.approx(average_precision_score(found.labels == 0, found.probabilities[:, 0]))
-    assert threshold_curves.average_precisions(found.figures, None) == {"melanoma": average["melanoma"]}
+    for name, expected in (
+        ("malignant", average_precision_score(truth, found.malignant)),
+        ("melanoma", average_precision_score(found.labels == 0, found.probabilities[:, 0])),
+    ):
+        area, ends = average[name]
+        assert area == pytest.approx(expected)
+        assert ends[0] < area < ends[1]
+    earlier = {key: value for key, value in found.figures.items() if key != "malignant_average_precision"}
+    assert threshold_curves.average_precisions(earlier) == {"melanoma": average["melanoma"]}
 
 
 def test_precision_and_recall_of_the_figures_lie_on_those_of_the_images(found):

@@ -7,7 +7,7 @@ from cadlib.decision import Threshold
 from cadlib.metrics import malignant_probability, malignant_truth
 from cadlib.net_benefit import curve_of_points, net_benefit
 from cadlib.summary import measured_point, summarise
-from cadlib.trade_off import UNNAMED, TradeOff, trade_offs, with_intervals
+from cadlib.trade_off import NO_INTERVALS, UNNAMED, TradeOff, trade_offs
 
 
 @pytest.fixture(scope="module")
@@ -70,9 +70,19 @@ def test_referring_nobody_has_no_precision():
     assert math.isnan(TradeOff(UNNAMED, 1.0, 0.0, 1.0, 50, 50).precision)
 
 
-def test_a_point_measured_on_images_has_intervals(images):
-    point = with_intervals(TradeOff(UNNAMED, 0.3, 0.0, 0.0, 1, 1), *images, np.arange(300))
-    again = measured_point(Threshold(UNNAMED, 0.3), *images, np.arange(300))
-    assert (point.sensitivity, point.specificity) == (again["sensitivity"], again["specificity"])
-    assert list(point.intervals.specificity) == again["intervals"]["specificity"]
-    assert point.n_malignant + point.n_benign == 300
+def test_each_point_has_the_intervals_that_its_threshold_has_by_itself(images):
+    figures = {**summarise(*images), "operating_points": []}
+    points = [point for point in trade_offs(figures) if 0.1 < point.threshold < 0.9]
+    assert len(points) > 20
+    for point in points[::10]:
+        alone = measured_point(Threshold(UNNAMED, point.threshold - 1e-6), *images, np.arange(300))  # six decimals
+        assert alone["sensitivity"] == pytest.approx(point.sensitivity, abs=1e-5)
+        for name in ("sensitivity", "specificity"):
+            assert getattr(point.intervals, name) == pytest.approx(alone["intervals"][name], abs=1e-4)
+
+
+def test_figures_of_an_earlier_version_have_points_without_intervals(figures):
+    curve = {key: values for key, values in figures["roc"]["malignant"].items() if not key.endswith("interval")}
+    earlier = trade_offs({**figures, "roc": {"malignant": curve}})
+    assert len(earlier) == len(trade_offs(figures))
+    assert all(point.intervals == NO_INTERVALS for point in earlier if point.name == UNNAMED)

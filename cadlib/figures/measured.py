@@ -16,6 +16,7 @@ from cadlib.figures.style import (
     number_text,
     row_label,
     undefined,
+    whiskers,
 )
 
 
@@ -40,7 +41,7 @@ def per_class_chart(summary: Mapping[str, Any]) -> go.Figure:
             y=[labels[code] for code in taxonomy.CODES],
             mode="markers",
             marker={"symbol": symbol, "size": 12, "color": colours, "line": {"width": 2, "color": colours}},
-            error_x=_whiskers([values[code] for code in taxonomy.CODES], bounds),
+            error_x=whiskers([values[code] for code in taxonomy.CODES], bounds),
             hovertemplate=f"%{{y}}<br>{key} %{{x:.2f}}<extra></extra>",
             cliponaxis=False,
             showlegend=False,
@@ -69,7 +70,8 @@ def per_class_chart(summary: Mapping[str, Any]) -> go.Figure:
 def reliability_chart(bins: Sequence[Mapping[str, Any]]) -> go.Figure:
     """Draw the reliability diagram of `summary.summarise` above the number of predictions in each bin.
 
-    A bin is {"low", "high", "n", "confidence", "accuracy"}; one without a prediction has no dot.
+    A bin is {"low", "high", "n", "confidence", "accuracy", "interval"}; one without a prediction has no dot, one of an
+    earlier version no interval.
     """
     filled = [b for b in bins if not undefined(b["confidence"]) and not undefined(b["accuracy"])]
     colour = taxonomy.BENIGN_COLOUR
@@ -83,6 +85,7 @@ def reliability_chart(bins: Sequence[Mapping[str, Any]]) -> go.Figure:
         y=[b["accuracy"] for b in filled],
         mode="lines+markers",
         name="Model",
+        error_y=whiskers([b["accuracy"] for b in filled], [b.get("interval") for b in filled]),
         customdata=[[b["n"]] for b in filled],
         line={"color": colour, "width": 2},
         marker={"size": 8},
@@ -113,14 +116,3 @@ def reliability_chart(bins: Sequence[Mapping[str, Any]]) -> go.Figure:
     )
     said = [f"sure {b['confidence']:.2f}, right {b['accuracy']:.2f}, n {b['n']:,}" for b in filled]
     return finish(figure, f"Reliability diagram: {'; '.join(said) or UNDEFINED}.")
-
-
-def _whiskers(values: Sequence[float | None], bounds: Sequence[Sequence[float] | None]) -> dict[str, Any]:
-    """Return the error bars from each value to its [low, high]; none where one of them is not defined."""
-    reach = [
-        (0.0, 0.0) if value is None or ends is None else (max(value - ends[0], 0.0), max(ends[1] - value, 0.0))
-        for value, ends in zip(values, bounds, strict=True)
-    ]
-    low, high = zip(*reach, strict=True)
-    colour = GREY.format(0.8)
-    return {"symmetric": False, "arrayminus": low, "array": high, "thickness": 1.5, "width": 4, "color": colour}

@@ -66,3 +66,14 @@ def number_text(value: float | None, digits: int = 2) -> str:
 def percent_text(part: int, whole: int) -> str:
     """Return a share as a whole percentage, `UNDEFINED` of nothing."""
     return f"{100 * part / whole:.0f} %" if whole else UNDEFINED
+
+
+def whiskers(values: Sequence[float | None], bounds: Sequence[Sequence[float] | None]) -> dict[str, Any]:
+    """Return the error bars from each value to its [low, high]; none where one of them is not defined."""
+    reach = [
+        (0.0, 0.0) if value is None or ends is None else (max(value - ends[0], 0.0), max(ends[1] - value, 0.0))
+        for value, ends in zip(values, bounds, strict=True)
+    ]
+    low, high = [low for low, _ in reach], [high for _, high in reach]
+    colour = GREY.format(0.8)
+    return {"symmetric": False, "arrayminus": low, "array": high, "thickness": 1.5, "width": 4, "color": colour}

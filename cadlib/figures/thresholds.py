@@ -6,9 +6,9 @@ from typing import Final
 import plotly.graph_objects as go
 
 from cadlib import taxonomy
-from cadlib.curves import PrecisionRecallCurve
-from cadlib.decision import OperatingPoint
-from cadlib.figures.style import GREY, GRID, UNDEFINED, UNIT, finish, number_text
+from cadlib.curves import Area, PrecisionRecallCurve
+from cadlib.decision import OperatingPoint, PointIntervals
+from cadlib.figures.style import GREY, GRID, UNDEFINED, UNIT, finish, number_text, whiskers
 from cadlib.net_benefit import DecisionCurve
 from cadlib.trade_off import TradeOff
 
@@ -23,7 +23,7 @@ _CHOSEN: Final = {
 
 def roc_chart(
     roc: Mapping[str, Mapping[str, Sequence[float | None]] | None],
-    auc: Mapping[str, float | None],
+    auc: Mapping[str, Area],
     operating_points: Sequence[OperatingPoint | TradeOff] = (),
     chosen: TradeOff | None = None,
 ) -> go.Figure:
@@ -35,7 +35,8 @@ def roc_chart(
     figure = go.Figure()
     said = [*_roc_curves(figure, roc, auc), *_roc_points(figure, operating_points)]
     if chosen:
-        _mark(figure, 1 - chosen.specificity, chosen.sensitivity, "sensitivity %{y:.2f}<br>1 − specificity %{x:.2f}")
+        hover = "sensitivity %{y:.2f}<br>1 − specificity %{x:.2f}"
+        _mark(figure, 1 - chosen.specificity, chosen.sensitivity, hover, chosen.intervals)
         said.append(f"this threshold at sensitivity {chosen.sensitivity:.2f}, specificity {chosen.specificity:.2f}")
     figure.update_xaxes(title_text="1 − specificity", constrain="domain", **UNIT)
     figure.update_yaxes(title_text="Sensitivity", scaleanchor="x", constrain="domain", constraintoward="top", **UNIT)
@@ -46,7 +47,7 @@ def roc_chart(
 def _roc_curves(
     figure: go.Figure,
     roc: Mapping[str, Mapping[str, Sequence[float | None]] | None],
-    auc: Mapping[str, float | None],
+    auc: Mapping[str, Area],
 ) -> list[str]:
     """Draw the curves and chance; return what each of them says."""
     curves = [(d.code, d.code, d.colour, "dash" if d.malignant else "dot", 1.8) for d in taxonomy.DIAGNOSES]
@@ -55,7 +56,7 @@ def _roc_curves(
     for key, label, colour, dash, width in curves:
         if key not in roc:
             continue
-        curve, area = roc[key], number_text(auc.get(key), 3)
+        curve, area = roc[key], _area(auc.get(key))
         figure.add_scatter(
             x=[None] if curve is None else list(curve["fpr"]),
             y=[None] if curve is None else list(curve["tpr"]),
@@ -97,7 +98,7 @@ def _roc_points(figure: go.Figure, points: Sequence[OperatingPoint | TradeOff]) 
 
 def precision_recall_chart(
     curves: Mapping[str, PrecisionRecallCurve],
-    average: Mapping[str, float | None],
+    average: Mapping[str, Area],
     chosen: TradeOff | None = None,
     operating_points: Sequence[TradeOff] = (),
 ) -> go.Figure:
@@ -110,13 +111,13 @@ def precision_recall_chart(
     figure, said = go.Figure(), []
     for key, curve in curves.items():
         dash, width, colour = colours[key]
-        area = number_text(average.get(key), 3)
+        area = _area(average.get(key))
         name = key.capitalize()
         figure.add_scatter(
             x=[0, *curve.recall] if len(curve.recall) else [None],
             y=[curve.precision[0], *curve.precision] if len(curve.recall) else [None],
             mode="lines",
-            name=f"{name}  AP {area}" if average.get(key) is not None else name,
+            name=f"{name}  AP {area}" if key in average else name,
             line={"color": colour, "dash": dash, "width": width, "shape": "vh"},
             showlegend=True,
             hovertemplate=f"{name}<br>precision %{{y:.2f}}<br>recall %{{x:.2f}}<extra></extra>",
@@ -141,6 +142,12 @@ def precision_recall_chart(
     figure.update_yaxes(title_text="Precision (PPV on these images)", **UNIT)
     figure.update_layout(height=400, legend={"orientation": "h", "x": 0, "y": 1.02, "yanchor": "bottom"})
     return finish(figure, f"Precision-recall curves: {'; '.join(said) or UNDEFINED}.")
+
+
+def _area(area: Area | None) -> str:
+    """Return an area with its interval, where it has one: "0.877 (0.85–0.90)"."""
+    value, interval = area or (None, None)
+    return number_text(value, 3) + (f" ({interval[0]:.2f}–{interval[1]:.2f})" if interval else "")
 
 
 def decision_chart(curve: DecisionCurve, chosen: TradeOff | None = None) -> go.Figure:
@@ -175,8 +182,16 @@ def decision_chart(curve: DecisionCurve, chosen: TradeOff | None = None) -> go.F
     return finish(figure, f"{alt}.")
 
 
-def _mark(figure: go.Figure, x: float, y: float, hover: str) -> None:
-    """Mark the threshold that the reader moves."""
+def _mark(figure: go.Figure, x: float, y: float, hover: str, intervals: PointIntervals | None = None) -> None:
+    """Mark the threshold that the reader moves; on a ROC curve with its intervals."""
+    found, spared = (intervals.sensitivity, intervals.specificity) if intervals else (None, None)
     figure.add_scatter(
-        x=[x], y=[y], mode="markers", marker=_CHOSEN, name="This threshold", hovertemplate=f"{hover}<extra></extra>"
+        x=[x],
+        y=[y],
+        error_x=whiskers([x], [None if spared is None else (1 - spared[1], 1 - spared[0])]),
+        error_y=whiskers([y], [found]),
+        mode="markers",
+        marker=_CHOSEN,
+        name="This threshold",
+        hovertemplate=f"{hover}<extra></extra>",
     )

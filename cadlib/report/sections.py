@@ -91,6 +91,7 @@ def _headline(figures: dict[str, Any]) -> Section:
         ("Balanced accuracy", "balanced_accuracy", None, f"{n:,} of {figures['n_classes']} diagnoses"),
         ("Accuracy", "accuracy", None, f"{n:,}"),
         ("AUC malignant", "malignant_auc", None, both),
+        ("Average precision malignant", "malignant_average_precision", None, both),
         ("AUC melanoma", "auc", "MEL", f"{by_class['MEL']:,} melanomas of {n:,}"),
         *((f"Specificity at {100 * float(key):.0f} % sensitivity", at, key, both) for key in figures[at]),
         ("Calibration error (ECE, 0 is best)", "ece", None, f"{n:,}"),
@@ -98,7 +99,8 @@ def _headline(figures: dict[str, Any]) -> Section:
         ("Brier score (0 to 2, 0 is best)", "brier", None, f"{n:,}"),
         ("Brier score before calibration", "brier_uncalibrated", None, f"{n:,}"),
     ]
-    told = [(text, figure_of(figures, name, key), of) for text, name, key, of in rows]
+    known = [row for row in rows if row[1] in figures]  # an earlier version measured fewer
+    told = [(text, figure_of(figures, name, key), of) for text, name, key, of in known]
     note = f"In brackets 95 % intervals, from {DRAWS:,} draws of lesions; a figure of too few lesions has none."
     return Section("Figures", (note,), tables=(Table("", [("Figure", "Value", "n"), *told]),))
 
@@ -113,7 +115,7 @@ def _thresholds(subject: Subject) -> Section:
     here = subject.prevalence or points[0].prevalence
     usual = next((point for point in points if point.name == subject.point), points[0])
     curves = threshold_curves.precision_recall(figures, found)
-    average = threshold_curves.average_precisions(figures, found)
+    average = threshold_curves.average_precisions(figures)
     benefit = charts.decision_chart(threshold_curves.decision(figures, found, here), usual)
     head = ("Operating point", "Refer from", "Sensitivity", "Specificity", "PPV", "NPV")
     counts = f"{points[0].n_malignant:,} malignant and {points[0].n_benign:,} benign images"

@@ -9,7 +9,7 @@ from cadlib.clinic import LEAST, MOST
 from cadlib.net_benefit import DecisionCurve
 from cadlib.predictive_values import PredictiveValues
 from cadlib.tables import figure_text
-from cadlib.trade_off import UNNAMED, TradeOff, trade_offs, with_intervals
+from cadlib.trade_off import UNNAMED, TradeOff, trade_offs
 from cadlib.ui.clinic import operating_point, prevalence
 from cadlib.ui.figures_of import Shown
 from cadlib.ui.frame import chart
@@ -39,8 +39,6 @@ def threshold(shown: Shown) -> None:
         key="judged-prevalence", help="Of all lesions that are looked at: as the clinic said, else as in the images.",
     )  # fmt: skip
     point = points[place]
-    if shown.evaluated and point.name == UNNAMED:
-        point = _measured(shown.key, point, shown.evaluated)
     _numbers(point, here / 100)
     with st.grid(2, min_column_width=420, gap="medium") as grid:
         with grid.cell():
@@ -52,7 +50,7 @@ def threshold(shown: Shown) -> None:
         with grid.cell():
             st.markdown("**Precision and recall**")
             curves = threshold_curves.precision_recall(shown.figures, shown.evaluated)
-            average = threshold_curves.average_precisions(shown.figures, shown.evaluated)
+            average = threshold_curves.average_precisions(shown.figures)
             chart(figures.precision_recall_chart(curves, average, point), key="precision-recall")
         with grid.cell():
             st.markdown("**Decision curve**")
@@ -85,7 +83,7 @@ def _numbers(point: TradeOff, here: float) -> None:
         hide_index=True,
     )
     if values.intervals is None:
-        st.caption("Only the model's own operating points have intervals here; choose a data set above for all.")
+        st.caption("No interval: too few lesions stand behind this threshold, or an earlier version measured it.")
 
 
 def _or_none(value: float) -> float | None:
@@ -101,8 +99,3 @@ def _decision(shown: Shown, here: float) -> DecisionCurve:
 @st.cache_resource(max_entries=50, show_spinner="Drawing lesions for the interval …")
 def _decision_of_images(key: str, here: float, _found: "Evaluated") -> DecisionCurve:  # noqa: ARG001
     return threshold_curves.decision(_found.figures, _found, here)
-
-
-@st.cache_resource(max_entries=500, show_spinner=False)
-def _measured(key: str, point: TradeOff, _found: "Evaluated") -> TradeOff:  # noqa: ARG001
-    return with_intervals(point, _found.labels, _found.probabilities, _found.groups)
