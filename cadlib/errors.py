@@ -7,6 +7,7 @@
     ├── ClinicInvalid     what a clinic chose cannot be used, or not be remembered
     ├── DatasetInvalid    these images and tables hold nothing usable
     ├── SubsetInvalid     this named selection of images cannot be used, or not be saved
+    ├── VerdictsInvalid   what readers said of suspects cannot be read, or not be saved
     ├── TrainingFailed    a run could not start or go on; no model was written
     ├── RunInvalid        this folder holds no run of training whose curves can be read
     └── DownloadFailed    a file could not be fetched, or is not what it should be; no half stands under its name
@@ -41,6 +42,10 @@ class DatasetInvalid(CadError):
 
 class SubsetInvalid(CadError):
     """A named selection of images is not there, or its name or its file cannot be used, or it cannot be saved."""
+
+
+class VerdictsInvalid(CadError):
+    """A verdict on a finding is none that can be given, or the file of verdicts cannot be used, or not be written."""
 
 
 class TrainingFailed(CadError):

@@ -50,6 +50,14 @@ def subsets_folder(tmp_path, monkeypatch) -> Path:
     return path
 
 
+@pytest.fixture(autouse=True)
+def verdicts_folder(tmp_path, monkeypatch) -> Path:
+    """Return where a test's verdicts are kept, which are never the user's own."""
+    path = tmp_path / "verdicts"
+    monkeypatch.setenv("CADLIB_VERDICTS", str(path))
+    return path
+
+
 @pytest.fixture(scope="session")
 def model():
     """Return the model of the repository, loaded once."""

@@ -101,9 +101,11 @@ TORCH_FREE = {
     "subsets",
     "summary",
     "suspects",
+    "suspects.cleaning",
     "suspects.labels",
     "suspects.lists",
     "suspects.pairs",
+    "suspects.verdicts",
     "synthetic",
     "synthetic.drawing",
     "synthetic.lesions",
@@ -199,6 +201,7 @@ MAY_USE_TORCH = {
     "ui.versus",
     "ui.viewer",
     "ui.working",
+    "ui.worklist",
     "ui.trust",
 }
 TORCH_KIND = {"torch", "torchvision", "timm", "pytorch_grad_cam", "lightning_fabric"}

@@ -1,20 +1,26 @@
 import io
 import shutil
+import threading
+import time
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
 import pytest
 from streamlit.testing.v1 import AppTest
 
+from cadlib import background
 from cadlib.__main__ import main
 from cadlib.dataset import open_dataset
 from cadlib.duplicates import find_duplicates
+from cadlib.errors import VerdictsInvalid
 from cadlib.likeness import details_of
 from cadlib.model import Model
 from cadlib.record import read_record
-from cadlib.suspects import KINDS, keep, kept
+from cadlib.subsets import read_subset
+from cadlib.suspects import KINDS, Finding, keep, kept, kept_at, read_verdicts, said_now, save_verdict
 from cadlib.suspects.finding import find_suspects
 from cadlib.suspects.labels import doubt, without_own_lesion
 from cadlib.suspects.lists import COLUMNS, Suspects, findings
@@ -218,25 +224,90 @@ def test_the_command_without_data_is_bad_usage(tmp_path, capsys):
     assert not (tmp_path / "s.csv").exists()
 
 
-def page(folder: str, model: str, verdicts: bool = False) -> None:
-    from pathlib import Path
+def test_the_command_brings_the_verdicts_along_and_counts_them(spoilt, drawn_model_folder, tmp_path, capsys):
+    finding = Finding("unreadable files", "ISIC_9000021")
+    save_verdict(spoilt.name, finding, said_now("fetch again"))
+    file = tmp_path / "suspects.csv"
+    assert main(["suspects", "--data", str(spoilt), "--model", str(drawn_model_folder), "--output", str(file)]) == 0
+    assert "       2  unreadable files, 1 done\n" in capsys.readouterr().out
+    table = pd.read_csv(file)
+    assert list(table) == [*COLUMNS, "verdict", "should_be", "when_utc"]
+    [row] = table[table["verdict"].notna()].itertuples()
+    assert (row.image, row.verdict) == (finding.image, "fetch again")
+    assert pd.isna(row.should_be)
+    assert pd.Timestamp(row.when_utc).tz is not None
 
-    import streamlit as st
+
+def test_the_command_says_before_any_work_that_the_verdicts_cannot_be_read(spoilt, tmp_path, verdicts_folder, capsys):
+    verdicts_folder.mkdir()
+    (verdicts_folder / f"{spoilt.name}.csv").write_text("image\n")
+    file = tmp_path / "suspects.csv"
+    assert main(["suspects", "--data", str(spoilt), "--output", str(file)]) == 1
+    assert f"{spoilt.name}.csv, line 1: Expected the columns" in capsys.readouterr().err
+    assert not file.exists()
+
+
+def page(folder: str, model: str) -> None:
+    from pathlib import Path
 
     from cadlib import ui
     from cadlib.dataset import open_dataset
     from cadlib.record import read_record
 
     record = read_record(Path(model)) if model else None
-    verdict = (lambda row: st.text(row.image)) if verdicts else None
-    ui.suspects(open_dataset(Path(folder), verify=False), folder, record, verdict)
+    ui.suspects(open_dataset(Path(folder), verify=False), folder, record)
 
 
-def opened(folder: Path, model: Path | str, **more) -> AppTest:
-    app = AppTest.from_function(page, kwargs={"folder": str(folder), "model": str(model), **more}, default_timeout=60)
-    app.run()
+def opened(folder: Path, model: Path | str) -> AppTest:
+    app = AppTest.from_function(page, kwargs={"folder": str(folder), "model": str(model)}, default_timeout=60)
+    return run(app)
+
+
+def run(what: Any) -> AppTest:
+    """Run an app, or what was just done to one of its elements."""
+    app: AppTest = what.run()
     assert not app.exception
     return app
+
+
+def test_the_page_part_makes_the_lists_in_the_background(spoilt, drawn_model_folder, tmp_path, monkeypatch):
+    shutil.copytree(drawn_model_folder, tmp_path / "models" / "isic2019")
+    monkeypatch.setenv("CADLIB_MODELS", str(tmp_path / "models"))
+    app = opened(spoilt, drawn_model_folder)
+    run(app.button(key="make-suspects").click())
+    dataset, model_id = open_dataset(spoilt, verify=False), read_record(drawn_model_folder).model_id
+    job = background.find(f"suspects-{kept_at(dataset, model_id).stem}")
+    deadline = time.monotonic() + 60
+    while not job.ended:
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+    assert job.state == "done", job.reason
+    assert job.what.startswith("images · ")
+    run(app)
+    assert kept(dataset, model_id) is not None
+    assert app.segmented_control(key="page-suspects-kind").options[-1] == "Unreadable files 2"
+
+
+def test_lists_that_are_made_can_be_stopped_and_made_after_all(spoilt, drawn_model_folder):
+    dataset, model_id = open_dataset(spoilt, verify=False), read_record(drawn_model_folder).model_id
+    key, gate = f"suspects-{kept_at(dataset, model_id).stem}", threading.Event()
+
+    def work(say) -> None:
+        while not gate.wait(0.01):
+            say("images · hashing", 3, 32)
+
+    job = background.start(key, work)
+    while not job.done:
+        time.sleep(0.01)
+    app = opened(spoilt, drawn_model_folder)
+    assert not [button for button in app.button if button.key == "make-suspects"]
+    assert app.get("progress")[0].proto.text.startswith("Lists: 3 of 32 images · hashing")
+    app.button(key=f"stop-{key}").click().run()
+    while not job.ended:
+        time.sleep(0.01)
+    run(app)
+    assert app.button(key="make-suspects")
+    assert "Stopped" in app.caption[0].value
 
 
 def test_the_page_part_says_which_command_makes_the_lists(spoilt, drawn_model_folder):
@@ -264,12 +335,141 @@ def test_the_page_part_shows_a_list_at_a_time(spoilt, drawn_model_folder, found)
     assert sum(len(one.value) for one in app.image) == 2 * len(found.of("contradictions"))
 
 
-def test_the_page_part_shows_ten_at_a_time(spoilt, drawn_model_folder):
+@pytest.fixture
+def doubted(spoilt, drawn_model_folder) -> list[str]:
+    """Return the images whose labels are doubted in lists that are kept, the worst first."""
     dataset = open_dataset(spoilt, verify=False)
     images, given = dataset.table["image"][:12], {"kind": "doubted labels", "diagnosis": "NV", "suggested": "MEL"}
     rows = [{**given, "image": image, "score": 1 - n / 100, "why": "why"} for n, image in enumerate(images)]
-    keep(Suspects("d", read_record(drawn_model_folder).model_id, "now", 12, 12, findings(rows)), dataset)
-    app = opened(spoilt, drawn_model_folder, verdicts=True)
-    assert [text.value for text in app.text] == images[:10].tolist()
+    pair = {"kind": "near-duplicates", "image": "ISIC_9000005", "other_image": "ISIC_9000003", "score": 1.0, "why": "w"}
+    suspects = findings([*rows, pair])
+    keep(Suspects(dataset.name, read_record(drawn_model_folder).model_id, "now", 12, 12, suspects), dataset)
+    return images.tolist()
+
+
+def shown(app: AppTest) -> list[str]:
+    """Return the images of a list of single images that stand on the page."""
+    start = "label is right-doubted labels-"
+    return [button.key.removeprefix(start) for button in app.button if button.key.startswith(start)]
+
+
+def verdicts_on(folder: Path) -> dict[str, tuple[str, str]]:
+    found = read_verdicts(folder.name).items()
+    return {finding.image: (verdict.verdict, verdict.should_be) for finding, verdict in found}
+
+
+def press(app: AppTest, words: str, image: str) -> AppTest:
+    return run(app.button(key=f"{words}-doubted labels-{image}").click())
+
+
+def test_the_page_part_shows_ten_at_a_time(spoilt, drawn_model_folder, doubted):
+    app = opened(spoilt, drawn_model_folder)
+    assert shown(app) == doubted[:10]
     app.get("pagination")[0].set_value(2).run()
-    assert [text.value for text in app.text] == images[10:].tolist()
+    assert shown(app) == doubted[10:]
+
+
+def test_a_verdict_is_kept_at_once_and_its_finding_leaves_the_open_ones(spoilt, drawn_model_folder, doubted):
+    app = opened(spoilt, drawn_model_folder)
+    assert "0 of 12 done" in [caption.value for caption in app.caption]
+    press(app, "label is wrong", doubted[0])
+    press(app, "label is right", doubted[2])
+    run(app.selectbox(key=f"should-doubted labels-{doubted[1]}").set_value("BCC"))
+    assert verdicts_on(spoilt).keys() == {doubted[0], doubted[2]}  # a diagnosis alone is no verdict
+    press(app, "label is wrong", doubted[1])
+    assert verdicts_on(spoilt) == {
+        doubted[0]: ("label is wrong", "MEL"),
+        doubted[1]: ("label is wrong", "BCC"),
+        doubted[2]: ("label is right", ""),
+    }
+    assert shown(app) == doubted[3:12]
+    assert "3 of 12 done" in [caption.value for caption in app.caption]
+    again = opened(spoilt, drawn_model_folder)
+    assert shown(again) == doubted[3:12]
+
+
+def test_a_verdict_that_is_done_can_be_changed_and_withdrawn(spoilt, drawn_model_folder, doubted):
+    app = opened(spoilt, drawn_model_folder)
+    press(app, "label is wrong", doubted[0])
+    run(app.segmented_control(key="suspects-which").set_value("Done"))
+    assert shown(app) == doubted[:1]
+    run(app.selectbox(key=f"should-doubted labels-{doubted[0]}").set_value("DF"))
+    assert verdicts_on(spoilt) == {doubted[0]: ("label is wrong", "DF")}
+    run(app.selectbox(key=f"should-doubted labels-{doubted[0]}").set_value(None))
+    assert verdicts_on(spoilt) == {doubted[0]: ("label is wrong", "")}
+    press(app, "cannot tell", doubted[0])
+    assert verdicts_on(spoilt) == {doubted[0]: ("cannot tell", "")}
+    assert not [box for box in app.selectbox if box.key.startswith("should-")]
+    press(app, "label is wrong", doubted[0])
+    assert verdicts_on(spoilt) == {doubted[0]: ("label is wrong", "MEL")}
+    press(app, "withdraw", doubted[0])
+    assert verdicts_on(spoilt) == {}
+    assert "No verdict yet." in [text.value for text in app.markdown]
+
+
+def test_the_last_verdict_can_be_undone_to_what_stood_before(spoilt, drawn_model_folder, doubted):
+    app = opened(spoilt, drawn_model_folder)
+    assert not [button for button in app.button if button.key == "undo"]
+    press(app, "cannot tell", doubted[0])
+    assert doubted[0] in app.button(key="undo").help.replace("\\", "")
+    run(app.button(key="undo").click())
+    assert verdicts_on(spoilt) == {}
+    press(app, "label is right", doubted[0])
+    run(app.segmented_control(key="suspects-which").set_value("Done"))
+    press(app, "label is wrong", doubted[0])
+    run(app.button(key="undo").click())
+    assert verdicts_on(spoilt) == {doubted[0]: ("label is right", "")}
+    assert not [button for button in app.button if button.key == "undo"]
+
+
+def test_the_first_open_finding_is_judged_by_keys(spoilt, drawn_model_folder, doubted):
+    app = opened(spoilt, drawn_model_folder)
+    keys = {button.key: button.proto.shortcut for button in app.button if button.proto.shortcut}
+    assert list(keys.values()) == ["1", "2", "3"]
+    assert all(key.endswith(doubted[0]) for key in keys)
+
+
+def test_the_pictures_of_a_finding_open_large(spoilt, drawn_model_folder, doubted):
+    app = opened(spoilt, drawn_model_folder)
+    run(app.segmented_control(key="page-suspects-kind").set_value("near-duplicates"))
+    run(app.button(key="closer-near-duplicates-ISIC_9000005-ISIC_9000003").click())
+    shown = [one.alt for image in app.image for one in image.proto.imgs]
+    assert {"The picture ISIC_9000005", "The picture ISIC_9000003"} <= {*shown}
+
+
+def test_verdicts_that_cannot_be_read_or_kept_are_told_and_nothing_is_lost(
+    spoilt, drawn_model_folder, doubted, verdicts_folder
+):
+    app = opened(spoilt, drawn_model_folder)
+    verdicts_folder.mkdir()
+    path = verdicts_folder / f"{spoilt.name}.csv"
+    button = app.button(key=f"cannot tell-doubted labels-{doubted[0]}")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("cadlib.ui.worklist.save_verdict", refuse)
+        run(button.click())
+    assert "no room" in app.error[0].value
+    assert shown(app) == doubted[:10]
+    path.write_text("image\n")
+    run(app)
+    assert "Expected the columns" in app.error[0].value.replace("\\", "")
+    assert path.read_text() == "image\n"
+
+
+def refuse(*_: object) -> None:
+    raise VerdictsInvalid("no room")
+
+
+def test_the_images_that_the_verdicts_leave_become_a_subset(spoilt, drawn_model_folder, doubted):
+    save_verdict(spoilt.name, Finding("near-duplicates", "ISIC_9000003", "ISIC_9000005"), said_now("same picture"))
+    image = open_dataset(spoilt, verify=False).table.set_index("image")["diagnosis"]
+    wrong = image.index[0]
+    save_verdict(spoilt.name, Finding("doubted labels", wrong, diagnosis=image[wrong]), said_now("label is wrong"))
+    app = opened(spoilt, drawn_model_folder)
+    assert not [button for button in app.button if button.key == "save-clean"]
+    run(app.segmented_control(key="suspects-which").set_value("Done"))
+    run(app.button(key="save-clean").click())
+    subset = read_subset(f"{spoilt.name} cleaned")
+    assert set(subset.images) == set(image.index) - {wrong, "ISIC_9000005"}
+    assert subset.dataset == spoilt.name
+    assert "judged wrong" in subset.chosen
+    assert app.code[0].value == f'python -m cadlib train --subset "{subset.name}" …'

@@ -14,7 +14,9 @@ def add(command: argparse.ArgumentParser) -> None:
     command.set_defaults(run=run)
     command.add_argument("--data", type=Path, required=True, help="folder of a data set")
     command.add_argument("--model", default="isic2019", help="name under models/, or a path (default: isic2019)")
-    command.add_argument("--output", type=Path, metavar="FILE", required=True, help="CSV file, a row a finding")
+    command.add_argument(
+        "--output", type=Path, metavar="FILE", required=True, help="CSV file, a row a finding, with its verdict"
+    )
 
 
 def run(options: argparse.Namespace) -> int:
@@ -29,10 +31,12 @@ def run(options: argparse.Namespace) -> int:
     from cadlib.suspects.finding import find_suspects
 
     dataset = open_dataset(options.data, verify=False)
+    suspects.read_verdicts(dataset.name)  # what is wrong with them is said before minutes of work, not after
     print(dataset.report, file=sys.stderr)
     with Bars(images=True) as bars:
         found = find_suspects(Model.load(options.model), find_model(options.model), dataset, bars.progress)
     suspects.keep(found, dataset)
+    found = suspects.beside(found, suspects.read_verdicts(dataset.name))
     write_text(options.output, found.to_csv())
     print(found)
     return 0

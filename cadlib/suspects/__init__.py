@@ -4,10 +4,43 @@
     labels     whose diagnosis is doubted, by cleanlab
     pairs      one picture under two ids, one picture or lesion with two diagnoses
     finding    all of it for a data set, with a model
+    verdicts   what a reader said of each finding, kept whichever lists are made anew
+    cleaning   the images of a data set without what was judged wrong
 
-A suspicion is a reason to look and no more: nothing here changes a label.
+A suspicion is a reason to look and no more: nothing here changes a label, and neither does a verdict.
 """
 
-from cadlib.suspects.lists import KINDS, Suspects, keep, kept
+from cadlib.suspects.cleaning import CLEAN, cleaned
+from cadlib.suspects.lists import KINDS, Suspects, keep, kept, kept_at
+from cadlib.suspects.verdicts import (
+    CHOICES,
+    CORRECTS,
+    Finding,
+    Verdict,
+    Verdicts,
+    beside,
+    read_verdicts,
+    said_now,
+    save_verdict,
+    sides,
+)
 
-__all__ = ["KINDS", "Suspects", "keep", "kept"]
+__all__ = [
+    "CHOICES",
+    "CLEAN",
+    "CORRECTS",
+    "KINDS",
+    "Finding",
+    "Suspects",
+    "Verdict",
+    "Verdicts",
+    "beside",
+    "cleaned",
+    "keep",
+    "kept",
+    "kept_at",
+    "read_verdicts",
+    "said_now",
+    "save_verdict",
+    "sides",
+]

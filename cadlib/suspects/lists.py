@@ -40,7 +40,8 @@ class Suspects:
     `table` has a row a finding in COLUMNS, by KINDS and the worst first. `other_image` and `other_diagnosis` are those
     of a pair; `suggested` is the diagnosis that fits better; what there is none of is missing. `score`, 0 to 1, tells
     how bad a finding is among those of its kind: of a label, how far it is doubted; of a pair, how surely it is one
-    picture or lesion. `judged` of the `images` had a label that was held against probabilities.
+    picture or lesion. `judged` of the `images` had a label that was held against probabilities. `verdicts.beside` adds
+    what a reader said.
     """
 
     dataset: str
@@ -55,6 +56,12 @@ class Suspects:
         """Return the number of findings of each kind, also of those without one."""
         return {kind: int((self.table["kind"] == kind).sum()) for kind in KINDS}
 
+    @property
+    def done(self) -> dict[str, int]:
+        """Return how many findings of each kind have a verdict, of lists that have verdicts beside them."""
+        said = self.table["kind"][self.table["verdict"].notna()]
+        return {kind: int((said == kind).sum()) for kind in KINDS}
+
     def of(self, kind: str) -> pd.DataFrame:
         """Return the findings of a kind, the worst first, numbered from 0."""
         return self.table[self.table["kind"] == kind].reset_index(drop=True)
@@ -66,8 +73,10 @@ class Suspects:
 
     def __str__(self) -> str:
         lines = [f"{self.dataset}: {self.images:,} images, {self.judged:,} labels judged with {self.model_id}"]
+        done = self.done if "verdict" in self.table else {}
         for kind, count in self.counts.items():
-            lines += [f"{count:>8,}  {kind}", f"{'':>8}  {KINDS[kind]}"]
+            said = f", {done[kind]:,} done" if done else ""
+            lines += [f"{count:>8,}  {kind}{said}", f"{'':>8}  {KINDS[kind]}"]
         return "\n".join(lines)
 
 
@@ -82,7 +91,7 @@ def findings(rows: list[dict[str, object]]) -> pd.DataFrame:
 
 def keep(suspects: Suspects, dataset: Dataset) -> None:
     """Write the lists into the cache folder; may raise OSError."""
-    path = _path(dataset, suspects.model_id)
+    path = kept_at(dataset, suspects.model_id)
     path.parent.mkdir(parents=True, exist_ok=True)
     facts = {name: getattr(suspects, name) for name in ("dataset", "model_id", "created", "images", "judged")}
     with NamedTemporaryFile("w", encoding="utf-8", dir=path.parent, delete=False) as aside:
@@ -93,7 +102,7 @@ def keep(suspects: Suspects, dataset: Dataset) -> None:
 def kept(dataset: Dataset, model_id: str) -> Suspects | None:
     """Return the lists that were made of this data set as it is, with this model; None where none were."""
     try:
-        raw = json.loads(_path(dataset, model_id).read_text(encoding="utf-8"))
+        raw = json.loads(kept_at(dataset, model_id).read_text(encoding="utf-8"))
         if raw.pop("format") != _FORMAT:
             return None
         table = pd.read_csv(StringIO(raw.pop("table")), dtype=COLUMNS)
@@ -102,7 +111,7 @@ def kept(dataset: Dataset, model_id: str) -> Suspects | None:
         return None
 
 
-def _path(dataset: Dataset, model_id: str) -> Path:
+def kept_at(dataset: Dataset, model_id: str) -> Path:
     """Return where the lists lie: another file as soon as an image, a label or a lesion is another."""
     known = dataset.table[["image", "path", "diagnosis", "lesion_id", "lesion_group", "width_px", "height_px"]]
     digest = hashlib.sha256(model_id.encode())

@@ -20,6 +20,7 @@
     imagemap   images as a map to choose from
     runs       the runs of training a page can show
     suspects   what of a data set a person should look at again
+    worklist   a list of them, worked through
     figures_of which model on which images a page speaks of; evaluated in the background
     threshold  the operating point as a slider
     images_behind the images of a cell of the confusion matrix, and of each kind of error

@@ -1,45 +1,42 @@
-"""What of a data set a person should look at again: one list at a time, with its pictures side by side."""
+"""What of a data set a person should look at again: lists that are made in the background, a worklist at a time."""
 
-from collections.abc import Callable
-from pathlib import Path
+from functools import partial
 from shlex import quote
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import streamlit as st
 
-from cadlib.decision import two_digits
+from cadlib import background
 from cadlib.errors import CadError
-from cadlib.record import ModelRecord
-from cadlib.thumbnails import thumbnail
-from cadlib.ui.text import mark, named, plain
+from cadlib.record import ModelRecord, find_model
+from cadlib.ui.models import model_beside
+from cadlib.ui.text import plain
+from cadlib.ui.working import working
 
 if TYPE_CHECKING:
     from cadlib.dataset import Dataset
-    from cadlib.suspects import Suspects
-
-PAGE_SIZE = 10
-_SIDE_PX = 144
-_WORDS_PX = 320
-
-Verdict = Callable[[Any], None]
-"""Draws what a reader says of a finding, a row of `Suspects.table`, beside it."""
+    from cadlib.duplicates import Say
 
 
 @st.fragment
-def suspects(dataset: "Dataset", folder: str, record: ModelRecord | None, verdict: Verdict | None = None) -> None:
-    """Draw the lists of a folder's data set that were made with this model; where none were, say which command does.
-
-    `verdict` is given the place beside each finding.
-    """
-    from cadlib.suspects import KINDS, kept  # noqa: PLC0415 - pandas: a page without lists does not wait for it
+def suspects(dataset: "Dataset", folder: str, record: ModelRecord | None) -> None:
+    """Draw the lists of a folder's data set that were made with this model, as worklists; offer to make them."""
+    from cadlib.suspects import KINDS, beside, kept, read_verdicts  # noqa: PLC0415 - pandas: not before it is asked for
+    from cadlib.ui.worklist import worklist  # noqa: PLC0415 - as above
 
     if record is None:
         st.info("These lists are made with a model, and there is none.", icon=":material/info:")
         return
     found = kept(dataset, record.model_id)
     if found is None:
-        _say_how(folder, record)
+        _offer(dataset, folder, record)
         return
+    try:
+        verdicts = read_verdicts(dataset.name)
+    except CadError as error:
+        st.error(plain(str(error)))
+        return
+    found = beside(found, verdicts)
     counts = found.counts
     with st.container(horizontal=True, horizontal_alignment="distribute", vertical_alignment="center"):
         kind = st.segmented_control(
@@ -50,56 +47,40 @@ def suspects(dataset: "Dataset", folder: str, record: ModelRecord | None, verdic
             required=True,
             key="page-suspects-kind",
             label_visibility="collapsed",
+            wrap=True,
         )
         name = f"suspects-{dataset.name}.csv"
         st.download_button("All as CSV", found.to_csv, name, "text/csv", icon=":material/download:", on_click="ignore")
     st.caption(KINDS[kind])
-    _list(found, kind, dict(zip(dataset.table["image"], dataset.table["path"], strict=True)), verdict)
+    worklist(dataset, found, kind, verdicts)
 
 
-def _say_how(folder: str, record: ModelRecord) -> None:
+def _offer(dataset: "Dataset", folder: str, record: ModelRecord) -> None:
+    """Make the lists in the background when asked to, and name the command that makes them too."""
+    from cadlib.suspects import kept_at  # noqa: PLC0415 - as above
+
+    key = f"suspects-{kept_at(dataset, record.model_id).stem}"
+    if working(background.find(key), "Lists"):
+        return
+
+    def begin() -> None:
+        background.start(key, partial(_made, dataset, record.name))
+
     st.info(
-        f"No lists of this data set as it is now were made with {plain(record.model_id)}. This command makes them, in "
-        "about ten minutes for the 25,331 images of ISIC 2019:",
+        f"No lists of this data set as it is now were made with {plain(record.model_id)}. Every image is looked at, "
+        "which takes minutes for thousands; this page may be left meanwhile.",
         icon=":material/hourglass_empty:",
     )
+    st.button("Make the lists", "make-suspects", type="primary", icon=":material/checklist:", on_click=begin)
+    st.caption("Or by a command, which writes them as a CSV file:")
     st.code(f"python -m cadlib suspects --data {quote(folder)} --model {record.name} --output suspects.csv", "sh")
 
 
-def _list(found: "Suspects", kind: str, paths: dict[str, str], verdict: Verdict | None) -> None:
-    rows = found.of(kind)
-    if rows.empty:
-        st.markdown("None found.")
-        return
-    number = st.pagination(-(-len(rows) // PAGE_SIZE), key=f"page-suspects-{kind}")
-    for row in rows.iloc[(number - 1) * PAGE_SIZE : number * PAGE_SIZE].itertuples():
-        with st.container(border=True, horizontal=True, gap="small"):
-            for image, code in ((row.image, row.diagnosis), (row.other_image, row.other_diagnosis)):
-                if isinstance(image, str):
-                    _picture(image, code, paths.get(image))
-            with st.container(width=_WORDS_PX, gap="xsmall"):
-                _words(row, len(rows))
-            if verdict:
-                with st.container(width=_WORDS_PX, key=f"verdict-{kind}-{row.Index}"):
-                    verdict(row)
+def _made(dataset: "Dataset", model: str, say: "Say") -> None:
+    from cadlib.suspects import keep  # noqa: PLC0415 - as above
+    from cadlib.suspects.finding import find_suspects  # noqa: PLC0415
 
+    def told(what: str, done: int, total: int) -> None:
+        say(f"images · {what}", done, total)
 
-def _picture(image: str, code: Any, path: str | None) -> None:
-    label = code if isinstance(code, str) else "no label"
-    with st.container(width=_SIDE_PX, gap="xsmall"):
-        try:
-            if path:
-                st.image(thumbnail(Path(path)), width=_SIDE_PX, alt=f"{image}, {label}")
-        except (CadError, OSError) as error:
-            st.caption(plain(str(error)))
-        st.markdown(f"{mark(label)} {plain(label)}")
-        st.caption(plain(image))
-
-
-def _words(row: Any, of: int) -> None:
-    """Write the rank of a finding, what was given and what is suggested, and why."""
-    st.markdown(f"**{row.Index + 1:,} of {of:,}** · {two_digits(row.score)}")
-    if isinstance(row.suggested, str):
-        given, other = (f"{mark(code)} {named(code)}" for code in (row.diagnosis, row.suggested))
-        st.markdown(f"Given {given}  \nSuggested {other}")
-    st.caption(plain(row.why))
+    keep(find_suspects(model_beside(model), find_model(model), dataset, told), dataset)

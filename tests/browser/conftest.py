@@ -52,7 +52,8 @@ def serving(log: Path, script: str = "app.py") -> Iterator[str]:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
     line = [sys.executable, "-m", "streamlit", "run", script, "--server.headless=true", f"--server.port={port}"]
-    own = {"CADLIB_CLINIC": str(log.with_name("clinic.json")), "CADLIB_SUBSETS": str(log.with_name("subsets"))}
+    kept = {"CADLIB_CLINIC": "clinic.json", "CADLIB_SUBSETS": "subsets", "CADLIB_VERDICTS": "verdicts"}
+    own = {name: str(log.with_name(place)) for name, place in kept.items()}
     environment = {**os.environ, **own, "PYTHONPATH": str(ROOT)}
     with log.open("w") as output:
         running = subprocess.Popen(line, cwd=ROOT, env=environment, stdout=output, stderr=subprocess.STDOUT)

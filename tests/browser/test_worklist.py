@@ -1,0 +1,59 @@
+"""The suspects of a data set are worked through in a real browser: by keys, and kept over a reload."""
+
+import pandas as pd
+import pytest
+
+from cadlib.record import find_model, read_record
+from cadlib.suspects import Suspects, keep
+from cadlib.suspects.lists import findings
+from tests.browser.conftest import settle
+
+pytestmark = [pytest.mark.browser, pytest.mark.timeout(300)]
+
+
+@pytest.fixture
+def doubted(data_at_hand) -> list[str]:
+    """Return the images whose labels are doubted in lists that are kept, the worst first."""
+    images = data_at_hand.table["image"][:4].tolist()
+    given = {"kind": "doubted labels", "diagnosis": "NV", "suggested": "BCC", "why": "why"}
+    rows = findings([{**given, "image": image, "score": 1 - n / 10} for n, image in enumerate(images)])
+    keep(Suspects(data_at_hand.name, read_record(find_model("isic2019")).model_id, "now", 96, 96, rows), data_at_hand)
+    return images
+
+
+def open_suspects(page, server: str) -> None:
+    page.goto(f"{server}/dataset")
+    page.locator(".tiles-picture").nth(23).wait_for()
+    settle(page)
+    page.locator(".st-key-view").get_by_text("Suspects").click()
+    page.get_by_text("of 4 done").wait_for()
+    settle(page)
+
+
+def pictures(page) -> list[str]:
+    """Return the ids of the pictures that stand on the page."""
+    found: list[str] = page.get_by_alt_text("ISIC").evaluate_all("all => all.map((one) => one.alt.split(',')[0])")
+    return found
+
+
+def test_a_verdict_is_given_by_a_key_survives_a_reload_and_stands_in_the_csv(doubted, cold_server, page, tmp_path):
+    open_suspects(page, cold_server)
+    page.get_by_text("0 of 4 done").wait_for()
+    for done, key in ((1, "2"), (2, "1"), (3, "3"), (2, "z")):
+        page.keyboard.press(key)
+        page.get_by_text(f"{done} of 4 done").wait_for()
+        settle(page)
+    open_suspects(page, cold_server)  # another session
+    page.get_by_text("2 of 4 done").wait_for()
+    assert pictures(page) == doubted[2:]
+    page.locator(".st-key-suspects-which").get_by_text("Done").click()
+    page.locator("button[kind=primary]", has_text="Label is wrong").wait_for()
+    settle(page)
+    assert pictures(page) == doubted[:2]
+    assert page.get_by_role("combobox", name="Should be").input_value() == "should be ▲ BCC Basal cell carcinoma"
+    with page.expect_download() as told:
+        page.get_by_role("button", name="All as CSV").click()
+    table = pd.read_csv(told.value.path()).set_index("image")
+    assert table["verdict"].dropna().to_dict() == {doubted[0]: "label is wrong", doubted[1]: "label is right"}
+    assert table["should_be"].dropna().to_dict() == {doubted[0]: "BCC"}
+    assert (tmp_path / "verdicts" / "drawn.csv").exists()

@@ -1,0 +1,259 @@
+"""What readers said of suspects: kept whatever happens to the lists, and never lost between two who judge at once."""
+
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import pytest
+from portalocker import Lock
+
+from cadlib.errors import VerdictsInvalid
+from cadlib.suspects import (
+    CHOICES,
+    KINDS,
+    Finding,
+    Suspects,
+    Verdict,
+    beside,
+    cleaned,
+    read_verdicts,
+    said_now,
+    save_verdict,
+)
+from cadlib.suspects import verdicts as store
+from cadlib.suspects.lists import COLUMNS, findings
+
+HEAD = "kind,image,other_image,diagnosis,other_diagnosis,verdict,should_be,when_utc\n"
+WHEN = "2026-01-31T12:00:00+00:00"
+TWICE = f"doubted labels,a,,NV,,cannot tell,,{WHEN}\n"
+ROWS: list[dict[str, object]] = [
+    {"kind": "doubted labels", "image": "b", "diagnosis": "NV", "suggested": "MEL", "score": 0.9, "why": "w"},
+    {"kind": "doubted labels", "image": "a", "diagnosis": "BCC", "suggested": "AK", "score": 0.8, "why": "w"},
+    {"kind": "near-duplicates", "image": "d", "other_image": "c", "diagnosis": "NV", "score": 1.0, "why": "w"},
+    {"kind": "contradictions", "image": "f", "other_image": "e", "diagnosis": "NV", "other_diagnosis": "MEL",
+     "score": 1.0, "why": "w"},
+    {"kind": "unreadable files", "image": "g", "score": 1.0, "why": "w"},
+]  # fmt: skip
+
+
+def lists(rows: list[dict[str, object]] = ROWS, model_id: str = "m 1.0.0") -> Suspects:
+    return Suspects("drawn", model_id, "now", 10, 8, findings(rows))
+
+
+def about(row: dict[str, object]) -> Finding:
+    return Finding.of(next(lists([row]).table.itertuples()))
+
+
+def say(row: dict[str, object], words: str, should_be: str = "", dataset: str = "drawn") -> Verdict | None:
+    return save_verdict(dataset, about(row), Verdict(words, should_be, WHEN))
+
+
+def said(found: Suspects) -> dict[str, str]:
+    table = beside(found, read_verdicts(found.dataset)).table
+    return dict(table[["image", "verdict"]].dropna().itertuples(index=False, name=None))
+
+
+def test_there_is_a_vocabulary_for_every_kind_of_finding():
+    assert list(CHOICES) == list(KINDS)
+    assert all(len(set(words)) == len(words) >= 2 for words in CHOICES.values())
+
+
+def test_what_was_said_comes_back_beside_the_lists():
+    say(ROWS[0], "label is wrong", "MEL")
+    say(ROWS[2], "same picture")
+    table = beside(lists(), read_verdicts("drawn")).table
+    assert list(table) == [*COLUMNS, "verdict", "should_be", "when_utc"]
+    assert table["verdict"].fillna("").tolist() == ["label is wrong", "", "same picture", "", ""]
+    assert table["should_be"].fillna("").tolist() == ["MEL", "", "", "", ""]
+    assert table["when_utc"].fillna("").tolist() == [WHEN, "", WHEN, "", ""]
+    assert list(beside(lists(), read_verdicts("drawn")).done.values()) == [1, 1, 0, 0]
+
+
+def test_the_file_is_a_table_that_a_person_can_read(verdicts_folder):
+    say(ROWS[3], "a label is wrong", "NV")
+    say({**ROWS[0], "image": 'b,"ü"'}, "label is right")
+    assert (verdicts_folder / "drawn.csv").read_text(encoding="utf-8").splitlines() == [
+        HEAD.strip(),
+        f"contradictions,e,f,MEL,NV,a label is wrong,NV,{WHEN}",
+        f'doubted labels,"b,""ü""",,NV,,label is right,,{WHEN}',
+    ]
+    assert [finding.image for finding in read_verdicts("drawn")] == ["e", 'b,"ü"']
+
+
+def test_verdicts_outlive_lists_that_are_made_anew_in_another_order_with_pairs_turned_round():
+    for row, words in zip(ROWS, ("label is wrong", "label is right", "different", "not one lesion", "fetch again"),
+                          strict=True):  # fmt: skip
+        say(row, words)
+    turned = [
+        {**row, "image": row["other_image"], "other_image": row["image"], "diagnosis": row.get("other_diagnosis"),
+         "other_diagnosis": row["diagnosis"], "score": 0.3}
+        for row in ROWS[2:4]
+    ]  # fmt: skip
+    more = {**ROWS[0], "image": "new", "score": 1.0}
+    found = said(lists([more, *turned, ROWS[4], {**ROWS[1], "score": 0.95}, ROWS[0]], "m 2.0.0"))
+    assert found == {
+        "a": "label is right", "b": "label is wrong", "c": "different", "e": "not one lesion", "g": "fetch again",
+    }  # fmt: skip
+
+
+def test_a_label_that_was_corrected_is_judged_anew_a_pair_of_pictures_is_not():
+    for row, words in ((ROWS[0], "label is wrong"), (ROWS[2], "same picture"), (ROWS[3], "cannot tell")):
+        say(row, words)
+    corrected = [{**row, "diagnosis": "DF"} for row in (ROWS[0], ROWS[2], ROWS[3])]
+    assert said(lists(corrected)) == {"d": "same picture"}
+    assert len(said(lists())) == 3  # and nothing is lost
+
+
+def test_another_data_set_has_verdicts_of_its_own():
+    say(ROWS[0], "label is right", dataset="other")
+    assert said(lists()) == {}
+
+
+def test_a_verdict_can_be_changed_and_withdrawn():
+    assert say(ROWS[0], "label is wrong", "MEL") is None
+    assert say(ROWS[0], "cannot tell") == Verdict("label is wrong", "MEL", WHEN)
+    assert said(lists()) == {"b": "cannot tell"}
+    assert save_verdict("drawn", about(ROWS[0]), None) == Verdict("cannot tell", "", WHEN)
+    assert said(lists()) == {}
+    assert save_verdict("drawn", about(ROWS[0]), None) is None
+
+
+def test_a_verdict_of_now_has_its_time_in_utc():
+    now, told = pd.Timestamp.now("UTC"), pd.Timestamp(said_now("cannot tell").when_utc)
+    assert abs(now - told) < pd.Timedelta(seconds=5)
+    assert told.utcoffset() == pd.Timedelta(0)
+
+
+@pytest.mark.parametrize(
+    ("make", "said"),
+    [
+        (lambda: say(ROWS[0], "same picture"), "Expected one of label is right"),
+        (lambda: say(ROWS[0], "label is right", "MEL"), "got 'MEL' beside 'label is right'"),
+        (lambda: say(ROWS[0], "label is wrong", "melanoma"), "got 'melanoma'"),
+        (lambda: Verdict("cannot tell", "", "yesterday"), "got 'yesterday'"),
+        (lambda: Verdict("cannot tell", "", "2026-01-31T12:00:00+02:00"), "got '2026-01-31T12:00:00.02:00'"),
+        (lambda: Verdict("cannot tell", "", "2026-01-31T12:00:00"), "got '2026-01-31T12:00:00'"),
+        (lambda: Finding("doubts", "a"), "one of doubted labels"),
+        (lambda: Finding("near-duplicates", "a", "a"), "but got 'a' and 'a'"),
+    ],
+)
+def test_refuses_what_is_no_verdict(make, said, verdicts_folder):
+    with pytest.raises(VerdictsInvalid, match=said):
+        make()
+    assert not verdicts_folder.exists() or not [*verdicts_folder.iterdir()]
+
+
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        (b"", "line 0: Expected the columns kind,image"),
+        (b"image\na\n", "line 1: Expected the columns kind,image.* but got 'image'"),
+        (f"{HEAD}doubted labels,a\n".encode(), "line 2: Expected 8 values but got 2"),
+        (f"{HEAD}doubts,a,,NV,,cannot tell,,{WHEN}\n".encode(), "line 2: Expected a kind"),
+        (f"{HEAD}doubted labels,,,NV,,cannot tell,,{WHEN}\n".encode(), "line 2: Expected an image"),
+        (f"{HEAD}doubted labels,a,,NV,,perhaps,,{WHEN}\n".encode(), "but got 'perhaps'"),
+        (f"{HEAD}doubted labels,a,,NV,,cannot tell,,today\n".encode(), "Expected a time"),
+        (f"{HEAD}doubted labels,a,,NV,,label is wrong,XX,{WHEN}\n".encode(), "got 'XX'"),
+        (f"{HEAD}{TWICE}{TWICE}".encode(), "line 3: Expected one verdict on a"),
+        (f'{HEAD}doubted labels,"a\n'.encode(), "line 2: unexpected end of data"),
+        (b"\xff\xfe", "cannot be read"),
+    ],
+)
+def test_a_file_that_cannot_be_used_is_named_and_left_as_it_is(content, said, verdicts_folder):
+    verdicts_folder.mkdir()
+    path = verdicts_folder / "drawn.csv"
+    path.write_bytes(content)
+    for use in (lambda: read_verdicts("drawn"), lambda: say(ROWS[0], "cannot tell")):
+        with pytest.raises(VerdictsInvalid, match=rf"(?s)drawn\.csv.*{said}"):
+            use()
+    assert path.read_bytes() == content
+
+
+def test_a_file_edited_by_hand_is_read(verdicts_folder):
+    verdicts_folder.mkdir()
+    line = f"near-duplicates,d,c,NV,NV,same picture,,{WHEN}"
+    (verdicts_folder / "drawn.csv").write_text(f"\ufeff{HEAD.strip()}\r\n{line}\r\n\r\n", encoding="utf-8")
+    assert said(lists()) == {"d": "same picture"}
+
+
+def test_a_folder_that_cannot_be_written_is_named(verdicts_folder):
+    verdicts_folder.write_text("no folder")
+    with pytest.raises(VerdictsInvalid, match="cannot be written: .*CADLIB_VERDICTS"):
+        say(ROWS[0], "cannot tell")
+
+
+def test_two_processes_at_once_lose_no_verdict_of_each_other():
+    code = (
+        "import sys; from cadlib.suspects import *\n"
+        "print('ready', flush=True); sys.stdin.readline()\n"
+        "for n in range(60):\n"
+        "    save_verdict('drawn', Finding('unreadable files', f'{sys.argv[1]}-{n}'), said_now('fetch again'))"
+    )
+    pipes: dict[str, Any] = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True}
+    root = Path(__file__).parents[1]
+    running = [subprocess.Popen([sys.executable, "-c", code, name], cwd=root, **pipes) for name in "ab"]
+    assert [one.stdout.readline() for one in running] == ["ready\n"] * 2
+    for one in running:
+        one.stdin.write("\n")
+        one.stdin.flush()
+    for one in running:
+        one.communicate(timeout=60)
+    assert [one.returncode for one in running] == [0, 0]
+    assert {finding.image for finding in read_verdicts("drawn")} == {f"{name}-{n}" for name in "ab" for n in range(60)}
+
+
+def test_who_waits_too_long_for_another_process_is_told_so(verdicts_folder, monkeypatch):
+    monkeypatch.setattr(store, "_LOCKED_S", 0.1)
+    say(ROWS[0], "cannot tell")
+    with Lock(verdicts_folder / ".drawn.csv.lock", "a"), pytest.raises(VerdictsInvalid, match="another process"):
+        say(ROWS[1], "cannot tell")
+    assert said(lists()) == {"b": "cannot tell"}
+
+
+def given(**codes: str) -> pd.DataFrame:
+    return pd.DataFrame({"image": list(codes), "diagnosis": list(codes.values())})
+
+
+def test_nothing_is_cleaned_without_a_verdict():
+    assert cleaned(given(b="NV", a="MEL"), {}) == ("b", "a")
+
+
+def test_an_image_whose_label_was_judged_wrong_is_left_out_until_it_is_corrected():
+    say(ROWS[0], "label is wrong", "MEL")
+    say(ROWS[1], "label is right")
+    verdicts = read_verdicts("drawn")
+    assert cleaned(given(a="BCC", b="NV"), verdicts) == ("a",)
+    assert cleaned(given(a="BCC", b="MEL"), verdicts) == ("a", "b")
+
+
+@pytest.mark.parametrize(("should_be", "left"), [("NV", ("f", "x")), ("MEL", ("e", "x")), ("DF", ("x",)), ("", ("x",))])
+def test_of_a_contradiction_the_image_with_the_right_diagnosis_stays(should_be, left):
+    say(ROWS[3], "a label is wrong", should_be)
+    assert cleaned(given(e="MEL", f="NV", x="NV"), read_verdicts("drawn")) == left
+
+
+def test_of_pictures_judged_the_same_the_first_stays_also_of_three():
+    pair = ROWS[2]
+    for one, other in (("d", "c"), ("d", "h"), ("k", "i"), ("n", "m")):
+        words = "same lesion" if one == "n" else "same picture"
+        say({**pair, "image": one, "other_image": other}, words)
+    table = given(m="NV", n="NV", k="NV", i="NV", h="NV", d="NV", c="NV")
+    assert cleaned(table, read_verdicts("drawn")) == ("m", "n", "i", "c")
+
+
+def test_a_picture_with_a_wrong_label_does_not_stand_for_another():
+    say({**ROWS[2], "image": "d", "other_image": "b"}, "same picture")
+    say({**ROWS[2], "image": "h", "other_image": "b"}, "same picture")
+    say(ROWS[0], "label is wrong", "MEL")
+    assert cleaned(given(b="NV", d="NV", h="NV"), read_verdicts("drawn")) == ("d",)
+    assert cleaned(given(d="NV", h="NV"), read_verdicts("drawn")) == ("d",)  # b is not there at all
+
+
+def test_lists_with_verdicts_say_how_many_are_done():
+    say(ROWS[0], "cannot tell")
+    text = str(beside(lists(), read_verdicts("drawn")))
+    assert "       2  doubted labels, 1 done\n" in text
+    assert "       1  near-duplicates, 0 done\n" in text
+    assert "done" not in str(lists())
