@@ -27,6 +27,7 @@ from cadlib.suspects import (
 )
 from cadlib.taxonomy import CODES
 from cadlib.thumbnails import thumbnail
+from cadlib.ui.gallery import NO_LABEL
 from cadlib.ui.pictures import photograph_of
 from cadlib.ui.text import mark, named, plain, sign
 
@@ -38,7 +39,7 @@ _SIDE_PX = 144
 _WIDTHS_PX = {1: (300, 400), 2: (200, 374)}
 """Of words and of verdicts beside so many pictures: one row on a wide screen, on a narrow one verdicts below."""
 _OPEN, _DONE = "Open", "Done"
-_LAST, _TROUBLE, _SUBSET = "suspects-last", "suspects-trouble", "suspects-subset"
+_LAST, _TROUBLE, _SUBSET, _CLOSER = (f"suspects-{name}" for name in ("last", "trouble", "subset", "closer"))
 
 
 @dataclass(frozen=True)
@@ -73,18 +74,32 @@ def worklist(dataset: "Dataset", found: Suspects, kind: str, verdicts: Verdicts)
         _offer_subset(dataset, verdicts)
     if shown.empty:
         st.markdown("All done." if which == _OPEN else "No verdict yet.")
+    _cards(dataset, list(shown.iloc[(number - 1) * PAGE_SIZE : number * PAGE_SIZE].itertuples()), len(rows), which)
+
+
+def _cards(dataset: "Dataset", on_page: list[Any], of: int, which: str) -> None:
+    """Draw some of so many findings, and the one that is looked at closer; the keys are for it, else for the first."""
     paths = dict(zip(dataset.table["image"], dataset.table["path"], strict=True))
-    for place, row in enumerate(shown.iloc[(number - 1) * PAGE_SIZE : number * PAGE_SIZE].itertuples()):
+    closer: int | None = st.session_state.get(_CLOSER)
+    if closer is not None and closer >= len(on_page):  # the last one was judged; only the whole page closes a dialog
+        st.session_state[_CLOSER] = None
+        st.rerun()
+    by_keys = 0 if closer is None and which == _OPEN else closer
+    for place, row in enumerate(on_page):
         with st.container(border=True, horizontal=True, gap="small"):
             for image, code in sides(row):
-                _picture(image, code or "no label", paths.get(image))
+                _picture(image, code or NO_LABEL, paths.get(image))
             words_px, verdict_px = _WIDTHS_PX[len(sides(row))]
             with st.container(width=words_px, gap="xsmall"):
-                _words(row, len(rows))
-                if st.button("Look closer", f"closer-{_key(row)}", type="tertiary", icon=":material/zoom_in:"):
-                    _closer([(image, code or "no label", paths.get(image)) for image, code in sides(row)])
+                _words(row, of)
+                st.button(
+                    "Look closer", f"closer-{_key(row)}", type="tertiary", icon=":material/zoom_in:",
+                    on_click=_look_at, args=(place,),
+                )  # fmt: skip
             with st.container(width=verdict_px, gap="xsmall"):
-                _ask(dataset.name, row, shortcuts=which == _OPEN and place == 0)
+                _ask(dataset.name, row, shortcuts=place == by_keys)
+    if closer is not None:
+        _closer(on_page[closer], of, paths)
 
 
 def _picture(image: str, label: str, path: str | None) -> None:
@@ -180,16 +195,26 @@ def _offer_subset(dataset: "Dataset", verdicts: Verdicts) -> None:
         st.code(f'python -m cadlib train --subset "{name}" …', language="sh")
 
 
-@st.dialog("Look closer", width="large")
-def _closer(pictures: list[tuple[str, str, str | None]]) -> None:
-    for column, (image, label, path) in zip(st.columns(len(pictures)), pictures, strict=True):
+def _look_at(place: int | None = None) -> None:
+    """Look closer at the finding at a place of the page, and then at what comes there in its stead; None: no more."""
+    st.session_state[_CLOSER] = place
+
+
+@st.dialog("Look closer", width="large", on_dismiss=_look_at)
+def _closer(row: Any, of: int, paths: dict[str, str]) -> None:
+    """Show the pictures of a finding large; meanwhile the keys are for it."""
+    *columns, words = st.columns(len(sides(row)) + 1)
+    for column, (image, code) in zip(columns, sides(row), strict=True):
         with column:
             try:
-                if path:
+                if path := paths.get(image):
                     st.image(photograph_of(path), width="stretch", alt=f"The picture {image}")
             except (CadError, OSError) as error:
                 st.caption(plain(str(error)))
-            st.caption(f"{mark(label)} {plain(label)} · {plain(image)}")
+            st.caption(f"{mark(code or NO_LABEL)} {code or NO_LABEL} · {plain(image)}")
+    with words:
+        _words(row, of)
+        st.markdown("  \n".join(f"`{number}` {words}" for number, words in enumerate(CHOICES[row.kind], start=1)))
 
 
 def _key(row: Any) -> str:

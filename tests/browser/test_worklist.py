@@ -57,3 +57,30 @@ def test_a_verdict_is_given_by_a_key_survives_a_reload_and_stands_in_the_csv(dou
     assert table["verdict"].dropna().to_dict() == {doubted[0]: "label is wrong", doubted[1]: "label is right"}
     assert table["should_be"].dropna().to_dict() == {doubted[0]: "BCC"}
     assert (tmp_path / "verdicts" / "drawn.csv").exists()
+
+
+def test_what_is_looked_at_closer_is_what_the_keys_judge_one_after_the_other(doubted, cold_server, page):
+    open_suspects(page, cold_server)
+    dialog = page.get_by_role("dialog")
+    for _ in range(2):
+        page.get_by_role("button", name="Look closer").nth(2).click()
+        dialog.get_by_alt_text(f"The picture {doubted[2]}").wait_for()
+        settle(page)
+        page.keyboard.press("Escape")
+        dialog.wait_for(state="detached")
+        settle(page)
+    page.get_by_role("button", name="Look closer").nth(2).click()
+    dialog.get_by_alt_text(f"The picture {doubted[2]}").wait_for()
+    settle(page)
+    page.keyboard.press("2")
+    dialog.get_by_alt_text(f"The picture {doubted[3]}").wait_for()
+    settle(page)
+    page.keyboard.press("1")
+    dialog.wait_for(state="detached")  # there is no other
+    page.get_by_text("2 of 4 done").wait_for()
+    settle(page)
+    assert pictures(page) == doubted[:2]
+    page.keyboard.press("3")
+    page.get_by_text("3 of 4 done").wait_for()
+    settle(page)
+    assert pictures(page) == doubted[1:2]
