@@ -81,6 +81,12 @@ def test_a_diagnosis_that_no_training_image_has_gets_no_probability(clouds):
     np.testing.assert_allclose(found.sum(axis=1), 1, rtol=1e-6)
 
 
+def test_probabilities_do_not_hang_on_the_rounding_of_the_features_numbers(clouds):
+    features, labels, lesions = clouds
+    found, wide = (without_own_lesion(given, labels, lesions) for given in (features, features.astype(np.float64)))
+    np.testing.assert_array_equal(found, wide)
+
+
 def test_a_score_is_how_improbable_the_label_is_and_the_best_other_is_suggested():
     probabilities = np.random.default_rng(2).dirichlet(np.ones(8), 200)
     labels = np.random.default_rng(3).integers(0, 8, 200)

@@ -58,7 +58,8 @@ def without_own_lesion(features: NDArray[np.float32], labels: Labels, lesions: L
     from sklearn.linear_model import LogisticRegression  # noqa: PLC0415
     from sklearn.model_selection import GroupKFold  # noqa: PLC0415
 
-    short = PCA(min(DIMENSIONS, *features.shape), whiten=True, random_state=0).fit_transform(features)
+    wide = features.astype(np.float64)  # in float32 a probability hung on the number of threads, by up to 0.08
+    short = PCA(min(DIMENSIONS, *features.shape), whiten=True, random_state=0).fit_transform(wide)
     found = np.zeros((len(labels), len(CODES)))
     folds = GroupKFold(min(FOLDS, len(np.unique(lesions))), shuffle=True, random_state=0)
     for fitted, held in folds.split(short, labels, lesions):
