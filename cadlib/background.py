@@ -36,6 +36,8 @@ class Job:
     done: int = 0
     total: int = 0
     _began: float = 0.0
+    _before: int = 0
+    """What was done before this work began: most of it, where it goes on from a break."""
     _ending: threading.Event = field(default_factory=threading.Event)
 
     @property
@@ -48,7 +50,7 @@ class Job:
         """Return about how long what is counted now will go on, None where nothing tells."""
         if self.state != "running" or not self.done:
             return None
-        return (time.monotonic() - self._began) / self.done * (self.total - self.done)
+        return (time.monotonic() - self._began) / (self.done - self._before) * (self.total - self.done)
 
     def stop(self) -> None:
         """Ask it to end; it does at the next sign of progress, and leaves nothing half-made."""
@@ -79,7 +81,7 @@ class Job:
         if self._ending.is_set():
             raise _Stopped
         if what != self.what:
-            self._began = time.monotonic()
+            self._began, self._before = time.monotonic(), done - 1
         self.what, self.done, self.total = what, done, total
 
 

@@ -2,7 +2,8 @@
 
 A set is a data set, a split or a subset of one: whatever `Dataset` holds. Its evaluation stands in the folder of
 `cache_dir` that model and images name: predictions.csv and metrics.json, as `python -m cadlib evaluate` writes them.
-That metrics.json has one key more, `gaps`: what `gaps.gaps` found at the model's usual operating point.
+That metrics.json has one key more, `gaps`: what `gaps.gaps` found at the model's usual operating point. The model is
+asked by `features.cached_features`: what it said for the map, the suspects or another set is not asked again.
 """
 
 import hashlib
@@ -24,7 +25,8 @@ from cadlib.dataset import Dataset
 from cadlib.decision import DEFAULT_OPERATING_POINT
 from cadlib.duplicates import Say
 from cadlib.errors import DatasetInvalid
-from cadlib.evaluation import evaluate, subgroups
+from cadlib.evaluation import judge, short_sides, subgroups
+from cadlib.features import cached_features
 from cadlib.gaps import gaps
 from cadlib.metrics import Floats, Labels
 from cadlib.model import Model
@@ -114,14 +116,16 @@ def evaluation_folder(record: ModelRecord, dataset: Dataset) -> Path:
 
 
 def make_evaluation(folder: Path, model: Model, dataset: Dataset, say: Say, split: str | None = None) -> None:
-    """Show a model every labelled image and keep what it said; raise DatasetInvalid where no image has a label.
+    """Show a model every labelled image and keep what it said; raise DatasetInvalid where none has a label.
 
+    A break costs the figures alone: what the model said of each image is kept, and the next call goes on from there.
     `say` is called with "images" or "subgroups", how many are done, and of how many. May raise OSError.
     """
-    dataset = replace(dataset, table=_labelled(dataset))
-    found = evaluate(model, dataset, partial(say, "images"), split=split)
-    if found.metrics["n"] == 0:
-        raise DatasetInvalid(f"Expected labelled images that can be read in {dataset.name} but got none; give others.")
+    table, rejected = _labelled(dataset), dict[str, str]()
+    seen = cached_features(model, table, lambda _, *step: say("images", *step), rejected)
+    dataset = replace(dataset, table=table[~table["image"].isin(rejected)].reset_index(drop=True))
+    probabilities = model.calibrated(seen.logits, short_sides(dataset.table))
+    found = judge(model.record, dataset, probabilities, rejected, model.novelty(seen.looks), split=split)
     kept = _joined(dataset, found.predictions.set_index("image"), found.metrics, model.record)
     parts = dict(subgroups(kept.table))
     apart = gaps(

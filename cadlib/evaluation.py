@@ -6,7 +6,7 @@ that cannot be read is named with the reason. What the keys of the figures mean 
 
 import os
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import islice
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -22,13 +22,14 @@ from cadlib.decision import Threshold
 from cadlib.errors import ImageRejected
 from cadlib.grouping import merged_labels, merged_probabilities, named
 from cadlib.images import LesionImage, read_images
-from cadlib.metadata import add_evidence
+from cadlib.metadata import MetadataEvidence, add_evidence
 from cadlib.metrics import Floats
 from cadlib.model import Model, Prediction
+from cadlib.novelty import Novelty
 from cadlib.own_figures import metrics_json, model_facts
 from cadlib.patient import design_of
 from cadlib.predictions import PREDICTIONS_FILE, predictions_table
-from cadlib.record import METRICS_FILE, ConformalSets
+from cadlib.record import METRICS_FILE, ConformalSets, ModelRecord
 from cadlib.splits import lesion_groups
 from cadlib.subsets import Subset
 from cadlib.summary import measured_point, measured_sets, summarise
@@ -99,28 +100,57 @@ def evaluate(
         raise ValueError(f"Expected `batch_size` to be at least 1 but got {batch_size}.")
     evidence = model.record.required_evidence() if with_metadata else None
     predicted, predictions, rejected = predict_table(model, dataset.table, progress, batch_size)
-    probabilities = probabilities_of(predictions)
-    temperature = model.record.temperature.of(short_sides(predicted))
-    uncalibrated = calibration.uncalibrated(probabilities, temperature, model.record.bias)
-    points, more = model.record.operating_points, dict[str, Any]()
-    if evidence and model.record.metadata:
-        image_alone, points = probabilities, model.record.metadata.operating_points
-        probabilities = add_evidence(image_alone, evidence.logits_of(design_of(predicted)))
+    return judge(
+        model.record,
+        replace(dataset, table=predicted),
+        probabilities_of(predictions),
+        rejected,
+        [one.novelty for one in predictions],
+        split=split,
+        classes=classes,
+        subset=subset,
+        evidence=evidence,
+    )
+
+
+def judge(
+    record: ModelRecord,
+    dataset: Dataset,
+    probabilities: Floats,
+    rejected: dict[str, str],
+    novelty: Sequence[Novelty | None],
+    *,
+    split: str | None = None,
+    classes: Classes = ISIC_2019,
+    subset: Subset | None = None,
+    evidence: MetadataEvidence | None = None,
+) -> Evaluation:
+    """Compare what a model said of each image of a dataset, (N, 8), with its labels; `evaluate` has the rest.
+
+    `rejected` has the images that could not be read, which have no row: id -> reason; `novelty` is that of each row.
+    The model's `evidence` is added where it is given.
+    """
+    table = dataset.table
+    uncalibrated = calibration.uncalibrated(probabilities, record.temperature.of(short_sides(table)), record.bias)
+    points, more = record.operating_points, dict[str, Any]()
+    if evidence and record.metadata:
+        image_alone, points = probabilities, record.metadata.operating_points
+        probabilities = add_evidence(image_alone, evidence.logits_of(design_of(table)))
         more = {"metadata": _moved(image_alone, probabilities)}
     return Evaluation(
-        predictions_table(predicted["image"], probabilities, [_unknown_share(one) for one in predictions]),
+        predictions_table(table["image"], probabilities, [one.unknown_share if one else 0.0 for one in novelty]),
         {
             **build_metrics(
-                predicted,
+                table,
                 probabilities,
                 points,
                 classes=classes,
                 uncalibrated=uncalibrated,
-                sets=None if evidence or classes is not ISIC_2019 else model.record.conformal,
+                sets=None if evidence or classes is not ISIC_2019 else record.conformal,
             ),
             **more,
-            "model": model_facts(model.record),
-            "data": _data_facts(dataset, len(predicted), split, subset),
+            "model": model_facts(record),
+            "data": _data_facts(dataset, len(table), split, subset),
             "rejected": rejected,
         },
     )
@@ -230,10 +260,6 @@ def build_metrics(
 def short_sides(table: pd.DataFrame) -> Floats:
     """Return the short side of each image of a dataset's table in px, (N,) float64, NaN where it is not known."""
     return table[["width_px", "height_px"]].min(axis=1).to_numpy(np.float64, na_value=np.nan)
-
-
-def _unknown_share(prediction: Prediction) -> float:
-    return prediction.novelty.unknown_share if prediction.novelty else 0.0
 
 
 def _moved(before: Floats, after: Floats) -> dict[str, float]:

@@ -1,8 +1,10 @@
 """What a model sees of the images of its own split: the features its linear head reads, and its logits."""
 
+import hashlib
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import partial
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -10,20 +12,38 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from cadlib.cache import cache_dir, keep_array
+from cadlib.cache import cache_dir, file_facts, keep
 from cadlib.dataset import Dataset
 from cadlib.duplicates import Say
 from cadlib.engine import Seen
-from cadlib.errors import DatasetInvalid
+from cadlib.errors import DatasetInvalid, ImageRejected
+from cadlib.images import read_image
 from cadlib.model import Model
 from cadlib.neighbours import fingerprints
 from cadlib.novelty import appearance
 from cadlib.own_split import not_the_models, own_split
-from cadlib.pixels import cached_pixels
+from cadlib.pixels import cached_pixels, found_pixels
+from cadlib.preprocess import REDUCING_GAP, InputSpec, to_pixels
+from cadlib.readahead import map_ahead
 from cadlib.splits import SPLITS, select
 from cadlib.taxonomy import CODES
 
 BATCH_SIZE = 32
+CHUNK_SIZE = 512
+"""Images whose features are kept in a file. A killed process loses those of the last, one that is stopped none."""
+ASKING = "asking the model"
+
+_Row = tuple[NDArray[np.float32], NDArray[np.float32], NDArray[np.float32]]
+"""Features, (C,), logits, (8,), and looks, (F,), of an image."""
+
+
+@dataclass(frozen=True, eq=False)
+class TableFeatures:
+    """The N images of a table, a row each, as in SplitFeatures: `features` (N, C), `logits` (N, 8), `looks` (N, F)."""
+
+    features: NDArray[np.float32]
+    logits: NDArray[np.float32]
+    looks: NDArray[np.float32]
 
 
 @dataclass(frozen=True, eq=False)
@@ -87,21 +107,88 @@ def split_features(model: Model, folder: Path, dataset: Dataset, say: Say) -> Sp
     return SplitFeatures(table, features, logits, prints, looks, len(rows) - len(table))
 
 
-def cached_features(model: Model, table: pd.DataFrame, say: Say) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-    """Return what a model sees in each image of a table's `path` column, labelled or not: (N, C) and logits, (N, 8).
+def cached_features(
+    model: Model, table: pd.DataFrame, say: Say, rejected: dict[str, str] | None = None
+) -> TableFeatures:
+    """Return what a model sees in each image of a table's `path` column, labelled or not.
 
-    Made once and kept on disk. Raise ImageRejected for a file that cannot be read and DatasetInvalid when the disk has
-    no room.
+    A model is asked once about an image, whichever tables it stands in. What came before a break is kept, and the next
+    call goes on from there. A file that cannot be read is put into `rejected`, id -> reason, and has no row; without
+    `rejected` it raises ImageRejected. Raise DatasetInvalid where none can be read.
     """
-    pixels = cached_pixels(table, model.record.input, partial(say, "caching pixels"))
-    name = f"{pixels.path.stem}-{model.record.onnx_sha256[:8]}{model.record.weights_sha256[:8]}"
-    paths = [cache_dir() / "features" / f"{name}{end}.npy" for end in ("", "-logits")]
-    if not all(path.exists() for path in paths):
-        seen = ((batch.features, batch.logits) for _, batch in see_in_batches(model, table, say))
-        for path, arrays in zip(paths, zip(*seen, strict=True), strict=True):
-            keep_array(path, np.concatenate(arrays))
-    features, logits = (np.load(path, allow_pickle=False) for path in paths)
-    return features, logits
+    folder = cache_dir() / "features" / _name(model)
+    keys = [hashlib.sha256(file_facts(path)).hexdigest().encode() for path in table["path"]]
+    known, fresh = _read(folder, {*keys}), dict[bytes, _Row]()
+    missing = [row for row, key in enumerate(keys) if key not in known]
+    done, decoded = len(keys) - len(missing), _decoded(table, missing, model.record.input)
+    if missing and done:
+        say(ASKING, done, len(keys))
+    try:
+        while batch := list(islice(decoded, BATCH_SIZE)):
+            readable = dict[bytes, NDArray[np.uint8]]()
+            for row, pixels in batch:
+                if not isinstance(pixels, ImageRejected):
+                    readable[keys[row]] = pixels
+                elif rejected is None:
+                    raise pixels
+                else:
+                    rejected[table["image"].iloc[row]] = str(pixels)
+            if readable:
+                batch_pixels = np.stack([*readable.values()])
+                seen, looks = model.see(batch_pixels), appearance.measure(batch_pixels)
+                fresh |= zip(readable, zip(seen.features, seen.logits, looks, strict=True), strict=True)
+            if len(fresh) >= CHUNK_SIZE:
+                _keep(folder, fresh)
+                known, fresh = known | fresh, {}
+            done += len(batch)
+            say(ASKING, done, len(keys))
+    finally:
+        _keep(folder, fresh)
+    known |= fresh
+    if not known:
+        raise DatasetInvalid(f"Expected images that can be read but all {len(keys):,} cannot; give others.")
+    return TableFeatures(*map(np.stack, zip(*(known[key] for key in keys if key in known), strict=True)))
+
+
+def _name(model: Model) -> str:
+    """Return the name of all that rests on a model's network and on how it reads a file."""
+    record = model.record
+    facts = (record.onnx_sha256, record.weights_sha256, record.input, REDUCING_GAP, appearance.N_FIGURES)
+    return hashlib.sha256(repr(facts).encode()).hexdigest()[:32]
+
+
+def _decoded(
+    table: pd.DataFrame, rows: list[int], spec: InputSpec
+) -> Iterator[tuple[int, NDArray[np.uint8] | ImageRejected]]:
+    """Yield rows of a table with their pixels: those of `cached_pixels` where that made them, else of the files."""
+    pixels, paths = found_pixels(table, spec), table["path"].tolist()
+
+    def decode(row: int) -> NDArray[np.uint8] | ImageRejected:
+        try:
+            return to_pixels(read_image(paths[row]), spec) if pixels is None else pixels[row]
+        except ImageRejected as reason:
+            return reason
+
+    return zip(rows, map_ahead(decode, rows), strict=True)
+
+
+def _read(folder: Path, keys: set[bytes]) -> dict[bytes, _Row]:
+    """Return what was kept of these images."""
+    found = dict[bytes, _Row]()
+    for path in sorted(folder.glob("*.npz")):
+        with np.load(path, allow_pickle=False) as chunk:
+            if rows := [(row, key) for row, key in enumerate(chunk["keys"].tolist()) if key in keys]:
+                features, logits, looks = (chunk[name] for name in ("features", "logits", "looks"))
+                found |= ((key, (features[row], logits[row], looks[row])) for row, key in rows)
+    return found
+
+
+def _keep(folder: Path, fresh: dict[bytes, _Row]) -> None:
+    """Keep what was seen as one more file, named by its images, so that two processes write the same or apart."""
+    if fresh:
+        keys, (features, logits, looks) = np.array([*fresh]), map(np.stack, zip(*fresh.values(), strict=True))
+        path = folder / f"{hashlib.sha256(keys.tobytes()).hexdigest()[:32]}.npz"
+        keep(path, lambda file: np.savez(file, keys=keys, features=features, logits=logits, looks=looks))
 
 
 def see_in_batches(model: Model, table: pd.DataFrame, say: Say) -> Iterator[tuple[NDArray[np.uint8], Seen]]:
@@ -110,4 +197,4 @@ def see_in_batches(model: Model, table: pd.DataFrame, say: Say) -> Iterator[tupl
     for first in range(0, len(pixels), BATCH_SIZE):
         batch = pixels[first : first + BATCH_SIZE]
         yield batch, model.see(batch)
-        say("asking the model", first + len(batch), len(pixels))
+        say(ASKING, first + len(batch), len(pixels))

@@ -179,14 +179,17 @@ class Model:
         """Return the probabilities of (N, 8) logits, (N, 8) float64, of images of these short sides in their files."""
         return calibration.probabilities(logits, self.record.temperature.of(short_side_px), self.record.bias)
 
+    def novelty(self, looks: NDArray[np.float32]) -> list[Novelty] | list[None]:
+        """Judge N pictures by their looks, (N, F), as `appearance.measure` gives them; None for a model that cannot."""
+        return self._detector.of(looks) if self._detector else [None] * len(looks)
+
     def _predict_prepared(self, pictures: Sequence[_Prepared]) -> list[Prediction]:
         seen = self.see(np.stack([one.pixels for one in pictures]))
         calibrated = self.calibrated(seen.logits, [one.short_side_px for one in pictures])
         prints, looks = (np.stack([getattr(one, name) for one in pictures]) for name in ("fingerprint", "looks"))
         for values in (calibrated, seen.features, seen.evidence, prints):
             values.flags.writeable = False
-        novelty = self._detector.of(looks) if self._detector else [None] * len(pictures)
-        of_each = zip(pictures, calibrated, seen.features, seen.evidence, prints, novelty, strict=True)
+        of_each = zip(pictures, calibrated, seen.features, seen.evidence, prints, self.novelty(looks), strict=True)
         return [Prediction(p, self.record.model_id, one.sha256, *found) for one, p, *found in of_each]
 
     def _prepare(self, source: Source) -> _Prepared:

@@ -17,7 +17,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from cadlib.cache import cache_dir
+from cadlib.cache import cache_dir, file_facts
 from cadlib.dataset import Progress
 from cadlib.errors import DatasetInvalid, ImageRejected
 from cadlib.images import read_image
@@ -86,9 +86,8 @@ def cached_pixels(table: pd.DataFrame, spec: InputSpec, progress: Progress | Non
     before a break is kept, and the next call goes on from there. Raise ImageRejected for a file that cannot be
     read and DatasetInvalid when the disk has no room.
     """
-    path = cache_dir() / "pixels" / f"{_fingerprint(table['path'], spec)}.npy"
-    pixels = Pixels(path, (len(table), spec.size_px, spec.size_px, 3))
-    if not path.exists():
+    pixels = _pixels(table, spec)
+    if not (path := pixels.path).exists():
         path.parent.mkdir(parents=True, exist_ok=True)
         aside = path.with_suffix(".part")
         try:
@@ -101,11 +100,21 @@ def cached_pixels(table: pd.DataFrame, spec: InputSpec, progress: Progress | Non
     return pixels
 
 
+def found_pixels(table: pd.DataFrame, spec: InputSpec) -> Pixels | None:
+    """Return the same where it was made before, else None."""
+    pixels = _pixels(table, spec)
+    return pixels if pixels.path.exists() else None
+
+
+def _pixels(table: pd.DataFrame, spec: InputSpec) -> Pixels:
+    path = cache_dir() / "pixels" / f"{_fingerprint(table['path'], spec)}.npy"
+    return Pixels(path, (len(table), spec.size_px, spec.size_px, 3))
+
+
 def _fingerprint(paths: pd.Series, spec: InputSpec) -> str:
     digest = hashlib.sha256(repr((spec.size_px, spec.interpolation, REDUCING_GAP)).encode())
     for path in paths:
-        status = os.stat(path)
-        digest.update(f"{path}\0{status.st_size}\0{status.st_mtime_ns}\n".encode())
+        digest.update(file_facts(path))
     return digest.hexdigest()[:32]
 
 

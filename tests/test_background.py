@@ -56,6 +56,21 @@ def test_work_goes_on_by_itself_and_tells_how_far_it_is(gate):
     assert job.seconds_left is None
 
 
+def test_what_was_done_before_it_began_says_nothing_of_how_long_it_takes(gate):
+    def work(say):
+        say("images", 9001, 10_000)
+        time.sleep(0.2)
+        while not gate.wait(0.01):
+            say("images", 9003, 10_000)
+
+    job = background.start("late", work)
+    while job.done < 9003:
+        time.sleep(0.01)
+    assert job.seconds_left > 0.1 * 997 / 2
+    gate.set()
+    ended(job)
+
+
 def test_the_same_work_never_runs_twice_at_once(gate):
     ran = []
     first = background.start("b", held_up(gate, ran))

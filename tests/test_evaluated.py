@@ -1,14 +1,18 @@
 import os
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pytest
 
+from cadlib.dataset import open_dataset
 from cadlib.errors import DatasetInvalid
 from cadlib.evaluated import COSTS, Evaluated, evaluation_folder, make_evaluation, read_evaluation
 from cadlib.evaluation import evaluate
+from cadlib.features import cached_features
 from cadlib.metrics import malignant_probability, malignant_truth
+from cadlib.predictions import PREDICTIONS_FILE, read_unknown
 from cadlib.taxonomy import CODES, UNKNOWN
 
 
@@ -40,6 +44,9 @@ def test_what_is_kept_is_what_an_evaluation_says(model, drawn_dataset):
     assert kept.figures == expected.metrics
     assert kept.probabilities == pytest.approx(expected.predictions[list(CODES)].to_numpy(), abs=1e-6)
     assert kept.table["image"].tolist() == expected.predictions["image"].tolist()
+    unknown = read_unknown(folder / PREDICTIONS_FILE).to_numpy()
+    assert unknown == pytest.approx(expected.predictions[UNKNOWN].to_numpy(), abs=1e-6)
+    assert (unknown > 0).all()  # 0 stands for a model that cannot tell
     assert ("images", 32, 32) in steps
     assert kept.threshold == model.record.operating_point("balanced").threshold
 
@@ -86,7 +93,51 @@ def test_without_a_labelled_image_nothing_is_kept(model, drawn_dataset):
     assert not folder.exists()
 
 
-def test_an_evaluation_that_is_stopped_leaves_nothing(model, drawn_dataset):
+def test_probabilities_are_those_that_the_model_gives_for_a_single_picture(model, drawn_dataset):
+    folder = evaluation_folder(model.record, drawn_dataset)
+    make_evaluation(folder, model, drawn_dataset, ignore)
+    kept = read_evaluation(folder, model.record, drawn_dataset)
+    for path, said in zip(kept.table["path"][::4], kept.probabilities[::4], strict=True):
+        np.testing.assert_allclose(said, model.predict(path).probabilities, rtol=0, atol=1e-6)
+
+
+def test_so_are_those_of_real_pictures_whose_calibration_goes_by_their_size(model, data_dir):
+    folder = data_dir / "isic2019"
+    if not folder.is_dir():
+        pytest.skip(f"{folder} is not there")
+    dataset = open_dataset(folder, verify=False)
+    some = replace(dataset, table=dataset.table.iloc[::600].reset_index(drop=True))
+    assert some.table["width_px"].nunique() > 3
+    place = evaluation_folder(model.record, some)
+    make_evaluation(place, model, some, ignore)
+    kept = read_evaluation(place, model.record, some)
+    for path, said in zip(some.table["path"], kept.probabilities, strict=True):
+        np.testing.assert_allclose(said, model.predict(path).probabilities, rtol=0, atol=1e-6)
+
+
+def test_an_image_that_cannot_be_read_is_listed_as_an_evaluation_lists_it_and_the_rest_evaluated(model, drawn_dataset):
+    for row in (3, 30):
+        Path(drawn_dataset.table["path"][row]).write_bytes(b"%PDF-1.7")
+    folder = evaluation_folder(model.record, drawn_dataset)
+    make_evaluation(folder, model, drawn_dataset, ignore)
+    kept, expected = read_evaluation(folder, model.record, drawn_dataset), evaluate(model, drawn_dataset)
+    assert [*kept.figures["rejected"]] == drawn_dataset.table["image"][[3, 30]].tolist()
+    assert kept.figures["rejected"] == expected.rejected
+    assert len(kept.table) == kept.figures["n"] == 30
+    assert kept.probabilities == pytest.approx(expected.predictions[list(CODES)].to_numpy(), abs=1e-6)
+
+
+def test_after_the_map_or_a_larger_set_the_model_is_not_asked_again(model, drawn_dataset, monkeypatch):
+    cached_features(model, drawn_dataset.table, ignore)
+    monkeypatch.setattr("cadlib.model.Model.see", None)  # whoever calls it fails
+    for table in (drawn_dataset.table, drawn_dataset.table.iloc[::3].reset_index(drop=True)):
+        part = replace(drawn_dataset, table=table)
+        folder = evaluation_folder(model.record, part)
+        make_evaluation(folder, model, part, ignore)
+        assert read_evaluation(folder, model.record, part).figures["n"] == len(table)
+
+
+def test_an_evaluation_that_is_stopped_leaves_no_figures(model, drawn_dataset):
     def stop(what, done, total):
         raise InterruptedError
 

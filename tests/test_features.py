@@ -1,11 +1,12 @@
 from dataclasses import replace
+from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
 import pytest
 
 from cadlib import features
-from cadlib.errors import DatasetInvalid, ModelInvalid
+from cadlib.errors import DatasetInvalid, ImageRejected, ModelInvalid
 from cadlib.features import cached_features, split_features
 from cadlib.neighbours import fingerprints
 from cadlib.pixels import cached_pixels
@@ -94,22 +95,131 @@ def test_refuses_a_split_that_is_not_the_models(folder, dataset):
         seen(folder, dataset)
 
 
-def test_features_of_any_table_are_made_once(folder, dataset, monkeypatch):
+def counting(folder):
+    """Return what stands in for a model, and the number of images of each time it was asked."""
+    asked = []
+
+    def counted(pixels):
+        asked.append(len(pixels))
+        return see(pixels)
+
+    return SimpleNamespace(record=read_record(folder), see=counted), asked
+
+
+def test_features_of_any_table_are_made_once(folder, dataset):
     unlabelled = dataset.table.drop(columns=["diagnosis", "lesion_group"]).iloc[5:]
-    model = SimpleNamespace(record=read_record(folder), see=see)
-    found, logits = cached_features(model, unlabelled, silent)
-    np.testing.assert_array_equal(found, see(cached_pixels(unlabelled, model.record.input)[0:27]).features)
-    monkeypatch.setattr(features, "see_in_batches", None)  # whoever calls it now fails
-    for again, before in zip(cached_features(model, unlabelled, silent), (found, logits), strict=True):
-        np.testing.assert_array_equal(again, before)
+    model, asked = counting(folder)
+    before = cached_features(model, unlabelled, silent)
+    np.testing.assert_array_equal(before.features, see(cached_pixels(unlabelled, model.record.input)[0:27]).features)
+    assert sum(asked) == 27
+    again = cached_features(model, unlabelled, silent)
+    for name in ("features", "logits", "looks"):
+        np.testing.assert_array_equal(getattr(again, name), getattr(before, name))
+    assert sum(asked) == 27
 
 
-@pytest.mark.parametrize("change", ["weights_sha256", "onnx_sha256", "images"])
+def test_a_model_is_asked_once_about_an_image_whichever_tables_it_stands_in(folder, dataset):
+    model, asked = counting(folder)
+    some = cached_features(model, dataset.table.iloc[10:20], silent).features
+    whole = cached_features(model, dataset.table, silent).features
+    np.testing.assert_array_equal(whole[10:20], some)
+    assert sum(asked) == 32
+    turned = cached_features(model, dataset.table.iloc[::-2], silent).features
+    np.testing.assert_array_equal(turned, whole[::-2])
+    assert sum(asked) == 32
+
+
+def test_pixels_that_were_cached_are_not_decoded_again(folder, dataset, monkeypatch):
+    model, _ = counting(folder)
+    expected = see(cached_pixels(dataset.table, model.record.input)[:]).features
+    monkeypatch.setattr(features, "read_image", None)  # whoever calls it fails
+    np.testing.assert_array_equal(cached_features(model, dataset.table, silent).features, expected)
+
+
+def test_what_came_before_a_stop_is_kept_and_the_rest_asked_for(folder, dataset, monkeypatch):
+    monkeypatch.setattr(features, "BATCH_SIZE", 5)
+    monkeypatch.setattr(features, "CHUNK_SIZE", 10)
+    model, asked = counting(folder)
+
+    def stop(what, done, total):
+        if done == 15:
+            raise InterruptedError
+
+    with pytest.raises(InterruptedError):
+        cached_features(model, dataset.table, stop)
+    assert sum(asked) == 15
+    steps = []
+    found = cached_features(model, dataset.table, lambda *step: steps.append(step)).features
+    assert sum(asked) == 32
+    assert asked[3:] == [5, 5, 5, 2]
+    assert steps[0] == ("asking the model", 15, 32)
+    assert steps[-1] == ("asking the model", 32, 32)
+    np.testing.assert_allclose(found, see(cached_pixels(dataset.table, model.record.input)[:]).features, rtol=1e-6)
+
+
+def test_a_killed_process_loses_no_more_than_a_chunk(folder, dataset, monkeypatch):
+    monkeypatch.setattr(features, "BATCH_SIZE", 5)
+    monkeypatch.setattr(features, "CHUNK_SIZE", 10)
+    model, asked = counting(folder)
+    kept = []
+
+    def look(what, done, total):
+        kept.append(sum(len(np.load(path)["keys"]) for path in features.cache_dir().rglob("*.npz")))
+
+    cached_features(model, dataset.table, look)
+    assert kept == [0, 10, 10, 20, 20, 30, 30]
+    assert sum(asked) == 32
+
+
+def test_two_that_ask_about_the_same_images_at_once_do_not_harm_each_other(folder, dataset, monkeypatch):
+    monkeypatch.setattr(features, "BATCH_SIZE", 5)
+    monkeypatch.setattr(features, "CHUNK_SIZE", 5)
+    model, asked = counting(folder)
+    inner = []
+
+    def start_another(what, done, total):
+        if done == 10:
+            inner.append(cached_features(model, dataset.table.iloc[::-1], silent))
+
+    outer = cached_features(model, dataset.table, start_another)
+    expected = see(cached_pixels(dataset.table, model.record.input)[:]).features
+    np.testing.assert_allclose(outer.features, expected, rtol=1e-6)
+    np.testing.assert_allclose(inner[0].features, expected[::-1], rtol=1e-6)
+    before = sum(asked)
+    np.testing.assert_allclose(cached_features(model, dataset.table, silent).features, expected, rtol=1e-6)
+    assert sum(asked) == before
+    assert not [*features.cache_dir().rglob("*.part")]
+
+
+def test_a_file_that_cannot_be_read_is_named_or_refused_and_shifts_no_other(folder, dataset):
+    for row in (0, 7, 31):
+        Path(dataset.table["path"][row]).write_bytes(b"%PDF-1.7")
+    model, _ = counting(folder)
+    with pytest.raises(ImageRejected, match="PDF"):
+        cached_features(model, dataset.table, silent)
+    for _ in range(2):  # made, and kept
+        rejected = {}
+        found = cached_features(model, dataset.table, silent, rejected).features
+        assert [*rejected] == dataset.table["image"][[0, 7, 31]].tolist()
+        assert all("PDF" in reason for reason in rejected.values())
+        readable = dataset.table.drop([0, 7, 31])
+        np.testing.assert_allclose(found, see(cached_pixels(readable, model.record.input)[:]).features, rtol=1e-6)
+
+
+def test_where_no_file_can_be_read_that_is_said(folder, dataset):
+    for path in dataset.table["path"]:
+        Path(path).write_bytes(b"")
+    with pytest.raises(DatasetInvalid, match="all 32 cannot"):
+        cached_features(counting(folder)[0], dataset.table, silent, {})
+
+
+@pytest.mark.parametrize("change", ["weights_sha256", "onnx_sha256", "input", "images"])
 def test_features_are_made_anew_for(folder, dataset, change):
     model = SimpleNamespace(record=read_record(folder), see=see)
-    before, _ = cached_features(model, dataset.table, silent)
+    before = cached_features(model, dataset.table, silent).features
     if change == "images":
-        assert len(cached_features(model, dataset.table.iloc[1:], silent)[0]) == len(before) - 1
+        assert len(cached_features(model, dataset.table.iloc[1:], silent).features) == len(before) - 1
         return
-    other = SimpleNamespace(record=replace(model.record, **{change: "0" * 64}), see=lambda pixels: see(255 - pixels))
-    assert not np.array_equal(cached_features(other, dataset.table, silent)[0], before)
+    value = replace(model.record.input, std=(1.0, 1.0, 1.0)) if change == "input" else "0" * 64
+    other = SimpleNamespace(record=replace(model.record, **{change: value}), see=lambda pixels: see(255 - pixels))
+    assert not np.array_equal(cached_features(other, dataset.table, silent).features, before)

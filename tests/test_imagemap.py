@@ -176,8 +176,8 @@ def test_the_places_of_a_data_set_come_from_what_the_model_sees(drawn_dataset, t
     assert run(app).session_state["found"] is None  # it is made behind the page
     wait_for(str(tmp_path))
     found = run(app).session_state["found"]
-    features, _ = cached_features(model, drawn_dataset.table, lambda *_: None)
-    np.testing.assert_array_equal(found, project(features))
+    seen = cached_features(model, drawn_dataset.table, lambda *_: None)
+    np.testing.assert_array_equal(found, project(seen.features))
 
 
 def test_a_map_that_cannot_be_drawn_is_said_and_can_be_asked_for_again(drawn_dataset, tmp_path, monkeypatch):

@@ -236,7 +236,7 @@ def test_the_command_writes_a_report_and_asks_the_model_once(
     first, second = tmp_path / "new" / "first.html", tmp_path / "second.html"
     assert main([*line, "--output", str(first)]) == 0
     assert "20 images of" in capsys.readouterr().out
-    monkeypatch.setattr("cadlib.model.Model.predict_batch", None)  # what is kept needs no model
+    monkeypatch.setattr("cadlib.model.Model.see", None)  # what is kept needs no model
     assert main([*line, "--output", str(second)]) == 0
     one, two = (path.read_text(encoding="utf-8") for path in (first, second))
     assert Reader(one).rows == Reader(two).rows

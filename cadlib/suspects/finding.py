@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -36,29 +37,29 @@ def find_suspects(model: Model, folder: Path, dataset: Dataset, say: Say) -> Sus
     split = own_split(folder, model.record, leaking=True).rename(columns={"lesion_group": "split_group"})
     duplicates = find_duplicates(dataset, say)
     table = duplicates.table.merge(split, on="image", how="left")
-    features, logits = cached_features(model, table, say)
-    details = _details(model, table)
+    details = _details(model, table, say)  # first, for the model then reads the pixels that this has cached
+    seen = cached_features(model, table, say)
     trained = (table["split"] == "train").to_numpy(bool)
     labelled = table["diagnosis"].isin(CODES).to_numpy(bool)
-    calibrated = model.calibrated(logits, short_sides(table))
+    calibrated = model.calibrated(seen.logits, short_sides(table))
     rows, judged = list[dict[str, object]](), 0
     for part, words in ((labelled & ~trained, _BLIND), (labelled & trained, _NEARLY_BLIND)):
         labels = table["diagnosis"][part].map(CODES.index).to_numpy(np.int64)
         if len(np.unique(labels)) < 2:
             continue  # nothing to compare a label with
         lesions = table["split_group"][part].to_numpy()
-        said = calibrated[part] if words is _BLIND else without_own_lesion(features[part], labels, lesions)
+        said = calibrated[part] if words is _BLIND else without_own_lesion(seen.features[part], labels, lesions)
         rows += _doubted(table["image"][part], labels, said, doubt(labels, said), words)
         judged += len(labels)
-    rows += pairs(duplicates, details, features, say)
+    rows += pairs(duplicates, details, seen.features, say)
     rows += _unreadable(dataset, duplicates.unreadable)
     created = datetime.now(UTC).isoformat(timespec="seconds")
     return Suspects(dataset.name, model.record.model_id, created, len(table), judged, findings(rows))
 
 
-def _details(model: Model, table: pd.DataFrame) -> Details:
-    """Return the details of the images of a table, whose pixels are cached."""
-    pixels = cached_pixels(table, model.record.input)
+def _details(model: Model, table: pd.DataFrame, say: Say) -> Details:
+    """Return the details of the images of a table, whose pixels are cached on the way."""
+    pixels = cached_pixels(table, model.record.input, partial(say, "caching pixels"))
     details = [details_of(pixels[first : first + BATCH_SIZE]) for first in range(0, len(pixels), BATCH_SIZE)]
     values, fields = (np.concatenate([getattr(some, name) for some in details]) for name in ("values", "fields"))
     return Details(values, fields)

@@ -148,8 +148,7 @@ def _choose(shown: _Map, key: str, images: Collection[str] | None) -> None:
 def _placed(table: "pd.DataFrame", model: str, say: "Say") -> NDArray[np.float32]:
     from cadlib.features import cached_features  # noqa: PLC0415 - pandas takes a third of a second, an answer needs none
 
-    features, _ = cached_features(model_beside(model), table, say)
-    return project(features, progress=partial(say, "steps of the map"))
+    return project(cached_features(model_beside(model), table, say).features, progress=partial(say, "steps of the map"))
 
 
 @st.cache_data(max_entries=4, show_spinner=False)

@@ -17,7 +17,9 @@ def working(job: Job | None, name: str) -> bool:
     if job and job.state == "failed":
         st.error(plain(job.reason))
     if job and job.state == "stopped":
-        st.caption("Stopped; nothing of it was kept.")
+        st.caption(
+            "Stopped. What the model said of each image until then is kept, and the next start goes on from there."
+        )
     return False
 
 
