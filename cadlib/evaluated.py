@@ -25,11 +25,12 @@ from cadlib.dataset import Dataset
 from cadlib.decision import DEFAULT_OPERATING_POINT
 from cadlib.duplicates import Say
 from cadlib.errors import DatasetInvalid
-from cadlib.evaluation import judge, short_sides, subgroups
+from cadlib.evaluation import data_facts, judge, short_sides, subgroups
 from cadlib.features import cached_features
 from cadlib.gaps import gaps
 from cadlib.metrics import Floats, Labels
 from cadlib.model import Model
+from cadlib.part import ALL, Part
 from cadlib.predictions import PREDICTIONS_FILE, read_predictions
 from cadlib.record import METRICS_FILE, ModelRecord, read_json
 from cadlib.splits import lesion_groups
@@ -115,7 +116,7 @@ def evaluation_folder(record: ModelRecord, dataset: Dataset) -> Path:
     return cache_dir() / "evaluations" / f"{model[:16]}-{digest.hexdigest()[:16]}"
 
 
-def make_evaluation(folder: Path, model: Model, dataset: Dataset, say: Say, split: str | None = None) -> None:
+def make_evaluation(folder: Path, model: Model, dataset: Dataset, say: Say) -> None:
     """Show a model every labelled image and keep what it said; raise DatasetInvalid where none has a label.
 
     A break costs the figures alone: what the model said of each image is kept, and the next call goes on from there.
@@ -125,7 +126,7 @@ def make_evaluation(folder: Path, model: Model, dataset: Dataset, say: Say, spli
     seen = cached_features(model, table, lambda _, *step: say("images", *step), rejected)
     dataset = replace(dataset, table=table[~table["image"].isin(rejected)].reset_index(drop=True))
     probabilities = model.calibrated(seen.logits, short_sides(dataset.table))
-    found = judge(model.record, dataset, probabilities, rejected, model.novelty(seen.looks), split=split)
+    found = judge(model.record, dataset, probabilities, rejected, model.novelty(seen.looks))
     kept = _joined(dataset, found.predictions.set_index("image"), found.metrics, model.record)
     parts = dict(subgroups(kept.table))
     apart = gaps(
@@ -134,24 +135,29 @@ def make_evaluation(folder: Path, model: Model, dataset: Dataset, say: Say, spli
     replace(found, metrics={**found.metrics, "gaps": [gap.to_json() for gap in apart]}).write(folder)
 
 
-def read_evaluation(folder: Path, record: ModelRecord, dataset: Dataset) -> Evaluated | None:
-    """Return what was kept, None where nothing was; raise DatasetInvalid for a file that cannot be used."""
+def read_evaluation(folder: Path, record: ModelRecord, dataset: Dataset, part: Part = ALL) -> Evaluated | None:
+    """Return what was kept, None where nothing was; raise DatasetInvalid for a file that cannot be used.
+
+    `part` says what these images are: of those that are the same, whatever they are called, one evaluation is kept.
+    """
     if not (folder / METRICS_FILE).exists():
         return None
-    kept = _joined(dataset, read_predictions(folder / PREDICTIONS_FILE), read_json(folder / METRICS_FILE), record)
+    figures = read_json(folder / METRICS_FILE)
+    figures["data"] = data_facts(dataset, figures["data"]["images"], part)
+    kept = _joined(dataset, read_predictions(folder / PREDICTIONS_FILE), figures, record)
     return replace(kept, name=folder.name)
 
 
-def evaluated(folder: Path, record: ModelRecord, dataset: Dataset, say: Say, split: str | None = None) -> Evaluated:
-    """Return what the model of a folder said of a set, asking it only where nothing was kept; `say` as above.
+def evaluated(folder: Path, record: ModelRecord, dataset: Dataset, say: Say, part: Part = ALL) -> Evaluated:
+    """Return what the model of a folder said of a set, asking it only where nothing was kept; `say`, `part` as above.
 
     Raise DatasetInvalid for images that are not there, or none with a label. May raise OSError.
     """
     place = evaluation_folder(record, dataset)
-    if kept := read_evaluation(place, record, dataset):
+    if kept := read_evaluation(place, record, dataset, part):
         return kept
-    make_evaluation(place, Model.load(folder), dataset, say, split)
-    return evaluated(folder, record, dataset, say, split)
+    make_evaluation(place, Model.load(folder), dataset, say)
+    return evaluated(folder, record, dataset, say, part)
 
 
 def _labelled(dataset: Dataset) -> pd.DataFrame:

@@ -27,11 +27,11 @@ from cadlib.metrics import Floats
 from cadlib.model import Model, Prediction
 from cadlib.novelty import Novelty
 from cadlib.own_figures import metrics_json, model_facts
+from cadlib.part import ALL, Part
 from cadlib.patient import design_of
 from cadlib.predictions import PREDICTIONS_FILE, predictions_table
 from cadlib.record import METRICS_FILE, ConformalSets, ModelRecord
 from cadlib.splits import lesion_groups
-from cadlib.subsets import Subset
 from cadlib.summary import measured_point, measured_sets, summarise
 from cadlib.tables import metrics_table
 from cadlib.taxonomy import CODES, ISIC_2019, UNKNOWN, Classes
@@ -83,18 +83,17 @@ def evaluate(
     dataset: Dataset,
     progress: Progress | None = None,
     batch_size: int = 32,
-    split: str | None = None,
     classes: Classes = ISIC_2019,
     *,
-    subset: Subset | None = None,
+    part: Part = ALL,
     with_metadata: bool = False,
 ) -> Evaluation:
     """Predict every image of a dataset and compare with its labels.
 
     `progress` is called with the images done and their number. The next images are decoded while the network
-    works on the last. `split` names the part of the model's own split that these are, `subset` the selection that
-    they are, `classes` those that are measured. `with_metadata` adds what the model says of age, sex and site. Raise
-    ValueError for labels that are no diagnosis of ISIC 2019, and FactsRejected for a model that takes no metadata.
+    works on the last. `part` says which images of a data set these are, `classes` which classes are measured.
+    `with_metadata` adds what the model says of age, sex and site. Raise ValueError for labels that are no diagnosis of
+    ISIC 2019, and FactsRejected for a model that takes no metadata.
     """
     if batch_size < 1:
         raise ValueError(f"Expected `batch_size` to be at least 1 but got {batch_size}.")
@@ -106,9 +105,8 @@ def evaluate(
         probabilities_of(predictions),
         rejected,
         [one.novelty for one in predictions],
-        split=split,
+        part=part,
         classes=classes,
-        subset=subset,
         evidence=evidence,
     )
 
@@ -120,9 +118,8 @@ def judge(
     rejected: dict[str, str],
     novelty: Sequence[Novelty | None],
     *,
-    split: str | None = None,
+    part: Part = ALL,
     classes: Classes = ISIC_2019,
-    subset: Subset | None = None,
     evidence: MetadataEvidence | None = None,
 ) -> Evaluation:
     """Compare what a model said of each image of a dataset, (N, 8), with its labels; `evaluate` has the rest.
@@ -150,7 +147,7 @@ def judge(
             ),
             **more,
             "model": model_facts(record),
-            "data": _data_facts(dataset, len(table), split, subset),
+            "data": data_facts(dataset, len(table), part),
             "rejected": rejected,
         },
     )
@@ -189,26 +186,20 @@ def evaluate_predictions(
     classes: Classes = ISIC_2019,
     unknown: ArrayLike = 0.0,
     *,
-    subset: Subset | None = None,
+    part: Part = ALL,
 ) -> Evaluation:
     """Compare (N, 8) probabilities that were written before, a row a row of the dataset's table, with its labels.
 
-    `unknown`, (N,), is the UNK that stood beside them, to be written again; `subset` the selection that they are.
+    `unknown`, (N,), is the UNK that stood beside them, to be written again; `part` says which images these are.
     """
     figures = build_metrics(dataset.table, probabilities, classes=classes)
-    facts = {"data": _data_facts(dataset, len(dataset.table), subset=subset), "rejected": {}}
+    facts = {"data": data_facts(dataset, len(dataset.table), part), "rejected": {}}
     return Evaluation(predictions_table(dataset.table["image"], probabilities, unknown), figures | facts)
 
 
-def _data_facts(
-    dataset: Dataset, images: int, split: str | None = None, subset: Subset | None = None
-) -> dict[str, Any]:
-    return {
-        "name": dataset.name,
-        **({"split": split} if split else {}),
-        **({"subset": {"name": subset.name, "sha256": subset.sha256}} if subset else {}),
-        "images": images,
-    }
+def data_facts(dataset: Dataset, images: int, part: Part) -> dict[str, Any]:
+    """Return `data` of metrics.json: of which data set, and of which images of it, `images` could be read."""
+    return {"name": dataset.name, **part.facts, "images": images}
 
 
 def build_metrics(

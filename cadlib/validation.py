@@ -24,6 +24,7 @@ NOT_AUDITED = (
     "`python -m cadlib audit` finds out"
 )
 ROLE = {
+    "train": "The model was trained on these images: their figures flatter it.",
     "validation": "Model, calibration and thresholds were chosen on these images.",
     "test": "None of these images had a part in training, in calibration or in the thresholds.",
 }
@@ -89,7 +90,7 @@ class LeakAudit:
 
 def role_of(split: str) -> tuple[str, bool]:
     """Say what the images of a split were used for, and whether a model looks better on them for it."""
-    return ROLE[split], split == "validation"
+    return ROLE[split], split != "test"
 
 
 def claim(audit: LeakAudit | None) -> str:

@@ -82,6 +82,7 @@ TORCH_FREE = {
     "novelty.appearance",
     "own_figures",
     "own_split",
+    "part",
     "patient",
     "pixels",
     "predictions",

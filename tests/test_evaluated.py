@@ -12,7 +12,9 @@ from cadlib.evaluated import COSTS, Evaluated, evaluation_folder, make_evaluatio
 from cadlib.evaluation import evaluate
 from cadlib.features import cached_features
 from cadlib.metrics import malignant_probability, malignant_truth
+from cadlib.part import Part
 from cadlib.predictions import PREDICTIONS_FILE, read_unknown
+from cadlib.subsets import Subset
 from cadlib.taxonomy import CODES, UNKNOWN
 
 
@@ -49,6 +51,15 @@ def test_what_is_kept_is_what_an_evaluation_says(model, drawn_dataset):
     assert (unknown > 0).all()  # 0 stands for a model that cannot tell
     assert ("images", 32, 32) in steps
     assert kept.threshold == model.record.operating_point("balanced").threshold
+
+
+def test_what_is_kept_is_called_as_it_is_asked_for(model, drawn_dataset):
+    folder = evaluation_folder(model.record, drawn_dataset)
+    make_evaluation(folder, model, drawn_dataset, ignore)
+    subset = Subset("these", "drawn", tuple(drawn_dataset.table["image"]), "all")
+    for part in (Part("test", subset), Part("test"), Part(subset=subset)):
+        data = read_evaluation(folder, model.record, drawn_dataset, part).figures["data"]
+        assert data == {"name": "drawn", **part.facts, "images": 32}
 
 
 def test_the_folder_is_another_for_other_images_labels_weights_and_thresholds(model, drawn_dataset):

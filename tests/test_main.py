@@ -188,6 +188,10 @@ def test_predict_leaves_hidden_files_and_its_own_heatmaps_in_a_folder_alone(fold
         ["evaluate", "--model", "isic2019", "--data", "{empty}", "--subset", "../up", "--output", "{empty}"],
         [
             "evaluate",
+            *["--model", "isic2019", "--data", "{empty}", "--split", "train", "--into-model", "--output", "{empty}"],
+        ],
+        [
+            "evaluate",
             "--model",
             "isic2019",
             "--data",

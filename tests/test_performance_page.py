@@ -9,6 +9,7 @@ from streamlit.testing.v1 import AppTest
 
 from cadlib import background, record
 from cadlib.evaluated import evaluation_folder
+from cadlib.part import Part
 from cadlib.predictions import PREDICTIONS_FILE, read_predictions
 from cadlib.subsets import Subset, save_subset
 from cadlib.taxonomy import CODES
@@ -24,11 +25,12 @@ def opened() -> AppTest:
     return app.run().switch_page("pages/performance.py").run()
 
 
-def shown(data, part=("all", "All images")) -> AppTest:
-    """Open the page and choose a part of the data set."""
+def shown(data, split="all", subset=None) -> AppTest:
+    """Open the page and choose a part of the data set: a split, a subset, or what both share."""
     page = opened()
     page.selectbox(key="measured-images").set_value(str(Path(data.table["path"].iloc[0]).parents[1])).run()
-    page.selectbox(key="measured-part").set_value(part).run()
+    page.selectbox(key="measured-split").set_value(split)
+    page.selectbox(key="measured-subset").set_value(subset).run()
     assert not page.exception
     return page
 
@@ -77,7 +79,7 @@ def test_a_data_set_is_evaluated_behind_the_page_and_its_cells_open_the_right_im
 def test_a_subset_is_measured_alone_and_the_slider_moves_everything_together(data_at_hand):
     images = tuple(data_at_hand.table["image"][::2])
     save_subset(Subset("half split", "drawn", images, "every other"))
-    page = waited(shown(data_at_hand, ("subset", "half split")))
+    page = waited(shown(data_at_hand, subset="half split"))
     assert "“half split”" in words(page)
     assert "48 labelled images" in words(page)
     slider = next(one for one in page.select_slider if one.key.startswith("threshold"))
@@ -89,6 +91,32 @@ def test_a_subset_is_measured_alone_and_the_slider_moves_everything_together(dat
     page.number_input(key="judged-prevalence").set_value(1.0).run()
     assert "if 1.0 % are malignant" in page.table[0].value.iloc[2, 2]
     assert len(page.get("plotly_chart")) >= 6
+
+
+@pytest.mark.timeout(300)
+def test_a_split_and_a_subset_are_chosen_together_and_the_page_says_what_they_are(
+    drawn_model_folder, drawn_dataset, tmp_path, monkeypatch
+):
+    monkeypatch.setenv("CADLIB_DATA", str(tmp_path / "split"))
+    monkeypatch.setenv("CADLIB_CACHE", str(tmp_path / "cache"))
+    (tmp_path / "models").mkdir()
+    drawn_model_folder.rename(tmp_path / "models" / "isic2019")
+    monkeypatch.setenv("CADLIB_MODELS", str(tmp_path / "models"))
+    images = drawn_dataset.table["image"].tolist()
+    half = Subset("half", "drawn", (*images[:16],), "the first four diagnoses")
+    save_subset(half)
+    save_subset(Subset("learnt", "drawn", (*images[::4],), "the first of each diagnosis"))
+    page = waited(shown(drawn_dataset, "test", "half"))
+    assert "on the subset “half” within the test split of drawn, 4 labelled images" in words(page)
+    assert "None of these images had a part in training" in words(page)
+    folder = record.find_model("isic2019")
+    both = Part("test", half).of(folder, record.read_record(folder), drawn_dataset)
+    assert kept(both).index.tolist() == images[3:16:4]
+    page = waited(shown(drawn_dataset, "train", "half"))
+    assert ":orange[**The model was trained on these images: their figures flatter it.**]" in words(page)
+    page = shown(drawn_dataset, "test", "learnt")
+    assert "choose another split or another subset" in page.error[0].value
+    assert not page.metric
 
 
 @pytest.mark.timeout(300)

@@ -257,6 +257,11 @@ def test_the_page_and_the_command_share_what_the_model_said(drawn_model_folder, 
     read = Reader((tmp_path / "test.html").read_text(encoding="utf-8"))
     assert "the test split of drawn" in read.text
     assert "None of these images had a part in training" in read.text
+    save_subset(Subset("some", "drawn", tuple(drawn_dataset.table["image"][:20]), "the first"))
+    assert main([*line, "--split", "test", "--subset", "some", "--output", str(tmp_path / "both.html")]) == 0
+    read = Reader((tmp_path / "both.html").read_text(encoding="utf-8"))
+    assert "the subset “some” within the test split of drawn" in read.text
+    assert "5 labelled images" in read.text
 
 
 @pytest.mark.parametrize(

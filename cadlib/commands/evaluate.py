@@ -11,6 +11,7 @@ from cadlib.commands.usage import UsageError, check_model, check_subset, make_fo
 from cadlib.errors import CadError
 from cadlib.record import find_model
 from cadlib.taxonomy import CLASSES, CODES
+from cadlib.validation import ROLE
 
 if TYPE_CHECKING:  # `--help` and bad usage do not wait for it
     import pandas as pd
@@ -27,10 +28,10 @@ def add(command: argparse.ArgumentParser) -> None:
     command.add_argument("--ground-truth", type=Path, help="CSV of ISIC 2019 or 2018: image, one column a class")
     command.add_argument("--metadata", type=Path, help="CSV of ISIC: image, age_approx, sex, lesion_id, …")
     command.add_argument("--data", type=Path, help="instead of these three: the folder of a data set")
+    command.add_argument("--split", choices=ROLE, help="of --data only this part of the model's split")
     command.add_argument(
-        "--split", choices=("validation", "test"), help="of --data only this part of the model's split"
+        "--subset", metavar="NAME", help="only the images of this saved subset, within --split where both are given"
     )
-    command.add_argument("--subset", metavar="NAME", help="only the images of this saved subset")
     command.add_argument("--with-metadata", action="store_true", help="add what age, sex and site say")
     command.add_argument("--output", type=Path, required=True, help="folder for predictions.csv and metrics.json")
     command.add_argument(
@@ -54,30 +55,30 @@ def run(options: argparse.Namespace) -> int:
     from cadlib.dataset import join_dataset, open_dataset
     from cadlib.evaluation import evaluate
     from cadlib.model import Model
-    from cadlib.own_split import own_split, part_of_split
+    from cadlib.own_split import own_split
+    from cadlib.part import Part
 
     print(f"Evaluating {record.model_id}", file=sys.stderr)
     if options.data:
         dataset = open_dataset(options.data, verify=False)
     else:
         dataset = join_dataset(options.images, options.ground_truth, options.metadata, verify=False)
-    if subset:
-        dataset = subset.of(dataset)
+    part, folder = Part(options.split, subset), find_model(options.model)
+    dataset = part.of(folder, record, dataset)
     print(dataset.report, file=sys.stderr)
     if options.split:
-        dataset = part_of_split(find_model(options.model), record, dataset, options.split)
         asked = record.training.images[options.split]
-        print(f"{len(dataset.table):,} of the {asked:,} images of the {options.split} split", file=sys.stderr)
+        these = f"{len(dataset.table):,} of the {asked:,} images of the {options.split} split"
+        print(f"{these}. {part.role(folder, record, dataset)[0]}", file=sys.stderr)
     elif subset:
-        _tell_training_images(dataset, own_split(find_model(options.model), record))
+        _tell_training_images(dataset, own_split(folder, record))
     with tqdm(total=len(dataset.table), unit="image", leave=False) as bar:
         found = evaluate(
             Model.load(options.model),
             dataset,
             lambda done, _: bar.update(done - bar.n) and None,
-            split=options.split,
             classes=CLASSES[options.classes],
-            subset=subset,
+            part=part,
             with_metadata=options.with_metadata,
         )
     if options.into_model and (lacking := asked - len(found.predictions)):
@@ -85,7 +86,7 @@ def run(options: argparse.Namespace) -> int:
     try:
         found.write(options.output)
         if options.into_model:
-            own_figures.write_into(find_model(options.model), record, found.metrics)
+            own_figures.write_into(folder, record, found.metrics)
     except OSError as error:
         raise CadError(f"The results could not be written to {options.output}: {error}.") from error
     print(found)
@@ -105,6 +106,7 @@ def _evaluate_predictions(options: argparse.Namespace) -> int:
     make_folder(options.output)
 
     from cadlib.evaluation import evaluate_predictions
+    from cadlib.part import Part
     from cadlib.predictions import join_predictions, read_unknown
 
     dataset, probabilities = join_predictions(options.predictions, options.ground_truth, options.metadata)
@@ -113,7 +115,7 @@ def _evaluate_predictions(options: argparse.Namespace) -> int:
         dataset = subset.of(dataset)
     print(dataset.report, file=sys.stderr)
     unknown = read_unknown(options.predictions).loc[dataset.table["image"]]
-    found = evaluate_predictions(dataset, probabilities, CLASSES[options.classes], unknown, subset=subset)
+    found = evaluate_predictions(dataset, probabilities, CLASSES[options.classes], unknown, part=Part(subset=subset))
     try:
         found.write(options.output)
     except OSError as error:
@@ -151,6 +153,10 @@ def _check_evaluate_model(options: argparse.Namespace, tables: tuple[Path | None
         raise UsageError("Expected --into-model without --with-metadata: the model's own figures are of images alone.")
     if (options.split and not options.data) or (options.into_model and not options.split):
         raise UsageError("Expected --split together with --data, and --into-model together with --split.")
+    if options.into_model and options.split == "train":
+        raise UsageError(
+            "Expected --into-model with --split validation or test: on the images it learnt a model is good."
+        )
     if options.into_model and options.subset:
         raise UsageError("Expected --into-model without --subset: the model's own figures are of a whole split.")
     if options.into_model and options.classes != len(CODES):

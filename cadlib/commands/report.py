@@ -8,7 +8,7 @@ from pathlib import Path
 from cadlib.commands.bars import Bars
 from cadlib.commands.usage import UsageError, check_data, check_model, check_subset, make_folder, write_text
 from cadlib.record import CARD_FILE, METRICS_FILE, find_model, read_json
-from cadlib.validation import role_of
+from cadlib.validation import ROLE
 
 
 def add(command: argparse.ArgumentParser) -> None:
@@ -16,8 +16,10 @@ def add(command: argparse.ArgumentParser) -> None:
     command.set_defaults(run=run)
     command.add_argument("--model", required=True, help="name under models/, or a path")
     command.add_argument("--data", type=Path, required=True, help="folder of a data set")
-    command.add_argument("--split", choices=("validation", "test"), help="only this part of the model's split")
-    command.add_argument("--subset", metavar="NAME", help="only the images of this saved subset")
+    command.add_argument("--split", choices=ROLE, help="only this part of the model's split")
+    command.add_argument(
+        "--subset", metavar="NAME", help="only the images of this saved subset, within --split where both are given"
+    )
     command.add_argument("--output", type=Path, metavar="FILE", required=True, help="HTML file, which needs no other")
 
 
@@ -32,26 +34,20 @@ def run(options: argparse.Namespace) -> int:
 
     from cadlib.dataset import open_dataset
     from cadlib.evaluated import evaluated
-    from cadlib.own_split import part_in_training, part_of_split
+    from cadlib.part import Part
     from cadlib.report import Subject, render
 
-    folder = find_model(options.model)
-    dataset = open_dataset(options.data.absolute(), verify=False)
-    if subset:
-        dataset = subset.of(dataset)
+    part, folder = Part(options.split, subset), find_model(options.model)
+    dataset = part.of(folder, record, open_dataset(options.data.absolute(), verify=False))
     print(dataset.report, file=sys.stderr)
-    if options.split:
-        dataset = part_of_split(folder, record, dataset, options.split)
-    role = role_of(options.split) if options.split else part_in_training(folder, record, dataset)
-    named = (f"the {options.split} split" * bool(options.split), f"the subset “{options.subset}”" * bool(subset))
     with Bars() as bars:
-        found = evaluated(folder, record, dataset, bars.progress, options.split)
+        found = evaluated(folder, record, dataset, bars.progress, part)
     own, card = (folder / name for name in (METRICS_FILE, CARD_FILE))
     subject = Subject(
         record,
         found.figures,
-        ", of it ".join(filter(None, named)) or "all images",
-        *role,
+        part.named,
+        *part.role(folder, record, dataset),
         found,
         read_json(own) if own.exists() else {},
         card.read_text(encoding="utf-8") if card.exists() else f"This model's folder has no {card.name}.",

@@ -21,10 +21,15 @@ if TYPE_CHECKING:
     from cadlib.dataset import Dataset
     from cadlib.duplicates import Say
     from cadlib.evaluated import Evaluated
+    from cadlib.part import Part
 
 OWN = "The model's own figures"
-SPLITS = ("test", "validation")
-WHOLE = ("all", "All images")
+SPLITS = {
+    "test": "Its test split",
+    "validation": "Its validation split",
+    "train": "Its train split",
+    "all": "All images",
+}
 
 
 @dataclass(frozen=True, eq=False)
@@ -58,42 +63,44 @@ def choose_figures() -> tuple[str, Shown | None]:
     What is wrong with either is said on the page.
     """
     names = record.list_models()
-    models, images, part = st.columns([2, 2, 2])
+    models, images, split, subset = st.columns(4)
     name = models.selectbox("Model", names, names.index(default_model()), key="measured-model")
     folders = {OWN: OWN, **{folder: Path(folder).name for folder in dataset_folders()}}
     chosen = images.selectbox("Images", folders, format_func=lambda folder: folders[folder], key="measured-images")
     try:
         found = record.read_record(record.find_model(name))
         if chosen == OWN:
-            return name, _own(name, found, part)
-        options = [*(("split", split) for split in SPLITS), *(("subset", kept) for kept in list_subsets()), WHOLE]
-        wanted = part.selectbox("Part", options, format_func=_label, key="measured-part")
-        return name, _evaluated(found, _part(found, dataset(chosen), wanted), wanted)
+            return name, _own(name, found, split)
+        wanted = split.selectbox("Split", SPLITS, format_func=SPLITS.__getitem__, key="measured-split")
+        kept = subset.selectbox("Subset", list_subsets(), None, placeholder="none", key="measured-subset")
+        return name, _evaluated(found, dataset(chosen), None if wanted == "all" else wanted, kept)
     except CadError as error:
         st.error(plain(str(error)))
         return name, None
 
 
 def evaluation_of(
-    found: ModelRecord, data: "Dataset", split: str | None = None, folder: Path | None = None
+    found: ModelRecord, data: "Dataset", part: "Part | None" = None, folder: Path | None = None
 ) -> "Evaluated | None":
     """Return what a model said of a set; where nobody asked yet, offer to ask, and draw how far it is meanwhile.
 
-    `folder` is that of `evaluated.evaluation_folder`, for who knows it already: to find it takes a look at every file.
+    `part` says which images of a data set these are. `folder` is that of `evaluated.evaluation_folder`, for who knows
+    it already: to find it takes a look at every file.
     """
     from cadlib.evaluated import evaluation_folder  # noqa: PLC0415 - pandas takes a third of a second
+    from cadlib.part import ALL  # noqa: PLC0415 - as above
 
-    folder = folder or evaluation_folder(found, data)
+    part, folder = part or ALL, folder or evaluation_folder(found, data)
     if written := _written(folder):
         background.forget(folder.name)
-        return _kept(str(folder), written, found, data)
+        return _kept(str(folder), written, part.named, part, found, data)
     if working(background.find(folder.name), found.name):
         return None
     if st.button(
         f"Evaluate {found.name} on {len(data.table):,} images", icon=":material/play_arrow:", type="primary",
         key=f"evaluate-{found.name}", help="It goes on while you look at other pages, and its result is kept.",
     ):  # fmt: skip
-        background.start(folder.name, _work(folder, found, data, split))
+        background.start(folder.name, _work(folder, found, data))
         st.rerun()
     return None
 
@@ -111,40 +118,22 @@ def _own(name: str, found: ModelRecord, place: Any) -> Shown | None:
     return Shown(found, measured, f"the {wanted} split", *role_of(wanted))
 
 
-def _evaluated(found: ModelRecord, data: "Dataset", wanted: tuple[str, str]) -> Shown | None:
-    split = wanted[1] if wanted[0] == "split" else None
-    said = evaluation_of(found, data, split)
+def _evaluated(found: ModelRecord, data: "Dataset", split: str | None, subset: str | None) -> Shown | None:
+    from cadlib.part import Part  # noqa: PLC0415 - pandas takes a third of a second
+
+    part, folder = Part(split, read_subset(subset) if subset else None), record.find_model(found.name)
+    data = part.of(folder, found, data)
+    said = evaluation_of(found, data, part)
     if said is None:
         return None
-    from cadlib.own_split import part_in_training  # noqa: PLC0415 - as above
-
-    kind, part = wanted
-    named = {"all": "all images", "split": f"the {part} split", "subset": f"the subset “{part}”"}[kind]
-    role = role_of(split) if split else part_in_training(record.find_model(found.name), found, data)
-    return Shown(found, said.figures, named, *role, said, data, said.name)
+    return Shown(found, said.figures, part.named, *part.role(folder, found, data), said, data, said.name)
 
 
-def _label(wanted: tuple[str, str]) -> str:
-    kind, name = wanted
-    return f"Its {name} split" if kind == "split" else name
-
-
-def _part(found: ModelRecord, data: "Dataset", wanted: tuple[str, str]) -> "Dataset":
-    kind, name = wanted
-    if kind == "all":
-        return data
-    if kind == "split":
-        from cadlib.own_split import part_of_split  # noqa: PLC0415 - as above
-
-        return part_of_split(record.find_model(found.name), found, data, name)
-    return read_subset(name).of(data)
-
-
-def _work(folder: Path, found: ModelRecord, data: "Dataset", split: str | None) -> "Callable[[Say], None]":
+def _work(folder: Path, found: ModelRecord, data: "Dataset") -> "Callable[[Say], None]":
     def work(say: "Say") -> None:
         from cadlib.evaluated import make_evaluation  # noqa: PLC0415 - as above
 
-        make_evaluation(folder, model_beside(found.name), data, say, split)
+        make_evaluation(folder, model_beside(found.name), data, say)
 
     return work
 
@@ -158,10 +147,17 @@ def _written(folder: Path) -> float:
 
 
 @st.cache_resource(max_entries=4, show_spinner=False)
-def _kept(folder: str, written: float, _found: ModelRecord, _data: "Dataset") -> "Evaluated":  # noqa: ARG001
+def _kept(
+    folder: str,
+    written: float,  # noqa: ARG001 - what was evaluated anew is read anew
+    named: str,  # noqa: ARG001 - the same images have one evaluation, whatever they are called
+    _part: "Part",
+    _found: ModelRecord,
+    _data: "Dataset",
+) -> "Evaluated":
     from cadlib.evaluated import read_evaluation  # noqa: PLC0415 - as above
 
-    kept = read_evaluation(Path(folder), _found, _data)
+    kept = read_evaluation(Path(folder), _found, _data, _part)
     if kept is None:
         raise DatasetInvalid(f"Expected an evaluation in {folder} but it is gone; evaluate anew.")
     return kept

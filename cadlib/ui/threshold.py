@@ -4,7 +4,7 @@ from typing import TYPE_CHECKING
 
 import streamlit as st
 
-from cadlib import figures, own_figures, threshold_curves
+from cadlib import figures, threshold_curves
 from cadlib.clinic import LEAST, MOST
 from cadlib.net_benefit import DecisionCurve
 from cadlib.predictive_values import PredictiveValues
@@ -43,7 +43,7 @@ def threshold(shown: Shown) -> None:
     with st.grid(2, min_column_width=420, gap="medium") as grid:
         with grid.cell():
             st.markdown("**ROC**")
-            named = own_figures.operating_points(shown.figures) if "split" in shown.figures["data"] else ()
+            named = [point for point in points if point.name != UNNAMED]
             chart(
                 figures.roc_chart(shown.figures["roc"], threshold_curves.areas(shown.figures), named, point), key="roc"
             )

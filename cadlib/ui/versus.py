@@ -37,7 +37,7 @@ def versus(shown: Shown) -> None:
         return
     try:
         found = record.read_record(record.find_model(other))
-        second = evaluation_of(found, shown.data, shown.figures["data"].get("split"))
+        second = evaluation_of(found, shown.data)
     except CadError as error:
         st.error(plain(str(error)))
         return

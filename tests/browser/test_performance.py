@@ -24,7 +24,7 @@ def test_a_cell_that_is_clicked_opens_the_images_that_the_predictions_put_there(
         page.goto(f"{address}/performance")
         page.get_by_role("heading", name="Errors by cost").wait_for()
         pick(page, "Images", "drawn")
-        pick(page, "Part", "All images")
+        pick(page, "Split", "All images")
         page.get_by_role("button", name="Evaluate isic2019").click()
         page.get_by_role("heading", name="Errors by cost").wait_for(timeout=200_000)
         settle(page)
