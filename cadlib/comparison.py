@@ -7,7 +7,7 @@ Psychometrika 12 (1947) 153) in a form that lets the images of one lesion depend
 
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
-from typing import Any
+from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,6 +18,15 @@ from cadlib.metrics import Floats, Labels
 from cadlib.summary import DRAWS, Figure, intervals, json_ready
 from cadlib.taxonomy import CODES
 
+FIGURE_NAMES: Final = {
+    "balanced_accuracy": "Balanced accuracy",
+    "malignant_auc": "AUC malignant",
+    "melanoma_auc": "AUC melanoma",
+    "sensitivity": "Sensitivity",
+    "specificity": "Specificity",
+    "brier": "Brier score (less is better)",
+}
+"""What a reader calls the figures that are compared, in their order."""
 KEYS = ("first", "second", "difference")
 
 

@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 
 from cadlib import metrics
 from cadlib.cache import cache_dir
-from cadlib.comparison import Answers
+from cadlib.comparison import Answers, Comparison, compare
 from cadlib.dataset import Dataset
 from cadlib.decision import DEFAULT_OPERATING_POINT
 from cadlib.duplicates import Say
@@ -69,11 +69,6 @@ class Evaluated:
     def malignant(self) -> Floats:
         """Return the malignant probability of each image, (N,)."""
         return metrics.malignant_probability(self.probabilities)
-
-    @property
-    def answers(self) -> Answers:
-        """Return what the model said, to be compared with another."""
-        return Answers(self.probabilities, self.threshold)
 
     def cell(self, truth: str, said: str) -> pd.DataFrame:
         """Return the images of a cell of the confusion matrix, the surest first, with `probability`, of `said`."""
@@ -158,6 +153,15 @@ def evaluated(folder: Path, record: ModelRecord, dataset: Dataset, say: Say, par
         return kept
     make_evaluation(place, Model.load(folder), dataset, say)
     return evaluated(folder, record, dataset, say, part)
+
+
+def compared(first: Evaluated, second: Evaluated) -> Comparison:
+    """Compare two models on the images of a set that both could read."""
+    both = first.table["image"].isin(second.table["image"]).to_numpy(bool)
+    same = second.table["image"].isin(first.table["image"]).to_numpy(bool)
+    one = Answers(first.probabilities[both], first.threshold)
+    two = Answers(second.probabilities[same], second.threshold)
+    return compare(first.labels[both], one, two, first.groups[both])
 
 
 def _labelled(dataset: Dataset) -> pd.DataFrame:

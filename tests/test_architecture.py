@@ -30,6 +30,7 @@ TORCH_FREE = {
     "card.saliency",
     "cells",
     "comparison",
+    "comparison_table",
     "corruptions",
     "corruptions.camera",
     "corruptions.drawn",

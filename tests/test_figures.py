@@ -9,7 +9,7 @@ import plotly.graph_objects as go
 import pytest
 
 from cadlib import figures, runs, taxonomy
-from cadlib.comparison import Comparison, Difference
+from cadlib.comparison import FIGURE_NAMES, Comparison, Difference
 from cadlib.curves import Area, precision_recall_points
 from cadlib.decision import OperatingPoint, PointIntervals
 from cadlib.net_benefit import curve_of_points, decision_curve
@@ -34,7 +34,7 @@ COMPARISON = Comparison(
     40,
     40,
     {
-        **dict.fromkeys(figures.FIGURE_NAMES, Difference(0.5, 0.51, 0.01, (-0.1, 0.12))),
+        **dict.fromkeys(FIGURE_NAMES, Difference(0.5, 0.51, 0.01, (-0.1, 0.12))),
         "malignant_auc": Difference(0.8, 0.9, 0.1, (0.05, 0.15)),
         "brier": Difference(0.4, 0.6, 0.2, (0.1, 0.3), higher_is_better=False),
         "specificity": Difference(None, None, None, None),

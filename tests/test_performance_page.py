@@ -2,6 +2,7 @@
 
 import shutil
 import time
+from html import escape
 from pathlib import Path
 
 import pytest
@@ -139,7 +140,10 @@ def test_two_models_are_compared_on_the_same_images(data_at_hand, tmp_path, monk
     bias = [8.0, *[0.0] * (len(CODES) - 1)]
     (models / "twin" / record.RECORD_FILE).write_text(record.json_text({**raw, "name": "twin", "bias": bias}))
     monkeypatch.setenv("CADLIB_MODELS", str(models))
+    reports = []
+    monkeypatch.setattr("streamlit.download_button", lambda _, rendered, *__, **___: reports.append(rendered))
     page = waited(shown(data_at_hand))
+    assert "Compared with" not in reports[-1]()
     page.selectbox(key="other-model").set_value("twin").run()
     page = waited(page, "twin")
     assert not page.exception
@@ -152,6 +156,14 @@ def test_two_models_are_compared_on_the_same_images(data_at_hand, tmp_path, monk
         str((one & ~two).sum()),
         str((two & ~one).sum()),
     ]
+    report = page.run() and reports[-1]()
+    assert "Compared with twin" in report
+    for table in tables:
+        if "Better" in table or "McNemar's test" in table:
+            assert all(f"<td>{escape(cell)}</td>" in report for cell in table.to_numpy()[:, 1:].ravel())
+    said = "twin: None of them had a part in training"
+    assert said in words(page)
+    assert said in report
 
 
 def test_without_a_data_set_the_models_own_figures_stand_and_say_what_they_lack(monkeypatch):

@@ -2,15 +2,19 @@
 
 import json
 import re
+import shutil
 from dataclasses import replace
 from html.parser import HTMLParser
 
+import numpy as np
 import pytest
 
+from cadlib import figures as charts
 from cadlib.__main__ import main
-from cadlib.evaluated import COSTS, evaluated, evaluation_folder
+from cadlib.comparison_table import Compared
+from cadlib.evaluated import COSTS, compared, evaluated, evaluation_folder
 from cadlib.own_split import part_in_training
-from cadlib.record import CARD_FILE, METRICS_FILE, read_json
+from cadlib.record import CARD_FILE, METRICS_FILE, RECORD_FILE, json_text, read_json, read_record
 from cadlib.report import Subject, render
 from cadlib.report.sections import MOST_ERRORS, sections
 from cadlib.subsets import Subset, save_subset
@@ -58,8 +62,6 @@ class Reader(HTMLParser):
 def subject(model, drawn_model_folder, drawn_dataset, tmp_path, monkeypatch):
     """Return what a report of 32 drawn lesions rests on."""
     monkeypatch.setenv("CADLIB_CACHE", str(tmp_path / "cache"))
-    from cadlib.record import read_record
-
     record = read_record(drawn_model_folder)
     found = evaluated(drawn_model_folder, record, drawn_dataset, lambda *_: None)
     role = part_in_training(drawn_model_folder, record, drawn_dataset)
@@ -118,6 +120,30 @@ def test_points_subgroups_sets_and_bins_are_told(subject):
         assert told(sets[name], sets["intervals"][name]) in read.text
     for b in figures["reliability"]:
         assert not b["n"] or f"sure {b['confidence']:.2f}, right {b['accuracy']:.2f}, n {b['n']}" in read.text
+
+
+@pytest.fixture
+def against(subject, drawn_dataset):
+    """Return the comparison with a model that calls everything a nevus."""
+    nevus = np.full_like(subject.evaluated.probabilities, 0.01)
+    nevus[:, CODES.index("NV")] = 0.93
+    other = replace(subject.evaluated, probabilities=nevus)
+    return Compared(subject.record.name, "nevus", compared(subject.evaluated, other), "It knew them.", flattered=True)
+
+
+def test_another_model_on_the_same_images_is_told_as_the_page_tells_it(subject, against):
+    alone, read = Reader(render(subject, "a test")), Reader(render(replace(subject, against=against), "a test"))
+    assert "Compared with" not in alone.text
+    assert "Compared with nevus" in read.text
+    for rows in (against.difference_rows, against.test_rows):
+        assert [*rows[0]] in read.rows
+        for row in rows:
+            assert [*row.values()] in read.rows
+    assert against.note in read.text
+    assert "nevus: It knew them." in read.text
+    assert charts.comparison_chart(against.comparison, against.first, "nevus").layout.meta["alt"] in read.text
+    assert read.fetched == []
+    assert read.tags.count("figcaption") == 9
 
 
 def test_a_gap_beyond_chance_is_marked(subject):
@@ -179,7 +205,7 @@ def test_every_chart_has_its_words_and_nothing_is_fetched(subject):
     assert "@import" not in html.split("<style>")[1].split("</style>")[0]
 
 
-def test_what_comes_from_a_file_never_becomes_markup(subject):
+def test_what_comes_from_a_file_never_becomes_markup(subject, against):
     found, tags = subject.evaluated, {}
     for text, link in (("harmless", "words"), (HOSTILE, "![x](http://example.org/x.png) [y](javascript:alert(3))")):
         figures = json.loads(json.dumps(subject.figures))
@@ -193,6 +219,7 @@ def test_what_comes_from_a_file_never_becomes_markup(subject):
             role=text,
             evaluated=replace(found, table=found.table.assign(image=text + found.table["image"])),
             card=f"{subject.card}\n\n{text}\n\n{link} `{text}`",
+            against=replace(against, second=text, role=text),
         )
         read = Reader(render(made, text))
         tags[text] = read.tags
@@ -246,7 +273,6 @@ def test_the_command_writes_a_report_and_asks_the_model_once(
 
 def test_the_page_and_the_command_share_what_the_model_said(drawn_model_folder, drawn_dataset, tmp_path, monkeypatch):
     from cadlib.own_split import part_of_split
-    from cadlib.record import read_record
 
     monkeypatch.setenv("CADLIB_CACHE", str(tmp_path / "cache"))
     record = read_record(drawn_model_folder)
@@ -264,10 +290,38 @@ def test_the_page_and_the_command_share_what_the_model_said(drawn_model_folder, 
     assert "5 labelled images" in read.text
 
 
+def test_the_command_compares_two_models_on_the_same_images(
+    drawn_model_folder, drawn_dataset, tmp_path, monkeypatch, capsys
+):
+    monkeypatch.setenv("CADLIB_CACHE", str(tmp_path / "cache"))
+    twin = tmp_path / "twin"
+    shutil.copytree(drawn_model_folder, twin)
+    raw = read_json(twin / RECORD_FILE)
+    (twin / RECORD_FILE).write_text(json_text({**raw, "name": "twin", "bias": [8.0, *[0.0] * (len(CODES) - 1)]}))
+    data, file = str(tmp_path / "split" / "drawn"), tmp_path / "r.html"
+    line = ["report", "--model", str(drawn_model_folder), "--data", data, "--output", str(file), "--against"]
+    assert main([*line, str(twin)]) == 0
+    folders, records = (drawn_model_folder, twin), (read_record(drawn_model_folder), read_record(twin))
+    one, two = (
+        evaluated(folder, record, drawn_dataset, lambda *_: None)
+        for folder, record in zip(folders, records, strict=True)
+    )
+    right = [said.probabilities.argmax(axis=1) == said.labels for said in (one, two)]
+    read = Reader(file.read_text(encoding="utf-8"))
+    n, only_first, only_second, _, _ = read.row("First diagnosis right")
+    assert [n, only_first, only_second] == ["32", str((right[0] & ~right[1]).sum()), str((right[1] & ~right[0]).sum())]
+    assert "twin: 16 of them are images it was trained on" in read.text
+    assert "--against twin --output r.html" in read.text
+    assert str(tmp_path) not in file.read_text(encoding="utf-8")
+    assert main([*line, str(drawn_model_folder)]) == 2
+    assert "another model" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize(
     ("change", "said"),
     [
         ({"--model": "nobody"}, "nobody"),
+        ({"--against": "nobody"}, "nobody"),
         ({"--data": "nowhere"}, "there is no folder nowhere"),
         ({"--subset": "nothing"}, "Expected the name of a subset"),
         ({"--output": "."}, "is a folder"),

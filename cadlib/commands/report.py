@@ -4,11 +4,18 @@ import argparse
 import shlex
 import sys
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from cadlib.commands.bars import Bars
 from cadlib.commands.usage import UsageError, check_data, check_model, check_subset, make_folder, write_text
-from cadlib.record import CARD_FILE, METRICS_FILE, find_model, read_json
+from cadlib.record import CARD_FILE, METRICS_FILE, ModelRecord, find_model, read_json, read_record
 from cadlib.validation import ROLE
+
+if TYPE_CHECKING:  # `--help` and bad usage do not wait for it
+    from cadlib.comparison_table import Compared
+    from cadlib.dataset import Dataset
+    from cadlib.duplicates import Say
+    from cadlib.evaluated import Evaluated
 
 
 def add(command: argparse.ArgumentParser) -> None:
@@ -20,12 +27,15 @@ def add(command: argparse.ArgumentParser) -> None:
     command.add_argument(
         "--subset", metavar="NAME", help="only the images of this saved subset, within --split where both are given"
     )
+    command.add_argument("--against", metavar="MODEL", help="another model, compared with it on the same images")
     command.add_argument("--output", type=Path, metavar="FILE", required=True, help="HTML file, which needs no other")
 
 
 def run(options: argparse.Namespace) -> int:
     """Carry the command out and return its exit code."""
     record = check_model(options.model)
+    if options.against and check_model(options.against) == record:
+        raise UsageError(f"Expected --against to name another model than --model but got {options.against}.")
     check_data(options.data)
     subset = check_subset(options.subset) if options.subset else None
     if options.output.is_dir():
@@ -42,6 +52,7 @@ def run(options: argparse.Namespace) -> int:
     print(dataset.report, file=sys.stderr)
     with Bars() as bars:
         found = evaluated(folder, record, dataset, bars.progress, part)
+        against = _against(options, record, found, dataset, bars.progress) if options.against else None
     own, card = (folder / name for name in (METRICS_FILE, CARD_FILE))
     subject = Subject(
         record,
@@ -51,6 +62,7 @@ def run(options: argparse.Namespace) -> int:
         found,
         read_json(own) if own.exists() else {},
         card.read_text(encoding="utf-8") if card.exists() else f"This model's folder has no {card.name}.",
+        against=against,
     )
     write_text(options.output, render(subject, _command(options)))
     print(f"{options.output}: {found.figures['n']:,} images of {found.figures['n_lesions']:,} lesions")
@@ -58,8 +70,23 @@ def run(options: argparse.Namespace) -> int:
     return 1 if found.figures["rejected"] else 0
 
 
+def _against(
+    options: argparse.Namespace, record: ModelRecord, found: "Evaluated", dataset: "Dataset", say: "Say"
+) -> "Compared":
+    from cadlib.comparison_table import Compared
+    from cadlib.evaluated import compared, evaluated
+    from cadlib.own_split import part_in_training
+
+    folder = find_model(options.against)
+    other = read_record(folder)
+    names = (record.name, other.name) if record.name != other.name else (record.model_id, other.model_id)
+    comparison = compared(found, evaluated(folder, other, dataset, say))
+    return Compared(*names, comparison, *part_in_training(folder, other, dataset))
+
+
 def _command(options: argparse.Namespace) -> str:
     """Return the command without folders, for a report is passed on."""
+    against = options.against and Path(options.against).name
     flags = (("model", Path(options.model).name), ("data", options.data.absolute().name), ("split", options.split),
-             ("subset", options.subset), ("output", options.output.name))  # fmt: skip
+             ("subset", options.subset), ("against", against), ("output", options.output.name))  # fmt: skip
     return "python -m cadlib report " + " ".join(shlex.join([f"--{name}", value]) for name, value in flags if value)

@@ -7,7 +7,7 @@ is named so, never drawn as 0.
 """
 
 from cadlib.figures.bars import class_counts_chart, confidence_chart
-from cadlib.figures.compared import FIGURE_NAMES, comparison_chart
+from cadlib.figures.compared import comparison_chart
 from cadlib.figures.hundred import hundred_patients
 from cadlib.figures.matrices import confusion_chart, damage_chart
 from cadlib.figures.measured import per_class_chart, reliability_chart
@@ -17,7 +17,6 @@ from cadlib.figures.training import RUN_COLOURS, TRAINING_CHARTS, training_chart
 
 __all__ = [
     "CONFIG",
-    "FIGURE_NAMES",
     "RUN_COLOURS",
     "TRAINING_CHARTS",
     "UNDEFINED",

@@ -1,21 +1,10 @@
 """Two models on the same images: the difference of each figure with its interval."""
 
-from typing import Final
-
 import plotly.graph_objects as go
 
 from cadlib import taxonomy
-from cadlib.comparison import Comparison
+from cadlib.comparison import FIGURE_NAMES, Comparison
 from cadlib.figures.style import GREY, GRID, finish, list_rows, number_text, undefined
-
-FIGURE_NAMES: Final = {
-    "balanced_accuracy": "Balanced accuracy",
-    "malignant_auc": "AUC malignant",
-    "melanoma_auc": "AUC melanoma",
-    "sensitivity": "Sensitivity",
-    "specificity": "Specificity",
-    "brier": "Brier score (less is better)",
-}
 
 
 def comparison_chart(found: Comparison, first: str, second: str) -> go.Figure:

@@ -8,6 +8,7 @@ import plotly.graph_objects as go
 
 from cadlib import figures as charts
 from cadlib import threshold_curves
+from cadlib.comparison_table import Compared
 from cadlib.decision import DEFAULT_OPERATING_POINT, two_digits
 from cadlib.predictive_values import PredictiveValues
 from cadlib.record import ModelRecord
@@ -50,7 +51,8 @@ class Subject:
     `part` says which images of the data set ("the test split"), `role` what part they had in training, `flattered`
     whether the figures look better for it. `evaluated` holds the images where they were evaluated. `own` is the model's
     own metrics.json, `card` its README.md. `prevalence` is the share of malignant lesions at which a threshold is
-    judged, None for that of the images; `point` the operating point whose errors are listed.
+    judged, None for that of the images; `point` the operating point whose errors are listed; `against` another model on
+    the same images.
     """
 
     record: ModelRecord
@@ -63,6 +65,7 @@ class Subject:
     card: str
     prevalence: float | None = None
     point: str = DEFAULT_OPERATING_POINT
+    against: Compared | None = None
 
 
 def sections(subject: Subject) -> Iterator[Section]:
@@ -77,6 +80,8 @@ def sections(subject: Subject) -> Iterator[Section]:
         yield _sets(found)
     yield _subgroups(figures)
     yield _errors(subject)
+    if subject.against:
+        yield _compared(subject.against)
     yield from _conditions(subject.own)
     if rejected := figures.get("rejected"):
         rows = [("image", "reason"), *rejected.items()]
@@ -196,9 +201,12 @@ def _sets(found: dict[str, Any]) -> Section:
 def _subgroups(figures: dict[str, Any]) -> Section:
     rows = subgroup_rows(figures, figure_text)
     notes = [gaps_note(figures)] if "gaps" in figures else ["No gap was tested: the images are not part of the report."]
-    return Section(
-        "Subgroups", (*notes, ECE_NOTE), tables=(Table("", [tuple(rows[0]), *(tuple(row.values()) for row in rows)]),)
-    )
+    return Section("Subgroups", (*notes, ECE_NOTE), tables=(_table(rows),))
+
+
+def _table(rows: list[dict[str, str]]) -> Table:
+    """Return rows by the head of their columns as a table without a caption."""
+    return Table("", [tuple(rows[0]), *(tuple(row.values()) for row in rows)])
 
 
 def _errors(subject: Subject) -> Section:
@@ -219,6 +227,16 @@ def _errors(subject: Subject) -> Section:
         head = ("Image", "Truth", "Malignant probability")
         tables.append(Table(f"{str(cost).capitalize()}: {len(rows):,}{shown}", [head, *told] if told else []))
     return Section(title, (note,), tables=tuple(tables))
+
+
+def _compared(found: Compared) -> Section:
+    chart = charts.comparison_chart(found.comparison, found.first, found.second)
+    return Section(
+        f"Compared with {found.second}",
+        (found.note, found.about_the_second),
+        (("Differences", chart),),
+        (_table(found.difference_rows), _table(found.test_rows)),
+    )
 
 
 def _conditions(own: dict[str, Any]) -> Iterator[Section]:

@@ -88,12 +88,11 @@ def evaluation_of(
     it already: to find it takes a look at every file.
     """
     from cadlib.evaluated import evaluation_folder  # noqa: PLC0415 - pandas takes a third of a second
-    from cadlib.part import ALL  # noqa: PLC0415 - as above
 
-    part, folder = part or ALL, folder or evaluation_folder(found, data)
-    if written := _written(folder):
+    folder = folder or evaluation_folder(found, data)
+    if kept := kept_evaluation(found, data, part, folder):
         background.forget(folder.name)
-        return _kept(str(folder), written, part.named, part, found, data)
+        return kept
     if working(background.find(folder.name), found.name):
         return None
     if st.button(
@@ -103,6 +102,18 @@ def evaluation_of(
         background.start(folder.name, _work(folder, found, data))
         st.rerun()
     return None
+
+
+def kept_evaluation(
+    found: ModelRecord, data: "Dataset", part: "Part | None" = None, folder: Path | None = None
+) -> "Evaluated | None":
+    """Return the same where it was worked out before, else None; it draws nothing."""
+    from cadlib.evaluated import evaluation_folder  # noqa: PLC0415 - as above
+    from cadlib.part import ALL  # noqa: PLC0415 - as above
+
+    part, folder = part or ALL, folder or evaluation_folder(found, data)
+    written = _written(folder)
+    return _kept(str(folder), written, part.named, part, found, data) if written else None
 
 
 def _own(name: str, found: ModelRecord, place: Any) -> Shown | None:

@@ -5,12 +5,13 @@ import streamlit as st
 from cadlib.ui.clinic import operating_point, prevalence
 from cadlib.ui.figures_of import Shown
 from cadlib.ui.models import model_card, model_metrics
+from cadlib.ui.versus import OTHER, chosen_comparison
 
 
 def report(shown: Shown) -> None:
     """Draw the button of the report, which is rendered when somebody asks for it."""
     name, data = shown.record.name, shown.figures["data"]["name"]
-    point, share = operating_point(shown.record), prevalence()
+    point, share, other = operating_point(shown.record), prevalence(), st.session_state.get(OTHER)
 
     def rendered() -> str:
         from cadlib.report import Subject, render  # noqa: PLC0415 - only who asks for a report waits for its packages
@@ -27,6 +28,7 @@ def report(shown: Shown) -> None:
             card,
             share,
             point,
+            chosen_comparison(shown, other),
         )
         return render(subject, "the Performance page")
 

@@ -5,21 +5,19 @@ from typing import TYPE_CHECKING
 import streamlit as st
 
 from cadlib import figures, record
-from cadlib.comparison import Answers, Comparison, compare
+from cadlib.comparison_table import Compared
 from cadlib.errors import CadError
-from cadlib.tables import figure_text
-from cadlib.ui.figures_of import Shown, evaluation_of
+from cadlib.ui.figures_of import Shown, evaluation_of, kept_evaluation
 from cadlib.ui.frame import chart
 from cadlib.ui.text import plain
 
 if TYPE_CHECKING:
+    from cadlib.dataset import Dataset
     from cadlib.evaluated import Evaluated
+    from cadlib.record import ModelRecord
 
-WORDS = {
-    "right": "First diagnosis right",
-    "malignant referred": "Malignant, referred",
-    "benign not referred": "Benign, not referred",
-}
+OTHER = "other-model"
+"""Key of the box in which the other model is chosen."""
 
 
 def versus(shown: Shown) -> None:
@@ -29,7 +27,7 @@ def versus(shown: Shown) -> None:
     if not others:
         st.caption("There is no other model in models/; `python -m cadlib train` makes one.")
         return
-    other = st.selectbox("Other model", others, None, placeholder="none", key="other-model")
+    other = st.selectbox("Other model", others, None, placeholder="none", key=OTHER)
     if other is None:
         return
     if shown.evaluated is None or shown.data is None:
@@ -37,57 +35,42 @@ def versus(shown: Shown) -> None:
         return
     try:
         found = record.read_record(record.find_model(other))
-        second = evaluation_of(found, shown.data)
+        if second := evaluation_of(found, shown.data):
+            _draw(_compared(shown.key, second.name, shown.record.name, shown.evaluated, found, second, shown.data))
     except CadError as error:
         st.error(plain(str(error)))
-        return
-    if second is not None:
-        _draw(_compared(shown.key, second.name, shown.evaluated, second), shown.record.name, other)
 
 
-def _draw(found: Comparison, first: str, second: str) -> None:
-    chart(figures.comparison_chart(found, first, second), key="comparison")
-    rows = [
-        {
-            "Figure": name,
-            first: figure_text(part.first),
-            second: figure_text(part.second),
-            "Difference (95 % interval)": figure_text(part.difference, part.interval),
-            "Better": {"first": first, "second": second}.get(part.better or "", "no more than chance"),
-        }
-        for name, part in ((text, found.figures[key]) for key, text in figures.FIGURE_NAMES.items())
-    ]
-    st.table(rows, hide_index=True)
-    tests = [
-        {
-            "McNemar's test": WORDS[name],
-            "n": f"{test.n:,}",
-            f"Only {first}": f"{test.only_first:,}",
-            f"Only {second}": f"{test.only_second:,}",
-            "p exact": _p(test.exact),
-            "p mid": _p(test.mid_p),
-        }
-        for name, test in found.tests.items()
-    ]
-    st.table(tests, hide_index=True)
-    st.caption(
-        f"n = {found.n:,} images of {found.n_lesions:,} lesions, both models on the same ones, each at its own "
-        "operating point. Intervals are paired and drawn over lesions; the images of one lesion count together in p."
-    )
+def chosen_comparison(shown: Shown, other: str | None) -> Compared | None:
+    """Return the comparison that the page shows, None where no other model is chosen or it was not evaluated yet."""
+    if other is None or other == shown.record.name or shown.evaluated is None or shown.data is None:
+        return None
+    found = record.read_record(record.find_model(other))
+    if not (second := kept_evaluation(found, shown.data)):
+        return None
+    return _compared(shown.key, second.name, shown.record.name, shown.evaluated, found, second, shown.data)
 
 
-def _p(value: float) -> str:
-    return f"{value:.3f}" if value >= 0.001 else "<0.001"
+def _draw(found: Compared) -> None:
+    chart(figures.comparison_chart(found.comparison, found.first, found.second), key="comparison")
+    st.table(found.difference_rows, hide_index=True)
+    st.table(found.test_rows, hide_index=True)
+    role = plain(found.about_the_second)
+    st.caption(f"{found.note} " + (f":orange[**{role}**]" if found.flattered else role))
 
 
 @st.cache_resource(max_entries=10, show_spinner="Comparing …")
-def _compared(key: str, other: str, _first: "Evaluated", _second: "Evaluated") -> Comparison:  # noqa: ARG001
-    both = _first.table["image"].isin(_second.table["image"]).to_numpy(bool)
-    same = _second.table["image"].isin(_first.table["image"]).to_numpy(bool)
-    one, two = _first.answers, _second.answers
-    return compare(
-        _first.labels[both],
-        Answers(one.probabilities[both], one.threshold),
-        Answers(two.probabilities[same], two.threshold),
-        _first.groups[both],
-    )
+def _compared(
+    key: str,  # noqa: ARG001 - of model and images
+    other: str,  # noqa: ARG001 - the same of the other model
+    name: str,
+    _first: "Evaluated",
+    _found: "ModelRecord",
+    _second: "Evaluated",
+    _data: "Dataset",
+) -> Compared:
+    from cadlib.evaluated import compared  # noqa: PLC0415 - pandas takes a third of a second
+    from cadlib.own_split import part_in_training  # noqa: PLC0415 - as above
+
+    role = part_in_training(record.find_model(_found.name), _found, _data)
+    return Compared(name, _found.name, compared(_first, _second), *role)

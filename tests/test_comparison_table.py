@@ -1,0 +1,49 @@
+from cadlib.comparison import FIGURE_NAMES, Comparison, Difference, McNemar
+from cadlib.comparison_table import TEST_NAMES, Compared
+
+BETTER = Difference(0.5, 0.6, 0.1, (0.05, 0.15))
+NO_INTERVAL = Difference(0.5, 0.4, -0.1, None)
+FOUND = Compared(
+    "old",
+    "new",
+    Comparison(
+        1234,
+        1000,
+        {
+            **dict.fromkeys(FIGURE_NAMES, BETTER),
+            "malignant_auc": NO_INTERVAL,
+            "melanoma_auc": Difference(None, None, None, None),
+            "brier": Difference(0.5, 0.6, 0.1, (0.05, 0.15), higher_is_better=False),
+        },
+        dict.fromkeys(TEST_NAMES, McNemar(1234, 1001, 30, 0.0004, 0.04)),
+    ),
+    "Some had.",
+    flattered=True,
+)
+
+
+def test_every_figure_has_a_row_with_both_values_the_difference_and_who_is_better():
+    rows = FOUND.difference_rows
+    assert [row["Figure"] for row in rows] == [*FIGURE_NAMES.values()]
+    assert rows[0] == {
+        "Figure": "Balanced accuracy",
+        "old": "0.500",
+        "new": "0.600",
+        "Difference (95 % interval)": "0.100 (0.050 to 0.150)",
+        "Better": "new",
+    }
+    assert rows[1]["Better"] == "no more than chance"
+    assert [*rows[2].values()][1:] == ["not defined", "not defined", "not defined", "no more than chance"]
+    assert rows[-1]["Better"] == "old"  # less is better
+
+
+def test_every_test_has_a_row_and_a_small_p_is_not_called_zero():
+    rows = FOUND.test_rows
+    assert [row["McNemar's test"] for row in rows] == [*TEST_NAMES.values()]
+    assert [*rows[0].values()][1:] == ["1,234", "1,001", "30", "<0.001", "0.040"]
+    assert [*rows[0]][2:4] == ["Only old", "Only new"]
+
+
+def test_it_says_of_how_many_images_and_what_the_second_model_knew_of_them():
+    assert FOUND.note.startswith("n = 1,234 images of 1,000 lesions")
+    assert FOUND.about_the_second == "new: Some had."
