@@ -8,6 +8,7 @@ the detail of the pixels says the same.
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
+from functools import partial
 from itertools import combinations
 from pathlib import Path
 
@@ -18,10 +19,11 @@ from numpy.typing import NDArray
 from cadlib import card
 from cadlib.dataset import Dataset
 from cadlib.duplicates import Duplicates, Rows, Say, find_duplicates, together
-from cadlib.features import see_in_batches
+from cadlib.features import cached_features
 from cadlib.likeness import Details, details_of, likeness, shows_the_same
 from cadlib.model import Model
 from cadlib.own_split import not_the_models, own_split
+from cadlib.pixels import cached_pixels
 from cadlib.record import CARD_FILE, METRICS_FILE, RECORD_FILE, ModelRecord, json_text, read_json, replace_files
 from cadlib.splits import NEAR_DUPLICATE_BITS, SPLITS
 from cadlib.validation import CONTRADICTIONS, LEAKS, MAX_NAMED, LeakAudit, claim
@@ -138,15 +140,13 @@ class _Seen:
 
 
 def _see(model: Model, table: pd.DataFrame, say: Say) -> _Seen:
-    features, details = [], []
-    for pixels, seen_batch in see_in_batches(model, table, say):
-        features.append(seen_batch.features)
-        details.append(details_of(pixels))
-    found = np.concatenate(features)
-    lengths: NDArray[np.float32] = np.linalg.norm(found, axis=1, keepdims=True)
-    found /= np.maximum(lengths, np.finfo(np.float32).tiny)
+    pixels = cached_pixels(table, model.record.input, partial(say, "caching pixels"))
+    details = [details_of(some) for some in pixels.batches()]
+    features = cached_features(model, table, say).features
+    lengths: NDArray[np.float32] = np.linalg.norm(features, axis=1, keepdims=True)
+    features /= np.maximum(lengths, np.finfo(np.float32).tiny)
     seen = Details(np.concatenate([some.values for some in details]), np.concatenate([some.fields for some in details]))
-    return _Seen(table["phash"].to_numpy(np.uint64), found, seen)
+    return _Seen(table["phash"].to_numpy(np.uint64), features, seen)
 
 
 def _across(seen: "_Seen", parts: "pd.Series[str]", say: Say) -> tuple[pd.DataFrame, NDArray[np.int64]]:

@@ -15,7 +15,6 @@ from numpy.typing import NDArray
 from cadlib.cache import cache_dir, file_facts, keep
 from cadlib.dataset import Dataset
 from cadlib.duplicates import Say
-from cadlib.engine import Seen
 from cadlib.errors import DatasetInvalid, ImageRejected
 from cadlib.images import read_image
 from cadlib.model import Model
@@ -99,12 +98,10 @@ def split_features(model: Model, folder: Path, dataset: Dataset, say: Say) -> Sp
             f"Expected a diagnosis of each image in {dataset.name} but {table['image'][~labelled].iloc[0]} has none; "
             "put the ground-truth CSV beside the images."
         )
-    batches = (
-        (seen.features, seen.logits, fingerprints(pixels), appearance.measure(pixels))
-        for pixels, seen in see_in_batches(model, table, say)
-    )
-    features, logits, prints, looks = map(np.concatenate, zip(*batches, strict=True))
-    return SplitFeatures(table, features, logits, prints, looks, len(rows) - len(table))
+    pixels = cached_pixels(table, model.record.input, partial(say, "caching pixels"))
+    prints = np.concatenate([fingerprints(some) for some in pixels.batches()])
+    seen = cached_features(model, table, say)
+    return SplitFeatures(table, seen.features, seen.logits, prints, seen.looks, len(rows) - len(table))
 
 
 def cached_features(
@@ -189,12 +186,3 @@ def _keep(folder: Path, fresh: dict[bytes, _Row]) -> None:
         keys, (features, logits, looks) = np.array([*fresh]), map(np.stack, zip(*fresh.values(), strict=True))
         path = folder / f"{hashlib.sha256(keys.tobytes()).hexdigest()[:32]}.npz"
         keep(path, lambda file: np.savez(file, keys=keys, features=features, logits=logits, looks=looks))
-
-
-def see_in_batches(model: Model, table: pd.DataFrame, say: Say) -> Iterator[tuple[NDArray[np.uint8], Seen]]:
-    """Yield the pixels of the images of a table's `path` column, some at a time, with what the model sees in them."""
-    pixels = cached_pixels(table, model.record.input, partial(say, "caching pixels"))
-    for first in range(0, len(pixels), BATCH_SIZE):
-        batch = pixels[first : first + BATCH_SIZE]
-        yield batch, model.see(batch)
-        say(ASKING, first + len(batch), len(pixels))

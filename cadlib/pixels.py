@@ -9,6 +9,7 @@ import hashlib
 import io
 import os
 import shutil
+from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -65,6 +66,10 @@ class Pixels:
             return self._read(range(*rows.indices(len(self))))
         images = self._read(np.atleast_1d(rows).tolist())
         return images if np.ndim(rows) else images[0]
+
+    def batches(self, size: int = 32) -> Iterator[NDArray[np.uint8]]:
+        """Read all of them, `size` images at a time, (n, S, S, 3)."""
+        return (self[first : first + size] for first in range(0, len(self), size))
 
     def _read(self, rows: list[int] | range) -> NDArray[np.uint8]:
         images, start = np.empty((len(rows), *self.shape[1:]), np.uint8), len(self.header)
