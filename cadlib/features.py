@@ -118,7 +118,7 @@ def cached_features(
     known, fresh = _read(folder, {*keys}), dict[bytes, _Row]()
     missing = [row for row, key in enumerate(keys) if key not in known]
     done, decoded = len(keys) - len(missing), _decoded(table, missing, model.record.input)
-    if missing and done:
+    if done:
         say(ASKING, done, len(keys))
     try:
         while batch := list(islice(decoded, BATCH_SIZE)):
