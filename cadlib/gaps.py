@@ -16,9 +16,9 @@ A mark needs an interval without 0 besides: lesions of many images sit in one su
 permutation does not know and the bootstrap does.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -75,21 +75,30 @@ class Gap:
         return {**asdict(self), "beyond_chance": self.beyond_chance}
 
 
-Measure = Callable[[Floats], Floats]
-"""How often each of N images counts, (…, N), -> a figure of them, (…)."""
+class _Figure(Protocol):
+    """A figure of N images of some kinds."""
+
+    def measure(self, weights: Floats) -> Floats:
+        """Return it where each image counts so often, (…, N) -> (…)."""
+
+    def deal(self, pieces: Labels, of: Labels, permutations: int) -> Iterator[Floats]:
+        """Yield by how much it differs between the inside and the rest as lesions are dealt anew, (some,) at a time.
+
+        `pieces` is (3, P): the lesion, whether it is inside, its kind; `of`, (N,), the piece of each image.
+        """
 
 
 @dataclass(frozen=True, eq=False)
 class _Test:
     """A figure of the images of `kinds`, (N,) int, -1 for one that never counts; it needs so many kinds of lesions.
 
-    `measure` returns what computes it of the images of some rows.
+    `of` returns the figure of the images of some rows.
     """
 
-    figure: str
+    name: str
     kinds: Labels
     needed: int
-    measure: Callable[[NDArray[np.intp]], Measure]
+    of: Callable[[NDArray[np.intp]], _Figure]
 
 
 def gaps(
@@ -132,18 +141,12 @@ def _tests(labels: Labels, probabilities: Floats, threshold: float) -> list[_Tes
     scores, truth = metrics.malignant_probability(probabilities), metrics.malignant_truth(labels)
     named, called = probabilities.argmax(axis=1) == labels, (scores >= threshold) == truth
 
-    def area(rows: NDArray[np.intp]) -> Measure:
-        return lambda weights: metrics.auc(scores[rows], truth[rows], weights)
-
-    def shares(right: NDArray[np.bool_], kinds: Labels) -> Callable[[NDArray[np.intp]], Measure]:
-        return lambda rows: _mean_share(right[rows], kinds[rows])
-
     malignant, benign = np.where(truth, 0, -1), np.where(truth, -1, 0)
     return [
-        _Test("balanced_accuracy", labels, 2, shares(named, labels)),
-        _Test("malignant_auc", truth.astype(np.int64), 2, area),
-        _Test("sensitivity", malignant, 1, shares(called, malignant)),
-        _Test("specificity", benign, 1, shares(called, benign)),
+        _Test("balanced_accuracy", labels, 2, lambda rows: _Shares(named[rows], labels[rows])),
+        _Test("malignant_auc", truth.astype(np.int64), 2, lambda rows: _Area(scores[rows], truth[rows])),
+        _Test("sensitivity", malignant, 1, lambda rows: _Shares(called[rows], malignant[rows])),
+        _Test("specificity", benign, 1, lambda rows: _Shares(called[rows], benign[rows])),
     ]
 
 
@@ -160,7 +163,8 @@ def _gap(
         return None
     rows = np.flatnonzero(np.isin(test.kinds, both))
     kinds, lesions, inside = test.kinds[rows], lesions[rows], inside[rows]
-    measure = test.measure(rows)
+    figure = test.of(rows)
+    measure = figure.measure
 
     def difference(members: Floats, counts: Floats) -> Floats:
         return measure(members * counts) - measure((1 - members) * counts)
@@ -173,47 +177,89 @@ def _gap(
     pieces = np.unique(np.stack([lesions, inside, kinds]), axis=1, return_inverse=True)
     return Gap(
         name,
-        test.figure,
+        test.name,
         float(measure(members)),
         float(measure(1 - members)),
         ends and tuple(ends),
         len(both),
         len(np.unique(lesions[inside])),
-        _chance(reached, lambda dealt: difference(dealt, ones), *pieces, permutations),
+        _chance(reached, figure.deal(*pieces, permutations)),
         1.0,
     )
 
 
-def _chance(
-    reached: float, difference: Callable[[Floats], Floats], pieces: Labels, of: Labels, permutations: int
-) -> float:
+def _chance(reached: float, differences: Iterator[Floats]) -> float:
     """Return how often a difference as far from 0 as `reached` comes out where lesions are dealt anew.
 
-    `pieces` is (3, P): the lesion, whether it is inside, its kind; `of`, (N,), the piece of each image. It ends early
-    where ENOUGH came out so: what cannot be marked need not be known sharply (Besag and Clifford, Biometrika 78 (1991)
-    301).
+    It ends early where ENOUGH came out so: what cannot be marked need not be known sharply (Besag and Clifford,
+    Biometrika 78 (1991) 301).
     """
-    rng, far, done = np.random.default_rng(0), 0, 0
-    while done < permutations and far < ENOUGH:
-        dealt = np.empty((min(_AT_ONCE, permutations - done), pieces.shape[1]))
-        for kind in np.unique(pieces[2]):
-            here = pieces[2] == kind
-            dealt[:, here] = rng.permuted(np.tile(pieces[1, here], (len(dealt), 1)), axis=1)
-        # what is equal but for rounding is as far
-        far += int((np.abs(difference(dealt[:, of])) >= reached - 1e-12).sum())
-        done += len(dealt)
+    far, done = 0, 0
+    for some in differences:
+        far += int((np.abs(some) >= reached - 1e-12).sum())  # what is equal but for rounding is as far
+        done += len(some)
+        if far >= ENOUGH:
+            break
     return (far + 1) / (done + 1)
 
 
-def _mean_share(right: NDArray[np.bool_], kinds: Labels) -> Measure:
-    """Return what computes the mean over kinds of the share that is right."""
-    of_kind = (kinds[:, None] == np.unique(kinds)).astype(np.float64)
-    right_of_kind = of_kind * right[:, None]
+@dataclass(frozen=True, eq=False)
+class _Shares:
+    """The mean over kinds of the share of images that are right; (N,) bool and int."""
 
-    def share(weights: Floats) -> Floats:
+    right: NDArray[np.bool_]
+    kinds: Labels
+
+    def measure(self, weights: Floats) -> Floats:
+        of_kind = (self.kinds[:, None] == np.unique(self.kinds)).astype(np.float64)
         whole = weights @ of_kind
-        parts = np.divide(weights @ right_of_kind, whole, out=np.full(whole.shape, np.nan), where=whole > 0)
+        parts = np.divide(
+            weights @ (of_kind * self.right[:, None]), whole, out=np.full(whole.shape, np.nan), where=whole > 0
+        )
         mean: Floats = parts.mean(axis=-1)
         return mean
 
-    return share
+    def deal(self, pieces: Labels, of: Labels, permutations: int) -> Iterator[Floats]:
+        """Deal all at once: pieces of as many images, as many of them right, are alike, so only their numbers count."""
+        rng, sizes = np.random.default_rng(0), np.stack([np.bincount(of), np.bincount(of, self.right)])
+        differences = []
+        for kind in np.unique(pieces[2]):
+            here = pieces[2] == kind
+            alike, many = np.unique(sizes[:, here], axis=1, return_counts=True)
+            dealt = rng.multivariate_hypergeometric(many, int(pieces[1, here].sum()), permutations)
+            (n, right), (of_n, of_right) = alike @ dealt.T, alike @ many
+            differences.append(right / n - (of_right - right) / (of_n - n))
+        yield np.mean(differences, axis=0)
+
+
+@dataclass(frozen=True, eq=False)
+class _Area:
+    """The area under the ROC curve of (N,) scores and truth."""
+
+    scores: Floats
+    truth: NDArray[np.bool_]
+
+    def measure(self, weights: Floats) -> Floats:
+        return metrics.auc(self.scores, self.truth, weights)
+
+    def deal(self, pieces: Labels, of: Labels, permutations: int) -> Iterator[Floats]:
+        """Deal some at a time; of the positives before each negative, ties counted half, those inside are counted once.
+
+        The pairs of the rest are all pairs without those that a member is part of.
+        """
+        rng, order = np.random.default_rng(0), np.argsort(-self.scores, kind="stable")
+        scores, truth, of = self.scores[order], self.truth[order], of[order]
+        before = [np.searchsorted(-scores[truth], -scores[~truth], side) for side in ("left", "right")]
+        all_before = np.mean(before, axis=0)
+        n_positive, n_negative = int(truth.sum()), int((~truth).sum())
+        for first in range(0, permutations, _AT_ONCE):
+            dealt = np.empty((min(_AT_ONCE, permutations - first), pieces.shape[1]))
+            for kind in np.unique(pieces[2]):
+                here = pieces[2] == kind
+                dealt[:, here] = rng.permuted(np.tile(pieces[1, here], (len(dealt), 1)), axis=1)
+            found = np.cumsum(dealt[:, of[truth]], axis=1)
+            found = np.concatenate([np.zeros((len(dealt), 1)), found], axis=1)
+            inside_before, negative = (found[:, before[0]] + found[:, before[1]]) / 2, dealt[:, of[~truth]]
+            pairs, positives, negatives = (inside_before * negative).sum(axis=1), found[:, -1], negative.sum(axis=1)
+            of_rest = all_before.sum() - inside_before.sum(axis=1) - negative @ all_before + pairs
+            yield pairs / (positives * negatives) - of_rest / ((n_positive - positives) * (n_negative - negatives))

@@ -89,6 +89,30 @@ def test_the_p_value_is_that_of_all_ways_to_deal_the_lesions(monkeypatch):
     assert gap.p == pytest.approx(np.mean(np.array(apart) >= abs(gap.difference) - 1e-12), abs=0.05)
 
 
+def test_the_p_values_of_areas_and_of_two_kinds_are_those_of_all_ways_to_deal(monkeypatch):
+    """Of 6 melanomas and 6 nevi, 3 of each inside, all 400 ways are counted by hand; some scores are the same."""
+    monkeypatch.setattr(module, "LEAST_LESIONS", 3)
+    monkeypatch.setattr(module, "ENOUGH", 9999)
+    labels, inside = np.repeat([0, 1], 6), np.array([1, 1, 1, 0, 0, 0, 1, 0, 0, 1, 1, 0], bool)
+    scores = np.array([0.9, 0.8, 0.8, 0.7, 0.4, 0.2, 0.8, 0.6, 0.4, 0.3, 0.1, 0.1])
+    probabilities = np.zeros((12, 8))
+    probabilities[:, 0], probabilities[:, 1] = scores, 1 - scores
+    found = {gap.figure: gap for gap in gaps(labels, probabilities, np.arange(12), {"x": inside}, 0.5, 9999, 20)}
+    figures = {
+        "malignant_auc": lambda rows: roc_auc_score(labels[rows] == 0, scores[rows]),
+        "balanced_accuracy": lambda rows: balanced_accuracy_score(labels[rows], (scores[rows] <= 0.5).astype(int)),
+    }
+    halves = list(itertools.combinations(range(6), 3))
+    for name, figure in figures.items():
+        apart = []
+        for melanomas, nevi in itertools.product(halves, halves):
+            rows = [*melanomas, *(6 + place for place in nevi)]
+            apart.append(abs(figure(rows) - figure(np.setdiff1d(np.arange(12), rows))))
+        share = np.mean(np.array(apart) >= abs(found[name].difference) - 1e-12)
+        assert 0.02 < share < 0.98
+        assert found[name].p == pytest.approx(share, abs=0.02)  # three standard errors of 9,999 permutations
+
+
 def test_chance_alone_marks_about_one_set_in_twenty():
     """Of sets without a gap at most 5 % have even one mark: 3 of these 60 are expected, 8 have a chance of 1 %."""
     marked = 0
