@@ -136,7 +136,8 @@ def cached_features(
                 fresh |= zip(readable, zip(seen.features, seen.logits, looks, strict=True), strict=True)
             if len(fresh) >= CHUNK_SIZE:
                 _keep(folder, fresh)
-                known, fresh = known | fresh, {}
+                known |= fresh
+                fresh = {}
             done += len(batch)
             say(ASKING, done, len(keys))
     finally:

@@ -11,6 +11,7 @@ raise ValueError. scikit-learn has most of these figures for one sample at a tim
 figure and subgroup would take it ten minutes, so it is the reference in the tests instead.
 """
 
+import math
 from typing import Any
 
 import numpy as np
@@ -320,7 +321,9 @@ def _called_positive(scores: Floats, truth: NDArray[np.bool_], weights: Floats |
     order = np.argsort(-scores, kind="stable")
     ends = np.flatnonzero(np.diff(scores[order], append=-np.inf))
     called = np.take(weights, order, axis=-1)
-    every, true = (np.cumsum(counted, axis=-1).take(ends, axis=-1) for counted in (called, called * truth[order]))
+    every, true = (np.cumsum(counted, axis=-1) for counted in (called, called * truth[order]))
+    if len(ends) < len(order):
+        every, true = every.take(ends, axis=-1), true.take(ends, axis=-1)
     nothing = np.zeros((*weights.shape[:-1], 1))
     return np.concatenate([nothing, true], axis=-1), np.concatenate([nothing, every - true], axis=-1)
 
@@ -331,7 +334,8 @@ def _by_class(figure: Any, labels: Labels, probabilities: Floats, weights: Float
 
 def _sums(weights: Floats, place: NDArray[np.integer[Any]], places: int) -> Floats:
     """Sum the weights of the images in each of `places`; (…, N) -> (…, places)."""
-    sums: Floats = weights @ (place[:, None] == np.arange(places)).astype(np.float64)
+    rows = weights.reshape(math.prod(weights.shape[:-1]), len(place))
+    sums: Floats = np.array([np.bincount(place, row, places) for row in rows]).reshape(*weights.shape[:-1], places)
     return sums
 
 
