@@ -115,18 +115,19 @@ def make_evaluation(folder: Path, model: Model, dataset: Dataset, say: Say) -> N
     """Show a model every labelled image and keep what it said; raise DatasetInvalid where none has a label.
 
     A break costs the figures alone: what the model said of each image is kept, and the next call goes on from there.
-    `say` is called with "images" or "subgroups", how many are done, and of how many. May raise OSError.
+    `say` is called with "images", "subgroups measured" or "subgroups compared", how many are done, and of how many. May
+    raise OSError.
     """
     table, rejected = _labelled(dataset), dict[str, str]()
     seen = cached_features(model, table, lambda _, *step: say("images", *step), rejected)
     dataset = replace(dataset, table=table[~table["image"].isin(rejected)].reset_index(drop=True))
     probabilities = model.calibrated(seen.logits, short_sides(dataset.table))
-    found = judge(model.record, dataset, probabilities, rejected, model.novelty(seen.looks))
+    novelty, measuring = model.novelty(seen.looks), partial(say, "subgroups measured")
+    found = judge(model.record, dataset, probabilities, rejected, novelty, progress=measuring)
     kept = _joined(dataset, found.predictions.set_index("image"), found.metrics, model.record)
     parts = dict(subgroups(kept.table))
-    apart = gaps(
-        kept.labels, kept.probabilities, kept.groups, parts, kept.threshold, progress=partial(say, "subgroups")
-    )
+    comparing = partial(say, "subgroups compared")
+    apart = gaps(kept.labels, kept.probabilities, kept.groups, parts, kept.threshold, progress=comparing)
     replace(found, metrics={**found.metrics, "gaps": [gap.to_json() for gap in apart]}).write(folder)
 
 

@@ -121,11 +121,12 @@ def judge(
     part: Part = ALL,
     classes: Classes = ISIC_2019,
     evidence: MetadataEvidence | None = None,
+    progress: Progress | None = None,
 ) -> Evaluation:
     """Compare what a model said of each image of a dataset, (N, 8), with its labels; `evaluate` has the rest.
 
     `rejected` has the images that could not be read, which have no row: id -> reason; `novelty` is that of each row.
-    The model's `evidence` is added where it is given.
+    The model's `evidence` is added where it is given. `progress` is that of `build_metrics`.
     """
     table = dataset.table
     uncalibrated = calibration.uncalibrated(probabilities, record.temperature.of(short_sides(table)), record.bias)
@@ -144,6 +145,7 @@ def judge(
                 classes=classes,
                 uncalibrated=uncalibrated,
                 sets=None if evidence or classes is not ISIC_2019 else record.conformal,
+                progress=progress,
             ),
             **more,
             "model": model_facts(record),
@@ -211,13 +213,15 @@ def build_metrics(
     lesions: "pd.Series[int] | None" = None,
     uncalibrated: NDArray[np.float64] | None = None,
     sets: ConformalSets | None = None,
+    progress: Progress | None = None,
 ) -> dict[str, Any]:
     """Return what metrics.json says of the figures, as plain JSON values, None where one is not defined.
 
     `table` is a dataset's, or rows of it; `probabilities`, and before calibration `uncalibrated`, are (N, 8)
     float64, one row a row of the table. `lesions` numbers the lesion of each row; without it the table's own
     lesion ids do. `classes` are those of the challenge whose figures these are; their codes are the keys. What the
-    thresholds and the prediction sets, which are of all eight, do is measured on these images.
+    thresholds and the prediction sets, which are of all eight, do is measured on these images. `progress` is called
+    with the subgroups done and their number.
     """
     if len(table) != len(probabilities):
         raise ValueError(f"Expected a row of `probabilities` for {len(table)} images but got {len(probabilities)}.")
@@ -234,12 +238,22 @@ def build_metrics(
     def summary(rows: NDArray[np.bool_]) -> dict[str, Any]:
         return summarise(labels[rows], probabilities[rows], groups[rows], None if before is None else before[rows])
 
+    parts = [(name, inside) for name, inside in subgroups(table) if inside.any()]
+
+    say = progress or (lambda *_: None)
+
+    def of_parts() -> Iterator[tuple[str, dict[str, Any]]]:
+        for done, (name, inside) in enumerate(parts, start=1):
+            yield name, _without_curves(summary(inside))
+            say(done, len(parts))
+
+    say(0, len(parts))
     figures = {
         **summary(np.ones(len(labels), bool)),
         "unlabelled": int(given.isna().sum()),
         "unknown": int((given == UNKNOWN).sum()),
         "operating_points": [measured_point(point, labels, probabilities, groups) for point in thresholds],
-        "subgroups": {name: _without_curves(summary(inside)) for name, inside in subgroups(table) if inside.any()},
+        "subgroups": dict(of_parts()),
     }
     if sets:
         inside = sets.of(probabilities)

@@ -1,5 +1,6 @@
 import os
 from dataclasses import replace
+from itertools import groupby
 from pathlib import Path
 
 import numpy as np
@@ -50,6 +51,10 @@ def test_what_is_kept_is_what_an_evaluation_says(model, drawn_dataset):
     assert unknown == pytest.approx(expected.predictions[UNKNOWN].to_numpy(), abs=1e-6)
     assert (unknown > 0).all()  # 0 stands for a model that cannot tell
     assert ("images", 32, 32) in steps
+    assert [what for what, _ in groupby(step[0] for step in steps)] == [
+        "images", "subgroups measured", "subgroups compared",
+    ]  # fmt: skip
+    assert all(done == total for _, done, total in (steps[-1], steps[steps.index(("images", 32, 32))]))
     assert kept.threshold == model.record.operating_point("balanced").threshold
 
 

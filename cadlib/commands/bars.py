@@ -2,6 +2,8 @@
 
 from tqdm import tqdm
 
+_UNITS = {"images": "image", "subgroups measured": "subgroup", "subgroups compared": "subgroup"}
+
 
 class Bars:
     """One progress bar after the other, each for one thing that is counted."""
@@ -21,7 +23,7 @@ class Bars:
         """Show how many of `total` are done, in a new bar when `what` is another than before."""
         if what != self._what:
             self._bar.close()
-            counted = "image" if self._images else {"images": "image", "subgroups": "subgroup"}.get(what)
+            counted = "image" if self._images else _UNITS.get(what)
             sized = {"unit": counted} if counted else {"unit": "B", "unit_scale": True, "unit_divisor": 1024}
             self._bar = tqdm(desc=what, total=total, initial=done, leave=False, **sized)
             self._what = what
