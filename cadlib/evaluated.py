@@ -38,6 +38,8 @@ from cadlib.taxonomy import CODES
 
 _ANSWER = ("weights_sha256", "onnx_sha256", "codes", "input", "temperature", "bias", "conformal", "operating_points")
 """What of a record its answers, and the figures of them, rest on."""
+FIGURES_VERSION = 2
+"""Raised with what metrics.json tells, so that an evaluation that lacks it is made anew."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -99,7 +101,7 @@ def evaluation_folder(record: ModelRecord, dataset: Dataset) -> Path:
 
     An image is known by its path, its size and its time of change. Raise DatasetInvalid for one that is not there.
     """
-    answer = {key: value for key, value in record.to_json().items() if key in _ANSWER}
+    answer = {key: value for key, value in record.to_json().items() if key in _ANSWER} | {"figures": FIGURES_VERSION}
     model = hashlib.sha256(json.dumps(answer, sort_keys=True).encode()).hexdigest()
     digest = hashlib.sha256(pd.util.hash_pandas_object(dataset.table, index=False).to_numpy().tobytes())
     try:
