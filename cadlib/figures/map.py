@@ -150,8 +150,11 @@ def _finish(figure: go.Figure, places: NDArray[np.float32], alt: str) -> go.Figu
     legend |= {"itemclick": "toggle", "itemdoubleclick": "toggleothers"}
     figure.update_layout(height=_HEIGHT_PX, dragmode="lasso", legend=legend, margin={"l": 0, "r": 0, "b": 0, "t": 64})
     figure.update_layout(
-        modebar={"bgcolor": "rgba(0, 0, 0, 0)", "color": GREY.format(0.8), "activecolor": GREY.format(1)}
-    )
+        modebar={
+            "bgcolor": "rgba(0, 0, 0, 0)", "color": GREY.format(0.8), "activecolor": GREY.format(1),
+            "orientation": "v",  # beside the map: above it, it would lie on the legend of a narrow page
+        }
+    )  # fmt: skip
     low, high = places.min(axis=0), places.max(axis=0)
     (left, bottom), (right, top) = (low - _MARGIN * (high - low)).tolist(), (high + _MARGIN * (high - low)).tolist()
     figure.update_xaxes(visible=False, fixedrange=False, range=[left, right])
