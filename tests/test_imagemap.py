@@ -180,6 +180,21 @@ def test_the_places_of_a_data_set_come_from_what_the_model_sees(drawn_dataset, t
     np.testing.assert_array_equal(found, project(seen.features))
 
 
+def test_an_image_that_cannot_be_read_has_no_place_and_the_others_have(drawn_dataset, tmp_path, monkeypatch):
+    monkeypatch.setenv("CADLIB_CACHE", str(tmp_path / "cache"))
+    spoilt = tmp_path / "spoilt.jpg"
+    spoilt.write_bytes(b"no picture")
+    table = drawn_dataset.table.copy()
+    table.loc[3, "path"] = str(spoilt)
+    app = AppTest.from_function(places, default_timeout=60)
+    app.session_state["table"], app.session_state["name"] = table, f"{tmp_path} spoilt"
+    run(app)
+    wait_for(f"{tmp_path} spoilt")
+    found = run(app).session_state["found"]
+    assert np.isnan(found).all(axis=1).nonzero()[0].tolist() == [3]
+    assert np.isfinite(np.delete(found, 3, axis=0)).all()
+
+
 def test_a_map_that_cannot_be_drawn_is_said_and_can_be_asked_for_again(drawn_dataset, tmp_path, monkeypatch):
     monkeypatch.setenv("CADLIB_CACHE", str(tmp_path / "cache"))
     app = AppTest.from_function(places, default_timeout=60)

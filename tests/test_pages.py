@@ -709,7 +709,7 @@ def test_the_heatmap_of_a_sample_says_whether_it_may_be_read(browser):
     assert "Do not read this map" in words(browser) or "Hiding what is hot changes the answer" in words(browser)
 
 
-def test_an_unreadable_sample_is_named_in_its_tile(app, synthetic_dataset, tmp_path):
+def test_an_unreadable_sample_is_named_in_its_tile_and_beside_the_map(app, synthetic_dataset, tmp_path):
     copied = Path(shutil.copytree(synthetic_dataset, tmp_path / "spoilt"))
     image = min((copied / "ISIC_2019_Training_Input").iterdir())
     image.write_bytes(image.read_bytes()[: int(0.6 * image.stat().st_size)])
@@ -718,6 +718,8 @@ def test_an_unreadable_sample_is_named_in_its_tile(app, synthetic_dataset, tmp_p
     assert not page.exception
     assert "incomplete or damaged" in tiles(page)[0]["why"]
     assert all("why" not in tile for tile in tiles(page)[1:])
+    look_at_map(page)
+    assert "Not on the map, for they cannot be read: 1" in words(page)
 
 
 def test_the_real_data_set_opens(app, data_dir, monkeypatch):
@@ -851,6 +853,17 @@ def test_a_file_name_is_no_markdown(name, shown):
     assert ui.plain(name) == shown
 
 
+def look_at_map(page: AppTest) -> None:
+    """Open the map and wait for it: it is made behind the page."""
+    page.segmented_control(key="view").set_value("Map").run()
+    deadline = time.monotonic() + TIMEOUT_S
+    while not page.get("plotly_chart"):
+        assert not page.exception
+        assert time.monotonic() < deadline
+        time.sleep(0.1)
+        page.run()
+
+
 def test_the_dataset_page_has_a_map_counts_and_lists_of_what_was_found(browser):
     browser.pills(key="facet-diagnosis").set_value(["MEL"]).run()
     browser.segmented_control(key="view").set_value("Counts").run()
@@ -859,13 +872,7 @@ def test_the_dataset_page_has_a_map_counts_and_lists_of_what_was_found(browser):
     browser.segmented_control(key="view").set_value("Suspects").run()
     assert not browser.exception
     assert "python -m cadlib suspects --data" in browser.code[-1].value
-    browser.segmented_control(key="view").set_value("Map").run()
-    deadline = time.monotonic() + TIMEOUT_S
-    while not browser.get("plotly_chart"):  # it is made behind the page
-        assert not browser.exception
-        assert time.monotonic() < deadline
-        time.sleep(0.1)
-        browser.run()
+    look_at_map(browser)
     assert len(browser.get("plotly_chart")) == 1
     assert tiles(browser) == []  # until something is chosen
     browser.selectbox(key="dataset-map-part").select_index(0).run()

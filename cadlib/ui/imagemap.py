@@ -51,6 +51,7 @@ class _Map:
 def map_places(table: "pd.DataFrame", record: ModelRecord, key: str) -> NDArray[np.float32] | None:
     """Return the place of each image of a data set's whole table on its map, (N, 2), by what a model sees of it.
 
+    The place of an image that cannot be read is NaN.
     It takes minutes for thousands of images, once: features and places are kept on disk. It is made in the background;
     meanwhile None is returned, and how far it is is drawn. `key` names the images and the model.
     """
@@ -148,7 +149,12 @@ def _choose(shown: _Map, key: str, images: Collection[str] | None) -> None:
 def _placed(table: "pd.DataFrame", model: str, say: "Say") -> NDArray[np.float32]:
     from cadlib.features import cached_features  # noqa: PLC0415 - pandas takes a third of a second, an answer needs none
 
-    return project(cached_features(model_beside(model), table, say).features, progress=partial(say, "steps of the map"))
+    rejected = dict[str, str]()
+    seen = cached_features(model_beside(model), table, say, rejected)
+    places = np.full((len(table), 2), np.nan, np.float32)
+    readable = ~table["image"].isin(rejected).to_numpy(bool)
+    places[readable] = project(seen.features, progress=partial(say, "steps of the map"))
+    return places
 
 
 @st.cache_data(max_entries=4, show_spinner=False)

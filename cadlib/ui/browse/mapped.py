@@ -22,6 +22,9 @@ def mapped(dataset: Dataset, record: ModelRecord, catalogue: Catalogue, answer: 
     if places is None:
         return None
     rows = np.sort(answer.rows)
+    rows = rows[np.isfinite(places[rows]).all(axis=1)]
+    if unread := len(answer.rows) - len(rows):
+        st.caption(f"Not on the map, for they cannot be read: {unread:,}.")
     if not len(rows):
         st.caption("No image passes the filters.")
         return None
