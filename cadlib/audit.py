@@ -20,7 +20,7 @@ from cadlib import card
 from cadlib.dataset import Dataset
 from cadlib.duplicates import Duplicates, Rows, Say, find_duplicates, together
 from cadlib.features import cached_features
-from cadlib.likeness import Details, details_of, likeness, shows_the_same
+from cadlib.likeness import Details, details_in, likeness, shows_the_same
 from cadlib.model import Model
 from cadlib.own_split import not_the_models, own_split
 from cadlib.pixels import cached_pixels
@@ -141,12 +141,11 @@ class _Seen:
 
 def _see(model: Model, table: pd.DataFrame, say: Say) -> _Seen:
     pixels = cached_pixels(table, model.record.input, partial(say, "caching pixels"))
-    details = [details_of(some) for some in pixels.batches()]
+    details = details_in(pixels.batches())
     features = cached_features(model, table, say).features
     lengths: NDArray[np.float32] = np.linalg.norm(features, axis=1, keepdims=True)
     features /= np.maximum(lengths, np.finfo(np.float32).tiny)
-    seen = Details(np.concatenate([some.values for some in details]), np.concatenate([some.fields for some in details]))
-    return _Seen(table["phash"].to_numpy(np.uint64), features, seen)
+    return _Seen(table["phash"].to_numpy(np.uint64), features, details)
 
 
 def _across(seen: "_Seen", parts: "pd.Series[str]", say: Say) -> tuple[pd.DataFrame, NDArray[np.int64]]:

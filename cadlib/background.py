@@ -81,7 +81,7 @@ class Job:
         if self._ending.is_set():
             raise _Stopped
         if what != self.what:
-            self._began, self._before = time.monotonic(), done - 1
+            self._began, self._before = time.monotonic(), max(done - 1, 0)
         self.what, self.done, self.total = what, done, total
 
 

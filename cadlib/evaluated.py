@@ -8,7 +8,6 @@ asked by `features.cached_features`: what it said for the map, the suspects or a
 
 import hashlib
 import json
-import os
 from dataclasses import dataclass, replace
 from functools import cached_property, partial
 from pathlib import Path
@@ -19,7 +18,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from cadlib import metrics
-from cadlib.cache import cache_dir
+from cadlib.cache import cache_dir, file_facts
 from cadlib.comparison import Answers, Comparison, compare
 from cadlib.dataset import Dataset
 from cadlib.decision import DEFAULT_OPERATING_POINT
@@ -106,8 +105,7 @@ def evaluation_folder(record: ModelRecord, dataset: Dataset) -> Path:
     digest = hashlib.sha256(pd.util.hash_pandas_object(dataset.table, index=False).to_numpy().tobytes())
     try:
         for path in dataset.table["path"]:
-            status = os.stat(path)
-            digest.update(f"{status.st_size} {status.st_mtime_ns}\n".encode())
+            digest.update(file_facts(path))
     except OSError as error:
         raise DatasetInvalid(f"Expected the images of {dataset.name} but {error}; open the data set anew.") from error
     return cache_dir() / "evaluations" / f"{model[:16]}-{digest.hexdigest()[:16]}"

@@ -8,6 +8,7 @@ from the same place. The thresholds were read off all 136 million pairs across t
 pictures in view (`python -m cadlib audit --sheet`).
 """
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 import numpy as np
@@ -57,6 +58,12 @@ def details_of(pictures: NDArray[np.uint8]) -> Details:
     """Return the details of (N, S, S, 3) uint8 RGB."""
     values, fields = zip(*map(_detail, pictures), strict=True)
     return Details(np.stack(values), np.array(fields, np.float32))
+
+
+def details_in(batches: Iterable[NDArray[np.uint8]]) -> Details:
+    """Return the details of pictures that come some at a time, each (n, S, S, 3) uint8 RGB."""
+    values, fields = zip(*((some.values, some.fields) for some in map(details_of, batches)), strict=True)
+    return Details(np.concatenate(values), np.concatenate(fields))
 
 
 def likeness(left: Details, right: Details) -> Floats:

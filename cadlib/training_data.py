@@ -19,7 +19,7 @@ from cadlib.augment import augment
 from cadlib.dataset import Dataset as IsicDataset
 from cadlib.dataset import open_dataset
 from cadlib.errors import TrainingFailed
-from cadlib.likeness import Details, details_of, likely_pairs
+from cadlib.likeness import details_in, likely_pairs
 from cadlib.pixels import Pixels, cached_pixels
 from cadlib.preprocess import InputSpec
 from cadlib.subsets import Subset
@@ -151,10 +151,7 @@ def _alike(pixels: Pixels, say: Callable[[str], None]) -> NDArray[np.int64] | No
             "most): the split keeps lesions and near-equal hashes together; `python -m cadlib audit` may find more."
         )
         return None
-    batches = [details_of(pixels[first : first + 256]) for first in range(0, len(pixels), 256)]
-    return likely_pairs(
-        Details(np.concatenate([some.values for some in batches]), np.concatenate([some.fields for some in batches]))
-    )
+    return likely_pairs(details_in(pixels.batches(256)))
 
 
 @dataclass(frozen=True)

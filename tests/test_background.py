@@ -56,6 +56,22 @@ def test_work_goes_on_by_itself_and_tells_how_far_it_is(gate):
     assert job.seconds_left is None
 
 
+def test_work_that_first_tells_that_nothing_is_done_has_done_what_it_tells_next(gate):
+    def work(say):
+        say("subgroups", 0, 4)
+        time.sleep(0.2)
+        say("subgroups", 1, 4)
+        gate.wait()
+
+    job = background.start("from nothing", work)
+    reached(job, "running")
+    while not job.done:
+        time.sleep(0.01)
+    assert job.seconds_left > 0.2 * 3
+    gate.set()
+    ended(job)
+
+
 def test_what_was_done_before_it_began_says_nothing_of_how_long_it_takes(gate):
     def work(say):
         say("images", 9001, 10_000)

@@ -14,9 +14,9 @@ from cadlib.decision import two_digits
 from cadlib.duplicates import Say, find_duplicates
 from cadlib.errors import ImageRejected
 from cadlib.evaluation import short_sides
-from cadlib.features import BATCH_SIZE, cached_features
+from cadlib.features import cached_features
 from cadlib.images import read_image
-from cadlib.likeness import Details, details_of
+from cadlib.likeness import details_in
 from cadlib.model import Model
 from cadlib.own_split import own_split
 from cadlib.pixels import cached_pixels
@@ -37,7 +37,8 @@ def find_suspects(model: Model, folder: Path, dataset: Dataset, say: Say) -> Sus
     split = own_split(folder, model.record, leaking=True).rename(columns={"lesion_group": "split_group"})
     duplicates = find_duplicates(dataset, say)
     table = duplicates.table.merge(split, on="image", how="left")
-    details = _details(model, table, say)  # first, for the model then reads the pixels that this has cached
+    pixels = cached_pixels(table, model.record.input, partial(say, "caching pixels"))
+    details = details_in(pixels.batches())  # first, for the model then reads the pixels that this has cached
     seen = cached_features(model, table, say)
     trained = (table["split"] == "train").to_numpy(bool)
     labelled = table["diagnosis"].isin(CODES).to_numpy(bool)
@@ -55,14 +56,6 @@ def find_suspects(model: Model, folder: Path, dataset: Dataset, say: Say) -> Sus
     rows += _unreadable(dataset, duplicates.unreadable)
     created = datetime.now(UTC).isoformat(timespec="seconds")
     return Suspects(dataset.name, model.record.model_id, created, len(table), judged, findings(rows))
-
-
-def _details(model: Model, table: pd.DataFrame, say: Say) -> Details:
-    """Return the details of the images of a table, whose pixels are cached on the way."""
-    pixels = cached_pixels(table, model.record.input, partial(say, "caching pixels"))
-    details = [details_of(pixels[first : first + BATCH_SIZE]) for first in range(0, len(pixels), BATCH_SIZE)]
-    values, fields = (np.concatenate([getattr(some, name) for some in details]) for name in ("values", "fields"))
-    return Details(values, fields)
 
 
 def _doubted(
