@@ -114,24 +114,50 @@ def split(
         )
     if table.empty:
         raise ValueError("Expected images to split but the table has no row.")
+    dealt = _deal(table, groups, share, seed)
+    split_of = dealt.map(dict(enumerate(SPLITS))).astype("str")
+    return groups.map(split_of).rename("split")
+
+
+def cross_validation_folds(
+    table: pd.DataFrame, groups: "pd.Series[int]", n_folds: int, seed: int = 0
+) -> "pd.Series[int]":
+    """Return the fold of each image, 0 to `n_folds` - 1; a group is never divided.
+
+    Folds are of equal size in every class, as well as groups allow, by the same method as `split`. The same seed
+    gives the same folds, whatever the order of rows. Raise ValueError for fewer than two folds and an empty table.
+    """
+    if n_folds < 2:
+        raise ValueError(f"Expected at least 2 folds but got {n_folds}.")
+    if table.empty:
+        raise ValueError("Expected images to deal into folds but the table has no row.")
+    equal_shares = np.full(n_folds, 1 / n_folds)
+    fold_of_group = _deal(table, groups, equal_shares, seed)
+    return groups.map(fold_of_group).rename("fold")
+
+
+def _deal(table: pd.DataFrame, groups: "pd.Series[int]", shares: NDArray[np.float64], seed: int) -> "pd.Series[int]":
+    """Return the part, an index into `shares`, of each group."""
     # In the order of their first image: neither the numbers of groups nor the order of rows may matter.
     first_image = table["image"].groupby(groups).min().sort_values()
     counts = pd.crosstab(groups, table["diagnosis"].fillna("")).loc[first_image.index]
     counts = counts[sorted(counts, key=lambda code: (counts[code].sum(), code))]
     counts = counts.iloc[np.random.default_rng(seed).permutation(len(counts))]
     images_by_class = counts.to_numpy()
+
+    # Rarest class first, and in each class the largest group first.
     rarest = (images_by_class > 0).argmax(axis=1)
     order = np.lexsort((-images_by_class.sum(axis=1), rarest))
 
-    open_splits = np.flatnonzero(share)
-    filled = np.zeros((len(SPLITS), images_by_class.shape[1]))
+    # A part with a share of zero gets nothing.
+    open_parts = np.flatnonzero(shares)
+    filled = np.zeros((len(shares), images_by_class.shape[1]))
     choice = np.empty(len(counts), dtype=np.int64)
     for group in order:
-        fill = filled[open_splits, rarest[group]] / share[open_splits]
-        choice[group] = open_splits[fill.argmin()]
+        fill = filled[open_parts, rarest[group]] / shares[open_parts]
+        choice[group] = open_parts[fill.argmin()]
         filled[choice[group]] += images_by_class[group]
-    split_of = pd.Series([SPLITS[index] for index in choice], index=counts.index, dtype="str")
-    return groups.map(split_of).rename("split")
+    return pd.Series(choice, index=counts.index)
 
 
 def split_csv(table: pd.DataFrame, groups: "pd.Series[int]", splits: "pd.Series[str]") -> str:

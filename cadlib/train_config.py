@@ -40,6 +40,9 @@ class TrainConfig:
     )
     validation: float = _setting(0.15, "share of the images kept for choosing and calibrating", least=0, below=1)
     test: float = _setting(0.15, "share of the images never looked at in training", least=0, below=1)
+    split_of: str = _setting("", "model whose split.csv is followed: its test images stay its test images")
+    folds: int = _setting(0, "folds for cross-validation of the images outside the test split; 0: none", least=0)
+    fold: int = _setting(0, "fold that validates this run, counted from 0", least=0)
     leave_out: str = _setting("", "archive whose images are not trained on, as BCN20000; an epoch stays as long")
     subset: str = _setting("", "name of a saved subset: its images alone are trained on, validated and tested")
     seed: int = _setting(0, "of the split and of everything random in the run")
@@ -60,6 +63,15 @@ class TrainConfig:
                 raise ValueError(f"Expected `{setting.name}` to be at least {least}{upper} but got {value}.")
         if self.last_px < self.first_px:
             raise ValueError(f"Expected `last_px` to be at least `first_px`, {self.first_px}, but got {self.last_px}.")
+        if self.folds and not self.split_of:
+            raise ValueError(
+                "Expected `split_of` together with `folds`: every fold must leave the same test images alone. "
+                "Name a model, as in --split-of isic2019."
+            )
+        if self.folds == 1 or self.fold >= max(self.folds, 1):
+            raise ValueError(
+                f"Expected `folds` to be 0 or at least 2, and `fold` below it, but got {self.folds} and {self.fold}."
+            )
         if self.validation == 0 or self.validation + self.test >= 1:
             raise ValueError(
                 "Expected `validation` above 0, and below 1 together with `test`, but got "

@@ -30,11 +30,12 @@ from cadlib.augment import mix
 from cadlib.errors import TrainingFailed
 from cadlib.network import arrays_of, build, check_side, load_arrays, load_pretrained, saliency_layer
 from cadlib.preprocess import InputSpec, to_array
+from cadlib.record import SPLIT_FILE, find_model
 from cadlib.run import CHECKPOINT_FILE, Run
 from cadlib.subsets import read_subset
 from cadlib.taxonomy import CODES
 from cadlib.train_config import TrainConfig
-from cadlib.training_data import BatchPlan, Crops, TrainingData, read_training_data
+from cadlib.training_data import BatchPlan, Crops, FoldPlan, TrainingData, read_training_data
 
 NOTE_STEPS = 50
 """Steps from one point of the curves of loss, learning rate and speed to the next; an epoch ends with a point too."""
@@ -71,7 +72,10 @@ def train(folder: Path, run_dir: Path, config: TrainConfig, *, resume: bool = Fa
     with fabric.rank_zero_first():
         shares = (config.validation, config.test)
         subset = read_subset(config.subset) if config.subset else None
-        data = read_training_data(folder, spec, config.seed, shares, fabric.print, config.leave_out, subset)
+        fold_plan = None
+        if config.split_of:
+            fold_plan = FoldPlan(find_model(config.split_of) / SPLIT_FILE, config.folds, config.fold)
+        data = read_training_data(folder, spec, config.seed, shares, fabric.print, config.leave_out, subset, fold_plan)
     plan = BatchPlan(
         data.rows("train"),
         batch_size=config.batch_size,

@@ -25,6 +25,19 @@ from cadlib.preprocess import InputSpec
 from cadlib.subsets import Subset
 from cadlib.taxonomy import CODES
 
+
+@dataclass(frozen=True)
+class FoldPlan:
+    """Follow an existing split: its test images, and of the others the fold that validates.
+
+    With `n_folds` 0 its training and validation images stay what they are.
+    """
+
+    split_csv: Path
+    n_folds: int = 0
+    fold: int = 0
+
+
 MOST_COMPARED = 60_000
 """Images that are compared each with each: four minutes' work on two cores."""
 LEFT_OUT = "left out"
@@ -69,11 +82,17 @@ def read_training_data(
     say: Callable[[str], None],
     leave_out: str = "",
     subset: Subset | None = None,
+    fold_plan: FoldPlan | None = None,
 ) -> TrainingData:
     """Open a folder of ISIC layout, split it by lesion (validation and test `shares`), and cache its pixels.
 
     Images that cannot be read are left out and said. The training images of the archive `leave_out` become LEFT_OUT;
-    validation and test stay as they are. Of a `subset` its images alone are split, and `name` tells of it; two of them
+    validation and test stay as they are.
+
+    With a `fold_plan` the split is that of its file, not a new one; images that the file does not name are left out
+    and said.
+
+    Of a `subset` its images alone are split, and `name` tells of it; two of them
     that the ids of a third outside it join to one lesion stay together. Raise DatasetInvalid for a folder that holds
     nothing usable and TrainingFailed for an unknown archive, and when a class has no image to train on or to validate
     with: a class never seen has no frequency to adjust its logits by, and its fall would say nothing of cameras.
@@ -92,13 +111,17 @@ def read_training_data(
             f"{', '.join(archives) or 'no known archive'}."
         )
     table, hashes = _readable(dataset, labelled, say)
-    pixels = cached_pixels(table, spec, _bar("caching pixels"))
-    groups = splits.lesion_groups(table, hashes, _alike(pixels, say))
-    validation, test = shares
-    try:
-        whole = splits.split(table, groups, seed=seed, validation=validation, test=test)
-    except ValueError as error:
-        raise TrainingFailed(f"The images of {folder} cannot be split: {error}") from error
+    if fold_plan:
+        table, groups, whole = _planned_split(table, fold_plan, seed, say)
+        pixels = cached_pixels(table, spec, _bar("caching pixels"))
+    else:
+        pixels = cached_pixels(table, spec, _bar("caching pixels"))
+        groups = splits.lesion_groups(table, hashes, _alike(pixels, say))
+        validation, test = shares
+        try:
+            whole = splits.split(table, groups, seed=seed, validation=validation, test=test)
+        except ValueError as error:
+            raise TrainingFailed(f"The images of {folder} cannot be split: {error}") from error
     parts = whole.mask((whole == "train") & (table["archive"] == leave_out), LEFT_OUT)
     say(f"{groups.nunique():,} lesions")
     _check_parts(table["diagnosis"], parts, say)
@@ -128,6 +151,31 @@ def _readable(
             f"has one of the diagnoses {', '.join(CODES)}; training needs the ground-truth CSV."
         )
     return labelled.loc[hashes.index].reset_index(drop=True), hashes.reset_index(drop=True)
+
+
+def _planned_split(
+    table: pd.DataFrame, plan: FoldPlan, seed: int, say: Callable[[str], None]
+) -> tuple[pd.DataFrame, "pd.Series[int]", "pd.Series[str]"]:
+    """Return the images that the plan's file names, their lesion groups, and their splits."""
+    rows = splits.read_split(plan.split_csv)
+    selected = splits.select(table, rows)
+    if selected.empty:
+        raise TrainingFailed(
+            f"Expected images that {plan.split_csv} names but none of {len(table):,} is. "
+            "Name a model that was trained on this data set."
+        )
+    if left_out := len(table) - len(selected):
+        say(f"{left_out:,} images are left out: {plan.split_csv} does not name them")
+    groups = selected["lesion_group"].astype("int64")
+    parts = selected["split"].astype("str")
+    images = table[table["image"].isin(selected["image"])].reset_index(drop=True)
+    if plan.n_folds:
+        outside_test = parts != "test"
+        folds = splits.cross_validation_folds(images[outside_test], groups[outside_test], plan.n_folds, seed)
+        parts = parts.where(~outside_test, "train")
+        validating = folds.index[folds == plan.fold]
+        parts.loc[validating] = "validation"
+    return images, groups, parts
 
 
 def _check_parts(diagnoses: pd.Series, parts: pd.Series, say: Callable[[str], None]) -> None:

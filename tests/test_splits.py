@@ -13,7 +13,15 @@ from PIL import Image
 from cadlib import images, splits
 from cadlib.dataset import open_dataset
 from cadlib.errors import DatasetInvalid
-from cadlib.splits import SPLITS, lesion_groups, perceptual_hashes, read_split, split, split_csv
+from cadlib.splits import (
+    SPLITS,
+    cross_validation_folds,
+    lesion_groups,
+    perceptual_hashes,
+    read_split,
+    split,
+    split_csv,
+)
 from cadlib.taxonomy import CODES
 
 
@@ -250,3 +258,36 @@ def test_the_real_set_splits_by_lesion_with_every_class_at_its_share(data_dir):
 def test_pairs_join_what_neither_lesion_nor_hash_does():
     pairs = np.array([[0, 2], [3, 4]])
     assert lesion_groups(table_of([None] * 5), far_apart(5), pairs).tolist() == [0, 1, 2, 0, 2]
+
+
+@settings(max_examples=40, deadline=None)
+@given(
+    st.lists(st.tuples(st.sampled_from(CODES), st.integers(0, 30)), min_size=1, max_size=120),
+    st.integers(2, 6),
+    st.randoms(use_true_random=False),
+)
+def test_folds_never_divide_a_group_and_never_depend_on_the_order_of_rows(rows, n_folds, random):
+    diagnoses, numbers = zip(*rows, strict=True)
+    table = table_of([None] * len(rows), list(diagnoses))
+    groups = pd.Series(numbers)
+    folds = cross_validation_folds(table, groups, n_folds)
+    assert folds.between(0, n_folds - 1).all()
+    assert (folds.groupby(groups).nunique() == 1).all()
+    order = list(range(len(rows)))
+    random.shuffle(order)
+    shuffled = cross_validation_folds(table.iloc[order], groups.iloc[order], n_folds)
+    assert shuffled.sort_index().equals(folds)
+
+
+def test_each_fold_has_its_share_of_each_class():
+    table = table_of([None] * 1000, ["NV"] * 900 + ["DF"] * 100)
+    groups = pd.Series(range(1000))
+    counts = pd.crosstab(cross_validation_folds(table, groups, 5), table["diagnosis"])
+    assert counts["NV"].tolist() == [180] * 5
+    assert counts["DF"].tolist() == [20] * 5
+
+
+def test_refuses_a_single_fold():
+    table = table_of([None])
+    with pytest.raises(ValueError, match="at least 2 folds"):
+        cross_validation_folds(table, pd.Series([0]), 1)

@@ -39,3 +39,17 @@ def test_every_setting_says_what_it_is():
 def test_refuses_settings_that_cannot_be(wrong):
     with pytest.raises(ValueError, match="Expected `"):
         TrainConfig(**wrong)
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"folds": 5}, "`split_of` together with `folds`"),
+        ({"split_of": "isic2019", "folds": 1}, "at least 2"),
+        ({"split_of": "isic2019", "folds": 5, "fold": 5}, "`fold` below it"),
+        ({"split_of": "isic2019", "fold": 1}, "`fold` below it"),
+    ],
+)
+def test_refuses_folds_that_cannot_be(settings, message):
+    with pytest.raises(ValueError, match=message):
+        TrainConfig(**settings)

@@ -13,7 +13,7 @@ from cadlib.errors import TrainingFailed
 from cadlib.preprocess import InputSpec
 from cadlib.splits import read_split
 from cadlib.subsets import Subset
-from cadlib.training_data import LEFT_OUT, BatchPlan, Crops, read_training_data
+from cadlib.training_data import LEFT_OUT, BatchPlan, Crops, FoldPlan, read_training_data
 
 SPEC = InputSpec(32, "bicubic", (0.5, 0.5, 0.5), (0.5, 0.5, 0.5))
 
@@ -215,3 +215,45 @@ def test_a_worker_gets_the_place_of_the_pixels_and_not_a_copy(synthetic_dataset)
     image, label = crops[crop]
     assert image.shape == (3, 32, 32)
     assert label == data.labels[crop.row]
+
+
+@pytest.fixture
+def existing_split(synthetic_dataset, tmp_path):
+    path = tmp_path / "split.csv"
+    path.write_text(read(synthetic_dataset).split_csv)
+    return path
+
+
+def test_folds_leave_the_test_images_alone_and_validate_every_other_image_once(synthetic_dataset, existing_split):
+    before = read_split(existing_split).set_index("image")
+    validated = []
+    for fold in range(3):
+        plan = FoldPlan(existing_split, n_folds=3, fold=fold)
+        data = read_training_data(synthetic_dataset, SPEC, 0, (0.2, 0.2), lambda _: None, fold_plan=plan)
+        parts = data.parts.set_axis(data.table["image"])
+        assert parts.index[parts == "test"].equals(before.index[before["split"] == "test"])
+        assert data.groups.tolist() == before.loc[data.table["image"], "lesion_group"].tolist()
+        validated += parts.index[parts == "validation"].tolist()
+    assert sorted(validated) == sorted(before.index[before["split"] != "test"])
+
+
+def test_without_folds_an_existing_split_is_followed_as_it_is(synthetic_dataset, existing_split):
+    plan = FoldPlan(existing_split)
+    data = read_training_data(synthetic_dataset, SPEC, 9, (0.2, 0.2), lambda _: None, fold_plan=plan)
+    assert data.split_csv == existing_split.read_text()
+
+
+def test_images_that_the_split_does_not_name_are_left_out_and_said(synthetic_dataset, existing_split):
+    lines = existing_split.read_text().splitlines(keepends=True)
+    existing_split.write_text("".join(lines[:-1]))
+    said = []
+    data = read_training_data(synthetic_dataset, SPEC, 0, (0.2, 0.2), said.append, fold_plan=FoldPlan(existing_split))
+    assert len(data.table) == 95
+    assert any("1 images are left out" in line for line in said)
+
+
+def test_a_split_of_other_images_is_refused(synthetic_dataset, tmp_path):
+    other = tmp_path / "other.csv"
+    other.write_text("image,lesion_group,split\nISIC_0,0,train\n")
+    with pytest.raises(TrainingFailed, match="none of 96 is"):
+        read_training_data(synthetic_dataset, SPEC, 0, (0.2, 0.2), lambda _: None, fold_plan=FoldPlan(other))
