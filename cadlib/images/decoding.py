@@ -6,9 +6,10 @@ from io import BytesIO
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import ExifTags, Image, ImageCms, TiffImagePlugin
+from PIL import ExifTags, Image, ImageCms, JpegImagePlugin, TiffImagePlugin
 
 from cadlib.errors import ImageRejected
+from cadlib.images.jpeg import decode_jpeg
 from cadlib.images.kinds import FORMATS, damaged
 
 # ImageOps.exif_transpose also rewrites the metadata, which fails on tags that some cameras write, and copies.
@@ -31,14 +32,11 @@ def decode(image: Image.Image, name: str) -> tuple[NDArray[np.uint8], tuple[str,
     tags = image.tag_v2 if isinstance(image, TiffImagePlugin.TiffImageFile) else {}
     bits, white_is_zero = _bits(image), tags.get(ExifTags.Base.PhotometricInterpretation) == 0
     orientation = tags.get(ExifTags.Base.Orientation, 1)
-    try:
-        image.load()
-    except Exception as error:  # Pillow's decoders raise many kinds on damaged bytes
-        raise damaged(name, FORMATS.get(image.format or "", "loaded")) from error
+    loaded = _load(image, notes, name)
     turn = _UPRIGHT.get(_orientation(image, notes))
     if turn is not None or orientation in _UPRIGHT:  # Pillow turns a TIFF itself while it loads
         notes.append("The picture was turned upright, as the camera had recorded.")
-    icc = image.info.get("icc_profile")
+    image, icc = loaded, image.info.get("icc_profile")
     if bits > 8:
         notes.append(f"The picture was reduced from {bits} to 8 bits a channel.")
         image = _reduce(image, bits, white_is_zero)
@@ -50,6 +48,24 @@ def decode(image: Image.Image, name: str) -> tuple[NDArray[np.uint8], tuple[str,
     pixels = np.asarray(image if turn is None else image.transpose(turn))
     pixels.flags.writeable = False
     return pixels, tuple(notes)
+
+
+def _load(image: Image.Image, notes: list[str], name: str) -> Image.Image:
+    """Return the image with its pixels; a JPEG goes through a decoder that reports damage."""
+    if isinstance(image, JpegImagePlugin.JpegImageFile) and image.tile and image.fp is not None:
+        at = image.fp.tell()
+        image.fp.seek(0)
+        data = image.fp.read()
+        image.fp.seek(at)
+        pixels, checked = decode_jpeg(data, image.size, name)
+        if not checked:
+            notes.append("Damage to this file cannot be detected: its colours have an unusual resolution.")
+        return Image.fromarray(pixels, image.mode)
+    try:
+        image.load()
+    except Exception as error:  # Pillow's decoders raise many kinds on damaged bytes
+        raise damaged(name, FORMATS.get(image.format or "", "loaded")) from error
+    return image
 
 
 def _orientation(image: Image.Image, notes: list[str]) -> int:

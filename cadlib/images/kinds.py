@@ -58,3 +58,11 @@ def damaged(name: str, kind: str) -> ImageRejected:
         f"{name} begins as a {kind} picture but is incomplete or damaged. Expected a whole picture; "
         "copy or export it again."
     )
+
+
+def unsupported(name: str, what: str) -> ImageRejected:
+    """Return the sentence for a whole file of a known format in a form that cannot be read here."""
+    return ImageRejected(
+        f"{name} is {what}, which is not supported here. Expected 8 or 16 bits a channel in a common form; "
+        "export the image as an ordinary JPEG or PNG."
+    )
