@@ -14,11 +14,12 @@ from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import ExifTags, Image, JpegImagePlugin, TiffImagePlugin
+from PIL import ExifTags, Image, JpegImagePlugin
 
 from cadlib.errors import ImageRejected
 from cadlib.images.decoding import decode
-from cadlib.images.kinds import DICOM, EXPECTED, FORMATS, damaged, foreign, kind_of
+from cadlib.images.forms import check_form
+from cadlib.images.kinds import DICOM, EXPECTED, FORMATS, damaged, foreign, kind_of, several
 from cadlib.patient import NO_FACTS, PatientFacts
 from cadlib.readahead import map_ahead
 
@@ -37,7 +38,6 @@ of the time."""
 
 _FRACTIONS = {1: "all", 2: "a half", 4: "a quarter", 8: "an eighth"}
 _SIDEWAYS = (5, 6, 7, 8)  # of these: width and height change places
-_DNG_VERSION = 50706
 _HEAD_BYTES = 132  # all that kind_of looks at
 _READERS = 4
 _READ_AHEAD = 2 * _READERS  # few, for one may be of 40 megapixels
@@ -195,9 +195,11 @@ def _open(data: bytes, name: str) -> Image.Image:
     kind = kind_of(data)
     if kind not in FORMATS:
         raise foreign(name, kind or "in a format that is not known here")
+    page = check_form(kind, data, name)
     try:
         image = Image.open(BytesIO(data), formats=(kind,))
-        count = 1 if image.format == "MPO" else int(getattr(image, "n_frames", 1))
+        count = 1 if image.format in ("MPO", "TIFF") else int(getattr(image, "n_frames", 1))
+        image.seek(page)
     except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
         raise ImageRejected(
             f"{name} is far larger than {MAX_PIXELS // 10**6} megapixels. Expected at most that; "
@@ -207,14 +209,7 @@ def _open(data: bytes, name: str) -> Image.Image:
         raise damaged(name, FORMATS[kind]) from error
     _check_size(image.size, name)
     if count > 1:
-        raise ImageRejected(
-            f"{name} holds {count} pictures (it is animated or has several pages). Expected one; "
-            "export the one you mean."
-        )
-    if isinstance(image, TiffImagePlugin.TiffImageFile):
-        tags = image.tag_v2
-        if _DNG_VERSION in tags or tags.get(ExifTags.Base.NewSubfileType, 0) == 1:
-            raise foreign(name, "a camera's raw file")
+        raise several(name, count)
     return image
 
 

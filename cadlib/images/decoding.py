@@ -11,6 +11,7 @@ from PIL import ExifTags, Image, ImageCms, JpegImagePlugin, TiffImagePlugin
 from cadlib.errors import ImageRejected
 from cadlib.images.jpeg import decode_jpeg
 from cadlib.images.kinds import FORMATS, damaged
+from cadlib.images.tiff import eight_bit_palette
 
 # ImageOps.exif_transpose also rewrites the metadata, which fails on tags that some cameras write, and copies.
 _UPRIGHT = {
@@ -65,6 +66,11 @@ def _load(image: Image.Image, notes: list[str], name: str) -> Image.Image:
         image.load()
     except Exception as error:  # Pillow's decoders raise many kinds on damaged bytes
         raise damaged(name, FORMATS.get(image.format or "", "loaded")) from error
+    palette = eight_bit_palette(image)
+    if palette is not None:
+        notes.append("The colour table of the file uses 8 of its 16 bits; it was read so.")
+        image = image.copy()
+        image.putpalette(palette)
     return image
 
 

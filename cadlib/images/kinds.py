@@ -63,6 +63,14 @@ def damaged(name: str, kind: str) -> ImageRejected:
 def unsupported(name: str, what: str) -> ImageRejected:
     """Return the sentence for a whole file of a known format in a form that cannot be read here."""
     return ImageRejected(
-        f"{name} is {what}, which is not supported here. Expected 8 or 16 bits a channel in a common form; "
-        "export the image as an ordinary JPEG or PNG."
+        f"{name} is {what}, which is not supported here. Expected greyscale, RGB or CMYK of 8 or 16 bits a channel; "
+        "export the image as PNG or JPEG."
+    )
+
+
+def several(name: str, count: int) -> ImageRejected:
+    """Return the sentence for a file of several images."""
+    return ImageRejected(
+        f"{name} holds {count} pictures (it is animated or has several pages). Expected one; "
+        "export the one you mean."
     )
