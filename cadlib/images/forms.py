@@ -1,4 +1,4 @@
-"""This module checks a file before it is decoded: form, length and checksums."""
+"""Check a file before it is decoded: form, length and checksums."""
 
 from collections.abc import Callable
 

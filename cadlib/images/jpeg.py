@@ -1,4 +1,4 @@
-"""This module decodes JPEG data and refuses it wherever the decoder warned.
+"""Decode JPEG data and refuse it wherever the decoder warned.
 
 libjpeg goes on after damage and fills the rest with what it can make of it; Pillow drops its warnings. TurboJPEG, by
 way of simplejpeg, gives the same pixels and reports them. What a decoder cannot notice is a changed bit that leaves
@@ -70,6 +70,22 @@ class JpegHeader:
         """Return whether the components differ in resolution."""
         factors = {(component.horizontal, component.vertical) for component in self.components}
         return len(factors) > 1
+
+    @property
+    def is_ycbcr(self) -> bool | None:
+        """Return whether three components are luminance and chroma, None where nothing in the JPEG says so.
+
+        libjpeg goes by the same marks in this order. RGB is never subsampled, for its channels count alike.
+        """
+        if len(self.components) != 3:
+            return False
+        if self.jfif:
+            return True
+        if self.adobe_transform is not None:
+            return self.adobe_transform != 0
+        if self.identifiers == b"RGB":
+            return False
+        return True if self.subsampled else None
 
     @property
     def identifiers(self) -> bytes:
@@ -254,4 +270,3 @@ def _without_padding(data: bytes, count: int, marker: int) -> bytes | None:
         if segment.marker == marker and count and before == bytes(count):
             return data[: segment.start - count] + data[segment.start :]
     return None
-

@@ -71,6 +71,13 @@ def unsupported(name: str, what: str) -> ImageRejected:
 def several(name: str, count: int) -> ImageRejected:
     """Return the sentence for a file of several images."""
     return ImageRejected(
-        f"{name} holds {count} pictures (it is animated or has several pages). Expected one; "
-        "export the one you mean."
+        f"{name} holds {count} pictures (it is animated or has several pages). Expected one; export the one you mean."
+    )
+
+
+def contradictory(name: str, what: str) -> ImageRejected:
+    """Return the sentence for a file of which two statements cannot both be true."""
+    return ImageRejected(
+        f"{name} contradicts itself: {what}. Expected a header that describes its pixels; "
+        "export the image again, as PNG or JPEG."
     )

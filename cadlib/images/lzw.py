@@ -1,4 +1,4 @@
-"""This module measures how many bytes TIFF's LZW unpacks to.
+"""Measure how many bytes TIFF's LZW unpacks to.
 
 libtiff stops as soon as it has the bytes it needs, so a strip that a flipped bit made longer passes unnoticed: its
 rows are shifted. Only lengths are computed here, one table of codes at a time (TIFF 6.0, section 13).

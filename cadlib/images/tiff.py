@@ -1,4 +1,4 @@
-"""This module checks that a TIFF holds one image, in a form that is read right, with no damaged strip.
+"""Check that a TIFF holds one image, in a form that is read right, with no damaged strip.
 
 libtiff reads the pixels. Pillow's own reader for uncompressed TIFF mixes up 16-bit samples in separate planes, and it
 does not look at the lengths of the strips. libtiff stops once a strip has given enough bytes, so what it cannot
@@ -6,6 +6,7 @@ notice is checked here: the checksum of deflate, strips that give too many bytes
 """
 
 import math
+import struct
 import zlib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -15,7 +16,7 @@ from typing import Any
 from PIL import ExifTags, Image, TiffImagePlugin
 
 from cadlib.images.jpeg import decode_jpeg, read_header
-from cadlib.images.kinds import damaged, foreign, several, unsupported
+from cadlib.images.kinds import contradictory, damaged, foreign, several, unsupported
 from cadlib.images.lzw import unpacked_length
 
 # Process-wide, and the documented switch for it: see above.
@@ -159,7 +160,7 @@ def _sub_pages(data: bytes, tags: Tags) -> list[Tags]:
     for at in places if isinstance(places, tuple) else (places,):
         try:
             pages.append(_directory(file, data, at))
-        except Exception:  # noqa: BLE001, PERF203, S112 - a copy that cannot be read does not hurt the image
+        except Exception:  # noqa: BLE001, S112 - a copy that cannot be read does not hurt the image
             continue
     return pages
 
@@ -264,7 +265,7 @@ def _strips(data: bytes, tags: Tags, form: TiffForm, name: str) -> Iterator[_Str
         yield _Strip(packed, rows * row_bytes, height_px * row_bytes)
 
 
-def _integers(value: Any) -> Sequence[int]:  # noqa: ANN401 - Pillow gives one number or a tuple of them
+def _integers(value: Any) -> Sequence[int]:
     return [int(item) for item in value] if isinstance(value, tuple) else [int(value)]
 
 
@@ -272,7 +273,7 @@ def _check_strip(strip: _Strip, tags: Tags, form: TiffForm, name: str) -> None:
     if form.compression == _NONE:
         intact = len(strip.packed) >= strip.needed
     elif form.compression == _JPEG:
-        _check_jpeg(strip, tags, name)
+        _check_jpeg(strip, tags, form, name)
         intact = True
     elif form.compression in (_DEFLATE, _OLD_DEFLATE):
         intact = _inflates(strip)
@@ -307,26 +308,36 @@ def _unpacks_to(packed: bytes, length: int) -> bool:
 
     libtiff unpacks it, as one row of grey values, with eight bytes behind it that must come out last.
     """
-    row = Tags()
-    row[_Tag.ImageWidth], row[_Tag.ImageLength] = length + len(_SENTINEL), 1
-    row[_Tag.BitsPerSample] = 8
-    row[_Tag.Compression] = _PACKBITS
-    row[_Tag.PhotometricInterpretation] = _BLACK_IS_ZERO
-    row[_Tag.SamplesPerPixel], row[_Tag.RowsPerStrip] = 1, 1
     strip = packed + bytes([len(_SENTINEL) - 1]) + _SENTINEL
-    row[_Tag.StripByteCounts] = len(strip)
-    row[_Tag.StripOffsets] = 0
-    row[_Tag.StripOffsets] = 8 + len(row.tobytes(8))
+    tags = {
+        _Tag.ImageWidth: length + len(_SENTINEL),
+        _Tag.ImageLength: 1,
+        _Tag.BitsPerSample: 8,
+        _Tag.Compression: _PACKBITS,
+        _Tag.PhotometricInterpretation: _BLACK_IS_ZERO,
+        _Tag.StripOffsets: 8 + 2 + 12 * 8 + 4,
+        _Tag.RowsPerStrip: 1,
+        _Tag.StripByteCounts: len(strip),
+    }
+    directory = b"".join(struct.pack("<HHII", tag, 4, 1, value) for tag, value in tags.items())
+    file = b"II*\0" + struct.pack("<IH", 8, len(tags)) + directory + bytes(4) + strip
     try:
-        with Image.open(BytesIO(b"II*\0\x08\0\0\0" + row.tobytes(8) + strip), formats=("TIFF",)) as image:
+        with Image.open(BytesIO(file), formats=("TIFF",)) as image:
             return bool(image.tobytes().endswith(_SENTINEL))
     except (OSError, Image.DecompressionBombError):
         return False
 
 
-def _check_jpeg(strip: _Strip, tags: Tags, name: str) -> None:
-    """Refuse a JPEG strip of which its decoder warns; the tables of all strips stand in a tag of their own."""
+def _check_jpeg(strip: _Strip, tags: Tags, form: TiffForm, name: str) -> None:
+    """Refuse a JPEG strip of which its decoder warns; the tables of all strips stand in a tag of their own.
+
+    libtiff takes the colours for what the TIFF header says and does not look at the marks of the JPEG.
+    """
     tables = bytes(tags.get(TiffImagePlugin.JPEGTABLES, b""))
     whole = tables[:-2] + strip.packed[2:] if tables else strip.packed
     header = read_header(whole, name, "TIFF")
+    if len(header.components) != form.samples:
+        raise contradictory(name, "its header and its JPEG data differ in the number of channels")
+    if form.samples == 3 and header.is_ycbcr is (form.photometric == _RGB):
+        raise contradictory(name, "its header and its JPEG data state the colours in different ways")
     decode_jpeg(whole, (header.width_px, header.height_px), name, "TIFF")
