@@ -19,7 +19,7 @@ from pydicom.sr._cid_dict import cid_concepts
 from pydicom.sr._concepts_dict import concepts
 
 from cadlib.errors import ImageRejected
-from cadlib.images import MAX_PIXELS, MIN_SIDE_PX, dicom, is_dicom, read_image, read_size
+from cadlib.images import MAX_PIXELS, MIN_SIDE_PX, dicom, dicom_frames, is_dicom, read_image, read_size
 from cadlib.images.dicom_facts import BODY_PARTS, SITE_CODES, facts_of
 from cadlib.patient import SITES, PatientFacts
 from cadlib.synthetic import demo_lesions
@@ -236,6 +236,219 @@ def test_another_modality_is_noted(lesion: NDArray[np.uint8], modality: str, tol
     assert [("no photograph of skin" in note) for note in notes] == [True] * told
 
 
+# Statements that contradict each other
+
+
+def repacked(dataset: Dataset, frame: bytes, syntax: uid.UID, photometric: str) -> bytes:
+    """Return a file whose pixel data are a codestream, whatever the header said before."""
+    dataset.PixelData = encapsulate([frame])
+    dataset["PixelData"].VR = "OB"
+    dataset.PhotometricInterpretation = photometric
+    dataset.file_meta.TransferSyntaxUID = syntax
+    return written(dataset)
+
+
+def jpeg_of(pixels: NDArray[np.uint8], **options: object) -> bytes:
+    buffer = BytesIO()
+    Image.fromarray(pixels).save(buffer, "JPEG", quality=95, **options)
+    return buffer.getvalue()
+
+
+def without_marker(jpeg: bytes) -> bytes:
+    """Return a JPEG without what says how its colours are stored: JFIF's or Adobe's segment."""
+    assert jpeg[2:4] in (b"\xff\xe0", b"\xff\xee")
+    return jpeg[:2] + jpeg[4 + int.from_bytes(jpeg[4:6], "big") :]
+
+
+@pytest.mark.parametrize("subsampling", ["4:2:0", "4:2:2"])
+def test_rgb_of_the_header_does_not_hide_that_a_jpeg_has_chroma(lesion: NDArray[np.uint8], subsampling: str) -> None:
+    frame = without_marker(jpeg_of(lesion, subsampling=subsampling))
+    image = read_image(repacked(drawn(lesion), frame, uid.JPEGBaseline8Bit, "RGB"))
+    assert np.abs(image.pixels.astype(int) - np.asarray(Image.open(BytesIO(frame)))).max() <= 2
+    assert image.notes == (dicom_frames.OTHER_COLOURS,)
+
+
+def test_rgb_of_the_header_does_not_hide_that_a_jpeg_is_jfif(lesion: NDArray[np.uint8]) -> None:
+    frame = jpeg_of(lesion, subsampling="4:4:4")
+    image = read_image(repacked(drawn(lesion), frame, uid.JPEGBaseline8Bit, "RGB"))
+    assert np.abs(image.pixels.astype(int) - lesion).max() < 30
+    assert image.notes == (dicom_frames.OTHER_COLOURS,)
+
+
+def test_ybr_of_the_header_does_not_hide_that_a_jpeg_is_rgb(lesion: NDArray[np.uint8]) -> None:
+    frame = jpeg_of(lesion, keep_rgb=True)
+    image = read_image(repacked(drawn(lesion), frame, uid.JPEGBaseline8Bit, "YBR_FULL"))
+    assert np.array_equal(image.pixels, np.asarray(Image.open(BytesIO(frame))))
+    assert image.notes == (dicom_frames.OTHER_COLOURS,)
+
+
+@pytest.mark.parametrize(("photometric", "keep_rgb"), [("RGB", True), ("YBR_FULL", False)])
+def test_a_jpeg_without_marks_is_what_the_header_says(
+    lesion: NDArray[np.uint8], photometric: str, keep_rgb: bool
+) -> None:
+    whole = jpeg_of(lesion, subsampling="4:4:4", keep_rgb=keep_rgb)
+    # Pillow names the components of RGB so; 1, 2 and 3 say nothing.
+    bare = without_marker(whole)
+    for at, (letter, number) in enumerate(zip(b"RGB", (1, 2, 3), strict=True)):
+        frame_at, scan_at = bare.index(b"\xff\xc0") + 10 + 3 * at, bare.index(b"\xff\xda") + 5 + 2 * at
+        for place in (frame_at, scan_at):
+            assert bare[place] in (letter, number)
+            bare = bare[:place] + bytes([number]) + bare[place + 1 :]
+    image = read_image(repacked(drawn(lesion), bare, uid.JPEGBaseline8Bit, photometric))
+    assert np.abs(image.pixels.astype(int) - np.asarray(Image.open(BytesIO(whole)))).max() <= 2
+    assert image.notes == ()
+
+
+@pytest.mark.parametrize("photometric", ["RGB", "YBR_FULL", "YBR_RCT"])
+@pytest.mark.parametrize("transform", [True, False])
+def test_jpeg_2000_has_the_colours_of_its_codestream(
+    lesion: NDArray[np.uint8], photometric: str, transform: bool
+) -> None:
+    stored = (
+        np.asarray(Image.fromarray(lesion).convert("YCbCr")) if photometric == "YBR_FULL" and not transform else lesion
+    )
+    buffer = BytesIO()
+    Image.fromarray(np.ascontiguousarray(stored)).save(buffer, "JPEG2000", no_jp2=True, mct=int(transform))
+    image = read_image(repacked(drawn(lesion), buffer.getvalue(), uid.JPEG2000Lossless, photometric))
+    assert np.abs(image.pixels.astype(int) - lesion).max() <= 3
+    contradicts = (photometric, transform) in {("YBR_FULL", True), ("YBR_RCT", False)}
+    assert image.notes == ((dicom_frames.OTHER_COLOURS,) if contradicts else ())
+
+
+@pytest.mark.parametrize("pack", ["native", "rle"])
+def test_native_pixels_of_full_length_are_no_half_chroma(lesion: NDArray[np.uint8], pack: str) -> None:
+    ybr = np.asarray(Image.fromarray(lesion).convert("YCbCr"))
+    dataset = drawn(ybr)
+    if pack == "rle":
+        dataset.compress(uid.RLELossless, encoding_plugin="pydicom", generate_instance_uid=False)
+    dataset.PhotometricInterpretation = "YBR_FULL_422"
+    image = read_image(written(dataset))
+    assert np.abs(image.pixels.astype(int) - lesion).max() <= 3
+    assert image.notes == ((dicom_frames.FULL_CHROMA,) if pack == "native" else ())
+
+
+@pytest.mark.parametrize("stated_bits", [8, 16])
+def test_palette_entries_of_8_bits_in_words_of_16(stated_bits: int) -> None:
+    lut = {}
+    for colour, values in {"Red": [0, 200, 10], "Green": [0, 100, 20], "Blue": [0, 50, 30]}.items():
+        lut[f"{colour}PaletteColorLookupTableDescriptor"] = [3, 0, stated_bits]
+        lut[f"{colour}PaletteColorLookupTableData"] = np.array(values, "<u2").tobytes()
+    image = read_image(written(drawn(ramp([0, 1, 2], np.uint8), "PALETTE COLOR", **lut)))
+    assert image.pixels[0, [0, 30, 60]].tolist() == [[0, 0, 0], [200, 100, 50], [10, 20, 30]]
+    assert image.notes == ((dicom_frames.SMALL_PALETTE,) if stated_bits == 16 else ())
+
+
+def test_palette_entries_of_8_bits_are_packed_and_padded() -> None:
+    lut = {}
+    for colour, values in {"Red": [0, 200, 10], "Green": [0, 100, 20], "Blue": [0, 50, 30]}.items():
+        lut[f"{colour}PaletteColorLookupTableDescriptor"] = [3, 1, 8]
+        lut[f"{colour}PaletteColorLookupTableData"] = bytes([*values, 0])
+    image = read_image(written(drawn(ramp([0, 2, 9], np.uint8), "PALETTE COLOR", **lut)))
+    assert image.pixels[0, [0, 30, 60]].tolist() == [[0, 0, 0], [200, 100, 50], [10, 20, 30]]
+
+
+def test_a_palette_shorter_than_it_states_is_refused() -> None:
+    lut = {}
+    for colour in ("Red", "Green", "Blue"):
+        lut[f"{colour}PaletteColorLookupTableDescriptor"] = [30, 0, 8]
+        lut[f"{colour}PaletteColorLookupTableData"] = bytes(20)
+    with pytest.raises(ImageRejected, match="damaged"):
+        read_image(written(drawn(ramp([0, 1, 2], np.uint8), "PALETTE COLOR", **lut)))
+
+
+@pytest.mark.parametrize("pack", ["native", "rle"])
+def test_values_above_the_stated_depth_are_refused(pack: str) -> None:
+    dataset = drawn(ramp([0, 100, 4000], np.uint16), "MONOCHROME2", 16)
+    if pack == "rle":
+        dataset.compress(uid.RLELossless, encoding_plugin="pydicom", generate_instance_uid=False)
+    dataset.BitsStored, dataset.HighBit = 8, 7
+    with pytest.raises(ImageRejected, match="contradicts itself: its header states 8 bits"):
+        read_image(written(dataset))
+
+
+def test_bits_at_the_high_end_of_their_words_are_not_supported() -> None:
+    dataset = drawn(ramp([0, 16, 4080], np.uint16), "MONOCHROME2", 12)
+    dataset.HighBit = 15
+    with pytest.raises(ImageRejected, match="not supported here"):
+        read_image(written(dataset))
+
+
+def test_a_depth_other_than_that_of_the_codestream_is_noted(lesion: NDArray[np.uint8]) -> None:
+    buffer = BytesIO()
+    Image.fromarray(lesion[..., 0]).save(buffer, "JPEG2000", no_jp2=True)
+    dataset = drawn(lesion[..., 0].astype(np.uint16) << 4, "MONOCHROME2", 12)
+    image = read_image(repacked(dataset, buffer.getvalue(), uid.JPEG2000Lossless, "MONOCHROME2"))
+    assert np.array_equal(image.pixels[..., 0], lesion[..., 0])
+    assert image.notes[0] == dicom_frames.OTHER_DEPTH
+
+
+@pytest.mark.parametrize("syntax", [uid.JPEGBaseline8Bit, uid.JPEG2000Lossless])
+def test_a_number_of_channels_other_than_the_codestreams_is_refused(lesion: NDArray[np.uint8], syntax: uid.UID) -> None:
+    buffer = BytesIO()
+    kind = {"format": "JPEG"} if syntax == uid.JPEGBaseline8Bit else {"format": "JPEG2000", "no_jp2": True}
+    Image.fromarray(lesion[..., 0]).save(buffer, **kind)
+    with pytest.raises(ImageRejected, match="differ in the number of channels"):
+        read_image(repacked(drawn(lesion), buffer.getvalue(), syntax, "RGB"))
+
+
+@pytest.mark.parametrize("stated", [uid.JPEGBaseline8Bit, uid.JPEG2000Lossless])
+def test_a_codestream_of_another_kind_than_stated_is_refused(lesion: NDArray[np.uint8], stated: uid.UID) -> None:
+    buffer = BytesIO()
+    kind = {"format": "JPEG2000", "no_jp2": True} if stated == uid.JPEGBaseline8Bit else {"format": "JPEG"}
+    Image.fromarray(lesion).save(buffer, **kind)
+    with pytest.raises(ImageRejected, match="contradicts itself"):
+        read_image(repacked(drawn(lesion), buffer.getvalue(), stated, "YBR_FULL"))
+
+
+def test_zeros_behind_the_pixels_are_noted(lesion: NDArray[np.uint8]) -> None:
+    dataset = drawn(lesion)
+    dataset.PixelData += bytes(100)
+    image = read_image(written(dataset))
+    assert np.array_equal(image.pixels, lesion)
+    assert image.notes == (dicom_frames.PADDED,)
+
+
+def test_more_pixels_than_the_header_states_are_refused(lesion: NDArray[np.uint8]) -> None:
+    dataset = drawn(lesion)
+    dataset.Rows = 70
+    with pytest.raises(ImageRejected, match="longer than its header states"):
+        read_image(written(dataset))
+
+
+def test_colours_without_an_arrangement_are_not_supported(lesion: NDArray[np.uint8]) -> None:
+    dataset = drawn(lesion)
+    del dataset.PlanarConfiguration
+    with pytest.raises(ImageRejected, match="does not say how its channels are arranged"):
+        read_image(written(dataset))
+
+
+@pytest.mark.parametrize("bits", [12, 16])
+def test_a_jpeg_of_more_than_8_bits_is_not_supported(lesion: NDArray[np.uint8], bits: int) -> None:
+    frame = bytearray(jpeg_of(lesion[..., 0]))
+    frame[frame.index(b"\xff\xc0") + 4] = bits
+    dataset = drawn(lesion[..., 0], "MONOCHROME2")
+    with pytest.raises(ImageRejected, match=f"{bits} bits a channel, which is not supported here"):
+        read_image(repacked(dataset, bytes(frame), uid.JPEGExtended12Bit, "MONOCHROME2"))
+
+
+def test_a_damaged_jpeg_frame_is_refused(lesion: NDArray[np.uint8]) -> None:
+    frame = bytearray(jpeg_of(lesion))
+    middle = len(frame) * 2 // 3
+    frame[middle : middle + 200] = bytes(200)
+    with pytest.raises(ImageRejected, match="incomplete or damaged"):
+        read_image(repacked(drawn(lesion), bytes(frame), uid.JPEGBaseline8Bit, "YBR_FULL_422"))
+
+
+def test_a_damaged_rle_segment_is_refused(lesion: NDArray[np.uint8]) -> None:
+    whole = as_syntax(drawn(lesion), uid.RLELossless)
+    frame_at = whole.index(np.array([3, 64], "<u4").tobytes()) + 64
+    for value in (0, 40, 200):
+        spoilt = whole[:frame_at] + bytes([value]) + whole[frame_at + 1 :]
+        if spoilt != whole:
+            with pytest.raises(ImageRejected, match="incomplete or damaged"):
+                read_image(spoilt)
+
+
 # Age, sex and site
 
 
@@ -424,7 +637,7 @@ def test_a_picture_too_small_is_refused(lesion: NDArray[np.uint8]) -> None:
 def test_a_jpeg_larger_than_its_header_says_is_not_decoded(
     lesion: NDArray[np.uint8], pack: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(dicom, "get_decoder", None)
+    monkeypatch.setattr(dicom_frames, "get_decoder", None)
     dataset = dcmread(BytesIO(packed(lesion, pack)))
     dataset.Rows = 70
     with pytest.raises(ImageRejected, match="damaged"):

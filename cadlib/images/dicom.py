@@ -19,13 +19,12 @@ from PIL import Image
 from pydicom import Dataset, config, uid
 from pydicom.datadict import tag_for_keyword
 from pydicom.dataset import FileMetaDataset
-from pydicom.encaps import encapsulate, get_frame
 from pydicom.filereader import read_dataset
-from pydicom.pixels.decoders.base import get_decoder
-from pydicom.pixels.processing import apply_color_lut, apply_modality_lut, apply_voi_lut
+from pydicom.pixels.processing import apply_modality_lut, apply_voi_lut
 
 from cadlib.errors import ImageRejected
 from cadlib.images.dicom_facts import FACT_KEYWORDS, facts_of
+from cadlib.images.dicom_frames import apply_palette, decode_frame
 from cadlib.images.kinds import EXPECTED, damaged
 from cadlib.patient import PatientFacts
 
@@ -76,7 +75,6 @@ _KEYWORDS = (
     *FACT_KEYWORDS,
 )
 _TAGS: list[Any] = [tag_for_keyword(keyword) for keyword in _KEYWORDS]
-_J2K_START = b"\xff\x4f\xff\x51"
 _PREAMBLE_BYTES = 132
 _PIXEL_GROUP = 0x7FE0
 
@@ -98,47 +96,31 @@ class DicomFile:
 
     def picture(self) -> tuple[Image.Image, tuple[str, ...]]:
         """Decode the pixels; return a picture of mode L or RGB with its colour profile, and notes on it."""
-        header, notes = self._header, []
+        header = self._header
+        notes: list[str] = []
         with _damage_told(self._name), np.errstate(all="ignore"):
-            if header.file_meta.TransferSyntaxUID.is_encapsulated:
-                self._check_frame()
-            bits, photometric = int(header.BitsStored), header.PhotometricInterpretation
-            stored = self._decode()
+            photometric = header.PhotometricInterpretation
+            _, plugin = SYNTAXES[header.file_meta.TransferSyntaxUID]
+            frame = decode_frame(header, plugin, self._name)
+            notes.extend(frame.notes)
+            bits = frame.bits
             if photometric == "PALETTE COLOR":
-                values = apply_color_lut(stored, header)
-                values = (values >> 8 * (values.dtype.itemsize - 1)).astype(np.uint8)
+                palette = apply_palette(frame.values, header, self._name)
+                values = palette.values
+                notes.extend(palette.notes)
             elif CHANNELS[photometric] == 1:
-                values = _grey(stored, header)
+                header.BitsStored = bits
+                values = _grey(frame.values, header)
                 if "WindowCenter" in header or "VOILUTSequence" in header:
                     notes.append("The grey values were read through the window that the file names.")
             else:
-                values = (stored >> max(bits - 8, 0)).astype(np.uint8)
+                values = (frame.values >> max(bits - 8, 0)).astype(np.uint8)
             if bits > 8:
                 notes.append(f"The picture was reduced from {bits} to 8 bits a channel.")
             image = Image.fromarray(values)
             if "ICCProfile" in header:
                 image.info["icc_profile"] = bytes(header.ICCProfile)
             return image, (*_warnings(header), *notes)
-
-    def _decode(self) -> NDArray[Any]:
-        syntax = self._header.file_meta.TransferSyntaxUID
-        _, plugin = SYNTAXES[syntax]
-        values: NDArray[Any]
-        values, _ = get_decoder(syntax).as_array(self._header, index=0, decoding_plugin=plugin)
-        return values
-
-    def _check_frame(self) -> None:
-        """Hold the size that a JPEG says of itself against the header's, before room is made for it."""
-        if self._header.file_meta.TransferSyntaxUID == uid.RLELossless:
-            return
-        frame = get_frame(self._header.PixelData, 0, number_of_frames=1)
-        if self._header.file_meta.TransferSyntaxUID in uid.JPEG2000TransferSyntaxes:
-            # The standard wants it bare, and pydicom never comes out of a file around it with a box of length 0.
-            frame = frame[max(frame.find(_J2K_START), 0) :]
-            self._header.PixelData = encapsulate([frame])
-        with Image.open(BytesIO(frame), formats=("JPEG", "JPEG2000")) as packed:
-            if packed.size != self.size or len(packed.getbands()) != self._header.SamplesPerPixel:
-                raise damaged(self._name, "DICOM")
 
 
 @contextmanager

@@ -147,9 +147,17 @@ def decode_jpeg(data: bytes, size: tuple[int, int], name: str, kind: str = "JPEG
 
 
 def with_plain_rgb(data: bytes) -> bytes:
-    """Return a JPEG with an Adobe marker that says: three components without a colour transform."""
+    """Return a JPEG whose three components the decoder gives as they are stored, without a colour transform."""
     marker = b"\xff\xee" + struct.pack(">H", 14) + b"Adobe" + struct.pack(">HHHB", 100, 0, 0, 0)
-    return data[:2] + marker + data[2:]
+    parts = [_SOI, marker]
+    at = len(_SOI)
+    for segment in _segments(data):
+        if segment.marker in (_APP0, _ADOBE):  # either would be believed first
+            parts.append(data[at : segment.start])
+            at = segment.end
+        elif segment.marker == _SOS:
+            break
+    return b"".join([*parts, data[at:]])
 
 
 def _decode_strictly(
