@@ -18,7 +18,7 @@ from PIL import ExifTags, Image, JpegImagePlugin
 
 from cadlib.errors import ImageRejected
 from cadlib.images.decoding import decode
-from cadlib.images.forms import check_form
+from cadlib.images.forms import check_form, check_pixels
 from cadlib.images.kinds import DICOM, EXPECTED, FORMATS, damaged, foreign, kind_of, several
 from cadlib.patient import NO_FACTS, PatientFacts
 from cadlib.readahead import map_ahead
@@ -210,6 +210,7 @@ def _open(data: bytes, name: str) -> Image.Image:
     _check_size(image.size, name)
     if count > 1:
         raise several(name, count)
+    check_pixels(kind, data, page, name)
     return image
 
 

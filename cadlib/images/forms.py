@@ -1,17 +1,34 @@
-"""Check a file before it is decoded: form, length and checksums."""
+"""Check a file before it is decoded: its form, its length and its checksums."""
 
 from collections.abc import Callable
 
+from cadlib.images.bmp import check_bmp, check_bmp_pixels
 from cadlib.images.jpeg import read_header
-from cadlib.images.tiff import check_tiff
+from cadlib.images.png import check_png, check_png_pixels
+from cadlib.images.tiff import check_strips, check_tiff
+from cadlib.images.webp import check_webp
 
 
 def check_form(kind: str, data: bytes, name: str) -> int:
     """Return the number of the page to read, 0 where a format has no pages.
 
-    `kind` is Pillow's name of the format. Raise ImageRejected for a file that is damaged or not supported.
+    `kind` is Pillow's name of the format. Raise ImageRejected for a file that is damaged or not supported. Nothing is
+    unpacked, so this may run before the size of the image is known.
     """
-    return _CHECKS[kind](data, name) if kind in _CHECKS else 0
+    return _FORMS[kind](data, name)
+
+
+def check_pixels(kind: str, data: bytes, page: int, name: str) -> None:
+    """Raise ImageRejected where the pixels of a page are damaged in a way that its decoder does not notice.
+
+    Some formats are unpacked for it, so the size of the image must have been checked.
+    """
+    if kind == "TIFF":
+        check_strips(data, page, name)
+    elif kind == "PNG":
+        check_png_pixels(data, name)
+    elif kind == "BMP":
+        check_bmp_pixels(data, name)
 
 
 def _check_jpeg(data: bytes, name: str) -> int:
@@ -19,4 +36,10 @@ def _check_jpeg(data: bytes, name: str) -> int:
     return 0
 
 
-_CHECKS: dict[str, Callable[[bytes, str], int]] = {"JPEG": _check_jpeg, "TIFF": check_tiff}
+_FORMS: dict[str, Callable[[bytes, str], int]] = {
+    "JPEG": _check_jpeg,
+    "PNG": check_png,
+    "TIFF": check_tiff,
+    "BMP": check_bmp,
+    "WEBP": check_webp,
+}

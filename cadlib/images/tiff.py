@@ -85,11 +85,16 @@ def check_tiff(data: bytes, name: str) -> int:
     pages = _pages(data, name)
     number = _main_page(data, pages, name)
     tags = pages[number]
+    _check_form(_read_form(tags, name), tags, name)
+    return number
+
+
+def check_strips(data: bytes, page: int, name: str) -> None:
+    """Raise ImageRejected where a strip or tile of a page is damaged."""
+    tags = _pages(data, name)[page]
     form = _read_form(tags, name)
-    _check_form(form, tags, name)
     for strip in _strips(data, tags, form, name):
         _check_strip(strip, tags, form, name)
-    return number
 
 
 def eight_bit_palette(image: Image.Image) -> bytes | None:
