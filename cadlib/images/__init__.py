@@ -17,9 +17,10 @@ from numpy.typing import NDArray
 from PIL import ExifTags, Image, JpegImagePlugin
 
 from cadlib.errors import ImageRejected
-from cadlib.images.decoding import decode
-from cadlib.images.forms import check_form, check_pixels
+from cadlib.images.decoding import decode, file_bytes
+from cadlib.images.forms import check_form, check_pixels, check_unread
 from cadlib.images.kinds import DICOM, EXPECTED, FORMATS, damaged, foreign, kind_of, several
+from cadlib.images.tiff import main_page
 from cadlib.patient import NO_FACTS, PatientFacts
 from cadlib.readahead import map_ahead
 
@@ -86,6 +87,9 @@ def read_image(source: str | os.PathLike[str] | bytes | Image.Image, enough_px: 
     """
     if isinstance(source, Image.Image):
         _check_size(source.size, "This picture")
+        unread = file_bytes(source)
+        if unread is not None:
+            check_unread(source, unread, "This picture")
         pixels, notes = decode(source, "This picture")
         digest = hashlib.sha256(repr(pixels.shape).encode() + pixels.tobytes())
         return LesionImage(pixels, digest.hexdigest(), "PIL", notes)
@@ -136,9 +140,13 @@ def read_size(path: str | os.PathLike[str]) -> tuple[int, int]:
         return size
     try:
         with Image.open(path, formats=[kind for kind in FORMATS if kind != "MPO"]) as image:
+            if image.format == "TIFF":
+                image.seek(main_page(Path(path).read_bytes(), name))
             size = image.size
             # Pillow has turned the size of a TIFF already.
             turned = image.format != "TIFF" and image.getexif().get(ExifTags.Base.Orientation) in _SIDEWAYS
+    except ImageRejected:
+        raise
     except Exception as error:  # Pillow's parsers raise many kinds on damaged bytes
         raise ImageRejected(f"{name} has no header that can be read. {EXPECTED}.") from error
     _check_size(size, name)

@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 from PIL import ExifTags, Image, ImageCms, JpegImagePlugin, TiffImagePlugin
 
 from cadlib.errors import ImageRejected
+from cadlib.images.colour import Colours, stated_colours
 from cadlib.images.jpeg import decode_jpeg
 from cadlib.images.kinds import FORMATS, damaged
 from cadlib.images.tiff import eight_bit_palette
@@ -33,16 +34,19 @@ def decode(image: Image.Image, name: str) -> tuple[NDArray[np.uint8], tuple[str,
     tags = image.tag_v2 if isinstance(image, TiffImagePlugin.TiffImageFile) else {}
     bits, white_is_zero = _bits(image), tags.get(ExifTags.Base.PhotometricInterpretation) == 0
     orientation = tags.get(ExifTags.Base.Orientation, 1)
-    loaded = _load(image, notes, name)
+    data = file_bytes(image)
+    loaded = _load(image, data, notes, name)
     turn = _UPRIGHT.get(_orientation(image, notes))
     if turn is not None or orientation in _UPRIGHT:  # Pillow turns a TIFF itself while it loads
         notes.append("The picture was turned upright, as the camera had recorded.")
-    image, icc = loaded, image.info.get("icc_profile")
+    colours = stated_colours(image, data, name)
+    notes.extend(colours.notes)
+    image = loaded
     if bits > 8:
         notes.append(f"The picture was reduced from {bits} to 8 bits a channel.")
         image = _reduce(image, bits, white_is_zero)
     image, alpha = _split_alpha(image)
-    image = _to_srgb(image, icc, notes, name)
+    image = _to_srgb(image, colours, notes, name)
     if alpha is not None:
         notes.append("Transparent parts were laid on white.")
         image = Image.composite(image, Image.new("RGB", image.size, "white"), alpha)
@@ -51,16 +55,23 @@ def decode(image: Image.Image, name: str) -> tuple[NDArray[np.uint8], tuple[str,
     return pixels, tuple(notes)
 
 
-def _load(image: Image.Image, notes: list[str], name: str) -> Image.Image:
+def file_bytes(image: Image.Image) -> bytes | None:
+    """Return the whole file of an image that is not decoded yet, None where there is none."""
+    file = getattr(image, "fp", None)
+    if file is None or not getattr(image, "tile", ()):
+        return None
+    at = file.tell()
+    file.seek(0)
+    data: bytes = file.read()
+    file.seek(at)
+    return data
+
+
+def _load(image: Image.Image, data: bytes | None, notes: list[str], name: str) -> Image.Image:
     """Return the image with its pixels; a JPEG goes through a decoder that reports damage."""
-    if isinstance(image, JpegImagePlugin.JpegImageFile) and image.tile and image.fp is not None:
-        at = image.fp.tell()
-        image.fp.seek(0)
-        data = image.fp.read()
-        image.fp.seek(at)
-        pixels, checked = decode_jpeg(data, image.size, name)
-        if not checked:
-            notes.append("Damage to this file cannot be detected: its colours have an unusual resolution.")
+    if isinstance(image, JpegImagePlugin.JpegImageFile) and data is not None:
+        pixels, decoder_notes = decode_jpeg(data, image.size, name)
+        notes.extend(decoder_notes)
         return Image.fromarray(pixels, image.mode)
     try:
         image.load()
@@ -71,6 +82,10 @@ def _load(image: Image.Image, notes: list[str], name: str) -> Image.Image:
         notes.append("The colour table of the file uses 8 of its 16 bits; it was read so.")
         image = image.copy()
         image.putpalette(palette)
+    # Many programs write an alpha channel into a BMP and leave it empty.
+    if image.format == "BMP" and image.mode == "RGBA" and image.getchannel("A").getextrema() == (0, 0):
+        notes.append("The alpha channel of the file is empty; the image was read as opaque.")
+        image = image.convert("RGB")
     return image
 
 
@@ -120,7 +135,7 @@ def _split_alpha(image: Image.Image) -> tuple[Image.Image, Image.Image | None]:
     return opaque, None if alpha.getextrema() == (255, 255) else alpha
 
 
-def _to_srgb(image: Image.Image, icc: bytes | None, notes: list[str], name: str) -> Image.Image:
+def _to_srgb(image: Image.Image, colours: Colours, notes: list[str], name: str) -> Image.Image:
     """Return an opaque picture as sRGB, through its colour profile where it has one that fits."""
     if image.mode in ("1", "L"):
         notes.append("The picture is greyscale; it holds no colour.")
@@ -131,13 +146,14 @@ def _to_srgb(image: Image.Image, icc: bytes | None, notes: list[str], name: str)
             f"{name} stores its colours in the form {image.mode}. Expected greyscale, RGB or CMYK of 8 or "
             "16 bits; export the picture as PNG or JPEG."
         )
+    icc = colours.icc
     mode, transform = _transform(icc) if icc else ("", None)
     if icc and mode == "RGB" and image.mode == "L":
         image = image.convert("RGB")
     if icc and mode != image.mode:
         notes.append("The colour profile of the file does not fit the picture and was left aside.")
     elif transform is not None:
-        notes.append("The colours were converted to sRGB by the colour profile of the file.")
+        notes.append(f"The colours were converted to sRGB {colours.origin}.")
         return transform.apply(image)
     if image.mode == "CMYK":
         notes.append("The colours were converted from CMYK without a colour profile; they are approximate.")

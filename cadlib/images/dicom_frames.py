@@ -120,9 +120,8 @@ def _decode_jpeg(header: Dataset, name: str) -> Frame:
     is_ycbcr = None if jpeg.process == LOSSLESS else jpeg.is_ycbcr
     if is_ycbcr not in (None, header_says_ycbcr):
         notes.append(OTHER_COLOURS)
-    values, checked = decode_jpeg(with_plain_rgb(frame), size, name, "DICOM")
-    if not checked:
-        notes.append("Damage to this file cannot be detected: its colours have an unusual resolution.")
+    values, decoder_notes = decode_jpeg(with_plain_rgb(frame), size, name, "DICOM")
+    notes.extend(decoder_notes)
     if header_says_ycbcr if is_ycbcr is None else is_ycbcr:
         values = convert_color_space(values, "YBR_FULL", "RGB")
     return Frame(values, jpeg.precision_bits, tuple(notes))

@@ -2,10 +2,12 @@
 
 from collections.abc import Callable
 
+from PIL import Image
+
 from cadlib.images.bmp import check_bmp, check_bmp_pixels
 from cadlib.images.jpeg import read_header
 from cadlib.images.png import check_png, check_png_pixels
-from cadlib.images.tiff import check_strips, check_tiff
+from cadlib.images.tiff import check_page, check_strips, check_tiff
 from cadlib.images.webp import check_webp
 
 
@@ -29,6 +31,15 @@ def check_pixels(kind: str, data: bytes, page: int, name: str) -> None:
         check_png_pixels(data, name)
     elif kind == "BMP":
         check_bmp_pixels(data, name)
+
+
+def check_unread(image: Image.Image, data: bytes, name: str) -> None:
+    """Raise ImageRejected where a Pillow image that still has to be read from `data` is damaged or not supported."""
+    if image.format == "TIFF":
+        check_page(data, image.tell(), name)
+    elif image.format in _FORMS:
+        check_form(image.format, data, name)
+    check_pixels(image.format or "", data, image.tell(), name)
 
 
 def _check_jpeg(data: bytes, name: str) -> int:

@@ -23,6 +23,9 @@ PROGRESSIVE = 0xC2
 LOSSLESS = 0xC3
 """How the frame is coded: the second byte of its marker (ITU-T T.81, table B.1)."""
 
+UNCHECKED = "Damage to this file cannot be detected: its colours have an unusual resolution."
+PLAIN_INKS = "The file does not state how its inks are stored; they were read as plain ones, 0 for no ink."
+
 _DECODED = {0xC0, 0xC1, 0xC2, 0xC3, 0xC9, 0xCA}  # the processes that libjpeg-turbo has
 _FRAMES = {*range(0xC0, 0xD0)} - {0xC4, 0xC8, 0xCC}  # DHT, JPG and DAC lie between the frames
 _SEQUENTIAL = {0xC0, 0xC1, 0xC9}
@@ -123,27 +126,32 @@ def read_header(data: bytes, name: str, kind: str = "JPEG") -> JpegHeader:
     return replace(header, jfif=jfif, adobe_transform=adobe_transform)
 
 
-def decode_jpeg(data: bytes, size: tuple[int, int], name: str, kind: str = "JPEG") -> tuple[NDArray[np.uint8], bool]:
+def decode_jpeg(
+    data: bytes, size: tuple[int, int], name: str, kind: str = "JPEG"
+) -> tuple[NDArray[np.uint8], tuple[str, ...]]:
     """Decode a JPEG at `size` (width, height), its own or a half, quarter or eighth of it.
 
-    Return uint8 of shape (H, W) for grey, (H, W, 3) for RGB or (H, W, 4) for CMYK with 255 for full ink, and whether
-    the decoder reports damage for this kind of JPEG. Raise ImageRejected where it did, and for what is not supported.
+    Return uint8 of shape (H, W) for grey, (H, W, 3) for RGB or (H, W, 4) for CMYK with 255 for full ink, and notes.
+    Raise ImageRejected where the decoder reports damage, and for what is not supported.
     """
     header = read_header(data, name, kind)
     _check_scans(data, header, name, kind)
-    checked = True
+    notes = []
     pixels = _decode_strictly(data, header, size, name, kind)
     if pixels is None:
-        checked = False
+        notes.append(UNCHECKED)
         pixels = _decode_by_pillow(data, size, name, kind)
     if pixels.shape[1::-1] != size:
         raise damaged(name, kind)
     if pixels.ndim == 3 and pixels.shape[2] == 1:
         pixels = pixels[..., 0]
     # Adobe stores inks inverted. Without its marker libjpeg assumes plain inks, and so does ITU-T T.872.
-    if len(header.components) == 4 and header.adobe_transform is not None:
-        pixels = 255 - pixels
-    return pixels, checked
+    if len(header.components) == 4:
+        if header.adobe_transform is None:
+            notes.append(PLAIN_INKS)
+        else:
+            pixels = 255 - pixels
+    return pixels, tuple(notes)
 
 
 def with_plain_rgb(data: bytes) -> bytes:

@@ -82,11 +82,15 @@ def check_tiff(data: bytes, name: str) -> int:
     """Return the number of the page that holds the image; raise ImageRejected for what cannot be read right."""
     if data.startswith(b"MM\0+"):
         raise unsupported(name, "a big-endian BigTIFF image")
-    pages = _pages(data, name)
-    number = _main_page(data, pages, name)
-    tags = pages[number]
-    _check_form(_read_form(tags, name), tags, name)
+    number = main_page(data, name)
+    check_page(data, number, name)
     return number
+
+
+def check_page(data: bytes, page: int, name: str) -> None:
+    """Raise ImageRejected where a page is in a form that is not known to be read right."""
+    tags = _pages(data, name)[page]
+    _check_form(_read_form(tags, name), tags, name)
 
 
 def check_strips(data: bytes, page: int, name: str) -> None:
@@ -137,8 +141,9 @@ def _directory(file: BytesIO, data: bytes, at: int) -> Tags:
     return tags
 
 
-def _main_page(data: bytes, pages: list[Tags], name: str) -> int:
-    """Return the one page that is no smaller copy of another."""
+def main_page(data: bytes, name: str) -> int:
+    """Return the number of the one page that is no smaller copy of another; raise ImageRejected where there is none."""
+    pages = _pages(data, name)
     if any(_DNG_VERSION in tags or tags.get(_Tag.PhotometricInterpretation) in _RAW_PHOTOMETRICS for tags in pages):
         raise foreign(name, "a camera's raw file")
     whole = [number for number, tags in enumerate(pages) if not _is_reduced(tags)]
