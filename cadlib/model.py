@@ -144,14 +144,17 @@ class Model:
     def with_facts(self, prediction: Prediction, facts: PatientFacts | None) -> Prediction:
         """Add what is known of the patient to a prediction of the image alone, without running the network again.
 
-        Without a known fact the prediction is returned as it came. Raise FactsRejected when this model takes no facts,
-        and ValueError when the prediction has some already.
+        Without a fact that is known exactly enough the prediction is returned as it came. Raise FactsRejected when this
+        model takes no facts, and ValueError when the prediction has some already.
         """
         if facts is None or not facts.known:
             return prediction
         if prediction.image_probabilities is not None:
             raise ValueError("Expected a prediction of the image alone but got one with facts; facts are added once.")
-        image_alone, evidence = prediction.probabilities, self.record.required_evidence()
+        evidence = self.record.required_evidence()
+        if not facts.usable:
+            return prediction
+        image_alone = prediction.probabilities
         added = add_evidence(image_alone, evidence.logits(facts))
         added.flags.writeable = False
         return replace(prediction, probabilities=added, facts=facts, image_probabilities=image_alone)

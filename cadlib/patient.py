@@ -24,6 +24,12 @@ SITES = (
     "upper extremity",
 )
 """The values of `sex` and `anatom_site_general` in ISIC_2019_Training_Metadata.csv."""
+COARSE_SITES = {"torso": ("anterior torso", "lateral torso", "posterior torso")}
+"""A site that is known less exactly -> those of SITES that it may be.
+
+A data set keeps it, and facets and subgroups show it. The evidence of a model has no row for it
+and treats it as missing: which of them it is, is not known.
+"""
 MAX_AGE_YEARS = 120
 AGE_KNOTS_YEARS = (15, 30, 45, 60, 75, 90)
 """Between two knots an age counts for both, by its distance from them; beyond the ends for the nearest."""
@@ -40,7 +46,7 @@ FEATURES = tuple(feature for features in FACTORS.values() for feature in feature
 class PatientFacts:
     """What is known of the patient and the lesion's place; None where it is not known.
 
-    `age_years` is 0 to 120, `sex` and `site` are terms of ISIC 2019 (SEXES, SITES).
+    `age_years` is 0 to 120, `sex` and `site` are terms of ISIC 2019 (SEXES, SITES), `site` also one of COARSE_SITES.
     Raise FactsRejected for anything else.
     """
 
@@ -56,7 +62,8 @@ class PatientFacts:
             raise FactsRejected(
                 f"Expected an age of 0 to {MAX_AGE_YEARS} years but got {age!r}; leave it away when it is not known."
             )
-        for what, value, terms in (("a sex", self.sex, SEXES), ("a site", self.site, SITES)):
+        sites = (*SITES, *COARSE_SITES)
+        for what, value, terms in (("a sex", self.sex, SEXES), ("a site", self.site, sites)):
             if value is not None and value not in terms:
                 raise FactsRejected(
                     f"Expected {what} of {', '.join(terms)} but got {value!r}; leave it away when it is not known."
@@ -66,6 +73,11 @@ class PatientFacts:
     def known(self) -> bool:
         """Say whether any fact is known."""
         return (self.age_years, self.sex, self.site) != (None, None, None)
+
+    @property
+    def usable(self) -> bool:
+        """Tell whether a fact is known exactly enough for the evidence of a model."""
+        return bool(self.design().any())
 
     def design(self) -> NDArray[np.float64]:
         """Return the facts as numbers: (len(FEATURES),) float64, zeros for what is missing."""

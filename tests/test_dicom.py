@@ -21,7 +21,7 @@ from pydicom.sr._concepts_dict import concepts
 from cadlib.errors import ImageRejected
 from cadlib.images import MAX_PIXELS, MIN_SIDE_PX, dicom, dicom_frames, is_dicom, read_image, read_size
 from cadlib.images.dicom_facts import BODY_PARTS, SITE_CODES, facts_of
-from cadlib.patient import SITES, PatientFacts
+from cadlib.patient import COARSE_SITES, SITES, PatientFacts
 from cadlib.synthetic import demo_lesions
 
 DERMOSCOPIC = "1.2.840.10008.5.1.4.1.1.77.1.7"
@@ -477,6 +477,17 @@ def code(value: str, scheme: str) -> Dataset:
         ({"AnatomicRegionSequence": [code("76261009", "SCT")]}, PatientFacts()),  # axilla
         ({"BodyPartExamined": "UPPER ARM"}, PatientFacts(site="upper extremity")),
         ({"BodyPartExamined": "SPLEEN"}, PatientFacts()),
+        ({"BodyPartExamined": "TRUNK"}, PatientFacts(site="torso")),
+        ({"AnatomicRegionSequence": [code("22943007", "SCT")]}, PatientFacts(site="torso")),
+        ({"AnatomicRegionSequence": [code("54440003", "SCT")]}, PatientFacts(site="torso")),
+        (
+            {"AnatomicRegionSequence": [code("22943007", "SCT")], "BodyPartExamined": "BACK"},
+            PatientFacts(site="posterior torso"),
+        ),
+        (
+            {"AnatomicRegionSequence": [code("22943007", "SCT")], "BodyPartExamined": "FOOT"},
+            PatientFacts(site="torso"),
+        ),
         (
             {
                 "AnatomicRegionSequence": [code("85562004", "SCT")],
@@ -512,7 +523,8 @@ def test_every_site_of_dermatology_has_a_term_or_lies_in_more_than_one() -> None
         for value in (key[1] for key in known if key[0] == scheme)
         if facts_of(header(AnatomicRegionSequence=[code(value, scheme)])).site == site
     }
-    assert set(SITE_CODES) | {"lateral torso"} == set(BODY_PARTS) | {"lateral torso", "palms/soles"} == set(SITES)
+    assert set(SITE_CODES) | {"lateral torso"} == set(SITES)
+    assert set(BODY_PARTS) == {*SITES, *COARSE_SITES} - {"lateral torso", "palms/soles"}
     assert sum(len([word for word in lines.split() if word.isdigit()]) for lines in SITE_CODES.values()) == len(ours)
     assert {name for key, name in skin.items() if key not in ours} == {
         "Skin", "Hair", "Tooth", "Cornea", "Iris", "Retina", "Sclera", "Eyelash", "Skin of upper trunk",

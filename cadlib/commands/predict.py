@@ -16,7 +16,7 @@ from cadlib.commands.usage import UsageError, check_model, make_folder
 from cadlib.decision import DEFAULT_OPERATING_POINT, TARGET_SENSITIVITY, two_digits
 from cadlib.errors import CadError, FactsRejected, ModelInvalid
 from cadlib.images import SUPPORTED_SUFFIXES, LesionImage, is_dicom, read_images
-from cadlib.metadata import PatientFacts
+from cadlib.patient import COARSE_SITES, PatientFacts
 from cadlib.record import ModelRecord
 from cadlib.taxonomy import CODES, diagnosis
 
@@ -91,9 +91,12 @@ def _facts(options: argparse.Namespace, record: ModelRecord) -> PatientFacts:
         facts = PatientFacts(options.age, options.sex, options.site)
         if facts.known:
             record.required_evidence()
-        record.operating_point(options.operating_point, with_facts=facts.known)
+        record.operating_point(options.operating_point, with_facts=facts.usable)
     except (FactsRejected, ModelInvalid) as error:
         raise UsageError(str(error)) from error
+    if facts.site in COARSE_SITES:
+        finer = ", ".join(COARSE_SITES[facts.site])
+        print(f"The site {facts.site} is not used: the model knows {finer}.", file=sys.stderr)
     return facts
 
 

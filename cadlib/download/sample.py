@@ -22,6 +22,7 @@ from cadlib.download.client import Client, Watch, check_address, shown
 from cadlib.download.disk import check_free
 from cadlib.errors import DownloadFailed, ImageRejected
 from cadlib.images import SUPPORTED_SUFFIXES, read_image
+from cadlib.layouts.terms import archive_site
 from cadlib.patient import SEXES
 from cadlib.taxonomy import CODES, UNKNOWN
 
@@ -45,18 +46,6 @@ TERMS = {
     "SCC": (("diagnosis_3", "Squamous cell carcinoma, NOS"), ("diagnosis_3", "Squamous cell carcinoma, Invasive")),
 }
 """Class -> level and term of the archive's diagnoses; one of them is enough."""
-SITES = {
-    "Upper extremity:Hand:Palm of hand": "palms/soles",
-    "Lower extremity:Foot:Sole of foot": "palms/soles",
-    "Trunk:Anterior trunk": "anterior torso",
-    "Trunk:Lateral trunk": "lateral torso",
-    "Trunk:Posterior trunk": "posterior torso",
-    "Anogenital region:Genital region": "oral/genital",
-    "Head and neck": "head/neck",
-    "Upper extremity": "upper extremity",
-    "Lower extremity": "lower extremity",
-}
-"""How a site of the archive begins, the narrower first -> anatom_site_general of ISIC 2019."""
 
 _PAGE = 100  # the most the API gives at once
 _MAX_PAGES = 20
@@ -214,7 +203,7 @@ def _image(result: object, url: str) -> ArchiveImage:
         terms=tuple(_text(result, *clinical, f"diagnosis_{level}") for level in _LEVELS),
         age_years=_digits(_text(result, *clinical, "age_approx")),
         sex=next((sex for sex in SEXES if sex == _text(result, *clinical, "sex")), ""),
-        site=_text(result, *clinical, "anatom_site_general") or _site(path),
+        site=_text(result, *clinical, "anatom_site_general") or archive_site(path) or "",
         lesion_id=_text(result, *clinical, "lesion_id"),
         attribution=_text(result, "attribution"),
         licence=_text(result, "copyright_license"),
@@ -230,10 +219,6 @@ def _text(value: object, *keys: str) -> str:
 
 def _digits(text: str) -> str:
     return text if re.fullmatch("[0-9]{1,12}", text) else ""
-
-
-def _site(path: str) -> str:
-    return next((site for start, site in SITES.items() if path.startswith(start)), "")
 
 
 def _fetch(client: Client, image: ArchiveImage, path: Path) -> None:

@@ -6,7 +6,7 @@ from datetime import date
 from pydicom import Dataset
 from pydicom.sr.coding import Code
 
-from cadlib.patient import MAX_AGE_YEARS, PatientFacts
+from cadlib.patient import COARSE_SITES, MAX_AGE_YEARS, PatientFacts
 
 FACT_KEYWORDS = (
     *("PatientAge", "PatientBirthDate", "AcquisitionDate", "ContentDate", "StudyDate", "PatientSex"),
@@ -61,12 +61,15 @@ SITE_CODES = {
 }
 """anatom_site_general of ISIC 2019 -> codes of SNOMED CT, DICOM and FMA: what of CID 4029 (Dermatology Anatomic Site)
 and of the regions in CID 4031 (DICOM PS3.16) lies in one site only. Axilla, groin, buttock and perineum do not."""
+COARSE_SITE_CODES = {"torso": "SCT 22943007 54440003"}
+"""The same for sites that are known less exactly: trunk, and skin of upper trunk."""
 BODY_PARTS = {
     "anterior torso": "ABDOMEN BREAST CHEST",
     "head/neck": "CHEEK EAR EYELID FACE HEAD HEADNECK JAW NECK NOSE SCALP",
     "lower extremity": "ANKLE CALF FOOT KNEE LEG LOWERLEG LOWERLIMB THIGH TOE",
     "oral/genital": "PENIS SCROTUM VULVA",
     "posterior torso": "BACK",
+    "torso": "TRUNK",
     "upper extremity": "ELBOW FINGER FOREARM HAND THUMB UPPERARM UPPERLIMB WRIST",
 }
 """The same for Body Part Examined, by its defined terms (DICOM PS3.16, annex L)."""
@@ -75,7 +78,7 @@ _SEXES = {"F": "female", "M": "male"}
 _UNITS_A_YEAR = {"D": 365.25, "W": 365.25 / 7, "M": 12, "Y": 1}
 _SITES = {
     Code(code, scheme, ""): site
-    for site, codes in SITE_CODES.items()
+    for site, codes in (SITE_CODES | COARSE_SITE_CODES).items()
     for scheme, of_scheme in re.findall(r"([A-Z]+)([\s\d]+)", codes)
     for code in of_scheme.split()
 }
@@ -102,15 +105,30 @@ def _age_years(header: Dataset) -> float | None:
 
 
 def _site(header: Dataset) -> str | None:
-    """Return the site of the first code that has one, the narrower sequence first, else of the body part."""
+    """Return the site of the first code that has one, the narrower sequence first, else of the body part.
+
+    After a coarse site a later one that lies in it is returned: the header tells it more exactly.
+    """
+    sites = _coded_sites(header)
+    body_part = _text(header, "BodyPartExamined")
+    if site := _BODY_SITES.get(re.sub(r"[ _]", "", body_part).upper()):
+        sites.append(site)
+    if not sites:
+        return None
+    finer = [site for site in sites if site in COARSE_SITES.get(sites[0], ())]
+    return finer[0] if finer else sites[0]
+
+
+def _coded_sites(header: Dataset) -> list[str]:
+    sites = []
     for keyword in ("PrimaryAnatomicStructureSequence", "AnatomicRegionSequence"):
         for item in header.get(keyword) or ():
             scheme = _text(item, "CodingSchemeDesignator")
             code = Code(_text(item, "CodeValue"), "SRT" if scheme in _SNOMED_RT else scheme, "")
             # Not a look-up: Code says that an old SNOMED code equals its successor, and hashes them apart.
             if site := next((site for known, site in _SITES.items() if code == known), None):
-                return site
-    return _BODY_SITES.get(re.sub(r"[ _]", "", _text(header, "BodyPartExamined")).upper())
+                sites.append(site)
+    return sites
 
 
 def _date(header: Dataset, keyword: str) -> date | None:

@@ -10,7 +10,7 @@ import re
 
 import pandas as pd
 
-from cadlib.patient import SEXES, SITES
+from cadlib.patient import COARSE_SITES, SEXES, SITES
 from cadlib.taxonomy import CODES, DIAGNOSES, ISIC_2018, UNKNOWN
 
 SEVEN_CLASS_CODES = {
@@ -47,7 +47,13 @@ DIAGNOSES_BY_WORD = {
 }
 SEXES_BY_WORD = {**{sex: sex for sex in SEXES}, **{sex[0]: sex for sex in SEXES}}
 SITES_BY_WORD = {
-    **{site: site for site in SITES},
+    **{site: site for site in (*SITES, *COARSE_SITES)},
+    "trunk": "torso",
+    "anterior trunk": "anterior torso",
+    "lateral trunk": "lateral torso",
+    "posterior trunk": "posterior torso",
+    "head and neck": "head/neck",
+    "head & neck": "head/neck",
     "abdomen": "anterior torso",
     "chest": "anterior torso",
     "back": "posterior torso",
@@ -62,9 +68,40 @@ SITES_BY_WORD = {
 }
 """As ISIC 2019 put the sites of HAM10000: a test adds its counts up to those of ISIC_2019_Training_Metadata.csv.
 
-`trunk` is missing there, and has no place here; so is `genital`, which has one that is certain.
+`trunk` is missing there, and a coarser site here; so is `genital`, which has one that is certain.
 """
+ARCHIVE_SITES = {
+    "upper extremity:hand:palm of hand": "palms/soles",
+    "lower extremity:foot:sole of foot": "palms/soles",
+    "trunk:anterior trunk": "anterior torso",
+    "trunk:lateral trunk": "lateral torso",
+    "trunk:posterior trunk": "posterior torso",
+    "trunk": "torso",
+    "anogenital region:genital region": "oral/genital",
+    "head and neck": "head/neck",
+    "upper extremity": "upper extremity",
+    "lower extremity": "lower extremity",
+}
+"""How a site of the ISIC Archive begins, the narrower first -> anatom_site_general."""
+MALIGNANCY_BY_WORD = {"benign": False, "malignant": True}
+INDETERMINATE = ("indeterminate", "indeterminate/benign", "indeterminate/malignant")
+TRUTH_BY_WORD = {
+    **dict.fromkeys(("true", "yes", "y", "t"), 1),
+    **dict.fromkeys(("false", "no", "n", "f"), 0),
+    # A spreadsheet writes True and False in the language of its user.
+    **dict.fromkeys(("wahr", "ja", "vrai", "oui", "vero", "verdadero", "sí", "si"), 1),
+    **dict.fromkeys(("falsch", "nein", "faux", "non", "falso"), 0),
+}
 NOT_KNOWN = ("unknown", "not known", "not available")
+
+
+def archive_site(path: str) -> str | None:
+    """Return the site of a path such as "Trunk:Anterior trunk"; None where it is in no one site."""
+    path = path.lower()
+    for start, site in ARCHIVE_SITES.items():
+        if path == start or path.startswith(f"{start}:"):
+            return site
+    return None
 
 
 def words(column: "pd.Series[str]") -> "pd.Series[str]":
