@@ -13,9 +13,10 @@ import pandas as pd
 
 from cadlib.errors import DatasetInvalid, ImageRejected
 from cadlib.findings import Finding, Findings
+from cadlib.image_ids import composed
 from cadlib.images import SUPPORTED_SUFFIXES, read_image, read_size
 from cadlib.isic_csv import METADATA_COLUMNS, SOURCE_COLUMNS, archive_of
-from cadlib.layouts import DEPTH, Layout, Tables, find_layout, has_layout, read_isic, subfolders
+from cadlib.layouts import DEPTH, Layout, Tables, find_layout, has_layout, subfolders
 from cadlib.readahead import map_ahead
 
 Progress = Callable[[int, int], None]
@@ -79,9 +80,10 @@ def join_dataset(
     headers are read, which is faster and misses truncated files.
     """
     found, images = Findings(), Path(images)
-    files = _find_images(images, Layout((images,)), found)
     truth, facts, origin = (None if path is None else Path(path) for path in (ground_truth, metadata, sources))
-    tables = read_isic(truth, facts, origin, found)
+    layout = Layout((images,), truth, facts, origin)
+    files = _find_images(images, layout, found)
+    tables = layout.read(files.index, found)
     return _join(name or images.resolve().name, files, tables, found, verify, workers, progress, where=images)
 
 
@@ -159,11 +161,11 @@ def _find_images(root: Path, layout: Layout, found: Findings) -> "pd.Series[str]
     spare = [path.name for image, several in paths.items() for path in several if path not in distinct[image]]
     found.add("several files for one id", spare)
     found.add("one file name in several folders", [image for image, several in distinct.items() if len(several) > 1])
-    by_id = {
-        image if len(several) == 1 else path.with_suffix("").relative_to(root.absolute()).as_posix(): str(path)
-        for image, several in distinct.items()
-        for path in several
-    }
+    by_id: dict[str, str] = {}
+    for image, several in distinct.items():
+        for path in several:
+            below = path.with_suffix("").relative_to(root.absolute()).as_posix()
+            by_id[image if len(several) == 1 else composed(below)] = str(path)
     if not by_id:
         raise DatasetInvalid(
             f"Expected images ({', '.join(SUPPORTED_SUFFIXES)}) in {root} but none came. "
@@ -203,10 +205,11 @@ def _images_in(folder: Path, tables: frozenset[Path], found: Findings) -> dict[s
     paths: dict[str, Path] = {}
     spare: list[str] = []
     for name in sorted(pictures, key=lambda name: SUPPORTED_SUFFIXES.index(suffixes[name])):
-        if Path(name).stem in paths:
+        image = composed(Path(name).stem)
+        if image in paths:
             spare.append(name)
         else:
-            paths[Path(name).stem] = folder.absolute() / name
+            paths[image] = folder.absolute() / name
     found.add("several files for one id", spare)
     return paths
 

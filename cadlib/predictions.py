@@ -9,7 +9,11 @@ from numpy.typing import ArrayLike, NDArray
 from cadlib.dataset import COLUMNS, Dataset, DatasetReport
 from cadlib.errors import DatasetInvalid
 from cadlib.findings import Findings
-from cadlib.isic_csv import METADATA_COLUMNS, archive_of, read_csv, read_ground_truth, read_metadata
+from cadlib.image_ids import resolve_id
+from cadlib.isic_csv import METADATA_COLUMNS, archive_of, numbers
+from cadlib.layouts import Layout
+from cadlib.layouts.one_table import image_columns
+from cadlib.layouts.table_file import read_text_table
 from cadlib.metrics import ROW_SUM_TOLERANCE
 from cadlib.taxonomy import CODES, UNKNOWN
 
@@ -34,12 +38,12 @@ def read_predictions(path: Path) -> pd.DataFrame:
 
     Raise DatasetInvalid for what is none: a column or a number missing, an id twice, a row that does not sum to 1.
     """
-    table = read_csv(path, CODES)
+    table = _read_columns(path)
     if missing := [code for code in CODES if code not in table]:
         raise DatasetInvalid(f"Expected a column for each of {', '.join(CODES)} in {path} but {missing} lack.")
     if table.index.has_duplicates or table.index.hasnans:
         raise DatasetInvalid(f"Expected an id of its own in each row of {path} but some are repeated or empty.")
-    shares: pd.DataFrame = table[list(CODES)].apply(pd.to_numeric, errors="coerce").astype("float64")
+    shares: pd.DataFrame = table[list(CODES)].apply(numbers).astype("float64")
     right = (shares >= 0).all(axis=1) & ((shares.sum(axis=1) - 1).abs() <= ROW_SUM_TOLERANCE)
     if not right.all():
         raise DatasetInvalid(
@@ -51,12 +55,25 @@ def read_predictions(path: Path) -> pd.DataFrame:
 
 def read_unknown(path: Path) -> "pd.Series[float]":
     """Return UNK of each image of such a file, float64 by id, 0 where it has none; raise DatasetInvalid for others."""
-    table = read_csv(path, CODES)
-    given = table[UNKNOWN] if UNKNOWN in table else pd.Series(0.0, table.index)
-    shares: pd.Series[float] = pd.to_numeric(given, errors="coerce").astype("float64")
+    table = _read_columns(path)
+    shares = pd.Series(0.0, table.index)
+    if UNKNOWN in table:
+        shares = numbers(table[UNKNOWN]).astype("float64")
     if not shares.between(0, 1).all():
         raise DatasetInvalid(f"Expected {UNKNOWN} from 0 to 1 in each row of {path} but some are not.")
     return shares
+
+
+def _read_columns(path: Path) -> pd.DataFrame:
+    """Return the columns of a table of predictions as text, named by their codes, by id."""
+    columns = image_columns(path)
+    cells = read_text_table(path, lambda column: column in columns.used).cells
+    codes = list(columns.classes.values())
+    if twice := sorted({code for code in codes if codes.count(code) > 1}):
+        raise DatasetInvalid(f"Expected one column for each of {', '.join(twice)} in {path}. Remove the others.")
+    named = cells.set_index(columns.image)[list(columns.classes)].set_axis(codes, axis=1)
+    ids = [cell if pd.isna(cell) else resolve_id(cell, frozenset()) for cell in named.index]
+    return named.set_axis(pd.Index(ids, dtype="str", name="image"))
 
 
 def join_predictions(
@@ -68,15 +85,15 @@ def join_predictions(
     Raise DatasetInvalid when no image of the file has one.
     """
     found, shares = Findings(), read_predictions(path)
-    labels = read_ground_truth(ground_truth, found)
-    table = shares[[]].join(labels.dropna())
-    if table["diagnosis"].isna().all():
+    tables = Layout((), ground_truth, metadata).read(shares.index, found)
+    labels = pd.DataFrame(columns=["diagnosis"]) if tables.labels is None else tables.labels.dropna(how="all")
+    table = shares[[]].join(labels["diagnosis"])
+    if not table.index.isin(labels.index).any():
         raise DatasetInvalid(f"Expected images of {path} in {ground_truth} but none of its {len(table):,} has a label.")
     found.add("images without ground truth", table.index[table["diagnosis"].isna()])
-    if metadata is None:
-        facts = pd.DataFrame(index=table.index, columns=list(METADATA_COLUMNS), dtype="str")
-    else:
-        facts = read_metadata(metadata, found).reindex(table.index)
+    facts = pd.DataFrame(index=table.index, columns=list(METADATA_COLUMNS), dtype="str")
+    if tables.facts is not None:
+        facts = tables.facts.reindex(table.index)
     table = table.join(facts).assign(archive=archive_of(facts["lesion_id"].astype("str")))
     table["age_approx"] = table["age_approx"].astype("Float64")
     table = table.reset_index().reindex(columns=list(COLUMNS))

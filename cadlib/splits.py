@@ -23,7 +23,7 @@ from cadlib import images
 from cadlib.cache import cache_dir
 from cadlib.dataset import Progress
 from cadlib.errors import DatasetInvalid, ImageRejected
-from cadlib.isic_csv import read_csv
+from cadlib.layouts.table_file import read_csv
 from cadlib.readahead import map_ahead
 
 SPLITS = ("train", "validation", "test")
@@ -175,6 +175,7 @@ def read_split(path: Path, *, leaking: bool = False) -> pd.DataFrame:
     """
     rows = read_csv(path, ("lesion_group", "split")).reset_index()
     rows = rows.reindex(columns=["image", "lesion_group", "split"])
+    rows["image"] = rows["image"].str.normalize("NFC")
     checks = {
         f"{', '.join(SPLITS)} as split": rows["split"].isin(SPLITS),
         "a whole number as lesion_group": rows["lesion_group"].astype("str").str.fullmatch(r"\d+", na=False),

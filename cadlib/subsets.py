@@ -18,6 +18,7 @@ from platformdirs import user_data_path
 
 from cadlib.errors import DatasetInvalid, SubsetInvalid
 from cadlib.findings import Findings
+from cadlib.image_ids import composed
 from cadlib.record import replace_files
 
 if TYPE_CHECKING:  # pandas takes a third of a second; a list of names needs none
@@ -44,6 +45,7 @@ class Subset:
 
     def __post_init__(self) -> None:
         _check_name(self.name)
+        object.__setattr__(self, "images", tuple(map(composed, self.images)))
         if not self.images:
             raise SubsetInvalid(f"Expected images in the subset {self.name} but none came; choose some.")
         if not all(self.images):

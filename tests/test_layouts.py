@@ -11,8 +11,8 @@ import pytest
 from cadlib.dataset import COLUMNS, Dataset, find_datasets, open_dataset
 from cadlib.download.sample import TERMS
 from cadlib.errors import DatasetInvalid
-from cadlib.layouts.terms import DIAGNOSES_BY_WORD, SEXES_BY_WORD, SITES_BY_WORD
-from cadlib.patient import SEXES, SITES
+from cadlib.layouts.terms import ARCHIVE_SITES, DIAGNOSES_BY_WORD, SEXES_BY_WORD, SITES_BY_WORD
+from cadlib.patient import COARSE_SITES, SEXES, SITES
 from cadlib.synthetic import write_dataset
 from cadlib.taxonomy import CODES, ISIC_2018, UNKNOWN
 
@@ -99,14 +99,15 @@ def test_opens_ham10000_with_its_images_in_two_folders(drawn):
     assert tuple(dataset.table.columns) == COLUMNS
     assert dataset.table["archive"].unique().tolist() == ["HAM10000"]
     assert dataset.table["anatom_site_general"].fillna("-").tolist() == [
-        *("posterior torso", "-", "head/neck", "-", "lower extremity", "palms/soles", "anterior torso")
+        *("posterior torso", "torso", "head/neck", "-", "lower extremity", "palms/soles", "anterior torso")
     ]
     first, second = (row(dataset, f"ISIC_900000{number}") for number in (0, 1))
     assert (first["age_approx"], first["sex"], first["lesion_id"]) == (50.0, None, "HAM_0000000")
     assert (second["sex"], second["lesion_group"]) == ("male", None)
+    unused = "no column names the images; its columns: pixel0000, pixel0001, label"
     assert kinds(dataset) == {
+        "tables that are not used": (f"hmnist_8_8_L.csv ({unused})",),
         "AKIEC taken as AK in HAM10000_metadata.csv": ("ISIC_9000003",),
-        "sites that are none of ISIC 2019 in HAM10000_metadata.csv": ("ISIC_9000001 'trunk'",),
     }
     assert (dataset.report.rows, dataset.report.images, dataset.report.usable) == (7, 7, 7)
 
@@ -141,7 +142,7 @@ def test_opens_isic_2020_and_keeps_what_has_no_place_among_the_eight_without_a_d
         "cafe-au-lait macule": None,
     }
     rows = [
-        f"{image},IP_{n % 3},male,45.0,torso,{dx},benign,0"
+        f"{image},IP_{n % 3},male,45.0,torso,{dx},{'malignant,1' if dx == 'melanoma' else 'benign,0'}"
         for n, (image, dx) in enumerate(zip(drawn.codes, said, strict=True))
     ]
     drawn.table("train.csv", ISIC_2020_HEADER, *rows)
@@ -149,13 +150,11 @@ def test_opens_isic_2020_and_keeps_what_has_no_place_among_the_eight_without_a_d
     dataset = open_dataset(drawn.root)
     assert list(labels(dataset).values()) == list(said.values())
     assert dataset.table["lesion_group"].tolist() == [f"IP_{n % 3}" for n in range(8)]
-    assert dataset.table["anatom_site_general"].isna().all()
-    found = kinds(dataset)
-    assert found.pop("sites that are none of ISIC 2019 in train.csv")[0] == "ISIC_9000000 'torso'"
-    assert found == {
-        "tables that are not used": ("test.csv",),
+    assert (dataset.table["anatom_site_general"] == "torso").all()
+    assert kinds(dataset) == {
+        "tables that are not used": ("test.csv (it has no labels; train.csv has them)",),
         "diagnoses that are none of the eight in train.csv": ("ISIC_9000007 'cafe-au-lait macule'",),
-        "images without a diagnosis in train.csv": ("ISIC_9000006", "ISIC_9000007"),
+        "images with only benign or malignant in train.csv": ("ISIC_9000006", "ISIC_9000007"),
     }
 
 
@@ -173,7 +172,7 @@ def test_opens_a_download_of_the_isic_archive_by_the_third_level_of_its_diagnose
     dataset = open_dataset(drawn.root)
     assert list(labels(dataset).values()) == ["MEL", "NV", "AK", None]
     assert dataset.table["lesion_id"].fillna("-").tolist() == ["IL_1", "IL_2", "-", "-"]
-    assert kinds(dataset) == {"images without a diagnosis in metadata.csv": ("ISIC_9000003",)}
+    assert kinds(dataset) == {"images with only benign or malignant in metadata.csv": ("ISIC_9000003",)}
 
 
 def test_a_challenge_folder_may_hold_the_table_of_isic_2020(drawn):
@@ -354,7 +353,8 @@ def test_a_table_that_lies_above_other_data_sets_does_not_hide_them(drawn):
 def test_every_term_leads_to_one_of_isic_2019():
     assert {*DIAGNOSES_BY_WORD.values()} == {*CODES, UNKNOWN}
     assert {*SEXES_BY_WORD.values()} == {*SEXES}
-    assert {*SITES_BY_WORD.values()} == {*SITES}
+    assert {*SITES_BY_WORD.values()} == {*SITES, *COARSE_SITES}
+    assert {*ARCHIVE_SITES.values()} == {*SITES, *COARSE_SITES}
     assert DIAGNOSES_BY_WORD[ISIC_2018.codes[3].lower()] == "AK"
     for code, terms in TERMS.items():
         assert {DIAGNOSES_BY_WORD[term.lower()] for level, term in terms if level == "diagnosis_3"} <= {code}

@@ -15,7 +15,8 @@ from cadlib.download.disk import check_free
 from cadlib.download.unpack import extract, inspect
 from cadlib.errors import DatasetInvalid, DownloadFailed
 from cadlib.images import SUPPORTED_SUFFIXES
-from cadlib.isic_csv import METADATA_COLUMNS, read_csv
+from cadlib.isic_csv import METADATA_COLUMNS
+from cadlib.layouts.table_file import read_csv
 from cadlib.taxonomy import CODES
 
 ADDRESS = f"https://{OFFICIAL_HOST}/2019/"

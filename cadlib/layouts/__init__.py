@@ -10,17 +10,22 @@
                    https://challenge2020.isic-archive.com
     ISIC Archive   the table of a download (isic_id, …, diagnosis_1 to diagnosis_5, …) and a folder of images
                    https://api.isic-archive.com
-    one's own      a folder of images, and one CSV file with a column that names them
+    ISIC 2024      one table (isic_id, target, patient_id, …, iddx_full, iddx_1 to iddx_5) and a folder of images
+                   https://challenge2024.isic-archive.com
+    one's own      a folder of images, and one table with a column that names them
 
-All but the first two are one table whose columns have other names:
+One reader reads every table:
 
-    one_table      which columns are known, and reading them
+    table_file     encoding, delimiter and cells of a file
+    columns        which column holds what, whatever it is called
+    label_columns  the diagnosis, and benign or malignant
+    one_table      all that a table holds of its images
     terms          other words for the diagnoses, sexes and sites of ISIC 2019
 """
 
 import os
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import pandas as pd
@@ -28,26 +33,28 @@ import pandas as pd
 from cadlib.errors import DatasetInvalid
 from cadlib.findings import Findings
 from cadlib.images import SUPPORTED_SUFFIXES
-from cadlib.isic_csv import (
-    METADATA_COLUMNS,
-    SOURCE_COLUMNS,
-    read_ground_truth,
-    read_header,
-    read_metadata,
-    read_sources,
+from cadlib.isic_csv import METADATA_COLUMNS, SOURCE_COLUMNS
+from cadlib.layouts.columns import NAMES, Columns, names_images
+from cadlib.layouts.one_table import LABEL_COLUMNS, ImageTable, image_columns, read_table
+from cadlib.layouts.table_file import (
+    WORKBOOK_SUFFIXES,
+    TableRefused,
+    is_table_name,
+    read_columns,
 )
-from cadlib.layouts.one_table import NAMES, columns_of, plain, read_one_table
-from cadlib.taxonomy import CODES, ISIC_2018
 
 DEPTH = 2
 """Levels below a folder at which its images are looked for, and below a root its data sets."""
+_NO_TABLE_OF_IMAGES = ("attribution.csv",)
+"""Tables that data sets bring beside those of their images: authors and licences."""
 
 
 @dataclass(frozen=True, eq=False)
 class Tables:
-    """What CSV files tell of images, each by id: `labels` (diagnosis), `facts` and `origin`; None where there is none.
+    """What CSV files tell of images, each by id: `labels`, `facts` and `origin`; None where there is none.
 
-    With `whole` an image whose diagnosis is missing in `labels` is kept, else it is left out.
+    `labels` has `diagnosis` and, where a table states it, `malignant` (boolean, NA where neither is known). With
+    `whole` an image whose diagnosis is missing in `labels` is kept, else it is left out.
     """
 
     labels: pd.DataFrame | None
@@ -57,10 +64,22 @@ class Tables:
 
 
 @dataclass(frozen=True)
-class Layout:
-    """The folders of images of a data set, and its tables: the three of ISIC 2019, and `table` with all the rest.
+class UnusedTable:
+    """A table in the folder of a data set that is not read, and why."""
 
-    `spare` are tables beside them that name images too and are not used.
+    path: Path
+    reason: str
+
+    def __str__(self) -> str:
+        return f"{self.path.name} ({self.reason})"
+
+
+@dataclass(frozen=True)
+class Layout:
+    """The folders of images of a data set, and its tables.
+
+    `ground_truth` has the labels. `metadata` or `table` has age, sex, site and lesion; without them the ground truth
+    may have these. `spare` are the other tables in the folder.
     """
 
     images: tuple[Path, ...]
@@ -68,37 +87,51 @@ class Layout:
     metadata: Path | None = None
     sources: Path | None = None
     table: Path | None = None
-    spare: tuple[Path, ...] = ()
+    spare: tuple[UnusedTable, ...] = ()
 
     @property
     def tables(self) -> frozenset[Path]:
-        """Return the CSV files."""
+        """Return the files that are tables, used or not."""
         used = (self.ground_truth, self.metadata, self.sources, self.table)
-        return frozenset((*(path for path in used if path), *self.spare))
+        return frozenset((*(path for path in used if path), *(one.path for one in self.spare)))
 
     def read(self, images: "pd.Index[str]", found: Findings) -> Tables:
         """Return what the tables tell; raise DatasetInvalid for one that is none."""
-        found.add("tables that are not used", [path.name for path in self.spare])
-        isic = read_isic(self.ground_truth, self.metadata, self.sources, found)
-        if self.table is None:
-            return isic
-        one = read_one_table(self.table, columns_of(read_header(self.table), self.table), images, found)
-        origin = one.reindex(columns=list(SOURCE_COLUMNS)).astype("str") if {*SOURCE_COLUMNS} & {*one} else None
-        return Tables(
-            one[["diagnosis"]] if "diagnosis" in one else isic.labels,
-            one.reindex(columns=list(METADATA_COLUMNS)),
-            isic.origin if origin is None else origin,
-            whole="diagnosis" in one,
-        )
+        found.add("tables that are not used", self.spare)
+        truth = _read(self.ground_truth, images, found, ("diagnosis",))
+        metadata = _read(self.metadata, images, found, METADATA_COLUMNS)
+        table = _read(self.table, images, found, ())
+        sources = _read(self.sources, images, found, SOURCE_COLUMNS)
+
+        patients = metadata or table
+        labelled = truth or table
+        labels = labelled.part(LABEL_COLUMNS) if labelled else None
+        if patients and truth:
+            _report_unused(self.metadata or self.table, patients, LABEL_COLUMNS, found)
+            _report_unused(self.ground_truth, truth, METADATA_COLUMNS, found)
+        facts = patients.rows.reindex(columns=list(METADATA_COLUMNS)) if patients else None
+        if patients is None and truth and truth.part(METADATA_COLUMNS) is not None:
+            facts = truth.rows.reindex(columns=list(METADATA_COLUMNS))
+        whole = labels is not None and labelled is not None and not labelled.one_hot
+        return Tables(labels, facts, _origin(sources, patients, truth), whole)
 
 
-def read_isic(ground_truth: Path | None, metadata: Path | None, sources: Path | None, found: Findings) -> Tables:
-    """Return what the CSV files of ISIC 2019 tell, of which any may lack; raise DatasetInvalid for one that is none."""
-    return Tables(
-        None if ground_truth is None else read_ground_truth(ground_truth, found),
-        None if metadata is None else read_metadata(metadata, found),
-        None if sources is None else read_sources(sources, found),
-    )
+def _read(path: Path | None, images: "pd.Index[str]", found: Findings, expected: tuple[str, ...]) -> ImageTable | None:
+    return None if path is None else read_table(path, images, found, expected)
+
+
+def _report_unused(path: Path | None, table: ImageTable, columns: tuple[str, ...], found: Findings) -> None:
+    unused = table.part(columns)
+    if path is not None and unused is not None:
+        found.add("columns that another table has", list(unused), path.name)
+
+
+def _origin(*tables: ImageTable | None) -> pd.DataFrame | None:
+    """Return archive and lesion group of the first table that has one of them."""
+    for table in tables:
+        if table is not None and table.part(SOURCE_COLUMNS) is not None:
+            return table.rows.reindex(columns=list(SOURCE_COLUMNS)).astype("str")
+    return None
 
 
 def find_layout(folder: Path) -> Layout:
@@ -110,13 +143,14 @@ def find_layout(folder: Path) -> Layout:
     if inputs:
         return _challenge(folder, inputs.get("ISIC_2019_Training_Input", next(iter(inputs.values()))))
     images = tuple(_image_folders(folder))
-    tables = {path: header for path, header in _headers(folder).items() if columns_of(header, path)}
+    tables, unused = _tables_in(folder)
     if images and tables:
-        return _own(images, tables)
+        return _own(images, tables, unused)
     lacking = "no image" if tables else "no such file"
     raise DatasetInvalid(
         f"Expected a folder ISIC_2019_Training_Input with images in {folder}, or images and one CSV file with a column "
-        f"that names them ({', '.join(NAMES['image'])}), but {lacking if images or tables else 'none'} came. "
+        f"that names them ({', '.join(NAMES['image'])}), but {lacking if images or tables else 'none'} came"
+        f"{_named((*unused, *_beside_images(folder, images)))}. "
         "Give the folder into which the archives of a data set were unpacked."
     )
 
@@ -128,7 +162,7 @@ def has_layout(folder: Path) -> bool:
     """
     if _input_folders(folder):
         return True
-    named = any({plain(column) for column in header} & {*NAMES["image"]} for header in _headers(folder).values())
+    named = any(_names_images(path) for path in _table_files(folder))
     return named and any(not _of_another(images, folder) for images in _image_folders(folder))
 
 
@@ -152,39 +186,122 @@ def _input_folders(folder: Path) -> list[Path]:
 def _challenge(folder: Path, images: Path) -> Layout:
     truth = _csv_of(images, "GroundTruth")
     metadata, groupings = _csv_of(images, "Metadata"), _csv_of(images, "LesionGroupings")
-    if truth and not _is_one_hot(header := read_header(truth)) and "diagnosis" in columns_of(header, truth):
-        return Layout((images,), table=truth, spare=(metadata,) if metadata else ())
     sources = folder / "sources.csv"
     lesions = None if metadata else groupings
-    return Layout((images,), truth, metadata, sources if sources.exists() else None, table=lesions)
+    if truth is None:
+        truth = _labels_beside(images, metadata)
+        metadata = None if metadata == truth else metadata
+    layout = Layout((images,), truth, metadata, sources if sources.exists() else None, table=lesions)
+    return replace(layout, spare=_unused_beside(images, layout))
 
 
-def _own(images: tuple[Path, ...], tables: dict[Path, tuple[str, ...]]) -> Layout:
-    """Choose between the tables beside images by what they tell: one has the diagnoses, and it may have all."""
-    truths = [path for path, header in tables.items() if _is_one_hot(header)]
-    labelled = [path for path, header in tables.items() if "diagnosis" in columns_of(header, path)]
-    facts = [path for path in tables if path not in (*truths, *labelled)]
-    if len(truths) == 1 and not labelled and len(facts) <= 1:
-        return Layout(images, ground_truth=truths[0], table=facts[0] if facts else None)
-    if len(labelled) == 1 and not truths:
-        return Layout(images, table=labelled[0], spare=tuple(facts))
-    if len(facts) == 1 and not truths and not labelled:
-        return Layout(images, table=facts[0])
-    came = "; ".join(f"{path.name} ({', '.join(header)[:80]})" for path, header in tables.items())
-    raise DatasetInvalid(
+def _labels_beside(images: Path, metadata: Path | None) -> Path | None:
+    """Return the table with labels of a challenge folder without a ground truth by name."""
+    tables, _ = _tables_in(images.parent)
+    labelled = {path: columns for path, columns in tables.items() if columns.has_labels}
+    labelled = {path: columns for path, columns in labelled.items() if _is_of(images, path)}
+    if metadata in labelled:
+        return metadata
+    if len(labelled) > 1:
+        raise _several(labelled)
+    return next(iter(labelled), None)
+
+
+def _is_of(images: Path, path: Path) -> bool:
+    """Tell whether a table beside `<set>_Input` is not one of another set there."""
+    sets = [below.name.removesuffix("Input") for below in _input_folders(images.parent)]
+    owner = next((name for name in sets if path.name.startswith(name)), None)
+    return owner in (None, images.name.removesuffix("Input"))
+
+
+def _unused_beside(images: Path, layout: Layout) -> tuple[UnusedTable, ...]:
+    """Return the tables beside the images of a challenge that are not used."""
+    tables, unused = _tables_in(images.parent)
+    names = f"{images.name.removesuffix('Input')}GroundTruth.csv, …Metadata.csv or sources.csv"
+    spare = [UnusedTable(path, f"its name is not {names}") for path in tables]
+    spare += [one for one in unused if one.path not in tables]
+    return tuple(one for one in spare if one.path not in layout.tables and _is_of(images, one.path))
+
+
+def _own(images: tuple[Path, ...], tables: dict[Path, Columns], unused: tuple[UnusedTable, ...]) -> Layout:
+    """Choose between the tables beside images by their columns: one has the labels, and may have all."""
+    labelled = {path: columns for path, columns in tables.items() if columns.has_labels}
+    facts = [path for path in tables if path not in labelled]
+    if len(labelled) == 1:
+        truth, columns = next(iter(labelled.items()))
+        has_facts = {*METADATA_COLUMNS} & {*columns.facts} or columns.site_levels
+        if len(facts) == 1 and not has_facts:
+            return Layout(images, truth, table=facts[0], spare=unused)
+        spare = [UnusedTable(path, f"it has no labels; {truth.name} has them") for path in facts]
+        return Layout(images, truth, spare=(*spare, *unused))
+    if len(facts) == 1 and not labelled:
+        return Layout(images, table=facts[0], spare=unused)
+    raise _several(tables)
+
+
+def _several(tables: dict[Path, Columns]) -> DatasetInvalid:
+    came = "; ".join(f"{path.name} ({', '.join(read_columns(path))[:80]})" for path in tables)
+    return DatasetInvalid(
         f"Expected one CSV file that names images in {next(iter(tables)).parent}, or one of several with a diagnosis, "
         f"but came: {came}. Move the others away."
     )
 
 
-def _is_one_hot(header: tuple[str, ...]) -> bool:
-    return "image" in header and len({*CODES, *ISIC_2018.codes} & {*header}) > 1
+def _table_files(folder: Path) -> list[Path]:
+    """Return the files directly in a folder whose names are those of tables, sorted."""
+    try:
+        with os.scandir(folder) as entries:
+            names = sorted(entry.name for entry in entries if entry.is_file())
+    except OSError:
+        return []  # as in `subfolders`
+    return [folder / name for name in names if is_table_name(name)]
 
 
-def _headers(folder: Path) -> dict[Path, tuple[str, ...]]:
-    """Return the CSV files directly in a folder with their columns, sorted by name."""
-    files = sorted(path for path in folder.glob("*.csv") if not path.name.startswith("."))
-    return {path: read_header(path) for path in files}
+def _tables_in(folder: Path) -> tuple[dict[Path, Columns], tuple[UnusedTable, ...]]:
+    """Return the tables of images directly in a folder with their columns, and the other tables."""
+    tables, unused = {}, []
+    for path in _table_files(folder):
+        if path.name.lower() in _NO_TABLE_OF_IMAGES:
+            continue
+        try:
+            tables[path] = image_columns(path)
+        except TableRefused as error:
+            # A text file that names no image is a licence or a note, and no table.
+            if path.suffix.lower() != ".txt":
+                unused.append(UnusedTable(path, error.reason))
+    unused += [UnusedTable(path, "a workbook: save it as CSV") for path in _workbooks(folder)]
+    return tables, tuple(unused)
+
+
+def _workbooks(folder: Path) -> list[Path]:
+    try:
+        names = sorted(entry.name for entry in folder.iterdir())
+    except OSError:
+        return []  # as in `subfolders`
+    books = [name for name in names if Path(name).suffix.lower() in WORKBOOK_SUFFIXES]
+    return [folder / name for name in books if not name.startswith((".", "~$"))]
+
+
+def _names_images(path: Path) -> bool:
+    try:
+        return any(map(names_images, read_columns(path)))
+    except TableRefused:
+        return False
+
+
+def _beside_images(folder: Path, images: tuple[Path, ...]) -> tuple[UnusedTable, ...]:
+    """Return the tables that lie in the folders of images below the folder that was given."""
+    return tuple(
+        UnusedTable(path, f"it lies in {below.relative_to(folder)}: move it to {folder.name}")
+        for below in images
+        if below != folder
+        for path in _table_files(below)
+        if _names_images(path)
+    )
+
+
+def _named(unused: tuple[UnusedTable, ...]) -> str:
+    return f" (not used: {'; '.join(map(str, unused))})" if unused else ""
 
 
 def _image_folders(folder: Path, depth: int = DEPTH) -> Iterator[Path]:
@@ -201,14 +318,20 @@ def _image_folders(folder: Path, depth: int = DEPTH) -> Iterator[Path]:
 
 
 def _csv_of(images: Path, kind: str) -> Path | None:
-    """Return the CSV beside `<set>_Input`: `<set>_<kind>.csv`, else the only `*<kind>.csv`, if any.
+    """Return the table beside `<set>_Input`: `<set>_<kind>.csv`, else the only `*<kind>.csv`, if any.
 
     The archives of ISIC 2018 unpack into a folder `<set>_<kind>` that holds it.
     """
     exact = images.with_name(images.name.removesuffix("Input") + f"{kind}.csv")
-    files = sorted(images.parent.glob(f"*{kind}.csv")) or sorted(images.parent.glob(f"*{kind}/*{kind}.csv"))
-    for path in files:
-        if path.name == exact.name:
+    below = sorted(images.parent.glob(f"*{kind}"))
+    for folders in ([images.parent], below):
+        files = [path for folder in folders for path in _table_files(folder)]
+        files = [path for path in files if path.stem.endswith(kind)]
+        if files:
+            break
+    exact_first = sorted(files, key=lambda path: path.name != exact.name)
+    for path in exact_first:
+        if path.stem == exact.stem:
             return path
     if len(files) > 1:
         names = ", ".join(file.name for file in files)

@@ -1,115 +1,162 @@
-"""One CSV file that tells all of a data set: of HAM10000, ISIC 2020, the ISIC Archive, or one's own.
+"""Reads one table of images: diagnoses, patients, lesions and sources.
 
-A column is known by its usual names. Nothing is guessed: two columns that could be the same are an error, and a word
-that is not certain to be a term of ISIC 2019 is reported and taken as missing.
+A word that is not certain to be a term of ISIC 2019 is reported and taken as missing.
 """
 
-from pathlib import Path, PurePosixPath
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
 
 import pandas as pd
 
-from cadlib.errors import DatasetInvalid
 from cadlib.findings import Findings
-from cadlib.images import SUPPORTED_SUFFIXES
-from cadlib.isic_csv import archive_of, cells, checked_ages, one_row_an_id, read_csv, rows_with_an_id
-from cadlib.layouts.terms import DIAGNOSES_BY_WORD, SEXES_BY_WORD, SITES_BY_WORD, words
+from cadlib.image_ids import changed_by_spreadsheet, resolve_id
+from cadlib.isic_csv import (
+    METADATA_COLUMNS,
+    SOURCE_COLUMNS,
+    archive_of,
+    cells,
+    checked_ages,
+    one_row_an_id,
+    rows_with_an_id,
+)
+from cadlib.layouts.columns import NAMES, Columns, columns_of
+from cadlib.layouts.label_columns import read_labels
+from cadlib.layouts.table_file import (
+    WINDOWS,
+    TableRefused,
+    TextTable,
+    read_columns,
+    read_text_table,
+)
+from cadlib.layouts.terms import SEXES_BY_WORD, SITES_BY_WORD, archive_site, words
 
-NAMES = {
-    "image": (
-        *("image", "image_id", "image_name", "isic_id", "filename", "file_name", "file"),
-        *("path", "file_path", "filepath", "image_path"),
-    ),
-    "diagnosis": ("diagnosis", "dx", "label", "class", "diagnosis_3"),
-    "age_approx": ("age_approx", "age", "age_years"),
-    "sex": ("sex", "gender"),
-    "anatom_site_general": (
-        *("anatom_site_general", "anatom_site_general_challenge", "localization", "location"),
-        *("site", "anatomical_site", "body_site"),
-    ),
-    "lesion_id": ("lesion_id", "lesion"),
-    "archive": ("archive", "source"),
-    "lesion_group": ("lesion_group", "patient_id", "patient"),  # the lesions of a patient stay together
-}
-"""A column of a dataset's table -> how it is called elsewhere, in lower case, with _ for blanks and hyphens."""
-_TERMS = {
-    "diagnosis": (DIAGNOSES_BY_WORD, "diagnoses that are none of the eight"),
-    "sex": (SEXES_BY_WORD, "sexes that are neither female nor male"),
-    "anatom_site_general": (SITES_BY_WORD, "sites that are none of ISIC 2019"),
-}
-_WELCOME = (
-    *("dx_type", "dataset", "diagnosis_confirm_type", "benign_malignant", "target"),
-    *("attribution", "copyright_license", "image_type", "diagnosis_1", "diagnosis_2", "diagnosis_4", "diagnosis_5"),
-    *("width_px", "height_px", "geometry"),
-)  # of HAM10000, ISIC 2018, ISIC 2020 and the ISIC Archive, and what is read from the file itself
+LABEL_COLUMNS = ("diagnosis", "malignant")
 
 
-def columns_of(header: tuple[str, ...], path: Path) -> dict[str, str]:
-    """Return the columns of a dataset's table that a header has -> their names there; empty without an image column.
+@dataclass(frozen=True, eq=False)
+class ImageTable:
+    """What a table holds of images: `rows` has an id an image, and the columns that the table has.
 
-    Raise DatasetInvalid where two columns could be the same.
+    These are of LABEL_COLUMNS, METADATA_COLUMNS and SOURCE_COLUMNS. `one_hot` tells that its only
+    labels are 0 and 1 in one column a diagnosis.
     """
-    by_name: dict[str, list[str]] = {}
-    for column in header:
-        by_name.setdefault(plain(column), []).append(column)
-    came = {known: [c for name in names for c in by_name.get(name, ())] for known, names in NAMES.items()}
-    if not came["image"]:
-        return {}
-    for known, columns in came.items():
-        if len(columns) > 1:
-            raise DatasetInvalid(
-                f"Expected one column of {path} for {known} ({', '.join(NAMES[known])}) but came: "
-                f"{', '.join(columns)}. Keep the one that is meant, and rename or remove the others."
-            )
-    return {known: columns[0] for known, columns in came.items() if columns}
+
+    rows: pd.DataFrame
+    one_hot: bool
+
+    def part(self, columns: Sequence[str]) -> pd.DataFrame | None:
+        """Return those of some columns that the table has; None where it has none of them."""
+        present = [column for column in columns if column in self.rows]
+        return self.rows[present] if present else None
 
 
-def read_one_table(path: Path, columns: dict[str, str], images: "pd.Index[str]", found: Findings) -> pd.DataFrame:
-    """Return image -> what `columns` has of a dataset's table, for every id; the ids of `images` where a cell has one.
+def read_table(path: Path, images: "pd.Index[str]", found: Findings, expected: Sequence[str] = ()) -> ImageTable:
+    """Read what a table holds of images, for every id in it.
 
-    A cell names an image by its id, its file name, or a path that ends with it. Raise DatasetInvalid for a file that
-    is no table.
+    A cell names an image by its id, its file name, or a path that ends with one, of `images`.
+    Those of the `expected` columns of a data set's table that are missing are reported. Raise
+    TableRefused for a file that is no table of images or has none of the expected columns, and
+    DatasetInvalid for a table that can be read in two ways.
     """
-    table = read_csv(path, (columns["image"],), columns["image"])
-    known = {column: name for name, column in columns.items()}
-    strange = [column for column in table if column not in known and plain(str(column)) not in _WELCOME]
-    found.add("unknown columns", strange, path.name)
-    table = rows_with_an_id(table, path, found).rename(columns=known)
-    table = table[[name for name in columns if name != "image"]]
+    columns = image_columns(path)
+    if not columns.one_hot and "diagnosis" not in expected:
+        # One flag alone is a label only where the table is given as that of the labels.
+        flags = tuple(columns.classes)
+        columns = replace(columns, classes={}, unknown=(*columns.unknown, *flags))
+    table = read_text_table(path, lambda column: column in columns.used)
+    _report_file(table, columns, expected, found)
+    text = rows_with_an_id(table.cells.set_index(columns.image), path, found)
+    short = table.short_rows[table.cells[columns.image].notna().to_numpy()]
     at_hand = frozenset(images)
-    table.index = pd.Index([_id_of(cell, at_hand) for cell in table.index], dtype="str", name="image")
-    for name, (terms, kind) in _TERMS.items():
-        if name in table:
-            table[name] = _termed(table[name], terms, kind, path, found)
-    if "age_approx" in table:
-        known_ages = table["age_approx"].where(words(table["age_approx"]).notna())
-        table["age_approx"] = checked_ages(known_ages, path, found)
-    if "archive" in table:
-        table["archive"] = archive_of(table["archive"]).fillna(table["archive"])
-    table = one_row_an_id(table, path, found)
-    if "diagnosis" in table:
-        found.add("images without a diagnosis", table.index[table["diagnosis"].isna()], path.name)
-    return table
+    text.index = pd.Index([resolve_id(cell, at_hand) for cell in text.index], dtype="str", name="image")
+    outside = text.index[~text.index.isin(images)].unique()
+    found.add("ids changed by a spreadsheet", changed_by_spreadsheet(outside, images), path.name)
+
+    found.add("rows shorter than the header", text.index[short], path.name)
+    labels = read_labels(TextTable(path, table.columns, text, short, table.encoding), columns, found)
+    rows = pd.concat([labels, _facts(text, columns, path, found)], axis=1)
+    rows = one_row_an_id(rows, path, found)
+    one_hot = bool(columns.classes) and not columns.diagnoses and "malignant" not in rows
+    if "diagnosis" in rows and not one_hot:
+        _report_unlabelled(rows, path, found)
+    return ImageTable(rows, one_hot)
+
+
+def image_columns(path: Path) -> Columns:
+    """Return the columns of a table; raise TableRefused where none of them names images."""
+    header = read_columns(path)
+    columns = columns_of(header, path)
+    if columns is None:
+        came = ", ".join(header)[:200]
+        names = ", ".join(NAMES["image"][:4])
+        raise TableRefused(
+            path,
+            f"no column names the images; its columns: {came}",
+            f"a column that names images ({names}, …) in {{path}}",
+        )
+    return columns
+
+
+def _report_file(table: TextTable, columns: Columns, expected: Sequence[str], found: Findings) -> None:
+    """Report an encoding that is not certain, and columns that are missing or unknown."""
+    path = table.path
+    if table.encoding == WINDOWS:
+        found.add("tables read as Windows-1252", [path.name])
+    present = {*columns.facts}
+    if columns.has_labels or columns.classes:
+        present.add("diagnosis")
+    if columns.site_levels:
+        present.add("anatom_site_general")
+    if expected and not present & {*expected}:
+        came = ", ".join(table.columns)[:200]
+        raise TableRefused(path, f"its columns: {came}", f"columns for {', '.join(expected)} in {{path}}")
+    found.add("missing columns", [name for name in expected if name not in present], path.name)
+    found.add("unknown columns", [c for c in columns.unknown if c in table.columns], path.name)
+
+
+def _facts(text: pd.DataFrame, columns: Columns, path: Path, found: Findings) -> pd.DataFrame:
+    """Return the columns of METADATA_COLUMNS and SOURCE_COLUMNS that the table has."""
+    facts = {}
+    for name in (*METADATA_COLUMNS, *SOURCE_COLUMNS):
+        if name in columns.facts:
+            facts[name] = text[columns.facts[name]]
+    if "age_approx" in facts:
+        ages = facts["age_approx"]
+        facts["age_approx"] = checked_ages(ages.where(words(ages).notna()), path, found)
+    if "sex" in facts:
+        kind = "sexes that are neither female nor male"
+        facts["sex"] = _termed(facts["sex"], SEXES_BY_WORD, kind, path, found)
+    kind = "sites that are none of ISIC 2019"
+    if "anatom_site_general" in facts:
+        sites = facts["anatom_site_general"]
+        facts["anatom_site_general"] = _termed(sites, SITES_BY_WORD, kind, path, found)
+    elif columns.site_levels:
+        levels = text[list(columns.site_levels)].itertuples(index=False)
+        joined = [":".join(cell for cell in row if isinstance(cell, str)) for row in levels]
+        paths = pd.Series(joined, text.index, dtype="str")
+        sites = paths.map(archive_site).astype("str")
+        found.add(kind, cells(paths[(paths != "") & sites.isna()]), path.name)
+        facts["anatom_site_general"] = sites
+    if "archive" in facts:
+        facts["archive"] = archive_of(facts["archive"]).fillna(facts["archive"])
+    return pd.DataFrame(facts, index=text.index)
 
 
 def _termed(
     column: "pd.Series[str]", terms: dict[str, str], kind: str, path: Path, found: Findings
 ) -> "pd.Series[str]":
     """Return ISIC 2019's terms for the words of a column; report the words that are none."""
-    said = words(column)
-    found.add("AKIEC taken as AK", column.index[said == "akiec"], path.name)
-    termed = said.map(terms).astype("str")
-    found.add(kind, cells(column[said.notna() & termed.isna()]), path.name)
+    plain_words = words(column)
+    termed = plain_words.map(terms).astype("str")
+    found.add(kind, cells(column[plain_words.notna() & termed.isna()]), path.name)
     return termed
 
 
-def plain(column: str) -> str:
-    """Return the name of a column in lower case, with _ for blanks and hyphens."""
-    return "_".join(column.lower().replace("-", " ").split())
-
-
-def _id_of(cell: str, at_hand: frozenset[str]) -> str:
-    """Return the id that a cell names: the longest end of its path that is one, else the cell without its suffix."""
-    path = PurePosixPath(cell.replace("\\", "/"))
-    path = path.with_suffix("") if path.suffix.lower() in SUPPORTED_SUFFIXES else path
-    ends = ("/".join(path.parts[first:]) for first in range(len(path.parts)))
-    return next((end for end in ends if end in at_hand), str(path))
+def _report_unlabelled(rows: pd.DataFrame, path: Path, found: Findings) -> None:
+    unnamed = rows["diagnosis"].isna()
+    partly = unnamed & False
+    if "malignant" in rows:
+        partly = unnamed & rows["malignant"].notna()
+    found.add("images with only benign or malignant", rows.index[partly], path.name)
+    found.add("images without a diagnosis", rows.index[unnamed & ~partly], path.name)

@@ -19,6 +19,7 @@ from platformdirs import user_data_path
 from portalocker import AlreadyLocked, Lock, LockException
 
 from cadlib.errors import VerdictsInvalid
+from cadlib.image_ids import composed
 from cadlib.record import replace_files
 from cadlib.suspects.lists import Suspects
 from cadlib.taxonomy import CODES
@@ -167,6 +168,7 @@ def _read(row: list[str]) -> tuple[Finding, Verdict]:
     if len(row) != len(_HEAD):
         raise VerdictsInvalid(f"Expected {len(_HEAD)} values but got {len(row)}.")
     about = len(fields(Finding))
+    row = list(map(composed, row))
     finding, verdict = Finding.of(Finding(*row[:about])), Verdict(*row[about:])  # a hand may have turned a pair round
     _check(finding, verdict)
     return finding, verdict

@@ -1,0 +1,74 @@
+"""Compares image ids, however a file name or a table writes them."""
+
+import re
+import unicodedata
+from collections.abc import Iterable
+from pathlib import PurePosixPath
+
+from cadlib.images import SUPPORTED_SUFFIXES
+
+_SCIENTIFIC = re.compile(r"\d(?:[.,]\d+)?E\+?\d+", re.IGNORECASE)
+_FLOAT = re.compile(r"(\d+)[.,]0+")
+_MONTH = "(?:jan|feb|mar|apr|may|jun|jul|aug|sep|oct|nov|dec)"
+_DATE = re.compile(rf"\d{{1,2}}-{_MONTH}|{_MONTH}-\d{{2}}", re.IGNORECASE)
+_SPREADSHEET_DIGITS = 15
+"""Significant digits of a number in a spreadsheet; later ones become zeros."""
+
+
+def composed(text: str) -> str:
+    """Return a text in Unicode's composed form (NFC): macOS stores file names decomposed."""
+    return unicodedata.normalize("NFC", text)
+
+
+def without_suffix(name: str) -> str:
+    """Return a file name or path without its suffix where that is one of an image."""
+    suffix = PurePosixPath(name).suffix
+    is_image = suffix.lower() in SUPPORTED_SUFFIXES
+    return name.removesuffix(suffix) if is_image else name
+
+
+def resolve_id(cell: str, images: frozenset[str]) -> str:
+    r"""Return the id that a cell names: an id, a file name, or a path that ends with one of them.
+
+    The longest end of the path that is in `images` counts; without any it is the whole path,
+    without the suffix of an image.
+
+    >>> resolve_id("C:\\data\\nv\\ISIC_1.JPG", frozenset({"ISIC_1"}))
+    'ISIC_1'
+    """
+    path = "/".join(PurePosixPath(composed(cell).replace("\\", "/")).parts)
+    stem = without_suffix(path)
+    # An id may itself end like a file, as that of "a.jpg.jpg" does; the file name goes first.
+    for name in (stem, path):
+        parts = name.split("/")
+        for first in range(len(parts)):
+            end = "/".join(parts[first:])
+            if end in images:
+                return end
+    return stem
+
+
+def changed_by_spreadsheet(ids: Iterable[str], images: Iterable[str]) -> list[str]:
+    """Return those of the `ids` without an image that look like a spreadsheet's numbers or dates.
+
+    Each is followed by the image that may be meant. None of them is corrected: 1.0E+05 is
+    one of many ids.
+    """
+    by_number: dict[str, str] = {}
+    by_digits: dict[str, str] = {}
+    for image in images:
+        if image.isdecimal():
+            by_number[image.lstrip("0")] = image
+            by_digits[image[:_SPREADSHEET_DIGITS]] = image
+    changed = []
+    for name in ids:
+        number = _FLOAT.fullmatch(name)
+        digits = number[1] if number else name
+        similar = by_number.get(digits.lstrip("0")) if digits.isdecimal() else None
+        if digits.isdecimal() and len(digits) > _SPREADSHEET_DIGITS:
+            similar = similar or by_digits.get(digits[:_SPREADSHEET_DIGITS])
+        if similar is not None:
+            changed.append(f"{name} (image {similar})")
+        elif _SCIENTIFIC.fullmatch(name) or _DATE.fullmatch(name):
+            changed.append(name)
+    return changed
