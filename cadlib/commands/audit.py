@@ -29,6 +29,7 @@ def run(options: argparse.Namespace) -> int:
     from cadlib import audit, audit_sheet
     from cadlib.dataset import open_dataset
     from cadlib.duplicates import find_duplicates
+    from cadlib.labelled import check_labelled
     from cadlib.model import Model
 
     dataset = open_dataset(options.data, verify=False)
@@ -42,6 +43,7 @@ def run(options: argparse.Namespace) -> int:
     if options.sheet:
         page = audit_sheet.render(alone) if record is None else audit_sheet.render(found.duplicates, found)
         write_text(options.sheet, page)
+    check_labelled(dataset, malignant_alone=True)  # after the search for duplicates, which needs no label
     if options.into_model and record is not None:
         if drifted or found.missing:
             raise CadError(

@@ -23,9 +23,11 @@ def run(options: argparse.Namespace) -> int:
 
     from cadlib import readout, tables
     from cadlib.dataset import open_dataset
+    from cadlib.labelled import check_labelled
     from cadlib.own_split import part_of_split
 
     dataset = part_of_split(folder, record, open_dataset(options.data, verify=False), "validation")
+    check_labelled(dataset)
     with Bars(images=True) as bars:
         figures = readout.calibrate(folder, dataset, partial(bars.progress, "images"))
     print(tables.metrics_table(figures))

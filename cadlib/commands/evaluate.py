@@ -25,8 +25,8 @@ def add(command: argparse.ArgumentParser) -> None:
     command.add_argument("--model", help="name under models/, or a path")
     command.add_argument("--predictions", type=Path, help="instead of a model: the predictions.csv of one, read again")
     command.add_argument("--images", type=Path, help="folder of images, named by their ids")
-    command.add_argument("--ground-truth", type=Path, help="CSV of ISIC 2019 or 2018: image, one column a class")
-    command.add_argument("--metadata", type=Path, help="CSV of ISIC: image, age_approx, sex, lesion_id, …")
+    command.add_argument("--ground-truth", type=Path, help="table with labels: one column a class, or one of diagnoses")
+    command.add_argument("--metadata", type=Path, help="table with patients: age_approx, sex, lesion_id, …")
     command.add_argument("--data", type=Path, help="instead of these three: the folder of a data set")
     command.add_argument("--split", choices=ROLE, help="of --data only this part of the model's split")
     command.add_argument(
@@ -54,6 +54,7 @@ def run(options: argparse.Namespace) -> int:
     from cadlib import own_figures
     from cadlib.dataset import join_dataset, open_dataset
     from cadlib.evaluation import evaluate
+    from cadlib.labelled import check_labelled
     from cadlib.model import Model
     from cadlib.own_split import own_split
     from cadlib.part import Part
@@ -66,6 +67,7 @@ def run(options: argparse.Namespace) -> int:
     part, folder = Part(options.split, subset), find_model(options.model)
     dataset = part.of(folder, record, dataset)
     print(dataset.report, file=sys.stderr)
+    check_labelled(dataset, malignant_alone=True)
     if options.split:
         asked = record.training.images[options.split]
         these = f"{len(dataset.table):,} of the {asked:,} images of the {options.split} split"
@@ -106,6 +108,7 @@ def _evaluate_predictions(options: argparse.Namespace) -> int:
     make_folder(options.output)
 
     from cadlib.evaluation import evaluate_predictions
+    from cadlib.labelled import check_labelled
     from cadlib.part import Part
     from cadlib.predictions import join_predictions, read_unknown
 
@@ -114,6 +117,7 @@ def _evaluate_predictions(options: argparse.Namespace) -> int:
         probabilities = probabilities[dataset.table["image"].isin(subset.images)]
         dataset = subset.of(dataset)
     print(dataset.report, file=sys.stderr)
+    check_labelled(dataset, malignant_alone=True)
     unknown = read_unknown(options.predictions).loc[dataset.table["image"]]
     found = evaluate_predictions(dataset, probabilities, CLASSES[options.classes], unknown, part=Part(subset=subset))
     try:

@@ -22,8 +22,10 @@ def run(options: argparse.Namespace) -> int:
 
     from cadlib import reference, tables
     from cadlib.dataset import open_dataset
+    from cadlib.labelled import check_labelled
 
     dataset = open_dataset(options.data, verify=False)
+    check_labelled(dataset)
     with Bars(images=True) as bars:
         figures = reference.fit(find_model(options.model), dataset, bars.progress)
     print(tables.neighbours_table(figures))

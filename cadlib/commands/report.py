@@ -44,12 +44,14 @@ def run(options: argparse.Namespace) -> int:
 
     from cadlib.dataset import open_dataset
     from cadlib.evaluated import evaluated
+    from cadlib.labelled import check_labelled
     from cadlib.part import Part
     from cadlib.report import Subject, render
 
     part, folder = Part(options.split, subset), find_model(options.model)
     dataset = part.of(folder, record, open_dataset(options.data.absolute(), verify=False))
     print(dataset.report, file=sys.stderr)
+    check_labelled(dataset, malignant_alone=True)
     with Bars() as bars:
         found = evaluated(folder, record, dataset, bars.progress, part)
         against = _against(options, record, found, dataset, bars.progress) if options.against else None

@@ -47,6 +47,7 @@ def measure_sample(
 
     from cadlib import own_figures
     from cadlib.dataset import open_dataset
+    from cadlib.labelled import check_labelled
     from cadlib.model import Model
     from cadlib.own_split import part_of_split
     from cadlib.sampling import stratified_sample
@@ -54,6 +55,7 @@ def measure_sample(
     if options.into_model:  # asked before the work, not after
         own_figures.measured(folder, record)
     dataset = part_of_split(folder, record, open_dataset(options.data, verify=False), options.split)
+    check_labelled(dataset)
     of = len(dataset.table)
     if options.images is not None:
         dataset = stratified_sample(dataset, options.images, options.seed)

@@ -27,6 +27,7 @@ def run(options: argparse.Namespace) -> int:
 
     from cadlib import suspects
     from cadlib.dataset import open_dataset
+    from cadlib.labelled import check_labelled
     from cadlib.model import Model
     from cadlib.suspects.finding import find_suspects
 
@@ -39,4 +40,5 @@ def run(options: argparse.Namespace) -> int:
     found = suspects.beside(found, suspects.read_verdicts(dataset.name))
     write_text(options.output, found.to_csv())
     print(found)
+    check_labelled(dataset, malignant_alone=True)  # after the lists that need no label
     return 0
