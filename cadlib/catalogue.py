@@ -14,6 +14,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from cadlib import metrics
+from cadlib.image_ids import composed
 from cadlib.taxonomy import CODES, UNKNOWN
 
 FACETS = ("diagnosis", "said", "verdict", "archive", "anatom_site_general", "sex", "split")
@@ -168,7 +169,7 @@ class Catalogue:
         fails = {name: self._fails_facet(name, values) for name, values in query.chosen.items() if values}
         fails |= {name: self._fails_range(name, *ends) for name, ends in query.ranges.items()}
         if query.text:
-            fails["image"] = ~self._ids.str.contains(query.text.lower(), regex=False).to_numpy(bool)
+            fails["image"] = ~self._ids.str.contains(composed(query.text).lower(), regex=False).to_numpy(bool)
         failed = np.zeros(len(self), np.uint8) if within is None else np.where(within, 0, 2).astype(np.uint8)
         for mask in fails.values():
             failed += mask

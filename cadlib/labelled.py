@@ -10,6 +10,7 @@ from cadlib.taxonomy import CODES
 
 _REASONS = (
     "tables that are not used",
+    "unknown columns",
     "diagnoses that are none of the eight",
     "cells that are not numbers",
     "rows without exactly one diagnosis",

@@ -48,6 +48,8 @@ _WELCOME = (
     *("width_px", "height_px", "geometry", "pixels_x", "pixels_y"),
 )
 """Columns of the known data sets that are not used; what is read from the file itself is last."""
+_WELCOME_PREFIXES = ("tbp_", "mel_mitotic_", "mel_thick_", "clin_size_")
+"""Of ISIC 2024."""
 
 
 @dataclass(frozen=True)
@@ -118,9 +120,12 @@ def columns_of(header: tuple[str, ...], path: Path) -> Columns | None:
         classes = {}  # a flag beside the diagnosis says nothing of the other classes
     site_levels = () if "anatom_site_general" in facts else _all(SITE_LEVEL_NAMES, by_name)
     columns = Columns(image, facts, diagnoses, classes, malignancy, site_levels)
-    welcome = (*_WELCOME, *SITE_LEVEL_NAMES)
-    unknown = [c for c in header if c not in columns.used and plain(c) not in welcome]
+    unknown = [c for c in header if c not in columns.used and not _is_welcome(plain(c))]
     return Columns(image, facts, diagnoses, classes, malignancy, site_levels, tuple(unknown))
+
+
+def _is_welcome(name: str) -> bool:
+    return name in (*_WELCOME, *SITE_LEVEL_NAMES) or name.startswith(_WELCOME_PREFIXES)
 
 
 def _all(names: tuple[str, ...], by_name: dict[str, list[str]]) -> tuple[str, ...]:

@@ -107,7 +107,8 @@ def _one_hot(table: TextTable, columns: Columns, found: Findings) -> "pd.Series[
     without_value = text.columns[text.isna().all()]
     found.add("class columns without a value", without_value, where)
     text = text.drop(columns=without_value)
-    _report_missing_classes(columns, found, where)
+    if not columns.diagnoses:
+        _report_missing_classes(columns, found, where)
 
     numbers = text.apply(_truth)
     # Blanks stand for 0 only where a whole row is written so: its one value is a 1.
@@ -115,6 +116,10 @@ def _one_hot(table: TextTable, columns: Columns, found: Findings) -> "pd.Series[
     marked = (numbers == 1.0).sum(axis=1) == 1
     only_marked = marked & ((~blank).sum(axis=1) == 1) & ~table.short_rows
     numbers = numbers.mask(blank & only_marked.to_numpy()[:, None], 0.0)
+
+    # A row without any value is no label; a single cell without one could be a second label.
+    empty = blank.all(axis=1) & ~table.short_rows
+    numbers = numbers.mask(np.repeat(empty.to_numpy()[:, None], len(text.columns), axis=1), 0.0)
 
     broken = numbers.isna()
     unreadable = []
@@ -135,7 +140,9 @@ def _one_hot(table: TextTable, columns: Columns, found: Findings) -> "pd.Series[
         for column, value in zip(text.columns, values[place], strict=True):
             if value:
                 parts.append(f"{_shown(column)} {value:g}")
-        contradicting.append(f"{text.index[place]} ({' + '.join(parts) or 'all 0'})")
+        contradicting.append(
+            f"{text.index[place]} ({' + '.join(parts) or ('empty' if empty.iloc[place] else 'all 0')})"
+        )
     found.add("rows without exactly one diagnosis", contradicting, where)
 
     chosen = np.nan_to_num(values).argmax(axis=1) if len(text.columns) else np.zeros(len(text), int)

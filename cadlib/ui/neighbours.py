@@ -2,6 +2,7 @@
 
 from pathlib import Path
 from typing import Any
+from unicodedata import normalize
 
 import streamlit as st
 
@@ -73,7 +74,8 @@ def _diagnosis(case: SimilarCase) -> str:
 
 def _picture(image: str) -> bytes | None:
     """Return an image of a data set at hand as a small JPEG, None where none has it, or not so that it can be read."""
-    names = [f"{image}{suffix}" for suffix in SUPPORTED_SUFFIXES]
+    forms = dict.fromkeys((image, normalize("NFD", image)))  # macOS keeps file names decomposed
+    names = [f"{form}{suffix}" for form in forms for suffix in SUPPORTED_SUFFIXES]
     inputs = (below for folder in dataset_folders() for below in Path(folder).glob("*_Input"))
     path = next((path for below in inputs for name in names if (path := below / name).is_file()), None)
     try:
