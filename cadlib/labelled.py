@@ -35,7 +35,7 @@ def has_label(table: pd.DataFrame, *, malignant_alone: bool = False) -> NDArray[
     """
     labelled = table["diagnosis"].isin(CODES).to_numpy(bool)
     if malignant_alone and "malignant" in table:
-        labelled |= table["malignant"].notna().to_numpy(bool)
+        labelled = labelled | table["malignant"].notna().to_numpy(bool)
     return labelled
 
 

@@ -140,9 +140,8 @@ def _one_hot(table: TextTable, columns: Columns, found: Findings) -> "pd.Series[
         for column, value in zip(text.columns, values[place], strict=True):
             if value:
                 parts.append(f"{_shown(column)} {value:g}")
-        contradicting.append(
-            f"{text.index[place]} ({' + '.join(parts) or ('empty' if empty.iloc[place] else 'all 0')})"
-        )
+        nothing = "empty" if empty.iloc[place] else "all 0"
+        contradicting.append(f"{text.index[place]} ({' + '.join(parts) or nothing})")
     found.add("rows without exactly one diagnosis", contradicting, where)
 
     chosen = np.nan_to_num(values).argmax(axis=1) if len(text.columns) else np.zeros(len(text), int)
