@@ -15,7 +15,8 @@ from numpy.typing import NDArray
 from cadlib import metrics
 from cadlib.decision import Interval
 from cadlib.metrics import Floats, Labels
-from cadlib.summary import DRAWS, Figure, intervals, json_ready
+from cadlib.partial_labels import AnyLabels, PartialLabels
+from cadlib.summary import DRAWS, Figure, json_ready, partial_intervals
 from cadlib.taxonomy import CODES
 
 FIGURE_NAMES: Final = {
@@ -27,6 +28,8 @@ FIGURE_NAMES: Final = {
     "brier": "Brier score (less is better)",
 }
 """What a reader calls the figures that are compared, in their order."""
+OF_DIAGNOSES: Final = ("balanced_accuracy", "melanoma_auc", "brier")
+"""The figures that need a diagnosis for each image."""
 KEYS = ("first", "second", "difference")
 
 
@@ -77,9 +80,13 @@ class McNemar:
 
 @dataclass(frozen=True)
 class Comparison:
-    """Two models on `n` images of `n_lesions` lesions: figures by name, and the tests of paired decisions by name."""
+    """Two models on `n` images of `n_lesions` lesions: figures by name, and the tests of paired decisions by name.
+
+    The figures in OF_DIAGNOSES, and which first diagnosis is right, are over the `n_diagnosed` images with a diagnosis.
+    """
 
     n: int
+    n_diagnosed: int
     n_lesions: int
     figures: Mapping[str, Difference]
     tests: Mapping[str, McNemar]
@@ -91,41 +98,50 @@ class Comparison:
 
 
 def compare(
-    labels: Labels, first: Answers, second: Answers, lesions: NDArray[np.integer[Any]], draws: int = DRAWS
+    labels: AnyLabels, first: Answers, second: Answers, lesions: NDArray[np.integer[Any]], draws: int = DRAWS
 ) -> Comparison:
     """Compare two models on N images; `labels` and `lesions`, the group of each image, are (N,) int.
 
-    Sensitivity and specificity, and what is referred, are at each model's own threshold.
+    Sensitivity and specificity, and what is referred, are at each model's own threshold. Images of `PartialLabels`
+    without a diagnosis count only in the figures that need none.
     """
+    every = PartialLabels.of(labels)
+    diagnosed = every.diagnosed
     groups, models = np.unique(lesions, return_inverse=True)[1], (first, second)
-    truth, pair = metrics.malignant_truth(labels), np.stack([first.probabilities, second.probabilities])
+    truth, pair = every.malignant, np.stack([first.probabilities, second.probabilities])
     scores = [metrics.malignant_probability(one.probabilities) for one in models]
     referred = np.stack([score >= one.threshold for score, one in zip(scores, models, strict=True)])
-    right = pair.argmax(axis=-1) == labels
+    right = pair.argmax(axis=-1) == every.codes
+    named = pair[:, diagnosed]
     figures = {
-        **{name: (paired(figure), pair, name != "brier") for name, figure in _FIGURES.items()},
+        **{
+            name: (paired(figure), named if name in OF_DIAGNOSES else pair, name != "brier")
+            for name, figure in _FIGURES.items()
+        },
         "sensitivity": (_paired_share(truth), referred.astype(np.float64), True),
         "specificity": (_paired_share(~truth), (~referred).astype(np.float64), True),
     }
-    asked = [(Figure(name, compute, KEYS), given) for name, (compute, given, _) in figures.items()]
-    ends = intervals(labels, groups, asked, draws)
+    asked = [
+        (Figure(name, compute, KEYS, malignant=name not in OF_DIAGNOSES), given)
+        for name, (compute, given, _) in figures.items()
+    ]
+    ends = partial_intervals(every, groups, asked, draws)
+    codes = every.codes[diagnosed]
     found = {
         figure.name: _difference(
-            figure.compute(labels, given), ends[figure.name]["difference"], figures[figure.name][2]
+            figure.compute(every if figure.malignant else codes, given),
+            ends[figure.name]["difference"],
+            figures[figure.name][2],
         )
         for figure, given in asked
     }
     parts = {
-        "right": (right, None),
+        "right": (right, diagnosed),
         "malignant referred": (referred, truth),
         "benign not referred": (~referred, ~truth),
     }
-    everything = np.ones(len(labels), bool)
-    tests = {
-        name: mcnemar(good[0], good[1], groups, everything if part is None else part)
-        for name, (good, part) in parts.items()
-    }
-    return Comparison(len(labels), len(np.unique(groups)), found, tests)
+    tests = {name: mcnemar(good[0], good[1], groups, part) for name, (good, part) in parts.items()}
+    return Comparison(len(every), int(diagnosed.sum()), len(np.unique(groups)), found, tests)
 
 
 def mcnemar(first: NDArray[np.bool_], second: NDArray[np.bool_], groups: Labels, among: NDArray[np.bool_]) -> McNemar:
@@ -151,7 +167,7 @@ def mcnemar(first: NDArray[np.bool_], second: NDArray[np.bool_], groups: Labels,
 def paired(figure: Callable[..., Floats]) -> Callable[..., Floats]:
     """Return what computes a figure of two models' probabilities, (2, N, 8), and the second minus the first."""
 
-    def both(labels: Labels, pair: Floats, weights: Floats | None = None) -> Floats:
+    def both(labels: AnyLabels, pair: Floats, weights: Floats | None = None) -> Floats:
         first, second = (figure(labels, probabilities, weights) for probabilities in pair)
         return np.stack([first, second, second - first], axis=-1)
 
@@ -180,7 +196,7 @@ def _difference(values: Floats, ends: list[float] | None, higher_is_better: bool
 def _paired_share(among: NDArray[np.bool_]) -> Callable[..., Floats]:
     """Return what computes the share of `among`, (N,) bool, of which each of two models is right, (2, N) 0 or 1."""
 
-    def share(_: Labels, right: Floats, weights: Floats | None = None) -> Floats:
+    def share(_: AnyLabels, right: Floats, weights: Floats | None = None) -> Floats:
         counts = (np.ones(len(among)) if weights is None else weights) * among
         whole = np.asarray(counts.sum(axis=-1))
         of_whole: Floats = np.divide(counts @ right, whole, out=np.full(whole.shape, np.nan), where=whole > 0)

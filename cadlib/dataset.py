@@ -17,12 +17,13 @@ from cadlib.image_ids import composed
 from cadlib.images import SUPPORTED_SUFFIXES, read_image, read_size
 from cadlib.isic_csv import METADATA_COLUMNS, SOURCE_COLUMNS, archive_of
 from cadlib.layouts import DEPTH, Layout, Tables, find_layout, has_layout, subfolders
+from cadlib.partial_labels import complete_labels
 from cadlib.readahead import map_ahead
 
 Progress = Callable[[int, int], None]
 """Called with (done, total), in the caller's thread."""
 
-COLUMNS = ("image", "path", "diagnosis", *METADATA_COLUMNS, *SOURCE_COLUMNS, "width_px", "height_px")
+COLUMNS = ("image", "path", "diagnosis", "malignant", *METADATA_COLUMNS, *SOURCE_COLUMNS, "width_px", "height_px")
 
 
 @dataclass(frozen=True)
@@ -53,7 +54,8 @@ class Dataset:
     """A checked set of images.
 
     `table` has one row per usable image, sorted by id: image, path (absolute), diagnosis (a code, "UNK", or
-    missing without a ground truth), age_approx (years, Float64), sex, anatom_site_general, lesion_id,
+    missing without a ground truth), malignant ("boolean"; it follows from the diagnosis, or without one is what the
+    tables tell, NA where they do not), age_approx (years, Float64), sex, anatom_site_general, lesion_id,
     archive, lesion_group, width_px and height_px (Int64, upright). Text is str; what is missing is NA.
     """
 
@@ -124,18 +126,20 @@ def _join(
     """Join image files, id -> path, with what tables tell of them; raise DatasetInvalid when nothing usable is left."""
     labels, facts, origin = tables.labels, tables.facts, tables.origin
     rows = _compare_ids(files.index, labels, facts, found)
+    if labels is not None:
+        labels = complete_labels(labels, found)
     if origin is not None:
         found.add("images without a source", files.index.difference(origin.index))
 
     table = files.to_frame("path")
     if labels is None:
-        labels = table.assign(diagnosis=_text(table))
+        labels = complete_labels(table.assign(diagnosis=_text(table)), found)
     elif not tables.whole:
-        labels = labels.dropna()
-    table = table.join(labels["diagnosis"], how="inner")
+        labels = labels.dropna(how="all")
+    table = table.join(labels[["diagnosis", "malignant"]], how="inner")
     for columns, part in ((METADATA_COLUMNS, facts), (SOURCE_COLUMNS, origin)):
         table = table.assign(**dict.fromkeys(columns, _text(table))) if part is None else table.join(part)
-    text = [column for column in table if column != "age_approx"]
+    text = [column for column in table if column not in ("malignant", "age_approx")]
     table = table.astype({**dict.fromkeys(text, "str"), "age_approx": "Float64"})
     table["archive"] = table["archive"].fillna(archive_of(table["lesion_id"]))
 

@@ -15,7 +15,6 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from numpy.typing import NDArray
 
 from cadlib import metrics
 from cadlib.cache import cache_dir, file_facts
@@ -24,12 +23,13 @@ from cadlib.dataset import Dataset
 from cadlib.decision import DEFAULT_OPERATING_POINT
 from cadlib.duplicates import Say
 from cadlib.errors import DatasetInvalid
-from cadlib.evaluation import data_facts, judge, short_sides, subgroups
+from cadlib.evaluation import data_facts, judge, no_label, short_sides, subgroups
 from cadlib.features import cached_features
 from cadlib.gaps import gaps
 from cadlib.metrics import Floats, Labels
 from cadlib.model import Model
 from cadlib.part import ALL, Part
+from cadlib.partial_labels import PartialLabels, has_label
 from cadlib.predictions import PREDICTIONS_FILE, read_predictions
 from cadlib.record import METRICS_FILE, ModelRecord, read_json
 from cadlib.splits import lesion_groups
@@ -37,7 +37,7 @@ from cadlib.taxonomy import CODES
 
 _ANSWER = ("weights_sha256", "onnx_sha256", "codes", "input", "temperature", "bias", "conformal", "operating_points")
 """What of a record its answers, and the figures of them, rest on."""
-FIGURES_VERSION = 2
+FIGURES_VERSION = 3
 """Raised with what metrics.json tells, so that an evaluation that lacks it is made anew."""
 
 
@@ -45,6 +45,7 @@ FIGURES_VERSION = 2
 class Evaluated:
     """The N labelled images of a set that could be read, a row of `table` each, and (N, 8) float64 probabilities.
 
+    An image is labelled that has a diagnosis, or is known to be malignant or benign.
     `table` has the columns of a `Dataset`; `figures` are those of metrics.json. `threshold` is the model's usual one,
     `name` that of the folder, of model and images.
     """
@@ -56,9 +57,9 @@ class Evaluated:
     name: str = ""
 
     @cached_property
-    def labels(self) -> NDArray[np.int64]:
-        """Return the true diagnosis of each image, (N,), as its place in taxonomy order."""
-        return self.table["diagnosis"].map(CODES.index).to_numpy(np.int64)
+    def labels(self) -> PartialLabels:
+        """Return what is known of each image: its diagnosis, or whether it is malignant."""
+        return PartialLabels.of_table(self.table)
 
     @cached_property
     def groups(self) -> Labels:
@@ -73,26 +74,41 @@ class Evaluated:
 
     def cell(self, truth: str, said: str) -> pd.DataFrame:
         """Return the images of a cell of the confusion matrix, the surest first, with `probability`, of `said`."""
-        there = (self.labels == CODES.index(truth)) & (self.probabilities.argmax(axis=1) == CODES.index(said))
+        there = (self.labels.codes == CODES.index(truth)) & (self.probabilities.argmax(axis=1) == CODES.index(said))
         found: pd.DataFrame = self.table[there].assign(probability=self.probabilities[there, CODES.index(said)])
         return found.sort_values("probability", ascending=False, kind="stable")
 
     def errors(self, threshold: float) -> pd.DataFrame:
         """Return the images on which referring at a threshold goes wrong, the costliest first.
 
-        `cost` is "missed melanoma", then "other malignant missed", then "needless referral", and among each the
-        model was the surest of itself first. `probability` is the malignant one.
+        `cost` is one of `costs`, and among each the model was the surest of itself first. `probability` is the
+        malignant one.
         """
-        truth, referred = metrics.malignant_truth(self.labels), self.malignant >= threshold
-        missed = np.where(self.labels == CODES.index("MEL"), COSTS[0], COSTS[1])
-        cost = pd.Categorical(np.where(truth, missed, COSTS[2]), COSTS, ordered=True)
+        truth, referred = self.labels.malignant, self.malignant >= threshold
+        missed = np.where(self.labels.codes == CODES.index("MEL"), COSTS[0], COSTS[1])
+        missed[~self.labels.diagnosed] = MISSED_WITHOUT_DIAGNOSIS
+        cost = pd.Categorical(np.where(truth, missed, COSTS[2]), self.costs, ordered=True)
         sure = np.where(truth, 1 - self.malignant, self.malignant)
         wrong: pd.DataFrame = self.table.assign(cost=cost, probability=self.malignant, sure=sure)[truth != referred]
         return wrong.sort_values(["cost", "sure"], ascending=[True, False]).drop(columns="sure")
 
+    @property
+    def costs(self) -> tuple[str, ...]:
+        """Return the errors that a referral can make on these images, the costliest first."""
+        melanoma, other, needless = COSTS
+        diagnosed = self.labels.diagnosed
+        if diagnosed.all():
+            return COSTS
+        if not diagnosed.any():
+            return MISSED_WITHOUT_DIAGNOSIS, needless
+        # It may be a melanoma, so it stands before those that are known to be none.
+        return melanoma, MISSED_WITHOUT_DIAGNOSIS, other, needless
+
 
 COSTS = ("missed melanoma", "other malignant missed", "needless referral")
-"""The errors of a referral, the costliest first."""
+"""The errors of a referral of images with a diagnosis, the costliest first."""
+MISSED_WITHOUT_DIAGNOSIS = "malignant missed, diagnosis not known"
+"""The error where the label tells only that an image is malignant."""
 
 
 def evaluation_folder(record: ModelRecord, dataset: Dataset) -> Path:
@@ -166,9 +182,9 @@ def compared(first: Evaluated, second: Evaluated) -> Comparison:
 
 
 def _labelled(dataset: Dataset) -> pd.DataFrame:
-    table = dataset.table[dataset.table["diagnosis"].isin(CODES)].reset_index(drop=True)
+    table = dataset.table[has_label(dataset.table)].reset_index(drop=True)
     if table.empty:
-        raise DatasetInvalid(f"Expected images with a diagnosis in {dataset.name} but got none; add a ground truth.")
+        raise no_label(dataset)
     return table
 
 

@@ -1,7 +1,8 @@
 """How good a model is on a labelled set: a prediction for every image, and figures over those with a label.
 
-An image without a label, or with UNK (no output of the network), is predicted and not counted; an image
-that cannot be read is named with the reason. What the keys of the figures mean stands in `own_figures`.
+An image without a label, or with UNK (no output of the network), is predicted and not counted; one that is only known
+to be malignant or benign counts in the figures of malignancy. An image that cannot be read is named with the reason.
+What the keys of the figures mean stands in `own_figures`.
 """
 
 import os
@@ -19,8 +20,8 @@ from numpy.typing import ArrayLike, NDArray
 from cadlib import calibration, metrics
 from cadlib.dataset import Dataset, Progress
 from cadlib.decision import Threshold
-from cadlib.errors import ImageRejected
-from cadlib.grouping import merged_labels, merged_probabilities, named
+from cadlib.errors import DatasetInvalid, ImageRejected
+from cadlib.grouping import merged_partial_labels, merged_probabilities, named
 from cadlib.images import LesionImage, read_images
 from cadlib.metadata import MetadataEvidence, add_evidence
 from cadlib.metrics import Floats
@@ -28,6 +29,7 @@ from cadlib.model import Model, Prediction
 from cadlib.novelty import Novelty
 from cadlib.own_figures import metrics_json, model_facts
 from cadlib.part import ALL, Part
+from cadlib.partial_labels import PartialLabels, has_label
 from cadlib.patient import design_of
 from cadlib.predictions import PREDICTIONS_FILE, predictions_table
 from cadlib.record import METRICS_FILE, ConformalSets, ModelRecord
@@ -36,6 +38,7 @@ from cadlib.summary import measured_point, measured_sets, summarise
 from cadlib.tables import metrics_table
 from cadlib.taxonomy import CODES, ISIC_2019, UNKNOWN, Classes
 
+_CURVES = ("roc", "reliability", "malignant_reliability")
 AGE_BANDS = (0, 30, 45, 60, 75, 121)
 """Years; a band holds its first and not its last."""
 
@@ -199,6 +202,15 @@ def evaluate_predictions(
     return Evaluation(predictions_table(dataset.table["image"], probabilities, unknown), figures | facts)
 
 
+def no_label(dataset: Dataset) -> DatasetInvalid:
+    """Return the error of a data set without an image to measure a model on."""
+    return DatasetInvalid(
+        f"Expected images in {dataset.name} that are labelled with a diagnosis, or as malignant or benign, but found "
+        f"none among {len(dataset.table):,}. Add a ground truth, or use `python -m cadlib predict`, which needs no "
+        "labels."
+    )
+
+
 def data_facts(dataset: Dataset, images: int, part: Part) -> dict[str, Any]:
     """Return `data` of metrics.json: of which data set, and of which images of it, `images` could be read."""
     return {"name": dataset.name, **part.facts, "images": images}
@@ -217,7 +229,8 @@ def build_metrics(
 ) -> dict[str, Any]:
     """Return what metrics.json says of the figures, as plain JSON values, None where one is not defined.
 
-    `table` is a dataset's, or rows of it; `probabilities`, and before calibration `uncalibrated`, are (N, 8)
+    `table` is a dataset's, or rows of it, of which `partial_labels.has_label` chooses those that count;
+    `probabilities`, and before calibration `uncalibrated`, are (N, 8)
     float64, one row a row of the table. `lesions` numbers the lesion of each row; without it the table's own
     lesion ids do. `classes` are those of the challenge whose figures these are; their codes are the keys. What the
     thresholds and the prediction sets, which are of all eight, do is measured on these images. `progress` is called
@@ -228,8 +241,9 @@ def build_metrics(
     given = table["diagnosis"]
     if strange := sorted(set(given.dropna()) - {*CODES, UNKNOWN}):
         raise ValueError(f"Expected `diagnosis` to be one of {', '.join(CODES)}, {UNKNOWN} but got {strange}.")
-    counted = given.isin(CODES).to_numpy(bool)
-    labels = merged_labels(np.array([CODES.index(code) for code in given[counted]], np.int64), classes)
+    counted = has_label(table)
+    labels = merged_partial_labels(PartialLabels.of_table(table[counted]), classes)
+    unlabelled = int((~counted & given.isna().to_numpy(bool)).sum())
     lesions = lesion_groups(table) if lesions is None else lesions
     groups = np.unique(lesions.to_numpy()[counted], return_inverse=True)[1]
     before = None if uncalibrated is None else merged_probabilities(uncalibrated[counted], classes)
@@ -250,14 +264,19 @@ def build_metrics(
     say(0, len(parts))
     figures = {
         **summary(np.ones(len(labels), bool)),
-        "unlabelled": int(given.isna().sum()),
+        "unlabelled": unlabelled,
         "unknown": int((given == UNKNOWN).sum()),
         "operating_points": [measured_point(point, labels, probabilities, groups) for point in thresholds],
         "subgroups": dict(of_parts()),
     }
     if sets:
-        inside = sets.of(probabilities)
-        figures["prediction_sets"] = measured_sets(sets.coverage, inside, labels, probabilities, groups)
+        # Only of an image with a diagnosis can a set hold the true one.
+        diagnosed = labels.diagnosed
+        known = probabilities[diagnosed]
+        groups_known = np.unique(groups[diagnosed], return_inverse=True)[1]
+        figures["prediction_sets"] = measured_sets(
+            sets.coverage, sets.of(known), labels.codes[diagnosed], known, groups_known
+        )
     by_class: dict[str, Any] = named(figures, classes)
     return by_class
 
@@ -296,4 +315,4 @@ def _by_value(what: str, column: "pd.Series[str]") -> Iterator[tuple[str, NDArra
 
 
 def _without_curves(summary: dict[str, Any]) -> dict[str, Any]:
-    return {key: value for key, value in summary.items() if key not in ("roc", "reliability")}
+    return {key: value for key, value in summary.items() if key not in _CURVES}

@@ -24,6 +24,9 @@ ADVICE = {
     "files that are no image": f"They are not read; the suffixes known are {_SUFFIXES}.",
     "images of the subset that are not there": "They are left out; open the data set in which they were chosen.",
     "images without a diagnosis": "They can be looked at, not trained on or measured.",
+    "diagnoses that contradict malignant or benign": (
+        "The diagnosis decides; correct the one that is wrong. MEL, BCC, AK and SCC count as malignant here."
+    ),
     "diagnoses that are none of the eight": "They are taken as missing; write a code or a name of the eight.",
     "AKIEC taken as AK": "It holds SCC in situ as well, 197 of HAM10000's 327; measure with `--classes 7`.",
     "sexes that are neither female nor male": "They are taken as missing; write female or male.",

@@ -27,6 +27,7 @@ from cadlib import metrics
 from cadlib.dataset import Progress
 from cadlib.decision import Interval
 from cadlib.metrics import Floats, Labels
+from cadlib.partial_labels import AnyLabels, PartialLabels
 from cadlib.summary import Figure, intervals
 
 PERMUTATIONS = 9999
@@ -102,7 +103,7 @@ class _Test:
 
 
 def gaps(
-    labels: Labels,
+    labels: AnyLabels,
     probabilities: Floats,
     lesions: NDArray[np.integer[Any]],
     subgroups: Mapping[str, NDArray[np.bool_]],
@@ -113,11 +114,12 @@ def gaps(
 ) -> tuple[Gap, ...]:
     """Return the gaps of all subgroups that have the lesions for it, by subgroup and figure.
 
-    `labels` and `lesions` are (N,) int, `probabilities` (N, 8) float64, a subgroup (N,) bool. Sensitivity and
+    `labels` and `lesions` are (N,) int, `probabilities` (N, 8) float64, a subgroup (N,) bool. Images without a
+    diagnosis, of `PartialLabels`, count in all figures but the balanced accuracy. Sensitivity and
     specificity are those of malignancy at `threshold`. A lesion with images inside and outside counts on both sides.
     `progress` is called with the subgroups done and their number.
     """
-    tests = _tests(labels, probabilities, threshold)
+    tests = _tests(PartialLabels.of(labels), probabilities, threshold)
     found = []
     for done, (name, inside) in enumerate(subgroups.items(), start=1):
         some = (_gap(name, inside, test, lesions, permutations, draws) for test in tests)
@@ -137,13 +139,14 @@ def holm(p_values: Sequence[float]) -> list[float]:
     return [float(p) for p in adjusted]
 
 
-def _tests(labels: Labels, probabilities: Floats, threshold: float) -> list[_Test]:
-    scores, truth = metrics.malignant_probability(probabilities), metrics.malignant_truth(labels)
-    named, called = probabilities.argmax(axis=1) == labels, (scores >= threshold) == truth
+def _tests(labels: PartialLabels, probabilities: Floats, threshold: float) -> list[_Test]:
+    scores, truth = metrics.malignant_probability(probabilities), labels.malignant
+    codes = labels.codes
+    named, called = probabilities.argmax(axis=1) == codes, (scores >= threshold) == truth
 
     malignant, benign = np.where(truth, 0, -1), np.where(truth, -1, 0)
     return [
-        _Test("balanced_accuracy", labels, 2, lambda rows: _Shares(named[rows], labels[rows])),
+        _Test("balanced_accuracy", codes, 2, lambda rows: _Shares(named[rows], codes[rows])),
         _Test("malignant_auc", truth.astype(np.int64), 2, lambda rows: _Area(scores[rows], truth[rows])),
         _Test("sensitivity", malignant, 1, lambda rows: _Shares(called[rows], malignant[rows])),
         _Test("specificity", benign, 1, lambda rows: _Shares(called[rows], benign[rows])),

@@ -10,12 +10,20 @@ from typing import Any
 import numpy as np
 
 from cadlib.metrics import Floats, Labels
+from cadlib.partial_labels import PartialLabels
 from cadlib.taxonomy import CODES, Classes
 
 
 def merged_labels(labels: Labels, classes: Classes) -> Labels:
     """Return (N,) labels in taxonomy order with each diagnosis replaced by the first of its class."""
     return np.array([row.argmax() for row in _sums(classes)], np.int64)[labels]
+
+
+def merged_partial_labels(labels: PartialLabels, classes: Classes) -> PartialLabels:
+    """Return the same of partial labels; an image without a diagnosis stays without one."""
+    codes = labels.codes.copy()
+    codes[labels.diagnosed] = merged_labels(codes[labels.diagnosed], classes)
+    return PartialLabels(codes, labels.malignant)
 
 
 def merged_probabilities(probabilities: Floats, classes: Classes) -> Floats:

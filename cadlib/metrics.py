@@ -7,7 +7,9 @@ rows sum to 1, the same order. The predicted diagnosis is the most probable one,
 in its rows, one call computes a figure for all of them: a figure is (…) float64, one by class (…, 8).
 
 A figure that cannot be computed (a class without an image, no image at all) is NaN, never 0. Wrong arguments
-raise ValueError. scikit-learn has most of these figures for one sample at a time; a thousand draws of every
+raise ValueError. Figures of malignancy also take `PartialLabels`, of which some images have no diagnosis.
+
+scikit-learn has most of these figures for one sample at a time; a thousand draws of every
 figure and subgroup would take it ten minutes, so it is the reference in the tests instead.
 """
 
@@ -17,6 +19,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from cadlib.partial_labels import AnyLabels, PartialLabels
 from cadlib.taxonomy import CODES, MALIGNANT
 
 RELIABILITY_BINS = 15
@@ -100,30 +103,39 @@ def malignant_probability(probabilities: Floats) -> Floats:
     return total
 
 
-def malignant_truth(labels: Labels) -> NDArray[np.bool_]:
+def malignant_truth(labels: AnyLabels) -> NDArray[np.bool_]:
     """Say of each label whether its diagnosis is malignant; (N,) bool."""
-    return np.array(MALIGNANT)[labels]
+    return labels.malignant if isinstance(labels, PartialLabels) else np.array(MALIGNANT)[labels]
 
 
-def malignant_auc(labels: Labels, probabilities: Floats, weights: Floats | None = None) -> Floats:
+def malignant_auc(labels: AnyLabels, probabilities: Floats, weights: Floats | None = None) -> Floats:
     """Return the area under the ROC curve of malignant against benign."""
-    labels, probabilities, weights = checked(labels, probabilities, weights)
-    return auc(malignant_probability(probabilities), malignant_truth(labels), weights)
+    scores, truth = malignant_scores(labels, probabilities)
+    return auc(scores, truth, weights)
 
 
-def malignant_average_precision(labels: Labels, probabilities: Floats, weights: Floats | None = None) -> Floats:
+def malignant_average_precision(labels: AnyLabels, probabilities: Floats, weights: Floats | None = None) -> Floats:
     """Return the average precision of malignant against benign."""
-    labels, probabilities, weights = checked(labels, probabilities, weights)
-    return average_precision(malignant_probability(probabilities), malignant_truth(labels), weights)
+    scores, truth = malignant_scores(labels, probabilities)
+    return average_precision(scores, truth, weights)
 
 
 def malignant_specificity(
-    labels: Labels, probabilities: Floats, sensitivity: float, weights: Floats | None = None
+    labels: AnyLabels, probabilities: Floats, sensitivity: float, weights: Floats | None = None
 ) -> Floats:
     """Return the specificity for malignancy where its sensitivity is at least the one given."""
-    labels, probabilities, weights = checked(labels, probabilities, weights)
-    scores, truth = malignant_probability(probabilities), malignant_truth(labels)
+    scores, truth = malignant_scores(labels, probabilities)
     return specificity_at(scores, truth, sensitivity, weights)
+
+
+def malignant_scores(labels: AnyLabels, probabilities: Floats) -> tuple[Floats, NDArray[np.bool_]]:
+    """Return the malignant probability and the truth of each image, (N,) float64 and (N,) bool.
+
+    Raise ValueError for what `checked` refuses; an image of `PartialLabels` needs no diagnosis.
+    """
+    labels = PartialLabels.of(labels)
+    probabilities = checked_probabilities(probabilities, len(labels))
+    return malignant_probability(probabilities), labels.malignant
 
 
 def auc(scores: Floats, truth: NDArray[np.bool_], weights: Floats | None = None) -> Floats:
@@ -206,9 +218,27 @@ def reliability(
     last two NaN in an empty bin. Bin k holds (k / bins, (k + 1) / bins].
     """
     labels, probabilities, weights = checked(labels, probabilities, weights)
+    confidence, right = probabilities.max(axis=1, initial=0), probabilities.argmax(axis=1) == labels
+    return _reliability(confidence, right, weights, bins)
+
+
+def malignant_reliability(
+    labels: AnyLabels, probabilities: Floats, weights: Floats | None = None, bins: int = RELIABILITY_BINS
+) -> tuple[Floats, Floats, Floats]:
+    """Sort the images into equal-width bins of their malignant probability.
+
+    Return, each (…, bins): how many, the mean of their malignant probability, and the fraction that is malignant, the
+    last two NaN in an empty bin. Bin k holds (k / bins, (k + 1) / bins], and the first bin 0 as well.
+    """
+    scores, truth = malignant_scores(labels, probabilities)
+    return _reliability(scores, truth, _checked_weights(weights, len(scores)), bins)
+
+
+def _reliability(
+    confidence: Floats, right: NDArray[np.bool_], weights: Floats, bins: int
+) -> tuple[Floats, Floats, Floats]:
     if bins < 1:
         raise ValueError(f"Expected `bins` to be at least 1 but got {bins}.")
-    confidence, right = probabilities.max(axis=1, initial=0), probabilities.argmax(axis=1) == labels
     place = np.digitize(confidence, np.linspace(0, 1, bins + 1)[1:-1], right=True)
     n = _sums(weights, place, bins)
     return n, _ratio(_sums(weights * confidence, place, bins), n), _ratio(_sums(weights * right, place, bins), n)
@@ -216,7 +246,15 @@ def reliability(
 
 def calibration_gaps(labels: Labels, probabilities: Floats, weights: Floats | None = None) -> Floats:
     """Return for each bin of `reliability` accuracy minus top probability, times its share of the images; (…, bins)."""
-    n, confidence, right = reliability(labels, probabilities, weights)
+    return _gaps(*reliability(labels, probabilities, weights))
+
+
+def malignant_calibration_gaps(labels: AnyLabels, probabilities: Floats, weights: Floats | None = None) -> Floats:
+    """Return the same of `malignant_reliability`: malignant fraction minus probability, times the share; (…, bins)."""
+    return _gaps(*malignant_reliability(labels, probabilities, weights))
+
+
+def _gaps(n: Floats, confidence: Floats, right: Floats) -> Floats:
     gaps = np.where(n > 0, right - confidence, 0) * n
     return _ratio(gaps, np.broadcast_to(n.sum(axis=-1, keepdims=True), gaps.shape))
 
@@ -224,6 +262,12 @@ def calibration_gaps(labels: Labels, probabilities: Floats, weights: Floats | No
 def expected_calibration_error(labels: Labels, probabilities: Floats, weights: Floats | None = None) -> Floats:
     """Return the mean gap between top probability and accuracy, bin by bin (ECE; Guo et al., ICML 2017)."""
     error: Floats = np.abs(calibration_gaps(labels, probabilities, weights)).sum(axis=-1)
+    return error
+
+
+def malignant_calibration_error(labels: AnyLabels, probabilities: Floats, weights: Floats | None = None) -> Floats:
+    """Return the mean gap between malignant probability and malignant fraction, bin by bin (binary ECE)."""
+    error: Floats = np.abs(malignant_calibration_gaps(labels, probabilities, weights)).sum(axis=-1)
     return error
 
 
@@ -271,17 +315,24 @@ def checked(
     labels: Labels, probabilities: Floats, weights: Floats | None = None
 ) -> tuple[NDArray[np.int64], Floats, Floats]:
     """Return the three as the figures need them; raise ValueError for what is none."""
-    labels, probabilities = np.asarray(labels), np.asarray(probabilities)
+    labels = np.asarray(labels)
     if labels.ndim != 1 or not np.issubdtype(labels.dtype, np.integer):
         raise ValueError(f"Expected `labels` to be (N,) int but got {labels.shape} {labels.dtype}.")
-    shape = (len(labels), len(CODES))
-    if probabilities.shape != shape or not np.issubdtype(probabilities.dtype, np.floating):
-        raise ValueError(
-            f"Expected `probabilities` to be {shape} float but got {probabilities.shape} {probabilities.dtype}."
-        )
     if len(labels) and not (labels.min() >= 0 and labels.max() < len(CODES)):
         raise ValueError(
             f"Expected `labels` to be from 0 to {len(CODES) - 1} but got {labels.min()} to {labels.max()}."
+        )
+    probabilities = checked_probabilities(probabilities, len(labels))
+    return labels.astype(np.int64), probabilities, _checked_weights(weights, len(labels))
+
+
+def checked_probabilities(probabilities: Floats, images: int) -> Floats:
+    """Return probabilities of so many images as float64; raise ValueError for what is none."""
+    probabilities = np.asarray(probabilities)
+    shape = (images, len(CODES))
+    if probabilities.shape != shape or not np.issubdtype(probabilities.dtype, np.floating):
+        raise ValueError(
+            f"Expected `probabilities` to be {shape} float but got {probabilities.shape} {probabilities.dtype}."
         )
     probabilities = probabilities.astype(np.float64)
     good = (probabilities >= 0).all(axis=1) & (np.abs(probabilities.sum(axis=1) - 1) <= ROW_SUM_TOLERANCE)
@@ -291,7 +342,7 @@ def checked(
             "Expected `probabilities` to be rows of non-negative numbers that sum to 1 but got "
             f"{probabilities[row].round(4).tolist()} in row {row}."
         )
-    return labels.astype(np.int64), probabilities, _checked_weights(weights, len(labels))
+    return probabilities
 
 
 def checked_scores(

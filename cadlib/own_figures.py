@@ -3,7 +3,9 @@
 `evaluate` writes such a file too, for any labelled set. It is what `summary.summarise` returns (the figures, their
 intervals and curves), and:
 
-    unlabelled, unknown   images that were predicted and not counted: without ground truth, with UNK
+    n, n_malignant        images behind the figures of malignancy, and how many of them are malignant; all other
+                          figures are over the images with a diagnosis, as many as `n_by_class` adds up to
+    unlabelled, unknown   images that were predicted and not counted: without a label, with UNK
     operating_points      the model's thresholds and what they do here: sensitivity, specificity, how many
     prediction_sets       what the model's prediction sets do here: see `summary.measured_sets`; not with metadata
     validation            in a model folder, once the test split was read: the same figures of the validation split
@@ -30,6 +32,9 @@ from cadlib import card
 from cadlib.decision import OperatingPoint
 from cadlib.errors import ModelInvalid
 from cadlib.record import CARD_FILE, METRICS_FILE, RECORD_FILE, ModelRecord, json_text, read_json, replace_files
+
+_ADDED = ("n_malignant", "malignant_ece", "malignant_reliability")
+"""Keys that an earlier version did not write; its figures stay usable without them."""
 
 
 def measured(folder: Path, record: ModelRecord) -> dict[str, Any]:
@@ -78,8 +83,8 @@ def join_splits(figures: dict[str, Any], former: dict[str, Any]) -> dict[str, An
         former = {}
     by_split = {}
     for part in (former.get("validation", {}), former, figures):
-        if figures.keys() <= part.keys():
-            by_split[part["data"].get("split")] = {key: part[key] for key in figures}
+        if figures.keys() - {*_ADDED} <= part.keys():
+            by_split[part["data"].get("split")] = {key: part[key] for key in figures if key in part}
     if "test" not in by_split:
         return {**former, **figures}
     others = {"validation": by_split["validation"]} if "validation" in by_split else {}

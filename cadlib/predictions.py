@@ -15,6 +15,7 @@ from cadlib.layouts import Layout
 from cadlib.layouts.one_table import image_columns
 from cadlib.layouts.table_file import read_text_table
 from cadlib.metrics import ROW_SUM_TOLERANCE
+from cadlib.partial_labels import complete_labels, has_label
 from cadlib.taxonomy import CODES, UNKNOWN
 
 PREDICTIONS_FILE = "predictions.csv"
@@ -81,16 +82,18 @@ def join_predictions(
 ) -> tuple[Dataset, NDArray[np.float64]]:
     """Join a predictions.csv with its labels: a dataset, and (N, 8) float64, a row a row of its table.
 
+    A label is a diagnosis, or only malignant or benign.
     There is no image file here: `path` and the size in px are missing. An image without a label stays, uncounted.
     Raise DatasetInvalid when no image of the file has one.
     """
     found, shares = Findings(), read_predictions(path)
     tables = Layout((), ground_truth, metadata).read(shares.index, found)
-    labels = pd.DataFrame(columns=["diagnosis"]) if tables.labels is None else tables.labels.dropna(how="all")
-    table = shares[[]].join(labels["diagnosis"])
-    if not table.index.isin(labels.index).any():
+    told = pd.DataFrame(columns=["diagnosis"]) if tables.labels is None else tables.labels
+    labels = complete_labels(told, found)
+    table = shares[[]].join(labels)
+    if not has_label(table).any():
         raise DatasetInvalid(f"Expected images of {path} in {ground_truth} but none of its {len(table):,} has a label.")
-    found.add("images without ground truth", table.index[table["diagnosis"].isna()])
+    found.add("images without ground truth", table.index[table["diagnosis"].isna() & table["malignant"].isna()])
     facts = pd.DataFrame(index=table.index, columns=list(METADATA_COLUMNS), dtype="str")
     if tables.facts is not None:
         facts = tables.facts.reindex(table.index)

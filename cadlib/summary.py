@@ -18,6 +18,7 @@ from cadlib import metrics
 from cadlib.curves import RocCurve, roc_points
 from cadlib.decision import TARGET_SENSITIVITY, Threshold
 from cadlib.metrics import Floats, Labels
+from cadlib.partial_labels import AnyLabels, PartialLabels
 from cadlib.taxonomy import CODES
 
 DRAWS = 1000
@@ -36,7 +37,7 @@ class Figure:
     """A function of `metrics` by its name in metrics.json; `keys` are those of its last axis, where it has one.
 
     The last axis of `each` has no keys. `parts`, where it is given, is drawn in place of the figure for
-    `calibration_error_interval`.
+    `calibration_error_interval`. A figure that is `malignant` also counts images without a diagnosis.
     """
 
     name: str
@@ -44,9 +45,10 @@ class Figure:
     keys: tuple[str, ...] = ()
     parts: Callable[..., Floats] | None = None
     each: bool = False
+    malignant: bool = False
 
 
-def _malignant_specificities(labels: Labels, probabilities: Floats, weights: Floats | None = None) -> Floats:
+def _malignant_specificities(labels: AnyLabels, probabilities: Floats, weights: Floats | None = None) -> Floats:
     at = (metrics.malignant_specificity(labels, probabilities, s, weights) for s in TARGET_SENSITIVITY.values())
     return np.stack(list(at), axis=-1)
 
@@ -54,13 +56,14 @@ def _malignant_specificities(labels: Labels, probabilities: Floats, weights: Flo
 FIGURES = (
     Figure("balanced_accuracy", metrics.balanced_accuracy),
     Figure("accuracy", metrics.accuracy),
-    Figure("malignant_auc", metrics.malignant_auc),
+    Figure("malignant_auc", metrics.malignant_auc, malignant=True),
     Figure(
         "malignant_specificity_at_sensitivity",
         _malignant_specificities,
         tuple(f"{sensitivity:.2f}" for sensitivity in TARGET_SENSITIVITY.values()),
+        malignant=True,
     ),
-    Figure("malignant_average_precision", metrics.malignant_average_precision),
+    Figure("malignant_average_precision", metrics.malignant_average_precision, malignant=True),
     Figure("auc", metrics.class_auc, CODES),
     Figure("average_precision", metrics.class_average_precision, CODES),
     Figure("sensitivity", metrics.class_sensitivity, CODES),
@@ -69,6 +72,12 @@ FIGURES = (
     Figure("npv", metrics.class_npv, CODES),
     Figure("ece", metrics.expected_calibration_error, parts=metrics.calibration_gaps),
     Figure("brier", metrics.brier_score),
+    Figure(
+        "malignant_ece",
+        metrics.malignant_calibration_error,
+        parts=metrics.malignant_calibration_gaps,
+        malignant=True,
+    ),
 )
 BEFORE_CALIBRATION = (
     Figure("ece_uncalibrated", metrics.expected_calibration_error, parts=metrics.calibration_gaps),
@@ -77,7 +86,7 @@ BEFORE_CALIBRATION = (
 
 
 def summarise(
-    labels: Labels,
+    labels: AnyLabels,
     probabilities: Floats,
     lesions: NDArray[np.integer[Any]] | None = None,
     uncalibrated: Floats | None = None,
@@ -88,37 +97,53 @@ def summarise(
     `lesions` is (N,) int, the lesion group of each image; without it every image is a lesion of its own.
     `uncalibrated` is (N, 8) float64, the probabilities before calibration; without it two figures are missing.
 
+    Of `PartialLabels` the figures of malignancy are over all images, `n` with `n_malignant`, and all others over the
+    images with a diagnosis, as many as `n_by_class` adds up to.
+
     `intervals` has [low, high] for each figure under the same keys, None where too few lesions stand behind it
     or where every draw gives the same.
     `roc` has a curve a code and one for "malignant", None where there is none; its numbers are rounded to six
     decimals, and its first threshold (nothing is called positive) is None. Each point of the curve for "malignant" has
-    its `tpr_interval` and `fpr_interval`, each bin of `reliability` its `interval`.
+    its `tpr_interval` and `fpr_interval`, each bin of `reliability` and `malignant_reliability` its `interval`.
     """
-    labels, probabilities, _ = metrics.checked(labels, probabilities)
-    n_by_class = np.bincount(labels, minlength=len(CODES))
-    asked: list[tuple[Figure, Floats]] = [(figure, probabilities) for figure in FIGURES]
+    every = PartialLabels.of(labels)
+    probabilities = metrics.checked_probabilities(probabilities, len(every))
+    diagnosed = every.diagnosed
+    codes = every.codes[diagnosed]
+    named = probabilities[diagnosed]
+    n_by_class = np.bincount(codes, minlength=len(CODES))
+    groups = np.arange(len(every)) if lesions is None else np.unique(lesions, return_inverse=True)[1]
+
+    asked = [(figure, probabilities if figure.malignant else named) for figure in FIGURES]
     if uncalibrated is not None:
-        asked += [(figure, uncalibrated) for figure in BEFORE_CALIBRATION]
-    groups = np.arange(len(labels)) if lesions is None else np.unique(lesions, return_inverse=True)[1]
-    curves = {code: roc_points(probabilities[:, i], labels == i) for i, code in enumerate(CODES)}
-    malignant = metrics.malignant_probability(probabilities), metrics.malignant_truth(labels)
-    curves["malignant"] = roc_points(*malignant)
-    lists = (
-        Figure("rates", _malignant_rates(curves["malignant"].threshold), each=True),
-        Figure("bins", _right_by_bin, each=True),
-    )
-    ends = intervals(labels, groups, [*asked, *((figure, probabilities) for figure in lists)], draws)
-    rates, bins = (ends.pop(figure.name) for figure in lists)
+        asked += [(figure, uncalibrated[diagnosed]) for figure in BEFORE_CALIBRATION]
+
+    curves = {code: roc_points(named[:, i], codes == i) for i, code in enumerate(CODES)}
+    curves["malignant"] = roc_points(metrics.malignant_probability(probabilities), every.malignant)
+    rates_figure = Figure("rates", _malignant_rates(curves["malignant"].threshold), each=True, malignant=True)
+    malignant_bins_figure = Figure("malignant_bins", _malignant_by_bin, each=True, malignant=True)
+    lists = [
+        (rates_figure, probabilities),
+        (Figure("bins", _right_by_bin, each=True), named),
+        (malignant_bins_figure, probabilities),
+    ]
+    ends = partial_intervals(every, groups, [*asked, *lists], draws)
+    rates, bins, malignant_bins = (ends.pop(figure.name) for figure, _ in lists)
     summary = {
-        "n": len(labels),
+        "n": len(every),
+        "n_malignant": int(every.malignant.sum()),
         "n_lesions": len(np.unique(groups)),
         "n_classes": int((n_by_class > 0).sum()),
         "n_by_class": _by_key(CODES, n_by_class),
-        **{figure.name: _by_key(figure.keys, figure.compute(labels, given)) for figure, given in asked},
+        **{
+            figure.name: _by_key(figure.keys, figure.compute(every if figure.malignant else codes, given))
+            for figure, given in asked
+        },
         "intervals": ends,
-        "confusion_matrix": metrics.confusion_matrix(labels, probabilities).astype(int).tolist(),
+        "confusion_matrix": metrics.confusion_matrix(codes, named).astype(int).tolist(),
         "roc": {name: _curve_json(curve) for name, curve in curves.items()},
-        "reliability": _reliability_json(labels, probabilities, bins),
+        "reliability": _reliability_json(metrics.reliability(codes, named), bins),
+        "malignant_reliability": _reliability_json(metrics.malignant_reliability(every, probabilities), malignant_bins),
     }
     if summary["roc"]["malignant"]:
         half = len(rates) // 2
@@ -127,8 +152,26 @@ def summarise(
     return ready
 
 
+def partial_intervals(
+    labels: PartialLabels, groups: NDArray[np.integer[Any]], asked: list[tuple[Figure, Floats]], draws: int
+) -> dict[str, Any]:
+    """Return `intervals` of figures, each over the images that it counts."""
+    diagnosed = labels.diagnosed
+    if diagnosed.all():  # one bootstrap for all figures: half the time of two
+        return intervals(labels.codes, groups, asked, draws)
+    # Lesions are drawn among those that a figure counts, so that its interval is that of these images alone.
+    of_diagnoses = [pair for pair in asked if not pair[0].malignant]
+    of_malignancy = [pair for pair in asked if pair[0].malignant]
+    groups_diagnosed = np.unique(groups[diagnosed], return_inverse=True)[1]
+    found = {
+        **intervals(labels.codes[diagnosed], groups_diagnosed, of_diagnoses, draws),
+        **intervals(labels, groups, of_malignancy, draws),
+    }
+    return {figure.name: found[figure.name] for figure, _ in asked}
+
+
 def intervals(
-    labels: Labels, groups: NDArray[np.integer[Any]], asked: list[tuple[Figure, Floats]], draws: int = DRAWS
+    labels: AnyLabels, groups: NDArray[np.integer[Any]], asked: list[tuple[Figure, Floats]], draws: int = DRAWS
 ) -> dict[str, Any]:
     """Return for each figure over its probabilities the interval [low, high]: by name, and by key where it has keys.
 
@@ -146,10 +189,10 @@ def intervals(
     }
 
 
-def measured_point(point: Threshold, labels: Labels, probabilities: Floats, groups: Labels) -> dict[str, Any]:
+def measured_point(point: Threshold, labels: AnyLabels, probabilities: Floats, groups: Labels) -> dict[str, Any]:
     """Return what a threshold does on (N, 8) probabilities, as JSON values: an operating point but for its split."""
 
-    def both(labels: Labels, probabilities: Floats, weights: Floats | None = None) -> Floats:
+    def both(labels: AnyLabels, probabilities: Floats, weights: Floats | None = None) -> Floats:
         scores, truth = metrics.malignant_probability(probabilities), metrics.malignant_truth(labels)
         return np.stack(metrics.sensitivity_specificity(scores, truth, point.threshold, weights), axis=-1)
 
@@ -282,7 +325,7 @@ def _curve_json(curve: RocCurve) -> dict[str, list[float]] | None:
 def _malignant_rates(thresholds: Floats) -> Callable[..., Floats]:
     """Return what computes which share of the malignant, then of the benign, is referred at K thresholds: (…, 2 K)."""
 
-    def compute(labels: Labels, probabilities: Floats, weights: Floats | None = None) -> Floats:
+    def compute(labels: AnyLabels, probabilities: Floats, weights: Floats | None = None) -> Floats:
         scores, truth = metrics.malignant_probability(probabilities), metrics.malignant_truth(labels)
         return np.concatenate(metrics.positive_rates(scores, truth, thresholds, weights), axis=-1)
 
@@ -293,8 +336,14 @@ def _right_by_bin(labels: Labels, probabilities: Floats, weights: Floats | None 
     return metrics.reliability(labels, probabilities, weights)[2]
 
 
-def _reliability_json(labels: Labels, probabilities: Floats, ends: list[list[float] | None]) -> list[dict[str, Any]]:
-    n, confidence, right = metrics.reliability(labels, probabilities)
+def _malignant_by_bin(labels: AnyLabels, probabilities: Floats, weights: Floats | None = None) -> Floats:
+    return metrics.malignant_reliability(labels, probabilities, weights)[2]
+
+
+def _reliability_json(
+    measured_bins: tuple[Floats, Floats, Floats], ends: list[list[float] | None]
+) -> list[dict[str, Any]]:
+    n, confidence, right = measured_bins
     edges = np.linspace(0, 1, len(n) + 1)
     return [
         {"low": low, "high": high, "n": int(count), "confidence": mean, "accuracy": share, "interval": interval}

@@ -4,6 +4,7 @@ from collections.abc import Iterable, Sequence
 from itertools import zip_longest
 from typing import Any
 
+from cadlib.counts import NO_DIAGNOSIS_NOTE, Counts
 from cadlib.taxonomy import CLASSES, Diagnosis
 
 Row = tuple[str, ...]
@@ -24,8 +25,12 @@ def figure_of(part: dict[str, Any], name: str, key: str | None = None) -> str:
 
 def metrics_table(figures: dict[str, Any]) -> str:
     """Return metrics as aligned text: headline figures, then the classes, operating points and subgroups."""
+    images = Counts.of(figures)
     tables = (_headline(figures), _classes(figures), _points(figures), _groups(figures))
-    return "\n\n".join([_heading(figures), *(_aligned(rows) for rows in tables if len(rows) > 1)])
+    blocks = [_aligned(rows) for rows in tables if len(rows) > 1]
+    if images.n and not images.diagnosed:
+        blocks[1] = NO_DIAGNOSIS_NOTE  # in place of eight rows in which nothing is defined
+    return "\n\n".join([_heading(figures), *blocks])
 
 
 def robustness_table(figures: dict[str, Any]) -> str:
@@ -152,7 +157,9 @@ def _heading(figures: dict[str, Any]) -> str:
     model, data = figures.get("model"), figures.get("data")
     names = [f"{model['name']} {model['version']}"] if model else []
     names += [f"{data['name']}, {data['split']} split" if "split" in data else data["name"]] if data else []
-    counts = [f"{figures['n']:,} images with a label"]
+    images = Counts.of(figures)
+    counts = [f"{images.n:,} images with a label"]
+    counts += [f"{images.diagnosed:,} of them with a diagnosis"] if images.partial else []
     counts += [f"{figures[key]:,} {key}" for key in ("unlabelled", "unknown") if figures[key]]
     counts += [f"{len(figures['rejected']):,} not readable"] if figures.get("rejected") else []
     return ": ".join(filter(None, (" on ".join(names), ", ".join(counts))))
@@ -163,15 +170,19 @@ def _diagnoses(figures: dict[str, Any]) -> tuple[Diagnosis, ...]:
 
 
 def _headline(figures: dict[str, Any]) -> list[Row]:
-    n = figures["n"]
-    malignant = sum(figures["n_by_class"][d.code] for d in _diagnoses(figures) if d.malignant)
+    images = Counts.of(figures)
+    n = images.diagnosed
+    both = f"n = {images.malignant_text}"
     over = {
         "balanced_accuracy": ("balanced accuracy", f"n = {n:,} of {figures['n_classes']} classes"),
         "accuracy": ("accuracy", f"n = {n:,}"),
-        "malignant_auc": ("AUC malignant/benign", f"n = {malignant:,} malignant, {n - malignant:,} benign"),
+        "malignant_auc": ("AUC malignant/benign", both),
+        "malignant_average_precision": ("average precision malignant", both),
         "ece": ("calibration error (ECE)", f"n = {n:,}"),
+        "malignant_ece": ("calibration error, malignant", f"n = {images.n:,}"),
         "brier": ("Brier score (0 to 2)", f"n = {n:,}"),
     }
+    over = {name: row for name, row in over.items() if name in figures}  # an earlier version has fewer
     rows = ((text, *_columns(figures[name], figures["intervals"][name]), note) for name, (text, note) in over.items())
     return [("figure", "value", "95 % interval"), *rows]
 
@@ -212,7 +223,7 @@ def _groups(figures: dict[str, Any]) -> list[Row]:
     rows = (
         (
             name,
-            f"{group['n']:,}",
+            Counts.of(group).n_text,
             str(group["n_classes"]),
             *(cell for key in keys for cell in _columns(group[key], group["intervals"][key])),
         )

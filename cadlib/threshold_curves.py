@@ -3,10 +3,10 @@
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
+from cadlib.counts import Counts
 from cadlib.curves import Area, PrecisionRecallCurve, precision_recall_of_roc, precision_recall_points
-from cadlib.metrics import malignant_truth
 from cadlib.net_benefit import DecisionCurve, curve_of_points, decision_curve
-from cadlib.taxonomy import CODES, DIAGNOSES
+from cadlib.taxonomy import CODES
 from cadlib.trade_off import trade_offs
 
 if TYPE_CHECKING:  # pandas takes a third of a second, figures alone need none
@@ -22,20 +22,36 @@ def areas(figures: Mapping[str, Any]) -> dict[str, Area]:
     }
 
 
+def roc_curves(figures: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the ROC curves of metrics.json; without a diagnosis that of malignancy alone."""
+    curves = figures["roc"]
+    if not Counts.of(figures).diagnosed:
+        return {"malignant": curves["malignant"]}
+    return dict(curves)
+
+
 def precision_recall(figures: Mapping[str, Any], found: "Evaluated | None") -> dict[str, PrecisionRecallCurve]:
-    """Return the precision-recall curves of melanoma and of malignancy."""
+    """Return the precision-recall curves of melanoma, where images have a diagnosis, and of malignancy."""
+    counts = Counts.of(figures)
+    curves = {}
+    if counts.diagnosed:
+        curves["melanoma"] = _melanoma_curve(figures, found, counts)
+    if found:
+        curves["malignant"] = precision_recall_points(found.malignant, found.labels.malignant)
+    else:
+        roc = figures["roc"]["malignant"]
+        curves["malignant"] = precision_recall_of_roc(roc, counts.malignant, counts.benign)
+    return curves
+
+
+def _melanoma_curve(figures: Mapping[str, Any], found: "Evaluated | None", counts: Counts) -> PrecisionRecallCurve:
     if found:
         melanoma = CODES.index("MEL")
-        return {
-            "melanoma": precision_recall_points(found.probabilities[:, melanoma], found.labels == melanoma),
-            "malignant": precision_recall_points(found.malignant, malignant_truth(found.labels)),
-        }
-    roc, n, counts = figures["roc"], figures["n"], figures["n_by_class"]
-    malignant = sum(counts[d.code] for d in DIAGNOSES if d.malignant)
-    return {
-        "melanoma": precision_recall_of_roc(roc["MEL"], counts["MEL"], n - counts["MEL"]),
-        "malignant": precision_recall_of_roc(roc["malignant"], malignant, n - malignant),
-    }
+        diagnosed = found.labels.diagnosed
+        scores = found.probabilities[diagnosed, melanoma]
+        return precision_recall_points(scores, found.labels.codes[diagnosed] == melanoma)
+    melanomas = figures["n_by_class"]["MEL"]
+    return precision_recall_of_roc(figures["roc"]["MEL"], melanomas, counts.diagnosed - melanomas)
 
 
 def average_precisions(figures: Mapping[str, Any]) -> dict[str, Area]:
@@ -53,5 +69,5 @@ def decision(figures: Mapping[str, Any], found: "Evaluated | None", prevalence: 
     Raise ValueError without a malignant or a benign image.
     """
     if found:
-        return decision_curve(found.malignant, malignant_truth(found.labels), found.groups, prevalence)
+        return decision_curve(found.malignant, found.labels.malignant, found.groups, prevalence)
     return curve_of_points(trade_offs(figures), prevalence)

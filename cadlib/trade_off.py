@@ -4,9 +4,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from cadlib.counts import Counts
 from cadlib.decision import PointIntervals, Threshold
 from cadlib.predictive_values import at_prevalence
-from cadlib.taxonomy import DIAGNOSES
 
 UNNAMED = "chosen"
 NO_INTERVALS = PointIntervals(None, None)
@@ -57,8 +57,8 @@ def trade_offs(figures: Mapping[str, Any]) -> tuple[TradeOff, ...]:
     curve = figures["roc"]["malignant"]
     if curve is None:
         return ()
-    malignant = sum(figures["n_by_class"][d.code] for d in DIAGNOSES if d.malignant)
-    counts = {"n_malignant": malignant, "n_benign": figures["n"] - malignant}
+    images = Counts.of(figures)
+    counts = {"n_malignant": images.malignant, "n_benign": images.benign}
     named = [
         TradeOff(
             point["name"], point["threshold"], point["sensitivity"], point["specificity"], **counts,

@@ -91,7 +91,7 @@ def test_the_types_of_the_columns_do_not_depend_on_what_is_given(folder, metadat
     elif metadata == "only ids and sex":
         folder.write_metadata("ISIC_1,male", header="image,sex")
         folder.sources.write_text("image,lesion_group\nISIC_1,g1\n")
-    numbers = {"age_approx": "Float64", "width_px": "Int64", "height_px": "Int64"}
+    numbers = {"malignant": "boolean", "age_approx": "Float64", "width_px": "Int64", "height_px": "Int64"}
     types = folder.join().table.dtypes.astype(str).to_dict()
     assert types == dict.fromkeys(COLUMNS, "str") | numbers
 

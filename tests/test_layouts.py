@@ -203,6 +203,7 @@ def test_opens_a_folder_of_images_with_a_table_whatever_names_them(drawn, column
     assert [facts[name] for name in names] == [61.0, "female", "upper extremity", "l1", "MSK"]
     assert [row(dataset, "ISIC_9000001")[name] for name in names] == [None, "male", None, None, "Clinic"]
     assert types(dataset) == dict.fromkeys(COLUMNS, "str") | {
+        "malignant": "boolean",
         "age_approx": "Float64",
         "width_px": "Int64",
         "height_px": "Int64",
@@ -216,6 +217,7 @@ def test_a_table_need_not_tell_more_than_which_images_there_are(drawn):
     dataset = open_dataset(drawn.root)
     assert list(labels(dataset).values()) == [None, None]
     assert types(dataset) == dict.fromkeys(COLUMNS, "str") | {
+        "malignant": "boolean",
         "age_approx": "Float64",
         "width_px": "Int64",
         "height_px": "Int64",

@@ -32,7 +32,7 @@ def test_average_precision_is_that_of_scikit_learn_and_figures_of_an_earlier_ver
     truth = malignant_truth(found.labels)
     for name, expected in (
         ("malignant", average_precision_score(truth, found.malignant)),
-        ("melanoma", average_precision_score(found.labels == 0, found.probabilities[:, 0])),
+        ("melanoma", average_precision_score(found.labels.codes == 0, found.probabilities[:, 0])),
     ):
         area, ends = average[name]
         assert area == pytest.approx(expected)

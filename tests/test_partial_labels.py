@@ -1,0 +1,368 @@
+"""Labels that tell only malignant or benign: read from a table, and what is measured on them."""
+
+import json
+import re
+
+import numpy as np
+import pandas as pd
+import pytest
+from hypothesis import Phase, given, settings
+from hypothesis import strategies as st
+from sklearn.calibration import calibration_curve
+from sklearn.metrics import average_precision_score, roc_auc_score
+
+from cadlib import metrics
+from cadlib.comparison import OF_DIAGNOSES, Answers, compare
+from cadlib.counts import Counts
+from cadlib.dataset import join_dataset
+from cadlib.decision import Threshold
+from cadlib.evaluation import build_metrics
+from cadlib.findings import Findings
+from cadlib.gaps import gaps
+from cadlib.layouts import Tables
+from cadlib.own_figures import metrics_json
+from cadlib.partial_labels import (
+    NO_DIAGNOSIS,
+    PartialLabels,
+    complete_labels,
+    has_label,
+    malignant_of,
+    malignant_words,
+)
+from cadlib.record import ConformalSets
+from cadlib.summary import BEFORE_CALIBRATION, FIGURES, Figure, intervals, measured_point, summarise
+from cadlib.tables import metrics_table
+from cadlib.taxonomy import CLASSES, CODES, MALIGNANT
+from tests.partial import leaning, partly
+from tests.test_dataset import write_image
+from tests.test_evaluation import table_of
+
+N = 300
+POINTS = (Threshold("balanced", 0.4), Threshold("rule-out", 0.2))
+MALIGNANT_FIGURES = tuple(figure.name for figure in FIGURES if figure.malignant)
+DIAGNOSIS_FIGURES = tuple(figure.name for figure in (*FIGURES, *BEFORE_CALIBRATION) if not figure.malignant)
+
+
+@pytest.fixture(scope="module")
+def labels():
+    return np.concatenate([np.arange(8), np.random.default_rng(0).integers(0, 8, N - 8)])
+
+
+@pytest.fixture(scope="module")
+def diagnosed():
+    return np.random.default_rng(1).random(N) < 0.5
+
+
+@pytest.fixture(scope="module")
+def lesions():
+    return np.arange(N) // 2
+
+
+@pytest.fixture(scope="module")
+def whole(labels, lesions):
+    return summarise(labels, leaning(labels), lesions, leaning(labels, seed=1), draws=200)
+
+
+@pytest.fixture(scope="module")
+def part(labels, diagnosed, lesions):
+    return summarise(partly(labels, diagnosed), leaning(labels), lesions, leaning(labels, seed=1), draws=200)
+
+
+@pytest.fixture(scope="module")
+def binary(labels, lesions):
+    return summarise(partly(labels, np.zeros(N, bool)), leaning(labels), lesions, leaning(labels, seed=1), draws=200)
+
+
+# Labels from a table
+
+
+def labelled(*rows: tuple[str | None, bool | None]) -> pd.DataFrame:
+    diagnoses, malignant = zip(*rows, strict=True)
+    return pd.DataFrame(
+        {
+            "image": [f"I{number}" for number in range(len(rows))],
+            "diagnosis": pd.array(diagnoses, dtype="str"),
+            "malignant": pd.array(malignant, dtype="boolean"),
+        }
+    )
+
+
+def test_a_diagnosis_tells_whether_an_image_is_malignant():
+    table = labelled(*((code, None) for code in CODES))
+    assert malignant_of(table).tolist() == list(MALIGNANT)
+    assert malignant_of(table).dtype == "boolean"
+
+
+def test_without_a_diagnosis_the_column_tells():
+    table = labelled((None, True), (None, False), (None, None))
+    assert malignant_of(table).tolist() == [True, False, pd.NA]
+    assert has_label(table).tolist() == [True, True, False]
+    assert malignant_words(table).fillna("missing").tolist() == ["malignant", "benign", "missing"]
+
+
+def test_unk_is_neither_malignant_nor_benign():
+    table = labelled(("UNK", True), ("UNK", None))
+    assert malignant_of(table).isna().all()
+    assert not has_label(table).any()
+
+
+def test_a_table_without_the_column_has_the_labels_of_its_diagnoses():
+    table = labelled(("MEL", None), (None, None)).drop(columns="malignant")
+    assert has_label(table).tolist() == [True, False]
+
+
+def test_a_contradicting_diagnosis_decides_and_is_reported():
+    found = Findings()
+    table = labelled(("NV", True), ("MEL", True), (None, True), ("UNK", True)).set_index("image")
+    complete = complete_labels(table, found)
+    assert complete["malignant"].tolist() == [False, True, True, pd.NA]
+    (finding,) = found.freeze()
+    assert finding.kind == "diagnoses that contradict malignant or benign"
+    assert finding.examples == ("I0 NV but malignant",)
+
+
+def test_labels_of_a_table_hold_codes_and_groups():
+    labels = PartialLabels.of_table(labelled(("SCC", None), (None, False), (None, True)))
+    assert labels.codes.tolist() == [CODES.index("SCC"), NO_DIAGNOSIS, NO_DIAGNOSIS]
+    assert labels.malignant.tolist() == [True, False, True]
+    assert labels.diagnosed.tolist() == [True, False, False]
+    assert labels[1:].malignant.tolist() == [False, True]
+
+
+def test_labels_of_a_table_need_a_label_for_each_row():
+    with pytest.raises(ValueError, match="Expected a label for each image but I1 has none"):
+        PartialLabels.of_table(labelled(("MEL", None), (None, None)))
+
+
+@pytest.mark.parametrize(
+    ("codes", "malignant", "message"),
+    [
+        ([0], [False], "`malignant` to follow from the diagnosis MEL in row 0"),
+        ([-2], [False], "`codes` to be from -1 to 7"),
+        ([8], [False], "`codes` to be from -1 to 7"),
+        ([1, 1], [False], r"`malignant` to be \(2,\) bool"),
+        ([1.0], [False], r"`codes` to be \(N,\) int"),
+    ],
+)
+def test_rejects_labels_that_are_none(codes, malignant, message):
+    with pytest.raises(ValueError, match=message):
+        PartialLabels(np.array(codes), np.array(malignant))
+
+
+def test_labels_are_read_only(labels):
+    with pytest.raises(ValueError, match="read-only"):
+        PartialLabels.of(labels).codes[0] = 3
+
+
+def test_a_data_set_keeps_images_that_are_only_malignant_or_benign(tmp_path, monkeypatch):
+    for name in "abcd":
+        write_image(tmp_path / "images" / f"{name}.jpg")
+    truth = tmp_path / "truth.csv"
+    truth.write_text("image\n")
+    told = labelled((None, True), ("NV", None), (None, None), (None, False))
+    told.index = pd.Index(list("abcd"), name="image")
+    monkeypatch.setattr("cadlib.dataset.read_isic", lambda *_: Tables(told.drop(columns="image"), None, None))
+    table = join_dataset(tmp_path / "images", truth).table
+    assert table["image"].tolist() == ["a", "b", "d"]
+    assert table["malignant"].tolist() == [True, False, False]
+    assert table["malignant"].dtype == "boolean"
+    assert table["diagnosis"].isna().tolist() == [True, False, True]
+
+
+# Figures
+
+
+def test_labels_that_all_have_a_diagnosis_give_the_same_as_plain_ones(labels, whole, lesions):
+    every = partly(labels, np.ones(N, bool))
+    assert summarise(every, leaning(labels), lesions, leaning(labels, seed=1), draws=200) == whole
+
+
+def test_the_figures_of_diagnosed_images_do_not_depend_on_the_new_ones(labels, whole, lesions):
+    """The definitions before partial labels, computed here anew: the same to the last digit."""
+    probabilities = leaning(labels)
+    truth = np.array(MALIGNANT)[labels]
+    scores = metrics.malignant_probability(probabilities)
+    former = Figure("auc", lambda _, given, weights=None: metrics.auc(given, truth, weights))
+    precision = Figure("precision", lambda _, given, weights=None: metrics.average_precision(given, truth, weights))
+    ends = intervals(labels, lesions, [(former, scores), (precision, scores)], 200)
+    assert whole["malignant_auc"] == float(metrics.auc(scores, truth))
+    assert whole["intervals"]["malignant_auc"] == ends["auc"]
+    assert whole["malignant_average_precision"] == float(metrics.average_precision(scores, truth))
+    assert whole["intervals"]["malignant_average_precision"] == ends["precision"]
+    accuracy = Figure("accuracy", metrics.accuracy)
+    assert whole["intervals"]["accuracy"] == intervals(labels, lesions, [(accuracy, probabilities)], 200)["accuracy"]
+
+
+def test_malignant_figures_count_all_images(whole, part, binary):
+    for figures in (part, binary):
+        assert (figures["n"], figures["n_malignant"], figures["n_lesions"]) == (N, whole["n_malignant"], N // 2)
+        for name in MALIGNANT_FIGURES:
+            assert figures[name] == whole[name]
+            assert figures["intervals"][name] == whole["intervals"][name]
+        assert figures["roc"]["malignant"] == whole["roc"]["malignant"]
+        assert figures["malignant_reliability"] == whole["malignant_reliability"]
+
+
+def test_figures_of_diagnoses_are_those_of_the_images_with_one(labels, diagnosed, lesions, part):
+    alone = summarise(
+        labels[diagnosed], leaning(labels)[diagnosed], lesions[diagnosed], leaning(labels, seed=1)[diagnosed], draws=200
+    )
+    assert sum(part["n_by_class"].values()) == diagnosed.sum()
+    for name in DIAGNOSIS_FIGURES:
+        assert part[name] == alone[name]
+        assert part["intervals"][name] == alone["intervals"][name]
+    for name in ("n_classes", "n_by_class", "confusion_matrix", "reliability"):
+        assert part[name] == alone[name]
+    for code in CODES:
+        assert part["roc"][code] == alone["roc"][code]
+
+
+def test_figures_of_diagnoses_are_not_defined_without_one(binary):
+    assert json.loads(json.dumps(binary, allow_nan=False)) == binary
+    for name in DIAGNOSIS_FIGURES:
+        value = binary[name]
+        assert set(value.values()) == {None} if isinstance(value, dict) else value is None
+    assert np.sum(binary["confusion_matrix"]) == 0
+    assert all(binary["roc"][code] is None for code in CODES)
+    assert (binary["n_classes"], Counts.of(binary).diagnosed) == (0, 0)
+
+
+def test_malignant_figures_are_those_of_scikit_learn(labels, binary):
+    truth = np.array(MALIGNANT)[labels]
+    scores = metrics.malignant_probability(leaning(labels))
+    assert binary["malignant_auc"] == pytest.approx(roc_auc_score(truth, scores))
+    assert binary["malignant_average_precision"] == pytest.approx(average_precision_score(truth, scores))
+
+
+def test_the_malignant_reliability_is_that_of_scikit_learn(labels, binary):
+    truth = np.array(MALIGNANT)[labels]
+    scores = metrics.malignant_probability(leaning(labels))
+    fraction, mean = calibration_curve(truth, scores, n_bins=15)
+    bins = [one for one in binary["malignant_reliability"] if one["n"]]
+    assert [one["accuracy"] for one in bins] == pytest.approx(fraction.tolist())
+    assert [one["confidence"] for one in bins] == pytest.approx(mean.tolist())
+    error = sum(one["n"] * abs(one["accuracy"] - one["confidence"]) for one in bins) / N
+    assert binary["malignant_ece"] == pytest.approx(error)
+    assert all(one["interval"] is None or one["interval"][0] <= one["accuracy"] for one in bins)
+
+
+def test_an_operating_point_is_measured_without_a_diagnosis(labels, lesions):
+    named = measured_point(POINTS[0], labels, leaning(labels), lesions)
+    assert measured_point(POINTS[0], partly(labels, np.zeros(N, bool)), leaning(labels), lesions) == named
+
+
+def test_benign_images_alone_have_a_specificity_and_no_sensitivity(labels):
+    benign = ~np.array(MALIGNANT)[labels]
+    table = table_of([None] * int(benign.sum()), malignant=pd.array([False] * int(benign.sum()), dtype="boolean"))
+    figures = build_metrics(table, leaning(labels)[benign], POINTS)
+    referred = metrics.malignant_probability(leaning(labels)[benign]) >= POINTS[0].threshold
+    point = figures["operating_points"][0]
+    assert point["specificity"] == pytest.approx(1 - referred.mean())
+    assert point["intervals"]["specificity"][0] < point["specificity"] < point["intervals"]["specificity"][1]
+    assert (point["sensitivity"], figures["malignant_auc"], point["n_malignant"]) == (None, None, 0)
+    assert figures["malignant_ece"] > 0
+
+
+def test_malignant_images_alone_have_a_sensitivity_and_no_specificity():
+    table = table_of([None] * 20, malignant=pd.array([True] * 20, dtype="boolean"))
+    point = build_metrics(table, leaning(np.zeros(20, int)), POINTS)["operating_points"][0]
+    assert point["sensitivity"] is not None
+    assert point["specificity"] is None
+
+
+@settings(max_examples=8, deadline=None, phases=[Phase.generate])
+@given(st.integers(0, 2**32 - 1))
+def test_any_labels_make_strict_json_and_a_table_without_nan(seed):
+    rng = np.random.default_rng(seed)
+    size = int(rng.integers(0, 12))
+    diagnoses = [None if rng.random() < 0.5 else str(rng.choice([*CODES, "UNK"])) for _ in range(size)]
+    told = pd.array([rng.choice([True, False, None]) for _ in range(size)], dtype="boolean")
+    sets = ConformalSets(0.9, dict.fromkeys(CODES, 0.8))
+    probabilities = rng.dirichlet(np.ones(8), size)
+    figures = build_metrics(table_of(diagnoses, malignant=told), probabilities, POINTS, sets=sets)
+    assert json.loads(metrics_json(figures), parse_constant=pytest.fail) == figures
+    assert not re.search(r"\b(nan|None)\b", metrics_table(figures))
+    counts = Counts.of(figures)
+    assert 0 <= counts.diagnosed <= counts.n == size - figures["unlabelled"] - figures["unknown"]
+
+
+def test_prediction_sets_are_measured_on_images_with_a_diagnosis(labels, diagnosed):
+    table = table_of(
+        [CODES[code] if known else None for code, known in zip(labels, diagnosed, strict=True)],
+        malignant=pd.array(np.array(MALIGNANT)[labels], dtype="boolean"),
+    )
+    sets = ConformalSets(0.9, dict.fromkeys(CODES, 0.8))
+    mixed = build_metrics(table, leaning(labels), sets=sets)
+    alone = build_metrics(table[diagnosed], leaning(labels)[diagnosed], sets=sets)
+    assert mixed["prediction_sets"] == alone["prediction_sets"]
+    assert (mixed["unlabelled"], mixed["unknown"]) == (0, 0)
+
+
+def test_the_seven_classes_of_isic_2018_take_partial_labels(labels, diagnosed):
+    table = table_of(
+        [CODES[code] if known else None for code, known in zip(labels, diagnosed, strict=True)],
+        malignant=pd.array(np.array(MALIGNANT)[labels], dtype="boolean"),
+    )
+    figures = build_metrics(table, leaning(labels), POINTS, classes=CLASSES[7])
+    assert figures["n_by_class"]["AKIEC"] == np.isin(labels[diagnosed], [CODES.index("AK"), CODES.index("SCC")]).sum()
+    assert Counts.of(figures).malignant == np.array(MALIGNANT)[labels].sum()
+    assert figures["malignant_auc"] == build_metrics(table, leaning(labels))["malignant_auc"]
+
+
+def test_figures_of_an_earlier_version_have_counts_of_their_classes(whole):
+    earlier = {key: value for key, value in whole.items() if key != "n_malignant"}
+    assert Counts.of(earlier) == Counts.of(whole)
+
+
+# Gaps and comparison
+
+
+def test_gaps_in_malignant_figures_need_no_diagnosis(labels, lesions):
+    inside = {"old": np.random.default_rng(2).random(N) < 0.5}
+    options = {"permutations": 200, "draws": 50}
+    named = gaps(labels, leaning(labels), lesions, inside, 0.4, **options)
+    found = gaps(partly(labels, np.zeros(N, bool)), leaning(labels), lesions, inside, 0.4, **options)
+    assert [gap.figure for gap in found] == ["malignant_auc", "sensitivity", "specificity"]
+    for gap, other in zip(found, [gap for gap in named if gap.figure != "balanced_accuracy"], strict=True):
+        assert (gap.subgroup, gap.rest, gap.interval, gap.p) == (other.subgroup, other.rest, other.interval, other.p)
+
+
+def test_a_gap_in_balanced_accuracy_is_that_of_the_images_with_a_diagnosis():
+    rng = np.random.default_rng(2)
+    labels, lesions = rng.integers(0, 8, 800), np.arange(800)  # enough for ten lesions of each on both sides
+    diagnosed, inside = rng.random(800) < 0.7, rng.random(800) < 0.5
+    options = {"permutations": 200, "draws": 50}
+    mixed = gaps(partly(labels, diagnosed), leaning(labels), lesions, {"old": inside}, 0.4, **options)
+    alone = gaps(
+        labels[diagnosed], leaning(labels)[diagnosed], lesions[diagnosed], {"old": inside[diagnosed]}, 0.4, **options
+    )
+    assert mixed[0].figure == alone[0].figure == "balanced_accuracy"
+    assert (mixed[0].subgroup, mixed[0].rest) == (alone[0].subgroup, alone[0].rest)
+
+
+def test_two_models_are_compared_without_a_diagnosis(labels, lesions):
+    one, other = Answers(leaning(labels), 0.4), Answers(leaning(labels, seed=3), 0.3)
+    named = compare(labels, one, other, lesions, draws=100)
+    found = compare(partly(labels, np.zeros(N, bool)), one, other, lesions, draws=100)
+    assert (found.n, found.n_diagnosed, named.n_diagnosed) == (N, 0, N)
+    for name, difference in found.figures.items():
+        if name in OF_DIAGNOSES:
+            assert (difference.first, difference.difference, difference.interval) == (None, None, None)
+            assert difference.better is None
+        else:
+            assert difference == named.figures[name]
+    assert found.tests["malignant referred"] == named.tests["malignant referred"]
+    assert found.tests["benign not referred"] == named.tests["benign not referred"]
+    assert (found.tests["right"].n, found.tests["right"].exact) == (0, 1.0)
+
+
+def test_a_comparison_on_mixed_labels_takes_each_figure_from_its_images(labels, diagnosed, lesions):
+    one, other = Answers(leaning(labels), 0.4), Answers(leaning(labels, seed=3), 0.3)
+    named = compare(labels, one, other, lesions, draws=100)
+    found = compare(partly(labels, diagnosed), one, other, lesions, draws=100)
+    some = [Answers(model.probabilities[diagnosed], model.threshold) for model in (one, other)]
+    alone = compare(labels[diagnosed], *some, lesions[diagnosed], draws=100)
+    for name, difference in found.figures.items():
+        assert difference == (alone if name in OF_DIAGNOSES else named).figures[name]
+    assert found.tests["right"] == alone.tests["right"]
+    assert json.loads(json.dumps(found.to_json(), allow_nan=False))["n_diagnosed"] == diagnosed.sum()
