@@ -15,9 +15,10 @@ from numpy.typing import NDArray
 
 from cadlib import metrics
 from cadlib.image_ids import composed
+from cadlib.partial_labels import GROUPS, malignant_words
 from cadlib.taxonomy import CODES, UNKNOWN
 
-FACETS = ("diagnosis", "said", "verdict", "archive", "anatom_site_general", "sex", "split")
+FACETS = ("diagnosis", "malignancy", "said", "verdict", "archive", "anatom_site_general", "sex", "split")
 NUMBERS = ("age_approx", "short_side_px", "confidence", "risk", "uncertainty", "loss", "novelty")
 """The columns of `described` that are searched by their values, and by their size."""
 STEPS = {"age_approx": 5.0, "short_side_px": 50.0, "confidence": 0.05}
@@ -33,12 +34,12 @@ def described(
     """Return the catalogue of a data set's table, with a model's own split and its predictions where they are given.
 
     `split` has image and split, `predictions` image, the eight codes and UNK, as `predictions.predictions_table`; an
-    image that is in neither has none. Added are `short_side_px`; `split`; `said`, the first diagnosis; `verdict`,
-    right or wrong where the true diagnosis is one of the eight; `confidence`, the probability of the first; `risk`, the
-    malignant probability; `uncertainty`, the entropy of the eight, 0 to 1; `loss`, -ln p of the true one; `novelty`,
-    UNK.
+    image that is in neither has none. Added are `short_side_px`; `malignancy`, "malignant" or "benign"; `split`;
+    `said`, the first diagnosis; `verdict`, right or wrong where the true diagnosis is one of the eight; `confidence`,
+    the probability of the first; `risk`, the malignant probability; `uncertainty`, the entropy of the eight, 0 to 1;
+    `loss`, -ln p of the label: of the true diagnosis, or without one of the group that is true; `novelty`, UNK.
     """
-    columns = {"short_side_px": table[["width_px", "height_px"]].min(axis=1)}
+    columns = {"short_side_px": table[["width_px", "height_px"]].min(axis=1), "malignancy": malignant_words(table)}
     if split is not None:
         columns["split"] = table["image"].map(split.set_index("image")["split"])
     table = table.assign(**columns)
@@ -56,7 +57,11 @@ def _judged(table: pd.DataFrame, predictions: pd.DataFrame) -> pd.DataFrame:
     truth = predictions["image"].map(table.set_index("image")["diagnosis"])
     known = truth.isin(CODES).to_numpy(bool)
     place = truth.where(known, CODES[0]).map(CODES.index).to_numpy(np.int64)
-    of_the_true = np.maximum(shares[np.arange(len(shares)), place], np.finfo(np.float32).tiny)
+    risk = metrics.malignant_probability(shares)
+    group = predictions["image"].map(malignant_words(table).set_axis(table["image"]))
+    of_the_group = np.where(group == GROUPS[True], risk, 1 - risk)
+    of_the_true = np.where(known, shares[np.arange(len(shares)), place], of_the_group)
+    of_the_true = np.maximum(of_the_true, np.finfo(np.float32).tiny)
     verdict = np.where(said == truth, RIGHT, WRONG).astype(object)
     verdict[~known] = None
     return pd.DataFrame(
@@ -65,9 +70,9 @@ def _judged(table: pd.DataFrame, predictions: pd.DataFrame) -> pd.DataFrame:
             "said": said,
             "verdict": pd.array(verdict, "str"),
             "confidence": shares.max(axis=1),
-            "risk": metrics.malignant_probability(shares),
+            "risk": risk,
             "uncertainty": -(shares * logs).sum(axis=1) / np.log(len(CODES)),
-            "loss": np.where(known, -np.log(of_the_true), np.nan),
+            "loss": np.where(group.notna(), -np.log(of_the_true), np.nan),
             "novelty": predictions[UNKNOWN].to_numpy(np.float64),
         }
     )

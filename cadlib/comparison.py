@@ -86,8 +86,8 @@ class Comparison:
     """
 
     n: int
-    n_diagnosed: int
     n_lesions: int
+    n_diagnosed: int
     figures: Mapping[str, Difference]
     tests: Mapping[str, McNemar]
 
@@ -141,7 +141,7 @@ def compare(
         "benign not referred": (~referred, ~truth),
     }
     tests = {name: mcnemar(good[0], good[1], groups, part) for name, (good, part) in parts.items()}
-    return Comparison(len(every), int(diagnosed.sum()), len(np.unique(groups)), found, tests)
+    return Comparison(len(every), len(np.unique(groups)), int(diagnosed.sum()), found, tests)
 
 
 def mcnemar(first: NDArray[np.bool_], second: NDArray[np.bool_], groups: Labels, among: NDArray[np.bool_]) -> McNemar:

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from cadlib.comparison import FIGURE_NAMES, Comparison
+from cadlib.comparison import FIGURE_NAMES, OF_DIAGNOSES, Comparison, Difference
 from cadlib.tables import figure_text
 
 TEST_NAMES = {
@@ -35,10 +35,15 @@ class Compared:
                 self.first: figure_text(part.first),
                 self.second: figure_text(part.second),
                 "Difference (95 % interval)": figure_text(part.difference, part.interval),
-                "Better": {"first": self.first, "second": self.second}.get(part.better or "", "no more than chance"),
+                "Better": self._better(part),
             }
             for name, part in named
         ]
+
+    def _better(self, part: Difference) -> str:
+        if part.difference is None:
+            return figure_text(None)
+        return {"first": self.first, "second": self.second}.get(part.better or "", "no more than chance")
 
     @property
     def test_rows(self) -> list[dict[str, str]]:
@@ -49,8 +54,8 @@ class Compared:
                 "n": f"{test.n:,}",
                 f"Only {self.first}": f"{test.only_first:,}",
                 f"Only {self.second}": f"{test.only_second:,}",
-                "p exact": _p(test.exact),
-                "p mid": _p(test.mid_p),
+                "p exact": _p(test.exact) if test.n else figure_text(None),
+                "p mid": _p(test.mid_p) if test.n else figure_text(None),
             }
             for name, test in self.comparison.tests.items()
         ]
@@ -58,10 +63,17 @@ class Compared:
     @property
     def note(self) -> str:
         """Say of which images the figures are, and how they were compared."""
-        return (
+        note = (
             f"n = {self.comparison.n:,} images of {self.comparison.n_lesions:,} lesions, both models on the same ones, "
             "each at its own operating point. Intervals are paired and drawn over lesions; the images of one lesion "
             "count together in p."
+        )
+        if self.comparison.n_diagnosed == self.comparison.n:
+            return note
+        *names, last = (FIGURE_NAMES[key] for key in OF_DIAGNOSES)
+        return (
+            f"{note} {', '.join(names)} and {last} are measured on the {self.comparison.n_diagnosed:,} images with a "
+            "diagnosis."
         )
 
     @property

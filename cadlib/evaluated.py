@@ -23,9 +23,10 @@ from cadlib.dataset import Dataset
 from cadlib.decision import DEFAULT_OPERATING_POINT
 from cadlib.duplicates import Say
 from cadlib.errors import DatasetInvalid
-from cadlib.evaluation import data_facts, judge, no_label, short_sides, subgroups
+from cadlib.evaluation import data_facts, judge, short_sides, subgroups
 from cadlib.features import cached_features
 from cadlib.gaps import gaps
+from cadlib.labelled import check_labelled
 from cadlib.metrics import Floats, Labels
 from cadlib.model import Model
 from cadlib.part import ALL, Part
@@ -182,10 +183,8 @@ def compared(first: Evaluated, second: Evaluated) -> Comparison:
 
 
 def _labelled(dataset: Dataset) -> pd.DataFrame:
-    table = dataset.table[has_label(dataset.table)].reset_index(drop=True)
-    if table.empty:
-        raise no_label(dataset)
-    return table
+    check_labelled(dataset, malignant_alone=True)
+    return dataset.table[has_label(dataset.table)].reset_index(drop=True)
 
 
 def _joined(dataset: Dataset, predicted: pd.DataFrame, figures: dict[str, Any], record: ModelRecord) -> Evaluated:

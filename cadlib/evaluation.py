@@ -20,7 +20,7 @@ from numpy.typing import ArrayLike, NDArray
 from cadlib import calibration, metrics
 from cadlib.dataset import Dataset, Progress
 from cadlib.decision import Threshold
-from cadlib.errors import DatasetInvalid, ImageRejected
+from cadlib.errors import ImageRejected
 from cadlib.grouping import merged_partial_labels, merged_probabilities, named
 from cadlib.images import LesionImage, read_images
 from cadlib.metadata import MetadataEvidence, add_evidence
@@ -200,15 +200,6 @@ def evaluate_predictions(
     figures = build_metrics(dataset.table, probabilities, classes=classes)
     facts = {"data": data_facts(dataset, len(dataset.table), part), "rejected": {}}
     return Evaluation(predictions_table(dataset.table["image"], probabilities, unknown), figures | facts)
-
-
-def no_label(dataset: Dataset) -> DatasetInvalid:
-    """Return the error of a data set without an image to measure a model on."""
-    return DatasetInvalid(
-        f"Expected images in {dataset.name} that are labelled with a diagnosis, or as malignant or benign, but found "
-        f"none among {len(dataset.table):,}. Add a ground truth, or use `python -m cadlib predict`, which needs no "
-        "labels."
-    )
 
 
 def data_facts(dataset: Dataset, images: int, part: Part) -> dict[str, Any]:

@@ -138,6 +138,12 @@ def malignant_words(table: "pd.DataFrame") -> "pd.Series[str]":
     return words.astype("str")
 
 
+def label_words(table: "pd.DataFrame") -> "pd.Series[str]":
+    """Return the label of each image of a data set's table: diagnosis, UNK, "malignant" or "benign", or missing."""
+    words: pd.Series[str] = table["diagnosis"].astype("str").fillna(malignant_words(table))
+    return words
+
+
 def has_label(table: "pd.DataFrame") -> NDArray[np.bool_]:
     """Return which images of a data set's table are measured, (N,): those known to be malignant or benign."""
     known: NDArray[np.bool_] = malignant_of(table).notna().to_numpy(np.bool_)

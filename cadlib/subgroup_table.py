@@ -3,6 +3,8 @@
 from collections.abc import Callable, Mapping
 from typing import Any
 
+from cadlib.counts import Counts
+
 COLUMNS = {"balanced_accuracy": "Balanced accuracy", "malignant_auc": "AUC malignant"}
 MORE = {"sensitivity": "Sensitivity", "specificity": "Specificity"}
 WORSE, BETTER = "▼", "△"
@@ -16,7 +18,14 @@ def subgroup_rows(figures: Mapping[str, Any], told: Callable[..., str]) -> list[
     """
     parts = {"all": figures, **figures["subgroups"]}
     found = {(gap["group"], gap["figure"]): gap for gap in figures.get("gaps", [])}
-    return [_row(name, part, found, told) for name, part in parts.items()]
+    rows = [_row(name, part, found, told) for name, part in parts.items()]
+    images = Counts.of(figures)
+    if images.partial:
+        for row, part in zip(rows, parts.values(), strict=True):
+            if not images.diagnosed:  # the heading of the page has said it of all
+                row["n"] = f"{part['n']:,}"
+            row["ECE malignant"] = told(part["malignant_ece"], part["intervals"]["malignant_ece"])
+    return rows
 
 
 def gaps_note(figures: Mapping[str, Any]) -> str:
@@ -46,7 +55,7 @@ def _row(name: str, part: dict[str, Any], found: dict[Any, dict[str, Any]], told
     ends = part["intervals"]
     return {
         "Images": name,
-        "n": f"{part['n']:,}",
+        "n": Counts.of(part).n_text,
         "Diagnoses": str(part["n_classes"]),
         **{text: told(part[key], ends[key]) + marked(key) for key, text in COLUMNS.items()},
         "AUC melanoma": told(part["auc"]["MEL"], ends["auc"]["MEL"]),

@@ -220,14 +220,16 @@ def _points(figures: dict[str, Any]) -> list[Row]:
 
 def _groups(figures: dict[str, Any]) -> list[Row]:
     keys = ("balanced_accuracy", "malignant_auc")
+    groups = [(name, group, Counts.of(group)) for name, group in figures["subgroups"].items()]
+    some_diagnosed = any(counts.diagnosed for _, _, counts in groups)  # else the heading has said it of all
     rows = (
         (
             name,
-            Counts.of(group).n_text,
+            counts.n_text if some_diagnosed else f"{counts.n:,}",
             str(group["n_classes"]),
             *(cell for key in keys for cell in _columns(group[key], group["intervals"][key])),
         )
-        for name, group in figures["subgroups"].items()
+        for name, group, counts in groups
     )
     head = ("balanced accuracy", "95 % interval", "AUC malignant/benign", "95 % interval")
     return [("subgroup", "n", "classes", *head), *rows]

@@ -60,8 +60,9 @@ with pictures:
     if view == "Suspects":
         ui.suspects(dataset, folder, record)
     elif view == "Counts":
-        counts = catalogue.count("diagnosis", rows)
-        counts.pop(browse.NOT_GIVEN, None)
-        ui.chart(figures.class_counts_chart(counts), key="counts")
+        if counts := browse.label_counts(catalogue, rows):
+            ui.chart(figures.class_counts_chart(counts), key="counts")
+        else:
+            st.caption("None of these images has a label.")
     elif view == "Pictures" or rows is not answer.rows:
         browse.found(catalogue, rows, kind)

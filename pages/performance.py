@@ -3,7 +3,7 @@
 import streamlit as st
 
 from cadlib import figures, tables, ui
-from cadlib.taxonomy import DIAGNOSES
+from cadlib.counts import NO_DIAGNOSIS_NOTE, Counts
 
 
 def told(value: float | None, interval: list[float] | None = None) -> str:
@@ -15,16 +15,20 @@ def told(value: float | None, interval: list[float] | None = None) -> str:
 
 def headline(measured: dict) -> None:
     """Draw the four figures that a reader asks for first, each with its interval and its n."""
-    n, by_class, intervals = measured["n"], measured["n_by_class"], measured["intervals"]
-    malignant = sum(by_class[d.code] for d in DIAGNOSES if d.malignant)
-    melanoma, classes = by_class["MEL"], measured["n_classes"]
+    images, intervals = Counts.of(measured), measured["intervals"]
+    n, malignant = images.diagnosed, images.malignant
+    melanoma, classes = measured["n_by_class"]["MEL"], measured["n_classes"]
     balanced, area, error = (measured[name] for name in ("balanced_accuracy", "malignant_auc", "ece"))
     rows = (
         ("Balanced accuracy", balanced, intervals["balanced_accuracy"], f"n = {n:,}, {classes} diagnoses"),
-        ("AUC malignant", area, intervals["malignant_auc"], f"n = {malignant:,} of {n:,}"),
+        ("AUC malignant", area, intervals["malignant_auc"], f"n = {malignant:,} of {images.n:,}"),
         ("AUC melanoma", measured["auc"]["MEL"], intervals["auc"]["MEL"], f"n = {melanoma:,} of {n:,}"),
         ("Calibration error", error, intervals["ece"], f"n = {n:,}; ECE, 0 is best"),
     )
+    if images.partial:
+        error, ends = measured["malignant_ece"], intervals["malignant_ece"]
+        over = f"n = {images.n:,}; ECE of the malignant probability, 0 is best"
+        rows = (*rows, ("Calibration error, malignant", error, ends, over))
     with st.grid(4, min_column_width=180):
         for name, value, interval, over in rows:
             with st.container(border=True, gap=None):
@@ -75,7 +79,10 @@ if shown:
             ui.confusion(shown)
         with grid.cell():
             st.subheader("By diagnosis", anchor=False)
-            ui.chart(figures.per_class_chart(measured), key="per-class")
+            if Counts.of(measured).diagnosed:
+                ui.chart(figures.per_class_chart(measured), key="per-class")
+            else:
+                st.caption(NO_DIAGNOSIS_NOTE)
     ui.errors(shown)
     ui.subgroups(shown, told)
     ui.versus(shown)

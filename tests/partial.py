@@ -6,7 +6,8 @@ import numpy as np
 import pandas as pd
 
 from cadlib.dataset import Dataset
-from cadlib.partial_labels import PartialLabels
+from cadlib.layouts import Layout
+from cadlib.partial_labels import PartialLabels, complete_labels
 from cadlib.taxonomy import CODES
 
 DIAGNOSIS_DROPPED = -1
@@ -45,3 +46,34 @@ def leaning(labels: np.ndarray, seed: int = 0) -> np.ndarray:
     """Return probabilities that lean towards the labels, (N, 8)."""
     drawn = np.random.default_rng(seed).dirichlet(np.full(len(CODES), 0.5), len(labels))
     return (drawn + 0.4 * np.eye(len(CODES))[labels]) / 1.4
+
+
+def change_labels(monkeypatch, change) -> None:
+    """Let every folder of a data set be read with other labels: `change` gets and returns those of its tables."""
+    original = Layout.read
+
+    def read(self, images, found):
+        tables = original(self, images, found)
+        return replace(tables, labels=change(complete_labels(tables.labels, found)), whole=True)
+
+    monkeypatch.setattr(Layout, "read", read)
+
+
+def only_groups(labels: pd.DataFrame) -> pd.DataFrame:
+    """Return labels that tell only malignant or benign."""
+    return labels.assign(diagnosis=pd.array([None] * len(labels), dtype="str"))
+
+
+def every_other_group(labels: pd.DataFrame) -> pd.DataFrame:
+    """Return labels of which every other tells only malignant or benign."""
+    return labels.assign(diagnosis=labels["diagnosis"].where(np.arange(len(labels)) % 2 == 0))
+
+
+def only_benign(labels: pd.DataFrame) -> pd.DataFrame:
+    """Return labels that tell only which images are benign, and nothing about the others."""
+    return only_groups(labels).assign(malignant=labels["malignant"].mask(labels["malignant"]))
+
+
+def no_labels(labels: pd.DataFrame) -> pd.DataFrame:
+    """Return labels that tell nothing."""
+    return only_groups(labels).assign(malignant=pd.array([None] * len(labels), dtype="boolean"))

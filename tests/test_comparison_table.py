@@ -9,6 +9,7 @@ FOUND = Compared(
     Comparison(
         1234,
         1000,
+        1234,
         {
             **dict.fromkeys(FIGURE_NAMES, BETTER),
             "malignant_auc": NO_INTERVAL,
@@ -33,7 +34,7 @@ def test_every_figure_has_a_row_with_both_values_the_difference_and_who_is_bette
         "Better": "new",
     }
     assert rows[1]["Better"] == "no more than chance"
-    assert [*rows[2].values()][1:] == ["not defined", "not defined", "not defined", "no more than chance"]
+    assert [*rows[2].values()][1:] == ["not defined"] * 4
     assert rows[-1]["Better"] == "old"  # less is better
 
 

@@ -95,9 +95,10 @@ def test_a_missing_image_is_named(model, drawn_dataset):
         evaluation_folder(model.record, gone)
 
 
-def test_an_image_without_a_diagnosis_is_not_shown_to_the_model(model, drawn_dataset):
+def test_an_image_without_a_label_is_not_shown_to_the_model(model, drawn_dataset):
     table = drawn_dataset.table.copy()
     table.loc[:2, "diagnosis"] = [UNKNOWN, None, None]
+    table.loc[:2, "malignant"] = pd.NA
     part, steps = replace(drawn_dataset, table=table), []
     folder = evaluation_folder(model.record, part)
     make_evaluation(folder, model, part, lambda *step: steps.append(step))
@@ -106,9 +107,9 @@ def test_an_image_without_a_diagnosis_is_not_shown_to_the_model(model, drawn_dat
 
 
 def test_without_a_labelled_image_nothing_is_kept(model, drawn_dataset):
-    none = replace(drawn_dataset, table=drawn_dataset.table.assign(diagnosis=None))
+    none = replace(drawn_dataset, table=drawn_dataset.table.assign(diagnosis=None, malignant=pd.NA))
     folder = evaluation_folder(model.record, none)
-    with pytest.raises(DatasetInvalid, match="with a diagnosis"):
+    with pytest.raises(DatasetInvalid, match="labelled with a diagnosis, or as malignant or benign, but found none"):
         make_evaluation(folder, model, none, ignore)
     assert not folder.exists()
 

@@ -33,6 +33,7 @@ DECISION = decision_curve(SCORES, TRUTH, np.arange(40), draws=20)
 COMPARISON = Comparison(
     40,
     40,
+    40,
     {
         **dict.fromkeys(FIGURE_NAMES, Difference(0.5, 0.51, 0.01, (-0.1, 0.12))),
         "malignant_auc": Difference(0.8, 0.9, 0.1, (0.05, 0.15)),

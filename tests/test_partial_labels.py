@@ -19,7 +19,6 @@ from cadlib.decision import Threshold
 from cadlib.evaluation import build_metrics
 from cadlib.findings import Findings
 from cadlib.gaps import gaps
-from cadlib.layouts import Tables
 from cadlib.own_figures import metrics_json
 from cadlib.partial_labels import (
     NO_DIAGNOSIS,
@@ -154,19 +153,16 @@ def test_labels_are_read_only(labels):
         PartialLabels.of(labels).codes[0] = 3
 
 
-def test_a_data_set_keeps_images_that_are_only_malignant_or_benign(tmp_path, monkeypatch):
+def test_a_data_set_keeps_images_that_are_only_malignant_or_benign(tmp_path):
     for name in "abcd":
         write_image(tmp_path / "images" / f"{name}.jpg")
     truth = tmp_path / "truth.csv"
-    truth.write_text("image\n")
-    told = labelled((None, True), ("NV", None), (None, None), (None, False))
-    told.index = pd.Index(list("abcd"), name="image")
-    monkeypatch.setattr("cadlib.dataset.read_isic", lambda *_: Tables(told.drop(columns="image"), None, None))
+    truth.write_text("image,diagnosis,benign_malignant\na,,malignant\nb,NV,\nc,,\nd,,benign\n")
     table = join_dataset(tmp_path / "images", truth).table
-    assert table["image"].tolist() == ["a", "b", "d"]
-    assert table["malignant"].tolist() == [True, False, False]
+    assert table["image"].tolist() == ["a", "b", "c", "d"]
+    assert table["malignant"].tolist() == [True, False, pd.NA, False]
     assert table["malignant"].dtype == "boolean"
-    assert table["diagnosis"].isna().tolist() == [True, False, True]
+    assert table["diagnosis"].isna().tolist() == [True, False, True, True]
 
 
 # Figures

@@ -52,6 +52,7 @@ def run(options: argparse.Namespace) -> int:
     make_folder(options.output)
 
     from cadlib import own_figures
+    from cadlib.counts import Counts
     from cadlib.dataset import join_dataset, open_dataset
     from cadlib.evaluation import evaluate
     from cadlib.labelled import check_labelled
@@ -85,6 +86,11 @@ def run(options: argparse.Namespace) -> int:
         )
     if options.into_model and (lacking := asked - len(found.predictions)):
         raise CadError(f"Expected all {asked:,} images of the split for the model's own figures but {lacking:,} lack.")
+    if options.into_model and (diagnosed := Counts.of(found.metrics).diagnosed) < asked:
+        raise CadError(
+            f"Expected a diagnosis for all {asked:,} images of the split for the model's own figures, but found "
+            f"{diagnosed:,}. Give the data set with its diagnoses."
+        )
     try:
         found.write(options.output)
         if options.into_model:

@@ -42,6 +42,7 @@ def run(options: argparse.Namespace) -> int:
         raise UsageError(f"Expected --output to name an HTML file but {options.output} is a folder.")
     make_folder(options.output.absolute().parent)
 
+    from cadlib.counts import Counts
     from cadlib.dataset import open_dataset
     from cadlib.evaluated import evaluated
     from cadlib.labelled import check_labelled
@@ -67,7 +68,8 @@ def run(options: argparse.Namespace) -> int:
         against=against,
     )
     write_text(options.output, render(subject, _command(options)))
-    print(f"{options.output}: {found.figures['n']:,} images of {found.figures['n_lesions']:,} lesions")
+    n = Counts.of(found.figures).n_text
+    print(f"{options.output}: {n} images of {found.figures['n_lesions']:,} lesions")
     print(f"{record.model_id}: {record.validation_claim}")
     return 1 if found.figures["rejected"] else 0
 

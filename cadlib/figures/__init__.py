@@ -10,7 +10,7 @@ from cadlib.figures.bars import class_counts_chart, confidence_chart
 from cadlib.figures.compared import comparison_chart
 from cadlib.figures.hundred import hundred_patients
 from cadlib.figures.matrices import confusion_chart, damage_chart
-from cadlib.figures.measured import per_class_chart, reliability_chart
+from cadlib.figures.measured import malignant_reliability_chart, per_class_chart, reliability_chart
 from cadlib.figures.style import CONFIG, UNDEFINED
 from cadlib.figures.thresholds import decision_chart, precision_recall_chart, roc_chart
 from cadlib.figures.training import RUN_COLOURS, TRAINING_CHARTS, training_chart
@@ -27,6 +27,7 @@ __all__ = [
     "damage_chart",
     "decision_chart",
     "hundred_patients",
+    "malignant_reliability_chart",
     "per_class_chart",
     "precision_recall_chart",
     "reliability_chart",

@@ -10,9 +10,18 @@ from numpy.typing import ArrayLike
 from cadlib import taxonomy
 from cadlib.decision import two_digits
 from cadlib.figures.style import GREY, GRID, UNIT, finish, list_rows, row_label
+from cadlib.partial_labels import GROUPS
 
 IN_SET: Final = " ◆"
 _HATCH: Final = {"shape": "/", "fillmode": "overlay", "fgcolor": "rgba(255, 255, 255, 0.45)", "size": 7}
+_OTHER_LABELS: Final = {
+    "malignant": ("malignant, no diagnosis", "Malignant, no diagnosis ", taxonomy.MALIGNANT_COLOUR, _HATCH),
+    "benign": ("benign, no diagnosis", "Benign, no diagnosis ", taxonomy.BENIGN_COLOUR, {"shape": ""}),
+    taxonomy.UNKNOWN: (
+        "none of these", f"None of these <b>{taxonomy.UNKNOWN}</b> ", GREY.format(0.6), {"shape": ""},
+    ),
+}  # fmt: skip
+"""Labels that are no diagnosis of the eight -> words, label of the row, colour and pattern of the bar."""
 
 
 def confidence_chart(probabilities: ArrayLike, likely: Collection[str] = ()) -> go.Figure:
@@ -39,27 +48,34 @@ def confidence_chart(probabilities: ArrayLike, likely: Collection[str] = ()) -> 
 def class_counts_chart(counts: Mapping[str, int]) -> go.Figure:
     """Draw the number of images by diagnosis code, in taxonomy order; a code that is missing counts 0.
 
-    The key UNK adds a row for images that are none of the eight. Raises ValueError for any other key.
+    The key UNK adds a row for images that are none of the eight, "malignant" and "benign" one for images without a
+    diagnosis. Raises ValueError for any other key.
     """
-    if strange := [code for code in counts if code not in (*taxonomy.CODES, taxonomy.UNKNOWN)]:
+    if strange := [code for code in counts if code not in (*taxonomy.CODES, taxonomy.UNKNOWN, *GROUPS.values())]:
         raise ValueError(f"Expected the keys of `counts` to be ISIC 2019 codes but got {', '.join(strange)}.")
     numbers: dict[str, float] = {code: int(counts.get(code, 0)) for code in taxonomy.CODES}
     texts = {code: f"{number:,.0f}" for code, number in numbers.items()}
     said = [f"{d.name} {texts[d.code]}" for d in taxonomy.DIAGNOSES]
-    figure = _bars(taxonomy.DIAGNOSES, numbers, texts, "%{text} images")
-    unknown = int(counts.get(taxonomy.UNKNOWN, 0))
-    if unknown:
-        label = f"None of these <b>{taxonomy.UNKNOWN}</b> "
+    rest = {name: int(counts.get(name, 0)) for name in _OTHER_LABELS}
+    # Eight rows of 0 would bury the labels that there are.
+    shown = taxonomy.DIAGNOSES if any(numbers.values()) or not any(rest.values()) else ()
+    figure = _bars(shown, numbers, texts, "%{text} images")
+    for name, number in rest.items():
+        if not number:
+            continue
+        words, label, colour, pattern = _OTHER_LABELS[name]
         figure.add_bar(
-            x=[unknown], y=[label], text=[f"{unknown:,}"], orientation="h", name="unknown",
-            marker_color=GREY.format(0.6), textposition="outside", cliponaxis=False,
-            hovertemplate="%{y}%{text} images<extra></extra>",
+            x=[number], y=[label], text=[f"{number:,}"], orientation="h", name=words,
+            showlegend=name not in GROUPS.values(),
+            marker={"color": colour, "pattern": pattern, "line": {"width": 0}}, textposition="outside",
+            cliponaxis=False, hovertemplate="%{y}%{text} images<extra></extra>",
         )  # fmt: skip
         list_rows(figure, [*figure.layout.yaxis.categoryarray, label])
-        said.append(f"none of these {unknown:,}")
-    longest = max(*numbers.values(), unknown, 1)
+        said.append(f"{words} {number:,}")
+    longest = max(*numbers.values(), *rest.values(), 1)
     figure.update_xaxes(title_text="Images", range=[0, longest * 1.02], nticks=6, tickformat=",d", **GRID)
-    return finish(figure, f"Images by diagnosis, {sum(numbers.values()) + unknown:,.0f} in all: {', '.join(said)}.")
+    total = sum(numbers.values()) + sum(rest.values())
+    return finish(figure, f"Images by diagnosis, {total:,.0f} in all: {', '.join(said)}.")
 
 
 def _bars(

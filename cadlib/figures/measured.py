@@ -1,6 +1,7 @@
 """What was measured of a model: each diagnosis, and whether its probabilities hold."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import plotly.graph_objects as go
@@ -67,17 +68,48 @@ def per_class_chart(summary: Mapping[str, Any]) -> go.Figure:
     return finish(figure, f"Per diagnosis: {'; '.join(said)}.")
 
 
+def malignant_reliability_chart(bins: Sequence[Mapping[str, Any]]) -> go.Figure:
+    """Draw the same for the malignant probability: `malignant_reliability` of `summary.summarise`."""
+    return _reliability_chart(bins, _MALIGNANT_WORDS)
+
+
 def reliability_chart(bins: Sequence[Mapping[str, Any]]) -> go.Figure:
     """Draw the reliability diagram of `summary.summarise` above the number of predictions in each bin.
 
     A bin is {"low", "high", "n", "confidence", "accuracy", "interval"}; one without a prediction has no dot, one of an
     earlier version no interval.
     """
+    return _reliability_chart(bins, _DIAGNOSIS_WORDS)
+
+
+@dataclass(frozen=True)
+class _Words:
+    """The words of a reliability diagram: its title, its diagonal and axes, and what a point states."""
+
+    title: str
+    diagonal: str
+    x_title: str
+    y_title: str
+    x: str
+    y: str
+
+
+_DIAGNOSIS_WORDS = _Words(
+    "Reliability diagram", "As sure as right", "Probability of the predicted diagnosis", "Fraction right",
+    "sure", "right",
+)  # fmt: skip
+_MALIGNANT_WORDS = _Words(
+    "Reliability diagram of the malignant probability", "Perfect calibration", "Malignant probability",
+    "Fraction malignant", "probability", "malignant",
+)  # fmt: skip
+
+
+def _reliability_chart(bins: Sequence[Mapping[str, Any]], words: _Words) -> go.Figure:
     filled = [b for b in bins if not undefined(b["confidence"]) and not undefined(b["accuracy"])]
     colour = taxonomy.BENIGN_COLOUR
     figure = go.Figure()
     figure.add_scatter(
-        x=[0, 1], y=[0, 1], mode="lines", name="As sure as right", hoverinfo="skip",
+        x=[0, 1], y=[0, 1], mode="lines", name=words.diagonal, hoverinfo="skip",
         line={"color": GREY.format(0.7), "dash": "longdash", "width": 1},
     )  # fmt: skip
     figure.add_scatter(
@@ -90,7 +122,7 @@ def reliability_chart(bins: Sequence[Mapping[str, Any]]) -> go.Figure:
         line={"color": colour, "width": 2},
         marker={"size": 8},
         cliponaxis=False,
-        hovertemplate="sure %{x:.2f}<br>right %{y:.2f}<br>%{customdata[0]:,} images<extra></extra>",
+        hovertemplate=f"{words.x} %{{x:.2f}}<br>{words.y} %{{y:.2f}}<br>%{{customdata[0]:,}} images<extra></extra>",
     )
     figure.add_bar(
         x=[(b["low"] + b["high"]) / 2 for b in bins],
@@ -103,8 +135,8 @@ def reliability_chart(bins: Sequence[Mapping[str, Any]]) -> go.Figure:
     )
     figure.update_layout(
         height=460,
-        xaxis={"title": {"text": "Probability of the predicted diagnosis"}, "anchor": "y2", **UNIT},
-        yaxis={"title": {"text": "Fraction right"}, "domain": [0.3, 1], **UNIT},
+        xaxis={"title": {"text": words.x_title}, "anchor": "y2", **UNIT},
+        yaxis={"title": {"text": words.y_title}, "domain": [0.3, 1], **UNIT},
         yaxis2={
             "title": {"text": "Images"},
             "domain": [0, 0.22],
@@ -114,5 +146,5 @@ def reliability_chart(bins: Sequence[Mapping[str, Any]]) -> go.Figure:
         },
         legend={"orientation": "h", "x": 0, "y": 1.02, "yanchor": "bottom"},
     )
-    said = [f"sure {b['confidence']:.2f}, right {b['accuracy']:.2f}, n {b['n']:,}" for b in filled]
-    return finish(figure, f"Reliability diagram: {'; '.join(said) or UNDEFINED}.")
+    said = [f"{words.x} {b['confidence']:.2f}, {words.y} {b['accuracy']:.2f}, n {b['n']:,}" for b in filled]
+    return finish(figure, f"{words.title}: {'; '.join(said) or UNDEFINED}.")

@@ -8,6 +8,7 @@ passed on.
 import hashlib
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 import plotly.graph_objects as go
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
@@ -16,6 +17,7 @@ from markupsafe import Markup
 from plotly.offline import get_plotlyjs
 
 from cadlib import __version__, figures
+from cadlib.counts import Counts
 from cadlib.report.sections import Section, Subject, Table, sections
 
 __all__ = ["Section", "Subject", "Table", "render"]
@@ -50,7 +52,7 @@ def _facts(subject: Subject) -> list[tuple[str, str]]:
         ("Model", f"{record.name} {record.version}, {record.validation_claim}"),
         ("SHA-256 of its weights", record.weights_sha256),
         ("Images", f"{subject.part} of {data['name']}"),
-        ("n", f"{found['n']:,} labelled images of {found['n_lesions']:,} lesions"),
+        ("n", f"{found['n']:,} labelled images of {found['n_lesions']:,} lesions{_diagnosed(found)}"),
     ]
     left_out = {"without a label": found["unlabelled"], "of no known diagnosis": found["unknown"],
                 "not readable": len(found.get("rejected", ()))}  # fmt: skip
@@ -61,6 +63,11 @@ def _facts(subject: Subject) -> list[tuple[str, str]]:
         ids = "\n".join(sorted(subject.evaluated.table["image"]))
         facts.append(("SHA-256 of the image ids", hashlib.sha256(ids.encode()).hexdigest()))
     return [*facts, ("Licence of the model", record.data_licence)]
+
+
+def _diagnosed(figures: dict[str, Any]) -> str:
+    images = Counts.of(figures)
+    return f", {images.diagnosed:,} of them with a diagnosis" * images.partial
 
 
 def _chart(figure: go.Figure) -> Markup:

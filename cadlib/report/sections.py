@@ -9,7 +9,11 @@ import plotly.graph_objects as go
 from cadlib import figures as charts
 from cadlib import threshold_curves
 from cadlib.comparison_table import Compared
+from cadlib.counts import NO_DIAGNOSIS_NOTE, Counts
 from cadlib.decision import DEFAULT_OPERATING_POINT, two_digits
+from cadlib.figures.reliabilities import reliability_charts
+from cadlib.partial_labels import label_words
+from cadlib.point_table import one_group_note, point_rows
 from cadlib.predictive_values import PredictiveValues
 from cadlib.record import ModelRecord
 from cadlib.subgroup_table import gaps_note, subgroup_rows
@@ -75,9 +79,9 @@ def sections(subject: Subject) -> Iterator[Section]:
     yield _thresholds(subject)
     yield _diagnoses(figures)
     yield _confusion(figures)
-    yield Section("Calibration", (ECE_NOTE,), (("Reliability", charts.reliability_chart(figures["reliability"])),))
+    yield Section("Calibration", (ECE_NOTE,), reliability_charts(figures))
     if found := figures.get("prediction_sets"):
-        yield _sets(found)
+        yield _sets(found) if Counts.of(figures).diagnosed else Section("Prediction sets", (NO_DIAGNOSIS_NOTE,))
     yield _subgroups(figures)
     yield _errors(subject)
     if subject.against:
@@ -89,9 +93,9 @@ def sections(subject: Subject) -> Iterator[Section]:
 
 
 def _headline(figures: dict[str, Any]) -> Section:
-    n, by_class = figures["n"], figures["n_by_class"]
-    malignant = sum(by_class[d.code] for d in DIAGNOSES if d.malignant)
-    both, at = f"{malignant:,} malignant, {n - malignant:,} benign", "malignant_specificity_at_sensitivity"
+    images, by_class = Counts.of(figures), figures["n_by_class"]
+    n = images.diagnosed
+    both, at = images.malignant_text, "malignant_specificity_at_sensitivity"
     rows = [
         ("Balanced accuracy", "balanced_accuracy", None, f"{n:,} of {figures['n_classes']} diagnoses"),
         ("Accuracy", "accuracy", None, f"{n:,}"),
@@ -101,6 +105,7 @@ def _headline(figures: dict[str, Any]) -> Section:
         *((f"Specificity at {100 * float(key):.0f} % sensitivity", at, key, both) for key in figures[at]),
         ("Calibration error (ECE, 0 is best)", "ece", None, f"{n:,}"),
         ("Calibration error before calibration", "ece_uncalibrated", None, f"{n:,}"),
+        ("Calibration error of the malignant probability", "malignant_ece", None, f"{images.n:,}"),
         ("Brier score (0 to 2, 0 is best)", "brier", None, f"{n:,}"),
         ("Brier score before calibration", "brier_uncalibrated", None, f"{n:,}"),
     ]
@@ -114,9 +119,12 @@ def _thresholds(subject: Subject) -> Section:
     figures, found = subject.figures, subject.evaluated
     points = [point for point in trade_offs(figures) if point.name != UNNAMED]
     areas = threshold_curves.areas(figures)
-    roc = ("ROC", charts.roc_chart(figures["roc"], areas, points))
+    lines = threshold_curves.roc_curves(figures)
+    roc = ("ROC", charts.roc_chart(lines, areas, points))
     if not points:
-        return Section("Operating points", ("Without malignant and benign images no threshold can be judged.",), (roc,))
+        rows = point_rows(figures)
+        drawn = (roc,) if any(lines.values()) else ()
+        return Section("Operating points", (one_group_note(figures),), drawn, (_table(rows),) if rows else ())
     here = subject.prevalence or points[0].prevalence
     usual = next((point for point in points if point.name == subject.point), points[0])
     curves = threshold_curves.precision_recall(figures, found)
@@ -158,6 +166,9 @@ def _or_none(value: float) -> float | None:
 
 
 def _diagnoses(figures: dict[str, Any]) -> Section:
+    images = Counts.of(figures)
+    if not images.diagnosed:
+        return Section("By diagnosis", (NO_DIAGNOSIS_NOTE,))
     names = {
         "sensitivity": "Sensitivity", "specificity": "Specificity", "ppv": "PPV", "npv": "NPV",
         "average_precision": "Average precision", "auc": "AUC",
@@ -172,17 +183,26 @@ def _diagnoses(figures: dict[str, Any]) -> Section:
     ]
     return Section(
         "By diagnosis",
-        ("▲ malignant, ● benign.",),
+        ("▲ malignant, ● benign.", *_diagnosed_note(images)),
         (("Sensitivity and specificity", charts.per_class_chart(figures)),),
         (Table("", [("Diagnosis", "n", *names.values()), *rows]),),
     )
 
 
+def _diagnosed_note(images: Counts) -> tuple[str, ...]:
+    """Say how many images are behind figures of diagnoses, where that is not all."""
+    return (f"n = {images.diagnosed:,} images with a diagnosis, of {images.n:,}.",) if images.partial else ()
+
+
 def _confusion(figures: dict[str, Any]) -> Section:
+    images = Counts.of(figures)
+    if not images.diagnosed:
+        return Section("Confusion matrix", (NO_DIAGNOSIS_NOTE,))
     matrix = figures["confusion_matrix"]
     rows = [(code, *(f"{n:,}" for n in row)) for code, row in zip(CODES, matrix, strict=True)]
     return Section(
         "Confusion matrix",
+        _diagnosed_note(images),
         charts=(("Share of the true diagnosis", charts.confusion_chart(matrix)),),
         tables=(Table("Images: a row a true diagnosis, a column what the model said", [("Truth", *CODES), *rows]),),
     )
@@ -221,7 +241,8 @@ def _errors(subject: Subject) -> Section:
     )
     tables = []
     for cost, rows in wrong.groupby("cost", observed=False):
-        columns = (rows[name].head(MOST_ERRORS) for name in ("image", "diagnosis", "probability"))
+        first = rows.head(MOST_ERRORS)
+        columns = (first["image"], label_words(first), first["probability"])
         told = [(image, code, two_digits(share)) for image, code, share in zip(*columns, strict=True)]
         shown = f", the first {MOST_ERRORS} here" if len(rows) > MOST_ERRORS else ""
         head = ("Image", "Truth", "Malignant probability")

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import streamlit as st
 
 from cadlib import background, record
+from cadlib.counts import Counts
 from cadlib.errors import CadError, DatasetInvalid
 from cadlib.record import ModelRecord
 from cadlib.subsets import list_subsets, read_subset
@@ -53,7 +54,9 @@ class Shown:
     def about(self) -> str:
         """Say in Markdown which images these are."""
         found, role = self.figures, f":orange[**{self.role}**]" if self.flattered else self.role
-        counts = f"{found['n']:,} labelled images of {found['n_lesions']:,} lesions"
+        images = Counts.of(found)
+        counts = f"{images.n:,} labelled images of {found['n_lesions']:,} lesions"
+        counts += f", {images.diagnosed:,} of them with a diagnosis" * images.partial
         return f"on {plain(self.part)} of {plain(found['data']['name'])}, {counts}. {role}"
 
 

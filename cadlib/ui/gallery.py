@@ -7,7 +7,8 @@ import streamlit as st
 
 from cadlib import figures
 from cadlib.errors import CadError
-from cadlib.taxonomy import CODES
+from cadlib.partial_labels import GROUPS, label_words
+from cadlib.taxonomy import CODES, diagnosis
 from cadlib.ui.datasets import assess_file
 from cadlib.ui.evidence import evidence
 from cadlib.ui.frame import chart
@@ -34,17 +35,24 @@ _FIGURES = {
 def tiles_of(
     rows: "pd.DataFrame", kind: str = "", words: Callable[[Mapping[Hashable, Any]], str] = lambda _: ""
 ) -> list[Tile]:
-    """Return a tile for each row of a data set's table: its diagnosis, another one that a model says, and more words.
+    """Return a tile for each row of a data set's table: its label, a diagnosis of a model that differs, and more words.
 
     `kind` stands before the diagnosis, `words` are made of a row.
     """
     found = []
-    for row in rows.to_dict("records"):
-        code, said = row["diagnosis"], row.get("said")
-        differs = f" ≠ {said}" if code in CODES and isinstance(said, str) and said != code else ""
-        code = code if isinstance(code, str) else NO_LABEL
+    labels = label_words(rows).fillna(NO_LABEL)
+    for code, row in zip(labels, rows.to_dict("records"), strict=True):
+        said = row.get("said")
+        differs = f" ≠ {said}" if isinstance(said, str) and _differs(code, said) else ""
         found.append(Tile(row["image"], row["path"], code, f"{kind}{code}{differs}{words(row)}"))
     return found
+
+
+def _differs(label: str, said: str) -> bool:
+    """Say whether a model's diagnosis contradicts a label: another diagnosis, or one of the other group."""
+    if label in GROUPS.values():
+        return diagnosis(said).group != label
+    return label in CODES and said != label
 
 
 def gallery(pages: Pages, table: "pd.DataFrame", key: str, kind: str = "") -> None:
@@ -68,7 +76,7 @@ def _sample(table: "pd.DataFrame", chosen: str, kind: str) -> None:
         st.caption(f"{plain(image)} is not in this data set.")
         return
     row = found.iloc[0].dropna()
-    label = row.get("diagnosis", NO_LABEL)
+    label = label_words(found).fillna(NO_LABEL).iloc[0]
     st.markdown(f"{mark(label)} **{kind}{named(label)}** {plain(image)}")
     record, _ = model_record()
     left, right = st.columns([3, 2], gap="medium")

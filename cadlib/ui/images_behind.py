@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING
 import streamlit as st
 
 from cadlib import figures
+from cadlib.counts import NO_DIAGNOSIS_NOTE, Counts
 from cadlib.decision import DEFAULT_OPERATING_POINT, two_digits
 from cadlib.taxonomy import CODES
 from cadlib.ui.figures_of import Shown
@@ -24,6 +25,9 @@ NO_IMAGES = "To open images, choose a data set above: the model's own figures ho
 def confusion(shown: Shown) -> None:
     """Draw the confusion matrix; a click on a cell, or the two boxes below it, open its images."""
     st.subheader("Confusion matrix", anchor=False)
+    if not Counts.of(shown.figures).diagnosed:
+        st.caption(NO_DIAGNOSIS_NOTE)
+        return
     unit = st.segmented_control("Cells", ["percent", "images"], default="percent", key="unit", required=True)
     opens = shown.evaluated is not None
     figure = figures.confusion_chart(shown.figures["confusion_matrix"], unit == "percent", opens=opens)
@@ -49,15 +53,14 @@ def errors(shown: Shown) -> None:
     if (found := shown.evaluated) is None:
         st.caption(NO_IMAGES)
         return
-    from cadlib.evaluated import COSTS  # noqa: PLC0415 - pandas takes a third of a second, an answer needs none
-
     thresholds = {point.name: point.threshold for point in shown.record.operating_points}
     point = st.segmented_control("At the operating point", [*thresholds], default=_usual(thresholds), key="errors-at",
                                  required=True)  # fmt: skip
     wrong = found.errors(thresholds[point])
     counts = wrong["cost"].value_counts()
+    # Other images can have other errors, and a choice among those of the last ones would not be among these.
     cost = st.segmented_control(
-        "Error", COSTS, default=COSTS[0], key="errors-of", required=True,
+        "Error", found.costs, default=found.costs[0], key=f"errors-of-{len(found.costs)}", required=True,
         format_func=lambda cost: f"{cost} {counts[cost]:,}",
     )  # fmt: skip
     of = wrong[wrong["cost"] == cost]

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 from cadlib.decision import OperatingPoint, two_digits
 from cadlib.model import Prediction
+from cadlib.partial_labels import GROUPS
 from cadlib.patient import PatientFacts
 from cadlib.predictive_values import PredictiveValues
 from cadlib.stability import Stability
@@ -19,7 +20,9 @@ def plain(text: str) -> str:
 
 
 def sign(code: str) -> str:
-    """Return the sign of a diagnosis: ▲ malignant, ● benign, ○ none of the eight."""
+    """Return the sign of a diagnosis or a group: ▲ malignant, ● benign, ○ none of the eight."""
+    if code in GROUPS.values():
+        return MALIGNANT_MARK if code == GROUPS[True] else BENIGN_MARK
     return diagnosis(code).mark if code in CODES else "○"
 
 

@@ -6,7 +6,9 @@ import streamlit as st
 
 from cadlib import figures, threshold_curves
 from cadlib.clinic import LEAST, MOST
+from cadlib.figures.reliabilities import reliability_charts
 from cadlib.net_benefit import DecisionCurve
+from cadlib.point_table import one_group_note, point_rows
 from cadlib.predictive_values import PredictiveValues
 from cadlib.tables import figure_text
 from cadlib.trade_off import UNNAMED, TradeOff, trade_offs
@@ -24,8 +26,7 @@ def threshold(shown: Shown) -> None:
     st.subheader("Operating point", anchor=False)
     points = trade_offs(shown.figures)
     if not points:
-        st.caption("Without malignant and benign images no threshold can be judged.")
-        chart(figures.roc_chart(shown.figures["roc"], threshold_curves.areas(shown.figures)), key="roc")
+        _one_group(shown)
         return
     usual = operating_point(shown.record)
     start = next((place for place, point in enumerate(points) if point.name == usual), len(points) // 2)
@@ -44,9 +45,8 @@ def threshold(shown: Shown) -> None:
         with grid.cell():
             st.markdown("**ROC**")
             named = [point for point in points if point.name != UNNAMED]
-            chart(
-                figures.roc_chart(shown.figures["roc"], threshold_curves.areas(shown.figures), named, point), key="roc"
-            )
+            curves = threshold_curves.roc_curves(shown.figures)
+            chart(figures.roc_chart(curves, threshold_curves.areas(shown.figures), named, point), key="roc")
         with grid.cell():
             st.markdown("**Precision and recall**")
             curves = threshold_curves.precision_recall(shown.figures, shown.evaluated)
@@ -55,9 +55,23 @@ def threshold(shown: Shown) -> None:
         with grid.cell():
             st.markdown("**Decision curve**")
             chart(figures.decision_chart(_decision(shown, here / 100), point), key="decision")
-        with grid.cell():
-            st.markdown("**Reliability**")
-            chart(figures.reliability_chart(shown.figures["reliability"]), key="reliability")
+        for name, figure in reliability_charts(shown.figures):
+            with grid.cell():
+                st.markdown(f"**{name}**")
+                chart(figure, key=name.lower().replace(" ", "-"))
+
+
+def _one_group(shown: Shown) -> None:
+    """Draw what is measured without malignant or without benign images."""
+    st.caption(one_group_note(shown.figures))
+    if rows := point_rows(shown.figures):
+        st.table(rows, hide_index=True)
+    curves = threshold_curves.roc_curves(shown.figures)
+    if any(curves.values()):
+        chart(figures.roc_chart(curves, threshold_curves.areas(shown.figures)), key="roc")
+    for name, figure in reliability_charts(shown.figures):
+        st.markdown(f"**{name}**")
+        chart(figure, key=name.lower().replace(" ", "-"))
 
 
 def _label(point: TradeOff) -> str:

@@ -8,6 +8,7 @@ import streamlit as st
 from numpy.typing import NDArray
 
 from cadlib.catalogue import STEPS, Answer, Catalogue, Query, Spread
+from cadlib.partial_labels import GROUPS
 from cadlib.taxonomy import CODES
 from cadlib.ui.text import mark, plain
 
@@ -20,8 +21,8 @@ class _Scale:
 
 
 _FACETS = {
-    "diagnosis": "Diagnosis", "said": "Model says", "verdict": "Model is", "archive": "Archive",
-    "anatom_site_general": "Site", "sex": "Sex", "split": "Split of the model",
+    "diagnosis": "Diagnosis", "malignancy": "Malignant or benign", "said": "Model says", "verdict": "Model is",
+    "archive": "Archive", "anatom_site_general": "Site", "sex": "Sex", "split": "Split of the model",
 }  # fmt: skip
 _SCALES = {
     "age_approx": _Scale("Age, years", "%.0f", (0.0, 120.0)),
@@ -141,4 +142,4 @@ def _histogram(label: str, spread: Spread, ends: tuple[float, float], chosen: tu
 
 
 def _marked(value: str) -> str:
-    return f"{mark(value)} {value}" if value in CODES else plain(value)
+    return f"{mark(value)} {value}" if value in (*CODES, *GROUPS.values()) else plain(value)

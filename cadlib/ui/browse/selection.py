@@ -63,5 +63,5 @@ def _save(name: str, dataset: str, catalogue: Catalogue, rows: Rows, chosen: str
 
 def _csv(catalogue: Catalogue, rows: Rows) -> bytes:
     text = io.StringIO()
-    catalogue.table.iloc[rows].drop(columns="path").to_csv(text, index=False, lineterminator="\n")
+    catalogue.table.iloc[rows].drop(columns=["path", "malignancy"]).to_csv(text, index=False, lineterminator="\n")
     return text.getvalue().encode()
