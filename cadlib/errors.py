@@ -2,6 +2,7 @@
 
     CadError              everything below; a front end catches this and shows its text
     ├── ImageRejected     this file is no picture that can be read
+    ├── DecoderUnavailable  the process that decodes images cannot be started
     ├── FactsRejected     this age, sex or site of a patient is none that a model can take
     ├── ModelInvalid      this folder is no model that can be trusted to run
     ├── ClinicInvalid     what a clinic chose cannot be used, or not be remembered
@@ -22,6 +23,10 @@ class CadError(Exception):
 
 class ImageRejected(CadError):
     """The bytes given as an image cannot be read as one upright RGB picture."""
+
+
+class DecoderUnavailable(CadError):
+    """The process that decodes images cannot be started, so no image can be read on this machine."""
 
 
 class FactsRejected(CadError):

@@ -19,7 +19,7 @@ from pydicom.sr._cid_dict import cid_concepts
 from pydicom.sr._concepts_dict import concepts
 
 from cadlib.errors import ImageRejected
-from cadlib.images import MAX_PIXELS, MIN_SIDE_PX, dicom, dicom_frames, is_dicom, read_image, read_size
+from cadlib.images import MAX_PIXELS, MIN_SIDE_PX, dicom_frames, is_dicom, read_image, read_size
 from cadlib.images.dicom_facts import BODY_PARTS, SITE_CODES, facts_of
 from cadlib.patient import COARSE_SITES, SITES, PatientFacts
 from cadlib.synthetic import demo_lesions
@@ -581,8 +581,10 @@ def test_a_refusal_does_not_name_the_patient(
         setattr(dataset, keyword, value)
     if "SOPClassUID" in changed:
         del dataset.Rows
+    data = written(dataset)
+    caplog.clear()  # writing the file logs, too
     with pytest.raises(ImageRejected) as told:
-        read_image(written(dataset))
+        read_image(data)
     assert SECRET not in str(told.value) + caplog.text
     assert told.value.__cause__ is None
 
@@ -654,12 +656,6 @@ def test_a_jpeg_larger_than_its_header_says_is_not_decoded(
     dataset.Rows = 70
     with pytest.raises(ImageRejected, match="damaged"):
         read_image(written(dataset))
-
-
-def test_a_deflated_file_may_not_unfold_without_end(lesion: NDArray[np.uint8], monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(dicom, "MAX_HEADER_BYTES", 1000)
-    with pytest.raises(ImageRejected, match="unfolds to more than"):
-        read_image(as_syntax(drawn(lesion), uid.DeflatedExplicitVRLittleEndian))
 
 
 def test_a_file_without_preamble_is_told_as_one(lesion: NDArray[np.uint8]) -> None:

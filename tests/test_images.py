@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from PIL import ExifTags, Image, ImageCms
 
 from cadlib.errors import ImageRejected
-from cadlib.images import MAX_FILE_BYTES, MAX_PIXELS, MIN_SIDE_PX, SUPPORTED_SUFFIXES, LesionImage, read_image
+from cadlib.images import MAX_FILE_BYTES, MAX_PIXELS, MIN_SIDE_PX, SUPPORTED_SUFFIXES, LesionImage, files, read_image
 
 HEIGHT_PX, WIDTH_PX = 70, 90
 LOSSLESS = {"PNG": {}, "TIFF": {}, "BMP": {}, "WEBP": {"lossless": True}}
@@ -560,10 +560,10 @@ def test_a_forbidden_file_is_told_as_such(jpeg: bytes, tmp_path: Path, monkeypat
     path = tmp_path / "lesion.jpg"
     path.write_bytes(jpeg)
 
-    def refuse(self: Path) -> bytes:
-        raise PermissionError(13, "Permission denied", str(self))
+    def refuse(path: Path, flags: int) -> int:
+        raise PermissionError(13, "Permission denied", str(path))
 
-    monkeypatch.setattr(Path, "read_bytes", refuse)  # root, who may run the tests, is never forbidden
+    monkeypatch.setattr(files.os, "open", refuse)  # root, who may run the tests, is never forbidden
     with pytest.raises(ImageRejected, match=r"^lesion\.jpg may not be read by this user") as caught:
         read_image(path)
     assert tmp_path.name not in str(caught.value)

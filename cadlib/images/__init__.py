@@ -18,8 +18,11 @@ from PIL import ExifTags, Image, JpegImagePlugin
 
 from cadlib.errors import ImageRejected
 from cadlib.images.decoding import decode, file_bytes
+from cadlib.images.files import NotRegular, TooLarge, read_regular_file
 from cadlib.images.forms import check_form, check_pixels, check_unread
 from cadlib.images.kinds import DICOM, EXPECTED, FORMATS, damaged, foreign, kind_of, several
+from cadlib.images.limits import check_work
+from cadlib.images.pool import decoder_pool
 from cadlib.images.tiff import main_page
 from cadlib.patient import NO_FACTS, PatientFacts
 from cadlib.readahead import map_ahead
@@ -36,6 +39,9 @@ ENOUGH_PX = 1200
 """A JPEG is decoded at a half, quarter or eighth of its size where its longer side keeps this many pixels, its shorter
 half as many: what a page shows at most, and far more than a network reads. libjpeg does that on the way, in a fraction
 of the time."""
+
+HEAD_BYTES = 256 * 1024
+"""What `read_size` reads first. Most headers lie in it; the whole file is read where one does not."""
 
 _FRACTIONS = {1: "all", 2: "a half", 4: "a quarter", 8: "an eighth"}
 _SIDEWAYS = (5, 6, 7, 8)  # of these: width and height change places
@@ -97,10 +103,30 @@ def read_image(source: str | os.PathLike[str] | bytes | Image.Image, enough_px: 
         name, data = "This file", source
     elif isinstance(source, str | os.PathLike):
         path = Path(source)
-        name = "".join(c if c.isprintable() else "?" for c in path.name) or "This path"
+        name = _printable_name(path)
         data = _read_file(path, name)
     else:
         raise TypeError(f"Expected `source` to be a path, bytes or a PIL image but got {type(source).__name__}.")
+    decoded = decoder_pool(MAX_PIXELS).decode(data, name, enough_px)
+    about = decoded.description
+    return LesionImage(decoded.pixels, decoded.sha256, about.format, about.notes, about.reduced, about.facts)
+
+
+def start_decoders() -> None:
+    """Start a process that decodes images, without waiting for it, so that the first image need not wait.
+
+    Raise DecoderUnavailable where none can be started.
+    """
+    decoder_pool(MAX_PIXELS).start()
+
+
+def decode_here(data: bytes, name: str, enough_px: int = ENOUGH_PX) -> LesionImage:
+    """Decode a file's bytes in this process, with `sha256` left empty.
+
+    Only a decoder process (`worker`) calls this with a file that is not trusted: `pool` limits its time
+    and memory and survives its crash.
+    """
+    check_work(data, kind_of(data), name)
     if kind_of(data) == DICOM:
         return _read_dicom(data, name)
     with _open(data, name) as image:
@@ -111,8 +137,7 @@ def read_image(source: str | os.PathLike[str] | bytes | Image.Image, enough_px: 
             reduced = whole if pixels.shape[1::-1] == image.size else whole[::-1]
             said = f"The picture of {reduced[0]} × {reduced[1]} pixels was read at {_FRACTIONS[fraction]} of its size."
             notes = (said, *notes)
-        sha256, kind = hashlib.sha256(data).hexdigest(), FORMATS[image.format or ""]
-        return LesionImage(pixels, sha256, kind, notes, reduced)
+        return LesionImage(pixels, "", FORMATS[image.format or ""], notes, reduced)
 
 
 def _read_dicom(data: bytes, name: str) -> LesionImage:
@@ -122,7 +147,7 @@ def _read_dicom(data: bytes, name: str) -> LesionImage:
     _check_size(file.size, name)
     image, told = file.picture()
     pixels, notes = decode(image, name)
-    return LesionImage(pixels, hashlib.sha256(data).hexdigest(), "DICOM", (*told, *notes), facts=file.facts)
+    return LesionImage(pixels, "", "DICOM", (*told, *notes), facts=file.facts)
 
 
 def read_size(path: str | os.PathLike[str]) -> tuple[int, int]:
@@ -130,18 +155,35 @@ def read_size(path: str | os.PathLike[str]) -> tuple[int, int]:
 
     Raises ImageRejected for a file that has no such header, and for a picture too small or too large to read.
     """
-    name = Path(path).name
-    if is_dicom(path):
+    name = _printable_name(Path(path))
+    pool = decoder_pool(MAX_PIXELS)
+    start = _read_file(Path(path), name, HEAD_BYTES)
+    try:
+        return pool.image_size(start, name)
+    except ImageRejected:
+        if len(start) < HEAD_BYTES:
+            raise
+    # Its header may lie behind a large preview or at the end of the file.
+    return pool.image_size(_read_file(Path(path), name), name)
+
+
+def size_here(data: bytes, name: str) -> tuple[int, int]:
+    """Return the size of an image turned upright, of a file's bytes or its first ones, in this process.
+
+    See `decode_here`.
+    """
+    kind = kind_of(data)
+    check_work(data, kind, name)
+    if kind == DICOM:
         from cadlib.images.dicom import DicomFile  # noqa: PLC0415 - as in _read_dicom
 
-        with Path(path).open("rb") as file:
-            size = DicomFile(file, name, pixels=False).size
+        size = DicomFile(BytesIO(data), name, pixels=False).size
         _check_size(size, name)
         return size
     try:
-        with Image.open(path, formats=[kind for kind in FORMATS if kind != "MPO"]) as image:
+        with Image.open(BytesIO(data), formats=[kind for kind in FORMATS if kind != "MPO"]) as image:
             if image.format == "TIFF":
-                image.seek(main_page(Path(path).read_bytes(), name))
+                image.seek(main_page(data, name))
             size = image.size
             # Pillow has turned the size of a TIFF already.
             turned = image.format != "TIFF" and image.getexif().get(ExifTags.Base.Orientation) in _SIDEWAYS
@@ -156,9 +198,8 @@ def read_size(path: str | os.PathLike[str]) -> tuple[int, int]:
 def is_dicom(path: str | os.PathLike[str]) -> bool:
     """Say whether a file begins as DICOM does, whatever its name: exported ones often have no suffix."""
     try:
-        with Path(path).open("rb") as file:
-            return kind_of(file.read(_HEAD_BYTES)) == DICOM
-    except OSError:
+        return kind_of(read_regular_file(Path(path), _HEAD_BYTES)) == DICOM
+    except (OSError, ValueError):
         return False
 
 
@@ -174,21 +215,25 @@ def _read_or_reject(source: str | os.PathLike[str]) -> LesionImage | ImageReject
         return rejection
 
 
-def _read_file(path: Path, name: str) -> bytes:
-    """Return the bytes of a regular file."""
+def _printable_name(path: Path) -> str:
+    return "".join(c if c.isprintable() else "?" for c in path.name) or "This path"
+
+
+def _read_file(path: Path, name: str, at_most: int | None = None) -> bytes:
+    """Return the bytes of a regular file, or its first `at_most`."""
     try:
         if path.is_dir():
             raise ImageRejected(f"{name} is a folder. {EXPECTED}; choose a file inside it.")
         if not path.exists():
             raise ImageRejected(f"{name} was not found. {EXPECTED}; check the name and the folder.")
-        if not path.is_file():
-            raise ImageRejected(f"{name} is a device, not a file. {EXPECTED}.")
-        if (size := path.stat().st_size) > MAX_FILE_BYTES:
-            raise ImageRejected(
-                f"{name} has {size / 2**20:.0f} MB. Expected at most {MAX_FILE_BYTES // 2**20} MB; "
-                "export the picture as JPEG."
-            )
-        return path.read_bytes()
+        return read_regular_file(path, at_most) if at_most else read_regular_file(path, MAX_FILE_BYTES, whole=True)
+    except NotRegular as error:
+        raise ImageRejected(f"{name} is a device, not a file. {EXPECTED}.") from error
+    except TooLarge as error:
+        raise ImageRejected(
+            f"{name} has {error.size / 2**20:.0f} MB. Expected at most {MAX_FILE_BYTES // 2**20} MB; "
+            "export the picture as JPEG."
+        ) from error
     except PermissionError as error:
         raise ImageRejected(f"{name} may not be read by this user. Ask for the right to read it.") from error
     except OSError as error:

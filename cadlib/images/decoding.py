@@ -1,7 +1,6 @@
 """An opened picture -> (H, W, 3) uint8 sRGB, upright, and what was done to it."""
 
 import struct
-from functools import lru_cache
 from io import BytesIO
 
 import numpy as np
@@ -12,6 +11,7 @@ from cadlib.errors import ImageRejected
 from cadlib.images.colour import Colours, stated_colours
 from cadlib.images.jpeg import decode_jpeg
 from cadlib.images.kinds import FORMATS, damaged
+from cadlib.images.profiles import MAX_PROFILE_BYTES, kept_by_digest, too_large_note
 from cadlib.images.tiff import eight_bit_palette
 
 # ImageOps.exif_transpose also rewrites the metadata, which fails on tags that some cameras write, and copies.
@@ -147,6 +147,9 @@ def _to_srgb(image: Image.Image, colours: Colours, notes: list[str], name: str) 
             "16 bits; export the picture as PNG or JPEG."
         )
     icc = colours.icc
+    if icc and len(icc) > MAX_PROFILE_BYTES:
+        notes.append(too_large_note(icc))
+        icc = None
     mode, transform = _transform(icc) if icc else ("", None)
     if icc and mode == "RGB" and image.mode == "L":
         image = image.convert("RGB")
@@ -160,7 +163,7 @@ def _to_srgb(image: Image.Image, colours: Colours, notes: list[str], name: str) 
     return image if image.mode == "RGB" else image.convert("RGB")
 
 
-@lru_cache(maxsize=16)
+@kept_by_digest
 def _transform(icc: bytes) -> tuple[str, ImageCms.ImageCmsTransform | None]:
     """Return the mode a profile is for, "" where it is unusable, and the way to sRGB, None where it is sRGB.
 

@@ -1,13 +1,12 @@
 """A DICOM file -> its one picture in 8 bits, and what its header says of the patient: age, sex and site.
 
 pydicom reads the header, and of it only the elements named here: name, numbers and UIDs are passed over unread. Its
-decoders do the pixels: Pillow for JPEG (lossless JPEG of 8 bits too), OpenJPEG for JPEG 2000, pydicom itself for RLE.
+decoders do the pixels: Pillow for JPEG (lossless JPEG of 8 bits too), OpenJPEG for JPEG 2000, pylibjpeg-rle for RLE.
 Left out are those that a damaged file can break: GDCM aborts the whole process, CharLS (JPEG-LS) never ends.
 """
 
 import logging
 import warnings
-import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from io import BytesIO
@@ -23,9 +22,11 @@ from pydicom.filereader import read_dataset
 from pydicom.pixels.processing import apply_modality_lut, apply_voi_lut
 
 from cadlib.errors import ImageRejected
+from cadlib.images.deflated import inflate
 from cadlib.images.dicom_facts import FACT_KEYWORDS, facts_of
 from cadlib.images.dicom_frames import apply_palette, decode_frame
 from cadlib.images.kinds import EXPECTED, damaged
+from cadlib.images.limits import ElementLimit, check_offset_table
 from cadlib.patient import PatientFacts
 
 # What pydicom says of a header quotes it, and a name must not reach a log.
@@ -38,7 +39,7 @@ SYNTAXES: dict[str, tuple[uid.UID, str]] = {
     uid.ExplicitVRLittleEndian: (uid.ExplicitVRLittleEndian, ""),
     uid.ExplicitVRBigEndian: (uid.ExplicitVRBigEndian, ""),
     uid.DeflatedExplicitVRLittleEndian: (uid.ExplicitVRLittleEndian, ""),
-    uid.RLELossless: (uid.RLELossless, "pydicom"),
+    uid.RLELossless: (uid.RLELossless, "pylibjpeg"),
     uid.JPEGBaseline8Bit: (uid.JPEGBaseline8Bit, "pillow"),
     uid.JPEGExtended12Bit: (uid.JPEGBaseline8Bit, "pillow"),
     uid.JPEGLossless: (uid.JPEGBaseline8Bit, "pillow"),
@@ -55,7 +56,7 @@ CHANNELS = {
 PHOTOGRAPHS = ("", "DMS", "ES", "GM", "OT", "XC")
 """Modalities that a photograph of skin can have: unsaid, dermoscopy, endoscopy, microscopy, other, external camera."""
 MAX_HEADER_BYTES = 512 * 1024 * 1024
-"""The most that a deflated file may unfold to."""
+"""The most that the pixels of a deflated file may take."""
 
 _KEYWORDS = (
     *(
@@ -75,6 +76,12 @@ _KEYWORDS = (
     *FACT_KEYWORDS,
 )
 _TAGS: list[Any] = [tag_for_keyword(keyword) for keyword in _KEYWORDS]
+# They hold a few numbers or words; tables, profiles and pixels are longer.
+_SHORT_TAGS = frozenset(
+    int(tag)
+    for keyword, tag in zip(_KEYWORDS, _TAGS, strict=True)
+    if not keyword.endswith(("Sequence", "TableData", "Profile", "PixelData"))
+)
 _PREAMBLE_BYTES = 132
 _PIXEL_GROUP = 0x7FE0
 
@@ -101,6 +108,8 @@ class DicomFile:
         with _damage_told(self._name), np.errstate(all="ignore"):
             photometric = header.PhotometricInterpretation
             _, plugin = SYNTAXES[header.file_meta.TransferSyntaxUID]
+            if header.file_meta.TransferSyntaxUID.is_encapsulated:
+                check_offset_table(header.PixelData, self._name)
             frame = decode_frame(header, plugin, self._name)
             notes.extend(frame.notes)
             bits = frame.bits
@@ -136,7 +145,8 @@ def _damage_told(name: str) -> Iterator[None]:
 def _read(file: BinaryIO, name: str, pixels: bool) -> Dataset:
     """Return the elements of _KEYWORDS, without the pixels unless they are asked for."""
     file.seek(_PREAMBLE_BYTES)
-    meta = FileMetaDataset(read_dataset(file, False, True, stop_when=lambda tag, _vr, _length: tag.group != 2))
+    meta_limit = ElementLimit(name, _SHORT_TAGS, lambda tag: tag >> 16 != 2)
+    meta = FileMetaDataset(read_dataset(file, False, True, stop_when=meta_limit))
     syntax = uid.UID(str(meta.get("TransferSyntaxUID", "")))
     if syntax not in SYNTAXES:
         how = syntax.name if syntax.name != syntax else "in a way that it does not name"
@@ -145,29 +155,18 @@ def _read(file: BinaryIO, name: str, pixels: bool) -> Dataset:
             "JPEG 2000; export the picture in one of these, or as PNG."
         )
     if syntax.is_deflated:
-        file = BytesIO(_inflated(file.read(), name))
+        file = BytesIO(inflate(file.read(), name, pixels, MAX_HEADER_BYTES))
     header = read_dataset(
         file,
         syntax.is_implicit_VR,
         syntax.is_little_endian,
-        stop_when=None if pixels else lambda tag, _vr, _length: tag.group >= _PIXEL_GROUP,
+        stop_when=ElementLimit(name, _SHORT_TAGS, lambda tag: not pixels and tag >> 16 >= _PIXEL_GROUP),
         specific_tags=_TAGS,
     )
     header.set_original_encoding(syntax.is_implicit_VR, syntax.is_little_endian)
     header.file_meta = meta
     meta.TransferSyntaxUID, _ = SYNTAXES[syntax]
     return header
-
-
-def _inflated(packed: bytes, name: str) -> bytes:
-    inflate = zlib.decompressobj(-zlib.MAX_WBITS)
-    whole = inflate.decompress(packed, MAX_HEADER_BYTES)
-    if inflate.unconsumed_tail:
-        raise ImageRejected(
-            f"{name} unfolds to more than {MAX_HEADER_BYTES // 2**20} MB. Expected at most that; "
-            "export the picture without compression."
-        )
-    return whole
 
 
 def _check_form(header: Dataset, name: str) -> None:

@@ -17,6 +17,7 @@ from pydicom.pixels.processing import convert_color_space
 
 from cadlib.images.jpeg import LOSSLESS, decode_jpeg, read_header, with_plain_rgb
 from cadlib.images.kinds import contradictory, damaged, unsupported
+from cadlib.images.limits import check_work
 
 OTHER_COLOURS = (
     "The header and the pixel data state the colours in different ways; they were read as the pixel data say."
@@ -104,6 +105,7 @@ def _decode_jpeg(header: Dataset, name: str) -> Frame:
     frame = get_frame(header.PixelData, 0, number_of_frames=1)
     if frame.startswith(_J2K_START):
         raise contradictory(name, "its header names JPEG, its pixel data are JPEG 2000")
+    check_work(frame, "JPEG", name)
     jpeg = read_header(frame, name, "DICOM")
     samples = int(header.SamplesPerPixel)
     if len(jpeg.components) != samples:
@@ -134,6 +136,7 @@ def _decode_j2k(header: Dataset, plugin: str, name: str) -> Frame:
     # The standard wants it bare, and pydicom never comes out of a file around it with a box of length 0.
     frame = frame[max(frame.find(_J2K_START), 0) :]
     header.PixelData = encapsulate([frame])
+    check_work(frame, "JPEG2000", name)
     j2k = _read_j2k_header(frame)
     if j2k.components != int(header.SamplesPerPixel):
         raise contradictory(name, "its header and its pixel data differ in the number of channels")

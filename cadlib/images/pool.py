@@ -1,0 +1,424 @@
+"""Keeps the processes that decode untrusted files.
+
+A hostile file can hold a core, fill the memory or crash its decoder. So the bytes of a file go to a
+process that may die, and pixels come back. The processes are started with `subprocess`: a fork of a
+process with threads can hang, and `multiprocessing` would run the caller's main module again.
+"""
+
+import atexit
+import hashlib
+import json
+import os
+import subprocess
+import sys
+from contextlib import suppress
+from io import FileIO
+from pathlib import Path
+from signal import Signals
+from threading import Condition, Lock
+from typing import NamedTuple, cast
+
+import numpy as np
+from numpy.typing import NDArray
+
+from cadlib.errors import DecoderUnavailable, ImageRejected
+from cadlib.images.kinds import DICOM, kind_of
+from cadlib.images.protocol import (
+    REPLY_BYTES,
+    Description,
+    Outcome,
+    Reply,
+    ReplyInvalid,
+    Request,
+    Work,
+    printable,
+)
+from cadlib.images.watchdog import STARVED_FACTOR, Watchdog
+
+LIMIT_S = 5.0
+"""The longest time for one file. The slowest file of a camera that was tried took 1 s."""
+START_LIMIT_S = 60.0
+"""The longest time to start a process or to import pydicom: the disk may be slow."""
+MAX_WORKERS = 8
+"""The most processes. Each takes about 45 MB."""
+
+_PIPE_BYTES = 1024 * 1024  # a usual pipe of 64 KB makes the two processes take more turns
+_ALARM_S = STARVED_FACTOR * LIMIT_S + 2  # the watchdog comes first, unless the app is gone
+_LEAVE_S = 1.0
+_CODE = """
+import json, sys
+sys.path[:] = json.loads(sys.argv[1])
+from cadlib.images.worker import main
+main(float(sys.argv[2]))
+"""
+_THREADS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
+
+
+class Decoded(NamedTuple):
+    """An image from a decoder: (H, W, 3) uint8, read-only; the SHA-256 of its file; its description."""
+
+    pixels: NDArray[np.uint8]
+    sha256: str
+    description: Description
+
+
+class _Answer(NamedTuple):
+    reply: Reply
+    text: bytes
+    pixels: NDArray[np.uint8] | None
+    sha256: str
+
+
+class _BrokeOff(Exception):
+    """A worker ended, was ended or sent nonsense. `expired` says that it took too long."""
+
+    def __init__(self, expired: bool) -> None:
+        self.expired = expired
+
+
+class _Worker:
+    """One process and its two pipes. One thread at a time may use it."""
+
+    def __init__(self, watchdog: Watchdog, max_pixels: int) -> None:
+        """Start the process without waiting; raise DecoderUnavailable where that fails."""
+        self._watchdog = watchdog
+        self._max_pixels = max_pixels
+        self._ready = False
+        self._knows_dicom = False
+        arguments = [json.dumps(_module_folders()), str(_ALARM_S)]
+        try:
+            self.process = subprocess.Popen(
+                [sys.executable, "-I", "-S", "-c", _CODE, *arguments],
+                bufsize=0,
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.DEVNULL,
+                env=os.environ | dict.fromkeys(_THREADS, "1"),
+                start_new_session=True,  # Ctrl-C is for the app, which ends its workers itself
+            )
+        except (OSError, ValueError, TypeError) as error:
+            raise _unavailable(str(error)) from error
+        self._requests = cast(FileIO, self.process.stdin)
+        self._replies = cast(FileIO, self.process.stdout)
+        for pipe in (self._requests, self._replies):
+            _widen(pipe)
+
+    @property
+    def alive(self) -> bool:
+        return self.process.poll() is None
+
+    def ask(self, work: Work, data: bytes, name: str, enough_px: int = 0) -> _Answer:
+        """Hand a file over and return the answer; raise _BrokeOff where none comes.
+
+        Raise DecoderUnavailable for a process that never became ready.
+        """
+        self._wait_until_ready()
+        if not self._knows_dicom and kind_of(data) == DICOM:
+            # The import of pydicom takes longer than most files, so it does not count as time of one.
+            self._exchange(Work.LOAD_DICOM, b"", "", 0, START_LIMIT_S)
+            self._knows_dicom = True
+        return self._exchange(work, data, name, enough_px, LIMIT_S)
+
+    def _wait_until_ready(self) -> None:
+        if self._ready:
+            return
+        try:
+            with self._watchdog.watch(self.process.pid, self.process.kill, START_LIMIT_S):
+                answer = self._receive("")
+        except (OSError, EOFError, ReplyInvalid) as error:
+            self.end()
+            raise _unavailable(f"it ended with code {self.process.returncode}") from error
+        if answer.reply.outcome != Outcome.READY:
+            raise _unavailable(printable(answer.text.decode("utf-8", "replace")))
+        self._ready = True
+
+    def _exchange(self, work: Work, data: bytes, name: str, enough_px: int, limit_s: float) -> _Answer:
+        title = name.encode("utf-8", "replace")
+        head = Request(work, enough_px, len(title), len(data)).pack()
+        with self._watchdog.watch(self.process.pid, self.process.kill, limit_s) as task:
+            try:
+                for part in (head + title, data):
+                    self._send(part)
+                # The worker decodes meanwhile.
+                sha256 = hashlib.sha256(data).hexdigest() if work == Work.DECODE else ""
+                answer = self._receive(sha256)
+            except (OSError, EOFError, ReplyInvalid) as error:
+                raise _BrokeOff(task.expired) from error
+        return answer
+
+    def _send(self, data: bytes) -> None:
+        rest = memoryview(data)
+        while rest:
+            rest = rest[self._requests.write(rest) :]
+
+    def _receive(self, sha256: str) -> _Answer:
+        reply = Reply.unpack(self._read(REPLY_BYTES))
+        text = self._read(reply.text_bytes)
+        if reply.outcome != Outcome.IMAGE:
+            return _Answer(reply, text, None, sha256)
+        if not 0 < reply.width_px * reply.height_px <= self._max_pixels:
+            raise ReplyInvalid
+        pixels = np.empty((reply.height_px, reply.width_px, 3), np.uint8)
+        self._read_into(pixels.data.cast("B"))
+        pixels.flags.writeable = False
+        return _Answer(reply, text, pixels, sha256)
+
+    def _read(self, count: int) -> bytes:
+        data = bytearray(count)
+        self._read_into(memoryview(data))
+        return bytes(data)
+
+    def _read_into(self, place: memoryview) -> None:
+        while place:
+            count = self._replies.readinto(place)
+            if not count:
+                raise EOFError
+            place = place[count:]
+
+    def end(self) -> None:
+        """Kill the process."""
+        self.process.kill()
+        self._close_pipes()
+        self.process.wait()
+
+    def leave(self, wait_s: float = 0) -> None:
+        """Let the process end by itself, as it does when its input ends; kill it after `wait_s` seconds."""
+        self._close_pipes()
+        try:
+            self.process.wait(wait_s)
+        except subprocess.TimeoutExpired:
+            self.end()
+
+    def abandon(self) -> None:
+        """Forget the process in a fork: it belongs to the parent."""
+        self._close_pipes()
+        self.process.returncode = 0  # else its destructor warns
+
+    def _close_pipes(self) -> None:
+        for pipe in (self._requests, self._replies):
+            with suppress(OSError):
+                pipe.close()
+
+
+class DecoderPool:
+    """A few worker processes, started when they are needed, and shared by all threads."""
+
+    def __init__(self, max_pixels: int, size: int | None = None) -> None:
+        """Start nothing yet. `max_pixels` is the largest image that a worker may send."""
+        self.size = size or min(_cores(), MAX_WORKERS)
+        self._max_pixels = max_pixels
+        self._watchdog = Watchdog()
+        self._changed = Condition()
+        self._workers: set[_Worker] = set()
+        self._idle: list[_Worker] = []
+        self._starting = 0
+
+    def start(self) -> None:
+        """Start one worker, if there is none, and return at once; the first file need not wait for it."""
+        with self._changed:
+            if self._workers or self._starting:
+                return
+            self._starting += 1
+        self._give_back(self._start_worker())
+
+    def decode(self, data: bytes, name: str, enough_px: int) -> Decoded:
+        """Decode a file; raise ImageRejected for one that cannot be decoded within the limits."""
+        answer = self._ask(Work.DECODE, data, name, enough_px)
+        if answer.pixels is None:
+            raise _crashed(name, "it sent no image")
+        try:
+            description = Description.from_json(answer.text)
+        except ReplyInvalid as error:
+            raise _crashed(name, "its reply was not valid") from error
+        return Decoded(answer.pixels, answer.sha256, description)
+
+    def image_size(self, data: bytes, name: str) -> tuple[int, int]:
+        """Return (width, height) in px of a file's image turned upright; raise ImageRejected."""
+        reply = self._ask(Work.SIZE, data, name).reply
+        if reply.outcome != Outcome.SIZE:
+            raise _crashed(name, "it sent no size")
+        return reply.width_px, reply.height_px
+
+    def worker_pids(self) -> list[int]:
+        """Return the ids of the processes."""
+        with self._changed:
+            return [worker.process.pid for worker in self._workers]
+
+    def close(self) -> None:
+        """End all workers."""
+        with self._changed:
+            workers, idle = list(self._workers), list(self._idle)
+            self._workers.clear()
+            self._idle.clear()
+        for worker in workers:
+            if worker in idle:
+                worker.leave(_LEAVE_S)
+            else:
+                worker.end()
+
+    def abandon(self) -> None:
+        """Forget all workers in a fork. No other thread is left there, so no lock is taken."""
+        for worker in self._workers:
+            worker.abandon()
+
+    def _ask(self, work: Work, data: bytes, name: str, enough_px: int = 0) -> _Answer:
+        worker = self._take()
+        try:
+            answer = worker.ask(work, data, name, enough_px)
+        except _BrokeOff as broken:
+            self._discard(worker)
+            raise _rejection(name, broken, worker.process.returncode) from None
+        except BaseException:  # also Ctrl-C: a reply may still come, and would be taken for the next one
+            self._discard(worker)
+            raise
+        if answer.reply.retire:
+            self._discard(worker)
+        else:
+            self._give_back(worker)
+        _raise_refusal(answer, name)
+        return answer
+
+    def _take(self) -> _Worker:
+        """Return an idle worker or a new one, or wait for one."""
+        with self._changed:
+            while True:
+                if self._idle:
+                    worker = self._idle.pop()  # the last one used: its memory is in the cache
+                    if worker.alive:
+                        return worker
+                    self._workers.discard(worker)
+                    worker.end()
+                elif len(self._workers) + self._starting < self.size:
+                    self._starting += 1
+                    break
+                else:
+                    self._changed.wait()
+        return self._start_worker()
+
+    def _start_worker(self) -> _Worker:
+        try:
+            worker = _Worker(self._watchdog, self._max_pixels)
+        except BaseException:
+            with self._changed:
+                self._starting -= 1
+                self._changed.notify()
+            raise
+        with self._changed:
+            self._starting -= 1
+            self._workers.add(worker)
+        return worker
+
+    def _give_back(self, worker: _Worker) -> None:
+        with self._changed:
+            if worker in self._workers:  # else the pool was closed meanwhile
+                self._idle.append(worker)
+            self._changed.notify()
+
+    def _discard(self, worker: _Worker) -> None:
+        worker.end()
+        with self._changed:
+            self._workers.discard(worker)
+            self._changed.notify()
+
+
+_lock = Lock()
+_pool: DecoderPool | None = None
+
+
+def decoder_pool(max_pixels: int) -> DecoderPool:
+    """Return the pool of this process. A fork gets one of its own."""
+    global _pool  # noqa: PLW0603 - one for each process
+    with _lock:
+        if _pool is None:
+            _pool = DecoderPool(max_pixels)
+        return _pool
+
+
+@atexit.register
+def close_decoders() -> None:
+    """End the workers of this process. The next file starts new ones."""
+    global _pool
+    with _lock:
+        pool, _pool = _pool, None
+    if pool is not None:
+        pool.close()
+
+
+def _forget_decoders() -> None:
+    global _lock, _pool  # noqa: PLW0603
+    _lock = Lock()  # another thread may have held it when this process was forked
+    pool, _pool = _pool, None
+    if pool is not None:
+        pool.abandon()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_forget_decoders)
+
+
+def _raise_refusal(answer: _Answer, name: str) -> None:
+    """Raise ImageRejected where a worker could not decode a file but lives on."""
+    outcome = answer.reply.outcome
+    if outcome == Outcome.OUT_OF_MEMORY:
+        raise ImageRejected(
+            f"{name} needs more memory to decode than an image of its kind should. Expected an image that "
+            "decodes within 3 GB; export it again as JPEG or PNG."
+        )
+    if outcome not in (Outcome.REJECTED, Outcome.FAILED):
+        return
+    text = printable(answer.text.decode("utf-8", "replace"))
+    if outcome == Outcome.REJECTED:
+        raise ImageRejected(text)
+    raise _crashed(name, text)
+
+
+def _rejection(name: str, broken: _BrokeOff, code: int) -> ImageRejected:
+    if broken.expired:
+        return ImageRejected(
+            f"{name} took longer than {LIMIT_S:.0f} s to decode and was stopped. Expected an image that decodes "
+            "in that time; export it again as JPEG or PNG."
+        )
+    return _crashed(name, f"signal {_signal_name(-code)}" if code < 0 else f"exit code {code}")
+
+
+def _crashed(name: str, how: str) -> ImageRejected:
+    return ImageRejected(
+        f"{name} broke the process that decoded it ({how}). Expected an undamaged image; copy or export it again."
+    )
+
+
+def _signal_name(number: int) -> str:
+    try:
+        return Signals(number).name
+    except ValueError:
+        return str(number)
+
+
+def _unavailable(reason: str) -> DecoderUnavailable:
+    return DecoderUnavailable(
+        f"Expected to start a process that decodes images, but it failed: {reason}. Images are never decoded "
+        "without one. Check the limits on processes and memory, and that Python can be started."
+    )
+
+
+def _module_folders() -> list[str]:
+    """Return where this process finds its modules, so that a worker finds the same."""
+    own = str(Path(__file__).resolve().parents[2])
+    return [own, *(folder for folder in sys.path if folder and folder != own)]
+
+
+def _cores() -> int:
+    """Return how many cores this process may use."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
+def _widen(pipe: FileIO) -> None:
+    """Let a pipe hold more, where the platform can."""
+    try:
+        from fcntl import F_SETPIPE_SZ, fcntl  # noqa: PLC0415 - Linux has it
+    except ImportError:
+        return
+    with suppress(OSError):  # the user's share may be used up
+        fcntl(pipe, F_SETPIPE_SZ, _PIPE_BYTES)
