@@ -1,6 +1,7 @@
 """What the quality gate catches: its figures over real images, and each limit on damaged and undamaged ones.
 
     python benchmarks/quality.py --data DIR --split CSV [--images N]
+    python benchmarks/quality.py --data DIR --swapped
 
 `--data` is a folder of ISIC 2019 layout, `--split` the split.csv of a model. First table: percentiles of every figure
 over N training images of at least 150 px, evenly from each archive: the limits in `cadlib.quality` are read off it.
@@ -9,12 +10,17 @@ each limit flags (beyond "poor"). Third: the larger ones damaged by each of `cad
 the share that the figure for it flags, the share called unreadable, and the area under the ROC curve of that figure,
 damaged against undamaged. The last line is one JSON object: the share flagged undamaged, for each figure and by any,
 and the mean share flagged at strength 3 and 5.
+
+With `--swapped`: how often red and blue look swapped. First, percentiles of `red_lead` over one half of the lesions,
+from which its limits are chosen. Second, over the other half, by archive, the share of images that the limits flag and
+withhold, as they are and with red and blue exchanged.
 """
 
 import argparse
 import json
 import sys
 import time
+import zlib
 from dataclasses import replace
 from pathlib import Path
 
@@ -26,8 +32,11 @@ from sklearn.metrics import roc_auc_score
 
 from cadlib.corruptions import CORRUPTIONS
 from cadlib.dataset import open_dataset
+from cadlib.errors import ImageRejected
 from cadlib.images import LesionImage, read_image
-from cadlib.quality import LIMITS, QualityReport, inspect
+from cadlib.images.channels import swap_red_and_blue
+from cadlib.quality import LIMITS, SWAPPED, QualityReport, inspect
+from cadlib.readahead import map_ahead
 from cadlib.splits import read_split
 
 SHOWN_BY = {
@@ -66,13 +75,55 @@ def flags(reports: list[QualityReport]) -> dict[str, float]:
     return {**by_name, "any": float(np.mean([bool(names) for names in wrong])), "unreadable": unreadable}
 
 
+def red_leads(path: str) -> tuple[float, float] | None:
+    """Return `red_lead` of an image as it is and with red and blue exchanged; None where it cannot be read."""
+    try:
+        image = read_image(path)
+    except ImageRejected:
+        return None
+    return inspect(image).figures.red_lead, inspect(swap_red_and_blue(image)).figures.red_lead
+
+
+def swapped_rates(table: pd.DataFrame) -> None:
+    """Print how often red and blue look swapped, in images as they are and in images with both exchanged."""
+    lesion = table["lesion_group"].fillna(table["lesion_id"]).fillna(table["image"])
+    reporting = lesion.map(lambda name: zlib.crc32(name.encode()) % 2 == 1)
+    measured = list(map_ahead(red_leads, table["path"]))
+    table = table.assign(reporting=reporting, leads=measured).dropna(subset="leads")
+    figures = pd.DataFrame(table["leads"].tolist(), columns=["as it is", "swapped"], index=table.index)
+
+    choosing = figures["as it is"][~table["reporting"]]
+    print(f"red_lead of {len(choosing):,} images of the half for choosing")
+    print(choosing.quantile([0.0005, 0.001, 0.002, 0.005, 0.01, 0.02, 0.5]).round(3).to_string())
+
+    limit = next(limit for limit in LIMITS if limit.name == SWAPPED)
+    assert limit.unreadable is not None
+    rows = []
+    archives = table["archive"].fillna("not given")
+    for name in ("all", *sorted(archives.unique())):
+        chosen = figures[table["reporting"] & ((archives == name) | (name == "all"))]
+        row: dict[str, object] = {"archive": name, "images": len(chosen)}
+        for kind in figures:
+            row[f"flagged, {kind}"] = f"{(chosen[kind] < limit.poor).mean():.2%}"
+            row[f"withheld, {kind}"] = f"{(chosen[kind] < limit.unreadable).mean():.2%}"
+        rows.append(row)
+    print(f"\nthe other half, flagged below {limit.poor}, withheld below {limit.unreadable}")
+    print(pd.DataFrame(rows).to_string(index=False))
+
+
 def main() -> None:
     """Measure and print."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("--data", type=Path, required=True)
-    parser.add_argument("--split", type=Path, required=True)
+    parser.add_argument("--split", type=Path)
+    parser.add_argument("--swapped", action="store_true", help="measure only how often red and blue look swapped")
     parser.add_argument("--images", type=int, default=300, help="of each part (default: 300)")
     options = parser.parse_args()
+    if options.swapped:
+        swapped_rates(open_dataset(options.data, verify=False).table)
+        return
+    if options.split is None:
+        parser.error("Expected --split, the split.csv of a model, or --swapped.")
     table = open_dataset(options.data, verify=False).table
     large = table[["width_px", "height_px"]].min(axis=1) >= MIN_SIDE_PX
     part_of = table["image"].map(read_split(options.split).set_index("image")["split"])

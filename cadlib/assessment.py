@@ -23,7 +23,7 @@ _BLAS = ThreadpoolController()
 CSV_COLUMNS = (
     *("file", "image_sha256", "quality", "known", "novelty", "diagnosis", "prediction_set", "malignant_probability"),
     "decision",
-    *(*CODES, "model", "error"),
+    *(*CODES, "model", "notes", "error"),
 )
 
 
@@ -103,7 +103,7 @@ def csv_row(file: str, outcome: Assessment | str) -> list[str]:
 
     `quality` is "good", or the severity and what was found: "unreadable: sharpness, hair". `prediction_set` has codes,
     the most probable first: "MEL NV". `known` is yes or no, `novelty` the score, 1 at the limit; both are empty for a
-    model that cannot tell.
+    model that cannot tell. `notes` has the sentences of `LesionImage.notes`.
     """
     if isinstance(outcome, str):
         return [file, *[""] * (len(CSV_COLUMNS) - 2), outcome]
@@ -114,8 +114,9 @@ def csv_row(file: str, outcome: Assessment | str) -> list[str]:
     quality = f"{outcome.quality.severity}: {found}" if found else outcome.quality.severity
     action, model = outcome.decision.action, prediction.model_id
     likely = " ".join(outcome.likely or ())
+    notes = " ".join(outcome.image.notes)
     known = ("yes" if one.known else "no", f"{one.score:.4f}") if (one := outcome.novelty) else ("", "")
-    return [file, prediction.image_sha256, quality, *known, top, likely, risk, action, *shares, model, ""]
+    return [file, prediction.image_sha256, quality, *known, top, likely, risk, action, *shares, model, notes, ""]
 
 
 def json_row(file: str, outcome: Assessment | str) -> dict[str, Any]:

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pandas as pd
 
+from cadlib.channel_order import UNCHECKED, ChannelOrder, check_channel_order
 from cadlib.errors import DatasetInvalid, ImageRejected
 from cadlib.findings import Finding, Findings
 from cadlib.image_ids import composed
@@ -31,6 +32,7 @@ class DatasetReport:
     """What joining found: ids in the CSV files, image files, usable images, and all that did not fit.
 
     `unreadable` tells of each image that cannot be read why not, also of those that its finding has no room for.
+    `channel_order` is what a sample of the images says about red and blue.
     """
 
     rows: int
@@ -38,6 +40,7 @@ class DatasetReport:
     usable: int
     findings: tuple[Finding, ...]
     unreadable: Mapping[str, str] = field(default_factory=dict)
+    channel_order: ChannelOrder = UNCHECKED
 
     def count(self, kind: str) -> int:
         """Return how often a kind of finding came, in whatever file; 0 when it did not come."""
@@ -145,7 +148,11 @@ def _join(
 
     table, unreadable = _measure(table, _decoded_size if verify else read_size, workers, progress)
     found.add("unreadable images", unreadable.values())
-    report = DatasetReport(rows, len(files), len(table), found.freeze(), unreadable)
+    order = UNCHECKED if table.empty else check_channel_order(table.reset_index())
+    if order.warning:
+        where_swapped = f"a sample of {order.checked}"
+        found.add("images with red and blue swapped", order.swapped, where_swapped)
+    report = DatasetReport(rows, len(files), len(table), found.freeze(), unreadable, order)
     if table.empty:
         raise DatasetInvalid(f"Expected usable images in {where} but none is left:\n{report}")
     return Dataset(name, table.reset_index()[list(COLUMNS)], report)

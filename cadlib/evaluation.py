@@ -203,8 +203,14 @@ def evaluate_predictions(
 
 
 def data_facts(dataset: Dataset, images: int, part: Part) -> dict[str, Any]:
-    """Return `data` of metrics.json: of which data set, and of which images of it, `images` could be read."""
-    return {"name": dataset.name, **part.facts, "images": images}
+    """Return `data` of metrics.json: of which data set, and of which images of it, `images` could be read.
+
+    `warning` is there where most of the images look as if red and blue were swapped.
+    """
+    facts = {"name": dataset.name, **part.facts, "images": images}
+    if dataset.report.channel_order.warning:
+        facts["warning"] = dataset.report.channel_order.warning
+    return facts
 
 
 def build_metrics(

@@ -19,6 +19,7 @@ ADVICE = {
     "metadata rows without ground truth": _NO_LABEL,
     "unlabelled images": "No ground truth was given: they can be looked at, not trained on or measured.",
     "unreadable images": "They are left out; fetch these files again.",
+    "images with red and blue swapped": "Their colours are wrong: convert them from BGR to RGB and save them again.",
     "several files for one id": f"The first of {_SUFFIXES} is used; remove the others.",
     "file names that are not UTF-8": "They are not read; rename them.",
     "files that are no image": f"They are not read; the suffixes known are {_SUFFIXES}.",

@@ -40,6 +40,8 @@ with st.expander(summary, key="report"):
     for found in report.findings:
         st.markdown(f"**{found.count:,}** {ui.plain(found.kind)}: {ui.plain(', '.join(found.examples))}")
         st.caption(ui.plain(found.advice))
+if report.channel_order.warning:
+    st.warning(report.channel_order.warning, icon=":material/swap_horiz:")
 
 catalogue = browse.catalogue_of(dataset, record)
 filters, pictures = st.columns([1, 3], gap="medium")

@@ -52,7 +52,7 @@ def result(case: ui.Case) -> None:
     with right:
         answer(found)
     with left:
-        ui.evidence(found, case.name, case.key[:8])
+        ui.evidence(found, case.name, case.view_key)
     with right:
         turns = reasons(case)
     with left:
@@ -86,6 +86,7 @@ if case is None:
     st.stop()
 if len(cases) > 1:
     ui.strip(cases, case)
+ui.channel_order(case)
 if not case.assessment:
     st.error(f"{ui.plain(case.name)}: {ui.plain(case.reason)}", icon=":material/broken_image:")
 elif not ui.withheld(case.assessment, case.name):

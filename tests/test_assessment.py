@@ -9,6 +9,7 @@ from PIL import Image
 from cadlib.assessment import CSV_COLUMNS, assess, assess_batch, csv_row, reconsider
 from cadlib.errors import ImageRejected, ModelInvalid
 from cadlib.images import read_image
+from cadlib.images.channels import SWAPPED_NOTE, swap_red_and_blue
 from cadlib.metadata import PatientFacts
 from cadlib.model import Model
 from cadlib.quality import LIMITS
@@ -40,6 +41,12 @@ def test_as_json_it_holds_every_figure_and_no_pixels(model, picture):
     assert list(found["quality"]["figures"]) == [limit.name for limit in LIMITS]
     assert found["quality"]["severity"] == "good"
     assert len(json.dumps(found)) < 2000
+
+
+def test_notes_on_the_image_are_in_csv_and_json(model, picture):
+    found = assess(model, swap_red_and_blue(read_image(picture)))
+    assert dict(zip(CSV_COLUMNS, csv_row("a.png", found), strict=True))["notes"] == SWAPPED_NOTE
+    assert found.to_json()["notes"] == [SWAPPED_NOTE]
 
 
 def test_the_prediction_set_holds_what_the_record_says_and_not_with_facts(model, taught_folder, picture):

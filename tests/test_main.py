@@ -88,6 +88,39 @@ def test_predict_marks_a_picture_of_another_kind(folder, tmp_path, capsys):
     assert "Not a known kind of picture" not in lesion
 
 
+def swap_on_disk(*paths):
+    for path in paths:
+        Image.fromarray(np.asarray(Image.open(path).convert("RGB"))[..., ::-1]).save(path)
+
+
+def test_predict_names_swapped_channels_and_warns_of_the_whole_folder(folder, capsys):
+    swap_on_disk(*folder.glob("*.png"))
+    assert main(["predict", str(folder)]) == 0
+    printed = capsys.readouterr()
+    assert printed.out.count("Red and blue look swapped.") == 3
+    assert "Red and blue look swapped in 3 of 3 images checked." in printed.err
+
+
+def test_predict_does_not_warn_of_a_folder_with_one_swapped_image(folder, capsys):
+    swap_on_disk(min(folder.glob("*.png")))
+    assert main(["predict", str(folder), "--format", "csv"]) == 0
+    printed = capsys.readouterr()
+    assert printed.out.count("red and blue swapped") == 1
+    assert "images checked" not in printed.err
+
+
+def test_evaluate_warns_of_a_data_set_with_swapped_channels(folder, tmp_path, capsys):
+    images = sorted(folder.glob("*.png"))
+    swap_on_disk(*images)
+    rows = "".join(f"{path.stem},NV\n" for path in images)
+    (folder / "labels.csv").write_text(f"image,diagnosis\n{rows}")
+    output = tmp_path / "results"
+    assert main(["evaluate", "--model", "isic2019", "--data", str(folder), "--output", str(output)]) == 0
+    assert "3  images with red and blue swapped in a sample of 3" in capsys.readouterr().err
+    told = json.loads((output / "metrics.json").read_text())["data"]["warning"]
+    assert told.startswith("Red and blue look swapped in 3 of 3 images checked.")
+
+
 def test_predict_reads_a_folder_and_prints_csv(folder, capsys):
     assert main(["predict", str(folder), "--format", "csv"]) == 0
     rows = list(csv.DictReader(io.StringIO(capsys.readouterr().out)))

@@ -28,6 +28,7 @@ from cadlib.decision import OperatingPoint, PointIntervals
 from cadlib.evaluated import evaluation_folder
 from cadlib.export import to_onnx
 from cadlib.images import read_image
+from cadlib.images.channels import SWAPPED_NOTE
 from cadlib.model import Model
 from cadlib.novelty import Novelty
 from cadlib.patient import PatientFacts
@@ -278,6 +279,53 @@ def test_the_answer_on_a_picture_of_another_kind_is_withheld_until_it_is_asked_f
     assert not page.subheader
     page.toggle[0].set_value(True).run()
     assert case.assessment.decision.sentence in page.subheader[0].value
+
+
+def swapped(lesion: bytes) -> bytes:
+    pixels = np.asarray(Image.open(io.BytesIO(lesion)).convert("RGB"))[..., ::-1]
+    Image.fromarray(pixels).save(buffer := io.BytesIO(), "PNG")
+    return buffer.getvalue()
+
+
+def test_swapped_channels_are_swapped_back_on_request_and_it_can_be_undone(app, lesion):
+    page = drop(app.run(), ("swapped.png", swapped(lesion)))
+    before = held(page)[0].assessment
+    assert "Red and blue look swapped" in page.warning[0].value
+    key = f"swap-{held(page)[0].key[:8]}"
+
+    page.button(key=key).click().run()
+    assert not page.exception
+    after = held(page)[0].assessment
+    assert np.array_equal(after.image.pixels, read_image(lesion).pixels)
+    assert after.prediction.ranking() != before.prediction.ranking()
+    assert after.decision.sentence in page.subheader[0].value
+    assert "Red and blue were swapped at your request" in page.info[0].value
+    assert any(SWAPPED_NOTE in caption.value for caption in page.caption)
+    assert SWAPPED_NOTE in ui.cases_csv(held(page))
+    assert json.loads(ui.cases_json(held(page)))[0]["notes"] == [SWAPPED_NOTE]
+    assert viewed(page)["said"].startswith("Drawn lesion")
+
+    page.button(key=key).click().run()
+    undone = held(page)[0].assessment
+    assert undone.prediction.ranking() == before.prediction.ranking()
+    assert undone.image.notes == ()
+    assert "Red and blue look swapped" in page.warning[0].value
+
+
+def test_an_image_in_order_has_no_offer_to_swap(app, lesion):
+    page = drop(app.run(), ("lesion.png", lesion))
+    assert not [button for button in page.button if str(button.key).startswith("swap-")]
+
+
+def test_the_data_set_page_warns_where_most_images_look_swapped(app, tmp_path, lesion):
+    folder = tmp_path / "swapped"
+    folder.mkdir()
+    (folder / "a.png").write_bytes(swapped(lesion))
+    (folder / "labels.csv").write_text("image,diagnosis\na,NV\n")
+    page = opened(app, "dataset")
+    page.text_input(key="folder").set_value(str(folder)).run()
+    assert not page.exception
+    assert "Red and blue look swapped in 1 of 1 images checked." in page.warning[0].value
 
 
 def test_a_reader_is_told_how_near_a_picture_is_to_what_the_model_knows():

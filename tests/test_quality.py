@@ -5,7 +5,8 @@ import pytest
 
 from cadlib.corruptions import CORRUPTIONS
 from cadlib.images import LesionImage, read_image
-from cadlib.quality import LIMITS, QualityFigures, inspect
+from cadlib.images.channels import SWAPPED_NOTE, swap_red_and_blue
+from cadlib.quality import LIMITS, SWAPPED, QualityFigures, inspect
 from cadlib.synthetic import demo_lesions
 
 DAMAGE = {corruption.name: corruption for corruption in CORRUPTIONS}
@@ -96,3 +97,58 @@ def test_the_worst_comes_first():
     severities = [finding.severity for finding in inspect(image_of(np.zeros((100, 100, 3), np.uint8))).flagged]
     assert severities == sorted(severities, key=["unreadable", "poor"].index)
     assert {*severities} == {"unreadable", "poor"}
+
+
+@pytest.mark.parametrize("demo", demo_lesions(), ids=lambda demo: demo.name)
+def test_swapped_red_and_blue_are_named_and_no_colour_cast(demo):
+    image = read_image(demo.png())
+    assert SWAPPED not in flagged(image)
+    found = flagged(swap_red_and_blue(image))
+    assert SWAPPED in found
+    assert "colour cast" not in found
+    assert "ink" not in found
+
+
+def test_swapping_red_and_blue_turns_the_sign_of_the_figure(lesion):
+    swapped = swap_red_and_blue(lesion)
+    assert inspect(swapped).figures.red_lead == pytest.approx(-inspect(lesion).figures.red_lead, abs=1e-6)
+
+
+def test_every_figure_is_given_as_json_where_colours_are_swapped(lesion):
+    assert list(inspect(swap_red_and_blue(lesion)).to_json()["figures"]) == [limit.name for limit in LIMITS]
+
+
+def test_a_greyscale_image_does_not_look_swapped(lesion):
+    grey = lesion.pixels.mean(axis=2, keepdims=True).repeat(3, axis=2).astype(np.uint8)
+    assert inspect(image_of(grey)).figures.red_lead == pytest.approx(0, abs=0.01)
+
+
+@pytest.mark.parametrize("colour", [(40, 60, 200), (0, 160, 160), (120, 40, 180)])
+def test_ink_beside_a_lesion_does_not_look_swapped(lesion, colour):
+    pixels = lesion.pixels.copy()
+    pixels[: pixels.shape[0] // 4] = colour
+    assert SWAPPED not in flagged(image_of(pixels))
+
+
+@pytest.mark.parametrize("strength", [1, 3, 5])
+@pytest.mark.parametrize("seed", range(4))
+def test_light_of_another_colour_does_not_look_swapped(lesion, strength, seed):
+    assert SWAPPED not in flagged(image_of(DAMAGE["colour cast"](lesion.pixels, strength, seed)))
+
+
+def test_swapping_twice_gives_the_image_back(lesion):
+    swapped = swap_red_and_blue(lesion)
+    assert swapped.notes == (*lesion.notes, SWAPPED_NOTE)
+    assert (swapped.sha256, swapped.key) == (lesion.sha256, f"{lesion.sha256}-swapped")
+    assert not swapped.pixels.flags.writeable
+    back = swap_red_and_blue(swapped)
+    assert np.array_equal(back.pixels, lesion.pixels)
+    assert (back.notes, back.key) == (lesion.notes, lesion.key)
+
+
+def test_real_images_look_swapped_when_they_are_and_only_then(data_dir):
+    images = [read_image(path) for path in sorted((data_dir / "uploads").glob("*.jpg"))]
+    assert images
+    assert not [image for image in images if inspect(image).swapped]
+    swapped = [inspect(swap_red_and_blue(image)).swapped for image in images]
+    assert np.mean(swapped) >= 0.9  # one of them has bluish light, which swapping turns into that of skin

@@ -245,6 +245,13 @@ def test_own_figures_alone_make_a_report_that_says_what_it_lacks(subject):
     assert subject.record.training.split_sha256 in read.text
 
 
+def test_a_warning_about_the_images_is_in_the_report(subject):
+    assert "Red and blue look swapped." not in render(subject, "a test")
+    data = {**subject.figures["data"], "warning": "Red and blue look swapped."}
+    warned = replace(subject, figures={**subject.figures, "data": data})
+    assert "Red and blue look swapped." in render(warned, "a test")
+
+
 def test_images_of_one_kind_make_a_report_without_thresholds(model, drawn_model_folder, drawn_dataset, subject):
     benign = replace(drawn_dataset, table=drawn_dataset.table[drawn_dataset.table["diagnosis"] == "NV"])
     found = evaluated(drawn_model_folder, subject.record, benign, lambda *_: None)

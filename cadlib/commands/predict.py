@@ -61,13 +61,15 @@ def run(options: argparse.Namespace) -> int:
     if options.heatmap:
         make_folder(options.heatmap)
 
+    from cadlib.channel_order import warning
     from cadlib.model import Model
 
     model = Model.load(options.model)
     failed = 0
+    swapped = 0
 
     def outcomes() -> Iterator[Outcome]:
-        nonlocal failed
+        nonlocal failed, swapped
         for file, outcome in tqdm(
             _assess(model, files, facts, options.operating_point),
             total=len(files),
@@ -80,9 +82,13 @@ def run(options: argparse.Namespace) -> int:
             if isinstance(outcome, CadError):
                 failed += 1
                 tqdm.write(f"cadlib: {file}: {outcome}", file=sys.stderr)
+            elif outcome.quality.swapped:
+                swapped += 1
             yield file, outcome
 
     PRINTERS[options.format](outcomes(), sys.stdout)
+    if told := warning(swapped, len(files) - failed):
+        print(f"cadlib: {told}", file=sys.stderr)
     return 1 if failed else 0
 
 

@@ -59,6 +59,7 @@ class LesionImage:
     "TIFF", "BMP", "WebP", "DICOM" or "PIL". `notes` says in one sentence each what was done to the picture. `reduced`
     is (width, height) of the upright picture in its file where that was read at a fraction of it, else None.
     `facts` is what a DICOM header says of age, sex and site; no answer rests on them unless they are handed on.
+    `red_blue_swapped` is true where a reader had the two channels exchanged (`channels.swap_red_and_blue`).
     """
 
     pixels: NDArray[np.uint8]
@@ -67,6 +68,12 @@ class LesionImage:
     notes: tuple[str, ...] = ()
     reduced: tuple[int, int] | None = None
     facts: PatientFacts = NO_FACTS
+    red_blue_swapped: bool = False
+
+    @property
+    def key(self) -> str:
+        """Return what tells these pixels from others: `sha256`, and whether red and blue were exchanged since."""
+        return f"{self.sha256}-swapped" if self.red_blue_swapped else self.sha256
 
     @property
     def height_px(self) -> int:

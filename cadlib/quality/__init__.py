@@ -14,6 +14,9 @@ from cadlib.quality.figures import QualityFigures, measure
 
 Severity = Literal["good", "poor", "unreadable"]
 
+SWAPPED = "red and blue swapped"
+_MISLED = ("colour cast", "ink")  # swapped channels turn skin bluish, and brown into a colour that skin does not have
+
 
 @dataclass(frozen=True)
 class Limit:
@@ -40,6 +43,7 @@ LIMITS = (
     Limit("glare", "glare", False, 0.0012, None, "Light is reflected by bubbles or the skin."),
     Limit("contrast", "contrast", True, 0.385, 0.2, "The picture has little contrast."),
     Limit("dark_frame", "dark frame", False, 0.02, 0.75, "Much of the picture is the black round the lens."),
+    Limit("red_lead", SWAPPED, True, -0.5, -0.8, "Red and blue look swapped."),
     Limit("blue_cast", "colour cast", False, 0.008, 0.25, "The light is bluish; colours mislead."),
     Limit("hair", "hair", False, 0.02, None, "Hair or other dark lines cover the lesion."),
     Limit("ruler", "ruler", False, 0.5, None, "A ruler lies in the picture."),
@@ -65,7 +69,10 @@ class Finding:
 
 @dataclass(frozen=True)
 class QualityReport:
-    """Every finding on one picture, in the order of `LIMITS`."""
+    """Every finding on one picture, in the order of `LIMITS`.
+
+    Where red and blue look swapped, the colour cast and the ink are no findings: the exchange explains them.
+    """
 
     figures: QualityFigures
     findings: tuple[Finding, ...]
@@ -74,6 +81,11 @@ class QualityReport:
     def readable(self) -> bool:
         """Tell whether an answer on this picture may be shown without being asked for."""
         return self.severity != "unreadable"
+
+    @property
+    def swapped(self) -> bool:
+        """Tell whether red and blue look swapped."""
+        return any(finding.name == SWAPPED for finding in self.flagged)
 
     @property
     def flagged(self) -> tuple[Finding, ...]:
@@ -92,10 +104,10 @@ class QualityReport:
         return " ".join(finding.sentence for finding in self.flagged if finding.severity == self.severity)
 
     def to_json(self) -> dict[str, Any]:
-        """Return the report as JSON values: every figure by the name of its finding, and what is wrong."""
+        """Return the report as JSON values: every figure by the name of its limit, and what is wrong."""
         return {
             "severity": self.severity,
-            "figures": {finding.name: round(finding.figure, 4) for finding in self.findings},
+            "figures": {limit.name: round(getattr(self.figures, limit.figure), 4) for limit in LIMITS},
             "wrong": {finding.name: finding.severity for finding in self.flagged},
         }
 
@@ -103,7 +115,10 @@ class QualityReport:
 def inspect(image: LesionImage) -> QualityReport:
     """Measure a picture and hold each figure against its limit."""
     figures = measure(image)
-    return QualityReport(figures, tuple(_held(limit, getattr(figures, limit.figure)) for limit in LIMITS))
+    findings = [_held(limit, getattr(figures, limit.figure)) for limit in LIMITS]
+    if any(finding.name == SWAPPED and finding.severity != "good" for finding in findings):
+        findings = [finding for finding in findings if finding.name not in _MISLED]
+    return QualityReport(figures, tuple(findings))
 
 
 def _held(limit: Limit, figure: float) -> Finding:

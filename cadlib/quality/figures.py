@@ -9,6 +9,7 @@ from cv2.typing import MatLike
 from numpy.typing import NDArray
 
 from cadlib.images import LesionImage
+from cadlib.quality.channels import red_lead
 
 WORKING_PX = 256
 SHORTEST_PERIOD, LONGEST_PERIOD = 6, 40  # of a ruler's strokes, in px
@@ -26,12 +27,13 @@ class QualityFigures:
 
     `detail` is the roughness that 1 % of the pixels exceed, `noise` the standard deviation of noise, `brightness` the
     grey value that 10 % of the pixels exceed, `contrast` the span from the darkest to the brightest channel of a pixel
-    but for 0.5 % at either end, `blue_cast` how much bluer than red the picture is, all of full scale. `blocks` is how
-    much greater the steps between a JPEG's blocks are than those inside. `clipped` is the share of white, `glare` of
-    small white spots, `dark_frame` of the black round a round picture, `hair` of thin dark lines, `ink` of colours that
-    neither skin nor lesions have; `ruler` is how periodic the strokes along a border are, 0 to 1. `lesion_contrast` is
-    the distance of the lesion's colour from the skin's (CIELAB), `lesion_at_border` how much of the picture's border it
-    covers.
+    but for 0.5 % at either end, `blue_cast` how much bluer than red the picture is, all of full scale. `red_lead` is
+    what `channels.red_lead` returns, below 0 where blue leads red. `blocks` is how much greater the steps between a
+    JPEG's blocks are than those inside. `clipped` is the share of white, `glare` of small white spots, `dark_frame`
+    of the black round a round picture, `hair` of thin dark lines, `ink` of colours that neither skin nor lesions
+    have; `ruler` is how periodic the strokes along a border are, 0 to 1. `lesion_contrast` is
+    the distance of the lesion's colour from the skin's (CIELAB), `lesion_at_border` how much of the picture's border
+    it covers.
     """
 
     short_side_px: float
@@ -44,6 +46,7 @@ class QualityFigures:
     contrast: float
     dark_frame: float
     blue_cast: float
+    red_lead: float
     hair: float
     ruler: float
     ink: float
@@ -77,6 +80,7 @@ def measure(image: LesionImage) -> QualityFigures:
         contrast=(bright.quantile(0.995) - dark.quantile(0.005)) / 255,
         dark_frame=_share(frame),
         blue_cast=cast / 255,
+        red_lead=red_lead(small, inside),
         hair=_share(hair),
         ruler=max(_ruler(most), _ruler(cv2.transpose(most))),
         ink=float(ink.mean()),

@@ -54,6 +54,8 @@ def _facts(subject: Subject) -> list[tuple[str, str]]:
         ("Images", f"{subject.part} of {data['name']}"),
         ("n", f"{found['n']:,} labelled images of {found['n_lesions']:,} lesions{_diagnosed(found)}"),
     ]
+    if "warning" in data:
+        facts.append(("Warning", data["warning"]))
     left_out = {"without a label": found["unlabelled"], "of no known diagnosis": found["unknown"],
                 "not readable": len(found.get("rejected", ()))}  # fmt: skip
     facts += [("Not counted", ", ".join(f"{n:,} {why}" for why, n in left_out.items() if n))] * any(left_out.values())

@@ -14,6 +14,7 @@
     trust      whether a heatmap may be read
     quality    whether a picture can be read and is known, and what is withheld where not
     session    the pictures of one session
+    channels   red and blue swapped by the reader, and back
     datasets   the data sets a page can open
     tiles      pictures in pages of tiles
     gallery    images of a data set as tiles, and one of them large
@@ -32,6 +33,7 @@ The only modules that know Streamlit, and the only home of caches. torch is not 
 gradients.
 """
 
+from cadlib.ui.channels import channel_order
 from cadlib.ui.clinic import consequences
 from cadlib.ui.datasets import assess_file, dataset, dataset_folders, synthetic_folder
 from cadlib.ui.evidence import evidence
@@ -96,6 +98,7 @@ __all__ = [
     "cases",
     "cases_csv",
     "cases_json",
+    "channel_order",
     "chart",
     "choose",
     "choose_figures",

@@ -32,12 +32,12 @@ def assessed(image: LesionImage) -> Assessment:
 
 def photograph(image: LesionImage, side_px: int = SHOWN_SIDE_PX) -> bytes:
     """Return a picture as JPEG, at most `side_px` a side."""
-    return _jpeg(image.sha256, side_px, image)
+    return _jpeg(image.key, side_px, image)
 
 
 def square(image: LesionImage) -> bytes:
     """Return the centred square of a picture as a small JPEG."""
-    return _square(image.sha256, image)
+    return _square(image.key, image)
 
 
 def photograph_of(path: str) -> bytes:
@@ -50,12 +50,12 @@ def heatmap(found: Assessment, code: str, method: Method = METHODS[0]) -> Heatma
     if method == METHODS[0]:
         return saliency.activation_map(model(), found.image, found.prediction, code)
     code = code if method.class_specific else CODES[0]
-    return _heatmap(found.image.sha256, model().record.model_id, code, method.key, found.image)
+    return _heatmap(found.image.key, model().record.model_id, code, method.key, found.image)
 
 
 def stability(found: Assessment) -> Stability:
     """Return what the model says of a picture turned round, computed once."""
-    return _stability(found.image.sha256, model().record.model_id, found.image)
+    return _stability(found.image.key, model().record.model_id, found.image)
 
 
 def said(found: Heatmap) -> str:

@@ -51,6 +51,12 @@ class Case:
     reason: str = ""
 
     @property
+    def view_key(self) -> str:
+        """Return a short name for the widgets of this image; swapped channels are another image."""
+        swapped = self.assessment is not None and self.assessment.image.red_blue_swapped
+        return f"{self.key[:8]}-swapped" if swapped else self.key[:8]
+
+    @property
     def risk(self) -> float:
         """Return the malignant probability, -1 for a file that could not be read."""
         return self.assessment.prediction.malignant_probability if self.assessment else -1.0

@@ -19,7 +19,7 @@ there before it is measured."""
 
 def trust(found: Assessment, code: str, method: Method = METHODS[0]) -> Trust:
     """Return how far the heatmap of a method may be trusted as evidence for a diagnosis, measured once."""
-    return _trust(found.image.sha256, model().record.model_id, code, method.key, found, method)
+    return _trust(found.image.key, model().record.model_id, code, method.key, found, method)
 
 
 def about_the_map(found: Heatmap, measured: Trust | None) -> str:
