@@ -4,7 +4,6 @@ What does not fit together is left out and reported; DatasetInvalid is kept for 
 """
 
 import filecmp
-import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -17,9 +16,10 @@ from cadlib.findings import Finding, Findings
 from cadlib.image_ids import composed
 from cadlib.images import SUPPORTED_SUFFIXES, read_image, read_size
 from cadlib.isic_csv import METADATA_COLUMNS, SOURCE_COLUMNS, archive_of
-from cadlib.layouts import DEPTH, Layout, Tables, find_layout, has_layout, subfolders
+from cadlib.layouts import DEPTH, Layout, Tables, find_layout, has_layout
 from cadlib.partial_labels import complete_labels
 from cadlib.readahead import map_ahead
+from cadlib.walk import Folder, Tree, list_folder, read_tree
 
 Progress = Callable[[int, int], None]
 """Called with (done, total), in the caller's thread."""
@@ -85,6 +85,7 @@ def join_dataset(
     headers are read, which is faster and misses truncated files.
     """
     found, images = Findings(), Path(images)
+    _report_faults(list_folder(images), found)
     truth, facts, origin = (None if path is None else Path(path) for path in (ground_truth, metadata, sources))
     layout = Layout((images,), truth, facts, origin)
     files = _find_images(images, layout, found)
@@ -101,6 +102,7 @@ def open_dataset(
     """
     found, folder = Findings(), Path(folder)
     layout = find_layout(folder)
+    _report_faults(read_tree(folder, DEPTH), found)
     files = _find_images(folder, layout, found)
     tables = layout.read(files.index, found)
     return _join(folder.resolve().name, files, tables, found, verify, workers, progress, where=folder)
@@ -109,10 +111,15 @@ def open_dataset(
 def find_datasets(root: Path) -> list[Path]:
     """Return the folders that look like a data set for open_dataset: `root` and up to two levels below, sorted."""
     found: list[Path] = []
-    level = [Path(root)]
-    for _ in range(DEPTH + 1):
-        found += [folder for folder in level if has_layout(folder)]
-        level = [below for folder in level if folder not in found for below in subfolders(folder)]
+
+    def enter(folder: Path) -> bool:
+        """Tell whether to look below a folder: not below a data set."""
+        if has_layout(folder):
+            found.append(folder)
+            return False
+        return True
+
+    read_tree(Path(root), DEPTH, enter)
     return sorted(found)
 
 
@@ -159,7 +166,7 @@ def _join(
 
 
 def _find_images(root: Path, layout: Layout, found: Findings) -> "pd.Series[str]":
-    """Return id -> absolute path of the image files of a layout, sorted by id; hidden files do not count.
+    """Return id -> absolute path of the image files of a layout, sorted by id; hidden files and droppings do not count.
 
     An id is the name of the file without its suffix, or its path below `root` where folders hold different files of
     that name; of files that are the same byte by byte the first is used.
@@ -185,6 +192,12 @@ def _find_images(root: Path, layout: Layout, found: Findings) -> "pd.Series[str]
     return pd.Series(by_id, dtype="str").rename_axis("image").sort_index()
 
 
+def _report_faults(read: Folder | Tree, found: Findings) -> None:
+    """Add the broken links and the unreadable folders to the findings."""
+    for kind, title in (("broken link", "broken links"), ("unreadable", "folders that cannot be read")):
+        found.add(title, [_shown(str(fault.path)) for fault in read.faults if fault.kind == kind])
+
+
 def _distinct(files: list[Path]) -> list[Path]:
     """Return the first of all files that are equal byte by byte."""
     kept: list[Path] = []
@@ -199,11 +212,10 @@ def _images_in(folder: Path, tables: frozenset[Path], found: Findings) -> dict[s
 
     Not the `tables` among them, for they are read.
     """
-    try:
-        names = sorted(e.name for e in os.scandir(folder) if e.is_file() and not e.name.startswith("."))
-    except OSError as error:
-        reason = error.strerror or type(error).__name__
-        raise DatasetInvalid(f"Expected a folder of images at {folder} but came: {reason}.") from error
+    inside = list_folder(folder)
+    if closed := [fault for fault in inside.faults if fault.path == folder]:
+        raise DatasetInvalid(f"Expected a folder of images at {folder}, but {closed[0].reason}")
+    names = list(inside.names)
     foreign = [name for name in names if _shown(name) != name]
     found.add("file names that are not UTF-8", map(_shown, foreign))
     names = [name for name in names if _shown(name) == name]

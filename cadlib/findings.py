@@ -20,6 +20,8 @@ ADVICE = {
     "unlabelled images": "No ground truth was given: they can be looked at, not trained on or measured.",
     "unreadable images": "They are left out; fetch these files again.",
     "images with red and blue swapped": "Their colours are wrong: convert them from BGR to RGB and save them again.",
+    "broken links": "Their targets are not there; restore them or remove the links.",
+    "folders that cannot be read": "They are left out; check their rights, the disk and the network.",
     "several files for one id": f"The first of {_SUFFIXES} is used; remove the others.",
     "file names that are not UTF-8": "They are not read; rename them.",
     "files that are no image": f"They are not read; the suffixes known are {_SUFFIXES}.",

@@ -141,6 +141,7 @@ TORCH_FREE = {
     "ui.runs",
     "ui.text",
     "validation",
+    "walk",
     "weights",
 }
 MAY_USE_TORCH = {

@@ -147,6 +147,39 @@ def test_a_missing_file_fails_that_file_only(folder, capsys):
     assert str(path) in printed.out
 
 
+def test_predict_leaves_out_droppings_and_follows_links(folder, tmp_path_factory, capsys):
+    elsewhere = tmp_path_factory.mktemp("elsewhere")
+    lesions = sorted(folder.glob("*.png"))
+    lesions[0].rename(elsewhere / lesions[0].name)
+    (folder / "linked").symlink_to(elsewhere)
+    (folder / "loop").symlink_to(folder)
+    for dropping in ("@eaDir", ".Trash", "__MACOSX", ".ipynb_checkpoints", "$RECYCLE.BIN"):
+        (folder / dropping).mkdir()
+        (folder / dropping / "copy.png").write_bytes(lesions[1].read_bytes())
+    assert main(["predict", str(folder), "--format", "json"]) == 0
+    files = [row["file"] for row in json.loads(capsys.readouterr().out)]
+    assert files == [str(folder / "linked" / lesions[0].name), str(lesions[1]), str(lesions[2])]
+
+
+def test_predict_reports_a_broken_link_with_exit_code_1_and_goes_on(folder, capsys):
+    link = folder / "gone.png"
+    link.symlink_to(folder / "nowhere.png")
+    assert main(["predict", str(folder), "--format", "json"]) == 1
+    printed = capsys.readouterr()
+    assert f"cadlib: {link}: gone.png is a link to" in printed.err
+    found = {row["file"]: row.get("error") for row in json.loads(printed.out)}
+    assert "which is not there" in found.pop(str(link))
+    assert list(found.values()) == [None, None, None]
+
+
+def test_predict_on_a_folder_with_nothing_but_a_broken_link_fails_with_1(tmp_path, capsys):
+    (tmp_path / "gone.png").symlink_to("nowhere.png")
+    assert main(["predict", str(tmp_path), "--format", "csv"]) == 1
+    printed = capsys.readouterr()
+    assert "gone.png" in printed.err
+    assert len(printed.out.splitlines()) == 2
+
+
 def test_predict_writes_the_heatmaps_it_was_asked_for(folder, tmp_path, capsys):
     maps = tmp_path / "maps"
     assert main(["predict", str(folder), "--heatmap", str(maps), "--format", "json"]) == 0

@@ -5,7 +5,7 @@ import csv
 import json
 import sys
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import asdict, replace
+from dataclasses import asdict, dataclass, replace
 from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, TextIO
@@ -19,6 +19,7 @@ from cadlib.images import SUPPORTED_SUFFIXES, LesionImage, is_dicom, read_images
 from cadlib.patient import COARSE_SITES, PatientFacts
 from cadlib.record import ModelRecord
 from cadlib.taxonomy import CODES, diagnosis
+from cadlib.walk import Fault, read_tree
 
 if TYPE_CHECKING:  # torch takes seconds; `--help` and bad usage do not wait for it
     from cadlib.assessment import Assessment
@@ -56,7 +57,12 @@ def add(command: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace) -> int:
     """Carry the command out and return its exit code."""
-    files = [file for given in options.files for file in _images_in(given, options.heatmap)]
+    files: list[Path] = []
+    faults: list[Fault] = []
+    for given in options.files:
+        inside = _images_in(given, options.heatmap)
+        files += inside.files
+        faults += inside.faults
     facts = _facts(options, check_model(options.model))
     if options.heatmap:
         make_folder(options.heatmap)
@@ -65,11 +71,15 @@ def run(options: argparse.Namespace) -> int:
     from cadlib.model import Model
 
     model = Model.load(options.model)
-    failed = 0
+    failed = len(faults)
+    assessed = 0
     swapped = 0
 
     def outcomes() -> Iterator[Outcome]:
-        nonlocal failed, swapped
+        nonlocal failed, assessed, swapped
+        for fault in faults:
+            print(f"cadlib: {fault.path}: {fault.reason}", file=sys.stderr)
+            yield fault.path, CadError(fault.reason)
         for file, outcome in tqdm(
             _assess(model, files, facts, options.operating_point),
             total=len(files),
@@ -82,12 +92,13 @@ def run(options: argparse.Namespace) -> int:
             if isinstance(outcome, CadError):
                 failed += 1
                 tqdm.write(f"cadlib: {file}: {outcome}", file=sys.stderr)
-            elif outcome.quality.swapped:
-                swapped += 1
+            else:
+                assessed += 1
+                swapped += outcome.quality.swapped
             yield file, outcome
 
     PRINTERS[options.format](outcomes(), sys.stdout)
-    if told := warning(swapped, len(files) - failed):
+    if told := warning(swapped, assessed):
         print(f"cadlib: {told}", file=sys.stderr)
     return 1 if failed else 0
 
@@ -106,25 +117,33 @@ def _facts(options: argparse.Namespace, record: ModelRecord) -> PatientFacts:
     return facts
 
 
-def _images_in(given: Path, heatmaps: Path | None) -> list[Path]:
-    """Return the file itself, or the images in a folder: no hidden ones, none of our own heatmaps."""
-    if not given.is_dir():
-        return [given]
-    pictures = (path for path in given.rglob("*") if _is_picture(path))
-    found = sorted(
-        path
-        for path in pictures
-        if not path.name.startswith(".") and not (heatmaps and path.resolve().is_relative_to(heatmaps.resolve()))
-    )
-    if not found:
+@dataclass(frozen=True)
+class _Inside:
+    files: list[Path]
+    faults: tuple[Fault, ...] = ()
+
+
+def _images_in(given: Path, heatmaps: Path | None) -> _Inside:
+    """Return the file itself, or the images below a folder, none of our own heatmaps, and the faults met there."""
+    try:
+        is_folder = given.is_dir()
+    except OSError:  # a folder above is closed: reported when the file is read
+        is_folder = False
+    if not is_folder:
+        return _Inside([given])
+    tree = read_tree(given)
+    images = []
+    for path in tree.files:
+        ours = heatmaps is not None and path.resolve().is_relative_to(heatmaps.resolve())
+        if _is_picture(path) and not ours:
+            images.append(path)
+    if not images and not tree.faults:
         raise UsageError(f"Expected images ({', '.join(SUPPORTED_SUFFIXES)}) in {given} but it holds none.")
-    return found
+    return _Inside(images, tree.faults)
 
 
 def _is_picture(path: Path) -> bool:
     """Say whether a folder's file is to be read: by its suffix; DICOM often has none, and an index beside it."""
-    if not path.is_file():
-        return False
     return path.suffix.lower() in SUPPORTED_SUFFIXES or (not path.suffix and path.name != "DICOMDIR" and is_dicom(path))
 
 

@@ -23,7 +23,6 @@ One reader reads every table:
     terms          other words for the diagnoses, sexes and sites of ISIC 2019
 """
 
-import os
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -42,6 +41,7 @@ from cadlib.layouts.table_file import (
     is_table_name,
     read_columns,
 )
+from cadlib.walk import list_folder, read_tree
 
 DEPTH = 2
 """Levels below a folder at which its images are looked for, and below a root its data sets."""
@@ -167,12 +167,8 @@ def has_layout(folder: Path) -> bool:
 
 
 def subfolders(folder: Path) -> list[Path]:
-    """Return the folders in a folder that are not hidden, sorted; none where it cannot be opened."""
-    try:
-        with os.scandir(folder) as entries:
-            return sorted(Path(e.path) for e in entries if e.is_dir() and not e.name.startswith("."))
-    except OSError:
-        return []  # a folder that is not there, or is closed to this user, holds no data set for them
+    """Return the folders in a folder that may hold data, sorted; none where it cannot be opened."""
+    return list(list_folder(folder).folders)
 
 
 def _of_another(images: Path, folder: Path) -> bool:
@@ -249,12 +245,7 @@ def _several(tables: dict[Path, Columns]) -> DatasetInvalid:
 
 def _table_files(folder: Path) -> list[Path]:
     """Return the files directly in a folder whose names are those of tables, sorted."""
-    try:
-        with os.scandir(folder) as entries:
-            names = sorted(entry.name for entry in entries if entry.is_file())
-    except OSError:
-        return []  # as in `subfolders`
-    return [folder / name for name in names if is_table_name(name)]
+    return [path for path in list_folder(folder).files if is_table_name(path.name)]
 
 
 def _tables_in(folder: Path) -> tuple[dict[Path, Columns], tuple[UnusedTable, ...]]:
@@ -274,12 +265,7 @@ def _tables_in(folder: Path) -> tuple[dict[Path, Columns], tuple[UnusedTable, ..
 
 
 def _workbooks(folder: Path) -> list[Path]:
-    try:
-        names = sorted(entry.name for entry in folder.iterdir())
-    except OSError:
-        return []  # as in `subfolders`
-    books = [name for name in names if Path(name).suffix.lower() in WORKBOOK_SUFFIXES]
-    return [folder / name for name in books if not name.startswith((".", "~$"))]
+    return [path for path in list_folder(folder).files if path.suffix.lower() in WORKBOOK_SUFFIXES]
 
 
 def _names_images(path: Path) -> bool:
@@ -306,15 +292,9 @@ def _named(unused: tuple[UnusedTable, ...]) -> str:
 
 def _image_folders(folder: Path, depth: int = DEPTH) -> Iterator[Path]:
     """Yield the folder and those below it that hold an image, down to a depth."""
-    try:
-        with os.scandir(folder) as entries:
-            if any(Path(e.name).suffix.lower() in SUPPORTED_SUFFIXES and e.name[0] != "." for e in entries):
-                yield folder
-    except OSError:
-        return  # as in `subfolders`
-    if depth:
-        for below in subfolders(folder):
-            yield from _image_folders(below, depth - 1)
+    for inside in read_tree(folder, depth).folders:
+        if any(name.lower().endswith(SUPPORTED_SUFFIXES) for name in inside.names):
+            yield inside.path
 
 
 def _csv_of(images: Path, kind: str) -> Path | None:
@@ -323,7 +303,7 @@ def _csv_of(images: Path, kind: str) -> Path | None:
     The archives of ISIC 2018 unpack into a folder `<set>_<kind>` that holds it.
     """
     exact = images.with_name(images.name.removesuffix("Input") + f"{kind}.csv")
-    below = sorted(images.parent.glob(f"*{kind}"))
+    below = [inside for inside in subfolders(images.parent) if inside.name.endswith(kind)]
     for folders in ([images.parent], below):
         files = [path for folder in folders for path in _table_files(folder)]
         files = [path for path in files if path.stem.endswith(kind)]
