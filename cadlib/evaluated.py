@@ -17,7 +17,7 @@ import numpy as np
 import pandas as pd
 
 from cadlib import metrics
-from cadlib.cache import cache_dir, file_facts
+from cadlib.cache import cache_dir, file_facts, is_standing, keep_by, standing
 from cadlib.comparison import Answers, Comparison, compare
 from cadlib.dataset import Dataset
 from cadlib.decision import DEFAULT_OPERATING_POINT
@@ -29,6 +29,7 @@ from cadlib.gaps import gaps
 from cadlib.labelled import check_labelled
 from cadlib.metrics import Floats, Labels
 from cadlib.model import Model
+from cadlib.own_figures import metrics_json
 from cadlib.part import ALL, Part
 from cadlib.partial_labels import PartialLabels, has_label
 from cadlib.predictions import PREDICTIONS_FILE, read_predictions
@@ -128,12 +129,11 @@ def evaluation_folder(record: ModelRecord, dataset: Dataset) -> Path:
     return cache_dir() / "evaluations" / f"{model[:16]}-{digest.hexdigest()[:16]}"
 
 
-def make_evaluation(folder: Path, model: Model, dataset: Dataset, say: Say) -> None:
+def make_evaluation(folder: Path, model: Model, dataset: Dataset, say: Say) -> Evaluated:
     """Show a model every labelled image and keep what it said; raise DatasetInvalid where none has a label.
 
     A break costs the figures alone: what the model said of each image is kept, and the next call goes on from there.
-    `say` is called with "images", "subgroups measured" or "subgroups compared", how many are done, and of how many. May
-    raise OSError.
+    `say` is called with "images", "subgroups measured" or "subgroups compared", how many are done, and of how many.
     """
     table, rejected = _labelled(dataset), dict[str, str]()
     seen = cached_features(model, table, lambda _, *step: say("images", *step), rejected)
@@ -145,7 +145,9 @@ def make_evaluation(folder: Path, model: Model, dataset: Dataset, say: Say) -> N
     parts = dict(subgroups(kept.table))
     comparing = partial(say, "subgroups compared")
     apart = gaps(kept.labels, kept.probabilities, kept.groups, parts, kept.threshold, progress=comparing)
-    replace(found, metrics={**found.metrics, "gaps": [gap.to_json() for gap in apart]}).write(folder)
+    found = replace(found, metrics={**found.metrics, "gaps": [gap.to_json() for gap in apart]})
+    keep_by(folder, found.write)
+    return replace(kept, figures=json.loads(metrics_json(found.metrics)), name=folder.name)
 
 
 def read_evaluation(folder: Path, record: ModelRecord, dataset: Dataset, part: Part = ALL) -> Evaluated | None:
@@ -153,8 +155,9 @@ def read_evaluation(folder: Path, record: ModelRecord, dataset: Dataset, part: P
 
     `part` says what these images are: of those that are the same, whatever they are called, one evaluation is kept.
     """
-    if not (folder / METRICS_FILE).exists():
+    if not is_standing(folder / METRICS_FILE):
         return None
+    folder = standing(folder / METRICS_FILE).parent
     figures = read_json(folder / METRICS_FILE)
     figures["data"] = data_facts(dataset, figures["data"]["images"], part)
     kept = _joined(dataset, read_predictions(folder / PREDICTIONS_FILE), figures, record)
@@ -164,13 +167,16 @@ def read_evaluation(folder: Path, record: ModelRecord, dataset: Dataset, part: P
 def evaluated(folder: Path, record: ModelRecord, dataset: Dataset, say: Say, part: Part = ALL) -> Evaluated:
     """Return what the model of a folder said of a set, asking it only where nothing was kept; `say`, `part` as above.
 
-    Raise DatasetInvalid for images that are not there, or none with a label. May raise OSError.
+    Raise DatasetInvalid for images that are not there, or none with a label.
     """
     place = evaluation_folder(record, dataset)
     if kept := read_evaluation(place, record, dataset, part):
         return kept
-    make_evaluation(place, Model.load(folder), dataset, say)
-    return evaluated(folder, record, dataset, say, part)
+    made = make_evaluation(place, Model.load(folder), dataset, say)
+    if kept := read_evaluation(place, record, dataset, part):
+        return kept
+    facts = data_facts(dataset, made.figures["data"]["images"], part)  # nothing could be kept
+    return replace(made, figures={**made.figures, "data": facts})
 
 
 def compared(first: Evaluated, second: Evaluated) -> Comparison:

@@ -12,7 +12,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from cadlib.cache import cache_dir, file_facts, keep
+from cadlib.cache import cache_dir, file_facts, keep, kept_files
 from cadlib.dataset import Dataset
 from cadlib.duplicates import Say
 from cadlib.errors import DatasetInvalid, ImageRejected
@@ -173,7 +173,7 @@ def _decoded(
 def _read(folder: Path, keys: set[bytes]) -> dict[bytes, _Row]:
     """Return what was kept of these images."""
     found = dict[bytes, _Row]()
-    for path in sorted(folder.glob("*.npz")):
+    for path in kept_files(folder, ".npz"):
         with np.load(path, allow_pickle=False) as chunk:
             if rows := [(row, key) for row, key in enumerate(chunk["keys"].tolist()) if key in keys]:
                 features, logits, looks = (chunk[name] for name in ("features", "logits", "looks"))

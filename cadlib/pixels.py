@@ -5,6 +5,7 @@ are read one by one and never mapped into memory: pages of a mapped file count a
 has touched them, and half a million images of 176 px are 46 GB.
 """
 
+import errno
 import hashlib
 import io
 import os
@@ -18,7 +19,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from cadlib.cache import cache_dir, file_facts
+from cadlib.cache import cache_dir, file_facts, give_up, given_up, is_standing
 from cadlib.dataset import Progress
 from cadlib.errors import DatasetInvalid, ImageRejected
 from cadlib.images import read_image
@@ -84,31 +85,62 @@ class Pixels:
         return images
 
 
+@dataclass(frozen=True)
+class DecodedPixels(Pixels):
+    """The same images where no disk keeps them: decoded from their files each time, which takes longer."""
+
+    sources: tuple[str, ...]
+    spec: InputSpec
+
+    def _read(self, rows: list[int] | range) -> NDArray[np.uint8]:
+        images = np.empty((len(rows), *self.shape[1:]), np.uint8)
+        sources = [self.sources[row] for row in rows]
+        decoded = map(self._decode, sources) if len(rows) == 1 else map_ahead(self._decode, sources)
+        for image, pixels in zip(images, decoded, strict=True):
+            image[:] = pixels
+        return images
+
+    def _decode(self, source: str) -> NDArray[np.uint8]:
+        return to_pixels(read_image(source), self.spec)
+
+
 def cached_pixels(table: pd.DataFrame, spec: InputSpec, progress: Progress | None = None) -> Pixels:
     """Return the images of a table's `path` column, decoded, cropped and resized to the input of a model.
 
     Made on the first call, found again as long as paths, sizes and times of change are the same. What was made
-    before a break is kept, and the next call goes on from there. Raise ImageRejected for a file that cannot be
-    read and DatasetInvalid when the disk has no room.
+    before a break is kept, and the next call goes on from there. Where they cannot be kept, they are decoded each time
+    they are read. Raise ImageRejected for a file that cannot be read, in that case when it is read.
     """
     pixels = _pixels(table, spec)
-    if not (path := pixels.path).exists():
-        path.parent.mkdir(parents=True, exist_ok=True)
-        aside = path.with_suffix(".part")
+    if is_standing(pixels.path):
+        return pixels
+    if not given_up():
         try:
-            _fill(aside, pixels, table["path"].tolist(), spec, progress)
-        except ImageRejected:
-            aside.unlink(missing_ok=True)  # a file that is mended or left out makes another cache
-            raise
-        if aside.exists() or not path.exists():  # another process may have been the first
-            aside.replace(path)
-    return pixels
+            _make(pixels, table["path"].tolist(), spec, progress)
+        except OSError as error:
+            give_up(error)
+        else:
+            return pixels
+    return DecodedPixels(pixels.path, pixels.shape, tuple(table["path"]), spec)
+
+
+def _make(pixels: Pixels, sources: list[str], spec: InputSpec, progress: Progress | None) -> None:
+    path = pixels.path
+    path.parent.mkdir(parents=True, exist_ok=True)
+    aside = path.with_suffix(".part")
+    try:
+        _fill(aside, pixels, sources, spec, progress)
+    except ImageRejected:
+        aside.unlink(missing_ok=True)  # a file that is mended or left out makes another cache
+        raise
+    if aside.exists() or not path.exists():  # another process may have been the first
+        aside.replace(path)
 
 
 def found_pixels(table: pd.DataFrame, spec: InputSpec) -> Pixels | None:
     """Return the same where it was made before, else None."""
     pixels = _pixels(table, spec)
-    return pixels if pixels.path.exists() else None
+    return pixels if is_standing(pixels.path) else None
 
 
 def _pixels(table: pd.DataFrame, spec: InputSpec) -> Pixels:
@@ -132,10 +164,8 @@ def _fill(path: Path, pixels: Pixels, sources: list[str], spec: InputSpec, progr
     done = max(size - len(header), 0) // pixels.row_bytes
     needed, free = pixels.nbytes - done * pixels.row_bytes, shutil.disk_usage(path.parent).free
     if needed + (64 << 20) > free:
-        raise DatasetInvalid(
-            f"Expected {needed / 1e9:.1f} GB of free disk for the pixels of {len(pixels) - done:,} images in "
-            f"{path.parent} but {free / 1e9:.1f} GB are free; make room or point CADLIB_CACHE elsewhere."
-        )
+        room = f"the pixels of the images need {needed / 1e9:.1f} GB and {free / 1e9:.1f} GB are free"
+        raise OSError(errno.ENOSPC, room)
     path.touch()
     with path.open("r+b") as file:
         file.write(header)

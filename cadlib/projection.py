@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from cadlib.cache import cache_dir, keep_array
+from cadlib.cache import cache_dir, is_standing, keep_array, standing
 from cadlib.errors import DatasetInvalid
 
 if TYPE_CHECKING:
@@ -46,9 +46,11 @@ def project(features: NDArray[np.float32], seed: int = 0, progress: "Progress | 
     if (features == features[0]).all():
         raise DatasetInvalid("Expected images that differ but a model sees the same in all of them; choose others.")
     path = cache_dir() / "maps" / f"{_fingerprint(features, seed)}.npy"
-    if not path.exists():
-        keep_array(path, tsne(features, seed, progress))
-    places: NDArray[np.float32] = np.load(path, allow_pickle=False)
+    if is_standing(path):
+        kept: NDArray[np.float32] = np.load(standing(path), allow_pickle=False)
+        return kept
+    places = tsne(features, seed, progress)
+    keep_array(path, places)
     return places
 
 

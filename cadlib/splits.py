@@ -8,8 +8,10 @@ import csv
 import logging
 import os
 import time
+from io import TextIOWrapper
 from itertools import pairwise
 from pathlib import Path
+from typing import IO
 
 import imagehash
 import numpy as np
@@ -20,7 +22,7 @@ from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 
 from cadlib import images
-from cadlib.cache import cache_dir
+from cadlib.cache import cache_dir, keep, standing
 from cadlib.dataset import Progress
 from cadlib.errors import DatasetInvalid, ImageRejected
 from cadlib.layouts.table_file import read_csv
@@ -236,23 +238,22 @@ def _stamp(path: str) -> str:
 def _read_cache(cache: Path) -> dict[str, tuple[str, int]]:
     """Return path -> (stamp, hash); empty where nothing usable is kept."""
     try:
-        with cache.open(encoding="utf-8", newline="") as file:
+        with standing(cache).open(encoding="utf-8", newline="") as file:
             return {path: (stamp, int(value, 16)) for path, stamp, value in csv.reader(file)}
-    except FileNotFoundError:
+    except OSError:  # nothing is kept, or the cache cannot be read
         return {}
-    except (OSError, ValueError, csv.Error) as error:
+    except (ValueError, csv.Error) as error:
         _log.warning("Expected perceptual hashes in %s (%s); they are computed anew.", cache, error)
         return {}
 
 
 def _write_cache(cache: Path, known: dict[str, tuple[str, int]]) -> None:
-    """Keep the hashes for the next run; without the room or the right to, say so and go on."""
-    aside = cache.with_suffix(f".{os.getpid()}.part")
-    try:
-        cache.parent.mkdir(parents=True, exist_ok=True)
-        with aside.open("w", encoding="utf-8", newline="") as file:
-            rows = ((path, stamp, f"{value:016x}") for path, (stamp, value) in known.items())
-            csv.writer(file).writerows(rows)
-        aside.replace(cache)
-    except OSError as error:
-        _log.warning("The perceptual hashes cannot be kept in %s (%s).", cache, error)
+    """Keep the hashes for the next run."""
+
+    def write(file: IO[bytes]) -> None:
+        text = TextIOWrapper(file, encoding="utf-8", newline="")
+        rows = ((path, stamp, f"{value:016x}") for path, (stamp, value) in known.items())
+        csv.writer(text).writerows(rows)
+        text.detach()  # writes what it holds, and leaves the file open
+
+    keep(cache, write)

@@ -7,7 +7,7 @@ from tempfile import NamedTemporaryFile
 
 from PIL import Image
 
-from cadlib.cache import cache_dir
+from cadlib.cache import cache_dir, keep_by, standing
 from cadlib.images import LesionImage, read_image
 
 SIDE_PX = 240
@@ -22,17 +22,19 @@ def thumbnail(path: Path) -> bytes:
     """
     kept = _place(path)
     try:
-        return kept.read_bytes()
+        return standing(kept).read_bytes()
     except OSError:
         data = shrunk(read_image(path, enough_px=SIDE_PX), SIDE_PX, QUALITY)
-    try:
-        kept.parent.mkdir(parents=True, exist_ok=True)
-        with NamedTemporaryFile(dir=kept.parent, delete=False) as file:
-            file.write(data)
-        Path(file.name).replace(kept)
-    except OSError:
-        pass
+    keep_by(kept, lambda place: _write(place, data))
     return data
+
+
+def _write(place: Path, data: bytes) -> None:
+    """Write a file that only this user can read, whole or not at all."""
+    place.parent.mkdir(parents=True, exist_ok=True)
+    with NamedTemporaryFile(dir=place.parent, delete=False) as file:
+        file.write(data)
+    Path(file.name).replace(place)
 
 
 def shrunk(image: LesionImage, side_px: int, quality: int = 90) -> bytes:

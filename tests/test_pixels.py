@@ -110,9 +110,15 @@ def test_nothing_is_left_when_an_image_cannot_be_read(table, tmp_path):
     assert not [path for path in (tmp_path / "cache").rglob("*") if path.is_file()]
 
 
-def test_a_full_disk_is_said_before_anything_is_written(table, tmp_path, monkeypatch):
+def test_on_a_full_disk_nothing_is_written_and_the_images_are_decoded(table, tmp_path, monkeypatch, caplog):
     usage = namedtuple("usage", "total used free")
     monkeypatch.setattr(pixels.shutil, "disk_usage", lambda _path: usage(10**9, 10**9 - 1, 1))
-    with pytest.raises(DatasetInvalid, match="free disk"):
-        cached_pixels(table, SPEC)
+    decoded = cached_pixels(table, SPEC)
+    expected = np.stack([to_pixels(read_image(path), SPEC) for path in table["path"]])
+    assert np.array_equal(decoded[:], expected)
+    assert np.array_equal(decoded[-1], expected[-1])
+    assert np.array_equal(np.concatenate(list(decoded.batches(4))), expected)
+    with pytest.raises(IndexError):
+        decoded[10]
+    assert "CADLIB_CACHE" in caplog.text
     assert not [path for path in (tmp_path / "cache").rglob("*") if path.is_file()]

@@ -9,7 +9,7 @@ from tempfile import NamedTemporaryFile
 
 import pandas as pd
 
-from cadlib.cache import cache_dir
+from cadlib.cache import cache_dir, keep_by, standing
 from cadlib.dataset import Dataset
 
 KINDS = {
@@ -90,24 +90,28 @@ def findings(rows: list[dict[str, object]]) -> pd.DataFrame:
 
 
 def keep(suspects: Suspects, dataset: Dataset) -> None:
-    """Write the lists into the cache folder; may raise OSError."""
-    path = kept_at(dataset, suspects.model_id)
-    path.parent.mkdir(parents=True, exist_ok=True)
+    """Write the lists into the cache folder."""
     facts = {name: getattr(suspects, name) for name in ("dataset", "model_id", "created", "images", "judged")}
-    with NamedTemporaryFile("w", encoding="utf-8", dir=path.parent, delete=False) as aside:
-        json.dump({"format": _FORMAT, **facts, "table": suspects.table.to_csv(index=False)}, aside)
-    Path(aside.name).replace(path)
+    content = {"format": _FORMAT, **facts, "table": suspects.table.to_csv(index=False)}
+
+    def write(path: Path) -> None:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with NamedTemporaryFile("w", encoding="utf-8", dir=path.parent, delete=False) as aside:
+            json.dump(content, aside)
+        Path(aside.name).replace(path)
+
+    keep_by(kept_at(dataset, suspects.model_id), write)
 
 
 def kept(dataset: Dataset, model_id: str) -> Suspects | None:
     """Return the lists that were made of this data set as it is, with this model; None where none were."""
     try:
-        raw = json.loads(kept_at(dataset, model_id).read_text(encoding="utf-8"))
+        raw = json.loads(standing(kept_at(dataset, model_id)).read_text(encoding="utf-8"))
         if raw.pop("format") != _FORMAT:
             return None
         table = pd.read_csv(StringIO(raw.pop("table")), dtype=COLUMNS)
         return Suspects(table=table, **raw)
-    except FileNotFoundError:
+    except OSError:  # none were made, or the cache cannot be read
         return None
 
 

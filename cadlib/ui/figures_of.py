@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import streamlit as st
 
 from cadlib import background, record
+from cadlib.cache import standing
 from cadlib.counts import Counts
 from cadlib.errors import CadError, DatasetInvalid
 from cadlib.record import ModelRecord
@@ -155,7 +156,7 @@ def _work(folder: Path, found: ModelRecord, data: "Dataset") -> "Callable[[Say],
 def _written(folder: Path) -> float:
     """Return when the evaluation in a folder was written, 0 where there is none."""
     try:
-        return (folder / record.METRICS_FILE).stat().st_mtime
+        return standing(folder / record.METRICS_FILE).stat().st_mtime
     except OSError:
         return 0.0
 

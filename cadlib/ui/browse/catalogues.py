@@ -6,7 +6,7 @@ from pathlib import Path
 import pandas as pd
 import streamlit as st
 
-from cadlib.cache import cache_dir
+from cadlib.cache import cache_dir, is_standing, standing
 from cadlib.catalogue import Catalogue, described
 from cadlib.dataset import Dataset
 from cadlib.errors import CadError
@@ -29,8 +29,8 @@ def catalogue_of(dataset: Dataset, record: ModelRecord | None) -> Catalogue:
         if record is None:
             return _catalogue(dataset, "", "", None, 0.0)
         folder = answers_folder(dataset, record)
-        answers = folder / PREDICTIONS_FILE if folder else None
-        written = answers.stat().st_mtime if answers and answers.exists() else 0.0
+        answers = standing(folder / PREDICTIONS_FILE) if folder else None
+        written = answers.stat().st_mtime if answers and is_standing(answers) else 0.0
         return _catalogue(dataset, record.name, record.model_id, answers, written)
 
 
