@@ -24,7 +24,7 @@ from cadlib.likeness import Details, details_in, likeness, shows_the_same
 from cadlib.model import Model
 from cadlib.own_split import not_the_models, own_split
 from cadlib.pixels import cached_pixels
-from cadlib.record import CARD_FILE, METRICS_FILE, RECORD_FILE, ModelRecord, json_text, read_json, replace_files
+from cadlib.record import CARD_FILE, METRICS_FILE, ModelRecord, read_checked_json, write_folder
 from cadlib.splits import NEAR_DUPLICATE_BITS, SPLITS
 from cadlib.validation import CONTRADICTIONS, LEAKS, MAX_NAMED, LeakAudit, claim
 
@@ -121,10 +121,10 @@ def couples(pairs: pd.DataFrame) -> list[list[int]]:
 
 
 def write_into(folder: Path, record: ModelRecord, result: LeakAudit) -> None:
-    """Put a result into model.json and the card of a model folder, both whole or neither; may raise OSError."""
+    """Put a result into model.json and the card of a model folder, all whole or none; may raise OSError."""
     audited = replace(record, audit=result)
-    figures = read_json(folder / METRICS_FILE)
-    replace_files(folder, {RECORD_FILE: json_text(audited.to_json()), CARD_FILE: card.render(audited, figures)})
+    figures = read_checked_json(folder, METRICS_FILE)
+    write_folder(folder, audited, {CARD_FILE: card.render(audited, figures)})
 
 
 @dataclass(frozen=True, eq=False)

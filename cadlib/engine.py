@@ -49,9 +49,11 @@ class Engine:
         options.add_session_config_entry("session.intra_op.allow_spinning", "0")
         names = [name for name, array in state.items() if array.ndim]  # the graph has no use for a count of batches
         # ONNX Runtime reads these arrays where they lie, so they have to stay.
-        self._weights = [onnxruntime.OrtValue.ortvalue_from_numpy(np.ascontiguousarray(state[name])) for name in names]
-        options.add_external_initializers([WEIGHT + name for name in names], self._weights)
         try:
+            self._weights = [
+                onnxruntime.OrtValue.ortvalue_from_numpy(np.ascontiguousarray(state[name])) for name in names
+            ]
+            options.add_external_initializers([WEIGHT + name for name in names], self._weights)
             self._session = onnxruntime.InferenceSession(graph, options, providers=["CPUExecutionProvider"])
         except Exception as error:  # its errors share no base class
             raise ModelInvalid(

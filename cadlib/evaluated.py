@@ -7,7 +7,6 @@ asked by `features.cached_features`: what it said for the map, the suspects or a
 """
 
 import hashlib
-import json
 from dataclasses import dataclass, replace
 from functools import cached_property, partial
 from pathlib import Path
@@ -37,8 +36,6 @@ from cadlib.record import METRICS_FILE, ModelRecord, read_json
 from cadlib.splits import lesion_groups
 from cadlib.taxonomy import CODES
 
-_ANSWER = ("weights_sha256", "onnx_sha256", "codes", "input", "temperature", "bias", "conformal", "operating_points")
-"""What of a record its answers, and the figures of them, rest on."""
 FIGURES_VERSION = 3
 """Raised with what metrics.json tells, so that an evaluation that lacks it is made anew."""
 
@@ -118,8 +115,7 @@ def evaluation_folder(record: ModelRecord, dataset: Dataset) -> Path:
 
     An image is known by its path, its size and its time of change. Raise DatasetInvalid for one that is not there.
     """
-    answer = {key: value for key, value in record.to_json().items() if key in _ANSWER} | {"figures": FIGURES_VERSION}
-    model = hashlib.sha256(json.dumps(answer, sort_keys=True).encode()).hexdigest()
+    model = hashlib.sha256(f"{record.answers_sha256} {FIGURES_VERSION}".encode()).hexdigest()
     digest = hashlib.sha256(pd.util.hash_pandas_object(dataset.table, index=False).to_numpy().tobytes())
     try:
         for path in dataset.table["path"]:
@@ -172,7 +168,7 @@ def evaluated(folder: Path, record: ModelRecord, dataset: Dataset, say: Say, par
     place = evaluation_folder(record, dataset)
     if kept := read_evaluation(place, record, dataset, part):
         return kept
-    made = make_evaluation(place, Model.load(folder), dataset, say)
+    made = make_evaluation(place, Model.load(folder, model_id=record.model_id), dataset, say)
     if kept := read_evaluation(place, record, dataset, part):
         return kept
     facts = data_facts(dataset, made.figures["data"]["images"], part)  # nothing could be kept

@@ -4,7 +4,7 @@ Predictions come from its model.onnx; torch is loaded when somebody asks for the
 """
 
 import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -16,22 +16,23 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from PIL import Image
 
-from cadlib import calibration, preprocess, weights
+from cadlib import calibration, golden, preprocess, weights
 from cadlib.engine import Engine, Seen
+from cadlib.errors import CadError, ModelInvalid
 from cadlib.images import LesionImage, read_image
 from cadlib.metadata import PatientFacts, add_evidence
 from cadlib.neighbours import NeighbourIndex, fingerprints
 from cadlib.novelty import Novelty, NoveltyDetector, appearance
 from cadlib.readahead import threads
 from cadlib.record import (
+    GOLDEN_FILE,
     NEIGHBOURS_FILE,
     NOVELTY_FILE,
     ONNX_FILE,
     WEIGHTS_FILE,
     ModelRecord,
     find_model,
-    read_record,
-    verified,
+    read_folder,
 )
 from cadlib.taxonomy import CODES, MALIGNANT
 
@@ -108,24 +109,55 @@ class Model:
         self._detector = detector
 
     @classmethod
-    def load(cls, name_or_path: str | os.PathLike[str], threads: int = 0) -> Self:
+    def load(
+        cls,
+        name_or_path: str | os.PathLike[str],
+        threads: int = 0,
+        *,
+        model_id: str | None = None,
+        check_answers: bool = True,
+    ) -> Self:
         """Load a model by its name under models/ or by the path of its folder; `threads` a pass, 0 for one a core.
 
-        Raise ModelInvalid when it is missing, incomplete or when a file is not the one of the record.
+        Every file is compared with the manifest, and the answers for two small drawn lesions with the golden ones;
+        `check_answers` leaves that away for who compares all of them. Raise ModelInvalid when anything is missing or
+        changed, and where the model is another than `model_id`.
         """
         folder = find_model(name_or_path)
-        record = read_record(folder)
-        state = weights.unpack(verified(folder / WEIGHTS_FILE, record.weights_sha256))
-        engine = Engine(verified(folder / ONNX_FILE, record.onnx_sha256), state, threads)
-        known = record.neighbours and verified(folder / NEIGHBOURS_FILE, record.neighbours.sha256)
-        looks = record.novelty and verified(folder / NOVELTY_FILE, record.novelty.sha256)
-        return cls(
-            record,
-            engine,
-            folder,
-            NeighbourIndex.from_bytes(known) if known else None,
-            NoveltyDetector(looks, record.novelty) if looks and record.novelty else None,
-        )
+        record, files = read_folder(folder)
+        if model_id is not None and record.model_id != model_id:
+            raise ModelInvalid(
+                f"Expected {model_id} in {folder}, but it was replaced by {record.model_id} meanwhile. Begin anew."
+            )
+        model = cls.assemble(record, files, folder, threads)
+        if check_answers:
+            model._check_answers(files[GOLDEN_FILE])
+        return model
+
+    @classmethod
+    def assemble(cls, record: ModelRecord, files: Mapping[str, bytes], folder: Path, threads: int = 0) -> Self:
+        """Build a model from the bytes of its files by name; raise ModelInvalid for files that are none of a model."""
+        engine = Engine(files[ONNX_FILE], weights.unpack(files[WEIGHTS_FILE]), threads)
+        return cls(record, engine, folder, *_fitted(record, files))
+
+    def with_record(self, record: ModelRecord) -> "Model":
+        """Return the same network with another record."""
+        return Model(record, self.engine, self._folder, self.neighbours, self._detector)
+
+    def with_fitted(self, record: ModelRecord, files: Mapping[str, bytes]) -> "Model":
+        """Return the same network with another record, and with the similar cases and the looks of these files."""
+        return Model(record, self.engine, self._folder, *_fitted(record, files))
+
+    def _check_answers(self, stored: bytes) -> None:
+        try:
+            golden.check_quick(self, stored, self._folder / GOLDEN_FILE)
+        except CadError:
+            raise
+        except Exception as error:  # whatever a broken network raises, an answer would raise it too
+            raise ModelInvalid(
+                f"Expected {self.record.model_id} to answer, but it fails ({type(error).__name__}: "
+                f"{str(error)[:200]}). Restore the folder {self._folder}."
+            ) from error
 
     @cached_property
     def network(self) -> "nn.Module":
@@ -200,3 +232,14 @@ class Model:
         pixels = preprocess.to_pixels(image, self.record.input)
         [fingerprint], [looks] = fingerprints(pixels[None]), appearance.measure(pixels[None])
         return _Prepared(image.sha256, min(image.file_px), pixels, fingerprint, looks)
+
+
+def _fitted(record: ModelRecord, files: Mapping[str, bytes]) -> tuple[NeighbourIndex | None, NoveltyDetector | None]:
+    index = NeighbourIndex.from_bytes(files[NEIGHBOURS_FILE]) if record.neighbours else None
+    detector = NoveltyDetector(files[NOVELTY_FILE], record.novelty) if record.novelty else None
+    if index and record.neighbours and len(index) != record.neighbours.images:
+        raise ModelInvalid(
+            f"Expected {record.neighbours.images:,} training images in {NEIGHBOURS_FILE}, but found {len(index):,}. "
+            "Restore the folder."
+        )
+    return index, detector

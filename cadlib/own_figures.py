@@ -31,7 +31,7 @@ from typing import Any
 from cadlib import card
 from cadlib.decision import OperatingPoint
 from cadlib.errors import ModelInvalid
-from cadlib.record import CARD_FILE, METRICS_FILE, RECORD_FILE, ModelRecord, json_text, read_json, replace_files
+from cadlib.record import CARD_FILE, METRICS_FILE, ModelRecord, read_checked, read_checked_json, write_folder
 
 _ADDED = ("n_malignant", "malignant_ece", "malignant_reliability")
 """Keys that an earlier version did not write; its figures stay usable without them."""
@@ -39,7 +39,7 @@ _ADDED = ("n_malignant", "malignant_ece", "malignant_reliability")
 
 def measured(folder: Path, record: ModelRecord) -> dict[str, Any]:
     """Return metrics.json of a model folder; raise ModelInvalid when it is missing or of other weights."""
-    figures = read_json(folder / METRICS_FILE)
+    figures = read_checked_json(folder, METRICS_FILE)
     if figures.get("model", {}).get("weights_sha256") != record.weights_sha256:
         raise ModelInvalid(
             f"Expected {folder / METRICS_FILE} to be of the model's weights, {record.weights_sha256[:16]}…, but it is "
@@ -54,24 +54,20 @@ def write_into(folder: Path, record: ModelRecord, figures: dict[str, Any]) -> No
     Figures of the test split lead metrics.json, those of validation stand under "validation" then, whichever were
     measured last. The thresholds stay; what they do is that of the split that leads. May raise OSError, as `rewrite`.
     """
-    path = folder / METRICS_FILE
-    figures = join_splits(figures, read_json(path) if path.exists() else {})
+    has_figures = read_checked(folder, METRICS_FILE) is not None
+    figures = join_splits(figures, read_checked_json(folder, METRICS_FILE) if has_figures else {})
     rewrite(folder, replace(record, operating_points=operating_points(figures)), figures)
 
 
 def rewrite(
     folder: Path, record: ModelRecord, figures: dict[str, Any], files: Mapping[str, str | bytes] | None = None
 ) -> None:
-    """Replace model.json, metrics.json and the card of a model folder, and with them other `files` by their names.
+    """Replace model.json, metrics.json, card and manifest of a model folder, and other `files` by their names.
 
     All are written whole before the first takes its place; raise OSError where that fails.
     """
-    own = {
-        RECORD_FILE: json_text(record.to_json()),
-        METRICS_FILE: metrics_json(figures),
-        CARD_FILE: card.render(record, figures),
-    }
-    replace_files(folder, {**(files or {}), **own})
+    own = {METRICS_FILE: metrics_json(figures), CARD_FILE: card.render(record, figures)}
+    write_folder(folder, record, {**(files or {}), **own})
 
 
 def join_splits(figures: dict[str, Any], former: dict[str, Any]) -> dict[str, Any]:

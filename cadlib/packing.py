@@ -3,7 +3,6 @@
 import hashlib
 import re
 import shutil
-from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import asdict
 from datetime import UTC, datetime
@@ -14,7 +13,7 @@ from typing import Any
 from cadlib import __version__, card, own_figures, weights
 from cadlib.errors import TrainingFailed
 from cadlib.export import to_onnx
-from cadlib.golden import golden_figures
+from cadlib.golden import golden_json
 from cadlib.model import Model
 from cadlib.network import arrays_of, saliency_layer
 from cadlib.readout import read_out
@@ -23,13 +22,12 @@ from cadlib.record import (
     GOLDEN_FILE,
     METRICS_FILE,
     ONNX_FILE,
-    RECORD_FILE,
     SPLIT_FILE,
     WEIGHTS_FILE,
     ModelRecord,
     TrainingFacts,
-    json_text,
     models_dir,
+    write_folder,
 )
 from cadlib.taxonomy import CODES
 from cadlib.training import Trained
@@ -90,13 +88,15 @@ def _write(trained: Trained, name: str, version: str, folder: Path) -> None:
     stored = weights.pack(arrays_of(trained.network))
     graph = to_onnx(trained.network, saliency_layer(trained.network), trained.spec)
     record, figures = _measure(trained, name, version, stored, graph)
-    (folder / WEIGHTS_FILE).write_bytes(stored)
-    (folder / ONNX_FILE).write_bytes(graph)
-    (folder / SPLIT_FILE).write_text(trained.data.split_csv, encoding="utf-8")
-    _write_json(folder / RECORD_FILE, record.to_json())
-    (folder / METRICS_FILE).write_text(own_figures.metrics_json(figures), encoding="utf-8")
-    _write_json(folder / GOLDEN_FILE, golden_figures(Model.load(folder)))
-    (folder / CARD_FILE).write_text(card.render(record, figures), encoding="utf-8")
+    network = {WEIGHTS_FILE: stored, ONNX_FILE: graph}
+    others = {
+        SPLIT_FILE: trained.data.split_csv,
+        METRICS_FILE: own_figures.metrics_json(figures),
+        CARD_FILE: card.render(record, figures),
+        GOLDEN_FILE: golden_json(Model.assemble(record, network, folder)),
+    }
+    write_folder(folder, record, {**network, **others})
+    Model.load(folder)  # what was written is what a reader gets, or there is no model
 
 
 def _measure(
@@ -137,7 +137,3 @@ def _measure(
         **fields,
     )
     return record, {**figures, "model": own_figures.model_facts(record)}
-
-
-def _write_json(path: Path, content: Mapping[str, Any]) -> None:
-    path.write_text(json_text(content), encoding="utf-8")

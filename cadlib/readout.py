@@ -13,11 +13,11 @@ from numpy.typing import NDArray
 
 from cadlib import calibration, decision, evaluation, metrics, own_figures
 from cadlib.dataset import Dataset, Progress
-from cadlib.golden import golden_figures
+from cadlib.golden import golden_json
 from cadlib.metadata import run_trial
 from cadlib.metrics import Labels
 from cadlib.model import Model
-from cadlib.record import GOLDEN_FILE, ConformalSets, json_text
+from cadlib.record import GOLDEN_FILE, ConformalSets
 from cadlib.splits import lesion_groups
 from cadlib.taxonomy import CODES
 
@@ -81,6 +81,5 @@ def calibrate(folder: Path, dataset: Dataset, progress: Progress | None = None) 
     figures |= {"model": own_figures.model_facts(record), "rejected": rejected}
     former = own_figures.measured(folder, model.record)
     figures |= {key: former[key] for key in ("across_archives", "novelty", "novelty_proof") if key in former}
-    golden = golden_figures(Model(record, model.engine, folder))
-    own_figures.rewrite(folder, record, figures, {GOLDEN_FILE: json_text(golden)})
+    own_figures.rewrite(folder, record, figures, {GOLDEN_FILE: golden_json(model.with_record(record))})
     return figures

@@ -6,10 +6,12 @@ before its network is loaded.
 
 import hashlib
 import json
-import math
 import os
+import shutil
+import time
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass
+from functools import cached_property
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -17,25 +19,31 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from cadlib import identity, manifest, record_schema
 from cadlib.calibration import Temperature
-from cadlib.decision import OperatingPoint
+from cadlib.decision import DEFAULT_OPERATING_POINT, OperatingPoint
 from cadlib.errors import FactsRejected, ModelInvalid
 from cadlib.metadata import MetadataEvidence, MetadataTrial
 from cadlib.novelty import NoveltyFacts
 from cadlib.preprocess import InputSpec
 from cadlib.taxonomy import CODES
+from cadlib.typed_json import convert, parse
 from cadlib.validation import LeakAudit, claim
 
-FORMAT_VERSION = 5
-RECORD_FILE = "model.json"
-WEIGHTS_FILE = "weights.safetensors"
-ONNX_FILE = "model.onnx"
-METRICS_FILE = "metrics.json"
-GOLDEN_FILE = "golden.json"
-NEIGHBOURS_FILE = "neighbours.safetensors"
-CARD_FILE = "README.md"
-NOVELTY_FILE = "novelty.safetensors"
-SPLIT_FILE = "split.csv"
+FORMAT_VERSION = record_schema.FORMAT_VERSION
+RECORD_FILE = manifest.RECORD_FILE
+WEIGHTS_FILE = manifest.WEIGHTS_FILE
+ONNX_FILE = manifest.ONNX_FILE
+METRICS_FILE = manifest.METRICS_FILE
+GOLDEN_FILE = manifest.GOLDEN_FILE
+NEIGHBOURS_FILE = manifest.NEIGHBOURS_FILE
+CARD_FILE = manifest.CARD_FILE
+NOVELTY_FILE = manifest.NOVELTY_FILE
+SPLIT_FILE = manifest.SPLIT_FILE
+
+_MAX_RECORD_BYTES = 2**23
+_WRITING_SECONDS = 1.0
+"""So long a reader waits for a command that is replacing files of the folder."""
 
 
 def models_dir() -> Path:
@@ -130,10 +138,15 @@ class ModelRecord:
             raise FactsRejected(f"Expected no age, sex or site: {self.model_id} takes none; leave them away.")
         return self.evidence
 
+    @cached_property
+    def answers_sha256(self) -> str:
+        """Return the hash of all fields that decide an answer, as `identity` lists them."""
+        return identity.answers_sha256(self.to_json())
+
     @property
     def model_id(self) -> str:
-        """Return the name a prediction carries: name, version and the first of the weights' hash."""
-        return f"{self.name} {self.version} ({self.weights_sha256[:8]})"
+        """Return the name a prediction carries: name, version and the first of `answers_sha256`."""
+        return f"{self.name} {self.version} ({self.answers_sha256[: identity.ID_DIGITS]})"
 
     @property
     def validated(self) -> bool:
@@ -168,22 +181,25 @@ class ModelRecord:
 
 
 def read_record(folder: Path) -> ModelRecord:
-    """Read and check model.json of a model folder; raise ModelInvalid and say what is wrong with it."""
-    path = folder / RECORD_FILE
-    raw = read_json(path)
-    if raw.pop("format_version", None) != FORMAT_VERSION:
-        raise ModelInvalid(
-            f"Expected {path} to be of format version {FORMAT_VERSION}; write it anew with this version."
-        )
-    names = {field.name for field in fields(ModelRecord)}
-    if missing := names - raw.keys():
-        raise ModelInvalid(f"{path} lacks {', '.join(sorted(missing))}; nothing is assumed in their place.")
-    if unknown := raw.keys() - names:
-        raise ModelInvalid(f"{path} has keys this version does not know: {', '.join(sorted(unknown))}.")
+    """Read model.json of a model folder and check it, and all its small files, against the manifest.
+
+    Raise ModelInvalid and name every file and every field that is not as it was written.
+    """
+    return _once_written(folder, manifest.SMALL_FILES)[0]
+
+
+def read_folder(folder: Path) -> tuple[ModelRecord, dict[str, bytes]]:
+    """Return the record of a model folder and the checked bytes of all its files; raise ModelInvalid as above."""
+    return _once_written(folder, manifest.FILES)
+
+
+def record_from_json(raw: Mapping[str, Any], path: Path) -> ModelRecord:
+    """Return the record of the JSON values of a model.json; raise ModelInvalid and name the field that is wrong."""
+    convert(raw, record_schema.RecordFile, path)
     try:
         record = ModelRecord(
             **{
-                **raw,
+                **{key: value for key, value in raw.items() if key != "format_version"},
                 "codes": tuple(raw["codes"]),
                 "temperature": Temperature(**raw["temperature"]),
                 "bias": tuple(raw["bias"]),
@@ -204,37 +220,135 @@ def read_record(folder: Path) -> ModelRecord:
     return record
 
 
-def _check(record: ModelRecord, path: Path) -> None:
-    if record.codes != CODES:
+def _once_written(folder: Path, names: tuple[str, ...]) -> tuple[ModelRecord, dict[str, bytes]]:
+    """Read a folder; while another process is replacing files of it, wait for the end of that."""
+    last = time.monotonic() + _WRITING_SECONDS
+    while True:
+        before = content_key(folder)
+        try:
+            return _read(folder, names)
+        except ModelInvalid:
+            writing = content_key(folder) != before or next(folder.glob(f"{_ASIDE}*"), None) is not None
+            if not writing or time.monotonic() > last:
+                raise
+        time.sleep(0.05)
+
+
+def content_key(folder: Path) -> str:
+    """Return a hash of manifest and model.json as they are on disk now: another content, another key."""
+    digest = hashlib.sha256()
+    for name in (manifest.MANIFEST_FILE, RECORD_FILE):
+        try:
+            digest.update(manifest.read_regular(folder / name, _MAX_RECORD_BYTES))
+        except OSError as error:
+            digest.update(str(error).encode())
+        digest.update(b"\0")
+    return digest.hexdigest()
+
+
+def _read(folder: Path, names: tuple[str, ...]) -> tuple[ModelRecord, dict[str, bytes]]:
+    path = folder / RECORD_FILE
+    try:
+        data = manifest.read_regular(path, _MAX_RECORD_BYTES)
+    except OSError as error:
         raise ModelInvalid(
-            f"Expected {path} to name the classes {', '.join(CODES)} in this order but got "
-            f"{', '.join(map(str, record.codes))}."
+            f"Expected {path}, but it cannot be read: {error.strerror or error}. A model is a folder written by "
+            "`python -m cadlib train`; restore it."
+        ) from None
+    raw = parse(data, path)
+    if not isinstance(raw, dict):
+        raise ModelInvalid(f"Expected {path} to hold a JSON object but got {type(raw).__name__}. Restore the file.")
+    version = raw.get("format_version")
+    if version != FORMAT_VERSION and not (folder / manifest.MANIFEST_FILE).exists():
+        raise ModelInvalid(
+            f"Expected {path} to be of format version {FORMAT_VERSION}, but found {str(version)[:20]}. Bring a model "
+            f"of format version {FORMAT_VERSION - 1} up to date by `python -m cadlib model migrate --model {folder}`."
         )
+    record = record_from_json(raw, path)  # before the hashes: a wrong type is named better than a changed field
+    listed = manifest.read_manifest(folder)
+    contents = manifest.read_files(folder, listed, names)
+    if contents[RECORD_FILE] != data:
+        raise ModelInvalid(f"Expected {path} to stay as it is while it is read, but it was replaced. Try again.")
+    _check_manifest(record, listed, folder)
+    return record, contents
+
+
+def _check_manifest(record: ModelRecord, listed: manifest.Manifest, folder: Path) -> None:
+    """Raise ModelInvalid where manifest and record, each whole in itself, are of two models."""
+    hashes = {
+        WEIGHTS_FILE: record.weights_sha256,
+        ONNX_FILE: record.onnx_sha256,
+        NEIGHBOURS_FILE: record.neighbours and record.neighbours.sha256,
+        NOVELTY_FILE: record.novelty and record.novelty.sha256,
+        SPLIT_FILE: record.training.split_sha256 if SPLIT_FILE in listed.files else None,
+    }
+    for name, sha256 in hashes.items():
+        if sha256 and (name not in listed.files or listed.files[name].sha256 != sha256):
+            raise ModelInvalid(
+                f"Expected {name} in {folder} to be the one of model.json, with the SHA-256 {sha256[:16]}…, but the "
+                "manifest lists another or none. Restore the folder."
+            )
+    if listed.model != record.model_id:
+        raise ModelInvalid(
+            f"Expected the manifest in {folder} to be of {record.model_id}, but it is of {listed.model[:200]!r}. "
+            "Restore the folder."
+        )
+
+
+def _check(record: ModelRecord, path: Path) -> None:
     if record.audit is not None and record.audit.split_sha256 != record.training.split_sha256:
         raise ModelInvalid(
             f"Expected the audit in {path} to be of the split {record.training.split_sha256!r} the model was trained "
             f"on but it is of {record.audit.split_sha256!r}; run `python -m cadlib audit --into-model`."
         )
-    if len(record.bias) != len(CODES) or not all(isinstance(b, int | float) and math.isfinite(b) for b in record.bias):
-        raise ModelInvalid(f"Expected the bias in {path} to be {len(CODES)} numbers but got {list(record.bias)}.")
-    for name in ("name", "version", "backbone", "saliency_layer", "weights_sha256", "onnx_sha256"):
-        if not isinstance(value := getattr(record, name), str):
-            raise ModelInvalid(f"Expected {name} in {path} to be text but got {value!r}.")
+    names = [point.name for point in record.operating_points]
+    if len(set(names)) != len(names) or DEFAULT_OPERATING_POINT not in names:
+        raise ModelInvalid(
+            f"Expected operating points of different names in {path}, one of them {DEFAULT_OPERATING_POINT!r}, but "
+            f"found {', '.join(names)}. Restore the file."
+        )
+    if record.evidence is not None and record.metadata is not None:
+        with_facts = [point.name for point in record.metadata.operating_points]
+        if with_facts != names:
+            raise ModelInvalid(
+                f"Expected `$.metadata.operating_points` in {path} to be {', '.join(names)}, as without patient data, "
+                f"but found {', '.join(with_facts) or 'none'}. Restore the file."
+            )
 
 
 def read_json(path: Path) -> dict[str, Any]:
-    """Read a JSON object of a model folder; raise ModelInvalid when it is missing or broken."""
+    """Read a JSON object; raise ModelInvalid when it is missing or broken."""
     try:
         raw = json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         raise ModelInvalid(
             f"Expected {path} but there is no such file; a model is a folder written by `python -m cadlib train`."
         ) from None
-    except (OSError, UnicodeDecodeError, json.JSONDecodeError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise ModelInvalid(f"{path} cannot be read as JSON: {error}. Restore the file or train anew.") from error
     if not isinstance(raw, dict):
         raise ModelInvalid(f"Expected {path} to hold a JSON object but got {type(raw).__name__}. Restore the file.")
     return raw
+
+
+def read_checked(folder: Path, name: str) -> bytes | None:
+    """Return the bytes of a file of a model folder, None where the model has no such file.
+
+    Raise ModelInvalid where it is not as it was written.
+    """
+    listed = manifest.read_manifest(folder)
+    return manifest.read_files(folder, listed, (name,)).get(name)
+
+
+def read_checked_json(folder: Path, name: str) -> dict[str, Any]:
+    """Return the JSON object of a file of a model folder; raise ModelInvalid as above, and where it is missing."""
+    data = read_checked(folder, name)
+    if data is None:
+        raise ModelInvalid(f"Expected {folder / name}, but this model has none. Evaluate the model, or restore it.")
+    content = parse(data, folder / name)
+    if not isinstance(content, dict):
+        raise ModelInvalid(f"Expected {folder / name} to hold a JSON object. Restore the file.")
+    return content
 
 
 def json_text(content: Mapping[str, Any]) -> str:
@@ -242,14 +356,58 @@ def json_text(content: Mapping[str, Any]) -> str:
     return json.dumps(content, indent=2, allow_nan=False, ensure_ascii=False) + "\n"
 
 
+_ASIDE = ".aside-"
+
+
 def replace_files(folder: Path, contents: Mapping[str, str | bytes]) -> None:
-    """Replace files of a model folder, all whole or none; raise OSError where that fails."""
-    with TemporaryDirectory(dir=folder, prefix=".aside-") as aside:
+    """Replace files of a folder, all or none; raise OSError where that fails.
+
+    All are written whole before the first takes its place. Where one cannot, those before it are put back.
+    """
+    with TemporaryDirectory(dir=folder, prefix=_ASIDE) as aside:
+        fresh = Path(aside, "new")
+        former = Path(aside, "former")
+        for part in (fresh, former):
+            part.mkdir()
         for name, content in contents.items():
-            path = Path(aside, name)
+            path = fresh / name
             path.write_text(content, encoding="utf-8") if isinstance(content, str) else path.write_bytes(content)
         for name in contents:
-            Path(aside, name).replace(folder / name)
+            if (folder / name).exists():
+                _keep_former(folder / name, former / name)
+        try:
+            for name in contents:
+                (fresh / name).replace(folder / name)
+        except OSError:
+            for path in former.iterdir():
+                path.replace(folder / path.name)
+            raise
+
+
+def _keep_former(path: Path, place: Path) -> None:
+    try:
+        os.link(path, place)
+    except OSError:  # a file system without links
+        shutil.copy2(path, place)
+
+
+def write_folder(folder: Path, record: ModelRecord, contents: Mapping[str, str | bytes]) -> None:
+    """Write a record, other files and a manifest of all into a model folder, all or none; may raise OSError.
+
+    `contents` are by name. A file that is not among them keeps the hash that the manifest has: what was changed
+    unnoticed does not become part of the model.
+    """
+    text = json_text(record.to_json())
+    # As bytes: a system that writes other line ends would write another file than the one that is hashed.
+    written: dict[str, bytes] = {}
+    for name, content in {**contents, RECORD_FILE: text}.items():
+        written[name] = content.encode() if isinstance(content, str) else content
+    facts: dict[str, manifest.FileFacts] = {}
+    if (folder / manifest.MANIFEST_FILE).exists():
+        facts |= manifest.read_manifest(folder).files
+    facts |= {name: manifest.file_facts(data) for name, data in written.items()}
+    listed = manifest.manifest_text(record.model_id, facts, json.loads(text))
+    replace_files(folder, {**written, manifest.MANIFEST_FILE: listed.encode()})
 
 
 def verified(path: Path, sha256: str) -> bytes:

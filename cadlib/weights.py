@@ -7,6 +7,7 @@ in float32, and its figures are measured on what was stored.
 """
 
 from collections.abc import Mapping
+from typing import Any
 
 import numpy as np
 import safetensors
@@ -39,12 +40,20 @@ def pack(state: Mapping[str, NDArray[np.generic]]) -> bytes:
     return save({name: np.ascontiguousarray(array).reshape(array.shape) for name, array in stored.items()})
 
 
+def load_tensors(data: bytes, what: str) -> dict[str, NDArray[Any]]:
+    """Return the arrays of a safetensors file; raise ModelInvalid, with the name of the file, for what is none."""
+    try:
+        return dict(load(data))
+    except (safetensors.SafetensorError, KeyError, TypeError, ValueError, OverflowError) as error:
+        reason = str(error)[:200] or type(error).__name__
+        raise ModelInvalid(
+            f"Expected {what} to be a safetensors file, but it cannot be read: {reason}. Restore the folder."
+        ) from error
+
+
 def unpack(data: bytes) -> State:
     """Return the state_dict of such a file, in float32; raise ModelInvalid for what is none."""
-    try:
-        stored = load(data)
-    except safetensors.SafetensorError as error:
-        raise ModelInvalid(f"The weights are no safetensors file: {error}. Restore the folder.") from error
+    stored = load_tensors(data, "weights.safetensors")
     state: State = {}
     for name, array in stored.items():
         if array.dtype == np.int8:

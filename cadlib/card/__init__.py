@@ -26,6 +26,7 @@ def render(record: ModelRecord, figures: dict[str, Any]) -> str:
             f"{record.backbone}, {record.input.size_px} × {record.input.size_px} px, made {record.created} by "
             "`python -m cadlib train`. Every figure here comes from model.json and metrics.json beside it."
         ),
+        f"**Model id.** `{record.model_id}`: name, version, and the hash of everything that decides an answer.",
         f"**Intended use.** {record.intended_use}",
         f"**Licence.** {record.data_licence}",
         "## Limits",

@@ -5,9 +5,9 @@ import sys
 from pathlib import Path
 
 from cadlib.commands.bars import Bars
-from cadlib.commands.usage import UsageError, check_data, check_model, make_folder, write_text
+from cadlib.commands.usage import UsageError, check_data, check_found, check_model, make_folder, write_text
 from cadlib.errors import CadError
-from cadlib.record import ModelRecord, find_model
+from cadlib.record import find_model
 
 
 def add(command: argparse.ArgumentParser) -> None:
@@ -21,10 +21,12 @@ def add(command: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace) -> int:
     """Carry the command out and return its exit code."""
-    record = _check_audit(options)
-    drifted = record is not None and _print_drift(options.model, record)
+    _check_audit(options)
+    if options.model is not None and _print_changes(options.model):
+        return 1  # a model that changed is not the one whose split would be audited
     if options.data is None:
-        return 1 if drifted else 0
+        return 0
+    record = check_model(options.model) if options.model is not None else None
 
     from cadlib import audit, audit_sheet
     from cadlib.dataset import open_dataset
@@ -45,16 +47,15 @@ def run(options: argparse.Namespace) -> int:
         write_text(options.sheet, page)
     check_labelled(dataset, malignant_alone=True)  # after the search for duplicates, which needs no label
     if options.into_model and record is not None:
-        if drifted or found.missing:
+        if found.missing:
             raise CadError(
-                f"Expected all images of the split, and a model that answers as it was made, but {found.missing:,} "
-                f"images lack{' and its answers drifted' if drifted else ''}; the model is left as it was."
+                f"Expected all images of the split, but {found.missing:,} images lack; the model is left as it was."
             )
         audit.write_into(find_model(options.model), record, found.result)
-    return 1 if drifted or (record is not None and found.result.leaks) else 0
+    return 1 if record is not None and found.result.leaks else 0
 
 
-def _check_audit(options: argparse.Namespace) -> ModelRecord | None:
+def _check_audit(options: argparse.Namespace) -> None:
     if options.data is None and options.model is None:
         raise UsageError("Expected --data with the folder of a data set, --model with a model, or both.")
     if options.data is not None:
@@ -65,17 +66,14 @@ def _check_audit(options: argparse.Namespace) -> ModelRecord | None:
         raise UsageError("Expected --into-model together with --data and --model.")
     if options.sheet:
         make_folder(options.sheet.absolute().parent)
-    return check_model(options.model) if options.model is not None else None
+    if options.model is not None:
+        check_found(options.model)
 
 
-def _print_drift(name: str, record: ModelRecord) -> bool:
-    """Compare a model with its golden figures; print and return whether it drifted."""
-    from cadlib import golden
-    from cadlib.model import Model
+def _print_changes(name: str) -> bool:
+    """Print what changed in a model's folder and in its answers; return whether anything did."""
+    from cadlib.verification import verify
 
-    drifted = golden.drift(Model.load(name), find_model(name))
-    for one in drifted:
-        print(f"{record.model_id} drifted: {one}")
-    if not drifted:
-        print(f"{record.model_id}: its weights are those of its record, its answers as on the day it was made")
-    return bool(drifted)
+    verified = verify(find_model(name))
+    print(verified)
+    return not verified.unchanged

@@ -1,6 +1,7 @@
 """Write all that is measured of a model on some images as one HTML file."""
 
 import argparse
+import json
 import shlex
 import sys
 from pathlib import Path
@@ -8,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from cadlib.commands.bars import Bars
 from cadlib.commands.usage import UsageError, check_data, check_model, check_subset, make_folder, write_text
-from cadlib.record import CARD_FILE, METRICS_FILE, ModelRecord, find_model, read_json, read_record
+from cadlib.record import CARD_FILE, METRICS_FILE, ModelRecord, find_model, read_checked, read_record
 from cadlib.validation import ROLE
 
 if TYPE_CHECKING:  # `--help` and bad usage do not wait for it
@@ -56,15 +57,15 @@ def run(options: argparse.Namespace) -> int:
     with Bars() as bars:
         found = evaluated(folder, record, dataset, bars.progress, part)
         against = _against(options, record, found, dataset, bars.progress) if options.against else None
-    own, card = (folder / name for name in (METRICS_FILE, CARD_FILE))
+    figures, card = (read_checked(folder, name) for name in (METRICS_FILE, CARD_FILE))
     subject = Subject(
         record,
         found.figures,
         part.named,
         *part.role(folder, record, dataset),
         found,
-        read_json(own) if own.exists() else {},
-        card.read_text(encoding="utf-8") if card.exists() else f"This model's folder has no {card.name}.",
+        json.loads(figures) if figures else {},
+        card.decode() if card else f"This model's folder has no {CARD_FILE}.",
         against=against,
     )
     write_text(options.output, render(subject, _command(options)))

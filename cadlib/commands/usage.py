@@ -19,6 +19,14 @@ def check_model(name: str) -> ModelRecord:
         raise UsageError(str(error)) from error
 
 
+def check_found(name: str) -> Path:
+    """Return the folder of a model, whatever state it is in; raise UsageError where there is none."""
+    try:
+        return find_model(name)
+    except ModelInvalid as error:
+        raise UsageError(str(error)) from error
+
+
 def check_subset(name: str) -> Subset:
     """Return the subset of that name; raise UsageError where there is none that can be used."""
     try:

@@ -11,12 +11,13 @@ from functools import cached_property
 from typing import Any, Self
 
 import numpy as np
-import safetensors
 from numpy.typing import NDArray
-from safetensors.numpy import load, save
+from safetensors.numpy import save
 
 from cadlib.errors import ModelInvalid
+from cadlib.neighbours.fingerprint import BYTES
 from cadlib.taxonomy import CODES, diagnosis
+from cadlib.weights import load_tensors
 
 SHOWN = 5
 DIMENSIONS = 64
@@ -162,15 +163,39 @@ class NeighbourIndex:
     @classmethod
     def from_bytes(cls, data: bytes) -> Self:
         """Read such a file; raise ModelInvalid for what is none."""
+        arrays: dict[str, NDArray[Any]] = load_tensors(data, "neighbours.safetensors")
         try:
-            arrays: dict[str, NDArray[Any]] = load(data)
             for name in ("images", "archive_names"):
                 arrays[name] = np.array(arrays[name].tobytes().split(_BETWEEN))
-            return cls(**arrays)
-        except (safetensors.SafetensorError, KeyError, TypeError) as error:
+            index = cls(**arrays)
+            index._check()
+        except (KeyError, TypeError, ValueError) as error:
             raise ModelInvalid(
                 f"The similar cases are no index of this version: {error}. Make it anew with `python -m cadlib index`."
             ) from error
+        return index
+
+    def _check(self) -> None:
+        """Raise ValueError where the arrays are not those of one index."""
+        n, dimensions = len(self.images), self.basis.shape[-1]
+        shapes: dict[str, tuple[type[np.generic], tuple[int, ...]]] = {
+            "basis": (np.float32, (len(self.basis), dimensions)),
+            "vectors": (np.int8, (n, dimensions)),
+            "fingerprints": (np.uint8, (n, BYTES)),
+            "diagnoses": (np.uint8, (n,)),
+            "lesions": (np.int32, (n,)),
+            "archives": (np.uint8, (n,)),
+        }
+        for name, (kind, shape) in shapes.items():
+            array = getattr(self, name)
+            if array.dtype != kind or array.shape != shape:
+                raise ValueError(f"expected `{name}` as {shape} {kind.__name__}, but found {array.shape} {array.dtype}")
+        if not np.isfinite(self.basis).all():
+            raise ValueError("expected `basis` to be finite")
+        if self.diagnoses.max() >= len(CODES) or self.archives.max() >= len(self.archive_names):
+            raise ValueError("expected every diagnosis and archive to be a known one")
+        for name in (*self.images.tolist(), *self.archive_names.tolist()):
+            name.decode()
 
 
 def compact(features: Vectors, dimensions: int = DIMENSIONS) -> tuple[Vectors, NDArray[np.int8]]:

@@ -12,14 +12,15 @@ found so.
 
 from dataclasses import dataclass
 from functools import cached_property
+from typing import Any
 
 import numpy as np
-import safetensors
 from numpy.typing import NDArray
-from safetensors.numpy import load, save
+from safetensors.numpy import save
 
 from cadlib.errors import ModelInvalid
 from cadlib.novelty import appearance
+from cadlib.weights import load_tensors
 
 NOT_KNOWN = (
     "This does not look like the dermoscopic pictures of lesions that the model was trained on; for another kind of "
@@ -116,14 +117,22 @@ class Looks:
     @classmethod
     def unpack(cls, data: bytes) -> "Looks":
         """Read such a file; raise ModelInvalid for what is none."""
+        arrays: dict[str, NDArray[Any]] = load_tensors(data, "novelty.safetensors")
         try:
-            looks = cls(**load(data))
-        except (safetensors.SafetensorError, TypeError) as error:
+            looks = cls(**arrays)
+        except TypeError as error:
             raise ModelInvalid(f"The looks it knows cannot be read: {error}. Restore the folder.") from error
         if looks.stored.ndim != 2 or looks.stored.shape[1] != appearance.N_FIGURES:
             raise ModelInvalid(
                 f"Expected {appearance.N_FIGURES} figures a picture in novelty.safetensors but got an array of "
                 f"{looks.stored.shape}; fit it anew with `python -m cadlib index`."
+            )
+        figures = (appearance.N_FIGURES,)
+        if looks.stored.dtype != np.int8 or not len(looks.stored) or {looks.mean.shape, looks.scale.shape} != {figures}:
+            raise ModelInvalid("Expected the looks of training images in novelty.safetensors. Restore the folder.")
+        if not (np.isfinite(looks.mean).all() and np.isfinite(looks.scale).all() and (looks.scale > 0).all()):
+            raise ModelInvalid(
+                "Expected finite figures, and positive scales, in novelty.safetensors. Restore the folder."
             )
         return looks
 

@@ -50,6 +50,7 @@ def _facts(subject: Subject) -> list[tuple[str, str]]:
     record, found, data = subject.record, subject.figures, subject.figures["data"]
     facts = [
         ("Model", f"{record.name} {record.version}, {record.validation_claim}"),
+        ("Model id", record.model_id),
         ("SHA-256 of its weights", record.weights_sha256),
         ("Images", f"{subject.part} of {data['name']}"),
         ("n", f"{found['n']:,} labelled images of {found['n_lesions']:,} lesions{_diagnosed(found)}"),

@@ -148,7 +148,7 @@ def _work(folder: Path, found: ModelRecord, data: "Dataset") -> "Callable[[Say],
     def work(say: "Say") -> None:
         from cadlib.evaluated import make_evaluation  # noqa: PLC0415 - as above
 
-        make_evaluation(folder, model_beside(found.name), data, say)
+        make_evaluation(folder, model_beside(found.name, found.model_id), data, say)
 
     return work
 

@@ -9,7 +9,7 @@ from PIL import Image, ImageDraw
 
 from cadlib import figures
 from cadlib.record import ModelRecord
-from cadlib.ui.models import model_record
+from cadlib.ui.models import model_record, shown_model
 from cadlib.ui.text import plain
 
 if TYPE_CHECKING:
@@ -32,7 +32,7 @@ def page(title: str) -> ModelRecord | None:
     with st.container(horizontal=True, vertical_alignment="center", horizontal_alignment="distribute"):
         st.title(title, anchor=False, width="content")
         if found:
-            label = f"Model {found.name} {found.version} · ready"
+            label = f"Model {found.model_id} · ready"
             st.badge(label, icon=":material/check:", color="gray", help=f"{found.model_id}: {found.validation_claim}")
         else:
             st.badge("No model", icon=":material/block:", color="gray")
@@ -40,6 +40,12 @@ def page(title: str) -> ModelRecord | None:
     if found and found.audit and found.audit.leaks:
         said = plain(f"{found.name} {found.version} is {found.validation_claim}.")
         st.warning(said, icon=":material/warning:")
+    if former := shown_model(found):
+        replaced = f"{former} was replaced by {found.model_id if found else ''} since this session began."
+        st.warning(
+            f"{plain(replaced)} Results of the former model are no longer shown; add the images again.",
+            icon=":material/sync_alt:",
+        )
     if not found:
         st.warning(f"{plain(reason)} Only the Dataset and Training pages work without a model.", icon=":material/info:")
     return found

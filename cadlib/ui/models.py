@@ -17,15 +17,21 @@ from cadlib.record import ModelRecord
 from cadlib.ui.text import plain
 
 DEFAULT_MODEL = "isic2019"
+_MODEL_ID = "model-id"
+"""Key of the id of the model that the frame of this session shows, and below of the one that it replaced."""
+_FORMER_ID = "former-model-id"
 
 
 def model() -> Model:
     """Return the loaded model; where it cannot be loaded, say so and end the page."""
     try:
-        return _model()
+        loaded = _model()
     except CadError as error:
         st.error(plain(str(error)))
         st.stop()
+    if st.session_state.get(_MODEL_ID, loaded.record.model_id) != loaded.record.model_id:
+        st.rerun()  # replaced since the frame of this page was drawn: one page does not show two models
+    return loaded
 
 
 def load_ahead() -> None:
@@ -42,9 +48,12 @@ def default_model() -> str:
     return _model_folder().name
 
 
-def model_beside(name: str) -> Model:
-    """Return a model for work beside the pages, on half of the cores: they have to answer meanwhile."""
-    return Model.load(record.find_model(name), threads=max((os.cpu_count() or 1) // 2, 1))
+def model_beside(name: str, model_id: str | None = None) -> Model:
+    """Return a model for work beside the pages, on half of the cores: they have to answer meanwhile.
+
+    Raise ModelInvalid where it is not the one of `model_id` any more.
+    """
+    return Model.load(record.find_model(name), threads=max((os.cpu_count() or 1) // 2, 1), model_id=model_id)
 
 
 def model_metrics(name: str | None = None) -> dict[str, Any] | None:
@@ -52,10 +61,11 @@ def model_metrics(name: str | None = None) -> dict[str, Any] | None:
 
     Raise ModelInvalid where it cannot be used.
     """
-    path = (record.find_model(name) if name else _model_folder()) / record.METRICS_FILE
-    if not path.exists():
+    folder = record.find_model(name) if name else _model_folder()
+    path = folder / record.METRICS_FILE
+    if record.read_checked(folder, record.METRICS_FILE) is None:
         return None
-    measured = record.read_json(path)
+    measured = record.read_checked_json(folder, record.METRICS_FILE)
     if "intervals" not in measured or "split" not in measured.get("data", {}):
         raise ModelInvalid(
             f"Expected {path} to name its split and have intervals but an earlier version wrote it; measure the "
@@ -66,8 +76,19 @@ def model_metrics(name: str | None = None) -> dict[str, Any] | None:
 
 def model_card(name: str | None = None) -> str:
     """Return a model's README.md as Markdown, that of the pages' without a name."""
-    path = (record.find_model(name) if name else _model_folder()) / record.CARD_FILE
-    return path.read_text(encoding="utf-8") if path.exists() else f"This model's folder has no {path.name}."
+    card = record.read_checked(record.find_model(name) if name else _model_folder(), record.CARD_FILE)
+    return card.decode() if card else f"This model's folder has no {record.CARD_FILE}."
+
+
+def shown_model(current: ModelRecord | None) -> str:
+    """Remember which model the frame of this session shows; return its former id where that is another, else ""."""
+    before: str | None = st.session_state.get(_MODEL_ID)
+    if current is None:
+        return ""
+    st.session_state[_MODEL_ID] = current.model_id
+    if before and before != current.model_id:
+        st.session_state[_FORMER_ID] = before
+    return str(st.session_state.get(_FORMER_ID, ""))
 
 
 def model_record() -> tuple[ModelRecord | None, str]:
@@ -80,7 +101,7 @@ def model_record() -> tuple[ModelRecord | None, str]:
 
 def _model() -> Model:
     folder = _model_folder()
-    return _load_model(str(folder), (folder / record.RECORD_FILE).stat().st_mtime)
+    return _load_model(str(folder), record.content_key(folder))
 
 
 def _model_folder() -> Path:
@@ -94,5 +115,5 @@ def _model_folder() -> Path:
 
 
 @st.cache_resource(max_entries=2, show_spinner=False)
-def _load_model(folder: str, written: float) -> Model:  # noqa: ARG001 - a new date is a new model
+def _load_model(folder: str, content: str) -> Model:  # noqa: ARG001 - another content is another model
     return Model.load(folder)

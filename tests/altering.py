@@ -1,0 +1,68 @@
+"""Changes to a model folder: those that stay consistent, for tests of something else, and the ones that do not."""
+
+import hashlib
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from cadlib import manifest
+from cadlib.golden import golden_json
+from cadlib.model import Model
+from cadlib.record import (
+    GOLDEN_FILE,
+    NEIGHBOURS_FILE,
+    NOVELTY_FILE,
+    ONNX_FILE,
+    RECORD_FILE,
+    SPLIT_FILE,
+    WEIGHTS_FILE,
+    json_text,
+    record_from_json,
+    write_folder,
+)
+
+
+def reseal(folder: Path, *, golden: bool = True) -> None:
+    """Write the manifest, the hashes of model.json and the golden answers anew, as if the folder had been made so."""
+    path = folder / RECORD_FILE
+    raw = json.loads(path.read_text(encoding="utf-8"))
+    contents = {name: (folder / name).read_bytes() for name in manifest.FILES if (folder / name).exists()}
+    hashes = {name: hashlib.sha256(data).hexdigest() for name, data in contents.items()}
+    raw |= {"weights_sha256": hashes[WEIGHTS_FILE], "onnx_sha256": hashes[ONNX_FILE]}
+    if SPLIT_FILE in hashes:
+        raw["training"]["split_sha256"] = hashes[SPLIT_FILE]
+    for key, name in (("neighbours", NEIGHBOURS_FILE), ("novelty", NOVELTY_FILE)):
+        if raw[key]:
+            raw[key]["sha256"] = hashes[name]
+    record = record_from_json(raw, path)
+    if golden:
+        contents[GOLDEN_FILE] = golden_json(Model.assemble(record, contents, folder)).encode()
+    (folder / manifest.MANIFEST_FILE).unlink(missing_ok=True)
+    write_folder(folder, record, {name: data for name, data in contents.items() if name != RECORD_FILE})
+
+
+def change_record(folder: Path, change: Callable[[dict[str, Any]], Any] | dict[str, Any]) -> None:
+    """Change the values of a model.json, by a function or some of its keys, and keep the folder consistent."""
+    edit_record(folder, change)
+    reseal(folder)
+
+
+def edit_record(folder: Path, change: Callable[[dict[str, Any]], Any] | dict[str, Any]) -> None:
+    """Change the values of a model.json as an editor would: nothing else follows."""
+    path = folder / RECORD_FILE
+    raw = json.loads(path.read_text(encoding="utf-8"))
+    raw.update(change) if isinstance(change, dict) else change(raw)
+    path.write_text(json_text(raw), encoding="utf-8")
+
+
+def change_file(folder: Path, name: str, content: str | bytes | None) -> None:
+    """Replace a file of a model folder, or remove it, and keep the folder consistent."""
+    path = folder / name
+    if content is None:
+        path.unlink()
+    elif isinstance(content, str):
+        path.write_text(content, encoding="utf-8")
+    else:
+        path.write_bytes(content)
+    reseal(folder, golden=False)
