@@ -7,6 +7,7 @@ asked by `features.cached_features`: what it said for the map, the suspects or a
 """
 
 import hashlib
+import json
 from dataclasses import dataclass, replace
 from functools import cached_property, partial
 from pathlib import Path

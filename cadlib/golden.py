@@ -297,7 +297,7 @@ def _decided_otherwise(
     today: GoldenAnswer | GoldenWithFacts,
     tolerance: float,
 ) -> Iterator[Drift]:
-    malignant = sum(golden.probabilities[CODES[index]] for index in MALIGNANT)
+    malignant = sum(golden.probabilities[code] for code, counts in zip(CODES, MALIGNANT, strict=True) if counts)
     for point in sorted(golden.decisions.keys() | today.decisions.keys()):
         before = golden.decisions.get(point)
         now = today.decisions.get(point)

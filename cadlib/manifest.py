@@ -65,6 +65,14 @@ class Manifest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     sha256: str
 
 
+class FileTooLargeError(OSError):
+    """A file has more bytes than it may have; it was not read."""
+
+    def __init__(self, found_bytes: int, most_bytes: int) -> None:
+        super().__init__(None, f"it has {found_bytes:,} bytes, more than {most_bytes:,}")
+        self.bytes = found_bytes
+
+
 @dataclass(frozen=True)
 class Change:
     """A file of a model folder, or a field of one, that is not what it was."""
@@ -153,10 +161,12 @@ def _checked(path: Path, facts: FileFacts) -> bytes:
         data = read_regular(path, facts.bytes)
     except FileNotFoundError:
         raise ModelInvalid("is missing") from None
+    except FileTooLargeError as error:
+        raise ModelInvalid(f"changed: it has {error.bytes:,} bytes instead of {facts.bytes:,}") from None
     except OSError as error:
         raise ModelInvalid(f"cannot be read ({error.strerror or error})") from None
     if len(data) != facts.bytes:
-        raise ModelInvalid(f"has another size: {len(data):,} bytes instead of {facts.bytes:,}")
+        raise ModelInvalid(f"changed: it has {len(data):,} bytes instead of {facts.bytes:,}")
     actual = hashlib.sha256(data).hexdigest()
     if actual != facts.sha256:
         raise ModelInvalid(f"changed: its SHA-256 is {actual[:16]}… instead of {facts.sha256[:16]}…")
@@ -176,7 +186,7 @@ def read_regular(path: Path, most_bytes: int) -> bytes:
         if not stat.S_ISREG(status.st_mode):
             raise OSError(None, "it is no regular file")
         if status.st_size > most_bytes:
-            raise OSError(None, f"it has {status.st_size:,} bytes, more than {most_bytes:,}")
+            raise FileTooLargeError(status.st_size, most_bytes)
         with os.fdopen(descriptor, "rb", closefd=False) as file:
             return file.read(most_bytes + 1)[:most_bytes]
     finally:

@@ -19,7 +19,7 @@ from torch import Tensor, nn
 from torch.utils.tensorboard import SummaryWriter
 from tqdm import tqdm
 
-from cadlib import calibration, checkpoint, metrics, runs
+from cadlib import calibration, checkpoint, history, metrics, runs
 from cadlib.errors import TrainingFailed
 from cadlib.record import SPLIT_FILE
 from cadlib.train_config import TrainConfig
@@ -92,6 +92,7 @@ class Run:
         self._begun = ExitStack()
         self.commits = [git_commit()]
         self._seconds_before = 0.0
+        self._has_checkpoint = False  # what stands at the path is of an earlier run
         self._started = self._saved = self._noted = time.monotonic()
         self._noted_step = 0
 
@@ -119,10 +120,11 @@ class Run:
         }
         self._curves = self._begun.enter_context(closing(Curves(folder / runs.CURVES_FOLDER, facts, plan.first_step)))
         (folder / SPLIT_FILE).write_text(data.split_csv, encoding="utf-8")
-        history = folder / HISTORY_FILE
-        lines = history.read_text(encoding="utf-8").splitlines(keepends=True) if history.exists() else []
-        epochs = plan.first_step // plan.steps_per_epoch
-        history.write_text("".join(line for line in lines if json.loads(line)["epoch"] <= epochs), encoding="utf-8")
+        try:
+            history.cut(folder / HISTORY_FILE, plan.first_step // plan.steps_per_epoch, tqdm.write)
+        except TrainingFailed:
+            self.close()
+            raise
         self._noted_step, self._noted = plan.first_step, time.monotonic()
 
     def close(self) -> None:
@@ -137,7 +139,8 @@ class Run:
         """Write the checkpoint of a run that has taken `step` steps."""
         parts = {"network": self.network.state_dict(), "average": self._average.state_dict()}
         facts = {"step": step, "seconds": self.seconds(), "commits": self.commits, "identity": self._identity}
-        checkpoint.save(self._path, parts, self._optimizer, facts)
+        checkpoint.save(self._path, parts, self._optimizer, facts, keep_previous=self._has_checkpoint)
+        self._has_checkpoint = True
         self._saved = time.monotonic()
 
     @staticmethod
@@ -160,6 +163,7 @@ class Run:
         """Put the checkpoint back in place and return its step; raise TrainingFailed if it is of another run."""
         facts = self.check(self._path, self._identity)
         checkpoint.restore(self._path, {"network": self.network, "average": self._average}, self._optimizer)
+        self._has_checkpoint = True
         self._seconds_before = facts["seconds"]
         self.commits = list(dict.fromkeys(facts["commits"] + self.commits))
         return int(facts["step"])

@@ -40,14 +40,14 @@ def pack(state: Mapping[str, NDArray[np.generic]]) -> bytes:
     return save({name: np.ascontiguousarray(array).reshape(array.shape) for name, array in stored.items()})
 
 
-def load_tensors(data: bytes, what: str) -> dict[str, NDArray[Any]]:
+def load_tensors(data: bytes, what: str, remedy: str = "restore the folder") -> dict[str, NDArray[Any]]:
     """Return the arrays of a safetensors file; raise ModelInvalid, with the name of the file, for what is none."""
     try:
         return dict(load(data))
     except (safetensors.SafetensorError, KeyError, TypeError, ValueError, OverflowError) as error:
         reason = str(error)[:200] or type(error).__name__
         raise ModelInvalid(
-            f"Expected {what} to be a safetensors file, but it cannot be read: {reason}. Restore the folder."
+            f"Expected {what} to be a safetensors file, but it cannot be read: {reason}; {remedy}."
         ) from error
 
 

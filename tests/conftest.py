@@ -1,7 +1,5 @@
 """Fixtures that more than one test file asks for."""
 
-import hashlib
-import json
 import os
 import shutil
 from pathlib import Path
@@ -15,9 +13,10 @@ from cadlib.decision import TARGET_SENSITIVITY, OperatingPoint, PointIntervals
 from cadlib.metadata import MetadataEvidence, MetadataTrial
 from cadlib.metadata.trial import FIGURES, Difference
 from cadlib.patient import FEATURES
-from cadlib.record import RECORD_FILE, SPLIT_FILE, find_model, read_json
+from cadlib.record import SPLIT_FILE, find_model
 from cadlib.synthetic import write_dataset
 from cadlib.taxonomy import CODES
+from tests.altering import change_record
 
 settings.register_profile("untimed", settings(), deadline=None)  # no test fails because a machine is busy
 settings.load_profile("untimed")
@@ -108,24 +107,21 @@ def taught_folder(model_folder):
     ]
     better = {name: Difference(0.5, 0.5 + 0.1 * sign, 0.1 * sign, 0.1 * sign) for name, (_, sign) in FIGURES.items()}
     trial = MetadataTrial({"archive A": better}, evidence, tuple(points))
-    raw = json.loads((model_folder / RECORD_FILE).read_text())
-    (model_folder / RECORD_FILE).write_text(json.dumps({**raw, "metadata": trial.to_json()}))
+    change_record(model_folder, {"metadata": trial.to_json()})
     return model_folder
 
 
 @pytest.fixture
 def untaught_folder(model_folder):
     """Return a copy of the repository's model that takes no facts."""
-    raw = json.loads((model_folder / RECORD_FILE).read_text())
-    (model_folder / RECORD_FILE).write_text(json.dumps({**raw, "metadata": None}))
+    change_record(model_folder, {"metadata": None})
     return model_folder
 
 
 @pytest.fixture
 def undetecting_folder(model_folder):
     """Return a copy of the repository's model that cannot tell whether a picture is known."""
-    raw = json.loads((model_folder / RECORD_FILE).read_text())
-    (model_folder / RECORD_FILE).write_text(json.dumps({**raw, "novelty": None}))
+    change_record(model_folder, {"novelty": None})
     return model_folder
 
 
@@ -161,7 +157,5 @@ def drawn_model_folder(model_folder, drawn_dataset):
     parts = ["train", "train", "validation", "test"] * 8
     rows = [f"{image},{100 + group},{part}" for group, (image, part) in enumerate(zip(images, parts, strict=True))]
     (model_folder / SPLIT_FILE).write_text("\n".join(["image,lesion_group,split", *rows, ""]))
-    raw = read_json(model_folder / RECORD_FILE)
-    raw["training"]["split_sha256"] = hashlib.sha256((model_folder / SPLIT_FILE).read_bytes()).hexdigest()
-    (model_folder / RECORD_FILE).write_text(json.dumps({**raw, "audit": None}))
+    change_record(model_folder, {"audit": None})
     return model_folder

@@ -1,5 +1,4 @@
 import csv
-import hashlib
 import io
 import json
 import shutil
@@ -19,6 +18,7 @@ from cadlib.saliency import METHODS
 from cadlib.subsets import Subset, save_subset
 from cadlib.synthetic import demo_lesions
 from cadlib.taxonomy import CODES
+from tests.altering import change_file, change_record
 
 ROOT = Path(__file__).parents[1]
 
@@ -335,11 +335,7 @@ def split_folder(model_folder, synthetic_dataset):
     rows = pd.DataFrame({"image": images, "lesion_group": range(16), "split": "validation"})
     text = rows.to_csv(index=False, lineterminator="\n")
     (model_folder / "split.csv").write_text(text, encoding="utf-8")
-    path = model_folder / "model.json"
-    made = json.loads(path.read_text(encoding="utf-8"))
-    made["training"]["split_sha256"] = hashlib.sha256(text.encode()).hexdigest()
-    made["audit"] = None  # that of the shipped split
-    path.write_text(json.dumps(made), encoding="utf-8")
+    change_record(model_folder, {"audit": None})  # that of the shipped split
     return model_folder
 
 
@@ -379,7 +375,7 @@ def test_saliency_prints_a_table_and_goes_into_the_model(synthetic_dataset, spli
 def test_robustness_refuses_a_model_whose_figures_are_of_other_weights(synthetic_dataset, split_folder, capsys):
     path = split_folder / "metrics.json"
     figures = json.loads(path.read_text(encoding="utf-8"))
-    path.write_text(json.dumps({**figures, "model": {"weights_sha256": "ab" * 32}}), encoding="utf-8")
+    change_file(split_folder, path.name, json.dumps({**figures, "model": {"weights_sha256": "ab" * 32}}))
     where = ["--model", str(split_folder), "--data", str(synthetic_dataset)]
     assert main(["robustness", *where, "--into-model"]) == 1
     assert "measure the model anew" in capsys.readouterr().err

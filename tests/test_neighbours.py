@@ -18,9 +18,10 @@ from cadlib.neighbours import NeighbourIndex, fingerprints
 from cadlib.neighbours.fitting import build, measure
 from cadlib.neighbours.index import SAME_BITS, compact
 from cadlib.preprocess import to_pixels
-from cadlib.record import NEIGHBOURS_FILE, RECORD_FILE, read_json, read_record
+from cadlib.record import NEIGHBOURS_FILE, read_record
 from cadlib.synthetic import demo_lesions
 from cadlib.taxonomy import CODES
+from tests.altering import change_record
 
 N = 400
 DISAGREE = "They disagree with the model, which says Melanoma."
@@ -234,8 +235,7 @@ def test_a_fingerprint_outlives_another_file_and_tells_lesions_apart():
 
 
 def test_a_model_without_an_index_has_no_similar_cases(model_folder):
-    raw = read_json(model_folder / RECORD_FILE)
-    (model_folder / RECORD_FILE).write_text(json.dumps({**raw, "neighbours": None}))
+    change_record(model_folder, {"neighbours": None})
     model = Model.load(model_folder)
     assert model.neighbours is None
     found = assess(model, demo_lesions()[0].png())

@@ -31,16 +31,17 @@ def test_refuses_a_dataset_without_an_image_of_the_part(model_folder):
 
 
 def test_refuses_a_split_that_was_changed_after_training(model_folder):
-    path = model_folder / SPLIT_FILE
+    path, record = model_folder / SPLIT_FILE, read_record(model_folder)
     path.write_text(path.read_text(encoding="utf-8").replace("validation", "test", 1), encoding="utf-8")
     with pytest.raises(ModelInvalid, match="which images the model was trained on"):
-        own_split(model_folder, read_record(model_folder))
+        own_split(model_folder, record)
 
 
 def test_refuses_a_folder_without_its_split(model_folder):
+    record = read_record(model_folder)
     (model_folder / SPLIT_FILE).unlink()
     with pytest.raises(ModelInvalid, match="but got none; restore the folder"):
-        own_split(model_folder, read_record(model_folder))
+        own_split(model_folder, record)
 
 
 def test_says_how_many_images_had_a_part_in_training(model_folder):

@@ -14,6 +14,8 @@ from cadlib.packing import check_name, pack
 from cadlib.record import read_record
 from cadlib.train_config import TrainConfig
 from cadlib.training import train
+from cadlib.verification import verify
+from tests.altering import change_record
 
 
 @pytest.fixture(scope="module")
@@ -52,6 +54,7 @@ def test_the_folder_holds_all_a_model_needs(trained):
         "golden.json",
         "README.md",
         "split.csv",
+        "manifest.json",
     }
 
 
@@ -174,11 +177,8 @@ def test_calibrate_finds_again_what_training_fitted_and_forgets_what_rested_on_a
     assert evaluated("test", "--into-model") == 0
     fitted, figures = read_record(folder), json.loads((folder / "metrics.json").read_text())
     assert figures["data"]["split"] == "test"
-    raw = json.loads((folder / "model.json").read_text())
-    raw["temperature"] = {"small": 7.0, "large": 7.0}
-    (folder / "model.json").write_text(json.dumps(raw))
     golden = json.loads((folder / "golden.json").read_text())
-    (folder / "golden.json").write_text("{}")
+    change_record(folder, {"temperature": {"small": 7.0, "large": 7.0}})
     assert main(["calibrate", "--model", "tiny", "--data", str(synthetic_dataset)]) == 0
     found = read_record(folder)
     assert found.temperature.large == pytest.approx(fitted.temperature.large, rel=1e-3)
@@ -190,8 +190,10 @@ def test_calibrate_finds_again_what_training_fitted_and_forgets_what_rested_on_a
     assert again["data"]["split"] == "validation"
     assert "validation" not in again
     assert again["ece"] == pytest.approx(figures["validation"]["ece"], abs=1e-4)
-    for lesion, shares in json.loads((folder / "golden.json").read_text())["probabilities"].items():
-        assert shares == pytest.approx(golden["probabilities"][lesion], abs=1e-4)
+    answers = json.loads((folder / "golden.json").read_text())["answers"]
+    for former, answer in zip(golden["answers"], answers, strict=True):
+        assert answer["probabilities"] == pytest.approx(former["probabilities"], abs=1e-4)
+    assert verify(folder).unchanged
 
 
 def test_evaluate_takes_no_part_of_the_data_for_the_whole_split(trained, synthetic_dataset, tmp_path, capsys):
@@ -215,7 +217,7 @@ def test_evaluate_refuses_a_split_that_is_not_the_models(trained, evaluated, cap
     if change == "swap":
         path.write_text(text)
     assert evaluated("test") == 1
-    assert "which images the model was trained on" in capsys.readouterr().err
+    assert f"split.csv {'changed' if change == 'swap' else 'is missing'}" in capsys.readouterr().err
 
 
 def test_a_name_that_is_taken_is_refused_unless_told_to_overwrite(trained, models):
@@ -242,7 +244,7 @@ def test_a_full_disk_leaves_no_half_written_model(trained, models, monkeypatch, 
     def full(*_):
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(packing, "_write_json", full)
+    monkeypatch.setattr(packing, "write_folder", full)
     with pytest.raises(TrainingFailed, match="No space left"):
         pack(trained, "tiny", "0.2.0", overwrite=overwrite)
     assert [path.name for path in models.iterdir()] == (["tiny"] if overwrite else [])

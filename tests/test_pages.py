@@ -27,6 +27,7 @@ from cadlib.dataset import open_dataset
 from cadlib.decision import OperatingPoint, PointIntervals
 from cadlib.evaluated import evaluation_folder
 from cadlib.export import to_onnx
+from cadlib.golden import golden_json
 from cadlib.images import read_image
 from cadlib.images.channels import SWAPPED_NOTE
 from cadlib.model import Model
@@ -41,6 +42,7 @@ from cadlib.taxonomy import CODES, diagnosis
 from cadlib.trust import Trust
 from cadlib.ui import session
 from cadlib.validation import CONTRADICTIONS, LEAKS, LeakAudit
+from tests.altering import change_file, change_record
 from tests.reading import mounted, tiles, words
 
 ROOT = Path(__file__).parents[1]
@@ -87,12 +89,15 @@ def tiny_models(tmp_path_factory) -> Path:
     )
     folder = tmp_path_factory.mktemp("models") / "tiny"
     folder.mkdir()
-    (folder / record.WEIGHTS_FILE).write_bytes(weights)
-    (folder / record.ONNX_FILE).write_bytes(graph)
-    shutil.copy(shipped / record.NOVELTY_FILE, folder)
-    (folder / record.RECORD_FILE).write_text(json.dumps(made.to_json()), encoding="utf-8")
-    (folder / record.METRICS_FILE).write_text(own_figures.metrics_json(random_metrics(made)), encoding="utf-8")
-    (folder / record.CARD_FILE).write_text("# tiny 0.1.0\n\nIt knows nothing.\n", encoding="utf-8")
+    files = {
+        record.WEIGHTS_FILE: weights,
+        record.ONNX_FILE: graph,
+        record.NOVELTY_FILE: (shipped / record.NOVELTY_FILE).read_bytes(),
+        record.METRICS_FILE: own_figures.metrics_json(random_metrics(made)).encode(),
+        record.CARD_FILE: b"# tiny 0.1.0\n\nIt knows nothing.\n",
+    }
+    files[record.GOLDEN_FILE] = golden_json(Model.assemble(made, files, folder)).encode()
+    record.write_folder(folder, made, files)
     return folder.parent
 
 
@@ -221,7 +226,7 @@ def test_a_damaged_model_is_named_where_it_is_needed(app, tiny_models, tmp_path,
     monkeypatch.setenv("CADLIB_MODELS", str(tmp_path))
     page = app.run()
     assert not page.exception
-    assert "SHA" in page.error[0].value
+    assert "model.onnx changed: it has" in page.error[0].value.replace("\\", "")
 
 
 def test_a_click_loads_a_synthetic_lesion_and_the_decision_comes_first(app):
@@ -394,10 +399,11 @@ def test_pictures_of_a_model_that_was_replaced_can_be_given_again(app, lesion, t
     models = Path(shutil.copytree(tiny_models, tmp_path / "models"))
     monkeypatch.setenv("CADLIB_MODELS", str(models))
     page = drop(app.run(), ("one.png", lesion))
-    path = models / "tiny" / record.RECORD_FILE
-    path.write_text(path.read_text().replace('"0.1.0"', '"0.2.0"'))
+    change_record(models / "tiny", {"version": "0.2.0"})
     page.run()
     assert not page.exception
+    assert "tiny 0.1.0" in page.warning[0].value
+    assert "was replaced by tiny 0.2.0" in page.warning[0].value.replace("\\", "")
     assert held(page) == []
     page = drop(page, ("one.png", lesion))
     assert [case.assessment.prediction.model_id[:10] for case in held(page)] == ["tiny 0.2.0"]
@@ -800,7 +806,7 @@ def test_performance_draws_what_damage_costs(app, tiny_models, across_damage):
     before = path.read_text(encoding="utf-8")
     found = across_damage(record.read_record(path.parent))
     try:
-        path.write_text(json.dumps({**json.loads(before), "robustness": found}), encoding="utf-8")
+        change_file(path.parent, path.name, json.dumps({**json.loads(before), "robustness": found}))
         page = opened(app, "performance")
         assert not page.exception
         assert len(page.get("plotly_chart")) == 7
@@ -808,7 +814,7 @@ def test_performance_draws_what_damage_costs(app, tiny_models, across_damage):
         other = page.segmented_control(key="merit").set_value("malignant_auc").run()
         assert not other.exception
     finally:
-        path.write_text(before, encoding="utf-8")
+        change_file(path.parent, path.name, before)
 
 
 def audited(models: Path, **leaks: int) -> Path:
@@ -819,7 +825,7 @@ def audited(models: Path, **leaks: int) -> Path:
         "2026-01-01T00:00:00+00:00", "drawn", raw["training"]["split_sha256"], {"train": 1},
         **{**dict.fromkeys(LEAKS, 0), **leaks}, contradictions=dict.fromkeys(CONTRADICTIONS, 0), named=(),
     )  # fmt: skip
-    path.write_text(record.json_text({**raw, "audit": found.to_json()}), encoding="utf-8")
+    change_record(models / "tiny", {"audit": found.to_json()})
     return path
 
 
@@ -830,7 +836,7 @@ def test_no_page_calls_a_model_whose_split_leaks_validated(app, tiny_models, nam
         path = audited(tiny_models, shared_lesions=3)
         page = opened(app, name)
     finally:
-        path.write_text(before, encoding="utf-8")
+        change_file(path.parent, path.name, before)
     assert not page.exception
     said = [*words(page).splitlines(), *(str(badge.proto) for badge in page.markdown)]
     assert any("NOT validated" in line and "3 lesion ids" in line for line in said)
@@ -844,7 +850,7 @@ def test_performance_says_whether_the_model_is_validated(app, tiny_models):
         path = audited(tiny_models)
         page = opened(app, "performance")
     finally:
-        path.write_text(before, encoding="utf-8")
+        change_file(path.parent, path.name, before)
     assert "validated on lesions it was not trained on" in words(page)
 
 
@@ -854,7 +860,7 @@ def test_performance_shows_the_test_split_first_and_validation_on_request(app, t
     validation = json.loads(before)
     test = {**validation, "data": {"name": "drawn", "split": "test"}, "balanced_accuracy": 0.77}
     try:
-        path.write_text(json.dumps({**test, "validation": validation}), encoding="utf-8")
+        change_file(path.parent, path.name, json.dumps({**test, "validation": validation}))
         page = opened(app, "performance")
         assert page.metric[0].value == "0.77"
         assert "on the test split of drawn" in words(page)
@@ -863,7 +869,7 @@ def test_performance_shows_the_test_split_first_and_validation_on_request(app, t
         assert page.metric[0].value == f"{validation['balanced_accuracy']:.2f}"
         assert "were chosen on these images" in words(page)
     finally:
-        path.write_text(before, encoding="utf-8")
+        change_file(path.parent, path.name, before)
     assert not page.exception
 
 
@@ -873,10 +879,10 @@ def test_figures_of_an_earlier_version_are_asked_for_anew(app, tiny_models):
     figures = json.loads(before)
     del figures["intervals"]
     try:
-        path.write_text(json.dumps(figures), encoding="utf-8")
+        change_file(path.parent, path.name, json.dumps(figures))
         page = opened(app, "performance")
     finally:
-        path.write_text(before, encoding="utf-8")
+        change_file(path.parent, path.name, before)
     assert not page.exception
     assert "into-model" in page.error[0].value.replace("\\", "")
 
@@ -885,10 +891,10 @@ def test_an_undefined_figure_is_shown_as_not_defined(app, tiny_models):
     path = tiny_models / "tiny" / record.METRICS_FILE
     before = path.read_text(encoding="utf-8")
     try:
-        path.write_text(json.dumps({**json.loads(before), "malignant_auc": None}), encoding="utf-8")
+        change_file(path.parent, path.name, json.dumps({**json.loads(before), "malignant_auc": None}))
         page = opened(app, "performance")
     finally:
-        path.write_text(before, encoding="utf-8")
+        change_file(path.parent, path.name, before)
     assert not page.exception
     assert page.metric[1].value == "not defined"
 

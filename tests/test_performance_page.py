@@ -14,6 +14,7 @@ from cadlib.part import Part
 from cadlib.predictions import PREDICTIONS_FILE, read_predictions
 from cadlib.subsets import Subset, save_subset
 from cadlib.taxonomy import CODES
+from tests.altering import change_record
 from tests.reading import mounted, tiles, words
 
 ROOT = Path(__file__).parents[1]
@@ -136,9 +137,7 @@ def test_two_models_are_compared_on_the_same_images(data_at_hand, tmp_path, monk
     models = tmp_path / "models"
     for name in ("isic2019", "twin"):
         shutil.copytree(record.find_model("isic2019"), models / name)
-    raw = record.read_json(models / "twin" / record.RECORD_FILE)
-    bias = [8.0, *[0.0] * (len(CODES) - 1)]
-    (models / "twin" / record.RECORD_FILE).write_text(record.json_text({**raw, "name": "twin", "bias": bias}))
+    change_record(models / "twin", {"name": "twin", "bias": [8.0, *[0.0] * (len(CODES) - 1)]})
     monkeypatch.setenv("CADLIB_MODELS", str(models))
     reports = []
     monkeypatch.setattr("streamlit.download_button", lambda _, rendered, *__, **___: reports.append(rendered))

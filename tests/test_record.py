@@ -1,10 +1,24 @@
 import json
+from dataclasses import fields
 
 import pytest
 
+from cadlib import record_schema
+from cadlib.decision import OperatingPoint
 from cadlib.errors import ModelInvalid
-from cadlib.record import RECORD_FILE, find_model, list_models, models_dir, read_record
+from cadlib.manifest import MANIFEST_FILE
+from cadlib.novelty import NoveltyFacts
+from cadlib.record import (
+    RECORD_FILE,
+    ModelRecord,
+    TrainingFacts,
+    find_model,
+    list_models,
+    models_dir,
+    read_record,
+)
 from cadlib.validation import CONTRADICTIONS, LEAKS, LeakAudit
+from tests.altering import change_record, edit_record
 
 
 @pytest.fixture
@@ -21,12 +35,6 @@ def audit_json(raw, **changes):
     return audit_of(raw["training"]["split_sha256"], **changes).to_json()
 
 
-def rewrite(folder, change):
-    raw = json.loads((folder / RECORD_FILE).read_text())
-    change(raw)
-    (folder / RECORD_FILE).write_text(json.dumps(raw))
-
-
 def test_what_is_written_is_read_back_whole(folder):
     record = read_record(folder)
     assert json.loads(json.dumps(record.to_json())) == json.loads((folder / RECORD_FILE).read_text())
@@ -36,66 +44,143 @@ def test_every_missing_key_is_an_error(folder):
     keys = [key for key in json.loads((folder / RECORD_FILE).read_text()) if key != "format_version"]
     for key in keys:
         original = (folder / RECORD_FILE).read_text()
-        rewrite(folder, lambda raw, key=key: raw.pop(key))
-        with pytest.raises(ModelInvalid, match=f"lacks {key}"):
+        edit_record(folder, lambda raw, key=key: raw.pop(key))
+        with pytest.raises(ModelInvalid) as refused:
             read_record(folder)
+        assert f"`$.{key}`" in str(refused.value)
+        assert "is missing" in str(refused.value)
         (folder / RECORD_FILE).write_text(original)
 
 
+def first_point(**changes):
+    return lambda raw: raw["operating_points"][0].update(changes)
+
+
+def drop(*path):
+    def change(raw):
+        for key in path[:-1]:
+            raw = raw[key]
+        del raw[path[-1]]
+
+    return change
+
+
+DEEP = "[" * 100_000
+WRONG = [
+    ({"format_version": 1}, "`$.format_version`"),
+    ({"surprise": 1}, "`$.surprise`"),
+    ({"codes": ["SCC", "VASC", "DF", "BKL", "AK", "BCC", "NV", "MEL"]}, "in this order"),
+    ({"temperature": {"small": 0.0, "large": 1.0}}, "`$.temperature.small`"),
+    ({"temperature": {"small": 1e-300, "large": 1.0}}, "`$.temperature.small`"),
+    ({"temperature": {"small": 10**400, "large": 1.0}}, "`$.temperature.small`"),
+    ({"temperature": 1.0}, "`$.temperature`"),
+    ({"bias": [0.0] * 7}, "`$.bias`"),
+    ({"bias": [0.0] * 7 + [None]}, "`$.bias[7]`"),
+    ({"bias": [0.0] * 7 + [10**400]}, "`$.bias[7]`"),
+    ({"bias": None}, "`$.bias`"),
+    (drop("input", "mean"), "`$.input.mean`"),
+    (lambda raw: raw["input"].update(size_px=1), "`$.input.size_px`"),
+    (lambda raw: raw["input"].update(size_px=10**9), "`$.input.size_px`"),
+    (lambda raw: raw["input"].update(interpolation="nearest"), "`$.input.interpolation`"),
+    (lambda raw: raw["input"].update(std=[0.5, 0.5, 0.0]), "`$.input.std[2]`"),
+    (drop("conformal", "quantiles", "SCC"), "`$.conformal.quantiles.SCC`"),
+    (lambda raw: raw["conformal"]["quantiles"].update(SCC=1.5), "`$.conformal.quantiles.SCC`"),
+    (lambda raw: raw["conformal"]["quantiles"].update(XYZ=0.5), "`$.conformal.quantiles.XYZ`"),
+    *(
+        (drop("operating_points", 0, key), f"`$.operating_points[0].{key}`")
+        for key in ("threshold", "split", "n_benign")
+    ),
+    (first_point(split="train"), "`$.operating_points[0].split`"),
+    (first_point(intervals={"sensitivity": None}), "`$.operating_points[0].intervals.specificity`"),
+    (first_point(intervals={"sensitivity": None, "specificity": [1, 0]}), "interval of `specificity`"),
+    (first_point(specificity=None), "`$.operating_points[0].specificity`"),
+    (first_point(threshold=19.5), "`$.operating_points[0].threshold`"),
+    (first_point(threshold="0.2"), "`$.operating_points[0].threshold`"),
+    (first_point(threshold=True), "`$.operating_points[0].threshold`"),
+    (first_point(name="balanced"), "operating points of different names"),
+    ({"operating_points": []}, "`$.operating_points`"),
+    (lambda raw: raw["operating_points"].pop(1), "one of them 'balanced'"),
+    ({"weights_sha256": 5}, "`$.weights_sha256`"),
+    ({"weights_sha256": "../../etc/passwd"}, "`$.weights_sha256`"),
+    ({"name": "a\nb"}, "`$.name`"),
+    ({"name": "x" * 10**6}, "`$.name`"),
+    ({"audit": {}}, "`$.audit.created`"),
+    ({"audit": "passed"}, "`$.audit`"),
+    ({"audit": audit_of(split_sha256="0" * 64).to_json()}, "of the split"),
+    (lambda raw: raw.update(audit=audit_json(raw) | {"near_duplicates": 1}), "`leaks`"),
+    (lambda raw: raw.update(audit=audit_json(raw) | {"near_duplicates": -1}), "`$.audit.near_duplicates`"),
+    ({"metadata": {}}, "`$.metadata.differences`"),
+    ({"neighbours": {}}, "`$.neighbours.sha256`"),
+    (drop("novelty", "limit"), "`$.novelty.limit`"),
+    (lambda raw: raw["novelty"].update(limit=0.0), "`$.novelty.limit`"),
+    (lambda raw: raw["novelty"].update(known_share=99.5), "`$.novelty.known_share`"),
+    (lambda raw: raw["novelty"].update(sha256=5), "`$.novelty.sha256`"),
+]
+
+
+@pytest.mark.parametrize(("change", "message"), WRONG)
+def test_a_field_of_a_wrong_type_or_range_is_named(folder, change, message):
+    edit_record(folder, change)
+    with pytest.raises(ModelInvalid) as refused:
+        read_record(folder)
+    assert message in str(refused.value)
+    assert len(str(refused.value)) < 1000
+    assert "\n" not in str(refused.value)
+
+
 @pytest.mark.parametrize(
-    ("change", "message"),
+    ("text", "message"),
     [
-        (lambda raw: raw.update(format_version=1), "format version 5"),
-        (lambda raw: raw.update(surprise=1), "does not know: surprise"),
-        (lambda raw: raw.update(codes=raw["codes"][::-1]), "in this order"),
-        (lambda raw: raw["temperature"].update(small=0.0), "temperature"),
-        (lambda raw: raw.update(temperature=1.0), "does not fit"),
-        (lambda raw: raw.update(bias=[0.0] * 7), "8 numbers"),
-        (lambda raw: raw.update(bias=[0.0] * 7 + [float("nan")]), "8 numbers"),
-        (lambda raw: raw.update(bias=None), "does not fit"),
-        (lambda raw: raw["input"].pop("mean"), "does not fit"),
-        (lambda raw: raw["input"].update(size_px=1), "does not fit"),
-        *(
-            (lambda raw, key=key: raw["operating_points"][0].pop(key), f"lacks {key}")
-            for key in ("threshold", "split", "intervals", "n_benign")
-        ),
-        (lambda raw: raw["operating_points"][0].update(split="train"), "`split` of rule-out"),
-        (lambda raw: raw["operating_points"][0]["intervals"].pop("specificity"), "does not fit"),
-        (lambda raw: raw["operating_points"][0]["intervals"].update(specificity=[1, 0]), "interval of `specificity`"),
-        (lambda raw: raw["operating_points"][0].update(specificity=None), "does not fit"),
-        (lambda raw: raw["operating_points"][0].update(threshold=float("nan")), "`threshold` of rule-out"),
-        (lambda raw: raw["operating_points"][0].update(threshold=19.5), "`threshold` of rule-out"),
-        (lambda raw: raw["operating_points"][0].update(threshold="0.2"), "does not fit"),
-        (lambda raw: raw["operating_points"][0].update(sensitivity=95), "`sensitivity` of rule-out"),
-        (lambda raw: raw.update(weights_sha256=5), "weights_sha256"),
-        (lambda raw: raw.update(audit={}), "does not fit"),
-        (lambda raw: raw.update(audit="passed"), "does not fit"),
-        (lambda raw: raw.update(audit=audit_of(split_sha256="0" * 64).to_json()), "of the split"),
-        (lambda raw: raw.update(audit=audit_json(raw) | {"near_duplicates": 1}), "`leaks`"),
-        (lambda raw: raw.update(audit=audit_json(raw) | {"near_duplicates": -1}), "to be a count"),
-        (lambda raw: raw.update(metadata={}), "does not fit"),
-        (lambda raw: raw.update(neighbours={}), "does not fit"),
-        (lambda raw: raw["novelty"].pop("limit"), "does not fit"),
-        (lambda raw: raw["novelty"].update(limit=0.0), "positive numbers"),
-        (lambda raw: raw["novelty"].update(known_share=99.5), "share up to 1"),
-        (lambda raw: raw["novelty"].update(sha256=5), "hash of novelty.safetensors"),
+        ("NaN", "`$.temperature.large`"),
+        ("-Infinity", "`$.temperature.large`"),
+        ("1e999", "`$.temperature.large`"),
+        ("1" + "0" * 5000, "`$.temperature.large`"),
+        (DEEP, "nested too deeply"),
+        ('"\\ud800"', "cannot be read"),
+        ("0,97", "cannot be read"),
     ],
 )
-def test_refuses_a_record_that_is_wrong(folder, change, message):
-    rewrite(folder, change)
-    with pytest.raises(ModelInvalid, match=message):
+def test_a_value_that_is_no_json_is_named(folder, text, message):
+    path = folder / RECORD_FILE
+    large = read_record(folder).temperature.large
+    path.write_text(path.read_text().replace(f'"large": {large}', f'"large": {text}'))
+    with pytest.raises(ModelInvalid) as refused:
+        read_record(folder)
+    assert message in str(refused.value)
+
+
+def test_the_schema_has_every_field_of_a_record_and_no_other():
+    record = {field.name for field in fields(ModelRecord)} | {"format_version"}
+    assert set(record_schema.RecordFile.__struct_fields__) == record
+    assert set(record_schema.TrainingFile.__struct_fields__) == {field.name for field in fields(TrainingFacts)}
+    assert set(record_schema.AuditFile.__struct_fields__) == {field.name for field in fields(LeakAudit)} | {"leaks"}
+    assert set(record_schema.NoveltyFile.__struct_fields__) == {field.name for field in fields(NoveltyFacts)}
+    points = {field.name for field in fields(OperatingPoint)}
+    assert set(record_schema.OperatingPointFile.__struct_fields__) == points
+
+
+def test_a_model_of_the_former_version_names_the_command_that_migrates_it(folder):
+    edit_record(folder, {"format_version": 5})
+    (folder / MANIFEST_FILE).unlink()
+    with pytest.raises(ModelInvalid, match="python -m cadlib model migrate --model"):
         read_record(folder)
 
 
+def test_facts_without_thresholds_of_their_own_are_refused(taught_folder):
+    edit_record(taught_folder, lambda raw: raw["metadata"]["operating_points"].pop())
+    with pytest.raises(ModelInvalid, match="`\\$.metadata.operating_points`"):
+        read_record(taught_folder)
+
+
 def test_a_model_that_nobody_audited_is_not_validated(folder):
-    rewrite(folder, lambda raw: raw.update(audit=None))
+    change_record(folder, {"audit": None})
     record = read_record(folder)
     assert not record.validated
     assert record.validation_claim.startswith("not audited")
 
 
 def test_an_audit_without_a_leak_validates_a_model(folder):
-    rewrite(folder, lambda raw: raw.update(audit=audit_json(raw)))
+    change_record(folder, lambda raw: raw.update(audit=audit_json(raw)))
     record = read_record(folder)
     assert record.validated
     assert record.validation_claim == "validated on lesions it was not trained on"
@@ -103,7 +188,7 @@ def test_an_audit_without_a_leak_validates_a_model(folder):
 
 
 def test_an_audit_that_found_a_leak_is_read_as_one(folder):
-    rewrite(folder, lambda raw: raw.update(audit=audit_json(raw, identical_files=2)))
+    change_record(folder, lambda raw: raw.update(audit=audit_json(raw, identical_files=2)))
     record = read_record(folder)
     assert not record.validated
     assert record.validation_claim.startswith("NOT validated: its split leaks, 2 pairs of byte-identical files")
@@ -148,7 +233,7 @@ def test_an_operating_point_is_found_by_its_name(folder):
 def test_a_model_that_never_tried_metadata_and_one_that_tried_it_in_vain_take_none(untaught_folder):
     assert read_record(untaught_folder).evidence is None
     in_vain = {"differences": {}, "evidence": None, "operating_points": []}
-    rewrite(untaught_folder, lambda raw: raw.update(metadata=in_vain))
+    change_record(untaught_folder, {"metadata": in_vain})
     record = read_record(untaught_folder)
     assert record.evidence is None
     assert record.metadata is not None

@@ -6,10 +6,12 @@ import pytest
 
 from cadlib import card
 from cadlib.__main__ import main
+from cadlib.manifest import MANIFEST_FILE
 from cadlib.model import Model
-from cadlib.record import CARD_FILE, METRICS_FILE, NEIGHBOURS_FILE, RECORD_FILE, read_json, read_record
+from cadlib.record import CARD_FILE, GOLDEN_FILE, METRICS_FILE, NEIGHBOURS_FILE, RECORD_FILE, read_json, read_record
+from tests.altering import change_file, change_record
 
-WRITTEN = (CARD_FILE, METRICS_FILE, NEIGHBOURS_FILE, RECORD_FILE)
+WRITTEN = (CARD_FILE, GOLDEN_FILE, MANIFEST_FILE, METRICS_FILE, NEIGHBOURS_FILE, RECORD_FILE)
 
 
 @pytest.fixture(autouse=True)
@@ -49,7 +51,7 @@ def test_a_second_run_writes_the_same_bytes(drawn_model_folder, data):
 
 def test_a_model_whose_test_split_is_unread_is_measured_on_validation(drawn_model_folder, data):
     figures = read_json(drawn_model_folder / METRICS_FILE)
-    (drawn_model_folder / METRICS_FILE).write_text(json.dumps(figures | figures["validation"]))
+    change_file(drawn_model_folder, METRICS_FILE, json.dumps(figures | figures["validation"]))
     assert indexed(drawn_model_folder, data) == 0
     found = read_json(drawn_model_folder / METRICS_FILE)["neighbours"]
     assert found["data"]["split"] == "validation"
@@ -77,7 +79,7 @@ def test_images_that_lack_are_no_error_and_the_card_counts_them(drawn_model_fold
 def test_figures_of_other_weights_are_refused_before_any_work(drawn_model_folder, data, capsys):
     figures = read_json(drawn_model_folder / METRICS_FILE)
     figures["model"]["weights_sha256"] = "0" * 64
-    (drawn_model_folder / METRICS_FILE).write_text(json.dumps(figures))
+    change_file(drawn_model_folder, METRICS_FILE, json.dumps(figures))
     assert indexed(drawn_model_folder, data) == 1
     assert "of the model's weights" in capsys.readouterr().err
 
@@ -91,8 +93,7 @@ def test_bad_usage_ends_with_2(arguments, capsys):
 
 
 def test_the_card_of_a_model_without_an_index_names_the_command(drawn_model_folder):
-    raw = read_json(drawn_model_folder / RECORD_FILE)
-    (drawn_model_folder / RECORD_FILE).write_text(json.dumps({**raw, "neighbours": None}))
+    change_record(drawn_model_folder, {"neighbours": None})
     text = card.render(read_record(drawn_model_folder), read_json(drawn_model_folder / METRICS_FILE))
     assert "python -m cadlib index --model isic2019 --data DIR" in text
 

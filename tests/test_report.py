@@ -14,11 +14,12 @@ from cadlib.__main__ import main
 from cadlib.comparison_table import Compared
 from cadlib.evaluated import COSTS, compared, evaluated, evaluation_folder
 from cadlib.own_split import part_in_training
-from cadlib.record import CARD_FILE, METRICS_FILE, RECORD_FILE, json_text, read_json, read_record
+from cadlib.record import CARD_FILE, METRICS_FILE, read_json, read_record
 from cadlib.report import Subject, render
 from cadlib.report.sections import MOST_ERRORS, sections
 from cadlib.subsets import Subset, save_subset
 from cadlib.taxonomy import CODES, DIAGNOSES, diagnosis
+from tests.altering import change_record
 
 HOSTILE = "<img src=x onerror=alert(1)>\"'</script><script>alert(2)</script>"
 FETCHED = {"src", "srcset", "data", "poster", "action", "formaction", "background", "cite", "manifest", "href"}
@@ -303,8 +304,7 @@ def test_the_command_compares_two_models_on_the_same_images(
     monkeypatch.setenv("CADLIB_CACHE", str(tmp_path / "cache"))
     twin = tmp_path / "twin"
     shutil.copytree(drawn_model_folder, twin)
-    raw = read_json(twin / RECORD_FILE)
-    (twin / RECORD_FILE).write_text(json_text({**raw, "name": "twin", "bias": [8.0, *[0.0] * (len(CODES) - 1)]}))
+    change_record(twin, {"name": "twin", "bias": [8.0, *[0.0] * (len(CODES) - 1)]})
     data, file = str(tmp_path / "split" / "drawn"), tmp_path / "r.html"
     line = ["report", "--model", str(drawn_model_folder), "--data", data, "--output", str(file), "--against"]
     assert main([*line, str(twin)]) == 0

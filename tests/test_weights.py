@@ -53,7 +53,7 @@ def test_what_was_stored_once_is_stored_the_same_again():
 
 
 def test_bytes_that_are_no_safetensors_file_are_refused():
-    with pytest.raises(ModelInvalid, match="no safetensors file"):
+    with pytest.raises(ModelInvalid, match="to be a safetensors file"):
         weights.unpack(b"not this")
 
 

@@ -12,11 +12,8 @@ class UsageError(CadError):
 
 
 def check_model(name: str) -> ModelRecord:
-    """Return the record of a model; raise UsageError where there is none."""
-    try:
-        return read_record(find_model(name))
-    except ModelInvalid as error:
-        raise UsageError(str(error)) from error
+    """Return the record of a model; raise UsageError where there is none, and ModelInvalid where it was changed."""
+    return read_record(check_found(name))
 
 
 def check_found(name: str) -> Path:

@@ -29,6 +29,7 @@ Read off 7,247 validation and test images, which are none: the nearest in bits, 
 similar (bright circles on black). Training images as their cameras made them are at most 6 bits away, and at least 0.95
 similar (`benchmarks/neighbours.py --data DIR --originals DIR`).
 """
+REMEDY = "restore the folder, or make it anew with `python -m cadlib index`"
 _BLOCK = 2048
 _BETWEEN = b"\0"
 """Separates texts in a file: no name of a file and no text of a CSV has it."""
@@ -163,16 +164,14 @@ class NeighbourIndex:
     @classmethod
     def from_bytes(cls, data: bytes) -> Self:
         """Read such a file; raise ModelInvalid for what is none."""
-        arrays: dict[str, NDArray[Any]] = load_tensors(data, "neighbours.safetensors")
+        arrays: dict[str, NDArray[Any]] = load_tensors(data, "neighbours.safetensors", REMEDY)
         try:
             for name in ("images", "archive_names"):
                 arrays[name] = np.array(arrays[name].tobytes().split(_BETWEEN))
             index = cls(**arrays)
             index._check()
         except (KeyError, TypeError, ValueError) as error:
-            raise ModelInvalid(
-                f"The similar cases are no index of this version: {error}. Make it anew with `python -m cadlib index`."
-            ) from error
+            raise ModelInvalid(f"The similar cases are no index of this version: {error}; {REMEDY}.") from error
         return index
 
     def _check(self) -> None:
