@@ -13,7 +13,7 @@ import argparse
 import json
 import sys
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parent.parent))
@@ -28,6 +28,7 @@ from cadlib.calibration import SMALL_PX
 from cadlib.dataset import open_dataset
 from cadlib.decision import DEFAULT_OPERATING_POINT, choose_thresholds
 from cadlib.evaluation import AGE_BANDS
+from cadlib.golden import golden_json
 from cadlib.metadata import add_evidence
 from cadlib.metadata.fitting import (
     FOLDS,
@@ -42,8 +43,9 @@ from cadlib.metadata.fitting import (
     out_of_fold,
 )
 from cadlib.metadata.trial import FIGURES, Difference, archives_of, compare, helps, parts_of, run_trial
+from cadlib.model import Model
 from cadlib.patient import design_of
-from cadlib.record import CARD_FILE, FORMAT_VERSION, METRICS_FILE, RECORD_FILE, read_json, read_record
+from cadlib.record import CARD_FILE, GOLDEN_FILE, METRICS_FILE, read_checked_json, write_folder
 from cadlib.splits import read_split, select
 from cadlib.taxonomy import CODES
 
@@ -245,13 +247,12 @@ def print_ages(validation: Images, before: Floats, after: Floats) -> None:
 
 
 def write(folder: Path, validation: Images, probabilities: Floats) -> None:
-    """Run the trial and write it into the record and the card of a model folder, of this or an earlier format."""
+    """Run the trial and write it into the record, the golden answers and the card of a model folder."""
     trial = run_trial(validation.table, probabilities, validation.labels, validation.lesions, SMALL_PX)
-    raw = read_json(folder / RECORD_FILE)
-    raw |= {"format_version": FORMAT_VERSION, "metadata": trial and trial.to_json()}
-    (folder / RECORD_FILE).write_text(json.dumps(raw, indent=2, allow_nan=False, ensure_ascii=False) + "\n", "utf-8")
-    text = card.render(read_record(folder), read_json(folder / METRICS_FILE))
-    (folder / CARD_FILE).write_text(text, encoding="utf-8")
+    model = Model.load(folder)
+    record = replace(model.record, metadata=trial)
+    text = card.render(record, read_checked_json(folder, METRICS_FILE))
+    write_folder(folder, record, {CARD_FILE: text, GOLDEN_FILE: golden_json(model.with_record(record))})
 
 
 def main() -> None:

@@ -9,6 +9,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
+from threading import Lock
 from typing import TYPE_CHECKING, Annotated, Literal
 
 import msgspec
@@ -37,6 +38,8 @@ FACTS = PatientFacts(70, "male", "head/neck")
 _QUICK = ((0, 160), (1, 96))
 """Number and side of the demo lesions that are checked at each start: both sizes have a temperature of their own, and
 a small lesion is drawn in a fifth of the time of a large one."""
+
+_DRAWING = Lock()
 
 Share = Annotated[float, Meta(ge=0, le=1)]
 
@@ -117,9 +120,14 @@ class Drift:
         return f"{self.lesion} {self.what}: {self.golden:.4f} became {self.today:.4f}, {self.distance:.4f} away"
 
 
-@cache
 def quick_lesions() -> tuple[DrawnLesion, ...]:
-    """Return the lesions that are checked at each start."""
+    """Return the lesions that are checked at each start; drawn once, whichever thread asks first."""
+    with _DRAWING:
+        return _quick_lesions()
+
+
+@cache
+def _quick_lesions() -> tuple[DrawnLesion, ...]:
     drawn = []
     for number, side_px in _QUICK:
         lesion = demo_lesions()[number]

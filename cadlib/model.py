@@ -23,7 +23,7 @@ from cadlib.images import LesionImage, read_image
 from cadlib.metadata import PatientFacts, add_evidence
 from cadlib.neighbours import NeighbourIndex, fingerprints
 from cadlib.novelty import Novelty, NoveltyDetector, appearance
-from cadlib.readahead import threads
+from cadlib.readahead import threads as threads_of_answers
 from cadlib.record import (
     GOLDEN_FILE,
     NEIGHBOURS_FILE,
@@ -124,7 +124,12 @@ class Model:
         changed, and where the model is another than `model_id`.
         """
         folder = find_model(name_or_path)
+        # Drawing and the first use of the image libraries take as long as the hashes and the network: beside them.
+        if check_answers:
+            threads_of_answers().submit(golden.quick_lesions)
         record, files = read_folder(folder)
+        if check_answers:
+            threads_of_answers().submit(_warm_up, record.input)
         if model_id is not None and record.model_id != model_id:
             raise ModelInvalid(
                 f"Expected {model_id} in {folder}, but it was replaced by {record.model_id} meanwhile. Begin anew."
@@ -197,7 +202,7 @@ class Model:
         predictions: list[Prediction] = []
 
         def submit() -> list[Future[_Prepared]]:
-            return [threads().submit(self._prepare, source) for source in islice(waiting, batch_size)]
+            return [threads_of_answers().submit(self._prepare, source) for source in islice(waiting, batch_size)]
 
         ahead = submit()
         while ahead:
@@ -228,10 +233,20 @@ class Model:
         return [Prediction(p, self.record.model_id, one.sha256, *found) for one, p, *found in of_each]
 
     def _prepare(self, source: Source) -> _Prepared:
-        image = source if isinstance(source, LesionImage) else read_image(source)
-        pixels = preprocess.to_pixels(image, self.record.input)
-        [fingerprint], [looks] = fingerprints(pixels[None]), appearance.measure(pixels[None])
-        return _Prepared(image.sha256, min(image.file_px), pixels, fingerprint, looks)
+        return _prepared(source, self.record.input)
+
+
+def _prepared(source: Source, spec: preprocess.InputSpec) -> _Prepared:
+    image = source if isinstance(source, LesionImage) else read_image(source)
+    pixels = preprocess.to_pixels(image, spec)
+    [fingerprint], [looks] = fingerprints(pixels[None]), appearance.measure(pixels[None])
+    return _Prepared(image.sha256, min(image.file_px), pixels, fingerprint, looks)
+
+
+def _warm_up(spec: preprocess.InputSpec) -> None:
+    """Prepare the lesions that are about to be checked, and forget them: the first time takes thirty times as long."""
+    for lesion in golden.quick_lesions():
+        _prepared(lesion.image, spec)
 
 
 def _fitted(record: ModelRecord, files: Mapping[str, bytes]) -> tuple[NeighbourIndex | None, NoveltyDetector | None]:

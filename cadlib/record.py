@@ -10,6 +10,7 @@ import os
 import shutil
 import time
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 from functools import cached_property
 from pathlib import Path
@@ -428,11 +429,12 @@ def verified(path: Path, sha256: str) -> bytes:
 def find_model(name_or_path: str | os.PathLike[str]) -> Path:
     """Return the folder of a model: a name under `models_dir()`, or a path; raise ModelInvalid if neither is one."""
     for folder in (models_dir() / name_or_path, Path(name_or_path)):
-        if (folder / RECORD_FILE).is_file():
-            return folder
+        with suppress(OSError):  # a name that is too long, a folder that may not be looked into
+            if (folder / RECORD_FILE).is_file():
+                return folder
     known = ", ".join(list_models()) or "none"
     raise ModelInvalid(
-        f"Expected the name of a model or a folder with {RECORD_FILE} but got {os.fspath(name_or_path)!r}. "
+        f"Expected the name of a model or a folder with {RECORD_FILE} but got {os.fspath(name_or_path)[:200]!r}. "
         f"Models at hand: {known}."
     )
 

@@ -30,7 +30,7 @@ from cadlib.augment import mix
 from cadlib.errors import TrainingFailed
 from cadlib.network import arrays_of, build, check_side, load_arrays, load_pretrained, saliency_layer
 from cadlib.preprocess import InputSpec, to_array
-from cadlib.record import SPLIT_FILE, find_model
+from cadlib.record import SPLIT_FILE, find_model, read_record
 from cadlib.run import CHECKPOINT_FILE, Run
 from cadlib.subsets import read_subset
 from cadlib.taxonomy import CODES
@@ -74,7 +74,9 @@ def train(folder: Path, run_dir: Path, config: TrainConfig, *, resume: bool = Fa
         subset = read_subset(config.subset) if config.subset else None
         fold_plan = None
         if config.split_of:
-            fold_plan = FoldPlan(find_model(config.split_of) / SPLIT_FILE, config.folds, config.fold)
+            split_folder = find_model(config.split_of)
+            read_record(split_folder)  # raises ModelInvalid where its split.csv was changed
+            fold_plan = FoldPlan(split_folder / SPLIT_FILE, config.folds, config.fold)
         data = read_training_data(folder, spec, config.seed, shares, fabric.print, config.leave_out, subset, fold_plan)
     plan = BatchPlan(
         data.rows("train"),

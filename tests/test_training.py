@@ -14,6 +14,7 @@ import torch
 from portalocker import Lock
 
 from cadlib import run, training
+from cadlib.checkpoint import previous
 from cadlib.errors import TrainingFailed
 from cadlib.preprocess import to_array
 from cadlib.record import SPLIT_FILE, read_record
@@ -152,6 +153,38 @@ def test_a_run_that_goes_on_after_a_break_has_no_step_twice(synthetic_dataset, t
         assert found.curves["step/loss"].steps == (1, 2, 3, 4, 5, 6)
         assert found.curves["epoch/loss"].epochs == (1, 2)
         assert found.started == seen.started
+
+
+def test_a_run_goes_on_after_a_line_of_its_history_was_half_written(synthetic_dataset, tmp_path, stop_after, capsys):
+    stop_after(4)
+    with pytest.raises(Stopped, match="after step 5"):
+        train(synthetic_dataset, tmp_path, CONFIG)
+    with (tmp_path / HISTORY_FILE).open("a") as file:
+        file.write('{"epoch": 2, "lo')
+    stop_after(1000)
+    train(synthetic_dataset, tmp_path, CONFIG, resume=True)
+    assert [row["epoch"] for row in history(tmp_path)] == [1, 2]
+    printed = "".join(capsys.readouterr())
+    assert "its last line is half written" in printed
+
+
+def test_a_run_goes_on_from_the_checkpoint_before_a_damaged_one(synthetic_dataset, tmp_path, stop_after):
+    stop_after(3)
+    with pytest.raises(Stopped, match="after step 4"):
+        train(synthetic_dataset, tmp_path, CONFIG)
+    stop_after(0)
+    with pytest.raises(Stopped, match="after step 5"):
+        train(synthetic_dataset, tmp_path, CONFIG, resume=True)
+    path = tmp_path / CHECKPOINT_FILE
+    data = bytearray(path.read_bytes())
+    data[-1] ^= 1
+    path.write_bytes(data)
+    stop_after(1000)
+    with pytest.raises(TrainingFailed, match="Rename checkpoint.previous.safetensors"):
+        train(synthetic_dataset, tmp_path, CONFIG, resume=True)
+    previous(path).rename(path)
+    train(synthetic_dataset, tmp_path, CONFIG, resume=True)
+    assert [row["epoch"] for row in history(tmp_path)] == [1, 2]
 
 
 def test_a_run_begun_anew_leaves_nothing_of_the_one_before(synthetic_dataset, tmp_path):
