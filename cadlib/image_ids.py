@@ -11,6 +11,7 @@ _SCIENTIFIC = re.compile(r"\d(?:[.,]\d+)?E\+?\d+", re.IGNORECASE)
 _FLOAT = re.compile(r"(\d+)[.,]0+")
 _MONTH = "(?:jan|feb|mar|apr|may|jun|jul|aug|sep|oct|nov|dec)"
 _DATE = re.compile(rf"\d{{1,2}}-{_MONTH}|{_MONTH}-\d{{2}}", re.IGNORECASE)
+_PATH_CHARACTERS = frozenset("./\\")
 _SPREADSHEET_DIGITS = 15
 """Significant digits of a number in a spreadsheet; later ones become zeros."""
 
@@ -36,6 +37,8 @@ def resolve_id(cell: str, images: frozenset[str]) -> str:
     >>> resolve_id("C:\\data\\nv\\ISIC_1.JPG", frozenset({"ISIC_1"}))
     'ISIC_1'
     """
+    if not _PATH_CHARACTERS.intersection(cell):
+        return composed(cell)
     path = "/".join(PurePosixPath(composed(cell).replace("\\", "/")).parts)
     stem = without_suffix(path)
     # An id may itself end like a file, as that of "a.jpg.jpg" does; the file name goes first.

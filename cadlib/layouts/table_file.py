@@ -92,7 +92,7 @@ def read_text_table(path: Path, wanted: Callable[[str], bool] | None = None) -> 
     filled: set[int] = set()
     short: list[bool] = []
     for line, row in rows:
-        if any(row[len(header) :]):
+        if "".join(row[len(header) :]).strip():
             raise TableRefused(
                 path,
                 f"line {line} has {len(row)} cells and the header {len(header)}",
@@ -100,9 +100,9 @@ def read_text_table(path: Path, wanted: Callable[[str], bool] | None = None) -> 
             )
         short.append(len(row) < len(header))
         row += [""] * (len(header) - len(row))
-        filled.update(place for place in unnamed if row[place])
+        filled.update(place for place in unnamed if row[place].strip())
         for place, column in zip(kept, columns, strict=True):
-            column.append(row[place])
+            column.append(_plain_cell(row[place]))
     if not short:
         raise TableRefused(path, "only a header came", "rows in {path}")
     # A delimiter at the end of each line makes a column without a name and without a value.
@@ -198,11 +198,12 @@ def _delimiter_of(path: Path, text: str) -> tuple[str, str]:
         if line[1] not in _DELIMITERS:
             raise TableRefused(path, f"its first line names the delimiter {line[1]!r}")
         return line[1], text[line.end() :]
+    head = text[:_HEAD_BYTES]  # a long file is not copied for each delimiter
     headers: dict[str, list[str]] = {}
     refused: TableRefused | None = None
     for delimiter in _DELIMITERS:
         try:
-            headers[delimiter] = next(_rows(path, text, delimiter))[1]
+            headers[delimiter] = next(_rows(path, head, delimiter))[1]
         except TableRefused as error:  # quoted cells cannot be read with another delimiter
             refused = error
     if refused and not headers:
@@ -210,9 +211,9 @@ def _delimiter_of(path: Path, text: str) -> tuple[str, str]:
     headers = {one: header for one, header in headers.items() if len(header) > 1}
     if not headers:
         return ",", text
-    named = [one for one, header in headers.items() if any(map(names_images, header))]
+    named = [one for one, header in headers.items() if any(map(names_images, map(_plain_cell, header)))]
     if len(named) > 1:
-        named = [one for one in named if _is_even(path, text, one)] or named
+        named = [one for one in named if _is_even(path, head, one)] or named
     if len(named) > 1:
         several = " or ".join(_DELIMITERS[one] for one in named)
         raise TableRefused(path, f"its cells can be separated by {several}")
@@ -226,7 +227,7 @@ def _is_even(path: Path, text: str, delimiter: str) -> bool:
     widths = set[int]()
     try:
         for _, row in islice(_rows(path, text, delimiter), _COMPARED_ROWS):
-            while not row[-1]:
+            while not row[-1].strip():
                 row.pop()
             widths.add(len(row))
     except TableRefused:
@@ -241,10 +242,9 @@ def _rows(path: Path, text: str, delimiter: str) -> Iterator[tuple[int, list[str
     empty = True
     try:
         for row in reader:
-            cells = [_plain_cell(cell) for cell in row]
-            if any(cells):
+            if "".join(row).strip():
                 empty = False
-                yield reader.line_num, cells
+                yield reader.line_num, row
     except csv.Error as error:
         raise TableRefused(path, f"line {reader.line_num} cannot be read: {error}") from error
     if empty:
@@ -259,7 +259,8 @@ def _plain_cell(cell: str) -> str:
 
 def _named(path: Path, header: list[str]) -> tuple[str, ...]:
     """Return the names of columns, with one for each that has none; raise TableRefused."""
-    names = tuple(name or _unnamed(place) for place, name in enumerate(header, start=1))
+    cells = map(_plain_cell, header)
+    names = tuple(name or _unnamed(place) for place, name in enumerate(cells, start=1))
     if len(set(names)) < len(names):
         came = ", ".join(names)[:200]
         raise TableRefused(path, f"found: {came}", "each column of {path} once")
