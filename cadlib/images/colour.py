@@ -8,6 +8,7 @@ import struct
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
+from io import BytesIO
 
 import numpy as np
 from numpy.typing import NDArray
@@ -71,7 +72,7 @@ def stated_colours(image: Image.Image, data: bytes | None, name: str) -> Colours
     primaries = getattr(image, "tag_v2", {}).get(_PRIMARY_CHROMATICITIES)
     if primaries is not None and not _near(tuple(primaries), sum(SRGB, ())):
         return Colours(None, notes=(NOT_CONVERTED,))
-    return _exif_colours(image)
+    return _exif_colours(image, data)
 
 
 @cache
@@ -162,21 +163,37 @@ def _cicp_colours(data: bytes, name: str) -> Colours:
     return Colours(rgb_profile(D65, _CICP_PRIMARIES[primaries], curves[transfer]), "by the code of its colour space")
 
 
-def _exif_colours(image: Image.Image) -> Colours:
+def _exif_colours(image: Image.Image, data: bytes | None) -> Colours:
     """Return what the camera recorded: Adobe RGB is "uncalibrated" with the interoperability rule R03 (DCF 2.0)."""
-    if "exif" not in image.info and image.format != "TIFF":
-        return Colours(None)
-    try:
-        exif = image.getexif()
-        space = exif.get_ifd(ExifTags.IFD.Exif).get(_EXIF_COLOUR_SPACE)
-        rule = str(exif.get_ifd(ExifTags.IFD.Interop).get(1, "")).rstrip("\0 ")
-    except (SyntaxError, ValueError, TypeError, LookupError, OverflowError, OSError, struct.error):
-        return Colours(None)
+    space, rule = _exif_colour_space(image, data)
     if space == _EXIF_ADOBE_RGB or (rule == "R03" and space not in (None, _EXIF_SRGB)):
         return Colours(adobe_rgb(), "from Adobe RGB, as the camera had recorded")
-    if rule == "R03":
-        return Colours(None, notes=(CONTRADICTORY if space == _EXIF_SRGB else NOT_SRGB,))
-    return Colours(None, notes=() if space in (None, _EXIF_SRGB) else (NOT_SRGB,))
+    if rule == "R03" and space == _EXIF_SRGB:
+        return Colours(None, notes=(CONTRADICTORY,))
+    if rule == "R03" or space not in (None, _EXIF_SRGB):
+        return Colours(None, notes=(NOT_SRGB,))
+    return Colours(None)
+
+
+def _exif_colour_space(image: Image.Image, data: bytes | None) -> tuple[object, str]:
+    """Return the colour space and the interoperability rule of the EXIF data, (None, "") where there are none."""
+    is_tiff = image.format == "TIFF"
+    if "exif" not in image.info and not (is_tiff and data is not None):
+        return None, ""
+    try:
+        if is_tiff:  # a loaded TIFF has closed its file, in which the directory of EXIF stands
+            with Image.open(BytesIO(data or b""), formats=("TIFF",)) as unread:
+                unread.seek(image.tell())
+                exif = unread.getexif()
+                return exif.get_ifd(ExifTags.IFD.Exif).get(_EXIF_COLOUR_SPACE), _rule(exif)
+        exif = image.getexif()
+        return exif.get_ifd(ExifTags.IFD.Exif).get(_EXIF_COLOUR_SPACE), _rule(exif)
+    except (SyntaxError, ValueError, TypeError, LookupError, OverflowError, OSError, struct.error):
+        return None, ""
+
+
+def _rule(exif: Image.Exif) -> str:
+    return str(exif.get_ifd(ExifTags.IFD.Interop).get(1, "")).rstrip("\0 ")
 
 
 def _near(values: Sequence[float], others: Sequence[float]) -> bool:
