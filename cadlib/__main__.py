@@ -1,36 +1,58 @@
 """The command line: parse, call, print. `python -m cadlib --help` lists the commands."""
 
 import argparse
-import io
 import sys
 from collections.abc import Sequence
 
-from cadlib.commands import COMMANDS
-from cadlib.commands.usage import UsageError
-from cadlib.errors import CadError
+# Little is imported here: a Ctrl-C meanwhile would end with a traceback.
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run one command; return 0 for success, 1 if something failed, 2 for bad usage, 130 after Ctrl-C."""
-    for stream in (sys.stdout, sys.stderr):
-        if isinstance(stream, io.TextIOWrapper):  # a terminal that has no ▲, a file name that is no text
-            stream.reconfigure(errors="backslashreplace")
-    options = parser().parse_args(arguments)
+    """Run one command; return 0 for success, 1 if something failed, 2 for bad usage, 130 after Ctrl-C.
+
+    Return 141 where nobody reads the output any more, as in `| head`.
+    """
     try:
-        return int(options.run(options))
-    except CadError as error:
-        print(f"cadlib: {error}", file=sys.stderr)
-        return 2 if isinstance(error, UsageError) else 1
-    except OSError as error:
-        print(f"cadlib: {error}. Check the disk and the rights of the folder.", file=sys.stderr)
-        return 1
+        from cadlib.commands.streams import READER_GONE, mute_broken_streams, prepare_streams  # noqa: PLC0415
+
+        prepare_streams()
+        try:
+            return _main(arguments)
+        except BrokenPipeError:
+            mute_broken_streams()
+            return READER_GONE
     except KeyboardInterrupt as stop:
         print(f"cadlib: {str(stop) or 'Stopped.'}", file=sys.stderr)
         return 130
 
 
+def _main(arguments: Sequence[str] | None) -> int:
+    """Run one command, as `main` does; raise BrokenPipeError where nobody reads the output any more."""
+    from cadlib.commands.streams import mute_broken_streams, reader_is_gone  # noqa: PLC0415
+    from cadlib.commands.usage import UsageError  # noqa: PLC0415
+    from cadlib.errors import CadError  # noqa: PLC0415
+
+    try:
+        try:
+            options = parser().parse_args(arguments)
+            return int(options.run(options))
+        finally:
+            sys.stdout.flush()  # here, where an error is met, and not at the end of Python
+    except CadError as error:
+        print(f"cadlib: {error}", file=sys.stderr)
+        return 2 if isinstance(error, UsageError) else 1
+    except OSError as error:
+        if isinstance(error, BrokenPipeError) and reader_is_gone():
+            raise
+        print(f"cadlib: {error}. Check the disk and the rights of the folder.", file=sys.stderr)
+        mute_broken_streams()
+        return 1
+
+
 def parser() -> argparse.ArgumentParser:
     """Build the parser of all commands."""
+    from cadlib.commands import COMMANDS  # noqa: PLC0415
+
     root = argparse.ArgumentParser(
         prog="python -m cadlib",
         description="Computer-aided diagnosis of skin lesions: it supports a reader, never replaces one.",

@@ -32,8 +32,11 @@ def map_ahead(
     """
     rest, workers = iter(items), workers or os.cpu_count() or 1
     with ThreadPoolExecutor(workers) as pool:
-        waiting = deque(pool.submit(work, item) for item in islice(rest, ahead or 8 * workers))
-        while waiting:
-            result = waiting.popleft().result()
-            waiting.extend(pool.submit(work, item) for item in islice(rest, 1))
-            yield result
+        try:
+            waiting = deque(pool.submit(work, item) for item in islice(rest, ahead or 8 * workers))
+            while waiting:
+                result = waiting.popleft().result()
+                waiting.extend(pool.submit(work, item) for item in islice(rest, 1))
+                yield result
+        finally:
+            pool.shutdown(wait=False, cancel_futures=True)  # after Ctrl-C nobody waits for what has not begun

@@ -205,9 +205,11 @@ def test_a_heatmap_that_fails_is_of_that_file_only(folder, tmp_path, monkeypatch
 
     monkeypatch.setattr(saliency, "overlay", fails_once)
     assert main(["predict", str(folder), "--heatmap", str(tmp_path / "maps"), "--format", "json"]) == 1
-    found = json.loads(capsys.readouterr().out)
-    assert ["error" in row for row in found] == [True, False, False]
-    assert "No space left" in found[0]["error"]
+    printed = capsys.readouterr()
+    assert "No space left" in printed.err
+    found = json.loads(printed.out)
+    assert ["error" in row for row in found] == [False, False, False]
+    assert len(list((tmp_path / "maps").iterdir())) == 2
 
 
 def test_predict_leaves_hidden_files_and_its_own_heatmaps_in_a_folder_alone(folder, capsys):

@@ -36,8 +36,10 @@ def run(options: argparse.Namespace) -> int:
     standing = any(options.run_dir.glob(f"*/{CHECKPOINT_FILE}"))
     if standing and not (options.resume or options.overwrite):
         raise UsageError(f"Runs stand in {options.run_dir}: go on with --resume, or start anew with --overwrite.")
-    found = {"across_archives": across_archives(options.data, options.run_dir, config, resume=options.resume)}
     make_folder(output)
+    if record:
+        make_folder(find_model(options.into_model))
+    found = {"across_archives": across_archives(options.data, options.run_dir, config, resume=options.resume)}
     (output / "across.json").write_text(own_figures.metrics_json(found), encoding="utf-8")
     if record:
         folder = find_model(options.into_model)

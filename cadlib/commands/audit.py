@@ -5,7 +5,7 @@ import sys
 from pathlib import Path
 
 from cadlib.commands.bars import Bars
-from cadlib.commands.usage import UsageError, check_data, check_found, check_model, make_folder, write_text
+from cadlib.commands.usage import UsageError, check_data, check_file, check_found, make_folder, write_text
 from cadlib.errors import CadError
 from cadlib.record import find_model
 
@@ -65,9 +65,11 @@ def _check_audit(options: argparse.Namespace) -> None:
     if options.into_model and None in (options.data, options.model):
         raise UsageError("Expected --into-model together with --data and --model.")
     if options.sheet:
-        make_folder(options.sheet.absolute().parent)
+        check_file(options.sheet)
     if options.model is not None:
         check_found(options.model)
+    if options.into_model:
+        make_folder(find_model(options.model))
 
 
 def _print_changes(name: str) -> bool:

@@ -5,7 +5,7 @@ from functools import partial
 from pathlib import Path
 
 from cadlib.commands.bars import Bars
-from cadlib.commands.usage import check_data, check_model
+from cadlib.commands.usage import check_data, check_model, make_folder
 from cadlib.record import find_model
 
 
@@ -20,6 +20,7 @@ def run(options: argparse.Namespace) -> int:
     """Carry the command out and return its exit code."""
     record, folder = check_model(options.model), find_model(options.model)
     check_data(options.data)
+    make_folder(folder)
 
     from cadlib import readout, tables
     from cadlib.dataset import open_dataset

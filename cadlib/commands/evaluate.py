@@ -50,6 +50,8 @@ def run(options: argparse.Namespace) -> int:
         raise UsageError(f"Expected no --with-metadata: {record.model_id} takes no age, sex or site.")
     subset = check_subset(options.subset) if options.subset else None
     make_folder(options.output)
+    if options.into_model:
+        make_folder(find_model(options.model))
 
     from cadlib import own_figures
     from cadlib.counts import Counts

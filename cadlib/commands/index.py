@@ -4,7 +4,7 @@ import argparse
 from pathlib import Path
 
 from cadlib.commands.bars import Bars
-from cadlib.commands.usage import check_data, check_model
+from cadlib.commands.usage import check_data, check_model, make_folder
 from cadlib.record import find_model
 
 
@@ -19,6 +19,7 @@ def run(options: argparse.Namespace) -> int:
     """Carry the command out and return its exit code."""
     check_model(options.model)
     check_data(options.data)
+    make_folder(find_model(options.model))
 
     from cadlib import reference, tables
     from cadlib.dataset import open_dataset

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, TextIO
 
 from tqdm import tqdm
 
+from cadlib.commands.overlay_names import OverlayNames
 from cadlib.commands.usage import UsageError, check_model, make_folder
 from cadlib.decision import DEFAULT_OPERATING_POINT, TARGET_SENSITIVITY, two_digits
 from cadlib.errors import CadError, FactsRejected, ModelInvalid
@@ -71,6 +72,7 @@ def run(options: argparse.Namespace) -> int:
     from cadlib.model import Model
 
     model = Model.load(options.model)
+    names = OverlayNames(options.heatmap) if options.heatmap else None
     failed = len(faults)
     assessed = 0
     swapped = 0
@@ -87,8 +89,11 @@ def run(options: argparse.Namespace) -> int:
             disable=len(files) < 2,
             leave=False,
         ):
-            if options.heatmap and not isinstance(outcome, CadError):
-                outcome = _explained(model, file, outcome, options.heatmap)
+            if names is not None and not isinstance(outcome, CadError):
+                outcome, trouble = _explained(model, file, outcome, options.heatmap, names)
+                if trouble is not None:
+                    failed += 1
+                    tqdm.write(f"cadlib: {file}: {trouble}", file=sys.stderr)
             if isinstance(outcome, CadError):
                 failed += 1
                 tqdm.write(f"cadlib: {file}: {outcome}", file=sys.stderr)
@@ -165,22 +170,25 @@ def _assess(model: "Model", files: Sequence[Path], facts: PatientFacts, point: s
             yield file, next(assessed) if isinstance(image, LesionImage) else image
 
 
-def _explained(model: "Model", file: Path, assessment: "Assessment", folder: Path) -> "Assessment | CadError":
-    """Write the overlay of the top diagnosis; return the assessment with its heatmap, or why there is none."""
+def _explained(
+    model: "Model", file: Path, assessment: "Assessment", folder: Path, names: OverlayNames
+) -> tuple["Assessment", CadError | None]:
+    """Write the overlay of the top diagnosis; return the assessment with its heatmap, and why there is no overlay."""
     from PIL import Image
 
     from cadlib.saliency import activation_map, overlay
 
     code, _ = assessment.prediction.ranking()[0]
-    name = f"{file.stem}_{assessment.image.sha256[:8]}_{code}.png"
+    name = names.take(file.stem, f"_{assessment.image.sha256[:8]}_{code}.png")
     try:
         heatmap = activation_map(model, assessment.image, assessment.prediction, code)
+        assessment = replace(assessment, heatmap=heatmap)
         Image.fromarray(overlay(assessment.image, heatmap)).save(folder / name)
     except CadError as error:
-        return error
+        return assessment, error
     except OSError as error:
-        return CadError(f"The heatmap could not be written to {folder}: {error}.")
-    return replace(assessment, heatmap=heatmap)
+        return assessment, CadError(f"The heatmap could not be written to {folder}: {error}.")
+    return assessment, None
 
 
 def _print_table(outcomes: Iterator[Outcome], out: TextIO) -> None:

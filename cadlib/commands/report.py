@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from cadlib.commands.bars import Bars
-from cadlib.commands.usage import UsageError, check_data, check_model, check_subset, make_folder, write_text
+from cadlib.commands.usage import UsageError, check_data, check_file, check_model, check_subset, write_text
 from cadlib.record import CARD_FILE, METRICS_FILE, ModelRecord, find_model, read_checked, read_record
 from cadlib.validation import ROLE
 
@@ -39,9 +39,7 @@ def run(options: argparse.Namespace) -> int:
         raise UsageError(f"Expected --against to name another model than --model but got {options.against}.")
     check_data(options.data)
     subset = check_subset(options.subset) if options.subset else None
-    if options.output.is_dir():
-        raise UsageError(f"Expected --output to name an HTML file but {options.output} is a folder.")
-    make_folder(options.output.absolute().parent)
+    check_file(options.output)
 
     from cadlib.counts import Counts
     from cadlib.dataset import open_dataset

@@ -44,6 +44,8 @@ def measure_sample(
         raise UsageError(f"Expected --seed from 0 and --images from 1 but got {options.seed} and {options.images}.")
     if options.output:
         make_folder(options.output)
+    if options.into_model:
+        make_folder(folder)
 
     from cadlib import own_figures
     from cadlib.dataset import open_dataset

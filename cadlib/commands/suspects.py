@@ -5,7 +5,7 @@ import sys
 from pathlib import Path
 
 from cadlib.commands.bars import Bars
-from cadlib.commands.usage import check_data, check_model, make_folder, write_text
+from cadlib.commands.usage import check_data, check_file, check_model, write_text
 from cadlib.record import find_model
 
 
@@ -23,7 +23,7 @@ def run(options: argparse.Namespace) -> int:
     """Carry the command out and return its exit code."""
     check_model(options.model)
     check_data(options.data)
-    make_folder(options.output.absolute().parent)
+    check_file(options.output)
 
     from cadlib import suspects
     from cadlib.dataset import open_dataset

@@ -4,8 +4,9 @@ import argparse
 from pathlib import Path
 
 from cadlib.commands.settings import add_settings, settings_of, training_packages
-from cadlib.commands.usage import UsageError
+from cadlib.commands.usage import UsageError, check_folder
 from cadlib.errors import CadError
+from cadlib.record import models_dir
 from cadlib.runs import runs_dir
 
 
@@ -37,8 +38,12 @@ def run(options: argparse.Namespace) -> int:
     run_dir = options.run_dir or runs_dir() / options.name
     if (run_dir / CHECKPOINT_FILE).exists() and not (options.resume or options.overwrite):
         raise UsageError(f"A run stands in {run_dir}: go on with --resume, or start anew with --overwrite.")
+    check_folder(run_dir)
+    check_folder(models_dir())
     try:
         trained = training.train(options.data, run_dir, config, resume=options.resume)
+    except BrokenPipeError:  # of the output: `| head`
+        raise
     except OSError as error:
         raise CadError(f"The run cannot go on: {error}. Make room or mend the rights, then give --resume.") from error
     if trained is not None:

@@ -1,6 +1,7 @@
 """What a command asks for before any work, and the error that says it was not given."""
 
 from pathlib import Path
+from tempfile import TemporaryFile
 
 from cadlib.errors import CadError, ModelInvalid, SubsetInvalid
 from cadlib.record import ModelRecord, find_model, read_record
@@ -47,8 +48,39 @@ def write_text(file: Path, text: str) -> None:
 
 
 def make_folder(folder: Path) -> None:
-    """Make a folder where there is none; raise UsageError where that cannot be."""
+    """Make a folder where there is none; raise UsageError where that cannot be, or no file can be written into it."""
     try:
         folder.mkdir(parents=True, exist_ok=True)
+        with TemporaryFile(dir=folder):
+            pass
     except OSError as error:
         raise UsageError(f"Expected a folder that can be written, {folder}, but: {error.strerror}.") from error
+
+
+def check_folder(folder: Path) -> None:
+    """Raise UsageError where a folder, or what will hold it, cannot be written; make nothing."""
+    try:
+        existing = folder.absolute()
+        while not existing.exists():
+            existing = existing.parent
+        with TemporaryFile(dir=existing):
+            pass
+    except OSError as error:
+        raise UsageError(f"Expected a folder that can be written, {folder}, but: {error.strerror}.") from error
+
+
+def check_file(file: Path) -> None:
+    """Make the folder of a file; raise UsageError where the file cannot be written."""
+    try:
+        if file.is_dir():
+            raise UsageError(f"Expected the name of a file but {file} is a folder. Give a file in it.")
+        if file.is_file():
+            with file.open("ab"):
+                return
+        if file.exists():  # a pipe or a device: whoever reads it would take an attempt for the whole
+            return
+        make_folder(file.absolute().parent)
+        file.touch()
+        file.unlink()
+    except OSError as error:
+        raise UsageError(f"Expected a file that can be written, {file}, but: {error.strerror}.") from error
