@@ -48,16 +48,18 @@ class Engine:
         # Threads that spin between two passes make the pass a little faster and all that is measured beside it slow.
         options.add_session_config_entry("session.intra_op.allow_spinning", "0")
         names = [name for name, array in state.items() if array.ndim]  # the graph has no use for a count of batches
-        # ONNX Runtime reads these arrays where they lie, so they have to stay.
+        # ONNX Runtime reads these arrays where they lie, so they have to stay. The network in torch is built of them too.
+        self.state: State = {}
+        for name, array in state.items():
+            self.state[name] = np.ascontiguousarray(array) if array.ndim else array
         try:
-            self._weights = [
-                onnxruntime.OrtValue.ortvalue_from_numpy(np.ascontiguousarray(state[name])) for name in names
-            ]
+            self._weights = [onnxruntime.OrtValue.ortvalue_from_numpy(self.state[name]) for name in names]
             options.add_external_initializers([WEIGHT + name for name in names], self._weights)
             self._session = onnxruntime.InferenceSession(graph, options, providers=["CPUExecutionProvider"])
         except Exception as error:  # its errors share no base class
+            reason = " ".join(str(error).split())[:300]
             raise ModelInvalid(
-                f"This model.onnx cannot be run, or its weights are not those of its network: {error} "
+                f"This model.onnx cannot be run, or its weights are not those of its network: {reason} "
                 "Restore the model's folder."
             ) from error
         # An application holds what one picture needs between the layers; what its views need is given back.

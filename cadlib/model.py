@@ -169,7 +169,7 @@ class Model:
         """Return the network in torch, for what needs its gradients; raise ModelInvalid where it cannot be built."""
         from cadlib.network import load_network  # noqa: PLC0415 - torch takes seconds
 
-        return load_network(self._folder, self.record)
+        return load_network(self.engine.state, self.record, self._folder)
 
     def predict(self, source: Source, facts: PatientFacts | None = None) -> Prediction:
         """Predict one image: a path, the bytes of a file, a PIL image or a LesionImage. May raise ImageRejected.

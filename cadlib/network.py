@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from cadlib import weights
 from cadlib.errors import ModelInvalid, TrainingFailed
 from cadlib.pretrained import PACKAGES, load_packaged
-from cadlib.record import WEIGHTS_FILE, ModelRecord, verified
+from cadlib.record import ModelRecord
 from cadlib.taxonomy import CODES
 
 
@@ -100,14 +100,14 @@ def _transformer_arguments(backbone: str, input_px: int) -> dict[str, Any]:
     return {"img_size": input_px, "dynamic_img_size": True, "global_pool": "avg", "fc_norm": False}
 
 
-def load_network(folder: Path, record: ModelRecord) -> nn.Module:
-    """Build the network of a model folder with its weights, ready to predict; may raise ModelInvalid."""
+def load_network(state: weights.State, record: ModelRecord, folder: Path) -> nn.Module:
+    """Build the network of a model folder with these weights, ready to predict; may raise ModelInvalid."""
     try:
         network = build(record.backbone, record.input.size_px)
     except TrainingFailed as error:
         raise ModelInvalid(f"{folder} is of a network that this version of timm does not have: {error}") from error
     try:
-        load_arrays(network, weights.unpack(verified(folder / WEIGHTS_FILE, record.weights_sha256)))
+        load_arrays(network, state)
         network.get_submodule(record.saliency_layer)
     except (RuntimeError, AttributeError) as error:
         raise ModelInvalid(f"The weights in {folder} are not those of {record.backbone}: {error}") from error

@@ -411,21 +411,6 @@ def write_folder(folder: Path, record: ModelRecord, contents: Mapping[str, str |
     replace_files(folder, {**written, manifest.MANIFEST_FILE: listed.encode()})
 
 
-def verified(path: Path, sha256: str) -> bytes:
-    """Return the bytes of a file of a model; raise ModelInvalid when they are not those of its record."""
-    try:
-        data = path.read_bytes()
-    except OSError as error:
-        raise ModelInvalid(f"Expected {path} but it cannot be read: {error.strerror}. Restore the folder.") from error
-    actual = hashlib.sha256(data).hexdigest()
-    if actual != sha256:
-        raise ModelInvalid(
-            f"Expected {path} to have the SHA-256 {sha256[:16]}… of its model.json but got {actual[:16]}…: "
-            "the file was changed or is incomplete. Restore the folder."
-        )
-    return data
-
-
 def find_model(name_or_path: str | os.PathLike[str]) -> Path:
     """Return the folder of a model: a name under `models_dir()`, or a path; raise ModelInvalid if neither is one."""
     for folder in (models_dir() / name_or_path, Path(name_or_path)):

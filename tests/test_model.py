@@ -217,3 +217,12 @@ def test_facts_are_not_added_twice(taught_folder):
 def test_a_model_that_takes_no_facts_says_so(untaught_folder):
     with pytest.raises(FactsRejected, match="takes none"):
         Model.load(untaught_folder).predict(demo_lesions()[0].png(), PatientFacts(sex="male"))
+
+
+def test_the_torch_network_has_the_weights_that_were_loaded_whatever_is_on_disk_now(model_folder, model):
+    import torch
+
+    loaded = Model.load(model_folder)
+    (model_folder / WEIGHTS_FILE).write_bytes(b"changed later")
+    for name, tensor in model.network.state_dict().items():
+        assert torch.equal(loaded.network.state_dict()[name], tensor)
