@@ -48,7 +48,7 @@ class Engine:
         # Threads that spin between two passes make the pass a little faster and all that is measured beside it slow.
         options.add_session_config_entry("session.intra_op.allow_spinning", "0")
         names = [name for name, array in state.items() if array.ndim]  # the graph has no use for a count of batches
-        # ONNX Runtime reads these arrays where they lie, so they have to stay. The network in torch is built of them too.
+        # ONNX Runtime reads these arrays where they lie, so they have to stay; torch's network is built of them too.
         self.state: State = {}
         for name, array in state.items():
             self.state[name] = np.ascontiguousarray(array) if array.ndim else array
