@@ -13,7 +13,7 @@ from PIL import Image
 
 from cadlib.__main__ import main
 from cadlib.model import Model
-from cadlib.record import read_record
+from cadlib.record import find_model, read_record
 from cadlib.saliency import METHODS
 from cadlib.subsets import Subset, save_subset
 from cadlib.synthetic import demo_lesions
@@ -327,6 +327,7 @@ def test_evaluate_compares_with_the_labels_and_writes_both_files(synthetic_datas
     recalls = [np.mean(guesses[labels == index] == index) for index in range(8)]
     assert figures["balanced_accuracy"] == pytest.approx(np.mean(recalls))
     assert {"malignant_auc", "auc", "confusion_matrix", "ece", "n"} <= figures.keys()
+    assert figures["model"]["id"] == read_record(find_model("isic2019")).model_id
 
 
 @pytest.fixture

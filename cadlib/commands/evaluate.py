@@ -2,6 +2,7 @@
 
 import argparse
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -94,7 +95,9 @@ def run(options: argparse.Namespace) -> int:
             f"{diagnosed:,}. Give the data set with its diagnoses."
         )
     try:
-        found.write(options.output)
+        # The id belongs to the written copy alone: in the model's own folder it may change while its figures stay.
+        figures = {**found.metrics, "model": {**found.metrics["model"], "id": record.model_id}}
+        replace(found, metrics=figures).write(options.output)
         if options.into_model:
             own_figures.write_into(folder, record, found.metrics)
     except OSError as error:
