@@ -5,7 +5,15 @@ import sys
 from pathlib import Path
 
 from cadlib.commands.bars import Bars
-from cadlib.commands.usage import UsageError, check_data, check_file, check_found, make_folder, write_text
+from cadlib.commands.usage import (
+    UsageError,
+    check_data,
+    check_file,
+    check_found,
+    check_model,
+    make_folder,
+    write_text,
+)
 from cadlib.errors import CadError
 from cadlib.record import find_model
 

@@ -18,6 +18,7 @@ if TYPE_CHECKING:  # `--help` and bad usage do not wait for it
     import pandas as pd
 
     from cadlib.dataset import Dataset
+    from cadlib.evaluation import Evaluation
 
 
 def add(command: argparse.ArgumentParser) -> None:
@@ -55,7 +56,6 @@ def run(options: argparse.Namespace) -> int:
         make_folder(find_model(options.model))
 
     from cadlib import own_figures
-    from cadlib.counts import Counts
     from cadlib.dataset import join_dataset, open_dataset
     from cadlib.evaluation import evaluate
     from cadlib.labelled import check_labelled
@@ -87,13 +87,8 @@ def run(options: argparse.Namespace) -> int:
             part=part,
             with_metadata=options.with_metadata,
         )
-    if options.into_model and (lacking := asked - len(found.predictions)):
-        raise CadError(f"Expected all {asked:,} images of the split for the model's own figures but {lacking:,} lack.")
-    if options.into_model and (diagnosed := Counts.of(found.metrics).diagnosed) < asked:
-        raise CadError(
-            f"Expected a diagnosis for all {asked:,} images of the split for the model's own figures, but found "
-            f"{diagnosed:,}. Give the data set with its diagnoses."
-        )
+    if options.into_model:
+        _check_whole_split(found, asked)
     try:
         # The id belongs to the written copy alone: in the model's own folder it may change while its figures stay.
         figures = {**found.metrics, "model": {**found.metrics["model"], "id": record.model_id}}
@@ -112,6 +107,21 @@ def _tell_training_images(dataset: "Dataset", split: "pd.DataFrame") -> None:
     if trained:
         said = f"{trained:,} of these {len(dataset.table):,} images trained the model, and their figures flatter it"
         print(f"{said}; --split validation or test leaves them out.", file=sys.stderr)
+
+
+def _check_whole_split(found: "Evaluation", asked: int) -> None:
+    """Refuse figures for a model's folder that are not of all `asked` images of its split."""
+    from cadlib.counts import Counts
+
+    missing = asked - len(found.predictions)
+    if missing:
+        raise CadError(f"Expected all {asked:,} images of the split for the model's own figures but {missing:,} lack.")
+    diagnosed = Counts.of(found.metrics).diagnosed
+    if diagnosed < asked:
+        raise CadError(
+            f"Expected a diagnosis for all {asked:,} images of the split for the model's own figures, but found "
+            f"{diagnosed:,}. Give the data set with its diagnoses."
+        )
 
 
 def _evaluate_predictions(options: argparse.Namespace) -> int:
