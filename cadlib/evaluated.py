@@ -85,9 +85,10 @@ class Evaluated:
         malignant one.
         """
         truth, referred = self.labels.malignant, self.malignant >= threshold
-        missed = np.where(self.labels.codes == CODES.index("MEL"), COSTS[0], COSTS[1])
+        melanoma, other, needless = COSTS
+        missed = np.where(self.labels.codes == CODES.index("MEL"), melanoma, other).astype(object)
         missed[~self.labels.diagnosed] = MISSED_WITHOUT_DIAGNOSIS
-        cost = pd.Categorical(np.where(truth, missed, COSTS[2]), self.costs, ordered=True)
+        cost = pd.Categorical(np.where(truth, missed, needless), self.costs, ordered=True)
         sure = np.where(truth, 1 - self.malignant, self.malignant)
         wrong: pd.DataFrame = self.table.assign(cost=cost, probability=self.malignant, sure=sure)[truth != referred]
         return wrong.sort_values(["cost", "sure"], ascending=[True, False]).drop(columns="sure")

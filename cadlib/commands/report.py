@@ -67,8 +67,9 @@ def run(options: argparse.Namespace) -> int:
         against=against,
     )
     write_text(options.output, render(subject, _command(options)))
-    n = Counts.of(found.figures).n_text
-    print(f"{options.output}: {n} images of {found.figures['n_lesions']:,} lesions")
+    images = Counts.of(found.figures)
+    lesions = f"{images.n:,} images of {found.figures['n_lesions']:,} lesions"
+    print(f"{options.output}: {lesions}" + f", {images.diagnosed:,} with a diagnosis" * images.partial)
     print(f"{record.model_id}: {record.validation_claim}")
     return 1 if found.figures["rejected"] else 0
 

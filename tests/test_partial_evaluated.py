@@ -1,0 +1,257 @@
+"""Evaluations, reports and commands on data sets that label only malignant or benign."""
+
+import json
+import re
+from dataclasses import replace
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from cadlib.__main__ import main
+from cadlib.comparison_table import Compared
+from cadlib.counts import NO_DIAGNOSIS_NOTE
+from cadlib.evaluated import COSTS, MISSED_WITHOUT_DIAGNOSIS, Evaluated, compared, evaluated, make_evaluation
+from cadlib.metrics import malignant_probability
+from cadlib.own_split import part_in_training
+from cadlib.predictions import PREDICTIONS_FILE, join_predictions
+from cadlib.record import CARD_FILE, METRICS_FILE, RECORD_FILE, read_json, read_record
+from cadlib.report import Subject, render
+from cadlib.subgroup_table import subgroup_rows
+from cadlib.tables import figure_text
+from cadlib.taxonomy import CODES, MALIGNANT
+from cadlib.threshold_curves import decision, precision_recall, roc_curves
+from cadlib.trade_off import trade_offs
+from tests import partial
+from tests.test_report import Reader
+
+NOT_DEFINED_SECTIONS = ("By diagnosis", "Confusion matrix", "Prediction sets")
+
+
+@pytest.fixture(autouse=True)
+def cache(tmp_path, monkeypatch):
+    monkeypatch.setenv("CADLIB_CACHE", str(tmp_path / "cache"))
+
+
+def ignore(*_):
+    pass
+
+
+def guessed(change) -> Evaluated:
+    """Return what a guessing model predicted for 200 images, with labels that `change` gives."""
+    rng = np.random.default_rng(0)
+    table = pd.DataFrame({"image": [f"I{n:03}" for n in range(200)], "diagnosis": rng.choice(CODES, 200)})
+    malignant = table["diagnosis"].map(dict(zip(CODES, MALIGNANT, strict=True))).astype("boolean")
+    table = table.assign(malignant=malignant, lesion_id=None, lesion_group=None)
+    return Evaluated(change(table), rng.dirichlet(np.ones(8), 200), {}, 0.4)
+
+
+def test_errors_without_a_diagnosis_have_a_kind_of_their_own():
+    found = guessed(partial.only_groups)
+    wrong = found.errors(0.4)
+    assert found.costs == (MISSED_WITHOUT_DIAGNOSIS, "needless referral")
+    truth = found.labels.malignant
+    referred = malignant_probability(found.probabilities) >= 0.4
+    counts = wrong["cost"].value_counts()
+    assert counts[MISSED_WITHOUT_DIAGNOSIS] == (truth & ~referred).sum() > 0
+    assert counts["needless referral"] == (~truth & referred).sum() > 0
+    assert len(wrong) == counts.sum()
+
+
+def test_errors_of_mixed_labels_keep_the_known_melanomas_first():
+    found = guessed(partial.every_other_group)
+    wrong = found.errors(0.4)
+    assert found.costs == (COSTS[0], MISSED_WITHOUT_DIAGNOSIS, *COSTS[1:])
+    assert wrong["cost"].notna().all()
+    assert wrong["cost"].cat.codes.is_monotonic_increasing
+    assert set(wrong[wrong["cost"] == COSTS[0]]["diagnosis"]) == {"MEL"}
+    assert wrong[wrong["cost"] == MISSED_WITHOUT_DIAGNOSIS]["diagnosis"].isna().all()
+    assert len(wrong) == len(guessed(lambda table: table).errors(0.4))
+
+
+def test_errors_of_images_with_a_diagnosis_are_as_before():
+    assert guessed(lambda table: table).costs == COSTS
+
+
+def no_nan(read: Reader) -> bool:
+    """Say whether neither the words nor the tables of a report show a missing value as nan, NA or None."""
+    cells = {cell for row in read.rows for cell in row}
+    return not re.search(r"\b(nan|NaN)\b|<NA>", read.text) and not {"nan", "None"} & cells
+
+
+@pytest.fixture
+def subject_of(model, drawn_model_folder, drawn_dataset):
+    """Return a function from a change of labels to what a report of the 32 drawn lesions rests on."""
+    record = read_record(drawn_model_folder)
+    own, card = read_json(drawn_model_folder / METRICS_FILE), (drawn_model_folder / CARD_FILE).read_text()
+
+    def made(change) -> Subject:
+        dataset = replace(drawn_dataset, table=change(drawn_dataset.table))
+        found = evaluated(drawn_model_folder, record, dataset, ignore)
+        role = part_in_training(drawn_model_folder, record, dataset)
+        return Subject(record, found.figures, "all images", *role, found, own, card)
+
+    return made
+
+
+def test_a_report_without_a_diagnosis_has_the_figures_of_malignancy(subject_of):
+    read = Reader(render(subject_of(partial.only_groups), "a test"))
+    assert no_nan(read)
+    assert read.text.count(NO_DIAGNOSIS_NOTE) == len(NOT_DEFINED_SECTIONS)
+    assert "32 labelled images of 32 lesions, 0 of them with a diagnosis" in read.text
+    assert read.row("AUC malignant", 2)[1] == "16 malignant, 16 benign"
+    assert float(read.row("AUC malignant", 2)[0][:5]) > 0
+    assert all(cell[0] in "01" for cell in read.row("balanced", 5))  # sensitivity, specificity, PPV and NPV
+    for chart in ("ROC", "Precision and recall", "Decision curve", "Reliability of the malignant probability"):
+        assert chart in read.words
+    assert f"{MISSED_WITHOUT_DIAGNOSIS.capitalize()}: " in read.text
+
+
+def test_a_report_on_mixed_labels_states_n_of_both_kinds(subject_of):
+    read = Reader(render(subject_of(partial.every_other_group), "a test"))
+    assert no_nan(read)
+    assert NO_DIAGNOSIS_NOTE not in read.text
+    assert "32 labelled images of 32 lesions, 16 of them with a diagnosis" in read.text
+    assert read.text.count("n = 16 images with a diagnosis, of 32.") == 2
+    assert read.row("Balanced accuracy", 2)[1] == "16 of 8 diagnoses"
+    assert read.row("AUC malignant", 2)[1] == "16 malignant, 16 benign"
+    for chart in ("Reliability", "Reliability of the malignant probability"):
+        assert chart in read.words
+
+
+def test_a_report_on_benign_images_says_what_is_not_defined(subject_of):
+    read = Reader(render(subject_of(partial.only_benign), "a test"))
+    assert no_nan(read)
+    assert "All 16 images are benign, none is malignant." in read.text
+    assert read.row("AUC malignant", 2)[0] == "not defined"
+    point = read.row("balanced", 5)
+    assert point[1:3] == ["not defined", "0"]
+    assert (point[3][0], point[4]) == ("0", "16")
+    assert "Decision curve" not in read.words
+    assert "Reliability of the malignant probability" in read.words
+
+
+@pytest.mark.parametrize(
+    ("change", "n"),
+    [
+        (partial.only_groups, "32"),
+        (partial.every_other_group, "32 (16 with a diagnosis)"),
+        (partial.only_benign, "16"),
+    ],
+)
+def test_each_subgroup_states_how_many_images_are_behind_its_figures(subject_of, change, n):
+    rows = subgroup_rows(subject_of(change).figures, figure_text)
+    assert rows[0]["n"] == n
+    assert "ECE malignant" in rows[0]
+
+
+def test_thresholds_of_malignancy_need_no_diagnosis(model, drawn_dataset, drawn_model_folder):
+    record = read_record(drawn_model_folder)
+    whole, binary = (
+        evaluated(drawn_model_folder, record, replace(drawn_dataset, table=change(drawn_dataset.table)), ignore)
+        for change in (lambda table: table, partial.only_groups)
+    )
+    assert trade_offs(binary.figures) == trade_offs(whole.figures)
+    assert decision(binary.figures, binary, 0.1).model == pytest.approx(decision(whole.figures, whole, 0.1).model)
+    assert [*roc_curves(binary.figures)] == [*precision_recall(binary.figures, binary)] == ["malignant"]
+    assert [*precision_recall(whole.figures, whole)] == ["melanoma", "malignant"]
+    curve, alone = (precision_recall(binary.figures, found)["malignant"] for found in (binary, None))
+    assert curve.positives == alone.positives == 0.5
+
+
+def test_two_models_are_compared_on_images_that_are_only_malignant_or_benign(model, drawn_dataset, drawn_model_folder):
+    dataset = replace(drawn_dataset, table=partial.only_groups(drawn_dataset.table))
+    found = evaluated(drawn_model_folder, read_record(drawn_model_folder), dataset, ignore)
+    other = replace(found, probabilities=np.roll(found.probabilities, 1, axis=0))
+    pair = Compared("one", "other", compared(found, other), "Some had.", flattered=False)
+    rows = {row["Figure"]: row for row in pair.difference_rows}
+    assert rows["Balanced accuracy"]["Better"] == rows["Balanced accuracy"]["one"] == "not defined"
+    assert rows["AUC malignant"]["one"] != "not defined"
+    tests = {row["McNemar's test"]: row for row in pair.test_rows}
+    assert (tests["First diagnosis right"]["n"], tests["First diagnosis right"]["p exact"]) == ("0", "not defined")
+    assert (tests["Malignant, referred"]["n"], tests["Benign, not referred"]["n"]) == ("16", "16")
+    assert "are measured on the 0 images with a diagnosis" in pair.note
+
+
+def test_a_kept_evaluation_of_partial_labels_is_read_back(model, drawn_dataset, tmp_path):
+    dataset = replace(drawn_dataset, table=partial.every_other_group(drawn_dataset.table))
+    make_evaluation(tmp_path / "kept", model, dataset, ignore)
+    figures = read_json(tmp_path / "kept" / METRICS_FILE)
+    assert (figures["n"], figures["n_malignant"], sum(figures["n_by_class"].values())) == (32, 16, 16)
+
+
+# Commands
+
+
+def evaluation(tmp_path) -> int:
+    """Evaluate the model on the drawn lesions and return the exit code."""
+    data, output = tmp_path / "split" / "drawn", tmp_path / "out"
+    return main(["evaluate", "--model", "isic2019", "--data", str(data), "--output", str(output)])
+
+
+def test_evaluate_measures_malignancy_on_images_without_a_diagnosis(drawn_dataset, tmp_path, monkeypatch, capsys):
+    partial.change_labels(monkeypatch, partial.only_groups)
+    assert evaluation(tmp_path) == 0
+    figures = json.loads((tmp_path / "out" / METRICS_FILE).read_text(), parse_constant=pytest.fail)
+    assert (figures["n"], figures["n_malignant"], figures["balanced_accuracy"]) == (32, 16, None)
+    assert 0 < figures["malignant_auc"] < 1
+    assert all(0 <= point["specificity"] <= 1 for point in figures["operating_points"])
+    assert set(figures["prediction_sets"]["coverage"].values()) == {None}
+    printed = capsys.readouterr().out
+    assert "32 images with a label, 0 of them with a diagnosis" in printed
+    assert "n = 16 malignant, 16 benign" in printed
+    assert NO_DIAGNOSIS_NOTE in printed
+
+
+def test_evaluate_on_benign_images_has_a_specificity(drawn_dataset, tmp_path, monkeypatch):
+    partial.change_labels(monkeypatch, partial.only_benign)
+    assert evaluation(tmp_path) == 0
+    figures = json.loads((tmp_path / "out" / METRICS_FILE).read_text())
+    assert (figures["n"], figures["unlabelled"], figures["malignant_auc"]) == (16, 16, None)
+    assert {point["sensitivity"] for point in figures["operating_points"]} == {None}
+    assert all(0 <= point["specificity"] <= 1 for point in figures["operating_points"])
+
+
+@pytest.mark.parametrize("command", ["evaluate", "report"])
+def test_without_a_label_a_command_ends_with_the_reason(command, drawn_dataset, tmp_path, monkeypatch, capsys):
+    partial.change_labels(monkeypatch, partial.no_labels)
+    output = tmp_path / "out"
+    code = main([command, "--model", "isic2019", "--data", str(tmp_path / "split" / "drawn"), "--output", str(output)])
+    assert code == 1
+    assert "labelled with a diagnosis, or as malignant or benign, but found none among 32" in capsys.readouterr().err
+    assert not output.is_file()
+    assert not (output / METRICS_FILE).exists()
+
+
+def test_predictions_are_compared_with_labels_of_malignancy(tmp_path, monkeypatch, drawn_dataset, capsys):
+    partial.change_labels(monkeypatch, partial.only_groups)
+    assert evaluation(tmp_path) == 0
+    predictions = tmp_path / "out" / PREDICTIONS_FILE
+    labels = pd.read_csv(predictions, usecols=["image"]).assign(diagnosis=None, malignant=[True, False] * 16)
+    told = labels.set_index("image").astype({"diagnosis": "str", "malignant": "boolean"})
+    monkeypatch.setattr("cadlib.predictions.read_ground_truth", lambda *_: told)
+    truth = tmp_path / "truth.csv"
+    truth.write_text("image,malignant\n")
+    again = ["evaluate", "--predictions", str(predictions), "--ground-truth", str(truth)]
+    assert main([*again, "--output", str(tmp_path / "again")]) == 0
+    figures = json.loads((tmp_path / "again" / METRICS_FILE).read_text())
+    assert (figures["n"], figures["n_malignant"], figures["accuracy"]) == (32, 16, None)
+    assert figures["malignant_auc"] is not None
+    dataset, _ = join_predictions(predictions, truth)
+    assert dataset.table["malignant"].dtype == "boolean"
+
+
+def test_figures_without_a_diagnosis_do_not_become_the_models_own(
+    drawn_model_folder, drawn_dataset, tmp_path, monkeypatch, capsys
+):
+    partial.change_labels(monkeypatch, partial.only_groups)
+    raw = read_json(drawn_model_folder / RECORD_FILE)
+    raw["training"]["images"]["test"] = 8
+    (drawn_model_folder / RECORD_FILE).write_text(json.dumps(raw))
+    before = (drawn_model_folder / METRICS_FILE).read_bytes()
+    data = str(tmp_path / "split" / "drawn")
+    code = main(["evaluate", "--model", str(drawn_model_folder), "--data", data, "--split", "test", "--into-model",
+                 "--output", str(tmp_path / "out")])  # fmt: skip
+    assert code == 1
+    assert "Expected a diagnosis for all 8 images of the split" in capsys.readouterr().err
+    assert (drawn_model_folder / METRICS_FILE).read_bytes() == before
