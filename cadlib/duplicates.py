@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from cadlib import splits
 from cadlib.dataset import Dataset, Progress
 from cadlib.errors import DatasetInvalid
+from cadlib.partial_labels import label_words, labels_contradict
 from cadlib.validation import CONTRADICTIONS
 
 Rows = NDArray[np.int64]
@@ -38,16 +39,16 @@ class Duplicates:
     groups: dict[str, tuple[Rows, ...]]
 
     def contradictions(self, kind: str) -> tuple[Rows, ...]:
-        """Return the groups of a kind of which two images have different diagnoses."""
-        diagnosis = self.table["diagnosis"]
-        return tuple(rows for rows in self.groups[kind] if diagnosis.iloc[rows].dropna().nunique() > 1)
+        """Return the groups of a kind of which two images have labels that contradict each other."""
+        labels = label_words(self.table)
+        return tuple(rows for rows in self.groups[kind] if labels_contradict(labels.iloc[rows].dropna()))
 
     def named(self, rows: Rows) -> str:
         """Return the images of some rows with their diagnoses, as text."""
         images = self.table.iloc[rows]
         return ", ".join(
             f"{image} {'without a label' if pd.isna(code) else code}"
-            for image, code in zip(images["image"], images["diagnosis"], strict=True)
+            for image, code in zip(images["image"], label_words(images), strict=True)
         )
 
     def __str__(self) -> str:

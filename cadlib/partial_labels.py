@@ -1,12 +1,13 @@
 """Labels that may tell only malignant or benign, without a diagnosis."""
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 from numpy.typing import NDArray
 
-from cadlib.taxonomy import CODES, MALIGNANT, UNKNOWN
+from cadlib.taxonomy import CODES, MALIGNANT, UNKNOWN, diagnosis
 
 if TYPE_CHECKING:  # pandas takes a third of a second, and arrays of labels need none
     import pandas as pd
@@ -80,8 +81,7 @@ class PartialLabels:
         if not known.all():
             image = table["image"].iloc[int(np.flatnonzero(~known)[0])]
             raise ValueError(f"Expected a label for each image but {image} has none.")
-        diagnosis = table["diagnosis"]
-        codes = diagnosis.map({code: place for place, code in enumerate(CODES)})
+        codes = table["diagnosis"].map({code: place for place, code in enumerate(CODES)})
         malignant = malignant_of(table)
         places = np.asarray(codes.fillna(NO_DIAGNOSIS), np.int64)
         return cls(places, malignant.to_numpy(np.bool_))
@@ -109,11 +109,11 @@ def malignant_of(table: "pd.DataFrame") -> "pd.Series[bool]":
 
     One of the eight diagnoses decides. Without a diagnosis the column `malignant` does. UNK is not known.
     """
-    diagnosis = table["diagnosis"]
-    malignant = diagnosis.map(dict(zip(CODES, MALIGNANT, strict=True))).astype("boolean")
+    given = table["diagnosis"]
+    malignant = given.map(dict(zip(CODES, MALIGNANT, strict=True))).astype("boolean")
     if "malignant" not in table:  # rows of a table that never had labels of this kind
         return malignant
-    told = table["malignant"].astype("boolean").mask(diagnosis == UNKNOWN)
+    told = table["malignant"].astype("boolean").mask(given == UNKNOWN)
     return malignant.fillna(told)
 
 
@@ -142,6 +142,22 @@ def label_words(table: "pd.DataFrame") -> "pd.Series[str]":
     """Return the label of each image of a data set's table: diagnosis, UNK, "malignant" or "benign", or missing."""
     words: pd.Series[str] = table["diagnosis"].astype("str").fillna(malignant_words(table))
     return words
+
+
+def labels_contradict(labels: Iterable[str]) -> bool:
+    """Say whether two of these labels, as `label_words` has them, cannot both be true of one lesion.
+
+    "malignant" does not contradict MEL, nor UNK.
+    """
+    diagnoses, groups = set(), set()
+    for label in labels:
+        if label in GROUPS.values():
+            groups.add(label)
+            continue
+        diagnoses.add(label)
+        if label in CODES:
+            groups.add(diagnosis(label).group)
+    return len(diagnoses) > 1 or len(groups) > 1
 
 
 def has_label(table: "pd.DataFrame") -> NDArray[np.bool_]:

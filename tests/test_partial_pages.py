@@ -174,7 +174,7 @@ def test_the_counts_show_labels_without_a_diagnosis(browser, change, alt):
 
 def test_without_labels_the_counts_say_so(browser):
     page = browser(partial.no_labels)
+    assert {tile["label"] for tile in tiles(page)} == {"no label"}
     page.segmented_control(key="view").set_value("Counts").run()
     assert not page.exception
     assert "None of these images has a label." in words(page)
-    assert {tile["label"] for tile in tiles(page)} == {"no label"}

@@ -3,6 +3,7 @@
 import numpy as np
 import pandas as pd
 
+from cadlib.partial_labels import label_words
 from cadlib.splits import lesion_groups
 from cadlib.suspects.verdicts import CORRECTS, SAME_PICTURE, Verdicts, sides
 
@@ -16,7 +17,7 @@ def cleaned(table: pd.DataFrame, verdicts: Verdicts) -> tuple[str, ...]:
     A label that is another by now, or is the one that was said to be right, is not wrong any more. Where two pictures
     are each the same as a third, they are the same too.
     """
-    given = dict(zip(table["image"], table["diagnosis"], strict=True))
+    given = dict(zip(table["image"], label_words(table), strict=True))
     wrong = {
         image
         for finding, said in verdicts.items()

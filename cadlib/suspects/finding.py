@@ -1,6 +1,6 @@
 """All lists of a data set, with a model: what takes minutes."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
@@ -17,8 +17,10 @@ from cadlib.evaluation import short_sides
 from cadlib.features import cached_features
 from cadlib.images import read_image
 from cadlib.likeness import details_in
+from cadlib.metrics import malignant_probability
 from cadlib.model import Model
 from cadlib.own_split import own_split
+from cadlib.partial_labels import GROUPS, has_label, label_words, malignant_of
 from cadlib.pixels import cached_pixels
 from cadlib.suspects.labels import Doubts, doubt, without_own_lesion
 from cadlib.suspects.lists import Suspects, findings
@@ -52,6 +54,15 @@ def find_suspects(model: Model, folder: Path, dataset: Dataset, say: Say) -> Sus
         said = calibrated[part] if words is _BLIND else without_own_lesion(seen.features[part], labels, lesions)
         rows += _doubted(table["image"][part], labels, said, doubt(labels, said), words)
         judged += len(labels)
+    # The model may have learnt the diagnosis of a training image, so that its probabilities are no evidence here.
+    undiagnosed = has_label(table) & ~labelled & ~trained
+    groups = np.asarray(malignant_of(table[undiagnosed]), np.int64)
+    if len(np.unique(groups)) == len(GROUPS):
+        risk = malignant_probability(calibrated[undiagnosed])
+        said = np.stack([1 - risk, risk], axis=1)
+        names = [GROUPS[False], GROUPS[True]]
+        rows += _doubted(table["image"][undiagnosed], groups, said, doubt(groups, said), _BLIND, names)
+        judged += len(groups)
     rows += pairs(duplicates, details, seen.features, say)
     rows += _unreadable(dataset, duplicates.unreadable)
     created = datetime.now(UTC).isoformat(timespec="seconds")
@@ -59,25 +70,32 @@ def find_suspects(model: Model, folder: Path, dataset: Dataset, say: Say) -> Sus
 
 
 def _doubted(
-    images: "pd.Series[str]", labels: NDArray[np.int64], said: NDArray[np.float64], found: Doubts, words: str
+    images: "pd.Series[str]",
+    labels: NDArray[np.int64],
+    said: NDArray[np.float64],
+    found: Doubts,
+    words: str,
+    names: Sequence[str] = CODES,
 ) -> Iterator[dict[str, object]]:
     for row in np.flatnonzero(found.doubted):
         given, other = labels[row], found.suggested[row]
-        for_other, for_given = (
-            f"{two_digits(said[row, code])} for {diagnosis(CODES[code]).name}" for code in (other, given)
-        )
+        for_other, for_given = (f"{two_digits(said[row, code])} for {_name_of(names[code])}" for code in (other, given))
         yield {
             "kind": "doubted labels",
             "image": images.iloc[row],
-            "diagnosis": CODES[given],
-            "suggested": CODES[other],
+            "diagnosis": names[given],
+            "suggested": names[other],
             "score": found.scores[row],
             "why": f"{words} {for_other} and {for_given}.",
         }
 
 
+def _name_of(label: str) -> str:
+    return diagnosis(label).name if label in CODES else label
+
+
 def _unreadable(dataset: Dataset, undecodable: tuple[str, ...]) -> Iterator[dict[str, object]]:
-    rows = dataset.table.set_index("image")
+    rows = dataset.table.assign(diagnosis=label_words(dataset.table)).set_index("image")
     reasons = dict(dataset.report.unreadable)
     for image in undecodable:
         try:

@@ -30,7 +30,7 @@ Labels = NDArray[np.int64]
 class Doubts:
     """How far each of N labels is doubted, 0 to 1, and which are called errors, both (N,).
 
-    `suggested` (N,) is the most probable diagnosis other than the label, as its place in taxonomy order.
+    `suggested` (N,) is the most probable class other than the label, as its place among the classes.
     """
 
     scores: Floats
@@ -39,12 +39,15 @@ class Doubts:
 
 
 def doubt(labels: Labels, probabilities: Floats) -> Doubts:
-    """Hold (N,) labels, in taxonomy order, against (N, 8) probabilities that did not see them."""
+    """Hold (N,) labels against (N, K) probabilities that did not see them.
+
+    The K classes are the eight in taxonomy order, or benign and malignant.
+    """
     from cleanlab.filter import find_label_issues  # noqa: PLC0415 - a second to load, and lists are read without it
     from cleanlab.rank import get_label_quality_scores  # noqa: PLC0415
 
     quality = get_label_quality_scores(labels, probabilities, method=SCORE)
-    others = np.where(np.arange(len(CODES)) == labels[:, None], -1, probabilities)
+    others = np.where(np.arange(probabilities.shape[1]) == labels[:, None], -1, probabilities)
     found = find_label_issues(labels, probabilities, filter_by=FILTER, n_jobs=1)
     return Doubts(1 - quality, found, others.argmax(axis=1))
 

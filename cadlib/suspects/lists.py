@@ -11,6 +11,7 @@ import pandas as pd
 
 from cadlib.cache import cache_dir, keep_by, standing
 from cadlib.dataset import Dataset
+from cadlib.partial_labels import label_words
 
 KINDS = {
     "doubted labels": (
@@ -118,6 +119,7 @@ def kept(dataset: Dataset, model_id: str) -> Suspects | None:
 def kept_at(dataset: Dataset, model_id: str) -> Path:
     """Return where the lists lie: another file as soon as an image, a label or a lesion is another."""
     known = dataset.table[["image", "path", "diagnosis", "lesion_id", "lesion_group", "width_px", "height_px"]]
+    known = known.assign(diagnosis=label_words(dataset.table))
     digest = hashlib.sha256(model_id.encode())
     digest.update(pd.util.hash_pandas_object(known, index=False).to_numpy().tobytes())
     return cache_dir() / "suspects" / f"{digest.hexdigest()[:32]}.json"

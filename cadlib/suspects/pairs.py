@@ -14,7 +14,9 @@ from numpy.typing import NDArray
 
 from cadlib.duplicates import Duplicates, Rows, Say, together
 from cadlib.likeness import SAME, Details, likely_pairs, likeness, shows_the_same
+from cadlib.partial_labels import label_words, labels_contradict
 from cadlib.splits import NEAR_DUPLICATE_BITS, lesion_groups
+from cadlib.taxonomy import CODES
 
 NEAREST = 5
 """So many images are nearest to one by the features of the model."""
@@ -25,7 +27,7 @@ def pairs(
     duplicates: Duplicates, details: Details, features: NDArray[np.float32], say: Say
 ) -> Iterator[dict[str, object]]:
     """Yield the findings among the images of `duplicates`; `details` and `features`, (N, C), have a row of each."""
-    table = duplicates.table
+    table = duplicates.table.assign(diagnosis=label_words(duplicates.table))
     alone = table.assign(lesion_id=None, lesion_group=None)
     pictures = together(lesion_groups(alone, None, _same_pictures(duplicates, details, features, say)))
     for rows in pictures:
@@ -92,9 +94,10 @@ def _against(diagnosis: "pd.Series[str]", rows: Rows, details: Details) -> Itera
     usual = str(counts.idxmax())
     clear = int((counts == counts.max()).sum()) == 1
     with_it = labelled[codes == usual]
-    for one in labelled[codes != usual]:
+    against = np.array([labels_contradict((usual, code)) for code in codes])
+    for one in labelled[against]:
         alike = likeness(details.of(np.array([one])), details.of(with_it))[0]
-        yield int(one), int(with_it[alike.argmax()]), float(alike.max()), usual if clear else None
+        yield int(one), int(with_it[alike.argmax()]), float(alike.max()), usual if clear and usual in CODES else None
 
 
 def _pair(kind: str, table: pd.DataFrame, row: int, other: int, alike: float) -> dict[str, object]:

@@ -143,7 +143,7 @@ def _ask(dataset: str, row: Any, *, shortcuts: bool) -> None:
 def _ask_for_diagnosis(row: Any, give_again: Callable[[], None] | None) -> None:
     """Let the right diagnosis be named, at first the suggested one; a verdict that was given is given again with it."""
     key, chosen = f"should-{_key(row)}", row.should_be if give_again else row.suggested
-    st.session_state.setdefault(key, chosen if isinstance(chosen, str) else None)  # by an index it could not be cleared
+    st.session_state.setdefault(key, chosen if chosen in CODES else None)  # by an index it could not be cleared
     st.selectbox(
         "Should be", [code for code in CODES if row.kind != "doubted labels" or code != row.diagnosis], None, key=key,
         format_func=lambda code: f"should be {sign(code)} {named(code)}", placeholder="should be: not known",
@@ -154,7 +154,7 @@ def _ask_for_diagnosis(row: Any, give_again: Callable[[], None] | None) -> None:
 def _give(dataset: str, row: Any, words: str = "") -> None:
     """Keep what was said of a finding, before the list is drawn anew; without words, withdraw it."""
     should_be = st.session_state.get(f"should-{_key(row)}", row.suggested) if words in CORRECTS else None
-    verdict = said_now(words, should_be if isinstance(should_be, str) else "") if words else None
+    verdict = said_now(words, should_be if should_be in CODES else "") if words else None
     _save(dataset, Finding.of(row), verdict, words or "withdrawn")
 
 
