@@ -16,6 +16,11 @@ def stratified_sample(dataset: Dataset, n: int, seed: int = 0) -> Dataset:
     has (largest remainder). Raise DatasetInvalid for fewer images than strata.
     """
     table = dataset.table[dataset.table["diagnosis"].isin(CODES)]
+    if table.empty:
+        raise DatasetInvalid(
+            f"Expected images with a diagnosis in {dataset.name}, but found none among {len(dataset.table):,}. "
+            "Add a ground truth that names diagnoses; malignant or benign alone is not enough here."
+        )
     strata = table.groupby(["diagnosis", "archive"], dropna=False, sort=True).ngroup().to_numpy(np.int64)
     sizes, n = np.bincount(strata), min(n, len(table))
     if n < max(len(sizes), 1):

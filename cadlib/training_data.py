@@ -20,6 +20,7 @@ from cadlib.dataset import Dataset as IsicDataset
 from cadlib.dataset import open_dataset
 from cadlib.errors import TrainingFailed
 from cadlib.likeness import details_in, likely_pairs
+from cadlib.partial_labels import has_label
 from cadlib.pixels import Pixels, cached_pixels
 from cadlib.preprocess import InputSpec
 from cadlib.subsets import Subset
@@ -104,6 +105,9 @@ def read_training_data(
         dataset = replace(dataset, name=f"{dataset.name}, subset {subset.name} ({subset.sha256[:16]})")
     say(str(dataset.report))
     labelled = dataset.table[dataset.table["diagnosis"].isin(CODES)]
+    if left_out := len(dataset.table) - len(labelled):
+        partial = int(has_label(dataset.table).sum()) - len(labelled)
+        say(f"{left_out:,} images without a diagnosis are left out, {partial:,} of them labelled malignant or benign")
     archives = sorted(labelled["archive"].dropna().unique())
     if leave_out and leave_out not in archives:
         raise TrainingFailed(

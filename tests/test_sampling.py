@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import pandas as pd
 import pytest
 from hypothesis import given
@@ -7,6 +9,7 @@ from cadlib.dataset import Dataset, DatasetReport
 from cadlib.errors import DatasetInvalid
 from cadlib.sampling import stratified_sample
 from cadlib.taxonomy import CODES
+from tests.partial import only_groups
 
 STRATUM = st.tuples(st.sampled_from(CODES), st.sampled_from(["HAM10000", "MSK", None]))
 
@@ -54,7 +57,12 @@ def test_an_image_without_one_of_the_eight_diagnoses_is_not_drawn():
     assert stratified_sample(dataset, 3).table["diagnosis"].tolist() == ["NV"]
 
 
-@pytest.mark.parametrize("strata", [[("NV", "MSK"), ("MEL", "MSK")], [(None, "MSK")]], ids=["two", "none"])
-def test_rejects_fewer_images_than_strata(strata):
+def test_rejects_fewer_images_than_strata():
+    strata = [("NV", "MSK"), ("MEL", "MSK")]
     with pytest.raises(DatasetInvalid, match="one for each diagnosis of each archive"):
         stratified_sample(dataset_of(strata), 1)
+
+
+def test_labels_of_malignancy_alone_are_refused(drawn_dataset):
+    with pytest.raises(DatasetInvalid, match="Expected images with a diagnosis in drawn, but found none among 32"):
+        stratified_sample(replace(drawn_dataset, table=only_groups(drawn_dataset.table)), 8)

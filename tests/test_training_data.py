@@ -14,6 +14,7 @@ from cadlib.preprocess import InputSpec
 from cadlib.splits import read_split
 from cadlib.subsets import Subset
 from cadlib.training_data import LEFT_OUT, BatchPlan, Crops, FoldPlan, read_training_data
+from tests.partial import change_labels
 
 SPEC = InputSpec(32, "bicubic", (0.5, 0.5, 0.5), (0.5, 0.5, 0.5))
 
@@ -58,6 +59,18 @@ def test_unlabelled_images_are_refused(synthetic_dataset, tmp_path):
     next(folder.glob("*GroundTruth.csv")).unlink()
     with pytest.raises(TrainingFailed, match="ground-truth CSV"):
         read(folder)
+
+
+def test_images_without_a_diagnosis_are_left_out_and_counted(synthetic_dataset, monkeypatch):
+    def change(labels):
+        first = np.arange(len(labels)) % 12 == 0
+        return labels.assign(diagnosis=labels["diagnosis"].mask(first))
+
+    change_labels(monkeypatch, change)
+    said = []
+    data = read(synthetic_dataset, say=said.append)
+    assert np.bincount(data.labels).tolist() == [11] * 8
+    assert "8 images without a diagnosis are left out, 8 of them labelled malignant or benign" in said
 
 
 def test_data_without_a_class_is_refused_with_its_name(synthetic_dataset, tmp_path):
