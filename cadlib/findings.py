@@ -26,7 +26,9 @@ ADVICE = {
     "file names that are not UTF-8": "They are not read; rename them.",
     "files that are no image": f"They are not read; the suffixes known are {_SUFFIXES}.",
     "images of the subset that are not there": "They are left out; open the data set in which they were chosen.",
-    "images without a diagnosis": "They can be looked at, not trained on or measured.",
+    "images without a diagnosis": (
+        "They can be looked at, not trained on; only those labelled malignant or benign are measured, as such."
+    ),
     "diagnoses that contradict malignant or benign": (
         "The diagnosis decides; correct the one that is wrong. MEL, BCC, AK and SCC count as malignant here."
     ),

@@ -3,6 +3,7 @@ from dataclasses import replace
 import pytest
 
 from cadlib import own_figures
+from cadlib.counts import Counts
 from cadlib.errors import ModelInvalid
 from cadlib.record import read_record
 
@@ -33,3 +34,25 @@ def test_figures_of_other_weights_are_not_those_of_the_model(model_folder):
     other = replace(read_record(model_folder), weights_sha256="cd" * 32)
     with pytest.raises(ModelInvalid, match="to be of the model's weights, cdcdcdcdcdcdcdcd"):
         own_figures.measured(model_folder, other)
+
+
+def test_figures_without_the_newest_keys_keep_their_place_beside_new_ones(model_folder):
+    """The shipped metrics.json has no calibration of the malignant probability; a new validation has."""
+    record = read_record(model_folder)
+    former = own_figures.measured(model_folder, record)
+    validation = former["validation"]
+    added = {"n_malignant": 7, "malignant_ece": 0.1, "malignant_reliability": []}
+    anew = {**validation, **added, "model": former["model"]}
+    joined = own_figures.join_splits(anew, former)
+    assert joined["data"]["split"] == "test"
+    assert joined["balanced_accuracy"] == former["balanced_accuracy"]
+    assert joined["validation"]["malignant_ece"] == 0.1
+
+
+def test_the_shipped_figures_have_counts_of_both_kinds(model_folder):
+    figures = own_figures.measured(model_folder, read_record(model_folder))
+    images = Counts.of(figures)
+    point = figures["operating_points"][0]
+    assert (images.malignant, images.benign) == (point["n_malignant"], point["n_benign"])
+    assert images.n == images.diagnosed == figures["n"]
+    assert not images.partial
