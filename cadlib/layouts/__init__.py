@@ -33,7 +33,7 @@ from cadlib.errors import DatasetInvalid
 from cadlib.findings import Findings
 from cadlib.images import SUPPORTED_SUFFIXES
 from cadlib.isic_csv import METADATA_COLUMNS, SOURCE_COLUMNS
-from cadlib.layouts.columns import NAMES, Columns, names_images
+from cadlib.layouts.columns import NAMES, Columns, names_images, shown_names
 from cadlib.layouts.one_table import LABEL_COLUMNS, ImageTable, image_columns, read_table
 from cadlib.layouts.table_file import (
     WORKBOOK_SUFFIXES,
@@ -149,7 +149,7 @@ def find_layout(folder: Path) -> Layout:
     lacking = "no image" if tables else "no such file"
     raise DatasetInvalid(
         f"Expected a folder ISIC_2019_Training_Input with images in {folder}, or images and one CSV file with a column "
-        f"that names them ({', '.join(NAMES['image'])}), but {lacking if images or tables else 'none'} came"
+        f"that names them ({shown_names(NAMES['image'])}), but {lacking if images or tables else 'none'} came"
         f"{_named((*unused, *_beside_images(folder, images)))}. "
         "Give the folder into which the archives of a data set were unpacked."
     )

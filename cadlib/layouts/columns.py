@@ -40,6 +40,7 @@ MALIGNANCY_NAMES = (
 SITE_LEVEL_NAMES = tuple(f"anatom_site_{level}" for level in range(1, 6))
 """The ISIC Archive's sites, from the widest to the narrowest."""
 
+_SHOWN = 7
 _PREFIX = re.compile(r"(?:diagnosis|dx|label|class)[\s_.:/-]+")
 _WELCOME = (
     *("dx_type", "dataset", "diagnosis_confirm_type"),
@@ -89,6 +90,12 @@ class Columns:
 def plain(column: str) -> str:
     """Return the name of a column in lower case, with _ for blanks and hyphens."""
     return "_".join(column.lower().replace("-", " ").split())
+
+
+def shown_names(names: tuple[str, ...]) -> str:
+    """Return the first names for a message."""
+    more = ", …" if len(names) > _SHOWN else ""
+    return ", ".join(names[:_SHOWN]) + more
 
 
 def names_images(column: str) -> bool:
@@ -142,7 +149,7 @@ def _only(name: str, names: tuple[str, ...], by_name: dict[str, list[str]], path
 def several_columns(path: Path, name: str, names: tuple[str, ...], columns: tuple[str, ...]) -> DatasetInvalid:
     """Return the error for columns that could each be the one that is meant."""
     return DatasetInvalid(
-        f"Expected one column of {path} for {name} ({', '.join(names)}) but came: "
+        f"Expected one column of {path} for {name} ({shown_names(names)}) but came: "
         f"{', '.join(columns)}. Keep the one that is meant, and rename or remove the others."
     )
 

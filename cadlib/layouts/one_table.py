@@ -20,7 +20,7 @@ from cadlib.isic_csv import (
     one_row_an_id,
     rows_with_an_id,
 )
-from cadlib.layouts.columns import NAMES, Columns, columns_of
+from cadlib.layouts.columns import NAMES, Columns, columns_of, shown_names
 from cadlib.layouts.label_columns import read_labels
 from cadlib.layouts.table_file import (
     WINDOWS,
@@ -89,11 +89,11 @@ def image_columns(path: Path) -> Columns:
     columns = columns_of(header, path)
     if columns is None:
         came = ", ".join(header)[:200]
-        names = ", ".join(NAMES["image"][:4])
+        names = shown_names(NAMES["image"])
         raise TableRefused(
             path,
             f"no column names the images; its columns: {came}",
-            f"a column that names images ({names}, …) in {{path}}",
+            f"a column that names images ({names}) in {{path}}",
         )
     return columns
 
