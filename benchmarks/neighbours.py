@@ -26,6 +26,7 @@ import numpy as np
 from numpy.typing import NDArray
 from sklearn.neighbors import NearestNeighbors
 
+from cadlib import hints
 from cadlib.dataset import open_dataset
 from cadlib.features import SplitFeatures, split_features
 from cadlib.model import Model
@@ -130,7 +131,7 @@ def main() -> None:
     options = parser.parse_args()
     model = Model.load(options.model)
     if model.neighbours is None:
-        parser.error(f"{options.model} has no index; make it with `python -m cadlib index`.")
+        parser.error(f"{options.model} has no index; make it with `{hints.index(options.model)}`.")
     if options.data:
         dataset = open_dataset(options.data, verify=False)
         seen = split_features(model, find_model(options.model), dataset, lambda *_: None)

@@ -32,7 +32,7 @@ from sklearn.metrics import roc_auc_score
 from torch import Tensor, nn
 from torch.nn import functional
 
-from cadlib import own_figures, tables, weights
+from cadlib import hints, own_figures, tables, weights
 from cadlib.corruptions import CORRUPTIONS, STRENGTHS
 from cadlib.dataset import open_dataset
 from cadlib.evaluation import short_sides
@@ -304,7 +304,7 @@ def main() -> None:
     options.runs.mkdir(parents=True, exist_ok=True)
     model, folder = Model.load(options.model), find_model(options.model)
     if model.record.novelty is None:
-        raise SystemExit(f"{model.record.model_id} has no detector; fit one with `python -m cadlib index`.")
+        raise SystemExit(f"{model.record.model_id} has no detector; fit one with `{hints.index(options.model)}`.")
     seen = seen_images(model, folder, options.data, options.runs)
     pixels = cached_pixels(seen.table, model.record.input)
     found = {"sha256": model.record.novelty.sha256, "far": far(model, folder, seen, options.runs / "wheels"),

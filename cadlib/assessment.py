@@ -21,8 +21,8 @@ _BLAS = ThreadpoolController()
 """Its threads go on spinning after each product of matrices and would slow the network down, for nothing."""
 
 CSV_COLUMNS = (
-    *("file", "image_sha256", "quality", "known", "novelty", "diagnosis", "prediction_set", "malignant_probability"),
-    "decision",
+    *("file", "image_sha256", "quality", "known", "novelty", "interpretable", "warning"),
+    *("diagnosis", "prediction_set", "malignant_probability", "decision"),
     *(*CODES, "model", "notes", "error"),
 )
 
@@ -31,10 +31,10 @@ CSV_COLUMNS = (
 class Assessment:
     """Everything said of one image; `heatmap` explains the most probable diagnosis by Grad-CAM, if it was asked for.
 
-    `likely` are the diagnoses of the model's prediction set, the most probable first: of the lesions of each diagnosis
-    as many have theirs in it as `ConformalSets.coverage` says. None with facts of the patient, for which it was not
-    fitted. Where the picture is not `answerable` the rest is to be withheld until it is asked for. `neighbours` is None
-    for a model without an index of its training images.
+    `likely` are the diagnoses of the model's prediction set, the most probable first. The set is built to contain the
+    true diagnosis for the share `ConformalSets.coverage` of the images of each diagnosis. None with facts of the
+    patient, for which it was not fitted. Where the picture is not `answerable` the rest is to be withheld until it is
+    asked for. `neighbours` is None for a model without an index of its training images.
     """
 
     image: LesionImage
@@ -55,6 +55,18 @@ class Assessment:
         """Tell whether the answer may be shown without being asked for: the picture can be read, and is known."""
         return self.quality.readable and (self.novelty is None or self.novelty.known)
 
+    @property
+    def warning(self) -> str:
+        """Return why no answer can rest on this picture; empty where the picture is `answerable`."""
+        if self.answerable:
+            return ""
+        reasons = []
+        if self.novelty and not self.novelty.known:
+            reasons.append(self.novelty.sentence)
+        if not self.quality.readable:
+            reasons.append(self.quality.sentence)
+        return " ".join(["No answer can rest on this picture.", *reasons])
+
     def to_json(self) -> dict[str, Any]:
         """Return the assessment as JSON values, without pixels; sides and edges in px of the picture in its file."""
         point, (width_px, height_px) = self.decision.operating_point, self.image.file_px
@@ -68,6 +80,8 @@ class Assessment:
             "quality": self.quality.to_json(),
             "known": self.novelty and self.novelty.known,
             "novelty": self.novelty and round(self.novelty.score, 4),
+            "interpretable": self.answerable,
+            "warning": self.warning or None,
             "model": self.prediction.model_id,
             "diagnosis": self.prediction.ranking()[0][0],
             "probabilities": dict(self.prediction.ranking()),
@@ -103,7 +117,9 @@ def csv_row(file: str, outcome: Assessment | str) -> list[str]:
 
     `quality` is "good", or the severity and what was found: "unreadable: sharpness, hair". `prediction_set` has codes,
     the most probable first: "MEL NV". `known` is yes or no, `novelty` the score, 1 at the limit; both are empty for a
-    model that cannot tell. `notes` has the sentences of `LesionImage.notes`.
+    model that cannot tell. `interpretable` is no, with the reason as `warning`, where the pages hide the answer until
+    it is asked for: the columns after it are not to be used unread. `notes` has the
+    sentences of `LesionImage.notes`.
     """
     if isinstance(outcome, str):
         return [file, *[""] * (len(CSV_COLUMNS) - 2), outcome]
@@ -116,7 +132,9 @@ def csv_row(file: str, outcome: Assessment | str) -> list[str]:
     likely = " ".join(outcome.likely or ())
     notes = " ".join(outcome.image.notes)
     known = ("yes" if one.known else "no", f"{one.score:.4f}") if (one := outcome.novelty) else ("", "")
-    return [file, prediction.image_sha256, quality, *known, top, likely, risk, action, *shares, model, notes, ""]
+    warned = ("yes" if outcome.answerable else "no", outcome.warning)
+    row = [file, prediction.image_sha256, quality, *known, *warned, top, likely, risk, action]
+    return [*row, *shares, model, notes, ""]
 
 
 def json_row(file: str, outcome: Assessment | str) -> dict[str, Any]:

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from cadlib import metrics
 from cadlib.image_ids import composed
+from cadlib.novelty import scores_of
 from cadlib.partial_labels import GROUPS, malignant_words
 from cadlib.taxonomy import CODES, UNKNOWN
 
@@ -37,7 +38,8 @@ def described(
     image that is in neither has none. Added are `short_side_px`; `malignancy`, "malignant" or "benign"; `split`;
     `said`, the first diagnosis; `verdict`, right or wrong where the true diagnosis is one of the eight; `confidence`,
     the probability of the first; `risk`, the malignant probability; `uncertainty`, the entropy of the eight, 0 to 1;
-    `loss`, -ln p of the label: of the true diagnosis, or without one of the group that is true; `novelty`, UNK.
+    `loss`, -ln p of the label: of the true diagnosis, or without one of the group that is true; `novelty`,
+    the score of `cadlib.novelty` with its limit of 1, which UNK stands for.
     """
     columns = {"short_side_px": table[["width_px", "height_px"]].min(axis=1), "malignancy": malignant_words(table)}
     if split is not None:
@@ -73,7 +75,7 @@ def _judged(table: pd.DataFrame, predictions: pd.DataFrame) -> pd.DataFrame:
             "risk": risk,
             "uncertainty": -(shares * logs).sum(axis=1) / np.log(len(CODES)),
             "loss": np.where(group.notna(), -np.log(of_the_true), np.nan),
-            "novelty": predictions[UNKNOWN].to_numpy(np.float64),
+            "novelty": scores_of(predictions[UNKNOWN].to_numpy(np.float64)),
         }
     )
 

@@ -13,6 +13,12 @@ from numpy.typing import NDArray
 
 TARGET_SENSITIVITY = {"rule-out": 0.98, "balanced": 0.95, "rule-in": 0.90}
 DEFAULT_OPERATING_POINT = "balanced"
+SHOWN_NAMES = {"rule-in": "fewer referrals"}
+"""Stored name of an operating point -> the name that a reader sees, where the two differ.
+
+A rule-in test has a high specificity and confirms a disease. The point stored as "rule-in" does not:
+it is chosen for its sensitivity, and many of the lesions that it refers are benign.
+"""
 
 Action = Literal["refer", "below the referral threshold"]
 Interval = tuple[float, float] | None
@@ -29,6 +35,11 @@ class Threshold:
     def __post_init__(self) -> None:
         if not 0 <= self.threshold <= 1:  # NaN fails too: under it nobody would be referred
             raise ValueError(f"Expected `threshold` of {self.name} to be from 0 to 1 but got {self.threshold!r}.")
+
+    @property
+    def shown_name(self) -> str:
+        """Return the name that a reader sees; `name` is the stored one, which commands take."""
+        return shown_name(self.name)
 
 
 @dataclass(frozen=True)
@@ -109,7 +120,28 @@ class Decision:
             ours, theirs = f"{self.malignant_probability:.{digits}f}", f"{point.threshold:.{digits}f}"
         side = "at or above" if self.action == "refer" else "below"
         lead = "Refer" if self.action == "refer" else "Below the referral threshold"
-        return f"{lead}: malignant probability {ours}, {side} the {point.name} threshold of {theirs}"
+        name = point.shown_name.replace(" ", "-")
+        return f"{lead}: malignant probability {ours}, {side} the {name} threshold of {theirs}"
+
+
+def shown_name(name: str) -> str:
+    """Return the name of an operating point that a reader sees, for its stored name."""
+    return SHOWN_NAMES.get(name, name)
+
+
+def both_names(name: str) -> str:
+    """Return the shown name, with the stored one in brackets where it differs: "fewer referrals (rule-in)"."""
+    return f"{SHOWN_NAMES[name]} ({name})" if name in SHOWN_NAMES else name
+
+
+def about_the_points() -> str:
+    """Return the targets of the operating points, and what the last of them does not do."""
+    targets = ", ".join(f"{shown_name(name)} {target:.2f}" for name, target in TARGET_SENSITIVITY.items())
+    fewest = shown_name("rule-in")
+    return (
+        f"Target sensitivity: {targets}. Rule-out misses the fewest malignant lesions, {fewest} refers the "
+        f"fewest lesions; a referral at “{fewest}” does not confirm malignancy."
+    )
 
 
 def two_digits(probability: float) -> str:

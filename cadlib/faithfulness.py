@@ -31,8 +31,8 @@ def faithfulness(
     """Return for each map how much more the answer rests on what is hot in it than on the rest, -1 to 1.
 
     It is the area between the insertion and the deletion curve of the probability of diagnosis `target`, divided by the
-    span of that probability over both curves: 0 is that of a map at random, and that of the same map upside down is
-    its negative. NaN for a map of one value, and where nothing that is blanked changes the answer.
+    span of that probability over both curves: random maps have about 0 on average, and that of the same map upside
+    down is its negative. NaN for a map of one value, and where nothing that is blanked changes the answer.
 
     `pixels` is (S, S, 3) uint8 RGB of the model's input size, of an image of that short side in its file; `maps` are
     (S, S). It takes two passes of the network and ten for each map.

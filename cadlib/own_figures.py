@@ -28,7 +28,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from cadlib import card
+from cadlib import card, hints
 from cadlib.decision import OperatingPoint
 from cadlib.errors import ModelInvalid
 from cadlib.record import CARD_FILE, METRICS_FILE, ModelRecord, read_checked, read_checked_json, write_folder
@@ -43,7 +43,7 @@ def measured(folder: Path, record: ModelRecord) -> dict[str, Any]:
     if figures.get("model", {}).get("weights_sha256") != record.weights_sha256:
         raise ModelInvalid(
             f"Expected {folder / METRICS_FILE} to be of the model's weights, {record.weights_sha256[:16]}…, but it is "
-            "of others; measure the model anew with `python -m cadlib evaluate --split validation --into-model`."
+            f"of others; measure the model anew with `{hints.evaluate_into(record.name)}`."
         )
     return figures
 

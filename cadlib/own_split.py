@@ -11,6 +11,11 @@ from cadlib.errors import DatasetInvalid, ModelInvalid
 from cadlib.record import SPLIT_FILE, ModelRecord
 from cadlib.splits import read_split, select
 
+NO_MATCHING_ID = (
+    "No image ID matches the images used for training, calibration or thresholds. Renamed copies are not detected."
+)
+"""Only IDs are compared here; `audit` compares files, hashes and pixels as well."""
+
 
 def own_split(folder: Path, record: ModelRecord, *, leaking: bool = False) -> pd.DataFrame:
     """Return split.csv of a model's folder by `splits.read_split`; raise ModelInvalid if it is not its record's."""
@@ -46,7 +51,7 @@ def part_in_training(folder: Path, record: ModelRecord, dataset: Dataset) -> tup
     parts = rows[rows["image"].isin(dataset.table["image"])]["split"].value_counts()
     trained, chosen = parts.get("train", 0), parts.get("validation", 0)
     if not trained and not chosen:
-        return "None of them had a part in training, in calibration or in the thresholds.", False
+        return NO_MATCHING_ID, False
     learnt = f"{trained:,} of them are images it was trained on, and {chosen:,} those it was chosen on"
     return f"{learnt}: these figures flatter it.", True
 

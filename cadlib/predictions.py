@@ -49,7 +49,8 @@ def read_predictions(path: Path) -> pd.DataFrame:
     if not right.all():
         raise DatasetInvalid(
             f"Expected eight probabilities that sum to 1 in each row of {path} but {(~right).sum():,} rows have not, "
-            f"the first {right.idxmin()}. Give the predictions.csv of `python -m cadlib evaluate`."
+            f"the first {right.idxmin()}. Give the predictions.csv that `python -m cadlib evaluate --model NAME "
+            "--data DIR --output DIR` writes."
         )
     return shares
 

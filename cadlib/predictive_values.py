@@ -9,6 +9,11 @@ from typing import Protocol
 
 from cadlib.decision import PointIntervals
 
+INTERVAL_NOTE = (
+    "The intervals of PPV and NPV combine the limits of sensitivity and specificity: "
+    "they are at least 95 % intervals, and the share of malignant lesions is taken as exact."
+)
+
 
 class Measured(Protocol):
     """What a threshold was measured to do, on whatever images."""

@@ -20,7 +20,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from cadlib import identity, manifest, record_schema
+from cadlib import hints, identity, manifest, record_schema
 from cadlib.calibration import Temperature
 from cadlib.decision import DEFAULT_OPERATING_POINT, OperatingPoint
 from cadlib.errors import FactsRejected, ModelInvalid
@@ -150,14 +150,14 @@ class ModelRecord:
         return f"{self.name} {self.version} ({self.answers_sha256[: identity.ID_DIGITS]})"
 
     @property
-    def validated(self) -> bool:
+    def audit_passed(self) -> bool:
         """Tell whether an audit found the model's split without a leak."""
         return self.audit is not None and not self.audit.leaks
 
     @property
     def validation_claim(self) -> str:
         """Return what may be said of its figures, to follow its name: the only words for that anywhere."""
-        return claim(self.audit)
+        return claim(self.audit, self.name)
 
     def operating_point(self, name: str, *, with_facts: bool = False) -> OperatingPoint:
         """Return the operating point of that name; raise ModelInvalid when the model has none.
@@ -300,7 +300,7 @@ def _check(record: ModelRecord, path: Path) -> None:
     if record.audit is not None and record.audit.split_sha256 != record.training.split_sha256:
         raise ModelInvalid(
             f"Expected the audit in {path} to be of the split {record.training.split_sha256!r} the model was trained "
-            f"on but it is of {record.audit.split_sha256!r}; run `python -m cadlib audit --into-model`."
+            f"on but it is of {record.audit.split_sha256!r}; run `{hints.audit_into(record.name)}`."
         )
     names = [point.name for point in record.operating_points]
     if len(set(names)) != len(names) or DEFAULT_OPERATING_POINT not in names:
@@ -323,7 +323,7 @@ def read_json(path: Path) -> dict[str, Any]:
         raw = json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         raise ModelInvalid(
-            f"Expected {path} but there is no such file; a model is a folder written by `python -m cadlib train`."
+            f"Expected {path} but there is no such file; a model is a folder written by `{hints.train()}`."
         ) from None
     except (OSError, ValueError, RecursionError) as error:
         raise ModelInvalid(f"{path} cannot be read as JSON: {error}. Restore the file or train anew.") from error

@@ -29,6 +29,8 @@ ECE_NOTE = (
     "A calibration error counts what chance adds as if it were error, the more the fewer the images; its interval "
     "is of the error without that, so it may lie below the figure."
 )
+ECE_INTERVAL = "interval without the effect of chance"
+"""What the interval beside a calibration error is of, in few words."""
 _DRAWS_AT_ONCE = 50
 
 

@@ -5,6 +5,8 @@ from itertools import zip_longest
 from typing import Any
 
 from cadlib.counts import NO_DIAGNOSIS_NOTE, Counts
+from cadlib.decision import both_names, two_digits
+from cadlib.summary import ECE_INTERVAL
 from cadlib.taxonomy import CLASSES, Diagnosis
 
 Row = tuple[str, ...]
@@ -15,6 +17,14 @@ def figure_text(value: float | None, interval: Sequence[float] | None = None) ->
     if value is None:
         return "not defined"
     return f"{value:.3f} ({interval[0]:.3f} to {interval[1]:.3f})" if interval else f"{value:.3f}"
+
+
+def short_text(value: float, interval: Sequence[float] | None = None) -> str:
+    """Return a share with two digits for a sentence: "0.86 (95 % CI 0.84 to 0.88)"."""
+    if not interval:
+        return two_digits(value)
+    low, high = map(two_digits, interval)
+    return f"{two_digits(value)} (95 % CI {low} to {high})"
 
 
 def figure_of(part: dict[str, Any], name: str, key: str | None = None) -> str:
@@ -38,7 +48,9 @@ def robustness_table(figures: dict[str, Any]) -> str:
     model, data, clean, flips = (figures[key] for key in ("model", "data", "clean", "flips"))
     names = {"balanced_accuracy": "balanced accuracy", "malignant_auc": "AUC malignant/benign", "accuracy": "accuracy"}
     before = ((text, *_columns(clean[merit], clean["intervals"][merit])) for merit, text in names.items())
-    turns = ((turn, *_columns(rate, flips["intervals"]["rate"][turn])) for turn, rate in flips["rate"].items())
+    shares = {"mean": "mean, a share of the views", "any": "in any view, a share of the images"}
+    rates = flips["rate"].items()
+    turns = ((shares.get(turn, turn), *_columns(rate, flips["intervals"]["rate"][turn])) for turn, rate in rates)
     shift = _columns(flips["malignant_shift"], flips["intervals"]["malignant_shift"])
     heading = (
         f"{model['name']} {model['version']} on {data['name']} {data['split']}: {figures['n']:,} images of "
@@ -178,7 +190,7 @@ def _headline(figures: dict[str, Any]) -> list[Row]:
         "accuracy": ("accuracy", f"n = {n:,}"),
         "malignant_auc": ("AUC malignant/benign", both),
         "malignant_average_precision": ("average precision malignant", both),
-        "ece": ("calibration error (ECE)", f"n = {n:,}"),
+        "ece": ("calibration error (ECE)", f"n = {n:,}; {ECE_INTERVAL}"),
         "malignant_ece": ("calibration error, malignant", f"n = {images.n:,}"),
         "brier": ("Brier score (0 to 2)", f"n = {n:,}"),
     }
@@ -208,7 +220,7 @@ def _classes(figures: dict[str, Any]) -> list[Row]:
 def _points(figures: dict[str, Any]) -> list[Row]:
     rows = (
         (
-            point["name"],
+            both_names(point["name"]),
             figure_text(point["threshold"]),
             *_columns(point["sensitivity"], point["intervals"]["sensitivity"]),
             *_columns(point["specificity"], point["intervals"]["specificity"]),

@@ -54,6 +54,10 @@ DIAGNOSES = (
     Diagnosis("SCC", "Squamous cell carcinoma", True, "#CC79A7"),
 )
 CODES = tuple(d.code for d in DIAGNOSES)
+ACTINIC_KERATOSIS_NOTE = (
+    "Actinic keratosis counts as malignant here because it can progress to squamous cell carcinoma."
+)
+MALIGNANT_NOTE = f"{MALIGNANT_MARK} malignant, {BENIGN_MARK} benign. {ACTINIC_KERATOSIS_NOTE}"
 MALIGNANT = tuple(d.malignant for d in DIAGNOSES)
 
 

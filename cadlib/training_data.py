@@ -200,7 +200,8 @@ def _alike(pixels: Pixels, say: Callable[[str], None]) -> NDArray[np.int64] | No
     if len(pixels) > MOST_COMPARED:
         say(
             f"{len(pixels):,} images are too many to compare each with each by their detail ({MOST_COMPARED:,} at "
-            "most): the split keeps lesions and near-equal hashes together; `python -m cadlib audit` may find more."
+            "most): the split keeps lesions and near-equal hashes together; "
+            "`python -m cadlib audit --data DIR` may find more."
         )
         return None
     return likely_pairs(details_in(pixels.batches(256)))

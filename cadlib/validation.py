@@ -1,11 +1,14 @@
 """What may be claimed of a model's figures: the result of its leak audit, and the words that follow from it.
 
-Figures measured on lesions that a model was trained on say nothing. So a model is called validated only where an
-audit looked for such lesions and found none; a page, a command or the card takes the words from here.
+Figures measured on lesions that a model was trained on say nothing. So a page, a command or the card says whether an
+audit looked for such lesions, and what it found, in the words from here. An audit finds shared images and lesions; it
+does not validate a model, so no model is called validated for it.
 """
 
 from dataclasses import asdict, dataclass
 from typing import Any
+
+from cadlib import hints
 
 LEAKS = {
     "shared_lesions": "lesion ids in several splits",
@@ -19,10 +22,11 @@ CONTRADICTIONS = ("one lesion id", "identical files", "near-duplicates")
 """What makes images one, so that two diagnoses of them contradict each other."""
 MAX_NAMED = 20
 
+AUDIT_PASSED = "leak audit passed: no image or lesion was found in more than one split"
 NOT_AUDITED = (
-    "not audited: whether lesions it was measured on are among those it was trained on is not known; "
-    "`python -m cadlib audit` finds out"
+    "not audited: it is not known whether evaluation lesions were also used for training; check with `{command}`"
 )
+"""`command` is the complete command of the audit."""
 ROLE = {
     "train": "The model was trained on these images: their figures flatter it.",
     "validation": "Model, calibration and thresholds were chosen on these images.",
@@ -93,10 +97,10 @@ def role_of(split: str) -> tuple[str, bool]:
     return ROLE[split], split != "test"
 
 
-def claim(audit: LeakAudit | None) -> str:
-    """Return what may be said of a model with this audit, as the rest of a sentence that begins with its name."""
+def claim(audit: LeakAudit | None, model: str = hints.MODEL) -> str:
+    """Return what may be said of a model with this audit, to follow its name and a colon."""
     if audit is None:
-        return NOT_AUDITED
+        return NOT_AUDITED.format(command=hints.audit_into(model))
     if audit.leaks:
         return f"NOT validated: its split leaks, {audit.reasons}"
-    return "validated on lesions it was not trained on"
+    return AUDIT_PASSED

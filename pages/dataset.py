@@ -8,8 +8,9 @@ from cadlib.ui import browse
 
 SYNTHETIC = "synthetic lesions, drawn by this project"
 HOW_TO_GET_IT = """
-**No data set here yet.** `python -m cadlib download --to DIR` fetches ISIC 2019 (25,331 labelled pictures, 9 GB) from
-<https://challenge.isic-archive.com/data/#2019>; with `--sample 20`, 20 pictures a class. Give DIR below, or set
+**No data set here yet.** `python -m cadlib download --to DIR` downloads ISIC 2019 from
+<https://challenge.isic-archive.com/data/#2019> (25,331 labelled images, 9 GB, and as much again while unpacking).
+`--sample 20` downloads 20 images per class from the ISIC Archive instead. Give DIR below, or set
 `CADLIB_DATA` to it. Until then the pictures here are *synthetic*: drawn by this project, nobody's skin, no evidence.
 """
 

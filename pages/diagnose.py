@@ -5,7 +5,7 @@ import streamlit as st
 from cadlib import figures, ui
 from cadlib.assessment import Assessment
 from cadlib.decision import two_digits
-from cadlib.taxonomy import diagnosis
+from cadlib.taxonomy import MALIGNANT_NOTE, diagnosis
 
 EMPTY = """
 #### Drop one or several dermoscopic pictures above
@@ -23,7 +23,7 @@ def answer(found: Assessment) -> None:
     st.subheader(f"{sign} {found.decision.sentence}", anchor=False)
     top = found.prediction.ranking()[:3]
     ranked = " · ".join(f"{ui.mark(code)} {diagnosis(code).name} {two_digits(share)}" for code, share in top)
-    doubts = " ".join(f":gray-badge[:material/warning: {one.name}]" for one in found.quality.flagged)
+    doubts = " ".join(f":gray-badge[:material/warning: {one.problem}]" for one in found.quality.flagged)
     st.markdown(f"{ranked} {doubts}")
 
 
@@ -31,6 +31,7 @@ def reasons(case: ui.Case) -> st.delta_generator.DeltaGenerator:
     """Draw all diagnoses and the doubts; return the place of what comes late."""
     found = case.assessment
     ui.chart(figures.confidence_chart(found.prediction.probabilities, found.likely or ()), key="confidence")
+    st.caption(MALIGNANT_NOTE)
     if found.likely is not None:
         st.caption(ui.about_the_set(found.likely, record.conformal.coverage))
     st.caption(ui.about_the_threshold(found.decision.operating_point))
@@ -57,7 +58,10 @@ def result(case: ui.Case) -> None:
         turns = reasons(case)
     with left:
         ui.consequences(found, record)
-    turns.caption(ui.about_the_turns(ui.stability(found), found.decision.operating_point.threshold))
+    # the views are predicted without patient data: so is the threshold that they are compared with
+    alone = record.operating_point(found.decision.operating_point.name)
+    with_facts = found.prediction.facts is not None
+    turns.caption(ui.about_the_turns(ui.stability(found), alone.threshold, with_facts=with_facts))
 
 
 record = ui.page("Diagnose")

@@ -2,8 +2,9 @@
 
 import streamlit as st
 
-from cadlib import figures, tables, ui
+from cadlib import figures, hints, tables, ui
 from cadlib.counts import NO_DIAGNOSIS_NOTE, Counts
+from cadlib.taxonomy import MALIGNANT_NOTE
 
 
 def told(value: float | None, interval: list[float] | None = None) -> str:
@@ -11,6 +12,14 @@ def told(value: float | None, interval: list[float] | None = None) -> str:
     if value is None:
         return figures.UNDEFINED
     return f"{value:.2f} ({interval[0]:.2f} to {interval[1]:.2f})" if interval else f"{value:.2f}"
+
+
+def ece_note(n: int, interval: list[float] | None) -> str:
+    """Return what stands under a calibration error; its interval is that of the error without chance."""
+    note = f"0 is best · n = {n:,}"
+    if interval is None:
+        return note
+    return f"{note} · without the effect of chance: 95 % CI {interval[0]:.2f} to {interval[1]:.2f}"
 
 
 def headline(measured: dict) -> None:
@@ -23,7 +32,7 @@ def headline(measured: dict) -> None:
         ("Balanced accuracy", balanced, intervals["balanced_accuracy"], f"n = {n:,}, {classes} diagnoses"),
         ("AUC malignant", area, intervals["malignant_auc"], f"n = {malignant:,} of {images.n:,}"),
         ("AUC melanoma", measured["auc"]["MEL"], intervals["auc"]["MEL"], f"n = {melanoma:,} of {n:,}"),
-        ("Calibration error", error, intervals["ece"], f"n = {n:,}; ECE, 0 is best"),
+        ("Calibration error (ECE)", error, None, ece_note(n, intervals["ece"])),
     )
     if images.partial:
         error, ends = measured["malignant_ece"], intervals["malignant_ece"]
@@ -41,16 +50,19 @@ def damage(found: dict | None, name: str) -> None:
     """Draw what damaged and turned pictures cost, or say how that is measured."""
     st.subheader("Across damage", anchor=False)
     if found is None:
-        st.info(f"Not measured; `python -m cadlib robustness --model {name} --data DIR --into-model` measures it.")
+        st.info(f"Not measured; `{hints.robustness_into(name)}` measures it.")
         return
     names = {"balanced_accuracy": "balanced accuracy", "malignant_auc": "AUC malignant"}
     merit = st.segmented_control(
         "Figure", list(names), default="balanced_accuracy", format_func=names.get, key="merit", required=True
     )
     ui.chart(figures.damage_chart(found, merit), key="damage")
-    rate = found["flips"]["rate"]["mean"]
-    flipped = figures.UNDEFINED if rate is None else f"{100 * rate:.1f} %"
-    st.caption(f"n = {found['n']:,}. Flipped or turned by quarters, the first diagnosis changes in {flipped} of them.")
+    rate = found["flips"]["rate"]
+    views, images = (figures.UNDEFINED if rate[key] is None else f"{100 * rate[key]:.1f} %" for key in ("mean", "any"))
+    st.caption(
+        f"n = {found['n']:,} images, seven rotated or mirrored views each. The top diagnosis changes in {views} of "
+        f"the views, and in at least one view for {images} of the images."
+    )
 
 
 def across(found: dict | None) -> None:
@@ -67,8 +79,9 @@ if not record:
 name, shown = ui.choose_figures()
 if shown:
     measured = shown.figures
+    claim = ui.plain(shown.record.validation_claim)
     st.markdown(
-        f"{shown.record.name} {shown.record.version}, {ui.plain(shown.record.validation_claim)}: {shown.about} "
+        f"{shown.record.name} {shown.record.version} {shown.about} {claim[0].upper()}{claim[1:]}. "
         "In brackets: 95 % intervals over lesions; too few lesions have none."
     )
     ui.report(shown)
@@ -81,6 +94,7 @@ if shown:
             st.subheader("By diagnosis", anchor=False)
             if Counts.of(measured).diagnosed:
                 ui.chart(figures.per_class_chart(measured), key="per-class")
+                st.caption(MALIGNANT_NOTE)
             else:
                 st.caption(NO_DIAGNOSIS_NOTE)
     ui.errors(shown)

@@ -6,6 +6,7 @@ from cadlib import ui
 from cadlib.decision import two_digits
 from cadlib.saliency import METHODS
 from cadlib.taxonomy import CODES, diagnosis
+from cadlib.trust import ABOUT_RANDOM_MAPS
 
 TILE_SIDE_PX = 360
 
@@ -54,7 +55,7 @@ st.caption(
     "Each method counts in a unit of its own, so colours compare down a column, from diagnosis to diagnosis, not "
     "across methods. A faint map is faint evidence. The frame is the square that the network saw. Faithful: how much "
     "more the answer changes when what is hot is blanked than when the rest is; stable: how alike the map of the "
-    "turned picture is. Both are 0 for a map at random, and at most 1."
+    "turned picture is. " + ABOUT_RANDOM_MAPS
 )
 for column, method in zip(st.columns(len(methods), wrap=False), methods.values(), strict=True):
     column.markdown(f"**{method.name}**" if method.class_specific else f"**{method.name}** :gray[not class-specific]")

@@ -82,7 +82,7 @@ def test_a_split_by_lesion_does_not_leak(data, trained_on):
     assert not found.result.leaks
     assert found.result.images == {"train": 16, "validation": 8, "test": 8}
     assert found.result.named == ()
-    assert "validated on lesions it was not trained on" in str(found)
+    assert "leak audit passed: no image or lesion was found in more than one split" in str(found)
 
 
 def test_a_lesion_in_two_splits_is_counted_and_named(data, trained_on):
@@ -173,10 +173,11 @@ def test_a_result_stands_in_record_and_card(data, trained_on):
     write_into(folder, read_record(folder), result)
     record = read_record(folder)
     assert record.audit == result
-    assert record.validated
+    assert record.audit_passed
     text = (folder / CARD_FILE).read_text(encoding="utf-8")
     assert text == card.render(record, read_json(folder / METRICS_FILE))
-    assert "validated on lesions it was not trained on" in text
+    assert "Leak audit passed: no image or lesion was found in more than one split" in text
+    assert claims(text) == []
 
 
 def test_a_full_disk_leaves_record_and_card_as_they_were(data, trained_on, monkeypatch):
@@ -231,8 +232,8 @@ def test_a_group_in_two_splits_can_be_audited_and_not_measured(data, trained_on)
 def test_the_command_without_a_leak_ends_with_0_and_says_so(data, trained_on, capsys):
     folder = trained_on(data, CLEAN, GROUPS)
     assert main(["audit", "--data", str(data), "--model", str(folder), "--into-model"]) == 0
-    assert "validated on lesions it was not trained on" in capsys.readouterr().out
-    assert read_record(folder).validated
+    assert "leak audit passed: no image or lesion was found in more than one split" in capsys.readouterr().out
+    assert read_record(folder).audit_passed
 
 
 def test_the_command_takes_no_part_of_the_split_for_the_whole(data, trained_on, capsys):

@@ -48,7 +48,7 @@ def test_the_card_says_that_a_model_was_not_audited():
     _, record, figures = shipped()
     text = render(replace(record, audit=None), figures)
     assert "## Leak audit" in text
-    assert "not audited" in text
+    assert "Not audited: it is not known" in text
     assert "validated" not in text
 
 

@@ -7,6 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from cadlib.catalogue import NOT_GIVEN, Catalogue, Query, described
+from cadlib.novelty import Novelty
 from cadlib.predictions import predictions_table
 from cadlib.taxonomy import CODES
 
@@ -121,7 +122,8 @@ def test_what_a_model_says_becomes_columns():
             "height_px": pd.array([450, 450, 450, 767], "Int64"),
         }
     )
-    predictions = predictions_table(table["image"][:3], shares, [0.1, 0.2, 0.9])
+    scores = [0.4, 1.0, 3.0]
+    predictions = predictions_table(table["image"][:3], shares, [Novelty(score).unknown_share for score in scores])
     split = pd.DataFrame({"image": ["a", "c"], "split": ["train", "test"]})
     found = described(table, split, predictions).table.set_index("image")
     assert found["split"].fillna("").to_dict() == {"a": "train", "b": "", "c": "test", "d": ""}
@@ -134,4 +136,4 @@ def test_what_a_model_says_becomes_columns():
     np.testing.assert_allclose(found["loss"], [-np.log(0.65), -np.log(0.05), np.nan, np.nan])
     entropy = -(0.65 * np.log(0.65) + 7 * 0.05 * np.log(0.05)) / np.log(8)
     np.testing.assert_allclose(found["uncertainty"], [entropy, entropy, entropy, np.nan])
-    np.testing.assert_allclose(found["novelty"], [0.1, 0.2, 0.9, np.nan])
+    np.testing.assert_allclose(found["novelty"], [*scores, np.nan])  # as `predict` writes it, with the limit 1

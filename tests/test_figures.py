@@ -419,7 +419,8 @@ def test_operating_points_of_any_images_are_marked_on_both_curves(summary):
     ):
         marks = next(trace for trace in figure.data if trace.name == "Operating points")
         assert list(zip(marks.x, marks.y, strict=True)) == [pytest.approx(place) for place in places]
-    assert "rule-in point at sensitivity 0.60, specificity 0.90 on these images" in alt(roc)
+    assert "fewer referrals point at sensitivity 0.60, specificity 0.90 on these images" in alt(roc)
+    assert "rule-in" not in roc.to_json() + curve.to_json()
     assert "rule-out point at precision 0.39, recall 0.95" in alt(curve)
 
 
@@ -456,6 +457,15 @@ def test_a_decision_curve_without_images_has_no_band():
     banded = figures.decision_chart(DECISION).data[0]
     assert banded.fill == "toself"
     assert max(banded.y) == pytest.approx(DECISION.high.max())
+
+
+def test_the_axis_of_a_comparison_names_the_figure_whose_sign_is_reversed():
+    chart = figures.comparison_chart(COMPARISON, "old", "new")
+    assert chart.layout.xaxis.title.text == (
+        "← old better · improvement (sign of the Brier score reversed) · new better →"
+    )
+    brier = next(trace for trace in chart.data if trace.y[0].startswith("Brier"))
+    assert brier.x[0] == -COMPARISON.figures["brier"].difference
 
 
 def test_what_is_better_lies_to_its_side_and_is_said_in_words():

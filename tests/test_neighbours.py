@@ -24,7 +24,7 @@ from cadlib.taxonomy import CODES
 from tests.altering import change_record
 
 N = 400
-DISAGREE = "They disagree with the model, which says Melanoma."
+DIFFER = "Most differ from the model's top diagnosis, Melanoma."
 
 
 def part_of(n: int, seed: int, spread: float = 0.5) -> SplitFeatures:
@@ -141,26 +141,36 @@ def test_so_many_bits_may_differ(train, index, bits, known):
 @pytest.mark.parametrize(
     ("codes", "first", "said"),
     [
-        (["MEL", "NV", "MEL", "MEL", "MEL"], "MEL", "4 of 5 Melanoma, 1 Melanocytic nevus. They agree with the model."),
+        (
+            ["MEL", "NV", "MEL", "MEL", "MEL"],
+            "MEL",
+            "4 of 5 Melanoma, 1 Melanocytic nevus. 4 of 5 have the model's top diagnosis.",
+        ),
+        (
+            ["MEL", "NV", "MEL", "BKL", "MEL"],
+            "MEL",
+            "3 of 5 Melanoma, 1 Melanocytic nevus, 1 Benign keratosis. 3 of 5 have the model's top diagnosis.",
+        ),
         (
             ["NV", "NV", "NV", "NV", "MEL"],
             "MEL",
-            f"4 of 5 Melanocytic nevus, 1 Melanoma. {DISAGREE}",
+            f"4 of 5 Melanocytic nevus, 1 Melanoma. {DIFFER}",
         ),
         (
             ["NV", "BKL", "MEL", "MEL", "NV"],
             "MEL",
-            f"2 of 5 Melanocytic nevus, 2 Melanoma, 1 Benign keratosis. {DISAGREE}",
+            f"2 of 5 Melanocytic nevus, 2 Melanoma, 1 Benign keratosis. {DIFFER}",
         ),
     ],
 )
-def test_says_what_the_cases_are_and_whether_the_model_says_so(index, codes, first, said):
+def test_counts_the_cases_and_those_with_the_top_diagnosis(index, codes, first, said):
     found = index.search(np.ones(96, np.float32), other_print(), first)
     cases = tuple(replace(case, diagnosis=code) for case, code in zip(found.cases, codes, strict=True))
     found = replace(found, cases=cases)
     assert found.sentence == said
     assert found.agreeing == codes.count(first)
-    assert found.to_json()["disagree"] == ("disagree" in said)
+    assert found.to_json()["disagree"] == (DIFFER in said)
+    assert " agree" not in found.sentence
     assert json.loads(json.dumps(found.to_json()))["cases"][0]["diagnosis"] == codes[0]
 
 

@@ -52,6 +52,14 @@ TIMEOUT_S = 120
 trust = import_module("cadlib.ui.trust")  # `from cadlib.ui import trust` is its function
 
 
+def audit_of(split_sha256: str, **leaks: int) -> LeakAudit:
+    """Return the audit of a split with these leaks."""
+    return LeakAudit(
+        "2026-01-01T00:00:00+00:00", "drawn", split_sha256, {"train": 1}, **{**dict.fromkeys(LEAKS, 0), **leaks},
+        contradictions=dict.fromkeys(CONTRADICTIONS, 0), named=(),
+    )  # fmt: skip
+
+
 @pytest.fixture(scope="session")
 def tiny_models(tmp_path_factory) -> Path:
     """Return a folder of models with one network of random weights in it, measured on random figures."""
@@ -76,7 +84,7 @@ def tiny_models(tmp_path_factory) -> Path:
         operating_points=points,
         saliency_layer=layer,
         training=record.TrainingFacts("0" * 40, {}, 0, "0" * 64, {"train": 1}, {"train": 1}, "drawn", 0, 0.0),
-        audit=None,
+        audit=audit_of("0" * 64),
         metadata=None,
         neighbours=None,
         novelty=record.read_record(shipped).novelty,
@@ -334,9 +342,19 @@ def test_the_data_set_page_warns_where_most_images_look_swapped(app, tmp_path, l
 
 
 def test_a_reader_is_told_how_near_a_picture_is_to_what_the_model_knows():
-    assert "0.49, where 1 is the limit" in ui.about_the_kind(Novelty(0.49))
-    assert "does not look like" in ui.about_the_kind(Novelty(1.2))
-    assert "was not checked: `python -m cadlib index`" in ui.about_the_kind(None)
+    assert ui.about_the_kind(Novelty(0.49)) == (
+        "Image type: similar to the training images (novelty 0.49, limit 1). "
+        "This does not mean that the diagnosis is one of the eight."
+    )
+    assert ui.about_the_kind(Novelty(1.2)) == (
+        "Image type: not similar to the training images (novelty 1.20, limit 1)."
+    )
+    assert "was not checked: `python -m cadlib index --model isic2019 --data DIR`" in ui.about_the_kind(None)
+
+
+def test_a_novelty_just_above_its_limit_does_not_look_like_the_limit():
+    assert "(novelty 1.003, limit 1)" in ui.about_the_kind(Novelty(1.003))
+    assert "(novelty 0.9999, limit 1)" in ui.about_the_kind(Novelty(0.9999))
 
 
 def test_every_drawn_lesion_is_shown_with_its_answer(app):
@@ -494,6 +512,23 @@ def test_facts_of_the_patient_move_the_answer_and_the_page_says_by_how_much(taug
     assert page.selectbox(key=f"sex-{key}").value == "male"
     page.selectbox(key=f"sex-{key}").set_value(None).run()
     assert page.subheader[0].value == before
+
+
+def test_rotated_views_are_compared_with_the_threshold_without_patient_data(taught_folder, app, lesion, monkeypatch):
+    monkeypatch.setenv("CADLIB_MODELS", str(taught_folder.parent))
+    seen = []
+    told = ui.about_the_turns
+    monkeypatch.setattr(
+        ui, "about_the_turns", lambda *args, **facts: seen.append((args[1], facts)) or told(*args, **facts)
+    )
+    page = drop(app.run(), ("one.png", lesion))
+    page.number_input(key=f"age-{held(page)[0].key[:8]}").set_value(90).run()
+    assert not page.exception
+    alone = record.read_record(taught_folder).operating_point("balanced").threshold
+    assert page.subheader[0].value.endswith("threshold of 0.12")  # that of results with patient data, 0.123
+    assert seen[-1] == (alone, {"with_facts": True})
+    assert alone != 0.123
+    assert "Turned and mirrored, without patient data: " in words(page)
 
 
 def test_a_model_that_takes_no_facts_says_so(app, lesion):
@@ -755,6 +790,26 @@ def test_a_sample_opens_large_and_the_model_answers_when_asked(browser):
     assert "malignant probability" in words(browser)
 
 
+def test_the_result_of_a_sample_of_another_kind_is_hidden_until_it_is_asked_for(browser, monkeypatch):
+    gallery = import_module("cadlib.ui.gallery")
+    asked = gallery.assess_file
+
+    def unlike(path: str):
+        found = asked(path)
+        return replace(found, prediction=replace(found.prediction, novelty=Novelty(1.7)))
+
+    monkeypatch.setattr(gallery, "assess_file", unlike)
+    open_first(browser)
+    browser.toggle(key="ask").set_value(True).run()
+    assert not browser.exception
+    assert "does not look like the dermoscopic pictures" in browser.warning[0].value
+    assert "not similar to the training images (novelty 1.70, limit 1)" in words(browser)
+    assert "malignant probability" not in words(browser)
+    next(one for one in browser.toggle if str(one.key).startswith("anyway-")).set_value(True).run()
+    assert "malignant probability" in words(browser)
+    assert "does not look like the dermoscopic pictures" in browser.warning[0].value
+
+
 def test_the_heatmap_of_a_sample_says_whether_it_may_be_read(browser):
     open_first(browser)
     browser.toggle(key="ask").set_value(True).run()
@@ -788,11 +843,21 @@ def test_performance_shows_each_headline_figure_with_its_n(app):
     page = opened(app, "performance")
     assert not page.exception
     assert [metric.label for metric in page.metric] == [
-        "Balanced accuracy", "AUC malignant", "AUC melanoma", "Calibration error",
+        "Balanced accuracy", "AUC malignant", "AUC melanoma", "Calibration error (ECE)",
     ]  # fmt: skip
     assert words(page).count("n = ") >= 4
     assert len(page.get("plotly_chart")) == 6
     assert "It knows nothing." in words(page)
+
+
+def test_the_interval_of_the_calibration_error_is_said_to_be_without_chance(app, tiny_models):
+    measured = json.loads((tiny_models / "tiny" / record.METRICS_FILE).read_text(encoding="utf-8"))
+    page = opened(app, "performance")
+    tile = next(metric for metric in page.metric if metric.label == "Calibration error (ECE)")
+    low, high = measured["intervals"]["ece"]
+    assert tile.value == f"{measured['ece']:.2f}"  # without an interval, for that is not of this value
+    note = f"0 is best · n = {measured['n']} · without the effect of chance: 95 % CI {low:.2f} to {high:.2f}"
+    assert note in [caption.value for caption in page.caption]
 
 
 def test_performance_says_how_damage_is_measured_where_it_was_not(app):
@@ -810,7 +875,10 @@ def test_performance_draws_what_damage_costs(app, tiny_models, across_damage):
         page = opened(app, "performance")
         assert not page.exception
         assert len(page.get("plotly_chart")) == 7
-        assert f"changes in {100 * found['flips']['rate']['mean']:.1f} %" in words(page)
+        rate = found["flips"]["rate"]
+        assert rate["any"] > rate["mean"]
+        assert f"The top diagnosis changes in {100 * rate['mean']:.1f} % of the views" in words(page)
+        assert f"in at least one view for {100 * rate['any']:.1f} % of the images" in words(page)
         other = page.segmented_control(key="merit").set_value("malignant_auc").run()
         assert not other.exception
     finally:
@@ -821,10 +889,7 @@ def audited(models: Path, **leaks: int) -> Path:
     """Give the tiny model an audit with these leaks; return its model.json."""
     path = models / "tiny" / record.RECORD_FILE
     raw = record.read_json(path)
-    found = LeakAudit(
-        "2026-01-01T00:00:00+00:00", "drawn", raw["training"]["split_sha256"], {"train": 1},
-        **{**dict.fromkeys(LEAKS, 0), **leaks}, contradictions=dict.fromkeys(CONTRADICTIONS, 0), named=(),
-    )  # fmt: skip
+    found = audit_of(raw["training"]["split_sha256"], **leaks)
     change_record(models / "tiny", {"audit": found.to_json()})
     return path
 
@@ -843,15 +908,25 @@ def test_no_page_calls_a_model_whose_split_leaks_validated(app, tiny_models, nam
     assert not [line for line in said if re.search(r"(?<!NOT )\bvalidated", line)]
 
 
-def test_performance_says_whether_the_model_is_validated(app, tiny_models):
-    before = (tiny_models / "tiny" / record.RECORD_FILE).read_text(encoding="utf-8")
-    assert "not audited" in words(opened(app, "performance"))
+def test_performance_names_the_passed_leak_audit(app):
+    page = opened(app, "performance")
+    assert "Leak audit passed: no image or lesion was found in more than one split." in words(page)
+    assert "validated" not in words(page)
+    assert not page.warning
+
+
+@pytest.mark.parametrize("name", PAGES)
+def test_every_page_warns_of_a_model_that_nobody_audited(app, tiny_models, name):
+    path = tiny_models / "tiny" / record.RECORD_FILE
+    before = path.read_text(encoding="utf-8")
     try:
-        path = audited(tiny_models)
-        page = opened(app, "performance")
+        path.write_text(record.json_text({**record.read_json(path), "audit": None}), encoding="utf-8")
+        page = opened(app, name)
     finally:
         change_file(path.parent, path.name, before)
-    assert "validated on lesions it was not trained on" in words(page)
+    warning = page.warning[0].value.replace("\\", "")
+    assert warning.startswith("tiny 0.1.0: not audited: it is not known whether evaluation lesions were also used")
+    assert "python -m cadlib audit --model tiny --data DIR --into-model" in warning
 
 
 def test_performance_shows_the_test_split_first_and_validation_on_request(app, tiny_models):

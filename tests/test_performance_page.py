@@ -160,7 +160,7 @@ def test_two_models_are_compared_on_the_same_images(data_at_hand, tmp_path, monk
     for table in tables:
         if "Better" in table or "McNemar's test" in table:
             assert all(f"<td>{escape(cell)}</td>" in report for cell in table.to_numpy()[:, 1:].ravel())
-    said = "twin: None of them had a part in training"
+    said = "twin: No image ID matches the images used for training, calibration or thresholds."
     assert said in words(page).replace("\\", "")
     assert said in report
 

@@ -17,7 +17,7 @@ from cadlib.record import (
     models_dir,
     read_record,
 )
-from cadlib.validation import CONTRADICTIONS, LEAKS, LeakAudit
+from cadlib.validation import AUDIT_PASSED, CONTRADICTIONS, LEAKS, LeakAudit
 from tests.altering import change_record, edit_record
 
 
@@ -172,25 +172,25 @@ def test_facts_without_thresholds_of_their_own_are_refused(taught_folder):
         read_record(taught_folder)
 
 
-def test_a_model_that_nobody_audited_is_not_validated(folder):
+def test_a_model_that_nobody_audited_passed_no_audit(folder):
     change_record(folder, {"audit": None})
     record = read_record(folder)
-    assert not record.validated
+    assert not record.audit_passed
     assert record.validation_claim.startswith("not audited")
 
 
-def test_an_audit_without_a_leak_validates_a_model(folder):
+def test_an_audit_without_a_leak_is_passed(folder):
     change_record(folder, lambda raw: raw.update(audit=audit_json(raw)))
     record = read_record(folder)
-    assert record.validated
-    assert record.validation_claim == "validated on lesions it was not trained on"
+    assert record.audit_passed
+    assert record.validation_claim == AUDIT_PASSED
     assert json.loads(json.dumps(record.to_json())) == json.loads((folder / RECORD_FILE).read_text())
 
 
 def test_an_audit_that_found_a_leak_is_read_as_one(folder):
     change_record(folder, lambda raw: raw.update(audit=audit_json(raw, identical_files=2)))
     record = read_record(folder)
-    assert not record.validated
+    assert not record.audit_passed
     assert record.validation_claim.startswith("NOT validated: its split leaks, 2 pairs of byte-identical files")
 
 

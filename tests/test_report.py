@@ -18,6 +18,7 @@ from cadlib.record import CARD_FILE, METRICS_FILE, read_json, read_record
 from cadlib.report import Subject, render
 from cadlib.report.sections import MOST_ERRORS, sections
 from cadlib.subsets import Subset, save_subset
+from cadlib.summary import ECE_INTERVAL
 from cadlib.taxonomy import CODES, DIAGNOSES, diagnosis
 from tests.altering import change_record
 
@@ -82,7 +83,8 @@ def test_every_figure_of_metrics_json_is_told_with_its_interval(subject):
     ends = figures["intervals"]
     single = {"Balanced accuracy": "balanced_accuracy", "Accuracy": "accuracy", "AUC malignant": "malignant_auc",
               "Average precision malignant": "malignant_average_precision",
-              "Calibration error (ECE, 0 is best)": "ece", "Calibration error before calibration": "ece_uncalibrated",
+              f"Calibration error (ECE, 0 is best; {ECE_INTERVAL})": "ece",
+              f"Calibration error before calibration ({ECE_INTERVAL})": "ece_uncalibrated",
               "Brier score (0 to 2, 0 is best)": "brier",
               "Brier score before calibration": "brier_uncalibrated"}  # fmt: skip
     by_code = ("sensitivity", "specificity", "ppv", "npv", "average_precision", "auc")
@@ -233,7 +235,14 @@ def test_a_split_that_leaks_is_said_at_the_top(subject, model):
     leaking = replace(model.record.audit, shared_lesions=3)
     html = render(replace(subject, record=replace(subject.record, audit=leaking)), "a test")
     assert '<p class="warning">isic2019 ' in html
-    assert html.index("is NOT validated: its split leaks") < html.index("<h2>")
+    assert html.index("NOT validated: its split leaks") < html.index("<h2>")
+
+
+def test_a_model_that_nobody_audited_is_said_at_the_top(subject):
+    html = render(replace(subject, record=replace(subject.record, audit=None)), "a test")
+    assert '<p class="warning">isic2019 ' in html
+    assert html.index("not audited: it is not known") < html.index("<h2>")
+    assert '<p class="warning">isic2019 ' not in render(subject, "a test")
 
 
 def test_own_figures_alone_make_a_report_that_says_what_it_lacks(subject):

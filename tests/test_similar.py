@@ -1,5 +1,6 @@
 """The row of similar cases as a page draws it."""
 
+import json
 from dataclasses import replace
 from types import SimpleNamespace
 
@@ -7,6 +8,9 @@ import pytest
 from streamlit.testing.v1 import AppTest
 
 from cadlib.neighbours import Neighbours, SimilarCase
+from cadlib.neighbours.agreement import about_the_agreement
+from cadlib.patient import PatientFacts
+from cadlib.record import METRICS_FILE, find_model
 from cadlib.synthetic import write_dataset
 
 CASES = tuple(
@@ -35,9 +39,9 @@ def shown(tmp_path, monkeypatch):
             path.unlink()
     monkeypatch.setenv("CADLIB_DATA", str(tmp_path))
 
-    def draw(found: Neighbours | None) -> AppTest:
+    def draw(found: Neighbours | None, facts: PatientFacts | None = None) -> AppTest:
         app = AppTest.from_function(drawn, default_timeout=60)
-        app.session_state["found"] = SimpleNamespace(neighbours=found)
+        app.session_state["found"] = SimpleNamespace(neighbours=found, prediction=SimpleNamespace(facts=facts))
         app.run()
         assert not app.exception
         return app
@@ -64,19 +68,40 @@ def test_a_case_without_a_picture_at_hand_shows_its_diagnosis_in_its_place(shown
     assert ":orange[▲] Melanoma" in [element.value for element in app.caption]
 
 
-def test_disagreement_is_pointed_out_and_agreement_is_not(shown):
-    assert "disagree" in text_of(shown(FOUND))
-    assert "disagree" not in text_of(shown(replace(FOUND, first="NV")))
+def test_marks_that_most_cases_differ_and_marks_no_agreement(shown):
+    assert ":orange-badge[! most differ]" in text_of(shown(FOUND))
+    few = text_of(shown(replace(FOUND, first="NV")))
+    assert "differ" not in few
+    assert "3 of 5 have the model's top diagnosis" in few
+    assert " agree" not in few
 
 
-def test_says_how_often_the_model_was_right_where_as_many_agreed(shown):
-    assert "Where 1 of 5 similar cases had the model's first diagnosis, it was right in 0." in text_of(shown(FOUND))
+@pytest.mark.parametrize(("first", "count"), [("MEL", "1"), ("NV", "3")])
+def test_reports_the_measured_share_of_correct_diagnoses_with_its_interval(shown, first, count):
+    measured = json.loads((find_model("isic2019") / METRICS_FILE).read_text())["neighbours"]
+    share, n = measured["right_when_agreeing"][count], measured["n_agreeing"][count]
+    low, high = measured["intervals"]["right_when_agreeing"][count]
+    assert (
+        f"When {count} of 5 similar cases had the model's top diagnosis, this diagnosis was correct for "
+        f"{share:.2f} (95 % CI {low:.2f} to {high:.2f}) of {n:,} test images."
+    ) in text_of(shown(replace(FOUND, first=first)))
+
+
+def test_reports_no_share_for_a_result_with_patient_data(shown):
+    assert "was correct for" in text_of(shown(FOUND, facts=None))
+    assert "was correct for" not in text_of(shown(FOUND, facts=PatientFacts(70.0, None, None)))
+
+
+def test_a_share_that_was_never_measured_is_said_to_be_unknown():
+    measured = {"data": {"split": "test"}, "k": 5, "n_agreeing": {"1": 0}, "right_when_agreeing": {"1": None},
+                "intervals": {"right_when_agreeing": None}}  # fmt: skip
+    assert "it is not known how often" in about_the_agreement(FOUND, measured)
 
 
 def test_a_training_image_is_told_by_name(shown):
     app = shown(replace(FOUND, itself=CASES[4]))
     assert "This very picture is a training image: ISIC\\_9000004, :orange[▲] MEL" in app.warning[0].value
-    assert "it was right in" not in text_of(app)  # measured on images that are none
+    assert "was correct for" not in text_of(app)  # measured on images that are none
     assert not shown(FOUND).warning
 
 

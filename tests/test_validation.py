@@ -13,9 +13,10 @@ def audit_of(**changes) -> LeakAudit:
     return LeakAudit(**{**facts, **changes})
 
 
-def test_a_split_without_a_leak_makes_a_model_validated():
+def test_a_passed_audit_names_what_it_found_and_validates_nothing():
     assert not audit_of().leaks
-    assert claim(audit_of()) == "validated on lesions it was not trained on"
+    assert claim(audit_of()) == "leak audit passed: no image or lesion was found in more than one split"
+    assert "validated" not in claim(audit_of())
 
 
 @pytest.mark.parametrize("name", LEAKS)
@@ -30,7 +31,10 @@ def test_labels_that_contradict_each_other_are_no_leak():
 
 
 def test_a_model_that_was_not_audited_is_said_to_be_so():
-    assert claim(None).startswith("not audited")
+    assert claim(None, "mymodel") == (
+        "not audited: it is not known whether evaluation lesions were also used for training; "
+        "check with `python -m cadlib audit --model mymodel --data DIR --into-model`"
+    )
     assert "validated" not in claim(None)
 
 

@@ -10,11 +10,11 @@ from cadlib.card import conditions
 from cadlib.card.neighbours import similar_cases
 from cadlib.card.novelty import novelty
 from cadlib.card.saliency import saliency
-from cadlib.decision import TARGET_SENSITIVITY
+from cadlib.decision import TARGET_SENSITIVITY, both_names, shown_name
 from cadlib.record import ModelRecord
 from cadlib.summary import DRAWS, ECE_NOTE
 from cadlib.tables import figure_of, figure_text, markdown_table
-from cadlib.taxonomy import DIAGNOSES
+from cadlib.taxonomy import ACTINIC_KERATOSIS_NOTE, DIAGNOSES
 from cadlib.validation import LEAKS
 
 
@@ -30,7 +30,7 @@ def render(record: ModelRecord, figures: dict[str, Any]) -> str:
         f"**Intended use.** {record.intended_use}",
         f"**Licence.** {record.data_licence}",
         "## Limits",
-        "\n".join(f"- {limit}" for limit in record.known_limits),
+        "\n".join(f"- {limit}" for limit in (*record.known_limits, ACTINIC_KERATOSIS_NOTE)),
         *_data(record, figures),
         *_audit(record),
         *_figures(figures),
@@ -41,7 +41,7 @@ def render(record: ModelRecord, figures: dict[str, Any]) -> str:
         *saliency(record, figures),
         *conditions.damage(record, figures),
         *conditions.metadata(record.metadata),
-        *conditions.across(figures),
+        *conditions.across(record, figures),
     ]
     return "\n\n".join(sections) + "\n"
 
@@ -66,7 +66,8 @@ def _data(record: ModelRecord, figures: dict[str, Any]) -> list[str]:
 
 def _audit(record: ModelRecord) -> list[str]:
     audit = record.audit
-    said = f"{record.name} {record.version}: {record.validation_claim}."
+    claim = record.validation_claim
+    said = f"{claim[0].upper()}{claim[1:]}."
     if audit is None:
         return ["## Leak audit", said]
     compared = ", ".join(f"{n:,} of {part}" for part, n in audit.images.items())
@@ -183,7 +184,7 @@ def _sets(figures: dict[str, Any]) -> list[str]:
     return [
         "## Prediction sets",
         (
-            f"A set of diagnoses that is to hold the true one in {100 * found['target']:.0f} % of the lesions of each "
+            f"A set of diagnoses that is to hold the true one for {100 * found['target']:.0f} % of the images of each "
             "diagnosis (class-conditional conformal prediction, Vovk et al. 2005), measured on the "
             f"{split} split, {where}. It held the true one in {figure_of(found, 'overall')} of all images, with "
             f"{figure_of(found, 'size')} diagnoses in the mean; {figure_of(found, 'empty')} of the sets were empty: "
@@ -200,18 +201,18 @@ def _sets(figures: dict[str, Any]) -> list[str]:
 
 
 def _thresholds(record: ModelRecord, figures: dict[str, Any]) -> list[str]:
-    targets = ", ".join(f"{name} {sensitivity:.2f}" for name, sensitivity in TARGET_SENSITIVITY.items())
+    targets = ", ".join(f"{both_names(name)} {sensitivity:.2f}" for name, sensitivity in TARGET_SENSITIVITY.items())
     return [
         "## Operating points",
         (
             "The thresholds were chosen on the validation split, each the highest that reaches its sensitivity there: "
-            f"{targets}. {_measured_on(record)}"
+            f"{targets}. {_measured_on(record)} A referral at “{shown_name('rule-in')}” does not confirm malignancy."
         ),
         markdown_table(
             ("point", "refer at malignant probability", "sensitivity", "specificity", "measured on"),
             (
                 (
-                    point.name,
+                    both_names(point.name),
                     f"≥ {point.threshold:.3f}",
                     figure_text(point.sensitivity, point.intervals.sensitivity),
                     figure_text(point.specificity, point.intervals.specificity),

@@ -2,18 +2,19 @@
 
 from typing import Any
 
+from cadlib import hints
 from cadlib.metadata.trial import FIGURES, Difference, MetadataTrial
 from cadlib.record import ModelRecord
 from cadlib.summary import DRAWS
 from cadlib.tables import across_rows, figure_of, figure_text, markdown_table
 
 
-def across(figures: dict[str, Any]) -> list[str]:
+def across(record: ModelRecord, figures: dict[str, Any]) -> list[str]:
     """Say what networks lost on an archive that they were not trained on, or that nobody measured it."""
     title, found = "## Across archives", figures.get("across_archives")
     if found is None:
         unknown = "Not measured: how much worse this model does on images from another camera and clinic is not known."
-        return [title, f"{unknown} `python -m cadlib across` measures it."]
+        return [title, f"{unknown} `{hints.across_into(record.name)}` measures it."]
     recipe = found["recipe"]
     head, *rows = across_rows(found)
     return [
@@ -49,10 +50,7 @@ def damage(record: ModelRecord, figures: dict[str, Any]) -> list[str]:
     """Say what damaged and turned pictures cost, or that nobody measured it."""
     if "robustness" not in figures:
         return [
-            (
-                "What damaged pictures cost has not been measured; "
-                f"`python -m cadlib robustness --model {record.name} --data DIR --into-model` measures it."
-            )
+            (f"What damaged pictures cost has not been measured; `{hints.robustness_into(record.name)}` measures it.")
         ]
     found = figures["robustness"]
     sample, clean, mean = found["sample"], found["clean"], found["mean"]
@@ -98,9 +96,10 @@ def damage(record: ModelRecord, figures: dict[str, Any]) -> list[str]:
 def _turned(flips: dict[str, Any]) -> str:
     return (
         "The same picture flipped or turned by quarters, in seven ways: the top diagnosis changes in "
-        f"{_percent_of(flips, 'mean')} of pictures; {_percent_of(flips, 'any')} of images change in at least one of "
-        f"the seven. The malignant probability moves by {figure_of(flips, 'malignant_shift')} in the mean, and by "
-        f"more than {figure_text(flips['malignant_shift_95th_percentile'])} in one picture of twenty."
+        f"{_percent_of(flips, 'mean')} of the views, and in at least one of the seven for "
+        f"{_percent_of(flips, 'any')} of the images. "
+        f"The malignant probability moves by {figure_of(flips, 'malignant_shift')} in the mean, and by "
+        f"more than {figure_text(flips['malignant_shift_95th_percentile'])} in one view of twenty."
     )
 
 

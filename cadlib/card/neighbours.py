@@ -2,6 +2,7 @@
 
 from typing import Any
 
+from cadlib import hints
 from cadlib.record import ModelRecord
 from cadlib.tables import figure_of, markdown_table
 from cadlib.taxonomy import DIAGNOSES
@@ -9,7 +10,7 @@ from cadlib.taxonomy import DIAGNOSES
 
 def similar_cases(record: ModelRecord, figures: dict[str, Any]) -> list[str]:
     """Say how often similar training images have the true diagnosis, or that the model shows none."""
-    title, make = "## Similar cases", f"`python -m cadlib index --model {record.name} --data DIR`"
+    title, make = "## Similar cases", f"`{hints.index(record.name)}`"
     if record.neighbours is None:
         return [title, f"None: this model has no index of its training images. {make} makes it."]
     held = f"{record.neighbours.images:,} of {record.neighbours.of:,} training images"

@@ -2,6 +2,7 @@
 
 from typing import Any
 
+from cadlib import hints
 from cadlib.novelty import NOT_CHECKED
 from cadlib.record import ModelRecord
 from cadlib.tables import markdown_table
@@ -12,15 +13,17 @@ def novelty(record: ModelRecord, figures: dict[str, Any]) -> list[str]:
     """Say which pictures are called unknown, and how well that was measured to work."""
     title, facts = "## Known and unknown pictures", record.novelty
     if facts is None:
-        return [title, f"{NOT_CHECKED}; `python -m cadlib index --model {record.name} --data DIR` fits that."]
+        return [title, f"{NOT_CHECKED}; `{hints.index(record.name)}` fits that."]
     found = figures.get("novelty")
     return [
         title,
         (
             f"A picture is held against the {facts.images:,} training images by its colours and its detail, and is "
             f"known where the one most like it is near enough: the limit calls {100 * facts.known_share:.1f} % of the "
-            f"{facts.validation_images:,} validation images known. The answer on another picture is withheld until it "
-            "is asked for, and UNK of predictions.csv is above one half."
+            f"{facts.validation_images:,} validation images known. "
+            "Its novelty is the distance divided by the limit: above 1 for another picture. "
+            "The pages withhold the answer on such a picture until it is asked for; `predict` gives it with a warning. "
+            "UNK of predictions.csv has another scale, 0 to 1, and is above one half then."
         ),
         *(_called_unknown(found) if found else []),
         *_proof(record, figures.get("novelty_proof")),

@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 from typing import Any
 
+from cadlib import hints
 from cadlib.record import ModelRecord
 from cadlib.summary import DRAWS
 from cadlib.tables import figure_of, figure_text, markdown_table, saliency_rows
@@ -13,7 +14,7 @@ def saliency(record: ModelRecord, figures: dict[str, Any]) -> list[str]:
     """Say how far the heatmaps may be trusted, or that nobody measured it."""
     title, found = "## Saliency maps", figures.get("saliency")
     if found is None:
-        command = f"python -m cadlib saliency --model {record.name} --data DIR --images 300 --into-model"
+        command = hints.saliency_into(record.name)
         return [title, f"Not measured: whether the heatmaps show what an answer rests on. `{command}` measures it."]
     sample = found["sample"]
     of = "all" if found["n"] == sample["of"] else f"a random sample, by {sample['strata']}, of"
@@ -25,8 +26,9 @@ def saliency(record: ModelRecord, figures: dict[str, Any]) -> list[str]:
             f"{found['data']['split']} split), each explained for its most probable diagnosis. Faithfulness: the "
             "picture is painted over with its skin colour, the hottest sixth first and so on (deletion), and shown "
             "again in the same order (insertion); the area between the two curves of the probability, divided by its "
-            "span, is 1 at most and 0 for a map at random. Stability: the correlation with the map of the picture "
-            "turned by 90° and mirrored upside down. A gain is over the method that comes with each prediction. In "
+            "span, is 1 at most and about 0 on average for random maps. "
+            "Stability: the correlation with the map of the picture turned by 90° and mirrored upside "
+            "down. A gain is over the method that comes with each prediction. In "
             f"brackets 95 % intervals, from {DRAWS:,} draws of lesions; those of a gain are paired."
         ),
         markdown_table(head, rows),

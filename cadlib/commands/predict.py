@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
 from itertools import islice
 from pathlib import Path
-from typing import TYPE_CHECKING, TextIO
+from typing import TYPE_CHECKING, Any, TextIO
 
 from tqdm import tqdm
 
@@ -18,7 +18,7 @@ from cadlib.decision import DEFAULT_OPERATING_POINT, TARGET_SENSITIVITY, two_dig
 from cadlib.errors import CadError, FactsRejected, ModelInvalid
 from cadlib.images import SUPPORTED_SUFFIXES, LesionImage, is_dicom, read_images
 from cadlib.patient import COARSE_SITES, PatientFacts
-from cadlib.record import ModelRecord
+from cadlib.record import ModelRecord, find_model
 from cadlib.taxonomy import CODES, diagnosis
 from cadlib.walk import Fault, read_tree
 
@@ -45,9 +45,12 @@ def add(command: argparse.ArgumentParser) -> None:
         "--operating-point",
         default=DEFAULT_OPERATING_POINT,
         metavar="NAME",
-        help=f"threshold to decide by, one of the model's: {', '.join(TARGET_SENSITIVITY)} (default: %(default)s)",
+        help=f"threshold to decide by, one of the model's: {', '.join(TARGET_SENSITIVITY)} (default: %(default)s). "
+        "rule-in refers the fewest lesions; a referral there does not confirm malignancy",
     )
-    command.add_argument("--format", choices=PRINTERS, default="table", help="what to print (default: table)")
+    command.add_argument(
+        "--format", choices=("table", *PRINTERS), default="table", help="what to print (default: table)"
+    )
     command.add_argument(
         "--age", type=float, metavar="YEARS", help="age of the patient, for all the files and whatever a header says"
     )
@@ -72,40 +75,71 @@ def run(options: argparse.Namespace) -> int:
     from cadlib.model import Model
 
     model = Model.load(options.model)
-    names = OverlayNames(options.heatmap) if options.heatmap else None
-    failed = len(faults)
-    assessed = 0
-    swapped = 0
-
-    def outcomes() -> Iterator[Outcome]:
-        nonlocal failed, assessed, swapped
-        for fault in faults:
-            print(f"cadlib: {fault.path}: {fault.reason}", file=sys.stderr)
-            yield fault.path, CadError(fault.reason)
-        for file, outcome in tqdm(
-            _assess(model, files, facts, options.operating_point),
-            total=len(files),
-            unit="image",
-            disable=len(files) < 2,
-            leave=False,
-        ):
-            if names is not None and not isinstance(outcome, CadError):
-                outcome, trouble = _explained(model, file, outcome, options.heatmap, names)
-                if trouble is not None:
-                    failed += 1
-                    tqdm.write(f"cadlib: {file}: {trouble}", file=sys.stderr)
-            if isinstance(outcome, CadError):
-                failed += 1
-                tqdm.write(f"cadlib: {file}: {outcome}", file=sys.stderr)
-            else:
-                assessed += 1
-                swapped += outcome.quality.swapped
-            yield file, outcome
-
-    PRINTERS[options.format](outcomes(), sys.stdout)
-    if told := warning(swapped, assessed):
+    tally = _Tally()
+    outcomes = _outcomes(model, files, faults, facts, options, tally)
+    if options.format == "table":
+        _print_table(outcomes, sys.stdout, _measured_neighbours(options.model, model.record))
+    else:
+        PRINTERS[options.format](outcomes, sys.stdout)
+    if told := warning(tally.swapped, tally.assessed):
         print(f"cadlib: {told}", file=sys.stderr)
-    return 1 if failed else 0
+    return 1 if tally.failed else 0
+
+
+@dataclass
+class _Tally:
+    """How many files failed, were assessed, and look as if red and blue were swapped."""
+
+    failed: int = 0
+    assessed: int = 0
+    swapped: int = 0
+
+
+def _outcomes(
+    model: "Model",
+    files: Sequence[Path],
+    faults: Sequence[Fault],
+    facts: PatientFacts,
+    options: argparse.Namespace,
+    tally: _Tally,
+) -> Iterator[Outcome]:
+    """Yield what came of each fault and file, write overlays, print failures, and count in `tally`."""
+    names = OverlayNames(options.heatmap) if options.heatmap else None
+    for fault in faults:
+        tally.failed += 1
+        print(f"cadlib: {fault.path}: {fault.reason}", file=sys.stderr)
+        yield fault.path, CadError(fault.reason)
+    bar = tqdm(
+        _assess(model, files, facts, options.operating_point),
+        total=len(files),
+        unit="image",
+        disable=len(files) < 2,
+        leave=False,
+    )
+    for file, outcome in bar:
+        if names is not None and not isinstance(outcome, CadError):
+            outcome, trouble = _explained(model, file, outcome, options.heatmap, names)
+            if trouble is not None:
+                tally.failed += 1
+                tqdm.write(f"cadlib: {file}: {trouble}", file=sys.stderr)
+        if isinstance(outcome, CadError):
+            tally.failed += 1
+            tqdm.write(f"cadlib: {file}: {outcome}", file=sys.stderr)
+        else:
+            tally.assessed += 1
+            tally.swapped += outcome.quality.swapped
+        yield file, outcome
+
+
+def _measured_neighbours(name: str, record: ModelRecord) -> dict[str, Any] | None:
+    """Return how often the model was correct by its similar cases; None where that was not measured."""
+    from cadlib.own_figures import measured
+
+    try:
+        found: dict[str, Any] | None = measured(find_model(name), record).get("neighbours")
+    except ModelInvalid:  # an answer does not rest on these figures
+        return None
+    return found
 
 
 def _facts(options: argparse.Namespace, record: ModelRecord) -> PatientFacts:
@@ -191,7 +225,7 @@ def _explained(
     return assessment, None
 
 
-def _print_table(outcomes: Iterator[Outcome], out: TextIO) -> None:
+def _print_table(outcomes: Iterator[Outcome], out: TextIO, measured: dict[str, Any] | None) -> None:
     for file, outcome in outcomes:
         if isinstance(outcome, CadError):
             continue
@@ -206,12 +240,16 @@ def _print_table(outcomes: Iterator[Outcome], out: TextIO) -> None:
             line = f"  {code:<5}{known.name:<25}{known.mark} {known.group:<11}{two_digits(probability):>5}"
             tqdm.write(f"{line}  {moved[code]:+.2f} by age, sex, site" if outcome.prediction.facts else line, file=out)
         if outcome.neighbours:
-            tqdm.write(_similar(outcome.neighbours), file=out)
+            # measured without patient data
+            tqdm.write(_similar(outcome.neighbours, None if outcome.prediction.facts else measured), file=out)
 
 
-def _similar(found: "Neighbours") -> str:
+def _similar(found: "Neighbours", measured: dict[str, Any] | None) -> str:
+    from cadlib.neighbours.agreement import about_the_agreement
+
     cases = ", ".join(f"{case.image} {case.diagnosis}" for case in found.cases)
-    said = f"  Similar training images: {found.sentence}\n    {cases}"
+    agreement = f"    {about_the_agreement(found, measured)}\n" if measured and not found.itself else ""
+    said = f"  Similar training images: {found.sentence}\n{agreement}    {cases}"
     if found.itself:
         image, code = found.itself.image, found.itself.diagnosis
         said = f"  This picture is the training image {image}, {code}: the model has learnt its label.\n{said}"
@@ -239,7 +277,6 @@ def _said(outcome: "Assessment | CadError") -> "Assessment | str":
 
 
 PRINTERS: dict[str, Callable[[Iterator[Outcome], TextIO], None]] = {
-    "table": _print_table,
     "json": _print_json,
     "csv": _print_csv,
 }

@@ -40,5 +40,15 @@ def comparison_chart(found: Comparison, first: str, second: str) -> go.Figure:
         said.append(f"{words}, {verdict}")
     list_rows(figure, list(FIGURE_NAMES.values()))
     figure.add_vline(x=0, line={"color": GREY.format(0.9), "dash": "longdash", "width": 1})
-    figure.update_xaxes(title_text=f"← {first} better     difference     {second} better →", **GRID)
+    figure.update_xaxes(title_text=f"← {first} better · {_axis(found)} · {second} better →", **GRID)
     return finish(figure, f"{second} compared with {first} on {found.n:,} images: {'; '.join(said)}.")
+
+
+def _axis(found: Comparison) -> str:
+    """Return the words for the axis: which figures are drawn with the opposite sign of the table."""
+    reversed_names = [
+        FIGURE_NAMES[key].split(" (")[0] for key, part in found.figures.items() if not part.higher_is_better
+    ]
+    if not reversed_names:
+        return "improvement"
+    return f"improvement (sign of the {' and the '.join(reversed_names)} reversed)"

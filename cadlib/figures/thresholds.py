@@ -85,13 +85,13 @@ def _roc_points(figure: go.Figure, points: Sequence[OperatingPoint | TradeOff]) 
         y=[point.sensitivity for point in points],
         mode="markers",
         name="Operating points",
-        text=[f"{p.name}, threshold {p.threshold:.3f}, on {of} images" for p, of in of_each],
+        text=[f"{p.shown_name}, threshold {p.threshold:.3f}, on {of} images" for p, of in of_each],
         marker={"symbol": "diamond", "size": 11, "color": taxonomy.MALIGNANT_COLOUR,
                 "line": {"color": "white", "width": 1.5}},
         hovertemplate="%{text}<br>sensitivity %{y:.2f}<br>1 − specificity %{x:.2f}<extra></extra>",
     )  # fmt: skip
     return [
-        f"{p.name} point at sensitivity {p.sensitivity:.2f}, specificity {p.specificity:.2f} on {of} images"
+        f"{p.shown_name} point at sensitivity {p.sensitivity:.2f}, specificity {p.specificity:.2f} on {of} images"
         for p, of in of_each
     ]
 
@@ -131,10 +131,10 @@ def precision_recall_chart(
     if named:
         figure.add_scatter(
             x=[p.sensitivity for p in named], y=[p.precision for p in named], mode="markers", name="Operating points",
-            marker=_CHOSEN, text=[f"{p.name}, threshold {p.threshold:.3f}" for p in named],
+            marker=_CHOSEN, text=[f"{p.shown_name}, threshold {p.threshold:.3f}" for p in named],
             hovertemplate="%{text}<br>precision %{y:.2f}<br>recall %{x:.2f}<extra></extra>",
         )  # fmt: skip
-        said += [f"{p.name} point at precision {p.precision:.2f}, recall {p.sensitivity:.2f}" for p in named]
+        said += [f"{p.shown_name} point at precision {p.precision:.2f}, recall {p.sensitivity:.2f}" for p in named]
     if chosen and chosen.precision == chosen.precision:
         _mark(figure, chosen.sensitivity, chosen.precision, "precision %{y:.2f}<br>recall %{x:.2f}")
         said.append(f"at this threshold precision {chosen.precision:.2f}, recall {chosen.sensitivity:.2f}")

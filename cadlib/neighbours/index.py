@@ -70,13 +70,16 @@ class Neighbours:
 
     @property
     def sentence(self) -> str:
-        """Say what the cases are, and whether that is what the model says."""
+        """Return how many cases have which diagnosis, and how many have the model's first.
+
+        It does not say "agree": how often such a diagnosis is right depends on the count (see `agreement`).
+        """
         counts = Counter(case.diagnosis for case in self.cases).most_common()
         (first, most), *others = [(diagnosis(code).name, n) for code, n in counts]
         found = ", ".join([f"{most} of {len(self.cases)} {first}", *(f"{n} {name}" for name, n in others)])
         if not self.disagree:
-            return f"{found}. They agree with the model."
-        return f"{found}. They disagree with the model, which says {diagnosis(self.first).name}."
+            return f"{found}. {self.agreeing} of {len(self.cases)} have the model's top diagnosis."
+        return f"{found}. Most differ from the model's top diagnosis, {diagnosis(self.first).name}."
 
     def to_json(self) -> dict[str, Any]:
         """Return all of it as JSON values."""

@@ -18,6 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 from safetensors.numpy import save
 
+from cadlib import hints
 from cadlib.errors import ModelInvalid
 from cadlib.novelty import appearance
 from cadlib.weights import load_tensors
@@ -55,6 +56,18 @@ class Novelty:
     def sentence(self) -> str:
         """Return what a reader has to know of it, empty where the picture is known."""
         return "" if self.known else NOT_KNOWN
+
+
+def scores_of(unknown_shares: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Return the score of each `Novelty.unknown_share`, (N,); NaN for 0, which stands for "not checked".
+
+    UNK of ISIC's files has a scale of its own, so a reader sees the score everywhere, with its limit
+    of 1. A score above 98 is that of the largest share below 1.
+    """
+    shares = np.minimum(unknown_shares, 1 - np.finfo(np.float64).epsneg)
+    scores: NDArray[np.float64] = (shares / (1 - shares)) ** (1 / _STEEPNESS)
+    scores[unknown_shares == 0] = np.nan
+    return scores
 
 
 @dataclass(frozen=True)
@@ -125,7 +138,7 @@ class Looks:
         if looks.stored.ndim != 2 or looks.stored.shape[1] != appearance.N_FIGURES:
             raise ModelInvalid(
                 f"Expected {appearance.N_FIGURES} figures a picture in novelty.safetensors but got an array of "
-                f"{looks.stored.shape}; fit it anew with `python -m cadlib index`."
+                f"{looks.stored.shape}; fit it anew with `{hints.index()}`."
             )
         figures = (appearance.N_FIGURES,)
         if looks.stored.dtype != np.int8 or not len(looks.stored) or {looks.mean.shape, looks.scale.shape} != {figures}:

@@ -45,7 +45,7 @@ LIMITS = (
     Limit("dark_frame", "dark frame", False, 0.02, 0.75, "Much of the picture is the black round the lens."),
     Limit("red_lead", SWAPPED, True, -0.5, -0.8, "Red and blue look swapped."),
     Limit("blue_cast", "colour cast", False, 0.008, 0.25, "The light is bluish; colours mislead."),
-    Limit("hair", "hair", False, 0.02, None, "Hair or other dark lines cover the lesion."),
+    Limit("hair", "hair", False, 0.02, None, "Hair or other dark lines cover part of the image."),
     Limit("ruler", "ruler", False, 0.5, None, "A ruler lies in the picture."),
     Limit("ink", "ink", False, 0.002, None, "Ink, a sticker or a glove lies in the picture."),
     Limit("lesion_contrast", "lesion", True, 4.7, 2.4, "No lesion stands out from the skin."),
@@ -54,6 +54,19 @@ LIMITS = (
 """In the order in which a reader sees them. Read off `benchmarks/quality.py`, which also says how they do: a `poor`
 limit lies near the 98th percentile of training images of at least 150 px, and nearer where what lies beyond it was seen
 to be there (hair, ruler, ink); an `unreadable` one beyond the 99.9th."""
+
+PROBLEMS = {
+    "size": "too small",
+    "sharpness": "blurred",
+    "compression": "compressed",
+    "contrast": "low contrast",
+    "lesion": "no clear lesion",
+    "whole lesion": "lesion cut off",
+}
+"""Name of a check -> the problem that a failed one shows, where the name tells what is missing instead.
+
+"⚠ whole lesion" would read as the opposite. Files keep the names of the checks.
+"""
 
 
 @dataclass(frozen=True)
@@ -65,6 +78,11 @@ class Finding:
     limit: float
     severity: Severity
     sentence: str
+
+    @property
+    def problem(self) -> str:
+        """Return what is wrong in one or two words, for a badge."""
+        return PROBLEMS.get(self.name, self.name)
 
 
 @dataclass(frozen=True)

@@ -10,16 +10,16 @@ from cadlib import figures as charts
 from cadlib import threshold_curves
 from cadlib.comparison_table import Compared
 from cadlib.counts import NO_DIAGNOSIS_NOTE, Counts
-from cadlib.decision import DEFAULT_OPERATING_POINT, two_digits
+from cadlib.decision import DEFAULT_OPERATING_POINT, about_the_points, two_digits
 from cadlib.figures.reliabilities import reliability_charts
 from cadlib.partial_labels import label_words
 from cadlib.point_table import one_group_note, point_rows
-from cadlib.predictive_values import PredictiveValues
+from cadlib.predictive_values import INTERVAL_NOTE, PredictiveValues
 from cadlib.record import ModelRecord
 from cadlib.subgroup_table import gaps_note, subgroup_rows
-from cadlib.summary import DRAWS, ECE_NOTE
+from cadlib.summary import DRAWS, ECE_INTERVAL, ECE_NOTE
 from cadlib.tables import Row, across_rows, figure_of, figure_text
-from cadlib.taxonomy import CODES, DIAGNOSES
+from cadlib.taxonomy import CODES, DIAGNOSES, MALIGNANT_NOTE
 from cadlib.trade_off import UNNAMED, TradeOff, trade_offs
 
 if TYPE_CHECKING:  # pandas takes a third of a second, figures alone need none
@@ -103,8 +103,8 @@ def _headline(figures: dict[str, Any]) -> Section:
         ("Average precision malignant", "malignant_average_precision", None, both),
         ("AUC melanoma", "auc", "MEL", f"{by_class['MEL']:,} melanomas of {n:,}"),
         *((f"Specificity at {100 * float(key):.0f} % sensitivity", at, key, both) for key in figures[at]),
-        ("Calibration error (ECE, 0 is best)", "ece", None, f"{n:,}"),
-        ("Calibration error before calibration", "ece_uncalibrated", None, f"{n:,}"),
+        (f"Calibration error (ECE, 0 is best; {ECE_INTERVAL})", "ece", None, f"{n:,}"),
+        (f"Calibration error before calibration ({ECE_INTERVAL})", "ece_uncalibrated", None, f"{n:,}"),
         ("Calibration error of the malignant probability", "malignant_ece", None, f"{images.n:,}"),
         ("Brier score (0 to 2, 0 is best)", "brier", None, f"{n:,}"),
         ("Brier score before calibration", "brier_uncalibrated", None, f"{n:,}"),
@@ -132,13 +132,15 @@ def _thresholds(subject: Subject) -> Section:
     benefit = charts.decision_chart(threshold_curves.decision(figures, found, here), usual)
     head = ("Operating point", "Refer from", "Sensitivity", "Specificity", "PPV", "NPV")
     counts = f"{points[0].n_malignant:,} malignant and {points[0].n_benign:,} benign images"
+    source = "as set for the clinic" if subject.prevalence else "as among these images"
     note = (
-        f"Sensitivity and specificity over {counts}, the predictive values where {100 * here:.1f} % of the lesions are "
-        f"malignant. The mark on the decision curve is the {usual.name} point."
+        f"Sensitivity and specificity over {counts}; the predictive values at {100 * here:.1f} % malignant lesions, "
+        f"{source}. The mark on the decision curve is the {usual.shown_name} point."
     )
+    predictive = [INTERVAL_NOTE] if any(PredictiveValues(point, here).intervals for point in points) else []
     return Section(
         "Operating points",
-        (note,),
+        (note, *predictive, about_the_points()),
         (
             roc,
             ("Precision and recall", charts.precision_recall_chart(curves, average, operating_points=points)),
@@ -152,7 +154,7 @@ def _point_row(point: TradeOff, here: float) -> Row:
     values = PredictiveValues(point, here)
     ends = values.intervals or (None, None)
     return (
-        point.name,
+        point.shown_name,
         f"{point.threshold:.3f}",
         figure_text(point.sensitivity, point.intervals.sensitivity),
         figure_text(point.specificity, point.intervals.specificity),
@@ -183,7 +185,7 @@ def _diagnoses(figures: dict[str, Any]) -> Section:
     ]
     return Section(
         "By diagnosis",
-        ("▲ malignant, ● benign.", *_diagnosed_note(images)),
+        (MALIGNANT_NOTE, *_diagnosed_note(images)),
         (("Sensitivity and specificity", charts.per_class_chart(figures)),),
         (Table("", [("Diagnosis", "n", *names.values()), *rows]),),
     )
@@ -210,9 +212,11 @@ def _confusion(figures: dict[str, Any]) -> Section:
 
 def _sets(found: dict[str, Any]) -> Section:
     note = (
-        f"A set is to hold the true diagnosis in {100 * found['target']:.0f} % of the lesions of each diagnosis. "
-        f"It held it in {figure_of(found, 'overall')} of all images, with {figure_of(found, 'size')} diagnoses in the "
-        f"mean; {figure_of(found, 'empty')} of the sets were empty."
+        "A prediction set is built to contain the true diagnosis for "
+        f"{100 * found['target']:.0f} % of the images of each diagnosis. "
+        f"It contained the true diagnosis for {figure_of(found, 'overall')} of all images. "
+        f"The mean size was {figure_of(found, 'size')} diagnoses; "
+        f"{figure_of(found, 'empty')} of the sets were empty."
     )
     rows = [(f"{d.name} ({d.code})", figure_of(found, "coverage", d.code)) for d in DIAGNOSES]
     return Section("Prediction sets", (note,), tables=(Table("", [("Diagnosis", "True diagnosis in the set"), *rows]),))
@@ -236,8 +240,8 @@ def _errors(subject: Subject) -> Section:
     point = subject.record.operating_point(subject.point)
     wrong = subject.evaluated.errors(point.threshold)
     note = (
-        f"What referring at the {point.name} point, from a malignant probability of {point.threshold:.3f} on, gets "
-        "wrong, the model surest of itself first."
+        f"What referring at the {point.shown_name} point, from a malignant probability of {point.threshold:.3f} "
+        "on, gets wrong, the model surest of itself first."
     )
     tables = []
     for cost, rows in wrong.groupby("cost", observed=False):
@@ -265,8 +269,10 @@ def _conditions(own: dict[str, Any]) -> Iterator[Section]:
         flips, data = found["flips"], found["data"]
         merits = {"balanced_accuracy": "Balanced accuracy", "malignant_auc": "AUC malignant"}
         note = (
-            f"On {found['n']:,} images of the {data['split']} split of {data['name']}. Flipped or turned by quarters, "
-            f"the first diagnosis changes in a share of {figure_of(flips, 'rate', 'mean')} of them."
+            f"On {found['n']:,} images of the {data['split']} split of {data['name']}. "
+            "On average over seven rotated or mirrored views, the top diagnosis changes for "
+            f"{figure_of(flips, 'rate', 'mean')} of the images; "
+            f"in at least one view for {figure_of(flips, 'rate', 'any')}."
         )
         drawn = tuple((text, charts.damage_chart(found, merit)) for merit, text in merits.items())
         yield Section("Across damage", (note,), drawn)

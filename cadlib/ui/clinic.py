@@ -5,7 +5,7 @@ import streamlit as st
 from cadlib import figures
 from cadlib.assessment import Assessment
 from cadlib.clinic import LEAST, MOST, Clinic, read_clinic, save_clinic
-from cadlib.decision import DEFAULT_OPERATING_POINT
+from cadlib.decision import DEFAULT_OPERATING_POINT, about_the_points, shown_name
 from cadlib.errors import ClinicInvalid
 from cadlib.predictive_values import PredictiveValues, at_prevalence
 from cadlib.record import ModelRecord
@@ -13,6 +13,7 @@ from cadlib.ui.frame import chart
 from cadlib.ui.text import about_the_patients, about_the_prevalence, plain
 
 _POINT, _SHARE = "operating-point", "prevalence"
+SAVED = "Saved in a file for this clinic: one setting for all users of this server."
 
 
 def operating_point(record: ModelRecord) -> str:
@@ -34,13 +35,13 @@ def consequences(found: Assessment, record: ModelRecord) -> None:
     st.session_state.setdefault(_SHARE, chosen.prevalence and round(100 * chosen.prevalence, 6))
     with st.container(horizontal=True, vertical_alignment="bottom"):
         st.segmented_control(
-            "Operating point", names, required=True, key=_POINT, on_change=_remember,
-            help="Rule-out misses fewest, rule-in refers fewest. Remembered for this clinic.",
+            "Operating point", names, required=True, key=_POINT, on_change=_remember, format_func=shown_name,
+            help=f"{about_the_points()} {SAVED}",
         )  # fmt: skip
         st.number_input(
             "Malignant lesions here, %", 100 * LEAST, 100 * MOST, None, 0.5, "%.1f", key=_SHARE, on_change=_remember,
             placeholder="not said", width=200,
-            help="Of all lesions that are looked at in this clinic. Remembered for this clinic.",
+            help=f"Of all lesions that are looked at in this clinic. {SAVED}",
         )  # fmt: skip
     if chosen.prevalence is None:
         st.caption(

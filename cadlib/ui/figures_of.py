@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import streamlit as st
 
-from cadlib import background, record
+from cadlib import background, hints, record
 from cadlib.cache import standing
 from cadlib.counts import Counts
 from cadlib.errors import CadError, DatasetInvalid
@@ -123,7 +123,7 @@ def kept_evaluation(
 def _own(name: str, found: ModelRecord, place: Any) -> Shown | None:
     measured = model_metrics(name)
     if measured is None:
-        st.info("This model has no metrics.json; measure it with `python -m cadlib evaluate`.")
+        st.info(f"This model has no saved results. Evaluate it: `{hints.evaluate_into(name)}`.")
         return None
     if "validation" in measured:
         splits = {"test": measured, "validation": measured["validation"]}

@@ -33,12 +33,13 @@ def page(title: str) -> ModelRecord | None:
         st.title(title, anchor=False, width="content")
         if found:
             label = f"Model {found.model_id} · ready"
-            st.badge(label, icon=":material/check:", color="gray", help=f"{found.model_id}: {found.validation_claim}")
+            icon = ":material/check:" if found.audit_passed else ":material/warning:"
+            st.badge(label, icon=icon, color="gray", help=f"{found.model_id}: {found.validation_claim}")
         else:
             st.badge("No model", icon=":material/block:", color="gray")
     st.markdown(f"{INTENDED_USE} [Model card](performance#model-card)")
-    if found and found.audit and found.audit.leaks:
-        said = plain(f"{found.name} {found.version} is {found.validation_claim}.")
+    if found and not found.audit_passed:
+        said = plain(f"{found.name} {found.version}: {found.validation_claim}.")
         st.warning(said, icon=":material/warning:")
     if former := shown_model(found):
         replaced = f"{former} was replaced by {found.model_id if found else ''} since this session began."

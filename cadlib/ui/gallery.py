@@ -4,18 +4,21 @@ from collections.abc import Callable, Hashable, Mapping
 from typing import TYPE_CHECKING, Any
 
 import streamlit as st
+from streamlit.delta_generator import DeltaGenerator
 
 from cadlib import figures
+from cadlib.assessment import Assessment
 from cadlib.errors import CadError
 from cadlib.partial_labels import GROUPS, label_words
-from cadlib.taxonomy import CODES, diagnosis
+from cadlib.taxonomy import CODES, MALIGNANT_NOTE, diagnosis
 from cadlib.ui.datasets import assess_file
 from cadlib.ui.evidence import evidence
 from cadlib.ui.frame import chart
 from cadlib.ui.models import model_record
 from cadlib.ui.neighbours import similar
-from cadlib.ui.pictures import photograph_of
-from cadlib.ui.text import mark, named, plain
+from cadlib.ui.pictures import photograph, photograph_of
+from cadlib.ui.quality import about_the_kind, not_asked_for
+from cadlib.ui.text import apart, mark, named, plain
 from cadlib.ui.tiles import Pages, Tile, tiles
 
 if TYPE_CHECKING:
@@ -28,7 +31,6 @@ _LABELS = {
 }  # fmt: skip
 _FIGURES = {
     "risk": "malignant probability", "confidence": "confidence", "uncertainty": "uncertainty", "loss": "loss",
-    "novelty": "novelty",
 }  # fmt: skip
 
 
@@ -82,15 +84,7 @@ def _sample(table: "pd.DataFrame", chosen: str, kind: str) -> None:
     left, right = st.columns([3, 2], gap="medium")
     try:
         if record and st.session_state.get("ask"):
-            answer = assess_file(row["path"])
-            with left:
-                evidence(answer, image, "sample")
-            with right:
-                st.markdown(f"**{answer.decision.sentence}** {answer.quality.sentence}")
-                chart(
-                    figures.confidence_chart(answer.prediction.probabilities, answer.likely or ()), "sample-confidence"
-                )
-                similar(answer)
+            _result(assess_file(row["path"]), image, left, right)
         else:
             left.image(photograph_of(row["path"]), width="stretch", alt=f"The picture {image}")
     except (CadError, OSError) as error:
@@ -102,10 +96,32 @@ def _sample(table: "pd.DataFrame", chosen: str, kind: str) -> None:
         _others(table, row, chosen, kind)
 
 
+def _result(found: Assessment, image: str, left: DeltaGenerator, right: DeltaGenerator) -> None:
+    """Draw the model's result, with the warning where the image cannot be interpreted or is not known."""
+    with right:
+        hidden = not_asked_for(found)
+    if hidden:
+        left.image(photograph(found.image), width="stretch", alt=f"The picture {image}")
+        with right:
+            st.caption(about_the_kind(found.novelty))
+        return
+    with left:
+        evidence(found, image, "sample")
+    with right:
+        st.markdown(f"**{found.decision.sentence}** {found.quality.sentence}")
+        bars = figures.confidence_chart(found.prediction.probabilities, found.likely or ())
+        chart(bars, "sample-confidence")
+        st.caption(MALIGNANT_NOTE)
+        st.caption(about_the_kind(found.novelty))
+        similar(found)
+
+
 def _known(row: "pd.Series[Any]") -> None:
     """Write what a data set, and a model's evaluation on it, say of an image."""
     known = [f"{label} {_short(row[name])}" for name, label in _LABELS.items() if name in row]
     told = [f"{label} {row[name]:.2f}" for name, label in _FIGURES.items() if name in row]
+    if "novelty" in row:
+        told.append(f"novelty {apart(row['novelty'], 1, '.2f')} (limit 1)")
     st.caption(plain(" · ".join([*known, f"{row['width_px']} × {row['height_px']} px", *told])))
 
 

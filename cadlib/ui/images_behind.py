@@ -6,7 +6,7 @@ import streamlit as st
 
 from cadlib import figures
 from cadlib.counts import NO_DIAGNOSIS_NOTE, Counts
-from cadlib.decision import DEFAULT_OPERATING_POINT, two_digits
+from cadlib.decision import DEFAULT_OPERATING_POINT, about_the_points, shown_name, two_digits
 from cadlib.taxonomy import CODES
 from cadlib.ui.figures_of import Shown
 from cadlib.ui.frame import chart
@@ -54,8 +54,10 @@ def errors(shown: Shown) -> None:
         st.caption(NO_IMAGES)
         return
     thresholds = {point.name: point.threshold for point in shown.record.operating_points}
-    point = st.segmented_control("At the operating point", [*thresholds], default=_usual(thresholds), key="errors-at",
-                                 required=True)  # fmt: skip
+    point = st.segmented_control(
+        "At the operating point", [*thresholds], default=_usual(thresholds), key="errors-at", required=True,
+        format_func=shown_name, help=about_the_points(),
+    )  # fmt: skip
     wrong = found.errors(thresholds[point])
     counts = wrong["cost"].value_counts()
     # Other images can have other errors, and a choice among those of the last ones would not be among these.

@@ -8,7 +8,7 @@ from typing import Any
 import streamlit as st
 from PIL import Image
 
-from cadlib import record
+from cadlib import hints, record
 from cadlib.assessment import assess_batch
 from cadlib.errors import CadError, ModelInvalid
 from cadlib.images import read_image
@@ -69,7 +69,7 @@ def model_metrics(name: str | None = None) -> dict[str, Any] | None:
     if "intervals" not in measured or "split" not in measured.get("data", {}):
         raise ModelInvalid(
             f"Expected {path} to name its split and have intervals but an earlier version wrote it; measure the "
-            "model anew with `python -m cadlib evaluate --split validation --into-model`."
+            f"model anew with `{hints.evaluate_into(name or _model_folder().name)}`."
         )
     return measured
 
@@ -109,7 +109,7 @@ def _model_folder() -> Path:
     if not names:
         raise ModelInvalid(
             f"Expected a trained model in {record.models_dir()} but there is none; restore the folder from the "
-            "repository, or make a model with `python -m cadlib train --data DIR --name NAME`."
+            f"repository, or make a model with `{hints.train()}`."
         )
     return record.find_model(DEFAULT_MODEL if DEFAULT_MODEL in names else names[0])
 

@@ -1,22 +1,26 @@
 """The training images most like a picture, in a row, and whether they speak for what the model says."""
 
 from pathlib import Path
-from typing import Any
 from unicodedata import normalize
 
 import streamlit as st
 
+from cadlib import hints
 from cadlib.assessment import Assessment
 from cadlib.errors import ImageRejected
 from cadlib.images import SUPPORTED_SUFFIXES, read_image
-from cadlib.neighbours import Neighbours, SimilarCase
-from cadlib.tables import figure_of
+from cadlib.neighbours import SimilarCase
+from cadlib.neighbours.agreement import about_the_agreement
 from cadlib.taxonomy import diagnosis
 from cadlib.ui.datasets import dataset_folders
 from cadlib.ui.models import model, model_metrics
 from cadlib.ui.pictures import square
 from cadlib.ui.text import mark, plain
 
+NO_SECOND_OPINION = (
+    "Cases are found by the features that the model answers by: they show what it compares with, "
+    "and are no second opinion."
+)
 _SIDE_PX = 112
 
 
@@ -26,7 +30,7 @@ def similar(found: Assessment) -> None:
     cases = found.neighbours
     if cases is None:
         name = model().record.name
-        st.caption(f"This model has no index; `python -m cadlib index --model {name} --data DIR` makes it.")
+        st.caption(f"This model has no index; `{hints.index(name)}` makes it.")
         return
     if cases.itself:
         st.warning(
@@ -34,24 +38,15 @@ def similar(found: Assessment) -> None:
             "model has learnt this label, so its answer here says nothing of how good it is.",
             icon=":material/school:",
         )
-    st.markdown(plain(cases.sentence) if not cases.disagree else f":orange-badge[! disagree] {plain(cases.sentence)}")
+    badge = ":orange-badge[! most differ] " if cases.disagree else ""
+    st.markdown(f"{badge}{plain(cases.sentence)}")
     with st.container(horizontal=True, gap="xsmall", key="similar"):
         for case in cases.cases:
             _card(case)
     measured = (model_metrics() or {}).get("neighbours")
-    if measured and not cases.itself:
-        st.caption(about_the_agreement(cases, measured))
-
-
-def about_the_agreement(cases: Neighbours, measured: dict[str, Any]) -> str:
-    """Say how often the model was right where as many similar cases agreed, from metrics.json's `neighbours`."""
-    agreeing = str(cases.agreeing)
-    split, n = measured["data"]["split"], measured["n_agreeing"][agreeing]
-    return (
-        f"Where {agreeing} of {measured['k']} similar cases had the model's first diagnosis, it was right in "
-        f"{figure_of(measured, 'right_when_agreeing', agreeing)} of {n:,} {split} images. Cases are found by the "
-        "features that the model answers by: they show what it compares with, and are no second opinion."
-    )
+    # measured without patient data, and on images that the model was not trained on
+    if measured and not cases.itself and found.prediction.facts is None:
+        st.caption(f"{about_the_agreement(cases, measured)} {NO_SECOND_OPINION}")
 
 
 def _card(case: SimilarCase) -> None:

@@ -2,11 +2,14 @@
 
 import streamlit as st
 
+from cadlib import hints
 from cadlib.assessment import Assessment
 from cadlib.novelty import NOT_CHECKED, Novelty
-from cadlib.quality import QualityReport
+from cadlib.quality import LIMITS, Finding, QualityReport
 from cadlib.synthetic import is_demo
+from cadlib.ui.models import default_model
 from cadlib.ui.pictures import photograph
+from cadlib.ui.text import apart
 
 SAID = {"good": "✓", "poor": "! read with care", "unreadable": "✕ not readable"}
 
@@ -22,9 +25,14 @@ def shown(found: Assessment) -> bool:
 def about_the_kind(novelty: Novelty | None) -> str:
     """Say whether a picture is of a kind that the model knows, and how near it is to the limit."""
     if novelty is None:
-        return f"{NOT_CHECKED}: `python -m cadlib index` lets the model tell."
-    looks = "looks like" if novelty.known else "does not look like"
-    return f"It {looks} the pictures that the model was trained on: {novelty.score:.2f}, where 1 is the limit."
+        return f"{NOT_CHECKED}: `{hints.index(default_model())}` lets the model tell."
+    score = f"(novelty {apart(novelty.score, 1, '.2f')}, limit 1)"
+    if not novelty.known:
+        return f"Image type: not similar to the training images {score}."
+    return (
+        f"Image type: similar to the training images {score}. "
+        "This does not mean that the diagnosis is one of the eight."
+    )
 
 
 def withheld(found: Assessment, name: str) -> bool:
@@ -32,14 +40,7 @@ def withheld(found: Assessment, name: str) -> bool:
 
     Such a picture is drawn with what is wrong with it, and with the switch that shows the answer.
     """
-    if shown(found):
-        return False
-    reasons = "" if found.quality.readable else found.quality.sentence
-    if found.novelty and not found.novelty.known:
-        reasons = f"{found.novelty.sentence} {reasons}"
-    said = f"No answer can rest on this picture. {reasons}"
-    st.warning(said, icon=":material/visibility_off:")
-    if st.toggle("Show the answer all the same", key=f"anyway-{found.image.key}"):
+    if not not_asked_for(found):
         return False
     left, right = st.columns(2, gap="medium")
     left.image(photograph(found.image), width="stretch", alt=f"The picture {name}")
@@ -49,6 +50,17 @@ def withheld(found: Assessment, name: str) -> bool:
     return True
 
 
+def not_asked_for(found: Assessment) -> bool:
+    """Draw the warning of an image on which no answer can rest, and return whether its answer stays hidden.
+
+    The switch below the warning shows the answer.
+    """
+    if shown(found):
+        return False
+    st.warning(found.warning, icon=":material/visibility_off:")
+    return not st.toggle("Show the answer all the same", key=f"anyway-{found.image.key}")
+
+
 def quality(report: QualityReport) -> None:
     """Draw what is wrong with a picture in a line, and every figure that was measured on request."""
     wrong = len(report.flagged)
@@ -56,7 +68,23 @@ def quality(report: QualityReport) -> None:
     with st.expander(
         f"{checks}. {report.sentence}".strip(), icon=":material/warning:" if wrong else ":material/check:"
     ):
-        rows = [
-            f"|{one.name}|{SAID[one.severity]}|{round(one.figure, 4):.4g}|{one.limit:.4g}|" for one in report.findings
-        ]
-        st.markdown("\n".join(["|Check|Found|Figure|Limit|", "|-|-|-:|-:|", *rows]))
+        rows = [f"|{one.name}|{SAID[one.severity]}|{value_text(one)}|{limit_text(one)}|" for one in report.findings]
+        st.markdown("\n".join(["|Check|Result|Value|Limit|", "|-|-|-:|-|", *rows]))
+
+
+def value_text(finding: Finding) -> str:
+    """Return the value of a check with four digits at most, and more where it would look like its limit."""
+    text = f"{round(finding.figure, 4):.4g}"
+    return text if float(text) != finding.limit else apart(finding.figure, finding.limit, ".4g")
+
+
+def limit_text(finding: Finding) -> str:
+    """Return the limit of a check with its direction: "at least 0.034 (✕ below 0.018)".
+
+    It is the same whether an image passes the check or not; ✕ is where the result is hidden.
+    """
+    limit = next(limit for limit in LIMITS if limit.name == finding.name)
+    text = f"{'at least' if limit.below else 'at most'} {limit.poor:.4g}"
+    if limit.unreadable is None:
+        return text
+    return f"{text} (✕ {'below' if limit.below else 'above'} {limit.unreadable:.4g})"

@@ -8,7 +8,7 @@ from cadlib.decision import OperatingPoint, two_digits
 from cadlib.model import Prediction
 from cadlib.partial_labels import GROUPS
 from cadlib.patient import PatientFacts
-from cadlib.predictive_values import PredictiveValues
+from cadlib.predictive_values import INTERVAL_NOTE, PredictiveValues
 from cadlib.stability import Stability
 from cadlib.tables import figure_text
 from cadlib.taxonomy import BENIGN_MARK, CODES, DIAGNOSES, MALIGNANT_MARK, diagnosis
@@ -17,6 +17,19 @@ from cadlib.taxonomy import BENIGN_MARK, CODES, DIAGNOSES, MALIGNANT_MARK, diagn
 def plain(text: str) -> str:
     """Escape what Markdown would read as layout, for text that comes from a file or its name."""
     return re.sub(r"([\\`*_{}\[\]()#+\-!|~$:<>])", r"\\\1", text)
+
+
+def apart(value: float, limit: float, digits: str) -> str:
+    """Return a value in the format `digits`, ".2f" or ".4g", with more where it would look like the limit.
+
+    Without them a value of 1.003 would be shown as 1.00 beside a limit of 1 that it exceeds.
+    """
+    kind, places = digits[-1], int(digits[1:-1])
+    text = f"{value:.{places}{kind}}"
+    while value != limit and float(text) == limit and places < 17:
+        places += 1
+        text = f"{value:.{places}{kind}}"
+    return text
 
 
 def sign(code: str) -> str:
@@ -40,9 +53,12 @@ def about_the_set(likely: Sequence[str], coverage: float) -> str:
     """Say what a prediction set holds, and how often such sets hold the truth."""
     if not likely:
         return f"No diagnosis fits this picture well: its {100 * coverage:.0f} % set is empty."
-    held = ", ".join(f"{sign(code)} {code}" for code in likely)
+    codes = ", ".join(f"{sign(code)} {code}" for code in likely)
     share = f"{100 * coverage:.0f} %"
-    return f"The set (◆: {held}) was made to hold the true diagnosis in {share} of the lesions of each diagnosis."
+    return (
+        f"{share} prediction set (◆): {codes}. It was built to contain the true diagnosis for {share} "
+        "of the images of each diagnosis."
+    )
 
 
 def about_the_threshold(point: OperatingPoint) -> str:
@@ -61,21 +77,22 @@ def about_the_patients(values: PredictiveValues, images: str) -> str:
     `images` are those that it was measured on, "test images".
     """
     counts, ends = values.of(100), values.intervals or (None, None)
+    note = f" {INTERVAL_NOTE}" if values.intervals else ""
     missed = values.one_missed_in
     return (
         f"Of 100 patients like these, {counts.found + counts.needless} are referred, {counts.found} of them with a "
         f"malignant lesion. PPV {figure_text(values.positive, ends[0])}, NPV {figure_text(values.negative, ends[1])}"
         + (f"; one malignant lesion is missed in about {missed:,.0f} patients." if math.isfinite(missed) else ".")
-        + f" Sensitivity and specificity are those of {images}; measure your own."
+        + f"{note} Sensitivity and specificity are those of {images}; measure your own."
     )
 
 
 def about_the_prevalence(measured: float, here: float, share: float, prevalence: float) -> str:
     """Say what a malignant probability is where other shares of the lesions are malignant."""
     return (
-        f"The malignant probability {two_digits(measured)} is that of a place where {100 * share:.0f} % of the lesions "
-        f"are malignant, as in the data set. At {100 * prevalence:.1f} % it is {two_digits(here)}, if lesions look "
-        "alike there and here."
+        f"The malignant probability {two_digits(measured)} assumes that {100 * share:.0f} % of the images are "
+        f"malignant, as in the data set. At {100 * prevalence:.1f} % it is {two_digits(here)}, if lesions look "
+        "the same there and here. The referral decision does not change."
     )
 
 
@@ -94,10 +111,15 @@ def about_the_header(facts: PatientFacts) -> str:
     return f"The file says: {', '.join(part for part in (age, facts.sex, facts.site) if part)}."
 
 
-def about_the_turns(found: Stability, threshold: float) -> str:
-    """Say whether the answer stays the same when the picture is turned round and mirrored."""
+def about_the_turns(found: Stability, threshold: float, *, with_facts: bool = False) -> str:
+    """Say whether the answer stays the same when the picture is turned round and mirrored.
+
+    The views are predicted from the image alone, so `threshold` is that for results without patient data.
+    `with_facts` tells that the result beside this sentence has patient data.
+    """
     low, high = found.malignant_range
-    said = f"Turned and mirrored: the same first diagnosis in {found.same} of {len(found.probabilities)} views, "
+    alone = ", without patient data" if with_facts else ""
+    said = f"Turned and mirrored{alone}: the same first diagnosis in {found.same} of {len(found.probabilities)} views, "
     said += f"malignant probability {two_digits(low)} to {two_digits(high)}"
     return f"{said}: on both sides of the threshold." if low < threshold <= high else f"{said}."
 

@@ -9,7 +9,7 @@ from cadlib.clinic import LEAST, MOST
 from cadlib.figures.reliabilities import reliability_charts
 from cadlib.net_benefit import DecisionCurve
 from cadlib.point_table import one_group_note, point_rows
-from cadlib.predictive_values import PredictiveValues
+from cadlib.predictive_values import INTERVAL_NOTE, PredictiveValues
 from cadlib.tables import figure_text
 from cadlib.trade_off import UNNAMED, TradeOff, trade_offs
 from cadlib.ui.clinic import operating_point, prevalence
@@ -75,7 +75,7 @@ def _one_group(shown: Shown) -> None:
 
 
 def _label(point: TradeOff) -> str:
-    return f"{point.threshold:.3f}" + ("" if point.name == UNNAMED else f" {point.name}")
+    return f"{point.threshold:.3f}" + ("" if point.name == UNNAMED else f" {point.shown_name}")
 
 
 def _numbers(point: TradeOff, here: float) -> None:
@@ -96,7 +96,9 @@ def _numbers(point: TradeOff, here: float) -> None:
         ],
         hide_index=True,
     )
-    if values.intervals is None:
+    if values.intervals is not None:
+        st.caption(INTERVAL_NOTE)
+    else:
         st.caption("No interval: too few lesions stand behind this threshold, or an earlier version measured it.")
 
 

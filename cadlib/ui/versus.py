@@ -4,7 +4,7 @@ from typing import TYPE_CHECKING
 
 import streamlit as st
 
-from cadlib import figures, record
+from cadlib import figures, hints, record
 from cadlib.comparison_table import Compared
 from cadlib.errors import CadError
 from cadlib.ui.figures_of import Shown, evaluation_of, kept_evaluation
@@ -25,7 +25,7 @@ def versus(shown: Shown) -> None:
     st.subheader("Compared with another model", anchor=False)
     others = [name for name in record.list_models() if name != shown.record.name]
     if not others:
-        st.caption("There is no other model in models/; `python -m cadlib train` makes one.")
+        st.caption(f"There is no other model in models/; `{hints.train()}` makes one.")
         return
     other = st.selectbox("Other model", others, None, placeholder="none", key=OTHER)
     if other is None:

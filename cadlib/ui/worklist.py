@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import streamlit as st
 
+from cadlib import hints
 from cadlib.decision import two_digits
 from cadlib.errors import CadError
 from cadlib.subsets import Subset, save_subset
@@ -192,7 +193,7 @@ def _offer_subset(dataset: "Dataset", verdicts: Verdicts) -> None:
             st.session_state[_SUBSET] = (name, left)
             st.rerun()  # all of the page: the subset stands among those that can be chosen
     if st.session_state.get(_SUBSET) == (name, left):
-        st.code(f'python -m cadlib train --subset "{name}" …', language="sh")
+        st.code(hints.train_subset(name), language="sh")
 
 
 def _look_at(place: int | None = None) -> None:

@@ -34,7 +34,7 @@ _ORDERS = {
     "risk": "malignant probability, highest first",
     "uncertainty": "uncertainty, highest first",
     "loss": "loss, highest first",
-    "novelty": "novelty, highest first",
+    "novelty": "novelty (limit 1), highest first",
 }
 _HEIGHT = "1.5rem"
 LABELS = {
@@ -43,7 +43,7 @@ LABELS = {
     "risk": "Malignant probability",
     "uncertainty": "Uncertainty",
     "loss": "Loss",
-    "novelty": "Novelty",
+    "novelty": "Novelty (limit 1)",
 }
 """What the columns of a catalogue are called."""
 

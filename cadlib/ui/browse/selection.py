@@ -6,6 +6,7 @@ import numpy as np
 import streamlit as st
 from numpy.typing import NDArray
 
+from cadlib import hints
 from cadlib.catalogue import Catalogue, Rows
 from cadlib.dataset import Dataset
 from cadlib.errors import SubsetInvalid
@@ -45,7 +46,7 @@ def keep(dataset: Dataset, catalogue: Catalogue, rows: Rows, chosen: str) -> Non
         if said and saved == name:
             st.error(said)
         elif saved and saved == name:
-            st.code(f'python -m cadlib evaluate --subset "{name}" …', language="sh")
+            st.code(hints.evaluate_subset(name), language="sh")
         st.download_button(
             "All that is known of them, as CSV", lambda: _csv(catalogue, rows), f"{dataset.name}.csv", "text/csv",
             "download-selection", icon=":material/download:", on_click="ignore",

@@ -1,0 +1,115 @@
+"""Every command that a message recommends is complete: it can be copied, and only its placeholders replaced."""
+
+import ast
+import re
+import shlex
+from pathlib import Path
+
+import pytest
+
+from cadlib import hints
+from cadlib.__main__ import main, parser
+from cadlib.commands.usage import UsageError
+
+ROOT = Path(__file__).parents[1]
+SOURCES = sorted([*(ROOT / "cadlib").rglob("*.py"), *(ROOT / "pages").glob("*.py")])
+COMMAND = re.compile(r"python -m cadlib [a-z][^`\n]*")
+HINTS = {
+    "evaluate": hints.evaluate_into("isic2019"),
+    "evaluate a subset": hints.evaluate_subset("missed melanomas"),
+    "train a subset": hints.train_subset("missed melanomas"),
+    "train": hints.train(),
+    "audit": hints.audit_into("isic2019"),
+    "index": hints.index("isic2019"),
+    "robustness": hints.robustness_into("isic2019"),
+    "saliency": hints.saliency_into("isic2019"),
+    "across": hints.across_into("isic2019"),
+}
+NAMED_ONLY = {
+    "python -m cadlib train": "cadlib/card/__init__.py",  # how the model was made, not what to do
+    "python -m cadlib report": "cadlib/commands/report.py",  # its options follow from those given
+}
+
+
+def texts(path: Path) -> list[str]:
+    """Return the strings of a source without its docstrings; what an f-string fills in is a NAME."""
+    tree = ast.parse(path.read_text(encoding="utf-8"))
+    docstrings = {
+        node.value for node in ast.walk(tree) if isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant)
+    }
+    parts = {part for node in ast.walk(tree) if isinstance(node, ast.JoinedStr) for part in node.values}
+    found = []
+    for node in ast.walk(tree):
+        if isinstance(node, ast.JoinedStr):
+            found.append("".join(_text(part) for part in node.values))
+        elif isinstance(node, ast.Constant) and isinstance(node.value, str) and node not in docstrings | parts:
+            found.append(node.value)
+    return found
+
+
+def _text(part: ast.expr) -> str:
+    return str(part.value) if isinstance(part, ast.Constant) else "NAME"
+
+
+def written_out() -> list[tuple[str, str]]:
+    """Return every command that stands in a message, with its file."""
+    return [
+        (command.strip(), str(path.relative_to(ROOT)))
+        for path in SOURCES
+        if path.name != "hints.py"
+        for text in texts(path)
+        for command in COMMAND.findall(text)
+    ]
+
+
+def readme_commands() -> list[str]:
+    text = (ROOT / "README.md").read_text(encoding="utf-8")
+    blocks = re.findall(r"```sh\n(.*?)```", text, flags=re.DOTALL)
+    return [command.strip() for block in blocks for command in COMMAND.findall(block)]
+
+
+def arguments(command: str) -> list[str]:
+    return shlex.split(command)[3:]
+
+
+@pytest.mark.parametrize(("command", "source"), written_out())
+def test_a_command_in_a_message_has_every_option_it_requires(command, source):
+    if NAMED_ONLY.get(command) == source:
+        return
+    parser().parse_args(arguments(command))
+
+
+@pytest.mark.parametrize("command", [*HINTS.values(), *readme_commands()])
+def test_a_hint_and_a_command_of_the_readme_have_every_option_they_require(command):
+    parser().parse_args(arguments(command))
+
+
+def test_the_search_for_commands_finds_those_that_are_there():
+    assert len(written_out()) >= 5
+    assert ("python -m cadlib download --to DIR", "pages/dataset.py") in written_out()
+    assert len(readme_commands()) >= 10
+
+
+@pytest.mark.parametrize("name", [name for name in HINTS if "train" not in name and "across" not in name])
+def test_a_hint_asks_for_nothing_that_its_command_refuses(name, tmp_path, capsys):
+    # An empty folder is no data set. So the error is about the data; it is no usage error.
+    from cadlib.subsets import Subset, save_subset
+
+    save_subset(Subset("missed melanomas", "drawn", ("ISIC_0000000",), "by hand"))
+    filled = [str(tmp_path) if word == "DIR" else word for word in arguments(HINTS[name])]
+    filled = ["isic2019" if word == "NAME" else word for word in filled]
+    assert main(filled) == 1
+    assert "usage" not in capsys.readouterr().err
+
+
+def test_a_hint_that_lacks_an_option_would_be_noticed(tmp_path):
+    options = parser().parse_args(arguments("python -m cadlib evaluate --model isic2019 --into-model --output DIR"))
+    with pytest.raises(UsageError):
+        options.run(options)
+    with pytest.raises(SystemExit):
+        parser().parse_args(arguments("python -m cadlib evaluate --split validation --into-model"))
+
+
+def test_a_name_with_spaces_or_quotes_stays_one_word():
+    command = hints.evaluate_subset('the "bad" ones; rm -rf')
+    assert 'the "bad" ones; rm -rf' in shlex.split(command)
