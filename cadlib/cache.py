@@ -21,6 +21,8 @@ import numpy as np
 from numpy.typing import NDArray
 from platformdirs import user_cache_path
 
+READING = 2
+"""Raised whenever images are read in another way, or others are refused: what was derived before is then made anew."""
 _log = logging.getLogger(__name__)
 _stand_ins: dict[Path, Path | None] = {}
 """Cache folder that cannot be written -> temporary folder; None where that cannot be made either."""
@@ -35,12 +37,12 @@ def cache_dir() -> Path:
 
 
 def file_facts(path: str | os.PathLike[str]) -> bytes:
-    """Return what tells a file from another and from its later self: path, size and time of change. May raise OSError.
+    """Return what tells a file from another and from its later self: path, size and time of change.
 
-    A line, so that those of many files can be hashed one behind the other.
+    A line, so that those of many files can be hashed one behind the other. It changes with READING. May raise OSError.
     """
     status = os.stat(path)
-    return f"{path}\0{status.st_size}\0{status.st_mtime_ns}\n".encode()
+    return f"{READING}\0{path}\0{status.st_size}\0{status.st_mtime_ns}\n".encode()
 
 
 def standing(path: Path) -> Path:

@@ -22,7 +22,7 @@ from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 
 from cadlib import images
-from cadlib.cache import cache_dir, keep, standing
+from cadlib.cache import READING, cache_dir, keep, standing
 from cadlib.dataset import Progress
 from cadlib.errors import DatasetInvalid, ImageRejected
 from cadlib.layouts.table_file import read_csv
@@ -232,7 +232,7 @@ def _hash(path: str) -> int | ImageRejected:
 
 def _stamp(path: str) -> str:
     facts = os.stat(path)
-    return f"{facts.st_size} {facts.st_mtime_ns}"
+    return f"{READING} {facts.st_size} {facts.st_mtime_ns}"
 
 
 def _read_cache(cache: Path) -> dict[str, tuple[str, int]]:

@@ -7,7 +7,7 @@ from tempfile import NamedTemporaryFile
 
 from PIL import Image
 
-from cadlib.cache import cache_dir, keep_by, standing
+from cadlib.cache import READING, cache_dir, keep_by, standing
 from cadlib.images import LesionImage, read_image
 
 SIDE_PX = 240
@@ -47,5 +47,7 @@ def shrunk(image: LesionImage, side_px: int, quality: int = 90) -> bytes:
 
 def _place(path: Path) -> Path:
     told = path.stat()
-    key = hashlib.sha256(f"{path.resolve()}\0{told.st_mtime_ns}\0{told.st_size}\0{SIDE_PX}".encode()).hexdigest()
+    key = hashlib.sha256(
+        f"{READING}\0{path.resolve()}\0{told.st_mtime_ns}\0{told.st_size}\0{SIDE_PX}".encode()
+    ).hexdigest()
     return cache_dir() / "thumbnails" / key[:2] / f"{key}.jpg"
