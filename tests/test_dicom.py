@@ -356,6 +356,15 @@ def test_a_palette_shorter_than_it_states_is_refused() -> None:
         read_image(written(drawn(ramp([0, 1, 2], np.uint8), "PALETTE COLOR", **lut)))
 
 
+def test_a_packed_palette_is_not_supported() -> None:
+    lut = {}
+    for colour in ("Red", "Green", "Blue"):
+        lut[f"{colour}PaletteColorLookupTableDescriptor"] = [3, 0, 16]
+        lut[f"Segmented{colour}PaletteColorLookupTableData"] = bytes(10)
+    with pytest.raises(ImageRejected, match="not supported here"):
+        read_image(written(drawn(ramp([0, 1, 2], np.uint8), "PALETTE COLOR", **lut)))
+
+
 @pytest.mark.parametrize("pack", ["native", "rle"])
 def test_values_above_the_stated_depth_are_refused(pack: str) -> None:
     dataset = drawn(ramp([0, 100, 4000], np.uint16), "MONOCHROME2", 16)

@@ -196,7 +196,13 @@ def test_what_leaves_all_pixels_right_is_no_damage(lesion: Image.Image, name: st
 
 @pytest.mark.parametrize(
     ("offset", "value", "what"),
-    [(4, 12, "12 bits a channel"), (9, 2, "2 colour components"), (1, 0xC5, "hierarchical"), (1, 0xCB, "lossless")],
+    [
+        (4, 12, "12 bits a channel"),
+        (9, 2, "2 colour components"),
+        (1, 0xC5, "hierarchical"),
+        (1, 0xCB, "lossless"),
+        (1, 0xF7, "JPEG-LS"),
+    ],
 )
 def test_a_whole_file_of_a_rare_kind_is_not_called_damaged(
     lesion: Image.Image, offset: int, value: int, what: str

@@ -7,10 +7,9 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import ExifTags, Image, ImageCms, JpegImagePlugin, TiffImagePlugin
 
-from cadlib.errors import ImageRejected
 from cadlib.images.colour import Colours, stated_colours
 from cadlib.images.jpeg import decode_jpeg
-from cadlib.images.kinds import FORMATS, damaged
+from cadlib.images.kinds import FORMATS, damaged, unsupported
 from cadlib.images.profiles import MAX_PROFILE_BYTES, kept_by_digest, too_large_note
 from cadlib.images.tiff import eight_bit_palette
 
@@ -142,10 +141,7 @@ def _to_srgb(image: Image.Image, colours: Colours, notes: list[str], name: str) 
     if image.mode in ("1", "P", "YCbCr", "RGBX", "HSV"):
         image = image.convert("L" if image.mode == "1" else "RGB")
     if image.mode not in ("L", "RGB", "CMYK"):
-        raise ImageRejected(
-            f"{name} stores its colours in the form {image.mode}. Expected greyscale, RGB or CMYK of 8 or "
-            "16 bits; export the picture as PNG or JPEG."
-        )
+        raise unsupported(name, f"an image that stores its colours in the form {image.mode}")
     icc = colours.icc
     if icc and len(icc) > MAX_PROFILE_BYTES:
         notes.append(too_large_note(icc))

@@ -151,8 +151,8 @@ def _read(file: BinaryIO, name: str, pixels: bool) -> Dataset:
     if syntax not in SYNTAXES:
         how = syntax.name if syntax.name != syntax else "in a way that it does not name"
         raise ImageRejected(
-            f"{name} is a DICOM file that stores its picture as {how}. Expected no compression, RLE, JPEG or "
-            "JPEG 2000; export the picture in one of these, or as PNG."
+            f"{name} is a DICOM file that stores its picture as {how}, which is not supported here. Expected no "
+            "compression, RLE, JPEG or JPEG 2000; export the picture in one of these, or as PNG."
         )
     if syntax.is_deflated:
         file = BytesIO(inflate(file.read(), name, pixels, MAX_HEADER_BYTES))
@@ -183,7 +183,7 @@ def _check_form(header: Dataset, name: str) -> None:
     too_deep = bits not in (8, 16) or (bits > 8 and syntax == uid.JPEGBaseline8Bit)
     if too_deep or samples != CHANNELS.get(photometric) or (colour and header.PixelRepresentation != 0):
         raise ImageRejected(
-            f"{name} is a DICOM file whose pixels are stored in a form that is not read here ({bits} bits, "
+            f"{name} is a DICOM file whose pixels are stored in a form that is not supported here ({bits} bits, "
             f"{samples} a pixel). Expected grey, palette, RGB or YBR of 8 or 16 bits, in JPEG 8; "
             "export the picture as PNG or JPEG."
         )

@@ -76,6 +76,8 @@ def apply_palette(stored: NDArray[Any], header: Dataset, name: str) -> Frame:
     """
     if header.file_meta.TransferSyntaxUID == uid.ExplicitVRBigEndian:
         raise unsupported(name, "a big-endian DICOM image with a colour table")
+    if "RedPaletteColorLookupTableData" not in header:
+        raise unsupported(name, "a DICOM image whose colour table is packed or missing")
     entries, first, bits = header.RedPaletteColorLookupTableDescriptor
     entries = entries or 1 << 16
     tables = [

@@ -30,7 +30,7 @@ _DECODED = {0xC0, 0xC1, 0xC2, 0xC3, 0xC9, 0xCA}  # the processes that libjpeg-tu
 _FRAMES = {*range(0xC0, 0xD0)} - {0xC4, 0xC8, 0xCC}  # DHT, JPG and DAC lie between the frames
 _SEQUENTIAL = {0xC0, 0xC1, 0xC9}
 _SOI = b"\xff\xd8"
-_SOS, _EOI, _APP0, _ADOBE = 0xDA, 0xD9, 0xE0, 0xEE
+_SOS, _EOI, _APP0, _ADOBE, _JPEG_LS = 0xDA, 0xD9, 0xE0, 0xEE, 0xF7
 _WITHOUT_LENGTH = {0x01, *range(0xD0, 0xD9)}  # TEM, RST and SOI
 
 # A marker in entropy-coded data: neither a stuffed zero nor a restart marker nor a fill byte.
@@ -115,6 +115,8 @@ def read_header(data: bytes, name: str, kind: str = "JPEG") -> JpegHeader:
             jfif = True
         elif segment.marker == _ADOBE and payload.startswith(b"Adobe") and len(payload) >= 12:
             adobe_transform = payload[11]
+        elif segment.marker == _JPEG_LS:
+            raise unsupported(name, f"a {kind} image with JPEG-LS compression")
         elif segment.marker in _FRAMES:
             header = _read_frame(segment.marker, payload, name, kind)
         elif segment.marker == _SOS:
