@@ -10,6 +10,7 @@ import onnxruntime
 from numpy.typing import NDArray
 
 from cadlib.errors import ModelInvalid
+from cadlib.typed_json import one_line
 from cadlib.weights import State
 
 INPUT, OUTPUTS = "pixels", ("logits", "features", "evidence")
@@ -57,7 +58,7 @@ class Engine:
             options.add_external_initializers([WEIGHT + name for name in names], self._weights)
             self._session = onnxruntime.InferenceSession(graph, options, providers=["CPUExecutionProvider"])
         except Exception as error:  # its errors share no base class
-            reason = " ".join(str(error).split())[:300]
+            reason = one_line(str(error))
             raise ModelInvalid(
                 f"This model.onnx cannot be run, or its weights are not those of its network: {reason} "
                 "Restore the model's folder."

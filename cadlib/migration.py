@@ -32,6 +32,7 @@ from cadlib.record import (
     record_from_json,
     write_folder,
 )
+from cadlib.typed_json import shown
 
 FORMER_VERSION = 5
 
@@ -49,7 +50,7 @@ def migrate(folder: Path, *, accept_changes: bool = False) -> tuple[ModelRecord,
     if version not in (FORMER_VERSION, FORMAT_VERSION):
         raise ModelInvalid(
             f"Expected {path} to be of format version {FORMER_VERSION} or {FORMAT_VERSION}, but found "
-            f"{str(version)[:20]}. Migrate it with the version of cadlib that follows the one that wrote it."
+            f"{shown(version)}. Migrate it with the version of cadlib that follows the one that wrote it."
         )
     changes = _former_changes(folder, raw) if version == FORMER_VERSION else _changes(folder)
     if changes and not accept_changes:

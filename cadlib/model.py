@@ -35,6 +35,7 @@ from cadlib.record import (
     read_folder,
 )
 from cadlib.taxonomy import CODES, MALIGNANT
+from cadlib.typed_json import one_line
 
 if TYPE_CHECKING:
     from torch import nn
@@ -161,7 +162,7 @@ class Model:
         except Exception as error:  # whatever a broken network raises, an answer would raise it too
             raise ModelInvalid(
                 f"Expected {self.record.model_id} to answer, but it fails ({type(error).__name__}: "
-                f"{str(error)[:200]}). Restore the folder {self._folder}."
+                f"{one_line(str(error))}). Restore the folder {self._folder}."
             ) from error
 
     @cached_property

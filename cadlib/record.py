@@ -28,7 +28,7 @@ from cadlib.metadata import MetadataEvidence, MetadataTrial
 from cadlib.novelty import NoveltyFacts
 from cadlib.preprocess import InputSpec
 from cadlib.taxonomy import CODES
-from cadlib.typed_json import convert, parse
+from cadlib.typed_json import convert, one_line, parse, shown
 from cadlib.validation import LeakAudit, claim
 
 FORMAT_VERSION = record_schema.FORMAT_VERSION
@@ -216,7 +216,7 @@ def record_from_json(raw: Mapping[str, Any], path: Path) -> ModelRecord:
             }
         )
     except (TypeError, ValueError, KeyError, AttributeError) as error:
-        raise ModelInvalid(f"{path} holds a value that does not fit: {error}") from error
+        raise ModelInvalid(f"{path} holds a value that does not fit: {one_line(str(error))}") from error
     _check(record, path)
     return record
 
@@ -262,7 +262,7 @@ def _read(folder: Path, names: tuple[str, ...]) -> tuple[ModelRecord, dict[str, 
     version = raw.get("format_version")
     if version != FORMAT_VERSION and not (folder / manifest.MANIFEST_FILE).exists():
         raise ModelInvalid(
-            f"Expected {path} to be of format version {FORMAT_VERSION}, but found {str(version)[:20]}. Bring a model "
+            f"Expected {path} to be of format version {FORMAT_VERSION}, but found {shown(version)}. Bring a model "
             f"of format version {FORMAT_VERSION - 1} up to date by `python -m cadlib model migrate --model {folder}`."
         )
     record = record_from_json(raw, path)  # before the hashes: a wrong type is named better than a changed field

@@ -51,8 +51,9 @@ def parse(data: bytes, path: Path) -> Any:
     except (msgspec.MsgspecError, ValueError) as error:
         if odd := _odd_number(data):
             raise ModelInvalid(_wrong(path, f"$.{odd[0]}", "a finite number", shown(_OddNumber(odd[1])))) from None
+        reason = one_line(_in_line(data, str(error)))
         raise ModelInvalid(
-            f"Expected {path} to hold JSON, but it cannot be read: {_in_line(data, str(error))}. Restore the file."
+            f"Expected {path} to hold JSON, but it cannot be read: {reason}. Restore the file."
         ) from None
 
 
@@ -64,6 +65,13 @@ def convert(raw: Any, kind: type[Kind], path: Path) -> Kind:
         raise ModelInvalid(f"Expected {path} to be nested less deeply. Restore the file.") from None
     except msgspec.ValidationError as error:
         raise ModelInvalid(_explained(str(error), raw, path)) from None
+
+
+def one_line(text: str, most: int = 300) -> str:
+    """Return text that another library or a file gave as one line of a message, cut where it is long."""
+    line = "".join(character if character.isprintable() else " " for character in text)
+    line = " ".join(line.split())
+    return line if len(line) <= most else f"{line[:most]}…"
 
 
 def shown(value: Any) -> str:
@@ -90,7 +98,7 @@ def _explained(message: str, raw: Any, path: Path) -> str:
                 f"Expected `{place}.{match['key']}` in {path}, but it is missing; nothing is assumed in its place. "
                 "Restore the file."
             )
-        key = match["key"][:_SHOWN]
+        key = one_line(match["key"], _SHOWN)
         return f"Expected no key `{place}.{key}` in {path}: this version does not know it. Restore the file."
     if match := _RULE.match(message):
         place = f"{place}.{match['key']}"
@@ -99,12 +107,12 @@ def _explained(message: str, raw: Any, path: Path) -> str:
         return _wrong(path, place, "a finite number", _at(raw, place))
     expected, comma, _ = message.removeprefix("Expected ").partition(", got ")
     if not comma and not message.startswith("Expected "):
-        return f"Expected `{place}` in {path} to be a known value, but found {_at(raw, place)}: {message}."
+        return f"Expected `{place}` in {path} to be a known value, but found {_at(raw, place)}: {one_line(message)}."
     return _wrong(path, place, _TYPES.sub(_in_words, expected), _at(raw, place))
 
 
 def _wrong(path: Path, place: str, expected: str, found: str) -> str:
-    return f"Expected `{place}` in {path} to be {expected}, but found {found}. Restore the file."
+    return f"Expected `{one_line(place)}` in {path} to be {expected}, but found {found}. Restore the file."
 
 
 def _in_words(match: re.Match[str]) -> str:

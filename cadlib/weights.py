@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from safetensors.numpy import load, save
 
 from cadlib.errors import ModelInvalid
+from cadlib.typed_json import one_line
 
 FULL_PRECISION_BYTES = 25 * 1000 * 1000
 """Networks up to this size are stored in float32."""
@@ -45,7 +46,7 @@ def load_tensors(data: bytes, what: str, remedy: str = "restore the folder") -> 
     try:
         return dict(load(data))
     except (safetensors.SafetensorError, KeyError, TypeError, ValueError, OverflowError) as error:
-        reason = str(error)[:200] or type(error).__name__
+        reason = one_line(str(error)) or type(error).__name__
         raise ModelInvalid(
             f"Expected {what} to be a safetensors file, but it cannot be read: {reason}; {remedy}."
         ) from error

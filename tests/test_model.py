@@ -16,7 +16,7 @@ from cadlib.model import Model, Prediction
 from cadlib.record import METRICS_FILE, ONNX_FILE, WEIGHTS_FILE, find_model, read_json
 from cadlib.synthetic import demo_lesions
 from cadlib.taxonomy import CODES
-from tests.altering import change_record, reseal
+from tests.altering import change_record, edit_record, reseal
 
 
 def prediction_of(shares):
@@ -217,6 +217,14 @@ def test_facts_are_not_added_twice(taught_folder):
 def test_a_model_that_takes_no_facts_says_so(untaught_folder):
     with pytest.raises(FactsRejected, match="takes none"):
         Model.load(untaught_folder).predict(demo_lesions()[0].png(), PatientFacts(sex="male"))
+
+
+def test_a_graph_of_another_size_is_refused_at_load_in_one_line(model_folder):
+    edit_record(model_folder, lambda raw: raw["input"].update(size_px=64))
+    reseal(model_folder, golden=False)
+    with pytest.raises(ModelInvalid, match="to answer, but it fails") as refused:
+        Model.load(model_folder)
+    assert "\n" not in str(refused.value)
 
 
 def test_the_torch_network_has_the_weights_that_were_loaded_whatever_is_on_disk_now(model_folder, model):

@@ -69,6 +69,8 @@ DEEP = "[" * 100_000
 WRONG = [
     ({"format_version": 1}, "`$.format_version`"),
     ({"surprise": 1}, "`$.surprise`"),
+    ({"a\nb": 1}, "`$.a b`"),
+    ({"x" * 10**6: 1}, "`$.xxx"),
     ({"codes": ["SCC", "VASC", "DF", "BKL", "AK", "BCC", "NV", "MEL"]}, "in this order"),
     ({"temperature": {"small": 0.0, "large": 1.0}}, "`$.temperature.small`"),
     ({"temperature": {"small": 1e-300, "large": 1.0}}, "`$.temperature.small`"),
