@@ -48,7 +48,8 @@ def drawn_table(n: int) -> pd.DataFrame:
     """Return a table of n rows with every column that a catalogue is searched by."""
     rng = np.random.default_rng(0)
     text = {
-        "diagnosis": CODES, "said": CODES, "verdict": ("right", "wrong"), "sex": SEXES, "anatom_site_general": SITES,
+        "diagnosis": CODES, "malignancy": ("malignant", "benign"), "said": CODES,
+        "verdict": ("right", "wrong"), "sex": SEXES, "anatom_site_general": SITES,
         "archive": ("HAM10000", "BCN20000", "MSK"), "split": ("train", "validation", "test"),
     }  # fmt: skip
     columns = {name: pd.array(rng.choice([*values, None], n), "str") for name, values in text.items()}

@@ -137,3 +137,22 @@ def test_what_a_model_says_becomes_columns():
     entropy = -(0.65 * np.log(0.65) + 7 * 0.05 * np.log(0.05)) / np.log(8)
     np.testing.assert_allclose(found["uncertainty"], [entropy, entropy, entropy, np.nan])
     np.testing.assert_allclose(found["novelty"], [*scores, np.nan])  # as `predict` writes it, with the limit 1
+
+
+def test_a_label_without_a_diagnosis_has_a_group_and_a_loss():
+    shares = np.full((3, 8), 0.05)
+    shares[:, CODES.index("MEL")] = 0.65
+    table = pd.DataFrame(
+        {
+            "image": ["a", "b", "c"],
+            "diagnosis": pd.array([None, None, "NV"], "str"),
+            "malignant": pd.array([True, False, None], "boolean"),
+            "width_px": pd.array([600] * 3, "Int64"),
+            "height_px": pd.array([450] * 3, "Int64"),
+        }
+    )
+    found = described(table, None, predictions_table(table["image"], shares)).table
+    assert found["malignancy"].tolist() == ["malignant", "benign", "benign"]
+    assert found["verdict"].fillna("").tolist() == ["", "", "wrong"]
+    risk = 0.65 + 3 * 0.05
+    np.testing.assert_allclose(found["loss"], [-np.log(risk), -np.log(1 - risk), -np.log(0.05)])

@@ -170,6 +170,26 @@ def test_images_of_no_known_class_get_a_visible_row_of_their_own():
     assert figure.layout.xaxis.range[1] >= 9
 
 
+def test_class_counts_show_labels_without_a_diagnosis_below_the_diagnoses():
+    figure = figures.class_counts_chart({"NV": 5, "malignant": 2, "benign": 1200})
+    assert [*figure.layout.yaxis.categoryarray][8:] == ["Malignant, no diagnosis ", "Benign, no diagnosis "]
+    assert "malignant, no diagnosis 2, benign, no diagnosis 1,200" in alt(figure)
+    assert "1,207 in all" in alt(figure)
+
+
+def test_class_counts_without_a_diagnosis_have_no_row_of_zero():
+    figure = figures.class_counts_chart({"malignant": 2, "benign": 12})
+    assert [*figure.layout.yaxis.categoryarray] == ["Malignant, no diagnosis ", "Benign, no diagnosis "]
+    assert alt(figure) == "Images by diagnosis, 14 in all: malignant, no diagnosis 2, benign, no diagnosis 12."
+
+
+def test_the_malignant_reliability_says_what_its_axes_are(summary):
+    figure = figures.malignant_reliability_chart(summary["malignant_reliability"])
+    assert figure.layout.xaxis.title.text == "Malignant probability"
+    assert figure.layout.yaxis.title.text == "Fraction malignant"
+    assert alt(figure).startswith("Reliability diagram of the malignant probability: probability 0.")
+
+
 def test_class_counts_refuse_a_code_that_isic_does_not_have():
     with pytest.raises(ValueError, match="NEVUS"):
         figures.class_counts_chart({"NEVUS": 1})

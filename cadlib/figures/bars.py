@@ -55,11 +55,11 @@ def class_counts_chart(counts: Mapping[str, int]) -> go.Figure:
         raise ValueError(f"Expected the keys of `counts` to be ISIC 2019 codes but got {', '.join(strange)}.")
     numbers: dict[str, float] = {code: int(counts.get(code, 0)) for code in taxonomy.CODES}
     texts = {code: f"{number:,.0f}" for code, number in numbers.items()}
-    said = [f"{d.name} {texts[d.code]}" for d in taxonomy.DIAGNOSES]
     rest = {name: int(counts.get(name, 0)) for name in _OTHER_LABELS}
     # Eight rows of 0 would bury the labels that there are.
     shown = taxonomy.DIAGNOSES if any(numbers.values()) or not any(rest.values()) else ()
     figure = _bars(shown, numbers, texts, "%{text} images")
+    said = [f"{d.name} {texts[d.code]}" for d in shown]
     for name, number in rest.items():
         if not number:
             continue
