@@ -85,6 +85,7 @@ def test_every_figure_of_metrics_json_is_told_with_its_interval(subject):
               "Average precision malignant": "malignant_average_precision",
               f"Calibration error (ECE, 0 is best; {ECE_INTERVAL})": "ece",
               f"Calibration error before calibration ({ECE_INTERVAL})": "ece_uncalibrated",
+              "Calibration error of the malignant probability": "malignant_ece",
               "Brier score (0 to 2, 0 is best)": "brier",
               "Brier score before calibration": "brier_uncalibrated"}  # fmt: skip
     by_code = ("sensitivity", "specificity", "ppv", "npv", "average_precision", "auc")
@@ -123,6 +124,9 @@ def test_points_subgroups_sets_and_bins_are_told(subject):
         assert told(sets[name], sets["intervals"][name]) in read.text
     for b in figures["reliability"]:
         assert not b["n"] or f"sure {b['confidence']:.2f}, right {b['accuracy']:.2f}, n {b['n']}" in read.text
+    for b in figures["malignant_reliability"]:
+        words = f"probability {b['confidence'] or 0:.2f}, malignant {b['accuracy'] or 0:.2f}, n {b['n']}"
+        assert not b["n"] or words in read.text
 
 
 @pytest.fixture
@@ -202,7 +206,7 @@ def test_every_chart_has_its_words_and_nothing_is_fetched(subject):
     assert "default-src 'none'" in html
     assert not {"img", "link", "iframe", "object", "embed", "a"} & {*read.tags}
     charts = [figure for part in sections(subject) for _, figure in part.charts]
-    assert len(charts) == html.count('class="plotly-graph-div"') == read.tags.count("figcaption") == 8
+    assert len(charts) == html.count('class="plotly-graph-div"') == read.tags.count("figcaption") == 9
     assert all(figure.layout.meta["alt"] in read.text for figure in charts)
     assert html.count("plotly.js v") == 1
     assert "@import" not in html.split("<style>")[1].split("</style>")[0]
