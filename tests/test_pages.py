@@ -846,7 +846,7 @@ def test_performance_shows_each_headline_figure_with_its_n(app):
         "Balanced accuracy", "AUC malignant", "AUC melanoma", "Calibration error (ECE)",
     ]  # fmt: skip
     assert words(page).count("n = ") >= 4
-    assert len(page.get("plotly_chart")) == 6
+    assert len(page.get("plotly_chart")) == 7
     assert "It knows nothing." in words(page)
 
 
@@ -874,7 +874,7 @@ def test_performance_draws_what_damage_costs(app, tiny_models, across_damage):
         change_file(path.parent, path.name, json.dumps({**json.loads(before), "robustness": found}))
         page = opened(app, "performance")
         assert not page.exception
-        assert len(page.get("plotly_chart")) == 7
+        assert len(page.get("plotly_chart")) == 8
         rate = found["flips"]["rate"]
         assert rate["any"] > rate["mean"]
         assert f"The top diagnosis changes in {100 * rate['mean']:.1f} % of the views" in words(page)

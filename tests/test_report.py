@@ -150,7 +150,7 @@ def test_another_model_on_the_same_images_is_told_as_the_page_tells_it(subject, 
     assert "nevus: It knew them." in read.text
     assert charts.comparison_chart(against.comparison, against.first, "nevus").layout.meta["alt"] in read.text
     assert read.fetched == []
-    assert read.tags.count("figcaption") == 9
+    assert read.tags.count("figcaption") == 10
 
 
 def test_a_gap_beyond_chance_is_marked(subject):
