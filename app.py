@@ -10,6 +10,9 @@ import streamlit as st
 
 def load_ahead() -> None:
     """Import what the pages import, load the model, and do once what Streamlit would do in the first run of a page."""
+    from cadlib.images import start_decoders  # noqa: PLC0415 - ready when the rest is
+
+    start_decoders()
     from cadlib import ui  # noqa: PLC0415 - this is the import that takes the time
 
     ui.load_ahead()

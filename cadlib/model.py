@@ -19,7 +19,7 @@ from PIL import Image
 from cadlib import calibration, golden, preprocess, weights
 from cadlib.engine import Engine, Seen
 from cadlib.errors import CadError, ModelInvalid
-from cadlib.images import LesionImage, read_image
+from cadlib.images import LesionImage, read_image, start_decoders
 from cadlib.metadata import PatientFacts, add_evidence
 from cadlib.neighbours import NeighbourIndex, fingerprints
 from cadlib.novelty import Novelty, NoveltyDetector, appearance
@@ -125,6 +125,7 @@ class Model:
         changed, and where the model is another than `model_id`.
         """
         folder = find_model(name_or_path)
+        start_decoders()  # they are ready when the model is
         # Drawing and the first use of the image libraries take as long as the hashes and the network: beside them.
         if check_answers:
             threads_of_answers().submit(golden.quick_lesions)

@@ -16,7 +16,7 @@ from cadlib.commands.overlay_names import OverlayNames
 from cadlib.commands.usage import UsageError, check_model, make_folder
 from cadlib.decision import DEFAULT_OPERATING_POINT, TARGET_SENSITIVITY, two_digits
 from cadlib.errors import CadError, FactsRejected, ModelInvalid
-from cadlib.images import SUPPORTED_SUFFIXES, LesionImage, is_dicom, read_images
+from cadlib.images import SUPPORTED_SUFFIXES, LesionImage, is_dicom, read_images, start_decoders
 from cadlib.patient import COARSE_SITES, PatientFacts
 from cadlib.record import ModelRecord, find_model
 from cadlib.taxonomy import CODES, diagnosis
@@ -70,6 +70,8 @@ def run(options: argparse.Namespace) -> int:
     facts = _facts(options, check_model(options.model))
     if options.heatmap:
         make_folder(options.heatmap)
+
+    start_decoders()  # beside the import and the model, which take longer
 
     from cadlib.channel_order import warning
     from cadlib.model import Model

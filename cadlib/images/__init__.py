@@ -97,6 +97,9 @@ def read_image(source: str | os.PathLike[str] | bytes | Image.Image, enough_px: 
     JPEG, PNG, TIFF, BMP, WebP and DICOM are told by content; a name is only used in messages. A Pillow image stays
     as it was. `enough_px` is what is kept of a JPEG's longer side where it has more: see ENOUGH_PX. Raises
     ImageRejected, in a sentence for the reader, for anything else.
+
+    Files are decoded in another process, within limits of time and memory. Raises DecoderUnavailable where
+    none can be started.
     """
     if isinstance(source, Image.Image):
         _check_size(source.size, "This picture")
@@ -122,7 +125,7 @@ def read_image(source: str | os.PathLike[str] | bytes | Image.Image, enough_px: 
 def start_decoders() -> None:
     """Start a process that decodes images, without waiting for it, so that the first image need not wait.
 
-    Raise DecoderUnavailable where none can be started.
+    Where none can be started, the first image says so.
     """
     decoder_pool(MAX_PIXELS).start()
 

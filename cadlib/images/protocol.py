@@ -120,7 +120,8 @@ class Description:
         """Read and check a description; raise ReplyInvalid where it is none."""
         try:
             values = json.loads(data)
-            facts = PatientFacts(*values["facts"])
+            age_years, sex, site = values["facts"]
+            facts = PatientFacts(age_years, sex, site)
             notes, kind = values["notes"], values["format"]
             reduced = values["reduced"]
         except (ValueError, TypeError, KeyError, RecursionError, FactsRejected):

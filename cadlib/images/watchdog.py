@@ -13,6 +13,7 @@ STARVED_FACTOR = 2
 """A process that was ready to run but got no processor has this many times as long."""
 
 _PAUSE_S = 1.0  # a longer gap between two looks means that this process was stopped or the machine slept
+_WAITING_STATES = ("R", "D", "T")  # for the processor, for the disk, for a signal to go on
 _IDLE_S = 2.0  # after so long without a task the thread ends; the next task starts another
 _STARVED_SHARE = 0.8  # of its time: a process that used less of the processor had to wait for it
 
@@ -26,6 +27,7 @@ class Task:
     limit_s: float
     began: float
     began_cpu_s: float | None = None
+    last_cpu_s: float | None = None
     expired: bool = False
 
 
@@ -79,9 +81,11 @@ class Watchdog:
         if task.began_cpu_s is None:
             task.began_cpu_s = used_s
         took_s = now - task.began
+        moved = used_s != task.last_cpu_s
+        task.last_cpu_s = used_s
         if took_s < task.limit_s:
             return
-        if took_s < STARVED_FACTOR * task.limit_s and _starved(task, used_s):
+        if took_s < STARVED_FACTOR * task.limit_s and _starved(task, used_s, moved):
             return
         task.expired = True
         self._tasks.discard(task)
@@ -89,15 +93,16 @@ class Watchdog:
             task.end()
 
 
-def _starved(task: Task, used_s: float | None) -> bool:
+def _starved(task: Task, used_s: float | None, moved: bool) -> bool:
     """Return whether a task is late because the machine is busy or the process was stopped.
 
-    Where the system does not tell, nothing is late for that reason. A process that sleeps waits for
-    something else, so it does not count.
+    Where the system does not tell, nothing is late for that reason. A process that sleeps and does not
+    move waits for something else, so it does not count.
     """
-    if used_s is None or task.began_cpu_s is None or process_state(task.pid) not in ("R", "T"):
+    if used_s is None or task.began_cpu_s is None:
         return False
-    return used_s - task.began_cpu_s < _STARVED_SHARE * task.limit_s
+    waits = moved or process_state(task.pid) in _WAITING_STATES
+    return waits and used_s - task.began_cpu_s < _STARVED_SHARE * task.limit_s
 
 
 def cpu_seconds(pid: int) -> float | None:

@@ -1,0 +1,92 @@
+"""What it costs to decode images in another process: `read_image` against decoding in this one.
+
+    python benchmarks/isolation.py [--rounds N] [FILE ...]
+
+Both read the same bytes in the same run, in turns, and compute the digest of the file. Without files, two drawn JPEG
+files are read, of 600 × 450 px and of 24 megapixels. The difference is the median of the differences of each round, so
+that other work on the machine counts for both. `many` reads each file 40 times with four threads, as a folder is read.
+Prints a table and, as its last line, one JSON object.
+"""
+
+import argparse
+import hashlib
+import json
+import statistics
+import sys
+import time
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).parent.parent))
+
+from assess import jpeg
+
+from cadlib.images import LesionImage, decode_here, read_image
+
+THREADS = 4
+MANY = 40
+
+
+def decode_in_this_process(data: bytes) -> tuple[LesionImage, str]:
+    """Return what `read_image` returns, without another process."""
+    return decode_here(data, "This file"), hashlib.sha256(data).hexdigest()
+
+
+def milliseconds(work: Callable[[], object]) -> float:
+    """Return how long a call takes."""
+    began = time.perf_counter()
+    work()
+    return 1000 * (time.perf_counter() - began)
+
+
+def read_many(read: Callable[[bytes], object], data: bytes) -> None:
+    """Read a file many times in a few threads."""
+    with ThreadPoolExecutor(THREADS) as pool:
+        for _ in pool.map(read, [data] * MANY):
+            pass
+
+
+def measure(data: bytes, rounds: int) -> dict[str, float]:
+    """Return the medians for one file."""
+    read_image(data)
+    here: list[float] = []
+    apart: list[float] = []
+    for _ in range(rounds):
+        here.append(milliseconds(lambda: decode_in_this_process(data)))
+        apart.append(milliseconds(lambda: read_image(data)))
+    differences = [b - a for a, b in zip(here, apart, strict=True)]
+    many = [
+        milliseconds(lambda read=read: read_many(read, data))
+        for _ in range(3)
+        for read in (decode_in_this_process, read_image)
+    ]
+    return {
+        "here_ms": statistics.median(here),
+        "apart_ms": statistics.median(apart),
+        "cost_ms": statistics.median(differences),
+        "ratio": statistics.median(apart) / statistics.median(here),
+        "many_ratio": statistics.median(many[1::2]) / statistics.median(many[0::2]),
+    }
+
+
+def main() -> None:
+    """Measure and print."""
+    parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
+    parser.add_argument("--rounds", type=int, default=40, help="times each file is read (default: 40)")
+    parser.add_argument("files", nargs="*", type=Path, metavar="FILE")
+    options = parser.parse_args()
+    if options.files:
+        sources = {path.name: path.read_bytes() for path in options.files}
+    else:
+        sources = {"600 x 450": jpeg("MEL", 0, 600, 450), "24 megapixels": jpeg("MEL", 0, 6000, 4000)}
+    results = {name: measure(data, options.rounds) for name, data in sources.items()}
+    print(f"{'file':<24}{'here':>9}{'apart':>9}{'cost':>9}{'ratio':>7}{'many':>7}")
+    for name, one in results.items():
+        times = "".join(f"{one[key]:6.2f} ms" for key in ("here_ms", "apart_ms", "cost_ms"))
+        print(f"{name:<24}{times}{one['ratio']:7.2f}{one['many_ratio']:7.2f}")
+    print(json.dumps({name: {key: round(value, 2) for key, value in one.items()} for name, one in results.items()}))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,94 @@
+"""Colour profiles cost a bounded amount of memory."""
+
+import gc
+import os
+import tracemalloc
+from pathlib import Path
+
+import hostile
+import numpy as np
+import pytest
+from hostile import large_profile, riff_chunk
+from PIL import Image
+
+from cadlib.images import profiles, read_image
+from cadlib.images.pool import decoder_pool
+from cadlib.images.profiles import MAX_KEPT, MAX_KEPT_PROFILE_BYTES, MAX_PROFILE_BYTES, kept_by_digest
+
+
+def test_a_profile_that_is_absurdly_large_is_left_aside_with_a_note() -> None:
+    data = hostile.encoded(hostile.picture(), "TIFF", icc_profile=large_profile(MAX_PROFILE_BYTES + 1))
+    image = read_image(data)
+    assert any("16 MB that are read, and was left aside" in note for note in image.notes)
+    assert np.array_equal(image.pixels, np.asarray(hostile.picture()))
+
+
+def test_a_large_profile_is_used() -> None:
+    data = hostile.encoded(hostile.picture(), "TIFF", icc_profile=large_profile(8 * 2**20))
+    assert read_image(data).notes == ("The colours were converted to sRGB by the colour profile of the file.",)
+
+
+def test_the_same_profile_is_computed_once() -> None:
+    computed: list[bytes] = []
+    transform = kept_by_digest(lambda icc: computed.append(icc) or len(computed))
+    assert [transform(b"one"), transform(b"two"), transform(b"one")] == [1, 2, 1]
+
+
+def test_no_more_than_a_few_results_are_kept() -> None:
+    computed: list[bytes] = []
+    transform = kept_by_digest(computed.append)
+    for number in range(MAX_KEPT + 1):
+        transform(bytes([number]))
+    transform(bytes([0]))
+    assert len(computed) == MAX_KEPT + 2
+
+
+def test_the_result_for_a_large_profile_is_not_kept() -> None:
+    computed: list[bytes] = []
+    transform = kept_by_digest(computed.append)
+    for _ in range(2):
+        transform(bytes(MAX_KEPT_PROFILE_BYTES + 1))
+    assert len(computed) == 2
+
+
+def test_the_profiles_themselves_are_not_kept() -> None:
+    transform = kept_by_digest(len)
+    tracemalloc.start()
+    try:
+        for number in range(MAX_KEPT):
+            transform(bytes([number]) * MAX_KEPT_PROFILE_BYTES)
+        gc.collect()
+        held, _ = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert held < MAX_KEPT_PROFILE_BYTES
+
+
+@pytest.mark.parametrize("given", ["bytes", "Pillow image"])
+def test_many_large_profiles_leave_little_behind(given: str) -> None:
+    """320 MB of profiles pass through this process and its decoders."""
+    profile_bytes = 10 * 2**20
+    read_image(hostile.encoded(hostile.picture(), "PNG"))
+    before = resident_bytes()
+    for number in range(32):
+        icc = large_profile(profile_bytes, number)
+        if given == "bytes":
+            read_image(hostile.webp_with(riff_chunk(b"ICCP", icc)))
+        else:
+            image = Image.new("RGB", (80, 80))
+            image.info["icc_profile"] = icc
+            read_image(image)
+    gc.collect()
+    assert resident_bytes() - before < 12 * profile_bytes
+
+
+def resident_bytes() -> int:
+    """Return what this process and its decoders hold."""
+    pids = [os.getpid(), *decoder_pool(0).worker_pids()]
+    pages = [int(Path(f"/proc/{pid}/statm").read_text().split()[1]) for pid in pids]
+    return sum(pages) * os.sysconf("SC_PAGE_SIZE")
+
+
+def test_the_note_names_the_limit_that_counts(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(profiles, "MAX_PROFILE_BYTES", 2**20)
+    assert "has 2 MB, more than the 1 MB" in profiles.too_large_note(bytes(2 * 2**20))
