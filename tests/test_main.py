@@ -301,8 +301,8 @@ def test_a_run_that_cannot_write_is_refused_in_words(synthetic_dataset, tmp_path
     (tmp_path / "file").touch()
     where = ["--data", str(synthetic_dataset), "--name", "x", "--run-dir", str(tmp_path / "file" / "run")]
     tiny = ["--no-pretrained", "--backbone", "test_efficientnet", "--input-px", "64", "--batch-size", "16"]
-    assert main(["train", *where, *tiny, "--accelerator", "cpu", "--workers", "0"]) == 1
-    assert "Make room or mend the rights" in capsys.readouterr().err
+    assert main(["train", *where, *tiny, "--accelerator", "cpu", "--workers", "0"]) == 2
+    assert "Expected a folder that can be written" in capsys.readouterr().err
     assert not (tmp_path / "models").exists()
 
 

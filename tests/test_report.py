@@ -344,7 +344,7 @@ def test_the_command_compares_two_models_on_the_same_images(
         ({"--against": "nobody"}, "nobody"),
         ({"--data": "nowhere"}, "there is no folder nowhere"),
         ({"--subset": "nothing"}, "Expected the name of a subset"),
-        ({"--output": "."}, "is a folder"),
+        ({"--output": "."}, "found a folder"),
     ],
 )
 def test_bad_usage_ends_before_any_work(change, said, synthetic_dataset, tmp_path, capsys):

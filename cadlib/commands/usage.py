@@ -54,7 +54,7 @@ def make_folder(folder: Path) -> None:
         with TemporaryFile(dir=folder):
             pass
     except OSError as error:
-        raise UsageError(f"Expected a folder that can be written, {folder}, but: {error.strerror}.") from error
+        raise _unwritable("folder", folder, error) from error
 
 
 def check_folder(folder: Path) -> None:
@@ -66,14 +66,14 @@ def check_folder(folder: Path) -> None:
         with TemporaryFile(dir=existing):
             pass
     except OSError as error:
-        raise UsageError(f"Expected a folder that can be written, {folder}, but: {error.strerror}.") from error
+        raise _unwritable("folder", folder, error) from error
 
 
 def check_file(file: Path) -> None:
     """Make the folder of a file; raise UsageError where the file cannot be written."""
     try:
         if file.is_dir():
-            raise UsageError(f"Expected the name of a file but {file} is a folder. Give a file in it.")
+            raise UsageError(f"Expected the name of a file, but found a folder: {file}. Give a file in it.")
         if file.is_file():
             with file.open("ab"):
                 return
@@ -83,4 +83,9 @@ def check_file(file: Path) -> None:
         file.touch()
         file.unlink()
     except OSError as error:
-        raise UsageError(f"Expected a file that can be written, {file}, but: {error.strerror}.") from error
+        raise _unwritable("file", file, error) from error
+
+
+def _unwritable(kind: str, path: Path, error: OSError) -> UsageError:
+    reason = error.strerror or type(error).__name__
+    return UsageError(f"Expected a {kind} that can be written, {path}, but found: {reason}. Choose another one.")
