@@ -40,7 +40,7 @@ def headline(measured: dict) -> None:
         rows = (*rows, ("Calibration error, malignant", error, ends, over))
     with st.grid(4, min_column_width=180):
         for name, value, interval, over in rows:
-            with st.container(border=True, gap=None):
+            with st.container(border=True, gap=None, height="stretch"):
                 st.metric(name, told(value))
                 between = f"95 % {interval[0]:.2f} to {interval[1]:.2f}, " if interval else ""
                 st.caption(between + over)
