@@ -18,7 +18,7 @@ RUN   := $(VENV)/bin/python -m
 
 CHROMIUM_NAMES := chromium chromium-browser google-chrome google-chrome-stable
 
-.PHONY: help app test lint env chromium key
+.PHONY: help app test lint env chromium strace key
 .DELETE_ON_ERROR:
 
 help:
@@ -31,7 +31,7 @@ help:
 app: env
 	@MALLOC_ARENA_MAX=2 $(RUN) streamlit run app.py --server.port $(PORT)
 
-test: env chromium
+test: env chromium strace
 	$(RUN) pytest -n $(WORKERS) --dist loadfile --no-loadscope-reorder $(ARGS)
 
 lint: env
@@ -61,6 +61,18 @@ chromium:
 	else \
 	  echo 'No Chromium found, so no test can drive a browser. Install one, on Debian or Ubuntu with:'; \
 	  echo '  sudo apt-get install chromium'; \
+	  [ -z "$$CI" ]; \
+	fi
+
+# Tests watch by strace what is connected to and written. It is there for Linux alone.
+strace:
+	@command -v strace >/dev/null 2>&1 && exit 0; \
+	if [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null 2>&1; then \
+	  echo 'Installing strace for the tests of privacy.'; \
+	  apt-get update -q && DEBIAN_FRONTEND=noninteractive apt-get install -yq --no-install-recommends strace; \
+	else \
+	  echo 'No strace found, so no test can watch connections and files. On Debian or Ubuntu:'; \
+	  echo '  sudo apt-get install strace'; \
 	  [ -z "$$CI" ]; \
 	fi
 

@@ -7,6 +7,8 @@ from threading import Thread
 
 import streamlit as st
 
+from cadlib import server
+
 
 def load_ahead() -> None:
     """Import what the pages import, load the model, and do once what Streamlit would do in the first run of a page."""
@@ -22,9 +24,11 @@ def load_ahead() -> None:
 
 @asynccontextmanager
 async def ready(_: st.App) -> AsyncIterator[None]:
-    """Answer at once, and load meanwhile."""
+    """Answer at once, and load meanwhile; forget the images of closed tabs as long as the server runs."""
     Thread(target=load_ahead, daemon=True).start()
-    yield
+    async with server.forgetting_sessions():
+        yield
 
 
-app = st.App("menu.py", lifespan=ready)
+server.forbid_lookups()
+app = st.App("menu.py", lifespan=ready, middleware=server.middleware())

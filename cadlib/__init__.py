@@ -19,6 +19,8 @@ and for those who make models: download, dataset, splits, training, packing, eva
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
+from cadlib import quiet as quiet  # first: libraries read these settings when they are imported
+
 if TYPE_CHECKING:
     from cadlib.assessment import Assessment as Assessment
     from cadlib.assessment import assess as assess

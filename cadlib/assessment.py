@@ -15,6 +15,7 @@ from cadlib.novelty import Novelty
 from cadlib.quality import QualityReport, inspect
 from cadlib.readahead import threads
 from cadlib.saliency import Heatmap, activation_map
+from cadlib.spreadsheets import safe_cell
 from cadlib.taxonomy import CODES
 
 _BLAS = ThreadpoolController()
@@ -119,10 +120,11 @@ def csv_row(file: str, outcome: Assessment | str) -> list[str]:
     the most probable first: "MEL NV". `known` is yes or no, `novelty` the score, 1 at the limit; both are empty for a
     model that cannot tell. `interpretable` is no, with the reason as `warning`, where the pages hide the answer until
     it is asked for: the columns after it are not to be used unread. `notes` has the
-    sentences of `LesionImage.notes`.
+    sentences of `LesionImage.notes`. A cell that a spreadsheet would
+    compute has an apostrophe before it.
     """
     if isinstance(outcome, str):
-        return [file, *[""] * (len(CSV_COLUMNS) - 2), outcome]
+        return [safe_cell(file), *[""] * (len(CSV_COLUMNS) - 2), safe_cell(outcome)]
     prediction = outcome.prediction
     risk, *shares = (f"{p:.6f}" for p in (prediction.malignant_probability, *prediction.probabilities))
     top, _ = prediction.ranking()[0]
@@ -134,7 +136,8 @@ def csv_row(file: str, outcome: Assessment | str) -> list[str]:
     known = ("yes" if one.known else "no", f"{one.score:.4f}") if (one := outcome.novelty) else ("", "")
     warned = ("yes" if outcome.answerable else "no", outcome.warning)
     row = [file, prediction.image_sha256, quality, *known, *warned, top, likely, risk, action]
-    return [*row, *shares, model, notes, ""]
+    row = [*row, *shares, model, notes, ""]
+    return [safe_cell(cell) for cell in row]
 
 
 def json_row(file: str, outcome: Assessment | str) -> dict[str, Any]:

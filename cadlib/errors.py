@@ -3,6 +3,8 @@
     CadError              everything below; a front end catches this and shows its text
     ├── ImageRejected     this file is no picture that can be read
     ├── DecoderUnavailable  the process that decodes images cannot be started
+    ├── HoldingFull       a session, or the server, holds as many images as it may
+    ├── FolderRefused     this folder is not one that a reader may open
     ├── FactsRejected     this age, sex or site of a patient is none that a model can take
     ├── ModelInvalid      this folder is no model that can be trusted to run
     ├── ClinicInvalid     what a clinic chose cannot be used, or not be remembered
@@ -27,6 +29,14 @@ class ImageRejected(CadError):
 
 class DecoderUnavailable(CadError):
     """The process that decodes images cannot be started, so no image can be read on this machine."""
+
+
+class HoldingFull(CadError):
+    """One more image would exceed what a session, or all sessions together, may hold."""
+
+
+class FolderRefused(CadError):
+    """A reader names a folder outside of those that the operator of the server allows."""
 
 
 class FactsRejected(CadError):

@@ -34,6 +34,7 @@ from cadlib.patient import design_of
 from cadlib.predictions import PREDICTIONS_FILE, predictions_table
 from cadlib.record import METRICS_FILE, ConformalSets, ModelRecord
 from cadlib.splits import lesion_groups
+from cadlib.spreadsheets import safe_table
 from cadlib.summary import measured_point, measured_sets, summarise
 from cadlib.tables import metrics_table
 from cadlib.taxonomy import CODES, ISIC_2019, UNKNOWN, Classes
@@ -65,7 +66,7 @@ class Evaluation:
         folder = Path(folder)
         folder.mkdir(parents=True, exist_ok=True)
         with TemporaryDirectory(dir=folder, prefix=".evaluation-") as aside:
-            self.predictions.to_csv(Path(aside, PREDICTIONS_FILE), index=False)
+            safe_table(self.predictions).to_csv(Path(aside, PREDICTIONS_FILE), index=False)
             Path(aside, METRICS_FILE).write_text(metrics_json(self.metrics), encoding="utf-8")
             for name in (PREDICTIONS_FILE, METRICS_FILE):
                 Path(aside, name).replace(folder / name)

@@ -16,6 +16,7 @@ from cadlib.layouts.one_table import image_columns
 from cadlib.layouts.table_file import read_text_table
 from cadlib.metrics import ROW_SUM_TOLERANCE
 from cadlib.partial_labels import complete_labels, has_label
+from cadlib.spreadsheets import original_cell
 from cadlib.taxonomy import CODES, UNKNOWN
 
 PREDICTIONS_FILE = "predictions.csv"
@@ -74,7 +75,7 @@ def _read_columns(path: Path) -> pd.DataFrame:
     if twice := sorted({code for code in codes if codes.count(code) > 1}):
         raise DatasetInvalid(f"Expected one column for each of {', '.join(twice)} in {path}. Remove the others.")
     named = cells.set_index(columns.image)[list(columns.classes)].set_axis(codes, axis=1)
-    ids = [cell if pd.isna(cell) else resolve_id(cell, frozenset()) for cell in named.index]
+    ids = [cell if pd.isna(cell) else resolve_id(original_cell(cell), frozenset()) for cell in named.index]
     return named.set_axis(pd.Index(ids, dtype="str", name="image"))
 
 

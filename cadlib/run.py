@@ -210,7 +210,7 @@ def git_commit() -> str:
             ["git", "rev-parse", "HEAD"], cwd=folder, capture_output=True, text=True, check=True
         ).stdout.strip()
         changed = subprocess.run(
-            ["git", "status", "--porcelain", "--untracked-files=no", "."],
+            ["git", "--no-optional-locks", "status", "--porcelain", "--untracked-files=no", "."],
             cwd=folder,
             capture_output=True,
             text=True,

@@ -30,6 +30,9 @@ CURVES_FOLDER: Final = "curves"
 LOCK_FILE: Final = "lock"
 EVENT_FILES: Final = "events.out.tfevents.*"
 FACTS: Final = "run"
+SEARCHED_LEVELS: Final = 4
+SEARCHED_FOLDERS: Final = 10_000
+"""A page searches for runs no deeper, and in no more folders: it must not search a disk."""
 
 LOSS: Final = "step/loss"
 LEARNING_RATE: Final = "step/learning_rate"
@@ -166,11 +169,48 @@ def find_runs(root: Path) -> dict[str, Path]:
     """
     try:
         begun: dict[Path, str] = {}
-        for path in sorted(root.glob(f"**/{CURVES_FOLDER}/{EVENT_FILES}")):
-            begun.setdefault(path.parents[1], path.name)  # its name begins with the time
+        for run in _run_folders(root):
+            first = min((run / CURVES_FOLDER).glob(EVENT_FILES), default=None)
+            if first is not None:
+                begun[run] = first.name  # its name begins with the time
     except (OSError, ValueError) as error:
         raise RunInvalid(f"Expected a folder of runs but {root} cannot be searched: {error}.") from error
     return {str(run.relative_to(root)): run for run in sorted(begun, key=lambda run: begun[run], reverse=True)}
+
+
+def _run_folders(root: Path) -> list[Path]:
+    """Return the folders below `root`, and itself, that have curves: a few levels down, not into links."""
+    found: list[Path] = []
+    level, seen = [root], 0
+    for _ in range(SEARCHED_LEVELS):
+        below: list[Path] = []
+        for folder in level:
+            seen += 1
+            if seen > SEARCHED_FOLDERS:
+                raise RunInvalid(
+                    f"Expected a folder of runs, but found more than {SEARCHED_FOLDERS:,} folders below {root}. "
+                    "Name the folder that holds the runs themselves."
+                )
+            for entry in _folders_in(folder, root):
+                if entry.name == CURVES_FOLDER:
+                    found.append(folder)
+                elif not entry.name.startswith("."):
+                    below.append(Path(entry.path))
+        level = below
+    return sorted(found)
+
+
+def _folders_in(folder: Path, root: Path) -> list[os.DirEntry[str]]:
+    """Return the folders in a folder; none where it is missing, or closed to this user below `root`."""
+    try:
+        with os.scandir(folder) as entries:
+            return [entry for entry in entries if entry.is_dir(follow_symlinks=False)]
+    except FileNotFoundError:
+        return []
+    except PermissionError:
+        if folder == root:
+            raise
+        return []
 
 
 def differences(readings: tuple[RunReading, RunReading]) -> dict[str, tuple[Any, Any]]:

@@ -27,6 +27,7 @@ from cadlib.dataset import Progress
 from cadlib.errors import DatasetInvalid, ImageRejected
 from cadlib.layouts.table_file import read_csv
 from cadlib.readahead import map_ahead
+from cadlib.spreadsheets import original_cell, safe_table
 
 SPLITS = ("train", "validation", "test")
 NEAR_DUPLICATE_BITS = 2
@@ -165,7 +166,7 @@ def _deal(table: pd.DataFrame, groups: "pd.Series[int]", shares: NDArray[np.floa
 def split_csv(table: pd.DataFrame, groups: "pd.Series[int]", splits: "pd.Series[str]") -> str:
     """Return image, lesion_group and split as the text of a CSV file, sorted by image."""
     rows = pd.DataFrame({"image": table["image"], "lesion_group": groups, "split": splits})
-    text: str = rows.sort_values("image").to_csv(index=False, lineterminator="\n")
+    text: str = safe_table(rows.sort_values("image")).to_csv(index=False, lineterminator="\n")
     return text
 
 
@@ -177,7 +178,8 @@ def read_split(path: Path, *, leaking: bool = False) -> pd.DataFrame:
     """
     rows = read_csv(path, ("lesion_group", "split")).reset_index()
     rows = rows.reindex(columns=["image", "lesion_group", "split"])
-    rows["image"] = rows["image"].str.normalize("NFC")
+    ids = rows["image"].map(original_cell, na_action="ignore")
+    rows["image"] = ids.str.normalize("NFC")
     checks = {
         f"{', '.join(SPLITS)} as split": rows["split"].isin(SPLITS),
         "a whole number as lesion_group": rows["lesion_group"].astype("str").str.fullmatch(r"\d+", na=False),

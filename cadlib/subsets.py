@@ -20,6 +20,7 @@ from cadlib.errors import DatasetInvalid, SubsetInvalid
 from cadlib.findings import Findings
 from cadlib.image_ids import composed
 from cadlib.record import replace_files
+from cadlib.spreadsheets import original_cell, safe_cell
 
 if TYPE_CHECKING:  # pandas takes a third of a second; a list of names needs none
     from cadlib.dataset import Dataset
@@ -109,13 +110,13 @@ def read_subset(name: str) -> Subset:
         raise SubsetInvalid(f"Expected a CSV file behind the first line of {path} but: {error}; mend it.") from error
     if rows and "image" not in rows[0]:
         raise SubsetInvalid(f"Expected a column `image` in {path} but got {', '.join(map(str, rows[0]))}; name it so.")
-    return Subset(name, images=tuple((row["image"] or "").strip() for row in rows), **facts)
+    return Subset(name, images=tuple(_id(row["image"]) for row in rows), **facts)
 
 
 def save_subset(subset: Subset) -> None:
     """Save a subset, whole or not at all, in place of one of its name; raise SubsetInvalid where that fails."""
     path, text = _path(subset.name), io.StringIO()
-    csv.writer(text, lineterminator="\n").writerows([["image"], *([image] for image in subset.images)])
+    csv.writer(text, lineterminator="\n").writerows([["image"], *([safe_cell(image)] for image in subset.images)])
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         replace_files(path.parent, {path.name: f"{_head(subset.dataset, subset.chosen)}\n{text.getvalue()}"})
@@ -137,7 +138,17 @@ def delete_subset(name: str) -> None:
 
 
 def _head(dataset: str, chosen: str) -> str:
-    return f"# {json.dumps({'dataset': dataset, 'chosen': chosen}, ensure_ascii=False)}"
+    """Return the first line. A spreadsheet splits it too, so what could begin a formula is written by its number."""
+    text = json.dumps({"dataset": dataset, "chosen": chosen}, ensure_ascii=False)
+    return "# " + re.sub(r'([,;"] *)([=+@＝＋－＠-])', _by_number, text)
+
+
+def _by_number(found: re.Match[str]) -> str:
+    return f"{found[1]}\\u{ord(found[2]):04x}"
+
+
+def _id(cell: str | None) -> str:
+    return original_cell((cell or "").strip())
 
 
 def _is_name(name: str) -> bool:

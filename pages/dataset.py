@@ -10,9 +10,13 @@ SYNTHETIC = "synthetic lesions, drawn by this project"
 HOW_TO_GET_IT = """
 **No data set here yet.** `python -m cadlib download --to DIR` downloads ISIC 2019 from
 <https://challenge.isic-archive.com/data/#2019> (25,331 labelled images, 9 GB, and as much again while unpacking).
-`--sample 20` downloads 20 images per class from the ISIC Archive instead. Give DIR below, or set
-`CADLIB_DATA` to it. Until then the pictures here are *synthetic*: drawn by this project, nobody's skin, no evidence.
+`--sample 20` downloads 20 images per class from the ISIC Archive instead. Start the server
+with `CADLIB_DATA=DIR`. Until then the pictures here are *synthetic*: drawn by this project, nobody's skin, no evidence.
 """
+FOLDERS = (
+    "A folder below the one that `CADLIB_DATA` names. The server's operator can allow any folder with "
+    "`CADLIB_LOCAL_FOLDERS=1`."
+)
 
 
 def choose_folder() -> tuple[str, str]:
@@ -23,9 +27,13 @@ def choose_folder() -> tuple[str, str]:
     left, right = st.columns(2)
     forget = browse.forget_facets
     chosen = left.selectbox("Data set", [*known, SYNTHETIC], key="dataset", on_change=forget, kwargs={"folder": ""})
-    typed = right.text_input("Another folder", placeholder="/data/ISIC_2019", key="folder", on_change=forget)
-    folder = typed.strip() or chosen
-    return (ui.synthetic_folder(), "synthetic ") if folder == SYNTHETIC else (folder, "")
+    typed = right.text_input(
+        "Another folder", placeholder="ISIC_2019", key="folder", on_change=forget,
+        disabled=not ui.may_name_a_folder(), help=FOLDERS,
+    )  # fmt: skip
+    if typed.strip():
+        return ui.typed_folder(typed.strip()), ""
+    return (ui.synthetic_folder(), "synthetic ") if chosen == SYNTHETIC else (chosen, "")
 
 
 record = ui.page("Dataset")

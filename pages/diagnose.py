@@ -11,8 +11,8 @@ EMPTY = """
 #### Drop one or several dermoscopic pictures above
 
 JPEG, PNG, TIFF, BMP, WebP or DICOM. You get a ranked diagnosis, the malignant probability against the model's referral
-threshold, and the place in the picture that speaks for each diagnosis. Nothing is stored: the pictures are gone
-when this tab is closed.
+threshold, and the place in the picture that speaks for each diagnosis. Images are not written to disk. They are
+removed from memory when you remove them here, or within a minute after this tab is closed.
 """
 SAVE = ":material/download:"
 
@@ -64,10 +64,31 @@ def result(case: ui.Case) -> None:
     turns.caption(ui.about_the_turns(ui.stability(found), alone.threshold, with_facts=with_facts))
 
 
+def show(case: ui.Case) -> None:
+    """Draw a case, the way to the others, and what can be done with them."""
+    if len(cases) > 1:
+        ui.strip(cases, case)
+    ui.channel_order(case)
+    if not case.assessment:
+        st.error(f"{ui.plain(case.name)}: {ui.plain(case.reason)}", icon=":material/broken_image:")
+    elif not ui.withheld(case.assessment, case.name):
+        result(case)
+    with st.container(horizontal=True, key="downloads"):
+        table, tree = ui.cases_csv(cases), ui.cases_json(cases)
+        st.download_button("CSV", table, "cadlib.csv", "text/csv", "download-csv", icon=SAVE, on_click="ignore")
+        st.download_button(
+            "JSON", tree, "cadlib.json", "application/json", "download-json", icon=SAVE, on_click="ignore"
+        )
+        st.button("Remove this picture", "remove", on_click=ui.remove, args=(case.key,), icon=":material/close:")
+        keys = tuple(one.key for one in cases)
+        st.button("Remove all", "clear", on_click=ui.remove, args=keys, icon=":material/delete:")
+
+
 record = ui.page("Diagnose")
 if not record:
     st.stop()
 
+ui.about_the_loss()
 cases = ui.cases(record)
 with st.container(horizontal=True, vertical_alignment="bottom", key="upload"):
     label = "Dermoscopic pictures: drop, choose, or paste with Ctrl+V"
@@ -81,23 +102,11 @@ files = [(file.name, file.getvalue()) for file in given]
 if synthetic:
     files.append(ui.next_synthetic(cases))
 if files:
-    ui.take(files)
+    ui.take(files, given)
 
 case = ui.chosen_case(cases)
-if case is None:
+if case is None:  # without st.stop: what a stopped run leaves in place holds the removed picture
     st.markdown(EMPTY)
     ui.model()  # loaded while the reader looks for a picture
-    st.stop()
-if len(cases) > 1:
-    ui.strip(cases, case)
-ui.channel_order(case)
-if not case.assessment:
-    st.error(f"{ui.plain(case.name)}: {ui.plain(case.reason)}", icon=":material/broken_image:")
-elif not ui.withheld(case.assessment, case.name):
-    result(case)
-with st.container(horizontal=True, key="downloads"):
-    table, tree = ui.cases_csv(cases), ui.cases_json(cases)
-    st.download_button("CSV", table, "cadlib.csv", "text/csv", "download-csv", icon=SAVE, on_click="ignore")
-    st.download_button("JSON", tree, "cadlib.json", "application/json", "download-json", icon=SAVE, on_click="ignore")
-    st.button("Remove this picture", "remove", on_click=ui.remove, args=(case,), icon=":material/close:")
-    st.button("Remove all", "clear", on_click=ui.remove, args=tuple(cases), icon=":material/delete:")
+else:
+    show(case)

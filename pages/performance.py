@@ -70,7 +70,8 @@ def across(found: dict | None) -> None:
     if found:
         st.subheader("Across archives", anchor=False)
         head, *rows = tables.across_rows(found)
-        st.table([dict(zip(head, row, strict=True)) for row in rows], hide_index=True)
+        table = [dict(zip(head, row, strict=True)) for row in rows]
+        st.table(ui.plain_rows(table), hide_index=True)
 
 
 record = ui.page("Performance")
@@ -81,7 +82,7 @@ if shown:
     measured = shown.figures
     claim = ui.plain(shown.record.validation_claim)
     st.markdown(
-        f"{shown.record.name} {shown.record.version} {shown.about} {claim[0].upper()}{claim[1:]}. "
+        f"{ui.plain(f'{shown.record.name} {shown.record.version}')} {shown.about} {claim[0].upper()}{claim[1:]}. "
         "In brackets: 95 % intervals over lesions; too few lesions have none."
     )
     ui.report(shown)
@@ -105,5 +106,5 @@ if shown:
     across(own.get("across_archives"))
 
 st.subheader("Model card", anchor="model-card")
-with st.expander(name, expanded=True, key="card"):
-    st.markdown(ui.model_card(name))
+with st.expander(ui.plain(name), expanded=True, key="card"):
+    st.html(ui.card_html(ui.model_card(name)))

@@ -20,6 +20,7 @@ record = ui.page("Saliency")
 if not record:
     st.stop()
 
+ui.about_the_loss()
 cases = ui.cases(record)
 readable = [one for one in cases if one.assessment]
 if not readable:
@@ -38,7 +39,7 @@ with st.container(horizontal=True, vertical_alignment="bottom"):
     key = st.selectbox("Picture", names, list(names).index(case.key), format_func=names.get, key="picture")
     chosen = st.multiselect("Diagnoses", CODES, list(ranking)[:3], format_func=ui.named, key=f"codes-{case.key[:8]}")
 if key != case.key:
-    ui.choose(next(one for one in readable if one.key == key))
+    ui.choose(key)
     st.rerun()
 if ui.withheld(case.assessment, case.name):
     st.stop()

@@ -21,6 +21,10 @@ The curves are TensorBoard's own files, so it shows them too: `tensorboard --log
 averaged weights, which become the model, on pictures that are not varied; training is on varied ones with dropout, so
 its loss can be the higher one. ★: the epoch of the highest balanced accuracy. The model is that of the last epoch.
 """
+FOLDERS = (
+    "A folder below the one that `CADLIB_RUNS` names, else below `runs/`. The server's operator can allow any folder "
+    "with `CADLIB_LOCAL_FOLDERS=1`."
+)
 
 
 def readings(names: list[str]) -> list[runs.RunReading]:
@@ -63,7 +67,7 @@ def differing(first: runs.RunReading, second: runs.RunReading) -> None:
         for name, pair in found.items()
     ]
     if rows:
-        st.table(rows, hide_index=True)
+        st.table(ui.plain_rows(rows), hide_index=True)
     else:
         st.caption("Nothing: the two runs have the same settings, images and code.")
 
@@ -71,10 +75,11 @@ def differing(first: runs.RunReading, second: runs.RunReading) -> None:
 ui.page("Training")
 places = st.columns([3, 3, 3, 2], vertical_alignment="bottom")
 usual = str(runs.runs_dir())
-folder = places[0].text_input("Folder of runs", placeholder=usual, key="runs").strip() or usual
+typed = places[0].text_input("Folder of runs", placeholder=usual, key="runs", help=FOLDERS).strip()
+folder = typed or usual
 places[3].button("Look again", key="again", icon=":material/refresh:", width="stretch")
 try:
-    folders = ui.run_folders(folder)
+    folders = ui.run_folders(typed)
 except CadError as error:
     st.error(ui.plain(str(error)))
     st.stop()
@@ -91,4 +96,5 @@ st.caption(TENSORBOARD.format(folder=folder))
 if len(found) == 2:
     differing(*found)
 with st.expander(f"All runs: {len(folders)}", key="all"):
-    st.table([ui.run_row(reading) for reading in readings(list(folders))], hide_index=True)
+    rows = [ui.run_row(reading) for reading in readings(list(folders))]
+    st.table(ui.plain_rows(rows), hide_index=True)

@@ -32,6 +32,7 @@ TORCH_FREE = {
     "channel_order",
     "comparison",
     "comparison_table",
+    "confined",
     "corruptions",
     "corruptions.camera",
     "corruptions.drawn",
@@ -67,6 +68,7 @@ TORCH_FREE = {
     "identity",
     "image_ids",
     "hints",
+    "holding",
     "images",
     "images.channels",
     "images.decoding",
@@ -91,6 +93,7 @@ TORCH_FREE = {
     "layouts.terms",
     "likeness",
     "manifest",
+    "memory",
     "metadata",
     "metadata.evidence",
     "metadata.fitting",
@@ -117,6 +120,7 @@ TORCH_FREE = {
     "quality",
     "quality.channels",
     "quality.figures",
+    "quiet",
     "readahead",
     "record",
     "record_schema",
@@ -124,7 +128,14 @@ TORCH_FREE = {
     "report.sections",
     "runs",
     "sampling",
+    "server",
+    "server.guard",
+    "server.headers",
+    "server.sessions",
+    "server.stack",
+    "server.uploads",
     "splits",
+    "spreadsheets",
     "subgroup_table",
     "subsets",
     "summary",
@@ -145,6 +156,7 @@ TORCH_FREE = {
     "trade_off",
     "train_config",
     "typed_json",
+    "ui.harmless",
     "ui.runs",
     "ui.text",
     "validation",
@@ -220,8 +232,10 @@ MAY_USE_TORCH = {
     "ui.frame",
     "ui.gallery",
     "ui.garbage",
+    "ui.held",
     "ui.imagemap",
     "ui.images_behind",
+    "ui.lost",
     "ui.models",
     "ui.neighbours",
     "ui.patient",
@@ -309,8 +323,8 @@ def test_importing_the_torch_free_modules_loads_no_torch():
 
 
 @pytest.mark.parametrize("name", MODULES)
-def test_streamlit_is_known_to_ui_alone(name):
-    assert "streamlit" not in packages(source(name)) or name.startswith("ui.")
+def test_streamlit_is_known_to_ui_and_server_alone(name):
+    assert "streamlit" not in packages(source(name)) or name.startswith(("ui.", "server"))
 
 
 def test_the_modules_of_cadlib_import_each_other_in_one_direction():

@@ -21,7 +21,7 @@ from PIL import Image
 from safetensors.torch import save
 from streamlit.testing.v1 import AppTest
 
-from cadlib import background, evaluation, network, own_figures, record, saliency, ui
+from cadlib import background, evaluation, holding, network, own_figures, record, saliency, ui
 from cadlib.calibration import Temperature
 from cadlib.dataset import open_dataset
 from cadlib.decision import OperatingPoint, PointIntervals
@@ -132,6 +132,7 @@ def app(tiny_models, monkeypatch, tmp_path) -> AppTest:
     monkeypatch.setenv("CADLIB_MODELS", str(tiny_models))
     monkeypatch.setenv("CADLIB_CACHE", str(tmp_path / "cache"))
     monkeypatch.delenv("CADLIB_DATA", raising=False)
+    monkeypatch.setenv("CADLIB_LOCAL_FOLDERS", "1")
     return AppTest.from_file(str(ROOT / "menu.py"), default_timeout=TIMEOUT_S)
 
 
@@ -436,10 +437,10 @@ def test_a_photograph_that_is_called_synthetic_is_not_said_to_be_drawn(app):
     assert viewed(page)["said"].startswith(ui.DRAWN)
 
 
-def test_more_pixels_than_a_session_holds_are_refused_with_a_reason(app, lesion, monkeypatch):
-    monkeypatch.setattr(session, "MAX_HELD_PIXELS", 450 * 450 + 1)
+def test_more_bytes_than_a_session_holds_are_refused_with_a_reason(app, lesion, monkeypatch):
+    monkeypatch.setattr(holding, "SESSION_LIMIT_BYTES", 450 * 450 * 3 + 1)
     page = drop(app.run(), ("one.png", lesion), ("two.png", lesion))
-    assert "megapixels" in held(page)[1].reason
+    assert "MB of images at a time" in held(page)[1].reason
 
 
 def test_the_evidence_follows_the_chosen_diagnosis_and_method(app, lesion):
@@ -570,7 +571,7 @@ def test_removing_pictures_leads_back_to_the_empty_page(app, lesion):
 def test_downloads_hold_every_file_with_its_figures_or_its_reason(app, lesion):
     page = drop(app.run(), ("=one.png", lesion), ("bad.jpg", b"no picture"))
     rows = list(csv.DictReader(io.StringIO(ui.cases_csv(held(page)))))
-    assert [row["file"] for row in rows] == ["=one.png", "bad.jpg"]
+    assert [row["file"] for row in rows] == ["'=one.png", "bad.jpg"]  # no formula in a spreadsheet
     assert sum(float(rows[0][code]) for code in CODES) == pytest.approx(1, abs=1e-4)
     assert rows[1]["error"]
     found = json.loads(ui.cases_json(held(page)))
@@ -781,6 +782,26 @@ def test_a_folder_that_holds_no_data_set_is_refused_in_words(app, tmp_path):
         assert "Expected" in page.error[0].value
 
 
+def test_a_folder_outside_of_the_data_is_refused(app, synthetic_dataset, tmp_path, monkeypatch):
+    monkeypatch.delenv("CADLIB_LOCAL_FOLDERS")
+    shutil.copytree(synthetic_dataset, tmp_path / "data" / "own")
+    monkeypatch.setenv("CADLIB_DATA", str(tmp_path / "data"))
+    page = opened(app, "dataset")
+    page.text_input(key="folder").set_value(str(synthetic_dataset)).run()
+    assert not page.exception
+    assert "Expected a folder below CADLIB\\_DATA" in page.error[0].value
+    page.text_input(key="folder").set_value("own").run()
+    assert not page.error
+    assert len(tiles(page)) == 24
+
+
+def test_no_folder_can_be_typed_where_the_operator_names_none(app, monkeypatch):
+    monkeypatch.delenv("CADLIB_LOCAL_FOLDERS")
+    page = opened(app, "dataset")
+    assert page.text_input(key="folder").disabled
+    assert len(tiles(page)) == 24
+
+
 def test_a_sample_opens_large_and_the_model_answers_when_asked(browser):
     image = open_first(browser)
     assert ui.plain(image) in words(browser)
@@ -847,7 +868,7 @@ def test_performance_shows_each_headline_figure_with_its_n(app):
     ]  # fmt: skip
     assert words(page).count("n = ") >= 4
     assert len(page.get("plotly_chart")) == 7
-    assert "It knows nothing." in words(page)
+    assert "It knows nothing." in "".join(html.proto.body for html in page.get("html"))
 
 
 def test_the_interval_of_the_calibration_error_is_said_to_be_without_chance(app, tiny_models):

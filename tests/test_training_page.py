@@ -135,7 +135,24 @@ def test_curves_that_cannot_be_read_are_said_and_the_others_shown(app, folder):
     assert "good from 1 at epoch 1" in charts(page)[0]
 
 
-def test_another_folder_of_runs_is_opened(app, folder, tmp_path):
+def test_a_folder_below_that_of_runs_is_opened(app, folder):
+    write(folder / "theirs", "one", (1.0, 0.5))
+    page = opened(app)
+    page.text_input(key="runs").input("theirs").run()
+    assert page.selectbox(key="run").value == "one"
+
+
+def test_another_folder_of_runs_is_refused(app, folder, tmp_path):
+    write(folder, "mine", (1.0, 0.5))
+    write(tmp_path / "elsewhere", "theirs", (1.0, 0.5))
+    page = opened(app)
+    page.text_input(key="runs").input(str(tmp_path / "elsewhere")).run()
+    assert not page.exception
+    assert "Expected a folder below CADLIB\\_RUNS" in page.error[0].value
+
+
+def test_another_folder_of_runs_is_opened_where_the_operator_allows_it(app, folder, tmp_path, monkeypatch):
+    monkeypatch.setenv("CADLIB_LOCAL_FOLDERS", "1")
     write(tmp_path / "elsewhere", "theirs", (1.0, 0.5))
     page = opened(app)
     page.text_input(key="runs").input(str(tmp_path / "elsewhere")).run()

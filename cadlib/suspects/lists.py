@@ -12,6 +12,7 @@ import pandas as pd
 from cadlib.cache import cache_dir, keep_by, standing
 from cadlib.dataset import Dataset
 from cadlib.partial_labels import label_words
+from cadlib.spreadsheets import safe_table
 
 KINDS = {
     "doubted labels": (
@@ -69,7 +70,7 @@ class Suspects:
 
     def to_csv(self) -> str:
         """Return all findings as the text of a CSV file."""
-        text: str = self.table.to_csv(index=False, lineterminator="\n", float_format="%.4f")
+        text: str = safe_table(self.table).to_csv(index=False, lineterminator="\n", float_format="%.4f")
         return text
 
     def __str__(self) -> str:

@@ -21,6 +21,7 @@ from portalocker import AlreadyLocked, Lock, LockException
 from cadlib.errors import VerdictsInvalid
 from cadlib.image_ids import composed
 from cadlib.record import replace_files
+from cadlib.spreadsheets import original_cell, safe_cell
 from cadlib.suspects.lists import Suspects
 from cadlib.taxonomy import CODES
 
@@ -119,7 +120,7 @@ def read_verdicts(dataset: str) -> Verdicts:
         if (head := next(rows, [])) != _HEAD:
             raise VerdictsInvalid(f"Expected the columns {','.join(_HEAD)} but got {','.join(head)!r}.")
         for row in filter(None, rows):
-            finding, verdict = _read(row)
+            finding, verdict = _read([original_cell(cell) for cell in row])
             if finding in found:
                 images = " and ".join(filter(None, (finding.image, finding.other_image)))
                 raise VerdictsInvalid(f"Expected one verdict on {images} but got two.")
@@ -147,7 +148,7 @@ def save_verdict(dataset: str, finding: Finding, verdict: Verdict | None) -> Ver
             if verdict:
                 found[finding] = verdict
             text = io.StringIO()
-            lines = ([*astuple(about), *astuple(said)] for about, said in found.items())
+            lines = (map(safe_cell, (*astuple(about), *astuple(said))) for about, said in found.items())
             csv.writer(text, lineterminator="\n").writerows([_HEAD, *lines])
             replace_files(path.parent, {path.name: text.getvalue()})
     except OSError as error:

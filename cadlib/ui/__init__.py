@@ -1,6 +1,7 @@
 """What the pages share, and all they see of it: `from cadlib import ui`.
 
-    text       how a diagnosis is written; text from a file, made harmless
+    text       how a diagnosis is written
+    harmless   text from a file, without layout, links and images
     models     the model, loaded once for all sessions
     frame      what stands around each page; a chart with its text
     pictures   a picture as the pages show it, and the evidence in it
@@ -15,6 +16,8 @@
     quality    whether a picture can be read and is known, and what is withheld where not
     session    the pictures of one session
     channels   red and blue swapped by the reader, and back
+    held       the count of what a session keeps in memory
+    lost       what a reader is told whose session is gone
     datasets   the data sets a page can open
     tiles      pictures in pages of tiles
     gallery    images of a data set as tiles, and one of them large
@@ -35,13 +38,22 @@ gradients.
 
 from cadlib.ui.channels import channel_order
 from cadlib.ui.clinic import consequences
-from cadlib.ui.datasets import assess_file, dataset, dataset_folders, synthetic_folder
+from cadlib.ui.datasets import (
+    assess_file,
+    dataset,
+    dataset_folders,
+    may_name_a_folder,
+    synthetic_folder,
+    typed_folder,
+)
 from cadlib.ui.evidence import evidence
 from cadlib.ui.figures_of import choose_figures
 from cadlib.ui.frame import INTENDED_USE, chart, page
 from cadlib.ui.garbage import spare
+from cadlib.ui.harmless import card_html, plain, plain_rows
 from cadlib.ui.imagemap import image_map, map_places
 from cadlib.ui.images_behind import confusion, errors
+from cadlib.ui.lost import about_the_loss
 from cadlib.ui.models import load_ahead, model, model_card, model_metrics
 from cadlib.ui.neighbours import similar
 from cadlib.ui.patient import patient
@@ -76,7 +88,7 @@ from cadlib.ui.session import (
 from cadlib.ui.strip import strip
 from cadlib.ui.subgroups import subgroups
 from cadlib.ui.suspects import suspects
-from cadlib.ui.text import about_the_set, about_the_threshold, about_the_turns, mark, named, plain, sign
+from cadlib.ui.text import about_the_set, about_the_threshold, about_the_turns, mark, named, sign
 from cadlib.ui.threshold import threshold
 from cadlib.ui.trust import about_the_map, trust, trust_line, trust_tile
 from cadlib.ui.versus import versus
@@ -88,6 +100,7 @@ __all__ = [
     "ORIGINAL",
     "Case",
     "about_the_kind",
+    "about_the_loss",
     "about_the_map",
     "about_the_run",
     "about_the_set",
@@ -95,6 +108,7 @@ __all__ = [
     "about_the_turns",
     "accept_paste",
     "assess_file",
+    "card_html",
     "cases",
     "cases_csv",
     "cases_json",
@@ -114,6 +128,7 @@ __all__ = [
     "load_ahead",
     "map_places",
     "mark",
+    "may_name_a_folder",
     "model",
     "model_card",
     "model_metrics",
@@ -124,6 +139,7 @@ __all__ = [
     "patient",
     "photograph_of",
     "plain",
+    "plain_rows",
     "quality",
     "remove",
     "report",
@@ -147,6 +163,7 @@ __all__ = [
     "trust",
     "trust_line",
     "trust_tile",
+    "typed_folder",
     "upload_key",
     "versus",
     "withheld",

@@ -1,6 +1,8 @@
 """The data sets a page can open, and the model's answer for one of their files."""
 
+import atexit
 import os
+import shutil
 import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -8,9 +10,12 @@ from typing import TYPE_CHECKING
 import streamlit as st
 
 from cadlib.assessment import Assessment
+from cadlib.cache import cache_dir
+from cadlib.confined import any_folder, folder_below
 from cadlib.errors import DatasetInvalid
 from cadlib.images import read_image
 from cadlib.synthetic import write_dataset
+from cadlib.ui.held import holding
 from cadlib.ui.models import model
 from cadlib.ui.pictures import assessed
 
@@ -27,6 +32,16 @@ def dataset_folders() -> list[str]:
     return [str(folder) for folder in find_datasets(Path(root))]
 
 
+def may_name_a_folder() -> bool:
+    """Tell whether a reader can open a data set by its folder: below CADLIB_DATA, or anywhere with the switch."""
+    return any_folder() or bool(os.environ.get("CADLIB_DATA"))
+
+
+def typed_folder(typed: str) -> str:
+    """Return the folder that a reader typed; raise FolderRefused for one that is not theirs to open."""
+    return str(folder_below(typed, os.environ.get("CADLIB_DATA") or None, "CADLIB_DATA"))
+
+
 def dataset(path: str) -> "Dataset":
     """Return the checked data set in a folder; raise DatasetInvalid where there is none."""
     try:
@@ -41,13 +56,23 @@ def dataset(path: str) -> "Dataset":
 
 @st.cache_resource(max_entries=1, show_spinner="Drawing lesions …")
 def synthetic_folder() -> str:
-    """Return a folder in ISIC's layout with drawn lesions, for those who have no data set."""
-    return str(write_dataset(Path(tempfile.mkdtemp(prefix="cadlib-")) / "synthetic"))
+    """Return a folder in ISIC's layout with drawn lesions, for those who have no data set.
+
+    It lies among the caches, and is removed when the server stops.
+    """
+    try:
+        cache_dir().mkdir(parents=True, exist_ok=True)
+        place = tempfile.mkdtemp(prefix="synthetic-", dir=cache_dir())
+    except OSError:  # the cache cannot be written
+        place = tempfile.mkdtemp(prefix="cadlib-")
+    atexit.register(shutil.rmtree, place, ignore_errors=True)
+    return str(write_dataset(Path(place) / "synthetic"))
 
 
 def assess_file(path: str) -> Assessment:
     """Assess the picture in a file, once; raise ImageRejected where there is none."""
-    return _assess_file(path, Path(path).stat().st_mtime, model().record.model_id)
+    key = ("assessment", Path(path).stat().st_mtime, model().record.model_id)
+    return holding().derived(path, key, lambda: _assess_file(path), lambda found: found.image.pixels.nbytes)
 
 
 @st.cache_resource(max_entries=3, show_spinner="Reading the data set …", show_time=True)
@@ -57,6 +82,6 @@ def _dataset(folder: str, written: float) -> "Dataset":  # noqa: ARG001 - a new 
     return open_dataset(Path(folder), verify=False)
 
 
-@st.cache_resource(max_entries=30, show_spinner="Reading …")
-def _assess_file(path: str, written: float, model_id: str) -> Assessment:  # noqa: ARG001 - as above
-    return assessed(read_image(path))
+def _assess_file(path: str) -> Assessment:
+    with st.spinner("Reading …"):
+        return assessed(read_image(path))

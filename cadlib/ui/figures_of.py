@@ -100,7 +100,7 @@ def evaluation_of(
     if working(background.find(folder.name), found.name):
         return None
     if st.button(
-        f"Evaluate {found.name} on {len(data.table):,} images", icon=":material/play_arrow:", type="primary",
+        f"Evaluate {plain(found.name)} on {len(data.table):,} images", icon=":material/play_arrow:", type="primary",
         key=f"evaluate-{found.name}", help="It goes on while you look at other pages, and its result is kept.",
     ):  # fmt: skip
         background.start(folder.name, _work(folder, found, data))

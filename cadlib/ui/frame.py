@@ -32,9 +32,10 @@ def page(title: str) -> ModelRecord | None:
     with st.container(horizontal=True, vertical_alignment="center", horizontal_alignment="distribute"):
         st.title(title, anchor=False, width="content")
         if found:
-            label = f"Model {found.model_id} · ready"
+            label = f"Model {plain(found.model_id)} · ready"
             icon = ":material/check:" if found.audit_passed else ":material/warning:"
-            st.badge(label, icon=icon, color="gray", help=f"{found.model_id}: {found.validation_claim}")
+            about = plain(f"{found.model_id}: {found.validation_claim}")
+            st.badge(label, icon=icon, color="gray", help=about)
         else:
             st.badge("No model", icon=":material/block:", color="gray")
     st.markdown(f"{INTENDED_USE} [Model card](performance#model-card)")

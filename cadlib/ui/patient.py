@@ -7,7 +7,7 @@ import streamlit as st
 from cadlib.patient import COARSE_SITES, MAX_AGE_YEARS, SEXES, SITES, PatientFacts
 from cadlib.record import ModelRecord
 from cadlib.ui.session import Case, facts_of, know
-from cadlib.ui.text import about_the_facts, about_the_header
+from cadlib.ui.text import about_the_facts, about_the_header, plain
 
 
 def patient(case: Case, record: ModelRecord) -> None:
@@ -15,9 +15,10 @@ def patient(case: Case, record: ModelRecord) -> None:
     held, key = facts_of(case), case.key[:8]
     if record.evidence is None:
         header = f" {about_the_header(held)}" if held.known else ""
-        st.caption(f"Age, sex and site: {record.name} {record.version} looks at the picture alone.{header}")
+        model = plain(f"{record.name} {record.version}")
+        st.caption(f"Age, sex and site: {model} looks at the picture alone.{header}")
         return
-    keep = partial(_keep, case)
+    keep = partial(_keep, case.key)
     st.markdown("**The patient**")
     with st.container(horizontal=True, vertical_alignment="bottom"):
         # A value in the state, not as default, can be taken back; and it is still there after a look at another page.
@@ -33,6 +34,6 @@ def patient(case: Case, record: ModelRecord) -> None:
     st.caption(about_the_facts(case.assessment.prediction))
 
 
-def _keep(case: Case) -> None:
-    age, sex, site = (st.session_state[f"{name}-{case.key[:8]}"] for name in ("age", "sex", "site"))
-    know(case, PatientFacts(age, sex, site))
+def _keep(key: str) -> None:
+    age, sex, site = (st.session_state[f"{name}-{key[:8]}"] for name in ("age", "sex", "site"))
+    know(key, PatientFacts(age, sex, site))

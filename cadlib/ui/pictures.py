@@ -17,6 +17,7 @@ from cadlib.stability import stability as stability_of
 from cadlib.synthetic import is_demo
 from cadlib.taxonomy import CODES, diagnosis
 from cadlib.thumbnails import shrunk
+from cadlib.ui.held import holding
 from cadlib.ui.models import model
 
 SHOWN_SIDE_PX = 1200
@@ -32,12 +33,12 @@ def assessed(image: LesionImage) -> Assessment:
 
 def photograph(image: LesionImage, side_px: int = SHOWN_SIDE_PX) -> bytes:
     """Return a picture as JPEG, at most `side_px` a side."""
-    return _jpeg(image.key, side_px, image)
+    return holding().derived(image.sha256, ("photograph", image.key, side_px), lambda: shrunk(image, side_px), len)
 
 
 def square(image: LesionImage) -> bytes:
     """Return the centred square of a picture as a small JPEG."""
-    return _square(image.key, image)
+    return holding().derived(image.sha256, ("square", image.key), lambda: _square(image), len)
 
 
 def photograph_of(path: str) -> bytes:
@@ -50,12 +51,18 @@ def heatmap(found: Assessment, code: str, method: Method = METHODS[0]) -> Heatma
     if method == METHODS[0]:
         return saliency.activation_map(model(), found.image, found.prediction, code)
     code = code if method.class_specific else CODES[0]
-    return _heatmap(found.image.key, model().record.model_id, code, method.key, found.image)
+    key = ("heatmap", found.image.key, model().record.model_id, code, method.key)
+    return holding().derived(
+        found.image.sha256, key, lambda: _explained(found.image, code, method.key), lambda heat: heat.values.nbytes
+    )
 
 
 def stability(found: Assessment) -> Stability:
     """Return what the model says of a picture turned round, computed once."""
-    return _stability(found.image.key, model().record.model_id, found.image)
+    key = ("stability", found.image.key, model().record.model_id)
+    return holding().derived(
+        found.image.sha256, key, lambda: stability_of(model(), found.image), lambda views: views.probabilities.nbytes
+    )
 
 
 def said(found: Heatmap) -> str:
@@ -104,26 +111,14 @@ def side_by_side(
     right.image(saliency.colour_scale(400, 8), scale, width="stretch", alt=f"Colour scale: {scale}")
 
 
-# Of one session each: a patient's picture is gone when the tab is closed.
-@st.cache_resource(max_entries=200, show_spinner="Looking for the evidence …", scope="session")
-def _heatmap(sha256: str, model_id: str, code: str, method: str, _image: LesionImage) -> Heatmap:  # noqa: ARG001
-    return saliency.explain(model(), _image, code, method)
-
-
-@st.cache_resource(max_entries=200, show_spinner=False, scope="session")
-def _stability(sha256: str, model_id: str, _image: LesionImage) -> Stability:  # noqa: ARG001
-    return stability_of(model(), _image)
-
-
-@st.cache_data(max_entries=200, show_spinner=False, scope="session")
-def _jpeg(sha256: str, side_px: int, _image: LesionImage) -> bytes:  # noqa: ARG001 - the hash is the picture's
-    return shrunk(_image, side_px)
-
-
-@st.cache_data(max_entries=200, show_spinner=False, scope="session")
-def _square(sha256: str, _image: LesionImage) -> bytes:  # noqa: ARG001 - the hash is the picture's
-    fitted = ImageOps.fit(Image.fromarray(_image.pixels), (THUMBNAIL_SIDE_PX, THUMBNAIL_SIDE_PX))
+def _square(image: LesionImage) -> bytes:
+    fitted = ImageOps.fit(Image.fromarray(image.pixels), (THUMBNAIL_SIDE_PX, THUMBNAIL_SIDE_PX))
     return encoded(fitted, "JPEG")
+
+
+def _explained(image: LesionImage, code: str, method: str) -> Heatmap:
+    with st.spinner("Looking for the evidence …"):
+        return saliency.explain(model(), image, code, method)
 
 
 def encoded(picture: Image.Image, form: str) -> bytes:

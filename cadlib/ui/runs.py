@@ -8,12 +8,17 @@ from typing import Any
 import streamlit as st
 
 from cadlib import runs
+from cadlib.confined import folder_below
 from cadlib.runs import RunReader, RunReading, State
 
 
 def run_folders(folder: str) -> dict[str, Path]:
-    """Return the runs below a folder by name, the last begun first; raise RunInvalid where it cannot be searched."""
-    return runs.find_runs(Path(folder).expanduser())
+    """Return the runs below a folder by name, the last begun first.
+
+    Raise FolderRefused for a folder that is not the reader's to open, RunInvalid where it cannot be searched.
+    """
+    root = runs.runs_dir()
+    return runs.find_runs(folder_below(folder, root, "CADLIB_RUNS") if folder else root)
 
 
 def run_reading(folder: Path, name: str) -> RunReading:

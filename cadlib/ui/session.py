@@ -10,6 +10,7 @@ from dataclasses import dataclass, replace
 from typing import NoReturn
 
 import streamlit as st
+from streamlit.runtime.uploaded_file_manager import UploadedFile
 
 from cadlib.assessment import CSV_COLUMNS, Assessment, csv_row, json_row, reconsider
 from cadlib.errors import CadError, ImageRejected
@@ -18,13 +19,13 @@ from cadlib.patient import NO_FACTS, PatientFacts
 from cadlib.record import ModelRecord
 from cadlib.synthetic import demo_lesions
 from cadlib.ui.clinic import operating_point
+from cadlib.ui.held import holding, let_go
+from cadlib.ui.lost import found_again, tab
 from cadlib.ui.models import model
 from cadlib.ui.pictures import assessed
 from cadlib.ui.text import plain
 
 MAX_CASES = 50
-MAX_HELD_PIXELS = 240_000_000
-"""Of all pictures of one session together: 720 MB of memory, 24 photographs of 10 megapixels."""
 
 # Streamlit's uploader takes no paste. This hands a pasted picture to its input, as if it had been chosen.
 _PASTE = """<script>
@@ -68,12 +69,15 @@ def accept_paste() -> None:
 
 
 def upload_key() -> str:
-    """Return the key of the uploader; each batch taken in gives it a new one, which empties it."""
-    return f"upload-{st.session_state.get('batch', 0)}"
+    """Return the key of the uploader; each session and each batch taken in gives it a new one, which empties it."""
+    return f"upload-{tab()}-{st.session_state.get('batch', 0)}"
 
 
-def take(files: Sequence[tuple[str, bytes]]) -> NoReturn:
-    """Assess files given as (name, bytes), showing how far it is; one that fails is held with its reason."""
+def take(files: Sequence[tuple[str, bytes]], uploads: Sequence[UploadedFile] = ()) -> NoReturn:
+    """Assess files given as (name, bytes), showing how far it is; one that fails is held with its reason.
+
+    `uploads` are let go of once all is read.
+    """
     held: dict[str, Case] = st.session_state.setdefault("cases", {})
     given = {hashlib.sha256(name.encode() + b"\0" + data).hexdigest(): (name, data) for name, data in files}
     new = [key for key in given if key not in held or not held[key].assessment]
@@ -83,7 +87,9 @@ def take(files: Sequence[tuple[str, bytes]]) -> NoReturn:
         left = f", about {(time.monotonic() - began) / done * (len(new) - done):.0f} s left" if done else ""
         bar.progress(done / len(new), f"Reading {done + 1} of {len(new)}{left}: {plain(name)}")
         held[key] = _read_case(key, name, data, held)
-    choose(max((held[key] for key in given), key=lambda case: case.risk))
+    let_go(uploads)
+    found_again()
+    choose(max(given, key=lambda key: held[key].risk))
     st.session_state["batch"] = st.session_state.get("batch", 0) + 1
     st.rerun()
 
@@ -96,6 +102,7 @@ def cases(current: ModelRecord) -> list[Case]:
     held: dict[str, Case] = st.session_state.get("cases", {})
     for case in list(held.values()):
         if case.assessment and case.assessment.prediction.model_id != current.model_id:
+            _free(case)
             del held[case.key]  # of a model that has been replaced; the picture can be given again
     return sorted((_as_known(case, current) for case in held.values()), key=lambda case: -case.risk)
 
@@ -106,9 +113,12 @@ def chosen_case(ranked: Sequence[Case]) -> Case | None:
     return next((case for case in ranked if case.key == chosen), ranked[0] if ranked else None)
 
 
-def choose(case: Case) -> None:
-    """Make a case the current one, for this page and the next."""
-    st.session_state["chosen"] = case.key
+def choose(key: str) -> None:
+    """Make the case of this key the current one, for this page and the next.
+
+    A key, because Streamlit keeps what a button was given longer than the button.
+    """
+    st.session_state["chosen"] = key
 
 
 def facts_of(case: Case) -> PatientFacts:
@@ -117,16 +127,24 @@ def facts_of(case: Case) -> PatientFacts:
     return said.get(case.key, case.assessment.image.facts if case.assessment else NO_FACTS)
 
 
-def know(case: Case, facts: PatientFacts) -> None:
-    """Hold what the reader said of a picture's patient."""
-    st.session_state.setdefault("facts", {})[case.key] = facts
+def know(key: str, facts: PatientFacts) -> None:
+    """Hold what the reader said of the patient of the case of this key."""
+    st.session_state.setdefault("facts", {})[key] = facts
 
 
-def remove(*gone: Case) -> None:
-    """Forget these cases."""
-    for case in gone:
-        for held in ("cases", "facts"):
-            st.session_state.get(held, {}).pop(case.key, None)
+def remove(*keys: str) -> None:
+    """Forget the cases of these keys, with all that was derived from their images. Keys, as in `choose`."""
+    held: dict[str, Case] = st.session_state.get("cases", {})
+    for key in keys:
+        if key in held:
+            _free(held.pop(key))
+        st.session_state.get("facts", {}).pop(key, None)
+
+
+def _free(case: Case) -> None:
+    holding().drop(case.key)
+    if case.assessment:
+        holding().forget(case.assessment.image.sha256)
 
 
 def next_synthetic(ranked: Sequence[Case]) -> tuple[str, bytes]:
@@ -164,12 +182,8 @@ def _read_case(key: str, name: str, data: bytes, held: dict[str, Case]) -> Case:
         if sum(case.assessment is not None for case in held.values()) >= MAX_CASES:
             raise ImageRejected(f"Expected at most {MAX_CASES} pictures at a time; remove some and give it again.")
         image = read_image(data)
-        others = (case.assessment.image for case in held.values() if case.assessment)
-        if sum(one.width_px * one.height_px for one in (image, *others)) > MAX_HELD_PIXELS:
-            raise ImageRejected(
-                f"Expected at most {MAX_HELD_PIXELS // 1_000_000} megapixels at a time, all pictures together; "
-                "remove some and give it again."
-            )
+        holding().take(key, image.pixels.nbytes)
         return Case(key, name, assessed(image))
     except CadError as error:
+        holding().drop(key)
         return Case(key, name, None, str(error))

@@ -35,6 +35,6 @@ def _tile(case: Case, *, chosen: bool) -> None:
             with st.container(height=_SIDE_PX, border=True, gap=None):
                 st.caption(plain(case.reason))
         st.button(
-            label, f"choose-{key}", plain(case.name), choose, (case,), type="primary" if chosen else "secondary",
+            label, f"choose-{key}", plain(case.name), choose, (case.key,), type="primary" if chosen else "secondary",
             width="stretch",
         )  # fmt: skip

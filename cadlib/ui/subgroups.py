@@ -7,12 +7,13 @@ import streamlit as st
 from cadlib.subgroup_table import gaps_note, subgroup_rows
 from cadlib.summary import ECE_NOTE
 from cadlib.ui.figures_of import Shown
+from cadlib.ui.harmless import plain_rows
 
 
 def subgroups(shown: Shown, told: Callable[..., str]) -> None:
     """Draw a row a subgroup: figures with their intervals by `told`, marked where they are not those of the rest."""
     st.subheader("Subgroups", anchor=False)
-    st.table(subgroup_rows(shown.figures, told), hide_index=True)
+    st.table(plain_rows(subgroup_rows(shown.figures, told)), hide_index=True)
     if "gaps" in shown.figures:
         st.caption(gaps_note(shown.figures))
     else:

@@ -1,7 +1,6 @@
 """How the pages write a diagnosis, and text that came with a file."""
 
 import math
-import re
 from collections.abc import Sequence
 
 from cadlib.decision import OperatingPoint, two_digits
@@ -12,11 +11,9 @@ from cadlib.predictive_values import INTERVAL_NOTE, PredictiveValues
 from cadlib.stability import Stability
 from cadlib.tables import figure_text
 from cadlib.taxonomy import BENIGN_MARK, CODES, DIAGNOSES, MALIGNANT_MARK, diagnosis
+from cadlib.ui import harmless
 
-
-def plain(text: str) -> str:
-    """Escape what Markdown would read as layout, for text that comes from a file or its name."""
-    return re.sub(r"([\\`*_{}\[\]()#+\-!|~$:<>])", r"\\\1", text)
+plain = harmless.plain
 
 
 def apart(value: float, limit: float, digits: str) -> str:

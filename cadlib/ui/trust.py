@@ -9,17 +9,26 @@ from cadlib.assessment import Assessment
 from cadlib.saliency import METHODS, Heatmap, Method
 from cadlib.trust import Trust
 from cadlib.trust import trust as trust_of
+from cadlib.ui.held import holding
 from cadlib.ui.models import model
 from cadlib.ui.pictures import heatmap, said
 
 LINE_HEIGHT_PX, NARROW_HEIGHT_PX = 76, 112
 """Of what stands under a map as wide as the page, and as half of it, the longest sentence at 800 px included: it is
 there before it is measured."""
+TRUST_BYTES = 256
+"""About what two figures and a sentence take."""
 
 
 def trust(found: Assessment, code: str, method: Method = METHODS[0]) -> Trust:
     """Return how far the heatmap of a method may be trusted as evidence for a diagnosis, measured once."""
-    return _trust(found.image.key, model().record.model_id, code, method.key, found, method)
+    key = ("trust", found.image.key, model().record.model_id, code, method.key)
+    return holding().derived(
+        found.image.sha256,
+        key,
+        lambda: trust_of(model(), found.image, heatmap(found, code, method), code),
+        lambda _: TRUST_BYTES,
+    )
 
 
 def about_the_map(found: Heatmap, measured: Trust | None) -> str:
@@ -55,9 +64,3 @@ def _figures(measured: Trust | None) -> tuple[str, str]:
 
 def _signed(value: float) -> str:
     return "not defined" if math.isnan(value) else f"{value:.2f}".replace("-", "−")
-
-
-# Of one session each, as the heatmaps are.
-@st.cache_resource(max_entries=400, show_spinner=False, scope="session")
-def _trust(sha256: str, model_id: str, code: str, method: str, _found: Assessment, _method: Method) -> Trust:  # noqa: ARG001
-    return trust_of(model(), _found.image, heatmap(_found, code, _method), code)

@@ -9,6 +9,7 @@ from cadlib.comparison_table import Compared
 from cadlib.errors import CadError
 from cadlib.ui.figures_of import Shown, evaluation_of, kept_evaluation
 from cadlib.ui.frame import chart
+from cadlib.ui.harmless import plain_rows
 from cadlib.ui.text import plain
 
 if TYPE_CHECKING:
@@ -53,8 +54,8 @@ def chosen_comparison(shown: Shown, other: str | None) -> Compared | None:
 
 def _draw(found: Compared) -> None:
     chart(figures.comparison_chart(found.comparison, found.first, found.second), key="comparison")
-    st.table(found.difference_rows, hide_index=True)
-    st.table(found.test_rows, hide_index=True)
+    st.table(plain_rows(found.difference_rows), hide_index=True)
+    st.table(plain_rows(found.test_rows), hide_index=True)
     role = plain(found.about_the_second)
     st.caption(f"{found.note} " + (f":orange[**{role}**]" if found.flattered else role))
 

@@ -30,7 +30,7 @@ def _watch(key: str, name: str) -> None:
         st.rerun()
     left = "" if job.seconds_left is None else f", about {_duration(job.seconds_left)} left"
     what = "Waiting for its turn" if job.state == "waiting" else f"{job.done:,} of {job.total:,} {job.what}{left}"
-    st.progress(job.done / job.total if job.total else 0.0, f"{name}: {what}")
+    st.progress(job.done / job.total if job.total else 0.0, f"{plain(name)}: {plain(what)}")
     st.button("Stop", key=f"stop-{key}", icon=":material/stop:", on_click=job.stop)
 
 

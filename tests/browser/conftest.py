@@ -46,11 +46,12 @@ def cold_server(tmp_path) -> Iterator[str]:
 
 
 @contextmanager
-def serving(log: Path, script: str = "app.py") -> Iterator[str]:
-    """Start the app, or another script, as a person would and give its address."""
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
+def serving(log: Path, script: str = "app.py", port: int = 0) -> Iterator[str]:
+    """Start the app, or another script, as a person would and give its address; 0 is any port that is free."""
+    if not port:
+        with socket.socket() as free:
+            free.bind(("127.0.0.1", 0))
+            port = free.getsockname()[1]
     line = [sys.executable, "-m", "streamlit", "run", script, "--server.headless=true", f"--server.port={port}"]
     kept = {"CADLIB_CLINIC": "clinic.json", "CADLIB_SUBSETS": "subsets", "CADLIB_VERDICTS": "verdicts"}
     own = {name: str(log.with_name(place)) for name, place in kept.items()}

@@ -10,6 +10,7 @@ from cadlib import hints
 from cadlib.catalogue import Catalogue, Rows
 from cadlib.dataset import Dataset
 from cadlib.errors import SubsetInvalid
+from cadlib.spreadsheets import safe_table
 from cadlib.subsets import Subset, list_subsets, read_subset, save_subset
 from cadlib.ui.text import plain
 
@@ -64,5 +65,6 @@ def _save(name: str, dataset: str, catalogue: Catalogue, rows: Rows, chosen: str
 
 def _csv(catalogue: Catalogue, rows: Rows) -> bytes:
     text = io.StringIO()
-    catalogue.table.iloc[rows].drop(columns=["path", "malignancy"]).to_csv(text, index=False, lineterminator="\n")
+    fields = catalogue.table.iloc[rows].drop(columns=["path", "malignancy"])
+    safe_table(fields).to_csv(text, index=False, lineterminator="\n")
     return text.getvalue().encode()

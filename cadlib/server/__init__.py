@@ -1,0 +1,13 @@
+"""Guards the web server around the pages; `app.py` installs it.
+
+guard     answers only requests that name this server, and came from its own pages
+headers   forbids the browser every request to another server, and to keep images
+uploads   keeps uploads in memory, and limits how much they may hold
+sessions  forgets a session soon after its tab was closed
+"""
+
+from cadlib.server.guard import forbid_lookups
+from cadlib.server.sessions import forgetting_sessions
+from cadlib.server.stack import middleware
+
+__all__ = ["forbid_lookups", "forgetting_sessions", "middleware"]

@@ -1,0 +1,99 @@
+"""Forgets a session soon after its tab was closed.
+
+Streamlit keeps a closed session, so that a tab finds it again after a break of the network. It
+drops one only when another reader comes, which may be never.
+"""
+
+import asyncio
+import gc
+import logging
+import time
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager, suppress
+from typing import TYPE_CHECKING, Final
+
+from streamlit.runtime import Runtime
+
+from cadlib.memory import give_back
+
+if TYPE_CHECKING:
+    from streamlit.runtime.app_session import AppSession
+
+FORGET_AFTER_S: Final = 30.0
+"""A tab that lost its connection finds its images again for so long."""
+EVERY_S: Final = 5.0
+_log = logging.getLogger(__name__)
+
+
+class Forgetting:
+    """Closes the sessions of a runtime that nobody has come back to. For the thread of its event loop."""
+
+    def __init__(self, runtime: Runtime, after_s: float = FORGET_AFTER_S) -> None:
+        self._runtime, self._after_s = runtime, after_s
+        # They are held here because Streamlit hides a session from us as soon as it counts it as
+        # expired.
+        self._away: dict[str, tuple[AppSession, float]] = {}
+
+    def tick(self, now_s: float) -> int:
+        """Close what was away for long enough at this time, and drop files without a reader; return how many closed."""
+        sessions = self._runtime._session_mgr  # Streamlit has no public list of its sessions
+        for info in sessions.list_sessions():
+            if not sessions.is_active_session(info.session.id):
+                self._away.setdefault(info.session.id, (info.session, now_s))
+        closed = 0
+        for session_id, (session, since_s) in list(self._away.items()):
+            if sessions.is_active_session(session_id):
+                del self._away[session_id]
+            elif now_s - since_s >= self._after_s:
+                del self._away[session_id]
+                self._close(session)
+                closed += 1
+        # A download is dropped at the second call without a reader.
+        self._runtime.media_file_mgr.remove_orphaned_files()
+        return closed
+
+    def _close(self, session: "AppSession") -> None:
+        self._runtime.close_session(session.id)
+        session.shutdown()  # nothing happens where the line above has done it
+        # Streamlit's own loop refers to the session it served last until it serves another one,
+        # so the session is emptied: its state, the arguments of its fragments, and messages that
+        # nobody fetched.
+        session.session_state.clear()
+        session._fragment_storage.clear()
+        session.flush_browser_queue()
+
+
+@asynccontextmanager
+async def forgetting_sessions() -> AsyncIterator[None]:
+    """Close forgotten sessions every few seconds while the server runs."""
+    task = asyncio.create_task(_forget_for_ever())
+    try:
+        yield
+    finally:
+        task.cancel()
+        with suppress(asyncio.CancelledError):
+            await task
+
+
+async def _forget_for_ever() -> None:
+    forgetting = Forgetting(Runtime.instance())
+    while True:
+        await asyncio.sleep(EVERY_S)
+        try:
+            closed = forgetting.tick(time.monotonic())
+        except Exception:  # noqa: BLE001 - one failure must not end the promise
+            _log.exception("Sessions could not be forgotten.")
+            continue
+        if closed:
+            collect()
+
+
+def collect() -> None:
+    """Free the memory of closed sessions now, and return it to the system.
+
+    Their objects refer to each other, and those that `ui.spare` met are exempt from collection.
+    """
+    gc.unfreeze()
+    gc.collect()
+    gc.freeze()
+    give_back()

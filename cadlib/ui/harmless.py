@@ -1,0 +1,78 @@
+"""Makes text from files harmless: no layout, no link and no image comes of it on a page."""
+
+import re
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any, Final
+
+if TYPE_CHECKING:
+    from markdown_it.token import Token
+
+_APART: Final = "\u200b"
+"""A blank without width. Some of Streamlit's rules read text after its escapes are gone: this parts their signs."""
+_MARKDOWN: Final = re.compile(r"([\\`*_{}\[\]()#+\-!|~$:<>&=])")
+_NUMBERED: Final = re.compile(r"^( *\d+)([.)])(?= |$)")
+# Control characters end a paragraph, and directional ones turn "gpj.exe" round.
+_CONTROLS: Final = re.compile("[\x00-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069]+")
+_LINKS: Final = re.compile(r"(?<=:)(?=//)|(?<=www)(?=\.)|(?<=@)(?=[\w-])", re.IGNORECASE)
+_SHORTCODES: Final = re.compile(r"(?<=:)(?=[\w+/-]+:)")
+_ARROWS: Final = re.compile(r"(?<=[<>~-])(?=[=>-])")
+_LAYOUT: Final = re.compile(r"[\\`*\[\]<>|~$&]|(?<!\w)_|_(?!\w)|://|www\.|@|:[\w+/-]+[:\[]|--|^ *([#+-]|\d+[.)]) ")
+
+
+def plain(text: str) -> str:
+    """Return Markdown that shows text as it is: for text that comes from a file or its name."""
+    text = _CONTROLS.sub(" ", text)
+    for signs in (_LINKS, _SHORTCODES, _ARROWS):
+        text = signs.sub(_APART, text)
+    return _NUMBERED.sub(r"\1\\\2", _MARKDOWN.sub(r"\\\1", text))
+
+
+def plain_rows(rows: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    """Return the rows of a table whose heads and cells show their text as it is."""
+    return [{_cell(head): _cell(value) for head, value in row.items()} for row in rows]
+
+
+def card_html(text: str) -> str:
+    """Return a model card, which is Markdown, as HTML without links and images: their addresses stand as text."""
+    from markdown_it import MarkdownIt  # noqa: PLC0415 - one page shows a card, no other waits for this
+
+    reader = MarkdownIt("commonmark", {"html": False}).enable("table")
+    tokens = reader.parse(text)
+    for token in tokens:
+        if token.type in ("heading_open", "heading_close"):
+            token.tag = f"h{min(int(token.tag[1:]) + 2, 6)}"
+        if token.children:
+            token.children = _without_addresses(token.children)
+    html: str = reader.renderer.render(tokens, reader.options, {})
+    return f'<div class="cadlib-card">{html}</div>'
+
+
+def _cell(value: Any) -> Any:
+    # Figures and plain words stay as they are. A backslash in each "(0.78 to 0.83)" would help
+    # nobody.
+    return plain(value) if isinstance(value, str) and _LAYOUT.search(value) else value
+
+
+def _without_addresses(tokens: "Sequence[Token]") -> "list[Token]":
+    shown: list[Token] = []
+    address = ""
+    for token in tokens:
+        if token.type == "image":
+            shown.append(_text(f"{token.content} ({token.attrs.get('src', '')})"))
+        elif token.type == "link_open":
+            shown.append(_text(""))
+            address = str(token.attrs.get("href", ""))
+        elif token.type == "link_close":
+            before = "".join(one.content for one in shown)
+            shown.append(_text("" if before.endswith(address) else f" ({address})"))
+        else:
+            shown.append(token)
+    return shown
+
+
+def _text(content: str) -> "Token":
+    from markdown_it.token import Token  # noqa: PLC0415 - as above
+
+    token = Token("text", "", 0)
+    token.content = content
+    return token

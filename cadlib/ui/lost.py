@@ -1,0 +1,67 @@
+"""Tells a reader whose session is gone that none of its images is held any more."""
+
+import secrets
+
+import streamlit as st
+from streamlit.runtime.scriptrunner import get_script_run_ctx
+
+_LOST, _TAB = "lost", "tab"
+NOTICE = (
+    "The connection to the server was lost, and the server was restarted or had already removed your images. "
+    "Images given before are no longer held. Files that were being uploaded were not read. Give them again."
+)
+# A tab that connects again shows its old page until the reader does something. This asks for a
+# new one.
+_RECONNECT = """<script>
+if (!window.cadlibReconnect) {
+  window.cadlibReconnect = true;
+  const app = document.querySelector("[data-test-connection-state]");
+  let lost = false;
+  new MutationObserver(() => {
+    const connected = app.getAttribute("data-test-connection-state") === "CONNECTED";
+    if (connected && lost) {
+      setTimeout(() => document.querySelector(".st-key-reconnected button")?.click(), 500);
+    }
+    lost = !connected;
+  }).observe(app, { attributes: true, attributeFilter: ["data-test-connection-state"] });
+}
+</script>
+<style>.st-key-reconnecting { display: none; }</style>"""
+
+
+def about_the_loss() -> None:
+    """Say that an earlier session of this tab is gone, until images are given again."""
+    with st.container(key="reconnecting"):  # out of sight, but a script can press it
+        st.html(_RECONNECT, unsafe_allow_javascript=True)
+        st.button("Show the page again", key="reconnected")
+    if _LOST not in st.session_state:
+        st.session_state[_LOST] = _had_another_session()
+    if st.session_state[_LOST]:
+        st.warning(NOTICE, icon=":material/sync_problem:")
+
+
+def found_again() -> None:
+    """Stop saying so."""
+    st.session_state[_LOST] = False
+
+
+def tab() -> str:
+    """Return a name of this session for keys of widgets.
+
+    After a restart the browser still lists the files it was uploading, in the widget of the same
+    key.
+    """
+    if _TAB not in st.session_state:
+        st.session_state[_TAB] = secrets.token_hex(3)
+    name: str = st.session_state[_TAB]
+    return name
+
+
+def _had_another_session() -> bool:
+    """Tell whether the browser asked for a session that the server does not have.
+
+    A tab that connects again names its session as the third of its protocols.
+    """
+    context, asked = get_script_run_ctx(), st.context.headers.get("Sec-WebSocket-Protocol", "")
+    names = [name.strip() for name in asked.split(",")]
+    return context is not None and len(names) > 2 and bool(names[2]) and names[2] != context.session_id

@@ -1,0 +1,198 @@
+"""What is promised of privacy, in a real browser: nothing is asked of another server, whatever stands in a file."""
+
+import io
+import json
+import os
+import shutil
+import signal
+import socket
+from pathlib import Path
+from urllib.parse import urlsplit
+
+import pytest
+from PIL import Image
+
+from cadlib.record import CARD_FILE, find_model
+from cadlib.synthetic import demo_lesions, write_dataset
+from tests.browser.conftest import serving, settle
+from tests.browser.test_browser import drop
+
+pytestmark = [pytest.mark.browser, pytest.mark.timeout(300)]
+
+ELSEWHERE = "http://127.0.0.2:9"
+HOSTILE = (
+    f"![a]({ELSEWHERE}/a.png)",
+    f"<img src={ELSEWHERE}/b.png>",
+    f"[c](javascript:alert(1)) [d]({ELSEWHERE}/d)",
+    ":material/home: :red[e] :smile: $f$",
+    f"{ELSEWHERE}/g www.example.org h@example.org",
+)
+CARD = "# Card\n\n" + "\n\n".join(HOSTILE) + f"\n\n| a |\n|-|\n| {HOSTILE[0]} |\n\n<iframe src={ELSEWHERE}></iframe>\n"
+
+
+@pytest.fixture
+def requested(page):
+    """Return the addresses that the page asks for, data in the page itself left out."""
+    addresses: list[str] = []
+    page.on("request", lambda request: addresses.append(request.url))
+    page.on("websocket", lambda socket: addresses.append(socket.url))
+    return addresses
+
+
+@pytest.fixture
+def hostile_server(tmp_path, monkeypatch):
+    """Return the address of an app whose model card and data set try to reach another server."""
+    models = tmp_path / "models"
+    shutil.copytree(find_model("isic2019"), models / "isic2019")
+    (models / "isic2019" / CARD_FILE).write_text(CARD)
+    data = write_dataset(tmp_path / "data" / "set", per_class=2, size_px=64)
+    table = data / "ISIC_2019_Training_Metadata.csv"
+    rows = table.read_text().splitlines()
+    head = rows[0].split(",")
+    place = head.index("lesion_id")
+    for number, text in enumerate(HOSTILE, start=1):
+        cells = rows[number].split(",")
+        cells[place] = f'"{text}"'
+        rows[number] = ",".join(cells)
+    table.write_text("\n".join(rows) + "\n")
+    monkeypatch.setenv("CADLIB_MODELS", str(models))
+    monkeypatch.setenv("CADLIB_DATA", str(tmp_path / "data"))
+    monkeypatch.setenv("CADLIB_CACHE", str(tmp_path / "cache"))
+    with serving(tmp_path / "log.txt") as address:
+        yield address
+
+
+def outside(server: str, addresses: list[str]) -> list[str]:
+    """Return the addresses that are of another server."""
+    own = urlsplit(server).netloc
+    return [one for one in addresses if not one.startswith(("data:", "blob:")) and urlsplit(one).netloc != own]
+
+
+def links(page) -> list[str]:
+    """Return the addresses of the links that stand on the page."""
+    found: list[str] = page.eval_on_selector_all("a[href]", "all => all.map((one) => one.href)")
+    return found
+
+
+def test_the_names_of_files_are_shown_as_they_are_and_ask_for_nothing(hostile_server, page, requested):
+    lesions = [lesion.png() for lesion in demo_lesions()]
+    files = [(f"{name}.png", "image/png", data) for name, data in zip(HOSTILE, lesions, strict=False)]
+    page.goto(hostile_server)
+    drop(page, *files, ("![z](http://127.0.0.2:9/z.png)", "image/png", b"no image"))
+    page.get_by_text(f"{len(files) + 1} files").wait_for()
+    settle(page)
+    for place in range(len(files) + 1):
+        choose = page.locator(".st-key-strip [class*=st-key-choose-] button:visible").nth(place)
+        choose.hover()
+        page.get_by_role("tooltip").first.wait_for()  # it has the name
+        choose.click()
+        settle(page)
+    assert not outside(hostile_server, requested)
+    assert not outside(hostile_server, links(page))
+    words = page.locator("body").inner_text().replace("\u200b", "")
+    assert "![z](http://127.0.0.2:9/z.png)" in words
+
+
+def test_a_model_card_is_shown_without_links_and_images(hostile_server, page, requested):
+    page.goto(f"{hostile_server}/performance")
+    page.get_by_role("heading", name="Card", exact=True).wait_for()
+    settle(page)
+    card = page.locator(".st-key-card")
+    assert card.locator("img, iframe, a").count() == 0
+    assert f"{ELSEWHERE}/d" in card.inner_text()
+    assert not outside(hostile_server, requested)
+    assert not outside(hostile_server, links(page))
+
+
+def test_a_data_set_whose_table_holds_links_asks_for_nothing(hostile_server, page, requested):
+    page.goto(f"{hostile_server}/dataset")
+    page.locator(".tiles-picture").first.wait_for()
+    settle(page)
+    page.locator(".tiles-tile").first.click()
+    page.get_by_role("dialog").get_by_alt_text("The picture ISIC_", exact=False).wait_for()
+    settle(page)
+    assert not outside(hostile_server, requested)
+    assert not outside(hostile_server, links(page))
+
+
+def test_the_browser_itself_refuses_a_request_to_another_server(server, browser):
+    context = browser.new_context()  # not `page`, which takes the browser's complaint for a failure
+    page = context.new_page()
+    page.goto(server)
+    page.locator("[data-testid=stFileUploaderDropzone]").wait_for()
+    refused = page.evaluate(
+        """async (address) => {
+          const blocked = new Promise((told) => document.addEventListener(
+            "securitypolicyviolation", (event) => told(event.blockedURI)));
+          new Image().src = address;
+          return await blocked;
+        }""",
+        f"{ELSEWHERE}/x.png",
+    )
+    context.close()
+    assert refused == f"{ELSEWHERE}/x.png"
+
+
+def test_the_browser_keeps_no_image_on_its_disk(server, page):
+    kept: dict[str, str] = {}
+    page.on("response", lambda answer: kept.update({answer.url: answer.headers.get("cache-control", "")}))
+    picture = Image.new("RGB", (128, 96), (200, 150, 130))
+    picture.save(buffer := io.BytesIO(), "PNG")
+    page.goto(server)
+    drop(page, ("a.png", "image/png", buffer.getvalue()), ("b.png", "image/png", demo_lesions()[0].png()))
+    page.get_by_text("2 files").wait_for()
+    settle(page)
+    media = {url: control for url, control in kept.items() if "/media/" in url}
+    assert media
+    assert {*media.values()} == {"no-store"}, json.dumps(media)
+
+
+def test_after_a_restart_in_the_middle_of_an_upload_the_page_says_that_nothing_was_read(tmp_path, browser):
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    context = browser.new_context()  # not `page`: the browser complains of the server that is gone
+    page = context.new_page()
+    page.set_default_timeout(60_000)
+    with serving(tmp_path / "first.txt", port=port) as address:
+        page.goto(address)
+        drop(page, ("read.png", "image/png", demo_lesions()[0].png()))
+        page.get_by_text("the same first diagnosis in").wait_for()
+        settle(page)
+        line = context.new_cdp_session(page)
+        line.send("Network.enable")
+        one_uploader(page)
+        slow = {"offline": False, "latency": 0, "downloadThroughput": -1, "uploadThroughput": 200_000}
+        line.send("Network.emulateNetworkConditions", slow)
+        drop(page, ("big.png", "image/png", bytes(8_000_000)))
+        page.get_by_text("big.png").first.wait_for()
+        kill_server(port)
+        line.send("Network.emulateNetworkConditions", {**slow, "uploadThroughput": -1})
+    with serving(tmp_path / "second.txt", port=port):
+        page.get_by_text("Files that were being uploaded were not read").wait_for()
+        settle(page)
+        assert page.get_by_text("big.png").count() == 0
+        one_uploader(page)
+        drop(page, ("read.png", "image/png", demo_lesions()[0].png()))
+        page.get_by_text("the same first diagnosis in").wait_for()
+        settle(page)
+        page.get_by_text("Files that were being uploaded were not read").wait_for(state="detached")
+    context.close()
+
+
+def one_uploader(page) -> None:
+    """Wait until the uploader of the run before is gone."""
+    zones = "document.querySelectorAll('[data-testid=stFileUploaderDropzone]')"
+    page.wait_for_function(f"{zones}.length === 1")
+
+
+def kill_server(port: int) -> None:
+    """End the server of that port as a loss of power does."""
+    for process in Path("/proc").iterdir():
+        if process.name.isdigit():
+            try:
+                line = (process / "cmdline").read_bytes().split(b"\0")
+            except OSError:
+                continue
+            if f"--server.port={port}".encode() in line:
+                os.kill(int(process.name), signal.SIGKILL)

@@ -1,0 +1,131 @@
+"""Opens the app in this process, gives it an image and closes the tab; prints what is left, as JSON.
+
+A process of its own, because Streamlit's runtime is one to a process. `python -m tests.closing`
+"""
+
+import asyncio
+import gc
+import io
+import json
+import logging
+import sys
+import time
+import weakref
+
+import numpy as np
+from PIL import Image
+from starlette.testclient import TestClient
+from streamlit import config
+from streamlit.runtime import Runtime
+from streamlit.runtime.media_file_storage import MediaFileKind
+
+import app
+from cadlib import holding
+from cadlib.server.sessions import Forgetting, collect
+from cadlib.synthetic import render_lesion
+from tests.reader import Reader
+
+ORIGIN = {"host": "localhost", "origin": "http://localhost"}
+
+
+def photograph(number: int) -> bytes:
+    pixels = np.asarray(Image.fromarray(render_lesion("MEL", number, 600)))
+    Image.fromarray(pixels).save(buffer := io.BytesIO(), "PNG")
+    return buffer.getvalue()
+
+
+def open_tab(client: TestClient) -> Reader:
+    socket = client.websocket_connect("/_stcore/stream", subprotocols=["streamlit"], headers=ORIGIN)
+    socket.__enter__()
+
+    def put(path: str, kind: str, body: bytes) -> int:
+        client.get("/_stcore/health")
+        token = client.cookies["_streamlit_xsrf"]
+        headers = {"content-type": kind, "x-xsrftoken": token}
+        return client.put(path, content=body, headers=headers).status_code
+
+    reader = Reader(socket, put)
+    reader.run()
+    return reader
+
+
+def state_of(session_id: str) -> dict:
+    info = Runtime.instance()._session_mgr.get_session_info(session_id)
+    return info.session.session_state.filtered_state
+
+
+def pixels_of(session_id: str) -> list[weakref.ref]:
+    return [weakref.ref(case.assessment.image.pixels) for case in state_of(session_id)["cases"].values()]
+
+
+def alive(references: list[weakref.ref]) -> int:
+    time.sleep(1)  # the page has been sent, but its run is still tidying up
+    gc.collect()
+    return sum(reference() is not None for reference in references)
+
+
+def kept() -> dict:
+    runtime = Runtime.instance()
+    storage = runtime.media_file_mgr._storage._files_by_id.values()
+    uploads = runtime.uploaded_file_mgr.file_storage
+    return {
+        "images": sum(file.kind is MediaFileKind.MEDIA for file in list(storage)),
+        "downloads": sum(file.kind is MediaFileKind.DOWNLOADABLE for file in list(storage)),
+        "uploads": sum(len(file.data) for files in uploads.values() for file in files.values()),
+        "held": holding.held_bytes(),
+        "sessions": len(runtime._session_mgr.list_sessions()),
+    }
+
+
+def look(references: list[weakref.ref]) -> dict:
+    left = alive(references)
+    return {"alive": left, **kept()}
+
+
+def main() -> None:
+    result: dict = {}
+    with TestClient(app.app, base_url="http://localhost") as client:
+        tab = open_tab(client)
+        tab.give(("one.png", photograph(1)), ("two.png", photograph(2)))
+        references = pixels_of(tab.session_id)
+        result["read"] = look(references)
+        tab.click("Remove this picture")
+        result["removed_one"] = look(references)
+        tab.click("Remove all")
+        result["removed_all"] = look(references)
+        tab.give(("three.png", photograph(3)))
+        from cadlib import ui
+
+        ui.spare()  # as another reader's page may do
+        references = pixels_of(tab.session_id)
+        tab.socket.close()
+        tab.socket.__exit__(None, None, None)
+        forgetting, runtime = Forgetting(Runtime.instance(), after_s=30), Runtime.instance()
+        loop = runtime._get_async_objs().eventloop
+
+        def tick(now: float) -> int:
+            async def once() -> int:
+                closed = forgetting.tick(now)
+                if closed:
+                    collect()
+                return closed
+
+            return asyncio.run_coroutine_threadsafe(once(), loop).result(60)
+
+        deadline = time.monotonic() + 20
+        while runtime._session_mgr.num_active_sessions() and time.monotonic() < deadline:
+            time.sleep(0.1)
+        tick(100.0)
+        result["closed"] = look(references)
+        tick(129.0)
+        result["soon"] = look(references)
+        tick(131.0)
+        tick(136.0)
+        result["later"] = look(references)
+    sys.stdout.write(json.dumps(result))
+
+
+if __name__ == "__main__":
+    logging.disable(logging.WARNING)
+    config.set_option("server.allowedHosts", ["localhost"])
+    sys.exit(main())

@@ -1,0 +1,171 @@
+"""Nothing calls home, and nothing is written outside of the folders that the README names."""
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+import urllib.request
+from pathlib import Path
+from urllib.error import URLError
+
+import pytest
+from websockets.sync.client import connect
+
+from benchmarks.sessions import open_tab
+from cadlib import quiet
+from cadlib.synthetic import demo_lesions
+from tests.watching import ROOT, environment, python, run, watched, watching
+
+pytestmark = pytest.mark.timeout(300)
+TINY = (
+    *("--backbone", "test_efficientnet", "--no-pretrained", "--input-px", "64", "--first-px", "32", "--last-px", "64"),
+    *("--epochs", "1", "--batch-size", "16", "--validation", "0.2", "--test", "0.2", "--workers", "1"),
+    *("--accelerator", "cpu"),
+)
+SEES_ALL = """
+import socket, pathlib
+with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as one:
+    one.connect(("192.0.2.1", 9))
+pathlib.Path("here").mkdir()
+pathlib.Path("here/file").write_text("x")
+open("/dev/null", "w").write("x")
+"""
+
+
+@pytest.fixture
+def home(tmp_path) -> Path:
+    (tmp_path / "home").mkdir()
+    return tmp_path / "home"
+
+
+def test_the_watch_sees_a_connection_and_a_file(home, tmp_path):
+    seen = run(python("-c", SEES_ALL), tmp_path / "trace", environment(home), cwd=home)
+    assert len(seen.connections) == 1
+    assert seen.outside(home / "tmp") == [home / "here", home / "here" / "file"]
+
+
+def test_predict_connects_to_nobody_and_writes_its_heatmaps_alone(home, tmp_path, synthetic_dataset):
+    out = tmp_path / "heatmaps"
+    command = python("-m", "cadlib", "predict", "docs/synthetic_lesion.png", "--heatmap", str(out))
+    seen = run(command, tmp_path / "trace", environment(home))
+    assert seen.connections == ()
+    assert seen.outside(out) == []
+    assert len([*out.iterdir()]) == 1
+
+
+def test_every_heatmap_method_keeps_its_files_in_our_cache(home, tmp_path):
+    code = (
+        "from cadlib import Model, read_image, saliency\n"
+        "model, image = Model.load('isic2019'), read_image('docs/synthetic_lesion.png')\n"
+        "for method in saliency.METHODS: saliency.explain(model, image, 'MEL', method.key)\n"
+    )
+    cache = tmp_path / "cache"
+    seen = run(python("-c", code), tmp_path / "trace", environment(home, CADLIB_CACHE=str(cache)))
+    assert seen.connections == ()
+    assert seen.outside(cache, home / "tmp") == []
+    assert [*(home / "tmp").iterdir()] == []  # what Python tries out there is gone again
+
+
+def test_train_connects_to_nobody_and_writes_run_model_and_cache_alone(home, tmp_path, synthetic_dataset):
+    models, cache, runs = tmp_path / "models", tmp_path / "cache", tmp_path / "runs"
+    models.mkdir()
+    command = python("-m", "cadlib", "train", "--data", str(synthetic_dataset), "--name", "tiny", *TINY)
+    places = {"CADLIB_MODELS": models, "CADLIB_CACHE": cache, "CADLIB_RUNS": runs}
+    env = environment(home, **{name: str(place) for name, place in places.items()})
+    seen = run(command, tmp_path / "trace", env)
+    assert seen.connections == ()
+    assert seen.outside(models, cache, runs, home / "tmp") == []
+    assert [*(home / "tmp").iterdir()] == []
+
+
+def test_the_app_connects_to_nobody_and_writes_no_image(home, tmp_path):
+    cache = tmp_path / "cache"
+    env = environment(home, CADLIB_CACHE=str(cache))
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    # Reached by everybody and headless: then Streamlit asks a server for the address of this
+    # machine, to print it.
+    flags = ("--server.headless=true", f"--server.port={port}", "--server.address=0.0.0.0")
+    line = watching(tmp_path / "trace", python("-m", "streamlit", "run", "app.py", *flags))
+    with (tmp_path / "log.txt").open("w") as log:
+        server = subprocess.Popen(line, cwd=ROOT, env=env, stdout=log, stderr=subprocess.STDOUT)
+    try:
+        address = f"http://localhost:{port}"
+        wait_for(f"{address}/_stcore/health", server)
+        tab = open_tab(address)
+        large = demo_lesions()[0].png() + bytes(3_000_000)  # more than Starlette keeps in memory by itself
+        tab.give(("one.png", large), ("two.png", demo_lesions()[1].png()))
+        assert "malignant probability" in "\n".join(one.body for one in tab.elements["heading"])
+        tab.socket.close()
+        refuse_a_foreign_page(port)
+        time.sleep(7)  # the images of closed tabs are looked after every five seconds
+    finally:
+        for child in Path(f"/proc/{server.pid}/task/{server.pid}/children").read_text().split():
+            os.kill(int(child), signal.SIGINT)  # strace hands no signal on
+        server.wait(60)
+    seen = watched(tmp_path / "trace", ROOT)
+    assert seen.connections == ()
+    assert seen.outside(cache, home / "tmp") == []
+    assert [path for path in seen.written if path == home / "tmp"] == []  # a file without a name
+    assert [*(home / "tmp").iterdir()] == []
+    assert "Traceback" not in (tmp_path / "log.txt").read_text()
+
+
+def wait_for(url: str, server: subprocess.Popen) -> None:
+    deadline = time.monotonic() + 90
+    while time.monotonic() < deadline:
+        assert server.poll() is None
+        try:
+            with urllib.request.urlopen(url, timeout=5):
+                return
+        except (URLError, OSError):
+            time.sleep(0.2)
+    pytest.fail("The server did not answer within 90 seconds.")
+
+
+def refuse_a_foreign_page(port: int) -> None:
+    """Open a WebSocket as a page of another site does: Streamlit looks up addresses to judge it."""
+    from websockets.exceptions import InvalidStatus
+
+    with pytest.raises(InvalidStatus), connect(f"ws://localhost:{port}/_stcore/stream", origin="http://example.org"):
+        pass
+
+
+def test_statistics_stay_off_where_the_environment_asks_for_them(monkeypatch):
+    monkeypatch.setenv("ORT_DISABLE_TELEMETRY", "0")
+    quiet.silence()
+    assert os.environ["ORT_DISABLE_TELEMETRY"] == "1"
+
+
+def test_the_settings_are_made_before_any_library_is_imported():
+    code = (
+        "import os, sys\n"
+        "class Watch:\n"
+        "    def find_spec(self, name, path=None, target=None):\n"
+        "        if name == 'onnxruntime': sys.exit(os.environ.get('ORT_DISABLE_TELEMETRY') != '1')\n"
+        "sys.meta_path.insert(0, Watch())\n"
+        "import cadlib.engine\n"
+        "sys.exit(2)\n"
+    )
+    env = {name: value for name, value in os.environ.items() if name != "ORT_DISABLE_TELEMETRY"}
+    assert subprocess.run([sys.executable, "-c", code], cwd=ROOT, env=env, check=False).returncode == 0
+
+
+def test_a_folder_that_the_caller_names_is_left_alone(monkeypatch, tmp_path):
+    monkeypatch.setenv("MPLCONFIGDIR", "mine")
+    monkeypatch.delenv("TORCHINDUCTOR_CACHE_DIR", raising=False)
+    monkeypatch.setenv("CADLIB_CACHE", str(tmp_path))
+    quiet.keep_together()
+    assert os.environ["MPLCONFIGDIR"] == "mine"
+    assert os.environ["TORCHINDUCTOR_CACHE_DIR"] == str(tmp_path / "torchinductor")
+
+
+def test_a_cache_that_cannot_be_written_is_not_named_to_libraries(monkeypatch, tmp_path):
+    monkeypatch.delenv("TORCHINDUCTOR_CACHE_DIR", raising=False)
+    monkeypatch.setenv("CADLIB_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setattr(os, "access", lambda path, mode: False)
+    quiet.keep_together()
+    assert "TORCHINDUCTOR_CACHE_DIR" not in os.environ
