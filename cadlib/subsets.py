@@ -18,7 +18,7 @@ from platformdirs import user_data_path
 
 from cadlib.errors import DatasetInvalid, SubsetInvalid
 from cadlib.findings import Findings
-from cadlib.image_ids import composed
+from cadlib.image_ids import composed, resolve_id
 from cadlib.record import replace_files
 from cadlib.spreadsheets import original_cell, safe_cell
 
@@ -66,14 +66,17 @@ class Subset:
         It may have another name than `dataset`: a folder is renamed, an id is not. Raise DatasetInvalid when it has
         none of the images.
         """
-        table = dataset.table[dataset.table["image"].isin(self.images)].reset_index(drop=True)
+        at_hand = frozenset(dataset.table["image"])
+        # A list that was written by hand may name files.
+        chosen = {image if image in at_hand else resolve_id(image, at_hand) for image in self.images}
+        table = dataset.table[dataset.table["image"].isin(chosen)].reset_index(drop=True)
         if table.empty:
             raise DatasetInvalid(
                 f"Expected images of the subset {self.name} in {dataset.name} but none of its {len(self.images):,} is "
                 f"usable there; they were chosen in {self.dataset}: give that data set."
             )
         found = Findings()
-        found.add("images of the subset that are not there", sorted({*self.images} - {*table["image"]}))
+        found.add("images of the subset that are not there", sorted(chosen - {*table["image"]}))
         report = replace(dataset.report, usable=len(table), findings=dataset.report.findings + found.freeze())
         return replace(dataset, table=table, report=report)
 

@@ -147,6 +147,14 @@ def test_a_subset_names_images_in_either_form(drawn_dataset):
     assert read_subset("one").sha256 == Subset("one", "drawn", (DECOMPOSED,), "").sha256
 
 
+def test_a_subset_written_by_hand_may_name_files(drawn_dataset):
+    first, second = drawn_dataset.table["image"][:2]
+    subset = Subset("two", "drawn", (f"{first}.JPG", f"images/{second}.jpg", "other.jpg"), "by hand")
+    part = subset.of(drawn_dataset)
+    assert part.table["image"].tolist() == [first, second]
+    assert part.report.findings[-1].examples == ("other",)
+
+
 def test_a_verdict_is_found_in_either_form():
     finding = Finding("unreadable files", COMPOSED)
     save_verdict("drawn", finding, said_now("fetch again"))
