@@ -402,8 +402,8 @@ def test_a_diagnosis_that_contradicts_benign_or_malignant_is_not_used(reader, co
     assert reader.kinds[kind] == (f"ISIC_1 ({code}, {word})",)
 
 
-@pytest.mark.parametrize("statement", ["0", "benign"])
-def test_keratosis_called_benign_is_no_contradiction_and_stated(reader, statement):
+@pytest.mark.parametrize("statement", ["0", "benign", "indeterminate"])
+def test_keratosis_not_called_malignant_is_no_contradiction_and_stated(reader, statement):
     tables = reader.read(f"image,diagnosis,target\nISIC_1,AK,{statement}\n")
     assert column(tables.labels, "diagnosis") == {"ISIC_1": "AK"}
     assert column(tables.labels, "malignant") == {"ISIC_1": True}

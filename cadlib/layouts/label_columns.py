@@ -228,7 +228,8 @@ def _with_malignancy(labels: pd.DataFrame, statements: list[_Statement], found: 
 
     # ISIC calls actinic keratosis benign or indeterminate, this program malignant.
     keratosis = (diagnosis == "AK").to_numpy(bool, na_value=False)
-    found.add("AK counted as malignant", index[keratosis & benign & ~malignant], where)
+    otherwise = (benign | undecided) & ~malignant
+    found.add("AK counted as malignant", index[keratosis & otherwise], where)
     apart = (malignant & benign) | (is_malignant & benign & ~keratosis) | (is_benign & malignant)
     shown = []
     for place in _places(apart):
