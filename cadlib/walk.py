@@ -16,7 +16,17 @@ from typing import Literal
 _DROPPINGS = frozenset(
     {
         # NAS: Synology, QNAP, NetApp
-        *("@eadir", "#recycle", "#snapshot", "@tmp", "@sharebin", "@recycle", "@recently-snapshot", "~snapshot"),
+        *(
+            "@eadir",
+            "#recycle",
+            "#snapshot",
+            "@tmp",
+            "@__thumb",
+            "@sharebin",
+            "@recycle",
+            "@recently-snapshot",
+            "~snapshot",
+        ),
         # Windows
         *("$recycle.bin", "recycler", "recycled", "system volume information", "$windows.~bt", "msocache"),
         *("thumbs.db", "ehthumbs.db", "ehthumbs_vista.db", "desktop.ini", "autorun.inf"),
