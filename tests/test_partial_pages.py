@@ -4,12 +4,14 @@ import re
 import shutil
 from pathlib import Path
 
+import pandas as pd
 import pytest
 
 from cadlib import record
 from cadlib.counts import NO_DIAGNOSIS_NOTE
 from cadlib.dataset import open_dataset
 from cadlib.evaluated import MISSED_WITHOUT_DIAGNOSIS
+from cadlib.ui.gallery import tiles_of
 from tests import partial
 from tests.reading import mounted, tiles, words
 from tests.test_pages import app, count, opened, tiny_models  # noqa: F401 - fixtures
@@ -178,3 +180,17 @@ def test_without_labels_the_counts_say_so(browser):
     page.segmented_control(key="view").set_value("Counts").run()
     assert not page.exception
     assert "None of these images has a label." in words(page)
+
+
+def test_a_tile_names_a_diagnosis_of_the_other_group():
+    rows = pd.DataFrame(
+        {
+            "image": ["a", "b", "c", "d"],
+            "path": ["a.jpg", "b.jpg", "c.jpg", "d.jpg"],
+            "diagnosis": pd.array([None, None, "MEL", None], "str"),
+            "malignant": pd.array([False, False, True, None], "boolean"),
+            "said": ["MEL", "NV", "BCC", "MEL"],
+        }
+    )
+    labels = [tile.label for tile in tiles_of(rows)]
+    assert labels == ["benign ≠ MEL", "benign", "MEL ≠ BCC", "no label"]
