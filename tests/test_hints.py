@@ -10,6 +10,7 @@ import pytest
 from cadlib import hints
 from cadlib.__main__ import main, parser
 from cadlib.commands.usage import UsageError
+from cadlib.record import METRICS_FILE, RECORD_FILE, json_text, read_json, read_record
 
 ROOT = Path(__file__).parents[1]
 SOURCES = sorted([*(ROOT / "cadlib").rglob("*.py"), *(ROOT / "pages").glob("*.py")])
@@ -113,3 +114,34 @@ def test_a_hint_that_lacks_an_option_would_be_noticed(tmp_path):
 def test_a_name_with_spaces_or_quotes_stays_one_word():
     command = hints.evaluate_subset('the "bad" ones; rm -rf')
     assert 'the "bad" ones; rm -rf' in shlex.split(command)
+
+
+@pytest.fixture
+def drawn_data(drawn_model_folder, drawn_dataset):
+    """Return a model, and the folder of the drawn images that its split names."""
+    path = drawn_model_folder / RECORD_FILE
+    raw = read_json(path)
+    raw["training"]["images"] = {"train": 16, "validation": 8, "test": 8}
+    path.write_text(json_text(raw), encoding="utf-8")
+    return drawn_model_folder, Path(drawn_dataset.table["path"].iloc[0]).parents[1]
+
+
+def run_hint(hint: str, data: Path, output: Path) -> int:
+    """Run a hint after its placeholders were replaced: the data first, then the folder for results."""
+    folders = iter([str(data), str(output)])
+    return main([next(folders) if word == hints.FOLDER else word for word in arguments(hint)])
+
+
+def test_the_hint_to_evaluate_saves_results_in_the_model(drawn_data, tmp_path):
+    folder, data = drawn_data
+    (folder / METRICS_FILE).unlink()
+    assert run_hint(hints.evaluate_into(str(folder)), data, tmp_path / "out") == 0
+    assert read_json(folder / METRICS_FILE)["data"]["split"] == "validation"
+    assert (tmp_path / "out" / "predictions.csv").exists()
+
+
+def test_the_hint_to_audit_ends_the_warning(drawn_data, tmp_path):
+    folder, data = drawn_data
+    assert "not audited" in read_record(folder).validation_claim
+    assert run_hint(hints.audit_into(str(folder)), data, tmp_path) == 0
+    assert read_record(folder).audit_passed
