@@ -88,7 +88,6 @@ TORCH_FREE = {
     "images.dicom_frames",
     "images.forms",
     "images.jpeg",
-    "images.kinds",
     "images.lzw",
     "images.png",
     "images.tiff",
