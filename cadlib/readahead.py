@@ -14,11 +14,13 @@ Result = TypeVar("Result")
 
 @cache
 def threads() -> ThreadPoolExecutor:
-    """Return the threads that answers share, one a core. Work that waits for other work here is not for them.
+    """Return the threads that answers share, two more than cores. Work that waits for other work here is not for them.
+
+    Some of them wait for a process that decodes an image.
 
     A thread of its own for each picture would cost more than it saves: what is measured there is slow at first.
     """
-    return ThreadPoolExecutor(os.cpu_count())
+    return ThreadPoolExecutor((os.cpu_count() or 1) + 2)
 
 
 def map_ahead(

@@ -25,7 +25,6 @@ PHOTOSHOP = segment(0xED, b"Photoshop 3.0\0" + b"8BIM\0\1\0\0\0\0\0\0" * 5_000)
 COMMENT = segment(0xFE, b"")
 TEXT = b"key\0\0" + hostile.unfolding(MEBIBYTE - 100)
 TEXT_DAMAGED = b"key\0\0" + hostile.unfolding(MEBIBYTE - 100, damaged=True)
-BEHIND_TIFF = 8 + 6400 + 2 + 12 * 11 + 4
 
 HOSTILE: dict[str, tuple[Callable[[], bytes], str]] = {
     "JPEG of 3,000 empty scans": (lambda: hostile.jpeg_of_scans(3_000), "more than 100 scans"),

@@ -4,6 +4,7 @@ It reads requests from its standard input until that ends, which it does when th
 replies to its standard output. It limits itself before it reads the first file.
 """
 
+import gc
 import os
 import signal
 import sys
@@ -27,8 +28,8 @@ from cadlib.images.protocol import (
 MAX_MEMORY_BYTES = 3 * 1024**3
 """What decoding may take beside the code itself.
 
-The largest image that is read, 40 megapixels, took 1.3 GB in the worst form tried, a DICOM file of
-16-bit grey with a window; a TIFF file of 512 MB holds as much again.
+The largest image that is read, 40 megapixels, took 1.2 GB in the worst form tried, a DICOM file of
+16-bit grey with a window. A TIFF file of 512 MB may take more.
 """
 GROWN_BYTES = 256 * 1024 * 1024
 """A worker that keeps more than this after a file is replaced."""
@@ -64,7 +65,10 @@ def main(alarm_s: float) -> None:
             outcome, text, pixels = _work(request, name, data)
             _set_alarm(0)  # a reply may wait for a busy app, and fails where the app is gone
             del data
-            retire = outcome == Outcome.OUT_OF_MEMORY or _resident_bytes() > small_bytes + GROWN_BYTES
+            most_bytes = small_bytes + GROWN_BYTES + (pixels.nbytes if outcome == Outcome.IMAGE else 0)
+            if _resident_bytes() > most_bytes:
+                gc.collect()  # a large image may be part of a circle
+            retire = outcome == Outcome.OUT_OF_MEMORY or _resident_bytes() > most_bytes
             _reply(replies, outcome, text, pixels, retire)
             pixels = None
 
