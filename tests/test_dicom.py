@@ -230,6 +230,21 @@ def test_the_colour_profile_is_used(lesion: NDArray[np.uint8]) -> None:
     assert image.notes == ("The colours were converted to sRGB by the colour profile of the file.",)
 
 
+@pytest.mark.parametrize(
+    ("space", "moved", "note"),
+    [
+        ("SRGB", False, None), ("ADOBERGB", True, "converted to sRGB"), ("DISPLAYP3", True, "converted to sRGB"),
+        ("ROMMRGB", False, "not supported here"),
+    ],
+)  # fmt: skip
+def test_the_named_colour_space_is_used_or_noted(
+    lesion: NDArray[np.uint8], space: str, moved: bool, note: str | None
+) -> None:
+    image = read_image(written(drawn(lesion, ColorSpace=space)))
+    assert np.array_equal(image.pixels, lesion) != moved
+    assert (image.notes == ()) if note is None else (note in image.notes[0])
+
+
 @pytest.mark.parametrize(("modality", "told"), [("DMS", 0), ("XC", 0), ("CT", 1), (SECRET, 1)])
 def test_another_modality_is_noted(lesion: NDArray[np.uint8], modality: str, told: int) -> None:
     notes = read_image(written(drawn(lesion, Modality=modality))).notes

@@ -22,6 +22,7 @@ from pydicom.filereader import read_dataset
 from pydicom.pixels.processing import apply_modality_lut, apply_voi_lut
 
 from cadlib.errors import ImageRejected
+from cadlib.images.colour import NOT_CONVERTED, adobe_rgb, display_p3
 from cadlib.images.deflated import inflate
 from cadlib.images.dicom_facts import FACT_KEYWORDS, facts_of
 from cadlib.images.dicom_frames import apply_palette, decode_frame
@@ -70,7 +71,13 @@ _KEYWORDS = (
     ),
     *("NumberOfFrames", "PlanarConfiguration", "BitsAllocated", "BitsStored", "HighBit", "PixelRepresentation"),
     *("RescaleIntercept", "RescaleSlope", "ModalityLUTSequence", "WindowCenter", "WindowWidth", "VOILUTFunction"),
-    *("VOILUTSequence", "ICCProfile", "RedPaletteColorLookupTableDescriptor", "RedPaletteColorLookupTableData"),
+    *(
+        "VOILUTSequence",
+        "ICCProfile",
+        "ColorSpace",
+        "RedPaletteColorLookupTableDescriptor",
+        "RedPaletteColorLookupTableData",
+    ),
     *("GreenPaletteColorLookupTableDescriptor", "GreenPaletteColorLookupTableData"),
     *("BluePaletteColorLookupTableDescriptor", "BluePaletteColorLookupTableData", "PixelData"),
     *FACT_KEYWORDS,
@@ -82,6 +89,7 @@ _SHORT_TAGS = frozenset(
     for keyword, tag in zip(_KEYWORDS, _TAGS, strict=True)
     if not keyword.endswith(("Sequence", "TableData", "Profile", "PixelData"))
 )
+_COLOUR_SPACES = {"ADOBERGB": adobe_rgb, "DISPLAYP3": display_p3}  # DICOM PS3.3, C.11.15.1.2
 _PREAMBLE_BYTES = 132
 _PIXEL_GROUP = 0x7FE0
 
@@ -127,8 +135,13 @@ class DicomFile:
             if bits > 8:
                 notes.append(f"The picture was reduced from {bits} to 8 bits a channel.")
             image = Image.fromarray(values)
+            space = str(header.get("ColorSpace") or "").strip()
             if "ICCProfile" in header:
                 image.info["icc_profile"] = bytes(header.ICCProfile)
+            elif space in _COLOUR_SPACES:
+                image.info["icc_profile"] = _COLOUR_SPACES[space]()
+            elif space not in ("", "SRGB"):
+                notes.append(NOT_CONVERTED)
             return image, (*_warnings(header), *notes)
 
 
