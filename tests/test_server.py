@@ -113,7 +113,7 @@ def test_takes_a_websocket_of_a_page_that_the_operator_names(client, options):
 def test_every_answer_forbids_requests_to_other_servers(client):
     policy = client.get("/").headers["content-security-policy"]
     assert "default-src 'self'" in policy
-    assert "connect-src 'self' ws://localhost:8501" in policy
+    assert "connect-src 'self' data: blob: ws://localhost:8501" in policy
     assert "http:" not in policy
     assert "*" not in policy
 

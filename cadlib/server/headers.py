@@ -56,7 +56,10 @@ class SecurityHeaders:
 
 
 def _connections(host: str) -> str:
-    """Return whom a page may connect to: its server, whose WebSocket some browsers do not count as 'self'."""
+    """Return what a page may connect to: its server, and data in the page, as a picture of the camera.
+
+    Some browsers do not count the WebSocket as 'self'.
+    """
     if not re.fullmatch(r"[\w.:\[\]-]+", host, re.ASCII):
-        return "connect-src 'self'"
-    return f"connect-src 'self' ws://{host} wss://{host}"
+        return "connect-src 'self' data: blob:"
+    return f"connect-src 'self' data: blob: ws://{host} wss://{host}"
