@@ -37,15 +37,15 @@ from cadlib.images.protocol import Outcome, Reply
 ABOUT = b'{"format": "PNG", "notes": [], "reduced": null, "facts": [null, null, null]}'
 decode_here = images.decode_here
 replies = []
-write = worker._write
+write = worker.write_all
 
-def keep_replies(file, data):
-    replies[:] = [file]
-    write(file, data)
+def keep_replies(descriptor, *parts):
+    replies[:] = [descriptor]
+    write(descriptor, *parts)
 
 def misbehave(data, name, enough_px):
     word = data[:8].strip().decode("latin-1")
-    send = lambda *parts: [write(replies[0], part) for part in parts]
+    send = lambda *parts: write(replies[0], *parts)
     if word == "SEGV":
         ctypes.string_at(0)
     if word == "ABORT":
@@ -104,7 +104,7 @@ def misbehave(data, name, enough_px):
 
 an_image = THE_FILE
 images.decode_here = misbehave
-worker._write = keep_replies
+worker.write_all = keep_replies
 worker.main(float(sys.argv[2]))
 """.replace("THE_FILE", repr(FILE))
 

@@ -32,6 +32,7 @@ from cadlib.images.protocol import (
     Request,
     Work,
     printable,
+    write_all,
 )
 from cadlib.images.watchdog import STARVED_FACTOR, Watchdog
 
@@ -155,8 +156,7 @@ class _Worker:
         sha256 = ""
         with self._watchdog.watch(self.process.pid, self.process.kill, limit_s) as task:
             try:
-                self._send(head + title)
-                self._send(data)
+                write_all(self._requests.fileno(), head + title, data)
                 if work == Work.DECODE:
                     sha256 = hashlib.sha256(data).hexdigest()  # the worker decodes meanwhile
                 reply, text = self._receive_head()
@@ -176,11 +176,6 @@ class _Worker:
         if task.expired:
             raise _BrokeOff(expired=True)
         return _Answer(reply, text, pixels, description, sha256)
-
-    def _send(self, data: bytes) -> None:
-        rest = memoryview(data)
-        while rest:
-            rest = rest[self._requests.write(rest) :]
 
     def _receive_head(self) -> tuple[Reply, bytes]:
         reply = Reply.unpack(self._read(REPLY_BYTES))

@@ -6,6 +6,7 @@ and every value is checked before it is used.
 """
 
 import json
+import os
 import struct
 from dataclasses import dataclass
 from enum import IntEnum
@@ -131,6 +132,17 @@ class Description:
         if not isinstance(notes, list) or len(notes) > _MAX_NOTES:
             raise ReplyInvalid
         return cls(kind, tuple(printable(note) for note in notes), _pair(reduced), facts)
+
+
+def write_all(descriptor: int, *parts: bytes | memoryview) -> None:
+    """Write all parts to a pipe, with one call where it takes them: each call may wake the reader."""
+    rest = [memoryview(part) for part in parts if len(part)]
+    while rest:
+        count = os.writev(descriptor, rest) if hasattr(os, "writev") else os.write(descriptor, rest[0])
+        while rest and count >= len(rest[0]):
+            count -= len(rest.pop(0))
+        if rest:
+            rest[0] = rest[0][count:]
 
 
 def printable(text: Any) -> str:

@@ -23,6 +23,7 @@ from cadlib.images.protocol import (
     Reply,
     Request,
     Work,
+    write_all,
 )
 
 MAX_MEMORY_BYTES = 3 * 1024**3
@@ -110,15 +111,9 @@ def _reply(
         width_px, height_px = result
     elif outcome == Outcome.IMAGE:
         height_px, width_px = result.shape[:2]
-    _write(replies, Reply(outcome, retire, len(words), width_px, height_px).pack() + words)
-    if outcome == Outcome.IMAGE:
-        _write(replies, memoryview(result).cast("B"))
-
-
-def _write(file: BinaryIO, data: bytes | memoryview) -> None:
-    rest = memoryview(data)
-    while rest:
-        rest = rest[file.write(rest) :]
+    head = Reply(outcome, retire, len(words), width_px, height_px).pack() + words
+    pixels = memoryview(result).cast("B") if outcome == Outcome.IMAGE else b""
+    write_all(replies.fileno(), head, pixels)
 
 
 def _ran_out_of_memory(error: BaseException | None) -> bool:
