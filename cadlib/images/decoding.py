@@ -40,6 +40,11 @@ def decode(image: Image.Image, name: str) -> tuple[NDArray[np.uint8], tuple[str,
         notes.append("The picture was turned upright, as the camera had recorded.")
     colours = stated_colours(image, data, name)
     notes.extend(colours.notes)
+    if isinstance(loaded, np.ndarray):
+        if image.mode == "RGB" and turn is None and colours.icc is None:  # the usual case, without a copy
+            loaded.flags.writeable = False
+            return loaded, tuple(notes)
+        loaded = Image.fromarray(loaded, image.mode)
     image = loaded
     if bits > 8:
         notes.append(f"The picture was reduced from {bits} to 8 bits a channel.")
@@ -66,12 +71,12 @@ def file_bytes(image: Image.Image) -> bytes | None:
     return data
 
 
-def _load(image: Image.Image, data: bytes | None, notes: list[str], name: str) -> Image.Image:
-    """Return the image with its pixels; a JPEG goes through a decoder that reports damage."""
+def _load(image: Image.Image, data: bytes | None, notes: list[str], name: str) -> Image.Image | NDArray[np.uint8]:
+    """Return the image with its pixels, of a JPEG its pixels alone, by a decoder that reports damage."""
     if isinstance(image, JpegImagePlugin.JpegImageFile) and data is not None:
         pixels, decoder_notes = decode_jpeg(data, image.size, name)
         notes.extend(decoder_notes)
-        return Image.fromarray(pixels, image.mode)
+        return pixels
     try:
         image.load()
     except Exception as error:  # Pillow's decoders raise many kinds on damaged bytes
