@@ -44,7 +44,7 @@ def test_predict_prints_a_ranking_with_the_decision_first(folder, capsys):
     lines = capsys.readouterr().out.splitlines()
     assert lines[0] == str(path)
     assert "malignant probability" in lines[1]
-    shares = [float(line.split()[-1].strip("<>")) for line in lines[2:-2]]
+    shares = [float(line.split()[-1].strip("<>")) for line in lines[2:10]]
     assert len(shares) == 8
     assert shares == sorted(shares, reverse=True)
 
@@ -54,8 +54,9 @@ def test_predict_names_the_similar_training_images(folder, capsys):
     assert main(["predict", path, "--format", "json"]) == 0
     found = json.loads(capsys.readouterr().out)[0]["neighbours"]
     assert main(["predict", path]) == 0
-    said, cases = capsys.readouterr().out.splitlines()[-2:]
+    said, measured, cases = capsys.readouterr().out.splitlines()[-3:]
     assert said.startswith("  Similar training images: ")
+    assert measured.startswith(f"    When {found['agreeing']} of 5 similar cases had the model's top diagnosis, ")
     assert cases.strip() == ", ".join(f"{case['image']} {case['diagnosis']}" for case in found["cases"])
 
 
