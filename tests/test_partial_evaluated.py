@@ -2,7 +2,9 @@
 
 import json
 import re
+import shutil
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -218,7 +220,7 @@ def test_without_a_label_a_command_ends_with_the_reason(command, drawn_dataset, 
     output = tmp_path / "out"
     code = main([command, "--model", "isic2019", "--data", str(tmp_path / "split" / "drawn"), "--output", str(output)])
     assert code == 1
-    assert "labelled with a diagnosis, or as malignant or benign, but found none among 32" in capsys.readouterr().err
+    assert "none of its 32 images has one" in capsys.readouterr().err
     assert not output.is_file()
     assert not (output / METRICS_FILE).exists()
 
@@ -227,11 +229,9 @@ def test_predictions_are_compared_with_labels_of_malignancy(tmp_path, monkeypatc
     partial.change_labels(monkeypatch, partial.only_groups)
     assert evaluation(tmp_path) == 0
     predictions = tmp_path / "out" / PREDICTIONS_FILE
-    labels = pd.read_csv(predictions, usecols=["image"]).assign(diagnosis=None, malignant=[True, False] * 16)
-    told = labels.set_index("image").astype({"diagnosis": "str", "malignant": "boolean"})
-    monkeypatch.setattr("cadlib.predictions.read_ground_truth", lambda *_: told)
     truth = tmp_path / "truth.csv"
-    truth.write_text("image,malignant\n")
+    labels = pd.read_csv(predictions, usecols=["image"]).assign(target=[1, 0] * 16)
+    labels.to_csv(truth, index=False)
     again = ["evaluate", "--predictions", str(predictions), "--ground-truth", str(truth)]
     assert main([*again, "--output", str(tmp_path / "again")]) == 0
     figures = json.loads((tmp_path / "again" / METRICS_FILE).read_text())
@@ -255,3 +255,28 @@ def test_figures_without_a_diagnosis_do_not_become_the_models_own(
     assert code == 1
     assert "Expected a diagnosis for all 8 images of the split" in capsys.readouterr().err
     assert (drawn_model_folder / METRICS_FILE).read_bytes() == before
+
+
+def test_a_table_of_isic_2020_is_measured(drawn_dataset, tmp_path):
+    """Its columns: most images are benign, and their diagnosis is unknown."""
+    folder = tmp_path / "isic2020"
+    shutil.copytree(Path(drawn_dataset.table["path"][0]).parent, folder / "train")
+    malignant = drawn_dataset.table["malignant"]
+    rows = pd.DataFrame(
+        {
+            "image_name": drawn_dataset.table["image"],
+            "patient_id": [f"IP_{number}" for number in range(32)],
+            "sex": "male",
+            "age_approx": 45.0,
+            "anatom_site_general_challenge": "torso",
+            "diagnosis": np.where(malignant, "melanoma", "unknown"),
+            "benign_malignant": np.where(malignant, "malignant", "benign"),
+            "target": malignant.astype(int),
+        }
+    )
+    rows.to_csv(folder / "ISIC_2020_Training_GroundTruth.csv", index=False)
+    assert main(["evaluate", "--model", "isic2019", "--data", str(folder), "--output", str(tmp_path / "out")]) == 0
+    figures = json.loads((tmp_path / "out" / METRICS_FILE).read_text(), parse_constant=pytest.fail)
+    assert (figures["n"], figures["n_malignant"], figures["n_by_class"]["MEL"]) == (32, 16, 16)
+    assert 0 < figures["malignant_auc"] < 1
+    assert all(0 < point["specificity"] < 1 for point in figures["operating_points"])
