@@ -16,7 +16,10 @@ _CONTROLS: Final = re.compile("[\x00-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069]+")
 _LINKS: Final = re.compile(r"(?<=:)(?=//)|(?<=www)(?=\.)|(?<=@)(?=[\w-])", re.IGNORECASE)
 _SHORTCODES: Final = re.compile(r"(?<=:)(?=[\w+/-]+:)")
 _ARROWS: Final = re.compile(r"(?<=[<>~-])(?=[=>-])")
-_LAYOUT: Final = re.compile(r"[\\`*\[\]<>|~$&]|(?<!\w)_|_(?!\w)|://|www\.|@|:[\w+/-]+[:\[]|--|^ *([#+-]|\d+[.)]) ")
+_LAYOUT: Final = re.compile(
+    r"[\\`*\[\]|~$]|<[a-zA-Z/!?]|^ *>|&[#\w]|(?<!\w)_|_(?!\w)|[<>~-][=>-]"
+    r"|://|www\.|@|:[\w+/-]+[:\[]|^ *([#+-]|\d+[.)]) "
+)
 
 
 def plain(text: str) -> str:
