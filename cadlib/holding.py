@@ -35,6 +35,7 @@ class Holding:
         self._items: dict[Hashable, int] = {}
         self._derived: OrderedDict[tuple[str, Hashable], tuple[Any, int]] = OrderedDict()
         self._derived_bytes = 0
+        self._forgotten = 0
         with _guard:
             _holdings.add(self)
 
@@ -77,12 +78,16 @@ class Holding:
             if place in self._derived:
                 self._derived.move_to_end(place)
                 return cast("T", self._derived[place][0])
+            forgotten = self._forgotten
         value = make()
         size_bytes = size_of(value)
         with _guard:
             self._remove(place)
             while self._derived and self._derived_bytes + size_bytes > DERIVED_LIMIT_BYTES:
                 self._remove(next(iter(self._derived)))
+            # The image may have been removed while another thread derived something from it.
+            if forgotten != self._forgotten:
+                return value
             if size_bytes <= DERIVED_LIMIT_BYTES and held_bytes() + size_bytes <= process_limit_bytes():
                 self._derived[place] = (value, size_bytes)
                 self._derived_bytes += size_bytes
@@ -91,6 +96,7 @@ class Holding:
     def forget(self, image: str) -> None:
         """Drop all that is derived from an image."""
         with _guard:
+            self._forgotten += 1
             for place in [place for place in self._derived if place[0] == image]:
                 self._remove(place)
 

@@ -254,7 +254,7 @@ def _read(folder: Path, names: tuple[str, ...]) -> tuple[ModelRecord, dict[str, 
     except OSError as error:
         raise ModelInvalid(
             f"Expected {path}, but it cannot be read: {error.strerror or error}. A model is a folder written by "
-            "`python -m cadlib train`; restore it."
+            f"`{hints.train()}`; restore it."
         ) from None
     raw = parse(data, path)
     if not isinstance(raw, dict):

@@ -178,7 +178,7 @@ def read_split(path: Path, *, leaking: bool = False) -> pd.DataFrame:
     """
     rows = read_csv(path, ("lesion_group", "split")).reset_index()
     rows = rows.reindex(columns=["image", "lesion_group", "split"])
-    ids = rows["image"].map(original_cell, na_action="ignore")
+    ids = rows["image"].map(original_cell, na_action="ignore").astype("str")
     rows["image"] = ids.str.normalize("NFC")
     checks = {
         f"{', '.join(SPLITS)} as split": rows["split"].isin(SPLITS),

@@ -59,9 +59,17 @@ def pixels_of(session_id: str) -> list[weakref.ref]:
 
 
 def alive(references: list[weakref.ref]) -> int:
-    time.sleep(1)  # the page has been sent, but its run is still tidying up
+    settle()
     gc.collect()
     return sum(reference() is not None for reference in references)
+
+
+def settle(most_s: float = 20) -> None:
+    """Wait until nothing changes for a second: the page has been sent, but its run is still tidying up."""
+    deadline = time.monotonic() + most_s
+    before: dict = {}
+    while before != (before := kept()) and time.monotonic() < deadline:
+        time.sleep(1)
 
 
 def kept() -> dict:

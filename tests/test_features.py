@@ -91,7 +91,7 @@ def test_refuses_images_without_a_diagnosis(folder, dataset):
 
 def test_refuses_a_split_that_is_not_the_models(folder, dataset):
     (folder / SPLIT_FILE).write_text((folder / SPLIT_FILE).read_text().replace("validation", "test", 1))
-    with pytest.raises(ModelInvalid, match="which images the model was trained on"):
+    with pytest.raises(ModelInvalid, match="split.csv changed"):
         seen(folder, dataset)
 
 

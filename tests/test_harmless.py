@@ -55,3 +55,8 @@ def test_a_card_has_no_link_and_no_image():
     assert html.count("http://x/c") == 1
     assert "<h3>Model</h3>" in html
     assert "<table>" in html
+
+
+def test_a_command_can_be_copied_from_a_page():
+    command = "python -m cadlib audit --model tiny --data DIR --into-model"
+    assert plain(command).replace("\\", "") == command

@@ -10,7 +10,8 @@ import pytest
 from cadlib import hints
 from cadlib.__main__ import main, parser
 from cadlib.commands.usage import UsageError
-from cadlib.record import METRICS_FILE, RECORD_FILE, json_text, read_json, read_record
+from cadlib.record import METRICS_FILE, read_json, read_record
+from tests.altering import change_file, change_record
 
 ROOT = Path(__file__).parents[1]
 SOURCES = sorted([*(ROOT / "cadlib").rglob("*.py"), *(ROOT / "pages").glob("*.py")])
@@ -119,10 +120,8 @@ def test_a_name_with_spaces_or_quotes_stays_one_word():
 @pytest.fixture
 def drawn_data(drawn_model_folder, drawn_dataset):
     """Return a model, and the folder of the drawn images that its split names."""
-    path = drawn_model_folder / RECORD_FILE
-    raw = read_json(path)
-    raw["training"]["images"] = {"train": 16, "validation": 8, "test": 8}
-    path.write_text(json_text(raw), encoding="utf-8")
+    counts = {"train": 16, "validation": 8, "test": 8}
+    change_record(drawn_model_folder, lambda raw: raw["training"].update(images=counts))
     return drawn_model_folder, Path(drawn_dataset.table["path"].iloc[0]).parents[1]
 
 
@@ -134,7 +133,7 @@ def run_hint(hint: str, data: Path, output: Path) -> int:
 
 def test_the_hint_to_evaluate_saves_results_in_the_model(drawn_data, tmp_path):
     folder, data = drawn_data
-    (folder / METRICS_FILE).unlink()
+    change_file(folder, METRICS_FILE, None)
     assert run_hint(hints.evaluate_into(str(folder)), data, tmp_path / "out") == 0
     assert read_json(folder / METRICS_FILE)["data"]["split"] == "validation"
     assert (tmp_path / "out" / "predictions.csv").exists()

@@ -97,3 +97,14 @@ def test_half_of_a_small_container_may_be_held(monkeypatch, tmp_path):
     (tmp_path / "memory.max").write_text("1000000\n")
     monkeypatch.setattr(holding, "_CGROUP_LIMIT", tmp_path / "memory.max")
     assert process_limit_bytes() == 500_000
+
+
+def test_what_is_derived_while_its_image_is_removed_is_not_held():
+    here = holding.Holding()
+
+    def made():
+        here.forget("image")  # as the reader removes it meanwhile
+        return b"picture"
+
+    assert here.derived("image", "small", made, len) == b"picture"
+    assert here.bytes == 0

@@ -278,7 +278,7 @@ def test_nothing_of_exif_or_gps_is_left(rgb: NDArray[np.uint8]) -> None:
     exif[ExifTags.Base.Artist] = "Jane Patient"
     exif.get_ifd(ExifTags.IFD.GPSInfo)[ExifTags.GPS.GPSLatitudeRef] = "N"
     image = read_image(encoded(rgb, "JPEG", exif=exif, comment=b"Jane Patient"))
-    assert set(vars(image)) == {"pixels", "sha256", "format", "notes", "reduced", "facts"}
+    assert set(vars(image)) == {"pixels", "sha256", "format", "notes", "reduced", "facts", "red_blue_swapped"}
     assert not image.facts.known
     assert type(image.pixels) is np.ndarray
     assert image.notes == ()

@@ -1,6 +1,7 @@
 """A data set without a usable label ends every command that needs one with 1 and the reason."""
 
 import unicodedata
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -12,7 +13,7 @@ from cadlib.__main__ import main
 from cadlib.dataset import open_dataset
 from cadlib.errors import DatasetInvalid
 from cadlib.evaluation import subgroups
-from cadlib.labelled import check_labelled, has_label
+from cadlib.labelled import check_labelled
 from cadlib.patient import COARSE_SITES, NO_FACTS, SITES, PatientFacts, design_of
 from cadlib.predictions import join_predictions, predictions_table, read_predictions
 from cadlib.splits import read_split
@@ -99,14 +100,16 @@ def test_evaluate_of_predictions_needs_a_label(tmp_path, capsys):
     truth.write_text(f"image,{','.join(CODES)},UNK\na,0,0,0,0,0,0,0,0,1\nb,0,0,0,0,0,0,0,0,1\n")
     line = ["evaluate", "--predictions", str(path), "--ground-truth", str(truth)]
     assert main([*line, "--output", str(tmp_path / "out")]) == 1
-    assert "none of its 2 images has one" in capsys.readouterr().err
+    assert "none of its 2 has a label" in capsys.readouterr().err
 
 
 def test_benign_or_malignant_is_a_label_where_that_is_enough(drawn_dataset):
     table = drawn_dataset.table.assign(diagnosis=pd.NA)
     table["malignant"] = pd.array([True, *[pd.NA] * (len(table) - 1)], dtype="boolean")
-    assert not has_label(table).any()
-    assert has_label(table, malignant_alone=True).sum() == 1
+    dataset = replace(drawn_dataset, table=table)
+    check_labelled(dataset, malignant_alone=True)
+    with pytest.raises(DatasetInvalid, match="none of its 32 images has one"):
+        check_labelled(dataset)
 
 
 def test_a_data_set_with_a_label_passes(drawn_dataset):

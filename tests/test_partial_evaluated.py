@@ -17,7 +17,7 @@ from cadlib.evaluated import COSTS, MISSED_WITHOUT_DIAGNOSIS, Evaluated, compare
 from cadlib.metrics import malignant_probability
 from cadlib.own_split import part_in_training
 from cadlib.predictions import PREDICTIONS_FILE, join_predictions
-from cadlib.record import CARD_FILE, METRICS_FILE, RECORD_FILE, read_json, read_record
+from cadlib.record import CARD_FILE, METRICS_FILE, read_json, read_record
 from cadlib.report import Subject, render
 from cadlib.subgroup_table import subgroup_rows
 from cadlib.tables import figure_text
@@ -25,6 +25,7 @@ from cadlib.taxonomy import CODES, MALIGNANT
 from cadlib.threshold_curves import decision, precision_recall, roc_curves
 from cadlib.trade_off import trade_offs
 from tests import partial
+from tests.altering import change_record
 from tests.test_report import Reader
 
 NOT_DEFINED_SECTIONS = ("By diagnosis", "Confusion matrix", "Prediction sets")
@@ -245,9 +246,7 @@ def test_figures_without_a_diagnosis_do_not_become_the_models_own(
     drawn_model_folder, drawn_dataset, tmp_path, monkeypatch, capsys
 ):
     partial.change_labels(monkeypatch, partial.only_groups)
-    raw = read_json(drawn_model_folder / RECORD_FILE)
-    raw["training"]["images"]["test"] = 8
-    (drawn_model_folder / RECORD_FILE).write_text(json.dumps(raw))
+    change_record(drawn_model_folder, lambda raw: raw["training"]["images"].update(test=8))
     before = (drawn_model_folder / METRICS_FILE).read_bytes()
     data = str(tmp_path / "split" / "drawn")
     code = main(["evaluate", "--model", str(drawn_model_folder), "--data", data, "--split", "test", "--into-model",

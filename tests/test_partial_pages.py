@@ -11,8 +11,10 @@ from cadlib import record
 from cadlib.counts import NO_DIAGNOSIS_NOTE
 from cadlib.dataset import open_dataset
 from cadlib.evaluated import MISSED_WITHOUT_DIAGNOSIS
+from cadlib.taxonomy import CODES
 from cadlib.ui.gallery import tiles_of
 from tests import partial
+from tests.altering import change_record
 from tests.reading import mounted, tiles, words
 from tests.test_pages import app, count, opened, tiny_models  # noqa: F401 - fixtures
 from tests.test_performance_page import shown, waited
@@ -90,7 +92,7 @@ def test_the_performance_page_without_a_label_says_so(data_at_hand, monkeypatch)
     data = relabelled(data_at_hand, monkeypatch, partial.no_labels)
     page = waited(shown(data))
     assert not page.exception
-    assert "labelled with a diagnosis, or as malignant or benign, but found none" in words(page).replace("\\", "")
+    assert "none of its 96 images has one" in words(page).replace("\\", "")
     assert not page.metric
 
 
@@ -98,9 +100,7 @@ def test_the_performance_page_without_a_label_says_so(data_at_hand, monkeypatch)
 def test_two_models_are_compared_on_images_without_a_diagnosis(data_at_hand, tmp_path, monkeypatch):
     for name in ("isic2019", "twin"):
         shutil.copytree(record.find_model("isic2019"), tmp_path / "models" / name)
-    raw = record.read_json(tmp_path / "models" / "twin" / record.RECORD_FILE)
-    text = record.json_text({**raw, "name": "twin", "bias": [4.0, *raw["bias"][1:]]})
-    (tmp_path / "models" / "twin" / record.RECORD_FILE).write_text(text)
+    change_record(tmp_path / "models" / "twin", {"name": "twin", "bias": [4.0, *[0.0] * (len(CODES) - 1)]})
     monkeypatch.setenv("CADLIB_MODELS", str(tmp_path / "models"))
     page = waited(shown(relabelled(data_at_hand, monkeypatch, partial.only_groups)))
     page.selectbox(key="other-model").set_value("twin").run()

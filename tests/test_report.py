@@ -328,7 +328,7 @@ def test_the_command_compares_two_models_on_the_same_images(
         evaluated(folder, record, drawn_dataset, lambda *_: None)
         for folder, record in zip(folders, records, strict=True)
     )
-    right = [said.probabilities.argmax(axis=1) == said.labels for said in (one, two)]
+    right = [said.probabilities.argmax(axis=1) == said.labels.codes for said in (one, two)]
     read = Reader(file.read_text(encoding="utf-8"))
     n, only_first, only_second, _, _ = read.row("First diagnosis right")
     assert [n, only_first, only_second] == ["32", str((right[0] & ~right[1]).sum()), str((right[1] & ~right[0]).sum())]

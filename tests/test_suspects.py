@@ -11,7 +11,7 @@ import pandas as pd
 import pytest
 from streamlit.testing.v1 import AppTest
 
-from cadlib import background
+from cadlib import background, hints
 from cadlib.__main__ import main
 from cadlib.dataset import open_dataset
 from cadlib.duplicates import find_duplicates
@@ -478,4 +478,4 @@ def test_the_images_that_the_verdicts_leave_become_a_subset(spoilt, drawn_model_
     assert set(subset.images) == set(image.index) - {wrong, "ISIC_9000005"}
     assert subset.dataset == spoilt.name
     assert "judged wrong" in subset.chosen
-    assert app.code[0].value == f'python -m cadlib train --subset "{subset.name}" …'
+    assert app.code[0].value == hints.train_subset(subset.name)

@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 from safetensors.numpy import save
 
+from cadlib import hints
 from cadlib.errors import ModelInvalid
 from cadlib.neighbours.fingerprint import BYTES
 from cadlib.taxonomy import CODES, diagnosis
@@ -29,7 +30,7 @@ Read off 7,247 validation and test images, which are none: the nearest in bits, 
 similar (bright circles on black). Training images as their cameras made them are at most 6 bits away, and at least 0.95
 similar (`benchmarks/neighbours.py --data DIR --originals DIR`).
 """
-REMEDY = "restore the folder, or make it anew with `python -m cadlib index`"
+REMEDY = f"restore the folder, or make it anew with `{hints.index()}`"
 _BLOCK = 2048
 _BETWEEN = b"\0"
 """Separates texts in a file: no name of a file and no text of a CSV has it."""

@@ -15,7 +15,8 @@ _NUMBERED: Final = re.compile(r"^( *\d+)([.)])(?= |$)")
 _CONTROLS: Final = re.compile("[\x00-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069]+")
 _LINKS: Final = re.compile(r"(?<=:)(?=//)|(?<=www)(?=\.)|(?<=@)(?=[\w-])", re.IGNORECASE)
 _SHORTCODES: Final = re.compile(r"(?<=:)(?=[\w+/-]+:)")
-_ARROWS: Final = re.compile(r"(?<=[<>~-])(?=[=>-])")
+# The two dashes of an option stay together, so that a command can be copied from a page.
+_ARROWS: Final = re.compile(r"(?<=[<>~-])(?=[=>-])(?!-[A-Za-z])")
 _LAYOUT: Final = re.compile(
     r"[\\`*\[\]|~$]|<[a-zA-Z/!?]|^ *>|&[#\w]|(?<!\w)_|_(?!\w)|[<>~-][=>-]"
     r"|://|www\.|@|:[\w+/-]+[:\[]|^ *([#+-]|\d+[.)]) "
