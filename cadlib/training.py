@@ -6,7 +6,9 @@ random in a step is a function of (seed, step), so a run that was stopped goes o
 
 import ctypes
 import math
+import os
 import signal
+import tempfile
 from collections.abc import Callable
 from contextlib import closing, suppress
 from dataclasses import dataclass
@@ -37,6 +39,10 @@ from cadlib.taxonomy import CODES
 from cadlib.train_config import TrainConfig
 from cadlib.training_data import BatchPlan, Crops, FoldPlan, TrainingData, read_training_data
 
+MAX_SOCKET_PATH_BYTES = 103
+"""The longest address of a Unix socket on macOS, without its final zero; Linux takes 107."""
+SOCKET_NAME = "/pymp-abcdefgh/listener-abcdefgh"
+"""What Python adds to the temporary folder for the sockets of worker processes."""
 NOTE_STEPS = 50
 """Steps from one point of the curves of loss, learning rate and speed to the next; an epoch ends with a point too."""
 
@@ -63,6 +69,7 @@ def train(folder: Path, run_dir: Path, config: TrainConfig, *, resume: bool = Fa
     Raise DatasetInvalid, SubsetInvalid or TrainingFailed when the run cannot start or go on, and Stopped after
     Ctrl-C, when a checkpoint to resume from has been written.
     """
+    check_temporary_folder(config.workers)
     fabric = _launch(config)
     network, spec = _prepare_network(config, config.pretrained and not resume, fabric.print)
 
@@ -109,6 +116,21 @@ def train(folder: Path, run_dir: Path, config: TrainConfig, *, resume: bool = Fa
     load_arrays(average.module, weights.unpack(weights.pack(arrays_of(average.module))))  # as it will be stored
     logits = predict_logits(average.module, data, spec)
     return Trained(config, average.module.cpu(), spec, data, logits, run.seconds(), " then ".join(run.commits))
+
+
+def check_temporary_folder(workers: int) -> None:
+    """Raise TrainingFailed where the path of the temporary folder is too long for the sockets of the workers.
+
+    Batches come through Unix sockets in that folder. Where their address is too long, Python loses the batch and
+    the training waits for it without end.
+    """
+    folder = tempfile.gettempdir()
+    longest = MAX_SOCKET_PATH_BYTES - len(SOCKET_NAME)
+    if workers and os.name == "posix" and len(os.fsencode(folder)) > longest:
+        raise TrainingFailed(
+            f"Expected the path of the temporary folder to have at most {longest} bytes, but found {folder}. "
+            "Set TMPDIR to a shorter one, or train with --workers 0."
+        )
 
 
 def _launch(config: TrainConfig) -> Fabric:

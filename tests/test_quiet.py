@@ -7,7 +7,9 @@ import subprocess
 import sys
 import time
 import urllib.request
+from collections.abc import Iterator
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from urllib.error import URLError
 
 import pytest
@@ -35,9 +37,10 @@ open("/dev/null", "w").write("x")
 
 
 @pytest.fixture
-def home(tmp_path) -> Path:
-    (tmp_path / "home").mkdir()
-    return tmp_path / "home"
+def home() -> Iterator[Path]:
+    """Return an empty home folder. Its path is short: Python puts sockets into the temporary folder in it."""
+    with TemporaryDirectory(prefix="home-") as folder:
+        yield Path(folder)
 
 
 def test_the_watch_sees_a_connection_and_a_file(home, tmp_path):
@@ -71,6 +74,7 @@ def test_every_heatmap_method_keeps_its_files_in_our_cache(home, tmp_path):
 def test_train_connects_to_nobody_and_writes_run_model_and_cache_alone(home, tmp_path, synthetic_dataset):
     models, cache, runs = tmp_path / "models", tmp_path / "cache", tmp_path / "runs"
     models.mkdir()
+    runs.mkdir()  # else the command first tries whether it could be made
     command = python("-m", "cadlib", "train", "--data", str(synthetic_dataset), "--name", "tiny", *TINY)
     places = {"CADLIB_MODELS": models, "CADLIB_CACHE": cache, "CADLIB_RUNS": runs}
     env = environment(home, **{name: str(place) for name, place in places.items()})

@@ -5,6 +5,7 @@ import signal
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -371,3 +372,10 @@ def test_two_processes_train_together_and_write_one_model(synthetic_dataset, tmp
     record = read_record(tmp_path / "models" / "tiny")
     assert record.training.config["devices"] == 2
     assert [folder.name for folder in (tmp_path / "models").iterdir()] == ["tiny"]
+
+
+def test_a_temporary_folder_with_a_long_path_is_refused_before_training(synthetic_dataset, tmp_path, monkeypatch):
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path / ("a" * 90)))
+    with pytest.raises(TrainingFailed, match="Set TMPDIR to a shorter one"):
+        train(synthetic_dataset, tmp_path / "run", replace(CONFIG, workers=1))
+    training.check_temporary_folder(0)  # without workers there are no sockets
