@@ -89,7 +89,7 @@ def test_what_the_facets_find_is_what_the_csv_files_say_and_a_subset_of_it_is_me
     page.get_by_label("Name of the subset").fill("arms of women")
     page.get_by_label("Name of the subset").press("Enter")
     page.locator(".st-key-save-subset button:enabled").click()
-    page.get_by_text('evaluate --subset "arms of women"').wait_for()
+    page.get_by_text("--subset 'arms of women'").wait_for()
     monkeypatch.setenv("CADLIB_SUBSETS", str(tmp_path / "subsets"))
     subset = read_subset("arms of women")
     assert subset.chosen == "Diagnosis DF; Site upper extremity; Sex female"

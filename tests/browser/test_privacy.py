@@ -14,6 +14,7 @@ from PIL import Image
 
 from cadlib.record import CARD_FILE, find_model
 from cadlib.synthetic import demo_lesions, write_dataset
+from tests.altering import change_file
 from tests.browser.conftest import serving, settle
 from tests.browser.test_browser import drop
 
@@ -44,7 +45,7 @@ def hostile_server(tmp_path, monkeypatch):
     """Return the address of an app whose model card and data set try to reach another server."""
     models = tmp_path / "models"
     shutil.copytree(find_model("isic2019"), models / "isic2019")
-    (models / "isic2019" / CARD_FILE).write_text(CARD)
+    change_file(models / "isic2019", CARD_FILE, CARD)
     data = write_dataset(tmp_path / "data" / "set", per_class=2, size_px=64)
     table = data / "ISIC_2019_Training_Metadata.csv"
     rows = table.read_text().splitlines()
