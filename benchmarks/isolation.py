@@ -22,7 +22,8 @@ sys.path.insert(0, str(Path(__file__).parent.parent))
 
 from assess import jpeg
 
-from cadlib.images import LesionImage, decode_here, read_image
+from cadlib.images import LesionImage, read_image
+from cadlib.images.decode_file import decode_here
 
 THREADS = 4
 MANY = 40

@@ -18,7 +18,7 @@ from PIL import Image
 
 from cadlib import images
 from cadlib.errors import DecoderUnavailable, ImageRejected
-from cadlib.images import MAX_PIXELS, pool, read_image, read_size, watchdog
+from cadlib.images import MAX_PIXELS, decode_file, pixel_memory, pool, read_image, read_size, watchdog
 from cadlib.images.pool import DecoderPool, decoder_pool
 from cadlib.images.protocol import Description, Outcome, Reply, ReplyInvalid
 from cadlib.patient import PatientFacts
@@ -30,12 +30,11 @@ FILE = hostile.encoded(hostile.picture(), "PNG")
 MISBEHAVING = """
 import ctypes, json, os, signal, socket, subprocess, sys, time
 sys.path[:] = json.loads(sys.argv[1])
-from cadlib import images
-from cadlib.images import worker
+from cadlib.images import decode_file, worker
 from cadlib.images.protocol import Outcome, Reply
 
 ABOUT = b'{"format": "PNG", "notes": [], "reduced": null, "facts": [null, null, null]}'
-decode_here = images.decode_here
+decode_here = decode_file.decode_here
 replies = []
 write = worker.write_all
 
@@ -103,9 +102,9 @@ def misbehave(data, name, enough_px):
     return decode_here(an_image, name, enough_px)
 
 an_image = THE_FILE
-images.decode_here = misbehave
+decode_file.decode_here = misbehave
 worker.write_all = keep_replies
-worker.main(float(sys.argv[2]))
+worker.main(float(sys.argv[2]), int(sys.argv[3]))
 """.replace("THE_FILE", repr(FILE))
 
 
@@ -125,12 +124,15 @@ def decoders() -> Iterator[DecoderPool]:
 def misbehaving(monkeypatch: pytest.MonkeyPatch) -> Iterator[DecoderPool]:
     """Return one decoder that misbehaves, and has a second for each file."""
     monkeypatch.setattr(pool, "LIMIT_S", 1.0)
-    monkeypatch.setattr(
-        pool, "_CODE", MISBEHAVING.replace('bytes.fromhex(sys.argv[3]) if len(sys.argv) > 3 else b""', repr(FILE))
-    )
+    monkeypatch.setattr(pool, "_CODE", MISBEHAVING)
     made = DecoderPool(MAX_PIXELS, size=1)
     yield made
     made.close()
+
+
+def no_pixel_memory(_size_bytes: int) -> int:
+    """Stand in for a platform where pixels go through the pipe."""
+    return pixel_memory.NONE
 
 
 def gone(pid: int, within_s: float = 20) -> bool:
@@ -154,27 +156,54 @@ def run(code: str, *arguments: str) -> subprocess.CompletedProcess[str]:
 
 def test_a_decoder_gives_what_this_process_would(decoders: DecoderPool) -> None:
     decoded = decoders.decode(FILE, "This file", 1_200)
-    here = images.decode_here(FILE, "This file")
+    here = decode_file.decode_here(FILE, "This file")
     assert np.array_equal(decoded.pixels, here.pixels)
     assert decoded.description.format == here.format
     assert decoded.pixels.flags.c_contiguous
     assert not decoded.pixels.flags.writeable
 
 
+def test_pixels_come_through_the_pipe_where_there_is_no_memory(
+    decoders: DecoderPool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(pixel_memory, "create", no_pixel_memory)
+    decoded = decoders.decode(FILE, "This file", 1_200)
+    assert np.array_equal(decoded.pixels, decode_file.decode_here(FILE, "This file").pixels)
+
+
+def test_memory_that_holds_too_few_pixels_is_noticed() -> None:
+    descriptor = pixel_memory.create(1_000)
+    assert descriptor != pixel_memory.NONE
+    try:
+        assert pixel_memory.read(descriptor, np.empty((10, 10, 3), np.uint8))
+        assert not pixel_memory.read(descriptor, np.empty((20, 20, 3), np.uint8))
+    finally:
+        os.close(descriptor)
+
+
+def test_the_memory_of_a_large_image_is_given_back(decoders: DecoderPool) -> None:
+    large = hostile.encoded(Image.new("RGB", (3_000, 2_000), (200, 150, 120)), "PNG")
+    first = decoders.decode(large, "large.png", 1_200).pixels
+    [worker] = decoders._workers
+    assert os.fstat(worker._pixel_memory).st_blocks == 0
+    assert np.array_equal(decoders.decode(large, "large.png", 1_200).pixels, first)
+    assert decoders.decode(FILE, "This file", 1_200).pixels.shape == (80, 80, 3)
+
+
 def test_files_are_decoded_in_another_process(monkeypatch: pytest.MonkeyPatch) -> None:
     def refuse(*_: object) -> None:
         raise AssertionError("decoded in this process")
 
-    monkeypatch.setattr(images, "decode_here", refuse)
-    monkeypatch.setattr(images, "size_here", refuse)
-    monkeypatch.setattr(images, "_open", refuse)
+    monkeypatch.setattr(decode_file, "decode_here", refuse)
+    monkeypatch.setattr(decode_file, "size_here", refuse)
+    monkeypatch.setattr(decode_file, "_open", refuse)
     monkeypatch.setattr(Image, "open", refuse)
     assert read_image(FILE).file_px == (80, 80)
 
 
 def test_a_refusal_is_that_of_this_process(decoders: DecoderPool) -> None:
     with pytest.raises(ImageRejected) as here:
-        images.decode_here(b"%PDF-1.7", "a.pdf")
+        decode_file.decode_here(b"%PDF-1.7", "a.pdf")
     with pytest.raises(ImageRejected, match="a PDF document") as apart:
         decoders.decode(b"%PDF-1.7", "a.pdf", 1_200)
     assert str(apart.value) == str(here.value)
@@ -239,8 +268,14 @@ def test_a_file_that_has_grown_is_read_up_to_the_limit(tmp_path: Path, monkeypat
     ],
 )
 def test_a_decoder_that_fails_is_a_refusal_and_is_replaced(
-    cause: str, reason: str, misbehaving: DecoderPool, capfd: pytest.CaptureFixture[str]
+    cause: str,
+    reason: str,
+    misbehaving: DecoderPool,
+    monkeypatch: pytest.MonkeyPatch,
+    capfd: pytest.CaptureFixture[str],
 ) -> None:
+    if cause in ("SHORT", "STALL"):
+        monkeypatch.setattr(pixel_memory, "create", no_pixel_memory)
     misbehaving.decode(word("FINE"), "a.png", 1_200)
     [before] = misbehaving.worker_pids()
     began = time.monotonic()
@@ -356,7 +391,7 @@ def test_threads_whose_decoders_die_do_not_harm_the_others(misbehaving: DecoderP
 @pytest.mark.parametrize("executable", ["/no/such/python", "/bin/false", "", None])
 def test_without_a_decoder_nothing_is_decoded(executable: str | None, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(pool.sys, "executable", executable)
-    monkeypatch.setattr(images, "decode_here", lambda *_: pytest.fail("decoded in this process"))
+    monkeypatch.setattr(decode_file, "decode_here", lambda *_: pytest.fail("decoded in this process"))
     decoders = DecoderPool(MAX_PIXELS, size=1)
     try:
         for _ in range(2):

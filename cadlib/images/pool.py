@@ -22,6 +22,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cadlib.errors import DecoderUnavailable, ImageRejected
+from cadlib.images import pixel_memory
 from cadlib.images.kinds import DICOM, kind_of
 from cadlib.images.protocol import (
     REPLY_BYTES,
@@ -47,10 +48,11 @@ _PIPE_BYTES = 2**20  # a usual pipe of 64 KB makes the two processes take more t
 _ALARM_S = STARVED_FACTOR * LIMIT_S + 2  # the watchdog comes first, unless the app is gone
 _LEAVE_S = 1.0
 _CODE = """
-import json, sys
+import json, os, sys
 sys.path[:] = json.loads(sys.argv[1])
 from cadlib.images.worker import main
-main(float(sys.argv[2]))
+main(float(sys.argv[2]), int(sys.argv[3]))
+os._exit(0)  # what Python does at its end takes as long as a file
 """
 _MEBIBYTE = 2**20
 _ENVIRONMENT = {
@@ -95,7 +97,7 @@ class _BrokeOff(Exception):
 
 
 class _Worker:
-    """One process and its two pipes. One thread at a time may use it."""
+    """One process, its two pipes and the memory it writes pixels to. One thread at a time may use it."""
 
     def __init__(self, watchdog: Watchdog, max_pixels: int) -> None:
         """Start the process without waiting; raise DecoderUnavailable where that fails."""
@@ -103,7 +105,9 @@ class _Worker:
         self._max_pixels = max_pixels
         self._ready = False
         self._knows_dicom = False
-        arguments = [json.dumps(_module_folders()), str(_ALARM_S)]
+        self._pixel_memory = pixel_memory.create(3 * max_pixels)
+        inherited = () if self._pixel_memory == pixel_memory.NONE else (self._pixel_memory,)
+        arguments = [json.dumps(_module_folders()), str(_ALARM_S), str(self._pixel_memory)]
         try:
             self.process = subprocess.Popen(
                 [sys.executable, "-I", "-S", "-B", "-c", _CODE, *arguments],
@@ -111,10 +115,12 @@ class _Worker:
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 stderr=subprocess.DEVNULL,
+                pass_fds=inherited,
                 env=os.environ | _ENVIRONMENT,
                 start_new_session=True,  # Ctrl-C is for the app, which ends its workers itself
             )
         except (OSError, ValueError, TypeError) as error:
+            self._close_pixel_memory()
             raise _unavailable(str(error)) from error
         self._requests = cast(FileIO, self.process.stdin)
         self._replies = cast(FileIO, self.process.stdout)
@@ -187,7 +193,10 @@ class _Worker:
         if not 0 < reply.width_px * reply.height_px <= self._max_pixels:
             raise ReplyInvalid
         pixels = np.empty((reply.height_px, reply.width_px, 3), np.uint8)
-        self._read_into(pixels.data.cast("B"))
+        if self._pixel_memory == pixel_memory.NONE:
+            self._read_into(pixels.data.cast("B"))
+        elif not pixel_memory.read(self._pixel_memory, pixels):
+            raise ReplyInvalid
         pixels.flags.writeable = False
         return pixels
 
@@ -206,12 +215,12 @@ class _Worker:
     def end(self) -> None:
         """Kill the process."""
         self.process.kill()
-        self._close_pipes()
+        self._close()
         self.process.wait()
 
     def leave(self, wait_s: float = 0) -> None:
         """Let the process end by itself, as it does when its input ends; kill it after `wait_s` seconds."""
-        self._close_pipes()
+        self._close()
         try:
             self.process.wait(wait_s)
         except subprocess.TimeoutExpired:
@@ -219,13 +228,19 @@ class _Worker:
 
     def abandon(self) -> None:
         """Forget the process in a fork: it belongs to the parent."""
-        self._close_pipes()
+        self._close()
         self.process.returncode = 0  # else its destructor warns
 
-    def _close_pipes(self) -> None:
+    def _close(self) -> None:
         for pipe in (self._requests, self._replies):
             with suppress(OSError):
                 pipe.close()
+        self._close_pixel_memory()
+
+    def _close_pixel_memory(self) -> None:
+        if self._pixel_memory != pixel_memory.NONE:
+            os.close(self._pixel_memory)
+            self._pixel_memory = pixel_memory.NONE
 
 
 class DecoderPool:

@@ -72,7 +72,9 @@ class Request(NamedTuple):
 
 
 class Reply(NamedTuple):
-    """The fixed start of a reply; `text_bytes` of JSON or text follow, then the pixels of an image.
+    """The fixed start of a reply; `text_bytes` of JSON or text follow.
+
+    The pixels of an image lie in `pixel_memory`, or follow the text where the platform has none.
 
     `retire` asks for another decoder, because this one has grown.
     """

@@ -13,8 +13,8 @@ from typing import Any, BinaryIO
 
 from PIL import Image, ImageCms, TiffImagePlugin, WebPImagePlugin  # noqa: F401 - loaded before any file
 
-from cadlib import images
 from cadlib.errors import ImageRejected
+from cadlib.images import decode_file, pixel_memory
 from cadlib.images.protocol import (
     MAX_TEXT_BYTES,
     REQUEST_BYTES,
@@ -43,8 +43,12 @@ _FORBIDDEN = (
 )
 
 
-def main(alarm_s: float) -> None:
-    """Serve requests until the input ends. After `alarm_s` seconds in one request the process ends."""
+def main(alarm_s: float, pixel_descriptor: int = pixel_memory.NONE) -> None:
+    """Serve requests until the input ends. After `alarm_s` seconds in one request the process ends.
+
+    Pixels are written to the memory of `pixel_descriptor`, or after the reply where there is none.
+    """
+    pixel_writer = None if pixel_descriptor == pixel_memory.NONE else pixel_memory.Writer(pixel_descriptor)
     requests, replies = os.fdopen(os.dup(0), "rb"), os.fdopen(os.dup(1), "wb", buffering=0)
     _close_standard_streams()
     try:
@@ -70,7 +74,9 @@ def main(alarm_s: float) -> None:
             if _resident_bytes() > most_bytes:
                 gc.collect()  # a large image may be part of a circle
             retire = outcome == Outcome.OUT_OF_MEMORY or _resident_bytes() > most_bytes
-            _reply(replies, outcome, text, pixels, retire)
+            if pixel_writer and outcome == Outcome.IMAGE:
+                pixel_writer.write(pixels)
+            _reply(replies, outcome, text, pixels, retire, with_pixels=pixel_writer is None)
             pixels = None
 
 
@@ -92,8 +98,8 @@ def _result(request: Request, name: str, data: bytes) -> tuple[Outcome, str | by
 
         return Outcome.READY, "", None
     if request.work == Work.SIZE:
-        return Outcome.SIZE, "", images.size_here(data, name)
-    image = images.decode_here(data, name, request.enough_px)
+        return Outcome.SIZE, "", decode_file.size_here(data, name)
+    image = decode_file.decode_here(data, name, request.enough_px)
     description = Description(image.format, image.notes, image.reduced, image.facts)
     return Outcome.IMAGE, description.to_json(), image.pixels
 
@@ -104,6 +110,8 @@ def _reply(
     text: str | bytes = b"",
     result: Any = None,
     retire: bool = False,
+    *,
+    with_pixels: bool = True,
 ) -> None:
     words = text if isinstance(text, bytes) else text.encode("utf-8", "replace")[:MAX_TEXT_BYTES]
     width_px, height_px = 0, 0
@@ -112,7 +120,7 @@ def _reply(
     elif outcome == Outcome.IMAGE:
         height_px, width_px = result.shape[:2]
     head = Reply(outcome, retire, len(words), width_px, height_px).pack() + words
-    pixels = memoryview(result).cast("B") if outcome == Outcome.IMAGE else b""
+    pixels = memoryview(result).cast("B") if outcome == Outcome.IMAGE and with_pixels else b""
     write_all(replies.fileno(), head, pixels)
 
 
