@@ -6,6 +6,7 @@ from cadlib import runs
 from cadlib.confined import folder_below
 from cadlib.errors import FolderRefused, RunInvalid
 from cadlib.runs import CURVES_FOLDER, find_runs
+from cadlib.ui.datasets import dataset_folders, typed_folder
 
 
 @pytest.fixture(autouse=True)
@@ -39,6 +40,20 @@ def test_refuses_a_link_that_leads_out_of_the_root(root, tmp_path):
     (root / "out").symlink_to(tmp_path / "data-of-another")
     with pytest.raises(FolderRefused):
         folder_below("out", root, "CADLIB_DATA")
+
+
+def test_takes_a_linked_data_set_that_the_page_lists(root, tmp_path, monkeypatch):
+    monkeypatch.setenv("CADLIB_DATA", str(root))
+    target = tmp_path / "elsewhere"
+    target.mkdir()
+    (target / "ISIC_1.jpg").write_bytes(b"")
+    (target / "labels.csv").write_text("image,diagnosis\nISIC_1,NV\n")
+    (root / "linked").symlink_to(target)
+    listed = str(root / "linked")
+    assert dataset_folders() == [listed]
+    assert typed_folder(listed) == listed
+    with pytest.raises(FolderRefused):
+        typed_folder(str(target))
 
 
 def test_takes_a_root_that_is_a_link(root, tmp_path):

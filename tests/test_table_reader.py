@@ -1,5 +1,6 @@
 """One reader for every table: labels, patients and ids are right, or what is wrong is named."""
 
+import gzip
 import unicodedata
 from pathlib import Path
 
@@ -188,6 +189,7 @@ def test_reads_windows_1252_and_reports_it(reader):
         (b"image,dx\nISIC_1,\x81\n", "neither UTF-8 nor Windows-1252 text, at byte 16"),
         ("image,dx\nISIC_1,mel\n".encode("utf-16") + b"\x00", "UTF-16 text is damaged at byte"),
         (b"PK\x03\x04 an office document", "workbook of a spreadsheet"),
+        (gzip.compress(ONE_COLUMN.encode()), "compressed: unpack it first"),
         (b"\x89PNG\r\n\x1a\n\xff\xfe", "no text: character 26"),
         (b"", "the file is empty"),
         (b"\n \n", "the file is empty"),
@@ -507,6 +509,9 @@ def test_every_table_that_is_not_used_is_named_with_the_reason(tmp_path):
             broken__csv=b"image,dx\nISIC_1,\x81\n",
             pixels__tsv="p0\tp1\n1\t2\n",
             labels__xlsx=b"PK\x03\x04",
+            packed__csv__gz=gzip.compress(ONE_COLUMN.encode()),
+            archive__zip=b"PK\x03\x04",
+            frame__parquet=b"PAR1",
             notes__txt="Read me, please",
         )
     )
@@ -514,7 +519,9 @@ def test_every_table_that_is_not_used_is_named_with_the_reason(tmp_path):
     assert [str(one) for one in layout.spare] == [
         "broken.csv (it is neither UTF-8 nor Windows-1252 text, at byte 16 (0x81))",
         "pixels.tsv (no column names the images; its columns: p0, p1)",
+        "frame.parquet (a binary table: save it as CSV)",
         "labels.xlsx (a workbook: save it as CSV)",
+        "packed.csv.gz (a compressed table: unpack it)",
     ]
 
 

@@ -36,10 +36,10 @@ from cadlib.isic_csv import METADATA_COLUMNS, SOURCE_COLUMNS
 from cadlib.layouts.columns import NAMES, Columns, names_images, shown_names
 from cadlib.layouts.one_table import LABEL_COLUMNS, ImageTable, image_columns, read_table
 from cadlib.layouts.table_file import (
-    WORKBOOK_SUFFIXES,
     TableRefused,
     is_table_name,
     read_columns,
+    unread_table,
 )
 from cadlib.walk import list_folder, read_tree
 
@@ -260,12 +260,11 @@ def _tables_in(folder: Path) -> tuple[dict[Path, Columns], tuple[UnusedTable, ..
             # A text file that names no image is a licence or a note, and no table.
             if path.suffix.lower() != ".txt":
                 unused.append(UnusedTable(path, error.reason))
-    unused += [UnusedTable(path, "a workbook: save it as CSV") for path in _workbooks(folder)]
+    for path in list_folder(folder).files:
+        reason = unread_table(path.name)
+        if reason:
+            unused.append(UnusedTable(path, reason))
     return tables, tuple(unused)
-
-
-def _workbooks(folder: Path) -> list[Path]:
-    return [path for path in list_folder(folder).files if path.suffix.lower() in WORKBOOK_SUFFIXES]
 
 
 def _names_images(path: Path) -> bool:

@@ -20,7 +20,9 @@ from cadlib.errors import DatasetInvalid
 from cadlib.layouts.columns import names_images
 
 TABLE_SUFFIXES = (".csv", ".tsv", ".tab", ".txt")
-WORKBOOK_SUFFIXES = (".xlsx", ".xlsm", ".xls", ".ods", ".numbers")
+_WORKBOOK_SUFFIXES = (".xlsx", ".xlsm", ".xls", ".ods", ".numbers")
+_DATA_FRAME_SUFFIXES = (".parquet", ".feather", ".arrow")
+_COMPRESSED_SUFFIXES = (".gz", ".bz2", ".xz", ".zst", ".zip")
 ADVICE = "Save the table as a comma-separated UTF-8 file with one header line."
 WINDOWS = "Windows-1252"
 
@@ -36,6 +38,7 @@ _MARKS = (
     (codecs.BOM_UTF16_BE, "utf-16-be", "UTF-16"),
 )
 _WORKBOOK_SIGNATURES = (b"PK\x03\x04", b"\xd0\xcf\x11\xe0")
+_COMPRESSED_SIGNATURES = (b"\x1f\x8b", b"BZh", b"\xfd7zXZ", b"\x28\xb5\x2f\xfd")  # gzip, bzip2, xz, Zstandard
 _CONTROL = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f]")
 _SEP_LINE = re.compile(r'"?sep=(.)"?[,;|\t ]*(?:\r\n|\r|\n|$)', re.IGNORECASE)
 _FORMULA_TEXT = re.compile(r'="(.*)"', re.DOTALL)  # how a spreadsheet keeps "0123" a text
@@ -68,6 +71,19 @@ class TextTable:
 def is_table_name(name: str) -> bool:
     """Tell whether a file name is one of a table that can be read."""
     return Path(name).suffix.lower() in TABLE_SUFFIXES and not name.startswith(".")
+
+
+def unread_table(name: str) -> str:
+    """Return why a table of this file name is not read, empty for every other file."""
+    path = Path(name)
+    suffix = path.suffix.lower()
+    if suffix in _WORKBOOK_SUFFIXES:
+        return "a workbook: save it as CSV"
+    if suffix in _DATA_FRAME_SUFFIXES:
+        return "a binary table: save it as CSV"
+    if suffix in _COMPRESSED_SUFFIXES and is_table_name(path.stem):
+        return "a compressed table: unpack it"
+    return ""
 
 
 def read_columns(path: Path) -> tuple[str, ...]:
@@ -152,6 +168,8 @@ def _decoded(path: Path, data: bytes, *, final: bool = True) -> tuple[str, str]:
     """Return a file's text and its encoding's name; `final` is False for its beginning alone."""
     if data.startswith(_WORKBOOK_SIGNATURES):
         raise TableRefused(path, "it is a workbook of a spreadsheet")
+    if data.startswith(_COMPRESSED_SIGNATURES):
+        raise TableRefused(path, "it is compressed: unpack it first")
     codec, name, data = _encoding_of(data)
     try:
         text = codecs.getincrementaldecoder(codec)().decode(data, final)

@@ -38,7 +38,12 @@ def may_name_a_folder() -> bool:
 
 
 def typed_folder(typed: str) -> str:
-    """Return the folder that a reader typed; raise FolderRefused for one that is not theirs to open."""
+    """Return the folder that a reader typed; raise FolderRefused for one that is not theirs to open.
+
+    A data set that is listed may be typed, too: the operator may have linked it into CADLIB_DATA.
+    """
+    if typed in dataset_folders():
+        return typed
     return str(folder_below(typed, os.environ.get("CADLIB_DATA") or None, "CADLIB_DATA"))
 
 
