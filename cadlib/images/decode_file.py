@@ -18,6 +18,7 @@ from cadlib.images.limits import check_work
 from cadlib.images.tiff import main_page
 
 _FRACTIONS = {1: "all", 2: "a half", 4: "a quarter", 8: "an eighth"}
+_TOO_MUCH_TEXT = ("Decompressed data too large", "Too much memory used in text chunks")  # Pillow's errors on PNG
 _SIDEWAYS = (5, 6, 7, 8)  # of these: width and height change places
 
 
@@ -108,6 +109,11 @@ def _open(data: bytes, name: str) -> Image.Image:
             "make the picture smaller or cut it to the lesion."
         ) from error
     except Exception as error:  # Pillow's parsers raise many kinds on damaged bytes
+        if any(text in str(error) for text in _TOO_MUCH_TEXT):
+            raise ImageRejected(
+                f"{name} has a text or a colour profile of more than 1 MB once it is unpacked. Expected at most that; "
+                "export it again without its metadata."
+            ) from error
         raise damaged(name, FORMATS[kind]) from error
     check_size(image.size, name)
     if count > 1:
