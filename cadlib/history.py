@@ -17,7 +17,7 @@ def cut(path: Path, epochs: int, say: Callable[[str], None]) -> None:
     OSError.
     """
     lines = path.read_bytes().splitlines(keepends=True) if path.exists() else []
-    kept = []
+    earlier = []
     for number, line in enumerate(lines, start=1):
         epoch = _epoch_of(line)
         if epoch is None and number == len(lines):
@@ -28,10 +28,10 @@ def cut(path: Path, epochs: int, say: Callable[[str], None]) -> None:
                 "file, or delete it to go on without the figures of earlier epochs, and give --resume."
             )
         elif epoch <= epochs:
-            kept.append(line if line.endswith(b"\n") else line + b"\n")
+            earlier.append(line if line.endswith(b"\n") else line + b"\n")
 
     def write(file: IO[bytes]) -> None:
-        file.writelines(kept)
+        file.writelines(earlier)
 
     keep(path, write)
 

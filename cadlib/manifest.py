@@ -136,8 +136,8 @@ def find_changes(folder: Path) -> list[Change]:
     """Return everything in a model folder that is not as it was written; raise ModelInvalid without a manifest."""
     manifest = read_manifest(folder)
     _, changes = _compare(folder, manifest, FILES)
-    known = {MANIFEST_FILE, *manifest.files}
-    added = sorted(path.name for path in folder.iterdir() if path.name not in known)
+    expected = {MANIFEST_FILE, *manifest.files}
+    added = sorted(path.name for path in folder.iterdir() if path.name not in expected)
     return [*changes, *(Change(ascii(name)[1:-1], "was added") for name in added)]
 
 

@@ -77,9 +77,9 @@ class PartialLabels:
     @classmethod
     def of_table(cls, table: "pd.DataFrame") -> Self:
         """Return the labels of a data set's rows that `has_label` all accepts; raise ValueError for another row."""
-        known = has_label(table)
-        if not known.all():
-            image = table["image"].iloc[int(np.flatnonzero(~known)[0])]
+        is_labelled = has_label(table)
+        if not is_labelled.all():
+            image = table["image"].iloc[int(np.flatnonzero(~is_labelled)[0])]
             raise ValueError(f"Expected a label for each image but {image} has none.")
         codes = table["diagnosis"].map({code: place for place, code in enumerate(CODES)})
         malignant = malignant_of(table)
@@ -109,15 +109,15 @@ def malignant_of(table: "pd.DataFrame") -> "pd.Series[bool]":
 
     One of the eight diagnoses decides. Without a diagnosis the column `malignant` does. UNK is not known.
     """
-    given = table["diagnosis"]
-    malignant = given.map(dict(zip(CODES, MALIGNANT, strict=True))).astype("boolean")
+    codes = table["diagnosis"]
+    malignant = codes.map(dict(zip(CODES, MALIGNANT, strict=True))).astype("boolean")
     if "malignant" not in table:  # rows of a table that never had labels of this kind
         return malignant
-    told = table["malignant"].astype("boolean").mask(given == UNKNOWN)
-    return malignant.fillna(told)
+    by_column = table["malignant"].astype("boolean").mask(codes == UNKNOWN)
+    return malignant.fillna(by_column)
 
 
-def complete_labels(labels: "pd.DataFrame", found: "Findings") -> "pd.DataFrame":
+def complete_labels(labels: "pd.DataFrame", findings: "Findings") -> "pd.DataFrame":
     """Return labels by id with the columns diagnosis and malignant, which follows from a diagnosis.
 
     `labels` may have no column `malignant`. A diagnosis that contradicts it is reported, and decides.
@@ -128,7 +128,7 @@ def complete_labels(labels: "pd.DataFrame", found: "Findings") -> "pd.DataFrame"
         examples = []
         for image, row in labels[contradicting].iterrows():
             examples.append(f"{image} {row['diagnosis']} but {GROUPS[bool(row['malignant'])]}")
-        found.add("diagnoses that contradict malignant or benign", examples)
+        findings.add("diagnoses that contradict malignant or benign", examples)
     return labels[["diagnosis"]].assign(malignant=malignant)
 
 
@@ -162,5 +162,5 @@ def labels_contradict(labels: Iterable[str]) -> bool:
 
 def has_label(table: "pd.DataFrame") -> NDArray[np.bool_]:
     """Return which images of a data set's table are measured, (N,): those known to be malignant or benign."""
-    known: NDArray[np.bool_] = malignant_of(table).notna().to_numpy(np.bool_)
-    return known
+    is_labelled: NDArray[np.bool_] = malignant_of(table).notna().to_numpy(np.bool_)
+    return is_labelled

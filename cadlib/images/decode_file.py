@@ -37,8 +37,8 @@ def decode_here(data: bytes, name: str, enough_px: int = ENOUGH_PX) -> LesionIma
         reduced = None
         if fraction > 1:
             reduced = whole if pixels.shape[1::-1] == image.size else whole[::-1]
-            said = f"The picture of {reduced[0]} × {reduced[1]} pixels was read at {_FRACTIONS[fraction]} of its size."
-            notes = (said, *notes)
+            note = f"The picture of {reduced[0]} × {reduced[1]} pixels was read at {_FRACTIONS[fraction]} of its size."
+            notes = (note, *notes)
         return LesionImage(pixels, "", FORMATS[image.format or ""], notes, reduced)
 
 

@@ -230,10 +230,10 @@ def _segments(data: bytes) -> Iterator[_Segment]:
     """Walk over the segments up to the end of the image; bytes between them are skipped as libjpeg does."""
     at = len(_SOI)
     while True:
-        found = _SCAN_END.search(data, at)
-        if found is None:
+        match = _SCAN_END.search(data, at)
+        if match is None:
             return
-        start, marker = found.start(), data[found.start() + 1]
+        start, marker = match.start(), data[match.start() + 1]
         if marker in _WITHOUT_LENGTH:
             at = start + 2
             continue

@@ -162,11 +162,11 @@ def check_tiff(data: bytes, name: str) -> None:
     big = struct.unpack_from(order + "H", data, 2)[0] == _BIG_TIFF
     number, entry = ("Q", "HHQ8x") if big else ("I", "HHI4x")
     (directory,) = struct.unpack_from(order + number, data, 8 if big else 4)
-    seen: set[int] = set()
+    visited: set[int] = set()
     all_tags = 0
-    while directory and directory not in seen:
-        seen.add(directory)
-        if len(seen) > MAX_TIFF_DIRECTORIES:
+    while directory and directory not in visited:
+        visited.add(directory)
+        if len(visited) > MAX_TIFF_DIRECTORIES:
             raise _too_many(name, "directories", MAX_TIFF_DIRECTORIES)
         (tags,) = struct.unpack_from(order + ("Q" if big else "H"), data, directory)
         all_tags += tags

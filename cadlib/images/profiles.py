@@ -25,7 +25,7 @@ def too_large_note(icc: bytes) -> str:
 
 def kept_by_digest(compute: Callable[[bytes], Result]) -> Callable[[bytes], Result]:
     """Keep the results for the last profiles, by their SHA-256: the profiles themselves are not kept."""
-    kept: OrderedDict[bytes, Result] = OrderedDict()
+    results: OrderedDict[bytes, Result] = OrderedDict()
     lock = Lock()
 
     def computed(icc: bytes) -> Result:
@@ -33,14 +33,14 @@ def kept_by_digest(compute: Callable[[bytes], Result]) -> Callable[[bytes], Resu
             return compute(icc)
         digest = hashlib.sha256(icc).digest()
         with lock:
-            if digest in kept:
-                kept.move_to_end(digest)
-                return kept[digest]
+            if digest in results:
+                results.move_to_end(digest)
+                return results[digest]
         result = compute(icc)
         with lock:
-            kept[digest] = result
-            if len(kept) > MAX_KEPT:
-                kept.popitem(last=False)
+            results[digest] = result
+            if len(results) > MAX_KEPT:
+                results.popitem(last=False)
         return result
 
     return computed

@@ -102,39 +102,57 @@ def read_text_table(path: Path, wanted: Callable[[str], bool] | None = None) -> 
     delimiter, text = _delimiter_of(path, text)
     rows = _rows(path, text, delimiter)
     header = _named(path, next(rows)[1])
-    kept = [place for place, column in enumerate(header) if wanted is None or wanted(column)]
-    columns: list[list[str]] = [[] for _ in kept]
-    unnamed = [place for place, column in enumerate(header) if _is_unnamed(column)]
-    filled: set[int] = set()
-    short: list[bool] = []
+    # A table of pixels has thousands of columns, of which none is wanted.
+    is_wanted = [wanted is None or wanted(name) for name in header]
+    is_read = [is_wanted[place] or _is_unnamed(name) for place, name in enumerate(header)]
+    columns, is_short = _columns(path, is_read, rows)
+    cells = {}
+    names = []
+    for place, (name, column) in enumerate(zip(header, columns, strict=True)):
+        # A delimiter at the end of each line makes a column without a name and without a value.
+        if _is_unnamed(name) and not any(column):
+            continue
+        names.append(name)
+        if is_wanted[place]:
+            cells[name] = pd.array(column, dtype="str")
+    frame = pd.DataFrame(cells, index=pd.RangeIndex(len(is_short)))
+    return TextTable(path, tuple(names), frame.mask(_is_missing(frame)), np.array(is_short), encoding)
+
+
+def _columns(
+    path: Path, is_read: list[bool], rows: Iterator[tuple[int, list[str]]]
+) -> tuple[list[list[str]], list[bool]]:
+    """Return the cells of each column of the header, and which rows are shorter than it; raise TableRefused.
+
+    A column that is not read has none.
+    """
+    width = len(is_read)
+    places = [place for place, is_wanted in enumerate(is_read) if is_wanted]
+    columns: list[list[str]] = [[] for _ in is_read]
+    is_short: list[bool] = []
     for line, row in rows:
-        if "".join(row[len(header) :]).strip():
+        if "".join(row[width:]).strip():
             raise TableRefused(
                 path,
-                f"line {line} has {len(row)} cells and the header {len(header)}",
+                f"line {line} has {len(row)} cells and the header {width}",
                 "rows of {path} as long as its header",
             )
-        short.append(len(row) < len(header))
-        row += [""] * (len(header) - len(row))
-        filled.update(place for place in unnamed if row[place].strip())
-        for place, column in zip(kept, columns, strict=True):
-            column.append(_plain_cell(row[place]))
-    if not short:
+        is_short.append(len(row) < width)
+        row += [""] * (width - len(row))
+        for place in places:
+            columns[place].append(_plain_cell(row[place]))
+    if not is_short:
         raise TableRefused(path, "only a header came", "rows in {path}")
-    # A delimiter at the end of each line makes a column without a name and without a value.
-    empty = {place for place in unnamed if place not in filled}
-    cells = {
-        header[place]: pd.array(column, dtype="str")
-        for place, column in zip(kept, columns, strict=True)
-        if place not in empty
-    }
-    table = pd.DataFrame(cells, index=pd.RangeIndex(len(short)))
-    missing = table.isin(_MISSING)
-    for name in filter(names_images, cells):
-        # "NA" may be the name of a file; an empty cell is none.
-        missing[name] = table[name] == ""
-    names = tuple(column for place, column in enumerate(header) if place not in empty)
-    return TextTable(path, names, table.mask(missing), np.array(short), encoding)
+    return columns, is_short
+
+
+def _is_missing(frame: pd.DataFrame) -> pd.DataFrame:
+    is_missing = frame.isin(_MISSING)
+    for name in frame.columns:
+        if names_images(name):
+            # "NA" may be the name of a file; an empty cell is none.
+            is_missing[name] = frame[name] == ""
+    return is_missing
 
 
 def read_csv(path: Path, required: tuple[str, ...]) -> pd.DataFrame:
@@ -217,27 +235,39 @@ def _delimiter_of(path: Path, text: str) -> tuple[str, str]:
             raise TableRefused(path, f"its first line names the delimiter {line[1]!r}")
         return line[1], text[line.end() :]
     head = text[:_HEAD_BYTES]  # a long file is not copied for each delimiter
-    headers: dict[str, list[str]] = {}
-    refused: TableRefused | None = None
-    for delimiter in _DELIMITERS:
-        try:
-            headers[delimiter] = next(_rows(path, head, delimiter))[1]
-        except TableRefused as error:  # quoted cells cannot be read with another delimiter
-            refused = error
-    if refused and not headers:
-        raise refused
-    headers = {one: header for one, header in headers.items() if len(header) > 1}
+    headers = _headers(path, head)
     if not headers:
         return ",", text
-    named = [one for one, header in headers.items() if any(map(names_images, map(_plain_cell, header)))]
-    if len(named) > 1:
-        named = [one for one in named if _is_even(path, head, one)] or named
-    if len(named) > 1:
-        several = " or ".join(_DELIMITERS[one] for one in named)
+    with_ids = [delimiter for delimiter, header in headers.items() if any(map(names_images, header))]
+    if len(with_ids) > 1:
+        with_ids = [delimiter for delimiter in with_ids if _is_even(path, head, delimiter)] or with_ids
+    if len(with_ids) > 1:
+        several = " or ".join(_DELIMITERS[delimiter] for delimiter in with_ids)
         raise TableRefused(path, f"its cells can be separated by {several}")
+    if with_ids:
+        return with_ids[0], text
     # Without a column of ids it is no table of images, and is only named in a report.
-    widest = max(headers, key=lambda one: len(headers[one]))
-    return named[0] if named else widest, text
+    widest = max(headers, key=lambda delimiter: len(headers[delimiter]))
+    return widest, text
+
+
+def _headers(path: Path, text: str) -> dict[str, list[str]]:
+    """Return the header of a table for each delimiter that divides it; raise TableRefused."""
+    headers: dict[str, list[str]] = {}
+    refusal: TableRefused | None = None
+    can_be_read = False
+    for delimiter in _DELIMITERS:
+        try:
+            _, header = next(_rows(path, text, delimiter))
+        except TableRefused as error:  # quoted cells cannot be read with another delimiter
+            refusal = error
+            continue
+        can_be_read = True
+        if len(header) > 1:
+            headers[delimiter] = [_plain_cell(cell) for cell in header]
+    if refusal and not can_be_read:
+        raise refusal
+    return headers
 
 
 def _is_even(path: Path, text: str, delimiter: str) -> bool:
