@@ -114,8 +114,9 @@ def test_a_broken_pipe_that_is_not_of_the_output_is_an_error(monkeypatch, capsys
 
 
 def test_ctrl_c_ends_with_130_and_one_line(folder):
-    for number in range(60):
-        (folder / f"{number}.png").write_bytes(demo_lesions()[number % 3].png())
+    picture = demo_lesions()[0].png()
+    for number in range(600):  # more rows than a pipe holds: it cannot end before they are read
+        (folder / f"{number}.png").write_bytes(picture)
     running = started("predict", folder)
     assert running.stdout.readline()  # it is at work
     running.send_signal(signal.SIGINT)
