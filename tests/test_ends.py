@@ -117,7 +117,8 @@ def test_ctrl_c_ends_with_130_and_one_line(folder):
     picture = demo_lesions()[0].png()
     for number in range(600):  # more rows than a pipe holds: it cannot end before they are read
         (folder / f"{number}.png").write_bytes(picture)
-    running = started("predict", folder)
+    # A shell that starts the tests in the background lets them ignore Ctrl-C, and they would hand that on.
+    running = started("predict", folder, preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL))
     assert running.stdout.readline()  # it is at work
     running.send_signal(signal.SIGINT)
     told = running.communicate()[1].decode()
