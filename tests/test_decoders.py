@@ -130,9 +130,8 @@ def misbehaving(monkeypatch: pytest.MonkeyPatch) -> Iterator[DecoderPool]:
     made.close()
 
 
-def no_pixel_memory(_size_bytes: int) -> int:
+def no_pixel_memory(_size_bytes: int) -> None:
     """Stand in for a platform where pixels go through the pipe."""
-    return pixel_memory.NONE
 
 
 def gone(pid: int, within_s: float = 20) -> bool:
@@ -172,20 +171,29 @@ def test_pixels_come_through_the_pipe_where_there_is_no_memory(
 
 
 def test_memory_that_holds_too_few_pixels_is_noticed() -> None:
-    descriptor = pixel_memory.create(1_000)
-    assert descriptor != pixel_memory.NONE
-    try:
-        assert pixel_memory.read(descriptor, np.empty((10, 10, 3), np.uint8))
-        assert not pixel_memory.read(descriptor, np.empty((20, 20, 3), np.uint8))
-    finally:
-        os.close(descriptor)
+    memory = pixel_memory.create(1_000)
+    assert memory is not None
+    assert memory.read(np.empty((10, 10, 3), np.uint8))
+    assert not memory.read(np.empty((20, 20, 3), np.uint8))
+    memory.close()
+
+
+def test_memory_that_is_closed_twice_closes_no_other_file() -> None:
+    memory = pixel_memory.create(1_000)
+    assert memory is not None
+    descriptor = memory.descriptor
+    with open(os.devnull, "rb") as nothing:  # noqa: PTH123
+        memory.close()
+        os.dup2(nothing.fileno(), descriptor)  # the number is used again
+    memory.close()
+    os.close(descriptor)  # an error if it was closed
 
 
 def test_the_memory_of_a_large_image_is_given_back(decoders: DecoderPool) -> None:
     large = hostile.encoded(Image.new("RGB", (3_000, 2_000), (200, 150, 120)), "PNG")
     first = decoders.decode(large, "large.png", 1_200).pixels
     [worker] = decoders._workers
-    assert os.fstat(worker._pixel_memory).st_blocks == 0
+    assert os.fstat(worker._pixel_memory.descriptor).st_blocks == 0
     assert np.array_equal(decoders.decode(large, "large.png", 1_200).pixels, first)
     assert decoders.decode(FILE, "This file", 1_200).pixels.shape == (80, 80, 3)
 

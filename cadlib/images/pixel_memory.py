@@ -6,6 +6,7 @@ pixels go through the pipe.
 
 import mmap
 import os
+from io import FileIO
 from typing import Any
 
 import numpy as np
@@ -17,47 +18,51 @@ NONE = -1
 _KEPT_BYTES = 8 * 1024 * 1024  # a usual image; the memory of larger ones is given back at once
 
 
-def create(size_bytes: int) -> int:
-    """Return the descriptor of new memory, `NONE` where the platform has none.
-
-    It takes room only where something was written.
-    """
-    if not hasattr(os, "memfd_create"):
-        return NONE
-    try:
-        descriptor = os.memfd_create("cadlib-pixels")
-    except OSError:
-        return NONE
-    try:
-        os.ftruncate(descriptor, size_bytes)
-    except OSError:  # a limit on the size of files holds for it, too
-        os.close(descriptor)
-        return NONE
-    return descriptor
-
-
-def read(descriptor: int, pixels: NDArray[np.uint8]) -> bool:
-    """Fill `pixels` with what was written; return whether there was enough.
+class Reader:
+    """The app's side of it.
 
     The app never maps the memory: a decoder that made it smaller would crash the app.
     """
-    place = pixels.data.cast("B")
-    at = 0
-    while at < len(place):
-        count = os.preadv(descriptor, [place[at:]], at)
-        if not count:
-            return False
-        at += count
-    if len(place) > _KEPT_BYTES:
-        _give_back(descriptor)
-    return True
+
+    def __init__(self, descriptor: int) -> None:
+        """Take over the descriptor of new memory."""
+        # A file object, because it may be closed twice, and by another thread.
+        self._file = FileIO(descriptor, "r+")
+
+    @property
+    def descriptor(self) -> int:
+        """Return the descriptor that a decoder inherits."""
+        return self._file.fileno()
+
+    def read(self, pixels: NDArray[np.uint8]) -> bool:
+        """Fill `pixels` with what was written; return whether there was enough."""
+        place = pixels.data.cast("B")
+        is_large = len(place) > _KEPT_BYTES
+        self._file.seek(0)
+        while place:
+            count = self._file.readinto(place)
+            if not count:
+                return False
+            place = place[count:]
+        if is_large:
+            self._give_back()
+        return True
+
+    def close(self) -> None:
+        """Give the memory back once the decoder has ended, too."""
+        self._file.close()
+
+    def _give_back(self) -> None:
+        size_bytes = os.fstat(self.descriptor).st_size
+        self._file.truncate(0)
+        self._file.truncate(size_bytes)
 
 
 class Writer:
     """The decoder's side of it."""
 
     def __init__(self, descriptor: int) -> None:
-        """Take over a descriptor that `create` returned."""
+        """Take over the descriptor that was inherited."""
         self._map: Any = mmap.mmap(descriptor, 0)
         os.close(descriptor)
 
@@ -67,7 +72,20 @@ class Writer:
         np.copyto(place, pixels)
 
 
-def _give_back(descriptor: int) -> None:
-    size_bytes = os.fstat(descriptor).st_size
-    os.ftruncate(descriptor, 0)
-    os.ftruncate(descriptor, size_bytes)
+def create(size_bytes: int) -> Reader | None:
+    """Return new memory, None where the platform has none.
+
+    It takes room only where something was written.
+    """
+    if not hasattr(os, "memfd_create"):
+        return None
+    try:
+        reader = Reader(os.memfd_create("cadlib-pixels"))
+    except OSError:
+        return None
+    try:
+        os.ftruncate(reader.descriptor, size_bytes)
+    except OSError:  # a limit on the size of files holds for it, too
+        reader.close()
+        return None
+    return reader

@@ -11,7 +11,8 @@ import json
 import os
 import subprocess
 import sys
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from io import FileIO
 from pathlib import Path
 from signal import Signals
@@ -106,8 +107,9 @@ class _Worker:
         self._ready = False
         self._knows_dicom = False
         self._pixel_memory = pixel_memory.create(3 * max_pixels)
-        inherited = () if self._pixel_memory == pixel_memory.NONE else (self._pixel_memory,)
-        arguments = [json.dumps(_module_folders()), str(_ALARM_S), str(self._pixel_memory)]
+        descriptor = pixel_memory.NONE if self._pixel_memory is None else self._pixel_memory.descriptor
+        inherited = () if self._pixel_memory is None else (descriptor,)
+        arguments = [json.dumps(_module_folders()), str(_ALARM_S), str(descriptor)]
         try:
             self.process = subprocess.Popen(
                 [sys.executable, "-I", "-S", "-B", "-c", _CODE, *arguments],
@@ -157,31 +159,34 @@ class _Worker:
         self._ready = True
 
     def _exchange(self, work: Work, data: bytes, name: str, enough_px: int, limit_s: float) -> _Answer:
-        title = name.encode("utf-8", "replace")
-        head = Request(work, enough_px, len(title), len(data)).pack()
-        sha256 = ""
+        with self._within(limit_s):
+            self._send(work, data, name, enough_px)
+            # The worker decodes meanwhile.
+            sha256 = hashlib.sha256(data).hexdigest() if work == Work.DECODE else ""
+            reply, text = self._receive_head()
+            if reply.outcome not in (_EXPECTED[work], *_REFUSALS):
+                raise ReplyInvalid
+            description = Description.from_json(text) if reply.outcome == Outcome.IMAGE else None
+        # The work is done. A worker that waits for this process to read is not late.
+        with self._within(limit_s):
+            pixels = self._receive_pixels(reply)
+        return _Answer(reply, text, pixels, description, sha256)
+
+    @contextmanager
+    def _within(self, limit_s: float) -> Iterator[None]:
+        """End the process where the block takes longer; raise _BrokeOff then, and for a reply that is none."""
         with self._watchdog.watch(self.process.pid, self.process.kill, limit_s) as task:
             try:
-                write_all(self._requests.fileno(), head + title, data)
-                if work == Work.DECODE:
-                    sha256 = hashlib.sha256(data).hexdigest()  # the worker decodes meanwhile
-                reply, text = self._receive_head()
-                if reply.outcome not in (_EXPECTED[work], *_REFUSALS):
-                    raise ReplyInvalid
-                description = Description.from_json(text) if reply.outcome == Outcome.IMAGE else None
+                yield
             except (OSError, EOFError, ReplyInvalid) as error:
                 raise _BrokeOff(task.expired) from error
         if task.expired:  # at the same moment
             raise _BrokeOff(expired=True)
-        # The work is done. A worker that waits for this process to read is not late.
-        with self._watchdog.watch(self.process.pid, self.process.kill, limit_s) as task:
-            try:
-                pixels = self._receive_pixels(reply)
-            except (OSError, EOFError, ReplyInvalid) as error:
-                raise _BrokeOff(task.expired) from error
-        if task.expired:
-            raise _BrokeOff(expired=True)
-        return _Answer(reply, text, pixels, description, sha256)
+
+    def _send(self, work: Work, data: bytes, name: str, enough_px: int) -> None:
+        title = name.encode("utf-8", "replace")
+        head = Request(work, enough_px, len(title), len(data)).pack()
+        write_all(self._requests.fileno(), head + title, data)
 
     def _receive_head(self) -> tuple[Reply, bytes]:
         reply = Reply.unpack(self._read(REPLY_BYTES))
@@ -193,9 +198,9 @@ class _Worker:
         if not 0 < reply.width_px * reply.height_px <= self._max_pixels:
             raise ReplyInvalid
         pixels = np.empty((reply.height_px, reply.width_px, 3), np.uint8)
-        if self._pixel_memory == pixel_memory.NONE:
+        if self._pixel_memory is None:
             self._read_into(pixels.data.cast("B"))
-        elif not pixel_memory.read(self._pixel_memory, pixels):
+        elif not self._pixel_memory.read(pixels):
             raise ReplyInvalid
         pixels.flags.writeable = False
         return pixels
@@ -238,9 +243,8 @@ class _Worker:
         self._close_pixel_memory()
 
     def _close_pixel_memory(self) -> None:
-        if self._pixel_memory != pixel_memory.NONE:
-            os.close(self._pixel_memory)
-            self._pixel_memory = pixel_memory.NONE
+        if self._pixel_memory is not None:
+            self._pixel_memory.close()
 
 
 class DecoderPool:
