@@ -18,7 +18,7 @@ MB: Final = 1_000_000
 SESSION_LIMIT_BYTES: Final = 768 * MB
 """Pixels and derived pictures of one session together: 25 photographs of 10 megapixels."""
 DERIVED_LIMIT_BYTES: Final = 96 * MB
-"""Thumbnails, heatmaps and the like of one session; the oldest are made anew when they are wanted again."""
+"""Thumbnails, heatmaps and other derived images of one session. The oldest are dropped and computed again on demand."""
 LIMIT_VARIABLE: Final = "CADLIB_MEMORY_MB"
 _CGROUP_LIMIT = Path("/sys/fs/cgroup/memory.max")
 

@@ -47,9 +47,9 @@ def _read_dicom(data: bytes, name: str) -> LesionImage:
 
     file = DicomFile(BytesIO(data), name)
     check_size(file.size, name)
-    image, told = file.picture()
+    image, header_notes = file.picture()
     pixels, notes = decode(image, name)
-    return LesionImage(pixels, "", "DICOM", (*told, *notes), facts=file.facts)
+    return LesionImage(pixels, "", "DICOM", (*header_notes, *notes), facts=file.facts)
 
 
 def size_here(data: bytes, name: str) -> tuple[int, int]:

@@ -9,6 +9,7 @@ import re
 import struct
 from collections.abc import Callable, Iterator
 from itertools import islice
+from typing import NamedTuple
 
 from cadlib.errors import ImageRejected
 
@@ -156,33 +157,51 @@ def check_png(data: bytes, name: str) -> None:
         at += 12 + length
 
 
+class _TiffForm(NamedTuple):
+    """How a TIFF packs its numbers, for `struct` without the byte order."""
+
+    offset: str
+    first_offset_at: int
+    number_of_tags: str
+    entry: str
+
+
+_TIFF_FORM = _TiffForm("I", 4, "H", "HHI4x")
+_BIG_TIFF_FORM = _TiffForm("Q", 8, "Q", "HHQ8x")
+
+
 def check_tiff(data: bytes, name: str) -> None:
     """Refuse a TIFF with absurdly many directories, tags, strips or values."""
     order = ">" if data[:2] == b"MM" else "<"
     big = struct.unpack_from(order + "H", data, 2)[0] == _BIG_TIFF
-    number, entry = ("Q", "HHQ8x") if big else ("I", "HHI4x")
-    (directory,) = struct.unpack_from(order + number, data, 8 if big else 4)
+    form = _BIG_TIFF_FORM if big else _TIFF_FORM
+    (directory,) = struct.unpack_from(order + form.offset, data, form.first_offset_at)
     visited: set[int] = set()
     all_tags = 0
     while directory and directory not in visited:
         visited.add(directory)
         if len(visited) > MAX_TIFF_DIRECTORIES:
             raise _too_many(name, "directories", MAX_TIFF_DIRECTORIES)
-        (tags,) = struct.unpack_from(order + ("Q" if big else "H"), data, directory)
+        (tags,) = struct.unpack_from(order + form.number_of_tags, data, directory)
         all_tags += tags
         if tags > MAX_TIFF_TAGS:
             raise _too_many(name, "tags in a directory", MAX_TIFF_TAGS)
         if all_tags > MAX_TIFF_ALL_TAGS:
             raise _too_many(name, "tags", MAX_TIFF_ALL_TAGS)
-        start = directory + (8 if big else 2)
-        entry_bytes = struct.calcsize(order + entry)
-        for at in range(start, start + tags * entry_bytes, entry_bytes):
-            tag, _, count = struct.unpack_from(order + entry, data, at)
-            if tag in _TIFF_STRIP_TAGS and count > MAX_TIFF_STRIPS:
-                raise _too_many(name, "strips or tiles", MAX_TIFF_STRIPS)
-            if tag in _TIFF_STANDARD_TAGS and count > MAX_TIFF_VALUES:
-                raise _too_many(name, f"values of tag {tag}", MAX_TIFF_VALUES)
-        (directory,) = struct.unpack_from(order + number, data, start + tags * entry_bytes)
+        entry = struct.Struct(order + form.entry)
+        at = directory + struct.calcsize(order + form.number_of_tags)
+        for _ in range(tags):
+            tag, _, count = entry.unpack_from(data, at)
+            _check_tiff_tag(tag, count, name)
+            at += entry.size
+        (directory,) = struct.unpack_from(order + form.offset, data, at)
+
+
+def _check_tiff_tag(tag: int, count: int, name: str) -> None:
+    if tag in _TIFF_STRIP_TAGS and count > MAX_TIFF_STRIPS:
+        raise _too_many(name, "strips or tiles", MAX_TIFF_STRIPS)
+    if tag in _TIFF_STANDARD_TAGS and count > MAX_TIFF_VALUES:
+        raise _too_many(name, f"values of tag {tag}", MAX_TIFF_VALUES)
 
 
 def check_bmp(data: bytes, name: str) -> None:

@@ -57,7 +57,7 @@ def main(alarm_s: float, pixel_descriptor: int = pixel_memory.NONE) -> None:
     except Exception as error:  # noqa: BLE001 - the app reports it and goes on without images
         _reply(replies, Outcome.FAILED, f"{type(error).__name__}: {error}")
         return
-    small_bytes = _resident_bytes()
+    most_bytes = _resident_bytes() + GROWN_BYTES
     _reply(replies, Outcome.READY)
     with suppress(BrokenPipeError):  # the app ended meanwhile
         while head := requests.read(REQUEST_BYTES):
@@ -70,14 +70,20 @@ def main(alarm_s: float, pixel_descriptor: int = pixel_memory.NONE) -> None:
             outcome, text, pixels = _work(request, name, data)
             _set_alarm(0)  # a reply may wait for a busy app, and fails where the app is gone
             del data
-            most_bytes = small_bytes + GROWN_BYTES + (pixels.nbytes if outcome == Outcome.IMAGE else 0)
-            if _resident_bytes() > most_bytes:
-                gc.collect()  # a large image may be part of a circle
-            retire = outcome == Outcome.OUT_OF_MEMORY or _resident_bytes() > most_bytes
+            own_bytes = pixels.nbytes if outcome == Outcome.IMAGE else 0
+            retire = outcome == Outcome.OUT_OF_MEMORY or _has_grown(most_bytes + own_bytes)
             if pixel_writer and outcome == Outcome.IMAGE:
                 pixel_writer.write(pixels)
             _reply(replies, outcome, text, pixels, retire, with_pixels=pixel_writer is None)
             pixels = None
+
+
+def _has_grown(most_bytes: int) -> bool:
+    """Return whether this process keeps more memory than it should after a file."""
+    if _resident_bytes() <= most_bytes:
+        return False
+    gc.collect()  # a large image may be part of a circle
+    return _resident_bytes() > most_bytes
 
 
 def _work(request: Request, name: str, data: bytes) -> tuple[Outcome, str | bytes, Any]:

@@ -30,7 +30,7 @@ Read off 7,247 validation and test images, which are none: the nearest in bits, 
 similar (bright circles on black). Training images as their cameras made them are at most 6 bits away, and at least 0.95
 similar (`benchmarks/neighbours.py --data DIR --originals DIR`).
 """
-REMEDY = f"restore the folder, or make it anew with `{hints.index()}`"
+REMEDY = f"restore the folder, or create it again with `{hints.index()}`"
 _BLOCK = 2048
 _BETWEEN = b"\0"
 """Separates texts in a file: no name of a file and no text of a CSV has it."""
@@ -77,10 +77,10 @@ class Neighbours:
         """
         counts = Counter(case.diagnosis for case in self.cases).most_common()
         (first, most), *others = [(diagnosis(code).name, n) for code, n in counts]
-        found = ", ".join([f"{most} of {len(self.cases)} {first}", *(f"{n} {name}" for name, n in others)])
+        cases = ", ".join([f"{most} of {len(self.cases)} {first}", *(f"{n} {name}" for name, n in others)])
         if not self.disagree:
-            return f"{found}. {self.agreeing} of {len(self.cases)} have the model's top diagnosis."
-        return f"{found}. Most differ from the model's top diagnosis, {diagnosis(self.first).name}."
+            return f"{cases}. {self.agreeing} of {len(self.cases)} have the model's top diagnosis."
+        return f"{cases}. Most differ from the model's top diagnosis, {diagnosis(self.first).name}."
 
     def to_json(self) -> dict[str, Any]:
         """Return all of it as JSON values."""
@@ -89,7 +89,7 @@ class Neighbours:
 
 @dataclass(frozen=True, eq=False)
 class NeighbourIndex:
-    """N training images to search among, in about 130 bytes each.
+    """N training images to search among, in about 130 bytes each, and 260 more once one was searched for.
 
     `basis` (C, D) float32 projects features, `vectors` (N, D) int8 are directions after that, `fingerprints` (N, 32)
     uint8. `images` (N,) holds ids in UTF-8, `diagnoses` (N,) uint8 places in taxonomy order, `lesions` (N,) int32
@@ -121,10 +121,10 @@ class NeighbourIndex:
 
     def similarities(self, features: Vectors) -> Vectors:
         """Return the cosine of (C,) features with those of each image, (N,) float32."""
-        wanted = features @ self.basis
-        found: Vectors = self._directions @ wanted
-        found /= self._lengths * max(float(np.linalg.norm(wanted)), 1e-12)
-        return found
+        direction = features @ self.basis
+        similarities: Vectors = self._directions @ direction
+        similarities /= self._lengths * max(float(np.linalg.norm(direction)), 1e-12)
+        return similarities
 
     def bits(self, fingerprint: NDArray[np.uint8], rows: NDArray[np.int64] | slice = slice(None)) -> NDArray[np.int64]:
         """Return in how many of its 256 bits a (32,) fingerprint differs from that of each image, or of those rows."""
@@ -134,30 +134,30 @@ class NeighbourIndex:
 
     def search(self, features: Vectors, fingerprint: NDArray[np.uint8], first: str, shown: int = SHOWN) -> Neighbours:
         """Return the cases most like a picture of (C,) features and (32,) fingerprint that the model calls `first`."""
-        found = self.similarities(features)
-        itself = self._same(found, fingerprint)
+        similarities = self.similarities(features)
+        itself = self._same(similarities, fingerprint)
         own = None if itself is None else self.lesions[itself]
         rows, asked = list[int](), 8 * shown
         while True:
-            rows = self._one_a_lesion(_highest(found, asked), own)[:shown]
+            rows = self._one_a_lesion(_highest(similarities, asked), own)[:shown]
             if len(rows) == shown or asked >= len(self):
                 break
             asked *= 8
-        cases = tuple(self._case(row, found) for row in rows)
-        return Neighbours(first, cases, None if itself is None else self._case(itself, found))
+        cases = tuple(self._case(row, similarities) for row in rows)
+        return Neighbours(first, cases, None if itself is None else self._case(itself, similarities))
 
-    def _same(self, found: Vectors, fingerprint: NDArray[np.uint8]) -> int | None:
-        alike = np.flatnonzero(found >= SAME_SIMILARITY)
+    def _same(self, similarities: Vectors, fingerprint: NDArray[np.uint8]) -> int | None:
+        alike = np.flatnonzero(similarities >= SAME_SIMILARITY)
         same = alike[self.bits(fingerprint, alike) <= SAME_BITS]
-        return int(same[found[same].argmax()]) if len(same) else None
+        return int(same[similarities[same].argmax()]) if len(same) else None
 
     def _one_a_lesion(self, rows: NDArray[np.int64], without: np.int32 | None) -> list[int]:
         lesions, places = np.unique(self.lesions[rows], return_index=True)
         return [int(row) for row in rows[np.sort(places[lesions != (-1 if without is None else without)])]]
 
-    def _case(self, row: int, found: Vectors) -> SimilarCase:
+    def _case(self, row: int, similarities: Vectors) -> SimilarCase:
         archive = self.archive_names[self.archives[row]].decode()
-        similarity = round(min(float(found[row]), 1.0), 4)
+        similarity = round(min(float(similarities[row]), 1.0), 4)
         return SimilarCase(self.images[row].decode(), CODES[self.diagnoses[row]], archive, similarity)
 
     def to_bytes(self) -> bytes:
@@ -182,6 +182,15 @@ class NeighbourIndex:
 
     def _check(self) -> None:
         """Raise ValueError where the arrays are not those of one index."""
+        self._check_shapes()
+        if not np.isfinite(self.basis).all():
+            raise ValueError("expected `basis` to be finite")
+        if self.diagnoses.max() >= len(CODES) or self.archives.max() >= len(self.archive_names):
+            raise ValueError("expected every diagnosis and archive to be a known one")
+        for name in (*self.images.tolist(), *self.archive_names.tolist()):
+            name.decode()
+
+    def _check_shapes(self) -> None:
         n, dimensions = len(self.images), self.basis.shape[-1]
         shapes: dict[str, tuple[type[np.generic], tuple[int, ...]]] = {
             "basis": (np.float32, (len(self.basis), dimensions)),
@@ -195,12 +204,6 @@ class NeighbourIndex:
             array = getattr(self, name)
             if array.dtype != kind or array.shape != shape:
                 raise ValueError(f"expected `{name}` as {shape} {kind.__name__}, but found {array.shape} {array.dtype}")
-        if not np.isfinite(self.basis).all():
-            raise ValueError("expected `basis` to be finite")
-        if self.diagnoses.max() >= len(CODES) or self.archives.max() >= len(self.archive_names):
-            raise ValueError("expected every diagnosis and archive to be a known one")
-        for name in (*self.images.tolist(), *self.archive_names.tolist()):
-            name.decode()
 
 
 def compact(features: Vectors, dimensions: int = DIMENSIONS) -> tuple[Vectors, NDArray[np.int8]]:

@@ -36,16 +36,21 @@ def _measured(pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
     figures: list[NDArray[np.floating]] = [_percentiles(colours).ravel(), _correlations(colours)]
     for _ in range(LEVELS):
         smaller = cv2.pyrDown(level)
-        detail = cv2.subtract(level, cv2.pyrUp(smaller, dstsize=level.shape[1::-1]))
-        spread = _spread(detail) + _FLOOR
-        size = np.array(cv2.mean(np.abs(detail))[:3]) + _FLOOR
-        lightness = cv2.extractChannel(level, 0)
-        along = _mean_step(lightness[:, 1:], lightness[:, :-1]) + _FLOOR
-        down = _mean_step(lightness[1:], lightness[:-1]) + _FLOOR
-        figures += [np.log(spread), np.log(size / spread), np.log(np.array([along / down]))]
+        figures += _details(level, smaller)
         level = smaller
     figures.append(_spread(level))
     return np.concatenate(figures).astype(np.float32)
+
+
+def _details(level: MatLike, smaller: MatLike) -> list[NDArray[np.floating]]:
+    """Return how much detail a level of the pyramid has beyond the next one, how sharp it is, and its direction."""
+    detail = cv2.subtract(level, cv2.pyrUp(smaller, dstsize=level.shape[1::-1]))
+    spread = _spread(detail) + _FLOOR
+    size = np.array(cv2.mean(np.abs(detail))[:3]) + _FLOOR
+    lightness = cv2.extractChannel(level, 0)
+    along = _mean_step(lightness[:, 1:], lightness[:, :-1]) + _FLOOR
+    down = _mean_step(lightness[1:], lightness[:-1]) + _FLOOR
+    return [np.log(spread), np.log(size / spread), np.log(np.array([along / down]))]
 
 
 def _mean_step(values: MatLike, neighbours: MatLike) -> float:
@@ -57,8 +62,8 @@ def _percentiles(values: NDArray[np.float32]) -> NDArray[np.float64]:
     """Return the SHARES of each channel of (n, 3) as np.percentile does, which takes three times as long."""
     places, values = np.array(SHARES)[:, None] / 100 * (len(values) - 1), np.sort(values, axis=0)
     below = places.astype(int).ravel()
-    found: NDArray[np.float64] = values[below] + (values[below + 1] - values[below]) * (places % 1)
-    return found
+    percentiles: NDArray[np.float64] = values[below] + (values[below + 1] - values[below]) * (places % 1)
+    return percentiles
 
 
 def _spread(values: MatLike) -> NDArray[np.float64]:
@@ -71,5 +76,5 @@ def _correlations(values: NDArray[np.float32]) -> NDArray[np.float32]:
     spread = values - values.mean(axis=0)
     shared = spread.T @ spread / len(values) + np.eye(3, dtype=np.float32) * _FLOOR**2
     scale = np.sqrt(np.diag(shared))
-    found: NDArray[np.float32] = (shared / np.outer(scale, scale))[(0, 0, 1), (1, 2, 2)].astype(np.float32)
-    return found
+    correlations: NDArray[np.float32] = (shared / np.outer(scale, scale))[(0, 0, 1), (1, 2, 2)].astype(np.float32)
+    return correlations
