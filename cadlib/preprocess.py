@@ -77,10 +77,18 @@ class InputSpec:
 def to_pixels(image: LesionImage, spec: InputSpec) -> NDArray[np.uint8]:
     """Crop the centred square and resize it with antialiasing; return (S, S, 3) uint8 RGB."""
     left, top, right, bottom = spec.crop_box(image.width_px, image.height_px)
-    square = Image.fromarray(image.pixels[top:bottom, left:right])
+    square = _pillow_image(image.pixels, (left, top, right, bottom))
     side = (spec.size_px, spec.size_px)
     resized = square.resize(side, INTERPOLATIONS[spec.interpolation], reducing_gap=REDUCING_GAP)
     return np.asarray(resized)
+
+
+def _pillow_image(pixels: NDArray[np.uint8], box: Box) -> Image.Image:
+    """Return a part of (H, W, 3) C-contiguous uint8 RGB; Image.fromarray would copy it once more."""
+    left, top, right, bottom = box
+    row_bytes = pixels.strides[0]
+    data = pixels.data.cast("B")[top * row_bytes + 3 * left :]
+    return Image.frombytes("RGB", (right - left, bottom - top), data, "raw", "RGB", row_bytes, 1)
 
 
 def to_array(pixels: NDArray[np.uint8], spec: InputSpec) -> NDArray[np.float32]:

@@ -14,7 +14,7 @@ from pathlib import Path
 import hostile
 import numpy as np
 import pytest
-from PIL import Image
+from PIL import ExifTags, Image
 
 from cadlib import images
 from cadlib.errors import DecoderUnavailable, ImageRejected
@@ -42,7 +42,7 @@ def keep_replies(descriptor, *parts):
     replies[:] = [descriptor]
     write(descriptor, *parts)
 
-def misbehave(data, name, enough_px):
+def misbehave(data, name, enough_px, allocate):
     word = data[:8].strip().decode("latin-1")
     send = lambda *parts: write(replies[0], *parts)
     if word == "SEGV":
@@ -65,7 +65,7 @@ def misbehave(data, name, enough_px):
         while True:
             kept.append(bytes(2**28))
     if word == "RECURSE":
-        misbehave(data, name, enough_px)
+        misbehave(data, name, enough_px, allocate)
     if word == "BUG":
         raise KeyError("Jane Patient")
     if word == "JUNK":
@@ -99,7 +99,7 @@ def misbehave(data, name, enough_px):
             file.write(b"0")
     if word == "GROW":
         sys.modules["kept"] = bytearray(b"1") * (2**28 + 2**26)
-    return decode_here(an_image, name, enough_px)
+    return decode_here(an_image, name, enough_px, allocate)
 
 an_image = THE_FILE
 decode_file.decode_here = misbehave
@@ -168,6 +168,30 @@ def test_pixels_come_through_the_pipe_where_there_is_no_memory(
     monkeypatch.setattr(pixel_memory, "create", no_pixel_memory)
     decoded = decoders.decode(FILE, "This file", 1_200)
     assert np.array_equal(decoded.pixels, decode_file.decode_here(FILE, "This file").pixels)
+
+
+def test_a_jpeg_is_decoded_where_the_app_reads_its_pixels() -> None:
+    file = hostile.encoded(hostile.picture(), "JPEG")
+    memory = pixel_memory.create(3 * MAX_PIXELS)
+    assert memory is not None
+    writer = pixel_memory.Writer(os.dup(memory.descriptor))
+    decoded = decode_file.decode_here(file, "This file", 1_200, writer.allocate)
+    pixels = np.empty((80, 80, 3), np.uint8)
+    assert memory.read(pixels)
+    memory.close()
+    assert np.array_equal(pixels, decoded.pixels)
+
+
+@pytest.mark.parametrize("orientation", [1, 3, 6])
+def test_a_turned_jpeg_comes_as_one_that_is_decoded_here(decoders: DecoderPool, orientation: int) -> None:
+    picture = Image.effect_noise((90, 70), 80).convert("RGB")
+    exif = Image.Exif()
+    exif[ExifTags.Base.Orientation] = orientation
+    file = hostile.encoded(picture, "JPEG", exif=exif)
+    assert decoders.decode(FILE, "This file", 1_200).pixels.shape == (80, 80, 3)
+    assert np.array_equal(
+        decoders.decode(file, "turned.jpg", 1_200).pixels, decode_file.decode_here(file, "turned.jpg").pixels
+    )
 
 
 def test_memory_that_holds_too_few_pixels_is_noticed() -> None:

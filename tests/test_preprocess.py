@@ -28,6 +28,15 @@ def test_what_lies_outside_the_crop_changes_nothing():
     assert np.array_equal(to_pixels(image, SPEC), to_pixels(LesionImage(painted, "", "PNG", ()), SPEC))
 
 
+@pytest.mark.parametrize(("height", "width"), [(100, 161), (161, 100), (97, 97), (450, 600)])
+def test_the_square_is_that_of_pillow(height, width):
+    image = lesion(height, width)
+    left, top, right, bottom = SPEC.crop_box(width, height)
+    square = Image.fromarray(np.ascontiguousarray(image.pixels[top:bottom, left:right]))
+    expected = square.resize((192, 192), Image.Resampling.BICUBIC)
+    assert np.array_equal(to_pixels(image, SPEC), np.asarray(expected))
+
+
 def test_an_image_of_the_input_size_is_kept_pixel_for_pixel():
     image = lesion(192, 192)
     assert np.array_equal(to_pixels(image, SPEC), image.pixels)

@@ -12,6 +12,7 @@ from PIL import ExifTags, Image, JpegImagePlugin
 from cadlib.errors import ImageRejected
 from cadlib.images.decoding import decode, file_bytes
 from cadlib.images.forms import check_form, check_pixels, check_unread
+from cadlib.images.jpeg import Allocate, new_array
 from cadlib.images.kinds import DICOM, EXPECTED, FORMATS, damaged, foreign, kind_of, several
 from cadlib.images.lesion_image import ENOUGH_PX, MAX_PIXELS, LesionImage, check_size
 from cadlib.images.limits import check_work
@@ -22,9 +23,10 @@ _TOO_MUCH_TEXT = ("Decompressed data too large", "Too much memory used in text c
 _SIDEWAYS = (5, 6, 7, 8)  # of these: width and height change places
 
 
-def decode_here(data: bytes, name: str, enough_px: int = ENOUGH_PX) -> LesionImage:
+def decode_here(data: bytes, name: str, enough_px: int = ENOUGH_PX, allocate: Allocate = new_array) -> LesionImage:
     """Decode a file's bytes in this process, with `sha256` left empty.
 
+    `allocate` makes the array for what a JPEG holds; the pixels may be elsewhere all the same.
     Only a decoder process (`worker`) calls this with a file that is not trusted: `pool` limits its time
     and memory and survives its crash.
     """
@@ -33,7 +35,7 @@ def decode_here(data: bytes, name: str, enough_px: int = ENOUGH_PX) -> LesionIma
         return _read_dicom(data, name)
     with _open(data, name) as image:
         whole, fraction = image.size, _reduce(image, enough_px)
-        pixels, notes = decode(image, name)
+        pixels, notes = decode(image, name, allocate)
         reduced = None
         if fraction > 1:
             reduced = whole if pixels.shape[1::-1] == image.size else whole[::-1]

@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 from PIL import ExifTags, Image, ImageCms, JpegImagePlugin, TiffImagePlugin
 
 from cadlib.images.colour import Colours, stated_colours
-from cadlib.images.jpeg import decode_jpeg
+from cadlib.images.jpeg import Allocate, decode_jpeg, new_array
 from cadlib.images.kinds import FORMATS, damaged, unsupported
 from cadlib.images.profiles import MAX_PROFILE_BYTES, kept_by_digest, too_large_note
 from cadlib.images.tiff import eight_bit_palette
@@ -27,14 +27,17 @@ _PROFILE_MODES = {"GRAY": "L", "RGB": "RGB", "CMYK": "CMYK"}
 _DAMAGED_METADATA = (SyntaxError, ValueError, TypeError, LookupError, OverflowError, OSError, struct.error)
 
 
-def decode(image: Image.Image, name: str) -> tuple[NDArray[np.uint8], tuple[str, ...]]:
-    """Return the pixels of an opened picture, (H, W, 3) uint8 sRGB upright, and what was done to them."""
+def decode(image: Image.Image, name: str, allocate: Allocate = new_array) -> tuple[NDArray[np.uint8], tuple[str, ...]]:
+    """Return the pixels of an opened picture, (H, W, 3) uint8 sRGB upright, and what was done to them.
+
+    `allocate` makes the array for what a JPEG holds; see `decode_jpeg`.
+    """
     notes: list[str] = []
     tags = image.tag_v2 if isinstance(image, TiffImagePlugin.TiffImageFile) else {}
     bits, white_is_zero = _bits(image), tags.get(ExifTags.Base.PhotometricInterpretation) == 0
     orientation = tags.get(ExifTags.Base.Orientation, 1)
     data = file_bytes(image)
-    loaded = _load(image, data, notes, name)
+    loaded = _load(image, data, notes, name, allocate)
     turn = _UPRIGHT.get(_orientation(image, notes))
     if turn is not None or orientation in _UPRIGHT:  # Pillow turns a TIFF itself while it loads
         notes.append("The picture was turned upright, as the camera had recorded.")
@@ -71,10 +74,12 @@ def file_bytes(image: Image.Image) -> bytes | None:
     return data
 
 
-def _load(image: Image.Image, data: bytes | None, notes: list[str], name: str) -> Image.Image | NDArray[np.uint8]:
+def _load(
+    image: Image.Image, data: bytes | None, notes: list[str], name: str, allocate: Allocate
+) -> Image.Image | NDArray[np.uint8]:
     """Return the image with its pixels, of a JPEG its pixels alone, by a decoder that reports damage."""
     if isinstance(image, JpegImagePlugin.JpegImageFile) and data is not None:
-        pixels, decoder_notes = decode_jpeg(data, image.size, name)
+        pixels, decoder_notes = decode_jpeg(data, image.size, name, allocate=allocate)
         notes.extend(decoder_notes)
         return pixels
     try:

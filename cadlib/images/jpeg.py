@@ -7,7 +7,7 @@ all code words in step, such as one in the value of a coefficient or in a quanti
 
 import re
 import struct
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from io import BytesIO
 
@@ -42,6 +42,14 @@ _NOT_NAMED = "Could not determine subsampling"
 _NOT_DECODED = ("Unsupported JPEG", "DNL not supported", "not implemented", "Maximum supported image dimension")
 _MENDED_AT_MOST = 4
 _PIXEL_FORMATS = {1: "GRAY", 3: "RGB", 4: "CMYK"}
+
+Allocate = Callable[[tuple[int, ...]], NDArray[np.uint8]]
+"""Makes an array of a shape."""
+
+
+def new_array(shape: tuple[int, ...]) -> NDArray[np.uint8]:
+    """Return an array of this shape in new memory."""
+    return np.empty(shape, np.uint8)
 
 
 @dataclass(frozen=True)
@@ -129,17 +137,18 @@ def read_header(data: bytes, name: str, kind: str = "JPEG") -> JpegHeader:
 
 
 def decode_jpeg(
-    data: bytes, size: tuple[int, int], name: str, kind: str = "JPEG"
+    data: bytes, size: tuple[int, int], name: str, kind: str = "JPEG", allocate: Allocate = new_array
 ) -> tuple[NDArray[np.uint8], tuple[str, ...]]:
     """Decode a JPEG at `size` (width, height), its own or a half, quarter or eighth of it.
 
     Return uint8 of shape (H, W) for grey, (H, W, 3) for RGB or (H, W, 4) for CMYK with 255 for full ink, and notes.
+    `allocate` makes the array of RGB pixels, for a caller who wants them in memory of its own.
     Raise ImageRejected where the decoder reports damage, and for what is not supported.
     """
     header = read_header(data, name, kind)
     _check_scans(data, header, name, kind)
     notes = []
-    pixels = _decode_strictly(data, header, size, name, kind)
+    pixels = _decode_strictly(data, header, size, name, kind, allocate)
     if pixels is None:
         notes.append(UNCHECKED)
         pixels = _decode_by_pillow(data, size, name, kind)
@@ -171,14 +180,15 @@ def with_plain_rgb(data: bytes) -> bytes:
 
 
 def _decode_strictly(
-    data: bytes, header: JpegHeader, size: tuple[int, int], name: str, kind: str
+    data: bytes, header: JpegHeader, size: tuple[int, int], name: str, kind: str, allocate: Allocate
 ) -> NDArray[np.uint8] | None:
     """Decode with every warning as an error; return None where TurboJPEG does not know the sampling."""
     pixel_format = _PIXEL_FORMATS[len(header.components)]
+    place = allocate((size[1], size[0], 3)) if pixel_format == "RGB" else None
     for _ in range(_MENDED_AT_MOST):
         try:
             pixels: NDArray[np.uint8] = simplejpeg.decode_jpeg(
-                data, pixel_format, min_width=size[0], min_height=size[1], strict=True
+                data, pixel_format, min_width=size[0], min_height=size[1], buffer=place, strict=True
             )
         except KeyError:  # simplejpeg has no name for 4:4:1
             return None

@@ -4,6 +4,7 @@ It has no name, so nothing is left behind when both processes end. Linux has it 
 pixels go through the pipe.
 """
 
+import math
 import mmap
 import os
 from io import FileIO
@@ -63,13 +64,19 @@ class Writer:
 
     def __init__(self, descriptor: int) -> None:
         """Take over the descriptor that was inherited."""
-        self._map: Any = mmap.mmap(descriptor, 0)
+        memory: Any = mmap.mmap(descriptor, 0)
+        self._bytes: NDArray[np.uint8] = np.frombuffer(memory, np.uint8)
         os.close(descriptor)
 
+    def allocate(self, shape: tuple[int, ...]) -> NDArray[np.uint8]:
+        """Return an array of this shape at the start of the memory, for a decoder to write to."""
+        return self._bytes[: math.prod(shape)].reshape(shape)
+
     def write(self, pixels: NDArray[np.uint8]) -> None:
-        """Write all pixels to the start of the memory."""
-        place = np.frombuffer(self._map, np.uint8, pixels.size).reshape(pixels.shape)
-        np.copyto(place, pixels)
+        """Write all pixels to the start of the memory, unless they are there already."""
+        place = self.allocate(pixels.shape)
+        if pixels.ctypes.data != place.ctypes.data:
+            np.copyto(place, pixels)
 
 
 def create(size_bytes: int) -> Reader | None:

@@ -15,6 +15,7 @@ from PIL import Image, ImageCms, TiffImagePlugin, WebPImagePlugin  # noqa: F401 
 
 from cadlib.errors import ImageRejected
 from cadlib.images import decode_file, pixel_memory
+from cadlib.images.jpeg import Allocate, new_array
 from cadlib.images.protocol import (
     MAX_TEXT_BYTES,
     REQUEST_BYTES,
@@ -49,6 +50,7 @@ def main(alarm_s: float, pixel_descriptor: int = pixel_memory.NONE) -> None:
     Pixels are written to the memory of `pixel_descriptor`, or after the reply where there is none.
     """
     pixel_writer = None if pixel_descriptor == pixel_memory.NONE else pixel_memory.Writer(pixel_descriptor)
+    allocate = new_array if pixel_writer is None else pixel_writer.allocate
     requests, replies = os.fdopen(os.dup(0), "rb"), os.fdopen(os.dup(1), "wb", buffering=0)
     _close_standard_streams()
     try:
@@ -67,7 +69,7 @@ def main(alarm_s: float, pixel_descriptor: int = pixel_memory.NONE) -> None:
             if len(data) < request.data_bytes:
                 return
             _set_alarm(alarm_s)
-            outcome, text, pixels = _work(request, name, data)
+            outcome, text, pixels = _work(request, name, data, allocate)
             _set_alarm(0)  # a reply may wait for a busy app, and fails where the app is gone
             del data
             own_bytes = pixels.nbytes if outcome == Outcome.IMAGE else 0
@@ -86,10 +88,10 @@ def _has_grown(most_bytes: int) -> bool:
     return _resident_bytes() > most_bytes
 
 
-def _work(request: Request, name: str, data: bytes) -> tuple[Outcome, str | bytes, Any]:
+def _work(request: Request, name: str, data: bytes, allocate: Allocate) -> tuple[Outcome, str | bytes, Any]:
     """Return the outcome, the text or JSON of the reply, and the pixels or the size of an image."""
     try:
-        return _result(request, name, data)
+        return _result(request, name, data, allocate)
     except Exception as error:  # noqa: BLE001 - all of them go to the app as a reply
         if _ran_out_of_memory(error):
             return Outcome.OUT_OF_MEMORY, "", None
@@ -98,14 +100,14 @@ def _work(request: Request, name: str, data: bytes) -> tuple[Outcome, str | byte
         return Outcome.FAILED, _place(error), None  # without its text: that may quote the file's header
 
 
-def _result(request: Request, name: str, data: bytes) -> tuple[Outcome, str | bytes, Any]:
+def _result(request: Request, name: str, data: bytes, allocate: Allocate) -> tuple[Outcome, str | bytes, Any]:
     if request.work == Work.LOAD_DICOM:
         from cadlib.images import dicom  # noqa: PLC0415, F401 - it is wanted now
 
         return Outcome.READY, "", None
     if request.work == Work.SIZE:
         return Outcome.SIZE, "", decode_file.size_here(data, name)
-    image = decode_file.decode_here(data, name, request.enough_px)
+    image = decode_file.decode_here(data, name, request.enough_px, allocate)
     description = Description(image.format, image.notes, image.reduced, image.facts)
     return Outcome.IMAGE, description.to_json(), image.pixels
 
