@@ -24,7 +24,7 @@ CHROMIUM_NAMES := chromium chromium-browser google-chrome google-chrome-stable
 help:
 	@echo 'make app    start the app on http://localhost:$(PORT) (PORT=N for another port)'
 	@echo 'make test   run every test, those in a real browser too (ARGS="-k WORD" for some)'
-	@echo 'make lint   ruff, and mypy on cadlib'
+	@echo 'make lint   ruff, and mypy and import-linter on cadlib'
 	@echo 'make env    make the environment $(VENV) alone (each of the above does it when needed)'
 
 # glibc keeps a pool of memory for each thread, and a session is a thread: two pools for all keep a session under 15 MB.
@@ -37,6 +37,7 @@ test: env chromium strace
 lint: env
 	$(RUN) ruff check .
 	$(RUN) mypy
+	PYTHONPATH=. $(VENV)/bin/lint-imports --no-logo
 
 env: $(STAMP)
 

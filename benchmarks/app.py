@@ -31,7 +31,7 @@ sys.path.insert(0, str(Path(__file__).parent.parent))
 from PIL import Image
 from playwright.sync_api import Browser, Page, sync_playwright
 
-from cadlib.synthetic import render_lesion
+from cadlib.images.synthetic import render_lesion
 
 ROOT = Path(__file__).parent.parent
 CHROMIUM = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
@@ -56,7 +56,9 @@ def chromium() -> str:
     """Return the browser of this system; end where there is none."""
     if path := next(filter(None, map(shutil.which, CHROMIUM)), None):
         return path
-    raise SystemExit(f"Expected a browser named {', '.join(CHROMIUM)}; `make chromium` says how to get one.")
+    raise SystemExit(
+        f"Expected a browser named {', '.join(CHROMIUM)}; `make chromium` says how to get one."
+    )
 
 
 @contextmanager
@@ -65,15 +67,29 @@ def serving(folder: Path) -> Iterator[tuple[str, int]]:
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
-    line = [sys.executable, "-m", "streamlit", "run", "app.py", "--server.headless=true", f"--server.port={port}"]
-    settings = {"cwd": folder, "env": {**os.environ, "MALLOC_ARENA_MAX": "2"}, "stderr": subprocess.STDOUT}
+    line = [
+        sys.executable,
+        "-m",
+        "streamlit",
+        "run",
+        "app.py",
+        "--server.headless=true",
+        f"--server.port={port}",
+    ]
+    settings = {
+        "cwd": folder,
+        "env": {**os.environ, "MALLOC_ARENA_MAX": "2"},
+        "stderr": subprocess.STDOUT,
+    }
     with TemporaryFile() as log, subprocess.Popen(line, stdout=log, **settings) as server:
         try:
             address = f"http://localhost:{port}"
             while not answers(f"{address}/_stcore/health"):
                 if server.poll() is not None:
                     log.seek(0)
-                    raise SystemExit(f"Expected the app to start but it ended:\n{log.read().decode()}")
+                    raise SystemExit(
+                        f"Expected the app to start but it ended:\n{log.read().decode()}"
+                    )
                 time.sleep(0.05)
             yield address, server.pid
         finally:
@@ -94,7 +110,9 @@ def ask(browser: Browser, address: str, number: int) -> Page:
     tab = browser.new_context(viewport={"width": 1440, "height": 1000}).new_page()
     tab.goto(address)
     chooser = tab.locator(".st-key-upload input[type=file]").first
-    chooser.set_input_files([{"name": f"{number}.jpg", "mimeType": "image/jpeg", "buffer": photograph(number)}])
+    chooser.set_input_files(
+        [{"name": f"{number}.jpg", "mimeType": "image/jpeg", "buffer": photograph(number)}]
+    )
     return tab
 
 
@@ -114,7 +132,11 @@ def main() -> None:
     """Measure and print."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     parser.add_argument(
-        "--sessions", type=int, default=8, help="tabs that are open at once (default: 8)", choices=range(1, 11)
+        "--sessions",
+        type=int,
+        default=8,
+        help="tabs that are open at once (default: 8)",
+        choices=range(1, 11),
     )
     options = parser.parse_args()
     with sync_playwright() as playwright, TemporaryDirectory() as place:
@@ -152,7 +174,9 @@ def main() -> None:
         "first_heatmap_over_least": round(heatmap_s / least_s, 2),
         "one_session_mb": round(held_mb[0]),
         "further_session_mb": round(further_mb, 1),
-        "greatest_step_mb": round(max(b - a for a, b in pairwise(held_mb)), 1) if len(held_mb) > 1 else None,
+        "greatest_step_mb": round(max(b - a for a, b in pairwise(held_mb)), 1)
+        if len(held_mb) > 1
+        else None,
         "torch_loaded": torch_loaded,
     }
     print(json.dumps(measured))

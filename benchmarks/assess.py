@@ -38,14 +38,15 @@ from pytorch_grad_cam.utils.model_targets import ClassifierOutputTarget
 
 from cadlib import Model
 from cadlib.assessment import assess, assess_batch
-from cadlib.commands.predict import BATCH_SIZE as ASSESSED_AT_A_TIME
+from cadlib.cli.predict import BATCH_SIZE as ASSESSED_AT_A_TIME
 from cadlib.images import read_image, read_images
-from cadlib.preprocess import INTERPOLATIONS, to_array, to_pixels
-from cadlib.saliency import activation_map
-from cadlib.stability import stability
-from cadlib.synthetic import render_lesion
+from cadlib.images.preprocess import INTERPOLATIONS, to_array, to_pixels
+from cadlib.images.synthetic import render_lesion
+from cadlib.network.backbones import network_of
+from cadlib.saliency.heatmap import activation_map
+from cadlib.saliency.test_time_views import stability
+from cadlib.saliency.trust import trust
 from cadlib.taxonomy import CODES
-from cadlib.trust import trust
 
 THREADS = 2
 BATCH_SIZE = 32
@@ -53,7 +54,7 @@ COLD = """
 import sys
 sys.path.insert(0, {root!r})
 from cadlib.assessment import assess
-from cadlib.model import Model
+from cadlib.model.model import Model
 assess(Model.load("isic2019", threads={threads}), {file!r})
 with open("/proc/self/status") as status:
     print(next(line.split()[1] for line in status if line.startswith("VmRSS")), "torch" in sys.modules)
@@ -64,8 +65,12 @@ def jpeg(code: str, seed: int, width_px: int, height_px: int) -> bytes:
     """Draw a lesion and return it as a JPEG file."""
     picture = Image.fromarray(render_lesion(code, seed, 600)).crop((0, 75, 600, 525))
     if width_px != 600:
-        noise = np.random.default_rng(seed).normal(0, 6, (height_px, width_px, 1))  # a photograph has grain
-        large = np.asarray(picture.resize((width_px, height_px), Image.Resampling.BICUBIC), np.float32)
+        noise = np.random.default_rng(seed).normal(
+            0, 6, (height_px, width_px, 1)
+        )  # a photograph has grain
+        large = np.asarray(
+            picture.resize((width_px, height_px), Image.Resampling.BICUBIC), np.float32
+        )
         picture = Image.fromarray(np.clip(large + noise, 0, 255).astype(np.uint8))
     buffer = io.BytesIO()
     picture.save(buffer, "JPEG", quality=90)
@@ -74,8 +79,13 @@ def jpeg(code: str, seed: int, width_px: int, height_px: int) -> bytes:
 
 def the_usual_way(model: Model) -> Callable[[bytes], object]:
     """Return what assesses a file by Pillow, torch and pytorch-grad-cam."""
-    network = deepcopy(model.network).to(memory_format=torch.contiguous_format).requires_grad_(True)
-    cam, spec = GradCAM(network, [network.get_submodule(model.record.saliency_layer)]), model.record.input
+    network = (
+        deepcopy(network_of(model)).to(memory_format=torch.contiguous_format).requires_grad_(True)
+    )
+    cam, spec = (
+        GradCAM(network, [network.get_submodule(model.record.saliency_layer)]),
+        model.record.input,
+    )
     mean, std = torch.tensor(spec.mean).view(3, 1, 1), torch.tensor(spec.std).view(3, 1, 1)
 
     def assess_it(data: bytes) -> object:
@@ -114,7 +124,9 @@ def medians(work: dict[str, Callable[[], object]], rounds: int) -> dict[str, flo
 def main() -> None:
     """Measure and print."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
-    parser.add_argument("--rounds", type=int, default=50, help="times each answer is asked for (default: 50)")
+    parser.add_argument(
+        "--rounds", type=int, default=50, help="times each answer is asked for (default: 50)"
+    )
     parser.add_argument("--files", type=int, default=500, help="files in the folder (default: 500)")
     options = parser.parse_args()
     torch.set_num_threads(THREADS)
@@ -140,7 +152,9 @@ def main() -> None:
     }
     found |= medians(late, max(options.rounds // 10, 3))
 
-    drawn = [jpeg(CODES[index % len(CODES)], index, 600, 450) for index in range(min(options.files, 64))]
+    drawn = [
+        jpeg(CODES[index % len(CODES)], index, 600, 450) for index in range(min(options.files, 64))
+    ]
     with TemporaryDirectory() as place:
         files = [Path(place, f"{index}.jpg") for index in range(options.files)]
         for index, file in enumerate(files):
@@ -148,9 +162,13 @@ def main() -> None:
 
         def one_after_the_other() -> None:
             with ThreadPoolExecutor(THREADS) as pool:
-                pixels = list(pool.map(lambda file: to_pixels(read_image(file), model.record.input), files))
+                pixels = list(
+                    pool.map(lambda file: to_pixels(read_image(file), model.record.input), files)
+                )
             for start in range(0, len(pixels), BATCH_SIZE):
-                model.engine.run(to_array(np.stack(pixels[start : start + BATCH_SIZE]), model.record.input))
+                model.engine.run(
+                    to_array(np.stack(pixels[start : start + BATCH_SIZE]), model.record.input)
+                )
 
         def assess_all() -> None:
             reading = read_images(files)
@@ -158,11 +176,20 @@ def main() -> None:
                 assess_batch(model, group)
 
         folder = medians(
-            {"ours": lambda: model.predict_batch(files), "assessed": assess_all, "peer": one_after_the_other}, 3
+            {
+                "ours": lambda: model.predict_batch(files),
+                "assessed": assess_all,
+                "peer": one_after_the_other,
+            },
+            3,
         )
-        code = COLD.format(root=str(Path(__file__).parent.parent), file=str(files[0]), threads=THREADS)
+        code = COLD.format(
+            root=str(Path(__file__).parent.parent), file=str(files[0]), threads=THREADS
+        )
         began = time.perf_counter()
-        done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+        done = subprocess.run(
+            [sys.executable, "-c", code], capture_output=True, text=True, check=True
+        )
         cold_s = time.perf_counter() - began
     rss_kb, torch_loaded = done.stdout.split()
 

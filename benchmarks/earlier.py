@@ -27,14 +27,13 @@ import torch
 from numpy.typing import NDArray
 from scipy.special import log_softmax
 
-from cadlib import calibration, weights
-from cadlib.dataset import open_dataset
-from cadlib.evaluation import short_sides
-from cadlib.network import build, load_arrays
-from cadlib.pixels import cached_pixels
-from cadlib.preprocess import InputSpec, to_array
-from cadlib.splits import read_split
-from cadlib.summary import summarise
+from cadlib.data.dataset import open_dataset, short_sides
+from cadlib.data.pixel_cache import cached_pixels
+from cadlib.data.splits import read_split
+from cadlib.images.preprocess import InputSpec, to_array
+from cadlib.metrics.summary import summarise
+from cadlib.model import calibration, weights
+from cadlib.network.backbones import build, load_arrays
 from cadlib.taxonomy import CODES
 
 BATCH_SIZE = 64
@@ -56,18 +55,29 @@ class Earlier:
         def content(name: str) -> bytes:
             if Path(place).is_dir():
                 return Path(place, name).read_bytes() if Path(place, name).exists() else b""
-            shown = subprocess.run(["git", "show", f"{place}:models/isic2019/{name}"], capture_output=True, check=False)
+            shown = subprocess.run(
+                ["git", "show", f"{place}:models/isic2019/{name}"], capture_output=True, check=False
+            )
             return shown.stdout
 
         if not (record := content("model.json")):
-            raise SystemExit(f"Expected a model's folder or a commit with models/isic2019 but got {place!r}.")
+            raise SystemExit(
+                f"Expected a model's folder or a commit with models/isic2019 but got {place!r}."
+            )
         facts = json.loads(record)
-        return cls(f"{facts['version']} ({place})", facts, content("weights.safetensors"), content("split.csv"))
+        return cls(
+            f"{facts['version']} ({place})",
+            facts,
+            content("weights.safetensors"),
+            content("split.csv"),
+        )
 
     def temperature(self, short_side_px: NDArray) -> float | NDArray:
         """Return what divides the logits of images of these sizes; one number in the first models."""
         found = self.record["temperature"]
-        return calibration.Temperature(**found).of(short_side_px) if isinstance(found, dict) else found
+        return (
+            calibration.Temperature(**found).of(short_side_px) if isinstance(found, dict) else found
+        )
 
     def logits(self, pixels: NDArray[np.uint8], spec: InputSpec) -> NDArray[np.float64]:
         """Run the network on (N, S, S, 3) uint8 RGB."""
@@ -77,14 +87,21 @@ class Earlier:
 
         def batches() -> Iterator[NDArray[np.float32]]:
             for first in range(0, len(pixels), BATCH_SIZE):
-                yield network(torch.from_numpy(to_array(np.array(pixels[first : first + BATCH_SIZE]), spec))).numpy()
+                yield network(
+                    torch.from_numpy(to_array(np.array(pixels[first : first + BATCH_SIZE]), spec))
+                ).numpy()
 
         with torch.inference_mode():
             return np.concatenate(list(batches())).astype(np.float64)
 
 
 def tell(
-    name: str, logits: NDArray, temperature: float | NDArray, labels: NDArray, lesions: NDArray, large: NDArray
+    name: str,
+    logits: NDArray,
+    temperature: float | NDArray,
+    labels: NDArray,
+    lesions: NDArray,
+    large: NDArray,
 ) -> None:
     """Print the figures of one model."""
     probabilities = calibration.probabilities(logits, temperature, calibration.NO_BIAS)
@@ -112,13 +129,21 @@ def main() -> None:
     options = parser.parse_args()
     models = [Earlier.read(place) for place in options.models]
     if unknown := [model.name for model in models if not model.split and not options.trained]:
-        raise SystemExit(f"{', '.join(unknown)} came without a split.csv: give the one it was trained on by --trained.")
+        raise SystemExit(
+            f"{', '.join(unknown)} came without a split.csv: give the one it was trained on by --trained."
+        )
     splits = [*options.trained, *(io.BytesIO(model.split) for model in models if model.split)]
-    seen = {image for split in map(pd.read_csv, splits) for image in split.loc[split["split"] == "train", "image"]}
+    seen = {
+        image
+        for split in map(pd.read_csv, splits)
+        for image in split.loc[split["split"] == "train", "image"]
+    }
     rows = read_split(options.split).set_index("image")
     rows = rows[(rows["split"] == "validation") & ~rows.index.isin(seen)]
     table = open_dataset(options.data, verify=False).table
-    table = table[table["image"].isin(rows.index) & table["diagnosis"].isin(CODES)].reset_index(drop=True)
+    table = table[table["image"].isin(rows.index) & table["diagnosis"].isin(CODES)].reset_index(
+        drop=True
+    )
     labels = table["diagnosis"].map(CODES.index).to_numpy(np.int64)
     lesions = np.unique(rows["lesion_group"].loc[table["image"]], return_inverse=True)[1]
     large = short_sides(table) >= calibration.SMALL_PX

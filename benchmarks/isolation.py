@@ -23,7 +23,7 @@ sys.path.insert(0, str(Path(__file__).parent.parent))
 from assess import jpeg
 
 from cadlib.images import LesionImage, read_image
-from cadlib.images.decode_file import decode_here
+from cadlib.images.decoding.decode_file import decode_here
 
 THREADS = 4
 MANY = 40
@@ -74,19 +74,31 @@ def measure(data: bytes, rounds: int) -> dict[str, float]:
 def main() -> None:
     """Measure and print."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
-    parser.add_argument("--rounds", type=int, default=40, help="times each file is read (default: 40)")
+    parser.add_argument(
+        "--rounds", type=int, default=40, help="times each file is read (default: 40)"
+    )
     parser.add_argument("files", nargs="*", type=Path, metavar="FILE")
     options = parser.parse_args()
     if options.files:
         sources = {path.name: path.read_bytes() for path in options.files}
     else:
-        sources = {"600 x 450": jpeg("MEL", 0, 600, 450), "24 megapixels": jpeg("MEL", 0, 6000, 4000)}
+        sources = {
+            "600 x 450": jpeg("MEL", 0, 600, 450),
+            "24 megapixels": jpeg("MEL", 0, 6000, 4000),
+        }
     results = {name: measure(data, options.rounds) for name, data in sources.items()}
     print(f"{'file':<24}{'here':>9}{'apart':>9}{'cost':>9}{'ratio':>7}{'many':>7}")
     for name, one in results.items():
         times = "".join(f"{one[key]:6.2f} ms" for key in ("here_ms", "apart_ms", "cost_ms"))
         print(f"{name:<24}{times}{one['ratio']:7.2f}{one['many_ratio']:7.2f}")
-    print(json.dumps({name: {key: round(value, 2) for key, value in one.items()} for name, one in results.items()}))
+    print(
+        json.dumps(
+            {
+                name: {key: round(value, 2) for key, value in one.items()}
+                for name, one in results.items()
+            }
+        )
+    )
 
 
 if __name__ == "__main__":

@@ -28,14 +28,14 @@ import numpy as np
 from PIL import Image
 from torch.utils.data import DataLoader
 
-from cadlib import splits
-from cadlib.dataset import open_dataset
-from cadlib.patient import SITES
-from cadlib.pixels import cached_pixels
-from cadlib.preprocess import InputSpec
+from cadlib.data import splits
+from cadlib.data.dataset import open_dataset
+from cadlib.data.pixel_cache import cached_pixels
+from cadlib.images.patient import SITES
+from cadlib.images.preprocess import InputSpec
 from cadlib.taxonomy import CODES
-from cadlib.train_config import TrainConfig
-from cadlib.training_data import BatchPlan, Crops, TrainingData
+from cadlib.training.config import TrainConfig
+from cadlib.training.data import BatchPlan, Crops, TrainingData
 
 SECONDS_BETWEEN_LOOKS = 0.1
 SET = "ISIC_2019_Training"
@@ -70,7 +70,9 @@ def resident_bytes() -> int:
     total = 0
     for pid in ("self", *(pid for listed in children for pid in listed)):
         try:
-            total += int(Path(f"/proc/{pid}/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+            total += int(Path(f"/proc/{pid}/statm").read_text().split()[1]) * os.sysconf(
+                "SC_PAGE_SIZE"
+            )
         except (FileNotFoundError, ProcessLookupError):
             continue  # a child that has just ended
     return total
@@ -96,7 +98,9 @@ def generate(folder: Path, images: int, size_px: int) -> None:
         facts.write("image,age_approx,anatom_site_general,lesion_id,sex\n")
         for number in range(images):
             site, sex = SITES[number % len(SITES)], ("female", "male")[number % 2]
-            facts.write(f"{_name(number)},{20 + number % 14 * 5}.0,{site},HAM_{number // 2:07},{sex}\n")
+            facts.write(
+                f"{_name(number)},{20 + number % 14 * 5}.0,{site},HAM_{number // 2:07},{sex}\n"
+            )
     stamp.touch()
 
 
@@ -134,12 +138,21 @@ def walk(folder: Path, input_px: int, most_batches: int | None, memory: Memory) 
         for batch in np.array_split(rows, len(rows) // 64 + 1):
             data.pixels[batch].sum()
     plan = BatchPlan(
-        data.rows("train"), batch_size=config.batch_size, epochs=1, seed=config.seed, side_px=lambda _: input_px
+        data.rows("train"),
+        batch_size=config.batch_size,
+        epochs=1,
+        seed=config.seed,
+        side_px=lambda _: input_px,
     )
     with memory.step(f"one epoch, {config.workers} workers"):
         loader = DataLoader(Crops(data), batch_sampler=plan, num_workers=config.workers)
         batches = sum(1 for _ in islice(loader, most_batches))
-    return {"images": len(table), "lesions": int(groups.nunique()), "batches": batches, "cache_bytes": pixels.nbytes}
+    return {
+        "images": len(table),
+        "lesions": int(groups.nunique()),
+        "batches": batches,
+        "cache_bytes": pixels.nbytes,
+    }
 
 
 def main() -> None:
@@ -148,7 +161,9 @@ def main() -> None:
     flags.add_argument("--images", type=int, default=500_000)
     flags.add_argument("--size", type=int, default=64, help="side of the generated JPEG files, px")
     flags.add_argument("--input", type=int, default=64, help="side of the cached pixels, px")
-    flags.add_argument("--batches", type=int, help="end the epoch after so many (default: none is left out)")
+    flags.add_argument(
+        "--batches", type=int, help="end the epoch after so many (default: none is left out)"
+    )
     flags.add_argument("--folder", type=Path, help="keep images and caches there")
     options = flags.parse_args()
     with TemporaryDirectory() as temporary:
@@ -164,7 +179,9 @@ def main() -> None:
             pass
         counts = walk(folder, options.input, options.batches, memory)
         cache = f"{counts['cache_bytes'] / 1e9:.1f} GB"
-        print(f"{counts['lesions']:,} lesions, {counts['batches']:,} batches, pixels {cache} on disk")
+        print(
+            f"{counts['lesions']:,} lesions, {counts['batches']:,} batches, pixels {cache} on disk"
+        )
     print(json.dumps({**counts, "peak_rss_mb": round(max(peak for _, _, peak in memory.steps))}))
 
 

@@ -31,20 +31,25 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 
 from PIL import Image
 
-from cadlib import manifest
 from cadlib.assessment import assess
 from cadlib.errors import ModelInvalid
-from cadlib.identity import field_digests
-from cadlib.model import Model
-from cadlib.record import METRICS_FILE, find_model, read_checked, record_from_json
-from cadlib.synthetic import render_lesion
-from cadlib.verification import verify
+from cadlib.images.synthetic import render_lesion
+from cadlib.model import manifest
+from cadlib.model.decisive_fields import field_digests
+from cadlib.model.model import Model
+from cadlib.model.record import METRICS_FILE, find_model, read_checked, record_from_json
+from cadlib.model.verification import verify
 
 LIMIT_SECONDS = 20.0
 """A load that takes longer counts as a hang."""
 LONGEST_MESSAGE = 1500
 
-JSON_FILES = (manifest.RECORD_FILE, manifest.METRICS_FILE, manifest.GOLDEN_FILE, manifest.MANIFEST_FILE)
+JSON_FILES = (
+    manifest.RECORD_FILE,
+    manifest.METRICS_FILE,
+    manifest.GOLDEN_FILE,
+    manifest.MANIFEST_FILE,
+)
 TENSOR_FILES = (manifest.WEIGHTS_FILE, manifest.NEIGHBOURS_FILE, manifest.NOVELTY_FILE)
 
 ODD_VALUES = (
@@ -148,7 +153,16 @@ def swap(folder: Path, rng: random.Random) -> str:
 
 def add_entry(folder: Path, rng: random.Random) -> str:
     """Add a file, a folder, a pipe or a link."""
-    name = rng.choice(["notes.txt", ".DS_Store", "weights.bin", "model.onnx.data", "Model.json", "golden.json.bak"])
+    name = rng.choice(
+        [
+            "notes.txt",
+            ".DS_Store",
+            "weights.bin",
+            "model.onnx.data",
+            "Model.json",
+            "golden.json.bak",
+        ]
+    )
     path = folder / name
     kind = rng.choice(["file", "folder", "pipe", "link"])
     if kind == "file":
@@ -185,7 +199,9 @@ def make_special(folder: Path, rng: random.Random) -> str:
         twin = folder.parent / f"twin of {path.name}"
         twin.write_bytes(data)
         path.symlink_to(twin)
-    return f"{path.name}: replaced by a {kind}" + (" of the same content" if kind == "same file" else "")
+    return f"{path.name}: replaced by a {kind}" + (
+        " of the same content" if kind == "same file" else ""
+    )
 
 
 # What happens to values.
@@ -193,7 +209,13 @@ def make_special(folder: Path, rng: random.Random) -> str:
 
 def places(content: Any, path: tuple[Any, ...] = ()) -> Iterator[tuple[Any, ...]]:
     """Yield the path of every value below a JSON value."""
-    items = content.items() if isinstance(content, dict) else enumerate(content) if isinstance(content, list) else ()
+    items = (
+        content.items()
+        if isinstance(content, dict)
+        else enumerate(content)
+        if isinstance(content, list)
+        else ()
+    )
     for key, value in items:
         yield (*path, key)
         yield from places(value, (*path, key))
@@ -254,7 +276,9 @@ def duplicate_key(folder: Path, rng: random.Random) -> str:
         at(content, place[:-2])[place[-2]] = again
     else:
         content = again
-    text = json.dumps(content, indent=2, ensure_ascii=False).replace('"@again@"', json.dumps(place[-1]))
+    text = json.dumps(content, indent=2, ensure_ascii=False).replace(
+        '"@again@"', json.dumps(place[-1])
+    )
     replace(path, text.encode())
     return f"{path.name}: {place} twice"
 
@@ -266,7 +290,9 @@ def rename_key(folder: Path, rng: random.Random) -> str:
     if not isinstance(parent, dict):
         return ""
     value = parent.pop(place[-1])
-    parent[rng.choice(["surprise", "", "a\nb", "x" * 100_000, str(place[-1]).upper() + "_"])] = value
+    parent[rng.choice(["surprise", "", "a\nb", "x" * 100_000, str(place[-1]).upper() + "_"])] = (
+        value
+    )
     write_json(path, content)
     return f"{path.name}: {place} renamed"
 
@@ -277,7 +303,9 @@ def move_number(folder: Path, rng: random.Random) -> str:
     value = at(content, place)
     if isinstance(value, bool) or not isinstance(value, int | float):
         return ""
-    at(content, place[:-1])[place[-1]] = rng.choice([value + 1, value * 1.01, -value, value / 2, 1 - value])
+    at(content, place[:-1])[place[-1]] = rng.choice(
+        [value + 1, value * 1.01, -value, value / 2, 1 - value]
+    )
     write_json(path, content)
     return f"{path.name}: {place} moved"
 
@@ -285,7 +313,11 @@ def move_number(folder: Path, rng: random.Random) -> str:
 def permute(folder: Path, rng: random.Random) -> str:
     """Change the order of a list."""
     path, content, _ = json_place(folder, rng)
-    lists = [one for one in places(content) if isinstance(at(content, one), list) and len(at(content, one)) > 1]
+    lists = [
+        one
+        for one in places(content)
+        if isinstance(at(content, one), list) and len(at(content, one)) > 1
+    ]
     if not lists:
         return ""
     chosen = rng.choice(lists[:200])
@@ -308,7 +340,19 @@ def move_answer_field(folder: Path, rng: random.Random) -> str:
     """Change a field that decides an answer."""
     path = folder / manifest.RECORD_FILE
     content = json.loads(path.read_bytes())
-    what = rng.choice(["temperature", "bias", "quantile", "no quantile", "codes", "limit", "mean", "size", "layer"])
+    what = rng.choice(
+        [
+            "temperature",
+            "bias",
+            "quantile",
+            "no quantile",
+            "codes",
+            "limit",
+            "mean",
+            "size",
+            "layer",
+        ]
+    )
     if what == "temperature":
         content["temperature"][rng.choice(["small", "large"])] *= rng.choice([0.5, 2, 1e-9, 1e9])
     elif what == "bias":
@@ -338,7 +382,14 @@ def edit_text(folder: Path, rng: random.Random) -> str:
         return ""
     text = path.read_text(encoding="utf-8")
     one, other = rng.choice(
-        [("0.9", "1.0"), ("train", "test"), ("test", "train"), (" not ", " "), ("\n", "\r\n"), ("ISIC", "isic")]
+        [
+            ("0.9", "1.0"),
+            ("train", "test"),
+            ("test", "train"),
+            (" not ", " "),
+            ("\n", "\r\n"),
+            ("ISIC", "isic"),
+        ]
     )
     if one not in text:
         return ""
@@ -353,14 +404,20 @@ def change_header(folder: Path, rng: random.Random) -> str:
     length = int.from_bytes(data[:8], "little")
     header = json.loads(data[8 : 8 + length])
     name = rng.choice([key for key in header if key != "__metadata__"])
-    what = rng.choice(["length", "dtype", "shape", "offsets", "name", "remove", "transpose", "swap"])
+    what = rng.choice(
+        ["length", "dtype", "shape", "offsets", "name", "remove", "transpose", "swap"]
+    )
     if what == "length":
         replace(path, rng.choice([0, 1, 2**40, 2**63, length + 1]).to_bytes(8, "little") + data[8:])
         return f"{path.name}: header length"
     if what == "dtype":
-        header[name]["dtype"] = rng.choice(["F64", "BF16", "F8_E4M3", "U16", "BOOL", "I64", "X", 5, None])
+        header[name]["dtype"] = rng.choice(
+            ["F64", "BF16", "F8_E4M3", "U16", "BOOL", "I64", "X", 5, None]
+        )
     elif what == "shape":
-        header[name]["shape"] = rng.choice([[], [0], [-1], [2**62, 4], [1, *header[name]["shape"]], "x"])
+        header[name]["shape"] = rng.choice(
+            [[], [0], [-1], [2**62, 4], [1, *header[name]["shape"]], "x"]
+        )
     elif what == "offsets":
         header[name]["data_offsets"] = rng.choice([[0, 0], [0, 2**60], [5, 1], [-1, 4], []])
     elif what == "name":
@@ -423,7 +480,10 @@ def reseal(folder: Path) -> None:
         facts = {name: manifest.file_facts((folder / name).read_bytes()) for name in names}
         raw["weights_sha256"] = facts[manifest.WEIGHTS_FILE].sha256
         raw["onnx_sha256"] = facts[manifest.ONNX_FILE].sha256
-        for key, name in (("neighbours", manifest.NEIGHBOURS_FILE), ("novelty", manifest.NOVELTY_FILE)):
+        for key, name in (
+            ("neighbours", manifest.NEIGHBOURS_FILE),
+            ("novelty", manifest.NOVELTY_FILE),
+        ):
             if raw[key]:
                 raw[key]["sha256"] = facts[name].sha256
         replace(path, json.dumps(raw, indent=2).encode())
@@ -450,7 +510,10 @@ class Known:
 
 def lesions() -> list[Image.Image]:
     """Return two drawn lesions, other ones than those of golden.json."""
-    return [Image.fromarray(render_lesion("NV", 7, 200)), Image.fromarray(render_lesion("MEL", 7, 120))]
+    return [
+        Image.fromarray(render_lesion("NV", 7, 200)),
+        Image.fromarray(render_lesion("MEL", 7, 120)),
+    ]
 
 
 def answers(model: Model, images: list[Image.Image]) -> list[dict[str, Any]]:
@@ -489,7 +552,9 @@ def linked(original: Path, folder: Path) -> None:
         os.link(path, folder / path.name)
 
 
-def tried(folder: Path, known: Known, images: list[Image.Image], kind: str, did: str, *, plain: bool) -> Result:
+def tried(
+    folder: Path, known: Known, images: list[Image.Image], kind: str, did: str, *, plain: bool
+) -> Result:
     """Load an altered folder and use the model; return what became of it."""
     names = [did.partition(":")[0], *re.findall("swapped with (.+)", did)]
     try:
@@ -504,12 +569,25 @@ def tried(folder: Path, known: Known, images: list[Image.Image], kind: str, did:
             fault = f"its message does not name {' or '.join(names)}"
         return Result(kind, did, "refused", message, fault)
     except Exception as error:  # noqa: BLE001 - any is a fault, and counted as one
-        return Result(kind, did, "another exception at load", f"{type(error).__name__}: {str(error)[:300]}", "at load")
+        return Result(
+            kind,
+            did,
+            "another exception at load",
+            f"{type(error).__name__}: {str(error)[:300]}",
+            "at load",
+        )
     return used(folder, model, known, images, kind, did, plain=plain)
 
 
 def used(
-    folder: Path, model: Model, known: Known, images: list[Image.Image], kind: str, did: str, *, plain: bool
+    folder: Path,
+    model: Model,
+    known: Known,
+    images: list[Image.Image],
+    kind: str,
+    did: str,
+    *,
+    plain: bool,
 ) -> Result:
     """Use a model that an altered folder gave; return what became of it."""
     same_id = model.record.model_id == known.model_id
@@ -517,7 +595,13 @@ def used(
         with limit(LIMIT_SECONDS):
             same = answers(model, images) == known.answers and shown(folder) == known.shown
     except Exception as error:  # noqa: BLE001 - any is a fault, and counted as one
-        return Result(kind, did, "failed when it was used", f"{type(error).__name__}: {str(error)[:300]}", "at use")
+        return Result(
+            kind,
+            did,
+            "failed when it was used",
+            f"{type(error).__name__}: {str(error)[:300]}",
+            "at use",
+        )
     if same and same_id:
         return Result(kind, did, "same answers and figures")
     if plain:
@@ -552,8 +636,11 @@ def mutate(original: Path, count: int, seed: int, *, every_verify: int = 50) -> 
 
 def checked_by_verify(folder: Path, original: Path, result: Result) -> Result:
     """Return a result with the fault that `verify` calls a changed folder unchanged, or names nothing of it."""
-    same = {path.name for path in folder.iterdir()} == {path.name for path in original.iterdir()} and all(
-        path.is_file() and path.read_bytes() == (original / path.name).read_bytes() for path in folder.iterdir()
+    same = {path.name for path in folder.iterdir()} == {
+        path.name for path in original.iterdir()
+    } and all(
+        path.is_file() and path.read_bytes() == (original / path.name).read_bytes()
+        for path in folder.iterdir()
     )
     whitespace = result.outcome == "same answers and figures" and "manifest" in result.did
     if verify(folder).unchanged and not same and not whitespace:
@@ -563,7 +650,9 @@ def checked_by_verify(folder: Path, original: Path, result: Result) -> Result:
 
 def main() -> int:
     """Alter, count and print; return 1 where a folder was neither refused nor the same."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--model", default="isic2019", help="name under models/, or a path")
     parser.add_argument("--count", type=int, default=5000)
     parser.add_argument("--seed", type=int, default=0)
@@ -589,7 +678,9 @@ def main() -> int:
     for fault in faults[: options.show]:
         print(f"FAULT ({fault.fault}) {fault.did}: {fault.message}")
     seconds = time.monotonic() - began
-    print(f"{options.count} alterations in {seconds:.0f} s, seed {options.seed}: {len(faults)} faults")
+    print(
+        f"{options.count} alterations in {seconds:.0f} s, seed {options.seed}: {len(faults)} faults"
+    )
     return 1 if faults else 0
 
 

@@ -42,7 +42,7 @@ from pydicom.encaps import encapsulate
 
 from cadlib.errors import ImageRejected
 from cadlib.images import LesionImage, read_image
-from cadlib.synthetic import demo_lesions
+from cadlib.images.synthetic import demo_lesions
 
 OUTCOMES = ("rejected", "same pixels", "noted", "other pixels", "crash", "slow")
 FAULTS = ("crash", "slow")
@@ -271,7 +271,9 @@ def table(counts: dict[str, Counter[str]]) -> str:
 
 def main() -> int:
     """Read the files, print the counts, and return the exit code."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--files", type=int, default=2000)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--slow-seconds", type=float, default=6.0)
@@ -283,7 +285,9 @@ def main() -> int:
     ours: dict[str, Counter[str]] = {sample.kind: Counter() for sample in samples}
     pillow: Counter[str] = Counter()
     slowest = 0.0
-    for number, (sample, mutation, data) in enumerate(mutated(samples, options.files, options.seed)):
+    for number, (sample, mutation, data) in enumerate(
+        mutated(samples, options.files, options.seed)
+    ):
         started = time.monotonic()
         outcome = outcome_of(sample, data, options.slow_seconds)
         slowest = max(slowest, time.monotonic() - started)
@@ -304,7 +308,9 @@ def main() -> int:
         "files": options.files,
         "outcomes": {outcome: total[outcome] for outcome in OUTCOMES},
         "slowest_seconds": round(slowest, 2),
-        "other_pixels_over_pillow": round(without_dicom["other pixels"] / max(pillow["other pixels"], 1), 3),
+        "other_pixels_over_pillow": round(
+            without_dicom["other pixels"] / max(pillow["other pixels"], 1), 3
+        ),
     }
     print(json.dumps(result))
     return int(any(total[fault] for fault in FAULTS))

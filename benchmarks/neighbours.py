@@ -26,14 +26,14 @@ import numpy as np
 from numpy.typing import NDArray
 from sklearn.neighbors import NearestNeighbors
 
-from cadlib import hints
-from cadlib.dataset import open_dataset
-from cadlib.features import SplitFeatures, split_features
-from cadlib.model import Model
-from cadlib.neighbours import NeighbourIndex
-from cadlib.neighbours.fitting import build, measure
-from cadlib.neighbours.index import compact
-from cadlib.record import find_model
+from cadlib import command_hints
+from cadlib.data.dataset import open_dataset
+from cadlib.evaluation.features import SplitFeatures, split_features
+from cadlib.model.model import Model
+from cadlib.model.neighbours import NeighbourIndex
+from cadlib.model.neighbours.index import compact
+from cadlib.model.record import find_model
+from cadlib.training.similar_case_index import build, measure
 
 SIZES = (25_000, 500_000)
 PEER_ROWS = 40
@@ -42,11 +42,20 @@ PEER_ROWS = 40
 def grown(index: NeighbourIndex, n: int, rng: np.random.Generator) -> NeighbourIndex:
     """Return an index of n images: those of an index, each again as often as it takes, turned a little."""
     rows = np.arange(n) % len(index)
-    noise = np.rint(rng.normal(0, 6, (n, index.vectors.shape[1])).astype(np.float32)).astype(np.int8)
+    noise = np.rint(rng.normal(0, 6, (n, index.vectors.shape[1])).astype(np.float32)).astype(
+        np.int8
+    )
     noise[: len(index)] = 0
     vectors = np.clip(index.vectors[rows].astype(np.int16) + noise, -127, 127).astype(np.int8)
-    lesions = (index.lesions[rows] + (np.arange(n) // len(index)) * (index.lesions.max() + 1)).astype(np.int32)
-    names = {field.name for field in fields(index)} - {"basis", "vectors", "lesions", "archive_names"}
+    lesions = (
+        index.lesions[rows] + (np.arange(n) // len(index)) * (index.lesions.max() + 1)
+    ).astype(np.int32)
+    names = {field.name for field in fields(index)} - {
+        "basis",
+        "vectors",
+        "lesions",
+        "archive_names",
+    }
     each = {name: getattr(index, name)[rows] for name in names}
     return replace(index, **each, vectors=vectors, lesions=lesions)
 
@@ -65,9 +74,13 @@ def milliseconds(ask: Callable[[int], object], queries: int) -> NDArray[np.float
 def timed(index: NeighbourIndex, queries: int, rng: np.random.Generator) -> dict[str, float]:
     """Measure one size; print it and return its figures."""
     rows = rng.integers(0, len(index), queries)
-    wanted = index.vectors[rows].astype(np.float32) + rng.normal(0, 6, (queries, index.vectors.shape[1]))
+    wanted = index.vectors[rows].astype(np.float32) + rng.normal(
+        0, 6, (queries, index.vectors.shape[1])
+    )
     features = (wanted @ index.basis.T).astype(np.float32)
-    ours = milliseconds(lambda q: index.search(features[q], index.fingerprints[rows[q]], "NV"), queries)
+    ours = milliseconds(
+        lambda q: index.search(features[q], index.fingerprints[rows[q]], "NV"), queries
+    )
     peer = NearestNeighbors(n_neighbors=PEER_ROWS, algorithm="brute", metric="cosine")
     vectors = index.vectors.astype(np.float32)
     peer.fit(vectors)
@@ -81,7 +94,11 @@ def timed(index: NeighbourIndex, queries: int, rng: np.random.Generator) -> dict
         "sklearn_memory_mb": round(vectors.nbytes / 1e6, 1),
         "ratio_ms": round(float(np.median(ours) / np.median(theirs)), 3),
     }
-    print(f"{len(index):>8,} images  " + "  ".join(f"{name} {value}" for name, value in found.items()), flush=True)
+    print(
+        f"{len(index):>8,} images  "
+        + "  ".join(f"{name} {value}" for name, value in found.items()),
+        flush=True,
+    )
     return found
 
 
@@ -90,11 +107,16 @@ def print_forms(seen: SplitFeatures) -> None:
     train, asked = seen.of("train"), seen.of("validation")
     probabilities = np.eye(8)[asked.logits.argmax(axis=1)]
     index = build(train)
-    print(f"{'dimensions':<12}{'precision at 5':>16}{'vote accuracy':>16}   {len(asked.table):,} validation images")
+    print(
+        f"{'dimensions':<12}{'precision at 5':>16}{'vote accuracy':>16}   {len(asked.table):,} validation images"
+    )
     for dimensions in (16, 32, 64, 128, train.features.shape[1]):
         basis, vectors = compact(train.features, dimensions)
         found = measure(replace(index, basis=basis, vectors=vectors), asked, probabilities)
-        print(f"{dimensions:<12}{found['precision']:>16.4f}{found['vote_accuracy']:>16.4f}", flush=True)
+        print(
+            f"{dimensions:<12}{found['precision']:>16.4f}{found['vote_accuracy']:>16.4f}",
+            flush=True,
+        )
 
 
 def print_nearest(index: NeighbourIndex, seen: SplitFeatures) -> None:
@@ -115,9 +137,14 @@ def print_originals(model: Model, index: NeighbourIndex, folder: Path) -> None:
     for path in sorted(folder.iterdir()):
         if (name := path.stem.encode()) in rows:
             one, row = model.predict(path), rows.index(name)
-            bits, similarity = index.bits(one.fingerprint)[row], index.similarities(one.features)[row]
+            bits, similarity = (
+                index.bits(one.fingerprint)[row],
+                index.similarities(one.features)[row],
+            )
             found.append((int(bits), float(similarity)))
-    told = ", ".join(f"{bits} ({similarity:.2f})" for bits, similarity in sorted(found, reverse=True))
+    told = ", ".join(
+        f"{bits} ({similarity:.2f})" for bits, similarity in sorted(found, reverse=True)
+    )
     print(f"{len(found)} training images as other files, in bits (similarity): {told}")
 
 
@@ -125,13 +152,19 @@ def main() -> None:
     """Measure and print."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("--model", default="isic2019")
-    parser.add_argument("--data", type=Path, help="folder of ISIC 2019 layout: compare forms of the index, too")
-    parser.add_argument("--originals", type=Path, metavar="DIR", help="training images as their cameras made them")
+    parser.add_argument(
+        "--data", type=Path, help="folder of ISIC 2019 layout: compare forms of the index, too"
+    )
+    parser.add_argument(
+        "--originals", type=Path, metavar="DIR", help="training images as their cameras made them"
+    )
     parser.add_argument("--queries", type=int, default=50, help="of each size (default: 50)")
     options = parser.parse_args()
     model = Model.load(options.model)
     if model.neighbours is None:
-        parser.error(f"{options.model} has no index; make it with `{hints.index(options.model)}`.")
+        parser.error(
+            f"{options.model} has no index; make it with `{command_hints.index(options.model)}`."
+        )
     if options.data:
         dataset = open_dataset(options.data, verify=False)
         seen = split_features(model, find_model(options.model), dataset, lambda *_: None)
@@ -140,7 +173,11 @@ def main() -> None:
     if options.originals:
         print_originals(model, model.neighbours, options.originals)
     rng = np.random.default_rng(0)
-    print(json.dumps({str(n): timed(grown(model.neighbours, n, rng), options.queries, rng) for n in SIZES}))
+    print(
+        json.dumps(
+            {str(n): timed(grown(model.neighbours, n, rng), options.queries, rng) for n in SIZES}
+        )
+    )
 
 
 if __name__ == "__main__":

@@ -32,20 +32,21 @@ from sklearn.metrics import roc_auc_score
 from torch import Tensor, nn
 from torch.nn import functional
 
-from cadlib import hints, own_figures, tables, weights
-from cadlib.corruptions import CORRUPTIONS, STRENGTHS
-from cadlib.dataset import open_dataset
-from cadlib.evaluation import short_sides
-from cadlib.features import SplitFeatures, split_features
+from cadlib import command_hints
+from cadlib.data.dataset import open_dataset, short_sides
+from cadlib.data.pixel_cache import Pixels, cached_pixels
+from cadlib.data.splits import select
+from cadlib.evaluation.features import SplitFeatures, split_features
 from cadlib.images import read_image
-from cadlib.model import Model
-from cadlib.network import build, load_pretrained
-from cadlib.novelty import Looks, appearance
-from cadlib.own_split import own_split
-from cadlib.pixels import Pixels, cached_pixels
-from cadlib.preprocess import InputSpec, to_array, to_pixels
-from cadlib.record import NOVELTY_FILE, WEIGHTS_FILE, find_model
-from cadlib.splits import select
+from cadlib.images.corruptions import CORRUPTIONS, STRENGTHS
+from cadlib.images.preprocess import InputSpec, to_array, to_pixels
+from cadlib.metrics import tables
+from cadlib.model import metrics_file, weights
+from cadlib.model.model import Model
+from cadlib.model.novelty import Looks, appearance
+from cadlib.model.record import NOVELTY_FILE, WEIGHTS_FILE, find_model
+from cadlib.model.split import own_split
+from cadlib.network.backbones import build, load_pretrained
 from cadlib.taxonomy import CODES
 
 BACKBONE, SIDE_PX, FROZEN_BLOCKS = "tf_efficientnet_lite0", 112, 5
@@ -71,7 +72,9 @@ class Shown:
         return Shown(self.features[rows], self.logits[rows], self.looks[rows])
 
 
-def methods(train: Shown, labels: NDArray[np.int64], head: tuple[NDArray, NDArray]) -> Mapping[str, Callable]:
+def methods(
+    train: Shown, labels: NDArray[np.int64], head: tuple[NDArray, NDArray]
+) -> Mapping[str, Callable]:
     """Fit each method on training images; it returns (N,) for Shown pictures, more for what is less known.
 
     `head` is the weights (K, C) and the bias of the last layer, whose classes all occur in `labels`.
@@ -85,7 +88,9 @@ def methods(train: Shown, labels: NDArray[np.int64], head: tuple[NDArray, NDArra
     vim = ViM(None, PRINCIPAL, *map(torch.from_numpy, head)).fit_features(x, y)
     looks = Looks.learn(train.looks)
     centre, spread = train.looks.mean(axis=0), train.looks.std(axis=0)
-    one = Mahalanobis(None).fit_features(torch.from_numpy((train.looks - centre) / spread), torch.zeros_like(y))
+    one = Mahalanobis(None).fit_features(
+        torch.from_numpy((train.looks - centre) / spread), torch.zeros_like(y)
+    )
 
     def on_features(detector, change=torch.from_numpy):
         return lambda shown: detector.predict_features(change(shown.features)).double().numpy()
@@ -94,12 +99,18 @@ def methods(train: Shown, labels: NDArray[np.int64], head: tuple[NDArray, NDArra
         return torch.from_numpy(pca.transform(values))
 
     return {
-        "softmax": lambda shown: MaxSoftmax(None).predict_logits(torch.from_numpy(shown.logits)).numpy(),
-        "energy": lambda shown: EnergyBased(None).predict_logits(torch.from_numpy(shown.logits)).numpy(),
+        "softmax": lambda shown: (
+            MaxSoftmax(None).predict_logits(torch.from_numpy(shown.logits)).numpy()
+        ),
+        "energy": lambda shown: (
+            EnergyBased(None).predict_logits(torch.from_numpy(shown.logits)).numpy()
+        ),
         "Mahalanobis": on_features(full),
         f"Mahalanobis, {COMPONENTS} components": on_features(first, in_part),
         f"relative Mahalanobis, {COMPONENTS} components": on_features(relative, in_part),
-        f"{NEIGHBOURS} nearest neighbours": on_features(knn, lambda v: functional.normalize(torch.from_numpy(v))),
+        f"{NEIGHBOURS} nearest neighbours": on_features(
+            knn, lambda v: functional.normalize(torch.from_numpy(v))
+        ),
         "ViM": on_features(vim),
         "looks, Mahalanobis": lambda shown: one.predict_features(
             torch.from_numpy((shown.looks - centre) / spread)
@@ -112,12 +123,19 @@ def against(known: Floats, other: Floats) -> dict[str, float]:
     """Return AUROC and FPR at 95 % TPR, the images that are known being the positives that have to pass."""
     truth = np.repeat([0, 1], [len(known), len(other)])
     passed = np.mean(other <= np.quantile(known, 0.95))
-    return {"n": len(other), "auroc": float(roc_auc_score(truth, np.r_[known, other])), "fpr": float(passed)}
+    return {
+        "n": len(other),
+        "auroc": float(roc_auc_score(truth, np.r_[known, other])),
+        "fpr": float(passed),
+    }
 
 
 def seen_images(model: Model, folder: Path, data: Path, runs: Path) -> SplitFeatures:
     """Return what the model sees of its split, kept in `runs`."""
-    dataset, path = open_dataset(data, verify=False), runs / f"{model.record.weights_sha256[:12]}.npz"
+    dataset, path = (
+        open_dataset(data, verify=False),
+        runs / f"{model.record.weights_sha256[:12]}.npz",
+    )
     if not path.exists():
         found = split_features(model, folder, dataset, lambda *_: None)
         image = found.table["image"].to_numpy(str)
@@ -133,18 +151,28 @@ def show(model: Model, pictures: list[FarPicture]) -> Shown:
     """Show pictures to the model."""
     pixels = np.stack([to_pixels(read_image(Image.fromarray(np.ascontiguousarray(one.pixels))), model.record.input)
                        for one in pictures])  # fmt: skip
-    seen = [model.see(pixels[first : first + BATCH_SIZE]) for first in range(0, len(pixels), BATCH_SIZE)]
-    features, logits = (np.concatenate([getattr(one, what) for one in seen]) for what in ("features", "logits"))
+    seen = [
+        model.see(pixels[first : first + BATCH_SIZE]) for first in range(0, len(pixels), BATCH_SIZE)
+    ]
+    features, logits = (
+        np.concatenate([getattr(one, what) for one in seen]) for what in ("features", "logits")
+    )
     return Shown(features, logits, appearance.measure(pixels))
 
 
 def far(model: Model, folder: Path, seen: SplitFeatures, wheels: Path) -> dict:
     """Measure every method on far pictures, and the model's detector by kind; print, and return the figures."""
-    train, known = (Shown(part.features, part.logits, part.looks) for part in (seen.of("train"), seen.of("validation")))
+    train, known = (
+        Shown(part.features, part.logits, part.looks)
+        for part in (seen.of("train"), seen.of("validation"))
+    )
     pictures = list(far_pictures(wheels))
     shown = show(model, pictures)
     proof = np.array([one.purpose == "proof" for one in pictures])
-    kinds, sources = np.array([one.kind for one in pictures]), np.array([one.source for one in pictures])
+    kinds, sources = (
+        np.array([one.kind for one in pictures]),
+        np.array([one.source for one in pictures]),
+    )
     stored = weights.unpack((folder / WEIGHTS_FILE).read_bytes())
     head = stored["classifier.weight"], stored["classifier.bias"]
     rows, found = [], {}
@@ -152,12 +180,17 @@ def far(model: Model, folder: Path, seen: SplitFeatures, wheels: Path) -> dict:
         scores, own = score(shown), score(known)
         chosen, proved = against(own, scores[~proof]), against(own, scores[proof])
         found[name] = {"choice": chosen, "proof": proved}
-        rows.append((name, *(f"{part[key]:.4f}" for part in (chosen, proved) for key in ("auroc", "fpr"))))
+        rows.append(
+            (name, *(f"{part[key]:.4f}" for part in (chosen, proved) for key in ("auroc", "fpr")))
+        )
     print(
         f"{len(known.looks):,} validation images; {(~proof).sum()} far pictures for the choice, {proof.sum()} for the "
         f"proof, crops of {len({*sources[proof]})}\n"
     )
-    print(tables.markdown_table(("method", "choice: AUROC", "FPR", "proof: AUROC", "FPR"), rows) + "\n")
+    print(
+        tables.markdown_table(("method", "choice: AUROC", "FPR", "proof: AUROC", "FPR"), rows)
+        + "\n"
+    )
 
     assert model.record.novelty is not None
     limit, looks = model.record.novelty.limit, Looks.unpack((folder / NOVELTY_FILE).read_bytes())
@@ -166,14 +199,20 @@ def far(model: Model, folder: Path, seen: SplitFeatures, wheels: Path) -> dict:
     for kind in sorted({*kinds[proof]}):
         here = proof & (kinds == kind)
         passed = float(np.mean(distances[here] <= limit))
-        by_kind[kind] = {**against(own, distances[here]), "sources": len({*sources[here]}), "known": passed}
+        by_kind[kind] = {
+            **against(own, distances[here]),
+            "sources": len({*sources[here]}),
+            "known": passed,
+        }
     print(tables.markdown_table(
         ("kind, proof", "pictures", "of them crops and all", "AUROC", "FPR", "called known"),
         [(kind, f"{part['sources']}", f"{part['n']}", *(f"{part[key]:.4f}" for key in ("auroc", "fpr", "known")))
          for kind, part in by_kind.items()],
     ))  # fmt: skip
     missed = sorted({*sources[proof & (distances <= limit)]})
-    print(f"\ncalled known in the proof: {np.mean(distances[proof] <= limit):.4f}; of {', '.join(missed)}\n")
+    print(
+        f"\ncalled known in the proof: {np.mean(distances[proof] <= limit):.4f}; of {', '.join(missed)}\n"
+    )
     total = {**against(own, distances[proof]), "known": float(np.mean(distances[proof] <= limit))}
     return {"methods": found, "kinds": by_kind, "proof": total}
 
@@ -189,7 +228,10 @@ def alarms(model: Model, folder: Path, seen: SplitFeatures, pixels: Pixels) -> d
     rng, rows = np.random.default_rng(0), np.flatnonzero(seen.table["split"] == "validation")
     images = pixels[np.sort(rng.permutation(rows)[:DAMAGED])]
     damaged = {
-        corruption.name: [unknown([corruption(one, s, seed) for seed, one in enumerate(images)]) for s in STRENGTHS]
+        corruption.name: [
+            unknown([corruption(one, s, seed) for seed, one in enumerate(images)])
+            for s in STRENGTHS
+        ]
         for corruption in CORRUPTIONS
     }
     print(tables.markdown_table(
@@ -201,8 +243,12 @@ def alarms(model: Model, folder: Path, seen: SplitFeatures, pixels: Pixels) -> d
     for path in seen.table["path"].iloc[rng.permutation(large)[:CORNERS]]:
         whole = read_image(path).pixels
         side, size = min(whole.shape[:2]) // 4, (model.record.input.size_px,) * 2
-        corners.append(np.asarray(Image.fromarray(np.ascontiguousarray(whole[:side, :side])).resize(size)))
-    print(f"\nplain skin, a corner of {len(corners)} real pictures: {unknown(corners):.2f} called unknown\n")
+        corners.append(
+            np.asarray(Image.fromarray(np.ascontiguousarray(whole[:side, :side])).resize(size))
+        )
+    print(
+        f"\nplain skin, a corner of {len(corners)} real pictures: {unknown(corners):.2f} called unknown\n"
+    )
     return {"damaged": damaged, "corners": unknown(corners)}
 
 
@@ -247,7 +293,9 @@ def backbone() -> tuple[nn.Module, nn.Module, nn.Module]:
     network = build(BACKBONE, SIDE_PX)
     load_pretrained(network, BACKBONE, SIDE_PX)
     stem = nn.Sequential(network.conv_stem, network.bn1, *network.blocks[:FROZEN_BLOCKS])
-    tail = nn.Sequential(*network.blocks[FROZEN_BLOCKS:], network.conv_head, network.bn2, network.global_pool)
+    tail = nn.Sequential(
+        *network.blocks[FROZEN_BLOCKS:], network.conv_head, network.bn2, network.global_pool
+    )
     return stem.eval(), tail, network.classifier
 
 
@@ -265,7 +313,9 @@ def frozen_maps(pixels: Pixels, rows: NDArray) -> Tensor:
     return torch.cat(maps).float()
 
 
-def without(left: int, maps: Tensor, labels: NDArray[np.int64], train: NDArray[np.bool_]) -> dict[str, NDArray]:
+def without(
+    left: int, maps: Tensor, labels: NDArray[np.int64], train: NDArray[np.bool_]
+) -> dict[str, NDArray]:
     """Train the last blocks on all but one diagnosis; return what the network says of every picture, and its head."""
     torch.manual_seed(0)
     rng, (_, tail, head) = np.random.default_rng(0), backbone()
@@ -274,12 +324,16 @@ def without(left: int, maps: Tensor, labels: NDArray[np.int64], train: NDArray[n
     adjustment = ADJUSTMENT * torch.tensor(np.maximum(counts, 1) / counts.sum()).log().float()
     steps = len(rows) // BATCH_SIZE
     optimizer = torch.optim.AdamW([*tail.parameters(), *head.parameters()], RATE, weight_decay=0.05)
-    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, RATE, total_steps=steps * EPOCHS, pct_start=0.1)
+    schedule = torch.optim.lr_scheduler.OneCycleLR(
+        optimizer, RATE, total_steps=steps * EPOCHS, pct_start=0.1
+    )
     for _ in range(EPOCHS):
         for batch in np.array_split(rng.permutation(rows)[: steps * BATCH_SIZE], steps):
             mirrored = [axis for axis in (3, 2) if rng.random() < 0.5]
             features = functional.dropout(tail.train()(maps[batch].flip(mirrored)), 0.2)
-            loss = functional.cross_entropy(head(features) + adjustment, torch.from_numpy(labels[batch]))
+            loss = functional.cross_entropy(
+                head(features) + adjustment, torch.from_numpy(labels[batch])
+            )
             optimizer.zero_grad()
             loss.backward()
             optimizer.step()
@@ -304,7 +358,8 @@ def main() -> None:
     options.runs.mkdir(parents=True, exist_ok=True)
     model, folder = Model.load(options.model), find_model(options.model)
     if model.record.novelty is None:
-        raise SystemExit(f"{model.record.model_id} has no detector; fit one with `{hints.index(options.model)}`.")
+        command = command_hints.index(options.model)
+        raise SystemExit(f"{model.record.model_id} has no detector; fit one with `{command}`.")
     seen = seen_images(model, folder, options.data, options.runs)
     pixels = cached_pixels(seen.table, model.record.input)
     found = {"sha256": model.record.novelty.sha256, "far": far(model, folder, seen, options.runs / "wheels"),
@@ -312,9 +367,13 @@ def main() -> None:
     if options.near:
         found["near"] = near(seen, pixels, options.runs, options.near)
     if options.into_model:
-        figures = own_figures.measured(folder, model.record)
-        own_figures.write_into(folder, model.record, {**figures, "novelty_proof": found})
-    print(json.dumps({"far": found["far"]["proof"], "corners": found["corners"], "near": found.get("near")}))
+        figures = metrics_file.measured(folder, model.record)
+        metrics_file.write_into(folder, model.record, {**figures, "novelty_proof": found})
+    print(
+        json.dumps(
+            {"far": found["far"]["proof"], "corners": found["corners"], "near": found.get("near")}
+        )
+    )
 
 
 if __name__ == "__main__":

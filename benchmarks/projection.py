@@ -38,7 +38,7 @@ from sklearn.decomposition import PCA
 from sklearn.manifold import TSNE, trustworthiness
 from sklearn.neighbors import NearestNeighbors
 
-from cadlib import projection
+from cadlib.evaluation import embedding_map
 
 LARGE = 500_000
 JUDGED = 2_000
@@ -54,8 +54,8 @@ def components(features: Floats, n: int = 50) -> Floats:
 
 def placed(features: Floats) -> Floats:
     """Return a map of which the first half, by the lot of `projection.tsne`, is fitted and the other placed."""
-    projection.FITTED_AT_MOST = len(features) // 2  # type: ignore[misc]
-    return projection.tsne(features, 0)
+    embedding_map.FITTED_AT_MOST = len(features) // 2  # type: ignore[misc]
+    return embedding_map.tsne(features, 0)
 
 
 def sklearn_tsne(features: Floats) -> Floats:
@@ -80,7 +80,7 @@ def pacmap(features: Floats) -> Floats:
 METHODS: dict[str, Callable[[Floats], Floats]] = {
     "components": components,
     "PCA": partial(components, n=2),
-    "openTSNE": partial(projection.tsne, seed=0),
+    "openTSNE": partial(embedding_map.tsne, seed=0),
     "placed": placed,
     "sklearn": sklearn_tsne,
     "UMAP": umap,
@@ -91,14 +91,17 @@ EXTRA = {"UMAP": "umap", "PaCMAP": "pacmap"}
 
 def features_of(model_name: str, data: Path, file: Path) -> None:
     """Write what a model sees of the images of its split, with what is known of them, into a file."""
-    from cadlib.dataset import open_dataset  # noqa: PLC0415 - what measures a method does without
-    from cadlib.features import split_features  # noqa: PLC0415
-    from cadlib.model import Model  # noqa: PLC0415
-    from cadlib.record import find_model  # noqa: PLC0415
+    from cadlib.data.dataset import open_dataset  # noqa: PLC0415 - what measures a method does without
+    from cadlib.evaluation.features import split_features  # noqa: PLC0415
+    from cadlib.model.model import Model  # noqa: PLC0415
+    from cadlib.model.record import find_model  # noqa: PLC0415
 
     dataset = open_dataset(data, verify=False)
     seen = split_features(Model.load(model_name), find_model(model_name), dataset, lambda *_: None)
-    known = {name: seen.table[name].to_numpy().astype(str) for name in ("diagnosis", "lesion_group", "split")}
+    known = {
+        name: seen.table[name].to_numpy().astype(str)
+        for name in ("diagnosis", "lesion_group", "split")
+    }
     np.savez(file, features=seen.features, **known)
 
 
@@ -115,7 +118,9 @@ def measure(method: str, n: int, file: Path) -> dict[str, float]:
     warnings.simplefilter("ignore")
     with np.load(file) as held:
         rows = np.sort(np.random.default_rng(0).permutation(len(held["features"]))[:n])
-        features, *known = (held[name][rows] for name in ("features", "diagnosis", "lesion_group", "split"))
+        features, *known = (
+            held[name][rows] for name in ("features", "diagnosis", "lesion_group", "split")
+        )
     diagnosis, lesion, split = known
     if method in EXTRA:
         importlib.import_module(EXTRA[method])
@@ -131,9 +136,13 @@ def measure(method: str, n: int, file: Path) -> dict[str, float]:
     return {
         "seconds": round(seconds, 1),
         "mb": round(memory),
-        "trustworthiness": round(float(trustworthiness(features[sample], places[sample], n_neighbors=10)), 3),
+        "trustworthiness": round(
+            float(trustworthiness(features[sample], places[sample], n_neighbors=10)), 3
+        ),
         "same": round(float(same.mean()), 3),
-        "same_mean": round(float(np.mean([same[diagnosis == one].mean() for one in np.unique(diagnosis)])), 3),
+        "same_mean": round(
+            float(np.mean([same[diagnosis == one].mean() for one in np.unique(diagnosis)])), 3
+        ),
         "same_validation": round(float(same[split[judged] == "validation"].mean()), 3),
     }
 
@@ -158,8 +167,8 @@ def seconds_to_place(n: int, file: Path) -> float:
         return found
 
     TSNEEmbedding.prepare_partial = timed
-    projection.FITTED_AT_MOST = n // 3  # type: ignore[misc]
-    projection.tsne(features, 0)
+    embedding_map.FITTED_AT_MOST = n // 3  # type: ignore[misc]
+    embedding_map.tsne(features, 0)
     return sum(took) / (len(features) - n // 3)
 
 
@@ -168,7 +177,12 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("--data", type=Path, required=True, help="folder of ISIC 2019 layout")
     parser.add_argument("--model", default="isic2019")
-    parser.add_argument("--features", type=Path, default=Path("features.npz"), help="keeps what the model sees (.npz)")
+    parser.add_argument(
+        "--features",
+        type=Path,
+        default=Path("features.npz"),
+        help="keeps what the model sees (.npz)",
+    )
     parser.add_argument("--images", type=int, nargs="+", default=[5_000, 24_141])
     parser.add_argument("--methods", nargs="+", choices=METHODS, default=list(METHODS))
     parser.add_argument("--one", action="store_true", help=argparse.SUPPRESS)
@@ -178,7 +192,10 @@ def main() -> None:
         return
     if not options.features.exists():
         features_of(options.model, options.data, options.features)
-    print(f"{'images':>7}  {'method':<11}{'seconds':>8}{'MB':>7}{'trustworthiness':>17}{'same diagnosis':>16}", end="")
+    print(
+        f"{'images':>7}  {'method':<11}{'seconds':>8}{'MB':>7}{'trustworthiness':>17}{'same diagnosis':>16}",
+        end="",
+    )
     print(f"{'mean':>7}{'validation':>12}")
     fitted = 0.0
     for n in options.images:
@@ -186,9 +203,19 @@ def main() -> None:
             if method in EXTRA and importlib.util.find_spec(EXTRA[method]) is None:
                 print(f"{n:>7,}  {method:<11} not installed, left out")
                 continue
-            line = [sys.executable, __file__, "--one", "--data", options.data, "--features", options.features]
+            line = [
+                sys.executable,
+                __file__,
+                "--one",
+                "--data",
+                options.data,
+                "--features",
+                options.features,
+            ]
             line += ["--images", str(n), "--methods", method]
-            found = json.loads(subprocess.run(line, stdout=subprocess.PIPE, check=True).stdout.splitlines()[-1])
+            found = json.loads(
+                subprocess.run(line, stdout=subprocess.PIPE, check=True).stdout.splitlines()[-1]
+            )
             fitted = found["seconds"] / n if method == "openTSNE" else fitted
             print(
                 f"{n:>7,}  {method:<11}{found['seconds']:>8.1f}{found['mb']:>7.0f}{found['trustworthiness']:>17.3f}"
@@ -196,7 +223,10 @@ def main() -> None:
                 flush=True,
             )
     if fitted:
-        limit, rate = projection.FITTED_AT_MOST, seconds_to_place(max(options.images), options.features)
+        limit, rate = (
+            embedding_map.FITTED_AT_MOST,
+            seconds_to_place(max(options.images), options.features),
+        )
         others = rate * (LARGE - limit)
         print(
             f"{LARGE:,} images, extrapolated: {fitted * limit:.0f} s to fit {limit:,} and {others:.0f} s to place the "

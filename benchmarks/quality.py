@@ -4,9 +4,11 @@
     python benchmarks/quality.py --data DIR --swapped
 
 `--data` is a folder of ISIC 2019 layout, `--split` the split.csv of a model. First table: percentiles of every figure
-over N training images of at least 150 px, evenly from each archive: the limits in `cadlib.quality` are read off it.
+over N training images of at least 150 px, evenly from each archive: the limits in `cadlib.images.quality` are read
+off it.
 Second: N validation images of that size and N smaller ones, none of them damaged, and the share of each archive that
-each limit flags (beyond "poor"). Third: the larger ones damaged by each of `cadlib.corruptions` at strength 1, 3 and 5:
+each limit flags (beyond "poor"). Third: the larger ones damaged by each of `cadlib.images.corruptions` at strength
+1, 3 and 5:
 the share that the figure for it flags, the share called unreadable, and the area under the ROC curve of that figure,
 damaged against undamaged. The last line is one JSON object: the share flagged undamaged, for each figure and by any,
 and the mean share flagged at strength 3 and 5.
@@ -30,14 +32,14 @@ import numpy as np
 import pandas as pd
 from sklearn.metrics import roc_auc_score
 
-from cadlib.corruptions import CORRUPTIONS
-from cadlib.dataset import open_dataset
+from cadlib.data.dataset import open_dataset
+from cadlib.data.splits import read_split
 from cadlib.errors import ImageRejected
 from cadlib.images import LesionImage, read_image
-from cadlib.images.channels import swap_red_and_blue
-from cadlib.quality import LIMITS, SWAPPED, QualityReport, inspect
-from cadlib.readahead import map_ahead
-from cadlib.splits import read_split
+from cadlib.images.corruptions import CORRUPTIONS
+from cadlib.images.quality import LIMITS, SWAPPED, QualityReport, inspect
+from cadlib.images.red_blue_swap import swap_red_and_blue
+from cadlib.thread_pool import map_ahead
 
 SHOWN_BY = {
     "noise": "noise", "shot noise": "noise", "defocus": "sharpness", "motion": "sharpness",
@@ -70,9 +72,15 @@ def figure_of(report: QualityReport, name: str) -> float:
 def flags(reports: list[QualityReport]) -> dict[str, float]:
     """Return the share of pictures that each finding flags, that any does, and that are called unreadable."""
     wrong = [{finding.name for finding in report.flagged} for report in reports]
-    by_name = {limit.name: float(np.mean([limit.name in names for names in wrong])) for limit in LIMITS}
+    by_name = {
+        limit.name: float(np.mean([limit.name in names for names in wrong])) for limit in LIMITS
+    }
     unreadable = float(np.mean([not report.readable for report in reports]))
-    return {**by_name, "any": float(np.mean([bool(names) for names in wrong])), "unreadable": unreadable}
+    return {
+        **by_name,
+        "any": float(np.mean([bool(names) for names in wrong])),
+        "unreadable": unreadable,
+    }
 
 
 def red_leads(path: str) -> tuple[float, float] | None:
@@ -90,7 +98,9 @@ def swapped_rates(table: pd.DataFrame) -> None:
     reporting = lesion.map(lambda name: zlib.crc32(name.encode()) % 2 == 1)
     measured = list(map_ahead(red_leads, table["path"]))
     table = table.assign(reporting=reporting, leads=measured).dropna(subset="leads")
-    figures = pd.DataFrame(table["leads"].tolist(), columns=["as it is", "swapped"], index=table.index)
+    figures = pd.DataFrame(
+        table["leads"].tolist(), columns=["as it is", "swapped"], index=table.index
+    )
 
     choosing = figures["as it is"][~table["reporting"]]
     print(f"red_lead of {len(choosing):,} images of the half for choosing")
@@ -116,7 +126,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("--data", type=Path, required=True)
     parser.add_argument("--split", type=Path)
-    parser.add_argument("--swapped", action="store_true", help="measure only how often red and blue look swapped")
+    parser.add_argument(
+        "--swapped", action="store_true", help="measure only how often red and blue look swapped"
+    )
     parser.add_argument("--images", type=int, default=300, help="of each part (default: 300)")
     options = parser.parse_args()
     if options.swapped:
@@ -128,7 +140,9 @@ def main() -> None:
     large = table[["width_px", "height_px"]].min(axis=1) >= MIN_SIDE_PX
     part_of = table["image"].map(read_split(options.split).set_index("image")["split"])
 
-    training = [inspect(image) for image in sample(table[large & (part_of == "train")], options.images)[1]]
+    training = [
+        inspect(image) for image in sample(table[large & (part_of == "train")], options.images)[1]
+    ]
     figures = pd.DataFrame([vars(report.figures) for report in training])
     print(f"{len(training):,} training images")
     print(figures.quantile(list(SHARES)).T.round(4).to_string())
@@ -141,12 +155,19 @@ def main() -> None:
     flagged = flags(clean)
     said = {"all": flagged}
     for archive in archives.unique():
-        said[archive] = flags([report for report, of in zip(clean, archives, strict=True) if of == archive])
+        said[archive] = flags(
+            [report for report, of in zip(clean, archives, strict=True) if of == archive]
+        )
     said[f"under {MIN_SIDE_PX} px"] = flags([inspect(image) for image in thumbnails])
-    print(f"\n{len(clean):,} validation images, {milliseconds:.1f} ms each, and {len(thumbnails):,} smaller; flagged:")
+    print(
+        f"\n{len(clean):,} validation images, {milliseconds:.1f} ms each, and {len(thumbnails):,} smaller; flagged:"
+    )
     print(pd.DataFrame(said).round(3).to_string())
 
-    print(f"\n{'damage':<16}{'finding':<15}{'undamaged':>9}" + "".join(f"{f'strength {s}':>22}" for s in STRENGTHS))
+    print(
+        f"\n{'damage':<16}{'finding':<15}{'undamaged':>9}"
+        + "".join(f"{f'strength {s}':>22}" for s in STRENGTHS)
+    )
     print(f"{'':<31}{'flagged':>9}" + f"{'flagged unread.   AUC':>22}" * len(STRENGTHS))
     caught = []
     for corruption in CORRUPTIONS:
@@ -164,7 +185,11 @@ def main() -> None:
             if strength >= 3:
                 caught.append(found[name])
         print(line, flush=True)
-    print(json.dumps({"flagged_undamaged": flagged, "flagged_from_strength_3": float(np.mean(caught))}))
+    print(
+        json.dumps(
+            {"flagged_undamaged": flagged, "flagged_from_strength_3": float(np.mean(caught))}
+        )
+    )
 
 
 if __name__ == "__main__":

@@ -129,7 +129,9 @@ def main() -> None:
     options.add_argument("--sessions", type=int, default=60)
     options.add_argument("--app", type=Path, default=ROOT)
     chosen = options.parse_args()
-    files = cycle(sorted(path for path in chosen.images.iterdir() if path.suffix.lower() in (".jpg", ".png")))
+    files = cycle(
+        sorted(path for path in chosen.images.iterdir() if path.suffix.lower() in (".jpg", ".png"))
+    )
     rows: list[tuple[str, float]] = []
 
     def note(when: str, resident: float) -> None:

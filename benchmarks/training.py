@@ -2,7 +2,8 @@
 
     python benchmarks/training.py [--images N] [--rounds N]
 
-Ours is `cadlib.training.train` as it stands, with the settings of TrainConfig: pixels decoded once and read from the
+Ours is `cadlib.training.loop.train` as it stands, with the settings of TrainConfig: pixels decoded once and
+read from the
 cache, channels last; checkpoint and validation included. The plain loop decodes and resizes each file with Pillow in
 every epoch, in a DataLoader of as many workers, float32, contiguous; augmentation, optimizer, batch size and side are
 the same. Each is timed over its second epoch, in a process of its own, in turns; the best of the rounds counts. The
@@ -30,16 +31,16 @@ from timm.optim import param_groups_layer_decay
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset
 
-from cadlib import splits
-from cadlib.augment import augment
-from cadlib.dataset import open_dataset
-from cadlib.network import build, load_pretrained
-from cadlib.pixels import cached_pixels
-from cadlib.run import HISTORY_FILE
-from cadlib.synthetic import render_lesion
+from cadlib.data import splits
+from cadlib.data.dataset import open_dataset
+from cadlib.data.pixel_cache import cached_pixels
+from cadlib.images.synthetic import render_lesion
+from cadlib.network.backbones import build, load_pretrained
 from cadlib.taxonomy import CODES
-from cadlib.train_config import TrainConfig
-from cadlib.training import input_spec, train
+from cadlib.training.augment import augment
+from cadlib.training.config import TrainConfig
+from cadlib.training.loop import input_spec, train
+from cadlib.training.run import HISTORY_FILE
 
 DEFAULTS = TrainConfig()
 CONFIG = replace(DEFAULTS, epochs=2, first_px=DEFAULTS.last_px, validation=0.06, test=0.0)
@@ -52,7 +53,10 @@ class Files(Dataset[tuple[Tensor, Tensor]]):
 
     def __init__(self, folder: Path) -> None:
         table = open_dataset(folder, verify=False).table
-        self._paths, self._labels = table["path"].tolist(), table["diagnosis"].map(CODES.index).tolist()
+        self._paths, self._labels = (
+            table["path"].tolist(),
+            table["diagnosis"].map(CODES.index).tolist(),
+        )
         self._spec = input_spec(build(CONFIG.backbone, CONFIG.input_px), CONFIG.input_px)
 
     def __len__(self) -> int:
@@ -64,7 +68,10 @@ class Files(Dataset[tuple[Tensor, Tensor]]):
             (spec.size_px, spec.size_px), Image.Resampling.BICUBIC
         )
         image = torch.from_numpy(np.array(square)).permute(2, 0, 1)
-        image = augment(image, CONFIG.last_px, int(torch.randint(2**62, ())), CONFIG.least_crop).float() / 255
+        image = (
+            augment(image, CONFIG.last_px, int(torch.randint(2**62, ())), CONFIG.least_crop).float()
+            / 255
+        )
         mean, std = torch.tensor(spec.mean).view(3, 1, 1), torch.tensor(spec.std).view(3, 1, 1)
         return ((image - mean) / std).contiguous(), torch.tensor(self._labels[row])
 
@@ -79,7 +86,12 @@ def plain(folder: Path) -> float:
         drop_last=True,
         persistent_workers=True,
     )
-    network = build(CONFIG.backbone, CONFIG.input_px, drop_rate=CONFIG.drop_rate, drop_path_rate=CONFIG.drop_path_rate)
+    network = build(
+        CONFIG.backbone,
+        CONFIG.input_px,
+        drop_rate=CONFIG.drop_rate,
+        drop_path_rate=CONFIG.drop_path_rate,
+    )
     load_pretrained(network, CONFIG.backbone, CONFIG.input_px)
     network.train()
     groups = param_groups_layer_decay(network, CONFIG.weight_decay, layer_decay=CONFIG.layer_decay)
@@ -125,10 +137,14 @@ def drawn(folder: Path, images: int, size: tuple[int, int]) -> Path:
         for seed in range(DRAWN_A_CLASS):
             side = max(size)
             top = (side - size[1]) // 2
-            picture = Image.fromarray(render_lesion(code, seed, side)).crop((0, top, side, top + size[1]))
+            picture = Image.fromarray(render_lesion(code, seed, side)).crop(
+                (0, top, side, top + size[1])
+            )
             for _ in range(copies):
                 picture.save(folder / INPUT / f"ISIC_{number:07}.jpg", quality=90)
-                rows.append(f"ISIC_{number:07},{','.join('1.0' if code == c else '0.0' for c in CODES)}")
+                rows.append(
+                    f"ISIC_{number:07},{','.join('1.0' if code == c else '0.0' for c in CODES)}"
+                )
                 number += 1
     (folder / TRUTH).write_text("\n".join(rows) + "\n")
     return folder
@@ -162,8 +178,13 @@ def compare(name: str, folder: Path, rounds: int) -> dict[str, float]:
     print(f"{name}\n  plain loop                                {speed['plain']:7.1f} images/s")
     print(f"  ours                                      {speed['ours']:7.1f} images/s")
     print(f"  ours, hashing and caching over {DEFAULTS.epochs:2} epochs  {spread:7.1f} images/s")
-    print(f"  hashing and caching, once                 {speed['prepare']:7.1f} images/s", flush=True)
-    return {"ours_over_plain": round(speed["ours"] / speed["plain"], 2), "all_in": round(spread / speed["plain"], 2)}
+    print(
+        f"  hashing and caching, once                 {speed['prepare']:7.1f} images/s", flush=True
+    )
+    return {
+        "ours_over_plain": round(speed["ours"] / speed["plain"], 2),
+        "all_in": round(spread / speed["plain"], 2),
+    }
 
 
 def main() -> None:
@@ -186,12 +207,16 @@ def main() -> None:
         for size in ((600, 450), (1024, 1024)):
             name = f"{size[0]}x{size[1]}"
             ratios[name] = compare(
-                f"drawn, {name} px", drawn(Path(temporary, name), options.images, size), options.rounds
+                f"drawn, {name} px",
+                drawn(Path(temporary, name), options.images, size),
+                options.rounds,
             )
         real = Path(os.environ.get("CADLIB_DATA", ""), "isic2019")
         if os.environ.get("CADLIB_DATA") and real.is_dir():
             folder = sampled(Path(temporary, "real"), real, options.images)
-            ratios["isic2019"] = compare(f"{options.images} images of {real}", folder, options.rounds)
+            ratios["isic2019"] = compare(
+                f"{options.images} images of {real}", folder, options.rounds
+            )
     print(json.dumps(ratios))
 
 

@@ -19,31 +19,33 @@ and for those who make models: download, dataset, splits, training, packing, eva
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-from cadlib import quiet as quiet  # first: libraries read these settings when they are imported
+from cadlib import (
+    libraries as libraries,
+)  # first: libraries read these settings when they are imported
 
 if TYPE_CHECKING:
     from cadlib.assessment import Assessment as Assessment
     from cadlib.assessment import assess as assess
-    from cadlib.dataset import open_dataset as open_dataset
+    from cadlib.data.dataset import open_dataset as open_dataset
     from cadlib.errors import CadError as CadError
-    from cadlib.evaluation import evaluate as evaluate
+    from cadlib.evaluation.evaluate import evaluate as evaluate
     from cadlib.images import LesionImage as LesionImage
     from cadlib.images import read_image as read_image
-    from cadlib.model import Model as Model
-    from cadlib.model import Prediction as Prediction
+    from cadlib.model.model import Model as Model
+    from cadlib.model.model import Prediction as Prediction
 
 __version__ = "0.1.0"
 
 _HOMES = {
     "Assessment": "assessment",
     "assess": "assessment",
-    "open_dataset": "dataset",
+    "open_dataset": "data.dataset",
     "CadError": "errors",
-    "evaluate": "evaluation",
+    "evaluate": "evaluation.evaluate",
     "LesionImage": "images",
     "read_image": "images",
-    "Model": "model",
-    "Prediction": "model",
+    "Model": "model.model",
+    "Prediction": "model.model",
 }
 __all__ = [
     "Assessment",

@@ -13,7 +13,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     Return 141 where nobody reads the output any more, as in `| head`.
     """
     try:
-        from cadlib.commands.streams import READER_GONE, mute_broken_streams, prepare_streams  # noqa: PLC0415
+        from cadlib.cli.streams import READER_GONE, mute_broken_streams, prepare_streams  # noqa: PLC0415
 
         prepare_streams()
         try:
@@ -28,8 +28,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _main(arguments: Sequence[str] | None) -> int:
     """Run one command, as `main` does; raise BrokenPipeError where nobody reads the output any more."""
-    from cadlib.commands.streams import mute_broken_streams, reader_is_gone  # noqa: PLC0415
-    from cadlib.commands.usage import UsageError  # noqa: PLC0415
+    from cadlib.cli.streams import mute_broken_streams, reader_is_gone  # noqa: PLC0415
+    from cadlib.cli.usage import UsageError  # noqa: PLC0415
     from cadlib.errors import CadError  # noqa: PLC0415
 
     try:
@@ -51,7 +51,7 @@ def _main(arguments: Sequence[str] | None) -> int:
 
 def parser() -> argparse.ArgumentParser:
     """Build the parser of all commands."""
-    from cadlib.commands import COMMANDS  # noqa: PLC0415
+    from cadlib.cli import COMMANDS  # noqa: PLC0415
 
     root = argparse.ArgumentParser(
         prog="python -m cadlib",

@@ -6,17 +6,17 @@ from typing import Any
 
 from threadpoolctl import ThreadpoolController
 
-from cadlib.decision import DEFAULT_OPERATING_POINT, Decision, decide
+from cadlib.files.spreadsheets import safe_cell
 from cadlib.images import LesionImage, read_image
-from cadlib.metadata import PatientFacts
-from cadlib.model import Model, Prediction, Source
-from cadlib.neighbours import Neighbours
-from cadlib.novelty import Novelty
-from cadlib.quality import QualityReport, inspect
-from cadlib.readahead import threads
-from cadlib.saliency import Heatmap, activation_map
-from cadlib.spreadsheets import safe_cell
+from cadlib.images.quality import QualityReport, inspect
+from cadlib.metrics.operating_point import DEFAULT_OPERATING_POINT, Decision, decide
+from cadlib.model.metadata import PatientFacts
+from cadlib.model.model import Model, Prediction, Source
+from cadlib.model.neighbours import Neighbours
+from cadlib.model.novelty import Novelty
+from cadlib.saliency.heatmap import Heatmap, activation_map
 from cadlib.taxonomy import CODES
+from cadlib.thread_pool import threads
 
 _BLAS = ThreadpoolController()
 """Its threads go on spinning after each product of matrices and would slow the network down, for nothing."""
@@ -126,14 +126,18 @@ def csv_row(file: str, outcome: Assessment | str) -> list[str]:
     if isinstance(outcome, str):
         return [safe_cell(file), *[""] * (len(CSV_COLUMNS) - 2), safe_cell(outcome)]
     prediction = outcome.prediction
-    risk, *shares = (f"{p:.6f}" for p in (prediction.malignant_probability, *prediction.probabilities))
+    risk, *shares = (
+        f"{p:.6f}" for p in (prediction.malignant_probability, *prediction.probabilities)
+    )
     top, _ = prediction.ranking()[0]
     found = ", ".join(finding.name for finding in outcome.quality.flagged)
     quality = f"{outcome.quality.severity}: {found}" if found else outcome.quality.severity
     action, model = outcome.decision.action, prediction.model_id
     likely = " ".join(outcome.likely or ())
     notes = " ".join(outcome.image.notes)
-    known = ("yes" if one.known else "no", f"{one.score:.4f}") if (one := outcome.novelty) else ("", "")
+    known = (
+        ("yes" if one.known else "no", f"{one.score:.4f}") if (one := outcome.novelty) else ("", "")
+    )
     warned = ("yes" if outcome.answerable else "no", outcome.warning)
     row = [file, prediction.image_sha256, quality, *known, *warned, top, likely, risk, action]
     row = [*row, *shares, model, notes, ""]
@@ -154,7 +158,9 @@ def assess(
     """Read an image, inspect, predict, decide and explain; raise ImageRejected when the image cannot be read."""
     image = source if isinstance(source, LesionImage) else read_image(source)
     with _BLAS.limit(limits=1, user_api="blas"):
-        quality = threads().submit(inspect, image)  # beside the network: OpenCV and ONNX Runtime let go of the GIL
+        quality = threads().submit(
+            inspect, image
+        )  # beside the network: OpenCV and ONNX Runtime let go of the GIL
         prediction = model.predict(image, facts)
         found = _assessment(model, image, quality.result(), prediction, operating_point)
     top, _ = found.prediction.ranking()[0]
@@ -181,7 +187,9 @@ def assess_batch(
         return [_assessment(model, *found, operating_point) for found in of_each]
 
 
-def reconsider(model: Model, found: Assessment, operating_point: str, facts: PatientFacts | None = None) -> Assessment:
+def reconsider(
+    model: Model, found: Assessment, operating_point: str, facts: PatientFacts | None = None
+) -> Assessment:
     """Return an assessment of the image alone as it is at another operating point, and with facts of the patient.
 
     Nothing is looked at again. Raise ModelInvalid for an operating point and FactsRejected for facts that the model
@@ -189,18 +197,26 @@ def reconsider(model: Model, found: Assessment, operating_point: str, facts: Pat
     """
     answer = _answer(model, model.with_facts(found.prediction, facts), operating_point)
     first, _ = answer["prediction"].ranking()[0]
-    return replace(found, **answer, neighbours=found.neighbours and replace(found.neighbours, first=first))
+    return replace(
+        found, **answer, neighbours=found.neighbours and replace(found.neighbours, first=first)
+    )
 
 
 def _assessment(
-    model: Model, image: LesionImage, quality: QualityReport, prediction: Prediction, operating_point: str
+    model: Model,
+    image: LesionImage,
+    quality: QualityReport,
+    prediction: Prediction,
+    operating_point: str,
 ) -> Assessment:
     index, (first, _) = model.neighbours, prediction.ranking()[0]
     return Assessment(
         image=image,
         quality=quality,
         **_answer(model, prediction, operating_point),
-        neighbours=index.search(prediction.features, prediction.fingerprint, first) if index else None,
+        neighbours=index.search(prediction.features, prediction.fingerprint, first)
+        if index
+        else None,
         heatmap=None,
     )
 
@@ -212,5 +228,7 @@ def _answer(model: Model, prediction: Prediction, operating_point: str) -> dict[
     return {
         "prediction": prediction,
         "decision": decide(prediction.malignant_probability, point),
-        "likely": tuple(code for code, _ in prediction.ranking() if inside[CODES.index(code)]) if alone else None,
+        "likely": tuple(code for code, _ in prediction.ranking() if inside[CODES.index(code)])
+        if alone
+        else None,
     }

@@ -2,8 +2,9 @@
 
 import streamlit as st
 
-from cadlib import figures, ui
+from cadlib import ui
 from cadlib.errors import CadError
+from cadlib.report import charts
 from cadlib.ui import browse
 
 SYNTHETIC = "synthetic lesions, drawn by this project"
@@ -26,7 +27,9 @@ def choose_folder() -> tuple[str, str]:
         st.info(HOW_TO_GET_IT, icon=":material/download:")
     left, right = st.columns(2)
     forget = browse.forget_facets
-    chosen = left.selectbox("Data set", [*known, SYNTHETIC], key="dataset", on_change=forget, kwargs={"folder": ""})
+    chosen = left.selectbox(
+        "Data set", [*known, SYNTHETIC], key="dataset", on_change=forget, kwargs={"folder": ""}
+    )
     typed = right.text_input(
         "Another folder", placeholder="ISIC_2019", key="folder", on_change=forget,
         disabled=not ui.may_name_a_folder(), help=FOLDERS,
@@ -47,7 +50,9 @@ report = dataset.report
 summary = f"{report.usable:,} of {report.images:,} images usable · kinds of findings: {len(report.findings)}"
 with st.expander(summary, key="report"):
     for found in report.findings:
-        st.markdown(f"**{found.count:,}** {ui.plain(found.kind)}: {ui.plain(', '.join(found.examples))}")
+        st.markdown(
+            f"**{found.count:,}** {ui.plain(found.kind)}: {ui.plain(', '.join(found.examples))}"
+        )
         st.caption(ui.plain(found.advice))
 if report.channel_order.warning:
     st.warning(report.channel_order.warning, icon=":material/swap_horiz:")
@@ -60,7 +65,9 @@ with filters:
     if record:
         browse.ask_about_all(dataset, record, catalogue)
 with pictures:
-    header = st.container(horizontal=True, vertical_alignment="bottom", horizontal_alignment="distribute")
+    header = st.container(
+        horizontal=True, vertical_alignment="bottom", horizontal_alignment="distribute"
+    )
     views = ["Pictures", *["Map"] * bool(record), "Counts", "Suspects"]
     view = header.segmented_control("View", views, default="Pictures", key="view", required=True)
     rows, chosen = answer.rows, browse.said_of(query, subset)
@@ -72,7 +79,7 @@ with pictures:
         ui.suspects(dataset, folder, record)
     elif view == "Counts":
         if counts := browse.label_counts(catalogue, rows):
-            ui.chart(figures.class_counts_chart(counts), key="counts")
+            ui.chart(charts.class_counts_chart(counts), key="counts")
         else:
             st.caption("None of these images has a label.")
     elif view == "Pictures" or rows is not answer.rows:

@@ -2,9 +2,10 @@
 
 import streamlit as st
 
-from cadlib import figures, ui
+from cadlib import ui
 from cadlib.assessment import Assessment
-from cadlib.decision import two_digits
+from cadlib.metrics.operating_point import two_digits
+from cadlib.report import charts
 from cadlib.taxonomy import MALIGNANT_NOTE, diagnosis
 
 EMPTY = """
@@ -22,15 +23,22 @@ def answer(found: Assessment) -> None:
     sign = ui.mark("MEL") if found.decision.action == "refer" else ui.mark("NV")
     st.subheader(f"{sign} {found.decision.sentence}", anchor=False)
     top = found.prediction.ranking()[:3]
-    ranked = " · ".join(f"{ui.mark(code)} {diagnosis(code).name} {two_digits(share)}" for code, share in top)
-    doubts = " ".join(f":gray-badge[:material/warning: {one.problem}]" for one in found.quality.flagged)
+    ranked = " · ".join(
+        f"{ui.mark(code)} {diagnosis(code).name} {two_digits(share)}" for code, share in top
+    )
+    doubts = " ".join(
+        f":gray-badge[:material/warning: {one.problem}]" for one in found.quality.flagged
+    )
     st.markdown(f"{ranked} {doubts}")
 
 
 def reasons(case: ui.Case) -> st.delta_generator.DeltaGenerator:
     """Draw all diagnoses and the doubts; return the place of what comes late."""
     found = case.assessment
-    ui.chart(figures.confidence_chart(found.prediction.probabilities, found.likely or ()), key="confidence")
+    ui.chart(
+        charts.confidence_chart(found.prediction.probabilities, found.likely or ()),
+        key="confidence",
+    )
     st.caption(MALIGNANT_NOTE)
     if found.likely is not None:
         st.caption(ui.about_the_set(found.likely, record.conformal.coverage))
@@ -41,7 +49,12 @@ def reasons(case: ui.Case) -> st.delta_generator.DeltaGenerator:
     turns.caption("Turned and mirrored: being looked at …")
     ui.similar(found)
     ui.patient(case, record)
-    facts = (case.name, "{} × {} px".format(*found.image.file_px), found.image.format, *found.image.notes)
+    facts = (
+        case.name,
+        "{} × {} px".format(*found.image.file_px),
+        found.image.format,
+        *found.image.notes,
+    )
     st.caption(" · ".join(map(ui.plain, facts)))
     return turns
 
@@ -75,11 +88,25 @@ def show(case: ui.Case) -> None:
         result(case)
     with st.container(horizontal=True, key="downloads"):
         table, tree = ui.cases_csv(cases), ui.cases_json(cases)
-        st.download_button("CSV", table, "cadlib.csv", "text/csv", "download-csv", icon=SAVE, on_click="ignore")
         st.download_button(
-            "JSON", tree, "cadlib.json", "application/json", "download-json", icon=SAVE, on_click="ignore"
+            "CSV", table, "cadlib.csv", "text/csv", "download-csv", icon=SAVE, on_click="ignore"
         )
-        st.button("Remove this picture", "remove", on_click=ui.remove, args=(case.key,), icon=":material/close:")
+        st.download_button(
+            "JSON",
+            tree,
+            "cadlib.json",
+            "application/json",
+            "download-json",
+            icon=SAVE,
+            on_click="ignore",
+        )
+        st.button(
+            "Remove this picture",
+            "remove",
+            on_click=ui.remove,
+            args=(case.key,),
+            icon=":material/close:",
+        )
         keys = tuple(one.key for one in cases)
         st.button("Remove all", "clear", on_click=ui.remove, args=keys, icon=":material/delete:")
 
@@ -95,7 +122,9 @@ with st.container(horizontal=True, vertical_alignment="bottom", key="upload"):
     given = list(st.file_uploader(label, accept_multiple_files=True, key=ui.upload_key()))
     synthetic = st.button("Try a synthetic lesion", key="synthetic", icon=":material/draw:")
     camera = st.popover("Camera", icon=":material/photo_camera:", on_change="rerun", key="camera")
-    if camera.open and (shot := camera.camera_input("Take a picture", key=f"camera-{ui.upload_key()}")):
+    if camera.open and (
+        shot := camera.camera_input("Take a picture", key=f"camera-{ui.upload_key()}")
+    ):
         given.append(shot)
 ui.accept_paste()
 files = [(file.name, file.getvalue()) for file in given]

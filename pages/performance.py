@@ -2,15 +2,17 @@
 
 import streamlit as st
 
-from cadlib import figures, hints, tables, ui
-from cadlib.counts import NO_DIAGNOSIS_NOTE, Counts
+from cadlib import command_hints, ui
+from cadlib.metrics import tables
+from cadlib.metrics.image_counts import NO_DIAGNOSIS_NOTE, Counts
+from cadlib.report import charts
 from cadlib.taxonomy import MALIGNANT_NOTE
 
 
 def told(value: float | None, interval: list[float] | None = None) -> str:
     """Return two digits, with the interval where there is one, or that the figure is not defined."""
     if value is None:
-        return figures.UNDEFINED
+        return charts.UNDEFINED
     return f"{value:.2f} ({interval[0]:.2f} to {interval[1]:.2f})" if interval else f"{value:.2f}"
 
 
@@ -27,11 +29,23 @@ def headline(measured: dict) -> None:
     images, intervals = Counts.of(measured), measured["intervals"]
     n, malignant = images.diagnosed, images.malignant
     melanoma, classes = measured["n_by_class"]["MEL"], measured["n_classes"]
-    balanced, area, error = (measured[name] for name in ("balanced_accuracy", "malignant_auc", "ece"))
+    balanced, area, error = (
+        measured[name] for name in ("balanced_accuracy", "malignant_auc", "ece")
+    )
     rows = (
-        ("Balanced accuracy", balanced, intervals["balanced_accuracy"], f"n = {n:,}, {classes} diagnoses"),
+        (
+            "Balanced accuracy",
+            balanced,
+            intervals["balanced_accuracy"],
+            f"n = {n:,}, {classes} diagnoses",
+        ),
         ("AUC malignant", area, intervals["malignant_auc"], f"n = {malignant:,} of {images.n:,}"),
-        ("AUC melanoma", measured["auc"]["MEL"], intervals["auc"]["MEL"], f"n = {melanoma:,} of {n:,}"),
+        (
+            "AUC melanoma",
+            measured["auc"]["MEL"],
+            intervals["auc"]["MEL"],
+            f"n = {melanoma:,} of {n:,}",
+        ),
         ("Calibration error (ECE)", error, None, ece_note(n, intervals["ece"])),
     )
     if images.partial:
@@ -50,15 +64,23 @@ def damage(found: dict | None, name: str) -> None:
     """Draw what damaged and turned pictures cost, or say how that is measured."""
     st.subheader("Across damage", anchor=False)
     if found is None:
-        st.info(f"Not measured; `{hints.robustness_into(name)}` measures it.")
+        st.info(f"Not measured; `{command_hints.robustness_into(name)}` measures it.")
         return
     names = {"balanced_accuracy": "balanced accuracy", "malignant_auc": "AUC malignant"}
     merit = st.segmented_control(
-        "Figure", list(names), default="balanced_accuracy", format_func=names.get, key="merit", required=True
+        "Figure",
+        list(names),
+        default="balanced_accuracy",
+        format_func=names.get,
+        key="merit",
+        required=True,
     )
-    ui.chart(figures.damage_chart(found, merit), key="damage")
+    ui.chart(charts.damage_chart(found, merit), key="damage")
     rate = found["flips"]["rate"]
-    views, images = (figures.UNDEFINED if rate[key] is None else f"{100 * rate[key]:.1f} %" for key in ("mean", "any"))
+    views, images = (
+        charts.UNDEFINED if rate[key] is None else f"{100 * rate[key]:.1f} %"
+        for key in ("mean", "any")
+    )
     st.caption(
         f"n = {found['n']:,} images, seven rotated or mirrored views each. The top diagnosis changes in {views} of "
         f"the views, and in at least one view for {images} of the images."
@@ -94,7 +116,7 @@ if shown:
         with grid.cell():
             st.subheader("By diagnosis", anchor=False)
             if Counts.of(measured).diagnosed:
-                ui.chart(figures.per_class_chart(measured), key="per-class")
+                ui.chart(charts.per_class_chart(measured), key="per-class")
                 st.caption(MALIGNANT_NOTE)
             else:
                 st.caption(NO_DIAGNOSIS_NOTE)

@@ -3,10 +3,10 @@
 import streamlit as st
 
 from cadlib import ui
-from cadlib.decision import two_digits
-from cadlib.saliency import METHODS
+from cadlib.metrics.operating_point import two_digits
+from cadlib.saliency.heatmap import METHODS
+from cadlib.saliency.trust import ABOUT_RANDOM_MAPS
 from cadlib.taxonomy import CODES, diagnosis
-from cadlib.trust import ABOUT_RANDOM_MAPS
 
 TILE_SIDE_PX = 360
 
@@ -36,8 +36,12 @@ image, ranking = case.assessment.image, dict(case.assessment.prediction.ranking(
 methods = {method.key: method for method in METHODS}
 with st.container(horizontal=True, vertical_alignment="bottom"):
     names = {one.key: f"{one.name}, malignant {two_digits(one.risk)}" for one in readable}
-    key = st.selectbox("Picture", names, list(names).index(case.key), format_func=names.get, key="picture")
-    chosen = st.multiselect("Diagnoses", CODES, list(ranking)[:3], format_func=ui.named, key=f"codes-{case.key[:8]}")
+    key = st.selectbox(
+        "Picture", names, list(names).index(case.key), format_func=names.get, key="picture"
+    )
+    chosen = st.multiselect(
+        "Diagnoses", CODES, list(ranking)[:3], format_func=ui.named, key=f"codes-{case.key[:8]}"
+    )
 if key != case.key:
     ui.choose(key)
     st.rerun()
@@ -59,7 +63,11 @@ st.caption(
     "turned picture is. " + ABOUT_RANDOM_MAPS
 )
 for column, method in zip(st.columns(len(methods), wrap=False), methods.values(), strict=True):
-    column.markdown(f"**{method.name}**" if method.class_specific else f"**{method.name}** :gray[not class-specific]")
+    column.markdown(
+        f"**{method.name}**"
+        if method.class_specific
+        else f"**{method.name}** :gray[not class-specific]"
+    )
 grid = st.container()
 maps, bar, total = {}, st.empty(), len(codes) * len(methods)
 for code in codes:
@@ -78,7 +86,9 @@ for code in codes:
         column.image(shown, width="stretch", output_format="JPEG", alt=f"{ui.said(heat)}, {peak}")
         kind = "primary" if (code, key) == large else "secondary"
         tip = "Show it large, above"
-        column.button(peak, f"large-{code}-{key}", tip, pick, (code, key), type=kind, width="stretch")
+        column.button(
+            peak, f"large-{code}-{key}", tip, pick, (code, key), type=kind, width="stretch"
+        )
         places[code, key] = column.empty()
         places[code, key].caption(ui.trust_tile(None))
 with top:

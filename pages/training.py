@@ -2,8 +2,10 @@
 
 import streamlit as st
 
-from cadlib import figures, runs, ui
+from cadlib import ui
 from cadlib.errors import CadError
+from cadlib.report import charts
+from cadlib.training import monitor
 
 LOOK_EVERY_S = 2
 HOW_TO_START = """
@@ -27,7 +29,7 @@ FOLDERS = (
 )
 
 
-def readings(names: list[str]) -> list[runs.RunReading]:
+def readings(names: list[str]) -> list[monitor.RunReading]:
     """Read these runs, and say of those that cannot be read why."""
     found = []
     for name in names:
@@ -38,8 +40,8 @@ def readings(names: list[str]) -> list[runs.RunReading]:
     return found
 
 
-def running(found: list[runs.RunReading]) -> bool:
-    return any(reading.state is runs.State.RUNNING for reading in found)
+def running(found: list[monitor.RunReading]) -> bool:
+    return any(reading.state is monitor.State.RUNNING for reading in found)
 
 
 def curves(names: list[str], live: bool) -> None:
@@ -53,15 +55,15 @@ def curves(names: list[str], live: bool) -> None:
         for reading in found:
             st.markdown(f"**{ui.plain(reading.name)}** {ui.about_the_run(reading)}")
     with st.grid(3, min_column_width=300, gap="small") as grid:
-        for tag in figures.TRAINING_CHARTS:
+        for tag in charts.TRAINING_CHARTS:
             with grid.cell():
-                ui.chart(figures.training_chart(found, tag), key=f"curve-{tag}")
+                ui.chart(charts.training_chart(found, tag), key=f"curve-{tag}")
 
 
-def differing(first: runs.RunReading, second: runs.RunReading) -> None:
+def differing(first: monitor.RunReading, second: monitor.RunReading) -> None:
     """Draw a table of the settings in which two runs differ."""
     st.subheader("What differs", anchor=False)
-    found = runs.differences((first, second))
+    found = monitor.differences((first, second))
     rows = [
         {"Setting": name, first.name: ui.setting(pair[0]), second.name: ui.setting(pair[1])}
         for name, pair in found.items()
@@ -74,7 +76,7 @@ def differing(first: runs.RunReading, second: runs.RunReading) -> None:
 
 ui.page("Training")
 places = st.columns([3, 3, 3, 2], vertical_alignment="bottom")
-usual = str(runs.runs_dir())
+usual = str(monitor.runs_dir())
 typed = places[0].text_input("Folder of runs", placeholder=usual, key="runs", help=FOLDERS).strip()
 folder = typed or usual
 places[3].button("Look again", key="again", icon=":material/refresh:", width="stretch")
@@ -88,10 +90,14 @@ if not folders:
     st.stop()
 chosen = places[1].selectbox("Run", list(folders), key="run")
 others = [name for name in folders if name != chosen]
-other = places[2].selectbox("Compared with", others, index=None, placeholder="no other run", key="other")
+other = places[2].selectbox(
+    "Compared with", others, index=None, placeholder="no other run", key="other"
+)
 found = readings([chosen, other] if other else [chosen])
 live = running(found)
-st.fragment(curves, run_every=LOOK_EVERY_S if live else None)([reading.name for reading in found], live)
+st.fragment(curves, run_every=LOOK_EVERY_S if live else None)(
+    [reading.name for reading in found], live
+)
 st.caption(TENSORBOARD.format(folder=folder))
 if len(found) == 2:
     differing(*found)

@@ -6,10 +6,11 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from cadlib import manifest
-from cadlib.golden import golden_json
-from cadlib.model import Model
-from cadlib.record import (
+from cadlib.files.typed_json import json_text
+from cadlib.model import manifest
+from cadlib.model.golden import golden_json
+from cadlib.model.model import Model
+from cadlib.model.record import (
     GOLDEN_FILE,
     NEIGHBOURS_FILE,
     NOVELTY_FILE,
@@ -17,7 +18,6 @@ from cadlib.record import (
     RECORD_FILE,
     SPLIT_FILE,
     WEIGHTS_FILE,
-    json_text,
     record_from_json,
     write_folder,
 )
@@ -27,7 +27,9 @@ def reseal(folder: Path, *, golden: bool = True) -> None:
     """Write the manifest, the hashes of model.json and the golden answers anew, as if the folder had been made so."""
     path = folder / RECORD_FILE
     raw = json.loads(path.read_text(encoding="utf-8"))
-    contents = {name: (folder / name).read_bytes() for name in manifest.FILES if (folder / name).exists()}
+    contents = {
+        name: (folder / name).read_bytes() for name in manifest.FILES if (folder / name).exists()
+    }
     hashes = {name: hashlib.sha256(data).hexdigest() for name, data in contents.items()}
     raw |= {"weights_sha256": hashes[WEIGHTS_FILE], "onnx_sha256": hashes[ONNX_FILE]}
     if SPLIT_FILE in hashes:
@@ -39,7 +41,9 @@ def reseal(folder: Path, *, golden: bool = True) -> None:
     if golden:
         contents[GOLDEN_FILE] = golden_json(Model.assemble(record, contents, folder)).encode()
     (folder / manifest.MANIFEST_FILE).unlink(missing_ok=True)
-    write_folder(folder, record, {name: data for name, data in contents.items() if name != RECORD_FILE})
+    write_folder(
+        folder, record, {name: data for name, data in contents.items() if name != RECORD_FILE}
+    )
 
 
 def change_record(folder: Path, change: Callable[[dict[str, Any]], Any] | dict[str, Any]) -> None:

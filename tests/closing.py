@@ -20,9 +20,9 @@ from streamlit.runtime import Runtime
 from streamlit.runtime.media_file_storage import MediaFileKind
 
 import app
-from cadlib import holding
+from cadlib.images.synthetic import render_lesion
+from cadlib.server import session_memory
 from cadlib.server.sessions import Forgetting, collect
-from cadlib.synthetic import render_lesion
 from tests.reader import Reader
 
 ORIGIN = {"host": "localhost", "origin": "http://localhost"}
@@ -55,7 +55,9 @@ def state_of(session_id: str) -> dict:
 
 
 def pixels_of(session_id: str) -> list[weakref.ref]:
-    return [weakref.ref(case.assessment.image.pixels) for case in state_of(session_id)["cases"].values()]
+    return [
+        weakref.ref(case.assessment.image.pixels) for case in state_of(session_id)["cases"].values()
+    ]
 
 
 def alive(references: list[weakref.ref]) -> int:
@@ -80,7 +82,7 @@ def kept() -> dict:
         "images": sum(file.kind is MediaFileKind.MEDIA for file in list(storage)),
         "downloads": sum(file.kind is MediaFileKind.DOWNLOADABLE for file in list(storage)),
         "uploads": sum(len(file.data) for files in uploads.values() for file in files.values()),
-        "held": holding.held_bytes(),
+        "held": session_memory.held_bytes(),
         "sessions": len(runtime._session_mgr.list_sessions()),
     }
 

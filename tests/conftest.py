@@ -4,21 +4,25 @@ import os
 import shutil
 from pathlib import Path
 
-os.environ.setdefault("OMP_NUM_THREADS", "1")  # two torch processes of two threads crawl on two cores
+os.environ.setdefault(
+    "OMP_NUM_THREADS", "1"
+)  # two torch processes of two threads crawl on two cores
 
 import pytest
 from hypothesis import settings
 
-from cadlib.decision import TARGET_SENSITIVITY, OperatingPoint, PointIntervals
-from cadlib.metadata import MetadataEvidence, MetadataTrial
-from cadlib.metadata.trial import FIGURES, Difference
-from cadlib.patient import FEATURES
-from cadlib.record import SPLIT_FILE, find_model
-from cadlib.synthetic import write_dataset
+from cadlib.images.patient import FEATURES
+from cadlib.images.synthetic import write_dataset
+from cadlib.metrics.operating_point import TARGET_SENSITIVITY, OperatingPoint, PointIntervals
+from cadlib.model.metadata import MetadataEvidence, MetadataTrial
+from cadlib.model.metadata.trial import FIGURES, Difference
+from cadlib.model.record import SPLIT_FILE, find_model
 from cadlib.taxonomy import CODES
 from tests.altering import change_record
 
-settings.register_profile("untimed", settings(), deadline=None)  # no test fails because a machine is busy
+settings.register_profile(
+    "untimed", settings(), deadline=None
+)  # no test fails because a machine is busy
 settings.load_profile("untimed")
 
 
@@ -60,7 +64,7 @@ def verdicts_folder(tmp_path, monkeypatch) -> Path:
 @pytest.fixture(scope="session")
 def model():
     """Return the model of the repository, loaded once."""
-    from cadlib.model import Model
+    from cadlib.model.model import Model
 
     return Model.load("isic2019")
 
@@ -70,17 +74,20 @@ def across_damage():
     """Return a maker of what `robustness.measure` gives, of 60 random predictions, for a record."""
     import numpy as np
 
-    from cadlib import own_figures, robustness
+    from cadlib.evaluation import robustness
+    from cadlib.model import metrics_file
 
     rng = np.random.default_rng(0)
     labels = rng.integers(0, 8, 60)
     logits = rng.normal(0, 1, (83, 60, 8)) + 2 * np.eye(8)[labels]
     odds = np.exp(logits)
-    figures = robustness.compare(labels, odds / odds.sum(axis=-1, keepdims=True), np.arange(60), draws=100)
+    figures = robustness.compare(
+        labels, odds / odds.sum(axis=-1, keepdims=True), np.arange(60), draws=100
+    )
 
     def made(record):
         return {
-            "model": own_figures.model_facts(record),
+            "model": metrics_file.model_facts(record),
             "data": {"name": "drawn", "split": "validation"},
             "sample": {"of": 90, "strata": "diagnosis and archive", "seed": 0},
             "rejected": {},
@@ -100,12 +107,17 @@ def model_folder(tmp_path):
 def taught_folder(model_folder):
     """Return a copy of the repository's model that takes age, sex and site, whatever the original does."""
     codes = dict.fromkeys(FEATURES, (0.0,) * len(CODES))
-    evidence = MetadataEvidence({**codes, "male": (2.0, *[0.0] * 7), "age 90": (0.0, -3.0, *[0.0] * 6)})
+    evidence = MetadataEvidence(
+        {**codes, "male": (2.0, *[0.0] * 7), "age 90": (0.0, -3.0, *[0.0] * 6)}
+    )
     points = [
         OperatingPoint(name, 0.123, 0.95, 0.5, 9, 9, "validation", PointIntervals(None, None))
         for name in TARGET_SENSITIVITY
     ]
-    better = {name: Difference(0.5, 0.5 + 0.1 * sign, 0.1 * sign, 0.1 * sign) for name, (_, sign) in FIGURES.items()}
+    better = {
+        name: Difference(0.5, 0.5 + 0.1 * sign, 0.1 * sign, 0.1 * sign)
+        for name, (_, sign) in FIGURES.items()
+    }
     trial = MetadataTrial({"archive A": better}, evidence, tuple(points))
     change_record(model_folder, {"metadata": trial.to_json()})
     return model_folder
@@ -134,7 +146,7 @@ def synthetic_dataset(tmp_path_factory) -> Path:
 @pytest.fixture
 def data_at_hand(tmp_path, synthetic_dataset, monkeypatch):
     """Return 96 drawn lesions where the pages, or a server that is started now, find them, with an empty cache."""
-    from cadlib.dataset import open_dataset
+    from cadlib.data.dataset import open_dataset
 
     shutil.copytree(synthetic_dataset, tmp_path / "data" / "drawn")
     monkeypatch.setenv("CADLIB_DATA", str(tmp_path / "data"))
@@ -145,9 +157,11 @@ def data_at_hand(tmp_path, synthetic_dataset, monkeypatch):
 @pytest.fixture
 def drawn_dataset(tmp_path):
     """Return 32 drawn lesions, four a class, 96 px a side."""
-    from cadlib.dataset import open_dataset
+    from cadlib.data.dataset import open_dataset
 
-    return open_dataset(write_dataset(tmp_path / "split" / "drawn", per_class=4, size_px=96), verify=False)
+    return open_dataset(
+        write_dataset(tmp_path / "split" / "drawn", per_class=4, size_px=96), verify=False
+    )
 
 
 @pytest.fixture
@@ -155,7 +169,10 @@ def drawn_model_folder(model_folder, drawn_dataset):
     """Return a copy of the repository's model whose split is of those: of each class two to train, one and one."""
     images = drawn_dataset.table["image"].tolist()
     parts = ["train", "train", "validation", "test"] * 8
-    rows = [f"{image},{100 + group},{part}" for group, (image, part) in enumerate(zip(images, parts, strict=True))]
+    rows = [
+        f"{image},{100 + group},{part}"
+        for group, (image, part) in enumerate(zip(images, parts, strict=True))
+    ]
     (model_folder / SPLIT_FILE).write_text("\n".join(["image,lesion_group,split", *rows, ""]))
     change_record(model_folder, {"audit": None})
     return model_folder

@@ -99,7 +99,9 @@ def tiff(
     following_at = first_at + directory_bytes
     next_at = first_at if loop else following_at if next_directories else 0
     out = struct.pack("<2sHI", b"II", 42, first_at) + pixels
-    out += struct.pack("<H", len(entries)) + b"".join(struct.pack("<HHII", *entry) for entry in entries)
+    out += struct.pack("<H", len(entries)) + b"".join(
+        struct.pack("<HHII", *entry) for entry in entries
+    )
     out += struct.pack("<I", next_at)
     for number in range(next_directories):
         at = following_at + 18 * (number + 1)
@@ -116,7 +118,9 @@ def bmp_of_runs(width_px: int, height_px: int, runs: bytes, depth: int = 8) -> b
     palette = bytes(4 * 2**depth)
     at = 54 + len(palette)
     compression = {8: 1, 4: 2}[depth]
-    info = struct.pack("<IiiHHIIiiII", 40, width_px, height_px, 1, depth, compression, len(runs), 0, 0, 2**depth, 0)
+    info = struct.pack(
+        "<IiiHHIIiiII", 40, width_px, height_px, 1, depth, compression, len(runs), 0, 0, 2**depth, 0
+    )
     return struct.pack("<2sIHHI", b"BM", at + len(runs), 0, 0, at) + info + palette + runs
 
 
@@ -173,11 +177,20 @@ def dicom(
 ) -> bytes:  # fmt: skip
     """Return a DICOM file of 8 bits; `body` is its pixel element, `before` stands in front of the size."""
     meta = element(2, 0x10, b"UI", syntax.encode())
-    dataset = element(8, 0x16, b"UI", b"1.2.840.10008.5.1.4.1.1.77.1.7") + element(8, 0x60, b"CS", b"DMS")
+    dataset = element(8, 0x16, b"UI", b"1.2.840.10008.5.1.4.1.1.77.1.7") + element(
+        8, 0x60, b"CS", b"DMS"
+    )
     dataset += before + us(0x28, 2, samples)
     dataset += element(0x28, 4, b"CS", b"RGB" if samples == 3 else b"MONOCHROME2") + us(0x28, 6, 0)
     dataset += us(0x28, 0x10, height_px) + us(0x28, 0x11, width_px)
-    dataset += us(0x28, 0x100, 8) + us(0x28, 0x101, 8) + us(0x28, 0x102, 7) + us(0x28, 0x103, 0) + body + after
+    dataset += (
+        us(0x28, 0x100, 8)
+        + us(0x28, 0x101, 8)
+        + us(0x28, 0x102, 7)
+        + us(0x28, 0x103, 0)
+        + body
+        + after
+    )
     if syntax == DEFLATED:
         packer = zlib.compressobj(9, zlib.DEFLATED, -15)
         dataset = packer.compress(dataset) + packer.flush()
@@ -197,7 +210,9 @@ def item(data: bytes) -> bytes:
 def fragments(*parts: bytes, offsets: bytes = b"") -> bytes:
     """Return encapsulated pixels."""
     head = struct.pack("<HH2sHI", 0x7FE0, 0x10, b"OB", 0, 0xFFFFFFFF)
-    return head + item(offsets) + b"".join(map(item, parts)) + struct.pack("<HHI", 0xFFFE, 0xE0DD, 0)
+    return (
+        head + item(offsets) + b"".join(map(item, parts)) + struct.pack("<HHI", 0xFFFE, 0xE0DD, 0)
+    )
 
 
 def rle_frame(*segments: bytes) -> bytes:
@@ -206,17 +221,23 @@ def rle_frame(*segments: bytes) -> bytes:
     for part in segments:
         offsets.append(at)
         at += len(part)
-    return struct.pack("<16I", len(segments), *offsets, *[0] * (15 - len(segments))) + b"".join(segments)
+    return struct.pack("<16I", len(segments), *offsets, *[0] * (15 - len(segments))) + b"".join(
+        segments
+    )
 
 
 def nested_sequences(depth: int) -> bytes:
     """Return sequences of undefined length inside each other."""
-    begin = struct.pack("<HH2sHI", 8, 0x2218, b"SQ", 0, 0xFFFFFFFF) + struct.pack("<HHI", 0xFFFE, 0xE000, 0xFFFFFFFF)
+    begin = struct.pack("<HH2sHI", 8, 0x2218, b"SQ", 0, 0xFFFFFFFF) + struct.pack(
+        "<HHI", 0xFFFE, 0xE000, 0xFFFFFFFF
+    )
     end = struct.pack("<HHI", 0xFFFE, 0xE00D, 0) + struct.pack("<HHI", 0xFFFE, 0xE0DD, 0)
     return begin * depth + end * depth
 
 
-def jpeg_2000(tile_px: int = 0, layers: int = 0, width_px: int = SIDE_PX, height_px: int = SIDE_PX) -> bytes:
+def jpeg_2000(
+    tile_px: int = 0, layers: int = 0, width_px: int = SIDE_PX, height_px: int = SIDE_PX
+) -> bytes:
     """Return a bare JPEG 2000, with another size of tile or number of layers in its header."""
     whole = encoded(picture(width_px, height_px), "JPEG2000", no_jp2=True)
     data = bytearray(whole)

@@ -5,9 +5,10 @@ from dataclasses import replace
 import numpy as np
 import pandas as pd
 
-from cadlib.dataset import Dataset
-from cadlib.layouts import Layout
-from cadlib.partial_labels import PartialLabels, complete_labels
+from cadlib.data.dataset import Dataset
+from cadlib.data.layouts import Layout
+from cadlib.data.malignancy import complete_labels
+from cadlib.metrics.partial_labels import PartialLabels
 from cadlib.taxonomy import CODES
 
 DIAGNOSIS_DROPPED = -1

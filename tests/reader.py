@@ -55,7 +55,10 @@ class Reader:
                 element = message.delta.new_element
                 name = element.WhichOneof("type")
                 self.elements.setdefault(name, []).append(getattr(element, name))
-            elif message.script_finished == ForwardMsg.FINISHED_SUCCESSFULLY and kind == "script_finished":
+            elif (
+                message.script_finished == ForwardMsg.FINISHED_SUCCESSFULLY
+                and kind == "script_finished"
+            ):
                 return
 
     def give(self, *files: File) -> None:
@@ -67,7 +70,9 @@ class Reader:
             body, kind = multipart(name, data)
             status = self.put(path, kind, body)
             assert status == 204, status
-            state.file_uploader_state_value.uploaded_file_info.add(file_id=file_id, name=name, size=len(data))
+            state.file_uploader_state_value.uploaded_file_info.add(
+                file_id=file_id, name=name, size=len(data)
+            )
         self.run(state)
 
     def click(self, label: str) -> None:
@@ -84,9 +89,14 @@ class Reader:
 def multipart(name: str, data: bytes) -> tuple[bytes, str]:
     """Return a file as the body of a form, with its content type."""
     boundary = uuid.uuid4().hex
-    head = f'--{boundary}\r\nContent-Disposition: form-data; name="file"; filename="{quote(name)}"\r\n'
+    head = (
+        f'--{boundary}\r\nContent-Disposition: form-data; name="file"; filename="{quote(name)}"\r\n'
+    )
     head += "Content-Type: application/octet-stream\r\n\r\n"
-    return head.encode() + data + f"\r\n--{boundary}--\r\n".encode(), f"multipart/form-data; boundary={boundary}"
+    return (
+        head.encode() + data + f"\r\n--{boundary}--\r\n".encode(),
+        f"multipart/form-data; boundary={boundary}",
+    )
 
 
 def read_all(readers: Iterable[Reader], files: Sequence[File]) -> None:

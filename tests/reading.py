@@ -14,7 +14,11 @@ def words(app: AppTest) -> str:
 def mounted(app: AppTest, name: str, key: str = "") -> list[dict]:
     """Return what each component of this name, and of this key if one is given, was given to draw."""
     protos = [component.proto for component in app.get("bidi_component")]
-    return [json.loads(p.json) for p in protos if p.component_name == f"cadlib-{name}" and p.id.endswith(key)]
+    return [
+        json.loads(p.json)
+        for p in protos
+        if p.component_name == f"cadlib-{name}" and p.id.endswith(key)
+    ]
 
 
 def tiles(app: AppTest, key: str = "gallery") -> list[dict]:

@@ -6,17 +6,18 @@ import numpy as np
 import pytest
 from sklearn.metrics import balanced_accuracy_score, roc_auc_score
 
-from cadlib import across, calibration
 from cadlib.__main__ import main
-from cadlib.across import FIGURES, across_archives, compare
 from cadlib.errors import TrainingFailed
-from cadlib.evaluation import build_metrics
-from cadlib.metrics import malignant_probability, malignant_truth
-from cadlib.record import CARD_FILE, METRICS_FILE
-from cadlib.run import CHECKPOINT_FILE, HISTORY_FILE
+from cadlib.evaluation.evaluate import build_metrics
+from cadlib.metrics.classification import malignant_probability, malignant_truth
+from cadlib.model import calibration
+from cadlib.model.record import CARD_FILE, METRICS_FILE
 from cadlib.taxonomy import CODES
-from cadlib.train_config import ACROSS_RECIPE, TrainConfig
-from cadlib.training import train
+from cadlib.training import cross_archive
+from cadlib.training.config import ACROSS_RECIPE, TrainConfig
+from cadlib.training.cross_archive import FIGURES, across_archives, compare
+from cadlib.training.loop import train
+from cadlib.training.run import CHECKPOINT_FILE, HISTORY_FILE
 
 TINY = {
     "backbone": "test_efficientnet",
@@ -49,7 +50,7 @@ def runs(monkeypatch):
         made.append((config.leave_out, resume, train(folder, run_dir, config, resume=resume)))
         return made[-1][2]
 
-    monkeypatch.setattr(across, "train", noted)
+    monkeypatch.setattr(cross_archive, "train", noted)
     return made
 
 
@@ -79,7 +80,9 @@ def test_each_archive_is_measured_with_and_without_it(synthetic_dataset, tmp_pat
 
 
 @pytest.mark.timeout(300)
-def test_it_goes_on_where_it_was_stopped_and_trains_nothing_twice(synthetic_dataset, tmp_path, monkeypatch):
+def test_it_goes_on_where_it_was_stopped_and_trains_nothing_twice(
+    synthetic_dataset, tmp_path, monkeypatch
+):
     started = []
 
     def stopped_at_the_second(folder, run_dir, config, *, resume):
@@ -88,7 +91,7 @@ def test_it_goes_on_where_it_was_stopped_and_trains_nothing_twice(synthetic_data
             raise KeyboardInterrupt
         return train(folder, run_dir, config, resume=resume)
 
-    monkeypatch.setattr(across, "train", stopped_at_the_second)
+    monkeypatch.setattr(cross_archive, "train", stopped_at_the_second)
     with pytest.raises(KeyboardInterrupt):
         across_archives(synthetic_dataset, tmp_path / "parts", CONFIG)
     before = (tmp_path / "parts" / "all" / HISTORY_FILE).read_bytes()
@@ -110,7 +113,7 @@ def test_runs_of_another_recipe_are_refused_or_deleted(synthetic_dataset, tmp_pa
         begun.append((resume, (run_dir / CHECKPOINT_FILE).exists()))
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(across, "train", stopped)
+    monkeypatch.setattr(cross_archive, "train", stopped)
     with pytest.raises(KeyboardInterrupt):
         across_archives(synthetic_dataset, tmp_path, longer)
     assert begun == [(False, False)]
@@ -138,15 +141,21 @@ def test_the_change_is_the_difference_and_its_interval_is_paired():
     found = compare(labels, lesions, good, worse)
     for key, given in (("with", good), ("without", worse)):
         truth, score = malignant_truth(labels), malignant_probability(given)
-        assert found["balanced_accuracy"][key] == pytest.approx(balanced_accuracy_score(labels, given.argmax(axis=1)))
+        assert found["balanced_accuracy"][key] == pytest.approx(
+            balanced_accuracy_score(labels, given.argmax(axis=1))
+        )
         assert found["malignant_auc"][key] == pytest.approx(roc_auc_score(truth, score))
-        assert found["melanoma_auc"][key] == pytest.approx(roc_auc_score(labels == CODES.index("MEL"), given[:, 0]))
+        assert found["melanoma_auc"][key] == pytest.approx(
+            roc_auc_score(labels == CODES.index("MEL"), given[:, 0])
+        )
     for name in FIGURES:
         figure, interval = found[name], found["intervals"][name]
         assert figure["change"] == pytest.approx(figure["without"] - figure["with"])
         low, high = interval["change"]
         assert low < figure["change"] < high
-        assert high - low < interval["with"][1] - interval["with"][0]  # what both find hard falls out
+        assert (
+            high - low < interval["with"][1] - interval["with"][0]
+        )  # what both find hard falls out
 
 
 def test_a_figure_without_its_class_is_not_defined():
@@ -163,14 +172,30 @@ def test_the_recipe_is_cheaper_than_training_and_of_the_same_network():
 
 
 @pytest.mark.timeout(300)
-def test_the_command_writes_the_result_into_a_model(synthetic_dataset, tmp_path, monkeypatch, capsys):
+def test_the_command_writes_the_result_into_a_model(
+    synthetic_dataset, tmp_path, monkeypatch, capsys
+):
     monkeypatch.setenv("CADLIB_MODELS", str(tmp_path / "models"))
-    model = Path(shutil.copytree(Path(__file__).parent.parent / "models" / "isic2019", tmp_path / "models" / "m"))
+    model = Path(
+        shutil.copytree(
+            Path(__file__).parent.parent / "models" / "isic2019", tmp_path / "models" / "m"
+        )
+    )
     before = json.loads((model / METRICS_FILE).read_text())
-    flags = [f"--{'no-' if value is False else ''}{name.replace('_', '-')}" for name, value in TINY.items()]
+    flags = [
+        f"--{'no-' if value is False else ''}{name.replace('_', '-')}"
+        for name, value in TINY.items()
+    ]
     values = [[] if isinstance(value, bool) else [str(value)] for value in TINY.values()]
     given = [part for flag, value in zip(flags, values, strict=True) for part in (flag, *value)]
-    where = ["--data", str(synthetic_dataset), "--run-dir", str(tmp_path / "runs"), "--into-model", "m"]
+    where = [
+        "--data",
+        str(synthetic_dataset),
+        "--run-dir",
+        str(tmp_path / "runs"),
+        "--into-model",
+        "m",
+    ]
     assert main(["across", *where, *given]) == 0
     assert "trained without it" in capsys.readouterr().out
     across_figures = json.loads((tmp_path / "runs" / "across.json").read_text())["across_archives"]
@@ -183,10 +208,21 @@ def test_the_command_writes_the_result_into_a_model(synthetic_dataset, tmp_path,
     assert f"{across_figures['archives']['MSK']['malignant_auc']['change']:+.3f}" in card
 
 
-@pytest.mark.parametrize("wrong", [["--into-model", "nonesuch"], ["--epochs", "0"], ["--devices", "2"]])
+@pytest.mark.parametrize(
+    "wrong", [["--into-model", "nonesuch"], ["--epochs", "0"], ["--devices", "2"]]
+)
 def test_bad_usage_ends_before_any_training(synthetic_dataset, tmp_path, wrong, capsys):
     try:
-        code = main(["across", "--data", str(synthetic_dataset), "--run-dir", str(tmp_path / "runs"), *wrong])
+        code = main(
+            [
+                "across",
+                "--data",
+                str(synthetic_dataset),
+                "--run-dir",
+                str(tmp_path / "runs"),
+                *wrong,
+            ]
+        )
     except SystemExit as end:
         code = end.code
     assert code == 2

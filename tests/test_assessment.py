@@ -9,11 +9,11 @@ from PIL import Image
 from cadlib.assessment import CSV_COLUMNS, assess, assess_batch, csv_row, reconsider
 from cadlib.errors import ImageRejected, ModelInvalid
 from cadlib.images import read_image
-from cadlib.images.channels import SWAPPED_NOTE, swap_red_and_blue
-from cadlib.metadata import PatientFacts
-from cadlib.model import Model
-from cadlib.quality import LIMITS
-from cadlib.synthetic import demo_lesions
+from cadlib.images.quality import LIMITS
+from cadlib.images.red_blue_swap import SWAPPED_NOTE, swap_red_and_blue
+from cadlib.images.synthetic import demo_lesions
+from cadlib.model.metadata import PatientFacts
+from cadlib.model.model import Model
 from cadlib.taxonomy import CODES
 
 
@@ -49,7 +49,9 @@ def test_notes_on_the_image_are_in_csv_and_json(model, picture):
     assert found.to_json()["notes"] == [SWAPPED_NOTE]
 
 
-def test_the_prediction_set_holds_what_the_record_says_and_not_with_facts(model, taught_folder, picture):
+def test_the_prediction_set_holds_what_the_record_says_and_not_with_facts(
+    model, taught_folder, picture
+):
     found = assess(model, picture)
     quantiles = model.record.conformal.quantiles
     expected = [code for code, p in found.prediction.ranking() if 1 - p <= quantiles[code]]
@@ -70,15 +72,23 @@ def test_the_heatmap_of_a_large_photograph_lies_in_the_pixels_of_its_file(model,
 def test_a_row_of_csv_names_what_is_wrong_with_the_picture(model, picture):
     clear = read_image(picture)
     dark = replace(clear, pixels=clear.pixels // 8)
-    rows = [dict(zip(CSV_COLUMNS, csv_row("a.png", one), strict=True)) for one in assess_batch(model, [clear, dark])]
+    rows = [
+        dict(zip(CSV_COLUMNS, csv_row("a.png", one), strict=True))
+        for one in assess_batch(model, [clear, dark])
+    ]
     assert rows[0]["quality"] == "good"
     assert set(rows[0]["prediction_set"].split()) <= set(CODES)
     assert rows[1]["quality"].startswith("unreadable: underexposure")
-    assert dict(zip(CSV_COLUMNS, csv_row("b.png", "no picture"), strict=True))["error"] == "no picture"
+    assert (
+        dict(zip(CSV_COLUMNS, csv_row("b.png", "no picture"), strict=True))["error"] == "no picture"
+    )
 
 
 def test_an_unknown_picture_is_no_ground_for_an_answer_and_its_row_says_so(model, picture):
-    known, noise = read_image(picture), np.random.default_rng(0).integers(0, 256, (450, 450, 3), np.uint8)
+    known, noise = (
+        read_image(picture),
+        np.random.default_rng(0).integers(0, 256, (450, 450, 3), np.uint8),
+    )
     lesion, other = assess_batch(model, [known, replace(known, pixels=noise)])
     assert lesion.answerable
     assert not other.answerable
@@ -118,15 +128,20 @@ def test_what_is_no_image_is_rejected(model):
 def test_with_facts_the_threshold_is_the_one_measured_with_facts(taught_folder, picture):
     model = Model.load(taught_folder)
     (alone,), (taught,) = (
-        assess_batch(model, [read_image(picture)], facts=f) for f in (None, PatientFacts(90, "male"))
+        assess_batch(model, [read_image(picture)], facts=f)
+        for f in (None, PatientFacts(90, "male"))
     )
     assert alone.decision.operating_point == model.record.operating_point("balanced")
-    assert taught.decision.operating_point == model.record.operating_point("balanced", with_facts=True)
+    assert taught.decision.operating_point == model.record.operating_point(
+        "balanced", with_facts=True
+    )
     assert taught.decision.operating_point.threshold == 0.123
 
 
 def test_as_json_it_says_what_the_facts_moved(taught_folder, picture):
-    (found,) = assess_batch(Model.load(taught_folder), [read_image(picture)], facts=PatientFacts(sex="male"))
+    (found,) = assess_batch(
+        Model.load(taught_folder), [read_image(picture)], facts=PatientFacts(sex="male")
+    )
     facts = json.loads(json.dumps(found.to_json()))["facts"]
     assert (facts["age_years"], facts["sex"], facts["site"]) == (None, "male", None)
     assert facts["moved"]["MEL"] > 0 > facts["moved"]["NV"]

@@ -11,15 +11,16 @@ import pandas as pd
 import pytest
 from PIL import Image
 
-from cadlib import card, splits
 from cadlib.__main__ import main
-from cadlib.audit import audit_split, write_into
-from cadlib.audit_sheet import WARNING
-from cadlib.dataset import open_dataset
+from cadlib.data import splits
+from cadlib.data.dataset import open_dataset
 from cadlib.errors import DatasetInvalid, ModelInvalid
-from cadlib.own_split import own_split
-from cadlib.record import CARD_FILE, METRICS_FILE, SPLIT_FILE, read_json, read_record
-from cadlib.synthetic import write_dataset
+from cadlib.evaluation.leak_audit import audit_split, write_into
+from cadlib.images.synthetic import write_dataset
+from cadlib.model import card
+from cadlib.model.record import CARD_FILE, METRICS_FILE, SPLIT_FILE, read_json, read_record
+from cadlib.model.split import own_split
+from cadlib.report.audit_sheet import WARNING
 from tests.altering import change_file, change_record
 
 
@@ -66,9 +67,16 @@ def reader(folder: Path) -> SimpleNamespace:
 
     def see(pixels):
         half = pixels.shape[1] // 2
-        quarters = (pixels[:, :half, :half], pixels[:, half:, :half], pixels[:, :half, half:], pixels[:, half:, half:])
+        quarters = (
+            pixels[:, :half, :half],
+            pixels[:, half:, :half],
+            pixels[:, :half, half:],
+            pixels[:, half:, half:],
+        )
         means = np.concatenate([quarter.mean(axis=(1, 2)) for quarter in quarters], axis=1)
-        return SimpleNamespace(features=means.astype(np.float32), logits=np.zeros((len(pixels), 8), np.float32))
+        return SimpleNamespace(
+            features=means.astype(np.float32), logits=np.zeros((len(pixels), 8), np.float32)
+        )
 
     return SimpleNamespace(record=read_record(folder), see=see)
 
@@ -114,9 +122,15 @@ def test_identical_files_of_one_split_do_not_leak(data, trained_on):
 
 def test_a_mirrored_picture_that_no_hash_finds_is_found_by_its_pixels(data, trained_on):
     paths = images_of(data)
-    Image.open(paths[4]).transpose(Image.Transpose.FLIP_LEFT_RIGHT).rotate(90).save(paths[10], quality=80)
+    Image.open(paths[4]).transpose(Image.Transpose.FLIP_LEFT_RIGHT).rotate(90).save(
+        paths[10], quality=80
+    )
     found = audited(trained_on(data, CLEAN, GROUPS), data)
-    assert (found.result.identical_files, found.result.near_duplicates, found.result.same_pictures) == (0, 0, 2)
+    assert (
+        found.result.identical_files,
+        found.result.near_duplicates,
+        found.result.same_pictures,
+    ) == (0, 0, 2)
     pair, other = found.leaking_pairs.itertuples()
     assert (pair.left, pair.right) == (4, 10)
     assert (other.left, other.right) == (5, 10)  # the second picture of the lesion
@@ -128,20 +142,26 @@ def test_hash_distances_count_every_pair_across_splits(data, trained_on):
     assert found.hash_distances.sum() == 16 * 8 + 16 * 8 + 8 * 8
 
 
-def test_pairs_hold_the_nearest_of_each_image_as_the_plain_way_gives_it(data, trained_on, monkeypatch):
-    from cadlib import audit
+def test_pairs_hold_the_nearest_of_each_image_as_the_plain_way_gives_it(
+    data, trained_on, monkeypatch
+):
+    from cadlib.evaluation import leak_audit
 
-    monkeypatch.setattr(audit, "BLOCK_CELLS", 50)  # three rows at a time
+    monkeypatch.setattr(leak_audit, "BLOCK_CELLS", 50)  # three rows at a time
     folder = trained_on(data, CLEAN, GROUPS)
     found = audited(folder, data)
-    from cadlib.pixels import cached_pixels
+    from cadlib.data.pixel_cache import cached_pixels
 
-    features = reader(folder).see(np.array(cached_pixels(found.table, read_record(folder).input))).features
+    features = (
+        reader(folder).see(np.array(cached_pixels(found.table, read_record(folder).input))).features
+    )
     features /= np.linalg.norm(features, axis=1, keepdims=True)
     parts = found.table["split"].to_numpy()
     for right in np.flatnonzero(parts != "train"):
         values = np.where(parts == "train", features @ features[right], -1)
-        rows = found.pairs[(found.pairs["right"] == right) & (parts[found.pairs["left"]] == "train")]
+        rows = found.pairs[
+            (found.pairs["right"] == right) & (parts[found.pairs["left"]] == "train")
+        ]
         assert rows["cosine"].max() == pytest.approx(values.max(), abs=1e-5)
         assert values.argmax() in rows["left"].tolist()
 
@@ -162,7 +182,9 @@ def test_refuses_data_of_which_the_split_has_nothing(data, model_folder):
 
 def test_refuses_a_split_that_is_not_the_models(data, trained_on):
     folder = trained_on(data, CLEAN, GROUPS)
-    (folder / SPLIT_FILE).write_text((folder / SPLIT_FILE).read_text().replace("validation", "test", 1))
+    (folder / SPLIT_FILE).write_text(
+        (folder / SPLIT_FILE).read_text().replace("validation", "test", 1)
+    )
     with pytest.raises(ModelInvalid, match="split.csv changed"):
         audited(folder, data)
 
@@ -232,7 +254,10 @@ def test_a_group_in_two_splits_can_be_audited_and_not_measured(data, trained_on)
 def test_the_command_without_a_leak_ends_with_0_and_says_so(data, trained_on, capsys):
     folder = trained_on(data, CLEAN, GROUPS)
     assert main(["audit", "--data", str(data), "--model", str(folder), "--into-model"]) == 0
-    assert "leak audit passed: no image or lesion was found in more than one split" in capsys.readouterr().out
+    assert (
+        "leak audit passed: no image or lesion was found in more than one split"
+        in capsys.readouterr().out
+    )
     assert read_record(folder).audit_passed
 
 
@@ -341,7 +366,9 @@ def test_of_real_images_a_copy_is_found_and_no_other(data_dir, model, tmp_path, 
     rows["split"] = np.resize(CLEAN, len(rows))
     (model_folder / SPLIT_FILE).write_text(rows.to_csv(index=False))
     sha256 = hashlib.sha256((model_folder / SPLIT_FILE).read_bytes()).hexdigest()
-    record = replace(model.record, audit=None, training=replace(model.record.training, split_sha256=sha256))
+    record = replace(
+        model.record, audit=None, training=replace(model.record.training, split_sha256=sha256)
+    )
     asked = SimpleNamespace(record=record, see=model.see)
     copied = tmp_path / "copied.jpg"
     shutil.copy(table["path"].iloc[0], copied)

@@ -1,12 +1,14 @@
 import pytest
 import torch
 
-from cadlib.augment import RandomResolution, augment, mix
+from cadlib.training.augment import RandomResolution, augment, mix
 
 
 @pytest.fixture
 def picture():
-    return torch.randint(0, 256, (3, 192, 192), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
+    return torch.randint(
+        0, 256, (3, 192, 192), dtype=torch.uint8, generator=torch.Generator().manual_seed(0)
+    )
 
 
 def test_the_same_seed_gives_the_same_picture(picture):

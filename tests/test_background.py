@@ -3,7 +3,7 @@ import time
 
 import pytest
 
-from cadlib import background
+from cadlib import jobs
 from cadlib.errors import DatasetInvalid
 
 
@@ -45,7 +45,7 @@ def reached(job, state):
 
 
 def test_work_goes_on_by_itself_and_tells_how_far_it_is(gate):
-    job = background.start("a", held_up(gate))
+    job = jobs.start("a", held_up(gate))
     reached(job, "running")
     while not job.done:
         time.sleep(0.01)
@@ -63,7 +63,7 @@ def test_work_that_first_tells_that_nothing_is_done_has_done_what_it_tells_next(
         say("subgroups", 1, 4)
         gate.wait()
 
-    job = background.start("from nothing", work)
+    job = jobs.start("from nothing", work)
     reached(job, "running")
     while not job.done:
         time.sleep(0.01)
@@ -79,7 +79,7 @@ def test_what_was_done_before_it_began_says_nothing_of_how_long_it_takes(gate):
         while not gate.wait(0.01):
             say("images", 9003, 10_000)
 
-    job = background.start("late", work)
+    job = jobs.start("late", work)
     while job.done < 9003:
         time.sleep(0.01)
     assert job.seconds_left > 0.1 * 997 / 2
@@ -89,20 +89,20 @@ def test_what_was_done_before_it_began_says_nothing_of_how_long_it_takes(gate):
 
 def test_the_same_work_never_runs_twice_at_once(gate):
     ran = []
-    first = background.start("b", held_up(gate, ran))
-    assert background.start("b", held_up(gate, ran)) is first is background.find("b")
+    first = jobs.start("b", held_up(gate, ran))
+    assert jobs.start("b", held_up(gate, ran)) is first is jobs.find("b")
     gate.set()
     ended(first)
     assert ran == [1]
-    again = background.start("b", held_up(gate, ran))
+    again = jobs.start("b", held_up(gate, ran))
     assert again is not first
     ended(again)
 
 
 def test_other_work_waits_for_its_turn_and_can_be_stopped_there(gate):
-    first = background.start("c", held_up(gate))
+    first = jobs.start("c", held_up(gate))
     reached(first, "running")
-    waiting = background.start("d", held_up(gate))
+    waiting = jobs.start("d", held_up(gate))
     time.sleep(0.3)
     assert waiting.state == "waiting"
     waiting.stop()
@@ -111,11 +111,11 @@ def test_other_work_waits_for_its_turn_and_can_be_stopped_there(gate):
 
 
 def test_running_work_ends_at_the_next_sign_of_progress_when_it_is_stopped(gate):
-    job = background.start("e", held_up(gate))
+    job = jobs.start("e", held_up(gate))
     reached(job, "running")
     job.stop()
     assert ended(job).state == "stopped"
-    after = background.start("f", lambda say: say("images", 1, 1))  # and the turn is free again
+    after = jobs.start("f", lambda say: say("images", 1, 1))  # and the turn is free again
     assert ended(after).state == "done"
 
 
@@ -123,7 +123,7 @@ def test_what_went_wrong_is_said_in_its_words():
     def work(say):
         raise DatasetInvalid("Expected images but none came.")
 
-    job = ended(background.start("g", work))
+    job = ended(jobs.start("g", work))
     assert (job.state, job.reason) == ("failed", "Expected images but none came.")
 
 
@@ -131,17 +131,17 @@ def test_what_nobody_foresaw_is_in_the_log_and_not_on_the_page(caplog):
     def work(say):
         raise KeyError("secret")
 
-    job = ended(background.start("h", work))
+    job = ended(jobs.start("h", work))
     assert job.state == "failed"
     assert "secret" not in job.reason
     assert "secret" in caplog.text
 
 
 def test_a_job_that_has_ended_can_be_forgotten_and_a_running_one_not(gate):
-    job = background.start("i", held_up(gate))
-    background.forget("i")
-    assert background.find("i") is job
+    job = jobs.start("i", held_up(gate))
+    jobs.forget("i")
+    assert jobs.find("i") is job
     gate.set()
     ended(job)
-    background.forget("i")
-    assert background.find("i") is None
+    jobs.forget("i")
+    assert jobs.find("i") is None

@@ -11,15 +11,24 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from cadlib import cache
 from cadlib.__main__ import main
-from cadlib.cache import give_up, given_up, is_standing, keep, keep_array, keep_by, kept_files, standing
-from cadlib.evaluated import evaluated, evaluation_folder, read_evaluation
-from cadlib.record import read_record
-from cadlib.suspects import Suspects, kept
-from cadlib.suspects import keep as keep_suspects
-from cadlib.suspects.lists import findings
-from cadlib.thumbnails import thumbnail
+from cadlib.evaluation.cached import evaluated, evaluation_folder, read_evaluation
+from cadlib.files import cache
+from cadlib.files.cache import (
+    give_up,
+    given_up,
+    is_standing,
+    keep,
+    keep_array,
+    keep_by,
+    kept_files,
+    standing,
+)
+from cadlib.images.thumbnails import thumbnail
+from cadlib.label_review import Suspects, kept
+from cadlib.label_review import keep as keep_suspects
+from cadlib.label_review.lists import findings
+from cadlib.model.record import read_record
 
 ROOT = Path(__file__).parents[1]
 FULL = OSError(errno.ENOSPC, "No space left on device")
@@ -77,7 +86,9 @@ def test_what_cannot_be_kept_stands_in_a_temporary_folder_with_one_warning(unusa
     assert not list(Path.cwd().glob("~"))
 
 
-def test_without_a_temporary_folder_the_work_goes_on_with_one_warning(unusable, caplog, monkeypatch):
+def test_without_a_temporary_folder_the_work_goes_on_with_one_warning(
+    unusable, caplog, monkeypatch
+):
     def refuse(**_):
         raise FULL
 
@@ -133,7 +144,7 @@ def test_a_tilde_in_the_variable_is_the_home_folder(monkeypatch, tmp_path):
 
 
 def test_the_temporary_folder_is_removed_at_the_end(tmp_path):
-    code = "from cadlib.cache import *; p = cache_dir() / 'a.npy'; keep_array(p, np.zeros(1)); print(standing(p))"
+    code = "from cadlib.files.cache import *; p = cache_dir() / 'a.npy'; keep_array(p, np.zeros(1)); print(standing(p))"
     ended = subprocess.run(
         [sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True,
         env={**os.environ, "CADLIB_CACHE": "/proc/cadlib"},
@@ -160,7 +171,9 @@ def test_suspects_are_found_again_without_a_cache(unusable, drawn_dataset, caplo
     assert len(warnings(caplog)) == 1
 
 
-def test_an_evaluation_is_whole_without_a_cache(unusable, drawn_model_folder, drawn_dataset, caplog):
+def test_an_evaluation_is_whole_without_a_cache(
+    unusable, drawn_model_folder, drawn_dataset, caplog
+):
     record = read_record(drawn_model_folder)
     made = evaluated(drawn_model_folder, record, drawn_dataset, lambda *_: None)
     again = read_evaluation(evaluation_folder(record, drawn_dataset), record, drawn_dataset)
@@ -204,7 +217,14 @@ def test_every_command_writes_its_results_without_a_cache(
     monkeypatch.setenv("CADLIB_CACHE", "/proc/cadlib")
     monkeypatch.setattr(cache, "_stand_ins", {})
     output = [str(tmp_path / value) if value[0] != "-" else value for value in COMMANDS[command]]
-    line = [command, "--model", str(drawn_model_folder), "--data", str(tmp_path / "split" / "drawn"), *output]
+    line = [
+        command,
+        "--model",
+        str(drawn_model_folder),
+        "--data",
+        str(tmp_path / "split" / "drawn"),
+        *output,
+    ]
     assert main(line) == 0
     assert all(Path(value).exists() for value in output[1::2])
     assert len(warnings(caplog)) == 1
@@ -214,9 +234,37 @@ def test_training_goes_on_without_a_cache(synthetic_dataset, tmp_path, monkeypat
     monkeypatch.setenv("CADLIB_CACHE", "/proc/cadlib")
     monkeypatch.setattr(cache, "_stand_ins", {})
     monkeypatch.setenv("CADLIB_MODELS", str(tmp_path / "models"))
-    size = ["--input-px", "64", "--first-px", "32", "--last-px", "32", "--epochs", "1", "--batch-size", "16"]
-    line = ["train", "--data", str(synthetic_dataset), "--name", "x", "--run-dir", str(tmp_path / "run"), *size]
-    network = ["--no-pretrained", "--backbone", "test_efficientnet", "--accelerator", "cpu", "--workers", "1"]
+    size = [
+        "--input-px",
+        "64",
+        "--first-px",
+        "32",
+        "--last-px",
+        "32",
+        "--epochs",
+        "1",
+        "--batch-size",
+        "16",
+    ]
+    line = [
+        "train",
+        "--data",
+        str(synthetic_dataset),
+        "--name",
+        "x",
+        "--run-dir",
+        str(tmp_path / "run"),
+        *size,
+    ]
+    network = [
+        "--no-pretrained",
+        "--backbone",
+        "test_efficientnet",
+        "--accelerator",
+        "cpu",
+        "--workers",
+        "1",
+    ]
     assert main([*line, *network]) == 0
     assert (tmp_path / "models" / "x" / "model.json").exists()
     assert len(warnings(caplog)) == 1

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 from sklearn.metrics import log_loss
 
-from cadlib.calibration import (
+from cadlib.model.calibration import (
     NO_BIAS,
     BiasTrial,
     Temperature,
@@ -96,7 +96,10 @@ def test_a_bias_that_mends_probabilities_and_diagnoses_pays(drawn):
     lesions = np.arange(2000) // 2
     assert try_bias(leaning, labels[:2000], lesions).pays
     alone, bias = fit_with_bias(leaning, labels[:2000])
-    assert fit(leaning, labels[:2000], lesions, np.full(2000, 300)) == (Temperature(alone, alone), bias)
+    assert fit(leaning, labels[:2000], lesions, np.full(2000, 300)) == (
+        Temperature(alone, alone),
+        bias,
+    )
 
 
 def test_a_bias_where_none_is_needed_does_not_pay(drawn):
@@ -105,14 +108,19 @@ def test_a_bias_where_none_is_needed_does_not_pay(drawn):
     assert trial.gain < trial.gain_se
     alone = fit_temperature(logits[:2000], labels[:2000])
     sides = np.where(np.arange(2000) % 2, 84, 300)
-    assert fit(logits[:2000], labels[:2000], np.arange(2000), sides) == (Temperature(alone, alone), NO_BIAS)
+    assert fit(logits[:2000], labels[:2000], np.arange(2000), sides) == (
+        Temperature(alone, alone),
+        NO_BIAS,
+    )
 
 
 def test_a_bias_that_only_undoes_the_correction_for_rare_classes_does_not_pay():
     """Frequent and rare are told apart poorly: the likelihood wants the rare one named seldom, balance does not."""
     rng = np.random.default_rng(3)
     labels = rng.choice(8, 3000, p=[0.5, *[0.5 / 7] * 7])
-    logits = rng.normal(0, 1, (3000, 8)) + 1.5 * np.eye(8)[labels]  # as if all were equally frequent
+    logits = (
+        rng.normal(0, 1, (3000, 8)) + 1.5 * np.eye(8)[labels]
+    )  # as if all were equally frequent
     trial = try_bias(logits, labels, np.arange(3000))
     assert trial.gain > 3 * trial.gain_se
     assert trial.balanced_accuracy < trial.balanced_accuracy_without
@@ -135,7 +143,9 @@ def test_a_bias_pays_when_the_likelihood_gains_beyond_chance_and_balance_loses_n
 def test_copies_of_the_images_do_not_make_a_gain_surer(drawn):
     logits, labels = drawn
     once = try_bias(logits[:500], labels[:500], np.arange(500))
-    often = try_bias(np.repeat(logits[:500], 4, axis=0), np.repeat(labels[:500], 4), np.repeat(np.arange(500), 4))
+    often = try_bias(
+        np.repeat(logits[:500], 4, axis=0), np.repeat(labels[:500], 4), np.repeat(np.arange(500), 4)
+    )
     assert often.gain_se == pytest.approx(once.gain_se, rel=0.35)
 
 
@@ -155,13 +165,17 @@ def test_thumbnails_of_which_a_network_is_too_sure_get_a_temperature_of_their_ow
     assert bias == NO_BIAS
     mended = probabilities(unequal, temperature.of(sides), NO_BIAS)
     assert np.abs(mended - probabilities(logits, 1.0, NO_BIAS)).max() < 0.1
-    assert np.allclose(uncalibrated(mended, temperature.of(sides), NO_BIAS), probabilities(unequal, 1.0, NO_BIAS))
+    assert np.allclose(
+        uncalibrated(mended, temperature.of(sides), NO_BIAS), probabilities(unequal, 1.0, NO_BIAS)
+    )
 
 
 def test_a_few_thumbnails_get_none(drawn):
     logits, labels = (values[:2000] for values in drawn)
     sides = np.where(np.arange(2000) < 99, 84, 300)
-    temperature, _ = fit(logits * np.where(sides < 150, 3, 1)[:, None], labels, np.arange(2000), sides)
+    temperature, _ = fit(
+        logits * np.where(sides < 150, 3, 1)[:, None], labels, np.arange(2000), sides
+    )
     assert temperature.small == temperature.large
 
 

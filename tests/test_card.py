@@ -1,9 +1,9 @@
 import json
 from dataclasses import replace
 
-from cadlib.card import render
-from cadlib.record import CARD_FILE, METRICS_FILE, find_model, read_record
-from cadlib.tables import figure_text
+from cadlib.metrics.tables import figure_text
+from cadlib.model.card import render
+from cadlib.model.record import CARD_FILE, METRICS_FILE, find_model, read_record
 from cadlib.taxonomy import CODES
 
 
@@ -41,7 +41,9 @@ def test_the_card_says_what_prediction_sets_hold_and_where_that_was_measured():
     assert "| Melanoma (MEL) |" in card
     assert "| 0.875 |" in card
     assert f"measured on the {figures['data']['split']} split" in card
-    assert "## Prediction sets" not in render(record, {k: v for k, v in figures.items() if k != "prediction_sets"})
+    assert "## Prediction sets" not in render(
+        record, {k: v for k, v in figures.items() if k != "prediction_sets"}
+    )
 
 
 def test_the_card_says_that_a_model_was_not_audited():
@@ -57,7 +59,12 @@ def compared(change, interval=(-0.2, -0.1)):
     figure = {"with": 0.7, "without": None if change is None else 0.7 + change, "change": change}
     within = dict.fromkeys(figure, None if change is None else list(interval))
     names = ("balanced_accuracy", "malignant_auc", "melanoma_auc")
-    return {"n": 321, "n_classes": 3, "intervals": dict.fromkeys(names, within), **dict.fromkeys(names, figure)}
+    return {
+        "n": 321,
+        "n_classes": 3,
+        "intervals": dict.fromkeys(names, within),
+        **dict.fromkeys(names, figure),
+    }
 
 
 def test_the_fall_across_archives_is_said_with_its_recipe():
@@ -66,28 +73,45 @@ def test_the_fall_across_archives_is_said_with_its_recipe():
         "data": "isic2019",
         "recipe": {"backbone": "resnet18", "input_px": 112, "epochs": 3},
         "steps": 1584,
-        "archives": {"BCN20000": compared(-0.15), "HAM10000": compared(-0.05), "MSK": compared(None)},
+        "archives": {
+            "BCN20000": compared(-0.15),
+            "HAM10000": compared(-0.05),
+            "MSK": compared(None),
+        },
     }
     text = render(record, figures)
     assert "balanced accuracy changed by -0.150 (BCN20000) to -0.050 (HAM10000)" in text
     assert "resnet18, 112 px, 3 epochs, 1,584 steps each" in text
     row = next(line for line in text.splitlines() if line.startswith("| BCN20000 |"))
-    cells = ["BCN20000", "321", "3", "balanced accuracy", "0.700 (-0.200 to -0.100)", "0.550 (-0.200 to -0.100)"]
+    cells = [
+        "BCN20000",
+        "321",
+        "3",
+        "balanced accuracy",
+        "0.700 (-0.200 to -0.100)",
+        "0.550 (-0.200 to -0.100)",
+    ]
     assert row == f"| {' | '.join([*cells, '-0.150 (-0.200 to -0.100)'])} |"
-    assert "not defined |" in next(line for line in text.splitlines() if line.startswith("| MSK | 321"))
+    assert "not defined |" in next(
+        line for line in text.splitlines() if line.startswith("| MSK | 321")
+    )
     assert "Not measured: how much worse" not in text
 
 
 def test_a_model_not_compared_across_archives_says_so():
     _, record, figures = shipped()
     figures.pop("across_archives", None)
-    assert "## Across archives\n\nNot measured: how much worse this model does" in render(record, figures)
+    assert "## Across archives\n\nNot measured: how much worse this model does" in render(
+        record, figures
+    )
 
 
 def test_an_undefined_figure_is_said_to_be_so():
     _, record, figures = shipped()
     figures["auc"]["DF"] = None
-    row = next(line for line in render(record, figures).splitlines() if line.startswith("| Dermatofibroma"))
+    row = next(
+        line for line in render(record, figures).splitlines() if line.startswith("| Dermatofibroma")
+    )
     assert row.endswith("| not defined |")
 
 
@@ -109,7 +133,9 @@ def test_damage_that_was_not_measured_is_said_to_be_so():
 def test_every_corruption_has_a_row_with_its_falls(across_damage):
     _, record, figures = shipped()
     found = across_damage(record)
-    rows = render(record, {**figures, "robustness": found}).split("## Across damage")[1].splitlines()
+    rows = (
+        render(record, {**figures, "robustness": found}).split("## Across damage")[1].splitlines()
+    )
     for name, part in found["corruptions"].items():
         (row,) = (line for line in rows if line.startswith(f"| {name} |"))
         cells = [cell.strip() for cell in row.strip("|").split("|")]
@@ -128,7 +154,10 @@ def test_the_card_says_what_turning_does_and_names_the_worst_damage(across_damag
     text = render(record, {**figures, "robustness": found})
     assert "What costs most is hair (" in text
     assert "the top diagnosis changes in 12.3 % (" in text
-    assert "60 images of 60 lesions (a random sample, by diagnosis and archive, of the 90 of the validation" in text
+    assert (
+        "60 images of 60 lesions (a random sample, by diagnosis and archive, of the 90 of the validation"
+        in text
+    )
 
 
 def judged(**changes):
@@ -161,13 +190,23 @@ def judged(**changes):
 
 def saliency_section(found):
     _, record, figures = shipped()
-    return render(record, {**figures, "saliency": found}).split("## Saliency maps")[1].split("\n## ")[0]
+    return (
+        render(record, {**figures, "saliency": found})
+        .split("## Saliency maps")[1]
+        .split("\n## ")[0]
+    )
 
 
 def test_every_map_has_a_row_with_its_figures_in_the_card():
     text = saliency_section(judged())
-    assert "60 images of 50 lesions (a random sample, by diagnosis and archive, of the 90 of the validation" in text
-    assert "| layercam | 0.500 | 0.062 (0.031 to 0.100) | 0.700 | 0.250 | 0.125 | not defined |" in text
+    assert (
+        "60 images of 50 lesions (a random sample, by diagnosis and archive, of the 90 of the validation"
+        in text
+    )
+    assert (
+        "| layercam | 0.500 | 0.062 (0.031 to 0.100) | 0.700 | 0.250 | 0.125 | not defined |"
+        in text
+    )
     assert "| random | 0.001 |  | 0.002 |  |  |  |" in text
     assert "| centre | 0.321 |  |  |  |  |  |" in text
     assert "up to 0.444 and agree" in text
@@ -176,8 +215,9 @@ def test_every_map_has_a_row_with_its_figures_in_the_card():
 
 def test_the_card_says_which_method_measured_best_and_whether_by_more_than_chance():
     assert "The default, grad-cam, measured best: 0.500." in saliency_section(judged())
-    assert "layercam measured best, 0.062 (0.031 to 0.100) above the default, grad-cam: more than" in saliency_section(
-        judged(best="layercam")
+    assert (
+        "layercam measured best, 0.062 (0.031 to 0.100) above the default, grad-cam: more than"
+        in saliency_section(judged(best="layercam"))
     )
     by_chance = judged(best="layercam")
     by_chance["intervals"]["gain"]["layercam"] = [-0.1, 0.2]
@@ -185,7 +225,9 @@ def test_the_card_says_which_method_measured_best_and_whether_by_more_than_chanc
 
 
 def test_heatmaps_that_were_not_measured_are_said_to_be_so():
-    assert "Not measured: whether the heatmaps show what an answer rests on" in saliency_section(None)
+    assert "Not measured: whether the heatmaps show what an answer rests on" in saliency_section(
+        None
+    )
 
 
 def test_the_card_says_whether_age_sex_and_site_help_and_shows_the_figures(taught_folder):

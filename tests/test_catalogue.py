@@ -6,9 +6,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cadlib.catalogue import NOT_GIVEN, Catalogue, Query, described
-from cadlib.novelty import Novelty
-from cadlib.predictions import predictions_table
+from cadlib.data.predictions_csv import predictions_table
+from cadlib.evaluation.catalogue import NOT_GIVEN, Catalogue, Query, described
+from cadlib.model.novelty import Novelty
 from cadlib.taxonomy import CODES
 
 FACETS, NUMBERS = ("diagnosis", "sex"), ("age_approx", "risk", "confidence")
@@ -24,7 +24,8 @@ def drawn(n: int, seed: int) -> pd.DataFrame:
             "sex": pd.array(rng.choice(["female", "male", None], n), "str"),
             "age_approx": pd.array(rng.choice([*range(0, 90, 5), None], n), "Float64"),
             "risk": np.where(rng.random(n) < 0.1, np.nan, rng.random(n)),
-            "confidence": rng.integers(0, 101, n) / 100,  # on the edges of what is counted together, too
+            "confidence": rng.integers(0, 101, n)
+            / 100,  # on the edges of what is counted together, too
         }
     )
 
@@ -45,12 +46,16 @@ queries = st.builds(
     Query,
     chosen=st.fixed_dictionaries(
         {
-            "diagnosis": st.lists(st.sampled_from(["MEL", "NV", "BCC", NOT_GIVEN]), unique=True).map(tuple),
+            "diagnosis": st.lists(
+                st.sampled_from(["MEL", "NV", "BCC", NOT_GIVEN]), unique=True
+            ).map(tuple),
             "sex": st.lists(st.sampled_from(["female", "male", NOT_GIVEN]), unique=True).map(tuple),
         }
     ),
     ranges=st.one_of(
-        st.just({}), st.just({"age_approx": (20.0, 60.0)}), st.just({"risk": (0.25, 1.0), "confidence": (0.3, 0.8)})
+        st.just({}),
+        st.just({"age_approx": (20.0, 60.0)}),
+        st.just({"risk": (0.25, 1.0), "confidence": (0.3, 0.8)}),
     ),
     text=st.sampled_from(["", "isic", "00", "ISIC_0001", "no such id"]),
     order=st.sampled_from(["", "risk", "age_approx"]),
@@ -71,7 +76,12 @@ def test_rows_and_counts_are_those_of_pandas(query, seed):
     else:
         assert table["image"].iloc[answer.rows].tolist() == expected["image"].tolist()
     for name in FACETS:
-        counted = table.loc[passing(table, query, but=name), name].fillna(NOT_GIVEN).value_counts().to_dict()
+        counted = (
+            table.loc[passing(table, query, but=name), name]
+            .fillna(NOT_GIVEN)
+            .value_counts()
+            .to_dict()
+        )
         assert {value: n for value, n in answer.counts[name].items() if n} == counted
     assert set(answer.spreads) == {"age_approx", "confidence"}
     for name, spread in answer.spreads.items():
@@ -99,7 +109,9 @@ def test_only_rows_within_a_mask_are_found_and_counted():
 def test_a_column_that_is_not_there_is_named():
     with pytest.raises(ValueError, match="Expected columns site in the table"):
         Catalogue(drawn(5, 0), ("site",), ())
-    with pytest.raises(ValueError, match="Expected facets and numbers of this catalogue .* but got loss"):
+    with pytest.raises(
+        ValueError, match="Expected facets and numbers of this catalogue .* but got loss"
+    ):
         Catalogue(drawn(5, 0), FACETS, NUMBERS).ask(Query(order="loss"))
 
 
@@ -113,7 +125,9 @@ def test_a_facet_of_one_value_and_a_number_that_is_the_same_everywhere_are_none(
 
 def test_what_a_model_says_becomes_columns():
     shares = np.full((3, 8), 0.05)
-    shares[0, CODES.index("MEL")] = shares[1, CODES.index("NV")] = shares[2, CODES.index("BCC")] = 0.65
+    shares[0, CODES.index("MEL")] = shares[1, CODES.index("NV")] = shares[2, CODES.index("BCC")] = (
+        0.65
+    )
     table = pd.DataFrame(
         {
             "image": ["a", "b", "c", "d"],
@@ -123,7 +137,9 @@ def test_what_a_model_says_becomes_columns():
         }
     )
     scores = [0.4, 1.0, 3.0]
-    predictions = predictions_table(table["image"][:3], shares, [Novelty(score).unknown_share for score in scores])
+    predictions = predictions_table(
+        table["image"][:3], shares, [Novelty(score).unknown_share for score in scores]
+    )
     split = pd.DataFrame({"image": ["a", "c"], "split": ["train", "test"]})
     found = described(table, split, predictions).table.set_index("image")
     assert found["split"].fillna("").to_dict() == {"a": "train", "b": "", "c": "test", "d": ""}
@@ -136,7 +152,9 @@ def test_what_a_model_says_becomes_columns():
     np.testing.assert_allclose(found["loss"], [-np.log(0.65), -np.log(0.05), np.nan, np.nan])
     entropy = -(0.65 * np.log(0.65) + 7 * 0.05 * np.log(0.05)) / np.log(8)
     np.testing.assert_allclose(found["uncertainty"], [entropy, entropy, entropy, np.nan])
-    np.testing.assert_allclose(found["novelty"], [*scores, np.nan])  # as `predict` writes it, with the limit 1
+    np.testing.assert_allclose(
+        found["novelty"], [*scores, np.nan]
+    )  # as `predict` writes it, with the limit 1
 
 
 def test_a_label_without_a_diagnosis_has_a_group_and_a_loss():

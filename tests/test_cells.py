@@ -3,12 +3,12 @@ import pytest
 import torch
 from timm.layers import Conv2dSame
 
-from cadlib.cells import enlargement
 from cadlib.images import read_image
-from cadlib.preprocess import to_pixels
-from cadlib.stability import TURNS, turned, turned_back
-from cadlib.synthetic import demo_lesions
-from cadlib.trust import agreement
+from cadlib.images.preprocess import to_pixels
+from cadlib.images.synthetic import demo_lesions
+from cadlib.saliency.feature_map_cells import enlargement
+from cadlib.saliency.test_time_views import TURNS, turned, turned_back
+from cadlib.saliency.trust import agreement
 
 
 def centre_of(weights, cell):
@@ -29,13 +29,19 @@ def test_a_cell_of_a_network_padded_as_by_tensorflow_stands_in_the_middle_of_wha
         (read,) = torch.autograd.grad(found[0, 0, cell, cells // 2], picture, retain_graph=True)
         rows = read[0, 0].sum(dim=1).numpy()
         if rows[0] == rows[-1] == 0:  # else the edge cuts off part of it, and its middle moves
-            assert abs(np.average(np.arange(size_px), weights=rows) - centre_of(weights, cell)) <= 0.5
+            assert (
+                abs(np.average(np.arange(size_px), weights=rows) - centre_of(weights, cell)) <= 0.5
+            )
 
 
 def test_other_networks_read_even_parts_as_a_bilinear_enlargement_takes_them():
     row = np.random.default_rng(0).random(7).astype(np.float32)
-    expected = torch.nn.functional.interpolate(torch.tensor(row)[None, None], 224, mode="linear")[0, 0]
-    np.testing.assert_allclose(enlargement("vit_small_patch14_dinov2", 224, 7) @ row, expected, atol=1e-5)
+    expected = torch.nn.functional.interpolate(torch.tensor(row)[None, None], 224, mode="linear")[
+        0, 0
+    ]
+    np.testing.assert_allclose(
+        enlargement("vit_small_patch14_dinov2", 224, 7) @ row, expected, atol=1e-5
+    )
 
 
 @pytest.mark.parametrize("backbone", ["tf_efficientnet_lite2", "resnet18"])

@@ -8,8 +8,15 @@ from pathlib import Path
 import pytest
 from streamlit.testing.v1 import AppTest
 
-from cadlib.record import CARD_FILE, METRICS_FILE, RECORD_FILE, WEIGHTS_FILE, find_model, read_record
-from cadlib.synthetic import demo_lesions
+from cadlib.images.synthetic import demo_lesions
+from cadlib.model.record import (
+    CARD_FILE,
+    METRICS_FILE,
+    RECORD_FILE,
+    WEIGHTS_FILE,
+    find_model,
+    read_record,
+)
 from tests.altering import change_record, edit_record
 from tests.reading import words
 
@@ -59,7 +66,11 @@ def test_a_threshold_edited_in_an_open_session_decides_nothing(session, folder, 
     page = session.run()
     assert not page.exception
     assert "operating_points[0].threshold changed" in warnings(page)
-    assert not [heading.value for heading in page.subheader if "Below the referral threshold" in heading.value]
+    assert not [
+        heading.value
+        for heading in page.subheader
+        if "Below the referral threshold" in heading.value
+    ]
 
 
 @pytest.mark.parametrize("name", [METRICS_FILE, CARD_FILE])

@@ -7,14 +7,16 @@ import pandas as pd
 import pytest
 from PIL import Image
 
-from cadlib.channel_order import SAMPLE, check_channel_order, warning
-from cadlib.dataset import open_dataset
-from cadlib.synthetic import demo_lesions
+from cadlib.data.dataset import open_dataset
+from cadlib.data.swapped_channels import SAMPLE, check_channel_order, warning
+from cadlib.images.synthetic import demo_lesions
 
 
 @pytest.fixture(scope="module")
 def lesions() -> list[np.ndarray]:
-    return [np.asarray(Image.open(io.BytesIO(demo.png())).convert("RGB")) for demo in demo_lesions()]
+    return [
+        np.asarray(Image.open(io.BytesIO(demo.png())).convert("RGB")) for demo in demo_lesions()
+    ]
 
 
 def folder_of(folder: Path, lesions: list[np.ndarray], swapped: int, right: int) -> pd.DataFrame:
@@ -28,10 +30,14 @@ def folder_of(folder: Path, lesions: list[np.ndarray], swapped: int, right: int)
         else:
             Image.fromarray(pixels).save(path)
     paths = sorted(folder.glob("*.png"))
-    return pd.DataFrame({"image": [path.stem for path in paths], "path": [str(path) for path in paths]})
+    return pd.DataFrame(
+        {"image": [path.stem for path in paths], "path": [str(path) for path in paths]}
+    )
 
 
-@pytest.mark.parametrize(("swapped", "right", "warns"), [(4, 0, True), (3, 1, True), (2, 2, False), (0, 4, False)])
+@pytest.mark.parametrize(
+    ("swapped", "right", "warns"), [(4, 0, True), (3, 1, True), (2, 2, False), (0, 4, False)]
+)
 def test_warns_of_a_folder_where_most_images_look_swapped(tmp_path, lesions, swapped, right, warns):
     order = check_channel_order(folder_of(tmp_path, lesions, swapped, right))
     assert order.checked == swapped + right
@@ -64,7 +70,9 @@ def test_a_data_set_with_swapped_channels_has_a_finding(tmp_path, lesions):
     (tmp_path / "labels.csv").write_text("image,diagnosis\n000,NV\n001,NV\n002,MEL\n")
     report = open_dataset(tmp_path, verify=False).report
     assert report.count("images with red and blue swapped") == 3
-    assert report.channel_order.warning.startswith("Red and blue look swapped in 3 of 3 images checked.")
+    assert report.channel_order.warning.startswith(
+        "Red and blue look swapped in 3 of 3 images checked."
+    )
 
 
 def test_a_data_set_in_order_has_no_finding(tmp_path, lesions):

@@ -1,8 +1,8 @@
 import pytest
 import torch
 
-from cadlib import checkpoint
 from cadlib.errors import TrainingFailed
+from cadlib.training import checkpoint
 
 
 def stepped(seed):
@@ -78,7 +78,8 @@ def test_every_flipped_bit_is_refused_with_what_to_do(saved):
         altered[place] ^= 1 << (place % 8)
         saved.write_bytes(altered)
         with pytest.raises(
-            TrainingFailed, match=r"Rename checkpoint\.previous\.safetensors to checkpoint\.safetensors"
+            TrainingFailed,
+            match=r"Rename checkpoint\.previous\.safetensors to checkpoint\.safetensors",
         ):
             checkpoint.restore(saved, {"network": module}, optimizer)
     for name, tensor in module.state_dict().items():
@@ -100,7 +101,9 @@ def test_renaming_the_checkpoint_before_goes_on_from_it(saved):
 
 def test_a_checkpoint_of_another_run_is_not_kept(saved):
     module, optimizer = stepped(0)
-    checkpoint.save(saved, {"network": module.state_dict()}, optimizer, {"step": 1}, keep_previous=False)
+    checkpoint.save(
+        saved, {"network": module.state_dict()}, optimizer, {"step": 1}, keep_previous=False
+    )
     assert not checkpoint.previous(saved).exists()
 
 

@@ -2,8 +2,8 @@ import json
 
 import pytest
 
-from cadlib.clinic import Clinic, clinic_path, read_clinic, save_clinic
 from cadlib.errors import ClinicInvalid
+from cadlib.server.clinic_settings import Clinic, clinic_path, read_clinic, save_clinic
 
 
 def test_a_clinic_that_chose_nothing_has_the_usual_point_and_no_prevalence(clinic_file):

@@ -10,7 +10,7 @@ from PIL import Image, ImageCms
 
 from cadlib.errors import ImageRejected
 from cadlib.images import read_image
-from cadlib.images.colour import (
+from cadlib.images.colour.stated import (
     ADOBE_RGB,
     ADOBE_RGB_GAMMA,
     BT2020,
@@ -26,7 +26,14 @@ from cadlib.images.colour import (
     srgb_curve,
 )
 
-COLOURS = [(200, 120, 100), (90, 60, 50), (180, 140, 130), (255, 255, 255), (0, 0, 0), (128, 128, 128)]
+COLOURS = [
+    (200, 120, 100),
+    (90, 60, 50),
+    (180, 140, 130),
+    (255, 255, 255),
+    (0, 0, 0),
+    (128, 128, 128),
+]
 
 
 def chunk(kind: bytes, data: bytes) -> bytes:
@@ -49,7 +56,9 @@ def chrm(primaries: tuple[tuple[float, float], ...]) -> bytes:
     return chunk(b"cHRM", struct.pack(">8I", *values))
 
 
-def in_srgb(colour: tuple[int, ...], primaries: tuple[tuple[float, float], ...], gamma: float) -> list[float]:
+def in_srgb(
+    colour: tuple[int, ...], primaries: tuple[tuple[float, float], ...], gamma: float
+) -> list[float]:
     """Return the sRGB values (0 to 255) of a colour of another space of white D65, clipped."""
 
     def to_xyz(points: tuple[tuple[float, float], ...]) -> np.ndarray:
@@ -57,7 +66,9 @@ def in_srgb(colour: tuple[int, ...], primaries: tuple[tuple[float, float], ...],
         white = (D65[0] / D65[1], 1, (1 - sum(D65)) / D65[1])
         return columns * np.linalg.solve(columns, white)
 
-    linear = np.linalg.solve(to_xyz(SRGB), to_xyz(primaries) @ (np.array(colour) / 255) ** gamma).clip(0, 1)
+    linear = np.linalg.solve(
+        to_xyz(SRGB), to_xyz(primaries) @ (np.array(colour) / 255) ** gamma
+    ).clip(0, 1)
     encoded = np.where(linear <= 0.0031308, 12.92 * linear, 1.055 * linear ** (1 / 2.4) - 0.055)
     return list(255 * encoded)
 
@@ -127,7 +138,9 @@ def test_the_colour_code_of_a_png_is_used(
     assert_reads_as(file, in_srgb(colour, primaries, 2.2))
 
 
-@pytest.mark.parametrize("colour_code", [(9, 16, 0, 1), (9, 18, 0, 1), (1, 13, 0, 0), (1, 13, 1, 1)])
+@pytest.mark.parametrize(
+    "colour_code", [(9, 16, 0, 1), (9, 18, 0, 1), (1, 13, 0, 0), (1, 13, 1, 1)]
+)
 def test_high_dynamic_range_and_video_are_not_supported(colour_code: tuple[int, ...]) -> None:
     with pytest.raises(ImageRejected, match="not supported here"):
         read_image(png((200, 120, 100), chunk(b"cICP", bytes(colour_code))))
@@ -145,14 +158,19 @@ def tiff_with_exif(space: int | None, rule: str | None, colour: tuple[int, ...])
     """Return a TIFF with the directories of EXIF and of interoperability, which Pillow does not write."""
 
     def directory(*entries: tuple[int, int, int, bytes]) -> bytes:
-        packed = [struct.pack("<HHI4s", tag, kind, count, value) for tag, kind, count, value in entries]
+        packed = [
+            struct.pack("<HHI4s", tag, kind, count, value) for tag, kind, count, value in entries
+        ]
         return struct.pack("<H", len(packed)) + b"".join(packed) + bytes(4)
 
     pixels = bytes(colour) * 80 * 80
     interop_at = 8 + len(pixels)
     interop = directory((1, 2, 4, (rule or "R98").encode() + b"\0"))
     exif_at = interop_at + len(interop)
-    exif = directory((0xA001, 3, 1, struct.pack("<HH", space or 1, 0)), (0xA005, 4, 1, struct.pack("<I", interop_at)))
+    exif = directory(
+        (0xA001, 3, 1, struct.pack("<HH", space or 1, 0)),
+        (0xA005, 4, 1, struct.pack("<I", interop_at)),
+    )
     main_at = exif_at + len(exif)
     depths_at = main_at + 2 + 12 * 10 + 4
     numbers = {
@@ -160,10 +178,20 @@ def tiff_with_exif(space: int | None, rule: str | None, colour: tuple[int, ...])
     }  # fmt: skip
     entries = [(tag, 4, 1, struct.pack("<I", number)) for tag, number in numbers.items()]
     main = directory(*sorted([*entries, (258, 3, 3, struct.pack("<I", depths_at))]))
-    return b"II*\0" + struct.pack("<I", main_at) + pixels + interop + exif + main + struct.pack("<3H", 8, 8, 8)
+    return (
+        b"II*\0"
+        + struct.pack("<I", main_at)
+        + pixels
+        + interop
+        + exif
+        + main
+        + struct.pack("<3H", 8, 8, 8)
+    )
 
 
-def with_exif(kind: str, space: int | None, rule: str | None, colour: tuple[int, ...], **options: object) -> bytes:
+def with_exif(
+    kind: str, space: int | None, rule: str | None, colour: tuple[int, ...], **options: object
+) -> bytes:
     if kind == "TIFF":
         return tiff_with_exif(space, rule, colour)
     exif = Image.Exif()
@@ -173,15 +201,21 @@ def with_exif(kind: str, space: int | None, rule: str | None, colour: tuple[int,
     if rule is not None:
         exif.get_ifd(0x8769)[0xA005] = {1: rule, 2: b"0100"}
     buffer = BytesIO()
-    lossless = {"JPEG": {"quality": 100, "subsampling": 0}, "WEBP": {"lossless": True}}.get(kind, {})
-    Image.new("RGB", (80, 80), colour).save(buffer, kind, exif=exif.tobytes(), **lossless, **options)
+    lossless = {"JPEG": {"quality": 100, "subsampling": 0}, "WEBP": {"lossless": True}}.get(
+        kind, {}
+    )
+    Image.new("RGB", (80, 80), colour).save(
+        buffer, kind, exif=exif.tobytes(), **lossless, **options
+    )
     return buffer.getvalue()
 
 
 @pytest.mark.parametrize("kind", ["JPEG", "PNG", "WEBP", "TIFF"])
 @pytest.mark.parametrize("colour", COLOURS)
 @pytest.mark.parametrize(("space", "rule"), [(0xFFFF, "R03"), (2, None)])
-def test_adobe_rgb_of_a_camera_is_converted(kind: str, colour: tuple[int, ...], space: int, rule: str | None) -> None:
+def test_adobe_rgb_of_a_camera_is_converted(
+    kind: str, colour: tuple[int, ...], space: int, rule: str | None
+) -> None:
     file = with_exif(kind, space, rule, colour)
     assert_reads_as(file, in_srgb(colour, ADOBE_RGB, ADOBE_RGB_GAMMA), tolerance=3)
     assert "Adobe RGB" in read_image(file).notes[0]
@@ -197,7 +231,9 @@ def test_adobe_rgb_of_a_camera_is_converted(kind: str, colour: tuple[int, ...], 
 def test_what_a_camera_does_not_state_fully_is_noted(
     space: int | None, rule: str | None, notes: tuple[str, ...]
 ) -> None:
-    assert_reads_as_it_stands(with_exif("PNG", space, rule, (200, 120, 100)), (200, 120, 100), *notes)
+    assert_reads_as_it_stands(
+        with_exif("PNG", space, rule, (200, 120, 100)), (200, 120, 100), *notes
+    )
 
 
 def test_a_profile_comes_before_what_the_camera_recorded() -> None:
@@ -222,7 +258,11 @@ def test_a_profile_is_one_that_littlecms_knows() -> None:
 
 @pytest.mark.parametrize(
     "primaries",
-    [((0.3, 0.3),) * 3, ((0.6, 0.0), (0.3, 0.6), (0.1, 0.1)), ((float("nan"), 0.3), (0.3, 0.6), (0.1, 0.1))],
+    [
+        ((0.3, 0.3),) * 3,
+        ((0.6, 0.0), (0.3, 0.6), (0.1, 0.1)),
+        ((float("nan"), 0.3), (0.3, 0.6), (0.1, 0.1)),
+    ],
 )
 def test_impossible_primaries_are_rejected(primaries: tuple[tuple[float, float], ...]) -> None:
     with pytest.raises(ValueError, match=r"chromaticity|primaries"):

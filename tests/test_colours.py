@@ -8,16 +8,21 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-with warnings.catch_warnings(), np.printoptions():  # it changes how numpy writes numbers, everywhere
+with (
+    warnings.catch_warnings(),
+    np.printoptions(),
+):  # it changes how numpy writes numbers, everywhere
     warnings.simplefilter("ignore")  # it misses libraries that are not asked for here
     import colour
 
-from cadlib.figures import RUN_COLOURS
-from cadlib.saliency import COLOURS
+from cadlib.report.charts import RUN_COLOURS
+from cadlib.saliency.heatmap import COLOURS
 from cadlib.taxonomy import BENIGN_COLOUR, MALIGNANT_COLOUR
 
 DEFICIENCIES = ("Protanomaly", "Deuteranomaly", "Tritanomaly")
-THEME = tomllib.loads((Path(__file__).parents[1] / ".streamlit" / "config.toml").read_text())["theme"]
+THEME = tomllib.loads((Path(__file__).parents[1] / ".streamlit" / "config.toml").read_text())[
+    "theme"
+]
 BACKGROUNDS = {mode: THEME[mode]["backgroundColor"] for mode in ("light", "dark")}
 APART = 20
 """CIEDE2000: twenty times what is just seen side by side."""
@@ -27,7 +32,9 @@ SEEN_AT_ALL = 3
 
 def linear(hexadecimal: str) -> np.ndarray:
     """Return linear RGB, 0 to 1, of #RRGGBB."""
-    return colour.cctf_decoding(np.array([int(hexadecimal[at : at + 2], 16) for at in (1, 3, 5)]) / 255)
+    return colour.cctf_decoding(
+        np.array([int(hexadecimal[at : at + 2], 16) for at in (1, 3, 5)]) / 255
+    )
 
 
 def seen(rgb: np.ndarray, deficiency: str | None) -> np.ndarray:
@@ -42,7 +49,9 @@ def seen(rgb: np.ndarray, deficiency: str | None) -> np.ndarray:
 
 def lab(rgb: np.ndarray) -> np.ndarray:
     xyz = colour.RGB_to_XYZ(rgb, "sRGB", apply_cctf_decoding=False)
-    return colour.XYZ_to_Lab(xyz, colour.CCS_ILLUMINANTS["CIE 1931 2 Degree Standard Observer"]["D65"])
+    return colour.XYZ_to_Lab(
+        xyz, colour.CCS_ILLUMINANTS["CIE 1931 2 Degree Standard Observer"]["D65"]
+    )
 
 
 def luminance(rgb: np.ndarray) -> float:
@@ -81,7 +90,9 @@ def test_the_simulation_makes_red_and_green_alike():
     """Or the tests above would hold of any colours."""
     red, green = "#B36B00", "#7A8500"
     apart = {
-        deficiency: colour.delta_E(*(lab(seen(linear(one), deficiency)) for one in (red, green)), method="CIE 2000")
+        deficiency: colour.delta_E(
+            *(lab(seen(linear(one), deficiency)) for one in (red, green)), method="CIE 2000"
+        )
         for deficiency in (None, *DEFICIENCIES)
     }
     assert min(apart["Protanomaly"], apart["Deuteranomaly"]) < APART / 2 < apart[None]

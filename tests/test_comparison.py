@@ -6,14 +6,16 @@ import pytest
 from sklearn.metrics import brier_score_loss, roc_auc_score
 from statsmodels.stats.contingency_tables import mcnemar as reference
 
-from cadlib import metrics
-from cadlib.comparison import Answers, Difference, compare, mcnemar, melanoma_auc
+from cadlib.metrics import classification
+from cadlib.metrics.model_comparison import Answers, Difference, compare, mcnemar, melanoma_auc
 from cadlib.taxonomy import CODES
 
 
 def answers(labels, sureness, seed=0, threshold=0.3):
     """Return a model that is the better the surer it is."""
-    odds = np.exp(np.random.default_rng(seed).normal(0, 1, (len(labels), 8)) + sureness * np.eye(8)[labels])
+    odds = np.exp(
+        np.random.default_rng(seed).normal(0, 1, (len(labels), 8)) + sureness * np.eye(8)[labels]
+    )
     return Answers(odds / odds.sum(axis=1, keepdims=True), threshold)
 
 
@@ -26,7 +28,9 @@ def test_a_model_compared_with_itself_differs_in_nothing(labels):
     one = answers(labels, 1.0)
     found = compare(labels, one, one, np.arange(400), draws=100)
     assert all(part.difference == 0 and part.better is None for part in found.figures.values())
-    assert all(test.exact == test.only_first + test.only_second + 1 == 1 for test in found.tests.values())
+    assert all(
+        test.exact == test.only_first + test.only_second + 1 == 1 for test in found.tests.values()
+    )
 
 
 def test_a_better_model_is_called_better_by_every_figure_and_the_other_way_round(labels):
@@ -43,13 +47,20 @@ def test_a_better_model_is_called_better_by_every_figure_and_the_other_way_round
 def test_the_figures_are_those_of_scikit_learn(labels):
     one, other = answers(labels, 1.0), answers(labels, 2.0, seed=2)
     found = compare(labels, one, other, np.arange(400), draws=20).figures
-    assert found["melanoma_auc"].first == pytest.approx(roc_auc_score(labels == 0, one.probabilities[:, 0]))
-    assert found["brier"].second == pytest.approx(brier_score_loss(labels, other.probabilities, scale_by_half=False))
-    truth = metrics.malignant_truth(labels)
-    referred = metrics.malignant_probability(other.probabilities) >= 0.3
+    assert found["melanoma_auc"].first == pytest.approx(
+        roc_auc_score(labels == 0, one.probabilities[:, 0])
+    )
+    assert found["brier"].second == pytest.approx(
+        brier_score_loss(labels, other.probabilities, scale_by_half=False)
+    )
+    truth = classification.malignant_truth(labels)
+    referred = classification.malignant_probability(other.probabilities) >= 0.3
     assert found["sensitivity"].second == pytest.approx(referred[truth].mean())
     assert found["specificity"].second == pytest.approx((~referred[~truth]).mean())
-    assert melanoma_auc(labels, one.probabilities) == metrics.class_auc(labels, one.probabilities)[CODES.index("MEL")]
+    assert (
+        melanoma_auc(labels, one.probabilities)
+        == classification.class_auc(labels, one.probabilities)[CODES.index("MEL")]
+    )
 
 
 def test_each_model_refers_at_its_own_threshold(labels):
@@ -59,7 +70,9 @@ def test_each_model_refers_at_its_own_threshold(labels):
     assert (found.figures["sensitivity"].second, found.figures["specificity"].second) == (0, 1)
     assert found.tests["malignant referred"].only_second == 0
     assert found.tests["benign not referred"].only_first == 0
-    assert found.tests["malignant referred"].n + found.tests["benign not referred"].n == found.n == 400
+    assert (
+        found.tests["malignant referred"].n + found.tests["benign not referred"].n == found.n == 400
+    )
 
 
 def test_the_interval_is_paired(labels):
@@ -67,7 +80,9 @@ def test_the_interval_is_paired(labels):
     one = answers(labels, 1.0)
     other = Answers(0.95 * one.probabilities + 0.05 * np.eye(8)[labels], 0.3)
     found = compare(labels, one, other, np.arange(400), draws=300).figures["balanced_accuracy"]
-    apart = compare(labels, one, answers(labels, 1.0, seed=3), np.arange(400), draws=300).figures["balanced_accuracy"]
+    apart = compare(labels, one, answers(labels, 1.0, seed=3), np.arange(400), draws=300).figures[
+        "balanced_accuracy"
+    ]
     assert np.ptp(found.interval) < 0.6 * np.ptp(apart.interval)
 
 
@@ -109,16 +124,26 @@ def test_lesions_of_several_images_are_tested_as_every_choice_of_signs_says():
     found = mcnemar(first, second, groups, np.ones(len(groups), bool))
     reached = abs(balances.sum())
     assert found.exact == pytest.approx(np.mean([one >= reached for one in sums]))
-    assert found.mid_p == pytest.approx(np.mean([(one > reached) + (one == reached) / 2 for one in sums]))
+    assert found.mid_p == pytest.approx(
+        np.mean([(one > reached) + (one == reached) / 2 for one in sums])
+    )
 
 
 def test_what_is_not_defined_is_none_in_json():
     labels = np.zeros(12, int)  # melanomas alone
     one = answers(labels, 1.0)
-    found = json.loads(json.dumps(compare(labels, one, one, np.arange(12), draws=50).to_json(), allow_nan=False))
+    found = json.loads(
+        json.dumps(compare(labels, one, one, np.arange(12), draws=50).to_json(), allow_nan=False)
+    )
     assert found["figures"]["malignant_auc"]["first"] is None
     assert found["figures"]["specificity"]["interval"] is None
-    assert found["tests"]["benign not referred"] == {"n": 0, "only_first": 0, "only_second": 0, "exact": 1, "mid_p": 1}
+    assert found["tests"]["benign not referred"] == {
+        "n": 0,
+        "only_first": 0,
+        "only_second": 0,
+        "exact": 1,
+        "mid_p": 1,
+    }
 
 
 def test_a_difference_that_chance_can_have_made_is_for_neither():

@@ -1,5 +1,5 @@
-from cadlib.comparison import FIGURE_NAMES, Comparison, Difference, McNemar
-from cadlib.comparison_table import TEST_NAMES, Compared
+from cadlib.metrics.comparison_table import TEST_NAMES, Compared
+from cadlib.metrics.model_comparison import FIGURE_NAMES, Comparison, Difference, McNemar
 
 BETTER = Difference(0.5, 0.6, 0.1, (0.05, 0.15))
 NO_INTERVAL = Difference(0.5, 0.4, -0.1, None)

@@ -2,10 +2,10 @@
 
 import pytest
 
-from cadlib import runs
-from cadlib.confined import folder_below
 from cadlib.errors import FolderRefused, RunInvalid
-from cadlib.runs import CURVES_FOLDER, find_runs
+from cadlib.files.allowed_folders import folder_below
+from cadlib.training import monitor
+from cadlib.training.monitor import CURVES_FOLDER, find_runs
 from cadlib.ui.datasets import dataset_folders, typed_folder
 
 
@@ -21,18 +21,31 @@ def root(tmp_path):
     return tmp_path / "data"
 
 
-@pytest.mark.parametrize("typed", ["set", "./set", "set/../set", "{root}/set", "{root}", "{root}/missing"])
+@pytest.mark.parametrize(
+    "typed", ["set", "./set", "set/../set", "{root}/set", "{root}", "{root}/missing"]
+)
 def test_takes_a_folder_below_the_root(root, typed):
     folder = folder_below(typed.format(root=root), root, "CADLIB_DATA")
     assert folder.is_relative_to(root.resolve())
 
 
-OUTSIDE = ("/", "/etc", "..", "set/../..", "~", "{root}-of-another", "{root}/../data-of-another", "/missing")
+OUTSIDE = (
+    "/",
+    "/etc",
+    "..",
+    "set/../..",
+    "~",
+    "{root}-of-another",
+    "{root}/../data-of-another",
+    "/missing",
+)
 
 
 @pytest.mark.parametrize("typed", OUTSIDE)
 def test_refuses_a_folder_outside_of_the_root(root, typed):
-    with pytest.raises(FolderRefused, match="Expected a folder below CADLIB_DATA, but found another one"):
+    with pytest.raises(
+        FolderRefused, match="Expected a folder below CADLIB_DATA, but found another one"
+    ):
         folder_below(typed.format(root=root), root, "CADLIB_DATA")
 
 
@@ -103,7 +116,7 @@ def test_the_search_for_runs_does_not_follow_links(tmp_path):
 
 
 def test_the_search_for_runs_ends_in_a_large_tree(tmp_path, monkeypatch):
-    monkeypatch.setattr(runs, "SEARCHED_FOLDERS", 5)
+    monkeypatch.setattr(monitor, "SEARCHED_FOLDERS", 5)
     for number in range(6):
         (tmp_path / str(number)).mkdir()
     with pytest.raises(RunInvalid, match="more than 5 folders"):

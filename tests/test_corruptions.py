@@ -5,11 +5,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from cadlib.corruptions import CORRUPTIONS, STRENGTHS, Corruption
 from cadlib.images import read_image
-from cadlib.synthetic import render_lesion
+from cadlib.images.corruptions import CORRUPTIONS, STRENGTHS, Corruption
+from cadlib.images.synthetic import render_lesion
 
-every_corruption = pytest.mark.parametrize("corruption", CORRUPTIONS, ids=lambda corruption: corruption.name)
+every_corruption = pytest.mark.parametrize(
+    "corruption", CORRUPTIONS, ids=lambda corruption: corruption.name
+)
 
 
 @pytest.fixture(scope="module")
@@ -42,7 +44,18 @@ def test_the_same_seed_gives_the_same_picture(corruption, lesion):
 
 
 @pytest.mark.parametrize(
-    "name", ["noise", "shot noise", "motion", "colour cast", "dark frame", "hair", "ruler", "ink", "gel bubbles"]
+    "name",
+    [
+        "noise",
+        "shot noise",
+        "motion",
+        "colour cast",
+        "dark frame",
+        "hair",
+        "ruler",
+        "ink",
+        "gel bubbles",
+    ],
 )
 def test_what_is_drawn_by_chance_differs_between_seeds(name, lesion):
     pictures = [named(name)(lesion, 4, seed).tobytes() for seed in range(6)]
@@ -61,7 +74,9 @@ def test_a_greater_strength_changes_a_picture_more(corruption, size_px):
 
 @every_corruption
 def test_a_real_picture_is_changed_more_by_a_greater_strength(corruption, data_dir):
-    pixels = read_image(data_dir / "isic2019" / "ISIC_2019_Training_Input" / "ISIC_0024403.jpg").pixels
+    pixels = read_image(
+        data_dir / "isic2019" / "ISIC_2019_Training_Input" / "ISIC_0024403.jpg"
+    ).pixels
     changes = [change(pixels, corruption(pixels, strength, 3)) for strength in STRENGTHS]
     assert changes == sorted(set(changes))
 
@@ -80,7 +95,9 @@ def test_the_strongest_leaves_a_lesion_that_can_be_told_from_skin(corruption):
     height=st.integers(16, 130), width=st.integers(16, 130), strength=st.sampled_from(STRENGTHS),
     seed=st.integers(0, 2**32 - 1),
 )  # fmt: skip
-def test_any_picture_keeps_its_shape_and_type_and_is_not_written_to(corruption, height, width, strength, seed):
+def test_any_picture_keeps_its_shape_and_type_and_is_not_written_to(
+    corruption, height, width, strength, seed
+):
     pixels = np.random.default_rng(seed).integers(0, 256, (height, width, 3), np.uint8)
     pixels.flags.writeable = False
     damaged = corruption(pixels, strength, seed)
@@ -99,9 +116,15 @@ def test_a_length_is_a_share_of_the_short_side(name):
 
 
 def test_a_stop_of_light_is_a_factor_of_two_in_linear_light():
-    grey = np.full((20, 20, 3), 188, np.uint8)  # half of full scale in linear light, by IEC 61966-2-1
-    assert set(np.unique(named("overexposure").damage(grey, 1.0, np.random.default_rng(0)))) == {255}
-    assert set(np.unique(named("underexposure").damage(grey, -1.0, np.random.default_rng(0)))) == {137}
+    grey = np.full(
+        (20, 20, 3), 188, np.uint8
+    )  # half of full scale in linear light, by IEC 61966-2-1
+    assert set(np.unique(named("overexposure").damage(grey, 1.0, np.random.default_rng(0)))) == {
+        255
+    }
+    assert set(np.unique(named("underexposure").damage(grey, -1.0, np.random.default_rng(0)))) == {
+        137
+    }
 
 
 def test_the_noise_has_the_deviation_it_names():
@@ -121,19 +144,28 @@ def test_a_colour_cast_keeps_the_brightness_of_grey():
     for seed in range(4):
         red, green, blue = named("colour cast")(grey, 5, seed)[0, 0].astype(np.float64) / 255
         assert abs(red - blue) > 0.08
-        light = np.dot([0.2126, 0.7152, 0.0722], [((v + 0.055) / 1.055) ** 2.4 for v in (red, green, blue)])
+        light = np.dot(
+            [0.2126, 0.7152, 0.0722], [((v + 0.055) / 1.055) ** 2.4 for v in (red, green, blue)]
+        )
         assert light == pytest.approx(((100 / 255 + 0.055) / 1.055) ** 2.4, rel=0.02)
 
 
 @pytest.mark.parametrize("strength", [0, 6, -1, 2.5])
 def test_rejects_a_strength_outside_1_to_5(strength, lesion):
-    with pytest.raises(ValueError, match=f"`strength` to be one of 1, 2, 3, 4, 5 but got {strength}"):
+    with pytest.raises(
+        ValueError, match=f"`strength` to be one of 1, 2, 3, 4, 5 but got {strength}"
+    ):
         CORRUPTIONS[0](lesion, strength, 0)
 
 
 @pytest.mark.parametrize(
     "pixels",
-    [np.zeros((32, 32), np.uint8), np.zeros((32, 32, 4), np.uint8), np.zeros((32, 32, 3)), np.zeros((8, 32, 3), "u1")],
+    [
+        np.zeros((32, 32), np.uint8),
+        np.zeros((32, 32, 4), np.uint8),
+        np.zeros((32, 32, 3)),
+        np.zeros((8, 32, 3), "u1"),
+    ],
     ids=["grey", "RGBA", "float", "tiny"],
 )
 def test_rejects_what_is_no_picture(pixels):

@@ -4,8 +4,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn.metrics import precision_score, recall_score, roc_curve
 
-from cadlib.curves import precision_recall_of_roc, precision_recall_points, roc_points
-from cadlib.metrics import auc, sensitivity_specificity
+from cadlib.metrics.classification import auc, sensitivity_specificity
+from cadlib.metrics.curves import precision_recall_of_roc, precision_recall_points, roc_points
 
 
 @st.composite
@@ -67,7 +67,9 @@ def test_precision_and_recall_are_those_of_scikit_learn_at_each_kept_threshold()
     scores = rng.normal(truth * 1.2)
     curve = precision_recall_points(scores, truth)
     assert len(curve.recall) <= 200
-    for recall, precision, threshold in zip(curve.recall, curve.precision, curve.threshold, strict=True):
+    for recall, precision, threshold in zip(
+        curve.recall, curve.precision, curve.threshold, strict=True
+    ):
         called = scores >= threshold
         assert recall == pytest.approx(recall_score(truth, called))
         assert precision == pytest.approx(precision_score(truth, called))
@@ -86,9 +88,15 @@ def test_the_points_of_a_roc_have_the_precision_of_their_thresholds():
     truth = rng.random(500) < 0.2
     scores = rng.normal(truth * 1.2)
     roc = roc_points(scores, truth)
-    json = {"fpr": roc.fpr.tolist(), "tpr": roc.tpr.tolist(), "threshold": [None, *roc.threshold[1:].tolist()]}
+    json = {
+        "fpr": roc.fpr.tolist(),
+        "tpr": roc.tpr.tolist(),
+        "threshold": [None, *roc.threshold[1:].tolist()],
+    }
     curve = precision_recall_of_roc(json, int(truth.sum()), int((~truth).sum()))
-    for recall, precision, threshold in zip(curve.recall, curve.precision, curve.threshold, strict=True):
+    for recall, precision, threshold in zip(
+        curve.recall, curve.precision, curve.threshold, strict=True
+    ):
         called = scores >= threshold
         expected = recall_score(truth, called), precision_score(truth, called, zero_division=0)
         assert (recall, precision) == pytest.approx(expected)

@@ -15,13 +15,23 @@ from cadlib.errors import ImageRejected
 from cadlib.images import read_image
 
 WIDTH_PX, HEIGHT_PX = 91, 70
-PASSES = ((0, 0, 8, 8), (4, 0, 8, 8), (0, 4, 4, 8), (2, 0, 4, 4), (0, 2, 2, 4), (1, 0, 2, 2), (0, 1, 1, 2))
+PASSES = (
+    (0, 0, 8, 8),
+    (4, 0, 8, 8),
+    (0, 4, 4, 8),
+    (2, 0, 4, 4),
+    (0, 2, 2, 4),
+    (1, 0, 2, 2),
+    (0, 1, 1, 2),
+)
 
 
 @pytest.fixture(scope="module")
 def rgb() -> NDArray[np.uint8]:
     y, x = np.mgrid[:HEIGHT_PX, :WIDTH_PX]
-    pixels = np.stack([x * 2, y * 3, 40 + (x // 30) * 60 + (y // 35) * 20], axis=-1).astype(np.uint8)
+    pixels = np.stack([x * 2, y * 3, 40 + (x // 30) * 60 + (y // 35) * 20], axis=-1).astype(
+        np.uint8
+    )
     pixels.flags.writeable = False
     return pixels
 
@@ -48,7 +58,9 @@ def chunk(kind: bytes, data: bytes) -> bytes:
 
 def png_of(packed: bytes, interlaced: bool = False) -> bytes:
     header = struct.pack(">IIBBBBB", WIDTH_PX, HEIGHT_PX, 8, 2, 0, 0, int(interlaced))
-    return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", packed) + chunk(b"IEND", b"")
+    return (
+        b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", packed) + chunk(b"IEND", b"")
+    )
 
 
 def rows_of(pixels: NDArray[np.uint8]) -> bytes:
@@ -72,7 +84,9 @@ def test_rejects_a_wrong_checksum_of_a_part_without_pixels(rgb: NDArray[np.uint8
     file = png_of(zlib.compress(rows_of(rgb)))
     text = chunk(b"tEXt", b"Title\0lesion")
     assert np.array_equal(read_image(file[:33] + text + file[33:]).pixels, rgb)
-    assert "incomplete or damaged" in refusal(file[:33] + text[:-1] + bytes([text[-1] ^ 1]) + file[33:])
+    assert "incomplete or damaged" in refusal(
+        file[:33] + text[:-1] + bytes([text[-1] ^ 1]) + file[33:]
+    )
 
 
 @pytest.mark.parametrize("lost_bytes", [1, 4, 5, 500])
@@ -106,7 +120,9 @@ def test_bytes_behind_a_png_are_no_damage(rgb: NDArray[np.uint8]) -> None:
 
 
 @pytest.mark.parametrize("kind", [b"CgBI", b"ABCD"])
-def test_a_png_with_a_critical_part_of_its_own_is_not_supported(rgb: NDArray[np.uint8], kind: bytes) -> None:
+def test_a_png_with_a_critical_part_of_its_own_is_not_supported(
+    rgb: NDArray[np.uint8], kind: bytes
+) -> None:
     file = encoded(rgb, "PNG")
     at = 8 if kind == b"CgBI" else 33
     assert "not supported here" in refusal(file[:at] + chunk(kind, bytes(4)) + file[at:])
@@ -120,10 +136,14 @@ def bmp(header: bytes, palette: bytes, data: bytes) -> bytes:
     return b"BM" + struct.pack("<IHHI", offset + len(data), 0, 0, offset) + header + palette + data
 
 
-def bmp_header(bits: int, compression: int, masks: tuple[int, ...] = (), size_px: int = 80) -> bytes:
+def bmp_header(
+    bits: int, compression: int, masks: tuple[int, ...] = (), size_px: int = 80
+) -> bytes:
     """Return a header of version 4, or of version 3 without masks."""
     length = 108 if masks else 40
-    fields = struct.pack("<IiiHHIIiiII", length, size_px, size_px, 1, bits, compression, 0, 0, 0, 0, 0)
+    fields = struct.pack(
+        "<IiiHHIIiiII", length, size_px, size_px, 1, bits, compression, 0, 0, 0, 0, 0
+    )
     return (fields + struct.pack(f"<{len(masks)}I", *masks)).ljust(length, b"\0")
 
 
@@ -146,7 +166,14 @@ def test_reads_a_bmp_of_runs(last: bytes) -> None:
 
 @pytest.mark.parametrize(
     "data",
-    [runs(rows=79), runs()[:-20], runs()[:700], runs()[:600] + b"\0\1", b"\0\2\5\5" + runs(), b"\5\1\0\0" + runs()],
+    [
+        runs(rows=79),
+        runs()[:-20],
+        runs()[:700],
+        runs()[:600] + b"\0\1",
+        b"\0\2\5\5" + runs(),
+        b"\5\1\0\0" + runs(),
+    ],
     ids=["a row too few", "cut off", "cut in the middle", "ended early", "a jump", "a short row"],
 )
 def test_rejects_a_bmp_whose_runs_leave_pixels_out(data: bytes) -> None:
@@ -154,7 +181,9 @@ def test_rejects_a_bmp_whose_runs_leave_pixels_out(data: bytes) -> None:
 
 
 @pytest.mark.parametrize("lost_bytes", [1, 200])
-def test_rejects_a_bmp_shorter_than_its_header_says(rgb: NDArray[np.uint8], lost_bytes: int) -> None:
+def test_rejects_a_bmp_shorter_than_its_header_says(
+    rgb: NDArray[np.uint8], lost_bytes: int
+) -> None:
     assert "incomplete or damaged" in refusal(encoded(rgb, "BMP")[:-lost_bytes])
 
 
@@ -185,7 +214,10 @@ def test_a_fourth_byte_without_a_mask_is_no_alpha() -> None:
 
 @pytest.mark.parametrize(
     ("masks", "value"),
-    [((0xF800, 0x7E0, 0x1F, 0), 0b10000_100000_00111), ((0x7C00, 0x3E0, 0x1F, 0), 0b10000_10000_00111)],
+    [
+        ((0xF800, 0x7E0, 0x1F, 0), 0b10000_100000_00111),
+        ((0x7C00, 0x3E0, 0x1F, 0), 0b10000_10000_00111),
+    ],
 )
 def test_a_bmp_of_16_bits_a_pixel_is_read(masks: tuple[int, ...], value: int) -> None:
     data = np.full(80 * 80, value, "<u2").tobytes()
@@ -194,14 +226,19 @@ def test_a_bmp_of_16_bits_a_pixel_is_read(masks: tuple[int, ...], value: int) ->
 
 
 @pytest.mark.parametrize(
-    ("bits", "compression", "masks"), [(32, 3, (0x3FF00000, 0xFFC00, 0x3FF, 0)), (24, 4, ()), (32, 5, ()), (2, 0, ())]
+    ("bits", "compression", "masks"),
+    [(32, 3, (0x3FF00000, 0xFFC00, 0x3FF, 0)), (24, 4, ()), (32, 5, ()), (2, 0, ())],
 )
 def test_a_rare_bmp_is_not_supported(bits: int, compression: int, masks: tuple[int, ...]) -> None:
-    assert "not supported here" in refusal(bmp(bmp_header(bits, compression, masks), b"", bytes(80 * 80 * 4)))
+    assert "not supported here" in refusal(
+        bmp(bmp_header(bits, compression, masks), b"", bytes(80 * 80 * 4))
+    )
 
 
 def test_the_colour_profile_inside_a_bmp_is_used() -> None:
-    swapped = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes().replace(b"rXYZ", b"tmpX")
+    swapped = (
+        ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes().replace(b"rXYZ", b"tmpX")
+    )
     profile = swapped.replace(b"bXYZ", b"rXYZ").replace(b"tmpX", b"bXYZ")  # its red is blue
     data = np.tile(np.array([30, 60, 200], np.uint8), 80 * 80).tobytes()
     fields = struct.pack("<IiiHHIIiiII", 124, 80, 80, 1, 24, 0, 0, 0, 0, 0, 0)

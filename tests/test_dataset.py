@@ -9,10 +9,10 @@ import pandas as pd
 import pytest
 from PIL import ExifTags, Image
 
-from cadlib.dataset import COLUMNS, Dataset, find_datasets, join_dataset, open_dataset
+from cadlib.data.dataset import COLUMNS, Dataset, find_datasets, join_dataset, open_dataset
+from cadlib.data.layouts.table_file import read_csv
 from cadlib.errors import DatasetInvalid
-from cadlib.layouts.table_file import read_csv
-from cadlib.synthetic import write_dataset
+from cadlib.images.synthetic import write_dataset
 from cadlib.taxonomy import CODES
 
 HEADER = f"image,{','.join(CODES)},UNK"
@@ -25,7 +25,9 @@ def label_row(image: str, *codes: str) -> str:
 
 def write_image(path: Path, width_px: int = 80, height_px: int = 64, **options: object) -> Path:
     path.parent.mkdir(parents=True, exist_ok=True)
-    grain = np.random.default_rng(len(path.name)).integers(0, 256, (height_px, width_px, 3), dtype=np.uint8)
+    grain = np.random.default_rng(len(path.name)).integers(
+        0, 256, (height_px, width_px, 3), dtype=np.uint8
+    )
     Image.fromarray(grain).save(path, **options)
     return path
 
@@ -39,7 +41,9 @@ class Folder:
         self.sources = root / "sources.csv"
         for name in ("ISIC_1.jpg", "ISIC_2.jpg", "ISIC_3.jpg"):
             write_image(self.images / name)
-        self.write_labels(label_row("ISIC_1", "MEL"), label_row("ISIC_2", "NV"), label_row("ISIC_3", "UNK"))
+        self.write_labels(
+            label_row("ISIC_1", "MEL"), label_row("ISIC_2", "NV"), label_row("ISIC_3", "UNK")
+        )
 
     def write_labels(self, *rows: str, header: str = HEADER) -> None:
         self.labels.write_text("\n".join([header, *rows]), encoding="utf-8")
@@ -48,7 +52,9 @@ class Folder:
         self.metadata.write_text("\n".join([header, *rows]), encoding="utf-8")
 
     def join(self, **options: bool) -> Dataset:
-        paths = [path if path.exists() else None for path in (self.labels, self.metadata, self.sources)]
+        paths = [
+            path if path.exists() else None for path in (self.labels, self.metadata, self.sources)
+        ]
         return join_dataset(self.images, *paths, **options)
 
 
@@ -66,7 +72,9 @@ def kinds(dataset: Dataset) -> dict[str, tuple[str, ...]]:
 
 
 def test_joins_images_labels_and_metadata_into_one_table_sorted_by_id(folder):
-    folder.write_metadata("ISIC_3,,,,", "ISIC_2,35,head/neck,BCN_7,male", "ISIC_1,60.0,palms/soles,HAM_1,female")
+    folder.write_metadata(
+        "ISIC_3,,,,", "ISIC_2,35,head/neck,BCN_7,male", "ISIC_1,60.0,palms/soles,HAM_1,female"
+    )
     dataset = folder.join()
     table = dataset.table
     assert tuple(table.columns) == COLUMNS
@@ -76,7 +84,11 @@ def test_joins_images_labels_and_metadata_into_one_table_sorted_by_id(folder):
     assert table["age_approx"][:2].tolist() == [60.0, 35.0]
     assert table["lesion_id"][:2].tolist() == ["HAM_1", "BCN_7"]
     assert table["archive"][:2].tolist() == ["HAM10000", "BCN20000"]
-    assert table.loc[2, ["age_approx", "sex", "anatom_site_general", "lesion_id", "archive"]].isna().all()
+    assert (
+        table.loc[2, ["age_approx", "sex", "anatom_site_general", "lesion_id", "archive"]]
+        .isna()
+        .all()
+    )
     assert [Path(path).name for path in table["path"]] == ["ISIC_1.jpg", "ISIC_2.jpg", "ISIC_3.jpg"]
     assert (table["width_px"].tolist(), table["height_px"].tolist()) == ([80] * 3, [64] * 3)
     assert (dataset.report.rows, dataset.report.images, dataset.report.usable) == (3, 3, 3)
@@ -91,7 +103,12 @@ def test_the_types_of_the_columns_do_not_depend_on_what_is_given(folder, metadat
     elif metadata == "only ids and sex":
         folder.write_metadata("ISIC_1,male", header="image,sex")
         folder.sources.write_text("image,lesion_group\nISIC_1,g1\n")
-    numbers = {"malignant": "boolean", "age_approx": "Float64", "width_px": "Int64", "height_px": "Int64"}
+    numbers = {
+        "malignant": "boolean",
+        "age_approx": "Float64",
+        "width_px": "Int64",
+        "height_px": "Int64",
+    }
     types = folder.join().table.dtypes.astype(str).to_dict()
     assert types == dict.fromkeys(COLUMNS, "str") | numbers
 
@@ -104,14 +121,20 @@ def test_an_id_may_end_in_downsampled_and_is_compared_exactly(folder):
 
 
 def test_blanks_a_byte_order_mark_and_windows_line_ends_do_no_harm(folder):
-    text = "\r\n".join([HEADER.replace(",", " , "), label_row(" ISIC_1 ", "MEL").replace("1.0", " 1 ")])
+    text = "\r\n".join(
+        [HEADER.replace(",", " , "), label_row(" ISIC_1 ", "MEL").replace("1.0", " 1 ")]
+    )
     folder.labels.write_bytes(b"\xef\xbb\xbf" + text.encode())
     assert folder.join().table["diagnosis"].tolist() == ["MEL"]
 
 
 def test_reports_ids_that_only_some_of_the_parts_have(folder):
-    folder.write_labels(label_row("ISIC_1", "MEL"), label_row("ISIC_2", "NV"), label_row("ISIC_8", "NV"))
-    folder.write_metadata("ISIC_1,60,,,male", "ISIC_3,60,,,male", "ISIC_8,5,,,male", "ISIC_9,5,,,male")
+    folder.write_labels(
+        label_row("ISIC_1", "MEL"), label_row("ISIC_2", "NV"), label_row("ISIC_8", "NV")
+    )
+    folder.write_metadata(
+        "ISIC_1,60,,,male", "ISIC_3,60,,,male", "ISIC_8,5,,,male", "ISIC_9,5,,,male"
+    )
     dataset = folder.join()
     assert ids(dataset) == ["ISIC_1", "ISIC_2"]
     assert dataset.report.rows == 5
@@ -136,7 +159,9 @@ def test_without_a_ground_truth_images_are_kept_and_their_diagnosis_is_missing(f
 
 
 def test_leaves_out_and_reports_rows_that_name_no_or_two_diagnoses(folder):
-    folder.write_labels(label_row("ISIC_1", "MEL"), label_row("ISIC_2"), label_row("ISIC_3", "MEL", "NV"))
+    folder.write_labels(
+        label_row("ISIC_1", "MEL"), label_row("ISIC_2"), label_row("ISIC_3", "MEL", "NV")
+    )
     dataset = folder.join()
     assert ids(dataset) == ["ISIC_1"]
     expected = ("ISIC_2 (all 0)", "ISIC_3 (MEL 1 + NV 1)")
@@ -176,7 +201,13 @@ def test_reports_missing_and_unknown_columns_and_rows_without_an_id(folder):
 
 def test_equal_rows_of_an_id_count_once_and_of_contradicting_ones_what_they_agree_on(folder):
     again = label_row("ISIC_1", "MEL").replace(".0", "")
-    folder.write_labels(label_row("ISIC_1", "MEL"), again, again, label_row("ISIC_2", "NV"), label_row("ISIC_2", "MEL"))
+    folder.write_labels(
+        label_row("ISIC_1", "MEL"),
+        again,
+        again,
+        label_row("ISIC_2", "NV"),
+        label_row("ISIC_2", "MEL"),
+    )
     folder.write_metadata("ISIC_1,60,,HAM_1,male", "ISIC_1,65,,HAM_1,male", "ISIC_2,60,,,male")
     dataset = folder.join()
     assert ids(dataset) == ["ISIC_1"]
@@ -248,7 +279,11 @@ def test_values_outside_the_vocabulary_are_reported_and_taken_as_missing(folder)
     folder.write_metadata("ISIC_1,old,arm,,m", "ISIC_2,-5,head/neck,,male", "ISIC_3,121,,,x")
     dataset = folder.join()
     assert kinds(dataset) == {
-        "ages outside 0 to 120 years in metadata.csv": ("ISIC_1 'old'", "ISIC_2 '-5'", "ISIC_3 '121'"),
+        "ages outside 0 to 120 years in metadata.csv": (
+            "ISIC_1 'old'",
+            "ISIC_2 '-5'",
+            "ISIC_3 '121'",
+        ),
         "sexes that are neither female nor male in metadata.csv": ("ISIC_3 'x'",),
         "sites that are none of ISIC 2019 in metadata.csv": ("ISIC_1 'arm'",),
     }
@@ -274,7 +309,10 @@ def test_the_report_prints_counts_advice_and_at_most_five_examples(folder):
     report = folder.join().report
     text = str(report)
     assert report.count("rows without an image") == 1500
-    assert "1,500  rows without an image: ISIC_1000; ISIC_1001; ISIC_1002; ISIC_1003; ISIC_1004; …\n" in text
+    assert (
+        "1,500  rows without an image: ISIC_1000; ISIC_1001; ISIC_1002; ISIC_1003; ISIC_1004; …\n"
+        in text
+    )
     assert "Add the missing images" in text
     assert "1  usable images" in text
     assert report.count("unknown sexes") == 0
@@ -282,13 +320,17 @@ def test_the_report_prints_counts_advice_and_at_most_five_examples(folder):
 
 def test_progress_is_told_of_every_image(folder):
     calls: list[tuple[int, int]] = []
-    join_dataset(folder.images, folder.labels, progress=lambda done, total: calls.append((done, total)))
+    join_dataset(
+        folder.images, folder.labels, progress=lambda _, done, total: calls.append((done, total))
+    )
     assert calls == [(1, 3), (2, 3), (3, 3)]
 
 
 def test_refuses_a_set_with_nothing_usable_and_says_what_was_found(folder):
     folder.write_labels(label_row("ISIC_9.jpg", "MEL"))
-    with pytest.raises(DatasetInvalid, match=r"none is left:[\s\S]*1  rows without an image: ISIC_9"):
+    with pytest.raises(
+        DatasetInvalid, match=r"none is left:[\s\S]*1  rows without an image: ISIC_9"
+    ):
         folder.join()
 
 
@@ -308,7 +350,10 @@ def test_refuses_a_folder_that_is_missing_a_file_or_without_images(folder, tmp_p
         (b"\x89PNG\r\n\x1a\n\xff\xfe", "Save the table as"),
         (b'image,MEL\nISIC_1,"1\n', "Save the table as"),
         (b"name;MEL\nISIC_1;1\n", "no column names the images; its columns: name, MEL"),
-        (b"image,age\nISIC_1,50\n", "Expected columns for diagnosis in .* but its columns: image, age"),
+        (
+            b"image,age\nISIC_1,50\n",
+            "Expected columns for diagnosis in .* but its columns: image, age",
+        ),
         (b"image,MEL\nISIC_1,1,0\n", "as long as its header"),
         (b"image,MEL\nISIC_1,1\nISIC_2,1,0\n", "Save the table as"),
     ],
@@ -334,10 +379,16 @@ def isic_folder(root: Path, name: str = "ISIC_2019_Training") -> Path:
 
 
 def test_opens_a_folder_of_the_official_layout_by_its_folder_alone(tmp_path):
-    (isic_folder(tmp_path / "isic") / "sources.csv").write_text("image,archive,lesion_group\nISIC_1,MSK,g1\n")
+    (isic_folder(tmp_path / "isic") / "sources.csv").write_text(
+        "image,archive,lesion_group\nISIC_1,MSK,g1\n"
+    )
     dataset = open_dataset(tmp_path / "isic")
     assert dataset.name == "isic"
-    assert dataset.table.loc[0, ["diagnosis", "sex", "lesion_group"]].tolist() == ["DF", "male", "g1"]
+    assert dataset.table.loc[0, ["diagnosis", "sex", "lesion_group"]].tolist() == [
+        "DF",
+        "male",
+        "g1",
+    ]
     assert dataset.report.findings == ()
 
 
@@ -352,7 +403,9 @@ def test_takes_the_only_csv_of_a_kind_and_refuses_to_choose_between_two(tmp_path
     labels.rename(tmp_path / "my_GroundTruth.csv")
     assert open_dataset(tmp_path).table["diagnosis"].tolist() == ["DF"]
     (tmp_path / "other_GroundTruth.csv").touch()
-    with pytest.raises(DatasetInvalid, match=r"ISIC_2019_Training_GroundTruth\.csv but came: my_.*other_"):
+    with pytest.raises(
+        DatasetInvalid, match=r"ISIC_2019_Training_GroundTruth\.csv but came: my_.*other_"
+    ):
         open_dataset(tmp_path)
 
 
@@ -382,8 +435,14 @@ def test_the_real_set_reports_the_rows_without_an_image_and_nothing_else(data_di
     if not folder.is_dir():
         pytest.skip(f"{folder} is not there")
     dataset = open_dataset(folder, verify=False)
-    assert find_datasets(data_dir) == [known for known in (folder, data_dir / "uploads") if known.is_dir()]
-    assert (dataset.report.rows, dataset.report.images, dataset.report.usable) == (25_331, 24_141, 24_141)
+    assert find_datasets(data_dir) == [
+        known for known in (folder, data_dir / "uploads") if known.is_dir()
+    ]
+    assert (dataset.report.rows, dataset.report.images, dataset.report.usable) == (
+        25_331,
+        24_141,
+        24_141,
+    )
     assert {f.kind: f.count for f in dataset.report.findings} == {"rows without an image": 1190}
     assert dataset.table["diagnosis"].value_counts()[["NV", "DF"]].tolist() == [12_463, 226]
     archives = dataset.table["archive"].value_counts().to_dict()

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cadlib.decision import (
+from cadlib.metrics.operating_point import (
     TARGET_SENSITIVITY,
     OperatingPoint,
     PointIntervals,
@@ -17,7 +17,12 @@ from cadlib.decision import (
     two_digits,
 )
 
-MEASURED = {"n_malignant": 100, "n_benign": 200, "split": "test", "intervals": PointIntervals((0.9, 0.98), None)}
+MEASURED = {
+    "n_malignant": 100,
+    "n_benign": 200,
+    "split": "test",
+    "intervals": PointIntervals((0.9, 0.98), None),
+}
 
 
 def point_at(threshold: float, sensitivity: float = 0.95) -> OperatingPoint:
@@ -42,7 +47,9 @@ def test_says_below_the_referral_threshold_and_never_no_risk():
 @given(SHARES, SHARES)
 def test_the_numbers_of_the_sentence_never_contradict_it(probability, threshold):
     decision = decide(probability, point_at(threshold))
-    ours, theirs = (float(number.lstrip("<>")) for number in re.findall(r"[<>]?\d\.\d+", decision.sentence))
+    ours, theirs = (
+        float(number.lstrip("<>")) for number in re.findall(r"[<>]?\d\.\d+", decision.sentence)
+    )
     if decision.action == "refer":
         assert ours >= theirs
     else:
@@ -85,7 +92,14 @@ def test_an_operating_point_is_read_back_from_its_json():
 
 @pytest.mark.parametrize(
     ("value", "text"),
-    [(0.0, "0.00"), (0.004, "<0.01"), (0.005, "0.01"), (0.994, "0.99"), (0.996, ">0.99"), (1.0, "1.00")],
+    [
+        (0.0, "0.00"),
+        (0.004, "<0.01"),
+        (0.005, "0.01"),
+        (0.994, "0.99"),
+        (0.996, ">0.99"),
+        (1.0, "1.00"),
+    ],
 )
 def test_a_probability_near_zero_or_one_is_not_said_to_be_it(value, text):
     assert two_digits(value) == text

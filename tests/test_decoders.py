@@ -18,10 +18,11 @@ from PIL import ExifTags, Image
 
 from cadlib import images
 from cadlib.errors import DecoderUnavailable, ImageRejected
-from cadlib.images import MAX_PIXELS, decode_file, pixel_memory, pool, read_image, read_size, watchdog
-from cadlib.images.pool import DecoderPool, decoder_pool
-from cadlib.images.protocol import Description, Outcome, Reply, ReplyInvalid
-from cadlib.patient import PatientFacts
+from cadlib.images import MAX_PIXELS, read_image, read_size
+from cadlib.images.decoding import decode_file, pixel_memory, pool, watchdog
+from cadlib.images.decoding.pool import DecoderPool, decoder_pool
+from cadlib.images.decoding.protocol import Description, Outcome, Reply, ReplyInvalid
+from cadlib.images.patient import PatientFacts
 
 ROOT = Path(__file__).parents[1]
 FILE = hostile.encoded(hostile.picture(), "PNG")
@@ -31,7 +32,7 @@ MISBEHAVING = """
 import ctypes, json, os, signal, socket, subprocess, sys, time
 sys.path[:] = json.loads(sys.argv[1])
 from cadlib.images import decode_file, worker
-from cadlib.images.protocol import Outcome, Reply
+from cadlib.images.decoding.protocol import Outcome, Reply
 
 ABOUT = b'{"format": "PNG", "notes": [], "reduced": null, "facts": [null, null, null]}'
 decode_here = decode_file.decode_here
@@ -147,7 +148,9 @@ def gone(pid: int, within_s: float = 20) -> bool:
 def run(code: str, *arguments: str) -> subprocess.CompletedProcess[str]:
     """Run Python code in a process of its own."""
     command = [sys.executable, "-c", code, *arguments]
-    return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=120, check=False)
+    return subprocess.run(
+        command, cwd=ROOT, capture_output=True, text=True, timeout=120, check=False
+    )
 
 
 # What comes back
@@ -183,14 +186,17 @@ def test_a_jpeg_is_decoded_where_the_app_reads_its_pixels() -> None:
 
 
 @pytest.mark.parametrize("orientation", [1, 3, 6])
-def test_a_turned_jpeg_comes_as_one_that_is_decoded_here(decoders: DecoderPool, orientation: int) -> None:
+def test_a_turned_jpeg_comes_as_one_that_is_decoded_here(
+    decoders: DecoderPool, orientation: int
+) -> None:
     picture = Image.effect_noise((90, 70), 80).convert("RGB")
     exif = Image.Exif()
     exif[ExifTags.Base.Orientation] = orientation
     file = hostile.encoded(picture, "JPEG", exif=exif)
     assert decoders.decode(FILE, "This file", 1_200).pixels.shape == (80, 80, 3)
     assert np.array_equal(
-        decoders.decode(file, "turned.jpg", 1_200).pixels, decode_file.decode_here(file, "turned.jpg").pixels
+        decoders.decode(file, "turned.jpg", 1_200).pixels,
+        decode_file.decode_here(file, "turned.jpg").pixels,
     )
 
 
@@ -265,12 +271,16 @@ def test_a_named_pipe_is_refused_without_waiting(tmp_path: Path) -> None:
     assert not images.is_dicom(path)
 
 
-def test_a_file_that_has_grown_is_read_up_to_the_limit(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_file_that_has_grown_is_read_up_to_the_limit(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     path = tmp_path / "lesion.png"
     path.write_bytes(bytes(2_000))
     status = os.stat(path)
     monkeypatch.setattr(images, "MAX_FILE_BYTES", 1_000)
-    monkeypatch.setattr(images.files.os, "fstat", lambda _: os.stat_result((*status[:6], 10, *status[7:])))
+    monkeypatch.setattr(
+        images.files.os, "fstat", lambda _: os.stat_result((*status[:6], 10, *status[7:]))
+    )
     with pytest.raises(ImageRejected, match="Expected at most"):
         read_image(path)
 
@@ -332,7 +342,9 @@ def test_nothing_that_a_decoder_prints_reaches_the_log(
 
 
 @pytest.mark.parametrize("forbidden", ["NETWORK", "PROCESS"])
-def test_a_decoder_has_no_network_and_no_processes(forbidden: str, misbehaving: DecoderPool) -> None:
+def test_a_decoder_has_no_network_and_no_processes(
+    forbidden: str, misbehaving: DecoderPool
+) -> None:
     with pytest.raises(ImageRejected, match="PermissionError"):
         misbehaving.decode(word(forbidden), "a.png", 1_200)
 
@@ -372,7 +384,9 @@ def test_a_decoder_that_was_killed_while_idle_costs_no_file(decoders: DecoderPoo
     assert decoders.decode(FILE, "This file", 1_200).pixels.shape == (80, 80, 3)
 
 
-def test_an_interrupted_wait_leaves_no_old_reply_for_the_next_file(misbehaving: DecoderPool) -> None:
+def test_an_interrupted_wait_leaves_no_old_reply_for_the_next_file(
+    misbehaving: DecoderPool,
+) -> None:
     misbehaving.decode(word("FINE"), "a.png", 1_200)
 
     def interrupt(*_: object) -> None:
@@ -397,7 +411,9 @@ def test_many_threads_share_a_few_decoders() -> None:
     decoders = DecoderPool(MAX_PIXELS, size=2)
     try:
         with ThreadPoolExecutor(16) as threads:
-            decoded = list(threads.map(lambda data: decoders.decode(data, "This file", 1_200), files))
+            decoded = list(
+                threads.map(lambda data: decoders.decode(data, "This file", 1_200), files)
+            )
         assert [one.pixels.shape[1::-1] for one in decoded] == sizes
         assert len(decoders.worker_pids()) == 2
     finally:
@@ -421,13 +437,19 @@ def test_threads_whose_decoders_die_do_not_harm_the_others(misbehaving: DecoderP
 
 
 @pytest.mark.parametrize("executable", ["/no/such/python", "/bin/false", "", None])
-def test_without_a_decoder_nothing_is_decoded(executable: str | None, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_a_decoder_nothing_is_decoded(
+    executable: str | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(pool.sys, "executable", executable)
-    monkeypatch.setattr(decode_file, "decode_here", lambda *_: pytest.fail("decoded in this process"))
+    monkeypatch.setattr(
+        decode_file, "decode_here", lambda *_: pytest.fail("decoded in this process")
+    )
     decoders = DecoderPool(MAX_PIXELS, size=1)
     try:
         for _ in range(2):
-            with pytest.raises(DecoderUnavailable, match="Expected to start a process that decodes images"):
+            with pytest.raises(
+                DecoderUnavailable, match="Expected to start a process that decodes images"
+            ):
                 decoders.decode(FILE, "This file", 1_200)
         assert decoders.worker_pids() == []
     finally:
@@ -435,7 +457,9 @@ def test_without_a_decoder_nothing_is_decoded(executable: str | None, monkeypatc
 
 
 def test_the_reason_why_a_decoder_does_not_start_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
-    code = pool._CODE.replace("main(float", "import PIL.Image as i; i.preinit = lambda: 1 / 0\nmain(float")
+    code = pool._CODE.replace(
+        "main(float", "import PIL.Image as i; i.preinit = lambda: 1 / 0\nmain(float"
+    )
     monkeypatch.setattr(pool, "_CODE", code)
     decoders = DecoderPool(MAX_PIXELS, size=1)
     try:
@@ -450,7 +474,7 @@ def test_the_reason_why_a_decoder_does_not_start_is_told(monkeypatch: pytest.Mon
 READ = """
 import os, signal, sys, time
 from cadlib.images import read_image
-from cadlib.images.pool import decoder_pool
+from cadlib.images.decoding.pool import decoder_pool
 read_image(bytes.fromhex(sys.argv[1]))
 print(*decoder_pool(0).worker_pids(), flush=True)
 """
@@ -458,7 +482,12 @@ print(*decoder_pool(0).worker_pids(), flush=True)
 
 @pytest.mark.parametrize(
     ("ending", "code"),
-    [("", 0), ("os._exit(0)", 0), ("raise SystemExit(3)", 3), ("os.kill(os.getpid(), signal.SIGKILL)", -9)],
+    [
+        ("", 0),
+        ("os._exit(0)", 0),
+        ("raise SystemExit(3)", 3),
+        ("os.kill(os.getpid(), signal.SIGKILL)", -9),
+    ],
 )
 def test_decoders_end_with_the_process_that_started_them(ending: str, code: int) -> None:
     done = run(READ + ending, FILE.hex())
@@ -561,7 +590,9 @@ print(sums == [int(whole)] * 4)
 
 
 def test_a_description_survives_the_way() -> None:
-    about = Description("DICOM", ("One.", "Two."), (4_000, 3_000), PatientFacts(45, "female", "head/neck"))
+    about = Description(
+        "DICOM", ("One.", "Two."), (4_000, 3_000), PatientFacts(45, "female", "head/neck")
+    )
     assert Description.from_json(about.to_json()) == about
 
 
@@ -592,7 +623,11 @@ def test_control_characters_of_a_decoder_are_not_passed_on() -> None:
 
 @pytest.mark.parametrize(
     "change",
-    [lambda head: b"X" + head[1:], lambda head: head[:4] + b"\x63" + head[5:], lambda head: head[:6] + b"\xff" * 12],
+    [
+        lambda head: b"X" + head[1:],
+        lambda head: head[:4] + b"\x63" + head[5:],
+        lambda head: head[:6] + b"\xff" * 12,
+    ],
 )
 def test_what_is_no_reply_is_refused(change: Callable[[bytes], bytes]) -> None:
     with pytest.raises(ReplyInvalid):

@@ -19,10 +19,11 @@ from pydicom.sr._cid_dict import cid_concepts
 from pydicom.sr._concepts_dict import concepts
 
 from cadlib.errors import ImageRejected
-from cadlib.images import MAX_PIXELS, MIN_SIDE_PX, dicom_frames, is_dicom, read_image, read_size
-from cadlib.images.dicom_facts import BODY_PARTS, SITE_CODES, facts_of
-from cadlib.patient import COARSE_SITES, SITES, PatientFacts
-from cadlib.synthetic import demo_lesions
+from cadlib.images import MAX_PIXELS, MIN_SIDE_PX, is_dicom, read_image, read_size
+from cadlib.images.dicom import frames
+from cadlib.images.dicom.patient_facts import BODY_PARTS, SITE_CODES, facts_of
+from cadlib.images.patient import COARSE_SITES, SITES, PatientFacts
+from cadlib.images.synthetic import demo_lesions
 
 DERMOSCOPIC = "1.2.840.10008.5.1.4.1.1.77.1.7"
 SHIPPED = sorted((Path(pydicom.data.__file__).parent / "test_files").glob("*.dcm"))
@@ -49,10 +50,14 @@ def header(**elements: object) -> Dataset:
     return dataset
 
 
-def drawn(pixels: NDArray[np.integer], photometric: str = "RGB", bits: int = 8, **elements: object) -> Dataset:
+def drawn(
+    pixels: NDArray[np.integer], photometric: str = "RGB", bits: int = 8, **elements: object
+) -> Dataset:
     """Return a dataset with uncompressed pixels."""
     dataset = header(**elements)
-    dataset.set_pixel_data(np.ascontiguousarray(pixels), photometric, bits, generate_instance_uid=False)
+    dataset.set_pixel_data(
+        np.ascontiguousarray(pixels), photometric, bits, generate_instance_uid=False
+    )
     return dataset
 
 
@@ -98,7 +103,9 @@ def jpeg_packed(pixels: NDArray[np.uint8], photometric: str = "YBR_FULL_422") ->
     ],
     ids=lambda syntax: syntax.name,
 )  # fmt: skip
-def test_reads_each_lossless_syntax_pixel_for_pixel(lesion: NDArray[np.uint8], syntax: uid.UID) -> None:
+def test_reads_each_lossless_syntax_pixel_for_pixel(
+    lesion: NDArray[np.uint8], syntax: uid.UID
+) -> None:
     image = read_image(as_syntax(drawn(lesion), syntax))
     assert np.array_equal(image.pixels, lesion)
     assert (image.format, image.notes) == ("DICOM", ())
@@ -113,7 +120,12 @@ def test_reads_a_jpeg_as_pillow_decodes_it(lesion: NDArray[np.uint8]) -> None:
     dataset = jpeg_packed(lesion)
     buffer = BytesIO()
     Image.fromarray(lesion).save(buffer, "JPEG", quality=95)
-    assert np.abs(read_image(written(dataset)).pixels.astype(int) - np.asarray(Image.open(buffer))).max() <= 2
+    assert (
+        np.abs(
+            read_image(written(dataset)).pixels.astype(int) - np.asarray(Image.open(buffer))
+        ).max()
+        <= 2
+    )
 
 
 PICTURES = {
@@ -150,7 +162,9 @@ def test_reads_the_pictures_that_pydicom_ships(name: str) -> None:
 
 
 # No decoder that pydicom knows for lossless JPEG is installed: its picture is that of the file it was made of.
-@pytest.mark.parametrize("name", sorted(name for name in PICTURES.keys() - REFUSED.keys() if name.startswith("SC_")))
+@pytest.mark.parametrize(
+    "name", sorted(name for name in PICTURES.keys() - REFUSED.keys() if name.startswith("SC_"))
+)
 def test_colours_are_those_that_pydicom_gives(name: str) -> None:
     made_of = {"SC_rgb_jpeg_gdcm.dcm": "SC_rgb_rle.dcm"}.get(name, name)
     reference = dcmread(PICTURES[made_of]).pixel_array
@@ -170,7 +184,9 @@ def test_refuses_what_is_no_single_picture_in_a_sentence(name: str) -> None:
 # Grey, palette, depth, colour profile
 
 
-@pytest.mark.parametrize(("photometric", "expected"), [("MONOCHROME2", [0, 128, 255]), ("MONOCHROME1", [255, 127, 0])])
+@pytest.mark.parametrize(
+    ("photometric", "expected"), [("MONOCHROME2", [0, 128, 255]), ("MONOCHROME1", [255, 127, 0])]
+)
 def test_grey_of_8_bits_is_taken_as_it_is(photometric: str, expected: list[int]) -> None:
     image = read_image(written(drawn(ramp([0, 128, 255], np.uint8), photometric)))
     assert image.pixels[0, [0, 30, 60], 0].tolist() == expected
@@ -198,7 +214,13 @@ def test_signed_grey_runs_from_black_to_white() -> None:
 
 def test_a_window_without_width_is_refused() -> None:
     with pytest.raises(ImageRejected, match="damaged"):
-        read_image(written(drawn(ramp([0, 9, 99], np.uint16), "MONOCHROME2", 12, WindowCenter=40, WindowWidth=0)))
+        read_image(
+            written(
+                drawn(
+                    ramp([0, 9, 99], np.uint16), "MONOCHROME2", 12, WindowCenter=40, WindowWidth=0
+                )
+            )
+        )
 
 
 def test_a_palette_becomes_its_colours() -> None:
@@ -223,7 +245,9 @@ def test_colours_by_plane_are_put_together(lesion: NDArray[np.uint8]) -> None:
 
 
 def test_the_colour_profile_is_used(lesion: NDArray[np.uint8]) -> None:
-    swapped = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes().replace(b"rXYZ", b"tmpX")
+    swapped = (
+        ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes().replace(b"rXYZ", b"tmpX")
+    )
     profile = swapped.replace(b"bXYZ", b"rXYZ").replace(b"tmpX", b"bXYZ")  # its red is blue
     image = read_image(written(drawn(lesion, ICCProfile=profile)))
     assert np.abs(image.pixels[..., ::-1].astype(int) - lesion).max() <= 2
@@ -276,25 +300,27 @@ def without_marker(jpeg: bytes) -> bytes:
 
 
 @pytest.mark.parametrize("subsampling", ["4:2:0", "4:2:2"])
-def test_rgb_of_the_header_does_not_hide_that_a_jpeg_has_chroma(lesion: NDArray[np.uint8], subsampling: str) -> None:
+def test_rgb_of_the_header_does_not_hide_that_a_jpeg_has_chroma(
+    lesion: NDArray[np.uint8], subsampling: str
+) -> None:
     frame = without_marker(jpeg_of(lesion, subsampling=subsampling))
     image = read_image(repacked(drawn(lesion), frame, uid.JPEGBaseline8Bit, "RGB"))
     assert np.abs(image.pixels.astype(int) - np.asarray(Image.open(BytesIO(frame)))).max() <= 2
-    assert image.notes == (dicom_frames.OTHER_COLOURS,)
+    assert image.notes == (frames.OTHER_COLOURS,)
 
 
 def test_rgb_of_the_header_does_not_hide_that_a_jpeg_is_jfif(lesion: NDArray[np.uint8]) -> None:
     frame = jpeg_of(lesion, subsampling="4:4:4")
     image = read_image(repacked(drawn(lesion), frame, uid.JPEGBaseline8Bit, "RGB"))
     assert np.abs(image.pixels.astype(int) - lesion).max() < 30
-    assert image.notes == (dicom_frames.OTHER_COLOURS,)
+    assert image.notes == (frames.OTHER_COLOURS,)
 
 
 def test_ybr_of_the_header_does_not_hide_that_a_jpeg_is_rgb(lesion: NDArray[np.uint8]) -> None:
     frame = jpeg_of(lesion, keep_rgb=True)
     image = read_image(repacked(drawn(lesion), frame, uid.JPEGBaseline8Bit, "YBR_FULL"))
     assert np.array_equal(image.pixels, np.asarray(Image.open(BytesIO(frame))))
-    assert image.notes == (dicom_frames.OTHER_COLOURS,)
+    assert image.notes == (frames.OTHER_COLOURS,)
 
 
 @pytest.mark.parametrize(("photometric", "keep_rgb"), [("RGB", True), ("YBR_FULL", False)])
@@ -305,7 +331,10 @@ def test_a_jpeg_without_marks_is_what_the_header_says(
     # Pillow names the components of RGB so; 1, 2 and 3 say nothing.
     bare = without_marker(whole)
     for at, (letter, number) in enumerate(zip(b"RGB", (1, 2, 3), strict=True)):
-        frame_at, scan_at = bare.index(b"\xff\xc0") + 10 + 3 * at, bare.index(b"\xff\xda") + 5 + 2 * at
+        frame_at, scan_at = (
+            bare.index(b"\xff\xc0") + 10 + 3 * at,
+            bare.index(b"\xff\xda") + 5 + 2 * at,
+        )
         for place in (frame_at, scan_at):
             assert bare[place] in (letter, number)
             bare = bare[:place] + bytes([number]) + bare[place + 1 :]
@@ -320,18 +349,26 @@ def test_jpeg_2000_has_the_colours_of_its_codestream(
     lesion: NDArray[np.uint8], photometric: str, transform: bool
 ) -> None:
     stored = (
-        np.asarray(Image.fromarray(lesion).convert("YCbCr")) if photometric == "YBR_FULL" and not transform else lesion
+        np.asarray(Image.fromarray(lesion).convert("YCbCr"))
+        if photometric == "YBR_FULL" and not transform
+        else lesion
     )
     buffer = BytesIO()
-    Image.fromarray(np.ascontiguousarray(stored)).save(buffer, "JPEG2000", no_jp2=True, mct=int(transform))
-    image = read_image(repacked(drawn(lesion), buffer.getvalue(), uid.JPEG2000Lossless, photometric))
+    Image.fromarray(np.ascontiguousarray(stored)).save(
+        buffer, "JPEG2000", no_jp2=True, mct=int(transform)
+    )
+    image = read_image(
+        repacked(drawn(lesion), buffer.getvalue(), uid.JPEG2000Lossless, photometric)
+    )
     assert np.abs(image.pixels.astype(int) - lesion).max() <= 3
     contradicts = (photometric, transform) in {("YBR_FULL", True), ("YBR_RCT", False)}
-    assert image.notes == ((dicom_frames.OTHER_COLOURS,) if contradicts else ())
+    assert image.notes == ((frames.OTHER_COLOURS,) if contradicts else ())
 
 
 @pytest.mark.parametrize("pack", ["native", "rle"])
-def test_native_pixels_of_full_length_are_no_half_chroma(lesion: NDArray[np.uint8], pack: str) -> None:
+def test_native_pixels_of_full_length_are_no_half_chroma(
+    lesion: NDArray[np.uint8], pack: str
+) -> None:
     ybr = np.asarray(Image.fromarray(lesion).convert("YCbCr"))
     dataset = drawn(ybr)
     if pack == "rle":
@@ -339,7 +376,7 @@ def test_native_pixels_of_full_length_are_no_half_chroma(lesion: NDArray[np.uint
     dataset.PhotometricInterpretation = "YBR_FULL_422"
     image = read_image(written(dataset))
     assert np.abs(image.pixels.astype(int) - lesion).max() <= 3
-    assert image.notes == ((dicom_frames.FULL_CHROMA,) if pack == "native" else ())
+    assert image.notes == ((frames.FULL_CHROMA,) if pack == "native" else ())
 
 
 @pytest.mark.parametrize("stated_bits", [8, 16])
@@ -350,7 +387,7 @@ def test_palette_entries_of_8_bits_in_words_of_16(stated_bits: int) -> None:
         lut[f"{colour}PaletteColorLookupTableData"] = np.array(values, "<u2").tobytes()
     image = read_image(written(drawn(ramp([0, 1, 2], np.uint8), "PALETTE COLOR", **lut)))
     assert image.pixels[0, [0, 30, 60]].tolist() == [[0, 0, 0], [200, 100, 50], [10, 20, 30]]
-    assert image.notes == ((dicom_frames.SMALL_PALETTE,) if stated_bits == 16 else ())
+    assert image.notes == ((frames.SMALL_PALETTE,) if stated_bits == 16 else ())
 
 
 def test_palette_entries_of_8_bits_are_packed_and_padded() -> None:
@@ -403,22 +440,34 @@ def test_a_depth_other_than_that_of_the_codestream_is_noted(lesion: NDArray[np.u
     dataset = drawn(lesion[..., 0].astype(np.uint16) << 4, "MONOCHROME2", 12)
     image = read_image(repacked(dataset, buffer.getvalue(), uid.JPEG2000Lossless, "MONOCHROME2"))
     assert np.array_equal(image.pixels[..., 0], lesion[..., 0])
-    assert image.notes[0] == dicom_frames.OTHER_DEPTH
+    assert image.notes[0] == frames.OTHER_DEPTH
 
 
 @pytest.mark.parametrize("syntax", [uid.JPEGBaseline8Bit, uid.JPEG2000Lossless])
-def test_a_number_of_channels_other_than_the_codestreams_is_refused(lesion: NDArray[np.uint8], syntax: uid.UID) -> None:
+def test_a_number_of_channels_other_than_the_codestreams_is_refused(
+    lesion: NDArray[np.uint8], syntax: uid.UID
+) -> None:
     buffer = BytesIO()
-    kind = {"format": "JPEG"} if syntax == uid.JPEGBaseline8Bit else {"format": "JPEG2000", "no_jp2": True}
+    kind = (
+        {"format": "JPEG"}
+        if syntax == uid.JPEGBaseline8Bit
+        else {"format": "JPEG2000", "no_jp2": True}
+    )
     Image.fromarray(lesion[..., 0]).save(buffer, **kind)
     with pytest.raises(ImageRejected, match="differ in the number of channels"):
         read_image(repacked(drawn(lesion), buffer.getvalue(), syntax, "RGB"))
 
 
 @pytest.mark.parametrize("stated", [uid.JPEGBaseline8Bit, uid.JPEG2000Lossless])
-def test_a_codestream_of_another_kind_than_stated_is_refused(lesion: NDArray[np.uint8], stated: uid.UID) -> None:
+def test_a_codestream_of_another_kind_than_stated_is_refused(
+    lesion: NDArray[np.uint8], stated: uid.UID
+) -> None:
     buffer = BytesIO()
-    kind = {"format": "JPEG2000", "no_jp2": True} if stated == uid.JPEGBaseline8Bit else {"format": "JPEG"}
+    kind = (
+        {"format": "JPEG2000", "no_jp2": True}
+        if stated == uid.JPEGBaseline8Bit
+        else {"format": "JPEG"}
+    )
     Image.fromarray(lesion).save(buffer, **kind)
     with pytest.raises(ImageRejected, match="contradicts itself"):
         read_image(repacked(drawn(lesion), buffer.getvalue(), stated, "YBR_FULL"))
@@ -429,7 +478,7 @@ def test_zeros_behind_the_pixels_are_noted(lesion: NDArray[np.uint8]) -> None:
     dataset.PixelData += bytes(100)
     image = read_image(written(dataset))
     assert np.array_equal(image.pixels, lesion)
-    assert image.notes == (dicom_frames.PADDED,)
+    assert image.notes == (frames.PADDED,)
 
 
 def test_more_pixels_than_the_header_states_are_refused(lesion: NDArray[np.uint8]) -> None:
@@ -494,9 +543,18 @@ def code(value: str, scheme: str) -> Dataset:
         ({"PatientBirthDate": "19800615", "StudyDate": "20250615"}, PatientFacts(45)),
         ({"PatientBirthDate": "20800615", "StudyDate": "20250615"}, PatientFacts()),
         ({"PatientBirthDate": "19800615"}, PatientFacts()),
-        ({"AnatomicRegionSequence": [code("66643007", "SCT")]}, PatientFacts(site="posterior torso")),
-        ({"AnatomicRegionSequence": [code("T-02450", "SRT")]}, PatientFacts(site="posterior torso")),
-        ({"AnatomicRegionSequence": [code("T-02450", "99SDM")]}, PatientFacts(site="posterior torso")),
+        (
+            {"AnatomicRegionSequence": [code("66643007", "SCT")]},
+            PatientFacts(site="posterior torso"),
+        ),
+        (
+            {"AnatomicRegionSequence": [code("T-02450", "SRT")]},
+            PatientFacts(site="posterior torso"),
+        ),
+        (
+            {"AnatomicRegionSequence": [code("T-02450", "99SDM")]},
+            PatientFacts(site="posterior torso"),
+        ),
         ({"AnatomicRegionSequence": [code("66643007", "99LOCAL")]}, PatientFacts()),
         ({"AnatomicRegionSequence": [code("76261009", "SCT")]}, PatientFacts()),  # axilla
         ({"BodyPartExamined": "UPPER ARM"}, PatientFacts(site="upper extremity")),
@@ -549,14 +607,18 @@ def test_every_site_of_dermatology_has_a_term_or_lies_in_more_than_one() -> None
     }
     assert set(SITE_CODES) | {"lateral torso"} == set(SITES)
     assert set(BODY_PARTS) == {*SITES, *COARSE_SITES} - {"lateral torso", "palms/soles"}
-    assert sum(len([word for word in lines.split() if word.isdigit()]) for lines in SITE_CODES.values()) == len(ours)
+    assert sum(
+        len([word for word in lines.split() if word.isdigit()]) for lines in SITE_CODES.values()
+    ) == len(ours)
     assert {name for key, name in skin.items() if key not in ours} == {
         "Skin", "Hair", "Tooth", "Cornea", "Iris", "Retina", "Sclera", "Eyelash", "Skin of upper trunk",
         "Skin of axilla", "Skin of inguinal region", "Groin skin crease", "Skin of perineum", "Skin of anus",
         "Skin of buttock", "Skin of gluteal fold",
     }  # fmt: skip
     assert all(
-        site == "palms/soles" for key, site in ours.items() if "palm of" in known[key] or "sole of" in known[key]
+        site == "palms/soles"
+        for key, site in ours.items()
+        if "palm of" in known[key] or "sole of" in known[key]
     )
 
 
@@ -567,9 +629,21 @@ def test_every_site_of_dermatology_has_a_term_or_lies_in_more_than_one() -> None
 def named(lesion: NDArray[np.uint8]) -> bytes:
     """A file that names its patient wherever it can."""
     dataset = drawn(lesion, PatientAge="045Y")
-    for keyword in ("PatientName", "PatientComments", "InstitutionName", "OperatorsName", "StudyDescription"):
+    for keyword in (
+        "PatientName",
+        "PatientComments",
+        "InstitutionName",
+        "OperatorsName",
+        "StudyDescription",
+    ):
         setattr(dataset, keyword, SECRET)
-    for keyword in ("PatientID", "AccessionNumber", "StudyID", "DeviceSerialNumber", "OtherPatientNames"):
+    for keyword in (
+        "PatientID",
+        "AccessionNumber",
+        "StudyID",
+        "DeviceSerialNumber",
+        "OtherPatientNames",
+    ):
         setattr(dataset, keyword, SECRET)
     for keyword in ("Modality", "BodyPartExamined", "PatientSex", "BurnedInAnnotation"):
         setattr(dataset, keyword, SECRET)
@@ -617,13 +691,21 @@ def test_a_refusal_does_not_name_the_patient(
 
 
 @pytest.mark.parametrize("pack", ["native", "rle", "jpeg", "jpeg2000"])
-@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(
+    max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
 @given(data=st.data())
-def test_a_file_with_wrong_bytes_is_read_or_refused(lesion: NDArray[np.uint8], pack: str, data: st.DataObject) -> None:
+def test_a_file_with_wrong_bytes_is_read_or_refused(
+    lesion: NDArray[np.uint8], pack: str, data: st.DataObject
+) -> None:
     whole = packed(lesion, pack)
-    spoilt = bytearray(whole[: data.draw(st.integers(132, len(whole)))] if data.draw(st.booleans()) else whole)
+    spoilt = bytearray(
+        whole[: data.draw(st.integers(132, len(whole)))] if data.draw(st.booleans()) else whole
+    )
     end = data.draw(st.sampled_from([900, len(spoilt)]))
-    for at, value in data.draw(st.lists(st.tuples(st.integers(132, end), st.integers(0, 255)), max_size=12)):
+    for at, value in data.draw(
+        st.lists(st.tuples(st.integers(132, end), st.integers(0, 255)), max_size=12)
+    ):
         if at < len(spoilt):
             spoilt[at] = value
     try:
@@ -636,7 +718,11 @@ def test_a_file_with_wrong_bytes_is_read_or_refused(lesion: NDArray[np.uint8], p
 def packed(lesion: NDArray[np.uint8], pack: str) -> bytes:
     if pack == "jpeg":
         return written(jpeg_packed(lesion))
-    syntaxes = {"native": uid.ExplicitVRLittleEndian, "rle": uid.RLELossless, "jpeg2000": uid.JPEG2000Lossless}
+    syntaxes = {
+        "native": uid.ExplicitVRLittleEndian,
+        "rle": uid.RLELossless,
+        "jpeg2000": uid.JPEG2000Lossless,
+    }
     return as_syntax(drawn(lesion), syntaxes[pack])
 
 
@@ -675,7 +761,7 @@ def test_a_picture_too_small_is_refused(lesion: NDArray[np.uint8]) -> None:
 def test_a_jpeg_larger_than_its_header_says_is_not_decoded(
     lesion: NDArray[np.uint8], pack: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(dicom_frames, "get_decoder", None)
+    monkeypatch.setattr(frames, "get_decoder", None)
     dataset = dcmread(BytesIO(packed(lesion, pack)))
     dataset.Rows = 70
     with pytest.raises(ImageRejected, match="damaged"):

@@ -19,8 +19,8 @@ import pytest
 import requests
 
 from cadlib.__main__ import main
-from cadlib.dataset import open_dataset
-from cadlib.download import (
+from cadlib.data.dataset import open_dataset
+from cadlib.data.download import (
     OFFICIAL,
     Client,
     Patience,
@@ -29,13 +29,13 @@ from cadlib.download import (
     download_official,
     download_sample,
 )
-from cadlib.download import client as client_module
-from cadlib.download.checksums import hash_file, read_sums
-from cadlib.download.client import finish
-from cadlib.download.sample import TERMS
-from cadlib.download.unpack import extract, inspect
+from cadlib.data.download import client as client_module
+from cadlib.data.download.checksums import hash_file, read_sums
+from cadlib.data.download.client import finish
+from cadlib.data.download.sample import TERMS
+from cadlib.data.download.unpack import extract, inspect
 from cadlib.errors import DownloadFailed
-from cadlib.synthetic import write_dataset
+from cadlib.images.synthetic import write_dataset
 from cadlib.taxonomy import CODES
 
 DATA = random.Random(0).randbytes(10_240)
@@ -76,7 +76,11 @@ class Server(ThreadingHTTPServer):
         return f"http://127.0.0.1:{self.server_port}/{path}"
 
     def gets(self, path):
-        return [headers for method, asked, headers in self.asked if method == "GET" and asked == f"/{path}"]
+        return [
+            headers
+            for method, asked, headers in self.asked
+            if method == "GET" and asked == f"/{path}"
+        ]
 
     def handle_error(self, request, client_address):
         pass
@@ -133,7 +137,9 @@ class Handler(BaseHTTPRequestHandler):
             self.close_connection = True
         if file.drops:
             rest = rest[: file.drops.pop(0)]
-        self.close_connection = self.close_connection or headers.get("Content-Length") != str(len(rest))
+        self.close_connection = self.close_connection or headers.get("Content-Length") != str(
+            len(rest)
+        )
         return self.send(206 if "Content-Range" in headers else 200, rest, headers)
 
     def marks(self, file):
@@ -142,9 +148,13 @@ class Handler(BaseHTTPRequestHandler):
 
     def send(self, status, body, headers):
         self.send_response(status)
-        for name, value in ({} if status == 200 else {"Content-Length": str(len(body))} | headers).items():
+        for name, value in (
+            {} if status == 200 else {"Content-Length": str(len(body))} | headers
+        ).items():
             self.send_header(name, value)
-        for name, value in (headers or {"Content-Length": str(len(body))}).items() if status == 200 else ():
+        for name, value in (
+            (headers or {"Content-Length": str(len(body))}).items() if status == 200 else ()
+        ):
             self.send_header(name, value)
         self.end_headers()
         if self.command == "GET":
@@ -270,7 +280,10 @@ def test_a_server_that_cannot_go_on_sends_the_file_anew(server, part, how):
     fetch(server, part)
     assert part.read_bytes() == DATA
     asked = ["Range" in headers for headers in server.gets("data.bin")]
-    assert asked == [False, "ranges" in how]  # a weak ETag never matches in If-Range (RFC 9110, 13.1.5)
+    assert asked == [
+        False,
+        "ranges" in how,
+    ]  # a weak ETag never matches in If-Range (RFC 9110, 13.1.5)
 
 
 @pytest.mark.parametrize("spoilt", ["", "{}", "\udcff"])
@@ -298,15 +311,22 @@ def test_a_part_that_is_whole_is_not_fetched_again(server, part):
 
 
 def test_a_server_that_states_too_many_bytes_is_not_waited_for_for_ever(server, part):
-    server.files["data.bin"] = Served(DATA, ranges=False, size=len(DATA) + 10, head_size=len(DATA) + 10)
-    with pytest.raises(DownloadFailed, match="Expected 10,250 bytes of data.bin but the connection ended"):
+    server.files["data.bin"] = Served(
+        DATA, ranges=False, size=len(DATA) + 10, head_size=len(DATA) + 10
+    )
+    with pytest.raises(
+        DownloadFailed, match="Expected 10,250 bytes of data.bin but the connection ended"
+    ):
         fetch(server, part)
     assert names(part.parent) == [part.name, f"{part.name}.json"]
 
 
 def test_a_range_beyond_the_real_end_is_told_and_the_part_thrown_away(server, part):
     server.files["data.bin"] = Served(DATA, size=len(DATA) + 10, head_size=len(DATA) + 10)
-    with pytest.raises(DownloadFailed, match=r"10,250 bytes of data.bin, as the server had said, but bytes \*/10240"):
+    with pytest.raises(
+        DownloadFailed,
+        match=r"10,250 bytes of data.bin, as the server had said, but bytes \*/10240",
+    ):
         fetch(server, part)
     assert names(part.parent) == []
 
@@ -319,7 +339,9 @@ def test_a_server_that_says_two_sizes_is_not_believed(server, part, size):
     assert names(part.parent) == []
 
 
-@pytest.mark.parametrize(("size", "came"), [(len(DATA) + 1, "10,240 came"), (len(DATA) - 1, "more came")])
+@pytest.mark.parametrize(
+    ("size", "came"), [(len(DATA) + 1, "10,240 came"), (len(DATA) - 1, "more came")]
+)
 def test_an_answer_without_a_size_that_ends_early_or_late_is_refused(server, part, size, came):
     server.files["data.bin"] = Served(DATA, head_size=size, size="")
     steps = []
@@ -338,7 +360,8 @@ def test_another_range_than_the_one_asked_for_is_refused(server, part):
 
 
 @pytest.mark.parametrize(
-    ("status", "reason"), [(404, "no such file"), (403, "refuses"), (401, "login"), (500, "later"), (503, "later")]
+    ("status", "reason"),
+    [(404, "no such file"), (403, "refuses"), (401, "login"), (500, "later"), (503, "later")],
 )
 @pytest.mark.parametrize("method", ["HEAD", "GET"])
 def test_a_refusal_is_told_with_what_to_do(server, part, status, reason, method):
@@ -443,7 +466,9 @@ def test_ctrl_c_keeps_the_part_and_says_so(server, part):
         if done > 4000:
             raise KeyboardInterrupt
 
-    with pytest.raises(KeyboardInterrupt, match=r"4,096 of 10,240 bytes of data.bin are kept in .*data.bin.part"):
+    with pytest.raises(
+        KeyboardInterrupt, match=r"4,096 of 10,240 bytes of data.bin are kept in .*data.bin.part"
+    ):
         fetch(server, part, stop_at_4000)
     fetch(server, part)
     assert part.read_bytes() == DATA
@@ -457,7 +482,10 @@ def test_ctrl_c_keeps_the_part_and_says_so(server, part):
         ({"ETag": '"0123456789abcdef0123456789abcdef-17"'}, client_module.OFFICIAL_HOST, False),
         ({"ETag": '"0123456789abcdef0123456789abcdef"'}, "mirror.example", False),
         (
-            {"ETag": '"0123456789abcdef0123456789abcdef"', "x-amz-server-side-encryption": "aws:kms"},
+            {
+                "ETag": '"0123456789abcdef0123456789abcdef"',
+                "x-amz-server-side-encryption": "aws:kms",
+            },
             client_module.OFFICIAL_HOST,
             False,
         ),
@@ -470,7 +498,9 @@ def test_an_etag_is_an_md5_only_where_s3_says_so(headers, host, known):
     assert (client_module._md5(f"https://{host}/2019/x.zip", response) is not None) == known
 
 
-@pytest.mark.parametrize("url", ["ftp://x/", "file:///tmp", "/tmp", "http://", "https://x:y/", "https://x/?a=b", ""])
+@pytest.mark.parametrize(
+    "url", ["ftp://x/", "file:///tmp", "/tmp", "http://", "https://x:y/", "https://x/?a=b", ""]
+)
 def test_an_address_that_is_no_folder_on_a_web_server_is_refused(url):
     with pytest.raises(DownloadFailed, match="begins with http:// or https://"):
         check_address(url)
@@ -515,7 +545,12 @@ def unpacked(path, folder):
 
 
 def test_a_zip_is_unpacked_into_one_folder(tmp_path):
-    members = [("deep/set/", b""), ("deep/set/a.jpg", b"a"), ("LICENSE.txt", b"l"), ("__MACOSX/._a.jpg", b"?")]
+    members = [
+        ("deep/set/", b""),
+        ("deep/set/a.jpg", b"a"),
+        ("LICENSE.txt", b"l"),
+        ("__MACOSX/._a.jpg", b"?"),
+    ]
     path = zipped(tmp_path / "set.zip", members)
     assert inspect(path).pictures == 1
     unpacked(path, tmp_path / "set")
@@ -567,7 +602,9 @@ def test_one_member_written_twice_is_refused(tmp_path):
 
 
 def test_a_bomb_is_refused_before_it_goes_off(tmp_path):
-    path = zipped(tmp_path / "set.zip", [("a.jpg", b"\0" * 3_000_000)], compression=zipfile.ZIP_DEFLATED)
+    path = zipped(
+        tmp_path / "set.zip", [("a.jpg", b"\0" * 3_000_000)], compression=zipfile.ZIP_DEFLATED
+    )
     with pytest.raises(DownloadFailed, match="would become 3,000,000"):
         inspect(path)
 
@@ -616,7 +653,9 @@ def test_a_truncated_zip_is_refused(tmp_path, keep):
 
 @pytest.mark.parametrize("packing", [zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED])
 def test_a_flipped_byte_is_found_and_nothing_is_left(tmp_path, packing):
-    path = zipped(tmp_path / "set.zip", [("a.jpg", b"first"), ("b.jpg", hashlib.sha512(b"x").digest() * 9)])
+    path = zipped(
+        tmp_path / "set.zip", [("a.jpg", b"first"), ("b.jpg", hashlib.sha512(b"x").digest() * 9)]
+    )
     data = bytearray(path.read_bytes())
     data[data.index(b"b.jpg") + 40] ^= 0xFF
     path.write_bytes(data)
@@ -661,14 +700,19 @@ def official(tmp_path_factory):
     sets = {TRAINING: pictures, "ISIC_2019_Test_Input": pictures[:2]}
     found = {path.name: path.read_bytes() for path in folder.glob("*.csv")}
     for name, chosen in sets.items():
-        members = [(f"{name}/LICENSE.txt", b"CC BY-NC"), *((f"{name}/{p.name}", p.read_bytes()) for p in chosen)]
+        members = [
+            (f"{name}/LICENSE.txt", b"CC BY-NC"),
+            *((f"{name}/{p.name}", p.read_bytes()) for p in chosen),
+        ]
         found[f"{name}.zip"] = zipped(folder / f"{name}.zip", members).read_bytes()
     return found
 
 
 @pytest.fixture
 def mirror(server, official):
-    server.files.update({f"isic/{name}": Served(data, f'"{name}"') for name, data in official.items()})
+    server.files.update(
+        {f"isic/{name}": Served(data, f'"{name}"') for name, data in official.items()}
+    )
     return server
 
 
@@ -682,7 +726,9 @@ def to(tmp_path):
 def get(mirror, to, **how):
     told = Told()
     download_official(
-        to, told.watch, **{"mirror": mirror.url("isic"), "files": FILES, "client": Client(PATIENCE), **how}
+        to,
+        told.watch,
+        **{"mirror": mirror.url("isic"), "files": FILES, "client": Client(PATIENCE), **how},
     )
     return told
 
@@ -714,7 +760,11 @@ def test_the_hash_of_what_came_is_told_and_written_down(mirror, to, official):
     assert read_sums((to / "SHA256SUMS").read_text(), "") == sums(official)
     for name, digest in sums(official).items():
         assert f"{digest}  {name}" in told.lines
-    assert {what for what, _, _ in told.steps} >= {f"{TRAINING}.zip", f"checking {TRUTH}", f"unpacking {TRAINING}.zip"}
+    assert {what for what, _, _ in told.steps} >= {
+        f"{TRAINING}.zip",
+        f"checking {TRUTH}",
+        f"unpacking {TRAINING}.zip",
+    }
 
 
 def test_a_second_run_leaves_everything_alone_and_asks_nobody(mirror, to):
@@ -747,7 +797,9 @@ def test_a_break_in_the_large_file_is_mended_by_the_next_run(mirror, to):
 def test_a_folder_whose_zips_were_kept_serves_as_a_mirror(mirror, to, tmp_path):
     get(mirror, to, keep_zip=True)
     assert names(to) == sorted([*RESULTS, *COUNTS, f"{TRAINING}.zip"])
-    mirror.files = {f"isic/{path.name}": Served(path.read_bytes()) for path in to.iterdir() if path.is_file()}
+    mirror.files = {
+        f"isic/{path.name}": Served(path.read_bytes()) for path in to.iterdir() if path.is_file()
+    }
     told = get(mirror, tmp_path)
     assert "cannot be compared" not in told.text
     assert set(names(tmp_path)) >= set(RESULTS)
@@ -759,7 +811,9 @@ def test_a_mirror_without_checksums_is_said_to_have_none(mirror, to):
 
 def test_a_file_that_is_not_the_one_in_the_checksums_is_not_used(mirror, to, official):
     wrong = {**sums(official), TRUTH: "0" * 64}
-    mirror.files["isic/SHA256SUMS"] = Served("".join(f"{d}  {n}\n" for n, d in wrong.items()).encode())
+    mirror.files["isic/SHA256SUMS"] = Served(
+        "".join(f"{d}  {n}\n" for n, d in wrong.items()).encode()
+    )
     with pytest.raises(DownloadFailed, match=f"Expected the hash {'0' * 64} of {TRUTH}"):
         get(mirror, to)
     assert names(to) == [f"{TRUTH}.refused", "ISIC_2019_Training_Metadata.csv", "SHA256SUMS"]
@@ -768,7 +822,9 @@ def test_a_file_that_is_not_the_one_in_the_checksums_is_not_used(mirror, to, off
     assert (to / TRUTH).read_bytes() == official[TRUTH]
 
 
-def test_a_mirror_that_states_another_hash_than_the_known_one_is_refused_at_once(mirror, to, official):
+def test_a_mirror_that_states_another_hash_than_the_known_one_is_refused_at_once(
+    mirror, to, official
+):
     mirror.files["isic/SHA256SUMS"] = Served(f"{'0' * 64}  {TRUTH}\n".encode())
     known = [replace(file, sha256=sums(official)[file.name]) for file in FILES]
     with pytest.raises(DownloadFailed, match="but the mirror states 000"):
@@ -786,7 +842,9 @@ def test_a_known_hash_is_checked(mirror, to):
 def test_the_md5_that_s3_gives_is_checked(mirror, to, monkeypatch, official):
     monkeypatch.setattr(client_module, "OFFICIAL_HOST", "127.0.0.1")
     for name, data in official.items():
-        mirror.files[f"isic/{name}"].etag = f'"{hashlib.md5(data, usedforsecurity=False).hexdigest()}"'
+        mirror.files[
+            f"isic/{name}"
+        ].etag = f'"{hashlib.md5(data, usedforsecurity=False).hexdigest()}"'
     mirror.files[f"isic/{TRUTH}"].etag = f'"{"2" * 32}"'
     with pytest.raises(DownloadFailed, match=f"Expected the hash {'2' * 32} of {TRUTH}"):
         get(mirror, to)
@@ -802,16 +860,25 @@ def test_free_disk_is_checked_before_anything_is_fetched(mirror, to, monkeypatch
         (True, tables + 2 * training + 2 * test),
     ):
         monkeypatch.setattr("shutil.disk_usage", lambda _, free=needed - 1: Disk(0, 0, free))
-        with pytest.raises(DownloadFailed, match=f"Expected {needed:,} bytes of free disk .* there are {needed - 1:,}"):
+        with pytest.raises(
+            DownloadFailed,
+            match=f"Expected {needed:,} bytes of free disk .* there are {needed - 1:,}",
+        ):
             get(mirror, to, keep_zip=keep_zip)
     assert names(to) == []
-    assert not [path for method, path, _ in mirror.asked if method == "GET" and "SHA256SUMS" not in path]
+    assert not [
+        path for method, path, _ in mirror.asked if method == "GET" and "SHA256SUMS" not in path
+    ]
     monkeypatch.setattr("shutil.disk_usage", lambda _: Disk(0, 0, needed))
     get(mirror, to, keep_zip=True)
 
 
-def test_what_a_zip_declares_is_compared_with_the_free_disk_before_unpacking(mirror, to, monkeypatch, tmp_path):
-    path = zipped(tmp_path / "x.zip", [(f"{n}.jpg", b"\0" * 20_480 + DATA) for n in range(8)], compression=8)
+def test_what_a_zip_declares_is_compared_with_the_free_disk_before_unpacking(
+    mirror, to, monkeypatch, tmp_path
+):
+    path = zipped(
+        tmp_path / "x.zip", [(f"{n}.jpg", b"\0" * 20_480 + DATA) for n in range(8)], compression=8
+    )
     mirror.files[f"isic/{TRAINING}.zip"] = Served(path.read_bytes())
     free = 2 * path.stat().st_size
     monkeypatch.setattr("shutil.disk_usage", lambda _: Disk(0, 0, free))
@@ -827,7 +894,13 @@ def test_what_a_zip_declares_is_compared_with_the_free_disk_before_unpacking(mir
 
 
 @pytest.mark.parametrize(
-    "page", [b"<html><body>Please log in</body></html>", b"", b"image,MEL,NV\nISIC_0000000,1.0,0.0\n", b"\xff\xfe\0"]
+    "page",
+    [
+        b"<html><body>Please log in</body></html>",
+        b"",
+        b"image,MEL,NV\nISIC_0000000,1.0,0.0\n",
+        b"\xff\xfe\0",
+    ],
 )
 def test_a_page_or_a_piece_instead_of_a_table_is_not_used(mirror, to, page):
     mirror.files[f"isic/{TRUTH}"] = Served(page)
@@ -855,7 +928,9 @@ def flipped(official):
 
 
 @pytest.mark.parametrize("kind", ["hostile", "flipped", "truncated", "too few", "html"])
-def test_a_zip_that_is_not_what_it_should_be_leaves_no_folder_and_is_fetched_anew(mirror, to, official, tmp_path, kind):
+def test_a_zip_that_is_not_what_it_should_be_leaves_no_folder_and_is_fetched_anew(
+    mirror, to, official, tmp_path, kind
+):
     spoilt = {
         "hostile": lambda: hostile(tmp_path),
         "flipped": lambda: flipped(official),
@@ -867,16 +942,22 @@ def test_a_zip_that_is_not_what_it_should_be_leaves_no_folder_and_is_fetched_ane
     with pytest.raises(DownloadFailed, match="Run the command again to fetch it anew"):
         get(mirror, to)
     assert f"{TRAINING}.zip.refused" in names(to)
-    assert not {TRAINING, f"{TRAINING}.zip", f"{TRAINING}.zip.part", f"{TRAINING}.part"} & set(names(to))
+    assert not {TRAINING, f"{TRAINING}.zip", f"{TRAINING}.zip.part", f"{TRAINING}.part"} & set(
+        names(to)
+    )
     assert not list(tmp_path.rglob("evil.jpg"))
-    assert f"{TRAINING}.zip" not in (to / "SHA256SUMS").read_text() or kind == "flipped"  # seen while unpacking alone
+    assert (
+        f"{TRAINING}.zip" not in (to / "SHA256SUMS").read_text() or kind == "flipped"
+    )  # seen while unpacking alone
     mirror.files[f"isic/{TRAINING}.zip"] = Served(official[f"{TRAINING}.zip"])
     get(mirror, to)
     assert set(names(to)) >= set(RESULTS)
 
 
 @pytest.mark.parametrize("fetched_before", [False, True])
-def test_a_zip_that_somebody_put_there_is_used_and_not_deleted(mirror, to, official, fetched_before):
+def test_a_zip_that_somebody_put_there_is_used_and_not_deleted(
+    mirror, to, official, fetched_before
+):
     (to / f"{TRAINING}.zip").write_bytes(official[f"{TRAINING}.zip"])
     if fetched_before:
         (to / "SHA256SUMS").write_text(f"{'3' * 64}  {TRAINING}.zip\n")
@@ -888,14 +969,18 @@ def test_a_zip_that_somebody_put_there_is_used_and_not_deleted(mirror, to, offic
 
 def test_a_zip_that_somebody_put_there_is_compared_with_the_mirrors_hash(mirror, to, official):
     (to / f"{TRAINING}.zip").write_bytes(flipped(official))
-    mirror.files["isic/SHA256SUMS"] = Served(f"{sums(official)[f'{TRAINING}.zip']}  {TRAINING}.zip\n".encode())
+    mirror.files["isic/SHA256SUMS"] = Served(
+        f"{sums(official)[f'{TRAINING}.zip']}  {TRAINING}.zip\n".encode()
+    )
     with pytest.raises(DownloadFailed, match="Expected the hash"):
         get(mirror, to)
 
 
 def test_a_zip_that_somebody_put_there_must_hold_the_pictures(mirror, to, official):
     (to / f"{TRAINING}.zip").write_bytes(official["ISIC_2019_Test_Input.zip"])
-    with pytest.raises(DownloadFailed, match="Expected 8 pictures in ISIC_2019_Training_Input.zip but 2 came"):
+    with pytest.raises(
+        DownloadFailed, match="Expected 8 pictures in ISIC_2019_Training_Input.zip but 2 came"
+    ):
         get(mirror, to)
     assert TRAINING not in names(to)
 
@@ -904,7 +989,9 @@ def test_an_incomplete_folder_is_left_alone_and_told(mirror, to):
     get(mirror, to)
     victim = next((to / TRAINING).glob("*.jpg"))
     victim.unlink()
-    with pytest.raises(DownloadFailed, match=f"Expected 8 pictures in .*{TRAINING} but 7 came. Move it away"):
+    with pytest.raises(
+        DownloadFailed, match=f"Expected 8 pictures in .*{TRAINING} but 7 came. Move it away"
+    ):
         get(mirror, to)
     assert len(list((to / TRAINING).glob("*.jpg"))) == 7
 
@@ -935,7 +1022,11 @@ def test_ctrl_c_after_the_last_byte_costs_no_byte(mirror, to, step):
 
     with pytest.raises(KeyboardInterrupt):
         download_official(
-            to, Watch(lambda _: None, stop), mirror=mirror.url("isic"), files=FILES, client=Client(PATIENCE)
+            to,
+            Watch(lambda _: None, stop),
+            mirror=mirror.url("isic"),
+            files=FILES,
+            client=Client(PATIENCE),
         )
     assert TRAINING not in names(to)
     get(mirror, to)
@@ -968,13 +1059,23 @@ class Archive:
     def search(self, handler, query):
         wanted = re.findall(r'(diagnosis_\d):"([^"]*)"', query["query"][0])
         assert query["collections"] == ["65"]
-        found = [r for r in self.records if any(r["asked"].get(level) == term for level, term in wanted)]
+        found = [
+            r for r in self.records if any(r["asked"].get(level) == term for level, term in wanted)
+        ]
         start, limit = int(query.get("cursor", ["0"])[0]), min(self.page, int(query["limit"][0]))
         more = self.circle or start + limit < len(found)
         here = handler.path.partition("&cursor=")[0]
-        following = self.server.url(f"{here[1:]}&cursor={0 if self.circle else start + limit}") if more else None
-        results = [{key: r[key] for key in r if key != "asked"} for r in found[start : start + limit]]
-        return json.dumps({"results": results, "next": following, "previous": None, "count": len(found)}).encode()
+        following = (
+            self.server.url(f"{here[1:]}&cursor={0 if self.circle else start + limit}")
+            if more
+            else None
+        )
+        results = [
+            {key: r[key] for key in r if key != "asked"} for r in found[start : start + limit]
+        ]
+        return json.dumps(
+            {"results": results, "next": following, "previous": None, "count": len(found)}
+        ).encode()
 
 
 @pytest.fixture
@@ -1016,7 +1117,9 @@ def archive(server, synthetic_dataset):
 
 def sample(archive, to, count=2):
     told = Told()
-    download_sample(to, count, told.watch, api=archive.server.url("api/v2"), client=Client(PATIENCE))
+    download_sample(
+        to, count, told.watch, api=archive.server.url("api/v2"), client=Client(PATIENCE)
+    )
     return told
 
 
@@ -1053,12 +1156,17 @@ def test_the_author_and_the_licence_of_each_image_are_kept(archive, to):
 
 
 def test_a_missing_or_unknown_label_is_counted_and_not_guessed(archive, to):
-    missing, unknown, ambiguous, _ = (record["metadata"]["clinical"] for record in of(archive, "NV"))
+    missing, unknown, ambiguous, _ = (
+        record["metadata"]["clinical"] for record in of(archive, "NV")
+    )
     missing.clear()
     unknown["diagnosis_3"] = "Squamous cell carcinoma in situ"
     ambiguous["diagnosis_2"] = "Benign soft tissue proliferations - Vascular"
     told = sample(archive, to)
-    assert "NV: 3 images left out, whose label is missing or unknown: ISIC_0000004 (no diagnosis)" in told.text
+    assert (
+        "NV: 3 images left out, whose label is missing or unknown: ISIC_0000004 (no diagnosis)"
+        in told.text
+    )
     assert "Squamous cell carcinoma in situ" in told.text
     assert "NV: 2 images wanted, but the archive lists 1." in told.text
     assert open_dataset(to).table["diagnosis"].value_counts()["NV"] == 1
@@ -1147,7 +1255,7 @@ def test_what_is_no_picture_is_no_sample(archive, to):
 
 
 def test_a_picture_without_end_is_not_read_to_its_end(archive, to, monkeypatch):
-    monkeypatch.setattr("cadlib.download.sample._MAX_IMAGE_BYTES", 100)
+    monkeypatch.setattr("cadlib.data.download.sample._MAX_IMAGE_BYTES", 100)
     with pytest.raises(DownloadFailed, match="at most 100 bytes"):
         sample(archive, to)
 
@@ -1199,7 +1307,13 @@ def test_an_id_or_an_address_of_another_form_is_refused(archive, to, image, url)
 
 def test_what_the_api_does_not_say_stays_empty(archive, to):
     clinical = archive.records[0]["metadata"]["clinical"]
-    clinical.update(age_approx=None, sex="other", anatom_site_1="Anogenital region", anatom_site_2=None, lesion_id=[])
+    clinical.update(
+        age_approx=None,
+        sex="other",
+        anatom_site_1="Anogenital region",
+        anatom_site_2=None,
+        lesion_id=[],
+    )
     sample(archive, to)
     row = pd.read_csv(to / "ISIC_2019_Training_Metadata.csv").set_index("image").loc["ISIC_0000000"]
     assert row.isna().all()
@@ -1207,7 +1321,9 @@ def test_what_the_api_does_not_say_stays_empty(archive, to):
 
 def test_every_class_has_terms():
     assert set(TERMS) == set(CODES)
-    assert len({term for terms in TERMS.values() for term in terms}) == sum(map(len, TERMS.values()))
+    assert len({term for terms in TERMS.values() for term in terms}) == sum(
+        map(len, TERMS.values())
+    )
 
 
 # the command
@@ -1221,7 +1337,9 @@ def small(monkeypatch):
     monkeypatch.setitem(download_sample.__kwdefaults__, "client", Client(PATIENCE))
 
 
-def test_the_command_fetches_from_a_mirror_and_says_so_again(mirror, tmp_path, small, capsys, official):
+def test_the_command_fetches_from_a_mirror_and_says_so_again(
+    mirror, tmp_path, small, capsys, official
+):
     arguments = ["download", "--to", str(tmp_path / "new" / "data"), "--mirror", mirror.url("isic")]
     assert main([*arguments, "--keep-zip"]) == 0
     assert f"{sums(official)[TRUTH]}  {TRUTH}" in capsys.readouterr().out
@@ -1231,7 +1349,7 @@ def test_the_command_fetches_from_a_mirror_and_says_so_again(mirror, tmp_path, s
 
 
 def test_the_command_asks_isic_where_no_mirror_is_given(mirror, tmp_path, small, monkeypatch):
-    monkeypatch.setattr("cadlib.download.official.ADDRESS", mirror.url("isic"))
+    monkeypatch.setattr("cadlib.data.download.official.ADDRESS", mirror.url("isic"))
     assert main(["download", "--to", str(tmp_path)]) == 0
     assert not mirror.gets("isic/SHA256SUMS")
     assert set(names(tmp_path)) >= set(RESULTS)
@@ -1249,11 +1367,13 @@ def test_a_failure_of_the_command_ends_with_1_and_says_why(server, tmp_path, sma
     assert names(tmp_path) == []
 
 
-def test_ctrl_c_ends_the_command_with_130_and_says_what_is_kept(mirror, tmp_path, small, monkeypatch, capsys):
+def test_ctrl_c_ends_the_command_with_130_and_says_what_is_kept(
+    mirror, tmp_path, small, monkeypatch, capsys
+):
     def stop(*_):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("cadlib.commands.bars.Bars.progress", stop)
+    monkeypatch.setattr("cadlib.cli.progress_bars.Bars.progress", stop)
     assert main(["download", "--to", str(tmp_path), "--mirror", mirror.url("isic")]) == 130
     assert "bytes of ISIC_2019_Training_Metadata.csv are kept in" in capsys.readouterr().err
 

@@ -6,10 +6,10 @@ import pandas as pd
 import pytest
 from PIL import Image
 
-from cadlib.dataset import open_dataset
-from cadlib.duplicates import file_hashes, find_duplicates, together
+from cadlib.data.dataset import open_dataset
+from cadlib.data.duplicates import file_hashes, find_duplicates, together
 from cadlib.errors import DatasetInvalid
-from cadlib.synthetic import write_dataset
+from cadlib.images.synthetic import write_dataset
 
 
 def silent(what: str, done: int, total: int) -> None:
@@ -64,7 +64,9 @@ def test_one_lesion_with_two_diagnoses_contradicts_itself(folder):
     table = pd.read_csv(path, dtype=str)
     table.loc[3, "lesion_id"] = table.loc[0, "lesion_id"]
     table.to_csv(path, index=False)
-    assert [rows.tolist() for rows in found_in(folder).contradictions("one lesion id")] == [[0, 1, 3]]
+    assert [rows.tolist() for rows in found_in(folder).contradictions("one lesion id")] == [
+        [0, 1, 3]
+    ]
 
 
 def test_an_image_without_a_label_contradicts_nothing(folder):
@@ -110,7 +112,11 @@ def test_the_known_contradictions_of_isic_2019_are_found(data_dir):
         pytest.skip(f"{folder} is not there")
     dataset = open_dataset(folder, verify=False)
     known = [["ISIC_0067502", "ISIC_0067980"], ["ISIC_0069013", "ISIC_0071017"]]
-    some = dataset.table["image"].isin([*np.ravel(known), "ISIC_0057806"]) | (dataset.table.index % 1000 == 0)
+    some = dataset.table["image"].isin([*np.ravel(known), "ISIC_0057806"]) | (
+        dataset.table.index % 1000 == 0
+    )
     found = find_duplicates(replace(dataset, table=dataset.table[some]), silent)
-    images = [found.table["image"].iloc[rows].tolist() for rows in found.contradictions("identical files")]
+    images = [
+        found.table["image"].iloc[rows].tolist() for rows in found.contradictions("identical files")
+    ]
     assert sorted(images) == known

@@ -12,11 +12,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cadlib import __main__, saliency
+from cadlib import __main__
 from cadlib.__main__ import main
-from cadlib.commands.overlay_names import OverlayNames
-from cadlib.commands.usage import UsageError, check_file, check_folder, make_folder
-from cadlib.synthetic import demo_lesions
+from cadlib.cli.overlay_names import OverlayNames
+from cadlib.cli.usage import UsageError, check_file, check_folder, make_folder
+from cadlib.images.synthetic import demo_lesions
+from cadlib.saliency import heatmap
 
 ROOT = Path(__file__).parents[1]
 FULL = Path("/dev/full")  # a disk without room
@@ -33,7 +34,9 @@ def folder(tmp_path) -> Path:
 
 def started(*arguments: object, **streams: object) -> subprocess.Popen:
     line = [sys.executable, "-m", "cadlib", *map(str, arguments)]
-    return subprocess.Popen(line, cwd=ROOT, **{"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, **streams})
+    return subprocess.Popen(
+        line, cwd=ROOT, **{"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, **streams}
+    )
 
 
 def with_reader_gone(*arguments: object) -> tuple[int, str]:
@@ -62,7 +65,15 @@ def test_help_ends_quietly_when_its_reader_is_gone(arguments):
 
 
 def test_evaluate_ends_quietly_when_its_reader_is_gone(synthetic_dataset, tmp_path):
-    line = ["evaluate", "--model", "isic2019", "--data", synthetic_dataset, "--output", tmp_path / "out"]
+    line = [
+        "evaluate",
+        "--model",
+        "isic2019",
+        "--data",
+        synthetic_dataset,
+        "--output",
+        tmp_path / "out",
+    ]
     code, told = with_reader_gone(*line)
     assert code == 141
     assert "rror" not in told
@@ -78,7 +89,9 @@ def test_a_command_ends_quietly_when_nobody_reads_either_stream(folder):
 
 def test_what_head_reads_is_what_came_first(folder):
     line = f"{sys.executable} -m cadlib predict {folder} --format csv | head -n 1; echo ${{PIPESTATUS[0]}}"
-    ended = subprocess.run(["bash", "-c", line], cwd=ROOT, capture_output=True, text=True, check=True)
+    ended = subprocess.run(
+        ["bash", "-c", line], cwd=ROOT, capture_output=True, text=True, check=True
+    )
     header, code = ended.stdout.splitlines()
     assert header.startswith("file,image_sha256")
     assert code in ("0", "141")  # head may have read all of it
@@ -91,13 +104,21 @@ def test_output_on_a_full_disk_is_one_message(folder):
         running = started("predict", folder, "--format", "csv", stdout=full)
         told = running.communicate()[1].decode()
     assert running.returncode == 1
-    lines = [line for line in re.split(r"[\r\n]+", told) if line.startswith(("cadlib:", "Traceback", "Exception"))]
-    assert lines == ["cadlib: [Errno 28] No space left on device. Check the disk and the rights of the folder."]
+    lines = [
+        line
+        for line in re.split(r"[\r\n]+", told)
+        if line.startswith(("cadlib:", "Traceback", "Exception"))
+    ]
+    assert lines == [
+        "cadlib: [Errno 28] No space left on device. Check the disk and the rights of the folder."
+    ]
 
 
 def test_a_closed_output_is_no_error(folder):
     line = f"exec {sys.executable} -m cadlib predict {folder} >&-"
-    ended = subprocess.run(["bash", "-c", line], cwd=ROOT, capture_output=True, text=True, check=False)
+    ended = subprocess.run(
+        ["bash", "-c", line], cwd=ROOT, capture_output=True, text=True, check=False
+    )
     assert ended.returncode == 0
     assert "Traceback" not in ended.stderr
 
@@ -106,7 +127,7 @@ def test_a_broken_pipe_that_is_not_of_the_output_is_an_error(monkeypatch, capsys
     def breaks(_options):
         raise BrokenPipeError(32, "Broken pipe")
 
-    from cadlib.commands import predict
+    from cadlib.cli import predict
 
     monkeypatch.setattr(predict, "run", breaks)
     assert main(["predict", "x.jpg"]) == 1
@@ -118,7 +139,9 @@ def test_ctrl_c_ends_with_130_and_one_line(folder):
     for number in range(600):  # more rows than a pipe holds: it cannot end before they are read
         (folder / f"{number}.png").write_bytes(picture)
     # A shell that starts the tests in the background lets them ignore Ctrl-C, and they would hand that on.
-    running = started("predict", folder, preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL))
+    running = started(
+        "predict", folder, preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL)
+    )
     assert running.stdout.readline()  # it is at work
     running.send_signal(signal.SIGINT)
     told = running.communicate()[1].decode()
@@ -139,7 +162,9 @@ def test_ctrl_c_while_commands_are_loaded_ends_with_130(monkeypatch, capsys):
 LONG_NAMES = ["x" * 251, "é" * 125, "黒" * 83, "🔬" * 62, ("黒子" * 20 + " ") * 2]
 
 
-@pytest.mark.parametrize("stem", LONG_NAMES, ids=["ascii", "two bytes", "three bytes", "four bytes", "mixed"])
+@pytest.mark.parametrize(
+    "stem", LONG_NAMES, ids=["ascii", "two bytes", "three bytes", "four bytes", "mixed"]
+)
 def test_a_long_file_name_keeps_its_diagnosis_and_its_overlay(tmp_path, stem, capsys):
     path = tmp_path / f"{stem}.png"
     path.write_bytes(demo_lesions()[0].png())
@@ -163,18 +188,26 @@ def test_images_of_one_name_have_an_overlay_each(tmp_path, capsys):
     assert len(list(maps.iterdir())) == 3
 
 
-def test_an_overlay_that_cannot_be_written_costs_no_diagnosis(folder, tmp_path, monkeypatch, capsys):
+def test_an_overlay_that_cannot_be_written_costs_no_diagnosis(
+    folder, tmp_path, monkeypatch, capsys
+):
     def refuse(*_):
         raise OSError(36, "File name too long")
 
-    monkeypatch.setattr(saliency, "overlay", refuse)
-    assert main(["predict", str(folder), "--heatmap", str(tmp_path / "maps"), "--format", "json"]) == 1
+    monkeypatch.setattr(heatmap, "overlay", refuse)
+    assert (
+        main(["predict", str(folder), "--heatmap", str(tmp_path / "maps"), "--format", "json"]) == 1
+    )
     printed = capsys.readouterr()
     assert printed.err.count("File name too long") == 3
     assert all(row["diagnosis"] and "error" not in row for row in json.loads(printed.out))
 
 
-@given(stems=st.lists(st.text(st.characters(exclude_characters="/\0", codec="utf-8"), max_size=300), max_size=8))
+@given(
+    stems=st.lists(
+        st.text(st.characters(exclude_characters="/\0", codec="utf-8"), max_size=300), max_size=8
+    )
+)
 def test_names_of_overlays_differ_and_fit(tmp_path_factory, stems):
     names = OverlayNames(tmp_path_factory.getbasetemp())
     taken = [names.take(stem, "_0a1b2c3d_MEL.png") for stem in (*stems, *stems)]
@@ -227,7 +260,15 @@ def test_a_pipe_as_output_is_not_touched(tmp_path):
         ["predict", "{images}", "--heatmap", "{file}"],
         ["evaluate", "--model", "isic2019", "--data", "{images}", "--output", "{file}"],
         ["report", "--model", "isic2019", "--data", "{images}", "--output", "{file}/report.html"],
-        ["suspects", "--model", "isic2019", "--data", "{images}", "--output", "{file}/suspects.csv"],
+        [
+            "suspects",
+            "--model",
+            "isic2019",
+            "--data",
+            "{images}",
+            "--output",
+            "{file}/suspects.csv",
+        ],
         ["suspects", "--model", "isic2019", "--data", "{images}", "--output", "{images}"],
         ["audit", "--data", "{images}", "--sheet", "{images}"],
         ["robustness", "--data", "{images}", "--output", "{file}"],

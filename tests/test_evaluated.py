@@ -7,16 +7,22 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from cadlib import evaluated as module
-from cadlib.dataset import open_dataset
+from cadlib.data.dataset import open_dataset
+from cadlib.data.predictions_csv import PREDICTIONS_FILE, read_unknown
+from cadlib.data.subsets import Subset
 from cadlib.errors import DatasetInvalid
-from cadlib.evaluated import COSTS, Evaluated, evaluation_folder, make_evaluation, read_evaluation
-from cadlib.evaluation import evaluate
-from cadlib.features import cached_features
-from cadlib.metrics import malignant_probability, malignant_truth
-from cadlib.part import Part
-from cadlib.predictions import PREDICTIONS_FILE, read_unknown
-from cadlib.subsets import Subset
+from cadlib.evaluation import cached as module
+from cadlib.evaluation.cached import (
+    COSTS,
+    Evaluated,
+    evaluation_folder,
+    make_evaluation,
+    read_evaluation,
+)
+from cadlib.evaluation.evaluate import evaluate
+from cadlib.evaluation.features import cached_features
+from cadlib.evaluation.image_selection import Part
+from cadlib.metrics.classification import malignant_probability, malignant_truth
 from cadlib.taxonomy import CODES, UNKNOWN
 
 
@@ -33,7 +39,9 @@ def ignore(what, done, total):
 def said():
     """Return what a guessing model said of 200 images."""
     rng = np.random.default_rng(0)
-    table = pd.DataFrame({"image": [f"I{n:03}" for n in range(200)], "diagnosis": rng.choice(CODES, 200)})
+    table = pd.DataFrame(
+        {"image": [f"I{n:03}" for n in range(200)], "diagnosis": rng.choice(CODES, 200)}
+    )
     table = table.assign(lesion_id=None, lesion_group=None)
     return Evaluated(table, rng.dirichlet(np.ones(8), 200), {}, 0.4)
 
@@ -43,10 +51,15 @@ def test_what_is_kept_is_what_an_evaluation_says(model, drawn_dataset):
     assert read_evaluation(folder, model.record, drawn_dataset) is None
     steps = []
     make_evaluation(folder, model, drawn_dataset, lambda *step: steps.append(step))
-    kept, expected = read_evaluation(folder, model.record, drawn_dataset), evaluate(model, drawn_dataset)
+    kept, expected = (
+        read_evaluation(folder, model.record, drawn_dataset),
+        evaluate(model, drawn_dataset),
+    )
     assert kept.figures.pop("gaps") == []
     assert kept.figures == expected.metrics
-    assert kept.probabilities == pytest.approx(expected.predictions[list(CODES)].to_numpy(), abs=1e-6)
+    assert kept.probabilities == pytest.approx(
+        expected.predictions[list(CODES)].to_numpy(), abs=1e-6
+    )
     assert kept.table["image"].tolist() == expected.predictions["image"].tolist()
     unknown = read_unknown(folder / PREDICTIONS_FILE).to_numpy()
     assert unknown == pytest.approx(expected.predictions[UNKNOWN].to_numpy(), abs=1e-6)
@@ -68,7 +81,9 @@ def test_what_is_kept_is_called_as_it_is_asked_for(model, drawn_dataset):
         assert data == {"name": "drawn", **part.facts, "images": 32}
 
 
-def test_the_folder_is_another_for_other_images_labels_weights_and_thresholds(model, drawn_dataset, monkeypatch):
+def test_the_folder_is_another_for_other_images_labels_weights_and_thresholds(
+    model, drawn_dataset, monkeypatch
+):
     record, table = model.record, drawn_dataset.table
     first = evaluation_folder(record, drawn_dataset)
     assert evaluation_folder(record, drawn_dataset) == first
@@ -78,7 +93,9 @@ def test_the_folder_is_another_for_other_images_labels_weights_and_thresholds(mo
         evaluation_folder(record, fewer),
         evaluation_folder(record, other_label),
         evaluation_folder(replace(record, weights_sha256="0" * 64), drawn_dataset),
-        evaluation_folder(replace(record, operating_points=record.operating_points[:1]), drawn_dataset),
+        evaluation_folder(
+            replace(record, operating_points=record.operating_points[:1]), drawn_dataset
+        ),
     }
     assert len(others - {first}) == 4
     assert evaluation_folder(replace(record, version="9.9.9", audit=None), drawn_dataset) == first
@@ -136,21 +153,30 @@ def test_so_are_those_of_real_pictures_whose_calibration_goes_by_their_size(mode
         np.testing.assert_allclose(said, model.predict(path).probabilities, rtol=0, atol=1e-6)
 
 
-def test_an_image_that_cannot_be_read_is_listed_as_an_evaluation_lists_it_and_the_rest_evaluated(model, drawn_dataset):
+def test_an_image_that_cannot_be_read_is_listed_as_an_evaluation_lists_it_and_the_rest_evaluated(
+    model, drawn_dataset
+):
     for row in (3, 30):
         Path(drawn_dataset.table["path"][row]).write_bytes(b"%PDF-1.7")
     folder = evaluation_folder(model.record, drawn_dataset)
     make_evaluation(folder, model, drawn_dataset, ignore)
-    kept, expected = read_evaluation(folder, model.record, drawn_dataset), evaluate(model, drawn_dataset)
+    kept, expected = (
+        read_evaluation(folder, model.record, drawn_dataset),
+        evaluate(model, drawn_dataset),
+    )
     assert [*kept.figures["rejected"]] == drawn_dataset.table["image"][[3, 30]].tolist()
     assert kept.figures["rejected"] == expected.rejected
     assert len(kept.table) == kept.figures["n"] == 30
-    assert kept.probabilities == pytest.approx(expected.predictions[list(CODES)].to_numpy(), abs=1e-6)
+    assert kept.probabilities == pytest.approx(
+        expected.predictions[list(CODES)].to_numpy(), abs=1e-6
+    )
 
 
-def test_after_the_map_or_a_larger_set_the_model_is_not_asked_again(model, drawn_dataset, monkeypatch):
+def test_after_the_map_or_a_larger_set_the_model_is_not_asked_again(
+    model, drawn_dataset, monkeypatch
+):
     cached_features(model, drawn_dataset.table, ignore)
-    monkeypatch.setattr("cadlib.model.Model.see", None)  # whoever calls it fails
+    monkeypatch.setattr("cadlib.model.model.Model.see", None)  # whoever calls it fails
     for table in (drawn_dataset.table, drawn_dataset.table.iloc[::3].reset_index(drop=True)):
         part = replace(drawn_dataset, table=table)
         folder = evaluation_folder(model.record, part)
@@ -176,7 +202,9 @@ def test_the_cells_hold_every_image_once_the_surest_first(said):
         assert set(cell["diagnosis"]) <= {truth}
         assert cell["probability"].is_monotonic_decreasing
         rows = cell.index
-        assert [CODES[place] for place in said.probabilities[rows].argmax(axis=1)] == [code] * len(cell)
+        assert [CODES[place] for place in said.probabilities[rows].argmax(axis=1)] == [code] * len(
+            cell
+        )
         assert cell["probability"].tolist() == said.probabilities[rows, CODES.index(code)].tolist()
 
 

@@ -11,16 +11,15 @@ import pandas as pd
 import pytest
 from PIL import Image
 
-from cadlib import evaluation
-from cadlib.calibration import NO_BIAS, Temperature
-from cadlib.dataset import Dataset, DatasetReport
-from cadlib.decision import Threshold
-from cadlib.evaluation import build_metrics, evaluate
+from cadlib.data.dataset import Dataset, DatasetReport
+from cadlib.evaluation.evaluate import build_metrics, evaluate
 from cadlib.images import LesionImage
-from cadlib.own_figures import metrics_json
-from cadlib.record import ConformalSets
-from cadlib.summary import summarise
-from cadlib.tables import metrics_table
+from cadlib.metrics.operating_point import Threshold
+from cadlib.metrics.summary import summarise
+from cadlib.metrics.tables import metrics_table
+from cadlib.model.calibration import NO_BIAS, Temperature
+from cadlib.model.metrics_file import metrics_json
+from cadlib.model.record import ConformalSets
 from cadlib.taxonomy import CLASSES, CODES
 
 POINT = Threshold("balanced", threshold=0.4)
@@ -42,10 +41,15 @@ class ColourReader:
     def __init__(self) -> None:
         self.batches: list[int] = []
 
-    def predict_batch(self, sources: Iterable[LesionImage], batch_size: int) -> list[SimpleNamespace]:
+    def predict_batch(
+        self, sources: Iterable[LesionImage], batch_size: int
+    ) -> list[SimpleNamespace]:
         reds = [int(image.pixels[0, 0, 0]) for image in sources]
         self.batches.append(len(reds))
-        return [SimpleNamespace(probabilities=0.04 + 0.68 * np.eye(8)[red // 20], novelty=None) for red in reds]
+        return [
+            SimpleNamespace(probabilities=0.04 + 0.68 * np.eye(8)[red // 20], novelty=None)
+            for red in reds
+        ]
 
 
 def picture_of(code: str, path: Path, size: tuple[int, int] = (64, 64)) -> Path:
@@ -71,8 +75,15 @@ def table_of(diagnoses: Iterable[str | None], **columns: object) -> pd.DataFrame
 
 def dataset_of(folder: Path, shown: Iterable[str], labelled: Iterable[str | None]) -> Dataset:
     table = table_of(labelled)
-    paths = [str(picture_of(code, folder / f"{image}.png")) for code, image in zip(shown, table["image"], strict=True)]
-    return Dataset("Twelve pictures", table.assign(path=paths), DatasetReport(len(table), len(table), len(table), ()))
+    paths = [
+        str(picture_of(code, folder / f"{image}.png"))
+        for code, image in zip(shown, table["image"], strict=True)
+    ]
+    return Dataset(
+        "Twelve pictures",
+        table.assign(path=paths),
+        DatasetReport(len(table), len(table), len(table), ()),
+    )
 
 
 @pytest.fixture
@@ -169,7 +180,9 @@ def test_images_of_one_lesion_are_drawn_together():
     alone = build_metrics(table, probabilities)
     together = build_metrics(table.assign(lesion_id=pd.array(lesions, dtype="str")), probabilities)
     assert (alone["n_lesions"], together["n_lesions"]) == (400, 100)
-    assert np.diff(together["intervals"]["accuracy"]) > 1.6 * np.diff(alone["intervals"]["accuracy"])
+    assert np.diff(together["intervals"]["accuracy"]) > 1.6 * np.diff(
+        alone["intervals"]["accuracy"]
+    )
 
 
 def test_calibration_is_measured_before_and_after(dataset):
@@ -181,7 +194,11 @@ def test_calibration_is_measured_before_and_after(dataset):
 
 def test_names_the_model_and_the_data(dataset):
     figures = evaluate(ColourReader(), dataset).metrics
-    assert figures["model"] == {"name": "colour-reader", "version": "1.0.0", "weights_sha256": "ab" * 32}
+    assert figures["model"] == {
+        "name": "colour-reader",
+        "version": "1.0.0",
+        "weights_sha256": "ab" * 32,
+    }
     assert figures["data"] == {"name": "Twelve pictures", "images": 12}
 
 
@@ -202,7 +219,7 @@ def test_a_failed_write_leaves_the_former_files(dataset, tmp_path, monkeypatch):
     def full_disk(figures: object) -> str:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(evaluation, "metrics_json", full_disk)
+    monkeypatch.setattr(evaluate, "metrics_json", full_disk)
     result.predictions.loc[0, "UNK"] = 1.0
     with pytest.raises(OSError, match="No space left"):
         result.write(tmp_path / "out")
@@ -266,7 +283,9 @@ def test_rejects_a_diagnosis_that_is_none_of_isic():
 def test_the_table_says_every_figure_with_its_n(dataset):
     text = str(evaluate(ColourReader(), dataset))
     lines = text.splitlines()
-    assert lines[0] == ("colour-reader 1.0.0 on Twelve pictures: 9 images with a label, 2 unlabelled, 1 unknown")
+    assert lines[0] == (
+        "colour-reader 1.0.0 on Twelve pictures: 9 images with a label, 2 unlabelled, 1 unknown"
+    )
     (balanced,) = (line for line in lines if line.startswith("balanced accuracy"))
     assert balanced.split()[2:] == ["0.938", "not", "defined", "n", "=", "9", "of", "8", "classes"]
     (melanoma,) = (line for line in lines if line.startswith("MEL"))
@@ -282,8 +301,13 @@ def test_the_columns_of_the_table_are_aligned():
 
 
 def test_needs_no_torch():
-    code = "import sys, cadlib.evaluation; sys.exit('torch' in sys.modules)"
-    assert subprocess.run([sys.executable, "-c", code], check=False, cwd=Path(__file__).parent.parent).returncode == 0
+    code = "import sys, cadlib.evaluation.evaluate; sys.exit('torch' in sys.modules)"
+    assert (
+        subprocess.run(
+            [sys.executable, "-c", code], check=False, cwd=Path(__file__).parent.parent
+        ).returncode
+        == 0
+    )
 
 
 def test_a_prediction_set_is_measured_by_how_often_it_holds_the_truth():
@@ -318,6 +342,7 @@ def test_how_lesions_are_numbered_changes_no_interval():
     lesions = pd.Series(np.arange(60) // 2)
     sets = ConformalSets(0.9, dict.fromkeys(CODES, 0.8))
     near, far = (
-        build_metrics(table, probabilities, [POINT], lesions=one, sets=sets) for one in (lesions, lesions * 50)
+        build_metrics(table, probabilities, [POINT], lesions=one, sets=sets)
+        for one in (lesions, lesions * 50)
     )
     assert near == far

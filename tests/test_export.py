@@ -8,12 +8,12 @@ import timm
 import torch
 from torch import nn
 
-from cadlib import weights
-from cadlib.engine import WEIGHT, Engine
 from cadlib.errors import ModelInvalid, TrainingFailed
-from cadlib.export import to_onnx
-from cadlib.network import arrays_of, build, saliency_layer
-from cadlib.preprocess import InputSpec
+from cadlib.images.preprocess import InputSpec
+from cadlib.model import weights
+from cadlib.model.engine import WEIGHT, Engine
+from cadlib.network.backbones import arrays_of, build, saliency_layer
+from cadlib.network.onnx_export import to_onnx
 
 SPEC = InputSpec(64, "bicubic", (0.5, 0.5, 0.5), (0.25, 0.25, 0.25))
 
@@ -93,14 +93,23 @@ def test_a_graph_that_lacks_an_output_is_refused(network, graph):
 def test_the_graph_holds_no_weights(network, graph):
     state = {name: array for name, array in arrays_of(network).items() if array.ndim}
     assert len(graph) < 0.1 * sum(array.nbytes for array in state.values())
-    kept = {tensor.name for tensor in onnx.load_from_string(graph).graph.initializer if tensor.data_location}
+    kept = {
+        tensor.name
+        for tensor in onnx.load_from_string(graph).graph.initializer
+        if tensor.data_location
+    }
     assert kept == {WEIGHT + name for name in state}
 
 
 def test_other_weights_give_another_answer(network, graph, engine):
     pixels = torch.randn(1, 3, 64, 64).numpy()
-    doubled = {name: 2 * array if "conv_stem" in name else array for name, array in arrays_of(network).items()}
-    assert np.abs(Engine(graph, doubled).run(pixels).logits - engine.run(pixels).logits).max() > 1e-3
+    doubled = {
+        name: 2 * array if "conv_stem" in name else array
+        for name, array in arrays_of(network).items()
+    }
+    assert (
+        np.abs(Engine(graph, doubled).run(pixels).logits - engine.run(pixels).logits).max() > 1e-3
+    )
 
 
 def test_weights_of_another_network_are_refused(graph):

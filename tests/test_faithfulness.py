@@ -3,8 +3,8 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-from cadlib.calibration import NO_BIAS, probabilities
-from cadlib.faithfulness import SHARES, blanked, faithfulness, skin_colour
+from cadlib.model.calibration import NO_BIAS, probabilities
+from cadlib.saliency.faithfulness import SHARES, blanked, faithfulness, skin_colour
 
 SIDE = 66
 HALF = SIDE // 2
@@ -20,7 +20,9 @@ class PatchReader:
     def see(self, pixels: np.ndarray) -> SimpleNamespace:
         self.batches.append(len(pixels))
         darkness = 1 - pixels[:, :HALF, :HALF].mean(axis=(1, 2, 3)) / np.mean(SKIN)
-        return SimpleNamespace(logits=(self._weight * darkness[:, None] * np.eye(8)[0]).astype(np.float32))
+        return SimpleNamespace(
+            logits=(self._weight * darkness[:, None] * np.eye(8)[0]).astype(np.float32)
+        )
 
     def calibrated(self, logits: np.ndarray, short_side_px: int) -> np.ndarray:
         assert short_side_px == 600
@@ -53,14 +55,19 @@ def test_a_map_that_points_at_what_counts_is_more_faithful_than_one_that_points_
 
 
 def test_the_same_map_upside_down_is_as_unfaithful(picture):
-    values = spot(20, 20) + np.random.default_rng(0).normal(0, 1e-3, (SIDE, SIDE)).astype(np.float32)
+    values = spot(20, 20) + np.random.default_rng(0).normal(0, 1e-3, (SIDE, SIDE)).astype(
+        np.float32
+    )
     one, reverse = judged(picture, values, -values)
     assert reverse == pytest.approx(-one, abs=1e-6)
 
 
 def test_maps_at_random_are_0_in_the_mean(picture):
     rng = np.random.default_rng(0)
-    found = judged(picture, *(spot(*rng.integers(0, SIDE, 2)) - spot(*rng.integers(0, SIDE, 2)) for _ in range(150)))
+    found = judged(
+        picture,
+        *(spot(*rng.integers(0, SIDE, 2)) - spot(*rng.integers(0, SIDE, 2)) for _ in range(150)),
+    )
     assert abs(found.mean()) < 3 * found.std() / np.sqrt(len(found))
     assert np.quantile(found, 0.9) < judged(picture, spot(20, 20))[0]
 
@@ -74,7 +81,9 @@ def test_of_a_diagnosis_that_is_gone_where_it_is_hot_the_map_is_unfaithful(pictu
 
 
 def test_a_flat_map_and_an_answer_that_nothing_changes_have_no_figure(picture):
-    assert np.isnan(judged(picture, np.zeros((SIDE, SIDE), np.float32), np.ones((SIDE, SIDE), np.float32))).all()
+    assert np.isnan(
+        judged(picture, np.zeros((SIDE, SIDE), np.float32), np.ones((SIDE, SIDE), np.float32))
+    ).all()
     assert np.isnan(judged(picture, spot(20, 20), model=PatchReader(0.0))[0])
 
 

@@ -5,12 +5,12 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-from cadlib import features
+from cadlib.data.pixel_cache import cached_pixels
 from cadlib.errors import DatasetInvalid, ImageRejected, ModelInvalid
-from cadlib.features import cached_features, split_features
-from cadlib.neighbours import fingerprints
-from cadlib.pixels import cached_pixels
-from cadlib.record import SPLIT_FILE, read_record
+from cadlib.evaluation import features
+from cadlib.evaluation.features import cached_features, split_features
+from cadlib.model.neighbours import fingerprints
+from cadlib.model.record import SPLIT_FILE, read_record
 from cadlib.taxonomy import CODES
 
 PARTS = ["train", "train", "validation", "test"] * 8
@@ -25,7 +25,8 @@ def see(pixels):
     """Stand in for a model: features are the mean colour and its square, logits say nothing."""
     means = pixels.mean(axis=(1, 2)).astype(np.float32)
     return SimpleNamespace(
-        features=np.concatenate([means, means**2], axis=1), logits=np.zeros((len(pixels), 8), np.float32)
+        features=np.concatenate([means, means**2], axis=1),
+        logits=np.zeros((len(pixels), 8), np.float32),
     )
 
 
@@ -45,7 +46,9 @@ def dataset(drawn_dataset):
 
 
 def seen(folder, dataset, say=silent):
-    return split_features(SimpleNamespace(record=read_record(folder), see=see), folder, dataset, say)
+    return split_features(
+        SimpleNamespace(record=read_record(folder), see=see), folder, dataset, say
+    )
 
 
 def test_a_row_is_what_the_model_sees_of_that_image(folder, dataset):
@@ -62,7 +65,9 @@ def test_groups_and_parts_are_those_of_the_split(folder, dataset):
     assert found.table["split"].tolist() == PARTS
     assert found.table["lesion_group"].tolist() == [str(number) for number in range(100, 132)]
     train = found.of("train")
-    assert train.table["image"].tolist() == found.table["image"][np.array(PARTS) == "train"].tolist()
+    assert (
+        train.table["image"].tolist() == found.table["image"][np.array(PARTS) == "train"].tolist()
+    )
     np.testing.assert_array_equal(train.features, found.features[np.array(PARTS) == "train"])
 
 
@@ -84,13 +89,17 @@ def test_refuses_data_without_a_part_of_the_split(folder, dataset):
 
 
 def test_refuses_images_without_a_diagnosis(folder, dataset):
-    without = dataset.table.assign(diagnosis=dataset.table["diagnosis"].where(dataset.table.index != 5))
+    without = dataset.table.assign(
+        diagnosis=dataset.table["diagnosis"].where(dataset.table.index != 5)
+    )
     with pytest.raises(DatasetInvalid, match="ISIC_9000005 has none"):
         seen(folder, replace(dataset, table=without))
 
 
 def test_refuses_a_split_that_is_not_the_models(folder, dataset):
-    (folder / SPLIT_FILE).write_text((folder / SPLIT_FILE).read_text().replace("validation", "test", 1))
+    (folder / SPLIT_FILE).write_text(
+        (folder / SPLIT_FILE).read_text().replace("validation", "test", 1)
+    )
     with pytest.raises(ModelInvalid, match="split.csv changed"):
         seen(folder, dataset)
 
@@ -110,7 +119,9 @@ def test_features_of_any_table_are_made_once(folder, dataset):
     unlabelled = dataset.table.drop(columns=["diagnosis", "lesion_group"]).iloc[5:]
     model, asked = counting(folder)
     before = cached_features(model, unlabelled, silent)
-    np.testing.assert_array_equal(before.features, see(cached_pixels(unlabelled, model.record.input)[0:27]).features)
+    np.testing.assert_array_equal(
+        before.features, see(cached_pixels(unlabelled, model.record.input)[0:27]).features
+    )
     assert sum(asked) == 27
     again = cached_features(model, unlabelled, silent)
     for name in ("features", "logits", "looks"):
@@ -154,7 +165,9 @@ def test_what_came_before_a_stop_is_kept_and_the_rest_asked_for(folder, dataset,
     assert asked[3:] == [5, 5, 5, 2]
     assert steps[0] == ("asking the model", 15, 32)
     assert steps[-1] == ("asking the model", 32, 32)
-    np.testing.assert_allclose(found, see(cached_pixels(dataset.table, model.record.input)[:]).features, rtol=1e-6)
+    np.testing.assert_allclose(
+        found, see(cached_pixels(dataset.table, model.record.input)[:]).features, rtol=1e-6
+    )
 
 
 def test_a_killed_process_loses_no_more_than_a_chunk(folder, dataset, monkeypatch):
@@ -171,7 +184,9 @@ def test_a_killed_process_loses_no_more_than_a_chunk(folder, dataset, monkeypatc
     assert sum(asked) == 32
 
 
-def test_two_that_ask_about_the_same_images_at_once_do_not_harm_each_other(folder, dataset, monkeypatch):
+def test_two_that_ask_about_the_same_images_at_once_do_not_harm_each_other(
+    folder, dataset, monkeypatch
+):
     monkeypatch.setattr(features, "BATCH_SIZE", 5)
     monkeypatch.setattr(features, "CHUNK_SIZE", 5)
     model, asked = counting(folder)
@@ -186,7 +201,9 @@ def test_two_that_ask_about_the_same_images_at_once_do_not_harm_each_other(folde
     np.testing.assert_allclose(outer.features, expected, rtol=1e-6)
     np.testing.assert_allclose(inner[0].features, expected[::-1], rtol=1e-6)
     before = sum(asked)
-    np.testing.assert_allclose(cached_features(model, dataset.table, silent).features, expected, rtol=1e-6)
+    np.testing.assert_allclose(
+        cached_features(model, dataset.table, silent).features, expected, rtol=1e-6
+    )
     assert sum(asked) == before
     assert not [*features.cache_dir().rglob("*.part")]
 
@@ -203,7 +220,9 @@ def test_a_file_that_cannot_be_read_is_named_or_refused_and_shifts_no_other(fold
         assert [*rejected] == dataset.table["image"][[0, 7, 31]].tolist()
         assert all("PDF" in reason for reason in rejected.values())
         readable = dataset.table.drop([0, 7, 31])
-        np.testing.assert_allclose(found, see(cached_pixels(readable, model.record.input)[:]).features, rtol=1e-6)
+        np.testing.assert_allclose(
+            found, see(cached_pixels(readable, model.record.input)[:]).features, rtol=1e-6
+        )
 
 
 def test_where_no_file_can_be_read_that_is_said(folder, dataset):
@@ -218,8 +237,12 @@ def test_features_are_made_anew_for(folder, dataset, change):
     model = SimpleNamespace(record=read_record(folder), see=see)
     before = cached_features(model, dataset.table, silent).features
     if change == "images":
-        assert len(cached_features(model, dataset.table.iloc[1:], silent).features) == len(before) - 1
+        assert (
+            len(cached_features(model, dataset.table.iloc[1:], silent).features) == len(before) - 1
+        )
         return
     value = replace(model.record.input, std=(1.0, 1.0, 1.0)) if change == "input" else "0" * 64
-    other = SimpleNamespace(record=replace(model.record, **{change: value}), see=lambda pixels: see(255 - pixels))
+    other = SimpleNamespace(
+        record=replace(model.record, **{change: value}), see=lambda pixels: see(255 - pixels)
+    )
     assert not np.array_equal(cached_features(other, dataset.table, silent).features, before)

@@ -8,16 +8,18 @@ import numpy as np
 import plotly.graph_objects as go
 import pytest
 
-from cadlib import figures, runs, taxonomy
-from cadlib.comparison import FIGURE_NAMES, Comparison, Difference
-from cadlib.curves import Area, precision_recall_points
-from cadlib.decision import OperatingPoint, PointIntervals
-from cadlib.net_benefit import curve_of_points, decision_curve
-from cadlib.predictive_values import PredictiveValues
-from cadlib.runs import Curve, RunReading, State
-from cadlib.summary import summarise
-from cadlib.threshold_curves import areas
-from cadlib.trade_off import TradeOff
+from cadlib import taxonomy
+from cadlib.evaluation.threshold_curves import areas
+from cadlib.metrics.curves import Area, precision_recall_points
+from cadlib.metrics.decision_curve import curve_of_points, decision_curve
+from cadlib.metrics.model_comparison import FIGURE_NAMES, Comparison, Difference
+from cadlib.metrics.operating_point import OperatingPoint, PointIntervals
+from cadlib.metrics.predictive_values import PredictiveValues
+from cadlib.metrics.summary import summarise
+from cadlib.metrics.thresholds import TradeOff
+from cadlib.report import charts as figures
+from cadlib.training import monitor
+from cadlib.training.monitor import Curve, RunReading, State
 
 PROBABILITIES = np.array([0.48, 0.31, 0.05, 0.01, 0.12, 0.002, 0.0, 0.028])
 POINT = OperatingPoint("balanced", 0.3, 0.95, 0.75, 100, 300, "test", PointIntervals(None, None))
@@ -79,16 +81,23 @@ def every_figure(summary):
         "decision": figures.decision_chart(DECISION, CHOSEN),
         "comparison": figures.comparison_chart(COMPARISON, "old", "new"),
         "hundred": figures.hundred_patients(PredictiveValues(POINT, 0.08)),
-        "training": figures.training_chart([trained("one", 0.5, 0.75), trained("two", 0.25)], runs.BALANCED_ACCURACY),
+        "training": figures.training_chart(
+            [trained("one", 0.5, 0.75), trained("two", 0.25)], monitor.BALANCED_ACCURACY
+        ),
     }
 
 
 def trained(name, *accuracies):
     """Return a run of four epochs that has come as far as there are figures."""
     epochs, now = tuple(range(1, len(accuracies) + 1)), datetime.now(UTC)
-    none = dict.fromkeys(runs.TAGS, Curve((), (), ()))
-    curves = {**none, runs.BALANCED_ACCURACY: Curve(tuple(10 * epoch for epoch in epochs), epochs, accuracies)}
-    return RunReading(name, State.STOPPED, now, now, 10 * len(accuracies), 40, 10, {"batch_size": 8}, curves)
+    none = dict.fromkeys(monitor.TAGS, Curve((), (), ()))
+    curves = {
+        **none,
+        monitor.BALANCED_ACCURACY: Curve(tuple(10 * epoch for epoch in epochs), epochs, accuracies),
+    }
+    return RunReading(
+        name, State.STOPPED, now, now, 10 * len(accuracies), 40, 10, {"batch_size": 8}, curves
+    )
 
 
 def alt(figure):
@@ -97,12 +106,19 @@ def alt(figure):
 
 def row_of(bars, code):
     """Return trace and place of the bar that stands for a diagnosis."""
-    return next((t, i) for t in bars.data for i, label in enumerate(t.y) if f"<b>{code}</b>" in label)
+    return next(
+        (t, i) for t in bars.data for i, label in enumerate(t.y) if f"<b>{code}</b>" in label
+    )
 
 
 def test_the_confidence_chart_ranks_from_the_top():
     figure = figures.confidence_chart(PROBABILITIES)
-    order = [code for label in figure.layout.yaxis.categoryarray for code in taxonomy.CODES if f">{code}<" in label]
+    order = [
+        code
+        for label in figure.layout.yaxis.categoryarray
+        for code in taxonomy.CODES
+        if f">{code}<" in label
+    ]
     assert order == ["MEL", "NV", "BKL", "BCC", "SCC", "AK", "DF", "VASC"]
     assert figure.layout.yaxis.range == (7.5, -0.5)
 
@@ -134,7 +150,9 @@ def test_the_probability_axis_is_the_same_for_every_image():
 
 def test_equal_probabilities_keep_the_order_of_the_taxonomy():
     labels = figures.confidence_chart(np.full(8, 1 / 8)).layout.yaxis.categoryarray
-    assert all(f"<b>{code}</b>" in label for code, label in zip(taxonomy.CODES, labels, strict=True))
+    assert all(
+        f"<b>{code}</b>" in label for code, label in zip(taxonomy.CODES, labels, strict=True)
+    )
 
 
 def test_the_confidence_chart_names_the_diagnoses_of_the_set():
@@ -144,7 +162,9 @@ def test_the_confidence_chart_names_the_diagnoses_of_the_set():
     assert figure.layout.meta["alt"].count("in the set") == 1
 
 
-@pytest.mark.parametrize("bad", [np.full(7, 1 / 7), np.full(8, math.nan), np.array([1.2, *[0] * 7]), np.eye(8)])
+@pytest.mark.parametrize(
+    "bad", [np.full(7, 1 / 7), np.full(8, math.nan), np.array([1.2, *[0] * 7]), np.eye(8)]
+)
 def test_the_confidence_chart_refuses_what_are_no_eight_probabilities(bad):
     with pytest.raises(ValueError, match="Expected `probabilities`"):
         figures.confidence_chart(bad)
@@ -152,7 +172,9 @@ def test_the_confidence_chart_refuses_what_are_no_eight_probabilities(bad):
 
 def test_class_counts_stand_in_taxonomy_order_with_thousands_separated():
     figure = figures.class_counts_chart({"NV": 12463, "MEL": 4270})
-    assert [label.split("<b>")[1].split("<")[0] for label in figure.layout.yaxis.categoryarray] == list(taxonomy.CODES)
+    assert [
+        label.split("<b>")[1].split("<")[0] for label in figure.layout.yaxis.categoryarray
+    ] == list(taxonomy.CODES)
     trace, i = row_of(figure, "NV")
     assert (trace.x[i], trace.text[i]) == (12463, "12,463")
     trace, i = row_of(figure, "DF")
@@ -172,22 +194,33 @@ def test_images_of_no_known_class_get_a_visible_row_of_their_own():
 
 def test_class_counts_show_labels_without_a_diagnosis_below_the_diagnoses():
     figure = figures.class_counts_chart({"NV": 5, "malignant": 2, "benign": 1200})
-    assert [*figure.layout.yaxis.categoryarray][8:] == ["Malignant, no diagnosis ", "Benign, no diagnosis "]
+    assert [*figure.layout.yaxis.categoryarray][8:] == [
+        "Malignant, no diagnosis ",
+        "Benign, no diagnosis ",
+    ]
     assert "malignant, no diagnosis 2, benign, no diagnosis 1,200" in alt(figure)
     assert "1,207 in all" in alt(figure)
 
 
 def test_class_counts_without_a_diagnosis_have_no_row_of_zero():
     figure = figures.class_counts_chart({"malignant": 2, "benign": 12})
-    assert [*figure.layout.yaxis.categoryarray] == ["Malignant, no diagnosis ", "Benign, no diagnosis "]
-    assert alt(figure) == "Images by diagnosis, 14 in all: malignant, no diagnosis 2, benign, no diagnosis 12."
+    assert [*figure.layout.yaxis.categoryarray] == [
+        "Malignant, no diagnosis ",
+        "Benign, no diagnosis ",
+    ]
+    assert (
+        alt(figure)
+        == "Images by diagnosis, 14 in all: malignant, no diagnosis 2, benign, no diagnosis 12."
+    )
 
 
 def test_the_malignant_reliability_says_what_its_axes_are(summary):
     figure = figures.malignant_reliability_chart(summary["malignant_reliability"])
     assert figure.layout.xaxis.title.text == "Malignant probability"
     assert figure.layout.yaxis.title.text == "Fraction malignant"
-    assert alt(figure).startswith("Reliability diagram of the malignant probability: probability 0.")
+    assert alt(figure).startswith(
+        "Reliability diagram of the malignant probability: probability 0."
+    )
 
 
 def test_class_counts_refuse_a_code_that_isic_does_not_have():
@@ -208,7 +241,10 @@ def test_a_confusion_cell_prints_its_percent_or_its_count_and_hovers_both(normal
     heatmap, cells = figures.confusion_chart(matrix, normalise).data
     assert cells.text[0] == printed
     assert list(heatmap.z[0][:2]) == [0.75, 0.25]
-    assert "truth Melanoma<br>predicted Melanocytic nevus<br>500 of 2,000 images, 25 %" in heatmap.customdata[0][1]
+    assert (
+        "truth Melanoma<br>predicted Melanocytic nevus<br>500 of 2,000 images, 25 %"
+        in heatmap.customdata[0][1]
+    )
 
 
 def test_each_cell_of_a_confusion_matrix_that_opens_has_a_point_that_names_it():
@@ -223,7 +259,9 @@ def test_each_cell_of_a_confusion_matrix_that_opens_has_a_point_that_names_it():
 def test_confusion_rows_are_the_truth_from_the_top():
     matrix = np.diag(np.arange(1, 9))
     figure = figures.confusion_chart(matrix)
-    assert figure.data[0].y == tuple(f"{code} ({n})" for code, n in zip(taxonomy.CODES, range(1, 9), strict=True))
+    assert figure.data[0].y == tuple(
+        f"{code} ({n})" for code, n in zip(taxonomy.CODES, range(1, 9), strict=True)
+    )
     assert figure.data[0].x == taxonomy.CODES
     assert figure.layout.yaxis.autorange == "reversed"
     assert figure.layout.yaxis.scaleanchor == "x"
@@ -279,7 +317,9 @@ def test_an_operating_point_stands_at_its_sensitivity_and_specificity(summary):
 
 
 def test_per_class_dots_carry_their_intervals(summary):
-    dots = [trace for trace in figures.per_class_chart(summary).data if trace.error_x.array is not None]
+    dots = [
+        trace for trace in figures.per_class_chart(summary).data if trace.error_x.array is not None
+    ]
     assert [len(trace.x) for trace in dots] == [8, 8]
     for trace, key in zip(dots, ("sensitivity", "specificity"), strict=True):
         for place, code in enumerate(taxonomy.CODES):
@@ -310,7 +350,9 @@ def test_an_undefined_sensitivity_is_named_and_not_drawn_as_zero(summary):
 
 def test_nan_is_treated_as_none(summary):
     nan = {**summary["sensitivity"], "VASC": math.nan}
-    assert figures.per_class_chart({**summary, "sensitivity": nan}) == figures.per_class_chart(summary)
+    assert figures.per_class_chart({**summary, "sensitivity": nan}) == figures.per_class_chart(
+        summary
+    )
 
 
 def test_the_reliability_diagram_leaves_out_empty_bins_but_counts_every_bin(summary):
@@ -331,7 +373,11 @@ def test_a_reliability_diagram_of_nothing_says_that_it_is_not_defined():
 def test_every_figure_fits_a_light_and_a_dark_page(every_figure):
     for name, figure in every_figure.items():
         assert figure.layout.paper_bgcolor == figure.layout.plot_bgcolor == "rgba(0, 0, 0, 0)", name
-        own = {key: value for key, value in figure.to_plotly_json()["layout"].items() if key != "template"}
+        own = {
+            key: value
+            for key, value in figure.to_plotly_json()["layout"].items()
+            if key != "template"
+        }
         assert "font" not in json.dumps(own), name
 
 
@@ -373,11 +419,27 @@ def test_damage_is_coloured_by_its_fall_and_says_its_figure():
     assert list(cells.y) == ["hair", "ink"]
     assert cells.z[0] == pytest.approx((0, 0, 0.02, 0.1, 0.2, 0.4))
     assert (cells.zmin, cells.zmax) == (0, pytest.approx(0.4))
-    assert texts.text == ("0.90", "0.90", "0.88", "0.80", "0.70", "0.50", "0.90", "0.92", "0.90", "0.90", "–", "0.89")
+    assert texts.text == (
+        "0.90",
+        "0.90",
+        "0.88",
+        "0.80",
+        "0.70",
+        "0.50",
+        "0.90",
+        "0.92",
+        "0.90",
+        "0.90",
+        "–",
+        "0.89",
+    )
 
 
 def test_damage_that_is_not_defined_is_no_fall():
-    undefined = {"clean": {"accuracy": None}, "corruptions": {"hair": {"accuracy": dict.fromkeys("12345")}}}
+    undefined = {
+        "clean": {"accuracy": None},
+        "corruptions": {"hair": {"accuracy": dict.fromkeys("12345")}},
+    }
     cells, texts = figures.damage_chart(undefined, "accuracy").data
     assert set(cells.z[0]) == {None}
     assert set(texts.text) == {"–"}
@@ -385,13 +447,19 @@ def test_damage_that_is_not_defined_is_no_fall():
 
 def test_the_words_of_the_damage_chart_name_each_damage():
     text = alt(figures.damage_chart(DAMAGE, "malignant_auc"))
-    assert text == "malignant AUC, 0.90 undamaged; from strength 1 to 5: hair 0.90 to 0.50, ink 0.92 to 0.89."
+    assert (
+        text
+        == "malignant AUC, 0.90 undamaged; from strength 1 to 5: hair 0.90 to 0.50, ink 0.92 to 0.89."
+    )
 
 
 @pytest.mark.parametrize("prevalence", [0.001, 0.08, 0.5, 0.999])
 def test_every_one_of_a_hundred_patients_has_a_mark(prevalence):
     values = PredictiveValues(POINT, prevalence)
-    marks = {trace.name: [x for x in trace.x if not math.isnan(x)] for trace in figures.hundred_patients(values).data}
+    marks = {
+        trace.name: [x for x in trace.x if not math.isnan(x)]
+        for trace in figures.hundred_patients(values).data
+    }
     assert [len(found) for found in marks.values()] == [int(name.split()[0]) for name in marks]
     assert sum(map(len, marks.values())) == 100
 
@@ -407,7 +475,7 @@ def test_the_four_kinds_of_patients_differ_by_shape_and_by_filling():
 
 def test_two_runs_differ_by_colour_dash_and_mark_on_an_axis_as_long_as_the_longer():
     longer = replace(trained("two", 0.25), steps=80)
-    figure = figures.training_chart([trained("one", 0.5, 0.75), longer], runs.BALANCED_ACCURACY)
+    figure = figures.training_chart([trained("one", 0.5, 0.75), longer], monitor.BALANCED_ACCURACY)
     one, best, two, _ = figure.data
     assert (one.x, one.y, two.x, two.y) == ((1, 2), (0.5, 0.75), (1,), (0.25,))
     for sign in ("line.color", "line.dash", "marker.symbol"):
@@ -422,15 +490,18 @@ def test_two_runs_differ_by_colour_dash_and_mark_on_an_axis_as_long_as_the_longe
 
 def test_a_loss_that_is_no_number_is_a_gap_and_a_curve_without_points_says_so():
     broken = trained("one", 0.5)
-    curves = {**broken.curves, runs.LOSS: Curve((5, 10), (0.5, 1.0), (2.0, math.nan))}
-    figure = figures.training_chart([replace(broken, curves=curves)], runs.LOSS)
+    curves = {**broken.curves, monitor.LOSS: Curve((5, 10), (0.5, 1.0), (2.0, math.nan))}
+    figure = figures.training_chart([replace(broken, curves=curves)], monitor.LOSS)
     assert "one from 2 at epoch 0.5 to 2 at epoch 0.5" in alt(figure)
     assert "NaN" not in figure.to_json()
-    assert "one has no point yet" in alt(figures.training_chart([broken], runs.SPEED))
+    assert "one has no point yet" in alt(figures.training_chart([broken], monitor.SPEED))
 
 
 def test_operating_points_of_any_images_are_marked_on_both_curves(summary):
-    named = [TradeOff("rule-out", 0.1, 0.95, 0.5, 100, 300), TradeOff("rule-in", 0.5, 0.6, 0.9, 100, 300)]
+    named = [
+        TradeOff("rule-out", 0.1, 0.95, 0.5, 100, 300),
+        TradeOff("rule-in", 0.5, 0.6, 0.9, 100, 300),
+    ]
     roc = figures.roc_chart(summary["roc"], {}, named)
     curve = figures.precision_recall_chart(PRECISION_RECALL, {}, operating_points=named)
     for figure, places in (
@@ -438,7 +509,9 @@ def test_operating_points_of_any_images_are_marked_on_both_curves(summary):
         (curve, [(0.95, 95 / (95 + 150)), (0.6, 60 / (60 + 30))]),
     ):
         marks = next(trace for trace in figure.data if trace.name == "Operating points")
-        assert list(zip(marks.x, marks.y, strict=True)) == [pytest.approx(place) for place in places]
+        assert list(zip(marks.x, marks.y, strict=True)) == [
+            pytest.approx(place) for place in places
+        ]
     assert "fewer referrals point at sensitivity 0.60, specificity 0.90 on these images" in alt(roc)
     assert "rule-in" not in roc.to_json() + curve.to_json()
     assert "rule-out point at precision 0.39, recall 0.95" in alt(curve)
@@ -448,20 +521,35 @@ def test_the_chosen_threshold_is_marked_on_every_curve_at_what_it_does(summary):
     charts = (
         (figures.roc_chart(summary["roc"], areas(summary), [], CHOSEN), (1 - 0.8, 0.9)),
         (figures.precision_recall_chart(PRECISION_RECALL, {}, CHOSEN), (0.9, 90 / (90 + 60))),
-        (figures.decision_chart(DECISION, CHOSEN), (CHOSEN.threshold_at(DECISION.prevalence), None)),
+        (
+            figures.decision_chart(DECISION, CHOSEN),
+            (CHOSEN.threshold_at(DECISION.prevalence), None),
+        ),
     )
     for chart, (x, y) in charts:
         (mark,) = [trace for trace in chart.data if trace.name == "This threshold"]
         assert mark.x[0] == pytest.approx(x)
-        assert mark.y[0] == pytest.approx(CHOSEN.net_benefit(DECISION.prevalence) if y is None else y)
+        assert mark.y[0] == pytest.approx(
+            CHOSEN.net_benefit(DECISION.prevalence) if y is None else y
+        )
         assert "this threshold" in alt(chart)
 
 
 def test_the_chosen_threshold_stands_between_the_ends_of_its_intervals(summary):
     point = replace(CHOSEN, intervals=PointIntervals((0.85, 0.93), (0.7, 0.9)))
-    (mark,) = [t for t in figures.roc_chart(summary["roc"], {}, [], point).data if t.name == "This threshold"]
-    assert (mark.y[0] - mark.error_y.arrayminus[0], mark.y[0] + mark.error_y.array[0]) == pytest.approx((0.85, 0.93))
-    assert (mark.x[0] - mark.error_x.arrayminus[0], mark.x[0] + mark.error_x.array[0]) == pytest.approx((0.1, 0.3))
+    (mark,) = [
+        t
+        for t in figures.roc_chart(summary["roc"], {}, [], point).data
+        if t.name == "This threshold"
+    ]
+    assert (
+        mark.y[0] - mark.error_y.arrayminus[0],
+        mark.y[0] + mark.error_y.array[0],
+    ) == pytest.approx((0.85, 0.93))
+    assert (
+        mark.x[0] - mark.error_x.arrayminus[0],
+        mark.x[0] + mark.error_x.array[0],
+    ) == pytest.approx((0.1, 0.3))
 
 
 def test_a_curve_without_a_positive_is_named_not_defined():
@@ -492,8 +580,13 @@ def test_what_is_better_lies_to_its_side_and_is_said_in_words():
     chart = figures.comparison_chart(COMPARISON, "old", "new")
     at = {trace.y[0]: trace for trace in chart.data}
     assert at["AUC malignant"].x[0] == pytest.approx(0.1)
-    assert at["Brier score (less is better)"].x[0] == pytest.approx(-0.2)  # more of it speaks for the first
-    assert (at["AUC malignant"].marker.symbol, at["Sensitivity"].marker.symbol) == ("diamond", "diamond-open")
+    assert at["Brier score (less is better)"].x[0] == pytest.approx(
+        -0.2
+    )  # more of it speaks for the first
+    assert (at["AUC malignant"].marker.symbol, at["Sensitivity"].marker.symbol) == (
+        "diamond",
+        "diamond-open",
+    )
     assert "Specificity" not in at
     said = alt(chart)
     assert "AUC malignant 0.800 and 0.900, new is better" in said

@@ -5,14 +5,17 @@ import pytest
 from sklearn.metrics import balanced_accuracy_score, recall_score, roc_auc_score
 from statsmodels.stats.multitest import multipletests
 
-from cadlib import gaps as module
-from cadlib.gaps import LEAST_LESIONS, gaps, holm
-from cadlib.metrics import malignant_probability, malignant_truth
+from cadlib.metrics import subgroup_gaps as module
+from cadlib.metrics.classification import malignant_probability, malignant_truth
+from cadlib.metrics.subgroup_gaps import LEAST_LESIONS, gaps, holm
 
 
 def said_of(labels, sureness, seed=0):
     """Return probabilities that are the better the surer, (N,), a model is."""
-    odds = np.exp(np.random.default_rng(seed).normal(0, 1, (len(labels), 8)) + sureness[:, None] * np.eye(8)[labels])
+    odds = np.exp(
+        np.random.default_rng(seed).normal(0, 1, (len(labels), 8))
+        + sureness[:, None] * np.eye(8)[labels]
+    )
     return odds / odds.sum(axis=1, keepdims=True)
 
 
@@ -29,7 +32,9 @@ def inside():
 def test_a_subgroup_for_which_the_model_fails_is_marked_and_named(labels, inside):
     probabilities = said_of(labels, np.where(inside, 0.0, 3.0))
     random = np.random.default_rng(3).random(800) < 0.5
-    found = gaps(labels, probabilities, np.arange(800), {"bad": inside, "any": random}, 0.4, 999, 200)
+    found = gaps(
+        labels, probabilities, np.arange(800), {"bad": inside, "any": random}, 0.4, 999, 200
+    )
     by_name = {(gap.group, gap.figure): gap for gap in found}
     assert len(by_name) == 8
     for figure in ("balanced_accuracy", "malignant_auc", "specificity"):
@@ -40,7 +45,10 @@ def test_a_subgroup_for_which_the_model_fails_is_marked_and_named(labels, inside
 
 def test_the_figures_of_both_sides_are_those_of_scikit_learn(labels, inside):
     probabilities = said_of(labels, np.full(800, 1.0))
-    found = {gap.figure: gap for gap in gaps(labels, probabilities, np.arange(800), {"x": inside}, 0.4, 20, 20)}
+    found = {
+        gap.figure: gap
+        for gap in gaps(labels, probabilities, np.arange(800), {"x": inside}, 0.4, 20, 20)
+    }
     scores, truth = malignant_probability(probabilities), malignant_truth(labels)
     for side, rows in (("subgroup", inside), ("rest", ~inside)):
         said = probabilities[rows].argmax(axis=1)
@@ -56,10 +64,15 @@ def test_the_figures_of_both_sides_are_those_of_scikit_learn(labels, inside):
 def test_only_diagnoses_of_both_sides_are_compared(labels, inside):
     inside = inside & (labels < 3)
     probabilities = said_of(labels, np.full(800, 1.0))
-    found = {gap.figure: gap for gap in gaps(labels, probabilities, np.arange(800), {"x": inside}, 0.4, 20, 20)}
+    found = {
+        gap.figure: gap
+        for gap in gaps(labels, probabilities, np.arange(800), {"x": inside}, 0.4, 20, 20)
+    }
     rest = ~inside & (labels < 3)
     assert found["balanced_accuracy"].kinds == 3
-    share = recall_score(labels[rest], probabilities[rest].argmax(axis=1), labels=[0, 1, 2], average="macro")
+    share = recall_score(
+        labels[rest], probabilities[rest].argmax(axis=1), labels=[0, 1, 2], average="macro"
+    )
     assert found["balanced_accuracy"].rest == pytest.approx(share)
 
 
@@ -97,10 +110,15 @@ def test_the_p_values_of_areas_and_of_two_kinds_are_those_of_all_ways_to_deal(mo
     scores = np.array([0.9, 0.8, 0.8, 0.7, 0.4, 0.2, 0.8, 0.6, 0.4, 0.3, 0.1, 0.1])
     probabilities = np.zeros((12, 8))
     probabilities[:, 0], probabilities[:, 1] = scores, 1 - scores
-    found = {gap.figure: gap for gap in gaps(labels, probabilities, np.arange(12), {"x": inside}, 0.5, 9999, 20)}
+    found = {
+        gap.figure: gap
+        for gap in gaps(labels, probabilities, np.arange(12), {"x": inside}, 0.5, 9999, 20)
+    }
     figures = {
         "malignant_auc": lambda rows: roc_auc_score(labels[rows] == 0, scores[rows]),
-        "balanced_accuracy": lambda rows: balanced_accuracy_score(labels[rows], (scores[rows] <= 0.5).astype(int)),
+        "balanced_accuracy": lambda rows: balanced_accuracy_score(
+            labels[rows], (scores[rows] <= 0.5).astype(int)
+        ),
     }
     halves = list(itertools.combinations(range(6), 3))
     for name, figure in figures.items():
@@ -110,7 +128,9 @@ def test_the_p_values_of_areas_and_of_two_kinds_are_those_of_all_ways_to_deal(mo
             apart.append(abs(figure(rows) - figure(np.setdiff1d(np.arange(12), rows))))
         share = np.mean(np.array(apart) >= abs(found[name].difference) - 1e-12)
         assert 0.02 < share < 0.98
-        assert found[name].p == pytest.approx(share, abs=0.02)  # three standard errors of 9,999 permutations
+        assert found[name].p == pytest.approx(
+            share, abs=0.02
+        )  # three standard errors of 9,999 permutations
 
 
 def test_chance_alone_marks_about_one_set_in_twenty():
@@ -121,7 +141,10 @@ def test_chance_alone_marks_about_one_set_in_twenty():
         labels = rng.integers(0, 8, 300)
         probabilities = said_of(labels, np.full(300, 1.5), seed)
         groups = {str(one): rng.random(300) < share for one, share in enumerate((0.1, 0.3, 0.5))}
-        marked += any(one.beyond_chance for one in gaps(labels, probabilities, np.arange(300), groups, 0.4, 499, 100))
+        marked += any(
+            one.beyond_chance
+            for one in gaps(labels, probabilities, np.arange(300), groups, 0.4, 499, 100)
+        )
     assert marked <= 7
 
 
@@ -131,7 +154,9 @@ def test_ten_lesions_that_are_all_found_are_no_gap():
     probabilities = np.zeros((400, 8))
     found = np.arange(400) >= 40
     probabilities[found, 0] = probabilities[~found, 1] = 1
-    (gap,) = gaps(labels, probabilities, np.arange(400), {"ten": np.arange(400) >= 390}, 0.5, 999, 200)
+    (gap,) = gaps(
+        labels, probabilities, np.arange(400), {"ten": np.arange(400) >= 390}, 0.5, 999, 200
+    )
     assert (gap.subgroup, gap.rest) == (1, pytest.approx(350 / 390))
     assert not gap.beyond_chance
 
@@ -141,10 +166,18 @@ def test_images_of_one_lesion_are_dealt_together(labels, inside):
     labels, inside = labels[:200], inside[:200]
     probabilities = said_of(labels, np.where(inside, 1.0, 1.6))
     (once,) = [
-        g for g in gaps(labels, probabilities, np.arange(200), {"x": inside}, 0.4, 999, 50) if g.figure == "sensitivity"
+        g
+        for g in gaps(labels, probabilities, np.arange(200), {"x": inside}, 0.4, 999, 50)
+        if g.figure == "sensitivity"
     ]
     four = gaps(
-        labels.repeat(4), probabilities.repeat(4, 0), np.arange(200).repeat(4), {"x": inside.repeat(4)}, 0.4, 999, 50
+        labels.repeat(4),
+        probabilities.repeat(4, 0),
+        np.arange(200).repeat(4),
+        {"x": inside.repeat(4)},
+        0.4,
+        999,
+        50,
     )
     (copied,) = [gap for gap in four if gap.figure == "sensitivity"]
     assert copied.p == pytest.approx(once.p, abs=0.06)

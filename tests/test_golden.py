@@ -6,11 +6,19 @@ import numpy as np
 import pytest
 
 from cadlib.assessment import assess
-from cadlib.engine import Seen
 from cadlib.errors import ModelInvalid
-from cadlib.golden import FACTS, all_lesions, answers_of, check_quick, drift, quick_lesions, read_golden
-from cadlib.model import Model
-from cadlib.record import GOLDEN_FILE, find_model, read_record
+from cadlib.model.engine import Seen
+from cadlib.model.golden import (
+    FACTS,
+    all_lesions,
+    answers_of,
+    check_quick,
+    drift,
+    quick_lesions,
+    read_golden,
+)
+from cadlib.model.model import Model
+from cadlib.model.record import GOLDEN_FILE, find_model, read_record
 from cadlib.taxonomy import CODES
 from tests.altering import change_file
 
@@ -62,7 +70,9 @@ def threshold_moved(answer):
 
 def decision_turned(answer):
     decision = answer["decisions"]["balanced"]
-    decision["action"] = "below the referral threshold" if decision["action"] == "refer" else "refer"
+    decision["action"] = (
+        "below the referral threshold" if decision["action"] == "refer" else "refer"
+    )
 
 
 def point_removed(answer):
@@ -90,7 +100,10 @@ def malignancy_moved(answer):
 
 
 def facts_added(answer):
-    answer["with_facts"] = {"probabilities": answer["probabilities"], "decisions": answer["decisions"]}
+    answer["with_facts"] = {
+        "probabilities": answer["probabilities"],
+        "decisions": answer["decisions"],
+    }
 
 
 @pytest.mark.parametrize(
@@ -120,8 +133,12 @@ def test_a_decision_that_is_as_near_as_rounding_may_be_either(model, shipped):
     record = replace(model.record, operating_points=(point,))
     for action in ("refer", "below the referral threshold"):
         answer["decisions"] = {"balanced": {"threshold": point.threshold, "action": action}}
-        shipped["answers"][0]["decisions"] = {"balanced": {"threshold": point.threshold, "action": "refer"}}
-        check_quick(model.with_record(record), stored(shipped), find_model("isic2019") / GOLDEN_FILE)
+        shipped["answers"][0]["decisions"] = {
+            "balanced": {"threshold": point.threshold, "action": "refer"}
+        }
+        check_quick(
+            model.with_record(record), stored(shipped), find_model("isic2019") / GOLDEN_FILE
+        )
 
 
 def test_a_model_with_facts_has_golden_answers_with_facts(taught_folder):
@@ -138,7 +155,12 @@ def test_an_answer_that_is_no_number_is_refused(model_folder):
     broken = Model.load(model_folder)
 
     def nothing(inputs):
-        return Seen(*(np.full((len(inputs), *rest), np.nan, np.float32) for rest in ((8,), (1280,), (8, 2, 2))))
+        return Seen(
+            *(
+                np.full((len(inputs), *rest), np.nan, np.float32)
+                for rest in ((8,), (1280,), (8, 2, 2))
+            )
+        )
 
     broken.engine = SimpleNamespace(run=nothing)
     with pytest.raises(ModelInvalid, match="it fails"):

@@ -1,9 +1,9 @@
 import numpy as np
 import pytest
 
-from cadlib import metrics
-from cadlib.grouping import merged_labels, merged_probabilities, named
-from cadlib.summary import summarise
+from cadlib.metrics import classification
+from cadlib.metrics.challenge_classes import merged_labels, merged_probabilities, named
+from cadlib.metrics.summary import summarise
 from cadlib.taxonomy import CLASSES, CODES, ISIC_2018, ISIC_2019, diagnosis
 
 AK, SCC, NV = (CODES.index(code) for code in ("AK", "SCC", "NV"))
@@ -54,7 +54,12 @@ def test_figures_are_named_by_the_classes(drawn):
                              zip((merged_labels, merged_probabilities), drawn, strict=True))  # fmt: skip
     eight = summarise(labels, probabilities, draws=20)
     seven = named(eight, ISIC_2018)
-    assert tuple(seven["auc"]) == tuple(seven["intervals"]["auc"]) == tuple(seven["n_by_class"]) == ISIC_2018.codes
+    assert (
+        tuple(seven["auc"])
+        == tuple(seven["intervals"]["auc"])
+        == tuple(seven["n_by_class"])
+        == ISIC_2018.codes
+    )
     assert list(seven["roc"]) == [*ISIC_2018.codes, "malignant"]
     assert seven["sensitivity"]["AKIEC"] == eight["sensitivity"]["AK"]
     assert np.shape(seven["confusion_matrix"]) == (7, 7)
@@ -66,4 +71,6 @@ def test_figures_are_named_by_the_classes(drawn):
 def test_malignant_figures_are_the_same_over_seven_classes(drawn):
     labels, probabilities = drawn
     merged = merged_labels(labels, ISIC_2018), merged_probabilities(probabilities, ISIC_2018)
-    assert metrics.malignant_auc(*merged) == pytest.approx(metrics.malignant_auc(labels, probabilities))
+    assert classification.malignant_auc(*merged) == pytest.approx(
+        classification.malignant_auc(labels, probabilities)
+    )

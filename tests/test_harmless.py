@@ -23,7 +23,15 @@ HOSTILE = (
     "a -> b",
     "&lt;",
 )
-FIGURES = ("0.81 (0.78 to 0.83)", "n = 1,304", "−0.03", "female", "-0.03 ▼", "<0.001", "learning_rate")
+FIGURES = (
+    "0.81 (0.78 to 0.83)",
+    "n = 1,304",
+    "−0.03",
+    "female",
+    "-0.03 ▼",
+    "<0.001",
+    "learning_rate",
+)
 
 
 @pytest.mark.parametrize("text", HOSTILE)
@@ -33,7 +41,8 @@ def test_the_words_of_a_text_stay(text):
 
 
 @pytest.mark.parametrize(
-    "text", ["0.81 (0.78 to 0.83)", "n = 1,304", "−0.03", "female", "-0.03 ▼", "<0.001", "learning_rate"]
+    "text",
+    ["0.81 (0.78 to 0.83)", "n = 1,304", "−0.03", "female", "-0.03 ▼", "<0.001", "learning_rate"],
 )
 def test_a_figure_in_a_table_stays_as_it_is(text):
     assert plain_rows([{"Images": text}]) == [{"Images": text}]

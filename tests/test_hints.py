@@ -7,29 +7,29 @@ from pathlib import Path
 
 import pytest
 
-from cadlib import hints
+from cadlib import command_hints
 from cadlib.__main__ import main, parser
-from cadlib.commands.usage import UsageError
-from cadlib.record import METRICS_FILE, read_json, read_record
+from cadlib.cli.usage import UsageError
+from cadlib.model.record import METRICS_FILE, read_json, read_record
 from tests.altering import change_file, change_record
 
 ROOT = Path(__file__).parents[1]
 SOURCES = sorted([*(ROOT / "cadlib").rglob("*.py"), *(ROOT / "pages").glob("*.py")])
 COMMAND = re.compile(r"python -m cadlib [a-z][^`\n]*")
 HINTS = {
-    "evaluate": hints.evaluate_into("isic2019"),
-    "evaluate a subset": hints.evaluate_subset("missed melanomas"),
-    "train a subset": hints.train_subset("missed melanomas"),
-    "train": hints.train(),
-    "audit": hints.audit_into("isic2019"),
-    "index": hints.index("isic2019"),
-    "robustness": hints.robustness_into("isic2019"),
-    "saliency": hints.saliency_into("isic2019"),
-    "across": hints.across_into("isic2019"),
+    "evaluate": command_hints.evaluate_into("isic2019"),
+    "evaluate a subset": command_hints.evaluate_subset("missed melanomas"),
+    "train a subset": command_hints.train_subset("missed melanomas"),
+    "train": command_hints.train(),
+    "audit": command_hints.audit_into("isic2019"),
+    "index": command_hints.index("isic2019"),
+    "robustness": command_hints.robustness_into("isic2019"),
+    "saliency": command_hints.saliency_into("isic2019"),
+    "across": command_hints.across_into("isic2019"),
 }
 NAMED_ONLY = {
-    "python -m cadlib train": "cadlib/card/__init__.py",  # how the model was made, not what to do
-    "python -m cadlib report": "cadlib/commands/report.py",  # its options follow from those given
+    "python -m cadlib train": "cadlib/model/card/__init__.py",  # how the model was made, not what to do
+    "python -m cadlib report": "cadlib/cli/report.py",  # its options follow from those given
 }
 
 
@@ -37,14 +37,22 @@ def texts(path: Path) -> list[str]:
     """Return the strings of a source without its docstrings; what an f-string fills in is a NAME."""
     tree = ast.parse(path.read_text(encoding="utf-8"))
     docstrings = {
-        node.value for node in ast.walk(tree) if isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant)
+        node.value
+        for node in ast.walk(tree)
+        if isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant)
     }
-    parts = {part for node in ast.walk(tree) if isinstance(node, ast.JoinedStr) for part in node.values}
+    parts = {
+        part for node in ast.walk(tree) if isinstance(node, ast.JoinedStr) for part in node.values
+    }
     found = []
     for node in ast.walk(tree):
         if isinstance(node, ast.JoinedStr):
             found.append("".join(_text(part) for part in node.values))
-        elif isinstance(node, ast.Constant) and isinstance(node.value, str) and node not in docstrings | parts:
+        elif (
+            isinstance(node, ast.Constant)
+            and isinstance(node.value, str)
+            and node not in docstrings | parts
+        ):
             found.append(node.value)
     return found
 
@@ -92,10 +100,12 @@ def test_the_search_for_commands_finds_those_that_are_there():
     assert len(readme_commands()) >= 10
 
 
-@pytest.mark.parametrize("name", [name for name in HINTS if "train" not in name and "across" not in name])
+@pytest.mark.parametrize(
+    "name", [name for name in HINTS if "train" not in name and "across" not in name]
+)
 def test_a_hint_asks_for_nothing_that_its_command_refuses(name, tmp_path, capsys):
     # An empty folder is no data set. So the error is about the data; it is no usage error.
-    from cadlib.subsets import Subset, save_subset
+    from cadlib.data.subsets import Subset, save_subset
 
     save_subset(Subset("missed melanomas", "drawn", ("ISIC_0000000",), "by hand"))
     filled = [str(tmp_path) if word == "DIR" else word for word in arguments(HINTS[name])]
@@ -105,7 +115,9 @@ def test_a_hint_asks_for_nothing_that_its_command_refuses(name, tmp_path, capsys
 
 
 def test_a_hint_that_lacks_an_option_would_be_noticed(tmp_path):
-    options = parser().parse_args(arguments("python -m cadlib evaluate --model isic2019 --into-model --output DIR"))
+    options = parser().parse_args(
+        arguments("python -m cadlib evaluate --model isic2019 --into-model --output DIR")
+    )
     with pytest.raises(UsageError):
         options.run(options)
     with pytest.raises(SystemExit):
@@ -113,7 +125,7 @@ def test_a_hint_that_lacks_an_option_would_be_noticed(tmp_path):
 
 
 def test_a_name_with_spaces_or_quotes_stays_one_word():
-    command = hints.evaluate_subset('the "bad" ones; rm -rf')
+    command = command_hints.evaluate_subset('the "bad" ones; rm -rf')
     assert 'the "bad" ones; rm -rf' in shlex.split(command)
 
 
@@ -128,13 +140,15 @@ def drawn_data(drawn_model_folder, drawn_dataset):
 def run_hint(hint: str, data: Path, output: Path) -> int:
     """Run a hint after its placeholders were replaced: the data first, then the folder for results."""
     folders = iter([str(data), str(output)])
-    return main([next(folders) if word == hints.FOLDER else word for word in arguments(hint)])
+    return main(
+        [next(folders) if word == command_hints.FOLDER else word for word in arguments(hint)]
+    )
 
 
 def test_the_hint_to_evaluate_saves_results_in_the_model(drawn_data, tmp_path):
     folder, data = drawn_data
     change_file(folder, METRICS_FILE, None)
-    assert run_hint(hints.evaluate_into(str(folder)), data, tmp_path / "out") == 0
+    assert run_hint(command_hints.evaluate_into(str(folder)), data, tmp_path / "out") == 0
     assert read_json(folder / METRICS_FILE)["data"]["split"] == "validation"
     assert (tmp_path / "out" / "predictions.csv").exists()
 
@@ -142,5 +156,5 @@ def test_the_hint_to_evaluate_saves_results_in_the_model(drawn_data, tmp_path):
 def test_the_hint_to_audit_ends_the_warning(drawn_data, tmp_path):
     folder, data = drawn_data
     assert "not audited" in read_record(folder).validation_claim
-    assert run_hint(hints.audit_into(str(folder)), data, tmp_path) == 0
+    assert run_hint(command_hints.audit_into(str(folder)), data, tmp_path) == 0
     assert read_record(folder).audit_passed

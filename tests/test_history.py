@@ -3,7 +3,7 @@ import json
 import pytest
 
 from cadlib.errors import TrainingFailed
-from cadlib.history import cut
+from cadlib.training.history import cut
 
 
 def line(epoch: int) -> bytes:
@@ -28,7 +28,8 @@ def test_a_run_without_a_history_gets_an_empty_one(tmp_path):
 
 
 @pytest.mark.parametrize(
-    "torn", [b'{"epoch": 4, "lo', b"{", b"\0" * 40, b"\xff\xfe", b'{"epoch": 4, "loss": 1.5', b"12\n"]
+    "torn",
+    [b'{"epoch": 4, "lo', b"{", b"\0" * 40, b"\xff\xfe", b'{"epoch": 4, "loss": 1.5', b"12\n"],
 )
 def test_a_half_written_last_line_is_dropped_with_a_message(history, torn):
     whole = history.read_bytes()
@@ -48,7 +49,15 @@ def test_a_last_line_that_lacks_its_end_only_is_kept(history):
 
 
 @pytest.mark.parametrize(
-    "torn", [b'{"epoch": 2, "lo\n', b"\n", b"[]\n", b'{"epoch": "2"}\n', b'{"epoch": true}\n', b"[" * 9999 + b"\n"]
+    "torn",
+    [
+        b'{"epoch": 2, "lo\n',
+        b"\n",
+        b"[]\n",
+        b'{"epoch": "2"}\n',
+        b'{"epoch": true}\n',
+        b"[" * 9999 + b"\n",
+    ],
 )
 def test_a_broken_line_before_the_last_is_an_error_and_nothing_is_lost(history, torn):
     history.write_bytes(line(1) + torn + line(3))

@@ -4,24 +4,26 @@ import gc
 
 import pytest
 
-from cadlib import holding
 from cadlib.errors import HoldingFull
-from cadlib.holding import Holding, held_bytes, process_limit_bytes
+from cadlib.server import session_memory
+from cadlib.server.session_memory import Holding, held_bytes, process_limit_bytes
 
 
 @pytest.fixture(autouse=True)
 def alone(monkeypatch):
     """Let no session of another test count."""
     gc.collect()
-    monkeypatch.setattr(holding, "_holdings", type(holding._holdings)())
-    monkeypatch.setattr(holding, "_elsewhere", [])
+    monkeypatch.setattr(session_memory, "_holdings", type(session_memory._holdings)())
+    monkeypatch.setattr(session_memory, "_elsewhere", [])
 
 
 def test_an_image_beyond_the_limit_of_a_session_is_refused(monkeypatch):
-    monkeypatch.setattr(holding, "SESSION_LIMIT_BYTES", 3_000_000)
+    monkeypatch.setattr(session_memory, "SESSION_LIMIT_BYTES", 3_000_000)
     session = Holding()
     session.take("a", 2_000_000)
-    with pytest.raises(HoldingFull, match="at most 3 MB of images at a time, but found 2 MB held and 2 MB more"):
+    with pytest.raises(
+        HoldingFull, match="at most 3 MB of images at a time, but found 2 MB held and 2 MB more"
+    ):
         session.take("b", 2_000_000)
     assert session.bytes == 2_000_000
 
@@ -35,7 +37,7 @@ def test_an_image_beyond_the_limit_of_the_server_is_refused(monkeypatch):
 
 
 def test_there_is_room_again_once_an_image_is_removed(monkeypatch):
-    monkeypatch.setattr(holding, "SESSION_LIMIT_BYTES", 3_000_000)
+    monkeypatch.setattr(session_memory, "SESSION_LIMIT_BYTES", 3_000_000)
     session = Holding()
     for _ in range(60):
         session.take("a", 3_000_000)
@@ -69,7 +71,7 @@ def test_what_is_derived_is_made_once_and_forgotten_with_its_image():
 
 
 def test_the_oldest_derived_picture_gives_way(monkeypatch):
-    monkeypatch.setattr(holding, "DERIVED_LIMIT_BYTES", 10)
+    monkeypatch.setattr(session_memory, "DERIVED_LIMIT_BYTES", 10)
     session = Holding()
     for name in "abc":
         session.derived(name, "square", lambda: b"1234", len)
@@ -79,7 +81,7 @@ def test_the_oldest_derived_picture_gives_way(monkeypatch):
 
 
 def test_a_derived_picture_that_fits_nowhere_is_returned_all_the_same(monkeypatch):
-    monkeypatch.setattr(holding, "DERIVED_LIMIT_BYTES", 2)
+    monkeypatch.setattr(session_memory, "DERIVED_LIMIT_BYTES", 2)
     session = Holding()
     assert session.derived("a", "square", lambda: b"1234", len) == b"1234"
     assert session.bytes == 0
@@ -95,12 +97,12 @@ def test_a_limit_that_is_no_number_is_an_error(monkeypatch, value):
 def test_half_of_a_small_container_may_be_held(monkeypatch, tmp_path):
     monkeypatch.delenv("CADLIB_MEMORY_MB", raising=False)
     (tmp_path / "memory.max").write_text("1000000\n")
-    monkeypatch.setattr(holding, "_CGROUP_LIMIT", tmp_path / "memory.max")
+    monkeypatch.setattr(session_memory, "_CGROUP_LIMIT", tmp_path / "memory.max")
     assert process_limit_bytes() == 500_000
 
 
 def test_what_is_derived_while_its_image_is_removed_is_not_held():
-    here = holding.Holding()
+    here = session_memory.Holding()
 
     def made():
         here.forget("image")  # as the reader removes it meanwhile

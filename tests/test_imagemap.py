@@ -8,17 +8,21 @@ import pandas as pd
 import pytest
 from streamlit.testing.v1 import AppTest
 
-from cadlib import background
-from cadlib.features import cached_features
-from cadlib.projection import project
+from cadlib import jobs
+from cadlib.evaluation.embedding_map import project
+from cadlib.evaluation.features import cached_features
 from cadlib.ui import imagemap
 
 N = 300
 TABLE = pd.DataFrame(
     {
         "image": [f"ISIC_{number:07}" for number in range(N)],
-        "diagnosis": pd.array([("MEL", "NV", "NV", None)[number % 4] for number in range(N)], dtype="str"),
-        "age_approx": pd.array([None if number % 5 == 0 else 40 for number in range(N)], dtype="Float64"),
+        "diagnosis": pd.array(
+            [("MEL", "NV", "NV", None)[number % 4] for number in range(N)], dtype="str"
+        ),
+        "age_approx": pd.array(
+            [None if number % 5 == 0 else 40 for number in range(N)], dtype="Float64"
+        ),
         "width_px": pd.array([100 + number for number in range(N)], dtype="Int64"),
     }
 )
@@ -31,10 +35,14 @@ def drawn():
     from cadlib import ui
 
     told = st.session_state
-    st.session_state["found"] = ui.image_map(told["table"], told["xy"], told["column"], "map", told["label"])
+    st.session_state["found"] = ui.image_map(
+        told["table"], told["xy"], told["column"], "map", told["label"]
+    )
 
 
-def shown(column: str = "diagnosis", table: pd.DataFrame = TABLE, xy: np.ndarray = PLACES, label: str = "") -> AppTest:
+def shown(
+    column: str = "diagnosis", table: pd.DataFrame = TABLE, xy: np.ndarray = PLACES, label: str = ""
+) -> AppTest:
     app = AppTest.from_function(drawn, default_timeout=60)
     for key, value in {"column": column, "table": table, "xy": xy, "label": label}.items():
         app.session_state[key] = value
@@ -53,7 +61,10 @@ def chart(app: AppTest):
 
 
 def dimmed(app: AppTest) -> bool:
-    return any(not isinstance(one["marker"]["opacity"], float) for one in json.loads(chart(app).spec)["data"])
+    return any(
+        not isinstance(one["marker"]["opacity"], float)
+        for one in json.loads(chart(app).spec)["data"]
+    )
 
 
 def take_part(app: AppTest, number: int) -> list[str]:
@@ -79,14 +90,18 @@ def test_a_lasso_and_a_box_can_be_drawn_and_no_button_sends_anything_away():
 
 
 @pytest.mark.parametrize(
-    ("column", "said"), [("age_approx", "age approx 240, not given 60"), ("width_px", "width px 300")]
+    ("column", "said"),
+    [("age_approx", "age approx 240, not given 60"), ("width_px", "width px 300")],
 )
 def test_a_column_of_numbers_of_any_kind_is_drawn(column, said):
     assert f"by {column.replace('_', ' ')}: {said}." in chart(shown(column)).alt
 
 
 def test_the_label_goes_before_the_name_of_the_column():
-    assert "by Age (years): Age (years) 240, not given 60." in chart(shown("age_approx", label="Age (years)")).alt
+    assert (
+        "by Age (years): Age (years) 240, not given 60."
+        in chart(shown("age_approx", label="Age (years)")).alt
+    )
 
 
 def test_the_parts_hold_every_image_once_and_say_what_most_of_theirs_are():
@@ -131,7 +146,11 @@ def test_a_filter_takes_images_away_and_gives_them_back():
     app = shown()
     chosen = take_part(app, 0)
     kept = ~TABLE["image"].isin(chosen[:3]).to_numpy()
-    for rows, expected in ((kept, chosen[3:]), (~TABLE["image"].isin(chosen).to_numpy(), []), (kept | True, chosen)):
+    for rows, expected in (
+        (kept, chosen[3:]),
+        (~TABLE["image"].isin(chosen).to_numpy(), []),
+        (kept | True, chosen),
+    ):
         app.session_state["table"], app.session_state["xy"] = TABLE[rows], PLACES[rows]
         assert run(app).session_state["found"] == expected
 
@@ -155,7 +174,7 @@ def test_of_very_many_images_some_are_drawn_and_it_is_said(monkeypatch):
 def wait_for(name):
     """Wait for the end of the work of that name."""
     deadline = time.monotonic() + 120
-    while not background.find(name).ended:
+    while not jobs.find(name).ended:
         assert time.monotonic() < deadline
         time.sleep(0.05)
 
@@ -163,13 +182,18 @@ def wait_for(name):
 def places():
     import streamlit as st
 
-    from cadlib import record, ui
+    from cadlib import ui
+    from cadlib.model import record
 
     found = record.read_record(record.find_model("isic2019"))
-    st.session_state["found"] = ui.map_places(st.session_state["table"], found, st.session_state["name"])
+    st.session_state["found"] = ui.map_places(
+        st.session_state["table"], found, st.session_state["name"]
+    )
 
 
-def test_the_places_of_a_data_set_come_from_what_the_model_sees(drawn_dataset, tmp_path, monkeypatch, model):
+def test_the_places_of_a_data_set_come_from_what_the_model_sees(
+    drawn_dataset, tmp_path, monkeypatch, model
+):
     monkeypatch.setenv("CADLIB_CACHE", str(tmp_path / "cache"))
     app = AppTest.from_function(places, default_timeout=60)
     app.session_state["table"], app.session_state["name"] = drawn_dataset.table, str(tmp_path)
@@ -180,7 +204,9 @@ def test_the_places_of_a_data_set_come_from_what_the_model_sees(drawn_dataset, t
     np.testing.assert_array_equal(found, project(seen.features))
 
 
-def test_an_image_that_cannot_be_read_has_no_place_and_the_others_have(drawn_dataset, tmp_path, monkeypatch):
+def test_an_image_that_cannot_be_read_has_no_place_and_the_others_have(
+    drawn_dataset, tmp_path, monkeypatch
+):
     monkeypatch.setenv("CADLIB_CACHE", str(tmp_path / "cache"))
     spoilt = tmp_path / "spoilt.jpg"
     spoilt.write_bytes(b"no picture")
@@ -195,10 +221,15 @@ def test_an_image_that_cannot_be_read_has_no_place_and_the_others_have(drawn_dat
     assert np.isfinite(np.delete(found, 3, axis=0)).all()
 
 
-def test_a_map_that_cannot_be_drawn_is_said_and_can_be_asked_for_again(drawn_dataset, tmp_path, monkeypatch):
+def test_a_map_that_cannot_be_drawn_is_said_and_can_be_asked_for_again(
+    drawn_dataset, tmp_path, monkeypatch
+):
     monkeypatch.setenv("CADLIB_CACHE", str(tmp_path / "cache"))
     app = AppTest.from_function(places, default_timeout=60)
-    app.session_state["table"], app.session_state["name"] = drawn_dataset.table[:3], f"{tmp_path} few"
+    app.session_state["table"], app.session_state["name"] = (
+        drawn_dataset.table[:3],
+        f"{tmp_path} few",
+    )
     run(app)
     wait_for(f"{tmp_path} few")
     assert "at least 10 images for a map but got 3" in run(app).error[0].value

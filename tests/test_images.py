@@ -16,7 +16,15 @@ from numpy.typing import NDArray
 from PIL import ExifTags, Image, ImageCms
 
 from cadlib.errors import ImageRejected
-from cadlib.images import MAX_FILE_BYTES, MAX_PIXELS, MIN_SIDE_PX, SUPPORTED_SUFFIXES, LesionImage, files, read_image
+from cadlib.images import (
+    MAX_FILE_BYTES,
+    MAX_PIXELS,
+    MIN_SIDE_PX,
+    SUPPORTED_SUFFIXES,
+    LesionImage,
+    read_image,
+)
+from cadlib.images import regular_files as files
 
 HEIGHT_PX, WIDTH_PX = 70, 90
 LOSSLESS = {"PNG": {}, "TIFF": {}, "BMP": {}, "WEBP": {"lossless": True}}
@@ -26,7 +34,9 @@ LOSSLESS = {"PNG": {}, "TIFF": {}, "BMP": {}, "WEBP": {"lossless": True}}
 def rgb() -> NDArray[np.uint8]:
     """A picture in which no turn or flip gives the same pixels; shared, so read-only."""
     y, x = np.mgrid[:HEIGHT_PX, :WIDTH_PX]
-    pixels = np.stack([x * 2, y * 3, 40 + (x // 30) * 60 + (y // 35) * 20], axis=-1).astype(np.uint8)
+    pixels = np.stack([x * 2, y * 3, 40 + (x // 30) * 60 + (y // 35) * 20], axis=-1).astype(
+        np.uint8
+    )
     pixels.flags.writeable = False
     return pixels
 
@@ -44,7 +54,12 @@ def encoded(picture: NDArray[np.uint8] | Image.Image, kind: str, **options: obje
     return buffer.getvalue()
 
 
-def png(values: NDArray[np.integer], bits: int, before_data: bytes = b"", size: tuple[int, int] | None = None) -> bytes:
+def png(
+    values: NDArray[np.integer],
+    bits: int,
+    before_data: bytes = b"",
+    size: tuple[int, int] | None = None,
+) -> bytes:
     """Return a PNG written by the letter: Pillow writes neither 16-bit colour nor a false size."""
     channels = 1 if values.ndim == 2 else values.shape[2]
     colour_type = {1: 0, 2: 4, 3: 2, 4: 6}[channels]
@@ -52,7 +67,12 @@ def png(values: NDArray[np.integer], bits: int, before_data: bytes = b"", size: 
     rows = values.astype(">u2" if bits == 16 else "u1").reshape(len(values), -1)
     packed = zlib.compress(b"".join(b"\0" + row.tobytes() for row in rows))
     header = struct.pack(">IIBBBBB", width_px, height_px, bits, colour_type, 0, 0, 0)
-    chunks = png_chunk(b"IHDR", header) + before_data + png_chunk(b"IDAT", packed) + png_chunk(b"IEND", b"")
+    chunks = (
+        png_chunk(b"IHDR", header)
+        + before_data
+        + png_chunk(b"IDAT", packed)
+        + png_chunk(b"IEND", b"")
+    )
     return b"\x89PNG\r\n\x1a\n" + chunks
 
 
@@ -60,7 +80,9 @@ def png_chunk(name: bytes, data: bytes) -> bytes:
     return struct.pack(">I", len(data)) + name + data + struct.pack(">I", zlib.crc32(name + data))
 
 
-def tiff(values: NDArray[np.integer], photometric: int, extra_tags: dict[int, int] | None = None) -> bytes:
+def tiff(
+    values: NDArray[np.integer], photometric: int, extra_tags: dict[int, int] | None = None
+) -> bytes:
     """Return an uncompressed little-endian TIFF of 8 or 16 bits, as TIFF 6.0 section 3 lays it out."""
     samples = 1 if values.ndim == 2 else values.shape[2]
     data = values.astype(values.dtype.newbyteorder("<")).tobytes()
@@ -108,8 +130,12 @@ def fixed(value: float) -> bytes:
 
 
 # The primaries of Display P3 and sRGB as XYZ under D50: the columns of their ICC profiles.
-P3_TO_XYZ = np.array([[0.5151, 0.2920, 0.1571], [0.2412, 0.6922, 0.0666], [-0.0011, 0.0419, 0.7841]])
-SRGB_TO_XYZ = np.array([[0.4361, 0.3851, 0.1431], [0.2225, 0.7169, 0.0606], [0.0139, 0.0971, 0.7141]])
+P3_TO_XYZ = np.array(
+    [[0.5151, 0.2920, 0.1571], [0.2412, 0.6922, 0.0666], [-0.0011, 0.0419, 0.7841]]
+)
+SRGB_TO_XYZ = np.array(
+    [[0.4361, 0.3851, 0.1431], [0.2225, 0.7169, 0.0606], [0.0139, 0.0971, 0.7141]]
+)
 
 
 @pytest.fixture(scope="module")
@@ -129,7 +155,15 @@ def cmyk_to_lab() -> bytes:
     lightness = [255, 0] * 8  # the last ink, black, varies fastest
     nodes = b"".join(bytes((value, 128, 128)) for value in lightness)
     identity = b"".join(fixed(v) for v in (1, 0, 0, 0, 1, 0, 0, 0, 1))
-    table = b"mft1" + bytes(4) + struct.pack(">BBBB", 4, 3, 2, 0) + identity + ramp * 4 + nodes + ramp * 3
+    table = (
+        b"mft1"
+        + bytes(4)
+        + struct.pack(">BBBB", 4, 3, 2, 0)
+        + identity
+        + ramp * 4
+        + nodes
+        + ramp * 3
+    )
     return icc_profile(b"CMYK", b"Lab ", {b"A2B0": table})
 
 
@@ -156,7 +190,9 @@ def test_reads_a_jpeg_as_pillow_decodes_it(jpeg: bytes) -> None:
         ((9600, 640), None), ((1600, 9600), (800, 4800)), ((2400, 1800), (1200, 900)),
     ],
 )  # fmt: skip
-def test_a_large_jpeg_is_read_at_a_fraction_of_its_size(size: tuple[int, int], read: tuple[int, int] | None) -> None:
+def test_a_large_jpeg_is_read_at_a_fraction_of_its_size(
+    size: tuple[int, int], read: tuple[int, int] | None
+) -> None:
     ramp = np.linspace(0, 255, size[0]).astype(np.uint8)
     picture = np.broadcast_to(ramp[None, :, None], (size[1], size[0], 3))
     image = read_image(encoded(np.ascontiguousarray(picture), "JPEG", quality=95))
@@ -207,7 +243,9 @@ def test_pixels_are_contiguous_uint8_that_nobody_can_change(jpeg: bytes) -> None
 def test_the_hash_is_that_of_the_files_bytes(jpeg: bytes, tmp_path: Path) -> None:
     path = tmp_path / "lesion.jpg"
     path.write_bytes(jpeg)
-    assert read_image(path).sha256 == read_image(str(path)).sha256 == hashlib.sha256(jpeg).hexdigest()
+    assert (
+        read_image(path).sha256 == read_image(str(path)).sha256 == hashlib.sha256(jpeg).hexdigest()
+    )
 
 
 def test_the_content_decides_and_not_the_name(rgb: NDArray[np.uint8], tmp_path: Path) -> None:
@@ -227,13 +265,18 @@ def test_reads_a_pillow_image_and_leaves_it_as_it_was(rgb: NDArray[np.uint8]) ->
 
 
 def test_the_hash_of_a_pillow_image_tells_one_shape_from_another() -> None:
-    grey = {read_image(Image.new("RGB", size, "grey")).sha256 for size in ((64, 128), (128, 64), (64, 128))}
+    grey = {
+        read_image(Image.new("RGB", size, "grey")).sha256
+        for size in ((64, 128), (128, 64), (64, 128))
+    }
     assert len(grey) == 2
 
 
 @pytest.mark.parametrize("orientation", range(1, 9))
 @pytest.mark.parametrize("kind", ["PNG", "TIFF", "WEBP"])
-def test_turns_every_exif_orientation_upright(rgb: NDArray[np.uint8], kind: str, orientation: int) -> None:
+def test_turns_every_exif_orientation_upright(
+    rgb: NDArray[np.uint8], kind: str, orientation: int
+) -> None:
     # The camera's rows and columns, after TIFF 6.0's table of "visual" row 0 and column 0.
     stored = {
         1: rgb, 2: rgb[:, ::-1], 3: rgb[::-1, ::-1], 4: rgb[::-1], 5: rgb.swapaxes(0, 1),
@@ -241,7 +284,9 @@ def test_turns_every_exif_orientation_upright(rgb: NDArray[np.uint8], kind: str,
     }[orientation]  # fmt: skip
     image = read_image(with_orientation(kind, np.ascontiguousarray(stored), orientation))
     assert np.array_equal(image.pixels, rgb)
-    assert image.notes == (() if orientation == 1 else ("The picture was turned upright, as the camera had recorded.",))
+    assert image.notes == (
+        () if orientation == 1 else ("The picture was turned upright, as the camera had recorded.",)
+    )
 
 
 def test_turns_a_jpeg_upright(rgb: NDArray[np.uint8], jpeg: bytes) -> None:
@@ -278,7 +323,15 @@ def test_nothing_of_exif_or_gps_is_left(rgb: NDArray[np.uint8]) -> None:
     exif[ExifTags.Base.Artist] = "Jane Patient"
     exif.get_ifd(ExifTags.IFD.GPSInfo)[ExifTags.GPS.GPSLatitudeRef] = "N"
     image = read_image(encoded(rgb, "JPEG", exif=exif, comment=b"Jane Patient"))
-    assert set(vars(image)) == {"pixels", "sha256", "format", "notes", "reduced", "facts", "red_blue_swapped"}
+    assert set(vars(image)) == {
+        "pixels",
+        "sha256",
+        "format",
+        "notes",
+        "reduced",
+        "facts",
+        "red_blue_swapped",
+    }
     assert not image.facts.known
     assert type(image.pixels) is np.ndarray
     assert image.notes == ()
@@ -360,7 +413,9 @@ def test_16_bit_grey_is_scaled_and_not_clipped(deep: NDArray[np.uint16], written
     assert image.notes[0] == "The picture was reduced from 16 to 8 bits a channel."
 
 
-def test_16_bit_grey_that_counts_from_white_to_black_is_turned_round(deep: NDArray[np.uint16]) -> None:
+def test_16_bit_grey_that_counts_from_white_to_black_is_turned_round(
+    deep: NDArray[np.uint16],
+) -> None:
     image = read_image(tiff(deep[..., 0], photometric=0))
     assert np.array_equal(image.pixels[..., 0], 255 - (deep[..., 0] >> 8))
 
@@ -373,14 +428,18 @@ def test_16_bit_colour_is_scaled_and_not_clipped(deep: NDArray[np.uint16], kind:
 
 
 def test_12_bit_grey_is_scaled_to_its_own_white() -> None:
-    packed = np.tile(np.array([0xFF, 0xF8, 0x00], np.uint8), (80, 40))  # pairs of 0xFFF and 0x800, TIFF 6.0
+    packed = np.tile(
+        np.array([0xFF, 0xF8, 0x00], np.uint8), (80, 40)
+    )  # pairs of 0xFFF and 0x800, TIFF 6.0
     image = read_image(tiff(packed, photometric=1, extra_tags={256: 80, 258: 12}))
     assert image.pixels[0, :2, 0].tolist() == [255, 128]
     assert image.notes[0] == "The picture was reduced from 12 to 8 bits a channel."
 
 
 def test_16_bit_pillow_image_is_scaled_and_not_clipped(deep: NDArray[np.uint16]) -> None:
-    assert np.array_equal(read_image(Image.fromarray(deep[..., 0])).pixels[..., 0], deep[..., 0] >> 8)
+    assert np.array_equal(
+        read_image(Image.fromarray(deep[..., 0])).pixels[..., 0], deep[..., 0] >> 8
+    )
 
 
 @pytest.mark.parametrize("channels", [1, 3])
@@ -411,8 +470,14 @@ def test_cmyk_without_a_profile_gives_the_inks_their_plain_colours(kind: str) ->
 def test_cmyk_goes_through_its_embedded_profile(cmyk_to_lab: bytes, kind: str) -> None:
     picture = Image.new("CMYK", (80, 80), (255, 0, 255, 0))
     picture.paste((0, 0, 0, 255), (0, 40, 80, 80))
-    image = read_image(encoded(picture, kind, icc_profile=cmyk_to_lab, **({"quality": 95} if kind == "JPEG" else {})))
-    assert image.pixels[10, 40].min() >= 250  # by this profile cyan and yellow leave the paper white
+    image = read_image(
+        encoded(
+            picture, kind, icc_profile=cmyk_to_lab, **({"quality": 95} if kind == "JPEG" else {})
+        )
+    )
+    assert (
+        image.pixels[10, 40].min() >= 250
+    )  # by this profile cyan and yellow leave the paper white
     assert image.pixels[70, 40].max() <= 5
     assert image.notes == ("The colours were converted to sRGB by the colour profile of the file.",)
 
@@ -438,7 +503,9 @@ def test_a_profile_that_does_not_fit_is_left_aside_with_a_note(
     icc = b"no profile at all" if profile == "nonsense" else cmyk_to_lab
     image = read_image(encoded(rgb, "PNG", icc_profile=icc))
     assert np.array_equal(image.pixels, rgb)
-    assert image.notes == ("The colour profile of the file does not fit the picture and was left aside.",)
+    assert image.notes == (
+        "The colour profile of the file does not fit the picture and was left aside.",
+    )
 
 
 # Several pictures in one file
@@ -482,7 +549,9 @@ def test_rejects_a_truncated_pillow_image(jpeg: bytes) -> None:
 def test_says_that_a_renamed_pdf_is_a_pdf(tmp_path: Path) -> None:
     path = tmp_path / "lesion.jpg"
     path.write_bytes(b"%PDF-1.7\n1 0 obj")
-    with pytest.raises(ImageRejected, match=r"^lesion\.jpg is a PDF document\. Expected a JPEG, PNG"):
+    with pytest.raises(
+        ImageRejected, match=r"^lesion\.jpg is a PDF document\. Expected a JPEG, PNG"
+    ):
         read_image(path)
 
 
@@ -507,14 +576,18 @@ def test_names_what_an_unsupported_file_is(head: bytes, what: str) -> None:
 
 
 @pytest.mark.parametrize("tags", [{254: 1}, {50706: 0x00000401}])
-def test_refuses_a_raw_file_that_shows_only_its_preview(rgb: NDArray[np.uint8], tags: dict[int, int]) -> None:
+def test_refuses_a_raw_file_that_shows_only_its_preview(
+    rgb: NDArray[np.uint8], tags: dict[int, int]
+) -> None:
     with pytest.raises(ImageRejected, match="a camera's raw file"):
         read_image(tiff(rgb, photometric=2, extra_tags=tags))
 
 
 @pytest.mark.parametrize("size", [(10, 10), (MIN_SIDE_PX - 1, 500), (500, MIN_SIDE_PX - 1)])
 def test_rejects_a_picture_that_is_too_small(size: tuple[int, int]) -> None:
-    with pytest.raises(ImageRejected, match=f"{size[0]} × {size[1]} pixels. Expected at least {MIN_SIDE_PX}"):
+    with pytest.raises(
+        ImageRejected, match=f"{size[0]} × {size[1]} pixels. Expected at least {MIN_SIDE_PX}"
+    ):
         read_image(encoded(Image.new("RGB", size), "PNG"))
 
 
@@ -556,7 +629,9 @@ def test_a_device_is_no_picture() -> None:
         read_image(os.devnull)
 
 
-def test_a_forbidden_file_is_told_as_such(jpeg: bytes, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_forbidden_file_is_told_as_such(
+    jpeg: bytes, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     path = tmp_path / "lesion.jpg"
     path.write_bytes(jpeg)
 
@@ -577,7 +652,9 @@ def test_an_enormous_file_is_refused_unread(tmp_path: Path) -> None:
         read_image(path)
 
 
-@pytest.mark.parametrize("name", ["", "no\0such.jpg", "x" * 5000 + ".jpg", "lone\udcffbyte.jpg", "bell\a.jpg"])
+@pytest.mark.parametrize(
+    "name", ["", "no\0such.jpg", "x" * 5000 + ".jpg", "lone\udcffbyte.jpg", "bell\a.jpg"]
+)
 def test_a_strange_path_is_refused_in_printable_words(name: str) -> None:
     with pytest.raises(ImageRejected) as caught:
         read_image(name)
@@ -585,7 +662,9 @@ def test_a_strange_path_is_refused_in_printable_words(name: str) -> None:
 
 
 def test_anything_else_is_a_mistake_of_the_caller() -> None:
-    with pytest.raises(TypeError, match="Expected `source` to be a path, bytes or a PIL image but got ndarray"):
+    with pytest.raises(
+        TypeError, match="Expected `source` to be a path, bytes or a PIL image but got ndarray"
+    ):
         read_image(np.zeros((80, 80, 3), np.uint8))  # type: ignore[arg-type]
 
 
@@ -608,7 +687,9 @@ def test_damaged_bytes_give_a_picture_or_a_sentence_and_nothing_else(data: st.Da
     near = st.integers(0, min(len(file), 400) - 1) | st.integers(0, len(file) - 1)
     for at, value in data.draw(st.lists(st.tuples(near, st.integers(0, 255)), max_size=6)):
         file[at] = value
-    outcome = picture_or_sentence(bytes(file[: data.draw(st.just(len(file)) | st.integers(0, len(file)))]))
+    outcome = picture_or_sentence(
+        bytes(file[: data.draw(st.just(len(file)) | st.integers(0, len(file)))])
+    )
     if isinstance(outcome, str):
         assert outcome.startswith("This file ")
     else:
@@ -625,13 +706,30 @@ def picture_or_sentence(file: bytes) -> LesionImage | str:
 @settings(max_examples=40, deadline=None)
 @given(
     mode=st.sampled_from(
-        ["1", "L", "LA", "La", "P", "PA", "RGB", "RGBA", "RGBa", "RGBX", "CMYK", "YCbCr", "HSV", "I;16"]
+        [
+            "1",
+            "L",
+            "LA",
+            "La",
+            "P",
+            "PA",
+            "RGB",
+            "RGBA",
+            "RGBa",
+            "RGBX",
+            "CMYK",
+            "YCbCr",
+            "HSV",
+            "I;16",
+        ]
     ),
     width_px=st.integers(64, 200),
     height_px=st.integers(64, 200),
     orientation=st.integers(0, 9),
 )
-def test_every_mode_and_shape_becomes_rgb(mode: str, width_px: int, height_px: int, orientation: int) -> None:
+def test_every_mode_and_shape_becomes_rgb(
+    mode: str, width_px: int, height_px: int, orientation: int
+) -> None:
     source = Image.new(mode, (width_px, height_px))
     source.getexif()[ExifTags.Base.Orientation] = orientation
     image = read_image(source)
@@ -654,7 +752,9 @@ def test_many_threads_read_what_one_reads(rgb: NDArray[np.uint8], display_p3: by
     file = encoded(rgb, "PNG", icc_profile=display_p3)
     alone = read_image(file).pixels
     with ThreadPoolExecutor(8) as pool:
-        assert all(np.array_equal(image.pixels, alone) for image in pool.map(read_image, [file] * 64))
+        assert all(
+            np.array_equal(image.pixels, alone) for image in pool.map(read_image, [file] * 64)
+        )
 
 
 # Real photographs
@@ -662,7 +762,10 @@ def test_many_threads_read_what_one_reads(rgb: NDArray[np.uint8], display_p3: by
 
 def test_reads_every_real_upload_in_its_own_size(data_dir: Path) -> None:
     with (data_dir / "uploads" / "labels.csv").open(newline="") as file:
-        expected = {row["image"]: (int(row["width_px"]), int(row["height_px"])) for row in csv.DictReader(file)}
+        expected = {
+            row["image"]: (int(row["width_px"]), int(row["height_px"]))
+            for row in csv.DictReader(file)
+        }
     files = [path for path in (data_dir / "uploads").iterdir() if path.suffix in SUPPORTED_SUFFIXES]
     images = {path.stem: read_image(path) for path in files}
     assert {name: image.file_px for name, image in images.items()} == expected

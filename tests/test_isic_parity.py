@@ -6,8 +6,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from cadlib.evaluation import build_metrics, evaluate_predictions
-from cadlib.predictions import join_predictions, predictions_table
+from cadlib.data.predictions_csv import join_predictions, predictions_table
+from cadlib.evaluation.evaluate import build_metrics, evaluate_predictions
 from cadlib.taxonomy import CODES, ISIC_2018, UNKNOWN
 
 
@@ -25,13 +25,19 @@ def scorer(monkeypatch):
 def sample():
     """Return a dataset's table of 500 images of every class, their labels and probabilities."""
     rng = np.random.default_rng(5)
-    labels = np.concatenate([np.arange(8), rng.choice(8, 492, p=[0.18, 0.5, 0.13, 0.04, 0.1, 0.01, 0.01, 0.03])])
+    labels = np.concatenate(
+        [np.arange(8), rng.choice(8, 492, p=[0.18, 0.5, 0.13, 0.04, 0.1, 0.01, 0.01, 0.03])]
+    )
     probabilities = rng.dirichlet(np.full(8, 0.5), 500) + 0.3 * np.eye(8)[labels]
     images = pd.Series([f"ISIC_{number:07}" for number in range(500)])
     unknown = pd.array([None] * 500, dtype="str")
-    table = pd.DataFrame({"image": images, "diagnosis": pd.array([CODES[i] for i in labels], dtype="str")}).assign(
+    table = pd.DataFrame(
+        {"image": images, "diagnosis": pd.array([CODES[i] for i in labels], dtype="str")}
+    ).assign(
         age_approx=pd.array([None] * 500, dtype="Float64"),
-        **dict.fromkeys(("archive", "sex", "anatom_site_general", "lesion_id", "lesion_group"), unknown),
+        **dict.fromkeys(
+            ("archive", "sex", "anatom_site_general", "lesion_id", "lesion_group"), unknown
+        ),
         width_px=450,
         height_px=450,
     )
@@ -46,7 +52,9 @@ def scored(scorer, ours, truth_path, predictions_path, codes):
         predictions = load_csv.parse_csv(predictions_file, truth.columns)
     load_csv.validate_rows(truth, predictions)
     counted = weights["score_weight"]
-    assert ours["balanced_accuracy"] == pytest.approx(metrics.balanced_multiclass_accuracy(truth, predictions, counted))
+    assert ours["balanced_accuracy"] == pytest.approx(
+        metrics.balanced_multiclass_accuracy(truth, predictions, counted)
+    )
     for code in codes:
         given = truth[code], predictions[code], counted
         assert ours["auc"][code] == pytest.approx(metrics.auc(*given))
@@ -57,7 +65,10 @@ def write_truth(path, images, columns, places):
     with path.open("w", newline="") as file:
         rows = csv.writer(file)
         rows.writerow(["image", *columns])
-        rows.writerows([image, *np.eye(len(columns))[place]] for image, place in zip(images, places, strict=True))
+        rows.writerows(
+            [image, *np.eye(len(columns))[place]]
+            for image, place in zip(images, places, strict=True)
+        )
 
 
 @pytest.mark.filterwarnings("ignore::pandas.errors.Pandas4Warning")
@@ -70,7 +81,10 @@ def test_the_seven_classes_of_2018_are_scored_as_the_official_scorer_does(scorer
     seven = eight.assign(AKIEC=eight["AK"] + eight["SCC"])[["image", *columns]]
     seven.to_csv(tmp_path / "seven.csv", index=False)
     write_truth(tmp_path / "truth-2019.csv", table["image"], [*CODES, UNKNOWN], labels)
-    places = [columns.index({"AK": "AKIEC", "SCC": "AKIEC"}.get(CODES[label], CODES[label])) for label in labels]
+    places = [
+        columns.index({"AK": "AKIEC", "SCC": "AKIEC"}.get(CODES[label], CODES[label]))
+        for label in labels
+    ]
     write_truth(tmp_path / "truth-2018.csv", table["image"], columns, places)
 
     dataset, read = join_predictions(tmp_path / "predictions.csv", tmp_path / "truth-2019.csv")
@@ -82,7 +96,15 @@ def test_the_seven_classes_of_2018_are_scored_as_the_official_scorer_does(scorer
 @pytest.mark.filterwarnings("ignore::pandas.errors.Pandas4Warning")
 def test_balanced_accuracy_and_areas_are_those_of_the_official_scorer(scorer, sample, tmp_path):
     table, labels, probabilities = sample
-    predictions_table(table["image"], probabilities).to_csv(tmp_path / "predictions.csv", index=False)
+    predictions_table(table["image"], probabilities).to_csv(
+        tmp_path / "predictions.csv", index=False
+    )
     write_truth(tmp_path / "truth.csv", table["image"], [*CODES, UNKNOWN], labels)
     # not UNK, of which no image is: there the scorer's curves break off
-    scored(scorer, build_metrics(table, probabilities), tmp_path / "truth.csv", tmp_path / "predictions.csv", CODES)
+    scored(
+        scorer,
+        build_metrics(table, probabilities),
+        tmp_path / "truth.csv",
+        tmp_path / "predictions.csv",
+        CODES,
+    )

@@ -12,8 +12,9 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from cadlib.errors import ImageRejected
-from cadlib.images import jpeg, read_image
-from cadlib.synthetic import render_lesion
+from cadlib.images import read_image
+from cadlib.images.file_types import jpeg
+from cadlib.images.synthetic import render_lesion
 
 EOI = b"\xff\xd9"
 ARITHMETIC = base64.b64decode(
@@ -60,7 +61,9 @@ def is_refused_as_damaged(file: bytes) -> bool:
 
 
 @pytest.mark.parametrize(
-    "options", [{}, {"progressive": True}, {"restart_marker_blocks": 3}, {"optimize": True}], ids=str
+    "options",
+    [{}, {"progressive": True}, {"restart_marker_blocks": 3}, {"optimize": True}],
+    ids=str,
 )
 @pytest.mark.parametrize("subsampling", ["4:4:4", "4:2:2", "4:2:0"])
 @pytest.mark.parametrize("mode", ["RGB", "L"])
@@ -180,7 +183,9 @@ def variants(file: bytes) -> dict[str, bytes]:
         "zeros in both places": file[:tables] + bytes(7) + file[tables:-2] + bytes(3) + EOI,
         "fill bytes before a marker": file[:scan] + b"\xff\xff\xff" + file[scan:],
         "a later revision of JFIF": bytes(jfif),
-        "spectral parameters of a progressive scan": file[: end - 3] + bytes((0, 0, 0)) + file[end:],
+        "spectral parameters of a progressive scan": file[: end - 3]
+        + bytes((0, 0, 0))
+        + file[end:],
         "a comment": file[:2] + b"\xff\xfe\0\x06abcd" + file[2:],
     }
 
@@ -217,7 +222,9 @@ def test_a_height_behind_the_pixels_is_not_supported(lesion: Image.Image) -> Non
     file = bytearray(encoded(lesion))
     at = file.index(b"\xff\xc0") + 5
     file[at : at + 2] = bytes(2)
-    with pytest.raises(ImageRejected, match=r"states its height behind its pixels.*not supported here"):
+    with pytest.raises(
+        ImageRejected, match=r"states its height behind its pixels.*not supported here"
+    ):
         read_image(bytes(file))
 
 
@@ -238,7 +245,9 @@ def without_adobe(file: bytes) -> bytes:
 
 def test_inks_without_adobes_marker_are_plain() -> None:
     stored = (255, 0, 255, 0)  # cyan and yellow in full: green
-    inverted = Image.new("CMYK", (80, 80), tuple(255 - ink for ink in stored))  # Pillow stores the complement
+    inverted = Image.new(
+        "CMYK", (80, 80), tuple(255 - ink for ink in stored)
+    )  # Pillow stores the complement
     file = encoded(inverted, subsampling="4:4:4")
     image = read_image(without_adobe(file))
     assert np.abs(image.pixels[40, 40].astype(int) - [0, 255, 0]).max() <= 3

@@ -10,15 +10,21 @@ import pytest
 from PIL import Image
 
 from cadlib.__main__ import main
-from cadlib.dataset import open_dataset
+from cadlib.data.dataset import open_dataset
+from cadlib.data.label_check import check_labelled
+from cadlib.data.predictions_csv import join_predictions, predictions_table, read_predictions
+from cadlib.data.splits import read_split
+from cadlib.data.subsets import Subset, read_subset, save_subset, subsets_dir
 from cadlib.errors import DatasetInvalid
-from cadlib.evaluation import subgroups
-from cadlib.labelled import check_labelled
-from cadlib.patient import COARSE_SITES, NO_FACTS, SITES, PatientFacts, design_of
-from cadlib.predictions import join_predictions, predictions_table, read_predictions
-from cadlib.splits import read_split
-from cadlib.subsets import Subset, read_subset, save_subset, subsets_dir
-from cadlib.suspects.verdicts import Finding, read_verdicts, said_now, save_verdict, verdicts_dir
+from cadlib.evaluation.evaluate import subgroups
+from cadlib.images.patient import COARSE_SITES, NO_FACTS, SITES, PatientFacts, design_of
+from cadlib.label_review.verdicts import (
+    Finding,
+    read_verdicts,
+    said_now,
+    save_verdict,
+    verdicts_dir,
+)
 from cadlib.taxonomy import CODES
 
 DECOMPOSED = unicodedata.normalize("NFD", "Müller")
@@ -68,22 +74,38 @@ def test_a_command_ends_with_1_and_names_the_labels_it_cannot_use(
     assert "diagnoses that are none of the eight in labels.csv: ISIC_9000000 '0'" in message
 
 
-@pytest.mark.parametrize("command", [["train", "--name", "x"], ["across"]], ids=lambda command: command[0])
-def test_training_ends_with_1_and_names_the_labels_it_cannot_use(command, numbered, tmp_path, monkeypatch, capsys):
+@pytest.mark.parametrize(
+    "command", [["train", "--name", "x"], ["across"]], ids=lambda command: command[0]
+)
+def test_training_ends_with_1_and_names_the_labels_it_cannot_use(
+    command, numbered, tmp_path, monkeypatch, capsys
+):
     monkeypatch.setenv("CADLIB_MODELS", str(tmp_path / "models"))
     monkeypatch.setenv("CADLIB_CACHE", str(tmp_path / "cache"))
     where = ["--data", str(numbered), "--run-dir", str(tmp_path / "run")]
-    tiny = ["--no-pretrained", "--backbone", "test_efficientnet", "--accelerator", "cpu", "--workers", "0"]
+    tiny = [
+        "--no-pretrained",
+        "--backbone",
+        "test_efficientnet",
+        "--accelerator",
+        "cpu",
+        "--workers",
+        "0",
+    ]
     assert main([*command, *where, *tiny]) == 1
     printed = capsys.readouterr()
     assert "Expected labelled images" in printed.err
     assert "diagnoses that are none of the eight in labels.csv" in printed.out + printed.err
 
 
-def test_evaluate_measures_lower_case_codes_with_suffixes(numbered, drawn_dataset, tmp_path, capsys):
+def test_evaluate_measures_lower_case_codes_with_suffixes(
+    numbered, drawn_dataset, tmp_path, capsys
+):
     header = ",".join(["Image_Name", *(f"dx_{code.lower()}" for code in CODES)])
     rows = []
-    for image, code in zip(drawn_dataset.table["image"], drawn_dataset.table["diagnosis"], strict=True):
+    for image, code in zip(
+        drawn_dataset.table["image"], drawn_dataset.table["diagnosis"], strict=True
+    ):
         rows.append(",".join([f"{image}.JPG", *(str(code == other) for other in CODES)]))
     truth = tmp_path / "truth.tab"
     truth.write_bytes("\r\n".join([header, *rows]).replace(",", "\t").encode("utf-16"))
@@ -152,7 +174,9 @@ def test_a_subset_names_images_in_either_form(drawn_dataset):
 
 def test_a_subset_written_by_hand_may_name_files(drawn_dataset):
     first, second = drawn_dataset.table["image"][:2]
-    subset = Subset("two", "drawn", (f"{first}.JPG", f"images/{second}.jpg", "other.jpg"), "by hand")
+    subset = Subset(
+        "two", "drawn", (f"{first}.JPG", f"images/{second}.jpg", "other.jpg"), "by hand"
+    )
     part = subset.of(drawn_dataset)
     assert part.table["image"].tolist() == [first, second]
     assert part.report.findings[-1].examples == ("other",)
@@ -162,7 +186,9 @@ def test_a_verdict_is_found_in_either_form():
     finding = Finding("unreadable files", COMPOSED)
     save_verdict("drawn", finding, said_now("fetch again"))
     path = verdicts_dir() / "drawn.csv"
-    path.write_text(unicodedata.normalize("NFD", path.read_text(encoding="utf-8")), encoding="utf-8")
+    path.write_text(
+        unicodedata.normalize("NFD", path.read_text(encoding="utf-8")), encoding="utf-8"
+    )
     assert set(read_verdicts("drawn")) == {finding}
 
 
@@ -203,7 +229,7 @@ def test_a_coarse_site_is_no_evidence(site):
 
 
 def test_a_coarse_site_leaves_a_prediction_as_it_was(taught_folder):
-    from cadlib.model import Model
+    from cadlib.model.model import Model
 
     model = Model.load(taught_folder)
     image = Image.fromarray(np.full((64, 64, 3), 128, np.uint8))

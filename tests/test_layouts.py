@@ -8,18 +8,16 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from cadlib.dataset import COLUMNS, Dataset, find_datasets, open_dataset
-from cadlib.download.sample import TERMS
+from cadlib.data.dataset import COLUMNS, Dataset, find_datasets, open_dataset
+from cadlib.data.download.sample import TERMS
+from cadlib.data.layouts.terms import ARCHIVE_SITES, DIAGNOSES_BY_WORD, SEXES_BY_WORD, SITES_BY_WORD
 from cadlib.errors import DatasetInvalid
-from cadlib.layouts.terms import ARCHIVE_SITES, DIAGNOSES_BY_WORD, SEXES_BY_WORD, SITES_BY_WORD
-from cadlib.patient import COARSE_SITES, SEXES, SITES
-from cadlib.synthetic import write_dataset
+from cadlib.images.patient import COARSE_SITES, SEXES, SITES
+from cadlib.images.synthetic import write_dataset
 from cadlib.taxonomy import CODES, ISIC_2018, UNKNOWN
 
 HAM_HEADER = "lesion_id,image_id,dx,dx_type,age,sex,localization"
-ISIC_2020_HEADER = (
-    "image_name,patient_id,sex,age_approx,anatom_site_general_challenge,diagnosis,benign_malignant,target"
-)
+ISIC_2020_HEADER = "image_name,patient_id,sex,age_approx,anatom_site_general_challenge,diagnosis,benign_malignant,target"
 
 
 class Drawn:
@@ -49,7 +47,8 @@ class Drawn:
 
     def one_hot(self, name: str, codes: tuple[str, ...], labels: dict[str, str]) -> Path:
         rows = [
-            f"{image},{','.join('1.0' if code == own else '0.0' for code in codes)}" for image, own in labels.items()
+            f"{image},{','.join('1.0' if code == own else '0.0' for code in codes)}"
+            for image, own in labels.items()
         ]
         return self.table(name, f"image,{','.join(codes)}", *rows)
 
@@ -61,7 +60,11 @@ def drawn(tmp_path: Path) -> Drawn:
 
 def labels(dataset: Dataset) -> dict[str, str | None]:
     return dict(
-        zip(dataset.table["image"], dataset.table["diagnosis"].astype("object").where(pd.notna, None), strict=True)
+        zip(
+            dataset.table["image"],
+            dataset.table["diagnosis"].astype("object").where(pd.notna, None),
+            strict=True,
+        )
     )
 
 
@@ -79,7 +82,15 @@ def types(dataset: Dataset) -> dict[str, str]:
 
 
 def test_opens_ham10000_with_its_images_in_two_folders(drawn):
-    dx = {"MEL": "mel", "NV": "nv", "BCC": "bcc", "AK": "akiec", "BKL": "bkl", "DF": "df", "VASC": "vasc"}
+    dx = {
+        "MEL": "mel",
+        "NV": "nv",
+        "BCC": "bcc",
+        "AK": "akiec",
+        "BKL": "bkl",
+        "DF": "df",
+        "VASC": "vasc",
+    }
     drawn.images("HAM10000_images_part_1", range(4))
     drawn.images("HAM10000_images_part_2", range(4, 7))
     rows = [
@@ -99,7 +110,15 @@ def test_opens_ham10000_with_its_images_in_two_folders(drawn):
     assert tuple(dataset.table.columns) == COLUMNS
     assert dataset.table["archive"].unique().tolist() == ["HAM10000"]
     assert dataset.table["anatom_site_general"].fillna("-").tolist() == [
-        *("posterior torso", "torso", "head/neck", "-", "lower extremity", "palms/soles", "anterior torso")
+        *(
+            "posterior torso",
+            "torso",
+            "head/neck",
+            "-",
+            "lower extremity",
+            "palms/soles",
+            "anterior torso",
+        )
     ]
     first, second = (row(dataset, f"ISIC_900000{number}") for number in (0, 1))
     assert (first["age_approx"], first["sex"], first["lesion_id"]) == (50.0, None, "HAM_0000000")
@@ -115,7 +134,9 @@ def test_opens_ham10000_with_its_images_in_two_folders(drawn):
 @pytest.mark.parametrize("unpacked", [True, False])
 def test_opens_isic_2018_whose_seven_classes_are_told_by_their_columns(drawn, unpacked):
     name = "ISIC2018_Task3_Training"
-    seven = {image: "AKIEC" if code == "AK" else code for image, code in list(drawn.codes.items())[:7]}
+    seven = {
+        image: "AKIEC" if code == "AK" else code for image, code in list(drawn.codes.items())[:7]
+    }
     drawn.images(f"{name}_Input", range(7))
     truth, groupings = (f"{name}_{kind}.csv" for kind in ("GroundTruth", "LesionGroupings"))
     folder = f"{name}_GroundTruth/" if unpacked else ""
@@ -146,14 +167,20 @@ def test_opens_isic_2020_and_keeps_what_has_no_place_among_the_eight_without_a_d
         for n, (image, dx) in enumerate(zip(drawn.codes, said, strict=True))
     ]
     drawn.table("train.csv", ISIC_2020_HEADER, *rows)
-    drawn.table("test.csv", ISIC_2020_HEADER.partition(",diagnosis")[0], "ISIC_0052060,IP_9,male,70.0,head/neck")
+    drawn.table(
+        "test.csv",
+        ISIC_2020_HEADER.partition(",diagnosis")[0],
+        "ISIC_0052060,IP_9,male,70.0,head/neck",
+    )
     dataset = open_dataset(drawn.root)
     assert list(labels(dataset).values()) == list(said.values())
     assert dataset.table["lesion_group"].tolist() == [f"IP_{n % 3}" for n in range(8)]
     assert (dataset.table["anatom_site_general"] == "torso").all()
     assert kinds(dataset) == {
         "tables that are not used": ("test.csv (it has no labels; train.csv has them)",),
-        "diagnoses that are none of the eight in train.csv": ("ISIC_9000007 'cafe-au-lait macule'",),
+        "diagnoses that are none of the eight in train.csv": (
+            "ISIC_9000007 'cafe-au-lait macule'",
+        ),
         "images with only benign or malignant in train.csv": ("ISIC_9000006", "ISIC_9000007"),
     }
 
@@ -172,12 +199,17 @@ def test_opens_a_download_of_the_isic_archive_by_the_third_level_of_its_diagnose
     dataset = open_dataset(drawn.root)
     assert list(labels(dataset).values()) == ["MEL", "NV", "AK", None]
     assert dataset.table["lesion_id"].fillna("-").tolist() == ["IL_1", "IL_2", "-", "-"]
-    assert kinds(dataset) == {"images with only benign or malignant in metadata.csv": ("ISIC_9000003",)}
+    assert kinds(dataset) == {
+        "images with only benign or malignant in metadata.csv": ("ISIC_9000003",)
+    }
 
 
 def test_a_challenge_folder_may_hold_the_table_of_isic_2020(drawn):
     drawn.images("ISIC_2020_Training_Input", range(2))
-    rows = ("ISIC_9000000,IP_1,male,45.0,head/neck,melanoma,malignant,1", "ISIC_9000001,IP_1,,,,nevus,benign,0")
+    rows = (
+        "ISIC_9000000,IP_1,male,45.0,head/neck,melanoma,malignant,1",
+        "ISIC_9000001,IP_1,,,,nevus,benign,0",
+    )
     drawn.table("ISIC_2020_Training_GroundTruth.csv", ISIC_2020_HEADER, *rows)
     dataset = open_dataset(drawn.root)
     assert list(labels(dataset).values()) == ["MEL", "NV"]
@@ -185,7 +217,8 @@ def test_a_challenge_folder_may_hold_the_table_of_isic_2020(drawn):
 
 
 @pytest.mark.parametrize(
-    "column", ["image", "image_id", "image_name", "isic_id", "filename", "File", "path", "File Name"]
+    "column",
+    ["image", "image_id", "image_name", "isic_id", "filename", "File", "path", "File Name"],
 )
 def test_opens_a_folder_of_images_with_a_table_whatever_names_them(drawn, column):
     drawn.images("", range(3))
@@ -201,7 +234,13 @@ def test_opens_a_folder_of_images_with_a_table_whatever_names_them(drawn, column
     facts = row(dataset, "ISIC_9000000")
     names = ("age_approx", "sex", "anatom_site_general", "lesion_id", "archive")
     assert [facts[name] for name in names] == [61.0, "female", "upper extremity", "l1", "MSK"]
-    assert [row(dataset, "ISIC_9000001")[name] for name in names] == [None, "male", None, None, "Clinic"]
+    assert [row(dataset, "ISIC_9000001")[name] for name in names] == [
+        None,
+        "male",
+        None,
+        None,
+        "Clinic",
+    ]
     assert types(dataset) == dict.fromkeys(COLUMNS, "str") | {
         "malignant": "boolean",
         "age_approx": "Float64",
@@ -244,14 +283,20 @@ def test_reports_what_does_not_fit_and_takes_it_as_missing(drawn):
     dataset = open_dataset(drawn.root)
     assert labels(dataset) == {"ISIC_9000000": None, "ISIC_9000001": "NV", "ISIC_9000002": None}
     for image in ("ISIC_9000000", "ISIC_9000001"):
-        assert row(dataset, image)["age_approx"] is row(dataset, image)["anatom_site_general"] is None
+        assert (
+            row(dataset, image)["age_approx"] is row(dataset, image)["anatom_site_general"] is None
+        )
     assert kinds(dataset) == {
         "unknown columns in mine.csv": ("remark",),
         "rows without an id in mine.csv": ("row 5",),
         "diagnoses that are none of the eight in mine.csv": ("ISIC_9000000 'wart'",),
         "sexes that are neither female nor male in mine.csv": ("ISIC_9000000 'x'",),
         "sites that are none of ISIC 2019 in mine.csv": ("ISIC_9000000 'elbow'",),
-        "ages outside 0 to 120 years in mine.csv": ("ISIC_9000000 'old'", "ISIC_9000001 '130'", "ISIC_9000001 '130'"),
+        "ages outside 0 to 120 years in mine.csv": (
+            "ISIC_9000000 'old'",
+            "ISIC_9000001 '130'",
+            "ISIC_9000001 '130'",
+        ),
         "contradicting rows for one id in mine.csv": ("ISIC_9000001",),
         "images without a diagnosis in mine.csv": ("ISIC_9000000", "ISIC_9000002"),
         "rows without an image": ("ISIC_9000007",),
@@ -263,10 +308,15 @@ def test_one_name_in_two_folders_is_told_apart_by_its_path(drawn):
     drawn.image(0, "mel", "1.jpg")
     drawn.image(1, "nv", "1.jpg")
     drawn.image(2, "nv", "2.jpg")
-    drawn.table("mine.csv", "path,dx", "/elsewhere/set/mel/1.jpg,mel", "nv/1.jpg,nv", "2,nv", "1,bcc")
+    drawn.table(
+        "mine.csv", "path,dx", "/elsewhere/set/mel/1.jpg,mel", "nv/1.jpg,nv", "2,nv", "1,bcc"
+    )
     dataset = open_dataset(drawn.root)
     assert labels(dataset) == {"2": "NV", "mel/1": "MEL", "nv/1": "NV"}
-    assert kinds(dataset) == {"one file name in several folders": ("1",), "rows without an image": ("1",)}
+    assert kinds(dataset) == {
+        "one file name in several folders": ("1",),
+        "rows without an image": ("1",),
+    }
 
 
 def test_a_picture_that_lies_in_two_folders_byte_by_byte_is_one(drawn, monkeypatch):
@@ -297,7 +347,10 @@ def test_a_ground_truth_of_isic_beside_plain_images_is_joined_with_the_one_table
             {"a.csv": "image,filename,dx"},
             r"one column of .*a\.csv for image \(image, image_id, .*but came: image, filename",
         ),
-        ({"a.csv": "image,dx,diagnosis"}, r"one column of .*a\.csv for diagnosis .* but came: diagnosis, dx\. Keep"),
+        (
+            {"a.csv": "image,dx,diagnosis"},
+            r"one column of .*a\.csv for diagnosis .* but came: diagnosis, dx\. Keep",
+        ),
         ({"a.csv": "image,age,age_approx"}, r"for age_approx .* but came: age_approx, age\. Keep"),
         (
             {"a.csv": "image,dx", "b.csv": "image,label"},
@@ -305,7 +358,10 @@ def test_a_ground_truth_of_isic_beside_plain_images_is_joined_with_the_one_table
         ),
         ({"a.csv": "image,MEL,NV", "b.csv": "image,label"}, r"one CSV file that names images"),
         ({"a.csv": "image,age", "b.csv": "image,sex"}, r"one CSV file that names images"),
-        ({"a.csv": "name,dx"}, r"a column that names them \(image, image_id, .*but no such file came"),
+        (
+            {"a.csv": "name,dx"},
+            r"a column that names them \(image, image_id, .*but no such file came",
+        ),
         ({}, r"Expected a folder ISIC_2019_Training_Input .*but no such file came"),
     ],
 )
@@ -339,7 +395,9 @@ def test_finds_every_layout_and_no_folder_of_other_files(drawn):
     drawn.table("empty/a.csv", "image,dx")
     drawn.images("deep/a/b/c", range(1))
     drawn.table("deep/a.csv", "image,dx")
-    assert find_datasets(drawn.root) == [drawn.root / below for below in ("ham", "isic 2020", "own")]
+    assert find_datasets(drawn.root) == [
+        drawn.root / below for below in ("ham", "isic 2020", "own")
+    ]
 
 
 def test_a_table_that_lies_above_other_data_sets_does_not_hide_them(drawn):
@@ -359,21 +417,49 @@ def test_every_term_leads_to_one_of_isic_2019():
     assert {*ARCHIVE_SITES.values()} == {*SITES, *COARSE_SITES}
     assert DIAGNOSES_BY_WORD[ISIC_2018.codes[3].lower()] == "AK"
     for code, terms in TERMS.items():
-        assert {DIAGNOSES_BY_WORD[term.lower()] for level, term in terms if level == "diagnosis_3"} <= {code}
+        assert {
+            DIAGNOSES_BY_WORD[term.lower()] for level, term in terms if level == "diagnosis_3"
+        } <= {code}
 
 
 def test_the_sites_of_ham10000_are_those_that_isic_2019_gave_its_images(data_dir):
     path = data_dir / "isic2019" / "ISIC_2019_Training_Metadata.csv"
     if not path.exists():
         pytest.skip(f"{path} is not there")
-    words = ["abdomen", "acral", "back", "chest", "ear", "face", "foot", "hand", "lower extremity", "neck", "scalp"]
-    counts = [1022, 7, 2192, 407, 56, 745, 319, 90, 2077, 168, 128, 1118]  # in HAM10000_metadata.csv
+    words = [
+        "abdomen",
+        "acral",
+        "back",
+        "chest",
+        "ear",
+        "face",
+        "foot",
+        "hand",
+        "lower extremity",
+        "neck",
+        "scalp",
+    ]
+    counts = [
+        1022,
+        7,
+        2192,
+        407,
+        56,
+        745,
+        319,
+        90,
+        2077,
+        168,
+        128,
+        1118,
+    ]  # in HAM10000_metadata.csv
     sums: dict[str, int] = {}
     for word, images in zip([*words, "upper extremity"], counts, strict=True):
         sums[SITES_BY_WORD[word]] = sums.get(SITES_BY_WORD[word], 0) + images
     with path.open(encoding="utf-8") as file:
         ham = [one for one in csv.DictReader(file) if one["lesion_id"].startswith("HAM")]
     sites, images = np.unique(
-        [one["anatom_site_general"] for one in ham if one["anatom_site_general"]], return_counts=True
+        [one["anatom_site_general"] for one in ham if one["anatom_site_general"]],
+        return_counts=True,
     )
     assert sums == dict(zip(sites.tolist(), images.tolist(), strict=True))

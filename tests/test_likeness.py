@@ -4,8 +4,16 @@ import numpy as np
 import pytest
 from PIL import Image, ImageEnhance
 
-from cadlib.likeness import SAME, SIDE_PX, Details, details_of, likely_pairs, likeness, shows_the_same
-from cadlib.synthetic import demo_lesions
+from cadlib.data.pixel_similarity import (
+    SAME,
+    SIDE_PX,
+    Details,
+    details_of,
+    likely_pairs,
+    likeness,
+    shows_the_same,
+)
+from cadlib.images.synthetic import demo_lesions
 
 SIDE = 176
 
@@ -56,14 +64,19 @@ def test_different_pictures_are_not_alike():
 def test_a_black_rim_makes_no_two_pictures_alike():
     def rimmed(image: Image.Image) -> Image.Image:
         far = np.hypot(*np.mgrid[-1 : 1 : SIDE * 1j, -1 : 1 : SIDE * 1j])
-        return Image.fromarray((np.asarray(image) * np.clip((0.9 - far) * 8, 0, 1)[..., None]).astype(np.uint8))
+        return Image.fromarray(
+            (np.asarray(image) * np.clip((0.9 - far) * 8, 0, 1)[..., None]).astype(np.uint8)
+        )
 
     assert alike(rimmed(picture(0)), rimmed(picture(1))) < SAME
     assert alike(rimmed(picture(0)), rimmed(picture(0)).rotate(90)) > 0.9
 
 
 def test_with_a_narrow_field_of_view_more_is_asked():
-    wide, narrow = Details(np.zeros((2, 32, 32)), np.array([1, 0.9])), Details(np.zeros((1, 32, 32)), np.array([0.3]))
+    wide, narrow = (
+        Details(np.zeros((2, 32, 32)), np.array([1, 0.9])),
+        Details(np.zeros((1, 32, 32)), np.array([0.3])),
+    )
     alike, apart = np.array([[0.8], [0.8]], np.float32), np.zeros((2, 1), bool)
     assert shows_the_same(alike, wide, wide.of(np.array([0])), apart).all()
     assert not shows_the_same(alike, wide, narrow, apart).any()
@@ -111,8 +124,15 @@ def test_many_pictures_give_what_each_gives_alone():
 
 
 def test_the_pairs_of_a_split_are_those_that_show_the_same_in_either_order(monkeypatch):
-    monkeypatch.setattr("cadlib.likeness._BLOCK", 3)
-    shown = [picture(0), picture(1), picture(2), picture(3), recompressed(picture(1)), picture(0).rotate(90)]
+    monkeypatch.setattr("cadlib.data.pixel_similarity._BLOCK", 3)
+    shown = [
+        picture(0),
+        picture(1),
+        picture(2),
+        picture(3),
+        recompressed(picture(1)),
+        picture(0).rotate(90),
+    ]
     pairs = likely_pairs(details_of(np.stack([np.asarray(one) for one in shown])))
     assert {(0, 5), (1, 4)} <= set(map(tuple, pairs.T.tolist()))
     assert (pairs[0] < pairs[1]).all()

@@ -11,8 +11,10 @@ from hostile import chunk, dicom, element, fragments, jpeg_with, native, riff_ch
 from PIL import Image
 
 from cadlib.errors import ImageRejected
-from cadlib.images import limits, pool, read_image, read_size
-from cadlib.images.pool import DecoderPool, decoder_pool
+from cadlib.images import read_image, read_size
+from cadlib.images.decoding import pool
+from cadlib.images.decoding.pool import DecoderPool, decoder_pool
+from cadlib.images.file_types import work_limits
 
 MEBIBYTE = 2**20
 BOUND_S = 20
@@ -30,9 +32,18 @@ HOSTILE: dict[str, tuple[Callable[[], bytes], str]] = {
     "JPEG of 3,000 empty scans": (lambda: hostile.jpeg_of_scans(3_000), "more than 100 scans"),
     "JPEG of 1,000 EXIF segments": (lambda: jpeg_with(*[EXIF] * 1_000), "EXIF segments"),
     "JPEG of 500 Photoshop segments": (lambda: jpeg_with(*[PHOTOSHOP] * 500), "Photoshop segments"),
-    "JPEG of 100,000 comments": (lambda: jpeg_with(*[COMMENT] * 100_000), "segments before the image"),
-    "JPEG of 32 MB fill bytes": (lambda: jpeg_with(b"\xff" * (32 * MEBIBYTE)), "bytes between segments"),
-    "JPEG of 32 MB junk": (lambda: jpeg_with(COMMENT, bytes(32 * MEBIBYTE)), "bytes between segments"),
+    "JPEG of 100,000 comments": (
+        lambda: jpeg_with(*[COMMENT] * 100_000),
+        "segments before the image",
+    ),
+    "JPEG of 32 MB fill bytes": (
+        lambda: jpeg_with(b"\xff" * (32 * MEBIBYTE)),
+        "bytes between segments",
+    ),
+    "JPEG of 32 MB junk": (
+        lambda: jpeg_with(COMMENT, bytes(32 * MEBIBYTE)),
+        "bytes between segments",
+    ),
     "PNG of 2,000,000 empty pixel chunks": (
         lambda: hostile.png_with(before=chunk(b"IDAT", b"") * 2_000_000),
         "chunks of pixels",
@@ -54,39 +65,65 @@ HOSTILE: dict[str, tuple[Callable[[], bytes], str]] = {
         "compressed texts",
     ),
     "PNG of a text that unfolds to 300 MB": (
-        lambda: hostile.png_with(before=chunk(b"zTXt", b"key\0\0" + hostile.unfolding(300 * MEBIBYTE))),
+        lambda: hostile.png_with(
+            before=chunk(b"zTXt", b"key\0\0" + hostile.unfolding(300 * MEBIBYTE))
+        ),
         "more than 1 MB once it is unpacked",
     ),
     "PNG of an international text that unfolds to 300 MB": (
-        lambda: hostile.png_with(before=chunk(b"iTXt", b"key\0\1\0\0\0" + hostile.unfolding(300 * MEBIBYTE))),
+        lambda: hostile.png_with(
+            before=chunk(b"iTXt", b"key\0\1\0\0\0" + hostile.unfolding(300 * MEBIBYTE))
+        ),
         "more than 1 MB once it is unpacked",
     ),
     "PNG of a profile that unfolds to 300 MB": (
-        lambda: hostile.png_with(before=chunk(b"iCCP", b"icc\0\0" + hostile.unfolding(300 * MEBIBYTE))),
+        lambda: hostile.png_with(
+            before=chunk(b"iCCP", b"icc\0\0" + hostile.unfolding(300 * MEBIBYTE))
+        ),
         "more than 1 MB once it is unpacked",
     ),
-    "TIFF of 100,000 directories": (lambda: tiff(next_directories=100_000), "more than 1,000 directories"),
-    "TIFF of 60,000 tags": (lambda: tiff(dict.fromkeys(range(1000, 61000), (1, 4, 0))), "tags in a directory"),
+    "TIFF of 100,000 directories": (
+        lambda: tiff(next_directories=100_000),
+        "more than 1,000 directories",
+    ),
+    "TIFF of 60,000 tags": (
+        lambda: tiff(dict.fromkeys(range(1000, 61000), (1, 4, 0))),
+        "tags in a directory",
+    ),
     "TIFF of 5,000,000 strips": (
-        lambda: tiff({273: (4, 5_000_000, 7_000), 279: (4, 5_000_000, 7_000)}, tail=bytes(20 * MEBIBYTE)),
+        lambda: tiff(
+            {273: (4, 5_000_000, 7_000), 279: (4, 5_000_000, 7_000)}, tail=bytes(20 * MEBIBYTE)
+        ),
         "strips or tiles",
     ),
     "TIFF of 10,000,000 bit depths": (
         lambda: tiff({258: (3, 10_000_000, 7_000)}, tail=bytes(20 * MEBIBYTE)),
         "values of tag 258",
     ),
-    "BMP of 20,000,000 runs": (lambda: hostile.bmp_of_runs(6_000, 6_000, b"\1\7" * 20_000_000), "run-length encoded"),
+    "BMP of 20,000,000 runs": (
+        lambda: hostile.bmp_of_runs(6_000, 6_000, b"\1\7" * 20_000_000),
+        "run-length encoded",
+    ),
     "BMP of 40 megapixels by empty lines": (
         lambda: hostile.bmp_of_runs(6_000, 6_000, b"\0\0" * 6_000),
         "run-length encoded",
     ),
-    "WebP of 3,000,000 chunks": (lambda: hostile.webp_with(riff_chunk(b"JUNK", b"") * 3_000_000), "chunks"),
+    "WebP of 3,000,000 chunks": (
+        lambda: hostile.webp_with(riff_chunk(b"JUNK", b"") * 3_000_000),
+        "chunks",
+    ),
     "deflated DICOM with 600 MB behind its pixels": (
-        lambda: dicom(native(19_200), hostile.DEFLATED, after=element(0x7FE1, 0x10, b"OB", bytes(600 * MEBIBYTE))),
+        lambda: dicom(
+            native(19_200),
+            hostile.DEFLATED,
+            after=element(0x7FE1, 0x10, b"OB", bytes(600 * MEBIBYTE)),
+        ),
         "unfolds to more than",
     ),
     "deflated DICOM with 100 MB before its pixels": (
-        lambda: dicom(native(19_200), hostile.DEFLATED, before=element(9, 0x10, b"UN", bytes(100 * MEBIBYTE))),
+        lambda: dicom(
+            native(19_200), hostile.DEFLATED, before=element(9, 0x10, b"UN", bytes(100 * MEBIBYTE))
+        ),
         "unfolds to more than",
     ),
     "deflated DICOM with 100 MB of pixels": (
@@ -103,7 +140,8 @@ HOSTILE: dict[str, tuple[Callable[[], bytes], str]] = {
     ),
     "DICOM with a table of 32,000,000 frames": (
         lambda: dicom(
-            fragments(hostile.encoded(hostile.picture(), "JPEG"), offsets=bytes(128 * MEBIBYTE)), hostile.JPEG
+            fragments(hostile.encoded(hostile.picture(), "JPEG"), offsets=bytes(128 * MEBIBYTE)),
+            hostile.JPEG,
         ),
         "table of frames",
     ),
@@ -120,7 +158,9 @@ HOSTILE: dict[str, tuple[Callable[[], bytes], str]] = {
         "damaged",
     ),
     "DICOM with a JPEG of 3,000 scans": (
-        lambda: dicom(fragments(hostile.jpeg_of_scans(3_000)), hostile.JPEG, width_px=4_000, height_px=4_000),
+        lambda: dicom(
+            fragments(hostile.jpeg_of_scans(3_000)), hostile.JPEG, width_px=4_000, height_px=4_000
+        ),
         "more than 100 scans",
     ),
     "DICOM with a JPEG 2000 of 36,000,000 tiles": (
@@ -173,7 +213,9 @@ def test_refuses_a_file_that_asks_for_too_much(kind: str) -> None:
     assert peak_bytes(decoder_pool(0).worker_pids()) < BOUND_BYTES
 
 
-@pytest.mark.parametrize("kind", ["JPEG of 100,000 comments", "PNG of 2,000,000 chunks before its pixels"])
+@pytest.mark.parametrize(
+    "kind", ["JPEG of 100,000 comments", "PNG of 2,000,000 chunks before its pixels"]
+)
 def test_the_size_of_such_a_file_is_not_looked_for_either(kind: str, tmp_path: Path) -> None:
     path = tmp_path / "lesion"
     path.write_bytes(HOSTILE[kind][0]())
@@ -215,8 +257,10 @@ def test_reads_a_jpeg_whose_exif_takes_three_segments() -> None:
 
 def test_reads_a_progressive_jpeg_with_a_video_behind_it() -> None:
     video = np.random.default_rng(0).integers(0, 256, 20 * MEBIBYTE, np.uint8).tobytes()
-    assert video.count(b"\xff\xda") > limits.MAX_JPEG_SCANS
-    assert read_image(hostile.encoded(hostile.picture(), "JPEG", progressive=True) + video).file_px == (80, 80)
+    assert video.count(b"\xff\xda") > work_limits.MAX_JPEG_SCANS
+    assert read_image(
+        hostile.encoded(hostile.picture(), "JPEG", progressive=True) + video
+    ).file_px == (80, 80)
 
 
 def test_reads_a_png_in_small_chunks() -> None:
@@ -224,7 +268,10 @@ def test_reads_a_png_in_small_chunks() -> None:
 
 
 def test_reads_a_png_with_texts() -> None:
-    texts = chunk(b"tEXt", b"key\0value") * 100 + chunk(b"zTXt", b"key\0\0" + hostile.unfolding(1_000)) * 50
+    texts = (
+        chunk(b"tEXt", b"key\0value") * 100
+        + chunk(b"zTXt", b"key\0\0" + hostile.unfolding(1_000)) * 50
+    )
     assert read_image(hostile.png_with(before=texts)).file_px == (80, 80)
 
 
@@ -272,12 +319,14 @@ def test_reads_a_tiled_jpeg_2000() -> None:
     assert image.file_px == (640, 640)
 
 
-def test_reads_real_images_with_a_wide_margin(data_dir: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_reads_real_images_with_a_wide_margin(
+    data_dir: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Every limit could be a tenth of what it is."""
-    for limit in [name for name in vars(limits) if name.startswith("MAX_")]:
-        monkeypatch.setattr(limits, limit, getattr(limits, limit) // 10)
+    for limit in [name for name in vars(work_limits) if name.startswith("MAX_")]:
+        monkeypatch.setattr(work_limits, limit, getattr(work_limits, limit) // 10)
     uploads = sorted((data_dir / "uploads").glob("*.jpg"))
     images = sorted((data_dir / "isic2019").rglob("*.jpg"))[::500]
     assert uploads
     for path in [*uploads, *images]:
-        limits.check_work(path.read_bytes(), "JPEG", path.name)
+        work_limits.check_work(path.read_bytes(), "JPEG", path.name)

@@ -12,11 +12,11 @@ import pytest
 from PIL import Image
 
 from cadlib.__main__ import main
-from cadlib.model import Model
-from cadlib.record import find_model, read_record
-from cadlib.saliency import METHODS
-from cadlib.subsets import Subset, save_subset
-from cadlib.synthetic import demo_lesions
+from cadlib.data.subsets import Subset, save_subset
+from cadlib.images.synthetic import demo_lesions
+from cadlib.model.model import Model
+from cadlib.model.record import find_model, read_record
+from cadlib.saliency.heatmap import METHODS
 from cadlib.taxonomy import CODES
 from tests.altering import change_file, change_record
 
@@ -56,8 +56,12 @@ def test_predict_names_the_similar_training_images(folder, capsys):
     assert main(["predict", path]) == 0
     said, measured, cases = capsys.readouterr().out.splitlines()[-3:]
     assert said.startswith("  Similar training images: ")
-    assert measured.startswith(f"    When {found['agreeing']} of 5 similar cases had the model's top diagnosis, ")
-    assert cases.strip() == ", ".join(f"{case['image']} {case['diagnosis']}" for case in found["cases"])
+    assert measured.startswith(
+        f"    When {found['agreeing']} of 5 similar cases had the model's top diagnosis, "
+    )
+    assert cases.strip() == ", ".join(
+        f"{case['image']} {case['diagnosis']}" for case in found["cases"]
+    )
 
 
 @pytest.mark.parametrize("name", ["rule-out", "rule-in"])
@@ -66,7 +70,9 @@ def test_predict_decides_by_the_operating_point_that_was_asked_for(folder, name,
     point = Model.load("isic2019").record.operating_point(name)
     for row in json.loads(capsys.readouterr().out):
         assert row["decision"]["operating_point"] == name
-        assert (row["decision"]["action"] == "refer") == (row["malignant_probability"] >= point.threshold)
+        assert (row["decision"]["action"] == "refer") == (
+            row["malignant_probability"] >= point.threshold
+        )
 
 
 def test_an_operating_point_that_the_model_lacks_is_bad_usage(folder, capsys):
@@ -75,9 +81,14 @@ def test_an_operating_point_that_the_model_lacks_is_bad_usage(folder, capsys):
 
 
 def test_predict_marks_a_picture_that_cannot_be_read(folder, tmp_path, capsys):
-    Image.fromarray(np.asarray(Image.open(min(folder.glob("*.png")))) // 8).save(tmp_path / "dark.png")
+    Image.fromarray(np.asarray(Image.open(min(folder.glob("*.png")))) // 8).save(
+        tmp_path / "dark.png"
+    )
     assert main(["predict", str(tmp_path / "dark.png")]) == 0
-    assert "No answer can rest on this picture: The picture is dark." in capsys.readouterr().out.splitlines()[2]
+    assert (
+        "No answer can rest on this picture: The picture is dark."
+        in capsys.readouterr().out.splitlines()[2]
+    )
 
 
 def test_predict_marks_a_picture_of_another_kind(folder, tmp_path, capsys):
@@ -116,7 +127,10 @@ def test_evaluate_warns_of_a_data_set_with_swapped_channels(folder, tmp_path, ca
     rows = "".join(f"{path.stem},NV\n" for path in images)
     (folder / "labels.csv").write_text(f"image,diagnosis\n{rows}")
     output = tmp_path / "results"
-    assert main(["evaluate", "--model", "isic2019", "--data", str(folder), "--output", str(output)]) == 0
+    assert (
+        main(["evaluate", "--model", "isic2019", "--data", str(folder), "--output", str(output)])
+        == 0
+    )
     assert "3  images with red and blue swapped in a sample of 3" in capsys.readouterr().err
     told = json.loads((output / "metrics.json").read_text())["data"]["warning"]
     assert told.startswith("Red and blue look swapped in 3 of 3 images checked.")
@@ -194,9 +208,9 @@ def test_predict_writes_the_heatmaps_it_was_asked_for(folder, tmp_path, capsys):
 
 
 def test_a_heatmap_that_fails_is_of_that_file_only(folder, tmp_path, monkeypatch, capsys):
-    from cadlib import saliency
+    from cadlib.saliency import heatmap
 
-    overlay, first = saliency.overlay, []
+    overlay, first = heatmap.overlay, []
 
     def fails_once(*arguments):
         if not first:
@@ -204,8 +218,10 @@ def test_a_heatmap_that_fails_is_of_that_file_only(folder, tmp_path, monkeypatch
             raise OSError(28, "No space left on device")
         return overlay(*arguments)
 
-    monkeypatch.setattr(saliency, "overlay", fails_once)
-    assert main(["predict", str(folder), "--heatmap", str(tmp_path / "maps"), "--format", "json"]) == 1
+    monkeypatch.setattr(heatmap, "overlay", fails_once)
+    assert (
+        main(["predict", str(folder), "--heatmap", str(tmp_path / "maps"), "--format", "json"]) == 1
+    )
     printed = capsys.readouterr()
     assert "No space left" in printed.err
     found = json.loads(printed.out)
@@ -231,10 +247,39 @@ def test_predict_leaves_hidden_files_and_its_own_heatmaps_in_a_folder_alone(fold
         ["predict", "x.jpg", "--model", "nonesuch"],
         ["predict", "{empty}"],
         ["evaluate", "--model", "isic2019"],
-        ["evaluate", "--model", "isic2019", "--images", "nowhere", "--ground-truth", "no.csv", "--output", "{empty}"],
+        [
+            "evaluate",
+            "--model",
+            "isic2019",
+            "--images",
+            "nowhere",
+            "--ground-truth",
+            "no.csv",
+            "--output",
+            "{empty}",
+        ],
         ["evaluate", "--model", "isic2019", "--images", "{empty}", "--output", "{empty}"],
-        ["evaluate", "--model", "isic2019", "--data", "{empty}", "--images", "{empty}", "--output", "{empty}"],
-        ["evaluate", "--model", "isic2019", "--data", "{empty}", "--into-model", "--output", "{empty}"],
+        [
+            "evaluate",
+            "--model",
+            "isic2019",
+            "--data",
+            "{empty}",
+            "--images",
+            "{empty}",
+            "--output",
+            "{empty}",
+        ],
+        [
+            "evaluate",
+            "--model",
+            "isic2019",
+            "--data",
+            "{empty}",
+            "--into-model",
+            "--output",
+            "{empty}",
+        ],
         ["calibrate", "--model", "isic2019"],
         ["calibrate", "--model", "nonesuch", "--data", "{empty}"],
         ["calibrate", "--model", "isic2019", "--data", "nowhere"],
@@ -251,13 +296,63 @@ def test_predict_leaves_hidden_files_and_its_own_heatmaps_in_a_folder_alone(fold
         ["saliency", "--data", "{empty}", "--seed", "-1"],
         ["evaluate", "--predictions", "{empty}", "--output", "{empty}"],
         ["evaluate", "--predictions", "{empty}", "--model", "isic2019", "--output", "{empty}"],
-        ["evaluate", "--predictions", "{empty}", "--ground-truth", "{empty}", "--data", "{empty}", "--output", "x"],
-        ["evaluate", "--model", "isic2019", "--data", "{empty}", "--classes", "9", "--output", "{empty}"],
-        ["evaluate", "--model", "isic2019", "--data", "{empty}", "--subset", "nonesuch", "--output", "{empty}"],
-        ["evaluate", "--model", "isic2019", "--data", "{empty}", "--subset", "../up", "--output", "{empty}"],
         [
             "evaluate",
-            *["--model", "isic2019", "--data", "{empty}", "--split", "train", "--into-model", "--output", "{empty}"],
+            "--predictions",
+            "{empty}",
+            "--ground-truth",
+            "{empty}",
+            "--data",
+            "{empty}",
+            "--output",
+            "x",
+        ],
+        [
+            "evaluate",
+            "--model",
+            "isic2019",
+            "--data",
+            "{empty}",
+            "--classes",
+            "9",
+            "--output",
+            "{empty}",
+        ],
+        [
+            "evaluate",
+            "--model",
+            "isic2019",
+            "--data",
+            "{empty}",
+            "--subset",
+            "nonesuch",
+            "--output",
+            "{empty}",
+        ],
+        [
+            "evaluate",
+            "--model",
+            "isic2019",
+            "--data",
+            "{empty}",
+            "--subset",
+            "../up",
+            "--output",
+            "{empty}",
+        ],
+        [
+            "evaluate",
+            *[
+                "--model",
+                "isic2019",
+                "--data",
+                "{empty}",
+                "--split",
+                "train",
+                "--into-model",
+                "--output",
+                "{empty}",
+            ],
         ],
         [
             "evaluate",
@@ -290,24 +385,51 @@ def test_bad_usage_ends_with_2_before_any_work(arguments, tmp_path, capsys):
 def test_training_on_an_empty_folder_fails_with_1_and_leaves_nothing(tmp_path, monkeypatch, capsys):
     monkeypatch.setenv("CADLIB_MODELS", str(tmp_path / "models"))
     (tmp_path / "data").mkdir()
-    arguments = ["train", "--data", str(tmp_path / "data"), "--name", "x", "--run-dir", str(tmp_path / "run")]
+    arguments = [
+        "train",
+        "--data",
+        str(tmp_path / "data"),
+        "--name",
+        "x",
+        "--run-dir",
+        str(tmp_path / "run"),
+    ]
     assert main([*arguments, "--no-pretrained", "--backbone", "test_efficientnet"]) == 1
     assert "ISIC_2019_Training_Input" in capsys.readouterr().err
     assert not (tmp_path / "models").exists()
 
 
-def test_a_run_that_cannot_write_is_refused_in_words(synthetic_dataset, tmp_path, monkeypatch, capsys):
+def test_a_run_that_cannot_write_is_refused_in_words(
+    synthetic_dataset, tmp_path, monkeypatch, capsys
+):
     monkeypatch.setenv("CADLIB_MODELS", str(tmp_path / "models"))
     monkeypatch.setenv("CADLIB_CACHE", str(tmp_path / "cache"))
     (tmp_path / "file").touch()
-    where = ["--data", str(synthetic_dataset), "--name", "x", "--run-dir", str(tmp_path / "file" / "run")]
-    tiny = ["--no-pretrained", "--backbone", "test_efficientnet", "--input-px", "64", "--batch-size", "16"]
+    where = [
+        "--data",
+        str(synthetic_dataset),
+        "--name",
+        "x",
+        "--run-dir",
+        str(tmp_path / "file" / "run"),
+    ]
+    tiny = [
+        "--no-pretrained",
+        "--backbone",
+        "test_efficientnet",
+        "--input-px",
+        "64",
+        "--batch-size",
+        "16",
+    ]
     assert main(["train", *where, *tiny, "--accelerator", "cpu", "--workers", "0"]) == 2
     assert "Expected a folder that can be written" in capsys.readouterr().err
     assert not (tmp_path / "models").exists()
 
 
-def test_evaluate_compares_with_the_labels_and_writes_both_files(synthetic_dataset, tmp_path, capsys):
+def test_evaluate_compares_with_the_labels_and_writes_both_files(
+    synthetic_dataset, tmp_path, capsys
+):
     images = synthetic_dataset / "ISIC_2019_Training_Input"
     truth = next(synthetic_dataset.glob("*GroundTruth.csv"))
     output = tmp_path / "out"
@@ -321,7 +443,13 @@ def test_evaluate_compares_with_the_labels_and_writes_both_files(synthetic_datas
 
     predictions = pd.read_csv(output / "predictions.csv")
     assert predictions.columns.tolist() == ["image", *CODES, "UNK"]
-    labels = pd.read_csv(truth).set_index("image").loc[predictions["image"], list(CODES)].to_numpy().argmax(axis=1)
+    labels = (
+        pd.read_csv(truth)
+        .set_index("image")
+        .loc[predictions["image"], list(CODES)]
+        .to_numpy()
+        .argmax(axis=1)
+    )
     guesses = predictions[list(CODES)].to_numpy().argmax(axis=1)
     figures = json.loads((output / "metrics.json").read_text())
     assert figures["accuracy"] == pytest.approx(np.mean(labels == guesses))
@@ -335,7 +463,11 @@ def test_evaluate_compares_with_the_labels_and_writes_both_files(synthetic_datas
 def split_folder(model_folder, synthetic_dataset):
     """Return the shipped model as if two drawn lesions of each diagnosis were its validation split."""
     truth = pd.read_csv(next(synthetic_dataset.glob("*GroundTruth.csv"))).set_index("image")
-    images = sorted(name for _, group in truth.groupby(truth[list(CODES)].idxmax(axis=1)) for name in group.index[:2])
+    images = sorted(
+        name
+        for _, group in truth.groupby(truth[list(CODES)].idxmax(axis=1))
+        for name in group.index[:2]
+    )
     rows = pd.DataFrame({"image": images, "lesion_group": range(16), "split": "validation"})
     text = rows.to_csv(index=False, lineterminator="\n")
     (model_folder / "split.csv").write_text(text, encoding="utf-8")
@@ -343,13 +475,25 @@ def split_folder(model_folder, synthetic_dataset):
     return model_folder
 
 
-def test_robustness_prints_a_table_and_goes_into_the_model(synthetic_dataset, split_folder, tmp_path, capsys):
-    where = ["--model", str(split_folder), "--data", str(synthetic_dataset), "--output", str(tmp_path / "out")]
+def test_robustness_prints_a_table_and_goes_into_the_model(
+    synthetic_dataset, split_folder, tmp_path, capsys
+):
+    where = [
+        "--model",
+        str(split_folder),
+        "--data",
+        str(synthetic_dataset),
+        "--output",
+        str(tmp_path / "out"),
+    ]
     assert main(["robustness", *where, "--images", "8", "--into-model"]) == 0
     printed = capsys.readouterr()
     assert "gel bubbles" in printed.out
     assert "8 of 16 images of the validation split" in printed.err
-    written = json.loads((tmp_path / "out" / "robustness.json").read_text(encoding="utf-8"), parse_constant=pytest.fail)
+    written = json.loads(
+        (tmp_path / "out" / "robustness.json").read_text(encoding="utf-8"),
+        parse_constant=pytest.fail,
+    )
     assert (written["n"], written["n_classes"], written["sample"]["of"]) == (8, 8, 16)
     measured = json.loads((split_folder / "metrics.json").read_text(encoding="utf-8"))
     assert measured["robustness"] == written
@@ -357,8 +501,17 @@ def test_robustness_prints_a_table_and_goes_into_the_model(synthetic_dataset, sp
     assert "## Across damage" in (split_folder / "README.md").read_text(encoding="utf-8")
 
 
-def test_saliency_prints_a_table_and_goes_into_the_model(synthetic_dataset, split_folder, tmp_path, capsys):
-    where = ["--model", str(split_folder), "--data", str(synthetic_dataset), "--output", str(tmp_path / "out")]
+def test_saliency_prints_a_table_and_goes_into_the_model(
+    synthetic_dataset, split_folder, tmp_path, capsys
+):
+    where = [
+        "--model",
+        str(split_folder),
+        "--data",
+        str(synthetic_dataset),
+        "--output",
+        str(tmp_path / "out"),
+    ]
     assert main(["saliency", *where, "--images", "8", "--into-model"]) == 0
     printed = capsys.readouterr()
     assert "8 of 16 images of the validation split" in printed.err
@@ -367,36 +520,68 @@ def test_saliency_prints_a_table_and_goes_into_the_model(synthetic_dataset, spli
         "random",
         "centre",
     ]
-    written = json.loads((tmp_path / "out" / "saliency.json").read_text(encoding="utf-8"), parse_constant=pytest.fail)
+    written = json.loads(
+        (tmp_path / "out" / "saliency.json").read_text(encoding="utf-8"), parse_constant=pytest.fail
+    )
     assert (written["n"], written["sample"]["of"]) == (8, 16)
-    assert written["faithfulness"]["hirescam"] == pytest.approx(written["faithfulness"]["grad-cam"], abs=0.02)
+    assert written["faithfulness"]["hirescam"] == pytest.approx(
+        written["faithfulness"]["grad-cam"], abs=0.02
+    )
     assert sum(written["by_diagnosis"]["n"].values()) == 8
     measured = json.loads((split_folder / "metrics.json").read_text(encoding="utf-8"))
     assert measured["saliency"] == written
     assert "8 images of 8 lesions" in (split_folder / "README.md").read_text(encoding="utf-8")
 
 
-def test_robustness_refuses_a_model_whose_figures_are_of_other_weights(synthetic_dataset, split_folder, capsys):
+def test_robustness_refuses_a_model_whose_figures_are_of_other_weights(
+    synthetic_dataset, split_folder, capsys
+):
     path = split_folder / "metrics.json"
     figures = json.loads(path.read_text(encoding="utf-8"))
-    change_file(split_folder, path.name, json.dumps({**figures, "model": {"weights_sha256": "ab" * 32}}))
+    change_file(
+        split_folder, path.name, json.dumps({**figures, "model": {"weights_sha256": "ab" * 32}})
+    )
     where = ["--model", str(split_folder), "--data", str(synthetic_dataset)]
     assert main(["robustness", *where, "--into-model"]) == 1
     assert "measure the model anew" in capsys.readouterr().err
 
 
-def test_robustness_refuses_a_sample_that_lacks_a_diagnosis(synthetic_dataset, split_folder, capsys):
+def test_robustness_refuses_a_sample_that_lacks_a_diagnosis(
+    synthetic_dataset, split_folder, capsys
+):
     where = ["--model", str(split_folder), "--data", str(synthetic_dataset)]
     assert main(["robustness", *where, "--images", "7"]) == 1
     assert "at least 8 images" in capsys.readouterr().err
 
 
-def test_evaluate_gives_the_seven_classes_of_2018_from_the_file_that_it_wrote(synthetic_dataset, tmp_path, capsys):
+def test_evaluate_gives_the_seven_classes_of_2018_from_the_file_that_it_wrote(
+    synthetic_dataset, tmp_path, capsys
+):
     truth = next(synthetic_dataset.glob("*GroundTruth.csv"))
     images = ["--images", str(synthetic_dataset / "ISIC_2019_Training_Input")]
-    labels = ["--ground-truth", str(truth), "--metadata", str(next(synthetic_dataset.glob("*Metadata.csv")))]
+    labels = [
+        "--ground-truth",
+        str(truth),
+        "--metadata",
+        str(next(synthetic_dataset.glob("*Metadata.csv"))),
+    ]
     first, again = tmp_path / "first", tmp_path / "again"
-    assert main(["evaluate", "--model", "isic2019", *images, *labels, "--classes", "7", "--output", str(first)]) == 0
+    assert (
+        main(
+            [
+                "evaluate",
+                "--model",
+                "isic2019",
+                *images,
+                *labels,
+                "--classes",
+                "7",
+                "--output",
+                str(first),
+            ]
+        )
+        == 0
+    )
     written = ["--predictions", str(first / "predictions.csv")]
     assert main(["evaluate", *written, *labels, "--classes", "7", "--output", str(again)]) == 0
     assert "AKIEC" in capsys.readouterr().out
@@ -404,7 +589,9 @@ def test_evaluate_gives_the_seven_classes_of_2018_from_the_file_that_it_wrote(sy
     assert list(other["auc"]) == ["MEL", "NV", "BCC", "AKIEC", "BKL", "DF", "VASC"]
     for name in ("balanced_accuracy", "auc", "intervals", "confusion_matrix", "roc"):
         if name == "intervals":
-            one[name] = {key: one[name][key] for key in other[name]}  # without a model, no temperature is undone
+            one[name] = {
+                key: one[name][key] for key in other[name]
+            }  # without a model, no temperature is undone
         assert other[name] == one[name]
     assert (again / "predictions.csv").read_bytes() == (first / "predictions.csv").read_bytes()
 
@@ -423,7 +610,16 @@ def test_evaluate_measures_a_subset_alone_with_the_model_and_from_its_prediction
 ):
     truth = str(next(synthetic_dataset.glob("*GroundTruth.csv")))
     chosen, whole, again = (tmp_path / name for name in ("chosen", "whole", "again"))
-    line = ["evaluate", "--model", "isic2019", "--data", str(synthetic_dataset), "--classes", "7", "--output"]
+    line = [
+        "evaluate",
+        "--model",
+        "isic2019",
+        "--data",
+        str(synthetic_dataset),
+        "--classes",
+        "7",
+        "--output",
+    ]
     assert main([*line, str(chosen), "--subset", subset.name]) == 0
     assert "1  images of the subset that are not there: ISIC_1\n" in capsys.readouterr().err
     written = pd.read_csv(chosen / "predictions.csv")
@@ -434,7 +630,14 @@ def test_evaluate_measures_a_subset_alone_with_the_model_and_from_its_prediction
 
     assert main([*line, str(whole)]) == 0
     assert "subset" not in json.loads((whole / "metrics.json").read_text())["data"]
-    earlier = ["--predictions", str(whole / "predictions.csv"), "--ground-truth", truth, "--classes", "7"]
+    earlier = [
+        "--predictions",
+        str(whole / "predictions.csv"),
+        "--ground-truth",
+        truth,
+        "--classes",
+        "7",
+    ]
     assert main(["evaluate", *earlier, "--subset", subset.name, "--output", str(again)]) == 0
     pd.testing.assert_frame_equal(pd.read_csv(again / "predictions.csv"), written)
     read_again = json.loads((again / "metrics.json").read_text())
@@ -443,12 +646,23 @@ def test_evaluate_measures_a_subset_alone_with_the_model_and_from_its_prediction
         assert read_again[name] == figures[name]
 
 
-def test_evaluate_measures_what_a_subset_and_a_split_share(drawn_model_folder, drawn_dataset, tmp_path, capsys):
+def test_evaluate_measures_what_a_subset_and_a_split_share(
+    drawn_model_folder, drawn_dataset, tmp_path, capsys
+):
     images = drawn_dataset.table["image"].tolist()
     save_subset(Subset("half", "drawn", (*images[:16],), "the first four diagnoses"))
     save_subset(Subset("trained on", "drawn", (*images[::4],), "the first of each diagnosis"))
     data = str(Path(drawn_dataset.table["path"][0]).parents[1])
-    line = ["evaluate", "--model", str(drawn_model_folder), "--data", data, "--split", "validation", "--subset"]
+    line = [
+        "evaluate",
+        "--model",
+        str(drawn_model_folder),
+        "--data",
+        data,
+        "--split",
+        "validation",
+        "--subset",
+    ]
     assert main([*line, "half", "--output", str(tmp_path / "out")]) == 0
     figures = json.loads((tmp_path / "out" / "metrics.json").read_text())
     assert pd.read_csv(tmp_path / "out" / "predictions.csv")["image"].tolist() == images[2:16:4]
@@ -456,21 +670,53 @@ def test_evaluate_measures_what_a_subset_and_a_split_share(drawn_model_folder, d
     assert main([*line, "trained on", "--output", str(tmp_path / "none")]) == 1
     assert "Expected images of the validation split" in capsys.readouterr().err
     assert main([*line[:5], "--subset", "half", "--output", str(tmp_path / "whole")]) == 0
-    assert "8 of these 16 images trained the model, and their figures flatter it" in capsys.readouterr().err
+    assert (
+        "8 of these 16 images trained the model, and their figures flatter it"
+        in capsys.readouterr().err
+    )
     assert rejected_usage([*line, "half", "--into-model", "--output", str(tmp_path / "own")]) == 2
     assert "without --subset" in capsys.readouterr().err
 
 
-def test_train_learns_from_a_subset_alone_and_the_model_says_so(synthetic_dataset, tmp_path, monkeypatch, capsys):
+def test_train_learns_from_a_subset_alone_and_the_model_says_so(
+    synthetic_dataset, tmp_path, monkeypatch, capsys
+):
     monkeypatch.setenv("CADLIB_MODELS", str(tmp_path / "models"))
     monkeypatch.setenv("CADLIB_CACHE", str(tmp_path / "cache"))
     images = [f"ISIC_{9_000_000 + number}" for number in range(96) if number % 12 < 7]
     subset = Subset("seven", "drawn", tuple(images), "by number")
     save_subset(subset)
-    line = ["train", "--data", str(synthetic_dataset), "--name", "tiny", "--run-dir", str(tmp_path / "run")]
-    size = ["--input-px", "64", "--first-px", "32", "--last-px", "32", "--epochs", "1", "--batch-size", "16"]
+    line = [
+        "train",
+        "--data",
+        str(synthetic_dataset),
+        "--name",
+        "tiny",
+        "--run-dir",
+        str(tmp_path / "run"),
+    ]
+    size = [
+        "--input-px",
+        "64",
+        "--first-px",
+        "32",
+        "--last-px",
+        "32",
+        "--epochs",
+        "1",
+        "--batch-size",
+        "16",
+    ]
     shares = ["--validation", "0.3", "--test", "0.2", "--accelerator", "cpu", "--workers", "0"]
-    line += ["--no-pretrained", "--backbone", "test_efficientnet", *size, *shares, "--subset", "seven"]
+    line += [
+        "--no-pretrained",
+        "--backbone",
+        "test_efficientnet",
+        *size,
+        *shares,
+        "--subset",
+        "seven",
+    ]
     assert main(line) == 0
     folder = tmp_path / "models" / "tiny"
     training = read_record(folder).training
@@ -485,13 +731,22 @@ def test_train_learns_from_a_subset_alone_and_the_model_says_so(synthetic_datase
 
 
 @pytest.mark.parametrize("share", [0.1, 0.6])
-def test_evaluate_reports_an_unreadable_image_and_goes_on(synthetic_dataset, tmp_path, capsys, share):
+def test_evaluate_reports_an_unreadable_image_and_goes_on(
+    synthetic_dataset, tmp_path, capsys, share
+):
     folder = shutil.copytree(synthetic_dataset, tmp_path / "data")
     images = folder / "ISIC_2019_Training_Input"
     victim = min(images.iterdir())
     victim.write_bytes(victim.read_bytes()[: int(share * victim.stat().st_size)])
     truth = next(folder.glob("*GroundTruth.csv"))
-    arguments = ["--images", str(images), "--ground-truth", str(truth), "--output", str(tmp_path / "out")]
+    arguments = [
+        "--images",
+        str(images),
+        "--ground-truth",
+        str(truth),
+        "--output",
+        str(tmp_path / "out"),
+    ]
     assert main(["evaluate", "--model", "isic2019", *arguments]) == 1
     assert victim.stem in "".join(capsys.readouterr())
     assert len(pd.read_csv(tmp_path / "out" / "predictions.csv")) == 95
@@ -501,16 +756,22 @@ def test_the_readme_shows_what_the_command_prints(capsys, monkeypatch):
     root = Path(__file__).parent.parent
     monkeypatch.chdir(root)
     assert main(["predict", "docs/synthetic_lesion.png"]) == 0
-    assert f"```text\n{capsys.readouterr().out}```" in (root / "README.md").read_text(encoding="utf-8")
+    assert f"```text\n{capsys.readouterr().out}```" in (root / "README.md").read_text(
+        encoding="utf-8"
+    )
 
 
 def test_predict_says_what_age_sex_and_site_moved(taught_folder, folder, capsys):
     path = str(folder / "synthetic_NV_1.png")
-    assert main(["predict", path, "--model", str(taught_folder), "--sex", "male", "--age", "40"]) == 0
+    assert (
+        main(["predict", path, "--model", str(taught_folder), "--sex", "male", "--age", "40"]) == 0
+    )
     lines = capsys.readouterr().out.splitlines()[2:-2]
     assert len(lines) == 8
     assert all(line.endswith(" by age, sex, site") for line in lines)
-    assert next(line for line in lines if line.strip().startswith("MEL")).split()[-5].startswith("+")
+    assert (
+        next(line for line in lines if line.strip().startswith("MEL")).split()[-5].startswith("+")
+    )
 
 
 @pytest.mark.parametrize("facts", [["--age", "130"], ["--sex", "M"], ["--site", "nose"]])
@@ -524,8 +785,18 @@ def test_predict_refuses_facts_for_a_model_that_takes_none(untaught_folder, fold
     assert "takes none" in capsys.readouterr().err
 
 
-def test_the_models_own_figures_are_of_images_alone(taught_folder, synthetic_dataset, tmp_path, capsys):
-    line = ["evaluate", "--model", str(taught_folder), "--data", str(synthetic_dataset), "--split", "validation"]
+def test_the_models_own_figures_are_of_images_alone(
+    taught_folder, synthetic_dataset, tmp_path, capsys
+):
+    line = [
+        "evaluate",
+        "--model",
+        str(taught_folder),
+        "--data",
+        str(synthetic_dataset),
+        "--split",
+        "validation",
+    ]
     assert main([*line, "--with-metadata", "--into-model", "--output", str(tmp_path / "out")]) == 2
     assert "of images alone" in capsys.readouterr().err
 
@@ -535,16 +806,29 @@ def test_evaluate_adds_what_the_metadata_says(taught_folder, synthetic_dataset, 
     for name, more in (("alone", []), ("facts", ["--with-metadata"])):
         assert main([*line, *more, "--output", str(tmp_path / name)]) == 0
     assert "age, sex and site moved" in capsys.readouterr().out
-    alone, facts = (json.loads((tmp_path / name / "metrics.json").read_text()) for name in ("alone", "facts"))
+    alone, facts = (
+        json.loads((tmp_path / name / "metrics.json").read_text()) for name in ("alone", "facts")
+    )
     assert "metadata" not in alone
-    assert 0 < facts["metadata"]["images"] < facts["n"]  # the drawn set leaves some facts out, and some are neutral
+    assert (
+        0 < facts["metadata"]["images"] < facts["n"]
+    )  # the drawn set leaves some facts out, and some are neutral
     assert facts["metadata"]["mean_change_of_malignant"] > 0
     assert facts["ece_uncalibrated"] == alone["ece_uncalibrated"]
     assert {point["threshold"] for point in facts["operating_points"]} == {0.123}
 
 
-def test_evaluate_refuses_metadata_for_a_model_that_takes_none(untaught_folder, synthetic_dataset, tmp_path, capsys):
-    line = ["evaluate", "--model", str(untaught_folder), "--data", str(synthetic_dataset), "--with-metadata"]
+def test_evaluate_refuses_metadata_for_a_model_that_takes_none(
+    untaught_folder, synthetic_dataset, tmp_path, capsys
+):
+    line = [
+        "evaluate",
+        "--model",
+        str(untaught_folder),
+        "--data",
+        str(synthetic_dataset),
+        "--with-metadata",
+    ]
     assert main([*line, "--output", str(tmp_path / "out")]) == 2
     assert "takes no age" in capsys.readouterr().err
 
@@ -558,17 +842,36 @@ def test_an_answer_with_its_heatmap_loads_no_torch(folder, tmp_path):
 
 
 @pytest.mark.parametrize(("flags", "age_years"), [([], 45), (["--age", "80"], 80)])
-def test_predict_takes_the_facts_of_a_dicom_header(taught_folder, tmp_path, capsys, flags, age_years):
+def test_predict_takes_the_facts_of_a_dicom_header(
+    taught_folder, tmp_path, capsys, flags, age_years
+):
     (tmp_path / "IM000001").write_bytes(dicom_lesion(PatientAge="045Y", PatientSex="M"))
-    assert main(["predict", str(tmp_path), "--model", str(taught_folder), "--format", "json", *flags]) == 0
+    assert (
+        main(["predict", str(tmp_path), "--model", str(taught_folder), "--format", "json", *flags])
+        == 0
+    )
     (row,) = json.loads(capsys.readouterr().out)
     assert row["header_facts"] == {"age_years": 45, "sex": "male", "site": None}
     assert (row["facts"]["age_years"], row["facts"]["sex"]) == (age_years, "male")
 
 
-def test_predict_shows_the_facts_of_a_header_that_the_model_does_not_take(untaught_folder, tmp_path, capsys):
+def test_predict_shows_the_facts_of_a_header_that_the_model_does_not_take(
+    untaught_folder, tmp_path, capsys
+):
     (tmp_path / "a.dcm").write_bytes(dicom_lesion(PatientAge="045Y"))
-    assert main(["predict", str(tmp_path / "a.dcm"), "--model", str(untaught_folder), "--format", "json"]) == 0
+    assert (
+        main(
+            [
+                "predict",
+                str(tmp_path / "a.dcm"),
+                "--model",
+                str(untaught_folder),
+                "--format",
+                "json",
+            ]
+        )
+        == 0
+    )
     (row,) = json.loads(capsys.readouterr().out)
     assert (row["header_facts"]["age_years"], row["facts"]) == (45, None)
 

@@ -7,13 +7,16 @@ from threading import Thread
 
 import pytest
 
-from cadlib import identity, manifest, record
 from cadlib.__main__ import main
 from cadlib.errors import ModelInvalid
-from cadlib.manifest import MANIFEST_FILE, Change, find_changes, read_regular
-from cadlib.migration import migrate
-from cadlib.model import Model
-from cadlib.record import (
+from cadlib.files.replace import replace_files
+from cadlib.files.typed_json import leaves
+from cadlib.images.synthetic import demo_lesions
+from cadlib.model import decisive_fields, manifest, record
+from cadlib.model.manifest import MANIFEST_FILE, Change, find_changes, read_regular
+from cadlib.model.migration import migrate
+from cadlib.model.model import Model
+from cadlib.model.record import (
     CARD_FILE,
     GOLDEN_FILE,
     METRICS_FILE,
@@ -23,11 +26,9 @@ from cadlib.record import (
     ModelRecord,
     find_model,
     read_record,
-    replace_files,
     write_folder,
 )
-from cadlib.synthetic import demo_lesions
-from cadlib.verification import verify
+from cadlib.model.verification import verify
 from tests.altering import change_record, edit_record
 
 LISTED = sorted(manifest.FILES)
@@ -70,7 +71,9 @@ def test_a_changed_threshold_is_named_by_its_path(model_folder, capsys):
 
 
 @pytest.mark.parametrize("command", [["predict", "lesion.png"], ["audit"], ["model", "verify"]])
-def test_no_command_answers_with_a_changed_model(model_folder, command, tmp_path, monkeypatch, capsys):
+def test_no_command_answers_with_a_changed_model(
+    model_folder, command, tmp_path, monkeypatch, capsys
+):
     monkeypatch.chdir(tmp_path)
     Path("lesion.png").write_bytes(demo_lesions()[0].png())
     edit_record(model_folder, first_threshold)
@@ -153,7 +156,9 @@ def test_a_manifest_of_another_model_is_refused(model_folder):
     record_now = read_record(model_folder)
     other = replace(record_now, version="9.9.9")
     facts = manifest.read_manifest(model_folder).files
-    text = manifest.manifest_text(other.model_id, facts, json.loads(json.dumps(record_now.to_json())))
+    text = manifest.manifest_text(
+        other.model_id, facts, json.loads(json.dumps(record_now.to_json()))
+    )
     (model_folder / MANIFEST_FILE).write_text(text)
     with pytest.raises(ModelInvalid, match="to be of isic2019 1.3.0"):
         read_record(model_folder)
@@ -196,9 +201,9 @@ def deciding_changes():
 @pytest.mark.parametrize("change", deciding_changes().values(), ids=deciding_changes())
 def test_every_field_that_decides_an_answer_changes_the_id(change):
     raw = json.loads((find_model("isic2019") / RECORD_FILE).read_text())
-    before = identity.answers_sha256(raw)
+    before = decisive_fields.answers_sha256(raw)
     raw.update(change) if isinstance(change, dict) else change(raw)
-    assert identity.answers_sha256(raw) != before
+    assert decisive_fields.answers_sha256(raw) != before
 
 
 @pytest.mark.parametrize(
@@ -214,23 +219,28 @@ def test_every_field_that_decides_an_answer_changes_the_id(change):
 )
 def test_what_only_describes_a_model_leaves_its_id(change):
     raw = json.loads((find_model("isic2019") / RECORD_FILE).read_text())
-    before = identity.answers_sha256(raw)
+    before = decisive_fields.answers_sha256(raw)
     raw.update(change) if isinstance(change, dict) else change(raw)
-    assert identity.answers_sha256(raw) == before
+    assert decisive_fields.answers_sha256(raw) == before
 
 
 def test_every_field_of_a_record_is_known_to_decide_or_to_describe(taught_folder):
     names = {field.name for field in fields(ModelRecord)} | {"format_version"}
-    listed = {entry.partition(".")[0].removesuffix("[]") for entry in (*identity.DECIDING, *identity.DESCRIPTIVE)}
+    listed = {
+        entry.partition(".")[0].removesuffix("[]")
+        for entry in (*decisive_fields.DECIDING, *decisive_fields.DESCRIPTIVE)
+    }
     assert names == listed
     raw = json.loads((taught_folder / RECORD_FILE).read_text())
-    for path, _ in identity.leaves(raw):
-        assert identity._entry(path), path
+    for path, _ in leaves(raw):
+        assert decisive_fields._entry(path), path
 
 
 def test_the_evidence_of_patient_data_decides(taught_folder):
     before = read_record(taught_folder).model_id
-    change_record(taught_folder, lambda raw: raw["metadata"]["evidence"]["female"].__setitem__(0, 1.0))
+    change_record(
+        taught_folder, lambda raw: raw["metadata"]["evidence"]["female"].__setitem__(0, 1.0)
+    )
     assert read_record(taught_folder).model_id != before
 
 
@@ -320,7 +330,9 @@ def former_folder(model_folder):
     former = {
         "tolerance": 0.001,
         "probabilities": {
-            answer["lesion"]: answer["probabilities"] for answer in golden["answers"] if answer["side_px"] == 450
+            answer["lesion"]: answer["probabilities"]
+            for answer in golden["answers"]
+            if answer["side_px"] == 450
         },
     }
     (model_folder / GOLDEN_FILE).write_text(json.dumps(former))
@@ -357,7 +369,9 @@ def test_migration_refuses_a_former_model_that_answers_otherwise(former_folder):
         migrate(former_folder)
 
 
-def test_migration_refuses_a_changed_folder_unless_the_change_is_accepted(model_folder, model, capsys):
+def test_migration_refuses_a_changed_folder_unless_the_change_is_accepted(
+    model_folder, model, capsys
+):
     edit_record(model_folder, first_threshold)
     with pytest.raises(ModelInvalid, match="--accept-changes"):
         migrate(model_folder)

@@ -6,7 +6,7 @@ import numpy as np
 import plotly.io
 import pytest
 
-from cadlib.figures.map import image_map
+from cadlib.report.charts.embedding_map import image_map
 from cadlib.taxonomy import BENIGN_COLOUR, CODES, DIAGNOSES, MALIGNANT_COLOUR, diagnosis
 
 N = 240
@@ -31,7 +31,9 @@ def test_every_point_has_the_name_of_its_image_at_its_place():
         for trace in figure.data
         for image, x, y in zip(trace.customdata, trace.x, trace.y, strict=True)
     }
-    assert found == {image: (float(x), float(y)) for image, (x, y) in zip(IMAGES, PLACES, strict=True)}
+    assert found == {
+        image: (float(x), float(y)) for image, (x, y) in zip(IMAGES, PLACES, strict=True)
+    }
     assert all("%{customdata}" in trace.hovertemplate for trace in figure.data)
 
 
@@ -40,25 +42,35 @@ def test_diagnoses_have_their_own_colours_and_the_shape_of_their_group():
     assert names(figure) == [f"{d.mark} {d.code} 30" for d in DIAGNOSES]
     for trace in figure.data:
         d = diagnosis(trace.name.split()[1])
-        assert (trace.marker.color, trace.marker.symbol) == (d.colour, "triangle-up" if d.malignant else "circle")
+        assert (trace.marker.color, trace.marker.symbol) == (
+            d.colour,
+            "triangle-up" if d.malignant else "circle",
+        )
 
 
 def test_malignant_and_benign_have_the_colours_of_all_charts():
     figure = image_map(PLACES, text_of("benign", "malignant", "benign"), "group", IMAGES)
     looks = {trace.name: (trace.marker.color, trace.marker.symbol) for trace in figure.data}
-    assert looks == {"▲ malignant 80": (MALIGNANT_COLOUR, "triangle-up"), "● benign 160": (BENIGN_COLOUR, "circle")}
+    assert looks == {
+        "▲ malignant 80": (MALIGNANT_COLOUR, "triangle-up"),
+        "● benign 160": (BENIGN_COLOUR, "circle"),
+    }
 
 
 def test_other_values_have_a_colour_and_a_shape_each():
     figure = image_map(PLACES, text_of("back", "arm", "arm"), "site", IMAGES)
     assert names(figure) == ["arm 160", "back 80"]
     assert (
-        len({trace.marker.color for trace in figure.data}) == len({trace.marker.symbol for trace in figure.data}) == 2
+        len({trace.marker.color for trace in figure.data})
+        == len({trace.marker.symbol for trace in figure.data})
+        == 2
     )
 
 
 def test_of_many_values_the_rarest_share_a_look():
-    figure = image_map(PLACES, np.array([f"lesion {min(number, 15)}" for number in range(N)]), "lesion", IMAGES)
+    figure = image_map(
+        PLACES, np.array([f"lesion {min(number, 15)}" for number in range(N)]), "lesion", IMAGES
+    )
     assert len(figure.data) == 11
     assert names(figure)[0] == "lesion 15 225"
     assert names(figure)[-1] == "6 others 6"
@@ -99,7 +111,10 @@ def test_what_is_not_chosen_is_dimmed():
     figure = image_map(PLACES, text_of("MEL", "NV"), "diagnosis", IMAGES, chosen)
     bright = {image for one in figure.data for image in one.customdata[one.marker.opacity == 1]}
     assert bright == set(IMAGES[:50])
-    assert {float(shine) for one in figure.data for shine in one.marker.opacity} == {1, float(np.float32(0.1))}
+    assert {float(shine) for one in figure.data for shine in one.marker.opacity} == {
+        1,
+        float(np.float32(0.1)),
+    }
 
 
 def test_no_axis_is_drawn_and_both_have_one_scale():
@@ -132,11 +147,15 @@ def test_a_large_map_is_less_than_a_photograph():
     """24,141 images, as many as ISIC 2019 has here: 30 bytes each, of which the name takes 15."""
     n = 24_141
     places = np.random.default_rng(0).normal(size=(n, 2)).astype(np.float32)
-    figure = image_map(places, np.resize(CODES, n), "diagnosis", [f"ISIC_{number:07}" for number in range(n)])
+    figure = image_map(
+        places, np.resize(CODES, n), "diagnosis", [f"ISIC_{number:07}" for number in range(n)]
+    )
     assert math.ceil(len(plotly.io.to_json(figure, validate=False)) / n) <= 30
 
 
-@pytest.mark.parametrize(("places", "values"), [(PLACES[:-1], text_of("MEL")), (PLACES, text_of("MEL")[:-1])])
+@pytest.mark.parametrize(
+    ("places", "values"), [(PLACES[:-1], text_of("MEL")), (PLACES, text_of("MEL")[:-1])]
+)
 def test_rejects_arrays_of_other_lengths(places, values):
     with pytest.raises(ValueError, match="of 240 images but got"):
         image_map(places, values, "diagnosis", IMAGES)

@@ -9,10 +9,18 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from sklearn.linear_model import LogisticRegression
 
-from cadlib.decision import OperatingPoint, PointIntervals, decide
 from cadlib.errors import FactsRejected
-from cadlib.metadata import MetadataEvidence, MetadataTrial, PatientFacts, add_evidence, run_trial
-from cadlib.metadata.fitting import (
+from cadlib.images.patient import AGE_KNOTS_YEARS, FEATURES, SEXES, SITES, design_of
+from cadlib.metrics.classification import malignant_probability
+from cadlib.metrics.operating_point import OperatingPoint, PointIntervals, decide
+from cadlib.model.metadata import (
+    MetadataEvidence,
+    MetadataTrial,
+    PatientFacts,
+    add_evidence,
+    run_trial,
+)
+from cadlib.model.metadata.fitting import (
     FOLDS,
     KEPT,
     archive_shifts,
@@ -23,13 +31,13 @@ from cadlib.metadata.fitting import (
     loss_and_slope,
     out_of_fold,
 )
-from cadlib.metadata.trial import FIGURES, Difference, compare, helps, parts_of
-from cadlib.metrics import malignant_probability
-from cadlib.patient import AGE_KNOTS_YEARS, FEATURES, SEXES, SITES, design_of
+from cadlib.model.metadata.trial import FIGURES, Difference, compare, helps, parts_of
 from cadlib.taxonomy import CODES, MALIGNANT
 
 POINT = OperatingPoint("balanced", 0.4, 0.95, 0.8, 9, 9, "validation", PointIntervals(None, None))
-EVIDENCE = MetadataEvidence.from_weights(np.random.default_rng(1).normal(0, 1, (len(FEATURES), len(CODES))))
+EVIDENCE = MetadataEvidence.from_weights(
+    np.random.default_rng(1).normal(0, 1, (len(FEATURES), len(CODES)))
+)
 FACTS = st.builds(
     PatientFacts,
     st.none() | st.floats(0, 120),
@@ -78,7 +86,9 @@ def test_a_known_fact_has_a_weight_of_one_in_all():
     assert row[FEATURES.index("age 60")] == pytest.approx(1 / 3)
 
 
-@pytest.mark.parametrize(("age_years", "knot"), [(0, AGE_KNOTS_YEARS[0]), (120, AGE_KNOTS_YEARS[-1])])
+@pytest.mark.parametrize(
+    ("age_years", "knot"), [(0, AGE_KNOTS_YEARS[0]), (120, AGE_KNOTS_YEARS[-1])]
+)
 def test_an_age_beyond_the_knots_counts_for_the_nearest(age_years, knot):
     assert PatientFacts(age_years).design()[FEATURES.index(f"age {knot}")] == 1
 
@@ -114,7 +124,11 @@ def test_no_facts_add_exactly_nothing():
 
 @given(FACTS)
 def test_the_evidence_of_facts_is_the_sum_of_what_each_says_alone(facts):
-    alone = [PatientFacts(facts.age_years), PatientFacts(sex=facts.sex), PatientFacts(site=facts.site)]
+    alone = [
+        PatientFacts(facts.age_years),
+        PatientFacts(sex=facts.sex),
+        PatientFacts(site=facts.site),
+    ]
     assert np.allclose(EVIDENCE.logits(facts), sum(EVIDENCE.logits(fact) for fact in alone))
 
 
@@ -172,7 +186,9 @@ def drawn():
     rng = np.random.default_rng(0)
     ages = rng.choice([20.0, 80.0], 600)
     archives = np.where(rng.random(600) < 0.5, "A", "B")
-    labels = np.where(rng.random(600) < np.where(ages > 50, 0.8, 0.2), CODES.index("MEL"), CODES.index("NV"))
+    labels = np.where(
+        rng.random(600) < np.where(ages > 50, 0.8, 0.2), CODES.index("MEL"), CODES.index("NV")
+    )
     table = table_of(list(ages), [None] * 600, [None] * 600, list(archives))
     even = np.isin(CODES, ["MEL", "NV"])
     probabilities = np.tile(np.where(even, 0.497, 0.001), (600, 1))
@@ -181,7 +197,9 @@ def drawn():
 
 def test_learns_what_age_says(drawn):
     table, probabilities, labels, archives, _ = drawn
-    evidence = MetadataEvidence.from_weights(fit_evidence(design_of(table), probabilities, labels, archives))
+    evidence = MetadataEvidence.from_weights(
+        fit_evidence(design_of(table), probabilities, labels, archives)
+    )
     young, old = (evidence.logits(PatientFacts(age)) for age in (20, 80))
     melanoma, nevus = CODES.index("MEL"), CODES.index("NV")
     assert young[nevus] > young[melanoma]
@@ -215,7 +233,9 @@ def test_the_loss_has_the_slope_of_its_differences():
     loss, slope = loss_and_slope(logits, counts)
     step = np.zeros((5, 8))
     step[3, 4] = 1e-6
-    assert (loss_and_slope(logits + step, counts)[0] - loss) / 1e-6 == pytest.approx(slope[3, 4], abs=1e-4)
+    assert (loss_and_slope(logits + step, counts)[0] - loss) / 1e-6 == pytest.approx(
+        slope[3, 4], abs=1e-4
+    )
 
 
 def test_a_class_that_cannot_be_costs_nothing_where_it_never_came():
@@ -227,10 +247,14 @@ def test_a_class_that_cannot_be_costs_nothing_where_it_never_came():
 def test_the_fit_is_the_regression_of_scikit_learn_on_the_rows_of_all_drops(drawn):
     table, _, labels, _, _ = drawn
     design, truth = design_of(table), np.eye(8)[labels]
-    weights = fit_additive(design, np.where(truth.any(axis=0), 0.0, -np.inf)[None].repeat(600, 0), truth, prior_sd=1.0)
+    weights = fit_additive(
+        design, np.where(truth.any(axis=0), 0.0, -np.inf)[None].repeat(600, 0), truth, prior_sd=1.0
+    )
     rows = np.concatenate([design * columns for columns, _ in dropped()])
     shares = np.repeat([share for _, share in dropped()], 600)
-    reference = LogisticRegression(C=2.0, fit_intercept=False, tol=1e-8).fit(rows, np.tile(labels, 7), shares)
+    reference = LogisticRegression(C=2.0, fit_intercept=False, tol=1e-8).fit(
+        rows, np.tile(labels, 7), shares
+    )
     two = weights[:, CODES.index("NV")] - weights[:, CODES.index("MEL")]
     assert np.allclose(two, reference.coef_[0], atol=1e-3)
 
@@ -250,7 +274,9 @@ def test_the_evidence_of_an_image_does_not_know_its_own_lesion(drawn):
     table, probabilities, labels, archives, lesions = drawn
     other = labels.copy()
     other[lesions == 7] = CODES.index("VASC")
-    one, two = (out_of_fold(design_of(table), probabilities, y, archives, lesions) for y in (labels, other))
+    one, two = (
+        out_of_fold(design_of(table), probabilities, y, archives, lesions) for y in (labels, other)
+    )
     assert np.array_equal(one[lesions == 7], two[lesions == 7])
     assert not np.array_equal(one, two)
 
@@ -268,7 +294,9 @@ def test_evidence_that_helps_in_every_archive_is_kept_and_comes_back_from_json(d
 
 def test_facts_that_say_nothing_are_not_kept_and_their_figures_are(drawn):
     table, probabilities, labels, _, lesions = drawn
-    shuffled = table.assign(age_approx=table["age_approx"].sample(frac=1, random_state=0).to_numpy())
+    shuffled = table.assign(
+        age_approx=table["age_approx"].sample(frac=1, random_state=0).to_numpy()
+    )
     trial = run_trial(shuffled, probabilities, labels, lesions, short_side_px=150)
     assert trial.evidence is None
     assert trial.operating_points == ()
@@ -279,7 +307,13 @@ def test_facts_that_say_nothing_are_not_kept_and_their_figures_are(drawn):
 def test_a_table_without_facts_has_no_trial(drawn):
     _, probabilities, labels, _, lesions = drawn
     assert (
-        run_trial(table_of([None] * 600, [None] * 600, [None] * 600), probabilities, labels, lesions, short_side_px=150)
+        run_trial(
+            table_of([None] * 600, [None] * 600, [None] * 600),
+            probabilities,
+            labels,
+            lesions,
+            short_side_px=150,
+        )
         is None
     )
 
@@ -296,12 +330,17 @@ NLL_BETTER = {**NOTHING, "nll": Difference(0.5, 0.4, -0.2, -0.01)}
         ({"archive A": AUC_BETTER, "archive B": NOTHING}, False),
         ({"all": AUC_BETTER}, False),
         ({"archive A": {**AUC_BETTER, "nll": Difference(0.5, 0.6, 0.01, 0.2)}}, False),
-        ({"archive A": AUC_BETTER, "small": {**NOTHING, "ece": Difference(0.1, 0.2, 0.01, 0.2)}}, False),
+        (
+            {"archive A": AUC_BETTER, "small": {**NOTHING, "ece": Difference(0.1, 0.2, 0.01, 0.2)}},
+            False,
+        ),
         ({"archive A": {**NOTHING, "balanced_accuracy": Difference(0.5, 0.6, 0.01, 0.1)}}, False),
         ({"archive A": {**AUC_BETTER, "specificity": Difference(None, None, None, None)}}, True),
     ],
 )
-def test_metadata_is_kept_only_where_it_helps_in_every_archive_and_harms_nowhere(differences, expected):
+def test_metadata_is_kept_only_where_it_helps_in_every_archive_and_harms_nowhere(
+    differences, expected
+):
     assert helps(differences) is expected
 
 

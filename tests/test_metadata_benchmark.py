@@ -4,8 +4,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from cadlib.metadata import PatientFacts
-from cadlib.patient import FEATURES
+from cadlib.images.patient import FEATURES
+from cadlib.model.metadata import PatientFacts
 from cadlib.taxonomy import CODES
 
 
@@ -25,7 +25,9 @@ def images():
     rows = [PatientFacts(float(age)).design() for age in rng.choice([20, 80], 400)]
     design = np.array(rows)
     old = design[:, FEATURES.index("age 75")] > 0
-    labels = np.where(rng.random(400) < np.where(old, 0.9, 0.1), CODES.index("BCC"), CODES.index("NV"))
+    labels = np.where(
+        rng.random(400) < np.where(old, 0.9, 0.1), CODES.index("BCC"), CODES.index("NV")
+    )
     return design, np.eye(8)[labels]
 
 

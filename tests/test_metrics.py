@@ -17,8 +17,8 @@ from sklearn.metrics import (
 )
 from sklearn.metrics import confusion_matrix as reference_confusion_matrix
 
-from cadlib import decision, metrics
-from cadlib.summary import FIGURES
+from cadlib.metrics import classification, operating_point
+from cadlib.metrics.summary import FIGURES
 from cadlib.taxonomy import CODES, DIAGNOSES
 
 MEL, NV, BCC, VASC = (CODES.index(code) for code in ("MEL", "NV", "BCC", "VASC"))
@@ -47,7 +47,7 @@ samples = st.builds(drawn_sample, st.integers(8, 60), st.integers(0, 2**32 - 1))
 
 
 def test_confusion_matrix_has_the_truth_in_rows():
-    matrix = metrics.confusion_matrix(np.array([MEL, MEL, NV]), certain_of(MEL, NV, NV))
+    matrix = classification.confusion_matrix(np.array([MEL, MEL, NV]), certain_of(MEL, NV, NV))
     assert (matrix[MEL, MEL], matrix[MEL, NV], matrix[NV, MEL], matrix[NV, NV]) == (1, 1, 0, 1)
     assert matrix.sum() == 3
 
@@ -55,26 +55,30 @@ def test_confusion_matrix_has_the_truth_in_rows():
 def test_confusion_matrix_is_that_of_scikit_learn(sample):
     labels, probabilities = sample
     expected = reference_confusion_matrix(labels, probabilities.argmax(axis=1), labels=range(8))
-    assert np.array_equal(metrics.confusion_matrix(labels, probabilities), expected)
+    assert np.array_equal(classification.confusion_matrix(labels, probabilities), expected)
 
 
 def test_accuracies_are_those_of_scikit_learn(sample):
     labels, probabilities = sample
     predicted = probabilities.argmax(axis=1)
-    assert metrics.accuracy(labels, probabilities) == pytest.approx(accuracy_score(labels, predicted))
-    assert metrics.balanced_accuracy(labels, probabilities) == pytest.approx(balanced_accuracy_score(labels, predicted))
+    assert classification.accuracy(labels, probabilities) == pytest.approx(
+        accuracy_score(labels, predicted)
+    )
+    assert classification.balanced_accuracy(labels, probabilities) == pytest.approx(
+        balanced_accuracy_score(labels, predicted)
+    )
 
 
 def test_balanced_accuracy_is_the_mean_over_the_classes_that_are_present():
     labels, probabilities = np.array([MEL, MEL, NV]), certain_of(MEL, BCC, NV)
-    assert metrics.balanced_accuracy(labels, probabilities) == pytest.approx((1 / 2 + 1) / 2)
+    assert classification.balanced_accuracy(labels, probabilities) == pytest.approx((1 / 2 + 1) / 2)
 
 
 def test_sensitivity_and_specificity_of_a_class_are_recalls_of_scikit_learn(sample):
     labels, probabilities = sample
     predicted = probabilities.argmax(axis=1)
-    sensitivity = metrics.class_sensitivity(labels, probabilities)
-    specificity = metrics.class_specificity(labels, probabilities)
+    sensitivity = classification.class_sensitivity(labels, probabilities)
+    specificity = classification.class_specificity(labels, probabilities)
     for i in range(8):
         report = classification_report(labels == i, predicted == i, output_dict=True)
         assert sensitivity[i] == pytest.approx(report["True"]["recall"])
@@ -85,12 +89,12 @@ def test_auc_is_the_chance_that_a_positive_scores_higher():
     scores = np.array([0.1, 0.4, 0.4, 0.8, 0.3, 0.4])
     truth = np.array([False, False, True, True, True, False])
     won = [float(p > n) + 0.5 * (p == n) for p, n in product(scores[truth], scores[~truth])]
-    assert metrics.auc(scores, truth) == pytest.approx(np.mean(won))
+    assert classification.auc(scores, truth) == pytest.approx(np.mean(won))
 
 
 def test_class_auc_is_one_class_against_the_rest(sample):
     labels, probabilities = sample
-    aucs = metrics.class_auc(labels, probabilities)
+    aucs = classification.class_auc(labels, probabilities)
     for i in range(8):
         assert aucs[i] == pytest.approx(roc_auc_score(labels == i, probabilities[:, i]))
 
@@ -98,7 +102,7 @@ def test_class_auc_is_one_class_against_the_rest(sample):
 def test_malignant_auc_sums_the_malignant_diagnoses(sample):
     labels, probabilities = sample
     malignant = [i for i, diagnosis in enumerate(DIAGNOSES) if diagnosis.malignant]
-    assert metrics.malignant_auc(labels, probabilities) == pytest.approx(
+    assert classification.malignant_auc(labels, probabilities) == pytest.approx(
         roc_auc_score(np.isin(labels, malignant), probabilities[:, malignant].sum(axis=1))
     )
 
@@ -106,30 +110,30 @@ def test_malignant_auc_sums_the_malignant_diagnoses(sample):
 def test_malignant_probability_never_exceeds_one():
     row = np.array([0.1, 0.0, 0.7, 0.1, 0.0, 0.0, 0.0, 0.1]) * (1 + 4e-16)
     assert row.sum() > 1
-    assert metrics.malignant_probability(row) == 1.0
-    assert metrics.malignant_probability(np.stack([row, row])).shape == (2,)
+    assert classification.malignant_probability(row) == 1.0
+    assert classification.malignant_probability(np.stack([row, row])).shape == (2,)
 
 
 def test_an_absent_class_is_not_defined_rather_than_zero():
     labels, probabilities = np.array([MEL, NV, NV]), certain_of(MEL, NV, NV)
-    assert math.isnan(metrics.class_auc(labels, probabilities)[VASC])
-    assert math.isnan(metrics.class_sensitivity(labels, probabilities)[VASC])
-    assert metrics.class_specificity(labels, probabilities)[VASC] == 1
+    assert math.isnan(classification.class_auc(labels, probabilities)[VASC])
+    assert math.isnan(classification.class_sensitivity(labels, probabilities)[VASC])
+    assert classification.class_specificity(labels, probabilities)[VASC] == 1
 
 
 def test_malignant_auc_of_benign_images_alone_is_not_defined():
-    assert math.isnan(metrics.malignant_auc(np.array([NV, NV]), certain_of(NV, MEL)))
+    assert math.isnan(classification.malignant_auc(np.array([NV, NV]), certain_of(NV, MEL)))
 
 
 @pytest.mark.parametrize(
     "figure",
     [
-        metrics.accuracy,
-        metrics.balanced_accuracy,
-        metrics.malignant_auc,
-        metrics.expected_calibration_error,
-        metrics.brier_score,
-        metrics.negative_log_likelihood,
+        classification.accuracy,
+        classification.balanced_accuracy,
+        classification.malignant_auc,
+        classification.expected_calibration_error,
+        classification.brier_score,
+        classification.negative_log_likelihood,
     ],
 )
 def test_a_figure_over_no_images_is_not_defined(figure):
@@ -138,7 +142,9 @@ def test_a_figure_over_no_images_is_not_defined(figure):
 
 def test_sensitivity_and_specificity_count_a_score_at_the_threshold_as_positive():
     scores, truth = np.array([0.5, 0.4, 0.5, 0.1, 0.2]), np.array([True, True, False, False, False])
-    assert metrics.sensitivity_specificity(scores, truth, 0.5) == pytest.approx((1 / 2, 2 / 3))
+    assert classification.sensitivity_specificity(scores, truth, 0.5) == pytest.approx(
+        (1 / 2, 2 / 3)
+    )
 
 
 @given(st.integers(1, 40), st.integers(0, 2**32 - 1))
@@ -148,15 +154,19 @@ def test_the_rates_at_many_thresholds_are_those_at_each(n, seed):
     weights = rng.integers(0, 3, (2, n)).astype(float)
     thresholds = np.array([np.inf, 1.0, *sorted(rng.random(5), reverse=True), 0.25, 0.0, -1.0])
     for counts in (None, weights):
-        true, false = metrics.positive_rates(scores, truth, thresholds, counts)
+        true, false = classification.positive_rates(scores, truth, thresholds, counts)
         for place, threshold in enumerate(thresholds):
-            sensitivity, specificity = metrics.sensitivity_specificity(scores, truth, threshold, counts)
+            sensitivity, specificity = classification.sensitivity_specificity(
+                scores, truth, threshold, counts
+            )
             np.testing.assert_allclose(true[..., place], sensitivity)
             np.testing.assert_allclose(1 - false[..., place], specificity)
 
 
 def test_sensitivity_without_a_positive_is_not_defined():
-    sensitivity, specificity = metrics.sensitivity_specificity(np.array([0.2]), np.array([False]), 0.5)
+    sensitivity, specificity = classification.sensitivity_specificity(
+        np.array([0.2]), np.array([False]), 0.5
+    )
     assert math.isnan(sensitivity)
     assert specificity == 1
 
@@ -164,29 +174,41 @@ def test_sensitivity_without_a_positive_is_not_defined():
 def test_predictive_values_and_average_precision_are_those_of_scikit_learn(sample):
     labels, probabilities = sample
     predicted = probabilities.argmax(axis=1)
-    ppv, npv = metrics.class_ppv(labels, probabilities), metrics.class_npv(labels, probabilities)
-    precision = metrics.class_average_precision(labels, probabilities)
+    ppv, npv = (
+        classification.class_ppv(labels, probabilities),
+        classification.class_npv(labels, probabilities),
+    )
+    precision = classification.class_average_precision(labels, probabilities)
     for i in range(8):
         report = classification_report(labels == i, predicted == i, output_dict=True)
         assert ppv[i] == pytest.approx(report["True"]["precision"])
         assert npv[i] == pytest.approx(report["False"]["precision"])
-        assert precision[i] == pytest.approx(average_precision_score(labels == i, probabilities[:, i]))
+        assert precision[i] == pytest.approx(
+            average_precision_score(labels == i, probabilities[:, i])
+        )
 
 
 def test_average_precision_counts_equal_scores_at_once():
     scores, truth = np.array([0.5, 0.5, 0.5, 0.1]), np.array([True, False, True, True])
     expected = average_precision_score(truth, scores)
-    assert metrics.average_precision(scores, truth) == pytest.approx(expected)
+    assert classification.average_precision(scores, truth) == pytest.approx(expected)
 
 
 @pytest.mark.parametrize("target", [0.9, 0.95, 0.98, 1.0])
-def test_specificity_at_a_sensitivity_is_that_of_the_chosen_operating_point(sample, target, monkeypatch):
+def test_specificity_at_a_sensitivity_is_that_of_the_chosen_operating_point(
+    sample, target, monkeypatch
+):
     labels, probabilities = sample
-    monkeypatch.setattr(decision, "TARGET_SENSITIVITY", {"asked": target})
-    scores, truth = metrics.malignant_probability(probabilities), metrics.malignant_truth(labels)
-    (point,) = decision.choose_thresholds(scores, truth)
-    found = metrics.malignant_specificity(labels, probabilities, target)
-    sensitivity, specificity = metrics.sensitivity_specificity(scores, truth, point.threshold)
+    monkeypatch.setattr(operating_point, "TARGET_SENSITIVITY", {"asked": target})
+    scores, truth = (
+        classification.malignant_probability(probabilities),
+        classification.malignant_truth(labels),
+    )
+    (point,) = operating_point.choose_thresholds(scores, truth)
+    found = classification.malignant_specificity(labels, probabilities, target)
+    sensitivity, specificity = classification.sensitivity_specificity(
+        scores, truth, point.threshold
+    )
     assert found == pytest.approx(specificity)
     assert sensitivity >= target
 
@@ -194,7 +216,7 @@ def test_specificity_at_a_sensitivity_is_that_of_the_chosen_operating_point(samp
 @pytest.mark.parametrize("sensitivity", [0.0, 1.1, math.nan])
 def test_rejects_a_sensitivity_that_is_none(sensitivity):
     with pytest.raises(ValueError, match="`sensitivity` to be above 0 and up to 1"):
-        metrics.specificity_at(np.array([0.1]), np.array([True]), sensitivity)
+        classification.specificity_at(np.array([0.1]), np.array([True]), sensitivity)
 
 
 @unhurried
@@ -211,35 +233,37 @@ def test_a_weight_counts_an_image_that_often(sample, seed, figure):
 def test_an_image_of_no_weight_is_not_there(sample):
     labels, probabilities = sample
     kept = np.arange(400) % 2 == 0
-    found = metrics.class_auc(labels, probabilities, kept.astype(np.float64))
-    assert found == pytest.approx(metrics.class_auc(labels[kept], probabilities[kept]))
-    without = metrics.balanced_accuracy(labels, probabilities, (labels != MEL).astype(np.float64))
+    found = classification.class_auc(labels, probabilities, kept.astype(np.float64))
+    assert found == pytest.approx(classification.class_auc(labels[kept], probabilities[kept]))
+    without = classification.balanced_accuracy(
+        labels, probabilities, (labels != MEL).astype(np.float64)
+    )
     assert math.isnan(without)
 
 
 def test_rejects_weights_of_another_length(sample):
     with pytest.raises(ValueError, match=r"`weights` to be \(…, 400\) float64 but got \(399,\)"):
-        metrics.accuracy(*sample, np.ones(399))
+        classification.accuracy(*sample, np.ones(399))
 
 
 def test_brier_score_is_that_of_scikit_learn(sample):
     labels, probabilities = sample
     expected = brier_score_loss(labels, probabilities, labels=range(8), scale_by_half=False)
-    assert metrics.brier_score(labels, probabilities) == pytest.approx(expected)
+    assert classification.brier_score(labels, probabilities) == pytest.approx(expected)
 
 
 def test_brier_score_of_certain_errors_is_two():
-    assert metrics.brier_score(np.array([MEL]), certain_of(NV)) == 2
+    assert classification.brier_score(np.array([MEL]), certain_of(NV)) == 2
 
 
 def test_negative_log_likelihood_is_that_of_scikit_learn(sample):
     labels, probabilities = sample
     expected = log_loss(labels, probabilities, labels=range(8))
-    assert metrics.negative_log_likelihood(labels, probabilities) == pytest.approx(expected)
+    assert classification.negative_log_likelihood(labels, probabilities) == pytest.approx(expected)
 
 
 def test_negative_log_likelihood_of_a_certain_error_is_infinite():
-    assert metrics.negative_log_likelihood(np.array([MEL]), certain_of(NV)) == np.inf
+    assert classification.negative_log_likelihood(np.array([MEL]), certain_of(NV)) == np.inf
 
 
 def test_calibration_error_is_the_weighted_gap_of_the_bins(sample):
@@ -250,24 +274,26 @@ def test_calibration_error_is_the_weighted_gap_of_the_bins(sample):
         inside = (confidence > i / 15) & (confidence <= (i + 1) / 15)
         if inside.any():
             expected += inside.mean() * abs(right[inside].mean() - confidence[inside].mean())
-    assert metrics.expected_calibration_error(labels, probabilities) == pytest.approx(expected)
+    assert classification.expected_calibration_error(labels, probabilities) == pytest.approx(
+        expected
+    )
 
 
 def test_calibration_error_of_four_predictions_by_hand():
     probabilities = np.array([[0.8, 0.2], [0.8, 0.2], [0.8, 0.2], [0.6, 0.4]])
     probabilities = np.pad(probabilities, ((0, 0), (0, 6)))
-    error = metrics.expected_calibration_error(np.array([MEL, MEL, NV, MEL]), probabilities)
+    error = classification.expected_calibration_error(np.array([MEL, MEL, NV, MEL]), probabilities)
     assert error == pytest.approx(3 / 4 * abs(2 / 3 - 0.8) + 1 / 4 * abs(1 - 0.6))
 
 
 def test_a_reliability_bin_owns_its_upper_edge():
     row = np.array([[0.2, 0.2, 0.2, 0.2, 0.2, 0.0, 0.0, 0.0]])
-    n, _, _ = metrics.reliability(np.array([MEL]), row, bins=5)
+    n, _, _ = classification.reliability(np.array([MEL]), row, bins=5)
     assert np.flatnonzero(n).tolist() == [0]
 
 
 def test_reliability_bins_hold_every_prediction_once(sample):
-    n, confidence, right = metrics.reliability(*sample)
+    n, confidence, right = classification.reliability(*sample)
     assert len(n) == 15
     assert n.sum() == 400
     assert np.array_equal(np.isnan(confidence), n == 0)
@@ -281,7 +307,10 @@ def test_reliability_bins_hold_every_prediction_once(sample):
 @given(arrays(np.int64, st.integers(2, 40), elements=st.integers(-20, 20)), st.data())
 def test_a_monotone_transformation_leaves_auc_unchanged(steps, data):
     scores, truth = steps / 10, data.draw(arrays(np.bool_, len(steps)))
-    before, after = metrics.auc(scores, truth), metrics.auc(np.exp(3 * scores) - 7, truth)
+    before, after = (
+        classification.auc(scores, truth),
+        classification.auc(np.exp(3 * scores) - 7, truth),
+    )
     assert before == pytest.approx(after, nan_ok=True)
 
 
@@ -293,16 +322,24 @@ def test_a_monotone_transformation_leaves_auc_unchanged(steps, data):
         (np.array([8]), certain_of(0), "`labels` to be from 0 to 7 but got 8 to 8"),
         (np.array([-1]), certain_of(0), "`labels` to be from 0 to 7 but got -1"),
         (np.array([0, 1]), certain_of(0), r"`probabilities` to be \(2, 8\) float but got \(1, 8\)"),
-        (np.array([0]), np.full((1, 9), 1 / 9), r"`probabilities` to be \(1, 8\) float but got \(1, 9\)"),
+        (
+            np.array([0]),
+            np.full((1, 9), 1 / 9),
+            r"`probabilities` to be \(1, 8\) float but got \(1, 9\)",
+        ),
         (np.array([0]), np.eye(8, dtype=int)[:1], "`probabilities` to be .* int64"),
         (np.array([0]), np.full((1, 8), 12.5), "sum to 1 but got .* in row 0"),
-        (np.array([0, 0]), np.array([[1.0] + [0] * 7, [2.0, -1.0] + [0] * 6]), "non-negative .* in row 1"),
+        (
+            np.array([0, 0]),
+            np.array([[1.0] + [0] * 7, [2.0, -1.0] + [0] * 6]),
+            "non-negative .* in row 1",
+        ),
         (np.array([0]), np.full((1, 8), np.nan), "sum to 1 but got .*nan"),
     ],
 )
 def test_rejects_what_are_no_labels_and_probabilities(labels, probabilities, message):
     with pytest.raises(ValueError, match=message):
-        metrics.accuracy(labels, probabilities)
+        classification.accuracy(labels, probabilities)
 
 
 @pytest.mark.parametrize(
@@ -315,13 +352,13 @@ def test_rejects_what_are_no_labels_and_probabilities(labels, probabilities, mes
 )
 def test_rejects_what_are_no_scores_and_truth(scores, truth, message):
     with pytest.raises(ValueError, match=message):
-        metrics.auc(scores, truth)
+        classification.auc(scores, truth)
 
 
 def test_takes_float32_probabilities_of_a_softmax(sample):
     labels, probabilities = sample
-    single = metrics.malignant_auc(labels, probabilities.astype(np.float32))
-    assert single == pytest.approx(metrics.malignant_auc(labels, probabilities), abs=1e-4)
+    single = classification.malignant_auc(labels, probabilities.astype(np.float32))
+    assert single == pytest.approx(classification.malignant_auc(labels, probabilities), abs=1e-4)
 
 
 def drawn_gaps(top: np.ndarray, right: np.ndarray, rng: np.random.Generator) -> tuple:
@@ -346,7 +383,7 @@ def test_the_interval_of_a_calibration_error_covers_the_error_of_endless_images(
     for _ in range(200):
         top = rng.choice(population, n)
         right = rng.random(n) < top - too_sure * (top - 0.15)
-        low, high = metrics.calibration_error_interval(*drawn_gaps(top, right, rng), 0.95)
+        low, high = classification.calibration_error_interval(*drawn_gaps(top, right, rng), 0.95)
         covered += low <= true <= high
     assert covered / 200 >= 0.9
 
@@ -354,14 +391,20 @@ def test_the_interval_of_a_calibration_error_covers_the_error_of_endless_images(
 def test_the_interval_of_a_calibration_error_ends_above_0_where_the_error_is_beyond_chance():
     rng = np.random.default_rng(6)
     top = np.full(1000, 0.9)
-    low, high = metrics.calibration_error_interval(*drawn_gaps(top, rng.random(1000) < 0.7, rng), 0.95)
+    low, high = classification.calibration_error_interval(
+        *drawn_gaps(top, rng.random(1000) < 0.7, rng), 0.95
+    )
     assert 0.15 < low < 0.2 < high < 0.25
 
 
 def test_the_gaps_of_the_bins_add_up_to_the_calibration_error(sample):
     labels, probabilities = sample
-    mixed = np.where(np.arange(400) < 300, labels, (labels + 1) % 8)  # some bins are too sure, some not enough
-    gaps = metrics.calibration_gaps(mixed, probabilities)
+    mixed = np.where(
+        np.arange(400) < 300, labels, (labels + 1) % 8
+    )  # some bins are too sure, some not enough
+    gaps = classification.calibration_gaps(mixed, probabilities)
     assert gaps.shape == (15,)
     assert gaps.min() < 0 < gaps.max()
-    assert np.abs(gaps).sum() == pytest.approx(metrics.expected_calibration_error(mixed, probabilities))
+    assert np.abs(gaps).sum() == pytest.approx(
+        classification.expected_calibration_error(mixed, probabilities)
+    )

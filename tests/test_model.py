@@ -8,19 +8,26 @@ import pytest
 from PIL import Image
 from safetensors.torch import load_file, save_file
 
-from cadlib import preprocess
 from cadlib.errors import FactsRejected, ImageRejected, ModelInvalid
-from cadlib.images import read_image
-from cadlib.metadata import PatientFacts
-from cadlib.model import Model, Prediction
-from cadlib.record import METRICS_FILE, ONNX_FILE, WEIGHTS_FILE, find_model, read_json
-from cadlib.synthetic import demo_lesions
+from cadlib.images import preprocess, read_image
+from cadlib.images.synthetic import demo_lesions
+from cadlib.model.metadata import PatientFacts
+from cadlib.model.model import Model, Prediction
+from cadlib.model.record import METRICS_FILE, ONNX_FILE, WEIGHTS_FILE, find_model, read_json
+from cadlib.network.backbones import network_of
 from cadlib.taxonomy import CODES
 from tests.altering import change_record, edit_record, reseal
 
 
 def prediction_of(shares):
-    return Prediction(shares, "", "", np.zeros(4, np.float32), np.zeros((8, 2, 2), np.float32), np.zeros(32, np.uint8))
+    return Prediction(
+        shares,
+        "",
+        "",
+        np.zeros(4, np.float32),
+        np.zeros((8, 2, 2), np.float32),
+        np.zeros(32, np.uint8),
+    )
 
 
 def test_loads_and_predicts_in_two_lines_in_a_fresh_interpreter(tmp_path):
@@ -32,7 +39,9 @@ def test_loads_and_predicts_in_two_lines_in_a_fresh_interpreter(tmp_path):
         f"print(model.predict({str(picture)!r}).ranking()[0][0])"
     )
     root = Path(__file__).parent.parent
-    done = subprocess.run([sys.executable, "-c", code], cwd=root, capture_output=True, text=True, check=True)
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=root, capture_output=True, text=True, check=True
+    )
     assert done.stdout.strip() in CODES
     assert not done.stderr
 
@@ -82,22 +91,26 @@ def test_features_are_what_the_linear_head_reads(model):
     import torch
 
     spec = model.record.input
-    pictures = np.stack([preprocess.to_pixels(read_image(lesion.png()), spec) for lesion in demo_lesions()[:3]])
+    pictures = np.stack(
+        [preprocess.to_pixels(read_image(lesion.png()), spec) for lesion in demo_lesions()[:3]]
+    )
     seen = model.see(pictures)
     assert seen.features.dtype == np.float32
-    head = model.network.get_classifier()
+    head = network_of(model).get_classifier()
     logits = head(torch.from_numpy(seen.features)).detach().numpy()
     assert np.allclose(logits, seen.logits, atol=1e-4)
 
 
 def test_the_graph_gives_the_logits_of_the_network(model):
-    spec, head = model.record.input, model.network.get_classifier()
-    pictures = np.stack([preprocess.to_pixels(read_image(lesion.png()), spec) for lesion in demo_lesions()])
+    spec, head = model.record.input, network_of(model).get_classifier()
+    pictures = np.stack(
+        [preprocess.to_pixels(read_image(lesion.png()), spec) for lesion in demo_lesions()]
+    )
     import torch
 
     seen = model.see(pictures)
     with torch.inference_mode():
-        logits = model.network(torch.from_numpy(preprocess.to_array(pictures, spec))).numpy()
+        logits = network_of(model)(torch.from_numpy(preprocess.to_array(pictures, spec))).numpy()
     assert np.allclose(seen.logits, logits, atol=1e-4)
     assert np.allclose(seen.evidence.sum(axis=(2, 3)) + head.bias.numpy(), logits, atol=1e-4)
 
@@ -140,7 +153,7 @@ def test_missing_weights_are_refused(model_folder, name):
 def test_a_network_that_timm_does_not_have_is_refused(model_folder):
     change_record(model_folder, {"backbone": "nonesuch_net"})
     with pytest.raises(ModelInvalid, match="nonesuch_net"):
-        _ = Model.load(model_folder).network
+        _ = network_of(Model.load(model_folder))
 
 
 def test_weights_of_another_network_are_refused(model_folder):
@@ -154,7 +167,7 @@ def test_weights_of_another_network_are_refused(model_folder):
 
 
 def test_the_shipped_model_is_small_and_has_no_pickle(model):
-    from cadlib.record import find_model
+    from cadlib.model.record import find_model
 
     files = list(find_model("isic2019").iterdir())
     assert sum(os.stat(file).st_size for file in files) <= 25 * 2**20
@@ -186,7 +199,9 @@ def test_the_shipped_model_reaches_its_bars(part, figure, key, sense, bar):
 
 
 @pytest.mark.parametrize("facts", [None, PatientFacts()])
-def test_without_a_known_fact_a_prediction_is_that_of_the_image_bit_for_bit(taught_folder, model, facts):
+def test_without_a_known_fact_a_prediction_is_that_of_the_image_bit_for_bit(
+    taught_folder, model, facts
+):
     picture = demo_lesions()[0].png()
     prediction = Model.load(taught_folder).predict(picture, facts)
     assert np.array_equal(prediction.probabilities, model.predict(picture).probabilities)
@@ -197,7 +212,10 @@ def test_without_a_known_fact_a_prediction_is_that_of_the_image_bit_for_bit(taug
 def test_facts_move_a_prediction_by_the_evidence_of_the_model(taught_folder):
     model, picture = Model.load(taught_folder), demo_lesions()[0].png()
     alone, male = model.predict(picture), model.predict(picture, PatientFacts(sex="male"))
-    odds = (p.probabilities[CODES.index("MEL")] / p.probabilities[CODES.index("NV")] for p in (alone, male))
+    odds = (
+        p.probabilities[CODES.index("MEL")] / p.probabilities[CODES.index("NV")]
+        for p in (alone, male)
+    )
     before, after = odds
     assert after / before == pytest.approx(np.exp(2))
     assert male.probabilities.sum() == pytest.approx(1)
@@ -227,10 +245,12 @@ def test_a_graph_of_another_size_is_refused_at_load_in_one_line(model_folder):
     assert "\n" not in str(refused.value)
 
 
-def test_the_torch_network_has_the_weights_that_were_loaded_whatever_is_on_disk_now(model_folder, model):
+def test_the_torch_network_has_the_weights_that_were_loaded_whatever_is_on_disk_now(
+    model_folder, model
+):
     import torch
 
     loaded = Model.load(model_folder)
     (model_folder / WEIGHTS_FILE).write_bytes(b"changed later")
-    for name, tensor in model.network.state_dict().items():
-        assert torch.equal(loaded.network.state_dict()[name], tensor)
+    for name, tensor in network_of(model).state_dict().items():
+        assert torch.equal(network_of(loaded).state_dict()[name], tensor)

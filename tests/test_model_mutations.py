@@ -10,14 +10,13 @@ import numpy as np
 import pytest
 import torch
 
-from cadlib import manifest, network, own_figures, weights
-from cadlib.export import to_onnx
-from cadlib.golden import golden_json
-from cadlib.model import Model
-from cadlib.neighbours import NeighbourIndex
-from cadlib.novelty import Looks
-from cadlib.preprocess import InputSpec
-from cadlib.record import (
+from cadlib.images.preprocess import InputSpec
+from cadlib.model import manifest, metrics_file, weights
+from cadlib.model.golden import golden_json
+from cadlib.model.model import Model
+from cadlib.model.neighbours import NeighbourIndex
+from cadlib.model.novelty import Looks
+from cadlib.model.record import (
     CARD_FILE,
     GOLDEN_FILE,
     METRICS_FILE,
@@ -31,6 +30,8 @@ from cadlib.record import (
     read_record,
     write_folder,
 )
+from cadlib.network import backbones
+from cadlib.network.onnx_export import to_onnx
 
 BACKBONE = "test_efficientnet"
 CASES = 40
@@ -56,18 +57,23 @@ def small_model(tmp_path_factory) -> Path:
     """Return the folder of a small model of random weights that has every file a model may have."""
     shipped = find_model("isic2019")
     torch.manual_seed(0)
-    built = network.build(BACKBONE, 64)
+    built = backbones.build(BACKBONE, 64)
     torch.nn.init.normal_(built.get_classifier().weight)
-    spec, layer = InputSpec(64, "bicubic", (0.5, 0.5, 0.5), (0.25, 0.25, 0.25)), network.saliency_layer(built)
+    spec, layer = (
+        InputSpec(64, "bicubic", (0.5, 0.5, 0.5), (0.25, 0.25, 0.25)),
+        backbones.saliency_layer(built),
+    )
     looks = Looks.unpack((shipped / NOVELTY_FILE).read_bytes())
     figures = read_json(shipped / METRICS_FILE)
     files = {
-        WEIGHTS_FILE: weights.pack(network.arrays_of(built)),
+        WEIGHTS_FILE: weights.pack(backbones.arrays_of(built)),
         ONNX_FILE: to_onnx(built, layer, spec),
         NEIGHBOURS_FILE: small_index(built.num_features).to_bytes(),
         NOVELTY_FILE: Looks(looks.mean, looks.scale, looks.stored[:CASES]).pack(),
         SPLIT_FILE: b"image,lesion_group,split\nISIC_1,1,train\nISIC_2,2,test\n",
-        METRICS_FILE: own_figures.metrics_json({key: figures[key] for key in ("n", "data", "intervals")}).encode(),
+        METRICS_FILE: metrics_file.metrics_json(
+            {key: figures[key] for key in ("n", "data", "intervals")}
+        ).encode(),
         CARD_FILE: b"# small\n\nIt is not good for 0.9 of the images.\n",
     }
     sha256 = {name: hashlib.sha256(data).hexdigest() for name, data in files.items()}

@@ -11,16 +11,16 @@ from PIL import Image
 
 from cadlib.assessment import assess
 from cadlib.errors import ModelInvalid
-from cadlib.features import SplitFeatures
+from cadlib.evaluation.features import SplitFeatures
 from cadlib.images import read_image
-from cadlib.model import Model
-from cadlib.neighbours import NeighbourIndex, fingerprints
-from cadlib.neighbours.fitting import build, measure
-from cadlib.neighbours.index import SAME_BITS, compact
-from cadlib.preprocess import to_pixels
-from cadlib.record import NEIGHBOURS_FILE, read_record
-from cadlib.synthetic import demo_lesions
+from cadlib.images.preprocess import to_pixels
+from cadlib.images.synthetic import demo_lesions
+from cadlib.model.model import Model
+from cadlib.model.neighbours import NeighbourIndex, fingerprints
+from cadlib.model.neighbours.index import SAME_BITS, compact
+from cadlib.model.record import NEIGHBOURS_FILE, read_record
 from cadlib.taxonomy import CODES
+from cadlib.training.similar_case_index import build, measure
 from tests.altering import change_record
 
 N = 400
@@ -72,12 +72,14 @@ def plain_ranking(index: NeighbourIndex, features: np.ndarray) -> list[int]:
 def test_similarities_are_the_cosines_of_the_features(train, index):
     asked = part_of(2, 5).features[0]
     plain = train.features @ asked / np.linalg.norm(train.features, axis=1) / np.linalg.norm(asked)
-    whole = replace(index, **dict(zip(("basis", "vectors"), compact(train.features, 96), strict=True)))
+    whole = replace(
+        index, **dict(zip(("basis", "vectors"), compact(train.features, 96), strict=True))
+    )
     np.testing.assert_allclose(whole.similarities(asked), plain, atol=0.01)
 
 
 def test_blocks_give_what_one_product_gives(train, index, monkeypatch):
-    from cadlib.neighbours import index as module
+    from cadlib.model.neighbours import index as module
 
     whole = index.similarities(train.features[3])
     monkeypatch.setattr(module, "_BLOCK", 37)
@@ -165,7 +167,9 @@ def test_so_many_bits_may_differ(train, index, bits, known):
 )
 def test_counts_the_cases_and_those_with_the_top_diagnosis(index, codes, first, said):
     found = index.search(np.ones(96, np.float32), other_print(), first)
-    cases = tuple(replace(case, diagnosis=code) for case, code in zip(found.cases, codes, strict=True))
+    cases = tuple(
+        replace(case, diagnosis=code) for case, code in zip(found.cases, codes, strict=True)
+    )
     found = replace(found, cases=cases)
     assert found.sentence == said
     assert found.agreeing == codes.count(first)
@@ -178,7 +182,16 @@ def test_what_is_written_is_read_back_whole_and_always_the_same(train, index):
     data = index.to_bytes()
     assert build(train).to_bytes() == data
     again = NeighbourIndex.from_bytes(data)
-    for name in ("basis", "vectors", "fingerprints", "images", "diagnoses", "lesions", "archives", "archive_names"):
+    for name in (
+        "basis",
+        "vectors",
+        "fingerprints",
+        "images",
+        "diagnoses",
+        "lesions",
+        "archives",
+        "archive_names",
+    ):
         np.testing.assert_array_equal(getattr(again, name), getattr(index, name))
     assert again.to_bytes() == data
 
@@ -209,13 +222,18 @@ def test_precision_and_votes_are_those_counted_by_hand(index):
     shares, votes, right = [], [], dict.fromkeys(map(str, range(6)), 0)
     for row in range(60):
         truth, first = CODES[asked.labels[row]], CODES[probabilities[row].argmax()]
-        codes = [case.diagnosis for case in index.search(asked.features[row], asked.fingerprints[row], first).cases]
+        codes = [
+            case.diagnosis
+            for case in index.search(asked.features[row], asked.fingerprints[row], first).cases
+        ]
         shares.append(codes.count(truth) / 5)
         votes.append(max(codes, key=lambda code: (codes.count(code), -codes.index(code))) == truth)
         right[str(codes.count(first))] += first == truth
     assert figures["precision"] == pytest.approx(np.mean(shares))
     assert figures["vote_accuracy"] == pytest.approx(np.mean(votes))
-    assert figures["model_accuracy"] == pytest.approx((probabilities.argmax(axis=1) == asked.labels).mean())
+    assert figures["model_accuracy"] == pytest.approx(
+        (probabilities.argmax(axis=1) == asked.labels).mean()
+    )
     assert (figures["n"], figures["n_lesions"], sum(figures["n_agreeing"].values())) == (60, 30, 60)
     for count, n in figures["n_agreeing"].items():
         expected = right[count] / n if n else None
@@ -237,7 +255,9 @@ def test_a_fingerprint_outlives_another_file_and_tells_lesions_apart():
     prints, changed = fingerprints(squares), []
     for picture in pictures:
         file = io.BytesIO()
-        picture.resize((300, 300)).point(lambda value: min(255, round(1.1 * value))).save(file, "JPEG", quality=70)
+        picture.resize((300, 300)).point(lambda value: min(255, round(1.1 * value))).save(
+            file, "JPEG", quality=70
+        )
         changed.append(np.asarray(Image.open(file).resize((176, 176))))
     bits = np.bitwise_count(prints[:, None] ^ fingerprints(np.stack(changed))).sum(axis=2)
     assert bits.diagonal().max() <= SAME_BITS
@@ -262,8 +282,14 @@ def test_a_changed_index_is_refused(model_folder):
 
 def test_the_shipped_index_holds_every_training_image(model):
     facts = model.record.neighbours
-    assert len(model.neighbours) == facts.images == facts.of == model.record.training.images["train"]
-    assert len(np.unique(model.neighbours.lesions)) == facts.lesions == model.record.training.lesions["train"]
+    assert (
+        len(model.neighbours) == facts.images == facts.of == model.record.training.images["train"]
+    )
+    assert (
+        len(np.unique(model.neighbours.lesions))
+        == facts.lesions
+        == model.record.training.lesions["train"]
+    )
 
 
 def test_an_assessment_lists_the_cases(model):
@@ -287,9 +313,9 @@ def test_training_images_are_known_again_as_their_cameras_made_them(model, data_
 
 
 def test_images_the_model_was_not_trained_on_are_taken_for_none(model, data_dir):
-    from cadlib.dataset import open_dataset
-    from cadlib.own_split import part_of_split
-    from cadlib.record import find_model
+    from cadlib.data.dataset import open_dataset
+    from cadlib.model.record import find_model
+    from cadlib.model.split import part_of_split
 
     if not (data_dir / "isic2019").is_dir():
         pytest.skip(f"{data_dir / 'isic2019'} is not there")

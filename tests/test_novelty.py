@@ -7,18 +7,19 @@ import torch
 from PIL import Image, ImageDraw
 from pytorch_ood.detector import KNN
 
-from cadlib.card import render
-from cadlib.dataset import open_dataset
+from cadlib.data.dataset import open_dataset
+from cadlib.data.stratified_sample import stratified_sample
 from cadlib.errors import ModelInvalid
-from cadlib.evaluation import evaluate
-from cadlib.features import SplitFeatures
-from cadlib.model import Model
-from cadlib.novelty import Looks, Novelty, NoveltyDetector, appearance, fitting
-from cadlib.own_split import part_of_split
-from cadlib.record import METRICS_FILE, NOVELTY_FILE, find_model, read_json, read_record
-from cadlib.sampling import stratified_sample
-from cadlib.synthetic import demo_lesions
+from cadlib.evaluation.evaluate import evaluate
+from cadlib.evaluation.features import SplitFeatures
+from cadlib.images.synthetic import demo_lesions
+from cadlib.model.card import render
+from cadlib.model.model import Model
+from cadlib.model.novelty import Looks, Novelty, NoveltyDetector, appearance
+from cadlib.model.record import METRICS_FILE, NOVELTY_FILE, find_model, read_json, read_record
+from cadlib.model.split import part_of_split
 from cadlib.taxonomy import CODES
+from cadlib.training import novelty_detector
 
 SIDE_PX = 200
 
@@ -42,7 +43,9 @@ def far_pictures() -> dict[str, np.ndarray]:
         "one colour": np.full((SIDE_PX, SIDE_PX, 3), (40, 90, 200), np.uint8),
         "black": np.zeros((SIDE_PX, SIDE_PX, 3), np.uint8),
         "checks": np.where(checks[..., None], (250, 250, 250), (200, 20, 20)).astype(np.uint8),
-        "rainbow": np.stack(np.broadcast_arrays(axis[:, None], axis, 199 - axis), axis=2).astype(np.uint8),
+        "rainbow": np.stack(np.broadcast_arrays(axis[:, None], axis, 199 - axis), axis=2).astype(
+            np.uint8
+        ),
         "page": page(),
     }
 
@@ -80,7 +83,9 @@ def test_photographs_from_a_dermatoscope_are_known(model, data_dir):
 
 def test_of_the_test_images_nearly_all_are_known_in_every_archive(model, data_dir):
     whole = open_dataset(data_dir / "isic2019", verify=False)
-    sample = stratified_sample(part_of_split(find_model("isic2019"), model.record, whole, "test"), 150)
+    sample = stratified_sample(
+        part_of_split(find_model("isic2019"), model.record, whole, "test"), 150
+    )
     predictions = model.predict_batch(sample.table["path"])
     known = np.array([prediction.novelty.known for prediction in predictions])
     assert known.mean() > 0.95
@@ -104,7 +109,9 @@ def test_eight_bits_change_no_distance_by_more_than_a_hundredth(figures):
     train, asked = (figures[name].astype(np.float64) for name in ("train", "validation"))
     scale = train.std(axis=0)
     exact = np.sqrt((((asked[:, None] - train) / scale) ** 2).sum(axis=2)).min(axis=1)
-    assert Looks.learn(figures["train"]).distances(figures["validation"]) == pytest.approx(exact, rel=0.01)
+    assert Looks.learn(figures["train"]).distances(figures["validation"]) == pytest.approx(
+        exact, rel=0.01
+    )
 
 
 def test_what_is_stored_is_read_back_to_the_same_distances(figures):
@@ -113,7 +120,9 @@ def test_what_is_stored_is_read_back_to_the_same_distances(figures):
     assert np.array_equal(again.distances(figures["far"]), looks.distances(figures["far"]))
 
 
-@pytest.mark.parametrize("spoil", [lambda data: data[:50], lambda _: b"", lambda data: data.replace(b"mean", b"gone")])
+@pytest.mark.parametrize(
+    "spoil", [lambda data: data[:50], lambda _: b"", lambda data: data.replace(b"mean", b"gone")]
+)
 def test_refuses_a_file_that_is_none(figures, spoil):
     with pytest.raises(ModelInvalid, match="cannot be read"):
         Looks.unpack(spoil(Looks.learn(figures["train"]).pack()))
@@ -149,7 +158,10 @@ def test_a_typical_picture_has_an_unk_below_any_diagnosis_that_could_lead():
 
 def test_a_picture_means_the_same_at_every_size_a_model_reads():
     lesion = Image.fromarray(demo_lesions()[0].pixels)
-    sizes = [np.asarray(lesion.resize((side, side), Image.Resampling.LANCZOS)) for side in (128, 176, 224)]
+    sizes = [
+        np.asarray(lesion.resize((side, side), Image.Resampling.LANCZOS))
+        for side in (128, 176, 224)
+    ]
     small, middle, large = (appearance.measure(pixels[None])[0] for pixels in sizes)
     noise = appearance.measure(far_pictures()["noise"][None])[0]
     assert np.abs(small - large).max() < 0.1 * np.abs(large - noise).max()
@@ -162,9 +174,13 @@ def test_a_flat_picture_has_finite_figures():
     assert np.isfinite(found).all()
 
 
-def test_evaluate_fills_unk_and_leaves_every_figure_as_it_was(undetecting_folder, synthetic_dataset):
+def test_evaluate_fills_unk_and_leaves_every_figure_as_it_was(
+    undetecting_folder, synthetic_dataset
+):
     dataset = stratified_sample(open_dataset(synthetic_dataset, verify=False), 32)
-    with_it, without = (evaluate(Model.load(folder), dataset) for folder in ("isic2019", undetecting_folder))
+    with_it, without = (
+        evaluate(Model.load(folder), dataset) for folder in ("isic2019", undetecting_folder)
+    )
     assert (with_it.predictions["UNK"] > 0).all()
     assert (without.predictions["UNK"] == 0).all()
     assert with_it.predictions.drop(columns="UNK").equals(without.predictions.drop(columns="UNK"))
@@ -178,24 +194,31 @@ def test_fitting_counts_what_is_called_unknown_by_kind(model, figures, synthetic
     looks[np.flatnonzero(parts == "test")[:2]] += 1000
     empty = np.zeros((len(table), 1), np.float32)
     seen = SplitFeatures(table.assign(split=parts), empty, empty, empty, looks, 0)
-    fitted = fitting.fit(model, seen, "test")
+    fitted = novelty_detector.fit(model, seen, "test")
     facts, found = fitted.fields["novelty"], fitted.figures["novelty"]
-    assert (facts.images, facts.validation_images) == ((parts == "train").sum(), (parts == "validation").sum())
+    assert (facts.images, facts.validation_images) == (
+        (parts == "train").sum(),
+        (parts == "validation").sum(),
+    )
     assert found["split"] == "test"
     assert found["unknown"]["all"]["n"] == (parts == "test").sum()
     by_diagnosis = [found["unknown"][code] for code in CODES]
     assert sum(one["unknown"] for one in by_diagnosis) == found["unknown"]["all"]["unknown"] >= 2
     kept = Looks.unpack(fitted.files[NOVELTY_FILE])
     known = kept.distances(looks[parts == "validation"]) <= facts.limit
-    assert known.mean() == pytest.approx(fitting.KNOWN_SHARE, abs=1 / known.sum())
+    assert known.mean() == pytest.approx(novelty_detector.KNOWN_SHARE, abs=1 / known.sum())
     detector = NoveltyDetector(fitted.files[NOVELTY_FILE], facts)
-    assert [one.known for one in detector.of(appearance.measure(np.zeros((3, 64, 64, 3), np.uint8)))] == [False] * 3
+    assert [
+        one.known for one in detector.of(appearance.measure(np.zeros((3, 64, 64, 3), np.uint8)))
+    ] == [False] * 3
 
 
 def test_the_card_says_what_is_called_unknown_or_that_nobody_checked():
     folder = find_model("isic2019")
     record, shipped = read_record(folder), read_json(folder / METRICS_FILE)
-    assert "was not checked; `python -m cadlib index" in render(replace(record, novelty=None), shipped)
+    assert "was not checked; `python -m cadlib index" in render(
+        replace(record, novelty=None), shipped
+    )
     counted = {"split": "test", "unknown": {"all": {"n": 400, "unknown": 9}}}
     card = render(record, {**shipped, "novelty": counted, "novelty_proof": None})
     assert "| all | 400 | 9 | 2.2 % |" in card

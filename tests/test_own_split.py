@@ -1,15 +1,18 @@
 import pandas as pd
 import pytest
 
-from cadlib.dataset import Dataset, DatasetReport
+from cadlib.data.dataset import Dataset, DatasetReport
 from cadlib.errors import DatasetInvalid, ModelInvalid
-from cadlib.own_split import own_split, part_in_training, part_of_split
-from cadlib.record import SPLIT_FILE, read_record
+from cadlib.model.record import SPLIT_FILE, read_record
+from cadlib.model.split import own_split, part_in_training, part_of_split
 
 
 def dataset_of(images) -> Dataset:
     table = pd.DataFrame(
-        {"image": pd.array(images, dtype="str"), "lesion_group": pd.array([None] * len(images), "str")}
+        {
+            "image": pd.array(images, dtype="str"),
+            "lesion_group": pd.array([None] * len(images), "str"),
+        }
     )
     return Dataset("some of them", table, DatasetReport(len(table), len(table), len(table), ()))
 
@@ -19,20 +22,25 @@ def test_a_part_of_the_split_is_its_images_alone(model_folder):
     rows = own_split(model_folder, record)
     some = rows.groupby("split").head(3)
     for part in ("train", "validation", "test"):
-        found = part_of_split(model_folder, record, dataset_of([*some["image"], "ISIC_9999999"]), part)
+        found = part_of_split(
+            model_folder, record, dataset_of([*some["image"], "ISIC_9999999"]), part
+        )
         assert sorted(found.table["image"]) == sorted(some["image"][some["split"] == part])
 
 
 def test_refuses_a_dataset_without_an_image_of_the_part(model_folder):
     with pytest.raises(
-        DatasetInvalid, match="the test split of isic2019 in some of them but none of its 1 images is one"
+        DatasetInvalid,
+        match="the test split of isic2019 in some of them but none of its 1 images is one",
     ):
         part_of_split(model_folder, read_record(model_folder), dataset_of(["ISIC_9999999"]), "test")
 
 
 def test_refuses_a_split_that_was_changed_after_training(model_folder):
     path, record = model_folder / SPLIT_FILE, read_record(model_folder)
-    path.write_text(path.read_text(encoding="utf-8").replace("validation", "test", 1), encoding="utf-8")
+    path.write_text(
+        path.read_text(encoding="utf-8").replace("validation", "test", 1), encoding="utf-8"
+    )
     with pytest.raises(ModelInvalid, match="which images the model was trained on"):
         own_split(model_folder, record)
 
@@ -52,7 +60,9 @@ def test_says_how_many_images_had_a_part_in_training(model_folder):
     said, flattered = part_in_training(model_folder, record, dataset_of(mixed))
     assert flattered
     assert said.startswith("3 of them are images it was trained on, and 2 those it was chosen on")
-    said, flattered = part_in_training(model_folder, record, dataset_of([*named["test"][:5], "ISIC_9999999"]))
+    said, flattered = part_in_training(
+        model_folder, record, dataset_of([*named["test"][:5], "ISIC_9999999"])
+    )
     assert not flattered
     assert said == (
         "No image ID matches the images used for training, calibration or thresholds. Renamed copies are not detected."

@@ -6,15 +6,16 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from cadlib import card, packing
 from cadlib.__main__ import main
 from cadlib.errors import TrainingFailed
-from cadlib.model import Model
-from cadlib.packing import check_name, pack
-from cadlib.record import read_record
-from cadlib.train_config import TrainConfig
-from cadlib.training import train
-from cadlib.verification import verify
+from cadlib.model import card
+from cadlib.model.model import Model
+from cadlib.model.record import read_record
+from cadlib.model.verification import verify
+from cadlib.training import packing
+from cadlib.training.config import TrainConfig
+from cadlib.training.loop import train
+from cadlib.training.packing import check_name, pack
 from tests.altering import change_record
 
 
@@ -71,7 +72,9 @@ def test_the_loaded_model_says_of_validation_images_what_training_measured(train
 def test_the_record_states_where_the_weights_come_from(trained):
     record = read_record(pack(trained, "tiny", "0.1.0"))
     assert record.training.config["backbone"] == "test_efficientnet"
-    assert record.training.images == {part: len(trained.data.rows(part)) for part in ("train", "validation", "test")}
+    assert record.training.images == {
+        part: len(trained.data.rows(part)) for part in ("train", "validation", "test")
+    }
     assert record.training.split_sha256 == trained.data.split_sha256
     assert record.audit is None
     assert {point.name for point in record.operating_points} == {"rule-out", "balanced", "rule-in"}
@@ -106,7 +109,9 @@ def evaluated(trained, synthetic_dataset, tmp_path):
 def test_evaluate_measures_the_model_on_its_own_split_as_training_did(trained, evaluated, tmp_path):
     folder = pack(trained, "tiny", "0.1.0")
     assert evaluated("validation") == 0
-    packed, found = (json.loads((place / "metrics.json").read_text()) for place in (folder, tmp_path / "out"))
+    packed, found = (
+        json.loads((place / "metrics.json").read_text()) for place in (folder, tmp_path / "out")
+    )
     assert found["n_lesions"] == packed["n_lesions"]
     assert found["confusion_matrix"] == packed["confusion_matrix"]
     assert found["data"] == {**packed["data"], "name": found["data"]["name"]}
@@ -129,7 +134,9 @@ def test_evaluate_can_make_the_figures_of_the_test_split_the_models_own(trained,
     assert "| validation | " in card
 
 
-def test_operating_points_keep_their_thresholds_and_take_the_figures_of_the_test_split(trained, evaluated):
+def test_operating_points_keep_their_thresholds_and_take_the_figures_of_the_test_split(
+    trained, evaluated
+):
     folder = pack(trained, "tiny", "0.1.0")
     before = read_record(folder)
     assert {point.split for point in before.operating_points} == {"validation"}
@@ -140,12 +147,17 @@ def test_operating_points_keep_their_thresholds_and_take_the_figures_of_the_test
         before.operating_points, after.operating_points, figures["operating_points"], strict=True
     ):
         assert (new.name, new.threshold, new.split) == (old.name, old.threshold, "test")
-        assert (new.sensitivity, new.specificity) == (measured["sensitivity"], measured["specificity"])
+        assert (new.sensitivity, new.specificity) == (
+            measured["sensitivity"],
+            measured["specificity"],
+        )
         assert (new.n_malignant, new.n_benign) == (measured["n_malignant"], measured["n_benign"])
     assert replace(after, operating_points=before.operating_points) == before
 
 
-def test_the_figures_of_test_lead_and_those_of_validation_stand_beside_whichever_came_last(trained, evaluated):
+def test_the_figures_of_test_lead_and_those_of_validation_stand_beside_whichever_came_last(
+    trained, evaluated
+):
     folder = pack(trained, "tiny", "0.1.0")
     packed = json.loads((folder / "metrics.json").read_text())
     assert evaluated("test", "--into-model") == 0
@@ -158,7 +170,9 @@ def test_the_figures_of_test_lead_and_those_of_validation_stand_beside_whichever
     assert read_record(folder).operating_points[0].split == "test"
 
 
-def test_a_write_that_fails_leaves_record_figures_and_card_as_they_were(trained, evaluated, monkeypatch):
+def test_a_write_that_fails_leaves_record_figures_and_card_as_they_were(
+    trained, evaluated, monkeypatch
+):
     folder = pack(trained, "tiny", "0.1.0")
     before = {path.name: path.read_bytes() for path in folder.iterdir()}
 
@@ -183,7 +197,9 @@ def test_calibrate_finds_again_what_training_fitted_and_forgets_what_rested_on_a
     found = read_record(folder)
     assert found.temperature.large == pytest.approx(fitted.temperature.large, rel=1e-3)
     assert found.conformal.quantiles == pytest.approx(fitted.conformal.quantiles, abs=1e-4)
-    thresholds = [[point.threshold for point in record.operating_points] for record in (found, fitted)]
+    thresholds = [
+        [point.threshold for point in record.operating_points] for record in (found, fitted)
+    ]
     assert thresholds[0] == pytest.approx(thresholds[1], abs=1e-4)
     assert {point.split for point in found.operating_points} == {"validation"}
     again = json.loads((folder / "metrics.json").read_text())
@@ -196,13 +212,25 @@ def test_calibrate_finds_again_what_training_fitted_and_forgets_what_rested_on_a
     assert verify(folder).unchanged
 
 
-def test_evaluate_takes_no_part_of_the_data_for_the_whole_split(trained, synthetic_dataset, tmp_path, capsys):
+def test_evaluate_takes_no_part_of_the_data_for_the_whole_split(
+    trained, synthetic_dataset, tmp_path, capsys
+):
     folder = pack(trained, "tiny", "0.1.0")
     before = (folder / "metrics.json").read_bytes()
     part = shutil.copytree(synthetic_dataset, tmp_path / "part")
     rows = trained.data.table.iloc[trained.data.rows("test")]
     (part / "ISIC_2019_Training_Input" / Path(rows["path"].iloc[0]).name).unlink()
-    line = ["evaluate", "--model", "tiny", "--data", str(part), "--split", "test", "--output", str(tmp_path / "out")]
+    line = [
+        "evaluate",
+        "--model",
+        "tiny",
+        "--data",
+        str(part),
+        "--split",
+        "test",
+        "--output",
+        str(tmp_path / "out"),
+    ]
     assert main([*line, "--into-model"]) == 1
     assert "but 1 lack" in capsys.readouterr().err
     assert (folder / "metrics.json").read_bytes() == before

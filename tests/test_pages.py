@@ -21,27 +21,33 @@ from PIL import Image
 from safetensors.torch import save
 from streamlit.testing.v1 import AppTest
 
-from cadlib import background, evaluation, holding, network, own_figures, record, saliency, ui
-from cadlib.calibration import Temperature
-from cadlib.dataset import open_dataset
-from cadlib.decision import OperatingPoint, PointIntervals, shown_name
-from cadlib.evaluated import evaluation_folder
-from cadlib.export import to_onnx
-from cadlib.golden import golden_json
+from cadlib import jobs, ui
+from cadlib.data.contradictions import CONTRADICTIONS
+from cadlib.data.dataset import open_dataset
+from cadlib.data.subsets import list_subsets, read_subset
+from cadlib.evaluation import evaluate
+from cadlib.evaluation.cached import evaluation_folder
 from cadlib.images import read_image
-from cadlib.images.channels import SWAPPED_NOTE
-from cadlib.model import Model
-from cadlib.novelty import Novelty
-from cadlib.patient import PatientFacts
-from cadlib.predictive_values import PredictiveValues
-from cadlib.preprocess import InputSpec
-from cadlib.saliency import METHODS
-from cadlib.subsets import list_subsets, read_subset
-from cadlib.synthetic import demo_lesions
+from cadlib.images.patient import PatientFacts
+from cadlib.images.preprocess import InputSpec
+from cadlib.images.red_blue_swap import SWAPPED_NOTE
+from cadlib.images.synthetic import demo_lesions
+from cadlib.metrics.operating_point import OperatingPoint, PointIntervals, shown_name
+from cadlib.metrics.predictive_values import PredictiveValues
+from cadlib.model import metrics_file, record
+from cadlib.model.audit_result import LEAKS, LeakAudit
+from cadlib.model.calibration import Temperature
+from cadlib.model.golden import golden_json
+from cadlib.model.model import Model
+from cadlib.model.novelty import Novelty
+from cadlib.network import backbones
+from cadlib.network.onnx_export import to_onnx
+from cadlib.saliency import heatmap
+from cadlib.saliency.heatmap import METHODS
+from cadlib.saliency.trust import Trust
+from cadlib.server import session_memory
 from cadlib.taxonomy import CODES, diagnosis
-from cadlib.trust import Trust
 from cadlib.ui import session
-from cadlib.validation import CONTRADICTIONS, LEAKS, LeakAudit
 from tests.altering import change_file, change_record
 from tests.reading import mounted, tiles, words
 
@@ -64,12 +70,19 @@ def audit_of(split_sha256: str, **leaks: int) -> LeakAudit:
 def tiny_models(tmp_path_factory) -> Path:
     """Return a folder of models with one network of random weights in it, measured on random figures."""
     torch.manual_seed(0)
-    built = network.build(BACKBONE, 64)
+    built = backbones.build(BACKBONE, 64)
     torch.nn.init.normal_(built.get_classifier().weight)
     weights = save({name: tensor.contiguous() for name, tensor in built.state_dict().items()})
-    spec, layer = InputSpec(64, "bicubic", (0.5, 0.5, 0.5), (0.25, 0.25, 0.25)), network.saliency_layer(built)
+    spec, layer = (
+        InputSpec(64, "bicubic", (0.5, 0.5, 0.5), (0.25, 0.25, 0.25)),
+        backbones.saliency_layer(built),
+    )
     graph = to_onnx(built, layer, spec)
-    points = (OperatingPoint("balanced", 0.30, 0.95, 0.80, 60, 90, "validation", PointIntervals((0.90, 0.98), None)),)
+    points = (
+        OperatingPoint(
+            "balanced", 0.30, 0.95, 0.80, 60, 90, "validation", PointIntervals((0.90, 0.98), None)
+        ),
+    )
     shipped = record.find_model("isic2019")
     made = record.ModelRecord(
         name="tiny",
@@ -83,7 +96,9 @@ def tiny_models(tmp_path_factory) -> Path:
         conformal=record.ConformalSets(0.9, dict.fromkeys(CODES, 1.0)),
         operating_points=points,
         saliency_layer=layer,
-        training=record.TrainingFacts("0" * 40, {}, 0, "0" * 64, {"train": 1}, {"train": 1}, "drawn", 0, 0.0),
+        training=record.TrainingFacts(
+            "0" * 40, {}, 0, "0" * 64, {"train": 1}, {"train": 1}, "drawn", 0, 0.0
+        ),
         audit=audit_of("0" * 64),
         metadata=None,
         neighbours=None,
@@ -101,7 +116,7 @@ def tiny_models(tmp_path_factory) -> Path:
         record.WEIGHTS_FILE: weights,
         record.ONNX_FILE: graph,
         record.NOVELTY_FILE: (shipped / record.NOVELTY_FILE).read_bytes(),
-        record.METRICS_FILE: own_figures.metrics_json(random_metrics(made)).encode(),
+        record.METRICS_FILE: metrics_file.metrics_json(random_metrics(made)).encode(),
         record.CARD_FILE: b"# tiny 0.1.0\n\nIt knows nothing.\n",
     }
     files[record.GOLDEN_FILE] = golden_json(Model.assemble(made, files, folder)).encode()
@@ -117,10 +132,10 @@ def random_metrics(made: record.ModelRecord) -> dict:
         width_px=600, height_px=450, archive="HAM10000", age_approx=50.0, sex="female", anatom_site_general="head/neck",
         lesion_id=None, lesion_group=None,
     )  # fmt: skip
-    figures = evaluation.build_metrics(table, rng.dirichlet(np.ones(8), 150), made.operating_points)
+    figures = evaluate.build_metrics(table, rng.dirichlet(np.ones(8), 150), made.operating_points)
     return {
         **figures,
-        "model": own_figures.model_facts(made),
+        "model": metrics_file.model_facts(made),
         "data": {"name": "drawn", "split": "validation"},
         "rejected": {},
     }
@@ -143,7 +158,11 @@ def opened(app: AppTest, name: str) -> AppTest:
 
 def drop(app: AppTest, *files: tuple[str, bytes]) -> AppTest:
     """Drop files on the uploader."""
-    return app.file_uploader[0].set_value([(name, data, "application/octet-stream") for name, data in files]).run()
+    return (
+        app.file_uploader[0]
+        .set_value([(name, data, "application/octet-stream") for name, data in files])
+        .run()
+    )
 
 
 def held(app: AppTest) -> list[ui.Case]:
@@ -171,7 +190,9 @@ def said_by_browser(app: AppTest, **state: object) -> AppTest:
 
 
 def turned(app: AppTest, page: int) -> AppTest:
-    return said_by_browser(app, wants={"of": mounted(app, "tiles")[0]["of"], "page": page, "shown": page})
+    return said_by_browser(
+        app, wants={"of": mounted(app, "tiles")[0]["of"], "page": page, "shown": page}
+    )
 
 
 def open_first(app: AppTest) -> str:
@@ -231,7 +252,9 @@ def test_a_damaged_model_is_named_where_it_is_needed(app, tiny_models, tmp_path,
     folder = tmp_path / "tiny"
     folder.mkdir()
     for file in (tiny_models / "tiny").iterdir():
-        (folder / file.name).write_bytes(file.read_bytes()[: 4000 if file.name == record.ONNX_FILE else None])
+        (folder / file.name).write_bytes(
+            file.read_bytes()[: 4000 if file.name == record.ONNX_FILE else None]
+        )
     monkeypatch.setenv("CADLIB_MODELS", str(tmp_path))
     page = app.run()
     assert not page.exception
@@ -248,7 +271,13 @@ def test_a_click_loads_a_synthetic_lesion_and_the_decision_comes_first(app):
 
 def test_of_several_files_the_riskiest_comes_first_and_the_unreadable_stay_with_their_reason(app):
     lesions = [(f"{one.name}.png", one.png()) for one in demo_lesions()[:3]]
-    page = drop(app.run(), *lesions[:2], ("report.jpg", b"%PDF-1.4 no picture"), lesions[2], ("empty.png", b""))
+    page = drop(
+        app.run(),
+        *lesions[:2],
+        ("report.jpg", b"%PDF-1.4 no picture"),
+        lesions[2],
+        ("empty.png", b""),
+    )
     assert not page.exception
     choices = [button for button in page.button if str(button.key).startswith("choose-")]
     risks = [float(button.label.split()[0]) for button in choices[:3]]
@@ -260,7 +289,9 @@ def test_of_several_files_the_riskiest_comes_first_and_the_unreadable_stay_with_
 
 
 def test_the_answer_on_a_picture_that_cannot_be_read_is_withheld_until_it_is_asked_for(app, lesion):
-    Image.fromarray(np.asarray(Image.open(io.BytesIO(lesion))) // 8).save(dark := io.BytesIO(), "PNG")
+    Image.fromarray(np.asarray(Image.open(io.BytesIO(lesion))) // 8).save(
+        dark := io.BytesIO(), "PNG"
+    )
     page = drop(app.run(), ("good.png", lesion), ("dark.png", dark.getvalue()))
     case = next(case for case in held(page) if case.name == "dark.png")
     tile = page.button(key=f"choose-{case.key[:8]}")
@@ -350,7 +381,10 @@ def test_a_reader_is_told_how_near_a_picture_is_to_what_the_model_knows():
     assert ui.about_the_kind(Novelty(1.2)) == (
         "Image type: not similar to the training images (novelty 1.20, limit 1)."
     )
-    assert "was not checked: `python -m cadlib index --model isic2019 --data DIR`" in ui.about_the_kind(None)
+    assert (
+        "was not checked: `python -m cadlib index --model isic2019 --data DIR`"
+        in ui.about_the_kind(None)
+    )
 
 
 def test_a_novelty_just_above_its_limit_does_not_look_like_the_limit():
@@ -365,7 +399,9 @@ def test_every_drawn_lesion_is_shown_with_its_answer(app):
     labels = [button.label for button in page.button if str(button.key).startswith("choose-")]
     assert len(labels) == len(lesions)
     assert not {"not known", "not readable"} & set(labels)
-    unknown = next((case for case in held(page) if not case.assessment.novelty.known), held(page)[0])
+    unknown = next(
+        (case for case in held(page) if not case.assessment.novelty.known), held(page)[0]
+    )
     page.button(key=f"choose-{unknown.key[:8]}").click().run()
     assert unknown.assessment.decision.sentence in page.subheader[0].value
 
@@ -373,7 +409,9 @@ def test_every_drawn_lesion_is_shown_with_its_answer(app):
 def test_every_check_of_a_picture_is_shown_with_its_figure_and_limit(app, lesion):
     page = drop(app.run(), ("one.png", lesion))
     report = held(page)[0].assessment.quality
-    lines = next(text.value for text in page.markdown if text.value.startswith("|Check|")).splitlines()
+    lines = next(
+        text.value for text in page.markdown if text.value.startswith("|Check|")
+    ).splitlines()
     rows = [line.strip("|").split("|") for line in lines[2:]]
     assert [name for name, *_ in rows] == [finding.name for finding in report.findings]
     values = [float(value) for *_, value, _ in rows]
@@ -388,7 +426,7 @@ def test_every_check_of_a_picture_is_shown_with_its_figure_and_limit(app, lesion
 
 
 def test_the_usual_heatmap_comes_from_the_pass_that_gave_the_answer(app, lesion, monkeypatch):
-    monkeypatch.delattr(saliency, "explain")
+    monkeypatch.delattr(heatmap, "explain")
     page = drop(app.run(), ("one.png", lesion))
     assert not page.exception
     page.selectbox(key="method").select(METHODS[1]).run()
@@ -408,7 +446,9 @@ def test_more_pictures_than_a_session_holds_are_refused_with_a_reason(app, lesio
     assert "at most 1 pictures" in held(page)[1].reason
 
 
-def test_a_picture_refused_for_want_of_room_can_be_given_again_when_there_is_some(app, lesion, monkeypatch):
+def test_a_picture_refused_for_want_of_room_can_be_given_again_when_there_is_some(
+    app, lesion, monkeypatch
+):
     monkeypatch.setattr(session, "MAX_CASES", 1)
     page = drop(app.run(), ("one.png", lesion), ("two.png", lesion))
     page.button(key="remove").click().run()
@@ -417,7 +457,9 @@ def test_a_picture_refused_for_want_of_room_can_be_given_again_when_there_is_som
     assert [(case.name, case.assessment is None) for case in held(page)] == [("two.png", False)]
 
 
-def test_pictures_of_a_model_that_was_replaced_can_be_given_again(app, lesion, tiny_models, tmp_path, monkeypatch):
+def test_pictures_of_a_model_that_was_replaced_can_be_given_again(
+    app, lesion, tiny_models, tmp_path, monkeypatch
+):
     models = Path(shutil.copytree(tiny_models, tmp_path / "models"))
     monkeypatch.setenv("CADLIB_MODELS", str(models))
     page = drop(app.run(), ("one.png", lesion))
@@ -441,7 +483,7 @@ def test_a_photograph_that_is_called_synthetic_is_not_said_to_be_drawn(app):
 
 
 def test_more_bytes_than_a_session_holds_are_refused_with_a_reason(app, lesion, monkeypatch):
-    monkeypatch.setattr(holding, "SESSION_LIMIT_BYTES", 450 * 450 * 3 + 1)
+    monkeypatch.setattr(session_memory, "SESSION_LIMIT_BYTES", 450 * 450 * 3 + 1)
     page = drop(app.run(), ("one.png", lesion), ("two.png", lesion))
     assert "MB of images at a time" in held(page)[1].reason
 
@@ -476,7 +518,9 @@ def test_without_a_prevalence_nothing_is_said_of_the_clinics_patients(app, lesio
     assert "Of 100 patients" not in words(page)
 
 
-def test_the_prevalence_of_the_clinic_is_remembered_and_gives_predictive_values(app, lesion, clinic_file):
+def test_the_prevalence_of_the_clinic_is_remembered_and_gives_predictive_values(
+    app, lesion, clinic_file
+):
     page = drop(app.run(), ("one.png", lesion))
     page.number_input(key="prevalence").set_value(10.0).run()
     point = held(page)[0].assessment.decision.operating_point
@@ -486,7 +530,10 @@ def test_the_prevalence_of_the_clinic_is_remembered_and_gives_predictive_values(
     assert f"PPV {values.positive:.3f}" in words(page)
     assert f"NPV {values.negative:.3f}" in words(page)
     assert json.loads(clinic_file.read_text()) == {"operating_point": "balanced", "prevalence": 0.1}
-    another = drop(AppTest.from_file(str(ROOT / "menu.py"), default_timeout=TIMEOUT_S).run(), ("one.png", lesion))
+    another = drop(
+        AppTest.from_file(str(ROOT / "menu.py"), default_timeout=TIMEOUT_S).run(),
+        ("one.png", lesion),
+    )
     assert another.number_input(key="prevalence").value == 10.0
 
 
@@ -502,7 +549,9 @@ def test_the_operating_point_of_the_clinic_decides(model_folder, app, lesion, mo
     assert len(points) == 3
 
 
-def test_facts_of_the_patient_move_the_answer_and_the_page_says_by_how_much(taught_folder, app, lesion, monkeypatch):
+def test_facts_of_the_patient_move_the_answer_and_the_page_says_by_how_much(
+    taught_folder, app, lesion, monkeypatch
+):
     monkeypatch.setenv("CADLIB_MODELS", str(taught_folder.parent))
     page = drop(app.run(), ("one.png", lesion))
     assert "Nothing is known of the patient" in words(page)
@@ -519,18 +568,24 @@ def test_facts_of_the_patient_move_the_answer_and_the_page_says_by_how_much(taug
     assert page.subheader[0].value == before
 
 
-def test_rotated_views_are_compared_with_the_threshold_without_patient_data(taught_folder, app, lesion, monkeypatch):
+def test_rotated_views_are_compared_with_the_threshold_without_patient_data(
+    taught_folder, app, lesion, monkeypatch
+):
     monkeypatch.setenv("CADLIB_MODELS", str(taught_folder.parent))
     seen = []
     told = ui.about_the_turns
     monkeypatch.setattr(
-        ui, "about_the_turns", lambda *args, **facts: seen.append((args[1], facts)) or told(*args, **facts)
+        ui,
+        "about_the_turns",
+        lambda *args, **facts: seen.append((args[1], facts)) or told(*args, **facts),
     )
     page = drop(app.run(), ("one.png", lesion))
     page.number_input(key=f"age-{held(page)[0].key[:8]}").set_value(90).run()
     assert not page.exception
     alone = record.read_record(taught_folder).operating_point("balanced").threshold
-    assert page.subheader[0].value.endswith("threshold of 0.12")  # that of results with patient data, 0.123
+    assert page.subheader[0].value.endswith(
+        "threshold of 0.12"
+    )  # that of results with patient data, 0.123
     assert seen[-1] == (alone, {"with_facts": True})
     assert alone != 0.123
     assert "Turned and mirrored, without patient data: " in words(page)
@@ -541,7 +596,9 @@ def test_a_model_that_takes_no_facts_says_so(app, lesion):
     assert "Age, sex and site: tiny 0.1.0 looks at the picture alone" in words(page)
 
 
-def test_what_a_header_says_of_the_patient_is_filled_in_and_can_be_taken_back(taught_folder, app, lesion, monkeypatch):
+def test_what_a_header_says_of_the_patient_is_filled_in_and_can_be_taken_back(
+    taught_folder, app, lesion, monkeypatch
+):
     told = replace(read_image(lesion), facts=PatientFacts(62.0, "male"))
     monkeypatch.setattr(session, "read_image", lambda _: told)
     monkeypatch.setenv("CADLIB_MODELS", str(taught_folder.parent))
@@ -579,7 +636,9 @@ def test_downloads_hold_every_file_with_its_figures_or_its_reason(app, lesion):
     assert sum(float(rows[0][code]) for code in CODES) == pytest.approx(1, abs=1e-4)
     assert rows[1]["error"]
     found = json.loads(ui.cases_json(held(page)))
-    assert found[0]["malignant_probability"] == pytest.approx(float(rows[0]["malignant_probability"]), abs=1e-6)
+    assert found[0]["malignant_probability"] == pytest.approx(
+        float(rows[0]["malignant_probability"]), abs=1e-6
+    )
     assert found[1] == {"file": "bad.jpg", "error": held(page)[1].reason}
 
 
@@ -613,7 +672,9 @@ def test_every_map_says_how_far_it_may_be_trusted_and_a_poor_one_not_to_read_it(
         return Trust(0.1 if (code, found.method) in poor else 0.72, 0.81)
 
     monkeypatch.setattr(trust, "trust_of", measured)
-    page = drop(app.run(), ("one.png", demo_lesions()[4].png()))  # a picture whose maps no other test has measured
+    page = drop(
+        app.run(), ("one.png", demo_lesions()[4].png())
+    )  # a picture whose maps no other test has measured
     top = held(page)[0].assessment.prediction.ranking()[0][0]
     assert "Do not read this map: hiding what is hot" in words(page)
     page.switch_page("pages/saliency.py").run()
@@ -621,7 +682,9 @@ def test_every_map_says_how_far_it_may_be_trusted_and_a_poor_one_not_to_read_it(
     tiles = [caption.value for caption in page.caption if caption.value.startswith("faithful ")]
     marked = [tile for tile in tiles if "do not read" in tile]
     assert len(tiles) == 3 * len(METHODS)
-    assert marked == ["faithful 0.10  \nstable 0.81  \n:material/visibility_off: **do not read**"] * 2
+    assert (
+        marked == ["faithful 0.10  \nstable 0.81  \n:material/visibility_off: **do not read**"] * 2
+    )
     assert "Do not read this map: hiding what is hot" in words(page)
     assert f"Grad-CAM for {diagnosis(top).name} · peak " in words(page)
     page.button(key=f"large-{top}-hirescam").click().run()
@@ -631,7 +694,9 @@ def test_every_map_says_how_far_it_may_be_trusted_and_a_poor_one_not_to_read_it(
 
 def test_a_map_is_measured_late_and_once(app, monkeypatch):
     asked, trust_of = [], trust.trust_of
-    monkeypatch.setattr(trust, "trust_of", lambda *given: (asked.append(given[2:]), trust_of(*given))[1])
+    monkeypatch.setattr(
+        trust, "trust_of", lambda *given: (asked.append(given[2:]), trust_of(*given))[1]
+    )
     page = drop(app.run(), ("one.png", demo_lesions()[5].png()))  # see above
     assert len(asked) == 1  # the one map on the page
     page.switch_page("pages/saliency.py").run()
@@ -684,10 +749,16 @@ def test_the_gallery_shows_a_page_of_labelled_samples(browser):
     assert not any("synthetic" in label for label in labels(browser))
 
 
-@pytest.mark.parametrize("wants", [None, 7, {}, {"page": 9, "shown": 9}, {"page": "2", "shown": -1}, {"page": True}])
+@pytest.mark.parametrize(
+    "wants", [None, 7, {}, {"page": 9, "shown": 9}, {"page": "2", "shown": -1}, {"page": True}]
+)
 def test_whatever_a_browser_says_it_is_sent_a_page_that_there_is(browser, wants):
     if wants:
-        wants = {"of": mounted(browser, "tiles")[0]["of"], **wants} if isinstance(wants, dict) else wants
+        wants = (
+            {"of": mounted(browser, "tiles")[0]["of"], **wants}
+            if isinstance(wants, dict)
+            else wants
+        )
     said_by_browser(browser, wants=wants)
     assert not browser.exception
     sent = mounted(browser, "tiles")[0]
@@ -713,8 +784,13 @@ def test_a_range_shows_how_many_images_have_which_number_and_the_counts_follow_t
     browser, synthetic_dataset
 ):
     def bars() -> list[int]:
-        drawing = next(html.proto.body for html in browser.get("html") if "Age, years" in html.proto.body)
-        return [int(count.replace(",", "")) for count in re.findall(r'title="from [0-9]+: ([0-9,]+)"', drawing)]
+        drawing = next(
+            html.proto.body for html in browser.get("html") if "Age, years" in html.proto.body
+        )
+        return [
+            int(count.replace(",", ""))
+            for count in re.findall(r'title="from [0-9]+: ([0-9,]+)"', drawing)
+        ]
 
     table = open_dataset(synthetic_dataset).table
     for codes in ([], ["MEL", "NV"]):
@@ -727,7 +803,9 @@ def test_a_range_shows_how_many_images_have_which_number_and_the_counts_follow_t
 
 def test_an_image_is_found_by_a_part_of_its_id(browser):
     browser.text_input(key="facet-text").set_value("isic_900000").run()
-    assert sorted(tile["image"] for tile in tiles(browser)) == [f"ISIC_900000{number}" for number in range(10)]
+    assert sorted(tile["image"] for tile in tiles(browser)) == [
+        f"ISIC_900000{number}" for number in range(10)
+    ]
 
 
 def test_what_was_found_is_saved_under_a_name_and_can_be_chosen_again(browser, synthetic_dataset):
@@ -815,7 +893,9 @@ def test_a_sample_opens_large_and_the_model_answers_when_asked(browser):
     assert "malignant probability" in words(browser)
 
 
-def test_the_result_of_a_sample_of_another_kind_is_hidden_until_it_is_asked_for(browser, monkeypatch):
+def test_the_result_of_a_sample_of_another_kind_is_hidden_until_it_is_asked_for(
+    browser, monkeypatch
+):
     gallery = import_module("cadlib.ui.gallery")
     asked = gallery.assess_file
 
@@ -840,10 +920,14 @@ def test_the_heatmap_of_a_sample_says_whether_it_may_be_read(browser):
     browser.toggle(key="ask").set_value(True).run()
     assert not browser.exception
     assert re.search(r"Grad-CAM for .* · peak .* · faithful .* · stable ", words(browser))
-    assert "Do not read this map" in words(browser) or "Hiding what is hot changes the answer" in words(browser)
+    assert "Do not read this map" in words(
+        browser
+    ) or "Hiding what is hot changes the answer" in words(browser)
 
 
-def test_an_unreadable_sample_is_named_in_its_tile_and_beside_the_map(app, synthetic_dataset, tmp_path):
+def test_an_unreadable_sample_is_named_in_its_tile_and_beside_the_map(
+    app, synthetic_dataset, tmp_path
+):
     copied = Path(shutil.copytree(synthetic_dataset, tmp_path / "spoilt"))
     image = min((copied / "ISIC_2019_Training_Input").iterdir())
     image.write_bytes(image.read_bytes()[: int(0.6 * image.stat().st_size)])
@@ -880,7 +964,9 @@ def test_the_interval_of_the_calibration_error_is_said_to_be_without_chance(app,
     page = opened(app, "performance")
     tile = next(metric for metric in page.metric if metric.label == "Calibration error (ECE)")
     low, high = measured["intervals"]["ece"]
-    assert tile.value == f"{measured['ece']:.2f}"  # without an interval, for that is not of this value
+    assert (
+        tile.value == f"{measured['ece']:.2f}"
+    )  # without an interval, for that is not of this value
     note = f"0 is best · n = {measured['n']} · without the effect of chance: 95 % CI {low:.2f} to {high:.2f}"
     assert note in [caption.value for caption in page.caption]
 
@@ -902,7 +988,9 @@ def test_performance_draws_what_damage_costs(app, tiny_models, across_damage):
         assert len(page.get("plotly_chart")) == 8
         rate = found["flips"]["rate"]
         assert rate["any"] > rate["mean"]
-        assert f"The top diagnosis changes in {100 * rate['mean']:.1f} % of the views" in words(page)
+        assert f"The top diagnosis changes in {100 * rate['mean']:.1f} % of the views" in words(
+            page
+        )
         assert f"in at least one view for {100 * rate['any']:.1f} % of the images" in words(page)
         other = page.segmented_control(key="merit").set_value("malignant_auc").run()
         assert not other.exception
@@ -935,7 +1023,9 @@ def test_no_page_calls_a_model_whose_split_leaks_validated(app, tiny_models, nam
 
 def test_performance_names_the_passed_leak_audit(app):
     page = opened(app, "performance")
-    assert "Leak audit passed: no image or lesion was found in more than one split." in words(page).replace("\\", "")
+    assert "Leak audit passed: no image or lesion was found in more than one split." in words(
+        page
+    ).replace("\\", "")
     assert "validated" not in words(page)
     assert not page.warning
 
@@ -950,7 +1040,9 @@ def test_every_page_warns_of_a_model_that_nobody_audited(app, tiny_models, name)
     finally:
         change_file(path.parent, path.name, before)
     warning = page.warning[0].value.replace("\\", "")
-    assert warning.startswith("tiny 0.1.0: not audited: it is not known whether evaluation lesions were also used")
+    assert warning.startswith(
+        "tiny 0.1.0: not audited: it is not known whether evaluation lesions were also used"
+    )
     assert "python -m cadlib audit --model tiny --data DIR --into-model" in warning
 
 
@@ -991,7 +1083,9 @@ def test_an_undefined_figure_is_shown_as_not_defined(app, tiny_models):
     path = tiny_models / "tiny" / record.METRICS_FILE
     before = path.read_text(encoding="utf-8")
     try:
-        change_file(path.parent, path.name, json.dumps({**json.loads(before), "malignant_auc": None}))
+        change_file(
+            path.parent, path.name, json.dumps({**json.loads(before), "malignant_auc": None})
+        )
         page = opened(app, "performance")
     finally:
         change_file(path.parent, path.name, before)
@@ -1001,7 +1095,12 @@ def test_an_undefined_figure_is_shown_as_not_defined(app, tiny_models):
 
 @pytest.mark.parametrize(
     ("name", "shown"),
-    [("a_b.png", r"a\_b.png"), ("*x*", r"\*x\*"), ("[a](b)", r"\[a\]\(b\)"), ("$1$ :red[x]", r"\$1\$ \:red\[x\]")],
+    [
+        ("a_b.png", r"a\_b.png"),
+        ("*x*", r"\*x\*"),
+        ("[a](b)", r"\[a\]\(b\)"),
+        ("$1$ :red[x]", r"\$1\$ \:red\[x\]"),
+    ],
 )
 def test_a_file_name_is_no_markdown(name, shown):
     assert ui.plain(name) == shown
@@ -1035,13 +1134,15 @@ def test_the_dataset_page_has_a_map_counts_and_lists_of_what_was_found(browser):
     assert all(label == "▲ MEL" for label in labels(browser))
 
 
-def test_the_answers_of_the_model_become_facets_orders_and_marks(browser, synthetic_dataset, tiny_models):
+def test_the_answers_of_the_model_become_facets_orders_and_marks(
+    browser, synthetic_dataset, tiny_models
+):
     assert not [pills for pills in browser.pills if pills.key == "facet-verdict"]
     browser.button(key="evaluate-tiny").click().run()
     dataset, found = ui.dataset(str(synthetic_dataset)), record.read_record(tiny_models / "tiny")
     folder = evaluation_folder(found, dataset)
     deadline = time.monotonic() + TIMEOUT_S
-    while not (job := background.find(folder.name)).ended:
+    while not (job := jobs.find(folder.name)).ended:
         assert time.monotonic() < deadline
         time.sleep(0.1)
     assert job.state == "done", job.reason
@@ -1053,7 +1154,9 @@ def test_the_answers_of_the_model_become_facets_orders_and_marks(browser, synthe
     assert count(browser, "facet-verdict", "right") == (said == truth).sum()
     assert count(browser, "facet-verdict", "wrong") == (said != truth).sum()
     for code in CODES:
-        assert sum(f" {code} " in f" {text}" for text in browser.pills(key="facet-said").options) == (code in set(said))
+        assert sum(
+            f" {code} " in f" {text}" for text in browser.pills(key="facet-said").options
+        ) == (code in set(said))
     browser.selectbox(key="facet-order").select("risk").run()
     risk = predictions[[code for code in CODES if diagnosis(code).malignant]].sum(axis=1)
     assert risk[tiles(browser)[0]["image"]] == pytest.approx(risk.max(), abs=1e-6)

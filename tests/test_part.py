@@ -1,15 +1,17 @@
 import pytest
 
+from cadlib.data.subsets import Subset
 from cadlib.errors import DatasetInvalid
-from cadlib.part import ALL, Part
-from cadlib.record import read_record
-from cadlib.subsets import Subset
+from cadlib.evaluation.image_selection import ALL, Part
+from cadlib.model.record import read_record
 
 
 @pytest.fixture
 def half(drawn_dataset):
     """Return the first half of the drawn lesions: of each four two to train on, then validation, then test."""
-    return Subset("half", "drawn", tuple(drawn_dataset.table["image"][:16]), "the first four diagnoses")
+    return Subset(
+        "half", "drawn", tuple(drawn_dataset.table["image"][:16]), "the first four diagnoses"
+    )
 
 
 @pytest.fixture
@@ -34,13 +36,18 @@ def test_it_says_which_images_these_are_and_what_part_they_had_in_training(
     drawn_model_folder, record, drawn_dataset, half
 ):
     def said(part):
-        return part.named, *part.role(drawn_model_folder, record, part.of(drawn_model_folder, record, drawn_dataset))
+        return part.named, *part.role(
+            drawn_model_folder, record, part.of(drawn_model_folder, record, drawn_dataset)
+        )
 
     without = "None of these images had a part in training, in calibration or in the thresholds."
     assert said(Part("test")) == ("the test split", without, False)
     assert said(Part("test", half)) == ("the subset “half” within the test split", without, False)
     for part in (Part("train"), Part("train", half)):
-        assert said(part)[1:] == ("The model was trained on these images: their figures flatter it.", True)
+        assert said(part)[1:] == (
+            "The model was trained on these images: their figures flatter it.",
+            True,
+        )
     name, role, flattered = said(Part(subset=half))
     assert (name, flattered) == ("the subset “half”", True)
     assert role.startswith("8 of them are images it was trained on, and 4 those it was chosen on")
@@ -53,16 +60,21 @@ def test_metrics_json_names_split_and_subset(half):
     assert Part("test", half).facts == {"split": "test", "subset": subset}
 
 
-def test_a_split_and_a_subset_that_share_no_image_are_both_named(drawn_model_folder, record, drawn_dataset):
-    trained = Subset("learnt", "drawn", tuple(drawn_dataset.table["image"][::4]), "the first of each diagnosis")
+def test_a_split_and_a_subset_that_share_no_image_are_both_named(
+    drawn_model_folder, record, drawn_dataset
+):
+    trained = Subset(
+        "learnt", "drawn", tuple(drawn_dataset.table["image"][::4]), "the first of each diagnosis"
+    )
     with pytest.raises(
-        DatasetInvalid, match=r"test split of isic2019 in the subset learnt but none of its 8 .* choose"
+        DatasetInvalid,
+        match=r"test split of isic2019 in the subset learnt but none of its 8 .* choose",
     ):
         Part("test", trained).of(drawn_model_folder, record, drawn_dataset)
 
 
 def test_data_of_which_the_split_has_nothing_is_told_to_be_of_another_model(drawn_dataset, model):
-    from cadlib.record import find_model
+    from cadlib.model.record import find_model
 
     with pytest.raises(DatasetInvalid, match="give the data set it was trained on"):
         Part("test").of(find_model("isic2019"), model.record, drawn_dataset)

@@ -11,19 +11,26 @@ import pandas as pd
 import pytest
 
 from cadlib.__main__ import main
-from cadlib.comparison_table import Compared
-from cadlib.counts import NO_DIAGNOSIS_NOTE
-from cadlib.evaluated import COSTS, MISSED_WITHOUT_DIAGNOSIS, Evaluated, compared, evaluated, make_evaluation
-from cadlib.metrics import malignant_probability
-from cadlib.own_split import part_in_training
-from cadlib.predictions import PREDICTIONS_FILE, join_predictions
-from cadlib.record import CARD_FILE, METRICS_FILE, read_json, read_record
+from cadlib.data.predictions_csv import PREDICTIONS_FILE, join_predictions
+from cadlib.evaluation.cached import (
+    COSTS,
+    MISSED_WITHOUT_DIAGNOSIS,
+    Evaluated,
+    compared,
+    evaluated,
+    make_evaluation,
+)
+from cadlib.evaluation.threshold_curves import decision, precision_recall, roc_curves
+from cadlib.metrics.classification import malignant_probability
+from cadlib.metrics.comparison_table import Compared
+from cadlib.metrics.image_counts import NO_DIAGNOSIS_NOTE
+from cadlib.metrics.subgroup_table import subgroup_rows
+from cadlib.metrics.tables import figure_text
+from cadlib.metrics.thresholds import trade_offs
+from cadlib.model.record import CARD_FILE, METRICS_FILE, read_json, read_record
+from cadlib.model.split import part_in_training
 from cadlib.report import Subject, render
-from cadlib.subgroup_table import subgroup_rows
-from cadlib.tables import figure_text
 from cadlib.taxonomy import CODES, MALIGNANT
-from cadlib.threshold_curves import decision, precision_recall, roc_curves
-from cadlib.trade_off import trade_offs
 from tests import partial
 from tests.altering import change_record
 from tests.test_report import Reader
@@ -43,7 +50,9 @@ def ignore(*_):
 def guessed(change) -> Evaluated:
     """Return what a guessing model predicted for 200 images, with labels that `change` gives."""
     rng = np.random.default_rng(0)
-    table = pd.DataFrame({"image": [f"I{n:03}" for n in range(200)], "diagnosis": rng.choice(CODES, 200)})
+    table = pd.DataFrame(
+        {"image": [f"I{n:03}" for n in range(200)], "diagnosis": rng.choice(CODES, 200)}
+    )
     malignant = table["diagnosis"].map(dict(zip(CODES, MALIGNANT, strict=True))).astype("boolean")
     table = table.assign(malignant=malignant, lesion_id=None, lesion_group=None)
     return Evaluated(change(table), rng.dirichlet(np.ones(8), 200), {}, 0.4)
@@ -86,7 +95,10 @@ def no_nan(read: Reader) -> bool:
 def subject_of(model, drawn_model_folder, drawn_dataset):
     """Return a function from a change of labels to what a report of the 32 drawn lesions rests on."""
     record = read_record(drawn_model_folder)
-    own, card = read_json(drawn_model_folder / METRICS_FILE), (drawn_model_folder / CARD_FILE).read_text()
+    own, card = (
+        read_json(drawn_model_folder / METRICS_FILE),
+        (drawn_model_folder / CARD_FILE).read_text(),
+    )
 
     def made(change) -> Subject:
         dataset = replace(drawn_dataset, table=change(drawn_dataset.table))
@@ -104,8 +116,15 @@ def test_a_report_without_a_diagnosis_has_the_figures_of_malignancy(subject_of):
     assert re.search(r"32 labelled images of \d+ lesions, 0 of them with a diagnosis", read.text)
     assert read.row("AUC malignant", 2)[1] == "16 malignant, 16 benign"
     assert float(read.row("AUC malignant", 2)[0][:5]) > 0
-    assert all(cell[0] in "01" for cell in read.row("balanced", 5))  # sensitivity, specificity, PPV and NPV
-    for chart in ("ROC", "Precision and recall", "Decision curve", "Reliability of the malignant probability"):
+    assert all(
+        cell[0] in "01" for cell in read.row("balanced", 5)
+    )  # sensitivity, specificity, PPV and NPV
+    for chart in (
+        "ROC",
+        "Precision and recall",
+        "Decision curve",
+        "Reliability of the malignant probability",
+    ):
         assert chart in read.words
     assert f"{MISSED_WITHOUT_DIAGNOSIS.capitalize()}: " in read.text
 
@@ -151,18 +170,33 @@ def test_each_subgroup_states_how_many_images_are_behind_its_figures(subject_of,
 def test_thresholds_of_malignancy_need_no_diagnosis(model, drawn_dataset, drawn_model_folder):
     record = read_record(drawn_model_folder)
     whole, binary = (
-        evaluated(drawn_model_folder, record, replace(drawn_dataset, table=change(drawn_dataset.table)), ignore)
+        evaluated(
+            drawn_model_folder,
+            record,
+            replace(drawn_dataset, table=change(drawn_dataset.table)),
+            ignore,
+        )
         for change in (lambda table: table, partial.only_groups)
     )
     assert trade_offs(binary.figures) == trade_offs(whole.figures)
-    assert decision(binary.figures, binary, 0.1).model == pytest.approx(decision(whole.figures, whole, 0.1).model)
-    assert [*roc_curves(binary.figures)] == [*precision_recall(binary.figures, binary)] == ["malignant"]
+    assert decision(binary.figures, binary, 0.1).model == pytest.approx(
+        decision(whole.figures, whole, 0.1).model
+    )
+    assert (
+        [*roc_curves(binary.figures)]
+        == [*precision_recall(binary.figures, binary)]
+        == ["malignant"]
+    )
     assert [*precision_recall(whole.figures, whole)] == ["melanoma", "malignant"]
-    curve, alone = (precision_recall(binary.figures, found)["malignant"] for found in (binary, None))
+    curve, alone = (
+        precision_recall(binary.figures, found)["malignant"] for found in (binary, None)
+    )
     assert curve.positives == alone.positives == 0.5
 
 
-def test_two_models_are_compared_on_images_that_are_only_malignant_or_benign(model, drawn_dataset, drawn_model_folder):
+def test_two_models_are_compared_on_images_that_are_only_malignant_or_benign(
+    model, drawn_dataset, drawn_model_folder
+):
     dataset = replace(drawn_dataset, table=partial.only_groups(drawn_dataset.table))
     found = evaluated(drawn_model_folder, read_record(drawn_model_folder), dataset, ignore)
     other = replace(found, probabilities=np.roll(found.probabilities, 1, axis=0))
@@ -171,7 +205,10 @@ def test_two_models_are_compared_on_images_that_are_only_malignant_or_benign(mod
     assert rows["Balanced accuracy"]["Better"] == rows["Balanced accuracy"]["one"] == "not defined"
     assert rows["AUC malignant"]["one"] != "not defined"
     tests = {row["McNemar's test"]: row for row in pair.test_rows}
-    assert (tests["First diagnosis right"]["n"], tests["First diagnosis right"]["p exact"]) == ("0", "not defined")
+    assert (tests["First diagnosis right"]["n"], tests["First diagnosis right"]["p exact"]) == (
+        "0",
+        "not defined",
+    )
     assert (tests["Malignant, referred"]["n"], tests["Benign, not referred"]["n"]) == ("16", "16")
     assert "are measured on the 0 images with a diagnosis" in pair.note
 
@@ -180,7 +217,11 @@ def test_a_kept_evaluation_of_partial_labels_is_read_back(model, drawn_dataset, 
     dataset = replace(drawn_dataset, table=partial.every_other_group(drawn_dataset.table))
     make_evaluation(tmp_path / "kept", model, dataset, ignore)
     figures = read_json(tmp_path / "kept" / METRICS_FILE)
-    assert (figures["n"], figures["n_malignant"], sum(figures["n_by_class"].values())) == (32, 16, 16)
+    assert (figures["n"], figures["n_malignant"], sum(figures["n_by_class"].values())) == (
+        32,
+        16,
+        16,
+    )
 
 
 # Commands
@@ -192,7 +233,9 @@ def evaluation(tmp_path) -> int:
     return main(["evaluate", "--model", "isic2019", "--data", str(data), "--output", str(output)])
 
 
-def test_evaluate_measures_malignancy_on_images_without_a_diagnosis(drawn_dataset, tmp_path, monkeypatch, capsys):
+def test_evaluate_measures_malignancy_on_images_without_a_diagnosis(
+    drawn_dataset, tmp_path, monkeypatch, capsys
+):
     partial.change_labels(monkeypatch, partial.only_groups)
     assert evaluation(tmp_path) == 0
     figures = json.loads((tmp_path / "out" / METRICS_FILE).read_text(), parse_constant=pytest.fail)
@@ -216,17 +259,31 @@ def test_evaluate_on_benign_images_has_a_specificity(drawn_dataset, tmp_path, mo
 
 
 @pytest.mark.parametrize("command", ["evaluate", "report"])
-def test_without_a_label_a_command_ends_with_the_reason(command, drawn_dataset, tmp_path, monkeypatch, capsys):
+def test_without_a_label_a_command_ends_with_the_reason(
+    command, drawn_dataset, tmp_path, monkeypatch, capsys
+):
     partial.change_labels(monkeypatch, partial.no_labels)
     output = tmp_path / "out"
-    code = main([command, "--model", "isic2019", "--data", str(tmp_path / "split" / "drawn"), "--output", str(output)])
+    code = main(
+        [
+            command,
+            "--model",
+            "isic2019",
+            "--data",
+            str(tmp_path / "split" / "drawn"),
+            "--output",
+            str(output),
+        ]
+    )
     assert code == 1
     assert "none of its 32 images has one" in capsys.readouterr().err
     assert not output.is_file()
     assert not (output / METRICS_FILE).exists()
 
 
-def test_predictions_are_compared_with_labels_of_malignancy(tmp_path, monkeypatch, drawn_dataset, capsys):
+def test_predictions_are_compared_with_labels_of_malignancy(
+    tmp_path, monkeypatch, drawn_dataset, capsys
+):
     partial.change_labels(monkeypatch, partial.only_groups)
     assert evaluation(tmp_path) == 0
     predictions = tmp_path / "out" / PREDICTIONS_FILE
@@ -274,7 +331,20 @@ def test_a_table_of_isic_2020_is_measured(drawn_dataset, tmp_path):
         }
     )
     rows.to_csv(folder / "ISIC_2020_Training_GroundTruth.csv", index=False)
-    assert main(["evaluate", "--model", "isic2019", "--data", str(folder), "--output", str(tmp_path / "out")]) == 0
+    assert (
+        main(
+            [
+                "evaluate",
+                "--model",
+                "isic2019",
+                "--data",
+                str(folder),
+                "--output",
+                str(tmp_path / "out"),
+            ]
+        )
+        == 0
+    )
     figures = json.loads((tmp_path / "out" / METRICS_FILE).read_text(), parse_constant=pytest.fail)
     assert (figures["n"], figures["n_malignant"], figures["n_by_class"]["MEL"]) == (32, 16, 16)
     assert 0 < figures["malignant_auc"] < 1

@@ -11,26 +11,33 @@ from hypothesis import strategies as st
 from sklearn.calibration import calibration_curve
 from sklearn.metrics import average_precision_score, roc_auc_score
 
-from cadlib import metrics
-from cadlib.comparison import OF_DIAGNOSES, Answers, compare
-from cadlib.counts import Counts
-from cadlib.dataset import join_dataset
-from cadlib.decision import Threshold
-from cadlib.evaluation import build_metrics
-from cadlib.findings import Findings
-from cadlib.gaps import gaps
-from cadlib.own_figures import metrics_json
-from cadlib.partial_labels import (
+from cadlib.data.consistency import Findings
+from cadlib.data.dataset import join_dataset
+from cadlib.data.malignancy import complete_labels
+from cadlib.evaluation.evaluate import build_metrics
+from cadlib.metrics import classification
+from cadlib.metrics.image_counts import Counts
+from cadlib.metrics.model_comparison import OF_DIAGNOSES, Answers, compare
+from cadlib.metrics.operating_point import Threshold
+from cadlib.metrics.partial_labels import (
     NO_DIAGNOSIS,
     PartialLabels,
-    complete_labels,
     has_label,
     malignant_of,
     malignant_words,
 )
-from cadlib.record import ConformalSets
-from cadlib.summary import BEFORE_CALIBRATION, FIGURES, Figure, intervals, measured_point, summarise
-from cadlib.tables import metrics_table
+from cadlib.metrics.subgroup_gaps import gaps
+from cadlib.metrics.summary import (
+    BEFORE_CALIBRATION,
+    FIGURES,
+    Figure,
+    intervals,
+    measured_point,
+    summarise,
+)
+from cadlib.metrics.tables import metrics_table
+from cadlib.model.metrics_file import metrics_json
+from cadlib.model.record import ConformalSets
 from cadlib.taxonomy import CLASSES, CODES, MALIGNANT
 from tests.partial import leaning, partly
 from tests.test_dataset import write_image
@@ -39,7 +46,9 @@ from tests.test_evaluation import table_of
 N = 300
 POINTS = (Threshold("balanced", 0.4), Threshold("rule-out", 0.2))
 MALIGNANT_FIGURES = tuple(figure.name for figure in FIGURES if figure.malignant)
-DIAGNOSIS_FIGURES = tuple(figure.name for figure in (*FIGURES, *BEFORE_CALIBRATION) if not figure.malignant)
+DIAGNOSIS_FIGURES = tuple(
+    figure.name for figure in (*FIGURES, *BEFORE_CALIBRATION) if not figure.malignant
+)
 
 
 @pytest.fixture(scope="module")
@@ -64,12 +73,20 @@ def whole(labels, lesions):
 
 @pytest.fixture(scope="module")
 def part(labels, diagnosed, lesions):
-    return summarise(partly(labels, diagnosed), leaning(labels), lesions, leaning(labels, seed=1), draws=200)
+    return summarise(
+        partly(labels, diagnosed), leaning(labels), lesions, leaning(labels, seed=1), draws=200
+    )
 
 
 @pytest.fixture(scope="module")
 def binary(labels, lesions):
-    return summarise(partly(labels, np.zeros(N, bool)), leaning(labels), lesions, leaning(labels, seed=1), draws=200)
+    return summarise(
+        partly(labels, np.zeros(N, bool)),
+        leaning(labels),
+        lesions,
+        leaning(labels, seed=1),
+        draws=200,
+    )
 
 
 # Labels from a table
@@ -177,21 +194,33 @@ def test_the_figures_of_diagnosed_images_do_not_depend_on_the_new_ones(labels, w
     """The definitions before partial labels, computed here anew: the same to the last digit."""
     probabilities = leaning(labels)
     truth = np.array(MALIGNANT)[labels]
-    scores = metrics.malignant_probability(probabilities)
-    former = Figure("auc", lambda _, given, weights=None: metrics.auc(given, truth, weights))
-    precision = Figure("precision", lambda _, given, weights=None: metrics.average_precision(given, truth, weights))
+    scores = classification.malignant_probability(probabilities)
+    former = Figure("auc", lambda _, given, weights=None: classification.auc(given, truth, weights))
+    precision = Figure(
+        "precision",
+        lambda _, given, weights=None: classification.average_precision(given, truth, weights),
+    )
     ends = intervals(labels, lesions, [(former, scores), (precision, scores)], 200)
-    assert whole["malignant_auc"] == float(metrics.auc(scores, truth))
+    assert whole["malignant_auc"] == float(classification.auc(scores, truth))
     assert whole["intervals"]["malignant_auc"] == ends["auc"]
-    assert whole["malignant_average_precision"] == float(metrics.average_precision(scores, truth))
+    assert whole["malignant_average_precision"] == float(
+        classification.average_precision(scores, truth)
+    )
     assert whole["intervals"]["malignant_average_precision"] == ends["precision"]
-    accuracy = Figure("accuracy", metrics.accuracy)
-    assert whole["intervals"]["accuracy"] == intervals(labels, lesions, [(accuracy, probabilities)], 200)["accuracy"]
+    accuracy = Figure("accuracy", classification.accuracy)
+    assert (
+        whole["intervals"]["accuracy"]
+        == intervals(labels, lesions, [(accuracy, probabilities)], 200)["accuracy"]
+    )
 
 
 def test_malignant_figures_count_all_images(whole, part, binary):
     for figures in (part, binary):
-        assert (figures["n"], figures["n_malignant"], figures["n_lesions"]) == (N, whole["n_malignant"], N // 2)
+        assert (figures["n"], figures["n_malignant"], figures["n_lesions"]) == (
+            N,
+            whole["n_malignant"],
+            N // 2,
+        )
         for name in MALIGNANT_FIGURES:
             assert figures[name] == whole[name]
             assert figures["intervals"][name] == whole["intervals"][name]
@@ -201,7 +230,11 @@ def test_malignant_figures_count_all_images(whole, part, binary):
 
 def test_figures_of_diagnoses_are_those_of_the_images_with_one(labels, diagnosed, lesions, part):
     alone = summarise(
-        labels[diagnosed], leaning(labels)[diagnosed], lesions[diagnosed], leaning(labels, seed=1)[diagnosed], draws=200
+        labels[diagnosed],
+        leaning(labels)[diagnosed],
+        lesions[diagnosed],
+        leaning(labels, seed=1)[diagnosed],
+        draws=200,
     )
     assert sum(part["n_by_class"].values()) == diagnosed.sum()
     for name in DIAGNOSIS_FIGURES:
@@ -225,14 +258,16 @@ def test_figures_of_diagnoses_are_not_defined_without_one(binary):
 
 def test_malignant_figures_are_those_of_scikit_learn(labels, binary):
     truth = np.array(MALIGNANT)[labels]
-    scores = metrics.malignant_probability(leaning(labels))
+    scores = classification.malignant_probability(leaning(labels))
     assert binary["malignant_auc"] == pytest.approx(roc_auc_score(truth, scores))
-    assert binary["malignant_average_precision"] == pytest.approx(average_precision_score(truth, scores))
+    assert binary["malignant_average_precision"] == pytest.approx(
+        average_precision_score(truth, scores)
+    )
 
 
 def test_the_malignant_reliability_is_that_of_scikit_learn(labels, binary):
     truth = np.array(MALIGNANT)[labels]
-    scores = metrics.malignant_probability(leaning(labels))
+    scores = classification.malignant_probability(leaning(labels))
     fraction, mean = calibration_curve(truth, scores, n_bins=15)
     bins = [one for one in binary["malignant_reliability"] if one["n"]]
     assert [one["accuracy"] for one in bins] == pytest.approx(fraction.tolist())
@@ -244,17 +279,26 @@ def test_the_malignant_reliability_is_that_of_scikit_learn(labels, binary):
 
 def test_an_operating_point_is_measured_without_a_diagnosis(labels, lesions):
     named = measured_point(POINTS[0], labels, leaning(labels), lesions)
-    assert measured_point(POINTS[0], partly(labels, np.zeros(N, bool)), leaning(labels), lesions) == named
+    assert (
+        measured_point(POINTS[0], partly(labels, np.zeros(N, bool)), leaning(labels), lesions)
+        == named
+    )
 
 
 def test_benign_images_alone_have_a_specificity_and_no_sensitivity(labels):
     benign = ~np.array(MALIGNANT)[labels]
-    table = table_of([None] * int(benign.sum()), malignant=pd.array([False] * int(benign.sum()), dtype="boolean"))
+    table = table_of(
+        [None] * int(benign.sum()), malignant=pd.array([False] * int(benign.sum()), dtype="boolean")
+    )
     figures = build_metrics(table, leaning(labels)[benign], POINTS)
-    referred = metrics.malignant_probability(leaning(labels)[benign]) >= POINTS[0].threshold
+    referred = classification.malignant_probability(leaning(labels)[benign]) >= POINTS[0].threshold
     point = figures["operating_points"][0]
     assert point["specificity"] == pytest.approx(1 - referred.mean())
-    assert point["intervals"]["specificity"][0] < point["specificity"] < point["intervals"]["specificity"][1]
+    assert (
+        point["intervals"]["specificity"][0]
+        < point["specificity"]
+        < point["intervals"]["specificity"][1]
+    )
     assert (point["sensitivity"], figures["malignant_auc"], point["n_malignant"]) == (None, None, 0)
     assert figures["malignant_ece"] > 0
 
@@ -271,7 +315,9 @@ def test_malignant_images_alone_have_a_sensitivity_and_no_specificity():
 def test_any_labels_make_strict_json_and_a_table_without_nan(seed):
     rng = np.random.default_rng(seed)
     size = int(rng.integers(0, 12))
-    diagnoses = [None if rng.random() < 0.5 else str(rng.choice([*CODES, "UNK"])) for _ in range(size)]
+    diagnoses = [
+        None if rng.random() < 0.5 else str(rng.choice([*CODES, "UNK"])) for _ in range(size)
+    ]
     told = pd.array([rng.choice([True, False, None]) for _ in range(size)], dtype="boolean")
     sets = ConformalSets(0.9, dict.fromkeys(CODES, 0.8))
     probabilities = rng.dirichlet(np.ones(8), size)
@@ -300,7 +346,10 @@ def test_the_seven_classes_of_isic_2018_take_partial_labels(labels, diagnosed):
         malignant=pd.array(np.array(MALIGNANT)[labels], dtype="boolean"),
     )
     figures = build_metrics(table, leaning(labels), POINTS, classes=CLASSES[7])
-    assert figures["n_by_class"]["AKIEC"] == np.isin(labels[diagnosed], [CODES.index("AK"), CODES.index("SCC")]).sum()
+    assert (
+        figures["n_by_class"]["AKIEC"]
+        == np.isin(labels[diagnosed], [CODES.index("AK"), CODES.index("SCC")]).sum()
+    )
     assert Counts.of(figures).malignant == np.array(MALIGNANT)[labels].sum()
     assert figures["malignant_auc"] == build_metrics(table, leaning(labels))["malignant_auc"]
 
@@ -317,20 +366,39 @@ def test_gaps_in_malignant_figures_need_no_diagnosis(labels, lesions):
     inside = {"old": np.random.default_rng(2).random(N) < 0.5}
     options = {"permutations": 200, "draws": 50}
     named = gaps(labels, leaning(labels), lesions, inside, 0.4, **options)
-    found = gaps(partly(labels, np.zeros(N, bool)), leaning(labels), lesions, inside, 0.4, **options)
+    found = gaps(
+        partly(labels, np.zeros(N, bool)), leaning(labels), lesions, inside, 0.4, **options
+    )
     assert [gap.figure for gap in found] == ["malignant_auc", "sensitivity", "specificity"]
-    for gap, other in zip(found, [gap for gap in named if gap.figure != "balanced_accuracy"], strict=True):
-        assert (gap.subgroup, gap.rest, gap.interval, gap.p) == (other.subgroup, other.rest, other.interval, other.p)
+    for gap, other in zip(
+        found, [gap for gap in named if gap.figure != "balanced_accuracy"], strict=True
+    ):
+        assert (gap.subgroup, gap.rest, gap.interval, gap.p) == (
+            other.subgroup,
+            other.rest,
+            other.interval,
+            other.p,
+        )
 
 
 def test_a_gap_in_balanced_accuracy_is_that_of_the_images_with_a_diagnosis():
     rng = np.random.default_rng(2)
-    labels, lesions = rng.integers(0, 8, 800), np.arange(800)  # enough for ten lesions of each on both sides
+    labels, lesions = (
+        rng.integers(0, 8, 800),
+        np.arange(800),
+    )  # enough for ten lesions of each on both sides
     diagnosed, inside = rng.random(800) < 0.7, rng.random(800) < 0.5
     options = {"permutations": 200, "draws": 50}
-    mixed = gaps(partly(labels, diagnosed), leaning(labels), lesions, {"old": inside}, 0.4, **options)
+    mixed = gaps(
+        partly(labels, diagnosed), leaning(labels), lesions, {"old": inside}, 0.4, **options
+    )
     alone = gaps(
-        labels[diagnosed], leaning(labels)[diagnosed], lesions[diagnosed], {"old": inside[diagnosed]}, 0.4, **options
+        labels[diagnosed],
+        leaning(labels)[diagnosed],
+        lesions[diagnosed],
+        {"old": inside[diagnosed]},
+        0.4,
+        **options,
     )
     assert mixed[0].figure == alone[0].figure == "balanced_accuracy"
     assert (mixed[0].subgroup, mixed[0].rest) == (alone[0].subgroup, alone[0].rest)
@@ -343,7 +411,11 @@ def test_two_models_are_compared_without_a_diagnosis(labels, lesions):
     assert (found.n, found.n_diagnosed, named.n_diagnosed) == (N, 0, N)
     for name, difference in found.figures.items():
         if name in OF_DIAGNOSES:
-            assert (difference.first, difference.difference, difference.interval) == (None, None, None)
+            assert (difference.first, difference.difference, difference.interval) == (
+                None,
+                None,
+                None,
+            )
             assert difference.better is None
         else:
             assert difference == named.figures[name]
@@ -361,4 +433,6 @@ def test_a_comparison_on_mixed_labels_takes_each_figure_from_its_images(labels, 
     for name, difference in found.figures.items():
         assert difference == (alone if name in OF_DIAGNOSES else named).figures[name]
     assert found.tests["right"] == alone.tests["right"]
-    assert json.loads(json.dumps(found.to_json(), allow_nan=False))["n_diagnosed"] == diagnosed.sum()
+    assert (
+        json.loads(json.dumps(found.to_json(), allow_nan=False))["n_diagnosed"] == diagnosed.sum()
+    )

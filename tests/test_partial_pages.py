@@ -7,10 +7,10 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from cadlib import record
-from cadlib.counts import NO_DIAGNOSIS_NOTE
-from cadlib.dataset import open_dataset
-from cadlib.evaluated import MISSED_WITHOUT_DIAGNOSIS
+from cadlib.data.dataset import open_dataset
+from cadlib.evaluation.cached import MISSED_WITHOUT_DIAGNOSIS
+from cadlib.metrics.image_counts import NO_DIAGNOSIS_NOTE
+from cadlib.model import record
 from cadlib.taxonomy import CODES
 from cadlib.ui.gallery import tiles_of
 from tests import partial
@@ -50,18 +50,25 @@ def test_the_performance_page_measures_malignancy_without_a_diagnosis(data_at_ha
     assert 0 < float(metric(page, "AUC malignant")) < 1
     assert 0 < float(metric(page, "Calibration error, malignant")) < 1
     assert words(page).count(NO_DIAGNOSIS_NOTE) == 2  # confusion matrix, by diagnosis
-    assert page.table[0].value.iloc[:, 1].str.match(r"[01]\.").all()  # sensitivity, specificity, PPV, NPV
+    assert (
+        page.table[0].value.iloc[:, 1].str.match(r"[01]\.").all()
+    )  # sensitivity, specificity, PPV, NPV
     slider = next(one for one in page.select_slider if one.key.startswith("threshold"))
     assert not slider.set_value(len(slider.options) - 1).run().exception
     errors = page.segmented_control(key="errors-of-2")
     assert errors.options[0].startswith(MISSED_WITHOUT_DIAGNOSIS)
     missed = mounted(page, "tiles", "errors")[0]
     assert int(missed["about"].split()[0]) == int(errors.options[0].split()[-1]) > 0
-    assert all(tile["label"].startswith("malignant") and tile["sign"] == "▲" for tile in tiles(page, "errors"))
+    assert all(
+        tile["label"].startswith("malignant") and tile["sign"] == "▲"
+        for tile in tiles(page, "errors")
+    )
 
 
 @pytest.mark.timeout(300)
-def test_the_performance_page_takes_each_figure_from_the_images_that_have_its_label(data_at_hand, monkeypatch):
+def test_the_performance_page_takes_each_figure_from_the_images_that_have_its_label(
+    data_at_hand, monkeypatch
+):
     data = relabelled(data_at_hand, monkeypatch, partial.every_other_group)
     page = waited(shown(data))
     assert not page.exception
@@ -100,7 +107,9 @@ def test_the_performance_page_without_a_label_says_so(data_at_hand, monkeypatch)
 def test_two_models_are_compared_on_images_without_a_diagnosis(data_at_hand, tmp_path, monkeypatch):
     for name in ("isic2019", "twin"):
         shutil.copytree(record.find_model("isic2019"), tmp_path / "models" / name)
-    change_record(tmp_path / "models" / "twin", {"name": "twin", "bias": [4.0, *[0.0] * (len(CODES) - 1)]})
+    change_record(
+        tmp_path / "models" / "twin", {"name": "twin", "bias": [4.0, *[0.0] * (len(CODES) - 1)]}
+    )
     monkeypatch.setenv("CADLIB_MODELS", str(tmp_path / "models"))
     page = waited(shown(relabelled(data_at_hand, monkeypatch, partial.only_groups)))
     page.selectbox(key="other-model").set_value("twin").run()
@@ -123,7 +132,9 @@ def browser(app, data_at_hand, monkeypatch):  # noqa: F811 - the fixture
     def made(change):
         data = relabelled(data_at_hand, monkeypatch, change)
         page = opened(app, "dataset")
-        page.text_input(key="folder").set_value(str(Path(data.table["path"].iloc[0]).parents[1])).run()
+        page.text_input(key="folder").set_value(
+            str(Path(data.table["path"].iloc[0]).parents[1])
+        ).run()
         assert not page.exception
         return page
 
@@ -134,8 +145,15 @@ def test_images_are_found_by_malignant_or_benign(browser):
     page = browser(partial.only_groups)
     assert "facet-diagnosis" not in [pills.key for pills in page.pills]
     assert page.pills(key="facet-malignancy").label == "Malignant or benign"
-    assert count(page, "facet-malignancy", "benign") == count(page, "facet-malignancy", "malignant") == 48
-    assert {(tile["label"], tile["sign"]) for tile in tiles(page)} <= {("malignant", "▲"), ("benign", "●")}
+    assert (
+        count(page, "facet-malignancy", "benign")
+        == count(page, "facet-malignancy", "malignant")
+        == 48
+    )
+    assert {(tile["label"], tile["sign"]) for tile in tiles(page)} <= {
+        ("malignant", "▲"),
+        ("benign", "●"),
+    }
     page.pills(key="facet-malignancy").set_value(["benign"]).run()
     assert {tile["label"] for tile in tiles(page)} == {"benign"}
     assert mounted(page, "tiles")[0]["about"].startswith("48 ")
@@ -162,8 +180,14 @@ def test_an_image_without_a_diagnosis_opens_large_with_its_group(browser):
 @pytest.mark.parametrize(
     ("change", "alt"),
     [
-        (partial.only_groups, "Images by diagnosis, 96 in all: .*malignant, no diagnosis 48, benign, no diagnosis 48"),
-        (partial.every_other_group, "Images by diagnosis, 96 in all: Melanoma 6, .*benign, no diagnosis 24"),
+        (
+            partial.only_groups,
+            "Images by diagnosis, 96 in all: .*malignant, no diagnosis 48, benign, no diagnosis 48",
+        ),
+        (
+            partial.every_other_group,
+            "Images by diagnosis, 96 in all: Melanoma 6, .*benign, no diagnosis 24",
+        ),
         (partial.only_benign, "Images by diagnosis, 48 in all: .*benign, no diagnosis 48"),
     ],
 )

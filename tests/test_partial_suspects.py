@@ -8,12 +8,12 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from cadlib.duplicates import find_duplicates
-from cadlib.model import Model
-from cadlib.partial_labels import label_words, labels_contradict
-from cadlib.suspects import Finding, cleaned, kept_at, said_now
-from cadlib.suspects.finding import find_suspects
-from cadlib.suspects.labels import doubt
+from cadlib.data.duplicates import find_duplicates
+from cadlib.label_review import Finding, cleaned, kept_at, said_now
+from cadlib.label_review.doubtful_labels import doubt
+from cadlib.label_review.search import find_suspects
+from cadlib.metrics.partial_labels import label_words, labels_contradict
+from cadlib.model.model import Model
 from tests import partial
 
 
@@ -56,7 +56,9 @@ def copied(drawn_dataset):
     return replace(drawn_dataset, table=table), set(table["image"][[malignant, benign]])
 
 
-def test_identical_files_that_are_malignant_and_benign_contradict_each_other(copied, drawn_model_folder):
+def test_identical_files_that_are_malignant_and_benign_contradict_each_other(
+    copied, drawn_model_folder
+):
     dataset, pair = copied
     duplicates = find_duplicates(dataset, silent)
     (rows,) = duplicates.contradictions("identical files")
@@ -85,14 +87,21 @@ def test_a_wrong_group_is_doubted():
 def test_a_group_that_was_judged_wrong_leaves_the_clean_images(drawn_dataset):
     table = partial.only_groups(drawn_dataset.table)
     image = table["image"][0]
-    verdicts = {Finding("doubted labels", image, diagnosis=label_words(table)[0]): said_now("label is wrong", "")}
+    verdicts = {
+        Finding("doubted labels", image, diagnosis=label_words(table)[0]): said_now(
+            "label is wrong", ""
+        )
+    }
     assert set(table["image"]) - {*cleaned(table, verdicts)} == {image}
 
 
 def test_lists_are_made_anew_where_a_group_changes(drawn_dataset):
     table = partial.only_groups(drawn_dataset.table)
     other = table.assign(malignant=~table["malignant"])
-    places = {kept_at(replace(drawn_dataset, table=one), "model") for one in (table, other, drawn_dataset.table)}
+    places = {
+        kept_at(replace(drawn_dataset, table=one), "model")
+        for one in (table, other, drawn_dataset.table)
+    }
     assert len(places) == 3
 
 

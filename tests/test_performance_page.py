@@ -8,11 +8,12 @@ from pathlib import Path
 import pytest
 from streamlit.testing.v1 import AppTest
 
-from cadlib import background, record
-from cadlib.evaluated import evaluation_folder
-from cadlib.part import Part
-from cadlib.predictions import PREDICTIONS_FILE, read_predictions
-from cadlib.subsets import Subset, save_subset
+from cadlib import jobs
+from cadlib.data.predictions_csv import PREDICTIONS_FILE, read_predictions
+from cadlib.data.subsets import Subset, save_subset
+from cadlib.evaluation.cached import evaluation_folder
+from cadlib.evaluation.image_selection import Part
+from cadlib.model import record
 from cadlib.taxonomy import CODES
 from tests.altering import change_record
 from tests.reading import mounted, tiles, words
@@ -30,7 +31,9 @@ def opened() -> AppTest:
 def shown(data, split="all", subset=None) -> AppTest:
     """Open the page and choose a part of the data set: a split, a subset, or what both share."""
     page = opened()
-    page.selectbox(key="measured-images").set_value(str(Path(data.table["path"].iloc[0]).parents[1])).run()
+    page.selectbox(key="measured-images").set_value(
+        str(Path(data.table["path"].iloc[0]).parents[1])
+    ).run()
     page.selectbox(key="measured-split").set_value(split)
     page.selectbox(key="measured-subset").set_value(subset).run()
     assert not page.exception
@@ -42,7 +45,7 @@ def waited(page: AppTest, model: str = "isic2019") -> AppTest:
     page.button(key=f"evaluate-{model}").click().run()
     assert not page.exception
     deadline = time.monotonic() + TIMEOUT_S
-    while any(not job.ended for job in background._jobs.values()):
+    while any(not job.ended for job in jobs._jobs.values()):
         assert time.monotonic() < deadline
         time.sleep(0.1)
     return page.run()
@@ -115,7 +118,9 @@ def test_a_split_and_a_subset_are_chosen_together_and_the_page_says_what_they_ar
     both = Part("test", half).of(folder, record.read_record(folder), drawn_dataset)
     assert kept(both).index.tolist() == images[3:16:4]
     page = waited(shown(drawn_dataset, "train", "half"))
-    assert ":orange[**The model was trained on these images: their figures flatter it.**]" in words(page)
+    assert ":orange[**The model was trained on these images: their figures flatter it.**]" in words(
+        page
+    )
     page = shown(drawn_dataset, "test", "learnt")
     assert "choose another split or another subset" in page.error[0].value
     assert not page.metric
@@ -126,7 +131,7 @@ def test_what_fails_is_said_and_can_be_asked_again(data_at_hand, monkeypatch):
     def broken(*_):
         raise OSError("no room on the disk")
 
-    monkeypatch.setattr("cadlib.evaluated.make_evaluation", broken)
+    monkeypatch.setattr("cadlib.evaluation.cached.make_evaluation", broken)
     page = waited(shown(data_at_hand))
     assert "no room on the disk" in page.error[0].value.replace("\\", "")
     assert page.button(key="evaluate-isic2019")
@@ -140,7 +145,9 @@ def test_two_models_are_compared_on_the_same_images(data_at_hand, tmp_path, monk
     change_record(models / "twin", {"name": "twin", "bias": [8.0, *[0.0] * (len(CODES) - 1)]})
     monkeypatch.setenv("CADLIB_MODELS", str(models))
     reports = []
-    monkeypatch.setattr("streamlit.download_button", lambda _, rendered, *__, **___: reports.append(rendered))
+    monkeypatch.setattr(
+        "streamlit.download_button", lambda _, rendered, *__, **___: reports.append(rendered)
+    )
     page = waited(shown(data_at_hand))
     assert "Compared with" not in reports[-1]()
     page.selectbox(key="other-model").set_value("twin").run()
@@ -159,7 +166,9 @@ def test_two_models_are_compared_on_the_same_images(data_at_hand, tmp_path, monk
     assert "Compared with twin" in report
     for table in tables:
         if "Better" in table or "McNemar's test" in table:
-            assert all(f"<td>{escape(cell)}</td>" in report for cell in table.to_numpy()[:, 1:].ravel())
+            assert all(
+                f"<td>{escape(cell)}</td>" in report for cell in table.to_numpy()[:, 1:].ravel()
+            )
     said = "twin: No image ID matches the images used for training, calibration or thresholds."
     assert said in words(page).replace("\\", "")
     assert said in report

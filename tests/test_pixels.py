@@ -4,12 +4,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from cadlib import pixels
-from cadlib.dataset import open_dataset
+from cadlib.data import pixel_cache
+from cadlib.data.dataset import open_dataset
+from cadlib.data.pixel_cache import cached_pixels
 from cadlib.errors import DatasetInvalid, ImageRejected
 from cadlib.images import read_image
-from cadlib.pixels import cached_pixels
-from cadlib.preprocess import InputSpec, to_pixels
+from cadlib.images.preprocess import InputSpec, to_pixels
 
 SPEC = InputSpec(48, "bicubic", (0.5, 0.5, 0.5), (0.5, 0.5, 0.5))
 
@@ -28,7 +28,7 @@ def test_holds_exactly_what_prediction_reads(table):
 
 def test_the_second_call_decodes_nothing(table, monkeypatch):
     first = cached_pixels(table, SPEC)[:]
-    monkeypatch.setattr(pixels, "read_image", None)
+    monkeypatch.setattr(pixel_cache, "read_image", None)
     assert np.array_equal(cached_pixels(table, SPEC)[:], first)
 
 
@@ -55,8 +55,10 @@ def test_what_stood_before_a_break_is_not_decoded_again(table, tmp_path, monkeyp
     with part.open("r+b") as file:  # as a killed process leaves it: in the middle of a row
         file.truncate(part.stat().st_size - 1)
     read, calls = [], []
-    monkeypatch.setattr(pixels, "read_image", lambda path: read.append(path) or read_image(path))
-    cached = cached_pixels(table, SPEC, lambda *step: calls.append(step))
+    monkeypatch.setattr(
+        pixel_cache, "read_image", lambda path: read.append(path) or read_image(path)
+    )
+    cached = cached_pixels(table, SPEC, lambda _, *step: calls.append(step))
     assert sorted(read) == table["path"].tolist()[5:]
     assert calls == [(done, 10) for done in range(6, 11)]
     for row, path in enumerate(table["path"]):
@@ -87,7 +89,12 @@ def test_a_file_that_ends_too_early_is_refused(table):
 
 def test_another_size_is_another_cache(table):
     cached_pixels(table, SPEC)
-    assert cached_pixels(table, InputSpec(32, "bicubic", SPEC.mean, SPEC.std)).shape == (10, 32, 32, 3)
+    assert cached_pixels(table, InputSpec(32, "bicubic", SPEC.mean, SPEC.std)).shape == (
+        10,
+        32,
+        32,
+        3,
+    )
 
 
 def test_a_changed_file_makes_a_new_cache(table, tmp_path):
@@ -110,9 +117,11 @@ def test_nothing_is_left_when_an_image_cannot_be_read(table, tmp_path):
     assert not [path for path in (tmp_path / "cache").rglob("*") if path.is_file()]
 
 
-def test_on_a_full_disk_nothing_is_written_and_the_images_are_decoded(table, tmp_path, monkeypatch, caplog):
+def test_on_a_full_disk_nothing_is_written_and_the_images_are_decoded(
+    table, tmp_path, monkeypatch, caplog
+):
     usage = namedtuple("usage", "total used free")
-    monkeypatch.setattr(pixels.shutil, "disk_usage", lambda _path: usage(10**9, 10**9 - 1, 1))
+    monkeypatch.setattr(pixel_cache.shutil, "disk_usage", lambda _path: usage(10**9, 10**9 - 1, 1))
     decoded = cached_pixels(table, SPEC)
     expected = np.stack([to_pixels(read_image(path), SPEC) for path in table["path"]])
     assert np.array_equal(decoded[:], expected)

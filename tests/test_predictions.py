@@ -2,8 +2,13 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from cadlib.data.predictions_csv import (
+    join_predictions,
+    predictions_table,
+    read_predictions,
+    read_unknown,
+)
 from cadlib.errors import DatasetInvalid
-from cadlib.predictions import join_predictions, predictions_table, read_predictions, read_unknown
 from cadlib.taxonomy import CODES
 
 IDS = pd.Series(["ISIC_0000001", "ISIC_0000002", "ISIC_0000003"])
@@ -82,7 +87,9 @@ def test_every_prediction_stands_beside_its_own_label(written, truth, shares):
 
 def test_metadata_bring_lesion_archive_age_and_sex(written, truth, tmp_path):
     facts = tmp_path / "facts.csv"
-    facts.write_text("image,age_approx,anatom_site_general,lesion_id,sex\nISIC_0000002,50,head/neck,HAM_1,male\n")
+    facts.write_text(
+        "image,age_approx,anatom_site_general,lesion_id,sex\nISIC_0000002,50,head/neck,HAM_1,male\n"
+    )
     table = join_predictions(written, truth, facts)[0].table
     assert table["archive"].fillna("none").tolist() == ["none", "HAM10000", "none"]
     assert table["age_approx"].tolist()[1] == 50

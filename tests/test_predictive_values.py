@@ -4,15 +4,19 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cadlib.decision import OperatingPoint, PointIntervals
-from cadlib.predictive_values import Outcomes, PredictiveValues, at_prevalence
+from cadlib.metrics.operating_point import OperatingPoint, PointIntervals
+from cadlib.metrics.predictive_values import Outcomes, PredictiveValues, at_prevalence
 
 SHARES = st.floats(0.001, 0.999)
 
 
-def point(sensitivity: float, specificity: float, intervals: PointIntervals | None = None) -> OperatingPoint:
+def point(
+    sensitivity: float, specificity: float, intervals: PointIntervals | None = None
+) -> OperatingPoint:
     nobody = PointIntervals(None, None)
-    return OperatingPoint("balanced", 0.3, sensitivity, specificity, 300, 700, "test", intervals or nobody)
+    return OperatingPoint(
+        "balanced", 0.3, sensitivity, specificity, 300, 700, "test", intervals or nobody
+    )
 
 
 def test_the_predictive_values_are_those_of_a_worked_table():
@@ -29,13 +33,22 @@ def test_every_patient_is_counted_once(sensitivity, specificity, prevalence, pat
     found = PredictiveValues(point(sensitivity, specificity), prevalence).of(patients)
     counts = (found.found, found.missed, found.needless, found.spared)
     assert sum(counts) == patients
-    exact = (prevalence * sensitivity, prevalence * (1 - sensitivity), (1 - prevalence) * (1 - specificity))
-    assert all(abs(count - patients * share) < 1 for count, share in zip(counts, exact, strict=False))
+    exact = (
+        prevalence * sensitivity,
+        prevalence * (1 - sensitivity),
+        (1 - prevalence) * (1 - specificity),
+    )
+    assert all(
+        abs(count - patients * share) < 1 for count, share in zip(counts, exact, strict=False)
+    )
 
 
 @given(sensitivity=SHARES, specificity=SHARES, lower=SHARES, higher=SHARES)
 def test_more_disease_raises_the_ppv_and_lowers_the_npv(sensitivity, specificity, lower, higher):
-    low, high = (PredictiveValues(point(sensitivity, specificity), share) for share in sorted((lower, higher)))
+    low, high = (
+        PredictiveValues(point(sensitivity, specificity), share)
+        for share in sorted((lower, higher))
+    )
     assert low.positive <= high.positive + 1e-12
     assert low.negative >= high.negative - 1e-12
 
@@ -46,7 +59,9 @@ def test_an_interval_holds_its_figure_and_is_missing_where_the_point_has_none():
     assert low_positive < values.positive < high_positive
     assert low_negative < values.negative < high_negative
     assert low_positive == pytest.approx(0.085 / (0.085 + 0.9 * 0.25))
-    assert PredictiveValues(point(0.9, 0.8, PointIntervals((0.85, 0.94), None)), 0.1).intervals is None
+    assert (
+        PredictiveValues(point(0.9, 0.8, PointIntervals((0.85, 0.94), None)), 0.1).intervals is None
+    )
 
 
 def test_without_a_referral_the_ppv_is_not_defined():

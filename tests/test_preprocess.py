@@ -4,7 +4,7 @@ import torch
 from PIL import Image
 
 from cadlib.images import LesionImage, read_image
-from cadlib.preprocess import InputSpec, to_array, to_pixels
+from cadlib.images.preprocess import InputSpec, to_array, to_pixels
 
 SPEC = InputSpec(192, "bicubic", (0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
 
@@ -15,7 +15,8 @@ def lesion(height, width):
 
 
 @pytest.mark.parametrize(
-    ("width", "height", "box"), [(600, 450, (75, 0, 525, 450)), (450, 601, (0, 75, 450, 525)), (84, 84, (0, 0, 84, 84))]
+    ("width", "height", "box"),
+    [(600, 450, (75, 0, 525, 450)), (450, 601, (0, 75, 450, 525)), (84, 84, (0, 0, 84, 84))],
 )
 def test_the_crop_is_the_centred_square(width, height, box):
     assert SPEC.crop_box(width, height) == box
@@ -25,7 +26,9 @@ def test_what_lies_outside_the_crop_changes_nothing():
     image = lesion(100, 160)
     painted = image.pixels.copy()
     painted[:, :30] = 0
-    assert np.array_equal(to_pixels(image, SPEC), to_pixels(LesionImage(painted, "", "PNG", ()), SPEC))
+    assert np.array_equal(
+        to_pixels(image, SPEC), to_pixels(LesionImage(painted, "", "PNG", ()), SPEC)
+    )
 
 
 @pytest.mark.parametrize(("height", "width"), [(100, 161), (161, 100), (97, 97), (450, 600)])
@@ -56,7 +59,7 @@ def test_one_image_in_a_batch_is_what_it_is_alone():
 
 
 def test_training_and_prediction_read_the_same_tensor_bit_for_bit(data_dir):
-    from cadlib.training import normalise
+    from cadlib.training.loop import normalise
 
     for path in sorted((data_dir / "uploads").glob("*.jpg"))[:4]:
         pixels = to_pixels(read_image(path), SPEC)
@@ -72,10 +75,14 @@ def test_a_photograph_decoded_smaller_and_resized_in_two_steps_is_as_if_resized_
         whole = Image.open(path).convert("RGB")
         assert whole.size == image.file_px
         square = whole.crop(SPEC.crop_box(*whole.size))
-        at_once = np.asarray(square.resize((SPEC.size_px, SPEC.size_px), Image.Resampling.BICUBIC)).astype(int)
+        at_once = np.asarray(
+            square.resize((SPEC.size_px, SPEC.size_px), Image.Resampling.BICUBIC)
+        ).astype(int)
         assert np.abs(to_pixels(image, SPEC) - at_once).mean() < 0.5
         read = Image.fromarray(image.pixels).crop(SPEC.crop_box(image.width_px, image.height_px))
-        in_one = np.asarray(read.resize((SPEC.size_px, SPEC.size_px), Image.Resampling.BICUBIC)).astype(int)
+        in_one = np.asarray(
+            read.resize((SPEC.size_px, SPEC.size_px), Image.Resampling.BICUBIC)
+        ).astype(int)
         assert np.abs(to_pixels(image, SPEC) - in_one).mean() < 0.3
 
 

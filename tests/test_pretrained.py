@@ -8,21 +8,23 @@ import onnxruntime
 import pytest
 import torch
 
-from cadlib import network, pretrained
 from cadlib.errors import TrainingFailed
+from cadlib.network import backbones, pretrained
 
 LITE0 = "tf_efficientnet_lite0"
 LITE2 = "tf_efficientnet_lite2"
 DINOV2 = "vit_small_patch14_dinov2"
 
 
-@pytest.mark.parametrize(("backbone", "head"), [(LITE0, "classifier"), (LITE2, "classifier"), (DINOV2, "head")])
+@pytest.mark.parametrize(
+    ("backbone", "head"), [(LITE0, "classifier"), (LITE2, "classifier"), (DINOV2, "head")]
+)
 def test_packaged_weights_fill_everything_but_the_head(backbone, head):
-    built = network.build(backbone, 112)
+    built = backbones.build(backbone, 112)
     for parameter in built.parameters():
         torch.nn.init.constant_(parameter, 0.125)
     before = {name: tensor.clone() for name, tensor in built.state_dict().items()}
-    network.load_pretrained(built, backbone, 112)
+    backbones.load_pretrained(built, backbone, 112)
     same = {
         name
         for name, tensor in built.state_dict().items()
@@ -34,9 +36,11 @@ def test_packaged_weights_fill_everything_but_the_head(backbone, head):
 @pytest.mark.parametrize("backbone", [LITE0, LITE2])
 def test_packaged_weights_keep_their_batch_norms_plausible(backbone):
     """Tensors put in the wrong place would give negative variances or exploding features."""
-    built = network.build(backbone, 192)
-    network.load_pretrained(built, backbone, 192)
-    variances = [tensor for name, tensor in built.state_dict().items() if name.endswith("running_var")]
+    built = backbones.build(backbone, 192)
+    backbones.load_pretrained(built, backbone, 192)
+    variances = [
+        tensor for name, tensor in built.state_dict().items() if name.endswith("running_var")
+    ]
     assert all((tensor >= 0).all() for tensor in variances)
     with torch.inference_mode():
         features = built.eval().forward_features(torch.rand(1, 3, 192, 192) * 2 - 1)
@@ -52,12 +56,14 @@ def test_the_transformer_computes_what_the_graph_it_was_read_from_computes():
     normed = nodes["/backbone/layernorm/Add_1"].output[0]
     del graph.graph.output[:]
     graph.graph.output.extend(onnx.ValueInfoProto(name=name) for name in (tokens, normed))
-    session = onnxruntime.InferenceSession(graph.SerializeToString(), providers=["CPUExecutionProvider"])
+    session = onnxruntime.InferenceSession(
+        graph.SerializeToString(), providers=["CPUExecutionProvider"]
+    )
     picture = np.random.default_rng(0).standard_normal((1, 3, 224, 224), np.float32)
     given, expected = session.run([tokens, normed], {"input_image": picture})
 
-    built = network.build(DINOV2, 224).eval()
-    network.load_pretrained(built, DINOV2, 224)
+    built = backbones.build(DINOV2, 224).eval()
+    backbones.load_pretrained(built, DINOV2, 224)
     with torch.inference_mode():
         computed = built.norm(built.blocks(torch.from_numpy(given)))
     np.testing.assert_allclose(computed.numpy(), expected, atol=2e-3)
@@ -66,9 +72,11 @@ def test_the_transformer_computes_what_the_graph_it_was_read_from_computes():
 def test_missing_packaged_weights_are_named():
     package = replace(pretrained.PACKAGES[LITE0], name="no-such-package", module="no_such_module")
     with pytest.raises(TrainingFailed, match=r"no-such-package.*requirements-train"):
-        pretrained.load_packaged(network.build(LITE0, 64), package)
+        pretrained.load_packaged(backbones.build(LITE0, 64), package)
 
 
 def test_weights_of_another_network_are_refused():
     with pytest.raises(TrainingFailed, match="tensors in efficientnet-lite0"):
-        pretrained.load_packaged(network.build("test_efficientnet", 64), pretrained.PACKAGES[LITE0])
+        pretrained.load_packaged(
+            backbones.build("test_efficientnet", 64), pretrained.PACKAGES[LITE0]
+        )

@@ -11,13 +11,21 @@ import pytest
 from hostile import large_profile, riff_chunk
 from PIL import Image
 
-from cadlib.images import profiles, read_image
-from cadlib.images.pool import decoder_pool
-from cadlib.images.profiles import MAX_KEPT, MAX_KEPT_PROFILE_BYTES, MAX_PROFILE_BYTES, kept_by_digest
+from cadlib.images import read_image
+from cadlib.images.colour import transforms
+from cadlib.images.colour.transforms import (
+    MAX_KEPT,
+    MAX_KEPT_PROFILE_BYTES,
+    MAX_PROFILE_BYTES,
+    kept_by_digest,
+)
+from cadlib.images.decoding.pool import decoder_pool
 
 
 def test_a_profile_that_is_absurdly_large_is_left_aside_with_a_note() -> None:
-    data = hostile.encoded(hostile.picture(), "TIFF", icc_profile=large_profile(MAX_PROFILE_BYTES + 1))
+    data = hostile.encoded(
+        hostile.picture(), "TIFF", icc_profile=large_profile(MAX_PROFILE_BYTES + 1)
+    )
     image = read_image(data)
     assert any("16 MB that are read, and was left aside" in note for note in image.notes)
     assert np.array_equal(image.pixels, np.asarray(hostile.picture()))
@@ -25,7 +33,9 @@ def test_a_profile_that_is_absurdly_large_is_left_aside_with_a_note() -> None:
 
 def test_a_large_profile_is_used() -> None:
     data = hostile.encoded(hostile.picture(), "TIFF", icc_profile=large_profile(8 * 2**20))
-    assert read_image(data).notes == ("The colours were converted to sRGB by the colour profile of the file.",)
+    assert read_image(data).notes == (
+        "The colours were converted to sRGB by the colour profile of the file.",
+    )
 
 
 def test_the_same_profile_is_computed_once() -> None:
@@ -90,5 +100,5 @@ def resident_bytes() -> int:
 
 
 def test_the_note_names_the_limit_that_counts(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(profiles, "MAX_PROFILE_BYTES", 2**20)
-    assert "has 2 MB, more than the 1 MB" in profiles.too_large_note(bytes(2 * 2**20))
+    monkeypatch.setattr(transforms, "MAX_PROFILE_BYTES", 2**20)
+    assert "has 2 MB, more than the 1 MB" in transforms.too_large_note(bytes(2 * 2**20))

@@ -6,9 +6,9 @@ import sys
 import numpy as np
 import pytest
 
-from cadlib import projection
 from cadlib.errors import DatasetInvalid
-from cadlib.projection import FEWEST, parts, project, tsne
+from cadlib.evaluation import embedding_map
+from cadlib.evaluation.embedding_map import FEWEST, parts, project, tsne
 
 GROUPS = 4
 
@@ -47,7 +47,8 @@ def test_the_same_features_and_seed_give_the_same_map_and_others_do_not():
 
 
 def test_another_process_gives_the_same_map(cache):
-    code = "import sys; sys.path.insert(0, 'tests'); from test_projection import features_of; from cadlib.projection "
+    code = "import sys; sys.path.insert(0, 'tests'); from test_projection import features_of; "
+    code += "from cadlib.evaluation.embedding_map "
     code += "import tsne; sys.stdout.buffer.write(tsne(features_of(60), 0).tobytes())"
     found = subprocess.run([sys.executable, "-c", code], capture_output=True, check=True).stdout
     assert found == tsne(features_of(60), 0).tobytes()
@@ -55,7 +56,7 @@ def test_another_process_gives_the_same_map(cache):
 
 def test_a_map_is_made_once_and_found_again(cache, monkeypatch):
     first = project(features_of(40))
-    monkeypatch.setattr(projection, "tsne", None)  # whoever calls it now fails
+    monkeypatch.setattr(embedding_map, "tsne", None)  # whoever calls it now fails
     np.testing.assert_array_equal(project(features_of(40)), first)
     assert [path.suffix for path in cache.iterdir()] == [".npy"]
 
@@ -70,7 +71,7 @@ def test_another_map_is_made_of(cache, monkeypatch, change):
         case "the seed":
             seed = 1
         case "the method":
-            monkeypatch.setattr(projection, "METHOD", "another")
+            monkeypatch.setattr(embedding_map, "METHOD", "another")
         case "the shape":
             features = features.reshape(80, 48)
     project(features, seed)
@@ -78,8 +79,8 @@ def test_another_map_is_made_of(cache, monkeypatch, change):
 
 
 def test_of_more_images_than_are_fitted_the_others_are_placed_among_them(monkeypatch):
-    monkeypatch.setattr(projection, "FITTED_AT_MOST", 80)
-    monkeypatch.setattr(projection, "_PLACED_AT_ONCE", 30)
+    monkeypatch.setattr(embedding_map, "FITTED_AT_MOST", 80)
+    monkeypatch.setattr(embedding_map, "_PLACED_AT_ONCE", 30)
     places = project(features_of(200))
     assert np.isfinite(places).all()
     assert (nearest(places) % GROUPS == np.arange(200) % GROUPS).all()
@@ -108,7 +109,9 @@ def test_images_that_are_there_twice_have_a_place():
     assert np.isfinite(project(np.concatenate([features, features[:30]]))).all()
 
 
-@pytest.mark.parametrize("features", [np.ones((20, 8)), np.ones(20, np.float32), np.full((20, 8), np.nan, np.float32)])
+@pytest.mark.parametrize(
+    "features", [np.ones((20, 8)), np.ones(20, np.float32), np.full((20, 8), np.nan, np.float32)]
+)
 def test_rejects_what_are_no_features(features):
     with pytest.raises(ValueError, match="finite float32 but got"):
         project(features)

@@ -3,11 +3,11 @@ from dataclasses import fields, replace
 import numpy as np
 import pytest
 
-from cadlib.corruptions import CORRUPTIONS
 from cadlib.images import LesionImage, read_image
-from cadlib.images.channels import SWAPPED_NOTE, swap_red_and_blue
-from cadlib.quality import LIMITS, SWAPPED, QualityFigures, inspect
-from cadlib.synthetic import demo_lesions
+from cadlib.images.corruptions import CORRUPTIONS
+from cadlib.images.quality import LIMITS, SWAPPED, QualityFigures, inspect
+from cadlib.images.red_blue_swap import SWAPPED_NOTE, swap_red_and_blue
+from cadlib.images.synthetic import demo_lesions
 
 DAMAGE = {corruption.name: corruption for corruption in CORRUPTIONS}
 
@@ -27,7 +27,9 @@ def flagged(image: LesionImage) -> dict[str, str]:
 
 def test_every_figure_has_one_limit_and_every_finding_its_place():
     assert [limit.figure for limit in LIMITS] != []
-    assert sorted(limit.figure for limit in LIMITS) == sorted(field.name for field in fields(QualityFigures))
+    assert sorted(limit.figure for limit in LIMITS) == sorted(
+        field.name for field in fields(QualityFigures)
+    )
     assert len({limit.name for limit in LIMITS}) == len(LIMITS)
     for limit in LIMITS:
         if limit.unreadable is not None:
@@ -56,11 +58,16 @@ def test_severe_damage_is_named(lesion, damage, name):
 
 @pytest.mark.parametrize("damage", sorted(DAMAGE))
 def test_more_damage_never_makes_a_picture_readable_again(lesion, damage):
-    readable = [inspect(replace(lesion, pixels=DAMAGE[damage](lesion.pixels, s, 0))).readable for s in (1, 3, 5)]
+    readable = [
+        inspect(replace(lesion, pixels=DAMAGE[damage](lesion.pixels, s, 0))).readable
+        for s in (1, 3, 5)
+    ]
     assert readable == sorted(readable, reverse=True)
 
 
-@pytest.mark.parametrize(("grey", "name"), [(0, "underexposure"), (255, "overexposure"), (128, "contrast")])
+@pytest.mark.parametrize(
+    ("grey", "name"), [(0, "underexposure"), (255, "overexposure"), (128, "contrast")]
+)
 def test_a_picture_of_one_grey_is_unreadable(grey, name):
     report = inspect(image_of(np.full((200, 300, 3), grey, np.uint8)))
     assert not report.readable
@@ -79,7 +86,12 @@ def test_the_size_of_a_photograph_changes_no_finding(lesion):
 def test_blocks_are_not_looked_for_where_the_file_was_read_at_a_fraction(lesion):
     damaged = replace(lesion, pixels=DAMAGE["JPEG"](lesion.pixels, 5, 0))
     assert inspect(damaged).figures.blocks > 2
-    assert inspect(replace(damaged, reduced=(4 * lesion.width_px, 4 * lesion.height_px))).figures.blocks == 1
+    assert (
+        inspect(
+            replace(damaged, reduced=(4 * lesion.width_px, 4 * lesion.height_px))
+        ).figures.blocks
+        == 1
+    )
 
 
 def test_blocks_are_found_wherever_a_picture_was_cropped(lesion):
@@ -94,7 +106,9 @@ def test_a_picture_turned_upside_down_has_the_same_figures(lesion):
 
 
 def test_the_worst_comes_first():
-    severities = [finding.severity for finding in inspect(image_of(np.zeros((100, 100, 3), np.uint8))).flagged]
+    severities = [
+        finding.severity for finding in inspect(image_of(np.zeros((100, 100, 3), np.uint8))).flagged
+    ]
     assert severities == sorted(severities, key=["unreadable", "poor"].index)
     assert {*severities} == {"unreadable", "poor"}
 
@@ -111,11 +125,15 @@ def test_swapped_red_and_blue_are_named_and_no_colour_cast(demo):
 
 def test_swapping_red_and_blue_turns_the_sign_of_the_figure(lesion):
     swapped = swap_red_and_blue(lesion)
-    assert inspect(swapped).figures.red_lead == pytest.approx(-inspect(lesion).figures.red_lead, abs=1e-6)
+    assert inspect(swapped).figures.red_lead == pytest.approx(
+        -inspect(lesion).figures.red_lead, abs=1e-6
+    )
 
 
 def test_every_figure_is_given_as_json_where_colours_are_swapped(lesion):
-    assert list(inspect(swap_red_and_blue(lesion)).to_json()["figures"]) == [limit.name for limit in LIMITS]
+    assert list(inspect(swap_red_and_blue(lesion)).to_json()["figures"]) == [
+        limit.name for limit in LIMITS
+    ]
 
 
 def test_a_greyscale_image_does_not_look_swapped(lesion):
@@ -151,4 +169,6 @@ def test_real_images_look_swapped_when_they_are_and_only_then(data_dir):
     assert images
     assert not [image for image in images if inspect(image).swapped]
     swapped = [inspect(swap_red_and_blue(image)).swapped for image in images]
-    assert np.mean(swapped) >= 0.9  # one of them has bluish light, which swapping turns into that of skin
+    assert (
+        np.mean(swapped) >= 0.9
+    )  # one of them has bluish light, which swapping turns into that of skin

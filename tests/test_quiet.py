@@ -16,14 +16,35 @@ import pytest
 from websockets.sync.client import connect
 
 from benchmarks.sessions import open_tab
-from cadlib import quiet
-from cadlib.synthetic import demo_lesions
+from cadlib import libraries
+from cadlib.images.synthetic import demo_lesions
 from tests.watching import ROOT, environment, python, run, watched, watching
 
 pytestmark = pytest.mark.timeout(300)
 TINY = (
-    *("--backbone", "test_efficientnet", "--no-pretrained", "--input-px", "64", "--first-px", "32", "--last-px", "64"),
-    *("--epochs", "1", "--batch-size", "16", "--validation", "0.2", "--test", "0.2", "--workers", "1"),
+    *(
+        "--backbone",
+        "test_efficientnet",
+        "--no-pretrained",
+        "--input-px",
+        "64",
+        "--first-px",
+        "32",
+        "--last-px",
+        "64",
+    ),
+    *(
+        "--epochs",
+        "1",
+        "--batch-size",
+        "16",
+        "--validation",
+        "0.2",
+        "--test",
+        "0.2",
+        "--workers",
+        "1",
+    ),
     *("--accelerator", "cpu"),
 )
 SEES_ALL = """
@@ -49,7 +70,9 @@ def test_the_watch_sees_a_connection_and_a_file(home, tmp_path):
     assert seen.outside(home / "tmp") == [home / "here", home / "here" / "file"]
 
 
-def test_predict_connects_to_nobody_and_writes_its_heatmaps_alone(home, tmp_path, synthetic_dataset):
+def test_predict_connects_to_nobody_and_writes_its_heatmaps_alone(
+    home, tmp_path, synthetic_dataset
+):
     out = tmp_path / "heatmaps"
     command = python("-m", "cadlib", "predict", "docs/synthetic_lesion.png", "--heatmap", str(out))
     seen = run(command, tmp_path / "trace", environment(home))
@@ -71,11 +94,15 @@ def test_every_heatmap_method_keeps_its_files_in_our_cache(home, tmp_path):
     assert [*(home / "tmp").iterdir()] == []  # what Python tries out there is gone again
 
 
-def test_train_connects_to_nobody_and_writes_run_model_and_cache_alone(home, tmp_path, synthetic_dataset):
+def test_train_connects_to_nobody_and_writes_run_model_and_cache_alone(
+    home, tmp_path, synthetic_dataset
+):
     models, cache, runs = tmp_path / "models", tmp_path / "cache", tmp_path / "runs"
     models.mkdir()
     runs.mkdir()  # else the command first tries whether it could be made
-    command = python("-m", "cadlib", "train", "--data", str(synthetic_dataset), "--name", "tiny", *TINY)
+    command = python(
+        "-m", "cadlib", "train", "--data", str(synthetic_dataset), "--name", "tiny", *TINY
+    )
     places = {"CADLIB_MODELS": models, "CADLIB_CACHE": cache, "CADLIB_RUNS": runs}
     env = environment(home, **{name: str(place) for name, place in places.items()})
     seen = run(command, tmp_path / "trace", env)
@@ -100,7 +127,9 @@ def test_the_app_connects_to_nobody_and_writes_no_image(home, tmp_path):
         address = f"http://localhost:{port}"
         wait_for(f"{address}/_stcore/health", server)
         tab = open_tab(address)
-        large = demo_lesions()[0].png() + bytes(3_000_000)  # more than Starlette keeps in memory by itself
+        large = demo_lesions()[0].png() + bytes(
+            3_000_000
+        )  # more than Starlette keeps in memory by itself
         tab.give(("one.png", large), ("two.png", demo_lesions()[1].png()))
         assert "malignant probability" in "\n".join(one.body for one in tab.elements["heading"])
         tab.socket.close()
@@ -134,13 +163,16 @@ def refuse_a_foreign_page(port: int) -> None:
     """Open a WebSocket as a page of another site does: Streamlit looks up addresses to judge it."""
     from websockets.exceptions import InvalidStatus
 
-    with pytest.raises(InvalidStatus), connect(f"ws://localhost:{port}/_stcore/stream", origin="http://example.org"):
+    with (
+        pytest.raises(InvalidStatus),
+        connect(f"ws://localhost:{port}/_stcore/stream", origin="http://example.org"),
+    ):
         pass
 
 
 def test_statistics_stay_off_where_the_environment_asks_for_them(monkeypatch):
     monkeypatch.setenv("ORT_DISABLE_TELEMETRY", "0")
-    quiet.silence()
+    libraries.silence()
     assert os.environ["ORT_DISABLE_TELEMETRY"] == "1"
 
 
@@ -151,18 +183,20 @@ def test_the_settings_are_made_before_any_library_is_imported():
         "    def find_spec(self, name, path=None, target=None):\n"
         "        if name == 'onnxruntime': sys.exit(os.environ.get('ORT_DISABLE_TELEMETRY') != '1')\n"
         "sys.meta_path.insert(0, Watch())\n"
-        "import cadlib.engine\n"
+        "import cadlib.model.engine\n"
         "sys.exit(2)\n"
     )
     env = {name: value for name, value in os.environ.items() if name != "ORT_DISABLE_TELEMETRY"}
-    assert subprocess.run([sys.executable, "-c", code], cwd=ROOT, env=env, check=False).returncode == 0
+    assert (
+        subprocess.run([sys.executable, "-c", code], cwd=ROOT, env=env, check=False).returncode == 0
+    )
 
 
 def test_a_folder_that_the_caller_names_is_left_alone(monkeypatch, tmp_path):
     monkeypatch.setenv("MPLCONFIGDIR", "mine")
     monkeypatch.delenv("TORCHINDUCTOR_CACHE_DIR", raising=False)
     monkeypatch.setenv("CADLIB_CACHE", str(tmp_path))
-    quiet.keep_together()
+    libraries.keep_together()
     assert os.environ["MPLCONFIGDIR"] == "mine"
     assert os.environ["TORCHINDUCTOR_CACHE_DIR"] == str(tmp_path / "torchinductor")
 
@@ -171,5 +205,5 @@ def test_a_cache_that_cannot_be_written_is_not_named_to_libraries(monkeypatch, t
     monkeypatch.delenv("TORCHINDUCTOR_CACHE_DIR", raising=False)
     monkeypatch.setenv("CADLIB_CACHE", str(tmp_path / "cache"))
     monkeypatch.setattr(os, "access", lambda path, mode: False)
-    quiet.keep_together()
+    libraries.keep_together()
     assert "TORCHINDUCTOR_CACHE_DIR" not in os.environ

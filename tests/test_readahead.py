@@ -3,7 +3,7 @@ import time
 
 import pytest
 
-from cadlib.readahead import map_ahead
+from cadlib.thread_pool import map_ahead
 
 
 def test_results_come_in_the_order_of_the_items():

@@ -3,12 +3,14 @@ from dataclasses import fields
 
 import pytest
 
-from cadlib import record_schema
-from cadlib.decision import OperatingPoint
+from cadlib.data.contradictions import CONTRADICTIONS
 from cadlib.errors import ModelInvalid
-from cadlib.manifest import MANIFEST_FILE
-from cadlib.novelty import NoveltyFacts
-from cadlib.record import (
+from cadlib.metrics.operating_point import OperatingPoint
+from cadlib.model import record_schema
+from cadlib.model.audit_result import AUDIT_PASSED, LEAKS, LeakAudit
+from cadlib.model.manifest import MANIFEST_FILE
+from cadlib.model.novelty import NoveltyFacts
+from cadlib.model.record import (
     RECORD_FILE,
     ModelRecord,
     TrainingFacts,
@@ -17,7 +19,6 @@ from cadlib.record import (
     models_dir,
     read_record,
 )
-from cadlib.validation import AUDIT_PASSED, CONTRADICTIONS, LEAKS, LeakAudit
 from tests.altering import change_record, edit_record
 
 
@@ -27,7 +28,12 @@ def folder(model_folder):
 
 
 def audit_of(split_sha256, **changes):
-    found = {**dict.fromkeys(LEAKS, 0), "contradictions": dict.fromkeys(CONTRADICTIONS, 0), "named": (), **changes}
+    found = {
+        **dict.fromkeys(LEAKS, 0),
+        "contradictions": dict.fromkeys(CONTRADICTIONS, 0),
+        "named": (),
+        **changes,
+    }
     return LeakAudit("2026-01-01T00:00:00+00:00", "isic2019", split_sha256, {"train": 3}, **found)
 
 
@@ -37,11 +43,15 @@ def audit_json(raw, **changes):
 
 def test_what_is_written_is_read_back_whole(folder):
     record = read_record(folder)
-    assert json.loads(json.dumps(record.to_json())) == json.loads((folder / RECORD_FILE).read_text())
+    assert json.loads(json.dumps(record.to_json())) == json.loads(
+        (folder / RECORD_FILE).read_text()
+    )
 
 
 def test_every_missing_key_is_an_error(folder):
-    keys = [key for key in json.loads((folder / RECORD_FILE).read_text()) if key != "format_version"]
+    keys = [
+        key for key in json.loads((folder / RECORD_FILE).read_text()) if key != "format_version"
+    ]
     for key in keys:
         original = (folder / RECORD_FILE).read_text()
         edit_record(folder, lambda raw, key=key: raw.pop(key))
@@ -94,7 +104,10 @@ WRONG = [
     ),
     (first_point(split="train"), "`$.operating_points[0].split`"),
     (first_point(intervals={"sensitivity": None}), "`$.operating_points[0].intervals.specificity`"),
-    (first_point(intervals={"sensitivity": None, "specificity": [1, 0]}), "interval of `specificity`"),
+    (
+        first_point(intervals={"sensitivity": None, "specificity": [1, 0]}),
+        "interval of `specificity`",
+    ),
     (first_point(specificity=None), "`$.operating_points[0].specificity`"),
     (first_point(threshold=19.5), "`$.operating_points[0].threshold`"),
     (first_point(threshold="0.2"), "`$.operating_points[0].threshold`"),
@@ -110,7 +123,10 @@ WRONG = [
     ({"audit": "passed"}, "`$.audit`"),
     ({"audit": audit_of(split_sha256="0" * 64).to_json()}, "of the split"),
     (lambda raw: raw.update(audit=audit_json(raw) | {"near_duplicates": 1}), "`leaks`"),
-    (lambda raw: raw.update(audit=audit_json(raw) | {"near_duplicates": -1}), "`$.audit.near_duplicates`"),
+    (
+        lambda raw: raw.update(audit=audit_json(raw) | {"near_duplicates": -1}),
+        "`$.audit.near_duplicates`",
+    ),
     ({"metadata": {}}, "`$.metadata.differences`"),
     ({"neighbours": {}}, "`$.neighbours.sha256`"),
     (drop("novelty", "limit"), "`$.novelty.limit`"),
@@ -154,9 +170,15 @@ def test_a_value_that_is_no_json_is_named(folder, text, message):
 def test_the_schema_has_every_field_of_a_record_and_no_other():
     record = {field.name for field in fields(ModelRecord)} | {"format_version"}
     assert set(record_schema.RecordFile.__struct_fields__) == record
-    assert set(record_schema.TrainingFile.__struct_fields__) == {field.name for field in fields(TrainingFacts)}
-    assert set(record_schema.AuditFile.__struct_fields__) == {field.name for field in fields(LeakAudit)} | {"leaks"}
-    assert set(record_schema.NoveltyFile.__struct_fields__) == {field.name for field in fields(NoveltyFacts)}
+    assert set(record_schema.TrainingFile.__struct_fields__) == {
+        field.name for field in fields(TrainingFacts)
+    }
+    assert set(record_schema.AuditFile.__struct_fields__) == {
+        field.name for field in fields(LeakAudit)
+    } | {"leaks"}
+    assert set(record_schema.NoveltyFile.__struct_fields__) == {
+        field.name for field in fields(NoveltyFacts)
+    }
     points = {field.name for field in fields(OperatingPoint)}
     assert set(record_schema.OperatingPointFile.__struct_fields__) == points
 
@@ -186,14 +208,18 @@ def test_an_audit_without_a_leak_is_passed(folder):
     record = read_record(folder)
     assert record.audit_passed
     assert record.validation_claim == AUDIT_PASSED
-    assert json.loads(json.dumps(record.to_json())) == json.loads((folder / RECORD_FILE).read_text())
+    assert json.loads(json.dumps(record.to_json())) == json.loads(
+        (folder / RECORD_FILE).read_text()
+    )
 
 
 def test_an_audit_that_found_a_leak_is_read_as_one(folder):
     change_record(folder, lambda raw: raw.update(audit=audit_json(raw, identical_files=2)))
     record = read_record(folder)
     assert not record.audit_passed
-    assert record.validation_claim.startswith("NOT validated: its split leaks, 2 pairs of byte-identical files")
+    assert record.validation_claim.startswith(
+        "NOT validated: its split leaks, 2 pairs of byte-identical files"
+    )
 
 
 @pytest.mark.parametrize("content", [b"", b"{", b"\xff\xfe", b"[]"])
@@ -243,6 +269,8 @@ def test_a_model_that_never_tried_metadata_and_one_that_tried_it_in_vain_take_no
 
 def test_the_evidence_of_a_model_comes_back_with_its_own_operating_points(taught_folder):
     record = read_record(taught_folder)
-    assert json.loads(json.dumps(record.to_json())) == json.loads((taught_folder / RECORD_FILE).read_text())
+    assert json.loads(json.dumps(record.to_json())) == json.loads(
+        (taught_folder / RECORD_FILE).read_text()
+    )
     assert record.required_evidence() is record.metadata.evidence
     assert record.operating_point("balanced", with_facts=True).threshold == 0.123

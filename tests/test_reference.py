@@ -4,11 +4,19 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from cadlib import card
 from cadlib.__main__ import main
-from cadlib.manifest import MANIFEST_FILE
-from cadlib.model import Model
-from cadlib.record import CARD_FILE, GOLDEN_FILE, METRICS_FILE, NEIGHBOURS_FILE, RECORD_FILE, read_json, read_record
+from cadlib.model import card
+from cadlib.model.manifest import MANIFEST_FILE
+from cadlib.model.model import Model
+from cadlib.model.record import (
+    CARD_FILE,
+    GOLDEN_FILE,
+    METRICS_FILE,
+    NEIGHBOURS_FILE,
+    RECORD_FILE,
+    read_json,
+    read_record,
+)
 from tests.altering import change_file, change_record
 
 WRITTEN = (CARD_FILE, GOLDEN_FILE, MANIFEST_FILE, METRICS_FILE, NEIGHBOURS_FILE, RECORD_FILE)
@@ -28,7 +36,9 @@ def indexed(folder: Path, data: Path) -> int:
     return main(["index", "--model", str(folder), "--data", str(data)])
 
 
-def test_the_command_gives_a_model_its_similar_cases_and_says_how_good_they_are(drawn_model_folder, data, capsys):
+def test_the_command_gives_a_model_its_similar_cases_and_says_how_good_they_are(
+    drawn_model_folder, data, capsys
+):
     assert indexed(drawn_model_folder, data) == 0
     printed = capsys.readouterr().out
     assert "similar cases with the true diagnosis, of 5" in printed
@@ -73,7 +83,9 @@ def test_images_that_lack_are_no_error_and_the_card_counts_them(drawn_model_fold
     min((data / "ISIC_2019_Training_Input").iterdir()).unlink()
     assert indexed(drawn_model_folder, data) == 0
     of = read_record(drawn_model_folder).training.images["train"]
-    assert f"15 of {of:,} training images" in (drawn_model_folder / CARD_FILE).read_text(encoding="utf-8")
+    assert f"15 of {of:,} training images" in (drawn_model_folder / CARD_FILE).read_text(
+        encoding="utf-8"
+    )
 
 
 def test_figures_of_other_weights_are_refused_before_any_work(drawn_model_folder, data, capsys):
@@ -85,7 +97,8 @@ def test_figures_of_other_weights_are_refused_before_any_work(drawn_model_folder
 
 
 @pytest.mark.parametrize(
-    "arguments", [["--model", "nonesuch", "--data", "."], ["--model", "isic2019", "--data", "nowhere"]]
+    "arguments",
+    [["--model", "nonesuch", "--data", "."], ["--model", "isic2019", "--data", "nowhere"]],
 )
 def test_bad_usage_ends_with_2(arguments, capsys):
     assert main(["index", *arguments]) == 2
@@ -94,14 +107,20 @@ def test_bad_usage_ends_with_2(arguments, capsys):
 
 def test_the_card_of_a_model_without_an_index_names_the_command(drawn_model_folder):
     change_record(drawn_model_folder, {"neighbours": None})
-    text = card.render(read_record(drawn_model_folder), read_json(drawn_model_folder / METRICS_FILE))
+    text = card.render(
+        read_record(drawn_model_folder), read_json(drawn_model_folder / METRICS_FILE)
+    )
     assert "python -m cadlib index --model isic2019 --data DIR" in text
 
 
 def test_the_shipped_figures_name_the_test_split():
-    from cadlib.record import find_model
+    from cadlib.model.record import find_model
 
     found = read_json(find_model("isic2019") / METRICS_FILE)["neighbours"]
     assert found["data"]["split"] == "test"
     assert found["by_chance"] < found["precision"] < 1
-    assert np.isclose(found["model_accuracy"], read_json(find_model("isic2019") / METRICS_FILE)["accuracy"], atol=0.002)
+    assert np.isclose(
+        found["model_accuracy"],
+        read_json(find_model("isic2019") / METRICS_FILE)["accuracy"],
+        atol=0.002,
+    )

@@ -9,22 +9,32 @@ from html.parser import HTMLParser
 import numpy as np
 import pytest
 
-from cadlib import figures as charts
 from cadlib.__main__ import main
-from cadlib.comparison_table import Compared
-from cadlib.decision import shown_name
-from cadlib.evaluated import COSTS, compared, evaluated, evaluation_folder
-from cadlib.own_split import part_in_training
-from cadlib.record import CARD_FILE, METRICS_FILE, read_json, read_record
-from cadlib.report import Subject, render
+from cadlib.data.subsets import Subset, save_subset
+from cadlib.evaluation.cached import COSTS, compared, evaluated, evaluation_folder
+from cadlib.metrics.comparison_table import Compared
+from cadlib.metrics.operating_point import shown_name
+from cadlib.metrics.summary import ECE_INTERVAL
+from cadlib.model.record import CARD_FILE, METRICS_FILE, read_json, read_record
+from cadlib.model.split import part_in_training
+from cadlib.report import Subject, charts, render
 from cadlib.report.sections import MOST_ERRORS, sections
-from cadlib.subsets import Subset, save_subset
-from cadlib.summary import ECE_INTERVAL
 from cadlib.taxonomy import CODES, DIAGNOSES, diagnosis
 from tests.altering import change_record
 
 HOSTILE = "<img src=x onerror=alert(1)>\"'</script><script>alert(2)</script>"
-FETCHED = {"src", "srcset", "data", "poster", "action", "formaction", "background", "cite", "manifest", "href"}
+FETCHED = {
+    "src",
+    "srcset",
+    "data",
+    "poster",
+    "action",
+    "formaction",
+    "background",
+    "cite",
+    "manifest",
+    "href",
+}
 
 
 class Reader(HTMLParser):
@@ -58,7 +68,9 @@ class Reader(HTMLParser):
 
     def row(self, first, columns=0):
         """Return the cells behind the first one of the first row that begins so and has so many columns."""
-        return next(row[1:] for row in self.rows if row and row[0] == first and len(row) - 1 >= columns)
+        return next(
+            row[1:] for row in self.rows if row and row[0] == first and len(row) - 1 >= columns
+        )
 
 
 @pytest.fixture
@@ -68,7 +80,10 @@ def subject(model, drawn_model_folder, drawn_dataset, tmp_path, monkeypatch):
     record = read_record(drawn_model_folder)
     found = evaluated(drawn_model_folder, record, drawn_dataset, lambda *_: None)
     role = part_in_training(drawn_model_folder, record, drawn_dataset)
-    own, card = read_json(drawn_model_folder / METRICS_FILE), (drawn_model_folder / CARD_FILE).read_text()
+    own, card = (
+        read_json(drawn_model_folder / METRICS_FILE),
+        (drawn_model_folder / CARD_FILE).read_text(),
+    )
     return Subject(record, found.figures, "all images", *role, found, own, card)
 
 
@@ -95,10 +110,15 @@ def test_every_figure_of_metrics_json_is_told_with_its_interval(subject):
     for text, name in single.items():
         assert read.row(text)[0] == told(figures[name], ends[name])
     for key, value in figures[at].items():
-        assert read.row(f"Specificity at {float(key) * 100:.0f} % sensitivity")[0] == told(value, ends[at][key])
+        assert read.row(f"Specificity at {float(key) * 100:.0f} % sensitivity")[0] == told(
+            value, ends[at][key]
+        )
     for d in DIAGNOSES:
         expected = [told(figures[name][d.code], ends[name][d.code]) for name in by_code]
-        assert read.row(f"{d.mark} {d.name} ({d.code})") == [f"{figures['n_by_class'][d.code]}", *expected]
+        assert read.row(f"{d.mark} {d.name} ({d.code})") == [
+            f"{figures['n_by_class'][d.code]}",
+            *expected,
+        ]
     for code, row in zip(CODES, figures["confusion_matrix"], strict=True):
         assert read.row(code, len(CODES)) == [str(n) for n in row]
 
@@ -124,7 +144,10 @@ def test_points_subgroups_sets_and_bins_are_told(subject):
     for name in ("overall", "size", "empty"):
         assert told(sets[name], sets["intervals"][name]) in read.text
     for b in figures["reliability"]:
-        assert not b["n"] or f"sure {b['confidence']:.2f}, right {b['accuracy']:.2f}, n {b['n']}" in read.text
+        assert (
+            not b["n"]
+            or f"sure {b['confidence']:.2f}, right {b['accuracy']:.2f}, n {b['n']}" in read.text
+        )
     for b in figures["malignant_reliability"]:
         words = f"probability {b['confidence'] or 0:.2f}, malignant {b['accuracy'] or 0:.2f}, n {b['n']}"
         assert not b["n"] or words in read.text
@@ -136,11 +159,20 @@ def against(subject, drawn_dataset):
     nevus = np.full_like(subject.evaluated.probabilities, 0.01)
     nevus[:, CODES.index("NV")] = 0.93
     other = replace(subject.evaluated, probabilities=nevus)
-    return Compared(subject.record.name, "nevus", compared(subject.evaluated, other), "It knew them.", flattered=True)
+    return Compared(
+        subject.record.name,
+        "nevus",
+        compared(subject.evaluated, other),
+        "It knew them.",
+        flattered=True,
+    )
 
 
 def test_another_model_on_the_same_images_is_told_as_the_page_tells_it(subject, against):
-    alone, read = Reader(render(subject, "a test")), Reader(render(replace(subject, against=against), "a test"))
+    alone, read = (
+        Reader(render(subject, "a test")),
+        Reader(render(replace(subject, against=against), "a test")),
+    )
     assert "Compared with" not in alone.text
     assert "Compared with nevus" in read.text
     for rows in (against.difference_rows, against.test_rows):
@@ -149,7 +181,10 @@ def test_another_model_on_the_same_images_is_told_as_the_page_tells_it(subject, 
             assert [*row.values()] in read.rows
     assert against.note in read.text
     assert "nevus: It knew them." in read.text
-    assert charts.comparison_chart(against.comparison, against.first, "nevus").layout.meta["alt"] in read.text
+    assert (
+        charts.comparison_chart(against.comparison, against.first, "nevus").layout.meta["alt"]
+        in read.text
+    )
     assert read.fetched == []
     assert read.tags.count("figcaption") == 10
 
@@ -166,7 +201,11 @@ def test_a_gap_beyond_chance_is_marked(subject):
 def test_the_errors_are_those_of_the_operating_point_the_costliest_first(subject):
     wrong = subject.evaluated.errors(subject.record.operating_point("rule-in").threshold)
     assert len(wrong) > 0
-    shown = next(part for part in sections(replace(subject, point="rule-in")) if part.title == "Errors by cost")
+    shown = next(
+        part
+        for part in sections(replace(subject, point="rule-in"))
+        if part.title == "Errors by cost"
+    )
     assert [table.caption.rsplit(":", 1)[0].lower() for table in shown.tables] == list(COSTS)
     rows = [row for table in shown.tables for row in table.rows[1:]]
     assert [row[:2] for row in rows] == list(zip(wrong["image"], wrong["diagnosis"], strict=True))
@@ -177,9 +216,17 @@ def test_many_errors_of_a_kind_are_cut_and_counted(subject):
     nevi = [row for row, code in enumerate(found.table["diagnosis"]) if code == "NV"]
     rows = [*range(len(found.table)), *nevi * (MOST_ERRORS // 2)]
     sure = found.probabilities[rows] * 0 + [1.0, *[0.0] * 7]  # every lesion is called a melanoma
-    table = found.table.iloc[rows].assign(image=[f"I{n}" for n in range(len(rows))]).reset_index(drop=True)
+    table = (
+        found.table.iloc[rows]
+        .assign(image=[f"I{n}" for n in range(len(rows))])
+        .reset_index(drop=True)
+    )
     many = replace(found, table=table, probabilities=sure)
-    shown = next(part for part in sections(replace(subject, evaluated=many)) if part.title == "Errors by cost")
+    shown = next(
+        part
+        for part in sections(replace(subject, evaluated=many))
+        if part.title == "Errors by cost"
+    )
     benign = sum(not diagnosis(code).malignant for code in table["diagnosis"])
     assert benign > 2 * MOST_ERRORS
     assert shown.tables[2].caption == f"Needless referral: {benign}, the first {MOST_ERRORS} here"
@@ -193,9 +240,14 @@ def test_it_says_which_model_on_which_images_and_what_part_they_had_in_training(
     assert "32 labelled images of " in read.text
     ids = Subset("all", "drawn", tuple(subject.evaluated.table["image"]), "").sha256
     assert ids in read.text
-    assert '<p class="warning">16 of them are images it was trained on, and 8 those it was chosen on' in html
+    assert (
+        '<p class="warning">16 of them are images it was trained on, and 8 those it was chosen on'
+        in html
+    )
     assert html.count(subject.record.intended_use) >= 3  # above, in the card, below
-    assert re.search(r"Made \d{4}-\d\d-\d\d \d\d:\d\d:\d\d UTC by cadlib \S+: python -m cadlib report", read.text)
+    assert re.search(
+        r"Made \d{4}-\d\d-\d\d \d\d:\d\d:\d\d UTC by cadlib \S+: python -m cadlib report", read.text
+    )
     assert "Across archives" in read.text
     assert "Across damage" in read.text
 
@@ -207,7 +259,9 @@ def test_every_chart_has_its_words_and_nothing_is_fetched(subject):
     assert "default-src 'none'" in html
     assert not {"img", "link", "iframe", "object", "embed", "a"} & {*read.tags}
     charts = [figure for part in sections(subject) for _, figure in part.charts]
-    assert len(charts) == html.count('class="plotly-graph-div"') == read.tags.count("figcaption") == 9
+    assert (
+        len(charts) == html.count('class="plotly-graph-div"') == read.tags.count("figcaption") == 9
+    )
     assert all(figure.layout.meta["alt"] in read.text for figure in charts)
     assert html.count("plotly.js v") == 1
     assert "@import" not in html.split("<style>")[1].split("</style>")[0]
@@ -215,10 +269,15 @@ def test_every_chart_has_its_words_and_nothing_is_fetched(subject):
 
 def test_what_comes_from_a_file_never_becomes_markup(subject, against):
     found, tags = subject.evaluated, {}
-    for text, link in (("harmless", "words"), (HOSTILE, "![x](http://example.org/x.png) [y](javascript:alert(3))")):
+    for text, link in (
+        ("harmless", "words"),
+        (HOSTILE, "![x](http://example.org/x.png) [y](javascript:alert(3))"),
+    ):
         figures = json.loads(json.dumps(subject.figures))
         figures["data"]["name"], figures["rejected"] = text, {text: text}
-        figures["subgroups"] = {f"{name} {text}": part for name, part in figures["subgroups"].items()}
+        figures["subgroups"] = {
+            f"{name} {text}": part for name, part in figures["subgroups"].items()
+        }
         made = replace(
             subject,
             record=replace(subject.record, name=text, intended_use=text, data_licence=text),
@@ -252,7 +311,9 @@ def test_a_model_that_nobody_audited_is_said_at_the_top(subject, model):
 
 
 def test_own_figures_alone_make_a_report_that_says_what_it_lacks(subject):
-    own = Subject(subject.record, subject.own, "the test split", "", False, None, subject.own, subject.card)
+    own = Subject(
+        subject.record, subject.own, "the test split", "", False, None, subject.own, subject.card
+    )
     read = Reader(render(own, "a test"))
     assert read.row("Balanced accuracy")[0] == told(
         subject.own["balanced_accuracy"], subject.own["intervals"]["balanced_accuracy"]
@@ -268,8 +329,12 @@ def test_a_warning_about_the_images_is_in_the_report(subject):
     assert "Red and blue look swapped." in render(warned, "a test")
 
 
-def test_images_of_one_kind_make_a_report_without_thresholds(model, drawn_model_folder, drawn_dataset, subject):
-    benign = replace(drawn_dataset, table=drawn_dataset.table[drawn_dataset.table["diagnosis"] == "NV"])
+def test_images_of_one_kind_make_a_report_without_thresholds(
+    model, drawn_model_folder, drawn_dataset, subject
+):
+    benign = replace(
+        drawn_dataset, table=drawn_dataset.table[drawn_dataset.table["diagnosis"] == "NV"]
+    )
     found = evaluated(drawn_model_folder, subject.record, benign, lambda *_: None)
     read = Reader(render(replace(subject, figures=found.figures, evaluated=found), "a test"))
     assert "no threshold can be judged" in read.text
@@ -286,7 +351,7 @@ def test_the_command_writes_a_report_and_asks_the_model_once(
     first, second = tmp_path / "new" / "first.html", tmp_path / "second.html"
     assert main([*line, "--output", str(first)]) == 0
     assert "20 images of" in capsys.readouterr().out
-    monkeypatch.setattr("cadlib.model.Model.see", None)  # what is kept needs no model
+    monkeypatch.setattr("cadlib.model.model.Model.see", None)  # what is kept needs no model
     assert main([*line, "--output", str(second)]) == 0
     one, two = (path.read_text(encoding="utf-8") for path in (first, second))
     assert Reader(one).rows == Reader(two).rows
@@ -294,20 +359,33 @@ def test_the_command_writes_a_report_and_asks_the_model_once(
     assert str(tmp_path) not in one
 
 
-def test_the_page_and_the_command_share_what_the_model_said(drawn_model_folder, drawn_dataset, tmp_path, monkeypatch):
-    from cadlib.own_split import part_of_split
+def test_the_page_and_the_command_share_what_the_model_said(
+    drawn_model_folder, drawn_dataset, tmp_path, monkeypatch
+):
+    from cadlib.model.split import part_of_split
 
     monkeypatch.setenv("CADLIB_CACHE", str(tmp_path / "cache"))
     record = read_record(drawn_model_folder)
     part = part_of_split(drawn_model_folder, record, drawn_dataset, "test")
-    line = ["report", "--model", str(drawn_model_folder), "--data", str(tmp_path / "split" / "drawn")]
+    line = [
+        "report",
+        "--model",
+        str(drawn_model_folder),
+        "--data",
+        str(tmp_path / "split" / "drawn"),
+    ]
     assert main([*line, "--split", "test", "--output", str(tmp_path / "test.html")]) == 0
     assert (evaluation_folder(record, part) / METRICS_FILE).exists()
     read = Reader((tmp_path / "test.html").read_text(encoding="utf-8"))
     assert "the test split of drawn" in read.text
     assert "None of these images had a part in training" in read.text
     save_subset(Subset("some", "drawn", tuple(drawn_dataset.table["image"][:20]), "the first"))
-    assert main([*line, "--split", "test", "--subset", "some", "--output", str(tmp_path / "both.html")]) == 0
+    assert (
+        main(
+            [*line, "--split", "test", "--subset", "some", "--output", str(tmp_path / "both.html")]
+        )
+        == 0
+    )
     read = Reader((tmp_path / "both.html").read_text(encoding="utf-8"))
     assert "the subset “some” within the test split of drawn" in read.text
     assert "5 labelled images" in read.text
@@ -321,9 +399,21 @@ def test_the_command_compares_two_models_on_the_same_images(
     shutil.copytree(drawn_model_folder, twin)
     change_record(twin, {"name": "twin", "bias": [8.0, *[0.0] * (len(CODES) - 1)]})
     data, file = str(tmp_path / "split" / "drawn"), tmp_path / "r.html"
-    line = ["report", "--model", str(drawn_model_folder), "--data", data, "--output", str(file), "--against"]
+    line = [
+        "report",
+        "--model",
+        str(drawn_model_folder),
+        "--data",
+        data,
+        "--output",
+        str(file),
+        "--against",
+    ]
     assert main([*line, str(twin)]) == 0
-    folders, records = (drawn_model_folder, twin), (read_record(drawn_model_folder), read_record(twin))
+    folders, records = (
+        (drawn_model_folder, twin),
+        (read_record(drawn_model_folder), read_record(twin)),
+    )
     one, two = (
         evaluated(folder, record, drawn_dataset, lambda *_: None)
         for folder, record in zip(folders, records, strict=True)
@@ -331,7 +421,11 @@ def test_the_command_compares_two_models_on_the_same_images(
     right = [said.probabilities.argmax(axis=1) == said.labels.codes for said in (one, two)]
     read = Reader(file.read_text(encoding="utf-8"))
     n, only_first, only_second, _, _ = read.row("First diagnosis right")
-    assert [n, only_first, only_second] == ["32", str((right[0] & ~right[1]).sum()), str((right[1] & ~right[0]).sum())]
+    assert [n, only_first, only_second] == [
+        "32",
+        str((right[0] & ~right[1]).sum()),
+        str((right[1] & ~right[0]).sum()),
+    ]
     assert "twin: 16 of them are images it was trained on" in read.text
     assert "--against twin --output r.html" in read.text
     assert str(tmp_path) not in file.read_text(encoding="utf-8")
@@ -350,7 +444,12 @@ def test_the_command_compares_two_models_on_the_same_images(
     ],
 )
 def test_bad_usage_ends_before_any_work(change, said, synthetic_dataset, tmp_path, capsys):
-    flags = {"--model": "isic2019", "--data": str(synthetic_dataset), "--output": str(tmp_path / "r.html"), **change}
+    flags = {
+        "--model": "isic2019",
+        "--data": str(synthetic_dataset),
+        "--output": str(tmp_path / "r.html"),
+        **change,
+    }
     assert main(["report", *(word for flag in flags.items() for word in flag)]) == 2
     assert said in capsys.readouterr().err
     assert not (tmp_path / "r.html").exists()

@@ -8,15 +8,15 @@ import pytest
 from PIL import Image
 from sklearn.metrics import accuracy_score, balanced_accuracy_score, roc_auc_score
 
-from cadlib.calibration import NO_BIAS, probabilities
-from cadlib.corruptions import CORRUPTIONS, STRENGTHS
-from cadlib.dataset import Dataset, DatasetReport
+from cadlib.data.dataset import Dataset, DatasetReport
 from cadlib.errors import DatasetInvalid
-from cadlib.own_figures import metrics_json
-from cadlib.preprocess import InputSpec
-from cadlib.robustness import compare, measure
-from cadlib.stability import TURNS
-from cadlib.tables import robustness_table
+from cadlib.evaluation.robustness import compare, measure
+from cadlib.images.corruptions import CORRUPTIONS, STRENGTHS
+from cadlib.images.preprocess import InputSpec
+from cadlib.metrics.tables import robustness_table
+from cadlib.model.calibration import NO_BIAS, probabilities
+from cadlib.model.metrics_file import metrics_json
+from cadlib.saliency.test_time_views import TURNS
 from cadlib.taxonomy import CODES, MALIGNANT
 
 VARIANTS = 1 + 5 * len(CORRUPTIONS) + len(TURNS)
@@ -66,7 +66,14 @@ def dataset_of(folder: Path, codes: list[str | None]) -> Dataset:
 def measured(tmp_path_factory):
     dataset = dataset_of(tmp_path_factory.mktemp("corners"), ["MEL", "MEL", "NV", "NV", None])
     model, steps = CornerReader(), []
-    found = measure(model, dataset, "validation", progress=lambda *step: steps.append(step), batch_size=50, draws=200)
+    found = measure(
+        model,
+        dataset,
+        "validation",
+        progress=lambda _, *step: steps.append(step),
+        batch_size=50,
+        draws=200,
+    )
     return found, model, steps
 
 
@@ -84,7 +91,12 @@ def test_damage_that_hides_the_sign_costs_what_can_be_counted(measured):
     part = measured[0]["corruptions"]["underexposure"]
     assert measured[0]["clean"]["balanced_accuracy"] == 1
     assert [part["balanced_accuracy"][str(strength)] for strength in STRENGTHS] == [1, 1, 1, 1, 0.5]
-    assert part["balanced_accuracy_fall"]["5"] == part["malignant_auc_fall"]["5"] == part["accuracy_fall"]["5"] == 0.5
+    assert (
+        part["balanced_accuracy_fall"]["5"]
+        == part["malignant_auc_fall"]["5"]
+        == part["accuracy_fall"]["5"]
+        == 0.5
+    )
     assert part["balanced_accuracy_fall"]["mean"] == pytest.approx(0.1)
 
 
@@ -150,7 +162,9 @@ def test_an_unreadable_image_is_named_and_not_counted(tmp_path):
 
 
 def test_rejects_a_dataset_without_a_label(tmp_path):
-    with pytest.raises(DatasetInvalid, match="labelled images that can be read in drawn but got none"):
+    with pytest.raises(
+        DatasetInvalid, match="labelled images that can be read in drawn but got none"
+    ):
         measure(CornerReader(), dataset_of(tmp_path, [None]), "test")
 
 
@@ -160,7 +174,10 @@ def test_figures_are_those_of_scikit_learn():
     truth = np.array(MALIGNANT)[labels]
 
     def expected(place: int) -> tuple[float, float, float]:
-        guesses, malignant = probabilities[place].argmax(axis=1), probabilities[place][:, MALIGNANT].sum(axis=1)
+        guesses, malignant = (
+            probabilities[place].argmax(axis=1),
+            probabilities[place][:, MALIGNANT].sum(axis=1),
+        )
         scores = (balanced_accuracy_score(labels, guesses), roc_auc_score(truth, malignant))
         return *scores, accuracy_score(labels, guesses)
 
@@ -177,13 +194,17 @@ def test_a_relative_error_is_the_damaged_over_the_clean_error():
     clean = 1 - figures["clean"]["balanced_accuracy"]
     relative = [part["relative_error"] for part in figures["corruptions"].values()]
     hair = figures["corruptions"]["hair"]["balanced_accuracy"]
-    assert relative[11] == pytest.approx(sum(1 - hair[str(strength)] for strength in STRENGTHS) / (5 * clean))
+    assert relative[11] == pytest.approx(
+        sum(1 - hair[str(strength)] for strength in STRENGTHS) / (5 * clean)
+    )
     assert figures["mean"]["relative_error"] == pytest.approx(np.mean(relative))
 
 
 def test_damage_without_an_effect_is_a_fall_of_0_and_a_relative_error_of_1():
     labels, probabilities = shown(100)
-    figures = compare(labels, np.broadcast_to(probabilities[0], probabilities.shape), np.arange(100), draws=100)
+    figures = compare(
+        labels, np.broadcast_to(probabilities[0], probabilities.shape), np.arange(100), draws=100
+    )
     assert figures["mean"]["balanced_accuracy_fall"] == 0
     assert figures["mean"]["relative_error"] == 1
     assert set(figures["flips"]["rate"].values()) == {0}
@@ -223,10 +244,18 @@ def test_what_is_not_defined_is_none_in_strict_json(measured):
 
 def test_the_table_has_a_row_a_corruption_and_a_row_a_turn(measured):
     lines = robustness_table(measured[0]).splitlines()
-    assert lines[0] == "corner-reader 1.0.0 on drawn validation: 4 images of 4 lesions, of 4 images in all"
+    assert (
+        lines[0]
+        == "corner-reader 1.0.0 on drawn validation: 4 images of 4 lesions, of 4 images in all"
+    )
     starts = [line.split("  ")[0] for line in lines]
-    assert all(name in starts for name in (*(corruption.name for corruption in CORRUPTIONS), *TURNS, "all"))
+    assert all(
+        name in starts for name in (*(corruption.name for corruption in CORRUPTIONS), *TURNS, "all")
+    )
     assert {"mean, a share of the views", "in any view, a share of the images"} <= set(starts)
     (dark,) = (line for line in lines if line.startswith("underexposure"))
     assert dark.split()[1:4] == ["0.000", "0.500", "0.100"]
-    assert len({len(line) for line in robustness_table(measured[0]).split("\n\n")[2].splitlines()}) == 1
+    assert (
+        len({len(line) for line in robustness_table(measured[0]).split("\n\n")[2].splitlines()})
+        == 1
+    )

@@ -10,17 +10,29 @@ from pathlib import Path
 import pytest
 from torch.utils.tensorboard import SummaryWriter
 
-from cadlib import runs
 from cadlib.errors import RunInvalid
-from cadlib.run import Curves
-from cadlib.runs import CURVES_FOLDER, EVENT_FILES, RunReader, State, differences, find_runs
+from cadlib.training import monitor
+from cadlib.training.monitor import (
+    CURVES_FOLDER,
+    EVENT_FILES,
+    RunReader,
+    State,
+    differences,
+    find_runs,
+)
+from cadlib.training.run import Curves
 
 ROOT = Path(__file__).parents[1]
-FACTS = {"settings": {"batch_size": 8, "seed": 0}, "steps": 20, "steps_per_epoch": 10, "host": "elsewhere"}
+FACTS = {
+    "settings": {"batch_size": 8, "seed": 0},
+    "steps": 20,
+    "steps_per_epoch": 10,
+    "host": "elsewhere",
+}
 HOLD = """
 import json, sys, time
 from pathlib import Path
-from cadlib.run import Curves
+from cadlib.training.run import Curves
 curves = Curves(Path(sys.argv[1]), json.loads(sys.argv[2]), 0)
 curves.write(5, {"step/loss": 0.5})
 print("begun", flush=True)
@@ -31,7 +43,7 @@ time.sleep(60)
 @pytest.fixture
 def here(monkeypatch):
     """Let the runs of these tests have trained on this machine."""
-    monkeypatch.setattr(runs.socket, "gethostname", lambda: "elsewhere")
+    monkeypatch.setattr(monitor.socket, "gethostname", lambda: "elsewhere")
 
 
 def write(run_dir, points, facts=FACTS, first_step=0):
@@ -49,62 +61,71 @@ def read(run_dir):
 
 def test_what_was_written_is_read_again(tmp_path, here):
     before = datetime.now(UTC)
-    points = [(5, {runs.LOSS: 2.0}), (10, {runs.LOSS: 1.5, runs.BALANCED_ACCURACY: 0.25})]
+    points = [(5, {monitor.LOSS: 2.0}), (10, {monitor.LOSS: 1.5, monitor.BALANCED_ACCURACY: 0.25})]
     found = read(write(tmp_path / "mine", points))
     assert found.name == "mine"
     assert found.settings == FACTS["settings"]
     assert (found.step, found.epoch, found.epochs) == (10, 1, 2)
-    assert found.curves[runs.LOSS] == runs.Curve((5, 10), (0.5, 1.0), (2.0, 1.5))
-    assert found.curves[runs.BALANCED_ACCURACY].values == (0.25,)
-    assert found.curves[runs.MALIGNANT_AUC].steps == ()
+    assert found.curves[monitor.LOSS] == monitor.Curve((5, 10), (0.5, 1.0), (2.0, 1.5))
+    assert found.curves[monitor.BALANCED_ACCURACY].values == (0.25,)
+    assert found.curves[monitor.MALIGNANT_AUC].steps == ()
     assert found.best == (1, 0.25)
-    assert before.timestamp() - 1 < found.started.timestamp() <= found.heard.timestamp() <= time.time()
+    assert (
+        before.timestamp() - 1 < found.started.timestamp() <= found.heard.timestamp() <= time.time()
+    )
 
 
-def test_the_best_epoch_is_the_first_of_the_highest_balanced_accuracy_and_never_an_undefined_one(tmp_path):
+def test_the_best_epoch_is_the_first_of_the_highest_balanced_accuracy_and_never_an_undefined_one(
+    tmp_path,
+):
     values = (float("nan"), 0.25, 0.5, 0.5)
-    points = [(10 * epoch, {runs.BALANCED_ACCURACY: value}) for epoch, value in enumerate(values, start=1)]
+    points = [
+        (10 * epoch, {monitor.BALANCED_ACCURACY: value})
+        for epoch, value in enumerate(values, start=1)
+    ]
     assert read(write(tmp_path, points)).best == (3, 0.5)
     assert read(write(tmp_path, points[:1])).best is None
 
 
 def test_the_time_left_is_that_of_the_steps_to_come(tmp_path):
-    found = read(write(tmp_path, [(5, {runs.SPEED: 10.0}), (15, {runs.SPEED: 4.0})]))
+    found = read(write(tmp_path, [(5, {monitor.SPEED: 10.0}), (15, {monitor.SPEED: 4.0})]))
     assert found.seconds_left == (20 - 15) * 8 / 4
 
 
 def test_a_reader_reads_on_where_it_left_off(tmp_path, monkeypatch):
     curves = Curves(tmp_path / CURVES_FOLDER, FACTS, 0)
     reader = RunReader(tmp_path, "mine")
-    curves.write(5, {runs.LOSS: 2.0})
-    assert reader.read().curves[runs.LOSS].steps == (5,)
+    curves.write(5, {monitor.LOSS: 2.0})
+    assert reader.read().curves[monitor.LOSS].steps == (5,)
     taken = []
     process = reader._events._ProcessEvent
-    monkeypatch.setattr(reader._events, "_ProcessEvent", lambda event: (taken.append(event.step), process(event)))
-    curves.write(10, {runs.LOSS: 1.0})
-    assert reader.read().curves[runs.LOSS].steps == (5, 10)
+    monkeypatch.setattr(
+        reader._events, "_ProcessEvent", lambda event: (taken.append(event.step), process(event))
+    )
+    curves.write(10, {monitor.LOSS: 1.0})
+    assert reader.read().curves[monitor.LOSS].steps == (5, 10)
     assert taken == [10]
     curves.close()
 
 
 def test_a_half_written_last_record_is_left_for_the_next_time(tmp_path):
-    write(tmp_path, [(5, {runs.LOSS: 2.0}), (10, {runs.LOSS: 1.0})])
+    write(tmp_path, [(5, {monitor.LOSS: 2.0}), (10, {monitor.LOSS: 1.0})])
     (path,) = (tmp_path / CURVES_FOLDER).glob(EVENT_FILES)
     whole = path.read_bytes()
     path.write_bytes(whole[:-7])
     reader = RunReader(tmp_path, "mine")
-    assert reader.read().curves[runs.LOSS].steps == (5,)
+    assert reader.read().curves[monitor.LOSS].steps == (5,)
     with path.open("ab") as file:
         file.write(whole[-7:])
-    assert reader.read().curves[runs.LOSS].steps == (5, 10)
+    assert reader.read().curves[monitor.LOSS].steps == (5, 10)
 
 
 def test_a_run_goes_on_in_the_same_curves_after_a_half_written_record(tmp_path):
-    write(tmp_path, [(5, {runs.LOSS: 2.0}), (10, {runs.LOSS: 1.0})])
+    write(tmp_path, [(5, {monitor.LOSS: 2.0}), (10, {monitor.LOSS: 1.0})])
     (path,) = (tmp_path / CURVES_FOLDER).glob(EVENT_FILES)
     path.write_bytes(path.read_bytes()[:-7])
-    write(tmp_path, [(10, {runs.LOSS: 0.5})], first_step=5)
-    assert read(tmp_path).curves[runs.LOSS] == runs.Curve((5, 10), (0.5, 1.0), (2.0, 0.5))
+    write(tmp_path, [(10, {monitor.LOSS: 0.5})], first_step=5)
+    assert read(tmp_path).curves[monitor.LOSS] == monitor.Curve((5, 10), (0.5, 1.0), (2.0, 0.5))
 
 
 @pytest.mark.skipif(os.name != "posix", reason="asks for the signals of POSIX")
@@ -119,13 +140,13 @@ def test_a_run_is_running_as_long_as_its_process_lives_however_it_ends(tmp_path,
 
 
 def test_whether_a_run_of_another_machine_runs_is_not_known_until_it_is_finished(tmp_path):
-    assert read(write(tmp_path / "a", [(5, {runs.LOSS: 1.0})])).state is State.UNKNOWN
-    assert read(write(tmp_path / "b", [(20, {runs.LOSS: 1.0})])).state is State.FINISHED
+    assert read(write(tmp_path / "a", [(5, {monitor.LOSS: 1.0})])).state is State.UNKNOWN
+    assert read(write(tmp_path / "b", [(20, {monitor.LOSS: 1.0})])).state is State.FINISHED
 
 
 def test_without_a_lock_it_is_not_known_whether_a_run_runs(tmp_path, here):
-    write(tmp_path, [(5, {runs.LOSS: 1.0})])
-    (tmp_path / CURVES_FOLDER / runs.LOCK_FILE).unlink()
+    write(tmp_path, [(5, {monitor.LOSS: 1.0})])
+    (tmp_path / CURVES_FOLDER / monitor.LOCK_FILE).unlink()
     assert read(tmp_path).state is State.UNKNOWN
 
 
@@ -168,6 +189,6 @@ def test_what_differs_is_told_with_both_values(tmp_path):
 
 def test_the_folder_of_runs_is_that_of_the_environment(monkeypatch):
     monkeypatch.delenv("CADLIB_RUNS", raising=False)
-    assert runs.runs_dir() == Path("runs")
+    assert monitor.runs_dir() == Path("runs")
     monkeypatch.setenv("CADLIB_RUNS", "/elsewhere")
-    assert runs.runs_dir() == Path("/elsewhere")
+    assert monitor.runs_dir() == Path("/elsewhere")

@@ -1,3 +1,5 @@
+import subprocess
+import sys
 from concurrent.futures import ThreadPoolExecutor
 from copy import deepcopy
 from pathlib import Path
@@ -13,18 +15,21 @@ from matplotlib import colormaps
 from numpy.typing import NDArray
 from torch import nn
 
-from cadlib import gradients, saliency
-from cadlib.engine import Seen
 from cadlib.errors import CadError
-from cadlib.export import Seeing
 from cadlib.images import LesionImage, read_image
-from cadlib.model import Model
-from cadlib.network import saliency_layer
-from cadlib.preprocess import InputSpec, to_array, to_pixels
-from cadlib.saliency import METHODS, Heatmap, colour_scale, explain, overlay
-from cadlib.synthetic import demo_lesions
+from cadlib.images.preprocess import InputSpec, to_array, to_pixels
+from cadlib.images.synthetic import demo_lesions
+from cadlib.model.engine import Seen
+from cadlib.model.model import Model
+from cadlib.network import backbones
+from cadlib.network.backbones import network_of, saliency_layer
+from cadlib.network.onnx_export import Seeing
+from cadlib.saliency import gradients
+from cadlib.saliency import heatmap as saliency
+from cadlib.saliency.heatmap import METHODS, Heatmap, colour_scale, explain, overlay
 from cadlib.taxonomy import CODES
 
+ROOT = Path(__file__).parents[1]
 SPEC = InputSpec(64, "bicubic", (0.5, 0.5, 0.5), (0.25, 0.25, 0.25))
 CLASS_SPECIFIC = [method.key for method in METHODS if method.class_specific]
 
@@ -40,12 +45,24 @@ class Eager:
             found = Seeing(deepcopy(self._network), self._layer)(torch.from_numpy(inputs))
         return Seen(*(values.numpy() for values in found))
 
+    def feature_maps(self, inputs: NDArray[np.float32]) -> NDArray[np.float32]:
+        seeing = Seeing(deepcopy(self._network), self._layer)
+        with torch.no_grad():
+            seeing(torch.from_numpy(inputs))
+        return seeing._tap.seen.numpy()
+
+    @property
+    def head(self) -> NDArray[np.float32]:
+        return self._network.get_classifier().weight.detach().numpy()  # type: ignore[operator,union-attr]
+
 
 def model_of(network: nn.Module, layer: str) -> Model:
     network.eval()
-    record = SimpleNamespace(backbone="toy", input=SPEC, saliency_layer=layer, model_id="tiny 0.0.0")
+    record = SimpleNamespace(
+        backbone="toy", input=SPEC, saliency_layer=layer, model_id="tiny 0.0.0"
+    )
     model = Model(record, Eager(network, layer), Path())  # type: ignore[arg-type]
-    model.network = network.requires_grad_(False)  # type: ignore[misc]
+    backbones._NETWORKS[model] = network.requires_grad_(False)
     return model
 
 
@@ -59,8 +76,12 @@ def image_of(width_px: int, height_px: int, seed: int = 0) -> LesionImage:
     return LesionImage(pixels, sha256="0" * 64, format="PIL", notes=())
 
 
-def heatmap_of(values: NDArray[np.float32], box: tuple[int, int, int, int] = (20, 0, 84, 64)) -> Heatmap:
-    return Heatmap(values, diagnosis="MEL", method="grad-cam", raw_peak=float(values.max()), box=box)
+def heatmap_of(
+    values: NDArray[np.float32], box: tuple[int, int, int, int] = (20, 0, 84, 64)
+) -> Heatmap:
+    return Heatmap(
+        values, diagnosis="MEL", method="grad-cam", raw_peak=float(values.max()), box=box
+    )
 
 
 def one_hot_pixel() -> Heatmap:
@@ -110,7 +131,7 @@ def pooled() -> Model:
 
 def class_activation_map(model: Model, image: LesionImage, target: int) -> torch.Tensor:
     """Zhou et al., Learning Deep Features for Discriminative Localization (CVPR 2016), eq. 2, as a mean."""
-    network = model.network
+    network = network_of(model)
     with torch.no_grad():
         features = network.features(tensor_of(image))  # type: ignore[operator]
         weights = network.head.weight[target]  # type: ignore[union-attr,index]
@@ -136,11 +157,40 @@ def test_equals_the_class_activation_map_of_a_pooled_linear_network(
 def test_the_map_that_comes_with_a_prediction_is_grad_cam(code: str) -> None:
     model, lesion = Model.load("isic2019"), read_image(demo_lesions()[1].png())
     pixels = to_pixels(lesion, model.record.input)
-    gradient = gradients.raw_map(model.network, model.record, pixels, CODES.index(code), "grad-cam")
+    gradient = gradients.raw_map(
+        network_of(model), model.record, pixels, CODES.index(code), "grad-cam"
+    )
     prediction = model.predict(lesion)
     np.testing.assert_allclose(prediction.evidence[CODES.index(code)], gradient, atol=1e-3)
-    found, asked = saliency.activation_map(model, lesion, prediction, code), explain(model, lesion, code)
+    found, asked = (
+        saliency.activation_map(model, lesion, prediction, code),
+        explain(model, lesion, code),
+    )
     np.testing.assert_allclose(found.values, asked.values, atol=1e-5)
+
+
+@pytest.mark.parametrize("method", [method.key for method in METHODS])
+def test_each_formula_gives_what_pytorch_grad_cam_gives(method: str) -> None:
+    model = Model.load("isic2019")
+    network = network_of(model)
+    for lesion in demo_lesions()[:4]:
+        pixels = to_pixels(read_image(lesion.png()), model.record.input)
+        for target in range(len(CODES)):
+            reference = gradients.raw_map(network, model.record, pixels, target, method)
+            [found] = saliency.raw_maps(model, pixels[None], target, method)
+            assert found.dtype == np.float32
+            np.testing.assert_allclose(
+                found, reference, atol=1e-4 * max(1, np.abs(reference).max())
+            )
+
+
+def test_a_map_needs_no_torch() -> None:
+    code = (
+        "import sys; from cadlib import Model, read_image; from cadlib.saliency.heatmap import METHODS, explain; "
+        "model, image = Model.load('isic2019'), read_image('docs/synthetic_lesion.png'); "
+        "[explain(model, image, 'MEL', method.key) for method in METHODS]; sys.exit('torch' in sys.modules)"
+    )
+    assert subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=False).returncode == 0
 
 
 @pytest.mark.parametrize("method", METHODS, ids=lambda method: method.key)
@@ -171,7 +221,9 @@ def test_twice_the_evidence_gives_twice_the_peak(image: LesionImage, method: str
 
 
 @pytest.mark.parametrize("method", CLASS_SPECIFIC)
-def test_different_diagnoses_give_different_maps(model: Model, image: LesionImage, method: str) -> None:
+def test_different_diagnoses_give_different_maps(
+    model: Model, image: LesionImage, method: str
+) -> None:
     maps = [explain(model, image, code, method).values for code in CODES]
     for first in range(len(maps)):
         for second in range(first):
@@ -187,12 +239,14 @@ def test_eigencam_shows_the_side_of_the_first_component_that_reaches_farther(poo
     for seed in range(6):
         image = image_of(64, 64, seed)
         with torch.no_grad():
-            features = pooled.network.features(tensor_of(image))[0].flatten(1).T.numpy()  # type: ignore[operator]
+            features = network_of(pooled).features(tensor_of(image))[0].flatten(1).T.numpy()  # type: ignore[operator]
         centred = features - features.mean(axis=0)
         component = centred @ np.linalg.svd(centred)[2][0]
         farther = max(component, -component, key=np.max).reshape(1, 8, 8)
         values = explain(pooled, image, "MEL", "eigencam").values
-        np.testing.assert_allclose(values, enlarged(torch.from_numpy(farther)), rtol=1e-3, atol=1e-4)
+        np.testing.assert_allclose(
+            values, enlarged(torch.from_numpy(farther)), rtol=1e-3, atol=1e-4
+        )
 
 
 def test_a_diagnosis_without_evidence_gives_a_map_of_zeros_and_an_untouched_picture(
@@ -212,7 +266,9 @@ def test_a_diagnosis_without_evidence_gives_a_map_of_zeros_and_an_untouched_pict
 
 @pytest.mark.parametrize("method", METHODS, ids=lambda method: method.key)
 @pytest.mark.parametrize("damage", [np.nan, np.inf])
-def test_damaged_weights_raise_instead_of_drawing(image: LesionImage, method: saliency.Method, damage: float) -> None:
+def test_damaged_weights_raise_instead_of_drawing(
+    image: LesionImage, method: saliency.Method, damage: float
+) -> None:
     network = PooledConvolution()
     with torch.no_grad():
         network.features.weight[0, 0, 0, 0] = damage
@@ -230,8 +286,8 @@ def test_rejects_an_unknown_method_and_an_unknown_code(pooled: Model, image: Les
 def test_leaves_no_hook_and_no_gradient_behind(image: LesionImage) -> None:
     model = model_of(PooledConvolution(), "features")
     explain(model, image, "MEL", "hirescam")
-    assert not model.network.get_submodule("features")._forward_hooks
-    assert all(weight.grad is None for weight in model.network.parameters())
+    assert not network_of(model).get_submodule("features")._forward_hooks
+    assert all(weight.grad is None for weight in network_of(model).parameters())
 
 
 def test_works_inside_inference_mode(pooled: Model, image: LesionImage) -> None:
@@ -266,7 +322,9 @@ def test_a_hot_pixel_colours_only_the_square(image: LesionImage) -> None:
     assert changed.sum() <= 9
 
 
-def test_the_picture_outside_the_square_stays_as_it_is_and_a_frame_marks_the_edge(image: LesionImage) -> None:
+def test_the_picture_outside_the_square_stays_as_it_is_and_a_frame_marks_the_edge(
+    image: LesionImage,
+) -> None:
     drawn = overlay(image, one_hot_pixel())
     outside = np.r_[0:20, 84:104]
     np.testing.assert_array_equal(drawn[:, outside], image.pixels[:, outside])
@@ -289,7 +347,9 @@ def test_opacity_0_returns_the_picture(image: LesionImage) -> None:
 
 def test_a_shared_peak_draws_a_faint_map_faintly(image: LesionImage) -> None:
     faint = heatmap_of(np.full((64, 64), 0.1, np.float32))
-    own, shared = (overlay(image, faint, peak=peak)[1:63, 21:83].astype(int) for peak in (None, 1.0))
+    own, shared = (
+        overlay(image, faint, peak=peak)[1:63, 21:83].astype(int) for peak in (None, 1.0)
+    )
     skin = image.pixels[1:63, 21:83]
     assert np.abs(shared - skin).mean() < 0.25 * np.abs(own - skin).mean()
 
@@ -300,15 +360,28 @@ def test_values_above_the_peak_are_drawn_hottest(image: LesionImage) -> None:
     np.testing.assert_array_equal(at, above)
 
 
-@pytest.mark.parametrize(("size", "expected"), [((400, 300), (120, 90)), ((300, 400), (90, 120)), ((80, 64), (80, 64))])
-def test_max_side_px_shrinks_and_never_enlarges(size: tuple[int, int], expected: tuple[int, int]) -> None:
+@pytest.mark.parametrize(
+    ("size", "expected"), [((400, 300), (120, 90)), ((300, 400), (90, 120)), ((80, 64), (80, 64))]
+)
+def test_max_side_px_shrinks_and_never_enlarges(
+    size: tuple[int, int], expected: tuple[int, int]
+) -> None:
     image = image_of(*size)
     heatmap = heatmap_of(np.ones((64, 64), np.float32), SPEC.crop_box(*size))
     for opacity in (0.0, 0.6):
-        assert overlay(image, heatmap, opacity, max_side_px=120).shape == (expected[1], expected[0], 3)
+        assert overlay(image, heatmap, opacity, max_side_px=120).shape == (
+            expected[1],
+            expected[0],
+            3,
+        )
 
 
-@given(width=st.integers(64, 300), height=st.integers(64, 300), side=st.integers(1, 300), hot=st.integers(0, 63))
+@given(
+    width=st.integers(64, 300),
+    height=st.integers(64, 300),
+    side=st.integers(1, 300),
+    hot=st.integers(0, 63),
+)
 def test_any_picture_can_be_drawn_at_any_size(width: int, height: int, side: int, hot: int) -> None:
     values = np.zeros((64, 64), np.float32)
     values[hot, hot] = 1
@@ -330,7 +403,9 @@ def test_any_picture_can_be_drawn_at_any_size(width: int, height: int, side: int
         ({"max_side_px": 0}, "max_side_px"),
     ],
 )
-def test_rejects_a_value_that_cannot_be_drawn(image: LesionImage, arguments: dict[str, float], named: str) -> None:
+def test_rejects_a_value_that_cannot_be_drawn(
+    image: LesionImage, arguments: dict[str, float], named: str
+) -> None:
     with pytest.raises(ValueError, match=f"Expected `{named}`"):
         overlay(image, one_hot_pixel(), **arguments)  # type: ignore[arg-type]
 

@@ -5,9 +5,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cadlib.dataset import Dataset, DatasetReport
+from cadlib.data.dataset import Dataset, DatasetReport
+from cadlib.data.stratified_sample import stratified_sample
 from cadlib.errors import DatasetInvalid
-from cadlib.sampling import stratified_sample
 from cadlib.taxonomy import CODES
 from tests.partial import only_groups
 
@@ -48,7 +48,9 @@ def test_strata_keep_their_shares_beyond_the_first_image():
 
 def test_the_seed_decides_which_images():
     dataset = dataset_of([("NV", "MSK")] * 100)
-    first, again, other = (stratified_sample(dataset, 10, seed).table["image"].tolist() for seed in (0, 0, 1))
+    first, again, other = (
+        stratified_sample(dataset, 10, seed).table["image"].tolist() for seed in (0, 0, 1)
+    )
     assert first == again != other
 
 
@@ -64,5 +66,7 @@ def test_rejects_fewer_images_than_strata():
 
 
 def test_labels_of_malignancy_alone_are_refused(drawn_dataset):
-    with pytest.raises(DatasetInvalid, match="Expected images with a diagnosis in drawn, but found none among 32"):
+    with pytest.raises(
+        DatasetInvalid, match="Expected images with a diagnosis in drawn, but found none among 32"
+    ):
         stratified_sample(replace(drawn_dataset, table=only_groups(drawn_dataset.table)), 8)

@@ -4,13 +4,14 @@ import numpy as np
 import pytest
 import torch
 
-from cadlib import own_figures
-from cadlib.preprocess import to_array
-from cadlib.record import find_model, read_record
-from cadlib.saliency import METHODS
-from cadlib.sanity import KEYS, centre, compare, untrained_network
+from cadlib.evaluation.saliency_benchmark import KEYS, centre, compare
+from cadlib.images.preprocess import to_array
+from cadlib.model import metrics_file
+from cadlib.model.record import find_model, read_record
+from cadlib.network.backbones import network_of, untrained_network
+from cadlib.saliency.heatmap import METHODS
+from cadlib.saliency.trust import LEAST_FAITHFUL, LEAST_STABLE, Trust
 from cadlib.taxonomy import CODES
-from cadlib.trust import LEAST_FAITHFUL, LEAST_STABLE, Trust
 
 
 def judged(n=200, gain=0.0, seed=0):
@@ -31,11 +32,16 @@ def judged(n=200, gain=0.0, seed=0):
 def test_figures_are_means_over_the_images():
     given = judged()
     figures = compare(given, np.arange(200), draws=100)
-    assert list(figures["faithfulness"].values()) == pytest.approx(given["faithfulness"].mean(axis=0))
+    assert list(figures["faithfulness"].values()) == pytest.approx(
+        given["faithfulness"].mean(axis=0)
+    )
     assert list(figures["faithfulness"]) == [*KEYS, "random", "centre"]
     low, high = figures["intervals"]["stability"]["layercam"]
     assert low < figures["stability"]["layercam"] < high
-    expected = np.quantile(given["faithfulness"][:, 5], 0.95), np.quantile(given["stability"][:, 5], 0.95)
+    expected = (
+        np.quantile(given["faithfulness"][:, 5], 0.95),
+        np.quantile(given["stability"][:, 5], 0.95),
+    )
     assert tuple(figures["limits"].values()) == pytest.approx(expected)
 
 
@@ -94,12 +100,15 @@ def test_what_is_not_defined_is_left_out_and_where_nothing_is_it_is_none():
 
 def test_the_untrained_network_is_the_same_kind_with_other_weights(model):
     drawn = untrained_network(model, 0)
-    assert drawn.state_dict().keys() == model.network.state_dict().keys()
+    assert drawn.state_dict().keys() == network_of(model).state_dict().keys()
     pictures = np.random.default_rng(0).integers(0, 255, (2, 176, 176, 3), dtype=np.uint8)
     with torch.no_grad():
         logits = drawn(torch.from_numpy(to_array(pictures, model.record.input)))
     assert not torch.equal(logits[0], logits[1])  # its head is not of zeros
-    head, again, trained = (one.get_classifier().weight for one in (drawn, untrained_network(model, 0), model.network))
+    head, again, trained = (
+        one.get_classifier().weight
+        for one in (drawn, untrained_network(model, 0), network_of(model))
+    )
     assert torch.equal(head, again)
     assert not torch.allclose(head, trained)
 
@@ -112,5 +121,8 @@ def test_the_spot_in_the_middle_is_hottest_there_and_alike_however_it_is_turned(
 
 def test_the_limits_of_a_readable_map_are_those_that_were_measured():
     folder = find_model("isic2019")
-    limits = own_figures.measured(folder, read_record(folder))["saliency"]["limits"]
-    assert (round(limits["faithfulness"], 2), round(limits["stability"], 2)) == (LEAST_FAITHFUL, LEAST_STABLE)
+    limits = metrics_file.measured(folder, read_record(folder))["saliency"]["limits"]
+    assert (round(limits["faithfulness"], 2), round(limits["stability"], 2)) == (
+        LEAST_FAITHFUL,
+        LEAST_STABLE,
+    )

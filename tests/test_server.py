@@ -16,23 +16,34 @@ from starlette.testclient import TestClient
 from starlette.websockets import WebSocket, WebSocketDisconnect
 from streamlit import config, net_util
 
-from cadlib import holding
-from cadlib.holding import Holding
-from cadlib.server import forbid_lookups, middleware, uploads
+from cadlib.server import forbid_lookups, middleware, session_memory, uploads
+from cadlib.server.session_memory import Holding
 
 ROOT = Path(__file__).parents[1]
 ALLOWED = tomllib.loads((ROOT / ".streamlit" / "config.toml").read_text())["server"]["allowedHosts"]
-OTHERS = ("evil.example", "evil.example:8501", "localhost.evil.example", "a@localhost", "192.168.0.5", "", "a b")
+OTHERS = (
+    "evil.example",
+    "evil.example:8501",
+    "localhost.evil.example",
+    "a@localhost",
+    "192.168.0.5",
+    "",
+    "a b",
+)
 UPLOAD = "/_stcore/upload_file/tab/file"
 
 
 @pytest.fixture
 def options(monkeypatch):
     """Return the options of Streamlit that the middleware reads, as the project's file has them."""
-    values = {"server.allowedHosts": ALLOWED, "server.corsAllowedOrigins": [], "server.maxUploadSize": 64}
+    values = {
+        "server.allowedHosts": ALLOWED,
+        "server.corsAllowedOrigins": [],
+        "server.maxUploadSize": 64,
+    }
     monkeypatch.setattr(config, "get_option", values.__getitem__)
     monkeypatch.setattr(MultiPartParser, "spool_max_size", MultiPartParser.spool_max_size)
-    monkeypatch.setattr(holding, "_elsewhere", [])
+    monkeypatch.setattr(session_memory, "_elsewhere", [])
     return values
 
 
@@ -49,7 +60,9 @@ def client(options) -> TestClient:
 
     paths = ("/", "/media/a.png", "/_stcore/health", UPLOAD)
     routes = [Route(path, answer, methods=["GET", "PUT"]) for path in paths]
-    app = Starlette(routes=[*routes, WebSocketRoute("/_stcore/stream", echo)], middleware=middleware())
+    app = Starlette(
+        routes=[*routes, WebSocketRoute("/_stcore/stream", echo)], middleware=middleware()
+    )
     return TestClient(app, base_url="http://localhost:8501")
 
 
@@ -61,13 +74,18 @@ def test_refuses_a_name_that_is_not_its_own(client, path, host):
     assert "--server.allowedHosts" in answer.text
 
 
-@pytest.mark.parametrize("host", ["localhost", "LOCALHOST:8501", "127.0.0.1:8501", "[::1]:8501", "localhost."])
+@pytest.mark.parametrize(
+    "host", ["localhost", "LOCALHOST:8501", "127.0.0.1:8501", "[::1]:8501", "localhost."]
+)
 def test_answers_to_the_names_of_this_machine(client, host):
     assert client.get("/", headers={"host": host}).text == "here"
 
 
 def test_refuses_a_request_of_two_names(client):
-    assert client.get("/", headers=[("host", "localhost"), ("host", "evil.example")]).status_code == 421
+    assert (
+        client.get("/", headers=[("host", "localhost"), ("host", "evil.example")]).status_code
+        == 421
+    )
 
 
 def test_refuses_everything_where_no_name_is_allowed(client, options):
@@ -94,7 +112,10 @@ def test_refuses_an_upload_under_another_name(client):
     ],
 )
 def test_refuses_a_websocket_of_another_page(client, headers):
-    with pytest.raises(WebSocketDisconnect), client.websocket_connect("/_stcore/stream", headers=headers):
+    with (
+        pytest.raises(WebSocketDisconnect),
+        client.websocket_connect("/_stcore/stream", headers=headers),
+    ):
         pass
 
 
@@ -170,7 +191,9 @@ def left(tmp_path_factory) -> dict:
     command = [sys.executable, "-m", "tests.closing"]
     # Without a data set: the pictures of similar cases are its own, and stay until the session ends.
     env = {name: value for name, value in os.environ.items() if name != "CADLIB_DATA"}
-    done = subprocess.run(command, cwd=ROOT, env=env, capture_output=True, text=True, check=False, timeout=150)
+    done = subprocess.run(
+        command, cwd=ROOT, env=env, capture_output=True, text=True, check=False, timeout=150
+    )
     assert done.returncode == 0, done.stderr[-2000:]
     found: dict = json.loads(done.stdout)
     return found
@@ -194,4 +217,11 @@ def test_a_tab_that_lost_its_connection_finds_its_images_for_a_while(left):
 
 
 def test_a_closed_tab_leaves_nothing(left):
-    assert left["later"] == {"alive": 0, "images": 0, "downloads": 0, "uploads": 0, "held": 0, "sessions": 0}
+    assert left["later"] == {
+        "alive": 0,
+        "images": 0,
+        "downloads": 0,
+        "uploads": 0,
+        "held": 0,
+        "sessions": 0,
+    }

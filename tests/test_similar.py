@@ -7,11 +7,11 @@ from types import SimpleNamespace
 import pytest
 from streamlit.testing.v1 import AppTest
 
-from cadlib.neighbours import Neighbours, SimilarCase
-from cadlib.neighbours.agreement import about_the_agreement
-from cadlib.patient import PatientFacts
-from cadlib.record import METRICS_FILE, find_model
-from cadlib.synthetic import write_dataset
+from cadlib.images.patient import PatientFacts
+from cadlib.images.synthetic import write_dataset
+from cadlib.model.neighbours import Neighbours, SimilarCase
+from cadlib.model.neighbours.agreement import about_the_agreement
+from cadlib.model.record import METRICS_FILE, find_model
 
 CASES = tuple(
     SimilarCase(f"ISIC_900000{number}", code, archive, 0.99 - number / 100)
@@ -41,7 +41,9 @@ def shown(tmp_path, monkeypatch):
 
     def draw(found: Neighbours | None, facts: PatientFacts | None = None) -> AppTest:
         app = AppTest.from_function(drawn, default_timeout=60)
-        app.session_state["found"] = SimpleNamespace(neighbours=found, prediction=SimpleNamespace(facts=facts))
+        app.session_state["found"] = SimpleNamespace(
+            neighbours=found, prediction=SimpleNamespace(facts=facts)
+        )
         app.run()
         assert not app.exception
         return app
@@ -100,7 +102,10 @@ def test_a_share_that_was_never_measured_is_said_to_be_unknown():
 
 def test_a_training_image_is_told_by_name(shown):
     app = shown(replace(FOUND, itself=CASES[4]))
-    assert "This very picture is a training image: ISIC\\_9000004, :orange[▲] MEL" in app.warning[0].value
+    assert (
+        "This very picture is a training image: ISIC\\_9000004, :orange[▲] MEL"
+        in app.warning[0].value
+    )
     assert "was correct for" not in text_of(app)  # measured on images that are none
     assert not shown(FOUND).warning
 

@@ -10,10 +10,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from cadlib import images, splits
-from cadlib.dataset import open_dataset
-from cadlib.errors import DatasetInvalid
-from cadlib.splits import (
+from cadlib import images
+from cadlib.data import splits
+from cadlib.data.dataset import open_dataset
+from cadlib.data.splits import (
     SPLITS,
     cross_validation_folds,
     lesion_groups,
@@ -22,6 +22,7 @@ from cadlib.splits import (
     split,
     split_csv,
 )
+from cadlib.errors import DatasetInvalid
 from cadlib.taxonomy import CODES
 
 
@@ -53,7 +54,9 @@ def pictures(tmp_path, monkeypatch) -> pd.DataFrame:
         pixels = np.random.default_rng(number).integers(0, 256, (64, 64, 3), dtype=np.uint8)
         Image.fromarray(pixels).save(tmp_path / f"ISIC_{number}.png")
         paths.append(str(tmp_path / f"ISIC_{number}.png"))
-    return pd.DataFrame({"image": [Path(path).stem for path in paths], "path": paths}, index=[7, 3, 5, 1])
+    return pd.DataFrame(
+        {"image": [Path(path).stem for path in paths], "path": paths}, index=[7, 3, 5, 1]
+    )
 
 
 def test_the_hash_is_that_of_imagehash(pictures):
@@ -91,7 +94,7 @@ def test_a_cache_that_cannot_be_written_is_said_and_harms_nothing(pictures, tmp_
 
 def test_hashing_tells_its_progress_and_leaves_out_an_unreadable_file(pictures):
     calls: list[tuple[int, int]] = []
-    whole = perceptual_hashes(pictures, lambda done, total: calls.append((done, total)))
+    whole = perceptual_hashes(pictures, lambda _, *step: calls.append(step))
     assert calls == [(1, 4), (2, 4), (3, 4), (4, 4)]
     Path(pictures["path"].iloc[0]).write_text("no picture")
     assert perceptual_hashes(pictures).equals(whole.iloc[1:])
@@ -110,7 +113,9 @@ def test_hashes_are_kept_when_hashing_is_stopped_half_way(pictures, tmp_path):
 def test_hashes_are_kept_now_and_then_for_a_process_that_is_killed(pictures, tmp_path, monkeypatch):
     cache, lines = tmp_path / "cache" / "perceptual-hashes.csv", []
     monkeypatch.setattr(splits, "KEEP_SECONDS", 0)
-    perceptual_hashes(pictures, lambda done, _total: lines.append(len(cache.read_text().splitlines())))
+    perceptual_hashes(
+        pictures, lambda done, _total: lines.append(len(cache.read_text().splitlines()))
+    )
     assert lines == [1, 2, 3, 4]
 
 
@@ -135,14 +140,19 @@ def test_near_duplicates_join_and_three_bits_apart_do_not():
 def test_groups_reach_as_far_as_lesion_group_and_hash_link_them():
     table = table_of(["a", "a", None, None, None])
     table["lesion_group"] = pd.Series([None, None, None, "g", "g"], dtype="str")
-    assert lesion_groups(table, hashes_of(0xF0, 0xFF << 16, 0xFF << 16, 0xF1, 0xFF << 40)).tolist() == [0] * 5
+    assert (
+        lesion_groups(table, hashes_of(0xF0, 0xFF << 16, 0xFF << 16, 0xF1, 0xFF << 40)).tolist()
+        == [0] * 5
+    )
 
 
 @settings(max_examples=50, deadline=None)
 @given(st.lists(st.integers(0, 255), min_size=1, max_size=40), st.randoms(use_true_random=False))
 def test_groups_are_the_components_of_the_distances_in_any_order_of_rows(values, random):
     expected = list(range(len(values)))
-    for _ in values:  # the plain way: lower each label to its smallest neighbour's until nothing moves
+    for (
+        _
+    ) in values:  # the plain way: lower each label to its smallest neighbour's until nothing moves
         labelled = list(zip(expected, values, strict=True))
         expected = [min(label for label, w in labelled if (v ^ w).bit_count() <= 2) for v in values]
     order = list(range(len(values)))
@@ -159,11 +169,15 @@ def test_groups_are_the_components_of_the_distances_in_any_order_of_rows(values,
     st.sampled_from([(0.15, 0.15), (0.5, 0.0), (0.0, 0.0), (0.1, 0.4)]),
     st.randoms(use_true_random=False),
 )
-def test_a_split_never_divides_a_group_and_never_depends_on_the_order_of_rows(rows, seed, shares, random):
+def test_a_split_never_divides_a_group_and_never_depends_on_the_order_of_rows(
+    rows, seed, shares, random
+):
     diagnoses, numbers = zip(*rows, strict=True)
     table, groups = table_of([None] * len(rows), list(diagnoses)), pd.Series(numbers)
     parts = split(table, groups, seed, *shares)
-    assert parts.isin([name for name, share in zip(SPLITS, (1, *shares), strict=True) if share]).all()
+    assert parts.isin(
+        [name for name, share in zip(SPLITS, (1, *shares), strict=True) if share]
+    ).all()
     assert (parts.groupby(groups).nunique() == 1).all()
     order = list(range(len(rows)))
     random.shuffle(order)
@@ -247,7 +261,9 @@ def test_the_real_set_splits_by_lesion_with_every_class_at_its_share(data_dir):
     if not folder.is_dir():
         pytest.skip(f"{folder} is not there")
     table = open_dataset(folder, verify=False).table
-    groups = lesion_groups(table, far_apart(len(table)))  # hashing 24,000 pictures is too long for a test
+    groups = lesion_groups(
+        table, far_apart(len(table))
+    )  # hashing 24,000 pictures is too long for a test
     parts = split(table, groups)
     assert parts.groupby(table["lesion_id"]).nunique().max() == 1
     assert parts.groupby(table["lesion_group"]).nunique().max() == 1

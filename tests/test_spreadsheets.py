@@ -9,11 +9,22 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from cadlib.assessment import csv_row
-from cadlib.predictions import PREDICTIONS_FILE, predictions_table, read_predictions, read_unknown
-from cadlib.splits import read_split, split_csv
-from cadlib.spreadsheets import original_cell, safe_cell, safe_table
-from cadlib.subsets import Subset, read_subset, save_subset
-from cadlib.suspects.verdicts import Finding, read_verdicts, said_now, save_verdict, verdicts_dir
+from cadlib.data.predictions_csv import (
+    PREDICTIONS_FILE,
+    predictions_table,
+    read_predictions,
+    read_unknown,
+)
+from cadlib.data.splits import read_split, split_csv
+from cadlib.data.subsets import Subset, read_subset, save_subset
+from cadlib.files.spreadsheets import original_cell, safe_cell, safe_table
+from cadlib.label_review.verdicts import (
+    Finding,
+    read_verdicts,
+    said_now,
+    save_verdict,
+    verdicts_dir,
+)
 
 STARTS = ("=", "+", "-", "@", "\t", "\r", "\n", "＝", "＋", "－", "＠")
 FORMULAS = [f"{start}cmd|' /C calc'!A0" for start in STARTS]

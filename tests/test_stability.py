@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 
 from cadlib.images import read_image
-from cadlib.stability import TURNS, Stability, stability, turned
-from cadlib.synthetic import demo_lesions
+from cadlib.images.synthetic import demo_lesions
+from cadlib.saliency.test_time_views import TURNS, Stability, stability, turned
 from cadlib.taxonomy import CODES
 from cadlib.ui import about_the_turns
 
@@ -22,7 +22,9 @@ def test_each_view_is_predicted_as_the_picture_that_was_turned(model, image):
     assert found.shape == (8, len(CODES))
     for row, turn in zip(found, [(0, False), *TURNS.values()], strict=True):
         alone = model.predict(replace(image, pixels=turned(image.pixels, *turn))).probabilities
-        assert np.abs(row - alone).max() < 0.02  # what is turned after resizing is rounded otherwise
+        assert (
+            np.abs(row - alone).max() < 0.02
+        )  # what is turned after resizing is rounded otherwise
     assert len(np.unique(found.round(6), axis=0)) == 8
 
 

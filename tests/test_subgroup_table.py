@@ -1,14 +1,19 @@
 import pytest
 
-from cadlib.subgroup_table import BETTER, WORSE, gaps_note, subgroup_rows
-from cadlib.tables import figure_text
+from cadlib.metrics.subgroup_table import BETTER, WORSE, gaps_note, subgroup_rows
+from cadlib.metrics.tables import figure_text
 from cadlib.taxonomy import CODES
 
 
 @pytest.fixture
 def figures():
     """Return figures of all images and of two groups, one of which does worse in one figure."""
-    intervals = {"balanced_accuracy": [0.4, 0.6], "malignant_auc": None, "auc": {"MEL": None}, "ece": None}
+    intervals = {
+        "balanced_accuracy": [0.4, 0.6],
+        "malignant_auc": None,
+        "auc": {"MEL": None},
+        "ece": None,
+    }
     part = {"n": 1200, "n_by_class": dict.fromkeys(CODES, 150), "n_classes": 8,
             "balanced_accuracy": 0.5, "malignant_auc": None, "auc": {"MEL": 0.75},
             "ece": 0.125, "intervals": intervals}  # fmt: skip

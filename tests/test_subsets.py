@@ -2,10 +2,19 @@
 
 import pytest
 
+from cadlib.data.subsets import (
+    Subset,
+    delete_subset,
+    list_subsets,
+    read_subset,
+    save_subset,
+    subsets_dir,
+)
 from cadlib.errors import DatasetInvalid, SubsetInvalid
-from cadlib.subsets import Subset, delete_subset, list_subsets, read_subset, save_subset, subsets_dir
 
-SUBSET = Subset("Melanomas below 40", "drawn", ("ISIC_9000002", "ISIC_9000001"), "diagnosis MEL, age 0 to 39")
+SUBSET = Subset(
+    "Melanomas below 40", "drawn", ("ISIC_9000002", "ISIC_9000001"), "diagnosis MEL, age 0 to 39"
+)
 
 
 def test_what_was_saved_comes_back_the_same(subsets_folder):
@@ -15,7 +24,10 @@ def test_what_was_saved_comes_back_the_same(subsets_folder):
         assert read_subset(subset.name) == subset
     assert subsets_dir() == subsets_folder
     assert list_subsets() == [SUBSET.name, odd.name]
-    assert sorted(path.name for path in subsets_folder.iterdir()) == ["Melanomas below 40.csv", "b.2_ü.csv"]
+    assert sorted(path.name for path in subsets_folder.iterdir()) == [
+        "Melanomas below 40.csv",
+        "b.2_ü.csv",
+    ]
 
 
 def test_the_file_can_be_read_and_edited_by_hand(subsets_folder):
@@ -46,7 +58,9 @@ def test_the_hash_is_that_of_the_images_whatever_their_order_and_name():
     assert same.sha256 == SUBSET.sha256 != fewer.sha256
 
 
-@pytest.mark.parametrize("name", ["", ".", "..", "../up", "a/b", "a\\b", ".hidden", "a ", "-x", "a\n", "n" * 61, "a:b"])
+@pytest.mark.parametrize(
+    "name", ["", ".", "..", "../up", "a/b", "a\\b", ".hidden", "a ", "-x", "a\n", "n" * 61, "a:b"]
+)
 def test_refuses_a_name_of_which_a_path_could_be_made(name):
     for use in (read_subset, delete_subset, lambda name: Subset(name, "drawn", ("a",), "")):
         with pytest.raises(SubsetInvalid, match="Expected a name of 1 to 60 letters"):
@@ -54,7 +68,8 @@ def test_refuses_a_name_of_which_a_path_could_be_made(name):
 
 
 @pytest.mark.parametrize(
-    ("images", "said"), [((), "none came"), (("a", ""), "empty one"), (("a", "b", "a"), "but a came again")]
+    ("images", "said"),
+    [((), "none came"), (("a", ""), "empty one"), (("a", "b", "a"), "but a came again")],
 )
 def test_refuses_images_that_are_no_selection(images, said):
     with pytest.raises(SubsetInvalid, match=said):
@@ -98,12 +113,18 @@ def test_of_a_data_set_only_its_images_are_left_and_those_that_lack_are_told(dra
     part = subset.of(drawn_dataset)
     assert part.table["image"].tolist() == ["ISIC_9000000", "ISIC_9000002"]
     assert part.table.columns.equals(drawn_dataset.table.columns)
-    assert (part.name, part.report.usable, part.report.rows) == ("drawn", 2, drawn_dataset.report.rows)
+    assert (part.name, part.report.usable, part.report.rows) == (
+        "drawn",
+        2,
+        drawn_dataset.report.rows,
+    )
     assert part.report.findings[-1].examples == ("ISIC_1",)
     assert part.report.count("images of the subset that are not there") == 1
     assert drawn_dataset.report.count("images of the subset that are not there") == 0
 
 
 def test_refuses_a_data_set_with_none_of_its_images(drawn_dataset):
-    with pytest.raises(DatasetInvalid, match=r"subset some in drawn but none of its 1 .* chosen in elsewhere"):
+    with pytest.raises(
+        DatasetInvalid, match=r"subset some in drawn but none of its 1 .* chosen in elsewhere"
+    ):
         Subset("some", "elsewhere", ("ISIC_1",), "by hand").of(drawn_dataset)

@@ -6,8 +6,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.stats import norm
 
-from cadlib import metrics
-from cadlib.summary import BEFORE_CALIBRATION, FIGURES, bootstrap, summarise
+from cadlib.metrics import classification
+from cadlib.metrics.summary import BEFORE_CALIBRATION, FIGURES, bootstrap, summarise
 from cadlib.taxonomy import CODES
 
 MEL, NV = CODES.index("MEL"), CODES.index("NV")
@@ -38,8 +38,13 @@ def test_a_summary_has_every_figure_as_metrics_computes_it(labels, summary):
         shown = summary[figure.name]
         assert (list(shown.values()) if figure.keys else shown) == pytest.approx(expected.tolist())
         assert list(shown) == list(figure.keys) if figure.keys else isinstance(shown, float)
-    assert summary["ece_uncalibrated"] == metrics.expected_calibration_error(labels, lean(labels, seed=1))
-    assert summary["confusion_matrix"] == metrics.confusion_matrix(labels, lean(labels)).tolist()
+    assert summary["ece_uncalibrated"] == classification.expected_calibration_error(
+        labels, lean(labels, seed=1)
+    )
+    assert (
+        summary["confusion_matrix"]
+        == classification.confusion_matrix(labels, lean(labels)).tolist()
+    )
     assert list(summary["roc"]) == [*CODES, "malignant"]
     assert len(summary["reliability"]) == 15
 
@@ -47,16 +52,24 @@ def test_a_summary_has_every_figure_as_metrics_computes_it(labels, summary):
 def test_every_figure_has_an_interval_about_it(summary):
     for figure in (*FIGURES, *BEFORE_CALIBRATION):
         values, intervals = summary[figure.name], summary["intervals"][figure.name]
-        pairs = [(values[k], intervals[k]) for k in figure.keys] if figure.keys else [(values, intervals)]
+        pairs = (
+            [(values[k], intervals[k]) for k in figure.keys]
+            if figure.keys
+            else [(values, intervals)]
+        )
         for value, (low, high) in pairs:
             assert low < high
             assert low <= value
-            assert value <= high or "ece" in figure.name  # the noise of its bins adds to a calibration error
+            assert (
+                value <= high or "ece" in figure.name
+            )  # the noise of its bins adds to a calibration error
 
 
 def test_the_interval_of_a_fraction_is_that_of_its_binomial():
     labels = np.full(2000, NV)
-    low, high = summarise(labels, np.eye(8)[np.where(np.arange(2000) % 10 < 7, NV, MEL)])["intervals"]["accuracy"]
+    low, high = summarise(labels, np.eye(8)[np.where(np.arange(2000) % 10 < 7, NV, MEL)])[
+        "intervals"
+    ]["accuracy"]
     assert high - low == pytest.approx(2 * norm.ppf(0.975) * np.sqrt(0.7 * 0.3 / 2000), rel=0.15)
 
 
@@ -102,8 +115,19 @@ def test_draws_that_all_agree_make_no_interval():
 def test_the_order_of_the_rows_changes_no_figure(seed, random):
     labels = np.random.default_rng(seed).integers(0, 8, 50)
     order = random.sample(range(50), 50)
-    here, there = (summarise(labels[rows], lean(labels)[rows], draws=1) for rows in (range(50), order))
-    for key in ("confusion_matrix", "n_by_class", "auc", "roc", "sensitivity", "specificity", "ppv", "npv"):
+    here, there = (
+        summarise(labels[rows], lean(labels)[rows], draws=1) for rows in (range(50), order)
+    )
+    for key in (
+        "confusion_matrix",
+        "n_by_class",
+        "auc",
+        "roc",
+        "sensitivity",
+        "specificity",
+        "ppv",
+        "npv",
+    ):
         assert here[key] == there[key]
     for key in ("balanced_accuracy", "accuracy", "malignant_auc", "ece", "brier"):
         assert here[key] == pytest.approx(there[key])

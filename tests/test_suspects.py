@@ -11,20 +11,29 @@ import pandas as pd
 import pytest
 from streamlit.testing.v1 import AppTest
 
-from cadlib import background, hints
+from cadlib import command_hints, jobs
 from cadlib.__main__ import main
-from cadlib.dataset import open_dataset
-from cadlib.duplicates import find_duplicates
+from cadlib.data.dataset import open_dataset
+from cadlib.data.duplicates import find_duplicates
+from cadlib.data.pixel_similarity import details_of
+from cadlib.data.subsets import read_subset
 from cadlib.errors import VerdictsInvalid
-from cadlib.likeness import details_of
-from cadlib.model import Model
-from cadlib.record import read_record
-from cadlib.subsets import read_subset
-from cadlib.suspects import KINDS, Finding, keep, kept, kept_at, read_verdicts, said_now, save_verdict
-from cadlib.suspects.finding import find_suspects
-from cadlib.suspects.labels import doubt, without_own_lesion
-from cadlib.suspects.lists import COLUMNS, Suspects, findings
-from cadlib.suspects.pairs import pairs
+from cadlib.label_review import (
+    KINDS,
+    Finding,
+    keep,
+    kept,
+    kept_at,
+    read_verdicts,
+    said_now,
+    save_verdict,
+)
+from cadlib.label_review.doubtful_labels import doubt, without_own_lesion
+from cadlib.label_review.lists import COLUMNS, Suspects, findings
+from cadlib.label_review.pairs import pairs
+from cadlib.label_review.search import find_suspects
+from cadlib.model.model import Model
+from cadlib.model.record import read_record
 
 
 def silent(what: str, done: int, total: int) -> None:
@@ -83,7 +92,10 @@ def test_a_diagnosis_that_no_training_image_has_gets_no_probability(clouds):
 
 def test_probabilities_do_not_hang_on_the_rounding_of_the_features_numbers(clouds):
     features, labels, lesions = clouds
-    found, wide = (without_own_lesion(given, labels, lesions) for given in (features, features.astype(np.float64)))
+    found, wide = (
+        without_own_lesion(given, labels, lesions)
+        for given in (features, features.astype(np.float64))
+    )
     np.testing.assert_array_equal(found, wide)
 
 
@@ -118,7 +130,12 @@ def spoilt(drawn_dataset) -> Path:
 
 @pytest.fixture
 def found(spoilt, drawn_model_folder) -> Suspects:
-    return find_suspects(Model.load(drawn_model_folder), drawn_model_folder, open_dataset(spoilt, verify=False), silent)
+    return find_suspects(
+        Model.load(drawn_model_folder),
+        drawn_model_folder,
+        open_dataset(spoilt, verify=False),
+        silent,
+    )
 
 
 def test_a_picture_twice_and_the_contradiction_of_its_labels_are_found(found):
@@ -156,7 +173,9 @@ def test_labels_of_all_parts_of_the_split_are_judged(found):
 def test_training_images_are_never_judged_by_the_model(found, drawn_dataset):
     for row in found.of("doubted labels").itertuples():
         trained = int(row.image[-2:]) % 4 < 2
-        assert row.why.startswith("A classifier fitted without this lesion" if trained else "The model, which")
+        assert row.why.startswith(
+            "A classifier fitted without this lesion" if trained else "The model, which"
+        )
 
 
 def test_the_usual_diagnosis_of_a_lesion_is_suggested_for_the_image_against_it(drawn_dataset):
@@ -179,21 +198,33 @@ def test_equal_hashes_are_one_picture_only_where_the_features_are_near(drawn_dat
     duplicates = find_duplicates(drawn_dataset, silent)
     duplicates.table.loc[[3, 9, 20], "phash"] = np.uint64(7)
     alike = replace(
-        duplicates, groups={**dict.fromkeys(duplicates.groups, ()), "near-duplicates": (np.array([3, 9, 20]),)}
+        duplicates,
+        groups={**dict.fromkeys(duplicates.groups, ()), "near-duplicates": (np.array([3, 9, 20]),)},
     )
     pixels = np.random.default_rng(0).integers(0, 255, (32, 64, 64, 3), dtype=np.uint8)
     features = np.eye(32, dtype=np.float32)
     features[9], features[20] = features[3], -features[3]
-    found = [one for one in pairs(alike, details_of(pixels), features, silent) if one["kind"] == "near-duplicates"]
+    found = [
+        one
+        for one in pairs(alike, details_of(pixels), features, silent)
+        if one["kind"] == "near-duplicates"
+    ]
     images = drawn_dataset.table["image"]
     assert {images[9], images[3]} in [{one["image"], one["other_image"]} for one in found]
     assert not any(
-        {images[20], image} == {one["image"], one["other_image"]} for image in images[[3, 9]] for one in found
+        {images[20], image} == {one["image"], one["other_image"]}
+        for image in images[[3, 9]]
+        for one in found
     )
 
 
 def test_a_list_has_its_worst_finding_first():
-    table = findings([{"kind": "doubted labels", "image": f"i{n}", "score": s} for n, s in enumerate((0.2, 0.9, 0.5))])
+    table = findings(
+        [
+            {"kind": "doubted labels", "image": f"i{n}", "score": s}
+            for n, s in enumerate((0.2, 0.9, 0.5))
+        ]
+    )
     assert table["image"].tolist() == ["i1", "i2", "i0"]
     assert list(table) == list(COLUMNS)
 
@@ -201,7 +232,9 @@ def test_a_list_has_its_worst_finding_first():
 def test_csv_holds_every_finding(found):
     table = pd.read_csv(io.StringIO(found.to_csv()))
     assert list(table) == list(COLUMNS)
-    assert table["kind"].value_counts().to_dict() == {kind: n for kind, n in found.counts.items() if n}
+    assert table["kind"].value_counts().to_dict() == {
+        kind: n for kind, n in found.counts.items() if n
+    }
 
 
 def test_lists_are_kept_for_the_data_set_as_it_is(found, spoilt):
@@ -216,25 +249,61 @@ def test_lists_are_kept_for_the_data_set_as_it_is(found, spoilt):
     assert kept(open_dataset(spoilt, verify=False), found.model_id) is None
 
 
-def test_the_command_writes_the_lists_and_says_what_a_suspicion_is(spoilt, drawn_model_folder, tmp_path, capsys):
+def test_the_command_writes_the_lists_and_says_what_a_suspicion_is(
+    spoilt, drawn_model_folder, tmp_path, capsys
+):
     file = tmp_path / "out" / "suspects.csv"
-    assert main(["suspects", "--data", str(spoilt), "--model", str(drawn_model_folder), "--output", str(file)]) == 0
+    assert (
+        main(
+            [
+                "suspects",
+                "--data",
+                str(spoilt),
+                "--model",
+                str(drawn_model_folder),
+                "--output",
+                str(file),
+            ]
+        )
+        == 0
+    )
     printed = capsys.readouterr().out
     assert "change nothing on this ground alone" in printed
     assert set(pd.read_csv(file)["kind"]) <= set(KINDS)
-    assert kept(open_dataset(spoilt, verify=False), read_record(drawn_model_folder).model_id) is not None
+    assert (
+        kept(open_dataset(spoilt, verify=False), read_record(drawn_model_folder).model_id)
+        is not None
+    )
 
 
 def test_the_command_without_data_is_bad_usage(tmp_path, capsys):
-    assert main(["suspects", "--data", str(tmp_path / "none"), "--output", str(tmp_path / "s.csv")]) == 2
+    assert (
+        main(["suspects", "--data", str(tmp_path / "none"), "--output", str(tmp_path / "s.csv")])
+        == 2
+    )
     assert not (tmp_path / "s.csv").exists()
 
 
-def test_the_command_brings_the_verdicts_along_and_counts_them(spoilt, drawn_model_folder, tmp_path, capsys):
+def test_the_command_brings_the_verdicts_along_and_counts_them(
+    spoilt, drawn_model_folder, tmp_path, capsys
+):
     finding = Finding("unreadable files", "ISIC_9000021")
     save_verdict(spoilt.name, finding, said_now("fetch again"))
     file = tmp_path / "suspects.csv"
-    assert main(["suspects", "--data", str(spoilt), "--model", str(drawn_model_folder), "--output", str(file)]) == 0
+    assert (
+        main(
+            [
+                "suspects",
+                "--data",
+                str(spoilt),
+                "--model",
+                str(drawn_model_folder),
+                "--output",
+                str(file),
+            ]
+        )
+        == 0
+    )
     assert "       2  unreadable files, 1 done\n" in capsys.readouterr().out
     table = pd.read_csv(file)
     assert list(table) == [*COLUMNS, "verdict", "should_be", "when_utc"]
@@ -244,7 +313,9 @@ def test_the_command_brings_the_verdicts_along_and_counts_them(spoilt, drawn_mod
     assert pd.Timestamp(row.when_utc).tz is not None
 
 
-def test_the_command_says_before_any_work_that_the_verdicts_cannot_be_read(spoilt, tmp_path, verdicts_folder, capsys):
+def test_the_command_says_before_any_work_that_the_verdicts_cannot_be_read(
+    spoilt, tmp_path, verdicts_folder, capsys
+):
     verdicts_folder.mkdir()
     (verdicts_folder / f"{spoilt.name}.csv").write_text("image\n")
     file = tmp_path / "suspects.csv"
@@ -257,15 +328,17 @@ def page(folder: str, model: str) -> None:
     from pathlib import Path
 
     from cadlib import ui
-    from cadlib.dataset import open_dataset
-    from cadlib.record import read_record
+    from cadlib.data.dataset import open_dataset
+    from cadlib.model.record import read_record
 
     record = read_record(Path(model)) if model else None
     ui.suspects(open_dataset(Path(folder), verify=False), folder, record)
 
 
 def opened(folder: Path, model: Path | str) -> AppTest:
-    app = AppTest.from_function(page, kwargs={"folder": str(folder), "model": str(model)}, default_timeout=60)
+    app = AppTest.from_function(
+        page, kwargs={"folder": str(folder), "model": str(model)}, default_timeout=60
+    )
     return run(app)
 
 
@@ -276,13 +349,15 @@ def run(what: Any) -> AppTest:
     return app
 
 
-def test_the_page_part_makes_the_lists_in_the_background(spoilt, drawn_model_folder, tmp_path, monkeypatch):
+def test_the_page_part_makes_the_lists_in_the_background(
+    spoilt, drawn_model_folder, tmp_path, monkeypatch
+):
     shutil.copytree(drawn_model_folder, tmp_path / "models" / "isic2019")
     monkeypatch.setenv("CADLIB_MODELS", str(tmp_path / "models"))
     app = opened(spoilt, drawn_model_folder)
     run(app.button(key="make-suspects").click())
     dataset, model_id = open_dataset(spoilt, verify=False), read_record(drawn_model_folder).model_id
-    job = background.find(f"suspects-{kept_at(dataset, model_id).stem}")
+    job = jobs.find(f"suspects-{kept_at(dataset, model_id).stem}")
     deadline = time.monotonic() + 60
     while not job.ended:
         assert time.monotonic() < deadline
@@ -302,7 +377,7 @@ def test_lists_that_are_made_can_be_stopped_and_made_after_all(spoilt, drawn_mod
         while not gate.wait(0.01):
             say("images · hashing", 3, 32)
 
-    job = background.start(key, work)
+    job = jobs.start(key, work)
     while not job.done:
         time.sleep(0.01)
     app = opened(spoilt, drawn_model_folder)
@@ -345,11 +420,26 @@ def test_the_page_part_shows_a_list_at_a_time(spoilt, drawn_model_folder, found)
 def doubted(spoilt, drawn_model_folder) -> list[str]:
     """Return the images whose labels are doubted in lists that are kept, the worst first."""
     dataset = open_dataset(spoilt, verify=False)
-    images, given = dataset.table["image"][:12], {"kind": "doubted labels", "diagnosis": "NV", "suggested": "MEL"}
-    rows = [{**given, "image": image, "score": 1 - n / 100, "why": "why"} for n, image in enumerate(images)]
-    pair = {"kind": "near-duplicates", "image": "ISIC_9000005", "other_image": "ISIC_9000003", "score": 1.0, "why": "w"}
+    images, given = (
+        dataset.table["image"][:12],
+        {"kind": "doubted labels", "diagnosis": "NV", "suggested": "MEL"},
+    )
+    rows = [
+        {**given, "image": image, "score": 1 - n / 100, "why": "why"}
+        for n, image in enumerate(images)
+    ]
+    pair = {
+        "kind": "near-duplicates",
+        "image": "ISIC_9000005",
+        "other_image": "ISIC_9000003",
+        "score": 1.0,
+        "why": "w",
+    }
     suspects = findings([*rows, pair])
-    keep(Suspects(dataset.name, read_record(drawn_model_folder).model_id, "now", 12, 12, suspects), dataset)
+    keep(
+        Suspects(dataset.name, read_record(drawn_model_folder).model_id, "now", 12, 12, suspects),
+        dataset,
+    )
     return images.tolist()
 
 
@@ -375,7 +465,9 @@ def test_the_page_part_shows_ten_at_a_time(spoilt, drawn_model_folder, doubted):
     assert shown(app) == doubted[10:]
 
 
-def test_a_verdict_is_kept_at_once_and_its_finding_leaves_the_open_ones(spoilt, drawn_model_folder, doubted):
+def test_a_verdict_is_kept_at_once_and_its_finding_leaves_the_open_ones(
+    spoilt, drawn_model_folder, doubted
+):
     app = opened(spoilt, drawn_model_folder)
     assert "0 of 12 done" in [caption.value for caption in app.caption]
     press(app, "label is wrong", doubted[0])
@@ -466,10 +558,18 @@ def refuse(*_: object) -> None:
 
 
 def test_the_images_that_the_verdicts_leave_become_a_subset(spoilt, drawn_model_folder, doubted):
-    save_verdict(spoilt.name, Finding("near-duplicates", "ISIC_9000003", "ISIC_9000005"), said_now("same picture"))
+    save_verdict(
+        spoilt.name,
+        Finding("near-duplicates", "ISIC_9000003", "ISIC_9000005"),
+        said_now("same picture"),
+    )
     image = open_dataset(spoilt, verify=False).table.set_index("image")["diagnosis"]
     wrong = image.index[0]
-    save_verdict(spoilt.name, Finding("doubted labels", wrong, diagnosis=image[wrong]), said_now("label is wrong"))
+    save_verdict(
+        spoilt.name,
+        Finding("doubted labels", wrong, diagnosis=image[wrong]),
+        said_now("label is wrong"),
+    )
     app = opened(spoilt, drawn_model_folder)
     assert not [button for button in app.button if button.key == "save-clean"]
     run(app.segmented_control(key="suspects-which").set_value("Done"))
@@ -478,4 +578,4 @@ def test_the_images_that_the_verdicts_leave_become_a_subset(spoilt, drawn_model_
     assert set(subset.images) == set(image.index) - {wrong, "ISIC_9000005"}
     assert subset.dataset == spoilt.name
     assert "judged wrong" in subset.chosen
-    assert app.code[0].value == hints.train_subset(subset.name)
+    assert app.code[0].value == command_hints.train_subset(subset.name)

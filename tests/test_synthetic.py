@@ -10,14 +10,17 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from cadlib import synthetic, taxonomy
+from cadlib import taxonomy
+from cadlib.images import synthetic
 
 SMALL_PX = 96
 
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
-    return synthetic.write_dataset(tmp_path_factory.mktemp("synthetic"), per_class=3, size_px=SMALL_PX)
+    return synthetic.write_dataset(
+        tmp_path_factory.mktemp("synthetic"), per_class=3, size_px=SMALL_PX
+    )
 
 
 def read_rows(path):
@@ -43,7 +46,7 @@ def test_a_picture_is_read_only_uint8_rgb_of_the_asked_size():
 
 def test_a_fresh_interpreter_draws_the_same_bits():
     script = (
-        "import hashlib; from cadlib.synthetic import render_lesion; "
+        "import hashlib; from cadlib.images.synthetic import render_lesion; "
         "print(hashlib.sha256(render_lesion('BCC', 3, 96).tobytes()).hexdigest())"
     )
     digests = {
@@ -129,9 +132,14 @@ def test_some_lesions_have_two_images_of_one_diagnosis_and_one_patient(folder):
     pairs = [rows for rows in lesions.values() if len(rows) == 2]
     assert len(pairs) == len(taxonomy.CODES)
     for first, second in pairs:
-        labels = [{k: v for k, v in truth[row["image"]].items() if k != "image"} for row in (first, second)]
+        labels = [
+            {k: v for k, v in truth[row["image"]].items() if k != "image"}
+            for row in (first, second)
+        ]
         assert labels[0] == labels[1]
-        assert all(first[key] == second[key] for key in ("age_approx", "sex", "anatom_site_general"))
+        assert all(
+            first[key] == second[key] for key in ("age_approx", "sex", "anatom_site_general")
+        )
 
 
 def test_metadata_has_all_three_archives_and_gaps_as_the_official_table(folder):

@@ -10,12 +10,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from cadlib.data.consistency import Findings
+from cadlib.data.image_ids import changed_by_spreadsheet, resolve_id
+from cadlib.data.layouts import Layout, Tables, find_layout
+from cadlib.data.layouts.columns import NAMES, class_word
+from cadlib.data.layouts.table_file import TableRefused, read_text_table
 from cadlib.errors import DatasetInvalid
-from cadlib.findings import Findings
-from cadlib.image_ids import changed_by_spreadsheet, resolve_id
-from cadlib.layouts import Layout, Tables, find_layout
-from cadlib.layouts.columns import NAMES, class_word
-from cadlib.layouts.table_file import TableRefused, read_text_table
 from cadlib.taxonomy import CODES, DIAGNOSES, ISIC_2018, UNKNOWN
 
 IMAGES = ("ISIC_1", "ISIC_2", "ISIC_3")
@@ -85,7 +85,9 @@ def test_reads_each_way_to_write_yes_and_no_in_a_one_hot_table(reader, yes, no):
     assert reader.labels("\n".join([ONE_HOT, *rows])) == {"ISIC_1": "MEL", "ISIC_2": "SCC"}
 
 
-@pytest.mark.parametrize("prefix", ["", "diagnosis_", "dx_", "label_", "class_", "Diagnosis ", "DX-"])
+@pytest.mark.parametrize(
+    "prefix", ["", "diagnosis_", "dx_", "label_", "class_", "Diagnosis ", "DX-"]
+)
 @pytest.mark.parametrize("case", [str.upper, str.lower, str.title])
 def test_reads_class_columns_of_any_case_and_prefix(reader, prefix, case):
     header = ",".join(["Image_ID", *(prefix + case(code) for code in CODES)])
@@ -152,7 +154,10 @@ def test_every_known_column_names_the_images(reader, name, case):
     assert reader.labels(table) == {"ISIC_1": "MEL"}
 
 
-@given(st.sampled_from([d.code for d in DIAGNOSES]), st.sampled_from(["diagnosis_", "dx ", "Label-", ""]))
+@given(
+    st.sampled_from([d.code for d in DIAGNOSES]),
+    st.sampled_from(["diagnosis_", "dx ", "Label-", ""]),
+)
 def test_a_prefix_never_changes_the_class_of_a_column(code, prefix):
     assert class_word(prefix + code) == class_word(code.lower()) == code.lower()
 
@@ -160,7 +165,9 @@ def test_a_prefix_never_changes_the_class_of_a_column(code, prefix):
 # Files
 
 
-@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16", "utf-16-le", "utf-16-be", "utf-32"])
+@pytest.mark.parametrize(
+    "encoding", ["utf-8", "utf-8-sig", "utf-16", "utf-16-le", "utf-16-be", "utf-32"]
+)
 @pytest.mark.parametrize("delimiter", [",", ";", "\t", "|"])
 @pytest.mark.parametrize("end", ["\n", "\r\n", "\r"])
 def test_reads_every_encoding_delimiter_and_line_end(reader, encoding, delimiter, end):
@@ -237,7 +244,9 @@ def test_a_header_that_two_delimiters_split_is_refused_with_both(reader):
         reader.read("image,dx;image\nISIC_1,mel;ISIC_1\n")
 
 
-@given(st.lists(st.sampled_from(CODES), min_size=1, max_size=9), st.sampled_from([",", ";", "\t", "|"]))
+@given(
+    st.lists(st.sampled_from(CODES), min_size=1, max_size=9), st.sampled_from([",", ";", "\t", "|"])
+)
 def test_any_delimiter_gives_the_same_labels(tmp_path_factory, codes, delimiter):
     reader = Reader(tmp_path_factory.mktemp("table"))
     rows = [one_hot_row(f"a{n}", code, sep=delimiter) for n, code in enumerate(codes)]
@@ -308,7 +317,12 @@ def test_an_id_that_says_na_is_an_id(reader):
 
 def test_ids_that_a_spreadsheet_changed_are_reported_and_not_corrected(reader):
     table = "image,dx\n123,mel\n1.0E+05,nv\n7.0,bcc\n1-Mar,df\n"
-    assert set(reader.labels(table, images=("0123", "100000", "7"))) == {"123", "1.0E+05", "7.0", "1-Mar"}
+    assert set(reader.labels(table, images=("0123", "100000", "7"))) == {
+        "123",
+        "1.0E+05",
+        "7.0",
+        "1-Mar",
+    }
     assert reader.kinds["ids changed by a spreadsheet"] == (
         "123 (image 0123)",
         "1.0E+05",
@@ -328,7 +342,11 @@ def test_digits_that_a_spreadsheet_rounded_are_reported():
 
 def test_isic_2020_has_diagnoses_and_lesions_known_to_be_benign(reader):
     header = "image_name,patient_id,diagnosis,benign_malignant,target"
-    rows = ("ISIC_1,IP_1,unknown,benign,0", "ISIC_2,IP_1,melanoma,malignant,1", "ISIC_3,IP_2,nevus,benign,0")
+    rows = (
+        "ISIC_1,IP_1,unknown,benign,0",
+        "ISIC_2,IP_1,melanoma,malignant,1",
+        "ISIC_3,IP_2,nevus,benign,0",
+    )
     tables = reader.read("\n".join([header, *rows]))
     assert column(tables.labels, "diagnosis") == {"ISIC_1": None, "ISIC_2": "MEL", "ISIC_3": "NV"}
     assert column(tables.labels, "malignant") == {"ISIC_1": False, "ISIC_2": True, "ISIC_3": False}
@@ -354,7 +372,9 @@ def test_isic_2024_has_three_kinds_of_lesions(reader):
 
 
 def test_the_levels_of_isic_2024_are_enough(reader):
-    table = "isic_id,iddx_full\nISIC_1,Benign::Nevi::Nevus\nISIC_2,Malignant\nISIC_3,Indeterminate::x\n"
+    table = (
+        "isic_id,iddx_full\nISIC_1,Benign::Nevi::Nevus\nISIC_2,Malignant\nISIC_3,Indeterminate::x\n"
+    )
     assert reader.malignant(table) == {"ISIC_1": False, "ISIC_2": True, "ISIC_3": None}
 
 
@@ -363,7 +383,9 @@ def test_the_first_level_of_the_isic_archive_is_benign_or_malignant(reader):
     assert reader.malignant(table) == {"ISIC_1": False, "ISIC_2": True, "ISIC_3": None}
 
 
-@pytest.mark.parametrize("name", ["malignant", "Benign_Malignant", "target", "label", "Diagnosis", "dx", "class"])
+@pytest.mark.parametrize(
+    "name", ["malignant", "Benign_Malignant", "target", "label", "Diagnosis", "dx", "class"]
+)
 def test_reads_a_column_of_benign_and_malignant_alone(reader, name):
     table = f"image,{name}\nISIC_1,benign\nISIC_2,Malignant\nISIC_3,\n"
     tables = reader.read(table)
@@ -371,7 +393,9 @@ def test_reads_a_column_of_benign_and_malignant_alone(reader, name):
     assert tables.labels["diagnosis"].isna().all()
 
 
-@pytest.mark.parametrize(("yes", "no"), [("1", "0"), ("1.0", "0.0"), ("True", "False"), ("yes", "no")])
+@pytest.mark.parametrize(
+    ("yes", "no"), [("1", "0"), ("1.0", "0.0"), ("True", "False"), ("yes", "no")]
+)
 @pytest.mark.parametrize("name", ["malignant", "is_malignant", "target"])
 def test_reads_a_column_of_numbers_or_truth_values(reader, name, yes, no):
     table = f"image,{name}\nISIC_1,{yes}\nISIC_2,{no}\nISIC_3,\n"
@@ -427,7 +451,9 @@ def test_a_label_of_benign_stands_beside_a_diagnosis(reader):
 def test_a_scale_of_malignancy_is_not_used(reader):
     tables = reader.read("image,malignancy\nISIC_1,1\nISIC_2,5\n")
     assert tables.labels is None
-    assert reader.kinds == {"benign/malignant columns of other numbers": ("malignancy: ISIC_2 '5'",)}
+    assert reader.kinds == {
+        "benign/malignant columns of other numbers": ("malignancy: ISIC_2 '5'",)
+    }
 
 
 def test_the_number_of_a_class_is_no_diagnosis(reader):
@@ -438,12 +464,17 @@ def test_the_number_of_a_class_is_no_diagnosis(reader):
 
 
 def test_an_unknown_word_is_neither_benign_nor_malignant(reader):
-    assert reader.malignant("image,benign_malignant\nISIC_1,benign\nISIC_2,maybe\n")["ISIC_2"] is None
+    assert (
+        reader.malignant("image,benign_malignant\nISIC_1,benign\nISIC_2,maybe\n")["ISIC_2"] is None
+    )
     assert reader.kinds["words that are neither benign nor malignant"] == ("ISIC_2 'maybe'",)
 
 
 def test_target_may_hold_diagnoses(reader):
-    assert reader.labels("image,target\nISIC_1,MEL\nISIC_2,nv\n") == {"ISIC_1": "MEL", "ISIC_2": "NV"}
+    assert reader.labels("image,target\nISIC_1,MEL\nISIC_2,nv\n") == {
+        "ISIC_1": "MEL",
+        "ISIC_2": "NV",
+    }
 
 
 def test_rows_of_an_id_that_contradict_each_other_have_no_label(reader):
@@ -527,7 +558,9 @@ def test_every_table_that_is_not_used_is_named_with_the_reason(tmp_path):
 
 def test_a_folder_without_a_usable_table_names_those_that_are_there(tmp_path):
     folder = folder_with(tmp_path, a__csv="name,dx\nISIC_1,mel\n", b__xls=b"\xd0\xcf\x11\xe0")
-    with pytest.raises(DatasetInvalid, match=r"a\.csv \(no column names the images.*b\.xls \(a workbook"):
+    with pytest.raises(
+        DatasetInvalid, match=r"a\.csv \(no column names the images.*b\.xls \(a workbook"
+    ):
         find_layout(folder)
 
 

@@ -3,10 +3,10 @@ import pandas as pd
 import pytest
 from sklearn.metrics import average_precision_score
 
-from cadlib import threshold_curves
-from cadlib.evaluated import Evaluated
-from cadlib.metrics import malignant_probability, malignant_truth
-from cadlib.summary import summarise
+from cadlib.evaluation import threshold_curves
+from cadlib.evaluation.cached import Evaluated
+from cadlib.metrics.classification import malignant_probability, malignant_truth
+from cadlib.metrics.summary import summarise
 from cadlib.taxonomy import CODES
 
 
@@ -15,7 +15,9 @@ def found():
     """Return what a guessing model said of 300 images, with their figures."""
     rng = np.random.default_rng(0)
     labels, shares = rng.integers(0, 8, 300), rng.dirichlet(np.ones(8), 300)
-    table = pd.DataFrame({"image": [f"I{n}" for n in range(300)], "diagnosis": [CODES[place] for place in labels]})
+    table = pd.DataFrame(
+        {"image": [f"I{n}" for n in range(300)], "diagnosis": [CODES[place] for place in labels]}
+    )
     figures = {**summarise(labels, shares, draws=20), "operating_points": []}
     return Evaluated(table.assign(lesion_id=None, lesion_group=None), shares, figures, 0.4)
 
@@ -27,7 +29,9 @@ def test_areas_have_the_keys_of_the_curves(found):
     assert ends[0] < area < ends[1]
 
 
-def test_average_precision_is_that_of_scikit_learn_and_figures_of_an_earlier_version_lack_one(found):
+def test_average_precision_is_that_of_scikit_learn_and_figures_of_an_earlier_version_lack_one(
+    found,
+):
     average = threshold_curves.average_precisions(found.figures)
     truth = malignant_truth(found.labels)
     for name, expected in (
@@ -37,7 +41,9 @@ def test_average_precision_is_that_of_scikit_learn_and_figures_of_an_earlier_ver
         area, ends = average[name]
         assert area == pytest.approx(expected)
         assert ends[0] < area < ends[1]
-    earlier = {key: value for key, value in found.figures.items() if key != "malignant_average_precision"}
+    earlier = {
+        key: value for key, value in found.figures.items() if key != "malignant_average_precision"
+    }
     assert threshold_curves.average_precisions(earlier) == {"melanoma": average["melanoma"]}
 
 
@@ -47,7 +53,11 @@ def test_precision_and_recall_of_the_figures_lie_on_those_of_the_images(found):
         curve = threshold_curves.precision_recall(found.figures, given)["malignant"]
         assert curve.positives == pytest.approx(truth.mean())
         possible = {
-            (round((truth & (scores >= t)).sum() / truth.sum(), 4), round(truth[scores >= t].mean(), 3)) for t in scores
+            (
+                round((truth & (scores >= t)).sum() / truth.sum(), 4),
+                round(truth[scores >= t].mean(), 3),
+            )
+            for t in scores
         }
         for recall, precision in zip(curve.recall, curve.precision, strict=True):
             assert recall == 0 or (round(float(recall), 4), round(float(precision), 3)) in possible

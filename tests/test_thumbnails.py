@@ -4,10 +4,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from cadlib import thumbnails
 from cadlib.errors import ImageRejected
-from cadlib.synthetic import render_lesion
-from cadlib.thumbnails import SIDE_PX, thumbnail
+from cadlib.images import thumbnails
+from cadlib.images.synthetic import render_lesion
+from cadlib.images.thumbnails import SIDE_PX, thumbnail
 
 
 @pytest.fixture

@@ -12,7 +12,8 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from cadlib.errors import ImageRejected
-from cadlib.images import lzw, read_image
+from cadlib.images import read_image
+from cadlib.images.file_types import lzw
 
 HEIGHT_PX, WIDTH_PX = 70, 90
 FORMATS = {3: "<H", 4: "<I"}  # TIFF's SHORT and LONG
@@ -23,7 +24,9 @@ COMPRESSIONS = (None, "lzw", "zlib", "packbits")
 def rgb() -> NDArray[np.uint8]:
     y, x = np.mgrid[:HEIGHT_PX, :WIDTH_PX]
     grain = np.random.default_rng(0).integers(0, 4, (HEIGHT_PX, WIDTH_PX))
-    pixels = np.stack([x * 2, y * 3 + grain, 40 + (x // 30) * 60 + (y // 35) * 20], axis=-1).astype(np.uint8)
+    pixels = np.stack([x * 2, y * 3 + grain, 40 + (x // 30) * 60 + (y // 35) * 20], axis=-1).astype(
+        np.uint8
+    )
     pixels.flags.writeable = False
     return pixels
 
@@ -64,7 +67,9 @@ def test_colour_is_read_right_in_every_form(
     values = rgb if channels == "rgb" else np.dstack([rgb, last])
     expected = 255 - rgb if channels == "cmyk" else rgb
     extra = {"rgb and alpha": ["unassalpha"], "rgb and another": ["unspecified"]}.get(channels)
-    for order, big, predictor, tile, rows in product("<>", (False, True), (False, True), (None, (32, 48)), (None, 7)):
+    for order, big, predictor, tile, rows in product(
+        "<>", (False, True), (False, True), (None, (32, 48)), (None, 7)
+    ):
         if (tile and rows) or (predictor and compression not in ("lzw", "zlib")):
             continue
         file = written(
@@ -93,8 +98,12 @@ def test_grey_is_read_right_in_every_form(
     rgb: NDArray[np.uint8], bits: int, compression: str | None, photometric: str
 ) -> None:
     grey = rgb[..., 0]
-    expected = np.repeat((grey if photometric == "minisblack" else 255 - grey)[..., None], 3, axis=2)
-    for order, big, predictor, tile in product("<>", (False, True), (False, True), (None, (32, 48))):
+    expected = np.repeat(
+        (grey if photometric == "minisblack" else 255 - grey)[..., None], 3, axis=2
+    )
+    for order, big, predictor, tile in product(
+        "<>", (False, True), (False, True), (None, (32, 48))
+    ):
         if predictor and compression not in ("lzw", "zlib"):
             continue
         file = written(
@@ -113,7 +122,9 @@ def test_grey_is_read_right_in_every_form(
 
 @pytest.mark.parametrize("compression", COMPRESSIONS)
 @pytest.mark.parametrize("order", "<>")
-def test_a_palette_is_read_right(rgb: NDArray[np.uint8], compression: str | None, order: str) -> None:
+def test_a_palette_is_read_right(
+    rgb: NDArray[np.uint8], compression: str | None, order: str
+) -> None:
     colours = np.random.default_rng(1).integers(0, 256, (3, 256))
     file = written(
         rgb[..., 0],
@@ -127,14 +138,18 @@ def test_a_palette_is_read_right(rgb: NDArray[np.uint8], compression: str | None
 
 def test_a_palette_of_8_bits_in_16_is_read_with_a_note(rgb: NDArray[np.uint8]) -> None:
     colours = np.random.default_rng(1).integers(0, 256, (3, 256))
-    image = read_image(written(rgb[..., 0], photometric="palette", colormap=colours.astype(np.uint16)))
+    image = read_image(
+        written(rgb[..., 0], photometric="palette", colormap=colours.astype(np.uint16))
+    )
     assert np.array_equal(image.pixels, colours.T[rgb[..., 0]])
     assert "8 of its 16 bits" in image.notes[0]
 
 
 @pytest.mark.parametrize("photometric", ["minisblack", "miniswhite"])
 @pytest.mark.parametrize("order", "<>")
-def test_black_and_white_is_read_right(rgb: NDArray[np.uint8], photometric: str, order: str) -> None:
+def test_black_and_white_is_read_right(
+    rgb: NDArray[np.uint8], photometric: str, order: str
+) -> None:
     bright = rgb[..., 0] > 90
     shown = bright if photometric == "minisblack" else ~bright
     expected = np.repeat(np.where(shown, 255, 0).astype(np.uint8)[..., None], 3, axis=2)
@@ -142,7 +157,18 @@ def test_black_and_white_is_read_right(rgb: NDArray[np.uint8], photometric: str,
 
 
 @pytest.mark.parametrize(
-    "dtype", [np.int8, np.int16, np.int32, np.uint32, np.uint64, np.float16, np.float32, np.float64, np.complex64]
+    "dtype",
+    [
+        np.int8,
+        np.int16,
+        np.int32,
+        np.uint32,
+        np.uint64,
+        np.float16,
+        np.float32,
+        np.float64,
+        np.complex64,
+    ],
 )
 @pytest.mark.parametrize("photometric", ["minisblack", "rgb"])
 @pytest.mark.parametrize("order", "<>")
@@ -150,7 +176,9 @@ def test_other_sample_formats_are_not_supported(
     rgb: NDArray[np.uint8], dtype: type[np.generic], photometric: str, order: str
 ) -> None:
     values = (rgb if photometric == "rgb" else rgb[..., 0]).astype(dtype)
-    assert outcome(written(values, photometric=photometric, byteorder=order), rgb) == "not supported"
+    assert (
+        outcome(written(values, photometric=photometric, byteorder=order), rgb) == "not supported"
+    )
 
 
 @pytest.mark.parametrize("compression", ["zstd", "lzma", "webp", "jpeg2000", "jpegxl"])
@@ -177,7 +205,14 @@ def smooth() -> NDArray[np.uint8]:
 def test_jpeg_strips_are_read_as_tifffile_does(
     smooth: NDArray[np.uint8], options: dict[str, object], layout: dict[str, object]
 ) -> None:
-    file = written(smooth, photometric="rgb", compression="jpeg", compressionargs={"level": 95}, **layout, **options)
+    file = written(
+        smooth,
+        photometric="rgb",
+        compression="jpeg",
+        compressionargs={"level": 95},
+        **layout,
+        **options,
+    )
     assert outcome(file, tifffile.imread(BytesIO(file)), tolerance=4) == "right"
 
 
@@ -187,7 +222,9 @@ def test_jpeg_strips_without_a_colour_transform_are_read(smooth: NDArray[np.uint
     assert outcome(file, smooth, tolerance=4) == "right"
 
 
-def test_jpeg_strips_whose_colours_contradict_the_header_are_refused(smooth: NDArray[np.uint8]) -> None:
+def test_jpeg_strips_whose_colours_contradict_the_header_are_refused(
+    smooth: NDArray[np.uint8],
+) -> None:
     file = written(smooth, photometric="rgb", compression="jpeg", compressionargs={"level": 95})
     ycbcr, rgb = struct.pack("<HHII", 262, 3, 1, 6), struct.pack("<HHII", 262, 3, 1, 2)
     assert ycbcr in file
@@ -217,7 +254,9 @@ def changed(file: bytes, compression: str | None, kind: str) -> bytes:
 
 @pytest.mark.parametrize("compression", [*COMPRESSIONS, "jpeg"])
 @pytest.mark.parametrize("kind", ["zeroed", "cut off", "too short by its own count"])
-def test_rejects_a_damaged_strip(rgb: NDArray[np.uint8], compression: str | None, kind: str) -> None:
+def test_rejects_a_damaged_strip(
+    rgb: NDArray[np.uint8], compression: str | None, kind: str
+) -> None:
     if compression is None and kind == "zeroed":
         pytest.skip("bytes without compression have no structure that zeros could break")
     file = written(rgb, photometric="rgb", compression=compression, rowsperstrip=16)
@@ -233,8 +272,14 @@ def test_rejects_a_strip_with_a_wrong_checksum(rgb: NDArray[np.uint8]) -> None:
 
 
 @pytest.mark.parametrize("compression", ["lzw", "packbits"])
-def test_rejects_a_strip_that_gives_a_byte_too_many(rgb: NDArray[np.uint8], compression: str) -> None:
-    longer = written(np.append(rgb.reshape(-1), np.uint8(7))[None], photometric="minisblack", compression=compression)
+def test_rejects_a_strip_that_gives_a_byte_too_many(
+    rgb: NDArray[np.uint8], compression: str
+) -> None:
+    longer = written(
+        np.append(rgb.reshape(-1), np.uint8(7))[None],
+        photometric="minisblack",
+        compression=compression,
+    )
     strip = strip_of(longer)
     whole = written(rgb, photometric="rgb", compression=compression)
     own = strip_of(whole)
@@ -280,14 +325,24 @@ def test_a_second_page_that_is_its_own_thumbnail_is_no_second_image(rgb: NDArray
     buffer = BytesIO()
     with tifffile.TiffWriter(buffer) as tiff:
         tiff.write(rgb, photometric="rgb", metadata=None)
-        tiff.write(np.ascontiguousarray(255 - rgb[::2, ::2]), photometric="rgb", subfiletype=1, metadata=None)
+        tiff.write(
+            np.ascontiguousarray(255 - rgb[::2, ::2]),
+            photometric="rgb",
+            subfiletype=1,
+            metadata=None,
+        )
     assert outcome(buffer.getvalue(), rgb) == "right"
 
 
 def test_a_thumbnail_before_its_image_is_passed_over(rgb: NDArray[np.uint8]) -> None:
     buffer = BytesIO()
     with tifffile.TiffWriter(buffer) as tiff:
-        tiff.write(np.ascontiguousarray(255 - rgb[::2, ::2]), photometric="rgb", subfiletype=1, metadata=None)
+        tiff.write(
+            np.ascontiguousarray(255 - rgb[::2, ::2]),
+            photometric="rgb",
+            subfiletype=1,
+            metadata=None,
+        )
         tiff.write(rgb, photometric="rgb", metadata=None)
     assert outcome(buffer.getvalue(), rgb) == "right"
 
@@ -296,7 +351,9 @@ def test_smaller_copies_in_sub_directories_do_not_count(rgb: NDArray[np.uint8]) 
     buffer = BytesIO()
     with tifffile.TiffWriter(buffer) as tiff:
         tiff.write(rgb, photometric="rgb", subifds=1, metadata=None)
-        tiff.write(np.ascontiguousarray(rgb[::2, ::2]), photometric="rgb", subfiletype=1, metadata=None)
+        tiff.write(
+            np.ascontiguousarray(rgb[::2, ::2]), photometric="rgb", subfiletype=1, metadata=None
+        )
     assert outcome(buffer.getvalue(), rgb) == "right"
 
 

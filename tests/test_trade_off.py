@@ -3,11 +3,11 @@ import math
 import numpy as np
 import pytest
 
-from cadlib.decision import Threshold
-from cadlib.metrics import malignant_probability, malignant_truth
-from cadlib.net_benefit import curve_of_points, net_benefit
-from cadlib.summary import measured_point, summarise
-from cadlib.trade_off import NO_INTERVALS, UNNAMED, TradeOff, trade_offs
+from cadlib.metrics.classification import malignant_probability, malignant_truth
+from cadlib.metrics.decision_curve import curve_of_points, net_benefit
+from cadlib.metrics.operating_point import Threshold
+from cadlib.metrics.summary import measured_point, summarise
+from cadlib.metrics.thresholds import NO_INTERVALS, UNNAMED, TradeOff, trade_offs
 
 
 @pytest.fixture(scope="module")
@@ -46,7 +46,10 @@ def test_the_models_operating_points_keep_name_and_intervals(figures):
 
 def test_without_a_benign_image_nothing_is_traded(images):
     melanomas = images[0] == 0
-    alone = {**summarise(images[0][melanomas], images[1][melanomas], draws=5), "operating_points": []}
+    alone = {
+        **summarise(images[0][melanomas], images[1][melanomas], draws=5),
+        "operating_points": [],
+    }
     assert trade_offs(alone) == ()
 
 
@@ -75,14 +78,22 @@ def test_each_point_has_the_intervals_that_its_threshold_has_by_itself(images):
     points = [point for point in trade_offs(figures) if 0.1 < point.threshold < 0.9]
     assert len(points) > 20
     for point in points[::10]:
-        alone = measured_point(Threshold(UNNAMED, point.threshold - 1e-6), *images, np.arange(300))  # six decimals
+        alone = measured_point(
+            Threshold(UNNAMED, point.threshold - 1e-6), *images, np.arange(300)
+        )  # six decimals
         assert alone["sensitivity"] == pytest.approx(point.sensitivity, abs=1e-5)
         for name in ("sensitivity", "specificity"):
-            assert getattr(point.intervals, name) == pytest.approx(alone["intervals"][name], abs=1e-4)
+            assert getattr(point.intervals, name) == pytest.approx(
+                alone["intervals"][name], abs=1e-4
+            )
 
 
 def test_figures_of_an_earlier_version_have_points_without_intervals(figures):
-    curve = {key: values for key, values in figures["roc"]["malignant"].items() if not key.endswith("interval")}
+    curve = {
+        key: values
+        for key, values in figures["roc"]["malignant"].items()
+        if not key.endswith("interval")
+    }
     earlier = trade_offs({**figures, "roc": {"malignant": curve}})
     assert len(earlier) == len(trade_offs(figures))
     assert all(point.intervals == NO_INTERVALS for point in earlier if point.name == UNNAMED)

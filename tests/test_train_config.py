@@ -2,7 +2,7 @@ from dataclasses import fields
 
 import pytest
 
-from cadlib.train_config import TrainConfig
+from cadlib.training.config import TrainConfig
 
 
 def test_crops_grow_from_first_to_last_in_steps_of_32():
@@ -34,7 +34,14 @@ def test_every_setting_says_what_it_is():
 
 
 @pytest.mark.parametrize(
-    "wrong", [{"epochs": 0}, {"learning_rate": -1.0}, {"drop_rate": 1.0}, {"validation": 0.0}, {"test": 0.9}]
+    "wrong",
+    [
+        {"epochs": 0},
+        {"learning_rate": -1.0},
+        {"drop_rate": 1.0},
+        {"validation": 0.0},
+        {"test": 0.9},
+    ],
 )
 def test_refuses_settings_that_cannot_be(wrong):
     with pytest.raises(ValueError, match="Expected `"):

@@ -14,16 +14,16 @@ import pytest
 import torch
 from portalocker import Lock
 
-from cadlib import run, training
-from cadlib.checkpoint import previous
 from cadlib.errors import TrainingFailed
-from cadlib.preprocess import to_array
-from cadlib.record import SPLIT_FILE, read_record
-from cadlib.run import CHECKPOINT_FILE, HISTORY_FILE, Curves
-from cadlib.runs import CURVES_FOLDER, RunReader, State
+from cadlib.images.preprocess import to_array
+from cadlib.model.record import SPLIT_FILE, read_record
 from cadlib.taxonomy import CODES
-from cadlib.train_config import TrainConfig
-from cadlib.training import Stopped, StopRequest, normalise, train
+from cadlib.training import loop, run
+from cadlib.training.checkpoint import previous
+from cadlib.training.config import TrainConfig
+from cadlib.training.loop import Stopped, StopRequest, normalise, train
+from cadlib.training.monitor import CURVES_FOLDER, RunReader, State
+from cadlib.training.run import CHECKPOINT_FILE, HISTORY_FILE, Curves
 
 ROOT = Path(__file__).parent.parent
 TINY = {
@@ -61,7 +61,7 @@ def stop_after(monkeypatch):
                 self.left -= 1
                 return self.left < 0
 
-        monkeypatch.setattr(training, "StopRequest", Pressed)
+        monkeypatch.setattr(loop, "StopRequest", Pressed)
 
     return press
 
@@ -83,7 +83,9 @@ def test_a_run_that_was_stopped_goes_on_to_the_same_result(synthetic_dataset, tm
     assert [row["epoch"] for row in history(tmp_path / "parts")] == [1, 2]
 
 
-def test_a_run_names_the_code_of_every_sitting(synthetic_dataset, tmp_path, stop_after, monkeypatch):
+def test_a_run_names_the_code_of_every_sitting(
+    synthetic_dataset, tmp_path, stop_after, monkeypatch
+):
     monkeypatch.setattr(run, "git_commit", lambda: "first")
     stop_after(2)
     with pytest.raises(Stopped):
@@ -113,8 +115,10 @@ def test_the_curves_hold_the_figures_of_the_history(synthetic_dataset, tmp_path)
     assert min(found.curves["step/images_per_second"].values) > 0
 
 
-def test_a_curve_has_a_point_every_few_steps_and_at_the_end_of_an_epoch(synthetic_dataset, tmp_path, monkeypatch):
-    monkeypatch.setattr(training, "NOTE_STEPS", 2)
+def test_a_curve_has_a_point_every_few_steps_and_at_the_end_of_an_epoch(
+    synthetic_dataset, tmp_path, monkeypatch
+):
+    monkeypatch.setattr(loop, "NOTE_STEPS", 2)
     train(synthetic_dataset, tmp_path, CONFIG)
     curve = reading(tmp_path).curves["step/loss"]
     assert curve.steps == (2, 3, 5, 6)
@@ -132,31 +136,44 @@ def test_the_validation_loss_is_that_of_training_without_variation(synthetic_dat
     assert history(tmp_path)[-1]["validation_loss"] == pytest.approx(expected, rel=1e-3)
 
 
-def test_a_run_that_goes_on_after_a_break_has_no_step_twice(synthetic_dataset, tmp_path, stop_after, monkeypatch):
-    monkeypatch.setattr(training, "NOTE_STEPS", 1)
+def test_a_run_that_goes_on_after_a_break_has_no_step_twice(
+    synthetic_dataset, tmp_path, stop_after, monkeypatch
+):
+    monkeypatch.setattr(loop, "NOTE_STEPS", 1)
     stop_after(3)
     with pytest.raises(Stopped, match="after step 4"):
         train(synthetic_dataset, tmp_path, CONFIG)
     shutil.copy(tmp_path / CHECKPOINT_FILE, tmp_path / "earlier")
     reader = RunReader(tmp_path, "watched")
     seen = reader.read()
-    assert (seen.state, seen.step, seen.curves["step/loss"].steps) == (State.STOPPED, 4, (1, 2, 3, 4))
+    assert (seen.state, seen.step, seen.curves["step/loss"].steps) == (
+        State.STOPPED,
+        4,
+        (1, 2, 3, 4),
+    )
 
     stop_after(0)
     with pytest.raises(Stopped, match="after step 5"):
         train(synthetic_dataset, tmp_path, CONFIG, resume=True)
-    shutil.copy(tmp_path / "earlier", tmp_path / CHECKPOINT_FILE)  # as if it had been killed before it could save
+    shutil.copy(
+        tmp_path / "earlier", tmp_path / CHECKPOINT_FILE
+    )  # as if it had been killed before it could save
     assert reader.read().step == 5
     stop_after(1000)
     train(synthetic_dataset, tmp_path, CONFIG, resume=True)
-    for found in (reader.read(), reading(tmp_path)):  # one that was watching, one that comes afterwards
+    for found in (
+        reader.read(),
+        reading(tmp_path),
+    ):  # one that was watching, one that comes afterwards
         assert found.state is State.FINISHED
         assert found.curves["step/loss"].steps == (1, 2, 3, 4, 5, 6)
         assert found.curves["epoch/loss"].epochs == (1, 2)
         assert found.started == seen.started
 
 
-def test_a_run_goes_on_after_a_line_of_its_history_was_half_written(synthetic_dataset, tmp_path, stop_after, capsys):
+def test_a_run_goes_on_after_a_line_of_its_history_was_half_written(
+    synthetic_dataset, tmp_path, stop_after, capsys
+):
     stop_after(4)
     with pytest.raises(Stopped, match="after step 5"):
         train(synthetic_dataset, tmp_path, CONFIG)
@@ -169,7 +186,9 @@ def test_a_run_goes_on_after_a_line_of_its_history_was_half_written(synthetic_da
     assert "its last line is half written" in printed
 
 
-def test_a_run_goes_on_from_the_checkpoint_before_a_damaged_one(synthetic_dataset, tmp_path, stop_after):
+def test_a_run_goes_on_from_the_checkpoint_before_a_damaged_one(
+    synthetic_dataset, tmp_path, stop_after
+):
     stop_after(3)
     with pytest.raises(Stopped, match="after step 4"):
         train(synthetic_dataset, tmp_path, CONFIG)
@@ -202,7 +221,9 @@ def test_a_reader_finds_points_that_were_written_within_the_same_second(tmp_path
     reader = RunReader(tmp_path, "watched")
     for step in range(1, 4):  # three sittings, each a file of its own
         curves = Curves(
-            tmp_path / CURVES_FOLDER, {"settings": {}, "steps": 3, "steps_per_epoch": 1, "host": ""}, step - 1
+            tmp_path / CURVES_FOLDER,
+            {"settings": {}, "steps": 3, "steps_per_epoch": 1, "host": ""},
+            step - 1,
         )
         curves.write(step, {"step/loss": 1.0})
         curves.close()
@@ -213,7 +234,10 @@ def test_a_reader_finds_points_that_were_written_within_the_same_second(tmp_path
 
 def test_two_processes_do_not_train_in_one_folder(synthetic_dataset, tmp_path):
     (tmp_path / CURVES_FOLDER).mkdir()
-    with Lock(tmp_path / CURVES_FOLDER / "lock", "a"), pytest.raises(TrainingFailed, match="nobody else to train in"):
+    with (
+        Lock(tmp_path / CURVES_FOLDER / "lock", "a"),
+        pytest.raises(TrainingFailed, match="nobody else to train in"),
+    ):
         train(synthetic_dataset, tmp_path, CONFIG)
     assert not (tmp_path / SPLIT_FILE).exists()
 
@@ -224,7 +248,9 @@ def test_training_lowers_the_loss_on_what_it_sees(synthetic_dataset, tmp_path):
     assert losses[-1] < 0.9 * losses[0]
 
 
-def test_resuming_with_other_settings_is_refused_with_what_differs(synthetic_dataset, tmp_path, stop_after):
+def test_resuming_with_other_settings_is_refused_with_what_differs(
+    synthetic_dataset, tmp_path, stop_after
+):
     stop_after(0)
     with pytest.raises(Stopped):
         train(synthetic_dataset, tmp_path, CONFIG)
@@ -241,11 +267,15 @@ def test_resuming_without_a_checkpoint_is_refused(synthetic_dataset, tmp_path):
         train(synthetic_dataset, tmp_path, CONFIG, resume=True)
 
 
-def test_the_logit_adjustment_takes_the_advantage_from_the_frequent_class(synthetic_dataset, tmp_path):
+def test_the_logit_adjustment_takes_the_advantage_from_the_frequent_class(
+    synthetic_dataset, tmp_path
+):
     folder = Path(shutil.copytree(synthetic_dataset, tmp_path / "uneven"))
     path = next(folder.glob("*GroundTruth.csv"))
     labels = pd.read_csv(path)
-    labels[(labels["NV"] == 1) | (labels.groupby(list(CODES)).cumcount() < 5)].to_csv(path, index=False)
+    labels[(labels["NV"] == 1) | (labels.groupby(list(CODES)).cumcount() < 5)].to_csv(
+        path, index=False
+    )
 
     def mean_nevus_logit(adjustment):
         config = TrainConfig(**TINY, logit_adjustment=adjustment)
@@ -263,10 +293,24 @@ def test_normalising_a_batch_is_what_prediction_does(synthetic_dataset, tmp_path
 
 
 def command(data, run_dir, models, *more):
-    flags = [f"--{'no-' if value is False else ''}{name.replace('_', '-')}" for name, value in TINY.items()]
+    flags = [
+        f"--{'no-' if value is False else ''}{name.replace('_', '-')}"
+        for name, value in TINY.items()
+    ]
     values = [[] if isinstance(value, bool) else [str(value)] for value in TINY.values()]
     given = [part for flag, value in zip(flags, values, strict=True) for part in (flag, *value)]
-    line = [sys.executable, "-m", "cadlib", "train", "--data", str(data), "--name", "tiny", "--run-dir", str(run_dir)]
+    line = [
+        sys.executable,
+        "-m",
+        "cadlib",
+        "train",
+        "--data",
+        str(data),
+        "--name",
+        "tiny",
+        "--run-dir",
+        str(run_dir),
+    ]
     return subprocess.Popen(
         [*line, *given, *more],
         cwd=ROOT,
@@ -295,14 +339,26 @@ def stop_once_saved(running, run_dir):
 def test_training_without_tensorboard_says_what_to_install(synthetic_dataset):
     line = ["train", "--data", str(synthetic_dataset), "--name", "never-written"]
     code = f"import sys; sys.modules['tensorboard'] = None; from cadlib.__main__ import main;sys.exit(main({line!r}))"
-    ended = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=False)
+    ended = subprocess.run(
+        [sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=False
+    )
     assert ended.returncode == 2
-    assert "Training needs tensorboard; run `pip install -r requirements-train.txt`." in ended.stderr
+    assert (
+        "Training needs tensorboard; run `pip install -r requirements-train.txt`." in ended.stderr
+    )
 
 
 @pytest.mark.timeout(300)
 def test_ctrl_c_stops_cleanly_and_resume_writes_the_model(synthetic_dataset, tmp_path):
-    given = (synthetic_dataset, tmp_path / "run", tmp_path / "models", "--epochs", "40", "--workers", "2")
+    given = (
+        synthetic_dataset,
+        tmp_path / "run",
+        tmp_path / "models",
+        "--epochs",
+        "40",
+        "--workers",
+        "2",
+    )
     running = command(*given)
     errors = stop_once_saved(running, tmp_path / "run")
     assert running.returncode == 130
@@ -324,7 +380,9 @@ def test_ctrl_c_stops_cleanly_and_resume_writes_the_model(synthetic_dataset, tmp
 
 
 @pytest.mark.timeout(300)
-@pytest.mark.skipif(sys.platform != "linux", reason="only Linux lets the system refuse a running process more bytes")
+@pytest.mark.skipif(
+    sys.platform != "linux", reason="only Linux lets the system refuse a running process more bytes"
+)
 def test_a_disk_that_fills_up_during_a_run_costs_no_work(synthetic_dataset, tmp_path):
     import resource
 
@@ -364,7 +422,15 @@ def test_ctrl_c_stops_two_processes_with_a_checkpoint(synthetic_dataset, tmp_pat
 @pytest.mark.timeout(300)
 def test_two_processes_train_together_and_write_one_model(synthetic_dataset, tmp_path):
     running = command(
-        synthetic_dataset, tmp_path / "run", tmp_path / "models", "--devices", "2", "--strategy", "ddp", "--epochs", "1"
+        synthetic_dataset,
+        tmp_path / "run",
+        tmp_path / "models",
+        "--devices",
+        "2",
+        "--strategy",
+        "ddp",
+        "--epochs",
+        "1",
     )
     output, errors = running.communicate(timeout=240)
     assert running.returncode == 0, errors
@@ -374,8 +440,10 @@ def test_two_processes_train_together_and_write_one_model(synthetic_dataset, tmp
     assert [folder.name for folder in (tmp_path / "models").iterdir()] == ["tiny"]
 
 
-def test_a_temporary_folder_with_a_long_path_is_refused_before_training(synthetic_dataset, tmp_path, monkeypatch):
+def test_a_temporary_folder_with_a_long_path_is_refused_before_training(
+    synthetic_dataset, tmp_path, monkeypatch
+):
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path / ("a" * 90)))
     with pytest.raises(TrainingFailed, match="Set TMPDIR to a shorter one"):
         train(synthetic_dataset, tmp_path / "run", replace(CONFIG, workers=1))
-    training.check_temporary_folder(0)  # without workers there are no sockets
+    loop.check_temporary_folder(0)  # without workers there are no sockets

@@ -8,12 +8,12 @@ import pandas as pd
 import pytest
 from PIL import Image
 
-from cadlib import training_data
+from cadlib.data.splits import read_split
+from cadlib.data.subsets import Subset
 from cadlib.errors import TrainingFailed
-from cadlib.preprocess import InputSpec
-from cadlib.splits import read_split
-from cadlib.subsets import Subset
-from cadlib.training_data import LEFT_OUT, BatchPlan, Crops, FoldPlan, read_training_data
+from cadlib.images.preprocess import InputSpec
+from cadlib.training import data as training_data
+from cadlib.training.data import LEFT_OUT, BatchPlan, Crops, FoldPlan, read_training_data
 from tests.partial import change_labels
 
 SPEC = InputSpec(32, "bicubic", (0.5, 0.5, 0.5), (0.5, 0.5, 0.5))
@@ -70,7 +70,9 @@ def test_images_without_a_diagnosis_are_left_out_and_counted(synthetic_dataset, 
     said = []
     data = read(synthetic_dataset, say=said.append)
     assert np.bincount(data.labels).tolist() == [11] * 8
-    assert "8 images without a diagnosis are left out, 8 of them labelled malignant or benign" in said
+    assert (
+        "8 images without a diagnosis are left out, 8 of them labelled malignant or benign" in said
+    )
 
 
 def test_data_without_a_class_is_refused_with_its_name(synthetic_dataset, tmp_path):
@@ -96,7 +98,9 @@ def test_an_image_that_cannot_be_decoded_is_left_out_and_said(synthetic_dataset,
     assert any("1 images cannot be decoded" in text and victim.stem in text for text in told)
 
 
-def test_one_picture_under_two_names_stays_in_one_split_though_it_was_turned(synthetic_dataset, tmp_path):
+def test_one_picture_under_two_names_stays_in_one_split_though_it_was_turned(
+    synthetic_dataset, tmp_path
+):
     folder = shutil.copytree(synthetic_dataset, tmp_path / "turned")
     first, *_, last = sorted((folder / "ISIC_2019_Training_Input").iterdir())
     with Image.open(first) as picture:
@@ -152,19 +156,29 @@ def test_a_subset_alone_is_split_and_named(synthetic_dataset):
     assert "1  images of the subset that are not there: ISIC_1" in said[0]
 
 
-def test_two_images_of_a_subset_that_a_third_outside_it_joins_stay_together(synthetic_dataset, tmp_path):
+def test_two_images_of_a_subset_that_a_third_outside_it_joins_stay_together(
+    synthetic_dataset, tmp_path
+):
     folder = Path(shutil.copytree(synthetic_dataset, tmp_path / "joined"))
     names = [f"ISIC_{9_000_000 + number}" for number in range(96)]
     facts = next(folder.glob("*Metadata.csv"))
-    lesions = [f"{name},{'shared' if number in (0, 1) else ''}" for number, name in enumerate(names)]
+    lesions = [
+        f"{name},{'shared' if number in (0, 1) else ''}" for number, name in enumerate(names)
+    ]
     facts.write_text("\n".join(["image,lesion_id", *lesions]))
-    groups = [f"{name},{'shared' if number in (1, 30) else ''}" for number, name in enumerate(names)]
+    groups = [
+        f"{name},{'shared' if number in (1, 30) else ''}" for number, name in enumerate(names)
+    ]
     (folder / "sources.csv").write_text("\n".join(["image,lesion_group", *groups]))
-    without = Subset("without the link", "joined", tuple(name for name in names if name != names[1]), "by hand")
+    without = Subset(
+        "without the link", "joined", tuple(name for name in names if name != names[1]), "by hand"
+    )
     data = read(folder, subset=without)
     group = dict(zip(data.table["image"], data.groups, strict=True))
     assert group[names[0]] == group[names[30]]
-    assert data.groups.nunique() == 95 - 1 - 7  # of the other seven diagnoses two are one picture, turned
+    assert (
+        data.groups.nunique() == 95 - 1 - 7
+    )  # of the other seven diagnoses two are one picture, turned
 
 
 def test_an_epoch_of_more_images_than_there_are_goes_round_again_evenly():
@@ -175,7 +189,9 @@ def test_an_epoch_of_more_images_than_there_are_goes_round_again_evenly():
 
 
 def test_an_unknown_archive_is_refused_with_the_known_ones(synthetic_dataset):
-    with pytest.raises(TrainingFailed, match="'PH2'; its labelled images are of BCN20000, HAM10000, MSK"):
+    with pytest.raises(
+        TrainingFailed, match="'PH2'; its labelled images are of BCN20000, HAM10000, MSK"
+    ):
         read(synthetic_dataset, leave_out="PH2")
 
 
@@ -193,7 +209,9 @@ def test_leaving_out_an_archive_that_alone_has_a_class_is_refused(synthetic_data
 
 def test_an_epoch_draws_every_image_at_most_once_and_the_next_in_another_order():
     batches = list(plan())
-    epochs = [[crop.row for batch in batches[start : start + 6] for crop in batch] for start in (0, 6, 12)]
+    epochs = [
+        [crop.row for batch in batches[start : start + 6] for crop in batch] for start in (0, 6, 12)
+    ]
     for epoch in epochs:
         assert len(set(epoch)) == 48
     assert epochs[0] != epochs[1]
@@ -211,13 +229,22 @@ def test_processes_share_each_batch_without_overlap():
     whole = list(plan())
     shares = [list(plan(rank=rank, world_size=2)) for rank in range(2)]
     for batch, *parts in zip(whole, *shares, strict=True):
-        assert sorted(map(repr, batch)) == sorted(map(repr, [crop for part in parts for crop in part]))
+        assert sorted(map(repr, batch)) == sorted(
+            map(repr, [crop for part in parts for crop in part])
+        )
 
 
 @pytest.mark.parametrize(("batch_size", "world_size"), [(51, 1), (8, 3)])
 def test_a_batch_size_that_cannot_be_is_refused(batch_size, world_size):
     with pytest.raises(TrainingFailed, match="batch size"):
-        BatchPlan(np.arange(50), batch_size=batch_size, epochs=1, seed=0, side_px=lambda _: 32, world_size=world_size)
+        BatchPlan(
+            np.arange(50),
+            batch_size=batch_size,
+            epochs=1,
+            seed=0,
+            side_px=lambda _: 32,
+            world_size=world_size,
+        )
 
 
 def test_a_worker_gets_the_place_of_the_pixels_and_not_a_copy(synthetic_dataset):
@@ -237,12 +264,16 @@ def existing_split(synthetic_dataset, tmp_path):
     return path
 
 
-def test_folds_leave_the_test_images_alone_and_validate_every_other_image_once(synthetic_dataset, existing_split):
+def test_folds_leave_the_test_images_alone_and_validate_every_other_image_once(
+    synthetic_dataset, existing_split
+):
     before = read_split(existing_split).set_index("image")
     validated = []
     for fold in range(3):
         plan = FoldPlan(existing_split, n_folds=3, fold=fold)
-        data = read_training_data(synthetic_dataset, SPEC, 0, (0.2, 0.2), lambda _: None, fold_plan=plan)
+        data = read_training_data(
+            synthetic_dataset, SPEC, 0, (0.2, 0.2), lambda _: None, fold_plan=plan
+        )
         parts = data.parts.set_axis(data.table["image"])
         assert parts.index[parts == "test"].equals(before.index[before["split"] == "test"])
         assert data.groups.tolist() == before.loc[data.table["image"], "lesion_group"].tolist()
@@ -252,15 +283,21 @@ def test_folds_leave_the_test_images_alone_and_validate_every_other_image_once(s
 
 def test_without_folds_an_existing_split_is_followed_as_it_is(synthetic_dataset, existing_split):
     plan = FoldPlan(existing_split)
-    data = read_training_data(synthetic_dataset, SPEC, 9, (0.2, 0.2), lambda _: None, fold_plan=plan)
+    data = read_training_data(
+        synthetic_dataset, SPEC, 9, (0.2, 0.2), lambda _: None, fold_plan=plan
+    )
     assert data.split_csv == existing_split.read_text()
 
 
-def test_images_that_the_split_does_not_name_are_left_out_and_said(synthetic_dataset, existing_split):
+def test_images_that_the_split_does_not_name_are_left_out_and_said(
+    synthetic_dataset, existing_split
+):
     lines = existing_split.read_text().splitlines(keepends=True)
     existing_split.write_text("".join(lines[:-1]))
     said = []
-    data = read_training_data(synthetic_dataset, SPEC, 0, (0.2, 0.2), said.append, fold_plan=FoldPlan(existing_split))
+    data = read_training_data(
+        synthetic_dataset, SPEC, 0, (0.2, 0.2), said.append, fold_plan=FoldPlan(existing_split)
+    )
     assert len(data.table) == 95
     assert any("1 images are left out" in line for line in said)
 
@@ -269,4 +306,6 @@ def test_a_split_of_other_images_is_refused(synthetic_dataset, tmp_path):
     other = tmp_path / "other.csv"
     other.write_text("image,lesion_group,split\nISIC_0,0,train\n")
     with pytest.raises(TrainingFailed, match="none of 96 is"):
-        read_training_data(synthetic_dataset, SPEC, 0, (0.2, 0.2), lambda _: None, fold_plan=FoldPlan(other))
+        read_training_data(
+            synthetic_dataset, SPEC, 0, (0.2, 0.2), lambda _: None, fold_plan=FoldPlan(other)
+        )

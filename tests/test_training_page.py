@@ -10,9 +10,10 @@ from pathlib import Path
 import pytest
 from streamlit.testing.v1 import AppTest
 
-from cadlib import figures, runs
-from cadlib.run import Curves
-from cadlib.runs import CURVES_FOLDER
+from cadlib.report.charts import TRAINING_CHARTS
+from cadlib.training import monitor
+from cadlib.training.monitor import CURVES_FOLDER
+from cadlib.training.run import Curves
 from tests.reading import words
 
 ROOT = Path(__file__).parents[1]
@@ -48,7 +49,7 @@ def begun(folder, name, **settings):
         "settings": {"batch_size": 8, "learning_rate": 1e-3, "seed": 0, **settings},
         "steps": 40,
         "steps_per_epoch": 10,
-        "host": runs.socket.gethostname(),
+        "host": monitor.socket.gethostname(),
     }
     return Curves(folder / name / CURVES_FOLDER, facts, 0)
 
@@ -56,8 +57,10 @@ def begun(folder, name, **settings):
 def trained(curves, *figures_of_epochs):
     """Train for as many epochs as there are pairs of validation loss and balanced accuracy."""
     for epoch, (loss, accuracy) in enumerate(figures_of_epochs, start=1):
-        curves.write(10 * epoch, {runs.LOSS: loss, runs.SPEED: 80.0})
-        curves.write(10 * epoch, {runs.VALIDATION_LOSS: loss, runs.BALANCED_ACCURACY: accuracy})
+        curves.write(10 * epoch, {monitor.LOSS: loss, monitor.SPEED: 80.0})
+        curves.write(
+            10 * epoch, {monitor.VALIDATION_LOSS: loss, monitor.BALANCED_ACCURACY: accuracy}
+        )
     return curves
 
 
@@ -78,7 +81,7 @@ def test_a_stopped_run_is_drawn_with_its_best_epoch_and_how_to_go_on(app, folder
     assert "Stopped: epoch 3 of 4" in words(page)
     assert "--resume" in words(page)
     assert f"tensorboard --logdir {folder}" in words(page)
-    assert len(charts(page)) == len(figures.TRAINING_CHARTS)
+    assert len(charts(page)) == len(TRAINING_CHARTS)
     assert charts(page)[0] == (
         "Validation loss by epoch, of 4: mine from 2 at epoch 1 to 1.5 at epoch 3, 1.000 at its best epoch, 2."
     )
@@ -95,7 +98,9 @@ def test_two_runs_are_drawn_in_one_chart_each_and_what_differs_stands_in_a_table
     assert "Finished: 4 epochs" in words(page)
     assert re.search("slow from 0.25 .*; fast from 0.5 at epoch 1", charts(page)[1])
     table = page.table[0].value
-    assert table.to_dict("records") == [{"Setting": "learning_rate", "slow": "0.001", "fast": "0.003"}]
+    assert table.to_dict("records") == [
+        {"Setting": "learning_rate", "slow": "0.001", "fast": "0.003"}
+    ]
     rows = page.table[1].value.set_index("Run")
     assert rows.loc["slow", "Best balanced accuracy"] == "0.625 at epoch 3"
     assert rows.loc["fast", "State"] == "stopped"
@@ -114,21 +119,25 @@ def test_a_running_run_says_how_long_it_takes_and_a_finished_one_does_not_run(ap
     with closing(begun(folder, "mine")) as curves:
         trained(curves, (1.0, 0.5))
         page = opened(app)
-        assert "Running: epoch 1 of 4, about 0:00:03 left without validation." in words(page)  # 30 steps of 8 at 80 a s
+        assert "Running: epoch 1 of 4, about 0:00:03 left without validation." in words(
+            page
+        )  # 30 steps of 8 at 80 a s
         trained(curves, *[(1.0, 0.5)] * 4)
     assert "Finished: 4 epochs" in words(page.run())
 
 
 def test_a_run_of_another_machine_is_not_called_running(app, folder, monkeypatch):
     write(folder, "mine", (1.0, 0.5))
-    monkeypatch.setattr(runs.socket, "gethostname", lambda: "another")
+    monkeypatch.setattr(monitor.socket, "gethostname", lambda: "another")
     assert "Not known whether it runs: epoch 1 of 4" in words(opened(app))
 
 
 def test_curves_that_cannot_be_read_are_said_and_the_others_shown(app, folder):
     write(folder, "good", (1.0, 0.5))
     (folder / "bad" / CURVES_FOLDER).mkdir(parents=True)
-    (folder / "bad" / CURVES_FOLDER / "events.out.tfevents.9999999999.host.1.0").write_bytes(b"nothing of the kind")
+    (folder / "bad" / CURVES_FOLDER / "events.out.tfevents.9999999999.host.1.0").write_bytes(
+        b"nothing of the kind"
+    )
     page = opened(app)
     assert "Expected the settings of a run" in words(page)
     page.selectbox(key="other").select("good").run()
@@ -151,7 +160,9 @@ def test_another_folder_of_runs_is_refused(app, folder, tmp_path):
     assert "Expected a folder below CADLIB\\_RUNS" in page.error[0].value
 
 
-def test_another_folder_of_runs_is_opened_where_the_operator_allows_it(app, folder, tmp_path, monkeypatch):
+def test_another_folder_of_runs_is_opened_where_the_operator_allows_it(
+    app, folder, tmp_path, monkeypatch
+):
     monkeypatch.setenv("CADLIB_LOCAL_FOLDERS", "1")
     write(tmp_path / "elsewhere", "theirs", (1.0, 0.5))
     page = opened(app)

@@ -11,18 +11,25 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as some
 
-from cadlib import card, ui
+from cadlib import ui
 from cadlib.__main__ import main
 from cadlib.assessment import CSV_COLUMNS, assess_batch, csv_row
-from cadlib.decision import TARGET_SENSITIVITY, OperatingPoint, PointIntervals, about_the_points, decide
 from cadlib.images import read_image
-from cadlib.novelty import Novelty, scores_of
-from cadlib.predictive_values import INTERVAL_NOTE, PredictiveValues, at_prevalence
-from cadlib.quality import LIMITS, PROBLEMS, Finding, inspect
-from cadlib.record import METRICS_FILE, find_model, read_json, read_record
-from cadlib.synthetic import demo_lesions
+from cadlib.images.quality import LIMITS, PROBLEMS, Finding, inspect
+from cadlib.images.synthetic import demo_lesions
+from cadlib.metrics.operating_point import (
+    TARGET_SENSITIVITY,
+    OperatingPoint,
+    PointIntervals,
+    about_the_points,
+    decide,
+)
+from cadlib.metrics.predictive_values import INTERVAL_NOTE, PredictiveValues, at_prevalence
+from cadlib.model import card
+from cadlib.model.novelty import Novelty, scores_of
+from cadlib.model.record import METRICS_FILE, find_model, read_json, read_record
+from cadlib.saliency.trust import ABOUT_RANDOM_MAPS, LEAST_FAITHFUL, LEAST_STABLE
 from cadlib.taxonomy import ACTINIC_KERATOSIS_NOTE, DIAGNOSES, MALIGNANT_NOTE, diagnosis
-from cadlib.trust import ABOUT_RANDOM_MAPS, LEAST_FAITHFUL, LEAST_STABLE
 from cadlib.ui.quality import limit_text, value_text
 from cadlib.ui.text import about_the_patients, about_the_prevalence
 
@@ -70,8 +77,15 @@ def test_the_share_of_malignant_images_is_that_of_the_images_that_were_measured(
     )
 
 
-@given(some.floats(0.001, 0.999), some.floats(0.001, 0.999), some.floats(0.01, 0.99), some.floats(0.01, 0.99))
-def test_the_decision_is_the_same_at_every_share_of_malignant_lesions(probability, threshold, measured, here):
+@given(
+    some.floats(0.001, 0.999),
+    some.floats(0.001, 0.999),
+    some.floats(0.01, 0.99),
+    some.floats(0.01, 0.99),
+)
+def test_the_decision_is_the_same_at_every_share_of_malignant_lesions(
+    probability, threshold, measured, here
+):
     """Probability and threshold move together, so that a referral stays one."""
     moved = at_prevalence(probability, measured, here), at_prevalence(threshold, measured, here)
     if abs(probability - threshold) > 1e-6:
@@ -163,8 +177,9 @@ def test_the_limits_of_random_maps_are_those_that_were_measured(shipped):
     limits = shipped[1]["saliency"]["limits"]
     assert round(limits["faithfulness"], 2) == LEAST_FAITHFUL
     assert round(limits["stability"], 2) == LEAST_STABLE
-    assert f"below {limits['faithfulness']:.2f} (faithfulness) and {limits['stability']:.2f} (stability)" in (
-        ABOUT_RANDOM_MAPS
+    assert (
+        f"below {limits['faithfulness']:.2f} (faithfulness) and {limits['stability']:.2f} (stability)"
+        in (ABOUT_RANDOM_MAPS)
     )
     random_maps = shipped[1]["saliency"]["faithfulness"]["random"]
     assert abs(random_maps) < 0.05  # about 0 on average, though single maps reach the limit
@@ -206,7 +221,9 @@ def test_a_limit_has_its_direction_and_is_the_same_for_every_result(limit):
     assert ("✕" in text) is (limit.unreadable is not None)
 
 
-@pytest.mark.parametrize(("figure", "text"), [(0.03399, "0.03399"), (0.034, "0.034"), (0.00005728, "0.0001")])
+@pytest.mark.parametrize(
+    ("figure", "text"), [(0.03399, "0.03399"), (0.034, "0.034"), (0.00005728, "0.0001")]
+)
 def test_a_value_that_fails_does_not_look_like_its_limit(figure, text):
     assert value_text(Finding("sharpness", figure, 0.034, "poor", "")) == text
 
@@ -239,12 +256,18 @@ def test_csv_and_json_say_that_a_result_is_not_to_be_used(model, clear):
     images = [clear, replace(clear, pixels=clear.pixels // 8), replace(clear, pixels=noise)]
     good, dark, other = assess_batch(model, images)
     assert [row_of(found)["interpretable"] for found in (good, dark, other)] == ["yes", "no", "no"]
-    assert [found.to_json()["interpretable"] for found in (good, dark, other)] == [True, False, False]
+    assert [found.to_json()["interpretable"] for found in (good, dark, other)] == [
+        True,
+        False,
+        False,
+    ]
     assert (row_of(good)["warning"], good.to_json()["warning"]) == ("", None)
     assert row_of(dark)["warning"] == dark.to_json()["warning"]
     assert dark.quality.sentence in row_of(dark)["warning"]
     assert other.novelty.sentence in row_of(other)["warning"]
-    assert row_of(dark)["decision"]  # it is there; the columns before it say that it is not to be used
+    assert row_of(dark)[
+        "decision"
+    ]  # it is there; the columns before it say that it is not to be used
     assert CSV_COLUMNS.index("interpretable") < CSV_COLUMNS.index("diagnosis")
 
 
@@ -265,4 +288,6 @@ def test_predict_writes_the_warning_into_its_csv(tmp_path, clear, capsys):
 def test_rotated_views_of_a_result_with_patient_data_are_said_to_have_none():
     views = SimpleNamespace(malignant_range=(0.1, 0.5), same=6, probabilities=np.zeros((8, 8)))
     assert ui.about_the_turns(views, 0.2).startswith("Turned and mirrored: ")
-    assert ui.about_the_turns(views, 0.2, with_facts=True).startswith("Turned and mirrored, without patient data: ")
+    assert ui.about_the_turns(views, 0.2, with_facts=True).startswith(
+        "Turned and mirrored, without patient data: "
+    )

@@ -4,13 +4,13 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-from cadlib.calibration import NO_BIAS, probabilities
 from cadlib.images import LesionImage, read_image
-from cadlib.preprocess import InputSpec, to_pixels
-from cadlib.saliency import METHODS, Heatmap, activation_map, explain, surface
-from cadlib.stability import TURNS, turned, turned_back
-from cadlib.synthetic import demo_lesions
-from cadlib.trust import LEAST_FAITHFUL, LEAST_STABLE, Trust, agreement, trust
+from cadlib.images.preprocess import InputSpec, to_pixels
+from cadlib.images.synthetic import demo_lesions
+from cadlib.model.calibration import NO_BIAS, probabilities
+from cadlib.saliency.heatmap import METHODS, Heatmap, activation_map, explain, surface
+from cadlib.saliency.test_time_views import TURNS, turned, turned_back
+from cadlib.saliency.trust import LEAST_FAITHFUL, LEAST_STABLE, Trust, agreement, trust
 from cadlib.ui import about_the_map, trust_tile
 
 CELLS = 8
@@ -22,11 +22,15 @@ class DarknessReader:
     """Stands in for a Model: a dark cell is evidence for a melanoma where it lies, however the picture is held."""
 
     record = SimpleNamespace(
-        backbone="toy", model_id="darkness 0.0.0", input=InputSpec(SIDE, "bicubic", (0.5,) * 3, (0.25,) * 3)
+        backbone="toy",
+        model_id="darkness 0.0.0",
+        input=InputSpec(SIDE, "bicubic", (0.5,) * 3, (0.25,) * 3),
     )
 
     def see(self, pixels: np.ndarray) -> SimpleNamespace:
-        dark = 1 - pixels.reshape(len(pixels), CELLS, SIDE // CELLS, CELLS, -1).mean(axis=(2, 4)) / 255
+        dark = (
+            1 - pixels.reshape(len(pixels), CELLS, SIDE // CELLS, CELLS, -1).mean(axis=(2, 4)) / 255
+        )
         evidence = np.zeros((len(pixels), 8, CELLS, CELLS), np.float32)
         evidence[:, 0] = dark / CELLS
         return SimpleNamespace(evidence=evidence, logits=evidence.sum(axis=(2, 3)))
@@ -120,7 +124,10 @@ def test_agreement_is_the_correlation_over_the_places():
         (Trust(0.9, LEAST_STABLE), "it changes when the picture is turned."),
         (Trust(0.9, math.nan), "it changes when the picture is turned."),
         (Trust(-1.0, -1.0), "chance and it changes when the picture is turned."),
-        (Trust(math.nan, 0.9), "nothing stands out in it, or nothing in the picture changes the answer."),
+        (
+            Trust(math.nan, 0.9),
+            "nothing stands out in it, or nothing in the picture changes the answer.",
+        ),
     ],
 )
 def test_a_poor_map_is_not_to_be_read_and_the_reason_is_said(poor, said):
@@ -142,4 +149,8 @@ def test_the_line_under_a_map_names_method_diagnosis_peak_and_both_figures():
     assert about_the_map(found, Trust(0.72, -0.1)) == said
     assert about_the_map(found, Trust(math.nan, 0.5)).endswith("faithful not defined · stable 0.50")
     assert about_the_map(found, None).endswith("faithful … · stable …")
-    assert trust_tile(None).count("\n") == trust_tile(GOOD).count("\n") == trust_tile(Trust(0.0, 0.0)).count("\n")
+    assert (
+        trust_tile(None).count("\n")
+        == trust_tile(GOOD).count("\n")
+        == trust_tile(Trust(0.0, 0.0)).count("\n")
+    )

@@ -1,6 +1,7 @@
 import pytest
 
-from cadlib.validation import CONTRADICTIONS, LEAKS, LeakAudit, claim
+from cadlib.data.contradictions import CONTRADICTIONS
+from cadlib.model.audit_result import LEAKS, LeakAudit, claim
 
 
 def audit_of(**changes) -> LeakAudit:
@@ -15,7 +16,10 @@ def audit_of(**changes) -> LeakAudit:
 
 def test_a_passed_audit_names_what_it_found_and_validates_nothing():
     assert not audit_of().leaks
-    assert claim(audit_of()) == "leak audit passed: no image or lesion was found in more than one split"
+    assert (
+        claim(audit_of())
+        == "leak audit passed: no image or lesion was found in more than one split"
+    )
     assert "validated" not in claim(audit_of())
 
 

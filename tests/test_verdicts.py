@@ -10,7 +10,7 @@ import pytest
 from portalocker import Lock
 
 from cadlib.errors import VerdictsInvalid
-from cadlib.suspects import (
+from cadlib.label_review import (
     CHOICES,
     KINDS,
     Finding,
@@ -22,8 +22,8 @@ from cadlib.suspects import (
     said_now,
     save_verdict,
 )
-from cadlib.suspects import verdicts as store
-from cadlib.suspects.lists import COLUMNS, findings
+from cadlib.label_review import verdicts as store
+from cadlib.label_review.lists import COLUMNS, findings
 
 HEAD = "kind,image,other_image,diagnosis,other_diagnosis,verdict,should_be,when_utc\n"
 WHEN = "2026-01-31T12:00:00+00:00"
@@ -46,7 +46,9 @@ def about(row: dict[str, object]) -> Finding:
     return Finding.of(next(lists([row]).table.itertuples()))
 
 
-def say(row: dict[str, object], words: str, should_be: str = "", dataset: str = "drawn") -> Verdict | None:
+def say(
+    row: dict[str, object], words: str, should_be: str = "", dataset: str = "drawn"
+) -> Verdict | None:
     return save_verdict(dataset, about(row), Verdict(words, should_be, WHEN))
 
 
@@ -99,7 +101,11 @@ def test_verdicts_outlive_lists_that_are_made_anew_in_another_order_with_pairs_t
 
 
 def test_a_label_that_was_corrected_is_judged_anew_a_pair_of_pictures_is_not():
-    for row, words in ((ROWS[0], "label is wrong"), (ROWS[2], "same picture"), (ROWS[3], "cannot tell")):
+    for row, words in (
+        (ROWS[0], "label is wrong"),
+        (ROWS[2], "same picture"),
+        (ROWS[3], "cannot tell"),
+    ):
         say(row, words)
     corrected = [{**row, "diagnosis": "DF"} for row in (ROWS[0], ROWS[2], ROWS[3])]
     assert said(lists(corrected)) == {"d": "same picture"}
@@ -133,7 +139,10 @@ def test_a_verdict_of_now_has_its_time_in_utc():
         (lambda: say(ROWS[0], "label is right", "MEL"), "got 'MEL' beside 'label is right'"),
         (lambda: say(ROWS[0], "label is wrong", "melanoma"), "got 'melanoma'"),
         (lambda: Verdict("cannot tell", "", "yesterday"), "got 'yesterday'"),
-        (lambda: Verdict("cannot tell", "", "2026-01-31T12:00:00+02:00"), "got '2026-01-31T12:00:00.02:00'"),
+        (
+            lambda: Verdict("cannot tell", "", "2026-01-31T12:00:00+02:00"),
+            "got '2026-01-31T12:00:00.02:00'",
+        ),
         (lambda: Verdict("cannot tell", "", "2026-01-31T12:00:00"), "got '2026-01-31T12:00:00'"),
         (lambda: Finding("doubts", "a"), "one of doubted labels"),
         (lambda: Finding("near-duplicates", "a", "a"), "but got 'a' and 'a'"),
@@ -174,7 +183,9 @@ def test_a_file_that_cannot_be_used_is_named_and_left_as_it_is(content, said, ve
 def test_a_file_edited_by_hand_is_read(verdicts_folder):
     verdicts_folder.mkdir()
     line = f"near-duplicates,d,c,NV,NV,same picture,,{WHEN}"
-    (verdicts_folder / "drawn.csv").write_text(f"\ufeff{HEAD.strip()}\r\n{line}\r\n\r\n", encoding="utf-8")
+    (verdicts_folder / "drawn.csv").write_text(
+        f"\ufeff{HEAD.strip()}\r\n{line}\r\n\r\n", encoding="utf-8"
+    )
     assert said(lists()) == {"d": "same picture"}
 
 
@@ -186,14 +197,16 @@ def test_a_folder_that_cannot_be_written_is_named(verdicts_folder):
 
 def test_two_processes_at_once_lose_no_verdict_of_each_other():
     code = (
-        "import sys; from cadlib.suspects import *\n"
+        "import sys; from cadlib.label_review import *\n"
         "print('ready', flush=True); sys.stdin.readline()\n"
         "for n in range(60):\n"
         "    save_verdict('drawn', Finding('unreadable files', f'{sys.argv[1]}-{n}'), said_now('fetch again'))"
     )
     pipes: dict[str, Any] = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True}
     root = Path(__file__).parents[1]
-    running = [subprocess.Popen([sys.executable, "-c", code, name], cwd=root, **pipes) for name in "ab"]
+    running = [
+        subprocess.Popen([sys.executable, "-c", code, name], cwd=root, **pipes) for name in "ab"
+    ]
     assert [one.stdout.readline() for one in running] == ["ready\n"] * 2
     for one in running:
         one.stdin.write("\n")
@@ -201,13 +214,18 @@ def test_two_processes_at_once_lose_no_verdict_of_each_other():
     for one in running:
         one.communicate(timeout=60)
     assert [one.returncode for one in running] == [0, 0]
-    assert {finding.image for finding in read_verdicts("drawn")} == {f"{name}-{n}" for name in "ab" for n in range(60)}
+    assert {finding.image for finding in read_verdicts("drawn")} == {
+        f"{name}-{n}" for name in "ab" for n in range(60)
+    }
 
 
 def test_who_waits_too_long_for_another_process_is_told_so(verdicts_folder, monkeypatch):
     monkeypatch.setattr(store, "_LOCKED_S", 0.1)
     say(ROWS[0], "cannot tell")
-    with Lock(verdicts_folder / ".drawn.csv.lock", "a"), pytest.raises(VerdictsInvalid, match="another process"):
+    with (
+        Lock(verdicts_folder / ".drawn.csv.lock", "a"),
+        pytest.raises(VerdictsInvalid, match="another process"),
+    ):
         say(ROWS[1], "cannot tell")
     assert said(lists()) == {"b": "cannot tell"}
 
@@ -228,7 +246,9 @@ def test_an_image_whose_label_was_judged_wrong_is_left_out_until_it_is_corrected
     assert cleaned(given(a="BCC", b="MEL"), verdicts) == ("a", "b")
 
 
-@pytest.mark.parametrize(("should_be", "left"), [("NV", ("f", "x")), ("MEL", ("e", "x")), ("DF", ("x",)), ("", ("x",))])
+@pytest.mark.parametrize(
+    ("should_be", "left"), [("NV", ("f", "x")), ("MEL", ("e", "x")), ("DF", ("x",)), ("", ("x",))]
+)
 def test_of_a_contradiction_the_image_with_the_right_diagnosis_stays(should_be, left):
     say(ROWS[3], "a label is wrong", should_be)
     assert cleaned(given(e="MEL", f="NV", x="NV"), read_verdicts("drawn")) == left

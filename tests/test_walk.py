@@ -6,19 +6,48 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cadlib import walk
-from cadlib.dataset import find_datasets, open_dataset
-from cadlib.synthetic import demo_lesions
-from cadlib.walk import is_data, list_folder, read_tree
+from cadlib.data import folder_walk
+from cadlib.data.dataset import find_datasets, open_dataset
+from cadlib.data.folder_walk import is_data, list_folder, read_tree
+from cadlib.images.synthetic import demo_lesions
 
 DROPPINGS = (
-    *(".Trash", ".Trash-1000", ".ipynb_checkpoints", ".git", ".snapshot", ".DS_Store", "._lesion.jpg", ".AppleDouble"),
+    *(
+        ".Trash",
+        ".Trash-1000",
+        ".ipynb_checkpoints",
+        ".git",
+        ".snapshot",
+        ".DS_Store",
+        "._lesion.jpg",
+        ".AppleDouble",
+    ),
     *("@eaDir", "#recycle", "#snapshot", "@Recycle", "@Recently-Snapshot", "@tmp", "~snapshot"),
     *("__MACOSX", "Network Trash Folder", "Icon\r", "__pycache__"),
-    *("$RECYCLE.BIN", "System Volume Information", "Thumbs.db", "THUMBS.DB", "desktop.ini", "found.000", "FOUND.012"),
+    *(
+        "$RECYCLE.BIN",
+        "System Volume Information",
+        "Thumbs.db",
+        "THUMBS.DB",
+        "desktop.ini",
+        "found.000",
+        "FOUND.012",
+    ),
     *("lost+found", "LOST.DIR", "~$labels.csv", "lesion.jpg:Zone.Identifier"),
 )
-DATA = ("lesion.jpg", "patient 1", "found.jpg", "recycle", "#12", "@home", "$5.png", "~", "lost", "Thumbs.db.jpg", "é")
+DATA = (
+    "lesion.jpg",
+    "patient 1",
+    "found.jpg",
+    "recycle",
+    "#12",
+    "@home",
+    "$5.png",
+    "~",
+    "lost",
+    "Thumbs.db.jpg",
+    "é",
+)
 
 
 def made(root: Path, *names: str) -> Path:
@@ -111,7 +140,7 @@ def test_a_folder_that_cannot_be_read_is_reported_and_the_rest_is_listed(tmp_pat
             raise PermissionError(13, "Permission denied")
         return scandir(path)
 
-    monkeypatch.setattr(walk.os, "scandir", refuses)
+    monkeypatch.setattr(folder_walk.os, "scandir", refuses)
     tree = read_tree(root)
     assert [file.name for file in tree.files] == ["y.jpg"]
     (fault,) = tree.faults
@@ -142,9 +171,12 @@ def test_no_deeper_than_asked(tmp_path):
 
 
 @given(
-    folders=st.lists(st.lists(st.sampled_from("abc"), min_size=1, max_size=3).map("/".join), max_size=6),
+    folders=st.lists(
+        st.lists(st.sampled_from("abc"), min_size=1, max_size=3).map("/".join), max_size=6
+    ),
     links=st.lists(
-        st.tuples(st.sampled_from("abcd"), st.sampled_from(["", "a", "b", "a/b", "c/a", "gone"])), max_size=4
+        st.tuples(st.sampled_from("abcd"), st.sampled_from(["", "a", "b", "a/b", "c/a", "gone"])),
+        max_size=4,
     ),
 )
 def test_whatever_links_there_are_every_file_is_listed_once(tmp_path_factory, folders, links):
@@ -170,7 +202,9 @@ def own_set(tmp_path) -> Path:
     return folder
 
 
-@pytest.mark.parametrize("dropping", ["@eaDir", "__MACOSX", ".Trash", ".ipynb_checkpoints", "#recycle"])
+@pytest.mark.parametrize(
+    "dropping", ["@eaDir", "__MACOSX", ".Trash", ".ipynb_checkpoints", "#recycle"]
+)
 def test_a_data_set_takes_no_image_from_a_dropping(own_set, dropping):
     (own_set / dropping).mkdir()
     (own_set / dropping / "a.png").write_bytes(demo_lesions()[2].png())
@@ -213,7 +247,9 @@ def test_a_challenge_set_takes_no_table_that_macos_left_behind(synthetic_dataset
         (folder / name).symlink_to(path)
         if path.is_file():
             (folder / f"._{name}").write_bytes(b"\0\5\x16\7")
-    assert len(open_dataset(folder, verify=False).table) == len(open_dataset(synthetic_dataset, verify=False).table)
+    assert len(open_dataset(folder, verify=False).table) == len(
+        open_dataset(synthetic_dataset, verify=False).table
+    )
 
 
 def test_data_sets_are_found_once_in_spite_of_links_and_not_in_droppings(own_set, tmp_path):

@@ -2,8 +2,8 @@ import numpy as np
 import pytest
 from safetensors.numpy import load, save
 
-from cadlib import weights
 from cadlib.errors import ModelInvalid
+from cadlib.model import weights
 
 
 def drawn(*shape: int) -> np.ndarray:
@@ -38,7 +38,10 @@ def test_no_value_is_off_by_more_than_half_a_step_of_its_row():
     restored = weights.unpack(weights.pack(state))
     assert restored.keys() == state.keys()
     for name in ("linear", "kernel"):
-        rows, off = (values.reshape(len(values), -1) for values in (state[name], restored[name] - state[name]))
+        rows, off = (
+            values.reshape(len(values), -1)
+            for values in (state[name], restored[name] - state[name])
+        )
         step = np.abs(rows).max(axis=1, keepdims=True) / 127
         assert (np.abs(off) <= step * 0.5001).all()
     assert np.array_equal(restored["bias"], state["bias"])

@@ -13,8 +13,12 @@ import pytest
 
 ROOT = Path(__file__).parents[1]
 CALLS = "connect,sendto,sendmsg,sendmmsg,open,openat,creat,mkdir,mkdirat,rename,renameat,renameat2,symlink,link"
-LOOPBACK = re.compile(r'inet_addr\("127\.|inet_pton\(AF_INET6, "::1"|inet_pton\(AF_INET6, "::ffff:127\.')
-MADE = re.compile(r"^\d+ +(?:\S+ )?(open|openat|creat|mkdir|mkdirat|rename|renameat2?|symlink|link)\((.*)\) += (\d+)")
+LOOPBACK = re.compile(
+    r'inet_addr\("127\.|inet_pton\(AF_INET6, "::1"|inet_pton\(AF_INET6, "::ffff:127\.'
+)
+MADE = re.compile(
+    r"^\d+ +(?:\S+ )?(open|openat|creat|mkdir|mkdirat|rename|renameat2?|symlink|link)\((.*)\) += (\d+)"
+)
 WRITES = re.compile(r"O_CREAT|O_TMPFILE|O_WRONLY|O_RDWR|O_TRUNC")
 DEVICES = ("/dev/", "/proc/")
 
@@ -28,15 +32,30 @@ class Watched:
 
     def outside(self, *folders: Path) -> list[Path]:
         """Return what was written outside of these folders."""
-        return [path for path in self.written if not any(path.is_relative_to(folder) for folder in folders)]
+        return [
+            path
+            for path in self.written
+            if not any(path.is_relative_to(folder) for folder in folders)
+        ]
 
 
 def environment(home: Path, **more: str) -> dict[str, str]:
     """Return the environment of a user who has nothing yet: libraries behave differently where CI is set."""
     temporary = home / "tmp"
     temporary.mkdir(parents=True, exist_ok=True)
-    kept = {"PATH": os.environ["PATH"], "HOME": str(home), "TMPDIR": str(temporary), "LANG": "C.UTF-8"}
-    return {**kept, "PYTHONPATH": str(ROOT), "PYTHONDONTWRITEBYTECODE": "1", "OMP_NUM_THREADS": "1", **more}
+    kept = {
+        "PATH": os.environ["PATH"],
+        "HOME": str(home),
+        "TMPDIR": str(temporary),
+        "LANG": "C.UTF-8",
+    }
+    return {
+        **kept,
+        "PYTHONPATH": str(ROOT),
+        "PYTHONDONTWRITEBYTECODE": "1",
+        "OMP_NUM_THREADS": "1",
+        **more,
+    }
 
 
 def watching(trace: Path, command: Sequence[str]) -> list[str]:
@@ -46,7 +65,19 @@ def watching(trace: Path, command: Sequence[str]) -> list[str]:
         if os.environ.get("CI"):
             pytest.fail("Expected strace, but found none. Install it: apt-get install strace.")
         pytest.skip("No strace here to see what native code does")
-    return [strace, "-f", "-qq", "--seccomp-bpf", "-s", "300", "-o", str(trace), "-e", f"trace={CALLS}", *command]
+    return [
+        strace,
+        "-f",
+        "-qq",
+        "--seccomp-bpf",
+        "-s",
+        "300",
+        "-o",
+        str(trace),
+        "-e",
+        f"trace={CALLS}",
+        *command,
+    ]
 
 
 def python(*arguments: str) -> list[str]:
@@ -88,6 +119,8 @@ def _whole(lines: Iterable[str]) -> Iterable[str]:
 
 def run(command: Sequence[str], trace: Path, env: dict[str, str], cwd: Path = ROOT) -> Watched:
     """Run a command to its end and return what it did; fail the test where the command fails."""
-    done = subprocess.run(watching(trace, command), env=env, cwd=cwd, capture_output=True, text=True, check=False)
+    done = subprocess.run(
+        watching(trace, command), env=env, cwd=cwd, capture_output=True, text=True, check=False
+    )
     assert done.returncode == 0, done.stderr[-2000:]
     return watched(trace, cwd)

@@ -13,13 +13,13 @@ from typing import TYPE_CHECKING
 from PIL import Image
 
 from cadlib.errors import ImageRejected
-from cadlib.images.files import NotRegular, TooLarge, read_regular_file
-from cadlib.images.kinds import DICOM, EXPECTED, kind_of
+from cadlib.images.file_types.kinds import DICOM, EXPECTED, kind_of
 from cadlib.images.lesion_image import ENOUGH_PX, MAX_PIXELS, MIN_SIDE_PX, LesionImage
-from cadlib.readahead import map_ahead
+from cadlib.images.regular_files import NotRegular, TooLarge, read_regular_file
+from cadlib.thread_pool import map_ahead
 
 if TYPE_CHECKING:
-    from cadlib.images.pool import DecoderPool
+    from cadlib.images.decoding.pool import DecoderPool
 
 __all__ = [
     "ENOUGH_PX",
@@ -37,7 +37,16 @@ __all__ = [
 
 MAX_FILE_BYTES = 512 * 1024 * 1024
 """The largest file that is opened: 40 megapixels of 16-bit RGBA without compression, and some room."""
-SUPPORTED_SUFFIXES: tuple[str, ...] = (".jpg", ".jpeg", ".png", ".tif", ".tiff", ".bmp", ".webp", ".dcm")
+SUPPORTED_SUFFIXES: tuple[str, ...] = (
+    ".jpg",
+    ".jpeg",
+    ".png",
+    ".tif",
+    ".tiff",
+    ".bmp",
+    ".webp",
+    ".dcm",
+)
 
 HEAD_BYTES = 256 * 1024
 """What `read_size` reads first. Most headers lie in it; the whole file is read where one does not."""
@@ -47,7 +56,9 @@ _READERS = 4
 _READ_AHEAD = 2 * _READERS  # few, for one may be of 40 megapixels
 
 
-def read_image(source: str | os.PathLike[str] | bytes | Image.Image, enough_px: int = ENOUGH_PX) -> LesionImage:
+def read_image(
+    source: str | os.PathLike[str] | bytes | Image.Image, enough_px: int = ENOUGH_PX
+) -> LesionImage:
     """Read one picture, given as a path, a file's bytes or a Pillow image, as upright 8-bit sRGB.
 
     JPEG, PNG, TIFF, BMP, WebP and DICOM are told by content; a name is only used in messages. A Pillow image stays
@@ -58,7 +69,7 @@ def read_image(source: str | os.PathLike[str] | bytes | Image.Image, enough_px: 
     none can be started.
     """
     if isinstance(source, Image.Image):
-        from cadlib.images.decode_file import decode_opened  # noqa: PLC0415 - few callers bring one
+        from cadlib.images.decoding.decode_file import decode_opened  # noqa: PLC0415 - few callers bring one
 
         return decode_opened(source, "This picture")
     if isinstance(source, bytes):
@@ -68,10 +79,14 @@ def read_image(source: str | os.PathLike[str] | bytes | Image.Image, enough_px: 
         name = _printable_name(path)
         data = _read_file(path, name)
     else:
-        raise TypeError(f"Expected `source` to be a path, bytes or a PIL image but got {type(source).__name__}.")
+        raise TypeError(
+            f"Expected `source` to be a path, bytes or a PIL image but got {type(source).__name__}."
+        )
     decoded = _decoders().decode(data, name, enough_px)
     about = decoded.description
-    return LesionImage(decoded.pixels, decoded.sha256, about.format, about.notes, about.reduced, about.facts)
+    return LesionImage(
+        decoded.pixels, decoded.sha256, about.format, about.notes, about.reduced, about.facts
+    )
 
 
 def start_decoders() -> None:
@@ -100,7 +115,7 @@ def read_size(path: str | os.PathLike[str]) -> tuple[int, int]:
 
 
 def _decoders() -> "DecoderPool":
-    from cadlib.images.pool import decoder_pool  # noqa: PLC0415 - a decoder process imports this package, too
+    from cadlib.images.decoding.pool import decoder_pool  # noqa: PLC0415 - a decoder process imports this package, too
 
     return decoder_pool(MAX_PIXELS)
 
@@ -136,7 +151,11 @@ def _read_file(path: Path, name: str, at_most: int | None = None) -> bytes:
             raise ImageRejected(f"{name} is a folder. {EXPECTED}; choose a file inside it.")
         if not path.exists():
             raise ImageRejected(f"{name} was not found. {EXPECTED}; check the name and the folder.")
-        return read_regular_file(path, at_most) if at_most else read_regular_file(path, MAX_FILE_BYTES, whole=True)
+        return (
+            read_regular_file(path, at_most)
+            if at_most
+            else read_regular_file(path, MAX_FILE_BYTES, whole=True)
+        )
     except NotRegular as error:
         raise ImageRejected(f"{name} is a device, not a file. {EXPECTED}.") from error
     except TooLarge as error:
@@ -145,7 +164,11 @@ def _read_file(path: Path, name: str, at_most: int | None = None) -> bytes:
             "export the picture as JPEG."
         ) from error
     except PermissionError as error:
-        raise ImageRejected(f"{name} may not be read by this user. Ask for the right to read it.") from error
+        raise ImageRejected(
+            f"{name} may not be read by this user. Ask for the right to read it."
+        ) from error
     except OSError as error:
         reason = error.strerror or type(error).__name__
-        raise ImageRejected(f"{name} could not be read: {reason}. Check the disk or the network.") from error
+        raise ImageRejected(
+            f"{name} could not be read: {reason}. Check the disk or the network."
+        ) from error

@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cadlib.errors import ImageRejected
-from cadlib.patient import NO_FACTS, PatientFacts
+from cadlib.images.patient import NO_FACTS, PatientFacts
 
 MIN_SIDE_PX = 64
 """The shortest side that can be read; below it a lesion has no structure left to judge."""

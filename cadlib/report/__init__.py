@@ -16,8 +16,9 @@ from markdown_it import MarkdownIt
 from markupsafe import Markup
 from plotly.offline import get_plotlyjs
 
-from cadlib import __version__, figures
-from cadlib.counts import Counts
+from cadlib import __version__
+from cadlib.metrics.image_counts import Counts
+from cadlib.report import charts as figures
 from cadlib.report.sections import Section, Subject, Table, sections
 
 __all__ = ["Section", "Subject", "Table", "render"]
@@ -53,13 +54,18 @@ def _facts(subject: Subject) -> list[tuple[str, str]]:
         ("Model id", record.model_id),
         ("SHA-256 of its weights", record.weights_sha256),
         ("Images", f"{subject.part} of {data['name']}"),
-        ("n", f"{found['n']:,} labelled images of {found['n_lesions']:,} lesions{_diagnosed(found)}"),
+        (
+            "n",
+            f"{found['n']:,} labelled images of {found['n_lesions']:,} lesions{_diagnosed(found)}",
+        ),
     ]
     if "warning" in data:
         facts.append(("Warning", data["warning"]))
     left_out = {"without a label": found["unlabelled"], "of no known diagnosis": found["unknown"],
                 "not readable": len(found.get("rejected", ()))}  # fmt: skip
-    facts += [("Not counted", ", ".join(f"{n:,} {why}" for why, n in left_out.items() if n))] * any(left_out.values())
+    facts += [("Not counted", ", ".join(f"{n:,} {why}" for why, n in left_out.items() if n))] * any(
+        left_out.values()
+    )
     if "split" in data:
         facts.append(("SHA-256 of the model's split", record.training.split_sha256))
     if subject.evaluated is not None:
@@ -84,7 +90,11 @@ def _chart(figure: go.Figure) -> Markup:
 
 def _card(text: str) -> Markup:
     """Return Markdown as HTML, all text escaped, its headings below one of the second level."""
-    reader = MarkdownIt("commonmark", {"html": False}).enable("table").disable(["image", "link", "autolink"])
+    reader = (
+        MarkdownIt("commonmark", {"html": False})
+        .enable("table")
+        .disable(["image", "link", "autolink"])
+    )
     tokens = reader.parse(text)
     for token in tokens:
         if token.type in ("heading_open", "heading_close"):

@@ -6,24 +6,24 @@ from typing import TYPE_CHECKING, Any
 
 import plotly.graph_objects as go
 
-from cadlib import figures as charts
-from cadlib import threshold_curves
-from cadlib.comparison_table import Compared
-from cadlib.counts import NO_DIAGNOSIS_NOTE, Counts
-from cadlib.decision import DEFAULT_OPERATING_POINT, about_the_points, two_digits
-from cadlib.figures.reliabilities import reliability_charts
-from cadlib.partial_labels import label_words
-from cadlib.point_table import one_group_note, point_rows
-from cadlib.predictive_values import INTERVAL_NOTE, PredictiveValues
-from cadlib.record import ModelRecord
-from cadlib.subgroup_table import gaps_note, subgroup_rows
-from cadlib.summary import DRAWS, ECE_INTERVAL, ECE_NOTE
-from cadlib.tables import Row, across_rows, figure_of, figure_text
+from cadlib.evaluation import threshold_curves
+from cadlib.metrics.comparison_table import Compared
+from cadlib.metrics.image_counts import NO_DIAGNOSIS_NOTE, Counts
+from cadlib.metrics.operating_point import DEFAULT_OPERATING_POINT, about_the_points, two_digits
+from cadlib.metrics.operating_point_table import one_group_note, point_rows
+from cadlib.metrics.partial_labels import label_words
+from cadlib.metrics.predictive_values import INTERVAL_NOTE, PredictiveValues
+from cadlib.metrics.subgroup_table import gaps_note, subgroup_rows
+from cadlib.metrics.summary import DRAWS, ECE_INTERVAL, ECE_NOTE
+from cadlib.metrics.tables import Row, across_rows, figure_of, figure_text
+from cadlib.metrics.thresholds import UNNAMED, TradeOff, trade_offs
+from cadlib.model.record import ModelRecord
+from cadlib.report import charts
+from cadlib.report.charts.reliability import reliability_charts
 from cadlib.taxonomy import CODES, DIAGNOSES, MALIGNANT_NOTE
-from cadlib.trade_off import UNNAMED, TradeOff, trade_offs
 
 if TYPE_CHECKING:  # pandas takes a third of a second, figures alone need none
-    from cadlib.evaluated import Evaluated
+    from cadlib.evaluation.cached import Evaluated
 
 MOST_ERRORS = 100
 """Rows of a kind of error: 25,000 images have thousands of needless referrals, which nobody reads."""
@@ -81,7 +81,11 @@ def sections(subject: Subject) -> Iterator[Section]:
     yield _confusion(figures)
     yield Section("Calibration", (ECE_NOTE,), reliability_charts(figures))
     if found := figures.get("prediction_sets"):
-        yield _sets(found) if Counts.of(figures).diagnosed else Section("Prediction sets", (NO_DIAGNOSIS_NOTE,))
+        yield (
+            _sets(found)
+            if Counts.of(figures).diagnosed
+            else Section("Prediction sets", (NO_DIAGNOSIS_NOTE,))
+        )
     yield _subgroups(figures)
     yield _errors(subject)
     if subject.against:
@@ -89,7 +93,9 @@ def sections(subject: Subject) -> Iterator[Section]:
     yield from _conditions(subject.own)
     if rejected := figures.get("rejected"):
         rows = [("image", "reason"), *rejected.items()]
-        yield Section("Images that could not be read", tables=(Table(f"{len(rejected):,} images", rows),))
+        yield Section(
+            "Images that could not be read", tables=(Table(f"{len(rejected):,} images", rows),)
+        )
 
 
 def _headline(figures: dict[str, Any]) -> Section:
@@ -97,14 +103,27 @@ def _headline(figures: dict[str, Any]) -> Section:
     n = images.diagnosed
     both, at = images.malignant_text, "malignant_specificity_at_sensitivity"
     rows = [
-        ("Balanced accuracy", "balanced_accuracy", None, f"{n:,} of {figures['n_classes']} diagnoses"),
+        (
+            "Balanced accuracy",
+            "balanced_accuracy",
+            None,
+            f"{n:,} of {figures['n_classes']} diagnoses",
+        ),
         ("Accuracy", "accuracy", None, f"{n:,}"),
         ("AUC malignant", "malignant_auc", None, both),
         ("Average precision malignant", "malignant_average_precision", None, both),
         ("AUC melanoma", "auc", "MEL", f"{by_class['MEL']:,} melanomas of {n:,}"),
-        *((f"Specificity at {100 * float(key):.0f} % sensitivity", at, key, both) for key in figures[at]),
+        *(
+            (f"Specificity at {100 * float(key):.0f} % sensitivity", at, key, both)
+            for key in figures[at]
+        ),
         (f"Calibration error (ECE, 0 is best; {ECE_INTERVAL})", "ece", None, f"{n:,}"),
-        (f"Calibration error before calibration ({ECE_INTERVAL})", "ece_uncalibrated", None, f"{n:,}"),
+        (
+            f"Calibration error before calibration ({ECE_INTERVAL})",
+            "ece_uncalibrated",
+            None,
+            f"{n:,}",
+        ),
         ("Calibration error of the malignant probability", "malignant_ece", None, f"{images.n:,}"),
         ("Brier score (0 to 2, 0 is best)", "brier", None, f"{n:,}"),
         ("Brier score before calibration", "brier_uncalibrated", None, f"{n:,}"),
@@ -124,7 +143,9 @@ def _thresholds(subject: Subject) -> Section:
     if not points:
         rows = point_rows(figures)
         drawn = (roc,) if any(lines.values()) else ()
-        return Section("Operating points", (one_group_note(figures),), drawn, (_table(rows),) if rows else ())
+        return Section(
+            "Operating points", (one_group_note(figures),), drawn, (_table(rows),) if rows else ()
+        )
     here = subject.prevalence or points[0].prevalence
     usual = next((point for point in points if point.name == subject.point), points[0])
     curves = threshold_curves.precision_recall(figures, found)
@@ -137,13 +158,18 @@ def _thresholds(subject: Subject) -> Section:
         f"Sensitivity and specificity over {counts}; the predictive values at {100 * here:.1f} % malignant lesions, "
         f"{source}. The mark on the decision curve is the {usual.shown_name} point."
     )
-    predictive = [INTERVAL_NOTE] if any(PredictiveValues(point, here).intervals for point in points) else []
+    predictive = (
+        [INTERVAL_NOTE] if any(PredictiveValues(point, here).intervals for point in points) else []
+    )
     return Section(
         "Operating points",
         (note, *predictive, about_the_points()),
         (
             roc,
-            ("Precision and recall", charts.precision_recall_chart(curves, average, operating_points=points)),
+            (
+                "Precision and recall",
+                charts.precision_recall_chart(curves, average, operating_points=points),
+            ),
             ("Decision curve", benefit),
         ),
         (Table("", [head, *(_point_row(point, here) for point in points)]),),
@@ -193,7 +219,11 @@ def _diagnoses(figures: dict[str, Any]) -> Section:
 
 def _diagnosed_note(images: Counts) -> tuple[str, ...]:
     """Say how many images are behind figures of diagnoses, where that is not all."""
-    return (f"n = {images.diagnosed:,} images with a diagnosis, of {images.n:,}.",) if images.partial else ()
+    return (
+        (f"n = {images.diagnosed:,} images with a diagnosis, of {images.n:,}.",)
+        if images.partial
+        else ()
+    )
 
 
 def _confusion(figures: dict[str, Any]) -> Section:
@@ -206,7 +236,12 @@ def _confusion(figures: dict[str, Any]) -> Section:
         "Confusion matrix",
         _diagnosed_note(images),
         charts=(("Share of the true diagnosis", charts.confusion_chart(matrix)),),
-        tables=(Table("Images: a row a true diagnosis, a column what the model said", [("Truth", *CODES), *rows]),),
+        tables=(
+            Table(
+                "Images: a row a true diagnosis, a column what the model said",
+                [("Truth", *CODES), *rows],
+            ),
+        ),
     )
 
 
@@ -219,12 +254,20 @@ def _sets(found: dict[str, Any]) -> Section:
         f"{figure_of(found, 'empty')} of the sets were empty."
     )
     rows = [(f"{d.name} ({d.code})", figure_of(found, "coverage", d.code)) for d in DIAGNOSES]
-    return Section("Prediction sets", (note,), tables=(Table("", [("Diagnosis", "True diagnosis in the set"), *rows]),))
+    return Section(
+        "Prediction sets",
+        (note,),
+        tables=(Table("", [("Diagnosis", "True diagnosis in the set"), *rows]),),
+    )
 
 
 def _subgroups(figures: dict[str, Any]) -> Section:
     rows = subgroup_rows(figures, figure_text)
-    notes = [gaps_note(figures)] if "gaps" in figures else ["No gap was tested: the images are not part of the report."]
+    notes = (
+        [gaps_note(figures)]
+        if "gaps" in figures
+        else ["No gap was tested: the images are not part of the report."]
+    )
     return Section("Subgroups", (*notes, ECE_NOTE), tables=(_table(rows),))
 
 
@@ -236,7 +279,12 @@ def _table(rows: list[dict[str, str]]) -> Table:
 def _errors(subject: Subject) -> Section:
     title = "Errors by cost"
     if subject.evaluated is None:
-        return Section(title, ("Figures alone do not tell which images these are; evaluate the model on a data set.",))
+        return Section(
+            title,
+            (
+                "Figures alone do not tell which images these are; evaluate the model on a data set.",
+            ),
+        )
     point = subject.record.operating_point(subject.point)
     wrong = subject.evaluated.errors(point.threshold)
     note = (
@@ -247,10 +295,14 @@ def _errors(subject: Subject) -> Section:
     for cost, rows in wrong.groupby("cost", observed=False):
         first = rows.head(MOST_ERRORS)
         columns = (first["image"], label_words(first), first["probability"])
-        told = [(image, code, two_digits(share)) for image, code, share in zip(*columns, strict=True)]
+        told = [
+            (image, code, two_digits(share)) for image, code, share in zip(*columns, strict=True)
+        ]
         shown = f", the first {MOST_ERRORS} here" if len(rows) > MOST_ERRORS else ""
         head = ("Image", "Truth", "Malignant probability")
-        tables.append(Table(f"{str(cost).capitalize()}: {len(rows):,}{shown}", [head, *told] if told else []))
+        tables.append(
+            Table(f"{str(cost).capitalize()}: {len(rows):,}{shown}", [head, *told] if told else [])
+        )
     return Section(title, (note,), tables=tuple(tables))
 
 

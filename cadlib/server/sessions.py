@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Final
 
 from streamlit.runtime import Runtime
 
-from cadlib.memory import give_back
+from cadlib.server.freed_memory import give_back
 
 if TYPE_CHECKING:
     from streamlit.runtime.app_session import AppSession

@@ -12,7 +12,14 @@ from streamlit.runtime import Runtime
 from streamlit.runtime.memory_uploaded_file_manager import MemoryUploadedFileManager
 from streamlit.runtime.uploaded_file_manager import UploadedFileRec
 
-from cadlib.holding import LIMIT_VARIABLE, MB, SESSION_LIMIT_BYTES, count_also, held_bytes, process_limit_bytes
+from cadlib.server.session_memory import (
+    LIMIT_VARIABLE,
+    MB,
+    SESSION_LIMIT_BYTES,
+    count_also,
+    held_bytes,
+    process_limit_bytes,
+)
 
 _ROUTE = "/_stcore/upload_file/"
 _MIB = 2**20
@@ -42,7 +49,9 @@ class UploadLimit:
             return
         size = Headers(scope=scope).get("content-length", "")
         if not size.isdecimal():
-            refusal = PlainTextResponse("Expected the header Content-Length. Send it with the upload.", 411)
+            refusal = PlainTextResponse(
+                "Expected the header Content-Length. Send it with the upload.", 411
+            )
         elif reason := reason_against(session_id, int(size)):
             refusal = PlainTextResponse(reason, 413)
         else:
@@ -59,7 +68,9 @@ def reason_against(session_id: str, size_bytes: int) -> str:
         return f"Expected at most {SESSION_LIMIT_BYTES // MB} MB of files at a time. Give fewer files at once."
     if held_bytes() + size_bytes > process_limit_bytes():
         limit = f"{process_limit_bytes() // MB} MB ({LIMIT_VARIABLE})"
-        return f"Expected at most {limit} of images on this server. Remove images, or try again later."
+        return (
+            f"Expected at most {limit} of images on this server. Remove images, or try again later."
+        )
     return ""
 
 

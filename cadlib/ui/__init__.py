@@ -47,13 +47,14 @@ from cadlib.ui.datasets import (
     typed_folder,
 )
 from cadlib.ui.evidence import evidence
-from cadlib.ui.figures_of import choose_figures
 from cadlib.ui.frame import INTENDED_USE, chart, page
-from cadlib.ui.garbage import spare
 from cadlib.ui.harmless import card_html, plain, plain_rows
 from cadlib.ui.imagemap import image_map, map_places
-from cadlib.ui.images_behind import confusion, errors
 from cadlib.ui.lost import about_the_loss
+from cadlib.ui.memory import spare
+from cadlib.ui.metric_images import confusion, errors
+from cadlib.ui.metrics_source import choose_figures
+from cadlib.ui.model_comparison import versus
 from cadlib.ui.models import load_ahead, model, model_card, model_metrics
 from cadlib.ui.neighbours import similar
 from cadlib.ui.patient import patient
@@ -91,7 +92,6 @@ from cadlib.ui.suspects import suspects
 from cadlib.ui.text import about_the_set, about_the_threshold, about_the_turns, mark, named, sign
 from cadlib.ui.threshold import threshold
 from cadlib.ui.trust import about_the_map, trust, trust_line, trust_tile
-from cadlib.ui.versus import versus
 
 __all__ = [
     "DRAWN",

@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import streamlit as st
 
-from cadlib.images.channels import swap_red_and_blue
+from cadlib.images.red_blue_swap import swap_red_and_blue
 from cadlib.ui.pictures import assessed
 from cadlib.ui.session import Case
 

@@ -2,13 +2,13 @@
 
 import streamlit as st
 
-from cadlib import figures
 from cadlib.assessment import Assessment
-from cadlib.clinic import LEAST, MOST, Clinic, read_clinic, save_clinic
-from cadlib.decision import DEFAULT_OPERATING_POINT, about_the_points, shown_name
 from cadlib.errors import ClinicInvalid
-from cadlib.predictive_values import PredictiveValues, at_prevalence
-from cadlib.record import ModelRecord
+from cadlib.metrics.operating_point import DEFAULT_OPERATING_POINT, about_the_points, shown_name
+from cadlib.metrics.predictive_values import PredictiveValues, at_prevalence
+from cadlib.model.record import ModelRecord
+from cadlib.report import charts
+from cadlib.server.clinic_settings import LEAST, MOST, Clinic, read_clinic, save_clinic
 from cadlib.ui.frame import chart
 from cadlib.ui.text import about_the_patients, about_the_prevalence, plain
 
@@ -50,10 +50,16 @@ def consequences(found: Assessment, record: ModelRecord) -> None:
         )
         return
     values = PredictiveValues(point, chosen.prevalence)
-    chart(figures.hundred_patients(values), key="hundred")
+    chart(charts.hundred_patients(values), key="hundred")
     st.caption(about_the_patients(values, f"{point.split} images"))
-    here = at_prevalence(found.prediction.malignant_probability, point.prevalence, chosen.prevalence)
-    st.caption(about_the_prevalence(found.prediction.malignant_probability, here, point.prevalence, chosen.prevalence))
+    here = at_prevalence(
+        found.prediction.malignant_probability, point.prevalence, chosen.prevalence
+    )
+    st.caption(
+        about_the_prevalence(
+            found.prediction.malignant_probability, here, point.prevalence, chosen.prevalence
+        )
+    )
 
 
 def _points(record: ModelRecord) -> list[str]:

@@ -10,24 +10,24 @@ from typing import TYPE_CHECKING
 import streamlit as st
 
 from cadlib.assessment import Assessment
-from cadlib.cache import cache_dir
-from cadlib.confined import any_folder, folder_below
 from cadlib.errors import DatasetInvalid
+from cadlib.files.allowed_folders import any_folder, folder_below
+from cadlib.files.cache import cache_dir
 from cadlib.images import read_image
-from cadlib.synthetic import write_dataset
+from cadlib.images.synthetic import write_dataset
 from cadlib.ui.held import holding
 from cadlib.ui.models import model
 from cadlib.ui.pictures import assessed
 
 if TYPE_CHECKING:
-    from cadlib.dataset import Dataset
+    from cadlib.data.dataset import Dataset
 
 
 def dataset_folders() -> list[str]:
     """Return the data sets in the folder CADLIB_DATA; none where that is not set."""
     if not (root := os.environ.get("CADLIB_DATA")):
         return []
-    from cadlib.dataset import find_datasets  # noqa: PLC0415 - pandas takes a third of a second, an answer needs none
+    from cadlib.data.dataset import find_datasets  # noqa: PLC0415 - pandas takes a third of a second, an answer needs none
 
     return [str(folder) for folder in find_datasets(Path(root))]
 
@@ -52,10 +52,14 @@ def dataset(path: str) -> "Dataset":
     try:
         folder = Path(path).expanduser()
         if not folder.is_dir():
-            raise DatasetInvalid(f"Expected the folder of a data set but {folder} is no folder; give its full path.")
+            raise DatasetInvalid(
+                f"Expected the folder of a data set but {folder} is no folder; give its full path."
+            )
         written = max(path.lstat().st_mtime for path in (folder, *folder.iterdir()))
     except (OSError, RuntimeError, ValueError) as error:
-        raise DatasetInvalid(f"Expected the folder of a data set but it cannot be opened: {error}.") from error
+        raise DatasetInvalid(
+            f"Expected the folder of a data set but it cannot be opened: {error}."
+        ) from error
     return _dataset(str(folder), written)
 
 
@@ -77,12 +81,14 @@ def synthetic_folder() -> str:
 def assess_file(path: str) -> Assessment:
     """Assess the picture in a file, once; raise ImageRejected where there is none."""
     key = ("assessment", Path(path).stat().st_mtime, model().record.model_id)
-    return holding().derived(path, key, lambda: _assess_file(path), lambda found: found.image.pixels.nbytes)
+    return holding().derived(
+        path, key, lambda: _assess_file(path), lambda found: found.image.pixels.nbytes
+    )
 
 
 @st.cache_resource(max_entries=3, show_spinner="Reading the data set …", show_time=True)
 def _dataset(folder: str, written: float) -> "Dataset":  # noqa: ARG001 - a new date is a new data set
-    from cadlib.dataset import open_dataset  # noqa: PLC0415 - as above
+    from cadlib.data.dataset import open_dataset  # noqa: PLC0415 - as above
 
     return open_dataset(Path(folder), verify=False)
 

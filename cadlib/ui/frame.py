@@ -1,14 +1,14 @@
 """The frame around each page: its title, the model, the intended use; and how a chart stands in it."""
 
 from collections.abc import Callable
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import streamlit as st
 from PIL import Image, ImageDraw
 
-from cadlib import figures
-from cadlib.record import ModelRecord
+from cadlib.files.installation import project_dir
+from cadlib.model.record import ModelRecord
+from cadlib.report import charts
 from cadlib.ui.models import model_record, shown_model
 from cadlib.ui.text import plain
 
@@ -16,7 +16,6 @@ if TYPE_CHECKING:
     from plotly.graph_objects import Figure
 
 INTENDED_USE = "Computer-aided, not a diagnosis: it supports a reader, never replaces one."
-_ROOT = Path(__file__).parents[2]
 
 
 def page(title: str) -> ModelRecord | None:
@@ -24,12 +23,15 @@ def page(title: str) -> ModelRecord | None:
     if "menu" not in st.session_state:
         # A fresh server runs a deep-linked page without menu.py, because a folder is called pages. Told of its
         # pages once, it runs menu.py from then on.
-        st.navigation([_ROOT / "menu.py", *sorted((_ROOT / "pages").glob("*.py"))])
+        project = project_dir()
+        st.navigation([project / "menu.py", *sorted((project / "pages").glob("*.py"))])
         st.rerun()
     # A picture of our own: Streamlit would fetch an icon by name from a server of Google's.
     st.set_page_config(f"{title} · cadlib", _icon(), layout="wide")
     found, reason = model_record()
-    with st.container(horizontal=True, vertical_alignment="center", horizontal_alignment="distribute"):
+    with st.container(
+        horizontal=True, vertical_alignment="center", horizontal_alignment="distribute"
+    ):
         st.title(title, anchor=False, width="content")
         if found:
             label = f"Model {plain(found.model_id)} · ready"
@@ -43,20 +45,25 @@ def page(title: str) -> ModelRecord | None:
         said = plain(f"{found.name} {found.version}: {found.validation_claim}.")
         st.warning(said, icon=":material/warning:")
     if former := shown_model(found):
-        replaced = f"{former} was replaced by {found.model_id if found else ''} since this session began."
+        replaced = (
+            f"{former} was replaced by {found.model_id if found else ''} since this session began."
+        )
         st.warning(
             f"{plain(replaced)} Results of the former model are no longer shown; add the images again.",
             icon=":material/sync_alt:",
         )
     if not found:
-        st.warning(f"{plain(reason)} Only the Dataset and Training pages work without a model.", icon=":material/info:")
+        st.warning(
+            f"{plain(reason)} Only the Dataset and Training pages work without a model.",
+            icon=":material/info:",
+        )
     return found
 
 
 def chart(figure: "Figure", key: str, on_select: Callable[[], None] | None = None) -> None:
-    """Draw a figure of cadlib.figures with its text for those who cannot see it; call back when a point is clicked."""
+    """Draw a chart with its text for those who cannot see it; call back when a point is clicked."""
     st.plotly_chart(
-        figure, key=key, config=figures.CONFIG, alt=figure.layout.meta["alt"], on_select=on_select or "ignore",
+        figure, key=key, config=charts.CONFIG, alt=figure.layout.meta["alt"], on_select=on_select or "ignore",
         selection_mode="points",
     )  # fmt: skip
 

@@ -6,10 +6,10 @@ from typing import TYPE_CHECKING, Any
 import streamlit as st
 from streamlit.delta_generator import DeltaGenerator
 
-from cadlib import figures
 from cadlib.assessment import Assessment
 from cadlib.errors import CadError
-from cadlib.partial_labels import GROUPS, label_words
+from cadlib.metrics.partial_labels import GROUPS, label_words
+from cadlib.report import charts
 from cadlib.taxonomy import CODES, MALIGNANT_NOTE, diagnosis
 from cadlib.ui.datasets import assess_file
 from cadlib.ui.evidence import evidence
@@ -35,7 +35,9 @@ _FIGURES = {
 
 
 def tiles_of(
-    rows: "pd.DataFrame", kind: str = "", words: Callable[[Mapping[Hashable, Any]], str] = lambda _: ""
+    rows: "pd.DataFrame",
+    kind: str = "",
+    words: Callable[[Mapping[Hashable, Any]], str] = lambda _: "",
 ) -> list[Tile]:
     """Return a tile for each row of a data set's table: its label, a diagnosis of a model that differs, and more words.
 
@@ -66,7 +68,9 @@ def gallery(pages: Pages, table: "pd.DataFrame", key: str, kind: str = "") -> No
     if (opened := tiles(pages, key)) is not None:
         st.session_state[chosen] = opened
     if chosen in st.session_state:
-        opens = st.dialog("Sample", width="large", on_dismiss=lambda: st.session_state.pop(chosen, None))
+        opens = st.dialog(
+            "Sample", width="large", on_dismiss=lambda: st.session_state.pop(chosen, None)
+        )
         opens(_sample)(table, chosen, kind)
 
 
@@ -109,7 +113,7 @@ def _result(found: Assessment, image: str, left: DeltaGenerator, right: DeltaGen
         evidence(found, image, "sample")
     with right:
         st.markdown(f"**{found.decision.sentence}** {found.quality.sentence}")
-        bars = figures.confidence_chart(found.prediction.probabilities, found.likely or ())
+        bars = charts.confidence_chart(found.prediction.probabilities, found.likely or ())
         chart(bars, "sample-confidence")
         st.caption(MALIGNANT_NOTE)
         st.caption(about_the_kind(found.novelty))
@@ -135,7 +139,9 @@ def _others(table: "pd.DataFrame", row: "pd.Series[Any]", chosen: str, kind: str
     if others.empty:
         return
     st.markdown(f"**Other images of this lesion**: {len(others):,}")
-    pages = Pages(len(others), lambda first, end: tiles_of(others.iloc[first:end], kind), "", row["image"], 12)
+    pages = Pages(
+        len(others), lambda first, end: tiles_of(others.iloc[first:end], kind), "", row["image"], 12
+    )
     if (other := tiles(pages, "other-tiles")) is not None:
         st.session_state[chosen] = other
         st.rerun(scope="fragment")

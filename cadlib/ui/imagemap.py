@@ -9,11 +9,11 @@ import numpy as np
 import streamlit as st
 from numpy.typing import NDArray
 
-from cadlib import background
-from cadlib.figures.map import MAP_CONFIG, UNKNOWN
-from cadlib.figures.map import image_map as map_of
-from cadlib.projection import parts, project
-from cadlib.record import ModelRecord
+from cadlib import jobs
+from cadlib.evaluation.embedding_map import parts, project
+from cadlib.model.record import ModelRecord
+from cadlib.report.charts.embedding_map import MAP_CONFIG, UNKNOWN
+from cadlib.report.charts.embedding_map import image_map as map_of
 from cadlib.taxonomy import CODES
 from cadlib.ui.models import model_beside
 from cadlib.ui.text import plain, sign
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     import pandas as pd
     from plotly.graph_objects import Figure
 
-    from cadlib.duplicates import Say
+    from cadlib.progress import Progress
 
 DRAWN_AT_MOST: Final = 30_000
 """Points that a browser turns over at once; of more images, so many are drawn by lot."""
@@ -55,12 +55,14 @@ def map_places(table: "pd.DataFrame", record: ModelRecord, key: str) -> NDArray[
     It takes minutes for thousands of images, once: features and places are kept on disk. It is made in the background;
     meanwhile None is returned, and how far it is is drawn. `key` names the images and the model.
     """
-    job = background.find(key)
+    job = jobs.find(key)
     if job and job.state in ("failed", "stopped"):
         working(job, "Map")
-        st.button("Draw the map", "draw-map", on_click=background.forget, args=(key,), icon=":material/refresh:")
+        st.button(
+            "Draw the map", "draw-map", on_click=jobs.forget, args=(key,), icon=":material/refresh:"
+        )
         return None
-    job = job or background.start(key, partial(_placed, table, record.name))
+    job = job or jobs.start(key, partial(_placed, table, record.name))
     if working(job, "Map"):
         return None
     places: Any = job.result
@@ -99,13 +101,25 @@ def image_map(
         return None
     rows = np.array([image in shown.chosen for image in images], dtype=bool)
     with st.container(horizontal=True, vertical_alignment="center"):
-        st.markdown(f"**{_count(rows.sum())} chosen** {plain(_mostly(values[rows]))}", width="content")
-        st.button("Clear", f"{key}-clear", on_click=_choose, args=(shown, key, None), icon=":material/close:")
+        st.markdown(
+            f"**{_count(rows.sum())} chosen** {plain(_mostly(values[rows]))}", width="content"
+        )
+        st.button(
+            "Clear",
+            f"{key}-clear",
+            on_click=_choose,
+            args=(shown, key, None),
+            icon=":material/close:",
+        )
     return [image for image, taken in zip(images, rows, strict=True) if taken]
 
 
 def _drawn(
-    xy: NDArray[np.float32], values: NDArray[Any], label: str, images: list[str], chosen: Collection[str] | None
+    xy: NDArray[np.float32],
+    values: NDArray[Any],
+    label: str,
+    images: list[str],
+    chosen: Collection[str] | None,
 ) -> "Figure":
     rows = np.arange(len(images))
     if len(rows) > DRAWN_AT_MOST:
@@ -115,11 +129,16 @@ def _drawn(
     return map_of(xy[rows], values[rows], label, names, dimmed)
 
 
-def _list_parts(shown: _Map, xy: NDArray[np.float32], values: NDArray[Any], images: list[str], key: str) -> None:
+def _list_parts(
+    shown: _Map, xy: NDArray[np.float32], values: NDArray[Any], images: list[str], key: str
+) -> None:
     """Offer the parts of the map, the largest first, each with what most of its images are."""
     part_of = _parts(xy)
     members = [np.flatnonzero(part_of == part) for part in range(part_of.max() + 1)]
-    said = [f"Part {part}: {_count(len(rows))} {_mostly(values[rows])}" for part, rows in enumerate(members, start=1)]
+    said = [
+        f"Part {part}: {_count(len(rows))} {_mostly(values[rows])}"
+        for part, rows in enumerate(members, start=1)
+    ]
 
     def take() -> None:
         part = st.session_state[f"{key}-part"]
@@ -146,14 +165,14 @@ def _choose(shown: _Map, key: str, images: Collection[str] | None) -> None:
     st.session_state[f"{key}-part"] = None
 
 
-def _placed(table: "pd.DataFrame", model: str, say: "Say") -> NDArray[np.float32]:
-    from cadlib.features import cached_features  # noqa: PLC0415 - pandas takes a third of a second, an answer needs none
+def _placed(table: "pd.DataFrame", model: str, progress: "Progress") -> NDArray[np.float32]:
+    from cadlib.evaluation.features import cached_features  # noqa: PLC0415 - pandas takes a third of a second, an answer needs none
 
     rejected = dict[str, str]()
-    seen = cached_features(model_beside(model), table, say, rejected)
+    seen = cached_features(model_beside(model), table, progress, rejected)
     places = np.full((len(table), 2), np.nan, np.float32)
     readable = ~table["image"].isin(rejected).to_numpy(bool)
-    places[readable] = project(seen.features, progress=partial(say, "steps of the map"))
+    places[readable] = project(seen.features, progress=progress)
     return places
 
 
@@ -170,15 +189,19 @@ def _values(column: "pd.Series") -> NDArray[Any]:
 
 
 def _mostly(values: NDArray[Any]) -> str:
-    """Say in a few words what images are: the median of numbers, the most frequent of other values."""
-    known = values[np.isfinite(values) if values.dtype.kind == "f" else ~np.isin(values, ("", UNKNOWN))]
+    """Progress in a few words what images are: the median of numbers, the most frequent of other values."""
+    known = values[
+        np.isfinite(values) if values.dtype.kind == "f" else ~np.isin(values, ("", UNKNOWN))
+    ]
     if not len(known):
         return f"· {UNKNOWN}"
     if known.dtype.kind == "f":
         return f"· median {np.median(known):.4g}"
     found, counts = np.unique(known, return_counts=True)
     most = str(found[counts.argmax()])
-    return f"· {100 * counts.max() / len(values):.0f} % {sign(most) if most in CODES else ''} {most}"
+    return (
+        f"· {100 * counts.max() / len(values):.0f} % {sign(most) if most in CODES else ''} {most}"
+    )
 
 
 def _count(n: int) -> str:

@@ -64,4 +64,6 @@ def _had_another_session() -> bool:
     """
     context, asked = get_script_run_ctx(), st.context.headers.get("Sec-WebSocket-Protocol", "")
     names = [name.strip() for name in asked.split(",")]
-    return context is not None and len(names) > 2 and bool(names[2]) and names[2] != context.session_id
+    return (
+        context is not None and len(names) > 2 and bool(names[2]) and names[2] != context.session_id
+    )

@@ -8,12 +8,13 @@ from typing import Any
 import streamlit as st
 from PIL import Image
 
-from cadlib import hints, record
+from cadlib import command_hints
 from cadlib.assessment import assess_batch
 from cadlib.errors import CadError, ModelInvalid
 from cadlib.images import read_image
-from cadlib.model import Model
-from cadlib.record import ModelRecord
+from cadlib.model import record
+from cadlib.model.model import Model
+from cadlib.model.record import ModelRecord
 from cadlib.ui.text import plain
 
 DEFAULT_MODEL = "isic2019"
@@ -53,7 +54,9 @@ def model_beside(name: str, model_id: str | None = None) -> Model:
 
     Raise ModelInvalid where it is not the one of `model_id` any more.
     """
-    return Model.load(record.find_model(name), threads=max((os.cpu_count() or 1) // 2, 1), model_id=model_id)
+    return Model.load(
+        record.find_model(name), threads=max((os.cpu_count() or 1) // 2, 1), model_id=model_id
+    )
 
 
 def model_metrics(name: str | None = None) -> dict[str, Any] | None:
@@ -69,14 +72,16 @@ def model_metrics(name: str | None = None) -> dict[str, Any] | None:
     if "intervals" not in measured or "split" not in measured.get("data", {}):
         raise ModelInvalid(
             f"Expected {path} to name its split and have intervals but an earlier version wrote it; measure the "
-            f"model anew with `{hints.evaluate_into(name or _model_folder().name)}`."
+            f"model anew with `{command_hints.evaluate_into(name or _model_folder().name)}`."
         )
     return measured
 
 
 def model_card(name: str | None = None) -> str:
     """Return a model's README.md as Markdown, that of the pages' without a name."""
-    card = record.read_checked(record.find_model(name) if name else _model_folder(), record.CARD_FILE)
+    card = record.read_checked(
+        record.find_model(name) if name else _model_folder(), record.CARD_FILE
+    )
     return card.decode() if card else f"This model's folder has no {record.CARD_FILE}."
 
 
@@ -109,7 +114,7 @@ def _model_folder() -> Path:
     if not names:
         raise ModelInvalid(
             f"Expected a trained model in {record.models_dir()} but there is none; restore the folder from the "
-            f"repository, or make a model with `{hints.train()}`."
+            f"repository, or make a model with `{command_hints.train()}`."
         )
     return record.find_model(DEFAULT_MODEL if DEFAULT_MODEL in names else names[0])
 

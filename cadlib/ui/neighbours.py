@@ -5,12 +5,12 @@ from unicodedata import normalize
 
 import streamlit as st
 
-from cadlib import hints
+from cadlib import command_hints
 from cadlib.assessment import Assessment
 from cadlib.errors import ImageRejected
 from cadlib.images import SUPPORTED_SUFFIXES, read_image
-from cadlib.neighbours import SimilarCase
-from cadlib.neighbours.agreement import about_the_agreement
+from cadlib.model.neighbours import SimilarCase
+from cadlib.model.neighbours.agreement import about_the_agreement
 from cadlib.taxonomy import diagnosis
 from cadlib.ui.datasets import dataset_folders
 from cadlib.ui.models import model, model_metrics
@@ -30,7 +30,7 @@ def similar(found: Assessment) -> None:
     cases = found.neighbours
     if cases is None:
         name = model().record.name
-        st.caption(f"This model has no index; `{hints.index(name)}` makes it.")
+        st.caption(f"This model has no index; `{command_hints.index(name)}` makes it.")
         return
     if cases.itself:
         st.warning(
@@ -56,7 +56,11 @@ def _card(case: SimilarCase) -> None:
             st.image(picture, width=_SIDE_PX, alt=f"Training image {case.image}, {name}")
         else:
             with st.container(
-                height=_SIDE_PX, border=True, horizontal_alignment="center", vertical_alignment="center", gap=None
+                height=_SIDE_PX,
+                border=True,
+                horizontal_alignment="center",
+                vertical_alignment="center",
+                gap=None,
             ):
                 st.caption(f"{mark(case.diagnosis)} {name}", text_alignment="center")
         st.markdown(f"{_diagnosis(case)} · {case.similarity:.2f}")
@@ -72,7 +76,9 @@ def _picture(image: str) -> bytes | None:
     forms = dict.fromkeys((image, normalize("NFD", image)))  # macOS keeps file names decomposed
     names = [f"{form}{suffix}" for form in forms for suffix in SUPPORTED_SUFFIXES]
     inputs = (below for folder in dataset_folders() for below in Path(folder).glob("*_Input"))
-    path = next((path for below in inputs for name in names if (path := below / name).is_file()), None)
+    path = next(
+        (path for below in inputs for name in names if (path := below / name).is_file()), None
+    )
     try:
         return None if path is None else _square(str(path), path.stat().st_mtime)
     except ImageRejected:

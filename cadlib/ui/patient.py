@@ -4,8 +4,8 @@ from functools import partial
 
 import streamlit as st
 
-from cadlib.patient import COARSE_SITES, MAX_AGE_YEARS, SEXES, SITES, PatientFacts
-from cadlib.record import ModelRecord
+from cadlib.images.patient import COARSE_SITES, MAX_AGE_YEARS, SEXES, SITES, PatientFacts
+from cadlib.model.record import ModelRecord
 from cadlib.ui.session import Case, facts_of, know
 from cadlib.ui.text import about_the_facts, about_the_header, plain
 
@@ -24,9 +24,18 @@ def patient(case: Case, record: ModelRecord) -> None:
         # A value in the state, not as default, can be taken back; and it is still there after a look at another page.
         for name, value in (("age", held.age_years), ("sex", held.sex), ("site", held.site)):
             st.session_state.setdefault(f"{name}-{key}", value)
-        st.number_input("Age, years", 0.0, float(MAX_AGE_YEARS), None, 1.0, "%.0f", f"age-{key}", on_change=keep)
+        st.number_input(
+            "Age, years", 0.0, float(MAX_AGE_YEARS), None, 1.0, "%.0f", f"age-{key}", on_change=keep
+        )
         for name, terms in (("sex", SEXES), ("site", (*SITES, *COARSE_SITES))):
-            st.selectbox(name.title(), terms, None, key=f"{name}-{key}", on_change=keep, placeholder="not known")
+            st.selectbox(
+                name.title(),
+                terms,
+                None,
+                key=f"{name}-{key}",
+                on_change=keep,
+                placeholder="not known",
+            )
     if held.site in COARSE_SITES:
         finer = ", ".join(COARSE_SITES[held.site])
         st.caption(f"The site {held.site} is not used: the model knows {finer}.")

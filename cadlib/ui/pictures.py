@@ -8,15 +8,15 @@ import streamlit as st
 from numpy.typing import NDArray
 from PIL import Image, ImageOps
 
-from cadlib import saliency
 from cadlib.assessment import Assessment, assess_batch
 from cadlib.images import LesionImage, read_image
-from cadlib.saliency import METHODS, Heatmap, Method
-from cadlib.stability import Stability
-from cadlib.stability import stability as stability_of
-from cadlib.synthetic import is_demo
+from cadlib.images.synthetic import is_demo
+from cadlib.images.thumbnails import shrunk
+from cadlib.saliency import heatmap as heatmaps
+from cadlib.saliency.heatmap import METHODS, Heatmap, Method
+from cadlib.saliency.test_time_views import Stability
+from cadlib.saliency.test_time_views import stability as stability_of
 from cadlib.taxonomy import CODES, diagnosis
-from cadlib.thumbnails import shrunk
 from cadlib.ui.held import holding
 from cadlib.ui.models import model
 
@@ -33,7 +33,9 @@ def assessed(image: LesionImage) -> Assessment:
 
 def photograph(image: LesionImage, side_px: int = SHOWN_SIDE_PX) -> bytes:
     """Return a picture as JPEG, at most `side_px` a side."""
-    return holding().derived(image.sha256, ("photograph", image.key, side_px), lambda: shrunk(image, side_px), len)
+    return holding().derived(
+        image.sha256, ("photograph", image.key, side_px), lambda: shrunk(image, side_px), len
+    )
 
 
 def square(image: LesionImage) -> bytes:
@@ -49,11 +51,14 @@ def photograph_of(path: str) -> bytes:
 def heatmap(found: Assessment, code: str, method: Method = METHODS[0]) -> Heatmap:
     """Return the evidence for one diagnosis in a picture, by the usual method or another, computed once."""
     if method == METHODS[0]:
-        return saliency.activation_map(model(), found.image, found.prediction, code)
+        return heatmaps.activation_map(model(), found.image, found.prediction, code)
     code = code if method.class_specific else CODES[0]
     key = ("heatmap", found.image.key, model().record.model_id, code, method.key)
     return holding().derived(
-        found.image.sha256, key, lambda: _explained(found.image, code, method.key), lambda heat: heat.values.nbytes
+        found.image.sha256,
+        key,
+        lambda: _explained(found.image, code, method.key),
+        lambda heat: heat.values.nbytes,
     )
 
 
@@ -61,14 +66,21 @@ def stability(found: Assessment) -> Stability:
     """Return what the model says of a picture turned round, computed once."""
     key = ("stability", found.image.key, model().record.model_id)
     return holding().derived(
-        found.image.sha256, key, lambda: stability_of(model(), found.image), lambda views: views.probabilities.nbytes
+        found.image.sha256,
+        key,
+        lambda: stability_of(model(), found.image),
+        lambda views: views.probabilities.nbytes,
     )
 
 
 def said(found: Heatmap) -> str:
     """Return what a heatmap shows in words, "Grad-CAM for Melanoma"."""
     method = next(one.name for one in METHODS if one.key == found.method)
-    return f"{method} for {diagnosis(found.diagnosis).name}" if found.diagnosis else f"{method}, not class-specific"
+    return (
+        f"{method} for {diagnosis(found.diagnosis).name}"
+        if found.diagnosis
+        else f"{method}, not class-specific"
+    )
 
 
 def overlay(
@@ -79,7 +91,7 @@ def overlay(
     side_px: int = SHOWN_SIDE_PX,
 ) -> NDArray[np.uint8]:
     """Blend a heatmap into its picture, at most `side_px` a side; (h, w, 3) uint8 RGB."""
-    return saliency.overlay(image, found, opacity, peak, side_px)
+    return heatmaps.overlay(image, found, opacity, peak, side_px)
 
 
 def overlay_png(image: LesionImage, found: Heatmap, opacity: float) -> Callable[[], bytes]:
@@ -107,8 +119,12 @@ def side_by_side(
     shows = f"{said(found)}, peak {found.raw_peak:.2g}"
     blend = overlay(image, found, opacity, peak)
     right.image(blend, shows, width="stretch", output_format="JPEG", alt=f"Heatmap, {shows}")
-    scale = f"clear is 0, yellow is {hottest:.2g}" if found.raw_peak else "nothing in the picture speaks for it"
-    right.image(saliency.colour_scale(400, 8), scale, width="stretch", alt=f"Colour scale: {scale}")
+    scale = (
+        f"clear is 0, yellow is {hottest:.2g}"
+        if found.raw_peak
+        else "nothing in the picture speaks for it"
+    )
+    right.image(heatmaps.colour_scale(400, 8), scale, width="stretch", alt=f"Colour scale: {scale}")
 
 
 def _square(image: LesionImage) -> bytes:
@@ -118,7 +134,7 @@ def _square(image: LesionImage) -> bytes:
 
 def _explained(image: LesionImage, code: str, method: str) -> Heatmap:
     with st.spinner("Looking for the evidence …"):
-        return saliency.explain(model(), image, code, method)
+        return heatmaps.explain(model(), image, code, method)
 
 
 def encoded(picture: Image.Image, form: str) -> bytes:

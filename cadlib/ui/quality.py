@@ -2,11 +2,11 @@
 
 import streamlit as st
 
-from cadlib import hints
+from cadlib import command_hints
 from cadlib.assessment import Assessment
-from cadlib.novelty import NOT_CHECKED, Novelty
-from cadlib.quality import LIMITS, Finding, QualityReport
-from cadlib.synthetic import is_demo
+from cadlib.images.quality import LIMITS, Finding, QualityReport
+from cadlib.images.synthetic import is_demo
+from cadlib.model.novelty import NOT_CHECKED, Novelty
 from cadlib.ui.models import default_model
 from cadlib.ui.pictures import photograph
 from cadlib.ui.text import apart
@@ -25,7 +25,7 @@ def shown(found: Assessment) -> bool:
 def about_the_kind(novelty: Novelty | None) -> str:
     """Say whether a picture is of a kind that the model knows, and how near it is to the limit."""
     if novelty is None:
-        return f"{NOT_CHECKED}: `{hints.index(default_model())}` lets the model tell."
+        return f"{NOT_CHECKED}: `{command_hints.index(default_model())}` lets the model tell."
     score = f"(novelty {apart(novelty.score, 1, '.2f')}, limit 1)"
     if not novelty.known:
         return f"Image type: not similar to the training images {score}."
@@ -64,11 +64,17 @@ def not_asked_for(found: Assessment) -> bool:
 def quality(report: QualityReport) -> None:
     """Draw what is wrong with a picture in a line, and every figure that was measured on request."""
     wrong = len(report.flagged)
-    checks = f"{len(report.findings) - wrong} of {len(report.findings)} checks of the picture passed"
+    checks = (
+        f"{len(report.findings) - wrong} of {len(report.findings)} checks of the picture passed"
+    )
     with st.expander(
-        f"{checks}. {report.sentence}".strip(), icon=":material/warning:" if wrong else ":material/check:"
+        f"{checks}. {report.sentence}".strip(),
+        icon=":material/warning:" if wrong else ":material/check:",
     ):
-        rows = [f"|{one.name}|{SAID[one.severity]}|{value_text(one)}|{limit_text(one)}|" for one in report.findings]
+        rows = [
+            f"|{one.name}|{SAID[one.severity]}|{value_text(one)}|{limit_text(one)}|"
+            for one in report.findings
+        ]
         st.markdown("\n".join(["|Check|Result|Value|Limit|", "|-|-|-:|-|", *rows]))
 
 

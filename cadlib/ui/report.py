@@ -3,9 +3,9 @@
 import streamlit as st
 
 from cadlib.ui.clinic import operating_point, prevalence
-from cadlib.ui.figures_of import Shown
+from cadlib.ui.metrics_source import Shown
+from cadlib.ui.model_comparison import OTHER, chosen_comparison
 from cadlib.ui.models import model_card, model_metrics
-from cadlib.ui.versus import OTHER, chosen_comparison
 
 
 def report(shown: Shown) -> None:

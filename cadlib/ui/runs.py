@@ -7,9 +7,9 @@ from typing import Any
 
 import streamlit as st
 
-from cadlib import runs
-from cadlib.confined import folder_below
-from cadlib.runs import RunReader, RunReading, State
+from cadlib.files.allowed_folders import folder_below
+from cadlib.training import monitor
+from cadlib.training.monitor import RunReader, RunReading, State
 
 
 def run_folders(folder: str) -> dict[str, Path]:
@@ -17,8 +17,8 @@ def run_folders(folder: str) -> dict[str, Path]:
 
     Raise FolderRefused for a folder that is not the reader's to open, RunInvalid where it cannot be searched.
     """
-    root = runs.runs_dir()
-    return runs.find_runs(folder_below(folder, root, "CADLIB_RUNS") if folder else root)
+    root = monitor.runs_dir()
+    return monitor.find_runs(folder_below(folder, root, "CADLIB_RUNS") if folder else root)
 
 
 def run_reading(folder: Path, name: str) -> RunReading:
@@ -32,12 +32,18 @@ def about_the_run(reading: RunReading) -> str:
     heard = f"{reading.heard.astimezone():%Y-%m-%d %H:%M:%S}"
     if reading.state is State.RUNNING:
         seconds = reading.seconds_left
-        left = "" if seconds is None else f", about {timedelta(seconds=round(seconds))} left without validation"
+        left = (
+            ""
+            if seconds is None
+            else f", about {timedelta(seconds=round(seconds))} left without validation"
+        )
         return f"Running: {how_far}{left}. Last point at {heard}."
     if reading.state is State.FINISHED:
         return f"Finished: {reading.epochs} epochs, the last at {heard}."
     if reading.state is State.STOPPED:
-        return f"Stopped: {how_far}, last point at {heard}. The same command with `--resume` goes on."
+        return (
+            f"Stopped: {how_far}, last point at {heard}. The same command with `--resume` goes on."
+        )
     return (
         f"Not known whether it runs: {how_far}, last point at {heard}. It trains on another machine, or its folder "
         "keeps no locks; look there."

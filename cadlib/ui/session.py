@@ -15,9 +15,9 @@ from streamlit.runtime.uploaded_file_manager import UploadedFile
 from cadlib.assessment import CSV_COLUMNS, Assessment, csv_row, json_row, reconsider
 from cadlib.errors import CadError, ImageRejected
 from cadlib.images import read_image
-from cadlib.patient import NO_FACTS, PatientFacts
-from cadlib.record import ModelRecord
-from cadlib.synthetic import demo_lesions
+from cadlib.images.patient import NO_FACTS, PatientFacts
+from cadlib.images.synthetic import demo_lesions
+from cadlib.model.record import ModelRecord
 from cadlib.ui.clinic import operating_point
 from cadlib.ui.held import holding, let_go
 from cadlib.ui.lost import found_again, tab
@@ -79,12 +79,19 @@ def take(files: Sequence[tuple[str, bytes]], uploads: Sequence[UploadedFile] = (
     `uploads` are let go of once all is read.
     """
     held: dict[str, Case] = st.session_state.setdefault("cases", {})
-    given = {hashlib.sha256(name.encode() + b"\0" + data).hexdigest(): (name, data) for name, data in files}
+    given = {
+        hashlib.sha256(name.encode() + b"\0" + data).hexdigest(): (name, data)
+        for name, data in files
+    }
     new = [key for key in given if key not in held or not held[key].assessment]
     bar, began = st.progress(0.0, "Reading …"), time.monotonic()
     for done, key in enumerate(new):
         name, data = given[key]
-        left = f", about {(time.monotonic() - began) / done * (len(new) - done):.0f} s left" if done else ""
+        left = (
+            f", about {(time.monotonic() - began) / done * (len(new) - done):.0f} s left"
+            if done
+            else ""
+        )
         bar.progress(done / len(new), f"Reading {done + 1} of {len(new)}{left}: {plain(name)}")
         held[key] = _read_case(key, name, data, held)
     let_go(uploads)
@@ -174,13 +181,17 @@ def _as_known(case: Case, record: ModelRecord) -> Case:
     if not case.assessment:
         return case
     facts = facts_of(case) if record.evidence else None
-    return replace(case, assessment=reconsider(model(), case.assessment, operating_point(record), facts))
+    return replace(
+        case, assessment=reconsider(model(), case.assessment, operating_point(record), facts)
+    )
 
 
 def _read_case(key: str, name: str, data: bytes, held: dict[str, Case]) -> Case:
     try:
         if sum(case.assessment is not None for case in held.values()) >= MAX_CASES:
-            raise ImageRejected(f"Expected at most {MAX_CASES} pictures at a time; remove some and give it again.")
+            raise ImageRejected(
+                f"Expected at most {MAX_CASES} pictures at a time; remove some and give it again."
+            )
         image = read_image(data)
         holding().take(key, image.pixels.nbytes)
         return Case(key, name, assessed(image))

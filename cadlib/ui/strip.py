@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 import streamlit as st
 
-from cadlib.decision import two_digits
+from cadlib.metrics.operating_point import two_digits
 from cadlib.ui.pictures import square
 from cadlib.ui.quality import shown
 from cadlib.ui.session import Case, choose
@@ -16,7 +16,10 @@ _SIDE_PX = 128
 def strip(ranked: Sequence[Case], chosen: Case) -> None:
     """Draw a tile for each file, whose button chooses it."""
     unread = sum(one.assessment is None for one in ranked)
-    st.caption(f"{len(ranked)} files, the highest malignant probability first" + f" · {unread} not read" * bool(unread))
+    st.caption(
+        f"{len(ranked)} files, the highest malignant probability first"
+        + f" · {unread} not read" * bool(unread)
+    )
     with st.container(horizontal=True, wrap=False, gap="small", key="strip"):
         for one in ranked:
             _tile(one, chosen=one is chosen)

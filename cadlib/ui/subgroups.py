@@ -4,10 +4,10 @@ from collections.abc import Callable
 
 import streamlit as st
 
-from cadlib.subgroup_table import gaps_note, subgroup_rows
-from cadlib.summary import ECE_NOTE
-from cadlib.ui.figures_of import Shown
+from cadlib.metrics.subgroup_table import gaps_note, subgroup_rows
+from cadlib.metrics.summary import ECE_NOTE
 from cadlib.ui.harmless import plain_rows
+from cadlib.ui.metrics_source import Shown
 
 
 def subgroups(shown: Shown, told: Callable[..., str]) -> None:
@@ -17,5 +17,7 @@ def subgroups(shown: Shown, told: Callable[..., str]) -> None:
     if "gaps" in shown.figures:
         st.caption(gaps_note(shown.figures))
     else:
-        st.caption("Which gaps are larger than chance is told where a data set is evaluated: choose one above.")
+        st.caption(
+            "Which gaps are larger than chance is told where a data set is evaluated: choose one above."
+        )
     st.caption(ECE_NOTE)

@@ -6,22 +6,22 @@ from typing import TYPE_CHECKING
 
 import streamlit as st
 
-from cadlib import background
+from cadlib import jobs
 from cadlib.errors import CadError
-from cadlib.record import ModelRecord, find_model
+from cadlib.model.record import ModelRecord, find_model
 from cadlib.ui.models import model_beside
 from cadlib.ui.text import plain
 from cadlib.ui.working import working
 
 if TYPE_CHECKING:
-    from cadlib.dataset import Dataset
-    from cadlib.duplicates import Say
+    from cadlib.data.dataset import Dataset
+    from cadlib.progress import Progress
 
 
 @st.fragment
 def suspects(dataset: "Dataset", folder: str, record: ModelRecord | None) -> None:
     """Draw the lists of a folder's data set that were made with this model, as worklists; offer to make them."""
-    from cadlib.suspects import KINDS, beside, kept, read_verdicts  # noqa: PLC0415 - pandas: not before it is asked for
+    from cadlib.label_review import KINDS, beside, kept, read_verdicts  # noqa: PLC0415 - pandas: not before it is asked for
     from cadlib.ui.worklist import worklist  # noqa: PLC0415 - as above
 
     if record is None:
@@ -38,7 +38,9 @@ def suspects(dataset: "Dataset", folder: str, record: ModelRecord | None) -> Non
         return
     found = beside(found, verdicts)
     counts = found.counts
-    with st.container(horizontal=True, horizontal_alignment="distribute", vertical_alignment="center"):
+    with st.container(
+        horizontal=True, horizontal_alignment="distribute", vertical_alignment="center"
+    ):
         kind = st.segmented_control(
             "Suspects",
             list(KINDS),
@@ -50,37 +52,53 @@ def suspects(dataset: "Dataset", folder: str, record: ModelRecord | None) -> Non
             wrap=True,
         )
         name = f"suspects-{dataset.name}.csv"
-        st.download_button("All as CSV", found.to_csv, name, "text/csv", icon=":material/download:", on_click="ignore")
+        st.download_button(
+            "All as CSV",
+            found.to_csv,
+            name,
+            "text/csv",
+            icon=":material/download:",
+            on_click="ignore",
+        )
     st.caption(KINDS[kind])
     worklist(dataset, found, kind, verdicts)
 
 
 def _offer(dataset: "Dataset", folder: str, record: ModelRecord) -> None:
     """Make the lists in the background when asked to, and name the command that makes them too."""
-    from cadlib.suspects import kept_at  # noqa: PLC0415 - as above
+    from cadlib.label_review import kept_at  # noqa: PLC0415 - as above
 
     key = f"suspects-{kept_at(dataset, record.model_id).stem}"
-    if working(background.find(key), "Lists"):
+    if working(jobs.find(key), "Lists"):
         return
 
     def begin() -> None:
-        background.start(key, partial(_made, dataset, record.name))
+        jobs.start(key, partial(_made, dataset, record.name))
 
     st.info(
         f"No lists of this data set as it is now were made with {plain(record.model_id)}. Every image is looked at, "
         "which takes minutes for thousands; this page may be left meanwhile.",
         icon=":material/hourglass_empty:",
     )
-    st.button("Make the lists", "make-suspects", type="primary", icon=":material/checklist:", on_click=begin)
+    st.button(
+        "Make the lists",
+        "make-suspects",
+        type="primary",
+        icon=":material/checklist:",
+        on_click=begin,
+    )
     st.caption("Or by a command, which writes them as a CSV file:")
-    st.code(f"python -m cadlib suspects --data {quote(folder)} --model {record.name} --output suspects.csv", "sh")
+    st.code(
+        f"python -m cadlib suspects --data {quote(folder)} --model {record.name} --output suspects.csv",
+        "sh",
+    )
 
 
-def _made(dataset: "Dataset", model: str, say: "Say") -> None:
-    from cadlib.suspects import keep  # noqa: PLC0415 - as above
-    from cadlib.suspects.finding import find_suspects  # noqa: PLC0415
+def _made(dataset: "Dataset", model: str, progress: "Progress") -> None:
+    from cadlib.label_review import keep  # noqa: PLC0415 - as above
+    from cadlib.label_review.search import find_suspects  # noqa: PLC0415
 
     def told(what: str, done: int, total: int) -> None:
-        say(f"images · {what}", done, total)
+        progress(f"images · {what}", done, total)
 
     keep(find_suspects(model_beside(model), find_model(model), dataset, told), dataset)

@@ -3,13 +3,13 @@
 import math
 from collections.abc import Sequence
 
-from cadlib.decision import OperatingPoint, two_digits
-from cadlib.model import Prediction
-from cadlib.partial_labels import GROUPS
-from cadlib.patient import PatientFacts
-from cadlib.predictive_values import INTERVAL_NOTE, PredictiveValues
-from cadlib.stability import Stability
-from cadlib.tables import figure_text
+from cadlib.images.patient import PatientFacts
+from cadlib.metrics.operating_point import OperatingPoint, two_digits
+from cadlib.metrics.partial_labels import GROUPS
+from cadlib.metrics.predictive_values import INTERVAL_NOTE, PredictiveValues
+from cadlib.metrics.tables import figure_text
+from cadlib.model.model import Prediction
+from cadlib.saliency.test_time_views import Stability
 from cadlib.taxonomy import BENIGN_MARK, CODES, DIAGNOSES, MALIGNANT_MARK, diagnosis
 from cadlib.ui import harmless
 
@@ -79,7 +79,11 @@ def about_the_patients(values: PredictiveValues, images: str) -> str:
     return (
         f"Of 100 patients like these, {counts.found + counts.needless} are referred, {counts.found} of them with a "
         f"malignant lesion. PPV {figure_text(values.positive, ends[0])}, NPV {figure_text(values.negative, ends[1])}"
-        + (f"; one malignant lesion is missed in about {missed:,.0f} patients." if math.isfinite(missed) else ".")
+        + (
+            f"; one malignant lesion is missed in about {missed:,.0f} patients."
+            if math.isfinite(missed)
+            else "."
+        )
         + f"{note} Sensitivity and specificity are those of {images}; measure your own."
     )
 
@@ -97,7 +101,9 @@ def about_the_facts(prediction: Prediction) -> str:
     """Say what age, sex and site changed: the malignant probability, and the diagnosis they moved most."""
     if prediction.image_probabilities is None:
         return "Nothing is known of the patient: the answer is that of the picture alone."
-    risk = sum(change for change, one in zip(prediction.moved, DIAGNOSES, strict=True) if one.malignant)
+    risk = sum(
+        change for change, one in zip(prediction.moved, DIAGNOSES, strict=True) if one.malignant
+    )
     most = max(zip(prediction.moved, CODES, strict=True), key=lambda pair: abs(pair[0]))
     return f"They moved the malignant probability by {risk:+.2f}, and most of all {named(most[1])}, by {most[0]:+.2f}."
 

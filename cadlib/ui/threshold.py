@@ -4,20 +4,21 @@ from typing import TYPE_CHECKING
 
 import streamlit as st
 
-from cadlib import figures, threshold_curves
-from cadlib.clinic import LEAST, MOST
-from cadlib.figures.reliabilities import reliability_charts
-from cadlib.net_benefit import DecisionCurve
-from cadlib.point_table import one_group_note, point_rows
-from cadlib.predictive_values import INTERVAL_NOTE, PredictiveValues
-from cadlib.tables import figure_text
-from cadlib.trade_off import UNNAMED, TradeOff, trade_offs
+from cadlib.evaluation import threshold_curves
+from cadlib.metrics.decision_curve import DecisionCurve
+from cadlib.metrics.operating_point_table import one_group_note, point_rows
+from cadlib.metrics.predictive_values import INTERVAL_NOTE, PredictiveValues
+from cadlib.metrics.tables import figure_text
+from cadlib.metrics.thresholds import UNNAMED, TradeOff, trade_offs
+from cadlib.report import charts
+from cadlib.report.charts.reliability import reliability_charts
+from cadlib.server.clinic_settings import LEAST, MOST
 from cadlib.ui.clinic import operating_point, prevalence
-from cadlib.ui.figures_of import Shown
 from cadlib.ui.frame import chart
+from cadlib.ui.metrics_source import Shown
 
 if TYPE_CHECKING:
-    from cadlib.evaluated import Evaluated
+    from cadlib.evaluation.cached import Evaluated
 
 
 @st.fragment
@@ -29,7 +30,9 @@ def threshold(shown: Shown) -> None:
         _one_group(shown)
         return
     usual = operating_point(shown.record)
-    start = next((place for place, point in enumerate(points) if point.name == usual), len(points) // 2)
+    start = next(
+        (place for place, point in enumerate(points) if point.name == usual), len(points) // 2
+    )
     slider, share = st.columns([3, 1], vertical_alignment="bottom")
     place = slider.select_slider(
         "Refer from this malignant probability on", range(len(points)), start, lambda place: _label(points[place]),
@@ -46,15 +49,18 @@ def threshold(shown: Shown) -> None:
             st.markdown("**ROC**")
             named = [point for point in points if point.name != UNNAMED]
             curves = threshold_curves.roc_curves(shown.figures)
-            chart(figures.roc_chart(curves, threshold_curves.areas(shown.figures), named, point), key="roc")
+            chart(
+                charts.roc_chart(curves, threshold_curves.areas(shown.figures), named, point),
+                key="roc",
+            )
         with grid.cell():
             st.markdown("**Precision and recall**")
             curves = threshold_curves.precision_recall(shown.figures, shown.evaluated)
             average = threshold_curves.average_precisions(shown.figures)
-            chart(figures.precision_recall_chart(curves, average, point), key="precision-recall")
+            chart(charts.precision_recall_chart(curves, average, point), key="precision-recall")
         with grid.cell():
             st.markdown("**Decision curve**")
-            chart(figures.decision_chart(_decision(shown, here / 100), point), key="decision")
+            chart(charts.decision_chart(_decision(shown, here / 100), point), key="decision")
         for name, figure in reliability_charts(shown.figures):
             with grid.cell():
                 st.markdown(f"**{name}**")
@@ -68,7 +74,7 @@ def _one_group(shown: Shown) -> None:
         st.table(rows, hide_index=True)
     curves = threshold_curves.roc_curves(shown.figures)
     if any(curves.values()):
-        chart(figures.roc_chart(curves, threshold_curves.areas(shown.figures)), key="roc")
+        chart(charts.roc_chart(curves, threshold_curves.areas(shown.figures)), key="roc")
     for name, figure in reliability_charts(shown.figures):
         st.markdown(f"**{name}**")
         chart(figure, key=name.lower().replace(" ", "-"))
@@ -82,11 +88,18 @@ def _numbers(point: TradeOff, here: float) -> None:
     """Draw the four figures of a threshold, each with its interval and its n."""
     values = PredictiveValues(point, here)
     ends = values.intervals or (None, None)
-    malignant, benign = f"{point.n_malignant:,} malignant images", f"{point.n_benign:,} benign images"
+    malignant, benign = (
+        f"{point.n_malignant:,} malignant images",
+        f"{point.n_benign:,} benign images",
+    )
     prior = f"if {100 * here:.1f} % are malignant"
     st.table(
         [
-            {"At this threshold": name, "Value (95 % interval)": figure_text(value, interval), "Of": of}
+            {
+                "At this threshold": name,
+                "Value (95 % interval)": figure_text(value, interval),
+                "Of": of,
+            }
             for name, value, interval, of in (
                 ("Sensitivity", point.sensitivity, point.intervals.sensitivity, malignant),
                 ("Specificity", point.specificity, point.intervals.specificity, benign),
@@ -99,7 +112,9 @@ def _numbers(point: TradeOff, here: float) -> None:
     if values.intervals is not None:
         st.caption(INTERVAL_NOTE)
     else:
-        st.caption("No interval: too few lesions stand behind this threshold, or an earlier version measured it.")
+        st.caption(
+            "No interval: too few lesions stand behind this threshold, or an earlier version measured it."
+        )
 
 
 def _or_none(value: float) -> float | None:

@@ -6,9 +6,9 @@ import streamlit as st
 from streamlit.delta_generator import DeltaGenerator
 
 from cadlib.assessment import Assessment
-from cadlib.saliency import METHODS, Heatmap, Method
-from cadlib.trust import Trust
-from cadlib.trust import trust as trust_of
+from cadlib.saliency.heatmap import METHODS, Heatmap, Method
+from cadlib.saliency.trust import Trust
+from cadlib.saliency.trust import trust as trust_of
 from cadlib.ui.held import holding
 from cadlib.ui.models import model
 from cadlib.ui.pictures import heatmap, said
@@ -44,7 +44,9 @@ def trust_tile(measured: Trust | None) -> str:
     return "  \n".join([*_figures(measured), verdict])
 
 
-def trust_line(place: DeltaGenerator, found: Heatmap, measured: Trust | None, height_px: int = LINE_HEIGHT_PX) -> None:
+def trust_line(
+    place: DeltaGenerator, found: Heatmap, measured: Trust | None, height_px: int = LINE_HEIGHT_PX
+) -> None:
     """Fill a place under a large map, an `st.empty()`, in the same height whether it is measured already or not."""
     with place.container(height=height_px, border=False, gap="xxsmall"):
         st.caption(about_the_map(found, measured))

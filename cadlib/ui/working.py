@@ -2,8 +2,8 @@
 
 import streamlit as st
 
-from cadlib import background
-from cadlib.background import Job
+from cadlib import jobs
+from cadlib.jobs import Job
 from cadlib.ui.text import plain
 
 EVERY_S = 1.0
@@ -25,11 +25,15 @@ def working(job: Job | None, name: str) -> bool:
 
 @st.fragment(run_every=EVERY_S)
 def _watch(key: str, name: str) -> None:
-    job = background.find(key)
+    job = jobs.find(key)
     if job is None or job.ended:
         st.rerun()
     left = "" if job.seconds_left is None else f", about {_duration(job.seconds_left)} left"
-    what = "Waiting for its turn" if job.state == "waiting" else f"{job.done:,} of {job.total:,} {job.what}{left}"
+    what = (
+        "Waiting for its turn"
+        if job.state == "waiting"
+        else f"{job.done:,} of {job.total:,} {job.what}{left}"
+    )
     st.progress(job.done / job.total if job.total else 0.0, f"{plain(name)}: {plain(what)}")
     st.button("Stop", key=f"stop-{key}", icon=":material/stop:", on_click=job.stop)
 

@@ -9,11 +9,11 @@ from typing import TYPE_CHECKING, Any
 
 import streamlit as st
 
-from cadlib import hints
-from cadlib.decision import two_digits
+from cadlib import command_hints
+from cadlib.data.subsets import Subset, save_subset
 from cadlib.errors import CadError
-from cadlib.subsets import Subset, save_subset
-from cadlib.suspects import (
+from cadlib.images.thumbnails import thumbnail
+from cadlib.label_review import (
     CHOICES,
     CLEAN,
     CORRECTS,
@@ -26,21 +26,23 @@ from cadlib.suspects import (
     save_verdict,
     sides,
 )
+from cadlib.metrics.operating_point import two_digits
 from cadlib.taxonomy import CODES
-from cadlib.thumbnails import thumbnail
 from cadlib.ui.gallery import NO_LABEL
 from cadlib.ui.pictures import photograph_of
 from cadlib.ui.text import mark, named, plain, sign
 
 if TYPE_CHECKING:
-    from cadlib.dataset import Dataset
+    from cadlib.data.dataset import Dataset
 
 PAGE_SIZE = 10
 _SIDE_PX = 144
 _WIDTHS_PX = {1: (300, 400), 2: (200, 374)}
 """Of words and of verdicts beside so many pictures: one row on a wide screen, on a narrow one verdicts below."""
 _OPEN, _DONE = "Open", "Done"
-_LAST, _TROUBLE, _SUBSET, _CLOSER = (f"suspects-{name}" for name in ("last", "trouble", "subset", "closer"))
+_LAST, _TROUBLE, _SUBSET, _CLOSER = (
+    f"suspects-{name}" for name in ("last", "trouble", "subset", "closer")
+)
 
 
 @dataclass(frozen=True)
@@ -59,7 +61,9 @@ def worklist(dataset: "Dataset", found: Suspects, kind: str, verdicts: Verdicts)
     if rows.empty:
         st.markdown("None found.")
         return
-    with st.container(horizontal=True, horizontal_alignment="distribute", vertical_alignment="center"):
+    with st.container(
+        horizontal=True, horizontal_alignment="distribute", vertical_alignment="center"
+    ):
         with st.container(horizontal=True, vertical_alignment="center", width="content"):
             which = st.segmented_control(
                 "Which", [_OPEN, _DONE], default=_OPEN, required=True, key="suspects-which",
@@ -68,21 +72,30 @@ def worklist(dataset: "Dataset", found: Suspects, kind: str, verdicts: Verdicts)
             st.caption(f"{found.done[kind]:,} of {len(rows):,} done", width="content")
             _offer_undo(dataset.name, kind)
         shown = rows[rows["verdict"].notna() == (which == _DONE)]
-        number = st.pagination(max(1, -(-len(shown) // PAGE_SIZE)), key=f"page-suspects-{kind}-{which}")
+        number = st.pagination(
+            max(1, -(-len(shown) // PAGE_SIZE)), key=f"page-suspects-{kind}-{which}"
+        )
     if trouble := st.session_state.pop(_TROUBLE, ""):
         st.error(plain(trouble))
     if which == _DONE:
         _offer_subset(dataset, verdicts)
     if shown.empty:
         st.markdown("All done." if which == _OPEN else "No verdict yet.")
-    _cards(dataset, list(shown.iloc[(number - 1) * PAGE_SIZE : number * PAGE_SIZE].itertuples()), len(rows), which)
+    _cards(
+        dataset,
+        list(shown.iloc[(number - 1) * PAGE_SIZE : number * PAGE_SIZE].itertuples()),
+        len(rows),
+        which,
+    )
 
 
 def _cards(dataset: "Dataset", on_page: list[Any], of: int, which: str) -> None:
     """Draw some of so many findings, and the one that is looked at closer; the keys are for it, else for the first."""
     paths = dict(zip(dataset.table["image"], dataset.table["path"], strict=True))
     closer: int | None = st.session_state.get(_CLOSER)
-    if closer is not None and closer >= len(on_page):  # the last one was judged; only the whole page closes a dialog
+    if closer is not None and closer >= len(
+        on_page
+    ):  # the last one was judged; only the whole page closes a dialog
         st.session_state[_CLOSER] = None
         st.rerun()
     by_keys = 0 if closer is None and which == _OPEN else closer
@@ -137,14 +150,20 @@ def _ask(dataset: str, row: Any, *, shortcuts: bool) -> None:
         _ask_for_diagnosis(row, partial(_give, dataset, row, row.verdict) if done else None)
     if done:
         with st.container(horizontal=True, gap="xsmall", vertical_alignment="center"):
-            st.caption(f"{datetime.fromisoformat(row.when_utc):%d %b %Y, %H:%M} UTC", width="content")
-            st.button("Withdraw", f"withdraw-{key}", type="tertiary", on_click=_give, args=(dataset, row))
+            st.caption(
+                f"{datetime.fromisoformat(row.when_utc):%d %b %Y, %H:%M} UTC", width="content"
+            )
+            st.button(
+                "Withdraw", f"withdraw-{key}", type="tertiary", on_click=_give, args=(dataset, row)
+            )
 
 
 def _ask_for_diagnosis(row: Any, give_again: Callable[[], None] | None) -> None:
     """Let the right diagnosis be named, at first the suggested one; a verdict that was given is given again with it."""
     key, chosen = f"should-{_key(row)}", row.should_be if give_again else row.suggested
-    st.session_state.setdefault(key, chosen if chosen in CODES else None)  # by an index it could not be cleared
+    st.session_state.setdefault(
+        key, chosen if chosen in CODES else None
+    )  # by an index it could not be cleared
     st.selectbox(
         "Should be", [code for code in CODES if row.kind != "doubted labels" or code != row.diagnosis], None, key=key,
         format_func=lambda code: f"should be {sign(code)} {named(code)}", placeholder="should be: not known",
@@ -154,7 +173,9 @@ def _ask_for_diagnosis(row: Any, give_again: Callable[[], None] | None) -> None:
 
 def _give(dataset: str, row: Any, words: str = "") -> None:
     """Keep what was said of a finding, before the list is drawn anew; without words, withdraw it."""
-    should_be = st.session_state.get(f"should-{_key(row)}", row.suggested) if words in CORRECTS else None
+    should_be = (
+        st.session_state.get(f"should-{_key(row)}", row.suggested) if words in CORRECTS else None
+    )
     verdict = said_now(words, should_be if should_be in CODES else "") if words else None
     _save(dataset, Finding.of(row), verdict, words or "withdrawn")
 
@@ -182,9 +203,13 @@ def _offer_subset(dataset: "Dataset", verdicts: Verdicts) -> None:
     left, of, name = cleaned(dataset.table, verdicts), len(dataset.table), f"{dataset.name} cleaned"
     if len(left) == of:
         return
-    with st.container(horizontal=True, horizontal_alignment="distribute", vertical_alignment="center"):
+    with st.container(
+        horizontal=True, horizontal_alignment="distribute", vertical_alignment="center"
+    ):
         st.caption(f"Your verdicts leave {len(left):,} of {of:,} images: {CLEAN}.", width="content")
-        if st.button(f"Save these {len(left):,} as a subset", "save-clean", icon=":material/bookmark_add:"):
+        if st.button(
+            f"Save these {len(left):,} as a subset", "save-clean", icon=":material/bookmark_add:"
+        ):
             try:
                 save_subset(Subset(name, dataset.name, left, CLEAN))
             except CadError as error:
@@ -193,7 +218,7 @@ def _offer_subset(dataset: "Dataset", verdicts: Verdicts) -> None:
             st.session_state[_SUBSET] = (name, left)
             st.rerun()  # all of the page: the subset stands among those that can be chosen
     if st.session_state.get(_SUBSET) == (name, left):
-        st.code(hints.train_subset(name), language="sh")
+        st.code(command_hints.train_subset(name), language="sh")
 
 
 def _look_at(place: int | None = None) -> None:
@@ -215,7 +240,11 @@ def _closer(row: Any, of: int, paths: dict[str, str]) -> None:
             st.caption(f"{mark(code or NO_LABEL)} {code or NO_LABEL} · {plain(image)}")
     with words:
         _words(row, of)
-        st.markdown("  \n".join(f"`{number}` {words}" for number, words in enumerate(CHOICES[row.kind], start=1)))
+        st.markdown(
+            "  \n".join(
+                f"`{number}` {words}" for number, words in enumerate(CHOICES[row.kind], start=1)
+            )
+        )
 
 
 def _key(row: Any) -> str:

@@ -52,18 +52,34 @@ def serving(log: Path, script: str = "app.py", port: int = 0) -> Iterator[str]:
         with socket.socket() as free:
             free.bind(("127.0.0.1", 0))
             port = free.getsockname()[1]
-    line = [sys.executable, "-m", "streamlit", "run", script, "--server.headless=true", f"--server.port={port}"]
-    kept = {"CADLIB_CLINIC": "clinic.json", "CADLIB_SUBSETS": "subsets", "CADLIB_VERDICTS": "verdicts"}
+    line = [
+        sys.executable,
+        "-m",
+        "streamlit",
+        "run",
+        script,
+        "--server.headless=true",
+        f"--server.port={port}",
+    ]
+    kept = {
+        "CADLIB_CLINIC": "clinic.json",
+        "CADLIB_SUBSETS": "subsets",
+        "CADLIB_VERDICTS": "verdicts",
+    }
     own = {name: str(log.with_name(place)) for name, place in kept.items()}
     environment = {**os.environ, **own, "PYTHONPATH": str(ROOT)}
     with log.open("w") as output:
-        running = subprocess.Popen(line, cwd=ROOT, env=environment, stdout=output, stderr=subprocess.STDOUT)
+        running = subprocess.Popen(
+            line, cwd=ROOT, env=environment, stdout=output, stderr=subprocess.STDOUT
+        )
     try:
         address = f"http://localhost:{port}"
         deadline = time.monotonic() + 60
         while not _answers(f"{address}/_stcore/health"):
             assert running.poll() is None, log.read_text()
-            assert time.monotonic() < deadline, f"The server did not answer within a minute:\n{log.read_text()}"
+            assert time.monotonic() < deadline, (
+                f"The server did not answer within a minute:\n{log.read_text()}"
+            )
             time.sleep(0.2)
         yield address
     finally:
@@ -90,7 +106,9 @@ def browser():
     """Return a Chromium of this system; skip the test where there is none."""
     path = next(filter(None, map(shutil.which, CHROMIUM)), None)
     if path is None:
-        pytest.skip(f"No browser found under the names {', '.join(CHROMIUM)}; `make chromium` says how to get one")
+        pytest.skip(
+            f"No browser found under the names {', '.join(CHROMIUM)}; `make chromium` says how to get one"
+        )
     from playwright.sync_api import sync_playwright
 
     with sync_playwright() as playwright:

@@ -6,7 +6,7 @@ import json
 import pytest
 from PIL import Image
 
-from cadlib.decision import two_digits
+from cadlib.metrics.operating_point import two_digits
 from cadlib.taxonomy import diagnosis
 from tests.browser.conftest import settle
 
@@ -24,7 +24,9 @@ TRANSFER = """(files) => {
 
 def transfer(page, *files):
     """Return the browser's parcel of files given as (name, type, bytes)."""
-    return page.evaluate_handle(TRANSFER, [[name, kind, base64.b64encode(data).decode()] for name, kind, data in files])
+    return page.evaluate_handle(
+        TRANSFER, [[name, kind, base64.b64encode(data).decode()] for name, kind, data in files]
+    )
 
 
 def drop(page, *files):
@@ -57,7 +59,9 @@ def test_a_real_picture_is_dropped_read_explained_and_downloaded(server, page, m
     page.goto(server)
     drop(page, (path.name, "image/jpeg", path.read_bytes()))
 
-    page.get_by_text(f"malignant probability {two_digits(expected.malignant_probability)}").first.wait_for()
+    page.get_by_text(
+        f"malignant probability {two_digits(expected.malignant_probability)}"
+    ).first.wait_for()
     chart = page.locator(".st-key-confidence")
     chart.locator(".js-plotly-plot").wait_for()
     shown = chart.inner_text()
@@ -74,7 +78,9 @@ def test_a_real_picture_is_dropped_read_explained_and_downloaded(server, page, m
     settle(page)
     page.get_by_role("combobox", name="Evidence for").click()
     page.get_by_role("option", name=f"{second} {diagnosis(second).name}", exact=True).click()
-    page.wait_for_function("([alt, src]) => document.querySelector(alt).src !== src", arg=["img[alt^=Heatmap]", before])
+    page.wait_for_function(
+        "([alt, src]) => document.querySelector(alt).src !== src", arg=["img[alt^=Heatmap]", before]
+    )
 
     settle(page)
     with page.expect_download() as download:
@@ -87,7 +93,9 @@ def test_a_real_picture_is_dropped_read_explained_and_downloaded(server, page, m
         page.get_by_role("button", name="CSV").click()
     rows = list(csv.DictReader(io.StringIO(download.value.path().read_text())))
     assert [row["file"] for row in rows] == [path.name]
-    assert float(rows[0]["malignant_probability"]) == pytest.approx(expected.malignant_probability, abs=1e-4)
+    assert float(rows[0]["malignant_probability"]) == pytest.approx(
+        expected.malignant_probability, abs=1e-4
+    )
 
     with page.expect_download() as download:
         page.get_by_role("button", name="JSON").click()
@@ -96,7 +104,9 @@ def test_a_real_picture_is_dropped_read_explained_and_downloaded(server, page, m
     assert found["diagnosis"] == expected.ranking()[0][0]
 
 
-def test_the_picture_is_zoomed_moved_and_uncovered_by_keys_and_the_overlay_saved_as_it_was_left(server, page, data_dir):
+def test_the_picture_is_zoomed_moved_and_uncovered_by_keys_and_the_overlay_saved_as_it_was_left(
+    server, page, data_dir
+):
     path = data_dir / "uploads" / "ISIC_0024310.jpg"
     page.goto(server)
     drop(page, (path.name, "image/jpeg", path.read_bytes()))
@@ -198,14 +208,23 @@ def test_the_camera_takes_a_picture_that_is_read(server, page):
 
 
 def test_twenty_files_at_once_are_read_or_stay_with_their_reason(server, page, model, data_dir):
-    photographs = {path.name: path.read_bytes() for path in sorted((data_dir / "uploads").glob("*.jpg"))}
+    photographs = {
+        path.name: path.read_bytes() for path in sorted((data_dir / "uploads").glob("*.jpg"))
+    }
     assert len(photographs) == 16
     cut = photographs["ISIC_0024310.jpg"][:20_000]
-    broken = {"letter.jpg": b"%PDF-1.4", "cut.jpg": cut, "empty.png": b"", "noise.webp": bytes(range(256))}
+    broken = {
+        "letter.jpg": b"%PDF-1.4",
+        "cut.jpg": cut,
+        "empty.png": b"",
+        "noise.webp": bytes(range(256)),
+    }
     page.goto(server)
     drop(page, *((name, "image/*", content) for name, content in {**photographs, **broken}.items()))
 
-    risk = two_digits(max(model.predict(content).malignant_probability for content in photographs.values()))
+    risk = two_digits(
+        max(model.predict(content).malignant_probability for content in photographs.values())
+    )
     page.get_by_text(f"malignant probability {risk}").first.wait_for()
     page.get_by_text("20 files, the highest malignant probability first · 4 not read").wait_for()
     strip = page.locator(".st-key-strip")

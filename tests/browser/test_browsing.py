@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 
 from cadlib.__main__ import main
-from cadlib.subsets import read_subset
+from cadlib.data.subsets import read_subset
 from tests.browser.conftest import settle
 
 pytestmark = [pytest.mark.browser, pytest.mark.timeout(300)]
@@ -23,7 +23,8 @@ def dataset_folder(data_dir) -> Path:
 def known(dataset_folder) -> pd.DataFrame:
     """Return ground truth and metadata of every image that is here, as ISIC's CSV files have them."""
     truth, facts = (
-        pd.read_csv(dataset_folder / f"ISIC_2019_Training_{kind}.csv") for kind in ("GroundTruth", "Metadata")
+        pd.read_csv(dataset_folder / f"ISIC_2019_Training_{kind}.csv")
+        for kind in ("GroundTruth", "Metadata")
     )
     here = [path.stem for path in (dataset_folder / "ISIC_2019_Training_Input").iterdir()]
     return truth[truth["image"].isin(here)].merge(facts, on="image")
@@ -37,7 +38,9 @@ def test_pages_are_turned_by_click_and_by_number_and_a_tile_opens_its_image(serv
     def shows(number: int) -> None:
         wanted = images[24 * (number - 1) : 24 * number]
         page.wait_for_function(f"wanted => {here} === wanted", arg=",".join(wanted))
-        page.wait_for_function("[...document.querySelectorAll('.tiles-picture')].every((one) => one.naturalWidth)")
+        page.wait_for_function(
+            "[...document.querySelectorAll('.tiles-picture')].every((one) => one.naturalWidth)"
+        )
 
     page.goto(f"{server}/dataset")
     shows(1)
@@ -74,16 +77,24 @@ def test_what_the_facets_find_is_what_the_csv_files_say_and_a_subset_of_it_is_me
     for facet, value, has in (
         ("diagnosis", "DF", known["DF"] == 1),
         ("sex", "female", known["sex"] == "female"),
-        ("anatom_site_general", "upper extremity", known["anatom_site_general"] == "upper extremity"),
+        (
+            "anatom_site_general",
+            "upper extremity",
+            known["anatom_site_general"] == "upper extremity",
+        ),
     ):
         page.get_by_text(f"{len(wanted):,} pictures").wait_for()
         page.locator(".tiles-picture").nth(23).wait_for()
         settle(page)
         wanted = wanted[has[wanted.index]]
-        page.locator(f".st-key-facet-{facet}").get_by_role("button", name=f"{value} {len(wanted):,}").click()
+        page.locator(f".st-key-facet-{facet}").get_by_role(
+            "button", name=f"{value} {len(wanted):,}"
+        ).click()
     page.get_by_text(f"{len(wanted):,} pictures").wait_for()
     settle(page)
-    tiles = page.locator(".tiles-tile").evaluate_all("tiles => tiles.map(tile => tile.dataset.image)")
+    tiles = page.locator(".tiles-tile").evaluate_all(
+        "tiles => tiles.map(tile => tile.dataset.image)"
+    )
     assert tiles == sorted(wanted["image"])[:24]
     page.get_by_role("button", name=f"Keep these {len(wanted):,}").click()
     page.get_by_label("Name of the subset").fill("arms of women")
@@ -95,7 +106,15 @@ def test_what_the_facets_find_is_what_the_csv_files_say_and_a_subset_of_it_is_me
     assert subset.chosen == "Diagnosis DF; Site upper extremity; Sex female"
     assert set(subset.images) == set(wanted["image"])
     results = tmp_path / "results"
-    told = ["evaluate", "--model", "isic2019", "--data", str(dataset_folder), "--subset", subset.name]
+    told = [
+        "evaluate",
+        "--model",
+        "isic2019",
+        "--data",
+        str(dataset_folder),
+        "--subset",
+        subset.name,
+    ]
     assert main([*told, "--output", str(results)]) == 0
     measured = json.loads((results / "metrics.json").read_text(encoding="utf-8"))
     assert measured["n"] == measured["n_by_class"]["DF"] == len(wanted)

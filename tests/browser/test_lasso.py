@@ -56,7 +56,9 @@ def near_an_edge(places: np.ndarray, corners: tuple[tuple[float, float], ...]) -
     near = np.zeros(len(places), dtype=bool)
     for start, end in edges(corners):
         share = np.clip((places - start) @ (end - start) / ((end - start) @ (end - start)), 0, 1)
-        near |= np.linalg.norm(places - start - share[:, None] * (end - start), axis=1) < NEAR_AN_EDGE
+        near |= (
+            np.linalg.norm(places - start - share[:, None] * (end - start), axis=1) < NEAR_AN_EDGE
+        )
     return near
 
 
@@ -65,8 +67,12 @@ def points():
     """Return 600 images around three places, by name, and where they lie."""
     rng = np.random.default_rng(3)
     codes = np.array(list(CENTRES))[np.arange(700) % 3]
-    places = (np.array([CENTRES[code] for code in codes]) + rng.normal(0, 1.6, (700, 2))).astype(np.float32)
-    kept = np.flatnonzero(~near_an_edge(places, ROUND_MEL) & ~near_an_edge(places, ROUND_BOTH))[:600]
+    places = (np.array([CENTRES[code] for code in codes]) + rng.normal(0, 1.6, (700, 2))).astype(
+        np.float32
+    )
+    kept = np.flatnonzero(~near_an_edge(places, ROUND_MEL) & ~near_an_edge(places, ROUND_BOTH))[
+        :600
+    ]
     ages = np.where(np.arange(600) % 7, 5.0 * (np.arange(600) % 17), np.nan)
     return [f"ISIC_{number:07}" for number in range(600)], codes[kept], places[kept], ages
 
@@ -76,7 +82,13 @@ def address(points, tmp_path_factory):
     """Return the address of a page that has the map of the points and little else."""
     images, codes, places, ages = points
     rows = [
-        {"image": image, "diagnosis": code, "x": float(x), "y": float(y), "age_approx": None if np.isnan(age) else age}
+        {
+            "image": image,
+            "diagnosis": code,
+            "x": float(x),
+            "y": float(y),
+            "age_approx": None if np.isnan(age) else age,
+        }
         for image, code, (x, y), age in zip(images, codes, places, ages, strict=True)
     ]
     folder = tmp_path_factory.mktemp("map")
@@ -103,7 +115,9 @@ def shown(address, page):
 def ready(page):
     page.locator(".js-plotly-plot .gl-canvas").first.wait_for()
     page.locator("[data-test-script-state=notRunning]").wait_for()
-    page.wait_for_function("document.querySelector('.js-plotly-plot')._fullLayout?.xaxis?._offset !== undefined")
+    page.wait_for_function(
+        "document.querySelector('.js-plotly-plot')._fullLayout?.xaxis?._offset !== undefined"
+    )
 
 
 def draw_round(page, corners):
@@ -130,7 +144,10 @@ def test_a_lasso_chooses_exactly_the_images_inside_it(shown, page, points):
     assert shown() == expected
 
     expected = names_inside(points, ROUND_BOTH)  # of two traces, and instead of the first
-    assert {code for image, code in zip(*points[:2], strict=True) if image in expected} >= {"MEL", "NV"}
+    assert {code for image, code in zip(*points[:2], strict=True) if image in expected} >= {
+        "MEL",
+        "NV",
+    }
     draw_round(page, ROUND_BOTH)
     page.get_by_text(f"{len(expected)} images chosen").wait_for()
     assert shown() == expected
@@ -140,7 +157,9 @@ def test_the_choice_outlives_another_colour_and_is_cleared_by_the_button(shown, 
     expected = names_inside(points, ROUND_MEL)
     draw_round(page, ROUND_MEL)
     page.get_by_text(f"{len(expected)} images chosen").wait_for()
-    assert page.evaluate(DIMMED) is False  # the browser shows it by itself: the map was not sent again
+    assert (
+        page.evaluate(DIMMED) is False
+    )  # the browser shows it by itself: the map was not sent again
     page.get_by_text("age_approx").click()
     page.wait_for_function(DIMMED)
     ready(page)
@@ -163,7 +182,9 @@ def test_a_double_click_takes_a_lasso_back(shown, page, points):
 
 def test_a_kind_that_is_hidden_is_not_chosen(shown, page, points):
     page.locator(".legendtoggle").first.click()  # melanoma is the first of the legend
-    page.wait_for_function("document.querySelector('.js-plotly-plot').data.some((one) => one.visible === 'legendonly')")
+    page.wait_for_function(
+        "document.querySelector('.js-plotly-plot').data.some((one) => one.visible === 'legendonly')"
+    )
     expected = [image for image, code in zip(*points[:2], strict=True) if code != "MEL"]
     expected = [image for image in names_inside(points, ROUND_BOTH) if image in set(expected)]
     draw_round(page, ROUND_BOTH)

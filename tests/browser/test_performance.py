@@ -4,9 +4,9 @@ import re
 
 import pytest
 
-from cadlib import record
-from cadlib.evaluated import evaluation_folder
-from cadlib.predictions import PREDICTIONS_FILE, read_predictions
+from cadlib.data.predictions_csv import PREDICTIONS_FILE, read_predictions
+from cadlib.evaluation.cached import evaluation_folder
+from cadlib.model import record
 from cadlib.taxonomy import CODES
 from tests.browser.conftest import serving, settle
 
@@ -19,7 +19,9 @@ def pick(page, label, option):
     page.get_by_role("option", name=option, exact=True).click()
 
 
-def test_a_cell_that_is_clicked_opens_the_images_that_the_predictions_put_there(data_at_hand, page, tmp_path):
+def test_a_cell_that_is_clicked_opens_the_images_that_the_predictions_put_there(
+    data_at_hand, page, tmp_path
+):
     with serving(tmp_path / "log.txt") as address:
         page.goto(f"{address}/performance")
         page.get_by_role("heading", name="Errors by cost").wait_for()
@@ -33,19 +35,28 @@ def test_a_cell_that_is_clicked_opens_the_images_that_the_predictions_put_there(
         said = read_predictions(folder / PREDICTIONS_FILE)
         tops, truth = said.idxmax(axis=1), data_at_hand.table.set_index("image")["diagnosis"]
         cells = {(truth[image], tops[image]) for image in said.index} - {("MEL", "NV")}
-        true_code, said_code = max(cells, key=lambda cell: ((truth == cell[0]) & (tops == cell[1])).sum())
+        true_code, said_code = max(
+            cells, key=lambda cell: ((truth == cell[0]) & (tops == cell[1])).sum()
+        )
 
         points = page.locator(".st-key-confusion .scatterlayer .trace").last.locator("path.point")
         points.nth(CODES.index(true_code) * len(CODES) + CODES.index(said_code)).click(force=True)
         inside = said.index[(truth == true_code) & (tops == said_code)]
-        page.get_by_text(re.compile(rf"^{len(inside)} images: .*{true_code} that the model called")).wait_for()
+        page.get_by_text(
+            re.compile(rf"^{len(inside)} images: .*{true_code} that the model called")
+        ).wait_for()
         surest = said.loc[inside, said_code].sort_values(ascending=False).index[:12]
         pictures = page.locator(".st-key-cell .tiles-picture")
         pictures.nth(len(surest) - 1).wait_for()
         settle(page)
-        opened = {pictures.nth(place).get_attribute("alt").split(",")[0] for place in range(pictures.count())}
+        opened = {
+            pictures.nth(place).get_attribute("alt").split(",")[0]
+            for place in range(pictures.count())
+        }
         assert opened == set(surest)
-        page.goto("about:blank")  # before the server ends, whose silence would be an error in the console
+        page.goto(
+            "about:blank"
+        )  # before the server ends, whose silence would be an error in the console
 
 
 def test_the_report_of_the_page_opens_from_the_disk_and_draws_its_charts(server, page, tmp_path):

@@ -12,8 +12,8 @@ from urllib.parse import urlsplit
 import pytest
 from PIL import Image
 
-from cadlib.record import CARD_FILE, find_model
-from cadlib.synthetic import demo_lesions, write_dataset
+from cadlib.images.synthetic import demo_lesions, write_dataset
+from cadlib.model.record import CARD_FILE, find_model
 from tests.altering import change_file
 from tests.browser.conftest import serving, settle
 from tests.browser.test_browser import drop
@@ -28,7 +28,11 @@ HOSTILE = (
     ":material/home: :red[e] :smile: $f$",
     f"{ELSEWHERE}/g www.example.org h@example.org",
 )
-CARD = "# Card\n\n" + "\n\n".join(HOSTILE) + f"\n\n| a |\n|-|\n| {HOSTILE[0]} |\n\n<iframe src={ELSEWHERE}></iframe>\n"
+CARD = (
+    "# Card\n\n"
+    + "\n\n".join(HOSTILE)
+    + f"\n\n| a |\n|-|\n| {HOSTILE[0]} |\n\n<iframe src={ELSEWHERE}></iframe>\n"
+)
 
 
 @pytest.fixture
@@ -66,7 +70,11 @@ def hostile_server(tmp_path, monkeypatch):
 def outside(server: str, addresses: list[str]) -> list[str]:
     """Return the addresses that are of another server."""
     own = urlsplit(server).netloc
-    return [one for one in addresses if not one.startswith(("data:", "blob:")) and urlsplit(one).netloc != own]
+    return [
+        one
+        for one in addresses
+        if not one.startswith(("data:", "blob:")) and urlsplit(one).netloc != own
+    ]
 
 
 def links(page) -> list[str]:
@@ -75,9 +83,13 @@ def links(page) -> list[str]:
     return found
 
 
-def test_the_names_of_files_are_shown_as_they_are_and_ask_for_nothing(hostile_server, page, requested):
+def test_the_names_of_files_are_shown_as_they_are_and_ask_for_nothing(
+    hostile_server, page, requested
+):
     lesions = [lesion.png() for lesion in demo_lesions()]
-    files = [(f"{name}.png", "image/png", data) for name, data in zip(HOSTILE, lesions, strict=False)]
+    files = [
+        (f"{name}.png", "image/png", data) for name, data in zip(HOSTILE, lesions, strict=False)
+    ]
     page.goto(hostile_server)
     drop(page, *files, ("![z](http://127.0.0.2:9/z.png)", "image/png", b"no image"))
     page.get_by_text(f"{len(files) + 1} files").wait_for()
@@ -136,11 +148,18 @@ def test_the_browser_itself_refuses_a_request_to_another_server(server, browser)
 
 def test_the_browser_keeps_no_image_on_its_disk(server, page):
     kept: dict[str, str] = {}
-    page.on("response", lambda answer: kept.update({answer.url: answer.headers.get("cache-control", "")}))
+    page.on(
+        "response",
+        lambda answer: kept.update({answer.url: answer.headers.get("cache-control", "")}),
+    )
     picture = Image.new("RGB", (128, 96), (200, 150, 130))
     picture.save(buffer := io.BytesIO(), "PNG")
     page.goto(server)
-    drop(page, ("a.png", "image/png", buffer.getvalue()), ("b.png", "image/png", demo_lesions()[0].png()))
+    drop(
+        page,
+        ("a.png", "image/png", buffer.getvalue()),
+        ("b.png", "image/png", demo_lesions()[0].png()),
+    )
     page.get_by_text("2 files").wait_for()
     settle(page)
     media = {url: control for url, control in kept.items() if "/media/" in url}
@@ -148,7 +167,9 @@ def test_the_browser_keeps_no_image_on_its_disk(server, page):
     assert {*media.values()} == {"no-store"}, json.dumps(media)
 
 
-def test_after_a_restart_in_the_middle_of_an_upload_the_page_says_that_nothing_was_read(tmp_path, browser):
+def test_after_a_restart_in_the_middle_of_an_upload_the_page_says_that_nothing_was_read(
+    tmp_path, browser
+):
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
@@ -163,7 +184,12 @@ def test_after_a_restart_in_the_middle_of_an_upload_the_page_says_that_nothing_w
         line = context.new_cdp_session(page)
         line.send("Network.enable")
         one_uploader(page)
-        slow = {"offline": False, "latency": 0, "downloadThroughput": -1, "uploadThroughput": 200_000}
+        slow = {
+            "offline": False,
+            "latency": 0,
+            "downloadThroughput": -1,
+            "uploadThroughput": 200_000,
+        }
         line.send("Network.emulateNetworkConditions", slow)
         drop(page, ("big.png", "image/png", bytes(8_000_000)))
         page.get_by_text("big.png").first.wait_for()

@@ -21,7 +21,7 @@ TRAIN = """
 import socket, sys
 from contextlib import closing
 from pathlib import Path
-from cadlib.run import Curves
+from cadlib.training.run import Curves
 facts = {"settings": {"batch_size": 8}, "steps": 40, "steps_per_epoch": 10, "host": socket.gethostname()}
 with closing(Curves(Path(sys.argv[1]), facts, 0)) as curves:
     for epoch in range(1, 5):
@@ -36,7 +36,9 @@ def training(tmp_path, monkeypatch):
     """Return a process that writes an epoch whenever it is given a line, and ends after four."""
     monkeypatch.setenv("CADLIB_RUNS", str(tmp_path / "runs"))
     line = [sys.executable, "-c", TRAIN, str(tmp_path / "runs" / "mine" / "curves")]
-    with subprocess.Popen(line, cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
+    with subprocess.Popen(
+        line, cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    ) as process:
         assert process.stdout.readline() == "1\n"
         yield process
         process.kill()
@@ -59,7 +61,9 @@ def test_a_new_point_is_seen_without_a_reload_and_nothing_moves(training, cold_s
 
     assert next_epoch(training) == "2\n"
     page.get_by_text("Running: epoch 2 of 4").wait_for()
-    page.wait_for_function(f"[...document.querySelectorAll('{CHART}')].some((chart) => ({POINTS})(chart) === 2)")
+    page.wait_for_function(
+        f"[...document.querySelectorAll('{CHART}')].some((chart) => ({POINTS})(chart) === 2)"
+    )
     page.wait_for_timeout(3000)
     assert page.evaluate("window.places.size") == 1, page.evaluate("[...window.places]")
 
@@ -68,5 +72,7 @@ def test_a_new_point_is_seen_without_a_reload_and_nothing_moves(training, cold_s
     next_epoch(training)
     assert training.wait(timeout=60) == 0
     page.get_by_text("Finished: 4 epochs").wait_for()
-    page.wait_for_function(f"[...document.querySelectorAll('{CHART}')].some((chart) => ({POINTS})(chart) === 4)")
+    page.wait_for_function(
+        f"[...document.querySelectorAll('{CHART}')].some((chart) => ({POINTS})(chart) === 4)"
+    )
     assert page.evaluate("window.places.size") == 1, "reloaded, or moved"

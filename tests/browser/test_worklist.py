@@ -3,9 +3,9 @@
 import pandas as pd
 import pytest
 
-from cadlib.record import find_model, read_record
-from cadlib.suspects import Suspects, keep
-from cadlib.suspects.lists import findings
+from cadlib.label_review import Suspects, keep
+from cadlib.label_review.lists import findings
+from cadlib.model.record import find_model, read_record
 from tests.browser.conftest import settle
 
 pytestmark = [pytest.mark.browser, pytest.mark.timeout(300)]
@@ -16,8 +16,15 @@ def doubted(data_at_hand) -> list[str]:
     """Return the images whose labels are doubted in lists that are kept, the worst first."""
     images = data_at_hand.table["image"][:4].tolist()
     given = {"kind": "doubted labels", "diagnosis": "NV", "suggested": "BCC", "why": "why"}
-    rows = findings([{**given, "image": image, "score": 1 - n / 10} for n, image in enumerate(images)])
-    keep(Suspects(data_at_hand.name, read_record(find_model("isic2019")).model_id, "now", 96, 96, rows), data_at_hand)
+    rows = findings(
+        [{**given, "image": image, "score": 1 - n / 10} for n, image in enumerate(images)]
+    )
+    keep(
+        Suspects(
+            data_at_hand.name, read_record(find_model("isic2019")).model_id, "now", 96, 96, rows
+        ),
+        data_at_hand,
+    )
     return images
 
 
@@ -32,11 +39,15 @@ def open_suspects(page, server: str) -> None:
 
 def pictures(page) -> list[str]:
     """Return the ids of the pictures that stand on the page."""
-    found: list[str] = page.get_by_alt_text("ISIC").evaluate_all("all => all.map((one) => one.alt.split(',')[0])")
+    found: list[str] = page.get_by_alt_text("ISIC").evaluate_all(
+        "all => all.map((one) => one.alt.split(',')[0])"
+    )
     return found
 
 
-def test_a_verdict_is_given_by_a_key_survives_a_reload_and_stands_in_the_csv(doubted, cold_server, page, tmp_path):
+def test_a_verdict_is_given_by_a_key_survives_a_reload_and_stands_in_the_csv(
+    doubted, cold_server, page, tmp_path
+):
     open_suspects(page, cold_server)
     page.get_by_text("0 of 4 done").wait_for()
     for done, key in ((1, "2"), (2, "1"), (3, "3"), (2, "z")):
@@ -50,16 +61,24 @@ def test_a_verdict_is_given_by_a_key_survives_a_reload_and_stands_in_the_csv(dou
     page.locator("button[kind=primary]", has_text="Label is wrong").wait_for()
     settle(page)
     assert pictures(page) == doubted[:2]
-    assert page.get_by_role("combobox", name="Should be").input_value() == "should be ▲ BCC Basal cell carcinoma"
+    assert (
+        page.get_by_role("combobox", name="Should be").input_value()
+        == "should be ▲ BCC Basal cell carcinoma"
+    )
     with page.expect_download() as told:
         page.get_by_role("button", name="All as CSV").click()
     table = pd.read_csv(told.value.path()).set_index("image")
-    assert table["verdict"].dropna().to_dict() == {doubted[0]: "label is wrong", doubted[1]: "label is right"}
+    assert table["verdict"].dropna().to_dict() == {
+        doubted[0]: "label is wrong",
+        doubted[1]: "label is right",
+    }
     assert table["should_be"].dropna().to_dict() == {doubted[0]: "BCC"}
     assert (tmp_path / "verdicts" / "drawn.csv").exists()
 
 
-def test_what_is_looked_at_closer_is_what_the_keys_judge_one_after_the_other(doubted, cold_server, page):
+def test_what_is_looked_at_closer_is_what_the_keys_judge_one_after_the_other(
+    doubted, cold_server, page
+):
     open_suspects(page, cold_server)
     dialog = page.get_by_role("dialog")
     for _ in range(2):

@@ -6,17 +6,17 @@ from pathlib import Path
 import pandas as pd
 import streamlit as st
 
-from cadlib.cache import cache_dir, is_standing, standing
-from cadlib.catalogue import Catalogue, described
-from cadlib.dataset import Dataset
+from cadlib.data.dataset import Dataset
+from cadlib.data.predictions_csv import PREDICTIONS_FILE, read_predictions, read_unknown
 from cadlib.errors import CadError
-from cadlib.evaluated import evaluation_folder
-from cadlib.own_split import own_split
-from cadlib.predictions import PREDICTIONS_FILE, read_predictions, read_unknown
-from cadlib.record import ModelRecord, find_model, read_record
+from cadlib.evaluation.cached import evaluation_folder
+from cadlib.evaluation.catalogue import Catalogue, described
+from cadlib.files.cache import cache_dir, is_standing, standing
+from cadlib.model.record import ModelRecord, find_model, read_record
+from cadlib.model.split import own_split
 from cadlib.taxonomy import UNKNOWN
-from cadlib.ui.figures_of import evaluation_of
-from cadlib.ui.garbage import spare
+from cadlib.ui.memory import spare
+from cadlib.ui.metrics_source import evaluation_of
 from cadlib.ui.text import plain
 
 
@@ -62,8 +62,12 @@ def _found(dataset: Dataset, model: str, model_id: str, cache: Path) -> Path | N
         return None
 
 
-@lru_cache(maxsize=2)  # by the object, which it holds: Streamlit's cache would have to hash half a million rows
-def _catalogue(dataset: Dataset, model: str, model_id: str, answers: Path | None, written: float) -> Catalogue:  # noqa: ARG001
+@lru_cache(
+    maxsize=2
+)  # by the object, which it holds: Streamlit's cache would have to hash half a million rows
+def _catalogue(
+    dataset: Dataset, model: str, model_id: str, answers: Path | None, written: float
+) -> Catalogue:  # noqa: ARG001
     split = _split_of(model, dataset.table["image"]) if model else None
     catalogue = described(dataset.table, split, _read(answers) if answers and written else None)
     spare()
@@ -71,7 +75,11 @@ def _catalogue(dataset: Dataset, model: str, model_id: str, answers: Path | None
 
 
 def _read(answers: Path) -> pd.DataFrame:
-    return read_predictions(answers).assign(**{UNKNOWN: read_unknown(answers)}).reset_index(names="image")
+    return (
+        read_predictions(answers)
+        .assign(**{UNKNOWN: read_unknown(answers)})
+        .reset_index(names="image")
+    )
 
 
 def _split_of(model: str, images: "pd.Series[str]") -> pd.DataFrame | None:

@@ -7,8 +7,8 @@ import numpy as np
 import streamlit as st
 from numpy.typing import NDArray
 
-from cadlib.catalogue import STEPS, Answer, Catalogue, Query, Spread
-from cadlib.partial_labels import GROUPS
+from cadlib.evaluation.catalogue import STEPS, Answer, Catalogue, Query, Spread
+from cadlib.metrics.partial_labels import GROUPS
 from cadlib.taxonomy import CODES
 from cadlib.ui.text import mark, plain
 
@@ -74,22 +74,41 @@ def facets(catalogue: Catalogue, within: NDArray[np.bool_] | None = None) -> tup
         if ends := _ends(catalogue, name):
             spread, key = answer.spreads[name], f"facet-{name}"
             st.html(_histogram(scale.label, spread, ends, query.ranges.get(name, ends)))
-            st.slider(scale.label, *ends, ends, STEPS[name], scale.format, key=key, label_visibility="collapsed")
+            st.slider(
+                scale.label,
+                *ends,
+                ends,
+                STEPS[name],
+                scale.format,
+                key=key,
+                label_visibility="collapsed",
+            )
     return query, answer
 
 
 def forget_facets(**instead: str) -> None:
     """Drop what was chosen in another data set, and set the widgets named `instead`."""
     st.session_state.update(instead)
-    for key in [key for key in st.session_state if str(key).startswith(("facet-", "sample", "page"))]:
+    for key in [
+        key for key in st.session_state if str(key).startswith(("facet-", "sample", "page"))
+    ]:
         del st.session_state[key]
 
 
 def said_of(query: Query, subset: str = "") -> str:
     """Say what a query asks for, "Diagnosis MEL, NV; Age, years 30 to 60; id has 0024", and of which subset."""
-    chosen = [f"{_FACETS[name]} {', '.join(values)}" for name, values in query.chosen.items() if values]
-    ranges = [f"{_SCALES[name].label} {low:g} to {high:g}" for name, (low, high) in query.ranges.items()]
-    words = [*[f"of {subset}"] * bool(subset), *chosen, *ranges, *[f"id has {query.text}"] * bool(query.text)]
+    chosen = [
+        f"{_FACETS[name]} {', '.join(values)}" for name, values in query.chosen.items() if values
+    ]
+    ranges = [
+        f"{_SCALES[name].label} {low:g} to {high:g}" for name, (low, high) in query.ranges.items()
+    ]
+    words = [
+        *[f"of {subset}"] * bool(subset),
+        *chosen,
+        *ranges,
+        *[f"id has {query.text}"] * bool(query.text),
+    ]
     return "; ".join(words) or "all images"
 
 
@@ -115,17 +134,26 @@ def _ends(catalogue: Catalogue, name: str) -> tuple[float, float] | None:
         return None
     scale = _SCALES[name]
     low, high = span
-    return scale.ends or (math.floor(low / STEPS[name]) * STEPS[name], math.ceil(high / STEPS[name]) * STEPS[name])
+    return scale.ends or (
+        math.floor(low / STEPS[name]) * STEPS[name],
+        math.ceil(high / STEPS[name]) * STEPS[name],
+    )
 
 
-def _histogram(label: str, spread: Spread, ends: tuple[float, float], chosen: tuple[float, float]) -> str:
+def _histogram(
+    label: str, spread: Spread, ends: tuple[float, float], chosen: tuple[float, float]
+) -> str:
     """Return a drawing of how many images have which number, from end to end of its slider; what is chosen stands out.
 
     Each bar has its count as a title.
     """
     counts = [0] * round((ends[1] - ends[0]) / spread.step)
-    for place, count in enumerate(spread.counts.tolist(), round((spread.low - ends[0]) / spread.step)):
-        counts[min(place, len(counts) - 1)] += count  # what is just at the end is counted with what is below it
+    for place, count in enumerate(
+        spread.counts.tolist(), round((spread.low - ends[0]) / spread.step)
+    ):
+        counts[min(place, len(counts) - 1)] += (
+            count  # what is just at the end is counted with what is below it
+        )
     bars, most = "", max(*counts, 1)
     for place, count in enumerate(counts):
         low = ends[0] + place * spread.step

@@ -4,7 +4,7 @@ from zlib import crc32
 
 import streamlit as st
 
-from cadlib.catalogue import Catalogue, Rows
+from cadlib.evaluation.catalogue import Catalogue, Rows
 from cadlib.ui.gallery import gallery, tiles_of
 from cadlib.ui.tiles import Pages
 

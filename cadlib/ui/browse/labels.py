@@ -1,7 +1,7 @@
 """How many images of a catalogue have which label."""
 
-from cadlib.catalogue import Catalogue, Rows
-from cadlib.partial_labels import label_words
+from cadlib.evaluation.catalogue import Catalogue, Rows
+from cadlib.metrics.partial_labels import label_words
 
 
 def label_counts(catalogue: Catalogue, rows: Rows) -> dict[str, int]:

@@ -3,15 +3,17 @@
 import numpy as np
 import streamlit as st
 
-from cadlib.catalogue import Answer, Catalogue, Rows
-from cadlib.dataset import Dataset
-from cadlib.record import ModelRecord
+from cadlib.data.dataset import Dataset
+from cadlib.evaluation.catalogue import Answer, Catalogue, Rows
+from cadlib.model.record import ModelRecord
 from cadlib.ui.browse.catalogues import answers_folder
 from cadlib.ui.browse.facets import LABELS
 from cadlib.ui.imagemap import image_map, map_places
 
 
-def mapped(dataset: Dataset, record: ModelRecord, catalogue: Catalogue, answer: Answer) -> Rows | None:
+def mapped(
+    dataset: Dataset, record: ModelRecord, catalogue: Catalogue, answer: Answer
+) -> Rows | None:
     """Draw the images of an answer on the map of their data set; return the places of those chosen, None for none."""
     if (folder := answers_folder(dataset, record)) is None:
         st.error("An image of this data set is gone; open it anew.")
@@ -28,5 +30,7 @@ def mapped(dataset: Dataset, record: ModelRecord, catalogue: Catalogue, answer: 
     if not len(rows):
         st.caption("No image passes the filters.")
         return None
-    chosen = image_map(catalogue.table.iloc[rows], places[rows], column, "dataset-map", LABELS[column])
+    chosen = image_map(
+        catalogue.table.iloc[rows], places[rows], column, "dataset-map", LABELS[column]
+    )
     return None if chosen is None else answer.rows[catalogue.holds(chosen)[answer.rows]]

@@ -6,12 +6,12 @@ import numpy as np
 import streamlit as st
 from numpy.typing import NDArray
 
-from cadlib import hints
-from cadlib.catalogue import Catalogue, Rows
-from cadlib.dataset import Dataset
+from cadlib import command_hints
+from cadlib.data.dataset import Dataset
+from cadlib.data.subsets import Subset, list_subsets, read_subset, save_subset
 from cadlib.errors import SubsetInvalid
-from cadlib.spreadsheets import safe_table
-from cadlib.subsets import Subset, list_subsets, read_subset, save_subset
+from cadlib.evaluation.catalogue import Catalogue, Rows
+from cadlib.files.spreadsheets import safe_table
 from cadlib.ui.text import plain
 
 _ALL, _SAVED = "all images", "saved-subset"
@@ -32,22 +32,29 @@ def chosen_subset(catalogue: Catalogue) -> tuple[str, NDArray[np.bool_] | None]:
     rows = catalogue.holds(subset.images)
     missing = len(subset.images) - int(rows.sum())
     st.caption(
-        plain(subset.chosen) + f" · {missing:,} of its {len(subset.images):,} images are not here" * bool(missing)
+        plain(subset.chosen)
+        + f" · {missing:,} of its {len(subset.images):,} images are not here" * bool(missing)
     )
     return name, rows
 
 
 def keep(dataset: Dataset, catalogue: Catalogue, rows: Rows, chosen: str) -> None:
     """Let the images at these places be saved under a name, or taken along as CSV; `chosen` says how they were."""
-    with st.popover(f"Keep these {len(rows):,}", icon=":material/bookmark_add:", disabled=not len(rows)):
-        name = st.text_input("Name of the subset", key="subset-name", placeholder="missed melanomas").strip()
+    with st.popover(
+        f"Keep these {len(rows):,}", icon=":material/bookmark_add:", disabled=not len(rows)
+    ):
+        name = st.text_input(
+            "Name of the subset", key="subset-name", placeholder="missed melanomas"
+        ).strip()
         what = (name, dataset.name, catalogue, rows, chosen)
-        st.button("Save", "save-subset", type="primary", disabled=not name, on_click=_save, args=what)
+        st.button(
+            "Save", "save-subset", type="primary", disabled=not name, on_click=_save, args=what
+        )
         saved, said = st.session_state.get(_SAVED, ("", ""))
         if said and saved == name:
             st.error(said)
         elif saved and saved == name:
-            st.code(hints.evaluate_subset(name), language="sh")
+            st.code(command_hints.evaluate_subset(name), language="sh")
         st.download_button(
             "All that is known of them, as CSV", lambda: _csv(catalogue, rows), f"{dataset.name}.csv", "text/csv",
             "download-selection", icon=":material/download:", on_click="ignore",

@@ -9,12 +9,14 @@ from typing import Any, NamedTuple
 import streamlit as st
 
 from cadlib.errors import ImageRejected
-from cadlib.readahead import threads
-from cadlib.thumbnails import thumbnail
+from cadlib.images.thumbnails import thumbnail
+from cadlib.thread_pool import threads
 from cadlib.ui.text import hue, sign
 
 _HERE = Path(__file__).parent
-_HTML, _CSS, _JS = ((_HERE / f"tiles.{kind}").read_text(encoding="utf-8") for kind in ("html", "css", "js"))
+_HTML, _CSS, _JS = (
+    (_HERE / f"tiles.{kind}").read_text(encoding="utf-8") for kind in ("html", "css", "js")
+)
 
 
 class Tile(NamedTuple):
@@ -105,9 +107,13 @@ def _drawn(rows: list[Tile]) -> list[dict[str, str]]:
 def _picture(path: str) -> dict[str, str]:
     """Return the thumbnail of a file as a URL, or the reason why there is none."""
     try:
-        return {"picture": f"data:image/jpeg;base64,{base64.b64encode(thumbnail(Path(path))).decode()}"}
+        return {
+            "picture": f"data:image/jpeg;base64,{base64.b64encode(thumbnail(Path(path))).decode()}"
+        }
     except (ImageRejected, OSError) as error:
         return {"why": str(error)}
 
 
-_mount = st.components.v2.component("cadlib-tiles", html=_HTML, css=_CSS, js=_JS, isolate_styles=False)
+_mount = st.components.v2.component(
+    "cadlib-tiles", html=_HTML, css=_CSS, js=_JS, isolate_styles=False
+)

@@ -8,14 +8,16 @@ import streamlit as st
 from numpy.typing import NDArray
 from PIL import Image
 
-from cadlib import saliency
 from cadlib.assessment import Assessment
-from cadlib.saliency import Heatmap
-from cadlib.synthetic import is_demo
+from cadlib.images.synthetic import is_demo
+from cadlib.saliency import heatmap
+from cadlib.saliency.heatmap import Heatmap
 from cadlib.ui.pictures import DRAWN, OPACITY, ORIGINAL, encoded, photograph, said
 
 _HERE = Path(__file__).parent
-_HTML, _CSS, _JS = ((_HERE / f"viewer.{kind}").read_text(encoding="utf-8") for kind in ("html", "css", "js"))
+_HTML, _CSS, _JS = (
+    (_HERE / f"viewer.{kind}").read_text(encoding="utf-8") for kind in ("html", "css", "js")
+)
 _SIDE_PX = 1600
 KEYS = "Picture: plus and minus zoom, arrows move, 0 shows the whole, H shows or hides the heatmap"
 
@@ -28,9 +30,13 @@ def viewer(found: Assessment, heat: Heatmap, name: str, key: str) -> float:
     image = found.image
     opacity = st.session_state.get(key, {"opacity": OPACITY})["opacity"]
     (left, top, right, bottom), width, height = heat.box, image.width_px, image.height_px
-    colours = saliency.tinted(heat.values, heat.raw_peak) if heat.raw_peak else None
+    colours = heatmap.tinted(heat.values, heat.raw_peak) if heat.raw_peak else None
     shows = f"{said(heat)}, peak {heat.raw_peak:.2g}"
-    scale = f"clear is 0, yellow is {heat.raw_peak:.2g}" if heat.raw_peak else "nothing in the picture speaks for it"
+    scale = (
+        f"clear is 0, yellow is {heat.raw_peak:.2g}"
+        if heat.raw_peak
+        else "nothing in the picture speaks for it"
+    )
     source = DRAWN if is_demo(image.pixels) else ORIGINAL
     mounted = _mount(
         key=key,
@@ -42,7 +48,7 @@ def viewer(found: Assessment, heat: Heatmap, name: str, key: str) -> float:
             "heat": None if colours is None else _png(colours),
             "shows": f"Heatmap, {shows}",
             "box": (left / width, top / height, right / width, bottom / height),
-            "colours": _png(saliency.colour_scale(400, 8)),
+            "colours": _png(heatmap.colour_scale(400, 8)),
             "said": f"{source}. {said(heat)}: {scale}",
             "opacity": opacity,
             "keys": KEYS,
@@ -61,4 +67,6 @@ def _url(data: bytes, kind: str) -> str:
     return f"data:image/{kind};base64,{base64.b64encode(data).decode()}"
 
 
-_mount = st.components.v2.component("cadlib-viewer", html=_HTML, css=_CSS, js=_JS, isolate_styles=False)
+_mount = st.components.v2.component(
+    "cadlib-viewer", html=_HTML, css=_CSS, js=_JS, isolate_styles=False
+)

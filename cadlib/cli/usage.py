@@ -1,0 +1,99 @@
+"""What a command asks for before any work, and the error that says it was not given."""
+
+from pathlib import Path
+from tempfile import TemporaryFile
+
+from cadlib.data.subsets import Subset, read_subset
+from cadlib.errors import CadError, ModelInvalid, SubsetInvalid
+from cadlib.model.record import ModelRecord, find_model, read_record
+
+
+class UsageError(CadError):
+    """The command cannot be carried out as it was given; nothing has been done."""
+
+
+def check_model(name: str) -> ModelRecord:
+    """Return the record of a model; raise UsageError where there is none, and ModelInvalid where it was changed."""
+    return read_record(check_found(name))
+
+
+def check_found(name: str) -> Path:
+    """Return the folder of a model, whatever state it is in; raise UsageError where there is none."""
+    try:
+        return find_model(name)
+    except ModelInvalid as error:
+        raise UsageError(str(error)) from error
+
+
+def check_subset(name: str) -> Subset:
+    """Return the subset of that name; raise UsageError where there is none that can be used."""
+    try:
+        return read_subset(name)
+    except SubsetInvalid as error:
+        raise UsageError(str(error)) from error
+
+
+def check_data(folder: Path) -> None:
+    """Raise UsageError where there is no such folder."""
+    if not folder.is_dir():
+        raise UsageError(
+            f"Expected a folder of images with their CSV files but there is no folder {folder}."
+        )
+
+
+def write_text(file: Path, text: str) -> None:
+    """Write a file; raise CadError where the disk refuses."""
+    try:
+        file.write_text(text, encoding="utf-8")
+    except OSError as error:
+        raise CadError(f"{file} could not be written: {error}.") from error
+
+
+def make_folder(folder: Path) -> None:
+    """Make a folder where there is none; raise UsageError where that cannot be, or no file can be written into it."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with TemporaryFile(dir=folder):
+            pass
+    except OSError as error:
+        raise _unwritable("folder", folder, error) from error
+
+
+def check_folder(folder: Path) -> None:
+    """Raise UsageError where a folder, or what will hold it, cannot be written; make nothing."""
+    try:
+        existing = folder.absolute()
+        while not existing.exists():
+            existing = existing.parent
+        with TemporaryFile(dir=existing):
+            pass
+    except OSError as error:
+        raise _unwritable("folder", folder, error) from error
+
+
+def check_file(file: Path) -> None:
+    """Make the folder of a file; raise UsageError where the file cannot be written."""
+    try:
+        if file.is_dir():
+            raise UsageError(
+                f"Expected the name of a file, but found a folder: {file}. Give a file in it."
+            )
+        if file.is_file():
+            with file.open("ab"):
+                return
+        if (
+            file.exists()
+        ):  # a pipe or a device: whoever reads it would take an attempt for the whole
+            return
+        make_folder(file.absolute().parent)
+        file.touch()
+        file.unlink()
+    except OSError as error:
+        raise _unwritable("file", file, error) from error
+
+
+def _unwritable(kind: str, path: Path, error: OSError) -> UsageError:
+    reason = error.strerror or type(error).__name__
+    return UsageError(
+        f"Expected a {kind} that can be written, {path}, but found: {reason}. Choose another one."
+    )

@@ -1,0 +1,337 @@
+"""Reads the diagnosis, and benign or malignant, from a table's columns."""
+
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+from numpy.typing import ArrayLike, NDArray
+
+from cadlib.data.consistency import Findings
+from cadlib.data.isic_csv import cells, numbers
+from cadlib.data.layouts.columns import DIAGNOSIS_NAMES, Columns, class_word, plain, several_columns
+from cadlib.data.layouts.table_file import TextTable
+from cadlib.data.layouts.terms import (
+    DIAGNOSES_BY_WORD,
+    INDETERMINATE,
+    MALIGNANCY_BY_WORD,
+    TRUTH_BY_WORD,
+    words,
+)
+from cadlib.taxonomy import DIAGNOSES, ISIC_2018, ISIC_2019, UNKNOWN
+
+MALIGNANT_BY_CODE = {d.code: d.malignant for d in DIAGNOSES}
+_BENIGN_COLUMNS = ("benign", "is_benign")
+_LEVELS = "::"
+"""Between the levels of `iddx_full` of ISIC 2024."""
+
+
+def read_labels(table: TextTable, columns: Columns, findings: Findings) -> pd.DataFrame:
+    """Return `diagnosis` (a code or "UNK") and, where a column states it, `malignant` (boolean).
+
+    `table.cells` is indexed by image. A row whose diagnosis and malignancy contradict each other
+    has neither. The frame is empty of columns where the table has no label.
+    """
+    rows = table.cells
+    file_name = table.path.name
+    diagnosis_columns, malignancy_columns = _by_content(rows, columns)
+    if len(diagnosis_columns) > 1:
+        raise several_columns(table.path, "diagnosis", DIAGNOSIS_NAMES, tuple(diagnosis_columns))
+
+    labels = pd.DataFrame(index=rows.index)
+    statements: list[_Statement] = []
+    if columns.diagnoses or diagnosis_columns:
+        labels["diagnosis"] = pd.Series(pd.NA, rows.index, dtype="str")
+    for column in diagnosis_columns:
+        text = words(rows[column])
+        labels["diagnosis"] = text.map(DIAGNOSES_BY_WORD).astype("str").array
+        _report_diagnoses(rows[column], text, findings, file_name)
+        if text.isin(MALIGNANCY_BY_WORD).any():
+            statements.append(_Statement.of_words(text))
+    if columns.classes:
+        one_hot = _one_hot(table, columns, findings)
+        in_words = labels.get("diagnosis")
+        labels["diagnosis"] = (
+            one_hot if in_words is None else _agreed(in_words, one_hot, findings, file_name)
+        )
+
+    statements += _statements(table, malignancy_columns, findings)
+    if not statements:
+        return labels
+    if "diagnosis" not in labels:
+        labels["diagnosis"] = pd.Series(pd.NA, rows.index, dtype="str")
+    return _with_malignancy(labels, statements, findings, file_name)
+
+
+def _by_content(rows: pd.DataFrame, columns: Columns) -> tuple[list[str], list[str]]:
+    """Return the columns of diagnoses, and those of benign or malignant, by what their cells say."""
+    diagnosis_columns: list[str] = []
+    malignancy_columns: list[str] = []
+    with_diagnoses: list[str] = []
+    for column in columns.malignancy:
+        if rows[column].isna().all():
+            continue
+        # `target` is 0 or 1 in ISIC's tables, and may hold diagnoses in others.
+        if _names_diagnoses(column, rows[column]):
+            with_diagnoses.append(column)
+        else:
+            malignancy_columns.append(column)
+    for column in columns.diagnoses:
+        if rows[column].isna().all():
+            continue
+        if _is_malignancy(rows[column]):
+            malignancy_columns.append(column)
+        else:
+            diagnosis_columns.append(column)
+    return diagnosis_columns + with_diagnoses, malignancy_columns
+
+
+def _report_diagnoses(
+    column: "pd.Series[str]", text: "pd.Series[str]", findings: Findings, file_name: str
+) -> None:
+    is_term = text.isin([*DIAGNOSES_BY_WORD, *MALIGNANCY_BY_WORD, *INDETERMINATE])
+    strange = column[text.notna() & ~is_term]
+    findings.add("AKIEC taken as AK", column.index[text == "akiec"], file_name)
+    findings.add("diagnoses that are none of the eight", cells(strange), file_name)
+
+
+@dataclass(frozen=True, eq=False)
+class _Statement:
+    """What a column says of each row: malignant (boolean, NA where it does not say), or undecided."""
+
+    malignant: "pd.Series[bool]"
+    undecided: NDArray[np.bool_]
+
+    @classmethod
+    def of_words(cls, text: "pd.Series[str]") -> "_Statement":
+        malignant = text.map(MALIGNANCY_BY_WORD).astype("boolean")
+        return cls(malignant, text.isin(INDETERMINATE).to_numpy(bool))
+
+
+def _is_malignancy(column: "pd.Series[str]") -> bool:
+    """Tell whether a column says benign or malignant alone."""
+    cell_words = words(column).dropna()
+    return len(cell_words) > 0 and bool(
+        cell_words.isin([*MALIGNANCY_BY_WORD, *INDETERMINATE]).all()
+    )
+
+
+def _names_diagnoses(column: str, values: "pd.Series[str]") -> bool:
+    cell_words = words(values).dropna()
+    named = bool(cell_words.isin(DIAGNOSES_BY_WORD).all()) and len(cell_words) > 0
+    return plain(column) == "target" and named
+
+
+def _truth(column: "pd.Series[str]") -> "pd.Series[float]":
+    """Return 1 for yes and 0 for no, another number as it is, and NaN for anything else."""
+    by_word = column.str.lower().map(TRUTH_BY_WORD).astype("float64")
+    return by_word.fillna(numbers(column))
+
+
+def _one_hot(table: TextTable, columns: Columns, findings: Findings) -> "pd.Series[str]":
+    """Return the one diagnosis of each row of 0 and 1; missing where it is not exactly one."""
+    file_name = table.path.name
+    text = table.cells[list(columns.classes)]
+    without_value = text.columns[text.isna().all()]
+    findings.add("class columns without a value", without_value, file_name)
+    text = text.drop(columns=without_value)
+    if not columns.diagnoses:
+        _report_missing_classes(columns, findings, file_name)
+
+    is_empty_row = text.isna().all(axis=1).to_numpy(bool) & ~table.short_rows
+    shares = _shares(text, table.short_rows, is_empty_row)
+    is_unreadable = shares.isna()
+    findings.add("cells that are not numbers", _unreadable_cells(text, is_unreadable), file_name)
+
+    values = shares.to_numpy(np.float64)
+    is_numeric = ~is_unreadable.any(axis=1).to_numpy(bool)
+    is_label = is_numeric & np.isin(values, (0.0, 1.0)).all(axis=1) & (values.sum(axis=1) == 1.0)
+    no_label = _rows_without_label(text, values, is_numeric & ~is_label, is_empty_row)
+    findings.add("rows without exactly one diagnosis", no_label, file_name)
+
+    label = _marked_columns(text, values).where(is_label).astype("str")
+    akiec = label.index[label.map(class_word, na_action="ignore") == "akiec"]
+    findings.add("AKIEC taken as AK", akiec, file_name)
+    diagnosis: pd.Series[str] = label.map(dict(columns.classes)).astype("str")
+    return diagnosis
+
+
+def _marked_columns(text: pd.DataFrame, values: NDArray[np.float64]) -> "pd.Series[str]":
+    """Return the name of the column with the highest value in each row."""
+    if text.columns.empty:
+        return pd.Series(pd.NA, text.index, dtype="str")
+    highest = np.nan_to_num(values).argmax(axis=1)
+    names: pd.Series[str] = pd.Series(text.columns, dtype="str").iloc[highest]
+    return names.set_axis(text.index)
+
+
+def _shares(
+    text: pd.DataFrame, short_rows: NDArray[np.bool_], is_empty_row: NDArray[np.bool_]
+) -> pd.DataFrame:
+    """Return the cells of class columns as numbers; NaN where a cell is none, or blank beside others."""
+    shares = text.apply(_truth)
+    blank = text.isna()
+    # Blanks stand for 0 only where a whole row is written so: its one value is a 1.
+    has_one_mark = (shares == 1.0).sum(axis=1) == 1
+    has_one_value = (~blank).sum(axis=1) == 1
+    only_marked = (has_one_mark & has_one_value).to_numpy(bool) & ~short_rows
+    shares = shares.mask(blank & only_marked[:, None], 0.0)
+    # A row without any value is no label; a single cell without one could be a second label.
+    return shares.mask(np.repeat(is_empty_row[:, None], len(text.columns), axis=1), 0.0)
+
+
+def _unreadable_cells(text: pd.DataFrame, is_unreadable: pd.DataFrame) -> list[str]:
+    examples = []
+    for place in _places(is_unreadable.any(axis=1)):
+        for column in text.columns[is_unreadable.iloc[place]]:
+            cell = text[column].iloc[place]
+            shown = "empty" if pd.isna(cell) else repr(cell)
+            examples.append(f"{text.index[place]} {_shown(column)} {shown}")
+    return examples
+
+
+def _rows_without_label(
+    text: pd.DataFrame,
+    values: NDArray[np.float64],
+    rows: NDArray[np.bool_],
+    is_empty_row: NDArray[np.bool_],
+) -> list[str]:
+    examples = []
+    for place in _places(rows):
+        parts = []
+        for column, value in zip(text.columns, values[place], strict=True):
+            if value:
+                parts.append(f"{_shown(column)} {value:g}")
+        nothing = "empty" if is_empty_row[place] else "all 0"
+        examples.append(f"{text.index[place]} ({' + '.join(parts) or nothing})")
+    return examples
+
+
+def _places(rows: ArrayLike) -> list[int]:
+    places: list[int] = np.flatnonzero(rows).tolist()
+    return places
+
+
+def _report_missing_classes(columns: Columns, findings: Findings, file_name: str) -> None:
+    present = {class_word(column) for column in columns.classes}
+    classes = ISIC_2018 if "akiec" in present else ISIC_2019
+    codes = {*columns.classes.values(), *(word.upper() for word in present)}
+    findings.add(
+        "missing columns", [code for code in classes.codes if code not in codes], file_name
+    )
+
+
+def _shown(column: str) -> str:
+    word = class_word(column)
+    return word.upper() if word.upper() in (*ISIC_2019.codes, *ISIC_2018.codes, UNKNOWN) else column
+
+
+def _agreed(
+    first: "pd.Series[str]", second: "pd.Series[str]", findings: Findings, file_name: str
+) -> "pd.Series[str]":
+    """Return what two statements of the diagnosis agree on, or the only one there is."""
+    differ = (first.notna() & second.notna() & (first != second)).to_numpy(bool)
+    examples = []
+    for image, one_code, other_code in zip(
+        first.index[differ], first[differ], second[differ], strict=True
+    ):
+        examples.append(f"{image} ({one_code}, {other_code})")
+    findings.add("diagnoses that contradict each other", examples, file_name)
+    return first.fillna(second).mask(differ).astype("str")
+
+
+def _statements(table: TextTable, columns: list[str], findings: Findings) -> list[_Statement]:
+    """Return what each column says that can be read."""
+    statements = []
+    for column in columns:
+        text = table.cells[column]
+        if plain(column) == "iddx_full":
+            text = text.str.split(_LEVELS, n=1).str[0].astype("str")
+        statement = _statement(column, text, findings, table.path.name)
+        if statement is not None:
+            statements.append(statement)
+    return statements
+
+
+def _statement(
+    column: str, text: "pd.Series[str]", findings: Findings, file_name: str
+) -> _Statement | None:
+    """Return what a column says, None where it has numbers of another scale."""
+    truth = _truth(text)
+    other_numbers = truth.notna() & ~truth.isin((0.0, 1.0))
+    if other_numbers.any():
+        # Numbers beyond 0 and 1 are another scale: then 0 and 1 are no yes and no either.
+        strange = cells(text[other_numbers])
+        findings.add(
+            "benign/malignant columns of other numbers", [f"{column}: {strange[0]}"], file_name
+        )
+        return None
+
+    by_truth = truth.map({0.0: False, 1.0: True}).astype("boolean")
+    if class_word(column).replace(" ", "_") in _BENIGN_COLUMNS:
+        by_truth = ~by_truth
+    cell_words = words(text)
+    by_word = _Statement.of_words(cell_words)
+    malignant = by_word.malignant.fillna(by_truth)
+    strange = cells(text[cell_words.notna() & malignant.isna() & ~by_word.undecided])
+    findings.add("words that are neither benign nor malignant", strange, file_name)
+    return _Statement(malignant, by_word.undecided)
+
+
+def _with_malignancy(
+    labels: pd.DataFrame, statements: list[_Statement], findings: Findings, file_name: str
+) -> pd.DataFrame:
+    """Return the labels with `malignant`, which the diagnosis decides where there is one."""
+    index = labels.index
+    malignant, benign, undecided = _any_statement(statements, len(index))
+    diagnosis = labels["diagnosis"]
+    by_diagnosis = diagnosis.map(MALIGNANT_BY_CODE).astype("boolean")
+    is_malignant = by_diagnosis.to_numpy(bool, na_value=False)
+    is_benign = (~by_diagnosis).to_numpy(bool, na_value=False)
+
+    # ISIC calls actinic keratosis benign or indeterminate, this program malignant.
+    keratosis = (diagnosis == "AK").to_numpy(bool, na_value=False)
+    otherwise = (benign | undecided) & ~malignant
+    findings.add("AK counted as malignant", index[keratosis & otherwise], file_name)
+
+    both = malignant & benign
+    against_diagnosis = (is_malignant & benign & ~keratosis) | (is_benign & malignant)
+    contradicting = both | against_diagnosis
+    examples = _contradictions(diagnosis, benign, malignant, contradicting)
+    findings.add("diagnoses and benign/malignant that contradict each other", examples, file_name)
+
+    unnamed = by_diagnosis.isna().to_numpy(bool)
+    findings.add("indeterminate lesions", index[undecided & unnamed & ~contradicting], file_name)
+    stated = pd.Series(malignant, index, dtype="boolean").where((malignant | benign) & ~undecided)
+    labels["malignant"] = by_diagnosis.fillna(stated).mask(contradicting).astype("boolean")
+    labels["diagnosis"] = diagnosis.mask(contradicting).astype("str")
+    return labels
+
+
+def _contradictions(
+    diagnosis: "pd.Series[str]",
+    benign: NDArray[np.bool_],
+    malignant: NDArray[np.bool_],
+    rows: NDArray[np.bool_],
+) -> list[str]:
+    examples = []
+    for place in _places(rows):
+        code = diagnosis.iloc[place]
+        parts = [] if pd.isna(code) else [str(code)]
+        if benign[place]:
+            parts.append("benign")
+        if malignant[place]:
+            parts.append("malignant")
+        examples.append(f"{diagnosis.index[place]} ({', '.join(parts)})")
+    return examples
+
+
+def _any_statement(statements: list[_Statement], rows: int) -> tuple[NDArray[np.bool_], ...]:
+    """Return where any statement says malignant, benign and undecided, each (rows,)."""
+    malignant = np.zeros(rows, bool)
+    benign = np.zeros(rows, bool)
+    undecided = np.zeros(rows, bool)
+    for statement in statements:
+        malignant |= statement.malignant.to_numpy(bool, na_value=False)
+        benign |= (~statement.malignant).to_numpy(bool, na_value=False)
+        undecided |= statement.undecided
+    return malignant, benign, undecided

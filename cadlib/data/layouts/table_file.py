@@ -1,0 +1,336 @@
+"""Reads a table file as text, whatever its encoding and delimiter.
+
+Nothing is guessed: a file that can be read in two ways is refused with both.
+"""
+
+import codecs
+import csv
+import io
+import re
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from itertools import islice
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from cadlib.data.layouts.columns import names_images
+from cadlib.errors import DatasetInvalid
+
+TABLE_SUFFIXES = (".csv", ".tsv", ".tab", ".txt")
+_WORKBOOK_SUFFIXES = (".xlsx", ".xlsm", ".xls", ".ods", ".numbers")
+_DATA_FRAME_SUFFIXES = (".parquet", ".feather", ".arrow")
+_COMPRESSED_SUFFIXES = (".gz", ".bz2", ".xz", ".zst", ".zip")
+ADVICE = "Save the table as a comma-separated UTF-8 file with one header line."
+WINDOWS = "Windows-1252"
+
+_DELIMITERS = {",": "comma", ";": "semicolon", "\t": "tab", "|": "pipe"}
+_MISSING = frozenset(
+    ("", "NA", "N/A", "NaN", "nan", "null", "None", "na", "n/a", "NULL", "none", "#N/A", "<NA>")
+)
+_HEAD_BYTES = 1 << 16
+_COMPARED_ROWS = 50
+_MARKS = (
+    (codecs.BOM_UTF8, "utf-8", "UTF-8"),
+    (codecs.BOM_UTF32_LE, "utf-32-le", "UTF-32"),  # before UTF-16: it begins with the same bytes
+    (codecs.BOM_UTF32_BE, "utf-32-be", "UTF-32"),
+    (codecs.BOM_UTF16_LE, "utf-16-le", "UTF-16"),
+    (codecs.BOM_UTF16_BE, "utf-16-be", "UTF-16"),
+)
+_WORKBOOK_SIGNATURES = (b"PK\x03\x04", b"\xd0\xcf\x11\xe0")
+_COMPRESSED_SIGNATURES = (
+    b"\x1f\x8b",
+    b"BZh",
+    b"\xfd7zXZ",
+    b"\x28\xb5\x2f\xfd",
+)  # gzip, bzip2, xz, Zstandard
+_CONTROL = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f]")
+_SEP_LINE = re.compile(r'"?sep=(.)"?[,;|\t ]*(?:\r\n|\r|\n|$)', re.IGNORECASE)
+_FORMULA_TEXT = re.compile(r'="(.*)"', re.DOTALL)  # how a spreadsheet keeps "0123" a text
+
+
+class TableRefused(DatasetInvalid):
+    """A file is no table that can be read; `reason` says why in a few words."""
+
+    def __init__(self, path: Path, reason: str, expected: str = "a table in {path}") -> None:
+        super().__init__(f"Expected {expected.format(path=path)}, but {reason}. {ADVICE}")
+        self.reason = reason
+
+
+@dataclass(frozen=True, eq=False)
+class TextTable:
+    """The cells of a table as text.
+
+    `cells` has a row of the file in each row, str, without surrounding blanks; an empty cell, and
+    one that only says "NA" or the like, is missing. `short_rows`, (N,), are rows with fewer cells
+    than the header. `columns` are all columns of the file, `encoding` is its encoding's name.
+    """
+
+    path: Path
+    columns: tuple[str, ...]
+    cells: pd.DataFrame
+    short_rows: NDArray[np.bool_]
+    encoding: str
+
+
+def is_table_name(name: str) -> bool:
+    """Tell whether a file name is one of a table that can be read."""
+    return Path(name).suffix.lower() in TABLE_SUFFIXES and not name.startswith(".")
+
+
+def unread_table(name: str) -> str:
+    """Return why a table of this file name is not read, empty for every other file."""
+    path = Path(name)
+    suffix = path.suffix.lower()
+    if suffix in _WORKBOOK_SUFFIXES:
+        return "a workbook: save it as CSV"
+    if suffix in _DATA_FRAME_SUFFIXES:
+        return "a binary table: save it as CSV"
+    if suffix in _COMPRESSED_SUFFIXES and is_table_name(path.stem):
+        return "a compressed table: unpack it"
+    return ""
+
+
+def read_columns(path: Path) -> tuple[str, ...]:
+    """Return the columns of a table from its first lines; raise TableRefused for no table."""
+    text, _ = _decoded(path, _bytes(path, _HEAD_BYTES), final=path.stat().st_size <= _HEAD_BYTES)
+    delimiter, text = _delimiter_of(path, text)
+    return _named(path, next(_rows(path, text, delimiter))[1])
+
+
+def read_text_table(path: Path, wanted: Callable[[str], bool] | None = None) -> TextTable:
+    """Read a table; raise TableRefused for a file that is none, and for one without a row.
+
+    `wanted` tells which columns `cells` has.
+    """
+    text, encoding = _decoded(path, _bytes(path))
+    delimiter, text = _delimiter_of(path, text)
+    rows = _rows(path, text, delimiter)
+    header = _named(path, next(rows)[1])
+    # A table of pixels has thousands of columns, of which none is wanted.
+    is_wanted = [wanted is None or wanted(name) for name in header]
+    is_read = [is_wanted[place] or _is_unnamed(name) for place, name in enumerate(header)]
+    columns, is_short = _columns(path, is_read, rows)
+    cells = {}
+    names = []
+    for place, (name, column) in enumerate(zip(header, columns, strict=True)):
+        # A delimiter at the end of each line makes a column without a name and without a value.
+        if _is_unnamed(name) and not any(column):
+            continue
+        names.append(name)
+        if is_wanted[place]:
+            cells[name] = pd.array(column, dtype="str")
+    frame = pd.DataFrame(cells, index=pd.RangeIndex(len(is_short)))
+    return TextTable(
+        path, tuple(names), frame.mask(_is_missing(frame)), np.array(is_short), encoding
+    )
+
+
+def _columns(
+    path: Path, is_read: list[bool], rows: Iterator[tuple[int, list[str]]]
+) -> tuple[list[list[str]], list[bool]]:
+    """Return the cells of each column of the header, and which rows are shorter than it; raise TableRefused.
+
+    A column that is not read has none.
+    """
+    width = len(is_read)
+    places = [place for place, is_wanted in enumerate(is_read) if is_wanted]
+    columns: list[list[str]] = [[] for _ in is_read]
+    is_short: list[bool] = []
+    for line, row in rows:
+        if "".join(row[width:]).strip():
+            raise TableRefused(
+                path,
+                f"line {line} has {len(row)} cells and the header {width}",
+                "rows of {path} as long as its header",
+            )
+        is_short.append(len(row) < width)
+        row += [""] * (width - len(row))
+        for place in places:
+            columns[place].append(_plain_cell(row[place]))
+    if not is_short:
+        raise TableRefused(path, "only a header came", "rows in {path}")
+    return columns, is_short
+
+
+def _is_missing(frame: pd.DataFrame) -> pd.DataFrame:
+    is_missing = frame.isin(_MISSING)
+    for name in frame.columns:
+        if names_images(name):
+            # "NA" may be the name of a file; an empty cell is none.
+            is_missing[name] = frame[name] == ""
+    return is_missing
+
+
+def read_csv(path: Path, required: tuple[str, ...]) -> pd.DataFrame:
+    """Read a table of known columns as text, with missing cells as NaN, indexed by `image`.
+
+    Raise TableRefused when the file is no table, or lacks the column `image` or every one of the
+    `required` columns.
+    """
+    table = read_text_table(path)
+    came = ", ".join(table.columns)[:200]
+    if "image" not in table.columns:
+        raise TableRefused(path, f"found: {came}", "a column `image` in {path}")
+    if not set(required) & set(table.columns):
+        raise TableRefused(path, f"found: {came}", f"columns {', '.join(required)} in {{path}}")
+    return table.cells.set_index("image")
+
+
+def _bytes(path: Path, limit: int = -1) -> bytes:
+    try:
+        with path.open("rb") as file:
+            data = file.read(limit)
+    except OSError as error:
+        reason = f"it cannot be opened: {error.strerror or type(error).__name__}"
+        raise TableRefused(path, reason) from error
+    if not data:
+        raise TableRefused(path, "the file is empty")
+    return data
+
+
+def _decoded(path: Path, data: bytes, *, final: bool = True) -> tuple[str, str]:
+    """Return a file's text and its encoding's name; `final` is False for its beginning alone."""
+    if data.startswith(_WORKBOOK_SIGNATURES):
+        raise TableRefused(path, "it is a workbook of a spreadsheet")
+    if data.startswith(_COMPRESSED_SIGNATURES):
+        raise TableRefused(path, "it is compressed: unpack it first")
+    codec, name, data = _encoding_of(data)
+    try:
+        text = codecs.getincrementaldecoder(codec)().decode(data, final)
+    except UnicodeDecodeError as error:
+        if codec != "utf-8" or name != "UTF-8 or Windows-1252":
+            reason = f"its {name} text is damaged at byte {error.start:,}"
+            raise TableRefused(path, reason) from error
+        text, name = _windows_text(path, data, error), WINDOWS
+    text = text.removesuffix("\x1a")  # the end of a file of DOS
+    if control := _CONTROL.search(text):
+        reason = f"it is no text: character {ord(control[0])} at place {control.start():,}"
+        raise TableRefused(path, reason)
+    return text, "UTF-8" if name == "UTF-8 or Windows-1252" else name
+
+
+def _encoding_of(data: bytes) -> tuple[str, str, bytes]:
+    """Return the codec that a file begins with, its name, and the bytes behind a byte order mark."""
+    for mark, codec, name in _MARKS:
+        if data.startswith(mark):
+            return codec, name, data.removeprefix(mark)
+    first, second = data[0:64:2], data[1:64:2]
+    if len(second) > 1 and not any(second) and all(first):
+        return "utf-16-le", "UTF-16", data
+    if len(second) > 1 and not any(first) and all(second):
+        return "utf-16-be", "UTF-16", data
+    return "utf-8", "UTF-8 or Windows-1252", data
+
+
+def _windows_text(path: Path, data: bytes, error: UnicodeDecodeError) -> str:
+    place = f"byte {error.start:,} (0x{data[error.start]:02X})"
+    # What is UTF-8 elsewhere in the file would turn into other letters.
+    if not data.decode("utf-8", "ignore").isascii():
+        raise TableRefused(path, f"it is UTF-8 in one place and not in another, at {place}")
+    try:
+        return data.decode("cp1252")
+    except UnicodeDecodeError:
+        raise TableRefused(path, f"it is neither UTF-8 nor {WINDOWS} text, at {place}") from error
+
+
+def _delimiter_of(path: Path, text: str) -> tuple[str, str]:
+    """Return the delimiter of a table, and its text without a spreadsheet's line `sep=;`."""
+    text = text.lstrip("\ufeff")
+    if line := _SEP_LINE.match(text):
+        if line[1] not in _DELIMITERS:
+            raise TableRefused(path, f"its first line names the delimiter {line[1]!r}")
+        return line[1], text[line.end() :]
+    head = text[:_HEAD_BYTES]  # a long file is not copied for each delimiter
+    headers = _headers(path, head)
+    if not headers:
+        return ",", text
+    with_ids = [
+        delimiter for delimiter, header in headers.items() if any(map(names_images, header))
+    ]
+    if len(with_ids) > 1:
+        with_ids = [
+            delimiter for delimiter in with_ids if _is_even(path, head, delimiter)
+        ] or with_ids
+    if len(with_ids) > 1:
+        several = " or ".join(_DELIMITERS[delimiter] for delimiter in with_ids)
+        raise TableRefused(path, f"its cells can be separated by {several}")
+    if with_ids:
+        return with_ids[0], text
+    # Without a column of ids it is no table of images, and is only named in a report.
+    widest = max(headers, key=lambda delimiter: len(headers[delimiter]))
+    return widest, text
+
+
+def _headers(path: Path, text: str) -> dict[str, list[str]]:
+    """Return the header of a table for each delimiter that divides it; raise TableRefused."""
+    headers: dict[str, list[str]] = {}
+    refusal: TableRefused | None = None
+    can_be_read = False
+    for delimiter in _DELIMITERS:
+        try:
+            _, header = next(_rows(path, text, delimiter))
+        except TableRefused as error:  # quoted cells cannot be read with another delimiter
+            refusal = error
+            continue
+        can_be_read = True
+        if len(header) > 1:
+            headers[delimiter] = [_plain_cell(cell) for cell in header]
+    if refusal and not can_be_read:
+        raise refusal
+    return headers
+
+
+def _is_even(path: Path, text: str, delimiter: str) -> bool:
+    """Tell whether the first rows are as long as the header."""
+    widths = set[int]()
+    try:
+        for _, row in islice(_rows(path, text, delimiter), _COMPARED_ROWS):
+            while not row[-1].strip():
+                row.pop()
+            widths.add(len(row))
+    except TableRefused:
+        return False
+    return len(widths) == 1
+
+
+def _rows(path: Path, text: str, delimiter: str) -> Iterator[tuple[int, list[str]]]:
+    """Yield the rows that are not blank, header first, each with its line; raise TableRefused."""
+    lines = io.StringIO(text, newline="")
+    reader = csv.reader(lines, delimiter=delimiter, skipinitialspace=True, strict=True)
+    empty = True
+    try:
+        for row in reader:
+            if "".join(row).strip():
+                empty = False
+                yield reader.line_num, row
+    except csv.Error as error:
+        raise TableRefused(path, f"line {reader.line_num} cannot be read: {error}") from error
+    if empty:
+        raise TableRefused(path, "the file is empty")
+
+
+def _plain_cell(cell: str) -> str:
+    cell = cell.strip().strip("\ufeff\u200b")
+    formula = _FORMULA_TEXT.fullmatch(cell) if cell.startswith("=") else None
+    return formula[1].strip() if formula else cell
+
+
+def _named(path: Path, header: list[str]) -> tuple[str, ...]:
+    """Return the names of columns, with one for each that has none; raise TableRefused."""
+    cells = map(_plain_cell, header)
+    names = tuple(name or _unnamed(place) for place, name in enumerate(cells, start=1))
+    if len(set(names)) < len(names):
+        came = ", ".join(names)[:200]
+        raise TableRefused(path, f"found: {came}", "each column of {path} once")
+    return names
+
+
+def _unnamed(place: int) -> str:
+    return f"(column {place} without a name)"
+
+
+def _is_unnamed(column: str) -> bool:
+    return column.startswith("(column ")

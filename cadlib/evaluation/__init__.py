@@ -1,0 +1,1 @@
+"""Runs a model over a labelled data set and measures its predictions."""

@@ -1,0 +1,1 @@
+"""Reads and writes files of the project's own: typed JSON, cached arrays, tables."""

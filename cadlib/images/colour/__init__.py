@@ -1,0 +1,1 @@
+"""Finds the colour space of a file and converts its pixels to sRGB."""

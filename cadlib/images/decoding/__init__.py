@@ -1,0 +1,1 @@
+"""Decodes untrusted files in processes of their own."""

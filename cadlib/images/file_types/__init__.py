@@ -1,0 +1,1 @@
+"""Checks the bytes of each file type before they are decoded."""

@@ -1,0 +1,87 @@
+"""Which files are pictures, told by their first bytes, and the sentences for those that are not."""
+
+from cadlib.errors import ImageRejected
+
+EXPECTED = "Expected a JPEG, PNG, TIFF, BMP, WebP or DICOM picture"
+DICOM = "DICOM"
+SIGNATURES = (
+    (
+        128,
+        b"DICM",
+        DICOM,
+    ),  # before TIFF: what stands in front of it may be one, and then has no header of ours
+    (0, b"\xff\xd8\xff", "JPEG"),
+    (0, b"\x89PNG\r\n\x1a\n", "PNG"),
+    (8, b"CR\x02", "a camera's raw file"),  # Canon's CR2 is a TIFF that shows only its preview
+    (0, b"II*\0", "TIFF"),
+    (0, b"MM\0*", "TIFF"),
+    (0, b"II+\0", "TIFF"),
+    (0, b"MM\0+", "TIFF"),
+    (8, b"WEBP", "WEBP"),
+    (0, b"BM", "BMP"),
+    (0, b"\2\0\0\0UL\4\0", "a DICOM file without its preamble"),
+    (0, b"\x08\0\5\0", "a DICOM file without its preamble"),
+    (0, b"%PDF", "a PDF document"),
+    (0, b"GIF8", "a GIF picture"),
+    (4, b"ftypavi", "an AVIF picture"),
+    (4, b"ftyphe", "a HEIC picture"),
+    (4, b"ftypmif1", "a HEIC picture"),
+    (4, b"ftypmsf1", "a HEIC picture"),
+    (4, b"ftyp", "a video"),
+    (4, b"jP  ", "a JPEG 2000 picture"),
+    (0, b"8BPS", "a Photoshop file"),
+    (0, b"PK\x03\x04", "a ZIP archive or an office document"),
+    (0, b"<svg", "a web page or drawing"),
+    (0, b"<!DO", "a web page or drawing"),
+    (0, b"<htm", "a web page or drawing"),
+    (0, b"<?xml", "a web page or drawing"),
+)
+FORMATS = {  # Pillow's name: ours; a phone's MPO is a JPEG with previews or depth behind the photograph
+    "JPEG": "JPEG",
+    "MPO": "JPEG",
+    "PNG": "PNG",
+    "TIFF": "TIFF",
+    "BMP": "BMP",
+    "WEBP": "WebP",
+}
+
+
+def kind_of(data: bytes) -> str:
+    """Return Pillow's name of a picture's format, or what else begins like this, "" where nothing known does."""
+    return next((kind for at, sign, kind in SIGNATURES if data.startswith(sign, at)), "")
+
+
+def foreign(name: str, what: str) -> ImageRejected:
+    """Return the sentence for a file of another kind."""
+    return ImageRejected(f"{name} is {what}. {EXPECTED}; export the picture as one of these.")
+
+
+def damaged(name: str, kind: str) -> ImageRejected:
+    """Return the sentence for a file that begins well and does not hold what it promises."""
+    return ImageRejected(
+        f"{name} begins as a {kind} picture but is incomplete or damaged. Expected a whole picture; "
+        "copy or export it again."
+    )
+
+
+def unsupported(name: str, what: str) -> ImageRejected:
+    """Return the sentence for a whole file of a known format in a form that cannot be read here."""
+    return ImageRejected(
+        f"{name} is {what}, which is not supported here. Expected greyscale, RGB or CMYK of 8 or 16 bits a channel; "
+        "export the image as PNG or JPEG."
+    )
+
+
+def several(name: str, count: int) -> ImageRejected:
+    """Return the sentence for a file of several images."""
+    return ImageRejected(
+        f"{name} holds {count} pictures (it is animated or has several pages). Expected one; export the one you mean."
+    )
+
+
+def contradictory(name: str, what: str) -> ImageRejected:
+    """Return the sentence for a file of which two statements cannot both be true."""
+    return ImageRejected(
+        f"{name} contradicts itself: {what}. Expected a header that describes its pixels; "
+        "export the image again, as PNG or JPEG."
+    )

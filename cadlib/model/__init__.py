@@ -1,0 +1,1 @@
+"""Loads a model folder and predicts with it, without torch."""

@@ -1,0 +1,109 @@
+"""What may be claimed of a model's figures: the result of its leak audit, and the words that follow from it.
+
+Figures measured on lesions that a model was trained on say nothing. So a page, a command or the card says whether an
+audit looked for such lesions, and what it found, in the words from here. An audit finds shared images and lesions; it
+does not validate a model, so no model is called validated for it.
+"""
+
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from cadlib import command_hints
+from cadlib.data.contradictions import CONTRADICTIONS
+
+LEAKS = {
+    "shared_lesions": "lesion ids in several splits",
+    "shared_groups": "lesion groups in several splits",
+    "identical_files": "pairs of byte-identical files across splits",
+    "near_duplicates": "pairs of near-equal perceptual hashes across splits",
+    "same_pictures": "pairs across splits that show the same by their pixels",
+}
+"""Field of LeakAudit -> what it counts. One pair may count more than once."""
+MAX_NAMED = 20
+
+AUDIT_PASSED = "leak audit passed: no image or lesion was found in more than one split"
+NOT_AUDITED = "not audited: it is not known whether evaluation lesions were also used for training; check with `{command}`"
+"""`command` is the complete command of the audit."""
+ROLE = {
+    "train": "The model was trained on these images: their figures flatter it.",
+    "validation": "Model, calibration and thresholds were chosen on these images.",
+    "test": "None of these images had a part in training, in calibration or in the thresholds.",
+}
+"""What the images of a split were used for."""
+
+
+@dataclass(frozen=True)
+class LeakAudit:
+    """What `python -m cadlib audit` found in the split of a model; `audit` of its model.json.
+
+    `created` is UTC in ISO 8601; `split_sha256` is the hash of the split.csv that was audited; `images` has the
+    number of images of each split that were compared; the fields of LEAKS are counts; `contradictions` has, for
+    each of CONTRADICTIONS, how many lesions or pictures have two diagnoses; `named` tells MAX_NAMED at most of what
+    leaks, one a line. Raise ValueError for other values.
+    """
+
+    created: str
+    dataset: str
+    split_sha256: str
+    images: dict[str, int]
+    shared_lesions: int
+    shared_groups: int
+    identical_files: int
+    near_duplicates: int
+    same_pictures: int
+    contradictions: dict[str, int]
+    named: tuple[str, ...]
+
+    def __post_init__(self) -> None:
+        for value in (self.created, self.dataset, self.split_sha256, *self.named):
+            if not isinstance(value, str):
+                raise ValueError(f"Expected the names of the audit to be text but got {value!r}.")
+        counts = {name: getattr(self, name) for name in LEAKS} | self.images | self.contradictions
+        for name, count in counts.items():
+            if type(count) is not int or count < 0:
+                raise ValueError(f"Expected `{name}` of the audit to be a count but got {count!r}.")
+        if set(self.contradictions) != set(CONTRADICTIONS):
+            raise ValueError(
+                f"Expected `contradictions` of {', '.join(CONTRADICTIONS)} but got {self.contradictions}."
+            )
+
+    @property
+    def leaks(self) -> bool:
+        """Tell whether anything stands in two splits."""
+        return any(getattr(self, name) for name in LEAKS)
+
+    @property
+    def reasons(self) -> str:
+        """Return what leaks, counted, in words; empty where nothing does."""
+        return ", ".join(
+            f"{count:,} {what}" for name, what in LEAKS.items() if (count := getattr(self, name))
+        )
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the fields as JSON values, and whether the split leaks."""
+        return {**asdict(self), "named": list(self.named), "leaks": self.leaks}
+
+    @classmethod
+    def from_json(cls, raw: dict[str, Any]) -> "LeakAudit":
+        """Build from JSON values; a missing or unknown key is a TypeError, a bad value a ValueError."""
+        fields = {name: value for name, value in raw.items() if name != "leaks"}
+        audit = cls(**fields | {"named": tuple(fields["named"])} if "named" in fields else fields)
+        if raw.get("leaks") is not audit.leaks:
+            raise ValueError(
+                f"Expected `leaks` of the audit to be {audit.leaks}, as its counts say."
+            )
+        return audit
+
+
+def role_of(split: str) -> tuple[str, bool]:
+    """Say what the images of a split were used for, and whether a model looks better on them for it."""
+    return ROLE[split], split != "test"
+
+
+def claim(audit: LeakAudit | None, model: str = command_hints.MODEL) -> str:
+    """Return what may be said of a model with this audit, to follow its name and a colon."""
+    if audit is None:
+        return NOT_AUDITED.format(command=command_hints.audit_into(model))
+    if audit.leaks:
+        return f"NOT validated: its split leaks, {audit.reasons}"
+    return AUDIT_PASSED

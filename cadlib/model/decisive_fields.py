@@ -1,0 +1,94 @@
+"""Tells which fields of model.json decide an answer.
+
+Every field stands in one of two lists. DECIDING fields change what a model answers: their hash is
+part of the model's id, which pages show and which predictions carry. DESCRIPTIVE fields say where
+the model comes from and how it was measured: they may change while the answers stay the same.
+
+A path is written as in an error message, without the leading `$.`: `operating_points[1].threshold`.
+In the lists an index is left out, and an entry stands for everything below it.
+"""
+
+import hashlib
+import json
+import re
+from collections.abc import Mapping
+from typing import Any
+
+from cadlib.files.typed_json import leaves
+
+DECIDING = (
+    "backbone",
+    "codes",
+    "input",
+    "temperature",
+    "bias",
+    "conformal",
+    "operating_points[].name",
+    "operating_points[].threshold",
+    "saliency_layer",
+    "weights_sha256",
+    "onnx_sha256",
+    "metadata.evidence",
+    "metadata.operating_points[].name",
+    "metadata.operating_points[].threshold",
+    "neighbours.sha256",
+    "novelty.limit",
+    "novelty.sha256",
+)
+DESCRIPTIVE = (
+    "format_version",
+    "name",
+    "version",
+    "created",
+    "training",
+    "audit",
+    "libraries",
+    "data_licence",
+    "intended_use",
+    "known_limits",
+    "operating_points",
+    "metadata",
+    "neighbours",
+    "novelty",
+)
+"""A field that stands in both lists, as `novelty.limit` does under `novelty`, belongs to the longer entry."""
+
+ID_DIGITS = 12
+"""Hexadecimal digits of the hash in a model's id: 48 bits, too many to meet by chance."""
+_FIELD_DIGITS = 16
+_INDEX = re.compile(r"\[\d+\]")
+
+
+def answers_sha256(content: Mapping[str, Any]) -> str:
+    """Return the hash of the fields of a model.json, as JSON values, that decide an answer."""
+    deciding = {path: value for path, value in leaves(content) if _entry(path) in DECIDING}
+    return _digest(deciding)
+
+
+def field_digests(content: Mapping[str, Any]) -> dict[str, str]:
+    """Return a short hash of each deciding field, and of each entry of descriptive ones.
+
+    Comparing two of these tells which fields changed.
+    """
+    parts: dict[str, dict[str, Any]] = {}
+    for path, value in leaves(content):
+        entry = _entry(path)
+        name = entry if entry in DESCRIPTIVE else path
+        parts.setdefault(name, {})[path] = value
+    return {name: _digest(values)[:_FIELD_DIGITS] for name, values in sorted(parts.items())}
+
+
+def _entry(path: str) -> str:
+    """Return the longest entry of the two lists that a path belongs to; "" where there is none."""
+    general = _INDEX.sub("[]", path)
+    longest = ""
+    for entry in (*DECIDING, *DESCRIPTIVE):
+        belongs = general == entry or general.startswith((f"{entry}.", f"{entry}["))
+        if belongs and len(entry) > len(longest):
+            longest = entry
+    return longest
+
+
+def _digest(values: Mapping[str, Any]) -> str:
+    text = json.dumps(values, sort_keys=True, separators=(",", ":"))
+    return hashlib.sha256(text.encode()).hexdigest()

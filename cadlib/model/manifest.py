@@ -1,0 +1,249 @@
+"""Records what each file of a model folder holds, and finds what changed.
+
+`manifest.json` has the size and the SHA-256 of every other file of the folder, and short hashes of
+the fields of model.json, so that a change can be named. It is written together with the files.
+
+It protects from what happens unnoticed: a slip in an editor, a half-finished copy, a bad disk. It
+is no signature: who changes a file can write its new hash too. What shows that is the model's id,
+which is the hash of all fields that decide an answer, and the golden answers.
+"""
+
+import hashlib
+import json
+import os
+import stat
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import msgspec
+from msgspec import Meta
+
+from cadlib.errors import ModelInvalid
+from cadlib.files.typed_json import convert, parse
+from cadlib.model.decisive_fields import field_digests
+
+MANIFEST_FILE = "manifest.json"
+RECORD_FILE = "model.json"
+WEIGHTS_FILE = "weights.safetensors"
+ONNX_FILE = "model.onnx"
+METRICS_FILE = "metrics.json"
+GOLDEN_FILE = "golden.json"
+NEIGHBOURS_FILE = "neighbours.safetensors"
+CARD_FILE = "README.md"
+NOVELTY_FILE = "novelty.safetensors"
+SPLIT_FILE = "split.csv"
+
+NEEDED_FILES = (RECORD_FILE, WEIGHTS_FILE, ONNX_FILE, GOLDEN_FILE)
+"""Without these there is no answer."""
+LARGE_FILES = (WEIGHTS_FILE, ONNX_FILE, NEIGHBOURS_FILE, NOVELTY_FILE)
+"""Read when the model is loaded. The others are small, and are checked whenever the record is read."""
+FILES = (*NEEDED_FILES, METRICS_FILE, NEIGHBOURS_FILE, NOVELTY_FILE, CARD_FILE, SPLIT_FILE)
+"""All files that a model folder may have beside its manifest."""
+SMALL_FILES = tuple(name for name in FILES if name not in LARGE_FILES)
+
+_MAX_MANIFEST_BYTES = 2**20
+_MAX_NAMED_BYTES = 2**23
+"""A model.json up to this size is compared field by field; ours has 11 KB."""
+
+
+class FileFacts(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Size and hash of a file."""
+
+    bytes: Annotated[int, Meta(ge=0, le=2**40)]
+    sha256: Annotated[str, Meta(pattern=r"^[0-9a-f]{64}\Z")]
+
+
+class Manifest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """The content of manifest.json; `sha256` is the hash of the rest of it."""
+
+    format_version: Literal[1]
+    model: Annotated[str, Meta(max_length=1000)]
+    files: dict[str, FileFacts]
+    fields: Annotated[dict[str, str], Meta(max_length=10_000)]
+    sha256: str
+
+
+class FileTooLargeError(OSError):
+    """A file has more bytes than it may have; it was not read."""
+
+    def __init__(self, found_bytes: int, most_bytes: int) -> None:
+        super().__init__(None, f"it has {found_bytes:,} bytes, more than {most_bytes:,}")
+        self.bytes = found_bytes
+
+
+@dataclass(frozen=True)
+class Change:
+    """A file of a model folder, or a field of one, that is not what it was."""
+
+    file: str
+    what: str
+    field: str = ""
+
+    def __str__(self) -> str:
+        return (
+            f"{self.file}: {self.field} {self.what}" if self.field else f"{self.file} {self.what}"
+        )
+
+
+def file_facts(data: bytes) -> FileFacts:
+    """Return size and hash of a file's bytes."""
+    return FileFacts(len(data), hashlib.sha256(data).hexdigest())
+
+
+def manifest_text(model_id: str, files: Mapping[str, FileFacts], record: Mapping[str, Any]) -> str:
+    """Return manifest.json for the files of a model folder; `record` is the content of its model.json."""
+    content = {
+        "format_version": 1,
+        "model": model_id,
+        "files": {name: msgspec.structs.asdict(files[name]) for name in sorted(files)},
+        "fields": field_digests(record),
+    }
+    return (
+        json.dumps({**content, "sha256": _own_digest(content)}, indent=2, ensure_ascii=False) + "\n"
+    )
+
+
+def read_manifest(folder: Path) -> Manifest:
+    """Read and check manifest.json of a model folder; raise ModelInvalid for one that cannot be used."""
+    path = folder / MANIFEST_FILE
+    raw = parse(_read(path, _MAX_MANIFEST_BYTES), path)
+    manifest = convert(raw, Manifest, path)
+    if manifest.sha256 != _own_digest({key: raw[key] for key in raw if key != "sha256"}):
+        raise ModelInvalid(
+            f"Expected {path} as it was written, but its content changed. Restore the folder."
+        )
+    if unknown := sorted(set(manifest.files) - set(FILES)):
+        raise ModelInvalid(
+            f"Expected {path} to list files of a model, but found {unknown[0][:60]!r}."
+        )
+    for name in NEEDED_FILES:
+        if name not in manifest.files:
+            raise ModelInvalid(
+                f"Expected {path} to list {name}, without which there is no answer. Restore the folder."
+            )
+    return manifest
+
+
+def read_files(folder: Path, manifest: Manifest, names: Iterable[str]) -> dict[str, bytes]:
+    """Return the bytes of those files that the manifest lists.
+
+    Raise ModelInvalid, and name every file and every field of model.json that is not as it was written.
+    """
+    contents, changes = _compare(folder, manifest, names)
+    if changes:
+        named = "; ".join(map(str, changes[:5]))
+        more = f"; and {len(changes) - 5} more" if len(changes) > 5 else ""
+        raise ModelInvalid(
+            f"Expected the model in {folder} as it was written, but {named}{more}. Restore the folder; "
+            f"`python -m cadlib model verify --model {folder}` lists every change."
+        )
+    return contents
+
+
+def find_changes(folder: Path) -> list[Change]:
+    """Return everything in a model folder that is not as it was written; raise ModelInvalid without a manifest."""
+    manifest = read_manifest(folder)
+    _, changes = _compare(folder, manifest, FILES)
+    expected = {MANIFEST_FILE, *manifest.files}
+    added = sorted(path.name for path in folder.iterdir() if path.name not in expected)
+    return [*changes, *(Change(ascii(name)[1:-1], "was added") for name in added)]
+
+
+def _compare(
+    folder: Path, manifest: Manifest, names: Iterable[str]
+) -> tuple[dict[str, bytes], list[Change]]:
+    contents: dict[str, bytes] = {}
+    changes: list[Change] = []
+    for name in names:
+        if name not in manifest.files:
+            continue
+        try:
+            contents[name] = _checked(folder / name, manifest.files[name])
+        except ModelInvalid as error:
+            fields = _changed_fields(folder, manifest) if name == RECORD_FILE else []
+            changes += fields or [Change(name, str(error))]
+    return contents, changes
+
+
+def _checked(path: Path, facts: FileFacts) -> bytes:
+    """Return the bytes of a file; raise ModelInvalid with what is wrong, to follow its name."""
+    try:
+        data = read_regular(path, facts.bytes)
+    except FileNotFoundError:
+        raise ModelInvalid("is missing") from None
+    except FileTooLargeError as error:
+        raise ModelInvalid(
+            f"changed: it has {error.bytes:,} bytes instead of {facts.bytes:,}"
+        ) from None
+    except OSError as error:
+        raise ModelInvalid(f"cannot be read ({error.strerror or error})") from None
+    if len(data) != facts.bytes:
+        raise ModelInvalid(f"changed: it has {len(data):,} bytes instead of {facts.bytes:,}")
+    actual = hashlib.sha256(data).hexdigest()
+    if actual != facts.sha256:
+        raise ModelInvalid(
+            f"changed: its SHA-256 is {actual[:16]}… instead of {facts.sha256[:16]}…"
+        )
+    return data
+
+
+def read_regular(path: Path, most_bytes: int) -> bytes:
+    """Return the bytes of a regular file, never more than a stated number.
+
+    A pipe, a device or a folder is refused before a byte is read: reading one could wait for ever.
+    Raise OSError.
+    """
+    flags = os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0)
+    descriptor = os.open(path, flags)
+    try:
+        status = os.fstat(descriptor)
+        if not stat.S_ISREG(status.st_mode):
+            raise OSError(None, "it is no regular file")
+        if status.st_size > most_bytes:
+            raise FileTooLargeError(status.st_size, most_bytes)
+        with os.fdopen(descriptor, "rb", closefd=False) as file:
+            return file.read(most_bytes + 1)[:most_bytes]
+    finally:
+        os.close(descriptor)
+
+
+def _changed_fields(folder: Path, manifest: Manifest) -> list[Change]:
+    """Name the fields of model.json that changed; none where they cannot be told."""
+    path = folder / RECORD_FILE
+    try:
+        raw = parse(read_regular(path, _MAX_NAMED_BYTES), path)
+    except (OSError, ModelInvalid):
+        return []
+    if not isinstance(raw, dict):
+        return []
+    today = field_digests(raw)
+    changes: list[Change] = []
+    for name in sorted(manifest.fields.keys() | today.keys()):
+        if name not in today:
+            changes.append(Change(RECORD_FILE, "is missing", name))
+        elif name not in manifest.fields:
+            changes.append(Change(RECORD_FILE, "was added", ascii(name[:100])[1:-1]))
+        elif today[name] != manifest.fields[name]:
+            changes.append(Change(RECORD_FILE, "changed", name))
+    return changes
+
+
+def _read(path: Path, most_bytes: int) -> bytes:
+    try:
+        return read_regular(path, most_bytes)
+    except FileNotFoundError:
+        raise ModelInvalid(
+            f"Expected {path}, but there is no such file. Restore the folder; a model of an earlier version gets "
+            f"its manifest by `python -m cadlib model migrate --model {path.parent}`."
+        ) from None
+    except OSError as error:
+        raise ModelInvalid(
+            f"Expected to read {path}, but {error.strerror or error}. Restore the folder."
+        ) from None
+
+
+def _own_digest(content: Mapping[str, Any]) -> str:
+    text = json.dumps(content, sort_keys=True, separators=(",", ":"), ensure_ascii=True)
+    return hashlib.sha256(text.encode()).hexdigest()

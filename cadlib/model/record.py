@@ -1,0 +1,435 @@
+"""model.json as an object: everything needed to run a model, and what is known about it.
+
+A missing key is an error, never a default; nothing here needs torch, so that a page can name the model
+before its network is loaded.
+"""
+
+import hashlib
+import json
+import os
+import time
+from collections.abc import Mapping
+from contextlib import suppress
+from dataclasses import asdict, dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from cadlib import command_hints
+from cadlib.errors import FactsRejected, ModelInvalid
+from cadlib.files import installation
+from cadlib.files.replace import ASIDE, replace_files
+from cadlib.files.typed_json import convert, json_text, one_line, parse, shown
+from cadlib.images.preprocess import InputSpec
+from cadlib.metrics.operating_point import DEFAULT_OPERATING_POINT, OperatingPoint
+from cadlib.model import decisive_fields, manifest, record_schema
+from cadlib.model.audit_result import LeakAudit, claim
+from cadlib.model.calibration import Temperature
+from cadlib.model.metadata import MetadataEvidence, MetadataTrial
+from cadlib.model.novelty import NoveltyFacts
+from cadlib.taxonomy import CODES
+
+FORMAT_VERSION = record_schema.FORMAT_VERSION
+RECORD_FILE = manifest.RECORD_FILE
+WEIGHTS_FILE = manifest.WEIGHTS_FILE
+ONNX_FILE = manifest.ONNX_FILE
+METRICS_FILE = manifest.METRICS_FILE
+GOLDEN_FILE = manifest.GOLDEN_FILE
+NEIGHBOURS_FILE = manifest.NEIGHBOURS_FILE
+CARD_FILE = manifest.CARD_FILE
+NOVELTY_FILE = manifest.NOVELTY_FILE
+SPLIT_FILE = manifest.SPLIT_FILE
+
+_MAX_RECORD_BYTES = 2**23
+_WRITING_SECONDS = 1.0
+"""So long a reader waits for a command that is replacing files of the folder."""
+
+
+def models_dir() -> Path:
+    """Return the folder of the user's models: CADLIB_MODELS where it is set, else `installation.own_models_dir`."""
+    return Path(os.environ.get("CADLIB_MODELS") or installation.own_models_dir())
+
+
+def _model_folders() -> tuple[Path, ...]:
+    """Return the folders that named models are looked for in: the user's, then that of an installed wheel."""
+    own = models_dir()
+    if installation.is_installed() and not os.environ.get("CADLIB_MODELS"):
+        return own, installation.project_dir() / "models"
+    return (own,)
+
+
+@dataclass(frozen=True)
+class ConformalSets:
+    """Class-conditional conformal prediction: a class is in the set when 1 - p(class) is at most its quantile.
+
+    Vovk, Gammerman and Shafer, Algorithmic Learning in a Random World (2005), Mondrian form. `quantiles`
+    has one figure a code, 1.0 where a class had too few validation images to exclude anything.
+    """
+
+    coverage: float
+    quantiles: dict[str, float]
+
+    def of(self, probabilities: NDArray[np.float64]) -> NDArray[np.bool_]:
+        """Say which classes are in the set of each image; (…, 8) to (…, 8), in taxonomy order. A set may be empty."""
+        inside: NDArray[np.bool_] = 1 - probabilities <= np.array(
+            [self.quantiles[code] for code in CODES]
+        )
+        return inside
+
+
+@dataclass(frozen=True)
+class NeighbourFacts:
+    """What stands in neighbours.safetensors: `images` of the `of` training images, of so many lesions."""
+
+    sha256: str
+    images: int
+    of: int
+    lesions: int
+
+
+@dataclass(frozen=True)
+class TrainingFacts:
+    """Where the weights come from; `split_sha256` is the hash of the split's CSV."""
+
+    git_commit: str
+    config: dict[str, Any]
+    seed: int
+    split_sha256: str
+    images: dict[str, int]
+    lesions: dict[str, int]
+    dataset: str
+    epochs: int
+    seconds: float
+
+
+@dataclass(frozen=True)
+class ModelRecord:
+    """One model.json. `codes` is the order of the network's outputs.
+
+    `temperature` divides its logits, by the size of the image, and `bias`, a number a code in nats, is added to them
+    then. `audit` is None for a model whose split nobody has audited.
+    """
+
+    name: str
+    version: str
+    created: str
+    backbone: str
+    codes: tuple[str, ...]
+    input: InputSpec
+    temperature: Temperature
+    bias: tuple[float, ...]
+    conformal: ConformalSets
+    operating_points: tuple[OperatingPoint, ...]
+    saliency_layer: str
+    training: TrainingFacts
+    audit: LeakAudit | None
+    weights_sha256: str
+    onnx_sha256: str
+    libraries: dict[str, str]
+    data_licence: str
+    intended_use: str
+    known_limits: tuple[str, ...]
+    metadata: MetadataTrial | None
+    """What age, sex and site changed; None where the data had none."""
+    neighbours: NeighbourFacts | None
+    """The training images as similar cases; None where nobody ran `index`."""
+    novelty: NoveltyFacts | None
+    """From where on a picture is not known; None where nobody fitted it."""
+
+    @property
+    def evidence(self) -> MetadataEvidence | None:
+        """Return what the model says of age, sex and site; None where it takes none."""
+        return None if self.metadata is None else self.metadata.evidence
+
+    def required_evidence(self) -> MetadataEvidence:
+        """Return the same; raise FactsRejected where the model takes none."""
+        if self.evidence is None:
+            raise FactsRejected(
+                f"Expected no age, sex or site: {self.model_id} takes none; leave them away."
+            )
+        return self.evidence
+
+    @cached_property
+    def answers_sha256(self) -> str:
+        """Return the hash of all fields that decide an answer, as `decisive_fields` lists them."""
+        return decisive_fields.answers_sha256(self.to_json())
+
+    @property
+    def model_id(self) -> str:
+        """Return the name a prediction carries: name, version and the first of `answers_sha256`."""
+        return f"{self.name} {self.version} ({self.answers_sha256[: decisive_fields.ID_DIGITS]})"
+
+    @property
+    def audit_passed(self) -> bool:
+        """Tell whether an audit found the model's split without a leak."""
+        return self.audit is not None and not self.audit.leaks
+
+    @property
+    def validation_claim(self) -> str:
+        """Return what may be said of its figures, to follow its name: the only words for that anywhere."""
+        return claim(self.audit, self.name)
+
+    def operating_point(self, name: str, *, with_facts: bool = False) -> OperatingPoint:
+        """Return the operating point of that name; raise ModelInvalid when the model has none.
+
+        `with_facts` asks for the threshold of a probability to which facts of the patient were added.
+        """
+        points = (
+            self.metadata.operating_points
+            if with_facts and self.metadata
+            else self.operating_points
+        )
+        for point in points:
+            if point.name == name:
+                return point
+        names = ", ".join(point.name for point in points)
+        raise ModelInvalid(
+            f"Expected an operating point of {self.name} ({names}) but got {name!r}."
+        )
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the whole record as JSON values, the format version first."""
+        apart = {
+            "input": self.input.to_json(),
+            "audit": self.audit and self.audit.to_json(),
+            "metadata": self.metadata and self.metadata.to_json(),
+        }
+        return {"format_version": FORMAT_VERSION, **asdict(self), **apart}
+
+
+def read_record(folder: Path) -> ModelRecord:
+    """Read model.json of a model folder and check it, and all its small files, against the manifest.
+
+    Raise ModelInvalid and name every file and every field that is not as it was written.
+    """
+    return _once_written(folder, manifest.SMALL_FILES)[0]
+
+
+def read_folder(folder: Path) -> tuple[ModelRecord, dict[str, bytes]]:
+    """Return the record of a model folder and the checked bytes of all its files; raise ModelInvalid as above."""
+    return _once_written(folder, manifest.FILES)
+
+
+def record_from_json(raw: Mapping[str, Any], path: Path) -> ModelRecord:
+    """Return the record of the JSON values of a model.json; raise ModelInvalid and name the field that is wrong."""
+    convert(raw, record_schema.RecordFile, path)
+    try:
+        record = ModelRecord(
+            **{
+                **{key: value for key, value in raw.items() if key != "format_version"},
+                "codes": tuple(raw["codes"]),
+                "temperature": Temperature(**raw["temperature"]),
+                "bias": tuple(raw["bias"]),
+                "known_limits": tuple(raw["known_limits"]),
+                "input": InputSpec.from_json(raw["input"]),
+                "conformal": ConformalSets(**raw["conformal"]),
+                "operating_points": tuple(map(OperatingPoint.from_json, raw["operating_points"])),
+                "training": TrainingFacts(**raw["training"]),
+                "audit": None if raw["audit"] is None else LeakAudit.from_json(raw["audit"]),
+                "metadata": None
+                if raw["metadata"] is None
+                else MetadataTrial.from_json(raw["metadata"]),
+                "neighbours": None
+                if raw["neighbours"] is None
+                else NeighbourFacts(**raw["neighbours"]),
+                "novelty": None if raw["novelty"] is None else NoveltyFacts(**raw["novelty"]),
+            }
+        )
+    except (TypeError, ValueError, KeyError, AttributeError) as error:
+        raise ModelInvalid(
+            f"{path} holds a value that does not fit: {one_line(str(error))}"
+        ) from error
+    _check(record, path)
+    return record
+
+
+def _once_written(folder: Path, names: tuple[str, ...]) -> tuple[ModelRecord, dict[str, bytes]]:
+    """Read a folder; while another process is replacing files of it, wait for the end of that."""
+    last = time.monotonic() + _WRITING_SECONDS
+    while True:
+        before = content_key(folder)
+        try:
+            return _read(folder, names)
+        except ModelInvalid:
+            writing = (
+                content_key(folder) != before or next(folder.glob(f"{ASIDE}*"), None) is not None
+            )
+            if not writing or time.monotonic() > last:
+                raise
+        time.sleep(0.05)
+
+
+def content_key(folder: Path) -> str:
+    """Return a hash of manifest and model.json as they are on disk now: another content, another key."""
+    digest = hashlib.sha256()
+    for name in (manifest.MANIFEST_FILE, RECORD_FILE):
+        try:
+            digest.update(manifest.read_regular(folder / name, _MAX_RECORD_BYTES))
+        except OSError as error:
+            digest.update(str(error).encode())
+        digest.update(b"\0")
+    return digest.hexdigest()
+
+
+def _read(folder: Path, names: tuple[str, ...]) -> tuple[ModelRecord, dict[str, bytes]]:
+    path = folder / RECORD_FILE
+    try:
+        data = manifest.read_regular(path, _MAX_RECORD_BYTES)
+    except OSError as error:
+        raise ModelInvalid(
+            f"Expected {path}, but it cannot be read: {error.strerror or error}. A model is a folder written by "
+            f"`{command_hints.train()}`; restore it."
+        ) from None
+    raw = parse(data, path)
+    if not isinstance(raw, dict):
+        raise ModelInvalid(
+            f"Expected {path} to hold a JSON object but got {type(raw).__name__}. Restore the file."
+        )
+    version = raw.get("format_version")
+    if version != FORMAT_VERSION and not (folder / manifest.MANIFEST_FILE).exists():
+        raise ModelInvalid(
+            f"Expected {path} to be of format version {FORMAT_VERSION}, but found {shown(version)}. Bring a model "
+            f"of format version {FORMAT_VERSION - 1} up to date by `python -m cadlib model migrate --model {folder}`."
+        )
+    record = record_from_json(
+        raw, path
+    )  # before the hashes: a wrong type is named better than a changed field
+    listed = manifest.read_manifest(folder)
+    contents = manifest.read_files(folder, listed, names)
+    if contents[RECORD_FILE] != data:
+        raise ModelInvalid(
+            f"Expected {path} to stay as it is while it is read, but it was replaced. Try again."
+        )
+    _check_manifest(record, listed, folder)
+    return record, contents
+
+
+def _check_manifest(record: ModelRecord, listed: manifest.Manifest, folder: Path) -> None:
+    """Raise ModelInvalid where manifest and record, each whole in itself, are of two models."""
+    hashes = {
+        WEIGHTS_FILE: record.weights_sha256,
+        ONNX_FILE: record.onnx_sha256,
+        NEIGHBOURS_FILE: record.neighbours and record.neighbours.sha256,
+        NOVELTY_FILE: record.novelty and record.novelty.sha256,
+        SPLIT_FILE: record.training.split_sha256 if SPLIT_FILE in listed.files else None,
+    }
+    for name, sha256 in hashes.items():
+        if sha256 and (name not in listed.files or listed.files[name].sha256 != sha256):
+            raise ModelInvalid(
+                f"Expected {name} in {folder} to be the one of model.json, with the SHA-256 {sha256[:16]}…, but the "
+                "manifest lists another or none. Restore the folder."
+            )
+    if listed.model != record.model_id:
+        raise ModelInvalid(
+            f"Expected the manifest in {folder} to be of {record.model_id}, but it is of {listed.model[:200]!r}. "
+            "Restore the folder."
+        )
+
+
+def _check(record: ModelRecord, path: Path) -> None:
+    if record.audit is not None and record.audit.split_sha256 != record.training.split_sha256:
+        raise ModelInvalid(
+            f"Expected the audit in {path} to be of the split {record.training.split_sha256!r} the model was trained "
+            f"on but it is of {record.audit.split_sha256!r}; run `{command_hints.audit_into(record.name)}`."
+        )
+    names = [point.name for point in record.operating_points]
+    if len(set(names)) != len(names) or DEFAULT_OPERATING_POINT not in names:
+        raise ModelInvalid(
+            f"Expected operating points of different names in {path}, one of them {DEFAULT_OPERATING_POINT!r}, but "
+            f"found {', '.join(names)}. Restore the file."
+        )
+    if record.evidence is not None and record.metadata is not None:
+        with_facts = [point.name for point in record.metadata.operating_points]
+        if with_facts != names:
+            raise ModelInvalid(
+                f"Expected `$.metadata.operating_points` in {path} to be {', '.join(names)}, as without patient data, "
+                f"but found {', '.join(with_facts) or 'none'}. Restore the file."
+            )
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    """Read a JSON object; raise ModelInvalid when it is missing or broken."""
+    try:
+        raw = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise ModelInvalid(
+            f"Expected {path} but there is no such file; a model is a folder written by `{command_hints.train()}`."
+        ) from None
+    except (OSError, ValueError, RecursionError) as error:
+        raise ModelInvalid(
+            f"{path} cannot be read as JSON: {error}. Restore the file or train anew."
+        ) from error
+    if not isinstance(raw, dict):
+        raise ModelInvalid(
+            f"Expected {path} to hold a JSON object but got {type(raw).__name__}. Restore the file."
+        )
+    return raw
+
+
+def read_checked(folder: Path, name: str) -> bytes | None:
+    """Return the bytes of a file of a model folder, None where the model has no such file.
+
+    Raise ModelInvalid where it is not as it was written.
+    """
+    listed = manifest.read_manifest(folder)
+    return manifest.read_files(folder, listed, (name,)).get(name)
+
+
+def read_checked_json(folder: Path, name: str) -> dict[str, Any]:
+    """Return the JSON object of a file of a model folder; raise ModelInvalid as above, and where it is missing."""
+    data = read_checked(folder, name)
+    if data is None:
+        raise ModelInvalid(
+            f"Expected {folder / name}, but this model has none. Evaluate the model, or restore it."
+        )
+    content = parse(data, folder / name)
+    if not isinstance(content, dict):
+        raise ModelInvalid(f"Expected {folder / name} to hold a JSON object. Restore the file.")
+    return content
+
+
+def write_folder(folder: Path, record: ModelRecord, contents: Mapping[str, str | bytes]) -> None:
+    """Write a record, other files and a manifest of all into a model folder, all or none; may raise OSError.
+
+    `contents` are by name. A file that is not among them keeps the hash that the manifest has: what was changed
+    unnoticed does not become part of the model.
+    """
+    text = json_text(record.to_json())
+    # As bytes: a system that writes other line ends would write another file than the one that is hashed.
+    written: dict[str, bytes] = {}
+    for name, content in {**contents, RECORD_FILE: text}.items():
+        written[name] = content.encode() if isinstance(content, str) else content
+    facts: dict[str, manifest.FileFacts] = {}
+    if (folder / manifest.MANIFEST_FILE).exists():
+        facts |= manifest.read_manifest(folder).files
+    facts |= {name: manifest.file_facts(data) for name, data in written.items()}
+    listed = manifest.manifest_text(record.model_id, facts, json.loads(text))
+    replace_files(folder, {**written, manifest.MANIFEST_FILE: listed.encode()})
+
+
+def find_model(name_or_path: str | os.PathLike[str]) -> Path:
+    """Return the folder of a model, by its name or path; raise ModelInvalid if it is neither."""
+    named = [folder / name_or_path for folder in _model_folders()]
+    for folder in (*named, Path(name_or_path)):
+        with suppress(OSError):  # a name that is too long, a folder that may not be looked into
+            if (folder / RECORD_FILE).is_file():
+                return folder
+    known = ", ".join(list_models()) or "none"
+    raise ModelInvalid(
+        f"Expected the name of a model or a folder with {RECORD_FILE} but got {os.fspath(name_or_path)[:200]!r}. "
+        f"Models at hand: {known}."
+    )
+
+
+def list_models() -> list[str]:
+    """Return the names of all models, sorted: the user's, and the shipped ones of an installed wheel."""
+    names = set()
+    for folder in _model_folders():
+        for path in folder.glob(f"*/{RECORD_FILE}"):
+            name = path.parent.name
+            if not name.startswith("."):  # hidden: one that is being written
+                names.add(name)
+    return sorted(names)

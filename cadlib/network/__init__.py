@@ -1,0 +1,1 @@
+"""Builds networks in torch, and exports them to ONNX."""

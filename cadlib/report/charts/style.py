@@ -1,0 +1,94 @@
+"""What all charts share: their axes, their rows, and the words for a figure."""
+
+import math
+from collections.abc import Sequence
+from typing import Any, Final
+
+import plotly.graph_objects as go
+
+from cadlib import taxonomy
+
+CONFIG: Final[dict[str, Any]] = {
+    "displayModeBar": False,
+    "showSendToCloud": False,
+    "responsive": True,
+}
+"""What a page passes on to plotly: no buttons, of which one sends the chart to plotly's own server."""
+
+UNDEFINED: Final = "not defined"
+
+GREY: Final = "rgba(128, 128, 128, {})"
+GRID: Final = {"gridcolor": GREY.format(0.22), "zeroline": False, "linecolor": GREY.format(0.6)}
+UNIT: Final = {"range": [0, 1], "tickvals": [0, 0.2, 0.4, 0.6, 0.8, 1], "tickformat": ".1f", **GRID}
+ROW_PX: Final = 28
+
+
+def list_rows(figure: go.Figure, labels: Sequence[str]) -> None:
+    """Give each label a row, the first on top, and put the legend above them."""
+    figure.update_yaxes(
+        categoryorder="array", categoryarray=list(labels), range=[len(labels) - 0.5, -0.5], showgrid=False,
+        automargin=True, ticks="",
+    )  # fmt: skip
+    figure.update_layout(
+        barmode="overlay",
+        height=ROW_PX * len(labels) + 84,
+        legend={"orientation": "h", "x": 1, "xanchor": "right", "y": 1.01, "yanchor": "bottom"},
+    )
+
+
+def finish(figure: go.Figure, alt: str) -> go.Figure:
+    """Make it fit any page and say in words what it shows; nothing can be dragged, zoomed or hidden."""
+    figure.update_layout(
+        paper_bgcolor="rgba(0, 0, 0, 0)",
+        plot_bgcolor="rgba(0, 0, 0, 0)",
+        margin={"l": 8, "r": figure.layout.margin.r or 12, "t": 28, "b": 44},
+        dragmode=False,
+        modebar={"remove": ["sendChartToCloud"]},
+        legend={"itemclick": False, "itemdoubleclick": False, "bgcolor": "rgba(0, 0, 0, 0)"},
+        meta={"alt": alt},
+    )
+    figure.update_xaxes(fixedrange=True)
+    figure.update_yaxes(fixedrange=True)
+    return figure
+
+
+def row_label(d: taxonomy.Diagnosis, extra: str = "") -> str:
+    """Return the name of a row: diagnosis, code, what is added, and the coloured mark of its group."""
+    return f"{d.name} <b>{d.code}</b> {extra}<span style='color:{d.group_colour}'>{d.mark}</span> "
+
+
+def undefined(value: float | None) -> bool:
+    """Say whether a figure is not defined: None as JSON has it, or NaN."""
+    return value is None or math.isnan(value)
+
+
+def number_text(value: float | None, digits: int = 2) -> str:
+    """Return a figure in words, `UNDEFINED` where it is."""
+    return UNDEFINED if value is None or math.isnan(value) else f"{value:.{digits}f}"
+
+
+def percent_text(part: int, whole: int) -> str:
+    """Return a share as a whole percentage, `UNDEFINED` of nothing."""
+    return f"{100 * part / whole:.0f} %" if whole else UNDEFINED
+
+
+def whiskers(
+    values: Sequence[float | None], bounds: Sequence[Sequence[float] | None]
+) -> dict[str, Any]:
+    """Return the error bars from each value to its [low, high]; none where one of them is not defined."""
+    reach = [
+        (0.0, 0.0)
+        if value is None or ends is None
+        else (max(value - ends[0], 0.0), max(ends[1] - value, 0.0))
+        for value, ends in zip(values, bounds, strict=True)
+    ]
+    low, high = [low for low, _ in reach], [high for _, high in reach]
+    colour = GREY.format(0.8)
+    return {
+        "symmetric": False,
+        "arrayminus": low,
+        "array": high,
+        "thickness": 1.5,
+        "width": 4,
+        "color": colour,
+    }

@@ -1,0 +1,149 @@
+"""Counts the bytes of images that sessions hold, and limits them.
+
+Each session has one `Holding`. It dies with the session, and what it held no longer counts.
+"""
+
+import os
+from collections import OrderedDict
+from collections.abc import Callable, Hashable
+from pathlib import Path
+from threading import RLock
+from typing import Any, Final, TypeVar, cast
+from weakref import WeakSet
+
+from cadlib.errors import HoldingFull
+
+T = TypeVar("T")
+MB: Final = 1_000_000
+SESSION_LIMIT_BYTES: Final = 768 * MB
+"""Pixels and derived pictures of one session together: 25 photographs of 10 megapixels."""
+DERIVED_LIMIT_BYTES: Final = 96 * MB
+"""Thumbnails, heatmaps and other derived images of one session. The oldest are dropped and computed again on demand."""
+LIMIT_VARIABLE: Final = "CADLIB_MEMORY_MB"
+_CGROUP_LIMIT = Path("/sys/fs/cgroup/memory.max")
+
+_holdings: "WeakSet[Holding]" = WeakSet()
+_elsewhere: list[Callable[[], int]] = []
+_guard = RLock()
+"""Held while bytes are counted and added: two sessions must not take the same last megabyte."""
+
+
+class Holding:
+    """What one session holds: images, and pictures derived from them."""
+
+    def __init__(self) -> None:
+        self._items: dict[Hashable, int] = {}
+        self._derived: OrderedDict[tuple[str, Hashable], tuple[Any, int]] = OrderedDict()
+        self._derived_bytes = 0
+        self._forgotten = 0
+        with _guard:
+            _holdings.add(self)
+
+    @property
+    def bytes(self) -> int:
+        """Return how many bytes this session holds."""
+        return sum(self._items.values()) + self._derived_bytes
+
+    def take(self, key: Hashable, size_bytes: int) -> None:
+        """Count an item that is about to be held; raise HoldingFull where a limit forbids it."""
+        with _guard:
+            before = self._items.get(key, 0)
+            held = self.bytes - before
+            if held + size_bytes > SESSION_LIMIT_BYTES:
+                raise HoldingFull(
+                    f"Expected at most {SESSION_LIMIT_BYTES // MB} MB of images at a time, but found "
+                    f"{_mb(held)} MB held and {_mb(size_bytes)} MB more. Remove some images and give this file again."
+                )
+            of_all = held_bytes() - before
+            if of_all + size_bytes > process_limit_bytes():
+                raise HoldingFull(
+                    f"Expected at most {process_limit_bytes() // MB} MB of images on this server, but found "
+                    f"{_mb(of_all)} MB held by all its readers and {_mb(size_bytes)} MB more. Remove images, or give "
+                    f"this file again later. The operator can raise {LIMIT_VARIABLE}."
+                )
+            self._items[key] = size_bytes
+
+    def drop(self, key: Hashable) -> None:
+        """Stop counting an item; nothing happens where there is none of that key."""
+        with _guard:
+            self._items.pop(key, None)
+
+    def derived(
+        self, image: str, key: Hashable, make: Callable[[], T], size_of: Callable[[T], int]
+    ) -> T:
+        """Return what is derived from an image, made once; `key` tells it from other things derived from the image.
+
+        `size_of` counts its bytes. What does not fit is returned and not kept.
+        """
+        place = (image, key)
+        with _guard:
+            if place in self._derived:
+                self._derived.move_to_end(place)
+                return cast("T", self._derived[place][0])
+            forgotten = self._forgotten
+        value = make()
+        size_bytes = size_of(value)
+        with _guard:
+            self._remove(place)
+            while self._derived and self._derived_bytes + size_bytes > DERIVED_LIMIT_BYTES:
+                self._remove(next(iter(self._derived)))
+            # The image may have been removed while another thread derived something from it.
+            if forgotten != self._forgotten:
+                return value
+            if (
+                size_bytes <= DERIVED_LIMIT_BYTES
+                and held_bytes() + size_bytes <= process_limit_bytes()
+            ):
+                self._derived[place] = (value, size_bytes)
+                self._derived_bytes += size_bytes
+        return value
+
+    def forget(self, image: str) -> None:
+        """Drop all that is derived from an image."""
+        with _guard:
+            self._forgotten += 1
+            for place in [place for place in self._derived if place[0] == image]:
+                self._remove(place)
+
+    def _remove(self, place: tuple[str, Hashable]) -> None:
+        _, size_bytes = self._derived.pop(place, (None, 0))
+        self._derived_bytes -= size_bytes
+
+
+def count_also(size_bytes: Callable[[], int]) -> None:
+    """Count bytes too that are held for sessions elsewhere: `size_bytes` tells how many. Once for each function."""
+    if size_bytes not in _elsewhere:
+        _elsewhere.append(size_bytes)
+
+
+def held_bytes() -> int:
+    """Return how many bytes are held for all sessions together."""
+    with _guard:
+        return sum(holding.bytes for holding in _holdings) + sum(count() for count in _elsewhere)
+
+
+def process_limit_bytes() -> int:
+    """Return how many bytes all sessions may hold: CADLIB_MEMORY_MB, else half of the memory there is."""
+    chosen = os.environ.get(LIMIT_VARIABLE)
+    if not chosen:
+        return _memory_bytes() // 2
+    if not chosen.isdecimal() or int(chosen) == 0:
+        raise ValueError(
+            f"Expected {LIMIT_VARIABLE} to be a number of megabytes, but found {chosen!r}. Mend it."
+        )
+    return int(chosen) * MB
+
+
+def _memory_bytes() -> int:
+    """Return the memory of this machine, or of the container where that is less."""
+    if not hasattr(os, "sysconf"):  # Windows
+        return 8_000 * MB
+    machine = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    try:
+        return min(machine, int(_CGROUP_LIMIT.read_text()))
+    except (OSError, ValueError):  # no such group, or "max"
+        return machine
+
+
+def _mb(size_bytes: int) -> str:
+    return f"{size_bytes / MB:,.0f}"

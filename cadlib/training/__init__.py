@@ -1,0 +1,1 @@
+"""Trains a network and packs it as a model folder."""

@@ -1,0 +1,48 @@
+"""Reads history.jsonl of a training run, one JSON line an epoch, and cuts it where a run resumes."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import IO
+
+from cadlib.errors import TrainingFailed
+from cadlib.files.cache import keep
+
+
+def cut(path: Path, epochs: int, say: Callable[[str], None]) -> None:
+    """Keep the lines of the first `epochs` epochs, and make the file where there is none.
+
+    A last line that is half written, by a process that was killed or a disk that was full, is dropped, and `say` is
+    called with a message. Raise TrainingFailed for a broken line anywhere else: that one was damaged later. May raise
+    OSError.
+    """
+    lines = path.read_bytes().splitlines(keepends=True) if path.exists() else []
+    earlier = []
+    for number, line in enumerate(lines, start=1):
+        epoch = _epoch_of(line)
+        if epoch is None and number == len(lines):
+            say(f"{path}: its last line is half written, and is dropped.")
+        elif epoch is None:
+            raise TrainingFailed(
+                f"Expected line {number} of {path} to be the figures of an epoch, but it cannot be read. Restore the "
+                "file, or delete it to go on without the figures of earlier epochs, and give --resume."
+            )
+        elif epoch <= epochs:
+            earlier.append(line if line.endswith(b"\n") else line + b"\n")
+
+    def write(file: IO[bytes]) -> None:
+        file.writelines(earlier)
+
+    keep(path, write)
+
+
+def _epoch_of(line: bytes) -> int | None:
+    """Return the epoch of a line; None for one that is no JSON object with an epoch."""
+    try:
+        row = json.loads(line)
+    except (ValueError, RecursionError):
+        return None
+    if not isinstance(row, dict) or type(row.get("epoch")) is not int:
+        return None
+    epoch: int = row["epoch"]
+    return epoch

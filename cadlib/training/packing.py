@@ -1,0 +1,149 @@
+"""From a finished run to a model folder: calibrate and measure on validation, write aside, rename."""
+
+import hashlib
+import re
+import shutil
+from contextlib import suppress
+from dataclasses import asdict
+from datetime import UTC, datetime
+from importlib.metadata import version as installed_version
+from pathlib import Path
+from typing import Any
+
+from cadlib import __version__
+from cadlib.errors import TrainingFailed
+from cadlib.model import card, metrics_file, weights
+from cadlib.model.golden import golden_json
+from cadlib.model.model import Model
+from cadlib.model.record import (
+    CARD_FILE,
+    GOLDEN_FILE,
+    METRICS_FILE,
+    ONNX_FILE,
+    SPLIT_FILE,
+    WEIGHTS_FILE,
+    ModelRecord,
+    TrainingFacts,
+    models_dir,
+    write_folder,
+)
+from cadlib.network.backbones import arrays_of, saliency_layer
+from cadlib.network.onnx_export import to_onnx
+from cadlib.taxonomy import CODES
+from cadlib.training.calibrate import read_out
+from cadlib.training.loop import Trained
+
+DATA_LICENCE = (
+    "Trained on ISIC 2019 (HAM10000, BCN20000, MSK), CC BY-NC 4.0: the weights are for non-commercial use, "
+    "with attribution to the three archives."
+)
+INTENDED_USE = (
+    "Supports a trained reader of dermoscopic images of single skin lesions with a ranked, calibrated "
+    "differential diagnosis. It is not a diagnosis, not a medical device, and replaces no reader."
+)
+KNOWN_LIMITS = (
+    "It knows eight diagnoses only; any other lesion is given one of them all the same.",
+    "It was trained on dermoscopic images; clinical photographs, other body tissue and poor pictures are outside it.",
+    "The images come from a few specialist clinics, mostly of fair-skinned patients: dark skin is hardly represented.",
+    "The mix of diagnoses in ISIC 2019 is that of specialist referral; predictive values elsewhere will differ.",
+    "It reads the centred square of an image: what lies outside it is not seen.",
+)
+_LIBRARIES = ("torch", "torchvision", "timm", "numpy", "pillow")
+
+
+def check_name(name: str, *, overwrite: bool) -> Path:
+    """Return the folder a model of this name will have; raise TrainingFailed when it is taken or no name."""
+    if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]*", name):
+        raise TrainingFailed(
+            f"Expected a name of letters, digits, '.', '_' and '-' but got {name!r}."
+        )
+    folder = models_dir() / name
+    if folder.exists() and not overwrite:
+        raise TrainingFailed(
+            f"{folder} stands already; choose another --name, or replace it with --overwrite."
+        )
+    return folder
+
+
+def pack(trained: Trained, name: str, version: str, *, overwrite: bool = False) -> Path:
+    """Write the model folder of a finished run and return it; raise TrainingFailed and leave nothing if that fails."""
+    folder = check_name(name, overwrite=overwrite)
+    aside = folder.with_name(f".{name}.part")
+    try:
+        shutil.rmtree(aside, ignore_errors=True)
+        aside.mkdir(parents=True)
+        _write(trained, name, version, aside)
+        old = folder.with_name(f".{name}.old")
+        shutil.rmtree(old, ignore_errors=True)
+        with suppress(FileNotFoundError):
+            folder.replace(old)
+        aside.replace(folder)
+        shutil.rmtree(old, ignore_errors=True)
+    except OSError as error:
+        raise TrainingFailed(
+            f"The model could not be written to {folder}: {error}. The checkpoint stands: "
+            "make room and write it with --resume."
+        ) from error
+    finally:
+        shutil.rmtree(aside, ignore_errors=True)
+    return folder
+
+
+def _write(trained: Trained, name: str, version: str, folder: Path) -> None:
+    stored = weights.pack(arrays_of(trained.network))
+    graph = to_onnx(trained.network, saliency_layer(trained.network), trained.spec)
+    record, figures = _measure(trained, name, version, stored, graph)
+    network = {WEIGHTS_FILE: stored, ONNX_FILE: graph}
+    others = {
+        SPLIT_FILE: trained.data.split_csv,
+        METRICS_FILE: metrics_file.metrics_json(figures),
+        CARD_FILE: card.render(record, figures),
+        GOLDEN_FILE: golden_json(Model.assemble(record, network, folder)),
+    }
+    write_folder(folder, record, {**network, **others})
+    Model.load(folder)  # what was written is what a reader gets, or there is no model
+
+
+def _measure(
+    trained: Trained, name: str, version: str, stored: bytes, graph: bytes
+) -> tuple[ModelRecord, dict[str, Any]]:
+    data = trained.data
+    rows = data.rows("validation")
+    fields, figures = read_out(
+        data.table.iloc[rows], trained.validation_logits, data.groups.iloc[rows], data.name
+    )
+    parts = ("train", "validation", "test")
+    record = ModelRecord(
+        name=name,
+        version=version,
+        created=datetime.now(UTC).isoformat(timespec="seconds"),
+        backbone=trained.config.backbone,
+        codes=CODES,
+        input=trained.spec,
+        saliency_layer=saliency_layer(trained.network),
+        training=TrainingFacts(
+            git_commit=trained.git_commit,
+            config=asdict(trained.config),
+            seed=trained.config.seed,
+            split_sha256=data.split_sha256,
+            images={part: len(data.rows(part)) for part in parts},
+            lesions={part: int(data.groups.iloc[data.rows(part)].nunique()) for part in parts},
+            dataset=data.name,
+            epochs=trained.config.epochs,
+            seconds=round(trained.seconds, 1),
+        ),
+        audit=None,
+        neighbours=None,
+        novelty=None,
+        weights_sha256=hashlib.sha256(stored).hexdigest(),
+        onnx_sha256=hashlib.sha256(graph).hexdigest(),
+        libraries={
+            "cadlib": __version__,
+            **{library: installed_version(library) for library in _LIBRARIES},
+        },
+        data_licence=DATA_LICENCE,
+        intended_use=INTENDED_USE,
+        known_limits=KNOWN_LIMITS,
+        **fields,
+    )
+    return record, {**figures, "model": metrics_file.model_facts(record)}
