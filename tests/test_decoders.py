@@ -31,7 +31,7 @@ FILE = hostile.encoded(hostile.picture(), "PNG")
 MISBEHAVING = """
 import ctypes, json, os, signal, socket, subprocess, sys, time
 sys.path[:] = json.loads(sys.argv[1])
-from cadlib.images import decode_file, worker
+from cadlib.images.decoding import decode_file, worker
 from cadlib.images.decoding.protocol import Outcome, Reply
 
 ABOUT = b'{"format": "PNG", "notes": [], "reduced": null, "facts": [null, null, null]}'
@@ -279,7 +279,7 @@ def test_a_file_that_has_grown_is_read_up_to_the_limit(
     status = os.stat(path)
     monkeypatch.setattr(images, "MAX_FILE_BYTES", 1_000)
     monkeypatch.setattr(
-        images.files.os, "fstat", lambda _: os.stat_result((*status[:6], 10, *status[7:]))
+        images.regular_files.os, "fstat", lambda _: os.stat_result((*status[:6], 10, *status[7:]))
     )
     with pytest.raises(ImageRejected, match="Expected at most"):
         read_image(path)
@@ -501,7 +501,7 @@ def test_decoders_end_with_the_process_that_started_them(ending: str, code: int)
 def test_a_busy_decoder_ends_after_its_process_was_killed() -> None:
     code = f"""
 import os, signal, threading
-from cadlib.images import pool
+from cadlib.images.decoding import pool
 pool._CODE = {MISBEHAVING!r}
 pool._ALARM_S = 2
 decoders = pool.DecoderPool(10**8, size=1)

@@ -206,7 +206,7 @@ class Told:
 def test_a_file_is_fetched_whole_and_its_progress_told(server, part):
     server.files["data.bin"] = Served(DATA)
     steps = []
-    fetch(server, part, lambda *step: steps.append(step))
+    fetch(server, part, lambda _, *step: steps.append(step))
     assert part.read_bytes() == DATA
     assert names(part.parent) == [part.name, f"{part.name}.json"]
     finish(part, part.with_suffix(""))
@@ -346,7 +346,7 @@ def test_an_answer_without_a_size_that_ends_early_or_late_is_refused(server, par
     server.files["data.bin"] = Served(DATA, head_size=size, size="")
     steps = []
     with pytest.raises(DownloadFailed, match=came):
-        fetch(server, part, lambda done, total: steps.append(done))
+        fetch(server, part, lambda _, done, total: steps.append(done))
     assert names(part.parent) == []
     assert max(steps) <= size  # a stream without end does not fill the disk
 
@@ -462,7 +462,7 @@ def test_a_password_in_an_address_is_not_shown(server):
 def test_ctrl_c_keeps_the_part_and_says_so(server, part):
     server.files["data.bin"] = Served(DATA)
 
-    def stop_at_4000(done, total):
+    def stop_at_4000(_, done, total):
         if done > 4000:
             raise KeyboardInterrupt
 
@@ -667,7 +667,7 @@ def test_a_flipped_byte_is_found_and_nothing_is_left(tmp_path, packing):
 def test_ctrl_c_while_unpacking_leaves_the_zip_alone(tmp_path):
     path = zipped(tmp_path / "set.zip", [("a.jpg", DATA), ("b.jpg", DATA)])
 
-    def stop(done, total):
+    def stop(_, done, total):
         raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt, match=r"set.zip is kept"):
@@ -1373,7 +1373,7 @@ def test_ctrl_c_ends_the_command_with_130_and_says_what_is_kept(
     def stop(*_):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("cadlib.cli.progress_bars.Bars.progress", stop)
+    monkeypatch.setattr("cadlib.progress.ProgressBars.__call__", stop)
     assert main(["download", "--to", str(tmp_path), "--mirror", mirror.url("isic")]) == 130
     assert "bytes of ISIC_2019_Training_Metadata.csv are kept in" in capsys.readouterr().err
 

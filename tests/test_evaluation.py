@@ -153,7 +153,7 @@ def test_images_reach_the_model_in_batches(dataset):
 def test_progress_ends_with_every_image(dataset):
     Path(dataset.table["path"][11]).write_bytes(b"")
     seen: list[tuple[int, int]] = []
-    evaluate(ColourReader(), dataset, lambda *step: seen.append(step), batch_size=5)
+    evaluate(ColourReader(), dataset, lambda _, *step: seen.append(step), batch_size=5)
     assert seen[-1] == (12, 12)
     assert all(a < b for (a, _), (b, _) in pairwise(seen))
 
@@ -219,7 +219,7 @@ def test_a_failed_write_leaves_the_former_files(dataset, tmp_path, monkeypatch):
     def full_disk(figures: object) -> str:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(evaluate, "metrics_json", full_disk)
+    monkeypatch.setattr("cadlib.evaluation.evaluate.metrics_json", full_disk)
     result.predictions.loc[0, "UNK"] = 1.0
     with pytest.raises(OSError, match="No space left"):
         result.write(tmp_path / "out")

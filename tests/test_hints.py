@@ -66,7 +66,7 @@ def written_out() -> list[tuple[str, str]]:
     return [
         (command.strip(), str(path.relative_to(ROOT)))
         for path in SOURCES
-        if path.name != "hints.py"
+        if path.name != "command_hints.py"
         for text in texts(path)
         for command in COMMAND.findall(text)
     ]
