@@ -18,13 +18,14 @@ RUN   := $(VENV)/bin/python -m
 
 CHROMIUM_NAMES := chromium chromium-browser google-chrome google-chrome-stable
 
-.PHONY: help app test lint env chromium strace key
+.PHONY: help app test lint docs env chromium strace key
 .DELETE_ON_ERROR:
 
 help:
 	@echo 'make app    start the app on http://localhost:$(PORT) (PORT=N for another port)'
 	@echo 'make test   run every test, those in a real browser too (ARGS="-k WORD" for some)'
 	@echo 'make lint   ruff, and mypy and import-linter on cadlib'
+	@echo 'make docs   the documentation site, into site/'
 	@echo 'make env    make the environment $(VENV) alone (each of the above does it when needed)'
 
 # glibc keeps a pool of memory for each thread, and a session is a thread: two pools for all keep a session under 15 MB.
@@ -38,6 +39,10 @@ lint: env
 	$(RUN) ruff check .
 	$(RUN) mypy
 	PYTHONPATH=. $(VENV)/bin/lint-imports --no-logo
+
+# Without network: the theme loads no font, and the reference comes from the docstrings here.
+docs: env
+	PYTHONPATH=. NO_MKDOCS_2_WARNING=1 $(RUN) mkdocs build --quiet
 
 env: $(STAMP)
 
