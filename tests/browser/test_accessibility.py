@@ -1,0 +1,56 @@
+"""No page has a serious or critical violation of accessibility rules, in the light and the dark theme.
+
+axe-core (Deque) checks contrast, names, roles and the order of headings.
+"""
+
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+from axe_playwright_python.base import AXE_FILE_PATH  # type: ignore[import-untyped]
+from playwright.sync_api import Browser, Page
+
+from tests.browser.conftest import settle
+
+pytestmark = [pytest.mark.browser, pytest.mark.timeout(300)]
+
+AXE = AXE_FILE_PATH.read_text(encoding="utf-8")
+GRAVE = ("serious", "critical")
+
+
+@pytest.fixture(params=["light", "dark"])
+def themed(browser: Browser, request: pytest.FixtureRequest) -> Iterator[Page]:
+    """Return a page of a browser whose user prefers one of the themes."""
+    context = browser.new_context(
+        color_scheme=request.param, viewport={"width": 1440, "height": 1000}
+    )
+    yield context.new_page()
+    context.close()
+
+
+def violations(page: Page) -> list[str]:
+    """Return each serious or critical violation, with the elements that have it."""
+    page.evaluate(AXE)
+    result: dict[str, Any] = page.evaluate("axe.run(document, {resultTypes: ['violations']})")
+    lines = []
+    for violation in result["violations"]:
+        if violation["impact"] in GRAVE:
+            for node in violation["nodes"]:
+                lines.append(f"{violation['id']}: {node['html'][:160]} {node['failureSummary']}")
+    return lines
+
+
+def test_the_result_of_an_image_is_accessible(server: str, themed: Page) -> None:
+    themed.goto(server)
+    themed.get_by_role("button", name="Try a synthetic lesion").click()
+    themed.get_by_role("heading", name="Refer").wait_for()
+    settle(themed)
+    assert violations(themed) == []
+
+
+@pytest.mark.parametrize("path", ["", "saliency", "dataset", "performance", "training"])
+def test_a_page_is_accessible(server: str, themed: Page, path: str) -> None:
+    themed.goto(f"{server}/{path}")
+    themed.get_by_role("heading").first.wait_for()
+    settle(themed)
+    assert violations(themed) == []
