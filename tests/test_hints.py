@@ -72,10 +72,20 @@ def written_out() -> list[tuple[str, str]]:
     ]
 
 
-def readme_commands() -> list[str]:
-    text = (ROOT / "README.md").read_text(encoding="utf-8")
-    blocks = re.findall(r"```sh\n(.*?)```", text, flags=re.DOTALL)
-    return [command.strip() for block in blocks for command in COMMAND.findall(block)]
+def documented_commands() -> list[str]:
+    """Return every command in README.md and the how-to pages."""
+    commands = []
+    for path in (
+        ROOT / "README.md",
+        ROOT / "docs" / "tutorial.md",
+        *(ROOT / "docs" / "how-to").glob("*.md"),
+    ):
+        blocks = re.findall(r"```sh\n(.*?)```", path.read_text(encoding="utf-8"), flags=re.DOTALL)
+        for line in "\n".join(blocks).splitlines():
+            command = re.sub(r"^(\.venv/bin/)?(python -m )?cadlib ", "python -m cadlib ", line)
+            if command.startswith("python -m cadlib "):
+                commands.append(command.partition(" # ")[0].strip())
+    return sorted(set(commands))
 
 
 def arguments(command: str) -> list[str]:
@@ -89,7 +99,7 @@ def test_a_command_in_a_message_has_every_option_it_requires(command, source):
     parser().parse_args(arguments(command))
 
 
-@pytest.mark.parametrize("command", [*HINTS.values(), *readme_commands()])
+@pytest.mark.parametrize("command", [*HINTS.values(), *documented_commands()])
 def test_a_hint_and_a_command_of_the_readme_have_every_option_they_require(command):
     parser().parse_args(arguments(command))
 
@@ -97,7 +107,7 @@ def test_a_hint_and_a_command_of_the_readme_have_every_option_they_require(comma
 def test_the_search_for_commands_finds_those_that_are_there():
     assert len(written_out()) >= 5
     assert ("python -m cadlib download --to DIR", "pages/dataset.py") in written_out()
-    assert len(readme_commands()) >= 10
+    assert len(documented_commands()) >= 20
 
 
 @pytest.mark.parametrize(
