@@ -10,7 +10,7 @@ st.navigation(
         st.Page("pages/diagnose.py", title="Diagnose", url_path="home", default=True),
         st.Page("pages/diagnose.py", title="Diagnose", url_path="diagnose", visibility="hidden"),
         st.Page("pages/saliency.py", title="Saliency"),
-        st.Page("pages/dataset.py", title="Dataset"),
+        st.Page("pages/dataset.py", title="Data set"),
         st.Page("pages/performance.py", title="Performance"),
         st.Page("pages/training.py", title="Training"),
     ],

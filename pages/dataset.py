@@ -7,12 +7,13 @@ from cadlib.errors import CadError
 from cadlib.report import charts
 from cadlib.ui import browse
 
-SYNTHETIC = "synthetic lesions, drawn by this project"
+SYNTHETIC = "Synthetic lesions, drawn by this project"
 HOW_TO_GET_IT = """
-**No data set here yet.** `python -m cadlib download --to DIR` downloads ISIC 2019 from
+**No data set yet.** `python -m cadlib download --to DIR` downloads ISIC 2019 from
 <https://challenge.isic-archive.com/data/#2019> (25,331 labelled images, 9 GB, and as much again while unpacking).
 `--sample 20` downloads 20 images per class from the ISIC Archive instead. Start the server
-with `CADLIB_DATA=DIR`. Until then the pictures here are *synthetic*: drawn by this project, nobody's skin, no evidence.
+with `CADLIB_DATA=DIR`. Until then the images are *synthetic*: drawn by this project, not real skin, and no evidence of
+performance.
 """
 FOLDERS = (
     "A folder below the one that `CADLIB_DATA` names. The server's operator can allow any folder with "
@@ -31,15 +32,19 @@ def choose_folder() -> tuple[str, str]:
         "Data set", [*known, SYNTHETIC], key="dataset", on_change=forget, kwargs={"folder": ""}
     )
     typed = right.text_input(
-        "Another folder", placeholder="ISIC_2019", key="folder", on_change=forget,
-        disabled=not ui.may_name_a_folder(), help=FOLDERS,
-    )  # fmt: skip
+        "Other folder",
+        placeholder="ISIC_2019",
+        key="folder",
+        on_change=forget,
+        disabled=not ui.may_name_a_folder(),
+        help=FOLDERS,
+    )
     if typed.strip():
         return ui.typed_folder(typed.strip()), ""
     return (ui.synthetic_folder(), "synthetic ") if chosen == SYNTHETIC else (chosen, "")
 
 
-record = ui.page("Dataset")
+record = ui.page("Data set")
 try:
     folder, kind = choose_folder()
     dataset = ui.dataset(folder)
@@ -47,7 +52,8 @@ except CadError as error:
     st.error(ui.plain(str(error)))
     st.stop()
 report = dataset.report
-summary = f"{report.usable:,} of {report.images:,} images usable · kinds of findings: {len(report.findings)}"
+types = "1 type" if len(report.findings) == 1 else f"{len(report.findings)} types"
+summary = f"{report.usable:,} of {report.images:,} images usable · {types} of problem"
 with st.expander(summary, key="report"):
     for found in report.findings:
         st.markdown(
@@ -68,19 +74,19 @@ with pictures:
     header = st.container(
         horizontal=True, vertical_alignment="bottom", horizontal_alignment="distribute"
     )
-    views = ["Pictures", *["Map"] * bool(record), "Counts", "Suspects"]
-    view = header.segmented_control("View", views, default="Pictures", key="view", required=True)
+    views = ["Images", *["Map"] * bool(record), "Class counts", "Data review"]
+    view = header.segmented_control("View", views, default="Images", key="view", required=True)
     rows, chosen = answer.rows, browse.said_of(query, subset)
     if view == "Map" and (lasso := browse.mapped(dataset, record, catalogue, answer)) is not None:
-        rows, chosen = lasso, f"{chosen}; chosen on the map"
+        rows, chosen = lasso, f"{chosen}; selected on the map"
     with header:
         browse.keep(dataset, catalogue, rows, chosen)
-    if view == "Suspects":
+    if view == "Data review":
         ui.suspects(dataset, folder, record)
-    elif view == "Counts":
+    elif view == "Class counts":
         if counts := browse.label_counts(catalogue, rows):
             ui.chart(charts.class_counts_chart(counts), key="counts")
         else:
             st.caption("None of these images has a label.")
-    elif view == "Pictures" or rows is not answer.rows:
+    elif view == "Images" or rows is not answer.rows:
         browse.found(catalogue, rows, kind)

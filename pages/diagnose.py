@@ -9,10 +9,10 @@ from cadlib.report import charts
 from cadlib.taxonomy import MALIGNANT_NOTE, diagnosis
 
 EMPTY = """
-#### Drop one or several dermoscopic pictures above
+#### Drop one or more dermoscopic images above
 
-JPEG, PNG, TIFF, BMP, WebP or DICOM. You get a ranked diagnosis, the malignant probability against the model's referral
-threshold, and the place in the picture that speaks for each diagnosis. Images are not written to disk. They are
+JPEG, PNG, TIFF, BMP, WebP or DICOM. The result shows the ranked diagnoses, the malignant probability with the model's
+referral threshold, and a saliency map for each diagnosis. Images are not written to disk. They are
 removed from memory when you remove them here, or within a minute after this tab is closed.
 """
 SAVE = ":material/download:"
@@ -46,7 +46,7 @@ def reasons(case: ui.Case) -> st.delta_generator.DeltaGenerator:
     ui.quality(found.quality)
     st.caption(ui.about_the_kind(found.novelty))
     turns = st.empty()
-    turns.caption("Turned and mirrored: being looked at …")
+    turns.caption("Rotated and mirrored: computing …")
     ui.similar(found)
     ui.patient(case, record)
     facts = (
@@ -89,10 +89,16 @@ def show(case: ui.Case) -> None:
     with st.container(horizontal=True, key="downloads"):
         table, tree = ui.cases_csv(cases), ui.cases_json(cases)
         st.download_button(
-            "CSV", table, "cadlib.csv", "text/csv", "download-csv", icon=SAVE, on_click="ignore"
+            "Download CSV",
+            table,
+            "cadlib.csv",
+            "text/csv",
+            "download-csv",
+            icon=SAVE,
+            on_click="ignore",
         )
         st.download_button(
-            "JSON",
+            "Download JSON",
             tree,
             "cadlib.json",
             "application/json",
@@ -101,14 +107,16 @@ def show(case: ui.Case) -> None:
             on_click="ignore",
         )
         st.button(
-            "Remove this picture",
+            "Remove image",
             "remove",
             on_click=ui.remove,
             args=(case.key,),
             icon=":material/close:",
         )
         keys = tuple(one.key for one in cases)
-        st.button("Remove all", "clear", on_click=ui.remove, args=keys, icon=":material/delete:")
+        st.button(
+            "Remove all images", "clear", on_click=ui.remove, args=keys, icon=":material/delete:"
+        )
 
 
 record = ui.page("Diagnose")
@@ -118,12 +126,12 @@ if not record:
 ui.about_the_loss()
 cases = ui.cases(record)
 with st.container(horizontal=True, vertical_alignment="bottom", key="upload"):
-    label = "Dermoscopic pictures: drop, choose, or paste with Ctrl+V"
+    label = "Dermoscopic images: drop, browse, or paste (Ctrl+V)"
     given = list(st.file_uploader(label, accept_multiple_files=True, key=ui.upload_key()))
     synthetic = st.button("Try a synthetic lesion", key="synthetic", icon=":material/draw:")
     camera = st.popover("Camera", icon=":material/photo_camera:", on_change="rerun", key="camera")
     if camera.open and (
-        shot := camera.camera_input("Take a picture", key=f"camera-{ui.upload_key()}")
+        shot := camera.camera_input("Take a dermoscopic image", key=f"camera-{ui.upload_key()}")
     ):
         given.append(shot)
 ui.accept_paste()

@@ -37,38 +37,45 @@ def headline(measured: dict) -> None:
             "Balanced accuracy",
             balanced,
             intervals["balanced_accuracy"],
-            f"n = {n:,}, {classes} diagnoses",
+            f"n = {n:,} images, {classes} diagnoses",
         ),
-        ("AUC malignant", area, intervals["malignant_auc"], f"n = {malignant:,} of {images.n:,}"),
         (
-            "AUC melanoma",
+            "AUC, malignant or benign",
+            area,
+            intervals["malignant_auc"],
+            f"{malignant:,} malignant of {images.n:,} images",
+        ),
+        (
+            "AUC, melanoma or other",
             measured["auc"]["MEL"],
             intervals["auc"]["MEL"],
-            f"n = {melanoma:,} of {n:,}",
+            f"{melanoma:,} melanoma of {n:,} images",
         ),
         ("Calibration error (ECE)", error, None, ece_note(n, intervals["ece"])),
     )
     if images.partial:
-        error, ends = measured["malignant_ece"], intervals["malignant_ece"]
-        over = f"n = {images.n:,}; ECE of the malignant probability, 0 is best"
-        rows = (*rows, ("Calibration error, malignant", error, ends, over))
+        error = measured["malignant_ece"]
+        over = (
+            f"ECE of the malignant probability · {ece_note(images.n, intervals['malignant_ece'])}"
+        )
+        rows = (*rows, ("Calibration error, malignant", error, None, over))
     with st.grid(4, min_column_width=180):
         for name, value, interval, over in rows:
             with st.container(border=True, gap=None, height="stretch"):
                 st.metric(name, told(value))
-                between = f"95 % {interval[0]:.2f} to {interval[1]:.2f}, " if interval else ""
+                between = f"95 % CI {interval[0]:.2f} to {interval[1]:.2f} · " if interval else ""
                 st.caption(between + over)
 
 
 def damage(found: dict | None, name: str) -> None:
     """Draw what damaged and turned pictures cost, or say how that is measured."""
-    st.subheader("Across damage", anchor=False)
+    st.subheader("Robustness to image degradation", anchor=False)
     if found is None:
-        st.info(f"Not measured; `{command_hints.robustness_into(name)}` measures it.")
+        st.info(f"Not measured. Measure it: `{command_hints.robustness_into(name)}`.")
         return
-    names = {"balanced_accuracy": "balanced accuracy", "malignant_auc": "AUC malignant"}
+    names = {"balanced_accuracy": "balanced accuracy", "malignant_auc": "AUC, malignant or benign"}
     merit = st.segmented_control(
-        "Figure",
+        "Metric",
         list(names),
         default="balanced_accuracy",
         format_func=names.get,
@@ -78,8 +85,7 @@ def damage(found: dict | None, name: str) -> None:
     ui.chart(charts.damage_chart(found, merit), key="damage")
     rate = found["flips"]["rate"]
     views, images = (
-        charts.UNDEFINED if rate[key] is None else f"{100 * rate[key]:.1f} %"
-        for key in ("mean", "any")
+        charts.UNDEFINED if rate[key] is None else ui.percent(rate[key]) for key in ("mean", "any")
     )
     st.caption(
         f"n = {found['n']:,} images, seven rotated or mirrored views each. The top diagnosis changes in {views} of "
@@ -90,7 +96,7 @@ def damage(found: dict | None, name: str) -> None:
 def across(found: dict | None) -> None:
     """Draw what an archive that training never saw costs, where that was measured."""
     if found:
-        st.subheader("Across archives", anchor=False)
+        st.subheader("Results on unseen archives", anchor=False)
         head, *rows = tables.across_rows(found)
         table = [dict(zip(head, row, strict=True)) for row in rows]
         st.table(ui.plain_rows(table), hide_index=True)
@@ -105,7 +111,7 @@ if shown:
     claim = ui.plain(shown.record.validation_claim)
     st.markdown(
         f"{ui.plain(f'{shown.record.name} {shown.record.version}')} {shown.about} {claim[0].upper()}{claim[1:]}. "
-        "In brackets: 95 % intervals over lesions; too few lesions have none."
+        "Brackets: 95 % CI, resampled by lesion; not shown when there are too few lesions."
     )
     ui.report(shown)
     headline(measured)

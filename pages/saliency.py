@@ -24,7 +24,7 @@ ui.about_the_loss()
 cases = ui.cases(record)
 readable = [one for one in cases if one.assessment]
 if not readable:
-    st.markdown("#### No picture yet\n\nDrop one on the Diagnose page, or look at a drawn lesion.")
+    st.markdown("#### No image yet\n\nAdd one on the Diagnose page, or try a synthetic lesion.")
     with st.container(horizontal=True):
         st.page_link("pages/diagnose.py", label="Go to Diagnose", icon=":material/arrow_back:")
         if st.button("Try a synthetic lesion", key="synthetic", icon=":material/draw:"):
@@ -35,9 +35,11 @@ case = ui.chosen_case(readable)
 image, ranking = case.assessment.image, dict(case.assessment.prediction.ranking())
 methods = {method.key: method for method in METHODS}
 with st.container(horizontal=True, vertical_alignment="bottom"):
-    names = {one.key: f"{one.name}, malignant {two_digits(one.risk)}" for one in readable}
+    names = {
+        one.key: f"{one.name}, malignant probability {two_digits(one.risk)}" for one in readable
+    }
     key = st.selectbox(
-        "Picture", names, list(names).index(case.key), format_func=names.get, key="picture"
+        "Image", names, list(names).index(case.key), format_func=names.get, key="picture"
     )
     chosen = st.multiselect(
         "Diagnoses", CODES, list(ranking)[:3], format_func=ui.named, key=f"codes-{case.key[:8]}"
@@ -49,7 +51,7 @@ if ui.withheld(case.assessment, case.name):
     st.stop()
 codes = [code for code in ranking if code in chosen]
 if not codes:
-    st.info("Choose at least one diagnosis.")
+    st.info("Select at least one diagnosis.")
     st.stop()
 
 large = st.session_state.get("large")
@@ -57,10 +59,11 @@ if large not in [(code, method) for code in codes for method in methods]:
     large = (codes[0], next(iter(methods)))
 top = st.container(width=880)
 st.caption(
-    "Each method counts in a unit of its own, so colours compare down a column, from diagnosis to diagnosis, not "
-    "across methods. A faint map is faint evidence. The frame is the square that the network saw. Faithful: how much "
-    "more the answer changes when what is hot is blanked than when the rest is; stable: how alike the map of the "
-    "turned picture is. " + ABOUT_RANDOM_MAPS
+    "Each method has its own unit: compare colours down a column, between diagnoses, not across methods. "
+    "A faint map is weak evidence. The frame marks the square that the network saw. "
+    "Faithfulness: how much more the result changes when highlighted regions are hidden than when the rest is "
+    "hidden. Stability: how similar the map of the rotated and mirrored image is. "
+    + ABOUT_RANDOM_MAPS
 )
 for column, method in zip(st.columns(len(methods), wrap=False), methods.values(), strict=True):
     column.markdown(
@@ -72,7 +75,7 @@ grid = st.container()
 maps, bar, total = {}, st.empty(), len(codes) * len(methods)
 for code in codes:
     for key, method in methods.items():
-        bar.progress(len(maps) / total, f"Map {len(maps) + 1} of {total}")
+        bar.progress(len(maps) / total, f"Computing map {len(maps) + 1} of {total}")
         maps[code, key] = ui.heatmap(case.assessment, code, method)
 bar.empty()
 places = {}
@@ -85,9 +88,15 @@ for code in codes:
         shown = ui.overlay(image, heat, peak=peaks[key], side_px=TILE_SIDE_PX)
         column.image(shown, width="stretch", output_format="JPEG", alt=f"{ui.said(heat)}, {peak}")
         kind = "primary" if (code, key) == large else "secondary"
-        tip = "Show it large, above"
+        tip = "Show this map enlarged above"
         column.button(
-            peak, f"large-{code}-{key}", tip, pick, (code, key), type=kind, width="stretch"
+            f"Enlarge ({peak})",
+            f"large-{code}-{key}",
+            tip,
+            pick,
+            (code, key),
+            type=kind,
+            width="stretch",
         )
         places[code, key] = column.empty()
         places[code, key].caption(ui.trust_tile(None))

@@ -9,19 +9,20 @@ from cadlib.training import monitor
 
 LOOK_EVERY_S = 2
 HOW_TO_START = """
-**No run in `{folder}` yet.** This starts one, which then appears here and is drawn while it trains:
+**No run in `{folder}` yet.** Start one with this command; its curves appear here during training:
 
 ```sh
 python -m cadlib train --data DIR --name NAME
 ```
 
-`DIR` is a folder of ISIC 2019; the Dataset page says how to get it. Runs are kept in `runs/` where the command was
-given; name another folder above, or set `CADLIB_RUNS` to it. `tensorboard --logdir {folder}` shows the same curves.
+`DIR` is a folder with ISIC 2019; the Data set page shows how to download it. Runs are saved in `runs/` in the folder
+where you run the command. For another folder, enter it above or set `CADLIB_RUNS`. `tensorboard --logdir {folder}`
+shows the same curves.
 """
 TENSORBOARD = """
-The curves are TensorBoard's own files, so it shows them too: `tensorboard --logdir {folder}`. Validation is of the
-averaged weights, which become the model, on pictures that are not varied; training is on varied ones with dropout, so
-its loss can be the higher one. ★: the epoch of the highest balanced accuracy. The model is that of the last epoch.
+The curves come from TensorBoard files; TensorBoard shows them too: `tensorboard --logdir {folder}`. Validation uses the
+averaged weights, which become the model, on images without augmentation. Training uses augmented images and dropout, so
+its loss can be higher. ★ marks the epoch with the highest balanced accuracy. The saved model is from the last epoch.
 """
 FOLDERS = (
     "A folder below the one that `CADLIB_RUNS` names, else below `runs/`. The server's operator can allow any folder "
@@ -62,7 +63,7 @@ def curves(names: list[str], live: bool) -> None:
 
 def differing(first: monitor.RunReading, second: monitor.RunReading) -> None:
     """Draw a table of the settings in which two runs differ."""
-    st.subheader("What differs", anchor=False)
+    st.subheader("Differences", anchor=False)
     found = monitor.differences((first, second))
     rows = [
         {"Setting": name, first.name: ui.setting(pair[0]), second.name: ui.setting(pair[1])}
@@ -71,15 +72,15 @@ def differing(first: monitor.RunReading, second: monitor.RunReading) -> None:
     if rows:
         st.table(ui.plain_rows(rows), hide_index=True)
     else:
-        st.caption("Nothing: the two runs have the same settings, images and code.")
+        st.caption("None: both runs have the same settings, images and code.")
 
 
 ui.page("Training")
 places = st.columns([3, 3, 3, 2], vertical_alignment="bottom")
 usual = str(monitor.runs_dir())
-typed = places[0].text_input("Folder of runs", placeholder=usual, key="runs", help=FOLDERS).strip()
+typed = places[0].text_input("Runs folder", placeholder=usual, key="runs", help=FOLDERS).strip()
 folder = typed or usual
-places[3].button("Look again", key="again", icon=":material/refresh:", width="stretch")
+places[3].button("Refresh", key="again", icon=":material/refresh:", width="stretch")
 try:
     folders = ui.run_folders(typed)
 except CadError as error:
@@ -90,9 +91,7 @@ if not folders:
     st.stop()
 chosen = places[1].selectbox("Run", list(folders), key="run")
 others = [name for name in folders if name != chosen]
-other = places[2].selectbox(
-    "Compared with", others, index=None, placeholder="no other run", key="other"
-)
+other = places[2].selectbox("Compare with", others, index=None, placeholder="none", key="other")
 found = readings([chosen, other] if other else [chosen])
 live = running(found)
 st.fragment(curves, run_every=LOOK_EVERY_S if live else None)(

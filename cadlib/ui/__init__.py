@@ -89,7 +89,15 @@ from cadlib.ui.session import (
 from cadlib.ui.strip import strip
 from cadlib.ui.subgroups import subgroups
 from cadlib.ui.suspects import suspects
-from cadlib.ui.text import about_the_set, about_the_threshold, about_the_turns, mark, named, sign
+from cadlib.ui.text import (
+    about_the_set,
+    about_the_threshold,
+    about_the_turns,
+    mark,
+    named,
+    percent,
+    sign,
+)
 from cadlib.ui.threshold import threshold
 from cadlib.ui.trust import about_the_map, trust, trust_line, trust_tile
 
@@ -137,6 +145,7 @@ __all__ = [
     "overlay",
     "page",
     "patient",
+    "percent",
     "photograph_of",
     "plain",
     "plain_rows",

@@ -8,7 +8,7 @@ from cadlib.images.red_blue_swap import swap_red_and_blue
 from cadlib.ui.pictures import assessed
 from cadlib.ui.session import Case
 
-LOOK_SWAPPED = "Red and blue look swapped: a common slip when images are saved with OpenCV."
+LOOK_SWAPPED = "Red and blue look swapped: a common error when images are saved with OpenCV."
 WERE_SWAPPED = "Red and blue were swapped at your request. The result is for the swapped image."
 
 

@@ -30,23 +30,36 @@ def prevalence() -> float | None:
 def consequences(found: Assessment, record: ModelRecord) -> None:
     """Draw what threshold and probability mean at the clinic's prevalence, and let point and prevalence be chosen."""
     names, chosen, point = _points(record), _clinic(), found.decision.operating_point
-    st.markdown("**What it means here**")
+    st.markdown("**In your clinic**")
     st.session_state.setdefault(_POINT, point.name)
     st.session_state.setdefault(_SHARE, chosen.prevalence and round(100 * chosen.prevalence, 6))
     with st.container(horizontal=True, vertical_alignment="bottom"):
         st.segmented_control(
-            "Operating point", names, required=True, key=_POINT, on_change=_remember, format_func=shown_name,
+            "Operating point",
+            names,
+            required=True,
+            key=_POINT,
+            on_change=_remember,
+            format_func=shown_name,
             help=f"{about_the_points()} {SAVED}",
-        )  # fmt: skip
+        )
         st.number_input(
-            "Malignant lesions here, %", 100 * LEAST, 100 * MOST, None, 0.5, "%.1f", key=_SHARE, on_change=_remember,
-            placeholder="not said", width=200,
-            help=f"Of all lesions that are looked at in this clinic. {SAVED}",
-        )  # fmt: skip
+            "Share of malignant lesions (%)",
+            100 * LEAST,
+            100 * MOST,
+            None,
+            0.5,
+            "%.1f",
+            key=_SHARE,
+            on_change=_remember,
+            placeholder="not set",
+            width=200,
+            help=f"Among all lesions examined in this clinic. {SAVED}",
+        )
     if chosen.prevalence is None:
         st.caption(
-            "Say how many of your patients' lesions are malignant, and what the threshold does to 100 of them stands "
-            "here. The share in the data set would mislead: it is that of specialist clinics."
+            "Enter your clinic's share of malignant lesions to see what this threshold means for 100 patients. "
+            "The share in the data set would mislead: it comes from specialist clinics."
         )
         return
     values = PredictiveValues(point, chosen.prevalence)

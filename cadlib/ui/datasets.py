@@ -53,17 +53,17 @@ def dataset(path: str) -> "Dataset":
         folder = Path(path).expanduser()
         if not folder.is_dir():
             raise DatasetInvalid(
-                f"Expected the folder of a data set but {folder} is no folder; give its full path."
+                f"Expected a data set folder, but {folder} is not a folder. Enter its full path."
             )
         written = max(path.lstat().st_mtime for path in (folder, *folder.iterdir()))
     except (OSError, RuntimeError, ValueError) as error:
         raise DatasetInvalid(
-            f"Expected the folder of a data set but it cannot be opened: {error}."
+            f"Expected a data set folder, but it cannot be opened: {error}."
         ) from error
     return _dataset(str(folder), written)
 
 
-@st.cache_resource(max_entries=1, show_spinner="Drawing lesions …")
+@st.cache_resource(max_entries=1, show_spinner="Drawing synthetic lesions …")
 def synthetic_folder() -> str:
     """Return a folder in ISIC's layout with drawn lesions, for those who have no data set.
 

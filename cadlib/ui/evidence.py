@@ -18,7 +18,7 @@ def evidence(found: Assessment, name: str, key: str) -> None:
     ranking, shown = found.prediction.ranking(), st.container()
     with st.container(horizontal=True, vertical_alignment="bottom"):
         code = st.selectbox(
-            "Evidence for", [code for code, _ in ranking], format_func=named, key=f"code-{key}"
+            "Saliency map for", [code for code, _ in ranking], format_func=named, key=f"code-{key}"
         )
         method = st.selectbox("Method", METHODS, format_func=lambda m: m.name, key="method")
         heat = heatmap(found, code, method)
@@ -27,7 +27,7 @@ def evidence(found: Assessment, name: str, key: str) -> None:
         file = f"{Path(name).stem}_{code}_{method.key}.png"
         png = overlay_png(found.image, heat, opacity)
         st.download_button(
-            "Overlay",
+            "Download overlay",
             png,
             file,
             "image/png",

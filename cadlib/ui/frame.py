@@ -15,7 +15,7 @@ from cadlib.ui.text import plain
 if TYPE_CHECKING:
     from plotly.graph_objects import Figure
 
-INTENDED_USE = "Computer-aided, not a diagnosis: it supports a reader, never replaces one."
+INTENDED_USE = "Computer-aided diagnosis: it supports the reader and never replaces one. It is not a diagnosis."
 
 
 def page(title: str) -> ModelRecord | None:
@@ -49,12 +49,12 @@ def page(title: str) -> ModelRecord | None:
             f"{former} was replaced by {found.model_id if found else ''} since this session began."
         )
         st.warning(
-            f"{plain(replaced)} Results of the former model are no longer shown; add the images again.",
+            f"{plain(replaced)} Results of the former model are no longer shown. Add the images again.",
             icon=":material/sync_alt:",
         )
     if not found:
         st.warning(
-            f"{plain(reason)} Only the Dataset and Training pages work without a model.",
+            f"{plain(reason)} Without a model, only the Data set and Training pages work.",
             icon=":material/info:",
         )
     return found
@@ -63,9 +63,13 @@ def page(title: str) -> ModelRecord | None:
 def chart(figure: "Figure", key: str, on_select: Callable[[], None] | None = None) -> None:
     """Draw a chart with its text for those who cannot see it; call back when a point is clicked."""
     st.plotly_chart(
-        figure, key=key, config=charts.CONFIG, alt=figure.layout.meta["alt"], on_select=on_select or "ignore",
+        figure,
+        key=key,
+        config=charts.CONFIG,
+        alt=figure.layout.meta["alt"],
+        on_select=on_select or "ignore",
         selection_mode="points",
-    )  # fmt: skip
+    )
 
 
 def _icon() -> Image.Image:

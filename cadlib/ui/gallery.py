@@ -26,12 +26,19 @@ if TYPE_CHECKING:
 
 NO_LABEL = "no label"
 _LABELS = {
-    "age_approx": "age", "sex": "sex", "anatom_site_general": "site", "archive": "archive", "lesion_id": "lesion",
-    "split": "split of the model",
-}  # fmt: skip
+    "age_approx": "age",
+    "sex": "sex",
+    "anatom_site_general": "anatomical site",
+    "archive": "archive",
+    "lesion_id": "lesion",
+    "split": "model split",
+}
 _FIGURES = {
-    "risk": "malignant probability", "confidence": "confidence", "uncertainty": "uncertainty", "loss": "loss",
-}  # fmt: skip
+    "risk": "malignant probability",
+    "confidence": "confidence",
+    "uncertainty": "uncertainty",
+    "loss": "loss",
+}
 
 
 def tiles_of(
@@ -47,7 +54,7 @@ def tiles_of(
     labels = label_words(rows).fillna(NO_LABEL)
     for code, row in zip(labels, rows.to_dict("records"), strict=True):
         said = row.get("said")
-        differs = f" ≠ {said}" if isinstance(said, str) and _differs(code, said) else ""
+        differs = f" · predicted {said}" if isinstance(said, str) and _differs(code, said) else ""
         found.append(Tile(row["image"], row["path"], code, f"{kind}{code}{differs}{words(row)}"))
     return found
 
@@ -69,7 +76,7 @@ def gallery(pages: Pages, table: "pd.DataFrame", key: str, kind: str = "") -> No
         st.session_state[chosen] = opened
     if chosen in st.session_state:
         opens = st.dialog(
-            "Sample", width="large", on_dismiss=lambda: st.session_state.pop(chosen, None)
+            "Image", width="large", on_dismiss=lambda: st.session_state.pop(chosen, None)
         )
         opens(_sample)(table, chosen, kind)
 
@@ -90,12 +97,12 @@ def _sample(table: "pd.DataFrame", chosen: str, kind: str) -> None:
         if record and st.session_state.get("ask"):
             _result(assess_file(row["path"]), image, left, right)
         else:
-            left.image(photograph_of(row["path"]), width="stretch", alt=f"The picture {image}")
+            left.image(photograph_of(row["path"]), width="stretch", alt=f"Image {image}")
     except (CadError, OSError) as error:
         left.error(plain(str(error)))
     with right:
         if record:
-            st.toggle("Ask the model", key="ask")
+            st.toggle("Show model result", key="ask")
         _known(row)
         _others(table, row, chosen, kind)
 
@@ -105,7 +112,7 @@ def _result(found: Assessment, image: str, left: DeltaGenerator, right: DeltaGen
     with right:
         hidden = not_asked_for(found)
     if hidden:
-        left.image(photograph(found.image), width="stretch", alt=f"The picture {image}")
+        left.image(photograph(found.image), width="stretch", alt=f"Image {image}")
         with right:
             st.caption(about_the_kind(found.novelty))
         return

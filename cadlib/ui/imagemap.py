@@ -29,8 +29,8 @@ DRAWN_AT_MOST: Final = 30_000
 """Points that a browser turns over at once; of more images, so many are drawn by lot."""
 PARTS: Final = 24
 ABOUT: Final = (
-    "Images that the model finds alike lie side by side. The axes have no unit, and neither the distance of groups far "
-    "apart nor the size of a group means anything."
+    "Images with similar model features are close together. The axes have no unit. "
+    "Distances between far groups and the sizes of groups have no meaning."
 )
 
 
@@ -102,10 +102,10 @@ def image_map(
     rows = np.array([image in shown.chosen for image in images], dtype=bool)
     with st.container(horizontal=True, vertical_alignment="center"):
         st.markdown(
-            f"**{_count(rows.sum())} chosen** {plain(_mostly(values[rows]))}", width="content"
+            f"**{_count(rows.sum())} selected** {plain(_mostly(values[rows]))}", width="content"
         )
         st.button(
-            "Clear",
+            "Clear selection",
             f"{key}-clear",
             on_click=_choose,
             args=(shown, key, None),
@@ -136,7 +136,7 @@ def _list_parts(
     part_of = _parts(xy)
     members = [np.flatnonzero(part_of == part) for part in range(part_of.max() + 1)]
     said = [
-        f"Part {part}: {_count(len(rows))} {_mostly(values[rows])}"
+        f"Region {part}: {_count(len(rows))} {_mostly(values[rows])}"
         for part, rows in enumerate(members, start=1)
     ]
 
@@ -146,9 +146,14 @@ def _list_parts(
         st.session_state[f"{key}-part"] = part
 
     st.selectbox(
-        "Part of the map", range(len(members)), index=None, format_func=said.__getitem__, key=f"{key}-part",
-        on_change=take, placeholder="Draw round images on the map, or choose a part of it here",
-    )  # fmt: skip
+        "Map region",
+        range(len(members)),
+        index=None,
+        format_func=said.__getitem__,
+        key=f"{key}-part",
+        on_change=take,
+        placeholder="Draw a lasso on the map, or select a region here",
+    )
 
 
 def _take_lasso(shown: _Map, chart: str, key: str) -> None:
@@ -209,4 +214,7 @@ def _count(n: int) -> str:
 
 
 def _about_the_lot(n: int) -> str:
-    return f"It shows {DRAWN_AT_MOST:,} of {n:,} images, drawn by lot, and a lasso chooses of these; a part holds all."
+    return (
+        f"The map shows a random {DRAWN_AT_MOST:,} of {n:,} images. "
+        "A lasso selects among these; a region selects all its images."
+    )

@@ -23,7 +23,14 @@ if TYPE_CHECKING:
     import pandas as pd
 
 PAGE_SIZE = 12
-NO_IMAGES = "To open images, choose a data set above: the model's own figures hold counts alone."
+NO_IMAGES = "To view images, select a data set above. The model's own results contain only counts."
+
+_SHOWN_COSTS = {
+    "other malignant missed": "other missed malignant lesion",
+    "needless referral": "unnecessary referral",
+    "malignant missed, diagnosis not known": "missed malignant lesion, diagnosis unknown",
+}
+"""Stored error -> its name for a reader, where that is another."""
 
 
 @st.fragment
@@ -34,7 +41,7 @@ def confusion(shown: Shown) -> None:
         st.caption(NO_DIAGNOSIS_NOTE)
         return
     unit = st.segmented_control(
-        "Cells", ["percent", "images"], default="percent", key="unit", required=True
+        "Cell values", ["percent", "images"], default="percent", key="unit", required=True
     )
     opens = shown.evaluated is not None
     figure = charts.confusion_chart(
@@ -49,33 +56,42 @@ def confusion(shown: Shown) -> None:
     chart(figure, key="confusion", on_select=_open_cell)
     left, right = st.columns(2)
     truth = left.selectbox("True diagnosis", CODES, format_func=named, key="cell-truth")
-    said = right.selectbox("Model said", CODES, format_func=named, key="cell-said")
+    said = right.selectbox("Predicted diagnosis", CODES, format_func=named, key="cell-said")
     cell = found.cell(truth, said)
-    about = f"{sign(truth)} {truth} that the model called {sign(said)} {said}, the surest first"
+    about = f"True {sign(truth)} {truth}, predicted {sign(said)} {said}; highest probability first"
     _gallery(cell, about, f"{truth} {said} {shown.key}", said, "cell", found.table)
 
 
 @st.fragment
 def errors(shown: Shown) -> None:
     """Draw what referring at an operating point gets wrong, missed melanomas first, by how sure the model was."""
-    st.subheader("Errors by cost", anchor=False)
+    st.subheader("Errors by clinical cost", anchor=False)
     if (found := shown.evaluated) is None:
         st.caption(NO_IMAGES)
         return
     thresholds = {point.name: point.threshold for point in shown.record.operating_points}
     point = st.segmented_control(
-        "At the operating point", [*thresholds], default=_usual(thresholds), key="errors-at", required=True,
-        format_func=shown_name, help=about_the_points(),
-    )  # fmt: skip
+        "Operating point",
+        [*thresholds],
+        default=_usual(thresholds),
+        key="errors-at",
+        required=True,
+        format_func=shown_name,
+        help=about_the_points(),
+    )
     wrong = found.errors(thresholds[point])
     counts = wrong["cost"].value_counts()
     # Other images can have other errors, and a choice among those of the last ones would not be among these.
     cost = st.segmented_control(
-        "Error", found.costs, default=found.costs[0], key=f"errors-of-{len(found.costs)}", required=True,
-        format_func=lambda cost: f"{cost} {counts[cost]:,}",
-    )  # fmt: skip
+        "Type of error",
+        found.costs,
+        default=found.costs[0],
+        key=f"errors-of-{len(found.costs)}",
+        required=True,
+        format_func=lambda cost: f"{_SHOWN_COSTS.get(cost, cost)} {counts[cost]:,}",
+    )
     of = wrong[wrong["cost"] == cost]
-    about = f"Malignant probability against a threshold of {thresholds[point]:.3f}, the surest errors first"
+    about = f"Malignant probability; referral threshold {two_digits(thresholds[point])}. Most confident errors first"
     _gallery(of, about, f"{cost} {shown.key}", "malignant", "errors", found.table)
 
 

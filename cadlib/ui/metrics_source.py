@@ -26,11 +26,11 @@ if TYPE_CHECKING:
     from cadlib.evaluation.image_selection import Part
     from cadlib.progress import Progress
 
-OWN = "The model's own figures"
+OWN = "Model's own results"
 SPLITS = {
-    "test": "Its test split",
-    "validation": "Its validation split",
-    "train": "Its train split",
+    "test": "Test split",
+    "validation": "Validation split",
+    "train": "Training split",
     "all": "All images",
 }
 
@@ -108,7 +108,7 @@ def evaluation_of(
         return None
     if st.button(
         f"Evaluate {plain(found.name)} on {len(data.table):,} images", icon=":material/play_arrow:", type="primary",
-        key=f"evaluate-{found.name}", help="It goes on while you look at other pages, and its result is kept.",
+        key=f"evaluate-{found.name}", help="Runs in the background while you use other pages. The result is saved.",
     ):  # fmt: skip
         jobs.start(folder.name, _work(folder, found, data))
         st.rerun()
@@ -192,5 +192,7 @@ def _kept(
 
     kept = read_evaluation(Path(folder), _found, _data, _part)
     if kept is None:
-        raise DatasetInvalid(f"Expected an evaluation in {folder} but it is gone; evaluate anew.")
+        raise DatasetInvalid(
+            f"Expected an evaluation in {folder}, but found none. Evaluate the model again."
+        )
     return kept

@@ -25,16 +25,16 @@ OTHER = "other-model"
 
 def versus(shown: Shown) -> None:
     """Let another model be chosen, evaluate it on the same images, and draw the differences."""
-    st.subheader("Compared with another model", anchor=False)
+    st.subheader("Comparison with another model", anchor=False)
     others = [name for name in record.list_models() if name != shown.record.name]
     if not others:
-        st.caption(f"There is no other model in models/; `{command_hints.train()}` makes one.")
+        st.caption(f"No other model in models/. Train one: `{command_hints.train()}`.")
         return
     other = st.selectbox("Other model", others, None, placeholder="none", key=OTHER)
     if other is None:
         return
     if shown.evaluated is None or shown.data is None:
-        st.caption("Two models are compared on the same images: choose a data set above.")
+        st.caption("Two models are compared on the same images. Select a data set above.")
         return
     try:
         found = record.read_record(record.find_model(other))

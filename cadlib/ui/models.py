@@ -71,8 +71,8 @@ def model_metrics(name: str | None = None) -> dict[str, Any] | None:
     measured = record.read_checked_json(folder, record.METRICS_FILE)
     if "intervals" not in measured or "split" not in measured.get("data", {}):
         raise ModelInvalid(
-            f"Expected {path} to name its split and have intervals but an earlier version wrote it; measure the "
-            f"model anew with `{command_hints.evaluate_into(name or _model_folder().name)}`."
+            f"Expected a split and intervals in {path}, but an earlier version wrote this file. "
+            f"Re-evaluate the model: `{command_hints.evaluate_into(name or _model_folder().name)}`."
         )
     return measured
 
@@ -82,7 +82,11 @@ def model_card(name: str | None = None) -> str:
     card = record.read_checked(
         record.find_model(name) if name else _model_folder(), record.CARD_FILE
     )
-    return card.decode() if card else f"This model's folder has no {record.CARD_FILE}."
+    return (
+        card.decode()
+        if card
+        else f"Model card not found: the model folder has no {record.CARD_FILE}."
+    )
 
 
 def shown_model(current: ModelRecord | None) -> str:
@@ -113,8 +117,8 @@ def _model_folder() -> Path:
     names = record.list_models()
     if not names:
         raise ModelInvalid(
-            f"Expected a trained model in {record.models_dir()} but there is none; restore the folder from the "
-            f"repository, or make a model with `{command_hints.train()}`."
+            f"Expected a trained model in {record.models_dir()}, but found none. Restore the folder from the "
+            f"repository, or train a model: `{command_hints.train()}`."
         )
     return record.find_model(DEFAULT_MODEL if DEFAULT_MODEL in names else names[0])
 

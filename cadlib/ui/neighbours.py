@@ -18,24 +18,26 @@ from cadlib.ui.pictures import square
 from cadlib.ui.text import mark, plain
 
 NO_SECOND_OPINION = (
-    "Cases are found by the features that the model answers by: they show what it compares with, "
-    "and are no second opinion."
+    "Similar cases are found with the model's own features: they show what the model compares with. "
+    "They are not a second opinion."
 )
 _SIDE_PX = 112
 
 
 def similar(found: Assessment) -> None:
     """Draw the similar cases of an assessment; pictures where a data set in CADLIB_DATA has them."""
-    st.markdown("**Similar training cases**")
+    st.markdown("**Similar cases**")
     cases = found.neighbours
     if cases is None:
         name = model().record.name
-        st.caption(f"This model has no index; `{command_hints.index(name)}` makes it.")
+        st.caption(
+            f"Similar cases are not available: this model has no index. Create it: `{command_hints.index(name)}`."
+        )
         return
     if cases.itself:
         st.warning(
-            f"This very picture is a training image: {plain(cases.itself.image)}, {_diagnosis(cases.itself)}. The "
-            "model has learnt this label, so its answer here says nothing of how good it is.",
+            f"This image is a training image ({plain(cases.itself.image)}, {_diagnosis(cases.itself)}). "
+            "The model was trained with this label, so this result does not show how good the model is.",
             icon=":material/school:",
         )
     badge = ":orange-badge[! most differ] " if cases.disagree else ""

@@ -16,16 +16,23 @@ def patient(case: Case, record: ModelRecord) -> None:
     if record.evidence is None:
         header = f" {about_the_header(held)}" if held.known else ""
         model = plain(f"{record.name} {record.version}")
-        st.caption(f"Age, sex and site: {model} looks at the picture alone.{header}")
+        st.caption(f"Age, sex and site: {model} uses the image only.{header}")
         return
     keep = partial(_keep, case.key)
-    st.markdown("**The patient**")
+    st.markdown("**Patient data**")
     with st.container(horizontal=True, vertical_alignment="bottom"):
         # A value in the state, not as default, can be taken back; and it is still there after a look at another page.
         for name, value in (("age", held.age_years), ("sex", held.sex), ("site", held.site)):
             st.session_state.setdefault(f"{name}-{key}", value)
         st.number_input(
-            "Age, years", 0.0, float(MAX_AGE_YEARS), None, 1.0, "%.0f", f"age-{key}", on_change=keep
+            "Age (years)",
+            0.0,
+            float(MAX_AGE_YEARS),
+            None,
+            1.0,
+            "%.0f",
+            f"age-{key}",
+            on_change=keep,
         )
         for name, terms in (("sex", SEXES), ("site", (*SITES, *COARSE_SITES))):
             st.selectbox(
@@ -34,11 +41,11 @@ def patient(case: Case, record: ModelRecord) -> None:
                 None,
                 key=f"{name}-{key}",
                 on_change=keep,
-                placeholder="not known",
+                placeholder="not set",
             )
     if held.site in COARSE_SITES:
         finer = ", ".join(COARSE_SITES[held.site])
-        st.caption(f"The site {held.site} is not used: the model knows {finer}.")
+        st.caption(f"The site {held.site} is not used: the model uses only {finer}.")
     assert case.assessment is not None
     st.caption(about_the_facts(case.assessment.prediction))
 

@@ -23,7 +23,7 @@ from cadlib.ui.models import model
 SHOWN_SIDE_PX = 1200
 THUMBNAIL_SIDE_PX = 240
 OPACITY = 0.6
-ORIGINAL, DRAWN = "Original", "Drawn lesion, nobody's skin"
+ORIGINAL, DRAWN = "Original", "Synthetic lesion, not real skin"
 
 
 def assessed(image: LesionImage) -> Assessment:
@@ -115,16 +115,16 @@ def side_by_side(
     hottest = found.raw_peak if peak is None else peak
     left, right = st.columns(2, wrap=False)
     source = DRAWN if drawn or is_demo(image.pixels) else ORIGINAL
-    left.image(photograph(image), source, width="stretch", alt=f"The picture {name}")
+    left.image(photograph(image), source, width="stretch", alt=f"Image {name}")
     shows = f"{said(found)}, peak {found.raw_peak:.2g}"
     blend = overlay(image, found, opacity, peak)
-    right.image(blend, shows, width="stretch", output_format="JPEG", alt=f"Heatmap, {shows}")
+    right.image(blend, shows, width="stretch", output_format="JPEG", alt=f"Saliency map, {shows}")
     scale = (
-        f"clear is 0, yellow is {hottest:.2g}"
+        f"scale: transparent 0 to yellow {hottest:.2g}"
         if found.raw_peak
-        else "nothing in the picture speaks for it"
+        else "no region supports this diagnosis"
     )
-    right.image(heatmaps.colour_scale(400, 8), scale, width="stretch", alt=f"Colour scale: {scale}")
+    right.image(heatmaps.colour_scale(400, 8), scale, width="stretch", alt=f"Colours, {scale}")
 
 
 def _square(image: LesionImage) -> bytes:
@@ -133,7 +133,7 @@ def _square(image: LesionImage) -> bytes:
 
 
 def _explained(image: LesionImage, code: str, method: str) -> Heatmap:
-    with st.spinner("Looking for the evidence …"):
+    with st.spinner("Computing the saliency map …"):
         return heatmaps.explain(model(), image, code, method)
 
 

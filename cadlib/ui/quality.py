@@ -11,7 +11,7 @@ from cadlib.ui.models import default_model
 from cadlib.ui.pictures import photograph
 from cadlib.ui.text import apart
 
-SAID = {"good": "✓", "poor": "! read with care", "unreadable": "✕ not readable"}
+SAID = {"good": "✓", "poor": "! interpret with care", "unreadable": "✕ not interpretable"}
 
 
 def shown(found: Assessment) -> bool:
@@ -25,7 +25,7 @@ def shown(found: Assessment) -> bool:
 def about_the_kind(novelty: Novelty | None) -> str:
     """Say whether a picture is of a kind that the model knows, and how near it is to the limit."""
     if novelty is None:
-        return f"{NOT_CHECKED}: `{command_hints.index(default_model())}` lets the model tell."
+        return f"{NOT_CHECKED}. Add a novelty detector: `{command_hints.index(default_model())}`."
     score = f"(novelty {apart(novelty.score, 1, '.2f')}, limit 1)"
     if not novelty.known:
         return f"Image type: not similar to the training images {score}."
@@ -43,7 +43,7 @@ def withheld(found: Assessment, name: str) -> bool:
     if not not_asked_for(found):
         return False
     left, right = st.columns(2, gap="medium")
-    left.image(photograph(found.image), width="stretch", alt=f"The picture {name}")
+    left.image(photograph(found.image), width="stretch", alt=f"Image {name}")
     with right:
         st.caption(about_the_kind(found.novelty))
         quality(found.quality)
@@ -58,15 +58,14 @@ def not_asked_for(found: Assessment) -> bool:
     if shown(found):
         return False
     st.warning(found.warning, icon=":material/visibility_off:")
-    return not st.toggle("Show the answer all the same", key=f"anyway-{found.image.key}")
+    return not st.toggle("Show the result anyway", key=f"anyway-{found.image.key}")
 
 
 def quality(report: QualityReport) -> None:
     """Draw what is wrong with a picture in a line, and every figure that was measured on request."""
     wrong = len(report.flagged)
-    checks = (
-        f"{len(report.findings) - wrong} of {len(report.findings)} checks of the picture passed"
-    )
+    passed = len(report.findings) - wrong
+    checks = f"Image quality: {passed} of {len(report.findings)} checks passed"
     with st.expander(
         f"{checks}. {report.sentence}".strip(),
         icon=":material/warning:" if wrong else ":material/check:",

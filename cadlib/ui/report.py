@@ -33,6 +33,12 @@ def report(shown: Shown) -> None:
         return render(subject, "the Performance page")
 
     st.download_button(
-        "Report", rendered, f"{name}_on_{data}.html", "text/html", "download-report", icon=":material/download:",
-        on_click="ignore", help="All figures and charts of this page as one HTML file, without a picture.",
-    )  # fmt: skip
+        "Download report",
+        rendered,
+        f"{name}_on_{data}.html",
+        "text/html",
+        "download-report",
+        icon=":material/download:",
+        on_click="ignore",
+        help="All results and charts of this page in one HTML file. It contains no images.",
+    )

@@ -41,12 +41,10 @@ def about_the_run(reading: RunReading) -> str:
     if reading.state is State.FINISHED:
         return f"Finished: {reading.epochs} epochs, the last at {heard}."
     if reading.state is State.STOPPED:
-        return (
-            f"Stopped: {how_far}, last point at {heard}. The same command with `--resume` goes on."
-        )
+        return f"Stopped: {how_far}, last point at {heard}. Continue with the same command and `--resume`."
     return (
-        f"Not known whether it runs: {how_far}, last point at {heard}. It trains on another machine, or its folder "
-        "keeps no locks; look there."
+        f"State unknown: {how_far}, last point at {heard}. The run is on another machine, or its folder "
+        "does not support file locks. Check there."
     )
 
 

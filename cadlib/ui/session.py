@@ -190,7 +190,7 @@ def _read_case(key: str, name: str, data: bytes, held: dict[str, Case]) -> Case:
     try:
         if sum(case.assessment is not None for case in held.values()) >= MAX_CASES:
             raise ImageRejected(
-                f"Expected at most {MAX_CASES} pictures at a time; remove some and give it again."
+                f"Expected at most {MAX_CASES} images at a time. Remove some, then add this file again."
             )
         image = read_image(data)
         holding().take(key, image.pixels.nbytes)

@@ -17,7 +17,5 @@ def subgroups(shown: Shown, told: Callable[..., str]) -> None:
     if "gaps" in shown.figures:
         st.caption(gaps_note(shown.figures))
     else:
-        st.caption(
-            "Which gaps are larger than chance is told where a data set is evaluated: choose one above."
-        )
+        st.caption("To test which differences are significant, select a data set above.")
     st.caption(ECE_NOTE)

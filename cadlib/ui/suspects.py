@@ -17,6 +17,9 @@ if TYPE_CHECKING:
     from cadlib.data.dataset import Dataset
     from cadlib.progress import Progress
 
+SHOWN_KINDS = {"doubted labels": "doubtful labels", "contradictions": "conflicting labels"}
+"""Kind of finding -> its name for a reader, where that is not the stored one."""
+
 
 @st.fragment
 def suspects(dataset: "Dataset", folder: str, record: ModelRecord | None) -> None:
@@ -25,7 +28,7 @@ def suspects(dataset: "Dataset", folder: str, record: ModelRecord | None) -> Non
     from cadlib.ui.worklist import worklist  # noqa: PLC0415 - as above
 
     if record is None:
-        st.info("These lists are made with a model, and there is none.", icon=":material/info:")
+        st.info("These lists need a model, and none is available.", icon=":material/info:")
         return
     found = kept(dataset, record.model_id)
     if found is None:
@@ -38,14 +41,19 @@ def suspects(dataset: "Dataset", folder: str, record: ModelRecord | None) -> Non
         return
     found = beside(found, verdicts)
     counts = found.counts
+
+    def with_count(kind: str) -> str:
+        name = SHOWN_KINDS.get(kind, kind)
+        return f"{name.capitalize()} {counts[kind]:,}"
+
     with st.container(
         horizontal=True, horizontal_alignment="distribute", vertical_alignment="center"
     ):
         kind = st.segmented_control(
-            "Suspects",
+            "Findings",
             list(KINDS),
             default=next(iter(KINDS)),
-            format_func=lambda one: f"{one.capitalize()} {counts[one]:,}",
+            format_func=with_count,
             required=True,
             key="page-suspects-kind",
             label_visibility="collapsed",
@@ -53,7 +61,7 @@ def suspects(dataset: "Dataset", folder: str, record: ModelRecord | None) -> Non
         )
         name = f"suspects-{dataset.name}.csv"
         st.download_button(
-            "All as CSV",
+            "Download all (CSV)",
             found.to_csv,
             name,
             "text/csv",
@@ -76,18 +84,18 @@ def _offer(dataset: "Dataset", folder: str, record: ModelRecord) -> None:
         jobs.start(key, partial(_made, dataset, record.name))
 
     st.info(
-        f"No lists of this data set as it is now were made with {plain(record.model_id)}. Every image is looked at, "
-        "which takes minutes for thousands; this page may be left meanwhile.",
+        f"No lists yet for the current data set with {plain(record.model_id)}. Every image is checked, "
+        "which takes minutes for thousands of images. You can leave this page meanwhile.",
         icon=":material/hourglass_empty:",
     )
     st.button(
-        "Make the lists",
+        "Create lists",
         "make-suspects",
         type="primary",
         icon=":material/checklist:",
         on_click=begin,
     )
-    st.caption("Or by a command, which writes them as a CSV file:")
+    st.caption("Or create them as a CSV file with a command:")
     st.code(
         f"python -m cadlib suspects --data {quote(folder)} --model {record.name} --output suspects.csv",
         "sh",

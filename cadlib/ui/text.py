@@ -7,7 +7,6 @@ from cadlib.images.patient import PatientFacts
 from cadlib.metrics.operating_point import OperatingPoint, two_digits
 from cadlib.metrics.partial_labels import GROUPS
 from cadlib.metrics.predictive_values import INTERVAL_NOTE, PredictiveValues
-from cadlib.metrics.tables import figure_text
 from cadlib.model.model import Prediction
 from cadlib.saliency.test_time_views import Stability
 from cadlib.taxonomy import BENIGN_MARK, CODES, DIAGNOSES, MALIGNANT_MARK, diagnosis
@@ -49,7 +48,7 @@ def mark(code: str) -> str:
 def about_the_set(likely: Sequence[str], coverage: float) -> str:
     """Say what a prediction set holds, and how often such sets hold the truth."""
     if not likely:
-        return f"No diagnosis fits this picture well: its {100 * coverage:.0f} % set is empty."
+        return f"No diagnosis fits this image well: its {100 * coverage:.0f} % prediction set is empty."
     codes = ", ".join(f"{sign(code)} {code}" for code in likely)
     share = f"{100 * coverage:.0f} %"
     return (
@@ -58,13 +57,45 @@ def about_the_set(likely: Sequence[str], coverage: float) -> str:
     )
 
 
+def _with_n(value: float | None, interval: Sequence[float] | None, images: str) -> str:
+    """Return "0.94 (95 % CI 0.92 to 0.96; 1,304 malignant images)", without an interval the images alone."""
+    between = ""
+    if interval:
+        low, high = (two_digits(end) for end in interval)
+        between = f"95 % CI {low} to {high}; "
+    return f"{_or_undefined(value)} ({between}{images})"
+
+
+def _with_ends(value: float, interval: Sequence[float] | None) -> str:
+    """Return "0.94 (0.92 to 0.96)", without an interval the value alone."""
+    if not interval:
+        return _or_undefined(value)
+    low, high = (_or_undefined(end) for end in interval)
+    return f"{_or_undefined(value)} ({low} to {high})"
+
+
+def _or_undefined(value: float | None) -> str:
+    if value is None or math.isnan(value):
+        return "not defined"
+    return two_digits(value)
+
+
+def _change(value: float) -> str:
+    """Return a signed change with two digits and a minus sign: "+0.06", "−0.06"."""
+    return f"{value:+.2f}".replace("-", "−")
+
+
 def about_the_threshold(point: OperatingPoint) -> str:
     """Say what an operating point did on the images it was measured on."""
-    referred = figure_text(point.sensitivity, point.intervals.sensitivity)
-    spared = figure_text(point.specificity, point.intervals.specificity)
+    sensitivity = _with_n(
+        point.sensitivity, point.intervals.sensitivity, f"{point.n_malignant:,} malignant images"
+    )
+    specificity = _with_n(
+        point.specificity, point.intervals.specificity, f"{point.n_benign:,} benign images"
+    )
     return (
-        f"On {point.split} images this threshold referred {referred} of {point.n_malignant:,} malignant and spared "
-        f"{spared} of {point.n_benign:,} benign ones. In brackets: 95 % intervals."
+        f"At this threshold ({point.split} split): sensitivity {sensitivity}, "
+        f"specificity {specificity}."
     )
 
 
@@ -76,15 +107,15 @@ def about_the_patients(values: PredictiveValues, images: str) -> str:
     counts, ends = values.of(100), values.intervals or (None, None)
     note = f" {INTERVAL_NOTE}" if values.intervals else ""
     missed = values.one_missed_in
+    seldom = ""
+    if math.isfinite(missed):
+        seldom = f" About one malignant lesion is missed in {missed:,.0f} patients."
     return (
-        f"Of 100 patients like these, {counts.found + counts.needless} are referred, {counts.found} of them with a "
-        f"malignant lesion. PPV {figure_text(values.positive, ends[0])}, NPV {figure_text(values.negative, ends[1])}"
-        + (
-            f"; one malignant lesion is missed in about {missed:,.0f} patients."
-            if math.isfinite(missed)
-            else "."
-        )
-        + f"{note} Sensitivity and specificity are those of {images}; measure your own."
+        f"Of 100 patients with one lesion each, {counts.found + counts.needless} are referred; "
+        f"{counts.found} of these have a malignant lesion. "
+        f"PPV {_with_ends(values.positive, ends[0])}, NPV {_with_ends(values.negative, ends[1])}."
+        f"{seldom}{note} Sensitivity and specificity come from {images}; "
+        "measure them on your own images."
     )
 
 
@@ -100,18 +131,23 @@ def about_the_prevalence(measured: float, here: float, share: float, prevalence:
 def about_the_facts(prediction: Prediction) -> str:
     """Say what age, sex and site changed: the malignant probability, and the diagnosis they moved most."""
     if prediction.image_probabilities is None:
-        return "Nothing is known of the patient: the answer is that of the picture alone."
+        return "No patient data: the result uses the image only."
     risk = sum(
         change for change, one in zip(prediction.moved, DIAGNOSES, strict=True) if one.malignant
     )
     most = max(zip(prediction.moved, CODES, strict=True), key=lambda pair: abs(pair[0]))
-    return f"They moved the malignant probability by {risk:+.2f}, and most of all {named(most[1])}, by {most[0]:+.2f}."
+    return (
+        f"Patient data changed the malignant probability by {_change(risk)}. "
+        f"The largest change was {named(most[1])}, {_change(most[0])}."
+    )
 
 
 def about_the_header(facts: PatientFacts) -> str:
     """Say what the header of a file told of its patient."""
     age = None if facts.age_years is None else f"{facts.age_years:.0f} years"
-    return f"The file says: {', '.join(part for part in (age, facts.sex, facts.site) if part)}."
+    return (
+        f"From the file header: {', '.join(part for part in (age, facts.sex, facts.site) if part)}."
+    )
 
 
 def about_the_turns(found: Stability, threshold: float, *, with_facts: bool = False) -> str:
@@ -122,9 +158,23 @@ def about_the_turns(found: Stability, threshold: float, *, with_facts: bool = Fa
     """
     low, high = found.malignant_range
     alone = ", without patient data" if with_facts else ""
-    said = f"Turned and mirrored{alone}: the same first diagnosis in {found.same} of {len(found.probabilities)} views, "
-    said += f"malignant probability {two_digits(low)} to {two_digits(high)}"
-    return f"{said}: on both sides of the threshold." if low < threshold <= high else f"{said}."
+    views = (
+        f"Rotated and mirrored{alone}: same top diagnosis in {found.same} of "
+        f"{len(found.probabilities)} views, "
+        f"malignant probability {two_digits(low)} to {two_digits(high)}"
+    )
+    if low < threshold <= high:
+        return f"{views}; the range crosses the referral threshold."
+    return f"{views}."
+
+
+def percent(share: float) -> str:
+    """Return a share, 0 to 1, in whole percent that never shows 0 or 100 for what is only near it."""
+    if 0 < share < 0.005:
+        return "<1 %"
+    if 0.995 <= share < 1:
+        return ">99 %"
+    return f"{100 * share:.0f} %"
 
 
 def named(code: str) -> str:

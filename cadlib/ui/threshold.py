@@ -35,18 +35,27 @@ def threshold(shown: Shown) -> None:
     )
     slider, share = st.columns([3, 1], vertical_alignment="bottom")
     place = slider.select_slider(
-        "Refer from this malignant probability on", range(len(points)), start, lambda place: _label(points[place]),
+        "Referral threshold (malignant probability)",
+        range(len(points)),
+        start,
+        lambda place: _label(points[place]),
         key=f"threshold-{len(points)}",
-    )  # fmt: skip
+    )
     here = share.number_input(
-        "Malignant lesions here, %", 100 * LEAST, 100 * MOST, (prevalence() or points[0].prevalence) * 100, 0.5, "%.1f",
-        key="judged-prevalence", help="Of all lesions that are looked at: as the clinic said, else as in the images.",
-    )  # fmt: skip
+        "Share of malignant lesions (%)",
+        100 * LEAST,
+        100 * MOST,
+        (prevalence() or points[0].prevalence) * 100,
+        0.5,
+        "%.1f",
+        key="judged-prevalence",
+        help="Among all lesions examined. Default: the share set for the clinic, otherwise the share in these images.",
+    )
     point = points[place]
     _numbers(point, here / 100)
     with st.grid(2, min_column_width=420, gap="medium") as grid:
         with grid.cell():
-            st.markdown("**ROC**")
+            st.markdown("**ROC curve**")
             named = [point for point in points if point.name != UNNAMED]
             curves = threshold_curves.roc_curves(shown.figures)
             chart(
@@ -54,7 +63,7 @@ def threshold(shown: Shown) -> None:
                 key="roc",
             )
         with grid.cell():
-            st.markdown("**Precision and recall**")
+            st.markdown("**Precision–recall curve**")
             curves = threshold_curves.precision_recall(shown.figures, shown.evaluated)
             average = threshold_curves.average_precisions(shown.figures)
             chart(charts.precision_recall_chart(curves, average, point), key="precision-recall")
@@ -92,13 +101,13 @@ def _numbers(point: TradeOff, here: float) -> None:
         f"{point.n_malignant:,} malignant images",
         f"{point.n_benign:,} benign images",
     )
-    prior = f"if {100 * here:.1f} % are malignant"
+    prior = f"at {100 * here:.1f} % malignant lesions"
     st.table(
         [
             {
-                "At this threshold": name,
-                "Value (95 % interval)": figure_text(value, interval),
-                "Of": of,
+                "Measure at this threshold": name,
+                "Value (95 % CI)": figure_text(value, interval),
+                "Based on": of,
             }
             for name, value, interval, of in (
                 ("Sensitivity", point.sensitivity, point.intervals.sensitivity, malignant),
@@ -113,7 +122,7 @@ def _numbers(point: TradeOff, here: float) -> None:
         st.caption(INTERVAL_NOTE)
     else:
         st.caption(
-            "No interval: too few lesions stand behind this threshold, or an earlier version measured it."
+            "No 95 % CI: there are too few lesions at this threshold, or the results come from an earlier version."
         )
 
 
@@ -127,6 +136,6 @@ def _decision(shown: Shown, here: float) -> DecisionCurve:
     return threshold_curves.decision(shown.figures, None, here)
 
 
-@st.cache_resource(max_entries=50, show_spinner="Drawing lesions for the interval …")
+@st.cache_resource(max_entries=50, show_spinner="Resampling lesions for the 95 % CI …")
 def _decision_of_images(key: str, here: float, _found: "Evaluated") -> DecisionCurve:  # noqa: ARG001
     return threshold_curves.decision(_found.figures, _found, here)

@@ -32,15 +32,15 @@ def trust(found: Assessment, code: str, method: Method = METHODS[0]) -> Trust:
 
 
 def about_the_map(found: Heatmap, measured: Trust | None) -> str:
-    """Say what a map shows and how far it may be trusted: "Grad-CAM for Melanoma · peak 0.31 · faithful 0.72 · …"."""
+    """Return what a map shows and its checks: "Grad-CAM for Melanoma · peak 0.31 · …"."""
     return " · ".join([said(found), f"peak {found.raw_peak:.2g}", *_figures(measured)])
 
 
 def trust_tile(measured: Trust | None) -> str:
     """Return the three lines under a small map, as Markdown: its figures, and whether it may be read."""
-    verdict = ":gray[measuring]" if measured is None else ":gray[may be read]"
+    verdict = ":gray[checking]" if measured is None else ":gray[can be interpreted]"
     if measured and not measured.readable:
-        verdict = ":material/visibility_off: **do not read**"
+        verdict = ":material/visibility_off: **do not interpret**"
     return "  \n".join([*_figures(measured), verdict])
 
 
@@ -51,7 +51,7 @@ def trust_line(
     with place.container(height=height_px, border=False, gap="xxsmall"):
         st.caption(about_the_map(found, measured))
         if measured is None:
-            st.caption("Measuring whether this map may be read …")
+            st.caption("Checking this map …")
         elif measured.readable:
             st.caption(measured.sentence)
         else:
@@ -60,8 +60,11 @@ def trust_line(
 
 def _figures(measured: Trust | None) -> tuple[str, str]:
     if measured is None:
-        return "faithful …", "stable …"
-    return f"faithful {_signed(measured.faithfulness)}", f"stable {_signed(measured.stability)}"
+        return "faithfulness …", "stability …"
+    return (
+        f"faithfulness {_signed(measured.faithfulness)}",
+        f"stability {_signed(measured.stability)}",
+    )
 
 
 def _signed(value: float) -> str:

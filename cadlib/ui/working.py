@@ -18,7 +18,7 @@ def working(job: Job | None, name: str) -> bool:
         st.error(plain(job.reason))
     if job and job.state == "stopped":
         st.caption(
-            "Stopped. What the model said of each image until then is kept, and the next start goes on from there."
+            "Stopped. Predictions made so far are saved; the next start continues from there."
         )
     return False
 
@@ -29,11 +29,7 @@ def _watch(key: str, name: str) -> None:
     if job is None or job.ended:
         st.rerun()
     left = "" if job.seconds_left is None else f", about {_duration(job.seconds_left)} left"
-    what = (
-        "Waiting for its turn"
-        if job.state == "waiting"
-        else f"{job.done:,} of {job.total:,} {job.what}{left}"
-    )
+    what = "queued" if job.state == "waiting" else f"{job.done:,} of {job.total:,} {job.what}{left}"
     st.progress(job.done / job.total if job.total else 0.0, f"{plain(name)}: {plain(what)}")
     st.button("Stop", key=f"stop-{key}", icon=":material/stop:", on_click=job.stop)
 

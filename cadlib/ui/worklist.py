@@ -39,6 +39,19 @@ PAGE_SIZE = 10
 _SIDE_PX = 144
 _WIDTHS_PX = {1: (300, 400), 2: (200, 374)}
 """Of words and of verdicts beside so many pictures: one row on a wide screen, on a narrow one verdicts below."""
+_SHOWN = {
+    "label is right": "Label correct",
+    "label is wrong": "Label wrong",
+    "a label is wrong": "A label is wrong",
+    "cannot tell": "Undecided",
+    "same picture": "Same image",
+    "different": "Different lesions",
+    "not one lesion": "Different lesions",
+    "fetch again": "Download again",
+    "broken at its source": "Damaged at source",
+    "no picture": "Not an image",
+}
+"""Stored verdict -> its text for a reader."""
 _OPEN, _DONE = "Open", "Done"
 _LAST, _TROUBLE, _SUBSET, _CLOSER = (
     f"suspects-{name}" for name in ("last", "trouble", "subset", "closer")
@@ -59,16 +72,20 @@ def worklist(dataset: "Dataset", found: Suspects, kind: str, verdicts: Verdicts)
     """Draw the findings of a kind that are open, or those that are done; `found` has the verdicts beside them."""
     rows = found.of(kind)
     if rows.empty:
-        st.markdown("None found.")
+        st.markdown("No findings.")
         return
     with st.container(
         horizontal=True, horizontal_alignment="distribute", vertical_alignment="center"
     ):
         with st.container(horizontal=True, vertical_alignment="center", width="content"):
             which = st.segmented_control(
-                "Which", [_OPEN, _DONE], default=_OPEN, required=True, key="suspects-which",
+                "Which",
+                [_OPEN, _DONE],
+                default=_OPEN,
+                required=True,
+                key="suspects-which",
                 label_visibility="collapsed",
-            )  # fmt: skip
+            )
             st.caption(f"{found.done[kind]:,} of {len(rows):,} done", width="content")
             _offer_undo(dataset.name, kind)
         shown = rows[rows["verdict"].notna() == (which == _DONE)]
@@ -80,7 +97,7 @@ def worklist(dataset: "Dataset", found: Suspects, kind: str, verdicts: Verdicts)
     if which == _DONE:
         _offer_subset(dataset, verdicts)
     if shown.empty:
-        st.markdown("All done." if which == _OPEN else "No verdict yet.")
+        st.markdown("All findings reviewed." if which == _OPEN else "No verdict yet.")
     _cards(
         dataset,
         list(shown.iloc[(number - 1) * PAGE_SIZE : number * PAGE_SIZE].itertuples()),
@@ -107,9 +124,13 @@ def _cards(dataset: "Dataset", on_page: list[Any], of: int, which: str) -> None:
             with st.container(width=words_px, gap="xsmall"):
                 _words(row, of)
                 st.button(
-                    "Look closer", f"closer-{_key(row)}", type="tertiary", icon=":material/zoom_in:",
-                    on_click=_look_at, args=(place,),
-                )  # fmt: skip
+                    "Enlarge",
+                    f"closer-{_key(row)}",
+                    type="tertiary",
+                    icon=":material/zoom_in:",
+                    on_click=_look_at,
+                    args=(place,),
+                )
             with st.container(width=verdict_px, gap="xsmall"):
                 _ask(dataset.name, row, shortcuts=place == by_keys)
     if closer is not None:
@@ -132,7 +153,7 @@ def _words(row: Any, of: int) -> None:
     st.markdown(f"**{row.Index + 1:,} of {of:,}** · {two_digits(row.score)}")
     if isinstance(row.suggested, str):
         given, other = (f"{mark(code)} {named(code)}" for code in (row.diagnosis, row.suggested))
-        st.markdown(f"Given {given}  \nSuggested {other}")
+        st.markdown(f"Label: {given}  \nSuggested: {other}")
     st.caption(plain(row.why))
 
 
@@ -142,9 +163,13 @@ def _ask(dataset: str, row: Any, *, shortcuts: bool) -> None:
     with st.container(horizontal=True, gap="xsmall"):
         for number, words in enumerate(CHOICES[row.kind], start=1):
             st.button(
-                words.capitalize(), f"{words}-{key}", on_click=_give, args=(dataset, row, words),
-                type="primary" if row.verdict == words else "secondary", shortcut=str(number) if shortcuts else None,
-            )  # fmt: skip
+                _shown(words),
+                f"{words}-{key}",
+                on_click=_give,
+                args=(dataset, row, words),
+                type="primary" if row.verdict == words else "secondary",
+                shortcut=str(number) if shortcuts else None,
+            )
     done = isinstance(row.verdict, str)
     if row.verdict in CORRECTS or (not done and set(CORRECTS) & set(CHOICES[row.kind])):
         _ask_for_diagnosis(row, partial(_give, dataset, row, row.verdict) if done else None)
@@ -154,7 +179,11 @@ def _ask(dataset: str, row: Any, *, shortcuts: bool) -> None:
                 f"{datetime.fromisoformat(row.when_utc):%d %b %Y, %H:%M} UTC", width="content"
             )
             st.button(
-                "Withdraw", f"withdraw-{key}", type="tertiary", on_click=_give, args=(dataset, row)
+                "Remove verdict",
+                f"withdraw-{key}",
+                type="tertiary",
+                on_click=_give,
+                args=(dataset, row),
             )
 
 
@@ -165,10 +194,15 @@ def _ask_for_diagnosis(row: Any, give_again: Callable[[], None] | None) -> None:
         key, chosen if chosen in CODES else None
     )  # by an index it could not be cleared
     st.selectbox(
-        "Should be", [code for code in CODES if row.kind != "doubted labels" or code != row.diagnosis], None, key=key,
-        format_func=lambda code: f"should be {sign(code)} {named(code)}", placeholder="should be: not known",
-        on_change=give_again, label_visibility="collapsed",
-    )  # fmt: skip
+        "Correct label",
+        [code for code in CODES if row.kind != "doubted labels" or code != row.diagnosis],
+        None,
+        key=key,
+        format_func=lambda code: f"correct label: {sign(code)} {named(code)}",
+        placeholder="correct label: unknown",
+        on_change=give_again,
+        label_visibility="collapsed",
+    )
 
 
 def _give(dataset: str, row: Any, words: str = "") -> None:
@@ -177,7 +211,7 @@ def _give(dataset: str, row: Any, words: str = "") -> None:
         st.session_state.get(f"should-{_key(row)}", row.suggested) if words in CORRECTS else None
     )
     verdict = said_now(words, should_be if should_be in CODES else "") if words else None
-    _save(dataset, Finding.of(row), verdict, words or "withdrawn")
+    _save(dataset, Finding.of(row), verdict, words or "verdict removed")
 
 
 def _save(dataset: str, finding: Finding, verdict: Verdict | None, words: str = "") -> None:
@@ -193,9 +227,15 @@ def _offer_undo(dataset: str, kind: str) -> None:
     last: _Last | None = st.session_state.get(_LAST)
     if last and (last.dataset, last.finding.kind) == (dataset, kind):
         st.button(
-            "Undo", "undo", plain(f"{last.finding.image}: {last.words}"), _save, (dataset, last.finding, last.before),
-            type="tertiary", icon=":material/undo:", shortcut="Z",
-        )  # fmt: skip
+            "Undo",
+            "undo",
+            plain(f"{last.finding.image}: {_shown(last.words)}"),
+            _save,
+            (dataset, last.finding, last.before),
+            type="tertiary",
+            icon=":material/undo:",
+            shortcut="Z",
+        )
 
 
 def _offer_subset(dataset: "Dataset", verdicts: Verdicts) -> None:
@@ -206,9 +246,11 @@ def _offer_subset(dataset: "Dataset", verdicts: Verdicts) -> None:
     with st.container(
         horizontal=True, horizontal_alignment="distribute", vertical_alignment="center"
     ):
-        st.caption(f"Your verdicts leave {len(left):,} of {of:,} images: {CLEAN}.", width="content")
+        st.caption(
+            f"After your verdicts, {len(left):,} of {of:,} images remain: {CLEAN}.", width="content"
+        )
         if st.button(
-            f"Save these {len(left):,} as a subset", "save-clean", icon=":material/bookmark_add:"
+            f"Save as subset ({len(left):,})", "save-clean", icon=":material/bookmark_add:"
         ):
             try:
                 save_subset(Subset(name, dataset.name, left, CLEAN))
@@ -226,7 +268,7 @@ def _look_at(place: int | None = None) -> None:
     st.session_state[_CLOSER] = place
 
 
-@st.dialog("Look closer", width="large", on_dismiss=_look_at)
+@st.dialog("Finding", width="large", on_dismiss=_look_at)
 def _closer(row: Any, of: int, paths: dict[str, str]) -> None:
     """Show the pictures of a finding large; meanwhile the keys are for it."""
     *columns, words = st.columns(len(sides(row)) + 1)
@@ -234,7 +276,7 @@ def _closer(row: Any, of: int, paths: dict[str, str]) -> None:
         with column:
             try:
                 if path := paths.get(image):
-                    st.image(photograph_of(path), width="stretch", alt=f"The picture {image}")
+                    st.image(photograph_of(path), width="stretch", alt=f"Image {image}")
             except (CadError, OSError) as error:
                 st.caption(plain(str(error)))
             st.caption(f"{mark(code or NO_LABEL)} {code or NO_LABEL} · {plain(image)}")
@@ -242,9 +284,15 @@ def _closer(row: Any, of: int, paths: dict[str, str]) -> None:
         _words(row, of)
         st.markdown(
             "  \n".join(
-                f"`{number}` {words}" for number, words in enumerate(CHOICES[row.kind], start=1)
+                f"`{number}` {_shown(words)}"
+                for number, words in enumerate(CHOICES[row.kind], start=1)
             )
         )
+
+
+def _shown(words: str) -> str:
+    """Return the text that a reader sees for a stored verdict."""
+    return _SHOWN.get(words, words.capitalize())
 
 
 def _key(row: Any) -> str:

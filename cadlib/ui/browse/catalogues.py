@@ -39,8 +39,8 @@ def ask_about_all(dataset: Dataset, record: ModelRecord, catalogue: Catalogue) -
     if "said" in catalogue.table:
         return
     st.caption(
-        "Once the model has answered for every image, they can be found by right and wrong and by its confidence, and "
-        "put in the order of risk, uncertainty, loss or novelty."
+        "After the model has run on all images, you can filter by correctness and confidence, and sort by "
+        "malignant probability, uncertainty, loss or novelty."
     )
     try:
         if evaluation_of(record, dataset, folder=answers_folder(dataset, record)):
@@ -54,22 +54,39 @@ def answers_folder(dataset: Dataset, record: ModelRecord) -> Path | None:
     return _found(dataset, record.name, record.model_id, cache_dir())
 
 
-@lru_cache(maxsize=4)  # it looks at every file
-def _found(dataset: Dataset, model: str, model_id: str, cache: Path) -> Path | None:  # noqa: ARG001 - other answers
+# Cached, because it reads the state of every image file. The id and the cache folder are
+# arguments because another id or folder means another place.
+@lru_cache(maxsize=4)
+def _found(
+    dataset: Dataset,
+    model: str,
+    model_id: str,  # noqa: ARG001
+    cache: Path,  # noqa: ARG001
+) -> Path | None:
     try:
         return evaluation_folder(read_record(find_model(model)), dataset)
     except CadError:
         return None
 
 
-@lru_cache(
-    maxsize=2
-)  # by the object, which it holds: Streamlit's cache would have to hash half a million rows
+# `lru_cache` compares the data set by identity and holds it. Streamlit's cache would have to hash
+# half a million rows. The id and the time are arguments because a new one means a new catalogue.
+@lru_cache(maxsize=2)
 def _catalogue(
-    dataset: Dataset, model: str, model_id: str, answers: Path | None, written: float
-) -> Catalogue:  # noqa: ARG001
-    split = _split_of(model, dataset.table["image"]) if model else None
-    catalogue = described(dataset.table, split, _read(answers) if answers and written else None)
+    dataset: Dataset,
+    model: str,
+    model_id: str,  # noqa: ARG001
+    answers: Path | None,
+    written: float,
+) -> Catalogue:
+    split = None
+    if model:
+        split = _split_of(model, dataset.table["image"])
+    predictions = None
+    if answers and written:
+        predictions = _read(answers)
+    catalogue = described(dataset.table, split, predictions)
+    # The catalogue stays in memory, so later garbage collections need not look through it.
     spare()
     return catalogue
 

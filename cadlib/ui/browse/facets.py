@@ -7,7 +7,7 @@ import numpy as np
 import streamlit as st
 from numpy.typing import NDArray
 
-from cadlib.evaluation.catalogue import STEPS, Answer, Catalogue, Query, Spread
+from cadlib.evaluation.catalogue import RIGHT, STEPS, WRONG, Answer, Catalogue, Query, Spread
 from cadlib.metrics.partial_labels import GROUPS
 from cadlib.taxonomy import CODES
 from cadlib.ui.text import mark, plain
@@ -21,21 +21,28 @@ class _Scale:
 
 
 _FACETS = {
-    "diagnosis": "Diagnosis", "malignancy": "Malignant or benign", "said": "Model says", "verdict": "Model is",
-    "archive": "Archive", "anatom_site_general": "Site", "sex": "Sex", "split": "Split of the model",
-}  # fmt: skip
+    "diagnosis": "Diagnosis",
+    "malignancy": "Malignant or benign",
+    "said": "Top diagnosis",
+    "verdict": "Correctness",
+    "archive": "Archive",
+    "anatom_site_general": "Anatomical site",
+    "sex": "Sex",
+    "split": "Model split",
+}
 _SCALES = {
-    "age_approx": _Scale("Age, years", "%.0f", (0.0, 120.0)),
-    "short_side_px": _Scale("Short side, px", "%.0f"),
+    "age_approx": _Scale("Age (years)", "%.0f", (0.0, 120.0)),
+    "short_side_px": _Scale("Shorter side (px)", "%.0f"),
     "confidence": _Scale("Confidence", "%.2f", (0.0, 1.0)),
 }
 _ORDERS = {
-    "": "as in the data set",
+    "": "data set order",
     "risk": "malignant probability, highest first",
     "uncertainty": "uncertainty, highest first",
     "loss": "loss, highest first",
     "novelty": "novelty (limit 1), highest first",
 }
+_SHOWN_VALUES = {RIGHT: "correct", WRONG: "incorrect"}
 _HEIGHT = "1.5rem"
 LABELS = {
     **_FACETS,
@@ -55,10 +62,10 @@ def facets(catalogue: Catalogue, within: NDArray[np.bool_] | None = None) -> tup
     """
     query = _query(catalogue)
     answer = catalogue.ask(query, within)
-    st.text_input("Part of the id", key="facet-text", placeholder="ISIC_0024")
+    st.text_input("Image ID contains", key="facet-text", placeholder="ISIC_0024")
     orders = [name for name in _ORDERS if not name or name in catalogue.table]
     if len(orders) > 1:
-        st.selectbox("Order", orders, format_func=lambda name: _ORDERS[name], key="facet-order")
+        st.selectbox("Sort by", orders, format_func=lambda name: _ORDERS[name], key="facet-order")
     for name in catalogue.facets:
         counts = answer.counts[name]
         shown = {value: f"{_marked(value)} {counts[value]:,}" for value in catalogue.values(name)}
@@ -96,18 +103,20 @@ def forget_facets(**instead: str) -> None:
 
 
 def said_of(query: Query, subset: str = "") -> str:
-    """Say what a query asks for, "Diagnosis MEL, NV; Age, years 30 to 60; id has 0024", and of which subset."""
+    """Return what a query asks for: "Diagnosis MEL, NV; Age (years) 30 to 60; image ID contains 0024"."""
     chosen = [
-        f"{_FACETS[name]} {', '.join(values)}" for name, values in query.chosen.items() if values
+        f"{_FACETS[name]} {', '.join(map(_shown, values))}"
+        for name, values in query.chosen.items()
+        if values
     ]
     ranges = [
         f"{_SCALES[name].label} {low:g} to {high:g}" for name, (low, high) in query.ranges.items()
     ]
     words = [
-        *[f"of {subset}"] * bool(subset),
+        *[f"subset {subset}"] * bool(subset),
         *chosen,
         *ranges,
-        *[f"id has {query.text}"] * bool(query.text),
+        *[f"image ID contains {query.text}"] * bool(query.text),
     ]
     return "; ".join(words) or "all images"
 
@@ -162,7 +171,7 @@ def _histogram(
             f'<div title="from {low:g}: {count:,}" style="flex: 1; background: currentColor; '
             f'height: {100 * count / most:.0f}%; opacity: {0.6 if inside else 0.2}"></div>'
         )
-    missing = f", not given: {spread.missing:,}" if spread.missing else ""
+    missing = f", missing: {spread.missing:,}" if spread.missing else ""
     return (
         f'<div style="font-size: 0.875rem; margin-bottom: 0.5rem">{label}{missing}</div>'
         f'<div style="display: flex; align-items: end; gap: 1px; height: {_HEIGHT}">{bars}</div>'
@@ -170,4 +179,11 @@ def _histogram(
 
 
 def _marked(value: str) -> str:
-    return f"{mark(value)} {value}" if value in (*CODES, *GROUPS.values()) else plain(value)
+    if value in (*CODES, *GROUPS.values()):
+        return f"{mark(value)} {value}"
+    return plain(_shown(value))
+
+
+def _shown(value: str) -> str:
+    """Return the text that a reader sees for a value of a facet."""
+    return _SHOWN_VALUES.get(value, value)

@@ -15,7 +15,7 @@ def found(catalogue: Catalogue, rows: Rows, kind: str = "") -> None:
     pages = Pages(
         len(rows),
         lambda first, end: tiles_of(catalogue.table.iloc[rows[first:end]], kind),
-        f"{len(rows):,} pictures",
+        f"{len(rows):,} images",
         f"{catalogue.key}-{crc32(rows.tobytes()):x}",
     )
     gallery(pages, catalogue.table, "gallery", kind)

@@ -16,7 +16,7 @@ def mapped(
 ) -> Rows | None:
     """Draw the images of an answer on the map of their data set; return the places of those chosen, None for none."""
     if (folder := answers_folder(dataset, record)) is None:
-        st.error("An image of this data set is gone; open it anew.")
+        st.error("An image of this data set is missing. Reopen the data set.")
         return None
     columns = [name for name in LABELS if name in catalogue.facets or catalogue.span(name)]
     column = st.selectbox("Colour", columns, format_func=LABELS.__getitem__, key="map-colour")
@@ -26,11 +26,17 @@ def mapped(
     rows = np.sort(answer.rows)
     rows = rows[np.isfinite(places[rows]).all(axis=1)]
     if unread := len(answer.rows) - len(rows):
-        st.caption(f"Not on the map, for they cannot be read: {unread:,}.")
+        st.caption(_about_the_unread(unread))
     if not len(rows):
-        st.caption("No image passes the filters.")
+        st.caption("No image matches the filters.")
         return None
     chosen = image_map(
         catalogue.table.iloc[rows], places[rows], column, "dataset-map", LABELS[column]
     )
     return None if chosen is None else answer.rows[catalogue.holds(chosen)[answer.rows]]
+
+
+def _about_the_unread(unread: int) -> str:
+    if unread == 1:
+        return "1 image is not on the map because it cannot be read."
+    return f"{unread:,} images are not on the map because they cannot be read."

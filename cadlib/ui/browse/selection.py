@@ -33,7 +33,8 @@ def chosen_subset(catalogue: Catalogue) -> tuple[str, NDArray[np.bool_] | None]:
     missing = len(subset.images) - int(rows.sum())
     st.caption(
         plain(subset.chosen)
-        + f" · {missing:,} of its {len(subset.images):,} images are not here" * bool(missing)
+        + f" · {missing:,} of its {len(subset.images):,} images are not in this data set"
+        * bool(missing)
     )
     return name, rows
 
@@ -41,10 +42,10 @@ def chosen_subset(catalogue: Catalogue) -> tuple[str, NDArray[np.bool_] | None]:
 def keep(dataset: Dataset, catalogue: Catalogue, rows: Rows, chosen: str) -> None:
     """Let the images at these places be saved under a name, or taken along as CSV; `chosen` says how they were."""
     with st.popover(
-        f"Keep these {len(rows):,}", icon=":material/bookmark_add:", disabled=not len(rows)
+        f"Save selection ({len(rows):,})", icon=":material/bookmark_add:", disabled=not len(rows)
     ):
         name = st.text_input(
-            "Name of the subset", key="subset-name", placeholder="missed melanomas"
+            "Subset name", key="subset-name", placeholder="missed melanomas"
         ).strip()
         what = (name, dataset.name, catalogue, rows, chosen)
         st.button(
@@ -56,9 +57,14 @@ def keep(dataset: Dataset, catalogue: Catalogue, rows: Rows, chosen: str) -> Non
         elif saved and saved == name:
             st.code(command_hints.evaluate_subset(name), language="sh")
         st.download_button(
-            "All that is known of them, as CSV", lambda: _csv(catalogue, rows), f"{dataset.name}.csv", "text/csv",
-            "download-selection", icon=":material/download:", on_click="ignore",
-        )  # fmt: skip
+            "Download all fields (CSV)",
+            lambda: _csv(catalogue, rows),
+            f"{dataset.name}.csv",
+            "text/csv",
+            "download-selection",
+            icon=":material/download:",
+            on_click="ignore",
+        )
 
 
 def _save(name: str, dataset: str, catalogue: Catalogue, rows: Rows, chosen: str) -> None:

@@ -19,7 +19,7 @@ _HTML, _CSS, _JS = (
     (_HERE / f"viewer.{kind}").read_text(encoding="utf-8") for kind in ("html", "css", "js")
 )
 _SIDE_PX = 1600
-KEYS = "Picture: plus and minus zoom, arrows move, 0 shows the whole, H shows or hides the heatmap"
+KEYS = "Image: plus and minus zoom, arrow keys move, 0 fits the image, H shows or hides the saliency map"
 
 
 def viewer(found: Assessment, heat: Heatmap, name: str, key: str) -> float:
@@ -33,9 +33,9 @@ def viewer(found: Assessment, heat: Heatmap, name: str, key: str) -> float:
     colours = heatmap.tinted(heat.values, heat.raw_peak) if heat.raw_peak else None
     shows = f"{said(heat)}, peak {heat.raw_peak:.2g}"
     scale = (
-        f"clear is 0, yellow is {heat.raw_peak:.2g}"
+        f"scale: transparent 0 to yellow {heat.raw_peak:.2g}"
         if heat.raw_peak
-        else "nothing in the picture speaks for it"
+        else "no region supports this diagnosis"
     )
     source = DRAWN if is_demo(image.pixels) else ORIGINAL
     mounted = _mount(
@@ -44,12 +44,12 @@ def viewer(found: Assessment, heat: Heatmap, name: str, key: str) -> float:
             "picture": _url(photograph(image, _SIDE_PX), "jpeg"),
             "width": width,
             "height": height,
-            "alt": f"The picture {name}. {source}",
+            "alt": f"Image {name}. {source}",
             "heat": None if colours is None else _png(colours),
-            "shows": f"Heatmap, {shows}",
+            "shows": f"Saliency map, {shows}",
             "box": (left / width, top / height, right / width, bottom / height),
             "colours": _png(heatmap.colour_scale(400, 8)),
-            "said": f"{source}. {said(heat)}: {scale}",
+            "said": f"{source}. {said(heat)}; {scale}",
             "opacity": opacity,
             "keys": KEYS,
         },
