@@ -109,11 +109,11 @@ def about_the_patients(values: PredictiveValues, images: str) -> str:
     else:
         positive = _or_undefined(values.positive)
         negative = _or_undefined(values.negative)
-    sentences = [
+    of_100 = (
         f"Of 100 patients with one lesion each, {referred} are referred; "
-        f"{counts.found} of these have a malignant lesion.",
-        f"PPV {positive}, NPV {negative}.",
-    ]
+        f"{counts.found} of these have a malignant lesion."
+    )
+    sentences = [of_100, f"PPV {positive}, NPV {negative}."]
     if math.isfinite(values.one_missed_in):
         patients = f"{values.one_missed_in:,.0f}"
         sentences.append(f"About one malignant lesion is missed in {patients} patients.")
@@ -159,9 +159,10 @@ def about_the_header(facts: PatientFacts) -> str:
     parts = []
     if facts.age_years is not None:
         parts.append(f"{facts.age_years:.0f} years")
-    for fact in (facts.sex, facts.site):
-        if fact:
-            parts.append(fact)
+    if facts.sex:
+        parts.append(facts.sex)
+    if facts.site:
+        parts.append(facts.site)
     return f"From the file header: {', '.join(parts)}."
 
 

@@ -1,6 +1,7 @@
-"""Facets of a data set: what may be chosen, with how many images each choice would give."""
+"""Draws the filters of a data set, each choice with its number of images."""
 
 import math
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -52,11 +53,11 @@ LABELS = {
     "loss": "Loss",
     "novelty": "Novelty (limit 1)",
 }
-"""What the columns of a catalogue are called."""
+"""Column of a catalogue -> its title."""
 
 
 def facets(catalogue: Catalogue, within: NDArray[np.bool_] | None = None) -> tuple[Query, Answer]:
-    """Draw what a catalogue can be searched by; return what was asked of it, and its answer.
+    """Draw the filters of a catalogue; return the query that they make, and its answer.
 
     `within` is a mask of the rows that are searched, (N,).
     """
@@ -65,121 +66,147 @@ def facets(catalogue: Catalogue, within: NDArray[np.bool_] | None = None) -> tup
     st.text_input("Image ID contains", key="facet-text", placeholder="ISIC_0024")
     orders = [name for name in _ORDERS if not name or name in catalogue.table]
     if len(orders) > 1:
-        st.selectbox("Sort by", orders, format_func=lambda name: _ORDERS[name], key="facet-order")
+        st.selectbox("Sort by", orders, format_func=_ORDERS.__getitem__, key="facet-order")
     for name in catalogue.facets:
-        counts = answer.counts[name]
-        shown = {value: f"{_marked(value)} {counts[value]:,}" for value in catalogue.values(name)}
-        st.pills(
-            _FACETS[name],
-            list(shown),
-            selection_mode="multi",
-            format_func=shown.__getitem__,
-            key=f"facet-{name}",
-            wrap=True,
-        )
-    for name, scale in _SCALES.items():
-        if ends := _ends(catalogue, name):
-            spread, key = answer.spreads[name], f"facet-{name}"
-            st.html(_histogram(scale.label, spread, ends, query.ranges.get(name, ends)))
-            st.slider(
-                scale.label,
-                *ends,
-                ends,
-                STEPS[name],
-                scale.format,
-                key=key,
-                label_visibility="collapsed",
-            )
+        _draw_facet(name, catalogue.values(name), answer.counts[name])
+    for name in _SCALES:
+        ends = _ends(catalogue, name)
+        if ends:
+            _draw_range(name, ends, answer.spreads[name], query.ranges.get(name, ends))
     return query, answer
 
 
+def _draw_facet(name: str, values: Iterable[str], counts: Mapping[str, int]) -> None:
+    labels = {value: f"{_marked(value)} {counts[value]:,}" for value in values}
+    st.pills(
+        _FACETS[name],
+        list(labels),
+        selection_mode="multi",
+        format_func=labels.__getitem__,
+        key=f"facet-{name}",
+        wrap=True,
+    )
+
+
+def _draw_range(
+    name: str, ends: tuple[float, float], spread: Spread, chosen: tuple[float, float]
+) -> None:
+    scale = _SCALES[name]
+    st.html(_histogram(scale.label, spread, ends, chosen))
+    low, high = ends
+    st.slider(
+        scale.label,
+        low,
+        high,
+        ends,
+        STEPS[name],
+        scale.format,
+        key=f"facet-{name}",
+        label_visibility="collapsed",
+    )
+
+
 def forget_facets(**instead: str) -> None:
-    """Drop what was chosen in another data set, and set the widgets named `instead`."""
+    """Clear the choices that were made in another data set, and set the widgets named `instead`."""
     st.session_state.update(instead)
-    for key in [
-        key for key in st.session_state if str(key).startswith(("facet-", "sample", "page"))
-    ]:
-        del st.session_state[key]
+    for key in list(st.session_state):
+        if str(key).startswith(("facet-", "sample", "page")):
+            del st.session_state[key]
 
 
 def said_of(query: Query, subset: str = "") -> str:
-    """Return what a query asks for: "Diagnosis MEL, NV; Age (years) 30 to 60; image ID contains 0024"."""
-    chosen = [
-        f"{_FACETS[name]} {', '.join(map(_shown, values))}"
-        for name, values in query.chosen.items()
-        if values
-    ]
-    ranges = [
-        f"{_SCALES[name].label} {low:g} to {high:g}" for name, (low, high) in query.ranges.items()
-    ]
-    words = [
-        *[f"subset {subset}"] * bool(subset),
-        *chosen,
-        *ranges,
-        *[f"image ID contains {query.text}"] * bool(query.text),
-    ]
+    """Return a query in words: "Diagnosis MEL, NV; Age (years) 30 to 60; image ID contains 0024".
+
+    They begin with the name of the subset, if there is one.
+    """
+    words = []
+    if subset:
+        words.append(f"subset {subset}")
+    for name, values in query.chosen.items():
+        if values:
+            shown_values = ", ".join(map(_shown, values))
+            words.append(f"{_FACETS[name]} {shown_values}")
+    for name, (low, high) in query.ranges.items():
+        words.append(f"{_SCALES[name].label} {low:g} to {high:g}")
+    if query.text:
+        words.append(f"image ID contains {query.text}")
     return "; ".join(words) or "all images"
 
 
 def _query(catalogue: Catalogue) -> Query:
-    """Return what the widgets say, before they are drawn: their counts depend on it."""
+    """Return the query of the widgets, before they are drawn: their counts depend on it."""
     state = st.session_state
+    chosen = {}
+    for name in catalogue.facets:
+        chosen[name] = tuple(state.get(f"facet-{name}") or ())
     ranges = {}
     for name in _SCALES:
         ends = _ends(catalogue, name)
-        if ends and (given := state.get(f"facet-{name}", ends)) != ends:
-            ranges[name] = given
-    return Query(
-        chosen={name: tuple(state.get(f"facet-{name}") or ()) for name in catalogue.facets},
-        ranges=ranges,
-        text=state.get("facet-text", "").strip(),
-        order=state.get("facet-order", ""),
-    )
+        span = state.get(f"facet-{name}", ends)
+        if ends and span != ends:
+            ranges[name] = span
+    text = state.get("facet-text", "").strip()
+    return Query(chosen=chosen, ranges=ranges, text=text, order=state.get("facet-order", ""))
 
 
 def _ends(catalogue: Catalogue, name: str) -> tuple[float, float] | None:
-    """Return the ends of a slider; None for a number that the catalogue lacks, or that is the same everywhere."""
-    if name not in catalogue.table or not (span := catalogue.span(name)):
+    """Return the ends of a slider; None for a missing column, or one with a single value."""
+    if name not in catalogue.table:
+        return None
+    span = catalogue.span(name)
+    if not span:
         return None
     scale = _SCALES[name]
+    if scale.ends:
+        return scale.ends
     low, high = span
-    return scale.ends or (
-        math.floor(low / STEPS[name]) * STEPS[name],
-        math.ceil(high / STEPS[name]) * STEPS[name],
-    )
+    step = STEPS[name]
+    return math.floor(low / step) * step, math.ceil(high / step) * step
 
 
 def _histogram(
     label: str, spread: Spread, ends: tuple[float, float], chosen: tuple[float, float]
 ) -> str:
-    """Return a drawing of how many images have which number, from end to end of its slider; what is chosen stands out.
+    """Return bars of how many images have which number, as HTML; those in the chosen range stand out.
 
-    Each bar has its count as a title.
+    They reach from end to end of the slider. Each bar has its count as a title.
     """
-    counts = [0] * round((ends[1] - ends[0]) / spread.step)
-    for place, count in enumerate(
-        spread.counts.tolist(), round((spread.low - ends[0]) / spread.step)
-    ):
-        counts[min(place, len(counts) - 1)] += (
-            count  # what is just at the end is counted with what is below it
-        )
-    bars, most = "", max(*counts, 1)
+    first, last = ends
+    counts = _counts_by_bar(spread, first, last)
+    most = max(*counts, 1)
+    bars = []
     for place, count in enumerate(counts):
-        low = ends[0] + place * spread.step
+        low = first + place * spread.step
         inside = chosen[0] <= low + 1e-6 and low <= chosen[1]
-        bars += (
+        height = f"{100 * count / most:.0f}%"
+        opacity = 0.6 if inside else 0.2
+        bars.append(
             f'<div title="from {low:g}: {count:,}" style="flex: 1; background: currentColor; '
-            f'height: {100 * count / most:.0f}%; opacity: {0.6 if inside else 0.2}"></div>'
+            f'height: {height}; opacity: {opacity}"></div>'
         )
-    missing = f", missing: {spread.missing:,}" if spread.missing else ""
+    missing = ""
+    if spread.missing:
+        missing = f", missing: {spread.missing:,}"
     return (
         f'<div style="font-size: 0.875rem; margin-bottom: 0.5rem">{label}{missing}</div>'
-        f'<div style="display: flex; align-items: end; gap: 1px; height: {_HEIGHT}">{bars}</div>'
+        '<div style="display: flex; align-items: end; gap: 1px; '
+        f'height: {_HEIGHT}">{"".join(bars)}</div>'
     )
 
 
+def _counts_by_bar(spread: Spread, first: float, last: float) -> list[int]:
+    """Return the counts of a spread in the bars between the two ends of its slider."""
+    counts = [0] * round((last - first) / spread.step)
+    offset = round((spread.low - first) / spread.step)
+    for place, count in enumerate(spread.counts.tolist(), offset):
+        # A value at the upper end has no bar of its own: it is counted in the last one.
+        bar = min(place, len(counts) - 1)
+        counts[bar] += count
+    return counts
+
+
 def _marked(value: str) -> str:
-    if value in (*CODES, *GROUPS.values()):
+    if value in CODES or value in GROUPS.values():
         return f"{mark(value)} {value}"
     return plain(_shown(value))
 
