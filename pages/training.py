@@ -1,4 +1,4 @@
-"""Runs of training: the curves of one, live while it runs, or of two to compare."""
+"""Shows the curves of one or two training runs, live while they run."""
 
 import streamlit as st
 
@@ -31,44 +31,51 @@ FOLDERS = (
 
 
 def readings(names: list[str]) -> list[monitor.RunReading]:
-    """Read these runs, and say of those that cannot be read why."""
-    found = []
+    """Read these runs; draw the reason for each that cannot be read."""
+    read = []
     for name in names:
         try:
-            found.append(ui.run_reading(folders[name], name))
+            read.append(ui.run_reading(folders[name], name))
         except CadError as error:
             st.error(ui.plain(str(error)))
-    return found
+    return read
 
 
-def running(found: list[monitor.RunReading]) -> bool:
-    return any(reading.state is monitor.State.RUNNING for reading in found)
+def running(runs: list[monitor.RunReading]) -> bool:
+    """Return whether one of these runs is still training."""
+    states = [reading.state for reading in runs]
+    return monitor.State.RUNNING in states
 
 
 def curves(names: list[str], live: bool) -> None:
     """Draw the curves of one run or two."""
-    found = readings(names)
-    if live and not running(found):
-        st.rerun()  # the last look: what is around the curves says so too, and nobody looks again
-    if not found:
+    runs = readings(names)
+    if live and not running(runs):
+        # The run has ended. The whole page is drawn again, which also ends the refreshing.
+        st.rerun()
+    if not runs:
         return
     with st.container(gap="xsmall"):
-        for reading in found:
+        for reading in runs:
             st.markdown(f"**{ui.plain(reading.name)}** {ui.about_the_run(reading)}")
     with st.grid(3, min_column_width=300, gap="small") as grid:
         for tag in charts.TRAINING_CHARTS:
+            figure = charts.training_chart(runs, tag)
             with grid.cell():
-                ui.chart(charts.training_chart(found, tag), key=f"curve-{tag}")
+                ui.chart(figure, key=f"curve-{tag}")
 
 
 def differing(first: monitor.RunReading, second: monitor.RunReading) -> None:
     """Draw a table of the settings in which two runs differ."""
     st.subheader("Differences", anchor=False)
-    found = monitor.differences((first, second))
-    rows = [
-        {"Setting": name, first.name: ui.setting(pair[0]), second.name: ui.setting(pair[1])}
-        for name, pair in found.items()
-    ]
+    rows = []
+    for name, (value, other_value) in monitor.differences((first, second)).items():
+        row = {
+            "Setting": name,
+            first.name: ui.setting(value),
+            second.name: ui.setting(other_value),
+        }
+        rows.append(row)
     if rows:
         st.table(ui.plain_rows(rows), hide_index=True)
     else:
@@ -76,11 +83,13 @@ def differing(first: monitor.RunReading, second: monitor.RunReading) -> None:
 
 
 ui.page("Training")
-places = st.columns([3, 3, 3, 2], vertical_alignment="bottom")
+folder_place, run_place, other_place, refresh_place = st.columns(
+    [3, 3, 3, 2], vertical_alignment="bottom"
+)
 usual = str(monitor.runs_dir())
-typed = places[0].text_input("Runs folder", placeholder=usual, key="runs", help=FOLDERS).strip()
+typed = folder_place.text_input("Runs folder", placeholder=usual, key="runs", help=FOLDERS).strip()
 folder = typed or usual
-places[3].button("Refresh", key="again", icon=":material/refresh:", width="stretch")
+refresh_place.button("Refresh", key="again", icon=":material/refresh:", width="stretch")
 try:
     folders = ui.run_folders(typed)
 except CadError as error:
@@ -89,17 +98,20 @@ except CadError as error:
 if not folders:
     st.info(HOW_TO_START.format(folder=folder), icon=":material/model_training:")
     st.stop()
-chosen = places[1].selectbox("Run", list(folders), key="run")
+chosen = run_place.selectbox("Run", list(folders), key="run")
 others = [name for name in folders if name != chosen]
-other = places[2].selectbox("Compare with", others, index=None, placeholder="none", key="other")
-found = readings([chosen, other] if other else [chosen])
-live = running(found)
-st.fragment(curves, run_every=LOOK_EVERY_S if live else None)(
-    [reading.name for reading in found], live
-)
+other = other_place.selectbox("Compare with", others, index=None, placeholder="none", key="other")
+chosen_runs = [chosen]
+if other:
+    chosen_runs.append(other)
+read_runs = readings(chosen_runs)
+live = running(read_runs)
+# A fragment draws its part again by itself, here only while a run is training.
+draw_curves = st.fragment(curves, run_every=LOOK_EVERY_S if live else None)
+draw_curves([reading.name for reading in read_runs], live)
 st.caption(TENSORBOARD.format(folder=folder))
-if len(found) == 2:
-    differing(*found)
+if len(read_runs) == 2:
+    differing(*read_runs)
 with st.expander(f"All runs: {len(folders)}", key="all"):
     rows = [ui.run_row(reading) for reading in readings(list(folders))]
     st.table(ui.plain_rows(rows), hide_index=True)
