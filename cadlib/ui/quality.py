@@ -1,4 +1,4 @@
-"""How the pages say whether a picture can be read and is known, and hold back an answer that cannot rest on it."""
+"""Draws image quality and image type, and hides unreliable results."""
 
 import streamlit as st
 
@@ -15,17 +15,19 @@ SAID = {"good": "✓", "poor": "! interpret with care", "unreadable": "✕ not i
 
 
 def shown(found: Assessment) -> bool:
-    """Tell whether an answer may be seen unasked: where it can rest on the picture, and on the project's drawn lesions.
+    """Return whether a result is shown without a request of the reader.
 
-    Those are there to be seen with their answer, though some of them look like no skin.
+    That is so if it can be reliable, and for the project's synthetic lesions. Those exist to be seen
+    with their results, though some of them do not look like skin.
     """
     return found.answerable or is_demo(found.image.pixels)
 
 
 def about_the_kind(novelty: Novelty | None) -> str:
-    """Say whether a picture is of a kind that the model knows, and how near it is to the limit."""
+    """Return whether an image is similar to the training images, and how near it is to the limit."""
     if novelty is None:
-        return f"{NOT_CHECKED}. Add a novelty detector: `{command_hints.index(default_model())}`."
+        command = command_hints.index(default_model())
+        return f"{NOT_CHECKED}. Add a novelty detector: `{command}`."
     score = f"(novelty {apart(novelty.score, 1, '.2f')}, limit 1)"
     if not novelty.known:
         return f"Image type: not similar to the training images {score}."
@@ -36,9 +38,9 @@ def about_the_kind(novelty: Novelty | None) -> str:
 
 
 def withheld(found: Assessment, name: str) -> bool:
-    """Tell whether an answer stays hidden: on a picture that cannot be read or is not known, until the reader asks.
+    """Return whether a result stays hidden, because the image cannot be interpreted or is not known.
 
-    Such a picture is drawn with what is wrong with it, and with the switch that shows the answer.
+    Such an image is drawn with its problems, and with the switch that shows the result.
     """
     if not not_asked_for(found):
         return False
@@ -51,36 +53,39 @@ def withheld(found: Assessment, name: str) -> bool:
 
 
 def not_asked_for(found: Assessment) -> bool:
-    """Draw the warning of an image on which no answer can rest, and return whether its answer stays hidden.
+    """Draw the warning of an image without a reliable result; return whether its result stays hidden.
 
-    The switch below the warning shows the answer.
+    The switch below the warning shows the result.
     """
     if shown(found):
         return False
     st.warning(found.warning, icon=":material/visibility_off:")
-    return not st.toggle("Show the result anyway", key=f"anyway-{found.image.key}")
+    requested = st.toggle("Show the result anyway", key=f"anyway-{found.image.key}")
+    return not requested
 
 
 def quality(report: QualityReport) -> None:
-    """Draw what is wrong with a picture in a line, and every figure that was measured on request."""
-    wrong = len(report.flagged)
-    passed = len(report.findings) - wrong
-    checks = f"Image quality: {passed} of {len(report.findings)} checks passed"
-    with st.expander(
-        f"{checks}. {report.sentence}".strip(),
-        icon=":material/warning:" if wrong else ":material/check:",
-    ):
-        rows = [
-            f"|{one.name}|{SAID[one.severity]}|{value_text(one)}|{limit_text(one)}|"
-            for one in report.findings
-        ]
-        st.markdown("\n".join(["|Check|Result|Value|Limit|", "|-|-|-:|-|", *rows]))
+    """Draw the problems of an image in a line, and the value of every check on request."""
+    total = len(report.findings)
+    passed = total - len(report.flagged)
+    summary = f"Image quality: {passed} of {total} checks passed. {report.sentence}"
+    icon = ":material/warning:" if report.flagged else ":material/check:"
+    lines = ["|Check|Result|Value|Limit|", "|-|-|-:|-|"]
+    for finding in report.findings:
+        severity = SAID[finding.severity]
+        value = value_text(finding)
+        limit = limit_text(finding)
+        lines.append(f"|{finding.name}|{severity}|{value}|{limit}|")
+    with st.expander(summary.strip(), icon=icon):
+        st.markdown("\n".join(lines))
 
 
 def value_text(finding: Finding) -> str:
     """Return the value of a check with four digits at most, and more where it would look like its limit."""
     text = f"{round(finding.figure, 4):.4g}"
-    return text if float(text) != finding.limit else apart(finding.figure, finding.limit, ".4g")
+    if float(text) != finding.limit:
+        return text
+    return apart(finding.figure, finding.limit, ".4g")
 
 
 def limit_text(finding: Finding) -> str:
@@ -89,7 +94,9 @@ def limit_text(finding: Finding) -> str:
     It is the same whether an image passes the check or not; ✕ is where the result is hidden.
     """
     limit = next(limit for limit in LIMITS if limit.name == finding.name)
-    text = f"{'at least' if limit.below else 'at most'} {limit.poor:.4g}"
+    passes = "at least" if limit.below else "at most"
+    text = f"{passes} {limit.poor:.4g}"
     if limit.unreadable is None:
         return text
-    return f"{text} (✕ {'below' if limit.below else 'above'} {limit.unreadable:.4g})"
+    hidden = "below" if limit.below else "above"
+    return f"{text} (✕ {hidden} {limit.unreadable:.4g})"

@@ -1,4 +1,7 @@
-"""Whether a heatmap may be read, as the pages say it: measured late, once, and only where it is shown."""
+"""Draws the faithfulness and stability of saliency maps.
+
+They are computed after the page is drawn, once, and only for maps that are shown.
+"""
 
 import math
 
@@ -13,41 +16,50 @@ from cadlib.ui.held import holding
 from cadlib.ui.models import model
 from cadlib.ui.pictures import heatmap, said
 
-LINE_HEIGHT_PX, NARROW_HEIGHT_PX = 76, 112
-"""Of what stands under a map as wide as the page, and as half of it, the longest sentence at 800 px included: it is
-there before it is measured."""
+LINE_HEIGHT_PX = 76
+"""Height of the text under a map as wide as the page, longest sentence at 800 px included.
+
+It is reserved before the text is complete, so that nothing on the page moves.
+"""
+NARROW_HEIGHT_PX = 112
+"""The same for a map half as wide as the page."""
 TRUST_BYTES = 256
-"""About what two figures and a sentence take."""
+"""About the size of two numbers and a sentence in memory."""
 
 
 def trust(found: Assessment, code: str, method: Method = METHODS[0]) -> Trust:
-    """Return how far the heatmap of a method may be trusted as evidence for a diagnosis, measured once."""
+    """Return faithfulness and stability of a method's map for a diagnosis, computed once."""
     key = ("trust", found.image.key, model().record.model_id, code, method.key)
-    return holding().derived(
-        found.image.sha256,
-        key,
-        lambda: trust_of(model(), found.image, heatmap(found, code, method), code),
-        lambda _: TRUST_BYTES,
-    )
+
+    def compute() -> Trust:
+        heat = heatmap(found, code, method)
+        return trust_of(model(), found.image, heat, code)
+
+    return holding().derived(found.image.sha256, key, compute, lambda _: TRUST_BYTES)
 
 
 def about_the_map(found: Heatmap, measured: Trust | None) -> str:
     """Return what a map shows and its checks: "Grad-CAM for Melanoma · peak 0.31 · …"."""
-    return " · ".join([said(found), f"peak {found.raw_peak:.2g}", *_figures(measured)])
+    peak = f"peak {found.raw_peak:.2g}"
+    return " · ".join([said(found), peak, *_checks(measured)])
 
 
 def trust_tile(measured: Trust | None) -> str:
-    """Return the three lines under a small map, as Markdown: its figures, and whether it may be read."""
-    verdict = ":gray[checking]" if measured is None else ":gray[can be interpreted]"
-    if measured and not measured.readable:
+    """Return the three lines under a small map, as Markdown: its checks, and what they mean."""
+    if measured is None:
+        verdict = ":gray[checking]"
+    elif measured.readable:
+        verdict = ":gray[can be interpreted]"
+    else:
         verdict = ":material/visibility_off: **do not interpret**"
-    return "  \n".join([*_figures(measured), verdict])
+    # Two spaces before the end of a line are a line break in Markdown.
+    return "  \n".join([*_checks(measured), verdict])
 
 
 def trust_line(
     place: DeltaGenerator, found: Heatmap, measured: Trust | None, height_px: int = LINE_HEIGHT_PX
 ) -> None:
-    """Fill a place under a large map, an `st.empty()`, in the same height whether it is measured already or not."""
+    """Fill a place under a large map, an `st.empty()`; its height is the same before the checks."""
     with place.container(height=height_px, border=False, gap="xxsmall"):
         st.caption(about_the_map(found, measured))
         if measured is None:
@@ -58,14 +70,16 @@ def trust_line(
             st.caption(f":material/visibility_off: **{measured.sentence}**")
 
 
-def _figures(measured: Trust | None) -> tuple[str, str]:
+def _checks(measured: Trust | None) -> tuple[str, str]:
     if measured is None:
         return "faithfulness …", "stability …"
-    return (
-        f"faithfulness {_signed(measured.faithfulness)}",
-        f"stability {_signed(measured.stability)}",
-    )
+    faithfulness = _signed(measured.faithfulness)
+    stability = _signed(measured.stability)
+    return f"faithfulness {faithfulness}", f"stability {stability}"
 
 
 def _signed(value: float) -> str:
-    return "not defined" if math.isnan(value) else f"{value:.2f}".replace("-", "−")
+    if math.isnan(value):
+        return "not defined"
+    text = f"{value:.2f}"
+    return text.replace("-", "−")
