@@ -1,4 +1,4 @@
-"""The training images most like a picture, in a row, and whether they speak for what the model says."""
+"""Draws the training images most similar to an image."""
 
 from pathlib import Path
 from unicodedata import normalize
@@ -25,19 +25,20 @@ _SIDE_PX = 112
 
 
 def similar(found: Assessment) -> None:
-    """Draw the similar cases of an assessment; pictures where a data set in CADLIB_DATA has them."""
+    """Draw the similar cases of an assessment, with images if a data set in CADLIB_DATA has them."""
     st.markdown("**Similar cases**")
     cases = found.neighbours
     if cases is None:
-        name = model().record.name
+        command = command_hints.index(model().record.name)
         st.caption(
-            f"Similar cases are not available: this model has no index. Create it: `{command_hints.index(name)}`."
+            f"Similar cases are not available: this model has no index. Create it: `{command}`."
         )
         return
     if cases.itself:
         st.warning(
-            f"This image is a training image ({plain(cases.itself.image)}, {_diagnosis(cases.itself)}). "
-            "The model was trained with this label, so this result does not show how good the model is.",
+            f"This image is a training image ({plain(cases.itself.image)}, "
+            f"{_diagnosis(cases.itself)}). The model was trained with this label, so this result "
+            "does not show how good the model is.",
             icon=":material/school:",
         )
     badge = ":orange-badge[! most differ] " if cases.disagree else ""
@@ -45,48 +46,69 @@ def similar(found: Assessment) -> None:
     with st.container(horizontal=True, gap="xsmall", key="similar"):
         for case in cases.cases:
             _card(case)
-    measured = (model_metrics() or {}).get("neighbours")
-    # measured without patient data, and on images that the model was not trained on
+    metrics = model_metrics() or {}
+    measured = metrics.get("neighbours")
+    # The agreement was measured without patient data, and on images outside the training split.
     if measured and not cases.itself and found.prediction.facts is None:
         st.caption(f"{about_the_agreement(cases, measured)} {NO_SECOND_OPINION}")
 
 
 def _card(case: SimilarCase) -> None:
-    picture, name = _picture(case.image), diagnosis(case.diagnosis).name
+    name = diagnosis(case.diagnosis).name
+    file = _file_of(case.image)
     with st.container(width=_SIDE_PX, gap="xsmall"):
-        if picture:
-            st.image(picture, width=_SIDE_PX, alt=f"Training image {case.image}, {name}")
+        if file:
+            st.image(file, width=_SIDE_PX, alt=f"Training image {case.image}, {name}")
         else:
-            with st.container(
-                height=_SIDE_PX,
-                border=True,
-                horizontal_alignment="center",
-                vertical_alignment="center",
-                gap=None,
-            ):
-                st.caption(f"{mark(case.diagnosis)} {name}", text_alignment="center")
+            _draw_placeholder(f"{mark(case.diagnosis)} {name}")
         st.markdown(f"{_diagnosis(case)} · {case.similarity:.2f}")
-        st.caption("  \n".join(plain(part) for part in (case.image, case.archive) if part))
+        parts = [plain(part) for part in (case.image, case.archive) if part]
+        # Two spaces before the end of a line are a line break in Markdown.
+        st.caption("  \n".join(parts))
+
+
+def _draw_placeholder(text: str) -> None:
+    with st.container(
+        height=_SIDE_PX,
+        border=True,
+        horizontal_alignment="center",
+        vertical_alignment="center",
+        gap=None,
+    ):
+        st.caption(text, text_alignment="center")
 
 
 def _diagnosis(case: SimilarCase) -> str:
     return f"{mark(case.diagnosis)} {case.diagnosis}"
 
 
-def _picture(image: str) -> bytes | None:
-    """Return an image of a data set at hand as a small JPEG, None where none has it, or not so that it can be read."""
-    forms = dict.fromkeys((image, normalize("NFD", image)))  # macOS keeps file names decomposed
-    names = [f"{form}{suffix}" for form in forms for suffix in SUPPORTED_SUFFIXES]
-    inputs = (below for folder in dataset_folders() for below in Path(folder).glob("*_Input"))
-    path = next(
-        (path for below in inputs for name in names if (path := below / name).is_file()), None
-    )
+def _file_of(image: str) -> bytes | None:
+    """Return an image of a data set as a small JPEG; None if no data set has it or it is unreadable."""
+    path = _path_of(image)
+    if path is None:
+        return None
     try:
-        return None if path is None else _square(str(path), path.stat().st_mtime)
+        return _square(str(path), path.stat().st_mtime)
     except ImageRejected:
         return None
 
 
+def _path_of(image: str) -> Path | None:
+    """Return the first file of that image in the data sets of CADLIB_DATA, None if there is none."""
+    # macOS stores file names in the decomposed form.
+    forms = dict.fromkeys((image, normalize("NFD", image)))
+    names = [f"{form}{suffix}" for form in forms for suffix in SUPPORTED_SUFFIXES]
+    for folder in dataset_folders():
+        for images in Path(folder).glob("*_Input"):
+            for name in names:
+                path = images / name
+                if path.is_file():
+                    return path
+    return None
+
+
+# The time is an argument because a file written again is another image.
 @st.cache_data(max_entries=500, show_spinner=False)
-def _square(path: str, written: float) -> bytes:  # noqa: ARG001 - a new date is a new picture
-    return square(read_image(path))
+def _square(path: str, written: float) -> bytes:  # noqa: ARG001
+    image = read_image(path)
+    return square(image)
