@@ -106,7 +106,9 @@ def _clinic() -> Clinic:
 def _save() -> None:
     """Save the settings of the controls, in the session and in the clinic's file."""
     percent = st.session_state[_SHARE]
-    share = percent and percent / 100
+    share = None
+    if percent is not None:
+        share = percent / 100
     settings = Clinic(st.session_state[_POINT], share)
     st.session_state["clinic"] = settings
     try:

@@ -15,7 +15,10 @@ from cadlib.ui.text import plain
 if TYPE_CHECKING:
     from plotly.graph_objects import Figure
 
-INTENDED_USE = "Computer-aided diagnosis: it supports the reader and never replaces one. It is not a diagnosis."
+INTENDED_USE = (
+    "Computer-aided diagnosis: it supports the reader and never replaces one. "
+    "It is not a diagnosis."
+)
 
 
 def page(title: str) -> ModelRecord | None:
