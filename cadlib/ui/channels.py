@@ -1,4 +1,4 @@
-"""Let a reader swap red and blue of an image, and undo it."""
+"""Lets a reader swap red and blue of an image, and undo it."""
 
 from dataclasses import replace
 
@@ -29,10 +29,11 @@ def channel_order(case: Case) -> None:
 
 
 def _swap(key: str) -> None:
-    """Assess a held case anew with red and blue exchanged."""
+    """Assess a held case again with red and blue swapped."""
     held: dict[str, Case] = st.session_state.get("cases", {})
     case = held.get(key)
-    if case is None or case.assessment is None:  # removed in another tab of the session
+    if case is None or case.assessment is None:
+        # It was removed in another tab of the session.
         return
     image = swap_red_and_blue(case.assessment.image)
     held[key] = replace(case, assessment=assessed(image))

@@ -28,12 +28,19 @@ def plain(text: str) -> str:
     text = _CONTROLS.sub(" ", text)
     for signs in (_LINKS, _SHORTCODES, _ARROWS):
         text = signs.sub(_APART, text)
-    return _NUMBERED.sub(r"\1\\\2", _MARKDOWN.sub(r"\\\1", text))
+    escaped = _MARKDOWN.sub(r"\\\1", text)
+    return _NUMBERED.sub(r"\1\\\2", escaped)
 
 
 def plain_rows(rows: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
     """Return the rows of a table whose heads and cells show their text as it is."""
-    return [{_cell(head): _cell(value) for head, value in row.items()} for row in rows]
+    safe_rows = []
+    for row in rows:
+        safe = {}
+        for head, value in row.items():
+            safe[_cell(head)] = _cell(value)
+        safe_rows.append(safe)
+    return safe_rows
 
 
 def card_html(text: str) -> str:
@@ -44,7 +51,9 @@ def card_html(text: str) -> str:
     tokens = reader.parse(text)
     for token in tokens:
         if token.type in ("heading_open", "heading_close"):
-            token.tag = f"h{min(int(token.tag[1:]) + 2, 6)}"
+            # The headings of a card stand below those of the page. HTML has six levels.
+            level = int(token.tag[1:]) + 2
+            token.tag = f"h{min(level, 6)}"
         if token.children:
             token.children = _without_addresses(token.children)
     html: str = reader.renderer.render(tokens, reader.options, {})
@@ -52,9 +61,10 @@ def card_html(text: str) -> str:
 
 
 def _cell(value: Any) -> Any:
-    # Figures and plain words stay as they are. A backslash in each "(0.78 to 0.83)" would help
-    # nobody.
-    return plain(value) if isinstance(value, str) and _LAYOUT.search(value) else value
+    # Numbers and plain words stay as they are: a backslash in each "(0.78 to 0.83)" would disturb.
+    if isinstance(value, str) and _LAYOUT.search(value):
+        return plain(value)
+    return value
 
 
 def _without_addresses(tokens: "Sequence[Token]") -> "list[Token]":
@@ -67,7 +77,7 @@ def _without_addresses(tokens: "Sequence[Token]") -> "list[Token]":
             shown.append(_text(""))
             address = str(token.attrs.get("href", ""))
         elif token.type == "link_close":
-            before = "".join(one.content for one in shown)
+            before = "".join(part.content for part in shown)
             shown.append(_text("" if before.endswith(address) else f" ({address})"))
         else:
             shown.append(token)

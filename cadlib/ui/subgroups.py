@@ -1,4 +1,4 @@
-"""For whom a model is how good, and where the gap to the others is larger than chance makes it."""
+"""Draws the performance by subgroup, with significant differences marked."""
 
 from collections.abc import Callable
 
@@ -11,9 +11,13 @@ from cadlib.ui.metrics_source import Shown
 
 
 def subgroups(shown: Shown, told: Callable[..., str]) -> None:
-    """Draw a row a subgroup: figures with their intervals by `told`, marked where they are not those of the rest."""
+    """Draw a row for each subgroup: values with intervals, marked where they differ from the rest.
+
+    `told` formats a value with its interval.
+    """
     st.subheader("Subgroups", anchor=False)
-    st.table(plain_rows(subgroup_rows(shown.figures, told)), hide_index=True)
+    rows = subgroup_rows(shown.figures, told)
+    st.table(plain_rows(rows), hide_index=True)
     if "gaps" in shown.figures:
         st.caption(gaps_note(shown.figures))
     else:
