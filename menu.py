@@ -1,8 +1,12 @@
-"""The menu: which pages there are, in which order. Each draws its own frame with `cadlib.ui.page`."""
+"""Lists the pages in the menu, in their order.
+
+Each page draws its own frame with `cadlib.ui.page`.
+"""
 
 import streamlit as st
 
-st.session_state["menu"] = True  # `cadlib.ui.page` looks for it
+# `cadlib.ui.page` checks this to see that the menu has run.
+st.session_state["menu"] = True
 
 st.navigation(
     [

@@ -11,14 +11,14 @@ from cadlib.ui import browse
 SYNTHETIC = "Synthetic lesions, drawn by this project"
 HOW_TO_GET_IT = """
 **No data set yet.** `python -m cadlib download --to DIR` downloads ISIC 2019 from
-<https://challenge.isic-archive.com/data/#2019> (25,331 labelled images, 9 GB, and as much again while unpacking).
-`--sample 20` downloads 20 images per class from the ISIC Archive instead. Start the server
-with `CADLIB_DATA=DIR`. Until then the images are *synthetic*: drawn by this project, not real skin, and no evidence of
-performance.
+<https://challenge.isic-archive.com/data/#2019> (25,331 labelled images, 9 GB, and as much again
+while unpacking). `--sample 20` downloads 20 images per class from the ISIC Archive instead. Start
+the server with `CADLIB_DATA=DIR`. Until then the images are *synthetic*: drawn by this project, not
+real skin, and no evidence of performance.
 """
 FOLDERS = (
-    "A folder below the one that `CADLIB_DATA` names. The server's operator can allow any folder with "
-    "`CADLIB_LOCAL_FOLDERS=1`."
+    "A folder below the one that `CADLIB_DATA` names. The server's operator can allow any folder "
+    "with `CADLIB_LOCAL_FOLDERS=1`."
 )
 
 

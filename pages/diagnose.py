@@ -12,70 +12,77 @@ from cadlib.taxonomy import MALIGNANT_NOTE, diagnosis
 EMPTY = """
 #### Drop one or more dermoscopic images above
 
-JPEG, PNG, TIFF, BMP, WebP or DICOM. The result shows the ranked diagnoses, the malignant probability with the model's
-referral threshold, and a saliency map for each diagnosis. Images are not written to disk. They are
-removed from memory when you remove them here, or within a minute after this tab is closed.
+JPEG, PNG, TIFF, BMP, WebP or DICOM. The result shows the ranked diagnoses, the malignant
+probability with the model's referral threshold, and a saliency map for each diagnosis. Images are
+not written to disk. They are removed from memory when you remove them here, or within a
+minute after this tab is closed.
 """
 SAVE = ":material/download:"
 
 
-def answer(found: Assessment) -> None:
+def answer(assessment: Assessment) -> None:
     """Draw the decision and the most probable diagnoses, with the doubts about the image."""
-    refer = found.decision.action == "refer"
+    refer = assessment.decision.action == "refer"
     mark = ui.mark("MEL" if refer else "NV")
-    st.subheader(f"{mark} {found.decision.sentence}", anchor=False)
+    st.subheader(f"{mark} {assessment.decision.sentence}", anchor=False)
     ranked = " · ".join(
         f"{ui.mark(code)} {diagnosis(code).name} {two_digits(share)}"
-        for code, share in found.prediction.ranking()[:3]
+        for code, share in assessment.prediction.ranking()[:3]
     )
     doubts = " ".join(
-        f":gray-badge[:material/warning: {finding.problem}]" for finding in found.quality.flagged
+        f":gray-badge[:material/warning: {finding.problem}]"
+        for finding in assessment.quality.flagged
     )
     st.markdown(f"{ranked} {doubts}")
 
 
 def reasons(case: ui.Case) -> DeltaGenerator:
     """Draw all diagnoses and the doubts; return the place of what is computed later."""
-    found = case.assessment
-    likely = found.likely or ()
-    bars = charts.confidence_chart(found.prediction.probabilities, likely)
+    assessment = case.assessment
+    likely = assessment.likely or ()
+    bars = charts.confidence_chart(assessment.prediction.probabilities, likely)
     ui.chart(bars, key="confidence")
     st.caption(MALIGNANT_NOTE)
-    if found.likely is not None:
-        st.caption(ui.about_the_set(found.likely, record.conformal.coverage))
-    st.caption(ui.about_the_threshold(found.decision.operating_point))
-    ui.quality(found.quality)
-    st.caption(ui.about_the_kind(found.novelty))
+    if assessment.likely is not None:
+        st.caption(ui.about_the_set(assessment.likely, record.conformal.coverage))
+    st.caption(ui.about_the_threshold(assessment.decision.operating_point))
+    ui.quality(assessment.quality)
+    st.caption(ui.about_the_kind(assessment.novelty))
     turns = st.empty()
     turns.caption("Rotated and mirrored: computing …")
-    ui.similar(found)
+    ui.similar(assessment)
     ui.patient(case, record)
-    width_px, height_px = found.image.file_px
-    facts = [case.name, f"{width_px} × {height_px} px", found.image.format, *found.image.notes]
+    width_px, height_px = assessment.image.file_px
+    facts = [
+        case.name,
+        f"{width_px} × {height_px} px",
+        assessment.image.format,
+        *assessment.image.notes,
+    ]
     st.caption(" · ".join(map(ui.plain, facts)))
     return turns
 
 
 def result(case: ui.Case) -> None:
     """Draw the result and the saliency map first, and then what takes longer."""
-    found = case.assessment
+    assessment = case.assessment
     grid = st.grid(2, min_column_width=350, gap="medium")
     left = grid.cell()
     right = grid.cell()
     with right:
-        answer(found)
+        answer(assessment)
     with left:
         # Before the chart, because a browser needs a second for its first chart.
-        ui.evidence(found, case.name, case.view_key)
+        ui.evidence(assessment, case.name, case.view_key)
     with right:
         turns = reasons(case)
     with left:
-        ui.consequences(found, record)
+        ui.consequences(assessment, record)
     # The views are predicted without patient data, so they are compared with the threshold for
     # results without patient data.
-    alone = record.operating_point(found.decision.operating_point.name)
-    with_facts = found.prediction.facts is not None
-    views = ui.stability(found)
+    alone = record.operating_point(assessment.decision.operating_point.name)
+    with_facts = assessment.prediction.facts is not None
+    views = ui.stability(assessment)
     turns.caption(ui.about_the_turns(views, alone.threshold, with_facts=with_facts))
 
 

@@ -32,8 +32,8 @@ class Tile:
     basis: str
 
 
-def told(value: float | None, interval: list[float] | None = None) -> str:
-    """Return a value with two digits and its interval if there is one; or that it is not defined."""
+def value_text(value: float | None, interval: list[float] | None = None) -> str:
+    """Return a value with two digits and its interval, or that it is not defined."""
     if value is None:
         return charts.UNDEFINED
     if not interval:
@@ -43,7 +43,10 @@ def told(value: float | None, interval: list[float] | None = None) -> str:
 
 
 def ece_note(n: int, interval: list[float] | None) -> str:
-    """Return the text under a calibration error; its interval is that of the error without chance."""
+    """Return the text under a calibration error.
+
+    The interval is that of the error without the effect of chance.
+    """
     note = f"0 is best · n = {n:,}"
     if interval is None:
         return note
@@ -76,7 +79,7 @@ def headline_tiles(measured: dict[str, Any]) -> list[Tile]:
             intervals["auc"]["MEL"],
             f"{melanoma:,} melanoma of {n:,} images",
         ),
-        # The interval of a calibration error is not of the value beside it, so the note explains it.
+        # The interval of a calibration error is not of the value beside it: see the note.
         Tile("Calibration error (ECE)", measured["ece"], None, ece_note(n, intervals["ece"])),
     ]
     if images.partial:
@@ -97,7 +100,7 @@ def headline(measured: dict[str, Any]) -> None:
     with st.grid(4, min_column_width=180):
         for tile in headline_tiles(measured):
             with st.container(border=True, gap=None, height="stretch"):
-                st.metric(tile.name, told(tile.value))
+                st.metric(tile.name, value_text(tile.value))
                 caption = tile.basis
                 if tile.interval:
                     low, high = tile.interval
@@ -173,7 +176,7 @@ def results(shown: Shown, name: str) -> None:
         with grid.cell():
             by_diagnosis(shown.figures)
     ui.errors(shown)
-    ui.subgroups(shown, told)
+    ui.subgroups(shown, value_text)
     ui.versus(shown)
     own = ui.model_metrics(name) or {}
     damage(own.get("robustness"), name)

@@ -15,18 +15,19 @@ HOW_TO_START = """
 python -m cadlib train --data DIR --name NAME
 ```
 
-`DIR` is a folder with ISIC 2019; the Data set page shows how to download it. Runs are saved in `runs/` in the folder
-where you run the command. For another folder, enter it above or set `CADLIB_RUNS`. `tensorboard --logdir {folder}`
-shows the same curves.
+`DIR` is a folder with ISIC 2019; the Data set page shows how to download it. Runs are saved in
+`runs/` in the folder where you run the command. For another folder, enter it above or set
+`CADLIB_RUNS`. `tensorboard --logdir {folder}` shows the same curves.
 """
 TENSORBOARD = """
-The curves come from TensorBoard files; TensorBoard shows them too: `tensorboard --logdir {folder}`. Validation uses the
-averaged weights, which become the model, on images without augmentation. Training uses augmented images and dropout, so
-its loss can be higher. ★ marks the epoch with the highest balanced accuracy. The saved model is from the last epoch.
+The curves come from TensorBoard files; TensorBoard shows them too: `tensorboard --logdir {folder}`.
+Validation uses the averaged weights, which become the model, on images without augmentation.
+Training uses augmented images and dropout, so its loss can be higher. ★ marks the epoch with the
+highest balanced accuracy. The saved model is from the last epoch.
 """
 FOLDERS = (
-    "A folder below the one that `CADLIB_RUNS` names, else below `runs/`. The server's operator can allow any folder "
-    "with `CADLIB_LOCAL_FOLDERS=1`."
+    "A folder below the one that `CADLIB_RUNS` names, else below `runs/`. The server's operator "
+    "can allow any folder with `CADLIB_LOCAL_FOLDERS=1`."
 )
 
 

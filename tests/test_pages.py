@@ -685,7 +685,7 @@ def test_every_map_says_how_far_it_may_be_trusted_and_a_poor_one_not_to_read_it(
     assert "Do not read this map: hiding what is hot" in words(page)
     page.switch_page("pages/saliency.py").run()
     assert not page.exception
-    tiles = [caption.value for caption in page.caption if caption.value.startswith("faithful ")]
+    tiles = [caption.value for caption in page.caption if caption.value.startswith("faithfulness ")]
     marked = [tile for tile in tiles if "do not interpret" in tile]
     assert len(tiles) == 3 * len(METHODS)
     assert (
@@ -895,10 +895,10 @@ def test_no_folder_can_be_typed_where_the_operator_names_none(app, monkeypatch):
 def test_a_sample_opens_large_and_the_model_answers_when_asked(browser):
     image = open_first(browser)
     assert ui.plain(image) in words(browser)
-    assert "malignant probability" not in words(browser)
+    assert "threshold" not in words(browser)
     browser.toggle(key="ask").set_value(True).run()
     assert not browser.exception
-    assert "malignant probability" in words(browser)
+    assert "threshold" in words(browser)
 
 
 def test_the_result_of_a_sample_of_another_kind_is_hidden_until_it_is_asked_for(
@@ -917,9 +917,9 @@ def test_the_result_of_a_sample_of_another_kind_is_hidden_until_it_is_asked_for(
     assert not browser.exception
     assert "does not look like the dermoscopic pictures" in browser.warning[0].value
     assert "not similar to the training images (novelty 1.70, limit 1)" in words(browser)
-    assert "malignant probability" not in words(browser)
+    assert "threshold" not in words(browser)
     next(one for one in browser.toggle if str(one.key).startswith("anyway-")).set_value(True).run()
-    assert "malignant probability" in words(browser)
+    assert "threshold" in words(browser)
     assert "does not look like the dermoscopic pictures" in browser.warning[0].value
 
 
@@ -1161,8 +1161,8 @@ def test_the_answers_of_the_model_become_facets_orders_and_marks(
     predictions = pd.read_csv(folder / "predictions.csv").set_index("image")
     said = predictions[list(CODES)].idxmax(axis=1)
     truth = dataset.table.set_index("image")["diagnosis"]
-    assert count(browser, "facet-verdict", "right") == (said == truth).sum()
-    assert count(browser, "facet-verdict", "wrong") == (said != truth).sum()
+    assert count(browser, "facet-verdict", "correct") == (said == truth).sum()
+    assert count(browser, "facet-verdict", "incorrect") == (said != truth).sum()
     for code in CODES:
         assert sum(
             f" {code} " in f" {text}" for text in browser.pills(key="facet-said").options

@@ -18,7 +18,10 @@ SAVED = "Saved in a file for this clinic: one setting for all users of this serv
 
 
 def operating_point(record: ModelRecord) -> str:
-    """Return the name of the clinic's operating point, the usual one if this model does not have it."""
+    """Return the name of the clinic's operating point.
+
+    It is the usual one if this model does not have the clinic's.
+    """
     chosen = _clinic().operating_point
     if chosen in _points(record):
         return chosen
@@ -30,10 +33,10 @@ def prevalence() -> float | None:
     return _clinic().prevalence
 
 
-def consequences(found: Assessment, record: ModelRecord) -> None:
-    """Draw what threshold and probability mean at the clinic's prevalence, with the settings for both."""
+def consequences(assessment: Assessment, record: ModelRecord) -> None:
+    """Draw what threshold and probability mean at the clinic's prevalence, and its settings."""
     settings = _clinic()
-    point = found.decision.operating_point
+    point = assessment.decision.operating_point
     st.markdown("**In your clinic**")
     _draw_settings(record, point.name, settings.prevalence)
     if settings.prevalence is None:
@@ -46,7 +49,7 @@ def consequences(found: Assessment, record: ModelRecord) -> None:
     values = PredictiveValues(point, settings.prevalence)
     chart(charts.hundred_patients(values), key="hundred")
     st.caption(about_the_patients(values, f"{point.split} images"))
-    measured = found.prediction.malignant_probability
+    measured = assessment.prediction.malignant_probability
     here = at_prevalence(measured, point.prevalence, settings.prevalence)
     st.caption(about_the_prevalence(measured, here, point.prevalence, settings.prevalence))
 

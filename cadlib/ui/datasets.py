@@ -43,8 +43,9 @@ def may_name_a_folder() -> bool:
 
 
 def typed_folder(typed: str) -> str:
-    """Return the folder that a reader typed; raise FolderRefused for one that the reader may not open.
+    """Return the folder that a reader typed.
 
+    Raise FolderRefused for one that the reader may not open.
     A data set in the list can be typed too: the operator may have linked it into CADLIB_DATA.
     """
     if typed in dataset_folders():

@@ -13,12 +13,12 @@ from cadlib.ui.viewer import viewer
 
 
 @st.fragment
-def evidence(found: Assessment, name: str, key: str) -> None:
+def evidence(assessment: Assessment, name: str, key: str) -> None:
     """Draw the image of that name with the saliency map of a selected diagnosis over it.
 
     `key` identifies the image among others.
     """
-    codes = [code for code, _ in found.prediction.ranking()]
+    codes = [code for code, _ in assessment.prediction.ranking()]
     # The viewer stands above the boxes, but needs what they select.
     above = st.container()
     with st.container(horizontal=True, vertical_alignment="bottom"):
@@ -26,12 +26,12 @@ def evidence(found: Assessment, name: str, key: str) -> None:
         method = st.selectbox(
             "Method", METHODS, format_func=lambda method: method.name, key="method"
         )
-        heat = heatmap(found, code, method)
+        heat = heatmap(assessment, code, method)
         with above:
-            opacity = viewer(found, heat, name, f"viewer-{key}")
+            opacity = viewer(assessment, heat, name, f"viewer-{key}")
         st.download_button(
             "Download overlay",
-            overlay_png(found.image, heat, opacity),
+            overlay_png(assessment.image, heat, opacity),
             f"{Path(name).stem}_{code}_{method.key}.png",
             "image/png",
             "download-overlay",
@@ -40,5 +40,5 @@ def evidence(found: Assessment, name: str, key: str) -> None:
         )
     line = st.empty()
     trust_line(line, heat, None, NARROW_HEIGHT_PX)
-    measured = trust(found, code, method)
+    measured = trust(assessment, code, method)
     trust_line(line, heat, measured, NARROW_HEIGHT_PX)

@@ -22,7 +22,10 @@ INTENDED_USE = (
 
 
 def page(title: str) -> ModelRecord | None:
-    """Draw the frame of a page: title, model, intended use. Return the model's record, None without one."""
+    """Draw the frame of a page: title, model, intended use.
+
+    Return the model's record, None without one.
+    """
     _start_from_the_menu()
     # The icon is drawn here: Streamlit would fetch one by name from a server of Google's.
     st.set_page_config(f"{title} · cadlib", _icon(), layout="wide")
@@ -52,8 +55,8 @@ def chart(figure: "Figure", key: str, on_select: Callable[[], None] | None = Non
 def _start_from_the_menu() -> None:
     """Run menu.py first where a fresh server opens a page by its address.
 
-    Streamlit then runs the page without menu.py, because a folder is called pages. After one call of
-    `st.navigation` with its pages it runs menu.py.
+    Streamlit then runs the page without menu.py, because a folder is called pages. After one call
+    of `st.navigation` with its pages it runs menu.py.
     """
     if "menu" in st.session_state:
         return

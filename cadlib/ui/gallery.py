@@ -64,7 +64,7 @@ def tiles_of(
 
 
 def _differs(label: str, predicted: str) -> bool:
-    """Return whether a predicted diagnosis contradicts a label: another diagnosis, or another group."""
+    """Return whether a prediction contradicts a label: another diagnosis, or another group."""
     if label in GROUPS.values():
         return diagnosis(predicted).group != label
     return label in CODES and predicted != label
@@ -118,28 +118,30 @@ def _sample(table: "pd.DataFrame", state_key: str, kind: str) -> None:
         _others(table, row, state_key, kind)
 
 
-def _result(found: Assessment, image: str, left: DeltaGenerator, right: DeltaGenerator) -> None:
-    """Draw the model's result, with the warning where the image cannot be interpreted or is not known."""
+def _result(
+    assessment: Assessment, image: str, left: DeltaGenerator, right: DeltaGenerator
+) -> None:
+    """Draw the model's result, or the warning of an image without a reliable one."""
     with right:
-        hidden = not_asked_for(found)
+        hidden = not_asked_for(assessment)
     if hidden:
-        left.image(photograph(found.image), width="stretch", alt=f"Image {image}")
+        left.image(photograph(assessment.image), width="stretch", alt=f"Image {image}")
         with right:
-            st.caption(about_the_kind(found.novelty))
+            st.caption(about_the_kind(assessment.novelty))
         return
     with left:
-        evidence(found, image, "sample")
+        evidence(assessment, image, "sample")
     with right:
-        st.markdown(f"**{found.decision.sentence}** {found.quality.sentence}")
-        bars = charts.confidence_chart(found.prediction.probabilities, found.likely or ())
+        st.markdown(f"**{assessment.decision.sentence}** {assessment.quality.sentence}")
+        bars = charts.confidence_chart(assessment.prediction.probabilities, assessment.likely or ())
         chart(bars, "sample-confidence")
         st.caption(MALIGNANT_NOTE)
-        st.caption(about_the_kind(found.novelty))
-        similar(found)
+        st.caption(about_the_kind(assessment.novelty))
+        similar(assessment)
 
 
 def _fields(row: "pd.Series[Any]") -> None:
-    """Write the fields of an image: those of the data set, and those of a model's evaluation on it."""
+    """Write the fields of an image, from the data set and from a model's evaluation on it."""
     texts = []
     for name, label in _LABELS.items():
         if name in row:

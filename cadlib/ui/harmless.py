@@ -8,7 +8,10 @@ if TYPE_CHECKING:
     from markdown_it.token import Token
 
 _APART: Final = "\u200b"
-"""A blank without width. Some of Streamlit's rules read text after its escapes are gone: this parts their signs."""
+"""A blank without width.
+
+Some rules of Streamlit read text after its escapes are removed: this separates their characters.
+"""
 _MARKDOWN: Final = re.compile(r"([\\`*_{}\[\]()#+\-!|~$:<>&=])")
 _NUMBERED: Final = re.compile(r"^( *\d+)([.)])(?= |$)")
 # Control characters end a paragraph, and directional ones turn "gpj.exe" round.
@@ -44,7 +47,10 @@ def plain_rows(rows: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
 
 
 def card_html(text: str) -> str:
-    """Return a model card, which is Markdown, as HTML without links and images: their addresses stand as text."""
+    """Return a model card, which is Markdown, as HTML without links and images.
+
+    Their addresses are shown as text.
+    """
     from markdown_it import MarkdownIt  # noqa: PLC0415 - one page shows a card, no other waits for this
 
     reader = MarkdownIt("commonmark", {"html": False}).enable("table")

@@ -20,7 +20,10 @@ def holding() -> Holding:
 
 
 def let_go(uploads: Iterable[UploadedFile]) -> None:
-    """Drop uploads that were read. Streamlit keeps them until the tab is closed, even without their widget."""
+    """Drop uploads that were read.
+
+    Streamlit keeps them until the tab is closed, even without their widget.
+    """
     context = get_script_run_ctx()
     if context is None or not Runtime.exists():
         # A test runs the page without a server.

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from cadlib.progress import Progress
 
 DRAWN_AT_MOST: Final = 30_000
-"""Points that a browser draws without delay; of more images a random sample of this size is drawn."""
+"""Points that a browser draws without delay; of more images, a random sample is drawn."""
 PARTS: Final = 24
 ABOUT: Final = (
     "Images with similar model features are close together. The axes have no unit. "
@@ -38,8 +38,9 @@ ABOUT: Final = (
 class _Map:
     """The map of a session: its chart, what it shows, and the selected images.
 
-    `figure` is None when the chart must be drawn again, with the images outside the selection dimmed.
-    After that the browser itself shows what a lasso selects, and the chart need not be sent again.
+    `figure` is None when the chart must be drawn again, with the images outside the selection
+    dimmed. After that the browser itself shows what a lasso selects, and the chart need not be sent
+    again.
     `content` is a hash of what the chart shows. `times` counts the drawings: a new chart starts
     without a lasso.
     """
@@ -79,7 +80,7 @@ def map_places(table: "pd.DataFrame", record: ModelRecord, key: str) -> NDArray[
 def image_map(
     table: "pd.DataFrame", xy: NDArray[np.float32], column: str, key: str, label: str = ""
 ) -> list[str] | None:
-    """Draw the images of a table at their places, (N, 2), coloured by a column; return the selected.
+    """Draw images at their places, (N, 2), coloured by a column; return the selected ones.
 
     They are selected by a lasso or a box on the map, or, without a mouse, from the list of its
     regions. The selection stays when another column colours the map or other rows are drawn. The
@@ -232,7 +233,7 @@ def _regions(xy: NDArray[np.float32]) -> NDArray[np.int64]:
 
 
 def _values(column: "pd.Series") -> NDArray[Any]:
-    """Return a column as the chart takes it: numbers with NaN, or text with "" where it is missing."""
+    """Return a column for the chart: numbers with NaN, or text with "" where it is missing."""
     if column.dtype.kind in "fiu":
         return column.to_numpy(np.float32, na_value=np.nan)
     texts = column.astype(object)

@@ -8,8 +8,9 @@ from streamlit.runtime.scriptrunner import get_script_run_ctx
 _LOST = "lost"
 _TAB = "tab"
 NOTICE = (
-    "The connection to the server was lost, and the server was restarted or had already removed your images. "
-    "Images added before are no longer in memory. Files that were being uploaded were not read. Add them again."
+    "The connection to the server was lost, and the server was restarted or had already removed "
+    "your images. Images added before are no longer in memory. Files that were being uploaded were "
+    "not read. Add them again."
 )
 # A tab that connects again shows its old page until the reader does something. This asks for a
 # new one.

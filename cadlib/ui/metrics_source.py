@@ -103,38 +103,39 @@ def choose_figures() -> tuple[str, Shown | None]:
 
 
 def evaluation_of(
-    found: ModelRecord, data: "Dataset", part: "Part | None" = None, folder: Path | None = None
+    model: ModelRecord, data: "Dataset", part: "Part | None" = None, folder: Path | None = None
 ) -> "Evaluated | None":
-    """Return a model's evaluation on a data set; without one, offer to make it and draw the progress.
+    """Return a model's evaluation on a data set.
 
-    `part` selects images of the data set. `folder` is the one that `evaluation_folder` returns; pass
-    it if it is at hand, because finding it reads the state of every file.
+    Without one, draw the button that starts it and its progress, and return None. `part` selects
+    images of the data set. `folder` is the one that `evaluation_folder` returns; pass it if it is
+    at hand, because finding it reads the state of every file.
     """
     # Imported late: pandas takes a third of a second.
     from cadlib.evaluation.cached import evaluation_folder  # noqa: PLC0415
 
-    folder = folder or evaluation_folder(found, data)
-    evaluation = kept_evaluation(found, data, part, folder)
+    folder = folder or evaluation_folder(model, data)
+    evaluation = kept_evaluation(model, data, part, folder)
     if evaluation:
         jobs.forget(folder.name)
         return evaluation
-    if working(jobs.find(folder.name), found.name):
+    if working(jobs.find(folder.name), model.name):
         return None
     pressed = st.button(
-        f"Evaluate {plain(found.name)} on {len(data.table):,} images",
+        f"Evaluate {plain(model.name)} on {len(data.table):,} images",
         icon=":material/play_arrow:",
         type="primary",
-        key=f"evaluate-{found.name}",
+        key=f"evaluate-{model.name}",
         help="Runs in the background while you use other pages. The result is saved.",
     )
     if pressed:
-        jobs.start(folder.name, _work(folder, found, data))
+        jobs.start(folder.name, _work(folder, model, data))
         st.rerun()
     return None
 
 
 def kept_evaluation(
-    found: ModelRecord, data: "Dataset", part: "Part | None" = None, folder: Path | None = None
+    model: ModelRecord, data: "Dataset", part: "Part | None" = None, folder: Path | None = None
 ) -> "Evaluated | None":
     """Return the same if it was saved before, else None; draw nothing."""
     # Imported late, as above.
@@ -142,11 +143,11 @@ def kept_evaluation(
     from cadlib.evaluation.image_selection import ALL  # noqa: PLC0415
 
     part = part or ALL
-    folder = folder or evaluation_folder(found, data)
+    folder = folder or evaluation_folder(model, data)
     written = _written(folder)
     if not written:
         return None
-    return _saved(str(folder), written, part.named, part, found, data)
+    return _saved(str(folder), written, part.named, part, model, data)
 
 
 def _own(name: str, model: ModelRecord, place: Any) -> Shown | None:

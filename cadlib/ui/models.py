@@ -44,8 +44,9 @@ def model() -> Model:
 
 
 def load_ahead() -> None:
-    """Load the model before a page needs it, and predict once: the first result takes ten times as long.
+    """Load the model before a page needs it, and predict once.
 
+    The first prediction of a model takes ten times as long as the next ones.
     An error is not reported here: the first page that needs the model reports it.
     """
     with suppress(CadError):
@@ -97,7 +98,7 @@ def model_card(name: str | None = None) -> str:
 
 
 def shown_model(current: ModelRecord | None) -> str:
-    """Remember which model the frame of this session shows; return the id of the one it replaced, or ""."""
+    """Remember the model that this session shows; return the id of the one it replaced, or ""."""
     if current is None:
         return ""
     before: str | None = st.session_state.get(_MODEL_ID)
@@ -132,8 +133,8 @@ def _model_folder() -> Path:
     names = record.list_models()
     if not names:
         raise ModelInvalid(
-            f"Expected a trained model in {record.models_dir()}, but found none. Restore the folder "
-            f"from the repository, or train a model: `{command_hints.train()}`."
+            f"Expected a trained model in {record.models_dir()}, but found none. Restore the "
+            f"folder from the repository, or train a model: `{command_hints.train()}`."
         )
     name = DEFAULT_MODEL if DEFAULT_MODEL in names else names[0]
     return record.find_model(name)

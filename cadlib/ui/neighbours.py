@@ -18,16 +18,16 @@ from cadlib.ui.pictures import square
 from cadlib.ui.text import mark, plain
 
 NO_SECOND_OPINION = (
-    "Similar cases are found with the model's own features: they show what the model compares with. "
-    "They are not a second opinion."
+    "Similar cases are found with the model's own features: they show what the model compares "
+    "with. They are not a second opinion."
 )
 _SIDE_PX = 112
 
 
-def similar(found: Assessment) -> None:
-    """Draw the similar cases of an assessment, with images if a data set in CADLIB_DATA has them."""
+def similar(assessment: Assessment) -> None:
+    """Draw the similar cases, with images if a data set in CADLIB_DATA has them."""
     st.markdown("**Similar cases**")
-    cases = found.neighbours
+    cases = assessment.neighbours
     if cases is None:
         command = command_hints.index(model().record.name)
         st.caption(
@@ -49,7 +49,7 @@ def similar(found: Assessment) -> None:
     metrics = model_metrics() or {}
     measured = metrics.get("neighbours")
     # The agreement was measured without patient data, and on images outside the training split.
-    if measured and not cases.itself and found.prediction.facts is None:
+    if measured and not cases.itself and assessment.prediction.facts is None:
         st.caption(f"{about_the_agreement(cases, measured)} {NO_SECOND_OPINION}")
 
 
@@ -83,7 +83,7 @@ def _diagnosis(case: SimilarCase) -> str:
 
 
 def _file_of(image: str) -> bytes | None:
-    """Return an image of a data set as a small JPEG; None if no data set has it or it is unreadable."""
+    """Return an image as a small JPEG; None if no data set has it or it is unreadable."""
     path = _path_of(image)
     if path is None:
         return None
@@ -94,7 +94,7 @@ def _file_of(image: str) -> bytes | None:
 
 
 def _path_of(image: str) -> Path | None:
-    """Return the first file of that image in the data sets of CADLIB_DATA, None if there is none."""
+    """Return the file of that image in the data sets of CADLIB_DATA, None if there is none."""
     # macOS stores file names in the decomposed form.
     forms = dict.fromkeys((image, normalize("NFD", image)))
     names = [f"{form}{suffix}" for form in forms for suffix in SUPPORTED_SUFFIXES]

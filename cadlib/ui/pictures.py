@@ -51,11 +51,11 @@ def photograph_of(path: str) -> bytes:
     return photograph(read_image(path))
 
 
-def heatmap(found: Assessment, code: str, method: Method = METHODS[0]) -> Heatmap:
+def heatmap(assessment: Assessment, code: str, method: Method = METHODS[0]) -> Heatmap:
     """Return the saliency map for one diagnosis, by the usual method or another, computed once."""
-    image = found.image
+    image = assessment.image
     if method == METHODS[0]:
-        return heatmaps.activation_map(model(), image, found.prediction, code)
+        return heatmaps.activation_map(model(), image, assessment.prediction, code)
     if not method.class_specific:
         # Its map is the same for every diagnosis: one computation is enough.
         code = CODES[0]
@@ -68,9 +68,9 @@ def heatmap(found: Assessment, code: str, method: Method = METHODS[0]) -> Heatma
     )
 
 
-def stability(found: Assessment) -> Stability:
+def stability(assessment: Assessment) -> Stability:
     """Return the model's results for the rotated and mirrored views of an image, computed once."""
-    image = found.image
+    image = assessment.image
     key = ("stability", image.key, model().record.model_id)
     return holding().derived(
         image.sha256,
@@ -80,33 +80,33 @@ def stability(found: Assessment) -> Stability:
     )
 
 
-def said(found: Heatmap) -> str:
+def said(heat: Heatmap) -> str:
     """Return what a saliency map shows in words, "Grad-CAM for Melanoma"."""
-    name = next(method.name for method in METHODS if method.key == found.method)
-    if not found.diagnosis:
+    name = next(method.name for method in METHODS if method.key == heat.method)
+    if not heat.diagnosis:
         return f"{name}, not class-specific"
-    return f"{name} for {diagnosis(found.diagnosis).name}"
+    return f"{name} for {diagnosis(heat.diagnosis).name}"
 
 
-def scale_words(found: Heatmap, peak: float) -> str:
+def scale_words(heat: Heatmap, peak: float) -> str:
     """Return what the colours of a saliency map mean, up to `peak`."""
-    if not found.raw_peak:
+    if not heat.raw_peak:
         return "no region supports this diagnosis"
     return f"scale: transparent 0 to yellow {peak:.2g}"
 
 
 def overlay(
     image: LesionImage,
-    found: Heatmap,
+    heat: Heatmap,
     opacity: float = OPACITY,
     peak: float | None = None,
     side_px: int = SHOWN_SIDE_PX,
 ) -> NDArray[np.uint8]:
     """Blend a saliency map into its image, at most `side_px` a side; (h, w, 3) uint8 RGB."""
-    return heatmaps.overlay(image, found, opacity, peak, side_px)
+    return heatmaps.overlay(image, heat, opacity, peak, side_px)
 
 
-def overlay_png(image: LesionImage, found: Heatmap, opacity: float) -> Callable[[], bytes]:
+def overlay_png(image: LesionImage, heat: Heatmap, opacity: float) -> Callable[[], bytes]:
     """Return a function that makes the PNG of an overlay in the size of the file's image.
 
     It is called only if the reader downloads the overlay.
@@ -114,7 +114,7 @@ def overlay_png(image: LesionImage, found: Heatmap, opacity: float) -> Callable[
     side_px = max(image.file_px)
 
     def make() -> bytes:
-        pixels = overlay(image, found, opacity, side_px=side_px)
+        pixels = overlay(image, heat, opacity, side_px=side_px)
         return encoded(Image.fromarray(pixels), "PNG")
 
     return make
@@ -122,7 +122,7 @@ def overlay_png(image: LesionImage, found: Heatmap, opacity: float) -> Callable[
 
 def side_by_side(
     image: LesionImage,
-    found: Heatmap,
+    heat: Heatmap,
     name: str,
     opacity: float = OPACITY,
     peak: float | None = None,
@@ -132,14 +132,14 @@ def side_by_side(
 
     A synthetic lesion of the demonstration is recognised by its pixels; `drawn` marks any other.
     """
-    highest = found.raw_peak if peak is None else peak
+    highest = heat.raw_peak if peak is None else peak
     source = DRAWN if drawn or is_demo(image.pixels) else ORIGINAL
     left, right = st.columns(2, wrap=False)
     left.image(photograph(image), source, width="stretch", alt=f"Image {name}")
-    words = f"{said(found)}, peak {found.raw_peak:.2g}"
-    blend = overlay(image, found, opacity, peak)
+    words = f"{said(heat)}, peak {heat.raw_peak:.2g}"
+    blend = overlay(image, heat, opacity, peak)
     right.image(blend, words, width="stretch", output_format="JPEG", alt=f"Saliency map, {words}")
-    scale = scale_words(found, highest)
+    scale = scale_words(heat, highest)
     colours = heatmaps.colour_scale(400, 8)
     right.image(colours, scale, width="stretch", alt=f"Colours, {scale}")
 

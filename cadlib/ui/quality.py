@@ -14,17 +14,17 @@ from cadlib.ui.text import apart
 SAID = {"good": "✓", "poor": "! interpret with care", "unreadable": "✕ not interpretable"}
 
 
-def shown(found: Assessment) -> bool:
+def shown(assessment: Assessment) -> bool:
     """Return whether a result is shown without a request of the reader.
 
-    That is so if it can be reliable, and for the project's synthetic lesions. Those exist to be seen
-    with their results, though some of them do not look like skin.
+    That is so if it can be reliable, and for the project's synthetic lesions. Those exist to be
+    seen with their results, though some of them do not look like skin.
     """
-    return found.answerable or is_demo(found.image.pixels)
+    return assessment.answerable or is_demo(assessment.image.pixels)
 
 
 def about_the_kind(novelty: Novelty | None) -> str:
-    """Return whether an image is similar to the training images, and how near it is to the limit."""
+    """Return whether an image is similar to the training images, and how near the limit is."""
     if novelty is None:
         command = command_hints.index(default_model())
         return f"{NOT_CHECKED}. Add a novelty detector: `{command}`."
@@ -37,30 +37,31 @@ def about_the_kind(novelty: Novelty | None) -> str:
     )
 
 
-def withheld(found: Assessment, name: str) -> bool:
-    """Return whether a result stays hidden, because the image cannot be interpreted or is not known.
+def withheld(assessment: Assessment, name: str) -> bool:
+    """Return whether a result stays hidden.
 
+    That is so for an image that cannot be interpreted, or is not similar to the training images.
     Such an image is drawn with its problems, and with the switch that shows the result.
     """
-    if not not_asked_for(found):
+    if not not_asked_for(assessment):
         return False
     left, right = st.columns(2, gap="medium")
-    left.image(photograph(found.image), width="stretch", alt=f"Image {name}")
+    left.image(photograph(assessment.image), width="stretch", alt=f"Image {name}")
     with right:
-        st.caption(about_the_kind(found.novelty))
-        quality(found.quality)
+        st.caption(about_the_kind(assessment.novelty))
+        quality(assessment.quality)
     return True
 
 
-def not_asked_for(found: Assessment) -> bool:
-    """Draw the warning of an image without a reliable result; return whether its result stays hidden.
+def not_asked_for(assessment: Assessment) -> bool:
+    """Draw the warning of an image without a reliable result, with a switch that shows the result.
 
-    The switch below the warning shows the result.
+    Return whether the result stays hidden.
     """
-    if shown(found):
+    if shown(assessment):
         return False
-    st.warning(found.warning, icon=":material/visibility_off:")
-    requested = st.toggle("Show the result anyway", key=f"anyway-{found.image.key}")
+    st.warning(assessment.warning, icon=":material/visibility_off:")
+    requested = st.toggle("Show the result anyway", key=f"anyway-{assessment.image.key}")
     return not requested
 
 
@@ -81,7 +82,7 @@ def quality(report: QualityReport) -> None:
 
 
 def value_text(finding: Finding) -> str:
-    """Return the value of a check with four digits at most, and more where it would look like its limit."""
+    """Return the value of a check with at most four digits; more if it looks like its limit."""
     text = f"{round(finding.figure, 4):.4g}"
     if float(text) != finding.limit:
         return text

@@ -15,7 +15,8 @@ from cadlib.training.monitor import RunReader, RunReading, State
 def run_folders(folder: str) -> dict[str, Path]:
     """Return the runs below a folder by name, the last begun first.
 
-    Raise FolderRefused for a folder that the reader may not open, RunInvalid if it cannot be searched.
+    Raise FolderRefused for a folder that the reader may not open, RunInvalid if it cannot be
+    searched.
     """
     root = monitor.runs_dir()
     if not folder:
@@ -24,7 +25,10 @@ def run_folders(folder: str) -> dict[str, Path]:
 
 
 def run_reading(folder: Path, name: str) -> RunReading:
-    """Return the current state of a run; only new points are read. Raise RunInvalid if it is unreadable."""
+    """Return the current state of a run; only new points are read.
+
+    Raise RunInvalid if it cannot be read.
+    """
     reader = _reader(str(folder.resolve()), name)
     return reader.read()
 

@@ -27,7 +27,8 @@ from cadlib.ui.text import plain
 
 MAX_CASES = 50
 
-# Streamlit's uploader takes no paste. This passes a pasted image to its input, as if it had been selected.
+# Streamlit's uploader takes no paste. This passes a pasted image to its input, as if it had been
+# selected.
 _PASTE = """<script>
 if (!window.cadlibPaste) {
   window.cadlibPaste = true;
@@ -73,15 +74,16 @@ def accept_paste() -> None:
 
 
 def upload_key() -> str:
-    """Return the key of the uploader: each session and each batch has a new one, which empties it."""
+    """Return the key of the uploader; each session and batch has a new one, which empties it."""
     batch = st.session_state.get("batch", 0)
     return f"upload-{tab()}-{batch}"
 
 
 def take(files: Sequence[tuple[str, bytes]], uploads: Sequence[UploadedFile] = ()) -> NoReturn:
-    """Assess files given as (name, bytes), showing the progress; one that fails is held with its reason.
+    """Assess files, (name, bytes), and show the progress.
 
-    `uploads` are dropped from Streamlit's memory when all files are read.
+    A file that fails is held with its reason. `uploads` are dropped from Streamlit's memory
+    when all files are read.
     """
     held: dict[str, Case] = st.session_state.setdefault("cases", {})
     by_key = {_key_of(name, data): (name, data) for name, data in files}
@@ -202,7 +204,7 @@ def _key_of(name: str, data: bytes) -> str:
 
 
 def _time_left(began: float, done: int, total: int) -> str:
-    """Return how long the files after the first `done` will take, "" before there is an estimate."""
+    """Return how long the remaining files will take, "" before there is an estimate."""
     if not done:
         return ""
     per_file_s = (time.monotonic() - began) / done

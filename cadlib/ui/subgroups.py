@@ -10,13 +10,13 @@ from cadlib.ui.harmless import plain_rows
 from cadlib.ui.metrics_source import Shown
 
 
-def subgroups(shown: Shown, told: Callable[..., str]) -> None:
+def subgroups(shown: Shown, value_text: Callable[..., str]) -> None:
     """Draw a row for each subgroup: values with intervals, marked where they differ from the rest.
 
-    `told` formats a value with its interval.
+    `value_text` formats a value with its interval.
     """
     st.subheader("Subgroups", anchor=False)
-    rows = subgroup_rows(shown.figures, told)
+    rows = subgroup_rows(shown.figures, value_text)
     st.table(plain_rows(rows), hide_index=True)
     if "gaps" in shown.figures:
         st.caption(gaps_note(shown.figures))

@@ -24,7 +24,7 @@ SHOWN_KINDS = {"doubted labels": "doubtful labels", "contradictions": "conflicti
 
 @st.fragment
 def suspects(dataset: "Dataset", folder: str, record: ModelRecord | None) -> None:
-    """Draw a data set's lists of findings that were made with this model, or offer to create them."""
+    """Draw a data set's lists of findings for this model, or offer to create them."""
     # Imported late: pandas takes a third of a second, and only this part of the page needs it.
     from cadlib.label_review import KINDS, beside, kept, read_verdicts  # noqa: PLC0415
     from cadlib.ui.worklist import worklist  # noqa: PLC0415

@@ -21,9 +21,10 @@ _NO_SIGN = "○"
 
 
 def apart(value: float, limit: float, digits: str) -> str:
-    """Return a value in the format `digits`, ".2f" or ".4g", with more where it would look like the limit.
+    """Return a value in the format `digits`, ".2f" or ".4g".
 
-    Without them a value of 1.003 would be shown as 1.00 beside a limit of 1 that it exceeds.
+    It has more digits where it would look like the limit. Without them a
+    value of 1.003 would be shown as 1.00 beside a limit of 1 that it exceeds.
     """
     form = digits[-1]
     places = int(digits[1:-1])
@@ -63,7 +64,7 @@ def named(code: str) -> str:
 
 
 def percent(share: float) -> str:
-    """Return a share, 0 to 1, in whole percent that never shows 0 or 100 for what is only near it."""
+    """Return a share, 0 to 1, in whole percent: "17 %"; never 0 or 100 for a value only near it."""
     if 0 < share < 0.005:
         return "<1 %"
     if 0.995 <= share < 1:
@@ -84,7 +85,7 @@ def about_the_set(likely: Sequence[str], coverage: float) -> str:
 
 
 def about_the_threshold(point: OperatingPoint) -> str:
-    """Return a sentence on an operating point's sensitivity and specificity where it was measured."""
+    """Return sensitivity and specificity of an operating point on the images of its split."""
     malignant = f"{point.n_malignant:,} malignant images"
     benign = f"{point.n_benign:,} benign images"
     sensitivity = _with_n(point.sensitivity, point.intervals.sensitivity, malignant)
@@ -166,17 +167,17 @@ def about_the_header(facts: PatientFacts) -> str:
     return f"From the file header: {', '.join(parts)}."
 
 
-def about_the_turns(found: Stability, threshold: float, *, with_facts: bool = False) -> str:
+def about_the_turns(stability: Stability, threshold: float, *, with_facts: bool = False) -> str:
     """Return whether the result stays the same when the image is rotated and mirrored.
 
     The views are predicted from the image alone, so `threshold` is that for results without patient
     data. `with_facts` is true if the result beside this sentence uses patient data.
     """
-    low, high = found.malignant_range
+    low, high = stability.malignant_range
     alone = ", without patient data" if with_facts else ""
-    views = len(found.probabilities)
+    views = len(stability.probabilities)
     sentence = (
-        f"Rotated and mirrored{alone}: same top diagnosis in {found.same} of {views} views, "
+        f"Rotated and mirrored{alone}: same top diagnosis in {stability.same} of {views} views, "
         f"malignant probability {two_digits(low)} to {two_digits(high)}"
     )
     if low < threshold <= high:
@@ -185,7 +186,7 @@ def about_the_turns(found: Stability, threshold: float, *, with_facts: bool = Fa
 
 
 def _with_n(value: float | None, interval: Sequence[float] | None, images: str) -> str:
-    """Return "0.94 (95 % CI 0.92 to 0.96; 1,304 malignant images)"; `images` alone without an interval."""
+    """Return "0.94 (95 % CI 0.92 to 0.96; 1,304 malignant images)", or the same without a CI."""
     text = _or_undefined(value)
     if not interval:
         return f"{text} ({images})"

@@ -27,21 +27,21 @@ TRUST_BYTES = 256
 """About the size of two numbers and a sentence in memory."""
 
 
-def trust(found: Assessment, code: str, method: Method = METHODS[0]) -> Trust:
+def trust(assessment: Assessment, code: str, method: Method = METHODS[0]) -> Trust:
     """Return faithfulness and stability of a method's map for a diagnosis, computed once."""
-    key = ("trust", found.image.key, model().record.model_id, code, method.key)
+    key = ("trust", assessment.image.key, model().record.model_id, code, method.key)
 
     def compute() -> Trust:
-        heat = heatmap(found, code, method)
-        return trust_of(model(), found.image, heat, code)
+        heat = heatmap(assessment, code, method)
+        return trust_of(model(), assessment.image, heat, code)
 
-    return holding().derived(found.image.sha256, key, compute, lambda _: TRUST_BYTES)
+    return holding().derived(assessment.image.sha256, key, compute, lambda _: TRUST_BYTES)
 
 
-def about_the_map(found: Heatmap, measured: Trust | None) -> str:
+def about_the_map(heat: Heatmap, measured: Trust | None) -> str:
     """Return what a map shows and its checks: "Grad-CAM for Melanoma · peak 0.31 · …"."""
-    peak = f"peak {found.raw_peak:.2g}"
-    return " · ".join([said(found), peak, *_checks(measured)])
+    peak = f"peak {heat.raw_peak:.2g}"
+    return " · ".join([said(heat), peak, *_checks(measured)])
 
 
 def trust_tile(measured: Trust | None) -> str:
@@ -57,11 +57,11 @@ def trust_tile(measured: Trust | None) -> str:
 
 
 def trust_line(
-    place: DeltaGenerator, found: Heatmap, measured: Trust | None, height_px: int = LINE_HEIGHT_PX
+    place: DeltaGenerator, heat: Heatmap, measured: Trust | None, height_px: int = LINE_HEIGHT_PX
 ) -> None:
     """Fill a place under a large map, an `st.empty()`; its height is the same before the checks."""
     with place.container(height=height_px, border=False, gap="xxsmall"):
-        st.caption(about_the_map(found, measured))
+        st.caption(about_the_map(heat, measured))
         if measured is None:
             st.caption("Checking this map …")
         elif measured.readable:

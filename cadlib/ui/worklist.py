@@ -77,9 +77,9 @@ class _Last:
     before: Verdict | None
 
 
-def worklist(dataset: "Dataset", found: Suspects, kind: str, verdicts: Verdicts) -> None:
-    """Draw the findings of a kind, open or done; `found` has the verdicts in its table."""
-    rows = found.of(kind)
+def worklist(dataset: "Dataset", suspects: Suspects, kind: str, verdicts: Verdicts) -> None:
+    """Draw the findings of a kind, open or done; `suspects` has the verdicts in its table."""
+    rows = suspects.of(kind)
     if rows.empty:
         st.markdown("No findings.")
         return
@@ -95,7 +95,7 @@ def worklist(dataset: "Dataset", found: Suspects, kind: str, verdicts: Verdicts)
                 key="suspects-which",
                 label_visibility="collapsed",
             )
-            st.caption(f"{found.done[kind]:,} of {len(rows):,} done", width="content")
+            st.caption(f"{suspects.done[kind]:,} of {len(rows):,} done", width="content")
             _offer_undo(dataset.name, kind)
         has_verdict = rows["verdict"].notna()
         listed = rows[has_verdict == (which == _DONE)]
@@ -113,7 +113,7 @@ def worklist(dataset: "Dataset", found: Suspects, kind: str, verdicts: Verdicts)
 
 
 def _cards(dataset: "Dataset", on_page: list[Any], total: int, which: str) -> None:
-    """Draw the findings of a page, and the enlarged one; the keys are for it, else for the first."""
+    """Draw the findings of a page; the keys are for the enlarged one, else for the first."""
     paths = dict(zip(dataset.table["image"], dataset.table["path"], strict=True))
     enlarged: int | None = st.session_state.get(_CLOSER)
     if enlarged is not None and enlarged >= len(on_page):
@@ -307,7 +307,7 @@ def _offer_subset(dataset: "Dataset", verdicts: Verdicts) -> None:
 
 
 def _look_at(place: int | None = None) -> None:
-    """Enlarge the finding at a place of the page, and after its verdict the next; None ends that."""
+    """Enlarge the finding at a place of the page, after its verdict the next; None ends that."""
     st.session_state[_CLOSER] = place
 
 

@@ -167,9 +167,9 @@ def _ends(catalogue: Catalogue, name: str) -> tuple[float, float] | None:
 def _histogram(
     label: str, spread: Spread, ends: tuple[float, float], chosen: tuple[float, float]
 ) -> str:
-    """Return bars of how many images have which number, as HTML; those in the chosen range stand out.
+    """Return a histogram of numbers as HTML, with the chosen range highlighted.
 
-    They reach from end to end of the slider. Each bar has its count as a title.
+    It reaches from end to end of the slider. Each bar has its count as a title.
     """
     first, last = ends
     counts = _counts_by_bar(spread, first, last)

@@ -11,7 +11,7 @@ from cadlib.ui.tiles import Pages, Tile
 
 @st.fragment
 def found(catalogue: Catalogue, rows: Rows, kind: str = "") -> None:
-    """Draw the images at these places of a catalogue, page by page; `kind` stands before each label."""
+    """Draw the images at these places of a catalogue as tiles; `kind` stands before each label."""
 
     def tiles_between(first: int, end: int) -> list[Tile]:
         return tiles_of(catalogue.table.iloc[rows[first:end]], kind)

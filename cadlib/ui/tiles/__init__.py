@@ -21,7 +21,7 @@ _HERE = Path(__file__).parent
 
 
 class Tile(NamedTuple):
-    """An image: its id, its file, the code of its diagnosis (any other text for none), and its text."""
+    """An image: its id, its file, the code of its diagnosis (other text for none), and its text."""
 
     image: str
     path: str
@@ -33,7 +33,8 @@ class Tile(NamedTuple):
 class Pages:
     """`count` tiles in pages of `size`; `tiles` returns those from one place to before another.
 
-    `of` is another text for other tiles: the browser caches its pages by it. `about` stands above them.
+    `of` is another text for other tiles: the browser caches its pages by it. `about` stands above
+    them.
     """
 
     count: int

@@ -31,12 +31,13 @@ KEYS = (
 )
 
 
-def viewer(found: Assessment, heat: Heatmap, name: str, key: str) -> float:
-    """Draw the image of that name with a saliency map over it; return the opacity that the reader set.
+def viewer(assessment: Assessment, heat: Heatmap, name: str, key: str) -> float:
+    """Draw the image of that name with a saliency map over it.
 
-    The frame is the square that the network saw. KEYS are for a browser without a mouse.
+    Return the opacity that the reader set, 0 to 1. The frame is the square that the
+    network saw. KEYS are for a browser without a mouse.
     """
-    image = found.image
+    image = assessment.image
     opacity = st.session_state.get(key, {"opacity": OPACITY})["opacity"]
     words = said(heat)
     source = DRAWN if is_demo(image.pixels) else ORIGINAL
