@@ -58,8 +58,9 @@ def draw_report(report: DatasetReport) -> None:
     summary = f"{report.usable:,} of {report.images:,} images usable · {types} of problem"
     with st.expander(summary, key="report"):
         for finding in report.findings:
-            examples = ", ".join(finding.examples)
-            st.markdown(f"**{finding.count:,}** {ui.plain(finding.kind)}: {ui.plain(examples)}")
+            kind_of_problem = ui.plain(finding.kind)
+            examples = ui.plain(", ".join(finding.examples))
+            st.markdown(f"**{finding.count:,}** {kind_of_problem}: {examples}")
             st.caption(ui.plain(finding.advice))
     if report.channel_order.warning:
         st.warning(report.channel_order.warning, icon=":material/swap_horiz:")

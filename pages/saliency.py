@@ -85,7 +85,8 @@ def compute_maps(codes: list[str]) -> dict[Place, Heatmap]:
     bar = st.empty()
     for code in codes:
         for key, method in methods.items():
-            bar.progress(len(maps) / total, f"Computing map {len(maps) + 1} of {total}")
+            done = len(maps)
+            bar.progress(done / total, f"Computing map {done + 1} of {total}")
             maps[code, key] = ui.heatmap(assessment, code, method)
     bar.empty()
     return maps
@@ -93,7 +94,8 @@ def compute_maps(codes: list[str]) -> dict[Place, Heatmap]:
 
 def peak_of(key: str, codes: list[str]) -> float | None:
     """Return the highest value of a method's maps, None if all are 0."""
-    return max(maps[code, key].raw_peak for code in codes) or None
+    highest = max(maps[code, key].raw_peak for code in codes)
+    return highest or None
 
 
 def draw_tile(column: DeltaGenerator, place: Place) -> DeltaGenerator:

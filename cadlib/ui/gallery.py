@@ -96,19 +96,26 @@ def _sample(table: "pd.DataFrame", state_key: str, kind: str) -> None:
     rows = table[table["image"] == image]
     if rows.empty:
         st.caption(f"{plain(image)} is not in this data set.")
-        return
+    else:
+        _draw_sample(table, rows, state_key, kind)
+
+
+def _draw_sample(table: "pd.DataFrame", rows: "pd.DataFrame", state_key: str, kind: str) -> None:
+    """Draw the image of the first of these rows, its fields and the other images of its lesion."""
+    image = st.session_state[state_key]
     row = rows.iloc[0].dropna()
     labels = label_words(rows).fillna(NO_LABEL)
     label = labels.iloc[0]
     st.markdown(f"{mark(label)} **{kind}{named(label)}** {plain(image)}")
     record, _ = model_record()
     left, right = st.columns([3, 2], gap="medium")
-    with_result = record is not None and bool(st.session_state.get("ask"))
+    requested = st.session_state.get("ask")
     try:
-        if with_result:
+        if record and requested:
             _result(assess_file(row["path"]), image, left, right)
         else:
-            left.image(photograph_of(row["path"]), width="stretch", alt=f"Image {image}")
+            large = photograph_of(row["path"])
+            left.image(large, width="stretch", alt=f"Image {image}")
     except (CadError, OSError) as error:
         left.error(plain(str(error)))
     with right:

@@ -150,7 +150,8 @@ def _draw(
 ) -> "Figure":
     rows = np.arange(len(images))
     if len(rows) > DRAWN_AT_MOST:
-        shuffled = np.random.default_rng(0).permutation(rows)
+        rng = np.random.default_rng(0)
+        shuffled = rng.permutation(rows)
         rows = np.sort(shuffled[:DRAWN_AT_MOST])
     names = [images[row] for row in rows]
     selected = None
@@ -160,7 +161,10 @@ def _draw(
 
 
 def _mask(images: list[str], chosen: Collection[str]) -> NDArray[np.bool_]:
-    return np.array([image in chosen for image in images], dtype=bool)
+    mask = np.zeros(len(images), dtype=bool)
+    for place, image in enumerate(images):
+        mask[place] = image in chosen
+    return mask
 
 
 def _list_regions(

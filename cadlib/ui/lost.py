@@ -37,9 +37,10 @@ def about_the_loss() -> None:
     with st.container(key="reconnecting"):
         st.html(_RECONNECT, unsafe_allow_javascript=True)
         st.button("Show the page again", key="reconnected")
-    if _LOST not in st.session_state:
-        st.session_state[_LOST] = _had_another_session()
-    if st.session_state[_LOST]:
+    state = st.session_state
+    if _LOST not in state:
+        state[_LOST] = _had_another_session()
+    if state[_LOST]:
         st.warning(NOTICE, icon=":material/sync_problem:")
 
 

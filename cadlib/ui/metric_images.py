@@ -128,7 +128,8 @@ def _usual(thresholds: dict[str, float]) -> str:
 
 def _open_cell() -> None:
     """Put the cell that was clicked into the boxes."""
-    points = st.session_state["confusion"]["selection"]["points"]
+    selection = st.session_state["confusion"]["selection"]
+    points = selection["points"]
     if not points:
         return
     cell = points[0]

@@ -96,7 +96,9 @@ def choose_figures() -> tuple[str, Shown | None]:
         subset = subset_place.selectbox(
             "Subset", list_subsets(), None, placeholder="none", key="measured-subset"
         )
-        return name, _evaluated(model, dataset(images), None if split == "all" else split, subset)
+        split_name = None if split == "all" else split
+        data = dataset(images)
+        return name, _evaluated(model, data, split_name, subset)
     except CadError as error:
         st.error(plain(str(error)))
         return name, None
@@ -163,7 +165,8 @@ def _own(name: str, model: ModelRecord, place: Any) -> Shown | None:
             "Split", [*splits], default="test", key="split", required=True
         )
         measured = splits[selected]
-    split = measured["data"]["split"]
+    data = measured["data"]
+    split = data["split"]
     role, flattered = role_of(split)
     return Shown(model, measured, f"the {split} split", role, flattered)
 

@@ -78,8 +78,8 @@ def model_metrics(name: str | None = None) -> dict[str, Any] | None:
     if record.read_checked(folder, record.METRICS_FILE) is None:
         return None
     measured = record.read_checked_json(folder, record.METRICS_FILE)
-    complete = "intervals" in measured and "split" in measured.get("data", {})
-    if not complete:
+    data = measured.get("data", {})
+    if "intervals" not in measured or "split" not in data:
         path = folder / record.METRICS_FILE
         command = command_hints.evaluate_into(name or folder.name)
         raise ModelInvalid(

@@ -99,7 +99,8 @@ def _path_of(image: str) -> Path | None:
     forms = dict.fromkeys((image, normalize("NFD", image)))
     names = [f"{form}{suffix}" for form in forms for suffix in SUPPORTED_SUFFIXES]
     for folder in dataset_folders():
-        for images in Path(folder).glob("*_Input"):
+        image_folders = Path(folder).glob("*_Input")
+        for images in image_folders:
             for name in names:
                 path = images / name
                 if path.is_file():

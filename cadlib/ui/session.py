@@ -86,21 +86,16 @@ def take(files: Sequence[tuple[str, bytes]], uploads: Sequence[UploadedFile] = (
     when all files are read.
     """
     held: dict[str, Case] = st.session_state.setdefault("cases", {})
-    by_key = {_key_of(name, data): (name, data) for name, data in files}
-    # A file that failed before is read again: there may be room for it now.
-    new = [key for key in by_key if key not in held or not held[key].assessment]
-    bar = st.progress(0.0, "Reading …")
-    began = time.monotonic()
-    for done, key in enumerate(new):
-        name, data = by_key[key]
-        left = _time_left(began, done, len(new))
-        bar.progress(done / len(new), f"Reading {done + 1} of {len(new)}{left}: {plain(name)}")
-        held[key] = _read_case(key, name, data, held)
+    by_key = {}
+    for name, data in files:
+        by_key[_key_of(name, data)] = (name, data)
+    _read_new(by_key, held)
     let_go(uploads)
     found_again()
     highest = max(by_key, key=lambda key: held[key].risk)
     choose(highest)
-    st.session_state["batch"] = st.session_state.get("batch", 0) + 1
+    batch = st.session_state.get("batch", 0)
+    st.session_state["batch"] = batch + 1
     st.rerun()
 
 
@@ -111,7 +106,9 @@ def cases(current: ModelRecord) -> list[Case]:
     """
     held: dict[str, Case] = st.session_state.get("cases", {})
     for case in list(held.values()):
-        if case.assessment and case.assessment.prediction.model_id != current.model_id:
+        if not case.assessment:
+            continue
+        if case.assessment.prediction.model_id != current.model_id:
             # Its model was replaced. The image can be added again.
             _free(case)
             del held[case.key]
@@ -203,6 +200,21 @@ def _key_of(name: str, data: bytes) -> str:
     return hashlib.sha256(content).hexdigest()
 
 
+def _read_new(by_key: dict[str, tuple[str, bytes]], held: dict[str, Case]) -> None:
+    """Read the files that are not held yet, (name, bytes) by key, and show the progress."""
+    # A file that failed before is read again: there may be room for it now.
+    new = [key for key in by_key if key not in held or not held[key].assessment]
+    total = len(new)
+    bar = st.progress(0.0, "Reading …")
+    began = time.monotonic()
+    for done, key in enumerate(new):
+        name, data = by_key[key]
+        left = _time_left(began, done, total)
+        text = f"Reading {done + 1} of {total}{left}: {plain(name)}"
+        bar.progress(done / total, text)
+        held[key] = _read_case(key, name, data, held)
+
+
 def _time_left(began: float, done: int, total: int) -> str:
     """Return how long the remaining files will take, "" before there is an estimate."""
     if not done:
@@ -229,6 +241,7 @@ def _read_case(key: str, name: str, data: bytes, held: dict[str, Case]) -> Case:
                 "Remove some, then add this file again."
             )
         image = read_image(data)
+        # Counted first, so that an image over the limit is not assessed.
         holding().take(key, image.pixels.nbytes)
         return Case(key, name, assessed(image))
     except CadError as error:

@@ -116,5 +116,7 @@ def _create(dataset: "Dataset", model: str, progress: "Progress") -> None:
     def report(what: str, done: int, total: int) -> None:
         progress(f"images · {what}", done, total)
 
-    lists = find_suspects(model_beside(model), find_model(model), dataset, report)
+    loaded = model_beside(model)
+    folder = find_model(model)
+    lists = find_suspects(loaded, folder, dataset, report)
     keep(lists, dataset)

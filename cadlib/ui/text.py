@@ -86,10 +86,11 @@ def about_the_set(likely: Sequence[str], coverage: float) -> str:
 
 def about_the_threshold(point: OperatingPoint) -> str:
     """Return sensitivity and specificity of an operating point on the images of its split."""
+    intervals = point.intervals
     malignant = f"{point.n_malignant:,} malignant images"
     benign = f"{point.n_benign:,} benign images"
-    sensitivity = _with_n(point.sensitivity, point.intervals.sensitivity, malignant)
-    specificity = _with_n(point.specificity, point.intervals.specificity, benign)
+    sensitivity = _with_n(point.sensitivity, intervals.sensitivity, malignant)
+    specificity = _with_n(point.specificity, intervals.specificity, benign)
     return (
         f"At this threshold ({point.split} split): "
         f"sensitivity {sensitivity}, specificity {specificity}."

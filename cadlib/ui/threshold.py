@@ -33,16 +33,40 @@ def threshold(shown: Shown) -> None:
     if not points:
         _one_group(shown)
         return
-    slider, share = st.columns([3, 1], vertical_alignment="bottom")
-    place = slider.select_slider(
+    slider_place, share_place = st.columns([3, 1], vertical_alignment="bottom")
+    with slider_place:
+        point = _choose_point(shown, points)
+    with share_place:
+        here = _choose_prevalence(points[0].prevalence)
+    _values(point, here)
+    with st.grid(2, min_column_width=420, gap="medium") as grid:
+        with grid.cell():
+            _roc(shown, points, point)
+        with grid.cell():
+            _precision_recall(shown, point)
+        with grid.cell():
+            _decision_curve(shown, point, here)
+        for name, figure in reliability_charts(shown.figures):
+            with grid.cell():
+                _reliability(name, figure)
+
+
+def _choose_point(shown: Shown, points: Sequence[TradeOff]) -> TradeOff:
+    """Draw the slider of thresholds; return the point at which it is."""
+    place: int = st.select_slider(
         "Referral threshold (malignant probability)",
         range(len(points)),
         _start(points, operating_point(shown.record)),
         lambda place: _label(points[place]),
         key=f"threshold-{len(points)}",
     )
-    preset = prevalence() or points[0].prevalence
-    percent = share.number_input(
+    return points[place]
+
+
+def _choose_prevalence(in_the_images: float) -> float:
+    """Draw the field for the share of malignant lesions; return it, 0 to 1."""
+    preset = prevalence() or in_the_images
+    percent: float = st.number_input(
         "Share of malignant lesions (%)",
         100 * LEAST,
         100 * MOST,
@@ -55,20 +79,7 @@ def threshold(shown: Shown) -> None:
             "share in these images."
         ),
     )
-    here = percent / 100
-    point = points[place]
-    _values(point, here)
-    with st.grid(2, min_column_width=420, gap="medium") as grid:
-        with grid.cell():
-            _roc(shown, points, point)
-        with grid.cell():
-            _precision_recall(shown, point)
-        with grid.cell():
-            st.markdown("**Decision curve**")
-            chart(charts.decision_chart(_decision(shown, here), point), key="decision")
-        for name, figure in reliability_charts(shown.figures):
-            with grid.cell():
-                _reliability(name, figure)
+    return percent / 100
 
 
 def _start(points: Sequence[TradeOff], usual: str) -> int:
@@ -84,14 +95,23 @@ def _roc(shown: Shown, points: Sequence[TradeOff], point: TradeOff) -> None:
     operating_points = [other for other in points if other.name != UNNAMED]
     curves = threshold_curves.roc_curves(shown.figures)
     areas = threshold_curves.areas(shown.figures)
-    chart(charts.roc_chart(curves, areas, operating_points, point), key="roc")
+    figure = charts.roc_chart(curves, areas, operating_points, point)
+    chart(figure, key="roc")
 
 
 def _precision_recall(shown: Shown, point: TradeOff) -> None:
     st.markdown("**Precision–recall curve**")
     curves = threshold_curves.precision_recall(shown.figures, shown.evaluated)
     average = threshold_curves.average_precisions(shown.figures)
-    chart(charts.precision_recall_chart(curves, average, point), key="precision-recall")
+    figure = charts.precision_recall_chart(curves, average, point)
+    chart(figure, key="precision-recall")
+
+
+def _decision_curve(shown: Shown, point: TradeOff, here: float) -> None:
+    st.markdown("**Decision curve**")
+    curve = _decision(shown, here)
+    figure = charts.decision_chart(curve, point)
+    chart(figure, key="decision")
 
 
 def _reliability(name: str, figure: "Figure") -> None:

@@ -29,13 +29,15 @@ TRUST_BYTES = 256
 
 def trust(assessment: Assessment, code: str, method: Method = METHODS[0]) -> Trust:
     """Return faithfulness and stability of a method's map for a diagnosis, computed once."""
-    key = ("trust", assessment.image.key, model().record.model_id, code, method.key)
+    image = assessment.image
+    model_id = model().record.model_id
+    key = ("trust", image.key, model_id, code, method.key)
 
     def compute() -> Trust:
         heat = heatmap(assessment, code, method)
-        return trust_of(model(), assessment.image, heat, code)
+        return trust_of(model(), image, heat, code)
 
-    return holding().derived(assessment.image.sha256, key, compute, lambda _: TRUST_BYTES)
+    return holding().derived(image.sha256, key, compute, lambda _: TRUST_BYTES)
 
 
 def about_the_map(heat: Heatmap, measured: Trust | None) -> str:

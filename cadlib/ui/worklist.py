@@ -83,26 +83,16 @@ def worklist(dataset: "Dataset", suspects: Suspects, kind: str, verdicts: Verdic
     if rows.empty:
         st.markdown("No findings.")
         return
-    with st.container(
+    header = st.container(
         horizontal=True, horizontal_alignment="distribute", vertical_alignment="center"
-    ):
-        with st.container(horizontal=True, vertical_alignment="center", width="content"):
-            which = st.segmented_control(
-                "Which",
-                [_OPEN, _DONE],
-                default=_OPEN,
-                required=True,
-                key="suspects-which",
-                label_visibility="collapsed",
-            )
-            st.caption(f"{suspects.done[kind]:,} of {len(rows):,} done", width="content")
-            _offer_undo(dataset.name, kind)
+    )
+    with header:
+        which = _choose_which(dataset.name, kind, suspects.done[kind], len(rows))
         has_verdict = rows["verdict"].notna()
         listed = rows[has_verdict == (which == _DONE)]
         page_count = max(1, math.ceil(len(listed) / PAGE_SIZE))
         number = st.pagination(page_count, key=f"page-suspects-{kind}-{which}")
-    if trouble := st.session_state.pop(_TROUBLE, ""):
-        st.error(plain(trouble))
+    _draw_trouble()
     if which == _DONE:
         _offer_subset(dataset, verdicts)
     if listed.empty:
@@ -110,6 +100,29 @@ def worklist(dataset: "Dataset", suspects: Suspects, kind: str, verdicts: Verdic
     first = (number - 1) * PAGE_SIZE
     on_page = list(listed.iloc[first : first + PAGE_SIZE].itertuples())
     _cards(dataset, on_page, len(rows), which)
+
+
+def _draw_trouble() -> None:
+    """Draw why the last verdict could not be saved, once."""
+    trouble = st.session_state.pop(_TROUBLE, "")
+    if trouble:
+        st.error(plain(trouble))
+
+
+def _choose_which(dataset: str, kind: str, done: int, total: int) -> str:
+    """Draw the switch between open and done findings, with their number; return its value."""
+    with st.container(horizontal=True, vertical_alignment="center", width="content"):
+        which: str = st.segmented_control(
+            "Which",
+            [_OPEN, _DONE],
+            default=_OPEN,
+            required=True,
+            key="suspects-which",
+            label_visibility="collapsed",
+        )
+        st.caption(f"{done:,} of {total:,} done", width="content")
+        _offer_undo(dataset, kind)
+    return which
 
 
 def _cards(dataset: "Dataset", on_page: list[Any], total: int, which: str) -> None:
@@ -190,12 +203,13 @@ def _ask(dataset: str, row: Any, *, shortcuts: bool) -> None:
                 shortcut=str(number) if shortcuts else None,
             )
     done = isinstance(row.verdict, str)
-    if done and row.verdict in CORRECTS:
-        _ask_for_diagnosis(row, partial(_give, dataset, row, row.verdict))
-    if not done and set(CORRECTS) & set(choices):
-        _ask_for_diagnosis(row, None)
     if done:
+        if row.verdict in CORRECTS:
+            give_again = partial(_give, dataset, row, row.verdict)
+            _ask_for_diagnosis(row, give_again)
         _offer_removal(dataset, row)
+    elif set(CORRECTS) & set(choices):
+        _ask_for_diagnosis(row, None)
 
 
 def _offer_removal(dataset: str, row: Any) -> None:
@@ -257,6 +271,7 @@ def _save(dataset: str, finding: Finding, verdict: Verdict | None, words: str = 
         st.session_state[_TROUBLE] = str(error)
         return
     last = None
+    # Undoing saves a verdict without words, so that it cannot be undone again.
     if words:
         last = _Last(dataset, finding, words, before)
     st.session_state[_LAST] = last
@@ -284,6 +299,7 @@ def _offer_subset(dataset: "Dataset", verdicts: Verdicts) -> None:
     total = len(dataset.table)
     if len(remaining) == total:
         return
+    # The name is fixed: another save after more verdicts replaces the subset.
     name = f"{dataset.name} cleaned"
     with st.container(
         horizontal=True, horizontal_alignment="distribute", vertical_alignment="center"

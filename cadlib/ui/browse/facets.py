@@ -68,11 +68,15 @@ def facets(catalogue: Catalogue, within: NDArray[np.bool_] | None = None) -> tup
     if len(orders) > 1:
         st.selectbox("Sort by", orders, format_func=_ORDERS.__getitem__, key="facet-order")
     for name in catalogue.facets:
-        _draw_facet(name, catalogue.values(name), answer.counts[name])
+        counts = answer.counts[name]
+        _draw_facet(name, catalogue.values(name), counts)
     for name in _SCALES:
         ends = _ends(catalogue, name)
-        if ends:
-            _draw_range(name, ends, answer.spreads[name], query.ranges.get(name, ends))
+        if not ends:
+            continue
+        spread = answer.spreads[name]
+        chosen = query.ranges.get(name, ends)
+        _draw_range(name, ends, spread, chosen)
     return query, answer
 
 
