@@ -144,25 +144,31 @@ def across(archives: dict[str, Any] | None) -> None:
         return
     st.subheader("Results on unseen archives", anchor=False)
     head, *rows = tables.across_rows(archives)
-    records = [dict(zip(head, row, strict=True)) for row in rows]
+    records = []
+    for row in rows:
+        cells = zip(head, row, strict=True)
+        records.append(dict(cells))
     st.table(ui.plain_rows(records), hide_index=True)
 
 
 def by_diagnosis(measured: dict[str, Any]) -> None:
     """Draw sensitivity and specificity of each diagnosis."""
     st.subheader("By diagnosis", anchor=False)
-    if not Counts.of(measured).diagnosed:
+    images = Counts.of(measured)
+    if not images.diagnosed:
         st.caption(NO_DIAGNOSIS_NOTE)
         return
-    ui.chart(charts.per_class_chart(measured), key="per-class")
+    figure = charts.per_class_chart(measured)
+    ui.chart(figure, key="per-class")
     st.caption(MALIGNANT_NOTE)
 
 
 def results(shown: Shown, name: str) -> None:
     """Draw all results of the selected model on the selected images."""
-    claim = ui.plain(shown.record.validation_claim)
+    record = shown.record
+    claim = ui.plain(record.validation_claim)
     claim = claim[0].upper() + claim[1:]
-    model = ui.plain(f"{shown.record.name} {shown.record.version}")
+    model = ui.plain(f"{record.name} {record.version}")
     st.markdown(
         f"{model} {shown.about} {claim}. "
         "Brackets: 95 % CI, resampled by lesion; not shown when there are too few lesions."

@@ -40,6 +40,7 @@ def choose_case_and_codes(readable: list[ui.Case], case: ui.Case) -> tuple[str, 
     for readable_case in readable:
         risk = two_digits(readable_case.risk)
         names[readable_case.key] = f"{readable_case.name}, malignant probability {risk}"
+    # The others are a choice away: each map takes a moment to compute.
     most_probable = list(ranking)[:3]
     with st.container(horizontal=True, vertical_alignment="bottom"):
         key = st.selectbox(
@@ -70,6 +71,7 @@ def large_place(codes: list[str]) -> Place:
 
 
 def draw_method_names() -> None:
+    """Draw the names of the methods above their columns."""
     columns = st.columns(len(methods), wrap=False)
     for column, method in zip(columns, methods.values(), strict=True):
         name = f"**{method.name}**"

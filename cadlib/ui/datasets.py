@@ -51,7 +51,8 @@ def typed_folder(typed: str) -> str:
     if typed in dataset_folders():
         return typed
     root = os.environ.get("CADLIB_DATA") or None
-    return str(folder_below(typed, root, "CADLIB_DATA"))
+    folder = folder_below(typed, root, "CADLIB_DATA")
+    return str(folder)
 
 
 def dataset(path: str) -> "Dataset":
@@ -84,7 +85,8 @@ def synthetic_folder() -> str:
         # The folder of caches cannot be written.
         place = tempfile.mkdtemp(prefix="cadlib-")
     atexit.register(shutil.rmtree, place, ignore_errors=True)
-    folder = write_dataset(Path(place) / "synthetic")
+    target = Path(place) / "synthetic"
+    folder = write_dataset(target)
     return str(folder)
 
 

@@ -38,6 +38,7 @@ def evidence(assessment: Assessment, name: str, key: str) -> None:
             icon=":material/download:",
             on_click="ignore",
         )
+    # The checks take longer than the map, so the map is on the page before them.
     line = st.empty()
     trust_line(line, heat, None, NARROW_HEIGHT_PX)
     measured = trust(assessment, code, method)

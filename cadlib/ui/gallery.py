@@ -171,6 +171,7 @@ def _short(value: Any) -> str:
 
 def _others(table: "pd.DataFrame", row: "pd.Series[Any]", state_key: str, kind: str) -> None:
     """Draw the other images of an image's lesion; a click opens one instead of it."""
+    # Without a lesion, nothing is equal to the missing value, so there are no others.
     same_lesion = table["lesion_id"] == row.get("lesion_id")
     other_image = table["image"] != row["image"]
     others = table[same_lesion & other_image]

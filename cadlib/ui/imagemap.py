@@ -107,7 +107,8 @@ def image_map(
     if state.chosen is None:
         return None
     selected = [image for image in images if image in state.chosen]
-    _draw_selection(state, key, values[_mask(images, state.chosen)])
+    is_selected = _mask(images, state.chosen)
+    _draw_selection(state, key, values[is_selected])
     return selected
 
 
@@ -184,7 +185,8 @@ def _list_regions(
         number = st.session_state[box]
         selected = None
         if number is not None:
-            selected = [images[row] for row in regions[number]]
+            rows = regions[number]
+            selected = [images[row] for row in rows]
         _choose(state, key, selected)
         # `_choose` clears the box, but this choice came from it.
         st.session_state[box] = number

@@ -37,7 +37,8 @@ def versus(shown: Shown) -> None:
         st.caption("Two models are compared on the same images. Select a data set above.")
         return
     try:
-        other_record = record.read_record(record.find_model(other))
+        folder = record.find_model(other)
+        other_record = record.read_record(folder)
         second = evaluation_of(other_record, shown.data)
         if second:
             compared = _comparison(shown, shown.evaluated, other_record, second, shown.data)

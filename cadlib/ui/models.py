@@ -50,8 +50,10 @@ def load_ahead() -> None:
     An error is not reported here: the first page that needs the model reports it.
     """
     with suppress(CadError):
-        image = read_image(Image.new("RGB", _WARM_UP_SIZE_PX))
-        assess_batch(_model(), [image])
+        loaded = _model()
+        black = Image.new("RGB", _WARM_UP_SIZE_PX)
+        image = read_image(black)
+        assess_batch(loaded, [image])
 
 
 def default_model() -> str:

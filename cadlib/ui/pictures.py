@@ -111,6 +111,7 @@ def overlay_png(image: LesionImage, heat: Heatmap, opacity: float) -> Callable[[
 
     It is called only if the reader downloads the overlay.
     """
+    # The overlay is as large as the image in the file, not as the one on the page.
     side_px = max(image.file_px)
 
     def make() -> bytes:

@@ -46,7 +46,8 @@ def withheld(assessment: Assessment, name: str) -> bool:
     if not not_asked_for(assessment):
         return False
     left, right = st.columns(2, gap="medium")
-    left.image(photograph(assessment.image), width="stretch", alt=f"Image {name}")
+    jpeg = photograph(assessment.image)
+    left.image(jpeg, width="stretch", alt=f"Image {name}")
     with right:
         st.caption(about_the_kind(assessment.novelty))
         quality(assessment.quality)

@@ -75,8 +75,9 @@ def accept_paste() -> None:
 
 def upload_key() -> str:
     """Return the key of the uploader; each session and batch has a new one, which empties it."""
+    session = tab()
     batch = st.session_state.get("batch", 0)
-    return f"upload-{tab()}-{batch}"
+    return f"upload-{session}-{batch}"
 
 
 def take(files: Sequence[tuple[str, bytes]], uploads: Sequence[UploadedFile] = ()) -> NoReturn:
@@ -250,6 +251,8 @@ def _read_case(key: str, name: str, data: bytes, held: dict[str, Case]) -> Case:
 
 
 def _free(case: Case) -> None:
-    holding().drop(case.key)
+    held = holding()
+    held.drop(case.key)
     if case.assessment:
-        holding().forget(case.assessment.image.sha256)
+        image = case.assessment.image
+        held.forget(image.sha256)

@@ -42,8 +42,12 @@ def trust(assessment: Assessment, code: str, method: Method = METHODS[0]) -> Tru
 
 def about_the_map(heat: Heatmap, measured: Trust | None) -> str:
     """Return what a map shows and its checks: "Grad-CAM for Melanoma · peak 0.31 · …"."""
-    peak = f"peak {heat.raw_peak:.2g}"
-    return " · ".join([said(heat), peak, *_checks(measured)])
+    parts = [
+        said(heat),
+        f"peak {heat.raw_peak:.2g}",
+        *_checks(measured),
+    ]
+    return " · ".join(parts)
 
 
 def trust_tile(measured: Trust | None) -> str:

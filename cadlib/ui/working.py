@@ -32,6 +32,7 @@ def working(job: Job | None, name: str) -> bool:
 def _watch(key: str, name: str) -> None:
     job = jobs.find(key)
     if job is None or job.ended:
+        # The whole page is drawn again, with the result of the job.
         st.rerun()
     share = job.done / job.total if job.total else 0.0
     st.progress(share, f"{plain(name)}: {plain(_progress_text(job))}")

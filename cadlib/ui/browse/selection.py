@@ -36,7 +36,8 @@ def chosen_subset(catalogue: Catalogue) -> tuple[str, NDArray[np.bool_] | None]:
         return "", None
     rows = catalogue.holds(subset.images)
     total = len(subset.images)
-    missing = total - int(rows.sum())
+    present = int(rows.sum())
+    missing = total - present
     caption = plain(subset.chosen)
     if missing:
         caption += f" · {missing:,} of its {total:,} images are not in this data set"

@@ -130,7 +130,8 @@ def _picture(path: str) -> dict[str, str]:
     except (ImageRejected, OSError) as error:
         return {"why": str(error)}
     text = base64.b64encode(jpeg).decode()
-    return {"picture": f"data:image/jpeg;base64,{text}"}
+    url = f"data:image/jpeg;base64,{text}"
+    return {"picture": url}
 
 
 _mount = st.components.v2.component(

@@ -66,7 +66,8 @@ def _colours(heat: Heatmap) -> str | None:
     """Return a saliency map in colours as a URL, None for one that is 0 everywhere."""
     if not heat.raw_peak:
         return None
-    return _png(heatmap.tinted(heat.values, heat.raw_peak))
+    pixels = heatmap.tinted(heat.values, heat.raw_peak)
+    return _png(pixels)
 
 
 def _relative_box(image: LesionImage, heat: Heatmap) -> tuple[float, float, float, float]:
@@ -74,7 +75,12 @@ def _relative_box(image: LesionImage, heat: Heatmap) -> tuple[float, float, floa
     left, top, right, bottom = heat.box
     width = image.width_px
     height = image.height_px
-    return left / width, top / height, right / width, bottom / height
+    return (
+        left / width,
+        top / height,
+        right / width,
+        bottom / height,
+    )
 
 
 def _png(pixels: NDArray[np.uint8]) -> str:
