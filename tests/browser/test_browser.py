@@ -271,11 +271,11 @@ def test_a_synthetic_lesion_reaches_the_saliency_page(server, page):
 
 def test_the_dataset_page_filters_real_samples_and_opens_one(server, page, data_dir):
     page.goto(f"{server}/dataset")
-    page.get_by_text("24,141 images").wait_for()
+    page.get_by_text("24,141 images", exact=True).wait_for()
     page.locator(".tiles-picture").nth(23).wait_for()
     settle(page)
     page.get_by_role("button", name="DF 226").click()
-    page.get_by_text("226 images").wait_for()
+    page.get_by_text("226 images", exact=True).wait_for()
     settle(page)
     page.locator(".tiles-tile").filter(has_text="● DF").nth(23).wait_for()
     page.locator(".tiles-tile").first.click()
