@@ -1,8 +1,12 @@
-"""The menu: which pages there are, in which order. Each draws its own frame with `cadlib.ui.page`."""
+"""Lists the pages in the menu, in their order.
+
+Each page draws its own frame with `cadlib.ui.page`.
+"""
 
 import streamlit as st
 
-st.session_state["menu"] = True  # `cadlib.ui.page` looks for it
+# `cadlib.ui.page` checks this to see that the menu has run.
+st.session_state["menu"] = True
 
 st.navigation(
     [
@@ -10,7 +14,7 @@ st.navigation(
         st.Page("pages/diagnose.py", title="Diagnose", url_path="home", default=True),
         st.Page("pages/diagnose.py", title="Diagnose", url_path="diagnose", visibility="hidden"),
         st.Page("pages/saliency.py", title="Saliency"),
-        st.Page("pages/dataset.py", title="Dataset"),
+        st.Page("pages/dataset.py", title="Data set"),
         st.Page("pages/performance.py", title="Performance"),
         st.Page("pages/training.py", title="Training"),
     ],

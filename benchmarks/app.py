@@ -40,7 +40,7 @@ FLAGS = ("--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-
 LEAST = """
 import streamlit as st
 for file in st.file_uploader("Pictures", accept_multiple_files=True, key="upload"):
-    st.image(file.getvalue(), alt="Heatmap, none")
+    st.image(file.getvalue(), alt="Saliency map, none")
 """
 
 
@@ -118,7 +118,7 @@ def ask(browser: Browser, address: str, number: int) -> Page:
 
 def drawn(tab: Page) -> float:
     """Wait until the heatmap is drawn, or what the peer shows in its place, and return when."""
-    tab.get_by_alt_text("Heatmap, ", exact=False).first.wait_for()
+    tab.get_by_alt_text("Saliency map, ", exact=False).first.wait_for()
     return time.perf_counter()
 
 
@@ -161,7 +161,7 @@ def main() -> None:
                     print(
                         f"the first decision is written after {decision_s:.2f} s, its heatmap after {heatmap_s:.2f} s"
                     )
-                tab.get_by_text("the same first diagnosis in").wait_for()
+                tab.get_by_text("same top diagnosis in").wait_for()
                 time.sleep(1)  # what a run of the page needs for itself is given back
                 held_mb.append(resident_mb(process))
                 print(f"{number + 1} sessions: {held_mb[-1]:.0f} MB", flush=True)

@@ -1,6 +1,7 @@
-"""Drop pictures: the decision first, then the ranked diagnoses and the evidence for each."""
+"""Shows the decision, ranked diagnoses and saliency maps for images."""
 
 import streamlit as st
+from streamlit.delta_generator import DeltaGenerator
 
 from cadlib import ui
 from cadlib.assessment import Assessment
@@ -9,76 +10,84 @@ from cadlib.report import charts
 from cadlib.taxonomy import MALIGNANT_NOTE, diagnosis
 
 EMPTY = """
-#### Drop one or several dermoscopic pictures above
+#### Drop one or more dermoscopic images above
 
-JPEG, PNG, TIFF, BMP, WebP or DICOM. You get a ranked diagnosis, the malignant probability against the model's referral
-threshold, and the place in the picture that speaks for each diagnosis. Images are not written to disk. They are
-removed from memory when you remove them here, or within a minute after this tab is closed.
+JPEG, PNG, TIFF, BMP, WebP or DICOM. The result shows the ranked diagnoses, the malignant
+probability with the model's referral threshold, and a saliency map for each diagnosis. Images are
+not written to disk. They are removed from memory when you remove them here, or within a
+minute after this tab is closed.
 """
 SAVE = ":material/download:"
 
 
-def answer(found: Assessment) -> None:
-    """Draw the decision and the first diagnoses."""
-    sign = ui.mark("MEL") if found.decision.action == "refer" else ui.mark("NV")
-    st.subheader(f"{sign} {found.decision.sentence}", anchor=False)
-    top = found.prediction.ranking()[:3]
+def answer(assessment: Assessment) -> None:
+    """Draw the decision and the most probable diagnoses, with the doubts about the image."""
+    refer = assessment.decision.action == "refer"
+    mark = ui.mark("MEL" if refer else "NV")
+    st.subheader(f"{mark} {assessment.decision.sentence}", anchor=False)
     ranked = " · ".join(
-        f"{ui.mark(code)} {diagnosis(code).name} {two_digits(share)}" for code, share in top
+        f"{ui.mark(code)} {diagnosis(code).name} {two_digits(share)}"
+        for code, share in assessment.prediction.ranking()[:3]
     )
     doubts = " ".join(
-        f":gray-badge[:material/warning: {one.problem}]" for one in found.quality.flagged
+        f":gray-badge[:material/warning: {finding.problem}]"
+        for finding in assessment.quality.flagged
     )
     st.markdown(f"{ranked} {doubts}")
 
 
-def reasons(case: ui.Case) -> st.delta_generator.DeltaGenerator:
-    """Draw all diagnoses and the doubts; return the place of what comes late."""
-    found = case.assessment
-    ui.chart(
-        charts.confidence_chart(found.prediction.probabilities, found.likely or ()),
-        key="confidence",
-    )
+def reasons(case: ui.Case) -> DeltaGenerator:
+    """Draw all diagnoses and the doubts; return the place of what is computed later."""
+    assessment = case.assessment
+    likely = assessment.likely or ()
+    bars = charts.confidence_chart(assessment.prediction.probabilities, likely)
+    ui.chart(bars, key="confidence")
     st.caption(MALIGNANT_NOTE)
-    if found.likely is not None:
-        st.caption(ui.about_the_set(found.likely, record.conformal.coverage))
-    st.caption(ui.about_the_threshold(found.decision.operating_point))
-    ui.quality(found.quality)
-    st.caption(ui.about_the_kind(found.novelty))
+    if assessment.likely is not None:
+        st.caption(ui.about_the_set(assessment.likely, record.conformal.coverage))
+    st.caption(ui.about_the_threshold(assessment.decision.operating_point))
+    ui.quality(assessment.quality)
+    st.caption(ui.about_the_kind(assessment.novelty))
     turns = st.empty()
-    turns.caption("Turned and mirrored: being looked at …")
-    ui.similar(found)
+    turns.caption("Rotated and mirrored: computing …")
+    ui.similar(assessment)
     ui.patient(case, record)
-    facts = (
+    width_px, height_px = assessment.image.file_px
+    facts = [
         case.name,
-        "{} × {} px".format(*found.image.file_px),
-        found.image.format,
-        *found.image.notes,
-    )
+        f"{width_px} × {height_px} px",
+        assessment.image.format,
+        *assessment.image.notes,
+    ]
     st.caption(" · ".join(map(ui.plain, facts)))
     return turns
 
 
 def result(case: ui.Case) -> None:
-    """Draw answer and evidence first, for a browser is a second over its first chart; what takes longer comes last."""
-    found, grid = case.assessment, st.grid(2, min_column_width=350, gap="medium")
-    left, right = grid.cell(), grid.cell()
+    """Draw the result and the saliency map first, and then what takes longer."""
+    assessment = case.assessment
+    grid = st.grid(2, min_column_width=350, gap="medium")
+    left = grid.cell()
+    right = grid.cell()
     with right:
-        answer(found)
+        answer(assessment)
     with left:
-        ui.evidence(found, case.name, case.view_key)
+        # Before the chart, because a browser needs a second for its first chart.
+        ui.evidence(assessment, case.name, case.view_key)
     with right:
         turns = reasons(case)
     with left:
-        ui.consequences(found, record)
-    # the views are predicted without patient data: so is the threshold that they are compared with
-    alone = record.operating_point(found.decision.operating_point.name)
-    with_facts = found.prediction.facts is not None
-    turns.caption(ui.about_the_turns(ui.stability(found), alone.threshold, with_facts=with_facts))
+        ui.consequences(assessment, record)
+    # The views are predicted without patient data, so they are compared with the threshold for
+    # results without patient data.
+    alone = record.operating_point(assessment.decision.operating_point.name)
+    with_facts = assessment.prediction.facts is not None
+    views = ui.stability(assessment)
+    turns.caption(ui.about_the_turns(views, alone.threshold, with_facts=with_facts))
 
 
 def show(case: ui.Case) -> None:
-    """Draw a case, the way to the others, and what can be done with them."""
+    """Draw a case, the way to the others, and the downloads."""
     if len(cases) > 1:
         ui.strip(cases, case)
     ui.channel_order(case)
@@ -86,14 +95,24 @@ def show(case: ui.Case) -> None:
         st.error(f"{ui.plain(case.name)}: {ui.plain(case.reason)}", icon=":material/broken_image:")
     elif not ui.withheld(case.assessment, case.name):
         result(case)
+    downloads(case)
+
+
+def downloads(case: ui.Case) -> None:
+    """Draw the buttons that download the results and remove images."""
     with st.container(horizontal=True, key="downloads"):
-        table, tree = ui.cases_csv(cases), ui.cases_json(cases)
         st.download_button(
-            "CSV", table, "cadlib.csv", "text/csv", "download-csv", icon=SAVE, on_click="ignore"
+            "Download CSV",
+            ui.cases_csv(cases),
+            "cadlib.csv",
+            "text/csv",
+            "download-csv",
+            icon=SAVE,
+            on_click="ignore",
         )
         st.download_button(
-            "JSON",
-            tree,
+            "Download JSON",
+            ui.cases_json(cases),
             "cadlib.json",
             "application/json",
             "download-json",
@@ -101,14 +120,19 @@ def show(case: ui.Case) -> None:
             on_click="ignore",
         )
         st.button(
-            "Remove this picture",
+            "Remove image",
             "remove",
             on_click=ui.remove,
             args=(case.key,),
             icon=":material/close:",
         )
-        keys = tuple(one.key for one in cases)
-        st.button("Remove all", "clear", on_click=ui.remove, args=keys, icon=":material/delete:")
+        st.button(
+            "Remove all images",
+            "clear",
+            on_click=ui.remove,
+            args=tuple(held.key for held in cases),
+            icon=":material/delete:",
+        )
 
 
 record = ui.page("Diagnose")
@@ -118,24 +142,27 @@ if not record:
 ui.about_the_loss()
 cases = ui.cases(record)
 with st.container(horizontal=True, vertical_alignment="bottom", key="upload"):
-    label = "Dermoscopic pictures: drop, choose, or paste with Ctrl+V"
-    given = list(st.file_uploader(label, accept_multiple_files=True, key=ui.upload_key()))
+    label = "Dermoscopic images: drop, browse, or paste (Ctrl+V)"
+    uploads = list(st.file_uploader(label, accept_multiple_files=True, key=ui.upload_key()))
     synthetic = st.button("Try a synthetic lesion", key="synthetic", icon=":material/draw:")
     camera = st.popover("Camera", icon=":material/photo_camera:", on_change="rerun", key="camera")
-    if camera.open and (
-        shot := camera.camera_input("Take a picture", key=f"camera-{ui.upload_key()}")
-    ):
-        given.append(shot)
+    # The camera input is drawn only in the open popover, because it switches the camera on.
+    if camera.open:
+        shot = camera.camera_input("Take a dermoscopic image", key=f"camera-{ui.upload_key()}")
+        if shot:
+            uploads.append(shot)
 ui.accept_paste()
-files = [(file.name, file.getvalue()) for file in given]
+files = [(upload.name, upload.getvalue()) for upload in uploads]
 if synthetic:
     files.append(ui.next_synthetic(cases))
 if files:
-    ui.take(files, given)
+    ui.take(files, uploads)
 
 case = ui.chosen_case(cases)
-if case is None:  # without st.stop: what a stopped run leaves in place holds the removed picture
+if case is None:
+    # No st.stop here: Streamlit would keep the removed image on the page of a stopped run.
     st.markdown(EMPTY)
-    ui.model()  # loaded while the reader looks for a picture
+    # Loaded now, while the reader looks for an image.
+    ui.model()
 else:
     show(case)

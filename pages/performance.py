@@ -1,4 +1,11 @@
-"""How good the model is, in figures that were measured, each with the number of images behind it."""
+"""Shows the measured performance of a model, with the number of images.
+
+Every value has its interval where one is defined.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
 
 import streamlit as st
 
@@ -7,93 +14,179 @@ from cadlib.metrics import tables
 from cadlib.metrics.image_counts import NO_DIAGNOSIS_NOTE, Counts
 from cadlib.report import charts
 from cadlib.taxonomy import MALIGNANT_NOTE
+from cadlib.ui.metrics_source import Shown
+
+MERITS = {
+    "balanced_accuracy": "balanced accuracy",
+    "malignant_auc": "AUC, malignant or benign",
+}
 
 
-def told(value: float | None, interval: list[float] | None = None) -> str:
-    """Return two digits, with the interval where there is one, or that the figure is not defined."""
+@dataclass(frozen=True)
+class Tile:
+    """A headline value, the 95 % interval to be shown with it, and what it is based on."""
+
+    name: str
+    value: float | None
+    interval: Sequence[float] | None
+    basis: str
+
+
+def value_text(value: float | None, interval: list[float] | None = None) -> str:
+    """Return a value with two digits and its interval, or that it is not defined."""
     if value is None:
         return charts.UNDEFINED
-    return f"{value:.2f} ({interval[0]:.2f} to {interval[1]:.2f})" if interval else f"{value:.2f}"
+    if not interval:
+        return f"{value:.2f}"
+    low, high = interval
+    return f"{value:.2f} ({low:.2f} to {high:.2f})"
 
 
 def ece_note(n: int, interval: list[float] | None) -> str:
-    """Return what stands under a calibration error; its interval is that of the error without chance."""
+    """Return the text under a calibration error.
+
+    The interval is that of the error without the effect of chance.
+    """
     note = f"0 is best · n = {n:,}"
     if interval is None:
         return note
-    return f"{note} · without the effect of chance: 95 % CI {interval[0]:.2f} to {interval[1]:.2f}"
+    low, high = interval
+    return f"{note} · without the effect of chance: 95 % CI {low:.2f} to {high:.2f}"
 
 
-def headline(measured: dict) -> None:
-    """Draw the four figures that a reader asks for first, each with its interval and its n."""
-    images, intervals = Counts.of(measured), measured["intervals"]
-    n, malignant = images.diagnosed, images.malignant
-    melanoma, classes = measured["n_by_class"]["MEL"], measured["n_classes"]
-    balanced, area, error = (
-        measured[name] for name in ("balanced_accuracy", "malignant_auc", "ece")
-    )
-    rows = (
-        (
+def headline_tiles(measured: dict[str, Any]) -> list[Tile]:
+    """Return the values that a reader looks for first."""
+    images = Counts.of(measured)
+    intervals = measured["intervals"]
+    n = images.diagnosed
+    melanoma = measured["n_by_class"]["MEL"]
+    all_tiles = [
+        Tile(
             "Balanced accuracy",
-            balanced,
+            measured["balanced_accuracy"],
             intervals["balanced_accuracy"],
-            f"n = {n:,}, {classes} diagnoses",
+            f"n = {n:,} images, {measured['n_classes']} diagnoses",
         ),
-        ("AUC malignant", area, intervals["malignant_auc"], f"n = {malignant:,} of {images.n:,}"),
-        (
-            "AUC melanoma",
+        Tile(
+            "AUC, malignant or benign",
+            measured["malignant_auc"],
+            intervals["malignant_auc"],
+            f"{images.malignant:,} malignant of {images.n:,} images",
+        ),
+        Tile(
+            "AUC, melanoma or other",
             measured["auc"]["MEL"],
             intervals["auc"]["MEL"],
-            f"n = {melanoma:,} of {n:,}",
+            f"{melanoma:,} melanoma of {n:,} images",
         ),
-        ("Calibration error (ECE)", error, None, ece_note(n, intervals["ece"])),
-    )
+        # The interval of a calibration error is not of the value beside it: see the note.
+        Tile("Calibration error (ECE)", measured["ece"], None, ece_note(n, intervals["ece"])),
+    ]
     if images.partial:
-        error, ends = measured["malignant_ece"], intervals["malignant_ece"]
-        over = f"n = {images.n:,}; ECE of the malignant probability, 0 is best"
-        rows = (*rows, ("Calibration error, malignant", error, ends, over))
+        note = ece_note(images.n, intervals["malignant_ece"])
+        all_tiles.append(
+            Tile(
+                "Calibration error, malignant",
+                measured["malignant_ece"],
+                None,
+                f"ECE of the malignant probability · {note}",
+            )
+        )
+    return all_tiles
+
+
+def headline(measured: dict[str, Any]) -> None:
+    """Draw the values that a reader looks for first, each with its interval and its n."""
     with st.grid(4, min_column_width=180):
-        for name, value, interval, over in rows:
+        for tile in headline_tiles(measured):
             with st.container(border=True, gap=None, height="stretch"):
-                st.metric(name, told(value))
-                between = f"95 % {interval[0]:.2f} to {interval[1]:.2f}, " if interval else ""
-                st.caption(between + over)
+                st.metric(tile.name, value_text(tile.value))
+                caption = tile.basis
+                if tile.interval:
+                    low, high = tile.interval
+                    caption = f"95 % CI {low:.2f} to {high:.2f} · {tile.basis}"
+                st.caption(caption)
 
 
-def damage(found: dict | None, name: str) -> None:
-    """Draw what damaged and turned pictures cost, or say how that is measured."""
-    st.subheader("Across damage", anchor=False)
-    if found is None:
-        st.info(f"Not measured; `{command_hints.robustness_into(name)}` measures it.")
+def damage(robustness: dict[str, Any] | None, name: str) -> None:
+    """Draw the performance on degraded and rotated images, or the command that measures it."""
+    st.subheader("Robustness to image degradation", anchor=False)
+    if robustness is None:
+        st.info(f"Not measured. Measure it: `{command_hints.robustness_into(name)}`.")
         return
-    names = {"balanced_accuracy": "balanced accuracy", "malignant_auc": "AUC malignant"}
     merit = st.segmented_control(
-        "Figure",
-        list(names),
+        "Metric",
+        list(MERITS),
         default="balanced_accuracy",
-        format_func=names.get,
+        format_func=MERITS.get,
         key="merit",
         required=True,
     )
-    ui.chart(charts.damage_chart(found, merit), key="damage")
-    rate = found["flips"]["rate"]
-    views, images = (
-        charts.UNDEFINED if rate[key] is None else f"{100 * rate[key]:.1f} %"
-        for key in ("mean", "any")
-    )
+    ui.chart(charts.damage_chart(robustness, merit), key="damage")
+    rate = robustness["flips"]["rate"]
     st.caption(
-        f"n = {found['n']:,} images, seven rotated or mirrored views each. The top diagnosis changes in {views} of "
-        f"the views, and in at least one view for {images} of the images."
+        f"n = {robustness['n']:,} images, seven rotated or mirrored views each. "
+        f"The top diagnosis changes in {rate_text(rate['mean'])} of the views, "
+        f"and in at least one view for {rate_text(rate['any'])} of the images."
     )
 
 
-def across(found: dict | None) -> None:
-    """Draw what an archive that training never saw costs, where that was measured."""
-    if found:
-        st.subheader("Across archives", anchor=False)
-        head, *rows = tables.across_rows(found)
-        table = [dict(zip(head, row, strict=True)) for row in rows]
-        st.table(ui.plain_rows(table), hide_index=True)
+def rate_text(rate: float | None) -> str:
+    """Return a share, 0 to 1, in percent, or that it is not defined."""
+    if rate is None:
+        return charts.UNDEFINED
+    return ui.percent(rate)
+
+
+def across(archives: dict[str, Any] | None) -> None:
+    """Draw the performance on an archive that was excluded from training, if it was measured."""
+    if not archives:
+        return
+    st.subheader("Results on unseen archives", anchor=False)
+    head, *rows = tables.across_rows(archives)
+    records = []
+    for row in rows:
+        cells = zip(head, row, strict=True)
+        records.append(dict(cells))
+    st.table(ui.plain_rows(records), hide_index=True)
+
+
+def by_diagnosis(measured: dict[str, Any]) -> None:
+    """Draw sensitivity and specificity of each diagnosis."""
+    st.subheader("By diagnosis", anchor=False)
+    images = Counts.of(measured)
+    if not images.diagnosed:
+        st.caption(NO_DIAGNOSIS_NOTE)
+        return
+    figure = charts.per_class_chart(measured)
+    ui.chart(figure, key="per-class")
+    st.caption(MALIGNANT_NOTE)
+
+
+def results(shown: Shown, name: str) -> None:
+    """Draw all results of the selected model on the selected images."""
+    record = shown.record
+    claim = ui.plain(record.validation_claim)
+    claim = claim[0].upper() + claim[1:]
+    model = ui.plain(f"{record.name} {record.version}")
+    st.markdown(
+        f"{model} {shown.about} {claim}. "
+        "Brackets: 95 % CI, resampled by lesion; not shown when there are too few lesions."
+    )
+    ui.report(shown)
+    headline(shown.figures)
+    ui.threshold(shown)
+    with st.grid(2, min_column_width=420, gap="medium") as grid:
+        with grid.cell():
+            ui.confusion(shown)
+        with grid.cell():
+            by_diagnosis(shown.figures)
+    ui.errors(shown)
+    ui.subgroups(shown, value_text)
+    ui.versus(shown)
+    own = ui.model_metrics(name) or {}
+    damage(own.get("robustness"), name)
+    across(own.get("across_archives"))
 
 
 record = ui.page("Performance")
@@ -101,31 +194,7 @@ if not record:
     st.stop()
 name, shown = ui.choose_figures()
 if shown:
-    measured = shown.figures
-    claim = ui.plain(shown.record.validation_claim)
-    st.markdown(
-        f"{ui.plain(f'{shown.record.name} {shown.record.version}')} {shown.about} {claim[0].upper()}{claim[1:]}. "
-        "In brackets: 95 % intervals over lesions; too few lesions have none."
-    )
-    ui.report(shown)
-    headline(measured)
-    ui.threshold(shown)
-    with st.grid(2, min_column_width=420, gap="medium") as grid:
-        with grid.cell():
-            ui.confusion(shown)
-        with grid.cell():
-            st.subheader("By diagnosis", anchor=False)
-            if Counts.of(measured).diagnosed:
-                ui.chart(charts.per_class_chart(measured), key="per-class")
-                st.caption(MALIGNANT_NOTE)
-            else:
-                st.caption(NO_DIAGNOSIS_NOTE)
-    ui.errors(shown)
-    ui.subgroups(shown, told)
-    ui.versus(shown)
-    own = ui.model_metrics(name) or {}
-    damage(own.get("robustness"), name)
-    across(own.get("across_archives"))
+    results(shown, name)
 
 st.subheader("Model card", anchor="model-card")
 with st.expander(ui.plain(name), expanded=True, key="card"):

@@ -1,19 +1,124 @@
-"""Diagnoses and methods side by side for the current picture, and one map large beside the original."""
+"""Shows saliency maps of diagnoses and methods side by side."""
 
 import streamlit as st
+from streamlit.delta_generator import DeltaGenerator
 
 from cadlib import ui
 from cadlib.metrics.operating_point import two_digits
-from cadlib.saliency.heatmap import METHODS
+from cadlib.saliency.heatmap import METHODS, Heatmap
 from cadlib.saliency.trust import ABOUT_RANDOM_MAPS
 from cadlib.taxonomy import CODES, diagnosis
 
 TILE_SIDE_PX = 360
+ABOUT_MAPS = (
+    "Each method has its own unit: compare colours down a column, between diagnoses, not across "
+    "methods. A faint map is weak evidence. The frame marks the square that the network saw. "
+    "Faithfulness: how much more the result changes when highlighted regions are hidden than when "
+    "the rest is hidden. Stability: how similar the map of the rotated and mirrored image is."
+)
+Place = tuple[str, str]
+"""A diagnosis and the key of a method: the row and the column of a map."""
 
 
 def pick(code: str, method: str) -> None:
     """Make one map the large one."""
     st.session_state["large"] = (code, method)
+
+
+def draw_empty(cases: list[ui.Case]) -> None:
+    """Draw what to do while there is no image."""
+    st.markdown("#### No image yet\n\nAdd one on the Diagnose page, or try a synthetic lesion.")
+    with st.container(horizontal=True):
+        st.page_link("pages/diagnose.py", label="Go to Diagnose", icon=":material/arrow_back:")
+        if st.button("Try a synthetic lesion", key="synthetic", icon=":material/draw:"):
+            ui.take([ui.next_synthetic(cases)])
+
+
+def choose_case_and_codes(readable: list[ui.Case], case: ui.Case) -> tuple[str, list[str]]:
+    """Draw the boxes for image and diagnoses; return the selected key and the selected codes."""
+    names = {}
+    for readable_case in readable:
+        risk = two_digits(readable_case.risk)
+        names[readable_case.key] = f"{readable_case.name}, malignant probability {risk}"
+    # The others are a choice away: each map takes a moment to compute.
+    most_probable = list(ranking)[:3]
+    with st.container(horizontal=True, vertical_alignment="bottom"):
+        key = st.selectbox(
+            "Image",
+            names,
+            list(names).index(case.key),
+            format_func=names.get,
+            key="picture",
+        )
+        codes = st.multiselect(
+            "Diagnoses",
+            CODES,
+            most_probable,
+            format_func=ui.named,
+            key=f"codes-{case.key[:8]}",
+        )
+    return key, codes
+
+
+def large_place(codes: list[str]) -> Place:
+    """Return the map that is large: the one that was enlarged, else the first."""
+    large: Place | None = st.session_state.get("large")
+    if large is not None:
+        code, method = large
+        if code in codes and method in methods:
+            return large
+    return codes[0], next(iter(methods))
+
+
+def draw_method_names() -> None:
+    """Draw the names of the methods above their columns."""
+    columns = st.columns(len(methods), wrap=False)
+    for column, method in zip(columns, methods.values(), strict=True):
+        name = f"**{method.name}**"
+        if not method.class_specific:
+            name += " :gray[not class-specific]"
+        column.markdown(name)
+
+
+def compute_maps(codes: list[str]) -> dict[Place, Heatmap]:
+    """Compute the map of each diagnosis by each method, with a progress bar."""
+    maps: dict[Place, Heatmap] = {}
+    total = len(codes) * len(methods)
+    bar = st.empty()
+    for code in codes:
+        for key, method in methods.items():
+            done = len(maps)
+            bar.progress(done / total, f"Computing map {done + 1} of {total}")
+            maps[code, key] = ui.heatmap(assessment, code, method)
+    bar.empty()
+    return maps
+
+
+def peak_of(key: str, codes: list[str]) -> float | None:
+    """Return the highest value of a method's maps, None if all are 0."""
+    highest = max(maps[code, key].raw_peak for code in codes)
+    return highest or None
+
+
+def draw_tile(column: DeltaGenerator, place: Place) -> DeltaGenerator:
+    """Draw a small map with the button that enlarges it; return the place of its caption."""
+    code, key = place
+    heat = maps[place]
+    peak = f"peak {heat.raw_peak:.2g}"
+    blend = ui.overlay(image, heat, peak=peaks[key], side_px=TILE_SIDE_PX)
+    column.image(blend, width="stretch", output_format="JPEG", alt=f"{ui.said(heat)}, {peak}")
+    column.button(
+        f"Enlarge ({peak})",
+        f"large-{code}-{key}",
+        "Show this map enlarged above",
+        pick,
+        place,
+        type="primary" if place == large else "secondary",
+        width="stretch",
+    )
+    caption = column.empty()
+    caption.caption(ui.trust_tile(None))
+    return caption
 
 
 record = ui.page("Saliency")
@@ -22,81 +127,48 @@ if not record:
 
 ui.about_the_loss()
 cases = ui.cases(record)
-readable = [one for one in cases if one.assessment]
+readable = [case for case in cases if case.assessment]
 if not readable:
-    st.markdown("#### No picture yet\n\nDrop one on the Diagnose page, or look at a drawn lesion.")
-    with st.container(horizontal=True):
-        st.page_link("pages/diagnose.py", label="Go to Diagnose", icon=":material/arrow_back:")
-        if st.button("Try a synthetic lesion", key="synthetic", icon=":material/draw:"):
-            ui.take([ui.next_synthetic(cases)])
+    draw_empty(cases)
     st.stop()
 
 case = ui.chosen_case(readable)
-image, ranking = case.assessment.image, dict(case.assessment.prediction.ranking())
+assessment = case.assessment
+image = assessment.image
+ranking = dict(assessment.prediction.ranking())
 methods = {method.key: method for method in METHODS}
-with st.container(horizontal=True, vertical_alignment="bottom"):
-    names = {one.key: f"{one.name}, malignant {two_digits(one.risk)}" for one in readable}
-    key = st.selectbox(
-        "Picture", names, list(names).index(case.key), format_func=names.get, key="picture"
-    )
-    chosen = st.multiselect(
-        "Diagnoses", CODES, list(ranking)[:3], format_func=ui.named, key=f"codes-{case.key[:8]}"
-    )
-if key != case.key:
-    ui.choose(key)
+chosen_key, chosen_codes = choose_case_and_codes(readable, case)
+if chosen_key != case.key:
+    ui.choose(chosen_key)
     st.rerun()
-if ui.withheld(case.assessment, case.name):
+if ui.withheld(assessment, case.name):
     st.stop()
-codes = [code for code in ranking if code in chosen]
+codes = [code for code in ranking if code in chosen_codes]
 if not codes:
-    st.info("Choose at least one diagnosis.")
+    st.info("Select at least one diagnosis.")
     st.stop()
 
-large = st.session_state.get("large")
-if large not in [(code, method) for code in codes for method in methods]:
-    large = (codes[0], next(iter(methods)))
+large = large_place(codes)
 top = st.container(width=880)
-st.caption(
-    "Each method counts in a unit of its own, so colours compare down a column, from diagnosis to diagnosis, not "
-    "across methods. A faint map is faint evidence. The frame is the square that the network saw. Faithful: how much "
-    "more the answer changes when what is hot is blanked than when the rest is; stable: how alike the map of the "
-    "turned picture is. " + ABOUT_RANDOM_MAPS
-)
-for column, method in zip(st.columns(len(methods), wrap=False), methods.values(), strict=True):
-    column.markdown(
-        f"**{method.name}**"
-        if method.class_specific
-        else f"**{method.name}** :gray[not class-specific]"
-    )
+st.caption(f"{ABOUT_MAPS} {ABOUT_RANDOM_MAPS}")
+draw_method_names()
 grid = st.container()
-maps, bar, total = {}, st.empty(), len(codes) * len(methods)
+maps = compute_maps(codes)
+peaks = {key: peak_of(key, codes) for key in methods}
+captions: dict[Place, DeltaGenerator] = {}
 for code in codes:
-    for key, method in methods.items():
-        bar.progress(len(maps) / total, f"Map {len(maps) + 1} of {total}")
-        maps[code, key] = ui.heatmap(case.assessment, code, method)
-bar.empty()
-places = {}
-peaks = {key: max(maps[code, key].raw_peak for code in codes) or None for key in methods}
-for code in codes:
-    grid.markdown(f"{ui.mark(code)} **{code}** {diagnosis(code).name} {two_digits(ranking[code])}")
-    for column, key in zip(grid.columns(len(methods), wrap=False), methods, strict=True):
-        heat = maps[code, key]
-        peak = f"peak {heat.raw_peak:.2g}"
-        shown = ui.overlay(image, heat, peak=peaks[key], side_px=TILE_SIDE_PX)
-        column.image(shown, width="stretch", output_format="JPEG", alt=f"{ui.said(heat)}, {peak}")
-        kind = "primary" if (code, key) == large else "secondary"
-        tip = "Show it large, above"
-        column.button(
-            peak, f"large-{code}-{key}", tip, pick, (code, key), type=kind, width="stretch"
-        )
-        places[code, key] = column.empty()
-        places[code, key].caption(ui.trust_tile(None))
+    share = two_digits(ranking[code])
+    grid.markdown(f"{ui.mark(code)} **{code}** {diagnosis(code).name} {share}")
+    columns = grid.columns(len(methods), wrap=False)
+    for column, key in zip(columns, methods, strict=True):
+        captions[code, key] = draw_tile(column, (code, key))
 with top:
     ui.side_by_side(image, maps[large], case.name, peak=peaks[large[1]])
-    ui.trust_line(line := st.empty(), maps[large], None)
-# all is drawn: now the figures, the large map's first
-for code, key in sorted(places, key=lambda place: place != large):
-    measured = ui.trust(case.assessment, code, methods[key])
-    places[code, key].caption(ui.trust_tile(measured))
+    line = st.empty()
+    ui.trust_line(line, maps[large], None)
+# All maps are drawn. The checks take longer, so they come now, those of the large map first.
+for code, key in sorted(captions, key=lambda place: place != large):
+    measured = ui.trust(assessment, code, methods[key])
+    captions[code, key].caption(ui.trust_tile(measured))
     if (code, key) == large:
         ui.trust_line(line, maps[large], measured)

@@ -99,9 +99,9 @@ def main() -> None:
         tab.give(("one.png", photograph(1)), ("two.png", photograph(2)))
         references = pixels_of(tab.session_id)
         result["read"] = look(references)
-        tab.click("Remove this picture")
+        tab.click("Remove image")
         result["removed_one"] = look(references)
-        tab.click("Remove all")
+        tab.click("Remove all images")
         result["removed_all"] = look(references)
         tab.give(("three.png", photograph(3)))
         from cadlib import ui

@@ -113,7 +113,7 @@ def test_the_parts_hold_every_image_once_and_say_what_most_of_theirs_are():
     assert [len(part) for part in parts] == sorted(map(len, parts), reverse=True)
     first = TABLE[TABLE["image"].isin(parts[0])]["diagnosis"]
     most = first.value_counts()
-    said = f"Part 1: {len(first)} images · {100 * most.iloc[0] / len(first):.0f} % "
+    said = f"Region 1: {len(first)} images · {100 * most.iloc[0] / len(first):.0f} % "
     assert options[0].startswith(said)
 
 
@@ -123,7 +123,7 @@ def test_a_part_that_is_chosen_is_shown_on_the_map_and_cleared_by_the_button():
     before = chart(app).id
     chosen = take_part(app, 2)
     assert dimmed(app)
-    assert f"**{len(chosen)} images chosen**" in app.markdown[0].value
+    assert f"**{len(chosen)} images selected**" in app.markdown[0].value
     app.button(key="map-clear").click()
     run(app)
     assert app.session_state["found"] is None
@@ -166,7 +166,7 @@ def test_of_very_many_images_some_are_drawn_and_it_is_said(monkeypatch):
     monkeypatch.setattr(imagemap, "DRAWN_AT_MOST", 100)
     app = shown()
     assert "Map of 100 images" in chart(app).alt
-    assert "It shows 100 of 300 images, drawn by lot" in app.caption[0].value
+    assert "The map shows a random 100 of 300 images" in app.caption[0].value
     parts = [take_part(app, number) for number in range(imagemap.PARTS)]
     assert sum(map(len, parts)) == N
 

@@ -32,7 +32,7 @@ from cadlib.images.patient import PatientFacts
 from cadlib.images.preprocess import InputSpec
 from cadlib.images.red_blue_swap import SWAPPED_NOTE
 from cadlib.images.synthetic import demo_lesions
-from cadlib.metrics.operating_point import OperatingPoint, PointIntervals, shown_name
+from cadlib.metrics.operating_point import OperatingPoint, PointIntervals, shown_name, two_digits
 from cadlib.metrics.predictive_values import PredictiveValues
 from cadlib.model import metrics_file, record
 from cadlib.model.audit_result import LEAKS, LeakAudit
@@ -53,6 +53,12 @@ from tests.reading import mounted, tiles, words
 
 ROOT = Path(__file__).parents[1]
 PAGES = ("diagnose", "saliency", "dataset", "performance", "training")
+
+
+def title_of(page: str) -> str:
+    return "Data set" if page == "dataset" else page.capitalize()
+
+
 BACKBONE = "test_efficientnet"
 TIMEOUT_S = 120
 trust = import_module("cadlib.ui.trust")  # `from cadlib.ui import trust` is its function
@@ -226,7 +232,7 @@ def test_loading_ahead_leaves_it_to_the_page_to_say_that_there_is_no_model(tmp_p
 def test_every_page_states_its_intended_use_and_names_the_model(app, name):
     page = opened(app, name)
     assert not page.exception
-    assert page.title[0].value == name.capitalize()
+    assert page.title[0].value == title_of(name)
     assert ui.INTENDED_USE in words(page)
     assert "tiny 0.1.0" in words(page)
 
@@ -244,7 +250,7 @@ def test_without_a_model_every_page_says_what_to_do(app, name, tmp_path, monkeyp
 def test_a_page_opened_first_on_a_fresh_server_has_the_frame(app, name):
     page = app.switch_page(f"pages/{name}.py").run()  # before menu.py ever ran
     assert not page.exception
-    assert page.title[0].value == name.capitalize()
+    assert page.title[0].value == title_of(name)
     assert ui.INTENDED_USE in words(page)
 
 
@@ -266,7 +272,7 @@ def test_a_click_loads_a_synthetic_lesion_and_the_decision_comes_first(app):
     assert not page.exception
     case = held(page)[0]
     assert case.assessment.decision.sentence in page.subheader[0].value
-    assert "Drawn lesion, nobody's skin" in viewed(page)["said"]
+    assert "Synthetic lesion, not real skin" in viewed(page)["said"]
 
 
 def test_of_several_files_the_riskiest_comes_first_and_the_unreadable_stay_with_their_reason(app):
@@ -282,7 +288,7 @@ def test_of_several_files_the_riskiest_comes_first_and_the_unreadable_stay_with_
     choices = [button for button in page.button if str(button.key).startswith("choose-")]
     risks = [float(button.label.split()[0]) for button in choices[:3]]
     assert risks == sorted(risks, reverse=True)
-    assert [button.label for button in choices[3:]] == ["not read", "not read"]
+    assert [button.label for button in choices[3:]] == ["file error", "file error"]
     assert "a PDF" in words(page)
     choices[3].click().run()
     assert "report" in page.error[0].value or "empty" in page.error[0].value
@@ -295,7 +301,7 @@ def test_the_answer_on_a_picture_that_cannot_be_read_is_withheld_until_it_is_ask
     page = drop(app.run(), ("good.png", lesion), ("dark.png", dark.getvalue()))
     case = next(case for case in held(page) if case.name == "dark.png")
     tile = page.button(key=f"choose-{case.key[:8]}")
-    assert tile.label == "not readable"
+    assert tile.label == "quality too low"
     tile.click().run()
     assert "No answer can rest on this picture" in page.warning[0].value
     assert "dark" in page.warning[0].value
@@ -398,7 +404,7 @@ def test_every_drawn_lesion_is_shown_with_its_answer(app):
     assert not page.exception
     labels = [button.label for button in page.button if str(button.key).startswith("choose-")]
     assert len(labels) == len(lesions)
-    assert not {"not known", "not readable"} & set(labels)
+    assert not {"other image type", "quality too low"} & set(labels)
     unknown = next(
         (case for case in held(page) if not case.assessment.novelty.known), held(page)[0]
     )
@@ -420,7 +426,7 @@ def test_every_check_of_a_picture_is_shown_with_its_figure_and_limit(app, lesion
         assert limit.startswith(("at least", "at most"))
         assert f"{finding.limit:.4g}" in limit
     assert ui.about_the_set(held(page)[0].assessment.likely, 0.9) in words(page)
-    assert "the same first diagnosis in" in words(page)
+    assert "same top diagnosis in" in words(page)
     passed = len(report.findings) - len(report.flagged)
     assert f"{passed} of {len(report.findings)} checks" in page.expander[0].label
 
@@ -490,7 +496,7 @@ def test_more_bytes_than_a_session_holds_are_refused_with_a_reason(app, lesion, 
 
 def test_the_evidence_follows_the_chosen_diagnosis_and_method(app, lesion):
     page = drop(app.run(), ("one.png", lesion))
-    code = next(box for box in page.selectbox if box.label == "Evidence for")
+    code = next(box for box in page.selectbox if box.label == "Saliency map for")
     last = held(page)[0].assessment.prediction.ranking()[-1][0]
     code.set_value(last).run()
     assert not page.exception
@@ -508,7 +514,7 @@ def test_the_viewer_is_given_the_picture_and_the_square_that_the_network_saw(app
     assert shown["box"] == pytest.approx([0.125, 0, 0.875, 1])
     picture = Image.open(io.BytesIO(base64.b64decode(shown["picture"].partition(",")[2])))
     assert picture.size == (400, 300)
-    assert "The picture wide.png" in shown["alt"]
+    assert "Image wide.png" in shown["alt"]
 
 
 def test_without_a_prevalence_nothing_is_said_of_the_clinics_patients(app, lesion):
@@ -527,8 +533,8 @@ def test_the_prevalence_of_the_clinic_is_remembered_and_gives_predictive_values(
     values = PredictiveValues(point, 0.1)
     assert not page.exception
     assert "hundred" in {chart.key for chart in page.get("plotly_chart")}
-    assert f"PPV {values.positive:.3f}" in words(page)
-    assert f"NPV {values.negative:.3f}" in words(page)
+    assert f"PPV {two_digits(values.positive)}" in words(page)
+    assert f"NPV {two_digits(values.negative)}" in words(page)
     assert json.loads(clinic_file.read_text()) == {"operating_point": "balanced", "prevalence": 0.1}
     another = drop(
         AppTest.from_file(str(ROOT / "menu.py"), default_timeout=TIMEOUT_S).run(),
@@ -554,12 +560,12 @@ def test_facts_of_the_patient_move_the_answer_and_the_page_says_by_how_much(
 ):
     monkeypatch.setenv("CADLIB_MODELS", str(taught_folder.parent))
     page = drop(app.run(), ("one.png", lesion))
-    assert "Nothing is known of the patient" in words(page)
+    assert "No patient data: the result uses the image only" in words(page)
     key = held(page)[0].key[:8]
     before = page.subheader[0].value
     page.selectbox(key=f"sex-{key}").set_value("male").run()
     assert not page.exception
-    assert "most of all MEL Melanoma" in words(page)
+    assert "The largest change was MEL Melanoma" in words(page)
     assert page.subheader[0].value != before
     page.switch_page("pages/saliency.py").run()
     page.switch_page("pages/diagnose.py").run()
@@ -588,12 +594,12 @@ def test_rotated_views_are_compared_with_the_threshold_without_patient_data(
     )  # that of results with patient data, 0.123
     assert seen[-1] == (alone, {"with_facts": True})
     assert alone != 0.123
-    assert "Turned and mirrored, without patient data: " in words(page)
+    assert "Rotated and mirrored, without patient data: " in words(page)
 
 
 def test_a_model_that_takes_no_facts_says_so(app, lesion):
     page = drop(app.run(), ("one.png", lesion))
-    assert "Age, sex and site: tiny 0.1.0 looks at the picture alone" in words(page)
+    assert "Age, sex and site: tiny 0.1.0 uses the image only" in words(page)
 
 
 def test_what_a_header_says_of_the_patient_is_filled_in_and_can_be_taken_back(
@@ -606,18 +612,18 @@ def test_what_a_header_says_of_the_patient_is_filled_in_and_can_be_taken_back(
     key = held(page)[0].key[:8]
     assert page.selectbox(key=f"sex-{key}").value == "male"
     assert page.number_input(key=f"age-{key}").value == 62
-    assert "most of all MEL Melanoma" in words(page)
+    assert "The largest change was MEL Melanoma" in words(page)
     page.selectbox(key=f"sex-{key}").set_value(None).run()
     page.number_input(key=f"age-{key}").set_value(None).run()
     assert not page.exception
-    assert "Nothing is known of the patient" in words(page)
+    assert "No patient data: the result uses the image only" in words(page)
 
 
 def test_a_model_that_takes_no_facts_shows_what_a_header_says(app, lesion, monkeypatch):
     told = replace(read_image(lesion), facts=PatientFacts(62.0, "male", "head/neck"))
     monkeypatch.setattr(session, "read_image", lambda _: told)
     page = drop(app.run(), ("one.dcm", lesion))
-    assert "looks at the picture alone. The file says: 62 years, male, head/neck." in words(page)
+    assert "uses the image only. From the file header: 62 years, male, head/neck." in words(page)
 
 
 def test_removing_pictures_leads_back_to_the_empty_page(app, lesion):
@@ -626,7 +632,7 @@ def test_removing_pictures_leads_back_to_the_empty_page(app, lesion):
     assert len(held(page)) == 1
     page.button(key="clear").click().run()
     assert held(page) == []
-    assert "Drop one or several" in words(page)
+    assert "Drop one or more" in words(page)
 
 
 def test_downloads_hold_every_file_with_its_figures_or_its_reason(app, lesion):
@@ -644,7 +650,7 @@ def test_downloads_hold_every_file_with_its_figures_or_its_reason(app, lesion):
 
 def test_saliency_without_a_picture_says_where_one_comes_from(app):
     page = opened(app, "saliency")
-    assert "Drop one on the Diagnose page" in words(page)
+    assert "Add one on the Diagnose page" in words(page)
     page.button(key="synthetic").click().run()
     assert not page.exception
     assert len(held(page)) == 1
@@ -679,17 +685,19 @@ def test_every_map_says_how_far_it_may_be_trusted_and_a_poor_one_not_to_read_it(
     assert "Do not read this map: hiding what is hot" in words(page)
     page.switch_page("pages/saliency.py").run()
     assert not page.exception
-    tiles = [caption.value for caption in page.caption if caption.value.startswith("faithful ")]
-    marked = [tile for tile in tiles if "do not read" in tile]
+    tiles = [caption.value for caption in page.caption if caption.value.startswith("faithfulness ")]
+    marked = [tile for tile in tiles if "do not interpret" in tile]
     assert len(tiles) == 3 * len(METHODS)
     assert (
-        marked == ["faithful 0.10  \nstable 0.81  \n:material/visibility_off: **do not read**"] * 2
+        marked
+        == ["faithfulness 0.10  \nstability 0.81  \n:material/visibility_off: **do not interpret**"]
+        * 2
     )
     assert "Do not read this map: hiding what is hot" in words(page)
     assert f"Grad-CAM for {diagnosis(top).name} · peak " in words(page)
     page.button(key=f"large-{top}-hirescam").click().run()
     assert "Do not read this map" not in words(page)
-    assert "· faithful 0.72 · stable 0.81" in words(page)
+    assert "· faithfulness 0.72 · stability 0.81" in words(page)
 
 
 def test_a_map_is_measured_late_and_once(app, monkeypatch):
@@ -785,7 +793,7 @@ def test_a_range_shows_how_many_images_have_which_number_and_the_counts_follow_t
 ):
     def bars() -> list[int]:
         drawing = next(
-            html.proto.body for html in browser.get("html") if "Age, years" in html.proto.body
+            html.proto.body for html in browser.get("html") if "Age (years)" in html.proto.body
         )
         return [
             int(count.replace(",", ""))
@@ -887,10 +895,10 @@ def test_no_folder_can_be_typed_where_the_operator_names_none(app, monkeypatch):
 def test_a_sample_opens_large_and_the_model_answers_when_asked(browser):
     image = open_first(browser)
     assert ui.plain(image) in words(browser)
-    assert "malignant probability" not in words(browser)
+    assert "threshold" not in words(browser)
     browser.toggle(key="ask").set_value(True).run()
     assert not browser.exception
-    assert "malignant probability" in words(browser)
+    assert "threshold" in words(browser)
 
 
 def test_the_result_of_a_sample_of_another_kind_is_hidden_until_it_is_asked_for(
@@ -909,9 +917,9 @@ def test_the_result_of_a_sample_of_another_kind_is_hidden_until_it_is_asked_for(
     assert not browser.exception
     assert "does not look like the dermoscopic pictures" in browser.warning[0].value
     assert "not similar to the training images (novelty 1.70, limit 1)" in words(browser)
-    assert "malignant probability" not in words(browser)
+    assert "threshold" not in words(browser)
     next(one for one in browser.toggle if str(one.key).startswith("anyway-")).set_value(True).run()
-    assert "malignant probability" in words(browser)
+    assert "threshold" in words(browser)
     assert "does not look like the dermoscopic pictures" in browser.warning[0].value
 
 
@@ -919,7 +927,7 @@ def test_the_heatmap_of_a_sample_says_whether_it_may_be_read(browser):
     open_first(browser)
     browser.toggle(key="ask").set_value(True).run()
     assert not browser.exception
-    assert re.search(r"Grad-CAM for .* · peak .* · faithful .* · stable ", words(browser))
+    assert re.search(r"Grad-CAM for .* · peak .* · faithfulness .* · stability ", words(browser))
     assert "Do not read this map" in words(
         browser
     ) or "Hiding what is hot changes the answer" in words(browser)
@@ -937,7 +945,7 @@ def test_an_unreadable_sample_is_named_in_its_tile_and_beside_the_map(
     assert "incomplete or damaged" in tiles(page)[0]["why"]
     assert all("why" not in tile for tile in tiles(page)[1:])
     look_at_map(page)
-    assert "Not on the map, for they cannot be read: 1" in words(page)
+    assert "1 image is not on the map because it cannot be read" in words(page)
 
 
 def test_the_real_data_set_opens(app, data_dir, monkeypatch):
@@ -952,9 +960,11 @@ def test_performance_shows_each_headline_figure_with_its_n(app):
     page = opened(app, "performance")
     assert not page.exception
     assert [metric.label for metric in page.metric] == [
-        "Balanced accuracy", "AUC malignant", "AUC melanoma", "Calibration error (ECE)",
+        "Balanced accuracy", "AUC, malignant or benign", "AUC, melanoma or other", "Calibration error (ECE)",
     ]  # fmt: skip
-    assert words(page).count("n = ") >= 4
+    assert words(page).count("n = ") >= 2
+    assert re.search(r"95 % CI 0\.\d\d to \d\.\d\d · \d+ malignant of \d+ images", words(page))
+    assert re.search(r"· \d+ melanoma of \d+ images", words(page))
     assert len(page.get("plotly_chart")) == 7
     assert "It knows nothing." in "".join(html.proto.body for html in page.get("html"))
 
@@ -973,7 +983,7 @@ def test_the_interval_of_the_calibration_error_is_said_to_be_without_chance(app,
 
 def test_performance_says_how_damage_is_measured_where_it_was_not(app):
     page = opened(app, "performance")
-    assert "Across damage" in [heading.value for heading in page.subheader]
+    assert "Robustness to image degradation" in [heading.value for heading in page.subheader]
     assert "python -m cadlib robustness --model tiny" in page.info[0].value
 
 
@@ -988,10 +998,10 @@ def test_performance_draws_what_damage_costs(app, tiny_models, across_damage):
         assert len(page.get("plotly_chart")) == 8
         rate = found["flips"]["rate"]
         assert rate["any"] > rate["mean"]
-        assert f"The top diagnosis changes in {100 * rate['mean']:.1f} % of the views" in words(
+        assert f"The top diagnosis changes in {ui.percent(rate['mean'])} of the views" in words(
             page
         )
-        assert f"in at least one view for {100 * rate['any']:.1f} % of the images" in words(page)
+        assert f"in at least one view for {ui.percent(rate['any'])} of the images" in words(page)
         other = page.segmented_control(key="merit").set_value("malignant_auc").run()
         assert not other.exception
     finally:
@@ -1119,10 +1129,10 @@ def look_at_map(page: AppTest) -> None:
 
 def test_the_dataset_page_has_a_map_counts_and_lists_of_what_was_found(browser):
     browser.pills(key="facet-diagnosis").set_value(["MEL"]).run()
-    browser.segmented_control(key="view").set_value("Counts").run()
+    browser.segmented_control(key="view").set_value("Class counts").run()
     assert not browser.exception
     assert "Melanoma 12" in browser.get("plotly_chart")[0].proto.alt
-    browser.segmented_control(key="view").set_value("Suspects").run()
+    browser.segmented_control(key="view").set_value("Data review").run()
     assert not browser.exception
     assert "python -m cadlib suspects --data" in browser.code[-1].value
     look_at_map(browser)
@@ -1151,8 +1161,8 @@ def test_the_answers_of_the_model_become_facets_orders_and_marks(
     predictions = pd.read_csv(folder / "predictions.csv").set_index("image")
     said = predictions[list(CODES)].idxmax(axis=1)
     truth = dataset.table.set_index("image")["diagnosis"]
-    assert count(browser, "facet-verdict", "right") == (said == truth).sum()
-    assert count(browser, "facet-verdict", "wrong") == (said != truth).sum()
+    assert count(browser, "facet-verdict", "correct") == (said == truth).sum()
+    assert count(browser, "facet-verdict", "incorrect") == (said != truth).sum()
     for code in CODES:
         assert sum(
             f" {code} " in f" {text}" for text in browser.pills(key="facet-said").options
@@ -1163,4 +1173,4 @@ def test_the_answers_of_the_model_become_facets_orders_and_marks(
     browser.pills(key="facet-verdict").set_value(["wrong"]).run()
     assert not browser.exception
     assert tiles(browser)
-    assert all(" ≠ " in label for label in labels(browser))
+    assert all(" · predicted " in label for label in labels(browser))

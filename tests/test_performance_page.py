@@ -94,7 +94,7 @@ def test_a_subset_is_measured_alone_and_the_slider_moves_everything_together(dat
     assert not page.exception
     assert (before.iloc[:2, 1] != after.iloc[:2, 1]).any()
     page.number_input(key="judged-prevalence").set_value(1.0).run()
-    assert "if 1.0 % are malignant" in page.table[0].value.iloc[2, 2]
+    assert "at 1.0 % malignant lesions" in page.table[0].value.iloc[2, 2]
     assert len(page.get("plotly_chart")) >= 6
 
 
@@ -178,9 +178,9 @@ def test_without_a_data_set_the_models_own_figures_stand_and_say_what_they_lack(
     monkeypatch.delenv("CADLIB_DATA", raising=False)
     page = opened()
     assert not page.exception
-    assert page.selectbox(key="measured-images").options == ["The model's own figures"]
-    assert "To open images, choose a data set above" in words(page)
-    assert "Across archives" in words(page)
+    assert page.selectbox(key="measured-images").options == ["Model's own results"]
+    assert "To view images, select a data set above" in words(page)
+    assert "Results on unseen archives" in words(page)
     slider = next(one for one in page.select_slider if one.key.startswith("threshold"))
     assert slider.value is not None
     assert "0.939" in page.table[0].value.iloc[0, 1]

@@ -102,10 +102,7 @@ def test_a_share_that_was_never_measured_is_said_to_be_unknown():
 
 def test_a_training_image_is_told_by_name(shown):
     app = shown(replace(FOUND, itself=CASES[4]))
-    assert (
-        "This very picture is a training image: ISIC\\_9000004, :orange[▲] MEL"
-        in app.warning[0].value
-    )
+    assert "This image is a training image (ISIC\\_9000004, :orange[▲] MEL)" in app.warning[0].value
     assert "was correct for" not in text_of(app)  # measured on images that are none
     assert not shown(FOUND).warning
 

@@ -41,6 +41,6 @@ def test_what_changes_is_counted_and_said():
     probabilities[6:, CODES.index("NV")], probabilities[6:, CODES.index("MEL")] = 0.45, 0.55
     found = Stability(probabilities)
     assert (found.same, found.malignant_range) == (6, pytest.approx((0.1, 0.55)))
-    said = "Turned and mirrored: the same first diagnosis in 6 of 8 views, malignant probability 0.10 to 0.55"
-    assert about_the_turns(found, 0.2) == f"{said}: on both sides of the threshold."
+    said = "Rotated and mirrored: same top diagnosis in 6 of 8 views, malignant probability 0.10 to 0.55"
+    assert about_the_turns(found, 0.2) == f"{said}; the range crosses the referral threshold."
     assert about_the_turns(found, 0.6) == about_the_turns(found, 0.1) == f"{said}."

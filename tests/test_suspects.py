@@ -34,6 +34,7 @@ from cadlib.label_review.pairs import pairs
 from cadlib.label_review.search import find_suspects
 from cadlib.model.model import Model
 from cadlib.model.record import read_record
+from cadlib.ui.suspects import SHOWN_KINDS
 
 
 def silent(what: str, done: int, total: int) -> None:
@@ -397,14 +398,16 @@ def test_the_page_part_says_which_command_makes_the_lists(spoilt, drawn_model_fo
 
 
 def test_the_page_part_without_a_model_says_so(spoilt):
-    assert "with a model, and there is none" in opened(spoilt, "").info[0].value
+    assert "need a model, and none is available" in opened(spoilt, "").info[0].value
 
 
 def test_the_page_part_shows_a_list_at_a_time(spoilt, drawn_model_folder, found):
     keep(found, open_dataset(spoilt, verify=False))
     app = opened(spoilt, drawn_model_folder)
     control = app.segmented_control(key="page-suspects-kind")
-    assert control.options == [f"{kind.capitalize()} {n:,}" for kind, n in found.counts.items()]
+    assert control.options == [
+        f"{SHOWN_KINDS.get(kind, kind).capitalize()} {n:,}" for kind, n in found.counts.items()
+    ]
     control.set_value("contradictions").run()
     assert not app.exception
     text = " ".join(element.value for element in [*app.markdown, *app.caption])
@@ -532,7 +535,7 @@ def test_the_pictures_of_a_finding_open_large(spoilt, drawn_model_folder, doubte
     run(app.segmented_control(key="page-suspects-kind").set_value("near-duplicates"))
     run(app.button(key="closer-near-duplicates-ISIC_9000005-ISIC_9000003").click())
     shown = [one.alt for image in app.image for one in image.proto.imgs]
-    assert {"The picture ISIC_9000005", "The picture ISIC_9000003"} <= {*shown}
+    assert {"Image ISIC_9000005", "Image ISIC_9000003"} <= {*shown}
 
 
 def test_verdicts_that_cannot_be_read_or_kept_are_told_and_nothing_is_lost(

@@ -111,7 +111,7 @@ def test_two_runs_alike_have_no_table_of_what_differs(app, folder):
         write(folder, name, (1.0, 0.5))
     page = opened(app)
     page.selectbox(key="other").select_index(0).run()
-    assert "Nothing: the two runs have the same settings" in words(page)
+    assert "None: both runs have the same settings" in words(page)
     assert len(page.table) == 1
 
 
@@ -129,7 +129,7 @@ def test_a_running_run_says_how_long_it_takes_and_a_finished_one_does_not_run(ap
 def test_a_run_of_another_machine_is_not_called_running(app, folder, monkeypatch):
     write(folder, "mine", (1.0, 0.5))
     monkeypatch.setattr(monitor.socket, "gethostname", lambda: "another")
-    assert "Not known whether it runs: epoch 1 of 4" in words(opened(app))
+    assert "State unknown: epoch 1 of 4" in words(opened(app))
 
 
 def test_curves_that_cannot_be_read_are_said_and_the_others_shown(app, folder):

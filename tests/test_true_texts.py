@@ -287,7 +287,7 @@ def test_predict_writes_the_warning_into_its_csv(tmp_path, clear, capsys):
 
 def test_rotated_views_of_a_result_with_patient_data_are_said_to_have_none():
     views = SimpleNamespace(malignant_range=(0.1, 0.5), same=6, probabilities=np.zeros((8, 8)))
-    assert ui.about_the_turns(views, 0.2).startswith("Turned and mirrored: ")
+    assert ui.about_the_turns(views, 0.2).startswith("Rotated and mirrored: ")
     assert ui.about_the_turns(views, 0.2, with_facts=True).startswith(
-        "Turned and mirrored, without patient data: "
+        "Rotated and mirrored, without patient data: "
     )

@@ -134,21 +134,23 @@ def test_a_poor_map_is_not_to_be_read_and_the_reason_is_said(poor, said):
     assert not poor.readable
     assert poor.sentence.startswith("Do not read this map: ")
     assert poor.sentence.endswith(said)
-    assert "**do not read**" in trust_tile(poor)
+    assert "**do not interpret**" in trust_tile(poor)
 
 
 def test_a_map_above_both_limits_may_be_read():
     assert GOOD.readable
     assert "Do not read" not in GOOD.sentence
-    assert "may be read" in trust_tile(GOOD)
+    assert "can be interpreted" in trust_tile(GOOD)
 
 
 def test_the_line_under_a_map_names_method_diagnosis_peak_and_both_figures():
     found = Heatmap(np.zeros((2, 2), np.float32), "MEL", "grad-cam", 0.3149, (0, 0, 2, 2))
-    said = "Grad-CAM for Melanoma · peak 0.31 · faithful 0.72 · stable −0.10"
+    said = "Grad-CAM for Melanoma · peak 0.31 · faithfulness 0.72 · stability −0.10"
     assert about_the_map(found, Trust(0.72, -0.1)) == said
-    assert about_the_map(found, Trust(math.nan, 0.5)).endswith("faithful not defined · stable 0.50")
-    assert about_the_map(found, None).endswith("faithful … · stable …")
+    assert about_the_map(found, Trust(math.nan, 0.5)).endswith(
+        "faithfulness not defined · stability 0.50"
+    )
+    assert about_the_map(found, None).endswith("faithfulness … · stability …")
     assert (
         trust_tile(None).count("\n")
         == trust_tile(GOOD).count("\n")

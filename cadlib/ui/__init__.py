@@ -1,39 +1,40 @@
-"""What the pages share, and all they see of it: `from cadlib import ui`.
+"""Provides what the pages share: `from cadlib import ui`.
 
-    text       how a diagnosis is written
-    harmless   text from a file, without layout, links and images
-    models     the model, loaded once for all sessions
-    frame      what stands around each page; a chart with its text
-    pictures   a picture as the pages show it, and the evidence in it
-    viewer     a picture to look into, with the evidence over it
-    evidence   which evidence that is, and whether to believe it
-    garbage    what need not be looked through after each run of a page
-    strip      the files of a session as thumbnails
-    clinic     what this clinic has chosen, and what the threshold means for its patients
-    patient    age, sex and site
-    neighbours the similar training cases
-    trust      whether a heatmap may be read
-    quality    whether a picture can be read and is known, and what is withheld where not
-    session    the pictures of one session
-    channels   red and blue swapped by the reader, and back
-    held       the count of what a session keeps in memory
-    lost       what a reader is told whose session is gone
-    datasets   the data sets a page can open
-    tiles      pictures in pages of tiles
-    gallery    images of a data set as tiles, and one of them large
-    imagemap   images as a map to choose from
-    runs       the runs of training a page can show
-    suspects   what of a data set a person should look at again
-    worklist   a list of them, worked through
-    figures_of which model on which images a page speaks of; evaluated in the background
-    threshold  the operating point as a slider
-    images_behind the images of a cell of the confusion matrix, and of each kind of error
-    subgroups  for whom the model is how good
-    versus     two models on the same images
-    report     all of that as one file
+    text             sentences about diagnoses and results
+    harmless         text from a file, without layout, links and images
+    models           the model, loaded once for all sessions
+    frame            the frame around each page; a chart with its text
+    pictures         images, saliency maps and overlays as the pages show them
+    viewer           an image to zoom into, with its saliency map
+    evidence         the saliency map of a diagnosis, with its method and its checks
+    memory           garbage collections made shorter
+    strip            the files of a session as thumbnails
+    clinic           the clinic's settings, and what they mean for its patients
+    patient          age, sex and site
+    neighbours       the similar cases
+    trust            faithfulness and stability of a saliency map
+    quality          image quality and image type, and the results that are hidden
+    session          the images of one session
+    channels         red and blue swapped by the reader, and back
+    held             the count of what a session holds in memory
+    lost             the warning for a reader whose session is gone
+    datasets         the data sets that a page can open
+    tiles            images in pages of tiles
+    gallery          images of a data set as tiles, and one of them large
+    imagemap         images as a map to select from
+    runs             the training runs that a page can show
+    suspects         the data review
+    worklist         a list of findings with verdicts
+    metrics_source   the model and the images whose results are shown; evaluation in the background
+    threshold        the referral threshold as a slider
+    metric_images    the images of a cell of the confusion matrix, and of each type of error
+    subgroups        performance by subgroup
+    model_comparison two models on the same images
+    report           the Performance page as one file
+    working          the progress of background work
 
-The only modules that know Streamlit, and the only home of caches. torch is not loaded but for a heatmap that needs
-gradients.
+These are the only modules that use Streamlit, and the only ones with Streamlit's caches. torch is
+loaded only for a saliency map that needs gradients.
 """
 
 from cadlib.ui.channels import channel_order
@@ -89,7 +90,15 @@ from cadlib.ui.session import (
 from cadlib.ui.strip import strip
 from cadlib.ui.subgroups import subgroups
 from cadlib.ui.suspects import suspects
-from cadlib.ui.text import about_the_set, about_the_threshold, about_the_turns, mark, named, sign
+from cadlib.ui.text import (
+    about_the_set,
+    about_the_threshold,
+    about_the_turns,
+    mark,
+    named,
+    percent,
+    sign,
+)
 from cadlib.ui.threshold import threshold
 from cadlib.ui.trust import about_the_map, trust, trust_line, trust_tile
 
@@ -137,6 +146,7 @@ __all__ = [
     "overlay",
     "page",
     "patient",
+    "percent",
     "photograph_of",
     "plain",
     "plain_rows",

@@ -1,4 +1,4 @@
-"""Let a reader swap red and blue of an image, and undo it."""
+"""Lets a reader swap red and blue of an image, and undo it."""
 
 from dataclasses import replace
 
@@ -8,7 +8,7 @@ from cadlib.images.red_blue_swap import swap_red_and_blue
 from cadlib.ui.pictures import assessed
 from cadlib.ui.session import Case
 
-LOOK_SWAPPED = "Red and blue look swapped: a common slip when images are saved with OpenCV."
+LOOK_SWAPPED = "Red and blue look swapped: a common error when images are saved with OpenCV."
 WERE_SWAPPED = "Red and blue were swapped at your request. The result is for the swapped image."
 
 
@@ -29,10 +29,11 @@ def channel_order(case: Case) -> None:
 
 
 def _swap(key: str) -> None:
-    """Assess a held case anew with red and blue exchanged."""
+    """Assess a held case again with red and blue swapped."""
     held: dict[str, Case] = st.session_state.get("cases", {})
     case = held.get(key)
-    if case is None or case.assessment is None:  # removed in another tab of the session
+    if case is None or case.assessment is None:
+        # It was removed in another tab of the session.
         return
     image = swap_red_and_blue(case.assessment.image)
     held[key] = replace(case, assessment=assessed(image))

@@ -1,4 +1,4 @@
-"""What this clinic has chosen, on every page, and what the model's threshold means for its patients."""
+"""Keeps the clinic's settings and draws what they mean for its patients."""
 
 import streamlit as st
 
@@ -12,54 +12,79 @@ from cadlib.server.clinic_settings import LEAST, MOST, Clinic, read_clinic, save
 from cadlib.ui.frame import chart
 from cadlib.ui.text import about_the_patients, about_the_prevalence, plain
 
-_POINT, _SHARE = "operating-point", "prevalence"
+_POINT = "operating-point"
+_SHARE = "prevalence"
 SAVED = "Saved in a file for this clinic: one setting for all users of this server."
 
 
 def operating_point(record: ModelRecord) -> str:
-    """Return the name of the clinic's operating point, the usual one where this model has no such point."""
+    """Return the name of the clinic's operating point.
+
+    It is the usual one if this model does not have the clinic's.
+    """
     chosen = _clinic().operating_point
-    return chosen if chosen in _points(record) else DEFAULT_OPERATING_POINT
+    if chosen in _points(record):
+        return chosen
+    return DEFAULT_OPERATING_POINT
 
 
 def prevalence() -> float | None:
-    """Return the share of malignant lesions that the clinic has named, None where it has not."""
+    """Return the clinic's share of malignant lesions, 0 to 1, None if it is not set."""
     return _clinic().prevalence
 
 
-def consequences(found: Assessment, record: ModelRecord) -> None:
-    """Draw what threshold and probability mean at the clinic's prevalence, and let point and prevalence be chosen."""
-    names, chosen, point = _points(record), _clinic(), found.decision.operating_point
-    st.markdown("**What it means here**")
-    st.session_state.setdefault(_POINT, point.name)
-    st.session_state.setdefault(_SHARE, chosen.prevalence and round(100 * chosen.prevalence, 6))
-    with st.container(horizontal=True, vertical_alignment="bottom"):
-        st.segmented_control(
-            "Operating point", names, required=True, key=_POINT, on_change=_remember, format_func=shown_name,
-            help=f"{about_the_points()} {SAVED}",
-        )  # fmt: skip
-        st.number_input(
-            "Malignant lesions here, %", 100 * LEAST, 100 * MOST, None, 0.5, "%.1f", key=_SHARE, on_change=_remember,
-            placeholder="not said", width=200,
-            help=f"Of all lesions that are looked at in this clinic. {SAVED}",
-        )  # fmt: skip
-    if chosen.prevalence is None:
+def consequences(assessment: Assessment, record: ModelRecord) -> None:
+    """Draw what threshold and probability mean at the clinic's prevalence, and its settings."""
+    settings = _clinic()
+    point = assessment.decision.operating_point
+    st.markdown("**In your clinic**")
+    _draw_settings(record, point.name, settings.prevalence)
+    if settings.prevalence is None:
         st.caption(
-            "Say how many of your patients' lesions are malignant, and what the threshold does to 100 of them stands "
-            "here. The share in the data set would mislead: it is that of specialist clinics."
+            "Enter your clinic's share of malignant lesions to see what this threshold means for "
+            "100 patients. The share in the data set would mislead: it comes from specialist "
+            "clinics."
         )
         return
-    values = PredictiveValues(point, chosen.prevalence)
+    values = PredictiveValues(point, settings.prevalence)
     chart(charts.hundred_patients(values), key="hundred")
     st.caption(about_the_patients(values, f"{point.split} images"))
-    here = at_prevalence(
-        found.prediction.malignant_probability, point.prevalence, chosen.prevalence
-    )
-    st.caption(
-        about_the_prevalence(
-            found.prediction.malignant_probability, here, point.prevalence, chosen.prevalence
+    measured = assessment.prediction.malignant_probability
+    here = at_prevalence(measured, point.prevalence, settings.prevalence)
+    st.caption(about_the_prevalence(measured, here, point.prevalence, settings.prevalence))
+
+
+def _draw_settings(record: ModelRecord, point: str, share: float | None) -> None:
+    """Draw the controls for the operating point and the share of malignant lesions."""
+    percent = None
+    if share is not None:
+        # Rounded, because 100 * share can have digits that nobody entered.
+        percent = round(100 * share, 6)
+    st.session_state.setdefault(_POINT, point)
+    st.session_state.setdefault(_SHARE, percent)
+    with st.container(horizontal=True, vertical_alignment="bottom"):
+        st.segmented_control(
+            "Operating point",
+            _points(record),
+            required=True,
+            key=_POINT,
+            on_change=_save,
+            format_func=shown_name,
+            help=f"{about_the_points()} {SAVED}",
         )
-    )
+        st.number_input(
+            "Share of malignant lesions (%)",
+            100 * LEAST,
+            100 * MOST,
+            None,
+            0.5,
+            "%.1f",
+            key=_SHARE,
+            on_change=_save,
+            placeholder="not set",
+            width=200,
+            help=f"Among all lesions examined in this clinic. {SAVED}",
+        )
 
 
 def _points(record: ModelRecord) -> list[str]:
@@ -67,22 +92,29 @@ def _points(record: ModelRecord) -> list[str]:
 
 
 def _clinic() -> Clinic:
-    """Return what was chosen: in this session, else as the clinic's file has it, whose trouble is said once."""
+    """Return the settings of this session, at first those of the clinic's file.
+
+    A file that cannot be read is reported once, and the settings are then empty.
+    """
     if "clinic" not in st.session_state:
         try:
             st.session_state["clinic"] = read_clinic()
         except ClinicInvalid as error:
             st.session_state["clinic"] = Clinic()
             st.toast(plain(str(error)), icon=":material/warning:")
-    held: Clinic = st.session_state["clinic"]
-    return held
+    settings: Clinic = st.session_state["clinic"]
+    return settings
 
 
-def _remember() -> None:
-    share = st.session_state[_SHARE]
-    chosen = Clinic(st.session_state[_POINT], share and share / 100)
-    st.session_state["clinic"] = chosen
+def _save() -> None:
+    """Save the settings of the controls, in the session and in the clinic's file."""
+    percent = st.session_state[_SHARE]
+    share = None
+    if percent is not None:
+        share = percent / 100
+    settings = Clinic(st.session_state[_POINT], share)
+    st.session_state["clinic"] = settings
     try:
-        save_clinic(chosen)
+        save_clinic(settings)
     except ClinicInvalid as error:
         st.toast(plain(str(error)), icon=":material/warning:")

@@ -1,4 +1,4 @@
-"""The data sets a page can open, and the model's answer for one of their files."""
+"""Opens data sets and assesses their files."""
 
 import atexit
 import os
@@ -24,70 +24,87 @@ if TYPE_CHECKING:
 
 
 def dataset_folders() -> list[str]:
-    """Return the data sets in the folder CADLIB_DATA; none where that is not set."""
-    if not (root := os.environ.get("CADLIB_DATA")):
+    """Return the data sets in the folder CADLIB_DATA; none if that is not set."""
+    root = os.environ.get("CADLIB_DATA")
+    if not root:
         return []
-    from cadlib.data.dataset import find_datasets  # noqa: PLC0415 - pandas takes a third of a second, an answer needs none
+    # Imported late: pandas takes a third of a second, and a result on the Diagnose page needs none.
+    from cadlib.data.dataset import find_datasets  # noqa: PLC0415
 
     return [str(folder) for folder in find_datasets(Path(root))]
 
 
 def may_name_a_folder() -> bool:
-    """Tell whether a reader can open a data set by its folder: below CADLIB_DATA, or anywhere with the switch."""
+    """Return whether a reader can open a data set by its folder.
+
+    It can be below CADLIB_DATA, or anywhere if the operator allows any folder.
+    """
     return any_folder() or bool(os.environ.get("CADLIB_DATA"))
 
 
 def typed_folder(typed: str) -> str:
-    """Return the folder that a reader typed; raise FolderRefused for one that is not theirs to open.
+    """Return the folder that a reader typed.
 
-    A data set that is listed may be typed, too: the operator may have linked it into CADLIB_DATA.
+    Raise FolderRefused for one that the reader may not open.
+    A data set in the list can be typed too: the operator may have linked it into CADLIB_DATA.
     """
     if typed in dataset_folders():
         return typed
-    return str(folder_below(typed, os.environ.get("CADLIB_DATA") or None, "CADLIB_DATA"))
+    root = os.environ.get("CADLIB_DATA") or None
+    folder = folder_below(typed, root, "CADLIB_DATA")
+    return str(folder)
 
 
 def dataset(path: str) -> "Dataset":
-    """Return the checked data set in a folder; raise DatasetInvalid where there is none."""
+    """Return the checked data set in a folder; raise DatasetInvalid if there is none."""
     try:
         folder = Path(path).expanduser()
         if not folder.is_dir():
             raise DatasetInvalid(
-                f"Expected the folder of a data set but {folder} is no folder; give its full path."
+                f"Expected a data set folder, but {folder} is not a folder. Enter its full path."
             )
         written = max(path.lstat().st_mtime for path in (folder, *folder.iterdir()))
     except (OSError, RuntimeError, ValueError) as error:
         raise DatasetInvalid(
-            f"Expected the folder of a data set but it cannot be opened: {error}."
+            f"Expected a data set folder, but it cannot be opened: {error}."
         ) from error
     return _dataset(str(folder), written)
 
 
-@st.cache_resource(max_entries=1, show_spinner="Drawing lesions …")
+@st.cache_resource(max_entries=1, show_spinner="Drawing synthetic lesions …")
 def synthetic_folder() -> str:
-    """Return a folder in ISIC's layout with drawn lesions, for those who have no data set.
+    """Return a folder in ISIC's layout with synthetic lesions, for readers without a data set.
 
     It lies among the caches, and is removed when the server stops.
     """
+    cache = cache_dir()
     try:
-        cache_dir().mkdir(parents=True, exist_ok=True)
-        place = tempfile.mkdtemp(prefix="synthetic-", dir=cache_dir())
-    except OSError:  # the cache cannot be written
+        cache.mkdir(parents=True, exist_ok=True)
+        place = tempfile.mkdtemp(prefix="synthetic-", dir=cache)
+    except OSError:
+        # The folder of caches cannot be written.
         place = tempfile.mkdtemp(prefix="cadlib-")
     atexit.register(shutil.rmtree, place, ignore_errors=True)
-    return str(write_dataset(Path(place) / "synthetic"))
+    target = Path(place) / "synthetic"
+    folder = write_dataset(target)
+    return str(folder)
 
 
 def assess_file(path: str) -> Assessment:
-    """Assess the picture in a file, once; raise ImageRejected where there is none."""
-    key = ("assessment", Path(path).stat().st_mtime, model().record.model_id)
+    """Assess the image in a file, once; raise ImageRejected where there is none."""
+    written = Path(path).stat().st_mtime
+    key = ("assessment", written, model().record.model_id)
     return holding().derived(
-        path, key, lambda: _assess_file(path), lambda found: found.image.pixels.nbytes
+        path,
+        key,
+        lambda: _assess_file(path),
+        lambda assessment: assessment.image.pixels.nbytes,
     )
 
 
+# The time is an argument because a folder written again is another data set.
 @st.cache_resource(max_entries=3, show_spinner="Reading the data set …", show_time=True)
-def _dataset(folder: str, written: float) -> "Dataset":  # noqa: ARG001 - a new date is a new data set
+def _dataset(folder: str, written: float) -> "Dataset":  # noqa: ARG001
     from cadlib.data.dataset import open_dataset  # noqa: PLC0415 - as above
 
     return open_dataset(Path(folder), verify=False)
@@ -95,4 +112,5 @@ def _dataset(folder: str, written: float) -> "Dataset":  # noqa: ARG001 - a new 
 
 def _assess_file(path: str) -> Assessment:
     with st.spinner("Reading …"):
-        return assessed(read_image(path))
+        image = read_image(path)
+        return assessed(image)

@@ -1,4 +1,4 @@
-"""The evidence for a diagnosis in a picture, to look into: which diagnosis, which method, and whether to believe it."""
+"""Draws the saliency map of a diagnosis, with its method and its checks."""
 
 from pathlib import Path
 
@@ -13,28 +13,33 @@ from cadlib.ui.viewer import viewer
 
 
 @st.fragment
-def evidence(found: Assessment, name: str, key: str) -> None:
-    """Draw the picture of that name with the heatmap of a chosen diagnosis over it; `key` tells it from others."""
-    ranking, shown = found.prediction.ranking(), st.container()
+def evidence(assessment: Assessment, name: str, key: str) -> None:
+    """Draw the image of that name with the saliency map of a selected diagnosis over it.
+
+    `key` identifies the image among others.
+    """
+    codes = [code for code, _ in assessment.prediction.ranking()]
+    # The viewer stands above the boxes, but needs what they select.
+    above = st.container()
     with st.container(horizontal=True, vertical_alignment="bottom"):
-        code = st.selectbox(
-            "Evidence for", [code for code, _ in ranking], format_func=named, key=f"code-{key}"
+        code = st.selectbox("Saliency map for", codes, format_func=named, key=f"code-{key}")
+        method = st.selectbox(
+            "Method", METHODS, format_func=lambda method: method.name, key="method"
         )
-        method = st.selectbox("Method", METHODS, format_func=lambda m: m.name, key="method")
-        heat = heatmap(found, code, method)
-        with shown:
-            opacity = viewer(found, heat, name, f"viewer-{key}")
-        file = f"{Path(name).stem}_{code}_{method.key}.png"
-        png = overlay_png(found.image, heat, opacity)
+        heat = heatmap(assessment, code, method)
+        with above:
+            opacity = viewer(assessment, heat, name, f"viewer-{key}")
         st.download_button(
-            "Overlay",
-            png,
-            file,
+            "Download overlay",
+            overlay_png(assessment.image, heat, opacity),
+            f"{Path(name).stem}_{code}_{method.key}.png",
             "image/png",
             "download-overlay",
             icon=":material/download:",
             on_click="ignore",
         )
+    # The checks take longer than the map, so the map is on the page before them.
     line = st.empty()
     trust_line(line, heat, None, NARROW_HEIGHT_PX)
-    trust_line(line, heat, trust(found, code, method), NARROW_HEIGHT_PX)
+    measured = trust(assessment, code, method)
+    trust_line(line, heat, measured, NARROW_HEIGHT_PX)

@@ -1,4 +1,4 @@
-"""The frame around each page: its title, the model, the intended use; and how a chart stands in it."""
+"""Draws the frame around each page, and charts with their text."""
 
 from collections.abc import Callable
 from typing import TYPE_CHECKING
@@ -15,62 +15,95 @@ from cadlib.ui.text import plain
 if TYPE_CHECKING:
     from plotly.graph_objects import Figure
 
-INTENDED_USE = "Computer-aided, not a diagnosis: it supports a reader, never replaces one."
+INTENDED_USE = (
+    "Computer-aided diagnosis: it supports the reader and never replaces one. "
+    "It is not a diagnosis."
+)
 
 
 def page(title: str) -> ModelRecord | None:
-    """Draw the frame of a page: title, model, intended use. Return the model's record, None without one."""
-    if "menu" not in st.session_state:
-        # A fresh server runs a deep-linked page without menu.py, because a folder is called pages. Told of its
-        # pages once, it runs menu.py from then on.
-        project = project_dir()
-        st.navigation([project / "menu.py", *sorted((project / "pages").glob("*.py"))])
-        st.rerun()
-    # A picture of our own: Streamlit would fetch an icon by name from a server of Google's.
+    """Draw the frame of a page: title, model, intended use.
+
+    Return the model's record, None without one.
+    """
+    _start_from_the_menu()
+    # The icon is drawn here: Streamlit would fetch one by name from a server of Google's.
     st.set_page_config(f"{title} · cadlib", _icon(), layout="wide")
-    found, reason = model_record()
+    record, reason = model_record()
     with st.container(
         horizontal=True, vertical_alignment="center", horizontal_alignment="distribute"
     ):
         st.title(title, anchor=False, width="content")
-        if found:
-            label = f"Model {plain(found.model_id)} · ready"
-            icon = ":material/check:" if found.audit_passed else ":material/warning:"
-            about = plain(f"{found.model_id}: {found.validation_claim}")
-            st.badge(label, icon=icon, color="gray", help=about)
-        else:
-            st.badge("No model", icon=":material/block:", color="gray")
+        _draw_badge(record)
     st.markdown(f"{INTENDED_USE} [Model card](performance#model-card)")
-    if found and not found.audit_passed:
-        said = plain(f"{found.name} {found.version}: {found.validation_claim}.")
-        st.warning(said, icon=":material/warning:")
-    if former := shown_model(found):
-        replaced = (
-            f"{former} was replaced by {found.model_id if found else ''} since this session began."
-        )
-        st.warning(
-            f"{plain(replaced)} Results of the former model are no longer shown; add the images again.",
-            icon=":material/sync_alt:",
-        )
-    if not found:
-        st.warning(
-            f"{plain(reason)} Only the Dataset and Training pages work without a model.",
-            icon=":material/info:",
-        )
-    return found
+    _draw_warnings(record, reason)
+    return record
 
 
 def chart(figure: "Figure", key: str, on_select: Callable[[], None] | None = None) -> None:
     """Draw a chart with its text for those who cannot see it; call back when a point is clicked."""
     st.plotly_chart(
-        figure, key=key, config=charts.CONFIG, alt=figure.layout.meta["alt"], on_select=on_select or "ignore",
+        figure,
+        key=key,
+        config=charts.CONFIG,
+        alt=figure.layout.meta["alt"],
+        on_select=on_select or "ignore",
         selection_mode="points",
-    )  # fmt: skip
+    )
+
+
+def _start_from_the_menu() -> None:
+    """Run menu.py first where a fresh server opens a page by its address.
+
+    Streamlit then runs the page without menu.py, because a folder is called pages. After one call
+    of `st.navigation` with its pages it runs menu.py.
+    """
+    if "menu" in st.session_state:
+        return
+    project = project_dir()
+    page_files = sorted((project / "pages").glob("*.py"))
+    st.navigation([project / "menu.py", *page_files])
+    st.rerun()
+
+
+def _draw_badge(record: ModelRecord | None) -> None:
+    """Draw the model's name, and whether its leak audit has passed."""
+    if record is None:
+        st.badge("No model", icon=":material/block:", color="gray")
+        return
+    icon = ":material/check:" if record.audit_passed else ":material/warning:"
+    st.badge(
+        f"Model {plain(record.model_id)} · ready",
+        icon=icon,
+        color="gray",
+        help=plain(f"{record.model_id}: {record.validation_claim}"),
+    )
+
+
+def _draw_warnings(record: ModelRecord | None, reason: str) -> None:
+    """Draw the warnings of a model without a passed audit, a replaced model, or none."""
+    if record and not record.audit_passed:
+        claim = plain(f"{record.name} {record.version}: {record.validation_claim}.")
+        st.warning(claim, icon=":material/warning:")
+    former = shown_model(record)
+    if former:
+        current = record.model_id if record else ""
+        replaced = plain(f"{former} was replaced by {current} since this session began.")
+        st.warning(
+            f"{replaced} Results of the former model are no longer shown. Add the images again.",
+            icon=":material/sync_alt:",
+        )
+    if not record:
+        st.warning(
+            f"{plain(reason)} Without a model, only the Data set and Training pages work.",
+            icon=":material/info:",
+        )
 
 
 def _icon() -> Image.Image:
-    picture = Image.new("RGBA", (64, 64))
-    draw = ImageDraw.Draw(picture)
+    """Draw the icon of the app: a lesion on a disc, RGBA, 64 × 64 px."""
+    icon = Image.new("RGBA", (64, 64))
+    draw = ImageDraw.Draw(icon)
     draw.ellipse((2, 2, 61, 61), fill="#0F766E")
     draw.ellipse((20, 22, 46, 44), fill="#FAFAFA")
-    return picture
+    return icon

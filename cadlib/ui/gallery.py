@@ -1,4 +1,4 @@
-"""Images of a data set as tiles, page by page, and one of them large with everything known of it."""
+"""Draws images of a data set as tiles, and one of them large."""
 
 from collections.abc import Callable, Hashable, Mapping
 from typing import TYPE_CHECKING, Any
@@ -26,12 +26,19 @@ if TYPE_CHECKING:
 
 NO_LABEL = "no label"
 _LABELS = {
-    "age_approx": "age", "sex": "sex", "anatom_site_general": "site", "archive": "archive", "lesion_id": "lesion",
-    "split": "split of the model",
-}  # fmt: skip
+    "age_approx": "age",
+    "sex": "sex",
+    "anatom_site_general": "anatomical site",
+    "archive": "archive",
+    "lesion_id": "lesion",
+    "split": "model split",
+}
 _FIGURES = {
-    "risk": "malignant probability", "confidence": "confidence", "uncertainty": "uncertainty", "loss": "loss",
-}  # fmt: skip
+    "risk": "malignant probability",
+    "confidence": "confidence",
+    "uncertainty": "uncertainty",
+    "loss": "loss",
+}
 
 
 def tiles_of(
@@ -39,109 +46,144 @@ def tiles_of(
     kind: str = "",
     words: Callable[[Mapping[Hashable, Any]], str] = lambda _: "",
 ) -> list[Tile]:
-    """Return a tile for each row of a data set's table: its label, a diagnosis of a model that differs, and more words.
+    """Return a tile for each row of a data set's table.
 
-    `kind` stands before the diagnosis, `words` are made of a row.
+    Its text is the label, the predicted diagnosis if that differs, and `words(row)`. `kind` stands
+    before the label.
     """
-    found = []
+    row_tiles = []
     labels = label_words(rows).fillna(NO_LABEL)
-    for code, row in zip(labels, rows.to_dict("records"), strict=True):
-        said = row.get("said")
-        differs = f" ≠ {said}" if isinstance(said, str) and _differs(code, said) else ""
-        found.append(Tile(row["image"], row["path"], code, f"{kind}{code}{differs}{words(row)}"))
-    return found
+    for label, row in zip(labels, rows.to_dict("records"), strict=True):
+        text = f"{kind}{label}"
+        predicted = row.get("said")
+        if isinstance(predicted, str) and _differs(label, predicted):
+            text += f" · predicted {predicted}"
+        text += words(row)
+        row_tiles.append(Tile(row["image"], row["path"], label, text))
+    return row_tiles
 
 
-def _differs(label: str, said: str) -> bool:
-    """Say whether a model's diagnosis contradicts a label: another diagnosis, or one of the other group."""
+def _differs(label: str, predicted: str) -> bool:
+    """Return whether a prediction contradicts a label: another diagnosis, or another group."""
     if label in GROUPS.values():
-        return diagnosis(said).group != label
-    return label in CODES and said != label
+        return diagnosis(predicted).group != label
+    return label in CODES and predicted != label
 
 
 def gallery(pages: Pages, table: "pd.DataFrame", key: str, kind: str = "") -> None:
-    """Draw tiles, as `tiles` does; a click opens the image large, with what a data set's table knows of it.
+    """Draw tiles, as `tiles` does; a click opens the image large, with its fields of the table.
 
-    `kind` stands before its diagnosis. Call it in a fragment.
+    `kind` stands before its label. Call it in a fragment.
     """
-    chosen = f"sample-{key}"
-    if (opened := tiles(pages, key)) is not None:
-        st.session_state[chosen] = opened
-    if chosen in st.session_state:
-        opens = st.dialog(
-            "Sample", width="large", on_dismiss=lambda: st.session_state.pop(chosen, None)
-        )
-        opens(_sample)(table, chosen, kind)
-
-
-def _sample(table: "pd.DataFrame", chosen: str, kind: str) -> None:
-    """Show one image large, with all that is known of it, and on request the model's answer."""
-    image = st.session_state[chosen]
-    found = table[table["image"] == image]
-    if found.empty:
-        st.caption(f"{plain(image)} is not in this data set.")
+    state_key = f"sample-{key}"
+    opened = tiles(pages, key)
+    if opened is not None:
+        st.session_state[state_key] = opened
+    if state_key not in st.session_state:
         return
-    row = found.iloc[0].dropna()
-    label = label_words(found).fillna(NO_LABEL).iloc[0]
+
+    def close() -> None:
+        st.session_state.pop(state_key, None)
+
+    dialog = st.dialog("Image", width="large", on_dismiss=close)
+    draw = dialog(_sample)
+    draw(table, state_key, kind)
+
+
+def _sample(table: "pd.DataFrame", state_key: str, kind: str) -> None:
+    """Show one image large with its fields, and on request the model's result."""
+    image = st.session_state[state_key]
+    rows = table[table["image"] == image]
+    if rows.empty:
+        st.caption(f"{plain(image)} is not in this data set.")
+    else:
+        _draw_sample(table, rows, state_key, kind)
+
+
+def _draw_sample(table: "pd.DataFrame", rows: "pd.DataFrame", state_key: str, kind: str) -> None:
+    """Draw the image of the first of these rows, its fields and the other images of its lesion."""
+    image = st.session_state[state_key]
+    row = rows.iloc[0].dropna()
+    labels = label_words(rows).fillna(NO_LABEL)
+    label = labels.iloc[0]
     st.markdown(f"{mark(label)} **{kind}{named(label)}** {plain(image)}")
     record, _ = model_record()
     left, right = st.columns([3, 2], gap="medium")
+    requested = st.session_state.get("ask")
     try:
-        if record and st.session_state.get("ask"):
+        if record and requested:
             _result(assess_file(row["path"]), image, left, right)
         else:
-            left.image(photograph_of(row["path"]), width="stretch", alt=f"The picture {image}")
+            large = photograph_of(row["path"])
+            left.image(large, width="stretch", alt=f"Image {image}")
     except (CadError, OSError) as error:
         left.error(plain(str(error)))
     with right:
         if record:
-            st.toggle("Ask the model", key="ask")
-        _known(row)
-        _others(table, row, chosen, kind)
+            st.toggle("Show model result", key="ask")
+        _fields(row)
+        _others(table, row, state_key, kind)
 
 
-def _result(found: Assessment, image: str, left: DeltaGenerator, right: DeltaGenerator) -> None:
-    """Draw the model's result, with the warning where the image cannot be interpreted or is not known."""
+def _result(
+    assessment: Assessment, image: str, left: DeltaGenerator, right: DeltaGenerator
+) -> None:
+    """Draw the model's result, or the warning of an image without a reliable one."""
     with right:
-        hidden = not_asked_for(found)
+        hidden = not_asked_for(assessment)
     if hidden:
-        left.image(photograph(found.image), width="stretch", alt=f"The picture {image}")
+        left.image(photograph(assessment.image), width="stretch", alt=f"Image {image}")
         with right:
-            st.caption(about_the_kind(found.novelty))
+            st.caption(about_the_kind(assessment.novelty))
         return
     with left:
-        evidence(found, image, "sample")
+        evidence(assessment, image, "sample")
     with right:
-        st.markdown(f"**{found.decision.sentence}** {found.quality.sentence}")
-        bars = charts.confidence_chart(found.prediction.probabilities, found.likely or ())
+        st.markdown(f"**{assessment.decision.sentence}** {assessment.quality.sentence}")
+        bars = charts.confidence_chart(assessment.prediction.probabilities, assessment.likely or ())
         chart(bars, "sample-confidence")
         st.caption(MALIGNANT_NOTE)
-        st.caption(about_the_kind(found.novelty))
-        similar(found)
+        st.caption(about_the_kind(assessment.novelty))
+        similar(assessment)
 
 
-def _known(row: "pd.Series[Any]") -> None:
-    """Write what a data set, and a model's evaluation on it, say of an image."""
-    known = [f"{label} {_short(row[name])}" for name, label in _LABELS.items() if name in row]
-    told = [f"{label} {row[name]:.2f}" for name, label in _FIGURES.items() if name in row]
+def _fields(row: "pd.Series[Any]") -> None:
+    """Write the fields of an image, from the data set and from a model's evaluation on it."""
+    texts = []
+    for name, label in _LABELS.items():
+        if name in row:
+            texts.append(f"{label} {_short(row[name])}")
+    texts.append(f"{row['width_px']} × {row['height_px']} px")
+    for name, label in _FIGURES.items():
+        if name in row:
+            texts.append(f"{label} {row[name]:.2f}")
     if "novelty" in row:
-        told.append(f"novelty {apart(row['novelty'], 1, '.2f')} (limit 1)")
-    st.caption(plain(" · ".join([*known, f"{row['width_px']} × {row['height_px']} px", *told])))
+        novelty = apart(row["novelty"], 1, ".2f")
+        texts.append(f"novelty {novelty} (limit 1)")
+    st.caption(plain(" · ".join(texts)))
 
 
 def _short(value: Any) -> str:
-    return f"{value:g}" if isinstance(value, float) else str(value)
+    if isinstance(value, float):
+        return f"{value:g}"
+    return str(value)
 
 
-def _others(table: "pd.DataFrame", row: "pd.Series[Any]", chosen: str, kind: str) -> None:
-    """Draw the other images of an image's lesion; a click opens one in its stead."""
-    others = table[(table["lesion_id"] == row.get("lesion_id")) & (table["image"] != row["image"])]
+def _others(table: "pd.DataFrame", row: "pd.Series[Any]", state_key: str, kind: str) -> None:
+    """Draw the other images of an image's lesion; a click opens one instead of it."""
+    # Without a lesion, nothing is equal to the missing value, so there are no others.
+    same_lesion = table["lesion_id"] == row.get("lesion_id")
+    other_image = table["image"] != row["image"]
+    others = table[same_lesion & other_image]
     if others.empty:
         return
     st.markdown(f"**Other images of this lesion**: {len(others):,}")
-    pages = Pages(
-        len(others), lambda first, end: tiles_of(others.iloc[first:end], kind), "", row["image"], 12
-    )
-    if (other := tiles(pages, "other-tiles")) is not None:
-        st.session_state[chosen] = other
+
+    def tiles_between(first: int, end: int) -> list[Tile]:
+        return tiles_of(others.iloc[first:end], kind)
+
+    pages = Pages(len(others), tiles_between, "", row["image"], 12)
+    opened = tiles(pages, "other-tiles")
+    if opened is not None:
+        st.session_state[state_key] = opened
         st.rerun(scope="fragment")

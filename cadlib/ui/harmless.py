@@ -8,7 +8,10 @@ if TYPE_CHECKING:
     from markdown_it.token import Token
 
 _APART: Final = "\u200b"
-"""A blank without width. Some of Streamlit's rules read text after its escapes are gone: this parts their signs."""
+"""A blank without width.
+
+Some rules of Streamlit read text after its escapes are removed: this separates their characters.
+"""
 _MARKDOWN: Final = re.compile(r"([\\`*_{}\[\]()#+\-!|~$:<>&=])")
 _NUMBERED: Final = re.compile(r"^( *\d+)([.)])(?= |$)")
 # Control characters end a paragraph, and directional ones turn "gpj.exe" round.
@@ -28,23 +31,35 @@ def plain(text: str) -> str:
     text = _CONTROLS.sub(" ", text)
     for signs in (_LINKS, _SHORTCODES, _ARROWS):
         text = signs.sub(_APART, text)
-    return _NUMBERED.sub(r"\1\\\2", _MARKDOWN.sub(r"\\\1", text))
+    escaped = _MARKDOWN.sub(r"\\\1", text)
+    return _NUMBERED.sub(r"\1\\\2", escaped)
 
 
 def plain_rows(rows: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
     """Return the rows of a table whose heads and cells show their text as it is."""
-    return [{_cell(head): _cell(value) for head, value in row.items()} for row in rows]
+    safe_rows = []
+    for row in rows:
+        safe = {}
+        for head, value in row.items():
+            safe[_cell(head)] = _cell(value)
+        safe_rows.append(safe)
+    return safe_rows
 
 
 def card_html(text: str) -> str:
-    """Return a model card, which is Markdown, as HTML without links and images: their addresses stand as text."""
+    """Return a model card, which is Markdown, as HTML without links and images.
+
+    Their addresses are shown as text.
+    """
     from markdown_it import MarkdownIt  # noqa: PLC0415 - one page shows a card, no other waits for this
 
     reader = MarkdownIt("commonmark", {"html": False}).enable("table")
     tokens = reader.parse(text)
     for token in tokens:
         if token.type in ("heading_open", "heading_close"):
-            token.tag = f"h{min(int(token.tag[1:]) + 2, 6)}"
+            # The headings of a card stand below those of the page. HTML has six levels.
+            level = int(token.tag[1:]) + 2
+            token.tag = f"h{min(level, 6)}"
         if token.children:
             token.children = _without_addresses(token.children)
     html: str = reader.renderer.render(tokens, reader.options, {})
@@ -52,9 +67,10 @@ def card_html(text: str) -> str:
 
 
 def _cell(value: Any) -> Any:
-    # Figures and plain words stay as they are. A backslash in each "(0.78 to 0.83)" would help
-    # nobody.
-    return plain(value) if isinstance(value, str) and _LAYOUT.search(value) else value
+    # Numbers and plain words stay as they are: a backslash in each "(0.78 to 0.83)" would disturb.
+    if isinstance(value, str) and _LAYOUT.search(value):
+        return plain(value)
+    return value
 
 
 def _without_addresses(tokens: "Sequence[Token]") -> "list[Token]":
@@ -67,7 +83,7 @@ def _without_addresses(tokens: "Sequence[Token]") -> "list[Token]":
             shown.append(_text(""))
             address = str(token.attrs.get("href", ""))
         elif token.type == "link_close":
-            before = "".join(one.content for one in shown)
+            before = "".join(part.content for part in shown)
             shown.append(_text("" if before.endswith(address) else f" ({address})"))
         else:
             shown.append(token)

@@ -20,10 +20,14 @@ def holding() -> Holding:
 
 
 def let_go(uploads: Iterable[UploadedFile]) -> None:
-    """Drop uploads that were read. Streamlit keeps them until the tab is closed, even without their widget."""
+    """Drop uploads that were read.
+
+    Streamlit keeps them until the tab is closed, even without their widget.
+    """
     context = get_script_run_ctx()
     if context is None or not Runtime.exists():
-        return  # a test runs the page without a server
+        # A test runs the page without a server.
+        return
     manager = Runtime.instance().uploaded_file_mgr
     if isinstance(manager, MemoryUploadedFileManager):
         for upload in uploads:

@@ -1,4 +1,4 @@
-"""Images as a map: what the model finds alike lies together, and a lasso or a list chooses of it."""
+"""Draws images as a map from which a lasso or a list selects."""
 
 from collections.abc import Collection
 from dataclasses import dataclass
@@ -26,20 +26,23 @@ if TYPE_CHECKING:
     from cadlib.progress import Progress
 
 DRAWN_AT_MOST: Final = 30_000
-"""Points that a browser turns over at once; of more images, so many are drawn by lot."""
+"""Points that a browser draws without delay; of more images, a random sample is drawn."""
 PARTS: Final = 24
 ABOUT: Final = (
-    "Images that the model finds alike lie side by side. The axes have no unit, and neither the distance of groups far "
-    "apart nor the size of a group means anything."
+    "Images with similar model features are close together. The axes have no unit. "
+    "Distances between far groups and the sizes of groups have no meaning."
 )
 
 
 @dataclass
 class _Map:
-    """The map of a session: the figure, of what it is, and the images that are chosen.
+    """The map of a session: its chart, what it shows, and the selected images.
 
-    `figure` is None when it is to be drawn anew, with what is not chosen dimmed. After that the browser shows by itself
-    what a lasso chooses, and the map need not be sent again. `times` it was drawn: a new map begins without a lasso.
+    `figure` is None when the chart must be drawn again, with the images outside the selection
+    dimmed. After that the browser itself shows what a lasso selects, and the chart need not be sent
+    again.
+    `content` is a hash of what the chart shows. `times` counts the drawings: a new chart starts
+    without a lasso.
     """
 
     chosen: frozenset[str] | None = None
@@ -49,20 +52,25 @@ class _Map:
 
 
 def map_places(table: "pd.DataFrame", record: ModelRecord, key: str) -> NDArray[np.float32] | None:
-    """Return the place of each image of a data set's whole table on its map, (N, 2), by what a model sees of it.
+    """Return the place of each image of a data set's whole table on its map, (N, 2) float32.
 
-    The place of an image that cannot be read is NaN.
-    It takes minutes for thousands of images, once: features and places are kept on disk. It is made in the background;
-    meanwhile None is returned, and how far it is is drawn. `key` names the images and the model.
+    The place of an image that cannot be read is NaN. The first call takes minutes for thousands of
+    images; features and places are then cached on disk. The work runs in the background; meanwhile
+    its progress is drawn and None is returned. `key` names the images and the model.
     """
     job = jobs.find(key)
     if job and job.state in ("failed", "stopped"):
         working(job, "Map")
         st.button(
-            "Draw the map", "draw-map", on_click=jobs.forget, args=(key,), icon=":material/refresh:"
+            "Draw the map",
+            key="draw-map",
+            on_click=jobs.forget,
+            args=(key,),
+            icon=":material/refresh:",
         )
         return None
-    job = job or jobs.start(key, partial(_placed, table, record.name))
+    if not job:
+        job = jobs.start(key, partial(_compute_places, table, record.name))
     if working(job, "Map"):
         return None
     places: Any = job.result
@@ -72,141 +80,200 @@ def map_places(table: "pd.DataFrame", record: ModelRecord, key: str) -> NDArray[
 def image_map(
     table: "pd.DataFrame", xy: NDArray[np.float32], column: str, key: str, label: str = ""
 ) -> list[str] | None:
-    """Draw the images of a table at their places, (N, 2), coloured by a column; return those that are chosen.
+    """Draw images at their places, (N, 2), coloured by a column; return the selected ones.
 
-    They are chosen by a lasso or a box on the map, or, without a mouse, from the list of its parts, and stay so when
-    another column colours it or other rows are drawn. None while nothing is chosen; else names in the order of the
-    table, none of them where a filter has taken all away. `label` says what the column is, its name where that is "".
+    They are selected by a lasso or a box on the map, or, without a mouse, from the list of its
+    regions. The selection stays when another column colours the map or other rows are drawn. The
+    result is None without a selection; else names in the order of the table, none of them if a
+    filter has removed all. `label` is the column's title, its name if that is "".
     """
-    label = label or column.replace("_", " ")
-    images, values = table["image"].tolist(), _values(table[column])
-    shown: _Map = st.session_state.setdefault(f"{key}-map", _Map())
-    content = hash((label, tuple(images), values.tobytes(), xy.tobytes()))
-    if content != shown.content:
-        shown.content, shown.figure, st.session_state[f"{key}-part"] = content, None, None
-    if shown.figure is None:
-        shown.figure, shown.times = _drawn(xy, values, label, images, shown.chosen), shown.times + 1
-    _list_parts(shown, xy, values, images, key)
-    chart = f"{key}-{shown.times}"
+    title = label or column.replace("_", " ")
+    images = table["image"].tolist()
+    values = _values(table[column])
+    state = _current_map(key, title, images, values, xy)
+    _list_regions(state, xy, values, images, key)
+    chart = f"{key}-{state.times}"
+    figure = state.figure
+    assert figure is not None
     st.plotly_chart(
-        shown.figure,
+        figure,
         key=chart,
-        on_select=partial(_take_lasso, shown, chart, key),
+        on_select=partial(_take_lasso, state, chart, key),
         selection_mode=("lasso", "box"),
         config=MAP_CONFIG,
-        alt=shown.figure.layout.meta["alt"],
+        alt=figure.layout.meta["alt"],
     )
-    st.caption(ABOUT if len(images) <= DRAWN_AT_MOST else f"{ABOUT} {_about_the_lot(len(images))}")
-    if shown.chosen is None:
+    st.caption(_about(len(images)))
+    if state.chosen is None:
         return None
-    rows = np.array([image in shown.chosen for image in images], dtype=bool)
+    selected = [image for image in images if image in state.chosen]
+    is_selected = _mask(images, state.chosen)
+    _draw_selection(state, key, values[is_selected])
+    return selected
+
+
+def _current_map(
+    key: str, title: str, images: list[str], values: NDArray[Any], xy: NDArray[np.float32]
+) -> _Map:
+    """Return the map of this session with a chart of these images, drawn again if they changed."""
+    state: _Map = st.session_state.setdefault(f"{key}-map", _Map())
+    content = hash((title, tuple(images), values.tobytes(), xy.tobytes()))
+    if content != state.content:
+        state.content = content
+        state.figure = None
+        st.session_state[f"{key}-part"] = None
+    if state.figure is None:
+        state.figure = _draw(xy, values, title, images, state.chosen)
+        state.times += 1
+    return state
+
+
+def _draw_selection(state: _Map, key: str, values: NDArray[Any]) -> None:
+    """Draw how many images are selected, what most of them are, and the button that clears them."""
     with st.container(horizontal=True, vertical_alignment="center"):
-        st.markdown(
-            f"**{_count(rows.sum())} chosen** {plain(_mostly(values[rows]))}", width="content"
-        )
+        count = _count(len(values))
+        st.markdown(f"**{count} selected** {plain(_mostly(values))}", width="content")
         st.button(
-            "Clear",
+            "Clear selection",
             f"{key}-clear",
             on_click=_choose,
-            args=(shown, key, None),
+            args=(state, key, None),
             icon=":material/close:",
         )
-    return [image for image, taken in zip(images, rows, strict=True) if taken]
 
 
-def _drawn(
+def _draw(
     xy: NDArray[np.float32],
     values: NDArray[Any],
-    label: str,
+    title: str,
     images: list[str],
     chosen: Collection[str] | None,
 ) -> "Figure":
     rows = np.arange(len(images))
     if len(rows) > DRAWN_AT_MOST:
-        rows = np.sort(np.random.default_rng(0).permutation(rows)[:DRAWN_AT_MOST])
+        rng = np.random.default_rng(0)
+        shuffled = rng.permutation(rows)
+        rows = np.sort(shuffled[:DRAWN_AT_MOST])
     names = [images[row] for row in rows]
-    dimmed = None if chosen is None else np.array([name in chosen for name in names], dtype=bool)
-    return map_of(xy[rows], values[rows], label, names, dimmed)
+    selected = None
+    if chosen is not None:
+        selected = _mask(names, chosen)
+    return map_of(xy[rows], values[rows], title, names, selected)
 
 
-def _list_parts(
-    shown: _Map, xy: NDArray[np.float32], values: NDArray[Any], images: list[str], key: str
+def _mask(images: list[str], chosen: Collection[str]) -> NDArray[np.bool_]:
+    mask = np.zeros(len(images), dtype=bool)
+    for place, image in enumerate(images):
+        mask[place] = image in chosen
+    return mask
+
+
+def _list_regions(
+    state: _Map, xy: NDArray[np.float32], values: NDArray[Any], images: list[str], key: str
 ) -> None:
-    """Offer the parts of the map, the largest first, each with what most of its images are."""
-    part_of = _parts(xy)
-    members = [np.flatnonzero(part_of == part) for part in range(part_of.max() + 1)]
-    said = [
-        f"Part {part}: {_count(len(rows))} {_mostly(values[rows])}"
-        for part, rows in enumerate(members, start=1)
-    ]
+    """Draw the list of the map's regions, largest first, each with what most of its images are."""
+    region_of = _regions(xy)
+    regions = []
+    labels = []
+    for number in range(region_of.max() + 1):
+        rows = np.flatnonzero(region_of == number)
+        regions.append(rows)
+        labels.append(f"Region {number + 1}: {_count(len(rows))} {_mostly(values[rows])}")
+    box = f"{key}-part"
 
     def take() -> None:
-        part = st.session_state[f"{key}-part"]
-        _choose(shown, key, None if part is None else [images[row] for row in members[part]])
-        st.session_state[f"{key}-part"] = part
+        number = st.session_state[box]
+        selected = None
+        if number is not None:
+            rows = regions[number]
+            selected = [images[row] for row in rows]
+        _choose(state, key, selected)
+        # `_choose` clears the box, but this choice came from it.
+        st.session_state[box] = number
 
     st.selectbox(
-        "Part of the map", range(len(members)), index=None, format_func=said.__getitem__, key=f"{key}-part",
-        on_change=take, placeholder="Draw round images on the map, or choose a part of it here",
-    )  # fmt: skip
+        "Map region",
+        range(len(regions)),
+        index=None,
+        format_func=labels.__getitem__,
+        key=box,
+        on_change=take,
+        placeholder="Draw a lasso on the map, or select a region here",
+    )
 
 
-def _take_lasso(shown: _Map, chart: str, key: str) -> None:
-    """Choose what the mouse was drawn round; nothing when that holds no image or was taken back."""
-    points = st.session_state[chart]["selection"]["points"]
-    figure = shown.figure
-    _choose(shown, key, [point["customdata"] for point in points] or None)
-    if points:
-        shown.figure = figure  # the browser has dimmed the others already
+def _take_lasso(state: _Map, chart: str, key: str) -> None:
+    """Select what a lasso surrounds; clear the selection if that is no image or it was removed."""
+    selection = st.session_state[chart]["selection"]
+    images = [point["customdata"] for point in selection["points"]]
+    figure = state.figure
+    _choose(state, key, images or None)
+    if images:
+        # The browser has already dimmed the other images, so the chart need not be drawn again.
+        state.figure = figure
 
 
-def _choose(shown: _Map, key: str, images: Collection[str] | None) -> None:
-    shown.chosen, shown.figure = None if images is None else frozenset(images), None
+def _choose(state: _Map, key: str, images: Collection[str] | None) -> None:
+    state.chosen = None
+    if images is not None:
+        state.chosen = frozenset(images)
+    state.figure = None
     st.session_state[f"{key}-part"] = None
 
 
-def _placed(table: "pd.DataFrame", model: str, progress: "Progress") -> NDArray[np.float32]:
-    from cadlib.evaluation.features import cached_features  # noqa: PLC0415 - pandas takes a third of a second, an answer needs none
+def _compute_places(table: "pd.DataFrame", model: str, progress: "Progress") -> NDArray[np.float32]:
+    # Imported late: pandas takes a third of a second, and a result on the Diagnose page needs none.
+    from cadlib.evaluation.features import cached_features  # noqa: PLC0415
 
     rejected = dict[str, str]()
-    seen = cached_features(model_beside(model), table, progress, rejected)
+    readable_features = cached_features(model_beside(model), table, progress, rejected)
     places = np.full((len(table), 2), np.nan, np.float32)
-    readable = ~table["image"].isin(rejected).to_numpy(bool)
-    places[readable] = project(seen.features, progress=progress)
+    unreadable = table["image"].isin(rejected).to_numpy(bool)
+    places[~unreadable] = project(readable_features.features, progress=progress)
     return places
 
 
 @st.cache_data(max_entries=4, show_spinner=False)
-def _parts(xy: NDArray[np.float32]) -> NDArray[np.int64]:
+def _regions(xy: NDArray[np.float32]) -> NDArray[np.int64]:
     return parts(xy, PARTS)
 
 
 def _values(column: "pd.Series") -> NDArray[Any]:
-    """Return a column as the figure takes it: numbers with NaN, or text with "" for what is not known."""
+    """Return a column for the chart: numbers with NaN, or text with "" where it is missing."""
     if column.dtype.kind in "fiu":
         return column.to_numpy(np.float32, na_value=np.nan)
-    return column.astype(object).where(column.notna(), "").to_numpy().astype(str)
+    texts = column.astype(object)
+    filled = texts.where(column.notna(), "")
+    return filled.to_numpy().astype(str)
 
 
 def _mostly(values: NDArray[Any]) -> str:
-    """Progress in a few words what images are: the median of numbers, the most frequent of other values."""
-    known = values[
-        np.isfinite(values) if values.dtype.kind == "f" else ~np.isin(values, ("", UNKNOWN))
-    ]
-    if not len(known):
+    """Return in a few words what images are: a median of numbers, else the most frequent value."""
+    numeric = values.dtype.kind == "f"
+    present = np.isfinite(values) if numeric else ~np.isin(values, ("", UNKNOWN))
+    present_values = values[present]
+    if not len(present_values):
         return f"· {UNKNOWN}"
-    if known.dtype.kind == "f":
-        return f"· median {np.median(known):.4g}"
-    found, counts = np.unique(known, return_counts=True)
-    most = str(found[counts.argmax()])
-    return (
-        f"· {100 * counts.max() / len(values):.0f} % {sign(most) if most in CODES else ''} {most}"
-    )
+    if numeric:
+        return f"· median {np.median(present_values):.4g}"
+    names, counts = np.unique(present_values, return_counts=True)
+    most_frequent = str(names[counts.argmax()])
+    share = f"{100 * counts.max() / len(values):.0f} %"
+    mark = sign(most_frequent) if most_frequent in CODES else ""
+    return f"· {share} {mark} {most_frequent}"
 
 
 def _count(n: int) -> str:
-    return "1 image" if n == 1 else f"{n:,} images"
+    if n == 1:
+        return "1 image"
+    return f"{n:,} images"
 
 
-def _about_the_lot(n: int) -> str:
-    return f"It shows {DRAWN_AT_MOST:,} of {n:,} images, drawn by lot, and a lasso chooses of these; a part holds all."
+def _about(n: int) -> str:
+    """Return the caption under a map of n images."""
+    if n <= DRAWN_AT_MOST:
+        return ABOUT
+    return (
+        f"{ABOUT} The map shows a random {DRAWN_AT_MOST:,} of {n:,} images. "
+        "A lasso selects among these; a region selects all its images."
+    )

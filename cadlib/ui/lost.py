@@ -1,14 +1,16 @@
-"""Tells a reader whose session is gone that none of its images is held any more."""
+"""Warns a reader whose session is gone that its images are removed."""
 
 import secrets
 
 import streamlit as st
 from streamlit.runtime.scriptrunner import get_script_run_ctx
 
-_LOST, _TAB = "lost", "tab"
+_LOST = "lost"
+_TAB = "tab"
 NOTICE = (
-    "The connection to the server was lost, and the server was restarted or had already removed your images. "
-    "Images given before are no longer held. Files that were being uploaded were not read. Give them again."
+    "The connection to the server was lost, and the server was restarted or had already removed "
+    "your images. Images added before are no longer in memory. Files that were being uploaded were "
+    "not read. Add them again."
 )
 # A tab that connects again shows its old page until the reader does something. This asks for a
 # new one.
@@ -30,18 +32,20 @@ if (!window.cadlibReconnect) {
 
 
 def about_the_loss() -> None:
-    """Say that an earlier session of this tab is gone, until images are given again."""
-    with st.container(key="reconnecting"):  # out of sight, but a script can press it
+    """Draw a warning that an earlier session of this tab is gone, until images are added again."""
+    # The button is out of sight, but a script can press it.
+    with st.container(key="reconnecting"):
         st.html(_RECONNECT, unsafe_allow_javascript=True)
         st.button("Show the page again", key="reconnected")
-    if _LOST not in st.session_state:
-        st.session_state[_LOST] = _had_another_session()
-    if st.session_state[_LOST]:
+    state = st.session_state
+    if _LOST not in state:
+        state[_LOST] = _had_another_session()
+    if state[_LOST]:
         st.warning(NOTICE, icon=":material/sync_problem:")
 
 
 def found_again() -> None:
-    """Stop saying so."""
+    """Stop drawing that warning."""
     st.session_state[_LOST] = False
 
 
@@ -58,12 +62,16 @@ def tab() -> str:
 
 
 def _had_another_session() -> bool:
-    """Tell whether the browser asked for a session that the server does not have.
+    """Return whether the browser requested a session that the server does not have.
 
     A tab that connects again names its session as the third of its protocols.
     """
-    context, asked = get_script_run_ctx(), st.context.headers.get("Sec-WebSocket-Protocol", "")
-    names = [name.strip() for name in asked.split(",")]
-    return (
-        context is not None and len(names) > 2 and bool(names[2]) and names[2] != context.session_id
-    )
+    context = get_script_run_ctx()
+    if context is None:
+        return False
+    header = st.context.headers.get("Sec-WebSocket-Protocol", "")
+    names = [name.strip() for name in header.split(",")]
+    if len(names) < 3:
+        return False
+    session = names[2]
+    return session not in ("", context.session_id)

@@ -1,6 +1,7 @@
-"""The images behind a figure: those of a cell of the confusion matrix, and those that a threshold gets wrong."""
+"""Draws the images of confusion matrix cells and of referral errors."""
 
-from typing import TYPE_CHECKING
+from collections.abc import Hashable, Mapping
+from typing import TYPE_CHECKING, Any
 
 import streamlit as st
 
@@ -22,8 +23,17 @@ from cadlib.ui.tiles import Pages, Tile
 if TYPE_CHECKING:
     import pandas as pd
 
+    from cadlib.evaluation.cached import Evaluated
+
 PAGE_SIZE = 12
-NO_IMAGES = "To open images, choose a data set above: the model's own figures hold counts alone."
+NO_IMAGES = "To view images, select a data set above. The model's own results contain only counts."
+
+_SHOWN_COSTS = {
+    "other malignant missed": "other missed malignant lesion",
+    "needless referral": "unnecessary referral",
+    "malignant missed, diagnosis not known": "missed malignant lesion, diagnosis unknown",
+}
+"""Stored error -> its name for a reader, where that is another."""
 
 
 @st.fragment
@@ -34,74 +44,123 @@ def confusion(shown: Shown) -> None:
         st.caption(NO_DIAGNOSIS_NOTE)
         return
     unit = st.segmented_control(
-        "Cells", ["percent", "images"], default="percent", key="unit", required=True
+        "Cell values", ["percent", "images"], default="percent", key="unit", required=True
     )
+    matrix = shown.figures["confusion_matrix"]
     opens = shown.evaluated is not None
-    figure = charts.confusion_chart(
-        shown.figures["confusion_matrix"], unit == "percent", opens=opens
-    )
-    if (found := shown.evaluated) is None:
+    figure = charts.confusion_chart(matrix, unit == "percent", opens=opens)
+    if shown.evaluated is None:
         chart(figure, key="confusion")
         st.caption(NO_IMAGES)
         return
+    # The boxes have their values before the chart is drawn, because a click on it changes them.
     st.session_state.setdefault("cell-truth", "MEL")
     st.session_state.setdefault("cell-said", "NV")
     chart(figure, key="confusion", on_select=_open_cell)
+    _cell_images(shown, shown.evaluated)
+
+
+def _cell_images(shown: Shown, evaluated: "Evaluated") -> None:
+    """Draw the boxes that select a cell of the confusion matrix, and its images."""
     left, right = st.columns(2)
     truth = left.selectbox("True diagnosis", CODES, format_func=named, key="cell-truth")
-    said = right.selectbox("Model said", CODES, format_func=named, key="cell-said")
-    cell = found.cell(truth, said)
-    about = f"{sign(truth)} {truth} that the model called {sign(said)} {said}, the surest first"
-    _gallery(cell, about, f"{truth} {said} {shown.key}", said, "cell", found.table)
+    predicted = right.selectbox("Predicted diagnosis", CODES, format_func=named, key="cell-said")
+    about = (
+        f"True {sign(truth)} {truth}, predicted {sign(predicted)} {predicted}; "
+        "highest probability first"
+    )
+    cell = evaluated.cell(truth, predicted)
+    content = f"{truth} {predicted} {shown.key}"
+    _gallery(cell, about, content, predicted, "cell", evaluated.table)
 
 
 @st.fragment
 def errors(shown: Shown) -> None:
-    """Draw what referring at an operating point gets wrong, missed melanomas first, by how sure the model was."""
-    st.subheader("Errors by cost", anchor=False)
-    if (found := shown.evaluated) is None:
+    """Draw the errors of referring at an operating point, missed melanomas first.
+
+    Among each type of error, those come first of which the model was most confident.
+    """
+    st.subheader("Errors by clinical cost", anchor=False)
+    evaluated = shown.evaluated
+    if evaluated is None:
         st.caption(NO_IMAGES)
         return
     thresholds = {point.name: point.threshold for point in shown.record.operating_points}
     point = st.segmented_control(
-        "At the operating point", [*thresholds], default=_usual(thresholds), key="errors-at", required=True,
-        format_func=shown_name, help=about_the_points(),
-    )  # fmt: skip
-    wrong = found.errors(thresholds[point])
+        "Operating point",
+        [*thresholds],
+        default=_usual(thresholds),
+        key="errors-at",
+        required=True,
+        format_func=shown_name,
+        help=about_the_points(),
+    )
+    threshold = thresholds[point]
+    wrong = evaluated.errors(threshold)
     counts = wrong["cost"].value_counts()
-    # Other images can have other errors, and a choice among those of the last ones would not be among these.
+
+    def with_count(cost: str) -> str:
+        return f"{_SHOWN_COSTS.get(cost, cost)} {counts[cost]:,}"
+
+    # Other images can have other types of error, so a choice among the former ones may not be an
+    # option here. Another key gives another widget.
     cost = st.segmented_control(
-        "Error", found.costs, default=found.costs[0], key=f"errors-of-{len(found.costs)}", required=True,
-        format_func=lambda cost: f"{cost} {counts[cost]:,}",
-    )  # fmt: skip
-    of = wrong[wrong["cost"] == cost]
-    about = f"Malignant probability against a threshold of {thresholds[point]:.3f}, the surest errors first"
-    _gallery(of, about, f"{cost} {shown.key}", "malignant", "errors", found.table)
+        "Type of error",
+        evaluated.costs,
+        default=evaluated.costs[0],
+        key=f"errors-of-{len(evaluated.costs)}",
+        required=True,
+        format_func=with_count,
+    )
+    rows = wrong[wrong["cost"] == cost]
+    about = (
+        f"Malignant probability; referral threshold {two_digits(threshold)}. "
+        "Most confident errors first"
+    )
+    _gallery(rows, about, f"{cost} {shown.key}", "malignant", "errors", evaluated.table)
 
 
 def _usual(thresholds: dict[str, float]) -> str:
-    return (
-        DEFAULT_OPERATING_POINT if DEFAULT_OPERATING_POINT in thresholds else next(iter(thresholds))
-    )
+    if DEFAULT_OPERATING_POINT in thresholds:
+        return DEFAULT_OPERATING_POINT
+    return next(iter(thresholds))
 
 
 def _open_cell() -> None:
-    """Take the cell that was clicked into the boxes."""
-    points = st.session_state["confusion"]["selection"]["points"]
-    if points:
-        st.session_state["cell-truth"] = points[0]["y"].split(" ")[0]
-        st.session_state["cell-said"] = points[0]["x"]
+    """Put the cell that was clicked into the boxes."""
+    selection = st.session_state["confusion"]["selection"]
+    points = selection["points"]
+    if not points:
+        return
+    cell = points[0]
+    # The row label is a code and a count, "MEL (226)".
+    truth, *_ = cell["y"].split(" ")
+    st.session_state["cell-truth"] = truth
+    st.session_state["cell-said"] = cell["x"]
 
 
 def _gallery(
-    rows: "pd.DataFrame", about: str, of: str, whose: str, key: str, table: "pd.DataFrame"
+    rows: "pd.DataFrame",
+    about: str,
+    content: str,
+    probability_of: str,
+    key: str,
+    table: "pd.DataFrame",
 ) -> None:
-    """Draw the images of some rows of a table, each with its truth and the probability of what `whose` names."""
-    words = f"{len(rows):,} images: {about}" if len(rows) else f"No image: {about}"
+    """Draw the images of some rows of a table, each with its label and a probability.
 
-    def tiles(first: int, end: int) -> list[Tile]:
-        return tiles_of(
-            rows.iloc[first:end], words=lambda row: f", {whose} {two_digits(row['probability'])}"
-        )
+    `probability_of` names the diagnosis or the group of that probability. `content` identifies the
+    images, `about` is the sentence above them.
+    """
+    heading = f"No image: {about}"
+    if len(rows):
+        heading = f"{len(rows):,} images: {about}"
 
-    gallery(Pages(len(rows), tiles, words, f"{about} {of}", PAGE_SIZE), table, key)
+    def words(row: Mapping[Hashable, Any]) -> str:
+        return f", {probability_of} {two_digits(row['probability'])}"
+
+    def tiles_between(first: int, end: int) -> list[Tile]:
+        return tiles_of(rows.iloc[first:end], words=words)
+
+    pages = Pages(len(rows), tiles_between, heading, f"{about} {content}", PAGE_SIZE)
+    gallery(pages, table, key)

@@ -1,4 +1,8 @@
-"""Whose figures, on which images: the model's own, or those of any labelled set, worked out in the background."""
+"""Selects the model and the images whose results the Performance page shows.
+
+They are the results saved with the model, or those on a labelled data set, evaluated in the
+background.
+"""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -26,21 +30,22 @@ if TYPE_CHECKING:
     from cadlib.evaluation.image_selection import Part
     from cadlib.progress import Progress
 
-OWN = "The model's own figures"
+OWN = "Model's own results"
 SPLITS = {
-    "test": "Its test split",
-    "validation": "Its validation split",
-    "train": "Its train split",
+    "test": "Test split",
+    "validation": "Validation split",
+    "train": "Training split",
     "all": "All images",
 }
 
 
 @dataclass(frozen=True, eq=False)
 class Shown:
-    """What the page draws: the figures of a model on some images, and the images where they were evaluated here.
+    """The results that the page draws, and the images if they were evaluated here.
 
-    `part` says which images of the data set these are, `role` what part they had in training, `flattered` whether the
-    figures look better for it. `data` is what they were evaluated on, `key` names model and images.
+    `part` names the images of the data set, `role` what they were used for in training, and
+    `flattered` is true if the results look better for it. `evaluated` and `data` are the evaluation
+    and its data set; `key` names model and images.
     """
 
     record: ModelRecord
@@ -54,119 +59,150 @@ class Shown:
 
     @property
     def about(self) -> str:
-        """Progress in Markdown which images these are."""
-        found, role = self.figures, f":orange[**{self.role}**]" if self.flattered else self.role
-        images = Counts.of(found)
-        counts = f"{images.n:,} labelled images of {found['n_lesions']:,} lesions"
-        counts += f", {images.diagnosed:,} of them with a diagnosis" * images.partial
-        return f"on {plain(self.part)} of {plain(found['data']['name'])}, {counts}. {role}"
+        """Return in Markdown which images these are."""
+        images = Counts.of(self.figures)
+        n_lesions = self.figures["n_lesions"]
+        name = plain(self.figures["data"]["name"])
+        counts = f"{images.n:,} labelled images of {n_lesions:,} lesions"
+        if images.partial:
+            counts += f", {images.diagnosed:,} of them with a diagnosis"
+        role = self.role
+        if self.flattered:
+            role = f":orange[**{self.role}**]"
+        return f"on {plain(self.part)} of {name}, {counts}. {role}"
 
 
 def choose_figures() -> tuple[str, Shown | None]:
-    """Let model and images be chosen; return the model's name and what to draw, None while there is nothing yet.
+    """Let model and images be selected; return the model's name and what to draw.
 
-    What is wrong with either is said on the page.
+    That is None while there is nothing yet. An error with the model or the images is drawn.
     """
     names = record.list_models()
-    models, images, split, subset = st.columns(4)
-    name = models.selectbox("Model", names, names.index(default_model()), key="measured-model")
-    folders = {OWN: OWN, **{folder: Path(folder).name for folder in dataset_folders()}}
-    chosen = images.selectbox(
-        "Images", folders, format_func=lambda folder: folders[folder], key="measured-images"
+    model_place, images_place, split_place, subset_place = st.columns(4)
+    name = model_place.selectbox("Model", names, names.index(default_model()), key="measured-model")
+    titles = {OWN: OWN}
+    for folder in dataset_folders():
+        titles[folder] = Path(folder).name
+    images = images_place.selectbox(
+        "Images", titles, format_func=titles.__getitem__, key="measured-images"
     )
     try:
-        found = record.read_record(record.find_model(name))
-        if chosen == OWN:
-            return name, _own(name, found, split)
-        wanted = split.selectbox(
+        model = record.read_record(record.find_model(name))
+        if images == OWN:
+            return name, _own(name, model, split_place)
+        split = split_place.selectbox(
             "Split", SPLITS, format_func=SPLITS.__getitem__, key="measured-split"
         )
-        kept = subset.selectbox(
+        subset = subset_place.selectbox(
             "Subset", list_subsets(), None, placeholder="none", key="measured-subset"
         )
-        return name, _evaluated(found, dataset(chosen), None if wanted == "all" else wanted, kept)
+        split_name = None if split == "all" else split
+        data = dataset(images)
+        return name, _evaluated(model, data, split_name, subset)
     except CadError as error:
         st.error(plain(str(error)))
         return name, None
 
 
 def evaluation_of(
-    found: ModelRecord, data: "Dataset", part: "Part | None" = None, folder: Path | None = None
+    model: ModelRecord, data: "Dataset", part: "Part | None" = None, folder: Path | None = None
 ) -> "Evaluated | None":
-    """Return what a model said of a set; where nobody asked yet, offer to ask, and draw how far it is meanwhile.
+    """Return a model's evaluation on a data set.
 
-    `part` says which images of a data set these are. `folder` is that of `evaluated.evaluation_folder`, for who knows
-    it already: to find it takes a look at every file.
+    Without one, draw the button that starts it and its progress, and return None. `part` selects
+    images of the data set. `folder` is the one that `evaluation_folder` returns; pass it if it is
+    at hand, because finding it reads the state of every file.
     """
-    from cadlib.evaluation.cached import evaluation_folder  # noqa: PLC0415 - pandas takes a third of a second
+    # Imported late: pandas takes a third of a second.
+    from cadlib.evaluation.cached import evaluation_folder  # noqa: PLC0415
 
-    folder = folder or evaluation_folder(found, data)
-    if kept := kept_evaluation(found, data, part, folder):
+    folder = folder or evaluation_folder(model, data)
+    evaluation = kept_evaluation(model, data, part, folder)
+    if evaluation:
         jobs.forget(folder.name)
-        return kept
-    if working(jobs.find(folder.name), found.name):
+        return evaluation
+    if working(jobs.find(folder.name), model.name):
         return None
-    if st.button(
-        f"Evaluate {plain(found.name)} on {len(data.table):,} images", icon=":material/play_arrow:", type="primary",
-        key=f"evaluate-{found.name}", help="It goes on while you look at other pages, and its result is kept.",
-    ):  # fmt: skip
-        jobs.start(folder.name, _work(folder, found, data))
+    pressed = st.button(
+        f"Evaluate {plain(model.name)} on {len(data.table):,} images",
+        icon=":material/play_arrow:",
+        type="primary",
+        key=f"evaluate-{model.name}",
+        help="Runs in the background while you use other pages. The result is saved.",
+    )
+    if pressed:
+        jobs.start(folder.name, _work(folder, model, data))
         st.rerun()
     return None
 
 
 def kept_evaluation(
-    found: ModelRecord, data: "Dataset", part: "Part | None" = None, folder: Path | None = None
+    model: ModelRecord, data: "Dataset", part: "Part | None" = None, folder: Path | None = None
 ) -> "Evaluated | None":
-    """Return the same where it was worked out before, else None; it draws nothing."""
-    from cadlib.evaluation.cached import evaluation_folder  # noqa: PLC0415 - as above
-    from cadlib.evaluation.image_selection import ALL  # noqa: PLC0415 - as above
+    """Return the same if it was saved before, else None; draw nothing."""
+    # Imported late, as above.
+    from cadlib.evaluation.cached import evaluation_folder  # noqa: PLC0415
+    from cadlib.evaluation.image_selection import ALL  # noqa: PLC0415
 
-    part, folder = part or ALL, folder or evaluation_folder(found, data)
+    part = part or ALL
+    folder = folder or evaluation_folder(model, data)
     written = _written(folder)
-    return _kept(str(folder), written, part.named, part, found, data) if written else None
+    if not written:
+        return None
+    return _saved(str(folder), written, part.named, part, model, data)
 
 
-def _own(name: str, found: ModelRecord, place: Any) -> Shown | None:
+def _own(name: str, model: ModelRecord, place: Any) -> Shown | None:
+    """Return the results saved with a model, of a split that is selected in `place`."""
     measured = model_metrics(name)
     if measured is None:
-        st.info(
-            f"This model has no saved results. Evaluate it: `{command_hints.evaluate_into(name)}`."
-        )
+        command = command_hints.evaluate_into(name)
+        st.info(f"This model has no saved results. Evaluate it: `{command}`.")
         return None
     if "validation" in measured:
         splits = {"test": measured, "validation": measured["validation"]}
-        wanted = place.segmented_control(
+        selected = place.segmented_control(
             "Split", [*splits], default="test", key="split", required=True
         )
-        measured = splits[wanted]
-    wanted = measured["data"]["split"]
-    return Shown(found, measured, f"the {wanted} split", *role_of(wanted))
+        measured = splits[selected]
+    data = measured["data"]
+    split = data["split"]
+    role, flattered = role_of(split)
+    return Shown(model, measured, f"the {split} split", role, flattered)
 
 
 def _evaluated(
-    found: ModelRecord, data: "Dataset", split: str | None, subset: str | None
+    model: ModelRecord, data: "Dataset", split: str | None, subset: str | None
 ) -> Shown | None:
-    from cadlib.evaluation.image_selection import Part  # noqa: PLC0415 - pandas takes a third of a second
+    """Return a model's results on a split and a subset of a data set, None while there are none."""
+    # Imported late, as above.
+    from cadlib.evaluation.image_selection import Part  # noqa: PLC0415
 
-    part, folder = (
-        Part(split, read_subset(subset) if subset else None),
-        record.find_model(found.name),
-    )
-    data = part.of(folder, found, data)
-    said = evaluation_of(found, data, part)
-    if said is None:
+    part = Part(split, read_subset(subset) if subset else None)
+    folder = record.find_model(model.name)
+    images = part.of(folder, model, data)
+    evaluation = evaluation_of(model, images, part)
+    if evaluation is None:
         return None
+    role, flattered = part.role(folder, model, images)
     return Shown(
-        found, said.figures, part.named, *part.role(folder, found, data), said, data, said.name
+        record=model,
+        figures=evaluation.figures,
+        part=part.named,
+        role=role,
+        flattered=flattered,
+        evaluated=evaluation,
+        data=images,
+        key=evaluation.name,
     )
 
 
-def _work(folder: Path, found: ModelRecord, data: "Dataset") -> "Callable[[Progress], None]":
+def _work(folder: Path, model: ModelRecord, data: "Dataset") -> "Callable[[Progress], None]":
     def work(progress: "Progress") -> None:
         from cadlib.evaluation.cached import make_evaluation  # noqa: PLC0415 - as above
 
-        make_evaluation(folder, model_beside(found.name, found.model_id), data, progress)
+        loaded = model_beside(model.name, model.model_id)
+        make_evaluation(folder, loaded, data, progress)
 
     return work
 
@@ -179,18 +215,22 @@ def _written(folder: Path) -> float:
         return 0.0
 
 
+# Cached by folder, time and name of the images: a new time means a new evaluation, and the same
+# images under another name have the same one.
 @st.cache_resource(max_entries=4, show_spinner=False)
-def _kept(
+def _saved(
     folder: str,
-    written: float,  # noqa: ARG001 - what was evaluated anew is read anew
-    named: str,  # noqa: ARG001 - the same images have one evaluation, whatever they are called
+    written: float,  # noqa: ARG001
+    named: str,  # noqa: ARG001
     _part: "Part",
-    _found: ModelRecord,
+    _model: ModelRecord,
     _data: "Dataset",
 ) -> "Evaluated":
     from cadlib.evaluation.cached import read_evaluation  # noqa: PLC0415 - as above
 
-    kept = read_evaluation(Path(folder), _found, _data, _part)
-    if kept is None:
-        raise DatasetInvalid(f"Expected an evaluation in {folder} but it is gone; evaluate anew.")
-    return kept
+    evaluation = read_evaluation(Path(folder), _model, _data, _part)
+    if evaluation is None:
+        raise DatasetInvalid(
+            f"Expected an evaluation in {folder}, but found none. Evaluate the model again."
+        )
+    return evaluation

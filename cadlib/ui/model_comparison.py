@@ -1,4 +1,4 @@
-"""Two models on the same images: which is better, by more than chance."""
+"""Compares two models on the same images."""
 
 from typing import TYPE_CHECKING
 
@@ -20,72 +20,88 @@ if TYPE_CHECKING:
     from cadlib.model.record import ModelRecord
 
 OTHER = "other-model"
-"""Key of the box in which the other model is chosen."""
+"""Key of the box in which the other model is selected."""
 
 
 def versus(shown: Shown) -> None:
-    """Let another model be chosen, evaluate it on the same images, and draw the differences."""
-    st.subheader("Compared with another model", anchor=False)
+    """Let another model be selected, evaluate it on the same images, and draw the differences."""
+    st.subheader("Comparison with another model", anchor=False)
     others = [name for name in record.list_models() if name != shown.record.name]
     if not others:
-        st.caption(f"There is no other model in models/; `{command_hints.train()}` makes one.")
+        st.caption(f"No other model in models/. Train one: `{command_hints.train()}`.")
         return
     other = st.selectbox("Other model", others, None, placeholder="none", key=OTHER)
     if other is None:
         return
     if shown.evaluated is None or shown.data is None:
-        st.caption("Two models are compared on the same images: choose a data set above.")
+        st.caption("Two models are compared on the same images. Select a data set above.")
         return
     try:
-        found = record.read_record(record.find_model(other))
-        if second := evaluation_of(found, shown.data):
-            _draw(
-                _compared(
-                    shown.key,
-                    second.name,
-                    shown.record.name,
-                    shown.evaluated,
-                    found,
-                    second,
-                    shown.data,
-                )
-            )
+        folder = record.find_model(other)
+        other_record = record.read_record(folder)
+        second = evaluation_of(other_record, shown.data)
+        if second:
+            compared = _comparison(shown, shown.evaluated, other_record, second, shown.data)
+            _draw(compared)
     except CadError as error:
         st.error(plain(str(error)))
 
 
 def chosen_comparison(shown: Shown, other: str | None) -> Compared | None:
-    """Return the comparison that the page shows, None where no other model is chosen or it was not evaluated yet."""
-    if other is None or other == shown.record.name or shown.evaluated is None or shown.data is None:
+    """Return the comparison on the page.
+
+    It is None if no other model is selected, or if that is not evaluated yet.
+    """
+    if other is None or other == shown.record.name:
         return None
-    found = record.read_record(record.find_model(other))
-    if not (second := kept_evaluation(found, shown.data)):
+    if shown.evaluated is None or shown.data is None:
         return None
-    return _compared(
-        shown.key, second.name, shown.record.name, shown.evaluated, found, second, shown.data
-    )
+    other_record = record.read_record(record.find_model(other))
+    second = kept_evaluation(other_record, shown.data)
+    if not second:
+        return None
+    return _comparison(shown, shown.evaluated, other_record, second, shown.data)
 
 
-def _draw(found: Compared) -> None:
-    chart(charts.comparison_chart(found.comparison, found.first, found.second), key="comparison")
-    st.table(plain_rows(found.difference_rows), hide_index=True)
-    st.table(plain_rows(found.test_rows), hide_index=True)
-    role = plain(found.about_the_second)
-    st.caption(f"{found.note} " + (f":orange[**{role}**]" if found.flattered else role))
+def _draw(comparison: Compared) -> None:
+    figure = charts.comparison_chart(comparison.comparison, comparison.first, comparison.second)
+    chart(figure, key="comparison")
+    st.table(plain_rows(comparison.difference_rows), hide_index=True)
+    st.table(plain_rows(comparison.test_rows), hide_index=True)
+    role = plain(comparison.about_the_second)
+    if comparison.flattered:
+        role = f":orange[**{role}**]"
+    st.caption(f"{comparison.note} {role}")
 
 
+def _comparison(
+    shown: Shown,
+    first: "Evaluated",
+    other_record: "ModelRecord",
+    second: "Evaluated",
+    data: "Dataset",
+) -> Compared:
+    """Return the comparison of the page's model with another one on the same images."""
+    name = shown.record.name
+    return _compared(shown.key, second.name, name, first, other_record, second, data)
+
+
+# `key` and `other` name model and images of the two evaluations, which cannot be hashed.
 @st.cache_resource(max_entries=10, show_spinner="Comparing …")
 def _compared(
-    key: str,  # noqa: ARG001 - of model and images
-    other: str,  # noqa: ARG001 - the same of the other model
+    key: str,  # noqa: ARG001
+    other: str,  # noqa: ARG001
     name: str,
     _first: "Evaluated",
-    _found: "ModelRecord",
+    _other_record: "ModelRecord",
     _second: "Evaluated",
     _data: "Dataset",
 ) -> Compared:
-    from cadlib.evaluation.cached import compared  # noqa: PLC0415 - pandas takes a third of a second
-    from cadlib.model.split import part_in_training  # noqa: PLC0415 - as above
+    # Imported late: pandas takes a third of a second.
+    from cadlib.evaluation.cached import compared  # noqa: PLC0415
+    from cadlib.model.split import part_in_training  # noqa: PLC0415
 
-    role = part_in_training(record.find_model(_found.name), _found, _data)
-    return Compared(name, _found.name, compared(_first, _second), *role)
+    folder = record.find_model(_other_record.name)
+    role, flattered = part_in_training(folder, _other_record, _data)
+    comparison = compared(_first, _second)
+    return Compared(name, _other_record.name, comparison, role, flattered)

@@ -1,4 +1,7 @@
-"""The model of the pages: the shipped one where it stands, else the first there is, loaded once for all sessions."""
+"""Loads the model of the pages, once for all sessions.
+
+It is the shipped one, or the first in the folder of models if that is missing.
+"""
 
 import os
 from contextlib import suppress
@@ -19,29 +22,38 @@ from cadlib.ui.text import plain
 
 DEFAULT_MODEL = "isic2019"
 _MODEL_ID = "model-id"
-"""Key of the id of the model that the frame of this session shows, and below of the one that it replaced."""
+"""Key of the id of the model that the frame of this session shows."""
 _FORMER_ID = "former-model-id"
+"""Key of the id of the model that it replaced."""
+_WARM_UP_SIZE_PX = (450, 450)
 
 
 def model() -> Model:
-    """Return the loaded model; where it cannot be loaded, say so and end the page."""
+    """Return the loaded model; if it cannot be loaded, draw the reason and end the page."""
     try:
         loaded = _model()
     except CadError as error:
         st.error(plain(str(error)))
         st.stop()
-    if st.session_state.get(_MODEL_ID, loaded.record.model_id) != loaded.record.model_id:
-        st.rerun()  # replaced since the frame of this page was drawn: one page does not show two models
+    model_id = loaded.record.model_id
+    if st.session_state.get(_MODEL_ID, model_id) != model_id:
+        # The model was replaced after the frame of this page was drawn, and one page must not show
+        # results of two models.
+        st.rerun()
     return loaded
 
 
 def load_ahead() -> None:
-    """Load the model before a page asks for it, and let it answer once, for the first answer takes ten times as long.
+    """Load the model before a page needs it, and predict once.
 
-    What is wrong with the model that page will say.
+    The first prediction of a model takes ten times as long as the next ones.
+    An error is not reported here: the first page that needs the model reports it.
     """
     with suppress(CadError):
-        assess_batch(_model(), [read_image(Image.new("RGB", (450, 450)))])
+        loaded = _model()
+        black = Image.new("RGB", _WARM_UP_SIZE_PX)
+        image = read_image(black)
+        assess_batch(loaded, [image])
 
 
 def default_model() -> str:
@@ -50,50 +62,53 @@ def default_model() -> str:
 
 
 def model_beside(name: str, model_id: str | None = None) -> Model:
-    """Return a model for work beside the pages, on half of the cores: they have to answer meanwhile.
+    """Return a model for background work, on half of the cores, so that the pages stay responsive.
 
-    Raise ModelInvalid where it is not the one of `model_id` any more.
+    Raise ModelInvalid if it is not the one of `model_id` any more.
     """
-    return Model.load(
-        record.find_model(name), threads=max((os.cpu_count() or 1) // 2, 1), model_id=model_id
-    )
+    cores = os.cpu_count() or 1
+    folder = record.find_model(name)
+    return Model.load(folder, threads=max(cores // 2, 1), model_id=model_id)
 
 
 def model_metrics(name: str | None = None) -> dict[str, Any] | None:
-    """Return a model's metrics.json, that of the pages' without a name, None where it has none.
+    """Return a model's metrics.json, that of the pages' model without a name, None if it has none.
 
-    Raise ModelInvalid where it cannot be used.
+    Raise ModelInvalid if it cannot be used.
     """
-    folder = record.find_model(name) if name else _model_folder()
-    path = folder / record.METRICS_FILE
+    folder = _folder_of(name)
     if record.read_checked(folder, record.METRICS_FILE) is None:
         return None
     measured = record.read_checked_json(folder, record.METRICS_FILE)
-    if "intervals" not in measured or "split" not in measured.get("data", {}):
+    data = measured.get("data", {})
+    if "intervals" not in measured or "split" not in data:
+        path = folder / record.METRICS_FILE
+        command = command_hints.evaluate_into(name or folder.name)
         raise ModelInvalid(
-            f"Expected {path} to name its split and have intervals but an earlier version wrote it; measure the "
-            f"model anew with `{command_hints.evaluate_into(name or _model_folder().name)}`."
+            f"Expected a split and intervals in {path}, but an earlier version wrote this file. "
+            f"Re-evaluate the model: `{command}`."
         )
     return measured
 
 
 def model_card(name: str | None = None) -> str:
-    """Return a model's README.md as Markdown, that of the pages' without a name."""
-    card = record.read_checked(
-        record.find_model(name) if name else _model_folder(), record.CARD_FILE
-    )
-    return card.decode() if card else f"This model's folder has no {record.CARD_FILE}."
+    """Return a model's README.md as Markdown, that of the pages' model without a name."""
+    card = record.read_checked(_folder_of(name), record.CARD_FILE)
+    if not card:
+        return f"Model card not found: the model folder has no {record.CARD_FILE}."
+    return card.decode()
 
 
 def shown_model(current: ModelRecord | None) -> str:
-    """Remember which model the frame of this session shows; return its former id where that is another, else ""."""
-    before: str | None = st.session_state.get(_MODEL_ID)
+    """Remember the model that this session shows; return the id of the one it replaced, or ""."""
     if current is None:
         return ""
+    before: str | None = st.session_state.get(_MODEL_ID)
     st.session_state[_MODEL_ID] = current.model_id
     if before and before != current.model_id:
         st.session_state[_FORMER_ID] = before
-    return str(st.session_state.get(_FORMER_ID, ""))
+    former = st.session_state.get(_FORMER_ID, "")
+    return str(former)
 
 
 def model_record() -> tuple[ModelRecord | None, str]:
@@ -106,19 +121,28 @@ def model_record() -> tuple[ModelRecord | None, str]:
 
 def _model() -> Model:
     folder = _model_folder()
-    return _load_model(str(folder), record.content_key(folder))
+    content = record.content_key(folder)
+    return _load_model(str(folder), content)
+
+
+def _folder_of(name: str | None) -> Path:
+    if name:
+        return record.find_model(name)
+    return _model_folder()
 
 
 def _model_folder() -> Path:
     names = record.list_models()
     if not names:
         raise ModelInvalid(
-            f"Expected a trained model in {record.models_dir()} but there is none; restore the folder from the "
-            f"repository, or make a model with `{command_hints.train()}`."
+            f"Expected a trained model in {record.models_dir()}, but found none. Restore the "
+            f"folder from the repository, or train a model: `{command_hints.train()}`."
         )
-    return record.find_model(DEFAULT_MODEL if DEFAULT_MODEL in names else names[0])
+    name = DEFAULT_MODEL if DEFAULT_MODEL in names else names[0]
+    return record.find_model(name)
 
 
+# The content is an argument because a changed folder is another model.
 @st.cache_resource(max_entries=2, show_spinner=False)
-def _load_model(folder: str, content: str) -> Model:  # noqa: ARG001 - another content is another model
+def _load_model(folder: str, content: str) -> Model:  # noqa: ARG001
     return Model.load(folder)

@@ -1,4 +1,4 @@
-"""The training images most like a picture, in a row, and whether they speak for what the model says."""
+"""Draws the training images most similar to an image."""
 
 from pathlib import Path
 from unicodedata import normalize
@@ -18,24 +18,27 @@ from cadlib.ui.pictures import square
 from cadlib.ui.text import mark, plain
 
 NO_SECOND_OPINION = (
-    "Cases are found by the features that the model answers by: they show what it compares with, "
-    "and are no second opinion."
+    "Similar cases are found with the model's own features: they show what the model compares "
+    "with. They are not a second opinion."
 )
 _SIDE_PX = 112
 
 
-def similar(found: Assessment) -> None:
-    """Draw the similar cases of an assessment; pictures where a data set in CADLIB_DATA has them."""
-    st.markdown("**Similar training cases**")
-    cases = found.neighbours
+def similar(assessment: Assessment) -> None:
+    """Draw the similar cases, with images if a data set in CADLIB_DATA has them."""
+    st.markdown("**Similar cases**")
+    cases = assessment.neighbours
     if cases is None:
-        name = model().record.name
-        st.caption(f"This model has no index; `{command_hints.index(name)}` makes it.")
+        command = command_hints.index(model().record.name)
+        st.caption(
+            f"Similar cases are not available: this model has no index. Create it: `{command}`."
+        )
         return
     if cases.itself:
         st.warning(
-            f"This very picture is a training image: {plain(cases.itself.image)}, {_diagnosis(cases.itself)}. The "
-            "model has learnt this label, so its answer here says nothing of how good it is.",
+            f"This image is a training image ({plain(cases.itself.image)}, "
+            f"{_diagnosis(cases.itself)}). The model was trained with this label, so this result "
+            "does not show how good the model is.",
             icon=":material/school:",
         )
     badge = ":orange-badge[! most differ] " if cases.disagree else ""
@@ -43,48 +46,70 @@ def similar(found: Assessment) -> None:
     with st.container(horizontal=True, gap="xsmall", key="similar"):
         for case in cases.cases:
             _card(case)
-    measured = (model_metrics() or {}).get("neighbours")
-    # measured without patient data, and on images that the model was not trained on
-    if measured and not cases.itself and found.prediction.facts is None:
+    metrics = model_metrics() or {}
+    measured = metrics.get("neighbours")
+    # The agreement was measured without patient data, and on images outside the training split.
+    if measured and not cases.itself and assessment.prediction.facts is None:
         st.caption(f"{about_the_agreement(cases, measured)} {NO_SECOND_OPINION}")
 
 
 def _card(case: SimilarCase) -> None:
-    picture, name = _picture(case.image), diagnosis(case.diagnosis).name
+    name = diagnosis(case.diagnosis).name
+    file = _file_of(case.image)
     with st.container(width=_SIDE_PX, gap="xsmall"):
-        if picture:
-            st.image(picture, width=_SIDE_PX, alt=f"Training image {case.image}, {name}")
+        if file:
+            st.image(file, width=_SIDE_PX, alt=f"Training image {case.image}, {name}")
         else:
-            with st.container(
-                height=_SIDE_PX,
-                border=True,
-                horizontal_alignment="center",
-                vertical_alignment="center",
-                gap=None,
-            ):
-                st.caption(f"{mark(case.diagnosis)} {name}", text_alignment="center")
+            _draw_placeholder(f"{mark(case.diagnosis)} {name}")
         st.markdown(f"{_diagnosis(case)} · {case.similarity:.2f}")
-        st.caption("  \n".join(plain(part) for part in (case.image, case.archive) if part))
+        parts = [plain(part) for part in (case.image, case.archive) if part]
+        # Two spaces before the end of a line are a line break in Markdown.
+        st.caption("  \n".join(parts))
+
+
+def _draw_placeholder(text: str) -> None:
+    with st.container(
+        height=_SIDE_PX,
+        border=True,
+        horizontal_alignment="center",
+        vertical_alignment="center",
+        gap=None,
+    ):
+        st.caption(text, text_alignment="center")
 
 
 def _diagnosis(case: SimilarCase) -> str:
     return f"{mark(case.diagnosis)} {case.diagnosis}"
 
 
-def _picture(image: str) -> bytes | None:
-    """Return an image of a data set at hand as a small JPEG, None where none has it, or not so that it can be read."""
-    forms = dict.fromkeys((image, normalize("NFD", image)))  # macOS keeps file names decomposed
-    names = [f"{form}{suffix}" for form in forms for suffix in SUPPORTED_SUFFIXES]
-    inputs = (below for folder in dataset_folders() for below in Path(folder).glob("*_Input"))
-    path = next(
-        (path for below in inputs for name in names if (path := below / name).is_file()), None
-    )
+def _file_of(image: str) -> bytes | None:
+    """Return an image as a small JPEG; None if no data set has it or it is unreadable."""
+    path = _path_of(image)
+    if path is None:
+        return None
     try:
-        return None if path is None else _square(str(path), path.stat().st_mtime)
+        return _square(str(path), path.stat().st_mtime)
     except ImageRejected:
         return None
 
 
+def _path_of(image: str) -> Path | None:
+    """Return the file of that image in the data sets of CADLIB_DATA, None if there is none."""
+    # macOS stores file names in the decomposed form.
+    forms = dict.fromkeys((image, normalize("NFD", image)))
+    names = [f"{form}{suffix}" for form in forms for suffix in SUPPORTED_SUFFIXES]
+    for folder in dataset_folders():
+        image_folders = Path(folder).glob("*_Input")
+        for images in image_folders:
+            for name in names:
+                path = images / name
+                if path.is_file():
+                    return path
+    return None
+
+
+# The time is an argument because a file written again is another image.
 @st.cache_data(max_entries=500, show_spinner=False)
-def _square(path: str, written: float) -> bytes:  # noqa: ARG001 - a new date is a new picture
-    return square(read_image(path))
+def _square(path: str, written: float) -> bytes:  # noqa: ARG001
+    image = read_image(path)
+    return square(image)

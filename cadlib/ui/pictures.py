@@ -1,4 +1,4 @@
-"""Pictures as the pages show them, their assessment, and the evidence in them."""
+"""Prepares images, saliency maps and overlays for the pages."""
 
 import io
 from collections.abc import Callable
@@ -23,122 +23,141 @@ from cadlib.ui.models import model
 SHOWN_SIDE_PX = 1200
 THUMBNAIL_SIDE_PX = 240
 OPACITY = 0.6
-ORIGINAL, DRAWN = "Original", "Drawn lesion, nobody's skin"
+ORIGINAL = "Original"
+DRAWN = "Synthetic lesion, not real skin"
+_JPEG_QUALITY = 90
 
 
 def assessed(image: LesionImage) -> Assessment:
-    """Return what the model says of a picture, without heatmaps."""
-    return assess_batch(model(), [image])[0]
+    """Return the model's result for an image, without saliency maps."""
+    [assessment] = assess_batch(model(), [image])
+    return assessment
 
 
 def photograph(image: LesionImage, side_px: int = SHOWN_SIDE_PX) -> bytes:
-    """Return a picture as JPEG, at most `side_px` a side."""
-    return holding().derived(
-        image.sha256, ("photograph", image.key, side_px), lambda: shrunk(image, side_px), len
-    )
+    """Return an image as JPEG, at most `side_px` a side."""
+    key = ("photograph", image.key, side_px)
+    return holding().derived(image.sha256, key, lambda: shrunk(image, side_px), len)
 
 
 def square(image: LesionImage) -> bytes:
-    """Return the centred square of a picture as a small JPEG."""
-    return holding().derived(image.sha256, ("square", image.key), lambda: _square(image), len)
+    """Return the centred square of an image as a small JPEG."""
+    key = ("square", image.key)
+    return holding().derived(image.sha256, key, lambda: _square(image), len)
 
 
 def photograph_of(path: str) -> bytes:
-    """Return the picture in a file as JPEG; raise ImageRejected where there is none."""
+    """Return the image in a file as JPEG; raise ImageRejected where there is none."""
     return photograph(read_image(path))
 
 
-def heatmap(found: Assessment, code: str, method: Method = METHODS[0]) -> Heatmap:
-    """Return the evidence for one diagnosis in a picture, by the usual method or another, computed once."""
+def heatmap(assessment: Assessment, code: str, method: Method = METHODS[0]) -> Heatmap:
+    """Return the saliency map for one diagnosis, by the usual method or another, computed once."""
+    image = assessment.image
     if method == METHODS[0]:
-        return heatmaps.activation_map(model(), found.image, found.prediction, code)
-    code = code if method.class_specific else CODES[0]
-    key = ("heatmap", found.image.key, model().record.model_id, code, method.key)
+        return heatmaps.activation_map(model(), image, assessment.prediction, code)
+    if not method.class_specific:
+        # Its map is the same for every diagnosis: one computation is enough.
+        code = CODES[0]
+    key = ("heatmap", image.key, model().record.model_id, code, method.key)
     return holding().derived(
-        found.image.sha256,
+        image.sha256,
         key,
-        lambda: _explained(found.image, code, method.key),
+        lambda: _explained(image, code, method.key),
         lambda heat: heat.values.nbytes,
     )
 
 
-def stability(found: Assessment) -> Stability:
-    """Return what the model says of a picture turned round, computed once."""
-    key = ("stability", found.image.key, model().record.model_id)
+def stability(assessment: Assessment) -> Stability:
+    """Return the model's results for the rotated and mirrored views of an image, computed once."""
+    image = assessment.image
+    key = ("stability", image.key, model().record.model_id)
     return holding().derived(
-        found.image.sha256,
+        image.sha256,
         key,
-        lambda: stability_of(model(), found.image),
+        lambda: stability_of(model(), image),
         lambda views: views.probabilities.nbytes,
     )
 
 
-def said(found: Heatmap) -> str:
-    """Return what a heatmap shows in words, "Grad-CAM for Melanoma"."""
-    method = next(one.name for one in METHODS if one.key == found.method)
-    return (
-        f"{method} for {diagnosis(found.diagnosis).name}"
-        if found.diagnosis
-        else f"{method}, not class-specific"
-    )
+def said(heat: Heatmap) -> str:
+    """Return what a saliency map shows in words, "Grad-CAM for Melanoma"."""
+    name = next(method.name for method in METHODS if method.key == heat.method)
+    if not heat.diagnosis:
+        return f"{name}, not class-specific"
+    return f"{name} for {diagnosis(heat.diagnosis).name}"
+
+
+def scale_words(heat: Heatmap, peak: float) -> str:
+    """Return what the colours of a saliency map mean, up to `peak`."""
+    if not heat.raw_peak:
+        return "no region supports this diagnosis"
+    return f"scale: transparent 0 to yellow {peak:.2g}"
 
 
 def overlay(
     image: LesionImage,
-    found: Heatmap,
+    heat: Heatmap,
     opacity: float = OPACITY,
     peak: float | None = None,
     side_px: int = SHOWN_SIDE_PX,
 ) -> NDArray[np.uint8]:
-    """Blend a heatmap into its picture, at most `side_px` a side; (h, w, 3) uint8 RGB."""
-    return heatmaps.overlay(image, found, opacity, peak, side_px)
+    """Blend a saliency map into its image, at most `side_px` a side; (h, w, 3) uint8 RGB."""
+    return heatmaps.overlay(image, heat, opacity, peak, side_px)
 
 
-def overlay_png(image: LesionImage, found: Heatmap, opacity: float) -> Callable[[], bytes]:
-    """Return what makes the PNG of an overlay in the size of the file's picture, to be called when it is wanted."""
+def overlay_png(image: LesionImage, heat: Heatmap, opacity: float) -> Callable[[], bytes]:
+    """Return a function that makes the PNG of an overlay in the size of the file's image.
+
+    It is called only if the reader downloads the overlay.
+    """
+    # The overlay is as large as the image in the file, not as the one on the page.
     side_px = max(image.file_px)
-    return lambda: encoded(Image.fromarray(overlay(image, found, opacity, side_px=side_px)), "PNG")
+
+    def make() -> bytes:
+        pixels = overlay(image, heat, opacity, side_px=side_px)
+        return encoded(Image.fromarray(pixels), "PNG")
+
+    return make
 
 
 def side_by_side(
     image: LesionImage,
-    found: Heatmap,
+    heat: Heatmap,
     name: str,
     opacity: float = OPACITY,
     peak: float | None = None,
     drawn: bool = False,
 ) -> None:
-    """Draw the picture of that name, its overlay beside it, and under that the scale of its colours up to `peak`.
+    """Draw the image of that name beside its overlay, with the scale of its colours up to `peak`.
 
-    A picture of the demonstration is told by its content; `drawn` says it of others.
+    A synthetic lesion of the demonstration is recognised by its pixels; `drawn` marks any other.
     """
-    hottest = found.raw_peak if peak is None else peak
-    left, right = st.columns(2, wrap=False)
+    highest = heat.raw_peak if peak is None else peak
     source = DRAWN if drawn or is_demo(image.pixels) else ORIGINAL
-    left.image(photograph(image), source, width="stretch", alt=f"The picture {name}")
-    shows = f"{said(found)}, peak {found.raw_peak:.2g}"
-    blend = overlay(image, found, opacity, peak)
-    right.image(blend, shows, width="stretch", output_format="JPEG", alt=f"Heatmap, {shows}")
-    scale = (
-        f"clear is 0, yellow is {hottest:.2g}"
-        if found.raw_peak
-        else "nothing in the picture speaks for it"
-    )
-    right.image(heatmaps.colour_scale(400, 8), scale, width="stretch", alt=f"Colour scale: {scale}")
+    left, right = st.columns(2, wrap=False)
+    left.image(photograph(image), source, width="stretch", alt=f"Image {name}")
+    words = f"{said(heat)}, peak {heat.raw_peak:.2g}"
+    blend = overlay(image, heat, opacity, peak)
+    right.image(blend, words, width="stretch", output_format="JPEG", alt=f"Saliency map, {words}")
+    scale = scale_words(heat, highest)
+    colours = heatmaps.colour_scale(400, 8)
+    right.image(colours, scale, width="stretch", alt=f"Colours, {scale}")
+
+
+def encoded(picture: Image.Image, form: str) -> bytes:
+    """Return an image as a file of Pillow's format of that name."""
+    buffer = io.BytesIO()
+    picture.save(buffer, form, quality=_JPEG_QUALITY)
+    return buffer.getvalue()
 
 
 def _square(image: LesionImage) -> bytes:
-    fitted = ImageOps.fit(Image.fromarray(image.pixels), (THUMBNAIL_SIDE_PX, THUMBNAIL_SIDE_PX))
+    size_px = (THUMBNAIL_SIDE_PX, THUMBNAIL_SIDE_PX)
+    fitted = ImageOps.fit(Image.fromarray(image.pixels), size_px)
     return encoded(fitted, "JPEG")
 
 
 def _explained(image: LesionImage, code: str, method: str) -> Heatmap:
-    with st.spinner("Looking for the evidence …"):
+    with st.spinner("Computing the saliency map …"):
         return heatmaps.explain(model(), image, code, method)
-
-
-def encoded(picture: Image.Image, form: str) -> bytes:
-    """Return a picture as a file of Pillow's format of that name."""
-    buffer = io.BytesIO()
-    picture.save(buffer, form, quality=90)
-    return buffer.getvalue()

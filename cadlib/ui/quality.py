@@ -1,4 +1,4 @@
-"""How the pages say whether a picture can be read and is known, and hold back an answer that cannot rest on it."""
+"""Draws image quality and image type, and hides unreliable results."""
 
 import streamlit as st
 
@@ -11,21 +11,23 @@ from cadlib.ui.models import default_model
 from cadlib.ui.pictures import photograph
 from cadlib.ui.text import apart
 
-SAID = {"good": "✓", "poor": "! read with care", "unreadable": "✕ not readable"}
+SAID = {"good": "✓", "poor": "! interpret with care", "unreadable": "✕ not interpretable"}
 
 
-def shown(found: Assessment) -> bool:
-    """Tell whether an answer may be seen unasked: where it can rest on the picture, and on the project's drawn lesions.
+def shown(assessment: Assessment) -> bool:
+    """Return whether a result is shown without a request of the reader.
 
-    Those are there to be seen with their answer, though some of them look like no skin.
+    That is so if it can be reliable, and for the project's synthetic lesions. Those exist to be
+    seen with their results, though some of them do not look like skin.
     """
-    return found.answerable or is_demo(found.image.pixels)
+    return assessment.answerable or is_demo(assessment.image.pixels)
 
 
 def about_the_kind(novelty: Novelty | None) -> str:
-    """Say whether a picture is of a kind that the model knows, and how near it is to the limit."""
+    """Return whether an image is similar to the training images, and how near the limit is."""
     if novelty is None:
-        return f"{NOT_CHECKED}: `{command_hints.index(default_model())}` lets the model tell."
+        command = command_hints.index(default_model())
+        return f"{NOT_CHECKED}. Add a novelty detector: `{command}`."
     score = f"(novelty {apart(novelty.score, 1, '.2f')}, limit 1)"
     if not novelty.known:
         return f"Image type: not similar to the training images {score}."
@@ -35,53 +37,57 @@ def about_the_kind(novelty: Novelty | None) -> str:
     )
 
 
-def withheld(found: Assessment, name: str) -> bool:
-    """Tell whether an answer stays hidden: on a picture that cannot be read or is not known, until the reader asks.
+def withheld(assessment: Assessment, name: str) -> bool:
+    """Return whether a result stays hidden.
 
-    Such a picture is drawn with what is wrong with it, and with the switch that shows the answer.
+    That is so for an image that cannot be interpreted, or is not similar to the training images.
+    Such an image is drawn with its problems, and with the switch that shows the result.
     """
-    if not not_asked_for(found):
+    if not not_asked_for(assessment):
         return False
     left, right = st.columns(2, gap="medium")
-    left.image(photograph(found.image), width="stretch", alt=f"The picture {name}")
+    jpeg = photograph(assessment.image)
+    left.image(jpeg, width="stretch", alt=f"Image {name}")
     with right:
-        st.caption(about_the_kind(found.novelty))
-        quality(found.quality)
+        st.caption(about_the_kind(assessment.novelty))
+        quality(assessment.quality)
     return True
 
 
-def not_asked_for(found: Assessment) -> bool:
-    """Draw the warning of an image on which no answer can rest, and return whether its answer stays hidden.
+def not_asked_for(assessment: Assessment) -> bool:
+    """Draw the warning of an image without a reliable result, with a switch that shows the result.
 
-    The switch below the warning shows the answer.
+    Return whether the result stays hidden.
     """
-    if shown(found):
+    if shown(assessment):
         return False
-    st.warning(found.warning, icon=":material/visibility_off:")
-    return not st.toggle("Show the answer all the same", key=f"anyway-{found.image.key}")
+    st.warning(assessment.warning, icon=":material/visibility_off:")
+    requested = st.toggle("Show the result anyway", key=f"anyway-{assessment.image.key}")
+    return not requested
 
 
 def quality(report: QualityReport) -> None:
-    """Draw what is wrong with a picture in a line, and every figure that was measured on request."""
-    wrong = len(report.flagged)
-    checks = (
-        f"{len(report.findings) - wrong} of {len(report.findings)} checks of the picture passed"
-    )
-    with st.expander(
-        f"{checks}. {report.sentence}".strip(),
-        icon=":material/warning:" if wrong else ":material/check:",
-    ):
-        rows = [
-            f"|{one.name}|{SAID[one.severity]}|{value_text(one)}|{limit_text(one)}|"
-            for one in report.findings
-        ]
-        st.markdown("\n".join(["|Check|Result|Value|Limit|", "|-|-|-:|-|", *rows]))
+    """Draw the problems of an image in a line, and the value of every check on request."""
+    total = len(report.findings)
+    passed = total - len(report.flagged)
+    summary = f"Image quality: {passed} of {total} checks passed. {report.sentence}"
+    icon = ":material/warning:" if report.flagged else ":material/check:"
+    lines = ["|Check|Result|Value|Limit|", "|-|-|-:|-|"]
+    for finding in report.findings:
+        severity = SAID[finding.severity]
+        value = value_text(finding)
+        limit = limit_text(finding)
+        lines.append(f"|{finding.name}|{severity}|{value}|{limit}|")
+    with st.expander(summary.strip(), icon=icon):
+        st.markdown("\n".join(lines))
 
 
 def value_text(finding: Finding) -> str:
-    """Return the value of a check with four digits at most, and more where it would look like its limit."""
+    """Return the value of a check with at most four digits; more if it looks like its limit."""
     text = f"{round(finding.figure, 4):.4g}"
-    return text if float(text) != finding.limit else apart(finding.figure, finding.limit, ".4g")
+    if float(text) != finding.limit:
+        return text
+    return apart(finding.figure, finding.limit, ".4g")
 
 
 def limit_text(finding: Finding) -> str:
@@ -90,7 +96,9 @@ def limit_text(finding: Finding) -> str:
     It is the same whether an image passes the check or not; ✕ is where the result is hidden.
     """
     limit = next(limit for limit in LIMITS if limit.name == finding.name)
-    text = f"{'at least' if limit.below else 'at most'} {limit.poor:.4g}"
+    passes = "at least" if limit.below else "at most"
+    text = f"{passes} {limit.poor:.4g}"
     if limit.unreadable is None:
         return text
-    return f"{text} (✕ {'below' if limit.below else 'above'} {limit.unreadable:.4g})"
+    hidden = "below" if limit.below else "above"
+    return f"{text} (✕ {hidden} {limit.unreadable:.4g})"

@@ -1,4 +1,4 @@
-"""All that the Performance page shows as one file, to be kept or passed on."""
+"""Offers the content of the Performance page as one file."""
 
 import streamlit as st
 
@@ -9,14 +9,18 @@ from cadlib.ui.models import model_card, model_metrics
 
 
 def report(shown: Shown) -> None:
-    """Draw the button of the report, which is rendered when somebody asks for it."""
-    name, data = shown.record.name, shown.figures["data"]["name"]
-    point, share, other = operating_point(shown.record), prevalence(), st.session_state.get(OTHER)
+    """Draw the button that downloads the report, which is rendered only on a click."""
+    name = shown.record.name
+    data = shown.figures["data"]["name"]
+    # Read now, because a download runs outside of the page.
+    point = operating_point(shown.record)
+    share = prevalence()
+    other = st.session_state.get(OTHER)
 
     def rendered() -> str:
-        from cadlib.report import Subject, render  # noqa: PLC0415 - only who asks for a report waits for its packages
+        # Imported late: only a report needs these packages.
+        from cadlib.report import Subject, render  # noqa: PLC0415
 
-        own, card = model_metrics(name) or {}, model_card(name)
         subject = Subject(
             shown.record,
             shown.figures,
@@ -24,8 +28,8 @@ def report(shown: Shown) -> None:
             shown.role,
             shown.flattered,
             shown.evaluated,
-            own,
-            card,
+            model_metrics(name) or {},
+            model_card(name),
             share,
             point,
             chosen_comparison(shown, other),
@@ -33,6 +37,12 @@ def report(shown: Shown) -> None:
         return render(subject, "the Performance page")
 
     st.download_button(
-        "Report", rendered, f"{name}_on_{data}.html", "text/html", "download-report", icon=":material/download:",
-        on_click="ignore", help="All figures and charts of this page as one HTML file, without a picture.",
-    )  # fmt: skip
+        "Download report",
+        rendered,
+        f"{name}_on_{data}.html",
+        "text/html",
+        "download-report",
+        icon=":material/download:",
+        on_click="ignore",
+        help="All results and charts of this page in one HTML file. It contains no images.",
+    )

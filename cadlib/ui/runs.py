@@ -1,4 +1,4 @@
-"""The runs of training that a page can show, and what is said of one."""
+"""Finds training runs and describes their state."""
 
 import math
 from datetime import timedelta
@@ -15,56 +15,71 @@ from cadlib.training.monitor import RunReader, RunReading, State
 def run_folders(folder: str) -> dict[str, Path]:
     """Return the runs below a folder by name, the last begun first.
 
-    Raise FolderRefused for a folder that is not the reader's to open, RunInvalid where it cannot be searched.
+    Raise FolderRefused for a folder that the reader may not open, RunInvalid if it cannot be
+    searched.
     """
     root = monitor.runs_dir()
-    return monitor.find_runs(folder_below(folder, root, "CADLIB_RUNS") if folder else root)
+    if not folder:
+        return monitor.find_runs(root)
+    return monitor.find_runs(folder_below(folder, root, "CADLIB_RUNS"))
 
 
 def run_reading(folder: Path, name: str) -> RunReading:
-    """Return a run as it stands; what was read before is not read again. Raise RunInvalid where it cannot be read."""
-    return _reader(str(folder.resolve()), name).read()
+    """Return the current state of a run; only new points are read.
+
+    Raise RunInvalid if it cannot be read.
+    """
+    reader = _reader(str(folder.resolve()), name)
+    return reader.read()
 
 
 def about_the_run(reading: RunReading) -> str:
-    """Say how far a run is, and whether it goes on."""
-    how_far = f"epoch {math.floor(reading.epoch * 10) / 10:g} of {reading.epochs}"
-    heard = f"{reading.heard.astimezone():%Y-%m-%d %H:%M:%S}"
+    """Return how far a run is, and whether it is still training."""
+    # Rounded down, so that an epoch is not shown as complete too early.
+    epoch = math.floor(reading.epoch * 10) / 10
+    how_far = f"epoch {epoch:g} of {reading.epochs}"
+    last_point = f"{reading.heard.astimezone():%d %b %Y, %H:%M:%S}"
     if reading.state is State.RUNNING:
-        seconds = reading.seconds_left
-        left = (
-            ""
-            if seconds is None
-            else f", about {timedelta(seconds=round(seconds))} left without validation"
-        )
-        return f"Running: {how_far}{left}. Last point at {heard}."
+        left = ""
+        if reading.seconds_left is not None:
+            duration = timedelta(seconds=round(reading.seconds_left))
+            left = f", about {duration} left without validation"
+        return f"Running: {how_far}{left}. Last point at {last_point}."
     if reading.state is State.FINISHED:
-        return f"Finished: {reading.epochs} epochs, the last at {heard}."
+        return f"Finished: {reading.epochs} epochs, the last at {last_point}."
     if reading.state is State.STOPPED:
         return (
-            f"Stopped: {how_far}, last point at {heard}. The same command with `--resume` goes on."
+            f"Stopped: {how_far}, last point at {last_point}. "
+            "Continue with the same command and `--resume`."
         )
     return (
-        f"Not known whether it runs: {how_far}, last point at {heard}. It trains on another machine, or its folder "
-        "keeps no locks; look there."
+        f"State unknown: {how_far}, last point at {last_point}. The run is on another machine, or "
+        "its folder does not support file locks. Check there."
     )
 
 
 def run_row(reading: RunReading) -> dict[str, str]:
     """Return a run as a row of a table of runs."""
-    best = reading.best
+    best = "none yet"
+    if reading.best:
+        epoch, value = reading.best
+        best = f"{value:.3f} at epoch {epoch}"
+    started = reading.started.astimezone()
+    epoch_done = math.floor(reading.epoch)
     return {
         "Run": reading.name,
         "State": reading.state.value,
-        "Started": f"{reading.started.astimezone():%Y-%m-%d %H:%M}",
-        "Epochs": f"{math.floor(reading.epoch):,} of {reading.epochs:,}",
-        "Best balanced accuracy": f"{best[1]:.3f} at epoch {best[0]}" if best else "none yet",
+        "Started": f"{started:%d %b %Y, %H:%M}",
+        "Epochs": f"{epoch_done:,} of {reading.epochs:,}",
+        "Best balanced accuracy": best,
     }
 
 
 def setting(value: Any) -> str:
     """Return a setting as a table shows it."""
-    return "not set" if value in (None, "") else str(value)
+    if value in (None, ""):
+        return "not set"
+    return str(value)
 
 
 @st.cache_resource(max_entries=200, show_spinner=False)

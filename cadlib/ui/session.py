@@ -1,4 +1,4 @@
-"""The pictures of this session: taken in, assessed, ranked, chosen and written out; gone when the tab is closed."""
+"""Holds the images of this session and their results, until the tab is closed."""
 
 import csv
 import hashlib
@@ -27,7 +27,8 @@ from cadlib.ui.text import plain
 
 MAX_CASES = 50
 
-# Streamlit's uploader takes no paste. This hands a pasted picture to its input, as if it had been chosen.
+# Streamlit's uploader takes no paste. This passes a pasted image to its input, as if it had been
+# selected.
 _PASTE = """<script>
 if (!window.cadlibPaste) {
   window.cadlibPaste = true;
@@ -54,147 +55,204 @@ class Case:
     @property
     def view_key(self) -> str:
         """Return a short name for the widgets of this image; swapped channels are another image."""
-        swapped = self.assessment is not None and self.assessment.image.red_blue_swapped
-        return f"{self.key[:8]}-swapped" if swapped else self.key[:8]
+        short = self.key[:8]
+        if self.assessment and self.assessment.image.red_blue_swapped:
+            return f"{short}-swapped"
+        return short
 
     @property
     def risk(self) -> float:
         """Return the malignant probability, -1 for a file that could not be read."""
-        return self.assessment.prediction.malignant_probability if self.assessment else -1.0
+        if not self.assessment:
+            return -1.0
+        return self.assessment.prediction.malignant_probability
 
 
 def accept_paste() -> None:
-    """Let a picture pasted anywhere on the page arrive in the uploader of the container "upload"."""
+    """Let an image pasted anywhere on the page arrive in the uploader of the container "upload"."""
     st.html(_PASTE, unsafe_allow_javascript=True)
 
 
 def upload_key() -> str:
-    """Return the key of the uploader; each session and each batch taken in gives it a new one, which empties it."""
-    return f"upload-{tab()}-{st.session_state.get('batch', 0)}"
+    """Return the key of the uploader; each session and batch has a new one, which empties it."""
+    session = tab()
+    batch = st.session_state.get("batch", 0)
+    return f"upload-{session}-{batch}"
 
 
 def take(files: Sequence[tuple[str, bytes]], uploads: Sequence[UploadedFile] = ()) -> NoReturn:
-    """Assess files given as (name, bytes), showing how far it is; one that fails is held with its reason.
+    """Assess files, (name, bytes), and show the progress.
 
-    `uploads` are let go of once all is read.
+    A file that fails is held with its reason. `uploads` are dropped from Streamlit's memory
+    when all files are read.
     """
     held: dict[str, Case] = st.session_state.setdefault("cases", {})
-    given = {
-        hashlib.sha256(name.encode() + b"\0" + data).hexdigest(): (name, data)
-        for name, data in files
-    }
-    new = [key for key in given if key not in held or not held[key].assessment]
-    bar, began = st.progress(0.0, "Reading …"), time.monotonic()
-    for done, key in enumerate(new):
-        name, data = given[key]
-        left = (
-            f", about {(time.monotonic() - began) / done * (len(new) - done):.0f} s left"
-            if done
-            else ""
-        )
-        bar.progress(done / len(new), f"Reading {done + 1} of {len(new)}{left}: {plain(name)}")
-        held[key] = _read_case(key, name, data, held)
+    by_key = {}
+    for name, data in files:
+        by_key[_key_of(name, data)] = (name, data)
+    _read_new(by_key, held)
     let_go(uploads)
     found_again()
-    choose(max(given, key=lambda key: held[key].risk))
-    st.session_state["batch"] = st.session_state.get("batch", 0) + 1
+    highest = max(by_key, key=lambda key: held[key].risk)
+    choose(highest)
+    batch = st.session_state.get("batch", 0)
+    st.session_state["batch"] = batch + 1
     st.rerun()
 
 
 def cases(current: ModelRecord) -> list[Case]:
-    """Return the files of this session, the highest risk first and the unreadable last.
+    """Return the files of this session, highest malignant probability first, unreadable ones last.
 
-    They are as the clinic's operating point, and what is known of their patients, make them.
+    Their results are for the clinic's operating point and for the patient data entered so far.
     """
     held: dict[str, Case] = st.session_state.get("cases", {})
     for case in list(held.values()):
-        if case.assessment and case.assessment.prediction.model_id != current.model_id:
+        if not case.assessment:
+            continue
+        if case.assessment.prediction.model_id != current.model_id:
+            # Its model was replaced. The image can be added again.
             _free(case)
-            del held[case.key]  # of a model that has been replaced; the picture can be given again
-    return sorted((_as_known(case, current) for case in held.values()), key=lambda case: -case.risk)
+            del held[case.key]
+    updated = [_updated(case, current) for case in held.values()]
+    return sorted(updated, key=lambda case: -case.risk)
 
 
 def chosen_case(ranked: Sequence[Case]) -> Case | None:
-    """Return the chosen one of `ranked`, else its first; None when there is none."""
+    """Return the selected one of `ranked`, else its first; None when there is none."""
     chosen = st.session_state.get("chosen")
-    return next((case for case in ranked if case.key == chosen), ranked[0] if ranked else None)
+    for case in ranked:
+        if case.key == chosen:
+            return case
+    return ranked[0] if ranked else None
 
 
 def choose(key: str) -> None:
     """Make the case of this key the current one, for this page and the next.
 
-    A key, because Streamlit keeps what a button was given longer than the button.
+    The argument is a key, because Streamlit keeps the arguments of a button longer than the button.
     """
     st.session_state["chosen"] = key
 
 
 def facts_of(case: Case) -> PatientFacts:
-    """Return what the reader said of a picture's patient, until then what the file's header says."""
-    said: dict[str, PatientFacts] = st.session_state.get("facts", {})
-    return said.get(case.key, case.assessment.image.facts if case.assessment else NO_FACTS)
+    """Return the patient data that the reader entered, until then those of the file's header."""
+    entered: dict[str, PatientFacts] = st.session_state.get("facts", {})
+    if case.key in entered:
+        return entered[case.key]
+    if case.assessment:
+        return case.assessment.image.facts
+    return NO_FACTS
 
 
 def know(key: str, facts: PatientFacts) -> None:
-    """Hold what the reader said of the patient of the case of this key."""
-    st.session_state.setdefault("facts", {})[key] = facts
+    """Hold the patient data that the reader entered for the case of this key."""
+    entered = st.session_state.setdefault("facts", {})
+    entered[key] = facts
 
 
 def remove(*keys: str) -> None:
-    """Forget the cases of these keys, with all that was derived from their images. Keys, as in `choose`."""
+    """Remove the cases of these keys, with all that was derived from their images.
+
+    The arguments are keys for the same reason as in `choose`.
+    """
     held: dict[str, Case] = st.session_state.get("cases", {})
+    entered = st.session_state.get("facts", {})
     for key in keys:
         if key in held:
             _free(held.pop(key))
-        st.session_state.get("facts", {}).pop(key, None)
-
-
-def _free(case: Case) -> None:
-    holding().drop(case.key)
-    if case.assessment:
-        holding().forget(case.assessment.image.sha256)
+        entered.pop(key, None)
 
 
 def next_synthetic(ranked: Sequence[Case]) -> tuple[str, bytes]:
-    """Return name and bytes of the first drawn lesion that is not among these cases."""
+    """Return name and bytes of the first synthetic lesion that is not among these cases."""
     names = {case.name for case in ranked}
     lesions = demo_lesions()
-    lesion = next((one for one in lesions if f"{one.name}.png" not in names), lesions[0])
-    return f"{lesion.name}.png", lesion.png()
+    for lesion in lesions:
+        name = f"{lesion.name}.png"
+        if name not in names:
+            return name, lesion.png()
+    first = lesions[0]
+    return f"{first.name}.png", first.png()
 
 
 def cases_csv(ranked: Sequence[Case]) -> str:
     """Return the cases as CSV, in the columns of `python -m cadlib predict --format csv`."""
     text = io.StringIO()
-    rows = csv.writer(text, lineterminator="\n")
-    rows.writerow(CSV_COLUMNS)
-    rows.writerows(csv_row(case.name, case.assessment or case.reason) for case in ranked)
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(CSV_COLUMNS)
+    for case in ranked:
+        row = csv_row(case.name, case.assessment or case.reason)
+        writer.writerow(row)
     return text.getvalue()
 
 
 def cases_json(ranked: Sequence[Case]) -> str:
     """Return the cases as JSON, as `python -m cadlib predict --format json` does."""
-    found = [json_row(case.name, case.assessment or case.reason) for case in ranked]
-    return json.dumps(found, indent=2, ensure_ascii=False)
+    rows = []
+    for case in ranked:
+        row = json_row(case.name, case.assessment or case.reason)
+        rows.append(row)
+    return json.dumps(rows, indent=2, ensure_ascii=False)
 
 
-def _as_known(case: Case, record: ModelRecord) -> Case:
+def _key_of(name: str, data: bytes) -> str:
+    """Return the key of a file: one with another name or other bytes is another case."""
+    content = name.encode() + b"\0" + data
+    return hashlib.sha256(content).hexdigest()
+
+
+def _read_new(by_key: dict[str, tuple[str, bytes]], held: dict[str, Case]) -> None:
+    """Read the files that are not held yet, (name, bytes) by key, and show the progress."""
+    # A file that failed before is read again: there may be room for it now.
+    new = [key for key in by_key if key not in held or not held[key].assessment]
+    total = len(new)
+    bar = st.progress(0.0, "Reading …")
+    began = time.monotonic()
+    for done, key in enumerate(new):
+        name, data = by_key[key]
+        left = _time_left(began, done, total)
+        text = f"Reading {done + 1} of {total}{left}: {plain(name)}"
+        bar.progress(done / total, text)
+        held[key] = _read_case(key, name, data, held)
+
+
+def _time_left(began: float, done: int, total: int) -> str:
+    """Return how long the remaining files will take, "" before there is an estimate."""
+    if not done:
+        return ""
+    per_file_s = (time.monotonic() - began) / done
+    return f", about {per_file_s * (total - done):.0f} s left"
+
+
+def _updated(case: Case, record: ModelRecord) -> Case:
+    """Return a case with its result for the current operating point and patient data."""
     if not case.assessment:
         return case
     facts = facts_of(case) if record.evidence else None
-    return replace(
-        case, assessment=reconsider(model(), case.assessment, operating_point(record), facts)
-    )
+    assessment = reconsider(model(), case.assessment, operating_point(record), facts)
+    return replace(case, assessment=assessment)
 
 
 def _read_case(key: str, name: str, data: bytes, held: dict[str, Case]) -> Case:
     try:
-        if sum(case.assessment is not None for case in held.values()) >= MAX_CASES:
+        assessed_cases = sum(case.assessment is not None for case in held.values())
+        if assessed_cases >= MAX_CASES:
             raise ImageRejected(
-                f"Expected at most {MAX_CASES} pictures at a time; remove some and give it again."
+                f"Expected at most {MAX_CASES} images at a time. "
+                "Remove some, then add this file again."
             )
         image = read_image(data)
+        # Counted first, so that an image over the limit is not assessed.
         holding().take(key, image.pixels.nbytes)
         return Case(key, name, assessed(image))
     except CadError as error:
         holding().drop(key)
         return Case(key, name, None, str(error))
+
+
+def _free(case: Case) -> None:
+    held = holding()
+    held.drop(case.key)
+    if case.assessment:
+        image = case.assessment.image
+        held.forget(image.sha256)

@@ -1,4 +1,4 @@
-"""The files of a session as a strip of thumbnails, the highest risk first, the unreadable with their reason."""
+"""Draws the files of a session as a strip of thumbnails."""
 
 from collections.abc import Sequence
 
@@ -14,30 +14,44 @@ _SIDE_PX = 128
 
 
 def strip(ranked: Sequence[Case], chosen: Case) -> None:
-    """Draw a tile for each file, whose button chooses it."""
-    unread = sum(one.assessment is None for one in ranked)
-    st.caption(
-        f"{len(ranked)} files, the highest malignant probability first"
-        + f" · {unread} not read" * bool(unread)
-    )
+    """Draw a tile for each file, whose button selects it."""
+    caption = f"{len(ranked)} files, highest malignant probability first"
+    failed = sum(case.assessment is None for case in ranked)
+    if failed:
+        caption += f" · {failed} with a file error"
+    st.caption(caption)
     with st.container(horizontal=True, wrap=False, gap="small", key="strip"):
-        for one in ranked:
-            _tile(one, chosen=one is chosen)
+        for case in ranked:
+            _tile(case, chosen=case is chosen)
 
 
 def _tile(case: Case, *, chosen: bool) -> None:
-    key, label = case.key[:8], "not read"
+    key = case.key[:8]
     with st.container(width=_SIDE_PX, gap="xsmall", key=f"tile-{key}"):
         if case.assessment:
             st.image(square(case.assessment.image), width=_SIDE_PX, alt=case.name)
-            top, _ = case.assessment.prediction.ranking()[0]
-            label = f"{two_digits(case.risk)} {sign(top) if chosen else mark(top)} {top}"
-            if not shown(case.assessment):
-                label = "not known" if case.assessment.quality.readable else "not readable"
         else:
             with st.container(height=_SIDE_PX, border=True, gap=None):
                 st.caption(plain(case.reason))
         st.button(
-            label, f"choose-{key}", plain(case.name), choose, (case.key,), type="primary" if chosen else "secondary",
+            _label(case, chosen=chosen),
+            f"choose-{key}",
+            plain(case.name),
+            choose,
+            (case.key,),
+            type="primary" if chosen else "secondary",
             width="stretch",
-        )  # fmt: skip
+        )
+
+
+def _label(case: Case, *, chosen: bool) -> str:
+    """Return the text of a tile's button: the result, or why none is shown."""
+    if case.assessment is None:
+        return "file error"
+    if not shown(case.assessment):
+        readable = case.assessment.quality.readable
+        return "other image type" if readable else "quality too low"
+    code, _ = case.assessment.prediction.ranking()[0]
+    # The button of the selected case is coloured, so the sign has no colour of its own.
+    symbol = sign(code) if chosen else mark(code)
+    return f"{two_digits(case.risk)} {symbol} {code}"

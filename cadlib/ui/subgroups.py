@@ -1,4 +1,4 @@
-"""For whom a model is how good, and where the gap to the others is larger than chance makes it."""
+"""Draws the performance by subgroup, with significant differences marked."""
 
 from collections.abc import Callable
 
@@ -10,14 +10,16 @@ from cadlib.ui.harmless import plain_rows
 from cadlib.ui.metrics_source import Shown
 
 
-def subgroups(shown: Shown, told: Callable[..., str]) -> None:
-    """Draw a row a subgroup: figures with their intervals by `told`, marked where they are not those of the rest."""
+def subgroups(shown: Shown, value_text: Callable[..., str]) -> None:
+    """Draw a row for each subgroup: values with intervals, marked where they differ from the rest.
+
+    `value_text` formats a value with its interval.
+    """
     st.subheader("Subgroups", anchor=False)
-    st.table(plain_rows(subgroup_rows(shown.figures, told)), hide_index=True)
+    rows = subgroup_rows(shown.figures, value_text)
+    st.table(plain_rows(rows), hide_index=True)
     if "gaps" in shown.figures:
         st.caption(gaps_note(shown.figures))
     else:
-        st.caption(
-            "Which gaps are larger than chance is told where a data set is evaluated: choose one above."
-        )
+        st.caption("To test which differences are significant, select a data set above.")
     st.caption(ECE_NOTE)

@@ -1,4 +1,4 @@
-"""What of a data set a person should look at again: lists that are made in the background, a worklist at a time."""
+"""Draws the data review: lists of findings, created in the background."""
 
 from functools import partial
 from shlex import quote
@@ -15,20 +15,25 @@ from cadlib.ui.working import working
 
 if TYPE_CHECKING:
     from cadlib.data.dataset import Dataset
+    from cadlib.label_review import Suspects
     from cadlib.progress import Progress
+
+SHOWN_KINDS = {"doubted labels": "doubtful labels", "contradictions": "conflicting labels"}
+"""Kind of finding -> its name for a reader, where that is not the stored one."""
 
 
 @st.fragment
 def suspects(dataset: "Dataset", folder: str, record: ModelRecord | None) -> None:
-    """Draw the lists of a folder's data set that were made with this model, as worklists; offer to make them."""
-    from cadlib.label_review import KINDS, beside, kept, read_verdicts  # noqa: PLC0415 - pandas: not before it is asked for
-    from cadlib.ui.worklist import worklist  # noqa: PLC0415 - as above
+    """Draw a data set's lists of findings for this model, or offer to create them."""
+    # Imported late: pandas takes a third of a second, and only this part of the page needs it.
+    from cadlib.label_review import KINDS, beside, kept, read_verdicts  # noqa: PLC0415
+    from cadlib.ui.worklist import worklist  # noqa: PLC0415
 
     if record is None:
-        st.info("These lists are made with a model, and there is none.", icon=":material/info:")
+        st.info("These lists need a model, and none is available.", icon=":material/info:")
         return
-    found = kept(dataset, record.model_id)
-    if found is None:
+    lists = kept(dataset, record.model_id)
+    if lists is None:
         _offer(dataset, folder, record)
         return
     try:
@@ -36,36 +41,48 @@ def suspects(dataset: "Dataset", folder: str, record: ModelRecord | None) -> Non
     except CadError as error:
         st.error(plain(str(error)))
         return
-    found = beside(found, verdicts)
-    counts = found.counts
+    lists = beside(lists, verdicts)
     with st.container(
         horizontal=True, horizontal_alignment="distribute", vertical_alignment="center"
     ):
-        kind = st.segmented_control(
-            "Suspects",
-            list(KINDS),
-            default=next(iter(KINDS)),
-            format_func=lambda one: f"{one.capitalize()} {counts[one]:,}",
-            required=True,
-            key="page-suspects-kind",
-            label_visibility="collapsed",
-            wrap=True,
-        )
-        name = f"suspects-{dataset.name}.csv"
+        kind = _choose_kind(lists)
         st.download_button(
-            "All as CSV",
-            found.to_csv,
-            name,
+            "Download all (CSV)",
+            lists.to_csv,
+            f"suspects-{dataset.name}.csv",
             "text/csv",
             icon=":material/download:",
             on_click="ignore",
         )
     st.caption(KINDS[kind])
-    worklist(dataset, found, kind, verdicts)
+    worklist(dataset, lists, kind, verdicts)
+
+
+def _choose_kind(lists: "Suspects") -> str:
+    """Draw the kinds of findings with their counts; return the selected one."""
+    from cadlib.label_review import KINDS  # noqa: PLC0415 - as above
+
+    counts = lists.counts
+
+    def with_count(kind: str) -> str:
+        name = SHOWN_KINDS.get(kind, kind)
+        return f"{name.capitalize()} {counts[kind]:,}"
+
+    kind: str = st.segmented_control(
+        "Findings",
+        list(KINDS),
+        default=next(iter(KINDS)),
+        format_func=with_count,
+        required=True,
+        key="page-suspects-kind",
+        label_visibility="collapsed",
+        wrap=True,
+    )
+    return kind
 
 
 def _offer(dataset: "Dataset", folder: str, record: ModelRecord) -> None:
-    """Make the lists in the background when asked to, and name the command that makes them too."""
+    """Offer to create the lists in the background, and show the command that creates them too."""
     from cadlib.label_review import kept_at  # noqa: PLC0415 - as above
 
     key = f"suspects-{kept_at(dataset, record.model_id).stem}"
@@ -73,32 +90,33 @@ def _offer(dataset: "Dataset", folder: str, record: ModelRecord) -> None:
         return
 
     def begin() -> None:
-        jobs.start(key, partial(_made, dataset, record.name))
+        jobs.start(key, partial(_create, dataset, record.name))
 
     st.info(
-        f"No lists of this data set as it is now were made with {plain(record.model_id)}. Every image is looked at, "
-        "which takes minutes for thousands; this page may be left meanwhile.",
+        f"No lists yet for the current data set with {plain(record.model_id)}. Every image is "
+        "checked, which takes minutes for thousands of images. You can leave this page meanwhile.",
         icon=":material/hourglass_empty:",
     )
     st.button(
-        "Make the lists",
+        "Create lists",
         "make-suspects",
         type="primary",
         icon=":material/checklist:",
         on_click=begin,
     )
-    st.caption("Or by a command, which writes them as a CSV file:")
-    st.code(
-        f"python -m cadlib suspects --data {quote(folder)} --model {record.name} --output suspects.csv",
-        "sh",
-    )
+    st.caption("Or create them as a CSV file with a command:")
+    options = f"--data {quote(folder)} --model {record.name} --output suspects.csv"
+    st.code(f"python -m cadlib suspects {options}", "sh")
 
 
-def _made(dataset: "Dataset", model: str, progress: "Progress") -> None:
+def _create(dataset: "Dataset", model: str, progress: "Progress") -> None:
     from cadlib.label_review import keep  # noqa: PLC0415 - as above
-    from cadlib.label_review.search import find_suspects  # noqa: PLC0415
+    from cadlib.label_review.search import find_suspects  # noqa: PLC0415 - as above
 
-    def told(what: str, done: int, total: int) -> None:
+    def report(what: str, done: int, total: int) -> None:
         progress(f"images · {what}", done, total)
 
-    keep(find_suspects(model_beside(model), find_model(model), dataset, told), dataset)
+    loaded = model_beside(model)
+    folder = find_model(model)
+    lists = find_suspects(loaded, folder, dataset, report)
+    keep(lists, dataset)

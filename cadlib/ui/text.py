@@ -1,4 +1,4 @@
-"""How the pages write a diagnosis, and text that came with a file."""
+"""Writes the sentences of the pages about diagnoses and results."""
 
 import math
 from collections.abc import Sequence
@@ -7,7 +7,6 @@ from cadlib.images.patient import PatientFacts
 from cadlib.metrics.operating_point import OperatingPoint, two_digits
 from cadlib.metrics.partial_labels import GROUPS
 from cadlib.metrics.predictive_values import INTERVAL_NOTE, PredictiveValues
-from cadlib.metrics.tables import figure_text
 from cadlib.model.model import Prediction
 from cadlib.saliency.test_time_views import Stability
 from cadlib.taxonomy import BENIGN_MARK, CODES, DIAGNOSES, MALIGNANT_MARK, diagnosis
@@ -15,30 +14,41 @@ from cadlib.ui import harmless
 
 plain = harmless.plain
 
+# A double has at most 17 significant digits, so more of them cannot separate two values.
+_MOST_DIGITS = 17
+_HUES = {MALIGNANT_MARK: "orange", BENIGN_MARK: "blue"}
+_NO_SIGN = "○"
+
 
 def apart(value: float, limit: float, digits: str) -> str:
-    """Return a value in the format `digits`, ".2f" or ".4g", with more where it would look like the limit.
+    """Return a value in the format `digits`, ".2f" or ".4g".
 
-    Without them a value of 1.003 would be shown as 1.00 beside a limit of 1 that it exceeds.
+    It has more digits where it would look like the limit. Without them a
+    value of 1.003 would be shown as 1.00 beside a limit of 1 that it exceeds.
     """
-    kind, places = digits[-1], int(digits[1:-1])
-    text = f"{value:.{places}{kind}}"
-    while value != limit and float(text) == limit and places < 17:
+    form = digits[-1]
+    places = int(digits[1:-1])
+    text = f"{value:.{places}{form}}"
+    while value != limit and float(text) == limit and places < _MOST_DIGITS:
         places += 1
-        text = f"{value:.{places}{kind}}"
+        text = f"{value:.{places}{form}}"
     return text
 
 
 def sign(code: str) -> str:
     """Return the sign of a diagnosis or a group: ▲ malignant, ● benign, ○ none of the eight."""
+    if code == GROUPS[True]:
+        return MALIGNANT_MARK
     if code in GROUPS.values():
-        return MALIGNANT_MARK if code == GROUPS[True] else BENIGN_MARK
-    return diagnosis(code).mark if code in CODES else "○"
+        return BENIGN_MARK
+    if code in CODES:
+        return diagnosis(code).mark
+    return _NO_SIGN
 
 
 def hue(code: str) -> str:
     """Return the hue of the group of a diagnosis, as Streamlit's themes name it."""
-    return {MALIGNANT_MARK: "orange", BENIGN_MARK: "blue"}.get(sign(code), "gray")
+    return _HUES.get(sign(code), "gray")
 
 
 def mark(code: str) -> str:
@@ -46,87 +56,158 @@ def mark(code: str) -> str:
     return f":{hue(code)}[{sign(code)}]"
 
 
+def named(code: str) -> str:
+    """Return a code with its name, "MEL Melanoma"; the code alone where it is none of the eight."""
+    if code not in CODES:
+        return code
+    return f"{code} {diagnosis(code).name}"
+
+
+def percent(share: float) -> str:
+    """Return a share, 0 to 1, in whole percent: "17 %"; never 0 or 100 for a value only near it."""
+    if 0 < share < 0.005:
+        return "<1 %"
+    if 0.995 <= share < 1:
+        return ">99 %"
+    return f"{100 * share:.0f} %"
+
+
 def about_the_set(likely: Sequence[str], coverage: float) -> str:
-    """Say what a prediction set holds, and how often such sets hold the truth."""
-    if not likely:
-        return f"No diagnosis fits this picture well: its {100 * coverage:.0f} % set is empty."
-    codes = ", ".join(f"{sign(code)} {code}" for code in likely)
+    """Return a sentence on a prediction set and on how often such sets contain the truth."""
     share = f"{100 * coverage:.0f} %"
+    if not likely:
+        return f"No diagnosis fits this image well: its {share} prediction set is empty."
+    codes = ", ".join(f"{sign(code)} {code}" for code in likely)
     return (
-        f"{share} prediction set (◆): {codes}. It was built to contain the true diagnosis for {share} "
-        "of the images of each diagnosis."
+        f"{share} prediction set (◆): {codes}. "
+        f"It was built to contain the true diagnosis for {share} of the images of each diagnosis."
     )
 
 
 def about_the_threshold(point: OperatingPoint) -> str:
-    """Say what an operating point did on the images it was measured on."""
-    referred = figure_text(point.sensitivity, point.intervals.sensitivity)
-    spared = figure_text(point.specificity, point.intervals.specificity)
+    """Return sensitivity and specificity of an operating point on the images of its split."""
+    intervals = point.intervals
+    malignant = f"{point.n_malignant:,} malignant images"
+    benign = f"{point.n_benign:,} benign images"
+    sensitivity = _with_n(point.sensitivity, intervals.sensitivity, malignant)
+    specificity = _with_n(point.specificity, intervals.specificity, benign)
     return (
-        f"On {point.split} images this threshold referred {referred} of {point.n_malignant:,} malignant and spared "
-        f"{spared} of {point.n_benign:,} benign ones. In brackets: 95 % intervals."
+        f"At this threshold ({point.split} split): "
+        f"sensitivity {sensitivity}, specificity {specificity}."
     )
 
 
 def about_the_patients(values: PredictiveValues, images: str) -> str:
-    """Say what a threshold does to 100 patients at a prevalence, with both predictive values.
+    """Return what a threshold means for 100 patients at a prevalence, with both predictive values.
 
-    `images` are those that it was measured on, "test images".
+    `images` names those that it was measured on: "test images".
     """
-    counts, ends = values.of(100), values.intervals or (None, None)
-    note = f" {INTERVAL_NOTE}" if values.intervals else ""
-    missed = values.one_missed_in
-    return (
-        f"Of 100 patients like these, {counts.found + counts.needless} are referred, {counts.found} of them with a "
-        f"malignant lesion. PPV {figure_text(values.positive, ends[0])}, NPV {figure_text(values.negative, ends[1])}"
-        + (
-            f"; one malignant lesion is missed in about {missed:,.0f} patients."
-            if math.isfinite(missed)
-            else "."
-        )
-        + f"{note} Sensitivity and specificity are those of {images}; measure your own."
+    counts = values.of(100)
+    referred = counts.found + counts.needless
+    if values.intervals:
+        positive_interval, negative_interval = values.intervals
+        positive = _with_interval(values.positive, positive_interval)
+        negative = _with_interval(values.negative, negative_interval)
+    else:
+        positive = _or_undefined(values.positive)
+        negative = _or_undefined(values.negative)
+    of_100 = (
+        f"Of 100 patients with one lesion each, {referred} are referred; "
+        f"{counts.found} of these have a malignant lesion."
     )
+    sentences = [of_100, f"PPV {positive}, NPV {negative}."]
+    if math.isfinite(values.one_missed_in):
+        patients = f"{values.one_missed_in:,.0f}"
+        sentences.append(f"About one malignant lesion is missed in {patients} patients.")
+    if values.intervals:
+        sentences.append(INTERVAL_NOTE)
+    sentences.append(
+        f"Sensitivity and specificity come from {images}; measure them on your own images."
+    )
+    return " ".join(sentences)
 
 
 def about_the_prevalence(measured: float, here: float, share: float, prevalence: float) -> str:
-    """Say what a malignant probability is where other shares of the lesions are malignant."""
+    """Return what a malignant probability is at another share of malignant lesions."""
     return (
-        f"The malignant probability {two_digits(measured)} assumes that {100 * share:.0f} % of the images are "
-        f"malignant, as in the data set. At {100 * prevalence:.1f} % it is {two_digits(here)}, if lesions look "
-        "the same there and here. The referral decision does not change."
+        f"The malignant probability {two_digits(measured)} assumes that "
+        f"{100 * share:.0f} % of the images are malignant, as in the data set. "
+        f"At {100 * prevalence:.1f} % it is {two_digits(here)}, "
+        "if lesions look the same there and here. The referral decision does not change."
     )
 
 
 def about_the_facts(prediction: Prediction) -> str:
-    """Say what age, sex and site changed: the malignant probability, and the diagnosis they moved most."""
+    """Return how patient data changed the malignant probability, and which diagnosis most."""
     if prediction.image_probabilities is None:
-        return "Nothing is known of the patient: the answer is that of the picture alone."
-    risk = sum(
-        change for change, one in zip(prediction.moved, DIAGNOSES, strict=True) if one.malignant
+        return "No patient data: the result uses the image only."
+    risk = 0.0
+    largest_change = 0.0
+    largest_code = CODES[0]
+    for change, entry in zip(prediction.moved, DIAGNOSES, strict=True):
+        if entry.malignant:
+            risk += change
+        if abs(change) > abs(largest_change):
+            largest_change = change
+            largest_code = entry.code
+    return (
+        f"Patient data changed the malignant probability by {_change(risk)}. "
+        f"The largest change was {named(largest_code)}, {_change(largest_change)}."
     )
-    most = max(zip(prediction.moved, CODES, strict=True), key=lambda pair: abs(pair[0]))
-    return f"They moved the malignant probability by {risk:+.2f}, and most of all {named(most[1])}, by {most[0]:+.2f}."
 
 
 def about_the_header(facts: PatientFacts) -> str:
-    """Say what the header of a file told of its patient."""
-    age = None if facts.age_years is None else f"{facts.age_years:.0f} years"
-    return f"The file says: {', '.join(part for part in (age, facts.sex, facts.site) if part)}."
+    """Return the patient data that the header of a file contains."""
+    parts = []
+    if facts.age_years is not None:
+        parts.append(f"{facts.age_years:.0f} years")
+    if facts.sex:
+        parts.append(facts.sex)
+    if facts.site:
+        parts.append(facts.site)
+    return f"From the file header: {', '.join(parts)}."
 
 
-def about_the_turns(found: Stability, threshold: float, *, with_facts: bool = False) -> str:
-    """Say whether the answer stays the same when the picture is turned round and mirrored.
+def about_the_turns(stability: Stability, threshold: float, *, with_facts: bool = False) -> str:
+    """Return whether the result stays the same when the image is rotated and mirrored.
 
-    The views are predicted from the image alone, so `threshold` is that for results without patient data.
-    `with_facts` tells that the result beside this sentence has patient data.
+    The views are predicted from the image alone, so `threshold` is that for results without patient
+    data. `with_facts` is true if the result beside this sentence uses patient data.
     """
-    low, high = found.malignant_range
+    low, high = stability.malignant_range
     alone = ", without patient data" if with_facts else ""
-    said = f"Turned and mirrored{alone}: the same first diagnosis in {found.same} of {len(found.probabilities)} views, "
-    said += f"malignant probability {two_digits(low)} to {two_digits(high)}"
-    return f"{said}: on both sides of the threshold." if low < threshold <= high else f"{said}."
+    views = len(stability.probabilities)
+    sentence = (
+        f"Rotated and mirrored{alone}: same top diagnosis in {stability.same} of {views} views, "
+        f"malignant probability {two_digits(low)} to {two_digits(high)}"
+    )
+    if low < threshold <= high:
+        return f"{sentence}; the range crosses the referral threshold."
+    return f"{sentence}."
 
 
-def named(code: str) -> str:
-    """Return a code with its name, "MEL Melanoma"; the code alone where it is none of the eight."""
-    return f"{code} {diagnosis(code).name}" if code in CODES else code
+def _with_n(value: float | None, interval: Sequence[float] | None, images: str) -> str:
+    """Return "0.94 (95 % CI 0.92 to 0.96; 1,304 malignant images)", or the same without a CI."""
+    text = _or_undefined(value)
+    if not interval:
+        return f"{text} ({images})"
+    low, high = map(two_digits, interval)
+    return f"{text} (95 % CI {low} to {high}; {images})"
+
+
+def _with_interval(value: float, interval: Sequence[float]) -> str:
+    """Return "0.94 (0.92 to 0.96)"."""
+    low, high = map(_or_undefined, interval)
+    return f"{_or_undefined(value)} ({low} to {high})"
+
+
+def _or_undefined(value: float | None) -> str:
+    if value is None or math.isnan(value):
+        return "not defined"
+    return two_digits(value)
+
+
+def _change(value: float) -> str:
+    """Return a signed change with two digits and a minus sign: "+0.06", "−0.06"."""
+    text = f"{value:+.2f}"
+    return text.replace("-", "−")

@@ -1,5 +1,7 @@
-"""One slider for the threshold: it moves the curves, what is referred, and what that means for patients, together."""
+"""Draws the referral threshold as a slider, with curves and values at it."""
 
+import math
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 import streamlit as st
@@ -18,115 +20,176 @@ from cadlib.ui.frame import chart
 from cadlib.ui.metrics_source import Shown
 
 if TYPE_CHECKING:
+    from plotly.graph_objects import Figure
+
     from cadlib.evaluation.cached import Evaluated
 
 
 @st.fragment
 def threshold(shown: Shown) -> None:
-    """Draw the curves of a model with the threshold that the reader moves, and whether its probabilities hold."""
+    """Draw the curves of a model with the threshold that the reader moves, and its reliability."""
     st.subheader("Operating point", anchor=False)
     points = trade_offs(shown.figures)
     if not points:
         _one_group(shown)
         return
-    usual = operating_point(shown.record)
-    start = next(
-        (place for place, point in enumerate(points) if point.name == usual), len(points) // 2
-    )
-    slider, share = st.columns([3, 1], vertical_alignment="bottom")
-    place = slider.select_slider(
-        "Refer from this malignant probability on", range(len(points)), start, lambda place: _label(points[place]),
-        key=f"threshold-{len(points)}",
-    )  # fmt: skip
-    here = share.number_input(
-        "Malignant lesions here, %", 100 * LEAST, 100 * MOST, (prevalence() or points[0].prevalence) * 100, 0.5, "%.1f",
-        key="judged-prevalence", help="Of all lesions that are looked at: as the clinic said, else as in the images.",
-    )  # fmt: skip
-    point = points[place]
-    _numbers(point, here / 100)
+    slider_place, share_place = st.columns([3, 1], vertical_alignment="bottom")
+    with slider_place:
+        point = _choose_point(shown, points)
+    with share_place:
+        here = _choose_prevalence(points[0].prevalence)
+    _values(point, here)
     with st.grid(2, min_column_width=420, gap="medium") as grid:
         with grid.cell():
-            st.markdown("**ROC**")
-            named = [point for point in points if point.name != UNNAMED]
-            curves = threshold_curves.roc_curves(shown.figures)
-            chart(
-                charts.roc_chart(curves, threshold_curves.areas(shown.figures), named, point),
-                key="roc",
-            )
+            _roc(shown, points, point)
         with grid.cell():
-            st.markdown("**Precision and recall**")
-            curves = threshold_curves.precision_recall(shown.figures, shown.evaluated)
-            average = threshold_curves.average_precisions(shown.figures)
-            chart(charts.precision_recall_chart(curves, average, point), key="precision-recall")
+            _precision_recall(shown, point)
         with grid.cell():
-            st.markdown("**Decision curve**")
-            chart(charts.decision_chart(_decision(shown, here / 100), point), key="decision")
+            _decision_curve(shown, point, here)
         for name, figure in reliability_charts(shown.figures):
             with grid.cell():
-                st.markdown(f"**{name}**")
-                chart(figure, key=name.lower().replace(" ", "-"))
+                _reliability(name, figure)
+
+
+def _choose_point(shown: Shown, points: Sequence[TradeOff]) -> TradeOff:
+    """Draw the slider of thresholds; return the point at which it is."""
+    place: int = st.select_slider(
+        "Referral threshold (malignant probability)",
+        range(len(points)),
+        _start(points, operating_point(shown.record)),
+        lambda place: _label(points[place]),
+        key=f"threshold-{len(points)}",
+    )
+    return points[place]
+
+
+def _choose_prevalence(in_the_images: float) -> float:
+    """Draw the field for the share of malignant lesions; return it, 0 to 1."""
+    preset = prevalence() or in_the_images
+    percent: float = st.number_input(
+        "Share of malignant lesions (%)",
+        100 * LEAST,
+        100 * MOST,
+        preset * 100,
+        0.5,
+        "%.1f",
+        key="judged-prevalence",
+        help=(
+            "Among all lesions examined. Default: the share set for the clinic, otherwise the "
+            "share in these images."
+        ),
+    )
+    return percent / 100
+
+
+def _start(points: Sequence[TradeOff], usual: str) -> int:
+    """Return the place of the operating point of that name, else the middle of the slider."""
+    for place, point in enumerate(points):
+        if point.name == usual:
+            return place
+    return len(points) // 2
+
+
+def _roc(shown: Shown, points: Sequence[TradeOff], point: TradeOff) -> None:
+    st.markdown("**ROC curve**")
+    operating_points = [other for other in points if other.name != UNNAMED]
+    curves = threshold_curves.roc_curves(shown.figures)
+    areas = threshold_curves.areas(shown.figures)
+    figure = charts.roc_chart(curves, areas, operating_points, point)
+    chart(figure, key="roc")
+
+
+def _precision_recall(shown: Shown, point: TradeOff) -> None:
+    st.markdown("**Precision–recall curve**")
+    curves = threshold_curves.precision_recall(shown.figures, shown.evaluated)
+    average = threshold_curves.average_precisions(shown.figures)
+    figure = charts.precision_recall_chart(curves, average, point)
+    chart(figure, key="precision-recall")
+
+
+def _decision_curve(shown: Shown, point: TradeOff, here: float) -> None:
+    st.markdown("**Decision curve**")
+    curve = _decision(shown, here)
+    figure = charts.decision_chart(curve, point)
+    chart(figure, key="decision")
+
+
+def _reliability(name: str, figure: "Figure") -> None:
+    st.markdown(f"**{name}**")
+    key = name.lower().replace(" ", "-")
+    chart(figure, key=key)
 
 
 def _one_group(shown: Shown) -> None:
     """Draw what is measured without malignant or without benign images."""
     st.caption(one_group_note(shown.figures))
-    if rows := point_rows(shown.figures):
+    rows = point_rows(shown.figures)
+    if rows:
         st.table(rows, hide_index=True)
     curves = threshold_curves.roc_curves(shown.figures)
     if any(curves.values()):
-        chart(charts.roc_chart(curves, threshold_curves.areas(shown.figures)), key="roc")
+        areas = threshold_curves.areas(shown.figures)
+        chart(charts.roc_chart(curves, areas), key="roc")
     for name, figure in reliability_charts(shown.figures):
-        st.markdown(f"**{name}**")
-        chart(figure, key=name.lower().replace(" ", "-"))
+        _reliability(name, figure)
 
 
 def _label(point: TradeOff) -> str:
-    return f"{point.threshold:.3f}" + ("" if point.name == UNNAMED else f" {point.shown_name}")
+    if point.name == UNNAMED:
+        return f"{point.threshold:.3f}"
+    return f"{point.threshold:.3f} {point.shown_name}"
 
 
-def _numbers(point: TradeOff, here: float) -> None:
-    """Draw the four figures of a threshold, each with its interval and its n."""
+def _values(point: TradeOff, here: float) -> None:
+    """Draw the four values of a threshold at a prevalence, each with its interval and its n."""
     values = PredictiveValues(point, here)
-    ends = values.intervals or (None, None)
-    malignant, benign = (
-        f"{point.n_malignant:,} malignant images",
-        f"{point.n_benign:,} benign images",
-    )
-    prior = f"if {100 * here:.1f} % are malignant"
-    st.table(
-        [
-            {
-                "At this threshold": name,
-                "Value (95 % interval)": figure_text(value, interval),
-                "Of": of,
-            }
-            for name, value, interval, of in (
-                ("Sensitivity", point.sensitivity, point.intervals.sensitivity, malignant),
-                ("Specificity", point.specificity, point.intervals.specificity, benign),
-                ("PPV", _or_none(values.positive), ends[0], prior),
-                ("NPV", _or_none(values.negative), ends[1], prior),
-            )
-        ],
-        hide_index=True,
-    )
+    positive_ends, negative_ends = values.intervals or (None, None)
+    malignant = f"{point.n_malignant:,} malignant images"
+    benign = f"{point.n_benign:,} benign images"
+    prior = f"at {100 * here:.1f} % malignant lesions"
+    rows = [
+        _row("Sensitivity", point.sensitivity, point.intervals.sensitivity, malignant),
+        _row("Specificity", point.specificity, point.intervals.specificity, benign),
+        _row("PPV", _or_none(values.positive), positive_ends, prior),
+        _row("NPV", _or_none(values.negative), negative_ends, prior),
+    ]
+    st.table(rows, hide_index=True)
     if values.intervals is not None:
         st.caption(INTERVAL_NOTE)
     else:
         st.caption(
-            "No interval: too few lesions stand behind this threshold, or an earlier version measured it."
+            "No 95 % CI: there are too few lesions at this threshold, or the results come from an "
+            "earlier version."
         )
 
 
+def _row(
+    name: str, value: float | None, interval: Sequence[float] | None, basis: str
+) -> dict[str, str]:
+    return {
+        "Measure at this threshold": name,
+        "Value (95 % CI)": figure_text(value, interval),
+        "Based on": basis,
+    }
+
+
 def _or_none(value: float) -> float | None:
-    return None if value != value else value  # noqa: PLR0124 - NaN alone is not itself
+    if math.isnan(value):
+        return None
+    return value
 
 
 def _decision(shown: Shown, here: float) -> DecisionCurve:
-    if shown.evaluated:
-        return _decision_of_images(shown.key, round(here, 4), shown.evaluated)
-    return threshold_curves.decision(shown.figures, None, here)
+    if shown.evaluated is None:
+        return threshold_curves.decision(shown.figures, None, here)
+    return _decision_of_images(shown.key, round(here, 4), shown.evaluated)
 
 
-@st.cache_resource(max_entries=50, show_spinner="Drawing lesions for the interval …")
-def _decision_of_images(key: str, here: float, _found: "Evaluated") -> DecisionCurve:  # noqa: ARG001
-    return threshold_curves.decision(_found.figures, _found, here)
+# `key` names the images and the model, because an evaluation cannot be hashed.
+@st.cache_resource(max_entries=50, show_spinner="Resampling lesions for the 95 % CI …")
+def _decision_of_images(
+    key: str,  # noqa: ARG001
+    here: float,
+    _evaluated: "Evaluated",
+) -> DecisionCurve:
+    return threshold_curves.decision(_evaluated.figures, _evaluated, here)

@@ -1,4 +1,7 @@
-"""Whether a heatmap may be read, as the pages say it: measured late, once, and only where it is shown."""
+"""Draws the faithfulness and stability of saliency maps.
+
+They are computed after the page is drawn, once, and only for maps that are shown.
+"""
 
 import math
 
@@ -13,56 +16,76 @@ from cadlib.ui.held import holding
 from cadlib.ui.models import model
 from cadlib.ui.pictures import heatmap, said
 
-LINE_HEIGHT_PX, NARROW_HEIGHT_PX = 76, 112
-"""Of what stands under a map as wide as the page, and as half of it, the longest sentence at 800 px included: it is
-there before it is measured."""
+LINE_HEIGHT_PX = 76
+"""Height of the text under a map as wide as the page, longest sentence at 800 px included.
+
+It is reserved before the text is complete, so that nothing on the page moves.
+"""
+NARROW_HEIGHT_PX = 112
+"""The same for a map half as wide as the page."""
 TRUST_BYTES = 256
-"""About what two figures and a sentence take."""
+"""About the size of two numbers and a sentence in memory."""
 
 
-def trust(found: Assessment, code: str, method: Method = METHODS[0]) -> Trust:
-    """Return how far the heatmap of a method may be trusted as evidence for a diagnosis, measured once."""
-    key = ("trust", found.image.key, model().record.model_id, code, method.key)
-    return holding().derived(
-        found.image.sha256,
-        key,
-        lambda: trust_of(model(), found.image, heatmap(found, code, method), code),
-        lambda _: TRUST_BYTES,
-    )
+def trust(assessment: Assessment, code: str, method: Method = METHODS[0]) -> Trust:
+    """Return faithfulness and stability of a method's map for a diagnosis, computed once."""
+    image = assessment.image
+    model_id = model().record.model_id
+    key = ("trust", image.key, model_id, code, method.key)
+
+    def compute() -> Trust:
+        heat = heatmap(assessment, code, method)
+        return trust_of(model(), image, heat, code)
+
+    return holding().derived(image.sha256, key, compute, lambda _: TRUST_BYTES)
 
 
-def about_the_map(found: Heatmap, measured: Trust | None) -> str:
-    """Say what a map shows and how far it may be trusted: "Grad-CAM for Melanoma · peak 0.31 · faithful 0.72 · …"."""
-    return " · ".join([said(found), f"peak {found.raw_peak:.2g}", *_figures(measured)])
+def about_the_map(heat: Heatmap, measured: Trust | None) -> str:
+    """Return what a map shows and its checks: "Grad-CAM for Melanoma · peak 0.31 · …"."""
+    parts = [
+        said(heat),
+        f"peak {heat.raw_peak:.2g}",
+        *_checks(measured),
+    ]
+    return " · ".join(parts)
 
 
 def trust_tile(measured: Trust | None) -> str:
-    """Return the three lines under a small map, as Markdown: its figures, and whether it may be read."""
-    verdict = ":gray[measuring]" if measured is None else ":gray[may be read]"
-    if measured and not measured.readable:
-        verdict = ":material/visibility_off: **do not read**"
-    return "  \n".join([*_figures(measured), verdict])
+    """Return the three lines under a small map, as Markdown: its checks, and what they mean."""
+    if measured is None:
+        verdict = ":gray[checking]"
+    elif measured.readable:
+        verdict = ":gray[can be interpreted]"
+    else:
+        verdict = ":material/visibility_off: **do not interpret**"
+    # Two spaces before the end of a line are a line break in Markdown.
+    return "  \n".join([*_checks(measured), verdict])
 
 
 def trust_line(
-    place: DeltaGenerator, found: Heatmap, measured: Trust | None, height_px: int = LINE_HEIGHT_PX
+    place: DeltaGenerator, heat: Heatmap, measured: Trust | None, height_px: int = LINE_HEIGHT_PX
 ) -> None:
-    """Fill a place under a large map, an `st.empty()`, in the same height whether it is measured already or not."""
+    """Fill a place under a large map, an `st.empty()`; its height is the same before the checks."""
     with place.container(height=height_px, border=False, gap="xxsmall"):
-        st.caption(about_the_map(found, measured))
+        st.caption(about_the_map(heat, measured))
         if measured is None:
-            st.caption("Measuring whether this map may be read …")
+            st.caption("Checking this map …")
         elif measured.readable:
             st.caption(measured.sentence)
         else:
             st.caption(f":material/visibility_off: **{measured.sentence}**")
 
 
-def _figures(measured: Trust | None) -> tuple[str, str]:
+def _checks(measured: Trust | None) -> tuple[str, str]:
     if measured is None:
-        return "faithful …", "stable …"
-    return f"faithful {_signed(measured.faithfulness)}", f"stable {_signed(measured.stability)}"
+        return "faithfulness …", "stability …"
+    faithfulness = _signed(measured.faithfulness)
+    stability = _signed(measured.stability)
+    return f"faithfulness {faithfulness}", f"stability {stability}"
 
 
 def _signed(value: float) -> str:
-    return "not defined" if math.isnan(value) else f"{value:.2f}".replace("-", "−")
+    if math.isnan(value):
+        return "not defined"
+    text = f"{value:.2f}"
+    return text.replace("-", "−")

@@ -1,4 +1,4 @@
-"""Work in the background as a page shows it: how far it is, to be stopped, and what went wrong."""
+"""Draws the progress of background work, and its errors."""
 
 import streamlit as st
 
@@ -10,15 +10,20 @@ EVERY_S = 1.0
 
 
 def working(job: Job | None, name: str) -> bool:
-    """Draw a job that goes on and say that it does; of one that failed or was stopped, draw that."""
-    if job and not job.ended:
+    """Draw the progress of a job that runs, and return whether it does.
+
+    Draw the error of a job that failed, and a note on one that was stopped.
+    """
+    if job is None:
+        return False
+    if not job.ended:
         _watch(job.key, name)
         return True
-    if job and job.state == "failed":
+    if job.state == "failed":
         st.error(plain(job.reason))
-    if job and job.state == "stopped":
+    if job.state == "stopped":
         st.caption(
-            "Stopped. What the model said of each image until then is kept, and the next start goes on from there."
+            "Stopped. Predictions made so far are saved; the next start continues from there."
         )
     return False
 
@@ -27,16 +32,24 @@ def working(job: Job | None, name: str) -> bool:
 def _watch(key: str, name: str) -> None:
     job = jobs.find(key)
     if job is None or job.ended:
+        # The whole page is drawn again, with the result of the job.
         st.rerun()
-    left = "" if job.seconds_left is None else f", about {_duration(job.seconds_left)} left"
-    what = (
-        "Waiting for its turn"
-        if job.state == "waiting"
-        else f"{job.done:,} of {job.total:,} {job.what}{left}"
-    )
-    st.progress(job.done / job.total if job.total else 0.0, f"{plain(name)}: {plain(what)}")
+    share = job.done / job.total if job.total else 0.0
+    st.progress(share, f"{plain(name)}: {plain(_progress_text(job))}")
     st.button("Stop", key=f"stop-{key}", icon=":material/stop:", on_click=job.stop)
 
 
+def _progress_text(job: Job) -> str:
+    """Return how far a job is: "queued", or "12 of 96 images, about 40 s left"."""
+    if job.state == "waiting":
+        return "queued"
+    text = f"{job.done:,} of {job.total:,} {job.what}"
+    if job.seconds_left is None:
+        return text
+    return f"{text}, about {_duration(job.seconds_left)} left"
+
+
 def _duration(seconds: float) -> str:
-    return f"{seconds / 60:.0f} min" if seconds >= 90 else f"{seconds:.0f} s"
+    if seconds >= 90:
+        return f"{seconds / 60:.0f} min"
+    return f"{seconds:.0f} s"

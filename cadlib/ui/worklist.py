@@ -1,5 +1,9 @@
-"""A list of suspects to be worked through: a verdict on each finding, kept at once; what is done leaves the list."""
+"""Draws a list of findings on which a reader gives verdicts.
 
+A verdict is saved at once, and a finding with one leaves the list of open findings.
+"""
+
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime
@@ -38,16 +42,34 @@ if TYPE_CHECKING:
 PAGE_SIZE = 10
 _SIDE_PX = 144
 _WIDTHS_PX = {1: (300, 400), 2: (200, 374)}
-"""Of words and of verdicts beside so many pictures: one row on a wide screen, on a narrow one verdicts below."""
-_OPEN, _DONE = "Open", "Done"
-_LAST, _TROUBLE, _SUBSET, _CLOSER = (
-    f"suspects-{name}" for name in ("last", "trouble", "subset", "closer")
-)
+"""Number of images -> width of the words and of the verdicts beside them.
+
+On a wide screen a finding is one row, on a narrow one the verdicts come below.
+"""
+_OPEN = "Open"
+_DONE = "Done"
+_LAST = "suspects-last"
+_TROUBLE = "suspects-trouble"
+_SUBSET = "suspects-subset"
+_CLOSER = "suspects-closer"
+_SHOWN = {
+    "label is right": "Label correct",
+    "label is wrong": "Label wrong",
+    "a label is wrong": "A label is wrong",
+    "cannot tell": "Undecided",
+    "same picture": "Same image",
+    "different": "Different lesions",
+    "not one lesion": "Different lesions",
+    "fetch again": "Download again",
+    "broken at its source": "Damaged at source",
+    "no picture": "Not an image",
+}
+"""Stored verdict -> its text for a reader."""
 
 
 @dataclass(frozen=True)
 class _Last:
-    """The verdict that was given last in this session, and what stood there before, to take it back."""
+    """The last verdict of this session, and the one before it on that finding, to undo it."""
 
     dataset: str
     finding: Finding
@@ -55,197 +77,286 @@ class _Last:
     before: Verdict | None
 
 
-def worklist(dataset: "Dataset", found: Suspects, kind: str, verdicts: Verdicts) -> None:
-    """Draw the findings of a kind that are open, or those that are done; `found` has the verdicts beside them."""
-    rows = found.of(kind)
+def worklist(dataset: "Dataset", suspects: Suspects, kind: str, verdicts: Verdicts) -> None:
+    """Draw the findings of a kind, open or done; `suspects` has the verdicts in its table."""
+    rows = suspects.of(kind)
     if rows.empty:
-        st.markdown("None found.")
+        st.markdown("No findings.")
         return
-    with st.container(
+    header = st.container(
         horizontal=True, horizontal_alignment="distribute", vertical_alignment="center"
-    ):
-        with st.container(horizontal=True, vertical_alignment="center", width="content"):
-            which = st.segmented_control(
-                "Which", [_OPEN, _DONE], default=_OPEN, required=True, key="suspects-which",
-                label_visibility="collapsed",
-            )  # fmt: skip
-            st.caption(f"{found.done[kind]:,} of {len(rows):,} done", width="content")
-            _offer_undo(dataset.name, kind)
-        shown = rows[rows["verdict"].notna() == (which == _DONE)]
-        number = st.pagination(
-            max(1, -(-len(shown) // PAGE_SIZE)), key=f"page-suspects-{kind}-{which}"
-        )
-    if trouble := st.session_state.pop(_TROUBLE, ""):
-        st.error(plain(trouble))
+    )
+    with header:
+        which = _choose_which(dataset.name, kind, suspects.done[kind], len(rows))
+        has_verdict = rows["verdict"].notna()
+        listed = rows[has_verdict == (which == _DONE)]
+        page_count = max(1, math.ceil(len(listed) / PAGE_SIZE))
+        number = st.pagination(page_count, key=f"page-suspects-{kind}-{which}")
+    _draw_trouble()
     if which == _DONE:
         _offer_subset(dataset, verdicts)
-    if shown.empty:
-        st.markdown("All done." if which == _OPEN else "No verdict yet.")
-    _cards(
-        dataset,
-        list(shown.iloc[(number - 1) * PAGE_SIZE : number * PAGE_SIZE].itertuples()),
-        len(rows),
-        which,
-    )
+    if listed.empty:
+        st.markdown("All findings reviewed." if which == _OPEN else "No verdict yet.")
+    first = (number - 1) * PAGE_SIZE
+    on_page = list(listed.iloc[first : first + PAGE_SIZE].itertuples())
+    _cards(dataset, on_page, len(rows), which)
 
 
-def _cards(dataset: "Dataset", on_page: list[Any], of: int, which: str) -> None:
-    """Draw some of so many findings, and the one that is looked at closer; the keys are for it, else for the first."""
+def _draw_trouble() -> None:
+    """Draw why the last verdict could not be saved, once."""
+    trouble = st.session_state.pop(_TROUBLE, "")
+    if trouble:
+        st.error(plain(trouble))
+
+
+def _choose_which(dataset: str, kind: str, done: int, total: int) -> str:
+    """Draw the switch between open and done findings, with their number; return its value."""
+    with st.container(horizontal=True, vertical_alignment="center", width="content"):
+        which: str = st.segmented_control(
+            "Which",
+            [_OPEN, _DONE],
+            default=_OPEN,
+            required=True,
+            key="suspects-which",
+            label_visibility="collapsed",
+        )
+        st.caption(f"{done:,} of {total:,} done", width="content")
+        _offer_undo(dataset, kind)
+    return which
+
+
+def _cards(dataset: "Dataset", on_page: list[Any], total: int, which: str) -> None:
+    """Draw the findings of a page; the keys are for the enlarged one, else for the first."""
     paths = dict(zip(dataset.table["image"], dataset.table["path"], strict=True))
-    closer: int | None = st.session_state.get(_CLOSER)
-    if closer is not None and closer >= len(
-        on_page
-    ):  # the last one was judged; only the whole page closes a dialog
+    enlarged: int | None = st.session_state.get(_CLOSER)
+    if enlarged is not None and enlarged >= len(on_page):
+        # The last finding has its verdict now. Only a run of the whole page closes a dialog.
         st.session_state[_CLOSER] = None
         st.rerun()
-    by_keys = 0 if closer is None and which == _OPEN else closer
+    with_keys = enlarged
+    if enlarged is None and which == _OPEN:
+        with_keys = 0
     for place, row in enumerate(on_page):
-        with st.container(border=True, horizontal=True, gap="small"):
-            for image, code in sides(row):
-                _picture(image, code or NO_LABEL, paths.get(image))
-            words_px, verdict_px = _WIDTHS_PX[len(sides(row))]
-            with st.container(width=words_px, gap="xsmall"):
-                _words(row, of)
-                st.button(
-                    "Look closer", f"closer-{_key(row)}", type="tertiary", icon=":material/zoom_in:",
-                    on_click=_look_at, args=(place,),
-                )  # fmt: skip
-            with st.container(width=verdict_px, gap="xsmall"):
-                _ask(dataset.name, row, shortcuts=place == by_keys)
-    if closer is not None:
-        _closer(on_page[closer], of, paths)
+        _card(dataset.name, row, place, total, paths, shortcuts=place == with_keys)
+    if enlarged is not None:
+        _closer(on_page[enlarged], total, paths)
+
+
+def _card(
+    dataset: str, row: Any, place: int, total: int, paths: dict[str, str], *, shortcuts: bool
+) -> None:
+    """Draw a finding: its images, the words on it, and the buttons for a verdict."""
+    images = sides(row)
+    words_px, verdict_px = _WIDTHS_PX[len(images)]
+    with st.container(border=True, horizontal=True, gap="small"):
+        for image, code in images:
+            _picture(image, code or NO_LABEL, paths.get(image))
+        with st.container(width=words_px, gap="xsmall"):
+            _words(row, total)
+            st.button(
+                "Enlarge",
+                f"closer-{_key(row)}",
+                type="tertiary",
+                icon=":material/zoom_in:",
+                on_click=_look_at,
+                args=(place,),
+            )
+        with st.container(width=verdict_px, gap="xsmall"):
+            _ask(dataset, row, shortcuts=shortcuts)
 
 
 def _picture(image: str, label: str, path: str | None) -> None:
     with st.container(width=_SIDE_PX, gap="xsmall"):
-        try:
-            if path:
-                st.image(thumbnail(Path(path)), width=_SIDE_PX, alt=f"{image}, {label}")
-        except (CadError, OSError) as error:
-            st.caption(plain(str(error)))
+        if path:
+            try:
+                small = thumbnail(Path(path))
+                st.image(small, width=_SIDE_PX, alt=f"{image}, {label}")
+            except (CadError, OSError) as error:
+                st.caption(plain(str(error)))
         st.markdown(f"{mark(label)} {plain(label)}")
         st.caption(plain(image))
 
 
-def _words(row: Any, of: int) -> None:
-    """Write the rank of a finding, what was given and what is suggested, and why."""
-    st.markdown(f"**{row.Index + 1:,} of {of:,}** · {two_digits(row.score)}")
+def _words(row: Any, total: int) -> None:
+    """Write the rank of a finding, the label and the suggested diagnosis, and the reason."""
+    st.markdown(f"**{row.Index + 1:,} of {total:,}** · {two_digits(row.score)}")
     if isinstance(row.suggested, str):
-        given, other = (f"{mark(code)} {named(code)}" for code in (row.diagnosis, row.suggested))
-        st.markdown(f"Given {given}  \nSuggested {other}")
+        label = f"{mark(row.diagnosis)} {named(row.diagnosis)}"
+        suggested = f"{mark(row.suggested)} {named(row.suggested)}"
+        # Two spaces before the end of a line are a line break in Markdown.
+        st.markdown(f"Label: {label}  \nSuggested: {suggested}")
     st.caption(plain(row.why))
 
 
 def _ask(dataset: str, row: Any, *, shortcuts: bool) -> None:
-    """Draw a button for each thing that can be said of a finding; `shortcuts` gives them the keys 1, 2, 3, 4."""
+    """Draw a button for each verdict on a finding; with `shortcuts` the keys 1 to 4 press them."""
     key = _key(row)
+    choices = CHOICES[row.kind]
     with st.container(horizontal=True, gap="xsmall"):
-        for number, words in enumerate(CHOICES[row.kind], start=1):
+        for number, words in enumerate(choices, start=1):
             st.button(
-                words.capitalize(), f"{words}-{key}", on_click=_give, args=(dataset, row, words),
-                type="primary" if row.verdict == words else "secondary", shortcut=str(number) if shortcuts else None,
-            )  # fmt: skip
+                _shown(words),
+                f"{words}-{key}",
+                on_click=_give,
+                args=(dataset, row, words),
+                type="primary" if row.verdict == words else "secondary",
+                shortcut=str(number) if shortcuts else None,
+            )
     done = isinstance(row.verdict, str)
-    if row.verdict in CORRECTS or (not done and set(CORRECTS) & set(CHOICES[row.kind])):
-        _ask_for_diagnosis(row, partial(_give, dataset, row, row.verdict) if done else None)
     if done:
-        with st.container(horizontal=True, gap="xsmall", vertical_alignment="center"):
-            st.caption(
-                f"{datetime.fromisoformat(row.when_utc):%d %b %Y, %H:%M} UTC", width="content"
-            )
-            st.button(
-                "Withdraw", f"withdraw-{key}", type="tertiary", on_click=_give, args=(dataset, row)
-            )
+        if row.verdict in CORRECTS:
+            give_again = partial(_give, dataset, row, row.verdict)
+            _ask_for_diagnosis(row, give_again)
+        _offer_removal(dataset, row)
+    elif set(CORRECTS) & set(choices):
+        _ask_for_diagnosis(row, None)
+
+
+def _offer_removal(dataset: str, row: Any) -> None:
+    """Draw when the verdict was given, and the button that removes it."""
+    when = datetime.fromisoformat(row.when_utc)
+    with st.container(horizontal=True, gap="xsmall", vertical_alignment="center"):
+        st.caption(f"{when:%d %b %Y, %H:%M} UTC", width="content")
+        st.button(
+            "Remove verdict",
+            f"withdraw-{_key(row)}",
+            type="tertiary",
+            on_click=_give,
+            args=(dataset, row),
+        )
 
 
 def _ask_for_diagnosis(row: Any, give_again: Callable[[], None] | None) -> None:
-    """Let the right diagnosis be named, at first the suggested one; a verdict that was given is given again with it."""
-    key, chosen = f"should-{_key(row)}", row.should_be if give_again else row.suggested
-    st.session_state.setdefault(
-        key, chosen if chosen in CODES else None
-    )  # by an index it could not be cleared
+    """Let the correct diagnosis be selected, at first the suggested one.
+
+    `give_again` saves an earlier verdict with another diagnosis; None if there is no verdict yet.
+    """
+    key = f"should-{_key(row)}"
+    preset = row.should_be if give_again else row.suggested
+    # Set as state, because a preset by its index could not be cleared.
+    st.session_state.setdefault(key, preset if preset in CODES else None)
+    options = list(CODES)
+    if row.kind == "doubted labels":
+        options = [code for code in CODES if code != row.diagnosis]
     st.selectbox(
-        "Should be", [code for code in CODES if row.kind != "doubted labels" or code != row.diagnosis], None, key=key,
-        format_func=lambda code: f"should be {sign(code)} {named(code)}", placeholder="should be: not known",
-        on_change=give_again, label_visibility="collapsed",
-    )  # fmt: skip
+        "Correct label",
+        options,
+        None,
+        key=key,
+        format_func=lambda code: f"correct label: {sign(code)} {named(code)}",
+        placeholder="correct label: unknown",
+        on_change=give_again,
+        label_visibility="collapsed",
+    )
 
 
 def _give(dataset: str, row: Any, words: str = "") -> None:
-    """Keep what was said of a finding, before the list is drawn anew; without words, withdraw it."""
-    should_be = (
-        st.session_state.get(f"should-{_key(row)}", row.suggested) if words in CORRECTS else None
-    )
-    verdict = said_now(words, should_be if should_be in CODES else "") if words else None
-    _save(dataset, Finding.of(row), verdict, words or "withdrawn")
+    """Save a verdict on a finding before the list is drawn again; without words, remove it."""
+    if not words:
+        _save(dataset, Finding.of(row), None, "verdict removed")
+        return
+    should_be = ""
+    if words in CORRECTS:
+        selected = st.session_state.get(f"should-{_key(row)}", row.suggested)
+        if selected in CODES:
+            should_be = selected
+    _save(dataset, Finding.of(row), said_now(words, should_be), words)
 
 
 def _save(dataset: str, finding: Finding, verdict: Verdict | None, words: str = "") -> None:
-    """Keep a verdict, and, where there are words for it, how to take it back."""
+    """Save a verdict, and, if there are words for it, how to undo it."""
     try:
         before = save_verdict(dataset, finding, verdict)
-        st.session_state[_LAST] = _Last(dataset, finding, words, before) if words else None
     except CadError as error:
         st.session_state[_TROUBLE] = str(error)
+        return
+    last = None
+    # Undoing saves a verdict without words, so that it cannot be undone again.
+    if words:
+        last = _Last(dataset, finding, words, before)
+    st.session_state[_LAST] = last
 
 
 def _offer_undo(dataset: str, kind: str) -> None:
     last: _Last | None = st.session_state.get(_LAST)
-    if last and (last.dataset, last.finding.kind) == (dataset, kind):
-        st.button(
-            "Undo", "undo", plain(f"{last.finding.image}: {last.words}"), _save, (dataset, last.finding, last.before),
-            type="tertiary", icon=":material/undo:", shortcut="Z",
-        )  # fmt: skip
+    if last is None or last.dataset != dataset or last.finding.kind != kind:
+        return
+    st.button(
+        "Undo",
+        "undo",
+        plain(f"{last.finding.image}: {_shown(last.words)}"),
+        _save,
+        (dataset, last.finding, last.before),
+        type="tertiary",
+        icon=":material/undo:",
+        shortcut="Z",
+    )
 
 
 def _offer_subset(dataset: "Dataset", verdicts: Verdicts) -> None:
-    """Offer to save the images that the verdicts leave as a subset, and say by which rule."""
-    left, of, name = cleaned(dataset.table, verdicts), len(dataset.table), f"{dataset.name} cleaned"
-    if len(left) == of:
+    """Offer to save the images that remain after the verdicts as a subset, with the rule for it."""
+    remaining = cleaned(dataset.table, verdicts)
+    total = len(dataset.table)
+    if len(remaining) == total:
         return
+    # The name is fixed: another save after more verdicts replaces the subset.
+    name = f"{dataset.name} cleaned"
     with st.container(
         horizontal=True, horizontal_alignment="distribute", vertical_alignment="center"
     ):
-        st.caption(f"Your verdicts leave {len(left):,} of {of:,} images: {CLEAN}.", width="content")
-        if st.button(
-            f"Save these {len(left):,} as a subset", "save-clean", icon=":material/bookmark_add:"
-        ):
+        st.caption(
+            f"After your verdicts, {len(remaining):,} of {total:,} images remain: {CLEAN}.",
+            width="content",
+        )
+        label = f"Save as subset ({len(remaining):,})"
+        if st.button(label, "save-clean", icon=":material/bookmark_add:"):
             try:
-                save_subset(Subset(name, dataset.name, left, CLEAN))
+                save_subset(Subset(name, dataset.name, remaining, CLEAN))
             except CadError as error:
                 st.error(plain(str(error)))
                 return
-            st.session_state[_SUBSET] = (name, left)
-            st.rerun()  # all of the page: the subset stands among those that can be chosen
-    if st.session_state.get(_SUBSET) == (name, left):
+            st.session_state[_SUBSET] = (name, remaining)
+            # The whole page is drawn again, so that its list of subsets has the new one.
+            st.rerun()
+    if st.session_state.get(_SUBSET) == (name, remaining):
         st.code(command_hints.train_subset(name), language="sh")
 
 
 def _look_at(place: int | None = None) -> None:
-    """Look closer at the finding at a place of the page, and then at what comes there in its stead; None: no more."""
+    """Enlarge the finding at a place of the page, after its verdict the next; None ends that."""
     st.session_state[_CLOSER] = place
 
 
-@st.dialog("Look closer", width="large", on_dismiss=_look_at)
-def _closer(row: Any, of: int, paths: dict[str, str]) -> None:
-    """Show the pictures of a finding large; meanwhile the keys are for it."""
-    *columns, words = st.columns(len(sides(row)) + 1)
-    for column, (image, code) in zip(columns, sides(row), strict=True):
+@st.dialog("Finding", width="large", on_dismiss=_look_at)
+def _closer(row: Any, total: int, paths: dict[str, str]) -> None:
+    """Show the images of a finding large; meanwhile the keys are for it."""
+    images = sides(row)
+    *columns, words_column = st.columns(len(images) + 1)
+    for column, (image, code) in zip(columns, images, strict=True):
         with column:
-            try:
-                if path := paths.get(image):
-                    st.image(photograph_of(path), width="stretch", alt=f"The picture {image}")
-            except (CadError, OSError) as error:
-                st.caption(plain(str(error)))
-            st.caption(f"{mark(code or NO_LABEL)} {code or NO_LABEL} · {plain(image)}")
-    with words:
-        _words(row, of)
-        st.markdown(
-            "  \n".join(
-                f"`{number}` {words}" for number, words in enumerate(CHOICES[row.kind], start=1)
-            )
-        )
+            _large_picture(image, code or NO_LABEL, paths.get(image))
+    with words_column:
+        _words(row, total)
+        lines = []
+        for number, words in enumerate(CHOICES[row.kind], start=1):
+            lines.append(f"`{number}` {_shown(words)}")
+        st.markdown("  \n".join(lines))
+
+
+def _large_picture(image: str, label: str, path: str | None) -> None:
+    if path:
+        try:
+            st.image(photograph_of(path), width="stretch", alt=f"Image {image}")
+        except (CadError, OSError) as error:
+            st.caption(plain(str(error)))
+    st.caption(f"{mark(label)} {label} · {plain(image)}")
+
+
+def _shown(words: str) -> str:
+    """Return the text that a reader sees for a stored verdict."""
+    return _SHOWN.get(words, words.capitalize())
 
 
 def _key(row: Any) -> str:
-    return "-".join([row.kind, *(image for image, _ in sides(row))])
+    images = [image for image, _ in sides(row)]
+    return "-".join([row.kind, *images])

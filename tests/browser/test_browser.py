@@ -42,7 +42,7 @@ def ask_all_the_same(page):
     """Ask for the answer that is withheld on a picture that cannot be read."""
     page.get_by_text("No answer can rest on this picture").first.wait_for()
     settle(page)
-    page.get_by_text("Show the answer all the same").click()
+    page.get_by_text("Show the result anyway").click()
 
 
 @pytest.mark.parametrize("path", ["diagnose", "saliency", "dataset", "performance", "training"])
@@ -69,28 +69,29 @@ def test_a_real_picture_is_dropped_read_explained_and_downloaded(server, page, m
         assert code in shown
         assert two_digits(probability) in shown
 
-    heatmap = page.get_by_alt_text("Heatmap, Grad-CAM", exact=False)
+    heatmap = page.get_by_alt_text("Saliency map, Grad-CAM", exact=False)
     heatmap.wait_for()
     before = heatmap.get_attribute("src")
     assert heatmap.evaluate("image => image.naturalWidth") > 100
 
     second = expected.ranking()[1][0]
     settle(page)
-    page.get_by_role("combobox", name="Evidence for").click()
+    page.get_by_role("combobox", name="Saliency map for").click()
     page.get_by_role("option", name=f"{second} {diagnosis(second).name}", exact=True).click()
     page.wait_for_function(
-        "([alt, src]) => document.querySelector(alt).src !== src", arg=["img[alt^=Heatmap]", before]
+        "([alt, src]) => document.querySelector(alt).src !== src",
+        arg=["img[alt^='Saliency map']", before],
     )
 
     settle(page)
     with page.expect_download() as download:
-        page.get_by_role("button", name="Overlay").click()
+        page.get_by_role("button", name="Download overlay").click()
     assert download.value.suggested_filename == f"ISIC_0000521_{second}_grad-cam.png"
     with Image.open(download.value.path()) as saved, Image.open(path) as original:
         assert (saved.format, saved.size) == ("PNG", original.size)
 
     with page.expect_download() as download:
-        page.get_by_role("button", name="CSV").click()
+        page.get_by_role("button", name="Download CSV").click()
     rows = list(csv.DictReader(io.StringIO(download.value.path().read_text())))
     assert [row["file"] for row in rows] == [path.name]
     assert float(rows[0]["malignant_probability"]) == pytest.approx(
@@ -98,7 +99,7 @@ def test_a_real_picture_is_dropped_read_explained_and_downloaded(server, page, m
     )
 
     with page.expect_download() as download:
-        page.get_by_role("button", name="JSON").click()
+        page.get_by_role("button", name="Download JSON").click()
     (found,) = json.loads(download.value.path().read_text())
     assert found["image_sha256"] == expected.image_sha256
     assert found["diagnosis"] == expected.ranking()[0][0]
@@ -134,7 +135,7 @@ def test_the_picture_is_zoomed_moved_and_uncovered_by_keys_and_the_overlay_saved
     settle(page)
     assert scale.inner_text() == "300 %"  # the server's answer moves nothing
     with page.expect_download() as download:
-        page.get_by_role("button", name="Overlay").click()
+        page.get_by_role("button", name="Download overlay").click()
     with Image.open(download.value.path()) as saved, Image.open(path) as original:
         assert saved.convert("RGB").tobytes() == original.convert("RGB").tobytes()
 
@@ -156,10 +157,25 @@ def test_the_keyboard_reaches_everything_on_the_answer(server, page, data_dir):
         )
     said = "\n".join(reached)
     for name in (
-        "Upload", "Try a synthetic lesion", "Camera", "Picture: plus and minus zoom", "Heatmap", "Opacity", "Zoom in",
-        "Zoom out", "Fit", "Evidence for", "Method", "Overlay", "balanced", "Malignant lesions here", "checks",
-        "CSV", "JSON", "Remove this picture",
-    ):  # fmt: skip
+        "Upload",
+        "Try a synthetic lesion",
+        "Camera",
+        "Image: plus and minus zoom",
+        "Saliency map",
+        "Saliency map opacity",
+        "Zoom in",
+        "Zoom out",
+        "Fit",
+        "Saliency map for",
+        "Method",
+        "Download overlay",
+        "balanced",
+        "Share of malignant lesions",
+        "checks",
+        "Download CSV",
+        "Download JSON",
+        "Remove image",
+    ):
         assert name in said, f"{name} is not among {sorted(reached)}"
 
 
@@ -167,14 +183,14 @@ def test_what_comes_late_moves_nothing(server, page, data_dir):
     path = data_dir / "uploads" / "ISIC_0000521.jpg"
     page.goto(server)
     drop(page, (path.name, "image/jpeg", path.read_bytes()))
-    page.get_by_text("Turned and mirrored").wait_for()
+    page.get_by_text("Rotated and mirrored").wait_for()
     places = "() => [...document.querySelectorAll('h3, .viewer, .st-key-confidence, [data-testid=stExpander]')]"
     places += ".map((one) => one.getBoundingClientRect().top)"
     page.locator(".st-key-confidence .js-plotly-plot .bars").first.wait_for()
     page.locator(".viewer-picture").wait_for()
     before = page.evaluate(places)
     assert len(before) == 4
-    page.get_by_text("the same first diagnosis in").wait_for()
+    page.get_by_text("same top diagnosis in").wait_for()
     settle(page)
     assert page.evaluate(places) == before
 
@@ -194,7 +210,7 @@ def test_a_picture_is_pasted(server, page, model, data_dir):
 def test_the_camera_takes_a_picture_that_is_read(server, page):
     page.context.grant_permissions(["camera"], origin=server)
     page.goto(server)
-    page.get_by_text("Drop one or several").wait_for()
+    page.get_by_text("Drop one or more").wait_for()
     settle(page)
     page.get_by_role("button", name="Camera").click()
     # the button may be there before the first frame is, and with it a picture to take
@@ -202,7 +218,7 @@ def test_the_camera_takes_a_picture_that_is_read(server, page):
     page.get_by_role("button", name="Take Photo").click()
     ask_all_the_same(page)  # Chromium's drawn camera shows no lesion
     page.get_by_text("threshold of").first.wait_for()
-    picture = page.get_by_alt_text("The picture camera", exact=False)
+    picture = page.get_by_alt_text("Image camera", exact=False)
     picture.wait_for()
     assert picture.evaluate("image => image.naturalWidth") > 100
 
@@ -226,11 +242,13 @@ def test_twenty_files_at_once_are_read_or_stay_with_their_reason(server, page, m
         max(model.predict(content).malignant_probability for content in photographs.values())
     )
     page.get_by_text(f"malignant probability {risk}").first.wait_for()
-    page.get_by_text("20 files, the highest malignant probability first · 4 not read").wait_for()
+    page.get_by_text(
+        "20 files, highest malignant probability first · 4 with a file error"
+    ).wait_for()
     strip = page.locator(".st-key-strip")
     assert strip.locator("[class*=st-key-choose-]").count() == 20
-    assert strip.get_by_role("button", name="not read").count() == 4
-    page.get_by_alt_text("Heatmap, ", exact=False).wait_for()
+    assert strip.get_by_role("button", name="file error").count() == 4
+    page.get_by_alt_text("Saliency map, ", exact=False).wait_for()
     settle(page)
     strip.locator("[class*=st-key-tile-]").filter(has_text="PDF").get_by_role("button").click()
     page.get_by_text("letter.jpg: ").wait_for()
@@ -253,18 +271,18 @@ def test_a_synthetic_lesion_reaches_the_saliency_page(server, page):
 
 def test_the_dataset_page_filters_real_samples_and_opens_one(server, page, data_dir):
     page.goto(f"{server}/dataset")
-    page.get_by_text("24,141 pictures").wait_for()
+    page.get_by_text("24,141 images", exact=True).wait_for()
     page.locator(".tiles-picture").nth(23).wait_for()
     settle(page)
     page.get_by_role("button", name="DF 226").click()
-    page.get_by_text("226 pictures").wait_for()
+    page.get_by_text("226 images", exact=True).wait_for()
     settle(page)
     page.locator(".tiles-tile").filter(has_text="● DF").nth(23).wait_for()
     page.locator(".tiles-tile").first.click()
-    page.get_by_role("dialog").get_by_alt_text("The picture ISIC_", exact=False).wait_for()
+    page.get_by_role("dialog").get_by_alt_text("Image ISIC_", exact=False).wait_for()
     settle(page)
-    page.get_by_text("Ask the model").click()
-    page.get_by_alt_text("Heatmap, ").wait_for()
+    page.get_by_text("Show model result").click()
+    page.get_by_alt_text("Saliency map, ").wait_for()
 
 
 def test_the_uploaded_picture_leaves_without_its_metadata(server, page, tmp_path):
@@ -277,7 +295,7 @@ def test_the_uploaded_picture_leaves_without_its_metadata(server, page, tmp_path
     drop(page, ("plain.jpg", "image/jpeg", buffer.getvalue()))
     ask_all_the_same(page)  # one colour
     page.get_by_text("threshold of").first.wait_for()
-    original = page.get_by_alt_text("The picture plain.jpg")
+    original = page.get_by_alt_text("Image plain.jpg")
     original.wait_for()
     assert b"SecretCamera" in buffer.getvalue()
     source = original.evaluate("image => image.src")

@@ -57,15 +57,15 @@ def test_pages_are_turned_by_click_and_by_number_and_a_tile_opens_its_image(serv
     assert page.locator(".tiles-page").input_value() == str(last)
     assert page.get_by_role("button", name="Next page").is_disabled()
     tiles.last.press("Enter")
-    page.get_by_role("dialog").get_by_alt_text(f"The picture {images[-1]}").wait_for()
+    page.get_by_role("dialog").get_by_alt_text(f"Image {images[-1]}").wait_for()
     page.keyboard.press("Escape")
     page.get_by_role("dialog").wait_for(state="detached")
     settle(page)
     shows(last)
     assert tiles.last.evaluate("tile => tile === document.activeElement")
-    page.get_by_text("Counts", exact=True).click()
+    page.get_by_text("Class counts", exact=True).click()
     page.locator(".st-key-counts .js-plotly-plot").wait_for()
-    page.get_by_text("Pictures", exact=True).click()
+    page.get_by_text("Images", exact=True).click()
     shows(last)
 
 
@@ -96,9 +96,9 @@ def test_what_the_facets_find_is_what_the_csv_files_say_and_a_subset_of_it_is_me
         "tiles => tiles.map(tile => tile.dataset.image)"
     )
     assert tiles == sorted(wanted["image"])[:24]
-    page.get_by_role("button", name=f"Keep these {len(wanted):,}").click()
-    page.get_by_label("Name of the subset").fill("arms of women")
-    page.get_by_label("Name of the subset").press("Enter")
+    page.get_by_role("button", name=f"Save selection ({len(wanted):,})").click()
+    page.get_by_label("Subset name").fill("arms of women")
+    page.get_by_label("Subset name").press("Enter")
     page.locator(".st-key-save-subset button:enabled").click()
     page.get_by_text("--subset 'arms of women'").wait_for()
     monkeypatch.setenv("CADLIB_SUBSETS", str(tmp_path / "subsets"))

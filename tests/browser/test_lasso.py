@@ -140,7 +140,7 @@ def test_a_lasso_chooses_exactly_the_images_inside_it(shown, page, points):
     expected = names_inside(points, ROUND_MEL)
     assert 100 < len(expected) < 250
     draw_round(page, ROUND_MEL)
-    page.get_by_text(f"{len(expected)} images chosen").wait_for()
+    page.get_by_text(f"{len(expected)} images selected").wait_for()
     assert shown() == expected
 
     expected = names_inside(points, ROUND_BOTH)  # of two traces, and instead of the first
@@ -149,14 +149,14 @@ def test_a_lasso_chooses_exactly_the_images_inside_it(shown, page, points):
         "NV",
     }
     draw_round(page, ROUND_BOTH)
-    page.get_by_text(f"{len(expected)} images chosen").wait_for()
+    page.get_by_text(f"{len(expected)} images selected").wait_for()
     assert shown() == expected
 
 
 def test_the_choice_outlives_another_colour_and_is_cleared_by_the_button(shown, page, points):
     expected = names_inside(points, ROUND_MEL)
     draw_round(page, ROUND_MEL)
-    page.get_by_text(f"{len(expected)} images chosen").wait_for()
+    page.get_by_text(f"{len(expected)} images selected").wait_for()
     assert (
         page.evaluate(DIMMED) is False
     )  # the browser shows it by itself: the map was not sent again
@@ -164,8 +164,8 @@ def test_the_choice_outlives_another_colour_and_is_cleared_by_the_button(shown, 
     page.wait_for_function(DIMMED)
     ready(page)
     assert shown() == expected
-    page.get_by_role("button", name="Clear").click()
-    page.get_by_text("images chosen").wait_for(state="detached")
+    page.get_by_role("button", name="Clear selection").click()
+    page.get_by_text("images selected").wait_for(state="detached")
     ready(page)
     assert shown() is None
     assert page.evaluate(DIMMED) is False
@@ -173,10 +173,10 @@ def test_the_choice_outlives_another_colour_and_is_cleared_by_the_button(shown, 
 
 def test_a_double_click_takes_a_lasso_back(shown, page, points):
     draw_round(page, ROUND_MEL)
-    page.get_by_text("images chosen").wait_for()
+    page.get_by_text("images selected").wait_for()
     ready(page)
     page.mouse.dblclick(*page.evaluate(PIXELS, [8.0, 4.0]))
-    page.get_by_text("images chosen").wait_for(state="detached")
+    page.get_by_text("images selected").wait_for(state="detached")
     assert shown() is None
 
 
@@ -188,16 +188,16 @@ def test_a_kind_that_is_hidden_is_not_chosen(shown, page, points):
     expected = [image for image, code in zip(*points[:2], strict=True) if code != "MEL"]
     expected = [image for image in names_inside(points, ROUND_BOTH) if image in set(expected)]
     draw_round(page, ROUND_BOTH)
-    page.get_by_text(f"{len(expected)} images chosen").wait_for()
+    page.get_by_text(f"{len(expected)} images selected").wait_for()
     assert shown() == expected
 
 
 def test_a_part_is_chosen_without_a_mouse(shown, page, points):
-    page.get_by_role("combobox", name="Part of the map").focus()
+    page.get_by_role("combobox", name="Map region").focus()
     page.keyboard.press("ArrowDown")
-    page.get_by_role("option", name="Part 1: ", exact=False).wait_for()
+    page.get_by_role("option", name="Region 1: ", exact=False).wait_for()
     page.keyboard.press("Enter")
-    page.get_by_text("images chosen").wait_for()
+    page.get_by_text("images selected").wait_for()
     page.wait_for_function(DIMMED)
     chosen = shown()
     assert 0 < len(chosen) < 300

@@ -24,11 +24,11 @@ def test_a_cell_that_is_clicked_opens_the_images_that_the_predictions_put_there(
 ):
     with serving(tmp_path / "log.txt") as address:
         page.goto(f"{address}/performance")
-        page.get_by_role("heading", name="Errors by cost").wait_for()
+        page.get_by_role("heading", name="Errors by clinical cost").wait_for()
         pick(page, "Images", "drawn")
         pick(page, "Split", "All images")
         page.get_by_role("button", name="Evaluate isic2019").click()
-        page.get_by_role("heading", name="Errors by cost").wait_for(timeout=200_000)
+        page.get_by_role("heading", name="Errors by clinical cost").wait_for(timeout=200_000)
         settle(page)
 
         folder = evaluation_folder(record.read_record(record.find_model("isic2019")), data_at_hand)
@@ -42,9 +42,7 @@ def test_a_cell_that_is_clicked_opens_the_images_that_the_predictions_put_there(
         points = page.locator(".st-key-confusion .scatterlayer .trace").last.locator("path.point")
         points.nth(CODES.index(true_code) * len(CODES) + CODES.index(said_code)).click(force=True)
         inside = said.index[(truth == true_code) & (tops == said_code)]
-        page.get_by_text(
-            re.compile(rf"^{len(inside)} images: .*{true_code} that the model called")
-        ).wait_for()
+        page.get_by_text(re.compile(rf"^{len(inside)} images: .*{true_code}, predicted")).wait_for()
         surest = said.loc[inside, said_code].sort_values(ascending=False).index[:12]
         pictures = page.locator(".st-key-cell .tiles-picture")
         pictures.nth(len(surest) - 1).wait_for()
@@ -61,9 +59,9 @@ def test_a_cell_that_is_clicked_opens_the_images_that_the_predictions_put_there(
 
 def test_the_report_of_the_page_opens_from_the_disk_and_draws_its_charts(server, page, tmp_path):
     page.goto(f"{server}/performance")
-    page.get_by_role("heading", name="Errors by cost").wait_for()
+    page.get_by_role("heading", name="Errors by clinical cost").wait_for()
     with page.expect_download() as download:
-        page.get_by_role("button", name="Report", exact=True).click()
+        page.get_by_role("button", name="Download report", exact=True).click()
     file = tmp_path / "report.html"
     download.value.save_as(file)
     assert download.value.suggested_filename == "isic2019_on_isic2019.html"

@@ -122,7 +122,7 @@ def test_a_data_set_whose_table_holds_links_asks_for_nothing(hostile_server, pag
     page.locator(".tiles-picture").first.wait_for()
     settle(page)
     page.locator(".tiles-tile").first.click()
-    page.get_by_role("dialog").get_by_alt_text("The picture ISIC_", exact=False).wait_for()
+    page.get_by_role("dialog").get_by_alt_text("Image ISIC_", exact=False).wait_for()
     settle(page)
     assert not outside(hostile_server, requested)
     assert not outside(hostile_server, links(page))
@@ -179,7 +179,7 @@ def test_after_a_restart_in_the_middle_of_an_upload_the_page_says_that_nothing_w
     with serving(tmp_path / "first.txt", port=port) as address:
         page.goto(address)
         drop(page, ("read.png", "image/png", demo_lesions()[0].png()))
-        page.get_by_text("the same first diagnosis in").wait_for()
+        page.get_by_text("same top diagnosis in").wait_for()
         settle(page)
         line = context.new_cdp_session(page)
         line.send("Network.enable")
@@ -201,7 +201,7 @@ def test_after_a_restart_in_the_middle_of_an_upload_the_page_says_that_nothing_w
         assert page.get_by_text("big.png").count() == 0
         one_uploader(page)
         drop(page, ("read.png", "image/png", demo_lesions()[0].png()))
-        page.get_by_text("the same first diagnosis in").wait_for()
+        page.get_by_text("same top diagnosis in").wait_for()
         settle(page)
         page.get_by_text("Files that were being uploaded were not read").wait_for(state="detached")
     context.close()

@@ -32,7 +32,7 @@ def open_suspects(page, server: str) -> None:
     page.goto(f"{server}/dataset")
     page.locator(".tiles-picture").nth(23).wait_for()
     settle(page)
-    page.locator(".st-key-view").get_by_text("Suspects").click()
+    page.locator(".st-key-view").get_by_text("Data review").click()
     page.get_by_text("of 4 done").wait_for()
     settle(page)
 
@@ -62,11 +62,11 @@ def test_a_verdict_is_given_by_a_key_survives_a_reload_and_stands_in_the_csv(
     settle(page)
     assert pictures(page) == doubted[:2]
     assert (
-        page.get_by_role("combobox", name="Should be").input_value()
+        page.get_by_role("combobox", name="Correct label").input_value()
         == "should be ▲ BCC Basal cell carcinoma"
     )
     with page.expect_download() as told:
-        page.get_by_role("button", name="All as CSV").click()
+        page.get_by_role("button", name="Download all (CSV)").click()
     table = pd.read_csv(told.value.path()).set_index("image")
     assert table["verdict"].dropna().to_dict() == {
         doubted[0]: "label is wrong",
@@ -82,17 +82,17 @@ def test_what_is_looked_at_closer_is_what_the_keys_judge_one_after_the_other(
     open_suspects(page, cold_server)
     dialog = page.get_by_role("dialog")
     for _ in range(2):
-        page.get_by_role("button", name="Look closer").nth(2).click()
-        dialog.get_by_alt_text(f"The picture {doubted[2]}").wait_for()
+        page.get_by_role("button", name="Enlarge").nth(2).click()
+        dialog.get_by_alt_text(f"Image {doubted[2]}").wait_for()
         settle(page)
         page.keyboard.press("Escape")
         dialog.wait_for(state="detached")
         settle(page)
-    page.get_by_role("button", name="Look closer").nth(2).click()
-    dialog.get_by_alt_text(f"The picture {doubted[2]}").wait_for()
+    page.get_by_role("button", name="Enlarge").nth(2).click()
+    dialog.get_by_alt_text(f"Image {doubted[2]}").wait_for()
     settle(page)
     page.keyboard.press("2")
-    dialog.get_by_alt_text(f"The picture {doubted[3]}").wait_for()
+    dialog.get_by_alt_text(f"Image {doubted[3]}").wait_for()
     settle(page)
     page.keyboard.press("1")
     dialog.wait_for(state="detached")  # there is no other

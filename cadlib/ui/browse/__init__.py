@@ -1,11 +1,13 @@
-"""What the Dataset page is made of: `from cadlib.ui import browse`. Apart from `ui`, for it loads pandas.
+"""Draws the parts of the Data set page: `from cadlib.ui import browse`.
 
-facets     what may be chosen, with counts
-gallery    the images found, as tiles
-labels     how many of the images found have which label
-mapped     the images found, as a map
-selection  a selection kept under a name
-catalogues the catalogue of a data set, made once for all sessions
+This package is separate from `ui` because it loads pandas.
+
+facets     the filters, each choice with its number of images
+gallery    the matching images as tiles
+labels     the number of matching images by label
+mapped     the matching images as a map
+selection  a selection saved as a subset
+catalogues the catalogue of a data set, built once for all sessions
 """
 
 from cadlib.ui.browse.catalogues import ask_about_all, catalogue_of

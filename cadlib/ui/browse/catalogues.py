@@ -1,4 +1,7 @@
-"""The catalogue of a data set, with the split and the answers of the pages' model where there are any: made once."""
+"""Builds the catalogue of a data set, once for all sessions.
+
+It has the split and the predictions of the pages' model if there are any.
+"""
 
 from functools import lru_cache
 from pathlib import Path
@@ -21,65 +24,88 @@ from cadlib.ui.text import plain
 
 
 def catalogue_of(dataset: Dataset, record: ModelRecord | None) -> Catalogue:
-    """Return the catalogue of a data set that `ui.dataset` gave, with what this model said of its images.
+    """Return the catalogue of a data set from `ui.dataset`, with this model's predictions on it.
 
-    That is kept where it was asked for, by `ask_about_all` or on the Performance page.
+    They exist after `ask_about_all` or an evaluation on the Performance page.
     """
     with st.spinner("Sorting the images …"):
         if record is None:
             return _catalogue(dataset, "", "", None, 0.0)
+        predictions = None
+        written = 0.0
         folder = answers_folder(dataset, record)
-        answers = standing(folder / PREDICTIONS_FILE) if folder else None
-        written = answers.stat().st_mtime if answers and is_standing(answers) else 0.0
-        return _catalogue(dataset, record.name, record.model_id, answers, written)
+        if folder:
+            predictions = standing(folder / PREDICTIONS_FILE)
+            if is_standing(predictions):
+                written = predictions.stat().st_mtime
+        return _catalogue(dataset, record.name, record.model_id, predictions, written)
 
 
 def ask_about_all(dataset: Dataset, record: ModelRecord, catalogue: Catalogue) -> None:
-    """Offer to ask the model about every labelled image, in the background, where that has not been done."""
+    """Offer to run the model on every labelled image in the background, if that is not done yet."""
     if "said" in catalogue.table:
         return
     st.caption(
-        "Once the model has answered for every image, they can be found by right and wrong and by its confidence, and "
-        "put in the order of risk, uncertainty, loss or novelty."
+        "After the model has run on all images, you can filter by correctness and confidence, and "
+        "sort by malignant probability, uncertainty, loss or novelty."
     )
     try:
-        if evaluation_of(record, dataset, folder=answers_folder(dataset, record)):
-            st.rerun()
+        folder = answers_folder(dataset, record)
+        evaluation = evaluation_of(record, dataset, folder=folder)
     except CadError as error:
         st.error(plain(str(error)))
+        return
+    if evaluation:
+        st.rerun()
 
 
 def answers_folder(dataset: Dataset, record: ModelRecord) -> Path | None:
-    """Return where the answers of a model are kept; None where an image is gone."""
-    return _found(dataset, record.name, record.model_id, cache_dir())
+    """Return the folder of a model's predictions; None if an image is missing."""
+    return _folder(dataset, record.name, record.model_id, cache_dir())
 
 
-@lru_cache(maxsize=4)  # it looks at every file
-def _found(dataset: Dataset, model: str, model_id: str, cache: Path) -> Path | None:  # noqa: ARG001 - other answers
+# Cached, because it reads the state of every image file. The id and the cache folder are
+# arguments because another id or folder means another place.
+@lru_cache(maxsize=4)
+def _folder(
+    dataset: Dataset,
+    model: str,
+    model_id: str,  # noqa: ARG001
+    cache: Path,  # noqa: ARG001
+) -> Path | None:
     try:
         return evaluation_folder(read_record(find_model(model)), dataset)
     except CadError:
         return None
 
 
-@lru_cache(
-    maxsize=2
-)  # by the object, which it holds: Streamlit's cache would have to hash half a million rows
+# `lru_cache` compares the data set by identity and holds it. Streamlit's cache would have to hash
+# half a million rows. The id and the time are arguments because a new one means a new catalogue.
+@lru_cache(maxsize=2)
 def _catalogue(
-    dataset: Dataset, model: str, model_id: str, answers: Path | None, written: float
-) -> Catalogue:  # noqa: ARG001
-    split = _split_of(model, dataset.table["image"]) if model else None
-    catalogue = described(dataset.table, split, _read(answers) if answers and written else None)
+    dataset: Dataset,
+    model: str,
+    model_id: str,  # noqa: ARG001
+    predictions_file: Path | None,
+    written: float,
+) -> Catalogue:
+    split = None
+    if model:
+        split = _split_of(model, dataset.table["image"])
+    predictions = None
+    if predictions_file and written:
+        predictions = _read(predictions_file)
+    catalogue = described(dataset.table, split, predictions)
+    # The catalogue stays in memory, so later garbage collections need not look through it.
     spare()
     return catalogue
 
 
-def _read(answers: Path) -> pd.DataFrame:
-    return (
-        read_predictions(answers)
-        .assign(**{UNKNOWN: read_unknown(answers)})
-        .reset_index(names="image")
-    )
+def _read(predictions: Path) -> pd.DataFrame:
+    """Return the predictions in a file, with a column UNK for novelty."""
+    table = read_predictions(predictions)
+    with_novelty = table.assign(**{UNKNOWN: read_unknown(predictions)})
+    return with_novelty.reset_index(names="image")
 
 
 def _split_of(model: str, images: "pd.Series[str]") -> pd.DataFrame | None:
@@ -89,4 +115,6 @@ def _split_of(model: str, images: "pd.Series[str]") -> pd.DataFrame | None:
         rows = own_split(folder, read_record(folder))
     except CadError:
         return None
-    return rows if images.isin(rows["image"]).any() else None
+    if not images.isin(rows["image"]).any():
+        return None
+    return rows

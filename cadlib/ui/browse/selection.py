@@ -1,4 +1,4 @@
-"""A selection of images, kept under a name: saved, looked at again, and given to `evaluate` and `train`."""
+"""Saves a selection of images as a subset, and opens saved subsets."""
 
 import io
 
@@ -14,12 +14,17 @@ from cadlib.evaluation.catalogue import Catalogue, Rows
 from cadlib.files.spreadsheets import safe_table
 from cadlib.ui.text import plain
 
-_ALL, _SAVED = "all images", "saved-subset"
+_ALL = "all images"
+_SAVED = "saved-subset"
 
 
 def chosen_subset(catalogue: Catalogue) -> tuple[str, NDArray[np.bool_] | None]:
-    """Let a saved subset be chosen; return its name and which rows are in it, (N,); "" and None for all images."""
-    if not (names := list_subsets()):
+    """Let a saved subset be selected; return its name and a mask of its rows, (N,).
+
+    They are "" and None for all images.
+    """
+    names = list_subsets()
+    if not names:
         return "", None
     name = st.selectbox("Subset", [_ALL, *names], key="facet-subset")
     if name == _ALL:
@@ -30,48 +35,70 @@ def chosen_subset(catalogue: Catalogue) -> tuple[str, NDArray[np.bool_] | None]:
         st.error(plain(str(error)))
         return "", None
     rows = catalogue.holds(subset.images)
-    missing = len(subset.images) - int(rows.sum())
-    st.caption(
-        plain(subset.chosen)
-        + f" · {missing:,} of its {len(subset.images):,} images are not here" * bool(missing)
-    )
+    total = len(subset.images)
+    present = int(rows.sum())
+    missing = total - present
+    caption = plain(subset.chosen)
+    if missing:
+        caption += f" · {missing:,} of its {total:,} images are not in this data set"
+    st.caption(caption)
     return name, rows
 
 
 def keep(dataset: Dataset, catalogue: Catalogue, rows: Rows, chosen: str) -> None:
-    """Let the images at these places be saved under a name, or taken along as CSV; `chosen` says how they were."""
+    """Let the images at these places be saved as a subset, or downloaded as CSV.
+
+    `chosen` describes the selection, and is saved with it.
+    """
     with st.popover(
-        f"Keep these {len(rows):,}", icon=":material/bookmark_add:", disabled=not len(rows)
+        f"Save selection ({len(rows):,})", icon=":material/bookmark_add:", disabled=not len(rows)
     ):
-        name = st.text_input(
-            "Name of the subset", key="subset-name", placeholder="missed melanomas"
-        ).strip()
-        what = (name, dataset.name, catalogue, rows, chosen)
+        text = st.text_input("Subset name", key="subset-name", placeholder="missed melanomas")
+        name = text.strip()
         st.button(
-            "Save", "save-subset", type="primary", disabled=not name, on_click=_save, args=what
+            "Save",
+            "save-subset",
+            type="primary",
+            disabled=not name,
+            on_click=_save,
+            args=(name, dataset.name, catalogue, rows, chosen),
         )
-        saved, said = st.session_state.get(_SAVED, ("", ""))
-        if said and saved == name:
-            st.error(said)
-        elif saved and saved == name:
-            st.code(command_hints.evaluate_subset(name), language="sh")
+        saved_name, error = st.session_state.get(_SAVED, ("", ""))
+        if name and saved_name == name:
+            _draw_outcome(name, error)
         st.download_button(
-            "All that is known of them, as CSV", lambda: _csv(catalogue, rows), f"{dataset.name}.csv", "text/csv",
-            "download-selection", icon=":material/download:", on_click="ignore",
-        )  # fmt: skip
+            "Download all fields (CSV)",
+            lambda: _csv(catalogue, rows),
+            f"{dataset.name}.csv",
+            "text/csv",
+            "download-selection",
+            icon=":material/download:",
+            on_click="ignore",
+        )
+
+
+def _draw_outcome(name: str, error: str) -> None:
+    """Draw why a subset was not saved, or the command that evaluates a model on it."""
+    if error:
+        st.error(error)
+    else:
+        st.code(command_hints.evaluate_subset(name), language="sh")
 
 
 def _save(name: str, dataset: str, catalogue: Catalogue, rows: Rows, chosen: str) -> None:
-    """Save before the page is drawn, so that the new subset stands among those that can be chosen."""
+    """Save a subset before the page is drawn, so that the list of subsets has it."""
+    images = tuple(catalogue.table["image"].iloc[rows])
+    error = ""
     try:
-        save_subset(Subset(name, dataset, tuple(catalogue.table["image"].iloc[rows]), chosen))
-        st.session_state[_SAVED] = (name, "")
-    except SubsetInvalid as error:
-        st.session_state[_SAVED] = (name, plain(str(error)))
+        save_subset(Subset(name, dataset, images, chosen))
+    except SubsetInvalid as refusal:
+        error = plain(str(refusal))
+    st.session_state[_SAVED] = (name, error)
 
 
 def _csv(catalogue: Catalogue, rows: Rows) -> bytes:
-    text = io.StringIO()
     fields = catalogue.table.iloc[rows].drop(columns=["path", "malignancy"])
-    safe_table(fields).to_csv(text, index=False, lineterminator="\n")
+    table = safe_table(fields)
+    text = io.StringIO()
+    table.to_csv(text, index=False, lineterminator="\n")
     return text.getvalue().encode()

@@ -1,4 +1,4 @@
-"""A picture to look into, with the evidence laid over it: zoomed, moved and blended in the browser, without a wait."""
+"""Draws an image with its saliency map, zoomed and blended in the browser."""
 
 import base64
 from pathlib import Path
@@ -9,47 +9,50 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from cadlib.assessment import Assessment
+from cadlib.images import LesionImage
 from cadlib.images.synthetic import is_demo
 from cadlib.saliency import heatmap
 from cadlib.saliency.heatmap import Heatmap
-from cadlib.ui.pictures import DRAWN, OPACITY, ORIGINAL, encoded, photograph, said
+from cadlib.ui.pictures import (
+    DRAWN,
+    OPACITY,
+    ORIGINAL,
+    encoded,
+    photograph,
+    said,
+    scale_words,
+)
 
 _HERE = Path(__file__).parent
-_HTML, _CSS, _JS = (
-    (_HERE / f"viewer.{kind}").read_text(encoding="utf-8") for kind in ("html", "css", "js")
-)
 _SIDE_PX = 1600
-KEYS = "Picture: plus and minus zoom, arrows move, 0 shows the whole, H shows or hides the heatmap"
+KEYS = (
+    "Image: plus and minus zoom, arrow keys move, 0 fits the image, "
+    "H shows or hides the saliency map"
+)
 
 
-def viewer(found: Assessment, heat: Heatmap, name: str, key: str) -> float:
-    """Draw the picture of that name with a heatmap over it; return the opacity at which the reader left it.
+def viewer(assessment: Assessment, heat: Heatmap, name: str, key: str) -> float:
+    """Draw the image of that name with a saliency map over it.
 
-    The frame is the square that the network saw. In a browser without a mouse: see KEYS.
+    Return the opacity that the reader set, 0 to 1. The frame is the square that the
+    network saw. KEYS are for a browser without a mouse.
     """
-    image = found.image
+    image = assessment.image
     opacity = st.session_state.get(key, {"opacity": OPACITY})["opacity"]
-    (left, top, right, bottom), width, height = heat.box, image.width_px, image.height_px
-    colours = heatmap.tinted(heat.values, heat.raw_peak) if heat.raw_peak else None
-    shows = f"{said(heat)}, peak {heat.raw_peak:.2g}"
-    scale = (
-        f"clear is 0, yellow is {heat.raw_peak:.2g}"
-        if heat.raw_peak
-        else "nothing in the picture speaks for it"
-    )
+    words = said(heat)
     source = DRAWN if is_demo(image.pixels) else ORIGINAL
     mounted = _mount(
         key=key,
         data={
             "picture": _url(photograph(image, _SIDE_PX), "jpeg"),
-            "width": width,
-            "height": height,
-            "alt": f"The picture {name}. {source}",
-            "heat": None if colours is None else _png(colours),
-            "shows": f"Heatmap, {shows}",
-            "box": (left / width, top / height, right / width, bottom / height),
+            "width": image.width_px,
+            "height": image.height_px,
+            "alt": f"Image {name}. {source}",
+            "heat": _colours(heat),
+            "shows": f"Saliency map, {words}, peak {heat.raw_peak:.2g}",
+            "box": _relative_box(image, heat),
             "colours": _png(heatmap.colour_scale(400, 8)),
-            "said": f"{source}. {said(heat)}: {scale}",
+            "said": f"{source}. {words}; {scale_words(heat, heat.raw_peak)}",
             "opacity": opacity,
             "keys": KEYS,
         },
@@ -59,14 +62,41 @@ def viewer(found: Assessment, heat: Heatmap, name: str, key: str) -> float:
     return float(mounted.opacity)
 
 
+def _colours(heat: Heatmap) -> str | None:
+    """Return a saliency map in colours as a URL, None for one that is 0 everywhere."""
+    if not heat.raw_peak:
+        return None
+    pixels = heatmap.tinted(heat.values, heat.raw_peak)
+    return _png(pixels)
+
+
+def _relative_box(image: LesionImage, heat: Heatmap) -> tuple[float, float, float, float]:
+    """Return left, top, right and bottom of a map as shares of the image's width and height."""
+    left, top, right, bottom = heat.box
+    width = image.width_px
+    height = image.height_px
+    return (
+        left / width,
+        top / height,
+        right / width,
+        bottom / height,
+    )
+
+
 def _png(pixels: NDArray[np.uint8]) -> str:
-    return _url(encoded(Image.fromarray(pixels), "PNG"), "png")
+    file = encoded(Image.fromarray(pixels), "PNG")
+    return _url(file, "png")
 
 
 def _url(data: bytes, kind: str) -> str:
-    return f"data:image/{kind};base64,{base64.b64encode(data).decode()}"
+    text = base64.b64encode(data).decode()
+    return f"data:image/{kind};base64,{text}"
 
 
 _mount = st.components.v2.component(
-    "cadlib-viewer", html=_HTML, css=_CSS, js=_JS, isolate_styles=False
+    "cadlib-viewer",
+    html=(_HERE / "viewer.html").read_text(encoding="utf-8"),
+    css=(_HERE / "viewer.css").read_text(encoding="utf-8"),
+    js=(_HERE / "viewer.js").read_text(encoding="utf-8"),
+    isolate_styles=False,
 )
