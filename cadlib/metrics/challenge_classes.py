@@ -18,13 +18,15 @@ from cadlib.taxonomy import CODES, Classes
 def merged_labels(labels: Labels, classes: Classes) -> Labels:
     """Return (N,) labels in taxonomy order, each diagnosis replaced by the first of its class."""
     first_places = [row.argmax() for row in _sums(classes)]
-    return np.array(first_places, np.int64)[labels]
+    place_of_code = np.array(first_places, np.int64)
+    return place_of_code[labels]
 
 
 def merged_partial_labels(labels: PartialLabels, classes: Classes) -> PartialLabels:
     """Merge partial labels as `merged_labels` does; images without a diagnosis stay without one."""
     codes = labels.codes.copy()
-    codes[labels.diagnosed] = merged_labels(codes[labels.diagnosed], classes)
+    diagnosed = labels.diagnosed
+    codes[diagnosed] = merged_labels(codes[diagnosed], classes)
     return PartialLabels(codes, labels.malignant)
 
 
@@ -59,7 +61,7 @@ def named(figures: Any, classes: Classes) -> Any:
 
 
 def _named_matrix(matrix: list[list[int]], classes: Classes) -> list[list[int]]:
-    """Return the rows and columns of a confusion matrix that stand for the classes."""
+    """Return the rows and columns of a confusion matrix that belong to the classes."""
     places = [CODES.index(members[0]) for members in classes.members]
     by_row = [matrix[row] for row in places]
     return [[counts[column] for column in places] for counts in by_row]

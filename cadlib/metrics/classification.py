@@ -587,17 +587,24 @@ def _called_positive(
     # The last image of each distinct score: equal scores are called positive together.
     ends = np.flatnonzero(steps)
     called = np.take(weights, order, axis=-1)
+    true_called = called * truth[order]
     every = np.cumsum(called, axis=-1)
-    true = np.cumsum(called * truth[order], axis=-1)
+    true = np.cumsum(true_called, axis=-1)
+    # The weights of single images are not needed any more, and they are large.
+    del called, true_called
     # Without ties these copies would be as large as the arrays themselves.
     if len(ends) < len(order):
         every = every.take(ends, axis=-1)
         true = true.take(ends, axis=-1)
     false = every - true
-    nothing = np.zeros((*weights.shape[:-1], 1))
-    true_from_none = np.concatenate([nothing, true], axis=-1)
-    false_from_none = np.concatenate([nothing, false], axis=-1)
-    return true_from_none, false_from_none
+    return _from_nothing(true), _from_nothing(false)
+
+
+def _from_nothing(counts: Floats) -> Floats:
+    """Put a 0 before the counts, where nothing is called positive; (…, K) -> (…, K + 1)."""
+    *leading_shape, _ = counts.shape
+    nothing = np.zeros((*leading_shape, 1))
+    return np.concatenate([nothing, counts], axis=-1)
 
 
 def _by_class(
@@ -632,7 +639,8 @@ def _ratio(part: Floats, whole: Floats) -> Floats:
     """Divide elementwise; NaN where the whole is 0."""
     whole = np.asarray(whole)
     undefined = np.full(whole.shape, np.nan)
-    ratio: Floats = np.divide(part, whole, out=undefined, where=whole > 0)
+    is_defined = whole > 0
+    ratio: Floats = np.divide(part, whole, out=undefined, where=is_defined)
     # The empty index turns an array without axes into a number.
     number: Floats = ratio[()]
     return number
@@ -640,6 +648,7 @@ def _ratio(part: Floats, whole: Floats) -> Floats:
 
 def _mean(values: Floats) -> Floats:
     """Return the mean over the last axis; NaN where it is empty."""
+    *leading_shape, n_values = values.shape
     total = values.sum(axis=-1)
-    count = float(values.shape[-1])
-    return _ratio(total, np.full(values.shape[:-1], count))
+    count = np.full(leading_shape, float(n_values))
+    return _ratio(total, count)

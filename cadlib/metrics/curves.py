@@ -9,7 +9,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from cadlib.metrics.classification import Floats, checked_scores
+from cadlib.metrics.classification import Bools, Floats, checked_scores
 
 ROC_POINTS = 200
 
@@ -35,7 +35,7 @@ class RocCurve:
     threshold: Floats
 
 
-def roc_points(scores: Floats, truth: NDArray[np.bool_], limit: int = ROC_POINTS) -> RocCurve:
+def roc_points(scores: Floats, truth: Bools, limit: int = ROC_POINTS) -> RocCurve:
     """Trace the ROC curve with at most `limit` points, the corners that shape it.
 
     `scores` is (N,) float64, `truth` (N,) bool. Each point is a point of the data; none is
@@ -73,7 +73,7 @@ class PrecisionRecallCurve:
 
 
 def precision_recall_points(
-    scores: Floats, truth: NDArray[np.bool_], limit: int = ROC_POINTS
+    scores: Floats, truth: Bools, limit: int = ROC_POINTS
 ) -> PrecisionRecallCurve:
     """Trace precision against recall with at most `limit` points, the corners that shape it.
 
@@ -178,10 +178,12 @@ def _push_stretch(waiting: list[_Stretch], x: Floats, y: Floats, first: int, las
     between = slice(first + 1, last)
     across = (x[between] - x[first]) * rise
     along = (y[between] - y[first]) * run
-    distances = np.abs(across - along) / math.hypot(run, rise)
+    length = math.hypot(run, rise)
+    distances = np.abs(across - along) / length
     farthest = int(distances.argmax())
+    distance = float(distances[farthest])
     corner = first + 1 + farthest
-    stretch = _Stretch(-float(distances[farthest]), corner, first, last)
+    stretch = _Stretch(-distance, corner, first, last)
     heapq.heappush(waiting, stretch)
 
 

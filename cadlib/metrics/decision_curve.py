@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from cadlib.metrics.classification import Floats, checked_scores
+from cadlib.metrics.classification import Bools, Floats, checked_scores
 from cadlib.metrics.summary import DRAWS, LEVEL, bootstrap
 from cadlib.metrics.thresholds import TradeOff
 
@@ -41,7 +41,7 @@ class DecisionCurve:
 
 def decision_curve(
     scores: Floats,
-    truth: NDArray[np.bool_],
+    truth: Bools,
     groups: NDArray[np.integer],
     prevalence: float | None = None,
     draws: int = DRAWS,
@@ -88,7 +88,7 @@ def _scores_at_prevalence(scores: Floats, measured: float, share: float) -> Floa
 
 def _interval(
     scores: Floats,
-    truth: NDArray[np.bool_],
+    truth: Bools,
     groups: NDArray[np.integer],
     prevalence: float | None,
     draws: int,
@@ -118,7 +118,7 @@ def curve_of_points(points: Sequence[TradeOff], prevalence: float) -> DecisionCu
 
 def net_benefit(
     scores: Floats,
-    truth: NDArray[np.bool_],
+    truth: Bools,
     thresholds: Floats,
     prevalence: float | None = None,
     weights: Floats | None = None,
@@ -149,7 +149,7 @@ def _reached(scores: Floats, thresholds: Floats) -> Floats:
     """Return how many of K thresholds each of N scores reaches, one-hot; (N, K + 1) float64."""
     n_reached = np.searchsorted(thresholds, scores, side="right")
     places = np.arange(len(thresholds) + 1)
-    is_place: NDArray[np.bool_] = n_reached[:, None] == places
+    is_place: Bools = n_reached[:, None] == places
     return is_place.astype(np.float64)
 
 

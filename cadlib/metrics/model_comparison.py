@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cadlib.metrics import classification
-from cadlib.metrics.classification import Floats, Labels
+from cadlib.metrics.classification import Bools, Floats, Labels
 from cadlib.metrics.operating_point import Interval
 from cadlib.metrics.partial_labels import AnyLabels, PartialLabels
 from cadlib.metrics.summary import DRAWS, Figure, json_ready, partial_intervals
@@ -49,7 +49,7 @@ class Answers:
 class Difference:
     """A metric of both models, second minus first, and the 95 % interval of the difference.
 
-    None stands for a value that is not defined. If `higher_is_better`, a difference above 0 favours
+    None means that a value is not defined. If `higher_is_better`, a difference above 0 favours
     the second model.
     """
 
@@ -140,9 +140,9 @@ def compare(
     )
 
 
-def _referred(answers: Answers) -> NDArray[np.bool_]:
+def _referred(answers: Answers) -> Bools:
     scores = classification.malignant_probability(answers.probabilities)
-    referred: NDArray[np.bool_] = scores >= answers.threshold
+    referred: Bools = scores >= answers.threshold
     return referred
 
 
@@ -158,7 +158,7 @@ class _PairedFigure:
 def _paired_figures(
     labels: PartialLabels,
     probabilities: Floats,
-    referred: NDArray[np.bool_],
+    referred: Bools,
 ) -> list[_PairedFigure]:
     """Return the metrics to compare; `probabilities` is (2, N, 8), `referred` (2, N)."""
     named = probabilities[:, labels.diagnosed]
@@ -202,8 +202,8 @@ def _differences(
 def _decision_tests(
     labels: PartialLabels,
     groups: Labels,
-    right: NDArray[np.bool_],
-    referred: NDArray[np.bool_],
+    right: Bools,
+    referred: Bools,
 ) -> dict[str, McNemar]:
     """Return McNemar's test of each kind of decision; `right` and `referred` are (2, N)."""
     truth = labels.malignant
@@ -216,10 +216,10 @@ def _decision_tests(
 
 
 def mcnemar(
-    first: NDArray[np.bool_],
-    second: NDArray[np.bool_],
+    first: Bools,
+    second: Bools,
     groups: Labels,
-    among: NDArray[np.bool_],
+    among: Bools,
 ) -> McNemar:
     """Compare two models' decisions, (N,) bool, right or not, on the images `among` all.
 
@@ -266,8 +266,9 @@ def paired(figure: Callable[..., Floats]) -> Callable[..., Floats]:
     """
 
     def both(labels: AnyLabels, pair: Floats, weights: Floats | None = None) -> Floats:
-        first = figure(labels, pair[0], weights)
-        second = figure(labels, pair[1], weights)
+        first_probabilities, second_probabilities = pair
+        first = figure(labels, first_probabilities, weights)
+        second = figure(labels, second_probabilities, weights)
         difference = second - first
         return np.stack([first, second, difference], axis=-1)
 
@@ -303,7 +304,7 @@ def _difference(values: Floats, ends: list[float] | None, higher_is_better: bool
     return Difference(first, second, difference, interval, higher_is_better)
 
 
-def _paired_share(among: NDArray[np.bool_]) -> Callable[..., Floats]:
+def _paired_share(among: Bools) -> Callable[..., Floats]:
     """Return a function that computes the share of `among` on which each model is right.
 
     `among` is (N,) bool. The function takes (2, N) values of 0 or 1.
@@ -315,7 +316,8 @@ def _paired_share(among: NDArray[np.bool_]) -> Callable[..., Floats]:
         whole = np.asarray(among_counts.sum(axis=-1))
         undefined = np.full(whole.shape, np.nan)
         part = among_counts @ right
-        of_whole: Floats = np.divide(part, whole, out=undefined, where=whole > 0)
+        is_defined = whole > 0
+        of_whole: Floats = np.divide(part, whole, out=undefined, where=is_defined)
         return of_whole
 
     return paired(share)

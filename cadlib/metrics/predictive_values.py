@@ -86,11 +86,15 @@ class PredictiveValues:
         specificity = self.point.intervals.specificity
         if sensitivity is None or specificity is None:
             return None
-        low = self._shares(sensitivity[0], specificity[0])
-        high = self._shares(sensitivity[1], specificity[1])
-        positive = (_share(low.found, low.needless), _share(high.found, high.needless))
-        negative = (_share(low.spared, low.missed), _share(high.spared, high.missed))
-        return positive, negative
+        low_sensitivity, high_sensitivity = sensitivity
+        low_specificity, high_specificity = specificity
+        low = self._shares(low_sensitivity, low_specificity)
+        high = self._shares(high_sensitivity, high_specificity)
+        low_positive = _share(low.found, low.needless)
+        high_positive = _share(high.found, high.needless)
+        low_negative = _share(low.spared, low.missed)
+        high_negative = _share(high.spared, high.missed)
+        return (low_positive, high_positive), (low_negative, high_negative)
 
     def of(self, patients: int) -> Outcomes:
         """Return the outcomes of so many patients, as whole numbers that add up to them.
@@ -99,7 +103,8 @@ class PredictiveValues:
         """
         exact = [patients * share for share in self._point_shares]
         whole = [int(number) for number in exact]
-        by_remainder = sorted(range(len(exact)), key=lambda index: whole[index] - exact[index])
+        places = range(len(exact))
+        by_remainder = sorted(places, key=lambda index: whole[index] - exact[index])
         n_remaining = patients - sum(whole)
         for index in by_remainder[:n_remaining]:
             whole[index] += 1

@@ -26,7 +26,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cadlib.metrics import classification
-from cadlib.metrics.classification import Floats, Labels
+from cadlib.metrics.classification import Bools, Floats, Labels
 from cadlib.metrics.operating_point import Interval
 from cadlib.metrics.partial_labels import AnyLabels, PartialLabels
 from cadlib.metrics.summary import Figure, intervals
@@ -45,6 +45,7 @@ SIGNIFICANT = 0.05
 ENOUGH = 50
 """Permutations as far from 0 after which the test stops: p is then far from any mark."""
 _AT_ONCE = 101
+_Rows = NDArray[np.intp]
 
 
 @dataclass(frozen=True)
@@ -110,14 +111,14 @@ class _Test:
     name: str
     kinds: Labels
     needed: int
-    build: Callable[[NDArray[np.intp]], _Figure]
+    build: Callable[[_Rows], _Figure]
 
 
 def gaps(
     labels: AnyLabels,
     probabilities: Floats,
     lesions: NDArray[np.integer[Any]],
-    subgroups: Mapping[str, NDArray[np.bool_]],
+    subgroups: Mapping[str, Bools],
     threshold: float,
     permutations: int = PERMUTATIONS,
     draws: int = DRAWS,
@@ -167,16 +168,16 @@ def _tests(labels: PartialLabels, probabilities: Floats, threshold: float) -> li
     malignant = np.where(truth, 0, -1)
     benign = np.where(truth, -1, 0)
 
-    def accuracy(rows: NDArray[np.intp]) -> _Figure:
+    def accuracy(rows: _Rows) -> _Figure:
         return _Shares(right_diagnosis[rows], codes[rows])
 
-    def area(rows: NDArray[np.intp]) -> _Figure:
+    def area(rows: _Rows) -> _Figure:
         return _Area(scores[rows], truth[rows])
 
-    def sensitivity(rows: NDArray[np.intp]) -> _Figure:
+    def sensitivity(rows: _Rows) -> _Figure:
         return _Shares(right_decision[rows], malignant[rows])
 
-    def specificity(rows: NDArray[np.intp]) -> _Figure:
+    def specificity(rows: _Rows) -> _Figure:
         return _Shares(right_decision[rows], benign[rows])
 
     return [
@@ -189,7 +190,7 @@ def _tests(labels: PartialLabels, probabilities: Floats, threshold: float) -> li
 
 def _gap(
     name: str,
-    inside: NDArray[np.bool_],
+    inside: Bools,
     test: _Test,
     lesions: Labels,
     permutations: int,
@@ -208,10 +209,9 @@ def _gap(
     inside = inside[rows]
     figure = test.build(rows)
     members = inside.astype(np.float64)
-    pieces, owners = np.unique(np.stack([lesions, inside, kinds]), axis=1, return_inverse=True)
     ends = _gap_interval(name, figure, members, lesions, draws)
-    gap = abs(float(_difference(figure, members, np.ones(len(rows)))))
-    differences = figure.deal(pieces, owners, permutations)
+    facts = np.stack([lesions, inside, kinds])
+    p = _permutation_p(figure, members, facts, permutations)
     return Gap(
         group=name,
         figure=test.name,
@@ -220,18 +220,21 @@ def _gap(
         interval=ends,
         kinds=len(shared_kinds),
         lesions=len(np.unique(lesions[inside])),
-        p=_p_value(gap, differences),
+        p=p,
         adjusted=1.0,
     )
 
 
-def _kinds_of_both(kinds: Labels, inside: NDArray[np.bool_], lesions: Labels) -> list[int]:
+def _kinds_of_both(kinds: Labels, inside: Bools, lesions: Labels) -> list[int]:
     """Return the kinds that have enough lesions both in the subgroup and in the rest."""
     shared_kinds = []
-    for kind in np.unique(kinds[kinds >= 0]):
+    counted = kinds[kinds >= 0]
+    for kind in np.unique(counted):
         is_kind = kinds == kind
-        n_inside = len(np.unique(lesions[is_kind & inside]))
-        n_rest = len(np.unique(lesions[is_kind & ~inside]))
+        inside_lesions = lesions[is_kind & inside]
+        rest_lesions = lesions[is_kind & ~inside]
+        n_inside = len(np.unique(inside_lesions))
+        n_rest = len(np.unique(rest_lesions))
         if min(n_inside, n_rest) >= LEAST_LESIONS:
             shared_kinds.append(kind)
     return shared_kinds
@@ -239,7 +242,9 @@ def _kinds_of_both(kinds: Labels, inside: NDArray[np.bool_], lesions: Labels) ->
 
 def _difference(figure: _Figure, members: Floats, counts: Floats) -> Floats:
     """Return the metric of the members minus that of the rest; each image counts `counts` times."""
-    return figure.measure(members * counts) - figure.measure((1 - members) * counts)
+    inside = figure.measure(members * counts)
+    rest = figure.measure((1 - members) * counts)
+    return inside - rest
 
 
 def _gap_interval(
@@ -260,6 +265,21 @@ def _gap_interval(
         return None
     low, high = ends
     return low, high
+
+
+def _permutation_p(
+    figure: _Figure,
+    members: Floats,
+    facts: Labels,
+    permutations: int,
+) -> float:
+    """Return the p value of a gap; `facts` is (3, N): lesion, whether it is inside, and kind."""
+    once_each = np.ones(len(members))
+    gap = float(_difference(figure, members, once_each))
+    # Images that agree in all three belong to one piece, which is dealt as a whole.
+    pieces, owners = np.unique(facts, axis=1, return_inverse=True)
+    differences = figure.deal(pieces, owners, permutations)
+    return _p_value(abs(gap), differences)
 
 
 def _p_value(gap: float, differences: Iterator[Floats]) -> float:
@@ -284,15 +304,19 @@ def _p_value(gap: float, differences: Iterator[Floats]) -> float:
 class _Shares:
     """The mean over kinds of the share of images that are right; (N,) bool and int."""
 
-    right: NDArray[np.bool_]
+    right: Bools
     kinds: Labels
 
     def measure(self, weights: Floats) -> Floats:
-        of_kind = (self.kinds[:, None] == np.unique(self.kinds)).astype(np.float64)
+        every_kind = np.unique(self.kinds)
+        is_kind = self.kinds[:, None] == every_kind
+        of_kind = is_kind.astype(np.float64)
         whole = weights @ of_kind
-        right_part = weights @ (of_kind * self.right[:, None])
+        right_of_kind = of_kind * self.right[:, None]
+        right_part = weights @ right_of_kind
         undefined = np.full(whole.shape, np.nan)
-        shares = np.divide(right_part, whole, out=undefined, where=whole > 0)
+        is_defined = whole > 0
+        shares = np.divide(right_part, whole, out=undefined, where=is_defined)
         mean: Floats = shares.mean(axis=-1)
         return mean
 
@@ -305,16 +329,19 @@ class _Shares:
         n_images = np.bincount(owners)
         n_right = np.bincount(owners, self.right)
         sizes = np.stack([n_images, n_right])
+        _, inside, kinds = pieces
         differences = []
-        for kind in np.unique(pieces[2]):
-            is_kind = pieces[2] == kind
-            n_inside = int(pieces[1, is_kind].sum())
+        for kind in np.unique(kinds):
+            is_kind = kinds == kind
+            n_inside = int(inside[is_kind].sum())
             alike, many = np.unique(sizes[:, is_kind], axis=1, return_counts=True)
             dealt = rng.multivariate_hypergeometric(many, n_inside, permutations)
             inside_n, inside_right = alike @ dealt.T
             all_n, all_right = alike @ many
-            rest_share = (all_right - inside_right) / (all_n - inside_n)
-            differences.append(inside_right / inside_n - rest_share)
+            rest_n = all_n - inside_n
+            rest_share = (all_right - inside_right) / rest_n
+            inside_share = inside_right / inside_n
+            differences.append(inside_share - rest_share)
         yield np.mean(differences, axis=0)
 
 
@@ -323,7 +350,7 @@ class _Area:
     """The area under the ROC curve of (N,) scores and truth."""
 
     scores: Floats
-    truth: NDArray[np.bool_]
+    truth: Bools
 
     def measure(self, weights: Floats) -> Floats:
         return classification.auc(self.scores, self.truth, weights)
@@ -341,10 +368,11 @@ class _Area:
 
 def _dealt_pieces(rng: np.random.Generator, pieces: Labels, permutations: int) -> Floats:
     """Return which pieces are inside in each permutation, 0 or 1; (permutations, P)."""
-    dealt = np.empty((permutations, pieces.shape[1]))
-    for kind in np.unique(pieces[2]):
-        is_kind = pieces[2] == kind
-        rows = np.tile(pieces[1, is_kind], (permutations, 1))
+    _, inside, kinds = pieces
+    dealt = np.empty((permutations, len(kinds)))
+    for kind in np.unique(kinds):
+        is_kind = kinds == kind
+        rows = np.tile(inside[is_kind], (permutations, 1))
         dealt[:, is_kind] = rng.permuted(rows, axis=1)
     return dealt
 
@@ -364,7 +392,7 @@ class _Ranked:
     all_before: Floats
 
     @classmethod
-    def of(cls, scores: Floats, truth: NDArray[np.bool_], owners: Labels) -> "_Ranked":
+    def of(cls, scores: Floats, truth: Bools, owners: Labels) -> "_Ranked":
         positive_scores = -scores[truth]
         negative_scores = -scores[~truth]
         above = np.searchsorted(positive_scores, negative_scores, "left")

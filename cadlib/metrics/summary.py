@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cadlib.metrics import classification
-from cadlib.metrics.classification import Floats, Labels
+from cadlib.metrics.classification import Bools, Floats, Labels
 from cadlib.metrics.curves import RocCurve, roc_points
 from cadlib.metrics.operating_point import TARGET_SENSITIVITY, Threshold
 from cadlib.metrics.partial_labels import AnyLabels, PartialLabels
@@ -362,7 +362,7 @@ def measured_point(
 
 def measured_sets(
     coverage: float,
-    inside: NDArray[np.bool_],
+    inside: Bools,
     labels: Labels,
     probabilities: Floats,
     groups: Labels,
@@ -405,7 +405,7 @@ def measured(
 
 def mean_of(
     values: NDArray[Any],
-    parts: NDArray[np.bool_] | None = None,
+    parts: Bools | None = None,
 ) -> Callable[..., Floats]:
     """Return a function that computes the mean of (N,) values, or that of each part of the images.
 
@@ -422,10 +422,10 @@ def mean_of(
     return compute
 
 
-def by_class(labels: Labels) -> NDArray[np.bool_]:
+def by_class(labels: Labels) -> Bools:
     """Return which of N images are of each diagnosis, (8, N)."""
-    places = np.arange(len(CODES))[:, None]
-    inside: NDArray[np.bool_] = labels == places
+    places = np.arange(len(CODES))
+    inside: Bools = labels == places[:, None]
     return inside
 
 
@@ -477,7 +477,8 @@ def _percentiles(values: Floats) -> list[float] | None:
     if len(defined) < DEFINED_SHARE * len(values):
         return None
     tails = [(1 - LEVEL) / 2, (1 + LEVEL) / 2]
-    low, high = np.quantile(defined, tails).round(4).tolist()
+    quantiles = np.quantile(defined, tails)
+    low, high = quantiles.round(4).tolist()
     # Draws that all agree, such as those of four images that are all wrong, do not show how far
     # they are from the truth.
     return [low, high] if low < high else None
@@ -496,8 +497,10 @@ def _error_interval_json(gaps: Floats, drawn: Floats) -> list[float] | None:
 def _weighted(values: Floats, weights: Floats) -> Floats:
     """Return the mean of (N,) values under (…, N) weights; NaN where these are all 0."""
     total = np.asarray(weights.sum(axis=-1), np.float64)
+    weighted_sum = weights @ values
     undefined = np.full_like(total, np.nan)
-    mean: Floats = np.divide(weights @ values, total, out=undefined, where=total > 0)
+    is_defined = total > 0
+    mean: Floats = np.divide(weighted_sum, total, out=undefined, where=is_defined)
     return mean
 
 

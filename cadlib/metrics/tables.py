@@ -42,7 +42,12 @@ def figure_of(part: dict[str, Any], name: str, key: str | None = None) -> str:
 def metrics_table(figures: dict[str, Any]) -> str:
     """Return metrics as aligned text: main ones, then classes, operating points and subgroups."""
     images = Counts.of(figures)
-    tables = (_headline(figures), _classes(figures), _points(figures), _groups(figures))
+    tables = (
+        _headline(figures),
+        _classes(figures),
+        _points(figures),
+        _groups(figures),
+    )
     # A table with only its head has nothing to show.
     blocks = [_aligned(rows) for rows in tables if len(rows) > 1]
     if images.n and not images.diagnosed:
@@ -101,7 +106,8 @@ def _flip_rows(flips: dict[str, Any]) -> list[Row]:
 
 
 def _shift_rows(flips: dict[str, Any]) -> list[Row]:
-    shift = _columns(flips["malignant_shift"], flips["intervals"]["malignant_shift"])
+    interval = flips["intervals"]["malignant_shift"]
+    shift = _columns(flips["malignant_shift"], interval)
     return [
         ("malignant probability", "moves by", "95 % interval"),
         ("mean over the seven", *shift),
@@ -114,8 +120,9 @@ def neighbours_table(figures: dict[str, Any]) -> str:
     They are how often the cases, their vote and the model are right.
     """
     neighbours = figures["neighbours"]
-    blocks = [_aligned(_case_rows(neighbours)), _aligned(_agreement_rows(neighbours))]
-    return "\n\n".join(blocks)
+    cases = _aligned(_case_rows(neighbours))
+    agreement = _aligned(_agreement_rows(neighbours))
+    return f"{cases}\n\n{agreement}"
 
 
 def _case_rows(neighbours: dict[str, Any]) -> list[Row]:
@@ -175,10 +182,13 @@ def _damages(figures: dict[str, Any]) -> list[Row]:
 
 def _fall_cells(part: dict[str, Any], metric: str) -> Row:
     """Return the fall of a metric at the weakest and strongest damage, and their mean."""
-    fall = part[f"{metric}_fall"]
-    intervals = part["intervals"][f"{metric}_fall"]
+    name = f"{metric}_fall"
+    fall = part[name]
+    intervals = part["intervals"][name]
+    weakest = figure_text(fall["1"])
+    strongest = figure_text(fall["5"])
     mean_columns = _columns(fall["mean"], intervals["mean"])
-    return (figure_text(fall["1"]), figure_text(fall["5"]), *mean_columns)
+    return (weakest, strongest, *mean_columns)
 
 
 def saliency_rows(figures: dict[str, Any]) -> list[Row]:
@@ -315,7 +325,8 @@ def _headline(figures: dict[str, Any]) -> list[Row]:
     for name, (text, note) in texts.items():
         # An earlier version stored fewer metrics.
         if name in figures:
-            columns = _columns(figures[name], figures["intervals"][name])
+            interval = figures["intervals"][name]
+            columns = _columns(figures[name], interval)
             rows.append((text, *columns, note))
     return rows
 
