@@ -1,16 +1,17 @@
-"""cadlib: from a dermoscopic image to a calibrated diagnosis and its evidence.
+"""Diagnoses a dermoscopic image with calibrated probabilities and their evidence.
 
 The pipeline, in order:
 
     images       bytes, path or PIL image -> LesionImage, checked, upright, RGB, without identity
-    preprocess   LesionImage -> what the network reads, by the model's InputSpec
+    preprocess   LesionImage -> input of the network, by the model's InputSpec
     model        -> logits -> calibrated Prediction
-    novelty      is the picture of a kind that the model knows?
+    novelty      is the image like the training images?
     decision     malignant probability -> Decision at an operating point
     saliency     -> Heatmap of one diagnosis
     assessment   all of it for one image
 
-and for those who make models: download, dataset, splits, training, packing, evaluation, metrics.
+For the makers of models there are: download, dataset, splits, training, packing, evaluation,
+metrics.
 
     from cadlib import Model
     Model.load("isic2019").predict("lesion.jpg").ranking()
@@ -19,9 +20,8 @@ and for those who make models: download, dataset, splits, training, packing, eva
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-from cadlib import (
-    libraries as libraries,
-)  # first: libraries read these settings when they are imported
+# First, because libraries read these settings when they are imported.
+from cadlib import libraries as libraries
 
 if TYPE_CHECKING:
     from cadlib.assessment import Assessment as Assessment
@@ -61,7 +61,8 @@ __all__ = [
 
 
 def __getattr__(name: str) -> Any:
-    # Imported when first asked for, so that what needs no torch does not wait for it.
+    # Imported on first use, so that code without torch does not wait for it.
     if name not in _HOMES:
         raise AttributeError(f"module 'cadlib' has no attribute {name!r}")
-    return getattr(import_module(f"cadlib.{_HOMES[name]}"), name)
+    module = import_module(f"cadlib.{_HOMES[name]}")
+    return getattr(module, name)

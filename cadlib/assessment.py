@@ -1,4 +1,4 @@
-"""The whole pipeline for one image, in one call."""
+"""Assesses an image: quality, prediction, decision and explanation in one call."""
 
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
@@ -19,7 +19,7 @@ from cadlib.taxonomy import CODES
 from cadlib.thread_pool import threads
 
 _BLAS = ThreadpoolController()
-"""Its threads go on spinning after each product of matrices and would slow the network down, for nothing."""
+"""Limits BLAS threads, which spin after each matrix product and would slow the network down."""
 
 CSV_COLUMNS = (
     *("file", "image_sha256", "quality", "known", "novelty", "interpretable", "warning"),
@@ -30,12 +30,16 @@ CSV_COLUMNS = (
 
 @dataclass(frozen=True, eq=False)
 class Assessment:
-    """Everything said of one image; `heatmap` explains the most probable diagnosis by Grad-CAM, if it was asked for.
+    """The complete result for one image.
 
-    `likely` are the diagnoses of the model's prediction set, the most probable first. The set is built to contain the
-    true diagnosis for the share `ConformalSets.coverage` of the images of each diagnosis. None with facts of the
-    patient, for which it was not fitted. Where the picture is not `answerable` the rest is to be withheld until it is
-    asked for. `neighbours` is None for a model without an index of its training images.
+    `heatmap` explains the most probable diagnosis by Grad-CAM; it is None unless requested.
+
+    `likely` are the diagnoses of the model's prediction set, the most probable first. The set is
+    built to contain the true diagnosis for the share `ConformalSets.coverage` of the images of each
+    diagnosis. It is None with facts of the patient, because it was not fitted for them.
+
+    Where the image is not `answerable`, the rest is withheld until a reader requests it.
+    `neighbours` is None for a model without an index of its training images.
     """
 
     image: LesionImage
@@ -48,17 +52,18 @@ class Assessment:
 
     @property
     def novelty(self) -> Novelty | None:
-        """Return how unlike the training images the picture is; None where the model cannot tell."""
+        """Return how unlike the training images this image is; None without a novelty detector."""
         return self.prediction.novelty
 
     @property
     def answerable(self) -> bool:
-        """Tell whether the answer may be shown without being asked for: the picture can be read, and is known."""
-        return self.quality.readable and (self.novelty is None or self.novelty.known)
+        """Return whether the answer may be shown at once: the image is readable and not novel."""
+        is_known = self.novelty is None or self.novelty.known
+        return self.quality.readable and is_known
 
     @property
     def warning(self) -> str:
-        """Return why no answer can rest on this picture; empty where the picture is `answerable`."""
+        """Return why no answer can rest on this image; empty where the image is `answerable`."""
         if self.answerable:
             return ""
         reasons = []
@@ -69,84 +74,124 @@ class Assessment:
         return " ".join(["No answer can rest on this picture.", *reasons])
 
     def to_json(self) -> dict[str, Any]:
-        """Return the assessment as JSON values, without pixels; sides and edges in px of the picture in its file."""
-        point, (width_px, height_px) = self.decision.operating_point, self.image.file_px
-        scale = width_px / self.image.width_px
+        """Return the assessment as JSON values, without pixels.
+
+        Sides and edges are in px of the image in its file.
+        """
+        width_px, height_px = self.image.file_px
+        header_facts = self.image.facts
+        novelty = self.novelty
+        prediction = self.prediction
+        ranking = prediction.ranking()
         return {
             "image_sha256": self.image.sha256,
             "width_px": width_px,
             "height_px": height_px,
             "notes": list(self.image.notes),
-            "header_facts": asdict(self.image.facts) if self.image.facts.known else None,
+            "header_facts": asdict(header_facts) if header_facts.known else None,
             "quality": self.quality.to_json(),
-            "known": self.novelty and self.novelty.known,
-            "novelty": self.novelty and round(self.novelty.score, 4),
+            "known": novelty and novelty.known,
+            "novelty": novelty and round(novelty.score, 4),
             "interpretable": self.answerable,
             "warning": self.warning or None,
-            "model": self.prediction.model_id,
-            "diagnosis": self.prediction.ranking()[0][0],
-            "probabilities": dict(self.prediction.ranking()),
+            "model": prediction.model_id,
+            "diagnosis": ranking[0][0],
+            "probabilities": dict(ranking),
             "prediction_set": self.likely and list(self.likely),
-            "facts": self.prediction.facts
-            and {
-                **asdict(self.prediction.facts),
-                "moved": dict(zip(CODES, self.prediction.moved.round(6).tolist(), strict=True)),
-            },
-            "malignant_probability": self.prediction.malignant_probability,
-            "decision": {
-                "action": self.decision.action,
-                "operating_point": point.name,
-                "threshold": point.threshold,
-                "sensitivity": point.sensitivity,
-                "specificity": point.specificity,
-                "measured_on": point.split,
-                "intervals": asdict(point.intervals),
-            },
-            "heatmap": self.heatmap
-            and {
-                "diagnosis": self.heatmap.diagnosis,
-                "method": self.heatmap.method,
-                "raw_peak": self.heatmap.raw_peak,
-                "box": [round(edge * scale) for edge in self.heatmap.box],
-            },
+            "facts": _facts_json(prediction),
+            "malignant_probability": prediction.malignant_probability,
+            "decision": _decision_json(self.decision),
+            "heatmap": self.heatmap and _heatmap_json(self.heatmap, self.image),
             "neighbours": self.neighbours and self.neighbours.to_json(),
         }
+
+
+def _facts_json(prediction: Prediction) -> dict[str, Any] | None:
+    """Return the facts of the patient and the shift that they cause; None without facts."""
+    if not prediction.facts:
+        return None
+    shifts = prediction.moved.round(6).tolist()
+    facts = asdict(prediction.facts)
+    facts["moved"] = dict(zip(CODES, shifts, strict=True))
+    return facts
+
+
+def _decision_json(decision: Decision) -> dict[str, Any]:
+    point = decision.operating_point
+    return {
+        "action": decision.action,
+        "operating_point": point.name,
+        "threshold": point.threshold,
+        "sensitivity": point.sensitivity,
+        "specificity": point.specificity,
+        "measured_on": point.split,
+        "intervals": asdict(point.intervals),
+    }
+
+
+def _heatmap_json(heatmap: Heatmap, image: LesionImage) -> dict[str, Any]:
+    file_width_px, _ = image.file_px
+    scale = file_width_px / image.width_px
+    return {
+        "diagnosis": heatmap.diagnosis,
+        "method": heatmap.method,
+        "raw_peak": heatmap.raw_peak,
+        "box": [round(edge * scale) for edge in heatmap.box],
+    }
 
 
 def csv_row(file: str, outcome: Assessment | str) -> list[str]:
     """Return the row of CSV_COLUMNS for a file: its assessment, or the reason why there is none.
 
-    `quality` is "good", or the severity and what was found: "unreadable: sharpness, hair". `prediction_set` has codes,
-    the most probable first: "MEL NV". `known` is yes or no, `novelty` the score, 1 at the limit; both are empty for a
-    model that cannot tell. `interpretable` is no, with the reason as `warning`, where the pages hide the answer until
-    it is asked for: the columns after it are not to be used unread. `notes` has the
-    sentences of `LesionImage.notes`. A cell that a spreadsheet would
-    compute has an apostrophe before it.
+    `quality` is "good", or the severity and the findings: "unreadable: sharpness, hair".
+    `prediction_set` has codes, the most probable first: "MEL NV". `known` is yes or no, `novelty`
+    the score, 1 at the limit; both are empty for a model without a novelty detector.
+    `interpretable` is no, with the reason as `warning`, where the pages hide the answer until a
+    reader requests it: read the warning before using the columns after it. `notes` has the
+    sentences of `LesionImage.notes`. A cell that a spreadsheet would compute has an apostrophe
+    before it.
     """
     if isinstance(outcome, str):
-        return [safe_cell(file), *[""] * (len(CSV_COLUMNS) - 2), safe_cell(outcome)]
+        n_empty = len(CSV_COLUMNS) - 2
+        return [safe_cell(file), *[""] * n_empty, safe_cell(outcome)]
     prediction = outcome.prediction
-    risk, *shares = (
-        f"{p:.6f}" for p in (prediction.malignant_probability, *prediction.probabilities)
-    )
     top, _ = prediction.ranking()[0]
-    found = ", ".join(finding.name for finding in outcome.quality.flagged)
-    quality = f"{outcome.quality.severity}: {found}" if found else outcome.quality.severity
-    action, model = outcome.decision.action, prediction.model_id
-    likely = " ".join(outcome.likely or ())
-    notes = " ".join(outcome.image.notes)
-    known = (
-        ("yes" if one.known else "no", f"{one.score:.4f}") if (one := outcome.novelty) else ("", "")
-    )
-    warned = ("yes" if outcome.answerable else "no", outcome.warning)
-    row = [file, prediction.image_sha256, quality, *known, *warned, top, likely, risk, action]
-    row = [*row, *shares, model, notes, ""]
+    row = [
+        file,
+        prediction.image_sha256,
+        _quality_cell(outcome.quality),
+        *_novelty_cells(outcome.novelty),
+        "yes" if outcome.answerable else "no",
+        outcome.warning,
+        top,
+        " ".join(outcome.likely or ()),
+        f"{prediction.malignant_probability:.6f}",
+        outcome.decision.action,
+    ]
+    row += [f"{probability:.6f}" for probability in prediction.probabilities]
+    row += [prediction.model_id, " ".join(outcome.image.notes), ""]
     return [safe_cell(cell) for cell in row]
+
+
+def _quality_cell(quality: QualityReport) -> str:
+    names = ", ".join(finding.name for finding in quality.flagged)
+    if not names:
+        return quality.severity
+    return f"{quality.severity}: {names}"
+
+
+def _novelty_cells(novelty: Novelty | None) -> tuple[str, str]:
+    if not novelty:
+        return "", ""
+    answer = "yes" if novelty.known else "no"
+    return answer, f"{novelty.score:.4f}"
 
 
 def json_row(file: str, outcome: Assessment | str) -> dict[str, Any]:
     """Return the JSON values for a file: its assessment, or the reason why there is none."""
-    return {"file": file, **({"error": outcome} if isinstance(outcome, str) else outcome.to_json())}
+    if isinstance(outcome, str):
+        return {"file": file, "error": outcome}
+    return {"file": file, **outcome.to_json()}
 
 
 def assess(
@@ -155,16 +200,19 @@ def assess(
     operating_point: str = DEFAULT_OPERATING_POINT,
     facts: PatientFacts | None = None,
 ) -> Assessment:
-    """Read an image, inspect, predict, decide and explain; raise ImageRejected when the image cannot be read."""
+    """Read an image, inspect, predict, decide and explain.
+
+    Raise ImageRejected when the image cannot be read.
+    """
     image = source if isinstance(source, LesionImage) else read_image(source)
     with _BLAS.limit(limits=1, user_api="blas"):
-        quality = threads().submit(
-            inspect, image
-        )  # beside the network: OpenCV and ONNX Runtime let go of the GIL
+        # This runs beside the network: OpenCV and ONNX Runtime release the GIL.
+        quality = threads().submit(inspect, image)
         prediction = model.predict(image, facts)
-        found = _assessment(model, image, quality.result(), prediction, operating_point)
-    top, _ = found.prediction.ranking()[0]
-    return replace(found, heatmap=activation_map(model, image, found.prediction, top))
+        assessment = _assessment(model, image, quality.result(), prediction, operating_point)
+    top, _ = assessment.prediction.ranking()[0]
+    heatmap = activation_map(model, image, assessment.prediction, top)
+    return replace(assessment, heatmap=heatmap)
 
 
 def assess_batch(
@@ -173,33 +221,42 @@ def assess_batch(
     operating_point: str = DEFAULT_OPERATING_POINT,
     facts: PatientFacts | Sequence[PatientFacts] | None = None,
 ) -> list[Assessment]:
-    """Inspect, predict and decide for many images, without heatmaps: each prediction brings what one is drawn from.
+    """Inspect, predict and decide for many images, without heatmaps.
 
-    `facts` are of the one patient and site that all the images show, or one for each image; raise FactsRejected when
-    the model takes none. What a header says (`LesionImage.facts`) is no part of an answer unless it is given here.
+    Each prediction carries what a heatmap is drawn from. `facts` are those of the one patient and
+    site that all the images show, or one for each image. Raise FactsRejected when the model takes
+    none. The facts of an image header (`LesionImage.facts`) have no effect unless they are passed
+    here.
     """
-    each = facts if isinstance(facts, Sequence) else [facts] * len(images)
+    facts_of_each = facts if isinstance(facts, Sequence) else [facts] * len(images)
     with _BLAS.limit(limits=1, user_api="blas"):
         qualities = threads().map(inspect, images)
-        predicted = zip(model.predict_batch(images), each, strict=True)
-        predictions = [model.with_facts(prediction, known) for prediction, known in predicted]
-        of_each = zip(images, qualities, predictions, strict=True)
-        return [_assessment(model, *found, operating_point) for found in of_each]
+        predictions = []
+        for prediction, image_facts in zip(model.predict_batch(images), facts_of_each, strict=True):
+            predictions.append(model.with_facts(prediction, image_facts))
+        assessments = []
+        for image, quality, prediction in zip(images, qualities, predictions, strict=True):
+            assessment = _assessment(model, image, quality, prediction, operating_point)
+            assessments.append(assessment)
+        return assessments
 
 
 def reconsider(
-    model: Model, found: Assessment, operating_point: str, facts: PatientFacts | None = None
+    model: Model,
+    assessment: Assessment,
+    operating_point: str,
+    facts: PatientFacts | None = None,
 ) -> Assessment:
-    """Return an assessment of the image alone as it is at another operating point, and with facts of the patient.
+    """Return an assessment of the image alone at another operating point and with patient facts.
 
-    Nothing is looked at again. Raise ModelInvalid for an operating point and FactsRejected for facts that the model
-    does not know.
+    The image is not processed again. Raise ModelInvalid for an operating point and FactsRejected
+    for facts that the model does not know.
     """
-    answer = _answer(model, model.with_facts(found.prediction, facts), operating_point)
+    prediction = model.with_facts(assessment.prediction, facts)
+    answer = _answer(model, prediction, operating_point)
     first, _ = answer["prediction"].ranking()[0]
-    return replace(
-        found, **answer, neighbours=found.neighbours and replace(found.neighbours, first=first)
-    )
+    neighbours = assessment.neighbours and replace(assessment.neighbours, first=first)
+    return replace(assessment, **answer, neighbours=neighbours)
 
 
 def _assessment(
@@ -209,26 +266,29 @@ def _assessment(
     prediction: Prediction,
     operating_point: str,
 ) -> Assessment:
-    index, (first, _) = model.neighbours, prediction.ranking()[0]
+    index = model.neighbours
+    first, _ = prediction.ranking()[0]
+    answer = _answer(model, prediction, operating_point)
+    neighbours = None
+    if index:
+        neighbours = index.search(prediction.features, prediction.fingerprint, first)
     return Assessment(
         image=image,
         quality=quality,
-        **_answer(model, prediction, operating_point),
-        neighbours=index.search(prediction.features, prediction.fingerprint, first)
-        if index
-        else None,
+        **answer,
+        neighbours=neighbours,
         heatmap=None,
     )
 
 
 def _answer(model: Model, prediction: Prediction, operating_point: str) -> dict[str, Any]:
-    alone = prediction.facts is None
+    without_facts = prediction.facts is None
     inside = model.record.conformal.of(prediction.probabilities)
-    point = model.record.operating_point(operating_point, with_facts=not alone)
-    return {
-        "prediction": prediction,
-        "decision": decide(prediction.malignant_probability, point),
-        "likely": tuple(code for code, _ in prediction.ranking() if inside[CODES.index(code)])
-        if alone
-        else None,
-    }
+    point = model.record.operating_point(operating_point, with_facts=not without_facts)
+    decision = decide(prediction.malignant_probability, point)
+    likely = None
+    # The prediction sets were not fitted for predictions with facts.
+    if without_facts:
+        codes = [code for code, _ in prediction.ranking() if inside[CODES.index(code)]]
+        likely = tuple(codes)
+    return {"prediction": prediction, "decision": decision, "likely": likely}

@@ -1,17 +1,19 @@
-"""Complete the commands that messages recommend.
+"""Completes the commands that messages recommend.
 
-A hint has every option that its command requires, so that a reader can copy it and replace only the
+A hint has every option that its command requires. So a reader can copy it and replace only the
 placeholders in capitals.
 """
 
 import shlex
 
-MODEL, FOLDER = "NAME", "DIR"
-"""Placeholders: the name of a model under models/, and a folder."""
+MODEL = "NAME"
+"""Placeholder for the name of a model under models/."""
+FOLDER = "DIR"
+"""Placeholder for a folder."""
 
 
 def evaluate_into(model: str = MODEL) -> str:
-    """Return the command that evaluates a model on its validation split and saves the results in it."""
+    """Return the command that evaluates a model on its validation split and saves the results."""
     options = f"--data {FOLDER} --split validation --into-model --output {FOLDER}"
     return f"python -m cadlib evaluate --model {shlex.quote(model)} {options}"
 
@@ -43,7 +45,7 @@ def index(model: str = MODEL) -> str:
 
 
 def robustness_into(model: str = MODEL) -> str:
-    """Return the command that measures degraded and rotated images and saves the results in a model."""
+    """Return the command that measures degraded and rotated images and saves the results."""
     return f"python -m cadlib robustness --model {shlex.quote(model)} --data {FOLDER} --into-model"
 
 

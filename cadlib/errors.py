@@ -1,21 +1,21 @@
-"""What can go wrong, as one tree.
+"""Defines what can go wrong, as one tree of errors.
 
     CadError              everything below; a front end catches this and shows its text
-    ├── ImageRejected     this file is no picture that can be read
+    ├── ImageRejected     this file is not an image that can be read
     ├── DecoderUnavailable  the process that decodes images cannot be started
     ├── HoldingFull       a session, or the server, holds as many images as it may
     ├── FolderRefused     this folder is not one that a reader may open
-    ├── FactsRejected     this age, sex or site of a patient is none that a model can take
-    ├── ModelInvalid      this folder is no model that can be trusted to run
-    ├── ClinicInvalid     what a clinic chose cannot be used, or not be remembered
+    ├── FactsRejected     the model cannot take this age, sex or site of a patient
+    ├── ModelInvalid      this folder is not a model that can be trusted to run
+    ├── ClinicInvalid     the settings of a clinic cannot be used or stored
     ├── DatasetInvalid    these images and tables hold nothing usable
-    ├── SubsetInvalid     this named selection of images cannot be used, or not be saved
-    ├── VerdictsInvalid   what readers said of suspects cannot be read, or not be saved
-    ├── TrainingFailed    a run could not start or go on; no model was written
-    ├── RunInvalid        this folder holds no run of training whose curves can be read
-    └── DownloadFailed    a file could not be fetched, or is not what it should be; no half stands under its name
+    ├── SubsetInvalid     this named selection of images cannot be used or saved
+    ├── VerdictsInvalid   the verdicts of readers on suspects cannot be read or saved
+    ├── TrainingFailed    a run could not start or continue; no model was written
+    ├── RunInvalid        this folder holds no training run whose curves can be read
+    └── DownloadFailed    a file could not be fetched or is wrong; no partial file has its name
 
-Every message says what was expected, what came, and what to do.
+Every message states what was expected, what came, and what to do.
 """
 
 
@@ -24,11 +24,11 @@ class CadError(Exception):
 
 
 class ImageRejected(CadError):
-    """The bytes given as an image cannot be read as one upright RGB picture."""
+    """The bytes of an image cannot be read as one upright RGB image."""
 
 
 class DecoderUnavailable(CadError):
-    """The process that decodes images cannot be started, so no image can be read on this machine."""
+    """The process that decodes images cannot be started, so this machine can read no image."""
 
 
 class HoldingFull(CadError):
@@ -36,7 +36,7 @@ class HoldingFull(CadError):
 
 
 class FolderRefused(CadError):
-    """A reader names a folder outside of those that the operator of the server allows."""
+    """A reader names a folder outside those that the operator of the server allows."""
 
 
 class FactsRejected(CadError):
@@ -48,7 +48,7 @@ class ModelInvalid(CadError):
 
 
 class ClinicInvalid(CadError):
-    """A prevalence or an operating point of a clinic cannot be used, or its file not be read or written."""
+    """A prevalence or operating point of a clinic cannot be used, or its file read or saved."""
 
 
 class DatasetInvalid(CadError):
@@ -56,15 +56,15 @@ class DatasetInvalid(CadError):
 
 
 class SubsetInvalid(CadError):
-    """A named selection of images is not there, or its name or its file cannot be used, or it cannot be saved."""
+    """A named selection of images is missing, has an unusable name or file, or cannot be saved."""
 
 
 class VerdictsInvalid(CadError):
-    """A verdict on a finding is none that can be given, or the file of verdicts cannot be used, or not be written."""
+    """A verdict on a finding is not allowed, or the file of verdicts cannot be used or written."""
 
 
 class TrainingFailed(CadError):
-    """Training could not start or continue; nothing half-made stands under the model's name."""
+    """Training could not start or continue; no partial model has the model's name."""
 
 
 class RunInvalid(CadError):
@@ -72,4 +72,4 @@ class RunInvalid(CadError):
 
 
 class DownloadFailed(CadError):
-    """A file could not be fetched or unpacked, or is not what was asked for; nothing half-made has its name."""
+    """A file could not be fetched or unpacked, or is wrong; no partial file has its name."""

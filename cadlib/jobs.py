@@ -1,6 +1,7 @@
-"""Work that goes on while its page is away: once for each key, one after the other, with its progress, to be stopped.
+"""Runs work in the background while its page is closed.
 
-Where the process ends, unfinished work ends with it.
+Each key has one job, and one job runs at a time. A job reports its progress and can be stopped.
+Unfinished work ends with the process.
 """
 
 import logging
@@ -25,7 +26,10 @@ class _Stopped(Exception):
 
 @dataclass(eq=False)
 class Job:
-    """One piece of work; who asks reads its state, which a thread of its own moves on, and at the end its result."""
+    """One piece of work.
+
+    Its own thread updates its state; callers read the state, and the result at the end.
+    """
 
     key: str
     work: "Callable[[Progress], object]"
@@ -37,29 +41,30 @@ class Job:
     total: int = 0
     _began: float = 0.0
     _before: int = 0
-    """What was done before this work began: most of it, where it goes on from a break."""
+    """What was done before this work began: most of it, where it continues after a break."""
     _ending: threading.Event = field(default_factory=threading.Event)
 
     @property
     def ended(self) -> bool:
-        """Progress whether nothing more will come of it."""
+        """Return whether the job is finished."""
         return self.state in ("done", "failed", "stopped")
 
     @property
     def seconds_left(self) -> float | None:
-        """Return about how long what is counted now will go on, None where nothing tells."""
+        """Estimate how long the current count will take; None where there is no basis for it."""
         if self.state != "running" or not self.done:
             return None
-        return (
-            (time.monotonic() - self._began) / (self.done - self._before) * (self.total - self.done)
-        )
+        elapsed = time.monotonic() - self._began
+        seconds_per_item = elapsed / (self.done - self._before)
+        remaining = self.total - self.done
+        return seconds_per_item * remaining
 
     def stop(self) -> None:
-        """Ask it to end; it does at the next sign of progress, and leaves nothing half-made."""
+        """Request its end; it ends at its next progress report and leaves nothing unfinished."""
         self._ending.set()
 
     def run(self) -> None:
-        """Wait for its turn and do the work; whatever goes wrong is its `reason`."""
+        """Wait for its turn and do the work; the text of any error becomes its `reason`."""
         while not _turn.acquire(timeout=0.2):
             if self._ending.is_set():
                 self.state = "stopped"
@@ -72,26 +77,29 @@ class Job:
         except _Stopped:
             self.state = "stopped"
         except (CadError, OSError) as error:
-            self.reason, self.state = str(error), "failed"
-        except Exception:  # noqa: BLE001 - a thread has nobody above it; what is not caught here nobody sees
+            self.reason = str(error)
+            self.state = "failed"
+        except Exception:  # noqa: BLE001 - no caller sees an error that is not caught in a thread
             _log.exception("The work %s failed.", self.key)
-            self.reason, self.state = (
-                "Something failed that nobody foresaw; the server's log tells what.",
-                "failed",
-            )
+            self.reason = "Something failed that nobody foresaw; the server's log tells what."
+            self.state = "failed"
         finally:
             _turn.release()
 
     def _note(self, what: str, done: int, total: int) -> None:
         if self._ending.is_set():
             raise _Stopped
+        # Another count begins; its first report may come after a first item.
         if what != self.what:
-            self._began, self._before = time.monotonic(), max(done - 1, 0)
-        self.what, self.done, self.total = what, done, total
+            self._began = time.monotonic()
+            self._before = max(done - 1, 0)
+        self.what = what
+        self.done = done
+        self.total = total
 
 
 _turn = threading.Lock()
-"""Held by the one that runs: two networks at once on two cores take more than twice as long."""
+"""The running job holds it: two networks at once on two cores take more than twice as long."""
 _jobs: dict[str, Job] = {}
 _guard = threading.Lock()
 
@@ -99,13 +107,16 @@ _guard = threading.Lock()
 def start(key: str, work: "Callable[[Progress], object]") -> Job:
     """Start work unless the same is waiting or running already; return the job in either case.
 
-    `work` is called with what it tells its progress to: what is counted, how many are done, and of how many.
+    `work` is called with a function that receives its progress: what is counted, how many are done,
+    and of how many.
     """
     with _guard:
         job = _jobs.get(key)
         if job is None or job.ended:
-            job = _jobs[key] = Job(key, work)
-            threading.Thread(target=job.run, name=f"work {key}", daemon=True).start()
+            job = Job(key, work)
+            _jobs[key] = job
+            thread = threading.Thread(target=job.run, name=f"work {key}", daemon=True)
+            thread.start()
         return job
 
 
@@ -115,7 +126,8 @@ def find(key: str) -> Job | None:
 
 
 def forget(key: str) -> None:
-    """Drop a job that has ended, so that nobody asks what became of it."""
+    """Drop a job that has ended, so that its result is no longer available."""
     with _guard:
-        if (job := _jobs.get(key)) and job.ended:
+        job = _jobs.get(key)
+        if job and job.ended:
             del _jobs[key]

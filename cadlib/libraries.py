@@ -22,32 +22,40 @@ _NO_STATISTICS = {
     "DO_NOT_TRACK": "1",
 }
 _FOLDERS = {
-    "MPLCONFIGDIR": "matplotlib",  # its list of fonts; grad-cam imports matplotlib
-    "TORCHINDUCTOR_CACHE_DIR": "torchinductor",  # torch makes this folder even where it compiles nothing
+    # matplotlib's list of fonts; grad-cam imports matplotlib.
+    "MPLCONFIGDIR": "matplotlib",
+    # torch makes this folder even where it compiles nothing.
+    "TORCHINDUCTOR_CACHE_DIR": "torchinductor",
 }
 """Where libraries keep files -> the name of that folder below the folder of caches."""
 
 
 def silence() -> None:
-    """Switch off the statistics of libraries, whatever the caller's environment says of them."""
+    """Switch off the statistics of libraries, in any environment of the caller."""
     os.environ.update(_NO_STATISTICS)
 
 
 def keep_together() -> None:
-    """Let libraries keep their files below our own folder of caches, unless the caller names another place."""
+    """Let libraries keep their files below our own cache folder.
+
+    The caller's own settings of these folders stay.
+    """
     # The rule of `cadlib.files.cache.cache_dir`, which is not imported: it needs numpy, and `import
     # cadlib` is to be quick.
     cache = Path(os.environ.get("CADLIB_CACHE") or user_cache_path("cadlib"))
+    # Without a folder each of these libraries uses a temporary folder by itself.
     if not _writable(cache):
-        return  # Each of these libraries then falls back to a temporary folder by itself.
+        return
     for variable, name in _FOLDERS.items():
         os.environ.setdefault(variable, str(cache / name))
 
 
 def _writable(folder: Path) -> bool:
-    """Tell whether a folder, or the nearest one above it that exists, can be written to."""
-    nearest = next((place for place in (folder, *folder.parents) if place.exists()), None)
-    return nearest is not None and os.access(nearest, os.W_OK | os.X_OK)
+    """Return whether a folder, or its nearest existing parent, can be written to."""
+    for place in (folder, *folder.parents):
+        if place.exists():
+            return os.access(place, os.W_OK | os.X_OK)
+    return False
 
 
 silence()

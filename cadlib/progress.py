@@ -9,11 +9,11 @@ class Progress(Protocol):
     """Receives reports of long work, as a progress bar does."""
 
     def __call__(self, what: str, done: int, total: int, /) -> None:
-        """Take note that `done` of `total` are done; `what` names what is counted, such as "images"."""
+        """Receive that `done` of `total` are done; `what` names what is counted, as in "images"."""
 
 
 def no_progress(what: str, done: int, total: int) -> None:
-    """Take no note of it."""
+    """Ignore the report."""
 
 
 def named(progress: Progress, what: str) -> Progress:
@@ -32,7 +32,7 @@ def named(progress: Progress, what: str) -> Progress:
 
 
 class ProgressBars:
-    """Shows one progress bar after the other on a terminal, one for each thing that is counted.
+    """Shows progress bars on a terminal, one after the other for each thing that is counted.
 
     Example:
         >>> with ProgressBars() as progress:
@@ -53,10 +53,11 @@ class ProgressBars:
         self._bar.close()
 
     def __call__(self, what: str, done: int, total: int) -> None:
-        """Show that `done` of `total` are done, in a new bar when `what` is another than before."""
+        """Show that `done` of `total` are done, in a new bar when `what` has changed."""
         if what != self._what:
             self._bar.close()
-            self._bar = tqdm(desc=what, total=total, initial=done, leave=False, **self._unit(what))
+            unit = self._unit(what)
+            self._bar = tqdm(desc=what, total=total, initial=done, leave=False, **unit)
             self._what = what
         self._bar.total = total
         self._bar.update(done - self._bar.n)
@@ -64,4 +65,6 @@ class ProgressBars:
     def _unit(self, what: str) -> dict[str, Any]:
         if self._counts_bytes:
             return {"unit": "B", "unit_scale": True, "unit_divisor": 1024}
-        return {"unit": "subgroup" if what.startswith("subgroups") else "image"}
+        if what.startswith("subgroups"):
+            return {"unit": "subgroup"}
+        return {"unit": "image"}

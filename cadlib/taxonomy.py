@@ -1,26 +1,28 @@
-"""The eight diagnoses of ISIC 2019: code, name, malignant or benign, colour. They stand nowhere else.
+"""Defines the eight diagnoses of ISIC 2019: code, name, group and colour.
 
-The order is that of the columns of ISIC_2019_Training_GroundTruth.csv; every array of eight in this
-project follows it. Actinic keratosis counts as malignant, as in Tschandl et al., Lancet Oncology 20
-(2019) 938, because it is a precursor of squamous cell carcinoma that is referred and treated.
+They are defined nowhere else. The order is that of the columns of
+ISIC_2019_Training_GroundTruth.csv; every array of eight in this project follows it. Actinic
+keratosis counts as malignant, as in Tschandl et al., Lancet Oncology 20 (2019) 938, because it is a
+precursor of squamous cell carcinoma that is referred and treated.
 
 Colours: warm hues are malignant, cool hues benign. The two group colours are vermilion and blue of
-Okabe and Ito's palette (2008), which stay apart in every common colour-vision deficiency.
+Okabe and Ito's palette (2008), which are distinct in every common colour-vision deficiency.
 """
 
 from dataclasses import dataclass
 
 MALIGNANT_COLOUR = "#D55E00"
 BENIGN_COLOUR = "#0072B2"
-MALIGNANT_MARK, BENIGN_MARK = "▲", "●"
-"""The signs of the two groups beside the colour, for those who do not see it."""
+MALIGNANT_MARK = "▲"
+BENIGN_MARK = "●"
+"""The marks show the two groups without colour."""
 UNKNOWN = "UNK"
-"""ISIC 2019's ninth column: a kind the eight do not cover. It is no output of the network."""
+"""ISIC 2019's ninth column: outside the eight diagnoses. The network has no such output."""
 
 
 @dataclass(frozen=True)
 class Diagnosis:
-    """One of the eight classes; `colour` is #RRGGBB, for charts that show the classes side by side."""
+    """One of the eight classes; `colour` is #RRGGBB, for charts that show all classes."""
 
     code: str
     name: str
@@ -34,7 +36,7 @@ class Diagnosis:
 
     @property
     def mark(self) -> str:
-        """Return the sign of the group."""
+        """Return the mark of the group."""
         return MALIGNANT_MARK if self.malignant else BENIGN_MARK
 
     @property
@@ -63,9 +65,10 @@ MALIGNANT = tuple(d.malignant for d in DIAGNOSES)
 
 @dataclass(frozen=True)
 class Classes:
-    """The classes that a challenge scores, in the order of its columns, as sums of the diagnoses of ISIC 2019.
+    """The classes that a challenge scores, as sums of the diagnoses of ISIC 2019.
 
-    `members` has for each class the codes that are summed in it, the first of which stands for it in arrays of eight.
+    Their order is that of the challenge's columns. `members` has for each class the codes that are
+    summed in it. The first of them represents the class in arrays of eight.
     """
 
     challenge: str
@@ -80,12 +83,16 @@ class Classes:
 
 _AKIEC = Diagnosis("AKIEC", "Actinic keratosis, SCC", True, "#A6761D")
 ISIC_2019 = Classes("ISIC 2019", DIAGNOSES, tuple((code,) for code in CODES))
+_WITHOUT_SCC = tuple(d for d in DIAGNOSES if d.code != "SCC")
 ISIC_2018 = Classes(
     "ISIC 2018 Task 3",
-    tuple(_AKIEC if d.code == "AK" else d for d in DIAGNOSES if d.code != "SCC"),
-    tuple(("AK", "SCC") if code == "AK" else (code,) for code in CODES if code != "SCC"),
+    tuple(_AKIEC if d.code == "AK" else d for d in _WITHOUT_SCC),
+    tuple(("AK", "SCC") if d.code == "AK" else (d.code,) for d in _WITHOUT_SCC),
 )
-"""Its seven classes: AKIEC, there actinic keratosis and intraepithelial carcinoma, takes in what 2019 calls SCC."""
+"""Its seven classes.
+
+AKIEC, actinic keratosis and intraepithelial carcinoma, includes what 2019 calls SCC.
+"""
 CLASSES = {len(classes.codes): classes for classes in (ISIC_2019, ISIC_2018)}
 
 
@@ -93,4 +100,5 @@ def diagnosis(code: str) -> Diagnosis:
     """Return the diagnosis of an ISIC 2019 code; raise ValueError for any other text."""
     if code not in CODES:
         raise ValueError(f"Expected `code` to be one of {', '.join(CODES)} but got {code!r}.")
-    return DIAGNOSES[CODES.index(code)]
+    place = CODES.index(code)
+    return DIAGNOSES[place]

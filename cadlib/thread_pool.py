@@ -1,4 +1,4 @@
-"""Work that threads do a few items ahead of who asks for it."""
+"""Runs work in threads, a few items ahead of their consumer."""
 
 import os
 from collections import deque
@@ -14,11 +14,13 @@ Result = TypeVar("Result")
 
 @cache
 def threads() -> ThreadPoolExecutor:
-    """Return the threads that answers share, two more than cores. Work that waits for other work here is not for them.
+    """Return the threads that all assessments share, two more than cores.
 
-    Some of them wait for a process that decodes an image.
+    Work that waits for other work in these threads must not run here. Some threads wait for a
+    process that decodes an image.
 
-    A thread of its own for each picture would cost more than it saves: what is measured there is slow at first.
+    A separate thread for each image would cost more than it saves, because measurements are slow at
+    first in a new thread.
     """
     return ThreadPoolExecutor((os.cpu_count() or 1) + 2)
 
@@ -32,19 +34,22 @@ def map_ahead(
 ) -> Iterator[Result]:
     """Yield `work(item)` in the order of the items, `ahead` of them at a time in `workers` threads.
 
-    As many threads as cores, and eight items a thread, where not said. Unlike the `map` of a ThreadPoolExecutor it
-    takes no item before its turn: half a million waiting ones would hold a gigabyte. Good for work that lets go
-    of the GIL, as Pillow does while it decodes.
+    By default there are as many threads as cores and eight items for each thread. Unlike the `map`
+    of a ThreadPoolExecutor it takes no item before its turn: half a million waiting ones would hold
+    a gigabyte. It suits work that releases the GIL, as Pillow does while it decodes.
     """
-    rest, workers = iter(items), workers or os.cpu_count() or 1
-    with ThreadPoolExecutor(workers) as pool:
+    remaining = iter(items)
+    n_workers = workers or os.cpu_count() or 1
+    n_ahead = ahead or 8 * n_workers
+    with ThreadPoolExecutor(n_workers) as pool:
         try:
-            waiting = deque(pool.submit(work, item) for item in islice(rest, ahead or 8 * workers))
+            first_items = islice(remaining, n_ahead)
+            waiting = deque(pool.submit(work, item) for item in first_items)
             while waiting:
                 result = waiting.popleft().result()
-                waiting.extend(pool.submit(work, item) for item in islice(rest, 1))
+                next_item = islice(remaining, 1)
+                waiting.extend(pool.submit(work, item) for item in next_item)
                 yield result
         finally:
-            pool.shutdown(
-                wait=False, cancel_futures=True
-            )  # after Ctrl-C nobody waits for what has not begun
+            # After Ctrl-C nobody waits for work that has not begun.
+            pool.shutdown(wait=False, cancel_futures=True)

@@ -1,1 +1,1 @@
-"""Reads and writes files of the project's own: typed JSON, cached arrays, tables."""
+"""Reads and writes the project's own files: typed JSON, cached arrays, tables."""

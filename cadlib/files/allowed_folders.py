@@ -1,7 +1,7 @@
-"""Confines folders that a reader types to those the operator names.
+"""Limits folders that a reader types to those the operator allows.
 
-A page runs with the rights of the server, and whoever reaches the page could read the whole disk
-with it.
+A page runs with the rights of the server. Without a limit, anyone who reaches the page could read
+the whole disk.
 """
 
 import os
@@ -15,15 +15,15 @@ SWITCH: Final = "CADLIB_LOCAL_FOLDERS"
 
 
 def any_folder() -> bool:
-    """Tell whether the operator lets readers name any folder of this machine."""
+    """Return whether the operator lets readers name any folder of this machine."""
     return os.environ.get(SWITCH) == "1"
 
 
 def folder_below(typed: str, root: str | Path | None, variable: str) -> Path:
-    """Return the folder that was typed, links resolved; `root` is what `variable` names, None if unset.
+    """Return the typed folder with links resolved.
 
-    A relative path starts at `root`. Raise FolderRefused for a folder outside of it, whether it
-    exists or not.
+    `root` is the folder that `variable` names, None if it is not set. A relative path starts at
+    `root`. Raise FolderRefused for a folder outside `root`, whether it exists or not.
     """
     try:
         path = Path(typed).expanduser()
@@ -40,6 +40,6 @@ def folder_below(typed: str, root: str | Path | None, variable: str) -> Path:
         ) from error
     where = f"below {variable}" if root is not None else f"below {variable}, which is not set"
     raise FolderRefused(
-        f"Expected a folder {where}, but found another one. Move the data there, or start the server with "
-        f"{SWITCH}=1 if nobody else can reach it."
+        f"Expected a folder {where}, but found another one. Move the data there, or start the "
+        f"server with {SWITCH}=1 if nobody else can reach it."
     )

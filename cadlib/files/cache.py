@@ -1,8 +1,9 @@
-"""Where derived files lie that may be deleted at any time: decoded pixels, hashes, features, maps, suspects.
+"""Stores derived files in a cache folder that may be deleted at any time.
 
-A cache may be missing, read-only, full, or no folder at all. Modules keep files by `keep` or `keep_by` and look for
-them at `standing`. Where the cache folder cannot be written, one warning says so, and a temporary folder stands in for
-it until the process ends. What the cache folder holds is still read.
+Derived files are decoded pixels, hashes, features, maps and suspects. A cache may be missing,
+read-only, full, or not a folder at all. Modules store files with `keep` or `keep_by` and find them
+with `standing`. Where the cache folder cannot be written, one warning reports it, and a temporary
+folder replaces it until the process ends. Files in the cache folder are still read.
 """
 
 import atexit
@@ -22,47 +23,62 @@ from numpy.typing import NDArray
 from platformdirs import user_cache_path
 
 READING = 2
-"""Raised whenever images are read in another way, or others are refused: what was derived before is then made anew."""
+"""The version of image reading.
+
+It is raised whenever images are read in another way, or others are refused. Files derived before
+are then derived again.
+"""
 _log = logging.getLogger(__name__)
 _stand_ins: dict[Path, Path | None] = {}
-"""Cache folder that cannot be written -> temporary folder; None where that cannot be made either."""
+"""Cache folder that cannot be written -> temporary folder; None if that failed as well."""
 _guard = threading.Lock()
 
 
 def cache_dir() -> Path:
     """Return the folder: CADLIB_CACHE where it is set, else the user's own cache."""
-    if named := os.environ.get("CADLIB_CACHE"):
-        return Path(os.path.expanduser(named))  # noqa: PTH111 - Path.expanduser raises without a home folder
+    folder = os.environ.get("CADLIB_CACHE")
+    if folder:
+        # Path.expanduser raises without a home folder.
+        return Path(os.path.expanduser(folder))  # noqa: PTH111
     return user_cache_path("cadlib")
 
 
 def file_facts(path: str | os.PathLike[str]) -> bytes:
-    """Return what tells a file from another and from its later self: path, size and time of change.
+    """Return what distinguishes a file from others and from its later versions, as bytes.
 
-    A line, so that those of many files can be hashed one behind the other. It changes with READING. May raise OSError.
+    These are path, size and time of change. They form one line, so that the lines of many files can
+    be hashed one after the other. They change with READING. May raise OSError.
     """
     status = os.stat(path)
-    return f"{READING}\0{path}\0{status.st_size}\0{status.st_mtime_ns}\n".encode()
+    size = status.st_size
+    changed_ns = status.st_mtime_ns
+    line = f"{READING}\0{path}\0{size}\0{changed_ns}\n"
+    return line.encode()
 
 
 def standing(path: Path) -> Path:
-    """Return where a file of the cache stands: in the temporary folder where that has it, else at its path."""
-    other = _stand_in(path)
-    return (
-        path if other is None or not other.exists() else other
-    )  # a file that stands in is the newer one
+    """Return the present place of a cache file: in the temporary folder, else at its path."""
+    replacement = _stand_in(path)
+    if replacement is None or not replacement.exists():
+        return path
+    # A file in the temporary folder is the newer one.
+    return replacement
 
 
 def is_standing(path: Path) -> bool:
-    """Tell whether a file of the cache stands somewhere."""
-    return os.path.exists(standing(path))  # noqa: PTH110 - Path.exists raises where a folder above is closed
+    """Return whether a file of the cache exists in either place."""
+    # Path.exists raises where a folder above is not accessible.
+    return os.path.exists(standing(path))  # noqa: PTH110
 
 
 def kept_files(folder: Path, suffix: str) -> list[Path]:
-    """Return the files with a suffix that stand in a folder of the cache, sorted by path."""
+    """Return the files with a suffix in a folder of the cache, in both places, sorted by path."""
     files: list[Path] = []
-    for place in filter(None, (folder, _stand_in(folder))):
-        with suppress(OSError):  # nothing was kept there, or it cannot be read
+    for place in (folder, _stand_in(folder)):
+        if place is None:
+            continue
+        # The folder is missing where nothing was stored, or it cannot be read.
+        with suppress(OSError):
             files += [place / name for name in os.listdir(place) if name.endswith(suffix)]  # noqa: PTH208
     return sorted(files)
 
@@ -73,17 +89,19 @@ def keep_array(path: Path, array: NDArray[Any]) -> None:
 
 
 def keep(path: Path, write: Callable[[IO[bytes]], object]) -> None:
-    """Write a file of the cache, whole or not at all: another process may read it, or write the same.
+    """Write a file of the cache, whole or not at all.
 
-    Where it cannot be written the work goes on without it: see `keep_by`.
+    Another process may read it, or write the same file. Where it cannot be written, the work
+    continues without it: see `keep_by`.
     """
     keep_by(path, lambda place: _write_whole(place, write))
 
 
 def keep_by(path: Path, write: Callable[[Path], object]) -> bool:
-    """Keep a file or a folder of the cache by a function that writes it to a path and may raise OSError.
+    """Store a file or folder of the cache by a function that writes to a path.
 
-    Where that fails, warn once and write it to a temporary folder. Return false where that fails too.
+    The function may raise OSError. Where that fails, warn once and write it to a temporary folder.
+    Return false where that fails too.
     """
     if not given_up():
         try:
@@ -93,23 +111,24 @@ def keep_by(path: Path, write: Callable[[Path], object]) -> bool:
             give_up(error)
         else:
             return True
-    other = _stand_in(path)
-    if other is None:
+    replacement = _stand_in(path)
+    if replacement is None:
         return False
     try:
-        write(other)
-    except OSError:  # the warning has been given
+        write(replacement)
+    except OSError:
+        # The warning was shown when the cache folder failed.
         return False
     return True
 
 
 def given_up() -> bool:
-    """Tell whether the cache folder could not be written in this process."""
+    """Return whether the cache folder could not be written in this process."""
     return _absolute(cache_dir()) in _stand_ins
 
 
 def give_up(error: OSError) -> None:
-    """Write nothing more into the cache folder in this process, and warn of it, once."""
+    """Stop writing into the cache folder in this process, and warn once."""
     folder = _absolute(cache_dir())
     with _guard:
         if folder in _stand_ins:
@@ -119,8 +138,8 @@ def give_up(error: OSError) -> None:
         except OSError:
             _stand_ins[folder] = None
     _log.warning(
-        "The cache folder %s cannot be written: %s. The work goes on without it, and the next run starts anew. "
-        "Set CADLIB_CACHE to a folder that can be written.",
+        "The cache folder %s cannot be written: %s. The work goes on without it, and the next run "
+        "starts anew. Set CADLIB_CACHE to a folder that can be written.",
         cache_dir(),
         error.strerror or error,
     )
@@ -128,39 +147,51 @@ def give_up(error: OSError) -> None:
 
 def _write_whole(path: Path, write: Callable[[IO[bytes]], object]) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
-    aside = path.with_suffix(f".{os.getpid()}-{threading.get_ident()}.part")
+    writer = f"{os.getpid()}-{threading.get_ident()}"
+    partial = path.with_suffix(f".{writer}.part")
     try:
-        with aside.open("wb") as file:
+        with partial.open("wb") as file:
             write(file)
-        aside.replace(path)
+        partial.replace(path)
     except BaseException:
+        # A partial file would fill a full disk for good.
         with suppress(OSError):
-            aside.unlink()  # half a file would fill a full disk for good
+            partial.unlink()
         raise
 
 
 def _check_home() -> None:
-    """Raise FileNotFoundError for a user without a home folder: "~/.cache" would become a folder named "~"."""
-    if "CADLIB_CACHE" not in os.environ and not cache_dir().is_absolute():
+    """Raise FileNotFoundError for a user without a home folder.
+
+    "~/.cache" would otherwise become a folder named "~".
+    """
+    if "CADLIB_CACHE" in os.environ:
+        return
+    if not cache_dir().is_absolute():
         raise FileNotFoundError(errno.ENOENT, "this user has no home folder")
 
 
 def _stand_in(path: Path) -> Path | None:
-    """Return the path in the temporary folder that stands in for the cache folder, None where none does."""
+    """Return the path in the temporary folder that replaces the cache folder, None without one."""
     main = cache_dir()
     folder = _stand_ins.get(_absolute(main))
     if folder is None:
         return None
-    return folder / (path.relative_to(main) if path.is_relative_to(main) else path.name)
+    inner = path.relative_to(main) if path.is_relative_to(main) else path.name
+    return folder / inner
 
 
 def _absolute(folder: Path) -> Path:
-    return Path(os.path.abspath(folder))  # noqa: PTH100 - Path.resolve raises on a loop of links
+    # Path.resolve raises on a loop of links.
+    return Path(os.path.abspath(folder))  # noqa: PTH100
 
 
 def _remove_stand_ins(owner: int) -> None:
-    if os.getpid() == owner:  # not at the end of a process that was forked off
-        for folder in filter(None, _stand_ins.values()):
+    # A forked process ends without removing the folders of its parent.
+    if os.getpid() != owner:
+        return
+    for folder in _stand_ins.values():
+        if folder is not None:
             shutil.rmtree(folder, ignore_errors=True)
 
 

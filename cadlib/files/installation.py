@@ -1,11 +1,12 @@
-"""Finds what belongs to the project beside the package: the app, its pages, the shipped models."""
+"""Finds the parts of the project outside the package: app, pages, shipped models."""
 
 from pathlib import Path
 
 from platformdirs import user_data_path
 
 _PACKAGE = Path(__file__).parents[1]
-_BUNDLE = _PACKAGE / "bundle"  # a wheel has everything in the package
+# A wheel has everything in the package.
+_BUNDLE = _PACKAGE / "bundle"
 
 
 def is_installed() -> bool:
@@ -15,9 +16,16 @@ def is_installed() -> bool:
 
 def project_dir() -> Path:
     """Return the folder that holds app.py, menu.py, pages/ and models/."""
-    return _BUNDLE if is_installed() else _PACKAGE.parent
+    if is_installed():
+        return _BUNDLE
+    return _PACKAGE.parent
 
 
 def own_models_dir() -> Path:
-    """Return the folder for models of the user's own: models/ of a clone, else in the user's data folder."""
-    return user_data_path("cadlib") / "models" if is_installed() else project_dir() / "models"
+    """Return the folder for the user's own models.
+
+    It is models/ of a clone, else a folder in the user's data folder.
+    """
+    if is_installed():
+        return user_data_path("cadlib") / "models"
+    return project_dir() / "models"

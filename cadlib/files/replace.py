@@ -7,27 +7,26 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 ASIDE = ".aside-"
-"""How the name of the folder begins in which new files wait."""
+"""The beginning of the name of the folder for new files."""
 
 
 def replace_files(folder: Path, contents: Mapping[str, str | bytes]) -> None:
     """Replace files of a folder, all or none; raise OSError where that fails.
 
-    All are written whole before the first takes its place. Where one cannot, those before it are put back.
+    All files are written completely before the first one is moved to its place. If one move fails,
+    the files before it are restored.
     """
     with TemporaryDirectory(dir=folder, prefix=ASIDE) as aside:
         fresh = Path(aside, "new")
         former = Path(aside, "former")
-        for part in (fresh, former):
-            part.mkdir()
+        fresh.mkdir()
+        former.mkdir()
         for name, content in contents.items():
-            path = fresh / name
-            path.write_text(content, encoding="utf-8") if isinstance(
-                content, str
-            ) else path.write_bytes(content)
+            _write(fresh / name, content)
         for name in contents:
-            if (folder / name).exists():
-                _keep_former(folder / name, former / name)
+            path = folder / name
+            if path.exists():
+                _keep_former(path, former / name)
         try:
             for name in contents:
                 (fresh / name).replace(folder / name)
@@ -37,8 +36,16 @@ def replace_files(folder: Path, contents: Mapping[str, str | bytes]) -> None:
             raise
 
 
+def _write(path: Path, content: str | bytes) -> None:
+    if isinstance(content, str):
+        path.write_text(content, encoding="utf-8")
+    else:
+        path.write_bytes(content)
+
+
 def _keep_former(path: Path, place: Path) -> None:
     try:
         os.link(path, place)
-    except OSError:  # a file system without links
+    except OSError:
+        # Some file systems have no links.
         shutil.copy2(path, place)

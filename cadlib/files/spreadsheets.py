@@ -1,4 +1,4 @@
-"""Keeps cells of a CSV file from being formulas when a spreadsheet opens it.
+"""Prevents spreadsheets from computing cells of a CSV file as formulas.
 
 File names, ids and table text come from outside. OWASP: "CSV Injection",
 https://owasp.org/www-community/attacks/CSV_Injection
@@ -21,9 +21,10 @@ _INNER_SAFE = re.compile(rf"""(?<=[;\t\r\n])'(?='*[ "]*[{_STARTS}])""")
 
 
 def safe_cell(text: str) -> str:
-    """Return text as a cell that no spreadsheet computes: an apostrophe before what begins as a formula does.
+    """Return text as a cell that no spreadsheet computes.
 
-    Numbers stay as they are, negative ones too. `original_cell` is the way back.
+    Text that begins as a formula does gets an apostrophe before it. Numbers stay as they are,
+    negative ones too. `original_cell` reverses it.
 
     >>> safe_cell("=A1")
     "'=A1"
@@ -37,21 +38,24 @@ def safe_cell(text: str) -> str:
 
 
 def original_cell(cell: str) -> str:
-    """Return the text that `safe_cell` made a cell of; a cell that somebody else wrote stays as it is.
+    """Return the text behind a cell of `safe_cell`; other cells stay as they are.
 
     >>> original_cell("'=A1")
     '=A1'
     """
     text = _INNER_SAFE.sub("", cell)
-    return text[1:] if text.startswith("'") and _FORMULA.match(text, 1) else text
+    is_escaped = text.startswith("'") and _FORMULA.match(text, 1)
+    return text[1:] if is_escaped else text
 
 
 def safe_table(table: "pd.DataFrame") -> "pd.DataFrame":
-    """Return a table whose text can be written as CSV: each cell as `safe_cell` makes it."""
+    """Return a table whose text can be written as CSV: `safe_cell` of each cell."""
     safe = table.copy()
     for name in safe.columns:
-        if safe[name].dtype.kind not in "biufcmM":
-            safe[name] = safe[name].map(_safe_value, na_action="ignore")
+        column = safe[name]
+        # Numbers, truth values and times cannot be formulas.
+        if column.dtype.kind not in "biufcmM":
+            safe[name] = column.map(_safe_value, na_action="ignore")
     return safe
 
 

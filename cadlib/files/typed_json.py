@@ -1,4 +1,4 @@
-"""Reads JSON of a stated type and names the place that is wrong."""
+"""Reads JSON of a defined type and names the place of an error."""
 
 import json
 import math
@@ -31,38 +31,43 @@ _KEY = re.compile(
     r"Object (?P<problem>missing required|contains unknown) field `(?P<key>.*)`\Z", re.DOTALL
 )
 _RULE = re.compile(r"`(?P<key>\w+)` has to be (?P<expected>.*)\Z", re.DOTALL)
-"""How the `__post_init__` of a type names a rule that its fields break."""
+"""The form in which the `__post_init__` of a type names a broken rule of its fields."""
 _TYPES = re.compile(r"`([a-z |]+)`")
 _STEP = re.compile(r"\.([^.\[\]]+)|\[(\d+)\]")
 
 
 class _OddNumber(str):
-    """A number of a JSON file that no float can hold, as it is written."""
+    """A number of a JSON file that no float can hold, as written there."""
 
     __slots__ = ()
 
 
 def parse(data: bytes, path: Path) -> Any:
-    """Return the JSON value of a file's bytes; raise ModelInvalid and say where it is broken."""
+    """Return the JSON value of a file's bytes; raise ModelInvalid with the place of an error."""
     try:
         return msgspec.json.decode(data)
     except RecursionError:
         raise ModelInvalid(
-            f"Expected {path} to hold a few levels of JSON, but it is nested too deeply to read. Restore the file."
+            f"Expected {path} to hold a few levels of JSON, but it is nested too deeply to read. "
+            "Restore the file."
         ) from None
     except (msgspec.MsgspecError, ValueError) as error:
-        if odd := _odd_number(data):
-            raise ModelInvalid(
-                _wrong(path, f"$.{odd[0]}", "a finite number", shown(_OddNumber(odd[1])))
-            ) from None
-        reason = one_line(_in_line(data, str(error)))
-        raise ModelInvalid(
-            f"Expected {path} to hold JSON, but it cannot be read: {reason}. Restore the file."
-        ) from None
+        message = _unreadable(data, str(error), path)
+        raise ModelInvalid(message) from None
+
+
+def _unreadable(data: bytes, reason: str, path: Path) -> str:
+    """Explain why a file's bytes are not valid JSON."""
+    odd = _odd_number(data)
+    if odd:
+        place, number = odd
+        return _wrong(path, f"$.{place}", "a finite number", shown(_OddNumber(number)))
+    short_reason = one_line(_in_line(data, reason))
+    return f"Expected {path} to hold JSON, but it cannot be read: {short_reason}. Restore the file."
 
 
 def convert(raw: Any, kind: type[Kind], path: Path) -> Kind:
-    """Return a JSON value as a typed object; raise ModelInvalid and name the field that does not fit."""
+    """Return a JSON value as a typed object; raise ModelInvalid with the field that is wrong."""
     try:
         return msgspec.convert(raw, kind, strict=True)
     except RecursionError:
@@ -72,124 +77,167 @@ def convert(raw: Any, kind: type[Kind], path: Path) -> Kind:
 
 
 def one_line(text: str, most: int = 300) -> str:
-    """Return text that another library or a file gave as one line of a message, cut where it is long."""
-    line = "".join(character if character.isprintable() else " " for character in text)
-    line = " ".join(line.split())
+    """Return text of another library or a file as one line of a message, cut where it is long."""
+    printable = "".join(character if character.isprintable() else " " for character in text)
+    words = printable.split()
+    line = " ".join(words)
     return line if len(line) <= most else f"{line[:most]}…"
 
 
 def shown(value: Any) -> str:
     """Return a value as short text of one line, for a message."""
     text = value if isinstance(value, _OddNumber) else _as_json(value)
-    return text if len(text) <= _SHOWN else f"{text[:_SHOWN]}…"
+    if len(text) <= _SHOWN:
+        return text
+    return f"{text[:_SHOWN]}…"
 
 
 def _as_json(value: Any) -> str:
     try:
         return json.dumps(value, ensure_ascii=True)
-    except (
-        ValueError,
-        RecursionError,
-    ):  # digits beyond what Python prints, or nesting beyond its depth
+    except (ValueError, RecursionError):
+        # A number has more digits than Python prints, or the nesting is too deep for it.
         return f"a value of type {type(value).__name__} that is too long to show"
 
 
 def _explained(message: str, raw: Any, path: Path) -> str:
+    """Turn a message of msgspec into one that names the place and the value."""
     place = "$"
-    if match := _PLACE.search(message):
-        place = match["path"]
-        message = message[: match.start()]
-    if match := _KEY.match(message):
-        if match["problem"] == "missing required":
-            return (
-                f"Expected `{place}.{match['key']}` in {path}, but it is missing; nothing is assumed in its place. "
-                "Restore the file."
-            )
-        key = one_line(match["key"], _SHOWN)
-        return f"Expected no key `{place}.{key}` in {path}: this version does not know it. Restore the file."
-    if match := _RULE.match(message):
-        place = f"{place}.{match['key']}"
-        return _wrong(path, place, match["expected"], _at(raw, place))
+    place_match = _PLACE.search(message)
+    if place_match:
+        place = place_match["path"]
+        message = message[: place_match.start()]
+    key_match = _KEY.match(message)
+    if key_match:
+        return _wrong_key(path, place, key_match)
+    rule_match = _RULE.match(message)
+    if rule_match:
+        place = f"{place}.{rule_match['key']}"
+        return _wrong(path, place, rule_match["expected"], _at(raw, place))
     if message == "Number out of range":
         return _wrong(path, place, "a finite number", _at(raw, place))
+    return _wrong_value(path, place, message, _at(raw, place))
+
+
+def _wrong_key(path: Path, place: str, match: re.Match[str]) -> str:
+    if match["problem"] == "missing required":
+        return (
+            f"Expected `{place}.{match['key']}` in {path}, but it is missing; "
+            "nothing is assumed in its place. Restore the file."
+        )
+    key = one_line(match["key"], _SHOWN)
+    return (
+        f"Expected no key `{place}.{key}` in {path}: this version does not know it. "
+        "Restore the file."
+    )
+
+
+def _wrong_value(path: Path, place: str, message: str, value: str) -> str:
     expected, comma, _ = message.removeprefix("Expected ").partition(", got ")
-    if not comma and not message.startswith("Expected "):
-        return f"Expected `{place}` in {path} to be a known value, but found {_at(raw, place)}: {one_line(message)}."
-    return _wrong(path, place, _TYPES.sub(_in_words, expected), _at(raw, place))
+    is_expectation = comma or message.startswith("Expected ")
+    if not is_expectation:
+        return (
+            f"Expected `{place}` in {path} to be a known value, but found {value}: "
+            f"{one_line(message)}."
+        )
+    expected_words = _TYPES.sub(_in_words, expected)
+    return _wrong(path, place, expected_words, value)
 
 
-def _wrong(path: Path, place: str, expected: str, found: str) -> str:
-    return f"Expected `{one_line(place)}` in {path} to be {expected}, but found {found}. Restore the file."
+def _wrong(path: Path, place: str, expected: str, value: str) -> str:
+    return (
+        f"Expected `{one_line(place)}` in {path} to be {expected}, but found {value}. "
+        "Restore the file."
+    )
 
 
 def _in_words(match: re.Match[str]) -> str:
-    return " or ".join(_WORDS.get(name, name) for name in match[1].split(" | "))
+    names = match[1].split(" | ")
+    words = [_WORDS.get(name, name) for name in names]
+    return " or ".join(words)
 
 
 def _at(raw: Any, place: str) -> str:
-    """Return the value at a path of an error message, shown; the path may end in `[...]`, for any key."""
+    """Return the value at a path of an error message as text; `[...]` stands for any key."""
     value = raw
     for step in _STEP.finditer(place):
-        key: Any = step[1] if step[1] is not None else int(step[2])
+        name = step[1]
+        key: Any = name if name is not None else int(step[2])
         try:
             value = value[key]
         except (KeyError, IndexError, TypeError):
             return "another value"
-    return shown(value) if "[...]" not in place else "another value"
+    if "[...]" in place:
+        return "another value"
+    return shown(value)
 
 
 def _odd_number(data: bytes) -> tuple[str, str] | None:
-    """Return path and text of the first number that is not finite, where Python's more lenient reader finds one."""
+    """Return path and text of the first number that is not finite, None without one.
+
+    Python's reader of JSON is more lenient and accepts such numbers.
+    """
     try:
         raw = json.loads(data, parse_constant=_OddNumber, parse_int=_whole, parse_float=_real)
     except (ValueError, RecursionError):
         return None
     for path, value in leaves(raw):
-        for item in value if isinstance(value, list) else [value]:
+        items = value if isinstance(value, list) else [value]
+        for item in items:
             if isinstance(item, _OddNumber):
                 return path, item
     return None
 
 
 def _whole(text: str) -> int | _OddNumber:
-    return _OddNumber(text) if len(text) > _MOST_DIGITS else int(text)
+    if len(text) > _MOST_DIGITS:
+        return _OddNumber(text)
+    return int(text)
 
 
 def _real(text: str) -> float | _OddNumber:
     value = float(text)
-    return value if math.isfinite(value) else _OddNumber(text)
+    if math.isfinite(value):
+        return value
+    return _OddNumber(text)
 
 
 def _in_line(data: bytes, message: str) -> str:
-    """Replace the byte that a message of msgspec counts by a line, which an editor shows."""
+    """Replace the byte position in a message of msgspec by a line, which an editor shows."""
     match = re.search(r"\(byte (\d+)\)", message)
     if not match:
         return message
-    line = data.count(b"\n", 0, int(match[1])) + 1
-    return f"{message[: match.start()]}in line {line}"
+    position = int(match[1])
+    line = data.count(b"\n", 0, position) + 1
+    beginning = message[: match.start()]
+    return f"{beginning}in line {line}"
 
 
 def leaves(content: Any) -> Iterator[tuple[str, Any]]:
-    """Yield the path and the value of everything in a JSON value that is not made of parts.
+    """Yield the path and the value of everything in a JSON value that has no parts.
 
     A list of plain values is one leaf, and so is an empty object or list.
     """
-    # A stack instead of recursion: the depth of a file is not ours to trust.
+    # A stack instead of recursion, because the depth of a file is not under our control. The last
+    # part is pushed first, so that the first comes out first.
     waiting: list[tuple[str, Any]] = [("", content)]
     while waiting:
         path, value = waiting.pop()
         if isinstance(value, Mapping) and value:
-            waiting.extend(
-                (f"{path}.{key}" if path else str(key), value[key]) for key in reversed(value)
-            )
-        elif isinstance(value, list | tuple) and any(
-            isinstance(item, Mapping | list | tuple) for item in value
-        ):
-            waiting.extend(
-                (f"{path}[{index}]", value[index]) for index in reversed(range(len(value)))
-            )
+            for key in reversed(value):
+                part_path = f"{path}.{key}" if path else str(key)
+                waiting.append((part_path, value[key]))
+        elif _has_nested_items(value):
+            indexes = reversed(range(len(value)))
+            waiting.extend((f"{path}[{index}]", value[index]) for index in indexes)
         else:
             yield path, value
+
+
+def _has_nested_items(value: Any) -> bool:
+    if not isinstance(value, list | tuple):
+        return False
+    return any(isinstance(item, Mapping | list | tuple) for item in value)
 
 
 def json_text(content: Mapping[str, Any]) -> str:

@@ -1,4 +1,4 @@
-"""Two models on the same images as tables: each figure with the difference, and the tests of paired decisions."""
+"""Formats the comparison of two models as tables of metrics and of paired tests."""
 
 from dataclasses import dataclass
 
@@ -14,9 +14,10 @@ TEST_NAMES = {
 
 @dataclass(frozen=True)
 class Compared:
-    """How the models called `first` and `second` compare on some images.
+    """The comparison of the models called `first` and `second` on some images.
 
-    `role` says what part these images had in the training of the second, `flattered` whether it looks better for it.
+    `role` is the part of these images in the training of the second model, `flattered` whether it
+    makes that model look better.
     """
 
     first: str
@@ -27,60 +28,68 @@ class Compared:
 
     @property
     def difference_rows(self) -> list[dict[str, str]]:
-        """Return a row for each figure, by the head of its columns."""
-        named = ((name, self.comparison.figures[key]) for key, name in FIGURE_NAMES.items())
-        return [
-            {
-                "Figure": name,
-                self.first: figure_text(part.first),
-                self.second: figure_text(part.second),
-                "Difference (95 % interval)": figure_text(part.difference, part.interval),
-                "Better": self._better(part),
-            }
-            for name, part in named
-        ]
+        """Return a row for each metric, by the heading of its columns."""
+        rows = []
+        for key, name in FIGURE_NAMES.items():
+            part = self.comparison.figures[key]
+            rows.append(
+                {
+                    "Figure": name,
+                    self.first: figure_text(part.first),
+                    self.second: figure_text(part.second),
+                    "Difference (95 % interval)": figure_text(part.difference, part.interval),
+                    "Better": self._better(part),
+                }
+            )
+        return rows
 
     def _better(self, part: Difference) -> str:
         if part.difference is None:
             return figure_text(None)
-        return {"first": self.first, "second": self.second}.get(
-            part.better or "", "no more than chance"
-        )
+        if part.better == "first":
+            return self.first
+        if part.better == "second":
+            return self.second
+        return "no more than chance"
 
     @property
     def test_rows(self) -> list[dict[str, str]]:
-        """Return a row for each test of McNemar, by the head of its columns."""
-        return [
-            {
-                "McNemar's test": TEST_NAMES[name],
-                "n": f"{test.n:,}",
-                f"Only {self.first}": f"{test.only_first:,}",
-                f"Only {self.second}": f"{test.only_second:,}",
-                "p exact": _p(test.exact) if test.n else figure_text(None),
-                "p mid": _p(test.mid_p) if test.n else figure_text(None),
-            }
-            for name, test in self.comparison.tests.items()
-        ]
+        """Return a row for each test of McNemar, by the heading of its columns."""
+        rows = []
+        for name, test in self.comparison.tests.items():
+            not_defined = figure_text(None)
+            rows.append(
+                {
+                    "McNemar's test": TEST_NAMES[name],
+                    "n": f"{test.n:,}",
+                    f"Only {self.first}": f"{test.only_first:,}",
+                    f"Only {self.second}": f"{test.only_second:,}",
+                    "p exact": _p(test.exact) if test.n else not_defined,
+                    "p mid": _p(test.mid_p) if test.n else not_defined,
+                }
+            )
+        return rows
 
     @property
     def note(self) -> str:
-        """Say of which images the figures are, and how they were compared."""
+        """Return which images the metrics are over, and how they were compared."""
+        comparison = self.comparison
         note = (
-            f"n = {self.comparison.n:,} images of {self.comparison.n_lesions:,} lesions, both models on the same ones, "
-            "each at its own operating point. Intervals are paired and drawn over lesions; the images of one lesion "
-            "count together in p."
+            f"n = {comparison.n:,} images of {comparison.n_lesions:,} lesions, both models on the "
+            "same ones, each at its own operating point. Intervals are paired and drawn over "
+            "lesions; the images of one lesion count together in p."
         )
-        if self.comparison.n_diagnosed == self.comparison.n:
+        if comparison.n_diagnosed == comparison.n:
             return note
         *names, last = (FIGURE_NAMES[key] for key in OF_DIAGNOSES)
         return (
-            f"{note} {', '.join(names)} and {last} are measured on the {self.comparison.n_diagnosed:,} images with a "
-            "diagnosis."
+            f"{note} {', '.join(names)} and {last} are measured on the "
+            f"{comparison.n_diagnosed:,} images with a diagnosis."
         )
 
     @property
     def about_the_second(self) -> str:
-        """Say what part the images had in the training of the second model."""
+        """Return the part of the images in the training of the second model."""
         return f"{self.second}: {self.role}"
 
 

@@ -1,8 +1,10 @@
-"""Decision curves: what acting on a probability is worth, held against referring everybody and nobody.
+"""Computes decision curves: the net benefit of acting on a probability.
 
-Who refers at a threshold probability of t takes t / (1 - t) needless referrals for one malignant lesion found. The net
-benefit counts the found ones, less the needless ones at that rate, a patient (Vickers and Elkin, Med. Decis. Making 26
-(2006) 565). It is that of a model whose probabilities mean what they say, for the threshold is taken as one of them.
+A threshold probability of t accepts t / (1 - t) needless referrals for each malignant lesion found.
+The net benefit counts the malignant lesions found, minus the needless referrals at that rate, per
+patient (Vickers and Elkin, Med. Decis. Making 26 (2006) 565). It is compared with referring
+everybody and referring nobody. The model's probabilities must be calibrated, because the threshold
+is read as one of them.
 """
 
 from collections.abc import Sequence
@@ -11,7 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from cadlib.metrics.classification import Floats, checked_scores
+from cadlib.metrics.classification import Bools, Floats, checked_scores
 from cadlib.metrics.summary import DRAWS, LEVEL, bootstrap
 from cadlib.metrics.thresholds import TradeOff
 
@@ -21,11 +23,12 @@ THRESHOLDS.setflags(write=False)
 
 @dataclass(frozen=True, eq=False)
 class DecisionCurve:
-    """Net benefit by threshold probability, in malignant lesions found a patient: (K,) float64, read-only.
+    """Net benefit by threshold probability, in malignant lesions found per patient.
 
-    `low` and `high` are the ends of the 95 % interval over lesions of `model`, None where the images are not there;
-    `refer_all` is of referring everybody, and 0 of referring nobody. Net benefits are at most `prevalence`, the share
-    of malignant lesions.
+    All arrays are (K,) float64, read-only. `low` and `high` are the ends of the 95 % interval of
+    `model` over lesions, None where the images are not available. `refer_all` is the net benefit of
+    referring everybody; referring nobody has 0. Net benefits are at most `prevalence`, the share of
+    malignant lesions.
     """
 
     prevalence: float
@@ -38,17 +41,20 @@ class DecisionCurve:
 
 def decision_curve(
     scores: Floats,
-    truth: NDArray[np.bool_],
+    truth: Bools,
     groups: NDArray[np.integer],
     prevalence: float | None = None,
     draws: int = DRAWS,
 ) -> DecisionCurve:
     """Trace the decision curve of N malignant probabilities, (N,) float64, with `truth`, (N,) bool.
 
-    `groups`, (N,) int, is the number of the lesion of each image, from 0 and without a gap. `prevalence` is that of
-    another place, taken as given: its probabilities are those of `at_prevalence`, and malignant and benign images count
-    as often as there. Without it that of the images holds, drawn anew with them. Raise ValueError without a malignant
-    or a benign image.
+    `groups`, (N,) int, is the lesion number of each image, from 0 and without a gap.
+
+    `prevalence` is the prevalence of another place, taken as exact: the probabilities are those of
+    `at_prevalence`, and malignant and benign images count as often as they occur there. Without it
+    the prevalence of the images applies, and each draw has its own.
+
+    Raise ValueError without a malignant or a benign image.
     """
     scores, truth, _ = checked_scores(scores, truth)
     if not truth.any() or truth.all():
@@ -59,27 +65,52 @@ def decision_curve(
     share = measured if prevalence is None else prevalence
     if not 0 < share < 1:
         raise ValueError(f"Expected `prevalence` to be between 0 and 1 but got {share!r}.")
-    # Only the odds of the prior change, as in `at_prevalence`.
-    malignant, benign = scores * share / measured, (1 - scores) * (1 - share) / (1 - measured)
-    here = malignant / (malignant + benign)
-    drawn = [
-        net_benefit(here, truth, THRESHOLDS, prevalence, weights)
-        for weights in bootstrap(groups, draws)
-    ]
-    low, high = np.nanquantile(np.concatenate(drawn), [(1 - LEVEL) / 2, (1 + LEVEL) / 2], axis=0)
-    curve = net_benefit(here, truth, THRESHOLDS, share)
-    refer_all = net_benefit(np.ones(len(truth)), truth, THRESHOLDS, share)
+    adjusted = _scores_at_prevalence(scores, measured, share)
+    low, high = _interval(adjusted, truth, groups, prevalence, draws)
+    curve = net_benefit(adjusted, truth, THRESHOLDS, share)
+    everybody = np.ones(len(truth))
+    refer_all = net_benefit(everybody, truth, THRESHOLDS, share)
     for values in (curve, low, high, refer_all):
         values.setflags(write=False)
     return DecisionCurve(share, THRESHOLDS, curve, low, high, refer_all)
 
 
+def _scores_at_prevalence(scores: Floats, measured: float, share: float) -> Floats:
+    """Return probabilities at another prevalence: only the odds of the prior change.
+
+    This is `at_prevalence` for arrays.
+    """
+    malignant = scores * share / measured
+    benign = (1 - scores) * (1 - share) / (1 - measured)
+    adjusted: Floats = malignant / (malignant + benign)
+    return adjusted
+
+
+def _interval(
+    scores: Floats,
+    truth: Bools,
+    groups: NDArray[np.integer],
+    prevalence: float | None,
+    draws: int,
+) -> tuple[Floats, Floats]:
+    """Return the low and the high ends of the net benefit over lesions, both (K,)."""
+    drawn = [
+        net_benefit(scores, truth, THRESHOLDS, prevalence, weights)
+        for weights in bootstrap(groups, draws)
+    ]
+    tails = [(1 - LEVEL) / 2, (1 + LEVEL) / 2]
+    low, high = np.nanquantile(np.concatenate(drawn), tails, axis=0)
+    return low, high
+
+
 def curve_of_points(points: Sequence[TradeOff], prevalence: float) -> DecisionCurve:
-    """Trace the decision curve at the thresholds of points alone, rising, without an interval."""
+    """Trace the decision curve only at the thresholds of points, rising, without an interval."""
+    # At 0 and at 1 the odds of the threshold are 0 or infinite.
     inside = [point for point in points if 0 < point.threshold < 1]
     thresholds = np.array([point.threshold_at(prevalence) for point in inside])
     model = np.array([point.net_benefit(prevalence) for point in inside])
-    refer_all = prevalence - (1 - prevalence) * thresholds / (1 - thresholds)
+    needless = (1 - prevalence) * thresholds
+    refer_all = prevalence - needless / (1 - thresholds)
     for values in (thresholds, model, refer_all):
         values.setflags(write=False)
     return DecisionCurve(prevalence, thresholds, model, None, None, refer_all)
@@ -87,35 +118,54 @@ def curve_of_points(points: Sequence[TradeOff], prevalence: float) -> DecisionCu
 
 def net_benefit(
     scores: Floats,
-    truth: NDArray[np.bool_],
+    truth: Bools,
     thresholds: Floats,
     prevalence: float | None = None,
     weights: Floats | None = None,
 ) -> Floats:
-    """Return the net benefit of referring at or above each of (K,) thresholds, 0 to 1 without 1; (…, K).
+    """Return the net benefit of referring from each of (K,) thresholds on; (…, K).
 
-    `scores` are (N,) float64, `truth` (N,) bool, `weights` as in `metrics`. Without `prevalence` that of the images
-    holds. NaN for a draw without a malignant or a benign image.
+    Thresholds are from 0 to below 1. `scores` is (N,) float64, `truth` (N,) bool, `weights` as in
+    `classification`. Without `prevalence` that of the images applies. The result is NaN for a draw
+    without a malignant or a benign image.
     """
     scores, truth, weights = checked_scores(scores, truth, weights)
-    place = np.searchsorted(thresholds, scores, side="right")[:, None] == np.arange(
-        len(thresholds) + 1
-    )
-    # how many are at or above no threshold, the first, the second, …
-    found, needless = (
-        np.cumsum(((weights * part) @ place.astype(np.float64))[..., ::-1], axis=-1)[..., ::-1]
-        for part in (truth, ~truth)
-    )
-    share = (
-        _ratio(found[..., :1], found[..., :1] + needless[..., :1])
-        if prevalence is None
-        else prevalence
-    )
-    sensitivity, rest = (_ratio(part[..., 1:], part[..., :1]) for part in (found, needless))
-    benefit: Floats = share * sensitivity - (1 - share) * rest * thresholds / (1 - thresholds)
+    reached = _reached(scores, thresholds)
+    malignant = _at_or_above(weights * truth, reached)
+    benign = _at_or_above(weights * ~truth, reached)
+    n_malignant = malignant[..., :1]
+    n_benign = benign[..., :1]
+    share: Floats | float = _ratio(n_malignant, n_malignant + n_benign)
+    if prevalence is not None:
+        share = prevalence
+    sensitivity = _ratio(malignant[..., 1:], n_malignant)
+    false_positive_rate = _ratio(benign[..., 1:], n_benign)
+    harm = (1 - share) * false_positive_rate * thresholds / (1 - thresholds)
+    benefit: Floats = share * sensitivity - harm
     return benefit
 
 
+def _reached(scores: Floats, thresholds: Floats) -> Floats:
+    """Return how many of K thresholds each of N scores reaches, one-hot; (N, K + 1) float64."""
+    n_reached = np.searchsorted(thresholds, scores, side="right")
+    places = np.arange(len(thresholds) + 1)
+    is_place: Bools = n_reached[:, None] == places
+    return is_place.astype(np.float64)
+
+
+def _at_or_above(weights: Floats, reached: Floats) -> Floats:
+    """Return the weight of all images, then of those at or above each threshold; (…, K + 1).
+
+    `reached` is that of `_reached`.
+    """
+    counts = weights @ reached
+    # The sum runs from the highest threshold down: a score that reaches one reaches all below.
+    falling = np.cumsum(counts[..., ::-1], axis=-1)
+    return falling[..., ::-1]
+
+
 def _ratio(part: Floats, whole: Floats) -> Floats:
-    ratio: Floats = np.divide(part, whole, out=np.full(part.shape, np.nan), where=whole > 0)
+    """Divide elementwise; NaN where the whole is 0."""
+    undefined = np.full(part.shape, np.nan)
+    ratio: Floats = np.divide(part, whole, out=undefined, where=whole > 0)
     return ratio

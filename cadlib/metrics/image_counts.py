@@ -1,4 +1,4 @@
-"""How many images are behind each kind of figure in metrics.json."""
+"""Counts the images behind each kind of metric in metrics.json."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -9,14 +9,14 @@ from cadlib.taxonomy import CLASSES
 NO_DIAGNOSIS_NOTE = (
     "Not defined: no image here has a diagnosis. The labels tell only malignant or benign."
 )
-"""Stands in place of a chart or table of diagnoses that has no image behind it."""
+"""Replaces a chart or table of diagnoses that has no image behind it."""
 
 
 @dataclass(frozen=True)
 class Counts:
-    """Images behind some figures: `n` with a label, `malignant` of them, and `diagnosed` with a diagnosis.
+    """The images behind some metrics: all with a label, the malignant ones, those with a diagnosis.
 
-    Figures of malignancy are over `n` images, those of diagnoses over `diagnosed` ones.
+    Metrics of malignancy are over `n` images, those of diagnoses over `diagnosed` ones.
     """
 
     n: int
@@ -28,11 +28,12 @@ class Counts:
         """Return the counts of metrics.json, or of one of its subgroups."""
         by_class = figures["n_by_class"]
         malignant = figures.get("n_malignant")
-        if malignant is None:  # an earlier version measured images with a diagnosis alone
-            malignant = sum(
-                by_class[d.code] for d in CLASSES[len(by_class)].diagnoses if d.malignant
-            )
-        return cls(figures["n"], malignant, sum(by_class.values()))
+        # An earlier version measured only images with a diagnosis and stored no such count.
+        if malignant is None:
+            diagnoses = CLASSES[len(by_class)].diagnoses
+            malignant = sum(by_class[d.code] for d in diagnoses if d.malignant)
+        diagnosed = sum(by_class.values())
+        return cls(figures["n"], malignant, diagnosed)
 
     @property
     def benign(self) -> int:
@@ -41,12 +42,12 @@ class Counts:
 
     @property
     def partial(self) -> bool:
-        """Say whether some images have no diagnosis."""
+        """Return whether some images have no diagnosis."""
         return self.diagnosed < self.n
 
     @property
     def n_text(self) -> str:
-        """Return the images with a label as text, and how many have a diagnosis where not all have one."""
+        """Return the number of images as text, and how many have a diagnosis if not all do."""
         if not self.partial:
             return f"{self.n:,}"
         return f"{self.n:,} ({self.diagnosed:,} with a diagnosis)"

@@ -1,8 +1,9 @@
-"""Two models on the same images: is one better than the other by more than chance.
+"""Compares two models on the same images and tests whether their difference is significant.
 
-Each draw of lesions gives both models' figures and their difference, so that what makes these images hard for both
-does not widen its interval. Right and wrong, and referred or not, are compared by McNemar's exact test (McNemar,
-Psychometrika 12 (1947) 153) in a form that lets the images of one lesion depend on each other.
+Each draw of lesions gives the metrics of both models and their difference. So the difficulty of the
+images, which affects both models, does not widen the interval of the difference. Correct and
+incorrect diagnoses, and referrals, are compared by McNemar's exact test (McNemar, Psychometrika 12
+(1947) 153), in a form that lets the images of one lesion depend on each other.
 """
 
 from collections.abc import Callable, Mapping
@@ -13,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cadlib.metrics import classification
-from cadlib.metrics.classification import Floats, Labels
+from cadlib.metrics.classification import Bools, Floats, Labels
 from cadlib.metrics.operating_point import Interval
 from cadlib.metrics.partial_labels import AnyLabels, PartialLabels
 from cadlib.metrics.summary import DRAWS, Figure, json_ready, partial_intervals
@@ -27,15 +28,18 @@ FIGURE_NAMES: Final = {
     "specificity": "Specificity",
     "brier": "Brier score (less is better)",
 }
-"""What a reader calls the figures that are compared, in their order."""
+"""The names of the compared metrics that a reader sees, in their order."""
 OF_DIAGNOSES: Final = ("balanced_accuracy", "melanoma_auc", "brier")
-"""The figures that need a diagnosis for each image."""
+"""The metrics that need a diagnosis for each image."""
 KEYS = ("first", "second", "difference")
 
 
 @dataclass(frozen=True)
 class Answers:
-    """What one model said of N images: probabilities, (N, 8) float64, and its threshold on the malignant one."""
+    """The answers of one model for N images.
+
+    `probabilities` is (N, 8) float64; `threshold` applies to the malignant probability.
+    """
 
     probabilities: Floats
     threshold: float
@@ -43,9 +47,10 @@ class Answers:
 
 @dataclass(frozen=True)
 class Difference:
-    """A figure of both models, second minus first, and the 95 % interval of that; None where one is not defined.
+    """A metric of both models, second minus first, and the 95 % interval of the difference.
 
-    Of `higher_is_better` figures a difference above 0 speaks for the second model.
+    None means that a value is not defined. If `higher_is_better`, a difference above 0 favours
+    the second model.
     """
 
     first: float | None
@@ -56,19 +61,26 @@ class Difference:
 
     @property
     def better(self) -> str | None:
-        """Return which model is better by this figure, "first" or "second"; None where chance can have made it."""
-        if self.interval is None or self.interval[0] <= 0 <= self.interval[1]:
+        """Return which model is better by this metric, "first" or "second".
+
+        Return None where chance can explain the difference.
+        """
+        if self.interval is None:
             return None
-        return "second" if (self.interval[0] > 0) is self.higher_is_better else "first"
+        low, high = self.interval
+        if low <= 0 <= high:
+            return None
+        second_is_higher = low > 0
+        return "second" if second_is_higher is self.higher_is_better else "first"
 
 
 @dataclass(frozen=True)
 class McNemar:
-    """On how many of `n` images only one of the models was right, and how likely chance alone splits them so.
+    """The images of `n` on which only one of the models was right, and the p values of that split.
 
-    `exact` and `mid_p` are two-sided p values; the mid-p one counts an outcome as far off as this one half, for the
-    exact one says too seldom that there is a difference (Fagerland, Lydersen and Laake, BMC Med. Res. Methodol. 13
-    (2013) 91).
+    `exact` and `mid_p` are two-sided p values. The mid-p value counts an equally extreme outcome by
+    one half, because the exact one reports a difference too rarely (Fagerland, Lydersen and Laake,
+    BMC Med. Res. Methodol. 13 (2013) 91).
     """
 
     n: int
@@ -80,9 +92,10 @@ class McNemar:
 
 @dataclass(frozen=True)
 class Comparison:
-    """Two models on `n` images of `n_lesions` lesions: figures by name, and the tests of paired decisions by name.
+    """Metrics and tests of paired decisions of two models, on `n` images of `n_lesions` lesions.
 
-    The figures in OF_DIAGNOSES, and which first diagnosis is right, are over the `n_diagnosed` images with a diagnosis.
+    The metrics in OF_DIAGNOSES, and whether the first diagnosis is right, are over the
+    `n_diagnosed` images with a diagnosis.
     """
 
     n: int
@@ -92,7 +105,7 @@ class Comparison:
     tests: Mapping[str, McNemar]
 
     def to_json(self) -> dict[str, Any]:
-        """Return plain JSON values, None where a figure is not defined."""
+        """Return plain JSON values, None where a metric is not defined."""
         ready: dict[str, Any] = json_ready(asdict(self))
         return ready
 
@@ -104,92 +117,174 @@ def compare(
     lesions: NDArray[np.integer[Any]],
     draws: int = DRAWS,
 ) -> Comparison:
-    """Compare two models on N images; `labels` and `lesions`, the group of each image, are (N,) int.
+    """Compare two models on N images.
 
-    Sensitivity and specificity, and what is referred, are at each model's own threshold. Images of `PartialLabels`
-    without a diagnosis count only in the figures that need none.
+    `labels` is (N,) int, and so is `lesions`, the group of each image.
+
+    Sensitivity, specificity and referrals are at each model's own threshold. Images of
+    `PartialLabels` without a diagnosis count only in the metrics that need none.
     """
     every = PartialLabels.of(labels)
-    diagnosed = every.diagnosed
-    groups, models = np.unique(lesions, return_inverse=True)[1], (first, second)
-    truth, pair = every.malignant, np.stack([first.probabilities, second.probabilities])
-    scores = [classification.malignant_probability(one.probabilities) for one in models]
-    referred = np.stack([score >= one.threshold for score, one in zip(scores, models, strict=True)])
-    right = pair.argmax(axis=-1) == every.codes
-    named = pair[:, diagnosed]
-    figures = {
-        **{
-            name: (paired(figure), named if name in OF_DIAGNOSES else pair, name != "brier")
-            for name, figure in _FIGURES.items()
-        },
-        "sensitivity": (_paired_share(truth), referred.astype(np.float64), True),
-        "specificity": (_paired_share(~truth), (~referred).astype(np.float64), True),
+    _, groups = np.unique(lesions, return_inverse=True)
+    probabilities = np.stack([first.probabilities, second.probabilities])
+    referred = np.stack([_referred(first), _referred(second)])
+    comparisons = _paired_figures(every, probabilities, referred)
+    differences = _differences(every, groups, comparisons, draws)
+    right = probabilities.argmax(axis=-1) == every.codes
+    return Comparison(
+        n=len(every),
+        n_lesions=len(np.unique(groups)),
+        n_diagnosed=int(every.diagnosed.sum()),
+        figures=differences,
+        tests=_decision_tests(every, groups, right, referred),
+    )
+
+
+def _referred(answers: Answers) -> Bools:
+    scores = classification.malignant_probability(answers.probabilities)
+    referred: Bools = scores >= answers.threshold
+    return referred
+
+
+@dataclass(frozen=True, eq=False)
+class _PairedFigure:
+    """A metric of two models with the values, (2, N, …), that it is computed from."""
+
+    figure: Figure
+    values: Floats
+    higher_is_better: bool
+
+
+def _paired_figures(
+    labels: PartialLabels,
+    probabilities: Floats,
+    referred: Bools,
+) -> list[_PairedFigure]:
+    """Return the metrics to compare; `probabilities` is (2, N, 8), `referred` (2, N)."""
+    named = probabilities[:, labels.diagnosed]
+    comparisons = []
+    for name, compute in _FIGURES.items():
+        of_diagnoses = name in OF_DIAGNOSES
+        figure = Figure(name, paired(compute), KEYS, malignant=not of_diagnoses)
+        values = named if of_diagnoses else probabilities
+        comparisons.append(_PairedFigure(figure, values, name != "brier"))
+    shares = {
+        "sensitivity": (labels.malignant, referred),
+        "specificity": (~labels.malignant, ~referred),
     }
-    asked = [
-        (Figure(name, compute, KEYS, malignant=name not in OF_DIAGNOSES), given)
-        for name, (compute, given, _) in figures.items()
-    ]
-    ends = partial_intervals(every, groups, asked, draws)
-    codes = every.codes[diagnosed]
-    found = {
-        figure.name: _difference(
-            figure.compute(every if figure.malignant else codes, given),
-            ends[figure.name]["difference"],
-            figures[figure.name][2],
-        )
-        for figure, given in asked
+    for name, (among, right) in shares.items():
+        figure = Figure(name, _paired_share(among), KEYS, malignant=True)
+        comparisons.append(_PairedFigure(figure, right.astype(np.float64), True))
+    return comparisons
+
+
+def _differences(
+    labels: PartialLabels,
+    groups: Labels,
+    comparisons: list[_PairedFigure],
+    draws: int,
+) -> dict[str, Difference]:
+    """Return the difference of the models in each metric, by its name."""
+    pairs = [(paired_figure.figure, paired_figure.values) for paired_figure in comparisons]
+    ends = partial_intervals(labels, groups, pairs, draws)
+    codes = labels.codes[labels.diagnosed]
+    differences = {}
+    for paired_figure in comparisons:
+        figure = paired_figure.figure
+        figure_labels = labels if figure.malignant else codes
+        values = figure.compute(figure_labels, paired_figure.values)
+        interval = ends[figure.name]["difference"]
+        difference = _difference(values, interval, paired_figure.higher_is_better)
+        differences[figure.name] = difference
+    return differences
+
+
+def _decision_tests(
+    labels: PartialLabels,
+    groups: Labels,
+    right: Bools,
+    referred: Bools,
+) -> dict[str, McNemar]:
+    """Return McNemar's test of each kind of decision; `right` and `referred` are (2, N)."""
+    truth = labels.malignant
+    not_referred = ~referred
+    return {
+        "right": mcnemar(right[0], right[1], groups, labels.diagnosed),
+        "malignant referred": mcnemar(referred[0], referred[1], groups, truth),
+        "benign not referred": mcnemar(not_referred[0], not_referred[1], groups, ~truth),
     }
-    parts = {
-        "right": (right, diagnosed),
-        "malignant referred": (referred, truth),
-        "benign not referred": (~referred, ~truth),
-    }
-    tests = {name: mcnemar(good[0], good[1], groups, part) for name, (good, part) in parts.items()}
-    return Comparison(len(every), len(np.unique(groups)), int(diagnosed.sum()), found, tests)
 
 
 def mcnemar(
-    first: NDArray[np.bool_], second: NDArray[np.bool_], groups: Labels, among: NDArray[np.bool_]
+    first: Bools,
+    second: Bools,
+    groups: Labels,
+    among: Bools,
 ) -> McNemar:
     """Compare two models' decisions, (N,) bool, right or not, on the images `among` all.
 
-    Were there no difference, each lesion would speak as often for the one as for the other, by as many images as it
-    does: a lesion's balance keeps its size and takes either sign with one half. The sum of the balances has then a
-    distribution that is known exactly; with an image a lesion it is that of McNemar's test. `groups`, (N,) int, has
-    the lesion of each image.
+    The balance of a lesion is the number of its images on which only the second model is right,
+    minus that on which only the first is. Without a difference between the models, each balance
+    keeps its size and has either sign with probability one half. The exact distribution of the sum
+    of the balances is then known; with one image per lesion it is that of McNemar's test. `groups`,
+    (N,) int, is the lesion of each image.
     """
     balance = (second.astype(np.int64) - first)[among]
-    sizes = (
-        np.abs(np.bincount(groups[among], balance)).astype(np.int64)
-        if len(balance)
-        else np.empty(0, np.int64)
-    )
-    reached = abs(int(balance.sum()))
+    sizes = _lesion_balances(balance, groups[among])
+    observed = abs(int(balance.sum()))
     chances = _signed_sums(sizes)
-    far = np.abs(np.arange(len(chances)) - len(chances) // 2)
-    beyond, there = float(chances[far > reached].sum()), float(chances[far == reached].sum())
-    one_right = int((balance < 0).sum()), int((balance > 0).sum())
-    if (
-        not sizes.any()
-    ):  # every lesion is as it is for the other model: nothing could fall otherwise
-        there *= 2
-    return McNemar(len(balance), *one_right, min(beyond + there, 1.0), min(beyond + there / 2, 1.0))
+    # The sums run from -sum(sizes) to sum(sizes), so 0 is in the middle.
+    sums = np.arange(len(chances)) - len(chances) // 2
+    distances = np.abs(sums)
+    beyond = float(chances[distances > observed].sum())
+    equal = float(chances[distances == observed].sum())
+    # Every lesion is balanced, so no other outcome was possible.
+    if not sizes.any():
+        equal *= 2
+    return McNemar(
+        n=len(balance),
+        only_first=int((balance < 0).sum()),
+        only_second=int((balance > 0).sum()),
+        exact=min(beyond + equal, 1.0),
+        mid_p=min(beyond + equal / 2, 1.0),
+    )
+
+
+def _lesion_balances(balance: NDArray[np.int64], groups: Labels) -> NDArray[np.int64]:
+    """Return the absolute balance of each lesion, from the balance of each image."""
+    # Without an image there is no lesion to count.
+    if not len(balance):
+        return np.empty(0, np.int64)
+    sums = np.bincount(groups, balance)
+    return np.abs(sums).astype(np.int64)
 
 
 def paired(figure: Callable[..., Floats]) -> Callable[..., Floats]:
-    """Return what computes a figure of two models' probabilities, (2, N, 8), and the second minus the first."""
+    """Return a function that computes a metric of two models and the second minus the first.
+
+    It takes the probabilities of both, (2, N, 8).
+    """
 
     def both(labels: AnyLabels, pair: Floats, weights: Floats | None = None) -> Floats:
-        first, second = (figure(labels, probabilities, weights) for probabilities in pair)
-        return np.stack([first, second, second - first], axis=-1)
+        first_probabilities, second_probabilities = pair
+        first = figure(labels, first_probabilities, weights)
+        second = figure(labels, second_probabilities, weights)
+        difference = second - first
+        return np.stack([first, second, difference], axis=-1)
 
     return both
 
 
-def melanoma_auc(labels: Labels, probabilities: Floats, weights: Floats | None = None) -> Floats:
+def melanoma_auc(
+    labels: Labels,
+    probabilities: Floats,
+    weights: Floats | None = None,
+) -> Floats:
     """Return the area under the ROC curve of melanoma against all other diagnoses."""
     melanoma = CODES.index("MEL")
-    return classification.auc(probabilities[:, melanoma], labels == melanoma, weights)
+    scores = probabilities[:, melanoma]
+    truth = labels == melanoma
+    return classification.auc(scores, truth, weights)
 
 
 _FIGURES: dict[str, Callable[..., Floats]] = {
@@ -201,32 +296,45 @@ _FIGURES: dict[str, Callable[..., Floats]] = {
 
 
 def _difference(values: Floats, ends: list[float] | None, higher_is_better: bool) -> Difference:
-    first, second, difference = (None if np.isnan(value) else float(value) for value in values)
-    return Difference(
-        first, second, difference, (ends[0], ends[1]) if ends else None, higher_is_better
-    )
+    defined = [None if np.isnan(value) else float(value) for value in values]
+    first, second, difference = defined
+    interval = None
+    if ends:
+        interval = (ends[0], ends[1])
+    return Difference(first, second, difference, interval, higher_is_better)
 
 
-def _paired_share(among: NDArray[np.bool_]) -> Callable[..., Floats]:
-    """Return what computes the share of `among`, (N,) bool, of which each of two models is right, (2, N) 0 or 1."""
+def _paired_share(among: Bools) -> Callable[..., Floats]:
+    """Return a function that computes the share of `among` on which each model is right.
+
+    `among` is (N,) bool. The function takes (2, N) values of 0 or 1.
+    """
 
     def share(_: AnyLabels, right: Floats, weights: Floats | None = None) -> Floats:
-        counts = (np.ones(len(among)) if weights is None else weights) * among
-        whole = np.asarray(counts.sum(axis=-1))
-        of_whole: Floats = np.divide(
-            counts @ right, whole, out=np.full(whole.shape, np.nan), where=whole > 0
-        )
+        counts = np.ones(len(among)) if weights is None else weights
+        among_counts = counts * among
+        whole = np.asarray(among_counts.sum(axis=-1))
+        undefined = np.full(whole.shape, np.nan)
+        part = among_counts @ right
+        is_defined = whole > 0
+        of_whole: Floats = np.divide(part, whole, out=undefined, where=is_defined)
         return of_whole
 
     return paired(share)
 
 
 def _signed_sums(sizes: NDArray[np.int64]) -> Floats:
-    """Return how likely each sum from -sum(sizes) to it is, where each size takes either sign with one half."""
-    from scipy.stats import binom  # noqa: PLC0415 - takes a second, and an answer needs none
+    """Return the probability of each sum from -sum(sizes) to sum(sizes).
+
+    Each size has either sign with probability one half.
+    """
+    # Imported here because it takes a second, and an assessment of one image needs no test.
+    from scipy.stats import binom  # noqa: PLC0415
 
     chances = np.ones(1)
-    for size, count in zip(*np.unique(sizes[sizes > 0], return_counts=True), strict=True):
+    positive_sizes = sizes[sizes > 0]
+    for size, count in zip(*np.unique(positive_sizes, return_counts=True), strict=True):
+        # Equal sizes together follow a binomial distribution, in steps of twice the size.
         steps = np.zeros(2 * size * count + 1)
         steps[:: 2 * size] = binom.pmf(np.arange(count + 1), count, 0.5)
         chances = np.convolve(chances, steps)

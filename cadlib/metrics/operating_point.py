@@ -1,7 +1,7 @@
-"""From a malignant probability to what to do about it, at an operating point of the model.
+"""Decides on a malignant probability at an operating point of the model.
 
-No threshold is written in code: each was chosen on validation images and comes from the model's record, with the
-sensitivity and specificity that were measured for it, and the split that they were measured on.
+No threshold is written in code. Each was chosen on validation images and comes from the model's
+record, with the sensitivity and specificity measured for it and the split they were measured on.
 """
 
 from collections.abc import Mapping
@@ -16,13 +16,13 @@ DEFAULT_OPERATING_POINT = "balanced"
 SHOWN_NAMES = {"rule-in": "fewer referrals"}
 """Stored name of an operating point -> the name that a reader sees, where the two differ.
 
-A rule-in test has a high specificity and confirms a disease. The point stored as "rule-in" does not:
-it is chosen for its sensitivity, and many of the lesions that it refers are benign.
+A rule-in test has a high specificity and confirms a disease. The point stored as "rule-in" does
+not: it is chosen for its sensitivity, and many of the lesions that it refers are benign.
 """
 
 Action = Literal["refer", "below the referral threshold"]
 Interval = tuple[float, float] | None
-"""Low and high end of a 95 % interval; None where too few lesions stand behind it."""
+"""Low and high end of a 95 % interval; None where it rests on too few lesions."""
 
 
 @dataclass(frozen=True)
@@ -33,7 +33,8 @@ class Threshold:
     threshold: float
 
     def __post_init__(self) -> None:
-        if not 0 <= self.threshold <= 1:  # NaN fails too: under it nobody would be referred
+        # NaN fails too: with it nobody would be referred.
+        if not 0 <= self.threshold <= 1:
             raise ValueError(
                 f"Expected `threshold` of {self.name} to be from 0 to 1 but got {self.threshold!r}."
             )
@@ -54,23 +55,32 @@ class PointIntervals:
     def __post_init__(self) -> None:
         for field in fields(self):
             ends = getattr(self, field.name)
-            if ends is not None and not (len(ends) == 2 and 0 <= ends[0] <= ends[1] <= 1):
+            if ends is not None and not _is_interval(ends):
                 raise ValueError(
                     f"Expected the interval of `{field.name}` to be two of 0 to 1 but got {ends!r}."
                 )
 
     @classmethod
     def from_json(cls, raw: Mapping[str, Any]) -> Self:
-        """Build the intervals from JSON values; raise TypeError or ValueError for what is none."""
-        return cls(**{name: ends if ends is None else tuple(ends) for name, ends in raw.items()})
+        """Build the intervals from JSON values; raise TypeError or ValueError for invalid ones."""
+        intervals = {}
+        for name, ends in raw.items():
+            intervals[name] = ends if ends is None else tuple(ends)
+        return cls(**intervals)
+
+
+def _is_interval(ends: tuple[float, ...]) -> bool:
+    """Return whether these are two ends from 0 to 1, the low one first."""
+    return len(ends) == 2 and 0 <= ends[0] <= ends[1] <= 1
 
 
 @dataclass(frozen=True)
 class OperatingPoint(Threshold):
-    """A threshold and what it was measured to do on the images of `split`.
+    """A threshold and its measured results on the images of `split`.
 
-    `sensitivity` and `specificity` are fractions over `n_malignant` and `n_benign` images. The threshold was chosen
-    on validation images in any case; on "test" it had never seen the images that it was measured on.
+    `sensitivity` and `specificity` are fractions over `n_malignant` and `n_benign` images. The
+    threshold was always chosen on validation images. So images of the "test" split had no part in
+    its choice.
     """
 
     sensitivity: float
@@ -83,13 +93,15 @@ class OperatingPoint(Threshold):
     def __post_init__(self) -> None:
         super().__post_init__()
         for field in ("sensitivity", "specificity"):
-            if not 0 <= (value := getattr(self, field)) <= 1:
+            value = getattr(self, field)
+            if not 0 <= value <= 1:
                 raise ValueError(
                     f"Expected `{field}` of {self.name} to be from 0 to 1 but got {value!r}."
                 )
         if min(self.n_malignant, self.n_benign) < 1:
             raise ValueError(
-                f"Expected {self.name} to be measured on malignant and benign images but got {self!r}."
+                f"Expected {self.name} to be measured on malignant and benign images "
+                f"but got {self!r}."
             )
         if self.split not in ("validation", "test"):
             raise ValueError(
@@ -98,20 +110,23 @@ class OperatingPoint(Threshold):
 
     @property
     def prevalence(self) -> float:
-        """Return the share of malignant images among those it was measured on."""
+        """Return the share of malignant images among those that it was measured on."""
         return self.n_malignant / (self.n_malignant + self.n_benign)
 
     @classmethod
     def from_json(cls, raw: Mapping[str, Any]) -> Self:
-        """Build a point from JSON values; raise TypeError or ValueError for what is none."""
-        if missing := {field.name for field in fields(cls)} - raw.keys():
+        """Build a point from JSON values; raise TypeError or ValueError for invalid ones."""
+        names = {field.name for field in fields(cls)}
+        missing = names - raw.keys()
+        if missing:
             raise ValueError(f"an operating point lacks {', '.join(sorted(missing))}")
-        return cls(**{**raw, "intervals": PointIntervals.from_json(raw["intervals"])})
+        intervals = PointIntervals.from_json(raw["intervals"])
+        return cls(**{**raw, "intervals": intervals})
 
 
 @dataclass(frozen=True)
 class Decision:
-    """What the operating point says of one malignant probability (0 to 1)."""
+    """The decision of an operating point on one malignant probability (0 to 1)."""
 
     action: Action
     malignant_probability: float
@@ -119,26 +134,31 @@ class Decision:
 
     @property
     def sentence(self) -> str:
-        """Return the decision as one sentence, for the head of a page or a report.
+        """Return the decision as one sentence, for the heading of a page or a report.
 
-        Probability and threshold have two digits, and more where two would not tell which is the greater.
+        Probability and threshold have two digits, and more where two digits would look equal.
         """
-        point = self.operating_point
-        ours, theirs, digits = (
-            two_digits(self.malignant_probability),
-            two_digits(point.threshold),
-            2,
-        )
-        while ours == theirs and self.malignant_probability != point.threshold:
-            digits += 1
-            ours, theirs = (
-                f"{self.malignant_probability:.{digits}f}",
-                f"{point.threshold:.{digits}f}",
-            )
+        probability, threshold = self._distinct_texts()
         side = "at or above" if self.action == "refer" else "below"
         lead = "Refer" if self.action == "refer" else "Below the referral threshold"
-        name = point.shown_name.replace(" ", "-")
-        return f"{lead}: malignant probability {ours}, {side} the {name} threshold of {theirs}"
+        name = self.operating_point.shown_name.replace(" ", "-")
+        return (
+            f"{lead}: malignant probability {probability}, "
+            f"{side} the {name} threshold of {threshold}"
+        )
+
+    def _distinct_texts(self) -> tuple[str, str]:
+        """Return probability and threshold with as many digits as it takes to differ."""
+        probability = self.malignant_probability
+        threshold = self.operating_point.threshold
+        probability_text = two_digits(probability)
+        threshold_text = two_digits(threshold)
+        digits = 2
+        while probability_text == threshold_text and probability != threshold:
+            digits += 1
+            probability_text = f"{probability:.{digits}f}"
+            threshold_text = f"{threshold:.{digits}f}"
+        return probability_text, threshold_text
 
 
 def shown_name(name: str) -> str:
@@ -147,31 +167,41 @@ def shown_name(name: str) -> str:
 
 
 def both_names(name: str) -> str:
-    """Return the shown name, with the stored one in brackets where it differs: "fewer referrals (rule-in)"."""
-    return f"{SHOWN_NAMES[name]} ({name})" if name in SHOWN_NAMES else name
+    """Return the shown name, with the stored one in brackets if it differs.
+
+    For example: "fewer referrals (rule-in)".
+    """
+    if name not in SHOWN_NAMES:
+        return name
+    return f"{SHOWN_NAMES[name]} ({name})"
 
 
 def about_the_points() -> str:
-    """Return the targets of the operating points, and what the last of them does not do."""
-    targets = ", ".join(
-        f"{shown_name(name)} {target:.2f}" for name, target in TARGET_SENSITIVITY.items()
-    )
+    """Return the targets of the operating points, and the limits of the last of them."""
+    targets = []
+    for name, target in TARGET_SENSITIVITY.items():
+        targets.append(f"{shown_name(name)} {target:.2f}")
     fewest = shown_name("rule-in")
     return (
-        f"Target sensitivity: {targets}. Rule-out misses the fewest malignant lesions, {fewest} refers the "
-        f"fewest lesions; a referral at “{fewest}” does not confirm malignancy."
+        f"Target sensitivity: {', '.join(targets)}. Rule-out misses the fewest malignant lesions, "
+        f"{fewest} refers the fewest lesions; a referral at “{fewest}” does not confirm malignancy."
     )
 
 
 def two_digits(probability: float) -> str:
-    """Return a probability as text of two digits that never says 0 or 1 of what is only near it."""
+    """Return a probability as text of two digits, never 0 or 1 for a value only near it."""
     if 0 < probability < 0.005:
         return "<0.01"
-    return ">0.99" if 0.995 <= probability < 1 else f"{probability:.2f}"
+    if 0.995 <= probability < 1:
+        return ">0.99"
+    return f"{probability:.2f}"
 
 
 def decide(malignant_probability: float, operating_point: OperatingPoint) -> Decision:
-    """Compare a malignant probability (0 to 1) with an operating point; raising it never lowers the action."""
+    """Compare a malignant probability (0 to 1) with an operating point.
+
+    A higher probability never weakens the action.
+    """
     if not 0.0 <= malignant_probability <= 1.0:
         raise ValueError(
             f"Expected `malignant_probability` to be from 0 to 1 but got {malignant_probability!r}."
@@ -186,16 +216,20 @@ def choose_thresholds(
 ) -> tuple[Threshold, ...]:
     """Choose for each target sensitivity the highest threshold that reaches it on these images.
 
-    `malignant_probabilities` is (N,) float64, `malignant` (N,) bool, the truth. Raise ValueError when one
-    of the two groups is empty: sensitivity or specificity would have no meaning.
+    `malignant_probabilities` is (N,) float64, `malignant` (N,) bool, the truth. Raise ValueError
+    when one of the two groups is empty: sensitivity or specificity would not be defined.
     """
-    positives, n_benign = np.sort(malignant_probabilities[malignant]), int((~malignant).sum())
+    positives = np.sort(malignant_probabilities[malignant])
+    n_benign = int((~malignant).sum())
     if not len(positives) or not n_benign:
         raise ValueError(
-            f"Expected malignant and benign images but got {len(positives)} malignant and {n_benign} benign."
+            f"Expected malignant and benign images but got {len(positives)} malignant "
+            f"and {n_benign} benign."
         )
-    missed = {
-        name: int(np.floor((1 - target) * len(positives) + 1e-9))
-        for name, target in TARGET_SENSITIVITY.items()
-    }
-    return tuple(Threshold(name, float(positives[rank])) for name, rank in missed.items())
+    thresholds = []
+    for name, target in TARGET_SENSITIVITY.items():
+        # The small term keeps a whole number of allowed misses whole in spite of rounding.
+        n_missed = int(np.floor((1 - target) * len(positives) + 1e-9))
+        threshold = float(positives[n_missed])
+        thresholds.append(Threshold(name, threshold))
+    return tuple(thresholds)

@@ -1,4 +1,4 @@
-"""Operating points as a table where images of one group are missing, so that no threshold can be judged."""
+"""Formats operating points as a table where one group of images is missing."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -10,22 +10,29 @@ ONE_GROUP_NOTE = "Without malignant and benign images no threshold can be judged
 
 
 def one_group_note(figures: Mapping[str, Any]) -> str:
-    """Return why no threshold can be judged on these images, and what is measured all the same."""
+    """Return why no threshold can be judged on these images, and what is still measured."""
     images = Counts.of(figures)
     if not images.n:
         return ONE_GROUP_NOTE
-    there, missing = ("malignant", "benign") if images.malignant else ("benign", "malignant")
-    measured, not_defined = (
-        ("Sensitivity", "specificity") if images.malignant else ("Specificity", "sensitivity")
-    )
+    if images.malignant:
+        present = "malignant"
+        missing = "benign"
+        measured = "Sensitivity"
+        not_defined = "specificity"
+    else:
+        present = "benign"
+        missing = "malignant"
+        measured = "Specificity"
+        not_defined = "sensitivity"
     return (
-        f"{ONE_GROUP_NOTE} All {images.n:,} images are {there}, none is {missing}. {measured} is measured; "
-        f"{not_defined}, AUC, PPV, NPV and the decision curve are not defined."
+        f"{ONE_GROUP_NOTE} All {images.n:,} images are {present}, none is {missing}. "
+        f"{measured} is measured; {not_defined}, AUC, PPV, NPV and the decision curve are not "
+        "defined."
     )
 
 
 def point_rows(figures: Mapping[str, Any]) -> list[dict[str, str]]:
-    """Return a row for each operating point of metrics.json, by the head of its columns."""
+    """Return a row for each operating point of metrics.json, by the heading of its columns."""
     rows = []
     for point in figures["operating_points"]:
         ends = point["intervals"]

@@ -1,4 +1,4 @@
-"""Labels that may tell only malignant or benign, without a diagnosis."""
+"""Defines labels that may state only malignant or benign, without a diagnosis."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -9,21 +9,22 @@ from numpy.typing import NDArray
 
 from cadlib.taxonomy import CODES, MALIGNANT, UNKNOWN, diagnosis
 
-if TYPE_CHECKING:  # pandas takes a third of a second, and arrays of labels need none
+# pandas takes a third of a second to import, and arrays of labels need none.
+if TYPE_CHECKING:
     import pandas as pd
 
 NO_DIAGNOSIS = -1
-"""The code of an image whose label tells only malignant or benign."""
+"""The code of an image whose label states only malignant or benign."""
 GROUPS = {True: "malignant", False: "benign"}
 """The words for the two groups, as in `taxonomy.Diagnosis.group`."""
 
 
 @dataclass(frozen=True, eq=False)
 class PartialLabels:
-    """Labels of N images: each has a diagnosis, or is only known to be malignant or benign.
+    """Labels of N images: a diagnosis, or only malignant or benign.
 
-    `codes` is (N,) int64, the place of the diagnosis in taxonomy order or NO_DIAGNOSIS. `malignant` is (N,) bool.
-    Both are read-only. Raise ValueError where they contradict each other.
+    `codes` is (N,) int64, the place of the diagnosis in taxonomy order or NO_DIAGNOSIS. `malignant`
+    is (N,) bool. Both are read-only. Raise ValueError where they contradict each other.
     """
 
     codes: NDArray[np.int64]
@@ -32,27 +33,14 @@ class PartialLabels:
     def __post_init__(self) -> None:
         codes = np.array(self.codes)
         malignant = np.array(self.malignant)
-        if codes.ndim != 1 or not np.issubdtype(codes.dtype, np.integer):
-            raise ValueError(
-                f"Expected `codes` to be (N,) int but got {codes.shape} {codes.dtype}."
-            )
+        _check_kind("codes", codes)
         if malignant.shape != codes.shape or malignant.dtype != np.bool_:
             raise ValueError(
-                f"Expected `malignant` to be {codes.shape} bool but got {malignant.shape} {malignant.dtype}."
+                f"Expected `malignant` to be {codes.shape} bool "
+                f"but got {malignant.shape} {malignant.dtype}."
             )
-        if len(codes) and not (codes.min() >= NO_DIAGNOSIS and codes.max() < len(CODES)):
-            raise ValueError(
-                f"Expected `codes` to be from {NO_DIAGNOSIS} to {len(CODES) - 1} "
-                f"but got {codes.min()} to {codes.max()}."
-            )
-        diagnosed = codes != NO_DIAGNOSIS
-        contradicting = malignant[diagnosed] != np.array(MALIGNANT)[codes[diagnosed]]
-        if contradicting.any():
-            row = int(np.flatnonzero(diagnosed)[contradicting.argmax()])
-            raise ValueError(
-                f"Expected `malignant` to follow from the diagnosis {CODES[codes[row]]} in row {row} "
-                f"but got {malignant[row]}."
-            )
+        _check_range("codes", codes, NO_DIAGNOSIS)
+        _check_agreement(malignant, codes)
         codes = codes.astype(np.int64)
         for values in (codes, malignant):
             values.setflags(write=False)
@@ -65,34 +53,34 @@ class PartialLabels:
         if isinstance(labels, cls):
             return labels
         codes = np.asarray(labels)
-        if codes.ndim != 1 or not np.issubdtype(codes.dtype, np.integer):
-            raise ValueError(
-                f"Expected `labels` to be (N,) int but got {codes.shape} {codes.dtype}."
-            )
-        if len(codes) and not (codes.min() >= 0 and codes.max() < len(CODES)):
-            raise ValueError(
-                f"Expected `labels` to be from 0 to {len(CODES) - 1} but got {codes.min()} to {codes.max()}."
-            )
+        _check_kind("labels", codes)
+        _check_range("labels", codes, 0)
         places: NDArray[np.int64] = codes.astype(np.int64)
-        return cls(places, np.array(MALIGNANT)[places])
+        malignant = np.array(MALIGNANT)[places]
+        return cls(places, malignant)
 
     @classmethod
     def of_table(cls, table: "pd.DataFrame") -> Self:
-        """Return the labels of a data set's rows that `has_label` all accepts; raise ValueError for another row."""
+        """Return the labels of a data set's rows.
+
+        Raise ValueError for a row that `has_label` does not accept.
+        """
         is_labelled = has_label(table)
         if not is_labelled.all():
-            image = table["image"].iloc[int(np.flatnonzero(~is_labelled)[0])]
+            row = int(np.flatnonzero(~is_labelled)[0])
+            image = table["image"].iloc[row]
             raise ValueError(f"Expected a label for each image but {image} has none.")
-        codes = table["diagnosis"].map({code: place for place, code in enumerate(CODES)})
-        malignant = malignant_of(table)
-        places = np.asarray(codes.fillna(NO_DIAGNOSIS), np.int64)
-        return cls(places, malignant.to_numpy(np.bool_))
+        place_of_code = {code: place for place, code in enumerate(CODES)}
+        codes = table["diagnosis"].map(place_of_code).fillna(NO_DIAGNOSIS)
+        places = np.asarray(codes, np.int64)
+        malignant = malignant_of(table).to_numpy(np.bool_)
+        return cls(places, malignant)
 
     def __len__(self) -> int:
         return len(self.codes)
 
     def __getitem__(self, rows: Any) -> Self:
-        """Return the labels of some rows, a mask or places."""
+        """Return the labels of the rows of a mask or of places."""
         return type(self)(self.codes[rows], self.malignant[rows])
 
     @property
@@ -103,40 +91,84 @@ class PartialLabels:
 
 
 AnyLabels = NDArray[np.integer[Any]] | PartialLabels
-"""Labels as the functions on malignancy take them: (N,) int where every image has a diagnosis, or partial ones."""
+"""Labels as the functions on malignancy take them.
+
+They are (N,) int where every image has a diagnosis, or partial ones.
+"""
+
+
+def _check_kind(name: str, codes: NDArray[Any]) -> None:
+    if codes.ndim != 1 or not np.issubdtype(codes.dtype, np.integer):
+        raise ValueError(f"Expected `{name}` to be (N,) int but got {codes.shape} {codes.dtype}.")
+
+
+def _check_range(name: str, codes: NDArray[Any], least: int) -> None:
+    """Raise ValueError unless codes are from `least` to the place of the last diagnosis."""
+    if not len(codes):
+        return
+    lowest = codes.min()
+    highest = codes.max()
+    if lowest < least or highest >= len(CODES):
+        raise ValueError(
+            f"Expected `{name}` to be from {least} to {len(CODES) - 1} "
+            f"but got {lowest} to {highest}."
+        )
+
+
+def _check_agreement(malignant: NDArray[np.bool_], codes: NDArray[Any]) -> None:
+    """Raise ValueError where `malignant` contradicts a diagnosis."""
+    diagnosed = codes != NO_DIAGNOSIS
+    by_diagnosis = np.array(MALIGNANT)[codes[diagnosed]]
+    contradicting = malignant[diagnosed] != by_diagnosis
+    if contradicting.any():
+        first = contradicting.argmax()
+        row = int(np.flatnonzero(diagnosed)[first])
+        raise ValueError(
+            f"Expected `malignant` to follow from the diagnosis {CODES[codes[row]]} in row {row} "
+            f"but got {malignant[row]}."
+        )
 
 
 def malignant_of(table: "pd.DataFrame") -> "pd.Series[bool]":
-    """Return whether each image of a data set's table is malignant, dtype "boolean", NA where it is not known.
+    """Return whether each image of a data set's table is malignant.
 
-    One of the eight diagnoses decides. Without a diagnosis the column `malignant` does. UNK is not known.
+    The dtype is "boolean", with NA where it is not known.
+    One of the eight diagnoses decides. Without a diagnosis the column `malignant` does. UNK is not
+    known.
     """
     codes = table["diagnosis"]
-    malignant = codes.map(dict(zip(CODES, MALIGNANT, strict=True))).astype("boolean")
-    if "malignant" not in table:  # rows of a table that never had labels of this kind
+    malignant_by_code = dict(zip(CODES, MALIGNANT, strict=True))
+    malignant = codes.map(malignant_by_code).astype("boolean")
+    # A table that never had labels of this kind has no such column.
+    if "malignant" not in table:
         return malignant
     by_column = table["malignant"].astype("boolean").mask(codes == UNKNOWN)
     return malignant.fillna(by_column)
 
 
 def malignant_words(table: "pd.DataFrame") -> "pd.Series[str]":
-    """Return "malignant" or "benign" for each image of a data set's table, missing where it is not known."""
+    """Return "malignant" or "benign" for each image of a table, missing where it is not known."""
     words = malignant_of(table).astype("object").map(GROUPS)
     return words.astype("str")
 
 
 def label_words(table: "pd.DataFrame") -> "pd.Series[str]":
-    """Return the label of each image of a data set's table: diagnosis, UNK, "malignant" or "benign", or missing."""
-    words: pd.Series[str] = table["diagnosis"].astype("str").fillna(malignant_words(table))
+    """Return the label of each image of a data set's table.
+
+    It is the diagnosis, UNK, "malignant" or "benign", or missing.
+    """
+    diagnoses = table["diagnosis"].astype("str")
+    words: pd.Series[str] = diagnoses.fillna(malignant_words(table))
     return words
 
 
 def labels_contradict(labels: Iterable[str]) -> bool:
-    """Say whether two of these labels, as `label_words` has them, cannot both be true of one lesion.
+    """Return whether two of these labels, as in `label_words`, cannot both be true of one lesion.
 
     "malignant" does not contradict MEL, nor UNK.
     """
-    diagnoses, groups = set(), set()
+    diagnoses = set()
+    groups = set()
     for label in labels:
         if label in GROUPS.values():
             groups.add(label)
@@ -148,6 +180,10 @@ def labels_contradict(labels: Iterable[str]) -> bool:
 
 
 def has_label(table: "pd.DataFrame") -> NDArray[np.bool_]:
-    """Return which images of a data set's table are measured, (N,): those known to be malignant or benign."""
-    is_labelled: NDArray[np.bool_] = malignant_of(table).notna().to_numpy(np.bool_)
+    """Return which images of a data set's table are known to be malignant or benign, (N,).
+
+    Only these images are measured.
+    """
+    malignant = malignant_of(table)
+    is_labelled: NDArray[np.bool_] = malignant.notna().to_numpy(np.bool_)
     return is_labelled

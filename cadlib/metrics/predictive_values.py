@@ -1,11 +1,12 @@
-"""What a threshold means in a clinic: of its patients, how many are referred rightly, needlessly, or missed.
+"""Computes what a threshold means for the patients of a clinic.
 
-Sensitivity and specificity are those of the lesions that the model was measured on, and taken to hold elsewhere; how
-many lesions are malignant is another matter in each clinic, and never that of a data set.
+Sensitivity and specificity are those of the lesions that the model was measured on, and are assumed
+to hold elsewhere. The share of malignant lesions differs between clinics, and is never that of a
+data set.
 """
 
 from dataclasses import dataclass
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 from cadlib.metrics.operating_point import PointIntervals
 
@@ -16,7 +17,7 @@ INTERVAL_NOTE = (
 
 
 class Measured(Protocol):
-    """What a threshold was measured to do, on whatever images."""
+    """The measured results of a threshold, on any images."""
 
     @property
     def sensitivity(self) -> float: ...  # noqa: D102 - of the malignant, 0 to 1
@@ -28,7 +29,7 @@ class Measured(Protocol):
 
 @dataclass(frozen=True)
 class Outcomes:
-    """Of some patients with one lesion each: how many of each kind, whole numbers."""
+    """The numbers of patients by outcome, whole numbers; each patient has one lesion."""
 
     found: int
     """Malignant and referred."""
@@ -42,7 +43,10 @@ class Outcomes:
 
 @dataclass(frozen=True)
 class PredictiveValues:
-    """An operating point at a prevalence, above 0 and below 1: the share of malignant lesions among those looked at."""
+    """An operating point at a prevalence, above 0 and below 1.
+
+    The prevalence is the share of malignant lesions among all examined ones.
+    """
 
     point: Measured
     prevalence: float
@@ -55,78 +59,104 @@ class PredictiveValues:
 
     @property
     def positive(self) -> float:
-        """Return the PPV: the share of the referred whose lesion is malignant; NaN where nobody is referred.
+        """Return the PPV: the share of malignant lesions among the referred patients.
 
-        Bayes' theorem (Altman and Bland, BMJ 309 (1994) 102).
+        It is NaN where nobody is referred. Bayes' theorem (Altman and Bland, BMJ 309 (1994) 102).
         """
-        found, _, needless, _ = self._shares(self.point.sensitivity, self.point.specificity)
-        return _share(found, needless)
+        shares = self._point_shares
+        return _share(shares.found, shares.needless)
 
     @property
     def negative(self) -> float:
-        """Return the NPV: the share of those not referred whose lesion is benign; NaN where everybody is referred."""
-        _, missed, _, spared = self._shares(self.point.sensitivity, self.point.specificity)
-        return _share(spared, missed)
+        """Return the NPV: the share of benign lesions among the patients not referred.
+
+        It is NaN where everybody is referred.
+        """
+        shares = self._point_shares
+        return _share(shares.spared, shares.missed)
 
     @property
     def intervals(self) -> tuple[tuple[float, float], tuple[float, float]] | None:
-        """Return the ends of PPV and of NPV at the low and at the high ends of sensitivity and specificity together.
+        """Return the ends of PPV and of NPV, at the low and at the high ends of both rates.
 
-        Both rise with both, so these are no narrower than 95 % intervals; the prevalence is taken as given. None where
-        the point has no intervals.
+        PPV and NPV rise with sensitivity and with specificity, so these are at least 95 %
+        intervals. The prevalence is taken as exact. Return None where the point has no intervals.
         """
-        sensitivity, specificity = (
-            self.point.intervals.sensitivity,
-            self.point.intervals.specificity,
-        )
+        sensitivity = self.point.intervals.sensitivity
+        specificity = self.point.intervals.specificity
         if sensitivity is None or specificity is None:
             return None
-        low, high = (self._shares(*ends) for ends in zip(sensitivity, specificity, strict=True))
-        return (_share(low[0], low[2]), _share(high[0], high[2])), (
-            _share(low[3], low[1]),
-            _share(high[3], high[1]),
-        )
+        low_sensitivity, high_sensitivity = sensitivity
+        low_specificity, high_specificity = specificity
+        low = self._shares(low_sensitivity, low_specificity)
+        high = self._shares(high_sensitivity, high_specificity)
+        low_positive = _share(low.found, low.needless)
+        high_positive = _share(high.found, high.needless)
+        low_negative = _share(low.spared, low.missed)
+        high_negative = _share(high.spared, high.missed)
+        return (low_positive, high_positive), (low_negative, high_negative)
 
     def of(self, patients: int) -> Outcomes:
-        """Return what becomes of so many patients, as whole numbers that add up to them (largest remainder)."""
-        exact = [
-            patients * share
-            for share in self._shares(self.point.sensitivity, self.point.specificity)
-        ]
+        """Return the outcomes of so many patients, as whole numbers that add up to them.
+
+        The method is that of the largest remainder.
+        """
+        exact = [patients * share for share in self._point_shares]
         whole = [int(number) for number in exact]
-        rest = sorted(range(len(exact)), key=lambda index: whole[index] - exact[index])
-        for index in rest[: patients - sum(whole)]:
+        places = range(len(exact))
+        by_remainder = sorted(places, key=lambda index: whole[index] - exact[index])
+        n_remaining = patients - sum(whole)
+        for index in by_remainder[:n_remaining]:
             whole[index] += 1
         return Outcomes(*whole)
 
     @property
     def one_missed_in(self) -> float:
         """Return among how many patients one malignant lesion is missed; infinity where none is."""
-        missed = self._shares(self.point.sensitivity, self.point.specificity)[1]
+        missed = self._point_shares.missed
         return 1 / missed if missed else float("inf")
 
-    def _shares(self, sensitivity: float, specificity: float) -> tuple[float, float, float, float]:
+    @property
+    def _point_shares(self) -> "_Shares":
+        return self._shares(self.point.sensitivity, self.point.specificity)
+
+    def _shares(self, sensitivity: float, specificity: float) -> "_Shares":
         benign = 1 - self.prevalence
-        return (
-            self.prevalence * sensitivity, self.prevalence * (1 - sensitivity),
-            benign * (1 - specificity), benign * specificity,
-        )  # fmt: skip
+        return _Shares(
+            found=self.prevalence * sensitivity,
+            missed=self.prevalence * (1 - sensitivity),
+            needless=benign * (1 - specificity),
+            spared=benign * specificity,
+        )
+
+
+class _Shares(NamedTuple):
+    """The shares of all patients by outcome, in the order of `Outcomes`."""
+
+    found: float
+    missed: float
+    needless: float
+    spared: float
 
 
 def at_prevalence(malignant_probability: float, measured: float, prevalence: float) -> float:
-    """Return a malignant probability, 0 to 1, as it is where a share `prevalence` of the lesions is malignant.
+    """Return a malignant probability, 0 to 1, at another prevalence.
 
-    It was calibrated where a share `measured` was; both are above 0 and below 1. Only the odds of the prior change
-    (Saerens, Latinne and Decaestecker, Neural Computation 14 (2002) 21, eq. 2.4): malignant and benign lesions are
-    taken to look as they do in the data set, and a clinic whose lesions are easier or harder has to measure.
+    It was calibrated where a share `measured` of the lesions is malignant, and is wanted where a
+    share `prevalence` is; both are above 0 and below 1. Only the odds of the prior change (Saerens,
+    Latinne and Decaestecker, Neural Computation 14 (2002) 21, eq. 2.4): malignant and benign
+    lesions are assumed to look as they do in the data set. A clinic whose lesions are easier or
+    harder has to measure.
     """
     if not 0 < measured < 1 or not 0 < prevalence < 1:
         raise ValueError(
             f"Expected two prevalences between 0 and 1 but got {measured!r} and {prevalence!r}."
         )
     malignant = malignant_probability * prevalence / measured
-    return _share(malignant, (1 - malignant_probability) * (1 - prevalence) / (1 - measured))
+    benign = (1 - malignant_probability) * (1 - prevalence) / (1 - measured)
+    return _share(malignant, benign)
 
 
 def _share(part: float, other: float) -> float:
-    return part / (part + other) if part + other else float("nan")
+    whole = part + other
+    return part / whole if whole else float("nan")

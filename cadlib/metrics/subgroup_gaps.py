@@ -1,19 +1,21 @@
-"""Gaps between subgroups: where a model does worse for some than for the rest, by more than chance.
+"""Computes gaps between subgroups and tests whether chance alone explains them.
 
-Each subgroup is held against all other images of the set. A gap is its figure minus that of the rest, with a 95 %
-interval of a bootstrap over lesions. Its p value is that of a permutation test: lesions of the same kind are dealt
-anew to the subgroup and the rest, as many as there were, and it is counted how often the gap comes out as far from 0
-(Phipson and Smyth, Stat. Appl. Genet. Mol. Biol. 9 (2010) article 39, for the one that is added to both counts). A
-bootstrap's own p value would be 0 for ten lesions that are all found, as such draws all agree.
+Each subgroup is compared with all other images of the set. A gap is the metric of the subgroup
+minus that of the rest, with a 95 % interval of a bootstrap over lesions. Its p value comes from a
+permutation test: lesions of the same kind are reassigned at random to the subgroup and the rest, in
+their original numbers, and the test counts how often the gap is as far from 0 (Phipson and Smyth,
+Stat. Appl. Genet. Mol. Biol. 9 (2010) article 39, for the 1 that is added to both counts). A
+bootstrap's own p value would be 0 for ten lesions that are all found, because such draws all agree.
 
-Some twenty subgroups with four figures are some eighty tests, of which chance alone would mark four. The p values are
-held against 0.05 by the steps of Holm (Scand. J. Statist. 6 (1979) 65): with them it is at most 5 % likely that even
-one mark is chance's, however the tests depend on each other, as women and men do, or the old and an archive of the
-old. Benjamini and Hochberg's rate of false marks would mark more, of which some are wrong, and a mark here may stop a
-model for somebody.
+Some twenty subgroups with four metrics make some eighty tests, and chance alone would mark four of
+them. The p values are compared with 0.05 after Holm's steps (Scand. J. Statist. 6 (1979) 65): the
+probability of even one false mark is then at most 5 %, however the tests depend on each other, as
+those of women and men do, or of the old and of an archive of old patients. Benjamini and Hochberg's
+false discovery rate would mark more gaps, some of them wrongly, and a mark here may stop the use of
+a model for a group of patients.
 
-A mark needs an interval without 0 besides: lesions of many images sit in one subgroup and not in the rest, which a
-permutation does not know and the bootstrap does.
+A mark also needs an interval without 0: lesions with many images lie in one subgroup and not in the
+rest. A permutation ignores that, and the bootstrap takes it into account.
 """
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -24,7 +26,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cadlib.metrics import classification
-from cadlib.metrics.classification import Floats, Labels
+from cadlib.metrics.classification import Bools, Floats, Labels
 from cadlib.metrics.operating_point import Interval
 from cadlib.metrics.partial_labels import AnyLabels, PartialLabels
 from cadlib.metrics.summary import Figure, intervals
@@ -33,21 +35,26 @@ from cadlib.progress import Progress, no_progress
 PERMUTATIONS = 9999
 """The smallest p value is then 1 in 10,000, which Holm's steps can mark among 500 tests."""
 DRAWS = 500
-"""Of a bootstrap: half of what `summary` takes, for there are as many intervals here as tests."""
+"""Bootstrap draws: half of those of `summary`, as there are as many intervals as tests here."""
 LEAST_LESIONS = 10
-"""Of each kind that a figure needs, in the subgroup and in the rest; a test of fewer could mark nothing."""
+"""Lesions of each kind that a metric needs, in the subgroup and in the rest.
+
+A test of fewer could mark nothing.
+"""
 SIGNIFICANT = 0.05
 ENOUGH = 50
-"""Permutations that come out as far, after which no more are tried: p is then far from any mark."""
+"""Permutations as far from 0 after which the test stops: p is then far from any mark."""
 _AT_ONCE = 101
+_Rows = NDArray[np.intp]
 
 
 @dataclass(frozen=True)
 class Gap:
-    """What a subgroup's figure is, what that of the rest, and how likely chance alone makes them so different.
+    """The metric of a subgroup and of the rest, and the p value of their difference.
 
-    `subgroup` and `rest` are of the diagnoses that both have, `kinds` many; `lesions` of the subgroup stand behind the
-    figure. `p` is two-sided, `adjusted` the same after Holm's steps.
+    `subgroup` and `rest` are over the `kinds` diagnoses that both have. `lesions` is the number of
+    lesions of the subgroup behind the metric. `p` is two-sided, `adjusted` the same after Holm's
+    steps.
     """
 
     group: str
@@ -67,9 +74,12 @@ class Gap:
 
     @property
     def beyond_chance(self) -> bool:
-        """Progress whether the gap is larger than chance makes it."""
-        apart = self.interval is not None and not self.interval[0] <= 0 <= self.interval[1]
-        return apart and self.adjusted < SIGNIFICANT
+        """Return whether the gap is larger than chance makes it."""
+        if self.interval is None:
+            return False
+        low, high = self.interval
+        contains_zero = low <= 0 <= high
+        return not contains_zero and self.adjusted < SIGNIFICANT
 
     def to_json(self) -> dict[str, Any]:
         """Return plain JSON values, with `beyond_chance`."""
@@ -77,146 +87,214 @@ class Gap:
 
 
 class _Figure(Protocol):
-    """A figure of N images of some kinds."""
+    """A metric of N images of some kinds."""
 
     def measure(self, weights: Floats) -> Floats:
-        """Return it where each image counts so often, (…, N) -> (…)."""
+        """Compute it where each image counts `weights` times, (…, N) -> (…)."""
 
-    def deal(self, pieces: Labels, of: Labels, permutations: int) -> Iterator[Floats]:
-        """Yield by how much it differs between the inside and the rest as lesions are dealt anew, (some,) at a time.
+    def deal(self, pieces: Labels, owners: Labels, permutations: int) -> Iterator[Floats]:
+        """Reassign lesions at random; yield the differences between the inside and the rest.
 
-        `pieces` is (3, P): the lesion, whether it is inside, its kind; `of`, (N,), the piece of each image.
+        `pieces` is (3, P): the lesion, whether it is inside, its kind. `owners`, (N,), is the piece
+        of each image. Each array yielded is (D,), and all of them together hold `permutations`
+        values.
         """
 
 
 @dataclass(frozen=True, eq=False)
 class _Test:
-    """A figure of the images of `kinds`, (N,) int, -1 for one that never counts; it needs so many kinds of lesions.
+    """A metric of the images of `kinds`, (N,) int, with -1 for an image that never counts.
 
-    `of` returns the figure of the images of some rows.
+    It needs lesions of `needed` kinds. `build` returns the metric of the images in given rows.
     """
 
     name: str
     kinds: Labels
     needed: int
-    of: Callable[[NDArray[np.intp]], _Figure]
+    build: Callable[[_Rows], _Figure]
 
 
 def gaps(
     labels: AnyLabels,
     probabilities: Floats,
     lesions: NDArray[np.integer[Any]],
-    subgroups: Mapping[str, NDArray[np.bool_]],
+    subgroups: Mapping[str, Bools],
     threshold: float,
     permutations: int = PERMUTATIONS,
     draws: int = DRAWS,
     progress: Progress = no_progress,
 ) -> tuple[Gap, ...]:
-    """Return the gaps of all subgroups that have the lesions for it, by subgroup and figure.
+    """Return the gaps of all subgroups that have enough lesions, by subgroup and metric.
 
-    `labels` and `lesions` are (N,) int, `probabilities` (N, 8) float64, a subgroup (N,) bool. Images without a
-    diagnosis, of `PartialLabels`, count in all figures but the balanced accuracy. Sensitivity and
-    specificity are those of malignancy at `threshold`. A lesion with images inside and outside counts on both sides.
-    `progress` is called with the subgroups done and their number.
+    `labels` and `lesions` are (N,) int, `probabilities` (N, 8) float64, a subgroup (N,) bool.
+    Images without a diagnosis, in `PartialLabels`, count in all metrics but the balanced accuracy.
+    Sensitivity and specificity are for malignancy at `threshold`. A lesion with images inside and
+    outside counts on both sides. `progress` is called with the number of finished subgroups and of
+    all.
     """
     tests = _tests(PartialLabels.of(labels), probabilities, threshold)
-    found = []
+    unadjusted = []
     for done, (name, inside) in enumerate(subgroups.items(), start=1):
-        some = (_gap(name, inside, test, lesions, permutations, draws) for test in tests)
-        found += [gap for gap in some if gap]
+        for test in tests:
+            gap = _gap(name, inside, test, lesions, permutations, draws)
+            if gap:
+                unadjusted.append(gap)
         progress("subgroups compared", done, len(subgroups))
-    adjusted = holm([gap.p for gap in found])
-    return tuple(replace(gap, adjusted=p) for gap, p in zip(found, adjusted, strict=True))
+    p_values = holm([gap.p for gap in unadjusted])
+    adjusted = []
+    for gap, p in zip(unadjusted, p_values, strict=True):
+        adjusted.append(replace(gap, adjusted=p))
+    return tuple(adjusted)
 
 
 def holm(p_values: Sequence[float]) -> list[float]:
-    """Return p values that are compared with one level, however many there are (Holm 1979)."""
+    """Adjust p values so that they compare with one level, however many there are (Holm 1979)."""
     order = np.argsort(p_values, kind="stable")
-    steps = np.maximum.accumulate(
-        np.asarray(p_values, np.float64)[order] * np.arange(len(order), 0, -1)
-    )
+    rising = np.asarray(p_values, np.float64)[order]
+    # The smallest value is multiplied by the number of tests, the next by one less, and so on.
+    factors = np.arange(len(order), 0, -1)
+    steps = np.maximum.accumulate(rising * factors)
     adjusted = np.empty(len(order))
     adjusted[order] = np.minimum(steps, 1)
     return [float(p) for p in adjusted]
 
 
 def _tests(labels: PartialLabels, probabilities: Floats, threshold: float) -> list[_Test]:
-    scores, truth = classification.malignant_probability(probabilities), labels.malignant
+    scores = classification.malignant_probability(probabilities)
+    truth = labels.malignant
     codes = labels.codes
-    named, called = probabilities.argmax(axis=1) == codes, (scores >= threshold) == truth
+    right_diagnosis = probabilities.argmax(axis=1) == codes
+    right_decision = (scores >= threshold) == truth
+    malignant = np.where(truth, 0, -1)
+    benign = np.where(truth, -1, 0)
 
-    malignant, benign = np.where(truth, 0, -1), np.where(truth, -1, 0)
+    def accuracy(rows: _Rows) -> _Figure:
+        return _Shares(right_diagnosis[rows], codes[rows])
+
+    def area(rows: _Rows) -> _Figure:
+        return _Area(scores[rows], truth[rows])
+
+    def sensitivity(rows: _Rows) -> _Figure:
+        return _Shares(right_decision[rows], malignant[rows])
+
+    def specificity(rows: _Rows) -> _Figure:
+        return _Shares(right_decision[rows], benign[rows])
+
     return [
-        _Test("balanced_accuracy", codes, 2, lambda rows: _Shares(named[rows], codes[rows])),
-        _Test(
-            "malignant_auc",
-            truth.astype(np.int64),
-            2,
-            lambda rows: _Area(scores[rows], truth[rows]),
-        ),
-        _Test("sensitivity", malignant, 1, lambda rows: _Shares(called[rows], malignant[rows])),
-        _Test("specificity", benign, 1, lambda rows: _Shares(called[rows], benign[rows])),
+        _Test("balanced_accuracy", codes, 2, accuracy),
+        _Test("malignant_auc", truth.astype(np.int64), 2, area),
+        _Test("sensitivity", malignant, 1, sensitivity),
+        _Test("specificity", benign, 1, specificity),
     ]
 
 
 def _gap(
     name: str,
-    inside: NDArray[np.bool_],
+    inside: Bools,
     test: _Test,
     lesions: Labels,
     permutations: int,
     draws: int,
 ) -> Gap | None:
-    """Return the gap of one subgroup in one figure, its p value not adjusted; None where lesions are too few."""
-    both = [
-        kind
-        for kind in np.unique(test.kinds[test.kinds >= 0])
-        if all(
-            len(np.unique(lesions[(test.kinds == kind) & side])) >= LEAST_LESIONS
-            for side in (inside, ~inside)
-        )
-    ]
-    if len(both) < test.needed:
+    """Return the gap of one subgroup in one metric, its p value not adjusted.
+
+    Return None where lesions are too few.
+    """
+    shared_kinds = _kinds_of_both(test.kinds, inside, lesions)
+    if len(shared_kinds) < test.needed:
         return None
-    rows = np.flatnonzero(np.isin(test.kinds, both))
-    kinds, lesions, inside = test.kinds[rows], lesions[rows], inside[rows]
-    figure = test.of(rows)
-    measure = figure.measure
-
-    def difference(members: Floats, counts: Floats) -> Floats:
-        return measure(members * counts) - measure((1 - members) * counts)
-
-    ones, members = np.ones(len(rows)), inside.astype(np.float64)
-    drawn = Figure(name, lambda _, __, weights=ones: difference(members, weights))
-    groups = np.unique(lesions, return_inverse=True)[1]
-    ends = intervals(groups, groups, [(drawn, np.empty(0))], draws)[name]
-    reached = abs(float(difference(members, ones)))
-    pieces = np.unique(np.stack([lesions, inside, kinds]), axis=1, return_inverse=True)
+    rows = np.flatnonzero(np.isin(test.kinds, shared_kinds))
+    kinds = test.kinds[rows]
+    lesions = lesions[rows]
+    inside = inside[rows]
+    figure = test.build(rows)
+    members = inside.astype(np.float64)
+    ends = _gap_interval(name, figure, members, lesions, draws)
+    facts = np.stack([lesions, inside, kinds])
+    p = _permutation_p(figure, members, facts, permutations)
     return Gap(
-        name,
-        test.name,
-        float(measure(members)),
-        float(measure(1 - members)),
-        ends and tuple(ends),
-        len(both),
-        len(np.unique(lesions[inside])),
-        _chance(reached, figure.deal(*pieces, permutations)),
-        1.0,
+        group=name,
+        figure=test.name,
+        subgroup=float(figure.measure(members)),
+        rest=float(figure.measure(1 - members)),
+        interval=ends,
+        kinds=len(shared_kinds),
+        lesions=len(np.unique(lesions[inside])),
+        p=p,
+        adjusted=1.0,
     )
 
 
-def _chance(reached: float, differences: Iterator[Floats]) -> float:
-    """Return how often a difference as far from 0 as `reached` comes out where lesions are dealt anew.
+def _kinds_of_both(kinds: Labels, inside: Bools, lesions: Labels) -> list[int]:
+    """Return the kinds that have enough lesions both in the subgroup and in the rest."""
+    shared_kinds = []
+    counted = kinds[kinds >= 0]
+    for kind in np.unique(counted):
+        is_kind = kinds == kind
+        inside_lesions = lesions[is_kind & inside]
+        rest_lesions = lesions[is_kind & ~inside]
+        n_inside = len(np.unique(inside_lesions))
+        n_rest = len(np.unique(rest_lesions))
+        if min(n_inside, n_rest) >= LEAST_LESIONS:
+            shared_kinds.append(kind)
+    return shared_kinds
 
-    It ends early where ENOUGH came out so: what cannot be marked need not be known sharply (Besag and Clifford,
-    Biometrika 78 (1991) 301).
+
+def _difference(figure: _Figure, members: Floats, counts: Floats) -> Floats:
+    """Return the metric of the members minus that of the rest; each image counts `counts` times."""
+    inside = figure.measure(members * counts)
+    rest = figure.measure((1 - members) * counts)
+    return inside - rest
+
+
+def _gap_interval(
+    name: str,
+    figure: _Figure,
+    members: Floats,
+    lesions: Labels,
+    draws: int,
+) -> Interval:
+    def compute(_labels: Labels, _probabilities: Floats, weights: Floats) -> Floats:
+        return _difference(figure, members, weights)
+
+    _, groups = np.unique(lesions, return_inverse=True)
+    drawn = Figure(name, compute)
+    # The metric has its own images, so labels and probabilities are only placeholders.
+    ends = intervals(groups, groups, [(drawn, np.empty(0))], draws)[name]
+    if ends is None:
+        return None
+    low, high = ends
+    return low, high
+
+
+def _permutation_p(
+    figure: _Figure,
+    members: Floats,
+    facts: Labels,
+    permutations: int,
+) -> float:
+    """Return the p value of a gap; `facts` is (3, N): lesion, whether it is inside, and kind."""
+    once_each = np.ones(len(members))
+    gap = float(_difference(figure, members, once_each))
+    # Images that agree in all three belong to one piece, which is dealt as a whole.
+    pieces, owners = np.unique(facts, axis=1, return_inverse=True)
+    differences = figure.deal(pieces, owners, permutations)
+    return _p_value(abs(gap), differences)
+
+
+def _p_value(gap: float, differences: Iterator[Floats]) -> float:
+    """Return how often a random difference is as far from 0 as `gap`.
+
+    It stops early after ENOUGH such differences: a p value that cannot be marked needs no precision
+    (Besag and Clifford, Biometrika 78 (1991) 301).
     """
-    far, done = 0, 0
-    for some in differences:
-        far += int(
-            (np.abs(some) >= reached - 1e-12).sum()
-        )  # what is equal but for rounding is as far
-        done += len(some)
+    far = 0
+    done = 0
+    for batch in differences:
+        # The small term counts differences that are equal but for rounding as equally far.
+        as_far = np.abs(batch) >= gap - 1e-12
+        far += int(as_far.sum())
+        done += len(batch)
         if far >= ENOUGH:
             break
     return (far + 1) / (done + 1)
@@ -226,34 +304,44 @@ def _chance(reached: float, differences: Iterator[Floats]) -> float:
 class _Shares:
     """The mean over kinds of the share of images that are right; (N,) bool and int."""
 
-    right: NDArray[np.bool_]
+    right: Bools
     kinds: Labels
 
     def measure(self, weights: Floats) -> Floats:
-        of_kind = (self.kinds[:, None] == np.unique(self.kinds)).astype(np.float64)
+        every_kind = np.unique(self.kinds)
+        is_kind = self.kinds[:, None] == every_kind
+        of_kind = is_kind.astype(np.float64)
         whole = weights @ of_kind
-        parts = np.divide(
-            weights @ (of_kind * self.right[:, None]),
-            whole,
-            out=np.full(whole.shape, np.nan),
-            where=whole > 0,
-        )
-        mean: Floats = parts.mean(axis=-1)
+        right_of_kind = of_kind * self.right[:, None]
+        right_part = weights @ right_of_kind
+        undefined = np.full(whole.shape, np.nan)
+        is_defined = whole > 0
+        shares = np.divide(right_part, whole, out=undefined, where=is_defined)
+        mean: Floats = shares.mean(axis=-1)
         return mean
 
-    def deal(self, pieces: Labels, of: Labels, permutations: int) -> Iterator[Floats]:
-        """Deal all at once: pieces of as many images, as many of them right, are alike, so only their numbers count."""
-        rng, sizes = (
-            np.random.default_rng(0),
-            np.stack([np.bincount(of), np.bincount(of, self.right)]),
-        )
+    def deal(self, pieces: Labels, owners: Labels, permutations: int) -> Iterator[Floats]:
+        """Deal all permutations at once.
+
+        Pieces with as many images, and as many right ones, are alike, so only their numbers count.
+        """
+        rng = np.random.default_rng(0)
+        n_images = np.bincount(owners)
+        n_right = np.bincount(owners, self.right)
+        sizes = np.stack([n_images, n_right])
+        _, inside, kinds = pieces
         differences = []
-        for kind in np.unique(pieces[2]):
-            here = pieces[2] == kind
-            alike, many = np.unique(sizes[:, here], axis=1, return_counts=True)
-            dealt = rng.multivariate_hypergeometric(many, int(pieces[1, here].sum()), permutations)
-            (n, right), (of_n, of_right) = alike @ dealt.T, alike @ many
-            differences.append(right / n - (of_right - right) / (of_n - n))
+        for kind in np.unique(kinds):
+            is_kind = kinds == kind
+            n_inside = int(inside[is_kind].sum())
+            alike, many = np.unique(sizes[:, is_kind], axis=1, return_counts=True)
+            dealt = rng.multivariate_hypergeometric(many, n_inside, permutations)
+            inside_n, inside_right = alike @ dealt.T
+            all_n, all_right = alike @ many
+            rest_n = all_n - inside_n
+            rest_share = (all_right - inside_right) / rest_n
+            inside_share = inside_right / inside_n
+            differences.append(inside_share - rest_share)
         yield np.mean(differences, axis=0)
 
 
@@ -262,40 +350,77 @@ class _Area:
     """The area under the ROC curve of (N,) scores and truth."""
 
     scores: Floats
-    truth: NDArray[np.bool_]
+    truth: Bools
 
     def measure(self, weights: Floats) -> Floats:
         return classification.auc(self.scores, self.truth, weights)
 
-    def deal(self, pieces: Labels, of: Labels, permutations: int) -> Iterator[Floats]:
-        """Deal some at a time; of the positives before each negative, ties counted half, those inside are counted once.
-
-        The pairs of the rest are all pairs without those that a member is part of.
-        """
-        rng, order = np.random.default_rng(0), np.argsort(-self.scores, kind="stable")
-        scores, truth, of = self.scores[order], self.truth[order], of[order]
-        before = [
-            np.searchsorted(-scores[truth], -scores[~truth], side) for side in ("left", "right")
-        ]
-        all_before = np.mean(before, axis=0)
-        n_positive, n_negative = int(truth.sum()), int((~truth).sum())
+    def deal(self, pieces: Labels, owners: Labels, permutations: int) -> Iterator[Floats]:
+        """Deal a batch of permutations at a time."""
+        rng = np.random.default_rng(0)
+        order = np.argsort(-self.scores, kind="stable")
+        ranked = _Ranked.of(self.scores[order], self.truth[order], owners[order])
         for first in range(0, permutations, _AT_ONCE):
-            dealt = np.empty((min(_AT_ONCE, permutations - first), pieces.shape[1]))
-            for kind in np.unique(pieces[2]):
-                here = pieces[2] == kind
-                dealt[:, here] = rng.permuted(np.tile(pieces[1, here], (len(dealt), 1)), axis=1)
-            found = np.cumsum(dealt[:, of[truth]], axis=1)
-            found = np.concatenate([np.zeros((len(dealt), 1)), found], axis=1)
-            inside_before, negative = (
-                (found[:, before[0]] + found[:, before[1]]) / 2,
-                dealt[:, of[~truth]],
-            )
-            pairs, positives, negatives = (
-                (inside_before * negative).sum(axis=1),
-                found[:, -1],
-                negative.sum(axis=1),
-            )
-            of_rest = all_before.sum() - inside_before.sum(axis=1) - negative @ all_before + pairs
-            yield pairs / (positives * negatives) - of_rest / (
-                (n_positive - positives) * (n_negative - negatives)
-            )
+            n_permutations = min(_AT_ONCE, permutations - first)
+            dealt = _dealt_pieces(rng, pieces, n_permutations)
+            yield ranked.differences(dealt)
+
+
+def _dealt_pieces(rng: np.random.Generator, pieces: Labels, permutations: int) -> Floats:
+    """Return which pieces are inside in each permutation, 0 or 1; (permutations, P)."""
+    _, inside, kinds = pieces
+    dealt = np.empty((permutations, len(kinds)))
+    for kind in np.unique(kinds):
+        is_kind = kinds == kind
+        rows = np.tile(inside[is_kind], (permutations, 1))
+        dealt[:, is_kind] = rng.permuted(rows, axis=1)
+    return dealt
+
+
+@dataclass(frozen=True, eq=False)
+class _Ranked:
+    """The pieces of the positives and of the negatives by falling score.
+
+    `above` and `not_below` have for each negative how many positives score above it, and how many
+    score at least as high. `all_before` is their mean, so ties count half.
+    """
+
+    positive_owners: Labels
+    negative_owners: Labels
+    above: NDArray[np.intp]
+    not_below: NDArray[np.intp]
+    all_before: Floats
+
+    @classmethod
+    def of(cls, scores: Floats, truth: Bools, owners: Labels) -> "_Ranked":
+        positive_scores = -scores[truth]
+        negative_scores = -scores[~truth]
+        above = np.searchsorted(positive_scores, negative_scores, "left")
+        not_below = np.searchsorted(positive_scores, negative_scores, "right")
+        all_before = np.mean([above, not_below], axis=0)
+        return cls(owners[truth], owners[~truth], above, not_below, all_before)
+
+    def differences(self, dealt: Floats) -> Floats:
+        """Return the area of the inside minus that of the rest for each row of `dealt`.
+
+        Only the positives before each negative that are inside are counted. The pairs of the rest
+        are all pairs without those that contain an image of the inside.
+        """
+        inside_positives = np.cumsum(dealt[:, self.positive_owners], axis=1)
+        nothing = np.zeros((len(dealt), 1))
+        inside_positives = np.concatenate([nothing, inside_positives], axis=1)
+        inside_above = inside_positives[:, self.above]
+        inside_before = (inside_above + inside_positives[:, self.not_below]) / 2
+        negative = dealt[:, self.negative_owners]
+        pairs = (inside_before * negative).sum(axis=1)
+        positives = inside_positives[:, -1]
+        negatives = negative.sum(axis=1)
+        rest_pairs = (
+            self.all_before.sum() - inside_before.sum(axis=1) - negative @ self.all_before + pairs
+        )
+        rest_positives = len(self.positive_owners) - positives
+        rest_negatives = len(self.negative_owners) - negatives
+        area = pairs / (positives * negatives)
+        rest_area = rest_pairs / (rest_positives * rest_negatives)
+        difference: Floats = area - rest_area
+        return difference

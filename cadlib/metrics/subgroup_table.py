@@ -1,4 +1,4 @@
-"""For whom a model is how good, as a table, and where the gap to the others is larger than chance makes it."""
+"""Formats the metrics of subgroups as a table with marks for significant gaps."""
 
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -7,60 +7,80 @@ from cadlib.metrics.image_counts import Counts
 
 COLUMNS = {"balanced_accuracy": "Balanced accuracy", "malignant_auc": "AUC malignant"}
 MORE = {"sensitivity": "Sensitivity", "specificity": "Specificity"}
-WORSE, BETTER = "▼", "△"
+WORSE = "▼"
+BETTER = "△"
 
 
-def subgroup_rows(figures: Mapping[str, Any], told: Callable[..., str]) -> list[dict[str, str]]:
-    """Return a row for all images and for each subgroup of metrics.json, by the head of its columns.
+def subgroup_rows(figures: Mapping[str, Any], text_of: Callable[..., str]) -> list[dict[str, str]]:
+    """Return a row for all images and for each subgroup of metrics.json, by column heading.
 
-    `told` makes text of a figure and its interval. A figure is marked where it is not that of the rest; the gap itself
-    stands there where metrics.json has `gaps`.
+    `text_of` formats a metric and its interval. A metric is marked where it differs significantly
+    from that of the rest. The gap itself is shown where metrics.json has `gaps`.
     """
     parts = {"all": figures, **figures["subgroups"]}
-    found = {(gap["group"], gap["figure"]): gap for gap in figures.get("gaps", [])}
-    rows = [_row(name, part, found, told) for name, part in parts.items()]
+    gaps = {}
+    for gap in figures.get("gaps", []):
+        gaps[gap["group"], gap["figure"]] = gap
     images = Counts.of(figures)
-    if images.partial:
-        for row, part in zip(rows, parts.values(), strict=True):
-            if not images.diagnosed:  # the heading of the page has said it of all
+    rows = []
+    for name, part in parts.items():
+        row = _row(name, part, gaps, text_of)
+        if images.partial:
+            # Without any diagnosis, the heading of the page already states it.
+            if not images.diagnosed:
                 row["n"] = f"{part['n']:,}"
-            row["ECE malignant"] = told(part["malignant_ece"], part["intervals"]["malignant_ece"])
+            interval = part["intervals"]["malignant_ece"]
+            row["ECE malignant"] = text_of(part["malignant_ece"], interval)
+        rows.append(row)
     return rows
 
 
 def gaps_note(figures: Mapping[str, Any]) -> str:
-    """Say what the marks mean, and how many of the gaps that were tested have one."""
+    """Explain the marks and count the tested gaps that have one."""
     gaps = figures["gaps"]
+    n_marked = sum(gap["beyond_chance"] for gap in gaps)
     return (
         f"{WORSE} worse and {BETTER} better than all other images by more than chance: "
-        f"{sum(gap['beyond_chance'] for gap in gaps)} of {len(gaps)} gaps tested. With Holm's steps over all of them, "
-        "the chance of even one false mark is at most 5 %. A gap is over the diagnoses that both sides have, with 10 "
-        "lesions of each or more."
+        f"{n_marked} of {len(gaps)} gaps tested. With Holm's steps over all of them, "
+        "the chance of even one false mark is at most 5 %. A gap is over the diagnoses that both "
+        "sides have, with 10 lesions of each or more."
     )
 
 
 def _row(
-    name: str, part: dict[str, Any], found: dict[Any, dict[str, Any]], told: Callable[..., str]
+    name: str,
+    part: dict[str, Any],
+    gaps: Mapping[tuple[str, str], dict[str, Any]],
+    text_of: Callable[..., str],
 ) -> dict[str, str]:
-    def marked(figure: str) -> str:
-        gap = found.get((name, figure))
-        if gap is None or not gap["beyond_chance"]:
-            return ""
-        return f" {WORSE if gap['subgroup'] < gap['rest'] else BETTER}"
-
-    def gap_of(figure: str) -> str:
-        gap = found.get((name, figure))
-        if gap is None:
-            return "–"
-        return told(gap["subgroup"] - gap["rest"], gap["interval"]) + marked(figure)
-
     ends = part["intervals"]
-    return {
+    row = {
         "Images": name,
         "n": Counts.of(part).n_text,
         "Diagnoses": str(part["n_classes"]),
-        **{text: told(part[key], ends[key]) + marked(key) for key, text in COLUMNS.items()},
-        "AUC melanoma": told(part["auc"]["MEL"], ends["auc"]["MEL"]),
-        "ECE": told(part["ece"], ends["ece"]),
-        **({f"{text}, gap": gap_of(key) for key, text in MORE.items()} if found else {}),
     }
+    for key, heading in COLUMNS.items():
+        text = text_of(part[key], ends[key])
+        row[heading] = text + _mark(gaps.get((name, key)))
+    row["AUC melanoma"] = text_of(part["auc"]["MEL"], ends["auc"]["MEL"])
+    row["ECE"] = text_of(part["ece"], ends["ece"])
+    if gaps:
+        for key, heading in MORE.items():
+            gap = gaps.get((name, key))
+            row[f"{heading}, gap"] = _gap_text(gap, text_of)
+    return row
+
+
+def _gap_text(gap: dict[str, Any] | None, text_of: Callable[..., str]) -> str:
+    if gap is None:
+        return "–"
+    difference = gap["subgroup"] - gap["rest"]
+    return text_of(difference, gap["interval"]) + _mark(gap)
+
+
+def _mark(gap: dict[str, Any] | None) -> str:
+    """Return the mark of a gap after a space, or an empty text without a significant gap."""
+    if gap is None or not gap["beyond_chance"]:
+        return ""
+    is_worse = gap["subgroup"] < gap["rest"]
+    return f" {WORSE}" if is_worse else f" {BETTER}"

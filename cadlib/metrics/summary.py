@@ -1,9 +1,10 @@
-"""Every figure of `metrics` on one set of images, each with its 95 % interval, as plain JSON values.
+"""Computes every metric on a set of images with its 95 % interval, as JSON values.
 
-The intervals are percentiles of a bootstrap that draws lesions, not images: images of one lesion resemble each
-other, and drawing them one by one would make every interval too narrow (the cluster bootstrap of Field and
-Welsh, J. R. Statist. Soc. B 69 (2007) 369; percentiles after Efron and Tibshirani 1993, chapter 13). That of a
-calibration error is none of percentiles: see `metrics.calibration_error_interval`.
+The intervals are percentiles of a bootstrap that draws lesions, not images. Images of one lesion
+resemble each other, and draws of single images would make every interval too narrow (the cluster
+bootstrap of Field and Welsh, J. R. Statist. Soc. B 69 (2007) 369; percentiles after Efron and
+Tibshirani 1993, chapter 13). The interval of a calibration error is not made of percentiles: see
+`metrics.calibration_error_interval`.
 """
 
 import math
@@ -15,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cadlib.metrics import classification
-from cadlib.metrics.classification import Floats, Labels
+from cadlib.metrics.classification import Bools, Floats, Labels
 from cadlib.metrics.curves import RocCurve, roc_points
 from cadlib.metrics.operating_point import TARGET_SENSITIVITY, Threshold
 from cadlib.metrics.partial_labels import AnyLabels, PartialLabels
@@ -24,22 +25,26 @@ from cadlib.taxonomy import CODES
 DRAWS = 1000
 LEVEL = 0.95
 DEFINED_SHARE = 0.99
-"""Of the draws, for an interval to be given: with four lesions of a class, every 55th draw has none of them."""
+"""Share of the draws that must be defined for an interval.
+
+With four lesions of a class, every 55th draw has none of them.
+"""
 ECE_NOTE = (
-    "A calibration error counts what chance adds as if it were error, the more the fewer the images; its interval "
-    "is of the error without that, so it may lie below the figure."
+    "A calibration error counts what chance adds as if it were error, the more the fewer the "
+    "images; its interval is of the error without that, so it may lie below the figure."
 )
 ECE_INTERVAL = "interval without the effect of chance"
-"""What the interval beside a calibration error is of, in few words."""
+"""A short note on the interval beside a calibration error."""
 _DRAWS_AT_ONCE = 50
 
 
 @dataclass(frozen=True)
 class Figure:
-    """A function of `metrics` by its name in metrics.json; `keys` are those of its last axis, where it has one.
+    """A function of `metrics` by its name in metrics.json.
 
-    The last axis of `each` has no keys. `parts`, where it is given, is drawn in place of the figure for
-    `calibration_error_interval`. A figure that is `malignant` also counts images without a diagnosis.
+    `keys` are the keys of its last axis, if that axis has keys; the last axis of an `each` figure
+    has none. `parts` replaces the figure in the draws for `calibration_error_interval`. A figure
+    that is `malignant` also counts images without a diagnosis.
     """
 
     name: str
@@ -51,13 +56,15 @@ class Figure:
 
 
 def _malignant_specificities(
-    labels: AnyLabels, probabilities: Floats, weights: Floats | None = None
+    labels: AnyLabels,
+    probabilities: Floats,
+    weights: Floats | None = None,
 ) -> Floats:
-    at = (
-        classification.malignant_specificity(labels, probabilities, s, weights)
-        for s in TARGET_SENSITIVITY.values()
-    )
-    return np.stack(list(at), axis=-1)
+    values = []
+    for sensitivity in TARGET_SENSITIVITY.values():
+        value = classification.malignant_specificity(labels, probabilities, sensitivity, weights)
+        values.append(value)
+    return np.stack(values, axis=-1)
 
 
 FIGURES = (
@@ -98,6 +105,16 @@ BEFORE_CALIBRATION = (
 )
 
 
+@dataclass(frozen=True, eq=False)
+class _Images:
+    """The images of a summary: labels and probabilities, of all and of those with a diagnosis."""
+
+    labels: PartialLabels
+    probabilities: Floats
+    codes: NDArray[np.int64]
+    named: Floats
+
+
 def summarise(
     labels: AnyLabels,
     probabilities: Floats,
@@ -105,140 +122,230 @@ def summarise(
     uncalibrated: Floats | None = None,
     draws: int = DRAWS,
 ) -> dict[str, Any]:
-    """Return every figure as plain JSON values, None where one is not defined.
+    """Return every metric as plain JSON values, None where one is not defined.
 
-    `lesions` is (N,) int, the lesion group of each image; without it every image is a lesion of its own.
-    `uncalibrated` is (N, 8) float64, the probabilities before calibration; without it two figures are missing.
+    `lesions` is (N,) int, the lesion group of each image; without it every image is its own lesion.
+    `uncalibrated` is (N, 8) float64, the probabilities before calibration; without it two metrics
+    are missing.
 
-    Of `PartialLabels` the figures of malignancy are over all images, `n` with `n_malignant`, and all others over the
-    images with a diagnosis, as many as `n_by_class` adds up to.
+    With `PartialLabels` the metrics of malignancy are over all images, `n` with `n_malignant`. All
+    others are over the images with a diagnosis, which `n_by_class` adds up to.
 
-    `intervals` has [low, high] for each figure under the same keys, None where too few lesions stand behind it
-    or where every draw gives the same.
-    `roc` has a curve a code and one for "malignant", None where there is none; its numbers are rounded to six
-    decimals, and its first threshold (nothing is called positive) is None. Each point of the curve for "malignant" has
-    its `tpr_interval` and `fpr_interval`, each bin of `reliability` and `malignant_reliability` its `interval`.
+    `intervals` has [low, high] for each metric under the same keys, None where it rests on too few
+    lesions or where every draw gives the same value.
+
+    `roc` has a curve for each code and one for "malignant", None where it is not defined. Its
+    numbers are rounded to six decimals, and its first threshold (nothing is called positive) is
+    None. Each point of the curve for "malignant" has its `tpr_interval` and `fpr_interval`, each
+    bin of `reliability` and `malignant_reliability` its `interval`.
     """
+    images = _checked_images(labels, probabilities)
+    every = images.labels
+    groups = _lesion_groups(lesions, len(every))
+
+    pairs = _single_figures(images, uncalibrated)
+    curves = _roc_curves(images)
+    lists = _list_figures(curves["malignant"], images)
+    ends = partial_intervals(every, groups, [*pairs, *lists], draws)
+    rates = ends.pop("rates")
+    bins = ends.pop("bins")
+    malignant_bins = ends.pop("malignant_bins")
+
+    summary = _image_counts(every, groups)
+    summary |= _figure_values(images, pairs)
+    summary["intervals"] = ends
+    summary["confusion_matrix"] = _confusion_json(images)
+    summary["roc"] = _roc_json(curves, rates)
+    summary |= _reliability_diagrams(images, bins, malignant_bins)
+    ready: dict[str, Any] = json_ready(summary)
+    return ready
+
+
+def _checked_images(labels: AnyLabels, probabilities: Floats) -> _Images:
     every = PartialLabels.of(labels)
     probabilities = classification.checked_probabilities(probabilities, len(every))
     diagnosed = every.diagnosed
     codes = every.codes[diagnosed]
     named = probabilities[diagnosed]
-    n_by_class = np.bincount(codes, minlength=len(CODES))
-    groups = (
-        np.arange(len(every)) if lesions is None else np.unique(lesions, return_inverse=True)[1]
-    )
+    return _Images(every, probabilities, codes, named)
 
-    asked = [(figure, probabilities if figure.malignant else named) for figure in FIGURES]
+
+def _lesion_groups(lesions: NDArray[np.integer[Any]] | None, n: int) -> NDArray[np.integer[Any]]:
+    """Return the lesion number of each of N images, (N,) int, from 0 without a gap."""
+    if lesions is None:
+        return np.arange(n)
+    groups: NDArray[np.integer[Any]]
+    _, groups = np.unique(lesions, return_inverse=True)
+    return groups
+
+
+def _single_figures(
+    images: _Images,
+    uncalibrated: Floats | None,
+) -> list[tuple[Figure, Floats]]:
+    """Return each of the figures with the probabilities of the images that it counts."""
+    pairs = []
+    for figure in FIGURES:
+        probabilities = images.probabilities if figure.malignant else images.named
+        pairs.append((figure, probabilities))
     if uncalibrated is not None:
-        asked += [(figure, uncalibrated[diagnosed]) for figure in BEFORE_CALIBRATION]
+        uncalibrated_named = uncalibrated[images.labels.diagnosed]
+        pairs += [(figure, uncalibrated_named) for figure in BEFORE_CALIBRATION]
+    return pairs
 
-    curves = {code: roc_points(named[:, i], codes == i) for i, code in enumerate(CODES)}
-    curves["malignant"] = roc_points(
-        classification.malignant_probability(probabilities), every.malignant
-    )
-    rates_figure = Figure(
-        "rates", _malignant_rates(curves["malignant"].threshold), each=True, malignant=True
-    )
-    malignant_bins_figure = Figure("malignant_bins", _malignant_by_bin, each=True, malignant=True)
-    lists = [
-        (rates_figure, probabilities),
-        (Figure("bins", _right_by_bin, each=True), named),
-        (malignant_bins_figure, probabilities),
+
+def _roc_curves(images: _Images) -> dict[str, RocCurve]:
+    """Return the ROC curve of each code and that of "malignant"."""
+    curves = {}
+    for place, code in enumerate(CODES):
+        scores = images.named[:, place]
+        curves[code] = roc_points(scores, images.codes == place)
+    malignant_scores = classification.malignant_probability(images.probabilities)
+    curves["malignant"] = roc_points(malignant_scores, images.labels.malignant)
+    return curves
+
+
+def _list_figures(malignant_curve: RocCurve, images: _Images) -> list[tuple[Figure, Floats]]:
+    """Return the figures whose intervals belong to points of a curve or bins of a diagram."""
+    compute_rates = _malignant_rates(malignant_curve.threshold)
+    rates = Figure("rates", compute_rates, each=True, malignant=True)
+    bins = Figure("bins", _right_by_bin, each=True)
+    malignant_bins = Figure("malignant_bins", _malignant_by_bin, each=True, malignant=True)
+    return [
+        (rates, images.probabilities),
+        (bins, images.named),
+        (malignant_bins, images.probabilities),
     ]
-    ends = partial_intervals(every, groups, [*asked, *lists], draws)
-    rates, bins, malignant_bins = (ends.pop(figure.name) for figure, _ in lists)
-    summary = {
-        "n": len(every),
-        "n_malignant": int(every.malignant.sum()),
+
+
+def _figure_values(images: _Images, pairs: list[tuple[Figure, Floats]]) -> dict[str, Any]:
+    """Return the value of each figure by its name."""
+    values = {}
+    for figure, probabilities in pairs:
+        labels = images.labels if figure.malignant else images.codes
+        result = figure.compute(labels, probabilities)
+        values[figure.name] = _by_key(figure.keys, result)
+    return values
+
+
+def _confusion_json(images: _Images) -> list[list[int]]:
+    matrix = classification.confusion_matrix(images.codes, images.named)
+    counts: list[list[int]] = matrix.astype(int).tolist()
+    return counts
+
+
+def _reliability_diagrams(
+    images: _Images,
+    bins: list[list[float] | None],
+    malignant_bins: list[list[float] | None],
+) -> dict[str, Any]:
+    """Return both reliability diagrams.
+
+    `bins` and `malignant_bins` are the intervals of their bins.
+    """
+    of_diagnoses = classification.reliability(images.codes, images.named)
+    of_malignancy = classification.malignant_reliability(images.labels, images.probabilities)
+    return {
+        "reliability": _reliability_json(of_diagnoses, bins),
+        "malignant_reliability": _reliability_json(of_malignancy, malignant_bins),
+    }
+
+
+def _image_counts(labels: PartialLabels, groups: NDArray[np.integer[Any]]) -> dict[str, Any]:
+    codes = labels.codes[labels.diagnosed]
+    n_by_class = np.bincount(codes, minlength=len(CODES))
+    return {
+        "n": len(labels),
+        "n_malignant": int(labels.malignant.sum()),
         "n_lesions": len(np.unique(groups)),
         "n_classes": int((n_by_class > 0).sum()),
         "n_by_class": _by_key(CODES, n_by_class),
-        **{
-            figure.name: _by_key(
-                figure.keys, figure.compute(every if figure.malignant else codes, given)
-            )
-            for figure, given in asked
-        },
-        "intervals": ends,
-        "confusion_matrix": classification.confusion_matrix(codes, named).astype(int).tolist(),
-        "roc": {name: _curve_json(curve) for name, curve in curves.items()},
-        "reliability": _reliability_json(classification.reliability(codes, named), bins),
-        "malignant_reliability": _reliability_json(
-            classification.malignant_reliability(every, probabilities), malignant_bins
-        ),
     }
-    if summary["roc"]["malignant"]:
+
+
+def _roc_json(curves: Mapping[str, RocCurve], rates: list[Any]) -> dict[str, Any]:
+    """Return the curves as JSON values; `rates` are the intervals of tpr, then of fpr."""
+    roc: dict[str, Any] = {}
+    for name, curve in curves.items():
+        roc[name] = _curve_json(curve)
+    malignant = roc["malignant"]
+    if malignant:
         half = len(rates) // 2
-        summary["roc"]["malignant"] |= {"tpr_interval": rates[:half], "fpr_interval": rates[half:]}
-    ready: dict[str, Any] = json_ready(summary)
-    return ready
+        malignant["tpr_interval"] = rates[:half]
+        malignant["fpr_interval"] = rates[half:]
+    return roc
 
 
 def partial_intervals(
     labels: PartialLabels,
     groups: NDArray[np.integer[Any]],
-    asked: list[tuple[Figure, Floats]],
+    pairs: list[tuple[Figure, Floats]],
     draws: int,
 ) -> dict[str, Any]:
     """Return `intervals` of figures, each over the images that it counts."""
     diagnosed = labels.diagnosed
-    if diagnosed.all():  # one bootstrap for all figures: half the time of two
-        return intervals(labels.codes, groups, asked, draws)
-    # Lesions are drawn among those that a figure counts, so that its interval is that of these images alone.
-    of_diagnoses = [pair for pair in asked if not pair[0].malignant]
-    of_malignancy = [pair for pair in asked if pair[0].malignant]
-    groups_diagnosed = np.unique(groups[diagnosed], return_inverse=True)[1]
-    found = {
-        **intervals(labels.codes[diagnosed], groups_diagnosed, of_diagnoses, draws),
-        **intervals(labels, groups, of_malignancy, draws),
-    }
-    return {figure.name: found[figure.name] for figure, _ in asked}
+    # One bootstrap for all figures takes half the time of two.
+    if diagnosed.all():
+        return intervals(labels.codes, groups, pairs, draws)
+    # Each figure draws lesions among the images that it counts, so that its interval is of these
+    # images alone.
+    of_diagnoses = [pair for pair in pairs if not pair[0].malignant]
+    of_malignancy = [pair for pair in pairs if pair[0].malignant]
+    codes = labels.codes[diagnosed]
+    groups_diagnosed = _lesion_groups(groups[diagnosed], len(codes))
+    ends = intervals(codes, groups_diagnosed, of_diagnoses, draws)
+    ends |= intervals(labels, groups, of_malignancy, draws)
+    return {figure.name: ends[figure.name] for figure, _ in pairs}
 
 
 def intervals(
     labels: AnyLabels,
     groups: NDArray[np.integer[Any]],
-    asked: list[tuple[Figure, Floats]],
+    pairs: list[tuple[Figure, Floats]],
     draws: int = DRAWS,
 ) -> dict[str, Any]:
-    """Return for each figure over its probabilities the interval [low, high]: by name, and by key where it has keys.
+    """Return [low, high] for each figure over its probabilities, by name and by its keys, if any.
 
-    `groups` is (N,) int, the number of the lesion of each image, from 0 and without a gap.
+    `groups` is (N,) int, the lesion number of each image, from 0 and without a gap.
     """
-    drawn: dict[str, list[Floats]] = {figure.name: [] for figure, _ in asked}
+    drawn: dict[str, list[Floats]] = {figure.name: [] for figure, _ in pairs}
     for weights in bootstrap(groups, draws):
-        for figure, probabilities in asked:
-            drawn[figure.name].append(
-                (figure.parts or figure.compute)(labels, probabilities, weights)
-            )
-    return {
-        figure.name: _error_interval_json(
-            figure.parts(labels, probabilities), np.concatenate(drawn[figure.name])
-        )
-        if figure.parts
-        else _interval_json(figure, np.concatenate(drawn[figure.name]))
-        for figure, probabilities in asked
-    }
+        for figure, probabilities in pairs:
+            compute = figure.parts or figure.compute
+            values = compute(labels, probabilities, weights)
+            drawn[figure.name].append(values)
+    ends: dict[str, Any] = {}
+    for figure, probabilities in pairs:
+        every_draw = np.concatenate(drawn[figure.name])
+        if figure.parts:
+            gaps = figure.parts(labels, probabilities)
+            ends[figure.name] = _error_interval_json(gaps, every_draw)
+        else:
+            ends[figure.name] = _interval_json(figure, every_draw)
+    return ends
 
 
 def measured_point(
-    point: Threshold, labels: AnyLabels, probabilities: Floats, groups: Labels
+    point: Threshold,
+    labels: AnyLabels,
+    probabilities: Floats,
+    groups: Labels,
 ) -> dict[str, Any]:
-    """Return what a threshold does on (N, 8) probabilities, as JSON values: an operating point but for its split."""
+    """Measure a threshold on (N, 8) probabilities.
+
+    Return the JSON values of an operating point without its split.
+    """
 
     def both(labels: AnyLabels, probabilities: Floats, weights: Floats | None = None) -> Floats:
-        scores, truth = (
-            classification.malignant_probability(probabilities),
-            classification.malignant_truth(labels),
-        )
-        return np.stack(
-            classification.sensitivity_specificity(scores, truth, point.threshold, weights), axis=-1
-        )
+        scores = classification.malignant_probability(probabilities)
+        truth = classification.malignant_truth(labels)
+        values = classification.sensitivity_specificity(scores, truth, point.threshold, weights)
+        return np.stack(values, axis=-1)
 
     figure = Figure(point.name, both, ("sensitivity", "specificity"))
     truth = classification.malignant_truth(labels)
     sensitivity, specificity = both(labels, probabilities).tolist()
+    ends = intervals(labels, groups, [(figure, probabilities)])
     ready: dict[str, Any] = json_ready(
         {
             "name": point.name,
@@ -247,7 +354,7 @@ def measured_point(
             "specificity": specificity,
             "n_malignant": int(truth.sum()),
             "n_benign": int((~truth).sum()),
-            "intervals": intervals(labels, groups, [(figure, probabilities)])[point.name],
+            "intervals": ends[point.name],
         }
     )
     return ready
@@ -255,18 +362,20 @@ def measured_point(
 
 def measured_sets(
     coverage: float,
-    inside: NDArray[np.bool_],
+    inside: Bools,
     labels: Labels,
     probabilities: Floats,
     groups: Labels,
 ) -> dict[str, Any]:
-    """Return what prediction sets do, as JSON values: how often the true diagnosis is in them, and how many others.
+    """Measure prediction sets: how often they contain the true diagnosis, and how many others.
 
-    `inside` is (N, 8) bool, which diagnoses are in the set of each image. `coverage` holds the share of images with
-    their true diagnosis in the set by code, `overall` that of all images, `size` the mean number of diagnoses in a set,
-    `empty` the share of sets with none; `target` is what was aimed at for each diagnosis.
+    `inside` is (N, 8) bool, which diagnoses are in the set of each image. Return JSON values:
+    `coverage` holds by code the share of images with their true diagnosis in the set, `overall` the
+    share of all images, `size` the mean number of diagnoses in a set, `empty` the share of sets
+    with none, and `target` the intended share for each diagnosis.
     """
-    covered = inside[np.arange(len(labels)), labels].astype(np.float64)
+    rows = np.arange(len(labels))
+    covered = inside[rows, labels].astype(np.float64)
     sizes = inside.sum(axis=1, dtype=np.float64)
     figures = (
         Figure("coverage", mean_of(covered, by_class(labels)), CODES),
@@ -278,82 +387,108 @@ def measured_sets(
 
 
 def measured(
-    figures: Sequence[Figure], labels: Labels, probabilities: Floats, groups: Labels
+    figures: Sequence[Figure],
+    labels: Labels,
+    probabilities: Floats,
+    groups: Labels,
 ) -> dict[str, Any]:
     """Return figures by their names and, under "intervals", their intervals, as JSON values."""
-    ready: dict[str, Any] = json_ready(
-        {
-            **{
-                figure.name: _by_key(figure.keys, figure.compute(labels, probabilities))
-                for figure in figures
-            },
-            "intervals": intervals(labels, groups, [(figure, probabilities) for figure in figures]),
-        }
-    )
+    summary: dict[str, Any] = {}
+    for figure in figures:
+        values = figure.compute(labels, probabilities)
+        summary[figure.name] = _by_key(figure.keys, values)
+    pairs = [(figure, probabilities) for figure in figures]
+    summary["intervals"] = intervals(labels, groups, pairs)
+    ready: dict[str, Any] = json_ready(summary)
     return ready
 
 
-def mean_of(values: NDArray[Any], parts: NDArray[np.bool_] | None = None) -> Callable[..., Floats]:
-    """Return what computes the mean of (N,) values, or the mean in each of the parts, (K, N), of the images."""
+def mean_of(
+    values: NDArray[Any],
+    parts: Bools | None = None,
+) -> Callable[..., Floats]:
+    """Return a function that computes the mean of (N,) values, or that of each part of the images.
+
+    `parts` is (K, N).
+    """
 
     def compute(labels: Labels, _: Floats, weights: Floats | None = None) -> Floats:
         counts = np.ones(len(labels)) if weights is None else weights
         if parts is None:
             return _weighted(values, counts)
-        return np.stack([_weighted(values, counts * part) for part in parts], axis=-1)
+        means = [_weighted(values, counts * part) for part in parts]
+        return np.stack(means, axis=-1)
 
     return compute
 
 
-def by_class(labels: Labels) -> NDArray[np.bool_]:
+def by_class(labels: Labels) -> Bools:
     """Return which of N images are of each diagnosis, (8, N)."""
-    inside: NDArray[np.bool_] = labels == np.arange(len(CODES))[:, None]
+    places = np.arange(len(CODES))
+    inside: Bools = labels == places[:, None]
     return inside
 
 
 def bootstrap(groups: NDArray[np.integer[Any]], draws: int, seed: int = 0) -> Iterator[Floats]:
-    """Yield draws of as many lesions as there are, with replacement: how often each image counts, (some, N).
+    """Yield (D, N) arrays of how often each image counts when lesions are drawn with replacement.
 
-    `groups` is (N,) int, the number of the lesion of each image, from 0 and without a gap.
+    A draw takes as many lesions as there are. `groups` is (N,) int, the lesion number of each
+    image, from 0 and without a gap. D draws come at a time, and `draws` in all.
     """
-    rng, lesions = np.random.default_rng(seed), int(groups.max(initial=-1)) + 1
+    rng = np.random.default_rng(seed)
+    lesions = int(groups.max(initial=-1)) + 1
+    # Without an image there is no lesion to draw, but `integers` needs a range that is not empty.
+    upper = max(lesions, 1)
     for start in range(0, draws, _DRAWS_AT_ONCE):
-        some = min(_DRAWS_AT_ONCE, draws - start)
-        counts = [
-            np.bincount(rng.integers(0, max(lesions, 1), lesions), minlength=lesions)
-            for _ in range(some)
-        ]
-        yield np.array(counts, np.float64).reshape(some, lesions)[:, groups]
+        n_draws = min(_DRAWS_AT_ONCE, draws - start)
+        counts = []
+        for _ in range(n_draws):
+            drawn_lesions = rng.integers(0, upper, lesions)
+            counts.append(np.bincount(drawn_lesions, minlength=lesions))
+        by_lesion = np.array(counts, np.float64).reshape(n_draws, lesions)
+        yield by_lesion[:, groups]
 
 
 def json_ready(value: Any) -> Any:
-    """Replace every NaN and infinity in nested dicts and lists by None, which strict JSON can hold."""
+    """Replace every NaN and infinity in nested dicts and lists by None, as strict JSON needs."""
     if isinstance(value, Mapping):
         return {key: json_ready(item) for key, item in value.items()}
     if isinstance(value, list | tuple):
         return [json_ready(item) for item in value]
-    return None if isinstance(value, float) and not math.isfinite(value) else value
+    if isinstance(value, float) and not math.isfinite(value):
+        return None
+    return value
 
 
 def _interval_json(figure: Figure, drawn: Floats) -> Any:
-    tails = [(1 - LEVEL) / 2, (1 + LEVEL) / 2]
-    columns = drawn if figure.keys or figure.each else drawn[:, None]
-    found: list[list[float] | None] = []
-    for values in columns.T:
-        defined = values[~np.isnan(values)]
-        enough = len(defined) >= DEFINED_SHARE * len(values)
-        low, high = (
-            np.quantile(defined, tails).round(4).tolist() if enough else (math.nan, math.nan)
-        )
-        # draws that all agree, as of four images that are all wrong, do not know how far from the truth they are
-        found.append([low, high] if low < high else None)
+    has_columns = figure.keys or figure.each
+    columns = drawn if has_columns else drawn[:, None]
+    ends = [_percentiles(values) for values in columns.T]
     if figure.each:
-        return found
-    return dict(zip(figure.keys, found, strict=True)) if figure.keys else found[0]
+        return ends
+    if figure.keys:
+        return dict(zip(figure.keys, ends, strict=True))
+    return ends[0]
+
+
+def _percentiles(values: Floats) -> list[float] | None:
+    """Return [low, high] of the draws of one number; None where they give no interval."""
+    defined = values[~np.isnan(values)]
+    if len(defined) < DEFINED_SHARE * len(values):
+        return None
+    tails = [(1 - LEVEL) / 2, (1 + LEVEL) / 2]
+    quantiles = np.quantile(defined, tails)
+    low, high = quantiles.round(4).tolist()
+    # Draws that all agree, such as those of four images that are all wrong, do not show how far
+    # they are from the truth.
+    return [low, high] if low < high else None
 
 
 def _error_interval_json(gaps: Floats, drawn: Floats) -> list[float] | None:
-    if np.isnan(gaps).any() or not (drawn != drawn[0]).any():
+    if np.isnan(gaps).any():
+        return None
+    all_agree = not (drawn != drawn[0]).any()
+    if all_agree:
         return None
     low, high = classification.calibration_error_interval(gaps, drawn, LEVEL)
     return [round(low, 4), round(high, 4)] if low < high else None
@@ -362,68 +497,80 @@ def _error_interval_json(gaps: Floats, drawn: Floats) -> list[float] | None:
 def _weighted(values: Floats, weights: Floats) -> Floats:
     """Return the mean of (N,) values under (…, N) weights; NaN where these are all 0."""
     total = np.asarray(weights.sum(axis=-1), np.float64)
-    mean: Floats = np.divide(
-        weights @ values, total, out=np.full_like(total, np.nan), where=total > 0
-    )
+    weighted_sum = weights @ values
+    undefined = np.full_like(total, np.nan)
+    is_defined = total > 0
+    mean: Floats = np.divide(weighted_sum, total, out=undefined, where=is_defined)
     return mean
 
 
 def _by_key(keys: tuple[str, ...], values: NDArray[Any]) -> Any:
-    return dict(zip(keys, values.tolist(), strict=True)) if keys else float(values)
+    if not keys:
+        return float(values)
+    return dict(zip(keys, values.tolist(), strict=True))
 
 
 def _curve_json(curve: RocCurve) -> dict[str, list[float]] | None:
     if not len(curve.fpr):
         return None
-    return {name: getattr(curve, name).round(6).tolist() for name in ("fpr", "tpr", "threshold")}
+    return {
+        "fpr": curve.fpr.round(6).tolist(),
+        "tpr": curve.tpr.round(6).tolist(),
+        "threshold": curve.threshold.round(6).tolist(),
+    }
 
 
 def _malignant_rates(thresholds: Floats) -> Callable[..., Floats]:
-    """Return what computes which share of the malignant, then of the benign, is referred at K thresholds: (…, 2 K)."""
+    """Return a function that computes the referred shares at K thresholds, (…, 2 K).
+
+    First come the shares of the malignant images, then those of the benign ones.
+    """
 
     def compute(labels: AnyLabels, probabilities: Floats, weights: Floats | None = None) -> Floats:
-        scores, truth = (
-            classification.malignant_probability(probabilities),
-            classification.malignant_truth(labels),
-        )
-        return np.concatenate(
-            classification.positive_rates(scores, truth, thresholds, weights), axis=-1
-        )
+        scores = classification.malignant_probability(probabilities)
+        truth = classification.malignant_truth(labels)
+        rates = classification.positive_rates(scores, truth, thresholds, weights)
+        return np.concatenate(rates, axis=-1)
 
     return compute
 
 
-def _right_by_bin(labels: Labels, probabilities: Floats, weights: Floats | None = None) -> Floats:
-    return classification.reliability(labels, probabilities, weights)[2]
+def _right_by_bin(
+    labels: Labels,
+    probabilities: Floats,
+    weights: Floats | None = None,
+) -> Floats:
+    _, _, right = classification.reliability(labels, probabilities, weights)
+    return right
 
 
 def _malignant_by_bin(
-    labels: AnyLabels, probabilities: Floats, weights: Floats | None = None
+    labels: AnyLabels,
+    probabilities: Floats,
+    weights: Floats | None = None,
 ) -> Floats:
-    return classification.malignant_reliability(labels, probabilities, weights)[2]
+    _, _, malignant = classification.malignant_reliability(labels, probabilities, weights)
+    return malignant
 
 
 def _reliability_json(
-    measured_bins: tuple[Floats, Floats, Floats], ends: list[list[float] | None]
+    measured_bins: tuple[Floats, Floats, Floats],
+    ends: list[list[float] | None],
 ) -> list[dict[str, Any]]:
     n, confidence, right = measured_bins
-    edges = np.linspace(0, 1, len(n) + 1)
-    return [
-        {
-            "low": low,
-            "high": high,
-            "n": int(count),
-            "confidence": mean,
-            "accuracy": share,
-            "interval": interval,
-        }
-        for low, high, count, mean, share, interval in zip(
-            edges[:-1].tolist(),
-            edges[1:].tolist(),
-            n.tolist(),
-            confidence.tolist(),
-            right.tolist(),
-            ends,
-            strict=True,
+    edges = np.linspace(0, 1, len(n) + 1).tolist()
+    means = confidence.tolist()
+    shares = right.tolist()
+    bins = []
+    for place, interval in enumerate(ends):
+        bins.append(
+            {
+                "low": edges[place],
+                "high": edges[place + 1],
+                "n": int(n[place]),
+                "confidence": means[place],
+                "accuracy": shares[place],
+                "interval": interval,
+            }
         )
-    ]
+    return bins

@@ -1,11 +1,11 @@
-"""What each threshold on the malignant probability does on some images: the points that a reader may choose among."""
+"""Lists thresholds on the malignant probability with their sensitivity and specificity."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from cadlib.metrics.image_counts import Counts
-from cadlib.metrics.operating_point import PointIntervals, Threshold
+from cadlib.metrics.operating_point import Interval, PointIntervals, Threshold
 from cadlib.metrics.predictive_values import at_prevalence
 
 UNNAMED = "chosen"
@@ -14,7 +14,7 @@ NO_INTERVALS = PointIntervals(None, None)
 
 @dataclass(frozen=True)
 class TradeOff(Threshold):
-    """A threshold with its sensitivity and specificity over so many malignant and benign images, of whatever set.
+    """A threshold with its sensitivity and specificity over malignant and benign images.
 
     The model's own operating points have their names, any other is `UNNAMED`.
     """
@@ -32,56 +32,87 @@ class TradeOff(Threshold):
 
     @property
     def precision(self) -> float:
-        """Return the share of malignant images among those referred; NaN where none is."""
-        found = self.n_malignant * self.sensitivity
-        referred = found + self.n_benign * (1 - self.specificity)
-        return found / referred if referred else float("nan")
+        """Return the share of malignant images among those referred; NaN where none is referred."""
+        true_positives = self.n_malignant * self.sensitivity
+        false_positives = self.n_benign * (1 - self.specificity)
+        referred = true_positives + false_positives
+        return true_positives / referred if referred else float("nan")
 
     def threshold_at(self, prevalence: float) -> float:
-        """Return the threshold as the probability that it is where a share `prevalence` is malignant."""
+        """Return the threshold as a probability at another share of malignant lesions."""
         return at_prevalence(self.threshold, self.prevalence, prevalence)
 
     def net_benefit(self, prevalence: float) -> float:
-        """Return the net benefit of referring at it (see `net_benefit`), a patient; minus infinity at 1."""
-        odds = self.threshold_at(prevalence)
+        """Return the net benefit per patient of referring from this threshold on.
+
+        See `decision_curve.net_benefit`. It is minus infinity at a threshold of 1.
+        """
+        probability = self.threshold_at(prevalence)
         needless = (1 - prevalence) * (1 - self.specificity)
-        harm = needless * odds / (1 - odds) if odds < 1 else float("inf") * bool(needless)
-        return prevalence * self.sensitivity - harm
+        benefit = prevalence * self.sensitivity
+        if probability < 1:
+            return benefit - needless * probability / (1 - probability)
+        return benefit - float("inf") * bool(needless)
 
 
 def trade_offs(figures: Mapping[str, Any]) -> tuple[TradeOff, ...]:
-    """Return the points of metrics.json's ROC curve of malignancy and its operating points, thresholds rising.
+    """Return the points of metrics.json's ROC curve of malignancy and its operating points.
 
-    Each is exact, none is interpolated. Empty without a malignant or a benign image.
+    Thresholds rise. Each point is exact, none is interpolated. The result is empty without a
+    malignant or a benign image.
     """
     curve = figures["roc"]["malignant"]
     if curve is None:
         return ()
     images = Counts.of(figures)
-    counts = {"n_malignant": images.malignant, "n_benign": images.benign}
-    named = [
-        TradeOff(
-            point["name"], point["threshold"], point["sensitivity"], point["specificity"], **counts,
-            intervals=PointIntervals.from_json(point["intervals"]),
-        )
-        for point in figures["operating_points"]
-    ]  # fmt: skip
-    taken = {round(point.threshold, 6) for point in named}
-    unknown = [None] * len(curve["threshold"])  # what an earlier version measured has no intervals
-    found, wrong = (curve.get(name, unknown) for name in ("tpr_interval", "fpr_interval"))
-    corners = zip(curve["threshold"], curve["tpr"], curve["fpr"], found, wrong, strict=True)
-    others = [
-        TradeOff(
-            UNNAMED, threshold, tpr, 1 - fpr, **counts, intervals=_intervals(of_found, of_wrong)
-        )
-        for threshold, tpr, fpr, of_found, of_wrong in corners
-        if threshold is not None and threshold not in taken
-    ]
-    return tuple(sorted([*named, *others], key=lambda point: point.threshold))
+    named = [_operating_point(point, images) for point in figures["operating_points"]]
+    named_thresholds = {round(point.threshold, 6) for point in named}
+    corners = _curve_points(curve, images)
+    others = [point for point in corners if point.threshold not in named_thresholds]
+    points = sorted([*named, *others], key=lambda point: point.threshold)
+    return tuple(points)
 
 
-def _intervals(found: list[float] | None, wrong: list[float] | None) -> PointIntervals:
-    return PointIntervals(
-        None if found is None else (found[0], found[1]),
-        None if wrong is None else (1 - wrong[1], 1 - wrong[0]),
+def _operating_point(point: Mapping[str, Any], images: Counts) -> TradeOff:
+    return TradeOff(
+        name=point["name"],
+        threshold=point["threshold"],
+        sensitivity=point["sensitivity"],
+        specificity=point["specificity"],
+        n_malignant=images.malignant,
+        n_benign=images.benign,
+        intervals=PointIntervals.from_json(point["intervals"]),
     )
+
+
+def _curve_points(curve: Mapping[str, Any], images: Counts) -> Iterator[TradeOff]:
+    """Yield the points of a ROC curve except the first, where nothing is called positive."""
+    thresholds = curve["threshold"]
+    # An earlier version stored no intervals.
+    missing = [None] * len(thresholds)
+    tpr_intervals = curve.get("tpr_interval", missing)
+    fpr_intervals = curve.get("fpr_interval", missing)
+    points = zip(thresholds, curve["tpr"], curve["fpr"], tpr_intervals, fpr_intervals, strict=True)
+    for threshold, tpr, fpr, tpr_interval, fpr_interval in points:
+        if threshold is None:
+            continue
+        yield TradeOff(
+            name=UNNAMED,
+            threshold=threshold,
+            sensitivity=tpr,
+            specificity=1 - fpr,
+            n_malignant=images.malignant,
+            n_benign=images.benign,
+            intervals=_intervals(tpr_interval, fpr_interval),
+        )
+
+
+def _intervals(tpr: list[float] | None, fpr: list[float] | None) -> PointIntervals:
+    sensitivity: Interval = None
+    if tpr is not None:
+        sensitivity = (tpr[0], tpr[1])
+    specificity: Interval = None
+    if fpr is not None:
+        # The high end of the false positive rate is the low end of the specificity.
+        specificity = (1 - fpr[1], 1 - fpr[0])
+    return PointIntervals(sensitivity, specificity)
