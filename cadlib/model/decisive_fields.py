@@ -1,6 +1,6 @@
-"""Tells which fields of model.json decide an answer.
+"""Lists the fields of model.json that decide an answer.
 
-Every field stands in one of two lists. DECIDING fields change what a model answers: their hash is
+Every field is in one of two lists. DECIDING fields change what a model answers: their hash is
 part of the model's id, which pages show and which predictions carry. DESCRIPTIVE fields say where
 the model comes from and how it was measured: they may change while the answers stay the same.
 
@@ -51,10 +51,10 @@ DESCRIPTIVE = (
     "neighbours",
     "novelty",
 )
-"""A field that stands in both lists, as `novelty.limit` does under `novelty`, belongs to the longer entry."""
+"""A field in both lists, as `novelty.limit` under `novelty`, belongs to the longer entry."""
 
 ID_DIGITS = 12
-"""Hexadecimal digits of the hash in a model's id: 48 bits, too many to meet by chance."""
+"""Hexadecimal digits of the hash in a model's id: 48 bits make a collision by chance unlikely."""
 _FIELD_DIGITS = 16
 _INDEX = re.compile(r"\[\d+\]")
 
@@ -74,8 +74,12 @@ def field_digests(content: Mapping[str, Any]) -> dict[str, str]:
     for path, value in leaves(content):
         entry = _entry(path)
         name = entry if entry in DESCRIPTIVE else path
-        parts.setdefault(name, {})[path] = value
-    return {name: _digest(values)[:_FIELD_DIGITS] for name, values in sorted(parts.items())}
+        part = parts.setdefault(name, {})
+        part[path] = value
+    digests: dict[str, str] = {}
+    for name in sorted(parts):
+        digests[name] = _digest(parts[name])[:_FIELD_DIGITS]
+    return digests
 
 
 def _entry(path: str) -> str:
