@@ -1,4 +1,4 @@
-"""Holds the result of a leak audit and the claims that it allows.
+"""Holds the result of a leak audit and its claims.
 
 Figures measured on lesions that a model was trained on mean nothing. So a page, a command or the
 card states whether an audit looked for such lesions, and its result, with the texts from here. An

@@ -1,11 +1,11 @@
 """Lists the fields of model.json that decide an answer.
 
-Every field is in one of two lists. DECIDING fields change what a model answers: their hash is
-part of the model's id, which pages show and which predictions carry. DESCRIPTIVE fields say where
-the model comes from and how it was measured: they may change while the answers stay the same.
+Every field is in one of two lists. DECIDING fields change a model's answers: their hash is part of
+the model's id, which pages show and which predictions carry. DESCRIPTIVE fields describe the origin
+of the model and its measurements: they may change while the answers stay the same.
 
 A path is written as in an error message, without the leading `$.`: `operating_points[1].threshold`.
-In the lists an index is left out, and an entry stands for everything below it.
+In the lists an index is left out, and an entry covers everything below it.
 """
 
 import hashlib
@@ -68,7 +68,7 @@ def answers_sha256(content: Mapping[str, Any]) -> str:
 def field_digests(content: Mapping[str, Any]) -> dict[str, str]:
     """Return a short hash of each deciding field, and of each entry of descriptive ones.
 
-    Comparing two of these tells which fields changed.
+    A comparison of two results shows which fields changed.
     """
     parts: dict[str, dict[str, Any]] = {}
     for path, value in leaves(content):

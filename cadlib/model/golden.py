@@ -373,6 +373,11 @@ def _moved_apart(
         yield Drift(name, what, golden, today)
 
 
+def _malignant_sum(probabilities: dict[str, float]) -> float:
+    is_malignant = dict(zip(CODES, MALIGNANT, strict=True))
+    return sum(probabilities[code] for code in CODES if is_malignant[code])
+
+
 def _decided_otherwise(
     name: str,
     lead: str,
@@ -380,9 +385,7 @@ def _decided_otherwise(
     today: GoldenAnswer | GoldenWithFacts,
     tolerance: float,
 ) -> Iterator[Drift]:
-    probabilities = golden.probabilities
-    is_malignant = dict(zip(CODES, MALIGNANT, strict=True))
-    malignant = sum(probabilities[code] for code in CODES if is_malignant[code])
+    malignant = _malignant_sum(golden.probabilities)
     for point in sorted(golden.decisions.keys() | today.decisions.keys()):
         before = golden.decisions.get(point)
         now = today.decisions.get(point)

@@ -37,6 +37,9 @@ from cadlib.model.record import (
 from cadlib.taxonomy import CODES, MALIGNANT
 from cadlib.thread_pool import threads as threads_of_answers
 
+Floats = NDArray[np.float32]
+Doubles = NDArray[np.float64]
+Bytes = NDArray[np.uint8]
 Source = str | os.PathLike[str] | bytes | Image.Image | LesionImage
 
 
@@ -50,18 +53,18 @@ class Prediction:
     With patient facts, `image_probabilities` are the ones without them; None without facts.
     """
 
-    probabilities: NDArray[np.float64]
+    probabilities: Doubles
     model_id: str
     image_sha256: str
-    features: NDArray[np.float32]
-    evidence: NDArray[np.float32]
-    fingerprint: NDArray[np.uint8]
+    features: Floats
+    evidence: Floats
+    fingerprint: Bytes
     novelty: Novelty | None = None
     facts: PatientFacts | None = None
-    image_probabilities: NDArray[np.float64] | None = None
+    image_probabilities: Doubles | None = None
 
     @property
-    def moved(self) -> NDArray[np.float64]:
+    def moved(self) -> Doubles:
         """Return the change of each probability by the facts: (8,) float64, -1 to 1.
 
         All are 0 without facts.
@@ -69,7 +72,7 @@ class Prediction:
         before = self.image_probabilities
         if before is None:
             before = self.probabilities
-        change: NDArray[np.float64] = self.probabilities - before
+        change: Doubles = self.probabilities - before
         return change
 
     def ranking(self) -> list[tuple[str, float]]:
@@ -96,9 +99,9 @@ class _Prepared:
 
     sha256: str
     short_side_px: int
-    pixels: NDArray[np.uint8]
-    fingerprint: NDArray[np.uint8]
-    looks: NDArray[np.float32]
+    pixels: Bytes
+    fingerprint: Bytes
+    looks: Floats
 
 
 class Model:
@@ -242,14 +245,12 @@ class Model:
             predictions += self._predict_prepared(ready)
         return predictions
 
-    def see(self, pixels: NDArray[np.uint8]) -> Seen:
+    def see(self, pixels: Bytes) -> Seen:
         """Run the network on (N, S, S, 3) uint8 RGB of the model's input size, N at least 1."""
         inputs = preprocess.to_array(pixels, self.record.input)
         return self.engine.run(inputs)
 
-    def calibrated(
-        self, logits: NDArray[np.floating], short_side_px: ArrayLike
-    ) -> NDArray[np.float64]:
+    def calibrated(self, logits: NDArray[np.floating], short_side_px: ArrayLike) -> Doubles:
         """Return the probabilities of (N, 8) logits, (N, 8) float64.
 
         `short_side_px` is the short side of each image in its file, (N,).
@@ -257,7 +258,7 @@ class Model:
         temperature = self.record.temperature.of(short_side_px)
         return calibration.probabilities(logits, temperature, self.record.bias)
 
-    def novelty(self, looks: NDArray[np.float32]) -> list[Novelty] | list[None]:
+    def novelty(self, looks: Floats) -> list[Novelty] | list[None]:
         """Return the novelty of N images from their (N, F) figures of `appearance.measure`.
 
         Each is None for a model without a detector.
@@ -271,10 +272,10 @@ class Model:
         short_side_px = [image.short_side_px for image in images]
         prints = np.stack([image.fingerprint for image in images])
         looks = np.stack([image.looks for image in images])
-        seen = self.see(pixels)
-        calibrated = self.calibrated(seen.logits, short_side_px)
+        outputs = self.see(pixels)
+        calibrated = self.calibrated(outputs.logits, short_side_px)
         # Predictions share these arrays, so nobody may write to them.
-        for values in (calibrated, seen.features, seen.evidence, prints):
+        for values in (calibrated, outputs.features, outputs.evidence, prints):
             values.flags.writeable = False
         novelties = self.novelty(looks)
         predictions: list[Prediction] = []
@@ -283,8 +284,8 @@ class Model:
                 probabilities=calibrated[place],
                 model_id=self.record.model_id,
                 image_sha256=image.sha256,
-                features=seen.features[place],
-                evidence=seen.evidence[place],
+                features=outputs.features[place],
+                evidence=outputs.evidence[place],
                 fingerprint=prints[place],
                 novelty=novelties[place],
             )

@@ -1,14 +1,14 @@
-"""Reads and writes model.json: everything needed to run a model and its history.
+"""Reads and writes model.json.
 
-A missing key is an error, never a default. Nothing here needs torch, so that a page can name the
-model before its network is loaded.
+It holds everything that is needed to run a model, and its history. A missing key is an error, never
+a default. Nothing here needs torch, so that a page can name the model before its network is loaded.
 """
 
 import hashlib
 import json
 import os
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import asdict, dataclass
 from functools import cached_property
@@ -254,15 +254,23 @@ def _typed(raw: Mapping[str, Any]) -> dict[str, Any]:
     points = [OperatingPoint.from_json(point) for point in raw["operating_points"]]
     values["operating_points"] = tuple(points)
     values["training"] = TrainingFacts(**raw["training"])
-    if raw["audit"] is not None:
-        values["audit"] = LeakAudit.from_json(raw["audit"])
-    if raw["metadata"] is not None:
-        values["metadata"] = MetadataTrial.from_json(raw["metadata"])
-    if raw["neighbours"] is not None:
-        values["neighbours"] = NeighbourFacts(**raw["neighbours"])
-    if raw["novelty"] is not None:
-        values["novelty"] = NoveltyFacts(**raw["novelty"])
+    values |= _typed_parts(raw)
     return values
+
+
+def _typed_parts(raw: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the parts that a model may not have, without those that it does not have."""
+    readers: dict[str, Callable[[Any], Any]] = {
+        "audit": LeakAudit.from_json,
+        "metadata": MetadataTrial.from_json,
+        "neighbours": lambda part: NeighbourFacts(**part),
+        "novelty": lambda part: NoveltyFacts(**part),
+    }
+    parts: dict[str, Any] = {}
+    for key, read_part in readers.items():
+        if raw[key] is not None:
+            parts[key] = read_part(raw[key])
+    return parts
 
 
 def _once_written(folder: Path, names: tuple[str, ...]) -> tuple[ModelRecord, dict[str, bytes]]:

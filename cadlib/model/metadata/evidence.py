@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from cadlib.images.patient import FEATURES, PatientFacts
 from cadlib.taxonomy import CODES
 
+Floats = NDArray[np.float64]
 # No fact may outweigh the image by more than e^10: a table with larger numbers is broken.
 MAX_LOGIT = 10.0
 
@@ -38,7 +39,7 @@ class MetadataEvidence:
                 )
 
     @classmethod
-    def from_weights(cls, weights: NDArray[np.float64]) -> Self:
+    def from_weights(cls, weights: Floats) -> Self:
         """Build from a (len(FEATURES), 8) matrix, rounded to six decimals as in the file."""
         rows = weights.round(6).tolist()
         table: dict[str, tuple[float, ...]] = {}
@@ -59,16 +60,16 @@ class MetadataEvidence:
         """Return feature -> its eight logits."""
         return {feature: list(row) for feature, row in self.table.items()}
 
-    def logits(self, facts: PatientFacts) -> NDArray[np.float64]:
+    def logits(self, facts: PatientFacts) -> Floats:
         """Return (8,) float64 to add to calibrated logits: exact zeros without facts."""
         design = facts.design()
         return self.logits_of(design)
 
-    def logits_of(self, design: NDArray[np.float64]) -> NDArray[np.float64]:
+    def logits_of(self, design: Floats) -> Floats:
         """Return (…, 8) float64 for rows of a design matrix, (…, len(FEATURES))."""
         rows = list(self.table.values())
         weights = np.array(rows, np.float64)
-        added: NDArray[np.float64] = design @ weights
+        added: Floats = design @ weights
         return added
 
 
@@ -78,9 +79,7 @@ def _is_logit(value: object) -> bool:
     return math.isfinite(value) and abs(value) <= MAX_LOGIT
 
 
-def add_evidence(
-    probabilities: NDArray[np.float64], evidence: NDArray[np.float64]
-) -> NDArray[np.float64]:
+def add_evidence(probabilities: Floats, evidence: Floats) -> Floats:
     """Return softmax(log p + evidence), (…, 8) float64; rows without evidence stay bit-identical.
 
     `probabilities` are calibrated, (…, 8), so that log p is the image's logits divided by the
@@ -92,5 +91,5 @@ def add_evidence(
     weighted = probabilities * np.exp(evidence - largest)
     sums = weighted.sum(axis=-1, keepdims=True)
     has_evidence = evidence.any(axis=-1, keepdims=True)
-    added: NDArray[np.float64] = np.where(has_evidence, weighted / sums, probabilities)
+    added: Floats = np.where(has_evidence, weighted / sums, probabilities)
     return added

@@ -64,7 +64,7 @@ DECIDING = ("malignant_auc", "nll")
 class Difference:
     """A figure without and with the facts, and the 95 % interval of the change.
 
-    None stands for a number that is not defined.
+    A number that is not defined is None.
     """
 
     before: float | None

@@ -1,4 +1,6 @@
-"""Finds the training images most similar to an image, with their true diagnoses.
+"""Finds the training images most similar to an image.
+
+Each comes with its true diagnosis.
 
     fingerprint   256 bits of an image, by which a training image is recognised
     index         the training images in compact form, and the search among them

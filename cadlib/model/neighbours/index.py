@@ -1,4 +1,4 @@
-"""Stores the training images in compact form and searches them for similar ones.
+"""Stores training images in compact form and searches them for similar ones.
 
 The similarity of two images is the cosine of the model's features, the ones that it classifies by:
 after Tschandl et al., Br J Dermatol 181 (2019) 155. The features are projected on the directions
@@ -40,6 +40,9 @@ _BLOCK = 2048
 _BETWEEN = b"\0"
 
 Vectors = NDArray[np.float32]
+Directions = NDArray[np.int8]
+Bytes = NDArray[np.uint8]
+Rows = NDArray[np.int64]
 
 
 @dataclass(frozen=True)
@@ -115,12 +118,12 @@ class NeighbourIndex:
     """
 
     basis: Vectors
-    vectors: NDArray[np.int8]
-    fingerprints: NDArray[np.uint8]
+    vectors: Directions
+    fingerprints: Bytes
     images: NDArray[np.bytes_]
-    diagnoses: NDArray[np.uint8]
+    diagnoses: Bytes
     lesions: NDArray[np.int32]
-    archives: NDArray[np.uint8]
+    archives: Bytes
     archive_names: NDArray[np.bytes_]
 
     def __len__(self) -> int:
@@ -146,20 +149,19 @@ class NeighbourIndex:
         similarities /= self._lengths * length
         return similarities
 
-    def bits(
-        self, fingerprint: NDArray[np.uint8], rows: NDArray[np.int64] | slice = slice(None)
-    ) -> NDArray[np.int64]:
+    def bits(self, fingerprint: Bytes, rows: Rows | slice = slice(None)) -> Rows:
         """Return how many of 256 bits differ between a (32,) fingerprint and each image's.
 
         `rows` selects images.
         """
         words = self.fingerprints[rows].view(np.uint64)
         different_bits = words ^ fingerprint.view(np.uint64)
-        counts: NDArray[np.int64] = np.bitwise_count(different_bits).sum(axis=1, dtype=np.int64)
+        counts_of_words = np.bitwise_count(different_bits)
+        counts: Rows = counts_of_words.sum(axis=1, dtype=np.int64)
         return counts
 
     def search(
-        self, features: Vectors, fingerprint: NDArray[np.uint8], first: str, shown: int = SHOWN
+        self, features: Vectors, fingerprint: Bytes, first: str, shown: int = SHOWN
     ) -> Neighbours:
         """Return the cases most similar to an image of (C,) features and a (32,) fingerprint.
 
@@ -187,7 +189,7 @@ class NeighbourIndex:
                 return rows
             n_candidates *= 8
 
-    def _same(self, similarities: Vectors, fingerprint: NDArray[np.uint8]) -> int | None:
+    def _same(self, similarities: Vectors, fingerprint: Bytes) -> int | None:
         """Return the row of the training image that this image is equal to."""
         alike = np.flatnonzero(similarities >= SAME_SIMILARITY)
         is_same = self.bits(fingerprint, alike) <= SAME_BITS
@@ -197,7 +199,7 @@ class NeighbourIndex:
         most_similar = similarities[same].argmax()
         return int(same[most_similar])
 
-    def _one_a_lesion(self, rows: NDArray[np.int64], without: np.int32 | None) -> list[int]:
+    def _one_a_lesion(self, rows: Rows, without: np.int32 | None) -> list[int]:
         """Return the first row of each lesion, in the order of the rows, without one lesion."""
         lesions, places = np.unique(self.lesions[rows], return_index=True)
         excluded = -1 if without is None else without
@@ -270,7 +272,7 @@ class NeighbourIndex:
             )
 
 
-def compact(features: Vectors, dimensions: int = DIMENSIONS) -> tuple[Vectors, NDArray[np.int8]]:
+def compact(features: Vectors, dimensions: int = DIMENSIONS) -> tuple[Vectors, Directions]:
     """Return the basis (C, D) that holds most of the length of (N, C) features, and int8 vectors.
 
     The basis has the first right singular vectors of the features; the vectors, (N, D), are the
@@ -281,21 +283,24 @@ def compact(features: Vectors, dimensions: int = DIMENSIONS) -> tuple[Vectors, N
     products = sum(block.T @ block for block in _blocks(features))
     _, singular_vectors = np.linalg.eigh(products)
     # The eigenvalues ascend, so that the longest directions come last.
-    longest = singular_vectors[:, ::-1][:, :dimensions]
-    basis = longest.astype(np.float32)
+    longest_first = singular_vectors[:, ::-1]
+    basis = longest_first[:, :dimensions].astype(np.float32)
     vectors = features @ basis
     largest = np.abs(vectors).max(axis=1, keepdims=True)
-    vectors *= 127 / np.maximum(largest, np.finfo(np.float32).tiny)
-    return basis, np.rint(vectors).astype(np.int8)
+    least = np.finfo(np.float32).tiny
+    vectors *= 127 / np.maximum(largest, least)
+    steps = np.rint(vectors)
+    return basis, steps.astype(np.int8)
 
 
 def _blocks(features: Vectors) -> Iterator[NDArray[np.float64]]:
     """Yield blocks of rows as float64: all at once would take too much memory."""
     for first in range(0, len(features), _BLOCK):
-        yield features[first : first + _BLOCK].astype(np.float64)
+        block = features[first : first + _BLOCK]
+        yield block.astype(np.float64)
 
 
-def _highest(values: Vectors, n: int) -> NDArray[np.int64]:
+def _highest(values: Vectors, n: int) -> Rows:
     """Return the places of the n highest values in descending order, stable for equal ones."""
     if n >= len(values):
         return np.argsort(-values, kind="stable")

@@ -1,4 +1,6 @@
-"""Measures how unlike the training images an image is (UNK of ISIC 2019).
+"""Measures how unlike the training images an image is.
+
+ISIC 2019 calls an image that is too unlike UNK.
 
 An image is compared with the training image that looks most similar, by the figures of
 `appearance`: the distance to the nearest neighbour (Sun et al., Out-of-Distribution Detection with
@@ -38,6 +40,10 @@ _STEEPNESS = 8
 _BATCH = 256
 
 
+Figures = NDArray[np.float32]
+Scores = NDArray[np.float64]
+
+
 @dataclass(frozen=True)
 class Novelty:
     """How unlike the training images an image is: `score` is 1 at the limit, 0 for one of them."""
@@ -62,7 +68,7 @@ class Novelty:
         return "" if self.known else NOT_KNOWN
 
 
-def scores_of(unknown_shares: NDArray[np.float64]) -> NDArray[np.float64]:
+def scores_of(unknown_shares: Scores) -> Scores:
     """Return the score of each `Novelty.unknown_share`, (N,); NaN for 0, which is "not checked".
 
     UNK of ISIC's files has its own scale, so a reader sees the score everywhere, with its limit of
@@ -71,7 +77,7 @@ def scores_of(unknown_shares: NDArray[np.float64]) -> NDArray[np.float64]:
     largest = 1 - np.finfo(np.float64).epsneg
     shares = np.minimum(unknown_shares, largest)
     odds = shares / (1 - shares)
-    scores: NDArray[np.float64] = odds ** (1 / _STEEPNESS)
+    scores: Scores = odds ** (1 / _STEEPNESS)
     scores[unknown_shares == 0] = np.nan
     return scores
 
@@ -108,12 +114,12 @@ class Looks:
     `stored` (N, F) is int8, in steps of the figures' `scale` about their `mean`.
     """
 
-    mean: NDArray[np.float32]
-    scale: NDArray[np.float32]
+    mean: Figures
+    scale: Figures
     stored: NDArray[np.int8]
 
     @classmethod
-    def learn(cls, figures: NDArray[np.float32]) -> "Looks":
+    def learn(cls, figures: Figures) -> "Looks":
         """Build from the figures of the training images, (N, F), by `appearance.measure`."""
         mean = figures.mean(axis=0)
         # The small constant keeps a figure that never varies from a division by 0.
@@ -123,16 +129,16 @@ class Looks:
         return cls(mean, scale, stored)
 
     @cached_property
-    def _training(self) -> NDArray[np.float32]:
+    def _training(self) -> Figures:
         return self.stored.astype(np.float32)
 
     @cached_property
-    def _lengths(self) -> NDArray[np.float32]:
+    def _lengths(self) -> Figures:
         squares = np.square(self._training)
-        lengths: NDArray[np.float32] = squares.sum(axis=1)
+        lengths: Figures = squares.sum(axis=1)
         return lengths
 
-    def distances(self, figures: NDArray[np.float32]) -> NDArray[np.float64]:
+    def distances(self, figures: Figures) -> Scores:
         """Return the distance of (N, F) figures to those of the most similar training image, (N,).
 
         The distance is in mean standard deviations.
@@ -140,16 +146,19 @@ class Looks:
         distances: list[NDArray[np.floating]] = []
         for first in range(0, len(figures), _BATCH):
             batch = figures[first : first + _BATCH]
-            distances.append(self._distances((batch - self.mean) / self.scale))
+            steps = (batch - self.mean) / self.scale
+            distances.append(self._distances(steps))
         return np.concatenate(distances).astype(np.float64)
 
-    def _distances(self, steps: NDArray[np.float32]) -> NDArray[np.floating]:
+    def _distances(self, steps: Figures) -> NDArray[np.floating]:
         """Return the distances of one batch of figures, (N, F), in steps of the scale."""
         # |a - b|² = |a|² - 2ab + |b|², so that one product of matrices gives all distances.
         partial = self._lengths - 2 * steps @ self._training.T
-        squares = partial.min(axis=1) + np.square(steps).sum(axis=1)
+        own_lengths = np.square(steps).sum(axis=1)
+        squares = partial.min(axis=1) + own_lengths
         # Rounding can leave a square just below 0.
-        distances: NDArray[np.floating] = np.sqrt(np.maximum(squares, 0)) / _STEPS
+        roots = np.sqrt(np.maximum(squares, 0))
+        distances: NDArray[np.floating] = roots / _STEPS
         return distances
 
     def pack(self) -> bytes:
@@ -199,7 +208,7 @@ class NoveltyDetector:
         self._looks = Looks.unpack(data)
         self._limit = facts.limit
 
-    def of(self, figures: NDArray[np.float32]) -> list[Novelty]:
+    def of(self, figures: Figures) -> list[Novelty]:
         """Return the novelty of N images, at least 1, from their (N, F) figures.
 
         The figures are those of `appearance.measure` of the network's input.

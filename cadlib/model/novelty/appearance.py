@@ -1,4 +1,4 @@
-"""Measures the look of an image: its colours and its detail by size.
+"""Measures the colours of an image and its detail by size.
 
 A network that classifies eight diagnoses drops what all skin has in common: its features do not
 show whether there is skin in the image at all. These plain figures do. Colours are CIE Lab; detail
@@ -25,20 +25,25 @@ _FLOOR = np.float32(1e-3)
 """Least detail, as a share of full scale."""
 
 
-def measure(pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
+Floats = NDArray[np.float32]
+Figures = NDArray[np.floating]
+Doubles = NDArray[np.float64]
+
+
+def measure(pixels: NDArray[np.uint8]) -> Floats:
     """Return the figures of (N, S, S, 3) uint8 RGB images, (N, N_FIGURES) float32."""
     figures = [_measured(image) for image in pixels]
     return np.stack(figures)
 
 
-def _measured(pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
+def _measured(pixels: NDArray[np.uint8]) -> Floats:
     small = cv2.resize(pixels, (SIDE_PX, SIDE_PX), interpolation=cv2.INTER_AREA)
     shares = small.astype(np.float32) / 255
     lab = cv2.cvtColor(shares, cv2.COLOR_RGB2Lab)
     level: MatLike = lab / np.float32(100)
     coarse = cv2.resize(level, (COARSE_PX, COARSE_PX), interpolation=cv2.INTER_AREA)
     colours = np.asarray(coarse, np.float32).reshape(-1, 3)
-    figures: list[NDArray[np.floating]] = []
+    figures: list[Figures] = []
     figures.append(_percentiles(colours).ravel())
     figures.append(_correlations(colours))
     for _ in range(LEVELS):
@@ -49,7 +54,7 @@ def _measured(pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
     return np.concatenate(figures).astype(np.float32)
 
 
-def _details(level: MatLike, smaller: MatLike) -> list[NDArray[np.floating]]:
+def _details(level: MatLike, smaller: MatLike) -> list[Figures]:
     """Return three figures of a pyramid level beyond the next one: detail, sharpness, direction."""
     size_px = level.shape[1::-1]
     blurred = cv2.pyrUp(smaller, dstsize=size_px)
@@ -60,12 +65,13 @@ def _details(level: MatLike, smaller: MatLike) -> list[NDArray[np.floating]]:
     return [np.log(spread), np.log(size / spread), _direction(level)]
 
 
-def _direction(level: MatLike) -> NDArray[np.floating]:
+def _direction(level: MatLike) -> Figures:
     """Return the logarithm of the ratio of horizontal to vertical steps in lightness, (1,)."""
     lightness = cv2.extractChannel(level, 0)
-    along = _mean_step(lightness[:, 1:], lightness[:, :-1]) + _FLOOR
-    down = _mean_step(lightness[1:], lightness[:-1]) + _FLOOR
-    direction: NDArray[np.floating] = np.log(np.array([along / down]))
+    along = _mean_step(lightness[:, 1:], lightness[:, :-1])
+    down = _mean_step(lightness[1:], lightness[:-1])
+    ratio = (along + _FLOOR) / (down + _FLOOR)
+    direction: Figures = np.log(np.array([ratio]))
     return direction
 
 
@@ -76,7 +82,7 @@ def _mean_step(values: MatLike, neighbours: MatLike) -> float:
     return total / values.size
 
 
-def _percentiles(values: NDArray[np.float32]) -> NDArray[np.float64]:
+def _percentiles(values: Floats) -> Doubles:
     """Return the percentiles SHARES of each channel of (n, 3), as np.percentile does."""
     # np.percentile takes three times as long.
     last = len(values) - 1
@@ -85,18 +91,18 @@ def _percentiles(values: NDArray[np.float32]) -> NDArray[np.float64]:
     below = places.astype(int).ravel()
     lower = ascending[below]
     step = ascending[below + 1] - lower
-    percentiles: NDArray[np.float64] = lower + step * (places % 1)
+    percentiles: Doubles = lower + step * (places % 1)
     return percentiles
 
 
-def _spread(values: MatLike) -> NDArray[np.float64]:
+def _spread(values: MatLike) -> Doubles:
     """Return the standard deviation of each channel of (h, w, 3)."""
     # NumPy takes twenty times as long for three channels.
     _, deviations = cv2.meanStdDev(values)
     return np.asarray(deviations, np.float64).ravel()
 
 
-def _correlations(values: NDArray[np.float32]) -> NDArray[np.float32]:
+def _correlations(values: Floats) -> Floats:
     """Return the correlation of each pair of the three channels of (n, 3), (3,).
 
     It is near 0 for a channel that hardly varies.
@@ -104,9 +110,10 @@ def _correlations(values: NDArray[np.float32]) -> NDArray[np.float32]:
     spread = values - values.mean(axis=0)
     # The floor on the diagonal keeps a constant channel from a division by 0.
     floor = np.eye(3, dtype=np.float32) * _FLOOR**2
-    shared = spread.T @ spread / len(values) + floor
+    products = spread.T @ spread
+    shared = products / len(values) + floor
     scale = np.sqrt(np.diag(shared))
     matrix = shared / np.outer(scale, scale)
     pairs = matrix[(0, 0, 1), (1, 2, 2)]
-    correlations: NDArray[np.float32] = pairs.astype(np.float32)
+    correlations: Floats = pairs.astype(np.float32)
     return correlations
