@@ -87,12 +87,14 @@ def _entry(path: str) -> str:
     general = _INDEX.sub("[]", path)
     longest = ""
     for entry in (*DECIDING, *DESCRIPTIVE):
-        belongs = general == entry or general.startswith((f"{entry}.", f"{entry}["))
+        is_below = general.startswith((f"{entry}.", f"{entry}["))
+        belongs = general == entry or is_below
         if belongs and len(entry) > len(longest):
             longest = entry
     return longest
 
 
 def _digest(values: Mapping[str, Any]) -> str:
+    # The order of the keys in a file decides nothing, so the keys are sorted.
     text = json.dumps(values, sort_keys=True, separators=(",", ":"))
     return hashlib.sha256(text.encode()).hexdigest()

@@ -42,6 +42,7 @@ FACTS = PatientFacts(70, "male", "head/neck")
 _QUICK = ((0, 160), (1, 96))
 """Number and side in px of the demo lesions that are checked at each start."""
 
+# Without it, two threads could draw the lesions at the same time.
 _DRAWING = Lock()
 
 Share = Annotated[float, Meta(ge=0, le=1)]
@@ -122,8 +123,8 @@ class Drift:
     def __str__(self) -> str:
         if isinstance(self.golden, str) or isinstance(self.today, str):
             return f"{self.lesion} {self.what}: {self.golden} became {self.today}"
-        values = f"{self.golden:.4f} became {self.today:.4f}"
-        return f"{self.lesion} {self.what}: {values}, {self.distance:.4f} away"
+        change = f"{self.golden:.4f} became {self.today:.4f}"
+        return f"{self.lesion} {self.what}: {change}, {self.distance:.4f} away"
 
 
 def quick_lesions() -> tuple[DrawnLesion, ...]:
@@ -139,7 +140,8 @@ def _quick_lesions() -> tuple[DrawnLesion, ...]:
         lesion = demo_lesions()[number]
         pixels = render_lesion(lesion.code, lesion.seed, side_px)
         image = Image.fromarray(pixels)
-        drawn.append(DrawnLesion(lesion.name, side_px, image))
+        drawn_lesion = DrawnLesion(lesion.name, side_px, image)
+        drawn.append(drawn_lesion)
     return tuple(drawn)
 
 
@@ -148,7 +150,8 @@ def all_lesions() -> tuple[DrawnLesion, ...]:
     drawn = list(quick_lesions())
     for lesion in demo_lesions():
         image = Image.fromarray(lesion.pixels)
-        drawn.append(DrawnLesion(lesion.name, DEMO_SIDE_PX, image))
+        large = DrawnLesion(lesion.name, DEMO_SIDE_PX, image)
+        drawn.append(large)
     return tuple(drawn)
 
 
@@ -160,9 +163,10 @@ def golden_file(model: "Model") -> GoldenFile:
 
 def golden_json(model: "Model") -> str:
     """Return the text of golden.json for a model."""
-    encoded = msgspec.json.encode(golden_file(model))
-    text = msgspec.json.format(encoded, indent=2).decode()
-    return text + "\n"
+    content = golden_file(model)
+    compact = msgspec.json.encode(content)
+    indented = msgspec.json.format(compact, indent=2)
+    return indented.decode() + "\n"
 
 
 def read_golden(data: bytes, path: Path) -> GoldenFile:
@@ -242,19 +246,24 @@ def _nearest(model: "Model", prediction: "Prediction") -> float | None:
     if model.neighbours is None:
         return None
     top, _ = prediction.ranking()[0]
-    cases = model.neighbours.search(prediction.features, prediction.fingerprint, top).cases
-    return cases[0].similarity if cases else None
+    similar = model.neighbours.search(prediction.features, prediction.fingerprint, top)
+    if not similar.cases:
+        return None
+    nearest = similar.cases[0]
+    return nearest.similarity
 
 
 def _with_facts(record: ModelRecord, prediction: "Prediction") -> GoldenWithFacts:
+    shares = _shares(prediction)
     decisions = _decisions(record, prediction, with_facts=True)
-    return GoldenWithFacts(_shares(prediction), decisions)
+    return GoldenWithFacts(shares, decisions)
 
 
 def _shares(prediction: "Prediction") -> dict[str, float]:
     shares: dict[str, float] = {}
     for code, probability in zip(CODES, prediction.probabilities, strict=True):
-        shares[code] = round(float(probability), 6)
+        share = float(probability)
+        shares[code] = round(share, 6)
     return shares
 
 
@@ -265,7 +274,8 @@ def _decisions(
     for named in record.operating_points:
         point = record.operating_point(named.name, with_facts=with_facts)
         decision = decide(prediction.malignant_probability, point)
-        decisions[named.name] = GoldenDecision(point.threshold, decision.action)
+        stored = GoldenDecision(point.threshold, decision.action)
+        decisions[named.name] = stored
     return decisions
 
 
@@ -346,8 +356,10 @@ def _moved(
     name: str, lead: str, golden: dict[str, float], today: dict[str, float], tolerance: float
 ) -> Iterator[Drift]:
     for code in CODES:
-        if not _near(golden[code], today[code], tolerance):
-            yield Drift(name, f"{lead}{code}", golden[code], today[code])
+        before = golden[code]
+        now = today[code]
+        if not _near(before, now, tolerance):
+            yield Drift(name, f"{lead}{code}", before, now)
 
 
 def _leaves_set(
@@ -356,6 +368,7 @@ def _leaves_set(
     """Return whether a prediction set changed more than the rounding of a processor explains."""
     for code in set(golden.prediction_set) ^ set(today.prediction_set):
         quantile = record.conformal.quantiles.get(code)
+        # A score at its quantile can fall on either side by rounding.
         score = 1 - golden.probabilities[code]
         if quantile is None or not _near(score, quantile, tolerance):
             return True
@@ -374,8 +387,11 @@ def _moved_apart(
 
 
 def _malignant_sum(probabilities: dict[str, float]) -> float:
-    is_malignant = dict(zip(CODES, MALIGNANT, strict=True))
-    return sum(probabilities[code] for code in CODES if is_malignant[code])
+    malignant = 0.0
+    for code, is_malignant in zip(CODES, MALIGNANT, strict=True):
+        if is_malignant:
+            malignant += probabilities[code]
+    return malignant
 
 
 def _decided_otherwise(

@@ -162,9 +162,10 @@ def find_changes(folder: Path) -> list[Change]:
     manifest = read_manifest(folder)
     _, changes = _compare(folder, manifest, FILES)
     expected = {MANIFEST_FILE, *manifest.files}
-    present = [path.name for path in folder.iterdir()]
-    for name in sorted(set(present) - expected):
-        changes.append(Change(_printable(name), "was added"))
+    present = {path.name for path in folder.iterdir()}
+    for name in sorted(present - expected):
+        change = Change(_printable(name), "was added")
+        changes.append(change)
     return changes
 
 
@@ -181,8 +182,9 @@ def _compare(
     for name in names:
         if name not in manifest.files:
             continue
+        facts = manifest.files[name]
         try:
-            contents[name] = _checked(folder / name, manifest.files[name])
+            contents[name] = _checked(folder / name, facts)
         except ModelInvalid as error:
             fields = _changed_fields(folder, manifest) if name == RECORD_FILE else []
             changes += fields or [Change(name, str(error))]
@@ -215,6 +217,7 @@ def read_regular(path: Path, most_bytes: int) -> bytes:
     """Return the bytes of a regular file, at most `most_bytes`; raise OSError for anything else."""
     # A pipe, a device or a folder is rejected before a byte is read: reading one could block
     # forever.
+    # Without O_NONBLOCK, opening a pipe would wait for a writer; O_BINARY is for Windows.
     flags = os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0)
     descriptor = os.open(path, flags)
     try:
@@ -224,7 +227,9 @@ def read_regular(path: Path, most_bytes: int) -> bytes:
         if status.st_size > most_bytes:
             raise FileTooLargeError(status.st_size, most_bytes)
         with os.fdopen(descriptor, "rb", closefd=False) as file:
-            return file.read(most_bytes + 1)[:most_bytes]
+            # The file can grow after its size was read.
+            data = file.read(most_bytes + 1)
+            return data[:most_bytes]
     finally:
         os.close(descriptor)
 
@@ -266,5 +271,6 @@ def _read(path: Path, most_bytes: int) -> bytes:
 
 
 def _own_digest(content: Mapping[str, Any]) -> str:
+    # Sorted keys and ASCII give the same bytes for equal content on every system.
     text = json.dumps(content, sort_keys=True, separators=(",", ":"), ensure_ascii=True)
     return hashlib.sha256(text.encode()).hexdigest()

@@ -54,6 +54,7 @@ def _values(message: bytes, number: int) -> Iterator[bytes]:
     at = 0
     while at < len(message):
         key, at = _varint(message, at)
+        # The low three bits of a key are the kind of the value, the others its field.
         kind = key & 7
         if kind == _VARINT:
             _, at = _varint(message, at)
@@ -75,6 +76,7 @@ def _varint(message: bytes, at: int) -> tuple[int, int]:
     number = 0
     shift = 0
     while True:
+        # Each byte holds seven bits; its highest bit is set where another byte follows.
         byte = message[at]
         at += 1
         number |= (byte & 0x7F) << shift

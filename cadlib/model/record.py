@@ -282,10 +282,15 @@ def _once_written(folder: Path, names: tuple[str, ...]) -> tuple[ModelRecord, di
             return _read(folder, names)
         except ModelInvalid:
             changed = content_key(folder) != before
-            is_being_written = changed or next(folder.glob(f"{ASIDE}*"), None) is not None
+            is_being_written = changed or _has_files_aside(folder)
             if not is_being_written or time.monotonic() > deadline:
                 raise
         time.sleep(0.05)
+
+
+def _has_files_aside(folder: Path) -> bool:
+    # New files wait in such a folder before they replace the old ones.
+    return any(folder.glob(f"{ASIDE}*"))
 
 
 def content_key(folder: Path) -> str:
@@ -404,6 +409,7 @@ def read_json(path: Path) -> dict[str, Any]:
             f"Expected {path} but there is no such file; "
             f"a model is a folder written by `{command_hints.train()}`."
         ) from None
+    # JSON that is nested too deeply is a RecursionError.
     except (OSError, ValueError, RecursionError) as error:
         raise ModelInvalid(
             f"{path} cannot be read as JSON: {error}. Restore the file or train anew."
@@ -451,20 +457,24 @@ def write_folder(folder: Path, record: ModelRecord, contents: Mapping[str, str |
     # Everything is written as bytes: a system with other line ends would write another file than
     # the one that is hashed.
     written: dict[str, bytes] = {}
-    for name, content in {**contents, RECORD_FILE: text}.items():
+    for name, content in contents.items():
         written[name] = content.encode() if isinstance(content, str) else content
+    written[RECORD_FILE] = text.encode()
     facts: dict[str, manifest.FileFacts] = {}
     if (folder / manifest.MANIFEST_FILE).exists():
-        facts.update(manifest.read_manifest(folder).files)
+        former = manifest.read_manifest(folder)
+        facts.update(former.files)
     for name, data in written.items():
         facts[name] = manifest.file_facts(data)
-    listed = manifest.manifest_text(record.model_id, facts, json.loads(text))
+    values = json.loads(text)
+    listed = manifest.manifest_text(record.model_id, facts, values)
     written[manifest.MANIFEST_FILE] = listed.encode()
     replace_files(folder, written)
 
 
 def find_model(name_or_path: str | os.PathLike[str]) -> Path:
     """Return the folder of a model, by its name or path; raise ModelInvalid if it is neither."""
+    # Named models come first, so that a folder in the working directory cannot replace one.
     candidates = [folder / name_or_path for folder in _model_folders()]
     candidates.append(Path(name_or_path))
     for folder in candidates:
