@@ -111,10 +111,10 @@ def join_splits(figures: dict[str, Any], former: dict[str, Any]) -> dict[str, An
     """
     if former.get("model") != figures["model"]:
         former = {}
+    required = figures.keys() - {*_ADDED}
     by_split = {}
     # Later figures of the same split replace earlier ones.
     for part in (former.get("validation", {}), former, figures):
-        required = figures.keys() - {*_ADDED}
         if required <= part.keys():
             split = part["data"].get("split")
             by_split[split] = {key: part[key] for key in figures if key in part}
@@ -162,4 +162,4 @@ def metrics_json(figures: dict[str, Any]) -> str:
         content = json.dumps(value, allow_nan=False, ensure_ascii=False)
         lines.append(f"  {name}: {content}")
     body = ",\n".join(lines)
-    return "{\n" + body + "\n}\n"
+    return f"{{\n{body}\n}}\n"

@@ -67,7 +67,9 @@ def migrate(folder: Path, *, accept_changes: bool = False) -> tuple[ModelRecord,
     if is_former and not accept_changes:
         _compare_former_answers(model, contents[GOLDEN_FILE], folder / GOLDEN_FILE)
     _rewrite(model, contents)
-    return Model.load(folder).record, changes
+    # Loading checks the new folder.
+    model = Model.load(folder)
+    return model.record, changes
 
 
 def _rewrite(model: Model, contents: dict[str, bytes]) -> None:
@@ -148,9 +150,10 @@ def _with_hashes(raw: dict[str, Any], contents: dict[str, bytes]) -> dict[str, A
     changed["onnx_sha256"] = hashes[ONNX_FILE]
     for key, name in (("neighbours", NEIGHBOURS_FILE), ("novelty", NOVELTY_FILE)):
         facts = changed.get(key)
-        if facts:
-            sha256 = hashes.get(name, facts["sha256"])
-            changed[key] = {**facts, "sha256": sha256}
+        if not facts:
+            continue
+        sha256 = hashes.get(name, facts["sha256"])
+        changed[key] = {**facts, "sha256": sha256}
     return changed
 
 

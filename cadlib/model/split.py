@@ -46,7 +46,8 @@ def part_of_split(folder: Path, record: ModelRecord, dataset: Dataset, part: str
     """
     rows = own_split(folder, record)
     is_in_part = rows["split"] == part
-    table = select(dataset.table, rows[is_in_part])
+    rows_of_part = rows[is_in_part]
+    table = select(dataset.table, rows_of_part)
     if table.empty:
         raise not_the_models(record, dataset, f"{part} split")
     return replace(dataset, table=table)

@@ -32,7 +32,8 @@ def pack(state: Mapping[str, NDArray[np.generic]]) -> bytes:
     is_large = total_bytes > FULL_PRECISION_BYTES
     stored: State = {}
     for name, array in state.items():
-        if is_large and array.ndim > 1 and np.issubdtype(array.dtype, np.floating):
+        is_matrix = array.ndim > 1 and np.issubdtype(array.dtype, np.floating)
+        if is_large and is_matrix:
             steps, scale = _quantised(array)
             stored[name] = steps
             stored[name + SCALE] = scale
@@ -41,19 +42,23 @@ def pack(state: Mapping[str, NDArray[np.generic]]) -> bytes:
     contiguous: State = {}
     for name, array in stored.items():
         # ascontiguousarray gives a scalar a dimension, which the reshape removes.
-        contiguous[name] = np.ascontiguousarray(array).reshape(array.shape)
+        row_major = np.ascontiguousarray(array)
+        contiguous[name] = row_major.reshape(array.shape)
     return save(contiguous)
 
 
 def _quantised(array: NDArray[np.generic]) -> tuple[NDArray[np.int8], NDArray[np.float32]]:
     """Return an array as int8, in the same shape, and the scale of each row, (N,) float32."""
-    rows = array.astype(np.float32).reshape(len(array), -1)
+    exact = array.astype(np.float32)
+    rows = exact.reshape(len(array), -1)
     largest = np.abs(rows).max(axis=1, keepdims=True)
     # A row of zeros would otherwise have the scale 0.
     least = np.finfo(np.float32).tiny
-    scale = np.maximum(largest, least) / np.float32(127)
-    steps = np.rint(rows / scale).astype(np.int8)
-    return steps.reshape(array.shape), scale.ravel()
+    largest = np.maximum(largest, least)
+    scale = largest / np.float32(127)
+    steps = np.rint(rows / scale)
+    quantised = steps.astype(np.int8)
+    return quantised.reshape(array.shape), scale.ravel()
 
 
 def load_tensors(
@@ -77,6 +82,7 @@ def unpack(data: bytes) -> State:
     stored = load_tensors(data, "weights.safetensors")
     state: State = {}
     for name, array in stored.items():
+        # Only quantised rows are int8; their scales are a tensor of their own.
         if array.dtype == np.int8:
             scale = stored.get(name + SCALE)
             n_rows = array.shape[:1]

@@ -161,9 +161,11 @@ def _by_diagnosis(figures: dict[str, Any]) -> str:
     rows: list[tuple[str, ...]] = []
     for diagnosis in DIAGNOSES:
         code = diagnosis.code
+        title = f"{diagnosis.name} ({code})"
         n = figures["n_by_class"][code]
         cells = [figure_of(figures, name, code) for name in _BY_DIAGNOSIS]
-        rows.append((f"{diagnosis.name} ({code})", diagnosis.group, f"{n:,}", *cells))
+        row = (title, diagnosis.group, f"{n:,}", *cells)
+        rows.append(row)
     return markdown_table(head, rows)
 
 
@@ -231,7 +233,9 @@ def _sets(figures: dict[str, Any]) -> list[str]:
     for diagnosis in DIAGNOSES:
         code = diagnosis.code
         n = figures["n_by_class"][code]
-        rows.append((f"{diagnosis.name} ({code})", f"{n:,}", figure_of(sets, "coverage", code)))
+        title = f"{diagnosis.name} ({code})"
+        coverage = figure_of(sets, "coverage", code)
+        rows.append((title, f"{n:,}", coverage))
     return [
         "## Prediction sets",
         (

@@ -185,7 +185,9 @@ def _percent_of(flips: dict[str, Any], key: str) -> str:
     if not interval:
         return percent
     low, high = interval
-    return f"{percent} ({100 * low:.1f} to {100 * high:.1f})"
+    low_percent = f"{100 * low:.1f}"
+    high_percent = f"{100 * high:.1f}"
+    return f"{percent} ({low_percent} to {high_percent})"
 
 
 def metadata(trial: MetadataTrial | None) -> list[str]:

@@ -68,6 +68,7 @@ def _by_diagnosis(measured: dict[str, Any]) -> str:
 def _by_agreement(measured: dict[str, Any]) -> str:
     rows: list[tuple[str, ...]] = []
     for count, n in measured["n_agreeing"].items():
+        cases = f"{count} of {measured['k']}"
         right = figure_of(measured, "right_when_agreeing", count)
-        rows.append((f"{count} of {measured['k']}", f"{n:,}", right))
+        rows.append((cases, f"{n:,}", right))
     return markdown_table(("cases that agree", "n", "right"), rows)

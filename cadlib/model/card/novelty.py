@@ -47,8 +47,10 @@ def novelty(record: ModelRecord, figures: dict[str, Any]) -> list[str]:
 def _called_unknown(measured: dict[str, Any]) -> list[str]:
     rows: list[tuple[str, ...]] = []
     for name, part in measured["unknown"].items():
-        share = part["unknown"] / part["n"]
-        rows.append((name, f"{part['n']:,}", f"{part['unknown']:,}", _percent(share)))
+        n = part["n"]
+        unknown = part["unknown"]
+        share = _percent(unknown / n)
+        rows.append((name, f"{n:,}", f"{unknown:,}", share))
     return [
         (
             f"Of the images of the {measured['split']} split, all dermoscopy of the eight "
