@@ -123,17 +123,23 @@ def fit(
     `NO_BIAS`, and both sizes share one temperature, where more does not pay or where there are too
     few lesions to try it.
     """
-    bias_pays = len(np.unique(lesions)) >= FOLDS and try_bias(logits, labels, lesions).pays
+    n_lesions = len(np.unique(lesions))
+    bias_pays = False
+    if n_lesions >= FOLDS:
+        bias_pays = try_bias(logits, labels, lesions).pays
     if bias_pays:
         alone, bias = fit_with_bias(logits, labels)
     else:
         alone = fit_temperature(logits, labels)
         bias = NO_BIAS
     is_small = np.asarray(short_side_px, np.float64) < SMALL_PX
-    n_small = len(np.unique(lesions[is_small]))
-    n_large = len(np.unique(lesions[~is_small]))
+    small_lesions = np.unique(lesions[is_small])
+    large_lesions = np.unique(lesions[~is_small])
+    n_small = len(small_lesions)
+    n_large = len(large_lesions)
     if min(n_small, n_large) >= LEAST_LESIONS:
         gain, gain_se = try_sizes(logits, labels, lesions, is_small, bias)
+        # A second temperature has to gain more than one standard error, as a bias does.
         if gain > gain_se:
             return _by_size(logits, labels, is_small, bias), bias
     return Temperature(alone, alone), bias
@@ -155,7 +161,8 @@ def try_sizes(
 
     def by_size(fitted: Rows, held_out: Rows) -> Floats:
         temperature = _by_size(logits[fitted], labels[fitted], small[fitted], bias)
-        divisors = temperature.of(short_side_px[held_out])
+        sides = short_side_px[held_out]
+        divisors = temperature.of(sides)
         return probabilities(logits[held_out], divisors, bias)
 
     def alone(fitted: Rows, held_out: Rows) -> Floats:
@@ -200,11 +207,13 @@ def try_bias(logits: Floats, labels: Integers, lesions: Integers) -> BiasTrial:
     with_bias = _held_out(labels, lesions, biased)
     without = _held_out(labels, lesions, alone)
     gains = _gains(labels, with_bias, without)
+    accuracy = classification.balanced_accuracy(labels, with_bias)
+    accuracy_without = classification.balanced_accuracy(labels, without)
     return BiasTrial(
         gain=float(gains.mean()),
         gain_se=_standard_error(gains, lesions),
-        balanced_accuracy=float(classification.balanced_accuracy(labels, with_bias)),
-        balanced_accuracy_without=float(classification.balanced_accuracy(labels, without)),
+        balanced_accuracy=float(accuracy),
+        balanced_accuracy_without=float(accuracy_without),
     )
 
 
@@ -272,17 +281,21 @@ def _biased_loss(
     from scipy.special import log_softmax  # noqa: PLC0415
 
     n = len(rows)
+    # The likelihood is a mean over images, so the penalty of the prior is divided by them too.
     shrink = 1 / (n * BIAS_PRIOR**2)
     inverse = inverse_and_bias[0]
     bias = inverse_and_bias[1:]
-    likelihood = log_softmax(logits * inverse + bias, axis=1)
+    scaled = logits * inverse + bias
+    likelihood = log_softmax(scaled, axis=1)
     slope = np.exp(likelihood)
     slope[rows, labels] -= 1
     inverse_slope = (slope * logits).sum() / n
     bias_slopes = slope.mean(axis=0) + shrink * bias
     penalty = shrink / 2 * (bias**2).sum()
-    loss = float(penalty - likelihood[rows, labels].mean())
-    return loss, np.array([inverse_slope, *bias_slopes])
+    mean_likelihood = likelihood[rows, labels].mean()
+    loss = float(penalty - mean_likelihood)
+    slopes = np.array([inverse_slope, *bias_slopes])
+    return loss, slopes
 
 
 def fit_temperature(logits: Floats, labels: Integers, bias: Sequence[float] = NO_BIAS) -> float:
@@ -298,13 +311,16 @@ def fit_temperature(logits: Floats, labels: Integers, bias: Sequence[float] = NO
     exact, rows = _checked(logits, labels)
 
     def loss(log_temperature: float) -> float:
-        scaled = exact / np.exp(log_temperature) + np.asarray(bias)
+        temperature = np.exp(log_temperature)
+        scaled = exact / temperature + np.asarray(bias)
         likelihood = log_softmax(scaled, axis=1)
-        return -float(likelihood[rows, labels].mean())
+        of_truth = likelihood[rows, labels]
+        return -float(of_truth.mean())
 
     bounds = (np.log(0.05), np.log(20))
     minimum = minimize_scalar(loss, bounds=bounds, method="bounded")
-    return float(np.exp(minimum.x))
+    temperature = np.exp(minimum.x)
+    return float(temperature)
 
 
 def conformal_quantiles(calibrated: Doubles, labels: Integers, coverage: float) -> Doubles:
@@ -319,8 +335,10 @@ def conformal_quantiles(calibrated: Doubles, labels: Integers, coverage: float) 
     quantiles = np.ones(n_classes)
     for index in range(n_classes):
         of_class = labels == index
-        scores = np.sort(1 - calibrated[of_class, index])
+        shares = calibrated[of_class, index]
+        scores = np.sort(1 - shares)
         n = len(scores)
+        # The finite-sample correction counts the new image too.
         rank = int(np.ceil((n + 1) * coverage))
         if rank <= n:
             quantiles[index] = scores[rank - 1]
@@ -345,4 +363,5 @@ def _standard_error(values: Doubles, lesions: Integers) -> float:
     deviations = values - values.mean()
     sums = np.bincount(lesion_of_image, deviations)
     squares = np.square(sums).sum()
-    return float(np.sqrt(squares) / len(values))
+    error = np.sqrt(squares) / len(values)
+    return float(error)

@@ -80,15 +80,17 @@ class Prediction:
         order = np.argsort(-self.probabilities, kind="stable")
         pairs: list[tuple[str, float]] = []
         for index in order:
+            code = CODES[index]
             probability = float(self.probabilities[index])
-            pairs.append((CODES[index], probability))
+            pairs.append((code, probability))
         return pairs
 
     @property
     def malignant_probability(self) -> float:
         """Return the summed probability of the malignant diagnoses, 0 to 1."""
         is_malignant = np.array(MALIGNANT)
-        total = float(self.probabilities[is_malignant].sum())
+        malignant = self.probabilities[is_malignant]
+        total = float(malignant.sum())
         # Rounding can lift the sum just above 1.
         return min(total, 1.0)
 
@@ -147,6 +149,7 @@ class Model:
         record, files = read_folder(folder)
         if check_answers:
             threads_of_answers().submit(_warm_up, record.input)
+        # Another process can have replaced the folder since the caller read its record.
         if model_id is not None and record.model_id != model_id:
             raise ModelInvalid(
                 f"Expected {model_id} in {folder}, but it was replaced by {record.model_id} "

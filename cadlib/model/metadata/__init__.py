@@ -1,4 +1,4 @@
-"""Adds evidence from age, sex and site to the image of a lesion.
+"""Adds evidence from age, sex and site to a lesion's image.
 
 The calibrated logits of the image and one (8,) vector for each available fact are summed. A missing
 fact adds exactly nothing, the network and its heatmap stay as they are, and the effect of the facts

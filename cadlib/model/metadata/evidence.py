@@ -41,6 +41,7 @@ class MetadataEvidence:
     @classmethod
     def from_weights(cls, weights: Floats) -> Self:
         """Build from a (len(FEATURES), 8) matrix, rounded to six decimals as in the file."""
+        # Rounded here, the evidence equals the one that is read from the file later.
         rows = weights.round(6).tolist()
         table: dict[str, tuple[float, ...]] = {}
         for feature, row in zip(FEATURES, rows, strict=True):
@@ -76,7 +77,9 @@ class MetadataEvidence:
 def _is_logit(value: object) -> bool:
     if not isinstance(value, int | float):
         return False
-    return math.isfinite(value) and abs(value) <= MAX_LOGIT
+    if not math.isfinite(value):
+        return False
+    return abs(value) <= MAX_LOGIT
 
 
 def add_evidence(probabilities: Floats, evidence: Floats) -> Floats:

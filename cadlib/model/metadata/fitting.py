@@ -46,8 +46,10 @@ def fit_evidence(
 
     `labels` is (N,) int in taxonomy order, `archives` (N,) text.
     """
-    truth = np.eye(len(CODES))[labels]
-    logits = np.log(np.maximum(probabilities, LEAST_PROBABILITY))
+    unit_vectors = np.eye(len(CODES))
+    truth = unit_vectors[labels]
+    positive = np.maximum(probabilities, LEAST_PROBABILITY)
+    logits = np.log(positive)
     shifts = archive_shifts(logits, truth, archives)
     return fit_additive(design, logits + shifts, truth)
 
@@ -114,8 +116,10 @@ def fit_additive(
     for columns, share in dropped():
         designs.append(design * columns)
         weighted_counts.append(counts * share)
-    all_offsets = np.tile(offsets, (len(designs), 1))
-    return _ridge(np.concatenate(designs), all_offsets, np.concatenate(weighted_counts), prior_sd)
+    rows = np.concatenate(designs)
+    row_offsets = np.tile(offsets, (len(designs), 1))
+    row_counts = np.concatenate(weighted_counts)
+    return _ridge(rows, row_offsets, row_counts, prior_sd)
 
 
 def dropped() -> Iterator[tuple[Floats, float]]:
@@ -157,7 +161,8 @@ def _ridge(design: Floats, offsets: Floats, counts: Floats, prior_sd: float) -> 
 
     def objective(flat: Floats) -> tuple[float, Floats]:
         weights = flat.reshape(shape)
-        loss, slope = loss_and_slope(offsets + design @ weights, counts)
+        logits = offsets + design @ weights
+        loss, slope = loss_and_slope(logits, counts)
         squares = float(np.square(weights).sum())
         loss += squares / (2 * variance)
         gradient = design.T @ slope + weights / variance

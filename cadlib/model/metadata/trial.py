@@ -167,7 +167,8 @@ def _chosen_points(
     points: list[OperatingPoint] = []
     for threshold in choose_thresholds(malignant, is_malignant):
         measured = measured_point(threshold, labels, probabilities, lesions)
-        points.append(OperatingPoint.from_json({**measured, "split": "validation"}))
+        point = OperatingPoint.from_json({**measured, "split": "validation"})
+        points.append(point)
     return tuple(points)
 
 
@@ -181,10 +182,12 @@ def helps(differences: Differences) -> bool:
     if not archives:
         return False
     for figures in archives:
-        if not any(figures[name].verdict(name) > 0 for name in DECIDING):
+        verdicts = [figures[name].verdict(name) for name in DECIDING]
+        if max(verdicts) <= 0:
             return False
     for figures in differences.values():
-        if any(change.verdict(name) < 0 for name, change in figures.items()):
+        verdicts = [change.verdict(name) for name, change in figures.items()]
+        if -1 in verdicts:
             return False
     return True
 
@@ -201,6 +204,7 @@ def compare(
         if not inside.any():
             continue
         _, groups = np.unique(lesions[inside], return_inverse=True)
+        # All figures use the same draws.
         weights = np.concatenate(list(bootstrap(groups, draws)))
         part_labels = labels[inside]
         part_before = before[inside]
@@ -216,6 +220,7 @@ def parts_of(table: "pd.DataFrame", short_side_px: int) -> dict[str, NDArray[np.
     """Return all images, each archive's, and those above and below a short side, as masks."""
     archives = archives_of(table)
     short_sides = table[["width_px", "height_px"]].min(axis=1)
+    # An image of unknown size is NaN, which is in neither of the two parts.
     short = short_sides.to_numpy(np.float64, na_value=np.nan)
     parts = {"all": np.ones(len(table), bool)}
     for name in np.unique(archives):
@@ -234,13 +239,17 @@ def archives_of(table: "pd.DataFrame") -> NDArray[np.str_]:
 def _difference(
     compute: Callable[..., Floats], labels: Labels, before: Floats, after: Floats, weights: Floats
 ) -> Difference:
-    drawn = compute(labels, after, weights) - compute(labels, before, weights)
+    drawn_after = compute(labels, after, weights)
+    drawn_before = compute(labels, before, weights)
+    drawn = drawn_after - drawn_before
     defined = drawn[~np.isnan(drawn)]
     low = None
     high = None
-    if len(defined) and len(defined) >= DEFINED_SHARE * len(drawn):
+    least = DEFINED_SHARE * len(drawn)
+    if len(defined) and len(defined) >= least:
         ends = [(1 - LEVEL) / 2, (1 + LEVEL) / 2]
-        low, high = np.quantile(defined, ends).round(4).tolist()
+        interval = np.quantile(defined, ends)
+        low, high = interval.round(4).tolist()
     value_before = float(compute(labels, before))
     value_after = float(compute(labels, after))
     return Difference(_rounded(value_before), _rounded(value_after), low, high)

@@ -26,6 +26,7 @@ def _fingerprint(pixels: Bytes) -> Bytes:
     grey = cv2.cvtColor(pixels, cv2.COLOR_RGB2GRAY)
     small = cv2.resize(grey, (SIDE_PX, SIDE_PX), interpolation=cv2.INTER_AREA)
     waves = cv2.dct(small.astype(np.float32))
+    # The slowest waves are in the upper left corner.
     slow = waves[:WAVES, :WAVES]
     median = np.median(slow)
     is_strong = slow > median

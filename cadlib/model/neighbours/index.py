@@ -132,7 +132,9 @@ class NeighbourIndex:
     @cached_property
     def _lengths(self) -> Vectors:
         squares = np.einsum("nd,nd->n", self.vectors, self.vectors, dtype=np.float32)
-        lengths: Vectors = np.sqrt(np.maximum(squares, 1))
+        # A vector of zeros has a length too, so that nothing is divided by 0.
+        squares = np.maximum(squares, 1)
+        lengths: Vectors = np.sqrt(squares)
         return lengths
 
     @cached_property
@@ -144,7 +146,9 @@ class NeighbourIndex:
     def similarities(self, features: Vectors) -> Vectors:
         """Return the cosine of (C,) features with those of each image, (N,) float32."""
         direction = features @ self.basis
-        length = max(float(np.linalg.norm(direction)), 1e-12)
+        norm = float(np.linalg.norm(direction))
+        # Features of zeros are similar to nothing, and must not be divided by 0.
+        length = max(norm, 1e-12)
         similarities: Vectors = self._directions @ direction
         similarities /= self._lengths * length
         return similarities
@@ -192,7 +196,8 @@ class NeighbourIndex:
     def _same(self, similarities: Vectors, fingerprint: Bytes) -> int | None:
         """Return the row of the training image that this image is equal to."""
         alike = np.flatnonzero(similarities >= SAME_SIMILARITY)
-        is_same = self.bits(fingerprint, alike) <= SAME_BITS
+        bits = self.bits(fingerprint, alike)
+        is_same = bits <= SAME_BITS
         same = alike[is_same]
         if not len(same):
             return None
@@ -250,7 +255,9 @@ class NeighbourIndex:
         diagnoses_exist = self.diagnoses.max() < len(CODES)
         if not diagnoses_exist or self.archives.max() >= len(self.archive_names):
             raise ValueError("expected every diagnosis and archive to be a known one")
-        for name in (*self.images.tolist(), *self.archive_names.tolist()):
+        names = self.images.tolist() + self.archive_names.tolist()
+        for name in names:
+            # Raises UnicodeDecodeError, a ValueError, where a name is not UTF-8.
             name.decode()
 
     def _check_shapes(self) -> None:

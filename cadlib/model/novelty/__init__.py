@@ -1,12 +1,11 @@
 """Measures how unlike the training images an image is.
 
-ISIC 2019 calls an image that is too unlike UNK.
-
-An image is compared with the training image that looks most similar, by the figures of
-`appearance`: the distance to the nearest neighbour (Sun et al., Out-of-Distribution Detection with
-Deep Nearest Neighbors, ICML 2022), of plain figures instead of deep ones. `benchmarks/novelty.py`
-prints the reason: the features of a network that classifies lesions miss what these figures detect.
-A lesion of an untrained diagnosis looks like any other lesion, so this method does not detect it.
+ISIC 2019 calls an image that is too unlike UNK. An image is compared with the training image that
+looks most similar, by the figures of `appearance`: the distance to the nearest neighbour (Sun et
+al., Out-of-Distribution Detection with Deep Nearest Neighbors, ICML 2022), of plain figures instead
+of deep ones. `benchmarks/novelty.py` prints the reason: the features of a network that classifies
+lesions miss what these figures detect. A lesion of an untrained diagnosis looks like any other
+lesion, so this method does not detect it.
 
     appearance   the figures of an image
     fitting      the looks and the limit of a model from the images of its split
@@ -144,6 +143,7 @@ class Looks:
         The distance is in mean standard deviations.
         """
         distances: list[NDArray[np.floating]] = []
+        # Batches limit the memory of the matrix of products.
         for first in range(0, len(figures), _BATCH):
             batch = figures[first : first + _BATCH]
             steps = (batch - self.mean) / self.scale

@@ -40,12 +40,12 @@ def _measured(pixels: NDArray[np.uint8]) -> Floats:
     small = cv2.resize(pixels, (SIDE_PX, SIDE_PX), interpolation=cv2.INTER_AREA)
     shares = small.astype(np.float32) / 255
     lab = cv2.cvtColor(shares, cv2.COLOR_RGB2Lab)
+    # The lightness of CIE Lab goes up to 100.
     level: MatLike = lab / np.float32(100)
     coarse = cv2.resize(level, (COARSE_PX, COARSE_PX), interpolation=cv2.INTER_AREA)
     colours = np.asarray(coarse, np.float32).reshape(-1, 3)
-    figures: list[Figures] = []
-    figures.append(_percentiles(colours).ravel())
-    figures.append(_correlations(colours))
+    percentiles = _percentiles(colours)
+    figures: list[Figures] = [percentiles.ravel(), _correlations(colours)]
     for _ in range(LEVELS):
         smaller = cv2.pyrDown(level)
         figures += _details(level, smaller)
