@@ -1,8 +1,9 @@
-"""What may be claimed of a model's figures: the result of its leak audit, and the words that follow from it.
+"""Holds the result of a leak audit and its claims.
 
-Figures measured on lesions that a model was trained on say nothing. So a page, a command or the card says whether an
-audit looked for such lesions, and what it found, in the words from here. An audit finds shared images and lesions; it
-does not validate a model, so no model is called validated for it.
+Figures measured on lesions that a model was trained on mean nothing. So a page, a command or the
+card states whether an audit looked for such lesions, and its result, with the texts from here. An
+audit detects shared images and lesions; it does not validate a model, so no model is called
+validated because of it.
 """
 
 from dataclasses import asdict, dataclass
@@ -22,7 +23,10 @@ LEAKS = {
 MAX_NAMED = 20
 
 AUDIT_PASSED = "leak audit passed: no image or lesion was found in more than one split"
-NOT_AUDITED = "not audited: it is not known whether evaluation lesions were also used for training; check with `{command}`"
+NOT_AUDITED = (
+    "not audited: it is not known whether evaluation lesions were also used for training; "
+    "check with `{command}`"
+)
 """`command` is the complete command of the audit."""
 ROLE = {
     "train": "The model was trained on these images: their figures flatter it.",
@@ -34,12 +38,12 @@ ROLE = {
 
 @dataclass(frozen=True)
 class LeakAudit:
-    """What `python -m cadlib audit` found in the split of a model; `audit` of its model.json.
+    """The result of `python -m cadlib audit` for the split of a model; `audit` of its model.json.
 
-    `created` is UTC in ISO 8601; `split_sha256` is the hash of the split.csv that was audited; `images` has the
-    number of images of each split that were compared; the fields of LEAKS are counts; `contradictions` has, for
-    each of CONTRADICTIONS, how many lesions or pictures have two diagnoses; `named` tells MAX_NAMED at most of what
-    leaks, one a line. Raise ValueError for other values.
+    `created` is UTC in ISO 8601; `split_sha256` is the hash of the audited split.csv; `images` has
+    the number of compared images of each split; the fields of LEAKS are counts; `contradictions`
+    has, for each of CONTRADICTIONS, the number of lesions or images with two diagnoses; `named` has
+    at most MAX_NAMED leaks, one a line. Raise ValueError for other values.
     """
 
     created: str
@@ -58,36 +62,49 @@ class LeakAudit:
         for value in (self.created, self.dataset, self.split_sha256, *self.named):
             if not isinstance(value, str):
                 raise ValueError(f"Expected the names of the audit to be text but got {value!r}.")
-        counts = {name: getattr(self, name) for name in LEAKS} | self.images | self.contradictions
+        counts = {name: getattr(self, name) for name in LEAKS}
+        counts |= self.images
+        counts |= self.contradictions
         for name, count in counts.items():
+            # A bool is an int too, but no count.
             if type(count) is not int or count < 0:
                 raise ValueError(f"Expected `{name}` of the audit to be a count but got {count!r}.")
         if set(self.contradictions) != set(CONTRADICTIONS):
-            raise ValueError(
-                f"Expected `contradictions` of {', '.join(CONTRADICTIONS)} but got {self.contradictions}."
-            )
+            names = ", ".join(CONTRADICTIONS)
+            raise ValueError(f"Expected `contradictions` of {names} but got {self.contradictions}.")
 
     @property
     def leaks(self) -> bool:
-        """Tell whether anything stands in two splits."""
+        """Return whether anything is in two splits."""
         return any(getattr(self, name) for name in LEAKS)
 
     @property
     def reasons(self) -> str:
-        """Return what leaks, counted, in words; empty where nothing does."""
-        return ", ".join(
-            f"{count:,} {what}" for name, what in LEAKS.items() if (count := getattr(self, name))
-        )
+        """Return the number of leaks of each kind in words; empty without leaks."""
+        parts: list[str] = []
+        for name, what in LEAKS.items():
+            count = getattr(self, name)
+            if count:
+                parts.append(f"{count:,} {what}")
+        return ", ".join(parts)
 
     def to_json(self) -> dict[str, Any]:
         """Return the fields as JSON values, and whether the split leaks."""
-        return {**asdict(self), "named": list(self.named), "leaks": self.leaks}
+        values = asdict(self)
+        values["named"] = list(self.named)
+        values["leaks"] = self.leaks
+        return values
 
     @classmethod
     def from_json(cls, raw: dict[str, Any]) -> "LeakAudit":
-        """Build from JSON values; a missing or unknown key is a TypeError, a bad value a ValueError."""
+        """Build from JSON values.
+
+        Raise TypeError for a missing or unknown key, ValueError for a bad value.
+        """
         fields = {name: value for name, value in raw.items() if name != "leaks"}
-        audit = cls(**fields | {"named": tuple(fields["named"])} if "named" in fields else fields)
+        if "named" in fields:
+            fields["named"] = tuple(fields["named"])
+        audit = cls(**fields)
         if raw.get("leaks") is not audit.leaks:
             raise ValueError(
                 f"Expected `leaks` of the audit to be {audit.leaks}, as its counts say."
@@ -96,12 +113,12 @@ class LeakAudit:
 
 
 def role_of(split: str) -> tuple[str, bool]:
-    """Say what the images of a split were used for, and whether a model looks better on them for it."""
+    """Return the use of a split's images, and whether it makes a model look better on them."""
     return ROLE[split], split != "test"
 
 
 def claim(audit: LeakAudit | None, model: str = command_hints.MODEL) -> str:
-    """Return what may be said of a model with this audit, to follow its name and a colon."""
+    """Return the claim that an audit allows, to follow the model's name and a colon."""
     if audit is None:
         return NOT_AUDITED.format(command=command_hints.audit_into(model))
     if audit.leaks:

@@ -1,8 +1,9 @@
-"""From logits to calibrated probabilities, and to sets that hold the truth with a promised frequency.
+"""Calibrates logits to probabilities and computes quantiles of prediction sets.
 
-Temperature scaling, by the size of the image where that pays, and a bias for each class beside it (bias-corrected
-temperature scaling): Guo et al., On Calibration of Modern Neural Networks (ICML 2017); Alexandari, Kundaje and
-Shrikumar (ICML 2020). All is fitted on validation data, over the class mix found there.
+The method is temperature scaling, by image size where that pays, with a bias for each class where
+that pays (bias-corrected temperature scaling): Guo et al., On Calibration of Modern Neural Networks
+(ICML 2017); Alexandari, Kundaje and Shrikumar (ICML 2020). Everything is fitted on validation data,
+over its class mix.
 """
 
 from collections.abc import Callable, Sequence
@@ -15,45 +16,51 @@ from cadlib.metrics import classification
 from cadlib.taxonomy import CODES
 
 Floats = NDArray[np.floating]
-Rows = NDArray[np.integer]
+Doubles = NDArray[np.float64]
+Integers = NDArray[np.integer]
+Rows = Integers
 
 NO_BIAS = (0.0,) * len(CODES)
+# Rare classes have too few images to fit a bias without a prior.
 BIAS_PRIOR = 1.0
-"""Standard deviation, in nats, of the normal distribution about 0 that a bias is taken to come from: rare classes
-have too few images for a free one."""
+"""Standard deviation, in nats, of the normal prior of a bias; its mean is 0."""
 FOLDS = 5
+# Networks are overconfident on thumbnails.
 SMALL_PX = 150
-"""Below this short side an image is a thumbnail, of which a network is surer than it should be."""
+"""An image with a shorter short side is a thumbnail."""
 LEAST_LESIONS = 100
-"""Of either kind, for temperatures of their own to be tried."""
+"""Lesions needed among small and among large images to try a temperature for each size."""
 
 
 @dataclass(frozen=True)
 class Temperature:
-    """What divides the logits of an image: `small` below a short side of SMALL_PX, `large` from there on."""
+    """Divisors of logits: `small` for a short side below SMALL_PX, `large` for all other images."""
 
     small: float
     large: float
 
     def __post_init__(self) -> None:
         for field in ("small", "large"):
-            if not 0 < (value := getattr(self, field)) < 100:
+            value = getattr(self, field)
+            if not 0 < value < 100:
                 raise ValueError(
-                    f"Expected `{field}` of the temperature to be above 0 and below 100 but got {value!r}."
+                    f"Expected `{field}` of the temperature to be above 0 and below 100 "
+                    f"but got {value!r}."
                 )
 
-    def of(self, short_side_px: ArrayLike) -> NDArray[np.float64]:
-        """Return the temperature of each image, (N,) px to (N, 1), so that it divides (N, 8) logits."""
-        small = np.asarray(short_side_px, np.float64) < SMALL_PX
-        return np.where(small, self.small, self.large)[..., None]
+    def of(self, short_side_px: ArrayLike) -> Doubles:
+        """Return the temperature of each image: (N,) px to (N, 1), to divide (N, 8) logits."""
+        is_small = np.asarray(short_side_px, np.float64) < SMALL_PX
+        temperatures = np.where(is_small, self.small, self.large)
+        return temperatures[..., None]
 
 
 @dataclass(frozen=True)
 class BiasTrial:
-    """What a bias for each class gives on lesions that it was not fitted on, beside the temperature alone.
+    """Compares a bias for each class with the temperature alone, on lesions outside the fit.
 
-    `gain` is how much lower the mean negative log-likelihood is, `gain_se` its standard error over lesions; the
-    two balanced accuracies are over the same images.
+    `gain` is the decrease of the mean negative log-likelihood, `gain_se` its standard error over
+    lesions. The two balanced accuracies are over the same images.
     """
 
     gain: float
@@ -63,231 +70,298 @@ class BiasTrial:
 
     @property
     def pays(self) -> bool:
-        """Say whether to keep the bias: the gain is beyond chance, and no balanced accuracy is paid for it.
+        """Return whether to use the bias: a gain beyond chance without loss of balanced accuracy.
 
-        Beyond chance is more than one standard error, as Breiman et al. 1984 (section 3.4.3) prefer the simpler
-        model. After a training that corrects for class frequency a bias undoes that correction: the likelihood
-        over the same mix gains, and the rare diagnoses, which balanced accuracy counts in full, are named less.
+        Beyond chance means more than one standard error: Breiman et al. 1984 (section 3.4.3) also
+        prefer the simpler model below that.
         """
-        return self.gain > self.gain_se and self.balanced_accuracy >= self.balanced_accuracy_without
+        # After a training that corrects for class frequency, a bias undoes that correction. The
+        # likelihood over the same mix gains, but rare diagnoses are predicted less often, and
+        # balanced accuracy counts them in full.
+        gain_is_clear = self.gain > self.gain_se
+        accuracy_holds = self.balanced_accuracy >= self.balanced_accuracy_without
+        return gain_is_clear and accuracy_holds
 
 
-def probabilities(
-    logits: Floats, temperature: float | Floats, bias: Sequence[float]
-) -> NDArray[np.float64]:
-    """Turn (N, 8) logits into (N, 8) float64 probabilities whose rows sum to 1: softmax(logits / temperature + bias).
+def probabilities(logits: Floats, temperature: float | Floats, bias: Sequence[float]) -> Doubles:
+    """Return softmax(logits / temperature + bias) of (N, 8) logits: (N, 8) float64, rows sum to 1.
 
     `temperature` is one number or (N, 1).
     `bias` has one number a class, in nats; `NO_BIAS` leaves the temperature alone.
     """
-    return _softmax(np.asarray(logits, np.float64) / temperature + np.asarray(bias))
+    scaled = np.asarray(logits, np.float64) / temperature
+    return _softmax(scaled + np.asarray(bias))
 
 
-def uncalibrated(
-    calibrated: Floats, temperature: float | Floats, bias: Sequence[float]
-) -> NDArray[np.float64]:
-    """Return the (N, 8) probabilities that were turned into `calibrated`: what the softmax alone had said."""
-    with np.errstate(divide="ignore"):  # a probability of 0 stays one
-        scaled: NDArray[np.float64] = np.log(np.asarray(calibrated, np.float64)) - np.asarray(bias)
+def uncalibrated(calibrated: Floats, temperature: float | Floats, bias: Sequence[float]) -> Doubles:
+    """Return the (N, 8) probabilities before calibration: those of the softmax of the logits."""
+    # The logarithm of 0 is -inf, which the softmax turns into a probability of 0 again.
+    with np.errstate(divide="ignore"):
+        log_probabilities = np.log(np.asarray(calibrated, np.float64))
+        scaled: Doubles = log_probabilities - np.asarray(bias)
     return _softmax(scaled * temperature)
 
 
-def _softmax(logits: NDArray[np.float64]) -> NDArray[np.float64]:
-    # To import scipy.special for these two lines would take every answer on the command line a sixth of a second.
-    powers = np.exp(logits - logits.max(axis=1, keepdims=True))
-    shares: NDArray[np.float64] = powers / powers.sum(axis=1, keepdims=True)
+def _softmax(logits: Doubles) -> Doubles:
+    # Importing scipy.special would slow each prediction on the command line by a sixth of a second.
+    largest = logits.max(axis=1, keepdims=True)
+    powers = np.exp(logits - largest)
+    sums = powers.sum(axis=1, keepdims=True)
+    shares: Doubles = powers / sums
     return shares
 
 
 def fit(
     logits: Floats,
-    labels: NDArray[np.integer],
-    lesions: NDArray[np.integer],
+    labels: Integers,
+    lesions: Integers,
     short_side_px: ArrayLike,
 ) -> tuple[Temperature, tuple[float, ...]]:
     """Return temperature and bias for (N, 8) logits and (N,) labels.
 
-    `lesions` is (N,) int, the lesion of each image, `short_side_px` (N,) its size. The bias is `NO_BIAS` and the
-    temperature one for all sizes where more does not pay, and where too few lesions are there to try it on.
+    `lesions` is (N,) int, the lesion of each image; `short_side_px` is (N,), its size. The bias is
+    `NO_BIAS`, and both sizes share one temperature, where more does not pay or where there are too
+    few lesions to try it.
     """
-    if len(np.unique(lesions)) >= FOLDS and try_bias(logits, labels, lesions).pays:
+    n_lesions = len(np.unique(lesions))
+    bias_pays = False
+    if n_lesions >= FOLDS:
+        bias_pays = try_bias(logits, labels, lesions).pays
+    if bias_pays:
         alone, bias = fit_with_bias(logits, labels)
     else:
-        alone, bias = fit_temperature(logits, labels), NO_BIAS
-    small = np.asarray(short_side_px, np.float64) < SMALL_PX
-    if min(len(np.unique(lesions[part])) for part in (small, ~small)) >= LEAST_LESIONS:
-        gain, gain_se = try_sizes(logits, labels, lesions, small, bias)
+        alone = fit_temperature(logits, labels)
+        bias = NO_BIAS
+    is_small = np.asarray(short_side_px, np.float64) < SMALL_PX
+    small_lesions = np.unique(lesions[is_small])
+    large_lesions = np.unique(lesions[~is_small])
+    n_small = len(small_lesions)
+    n_large = len(large_lesions)
+    if min(n_small, n_large) >= LEAST_LESIONS:
+        gain, gain_se = try_sizes(logits, labels, lesions, is_small, bias)
+        # A second temperature has to gain more than one standard error, as a bias does.
         if gain > gain_se:
-            return _by_size(logits, labels, small, bias), bias
+            return _by_size(logits, labels, is_small, bias), bias
     return Temperature(alone, alone), bias
 
 
 def try_sizes(
     logits: Floats,
-    labels: NDArray[np.integer],
-    lesions: NDArray[np.integer],
+    labels: Integers,
+    lesions: Integers,
     small: NDArray[np.bool_],
     bias: Sequence[float],
 ) -> tuple[float, float]:
-    """Return how much lower the negative log-likelihood is with a temperature for each size, and its standard error.
+    """Return the gain in log-likelihood of a temperature for each size, and its standard error.
 
-    `small` is (N,) bool. Fitted on four fifths of the lesions, compared on the last, and so for each fifth.
+    `small` is (N,) bool. The gain is the decrease of the mean negative log-likelihood in
+    cross-validation: each fifth of the lesions is predicted by fits on the other four fifths.
     """
     short_side_px = np.where(small, 0, SMALL_PX)
 
     def by_size(fitted: Rows, held_out: Rows) -> Floats:
-        temperature = _by_size(logits[fitted], labels[fitted], small[fitted], bias).of(
-            short_side_px[held_out]
-        )
-        return probabilities(logits[held_out], temperature, bias)
+        temperature = _by_size(logits[fitted], labels[fitted], small[fitted], bias)
+        sides = short_side_px[held_out]
+        divisors = temperature.of(sides)
+        return probabilities(logits[held_out], divisors, bias)
 
     def alone(fitted: Rows, held_out: Rows) -> Floats:
-        return probabilities(
-            logits[held_out], fit_temperature(logits[fitted], labels[fitted], bias), bias
-        )
+        temperature = fit_temperature(logits[fitted], labels[fitted], bias)
+        return probabilities(logits[held_out], temperature, bias)
 
-    gains = _gains(labels, _held_out(labels, lesions, by_size), _held_out(labels, lesions, alone))
+    with_sizes = _held_out(labels, lesions, by_size)
+    without = _held_out(labels, lesions, alone)
+    gains = _gains(labels, with_sizes, without)
     return float(gains.mean()), _standard_error(gains, lesions)
 
 
 def _by_size(
-    logits: Floats, labels: NDArray[np.integer], small: NDArray[np.bool_], bias: Sequence[float]
+    logits: Floats,
+    labels: Integers,
+    is_small: NDArray[np.bool_],
+    bias: Sequence[float],
 ) -> Temperature:
-    return Temperature(
-        *(fit_temperature(logits[part], labels[part], bias) for part in (small, ~small))
-    )
+    is_large = ~is_small
+    small = fit_temperature(logits[is_small], labels[is_small], bias)
+    large = fit_temperature(logits[is_large], labels[is_large], bias)
+    return Temperature(small, large)
 
 
-def try_bias(
-    logits: Floats, labels: NDArray[np.integer], lesions: NDArray[np.integer]
-) -> BiasTrial:
-    """Fit with and without a bias on four fifths of the lesions, compare on the last, and so for each fifth.
+def try_bias(logits: Floats, labels: Integers, lesions: Integers) -> BiasTrial:
+    """Compare fits with and without a bias in cross-validation over fifths of the lesions.
 
     Raise ValueError when there are fewer lesions than folds: nothing is held out then.
     """
-    if (n_lesions := len(np.unique(lesions))) < FOLDS:
+    n_lesions = len(np.unique(lesions))
+    if n_lesions < FOLDS:
         raise ValueError(f"Expected at least {FOLDS} lesions to try a bias on but got {n_lesions}.")
 
     def biased(fitted: Rows, held_out: Rows) -> Floats:
-        return probabilities(logits[held_out], *fit_with_bias(logits[fitted], labels[fitted]))
+        temperature, bias = fit_with_bias(logits[fitted], labels[fitted])
+        return probabilities(logits[held_out], temperature, bias)
 
     def alone(fitted: Rows, held_out: Rows) -> Floats:
-        return probabilities(
-            logits[held_out], fit_temperature(logits[fitted], labels[fitted]), NO_BIAS
-        )
+        temperature = fit_temperature(logits[fitted], labels[fitted])
+        return probabilities(logits[held_out], temperature, NO_BIAS)
 
-    with_bias, without = _held_out(labels, lesions, biased), _held_out(labels, lesions, alone)
+    with_bias = _held_out(labels, lesions, biased)
+    without = _held_out(labels, lesions, alone)
     gains = _gains(labels, with_bias, without)
+    accuracy = classification.balanced_accuracy(labels, with_bias)
+    accuracy_without = classification.balanced_accuracy(labels, without)
     return BiasTrial(
-        float(gains.mean()),
-        _standard_error(gains, lesions),
-        float(classification.balanced_accuracy(labels, with_bias)),
-        float(classification.balanced_accuracy(labels, without)),
+        gain=float(gains.mean()),
+        gain_se=_standard_error(gains, lesions),
+        balanced_accuracy=float(accuracy),
+        balanced_accuracy_without=float(accuracy_without),
     )
 
 
 def _held_out(
-    labels: NDArray[np.integer],
-    lesions: NDArray[np.integer],
+    labels: Integers,
+    lesions: Integers,
     predict: Callable[[Rows, Rows], Floats],
-) -> NDArray[np.float64]:
-    """Return (N, 8) probabilities, each image's from what `predict` fits on the folds that its lesion is not in."""
-    from sklearn.model_selection import GroupKFold  # noqa: PLC0415 - takes half a second, and an answer needs none
+) -> Doubles:
+    """Return (N, 8) probabilities of each image, from a fit on the folds without its lesion."""
+    # The import takes half a second, and a prediction does not need it.
+    from sklearn.model_selection import GroupKFold  # noqa: PLC0415
 
-    found = np.empty((len(labels), len(CODES)))
-    for fitted, held_out in GroupKFold(FOLDS, shuffle=True, random_state=0).split(
-        found, labels, lesions
-    ):
-        found[held_out] = predict(fitted, held_out)
-    return found
+    predicted = np.empty((len(labels), len(CODES)))
+    folds = GroupKFold(FOLDS, shuffle=True, random_state=0)
+    for fitted, held_out in folds.split(predicted, labels, lesions):
+        predicted[held_out] = predict(fitted, held_out)
+    return predicted
 
 
-def _gains(labels: NDArray[np.integer], ours: Floats, theirs: Floats) -> NDArray[np.float64]:
-    """Return by how much the log-likelihood of each of (N,) labels is higher under ours, (N, 8), than under theirs."""
+def _gains(labels: Integers, ours: Floats, theirs: Floats) -> Doubles:
+    """Return the log-likelihood of each of (N,) labels under ours, (N, 8), minus that of theirs."""
     rows = np.arange(len(labels))
-    gains: NDArray[np.float64] = np.log(ours[rows, labels]) - np.log(theirs[rows, labels])
+    our_likelihood = np.log(ours[rows, labels])
+    their_likelihood = np.log(theirs[rows, labels])
+    gains: Doubles = our_likelihood - their_likelihood
     return gains
 
 
-def fit_with_bias(logits: Floats, labels: NDArray[np.integer]) -> tuple[float, tuple[float, ...]]:
-    """Return the temperature (0.05 to 20) and the bias that minimise the negative log-likelihood of (N,) labels.
+def fit_with_bias(logits: Floats, labels: Integers) -> tuple[float, tuple[float, ...]]:
+    """Return the temperature (0.05 to 20) and the bias with the least negative log-likelihood.
 
-    The bias is held near 0 by its prior (`BIAS_PRIOR`), which also makes its sum 0. Raise ValueError when logits
-    and labels are empty or differ in length.
+    The prior of the bias (`BIAS_PRIOR`) keeps it near 0 and also makes its sum 0. Raise ValueError
+    when logits and labels are empty or differ in length.
     """
-    from scipy.optimize import minimize  # noqa: PLC0415 - takes half a second, and an answer needs none
-    from scipy.special import log_softmax  # noqa: PLC0415 - as above
+    # The import takes half a second, and a prediction does not need it.
+    from scipy.optimize import minimize  # noqa: PLC0415
 
     exact, rows = _checked(logits, labels)
-    shrink = 1 / (len(rows) * BIAS_PRIOR**2)
 
-    def loss(inverse_and_bias: NDArray[np.float64]) -> tuple[float, NDArray[np.float64]]:
-        inverse, bias = inverse_and_bias[0], inverse_and_bias[1:]
-        likelihood = log_softmax(exact * inverse + bias, axis=1)
-        slope = np.exp(likelihood)
-        slope[rows, labels] -= 1
-        slopes = np.array(
-            [(slope * exact).sum() / len(rows), *(slope.mean(axis=0) + shrink * bias)]
-        )
-        return float(shrink / 2 * (bias**2).sum() - likelihood[rows, labels].mean()), slopes
+    def loss(inverse_and_bias: Doubles) -> tuple[float, Doubles]:
+        return _biased_loss(inverse_and_bias, exact, rows, labels)
 
-    # in the inverse of the temperature and the bias the loss is convex: its only minimum is found from anywhere
-    start, bounds = np.array([1.0, *NO_BIAS]), [(1 / 20, 1 / 0.05), *[(None, None)] * len(CODES)]
-    inverse, *bias = minimize(loss, start, jac=True, bounds=bounds, method="L-BFGS-B").x.tolist()
+    # In the inverse of the temperature and the bias the loss is convex, so that every start leads
+    # to its only minimum.
+    start = np.array([1.0, *NO_BIAS])
+    inverse_bounds = (1 / 20, 1 / 0.05)
+    bias_bounds = [(None, None)] * len(CODES)
+    bounds = [inverse_bounds, *bias_bounds]
+    minimum = minimize(loss, start, jac=True, bounds=bounds, method="L-BFGS-B")
+    inverse, *bias = minimum.x.tolist()
     return 1 / inverse, tuple(bias)
 
 
-def fit_temperature(
-    logits: Floats, labels: NDArray[np.integer], bias: Sequence[float] = NO_BIAS
-) -> float:
-    """Return the temperature that minimises the negative log-likelihood of (N,) labels under (N, 8) logits and a bias.
+def _biased_loss(
+    inverse_and_bias: Doubles,
+    logits: Doubles,
+    rows: NDArray[np.int64],
+    labels: Integers,
+) -> tuple[float, Doubles]:
+    """Return the penalised mean negative log-likelihood and its slopes, (9,) float64.
 
-    Searched between 0.05 and 20; raise ValueError when logits and labels are empty or differ in length.
+    `inverse_and_bias` is (9,): the inverse of the temperature and the bias of each class.
     """
-    from scipy.optimize import minimize_scalar  # noqa: PLC0415 - takes half a second, and an answer needs none
-    from scipy.special import log_softmax  # noqa: PLC0415 - as above
+    # The import takes half a second, and a prediction does not need it.
+    from scipy.special import log_softmax  # noqa: PLC0415
+
+    n = len(rows)
+    # The likelihood is a mean over images, so the penalty of the prior is divided by them too.
+    shrink = 1 / (n * BIAS_PRIOR**2)
+    inverse = inverse_and_bias[0]
+    bias = inverse_and_bias[1:]
+    scaled = logits * inverse + bias
+    likelihood = log_softmax(scaled, axis=1)
+    slope = np.exp(likelihood)
+    slope[rows, labels] -= 1
+    inverse_slope = (slope * logits).sum() / n
+    bias_slopes = slope.mean(axis=0) + shrink * bias
+    penalty = shrink / 2 * (bias**2).sum()
+    mean_likelihood = likelihood[rows, labels].mean()
+    loss = float(penalty - mean_likelihood)
+    slopes = np.array([inverse_slope, *bias_slopes])
+    return loss, slopes
+
+
+def fit_temperature(logits: Floats, labels: Integers, bias: Sequence[float] = NO_BIAS) -> float:
+    """Return the temperature with the least negative log-likelihood of (N,) labels.
+
+    The likelihood is that of (N, 8) logits and a bias. The search is between 0.05 and 20; raise
+    ValueError when logits and labels are empty or differ in length.
+    """
+    # The import takes half a second, and a prediction does not need it.
+    from scipy.optimize import minimize_scalar  # noqa: PLC0415
+    from scipy.special import log_softmax  # noqa: PLC0415
 
     exact, rows = _checked(logits, labels)
 
     def loss(log_temperature: float) -> float:
-        likelihood = log_softmax(exact / np.exp(log_temperature) + np.asarray(bias), axis=1)
-        return -float(likelihood[rows, labels].mean())
+        temperature = np.exp(log_temperature)
+        scaled = exact / temperature + np.asarray(bias)
+        likelihood = log_softmax(scaled, axis=1)
+        of_truth = likelihood[rows, labels]
+        return -float(of_truth.mean())
 
-    return float(
-        np.exp(minimize_scalar(loss, bounds=(np.log(0.05), np.log(20)), method="bounded").x)
-    )
+    bounds = (np.log(0.05), np.log(20))
+    minimum = minimize_scalar(loss, bounds=bounds, method="bounded")
+    temperature = np.exp(minimum.x)
+    return float(temperature)
 
 
-def conformal_quantiles(
-    calibrated: NDArray[np.float64], labels: NDArray[np.integer], coverage: float
-) -> NDArray[np.float64]:
-    """Return for each class the largest 1 - p(class) at which it still belongs to the prediction set.
+def conformal_quantiles(calibrated: Doubles, labels: Integers, coverage: float) -> Doubles:
+    """Return for each class the largest 1 - p(class) that puts it into the prediction set.
 
-    `calibrated` is (N, 8) float64, `labels` (N,) int, the result (8,) float64 in taxonomy order, 0 to 1.
-    Class-conditional split conformal prediction with the finite-sample correction: the
-    ceil((n + 1) coverage)-th smallest score of the class, 1.0 where n is too small for one.
+    `calibrated` is (N, 8) float64, `labels` is (N,) int, and the result is (8,) float64 in taxonomy
+    order, 0 to 1. The method is class-conditional split conformal prediction with the finite-sample
+    correction: the ceil((n + 1) coverage)-th smallest score of the class, 1.0 where n is too small
+    for one.
     """
-    quantiles = np.ones(calibrated.shape[1])
-    for index in range(calibrated.shape[1]):
-        scores = np.sort(1 - calibrated[labels == index, index])
-        rank = int(np.ceil((len(scores) + 1) * coverage))
-        if rank <= len(scores):
+    n_classes = calibrated.shape[1]
+    quantiles = np.ones(n_classes)
+    for index in range(n_classes):
+        of_class = labels == index
+        shares = calibrated[of_class, index]
+        scores = np.sort(1 - shares)
+        n = len(scores)
+        # The finite-sample correction counts the new image too.
+        rank = int(np.ceil((n + 1) * coverage))
+        if rank <= n:
             quantiles[index] = scores[rank - 1]
     return quantiles
 
 
-def _checked(
-    logits: Floats, labels: NDArray[np.integer]
-) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
+def _checked(logits: Floats, labels: Integers) -> tuple[Doubles, NDArray[np.int64]]:
     """Return the logits as float64 and the numbers of their rows."""
-    if len(logits) != len(labels) or not len(labels):
+    n_logits = len(logits)
+    n_labels = len(labels)
+    if n_logits != n_labels or n_labels == 0:
         raise ValueError(
-            f"Expected as many logits as labels, at least one, but got {len(logits)} and {len(labels)}."
+            f"Expected as many logits as labels, at least one, but got {n_logits} and {n_labels}."
         )
-    return np.asarray(logits, np.float64), np.arange(len(labels), dtype=np.int64)
+    exact = np.asarray(logits, np.float64)
+    return exact, np.arange(n_labels, dtype=np.int64)
 
 
-def _standard_error(values: NDArray[np.float64], lesions: NDArray[np.integer]) -> float:
-    """Return the standard error of the mean of (N,) values where the lesions, not the images, are independent."""
-    sums = np.bincount(np.unique(lesions, return_inverse=True)[1], values - values.mean())
-    return float(np.sqrt(np.square(sums).sum()) / len(values))
+def _standard_error(values: Doubles, lesions: Integers) -> float:
+    """Return the standard error of the mean of (N,) values; only lesions are independent."""
+    _, lesion_of_image = np.unique(lesions, return_inverse=True)
+    deviations = values - values.mean()
+    sums = np.bincount(lesion_of_image, deviations)
+    squares = np.square(sums).sum()
+    error = np.sqrt(squares) / len(values)
+    return float(error)

@@ -1,11 +1,11 @@
-"""Tells which fields of model.json decide an answer.
+"""Lists the fields of model.json that decide an answer.
 
-Every field stands in one of two lists. DECIDING fields change what a model answers: their hash is
-part of the model's id, which pages show and which predictions carry. DESCRIPTIVE fields say where
-the model comes from and how it was measured: they may change while the answers stay the same.
+Every field is in one of two lists. DECIDING fields change a model's answers: their hash is part of
+the model's id, which pages show and which predictions carry. DESCRIPTIVE fields describe the origin
+of the model and its measurements: they may change while the answers stay the same.
 
 A path is written as in an error message, without the leading `$.`: `operating_points[1].threshold`.
-In the lists an index is left out, and an entry stands for everything below it.
+In the lists an index is left out, and an entry covers everything below it.
 """
 
 import hashlib
@@ -51,10 +51,10 @@ DESCRIPTIVE = (
     "neighbours",
     "novelty",
 )
-"""A field that stands in both lists, as `novelty.limit` does under `novelty`, belongs to the longer entry."""
+"""A field in both lists, as `novelty.limit` under `novelty`, belongs to the longer entry."""
 
 ID_DIGITS = 12
-"""Hexadecimal digits of the hash in a model's id: 48 bits, too many to meet by chance."""
+"""Hexadecimal digits of the hash in a model's id: 48 bits make a collision by chance unlikely."""
 _FIELD_DIGITS = 16
 _INDEX = re.compile(r"\[\d+\]")
 
@@ -68,14 +68,18 @@ def answers_sha256(content: Mapping[str, Any]) -> str:
 def field_digests(content: Mapping[str, Any]) -> dict[str, str]:
     """Return a short hash of each deciding field, and of each entry of descriptive ones.
 
-    Comparing two of these tells which fields changed.
+    A comparison of two results shows which fields changed.
     """
     parts: dict[str, dict[str, Any]] = {}
     for path, value in leaves(content):
         entry = _entry(path)
         name = entry if entry in DESCRIPTIVE else path
-        parts.setdefault(name, {})[path] = value
-    return {name: _digest(values)[:_FIELD_DIGITS] for name, values in sorted(parts.items())}
+        part = parts.setdefault(name, {})
+        part[path] = value
+    digests: dict[str, str] = {}
+    for name in sorted(parts):
+        digests[name] = _digest(parts[name])[:_FIELD_DIGITS]
+    return digests
 
 
 def _entry(path: str) -> str:
@@ -83,12 +87,14 @@ def _entry(path: str) -> str:
     general = _INDEX.sub("[]", path)
     longest = ""
     for entry in (*DECIDING, *DESCRIPTIVE):
-        belongs = general == entry or general.startswith((f"{entry}.", f"{entry}["))
+        is_below = general.startswith((f"{entry}.", f"{entry}["))
+        belongs = general == entry or is_below
         if belongs and len(entry) > len(longest):
             longest = entry
     return longest
 
 
 def _digest(values: Mapping[str, Any]) -> str:
+    # The order of the keys in a file decides nothing, so the keys are sorted.
     text = json.dumps(values, sort_keys=True, separators=(",", ":"))
     return hashlib.sha256(text.encode()).hexdigest()

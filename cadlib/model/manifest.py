@@ -1,11 +1,11 @@
-"""Records what each file of a model folder holds, and finds what changed.
+"""Stores the hashes of a model folder's files and detects changes.
 
 `manifest.json` has the size and the SHA-256 of every other file of the folder, and short hashes of
 the fields of model.json, so that a change can be named. It is written together with the files.
 
-It protects from what happens unnoticed: a slip in an editor, a half-finished copy, a bad disk. It
-is no signature: who changes a file can write its new hash too. What shows that is the model's id,
-which is the hash of all fields that decide an answer, and the golden answers.
+It protects from unnoticed changes: a slip in an editor, a half-finished copy, a bad disk. It is no
+signature: anybody who changes a file can write its new hash too. The model's id, which is the hash
+of all fields that decide an answer, and the golden answers reveal such a change.
 """
 
 import hashlib
@@ -36,9 +36,12 @@ NOVELTY_FILE = "novelty.safetensors"
 SPLIT_FILE = "split.csv"
 
 NEEDED_FILES = (RECORD_FILE, WEIGHTS_FILE, ONNX_FILE, GOLDEN_FILE)
-"""Without these there is no answer."""
+"""Files without which a model cannot predict."""
 LARGE_FILES = (WEIGHTS_FILE, ONNX_FILE, NEIGHBOURS_FILE, NOVELTY_FILE)
-"""Read when the model is loaded. The others are small, and are checked whenever the record is read."""
+"""Files that are read when the model is loaded.
+
+The others are small, and are checked whenever the record is read.
+"""
 FILES = (*NEEDED_FILES, METRICS_FILE, NEIGHBOURS_FILE, NOVELTY_FILE, CARD_FILE, SPLIT_FILE)
 """All files that a model folder may have beside its manifest."""
 SMALL_FILES = tuple(name for name in FILES if name not in LARGE_FILES)
@@ -66,62 +69,69 @@ class Manifest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class FileTooLargeError(OSError):
-    """A file has more bytes than it may have; it was not read."""
+    """A file is larger than allowed; it was not read."""
 
-    def __init__(self, found_bytes: int, most_bytes: int) -> None:
-        super().__init__(None, f"it has {found_bytes:,} bytes, more than {most_bytes:,}")
-        self.bytes = found_bytes
+    def __init__(self, actual_bytes: int, most_bytes: int) -> None:
+        super().__init__(None, f"it has {actual_bytes:,} bytes, more than {most_bytes:,}")
+        self.bytes = actual_bytes
 
 
 @dataclass(frozen=True)
 class Change:
-    """A file of a model folder, or a field of one, that is not what it was."""
+    """A changed file of a model folder, or a changed field of its model.json."""
 
     file: str
     what: str
     field: str = ""
 
     def __str__(self) -> str:
-        return (
-            f"{self.file}: {self.field} {self.what}" if self.field else f"{self.file} {self.what}"
-        )
+        if self.field:
+            return f"{self.file}: {self.field} {self.what}"
+        return f"{self.file} {self.what}"
 
 
 def file_facts(data: bytes) -> FileFacts:
     """Return size and hash of a file's bytes."""
-    return FileFacts(len(data), hashlib.sha256(data).hexdigest())
+    digest = hashlib.sha256(data)
+    return FileFacts(len(data), digest.hexdigest())
 
 
 def manifest_text(model_id: str, files: Mapping[str, FileFacts], record: Mapping[str, Any]) -> str:
-    """Return manifest.json for the files of a model folder; `record` is the content of its model.json."""
+    """Return manifest.json for the files of a model folder.
+
+    `record` is the content of its model.json.
+    """
+    listed = {name: msgspec.structs.asdict(files[name]) for name in sorted(files)}
     content = {
         "format_version": 1,
         "model": model_id,
-        "files": {name: msgspec.structs.asdict(files[name]) for name in sorted(files)},
+        "files": listed,
         "fields": field_digests(record),
     }
-    return (
-        json.dumps({**content, "sha256": _own_digest(content)}, indent=2, ensure_ascii=False) + "\n"
-    )
+    signed = {**content, "sha256": _own_digest(content)}
+    return json.dumps(signed, indent=2, ensure_ascii=False) + "\n"
 
 
 def read_manifest(folder: Path) -> Manifest:
-    """Read and check manifest.json of a model folder; raise ModelInvalid for one that cannot be used."""
+    """Read and check manifest.json of a model folder; raise ModelInvalid for a bad one."""
     path = folder / MANIFEST_FILE
     raw = parse(_read(path, _MAX_MANIFEST_BYTES), path)
     manifest = convert(raw, Manifest, path)
-    if manifest.sha256 != _own_digest({key: raw[key] for key in raw if key != "sha256"}):
+    hashed = {key: value for key, value in raw.items() if key != "sha256"}
+    if manifest.sha256 != _own_digest(hashed):
         raise ModelInvalid(
             f"Expected {path} as it was written, but its content changed. Restore the folder."
         )
-    if unknown := sorted(set(manifest.files) - set(FILES)):
+    unknown = sorted(set(manifest.files) - set(FILES))
+    if unknown:
         raise ModelInvalid(
             f"Expected {path} to list files of a model, but found {unknown[0][:60]!r}."
         )
     for name in NEEDED_FILES:
         if name not in manifest.files:
             raise ModelInvalid(
-                f"Expected {path} to list {name}, without which there is no answer. Restore the folder."
+                f"Expected {path} to list {name}, without which there is no answer. "
+                "Restore the folder."
             )
     return manifest
 
@@ -129,26 +139,39 @@ def read_manifest(folder: Path) -> Manifest:
 def read_files(folder: Path, manifest: Manifest, names: Iterable[str]) -> dict[str, bytes]:
     """Return the bytes of those files that the manifest lists.
 
-    Raise ModelInvalid, and name every file and every field of model.json that is not as it was written.
+    Raise ModelInvalid, and name every file and every field of model.json that changed since it was
+    written.
     """
     contents, changes = _compare(folder, manifest, names)
     if changes:
-        named = "; ".join(map(str, changes[:5]))
+        first = "; ".join(str(change) for change in changes[:5])
         more = f"; and {len(changes) - 5} more" if len(changes) > 5 else ""
         raise ModelInvalid(
-            f"Expected the model in {folder} as it was written, but {named}{more}. Restore the folder; "
+            f"Expected the model in {folder} as it was written, but {first}{more}. "
+            "Restore the folder; "
             f"`python -m cadlib model verify --model {folder}` lists every change."
         )
     return contents
 
 
 def find_changes(folder: Path) -> list[Change]:
-    """Return everything in a model folder that is not as it was written; raise ModelInvalid without a manifest."""
+    """Return every change in a model folder since it was written.
+
+    Raise ModelInvalid without a manifest.
+    """
     manifest = read_manifest(folder)
     _, changes = _compare(folder, manifest, FILES)
     expected = {MANIFEST_FILE, *manifest.files}
-    added = sorted(path.name for path in folder.iterdir() if path.name not in expected)
-    return [*changes, *(Change(ascii(name)[1:-1], "was added") for name in added)]
+    present = {path.name for path in folder.iterdir()}
+    for name in sorted(present - expected):
+        change = Change(_printable(name), "was added")
+        changes.append(change)
+    return changes
+
+
+def _printable(name: str) -> str:
+    """Return a name with escapes for all that a terminal may not print."""
+    return ascii(name)[1:-1]
 
 
 def _compare(
@@ -159,8 +182,9 @@ def _compare(
     for name in names:
         if name not in manifest.files:
             continue
+        facts = manifest.files[name]
         try:
-            contents[name] = _checked(folder / name, manifest.files[name])
+            contents[name] = _checked(folder / name, facts)
         except ModelInvalid as error:
             fields = _changed_fields(folder, manifest) if name == RECORD_FILE else []
             changes += fields or [Change(name, str(error))]
@@ -168,7 +192,7 @@ def _compare(
 
 
 def _checked(path: Path, facts: FileFacts) -> bytes:
-    """Return the bytes of a file; raise ModelInvalid with what is wrong, to follow its name."""
+    """Return the bytes of a file; raise ModelInvalid with a message to follow its name."""
     try:
         data = read_regular(path, facts.bytes)
     except FileNotFoundError:
@@ -190,11 +214,10 @@ def _checked(path: Path, facts: FileFacts) -> bytes:
 
 
 def read_regular(path: Path, most_bytes: int) -> bytes:
-    """Return the bytes of a regular file, never more than a stated number.
-
-    A pipe, a device or a folder is refused before a byte is read: reading one could wait for ever.
-    Raise OSError.
-    """
+    """Return the bytes of a regular file, at most `most_bytes`; raise OSError for anything else."""
+    # A pipe, a device or a folder is rejected before a byte is read: reading one could block
+    # forever.
+    # Without O_NONBLOCK, opening a pipe would wait for a writer; O_BINARY is for Windows.
     flags = os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0)
     descriptor = os.open(path, flags)
     try:
@@ -204,13 +227,15 @@ def read_regular(path: Path, most_bytes: int) -> bytes:
         if status.st_size > most_bytes:
             raise FileTooLargeError(status.st_size, most_bytes)
         with os.fdopen(descriptor, "rb", closefd=False) as file:
-            return file.read(most_bytes + 1)[:most_bytes]
+            # The file can grow after its size was read.
+            data = file.read(most_bytes + 1)
+            return data[:most_bytes]
     finally:
         os.close(descriptor)
 
 
 def _changed_fields(folder: Path, manifest: Manifest) -> list[Change]:
-    """Name the fields of model.json that changed; none where they cannot be told."""
+    """Return the changed fields of model.json; none where they cannot be identified."""
     path = folder / RECORD_FILE
     try:
         raw = parse(read_regular(path, _MAX_NAMED_BYTES), path)
@@ -224,7 +249,7 @@ def _changed_fields(folder: Path, manifest: Manifest) -> list[Change]:
         if name not in today:
             changes.append(Change(RECORD_FILE, "is missing", name))
         elif name not in manifest.fields:
-            changes.append(Change(RECORD_FILE, "was added", ascii(name[:100])[1:-1]))
+            changes.append(Change(RECORD_FILE, "was added", _printable(name[:100])))
         elif today[name] != manifest.fields[name]:
             changes.append(Change(RECORD_FILE, "changed", name))
     return changes
@@ -235,8 +260,9 @@ def _read(path: Path, most_bytes: int) -> bytes:
         return read_regular(path, most_bytes)
     except FileNotFoundError:
         raise ModelInvalid(
-            f"Expected {path}, but there is no such file. Restore the folder; a model of an earlier version gets "
-            f"its manifest by `python -m cadlib model migrate --model {path.parent}`."
+            f"Expected {path}, but there is no such file. Restore the folder; "
+            "a model of an earlier version gets its manifest "
+            f"by `python -m cadlib model migrate --model {path.parent}`."
         ) from None
     except OSError as error:
         raise ModelInvalid(
@@ -245,5 +271,6 @@ def _read(path: Path, most_bytes: int) -> bytes:
 
 
 def _own_digest(content: Mapping[str, Any]) -> str:
+    # Sorted keys and ASCII give the same bytes for equal content on every system.
     text = json.dumps(content, sort_keys=True, separators=(",", ":"), ensure_ascii=True)
     return hashlib.sha256(text.encode()).hexdigest()

@@ -1,11 +1,13 @@
-"""Writes a model folder anew in the current format; weights, metrics and answers stay.
+"""Rewrites a model folder in the current format.
+
+Weights, metrics and answers stay.
 
 A folder of format version 5 has no manifest, and golden answers without decisions. Before it is
-written anew, its files are compared with the hashes of its model.json, and its answers for drawn
-lesions with its golden figures: what was changed before is found as far as that version could tell.
+rewritten, its files are compared with the hashes of its model.json, and its answers for drawn
+lesions with its golden figures: earlier changes are detected as far as that version allows.
 
 A folder of the current version is compared with its manifest first. Its card and its golden answers
-are written anew, after the code that writes them has changed.
+are rewritten, to follow changes of the code that writes them.
 """
 
 import hashlib
@@ -38,52 +40,76 @@ FORMER_VERSION = 5
 
 
 def migrate(folder: Path, *, accept_changes: bool = False) -> tuple[ModelRecord, list[str]]:
-    """Write a model folder anew; return its record and the changes that were accepted.
+    """Rewrite a model folder; return its record and the accepted changes.
 
-    With `accept_changes` what was changed by hand becomes part of the model, which gets another id where it decides
-    answers. Raise ModelInvalid for a folder that was changed, without it, and for one that cannot be read. May raise
-    OSError.
+    With `accept_changes`, changes by hand become part of the model, which gets another id where
+    they decide answers. Without it, raise ModelInvalid for a changed folder. Also raise it for one
+    that cannot be read. May raise OSError.
     """
     path = folder / RECORD_FILE
     raw = read_json(path)
     version = raw.get("format_version")
-    if version not in (FORMER_VERSION, FORMAT_VERSION):
-        raise ModelInvalid(
-            f"Expected {path} to be of format version {FORMER_VERSION} or {FORMAT_VERSION}, but found "
-            f"{shown(version)}. Migrate it with the version of cadlib that follows the one that wrote it."
-        )
-    changes = _former_changes(folder, raw) if version == FORMER_VERSION else _changes(folder)
+    _check_version(version, path)
+    is_former = version == FORMER_VERSION
+    changes = _former_changes(folder, raw) if is_former else _changes(folder)
     if changes and not accept_changes:
         raise ModelInvalid(
-            f"Expected the model in {folder} as it was written, but {'; '.join(changes)}. Restore the folder. If you "
-            "made these changes yourself, --accept-changes makes them part of the model."
+            f"Expected the model in {folder} as it was written, but {'; '.join(changes)}. "
+            "Restore the folder. If you made these changes yourself, "
+            "--accept-changes makes them part of the model."
         )
-    contents = {
-        name: (folder / name).read_bytes() for name in manifest.FILES if (folder / name).is_file()
-    }
-    if missing := [name for name in manifest.NEEDED_FILES if name not in contents]:
-        raise ModelInvalid(
-            f"Expected {', '.join(missing)} in {folder}, but found none. Restore the folder."
-        )
+    contents = _read_contents(folder)
     raw = {**raw, "format_version": FORMAT_VERSION}
     if accept_changes:
         raw = _with_hashes(raw, contents)
     record = record_from_json(raw, path)
     model = Model.assemble(record, contents, folder)
-    if version == FORMER_VERSION and not accept_changes:
+    if is_former and not accept_changes:
         _compare_former_answers(model, contents[GOLDEN_FILE], folder / GOLDEN_FILE)
-    contents[GOLDEN_FILE] = golden.golden_json(model).encode()
-    if METRICS_FILE in contents:
-        contents[CARD_FILE] = card.render(record, json.loads(contents[METRICS_FILE])).encode()
-    write_folder(
-        folder, record, {name: data for name, data in contents.items() if name != RECORD_FILE}
-    )
-    return Model.load(folder).record, changes
+    _rewrite(model, contents)
+    # Loading checks the new folder.
+    model = Model.load(folder)
+    return model.record, changes
+
+
+def _rewrite(model: Model, contents: dict[str, bytes]) -> None:
+    """Write a model folder with current golden answers and a current card."""
+    # `write_folder` writes model.json from the record.
+    files = {name: data for name, data in contents.items() if name != RECORD_FILE}
+    files[GOLDEN_FILE] = golden.golden_json(model).encode()
+    if METRICS_FILE in files:
+        figures = json.loads(files[METRICS_FILE])
+        files[CARD_FILE] = card.render(model.record, figures).encode()
+    write_folder(model.folder, model.record, files)
+
+
+def _check_version(version: Any, path: Path) -> None:
+    if version not in (FORMER_VERSION, FORMAT_VERSION):
+        raise ModelInvalid(
+            f"Expected {path} to be of format version {FORMER_VERSION} or {FORMAT_VERSION}, "
+            f"but found {shown(version)}. "
+            "Migrate it with the version of cadlib that follows the one that wrote it."
+        )
+
+
+def _read_contents(folder: Path) -> dict[str, bytes]:
+    """Return the bytes of all files of a model folder, by name."""
+    contents: dict[str, bytes] = {}
+    for name in manifest.FILES:
+        path = folder / name
+        if path.is_file():
+            contents[name] = path.read_bytes()
+    missing = [name for name in manifest.NEEDED_FILES if name not in contents]
+    if missing:
+        raise ModelInvalid(
+            f"Expected {', '.join(missing)} in {folder}, but found none. Restore the folder."
+        )
+    return contents
 
 
 def _changes(folder: Path) -> list[str]:
     try:
-        return list(map(str, manifest.find_changes(folder)))
+        return [str(change) for change in manifest.find_changes(folder)]
     except ModelInvalid as error:
         return [str(error)]
 
@@ -103,45 +129,59 @@ def _former_changes(folder: Path, raw: dict[str, Any]) -> list[str]:
 
 
 def _hashes(raw: dict[str, Any]) -> dict[str, Any]:
-    """Return the hashes that a model.json has of other files, None for a file that the model does not have."""
+    """Return the hashes of other files in a model.json, None for a file that is not part of it."""
+    training = raw.get("training") or {}
+    neighbours = raw.get("neighbours") or {}
+    novelty = raw.get("novelty") or {}
     return {
         WEIGHTS_FILE: raw.get("weights_sha256"),
         ONNX_FILE: raw.get("onnx_sha256"),
-        SPLIT_FILE: (raw.get("training") or {}).get("split_sha256"),
-        NEIGHBOURS_FILE: (raw.get("neighbours") or {}).get("sha256"),
-        NOVELTY_FILE: (raw.get("novelty") or {}).get("sha256"),
+        SPLIT_FILE: training.get("split_sha256"),
+        NEIGHBOURS_FILE: neighbours.get("sha256"),
+        NOVELTY_FILE: novelty.get("sha256"),
     }
 
 
 def _with_hashes(raw: dict[str, Any], contents: dict[str, bytes]) -> dict[str, Any]:
-    """Return a model.json with the hashes of the files as they are now."""
-    now = {name: hashlib.sha256(data).hexdigest() for name, data in contents.items()}
-    changed = {**raw, "weights_sha256": now[WEIGHTS_FILE], "onnx_sha256": now[ONNX_FILE]}
+    """Return a model.json with the current hashes of the files."""
+    hashes = {name: hashlib.sha256(data).hexdigest() for name, data in contents.items()}
+    changed = dict(raw)
+    changed["weights_sha256"] = hashes[WEIGHTS_FILE]
+    changed["onnx_sha256"] = hashes[ONNX_FILE]
     for key, name in (("neighbours", NEIGHBOURS_FILE), ("novelty", NOVELTY_FILE)):
-        if changed.get(key):
-            changed[key] = {**changed[key], "sha256": now.get(name, changed[key]["sha256"])}
+        facts = changed.get(key)
+        if not facts:
+            continue
+        sha256 = hashes.get(name, facts["sha256"])
+        changed[key] = {**facts, "sha256": sha256}
     return changed
 
 
 def _compare_former_answers(model: Model, data: bytes, path: Path) -> None:
-    """Raise ModelInvalid where a model answers otherwise than the golden figures of the former version."""
+    """Raise ModelInvalid where answers differ from the golden figures of the former version."""
     former = json.loads(data)
     try:
-        figures, tolerance = (
-            former["probabilities"],
-            min(float(former["tolerance"]), golden.TOLERANCE),
-        )
+        figures = former["probabilities"]
+        tolerance = min(float(former["tolerance"]), golden.TOLERANCE)
         for answer in golden.golden_file(model).answers:
-            if answer.name not in figures:
-                continue
-            for code, probability in answer.probabilities.items():
-                before = float(figures[answer.name][code])
-                if not abs(probability - before) <= tolerance:
-                    raise ModelInvalid(
-                        f"Expected the answers of {path}, but {answer.name} {code} was {before} and is {probability}. "
-                        "Restore the folder, or install the library versions of requirements.txt."
-                    )
+            if answer.name in figures:
+                _compare_former_answer(answer, figures[answer.name], tolerance, path)
     except (KeyError, TypeError, ValueError) as error:
         raise ModelInvalid(
             f"Expected {path} to have golden figures, but it cannot be read: {error}."
         ) from error
+
+
+def _compare_former_answer(
+    answer: golden.GoldenAnswer, figures: dict[str, Any], tolerance: float, path: Path
+) -> None:
+    for code, probability in answer.probabilities.items():
+        before = float(figures[code])
+        is_near = abs(probability - before) <= tolerance
+        # NaN is not near anything.
+        if not is_near:
+            raise ModelInvalid(
+                f"Expected the answers of {path}, but {answer.name} {code} was {before} "
+                f"and is {probability}. "
+                "Restore the folder, or install the library versions of requirements.txt."
+            )

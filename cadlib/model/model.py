@@ -1,6 +1,7 @@
-"""A trained model: load it in one line, verify it, predict. A model is a folder (see `cadlib.model.record`).
+"""Loads a trained model, verifies it and predicts with it.
 
-Predictions come from its model.onnx, without torch. `cadlib.network.backbones.network_of` gives the network in torch.
+A model is a folder (see `cadlib.model.record`). Predictions come from its model.onnx and need no
+torch. `cadlib.network.backbones.network_of` returns the network in torch.
 """
 
 import os
@@ -36,62 +37,77 @@ from cadlib.model.record import (
 from cadlib.taxonomy import CODES, MALIGNANT
 from cadlib.thread_pool import threads as threads_of_answers
 
+Floats = NDArray[np.float32]
+Doubles = NDArray[np.float64]
+Bytes = NDArray[np.uint8]
 Source = str | os.PathLike[str] | bytes | Image.Image | LesionImage
 
 
 @dataclass(frozen=True, eq=False)
 class Prediction:
-    """Calibrated probabilities of one image: (8,) float64, read-only, taxonomy order, summing to 1.
+    """Calibrated probabilities of one image: (8,) float64, read-only, taxonomy order, sum 1.
 
-    `features` (C,) and `evidence` (8, h, w), float32 and read-only, are those of `engine.Seen` for this image;
-    `fingerprint` (32,) uint8 is that of what the network saw of it.
-    `novelty` says whether the picture is of a kind that was trained on; None for a model that cannot tell.
-    With facts of the patient, `image_probabilities` are those without them; None where no fact was known.
+    `features` (C,) and `evidence` (8, h, w), float32 and read-only, are those of `engine.Seen` for
+    this image; `fingerprint` (32,) uint8 is that of the network's input. `novelty` states whether
+    the image is of the kind that the model was trained on; None for a model without a detector.
+    With patient facts, `image_probabilities` are the ones without them; None without facts.
     """
 
-    probabilities: NDArray[np.float64]
+    probabilities: Doubles
     model_id: str
     image_sha256: str
-    features: NDArray[np.float32]
-    evidence: NDArray[np.float32]
-    fingerprint: NDArray[np.uint8]
+    features: Floats
+    evidence: Floats
+    fingerprint: Bytes
     novelty: Novelty | None = None
     facts: PatientFacts | None = None
-    image_probabilities: NDArray[np.float64] | None = None
+    image_probabilities: Doubles | None = None
 
     @property
-    def moved(self) -> NDArray[np.float64]:
-        """Return how much the facts moved each probability: (8,) float64, -1 to 1, zeros where none was known."""
-        before = (
-            self.probabilities if self.image_probabilities is None else self.image_probabilities
-        )
-        change: NDArray[np.float64] = self.probabilities - before
+    def moved(self) -> Doubles:
+        """Return the change of each probability by the facts: (8,) float64, -1 to 1.
+
+        All are 0 without facts.
+        """
+        before = self.image_probabilities
+        if before is None:
+            before = self.probabilities
+        change: Doubles = self.probabilities - before
         return change
 
     def ranking(self) -> list[tuple[str, float]]:
         """Return (code, probability) pairs, the most probable diagnosis first."""
         order = np.argsort(-self.probabilities, kind="stable")
-        return [(CODES[index], float(self.probabilities[index])) for index in order]
+        pairs: list[tuple[str, float]] = []
+        for index in order:
+            code = CODES[index]
+            probability = float(self.probabilities[index])
+            pairs.append((code, probability))
+        return pairs
 
     @property
     def malignant_probability(self) -> float:
         """Return the summed probability of the malignant diagnoses, 0 to 1."""
-        return min(float(self.probabilities[np.array(MALIGNANT)].sum()), 1.0)
+        is_malignant = np.array(MALIGNANT)
+        malignant = self.probabilities[is_malignant]
+        total = float(malignant.sum())
+        # Rounding can lift the sum just above 1.
+        return min(total, 1.0)
 
 
 @dataclass(frozen=True, eq=False)
 class _Prepared:
-    """A picture as the network reads it, (S, S, 3) uint8 RGB, and what is measured of that before the pass."""
+    """An image as the network reads it, (S, S, 3) uint8 RGB, with measurements of these pixels."""
 
     sha256: str
     short_side_px: int
-    pixels: NDArray[np.uint8]
-    fingerprint: NDArray[np.uint8]
-    looks: NDArray[np.float32]
+    pixels: Bytes
+    fingerprint: Bytes
+    looks: Floats
 
 
 class Model:
-    """A network with its record and its `folder`. `Model.load` is the way to get one."""
+    """A network with its record and its `folder`; create one with `Model.load`."""
 
     def __init__(
         self,
@@ -116,23 +132,28 @@ class Model:
         model_id: str | None = None,
         check_answers: bool = True,
     ) -> Self:
-        """Load a model by its name under models/ or by the path of its folder; `threads` a pass, 0 for one a core.
+        """Load a model by its name under models/ or by the path of its folder.
 
-        Every file is compared with the manifest, and the answers for two small drawn lesions with the golden ones;
-        `check_answers` leaves that away for who compares all of them. Raise ModelInvalid when anything is missing or
-        changed, and where the model is another than `model_id`.
+        `threads` is the number of threads a pass, 0 for one a core. Every file is compared with the
+        manifest, and the answers for two small drawn lesions with the golden ones;
+        `check_answers=False` skips the answers, for callers that compare all of them. Raise
+        ModelInvalid when anything is missing or changed, and when the model is not `model_id`.
         """
         folder = find_model(name_or_path)
-        start_decoders()  # they are ready when the model is
-        # Drawing and the first use of the image libraries take as long as the hashes and the network: beside them.
+        # The decoders are ready by the time the model is.
+        start_decoders()
+        # Drawing, and the first use of the image libraries, take as long as the hashes and the
+        # network. They run in threads beside them.
         if check_answers:
             threads_of_answers().submit(golden.quick_lesions)
         record, files = read_folder(folder)
         if check_answers:
             threads_of_answers().submit(_warm_up, record.input)
+        # Another process can have replaced the folder since the caller read its record.
         if model_id is not None and record.model_id != model_id:
             raise ModelInvalid(
-                f"Expected {model_id} in {folder}, but it was replaced by {record.model_id} meanwhile. Begin anew."
+                f"Expected {model_id} in {folder}, but it was replaced by {record.model_id} "
+                "meanwhile. Begin anew."
             )
         model = cls.assemble(record, files, folder, threads)
         if check_answers:
@@ -143,47 +164,58 @@ class Model:
     def assemble(
         cls, record: ModelRecord, files: Mapping[str, bytes], folder: Path, threads: int = 0
     ) -> Self:
-        """Build a model from the bytes of its files by name; raise ModelInvalid for files that are none of a model."""
-        engine = Engine(files[ONNX_FILE], weights.unpack(files[WEIGHTS_FILE]), threads)
-        return cls(record, engine, folder, *_fitted(record, files))
+        """Build a model from the bytes of its files by name.
+
+        Raise ModelInvalid when the files do not form a model.
+        """
+        state = weights.unpack(files[WEIGHTS_FILE])
+        engine = Engine(files[ONNX_FILE], state, threads)
+        index, detector = _fitted(record, files)
+        return cls(record, engine, folder, index, detector)
 
     def with_record(self, record: ModelRecord) -> "Model":
         """Return the same network with another record."""
         return Model(record, self.engine, self.folder, self.neighbours, self._detector)
 
     def with_fitted(self, record: ModelRecord, files: Mapping[str, bytes]) -> "Model":
-        """Return the same network with another record, and with the similar cases and the looks of these files."""
-        return Model(record, self.engine, self.folder, *_fitted(record, files))
+        """Return the same network with another record and the index and detector of `files`."""
+        index, detector = _fitted(record, files)
+        return Model(record, self.engine, self.folder, index, detector)
 
     def _check_answers(self, stored: bytes) -> None:
         try:
             golden.check_quick(self, stored, self.folder / GOLDEN_FILE)
         except CadError:
             raise
-        except Exception as error:  # whatever a broken network raises, an answer would raise it too
+        # A broken network can raise anything, and every prediction would raise the same.
+        except Exception as error:
+            reason = one_line(str(error))
             raise ModelInvalid(
                 f"Expected {self.record.model_id} to answer, but it fails ({type(error).__name__}: "
-                f"{one_line(str(error))}). Restore the folder {self.folder}."
+                f"{reason}). Restore the folder {self.folder}."
             ) from error
 
     def predict(self, source: Source, facts: PatientFacts | None = None) -> Prediction:
-        """Predict one image: a path, the bytes of a file, a PIL image or a LesionImage. May raise ImageRejected.
+        """Predict one image: a path, the bytes of a file, a PIL image or a LesionImage.
 
-        `facts` are added as `with_facts` does.
+        `facts` are added as `with_facts` does. May raise ImageRejected.
         """
-        return self.with_facts(self._predict_prepared([self._prepare(source)])[0], facts)
+        prepared = self._prepare(source)
+        [prediction] = self._predict_prepared([prepared])
+        return self.with_facts(prediction, facts)
 
     def with_facts(self, prediction: Prediction, facts: PatientFacts | None) -> Prediction:
-        """Add what is known of the patient to a prediction of the image alone, without running the network again.
+        """Add patient facts to a prediction of the image alone, without running the network again.
 
-        Without a fact that is known exactly enough the prediction is returned as it came. Raise FactsRejected when this
-        model takes no facts, and ValueError when the prediction has some already.
+        Return the same prediction when no fact is exact enough. Raise FactsRejected when this model
+        takes no facts, and ValueError when the prediction already has some.
         """
         if facts is None or not facts.known:
             return prediction
         if prediction.image_probabilities is not None:
             raise ValueError(
-                "Expected a prediction of the image alone but got one with facts; facts are added once."
+                "Expected a prediction of the image alone but got one with facts; "
+                "facts are added once."
             )
         evidence = self.record.required_evidence()
         if not facts.usable:
@@ -196,59 +228,72 @@ class Model:
         )
 
     def predict_batch(self, sources: Iterable[Source], batch_size: int = 32) -> list[Prediction]:
-        """Predict many images in their order, decoding ahead in threads; raise ImageRejected at the first bad one."""
+        """Predict many images in their order, and decode the next ones in threads meanwhile.
+
+        Raise ImageRejected at the first image that cannot be used.
+        """
         waiting = iter(sources)
         predictions: list[Prediction] = []
 
         def submit() -> list[Future[_Prepared]]:
-            return [
-                threads_of_answers().submit(self._prepare, source)
-                for source in islice(waiting, batch_size)
-            ]
+            threads = threads_of_answers()
+            batch = islice(waiting, batch_size)
+            return [threads.submit(self._prepare, source) for source in batch]
 
         ahead = submit()
         while ahead:
             ready = [future.result() for future in ahead]
+            # The next batch is decoded while the network works on this one.
             ahead = submit()
             predictions += self._predict_prepared(ready)
         return predictions
 
-    def see(self, pixels: NDArray[np.uint8]) -> Seen:
+    def see(self, pixels: Bytes) -> Seen:
         """Run the network on (N, S, S, 3) uint8 RGB of the model's input size, N at least 1."""
-        return self.engine.run(preprocess.to_array(pixels, self.record.input))
+        inputs = preprocess.to_array(pixels, self.record.input)
+        return self.engine.run(inputs)
 
-    def calibrated(
-        self, logits: NDArray[np.floating], short_side_px: ArrayLike
-    ) -> NDArray[np.float64]:
-        """Return the probabilities of (N, 8) logits, (N, 8) float64, of images of these short sides in their files."""
-        return calibration.probabilities(
-            logits, self.record.temperature.of(short_side_px), self.record.bias
-        )
+    def calibrated(self, logits: NDArray[np.floating], short_side_px: ArrayLike) -> Doubles:
+        """Return the probabilities of (N, 8) logits, (N, 8) float64.
 
-    def novelty(self, looks: NDArray[np.float32]) -> list[Novelty] | list[None]:
-        """Judge N pictures by their looks, (N, F), as `appearance.measure` gives them; None for a model that cannot."""
-        return self._detector.of(looks) if self._detector else [None] * len(looks)
+        `short_side_px` is the short side of each image in its file, (N,).
+        """
+        temperature = self.record.temperature.of(short_side_px)
+        return calibration.probabilities(logits, temperature, self.record.bias)
 
-    def _predict_prepared(self, pictures: Sequence[_Prepared]) -> list[Prediction]:
-        seen = self.see(np.stack([one.pixels for one in pictures]))
-        calibrated = self.calibrated(seen.logits, [one.short_side_px for one in pictures])
-        prints, looks = (
-            np.stack([getattr(one, name) for one in pictures]) for name in ("fingerprint", "looks")
-        )
-        for values in (calibrated, seen.features, seen.evidence, prints):
+    def novelty(self, looks: Floats) -> list[Novelty] | list[None]:
+        """Return the novelty of N images from their (N, F) figures of `appearance.measure`.
+
+        Each is None for a model without a detector.
+        """
+        if self._detector is None:
+            return [None] * len(looks)
+        return self._detector.of(looks)
+
+    def _predict_prepared(self, images: Sequence[_Prepared]) -> list[Prediction]:
+        pixels = np.stack([image.pixels for image in images])
+        short_side_px = [image.short_side_px for image in images]
+        prints = np.stack([image.fingerprint for image in images])
+        looks = np.stack([image.looks for image in images])
+        outputs = self.see(pixels)
+        calibrated = self.calibrated(outputs.logits, short_side_px)
+        # Predictions share these arrays, so nobody may write to them.
+        for values in (calibrated, outputs.features, outputs.evidence, prints):
             values.flags.writeable = False
-        of_each = zip(
-            pictures,
-            calibrated,
-            seen.features,
-            seen.evidence,
-            prints,
-            self.novelty(looks),
-            strict=True,
-        )
-        return [
-            Prediction(p, self.record.model_id, one.sha256, *found) for one, p, *found in of_each
-        ]
+        novelties = self.novelty(looks)
+        predictions: list[Prediction] = []
+        for place, image in enumerate(images):
+            prediction = Prediction(
+                probabilities=calibrated[place],
+                model_id=self.record.model_id,
+                image_sha256=image.sha256,
+                features=outputs.features[place],
+                evidence=outputs.evidence[place],
+                fingerprint=prints[place],
+                novelty=novelties[place],
+            )
+            predictions.append(prediction)
+        return predictions
 
     def _prepare(self, source: Source) -> _Prepared:
         return _prepared(source, self.record.input)
@@ -257,12 +302,16 @@ class Model:
 def _prepared(source: Source, spec: preprocess.InputSpec) -> _Prepared:
     image = source if isinstance(source, LesionImage) else read_image(source)
     pixels = preprocess.to_pixels(image, spec)
-    [fingerprint], [looks] = fingerprints(pixels[None]), appearance.measure(pixels[None])
-    return _Prepared(image.sha256, min(image.file_px), pixels, fingerprint, looks)
+    batch = pixels[None]
+    [fingerprint] = fingerprints(batch)
+    [looks] = appearance.measure(batch)
+    short_side_px = min(image.file_px)
+    return _Prepared(image.sha256, short_side_px, pixels, fingerprint, looks)
 
 
 def _warm_up(spec: preprocess.InputSpec) -> None:
-    """Prepare the lesions that are about to be checked, and forget them: the first time takes thirty times as long."""
+    """Prepare the lesions of the check once and drop the result."""
+    # The first preparation takes thirty times as long as the next ones.
     for lesion in golden.quick_lesions():
         _prepared(lesion.image, spec)
 
@@ -270,11 +319,16 @@ def _warm_up(spec: preprocess.InputSpec) -> None:
 def _fitted(
     record: ModelRecord, files: Mapping[str, bytes]
 ) -> tuple[NeighbourIndex | None, NoveltyDetector | None]:
-    index = NeighbourIndex.from_bytes(files[NEIGHBOURS_FILE]) if record.neighbours else None
-    detector = NoveltyDetector(files[NOVELTY_FILE], record.novelty) if record.novelty else None
+    """Return the index and the detector of a model, None where it has none."""
+    index = None
+    if record.neighbours is not None:
+        index = NeighbourIndex.from_bytes(files[NEIGHBOURS_FILE])
+    detector = None
+    if record.novelty is not None:
+        detector = NoveltyDetector(files[NOVELTY_FILE], record.novelty)
     if index and record.neighbours and len(index) != record.neighbours.images:
         raise ModelInvalid(
-            f"Expected {record.neighbours.images:,} training images in {NEIGHBOURS_FILE}, but found {len(index):,}. "
-            "Restore the folder."
+            f"Expected {record.neighbours.images:,} training images in {NEIGHBOURS_FILE}, "
+            f"but found {len(index):,}. Restore the folder."
         )
     return index, detector

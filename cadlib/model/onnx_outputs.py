@@ -1,9 +1,9 @@
 """Adds the last feature map to the outputs of an ONNX graph.
 
-ONNX Runtime gives declared outputs only, and the package onnx is not installed beside the light app. So the few fields
-that are needed are read here from the wire format of Protocol Buffers
-(https://protobuf.dev/programming-guides/encoding). Two serialised messages in a row are their merger: appending a
-graph that has one more output adds that output.
+ONNX Runtime returns declared outputs only, and the package onnx is not installed with the light
+app. So the few necessary fields are read here from the wire format of Protocol Buffers
+(https://protobuf.dev/programming-guides/encoding). Two serialised messages in a row are their
+merger: appending a graph that has one more output adds that output.
 """
 
 from collections.abc import Iterator
@@ -25,13 +25,16 @@ _FOUR_BYTES = 5
 
 
 def with_feature_map(graph: bytes, features: str) -> tuple[bytes, str]:
-    """Return a model.onnx that also gives its last feature map, and the name of that output.
+    """Return a model.onnx that also outputs its last feature map, and the name of that output.
 
-    The feature map is what the output `features` is the average of. Raise ModelInvalid where no node gives `features`.
+    The output `features` is the average of the feature map. Raise ModelInvalid where no node
+    outputs `features`.
     """
     name = _averaged_input(graph, features)
-    output = _delimited(_GRAPH_OUTPUT, _delimited(_VALUE_NAME, name.encode()))
-    return graph + _delimited(_MODEL_GRAPH, output), name
+    value = _delimited(_VALUE_NAME, name.encode())
+    output = _delimited(_GRAPH_OUTPUT, value)
+    addition = _delimited(_MODEL_GRAPH, output)
+    return graph + addition, name
 
 
 def _averaged_input(graph: bytes, features: str) -> str:
@@ -51,6 +54,7 @@ def _values(message: bytes, number: int) -> Iterator[bytes]:
     at = 0
     while at < len(message):
         key, at = _varint(message, at)
+        # The low three bits of a key are the kind of the value, the others its field.
         kind = key & 7
         if kind == _VARINT:
             _, at = _varint(message, at)
@@ -72,6 +76,7 @@ def _varint(message: bytes, at: int) -> tuple[int, int]:
     number = 0
     shift = 0
     while True:
+        # Each byte holds seven bits; its highest bit is set where another byte follows.
         byte = message[at]
         at += 1
         number |= (byte & 0x7F) << shift

@@ -1,14 +1,14 @@
-"""model.json as an object: everything needed to run a model, and what is known about it.
+"""Reads and writes model.json.
 
-A missing key is an error, never a default; nothing here needs torch, so that a page can name the model
-before its network is loaded.
+It holds everything that is needed to run a model, and its history. A missing key is an error, never
+a default. Nothing here needs torch, so that a page can name the model before its network is loaded.
 """
 
 import hashlib
 import json
 import os
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import asdict, dataclass
 from functools import cached_property
@@ -45,44 +45,51 @@ SPLIT_FILE = manifest.SPLIT_FILE
 
 _MAX_RECORD_BYTES = 2**23
 _WRITING_SECONDS = 1.0
-"""So long a reader waits for a command that is replacing files of the folder."""
+"""Longest time that a reader waits for a command that is replacing files of the folder."""
 
 
 def models_dir() -> Path:
-    """Return the folder of the user's models: CADLIB_MODELS where it is set, else `installation.own_models_dir`."""
+    """Return the folder of the user's models.
+
+    It is CADLIB_MODELS where that is set, else `installation.own_models_dir`.
+    """
     return Path(os.environ.get("CADLIB_MODELS") or installation.own_models_dir())
 
 
 def _model_folders() -> tuple[Path, ...]:
-    """Return the folders that named models are looked for in: the user's, then that of an installed wheel."""
+    """Return the folders of named models: the user's, then that of an installed wheel."""
     own = models_dir()
     if installation.is_installed() and not os.environ.get("CADLIB_MODELS"):
-        return own, installation.project_dir() / "models"
+        shipped = installation.project_dir() / "models"
+        return own, shipped
     return (own,)
 
 
 @dataclass(frozen=True)
 class ConformalSets:
-    """Class-conditional conformal prediction: a class is in the set when 1 - p(class) is at most its quantile.
+    """Class-conditional conformal prediction.
 
-    Vovk, Gammerman and Shafer, Algorithmic Learning in a Random World (2005), Mondrian form. `quantiles`
-    has one figure a code, 1.0 where a class had too few validation images to exclude anything.
+    A class is in the set when 1 - p(class) is at most its quantile: Vovk, Gammerman and Shafer,
+    Algorithmic Learning in a Random World (2005), Mondrian form. `quantiles` has one number for
+    each code, 1.0 where a class had too few validation images to exclude anything.
     """
 
     coverage: float
     quantiles: dict[str, float]
 
     def of(self, probabilities: NDArray[np.float64]) -> NDArray[np.bool_]:
-        """Say which classes are in the set of each image; (…, 8) to (…, 8), in taxonomy order. A set may be empty."""
-        inside: NDArray[np.bool_] = 1 - probabilities <= np.array(
-            [self.quantiles[code] for code in CODES]
-        )
+        """Return which classes are in the set of each image; (…, 8) to (…, 8), in taxonomy order.
+
+        A set may be empty.
+        """
+        quantiles = np.array([self.quantiles[code] for code in CODES])
+        inside: NDArray[np.bool_] = 1 - probabilities <= quantiles
         return inside
 
 
 @dataclass(frozen=True)
 class NeighbourFacts:
-    """What stands in neighbours.safetensors: `images` of the `of` training images, of so many lesions."""
+    """The content of neighbours.safetensors: `images` of the `of` training images, and lesions."""
 
     sha256: str
     images: int
@@ -92,7 +99,7 @@ class NeighbourFacts:
 
 @dataclass(frozen=True)
 class TrainingFacts:
-    """Where the weights come from; `split_sha256` is the hash of the split's CSV."""
+    """The training that gave the weights; `split_sha256` is the hash of the split's CSV."""
 
     git_commit: str
     config: dict[str, Any]
@@ -109,8 +116,8 @@ class TrainingFacts:
 class ModelRecord:
     """One model.json. `codes` is the order of the network's outputs.
 
-    `temperature` divides its logits, by the size of the image, and `bias`, a number a code in nats, is added to them
-    then. `audit` is None for a model whose split nobody has audited.
+    `temperature` divides its logits, by the size of the image, and `bias`, a number a code in nats,
+    is added to the result. `audit` is None for a model whose split nobody has audited.
     """
 
     name: str
@@ -133,19 +140,21 @@ class ModelRecord:
     intended_use: str
     known_limits: tuple[str, ...]
     metadata: MetadataTrial | None
-    """What age, sex and site changed; None where the data had none."""
+    """The effect of age, sex and site; None where the data had none."""
     neighbours: NeighbourFacts | None
     """The training images as similar cases; None where nobody ran `index`."""
     novelty: NoveltyFacts | None
-    """From where on a picture is not known; None where nobody fitted it."""
+    """The limit from which an image is not known; None where nobody fitted it."""
 
     @property
     def evidence(self) -> MetadataEvidence | None:
-        """Return what the model says of age, sex and site; None where it takes none."""
-        return None if self.metadata is None else self.metadata.evidence
+        """Return the evidence of age, sex and site; None where the model takes none."""
+        if self.metadata is None:
+            return None
+        return self.metadata.evidence
 
     def required_evidence(self) -> MetadataEvidence:
-        """Return the same; raise FactsRejected where the model takes none."""
+        """Return the evidence of age, sex and site; raise FactsRejected without one."""
         if self.evidence is None:
             raise FactsRejected(
                 f"Expected no age, sex or site: {self.model_id} takes none; leave them away."
@@ -159,29 +168,31 @@ class ModelRecord:
 
     @property
     def model_id(self) -> str:
-        """Return the name a prediction carries: name, version and the first of `answers_sha256`."""
-        return f"{self.name} {self.version} ({self.answers_sha256[: decisive_fields.ID_DIGITS]})"
+        """Return the id in predictions: name, version and first digits of `answers_sha256`."""
+        digits = self.answers_sha256[: decisive_fields.ID_DIGITS]
+        return f"{self.name} {self.version} ({digits})"
 
     @property
     def audit_passed(self) -> bool:
-        """Tell whether an audit found the model's split without a leak."""
+        """Return whether an audit found the model's split without a leak."""
         return self.audit is not None and not self.audit.leaks
 
     @property
     def validation_claim(self) -> str:
-        """Return what may be said of its figures, to follow its name: the only words for that anywhere."""
+        """Return the claim about its figures, to follow its name.
+
+        Every page, command and card uses this text.
+        """
         return claim(self.audit, self.name)
 
     def operating_point(self, name: str, *, with_facts: bool = False) -> OperatingPoint:
         """Return the operating point of that name; raise ModelInvalid when the model has none.
 
-        `with_facts` asks for the threshold of a probability to which facts of the patient were added.
+        `with_facts` selects the threshold for a probability with patient facts.
         """
-        points = (
-            self.metadata.operating_points
-            if with_facts and self.metadata
-            else self.operating_points
-        )
+        points = self.operating_points
+        if with_facts and self.metadata is not None:
+            points = self.metadata.operating_points
         for point in points:
             if point.name == name:
                 return point
@@ -192,78 +203,98 @@ class ModelRecord:
 
     def to_json(self) -> dict[str, Any]:
         """Return the whole record as JSON values, the format version first."""
-        apart = {
-            "input": self.input.to_json(),
-            "audit": self.audit and self.audit.to_json(),
-            "metadata": self.metadata and self.metadata.to_json(),
-        }
-        return {"format_version": FORMAT_VERSION, **asdict(self), **apart}
+        values = asdict(self)
+        # These three have a JSON form of their own.
+        values["input"] = self.input.to_json()
+        values["audit"] = None if self.audit is None else self.audit.to_json()
+        values["metadata"] = None if self.metadata is None else self.metadata.to_json()
+        return {"format_version": FORMAT_VERSION, **values}
 
 
 def read_record(folder: Path) -> ModelRecord:
-    """Read model.json of a model folder and check it, and all its small files, against the manifest.
+    """Read model.json of a model folder and check all small files against the manifest.
 
-    Raise ModelInvalid and name every file and every field that is not as it was written.
+    Raise ModelInvalid and name every file and every field that changed since it was written.
     """
-    return _once_written(folder, manifest.SMALL_FILES)[0]
+    record, _ = _once_written(folder, manifest.SMALL_FILES)
+    return record
 
 
 def read_folder(folder: Path) -> tuple[ModelRecord, dict[str, bytes]]:
-    """Return the record of a model folder and the checked bytes of all its files; raise ModelInvalid as above."""
+    """Return the record of a model folder and the checked bytes of all its files.
+
+    Raise ModelInvalid as `read_record`.
+    """
     return _once_written(folder, manifest.FILES)
 
 
 def record_from_json(raw: Mapping[str, Any], path: Path) -> ModelRecord:
-    """Return the record of the JSON values of a model.json; raise ModelInvalid and name the field that is wrong."""
+    """Return the record of the JSON values of a model.json.
+
+    Raise ModelInvalid and name the field that is wrong.
+    """
     convert(raw, record_schema.RecordFile, path)
     try:
-        record = ModelRecord(
-            **{
-                **{key: value for key, value in raw.items() if key != "format_version"},
-                "codes": tuple(raw["codes"]),
-                "temperature": Temperature(**raw["temperature"]),
-                "bias": tuple(raw["bias"]),
-                "known_limits": tuple(raw["known_limits"]),
-                "input": InputSpec.from_json(raw["input"]),
-                "conformal": ConformalSets(**raw["conformal"]),
-                "operating_points": tuple(map(OperatingPoint.from_json, raw["operating_points"])),
-                "training": TrainingFacts(**raw["training"]),
-                "audit": None if raw["audit"] is None else LeakAudit.from_json(raw["audit"]),
-                "metadata": None
-                if raw["metadata"] is None
-                else MetadataTrial.from_json(raw["metadata"]),
-                "neighbours": None
-                if raw["neighbours"] is None
-                else NeighbourFacts(**raw["neighbours"]),
-                "novelty": None if raw["novelty"] is None else NoveltyFacts(**raw["novelty"]),
-            }
-        )
+        record = ModelRecord(**_typed(raw))
     except (TypeError, ValueError, KeyError, AttributeError) as error:
-        raise ModelInvalid(
-            f"{path} holds a value that does not fit: {one_line(str(error))}"
-        ) from error
+        reason = one_line(str(error))
+        raise ModelInvalid(f"{path} holds a value that does not fit: {reason}") from error
     _check(record, path)
     return record
 
 
+def _typed(raw: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the JSON values of a model.json as the fields of a ModelRecord."""
+    values = {key: value for key, value in raw.items() if key != "format_version"}
+    for key in ("codes", "bias", "known_limits"):
+        values[key] = tuple(raw[key])
+    values["temperature"] = Temperature(**raw["temperature"])
+    values["input"] = InputSpec.from_json(raw["input"])
+    values["conformal"] = ConformalSets(**raw["conformal"])
+    points = [OperatingPoint.from_json(point) for point in raw["operating_points"]]
+    values["operating_points"] = tuple(points)
+    values["training"] = TrainingFacts(**raw["training"])
+    values |= _typed_parts(raw)
+    return values
+
+
+def _typed_parts(raw: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the parts that a model may not have, without those that it does not have."""
+    readers: dict[str, Callable[[Any], Any]] = {
+        "audit": LeakAudit.from_json,
+        "metadata": MetadataTrial.from_json,
+        "neighbours": lambda part: NeighbourFacts(**part),
+        "novelty": lambda part: NoveltyFacts(**part),
+    }
+    parts: dict[str, Any] = {}
+    for key, read_part in readers.items():
+        if raw[key] is not None:
+            parts[key] = read_part(raw[key])
+    return parts
+
+
 def _once_written(folder: Path, names: tuple[str, ...]) -> tuple[ModelRecord, dict[str, bytes]]:
-    """Read a folder; while another process is replacing files of it, wait for the end of that."""
-    last = time.monotonic() + _WRITING_SECONDS
+    """Read a folder; wait while another process is replacing files of it."""
+    deadline = time.monotonic() + _WRITING_SECONDS
     while True:
         before = content_key(folder)
         try:
             return _read(folder, names)
         except ModelInvalid:
-            writing = (
-                content_key(folder) != before or next(folder.glob(f"{ASIDE}*"), None) is not None
-            )
-            if not writing or time.monotonic() > last:
+            changed = content_key(folder) != before
+            is_being_written = changed or _has_files_aside(folder)
+            if not is_being_written or time.monotonic() > deadline:
                 raise
         time.sleep(0.05)
 
 
+def _has_files_aside(folder: Path) -> bool:
+    # New files wait in such a folder before they replace the old ones.
+    return any(folder.glob(f"{ASIDE}*"))
+
+
 def content_key(folder: Path) -> str:
-    """Return a hash of manifest and model.json as they are on disk now: another content, another key."""
+    """Return a hash of manifest and model.json as they are on disk now."""
     digest = hashlib.sha256()
     for name in (manifest.MANIFEST_FILE, RECORD_FILE):
         try:
@@ -276,27 +307,15 @@ def content_key(folder: Path) -> str:
 
 def _read(folder: Path, names: tuple[str, ...]) -> tuple[ModelRecord, dict[str, bytes]]:
     path = folder / RECORD_FILE
-    try:
-        data = manifest.read_regular(path, _MAX_RECORD_BYTES)
-    except OSError as error:
-        raise ModelInvalid(
-            f"Expected {path}, but it cannot be read: {error.strerror or error}. A model is a folder written by "
-            f"`{command_hints.train()}`; restore it."
-        ) from None
+    data = _read_record_bytes(path)
     raw = parse(data, path)
     if not isinstance(raw, dict):
         raise ModelInvalid(
             f"Expected {path} to hold a JSON object but got {type(raw).__name__}. Restore the file."
         )
-    version = raw.get("format_version")
-    if version != FORMAT_VERSION and not (folder / manifest.MANIFEST_FILE).exists():
-        raise ModelInvalid(
-            f"Expected {path} to be of format version {FORMAT_VERSION}, but found {shown(version)}. Bring a model "
-            f"of format version {FORMAT_VERSION - 1} up to date by `python -m cadlib model migrate --model {folder}`."
-        )
-    record = record_from_json(
-        raw, path
-    )  # before the hashes: a wrong type is named better than a changed field
+    _check_version(raw, folder)
+    # This comes before the hashes, because a wrong type is a clearer message than a changed field.
+    record = record_from_json(raw, path)
     listed = manifest.read_manifest(folder)
     contents = manifest.read_files(folder, listed, names)
     if contents[RECORD_FILE] != data:
@@ -307,46 +326,77 @@ def _read(folder: Path, names: tuple[str, ...]) -> tuple[ModelRecord, dict[str, 
     return record, contents
 
 
+def _read_record_bytes(path: Path) -> bytes:
+    try:
+        return manifest.read_regular(path, _MAX_RECORD_BYTES)
+    except OSError as error:
+        raise ModelInvalid(
+            f"Expected {path}, but it cannot be read: {error.strerror or error}. "
+            f"A model is a folder written by `{command_hints.train()}`; restore it."
+        ) from None
+
+
+def _check_version(raw: Mapping[str, Any], folder: Path) -> None:
+    """Raise ModelInvalid for a folder of an earlier version, which has no manifest."""
+    version = raw.get("format_version")
+    has_manifest = (folder / manifest.MANIFEST_FILE).exists()
+    if version != FORMAT_VERSION and not has_manifest:
+        raise ModelInvalid(
+            f"Expected {folder / RECORD_FILE} to be of format version {FORMAT_VERSION}, "
+            f"but found {shown(version)}. "
+            f"Bring a model of format version {FORMAT_VERSION - 1} up to date "
+            f"by `python -m cadlib model migrate --model {folder}`."
+        )
+
+
 def _check_manifest(record: ModelRecord, listed: manifest.Manifest, folder: Path) -> None:
-    """Raise ModelInvalid where manifest and record, each whole in itself, are of two models."""
-    hashes = {
-        WEIGHTS_FILE: record.weights_sha256,
-        ONNX_FILE: record.onnx_sha256,
-        NEIGHBOURS_FILE: record.neighbours and record.neighbours.sha256,
-        NOVELTY_FILE: record.novelty and record.novelty.sha256,
-        SPLIT_FILE: record.training.split_sha256 if SPLIT_FILE in listed.files else None,
-    }
+    """Raise ModelInvalid where manifest and record, each valid in itself, are of two models."""
+    hashes = {WEIGHTS_FILE: record.weights_sha256, ONNX_FILE: record.onnx_sha256}
+    if record.neighbours is not None:
+        hashes[NEIGHBOURS_FILE] = record.neighbours.sha256
+    if record.novelty is not None:
+        hashes[NOVELTY_FILE] = record.novelty.sha256
+    # A model may come without its split.
+    if SPLIT_FILE in listed.files:
+        hashes[SPLIT_FILE] = record.training.split_sha256
     for name, sha256 in hashes.items():
-        if sha256 and (name not in listed.files or listed.files[name].sha256 != sha256):
+        facts = listed.files.get(name)
+        if sha256 and (facts is None or facts.sha256 != sha256):
             raise ModelInvalid(
-                f"Expected {name} in {folder} to be the one of model.json, with the SHA-256 {sha256[:16]}…, but the "
-                "manifest lists another or none. Restore the folder."
+                f"Expected {name} in {folder} to be the one of model.json, "
+                f"with the SHA-256 {sha256[:16]}…, but the manifest lists another or none. "
+                "Restore the folder."
             )
     if listed.model != record.model_id:
         raise ModelInvalid(
-            f"Expected the manifest in {folder} to be of {record.model_id}, but it is of {listed.model[:200]!r}. "
-            "Restore the folder."
+            f"Expected the manifest in {folder} to be of {record.model_id}, "
+            f"but it is of {listed.model[:200]!r}. Restore the folder."
         )
 
 
 def _check(record: ModelRecord, path: Path) -> None:
-    if record.audit is not None and record.audit.split_sha256 != record.training.split_sha256:
+    """Raise ModelInvalid where fields of a record contradict each other."""
+    split = record.training.split_sha256
+    if record.audit is not None and record.audit.split_sha256 != split:
         raise ModelInvalid(
-            f"Expected the audit in {path} to be of the split {record.training.split_sha256!r} the model was trained "
-            f"on but it is of {record.audit.split_sha256!r}; run `{command_hints.audit_into(record.name)}`."
+            f"Expected the audit in {path} to be of the split {split!r} the model was trained on "
+            f"but it is of {record.audit.split_sha256!r}; "
+            f"run `{command_hints.audit_into(record.name)}`."
         )
     names = [point.name for point in record.operating_points]
     if len(set(names)) != len(names) or DEFAULT_OPERATING_POINT not in names:
         raise ModelInvalid(
-            f"Expected operating points of different names in {path}, one of them {DEFAULT_OPERATING_POINT!r}, but "
-            f"found {', '.join(names)}. Restore the file."
+            f"Expected operating points of different names in {path}, "
+            f"one of them {DEFAULT_OPERATING_POINT!r}, but found {', '.join(names)}. "
+            "Restore the file."
         )
     if record.evidence is not None and record.metadata is not None:
         with_facts = [point.name for point in record.metadata.operating_points]
         if with_facts != names:
             raise ModelInvalid(
-                f"Expected `$.metadata.operating_points` in {path} to be {', '.join(names)}, as without patient data, "
-                f"but found {', '.join(with_facts) or 'none'}. Restore the file."
+                f"Expected `$.metadata.operating_points` in {path} to be {', '.join(names)}, "
+                f"as without patient data, but found {', '.join(with_facts) or 'none'}. "
+                "Restore the file."
             )
 
 
@@ -356,8 +406,10 @@ def read_json(path: Path) -> dict[str, Any]:
         raw = json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         raise ModelInvalid(
-            f"Expected {path} but there is no such file; a model is a folder written by `{command_hints.train()}`."
+            f"Expected {path} but there is no such file; "
+            f"a model is a folder written by `{command_hints.train()}`."
         ) from None
+    # JSON that is nested too deeply is a RecursionError.
     except (OSError, ValueError, RecursionError) as error:
         raise ModelInvalid(
             f"{path} cannot be read as JSON: {error}. Restore the file or train anew."
@@ -372,14 +424,18 @@ def read_json(path: Path) -> dict[str, Any]:
 def read_checked(folder: Path, name: str) -> bytes | None:
     """Return the bytes of a file of a model folder, None where the model has no such file.
 
-    Raise ModelInvalid where it is not as it was written.
+    Raise ModelInvalid where it changed since it was written.
     """
     listed = manifest.read_manifest(folder)
-    return manifest.read_files(folder, listed, (name,)).get(name)
+    contents = manifest.read_files(folder, listed, (name,))
+    return contents.get(name)
 
 
 def read_checked_json(folder: Path, name: str) -> dict[str, Any]:
-    """Return the JSON object of a file of a model folder; raise ModelInvalid as above, and where it is missing."""
+    """Return the JSON object of a file of a model folder.
+
+    Raise ModelInvalid as `read_checked`, and where the file is missing.
+    """
     data = read_checked(folder, name)
     if data is None:
         raise ModelInvalid(
@@ -392,44 +448,54 @@ def read_checked_json(folder: Path, name: str) -> dict[str, Any]:
 
 
 def write_folder(folder: Path, record: ModelRecord, contents: Mapping[str, str | bytes]) -> None:
-    """Write a record, other files and a manifest of all into a model folder, all or none; may raise OSError.
+    """Write a record, other files and a manifest of all into a model folder, all or none.
 
-    `contents` are by name. A file that is not among them keeps the hash that the manifest has: what was changed
-    unnoticed does not become part of the model.
+    `contents` are by name. Any other file keeps its hash of the manifest: an unnoticed change does
+    not become part of the model. May raise OSError.
     """
     text = json_text(record.to_json())
-    # As bytes: a system that writes other line ends would write another file than the one that is hashed.
+    # Everything is written as bytes: a system with other line ends would write another file than
+    # the one that is hashed.
     written: dict[str, bytes] = {}
-    for name, content in {**contents, RECORD_FILE: text}.items():
+    for name, content in contents.items():
         written[name] = content.encode() if isinstance(content, str) else content
+    written[RECORD_FILE] = text.encode()
     facts: dict[str, manifest.FileFacts] = {}
     if (folder / manifest.MANIFEST_FILE).exists():
-        facts |= manifest.read_manifest(folder).files
-    facts |= {name: manifest.file_facts(data) for name, data in written.items()}
-    listed = manifest.manifest_text(record.model_id, facts, json.loads(text))
-    replace_files(folder, {**written, manifest.MANIFEST_FILE: listed.encode()})
+        former = manifest.read_manifest(folder)
+        facts.update(former.files)
+    for name, data in written.items():
+        facts[name] = manifest.file_facts(data)
+    values = json.loads(text)
+    listed = manifest.manifest_text(record.model_id, facts, values)
+    written[manifest.MANIFEST_FILE] = listed.encode()
+    replace_files(folder, written)
 
 
 def find_model(name_or_path: str | os.PathLike[str]) -> Path:
     """Return the folder of a model, by its name or path; raise ModelInvalid if it is neither."""
-    named = [folder / name_or_path for folder in _model_folders()]
-    for folder in (*named, Path(name_or_path)):
-        with suppress(OSError):  # a name that is too long, a folder that may not be looked into
+    # Named models come first, so that a folder in the working directory cannot replace one.
+    candidates = [folder / name_or_path for folder in _model_folders()]
+    candidates.append(Path(name_or_path))
+    for folder in candidates:
+        # The name can be too long, or the folder may not be looked into.
+        with suppress(OSError):
             if (folder / RECORD_FILE).is_file():
                 return folder
-    known = ", ".join(list_models()) or "none"
+    names = ", ".join(list_models()) or "none"
     raise ModelInvalid(
-        f"Expected the name of a model or a folder with {RECORD_FILE} but got {os.fspath(name_or_path)[:200]!r}. "
-        f"Models at hand: {known}."
+        f"Expected the name of a model or a folder with {RECORD_FILE} "
+        f"but got {os.fspath(name_or_path)[:200]!r}. Models at hand: {names}."
     )
 
 
 def list_models() -> list[str]:
-    """Return the names of all models, sorted: the user's, and the shipped ones of an installed wheel."""
+    """Return the names of all models, sorted, with the shipped ones of an installed wheel."""
     names = set()
     for folder in _model_folders():
         for path in folder.glob(f"*/{RECORD_FILE}"):
             name = path.parent.name
-            if not name.startswith("."):  # hidden: one that is being written
+            # A hidden folder is one that is being written.
+            if not name.startswith("."):
                 names.add(name)
     return sorted(names)

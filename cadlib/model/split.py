@@ -1,4 +1,4 @@
-"""A model's own split: which images it was trained on, and which are left to measure it."""
+"""Reads a model's own split into training, validation and test images."""
 
 import hashlib
 from dataclasses import replace
@@ -11,57 +11,74 @@ from cadlib.data.splits import read_split, select
 from cadlib.errors import DatasetInvalid, ModelInvalid
 from cadlib.model.record import SPLIT_FILE, ModelRecord
 
-NO_MATCHING_ID = "No image ID matches the images used for training, calibration or thresholds. Renamed copies are not detected."
+NO_MATCHING_ID = (
+    "No image ID matches the images used for training, calibration or thresholds. "
+    "Renamed copies are not detected."
+)
 """Only IDs are compared here; `audit` compares files, hashes and pixels as well."""
 
 
 def own_split(folder: Path, record: ModelRecord, *, leaking: bool = False) -> pd.DataFrame:
-    """Return split.csv of a model's folder by `splits.read_split`; raise ModelInvalid if it is not its record's."""
+    """Return split.csv of a model's folder by `splits.read_split`.
+
+    Raise ModelInvalid if it is not the one of its record.
+    """
     path = folder / SPLIT_FILE
-    if (
-        not path.exists()
-        or (sha256 := hashlib.sha256(path.read_bytes()).hexdigest()) != record.training.split_sha256
-    ):
-        came = f"one of {sha256[:16]}…" if path.exists() else "none"
+    expected = record.training.split_sha256
+    sha256 = None
+    if path.exists():
+        sha256 = hashlib.sha256(path.read_bytes()).hexdigest()
+    if sha256 != expected:
+        actual = "none" if sha256 is None else f"one of {sha256[:16]}…"
         raise ModelInvalid(
-            f"Expected {path} with the SHA-256 {record.training.split_sha256[:16]}… of the model's record but got "
-            f"{came}; restore the folder. Without it nobody can tell which images the model was trained on."
+            f"Expected {path} with the SHA-256 {expected[:16]}… of the model's record "
+            f"but got {actual}; restore the folder. "
+            "Without it nobody can tell which images the model was trained on."
         )
     return read_split(path, leaking=leaking)
 
 
 def part_of_split(folder: Path, record: ModelRecord, dataset: Dataset, part: str) -> Dataset:
-    """Return the images of a dataset that stand in "train", "validation" or "test" of a model's own split.
+    """Return the images of a data set in "train", "validation" or "test" of a model's own split.
 
-    `folder` is the model's. Raise ModelInvalid when its split.csv is not the one of its record, and DatasetInvalid
-    when the dataset has no image of that part.
+    `folder` is the model's. Raise ModelInvalid when its split.csv is not the one of its record, and
+    DatasetInvalid when the data set has no image of that part.
     """
     rows = own_split(folder, record)
-    table = select(dataset.table, rows[rows["split"] == part])
+    is_in_part = rows["split"] == part
+    rows_of_part = rows[is_in_part]
+    table = select(dataset.table, rows_of_part)
     if table.empty:
         raise not_the_models(record, dataset, f"{part} split")
     return replace(dataset, table=table)
 
 
 def part_in_training(folder: Path, record: ModelRecord, dataset: Dataset) -> tuple[str, bool]:
-    """Say how many images of a dataset had a part in training a model, and whether that flatters its figures."""
+    """Return how many images of a data set a model was trained or chosen on, as a sentence.
+
+    The second value is whether that makes its figures on them too good.
+    """
     try:
         rows = own_split(folder, record)
     except ModelInvalid:
         return "Which of them the model was trained on is not known.", False
-    parts = rows[rows["image"].isin(dataset.table["image"])]["split"].value_counts()
-    trained, chosen = parts.get("train", 0), parts.get("validation", 0)
+    is_in_dataset = rows["image"].isin(dataset.table["image"])
+    counts = rows[is_in_dataset]["split"].value_counts()
+    trained = counts.get("train", 0)
+    chosen = counts.get("validation", 0)
     if not trained and not chosen:
         return NO_MATCHING_ID, False
-    learnt = (
-        f"{trained:,} of them are images it was trained on, and {chosen:,} those it was chosen on"
+    sentence = (
+        f"{trained:,} of them are images it was trained on, and {chosen:,} those it was chosen on: "
+        "these figures flatter it."
     )
-    return f"{learnt}: these figures flatter it.", True
+    return sentence, True
 
 
 def not_the_models(record: ModelRecord, dataset: Dataset, part: str) -> DatasetInvalid:
-    """Return the error of a dataset without an image of a model's "split", or of its "test split"."""
+    """Return the error for a data set without an image of a model's "split" or "test split"."""
     return DatasetInvalid(
-        f"Expected images of the {part} of {record.name} in {dataset.name} but none of its {len(dataset.table):,} "
-        f"images is one; give the data set it was trained on, {record.training.dataset}."
+        f"Expected images of the {part} of {record.name} in {dataset.name} but none of its "
+        f"{len(dataset.table):,} images is one; "
+        f"give the data set it was trained on, {record.training.dataset}."
     )

@@ -1,4 +1,4 @@
-"""Verifies that a model folder is as it was written and that the model answers as it did then."""
+"""Verifies that a model folder and its answers are unchanged."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,7 +10,7 @@ from cadlib.model.model import Model
 
 @dataclass(frozen=True)
 class Verification:
-    """What differs in a model folder, one line each; `str()` is the text for a terminal."""
+    """The differences in a model folder, one line each; `str()` is the text for a terminal."""
 
     folder: Path
     model_id: str
@@ -19,24 +19,25 @@ class Verification:
 
     @property
     def unchanged(self) -> bool:
-        """Tell whether nothing differs."""
+        """Return whether there are no differences."""
         return not self.differences
 
     def __str__(self) -> str:
         if self.unchanged:
             lesions = len(golden.all_lesions())
             return (
-                f"{self.model_id}: unchanged. {self.files} files are as they were written, and the answers for "
-                f"{lesions} drawn lesions as on the day the model was made."
+                f"{self.model_id}: unchanged. {self.files} files are as they were written, "
+                f"and the answers for {lesions} drawn lesions as on the day the model was made."
             )
         name = self.model_id or str(self.folder)
         return "\n".join(f"{name}: {difference}" for difference in self.differences)
 
 
 def verify(folder: Path) -> Verification:
-    """Compare a model folder with its manifest, and its answers with the golden ones; raise nothing for a bad one.
+    """Compare a model folder with its manifest, and its answers with the golden ones.
 
-    The answers are compared where all files are as they were written: those of a changed model say nothing more.
+    Differences are returned, not raised. The answers are compared only where all files are
+    unchanged: those of a changed model add nothing.
     """
     try:
         listed = manifest.read_manifest(folder)
@@ -45,9 +46,15 @@ def verify(folder: Path) -> Verification:
         return Verification(folder, "", 0, (str(error),))
     differences = [str(change) for change in changes]
     if not differences:
-        try:
-            model = Model.load(folder, check_answers=False)
-            differences = [f"{drift} (answer changed)" for drift in golden.drift(model, folder)]
-        except ModelInvalid as error:
-            differences = [str(error)]
-    return Verification(folder, listed.model, len(listed.files) + 1, tuple(differences))
+        differences = _changed_answers(folder)
+    # The manifest is a file too.
+    n_files = len(listed.files) + 1
+    return Verification(folder, listed.model, n_files, tuple(differences))
+
+
+def _changed_answers(folder: Path) -> list[str]:
+    try:
+        model = Model.load(folder, check_answers=False)
+        return [f"{drift} (answer changed)" for drift in golden.drift(model, folder)]
+    except ModelInvalid as error:
+        return [str(error)]

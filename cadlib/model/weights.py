@@ -1,9 +1,10 @@
-"""weights.safetensors: the tensors of a network as bytes, in eight bits where they would be too large.
+"""Reads and writes weights.safetensors, the tensors of a network.
 
-A matrix or kernel of a large network is kept as int8 rows with one float32 scale each, its largest absolute value
-over 127, under its name and `NAME.scale` (symmetric quantisation by channel: Krishnamoorthi, Quantizing deep
-convolutional networks for efficient inference, arXiv 1806.08342, 2018). They are only stored so: the network computes
-in float32, and its figures are measured on what was stored.
+Large networks are stored in eight bits: a matrix or kernel is stored as int8 rows with one float32
+scale each, its largest absolute value over 127, under its name and `NAME.scale` (symmetric
+quantisation by channel: Krishnamoorthi, Quantizing deep convolutional networks for efficient
+inference, arXiv 1806.08342, 2018). Only the file has eight bits: the network computes in float32,
+and its figures are measured with the stored weights.
 """
 
 from collections.abc import Mapping
@@ -27,26 +28,46 @@ State = dict[str, NDArray[np.generic]]
 
 def pack(state: Mapping[str, NDArray[np.generic]]) -> bytes:
     """Return a state_dict as the bytes of a safetensors file."""
-    large = sum(array.nbytes for array in state.values()) > FULL_PRECISION_BYTES
+    total_bytes = sum(array.nbytes for array in state.values())
+    is_large = total_bytes > FULL_PRECISION_BYTES
     stored: State = {}
     for name, array in state.items():
-        if large and array.ndim > 1 and np.issubdtype(array.dtype, np.floating):
-            rows = array.astype(np.float32).reshape(len(array), -1)
-            least = np.finfo(np.float32).tiny
-            scale = np.maximum(np.abs(rows).max(axis=1, keepdims=True), least) / np.float32(127)
-            stored[name] = np.rint(rows / scale).astype(np.int8).reshape(array.shape)
-            stored[name + SCALE] = scale.ravel()
+        is_matrix = array.ndim > 1 and np.issubdtype(array.dtype, np.floating)
+        if is_large and is_matrix:
+            steps, scale = _quantised(array)
+            stored[name] = steps
+            stored[name + SCALE] = scale
         else:
             stored[name] = array
-    return save(
-        {name: np.ascontiguousarray(array).reshape(array.shape) for name, array in stored.items()}
-    )
+    contiguous: State = {}
+    for name, array in stored.items():
+        # ascontiguousarray gives a scalar a dimension, which the reshape removes.
+        row_major = np.ascontiguousarray(array)
+        contiguous[name] = row_major.reshape(array.shape)
+    return save(contiguous)
+
+
+def _quantised(array: NDArray[np.generic]) -> tuple[NDArray[np.int8], NDArray[np.float32]]:
+    """Return an array as int8, in the same shape, and the scale of each row, (N,) float32."""
+    exact = array.astype(np.float32)
+    rows = exact.reshape(len(array), -1)
+    largest = np.abs(rows).max(axis=1, keepdims=True)
+    # A row of zeros would otherwise have the scale 0.
+    least = np.finfo(np.float32).tiny
+    largest = np.maximum(largest, least)
+    scale = largest / np.float32(127)
+    steps = np.rint(rows / scale)
+    quantised = steps.astype(np.int8)
+    return quantised.reshape(array.shape), scale.ravel()
 
 
 def load_tensors(
     data: bytes, what: str, remedy: str = "restore the folder"
 ) -> dict[str, NDArray[Any]]:
-    """Return the arrays of a safetensors file; raise ModelInvalid, with the name of the file, for what is none."""
+    """Return the arrays of a safetensors file.
+
+    Raise ModelInvalid, with the name `what`, for anything else.
+    """
     try:
         return dict(load(data))
     except (safetensors.SafetensorError, KeyError, TypeError, ValueError, OverflowError) as error:
@@ -57,16 +78,21 @@ def load_tensors(
 
 
 def unpack(data: bytes) -> State:
-    """Return the state_dict of such a file, in float32; raise ModelInvalid for what is none."""
+    """Return the state_dict of such a file, in float32; raise ModelInvalid for anything else."""
     stored = load_tensors(data, "weights.safetensors")
     state: State = {}
     for name, array in stored.items():
+        # Only quantised rows are int8; their scales are a tensor of their own.
         if array.dtype == np.int8:
-            if (scale := stored.get(name + SCALE)) is None or scale.shape != array.shape[:1]:
+            scale = stored.get(name + SCALE)
+            n_rows = array.shape[:1]
+            if scale is None or scale.shape != n_rows:
                 raise ModelInvalid(
-                    f"Expected a scale for each row of {name} but there is none. Restore the folder."
+                    f"Expected a scale for each row of {name} but there is none. "
+                    "Restore the folder."
                 )
-            state[name] = array.astype(np.float32) * scale.reshape(-1, *[1] * (array.ndim - 1))
+            further_axes = [1] * (array.ndim - 1)
+            state[name] = array.astype(np.float32) * scale.reshape(-1, *further_axes)
         elif not name.endswith(SCALE):
             state[name] = array
     return state

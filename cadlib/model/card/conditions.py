@@ -1,4 +1,4 @@
-"""The sections of the card on other conditions: damaged pictures, an archive not trained on, age, sex and site."""
+"""Writes the model card's sections on damage, other archives and facts."""
 
 from typing import Any
 
@@ -10,159 +10,214 @@ from cadlib.model.record import ModelRecord
 
 
 def across(record: ModelRecord, figures: dict[str, Any]) -> list[str]:
-    """Say what networks lost on an archive that they were not trained on, or that nobody measured it."""
-    title, found = "## Across archives", figures.get("across_archives")
-    if found is None:
-        unknown = "Not measured: how much worse this model does on images from another camera and clinic is not known."
-        return [title, f"{unknown} `{command_hints.across_into(record.name)}` measures it."]
-    recipe = found["recipe"]
-    head, *rows = across_rows(found)
+    """Return what networks lost on an archive that they were not trained on."""
+    title = "## Across archives"
+    measured = figures.get("across_archives")
+    if measured is None:
+        command = command_hints.across_into(record.name)
+        return [
+            title,
+            (
+                "Not measured: how much worse this model does on images from another camera and "
+                f"clinic is not known. `{command}` measures it."
+            ),
+        ]
+    head, *rows = across_rows(measured)
     return [
         title,
         (
-            f"On images of an archive that was not trained on, {_changes(found['archives'])}. A clinic with another "
-            "camera, other patients or another way of choosing and labelling lesions has to expect a change of this "
-            "kind against the figures above, and should measure the model on images of its own before relying on it."
+            "On images of an archive that was not trained on, "
+            f"{_changes(measured['archives'])}. A clinic with another camera, other patients or "
+            "another way of choosing and labelling lesions has to expect a change of this kind "
+            "against the figures above, and should measure the model on images of its own before "
+            "relying on it."
         ),
         markdown_table(head, rows),
-        (
-            f"Each row compares two networks on the same validation images of {found['data']}. They were trained for "
-            f"this alone, by a cheap recipe ({recipe['backbone']}, {recipe['input_px']} px, {recipe['epochs']} epochs, "
-            f"{found['steps']:,} steps each), and are weaker than this model: the change counts, not the level. "
-            f"Probabilities are uncalibrated; in brackets 95 % intervals, from {DRAWS:,} draws of lesions, the same "
-            "for both networks."
-        ),
+        _method_across(measured),
     ]
 
 
+def _method_across(measured: dict[str, Any]) -> str:
+    recipe = measured["recipe"]
+    return (
+        f"Each row compares two networks on the same validation images of {measured['data']}. "
+        f"They were trained for this alone, by a cheap recipe ({recipe['backbone']}, "
+        f"{recipe['input_px']} px, {recipe['epochs']} epochs, {measured['steps']:,} steps each), "
+        "and are weaker than this model: the change counts, not the level. Probabilities are "
+        f"uncalibrated; in brackets 95 % intervals, from {DRAWS:,} draws of lesions, the same for "
+        "both networks."
+    )
+
+
 def _changes(archives: dict[str, Any]) -> str:
-    """Say from which change to which the two headline figures went."""
-    said = []
-    for name, title in (
-        ("balanced_accuracy", "balanced accuracy"),
-        ("malignant_auc", "the malignant AUC"),
-    ):
-        found = [(part[name]["change"], archive) for archive, part in archives.items()]
-        known = sorted((change, archive) for change, archive in found if change is not None)
-        span = (
-            " to ".join(f"{change:+.3f} ({archive})" for change, archive in (known[0], known[-1]))
-            if known
-            else ""
-        )
-        said.append(
-            f"{title} changed by {span}" if known else f"the change of {title} is not defined"
-        )
-    return " and ".join(said)
+    """Return the range of the changes of the two headline figures in words."""
+    accuracy = _change_range(archives, "balanced_accuracy", "balanced accuracy")
+    auc = _change_range(archives, "malignant_auc", "the malignant AUC")
+    return f"{accuracy} and {auc}"
+
+
+def _change_range(archives: dict[str, Any], name: str, title: str) -> str:
+    changes: list[tuple[float, str]] = []
+    for archive, part in archives.items():
+        change = part[name]["change"]
+        if change is not None:
+            changes.append((change, archive))
+    if not changes:
+        return f"the change of {title} is not defined"
+    least, least_archive = min(changes)
+    most, most_archive = max(changes)
+    return f"{title} changed by {least:+.3f} ({least_archive}) to {most:+.3f} ({most_archive})"
 
 
 def damage(record: ModelRecord, figures: dict[str, Any]) -> list[str]:
-    """Say what damaged and turned pictures cost, or that nobody measured it."""
+    """Return the cost of damaged and rotated images, or that it was not measured."""
     if "robustness" not in figures:
         command = command_hints.robustness_into(record.name)
         return [f"What damaged pictures cost has not been measured; `{command}` measures it."]
-    found = figures["robustness"]
-    sample, clean, mean = found["sample"], found["clean"], found["mean"]
-    of = "all" if found["n"] == sample["of"] else f"a random sample, by {sample['strata']}, of"
-    falls = ("balanced_accuracy_fall", "malignant_auc_fall")
+    measured = figures["robustness"]
+    clean = measured["clean"]
     return [
         "## Across damage",
         (
-            f"{found['n']:,} images of {found['n_lesions']:,} lesions ({of} the {sample['of']:,} of the "
-            f"{found['data']['split']} split), with damage that is computed or drawn: real hair, ink or blur can cost "
-            f"more or less. As they are: balanced accuracy {figure_of(clean, 'balanced_accuracy')}, malignant AUC "
-            f"{figure_of(clean, 'malignant_auc')}, accuracy {figure_of(clean, 'accuracy')}. A fall is the clean figure "
-            "minus the damaged one of the same images, so a negative one is a gain; its interval is paired."
+            f"{measured['n']:,} images of {measured['n_lesions']:,} lesions "
+            f"({_sample(measured)} of the {measured['data']['split']} split), with damage that is "
+            "computed or drawn: real hair, ink or blur can cost more or less. As they are: "
+            f"balanced accuracy {figure_of(clean, 'balanced_accuracy')}, malignant AUC "
+            f"{figure_of(clean, 'malignant_auc')}, accuracy {figure_of(clean, 'accuracy')}. A fall "
+            "is the clean figure minus the damaged one of the same images, so a negative one is a "
+            "gain; its interval is paired."
         ),
-        markdown_table(
-            ("damage", "balanced accuracy, mean fall", "at strength 5", "malignant AUC, mean fall", "at strength 5",
-             "error, relative to clean"),
-            [
-                *(
-                    (
-                        name,
-                        *(figure_of(part, fall, key) for fall in falls for key in ("mean", "5")),
-                        figure_text(part["relative_error"]),
-                    )
-                    for name, part in found["corruptions"].items()
-                ),
-                (
-                    "mean of all",
-                    *(cell for fall in falls for cell in (figure_of(mean, fall), "")),
-                    figure_text(mean["relative_error"]),
-                ),
-            ],
-        ),
+        _damage_table(measured),
         (
-            "Means are over five strengths, from hardly visible to severe. The last column is the error (1 minus "
-            "balanced accuracy) over the five, divided by the clean error: 1 where damage does no harm."
+            "Means are over five strengths, from hardly visible to severe. The last column is the "
+            "error (1 minus balanced accuracy) over the five, divided by the clean error: 1 where "
+            "damage does no harm."
         ),
-        _turned(found["flips"]),
-        _for_a_clinic(found),
-    ]  # fmt: skip
+        _turned(measured["flips"]),
+        _for_a_clinic(measured),
+    ]
+
+
+def _sample(measured: dict[str, Any]) -> str:
+    """Return how the images were sampled from those of the split."""
+    sample = measured["sample"]
+    which = "all"
+    if measured["n"] != sample["of"]:
+        which = f"a random sample, by {sample['strata']}, of"
+    return f"{which} the {sample['of']:,}"
+
+
+def _damage_table(measured: dict[str, Any]) -> str:
+    head = (
+        "damage",
+        "balanced accuracy, mean fall",
+        "at strength 5",
+        "malignant AUC, mean fall",
+        "at strength 5",
+        "error, relative to clean",
+    )
+    rows: list[tuple[str, ...]] = []
+    for name, part in measured["corruptions"].items():
+        row = (
+            name,
+            figure_of(part, "balanced_accuracy_fall", "mean"),
+            figure_of(part, "balanced_accuracy_fall", "5"),
+            figure_of(part, "malignant_auc_fall", "mean"),
+            figure_of(part, "malignant_auc_fall", "5"),
+            figure_text(part["relative_error"]),
+        )
+        rows.append(row)
+    mean = measured["mean"]
+    last = (
+        "mean of all",
+        figure_of(mean, "balanced_accuracy_fall"),
+        "",
+        figure_of(mean, "malignant_auc_fall"),
+        "",
+        figure_text(mean["relative_error"]),
+    )
+    rows.append(last)
+    return markdown_table(head, rows)
 
 
 def _turned(flips: dict[str, Any]) -> str:
+    percentile = figure_text(flips["malignant_shift_95th_percentile"])
     return (
-        "The same picture flipped or turned by quarters, in seven ways: the top diagnosis changes in "
-        f"{_percent_of(flips, 'mean')} of the views, and in at least one of the seven for "
-        f"{_percent_of(flips, 'any')} of the images. "
-        f"The malignant probability moves by {figure_of(flips, 'malignant_shift')} in the mean, and by "
-        f"more than {figure_text(flips['malignant_shift_95th_percentile'])} in one view of twenty."
+        "The same picture flipped or turned by quarters, in seven ways: the top diagnosis changes "
+        f"in {_percent_of(flips, 'mean')} of the views, and in at least one of the seven for "
+        f"{_percent_of(flips, 'any')} of the images. The malignant probability moves by "
+        f"{figure_of(flips, 'malignant_shift')} in the mean, and by more than {percentile} in one "
+        "view of twenty."
     )
 
 
-def _for_a_clinic(found: dict[str, Any]) -> str:
-    fall, clean = "balanced_accuracy_fall", found["clean"]["balanced_accuracy"]
-    known = {
-        name: part for name, part in found["corruptions"].items() if part[fall]["mean"] is not None
-    }
-    order = sorted(known, key=lambda name: -known[name][fall]["mean"])
+def _for_a_clinic(measured: dict[str, Any]) -> str:
+    clean = figure_text(measured["clean"]["balanced_accuracy"])
+    falls: dict[str, float] = {}
+    for name, part in measured["corruptions"].items():
+        fall = part["balanced_accuracy_fall"]["mean"]
+        if fall is not None:
+            falls[name] = fall
+    order = sorted(falls, key=lambda name: -falls[name])
     if not order:
         return "**For a clinic.** No fall is defined on these images, so nothing follows from them."
-    worst = ", ".join(
-        f"{name} ({figure_text(clean)} to {figure_text(known[name]['balanced_accuracy']['5'])})"
-        for name in order[:3]
-    )
+    worst: list[str] = []
+    for name in order[:3]:
+        damaged = measured["corruptions"][name]["balanced_accuracy"]["5"]
+        worst.append(f"{name} ({clean} to {figure_text(damaged)})")
+    # The last two, the least costly first.
+    least = order[:-3:-1]
     return (
-        f"**For a clinic.** What costs most is {worst}; in brackets balanced accuracy before and at strength 5. Take a "
-        "picture with such damage anew rather than rely on its answer: the figures above this section do not hold for "
-        f"it. What costs least is {' and '.join(order[:-3:-1])}. An answer that changes when the picture is turned is "
-        "none to rely on."
+        f"**For a clinic.** What costs most is {', '.join(worst)}; in brackets balanced accuracy "
+        "before and at strength 5. Take a picture with such damage anew rather than rely on its "
+        "answer: the figures above this section do not hold for it. What costs least is "
+        f"{' and '.join(least)}. An answer that changes when the picture is turned is none to rely "
+        "on."
     )
 
 
 def _percent_of(flips: dict[str, Any], key: str) -> str:
-    value, interval = flips["rate"][key], flips["intervals"]["rate"][key]
-    between = f" ({100 * interval[0]:.1f} to {100 * interval[1]:.1f})" if interval else ""
-    return "a share that is not defined" if value is None else f"{100 * value:.1f} %{between}"
+    value = flips["rate"][key]
+    interval = flips["intervals"]["rate"][key]
+    if value is None:
+        return "a share that is not defined"
+    percent = f"{100 * value:.1f} %"
+    if not interval:
+        return percent
+    low, high = interval
+    low_percent = f"{100 * low:.1f}"
+    high_percent = f"{100 * high:.1f}"
+    return f"{percent} ({low_percent} to {high_percent})"
 
 
 def metadata(trial: MetadataTrial | None) -> list[str]:
-    """Say whether the model takes age, sex and site, and by how much they helped; nothing where it was not tried."""
+    """Return the use and the effect of age, sex and site; nothing without a trial."""
     if trial is None:
         return []
-    kept = (
-        "They help in every archive, so the model takes them."
-        if trial.evidence
-        else "They were tried and did not help in every archive, so the model takes none."
-    )
+    decision = "They were tried and did not help in every archive, so the model takes none."
+    if trial.evidence is not None:
+        decision = "They help in every archive, so the model takes them."
+    names = [name.replace("_", " ") for name in FIGURES]
+    rows: list[tuple[str, ...]] = []
+    for part, differences in trial.differences.items():
+        cells = [_change(difference) for difference in differences.values()]
+        rows.append((part, *cells))
     return [
         "## Age, sex and site",
         (
-            f"What these three say, added to what the picture says. {kept} How the figures change on validation images "
-            "by fits without the lesion, with 95 % intervals; the specificity is that at 95 % sensitivity."
+            f"What these three say, added to what the picture says. {decision} How the figures "
+            "change on validation images by fits without the lesion, with 95 % intervals; the "
+            "specificity is that at 95 % sensitivity."
         ),
-        markdown_table(
-            ("images", *(name.replace("_", " ") for name in FIGURES)),
-            (
-                (part, *(_change(found) for found in figures.values()))
-                for part, figures in trial.differences.items()
-            ),
-        ),
+        markdown_table(("images", *names), rows),
     ]
 
 
-def _change(found: Difference) -> str:
-    if found.before is None or found.after is None or found.low is None:
+def _change(difference: Difference) -> str:
+    before = difference.before
+    after = difference.after
+    low = difference.low
+    high = difference.high
+    if before is None or after is None or low is None:
         return "not defined"
-    return f"{found.after - found.before:+.3f} ({found.low:+.3f} to {found.high:+.3f})"
+    return f"{after - before:+.3f} ({low:+.3f} to {high:+.3f})"

@@ -1,11 +1,12 @@
-"""What age, sex and site say of a lesion beside its picture: evidence that is added, and can be absent.
+"""Adds evidence from age, sex and site to a lesion's image.
 
-The calibrated logits of the image and one (8,) vector a known fact are summed. A fact that is missing adds exactly
-nothing, the network and its heatmap stay as they are, and what the facts moved is a difference of two probabilities.
+The calibrated logits of the image and one (8,) vector for each available fact are summed. A missing
+fact adds exactly nothing, the network and its heatmap stay as they are, and the effect of the facts
+is a difference of two probabilities.
 
     evidence   the vectors, and how they are added
     fitting    the vectors from validation images, within their archives
-    trial      whether they help in every archive; only then a model keeps them
+    trial      whether they help in every archive; a model uses them only then
 """
 
 from cadlib.images.patient import PatientFacts

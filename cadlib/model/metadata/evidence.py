@@ -1,4 +1,4 @@
-"""One (8,) vector of logits for each feature of the facts, and how they are added to an image's probabilities."""
+"""Adds (8,) vectors of logits, one for each patient feature, to probabilities."""
 
 import math
 from collections.abc import Mapping
@@ -11,15 +11,16 @@ from numpy.typing import NDArray
 from cadlib.images.patient import FEATURES, PatientFacts
 from cadlib.taxonomy import CODES
 
+Floats = NDArray[np.float64]
+# No fact may outweigh the image by more than e^10: a table with larger numbers is broken.
 MAX_LOGIT = 10.0
-"""No fact may outweigh the picture by more than e^10: a table beyond it is broken."""
 
 
 @dataclass(frozen=True)
 class MetadataEvidence:
-    """`table` has for each of `facts.FEATURES` eight logits in taxonomy order, -MAX_LOGIT to MAX_LOGIT.
+    """`table` has eight logits in taxonomy order, -MAX_LOGIT to MAX_LOGIT, for each of `FEATURES`.
 
-    Raise ValueError for a table that is no such one.
+    Raise ValueError for any other table.
     """
 
     table: Mapping[str, tuple[float, ...]]
@@ -30,56 +31,68 @@ class MetadataEvidence:
                 f"Expected evidence for {', '.join(FEATURES)} but got {', '.join(self.table)}."
             )
         for feature, row in self.table.items():
-            numbers = [
-                v
-                for v in row
-                if isinstance(v, int | float) and math.isfinite(v) and abs(v) <= MAX_LOGIT
-            ]
-            if len(row) != len(CODES) or len(numbers) != len(CODES):
+            n_valid = sum(_is_logit(value) for value in row)
+            if len(row) != len(CODES) or n_valid != len(CODES):
                 raise ValueError(
-                    f"Expected {len(CODES)} logits for {feature}, from {-MAX_LOGIT:g} to {MAX_LOGIT:g}, but got {row}."
+                    f"Expected {len(CODES)} logits for {feature}, from {-MAX_LOGIT:g} "
+                    f"to {MAX_LOGIT:g}, but got {row}."
                 )
 
     @classmethod
-    def from_weights(cls, weights: NDArray[np.float64]) -> Self:
-        """Take a (len(FEATURES), 8) matrix, rounded to six decimals as the JSON file has it."""
-        return cls(
-            {
-                name: tuple(row)
-                for name, row in zip(FEATURES, weights.round(6).tolist(), strict=True)
-            }
-        )
+    def from_weights(cls, weights: Floats) -> Self:
+        """Build from a (len(FEATURES), 8) matrix, rounded to six decimals as in the file."""
+        # Rounded here, the evidence equals the one that is read from the file later.
+        rows = weights.round(6).tolist()
+        table: dict[str, tuple[float, ...]] = {}
+        for feature, row in zip(FEATURES, rows, strict=True):
+            table[feature] = tuple(row)
+        return cls(table)
 
     @classmethod
     def from_json(cls, raw: Mapping[str, Any]) -> Self:
-        """Read what to_json wrote; raise ValueError, TypeError or AttributeError for anything else."""
-        return cls({name: tuple(row) for name, row in raw.items()})
+        """Read what to_json wrote.
+
+        Raise ValueError, TypeError or AttributeError for anything else.
+        """
+        table = {feature: tuple(row) for feature, row in raw.items()}
+        return cls(table)
 
     def to_json(self) -> dict[str, list[float]]:
         """Return feature -> its eight logits."""
-        return {name: list(row) for name, row in self.table.items()}
+        return {feature: list(row) for feature, row in self.table.items()}
 
-    def logits(self, facts: PatientFacts) -> NDArray[np.float64]:
-        """Return (8,) float64 to be added to calibrated logits: exactly zeros when nothing is known."""
-        return self.logits_of(facts.design())
+    def logits(self, facts: PatientFacts) -> Floats:
+        """Return (8,) float64 to add to calibrated logits: exact zeros without facts."""
+        design = facts.design()
+        return self.logits_of(design)
 
-    def logits_of(self, design: NDArray[np.float64]) -> NDArray[np.float64]:
+    def logits_of(self, design: Floats) -> Floats:
         """Return (…, 8) float64 for rows of a design matrix, (…, len(FEATURES))."""
-        added: NDArray[np.float64] = design @ np.array(list(self.table.values()), np.float64)
+        rows = list(self.table.values())
+        weights = np.array(rows, np.float64)
+        added: Floats = design @ weights
         return added
 
 
-def add_evidence(
-    probabilities: NDArray[np.float64], evidence: NDArray[np.float64]
-) -> NDArray[np.float64]:
-    """Return softmax(log p + evidence), (…, 8) float64; a row without evidence stays as it is, bit for bit.
+def _is_logit(value: object) -> bool:
+    if not isinstance(value, int | float):
+        return False
+    if not math.isfinite(value):
+        return False
+    return abs(value) <= MAX_LOGIT
 
-    `probabilities` are calibrated, (…, 8), so that log p is the image's logits divided by the temperature, up to a
-    constant: a temperature for the sum is not needed, the evidence is fitted on this scale.
+
+def add_evidence(probabilities: Floats, evidence: Floats) -> Floats:
+    """Return softmax(log p + evidence), (…, 8) float64; rows without evidence stay bit-identical.
+
+    `probabilities` are calibrated, (…, 8), so that log p is the image's logits divided by the
+    temperature, up to a constant. The sum needs no temperature: the evidence is fitted on this
+    scale.
     """
-    weighted = probabilities * np.exp(evidence - evidence.max(axis=-1, keepdims=True))
-    some = evidence.any(axis=-1, keepdims=True)
-    added: NDArray[np.float64] = np.where(
-        some, weighted / weighted.sum(axis=-1, keepdims=True), probabilities
-    )
+    # Subtracting the largest keeps the exponentials finite and cancels in the division.
+    largest = evidence.max(axis=-1, keepdims=True)
+    weighted = probabilities * np.exp(evidence - largest)
+    sums = weighted.sum(axis=-1, keepdims=True)
+    has_evidence = evidence.any(axis=-1, keepdims=True)
+    added: Floats = np.where(has_evidence, weighted / sums, probabilities)
     return added

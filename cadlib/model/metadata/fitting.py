@@ -1,10 +1,12 @@
-"""The evidence of facts, fitted on images that the network was not trained on, with its answers as the start.
+"""Fits the evidence of patient facts on top of an image's probabilities.
 
-The network has learnt its training images by heart: beside answers that sure, facts would seem to say nothing.
+The images are ones that the network was not trained on: it fits its training images so well that
+facts would seem to add nothing there.
 
-It is learnt within archives. Ages, sites and diagnoses differ between archives, so a site can betray the archive, and
-the archive the diagnosis; a clinic has nothing of that. Each archive therefore gets its own shift of the eight logits
-first, and the facts explain what is left. The shift is then thrown away.
+The fit works within archives. Ages, sites and diagnoses differ between archives, so a site can
+reveal the archive, and the archive the diagnosis; a clinic has no such hint. Each archive therefore
+gets its own shift of the eight logits first, and the facts explain the rest. The shift is then
+dropped.
 """
 
 from collections.abc import Iterator
@@ -20,29 +22,36 @@ from cadlib.taxonomy import CODES
 Floats = NDArray[np.float64]
 Integers = NDArray[np.integer[Any]]
 
+# Factors are dropped while fitting, so that each weight is also right without the other facts.
 KEPT = 0.7
-"""Probability that a factor stays while fitting, so that each is also right where another is missing."""
+"""Probability that a factor stays while fitting."""
+# Without much data, a fact should change little.
 PRIOR_SD = 0.3
-"""Standard deviation in logits of the normal prior of each weight: without much data a fact says little."""
+"""Standard deviation in logits of the normal prior of each weight."""
+# The shift is almost free: what it leaves over would be attributed to the sites.
 SHIFT_SD = 10.0
-"""The same of an archive's own shift: almost free, for what it is held back from would be learnt from the sites."""
+"""Standard deviation in logits of the normal prior of an archive's own shift."""
 FOLDS = 5
+# Several draws, so that no single draw of the folds decides.
 PARTITIONS = 4
-"""How often the folds are drawn anew, so that no one draw decides."""
+"""Number of times the folds are drawn."""
+# Rounding of a predictions.csv can leave a probability of 0, which has no logit.
 LEAST_PROBABILITY = 1e-12
-"""Rounding of a predictions.csv can leave a probability of 0, whose logit is none."""
 
 
 def fit_evidence(
     design: Floats, probabilities: Floats, labels: Integers, archives: NDArray[np.str_]
 ) -> Floats:
-    """Return the (F, 8) weights of (N, F) facts on top of (N, 8) calibrated probabilities of the image.
+    """Return the (F, 8) weights of (N, F) facts on top of (N, 8) calibrated image probabilities.
 
     `labels` is (N,) int in taxonomy order, `archives` (N,) text.
     """
-    truth = np.eye(len(CODES))[labels]
-    logits = np.log(np.maximum(probabilities, LEAST_PROBABILITY))
-    return fit_additive(design, logits + archive_shifts(logits, truth, archives), truth)
+    unit_vectors = np.eye(len(CODES))
+    truth = unit_vectors[labels]
+    positive = np.maximum(probabilities, LEAST_PROBABILITY)
+    logits = np.log(positive)
+    shifts = archive_shifts(logits, truth, archives)
+    return fit_additive(design, logits + shifts, truth)
 
 
 def out_of_fold(
@@ -52,13 +61,19 @@ def out_of_fold(
     archives: NDArray[np.str_],
     lesions: Integers,
 ) -> Floats:
-    """Return (N, 8) evidence for each image from fits without its lesion, the mean over PARTITIONS draws."""
+    """Return (N, 8) evidence for each image from fits without its lesion.
+
+    It is the mean over PARTITIONS draws of the folds.
+    """
     drawn = np.zeros((PARTITIONS, len(labels), len(CODES)))
     for partition in range(PARTITIONS):
-        fold = folds(lesions, partition)
-        for held in range(FOLDS):
-            out = fold == held
-            weights = fit_evidence(design[~out], probabilities[~out], labels[~out], archives[~out])
+        fold_of_image = folds(lesions, partition)
+        for fold in range(FOLDS):
+            out = fold_of_image == fold
+            fitted = ~out
+            weights = fit_evidence(
+                design[fitted], probabilities[fitted], labels[fitted], archives[fitted]
+            )
             drawn[partition, out] = design[out] @ weights
     mean: Floats = drawn.mean(axis=0)
     return mean
@@ -66,64 +81,94 @@ def out_of_fold(
 
 def folds(lesions: Integers, seed: int) -> Integers:
     """Return the fold, 0 to FOLDS - 1, of each image; images of one lesion share it."""
-    number = np.unique(lesions, return_inverse=True)[1]
-    fold: Integers = (np.random.default_rng(seed).permutation(number.max(initial=-1) + 1) % FOLDS)[
-        number
-    ]
-    return fold
+    _, lesion_of_image = np.unique(lesions, return_inverse=True)
+    n_lesions = lesion_of_image.max(initial=-1) + 1
+    order = np.random.default_rng(seed).permutation(n_lesions)
+    fold_of_lesion = order % FOLDS
+    fold_of_image: Integers = fold_of_lesion[lesion_of_image]
+    return fold_of_image
 
 
 def archive_shifts(logits: Floats, truth: Floats, archives: NDArray[np.str_]) -> Floats:
-    """Return (N, 8): what makes the mean answer of an archive right, the same for all of its images."""
+    """Return the (N, 8) shift that makes the mean prediction of an archive right.
+
+    It is the same for all images of an archive.
+    """
     names = np.unique(archives)
-    inside = (archives[:, None] == names[None, :]).astype(np.float64)
-    shifts: Floats = inside @ _ridge(inside, logits, truth, SHIFT_SD)
+    is_inside = archives[:, None] == names[None, :]
+    inside = is_inside.astype(np.float64)
+    shift_of_archive = _ridge(inside, logits, truth, SHIFT_SD)
+    shifts: Floats = inside @ shift_of_archive
     return shifts
 
 
 def fit_additive(
     design: Floats, offsets: Floats, counts: Floats, prior_sd: float = PRIOR_SD
 ) -> Floats:
-    """Return the (F, 8) weights of a softmax regression, with its inputs dropped factor by factor.
+    """Return the (F, 8) weights of a softmax regression with dropout of whole factors.
 
-    `offsets` is (N, 8), added to the logits as they are, -inf where a class cannot be; `counts` is (N, 8), how often
-    each class came with these facts. The mean over all ways of dropping is exact: there are seven that leave any.
+    `offsets` is (N, 8), added to the logits as they are, -inf for an impossible class; `counts` is
+    (N, 8), how often each class occurred with these facts. The mean over all ways of dropping is
+    exact: seven ways leave at least one factor.
     """
-    kept = [(design * columns, counts * share) for columns, share in dropped()]
-    rows, seen = (np.concatenate(parts) for parts in zip(*kept, strict=True))
-    return _ridge(rows, np.tile(offsets, (len(kept), 1)), seen, prior_sd)
+    designs: list[Floats] = []
+    weighted_counts: list[Floats] = []
+    for columns, share in dropped():
+        designs.append(design * columns)
+        weighted_counts.append(counts * share)
+    rows = np.concatenate(designs)
+    row_offsets = np.tile(offsets, (len(designs), 1))
+    row_counts = np.concatenate(weighted_counts)
+    return _ridge(rows, row_offsets, row_counts, prior_sd)
 
 
 def dropped() -> Iterator[tuple[Floats, float]]:
-    """Yield for each way to keep at least one factor the kept columns, (F,) of 0 and 1, and its probability."""
-    for keep in product((0.0, 1.0), repeat=len(FACTORS)):
-        if any(keep):
-            columns = np.repeat(keep, [len(features) for features in FACTORS.values()])
-            yield columns, float(np.prod([KEPT if factor else 1 - KEPT for factor in keep]))
+    """Yield columns, (F,) of 0 and 1, and probability of each set of at least one factor."""
+    columns_of_factor = [len(features) for features in FACTORS.values()]
+    for present in product((0.0, 1.0), repeat=len(FACTORS)):
+        if not any(present):
+            continue
+        columns = np.repeat(present, columns_of_factor)
+        chances = [KEPT if is_present else 1 - KEPT for is_present in present]
+        yield columns, float(np.prod(chances))
 
 
 def loss_and_slope(logits: Floats, counts: Floats) -> tuple[float, Floats]:
-    """Return the negative log-likelihood of (N, 8) counts under (N, 8) logits, summed, and its gradient (N, 8)."""
-    from scipy.special import log_softmax  # noqa: PLC0415 - takes a sixth of a second, and an answer needs none
+    """Return the summed negative log-likelihood of (N, 8) counts and its gradient, (N, 8).
+
+    The likelihood is that of (N, 8) logits.
+    """
+    # The import takes a sixth of a second, and a prediction does not need it.
+    from scipy.special import log_softmax  # noqa: PLC0415
 
     likelihood = log_softmax(logits, axis=1) if len(logits) else logits
-    seen = np.multiply(counts, likelihood, out=np.zeros_like(counts), where=counts > 0)
-    return -float(seen.sum()), counts.sum(axis=1, keepdims=True) * np.exp(likelihood) - counts
+    # An impossible class has a likelihood of -inf, and 0 times that would be NaN.
+    weighted = np.zeros_like(counts)
+    np.multiply(counts, likelihood, out=weighted, where=counts > 0)
+    totals = counts.sum(axis=1, keepdims=True)
+    slope = totals * np.exp(likelihood) - counts
+    return -float(weighted.sum()), slope
 
 
 def _ridge(design: Floats, offsets: Floats, counts: Floats, prior_sd: float) -> Floats:
+    """Return the weights of a softmax regression with a normal prior and offsets."""
     # scikit-learn's LogisticRegression takes no offsets, and the image's logits are offsets.
+    # The import takes half a second, and a prediction does not need it.
+    from scipy.optimize import minimize  # noqa: PLC0415
+
     shape = (design.shape[1], len(CODES))
+    variance = prior_sd**2
 
     def objective(flat: Floats) -> tuple[float, Floats]:
         weights = flat.reshape(shape)
-        loss, slope = loss_and_slope(offsets + design @ weights, counts)
-        loss += float(np.square(weights).sum()) / (2 * prior_sd**2)
-        return loss, (design.T @ slope + weights / prior_sd**2).ravel()
+        logits = offsets + design @ weights
+        loss, slope = loss_and_slope(logits, counts)
+        squares = float(np.square(weights).sum())
+        loss += squares / (2 * variance)
+        gradient = design.T @ slope + weights / variance
+        return loss, gradient.ravel()
 
-    from scipy.optimize import minimize  # noqa: PLC0415 - takes half a second, and an answer needs none
-
-    found: Floats = minimize(
-        objective, np.zeros(shape).ravel(), jac=True, method="L-BFGS-B"
-    ).x.reshape(shape)
-    return found
+    start = np.zeros(shape).ravel()
+    minimum = minimize(objective, start, jac=True, method="L-BFGS-B")
+    weights: Floats = minimum.x.reshape(shape)
+    return weights

@@ -1,4 +1,7 @@
-"""Whether the evidence of facts helps in every archive; a model keeps it only then, and keeps the figures anyway."""
+"""Tests whether the evidence of patient facts helps in every archive.
+
+A model uses the evidence only then, but always stores the figures.
+"""
 
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
@@ -21,17 +24,19 @@ from cadlib.model.metadata.evidence import MetadataEvidence, add_evidence
 from cadlib.model.metadata.fitting import fit_evidence, out_of_fold
 from cadlib.taxonomy import CODES
 
-if TYPE_CHECKING:  # takes a third of a second, and a model is read without it
+# The import takes a third of a second, and reading a model does not need it.
+if TYPE_CHECKING:
     import pandas as pd
 
 Parts = Mapping[str, NDArray[np.bool_]]
 ARCHIVE = "archive "
-"""How the name of a part begins that is an archive."""
+"""The name of a part that is an archive starts with this."""
 
 
 def _melanoma_auc(labels: Labels, probabilities: Floats, weights: Floats | None = None) -> Floats:
     index = CODES.index("MEL")
-    return classification.auc(probabilities[:, index], labels == index, weights)
+    scores = probabilities[:, index]
+    return classification.auc(scores, labels == index, weights)
 
 
 def _specificity(labels: Labels, probabilities: Floats, weights: Floats | None = None) -> Floats:
@@ -47,14 +52,20 @@ FIGURES: dict[str, tuple[Callable[..., Floats], int]] = {
     "ece": (classification.expected_calibration_error, -1),
     "specificity": (_specificity, 1),
 }
-"""Name -> how it is computed, and whether more of it is better (1) or worse (-1). The specificity is that at the target
-sensitivity of the default operating point, with the threshold chosen anew."""
+"""Name -> function that computes it, and whether more of it is better (1) or worse (-1).
+
+The specificity is that at the target sensitivity of the default operating point, with a threshold
+chosen on the same images.
+"""
 DECIDING = ("malignant_auc", "nll")
 
 
 @dataclass(frozen=True)
 class Difference:
-    """A figure without and with the facts, and the 95 % interval of the change, None where it has none."""
+    """A figure without and with the facts, and the 95 % interval of the change.
+
+    A number that is not defined is None.
+    """
 
     before: float | None
     after: float | None
@@ -62,10 +73,13 @@ class Difference:
     high: float | None
 
     def verdict(self, figure: str) -> int:
-        """Return 1 where the whole interval is better, -1 where it is worse, 0 where that cannot be told."""
+        """Return 1 where the whole interval is better, -1 where it is worse, else 0."""
         if self.low is None or self.high is None:
             return 0
-        return FIGURES[figure][1] * (int(self.low > 0) - int(self.high < 0))
+        is_higher = int(self.low > 0)
+        is_lower = int(self.high < 0)
+        _, direction = FIGURES[figure]
+        return direction * (is_higher - is_lower)
 
 
 Differences = Mapping[str, Mapping[str, Difference]]
@@ -74,10 +88,11 @@ Differences = Mapping[str, Mapping[str, Difference]]
 
 @dataclass(frozen=True)
 class MetadataTrial:
-    """What facts changed on validation images; `evidence` is None where it did not help in every archive.
+    """The effect of facts on validation images.
 
-    `operating_points` are the thresholds for a malignant probability with facts: another probability needs another
-    threshold for the same sensitivity. They are chosen on evidence from fits without the image's lesion.
+    `evidence` is None unless it helps in every archive. `operating_points` are the thresholds for a
+    malignant probability with facts: another probability needs another threshold for the same
+    sensitivity. They are chosen on evidence from fits without the image's lesion.
     """
 
     differences: Differences
@@ -86,32 +101,34 @@ class MetadataTrial:
 
     def to_json(self) -> dict[str, Any]:
         """Return the trial as JSON values."""
+        differences: dict[str, dict[str, Any]] = {}
+        for part, figures in self.differences.items():
+            differences[part] = {name: asdict(change) for name, change in figures.items()}
         return {
-            "differences": {
-                part: {name: asdict(found) for name, found in figures.items()}
-                for part, figures in self.differences.items()
-            },
-            "evidence": self.evidence and self.evidence.to_json(),
+            "differences": differences,
+            "evidence": None if self.evidence is None else self.evidence.to_json(),
             "operating_points": [asdict(point) for point in self.operating_points],
         }
 
     @classmethod
     def from_json(cls, raw: Mapping[str, Any]) -> Self:
-        """Read what to_json wrote; raise ValueError, TypeError, KeyError or AttributeError for anything else."""
-        differences = {
-            part: {name: Difference(**figures[name]) for name in FIGURES}
-            for part, figures in raw["differences"].items()
-        }
-        evidence = raw["evidence"]
-        if evidence is not None and not helps(differences):
-            raise ValueError(
-                "Expected no evidence where the figures do not show that it helps in every archive."
-            )
-        return cls(
-            differences,
-            None if evidence is None else MetadataEvidence.from_json(evidence),
-            tuple(map(OperatingPoint.from_json, raw["operating_points"])),
-        )
+        """Read what to_json wrote.
+
+        Raise ValueError, TypeError, KeyError or AttributeError for anything else.
+        """
+        differences: dict[str, dict[str, Difference]] = {}
+        for part, figures in raw["differences"].items():
+            differences[part] = {name: Difference(**figures[name]) for name in FIGURES}
+        evidence = None
+        if raw["evidence"] is not None:
+            if not helps(differences):
+                raise ValueError(
+                    "Expected no evidence where the figures do not show that it helps "
+                    "in every archive."
+                )
+            evidence = MetadataEvidence.from_json(raw["evidence"])
+        points = tuple(OperatingPoint.from_json(point) for point in raw["operating_points"])
+        return cls(differences, evidence, points)
 
 
 def run_trial(
@@ -121,91 +138,124 @@ def run_trial(
     lesions: Labels,
     short_side_px: int,
 ) -> MetadataTrial | None:
-    """Try the facts of a dataset's table on its images; None where it has none.
+    """Compare predictions with and without the facts of a data set's table; None without facts.
 
-    `probabilities` is (N, 8) float64, calibrated, of images that the network was not trained on; `lesions` is (N,) int.
-    Images with a short side of at least `short_side_px` and smaller ones are two parts of their own.
+    `probabilities` is (N, 8) float64, calibrated, of images that the network was not trained on;
+    `lesions` is (N,) int. Images with a short side of at least `short_side_px`, and smaller ones,
+    are two separate parts.
     """
-    design, archives = design_of(table), archives_of(table)
+    design = design_of(table)
+    archives = archives_of(table)
     if not design.any():
         return None
-    held_out = add_evidence(
-        probabilities, out_of_fold(design, probabilities, labels, archives, lesions)
-    )
-    differences = compare(labels, probabilities, held_out, lesions, parts_of(table, short_side_px))
-    thresholds = choose_thresholds(
-        classification.malignant_probability(held_out), classification.malignant_truth(labels)
-    )
-    measured = (measured_point(threshold, labels, held_out, lesions) for threshold in thresholds)
-    points = tuple(OperatingPoint.from_json({**point, "split": "validation"}) for point in measured)
-    kept = helps(differences)
+    evidence = out_of_fold(design, probabilities, labels, archives, lesions)
+    held_out = add_evidence(probabilities, evidence)
+    parts = parts_of(table, short_side_px)
+    differences = compare(labels, probabilities, held_out, lesions, parts)
+    points = _chosen_points(labels, held_out, lesions)
     weights = fit_evidence(design, probabilities, labels, archives)
-    return MetadataTrial(
-        differences,
-        MetadataEvidence.from_weights(weights) if kept else None,
-        points if kept else (),
-    )
+    if not helps(differences):
+        return MetadataTrial(differences, None, ())
+    return MetadataTrial(differences, MetadataEvidence.from_weights(weights), points)
+
+
+def _chosen_points(
+    labels: Labels, probabilities: Floats, lesions: Labels
+) -> tuple[OperatingPoint, ...]:
+    malignant = classification.malignant_probability(probabilities)
+    is_malignant = classification.malignant_truth(labels)
+    points: list[OperatingPoint] = []
+    for threshold in choose_thresholds(malignant, is_malignant):
+        measured = measured_point(threshold, labels, probabilities, lesions)
+        point = OperatingPoint.from_json({**measured, "split": "validation"})
+        points.append(point)
+    return tuple(points)
 
 
 def helps(differences: Differences) -> bool:
-    """Say whether facts help: in every archive AUC or likelihood is clearly better, and nothing anywhere clearly worse.
+    """Return whether facts help in every archive and harm nowhere.
 
-    Clearly: the whole interval of the difference lies on one side.
+    They help where AUC or likelihood is clearly better, and harm where any figure is clearly worse.
+    Clearly means that the whole interval of the difference lies on one side.
     """
     archives = [figures for part, figures in differences.items() if part.startswith(ARCHIVE)]
-    better = all(any(figures[name].verdict(name) > 0 for name in DECIDING) for figures in archives)
-    worse = any(
-        found.verdict(name) < 0
-        for figures in differences.values()
-        for name, found in figures.items()
-    )
-    return bool(archives) and better and not worse
+    if not archives:
+        return False
+    for figures in archives:
+        verdicts = [figures[name].verdict(name) for name in DECIDING]
+        if max(verdicts) <= 0:
+            return False
+    for figures in differences.values():
+        verdicts = [change.verdict(name) for name, change in figures.items()]
+        if -1 in verdicts:
+            return False
+    return True
 
 
 def compare(
     labels: Labels, before: Floats, after: Floats, lesions: Labels, parts: Parts, draws: int = DRAWS
 ) -> dict[str, dict[str, Difference]]:
-    """Compare two sets of (N, 8) probabilities of the same images in each part that has one, lesions drawn in pairs."""
-    found: dict[str, dict[str, Difference]] = {}
+    """Compare two sets of (N, 8) probabilities of the same images in each part that has images.
+
+    Both sets use the same draws of lesions.
+    """
+    differences: dict[str, dict[str, Difference]] = {}
     for part, inside in parts.items():
-        if inside.any():
-            groups = np.unique(lesions[inside], return_inverse=True)[1]
-            weights = np.concatenate(list(bootstrap(groups, draws)))
-            both = labels[inside], before[inside], after[inside]
-            found[part] = {
-                name: _difference(compute, *both, weights) for name, (compute, _) in FIGURES.items()
-            }
-    return found
+        if not inside.any():
+            continue
+        _, groups = np.unique(lesions[inside], return_inverse=True)
+        # All figures use the same draws.
+        weights = np.concatenate(list(bootstrap(groups, draws)))
+        part_labels = labels[inside]
+        part_before = before[inside]
+        part_after = after[inside]
+        differences[part] = {}
+        for name, (compute, _) in FIGURES.items():
+            change = _difference(compute, part_labels, part_before, part_after, weights)
+            differences[part][name] = change
+    return differences
 
 
 def parts_of(table: "pd.DataFrame", short_side_px: int) -> dict[str, NDArray[np.bool_]]:
     """Return all images, each archive's, and those above and below a short side, as masks."""
     archives = archives_of(table)
-    short = table[["width_px", "height_px"]].min(axis=1).to_numpy(np.float64, na_value=np.nan)
-    return {
-        "all": np.ones(len(table), bool),
-        **{f"{ARCHIVE}{name}": archives == name for name in np.unique(archives)},
-        f"short side ≥ {short_side_px} px": short >= short_side_px,
-        f"short side < {short_side_px} px": short < short_side_px,
-    }
+    short_sides = table[["width_px", "height_px"]].min(axis=1)
+    # An image of unknown size is NaN, which is in neither of the two parts.
+    short = short_sides.to_numpy(np.float64, na_value=np.nan)
+    parts = {"all": np.ones(len(table), bool)}
+    for name in np.unique(archives):
+        parts[f"{ARCHIVE}{name}"] = archives == name
+    parts[f"short side ≥ {short_side_px} px"] = short >= short_side_px
+    parts[f"short side < {short_side_px} px"] = short < short_side_px
+    return parts
 
 
 def archives_of(table: "pd.DataFrame") -> NDArray[np.str_]:
-    """Return the archive of each image as text; images of none that is known count as one more."""
-    return table["archive"].fillna("not known").to_numpy(np.str_)
+    """Return the archive of each image as text; missing archives count as one more."""
+    names = table["archive"].fillna("not known")
+    return names.to_numpy(np.str_)
 
 
 def _difference(
     compute: Callable[..., Floats], labels: Labels, before: Floats, after: Floats, weights: Floats
 ) -> Difference:
-    drawn = compute(labels, after, weights) - compute(labels, before, weights)
+    drawn_after = compute(labels, after, weights)
+    drawn_before = compute(labels, before, weights)
+    drawn = drawn_after - drawn_before
     defined = drawn[~np.isnan(drawn)]
-    low = high = None
-    if len(defined) and len(defined) >= DEFINED_SHARE * len(drawn):
-        low, high = np.quantile(defined, [(1 - LEVEL) / 2, (1 + LEVEL) / 2]).round(4).tolist()
-    one, other = (float(compute(labels, p)) for p in (before, after))
-    return Difference(_rounded(one), _rounded(other), low, high)
+    low = None
+    high = None
+    least = DEFINED_SHARE * len(drawn)
+    if len(defined) and len(defined) >= least:
+        ends = [(1 - LEVEL) / 2, (1 + LEVEL) / 2]
+        interval = np.quantile(defined, ends)
+        low, high = interval.round(4).tolist()
+    value_before = float(compute(labels, before))
+    value_after = float(compute(labels, after))
+    return Difference(_rounded(value_before), _rounded(value_after), low, high)
 
 
 def _rounded(value: float) -> float | None:
-    return None if np.isnan(value) else round(value, 4)
+    if np.isnan(value):
+        return None
+    return round(value, 4)

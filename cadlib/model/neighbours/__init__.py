@@ -1,10 +1,13 @@
-"""The training images most like a picture, with their true diagnoses: what an answer can be held against.
+"""Finds the training images most similar to an image.
 
-    fingerprint   a picture in 256 bits, by which a training image is known again
+Each comes with its true diagnosis.
+
+    fingerprint   256 bits of an image, by which a training image is recognised
     index         the training images in compact form, and the search among them
     fitting       the index of a model from the images of its split, and how good it is
 
-No picture is kept, only what tells it apart: a page shows those that the reader's own copy of the data set has.
+The index holds no image, only its features: a page shows the images of the reader's own copy of the
+data set.
 """
 
 from cadlib.model.neighbours.fingerprint import fingerprints
