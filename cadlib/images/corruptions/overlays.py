@@ -110,9 +110,7 @@ def ink(pixels: Pixels, level: float, rng: np.random.Generator) -> Pixels:
     angle = start + np.linspace(0, 2 * math.pi, 160) * (0.08 + 0.72 * level)
     ring = _ink_ring(angle, level, rng)
     width = (0.014 + 0.02 * level) * (1 + 0.25 * np.cos(3 * angle + start))
-    coarse = _clouds(pixels, rng, 0.02)
-    fine = _clouds(pixels, rng, 0.004)
-    texture = 0.85 + 0.2 * coarse + 0.06 * fine
+    texture = _ink_texture(pixels, rng)
     wet = _mask(pixels, [_ribbon(ring, width)], 0.0035)
     bled = _mask(pixels, [_ribbon(ring, 1.5 * width)], 0.012)
     stroke = np.clip(wet * texture, 0, 1) * (0.45 + 0.5 * level)
@@ -131,6 +129,13 @@ def _ink_ring(angle: NDArray[np.float64], level: float, rng: np.random.Generator
     x = reach * np.cos(angle)
     y = reach * np.sin(angle)
     return np.stack([x, y], axis=1)
+
+
+def _ink_texture(pixels: Pixels, rng: np.random.Generator) -> Field:
+    """Return the density of ink on skin, (H, W), about 0.85."""
+    coarse = _clouds(pixels, rng, 0.02)
+    fine = _clouds(pixels, rng, 0.004)
+    return 0.85 + 0.2 * coarse + 0.06 * fine
 
 
 def bubbles(pixels: Pixels, count: float, rng: np.random.Generator) -> Pixels:

@@ -170,6 +170,11 @@ def _draw_melanoma_colours(
     d.stain(0.5 * inside * network, (0.5, 0.37, 0.32))
     patches = step(-0.3, 0.9, _mottle(d, 6, 0.6, 20))
     d.stain(0.6 * inside * patches, (0.6, 0.45, 0.38))
+    _draw_melanoma_zones(d, zones, lean, inside)
+
+
+def _draw_melanoma_zones(d: Drawing, zones: Field, lean: Field, inside: Field) -> None:
+    """Draw the pale and the dark zones of a melanoma, dark where `lean` is positive."""
     regression = step(0.2, 0.8, -zones - lean)
     d.stain(0.8 * inside * regression, (0.88, 0.58, 0.54))
     dark = inside * step(-0.2, 0.7, zones + 1.1 * lean)
@@ -354,9 +359,12 @@ def _draw_vascular_lesion(d: Drawing) -> None:
 
 def _draw_lacunae(d: Drawing, places: Sequence[tuple[float, float]], within: Field) -> None:
     """Draw a lacuna with a darker core at each place. Every fifth one is nearly black."""
-    bright = d.shapes(d.blobs(places, 0.05, 0.1, 0.2), 0.022)
-    core = d.shapes(d.blobs(places, 0.035, 0.075, 0.2), 0.036)
-    dark = d.shapes(d.blobs(places[::5], 0.07, 0.12, 0.22), 0.03)
+    bright_blobs = d.blobs(places, 0.05, 0.1, 0.2)
+    core_blobs = d.blobs(places, 0.035, 0.075, 0.2)
+    dark_blobs = d.blobs(places[::5], 0.07, 0.12, 0.22)
+    bright = d.shapes(bright_blobs, 0.022)
+    core = d.shapes(core_blobs, 0.036)
+    dark = d.shapes(dark_blobs, 0.03)
     d.paint(0.85 * within * bright, (0.62, 0.12, 0.22))
     d.paint(0.7 * within * core, (0.48, 0.05, 0.16))
     d.paint(0.82 * within * dark, (0.25, 0.09, 0.19))

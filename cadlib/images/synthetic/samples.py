@@ -109,9 +109,7 @@ def write_dataset(folder: Path, per_class: int = 3, seed: int = 0, size_px: int 
         code = taxonomy.CODES[class_index]
         image = f"ISIC_{_FIRST_NUMBER + index}"
         second_view = view == 1
-        pixels = render_lesion(code, 1000 * seed + view - second_view, size_px)
-        if second_view:
-            pixels = np.rot90(pixels)
+        pixels = _view(code, view, 1000 * seed, size_px)
         file = images / f"{image}.jpg"
         file.write_bytes(_encode(pixels, "JPEG"))
         labels.append(_label_row(image, code))
@@ -119,6 +117,13 @@ def write_dataset(folder: Path, per_class: int = 3, seed: int = 0, size_px: int 
     _write_csv(folder / "ISIC_2019_Training_GroundTruth.csv", labels)
     _write_csv(folder / "ISIC_2019_Training_Metadata.csv", patients)
     return folder
+
+
+def _view(code: str, view: int, first_seed: int, size_px: int) -> NDArray[np.uint8]:
+    """Return the pixels of an image of a class; view 1 is view 0 rotated by a quarter turn."""
+    if view == 1:
+        return np.rot90(render_lesion(code, first_seed, size_px))
+    return render_lesion(code, first_seed + view, size_px)
 
 
 def _label_row(image: str, code: str) -> list[str]:
