@@ -45,8 +45,8 @@ class Corruption:
         """
         if not _is_rgb(pixels) or min(pixels.shape[:2]) < MIN_SIDE_PX:
             raise ValueError(
-                f"Expected `pixels` to be (H, W, 3) uint8 of at least {MIN_SIDE_PX} px a side but got "
-                f"{pixels.shape} {pixels.dtype}."
+                f"Expected `pixels` to be (H, W, 3) uint8 of at least {MIN_SIDE_PX} px a side "
+                f"but got {pixels.shape} {pixels.dtype}."
             )
         if strength not in STRENGTHS:
             raise ValueError(
