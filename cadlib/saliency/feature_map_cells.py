@@ -1,31 +1,41 @@
-"""Where in the picture the cells of a network's last feature map lie, so that a map is drawn where it was seen."""
+"""Locates the cells of a network's last feature map in the image."""
 
 import numpy as np
 from numpy.typing import NDArray
 
 
 def enlargement(backbone: str, size_px: int, cells: int) -> NDArray[np.float64]:
-    """Return the (size_px, cells) weights that spread a row of cells bilinearly over the pixels of its side.
+    """Return the (size_px, cells) weights that spread a row of cells over the pixels of its side.
 
-    From each end to the outermost cell's centre the value is that cell's.
+    The interpolation is linear. From each end to the outermost cell's centre the value is that
+    cell's.
     """
     centres = _centres(backbone, size_px, cells)
-    place = np.interp(np.arange(size_px), centres, np.arange(cells))
-    weights: NDArray[np.float64] = np.maximum(0.0, 1 - np.abs(place[:, None] - np.arange(cells)))
+    numbers = np.arange(cells)
+    place = np.interp(np.arange(size_px), centres, numbers)
+    distance = np.abs(place[:, None] - numbers)
+    weights: NDArray[np.float64] = np.maximum(0.0, 1 - distance)
     return weights
 
 
 def _centres(backbone: str, size_px: int, cells: int) -> NDArray[np.float64]:
-    """Return the pixel, from 0 and in general a fraction, that stands at the centre of what each cell reads.
+    """Return the pixel, from 0 and possibly a fraction, at the centre of what each cell reads.
 
-    Most networks are taken to read even parts of the side. Those that timm calls tf_… pad as TensorFlow does ("SAME"):
-    a layer of stride 2 puts the odd pixel of an even side to the right, so its i-th output is centred on input 2i + 1,
-    on 2i where the side is odd. The cells of 176 px are centred on pixels 15, 47, … 175, and not on 14, 43, … 161.
+    Most networks are assumed to read even parts of the side. Those that timm calls tf_… pad as
+    TensorFlow does ("SAME"): a layer of stride 2 puts the odd pixel of an even side to the right.
+    So its i-th output is centred on input 2i + 1, or on 2i where the side is odd. The cells of
+    176 px are centred on pixels 15, 47, … 175, and not on 14, 43, … 161.
     """
-    offset, stride, side = 0.0, 1, size_px
+    offset = 0.0
+    stride = 1
+    side = size_px
     while side > cells:
-        offset += stride * (side % 2 == 0)
-        stride, side = 2 * stride, -(-side // 2)
+        if side % 2 == 0:
+            offset += stride
+        stride *= 2
+        # An odd side gives half of the next even one.
+        side = (side + 1) // 2
+    numbers = np.arange(cells, dtype=np.float64)
     if backbone.startswith("tf_") and side == cells:
-        return offset + stride * np.arange(cells, dtype=np.float64)
-    return (np.arange(cells, dtype=np.float64) + 0.5) * size_px / cells - 0.5
+        return offset + stride * numbers
+    return (numbers + 0.5) * size_px / cells - 0.5

@@ -1,4 +1,4 @@
-"""Saliency methods that need the gradients of the network, or its feature map anew, by pytorch-grad-cam."""
+"""Computes saliency maps for any torch network by pytorch-grad-cam."""
 
 from collections.abc import Sequence
 
@@ -21,7 +21,7 @@ CAMS: dict[str, type[BaseCAM]] = {
     "layercam": LayerCAM,
     "eigencam": EigenCAM,
 }
-"""By the key of `saliency.METHODS`."""
+"""Class of each method, by the key of `heatmap.METHODS`."""
 
 
 def raw_maps(
@@ -31,42 +31,58 @@ def raw_maps(
     target: int,
     methods: Sequence[str],
 ) -> list[NDArray[np.float32]]:
-    """Return the map of each method at the layer's own size, (h, w) float32, negative values and NaN included.
+    """Return the map of each method at the layer's own size, (h, w) float32.
 
-    `pixels` is (S, S, 3) uint8 RGB of the model's input size, `target` the number of the diagnosis. The network runs
-    forward and back once for all methods.
+    Negative values and NaN are included. `pixels` is (S, S, 3) uint8 RGB of the model's input size,
+    `target` the number of the diagnosis. The network runs forward and backward once for all
+    methods.
     """
     copied, layer = private_copy(network, record.saliency_layer)
-    # Calling a cam would stretch each map to 0..1, so the two steps before that are taken one by one;
-    # its `with` swallows an IndexError, hence try and finally.
     cams = [CAMS[method](copied, [layer]) for method in methods]
-    hooks = cams[0].activations_and_grads
-    specific = any(not isinstance(cam, EigenCAM) for cam in cams)
+    # Calling a cam would stretch each map to 0..1, so its steps before that are called one by one.
+    # Its `with` swallows an IndexError, so try and finally release the hooks.
     try:
-        # A caller may stand in inference mode; gradients are needed here all the same.
-        with torch.inference_mode(mode=False), torch.enable_grad():
-            tensor = torch.from_numpy(to_array(pixels, record.input)).clone().requires_grad_()
-            score = ClassifierOutputTarget(target)
-            loss = score(hooks(tensor)[0])
-            if specific:
-                loss.backward()
-            [activations] = [found.numpy() for found in hooks.activations]
-            gradients = hooks.gradients[0].numpy() if specific else None
-            if not np.isfinite(activations).all():  # EigenCAM would read a NaN as 0
-                return [np.full(activations.shape[2:], np.nan, np.float32)] * len(cams)
-            found = [
-                cam.get_cam_image(
-                    tensor, layer, [score], activations, gradients, eigen_smooth=False
-                )[0]
-                for cam in cams
-            ]
+        return _maps_of(cams, layer, to_array(pixels, record.input), target)
     finally:
         for cam in cams:
             cam.activations_and_grads.release()
-    return [
-        -raw if isinstance(cam, EigenCAM) and -raw.min() > raw.max() else raw
-        for cam, raw in zip(cams, found, strict=True)
-    ]
+
+
+def _maps_of(
+    cams: Sequence[BaseCAM], layer: nn.Module, array: NDArray[np.float32], target: int
+) -> list[NDArray[np.float32]]:
+    """Return the map of each cam for the network's input, (1, 3, S, S)."""
+    hooks = cams[0].activations_and_grads
+    needs_gradients = any(not isinstance(cam, EigenCAM) for cam in cams)
+    score = ClassifierOutputTarget(target)
+    # The caller may be in inference mode, but gradients are needed here.
+    with torch.inference_mode(mode=False), torch.enable_grad():
+        tensor = torch.from_numpy(array).clone().requires_grad_()
+        logits = hooks(tensor)[0]
+        gradients = None
+        if needs_gradients:
+            score(logits).backward()
+            gradients = hooks.gradients[0].numpy()
+        [activation] = hooks.activations
+        activations = activation.numpy()
+        # EigenCAM would read a NaN as 0.
+        if not np.isfinite(activations).all():
+            size = activations.shape[2:]
+            return [np.full(size, np.nan, np.float32)] * len(cams)
+        maps = []
+        for cam in cams:
+            [raw] = cam.get_cam_image(
+                tensor, layer, [score], activations, gradients, eigen_smooth=False
+            )
+            maps.append(_with_sign(cam, raw))
+    return maps
+
+
+def _with_sign(cam: BaseCAM, raw: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Return a map, for EigenCAM with the sign that makes the value farthest from 0 positive."""
+    if isinstance(cam, EigenCAM) and -raw.min() > raw.max():
+        return -raw
+    return raw
 
 
 def raw_map(

@@ -1,7 +1,8 @@
-"""Where in the image the network found evidence: the class activation map and its kin.
+"""Computes heatmaps of the evidence in an image, and draws them.
 
-A Heatmap keeps what the method gave. It is never stretched to the same range: a faint map stays faint, and
-its peak is there to be shown. A map of zeros means that nothing in the picture spoke for that diagnosis.
+A Heatmap has the method's own values. They are never stretched to a common range: a faint map stays
+faint, and its peak can be shown. A map of zeros means that nothing in the image supports that
+diagnosis.
 """
 
 from collections.abc import Sequence
@@ -24,9 +25,10 @@ from cadlib.taxonomy import CODES, diagnosis
 
 @dataclass(frozen=True)
 class Method:
-    """One way to make a map; one that is not class-specific gives the same map for every diagnosis.
+    """A method of computing a map.
 
-    The first one comes with each prediction; the others run the network again.
+    A method that is not class-specific has the same map for every diagnosis. The first method's map
+    comes with each prediction, the others run the network again.
     """
 
     key: str
@@ -43,18 +45,20 @@ METHODS = (
 )
 _LEVELS = np.arange(256, dtype=np.uint8)[None]
 COLOURS = np.array(cv2.applyColorMap(_LEVELS, cv2.COLORMAP_VIRIDIS)[0, :, ::-1], np.uint8)
-"""(256, 3) uint8 RGB, cold to hot. Perceptually even, and its greens stand apart from skin and pigment."""
+"""(256, 3) uint8 RGB, cold to hot.
+
+The scale is perceptually even, and its greens differ from skin and pigment."""
 
 FRAME_COLOUR = (255, 255, 255)
 
 
 @dataclass(frozen=True, eq=False)
 class Heatmap:
-    """The evidence for one diagnosis over the square of the image that the network saw.
+    """The evidence for one diagnosis over the square of the image that the network read.
 
-    `values` is (S, S) float32, read-only, in the method's own unit, never below 0; `raw_peak` is the largest
-    of them. `diagnosis` is None for a method that is not class-specific. `box` is the square's (left, top,
-    right, bottom) in pixels of the image.
+    `values` is (S, S) float32, read-only, in the method's own unit, never below 0. `raw_peak` is
+    the largest value. `diagnosis` is None for a method that is not class-specific. `box` is the
+    square's (left, top, right, bottom) in pixels of the image.
     """
 
     values: NDArray[np.float32]
@@ -65,46 +69,61 @@ class Heatmap:
 
 
 def activation_map(model: Model, image: LesionImage, prediction: Prediction, code: str) -> Heatmap:
-    """Map the evidence for one of the eight diagnoses that a prediction of `image` came with: Grad-CAM, at no cost."""
-    return _heatmap(
-        model, image, prediction.evidence[CODES.index(diagnosis(code).code)], code, METHODS[0]
-    )
+    """Return the Grad-CAM map of one of the eight diagnoses from a prediction of `image`.
+
+    The evidence comes with the prediction, so the network does not run.
+    """
+    target = CODES.index(diagnosis(code).code)
+    raw = prediction.evidence[target]
+    return _heatmap(model, image, raw, code, METHODS[0])
 
 
 def explain(model: Model, image: LesionImage, code: str, method: str = "grad-cam") -> Heatmap:
-    """Map the evidence in `image` for one of the eight diagnoses; any number of threads may ask at once.
+    """Map the evidence in `image` for one of the eight diagnoses. It is safe to call from threads.
 
-    Negative values, evidence against, are set to 0, as in Selvaraju et al., Grad-CAM (ICCV 2017), eq. 2; the
-    rest is enlarged bilinearly to the network's input. EigenCAM's sign is arbitrary: its map is turned so
-    that the extreme farthest from 0 is positive (Chung and Ying, Appl. Sci. 15 (2025) 7562, eq. 13).
-    Raise ValueError for an unknown code or method, CadError when the network gives NaN or infinity.
+    Negative values, evidence against, are set to 0, as in Selvaraju et al., Grad-CAM (ICCV 2017),
+    eq. 2. The rest is enlarged bilinearly to the network's input. EigenCAM's sign is arbitrary: its
+    map gets the sign that makes the extreme farthest from 0 positive (Chung and Ying, Appl. Sci. 15
+    (2025) 7562, eq. 13). Raise ValueError for an unknown code or method, CadError when the network
+    returns NaN or infinity.
     """
-    chosen = _method(method)
+    method_of_key = _method(method)
     pixels = to_pixels(image, model.record.input)
-    [raw] = raw_maps(model, pixels[None], CODES.index(diagnosis(code).code), method)
-    return _heatmap(model, image, raw, code, chosen)
+    target = CODES.index(diagnosis(code).code)
+    [raw] = raw_maps(model, pixels[None], target, method)
+    return _heatmap(model, image, raw, code, method_of_key)
 
 
 def raw_maps(
     model: Model, pixels: NDArray[np.uint8], target: int, method: str = METHODS[0].key
 ) -> Sequence[NDArray[np.float32]]:
-    """Return the map of each of (N, S, S, 3) uint8 RGB at the layer's own size, (h, w), with its negative values."""
+    """Return the map of each of (N, S, S, 3) uint8 RGB at the layer's own size, (h, w).
+
+    Negative values are included.
+    """
     if method == METHODS[0].key:
-        return list(model.see(pixels).evidence[:, target])
-    maps = model.engine.feature_maps(to_array(pixels, model.record.input))
+        evidence = model.see(pixels).evidence
+        return list(evidence[:, target])
+    array = to_array(pixels, model.record.input)
+    feature_maps = model.engine.feature_maps(array)
     weights = model.engine.head[target]
-    with np.errstate(
-        invalid="ignore", over="ignore"
-    ):  # damaged weights give NaN, which is noticed later
-        return [FORMULAS[method](one, weights) for one in maps]
+    formula = FORMULAS[method]
+    # Damaged weights result in NaN, which is checked later.
+    with np.errstate(invalid="ignore", over="ignore"):
+        return [formula(feature_map, weights) for feature_map in feature_maps]
 
 
 def surface(raw: NDArray[np.float32], record: ModelRecord) -> NDArray[np.float32]:
-    """Return a map at the layer's own size, (h, w), over the pixels of the model's input, (S, S), negatives as 0."""
-    down, across = (
-        enlargement(record.backbone, record.input.size_px, cells) for cells in raw.shape
-    )
-    return (down @ np.maximum(raw, 0) @ across.T).astype(np.float32)
+    """Return a map at the layer's own size, (h, w), enlarged to the model's input, (S, S).
+
+    Negative values are set to 0.
+    """
+    rows, columns = raw.shape
+    down = enlargement(record.backbone, record.input.size_px, rows)
+    across = enlargement(record.backbone, record.input.size_px, columns)
+    positive = np.maximum(raw, 0)
+    enlarged = down @ positive @ across.T
+    return enlarged.astype(np.float32)
 
 
 def overlay(
@@ -114,69 +133,113 @@ def overlay(
     peak: float | None = None,
     max_side_px: int | None = None,
 ) -> NDArray[np.uint8]:
-    """Blend a heatmap into its image, transparent where cold; return (H, W, 3) uint8 RGB.
+    """Blend a heatmap into its image, transparent where cold, and return (H, W, 3) uint8 RGB.
 
-    `opacity` (0 to 1) is reached at `peak`, the value drawn hottest, by default the map's own; give several
-    maps one peak to compare them. A thin frame marks what the network saw; outside it the picture stays as
-    it is. A map of zeros, or opacity 0, leaves the whole picture as it is. The size is that of the file's picture;
-    `max_side_px` shrinks first.
+    `opacity` (0 to 1) is reached at `peak`, the value drawn hottest, by default the map's own. Use
+    one peak for several maps to compare them. A thin frame marks the square that the network read.
+    Outside it the image does not change. A map of zeros, or opacity 0, changes nothing at all. The
+    size is that of the file's image, reduced to `max_side_px` first.
     """
     hottest = heatmap.raw_peak if peak is None else peak
     _check_overlay(image, heatmap, opacity, hottest, max_side_px)
     longest = max(image.file_px)
-    shown = min(longest, max_side_px or longest)
-    width, height = (-(-side * shown // longest) for side in image.file_px)
-    picture = Image.fromarray(image.pixels)
-    if picture.size != (width, height):
-        picture = picture.resize((width, height), Image.Resampling.LANCZOS, reducing_gap=2.0)
+    longest_px = min(longest, max_side_px or longest)
+    canvas = _at_size(image, longest_px)
     if heatmap.raw_peak > 0 and opacity > 0:
-        read = max(image.width_px, image.height_px)
-        left, top = (edge * shown // read for edge in heatmap.box[:2])
-        right, bottom = (-(-edge * shown // read) for edge in heatmap.box[2:])
-        square = (right - left, bottom - top)
-        values = Image.fromarray(heatmap.values).resize(square, Image.Resampling.BILINEAR)
-        layer = Image.fromarray(tinted(np.asarray(values), hottest))
-        picture.paste(
-            layer, (left, top), layer.getchannel("A").point(lambda alpha: round(opacity * alpha))
-        )
+        box = _scaled_box(image, heatmap.box, longest_px)
+        _paste_heatmap(canvas, heatmap, box, opacity, hottest)
+        left, top, right, bottom = box
         frame = (left, top, right - 1, bottom - 1)
-        ImageDraw.Draw(picture).rectangle(frame, outline=FRAME_COLOUR, width=max(1, shown // 600))
-    return np.asarray(picture)
+        line_px = max(1, longest_px // 600)
+        ImageDraw.Draw(canvas).rectangle(frame, outline=FRAME_COLOUR, width=line_px)
+    return np.asarray(canvas)
+
+
+def _at_size(image: LesionImage, longest_px: int) -> Image.Image:
+    """Return an image whose longest side is `longest_px`."""
+    width, height = image.file_px
+    longest = max(width, height)
+    size = (
+        _divided_up(width * longest_px, longest),
+        _divided_up(height * longest_px, longest),
+    )
+    canvas = Image.fromarray(image.pixels)
+    if canvas.size == size:
+        return canvas
+    return canvas.resize(size, Image.Resampling.LANCZOS, reducing_gap=2.0)
+
+
+def _scaled_box(image: LesionImage, box: Box, longest_px: int) -> Box:
+    """Return a box in pixels of the image for an image whose longest side is `longest_px`."""
+    longest = max(image.width_px, image.height_px)
+    left, top, right, bottom = box
+    return (
+        left * longest_px // longest,
+        top * longest_px // longest,
+        _divided_up(right * longest_px, longest),
+        _divided_up(bottom * longest_px, longest),
+    )
+
+
+def _divided_up(dividend: int, divisor: int) -> int:
+    """Return the quotient rounded up."""
+    return -(-dividend // divisor)
+
+
+def _paste_heatmap(
+    canvas: Image.Image, heatmap: Heatmap, box: Box, opacity: float, hottest: float
+) -> None:
+    """Blend the colours of a heatmap into a box of an image, in place."""
+    left, top, right, bottom = box
+    size = (right - left, bottom - top)
+    values = Image.fromarray(heatmap.values).resize(size, Image.Resampling.BILINEAR)
+    layer = Image.fromarray(tinted(np.asarray(values), hottest))
+    heat = layer.getchannel("A")
+    mask = heat.point(lambda alpha: round(opacity * alpha))
+    canvas.paste(layer, (left, top), mask)
 
 
 def tinted(values: NDArray[np.float32], hottest: float) -> NDArray[np.uint8]:
-    """Return the colours of (h, w) values, from 0 up to `hottest`, above 0; (h, w, 4) uint8 RGBA, clear where cold."""
+    """Return the colours of (h, w) values as (h, w, 4) uint8 RGBA, transparent where cold.
+
+    `hottest`, above 0, is the value of the hottest colour. The coldest colour is at 0.
+    """
     heat = np.minimum(values, hottest) / hottest
     level = np.rint(255 * heat).astype(np.uint8)
     return np.dstack([COLOURS[level], level])
 
 
 def colour_scale(width_px: int, height_px: int) -> NDArray[np.uint8]:
-    """Draw the colours as a legend, hot at the right or, if upright, on top; return (H, W, 3) uint8."""
+    """Draw the colours as a legend, (H, W, 3) uint8: hot at the right or, if upright, on top."""
     if min(width_px, height_px) < 1:
         raise ValueError(f"Expected at least 1 px a side but got {width_px!r} by {height_px!r}.")
-    levels = np.rint(np.linspace(0, 255, max(width_px, height_px))).astype(np.uint8)
-    line = levels[None, :] if width_px >= height_px else levels[::-1, None]
-    return COLOURS[np.broadcast_to(line, (height_px, width_px))]
+    length_px = max(width_px, height_px)
+    heat = np.linspace(0, 255, length_px)
+    levels = np.rint(heat).astype(np.uint8)
+    line = levels[None, :]
+    if height_px > width_px:
+        line = levels[::-1, None]
+    scale = np.broadcast_to(line, (height_px, width_px))
+    return COLOURS[scale]
 
 
 def _method(key: str) -> Method:
     for method in METHODS:
         if method.key == key:
             return method
-    raise ValueError(
-        f"Expected `method` to be one of {', '.join(m.key for m in METHODS)} but got {key!r}."
-    )
+    keys = ", ".join(method.key for method in METHODS)
+    raise ValueError(f"Expected `method` to be one of {keys} but got {key!r}.")
 
 
 def _heatmap(
     model: Model, image: LesionImage, raw: NDArray[np.float32], code: str, method: Method
 ) -> Heatmap:
-    """Return a Heatmap of a map at the layer's own size, (h, w), with its negative values."""
+    """Return a Heatmap of a map at the layer's own size, (h, w), which may have negative values."""
     if not np.isfinite(raw).all():
         raise CadError(
-            f"Expected {method.name} for {code} to be finite but {model.record.model_id} gave NaN or infinity; its "
-            "weights may be damaged: restore the model's folder, or choose another model."
+            f"Expected {method.name} for {code} to be finite but {model.record.model_id} gave "
+            "NaN or infinity; its weights may be damaged: restore the model's folder, or choose "
+            "another model."
         )
     values = surface(raw, model.record)
     values.setflags(write=False)
@@ -200,6 +263,6 @@ def _check_overlay(
         raise ValueError(f"Expected `max_side_px` to be at least 1 but got {max_side_px!r}.")
     if heatmap.box[2] > image.width_px or heatmap.box[3] > image.height_px:
         raise ValueError(
-            f"Expected the heatmap of this image, {image.width_px} × {image.height_px} px, but its box is "
-            f"{heatmap.box}; explain this image first."
+            f"Expected the heatmap of this image, {image.width_px} × {image.height_px} px, but its "
+            f"box is {heatmap.box}; explain this image first."
         )

@@ -1,4 +1,7 @@
-"""Would the model say the same of the picture turned round? A lesion has no up, so every change is the model's own."""
+"""Compares predictions for rotated and mirrored views of an image.
+
+A lesion has no upright side, so every change comes from the model alone.
+"""
 
 from dataclasses import dataclass
 
@@ -10,46 +13,72 @@ from cadlib.metrics import classification
 from cadlib.model.model import Model
 
 TURNS = {
-    "turned 90°": (1, False), "turned 180°": (2, False), "turned 270°": (3, False),
-    "mirrored": (0, True), "mirrored, 90°": (1, True), "mirrored, 180°": (2, True), "mirrored, 270°": (3, True),
-}  # fmt: skip
-"""The seven flips and quarter turns that change a picture: how many quarters, and whether it is mirrored first."""
+    "turned 90°": (1, False),
+    "turned 180°": (2, False),
+    "turned 270°": (3, False),
+    "mirrored": (0, True),
+    "mirrored, 90°": (1, True),
+    "mirrored, 180°": (2, True),
+    "mirrored, 270°": (3, True),
+}
+"""The seven flips and quarter turns that change an image.
+
+Each has a number of quarter turns, and whether the image is mirrored first."""
 
 
 @dataclass(frozen=True, eq=False)
 class Stability:
-    """What a model says of a picture as it is and in the order of TURNS: (8, 8) float64, read-only, a row a view."""
+    """The predictions for the original image and for its views in the order of TURNS.
+
+    `probabilities` is (8, 8) float64, read-only, a row for each view.
+    """
 
     probabilities: NDArray[np.float64]
 
     @property
     def same(self) -> int:
-        """Return in how many of the 8 views the first diagnosis is that of the picture as it is."""
+        """Return the number of the 8 views with the top diagnosis of the original image."""
         tops = self.probabilities.argmax(axis=1)
-        return int((tops == tops[0]).sum())
+        same = tops == tops[0]
+        return int(same.sum())
 
     @property
     def malignant_range(self) -> tuple[float, float]:
         """Return the lowest and the highest malignant probability of the views."""
-        found = classification.malignant_probability(self.probabilities)
-        return float(found.min()), float(found.max())
+        malignant = classification.malignant_probability(self.probabilities)
+        lowest = float(malignant.min())
+        highest = float(malignant.max())
+        return lowest, highest
 
 
 def stability(model: Model, image: LesionImage) -> Stability:
-    """Predict a picture in its eight views, in one pass of the network; of the image alone, without facts."""
+    """Predict an image in its eight views, in one pass of the network.
+
+    The predictions use the image alone, without facts about the patient.
+    """
     pixels = preprocess.to_pixels(image, model.record.input)
-    views = np.stack([pixels, *(turned(pixels, *turn) for turn in TURNS.values())])
-    probabilities = model.calibrated(model.see(views).logits, min(image.file_px))
+    views = [pixels]
+    for quarters, mirrored in TURNS.values():
+        views.append(turned(pixels, quarters, mirrored))
+    logits = model.see(np.stack(views)).logits
+    probabilities = model.calibrated(logits, min(image.file_px))
     probabilities.flags.writeable = False
     return Stability(probabilities)
 
 
 def turned(pixels: NDArray[np.uint8], quarters: int, mirrored: bool) -> NDArray[np.uint8]:
-    """Return (H, W, 3) pixels mirrored left to right, if so, and then turned by quarters against the clock."""
-    return np.ascontiguousarray(np.rot90(pixels[:, ::-1] if mirrored else pixels, quarters))
+    """Return (H, W, 3) pixels, mirrored left to right if `mirrored`, then rotated.
+
+    They are rotated counter-clockwise by a number of quarter turns.
+    """
+    if mirrored:
+        pixels = pixels[:, ::-1]
+    return np.ascontiguousarray(np.rot90(pixels, quarters))
 
 
 def turned_back(values: NDArray[np.float32], quarters: int, mirrored: bool) -> NDArray[np.float32]:
-    """Return (H, W) values over a picture that was `turned` in the places of the picture as it was."""
+    """Return (H, W) values of an image that was `turned` at the places of the original image."""
     upright = np.rot90(values, -quarters)
-    return upright[:, ::-1] if mirrored else upright
+    if mirrored:
+        return upright[:, ::-1]
+    return upright

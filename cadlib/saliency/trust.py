@@ -1,4 +1,4 @@
-"""May a heatmap be read? Whether it is faithful to the answer, whether it is stable, and the sentence on both."""
+"""Measures whether a heatmap is faithful and stable, and reports both."""
 
 import math
 from dataclasses import dataclass
@@ -15,25 +15,31 @@ from cadlib.saliency.test_time_views import TURNS, turned, turned_back
 from cadlib.taxonomy import CODES
 
 VIEWS = ("turned 90°", "mirrored, 180°")
-"""The turns that a map is compared with: one that swaps the axes and one that mirrors, for a method may cost a pass of
-torch each."""
-LEAST_FAITHFUL, LEAST_STABLE = 0.48, 0.44
-"""A map has to be above both: 95 % of the random maps of 300 validation images are below (`limits` under `saliency` in
-the metrics.json of models/isic2019, by `python -m cadlib saliency`)."""
+"""The views whose maps are compared: one swaps the axes, one mirrors.
+
+There are only two, because a method may need a pass of torch for each."""
+LEAST_FAITHFUL = 0.48
+LEAST_STABLE = 0.44
+"""A map has to be above both limits.
+
+95 % of the random maps of 300 validation images are below (`limits` under `saliency` in the
+metrics.json of models/isic2019, by `python -m cadlib saliency`)."""
 ABOUT_RANDOM_MAPS = (
-    "Both are at most 1 and about 0 on average for random maps; 95 % of the random maps of isic2019 are below "
+    "Both are at most 1 and about 0 on average for random maps; "
+    "95 % of the random maps of isic2019 are below "
     f"{LEAST_FAITHFUL} (faithfulness) and {LEAST_STABLE} (stability)."
 )
 
 
 @dataclass(frozen=True)
 class Trust:
-    """How far a heatmap may be trusted, both from -1 to 1 and NaN where it is not defined.
+    """How far a heatmap may be trusted. Both values are from -1 to 1, or NaN where undefined.
 
-    Both are about 0 on average for random maps, of which 95 % are below LEAST_FAITHFUL and LEAST_STABLE.
+    Both are about 0 on average for random maps. 95 % of these are below LEAST_FAITHFUL and
+    LEAST_STABLE.
 
-    `faithfulness` is that of `cadlib.saliency.faithfulness`; `stability` is the mean correlation with the maps of
-    the image rotated and mirrored.
+    `faithfulness` is that of `cadlib.saliency.faithfulness`. `stability` is the mean correlation
+    with the maps of the image rotated and mirrored.
     """
 
     faithfulness: float
@@ -41,53 +47,77 @@ class Trust:
 
     @property
     def readable(self) -> bool:
-        """Say whether both are better than chance."""
-        return self.faithfulness > LEAST_FAITHFUL and self.stability > LEAST_STABLE
+        """Return whether both are better than chance."""
+        return self._faithful and self._stable
 
     @property
     def sentence(self) -> str:
-        """Return what a reader is told, "Do not read this map: …" where it is poor."""
+        """Return the sentence for readers, "Do not read this map: …" where it is poor."""
         if self.readable:
-            return "Hiding what is hot changes the answer, and the map stays when the picture is turned."
-        return f"Do not read this map: {' and '.join(self._reasons())}."
+            return (
+                "Hiding what is hot changes the answer, "
+                "and the map stays when the picture is turned."
+            )
+        reasons = " and ".join(self._reasons())
+        return f"Do not read this map: {reasons}."
+
+    @property
+    def _faithful(self) -> bool:
+        return self.faithfulness > LEAST_FAITHFUL
+
+    @property
+    def _stable(self) -> bool:
+        return self.stability > LEAST_STABLE
 
     def _reasons(self) -> list[str]:
         if math.isnan(self.faithfulness):
             return ["nothing stands out in it, or nothing in the picture changes the answer"]
-        return [
-            *["hiding what is hot changes the answer hardly more than chance"]
-            * (self.faithfulness <= LEAST_FAITHFUL),
-            *["it changes when the picture is turned"] * (not self.stability > LEAST_STABLE),
-        ]
+        reasons = []
+        if not self._faithful:
+            reasons.append("hiding what is hot changes the answer hardly more than chance")
+        if not self._stable:
+            reasons.append("it changes when the picture is turned")
+        return reasons
 
 
-def trust(model: Model, image: LesionImage, found: Heatmap, code: str) -> Trust:
-    """Measure how far a heatmap of an image may be trusted as evidence for one of the eight diagnoses.
+def trust(model: Model, image: LesionImage, heatmap: Heatmap, code: str) -> Trust:
+    """Measure how far a heatmap of an image may be trusted as evidence for one diagnosis.
 
-    It costs fourteen passes of the network, for a method of gradients two of them in torch.
+    `code` is one of the eight. It takes fourteen passes of the network, for a method of gradients
+    two of them in torch.
     """
-    target, pixels = CODES.index(code), to_pixels(image, model.record.input)
+    target = CODES.index(code)
+    pixels = to_pixels(image, model.record.input)
     views = np.stack([turned(pixels, *TURNS[view]) for view in VIEWS])
-    again = [surface(raw, model.record) for raw in raw_maps(model, views, target, found.method)]
-    [faithful] = faithfulness(model, pixels, min(image.file_px), [found.values], target)
-    return Trust(float(faithful), stability_of(found.values, again))
+    raw_view_maps = raw_maps(model, views, target, heatmap.method)
+    view_maps = [surface(raw, model.record) for raw in raw_view_maps]
+    short_side_px = min(image.file_px)
+    [faithful] = faithfulness(model, pixels, short_side_px, [heatmap.values], target)
+    stable = stability_of(heatmap.values, view_maps)
+    return Trust(float(faithful), stable)
 
 
 def stability_of(values: NDArray[np.float32], again: list[NDArray[np.float32]]) -> float:
-    """Return the mean correlation of a map with those of the picture in VIEWS, turned back here; NaN for a flat one."""
-    turns = (TURNS[view] for view in VIEWS)
-    return float(
-        np.mean(
-            [
-                agreement(values, turned_back(one, *turn))
-                for one, turn in zip(again, turns, strict=True)
-            ]
-        )
-    )
+    """Return the mean correlation of a map with the maps of the image in VIEWS.
+
+    `again` has the maps of VIEWS as the model saw them. They are rotated back here. The result is
+    NaN for a flat map.
+    """
+    correlations = []
+    for view, view_map in zip(VIEWS, again, strict=True):
+        quarters, mirrored = TURNS[view]
+        upright = turned_back(view_map, quarters, mirrored)
+        correlations.append(agreement(values, upright))
+    return float(np.mean(correlations))
 
 
-def agreement(one: NDArray[np.float32], other: NDArray[np.float32]) -> float:
-    """Return Pearson's correlation of two maps over their places, -1 to 1; NaN where one of them is flat."""
-    if not (np.ptp(one) > 0 and np.ptp(other) > 0):
+def agreement(first: NDArray[np.float32], second: NDArray[np.float32]) -> float:
+    """Return Pearson's correlation of two maps over their places, -1 to 1.
+
+    It is NaN where a map is flat.
+    """
+    both_vary = np.ptp(first) > 0 and np.ptp(second) > 0
+    if not both_vary:
         return math.nan
-    return float(np.corrcoef(one.ravel(), other.ravel())[0, 1])
+    correlations = np.corrcoef(first.ravel(), second.ravel())
+    return float(correlations[0, 1])

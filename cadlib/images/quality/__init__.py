@@ -1,9 +1,11 @@
-"""Can this picture be read? Size, sharpness, noise, light, contrast, frame, and what lies on the skin or misses there.
+"""Checks whether an image can be read.
 
-Every figure but the size and JPEG's blocks is taken on a picture of at most 256 px on its short side, so that it means
-the same for a thumbnail and for a photograph. `benchmarks/quality.py` prints how the figures spread over real images,
-from which the limits are read off, and how many damaged and undamaged pictures each limit catches; docs/quality.md says
-what that gave.
+The checks cover size, sharpness, noise, light, contrast, frame, what lies on the skin and whether
+the whole lesion is there. Every figure except the size and JPEG's blocks is measured on an image of
+at most 256 px on its short side, so that it means the same for a thumbnail and for a photograph.
+
+The limits come from `benchmarks/quality.py`. It prints the distribution of the figures over real
+images, and how many damaged and undamaged images each limit flags. docs/quality.md has its results.
 """
 
 from dataclasses import dataclass
@@ -15,17 +17,15 @@ from cadlib.images.quality.measurements import QualityFigures, measure
 Severity = Literal["good", "poor", "unreadable"]
 
 SWAPPED = "red and blue swapped"
-_MISLED = (
-    "colour cast",
-    "ink",
-)  # swapped channels turn skin bluish, and brown into a colour that skin does not have
+# Swapped channels turn skin bluish, and brown into a colour that skin does not have.
+_MISLED = ("colour cast", "ink")
 
 
 @dataclass(frozen=True)
 class Limit:
-    """From where on a figure is a finding: beyond `poor`; and where no answer can rest on it: beyond `unreadable`.
+    """The limits of one figure: `poor` images are flagged, on `unreadable` ones no answer can rest.
 
-    `below` tells the side: a figure below the limit is one, else a figure above it.
+    If `below`, a figure below the limit is a finding, else a figure above it.
     """
 
     figure: str
@@ -38,62 +38,139 @@ class Limit:
 
 LIMITS = (
     Limit(
-        "short_side_px",
-        "size",
-        True,
-        150,
-        None,
-        "The picture is very small; what a dermatoscope shows is lost.",
+        figure="short_side_px",
+        name="size",
+        below=True,
+        poor=150,
+        unreadable=None,
+        sentence="The picture is very small; what a dermatoscope shows is lost.",
     ),
     Limit(
-        "detail", "sharpness", True, 0.034, 0.018, "The picture is blurred or of low resolution."
+        figure="detail",
+        name="sharpness",
+        below=True,
+        poor=0.034,
+        unreadable=0.018,
+        sentence="The picture is blurred or of low resolution.",
     ),
-    Limit("noise", "noise", False, 0.006, 0.02, "The picture is noisy."),
     Limit(
-        "blocks",
-        "compression",
-        False,
-        1.72,
-        None,
-        "The file is compressed so much that its blocks show.",
+        figure="noise",
+        name="noise",
+        below=False,
+        poor=0.006,
+        unreadable=0.02,
+        sentence="The picture is noisy.",
     ),
-    Limit("brightness", "underexposure", True, 0.51, 0.33, "The picture is dark."),
     Limit(
-        "clipped",
-        "overexposure",
-        False,
-        0.12,
-        0.56,
-        "Much of the picture is white: nothing can be seen there.",
+        figure="blocks",
+        name="compression",
+        below=False,
+        poor=1.72,
+        unreadable=None,
+        sentence="The file is compressed so much that its blocks show.",
     ),
-    Limit("glare", "glare", False, 0.0012, None, "Light is reflected by bubbles or the skin."),
-    Limit("contrast", "contrast", True, 0.385, 0.2, "The picture has little contrast."),
     Limit(
-        "dark_frame",
-        "dark frame",
-        False,
-        0.02,
-        0.75,
-        "Much of the picture is the black round the lens.",
+        figure="brightness",
+        name="underexposure",
+        below=True,
+        poor=0.51,
+        unreadable=0.33,
+        sentence="The picture is dark.",
     ),
-    Limit("red_lead", SWAPPED, True, -0.5, -0.8, "Red and blue look swapped."),
-    Limit("blue_cast", "colour cast", False, 0.008, 0.25, "The light is bluish; colours mislead."),
-    Limit("hair", "hair", False, 0.02, None, "Hair or other dark lines cover part of the image."),
-    Limit("ruler", "ruler", False, 0.5, None, "A ruler lies in the picture."),
-    Limit("ink", "ink", False, 0.002, None, "Ink, a sticker or a glove lies in the picture."),
-    Limit("lesion_contrast", "lesion", True, 4.7, 2.4, "No lesion stands out from the skin."),
     Limit(
-        "lesion_at_border",
-        "whole lesion",
-        False,
-        0.2,
-        None,
-        "The lesion reaches beyond the picture.",
+        figure="clipped",
+        name="overexposure",
+        below=False,
+        poor=0.12,
+        unreadable=0.56,
+        sentence="Much of the picture is white: nothing can be seen there.",
+    ),
+    Limit(
+        figure="glare",
+        name="glare",
+        below=False,
+        poor=0.0012,
+        unreadable=None,
+        sentence="Light is reflected by bubbles or the skin.",
+    ),
+    Limit(
+        figure="contrast",
+        name="contrast",
+        below=True,
+        poor=0.385,
+        unreadable=0.2,
+        sentence="The picture has little contrast.",
+    ),
+    Limit(
+        figure="dark_frame",
+        name="dark frame",
+        below=False,
+        poor=0.02,
+        unreadable=0.75,
+        sentence="Much of the picture is the black round the lens.",
+    ),
+    Limit(
+        figure="red_lead",
+        name=SWAPPED,
+        below=True,
+        poor=-0.5,
+        unreadable=-0.8,
+        sentence="Red and blue look swapped.",
+    ),
+    Limit(
+        figure="blue_cast",
+        name="colour cast",
+        below=False,
+        poor=0.008,
+        unreadable=0.25,
+        sentence="The light is bluish; colours mislead.",
+    ),
+    Limit(
+        figure="hair",
+        name="hair",
+        below=False,
+        poor=0.02,
+        unreadable=None,
+        sentence="Hair or other dark lines cover part of the image.",
+    ),
+    Limit(
+        figure="ruler",
+        name="ruler",
+        below=False,
+        poor=0.5,
+        unreadable=None,
+        sentence="A ruler lies in the picture.",
+    ),
+    Limit(
+        figure="ink",
+        name="ink",
+        below=False,
+        poor=0.002,
+        unreadable=None,
+        sentence="Ink, a sticker or a glove lies in the picture.",
+    ),
+    Limit(
+        figure="lesion_contrast",
+        name="lesion",
+        below=True,
+        poor=4.7,
+        unreadable=2.4,
+        sentence="No lesion stands out from the skin.",
+    ),
+    Limit(
+        figure="lesion_at_border",
+        name="whole lesion",
+        below=False,
+        poor=0.2,
+        unreadable=None,
+        sentence="The lesion reaches beyond the picture.",
     ),
 )
-"""In the order in which a reader sees them. Read off `benchmarks/quality.py`, which also says how they do: a `poor`
-limit lies near the 98th percentile of training images of at least 150 px, and nearer where what lies beyond it was seen
-to be there (hair, ruler, ink); an `unreadable` one beyond the 99.9th."""
+"""Limits in the order of display, chosen with `benchmarks/quality.py`, which also measures them.
+
+A `poor` limit is near the 98th percentile of training images of at least 150 px. It is stricter
+where a look at the images confirmed the finding (hair, ruler, ink). An `unreadable` limit is beyond
+the 99.9th percentile."""
 
 PROBLEMS = {
     "size": "too small",
@@ -103,15 +180,15 @@ PROBLEMS = {
     "lesion": "no clear lesion",
     "whole lesion": "lesion cut off",
 }
-"""Name of a check -> the problem that a failed one shows, where the name tells what is missing instead.
+"""Name of a check -> its problem on a badge, where the name is that of the opposite.
 
-"⚠ whole lesion" would read as the opposite. Files keep the names of the checks.
+"⚠ whole lesion" would read as if the lesion was whole. Files use the names of the checks.
 """
 
 
 @dataclass(frozen=True)
 class Finding:
-    """One figure of a picture held against its limit; `sentence` says what is wrong, empty where nothing is."""
+    """One figure of an image compared with its limit. `sentence` is the problem, or empty."""
 
     name: str
     figure: float
@@ -121,15 +198,15 @@ class Finding:
 
     @property
     def problem(self) -> str:
-        """Return what is wrong in one or two words, for a badge."""
+        """Return the problem in one or two words, for a badge."""
         return PROBLEMS.get(self.name, self.name)
 
 
 @dataclass(frozen=True)
 class QualityReport:
-    """Every finding on one picture, in the order of `LIMITS`.
+    """All findings of one image, in the order of `LIMITS`.
 
-    Where red and blue look swapped, the colour cast and the ink are no findings: the exchange explains them.
+    Where red and blue look swapped, colour cast and ink are left out: the exchange explains them.
     """
 
     figures: QualityFigures
@@ -137,59 +214,69 @@ class QualityReport:
 
     @property
     def readable(self) -> bool:
-        """Tell whether an answer on this picture may be shown without being asked for."""
+        """Return whether an answer for this image may be shown without a request."""
         return self.severity != "unreadable"
 
     @property
     def swapped(self) -> bool:
-        """Tell whether red and blue look swapped."""
+        """Return whether red and blue look swapped."""
         return any(finding.name == SWAPPED for finding in self.flagged)
 
     @property
     def flagged(self) -> tuple[Finding, ...]:
-        """Return what is wrong with it, the worst first."""
-        wrong = [finding for finding in self.findings if finding.severity != "good"]
-        return tuple(sorted(wrong, key=lambda finding: finding.severity == "poor"))
+        """Return the findings that are not good, the worst first."""
+        unreadable = [finding for finding in self.findings if finding.severity == "unreadable"]
+        poor = [finding for finding in self.findings if finding.severity == "poor"]
+        return (*unreadable, *poor)
 
     @property
     def severity(self) -> Severity:
         """Return the severity of the worst finding."""
-        return self.flagged[0].severity if self.flagged else "good"
+        flagged = self.flagged
+        if not flagged:
+            return "good"
+        return flagged[0].severity
 
     @property
     def sentence(self) -> str:
-        """Return the worst that is wrong with the picture as text, empty where nothing is."""
-        return " ".join(
-            finding.sentence for finding in self.flagged if finding.severity == self.severity
-        )
+        """Return the sentences of the worst findings, or an empty text."""
+        worst = self.severity
+        sentences = [finding.sentence for finding in self.flagged if finding.severity == worst]
+        return " ".join(sentences)
 
     def to_json(self) -> dict[str, Any]:
-        """Return the report as JSON values: every figure by the name of its limit, and what is wrong."""
+        """Return the report as JSON values: each figure by the name of its limit, and the flags."""
+        figures = {}
+        for limit in LIMITS:
+            figure = getattr(self.figures, limit.figure)
+            figures[limit.name] = round(figure, 4)
         return {
             "severity": self.severity,
-            "figures": {
-                limit.name: round(getattr(self.figures, limit.figure), 4) for limit in LIMITS
-            },
+            "figures": figures,
             "wrong": {finding.name: finding.severity for finding in self.flagged},
         }
 
 
 def inspect(image: LesionImage) -> QualityReport:
-    """Measure a picture and hold each figure against its limit."""
+    """Measure an image and compare each figure with its limit."""
     figures = measure(image)
-    findings = [_held(limit, getattr(figures, limit.figure)) for limit in LIMITS]
-    if any(finding.name == SWAPPED and finding.severity != "good" for finding in findings):
-        findings = [finding for finding in findings if finding.name not in _MISLED]
-    return QualityReport(figures, tuple(findings))
+    findings = [_compare(limit, getattr(figures, limit.figure)) for limit in LIMITS]
+    report = QualityReport(figures, tuple(findings))
+    if not report.swapped:
+        return report
+    explained = [finding for finding in findings if finding.name not in _MISLED]
+    return QualityReport(figures, tuple(explained))
 
 
-def _held(limit: Limit, figure: float) -> Finding:
-    def beyond(bound: float | None) -> bool:
-        return bound is not None and (figure < bound if limit.below else figure > bound)
-
-    if beyond(limit.unreadable):
-        assert limit.unreadable is not None
+def _compare(limit: Limit, figure: float) -> Finding:
+    if limit.unreadable is not None and _is_beyond(limit, figure, limit.unreadable):
         return Finding(limit.name, figure, limit.unreadable, "unreadable", limit.sentence)
-    if beyond(limit.poor):
+    if _is_beyond(limit, figure, limit.poor):
         return Finding(limit.name, figure, limit.poor, "poor", limit.sentence)
     return Finding(limit.name, figure, limit.poor, "good", "")
+
+
+def _is_beyond(limit: Limit, figure: float, bound: float) -> bool:
+    if limit.below:
+        return figure < bound
+    return figure > bound

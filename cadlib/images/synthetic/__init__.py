@@ -1,13 +1,13 @@
-"""Drawn lesions: pictures that look like dermoscopy without being anybody's skin.
+"""Draws synthetic lesions that look like dermoscopy but show nobody's skin.
 
 They are decoration and test fixture, not medical evidence. Each class gets its textbook hallmark (a
-nevus its reticular network, a vascular lesion its lacunae) so that a page without a data set has
-something to show and a test has something to read; nothing about a real lesion follows from them, and
-no model may be trained or judged on them. Their names always begin with "synthetic".
+nevus its reticular network, a vascular lesion its lacunae), so that a page without a data set can
+show images and a test can read them. Nothing about a real lesion follows from them, and no model
+may be trained or evaluated on them. Their names always begin with "synthetic".
 
-A picture follows from (code, seed, size) alone, the same bits on every run. All shapes live in unit
-coordinates, x and y from -1 to 1, so a lesion keeps its form at any size; only the camera's grain is
-drawn per pixel.
+The pixels depend on (code, seed, size) alone and have the same bits on every run. All shapes are in
+unit coordinates, x and y from -1 to 1, so a lesion has the same form at any size. Only the camera's
+grain is drawn per pixel.
 
     drawing    the tools: noise, shapes, lines, paints
     lesions    the eight diagnoses
