@@ -52,7 +52,7 @@ def test_a_fresh_interpreter_draws_the_same_bits():
     digests = {
         subprocess.run(
             [sys.executable, "-c", script], check=True, capture_output=True, text=True,
-            cwd=Path(synthetic.__file__).parents[2], env={**os.environ, "PYTHONHASHSEED": seed},
+            cwd=Path(synthetic.__file__).parents[3], env={**os.environ, "PYTHONHASHSEED": seed},
         ).stdout
         for seed in ("1", "2")
     }  # fmt: skip
