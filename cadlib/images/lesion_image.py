@@ -1,4 +1,4 @@
-"""Defines an image that was read, and the sizes that can be read."""
+"""Defines an image that was read and the limits on its size."""
 
 from dataclasses import dataclass
 

@@ -96,9 +96,10 @@ def to_pixels(image: LesionImage, spec: InputSpec) -> NDArray[np.uint8]:
     """Crop the centred square and resize it with antialiasing; return (S, S, 3) uint8 RGB."""
     box = spec.crop_box(image.width_px, image.height_px)
     square = _crop(image.pixels, box)
+    interpolation = INTERPOLATIONS[spec.interpolation]
     resized = square.resize(
         (spec.size_px, spec.size_px),
-        INTERPOLATIONS[spec.interpolation],
+        interpolation,
         reducing_gap=REDUCING_GAP,
     )
     return np.asarray(resized)

@@ -44,7 +44,8 @@ def _read(descriptor: int, at_most: int, expected_bytes: int, whole: bool) -> by
     # One byte more than expected, so that the first call reaches the end.
     step = max(expected_bytes + 1, 64 * 1024)
     while left > 0:
-        part = os.read(descriptor, min(step, left))
+        count = min(step, left)
+        part = os.read(descriptor, count)
         if not part:
             break
         parts.append(part)

@@ -286,7 +286,8 @@ def _near(values: Sequence[float], others: Sequence[float]) -> bool:
     """Return whether chromaticities are equal apart from rounding."""
     if len(values) != len(others):
         return False
-    return bool(np.allclose(np.array(values, float), others, atol=0.003))
+    numbers = np.array(values, float)
+    return bool(np.allclose(numbers, others, atol=0.003))
 
 
 def _primaries_to_d50(
@@ -332,7 +333,8 @@ def _unscaled_xyz(
 
 def _xyz_entry(values: NDArray[np.float64]) -> bytes:
     numbers = b"".join(_fixed_point(value) for value in values)
-    return b"XYZ " + bytes(4) + numbers
+    start = b"XYZ " + bytes(4)
+    return start + numbers
 
 
 def _curve_entry(curve: Curve) -> bytes:

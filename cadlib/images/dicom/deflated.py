@@ -33,11 +33,11 @@ def inflate(packed: bytes, name: str, pixels: bool, at_most: int) -> bytes:
         return start
     needed = _pixel_bytes(start, name)
     if needed > at_most:
-        raise _unfolds(name, at_most)
+        raise _too_large(name, at_most)
     # One byte more shows whether there are too many.
     rest = stream.decompress(stream.unconsumed_tail, needed + 1)
     if len(rest) > needed:
-        raise _unfolds(name, needed + HEADER_BYTES)
+        raise _too_large(name, needed + HEADER_BYTES)
     whole = start + rest
     check_dicom(whole, name)
     return whole
@@ -64,7 +64,7 @@ def _pixel_bytes(start: bytes, name: str) -> int:
     return max(needed, 0)
 
 
-def _unfolds(name: str, limit: int) -> ImageRejected:
+def _too_large(name: str, limit: int) -> ImageRejected:
     return ImageRejected(
         f"{name} unfolds to more than {limit / 2**20:.0f} MB. "
         "Expected at most what its rows, columns and samples need; "

@@ -1,4 +1,4 @@
-"""Reads the image of a DICOM file in 8 bits, and the patient's facts.
+"""Reads a DICOM file's image in 8 bits and the patient's facts.
 
 pydicom reads only the elements of the header that are listed here; names, numbers and UIDs of the
 patient are not read. The facts are age, sex and site. The decoders of pydicom decode the pixels:

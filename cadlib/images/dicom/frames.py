@@ -1,4 +1,4 @@
-"""Decodes the frame of a DICOM file and compares it with the header.
+"""Decodes a DICOM frame and compares it with the header.
 
 If both state the colours in different ways, the codestream is used, because it describes what was
 encoded, and a note reports the difference. A file whose header cannot describe its pixels is

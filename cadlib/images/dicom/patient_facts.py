@@ -1,6 +1,6 @@
-"""Reads age, sex and site from a DICOM header, in ISIC 2019 terms.
+"""Reads age, sex and site from a DICOM header in ISIC terms.
 
-A fact that the header does not state is missing.
+The terms are those of ISIC 2019. A fact that the header does not state is missing.
 """
 
 import re
@@ -159,8 +159,9 @@ def _age_at_image(header: Dataset) -> int | None:
     if birth is None or image is None:
         return None
     years = image.year - birth.year
-    is_before_birthday = (image.month, image.day) < (birth.month, birth.day)
-    if is_before_birthday:
+    birthday = (birth.month, birth.day)
+    image_day = (image.month, image.day)
+    if image_day < birthday:
         return years - 1
     return years
 

@@ -102,7 +102,8 @@ class JpegHeader:
         """Return whether the components differ in resolution."""
         factors = set()
         for component in self.components:
-            factors.add((component.horizontal, component.vertical))
+            pair = (component.horizontal, component.vertical)
+            factors.add(pair)
         return len(factors) > 1
 
     @property
@@ -270,7 +271,8 @@ def _decode_by_pillow(
     except Exception as error:  # Pillow's decoders raise many kinds on damaged bytes
         raise damaged(name, kind) from error
     # Pillow inverts all CMYK.
-    if pixels.ndim == 3 and pixels.shape[2] == 4:
+    is_cmyk = pixels.ndim == 3 and pixels.shape[2] == 4
+    if is_cmyk:
         return 255 - pixels
     return pixels
 

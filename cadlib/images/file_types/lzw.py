@@ -46,7 +46,8 @@ def unpacked_length(packed: bytes) -> int | None:
         special = np.flatnonzero(is_special)
         is_last_table = not special.size
         count = len(codes) if is_last_table else int(special[0])
-        table_length = _strings_length(codes[:count])
+        table_codes = codes[:count]
+        table_length = _strings_length(table_codes)
         if table_length is None:
             return None
         length += table_length

@@ -284,9 +284,10 @@ def _read_form(tags: Tags, name: str) -> TiffForm:
             raise unsupported(name, "a TIFF image that does not say what its values mean")
         samples = int(tags.get(_Tag.SamplesPerPixel, 1))
         bits = _read_bits(tags, name)
+        byte_order = "little" if tags.prefix == b"II" else "big"
         has_planes = tags.get(_Tag.PlanarConfiguration, 1) == 2
         return TiffForm(
-            byte_order="little" if tags.prefix == b"II" else "big",
+            byte_order=byte_order,
             photometric=int(photometric),
             bits=bits,
             samples=samples,
@@ -393,22 +394,31 @@ def _strips(data: bytes, tags: Tags, form: TiffForm, name: str) -> Iterator[_Str
     if len(layout.offsets) != count or len(layout.byte_counts) != count:
         raise damaged(name, "TIFF")
     row_bytes = _row_bytes(layout, form)
+    full = height_px * row_bytes
     for number in range(count):
         rows = height_px
         # Tiles have their full height, but the last strip ends with the image.
         if not layout.tiled:
-            rows_above = number % down * height_px
-            rows = min(height_px, form.height_px - rows_above)
-        start = layout.offsets[number]
-        length = layout.byte_counts[number]
-        packed = data[start : start + length]
-        if len(packed) != length or not length:
-            raise damaged(name, "TIFF")
-        yield _Strip(
-            packed=packed,
-            needed=rows * row_bytes,
-            full=height_px * row_bytes,
-        )
+            rows = _strip_rows(number % down, height_px, form)
+        packed = _packed_bytes(data, layout, number, name)
+        yield _Strip(packed, rows * row_bytes, full)
+
+
+def _packed_bytes(data: bytes, layout: _Layout, number: int, name: str) -> bytes:
+    """Return the bytes of a strip or tile; raise ImageRejected if it is not inside the file."""
+    start = layout.offsets[number]
+    length = layout.byte_counts[number]
+    packed = data[start : start + length]
+    if len(packed) != length or not length:
+        raise damaged(name, "TIFF")
+    return packed
+
+
+def _strip_rows(number: int, height_px: int, form: TiffForm) -> int:
+    """Return the rows of a strip, by its number in its plane."""
+    rows_above = number * height_px
+    rows_left = form.height_px - rows_above
+    return min(height_px, rows_left)
 
 
 def _row_bytes(layout: _Layout, form: TiffForm) -> int:

@@ -226,15 +226,15 @@ def _check_tiff_directories(
             raise _too_many(name, "tags in a directory", MAX_TIFF_TAGS)
         if all_tags > MAX_TIFF_ALL_TAGS:
             raise _too_many(name, "tags", MAX_TIFF_ALL_TAGS)
-        first_tag_at = directory + number_of_tags.size
-        next_offset_at = first_tag_at + tags * entry.size
-        for at in range(first_tag_at, next_offset_at, entry.size):
-            tag, _, count = entry.unpack_from(data, at)
-            _check_tiff_tag(tag, count, name)
-        (directory,) = offset.unpack_from(data, next_offset_at)
+        at = directory + number_of_tags.size
+        for _ in range(tags):
+            _check_tiff_tag(entry, data, at, name)
+            at += entry.size
+        (directory,) = offset.unpack_from(data, at)
 
 
-def _check_tiff_tag(tag: int, count: int, name: str) -> None:
+def _check_tiff_tag(entry: struct.Struct, data: bytes, at: int, name: str) -> None:
+    tag, _, count = entry.unpack_from(data, at)
     if tag in _TIFF_STRIP_TAGS and count > MAX_TIFF_STRIPS:
         raise _too_many(name, "strips or tiles", MAX_TIFF_STRIPS)
     if tag in _TIFF_STANDARD_TAGS and count > MAX_TIFF_VALUES:
