@@ -1,8 +1,9 @@
-"""A file, bytes or a Pillow image -> LesionImage: checked, upright, 8-bit sRGB, stripped of identity.
+"""Reads a file, bytes or a Pillow image as a checked LesionImage.
 
-This is the only door for pictures. What a file says about itself is believed only as far as its bytes bear it
-out; the camera's and the patient's data (EXIF, GPS, XMP, colour profile) are used here and go no further, but for
-the age, sex and site of a DICOM header.
+The result is upright 8-bit sRGB without data that identify a person. All images enter the package
+here. A statement in a file is used only where the bytes of the file confirm it. The data of the
+camera and the patient (EXIF, GPS, XMP, colour profile) are used here and are not passed on. The
+exceptions are the age, sex and site of a DICOM header.
 """
 
 import os
@@ -36,7 +37,7 @@ __all__ = [
 ]
 
 MAX_FILE_BYTES = 512 * 1024 * 1024
-"""The largest file that is opened: 40 megapixels of 16-bit RGBA without compression, and some room."""
+"""The largest file that is opened: 40 megapixels of uncompressed 16-bit RGBA, and some room."""
 SUPPORTED_SUFFIXES: tuple[str, ...] = (
     ".jpg",
     ".jpeg",
@@ -49,31 +50,36 @@ SUPPORTED_SUFFIXES: tuple[str, ...] = (
 )
 
 HEAD_BYTES = 256 * 1024
-"""What `read_size` reads first. Most headers lie in it; the whole file is read where one does not."""
+"""`read_size` reads so many bytes first. It reads the whole file if the header does not fit."""
 
-_HEAD_BYTES = 132  # all that kind_of looks at
+# `kind_of` needs no more than these.
+_HEAD_BYTES = 132
 _READERS = 4
-_READ_AHEAD = 2 * _READERS  # few, for one may be of 40 megapixels
+# Only a few, because an image may have 40 megapixels.
+_READ_AHEAD = 2 * _READERS
 
 
 def read_image(
     source: str | os.PathLike[str] | bytes | Image.Image, enough_px: int = ENOUGH_PX
 ) -> LesionImage:
-    """Read one picture, given as a path, a file's bytes or a Pillow image, as upright 8-bit sRGB.
+    """Read one image as upright 8-bit sRGB, from a path, a file's bytes or a Pillow image.
 
-    JPEG, PNG, TIFF, BMP, WebP and DICOM are told by content; a name is only used in messages. A Pillow image stays
-    as it was. `enough_px` is what is kept of a JPEG's longer side where it has more: see ENOUGH_PX. Raises
-    ImageRejected, in a sentence for the reader, for anything else.
+    JPEG, PNG, TIFF, BMP, WebP and DICOM are recognised by content. A name is only used in messages.
+    A Pillow image is not changed. A JPEG may be decoded at a fraction of its size, with at least
+    `enough_px` on its longer side: see ENOUGH_PX. Raises ImageRejected for anything else, with a
+    message for the user.
 
-    Files are decoded in another process, within limits of time and memory. Raises DecoderUnavailable where
-    none can be started.
+    Files are decoded in another process, within limits of time and memory. Raises
+    DecoderUnavailable if no such process can be started.
     """
     if isinstance(source, Image.Image):
-        from cadlib.images.decoding.decode_file import decode_opened  # noqa: PLC0415 - few callers bring one
+        # Few callers pass a Pillow image.
+        from cadlib.images.decoding.decode_file import decode_opened  # noqa: PLC0415
 
         return decode_opened(source, "This picture")
     if isinstance(source, bytes):
-        name, data = "This file", source
+        name = "This file"
+        data = source
     elif isinstance(source, str | os.PathLike):
         path = Path(source)
         name = _printable_name(path)
@@ -83,24 +89,30 @@ def read_image(
             f"Expected `source` to be a path, bytes or a PIL image but got {type(source).__name__}."
         )
     decoded = _decoders().decode(data, name, enough_px)
-    about = decoded.description
+    description = decoded.description
     return LesionImage(
-        decoded.pixels, decoded.sha256, about.format, about.notes, about.reduced, about.facts
+        pixels=decoded.pixels,
+        sha256=decoded.sha256,
+        format=description.format,
+        notes=description.notes,
+        reduced=description.reduced,
+        facts=description.facts,
     )
 
 
 def start_decoders() -> None:
-    """Start a process that decodes images, without waiting for it, so that the first image need not wait.
+    """Start a process that decodes images, so that the first image need not wait for it.
 
-    Where none can be started, the first image says so.
+    Return at once. If no process can be started, reading the first image raises the error.
     """
     _decoders().start()
 
 
 def read_size(path: str | os.PathLike[str]) -> tuple[int, int]:
-    """Return (width, height) in px of a file's picture turned upright, by its header: a truncated file passes.
+    """Return (width, height) in px of a file's image when upright.
 
-    Raises ImageRejected for a file that has no such header, and for a picture too small or too large to read.
+    Only the header is read, so a truncated file passes. Raises ImageRejected for a file without
+    such a header, and for an image that is too small or too large to read.
     """
     name = _printable_name(Path(path))
     pool = _decoders()
@@ -110,26 +122,32 @@ def read_size(path: str | os.PathLike[str]) -> tuple[int, int]:
     except ImageRejected:
         if len(start) < HEAD_BYTES:
             raise
-    # Its header may lie behind a large preview or at the end of the file.
-    return pool.image_size(_read_file(Path(path), name), name)
+    # The header may be behind a large preview or at the end of the file.
+    whole = _read_file(Path(path), name)
+    return pool.image_size(whole, name)
 
 
 def _decoders() -> "DecoderPool":
-    from cadlib.images.decoding.pool import decoder_pool  # noqa: PLC0415 - a decoder process imports this package, too
+    # A decoder process imports this package, too, and needs no pool.
+    from cadlib.images.decoding.pool import decoder_pool  # noqa: PLC0415
 
     return decoder_pool(MAX_PIXELS)
 
 
 def is_dicom(path: str | os.PathLike[str]) -> bool:
-    """Say whether a file begins as DICOM does, whatever its name: exported ones often have no suffix."""
+    """Return whether a file begins like DICOM; exported files often have no suffix."""
     try:
-        return kind_of(read_regular_file(Path(path), _HEAD_BYTES)) == DICOM
+        head = read_regular_file(Path(path), _HEAD_BYTES)
     except (OSError, ValueError):
         return False
+    return kind_of(head) == DICOM
 
 
 def read_images(sources: Iterable[str | os.PathLike[str]]) -> Iterator[LesionImage | ImageRejected]:
-    """Read files in their order, a few ahead in threads; one that cannot be read comes as its rejection."""
+    """Read files in their order, a few ahead in threads.
+
+    For a file that cannot be read, yield its ImageRejected instead of raising it.
+    """
     return map_ahead(_read_or_reject, sources, workers=_READERS, ahead=_READ_AHEAD)
 
 
@@ -141,27 +159,26 @@ def _read_or_reject(source: str | os.PathLike[str]) -> LesionImage | ImageReject
 
 
 def _printable_name(path: Path) -> str:
-    return "".join(c if c.isprintable() else "?" for c in path.name) or "This path"
+    name = "".join(letter if letter.isprintable() else "?" for letter in path.name)
+    return name or "This path"
 
 
 def _read_file(path: Path, name: str, at_most: int | None = None) -> bytes:
-    """Return the bytes of a regular file, or its first `at_most`."""
+    """Return the bytes of a regular file, or only the first `at_most` bytes."""
     try:
         if path.is_dir():
             raise ImageRejected(f"{name} is a folder. {EXPECTED}; choose a file inside it.")
         if not path.exists():
             raise ImageRejected(f"{name} was not found. {EXPECTED}; check the name and the folder.")
-        return (
-            read_regular_file(path, at_most)
-            if at_most
-            else read_regular_file(path, MAX_FILE_BYTES, whole=True)
-        )
+        if at_most:
+            return read_regular_file(path, at_most)
+        return read_regular_file(path, MAX_FILE_BYTES, whole=True)
     except NotRegular as error:
         raise ImageRejected(f"{name} is a device, not a file. {EXPECTED}.") from error
     except TooLarge as error:
         raise ImageRejected(
-            f"{name} has {error.size / 2**20:.0f} MB. Expected at most {MAX_FILE_BYTES // 2**20} MB; "
-            "export the picture as JPEG."
+            f"{name} has {error.size / 2**20:.0f} MB. "
+            f"Expected at most {MAX_FILE_BYTES // 2**20} MB; export the picture as JPEG."
         ) from error
     except PermissionError as error:
         raise ImageRejected(

@@ -1,4 +1,4 @@
-"""What is known of one image once it was read, and how large an image may be."""
+"""Defines an image that was read and the limits on its size."""
 
 from dataclasses import dataclass
 
@@ -9,25 +9,30 @@ from cadlib.errors import ImageRejected
 from cadlib.images.patient import NO_FACTS, PatientFacts
 
 MIN_SIDE_PX = 64
-"""The shortest side that can be read; below it a lesion has no structure left to judge."""
+"""The shortest side that can be read. A smaller lesion shows no structure that can be assessed."""
 MAX_PIXELS = 40_000_000
-"""The largest picture that is decoded: above any dermatoscope or phone in full frame, below a bomb."""
+"""The largest image that is decoded: larger than those of dermatoscopes and phones."""
 ENOUGH_PX = 1200
-"""A JPEG is decoded at a half, quarter or eighth of its size where its longer side keeps this many pixels, its shorter
-half as many: what a page shows at most, and far more than a network reads. libjpeg does that on the way, in a fraction
-of the time."""
+"""A JPEG is decoded at a half, quarter or eighth of its size if its longer side keeps this many
+pixels and its shorter side half as many. A page shows no more, and a network reads far less.
+libjpeg reduces while it decodes, in a fraction of the time."""
 
 
 @dataclass(frozen=True, eq=False)
 class LesionImage:
-    """One picture that passed the door.
+    """An image that was read and checked.
 
-    `pixels` is (H, W, 3) uint8 sRGB, upright, C-contiguous and read-only. `sha256` is the hexadecimal digest
-    of the file's bytes, or of shape and pixels where a Pillow image was given. `format` is "JPEG", "PNG",
-    "TIFF", "BMP", "WebP", "DICOM" or "PIL". `notes` says in one sentence each what was done to the picture. `reduced`
-    is (width, height) of the upright picture in its file where that was read at a fraction of it, else None.
-    `facts` is what a DICOM header says of age, sex and site; no answer rests on them unless they are handed on.
-    `red_blue_swapped` is true where a reader had the two channels exchanged (`channels.swap_red_and_blue`).
+    `pixels` is (H, W, 3) uint8 sRGB, upright, C-contiguous and read-only.
+    `sha256` is the hexadecimal digest of the file's bytes, or of shape and pixels for a Pillow
+    image.
+    `format` is "JPEG", "PNG", "TIFF", "BMP", "WebP", "DICOM" or "PIL".
+    `notes` describes each change to the image in one sentence.
+    `reduced` is (width, height) of the upright image in its file if the image was read at a
+    fraction of that size, else None.
+    `facts` holds the age, sex and site of a DICOM header. A model uses them only if they are passed
+    to it.
+    `red_blue_swapped` is true if a user had the two channels exchanged
+    (`red_blue_swap.swap_red_and_blue`).
     """
 
     pixels: NDArray[np.uint8]
@@ -40,8 +45,10 @@ class LesionImage:
 
     @property
     def key(self) -> str:
-        """Return what tells these pixels from others: `sha256`, and whether red and blue were exchanged since."""
-        return f"{self.sha256}-swapped" if self.red_blue_swapped else self.sha256
+        """Return a key of these pixels: `sha256`, and whether red and blue were exchanged."""
+        if self.red_blue_swapped:
+            return f"{self.sha256}-swapped"
+        return self.sha256
 
     @property
     def height_px(self) -> int:
@@ -55,20 +62,22 @@ class LesionImage:
 
     @property
     def file_px(self) -> tuple[int, int]:
-        """Return (width, height) of the upright picture in its file: those of `pixels` unless it was reduced."""
+        """Return (width, height) of the upright image in its file, before any reduction."""
         return self.reduced or (self.width_px, self.height_px)
 
 
 def check_size(size: tuple[int, int], name: str) -> None:
-    """Refuse a picture too small to judge or too large to decode."""
+    """Raise ImageRejected for an image that is too small to assess or too large to decode."""
     width_px, height_px = size
     if min(size) < MIN_SIDE_PX:
         raise ImageRejected(
-            f"{name} is {width_px} × {height_px} pixels. Expected at least {MIN_SIDE_PX} on each side; "
+            f"{name} is {width_px} × {height_px} pixels. "
+            f"Expected at least {MIN_SIDE_PX} on each side; "
             "use the original picture, not a thumbnail."
         )
     if width_px * height_px > MAX_PIXELS:
         raise ImageRejected(
-            f"{name} is {width_px} × {height_px} pixels. Expected at most {MAX_PIXELS // 10**6} megapixels; "
+            f"{name} is {width_px} × {height_px} pixels. "
+            f"Expected at most {MAX_PIXELS // 10**6} megapixels; "
             "make the picture smaller or cut it to the lesion."
         )

@@ -1,4 +1,4 @@
-"""Exchange the red and the blue channel of an image."""
+"""Exchanges the red and the blue channel of an image."""
 
 from dataclasses import replace
 
@@ -10,9 +10,9 @@ SWAPPED_NOTE = "Red and blue were swapped after reading, at the reader's request
 
 
 def swap_red_and_blue(image: LesionImage) -> LesionImage:
-    """Return the image with red and blue exchanged and a note that says so; of such an image, the original.
+    """Return the image with red and blue exchanged, and with a note of it.
 
-    `sha256` stays that of the file. `key` differs.
+    A second call restores the original. `sha256` stays that of the file; `key` differs.
     """
     pixels = np.ascontiguousarray(image.pixels[..., ::-1])
     pixels.setflags(write=False)
@@ -20,5 +20,8 @@ def swap_red_and_blue(image: LesionImage) -> LesionImage:
     if not image.red_blue_swapped:
         notes.append(SWAPPED_NOTE)
     return replace(
-        image, pixels=pixels, notes=tuple(notes), red_blue_swapped=not image.red_blue_swapped
+        image,
+        pixels=pixels,
+        notes=tuple(notes),
+        red_blue_swapped=not image.red_blue_swapped,
     )

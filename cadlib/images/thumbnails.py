@@ -1,4 +1,4 @@
-"""Small pictures of files, made when they are first asked for and kept in the cache folder from then on."""
+"""Makes thumbnails of image files and keeps them in the cache folder."""
 
 import hashlib
 import io
@@ -15,39 +15,49 @@ QUALITY = 85
 
 
 def thumbnail(path: Path) -> bytes:
-    """Return the picture in a file as a JPEG of at most SIDE_PX a side; raise ImageRejected where there is none.
+    """Return the image in a file as a JPEG of at most SIDE_PX a side.
 
-    A file that was written anew gets a new one. The cache folder may be deleted at any time; half a million thumbnails
-    are about 4 GB. Where it cannot be written to, each is made again.
+    Raise ImageRejected for a file without a readable image. A changed file gets a new thumbnail.
+    The cache folder may be deleted at any time; half a million thumbnails take about 4 GB. If it is
+    not writable, each call makes the thumbnail again.
     """
-    kept = _place(path)
+    cached = _cache_path(path)
     try:
-        return standing(kept).read_bytes()
+        return standing(cached).read_bytes()
     except OSError:
-        data = shrunk(read_image(path, enough_px=SIDE_PX), SIDE_PX, QUALITY)
-    keep_by(kept, lambda place: _write(place, data))
+        image = read_image(path, enough_px=SIDE_PX)
+        data = shrunk(image, SIDE_PX, QUALITY)
+    keep_by(cached, lambda place: _write(place, data))
     return data
 
 
 def _write(place: Path, data: bytes) -> None:
     """Write a file that only this user can read, whole or not at all."""
-    place.parent.mkdir(parents=True, exist_ok=True)
-    with NamedTemporaryFile(dir=place.parent, delete=False) as file:
+    folder = place.parent
+    folder.mkdir(parents=True, exist_ok=True)
+    with NamedTemporaryFile(dir=folder, delete=False) as file:
         file.write(data)
-    Path(file.name).replace(place)
+    temporary = Path(file.name)
+    # The file appears under its name only once it is complete.
+    temporary.replace(place)
 
 
 def shrunk(image: LesionImage, side_px: int, quality: int = 90) -> bytes:
-    """Return a picture as JPEG, at most `side_px` a side."""
-    picture, buffer = Image.fromarray(image.pixels), io.BytesIO()
-    picture.thumbnail((side_px, side_px), Image.Resampling.LANCZOS, reducing_gap=2.0)
-    picture.save(buffer, "JPEG", quality=quality)
+    """Return an image as JPEG, at most `side_px` a side."""
+    small = Image.fromarray(image.pixels)
+    small.thumbnail(
+        (side_px, side_px),
+        Image.Resampling.LANCZOS,
+        reducing_gap=2.0,
+    )
+    buffer = io.BytesIO()
+    small.save(buffer, "JPEG", quality=quality)
     return buffer.getvalue()
 
 
-def _place(path: Path) -> Path:
-    told = path.stat()
-    key = hashlib.sha256(
-        f"{READING}\0{path.resolve()}\0{told.st_mtime_ns}\0{told.st_size}\0{SIDE_PX}".encode()
-    ).hexdigest()
+def _cache_path(path: Path) -> Path:
+    """Return the path of a file's thumbnail, by the file's path, time and size."""
+    status = path.stat()
+    identity = f"{READING}\0{path.resolve()}\0{status.st_mtime_ns}\0{status.st_size}\0{SIDE_PX}"
+    key = hashlib.sha256(identity.encode()).hexdigest()
     return cache_dir() / "thumbnails" / key[:2] / f"{key}.jpg"

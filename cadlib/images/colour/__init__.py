@@ -1,1 +1,1 @@
-"""Finds the colour space of a file and converts its pixels to sRGB."""
+"""Finds the colours of a file and converts pixels to sRGB."""

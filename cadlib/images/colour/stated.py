@@ -1,7 +1,7 @@
-"""Find the colour space that a file states, by an ICC profile or in another way, as an ICC profile.
+"""Finds the colour space that a file states, as an ICC profile.
 
-A statement is used where it leaves no choice. Where it is incomplete, unusual or contradicts another, the image is
-read as sRGB and a note says so.
+Files state it by an ICC profile or in another way. A statement is used if it is unambiguous. If it
+is incomplete, unusual or contradicts another one, the image is read as sRGB, with a note.
 """
 
 import struct
@@ -38,12 +38,23 @@ ADOBE_RGB = ((0.64, 0.33), (0.21, 0.71), (0.15, 0.06))
 ADOBE_RGB_GAMMA = 563 / 256
 DISPLAY_P3 = ((0.680, 0.320), (0.265, 0.690), (0.150, 0.060))
 BT2020 = ((0.708, 0.292), (0.170, 0.797), (0.131, 0.046))
-_CICP_PRIMARIES = {1: SRGB, 9: BT2020, 12: DISPLAY_P3}  # ITU-T H.273, table 2: all of white D65
-_CICP_LINEAR, _CICP_SRGB, _CICP_PQ, _CICP_HLG = 8, 13, 16, 18
-_CICP_GAMMAS = {4: 2.2, 5: 2.8}  # ITU-T H.273, table 3
+_SRGB_PRIMARIES: tuple[float, ...] = sum(SRGB, ())
+_SRGB_WHITE_AND_PRIMARIES: tuple[float, ...] = D65 + _SRGB_PRIMARIES
+# ITU-T H.273, table 2. All of these have the white D65.
+_CICP_PRIMARIES = {1: SRGB, 9: BT2020, 12: DISPLAY_P3}
+# ITU-T H.273, table 3.
+_CICP_LINEAR = 8
+_CICP_SRGB = 13
+_CICP_PQ = 16
+_CICP_HLG = 18
+_CICP_GAMMAS = {4: 2.2, 5: 2.8}
 _EXIF_COLOUR_SPACE = 0xA001
-_EXIF_SRGB, _EXIF_ADOBE_RGB = 1, 2  # the second is in no standard, but has this meaning alone
+_EXIF_SRGB = 1
+# This value is in no standard, but it has no other meaning.
+_EXIF_ADOBE_RGB = 2
+_INTEROPERABILITY_INDEX = 1
 _PRIMARY_CHROMATICITIES = 319
+_ICC_HEADER_BYTES = 128
 _BRADFORD = np.array(
     [[0.8951, 0.2664, -0.1614], [-0.7502, 1.7135, 0.0367], [0.0389, -0.0685, 1.0296]]
 )
@@ -51,8 +62,9 @@ _BRADFORD = np.array(
 
 @dataclass(frozen=True)
 class Colours:
-    """What a file states of its colours: an ICC profile, None for sRGB, and notes on what could not be used.
+    """The colours that a file states.
 
+    `icc` is an ICC profile, or None for sRGB. `notes` describe statements that could not be used.
     `origin` completes "The colours were converted to sRGB …".
     """
 
@@ -62,9 +74,10 @@ class Colours:
 
 
 def stated_colours(image: Image.Image, data: bytes | None, name: str) -> Colours:
-    """Return what an opened image states of its colours; `data` are the bytes of its file, None where it has none.
+    """Return the colours that an opened image states.
 
-    Raise ImageRejected for colours of high dynamic range.
+    `data` are the bytes of its file, or None for an image without a file. Raise ImageRejected for
+    colours of high dynamic range.
     """
     icc = image.info.get("icc_profile")
     if image.format == "PNG" and data is not None:
@@ -75,12 +88,13 @@ def stated_colours(image: Image.Image, data: bytes | None, name: str) -> Colours
         icc = embedded_profile(data)
     if icc:
         return Colours(icc)
-    if "icc_profile" in image.info:  # Pillow has found that a part of it is missing
-        return Colours(
-            None, notes=("The colour profile of the file is incomplete and was left aside.",)
-        )
-    primaries = getattr(image, "tag_v2", {}).get(_PRIMARY_CHROMATICITIES)
-    if primaries is not None and not _near(tuple(primaries), sum(SRGB, ())):
+    # Pillow stores no bytes if a part of the profile is missing.
+    if "icc_profile" in image.info:
+        note = "The colour profile of the file is incomplete and was left aside."
+        return Colours(None, notes=(note,))
+    tags = getattr(image, "tag_v2", {})
+    primaries = tags.get(_PRIMARY_CHROMATICITIES)
+    if primaries is not None and not _near(tuple(primaries), _SRGB_PRIMARIES):
         return Colours(None, notes=(NOT_CONVERTED,))
     return _exif_colours(image, data)
 
@@ -100,69 +114,99 @@ def display_p3() -> bytes:
 def srgb_curve() -> NDArray[np.float64]:
     """Return the linear light of 1,024 evenly spaced sRGB values (IEC 61966-2-1)."""
     values = np.linspace(0, 1, 1024)
-    curve: NDArray[np.float64] = np.where(
-        values <= 0.04045, values / 12.92, ((values + 0.055) / 1.055) ** 2.4
-    )
+    linear_part = values / 12.92
+    power_part = ((values + 0.055) / 1.055) ** 2.4
+    curve: NDArray[np.float64] = np.where(values <= 0.04045, linear_part, power_part)
     return curve
 
 
 def rgb_profile(
     white: Sequence[float], primaries: Sequence[Sequence[float]], curve: Curve
 ) -> bytes:
-    """Return an ICC profile (version 2) of an RGB space, by chromaticities (x, y) and one curve for all channels.
+    """Return an ICC profile (version 2) of an RGB space.
 
-    Raise ValueError where no such space exists.
+    `white` and `primaries` are chromaticities (x, y). All channels have the same curve. Raise
+    ValueError if no such space exists.
     """
     columns = _primaries_to_d50(white, primaries)
-    entries: dict[bytes, bytes] = {b"wtpt": _xyz(_D50_XYZ)}
+    entries: dict[bytes, bytes] = {b"wtpt": _xyz_entry(_D50_XYZ)}
     for letter, column in zip((b"r", b"g", b"b"), columns.T, strict=True):
-        entries[letter + b"XYZ"] = _xyz(column)
-        entries[letter + b"TRC"] = _curve(curve)
+        entries[letter + b"XYZ"] = _xyz_entry(column)
+        entries[letter + b"TRC"] = _curve_entry(curve)
+    return _pack_profile(entries)
+
+
+def _pack_profile(entries: dict[bytes, bytes]) -> bytes:
+    """Return an ICC profile with these tags: a header, a table of tags and their entries."""
     body = b""
     table = struct.pack(">I", len(entries))
-    at = 128 + 4 + 12 * len(entries)
+    body_at = _ICC_HEADER_BYTES + 4 + 12 * len(entries)
     for tag, entry in entries.items():
-        table += tag + struct.pack(">II", at + len(body), len(entry))
-        body += entry + bytes(-len(entry) % 4)
+        entry_at = body_at + len(body)
+        table += tag + struct.pack(">II", entry_at, len(entry))
+        # Each entry is padded to a multiple of 4 bytes.
+        padding = bytes(-len(entry) % 4)
+        body += entry + padding
     header = struct.pack(
-        ">I4sI4s4s4s12s4s", at + len(body), b"", 0x02400000, b"mntr", b"RGB ", b"XYZ ", b"", b"acsp"
+        ">I4sI4s4s4s12s4s",
+        body_at + len(body),
+        b"",
+        0x02400000,
+        b"mntr",
+        b"RGB ",
+        b"XYZ ",
+        b"",
+        b"acsp",
     )
-    illuminant = b"".join(_fixed(value) for value in _D50_XYZ)
-    return header.ljust(68, b"\0") + illuminant + bytes(48) + table + body
+    header = header.ljust(68, b"\0")
+    header += b"".join(_fixed_point(value) for value in _D50_XYZ)
+    header = header.ljust(_ICC_HEADER_BYTES, b"\0")
+    return header + table + body
 
 
 def _png_colours(image: Image.Image, data: bytes, icc: bytes | None, name: str) -> Colours | None:
-    """Return what the chunks of a PNG state, by the precedence of PNG 4.3; None where only EXIF may."""
-    chunks = {
-        chunk.kind: bytes(chunk.data)
-        for chunk in png_chunks(data)
-        if chunk.kind in (b"cICP", b"iCCP")
-    }
-    if b"cICP" in chunks:
-        return _cicp_colours(chunks[b"cICP"], name)
-    if icc or b"iCCP" in chunks:
+    """Return the colours that the chunks of a PNG state, by the precedence of PNG 4.3.
+
+    Return None if a profile or only EXIF data may state them.
+    """
+    has_profile = bool(icc)
+    cicp = None
+    for chunk in png_chunks(data):
+        if chunk.kind == b"cICP":
+            cicp = bytes(chunk.data)
+        elif chunk.kind == b"iCCP":
+            has_profile = True
+    if cicp is not None:
+        return _cicp_colours(cicp, name)
+    if has_profile:
         return None
     if "srgb" in image.info:
         return Colours(None)
-    gamma, chromaticity = image.info.get("gamma"), image.info.get("chromaticity")
+    gamma = image.info.get("gamma")
+    chromaticity = image.info.get("chromaticity")
     if gamma is None and chromaticity is None:
         return None
-    usual: tuple[float, ...] = sum((D65, *SRGB), ())
-    return _measured_colours(gamma, usual if chromaticity is None else chromaticity)
+    if chromaticity is None:
+        chromaticity = _SRGB_WHITE_AND_PRIMARIES
+    return _measured_colours(gamma, chromaticity)
 
 
 def _measured_colours(gamma: float | None, chromaticity: Sequence[float]) -> Colours:
-    """Return the colour space of a gAMA and a cHRM chunk; the gamma is that of the encoding, None without gAMA."""
-    is_srgb = _near(chromaticity, sum((D65, *SRGB), ()))
-    # 1/2.2 is what writers of sRGB put beside it for older readers (PNG 11.3.2.5).
-    if is_srgb and (gamma is None or abs(gamma - 1 / 2.2) < 0.001):
+    """Return the colour space of a gAMA and a cHRM chunk.
+
+    `gamma` is that of the encoding, or None without gAMA.
+    """
+    has_srgb_primaries = _near(chromaticity, _SRGB_WHITE_AND_PRIMARIES)
+    # Writers of sRGB add 1/2.2 for older readers (PNG 11.3.2.5).
+    has_srgb_gamma = gamma is None or abs(gamma - 1 / 2.2) < 0.001
+    if has_srgb_primaries and has_srgb_gamma:
         return Colours(None)
     if gamma is None or not 0.1 <= gamma <= 10:
         return Colours(None, notes=(NOT_CONVERTED,))
+    white = chromaticity[:2]
     try:
-        profile = rgb_profile(
-            chromaticity[:2], np.reshape(chromaticity[2:], (3, 2)).tolist(), 1 / gamma
-        )
+        primaries = np.reshape(chromaticity[2:], (3, 2))
+        profile = rgb_profile(white, primaries.tolist(), 1 / gamma)
     except ValueError:
         return Colours(None, notes=(NOT_CONVERTED,))
     return Colours(profile, "by the gamma and the primary colours that the file states")
@@ -181,88 +225,130 @@ def _cicp_colours(data: bytes, name: str) -> Colours:
         )
     if (primaries, transfer) == (1, _CICP_SRGB):
         return Colours(None)
-    curves: dict[int, Curve] = {_CICP_SRGB: srgb_curve(), _CICP_LINEAR: 1.0, **_CICP_GAMMAS}
+    curves: dict[int, Curve] = {
+        _CICP_SRGB: srgb_curve(),
+        _CICP_LINEAR: 1.0,
+        **_CICP_GAMMAS,
+    }
     if primaries not in _CICP_PRIMARIES or transfer not in curves:
         return Colours(None, notes=(NOT_CONVERTED,))
-    return Colours(
-        rgb_profile(D65, _CICP_PRIMARIES[primaries], curves[transfer]),
-        "by the code of its colour space",
-    )
+    profile = rgb_profile(D65, _CICP_PRIMARIES[primaries], curves[transfer])
+    return Colours(profile, "by the code of its colour space")
 
 
 def _exif_colours(image: Image.Image, data: bytes | None) -> Colours:
-    """Return what the camera recorded: Adobe RGB is "uncalibrated" with the interoperability rule R03 (DCF 2.0)."""
+    """Return the colours that the camera recorded.
+
+    Adobe RGB is "uncalibrated" with the interoperability rule R03 (DCF 2.0).
+    """
     space, rule = _exif_colour_space(image, data)
-    if space == _EXIF_ADOBE_RGB or (rule == "R03" and space not in (None, _EXIF_SRGB)):
+    has_adobe_rule = rule == "R03"
+    is_other_space = space not in (None, _EXIF_SRGB)
+    if space == _EXIF_ADOBE_RGB or (has_adobe_rule and is_other_space):
         return Colours(adobe_rgb(), "from Adobe RGB, as the camera had recorded")
-    if rule == "R03" and space == _EXIF_SRGB:
+    if has_adobe_rule and space == _EXIF_SRGB:
         return Colours(None, notes=(CONTRADICTORY,))
-    if rule == "R03" or space not in (None, _EXIF_SRGB):
+    if has_adobe_rule or is_other_space:
         return Colours(None, notes=(NOT_SRGB,))
     return Colours(None)
 
 
 def _exif_colour_space(image: Image.Image, data: bytes | None) -> tuple[object, str]:
-    """Return the colour space and the interoperability rule of the EXIF data, (None, "") where there are none."""
+    """Return the colour space and the interoperability rule of the EXIF data.
+
+    Return (None, "") if there are none, or if they are damaged.
+    """
     is_tiff = image.format == "TIFF"
-    if "exif" not in image.info and not (is_tiff and data is not None):
+    is_tiff_file = is_tiff and data is not None
+    if "exif" not in image.info and not is_tiff_file:
         return None, ""
     try:
-        if is_tiff:  # a loaded TIFF has closed its file, in which the directory of EXIF stands
-            with Image.open(BytesIO(data or b""), formats=("TIFF",)) as unread:
-                unread.seek(image.tell())
-                exif = unread.getexif()
-                return exif.get_ifd(ExifTags.IFD.Exif).get(_EXIF_COLOUR_SPACE), _rule(exif)
-        exif = image.getexif()
-        return exif.get_ifd(ExifTags.IFD.Exif).get(_EXIF_COLOUR_SPACE), _rule(exif)
+        if not is_tiff:
+            return _read_colour_space(image.getexif())
+        # A loaded TIFF has closed its file, but the EXIF directory has to be read from it.
+        with Image.open(BytesIO(data or b""), formats=("TIFF",)) as unread:
+            unread.seek(image.tell())
+            return _read_colour_space(unread.getexif())
     except (SyntaxError, ValueError, TypeError, LookupError, OverflowError, OSError, struct.error):
         return None, ""
 
 
-def _rule(exif: Image.Exif) -> str:
-    return str(exif.get_ifd(ExifTags.IFD.Interop).get(1, "")).rstrip("\0 ")
+def _read_colour_space(exif: Image.Exif) -> tuple[object, str]:
+    """Return the colour space and the interoperability rule."""
+    exif_tags = exif.get_ifd(ExifTags.IFD.Exif)
+    space = exif_tags.get(_EXIF_COLOUR_SPACE)
+    interop_tags = exif.get_ifd(ExifTags.IFD.Interop)
+    rule = str(interop_tags.get(_INTEROPERABILITY_INDEX, ""))
+    return space, rule.rstrip("\0 ")
 
 
 def _near(values: Sequence[float], others: Sequence[float]) -> bool:
-    """Return whether chromaticities are the same but for rounding."""
-    return len(values) == len(others) and bool(
-        np.allclose(np.array(values, float), others, atol=0.003)
-    )
+    """Return whether chromaticities are equal apart from rounding."""
+    if len(values) != len(others):
+        return False
+    numbers = np.array(values, float)
+    return bool(np.allclose(numbers, others, atol=0.003))
 
 
 def _primaries_to_d50(
     white: Sequence[float], primaries: Sequence[Sequence[float]]
 ) -> NDArray[np.float64]:
-    """Return the XYZ of the primaries as columns, (3, 3), adapted to D50 by Bradford's method (ICC.1, annex E)."""
+    """Return the XYZ of the primaries as columns, (3, 3), adapted to D50.
+
+    The adaptation is Bradford's method (ICC.1, annex E). Raise ValueError for chromaticities that
+    describe no RGB space.
+    """
     points = np.array([white, *primaries], float)
-    if not np.isfinite(points).all() or (points[:, 1] <= 0).any():
+    y = points[:, 1]
+    if not np.isfinite(points).all() or (y <= 0).any():
         raise ValueError("a chromaticity without luminance")
-    xyz = np.column_stack(
-        [points[:, 0] / points[:, 1], np.ones(4), (1 - points.sum(axis=1)) / points[:, 1]]
-    )
-    unscaled = xyz[1:].T
+    white_xyz, unscaled = _unscaled_xyz(points)
     if abs(np.linalg.det(unscaled)) < 1e-6:
         raise ValueError("primaries on one line")
-    columns = unscaled * np.linalg.solve(unscaled, xyz[0])
-    scale = (_BRADFORD @ _D50_XYZ) / (_BRADFORD @ xyz[0])
-    adapted: NDArray[np.float64] = np.linalg.inv(_BRADFORD) @ (
-        scale[:, None] * (_BRADFORD @ columns)
-    )
-    if not (np.isfinite(adapted).all() and np.abs(adapted).max() < 4):
+    # The primaries together give the white.
+    weights = np.linalg.solve(unscaled, white_xyz)
+    columns = unscaled * weights
+    scale = (_BRADFORD @ _D50_XYZ) / (_BRADFORD @ white_xyz)
+    scaled = scale[:, None] * (_BRADFORD @ columns)
+    adapted: NDArray[np.float64] = np.linalg.inv(_BRADFORD) @ scaled
+    is_finite = np.isfinite(adapted).all()
+    if not (is_finite and np.abs(adapted).max() < 4):
         raise ValueError("primaries without a white between them")
     return adapted
 
 
-def _xyz(values: NDArray[np.float64]) -> bytes:
-    return b"XYZ " + bytes(4) + b"".join(_fixed(value) for value in values)
+def _unscaled_xyz(
+    points: NDArray[np.float64],
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Return the XYZ of white, (3,), and of the primaries as columns, (3, 3), with Y = 1.
+
+    `points` are the chromaticities (x, y) of white and the primaries, (4, 2).
+    """
+    x = points[:, 0]
+    y = points[:, 1]
+    z = 1 - points.sum(axis=1)
+    xyz = np.column_stack([x / y, np.ones(4), z / y])
+    return xyz[0], xyz[1:].T
 
 
-def _curve(curve: Curve) -> bytes:
+def _xyz_entry(values: NDArray[np.float64]) -> bytes:
+    numbers = b"".join(_fixed_point(value) for value in values)
+    start = b"XYZ " + bytes(4)
+    return start + numbers
+
+
+def _curve_entry(curve: Curve) -> bytes:
+    start = b"curv" + bytes(4)
     if isinstance(curve, np.ndarray):
-        entries = np.rint(curve * 65535).astype(">u2")
-        return b"curv" + bytes(4) + struct.pack(">I", len(entries)) + entries.tobytes()
-    return b"curv" + bytes(4) + struct.pack(">IH", 1, round(curve * 256))
+        values = np.rint(curve * 65535).astype(">u2")
+        count = struct.pack(">I", len(values))
+        return start + count + values.tobytes()
+    # A single value is a gamma with 8 bits behind the point.
+    gamma = round(curve * 256)
+    return start + struct.pack(">IH", 1, gamma)
 
 
-def _fixed(value: float) -> bytes:
-    return struct.pack(">i", round(value * 65536))
+def _fixed_point(value: float) -> bytes:
+    """Return a number with 16 bits behind the point."""
+    scaled = round(value * 65536)
+    return struct.pack(">i", scaled)

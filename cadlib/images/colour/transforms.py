@@ -1,4 +1,4 @@
-"""Keeps the colour transforms of recent files, within a limit of memory."""
+"""Caches the colour transforms of recent files, within a limit of memory."""
 
 import hashlib
 from collections import OrderedDict
@@ -9,22 +9,25 @@ from typing import TypeVar
 MAX_PROFILE_BYTES = 16 * 1024 * 1024
 """The largest colour profile that is used. Those of large printers have 3 MB."""
 MAX_KEPT_PROFILE_BYTES = 1024 * 1024
-"""The transform of a larger profile is not kept: it may be as large."""
+"""The transform of a larger profile is not cached, because it may be as large."""
 MAX_KEPT = 16
+"""The most transforms in the cache."""
 
 Result = TypeVar("Result")
 
 
 def too_large_note(icc: bytes) -> str:
-    """Return the note for a profile that is too large to be used."""
+    """Return the note on a profile that is too large."""
+    size_mb = len(icc) / 2**20
+    limit_mb = MAX_PROFILE_BYTES // 2**20
     return (
-        f"The colour profile of the file has {len(icc) / 2**20:.0f} MB, more than the "
-        f"{MAX_PROFILE_BYTES // 2**20} MB that are read, and was left aside."
+        f"The colour profile of the file has {size_mb:.0f} MB, "
+        f"more than the {limit_mb} MB that are read, and was left aside."
     )
 
 
 def kept_by_digest(compute: Callable[[bytes], Result]) -> Callable[[bytes], Result]:
-    """Keep the results for the last profiles, by their SHA-256: the profiles themselves are not kept."""
+    """Cache the results for the last profiles, by their SHA-256; do not keep the profiles."""
     results: OrderedDict[bytes, Result] = OrderedDict()
     lock = Lock()
 
@@ -36,6 +39,7 @@ def kept_by_digest(compute: Callable[[bytes], Result]) -> Callable[[bytes], Resu
             if digest in results:
                 results.move_to_end(digest)
                 return results[digest]
+        # Without the lock, so that other profiles need not wait.
         result = compute(icc)
         with lock:
             results[digest] = result

@@ -1,12 +1,15 @@
 """Decodes the bytes of a file in this process.
 
-Only a decoder process (`worker`) may do that with a file that is not trusted: `pool` limits its time and memory
-and survives its crash. The app imports this module only for the images that its caller has opened with Pillow.
+Only a decoder process (`worker`) may do that with an untrusted file, because `pool` limits the time
+and memory of that process and survives its crash. The app imports this module only for images that
+its caller has opened with Pillow.
 """
 
 import hashlib
 from io import BytesIO
 
+import numpy as np
+from numpy.typing import NDArray
 from PIL import ExifTags, Image, JpegImagePlugin
 
 from cadlib.errors import ImageRejected
@@ -27,92 +30,142 @@ from cadlib.images.file_types.work_limits import check_work
 from cadlib.images.lesion_image import ENOUGH_PX, MAX_PIXELS, LesionImage, check_size
 
 _FRACTIONS = {1: "all", 2: "a half", 4: "a quarter", 8: "an eighth"}
+# Pillow's errors on PNG.
 _TOO_MUCH_TEXT = (
     "Decompressed data too large",
     "Too much memory used in text chunks",
-)  # Pillow's errors on PNG
-_SIDEWAYS = (5, 6, 7, 8)  # of these: width and height change places
+)
+# Orientations that exchange width and height.
+_SIDEWAYS = (5, 6, 7, 8)
 
 
 def decode_here(
     data: bytes, name: str, enough_px: int = ENOUGH_PX, allocate: Allocate = new_array
 ) -> LesionImage:
-    """Decode a file's bytes in this process, with `sha256` left empty.
+    """Decode a file's bytes in this process, with an empty `sha256`.
 
-    `allocate` makes the array for what a JPEG holds; the pixels may be elsewhere all the same.
-    Only a decoder process (`worker`) calls this with a file that is not trusted: `pool` limits its time
-    and memory and survives its crash.
+    `allocate` makes the array for the pixels of a JPEG, but the result may be in another array.
+    Only a decoder process (`worker`) calls this with an untrusted file, because `pool` limits the
+    time and memory of that process and survives its crash.
     """
-    check_work(data, kind_of(data), name)
-    if kind_of(data) == DICOM:
+    kind = kind_of(data)
+    check_work(data, kind, name)
+    if kind == DICOM:
         return _read_dicom(data, name)
     with _open(data, name) as image:
-        whole, fraction = image.size, _reduce(image, enough_px)
+        whole = image.size
+        fraction = _reduce(image, enough_px)
         pixels, notes = decode(image, name, allocate)
         reduced = None
         if fraction > 1:
-            reduced = whole if pixels.shape[1::-1] == image.size else whole[::-1]
-            note = f"The picture of {reduced[0]} × {reduced[1]} pixels was read at {_FRACTIONS[fraction]} of its size."
-            notes = (note, *notes)
-        return LesionImage(pixels, "", FORMATS[image.format or ""], notes, reduced)
+            reduced = _upright_size(whole, image, pixels)
+            notes = (_reduced_note(reduced, fraction), *notes)
+        return LesionImage(
+            pixels=pixels,
+            sha256="",
+            format=FORMATS[image.format or ""],
+            notes=notes,
+            reduced=reduced,
+        )
+
+
+def _upright_size(
+    whole: tuple[int, int], image: Image.Image, pixels: NDArray[np.uint8]
+) -> tuple[int, int]:
+    """Return the size of the whole image, turned in the same way as the pixels."""
+    height_px, width_px = pixels.shape[:2]
+    if (width_px, height_px) == image.size:
+        return whole
+    return whole[1], whole[0]
+
+
+def _reduced_note(size: tuple[int, int], fraction: int) -> str:
+    width_px, height_px = size
+    return (
+        f"The picture of {width_px} × {height_px} pixels "
+        f"was read at {_FRACTIONS[fraction]} of its size."
+    )
 
 
 def _read_dicom(data: bytes, name: str) -> LesionImage:
-    from cadlib.images.dicom.file import DicomFile  # noqa: PLC0415 - pydicom takes a while, and few pictures need it
+    # The import of pydicom takes a while, and few images need it.
+    from cadlib.images.dicom.file import DicomFile  # noqa: PLC0415
 
     file = DicomFile(BytesIO(data), name)
     check_size(file.size, name)
     image, header_notes = file.picture()
     pixels, notes = decode(image, name)
-    return LesionImage(pixels, "", "DICOM", (*header_notes, *notes), facts=file.facts)
+    return LesionImage(
+        pixels=pixels,
+        sha256="",
+        format="DICOM",
+        notes=(*header_notes, *notes),
+        facts=file.facts,
+    )
 
 
 def size_here(data: bytes, name: str) -> tuple[int, int]:
-    """Return the size of an image turned upright, of a file's bytes or its first ones, in this process.
+    """Return (width, height) of an upright image from the start of a file, in this process.
 
-    See `decode_here`.
+    `data` are all bytes of the file or its first ones. See `decode_here` for untrusted files.
     """
     kind = kind_of(data)
     check_work(data, kind, name)
     if kind == DICOM:
-        from cadlib.images.dicom.file import DicomFile  # noqa: PLC0415 - as in _read_dicom
+        # Lazy, as in _read_dicom.
+        from cadlib.images.dicom.file import DicomFile  # noqa: PLC0415
 
         size = DicomFile(BytesIO(data), name, pixels=False).size
         check_size(size, name)
         return size
+    # Pillow opens an MPO as a JPEG.
+    formats = [pillow_name for pillow_name in FORMATS if pillow_name != "MPO"]
     try:
-        with Image.open(
-            BytesIO(data), formats=[kind for kind in FORMATS if kind != "MPO"]
-        ) as image:
-            if image.format == "TIFF":
+        with Image.open(BytesIO(data), formats=formats) as image:
+            is_tiff = image.format == "TIFF"
+            if is_tiff:
                 image.seek(main_page(data, name))
             size = image.size
-            # Pillow has turned the size of a TIFF already.
-            turned = (
-                image.format != "TIFF"
-                and image.getexif().get(ExifTags.Base.Orientation) in _SIDEWAYS
-            )
+            # Pillow has already turned the size of a TIFF.
+            is_sideways = not is_tiff and _is_sideways(image)
     except ImageRejected:
         raise
     except Exception as error:  # Pillow's parsers raise many kinds on damaged bytes
         raise ImageRejected(f"{name} has no header that can be read. {EXPECTED}.") from error
     check_size(size, name)
-    return (size[1], size[0]) if turned else size
+    if is_sideways:
+        width_px, height_px = size
+        return height_px, width_px
+    return size
+
+
+def _is_sideways(image: Image.Image) -> bool:
+    orientation = image.getexif().get(ExifTags.Base.Orientation)
+    return orientation in _SIDEWAYS
 
 
 def decode_opened(image: Image.Image, name: str) -> LesionImage:
-    """Decode an image that the caller opened or made with Pillow; it stays as it was."""
+    """Decode an image that the caller opened or made with Pillow, and do not change it."""
     check_size(image.size, name)
-    unread = file_bytes(image)
-    if unread is not None:
-        check_unread(image, unread, name)
+    data = file_bytes(image)
+    if data is not None:
+        check_unread(image, data, name)
     pixels, notes = decode(image, name)
-    digest = hashlib.sha256(repr(pixels.shape).encode() + pixels.tobytes())
-    return LesionImage(pixels, digest.hexdigest(), "PIL", notes)
+    shape = repr(pixels.shape).encode()
+    digest = hashlib.sha256(shape + pixels.tobytes())
+    return LesionImage(
+        pixels=pixels,
+        sha256=digest.hexdigest(),
+        format="PIL",
+        notes=notes,
+    )
 
 
 def _open(data: bytes, name: str) -> Image.Image:
-    """Read the header only; return the still packed picture once kind, count and size are fit to decode."""
+    """Read the header only, and return the image without decoding its pixels.
+
+    Raise ImageRejected unless the kind, the number of images and the size can be decoded.
+    """
     if not data:
         raise ImageRejected(
             f"{name} is empty (0 bytes). {EXPECTED}; copy or export the picture again."
@@ -123,7 +176,10 @@ def _open(data: bytes, name: str) -> Image.Image:
     page = check_form(kind, data, name)
     try:
         image = Image.open(BytesIO(data), formats=(kind,))
-        count = 1 if image.format in ("MPO", "TIFF") else int(getattr(image, "n_frames", 1))
+        count = 1
+        # The other images of an MPO are previews, and the pages of a TIFF are counted already.
+        if image.format not in ("MPO", "TIFF"):
+            count = int(getattr(image, "n_frames", 1))
         image.seek(page)
     except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
         raise ImageRejected(
@@ -133,8 +189,8 @@ def _open(data: bytes, name: str) -> Image.Image:
     except Exception as error:  # Pillow's parsers raise many kinds on damaged bytes
         if any(text in str(error) for text in _TOO_MUCH_TEXT):
             raise ImageRejected(
-                f"{name} has a text or a colour profile of more than 1 MB once it is unpacked. Expected at most that; "
-                "export it again without its metadata."
+                f"{name} has a text or a colour profile of more than 1 MB once it is unpacked. "
+                "Expected at most that; export it again without its metadata."
             ) from error
         raise damaged(name, FORMATS[kind]) from error
     check_size(image.size, name)
@@ -145,10 +201,19 @@ def _open(data: bytes, name: str) -> Image.Image:
 
 
 def _reduce(image: Image.Image, enough_px: int) -> int:
-    """Let a JPEG be decoded at the least size that is enough; return how many times smaller that is, else 1."""
-    keeps = min(max(image.size) / enough_px, min(image.size) / enough_px * 2)
-    fraction = max((one for one in _FRACTIONS if one <= keeps), default=1)
+    """Prepare a JPEG to be decoded at the smallest sufficient size.
+
+    Return the factor by which it is reduced, 1 for an image that is not reduced.
+    """
+    longer_side_factor = max(image.size) / enough_px
+    shorter_side_factor = min(image.size) / enough_px * 2
+    most = min(longer_side_factor, shorter_side_factor)
+    fraction = 1
+    for factor in _FRACTIONS:
+        if factor <= most:
+            fraction = factor
     if fraction == 1 or not isinstance(image, JpegImagePlugin.JpegImageFile):
         return 1
-    image.draft(None, (image.width // fraction, image.height // fraction))
+    size = (image.width // fraction, image.height // fraction)
+    image.draft(None, size)
     return fraction

@@ -1,7 +1,7 @@
-"""Memory that a decoder writes pixels to and the app reads them from, which is faster than a pipe.
+"""Shares memory in which a decoder passes pixels to the app.
 
-It has no name, so nothing is left behind when both processes end. Linux has it (memfd_create(2)); elsewhere
-pixels go through the pipe.
+It is faster than a pipe. It has no name, so nothing remains when both processes end. Linux has it
+(memfd_create(2)); on other systems pixels go through the pipe.
 """
 
 import math
@@ -14,20 +14,21 @@ import numpy as np
 from numpy.typing import NDArray
 
 NONE = -1
-"""The descriptor that stands for "there is no such memory"."""
+"""The value of the descriptor if there is no such memory."""
 
-_KEPT_BYTES = 8 * 1024 * 1024  # a usual image; the memory of larger ones is given back at once
+# A usual image fits. The memory of larger images is given back at once.
+_RETAINED_BYTES = 8 * 1024 * 1024
 
 
 class Reader:
-    """The app's side of it.
+    """The app's side of the memory.
 
-    The app never maps the memory: a decoder that made it smaller would crash the app.
+    The app never maps the memory, because a decoder that made it smaller would crash the app.
     """
 
     def __init__(self, descriptor: int) -> None:
         """Take over the descriptor of new memory."""
-        # A file object, because it may be closed twice, and by another thread.
+        # A file object may be closed twice, and by another thread.
         self._file = FileIO(descriptor, "r+")
 
     @property
@@ -36,9 +37,9 @@ class Reader:
         return self._file.fileno()
 
     def read(self, pixels: NDArray[np.uint8]) -> bool:
-        """Fill `pixels` with what was written; return whether there was enough."""
+        """Fill `pixels` from the memory; return whether it holds enough bytes."""
         place = pixels.data.cast("B")
-        is_large = len(place) > _KEPT_BYTES
+        is_large = len(place) > _RETAINED_BYTES
         self._file.seek(0)
         while place:
             count = self._file.readinto(place)
@@ -50,39 +51,42 @@ class Reader:
         return True
 
     def close(self) -> None:
-        """Give the memory back once the decoder has ended, too."""
+        """Close this side; the memory is freed once the decoder has ended, too."""
         self._file.close()
 
     def _give_back(self) -> None:
-        size_bytes = os.fstat(self.descriptor).st_size
+        """Free the pages of the memory, and keep its size."""
+        status = os.fstat(self.descriptor)
         self._file.truncate(0)
-        self._file.truncate(size_bytes)
+        self._file.truncate(status.st_size)
 
 
 class Writer:
-    """The decoder's side of it."""
+    """The decoder's side of the memory."""
 
     def __init__(self, descriptor: int) -> None:
-        """Take over the descriptor that was inherited."""
+        """Take over the inherited descriptor."""
         memory: Any = mmap.mmap(descriptor, 0)
         self._bytes: NDArray[np.uint8] = np.frombuffer(memory, np.uint8)
         os.close(descriptor)
 
     def allocate(self, shape: tuple[int, ...]) -> NDArray[np.uint8]:
         """Return an array of this shape at the start of the memory, for a decoder to write to."""
-        return self._bytes[: math.prod(shape)].reshape(shape)
+        count = math.prod(shape)
+        return self._bytes[:count].reshape(shape)
 
     def write(self, pixels: NDArray[np.uint8]) -> None:
         """Write all pixels to the start of the memory, unless they are there already."""
         place = self.allocate(pixels.shape)
-        if pixels.ctypes.data != place.ctypes.data:
+        is_there_already = pixels.ctypes.data == place.ctypes.data
+        if not is_there_already:
             np.copyto(place, pixels)
 
 
 def create(size_bytes: int) -> Reader | None:
-    """Return new memory, None where the platform has none.
+    """Return new memory, or None if the platform has none.
 
-    It takes room only where something was written.
+    Pages take space only once something is written to them.
     """
     if not hasattr(os, "memfd_create"):
         return None
@@ -92,7 +96,8 @@ def create(size_bytes: int) -> Reader | None:
         return None
     try:
         os.ftruncate(reader.descriptor, size_bytes)
-    except OSError:  # a limit on the size of files holds for it, too
+    except OSError:
+        # A limit on the size of files applies to this memory, too.
         reader.close()
         return None
     return reader

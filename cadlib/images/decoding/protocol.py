@@ -1,8 +1,8 @@
 """Defines the messages between the app and its decoders.
 
 A request carries the bytes of a file, a reply carries pixels and a description as JSON.
-The decoder works on untrusted bytes. So its replies are untrusted too: nothing in them is unpickled,
-and every value is checked before it is used.
+The decoder works on untrusted bytes. So its replies are untrusted too: nothing in them is
+unpickled, and every value is checked before it is used.
 """
 
 import json
@@ -30,19 +30,20 @@ REPLY_BYTES = _REPLY.size
 
 
 class ReplyInvalid(Exception):
-    """A decoder sent something that is no reply."""
+    """A decoder sent an invalid reply."""
 
 
 class Work(IntEnum):
-    """What a decoder is asked to do."""
+    """The tasks of a decoder."""
 
     DECODE = 1
     SIZE = 2
-    LOAD_DICOM = 3  # import pydicom, which takes longer than most images
+    # Import pydicom, which takes longer than most images.
+    LOAD_DICOM = 3
 
 
 class Outcome(IntEnum):
-    """What came of it."""
+    """The result of a task."""
 
     READY = 0
     IMAGE = 1
@@ -50,6 +51,9 @@ class Outcome(IntEnum):
     REJECTED = 3
     OUT_OF_MEMORY = 4
     FAILED = 5
+
+
+_OUTCOMES = frozenset(Outcome)
 
 
 class Request(NamedTuple):
@@ -67,16 +71,16 @@ class Request(NamedTuple):
     @classmethod
     def unpack(cls, data: bytes) -> "Request":
         """Read a request. It comes from the app, which is trusted."""
-        _, work, *numbers = _REQUEST.unpack(data)
-        return cls(Work(work), *numbers)
+        fields = _REQUEST.unpack(data)
+        _, work, enough_px, name_bytes, data_bytes = fields
+        return cls(Work(work), enough_px, name_bytes, data_bytes)
 
 
 class Reply(NamedTuple):
     """The fixed start of a reply; `text_bytes` of JSON or text follow.
 
-    The pixels of an image lie in `pixel_memory`, or follow the text where the platform has none.
-
-    `retire` asks for another decoder, because this one has grown.
+    The pixels of an image are in `pixel_memory`, or follow the text if the platform has none.
+    `retire` requests another decoder, because this one has grown.
     """
 
     outcome: Outcome
@@ -91,16 +95,25 @@ class Reply(NamedTuple):
 
     @classmethod
     def unpack(cls, data: bytes) -> "Reply":
-        """Read the start of a reply; raise ReplyInvalid where it is none."""
-        mark, outcome, retire, text_bytes, width_px, height_px = _REPLY.unpack(data)
-        if mark != _REPLY_MARK or outcome not in set(Outcome) or text_bytes > MAX_TEXT_BYTES:
+        """Read the start of a reply; raise ReplyInvalid for other data."""
+        fields = _REPLY.unpack(data)
+        mark, outcome, retire, text_bytes, width_px, height_px = fields
+        if mark != _REPLY_MARK or outcome not in _OUTCOMES:
             raise ReplyInvalid
-        return cls(Outcome(outcome), bool(retire), text_bytes, width_px, height_px)
+        if text_bytes > MAX_TEXT_BYTES:
+            raise ReplyInvalid
+        return cls(
+            outcome=Outcome(outcome),
+            retire=bool(retire),
+            text_bytes=text_bytes,
+            width_px=width_px,
+            height_px=height_px,
+        )
 
 
 @dataclass(frozen=True)
 class Description:
-    """What a decoder says of an image beside its pixels. The fields are those of LesionImage."""
+    """A decoder's description of an image. The fields are those of LesionImage."""
 
     format: str
     notes: tuple[str, ...] = ()
@@ -120,12 +133,13 @@ class Description:
 
     @classmethod
     def from_json(cls, data: bytes) -> "Description":
-        """Read and check a description; raise ReplyInvalid where it is none."""
+        """Read and check a description; raise ReplyInvalid for other data."""
         try:
             values = json.loads(data)
             age_years, sex, site = values["facts"]
             facts = PatientFacts(age_years, sex, site)
-            notes, kind = values["notes"], values["format"]
+            notes = values["notes"]
+            kind = values["format"]
             reduced = values["reduced"]
         except (ValueError, TypeError, KeyError, RecursionError, FactsRejected):
             raise ReplyInvalid from None
@@ -133,35 +147,51 @@ class Description:
             raise ReplyInvalid
         if not isinstance(notes, list) or len(notes) > _MAX_NOTES:
             raise ReplyInvalid
-        return cls(kind, tuple(printable(note) for note in notes), _pair(reduced), facts)
+        return cls(
+            format=kind,
+            notes=tuple(printable(note) for note in notes),
+            reduced=_pair(reduced),
+            facts=facts,
+        )
 
 
 def write_all(descriptor: int, *parts: bytes | memoryview) -> None:
-    """Write all parts to a pipe, with one call where it takes them: each call may wake the reader."""
+    """Write all parts to a pipe, with as few calls as possible: each may wake the reader."""
     rest = [memoryview(part) for part in parts if len(part)]
     while rest:
-        count = (
-            os.writev(descriptor, rest) if hasattr(os, "writev") else os.write(descriptor, rest[0])
-        )
+        count = _write_some(descriptor, rest)
+        # Remove the parts that were written whole, and the start of the next one.
         while rest and count >= len(rest[0]):
-            count -= len(rest.pop(0))
+            part = rest.pop(0)
+            count -= len(part)
         if rest:
             rest[0] = rest[0][count:]
 
 
+def _write_some(descriptor: int, parts: list[memoryview]) -> int:
+    """Write as much as a pipe takes in one call; return the number of bytes."""
+    if hasattr(os, "writev"):
+        return os.writev(descriptor, parts)
+    return os.write(descriptor, parts[0])
+
+
 def printable(text: Any) -> str:
-    """Return a text of a decoder without control characters; raise ReplyInvalid for other types."""
+    """Return a decoder's text without control characters; raise ReplyInvalid for other types."""
     if not isinstance(text, str):
         raise ReplyInvalid
     return "".join(character if character.isprintable() else "?" for character in text)
 
 
 def _pair(value: Any) -> tuple[int, int] | None:
+    """Check a pair of positive numbers, or None."""
     if value is None:
         return None
     if not isinstance(value, list) or len(value) != 2:
         raise ReplyInvalid
     width, height = value
-    if type(width) is not int or type(height) is not int or width < 1 or height < 1:
+    # A bool of JSON is also an instance of int.
+    if type(width) is not int or type(height) is not int:
+        raise ReplyInvalid
+    if width < 1 or height < 1:
         raise ReplyInvalid
     return width, height

@@ -1,7 +1,8 @@
-"""An opened picture -> (H, W, 3) uint8 sRGB, upright, and what was done to it."""
+"""Converts an opened image to upright (H, W, 3) uint8 sRGB."""
 
 import struct
 from io import BytesIO
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,7 +14,8 @@ from cadlib.images.file_types.jpeg import Allocate, decode_jpeg, new_array
 from cadlib.images.file_types.kinds import FORMATS, damaged, unsupported
 from cadlib.images.file_types.tiff import eight_bit_palette
 
-# ImageOps.exif_transpose also rewrites the metadata, which fails on tags that some cameras write, and copies.
+# Not by ImageOps.exif_transpose: it copies, and it rewrites the metadata, which fails on tags that
+# some cameras write.
 _UPRIGHT = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
     3: Image.Transpose.ROTATE_180,
@@ -35,47 +37,76 @@ _DAMAGED_METADATA = (
 )
 
 
+class _StoredForm(NamedTuple):
+    """The form of an image in its file. `tiff_orientation` is 1 for other formats."""
+
+    bits: int
+    white_is_zero: bool = False
+    tiff_orientation: int = 1
+
+
 def decode(
     image: Image.Image, name: str, allocate: Allocate = new_array
 ) -> tuple[NDArray[np.uint8], tuple[str, ...]]:
-    """Return the pixels of an opened picture, (H, W, 3) uint8 sRGB upright, and what was done to them.
+    """Return the pixels of an opened image, (H, W, 3) uint8 sRGB upright, and notes on the changes.
 
-    `allocate` makes the array for what a JPEG holds; see `decode_jpeg`.
+    `allocate` makes the array for the pixels of a JPEG; see `decode_jpeg`.
     """
     notes: list[str] = []
-    tags = image.tag_v2 if isinstance(image, TiffImagePlugin.TiffImageFile) else {}
-    bits, white_is_zero = _bits(image), tags.get(ExifTags.Base.PhotometricInterpretation) == 0
-    orientation = tags.get(ExifTags.Base.Orientation, 1)
+    # Loading the image may change its form.
+    form = _stored_form(image)
     data = file_bytes(image)
     loaded = _load(image, data, notes, name, allocate)
-    turn = _UPRIGHT.get(_orientation(image, notes))
-    if turn is not None or orientation in _UPRIGHT:  # Pillow turns a TIFF itself while it loads
-        notes.append("The picture was turned upright, as the camera had recorded.")
+    turn = _turn(image, form, notes)
     colours = stated_colours(image, data, name)
     notes.extend(colours.notes)
     if isinstance(loaded, np.ndarray):
-        if (
-            image.mode == "RGB" and turn is None and colours.icc is None
-        ):  # the usual case, without a copy
+        is_finished = image.mode == "RGB" and turn is None and colours.icc is None
+        if is_finished:
+            # The usual case, without a copy.
             loaded.flags.writeable = False
             return loaded, tuple(notes)
         loaded = Image.fromarray(loaded, image.mode)
-    image = loaded
-    if bits > 8:
-        notes.append(f"The picture was reduced from {bits} to 8 bits a channel.")
-        image = _reduce(image, bits, white_is_zero)
-    image, alpha = _split_alpha(image)
-    image = _to_srgb(image, colours, notes, name)
-    if alpha is not None:
-        notes.append("Transparent parts were laid on white.")
-        image = Image.composite(image, Image.new("RGB", image.size, "white"), alpha)
-    pixels = np.asarray(image if turn is None else image.transpose(turn))
+    converted = _convert(loaded, form, colours, notes, name)
+    if turn is not None:
+        converted = converted.transpose(turn)
+    pixels = np.asarray(converted)
     pixels.flags.writeable = False
     return pixels, tuple(notes)
 
 
+def _convert(
+    image: Image.Image, form: _StoredForm, colours: Colours, notes: list[str], name: str
+) -> Image.Image:
+    """Return a loaded image as opaque 8-bit sRGB."""
+    if form.bits > 8:
+        notes.append(f"The picture was reduced from {form.bits} to 8 bits a channel.")
+        image = _reduce(image, form)
+    image, alpha = _split_alpha(image)
+    image = _to_srgb(image, colours, notes, name)
+    if alpha is None:
+        return image
+    notes.append("Transparent parts were laid on white.")
+    white = Image.new("RGB", image.size, "white")
+    return Image.composite(image, white, alpha)
+
+
+def _stored_form(image: Image.Image) -> _StoredForm:
+    """Return the form of an image that is not loaded yet."""
+    bits = _bits(image)
+    if not isinstance(image, TiffImagePlugin.TiffImageFile):
+        return _StoredForm(bits)
+    tags = image.tag_v2
+    photometric = tags.get(ExifTags.Base.PhotometricInterpretation)
+    return _StoredForm(
+        bits=bits,
+        white_is_zero=photometric == 0,
+        tiff_orientation=tags.get(ExifTags.Base.Orientation, 1),
+    )
+
+
 def file_bytes(image: Image.Image) -> bytes | None:
-    """Return the whole file of an image that is not decoded yet, None where there is none."""
+    """Return the whole file of an image that is not decoded yet, or None if there is none."""
     file = getattr(image, "fp", None)
     if file is None or not getattr(image, "tile", ()):
         return None
@@ -89,7 +120,10 @@ def file_bytes(image: Image.Image) -> bytes | None:
 def _load(
     image: Image.Image, data: bytes | None, notes: list[str], name: str, allocate: Allocate
 ) -> Image.Image | NDArray[np.uint8]:
-    """Return the image with its pixels, of a JPEG its pixels alone, by a decoder that reports damage."""
+    """Load the pixels by a decoder that reports damage.
+
+    Return the image, or only its pixels for a JPEG.
+    """
     if isinstance(image, JpegImagePlugin.JpegImageFile) and data is not None:
         pixels, decoder_notes = decode_jpeg(data, image.size, name, allocate=allocate)
         notes.extend(decoder_notes)
@@ -104,20 +138,28 @@ def _load(
         image = image.copy()
         image.putpalette(palette)
     # Many programs write an alpha channel into a BMP and leave it empty.
-    if (
-        image.format == "BMP"
-        and image.mode == "RGBA"
-        and image.getchannel("A").getextrema() == (0, 0)
-    ):
-        notes.append("The alpha channel of the file is empty; the image was read as opaque.")
-        image = image.convert("RGB")
+    if image.format == "BMP" and image.mode == "RGBA":
+        alpha = image.getchannel("A")
+        if alpha.getextrema() == (0, 0):
+            notes.append("The alpha channel of the file is empty; the image was read as opaque.")
+            image = image.convert("RGB")
     return image
 
 
+def _turn(image: Image.Image, form: _StoredForm, notes: list[str]) -> Image.Transpose | None:
+    """Return the turn that makes a loaded image upright, None if it is upright."""
+    turn = _UPRIGHT.get(_orientation(image, notes))
+    # Pillow turns a TIFF itself while it loads.
+    if turn is not None or form.tiff_orientation in _UPRIGHT:
+        notes.append("The picture was turned upright, as the camera had recorded.")
+    return turn
+
+
 def _orientation(image: Image.Image, notes: list[str]) -> int:
-    """Return the EXIF orientation of a loaded picture, 1 where there is none or it cannot be read."""
+    """Return the EXIF orientation of a loaded image, 1 if it is missing or damaged."""
     try:
-        return int(image.getexif().get(ExifTags.Base.Orientation, 1))
+        exif = image.getexif()
+        return int(exif.get(ExifTags.Base.Orientation, 1))
     except _DAMAGED_METADATA:
         notes.append(
             "The camera's record of which way is up is damaged; the picture was left as it lies."
@@ -126,17 +168,27 @@ def _orientation(image: Image.Image, notes: list[str]) -> int:
 
 
 def _bits(image: Image.Image) -> int:
-    """Return the bits a channel of a picture not yet loaded: Pillow loads 16-bit colour as 8-bit."""
+    """Return the bits a channel of an image that is not loaded yet.
+
+    Pillow loads 16-bit colour as 8-bit.
+    """
     if isinstance(image, TiffImagePlugin.TiffImageFile):
-        return int(image.tag_v2.get(ExifTags.Base.BitsPerSample, (8,))[0])
-    packed = "".join(str(tile.args) for tile in getattr(image, "tile", ()))
-    return 16 if image.mode.startswith("I;16") or ";16" in packed else 8
+        depths = image.tag_v2.get(ExifTags.Base.BitsPerSample, (8,))
+        return int(depths[0])
+    if image.mode.startswith("I;16"):
+        return 16
+    for tile in getattr(image, "tile", ()):
+        # The decoder's arguments name the raw mode, such as "RGB;16B".
+        if ";16" in str(tile.args):
+            return 16
+    return 8
 
 
-def _reduce(image: Image.Image, bits: int, white_is_zero: bool) -> Image.Image:
-    """Return a picture of more than 8 bits a channel in 8, by the high byte, as Pillow did for colour.
+def _reduce(image: Image.Image, form: _StoredForm) -> Image.Image:
+    """Return an image of more than 8 bits a channel in 8 bits.
 
-    Pillow leaves undone: the colour that stands for transparent, and a TIFF that counts from white to black.
+    The high byte is used, as Pillow does for colour. Pillow does not handle the transparent colour,
+    and a TIFF that counts from white to black.
     """
     transparent = image.info.get("transparency")
     if not image.mode.startswith("I;16"):
@@ -145,71 +197,101 @@ def _reduce(image: Image.Image, bits: int, white_is_zero: bool) -> Image.Image:
             image.info["transparency"] = tuple(value >> 8 for value in transparent)
         return image
     values = np.asarray(image)
-    grey = (values >> (bits - 8)).astype(np.uint8)
+    grey = (values >> (form.bits - 8)).astype(np.uint8)
     if transparent is not None:
-        return Image.fromarray(
-            np.dstack([grey, np.where(values == transparent, 0, 255).astype(np.uint8)])
-        )
-    return Image.fromarray(255 - grey if white_is_zero else grey)
+        alpha = np.where(values == transparent, 0, 255).astype(np.uint8)
+        return Image.fromarray(np.dstack([grey, alpha]))
+    if form.white_is_zero:
+        grey = 255 - grey
+    return Image.fromarray(grey)
 
 
 def _split_alpha(image: Image.Image) -> tuple[Image.Image, Image.Image | None]:
-    """Return the picture without transparency, and its opacity (L) where any of it is not fully opaque."""
+    """Return the image without transparency, and its opacity (L), None if it is fully opaque."""
     if not image.has_transparency_data:
         return image, None
-    image = image.convert("LA") if image.mode == "La" else image
+    if image.mode == "La":
+        image = image.convert("LA")
+    is_grey = image.mode in ("1", "L", "LA")
     rgba = image.convert("RGBA")
-    opaque = rgba.getchannel("R") if image.mode in ("1", "L", "LA") else rgba.convert("RGB")
+    opaque = rgba.getchannel("R") if is_grey else rgba.convert("RGB")
     alpha = rgba.getchannel("A")
-    return opaque, None if alpha.getextrema() == (255, 255) else alpha
+    is_fully_opaque = alpha.getextrema() == (255, 255)
+    if is_fully_opaque:
+        return opaque, None
+    return opaque, alpha
 
 
 def _to_srgb(image: Image.Image, colours: Colours, notes: list[str], name: str) -> Image.Image:
-    """Return an opaque picture as sRGB, through its colour profile where it has one that fits."""
-    if image.mode in ("1", "L"):
-        notes.append("The picture is greyscale; it holds no colour.")
-    if image.mode in ("1", "P", "YCbCr", "RGBX", "HSV"):
-        image = image.convert("L" if image.mode == "1" else "RGB")
-    if image.mode not in ("L", "RGB", "CMYK"):
-        raise unsupported(name, f"an image that stores its colours in the form {image.mode}")
+    """Return an opaque image as sRGB, through its colour profile if it has one that fits."""
+    image = _to_profile_mode(image, notes, name)
     icc = colours.icc
     if icc and len(icc) > MAX_PROFILE_BYTES:
         notes.append(too_large_note(icc))
         icc = None
-    mode, transform = _transform(icc) if icc else ("", None)
-    if icc and mode == "RGB" and image.mode == "L":
-        image = image.convert("RGB")
-    if icc and mode != image.mode:
-        notes.append("The colour profile of the file does not fit the picture and was left aside.")
-    elif transform is not None:
-        notes.append(f"The colours were converted to sRGB {colours.origin}.")
-        return transform.apply(image)
+    if icc:
+        mode, transform = _transform(icc)
+        if mode == "RGB" and image.mode == "L":
+            image = image.convert("RGB")
+        if mode != image.mode:
+            notes.append(
+                "The colour profile of the file does not fit the picture and was left aside."
+            )
+        elif transform is not None:
+            notes.append(f"The colours were converted to sRGB {colours.origin}.")
+            return transform.apply(image)
     if image.mode == "CMYK":
         notes.append(
             "The colours were converted from CMYK without a colour profile; they are approximate."
         )
-    return image if image.mode == "RGB" else image.convert("RGB")
+    if image.mode == "RGB":
+        return image
+    return image.convert("RGB")
+
+
+def _to_profile_mode(image: Image.Image, notes: list[str], name: str) -> Image.Image:
+    """Return an image in a mode that a profile can be for: L, RGB or CMYK."""
+    if image.mode in ("1", "L"):
+        notes.append("The picture is greyscale; it holds no colour.")
+    if image.mode == "1":
+        image = image.convert("L")
+    elif image.mode in ("P", "YCbCr", "RGBX", "HSV"):
+        image = image.convert("RGB")
+    if image.mode not in ("L", "RGB", "CMYK"):
+        raise unsupported(name, f"an image that stores its colours in the form {image.mode}")
+    return image
 
 
 @kept_by_digest
 def _transform(icc: bytes) -> tuple[str, ImageCms.ImageCmsTransform | None]:
-    """Return the mode a profile is for, "" where it is unusable, and the way to sRGB, None where it is sRGB.
+    """Return the mode of a profile and its transform to sRGB.
 
-    A profile counts as sRGB when it moves no colour of a 9 × 9 × 9 grid by more than one step.
+    The mode is "" for a profile that cannot be used. The transform is None for sRGB. A profile
+    counts as sRGB if it changes no colour of a 9 × 9 × 9 grid by more than one step.
     """
     try:
         profile = ImageCms.ImageCmsProfile(BytesIO(icc))
         srgb = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB"))
-        mode = _PROFILE_MODES.get(profile.profile.xcolor_space.strip(), "")
+        colour_space = profile.profile.xcolor_space.strip()
+        mode = _PROFILE_MODES.get(colour_space, "")
         if not mode:
             return "", None
         transform = ImageCms.ImageCmsTransform(profile, srgb, mode, "RGB")
     except (OSError, TypeError, ValueError, ImageCms.PyCMSError):
         return "", None
-    if mode == "RGB":
-        steps = np.linspace(0, 255, 9).astype(np.uint8)
-        grid = np.stack(np.meshgrid(steps, steps, steps), axis=-1).reshape(9, 81, 3)
-        moved = np.asarray(transform.apply(Image.fromarray(grid)))
-        if np.abs(moved.astype(int) - grid).max() <= 1:
-            return mode, None
+    if mode == "RGB" and _is_srgb(transform):
+        return mode, None
     return mode, transform
+
+
+def _is_srgb(transform: ImageCms.ImageCmsTransform) -> bool:
+    """Return whether a transform changes no colour of a grid by more than one step."""
+    steps = np.linspace(0, 255, 9).astype(np.uint8)
+    channels = np.meshgrid(steps, steps, steps)
+    grid = np.stack(channels, axis=-1)
+    # As an image of 9 × 81 pixels.
+    grid = grid.reshape(9, 81, 3)
+    image = transform.apply(Image.fromarray(grid))
+    transformed = np.asarray(image).astype(int)
+    largest_change = np.abs(transformed - grid).max()
+    return bool(largest_change <= 1)

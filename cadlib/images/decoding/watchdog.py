@@ -10,14 +10,16 @@ from threading import Lock, Thread
 
 LOOK_EVERY_S = 0.1
 STARVED_FACTOR = 2
-"""A process that was ready to run but got no processor has this many times as long."""
+"""The limit is multiplied by this for a process that was ready to run but got no processor."""
 
-_PAUSE_S = (
-    1.0  # a longer gap between two looks means that this process was stopped or the machine slept
-)
-_WAITING_STATES = ("R", "D", "T")  # for the processor, for the disk, for a signal to go on
-_IDLE_S = 2.0  # after so long without a task the thread ends; the next task starts another
-_STARVED_SHARE = 0.8  # of its time: a process that used less of the processor had to wait for it
+# After a longer gap between two looks, this process was stopped or the machine slept.
+_PAUSE_S = 1.0
+# Waiting for the processor, for the disk, and for a signal to continue.
+_WAITING_STATES = ("R", "D", "T")
+# After so long without a task the thread ends. The next task starts another one.
+_IDLE_S = 2.0
+# A process that used a smaller share of its time on the processor had to wait for it.
+_STARVED_SHARE = 0.8
 
 
 @dataclass(eq=False)
@@ -34,7 +36,7 @@ class Task:
 
 
 class Watchdog:
-    """A thread that looks at the running tasks ten times a second, and is only there while there are any.
+    """A thread that looks at the running tasks ten times a second, and ends when there are none.
 
     Tasks are added and removed without waking it, because a decoder needs 5 ms for a usual image.
     """
@@ -47,12 +49,13 @@ class Watchdog:
     @contextmanager
     def watch(self, pid: int, end: Callable[[], None], limit_s: float) -> Iterator[Task]:
         """Call `end` when the block takes longer than `limit_s` seconds."""
-        task = Task(pid, end, limit_s, time.monotonic())
+        task = Task(pid, end, limit_s, began=time.monotonic())
         with self._lock:
             self._tasks.add(task)
             if not self._running:
                 self._running = True
-                Thread(target=self._look, name="cadlib-watchdog", daemon=True).start()
+                thread = Thread(target=self._look, name="cadlib-watchdog", daemon=True)
+                thread.start()
         try:
             yield task
         finally:
@@ -60,13 +63,15 @@ class Watchdog:
                 self._tasks.discard(task)
 
     def _look(self) -> None:
-        last_busy = last_look = time.monotonic()
+        last_look = time.monotonic()
+        last_busy = last_look
         while True:
             time.sleep(LOOK_EVERY_S)
             now = time.monotonic()
             gap_s = now - last_look
             last_look = now
             with self._lock:
+                # A pause does not count as time of the tasks.
                 if gap_s > _PAUSE_S:
                     for task in self._tasks:
                         task.began += gap_s
@@ -79,6 +84,7 @@ class Watchdog:
                     self._check(task, now)
 
     def _check(self, task: Task, now: float) -> None:
+        """End the process of a task that is late."""
         used_s = cpu_seconds(task.pid)
         if task.began_cpu_s is None:
             task.began_cpu_s = used_s
@@ -87,44 +93,57 @@ class Watchdog:
         task.last_cpu_s = used_s
         if took_s < task.limit_s:
             return
-        if took_s < STARVED_FACTOR * task.limit_s and _starved(task, used_s, moved):
+        starved_limit_s = STARVED_FACTOR * task.limit_s
+        if took_s < starved_limit_s and _starved(task, used_s, moved):
             return
         task.expired = True
         self._tasks.discard(task)
-        with suppress(OSError):  # it ended by itself
+        # The process may have ended by itself.
+        with suppress(OSError):
             task.end()
 
 
 def _starved(task: Task, used_s: float | None, moved: bool) -> bool:
     """Return whether a task is late because the machine is busy or the process was stopped.
 
-    Where the system does not tell, nothing is late for that reason. A process that sleeps and does not
-    move waits for something else, so it does not count.
+    Return False if the system does not report the time. A process that sleeps and uses no time
+    waits for something else, so it does not count.
     """
     if used_s is None or task.began_cpu_s is None:
         return False
     waits = moved or process_state(task.pid) in _WAITING_STATES
-    return waits and used_s - task.began_cpu_s < _STARVED_SHARE * task.limit_s
+    if not waits:
+        return False
+    task_cpu_s = used_s - task.began_cpu_s
+    return task_cpu_s < _STARVED_SHARE * task.limit_s
 
 
 def cpu_seconds(pid: int) -> float | None:
-    """Return the processor time of a process, None where the system does not tell."""
+    """Return the processor time of a process, or None if the system does not report it."""
     fields = _stat(pid)
-    return (
-        None if fields is None else (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
-    )
+    if fields is None:
+        return None
+    user_ticks = int(fields[11])
+    system_ticks = int(fields[12])
+    ticks = user_ticks + system_ticks
+    return ticks / os.sysconf("SC_CLK_TCK")
 
 
 def process_state(pid: int) -> str | None:
-    """Return the letter of Linux for a process's state, None where the system does not tell."""
+    """Return Linux's letter for a process's state, or None if the system does not report it."""
     fields = _stat(pid)
-    return None if fields is None else fields[0]
+    if fields is None:
+        return None
+    return fields[0]
 
 
 def _stat(pid: int) -> list[str] | None:
     """Return the fields of /proc/PID/stat from the state on (proc(5))."""
+    path = Path(f"/proc/{pid}/stat")
     try:
-        text = Path(f"/proc/{pid}/stat").read_text(encoding="ascii", errors="replace")
+        text = path.read_text(encoding="ascii", errors="replace")
     except OSError:
         return None
-    return text.rpartition(")")[2].split()
+    # The name of the process may itself contain parentheses.
+    _, _, fields = text.rpartition(")")
+    return fields.split()

@@ -1,7 +1,7 @@
-"""Decodes untrusted files, as a process of its own.
+"""Decodes untrusted files as a separate process.
 
-It reads requests from its standard input until that ends, which it does when the app ends, and writes
-replies to its standard output. It limits itself before it reads the first file.
+The process reads requests from its standard input until that ends, which happens when the app ends.
+It writes replies to its standard output. It limits itself before it reads the first file.
 """
 
 import gc
@@ -11,7 +11,8 @@ import sys
 from contextlib import suppress
 from typing import Any, BinaryIO
 
-from PIL import Image, ImageCms, TiffImagePlugin, WebPImagePlugin  # noqa: F401 - loaded before any file
+# These modules must be loaded before any file is read.
+from PIL import Image, ImageCms, TiffImagePlugin, WebPImagePlugin  # noqa: F401
 
 from cadlib.errors import ImageRejected
 from cadlib.images.decoding import decode_file, pixel_memory
@@ -28,65 +29,108 @@ from cadlib.images.decoding.protocol import (
 from cadlib.images.file_types.jpeg import Allocate, new_array
 
 MAX_MEMORY_BYTES = 3 * 1024**3
-"""What decoding may take beside the code itself.
+"""The most memory for decoding, in addition to the code itself.
 
 The largest image that is read, 40 megapixels, took 1.2 GB in the worst form tried, a DICOM file of
 16-bit grey with a window. A TIFF file of 512 MB may take more.
 """
 GROWN_BYTES = 256 * 1024 * 1024
-"""A worker that keeps more than this after a file is replaced."""
+"""A worker that has grown by more than this after a file is replaced."""
 
 _MAX_OPEN_FILES = 64
-_OOM_SCORE = "800"  # of 1000: where memory runs out, Linux ends this process before the app
+# Of 1000. If memory runs out, Linux ends this process before the app.
+_OOM_SCORE = "800"
+_OOM_SCORE_FILE = "/proc/self/oom_score_adj"
+# The start of audit events that decoding does not need.
 _FORBIDDEN = (
-    *("socket.", "subprocess.", "os.exec", "os.fork", "os.posix_spawn", "os.spawn", "os.system"),
-    *("os.remove", "os.rename", "os.rmdir", "os.truncate", "shutil.", "pty.", "urllib."),
+    "socket.",
+    "subprocess.",
+    "os.exec",
+    "os.fork",
+    "os.posix_spawn",
+    "os.spawn",
+    "os.system",
+    "os.remove",
+    "os.rename",
+    "os.rmdir",
+    "os.truncate",
+    "shutil.",
+    "pty.",
+    "urllib.",
 )
 
 
 def main(alarm_s: float, pixel_descriptor: int = pixel_memory.NONE) -> None:
     """Serve requests until the input ends. After `alarm_s` seconds in one request the process ends.
 
-    Pixels are written to the memory of `pixel_descriptor`, or after the reply where there is none.
+    Pixels are written to the memory of `pixel_descriptor`, or after the reply if there is none.
     """
-    pixel_writer = (
-        None if pixel_descriptor == pixel_memory.NONE else pixel_memory.Writer(pixel_descriptor)
-    )
-    allocate = new_array if pixel_writer is None else pixel_writer.allocate
-    requests, replies = os.fdopen(os.dup(0), "rb"), os.fdopen(os.dup(1), "wb", buffering=0)
+    pixel_writer = None
+    if pixel_descriptor != pixel_memory.NONE:
+        pixel_writer = pixel_memory.Writer(pixel_descriptor)
+    requests = os.fdopen(os.dup(0), "rb")
+    replies = os.fdopen(os.dup(1), "wb", buffering=0)
     _close_standard_streams()
     try:
         Image.preinit()
         _limit_itself()
-    except Exception as error:  # noqa: BLE001 - the app reports it and goes on without images
+    except Exception as error:  # noqa: BLE001 - the app reports it and continues without images
         _reply(replies, Outcome.FAILED, f"{type(error).__name__}: {error}")
         return
     most_bytes = _resident_bytes() + GROWN_BYTES
     _reply(replies, Outcome.READY)
-    with suppress(BrokenPipeError):  # the app ended meanwhile
-        while head := requests.read(REQUEST_BYTES):
-            request = Request.unpack(head)
-            name = requests.read(request.name_bytes).decode("utf-8", "replace")
-            data = requests.read(request.data_bytes)
-            if len(data) < request.data_bytes:
-                return
-            _set_alarm(alarm_s)
-            outcome, text, pixels = _work(request, name, data, allocate)
-            _set_alarm(0)  # a reply may wait for a busy app, and fails where the app is gone
-            del data
-            own_bytes = pixels.nbytes if outcome == Outcome.IMAGE else 0
-            retire = outcome == Outcome.OUT_OF_MEMORY or _has_grown(most_bytes + own_bytes)
-            if pixel_writer and outcome == Outcome.IMAGE:
-                pixel_writer.write(pixels)
-            _reply(replies, outcome, text, pixels, retire, with_pixels=pixel_writer is None)
-            pixels = None
+    # The pipe breaks when the app ends.
+    with suppress(BrokenPipeError):
+        _serve(requests, replies, pixel_writer, alarm_s, most_bytes)
+
+
+def _serve(
+    requests: BinaryIO,
+    replies: BinaryIO,
+    pixel_writer: pixel_memory.Writer | None,
+    alarm_s: float,
+    most_bytes: int,
+) -> None:
+    """Reply to requests until the input ends."""
+    allocate = new_array if pixel_writer is None else pixel_writer.allocate
+    while True:
+        head = requests.read(REQUEST_BYTES)
+        if not head:
+            return
+        request = Request.unpack(head)
+        name = requests.read(request.name_bytes).decode("utf-8", "replace")
+        data = requests.read(request.data_bytes)
+        if len(data) < request.data_bytes:
+            return
+        _set_alarm(alarm_s)
+        outcome, text, pixels = _work(request, name, data, allocate)
+        # A reply may wait for a busy app, and fails if the app has ended.
+        _set_alarm(0)
+        # Only memory that remains in use counts as growth.
+        del data
+        own_bytes = pixels.nbytes if outcome == Outcome.IMAGE else 0
+        ran_out = outcome == Outcome.OUT_OF_MEMORY
+        retire = ran_out or _has_grown(most_bytes + own_bytes)
+        if pixel_writer and outcome == Outcome.IMAGE:
+            pixel_writer.write(pixels)
+        _reply(
+            replies,
+            outcome,
+            text,
+            pixels,
+            retire,
+            with_pixels=pixel_writer is None,
+        )
+        # The next file is decoded without this image in memory.
+        pixels = None
 
 
 def _has_grown(most_bytes: int) -> bool:
-    """Return whether this process keeps more memory than it should after a file."""
+    """Return whether this process uses more memory than it should after a file."""
     if _resident_bytes() <= most_bytes:
         return False
-    gc.collect()  # a large image may be part of a circle
+    # A large image may be part of a reference cycle.
+    gc.collect()
     return _resident_bytes() > most_bytes
 
 
@@ -101,18 +145,16 @@ def _work(
             return Outcome.OUT_OF_MEMORY, "", None
         if isinstance(error, ImageRejected):
             return Outcome.REJECTED, str(error), None
-        return (
-            Outcome.FAILED,
-            _place(error),
-            None,
-        )  # without its text: that may quote the file's header
+        # Without the text of the error, which may quote the file's header.
+        return Outcome.FAILED, _place(error), None
 
 
 def _result(
     request: Request, name: str, data: bytes, allocate: Allocate
 ) -> tuple[Outcome, str | bytes, Any]:
     if request.work == Work.LOAD_DICOM:
-        from cadlib.images.dicom import file as dicom  # noqa: PLC0415, F401 - it is wanted now
+        # The import is the task itself.
+        from cadlib.images.dicom import file as dicom  # noqa: PLC0415, F401
 
         return Outcome.READY, "", None
     if request.work == Work.SIZE:
@@ -131,19 +173,25 @@ def _reply(
     *,
     with_pixels: bool = True,
 ) -> None:
-    words = text if isinstance(text, bytes) else text.encode("utf-8", "replace")[:MAX_TEXT_BYTES]
-    width_px, height_px = 0, 0
+    """Write a reply. `result` is an image's pixels, its (width, height) in px, or None."""
+    if isinstance(text, str):
+        text = text.encode("utf-8", "replace")[:MAX_TEXT_BYTES]
+    width_px = 0
+    height_px = 0
+    pixels: bytes | memoryview = b""
     if outcome == Outcome.SIZE:
         width_px, height_px = result
     elif outcome == Outcome.IMAGE:
         height_px, width_px = result.shape[:2]
-    head = Reply(outcome, retire, len(words), width_px, height_px).pack() + words
-    pixels = memoryview(result).cast("B") if outcome == Outcome.IMAGE and with_pixels else b""
+        if with_pixels:
+            pixels = memoryview(result).cast("B")
+    reply = Reply(outcome, retire, len(text), width_px, height_px)
+    head = reply.pack() + text
     write_all(replies.fileno(), head, pixels)
 
 
 def _ran_out_of_memory(error: BaseException | None) -> bool:
-    """Return whether a MemoryError led to an error: it was caught as damage of the file."""
+    """Return whether a MemoryError caused an error, because it may be reported as damage."""
     while error is not None:
         if isinstance(error, MemoryError):
             return True
@@ -153,19 +201,19 @@ def _ran_out_of_memory(error: BaseException | None) -> bool:
 
 def _place(error: BaseException) -> str:
     """Return kind and place of an error."""
+    kind = type(error).__name__
     place = error.__traceback__
-    while place is not None and place.tb_next is not None:
+    if place is None:
+        return kind
+    while place.tb_next is not None:
         place = place.tb_next
-    where = (
-        ""
-        if place is None
-        else f" in {os.path.basename(place.tb_frame.f_code.co_filename)}:{place.tb_lineno}"
-    )  # noqa: PTH119
-    return f"{type(error).__name__}{where}"
+    code = place.tb_frame.f_code
+    file = os.path.basename(code.co_filename)  # noqa: PTH119
+    return f"{kind} in {file}:{place.tb_lineno}"
 
 
 def _close_standard_streams() -> None:
-    """Let nothing that a library prints reach the replies or a log: it may quote the file's header."""
+    """Discard all output of libraries, which may quote the file's header."""
     nowhere = os.open(os.devnull, os.O_RDWR)
     for number in (0, 1, 2):
         os.dup2(nowhere, number)
@@ -173,10 +221,10 @@ def _close_standard_streams() -> None:
 
 
 def _limit_itself() -> None:
-    """Limit memory and files, and forbid network and processes, where the platform can."""
+    """Limit memory and files, and forbid network and processes, if the platform can."""
     sys.dont_write_bytecode = True
     sys.addaudithook(_refuse)
-    with suppress(OSError), open("/proc/self/oom_score_adj", "w", encoding="ascii") as file:  # noqa: PTH123
+    with suppress(OSError), open(_OOM_SCORE_FILE, "w", encoding="ascii") as file:  # noqa: PTH123
         file.write(_OOM_SCORE)
     try:
         import resource  # noqa: PLC0415 - Windows has none
@@ -187,7 +235,9 @@ def _limit_itself() -> None:
         resource.RLIMIT_FSIZE: 0,
         resource.RLIMIT_NOFILE: _MAX_OPEN_FILES,
     }
-    if virtual_bytes := _virtual_bytes():
+    virtual_bytes = _virtual_bytes()
+    # It is 0 if the system does not report it.
+    if virtual_bytes:
         limits[resource.RLIMIT_AS] = virtual_bytes + MAX_MEMORY_BYTES
     for kind, value in limits.items():
         _, hard = resource.getrlimit(kind)
@@ -196,12 +246,13 @@ def _limit_itself() -> None:
 
 
 def _refuse(event: str, _arguments: tuple[Any, ...]) -> None:
+    """Raise PermissionError for forbidden audit events."""
     if event.startswith(_FORBIDDEN):
         raise PermissionError(event)
 
 
 def _set_alarm(seconds: float) -> None:
-    """End this process after so many seconds, even if the app that would do it is gone."""
+    """End this process after so many seconds, even if the app has ended."""
     if hasattr(signal, "setitimer"):
         signal.setitimer(signal.ITIMER_REAL, seconds)
 
@@ -215,9 +266,11 @@ def _virtual_bytes() -> int:
 
 
 def _memory_pages(column: int) -> int:
-    """Return a column of /proc/self/statm in bytes, 0 where there is no such file (proc(5))."""
+    """Return a column of /proc/self/statm in bytes, 0 if there is no such file (proc(5))."""
     try:
         with open("/proc/self/statm", encoding="ascii") as file:  # noqa: PTH123
-            return int(file.read().split()[column]) * os.sysconf("SC_PAGE_SIZE")
+            columns = file.read().split()
     except OSError:
         return 0
+    pages = int(columns[column])
+    return pages * os.sysconf("SC_PAGE_SIZE")

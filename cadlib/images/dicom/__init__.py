@@ -1,1 +1,1 @@
-"""Reads DICOM files: the image, its frames and the patient data of the header."""
+"""Reads DICOM files: image, frames and patient data of the header."""

@@ -1,4 +1,4 @@
-"""Unfolds deflated DICOM files, up to what their headers need."""
+"""Unpacks deflated DICOM files, up to the size that their headers require."""
 
 import zlib
 from io import BytesIO
@@ -11,7 +11,7 @@ from cadlib.errors import ImageRejected
 from cadlib.images.file_types.work_limits import ElementLimit, check_dicom
 
 HEADER_BYTES = 16 * 1024 * 1024
-"""What the header and the elements behind the pixels may take. Usual ones take less than 100 KB."""
+"""The most bytes of header and elements behind the pixels. They usually take less than 100 KB."""
 
 _SIZE_KEYWORDS = ("Rows", "Columns", "SamplesPerPixel", "BitsAllocated", "NumberOfFrames")
 _SIZE_TAGS: list[Any] = [tag_for_keyword(keyword) for keyword in _SIZE_KEYWORDS]
@@ -19,39 +19,54 @@ _PIXEL_GROUP = 0x7FE0
 
 
 def inflate(packed: bytes, name: str, pixels: bool, at_most: int) -> bytes:
-    """Return the unfolded file, or its start without `pixels`.
+    """Return the unpacked file, or only its start if `pixels` is false.
 
-    Refuse one that unfolds to more than its rows, columns and samples need, or to more than `at_most`.
+    Raise ImageRejected if it unpacks to more bytes than its rows, columns and samples need, or to
+    more than `at_most`.
     """
     stream = zlib.decompressobj(-zlib.MAX_WBITS)
     start = stream.decompress(packed, HEADER_BYTES)
+    # The rest is kept in the stream.
     del packed
     if not pixels or len(start) < HEADER_BYTES:
         check_dicom(start, name)
         return start
     needed = _pixel_bytes(start, name)
     if needed > at_most:
-        raise _unfolds(name, at_most)
+        raise _too_large(name, at_most)
+    # One byte more shows whether there are too many.
     rest = stream.decompress(stream.unconsumed_tail, needed + 1)
     if len(rest) > needed:
-        raise _unfolds(name, needed + HEADER_BYTES)
+        raise _too_large(name, needed + HEADER_BYTES)
     whole = start + rest
     check_dicom(whole, name)
     return whole
 
 
 def _pixel_bytes(start: bytes, name: str) -> int:
-    """Return what the pixels of an uncompressed image need, by its header."""
+    """Return the number of bytes of uncompressed pixels that a header describes."""
     limit = ElementLimit(name, frozenset(), lambda tag: tag >> 16 >= _PIXEL_GROUP)
-    header = read_dataset(BytesIO(start), False, True, stop_when=limit, specific_tags=_SIZE_TAGS)
-    rows, columns, samples, bits, frames = (
-        int(header.get(keyword) or 1) for keyword in _SIZE_KEYWORDS
+    header = read_dataset(
+        BytesIO(start),
+        is_implicit_VR=False,
+        is_little_endian=True,
+        stop_when=limit,
+        specific_tags=_SIZE_TAGS,
     )
-    return max(rows * columns * samples * frames * (bits + 7) // 8, 0)
+    values = []
+    for keyword in _SIZE_KEYWORDS:
+        # A missing or empty element counts as 1.
+        value = int(header.get(keyword) or 1)
+        values.append(value)
+    rows, columns, samples, bits, frames = values
+    pixels = rows * columns * samples * frames
+    needed = pixels * (bits + 7) // 8
+    return max(needed, 0)
 
 
-def _unfolds(name: str, limit: int) -> ImageRejected:
+def _too_large(name: str, limit: int) -> ImageRejected:
     return ImageRejected(
-        f"{name} unfolds to more than {limit / 2**20:.0f} MB. Expected at most what its rows, columns and "
-        "samples need; export the picture without compression."
+        f"{name} unfolds to more than {limit / 2**20:.0f} MB. "
+        "Expected at most what its rows, columns and samples need; "
+        "export the picture without compression."
     )

@@ -1,8 +1,10 @@
-"""A DICOM file -> its one picture in 8 bits, and what its header says of the patient: age, sex and site.
+"""Reads a DICOM file's image in 8 bits and the patient's facts.
 
-pydicom reads the header, and of it only the elements named here: name, numbers and UIDs are passed over unread. Its
-decoders do the pixels: Pillow for JPEG (lossless JPEG of 8 bits too), OpenJPEG for JPEG 2000, pylibjpeg-rle for RLE.
-Left out are those that a damaged file can break: GDCM aborts the whole process, CharLS (JPEG-LS) never ends.
+pydicom reads only the elements of the header that are listed here; names, numbers and UIDs of the
+patient are not read. The facts are age, sex and site. The decoders of pydicom decode the pixels:
+Pillow for JPEG (also lossless JPEG of 8 bits), OpenJPEG for JPEG 2000, pylibjpeg-rle for RLE.
+Decoders that a damaged file can break are not used: GDCM aborts the whole process, and CharLS
+(JPEG-LS) may never end.
 """
 
 import logging
@@ -24,13 +26,13 @@ from pydicom.pixels.processing import apply_modality_lut, apply_voi_lut
 from cadlib.errors import ImageRejected
 from cadlib.images.colour.stated import NOT_CONVERTED, adobe_rgb, display_p3
 from cadlib.images.dicom.deflated import inflate
-from cadlib.images.dicom.frames import apply_palette, decode_frame
+from cadlib.images.dicom.frames import Frame, apply_palette, decode_frame
 from cadlib.images.dicom.patient_facts import FACT_KEYWORDS, facts_of
 from cadlib.images.file_types.kinds import EXPECTED, damaged
 from cadlib.images.file_types.work_limits import ElementLimit, check_offset_table
 from cadlib.images.patient import PatientFacts
 
-# What pydicom says of a header quotes it, and a name must not reach a log.
+# The messages of pydicom quote the header, and a patient's name must not reach a log.
 config.settings.reading_validation_mode = config.IGNORE
 logging.getLogger("pydicom").setLevel(logging.CRITICAL)
 warnings.filterwarnings("ignore", module="pydicom")
@@ -48,150 +50,183 @@ SYNTAXES: dict[str, tuple[uid.UID, str]] = {
     uid.JPEG2000Lossless: (uid.JPEG2000Lossless, "pylibjpeg"),
     uid.JPEG2000: (uid.JPEG2000, "pylibjpeg"),
 }
-"""Transfer syntax -> what it is decoded as, once inflated or known to be a JPEG of 8 bits, and by which plugin."""
+"""Transfer syntax -> the syntax that it is decoded as, and the plugin.
+
+Deflated files are inflated before, and a JPEG is known to have 8 bits.
+"""
 CHANNELS = {
-    **dict.fromkeys(("MONOCHROME1", "MONOCHROME2", "PALETTE COLOR"), 1),
-    **dict.fromkeys(("RGB", "YBR_FULL", "YBR_FULL_422", "YBR_ICT", "YBR_RCT"), 3),
+    "MONOCHROME1": 1,
+    "MONOCHROME2": 1,
+    "PALETTE COLOR": 1,
+    "RGB": 3,
+    "YBR_FULL": 3,
+    "YBR_FULL_422": 3,
+    "YBR_ICT": 3,
+    "YBR_RCT": 3,
 }
 """Photometric interpretation -> samples a pixel."""
 PHOTOGRAPHS = ("", "DMS", "ES", "GM", "OT", "XC")
-"""Modalities that a photograph of skin can have: unsaid, dermoscopy, endoscopy, microscopy, other, external camera."""
+"""Modalities that a photograph of skin can have.
+
+These are: not stated, dermoscopy, endoscopy, microscopy, other, external camera.
+"""
 MAX_HEADER_BYTES = 512 * 1024 * 1024
-"""The most that the pixels of a deflated file may take."""
+"""The most bytes that the pixels of a deflated file may take."""
 
 _KEYWORDS = (
-    *(
-        "SOPClassUID",
-        "Modality",
-        "BurnedInAnnotation",
-        "SamplesPerPixel",
-        "PhotometricInterpretation",
-        "Rows",
-        "Columns",
-    ),
-    *(
-        "NumberOfFrames",
-        "PlanarConfiguration",
-        "BitsAllocated",
-        "BitsStored",
-        "HighBit",
-        "PixelRepresentation",
-    ),
-    *(
-        "RescaleIntercept",
-        "RescaleSlope",
-        "ModalityLUTSequence",
-        "WindowCenter",
-        "WindowWidth",
-        "VOILUTFunction",
-    ),
-    *(
-        "VOILUTSequence",
-        "ICCProfile",
-        "ColorSpace",
-        "RedPaletteColorLookupTableDescriptor",
-        "RedPaletteColorLookupTableData",
-    ),
-    *("GreenPaletteColorLookupTableDescriptor", "GreenPaletteColorLookupTableData"),
-    *("BluePaletteColorLookupTableDescriptor", "BluePaletteColorLookupTableData", "PixelData"),
+    "SOPClassUID",
+    "Modality",
+    "BurnedInAnnotation",
+    "SamplesPerPixel",
+    "PhotometricInterpretation",
+    "Rows",
+    "Columns",
+    "NumberOfFrames",
+    "PlanarConfiguration",
+    "BitsAllocated",
+    "BitsStored",
+    "HighBit",
+    "PixelRepresentation",
+    "RescaleIntercept",
+    "RescaleSlope",
+    "ModalityLUTSequence",
+    "WindowCenter",
+    "WindowWidth",
+    "VOILUTFunction",
+    "VOILUTSequence",
+    "ICCProfile",
+    "ColorSpace",
+    "RedPaletteColorLookupTableDescriptor",
+    "RedPaletteColorLookupTableData",
+    "GreenPaletteColorLookupTableDescriptor",
+    "GreenPaletteColorLookupTableData",
+    "BluePaletteColorLookupTableDescriptor",
+    "BluePaletteColorLookupTableData",
+    "PixelData",
     *FACT_KEYWORDS,
 )
 _TAGS: list[Any] = [tag_for_keyword(keyword) for keyword in _KEYWORDS]
-# They hold a few numbers or words; tables, profiles and pixels are longer.
+# All other elements hold a few numbers or words.
+_LONG_ENDINGS = ("Sequence", "TableData", "Profile", "PixelData")
 _SHORT_TAGS = frozenset(
     int(tag)
     for keyword, tag in zip(_KEYWORDS, _TAGS, strict=True)
-    if not keyword.endswith(("Sequence", "TableData", "Profile", "PixelData"))
+    if not keyword.endswith(_LONG_ENDINGS)
 )
-_COLOUR_SPACES = {"ADOBERGB": adobe_rgb, "DISPLAYP3": display_p3}  # DICOM PS3.3, C.11.15.1.2
+# DICOM PS3.3, C.11.15.1.2.
+_COLOUR_SPACES = {"ADOBERGB": adobe_rgb, "DISPLAYP3": display_p3}
 _PREAMBLE_BYTES = 132
+_META_GROUP = 0x0002
 _PIXEL_GROUP = 0x7FE0
 
 
 class DicomFile:
-    """An opened file whose header is known to describe one picture that can be decoded, by its size apart.
+    """An opened file whose header describes one image that can be decoded.
 
-    `size` is (width, height) in px, `facts` what the header says of age, sex and site.
+    Only the size is not checked yet. `size` is (width, height) in px. `facts` are the age, sex and
+    site that the header states.
     """
 
     def __init__(self, file: BinaryIO, name: str, pixels: bool = True) -> None:
-        """Read the header, and the still packed pixels on request; raise ImageRejected for what is no such picture."""
+        """Read the header, and the packed pixels on request.
+
+        Raise ImageRejected for a file without such an image.
+        """
         self._name = name
-        with _damage_told(name):
-            self._header = _read(file, name, pixels)
-            _check_form(self._header, name)
-            self.size = (int(self._header.Columns), int(self._header.Rows))
-            self.facts: PatientFacts = facts_of(self._header)
+        with _report_damage(name):
+            header = _read(file, name, pixels)
+            self._header = header
+            _check_form(header, name)
+            self.size = (int(header.Columns), int(header.Rows))
+            self.facts: PatientFacts = facts_of(header)
 
     def picture(self) -> tuple[Image.Image, tuple[str, ...]]:
-        """Decode the pixels; return a picture of mode L or RGB with its colour profile, and notes on it."""
+        """Decode the pixels; return an image of mode L or RGB with its profile, and notes."""
         header = self._header
-        notes: list[str] = []
-        with _damage_told(self._name), np.errstate(all="ignore"):
-            photometric = header.PhotometricInterpretation
-            _, plugin = SYNTAXES[header.file_meta.TransferSyntaxUID]
-            if header.file_meta.TransferSyntaxUID.is_encapsulated:
+        with _report_damage(self._name), np.errstate(all="ignore"):
+            syntax = header.file_meta.TransferSyntaxUID
+            _, plugin = SYNTAXES[syntax]
+            if syntax.is_encapsulated:
                 check_offset_table(header.PixelData, self._name)
+            # Decoding may correct the header, so its photometric interpretation is read before.
+            photometric = header.PhotometricInterpretation
             frame = decode_frame(header, plugin, self._name)
-            notes.extend(frame.notes)
-            bits = frame.bits
-            if photometric == "PALETTE COLOR":
-                palette = apply_palette(frame.values, header, self._name)
-                values = palette.values
-                notes.extend(palette.notes)
-            elif CHANNELS[photometric] == 1:
-                header.BitsStored = bits
-                values = _grey(frame.values, header)
-                if "WindowCenter" in header or "VOILUTSequence" in header:
-                    notes.append(
-                        "The grey values were read through the window that the file names."
-                    )
-            else:
-                values = (frame.values >> max(bits - 8, 0)).astype(np.uint8)
-            if bits > 8:
-                notes.append(f"The picture was reduced from {bits} to 8 bits a channel.")
-            image = Image.fromarray(values)
-            space = str(header.get("ColorSpace") or "").strip()
-            if "ICCProfile" in header:
-                image.info["icc_profile"] = bytes(header.ICCProfile)
-            elif space in _COLOUR_SPACES:
-                image.info["icc_profile"] = _COLOUR_SPACES[space]()
-            elif space not in ("", "SRGB"):
-                notes.append(NOT_CONVERTED)
+            shown = _to_eight_bits(frame, photometric, header, self._name)
+            notes = [*frame.notes, *shown.notes]
+            image = Image.fromarray(shown.values)
+            notes.extend(_attach_profile(image, header))
             return image, (*_warnings(header), *notes)
 
 
 @contextmanager
-def _damage_told(name: str) -> Iterator[None]:
+def _report_damage(name: str) -> Iterator[None]:
+    """Turn each error of pydicom and its decoders into ImageRejected."""
     try:
         yield
     except ImageRejected:
         raise
-    except Exception:  # noqa: BLE001 - pydicom and its decoders raise many kinds, and their texts quote the header
+    # They raise many kinds, and their texts quote the header.
+    except Exception:  # noqa: BLE001
         raise damaged(name, "DICOM") from None
 
 
+def _to_eight_bits(frame: Frame, photometric: str, header: Dataset, name: str) -> Frame:
+    """Return the grey or RGB values of a frame in 8 bits, and notes on the conversion."""
+    bits = frame.bits
+    notes: list[str] = []
+    if photometric == "PALETTE COLOR":
+        palette = apply_palette(frame.values, header, name)
+        values = palette.values
+        notes.extend(palette.notes)
+    elif CHANNELS[photometric] == 1:
+        header.BitsStored = bits
+        values = _grey(frame.values, header)
+        if "WindowCenter" in header or "VOILUTSequence" in header:
+            notes.append("The grey values were read through the window that the file names.")
+    else:
+        shift = max(bits - 8, 0)
+        values = (frame.values >> shift).astype(np.uint8)
+    if bits > 8:
+        notes.append(f"The picture was reduced from {bits} to 8 bits a channel.")
+    return Frame(values, 8, tuple(notes))
+
+
+def _attach_profile(image: Image.Image, header: Dataset) -> list[str]:
+    """Attach the colour profile that a header states to its image; return notes."""
+    colour_space = str(header.get("ColorSpace") or "").strip()
+    if "ICCProfile" in header:
+        image.info["icc_profile"] = bytes(header.ICCProfile)
+    elif colour_space in _COLOUR_SPACES:
+        make_profile = _COLOUR_SPACES[colour_space]
+        image.info["icc_profile"] = make_profile()
+    elif colour_space not in ("", "SRGB"):
+        return [NOT_CONVERTED]
+    return []
+
+
 def _read(file: BinaryIO, name: str, pixels: bool) -> Dataset:
-    """Return the elements of _KEYWORDS, without the pixels unless they are asked for."""
+    """Return the elements of _KEYWORDS, with the pixels only on request."""
     file.seek(_PREAMBLE_BYTES)
-    meta_limit = ElementLimit(name, _SHORT_TAGS, lambda tag: tag >> 16 != 2)
-    meta = FileMetaDataset(read_dataset(file, False, True, stop_when=meta_limit))
+    meta_limit = ElementLimit(name, _SHORT_TAGS, lambda tag: tag >> 16 != _META_GROUP)
+    meta_elements = read_dataset(
+        file,
+        is_implicit_VR=False,
+        is_little_endian=True,
+        stop_when=meta_limit,
+    )
+    meta = FileMetaDataset(meta_elements)
     syntax = uid.UID(str(meta.get("TransferSyntaxUID", "")))
     if syntax not in SYNTAXES:
-        how = syntax.name if syntax.name != syntax else "in a way that it does not name"
-        raise ImageRejected(
-            f"{name} is a DICOM file that stores its picture as {how}, which is not supported here. Expected no "
-            "compression, RLE, JPEG or JPEG 2000; export the picture in one of these, or as PNG."
-        )
+        raise _unsupported_syntax(syntax, name)
     if syntax.is_deflated:
-        file = BytesIO(inflate(file.read(), name, pixels, MAX_HEADER_BYTES))
+        inflated = inflate(file.read(), name, pixels, MAX_HEADER_BYTES)
+        file = BytesIO(inflated)
+    limit = ElementLimit(name, _SHORT_TAGS, lambda tag: not pixels and tag >> 16 >= _PIXEL_GROUP)
     header = read_dataset(
         file,
         syntax.is_implicit_VR,
         syntax.is_little_endian,
-        stop_when=ElementLimit(
-            name, _SHORT_TAGS, lambda tag: not pixels and tag >> 16 >= _PIXEL_GROUP
-        ),
+        stop_when=limit,
         specific_tags=_TAGS,
     )
     header.set_original_encoding(syntax.is_implicit_VR, syntax.is_little_endian)
@@ -200,44 +235,67 @@ def _read(file: BinaryIO, name: str, pixels: bool) -> Dataset:
     return header
 
 
+def _unsupported_syntax(syntax: uid.UID, name: str) -> ImageRejected:
+    # The name of an unknown UID is the UID itself.
+    is_registered = syntax.name != syntax
+    how = syntax.name if is_registered else "in a way that it does not name"
+    return ImageRejected(
+        f"{name} is a DICOM file that stores its picture as {how}, "
+        "which is not supported here. "
+        "Expected no compression, RLE, JPEG or JPEG 2000; "
+        "export the picture in one of these, or as PNG."
+    )
+
+
 def _check_form(header: Dataset, name: str) -> None:
-    """Refuse what holds no picture, several, or one whose numbers are of another kind."""
+    """Raise ImageRejected for a file without an image, with several, or of unsupported numbers."""
     if "Rows" not in header or "Columns" not in header:
-        kind = header.SOPClassUID  # a file cut short has not even that
-        what = f"of the kind {kind.name}" if kind.name != kind else "without a picture"
+        # A truncated file has no class either.
+        kind = header.SOPClassUID
+        is_registered = kind.name != kind
+        what = f"of the kind {kind.name}" if is_registered else "without a picture"
         raise ImageRejected(
             f"{name} is a DICOM file {what}. {EXPECTED}; choose the file that holds the picture."
         )
-    if (frames := int(header.get("NumberOfFrames") or 1)) > 1:
+    frames = int(header.get("NumberOfFrames") or 1)
+    if frames > 1:
         raise ImageRejected(
             f"{name} holds {frames} pictures (DICOM frames). Expected one; export the one you mean."
         )
-    photometric, bits = str(header.PhotometricInterpretation), int(header.BitsAllocated)
-    colour = CHANNELS.get(photometric) == 3
-    syntax, samples = header.file_meta.TransferSyntaxUID, int(header.get("SamplesPerPixel", 1))
-    too_deep = bits not in (8, 16) or (bits > 8 and syntax == uid.JPEGBaseline8Bit)
+    photometric = str(header.PhotometricInterpretation)
+    channels = CHANNELS.get(photometric)
+    bits = int(header.BitsAllocated)
+    samples = int(header.get("SamplesPerPixel", 1))
+    is_jpeg = header.file_meta.TransferSyntaxUID == uid.JPEGBaseline8Bit
+    supported_bits = (8,) if is_jpeg else (8, 16)
     if (
-        too_deep
-        or samples != CHANNELS.get(photometric)
-        or (colour and header.PixelRepresentation != 0)
+        bits not in supported_bits
+        or samples != channels
+        or (channels == 3 and header.PixelRepresentation != 0)
     ):
         raise ImageRejected(
-            f"{name} is a DICOM file whose pixels are stored in a form that is not supported here ({bits} bits, "
-            f"{samples} a pixel). Expected grey, palette, RGB or YBR of 8 or 16 bits, in JPEG 8; "
+            f"{name} is a DICOM file whose pixels are stored in a form that is not supported here "
+            f"({bits} bits, {samples} a pixel). "
+            "Expected grey, palette, RGB or YBR of 8 or 16 bits, in JPEG 8; "
             "export the picture as PNG or JPEG."
         )
 
 
 def _warnings(header: Dataset) -> Iterator[str]:
-    """Say what a header tells of its picture that a reader should know; its texts themselves are not repeated."""
-    if str(header.get("Modality") or "").strip() not in PHOTOGRAPHS:
+    """Yield warnings about the image that its header gives reason for; do not quote the header."""
+    modality = str(header.get("Modality") or "").strip()
+    if modality not in PHOTOGRAPHS:
         yield "By its header the file is no photograph of skin (its modality is another)."
     if header.get("BurnedInAnnotation") == "YES":
         yield "By its header the file has text burned into the picture, which may name the patient."
 
 
 def _grey(stored: NDArray[Any], header: Dataset) -> NDArray[np.uint8]:
-    """Return grey values of 8 bits, 0 black, through rescale and window (DICOM PS3.3, C.11.1 and C.11.2)."""
+    """Return grey values of 8 bits, 0 black, after rescale and window.
+
+    Source: DICOM PS3.3, C.11.1 and C.11.2.
+    """
+    # No intermediate value has a name here, because each is as large as the image.
     values = apply_voi_lut(apply_modality_lut(stored, header), header).astype(np.float32)
     low, high = _grey_range(header)
     if not (low < high and np.isfinite(values).all()):
@@ -245,15 +303,28 @@ def _grey(stored: NDArray[Any], header: Dataset) -> NDArray[np.uint8]:
     values -= low
     values *= 255 / (high - low)
     grey: NDArray[np.uint8] = np.rint(values.clip(0, 255)).astype(np.uint8)
-    return 255 - grey if header.PhotometricInterpretation == "MONOCHROME1" else grey
+    if header.PhotometricInterpretation == "MONOCHROME1":
+        return 255 - grey
+    return grey
 
 
 def _grey_range(header: Dataset) -> tuple[float, float]:
-    """Return black and white: the ends of the table that was applied last, else of what can be stored, rescaled."""
+    """Return black and white.
+
+    These are the ends of the table that was applied last. Without a table, they are the ends of the
+    stored range, rescaled.
+    """
     for keyword in ("VOILUTSequence", "ModalityLUTSequence"):
         if header.get(keyword):
-            return 0, 2 ** int(header[keyword].value[0].LUTDescriptor[2]) - 1
-    bits, signed = int(header.BitsStored), int(header.PixelRepresentation)
-    ends = np.array([-(2 ** (bits - 1)) if signed else 0, 2 ** (bits - signed) - 1])
-    low, high = sorted(apply_modality_lut(ends, header).tolist())
+            table = header[keyword].value[0]
+            table_bits = int(table.LUTDescriptor[2])
+            return 0, 2**table_bits - 1
+    bits = int(header.BitsStored)
+    signed = int(header.PixelRepresentation)
+    lowest = -(2 ** (bits - 1)) if signed else 0
+    highest = 2 ** (bits - signed) - 1
+    ends = np.array([lowest, highest])
+    rescaled = apply_modality_lut(ends, header)
+    # A negative slope exchanges the ends.
+    low, high = sorted(rescaled.tolist())
     return low, high

@@ -1,4 +1,4 @@
-"""Check a file before it is decoded: its form, its length and its checksums."""
+"""Checks form, length and checksums of a file before it is decoded."""
 
 from collections.abc import Callable
 
@@ -12,18 +12,19 @@ from cadlib.images.file_types.webp import check_webp
 
 
 def check_form(kind: str, data: bytes, name: str) -> int:
-    """Return the number of the page to read, 0 where a format has no pages.
+    """Return the number of the page to read, 0 for formats without pages.
 
-    `kind` is Pillow's name of the format. Raise ImageRejected for a file that is damaged or not supported. Nothing is
-    unpacked, so this may run before the size of the image is known.
+    `kind` is Pillow's name of the format. Raise ImageRejected for a file that is damaged or not
+    supported. Nothing is unpacked, so this may run before the size of the image is known.
     """
-    return _FORMS[kind](data, name)
+    check = _FORMS[kind]
+    return check(data, name)
 
 
 def check_pixels(kind: str, data: bytes, page: int, name: str) -> None:
-    """Raise ImageRejected where the pixels of a page are damaged in a way that its decoder does not notice.
+    """Raise ImageRejected for damaged pixels that the decoder does not notice.
 
-    Some formats are unpacked for it, so the size of the image must have been checked.
+    Some formats are unpacked for this check, so check the size of the image before.
     """
     if kind == "TIFF":
         check_strips(data, page, name)
@@ -34,12 +35,17 @@ def check_pixels(kind: str, data: bytes, page: int, name: str) -> None:
 
 
 def check_unread(image: Image.Image, data: bytes, name: str) -> None:
-    """Raise ImageRejected where a Pillow image that still has to be read from `data` is damaged or not supported."""
-    if image.format == "TIFF":
-        check_page(data, image.tell(), name)
-    elif image.format in _FORMS:
-        check_form(image.format, data, name)
-    check_pixels(image.format or "", data, image.tell(), name)
+    """Raise ImageRejected for a Pillow image that is damaged or not supported.
+
+    `data` are the bytes that the image still has to be read from.
+    """
+    kind = image.format or ""
+    page = image.tell()
+    if kind == "TIFF":
+        check_page(data, page, name)
+    elif kind in _FORMS:
+        check_form(kind, data, name)
+    check_pixels(kind, data, page, name)
 
 
 def _check_jpeg(data: bytes, name: str) -> int:

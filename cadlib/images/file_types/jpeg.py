@@ -1,8 +1,9 @@
-"""Decode JPEG data and refuse it wherever the decoder warned.
+"""Decodes JPEG data and refuses files about which the decoder warns.
 
-libjpeg goes on after damage and fills the rest with what it can make of it; Pillow drops its warnings. TurboJPEG, by
-way of simplejpeg, gives the same pixels and reports them. What a decoder cannot notice is a changed bit that leaves
-all code words in step, such as one in the value of a coefficient or in a quantization table.
+libjpeg continues after damage and fills the rest with a guess, and Pillow drops its warnings.
+TurboJPEG, which simplejpeg calls, gives the same pixels and reports the warnings. A decoder cannot
+notice a changed bit that leaves all code words in step, such as a bit in the value of a coefficient
+or in a quantization table.
 """
 
 import re
@@ -28,12 +29,19 @@ PLAIN_INKS = (
     "The file does not state how its inks are stored; they were read as plain ones, 0 for no ink."
 )
 
-_DECODED = {0xC0, 0xC1, 0xC2, 0xC3, 0xC9, 0xCA}  # the processes that libjpeg-turbo has
-_FRAMES = {*range(0xC0, 0xD0)} - {0xC4, 0xC8, 0xCC}  # DHT, JPG and DAC lie between the frames
+# The processes that libjpeg-turbo supports.
+_DECODED = {0xC0, 0xC1, 0xC2, 0xC3, 0xC9, 0xCA}
+# The codes of DHT, JPG and DAC lie between those of the frames.
+_FRAMES = {*range(0xC0, 0xD0)} - {0xC4, 0xC8, 0xCC}
 _SEQUENTIAL = {0xC0, 0xC1, 0xC9}
 _SOI = b"\xff\xd8"
-_SOS, _EOI, _APP0, _ADOBE, _JPEG_LS = 0xDA, 0xD9, 0xE0, 0xEE, 0xF7
-_WITHOUT_LENGTH = {0x01, *range(0xD0, 0xD9)}  # TEM, RST and SOI
+_SOS = 0xDA
+_EOI = 0xD9
+_APP0 = 0xE0
+_ADOBE = 0xEE
+_JPEG_LS = 0xF7
+# TEM, RST and SOI.
+_WITHOUT_LENGTH = {0x01, *range(0xD0, 0xD9)}
 
 # A marker in entropy-coded data: neither a stuffed zero nor a restart marker nor a fill byte.
 _SCAN_END = re.compile(rb"\xff[\x01-\xcf\xd8-\xfe]")
@@ -43,7 +51,7 @@ _HARMLESS = (
     "unknown JFIF revision",
     "Invalid SOS parameters for sequential",
 )
-# TurboJPEG names these samplings only; of every other it says one of the two texts.
+# TurboJPEG's error for a sampling that it has no name for.
 _NOT_NAMED = "Could not determine subsampling"
 _NOT_DECODED = (
     "Unsupported JPEG",
@@ -51,7 +59,8 @@ _NOT_DECODED = (
     "not implemented",
     "Maximum supported image dimension",
 )
-_MENDED_AT_MOST = 4
+# Each attempt may remove the cause of one harmless warning.
+_MOST_ATTEMPTS = 4
 _PIXEL_FORMATS = {1: "GRAY", 3: "RGB", 4: "CMYK"}
 
 Allocate = Callable[[tuple[int, ...]], NDArray[np.uint8]]
@@ -74,9 +83,10 @@ class Component:
 
 @dataclass(frozen=True)
 class JpegHeader:
-    """What a JPEG states of its image before the first scan.
+    """The statements of a JPEG about its image before the first scan.
 
-    `process` is the second byte of the frame's marker. `adobe_transform` is None without an Adobe marker.
+    `process` is the second byte of the frame's marker. `adobe_transform` is None without an Adobe
+    marker.
     """
 
     process: int
@@ -90,14 +100,18 @@ class JpegHeader:
     @property
     def subsampled(self) -> bool:
         """Return whether the components differ in resolution."""
-        factors = {(component.horizontal, component.vertical) for component in self.components}
+        factors = set()
+        for component in self.components:
+            pair = (component.horizontal, component.vertical)
+            factors.add(pair)
         return len(factors) > 1
 
     @property
     def is_ycbcr(self) -> bool | None:
-        """Return whether three components are luminance and chroma, None where nothing in the JPEG says so.
+        """Return whether three components are luminance and chroma.
 
-        libjpeg goes by the same marks in this order. RGB is never subsampled, for its channels count alike.
+        Return None if the JPEG does not state it. libjpeg checks the same marks in this order. RGB
+        is never subsampled, because its channels are equally important.
         """
         if len(self.components) != 3:
             return False
@@ -107,17 +121,19 @@ class JpegHeader:
             return self.adobe_transform != 0
         if self.identifiers == b"RGB":
             return False
-        return True if self.subsampled else None
+        if self.subsampled:
+            return True
+        return None
 
     @property
     def identifiers(self) -> bytes:
-        """Return the identifiers of the components in their order."""
+        """Return the identifiers of the components in order."""
         return bytes(component.identifier for component in self.components)
 
 
 @dataclass(frozen=True)
 class _Segment:
-    """A marker and the bytes that belong to it: data[start:end], from the 0xFF of the marker on."""
+    """A marker and its bytes: data[start:end], including the two bytes of the marker."""
 
     marker: int
     start: int
@@ -125,8 +141,9 @@ class _Segment:
 
 
 def read_header(data: bytes, name: str, kind: str = "JPEG") -> JpegHeader:
-    """Read the header of a JPEG; raise ImageRejected where it is damaged or of a kind that is not supported."""
-    jfif, adobe_transform = False, None
+    """Read the header of a JPEG; raise ImageRejected for a damaged or unsupported one."""
+    jfif = False
+    adobe_transform = None
     header: JpegHeader | None = None
     for segment in _segments(data):
         payload = data[segment.start + 4 : segment.end]
@@ -141,6 +158,7 @@ def read_header(data: bytes, name: str, kind: str = "JPEG") -> JpegHeader:
         elif segment.marker == _SOS:
             break
     else:
+        # There is no scan.
         raise damaged(name, kind)
     if header is None:
         raise damaged(name, kind)
@@ -156,9 +174,10 @@ def decode_jpeg(
 ) -> tuple[NDArray[np.uint8], tuple[str, ...]]:
     """Decode a JPEG at `size` (width, height), its own or a half, quarter or eighth of it.
 
-    Return uint8 of shape (H, W) for grey, (H, W, 3) for RGB or (H, W, 4) for CMYK with 255 for full ink, and notes.
-    `allocate` makes the array of RGB pixels, for a caller who wants them in memory of its own.
-    Raise ImageRejected where the decoder reports damage, and for what is not supported.
+    Return the pixels and notes. The pixels are uint8 of shape (H, W) for grey, (H, W, 3) for RGB or
+    (H, W, 4) for CMYK with 255 for full ink. `allocate` makes the array of RGB pixels, for a caller
+    that needs them in its own memory. Raise ImageRejected if the decoder reports damage or does not
+    support the JPEG.
     """
     header = read_header(data, name, kind)
     _check_scans(data, header, name, kind)
@@ -167,11 +186,12 @@ def decode_jpeg(
     if pixels is None:
         notes.append(UNCHECKED)
         pixels = _decode_by_pillow(data, size, name, kind)
-    if pixels.shape[1::-1] != size:
+    height_px, width_px = pixels.shape[:2]
+    if (width_px, height_px) != size:
         raise damaged(name, kind)
     if pixels.ndim == 3 and pixels.shape[2] == 1:
         pixels = pixels[..., 0]
-    # Adobe stores inks inverted. Without its marker libjpeg assumes plain inks, and so does ITU-T T.872.
+    # Adobe stores inks inverted. Without Adobe's marker, libjpeg and ITU-T T.872 assume plain inks.
     if len(header.components) == 4:
         if header.adobe_transform is None:
             notes.append(PLAIN_INKS)
@@ -181,31 +201,50 @@ def decode_jpeg(
 
 
 def with_plain_rgb(data: bytes) -> bytes:
-    """Return a JPEG whose three components the decoder gives as they are stored, without a colour transform."""
-    marker = b"\xff\xee" + struct.pack(">H", 14) + b"Adobe" + struct.pack(">HHHB", 100, 0, 0, 0)
-    parts = [_SOI, marker]
+    """Return a JPEG that the decoder decodes without a colour transform of its three components.
+
+    An Adobe marker that states no transform is added.
+    """
+    length = struct.pack(">H", 14)
+    version_flags_transform = struct.pack(">HHHB", 100, 0, 0, 0)
+    adobe_segment = b"\xff\xee" + length + b"Adobe" + version_flags_transform
+    parts = [_SOI, adobe_segment]
     at = len(_SOI)
     for segment in _segments(data):
-        if segment.marker in (_APP0, _ADOBE):  # either would be believed first
+        # The decoder would use either of these before the added segment.
+        if segment.marker in (_APP0, _ADOBE):
             parts.append(data[at : segment.start])
             at = segment.end
         elif segment.marker == _SOS:
             break
-    return b"".join([*parts, data[at:]])
+    parts.append(data[at:])
+    return b"".join(parts)
 
 
 def _decode_strictly(
     data: bytes, header: JpegHeader, size: tuple[int, int], name: str, kind: str, allocate: Allocate
 ) -> NDArray[np.uint8] | None:
-    """Decode with every warning as an error; return None where TurboJPEG does not know the sampling."""
+    """Decode with every warning as an error.
+
+    Return None if TurboJPEG does not know the sampling.
+    """
+    width_px, height_px = size
     pixel_format = _PIXEL_FORMATS[len(header.components)]
-    place = allocate((size[1], size[0], 3)) if pixel_format == "RGB" else None
-    for _ in range(_MENDED_AT_MOST):
+    place = None
+    if pixel_format == "RGB":
+        place = allocate((height_px, width_px, 3))
+    for _ in range(_MOST_ATTEMPTS):
         try:
             pixels: NDArray[np.uint8] = simplejpeg.decode_jpeg(
-                data, pixel_format, min_width=size[0], min_height=size[1], buffer=place, strict=True
+                data,
+                pixel_format,
+                min_width=width_px,
+                min_height=height_px,
+                buffer=place,
+                strict=True,
             )
-        except KeyError:  # simplejpeg has no name for 4:4:1
+        except KeyError:
+            # simplejpeg has no name for 4:4:1.
             return None
         except ValueError as error:
             warning = str(error)
@@ -231,15 +270,44 @@ def _decode_by_pillow(
             pixels = np.asarray(image)
     except Exception as error:  # Pillow's decoders raise many kinds on damaged bytes
         raise damaged(name, kind) from error
-    return (
-        255 - pixels if pixels.ndim == 3 and pixels.shape[2] == 4 else pixels
-    )  # Pillow inverts all CMYK
+    # Pillow inverts all CMYK.
+    is_cmyk = pixels.ndim == 3 and pixels.shape[2] == 4
+    if is_cmyk:
+        return 255 - pixels
+    return pixels
 
 
 def _read_frame(process: int, payload: bytes, name: str, kind: str) -> JpegHeader:
-    if len(payload) < 6 or len(payload) < 6 + 3 * payload[5]:
+    if len(payload) < 6:
         raise damaged(name, kind)
     precision_bits, height_px, width_px, count = struct.unpack(">BHHB", payload[:6])
+    if len(payload) < 6 + 3 * count:
+        raise damaged(name, kind)
+    _check_frame(process, precision_bits, height_px, count, name, kind)
+    components = []
+    for at in range(6, 6 + 3 * count, 3):
+        factors = payload[at + 1]
+        component = Component(
+            identifier=payload[at],
+            horizontal=factors >> 4,
+            vertical=factors & 15,
+        )
+        components.append(component)
+    return JpegHeader(
+        process=process,
+        precision_bits=precision_bits,
+        width_px=width_px,
+        height_px=height_px,
+        components=tuple(components),
+        jfif=False,
+        adobe_transform=None,
+    )
+
+
+def _check_frame(
+    process: int, precision_bits: int, height_px: int, count: int, name: str, kind: str
+) -> None:
+    """Raise ImageRejected for a frame in a form that is not supported."""
     if process not in _DECODED:
         raise unsupported(
             name, f"a {kind} image with hierarchical or arithmetic-coded lossless compression"
@@ -250,21 +318,17 @@ def _read_frame(process: int, payload: bytes, name: str, kind: str) -> JpegHeade
         raise unsupported(name, f"a {kind} image that states its height behind its pixels")
     if count not in _PIXEL_FORMATS:
         raise unsupported(name, f"a {kind} image of {count} colour components")
-    components = []
-    for at in range(6, 6 + 3 * count, 3):
-        identifier, factors = payload[at], payload[at + 1]
-        components.append(Component(identifier, factors >> 4, factors & 15))
-    return JpegHeader(process, precision_bits, width_px, height_px, tuple(components), False, None)
 
 
 def _segments(data: bytes) -> Iterator[_Segment]:
-    """Walk over the segments up to the end of the image; bytes between them are skipped as libjpeg does."""
+    """Yield the segments up to the end of the image; skip bytes between them as libjpeg does."""
     at = len(_SOI)
     while True:
         match = _SCAN_END.search(data, at)
         if match is None:
             return
-        start, marker = match.start(), data[match.start() + 1]
+        start = match.start()
+        marker = data[start + 1]
         if marker in _WITHOUT_LENGTH:
             at = start + 2
             continue
@@ -273,7 +337,8 @@ def _segments(data: bytes) -> Iterator[_Segment]:
             return
         if start + 4 > len(data):
             return
-        length = struct.unpack(">H", data[start + 2 : start + 4])[0]
+        # The length includes its own two bytes.
+        (length,) = struct.unpack_from(">H", data, start + 2)
         end = start + 2 + length
         if length < 2 or end > len(data):
             return
@@ -282,40 +347,71 @@ def _segments(data: bytes) -> Iterator[_Segment]:
 
 
 def _check_scans(data: bytes, header: JpegHeader, name: str, kind: str) -> None:
-    """Refuse a JPEG in which a component has no scan: libjpeg fills it with grey and does not warn."""
+    """Raise ImageRejected for a JPEG in which a component has no scan.
+
+    libjpeg fills such a component with grey and does not warn.
+    """
     missing = set(header.identifiers)
     for segment in _segments(data):
         if segment.marker == _SOS:
             payload = data[segment.start + 4 : segment.end]
-            missing -= set(payload[1 : 1 + 2 * payload[0] : 2]) if payload else set()
+            missing -= _scan_identifiers(payload)
         if not missing:
             return
     raise damaged(name, kind)
 
 
-def _without_harmless(data: bytes, header: JpegHeader, warning: str) -> bytes | None:
-    """Return the JPEG without the cause of a warning that leaves all pixels right, None for any other warning.
+def _scan_identifiers(payload: bytes) -> set[int]:
+    """Return the identifiers of the components in a scan."""
+    if not payload:
+        return set()
+    count = payload[0]
+    # Each component has two bytes, and the identifier is the first.
+    end = 1 + 2 * count
+    return set(payload[1:end:2])
 
-    Harmless are zero bytes between the end of a segment or scan and the next marker, an unknown revision of JFIF, and
-    spectral parameters in a sequential scan, which its decoder does not use.
+
+def _without_harmless(data: bytes, header: JpegHeader, warning: str) -> bytes | None:
+    """Return the JPEG without the cause of a harmless warning, None for any other warning.
+
+    A harmless cause leaves all pixels right. These are zero bytes between the end of a segment or
+    scan and the next marker, an unknown revision of JFIF, and spectral parameters in a sequential
+    scan, which its decoder does not use.
     """
     if not any(text in warning for text in _HARMLESS):
         return None
-    if match := _EXTRANEOUS.search(warning):
-        return _without_padding(data, int(match[1]), int(match[2], 16))
+    match = _EXTRANEOUS.search(warning)
+    if match:
+        count = int(match[1])
+        marker = int(match[2], 16)
+        return _without_padding(data, count, marker)
+    mended = _with_usual_parameters(data, header)
+    if mended == data:
+        return None
+    return mended
+
+
+def _with_usual_parameters(data: bytes, header: JpegHeader) -> bytes:
+    """Return the JPEG with revision 1 of JFIF and the spectral range of sequential scans."""
     mended = bytearray(data)
     for segment in _segments(data):
-        if segment.marker == _APP0 and data.startswith(b"JFIF\0", segment.start + 4):
+        is_app0 = segment.marker == _APP0
+        if is_app0 and data.startswith(b"JFIF\0", segment.start + 4):
             mended[segment.start + 9] = 1
         if segment.marker == _SOS and header.process in _SEQUENTIAL:
             mended[segment.end - 3 : segment.end] = bytes((0, 63, 0))
-    return None if mended == data else bytes(mended)
+    return bytes(mended)
 
 
 def _without_padding(data: bytes, count: int, marker: int) -> bytes | None:
-    """Return the JPEG without `count` zero bytes before a marker, None where other bytes stand there."""
+    """Return the JPEG without `count` zero bytes before a marker, None if there are other bytes."""
+    zeros = bytes(count)
     for segment in _segments(data):
-        before = data[max(segment.start - count, 0) : segment.start]
-        if segment.marker == marker and count and before == bytes(count):
-            return data[: segment.start - count] + data[segment.start :]
+        if segment.marker != marker or not count:
+            continue
+        padding_start = max(segment.start - count, 0)
+        padding = data[padding_start : segment.start]
+        if padding == zeros:
+            head = data[: segment.start - count]
+            return head + data[segment.start :]
     return None

@@ -1,18 +1,16 @@
-"""Which files are pictures, told by their first bytes, and the sentences for those that are not."""
+"""Recognises image formats by first bytes, and words the refusals of files."""
 
 from cadlib.errors import ImageRejected
 
 EXPECTED = "Expected a JPEG, PNG, TIFF, BMP, WebP or DICOM picture"
 DICOM = "DICOM"
 SIGNATURES = (
-    (
-        128,
-        b"DICM",
-        DICOM,
-    ),  # before TIFF: what stands in front of it may be one, and then has no header of ours
+    # Before TIFF: the 128 bytes in front may be a TIFF, without a header that is read here.
+    (128, b"DICM", DICOM),
     (0, b"\xff\xd8\xff", "JPEG"),
     (0, b"\x89PNG\r\n\x1a\n", "PNG"),
-    (8, b"CR\x02", "a camera's raw file"),  # Canon's CR2 is a TIFF that shows only its preview
+    # Canon's CR2 is a TIFF that shows only its preview.
+    (8, b"CR\x02", "a camera's raw file"),
     (0, b"II*\0", "TIFF"),
     (0, b"MM\0*", "TIFF"),
     (0, b"II+\0", "TIFF"),
@@ -36,51 +34,62 @@ SIGNATURES = (
     (0, b"<htm", "a web page or drawing"),
     (0, b"<?xml", "a web page or drawing"),
 )
-FORMATS = {  # Pillow's name: ours; a phone's MPO is a JPEG with previews or depth behind the photograph
+"""Offset, first bytes there, and Pillow's name of the format or a description of the file."""
+FORMATS = {
     "JPEG": "JPEG",
+    # The MPO of a phone is a JPEG with previews or depth behind the photograph.
     "MPO": "JPEG",
     "PNG": "PNG",
     "TIFF": "TIFF",
     "BMP": "BMP",
     "WEBP": "WebP",
 }
+"""Pillow's name -> name in this package."""
 
 
 def kind_of(data: bytes) -> str:
-    """Return Pillow's name of a picture's format, or what else begins like this, "" where nothing known does."""
-    return next((kind for at, sign, kind in SIGNATURES if data.startswith(sign, at)), "")
+    """Return Pillow's name of an image format, or a description of another kind of file.
+
+    Return "" for an unknown file.
+    """
+    for at, signature, kind in SIGNATURES:
+        if data.startswith(signature, at):
+            return kind
+    return ""
 
 
 def foreign(name: str, what: str) -> ImageRejected:
-    """Return the sentence for a file of another kind."""
+    """Return the error for a file of another kind."""
     return ImageRejected(f"{name} is {what}. {EXPECTED}; export the picture as one of these.")
 
 
 def damaged(name: str, kind: str) -> ImageRejected:
-    """Return the sentence for a file that begins well and does not hold what it promises."""
+    """Return the error for a file with a valid start that is incomplete or damaged."""
     return ImageRejected(
-        f"{name} begins as a {kind} picture but is incomplete or damaged. Expected a whole picture; "
-        "copy or export it again."
+        f"{name} begins as a {kind} picture but is incomplete or damaged. "
+        "Expected a whole picture; copy or export it again."
     )
 
 
 def unsupported(name: str, what: str) -> ImageRejected:
-    """Return the sentence for a whole file of a known format in a form that cannot be read here."""
+    """Return the error for an intact file of a known format in a form that is not supported."""
     return ImageRejected(
-        f"{name} is {what}, which is not supported here. Expected greyscale, RGB or CMYK of 8 or 16 bits a channel; "
+        f"{name} is {what}, which is not supported here. "
+        "Expected greyscale, RGB or CMYK of 8 or 16 bits a channel; "
         "export the image as PNG or JPEG."
     )
 
 
 def several(name: str, count: int) -> ImageRejected:
-    """Return the sentence for a file of several images."""
+    """Return the error for a file with several images."""
     return ImageRejected(
-        f"{name} holds {count} pictures (it is animated or has several pages). Expected one; export the one you mean."
+        f"{name} holds {count} pictures (it is animated or has several pages). "
+        "Expected one; export the one you mean."
     )
 
 
 def contradictory(name: str, what: str) -> ImageRejected:
-    """Return the sentence for a file of which two statements cannot both be true."""
+    """Return the error for a file with two statements that cannot both be true."""
     return ImageRejected(
         f"{name} contradicts itself: {what}. Expected a header that describes its pixels; "
         "export the image again, as PNG or JPEG."

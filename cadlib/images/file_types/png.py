@@ -1,4 +1,4 @@
-"""Check the chunks of a PNG: checksums, order and the length of the packed pixels.
+"""Checks the chunks of a PNG: checksums, order and pixel data.
 
 Pillow reads no checksum of the pixels, and stops once it has enough of them.
 """
@@ -12,7 +12,8 @@ from dataclasses import dataclass
 from cadlib.images.file_types.kinds import damaged, unsupported
 
 _SIGNATURE_BYTES = 8
-_CHANNELS = {0: 1, 2: 3, 3: 1, 4: 2, 6: 4}  # colour type -> channels (PNG 11.2.2)
+# Colour type -> channels and depths (PNG 11.2.2).
+_CHANNELS = {0: 1, 2: 3, 3: 1, 4: 2, 6: 4}
 _DEPTHS = {0: (1, 2, 4, 8, 16), 2: (8, 16), 3: (1, 2, 4, 8), 4: (8, 16), 6: (8, 16)}
 _CRITICAL = (b"IHDR", b"PLTE", b"IDAT", b"IEND")
 _PASSES = (
@@ -25,6 +26,8 @@ _PASSES = (
     (0, 1, 1, 2),
 )
 """Adam7: the first column and row of each pass, and its steps (PNG 8.2)."""
+_WITHOUT_INTERLACE = ((0, 0, 1, 1),)
+# Pixels are unpacked in pieces, so that a bomb cannot fill the memory.
 _PIECE_BYTES = 1 << 20
 
 
@@ -37,48 +40,59 @@ class Chunk:
 
 
 def png_chunks(data: bytes) -> Iterator[Chunk]:
-    """Walk over the chunks up to IEND; raise ValueError where one is cut off or fails its checksum."""
+    """Yield the chunks up to IEND; raise ValueError for a truncated chunk or a wrong checksum."""
     view = memoryview(data)
     at = _SIGNATURE_BYTES
     while True:
         if at + 12 > len(data):
             raise ValueError("a PNG without an end")
-        length, kind = struct.unpack(">I4s", view[at : at + 8])
-        end = at + 8 + length
+        length, kind = struct.unpack_from(">I4s", view, at)
+        start = at + 8
+        end = start + length
         if end + 4 > len(data):
             raise ValueError("a chunk behind the end of the file")
-        if zlib.crc32(view[at + 4 : end]) != struct.unpack(">I", view[end : end + 4])[0]:
+        # The checksum covers the type and the data.
+        checked = view[at + 4 : end]
+        (checksum,) = struct.unpack_from(">I", view, end)
+        if zlib.crc32(checked) != checksum:
             raise ValueError("a chunk with a wrong checksum")
-        yield Chunk(kind, view[at + 8 : end])
+        yield Chunk(kind, view[start:end])
         if kind == b"IEND":
             return
         at = end + 4
 
 
 def check_png(data: bytes, name: str) -> int:
-    """Return 0, the page to read; raise ImageRejected for a damaged chunk and a form that is not supported."""
-    if data[_SIGNATURE_BYTES + 4 : _SIGNATURE_BYTES + 8] == b"CgBI":
+    """Return 0, the page to read.
+
+    Raise ImageRejected for a damaged chunk and for a form that is not supported.
+    """
+    first_kind = data[_SIGNATURE_BYTES + 4 : _SIGNATURE_BYTES + 8]
+    if first_kind == b"CgBI":
         raise unsupported(name, "a PNG image in Apple's own form for apps")
     try:
         header, *others = list(png_chunks(data))
-        _, _, bits, colour_type, compression, filtering, interlace = struct.unpack(
-            ">IIBBBBB", header.data
-        )
+        fields = struct.unpack(">IIBBBBB", header.data)
     except (ValueError, struct.error) as error:
         raise damaged(name, "PNG") from error
+    _, _, bits, colour_type, compression, filtering, interlace = fields
     if header.kind != b"IHDR" or bits not in _DEPTHS.get(colour_type, ()):
         raise damaged(name, "PNG")
     if compression or filtering or interlace > 1:
         raise damaged(name, "PNG")
     for chunk in others:
-        # The case of the first letter tells what a reader must understand.
-        if chunk.kind[:1].isupper() and chunk.kind not in _CRITICAL:
+        # A capital first letter marks a chunk that each reader must understand.
+        is_critical = chunk.kind[:1].isupper()
+        if is_critical and chunk.kind not in _CRITICAL:
             raise unsupported(name, "a PNG image with a critical part of a later version")
     return 0
 
 
 def check_png_pixels(data: bytes, name: str) -> None:
-    """Refuse a PNG whose packed pixels end early, fail their checksum or do not end with their image."""
+    """Raise ImageRejected for a PNG with damaged pixel data.
+
+    The packed pixels must not end early, must match their checksum and must end with the image.
+    """
     needed = -1
     inflate = zlib.decompressobj()
     length = 0
@@ -90,7 +104,8 @@ def check_png_pixels(data: bytes, name: str) -> None:
                 continue
             rest: bytes | memoryview = chunk.data
             while len(rest) and not inflate.eof:
-                length += len(inflate.decompress(rest, _PIECE_BYTES))
+                piece = inflate.decompress(rest, _PIECE_BYTES)
+                length += len(piece)
                 rest = inflate.unconsumed_tail
                 if length > needed + _PIECE_BYTES:
                     raise ValueError("more pixels than the image has")
@@ -102,12 +117,15 @@ def check_png_pixels(data: bytes, name: str) -> None:
 
 def _unpacked_bytes(header: memoryview) -> int:
     """Return the bytes of all rows, each with its filter byte."""
-    width_px, height_px, bits, colour_type, _, _, interlace = struct.unpack(">IIBBBBB", header)
+    fields = struct.unpack(">IIBBBBB", header)
+    width_px, height_px, bits, colour_type, _, _, interlace = fields
     pixel_bits = bits * _CHANNELS[colour_type]
-    passes = _PASSES if interlace else ((0, 0, 1, 1),)
+    passes = _PASSES if interlace else _WITHOUT_INTERLACE
     total = 0
     for left, top, step_x, step_y in passes:
-        columns, rows = math.ceil((width_px - left) / step_x), math.ceil((height_px - top) / step_y)
+        columns = math.ceil((width_px - left) / step_x)
+        rows = math.ceil((height_px - top) / step_y)
         if columns > 0 and rows > 0:
-            total += rows * (1 + math.ceil(columns * pixel_bits / 8))
+            pixel_bytes = math.ceil(columns * pixel_bits / 8)
+            total += rows * (1 + pixel_bytes)
     return total

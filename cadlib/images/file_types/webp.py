@@ -1,31 +1,39 @@
-"""Check that a WebP holds the chunks that its header states.
+"""Checks that a WebP holds the chunks that its header states.
 
-WebP has no checksum: within its pixels libwebp notices little damage but a missing end.
+WebP has no checksum. Within the pixels, libwebp notices little damage apart from a missing end.
 """
 
 import struct
 
 from cadlib.images.file_types.kinds import damaged
 
-_PIXELS = (b"VP8 ", b"VP8L")
-_ANIMATION = b"ANMF"
+_FILE_HEADER_BYTES = 12
+_CHUNK_HEADER_BYTES = 8
+# Lossy pixels, lossless pixels, and a frame of an animation.
+_PIXEL_CHUNKS = (b"VP8 ", b"VP8L", b"ANMF")
 
 
 def check_webp(data: bytes, name: str) -> int:
-    """Return 0, the page to read; raise ImageRejected for a WebP that is cut short or lacks its pixels."""
-    if len(data) < 12:
+    """Return 0, the page to read.
+
+    Raise ImageRejected for a WebP that is cut short or has no pixels.
+    """
+    if len(data) < _FILE_HEADER_BYTES:
         raise damaged(name, "WebP")
     (length,) = struct.unpack("<I", data[4:8])
     end = 8 + length
     if end > len(data):
         raise damaged(name, "WebP")
-    at, has_pixels = 12, False
-    while at + 8 <= end:
-        kind, size = struct.unpack("<4sI", data[at : at + 8])
-        at += 8 + size
+    at = _FILE_HEADER_BYTES
+    has_pixels = False
+    while at + _CHUNK_HEADER_BYTES <= end:
+        kind, size = struct.unpack_from("<4sI", data, at)
+        at += _CHUNK_HEADER_BYTES + size
         if at > end:
             raise damaged(name, "WebP")
-        has_pixels = has_pixels or kind in _PIXELS or kind == _ANIMATION
+        if kind in _PIXEL_CHUNKS:
+            has_pixels = True
+        # Chunks of odd length are padded with one byte.
         at += size % 2
     if not has_pixels:
         raise damaged(name, "WebP")
