@@ -70,7 +70,8 @@ def _named_tensors(parts: dict[str, Tensors], optimizer: torch.optim.Optimizer) 
     for part, tensors in parts.items():
         for name, tensor in tensors.items():
             named[f"{part}/{name}"] = tensor
-    for index, moments in optimizer.state_dict()["state"].items():
+    state = optimizer.state_dict()["state"]
+    for index, moments in state.items():
         for name, value in moments.items():
             named[f"optimizer/{index}/{name}"] = torch.as_tensor(value)
     return named
@@ -190,7 +191,9 @@ def restore(
     for key, tensor in _below(tensors, "optimizer/").items():
         index, moment = key.split("/")
         moments.setdefault(int(index), {})[moment] = tensor
-    optimizer.load_state_dict({**optimizer.state_dict(), "state": moments})
+    # The settings of the parameter groups are those of the new optimizer.
+    state = {**optimizer.state_dict(), "state": moments}
+    optimizer.load_state_dict(state)
 
 
 def _below(tensors: Tensors, prefix: str) -> Tensors:

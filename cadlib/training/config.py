@@ -157,7 +157,9 @@ class TrainConfig:
         if step < rise:
             return self.learning_rate * (step + 1) / rise
         fall = max(steps - rise, 1)
-        height = (1 + math.cos(math.pi * (step - rise) / fall)) / 2
+        angle = math.pi * (step - rise) / fall
+        # From 1 at the peak to 0 at the end.
+        height = (1 + math.cos(angle)) / 2
         share = self.last_rate + (1 - self.last_rate) * height
         return self.learning_rate * share
 

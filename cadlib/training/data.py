@@ -155,10 +155,12 @@ def _open(folder: Path, subset: Subset | None) -> IsicDataset:
 
 def _labelled(dataset: IsicDataset, log: Callable[[str], None]) -> pd.DataFrame:
     """Return the images with one of the diagnoses; log how many have none."""
-    labelled = dataset.table[dataset.table["diagnosis"].isin(CODES)]
+    has_diagnosis = dataset.table["diagnosis"].isin(CODES)
+    labelled = dataset.table[has_diagnosis]
     left_out = len(dataset.table) - len(labelled)
     if left_out:
-        partial = int(has_label(dataset.table).sum()) - len(labelled)
+        n_labelled = int(has_label(dataset.table).sum())
+        partial = n_labelled - len(labelled)
         log(
             f"{left_out:,} images without a diagnosis are left out, "
             f"{partial:,} of them labelled malignant or benign"
@@ -217,7 +219,8 @@ def _planned_split(
         log(f"{left_out:,} images are left out: {plan.split_csv} does not name them")
     groups = selected["lesion_group"].astype("int64")
     parts = selected["split"].astype("str")
-    images = table[table["image"].isin(selected["image"])].reset_index(drop=True)
+    is_selected = table["image"].isin(selected["image"])
+    images = table[is_selected].reset_index(drop=True)
     if plan.n_folds:
         parts = _with_fold(parts, images, groups, plan, seed)
     return images, groups, parts
@@ -293,7 +296,9 @@ class Crops(Dataset[tuple[Tensor, Tensor]]):
         self._least_crop = least_crop
 
     def __getitem__(self, crop: Crop) -> tuple[Tensor, Tensor]:
-        image = torch.from_numpy(self._pixels[crop.row]).permute(2, 0, 1)
+        pixels = torch.from_numpy(self._pixels[crop.row])
+        # (side, side, 3) to (3, side, side)
+        image = pixels.permute(2, 0, 1)
         augmented = augment(image, crop.side_px, crop.seed, self._least_crop)
         label = torch.tensor(self._labels[crop.row])
         return augmented, label
@@ -344,13 +349,16 @@ class BatchPlan(Sampler[list[Crop]]):
         for step in range(self.first_step, self.steps):
             epoch, batch = divmod(step, self.steps_per_epoch)
             if batch == 0 or step == self.first_step:
-                order = self._order(np.random.default_rng((self._seed, epoch)))
+                # Both depend on the epoch alone, so a resumed run draws the same images.
+                order_rng = np.random.default_rng((self._seed, epoch))
+                order = self._order(order_rng)
                 seed_rng = np.random.default_rng((self._seed, epoch, 1))
                 seeds = seed_rng.integers(0, 2**62, len(order))
             start = batch * self._batch_size
-            positions = range(start, start + self._batch_size)[self._share]
+            batch_positions = range(start, start + self._batch_size)
+            own_positions = batch_positions[self._share]
             side_px = self._side_px(epoch)
-            yield [Crop(int(order[i]), int(seeds[i]), side_px) for i in positions]
+            yield [Crop(int(order[i]), int(seeds[i]), side_px) for i in own_positions]
 
     def _order(self, rng: np.random.Generator) -> NDArray[np.int64]:
         """Return the rows of an epoch, in its order."""

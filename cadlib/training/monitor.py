@@ -175,6 +175,7 @@ class RunReader:
         scalar_tags = events.Tags()["scalars"]
         points = {tag: events.Scalars(tag) if tag in scalar_tags else [] for tag in TAGS}
         last_points = [curve[-1] for curve in points.values() if curve]
+        # A curve of epochs may end before the curves of steps.
         step = max((point.step for point in last_points), default=0)
         started = events.FirstEventTimestamp()
         heard = max((point.wall_time for point in last_points), default=started)
@@ -225,7 +226,8 @@ def find_runs(root: Path) -> dict[str, Path]:
     first_files: dict[Path, str] = {}
     try:
         for run in _run_folders(root):
-            first = min((run / CURVES_FOLDER).glob(EVENT_FILES), default=None)
+            event_files = (run / CURVES_FOLDER).glob(EVENT_FILES)
+            first = min(event_files, default=None)
             if first is not None:
                 first_files[run] = first.name
     except (OSError, ValueError) as error:

@@ -35,11 +35,15 @@ def fit(_model: Model, features: SplitFeatures, split: str) -> Fitted:
     limit = float(np.quantile(validation_distances, KNOWN_SHARE))
     data = looks.pack()
     checksum = sha256(data).hexdigest()
-    facts = NoveltyFacts(limit, KNOWN_SHARE, len(looks.stored), len(validation.looks), checksum)
+    n_train = len(looks.stored)
+    n_validation = len(validation.looks)
+    facts = NoveltyFacts(limit, KNOWN_SHARE, n_train, n_validation, checksum)
     unknown = looks.distances(reported.looks) > limit
     counts = {}
     for name, rows in _kinds(reported.table):
-        counts[name] = {"n": int(rows.sum()), "unknown": int(unknown[rows].sum())}
+        n_images = int(rows.sum())
+        n_unknown = int(unknown[rows].sum())
+        counts[name] = {"n": n_images, "unknown": n_unknown}
     figures = {"split": split, "unknown": counts}
     return Fitted({"novelty": facts}, {"novelty": figures}, {NOVELTY_FILE: data})
 
@@ -59,5 +63,8 @@ def _kinds(table: pd.DataFrame) -> Iterator[tuple[str, NDArray[np.bool_]]]:
 
 def _rows_by_value(column: pd.Series) -> Iterator[tuple[str, NDArray[np.bool_]]]:
     """Yield each value of a column, in order, with its rows."""
-    for value in sorted(column.dropna().unique()):
-        yield str(value), (column == value).to_numpy(bool, na_value=False)
+    values = sorted(column.dropna().unique())
+    for value in values:
+        # Comparison of a missing value may be missing too: such a row is not selected.
+        has_value = (column == value).to_numpy(bool, na_value=False)
+        yield str(value), has_value

@@ -135,7 +135,9 @@ def _figures(
     precision = np.array(precisions)
     vote_right = np.array(votes) == labels
     model_right = first == labels
-    chance = np.bincount(index.diagnoses, minlength=len(CODES)) / len(index)
+    counts = np.bincount(index.diagnoses, minlength=len(CODES))
+    # A random training image has the diagnosis of a class with this probability.
+    chance = counts / len(index)
     classes = by_class(labels)
     agreeing = _agreeing(neighbours)
     return (
