@@ -1,16 +1,17 @@
-"""The command line: parse, call, print. `python -m cadlib --help` lists the commands."""
+"""Runs the command line; `python -m cadlib --help` lists the commands."""
 
 import argparse
 import sys
 from collections.abc import Sequence
 
-# Little is imported here: a Ctrl-C meanwhile would end with a traceback.
+# Few modules are imported here: a Ctrl-C during an import would end with a traceback.
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run one command; return 0 for success, 1 if something failed, 2 for bad usage, 130 after Ctrl-C.
+    """Run one command and return its exit code.
 
-    Return 141 where nobody reads the output any more, as in `| head`.
+    It is 0 for success, 1 for a failure, 2 for bad usage, 130 after Ctrl-C, and 141 where nobody
+    reads the output any more, as in `| head`.
     """
     try:
         from cadlib.cli.streams import READER_GONE, mute_broken_streams, prepare_streams  # noqa: PLC0415
@@ -22,12 +23,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
             mute_broken_streams()
             return READER_GONE
     except KeyboardInterrupt as stop:
-        print(f"cadlib: {str(stop) or 'Stopped.'}", file=sys.stderr)
+        message = str(stop) or "Stopped."
+        print(f"cadlib: {message}", file=sys.stderr)
         return 130
 
 
 def _main(arguments: Sequence[str] | None) -> int:
-    """Run one command, as `main` does; raise BrokenPipeError where nobody reads the output any more."""
+    """Run one command and return its exit code.
+
+    Raise BrokenPipeError where nobody reads the output any more.
+    """
     from cadlib.cli.streams import mute_broken_streams, reader_is_gone  # noqa: PLC0415
     from cadlib.cli.usage import UsageError  # noqa: PLC0415
     from cadlib.errors import CadError  # noqa: PLC0415
@@ -37,7 +42,8 @@ def _main(arguments: Sequence[str] | None) -> int:
             options = parser().parse_args(arguments)
             return int(options.run(options))
         finally:
-            sys.stdout.flush()  # here, where an error is met, and not at the end of Python
+            # An error is handled here, but not at the end of Python.
+            sys.stdout.flush()
     except CadError as error:
         print(f"cadlib: {error}", file=sys.stderr)
         return 2 if isinstance(error, UsageError) else 1
@@ -55,11 +61,13 @@ def parser() -> argparse.ArgumentParser:
 
     root = argparse.ArgumentParser(
         prog="python -m cadlib",
-        description="Computer-aided diagnosis of skin lesions: it supports a reader, never replaces one.",
+        description=(
+            "Computer-aided diagnosis of skin lesions: it supports a reader, never replaces one."
+        ),
     )
     commands = root.add_subparsers(required=True, metavar="command")
-    for name, (command, does) in COMMANDS.items():
-        command.add(commands.add_parser(name, help=does))
+    for name, (command, help_text) in COMMANDS.items():
+        command.add(commands.add_parser(name, help=help_text))
     return root
 
 
