@@ -1,23 +1,20 @@
-"""Runs the command line. `python -m cadlib --help` lists the commands."""
+"""Runs the command line; `python -m cadlib --help` lists the commands."""
 
 import argparse
 import sys
 from collections.abc import Sequence
 
-# Little is imported here: a Ctrl-C meanwhile would end with a traceback.
+# Few modules are imported here: a Ctrl-C during an import would end with a traceback.
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run one command; return 0 for success, 1 for failure, 2 for bad usage, 130 after Ctrl-C.
+    """Run one command and return its exit code.
 
-    Return 141 where nobody reads the output any more, as in `| head`.
+    It is 0 for success, 1 for a failure, 2 for bad usage, 130 after Ctrl-C, and 141 where nobody
+    reads the output any more, as in `| head`.
     """
     try:
-        from cadlib.cli.streams import (  # noqa: PLC0415
-            READER_GONE,
-            mute_broken_streams,
-            prepare_streams,
-        )
+        from cadlib.cli.streams import READER_GONE, mute_broken_streams, prepare_streams  # noqa: PLC0415
 
         prepare_streams()
         try:
@@ -26,12 +23,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
             mute_broken_streams()
             return READER_GONE
     except KeyboardInterrupt as stop:
-        print(f"cadlib: {str(stop) or 'Stopped.'}", file=sys.stderr)
+        message = str(stop) or "Stopped."
+        print(f"cadlib: {message}", file=sys.stderr)
         return 130
 
 
 def _main(arguments: Sequence[str] | None) -> int:
-    """Run one command, as `main` does.
+    """Run one command and return its exit code.
 
     Raise BrokenPipeError where nobody reads the output any more.
     """
@@ -68,9 +66,8 @@ def parser() -> argparse.ArgumentParser:
         ),
     )
     commands = root.add_subparsers(required=True, metavar="command")
-    for name, (command, does) in COMMANDS.items():
-        command_parser = commands.add_parser(name, help=does)
-        command.add(command_parser)
+    for name, (command, help_text) in COMMANDS.items():
+        command.add(commands.add_parser(name, help=help_text))
     return root
 
 

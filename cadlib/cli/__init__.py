@@ -1,6 +1,7 @@
-"""The commands of `python -m cadlib`, one a file: `add` gives a parser its flags, `run` carries it out.
+"""Defines the commands of `python -m cadlib`, one in each file.
 
-Nothing here imports torch before a command needs it, so that help and bad usage do not wait for it.
+`add` gives a parser the flags of a command, `run` runs it. No file imports torch before its command
+needs it, so that help and bad usage do not wait for it.
 """
 
 from types import ModuleType
@@ -41,4 +42,4 @@ COMMANDS: dict[str, tuple[ModuleType, str]] = {
     "across": (across, "what a model loses on an archive it was not trained on"),
     "download": (download, "fetch the data set of ISIC 2019, or a small sample"),
 }
-"""Name -> its module, and what it does, in the order of `--help`."""
+"""Name -> module and help text, in the order of `--help`."""

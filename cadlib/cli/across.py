@@ -1,4 +1,4 @@
-"""Measure what a network loses on an archive that it was not trained on."""
+"""Measures the loss of a network on an archive it was not trained on."""
 
 import argparse
 from pathlib import Path
@@ -37,7 +37,7 @@ def add(command: argparse.ArgumentParser) -> None:
 
 
 def run(options: argparse.Namespace) -> int:
-    """Carry the command out and return its exit code."""
+    """Run the command and return its exit code."""
     config = settings_of(options)
     output = options.output or options.run_dir
     record = check_model(options.into_model) if options.into_model else None
@@ -47,22 +47,20 @@ def run(options: argparse.Namespace) -> int:
     from cadlib.metrics import tables
     from cadlib.model import metrics_file
 
-    standing = any(options.run_dir.glob(f"*/{CHECKPOINT_FILE}"))
-    if standing and not (options.resume or options.overwrite):
+    has_runs = any(options.run_dir.glob(f"*/{CHECKPOINT_FILE}"))
+    if has_runs and not (options.resume or options.overwrite):
         raise UsageError(
             f"Runs stand in {options.run_dir}: go on with --resume, or start anew with --overwrite."
         )
     make_folder(output)
     if record:
         make_folder(find_model(options.into_model))
-    found = {
-        "across_archives": across_archives(
-            options.data, options.run_dir, config, resume=options.resume
-        )
-    }
-    (output / "across.json").write_text(metrics_file.metrics_json(found), encoding="utf-8")
+    archives = across_archives(options.data, options.run_dir, config, resume=options.resume)
+    result = {"across_archives": archives}
+    (output / "across.json").write_text(metrics_file.metrics_json(result), encoding="utf-8")
     if record:
         folder = find_model(options.into_model)
-        metrics_file.write_into(folder, record, {**metrics_file.measured(folder, record), **found})
-    print(tables.across_table(found["across_archives"]))
+        figures = {**metrics_file.measured(folder, record), **result}
+        metrics_file.write_into(folder, record, figures)
+    print(tables.across_table(archives))
     return 0

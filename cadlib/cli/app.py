@@ -1,4 +1,4 @@
-"""Start the app."""
+"""Starts the app."""
 
 import argparse
 import os
@@ -27,7 +27,7 @@ def add(command: argparse.ArgumentParser) -> None:
 
 
 def run(options: argparse.Namespace) -> int:
-    """Replace this process by the server; raise UsageError for a port that cannot be."""
+    """Replace this process by the server; raise UsageError for a port out of range."""
     if options.port not in _PORTS:
         raise UsageError(f"Expected --port from 1 to {_PORTS[-1]}, but found {options.port}.")
     arguments = ["run", str(project_dir() / "app.py"), "--server.port", str(options.port)]
@@ -38,5 +38,7 @@ def run(options: argparse.Namespace) -> int:
     # glibc keeps a pool of memory for each thread, and a session is a thread: two pools for all
     # keep a session below 15 MB. glibc reads this when a process starts.
     environment = {"MALLOC_ARENA_MAX": "2", **os.environ}
+    # Text in the buffer would be lost with this process.
     sys.stdout.flush()
-    os.execve(sys.executable, [sys.executable, "-m", "streamlit", *arguments], environment)
+    command = [sys.executable, "-m", "streamlit", *arguments]
+    os.execve(sys.executable, command, environment)

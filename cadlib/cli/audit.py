@@ -1,8 +1,9 @@
-"""Look for leaks in a model's split, for contradicting labels, and for drift of its answers."""
+"""Checks a model for leaks in its split, contradicting labels and drift."""
 
 import argparse
 import sys
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from cadlib.cli.usage import (
     UsageError,
@@ -16,6 +17,10 @@ from cadlib.cli.usage import (
 from cadlib.errors import CadError
 from cadlib.model.record import find_model
 from cadlib.progress import ProgressBars
+
+# `--help` and bad usage do not wait for this import.
+if TYPE_CHECKING:
+    from cadlib.data.dataset import Dataset
 
 
 def add(command: argparse.ArgumentParser) -> None:
@@ -38,51 +43,75 @@ def add(command: argparse.ArgumentParser) -> None:
 
 
 def run(options: argparse.Namespace) -> int:
-    """Carry the command out and return its exit code."""
+    """Run the command and return its exit code."""
     _check_audit(options)
+    # If the model has changed, its split is not audited: it may be that of another model.
     if options.model is not None and _print_changes(options.model):
-        return 1  # a model that changed is not the one whose split would be audited
+        return 1
     if options.data is None:
         return 0
-    record = check_model(options.model) if options.model is not None else None
+    if options.model is None:
+        return _audit_data(options)
+    return _audit_split(options)
 
-    from cadlib.data.dataset import open_dataset
+
+def _audit_data(options: argparse.Namespace) -> int:
+    """Audit a data set alone, and return 0."""
     from cadlib.data.duplicates import find_duplicates
+    from cadlib.data.label_check import check_labelled
+    from cadlib.report import audit_sheet
+
+    dataset = _open(options.data)
+    with ProgressBars() as progress:
+        duplicates = find_duplicates(dataset, progress)
+    print(duplicates)
+    if options.sheet:
+        write_text(options.sheet, audit_sheet.render(duplicates))
+    # The search for duplicates needs no labels, so they are checked after it.
+    check_labelled(dataset, malignant_alone=True)
+    return 0
+
+
+def _audit_split(options: argparse.Namespace) -> int:
+    """Audit a data set and the split of a model, and return 1 for a leak, else 0."""
+    record = check_model(options.model)
+
     from cadlib.data.label_check import check_labelled
     from cadlib.evaluation import leak_audit
     from cadlib.model.model import Model
     from cadlib.report import audit_sheet
 
-    dataset = open_dataset(options.data, verify=False)
-    print(dataset.report, file=sys.stderr)
+    folder = find_model(options.model)
+    dataset = _open(options.data)
     with ProgressBars() as progress:
-        if record is None:
-            alone = find_duplicates(dataset, progress)
-        else:
-            found = leak_audit.audit_split(
-                Model.load(options.model), find_model(options.model), dataset, progress
-            )
-    print(alone if record is None else found)
+        model = Model.load(options.model)
+        audit = leak_audit.audit_split(model, folder, dataset, progress)
+    print(audit)
     if options.sheet:
-        page = (
-            audit_sheet.render(alone)
-            if record is None
-            else audit_sheet.render(found.duplicates, found)
-        )
-        write_text(options.sheet, page)
-    check_labelled(
-        dataset, malignant_alone=True
-    )  # after the search for duplicates, which needs no label
-    if options.into_model and record is not None:
-        if found.missing:
+        write_text(options.sheet, audit_sheet.render(audit.duplicates, audit))
+    # The search for duplicates needs no labels, so they are checked after it.
+    check_labelled(dataset, malignant_alone=True)
+    if options.into_model:
+        if audit.missing:
             raise CadError(
-                f"Expected all images of the split, but {found.missing:,} images lack; the model is left as it was."
+                f"Expected all images of the split, but {audit.missing:,} images lack; "
+                "the model is left as it was."
             )
-        leak_audit.write_into(find_model(options.model), record, found.result)
-    return 1 if record is not None and found.result.leaks else 0
+        leak_audit.write_into(folder, record, audit.result)
+    return 1 if audit.result.leaks else 0
+
+
+def _open(folder: Path) -> "Dataset":
+    """Open a data set and print its report."""
+    from cadlib.data.dataset import open_dataset
+
+    dataset = open_dataset(folder, verify=False)
+    print(dataset.report, file=sys.stderr)
+    return dataset
 
 
 def _check_audit(options: argparse.Namespace) -> None:
+    """Raise UsageError for flags that do not fit each other, and for missing files."""
     if options.data is None and options.model is None:
         raise UsageError(
             "Expected --data with the folder of a data set, --model with a model, or both."
@@ -102,7 +131,7 @@ def _check_audit(options: argparse.Namespace) -> None:
 
 
 def _print_changes(name: str) -> bool:
-    """Print what changed in a model's folder and in its answers; return whether anything did."""
+    """Print the changes of a model's folder and golden answers; return whether there are any."""
     from cadlib.model.verification import verify
 
     verified = verify(find_model(name))

@@ -1,4 +1,7 @@
-"""Fit calibration, thresholds and prediction sets of a model anew, on the validation images of its own split."""
+"""Refits calibration, thresholds and prediction sets of a model.
+
+They are fitted on the validation images of the model's own split.
+"""
 
 import argparse
 from pathlib import Path
@@ -16,8 +19,9 @@ def add(command: argparse.ArgumentParser) -> None:
 
 
 def run(options: argparse.Namespace) -> int:
-    """Carry the command out and return its exit code."""
-    record, folder = check_model(options.model), find_model(options.model)
+    """Run the command and return its exit code."""
+    record = check_model(options.model)
+    folder = find_model(options.model)
     check_data(options.data)
     make_folder(folder)
 
@@ -27,7 +31,8 @@ def run(options: argparse.Namespace) -> int:
     from cadlib.model.split import part_of_split
     from cadlib.training import calibrate
 
-    dataset = part_of_split(folder, record, open_dataset(options.data, verify=False), "validation")
+    dataset = open_dataset(options.data, verify=False)
+    dataset = part_of_split(folder, record, dataset, "validation")
     check_labelled(dataset)
     with ProgressBars() as progress:
         figures = calibrate.calibrate(folder, dataset, progress)

@@ -1,4 +1,4 @@
-"""Fetch the data set of ISIC 2019, or a small sample of the ISIC Archive."""
+"""Downloads the data set of ISIC 2019, or a sample of the ISIC Archive."""
 
 import argparse
 from pathlib import Path
@@ -28,22 +28,10 @@ def add(command: argparse.ArgumentParser) -> None:
 
 
 def run(options: argparse.Namespace) -> int:
-    """Carry the command out and return its exit code."""
+    """Run the command and return its exit code."""
     from cadlib.data import download
 
-    if options.sample is not None and (options.mirror is not None or options.keep_zip):
-        raise UsageError(
-            "Expected --sample alone: it takes single images from the ISIC Archive, no mirror and no zip."
-        )
-    if options.sample is not None and options.sample < 1:
-        raise UsageError(
-            f"Expected --sample of at least 1 image a class but came {options.sample}."
-        )
-    if options.mirror is not None:
-        try:
-            download.check_address(options.mirror)
-        except CadError as error:
-            raise UsageError(str(error)) from error
+    _check_download(options)
     make_folder(options.to)
     with ProgressBars(counts_bytes=True) as progress:
         watch = download.Watch(tqdm.write, progress)
@@ -54,3 +42,23 @@ def run(options: argparse.Namespace) -> int:
         else:
             download.download_sample(options.to, options.sample, watch)
     return 0
+
+
+def _check_download(options: argparse.Namespace) -> None:
+    """Raise UsageError for flags that do not fit each other, or an address that cannot be used."""
+    from cadlib.data import download
+
+    if options.sample is not None and (options.mirror is not None or options.keep_zip):
+        raise UsageError(
+            "Expected --sample alone: it takes single images from the ISIC Archive, "
+            "no mirror and no zip."
+        )
+    if options.sample is not None and options.sample < 1:
+        raise UsageError(
+            f"Expected --sample of at least 1 image a class but came {options.sample}."
+        )
+    if options.mirror is not None:
+        try:
+            download.check_address(options.mirror)
+        except CadError as error:
+            raise UsageError(str(error)) from error

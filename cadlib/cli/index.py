@@ -1,4 +1,4 @@
-"""Give a model what rests on the features of its training images, and measure it."""
+"""Fits a model's similar-case index and novelty detector, and measures them."""
 
 import argparse
 from pathlib import Path
@@ -16,10 +16,11 @@ def add(command: argparse.ArgumentParser) -> None:
 
 
 def run(options: argparse.Namespace) -> int:
-    """Carry the command out and return its exit code."""
+    """Run the command and return its exit code."""
     check_model(options.model)
+    folder = find_model(options.model)
     check_data(options.data)
-    make_folder(find_model(options.model))
+    make_folder(folder)
 
     from cadlib.data.dataset import open_dataset
     from cadlib.data.label_check import check_labelled
@@ -29,10 +30,10 @@ def run(options: argparse.Namespace) -> int:
     dataset = open_dataset(options.data, verify=False)
     check_labelled(dataset)
     with ProgressBars() as progress:
-        figures = index.fit(find_model(options.model), dataset, progress)
+        figures = index.fit(folder, dataset, progress)
     print(tables.neighbours_table(figures))
-    split, counted = figures["novelty"]["split"], figures["novelty"]["unknown"]["all"]
-    print(
-        f"{counted['unknown']:,} of {counted['n']:,} images of the {split} split are called unknown"
-    )
+    novelty = figures["novelty"]
+    counts = novelty["unknown"]["all"]
+    unknown = f"{counts['unknown']:,} of {counts['n']:,} images"
+    print(f"{unknown} of the {novelty['split']} split are called unknown")
     return 0

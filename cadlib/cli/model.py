@@ -1,4 +1,4 @@
-"""Verify that a model folder is as it was written, or write it anew in the current format."""
+"""Verifies that a model folder is unchanged, or migrates it to the current format."""
 
 import argparse
 
@@ -38,7 +38,7 @@ def run_verify(options: argparse.Namespace) -> int:
 
 
 def run_migrate(options: argparse.Namespace) -> int:
-    """Write a model folder anew and print its id."""
+    """Write a model folder in the current format and print its id."""
     from cadlib.model.migration import migrate
 
     folder = check_found(options.model)

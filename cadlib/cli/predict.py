@@ -1,4 +1,4 @@
-"""Diagnose files and folders: print a table, JSON or CSV, and write heatmaps on request."""
+"""Diagnoses image files, prints the results, and writes heatmaps on request."""
 
 import argparse
 import csv
@@ -22,14 +22,15 @@ from cadlib.metrics.operating_point import DEFAULT_OPERATING_POINT, TARGET_SENSI
 from cadlib.model.record import ModelRecord, find_model
 from cadlib.taxonomy import CODES, diagnosis
 
-if TYPE_CHECKING:  # torch takes seconds; `--help` and bad usage do not wait for it
+# torch takes seconds to load; `--help` and bad usage do not wait for it.
+if TYPE_CHECKING:
     from cadlib.assessment import Assessment
-    from cadlib.model.model import Model
+    from cadlib.model.model import Model, Prediction
     from cadlib.model.neighbours import Neighbours
 
 
 BATCH_SIZE = 8
-"""Images held at a time; few, for one may be of 40 megapixels."""
+"""Images in memory at a time; few, because an image may have 40 megapixels."""
 
 QUALITY = {"poor": "Read with care:", "unreadable": "No answer can rest on this picture:"}
 
@@ -49,7 +50,8 @@ def add(command: argparse.ArgumentParser) -> None:
         "--operating-point",
         default=DEFAULT_OPERATING_POINT,
         metavar="NAME",
-        help=f"threshold to decide by, one of the model's: {', '.join(TARGET_SENSITIVITY)} (default: %(default)s). "
+        help="threshold to decide by, one of the model's: "
+        f"{', '.join(TARGET_SENSITIVITY)} (default: %(default)s). "
         "rule-in refers the fewest lesions; a referral there does not confirm malignancy",
     )
     command.add_argument(
@@ -74,18 +76,19 @@ def add(command: argparse.ArgumentParser) -> None:
 
 
 def run(options: argparse.Namespace) -> int:
-    """Carry the command out and return its exit code."""
+    """Run the command and return its exit code."""
     files: list[Path] = []
     faults: list[Fault] = []
-    for given in options.files:
-        inside = _images_in(given, options.heatmap)
-        files += inside.files
-        faults += inside.faults
+    for path in options.files:
+        listing = _images_in(path, options.heatmap)
+        files += listing.files
+        faults += listing.faults
     facts = _facts(options, check_model(options.model))
     if options.heatmap:
         make_folder(options.heatmap)
 
-    start_decoders()  # beside the import and the model, which take longer
+    # Decoders start while the import and the model load, which take longer.
+    start_decoders()
 
     from cadlib.data.swapped_channels import warning
     from cadlib.model.model import Model
@@ -94,17 +97,19 @@ def run(options: argparse.Namespace) -> int:
     tally = _Tally()
     outcomes = _outcomes(model, files, faults, facts, options, tally)
     if options.format == "table":
-        _print_table(outcomes, sys.stdout, _measured_neighbours(options.model, model.record))
+        measured = _measured_neighbours(options.model, model.record)
+        _print_table(outcomes, sys.stdout, measured)
     else:
         PRINTERS[options.format](outcomes, sys.stdout)
-    if told := warning(tally.swapped, tally.assessed):
-        print(f"cadlib: {told}", file=sys.stderr)
+    swapped_warning = warning(tally.swapped, tally.assessed)
+    if swapped_warning:
+        print(f"cadlib: {swapped_warning}", file=sys.stderr)
     return 1 if tally.failed else 0
 
 
 @dataclass
 class _Tally:
-    """How many files failed, were assessed, and look as if red and blue were swapped."""
+    """Counts of files that failed, that were assessed, and that seem to have swapped channels."""
 
     failed: int = 0
     assessed: int = 0
@@ -119,7 +124,10 @@ def _outcomes(
     options: argparse.Namespace,
     tally: _Tally,
 ) -> Iterator[Outcome]:
-    """Yield what came of each fault and file, write overlays, print failures, and count in `tally`."""
+    """Yield the outcome of each fault and file.
+
+    Overlays are written, failures printed, and both counted in `tally`.
+    """
     names = OverlayNames(options.heatmap) if options.heatmap else None
     for fault in faults:
         tally.failed += 1
@@ -134,31 +142,37 @@ def _outcomes(
     )
     for file, outcome in bar:
         if names is not None and not isinstance(outcome, CadError):
-            outcome, trouble = _explained(model, file, outcome, options.heatmap, names)
-            if trouble is not None:
-                tally.failed += 1
-                tqdm.write(f"cadlib: {file}: {trouble}", file=sys.stderr)
+            outcome, error = _explained(model, file, outcome, options.heatmap, names)
+            if error is not None:
+                _report_failure(file, error, tally)
         if isinstance(outcome, CadError):
-            tally.failed += 1
-            tqdm.write(f"cadlib: {file}: {outcome}", file=sys.stderr)
+            _report_failure(file, outcome, tally)
         else:
             tally.assessed += 1
             tally.swapped += outcome.quality.swapped
         yield file, outcome
 
 
+def _report_failure(file: Path, error: CadError, tally: _Tally) -> None:
+    tally.failed += 1
+    tqdm.write(f"cadlib: {file}: {error}", file=sys.stderr)
+
+
 def _measured_neighbours(name: str, record: ModelRecord) -> dict[str, Any] | None:
-    """Return how often the model was correct by its similar cases; None where that was not measured."""
+    """Return how often the model was correct by its similar cases, or None if not measured."""
     from cadlib.model.metrics_file import measured
 
     try:
-        found: dict[str, Any] | None = measured(find_model(name), record).get("neighbours")
-    except ModelInvalid:  # an answer does not rest on these figures
+        figures = measured(find_model(name), record)
+    except ModelInvalid:
+        # A prediction does not depend on these figures.
         return None
-    return found
+    neighbours: dict[str, Any] | None = figures.get("neighbours")
+    return neighbours
 
 
 def _facts(options: argparse.Namespace, record: ModelRecord) -> PatientFacts:
+    """Return the patient facts of the flags; raise UsageError where the model cannot use them."""
     try:
         facts = PatientFacts(options.age, options.sex, options.site)
         if facts.known:
@@ -173,65 +187,81 @@ def _facts(options: argparse.Namespace, record: ModelRecord) -> PatientFacts:
 
 
 @dataclass(frozen=True)
-class _Inside:
+class _Listing:
+    """The images of an argument, and what could not be read of its folder."""
+
     files: list[Path]
     faults: tuple[Fault, ...] = ()
 
 
-def _images_in(given: Path, heatmaps: Path | None) -> _Inside:
-    """Return the file itself, or the images below a folder, none of our own heatmaps, and the faults met there."""
+def _images_in(path: Path, heatmaps: Path | None) -> _Listing:
+    """Return the file itself, or the images and faults below a folder.
+
+    Overlays in the folder `heatmaps` are left out. Raise UsageError for a folder without images.
+    """
     try:
-        is_folder = given.is_dir()
-    except OSError:  # a folder above is closed: reported when the file is read
+        is_folder = path.is_dir()
+    except OSError:
+        # A folder above is closed to this user: reported when the file is read.
         is_folder = False
     if not is_folder:
-        return _Inside([given])
-    tree = read_tree(given)
+        return _Listing([path])
+    tree = read_tree(path)
     images = []
-    for path in tree.files:
-        ours = heatmaps is not None and path.resolve().is_relative_to(heatmaps.resolve())
-        if _is_picture(path) and not ours:
-            images.append(path)
+    for file in tree.files:
+        is_overlay = heatmaps is not None and file.resolve().is_relative_to(heatmaps.resolve())
+        if _is_image(file) and not is_overlay:
+            images.append(file)
     if not images and not tree.faults:
         raise UsageError(
-            f"Expected images ({', '.join(SUPPORTED_SUFFIXES)}) in {given} but it holds none."
+            f"Expected images ({', '.join(SUPPORTED_SUFFIXES)}) in {path} but it holds none."
         )
-    return _Inside(images, tree.faults)
+    return _Listing(images, tree.faults)
 
 
-def _is_picture(path: Path) -> bool:
-    """Say whether a folder's file is to be read: by its suffix; DICOM often has none, and an index beside it."""
-    return path.suffix.lower() in SUPPORTED_SUFFIXES or (
-        not path.suffix and path.name != "DICOMDIR" and is_dicom(path)
-    )
+def _is_image(path: Path) -> bool:
+    """Return whether to read a file of a folder, by its suffix.
+
+    DICOM files often have no suffix, and an index DICOMDIR beside them.
+    """
+    if path.suffix.lower() in SUPPORTED_SUFFIXES:
+        return True
+    return not path.suffix and path.name != "DICOMDIR" and is_dicom(path)
 
 
-def _joined(given: PatientFacts, header: PatientFacts) -> PatientFacts:
-    """Return the facts given, and the header's for those that are not."""
-    return replace(
-        header, **{name: fact for name, fact in asdict(given).items() if fact is not None}
-    )
+def _joined(facts: PatientFacts, header: PatientFacts) -> PatientFacts:
+    """Return the facts of the flags, and for those that are missing the header's."""
+    stated = {name: fact for name, fact in asdict(facts).items() if fact is not None}
+    return replace(header, **stated)
 
 
 def _assess(
     model: "Model", files: Sequence[Path], facts: PatientFacts, point: str
 ) -> Iterator[Outcome]:
+    """Yield the assessment of each file, or its error, batch by batch."""
     from cadlib.assessment import assess_batch
 
-    reading = zip(files, read_images(files), strict=True)
-    while group := list(islice(reading, BATCH_SIZE)):
-        readable = [image for _, image in group if isinstance(image, LesionImage)]
-        takes = model.record.evidence is not None
-        known = [_joined(facts, image.facts) if takes else PatientFacts() for image in readable]
-        assessed = iter(assess_batch(model, readable, point, known))
-        for file, image in group:
-            yield file, next(assessed) if isinstance(image, LesionImage) else image
+    takes_facts = model.record.evidence is not None
+    images = zip(files, read_images(files), strict=True)
+    batch = list(islice(images, BATCH_SIZE))
+    while batch:
+        readable = [image for _, image in batch if isinstance(image, LesionImage)]
+        image_facts = [PatientFacts() for _ in readable]
+        if takes_facts:
+            image_facts = [_joined(facts, image.facts) for image in readable]
+        assessments = iter(assess_batch(model, readable, point, image_facts))
+        for file, image in batch:
+            yield file, next(assessments) if isinstance(image, LesionImage) else image
+        batch = list(islice(images, BATCH_SIZE))
 
 
 def _explained(
     model: "Model", file: Path, assessment: "Assessment", folder: Path, names: OverlayNames
 ) -> tuple["Assessment", CadError | None]:
-    """Write the overlay of the top diagnosis; return the assessment with its heatmap, and why there is no overlay."""
+    """Write the overlay of the top diagnosis.
+
+    Return the assessment with its heatmap, and the error where there is no overlay.
+    """
     from PIL import Image
 
     from cadlib.saliency.heatmap import activation_map, overlay
@@ -250,52 +280,62 @@ def _explained(
 
 
 def _print_table(outcomes: Iterator[Outcome], out: TextIO, measured: dict[str, Any] | None) -> None:
+    """Print the assessments as text; `measured` are the model's figures of similar cases."""
     for file, outcome in outcomes:
         if isinstance(outcome, CadError):
             continue
-        tqdm.write(f"{file}\n  {outcome.decision.sentence}", file=out)
-        if outcome.quality.flagged:
-            tqdm.write(
-                f"  {QUALITY[outcome.quality.severity]} {outcome.quality.sentence}", file=out
-            )
-        if outcome.novelty and not outcome.novelty.known:
-            tqdm.write(f"  Not a known kind of picture: {outcome.novelty.sentence}", file=out)
-        moved = dict(zip(CODES, outcome.prediction.moved.tolist(), strict=True))
-        for code, probability in outcome.prediction.ranking():
-            known = diagnosis(code)
-            line = f"  {code:<5}{known.name:<25}{known.mark} {known.group:<11}{two_digits(probability):>5}"
-            tqdm.write(
-                f"{line}  {moved[code]:+.2f} by age, sex, site"
-                if outcome.prediction.facts
-                else line,
-                file=out,
-            )
-        if outcome.neighbours:
-            # measured without patient data
-            tqdm.write(
-                _similar(outcome.neighbours, None if outcome.prediction.facts else measured),
-                file=out,
-            )
+        for line in _lines(file, outcome, measured):
+            tqdm.write(line, file=out)
 
 
-def _similar(found: "Neighbours", measured: dict[str, Any] | None) -> str:
+def _lines(file: Path, assessment: "Assessment", measured: dict[str, Any] | None) -> Iterator[str]:
+    """Yield the text of an assessment in parts."""
+    quality = assessment.quality
+    novelty = assessment.novelty
+    yield f"{file}\n  {assessment.decision.sentence}"
+    if quality.flagged:
+        yield f"  {QUALITY[quality.severity]} {quality.sentence}"
+    if novelty and not novelty.known:
+        yield f"  Not a known kind of picture: {novelty.sentence}"
+    yield from _ranking(assessment.prediction)
+    if assessment.neighbours:
+        # The figures were measured without patient data.
+        figures = None if assessment.prediction.facts else measured
+        yield _similar(assessment.neighbours, figures)
+
+
+def _ranking(prediction: "Prediction") -> Iterator[str]:
+    """Yield a line for each diagnosis, the most probable first."""
+    moved_by_code = dict(zip(CODES, prediction.moved.tolist(), strict=True))
+    for code, probability in prediction.ranking():
+        d = diagnosis(code)
+        line = f"  {code:<5}{d.name:<25}{d.mark} {d.group:<11}{two_digits(probability):>5}"
+        if prediction.facts:
+            line += f"  {moved_by_code[code]:+.2f} by age, sex, site"
+        yield line
+
+
+def _similar(neighbours: "Neighbours", measured: dict[str, Any] | None) -> str:
+    """Return the similar training images, and how often such agreement was correct."""
     from cadlib.model.neighbours.agreement import about_the_agreement
 
-    cases = ", ".join(f"{case.image} {case.diagnosis}" for case in found.cases)
-    agreement = (
-        f"    {about_the_agreement(found, measured)}\n" if measured and not found.itself else ""
-    )
-    said = f"  Similar training images: {found.sentence}\n{agreement}    {cases}"
-    if found.itself:
-        image, code = found.itself.image, found.itself.diagnosis
-        said = f"  This picture is the training image {image}, {code}: the model has learnt its label.\n{said}"
-    return said
+    cases = ", ".join(f"{case.image} {case.diagnosis}" for case in neighbours.cases)
+    agreement = ""
+    if measured and not neighbours.itself:
+        agreement = f"    {about_the_agreement(neighbours, measured)}\n"
+    text = f"  Similar training images: {neighbours.sentence}\n{agreement}    {cases}"
+    if neighbours.itself:
+        image = neighbours.itself.image
+        code = neighbours.itself.diagnosis
+        identity = f"This picture is the training image {image}, {code}"
+        text = f"  {identity}: the model has learnt its label.\n{text}"
+    return text
 
 
 def _print_json(outcomes: Iterator[Outcome], out: TextIO) -> None:
     from cadlib.assessment import json_row
 
-    rows = [json_row(str(file), _said(outcome)) for file, outcome in outcomes]
+    rows = [json_row(str(file), _assessment_or_reason(outcome)) for file, outcome in outcomes]
     json.dump(rows, out, indent=2, ensure_ascii=False)
     out.write("\n")
 
@@ -303,12 +343,13 @@ def _print_json(outcomes: Iterator[Outcome], out: TextIO) -> None:
 def _print_csv(outcomes: Iterator[Outcome], out: TextIO) -> None:
     from cadlib.assessment import CSV_COLUMNS, csv_row
 
-    rows = csv.writer(out, lineterminator="\n")
-    rows.writerow(CSV_COLUMNS)
-    rows.writerows(csv_row(str(file), _said(outcome)) for file, outcome in outcomes)
+    writer = csv.writer(out, lineterminator="\n")
+    writer.writerow(CSV_COLUMNS)
+    for file, outcome in outcomes:
+        writer.writerow(csv_row(str(file), _assessment_or_reason(outcome)))
 
 
-def _said(outcome: "Assessment | CadError") -> "Assessment | str":
+def _assessment_or_reason(outcome: "Assessment | CadError") -> "Assessment | str":
     return str(outcome) if isinstance(outcome, CadError) else outcome
 
 

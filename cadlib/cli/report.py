@@ -1,11 +1,11 @@
-"""Write all that is measured of a model on some images as one HTML file."""
+"""Writes the figures of a model on some images as one HTML file."""
 
 import argparse
 import json
 import shlex
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from cadlib.cli.usage import (
     UsageError,
@@ -26,7 +26,8 @@ from cadlib.model.record import (
 )
 from cadlib.progress import ProgressBars
 
-if TYPE_CHECKING:  # `--help` and bad usage do not wait for it
+# `--help` and bad usage do not wait for these imports.
+if TYPE_CHECKING:
     from cadlib.data.dataset import Dataset
     from cadlib.evaluation.cached import Evaluated
     from cadlib.metrics.comparison_table import Compared
@@ -53,7 +54,7 @@ def add(command: argparse.ArgumentParser) -> None:
 
 
 def run(options: argparse.Namespace) -> int:
-    """Carry the command out and return its exit code."""
+    """Run the command and return its exit code."""
     record = check_model(options.model)
     if options.against and check_model(options.against) == record:
         raise UsageError(
@@ -70,61 +71,86 @@ def run(options: argparse.Namespace) -> int:
     from cadlib.metrics.image_counts import Counts
     from cadlib.report import Subject, render
 
-    part, folder = Part(options.split, subset), find_model(options.model)
-    dataset = part.of(folder, record, open_dataset(options.data.absolute(), verify=False))
+    part = Part(options.split, subset)
+    folder = find_model(options.model)
+    # A report names its data set, so "." becomes the name of the folder.
+    dataset = open_dataset(options.data.absolute(), verify=False)
+    dataset = part.of(folder, record, dataset)
     print(dataset.report, file=sys.stderr)
     check_labelled(dataset, malignant_alone=True)
     with ProgressBars() as progress:
-        found = evaluated(folder, record, dataset, progress, part)
-        against = _against(options, record, found, dataset, progress) if options.against else None
-    figures, card = (read_checked(folder, name) for name in (METRICS_FILE, CARD_FILE))
+        evaluation = evaluated(folder, record, dataset, progress, part)
+        against = None
+        if options.against:
+            against = _against(options, record, evaluation, dataset, progress)
+    role, flattered = part.role(folder, record, dataset)
     subject = Subject(
         record,
-        found.figures,
+        evaluation.figures,
         part.named,
-        *part.role(folder, record, dataset),
-        found,
-        json.loads(figures) if figures else {},
-        card.decode() if card else f"This model's folder has no {CARD_FILE}.",
+        role,
+        flattered,
+        evaluation,
+        _own_figures(folder),
+        _card(folder),
         against=against,
     )
     write_text(options.output, render(subject, _command(options)))
-    images = Counts.of(found.figures)
-    lesions = f"{images.n:,} images of {found.figures['n_lesions']:,} lesions"
-    print(
-        f"{options.output}: {lesions}" + f", {images.diagnosed:,} with a diagnosis" * images.partial
-    )
+    images = Counts.of(evaluation.figures)
+    summary = f"{images.n:,} images of {evaluation.figures['n_lesions']:,} lesions"
+    if images.partial:
+        summary += f", {images.diagnosed:,} with a diagnosis"
+    print(f"{options.output}: {summary}")
     print(f"{record.model_id}: {record.validation_claim}")
-    return 1 if found.figures["rejected"] else 0
+    return 1 if evaluation.figures["rejected"] else 0
+
+
+def _own_figures(folder: Path) -> dict[str, Any]:
+    """Return the metrics.json of a model, empty where it has none."""
+    content = read_checked(folder, METRICS_FILE)
+    if not content:
+        return {}
+    figures: dict[str, Any] = json.loads(content)
+    return figures
+
+
+def _card(folder: Path) -> str:
+    """Return the card of a model, or a note that it has none."""
+    content = read_checked(folder, CARD_FILE)
+    return content.decode() if content else f"This model's folder has no {CARD_FILE}."
 
 
 def _against(
     options: argparse.Namespace,
     record: ModelRecord,
-    found: "Evaluated",
+    evaluation: "Evaluated",
     dataset: "Dataset",
     progress: "Progress",
 ) -> "Compared":
+    """Compare the model with the one of --against on the same images."""
     from cadlib.evaluation.cached import compared, evaluated
     from cadlib.metrics.comparison_table import Compared
     from cadlib.model.split import part_in_training
 
     folder = find_model(options.against)
     other = read_record(folder)
-    names = (
-        (record.name, other.name)
-        if record.name != other.name
-        else (record.model_id, other.model_id)
-    )
-    comparison = compared(found, evaluated(folder, other, dataset, progress))
+    names = (record.name, other.name)
+    if record.name == other.name:
+        names = (record.model_id, other.model_id)
+    other_evaluation = evaluated(folder, other, dataset, progress)
+    comparison = compared(evaluation, other_evaluation)
     return Compared(*names, comparison, *part_in_training(folder, other, dataset))
 
 
 def _command(options: argparse.Namespace) -> str:
-    """Return the command without folders, for a report is passed on."""
-    against = options.against and Path(options.against).name
-    flags = (("model", Path(options.model).name), ("data", options.data.absolute().name), ("split", options.split),
-             ("subset", options.subset), ("against", against), ("output", options.output.name))  # fmt: skip
-    return "python -m cadlib report " + " ".join(
-        shlex.join([f"--{name}", value]) for name, value in flags if value
-    )
+    """Return the command without folders, because a report is shared."""
+    flags = {
+        "model": Path(options.model).name,
+        "data": options.data.absolute().name,
+        "split": options.split,
+        "subset": options.subset,
+        "against": Path(options.against).name if options.against else None,
+        "output": options.output.name,
+    }
+    words = [shlex.join([f"--{name}", value]) for name, value in flags.items() if value]
+    return "python -m cadlib report " + " ".join(words)

@@ -1,4 +1,4 @@
-"""Measure what damaged and turned pictures cost a model."""
+"""Measures a model on damaged and turned images."""
 
 import argparse
 
@@ -13,7 +13,7 @@ def add(command: argparse.ArgumentParser) -> None:
 
 
 def run(options: argparse.Namespace) -> int:
-    """Carry the command out and return its exit code."""
+    """Run the command and return its exit code."""
     return measure_sample(options, "robustness", _measure, robustness_table)
 
 

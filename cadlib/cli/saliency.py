@@ -1,4 +1,4 @@
-"""Measure whether a model's heatmaps are worth looking at, method by method."""
+"""Measures whether a model's heatmaps are reliable, method by method."""
 
 import argparse
 
@@ -13,7 +13,7 @@ def add(command: argparse.ArgumentParser) -> None:
 
 
 def run(options: argparse.Namespace) -> int:
-    """Carry the command out and return its exit code."""
+    """Run the command and return its exit code."""
     return measure_sample(options, "saliency", _measure, saliency_table)
 
 

@@ -1,4 +1,4 @@
-"""The flags of a training: one for each field of TrainConfig."""
+"""Defines the flags of a training: one for each field of TrainConfig."""
 
 import argparse
 from collections.abc import Iterator, Sequence
@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING
 
 from cadlib.cli.usage import UsageError, check_data, check_subset
 
-if TYPE_CHECKING:  # torch takes seconds; `--help` and bad usage do not wait for it
+# torch takes seconds to load; `--help` and bad usage do not wait for it.
+if TYPE_CHECKING:
     from cadlib.training.config import TrainConfig
 
 
@@ -17,8 +18,10 @@ def add_settings(
 ) -> None:
     """Add a flag for each field of TrainConfig; those `without` a flag keep their default."""
     for setting in fields(defaults):
-        flag, default = f"--{setting.name.replace('_', '-')}", getattr(defaults, setting.name)
-        text = f"{setting.metadata['help']} (default: {'none' if default == '' else default})"
+        flag = "--" + setting.name.replace("_", "-")
+        default = getattr(defaults, setting.name)
+        default_text = "none" if default == "" else default
+        text = f"{setting.metadata['help']} (default: {default_text})"
         if setting.name in without:
             command.set_defaults(**{setting.name: default})
         elif isinstance(default, bool):
@@ -30,13 +33,16 @@ def add_settings(
 
 
 def settings_of(options: argparse.Namespace) -> "TrainConfig":
-    """Return the settings that the flags give; the folder of images has to be there."""
+    """Return the settings of the flags.
+
+    Raise UsageError for settings out of range, and where the folder of images or the subset is
+    missing.
+    """
     from cadlib.training.config import TrainConfig
 
+    settings = {setting.name: getattr(options, setting.name) for setting in fields(TrainConfig)}
     try:
-        config = TrainConfig(
-            **{setting.name: getattr(options, setting.name) for setting in fields(TrainConfig)}
-        )
+        config = TrainConfig(**settings)
     except ValueError as error:
         raise UsageError(str(error)) from error
     check_data(options.data)
@@ -47,7 +53,7 @@ def settings_of(options: argparse.Namespace) -> "TrainConfig":
 
 @contextmanager
 def training_packages() -> Iterator[None]:
-    """Say which file of requirements holds a package that an import inside does not find."""
+    """Raise UsageError with the file of requirements where an import inside fails."""
     try:
         yield
     except ModuleNotFoundError as error:

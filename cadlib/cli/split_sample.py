@@ -1,4 +1,7 @@
-"""What the commands share that measure a model on a sample of its own split: `robustness` and `saliency`."""
+"""Measures a model on a sample of its own split.
+
+The commands `robustness` and `saliency` use it.
+"""
 
 import argparse
 import sys
@@ -11,7 +14,7 @@ from cadlib.model.record import find_model
 from cadlib.progress import ProgressBars
 
 Measure = Callable[..., dict[str, Any]]
-"""Model, images, split, seed, of how many they are a sample, progress -> a key of metrics.json."""
+"""Model, images, split, seed, size of the split, progress -> a key of metrics.json."""
 
 
 def add_flags(command: argparse.ArgumentParser, name: str) -> None:
@@ -47,21 +50,14 @@ def measure_sample(
     measure: Callable[[], Measure],
     table: Callable[[dict[str, Any]], str],
 ) -> int:
-    """Measure, print as `table`, and write `name`.json and the key `name` of metrics.json; return the exit code.
+    """Measure, print as `table`, and write `name`.json and the key `name` of metrics.json.
 
-    `measure` imports what measures when the usage has been checked.
+    Return the exit code. `measure` returns the function that measures: it imports it only after the
+    usage has been checked.
     """
     record = check_model(options.model)
     folder = find_model(options.model)
-    check_data(options.data)
-    if options.seed < 0 or (options.images is not None and options.images < 1):
-        raise UsageError(
-            f"Expected --seed from 0 and --images from 1 but got {options.seed} and {options.images}."
-        )
-    if options.output:
-        make_folder(options.output)
-    if options.into_model:
-        make_folder(folder)
+    _check_usage(options, folder)
 
     from cadlib.data.dataset import open_dataset
     from cadlib.data.label_check import check_labelled
@@ -70,23 +66,40 @@ def measure_sample(
     from cadlib.model.model import Model
     from cadlib.model.split import part_of_split
 
-    if options.into_model:  # asked before the work, not after
+    if options.into_model:
+        # This may raise, so it comes before the work.
         metrics_file.measured(folder, record)
-    dataset = part_of_split(folder, record, open_dataset(options.data, verify=False), options.split)
+    dataset = open_dataset(options.data, verify=False)
+    dataset = part_of_split(folder, record, dataset, options.split)
     check_labelled(dataset)
-    of = len(dataset.table)
+    n_split = len(dataset.table)
     if options.images is not None:
         dataset = stratified_sample(dataset, options.images, options.seed)
-    print(f"{len(dataset.table):,} of {of:,} images of the {options.split} split", file=sys.stderr)
+    n_images = len(dataset.table)
+    print(f"{n_images:,} of {n_split:,} images of the {options.split} split", file=sys.stderr)
+    measure_images = measure()
     with ProgressBars() as progress:
-        found = measure()(Model.load(folder), dataset, options.split, options.seed, of, progress)
+        model = Model.load(folder)
+        result = measure_images(model, dataset, options.split, options.seed, n_split, progress)
     if options.output:
-        (options.output / f"{name}.json").write_text(
-            metrics_file.metrics_json(found), encoding="utf-8"
-        )
+        file = options.output / f"{name}.json"
+        file.write_text(metrics_file.metrics_json(result), encoding="utf-8")
     if options.into_model:
-        metrics_file.write_into(
-            folder, record, {**metrics_file.measured(folder, record), name: found}
+        figures = {**metrics_file.measured(folder, record), name: result}
+        metrics_file.write_into(folder, record, figures)
+    print(table(result))
+    return 1 if result["rejected"] else 0
+
+
+def _check_usage(options: argparse.Namespace, folder: Path) -> None:
+    """Raise UsageError for flags out of range, and for folders that cannot be written."""
+    check_data(options.data)
+    if options.seed < 0 or (options.images is not None and options.images < 1):
+        raise UsageError(
+            "Expected --seed from 0 and --images from 1 "
+            f"but got {options.seed} and {options.images}."
         )
-    print(table(found))
-    return 1 if found["rejected"] else 0
+    if options.output:
+        make_folder(options.output)
+    if options.into_model:
+        make_folder(folder)

@@ -1,4 +1,7 @@
-"""Let a command end quietly when the reader of its output is gone, and print where a stream is closed."""
+"""Prepares the output streams, and detects a reader that is gone.
+
+A command ends quietly when nobody reads its output any more, and runs when a stream is closed.
+"""
 
 import io
 import os
@@ -9,38 +12,43 @@ from pathlib import Path
 from typing import TextIO
 
 READER_GONE = 141
-"""Exit code of a command whose reader is gone: 128 + SIGPIPE, as a shell reports it of other commands."""
+"""Exit code of a command whose reader is gone: 128 + SIGPIPE, as shells report it."""
 
 
 def prepare_streams() -> None:
-    """Open closed streams on nothing, and let none fail on a character that it does not have."""
-    if sys.stdout is None:  # `>&-`
-        sys.stdout = Path(os.devnull).open("w", encoding="utf-8")  # noqa: SIM115 - it stays open to the end
+    """Open closed streams on the null device, and escape characters that a stream cannot encode."""
+    # A stream is None where the shell closed it, as with `>&-`.
+    if sys.stdout is None:
+        sys.stdout = _null_stream()
     if sys.stderr is None:
-        sys.stderr = Path(os.devnull).open("w", encoding="utf-8")  # noqa: SIM115 - as above
+        sys.stderr = _null_stream()
     for stream in _streams():
-        if isinstance(
-            stream, io.TextIOWrapper
-        ):  # a terminal that has no ▲, a file name that is no text
+        # A terminal may have no ▲, and a file name may be no text.
+        if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")
 
 
+def _null_stream() -> TextIO:
+    """Open the null device; it stays open to the end of the process."""
+    return Path(os.devnull).open("w", encoding="utf-8")
+
+
 def reader_is_gone() -> bool:
-    """Tell whether what is printed meets a pipe that nobody reads any more."""
-    return any(
-        isinstance(_trouble(stream), BrokenPipeError) or _has_no_reader(stream)
-        for stream in _streams()
-    )
+    """Return whether a stream is a pipe that nobody reads any more."""
+    return any(_is_broken(stream) for stream in _streams())
 
 
 def mute_broken_streams() -> None:
-    """Send to nothing what a stream still holds and cannot write: Python would try again at its end, and complain."""
+    """Redirect streams that cannot write their buffer to the null device.
+
+    Python would try to write it again when it ends, and print an error.
+    """
     for stream in _streams():
-        if _trouble(stream) is None:
+        if _write_error(stream) is None:
             continue
-        nothing = os.open(os.devnull, os.O_WRONLY)
-        os.dup2(nothing, stream.fileno())
-        os.close(nothing)
+        null_device = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(null_device, stream.fileno())
+        os.close(null_device)
 
 
 def _streams() -> Iterator[TextIO]:
@@ -48,20 +56,31 @@ def _streams() -> Iterator[TextIO]:
     yield sys.stderr
 
 
+def _is_broken(stream: TextIO) -> bool:
+    if isinstance(_write_error(stream), BrokenPipeError):
+        return True
+    return _has_no_reader(stream)
+
+
 def _has_no_reader(stream: TextIO) -> bool:
-    """Tell whether a pipe has no reader: a stream without a buffer holds nothing that would meet the trouble again."""
+    """Return whether a pipe has no reader.
+
+    A stream without a buffer has nothing left to write, so `_write_error` would not detect it.
+    """
     if not hasattr(select, "poll"):  # Windows
         return False
-    asked = select.poll()
+    poll = select.poll()
     try:
-        asked.register(stream.fileno(), 0)
-    except (OSError, ValueError):  # a stream of a test, or a closed one
+        poll.register(stream.fileno(), 0)
+    except (OSError, ValueError):
+        # A stream of a test, or a closed one.
         return False
-    return any(event & (select.POLLERR | select.POLLHUP) for _, event in asked.poll(0))
+    closed_events = select.POLLERR | select.POLLHUP
+    return any(event & closed_events for _, event in poll.poll(0))
 
 
-def _trouble(stream: TextIO) -> OSError | None:
-    """Return why a stream cannot write what it holds, None where it can."""
+def _write_error(stream: TextIO) -> OSError | None:
+    """Return the error of writing a stream's buffer, or None."""
     try:
         stream.flush()
     except OSError as error:

@@ -1,4 +1,7 @@
-"""List what of a data set a person should look at again: doubted labels, pictures twice, contradictions, bad files."""
+"""Lists doubtful labels, duplicates, contradictions and unreadable files of a data set.
+
+A person should review each of them.
+"""
 
 import argparse
 import sys
@@ -26,7 +29,7 @@ def add(command: argparse.ArgumentParser) -> None:
 
 
 def run(options: argparse.Namespace) -> int:
-    """Carry the command out and return its exit code."""
+    """Run the command and return its exit code."""
     check_model(options.model)
     check_data(options.data)
     check_file(options.output)
@@ -38,17 +41,17 @@ def run(options: argparse.Namespace) -> int:
     from cadlib.model.model import Model
 
     dataset = open_dataset(options.data, verify=False)
-    label_review.read_verdicts(
-        dataset.name
-    )  # what is wrong with them is said before minutes of work, not after
+    # Damaged verdicts raise an error here, before minutes of work.
+    label_review.read_verdicts(dataset.name)
     print(dataset.report, file=sys.stderr)
     with ProgressBars() as progress:
-        found = find_suspects(
-            Model.load(options.model), find_model(options.model), dataset, progress
-        )
-    label_review.keep(found, dataset)
-    found = label_review.beside(found, label_review.read_verdicts(dataset.name))
-    write_text(options.output, found.to_csv())
-    print(found)
-    check_labelled(dataset, malignant_alone=True)  # after the lists that need no label
+        model = Model.load(options.model)
+        suspects = find_suspects(model, find_model(options.model), dataset, progress)
+    label_review.keep(suspects, dataset)
+    verdicts = label_review.read_verdicts(dataset.name)
+    suspects = label_review.beside(suspects, verdicts)
+    write_text(options.output, suspects.to_csv())
+    print(suspects)
+    # Some of the lists need no labels, so they are checked last.
+    check_labelled(dataset, malignant_alone=True)
     return 0

@@ -1,4 +1,4 @@
-"""Train a model on images with labels, and write its folder."""
+"""Trains a model on images with labels, and writes its folder."""
 
 import argparse
 from pathlib import Path
@@ -31,7 +31,7 @@ def add(command: argparse.ArgumentParser) -> None:
 
 
 def run(options: argparse.Namespace) -> int:
-    """Carry the command out and return its exit code."""
+    """Run the command and return its exit code."""
     config = settings_of(options)
     with training_packages():
         from cadlib.training import loop, packing
@@ -42,7 +42,8 @@ def run(options: argparse.Namespace) -> int:
     except CadError as error:
         raise UsageError(str(error)) from error
     run_dir = options.run_dir or runs_dir() / options.name
-    if (run_dir / CHECKPOINT_FILE).exists() and not (options.resume or options.overwrite):
+    has_run = (run_dir / CHECKPOINT_FILE).exists()
+    if has_run and not (options.resume or options.overwrite):
         raise UsageError(
             f"A run stands in {run_dir}: go on with --resume, or start anew with --overwrite."
         )
@@ -50,16 +51,17 @@ def run(options: argparse.Namespace) -> int:
     check_folder(models_dir())
     try:
         trained = loop.train(options.data, run_dir, config, resume=options.resume)
-    except BrokenPipeError:  # of the output: `| head`
+    except BrokenPipeError:
+        # It is of the output, as with `| head`, not of the run.
         raise
     except OSError as error:
         raise CadError(
             f"The run cannot go on: {error}. Make room or mend the rights, then give --resume."
         ) from error
-    if trained is not None:
-        folder = packing.pack(
-            trained, options.name, options.model_version, overwrite=options.overwrite
-        )
-        print((folder / "README.md").read_text(encoding="utf-8"))
-        print(f"Model written to {folder}")
+    # Of several processes only the first has a result.
+    if trained is None:
+        return 0
+    folder = packing.pack(trained, options.name, options.model_version, overwrite=options.overwrite)
+    print((folder / "README.md").read_text(encoding="utf-8"))
+    print(f"Model written to {folder}")
     return 0

@@ -1,4 +1,4 @@
-"""What a command asks for before any work, and the error that says it was not given."""
+"""Checks the arguments of a command before any work."""
 
 from pathlib import Path
 from tempfile import TemporaryFile
@@ -9,16 +9,19 @@ from cadlib.model.record import ModelRecord, find_model, read_record
 
 
 class UsageError(CadError):
-    """The command cannot be carried out as it was given; nothing has been done."""
+    """The arguments of a command are wrong; nothing has been done."""
 
 
 def check_model(name: str) -> ModelRecord:
-    """Return the record of a model; raise UsageError where there is none, and ModelInvalid where it was changed."""
+    """Return the record of a model.
+
+    Raise UsageError where there is none, and ModelInvalid where it was changed.
+    """
     return read_record(check_found(name))
 
 
 def check_found(name: str) -> Path:
-    """Return the folder of a model, whatever state it is in; raise UsageError where there is none."""
+    """Return the folder of a model in any state; raise UsageError where there is none."""
     try:
         return find_model(name)
     except ModelInvalid as error:
@@ -26,7 +29,7 @@ def check_found(name: str) -> Path:
 
 
 def check_subset(name: str) -> Subset:
-    """Return the subset of that name; raise UsageError where there is none that can be used."""
+    """Return the subset of that name; raise UsageError where it is missing or damaged."""
     try:
         return read_subset(name)
     except SubsetInvalid as error:
@@ -50,7 +53,10 @@ def write_text(file: Path, text: str) -> None:
 
 
 def make_folder(folder: Path) -> None:
-    """Make a folder where there is none; raise UsageError where that cannot be, or no file can be written into it."""
+    """Make a folder where there is none.
+
+    Raise UsageError where that fails, or no file can be written into it.
+    """
     try:
         folder.mkdir(parents=True, exist_ok=True)
         with TemporaryFile(dir=folder):
@@ -60,7 +66,10 @@ def make_folder(folder: Path) -> None:
 
 
 def check_folder(folder: Path) -> None:
-    """Raise UsageError where a folder, or what will hold it, cannot be written; make nothing."""
+    """Raise UsageError where a folder, or its nearest existing parent, cannot be written.
+
+    No folder is made.
+    """
     try:
         existing = folder.absolute()
         while not existing.exists():
@@ -81,9 +90,8 @@ def check_file(file: Path) -> None:
         if file.is_file():
             with file.open("ab"):
                 return
-        if (
-            file.exists()
-        ):  # a pipe or a device: whoever reads it would take an attempt for the whole
+        if file.exists():
+            # A pipe or a device: its reader would take an attempt for the whole content.
             return
         make_folder(file.absolute().parent)
         file.touch()

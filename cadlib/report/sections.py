@@ -1,5 +1,9 @@
-"""What a report says: its sections with their notes, charts and tables, as text that nothing has escaped yet."""
+"""Builds the sections of a report: notes, charts and tables.
 
+Their texts are not escaped yet.
+"""
+
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -22,16 +26,20 @@ from cadlib.report import charts
 from cadlib.report.charts.reliability import reliability_charts
 from cadlib.taxonomy import CODES, DIAGNOSES, MALIGNANT_NOTE
 
-if TYPE_CHECKING:  # pandas takes a third of a second, figures alone need none
+# pandas takes a third of a second to load; figures alone do not need it.
+if TYPE_CHECKING:
+    import pandas as pd
+
     from cadlib.evaluation.cached import Evaluated
 
 MOST_ERRORS = 100
-"""Rows of a kind of error: 25,000 images have thousands of needless referrals, which nobody reads."""
+"""Rows of a kind of error: 25,000 images have thousands of needless referrals."""
+_PREDICTION_SETS = "Prediction sets"
 
 
 @dataclass(frozen=True, eq=False)
 class Table:
-    """A caption over rows, of which the first is the head."""
+    """A caption over rows; the first row is the head."""
 
     caption: str
     rows: list[Row]
@@ -44,19 +52,20 @@ class Section:
     title: str
     notes: tuple[str, ...] = ()
     charts: tuple[tuple[str, go.Figure], ...] = ()
-    """Each with its name."""
+    """Pairs of a name and a chart."""
     tables: tuple[Table, ...] = ()
 
 
 @dataclass(frozen=True, eq=False)
 class Subject:
-    """What a report is of: the figures of a model on some images, as metrics.json has them.
+    """The subject of a report: the figures of a model on some images, as metrics.json has them.
 
-    `part` says which images of the data set ("the test split"), `role` what part they had in training, `flattered`
-    whether the figures look better for it. `evaluated` holds the images where they were evaluated. `own` is the model's
-    own metrics.json, `card` its README.md. `prevalence` is the share of malignant lesions at which a threshold is
-    judged, None for that of the images; `point` the operating point whose errors are listed; `against` another model on
-    the same images.
+    `part` names the images of the data set ("the test split"), `role` the part they had in
+    training, and `flattered` states whether the figures look better for it. `evaluated` holds the
+    images where they were evaluated. `own` is the model's own metrics.json, `card` its README.md.
+    `prevalence` is the share of malignant lesions at which a threshold is judged, None for that of
+    the images; `point` the operating point whose errors are listed; `against` another model on the
+    same images.
     """
 
     record: ModelRecord
@@ -73,69 +82,77 @@ class Subject:
 
 
 def sections(subject: Subject) -> Iterator[Section]:
-    """Yield the sections of a report between the facts and the card; what was not measured has none, or says so."""
+    """Yield the sections of a report between the facts and the card.
+
+    A section of figures that were not measured is missing, or notes it.
+    """
     figures = subject.figures
     yield _headline(figures)
     yield _thresholds(subject)
     yield _diagnoses(figures)
     yield _confusion(figures)
     yield Section("Calibration", (ECE_NOTE,), reliability_charts(figures))
-    if found := figures.get("prediction_sets"):
-        yield (
-            _sets(found)
-            if Counts.of(figures).diagnosed
-            else Section("Prediction sets", (NO_DIAGNOSIS_NOTE,))
-        )
+    prediction_sets = figures.get("prediction_sets")
+    if prediction_sets:
+        if Counts.of(figures).diagnosed:
+            yield _sets(prediction_sets)
+        else:
+            yield Section(_PREDICTION_SETS, (NO_DIAGNOSIS_NOTE,))
     yield _subgroups(figures)
     yield _errors(subject)
     if subject.against:
         yield _compared(subject.against)
     yield from _conditions(subject.own)
-    if rejected := figures.get("rejected"):
+    rejected = figures.get("rejected")
+    if rejected:
         rows = [("image", "reason"), *rejected.items()]
-        yield Section(
-            "Images that could not be read", tables=(Table(f"{len(rejected):,} images", rows),)
-        )
+        table = Table(f"{len(rejected):,} images", rows)
+        yield Section("Images that could not be read", tables=(table,))
 
 
 def _headline(figures: dict[str, Any]) -> Section:
-    images, by_class = Counts.of(figures), figures["n_by_class"]
-    n = images.diagnosed
-    both, at = images.malignant_text, "malignant_specificity_at_sensitivity"
+    images = Counts.of(figures)
+    n = f"{images.diagnosed:,}"
+    n_melanomas = f"{figures['n_by_class']['MEL']:,}"
+    both = images.malignant_text
+    specificities = "malignant_specificity_at_sensitivity"
+    # text, name and key in metrics.json, and the images that the figure is over
     rows = [
         (
             "Balanced accuracy",
             "balanced_accuracy",
             None,
-            f"{n:,} of {figures['n_classes']} diagnoses",
+            f"{n} of {figures['n_classes']} diagnoses",
         ),
-        ("Accuracy", "accuracy", None, f"{n:,}"),
+        ("Accuracy", "accuracy", None, n),
         ("AUC malignant", "malignant_auc", None, both),
         ("Average precision malignant", "malignant_average_precision", None, both),
-        ("AUC melanoma", "auc", "MEL", f"{by_class['MEL']:,} melanomas of {n:,}"),
-        *(
-            (f"Specificity at {100 * float(key):.0f} % sensitivity", at, key, both)
-            for key in figures[at]
-        ),
-        (f"Calibration error (ECE, 0 is best; {ECE_INTERVAL})", "ece", None, f"{n:,}"),
-        (
-            f"Calibration error before calibration ({ECE_INTERVAL})",
-            "ece_uncalibrated",
-            None,
-            f"{n:,}",
-        ),
-        ("Calibration error of the malignant probability", "malignant_ece", None, f"{images.n:,}"),
-        ("Brier score (0 to 2, 0 is best)", "brier", None, f"{n:,}"),
-        ("Brier score before calibration", "brier_uncalibrated", None, f"{n:,}"),
+        ("AUC melanoma", "auc", "MEL", f"{n_melanomas} melanomas of {n}"),
     ]
-    known = [row for row in rows if row[1] in figures]  # an earlier version measured fewer
-    told = [(text, figure_of(figures, name, key), of) for text, name, key, of in known]
-    note = f"In brackets 95 % intervals, from {DRAWS:,} draws of lesions; a figure of too few lesions has none."
-    return Section("Figures", (note,), tables=(Table("", [("Figure", "Value", "n"), *told]),))
+    for key in figures[specificities]:
+        text = f"Specificity at {100 * float(key):.0f} % sensitivity"
+        rows.append((text, specificities, key, both))
+    rows += [
+        (f"Calibration error (ECE, 0 is best; {ECE_INTERVAL})", "ece", None, n),
+        (f"Calibration error before calibration ({ECE_INTERVAL})", "ece_uncalibrated", None, n),
+        ("Calibration error of the malignant probability", "malignant_ece", None, f"{images.n:,}"),
+        ("Brier score (0 to 2, 0 is best)", "brier", None, n),
+        ("Brier score before calibration", "brier_uncalibrated", None, n),
+    ]
+    table: list[Row] = [("Figure", "Value", "n")]
+    for text, name, key, n_text in rows:
+        # An earlier version measured fewer figures.
+        if name in figures:
+            table.append((text, figure_of(figures, name, key), n_text))
+    note = (
+        f"In brackets 95 % intervals, from {DRAWS:,} draws of lesions; "
+        "a figure of too few lesions has none."
+    )
+    return Section("Figures", (note,), tables=(Table("", table),))
 
 
 def _thresholds(subject: Subject) -> Section:
-    figures, found = subject.figures, subject.evaluated
+    figures = subject.figures
     points = [point for point in trade_offs(figures) if point.name != UNNAMED]
     areas = threshold_curves.areas(figures)
     lines = threshold_curves.roc_curves(figures)
@@ -143,87 +160,101 @@ def _thresholds(subject: Subject) -> Section:
     if not points:
         rows = point_rows(figures)
         drawn = (roc,) if any(lines.values()) else ()
-        return Section(
-            "Operating points", (one_group_note(figures),), drawn, (_table(rows),) if rows else ()
-        )
-    here = subject.prevalence or points[0].prevalence
-    usual = next((point for point in points if point.name == subject.point), points[0])
-    curves = threshold_curves.precision_recall(figures, found)
+        tables = (_table(rows),) if rows else ()
+        return Section("Operating points", (one_group_note(figures),), drawn, tables)
+    prevalence = subject.prevalence or points[0].prevalence
+    reported = _reported_point(subject, points)
+    curves = threshold_curves.precision_recall(figures, subject.evaluated)
     average = threshold_curves.average_precisions(figures)
-    benefit = charts.decision_chart(threshold_curves.decision(figures, found, here), usual)
+    precision_recall = charts.precision_recall_chart(curves, average, operating_points=points)
+    decision_curve = threshold_curves.decision(figures, subject.evaluated, prevalence)
+    benefit = charts.decision_chart(decision_curve, reported)
+    notes = [_points_note(subject, points, prevalence, reported)]
+    if any(PredictiveValues(point, prevalence).intervals for point in points):
+        notes.append(INTERVAL_NOTE)
+    notes.append(about_the_points())
     head = ("Operating point", "Refer from", "Sensitivity", "Specificity", "PPV", "NPV")
-    counts = f"{points[0].n_malignant:,} malignant and {points[0].n_benign:,} benign images"
-    source = "as set for the clinic" if subject.prevalence else "as among these images"
-    note = (
-        f"Sensitivity and specificity over {counts}; the predictive values at {100 * here:.1f} % malignant lesions, "
-        f"{source}. The mark on the decision curve is the {usual.shown_name} point."
-    )
-    predictive = (
-        [INTERVAL_NOTE] if any(PredictiveValues(point, here).intervals for point in points) else []
-    )
+    table_rows = [_point_row(point, prevalence) for point in points]
     return Section(
         "Operating points",
-        (note, *predictive, about_the_points()),
-        (
-            roc,
-            (
-                "Precision and recall",
-                charts.precision_recall_chart(curves, average, operating_points=points),
-            ),
-            ("Decision curve", benefit),
-        ),
-        (Table("", [head, *(_point_row(point, here) for point in points)]),),
+        tuple(notes),
+        (roc, ("Precision and recall", precision_recall), ("Decision curve", benefit)),
+        (Table("", [head, *table_rows]),),
     )
 
 
-def _point_row(point: TradeOff, here: float) -> Row:
-    values = PredictiveValues(point, here)
-    ends = values.intervals or (None, None)
+def _reported_point(subject: Subject, points: list[TradeOff]) -> TradeOff:
+    """Return the operating point of the report, or the first where it has none of that name."""
+    for point in points:
+        if point.name == subject.point:
+            return point
+    return points[0]
+
+
+def _points_note(
+    subject: Subject, points: list[TradeOff], prevalence: float, reported: TradeOff
+) -> str:
+    """Return the images and the prevalence behind the figures of the operating points."""
+    first = points[0]
+    source = "as set for the clinic" if subject.prevalence else "as among these images"
+    return (
+        f"Sensitivity and specificity over {first.n_malignant:,} malignant "
+        f"and {first.n_benign:,} benign images; "
+        f"the predictive values at {100 * prevalence:.1f} % malignant lesions, {source}. "
+        f"The mark on the decision curve is the {reported.shown_name} point."
+    )
+
+
+def _point_row(point: TradeOff, prevalence: float) -> Row:
+    values = PredictiveValues(point, prevalence)
+    positive_ends, negative_ends = values.intervals or (None, None)
     return (
         point.shown_name,
         f"{point.threshold:.3f}",
         figure_text(point.sensitivity, point.intervals.sensitivity),
         figure_text(point.specificity, point.intervals.specificity),
-        figure_text(_or_none(values.positive), ends[0]),
-        figure_text(_or_none(values.negative), ends[1]),
+        figure_text(_or_none(values.positive), positive_ends),
+        figure_text(_or_none(values.negative), negative_ends),
     )
 
 
 def _or_none(value: float) -> float | None:
-    return None if value != value else value  # noqa: PLR0124 - NaN alone is not itself
+    return None if math.isnan(value) else value
+
+
+_DIAGNOSIS_FIGURES = {
+    "sensitivity": "Sensitivity",
+    "specificity": "Specificity",
+    "ppv": "PPV",
+    "npv": "NPV",
+    "average_precision": "Average precision",
+    "auc": "AUC",
+}
+"""Figures of each diagnosis, and their names in the head of the table."""
 
 
 def _diagnoses(figures: dict[str, Any]) -> Section:
     images = Counts.of(figures)
     if not images.diagnosed:
         return Section("By diagnosis", (NO_DIAGNOSIS_NOTE,))
-    names = {
-        "sensitivity": "Sensitivity", "specificity": "Specificity", "ppv": "PPV", "npv": "NPV",
-        "average_precision": "Average precision", "auc": "AUC",
-    }  # fmt: skip
-    rows = [
-        (
-            f"{d.mark} {d.name} ({d.code})",
-            f"{figures['n_by_class'][d.code]:,}",
-            *(figure_of(figures, name, d.code) for name in names),
-        )
-        for d in DIAGNOSES
-    ]
+    rows: list[Row] = [("Diagnosis", "n", *_DIAGNOSIS_FIGURES.values())]
+    for d in DIAGNOSES:
+        values = [figure_of(figures, name, d.code) for name in _DIAGNOSIS_FIGURES]
+        n = f"{figures['n_by_class'][d.code]:,}"
+        rows.append((f"{d.mark} {d.name} ({d.code})", n, *values))
     return Section(
         "By diagnosis",
         (MALIGNANT_NOTE, *_diagnosed_note(images)),
         (("Sensitivity and specificity", charts.per_class_chart(figures)),),
-        (Table("", [("Diagnosis", "n", *names.values()), *rows]),),
+        (Table("", rows),),
     )
 
 
 def _diagnosed_note(images: Counts) -> tuple[str, ...]:
-    """Say how many images are behind figures of diagnoses, where that is not all."""
-    return (
-        (f"n = {images.diagnosed:,} images with a diagnosis, of {images.n:,}.",)
-        if images.partial
-        else ()
-    )
+    """Return how many images are behind figures of diagnoses, where these are not all."""
+    if not images.partial:
+        return ()
+    return (f"n = {images.diagnosed:,} images with a diagnosis, of {images.n:,}.",)
 
 
 def _confusion(figures: dict[str, Any]) -> Section:
@@ -231,103 +262,113 @@ def _confusion(figures: dict[str, Any]) -> Section:
     if not images.diagnosed:
         return Section("Confusion matrix", (NO_DIAGNOSIS_NOTE,))
     matrix = figures["confusion_matrix"]
-    rows = [(code, *(f"{n:,}" for n in row)) for code, row in zip(CODES, matrix, strict=True)]
+    rows: list[Row] = [("Truth", *CODES)]
+    for code, row in zip(CODES, matrix, strict=True):
+        counts = [f"{n:,}" for n in row]
+        rows.append((code, *counts))
+    caption = "Images: a row a true diagnosis, a column what the model said"
     return Section(
         "Confusion matrix",
         _diagnosed_note(images),
         charts=(("Share of the true diagnosis", charts.confusion_chart(matrix)),),
-        tables=(
-            Table(
-                "Images: a row a true diagnosis, a column what the model said",
-                [("Truth", *CODES), *rows],
-            ),
-        ),
+        tables=(Table(caption, rows),),
     )
 
 
-def _sets(found: dict[str, Any]) -> Section:
+def _sets(figures: dict[str, Any]) -> Section:
     note = (
         "A prediction set is built to contain the true diagnosis for "
-        f"{100 * found['target']:.0f} % of the images of each diagnosis. "
-        f"It contained the true diagnosis for {figure_of(found, 'overall')} of all images. "
-        f"The mean size was {figure_of(found, 'size')} diagnoses; "
-        f"{figure_of(found, 'empty')} of the sets were empty."
+        f"{100 * figures['target']:.0f} % of the images of each diagnosis. "
+        f"It contained the true diagnosis for {figure_of(figures, 'overall')} of all images. "
+        f"The mean size was {figure_of(figures, 'size')} diagnoses; "
+        f"{figure_of(figures, 'empty')} of the sets were empty."
     )
-    rows = [(f"{d.name} ({d.code})", figure_of(found, "coverage", d.code)) for d in DIAGNOSES]
-    return Section(
-        "Prediction sets",
-        (note,),
-        tables=(Table("", [("Diagnosis", "True diagnosis in the set"), *rows]),),
-    )
+    head = ("Diagnosis", "True diagnosis in the set")
+    rows = [(f"{d.name} ({d.code})", figure_of(figures, "coverage", d.code)) for d in DIAGNOSES]
+    return Section(_PREDICTION_SETS, (note,), tables=(Table("", [head, *rows]),))
 
 
 def _subgroups(figures: dict[str, Any]) -> Section:
+    note = "No gap was tested: the images are not part of the report."
+    if "gaps" in figures:
+        note = gaps_note(figures)
     rows = subgroup_rows(figures, figure_text)
-    notes = (
-        [gaps_note(figures)]
-        if "gaps" in figures
-        else ["No gap was tested: the images are not part of the report."]
-    )
-    return Section("Subgroups", (*notes, ECE_NOTE), tables=(_table(rows),))
+    return Section("Subgroups", (note, ECE_NOTE), tables=(_table(rows),))
 
 
 def _table(rows: list[dict[str, str]]) -> Table:
     """Return rows by the head of their columns as a table without a caption."""
-    return Table("", [tuple(rows[0]), *(tuple(row.values()) for row in rows)])
+    head = tuple(rows[0])
+    values = [tuple(row.values()) for row in rows]
+    return Table("", [head, *values])
 
 
 def _errors(subject: Subject) -> Section:
     title = "Errors by cost"
     if subject.evaluated is None:
-        return Section(
-            title,
-            (
-                "Figures alone do not tell which images these are; evaluate the model on a data set.",
-            ),
-        )
+        note = "Figures alone do not tell which images these are; evaluate the model on a data set."
+        return Section(title, (note,))
     point = subject.record.operating_point(subject.point)
-    wrong = subject.evaluated.errors(point.threshold)
+    errors = subject.evaluated.errors(point.threshold)
     note = (
-        f"What referring at the {point.shown_name} point, from a malignant probability of {point.threshold:.3f} "
-        "on, gets wrong, the model surest of itself first."
+        f"What referring at the {point.shown_name} point, "
+        f"from a malignant probability of {point.threshold:.3f} on, gets wrong, "
+        "the model surest of itself first."
     )
     tables = []
-    for cost, rows in wrong.groupby("cost", observed=False):
-        first = rows.head(MOST_ERRORS)
-        columns = (first["image"], label_words(first), first["probability"])
-        told = [
-            (image, code, two_digits(share)) for image, code, share in zip(*columns, strict=True)
-        ]
-        shown = f", the first {MOST_ERRORS} here" if len(rows) > MOST_ERRORS else ""
-        head = ("Image", "Truth", "Malignant probability")
-        tables.append(
-            Table(f"{str(cost).capitalize()}: {len(rows):,}{shown}", [head, *told] if told else [])
-        )
+    for cost, rows in errors.groupby("cost", observed=False):
+        tables.append(_error_table(str(cost), rows))
     return Section(title, (note,), tables=tuple(tables))
 
 
-def _compared(found: Compared) -> Section:
-    chart = charts.comparison_chart(found.comparison, found.first, found.second)
+def _error_table(cost: str, errors: "pd.DataFrame") -> Table:
+    """Return the first errors of a kind; without one, a caption alone."""
+    first = errors.head(MOST_ERRORS)
+    columns = (first["image"], label_words(first), first["probability"])
+    rows: list[Row] = []
+    for image, label, probability in zip(*columns, strict=True):
+        rows.append((image, label, two_digits(probability)))
+    if rows:
+        rows.insert(0, ("Image", "Truth", "Malignant probability"))
+    limit = f", the first {MOST_ERRORS} here" if len(errors) > MOST_ERRORS else ""
+    return Table(f"{cost.capitalize()}: {len(errors):,}{limit}", rows)
+
+
+def _compared(compared: Compared) -> Section:
+    chart = charts.comparison_chart(compared.comparison, compared.first, compared.second)
     return Section(
-        f"Compared with {found.second}",
-        (found.note, found.about_the_second),
+        f"Compared with {compared.second}",
+        (compared.note, compared.about_the_second),
         (("Differences", chart),),
-        (_table(found.difference_rows), _table(found.test_rows)),
+        (_table(compared.difference_rows), _table(compared.test_rows)),
     )
 
 
 def _conditions(own: dict[str, Any]) -> Iterator[Section]:
-    if found := own.get("robustness"):
-        flips, data = found["flips"], found["data"]
-        merits = {"balanced_accuracy": "Balanced accuracy", "malignant_auc": "AUC malignant"}
+    """Yield what the model's own metrics.json has about damage and other archives."""
+    robustness = own.get("robustness")
+    if robustness:
+        yield _damage(robustness)
+    archives = own.get("across_archives")
+    if archives:
         note = (
-            f"On {found['n']:,} images of the {data['split']} split of {data['name']}. "
-            "On average over seven rotated or mirrored views, the top diagnosis changes for "
-            f"{figure_of(flips, 'rate', 'mean')} of the images; "
-            f"in at least one view for {figure_of(flips, 'rate', 'any')}."
+            "What other networks of the same recipe lost "
+            "on an archive that was left out of training."
         )
-        drawn = tuple((text, charts.damage_chart(found, merit)) for merit, text in merits.items())
-        yield Section("Across damage", (note,), drawn)
-    if archives := own.get("across_archives"):
-        note = "What other networks of the same recipe lost on an archive that was left out of training."
         yield Section("Across archives", (note,), tables=(Table("", across_rows(archives)),))
+
+
+def _damage(robustness: dict[str, Any]) -> Section:
+    flips = robustness["flips"]
+    data = robustness["data"]
+    note = (
+        f"On {robustness['n']:,} images of the {data['split']} split of {data['name']}. "
+        "On average over seven rotated or mirrored views, the top diagnosis changes for "
+        f"{figure_of(flips, 'rate', 'mean')} of the images; "
+        f"in at least one view for {figure_of(flips, 'rate', 'any')}."
+    )
+    drawn = (
+        ("Balanced accuracy", charts.damage_chart(robustness, "balanced_accuracy")),
+        ("AUC malignant", charts.damage_chart(robustness, "malignant_auc")),
+    )
+    return Section("Across damage", (note,), drawn)

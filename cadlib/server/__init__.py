@@ -1,9 +1,9 @@
 """Guards the web server around the pages; `app.py` installs it.
 
-guard     answers only requests that name this server, and came from its own pages
-headers   forbids the browser every request to another server, and to keep images
-uploads   keeps uploads in memory, and limits how much they may hold
-sessions  forgets a session soon after its tab was closed
+guard     answers only requests that name this server and come from its own pages
+headers   forbids the browser requests to other servers, and caching of images
+uploads   keeps uploads in memory, and limits their size
+sessions  closes a session soon after its tab was closed
 """
 
 from cadlib.server.guard import forbid_lookups

@@ -1,4 +1,4 @@
-"""What this clinic has chosen, remembered from one day to the next: its operating point and its prevalence."""
+"""Stores the clinic's operating point and prevalence between sessions."""
 
 import json
 import os
@@ -13,15 +13,18 @@ from cadlib.files.typed_json import json_text
 from cadlib.metrics.operating_point import DEFAULT_OPERATING_POINT
 
 CLINIC_FILE = "clinic.json"
-LEAST, MOST = 0.001, 0.99
-"""Of a prevalence."""
+LEAST = 0.001
+MOST = 0.99
+"""Range of a prevalence, from LEAST to MOST."""
 
 
 @dataclass(frozen=True)
 class Clinic:
-    """`prevalence` is the share of malignant lesions among those looked at there, from LEAST to MOST.
+    """The settings of a clinic.
 
-    None until somebody has said it: no data set's share takes its place. Raise ClinicInvalid for any other value.
+    `prevalence` is the share of malignant lesions among the clinic's lesions, from LEAST to MOST.
+    It is None until a user has set it; the share of a data set does not replace it. Raise
+    ClinicInvalid for any other value.
     """
 
     operating_point: str = DEFAULT_OPERATING_POINT
@@ -29,9 +32,7 @@ class Clinic:
 
     def __post_init__(self) -> None:
         share = self.prevalence
-        if share is not None and (
-            isinstance(share, bool) or not isinstance(share, float) or not LEAST <= share <= MOST
-        ):
+        if share is not None and not _is_prevalence(share):
             raise ClinicInvalid(
                 f"Expected a prevalence from {LEAST} to {MOST} but got {share!r}; enter it anew."
             )
@@ -41,13 +42,26 @@ class Clinic:
             )
 
 
+def _is_prevalence(value: object) -> bool:
+    return isinstance(value, float) and LEAST <= value <= MOST
+
+
 def clinic_path() -> Path:
-    """Return the file: the one CADLIB_CLINIC names where it is set, else in the user's own configuration."""
-    return Path(os.environ.get("CADLIB_CLINIC") or user_config_path("cadlib") / CLINIC_FILE)
+    """Return the path of the file.
+
+    It is CADLIB_CLINIC where that is set, else a file in the user's own configuration.
+    """
+    path = os.environ.get("CADLIB_CLINIC")
+    if path:
+        return Path(path)
+    return user_config_path("cadlib") / CLINIC_FILE
 
 
 def read_clinic() -> Clinic:
-    """Return what was chosen, what is usual where nobody has; raise ClinicInvalid for a file that cannot be used."""
+    """Return the stored settings, or the defaults where there are none.
+
+    Raise ClinicInvalid for a file that cannot be used.
+    """
     path = clinic_path()
     try:
         raw = json.loads(path.read_text(encoding="utf-8"))
@@ -57,16 +71,16 @@ def read_clinic() -> Clinic:
         raise ClinicInvalid(
             f"{path} cannot be read: {error}. Delete it and choose anew."
         ) from error
-    known = {field.name for field in fields(Clinic)}
-    if not isinstance(raw, dict) or raw.keys() != known:
+    names = {field.name for field in fields(Clinic)}
+    if not isinstance(raw, dict) or raw.keys() != names:
         raise ClinicInvalid(
-            f"Expected {path} to be a JSON object of {', '.join(sorted(known))}. Delete it."
+            f"Expected {path} to be a JSON object of {', '.join(sorted(names))}. Delete it."
         )
     return Clinic(**raw)
 
 
 def save_clinic(clinic: Clinic) -> None:
-    """Remember a choice, whole or not at all; raise ClinicInvalid where it cannot be written."""
+    """Store the settings, all or none; raise ClinicInvalid where they cannot be written."""
     path = clinic_path()
     try:
         path.parent.mkdir(parents=True, exist_ok=True)

@@ -7,7 +7,10 @@ from typing import Any
 
 
 def give_back() -> None:
-    """Return freed memory to the system where the C library can do that; glibc keeps it otherwise."""
+    """Return freed memory to the system where the C library can do that.
+
+    glibc keeps it otherwise.
+    """
     trim = _trim()
     if trim is not None:
         trim(0)
@@ -17,4 +20,5 @@ def give_back() -> None:
 def _trim() -> Any:
     if not sys.platform.startswith("linux"):
         return None
-    return getattr(ctypes.CDLL(None), "malloc_trim", None)  # musl has none
+    # musl has no such function.
+    return getattr(ctypes.CDLL(None), "malloc_trim", None)

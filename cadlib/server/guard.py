@@ -1,4 +1,4 @@
-"""Answers only requests that name this server and came from its pages.
+"""Refuses requests that do not name this server or come from other pages.
 
 A page of another site can point its own host name at this machine (DNS rebinding). The browser
 then sends that name as `Host`. Streamlit checks it for its WebSocket alone; images and uploads go
@@ -20,7 +20,10 @@ REFUSED = (
 
 
 class HostGuard:
-    """ASGI middleware that refuses other host names than `server.allowedHosts`, and WebSockets of other pages."""
+    """ASGI middleware that refuses other host names than `server.allowedHosts`.
+
+    It also refuses WebSockets of other pages.
+    """
 
     def __init__(self, app: ASGIApp) -> None:
         self.app = app
@@ -31,11 +34,13 @@ class HostGuard:
             await self.app(scope, receive, send)
             return
         headers = Headers(scope=scope)
-        if names_this_server(headers) and (scope["type"] == "http" or came_from_here(headers)):
+        own_page = scope["type"] == "http" or came_from_here(headers)
+        if names_this_server(headers) and own_page:
             await self.app(scope, receive, send)
             return
         if scope["type"] == "websocket":
-            await receive()  # the protocol wants the request to be read before it is refused
+            # The protocol requires that the request is read before it is refused.
+            await receive()
             await send({"type": "websocket.close", "code": 1008})
             return
         refusal = PlainTextResponse(REFUSED, status_code=421)
@@ -43,26 +48,33 @@ class HostGuard:
 
 
 def names_this_server(headers: Headers) -> bool:
-    """Tell whether a request has one `Host`, and it is one of `server.allowedHosts`; none is allowed by default."""
+    """Return whether a request has one `Host`, and it is one of `server.allowedHosts`.
+
+    No host is allowed by default.
+    """
     hosts = headers.getlist("host")
     allowed: list[str] = config.get_option("server.allowedHosts")
-    return len(hosts) == 1 and bool(allowed) and is_host_allowed(hosts[0])
+    if len(hosts) != 1 or not allowed:
+        return False
+    return is_host_allowed(hosts[0])
 
 
 def came_from_here(headers: Headers) -> bool:
-    """Tell whether the page that opens a WebSocket is this server's own, or one that the operator names.
+    """Return whether the page that opens a WebSocket is this server's, or allowed by the operator.
 
-    Programs that are no browser send no `Origin`. Streamlit would take any page on this machine,
-    whatever its port.
+    Programs other than browsers send no `Origin`. Streamlit would accept any page on this machine,
+    on every port.
     """
     origin = headers.get("origin")
     if origin is None or origin in config.get_option("server.corsAllowedOrigins"):
         return True
-    return urlsplit(origin).netloc.lower() == headers.get("host", "").lower()
+    origin_host = urlsplit(origin).netloc
+    host = headers.get("host", "")
+    return origin_host.lower() == host.lower()
 
 
 def forbid_lookups() -> None:
-    """Keep Streamlit from asking servers on the internet for the addresses of this machine.
+    """Stop Streamlit from requesting this machine's addresses from servers on the internet.
 
     It does so to print them, and for each WebSocket with an unknown `Origin`, which any web page
     can send.

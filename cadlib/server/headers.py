@@ -1,6 +1,6 @@
-"""Forbids the browser every request to another server, and to keep images.
+"""Forbids the browser requests to other servers, and caching of images.
 
-It is the second line: text from files is escaped before it reaches a page.
+It is the second line of defence: text from files is escaped before it reaches a page.
 """
 
 import re
@@ -30,7 +30,7 @@ _HEADERS = {
 
 
 class SecurityHeaders:
-    """ASGI middleware that adds a Content-Security-Policy and its kin to every answer."""
+    """ASGI middleware that adds a Content-Security-Policy and related headers to every answer."""
 
     def __init__(self, app: ASGIApp) -> None:
         self.app = app
@@ -40,7 +40,8 @@ class SecurityHeaders:
         if scope["type"] != "http":
             await self.app(scope, receive, send)
             return
-        policy = "; ".join([*_POLICY, _connections(Headers(scope=scope).get("host", ""))])
+        host = Headers(scope=scope).get("host", "")
+        policy = "; ".join([*_POLICY, _connections(host)])
         holds_images = scope["path"].split("/")[-2:-1] == ["media"]
 
         async def send_with_headers(message: Message) -> None:
@@ -49,14 +50,15 @@ class SecurityHeaders:
                 headers["Content-Security-Policy"] = policy
                 headers.update(_HEADERS)
                 if holds_images:
-                    headers["Cache-Control"] = "no-store"  # or the browser writes them to its disk
+                    # Otherwise the browser writes them to its disk.
+                    headers["Cache-Control"] = "no-store"
             await send(message)
 
         await self.app(scope, receive, send_with_headers)
 
 
 def _connections(host: str) -> str:
-    """Return what a page may connect to: its server, and data in the page, as a picture of the camera.
+    """Return where a page may connect to: its server, and data in the page, as a camera image.
 
     Some browsers do not count the WebSocket as 'self'.
     """

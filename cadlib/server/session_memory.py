@@ -1,6 +1,6 @@
 """Counts the bytes of images that sessions hold, and limits them.
 
-Each session has one `Holding`. It dies with the session, and what it held no longer counts.
+Each session has one `Holding`. It is deleted with the session, and its images no longer count.
 """
 
 import os
@@ -16,9 +16,12 @@ from cadlib.errors import HoldingFull
 T = TypeVar("T")
 MB: Final = 1_000_000
 SESSION_LIMIT_BYTES: Final = 768 * MB
-"""Pixels and derived pictures of one session together: 25 photographs of 10 megapixels."""
+"""Pixels and derived images of one session together: 25 photographs of 10 megapixels."""
 DERIVED_LIMIT_BYTES: Final = 96 * MB
-"""Thumbnails, heatmaps and other derived images of one session. The oldest are dropped and computed again on demand."""
+"""Thumbnails, heatmaps and other derived images of one session.
+
+The oldest are dropped and computed again on demand.
+"""
 LIMIT_VARIABLE: Final = "CADLIB_MEMORY_MB"
 _CGROUP_LIMIT = Path("/sys/fs/cgroup/memory.max")
 
@@ -29,7 +32,7 @@ _guard = RLock()
 
 
 class Holding:
-    """What one session holds: images, and pictures derived from them."""
+    """The memory of one session: its images, and images derived from them."""
 
     def __init__(self) -> None:
         self._items: dict[Hashable, int] = {}
@@ -47,33 +50,38 @@ class Holding:
     def take(self, key: Hashable, size_bytes: int) -> None:
         """Count an item that is about to be held; raise HoldingFull where a limit forbids it."""
         with _guard:
-            before = self._items.get(key, 0)
-            held = self.bytes - before
+            # An item of the same key is replaced, so it no longer counts.
+            replaced = self._items.get(key, 0)
+            held = self.bytes - replaced
             if held + size_bytes > SESSION_LIMIT_BYTES:
                 raise HoldingFull(
-                    f"Expected at most {SESSION_LIMIT_BYTES // MB} MB of images at a time, but found "
-                    f"{_mb(held)} MB held and {_mb(size_bytes)} MB more. Remove some images and give this file again."
+                    f"Expected at most {SESSION_LIMIT_BYTES // MB} MB of images at a time, "
+                    f"but found {_mb(held)} MB held and {_mb(size_bytes)} MB more. "
+                    "Remove some images and give this file again."
                 )
-            of_all = held_bytes() - before
-            if of_all + size_bytes > process_limit_bytes():
+            held_by_all = held_bytes() - replaced
+            if held_by_all + size_bytes > process_limit_bytes():
                 raise HoldingFull(
-                    f"Expected at most {process_limit_bytes() // MB} MB of images on this server, but found "
-                    f"{_mb(of_all)} MB held by all its readers and {_mb(size_bytes)} MB more. Remove images, or give "
-                    f"this file again later. The operator can raise {LIMIT_VARIABLE}."
+                    f"Expected at most {process_limit_bytes() // MB} MB of images on this server, "
+                    f"but found {_mb(held_by_all)} MB held by all its readers "
+                    f"and {_mb(size_bytes)} MB more. "
+                    "Remove images, or give this file again later. "
+                    f"The operator can raise {LIMIT_VARIABLE}."
                 )
             self._items[key] = size_bytes
 
     def drop(self, key: Hashable) -> None:
-        """Stop counting an item; nothing happens where there is none of that key."""
+        """Stop counting an item; do nothing where there is no item of that key."""
         with _guard:
             self._items.pop(key, None)
 
     def derived(
         self, image: str, key: Hashable, make: Callable[[], T], size_of: Callable[[T], int]
     ) -> T:
-        """Return what is derived from an image, made once; `key` tells it from other things derived from the image.
+        """Return a value derived from an image, made by `make` unless it is stored.
 
-        `size_of` counts its bytes. What does not fit is returned and not kept.
+        `key` distinguishes it from other values of the image. `size_of` counts its bytes. A value
+        that does not fit is returned and not stored.
         """
         place = (image, key)
         with _guard:
@@ -90,19 +98,19 @@ class Holding:
             # The image may have been removed while another thread derived something from it.
             if forgotten != self._forgotten:
                 return value
-            if (
-                size_bytes <= DERIVED_LIMIT_BYTES
-                and held_bytes() + size_bytes <= process_limit_bytes()
-            ):
+            fits_session = size_bytes <= DERIVED_LIMIT_BYTES
+            if fits_session and held_bytes() + size_bytes <= process_limit_bytes():
                 self._derived[place] = (value, size_bytes)
                 self._derived_bytes += size_bytes
         return value
 
     def forget(self, image: str) -> None:
-        """Drop all that is derived from an image."""
+        """Drop all values derived from an image."""
         with _guard:
             self._forgotten += 1
-            for place in [place for place in self._derived if place[0] == image]:
+            # A list, because the loop removes items.
+            places = [place for place in self._derived if place[0] == image]
+            for place in places:
                 self._remove(place)
 
     def _remove(self, place: tuple[str, Hashable]) -> None:
@@ -111,7 +119,10 @@ class Holding:
 
 
 def count_also(size_bytes: Callable[[], int]) -> None:
-    """Count bytes too that are held for sessions elsewhere: `size_bytes` tells how many. Once for each function."""
+    """Count bytes that are held for sessions elsewhere too; `size_bytes` returns their number.
+
+    A function that is added twice counts once.
+    """
     if size_bytes not in _elsewhere:
         _elsewhere.append(size_bytes)
 
@@ -119,19 +130,24 @@ def count_also(size_bytes: Callable[[], int]) -> None:
 def held_bytes() -> int:
     """Return how many bytes are held for all sessions together."""
     with _guard:
-        return sum(holding.bytes for holding in _holdings) + sum(count() for count in _elsewhere)
+        in_sessions = sum(holding.bytes for holding in _holdings)
+        elsewhere = sum(count() for count in _elsewhere)
+        return in_sessions + elsewhere
 
 
 def process_limit_bytes() -> int:
-    """Return how many bytes all sessions may hold: CADLIB_MEMORY_MB, else half of the memory there is."""
-    chosen = os.environ.get(LIMIT_VARIABLE)
-    if not chosen:
+    """Return how many bytes all sessions may hold: CADLIB_MEMORY_MB, else half of the memory.
+
+    Raise ValueError where CADLIB_MEMORY_MB is no number.
+    """
+    limit = os.environ.get(LIMIT_VARIABLE)
+    if not limit:
         return _memory_bytes() // 2
-    if not chosen.isdecimal() or int(chosen) == 0:
+    if not limit.isdecimal() or int(limit) == 0:
         raise ValueError(
-            f"Expected {LIMIT_VARIABLE} to be a number of megabytes, but found {chosen!r}. Mend it."
+            f"Expected {LIMIT_VARIABLE} to be a number of megabytes, but found {limit!r}. Mend it."
         )
-    return int(chosen) * MB
+    return int(limit) * MB
 
 
 def _memory_bytes() -> int:
@@ -140,9 +156,11 @@ def _memory_bytes() -> int:
         return 8_000 * MB
     machine = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
     try:
-        return min(machine, int(_CGROUP_LIMIT.read_text()))
-    except (OSError, ValueError):  # no such group, or "max"
+        container = int(_CGROUP_LIMIT.read_text())
+    except (OSError, ValueError):
+        # There is no such group, or its limit is "max".
         return machine
+    return min(machine, container)
 
 
 def _mb(size_bytes: int) -> str:

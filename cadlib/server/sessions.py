@@ -1,7 +1,7 @@
-"""Forgets a session soon after its tab was closed.
+"""Closes a session soon after its tab was closed.
 
-Streamlit keeps a closed session, so that a tab finds it again after a break of the network. It
-drops one only when another reader comes, which may be never.
+Streamlit keeps a closed session, so that a tab can return to it after a network failure. It drops
+one only when another reader comes, which may never happen.
 """
 
 import asyncio
@@ -20,27 +20,37 @@ if TYPE_CHECKING:
     from streamlit.runtime.app_session import AppSession
 
 FORGET_AFTER_S: Final = 30.0
-"""A tab that lost its connection finds its images again for so long."""
+"""Time in which a tab that lost its connection can return to its images."""
 EVERY_S: Final = 5.0
 _log = logging.getLogger(__name__)
 
 
 class Forgetting:
-    """Closes the sessions of a runtime that nobody has come back to. For the thread of its event loop."""
+    """Closes the sessions of a runtime whose tabs do not return.
+
+    To be used in the thread of the runtime's event loop.
+    """
 
     def __init__(self, runtime: Runtime, after_s: float = FORGET_AFTER_S) -> None:
-        self._runtime, self._after_s = runtime, after_s
-        # They are held here because Streamlit hides a session from us as soon as it counts it as
+        self._runtime = runtime
+        self._after_s = after_s
+        # Sessions are stored here because Streamlit no longer lists a session once it counts it as
         # expired.
         self._away: dict[str, tuple[AppSession, float]] = {}
 
     def tick(self, now_s: float) -> int:
-        """Close what was away for long enough at this time, and drop files without a reader; return how many closed."""
-        sessions = self._runtime._session_mgr  # Streamlit has no public list of its sessions
+        """Close sessions that have been away for long enough, and drop files without a reader.
+
+        Return how many sessions were closed.
+        """
+        # Streamlit has no public list of its sessions.
+        sessions = self._runtime._session_mgr
         for info in sessions.list_sessions():
-            if not sessions.is_active_session(info.session.id):
-                self._away.setdefault(info.session.id, (info.session, now_s))
+            session = info.session
+            if not sessions.is_active_session(session.id):
+                self._away.setdefault(session.id, (session, now_s))
         closed = 0
+        # A list, because the loop deletes items.
         for session_id, (session, since_s) in list(self._away.items()):
             if sessions.is_active_session(session_id):
                 del self._away[session_id]
@@ -54,7 +64,8 @@ class Forgetting:
 
     def _close(self, session: "AppSession") -> None:
         self._runtime.close_session(session.id)
-        session.shutdown()  # nothing happens where the line above has done it
+        # This does nothing where `close_session` has already done it.
+        session.shutdown()
         # Streamlit's own loop refers to the session it served last until it serves another one,
         # so the session is emptied: its state, the arguments of its fragments, and messages that
         # nobody fetched.
@@ -81,7 +92,7 @@ async def _forget_for_ever() -> None:
         await asyncio.sleep(EVERY_S)
         try:
             closed = forgetting.tick(time.monotonic())
-        except Exception:  # noqa: BLE001 - one failure must not end the promise
+        except Exception:  # noqa: BLE001 - one failure must not end the loop
             _log.exception("Sessions could not be forgotten.")
             continue
         if closed:
@@ -91,7 +102,8 @@ async def _forget_for_ever() -> None:
 def collect() -> None:
     """Free the memory of closed sessions now, and return it to the system.
 
-    Their objects refer to each other, and those that `ui.spare` met are exempt from collection.
+    Their objects refer to each other, so only the collector frees them. `ui.spare` has exempted
+    some of them from collection.
     """
     gc.unfreeze()
     gc.collect()

@@ -1,4 +1,4 @@
-"""Puts the middleware in its order."""
+"""Lists the middleware in its order."""
 
 from starlette.middleware import Middleware
 
@@ -8,5 +8,5 @@ from cadlib.server.uploads import UploadLimit
 
 
 def middleware() -> list[Middleware]:
-    """Return what stands before Streamlit's own middleware, the outermost first."""
+    """Return the middleware before Streamlit's own, the outermost first."""
     return [Middleware(HostGuard), Middleware(SecurityHeaders), Middleware(UploadLimit)]

@@ -1,4 +1,4 @@
-"""Keeps uploads in memory, and limits how much they may hold."""
+"""Keeps uploads in memory, and limits their size."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -24,11 +24,14 @@ from cadlib.server.session_memory import (
 _ROUTE = "/_stcore/upload_file/"
 _MIB = 2**20
 _arriving: dict[str, int] = {}
-"""Session -> bytes of the uploads that are on their way. Read and written by the thread of the event loop alone."""
+"""Session -> bytes of its incoming uploads.
+
+Only the thread of the event loop reads and writes it.
+"""
 
 
 def keep_in_memory() -> None:
-    """Keep an upload out of the temporary folder, where Starlette puts what exceeds 1 MiB."""
+    """Keep uploads out of the temporary folder, where Starlette puts files over 1 MiB."""
     MultiPartParser.spool_max_size = (config.get_option("server.maxUploadSize") + 1) * _MIB
 
 
@@ -38,7 +41,8 @@ class UploadLimit:
     def __init__(self, app: ASGIApp) -> None:
         self.app = app
         keep_in_memory()
-        process_limit_bytes()  # a value that is no number ends the start, not the first upload
+        # An invalid limit must fail at the start, not at the first upload.
+        process_limit_bytes()
         count_also(_all_bytes)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -52,20 +56,26 @@ class UploadLimit:
             refusal = PlainTextResponse(
                 "Expected the header Content-Length. Send it with the upload.", 411
             )
-        elif reason := reason_against(session_id, int(size)):
-            refusal = PlainTextResponse(reason, 413)
-        else:
-            with _announced(session_id, int(size)):
-                await self.app(scope, receive, send)
+            await refusal(scope, receive, send)
             return
-        await refusal(scope, receive, send)
+        size_bytes = int(size)
+        reason = reason_against(session_id, size_bytes)
+        if reason:
+            refusal = PlainTextResponse(reason, 413)
+            await refusal(scope, receive, send)
+            return
+        with _announced(session_id, size_bytes):
+            await self.app(scope, receive, send)
 
 
 def reason_against(session_id: str, size_bytes: int) -> str:
-    """Return why an upload of so many bytes finds no room, "" where it does."""
+    """Return why there is no room for an upload of so many bytes, or "" if there is."""
     waiting = _stored(session_id) + _arriving.get(session_id, 0)
     if waiting + size_bytes > SESSION_LIMIT_BYTES:
-        return f"Expected at most {SESSION_LIMIT_BYTES // MB} MB of files at a time. Give fewer files at once."
+        return (
+            f"Expected at most {SESSION_LIMIT_BYTES // MB} MB of files at a time. "
+            "Give fewer files at once."
+        )
     if held_bytes() + size_bytes > process_limit_bytes():
         limit = f"{process_limit_bytes() // MB} MB ({LIMIT_VARIABLE})"
         return (
@@ -75,15 +85,19 @@ def reason_against(session_id: str, size_bytes: int) -> str:
 
 
 def _session_of(scope: Scope) -> str | None:
-    """Return the session that a request uploads a file for, None for every other request."""
+    """Return the session of an upload, or None for every other request."""
     if scope["type"] != "http" or scope["method"] != "PUT":
         return None
-    _, found, rest = scope["path"].partition(_ROUTE)
-    return rest.partition("/")[0] if found else None
+    _, route, rest = scope["path"].partition(_ROUTE)
+    if not route:
+        return None
+    session_id: str = rest.partition("/")[0]
+    return session_id
 
 
 @contextmanager
 def _announced(session_id: str, size_bytes: int) -> Iterator[None]:
+    """Count an upload as incoming while it is read."""
     _arriving[session_id] = _arriving.get(session_id, 0) + size_bytes
     try:
         yield
@@ -93,16 +107,26 @@ def _announced(session_id: str, size_bytes: int) -> Iterator[None]:
             del _arriving[session_id]
 
 
+# Other threads may change these dictionaries meanwhile, so their items are copied into lists.
 def _all_bytes() -> int:
-    return sum(_stored(session_id) for session_id in list(_files())) + sum(list(_arriving.values()))
+    """Return the bytes of all uploads, stored and incoming."""
+    session_ids = list(_files())
+    stored = sum(_stored(session_id) for session_id in session_ids)
+    arriving = sum(list(_arriving.values()))
+    return stored + arriving
 
 
 def _stored(session_id: str) -> int:
-    return sum(len(file.data) for file in list(_files().get(session_id, {}).values()))
+    """Return the bytes of the uploads that Streamlit stores for a session."""
+    session_files = _files().get(session_id, {})
+    return sum(len(file.data) for file in list(session_files.values()))
 
 
 def _files() -> "dict[str, dict[str, UploadedFileRec]]":
+    """Return Streamlit's uploaded files, by session."""
     if not Runtime.exists():
         return {}
     manager = Runtime.instance().uploaded_file_mgr
-    return manager.file_storage if isinstance(manager, MemoryUploadedFileManager) else {}
+    if not isinstance(manager, MemoryUploadedFileManager):
+        return {}
+    return manager.file_storage

@@ -1,6 +1,6 @@
-"""What training does to an image between `preprocess.to_pixels` and `preprocess.to_array`.
+"""Augments training images between `preprocess.to_pixels` and `preprocess.to_array`.
 
-Each draw depends only on the seed it is given, so a run resumed in its middle sees the same pictures.
+Each draw depends only on its seed, so a resumed run gets the same images.
 """
 
 import torch
@@ -11,9 +11,9 @@ from torchvision.transforms.v2 import functional
 
 
 class RandomResolution(v2.Transform):  # type: ignore[misc]
-    """Shrink to a random side and enlarge again, so that blur says nothing of the archive an image is from.
+    """Shrink to a random side and enlarge again, so that blur does not reveal an image's archive.
 
-    In ISIC 2019 resolution tells the source, and the source hints at the diagnosis.
+    In ISIC 2019 the resolution depends on the archive, and the archive hints at the diagnosis.
     """
 
     def __init__(self, smallest_px: int) -> None:
@@ -24,43 +24,50 @@ class RandomResolution(v2.Transform):  # type: ignore[misc]
         """Degrade a (3, S, S) uint8 image to a side drawn log-uniformly from `smallest_px` to S."""
         side = image.shape[-1]
         ratio = self.smallest_px / side
-        drawn = round(side * ratio ** torch.rand(()).item())
-        small = functional.resize(image, [drawn, drawn], antialias=True)
+        exponent = torch.rand(()).item()
+        small_side = round(side * ratio**exponent)
+        small = functional.resize(image, [small_side, small_side], antialias=True)
         restored: Tensor = functional.resize(small, [side, side], antialias=True)
         return restored
 
 
 def training_transform() -> v2.Compose:
-    """Return the augmentation that keeps size: flips, rotation, resolution, colour; (3, S, S) uint8 to the same."""
+    """Return the augmentation that preserves size: flips, rotation, resolution, colour.
+
+    It maps (3, S, S) uint8 to the same.
+    """
+    rotation = v2.RandomRotation(180, v2.InterpolationMode.BILINEAR, fill=127)
+    resolution = RandomResolution(smallest_px=84)
     return v2.Compose(
         [
             v2.RandomHorizontalFlip(),
             v2.RandomVerticalFlip(),
-            v2.RandomApply(
-                [v2.RandomRotation(180, v2.InterpolationMode.BILINEAR, fill=127)], p=0.3
-            ),
-            v2.RandomApply([RandomResolution(smallest_px=84)], p=0.5),
+            v2.RandomApply([rotation], p=0.3),
+            v2.RandomApply([resolution], p=0.5),
             v2.ColorJitter(brightness=0.2, contrast=0.2, saturation=0.2),
         ]
     )
 
 
 def mix(pixels: Tensor, labels: Tensor, n_classes: int, alpha: float) -> tuple[Tensor, Tensor]:
-    """Blend each image of a batch with its neighbour, and their labels alike, by a share drawn from Beta(alpha, alpha).
+    """Blend each image of a batch with its neighbour, and their labels alike.
 
-    `pixels` is (N, 3, S, S) float, `labels` (N,) int; return pixels and (N, n_classes) float labels, rows sum to 1.
-    Zhang et al., mixup: Beyond Empirical Risk Minimization (ICLR 2018). With alpha 0 nothing is blended.
+    The share is drawn from Beta(alpha, alpha); with alpha 0 nothing is blended. `pixels` is
+    (N, 3, S, S) float, `labels` (N,) int. Return pixels and (N, n_classes) float labels, whose rows
+    sum to 1. Zhang et al., mixup: Beyond Empirical Risk Minimization (ICLR 2018).
     """
     if not alpha:
         return pixels, one_hot(labels, n_classes).float()
-    mixed: tuple[Tensor, Tensor] = v2.MixUp(alpha=alpha, num_classes=n_classes)(pixels, labels)
+    mixup = v2.MixUp(alpha=alpha, num_classes=n_classes)
+    mixed: tuple[Tensor, Tensor] = mixup(pixels, labels)
     return mixed
 
 
 def augment(image: Tensor, side_px: int, seed: int, least_crop: float) -> Tensor:
-    """Crop a random part of a (3, S, S) uint8 image to `side_px` and vary it; the same seed gives the same picture.
+    """Crop a random part of a (3, S, S) uint8 image to `side_px` and vary it.
 
-    The crop shows at least the share `least_crop` of the image's area.
+    The crop shows at least the share `least_crop` of the image's area. The same seed gives the same
+    image.
     """
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)

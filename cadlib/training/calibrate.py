@@ -1,6 +1,6 @@
-"""From logits on the validation images to all of a model that rests on them: probabilities, thresholds, sets, figures.
+"""Computes calibration, thresholds, prediction sets and figures from validation logits.
 
-`train` does that once; `calibrate` does it again for a model that stands, where the way has changed.
+Training does that once; `calibrate` repeats it for an existing model, where the method has changed.
 """
 
 from dataclasses import replace
@@ -25,35 +25,38 @@ from cadlib.progress import Progress, no_progress
 from cadlib.taxonomy import CODES
 
 COVERAGE = 0.90
-"""Share of the images of each diagnosis whose prediction set is to hold the truth."""
+"""Share of the images of each diagnosis whose prediction set should contain the truth."""
+
+_INDEPENDENT_KEYS = ("across_archives", "novelty", "novelty_proof")
+"""Keys of metrics.json that do not depend on the calibration."""
 
 
 def read_out(
     table: pd.DataFrame, logits: NDArray[np.floating], lesions: "pd.Series[int]", dataset: str
 ) -> tuple[dict[str, Any], dict[str, Any]]:
-    """Return the fields of a ModelRecord that rest on validation images, and the figures of metrics.json over them.
+    """Return the fields of a ModelRecord that depend on validation images, and their figures.
 
-    `table` has a row an image, each with a diagnosis, `logits` is (N, 8), `lesions` numbers the lesion of each row.
+    The figures are those of metrics.json. `table` has a row an image, each with a diagnosis,
+    `logits` is (N, 8), `lesions` numbers the lesion of each row.
     """
-    labels: Labels = table["diagnosis"].map(CODES.index).to_numpy(np.int64)
+    class_numbers = table["diagnosis"].map(CODES.index)
+    labels: Labels = class_numbers.to_numpy(np.int64)
     groups = lesions.to_numpy()
     short_side_px = short_sides(table)
     temperature, bias = calibration.fit(logits, labels, groups, short_side_px)
     probabilities = calibration.probabilities(logits, temperature.of(short_side_px), bias)
-    thresholds = operating_point.choose_thresholds(
-        classification.malignant_probability(probabilities), classification.malignant_truth(labels)
-    )
+    uncalibrated = calibration.probabilities(logits, 1.0, calibration.NO_BIAS)
+    malignant = classification.malignant_probability(probabilities)
+    truth = classification.malignant_truth(labels)
+    thresholds = operating_point.choose_thresholds(malignant, truth)
     quantiles = calibration.conformal_quantiles(probabilities, labels, COVERAGE)
-    sets = ConformalSets(COVERAGE, dict(zip(CODES, quantiles.tolist(), strict=True)))
+    quantile_by_code = dict(zip(CODES, quantiles.tolist(), strict=True))
+    sets = ConformalSets(COVERAGE, quantile_by_code)
+    metrics = evaluate.build_metrics(
+        table, probabilities, thresholds, lesions=lesions, uncalibrated=uncalibrated, sets=sets
+    )
     figures = {
-        **evaluate.build_metrics(
-            table,
-            probabilities,
-            thresholds,
-            lesions=lesions,
-            uncalibrated=calibration.probabilities(logits, 1.0, calibration.NO_BIAS),
-            sets=sets,
-        ),
+        **metrics,
         "data": {"name": dataset, "split": "validation", "images": len(table)},
         "rejected": {},
     }
@@ -68,27 +71,28 @@ def read_out(
 
 
 def calibrate(folder: Path, dataset: Dataset, progress: Progress = no_progress) -> dict[str, Any]:
-    """Fit anew what rests on the validation images of a model's own split, and return its figures over them.
+    """Refit what depends on the validation images of a model's own split, and return its figures.
 
-    `folder` is the model's, `dataset` holds those images by `model.split.part_of_split`. Record, metrics.json,
-    golden.json and card are replaced, all or none; what metrics.json said of the probabilities as they were (the test
-    split, damage) is dropped and has to be measured anew. Raise ModelInvalid or DatasetInvalid for what does not fit.
+    `folder` is the model's, `dataset` holds those images by `model.split.part_of_split`. Record,
+    metrics.json, golden.json and card are replaced, all or none. Figures of the former
+    probabilities (the test split, damage) are dropped from metrics.json and have to be measured
+    again. Raise ModelInvalid or DatasetInvalid for a model or data set that does not fit.
     """
     model = Model.load(folder)
     table, predictions, rejected = evaluate.predict_table(model, dataset.table, progress)
     probabilities = evaluate.probabilities_of(predictions)
     temperature = model.record.temperature.of(short_sides(table))
-    logits = np.log(
-        calibration.uncalibrated(probabilities, temperature, model.record.bias)
-    )  # up to a constant each
+    # The logarithm returns the logits up to a constant for each image, which softmax ignores.
+    uncalibrated = calibration.uncalibrated(probabilities, temperature, model.record.bias)
+    logits = np.log(uncalibrated)
     fields, figures = read_out(table, logits, lesion_groups(table), dataset.name)
     record = replace(model.record, **fields)
-    figures |= {"model": metrics_file.model_facts(record), "rejected": rejected}
+    figures["model"] = metrics_file.model_facts(record)
+    figures["rejected"] = rejected
     former = metrics_file.measured(folder, model.record)
-    figures |= {
-        key: former[key] for key in ("across_archives", "novelty", "novelty_proof") if key in former
-    }
-    metrics_file.rewrite(
-        folder, record, figures, {GOLDEN_FILE: golden_json(model.with_record(record))}
-    )
+    for key in _INDEPENDENT_KEYS:
+        if key in former:
+            figures[key] = former[key]
+    golden = golden_json(model.with_record(record))
+    metrics_file.rewrite(folder, record, figures, {GOLDEN_FILE: golden})
     return figures

@@ -1,7 +1,9 @@
-"""The state of a running training as one safetensors file: tensors, and a JSON header for the rest.
+"""Saves and restores a running training as one safetensors file.
 
-Written aside and renamed, so that a crash or a full disk leaves the previous checkpoint whole. No pickle. The header
-has a checksum over all of it, and the checkpoint before stays beside it, for a disk that damages a file later.
+It holds tensors, and a JSON header for everything else. No pickle is used. A new file is written
+under another name and renamed, so that a crash or a full disk leaves the previous checkpoint
+intact. The header has a checksum over tensors and facts. The previous checkpoint stays beside the
+new one, in case a disk damages a file later.
 """
 
 import hashlib
@@ -20,10 +22,13 @@ from cadlib.errors import TrainingFailed
 
 Tensors = dict[str, torch.Tensor]
 
-_FACTS, _SHA256 = "checked facts", "sha256"
+_FACTS = "checked facts"
+_SHA256 = "sha256"
 _FACTS_WITHOUT_CHECKSUM = "facts"
-"""The only key of the header of earlier versions. It is another one than today's: a checksum whose key is damaged does
-not look like none."""
+"""The only key of the header of earlier versions.
+
+It differs from today's key, so that a damaged checksum key is not taken for a missing checksum.
+"""
 
 
 def save(
@@ -34,25 +39,20 @@ def save(
     *,
     keep_previous: bool = True,
 ) -> None:
-    """Write named state_dicts, the optimizer's moments and JSON facts; raise TrainingFailed when the disk refuses.
+    """Write named state_dicts, the optimizer's moments and JSON facts.
 
-    What stands at `path` is kept as the checkpoint before, unless it is of another run.
+    With `keep_previous` the file at `path` is kept as the previous checkpoint; without it, it is
+    replaced, as a checkpoint of another run has to be. Raise TrainingFailed when the new one cannot
+    be written.
     """
-    flat = {
-        f"{part}/{name}": tensor
-        for part, tensors in parts.items()
-        for name, tensor in tensors.items()
-    }
-    for index, moments in optimizer.state_dict()["state"].items():
-        flat |= {
-            f"optimizer/{index}/{name}": torch.as_tensor(value) for name, value in moments.items()
-        }
+    tensors = _named_tensors(parts, optimizer)
     aside = path.with_suffix(f".{os.getpid()}.part")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        contiguous = {name: tensor.detach().cpu().contiguous() for name, tensor in flat.items()}
+        contiguous = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
         text = json.dumps(facts)
-        save_file(contiguous, aside, metadata={_FACTS: text, _SHA256: _checksum(contiguous, text)})
+        metadata = {_FACTS: text, _SHA256: _checksum(contiguous, text)}
+        save_file(contiguous, aside, metadata=metadata)
         _keep_previous(path, keep_previous)
         aside.replace(path)
     except (OSError, SafetensorError) as error:
@@ -64,26 +64,38 @@ def save(
         aside.unlink(missing_ok=True)
 
 
+def _named_tensors(parts: dict[str, Tensors], optimizer: torch.optim.Optimizer) -> Tensors:
+    """Return all tensors of a checkpoint by their names in the file."""
+    named: Tensors = {}
+    for part, tensors in parts.items():
+        for name, tensor in tensors.items():
+            named[f"{part}/{name}"] = tensor
+    state = optimizer.state_dict()["state"]
+    for index, moments in state.items():
+        for name, value in moments.items():
+            named[f"optimizer/{index}/{name}"] = torch.as_tensor(value)
+    return named
+
+
 def previous(path: Path) -> Path:
-    """Return where the checkpoint before the one at `path` is kept."""
+    """Return the path of the checkpoint before the one at `path`."""
     return path.with_name(f"{path.stem}.previous{path.suffix}")
 
 
 def read_facts(path: Path) -> dict[str, Any]:
-    """Return the JSON facts of a checkpoint; raise TrainingFailed when there is none, or it is broken or damaged.
+    """Return the JSON facts of a checkpoint.
 
-    A checkpoint that an earlier version wrote has no checksum: it is taken with a warning.
+    Raise TrainingFailed when it is missing, unreadable or damaged. A checkpoint of an earlier
+    version has no checksum: it is accepted with a warning.
     """
     facts, _ = _read(path)
     return facts
 
 
 def _read(path: Path) -> tuple[dict[str, Any], Tensors]:
-    """Return facts and tensors of a checkpoint whose checksum is right; raise TrainingFailed as `read_facts`."""
+    """Return facts and tensors of a checkpoint, and raise as `read_facts`."""
     try:
-        with safe_open(path, framework="pt") as file:
-            metadata = file.metadata()
-            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - not a dict
+        metadata, tensors = _read_file(path)
         has_checksum = set(metadata) != {_FACTS_WITHOUT_CHECKSUM}
         text = metadata[_FACTS if has_checksum else _FACTS_WITHOUT_CHECKSUM]
         checksum = metadata[_SHA256] if has_checksum else ""
@@ -92,7 +104,8 @@ def _read(path: Path) -> tuple[dict[str, Any], Tensors]:
             raise TypeError("its facts are no JSON object")
     except FileNotFoundError as error:
         raise TrainingFailed(
-            f"Expected a checkpoint to resume from in {path}, but there is none; start without --resume."
+            f"Expected a checkpoint to resume from in {path}, but there is none; "
+            "start without --resume."
         ) from error
     except (
         OSError,
@@ -104,41 +117,59 @@ def _read(path: Path) -> tuple[dict[str, Any], Tensors]:
         RecursionError,
     ) as error:
         raise TrainingFailed(
-            f"Expected a checkpoint to resume from in {path}, but it cannot be read ({error}). {_remedy(path)}"
+            f"Expected a checkpoint to resume from in {path}, but it cannot be read ({error}). "
+            f"{_remedy(path)}"
         ) from error
     if not has_checksum:
         warnings.warn(
-            f"The checkpoint {path} was written by an earlier version, without a checksum: a damaged one would not be "
-            "noticed. The next one has a checksum.",
+            f"The checkpoint {path} was written by an earlier version, without a checksum: "
+            "a damaged one would not be noticed. The next one has a checksum.",
             stacklevel=2,
         )
     elif checksum != _checksum(tensors, text):
         raise TrainingFailed(
-            f"Expected the checkpoint {path} as it was written, but its checksum is another: the file is damaged. "
+            f"Expected the checkpoint {path} as it was written, "
+            "but its checksum is another: the file is damaged. "
             f"{_remedy(path)}"
         )
     return facts, tensors
+
+
+def _read_file(path: Path) -> tuple[dict[str, str], Tensors]:
+    with safe_open(path, framework="pt") as file:
+        metadata: dict[str, str] = file.metadata()
+        names = file.keys()
+        tensors = {name: file.get_tensor(name) for name in names}
+    return metadata, tensors
 
 
 def _remedy(path: Path) -> str:
     before = previous(path)
     if not before.exists():
         return "There is no checkpoint before it: start without --resume, anew with --overwrite."
-    return f"Rename {before.name} to {path.name} and give --resume, which goes on from the checkpoint before it."
+    return (
+        f"Rename {before.name} to {path.name} and give --resume, "
+        "which goes on from the checkpoint before it."
+    )
 
 
 def _checksum(tensors: Tensors, text: str) -> str:
-    """Return the SHA-256 of the names, types, shapes and values of tensors, and of the facts as text."""
+    """Return the SHA-256 of names, types, shapes and values of tensors, and of the facts' text."""
     digest = hashlib.sha256(text.encode())
     for name in sorted(tensors):
         tensor = tensors[name]
-        digest.update(f"\0{name}\0{tensor.dtype}\0{tuple(tensor.shape)}\0".encode())
-        digest.update(tensor.reshape(-1).view(torch.uint8).numpy().tobytes())
+        shape = tuple(tensor.shape)
+        digest.update(f"\0{name}\0{tensor.dtype}\0{shape}\0".encode())
+        values = tensor.reshape(-1).view(torch.uint8).numpy()
+        digest.update(values.tobytes())
     return digest.hexdigest()
 
 
 def _keep_previous(path: Path, keep: bool) -> None:
-    """Give the checkpoint that is about to be replaced a second name; do without on a disk that has no links."""
+    """Give the checkpoint that is about to be replaced a second name.
+
+    It is not kept on a disk that does not support links.
+    """
     before = previous(path)
     before.unlink(missing_ok=True)
     if keep:
@@ -149,20 +180,26 @@ def _keep_previous(path: Path, keep: bool) -> None:
 def restore(
     path: Path, parts: dict[str, torch.nn.Module], optimizer: torch.optim.Optimizer
 ) -> None:
-    """Put the tensors of a checkpoint back into modules and optimizer, in place; raise TrainingFailed as above."""
+    """Load the tensors of a checkpoint into modules and optimizer, in place.
+
+    Raise TrainingFailed as `read_facts`.
+    """
     _, tensors = _read(path)
     for part, module in parts.items():
-        prefix = f"{part}/"
-        module.load_state_dict(
-            {
-                name.removeprefix(prefix): tensor
-                for name, tensor in tensors.items()
-                if name.startswith(prefix)
-            }
-        )
+        module.load_state_dict(_below(tensors, f"{part}/"))
     moments: dict[int, Tensors] = {}
+    for key, tensor in _below(tensors, "optimizer/").items():
+        index, moment = key.split("/")
+        moments.setdefault(int(index), {})[moment] = tensor
+    # The settings of the parameter groups are those of the new optimizer.
+    state = {**optimizer.state_dict(), "state": moments}
+    optimizer.load_state_dict(state)
+
+
+def _below(tensors: Tensors, prefix: str) -> Tensors:
+    """Return the tensors whose names begin with `prefix`, by the rest of their names."""
+    below = {}
     for name, tensor in tensors.items():
-        if name.startswith("optimizer/"):
-            _, index, moment = name.split("/")
-            moments.setdefault(int(index), {})[moment] = tensor
-    optimizer.load_state_dict({**optimizer.state_dict(), "state": moments})
+        if name.startswith(prefix):
+            below[name.removeprefix(prefix)] = tensor
+    return below

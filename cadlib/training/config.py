@@ -1,4 +1,4 @@
-"""Every setting of a training run, in one place."""
+"""Defines every setting of a training run."""
 
 import math
 from dataclasses import dataclass, field, fields
@@ -13,14 +13,14 @@ def _setting(
     below: float = math.inf,
     engine: bool = False,
 ) -> Any:
-    return field(
-        default=default, metadata={"help": text, "range": (least, below), "engine": engine}
-    )
+    """Define a field with its help text and range; an `engine` setting does not decide results."""
+    metadata = {"help": text, "range": (least, below), "engine": engine}
+    return field(default=default, metadata=metadata)
 
 
 @dataclass(frozen=True)
 class TrainConfig:
-    """Every setting of a run, and the only home of its defaults; the command line's flags are these fields."""
+    """Every setting of a run with its default; the flags of the command line are these fields."""
 
     backbone: str = _setting(
         "tf_efficientnet_lite0", "a timm network with pooling and a linear head"
@@ -94,26 +94,22 @@ class TrainConfig:
     precision: str = _setting("32-true", "Fabric's: 32-true, bf16-mixed", engine=True)
 
     def __post_init__(self) -> None:
-        for setting in fields(self):
-            least, below = setting.metadata["range"]
-            value = getattr(self, setting.name)
-            if least is not None and not least <= value < below:
-                upper = f" and below {below}" if below < math.inf else ""
-                raise ValueError(
-                    f"Expected `{setting.name}` to be at least {least}{upper} but got {value}."
-                )
+        self._check_ranges()
         if self.last_px < self.first_px:
             raise ValueError(
-                f"Expected `last_px` to be at least `first_px`, {self.first_px}, but got {self.last_px}."
+                f"Expected `last_px` to be at least `first_px`, {self.first_px}, "
+                f"but got {self.last_px}."
             )
         if self.folds and not self.split_of:
             raise ValueError(
-                "Expected `split_of` together with `folds`: every fold must leave the same test images alone. "
+                "Expected `split_of` together with `folds`: "
+                "every fold must leave the same test images alone. "
                 "Name a model, as in --split-of isic2019."
             )
         if self.folds == 1 or self.fold >= max(self.folds, 1):
             raise ValueError(
-                f"Expected `folds` to be 0 or at least 2, and `fold` below it, but got {self.folds} and {self.fold}."
+                "Expected `folds` to be 0 or at least 2, and `fold` below it, "
+                f"but got {self.folds} and {self.fold}."
             )
         if self.validation == 0 or self.validation + self.test >= 1:
             raise ValueError(
@@ -121,28 +117,55 @@ class TrainConfig:
                 f"{self.validation} and {self.test}."
             )
 
+    def _check_ranges(self) -> None:
+        for setting in fields(self):
+            least, below = setting.metadata["range"]
+            if least is None:
+                continue
+            value = getattr(self, setting.name)
+            if not least <= value < below:
+                upper = f" and below {below}" if below < math.inf else ""
+                raise ValueError(
+                    f"Expected `{setting.name}` to be at least {least}{upper} but got {value}."
+                )
+
     def recipe(self) -> dict[str, Any]:
-        """Return the settings that decide the result, without those of the machine it runs on."""
-        return {f.name: getattr(self, f.name) for f in fields(self) if not f.metadata["engine"]}
+        """Return the settings that decide the result, without those of the machine."""
+        deciding = [setting for setting in fields(self) if not setting.metadata["engine"]]
+        return {setting.name: getattr(self, setting.name) for setting in deciding}
 
     def side_px(self, epoch: int) -> int:
-        """Return the side of the training crops in an epoch: from first in steps of 32, and last at the end."""
+        """Return the side of the training crops in an epoch.
+
+        It rises from `first_px` in steps of 32, and is `last_px` at the end.
+        """
         share = epoch / max(self.epochs - 1, 1)
-        side_px = self.first_px + 32 * round(share * (self.last_px - self.first_px) / 32)
-        return self.last_px if share == 1 else min(side_px, self.last_px)
+        if share == 1:
+            return self.last_px
+        n_steps = round(share * (self.last_px - self.first_px) / 32)
+        side_px = self.first_px + 32 * n_steps
+        return min(side_px, self.last_px)
 
     def learning_rate_at(self, step: int, steps: int) -> float:
-        """Return the learning rate of a step: a linear rise, then a half cosine down to `last_rate` of the peak.
+        """Return the learning rate of a step.
 
-        Not to zero: the averaged weights settle by themselves, and small steps at the end only learn the
-        training images by heart.
+        It rises linearly, then falls by a half cosine to `last_rate` of the peak. It does not fall
+        to zero: the averaged weights settle by themselves, and small steps at the end only memorise
+        the training images.
         """
         rise = max(round(self.warmup * steps), 1)
         if step < rise:
             return self.learning_rate * (step + 1) / rise
-        height = (1 + math.cos(math.pi * (step - rise) / max(steps - rise, 1))) / 2
-        return self.learning_rate * (self.last_rate + (1 - self.last_rate) * height)
+        fall = max(steps - rise, 1)
+        angle = math.pi * (step - rise) / fall
+        # From 1 at the peak to 0 at the end.
+        height = (1 + math.cos(angle)) / 2
+        share = self.last_rate + (1 - self.last_rate) * height
+        return self.learning_rate * share
 
 
 ACROSS_RECIPE = TrainConfig(input_px=112, first_px=96, last_px=112, epochs=3, validate_every=3)
-"""What `across` trains with, once for each archive and once more: cheap, for the change is read, not the level."""
+"""Settings of `across`, which trains once with all archives and once without each of them.
+
+They are cheap, because the change is of interest, not the level.
+"""

@@ -1,18 +1,20 @@
-"""Across archives: what a network loses on images of an archive that it was not trained on.
+"""Measures the loss on images of an archive that a network was not trained on.
 
-One recipe is trained on all training images, and once more without each archive in turn, for as many steps. Both
-networks are measured on the same validation images, those of the archive left out; the second has seen neither
-its camera nor its patients. The difference is what a clinic with another camera has to expect. Probabilities are the
-plain softmax: a temperature fitted on labelled images of that archive is what such a clinic has not got.
+One recipe is trained on all training images, and once more without each archive in turn, for as
+many steps. Both networks are measured on the same validation images, those of the archive left out;
+the second was not trained on its camera or its patients. A clinic with another camera has to expect
+a difference of this size. Probabilities are the plain softmax: such a clinic has no labelled images
+to fit a temperature on.
 
 `across_archives` in metrics.json:
 
     data, split_sha256   the images and their split
     recipe, steps        the settings of every run, and how many steps each took
     git_commit           the code that trained them
-    archives             archive -> n, n_lesions, n_classes; trained_on and left_out, the training images of the run
-                         without it and of the archive; each of FIGURES with and without the archive in training
-                         and the change between them; the same in `intervals`, paired over lesions
+    archives             archive -> n, n_lesions, n_classes; trained_on and left_out, the training
+                         images of the run without it and of the archive; each of FIGURES with and
+                         without the archive in training and the change between them; the same in
+                         `intervals`, paired over lesions
 """
 
 from collections.abc import Callable
@@ -54,9 +56,10 @@ def across_archives(
 ) -> dict[str, Any]:
     """Train the runs in `run_dir`, compare them, and return `across_archives` of metrics.json.
 
-    With `resume` a run that was stopped goes on from its checkpoint and a finished one takes no step more; without it
-    the checkpoints in `run_dir` are deleted. Raise TrainingFailed when there are not two archives in training and
-    validation or a run cannot be made, and Stopped after Ctrl-C.
+    With `resume` a stopped run continues from its checkpoint and a finished one takes no further
+    step; otherwise the checkpoints in `run_dir` are deleted. `say` gets a message before each run.
+    Raise TrainingFailed when there are not two archives in training and validation or a run fails,
+    and Stopped after Ctrl-C.
     """
     if config.leave_out:
         raise TrainingFailed(
@@ -67,76 +70,96 @@ def across_archives(
             checkpoint.unlink()
     say("Training on all archives")
     whole = _trained(folder, run_dir / "all", config)
-    archive_of, rows = whole.data.table["archive"], whole.data.rows
-    archives = sorted(
-        {*archive_of.iloc[rows("train")].dropna()} & {*archive_of.iloc[rows("validation")].dropna()}
-    )
+    archives = _archives_in_both(whole)
     if len(archives) < 2:
         raise TrainingFailed(
             f"Expected images of two archives in {folder}, for training and validation, but got "
             f"{', '.join(archives) or 'none'}; nothing can be left out."
         )
-    found = {}
+    measured = {}
     for archive in archives:
         say(f"Training without {archive}")
-        without = _trained(
-            folder, run_dir / f"without {archive}", replace(config, leave_out=archive)
-        )
-        found[archive] = _measured(whole, without, archive)
+        without_config = replace(config, leave_out=archive)
+        without = _trained(folder, run_dir / f"without {archive}", without_config)
+        measured[archive] = _measured(whole, without, archive)
+    steps_per_epoch = whole.data.epoch_images // config.batch_size
     return {
         "data": whole.data.name,
         "split_sha256": whole.data.split_sha256,
         "recipe": config.recipe(),
-        "steps": whole.data.epoch_images // config.batch_size * config.epochs,
+        "steps": steps_per_epoch * config.epochs,
         "git_commit": whole.git_commit,
-        "archives": found,
+        "archives": measured,
     }
 
 
+def _archives_in_both(trained: Trained) -> list[str]:
+    """Return the archives that have images in training and in validation."""
+    data = trained.data
+    archive_of = data.table["archive"]
+    train = archive_of.iloc[data.rows("train")].dropna()
+    validation = archive_of.iloc[data.rows("validation")].dropna()
+    in_both = set(train) & set(validation)
+    return sorted(in_both)
+
+
 def _trained(folder: Path, run_dir: Path, config: TrainConfig) -> Trained:
-    trained = train(folder, run_dir, config, resume=(run_dir / CHECKPOINT_FILE).exists())
+    """Train a run, or continue it where it has a checkpoint."""
+    resume = (run_dir / CHECKPOINT_FILE).exists()
+    trained = train(folder, run_dir, config, resume=resume)
     if trained is None:
         raise TrainingFailed("Expected one process to train in but got several; give --devices 1.")
     return trained
 
 
 def _measured(whole: Trained, without: Trained, archive: str) -> dict[str, Any]:
+    """Compare two runs on the validation images of an archive."""
     data = without.data
     if data.split_sha256 != whole.data.split_sha256:
         raise TrainingFailed(
             "Expected the images to stay as they are between the runs but they changed; start anew."
         )
     rows = data.rows("validation")
-    here = (data.table["archive"].iloc[rows] == archive).to_numpy(bool)
-    pair = [
-        calibration.probabilities(run.validation_logits[here], 1.0, calibration.NO_BIAS)
-        for run in (whole, without)
-    ]
+    of_archive = (data.table["archive"].iloc[rows] == archive).to_numpy(bool)
+    labels = data.labels[rows][of_archive]
+    lesions = data.groups.iloc[rows[of_archive]].to_numpy()
+    with_it = _probabilities(whole, of_archive)
+    without_it = _probabilities(without, of_archive)
     return {
-        **compare(data.labels[rows][here], data.groups.iloc[rows[here]].to_numpy(), *pair),
+        **compare(labels, lesions, with_it, without_it),
         "trained_on": len(data.rows("train")),
         "left_out": len(data.rows(LEFT_OUT)),
     }
 
 
+def _probabilities(run: Trained, selection: NDArray[np.bool_]) -> Floats:
+    """Return the plain softmax of the selected validation images."""
+    logits = run.validation_logits[selection]
+    return calibration.probabilities(logits, 1.0, calibration.NO_BIAS)
+
+
 def compare(
     labels: Labels, lesions: NDArray[np.integer[Any]], with_it: Floats, without: Floats
 ) -> dict[str, Any]:
-    """Return FIGURES of two networks on the same images, their change, and intervals paired over lesions.
+    """Return FIGURES of two networks on the same images, their change, and its intervals.
 
-    `labels` and `lesions` are (N,) int; both probabilities (N, 8) float64. A draw of lesions is the same for both
-    networks, so that what makes an archive hard for either does not widen the interval of the change.
+    `labels` and `lesions` are (N,) int; both probabilities (N, 8) float64. Intervals are paired
+    over lesions: each draw of lesions is the same for both networks. So images that are hard for
+    both do not widen the interval of the change.
     """
-    groups, pair = np.unique(lesions, return_inverse=True)[1], np.stack([with_it, without])
-    asked = [(Figure(name, paired(figure), KEYS), pair) for name, figure in FIGURES.items()]
-    found = {
+    _, groups = np.unique(lesions, return_inverse=True)
+    pair = np.stack([with_it, without])
+    figures = [Figure(name, paired(figure), KEYS) for name, figure in FIGURES.items()]
+    compared: dict[str, Any] = {
         "n": len(labels),
         "n_lesions": len(np.unique(groups)),
         "n_classes": len(np.unique(labels)),
-        **{
-            f.name: dict(zip(KEYS, f.compute(labels, pair).tolist(), strict=True)) for f, _ in asked
-        },
-        "intervals": intervals(labels, groups, asked),
     }
-    ready: dict[str, Any] = json_ready(found)
+    for figure in figures:
+        values = figure.compute(labels, pair).tolist()
+        compared[figure.name] = dict(zip(KEYS, values, strict=True))
+    # Every figure is drawn on the same pair of probabilities.
+    figures_with_input = [(figure, pair) for figure in figures]
+    compared["intervals"] = intervals(labels, groups, figures_with_input)
+    ready: dict[str, Any] = json_ready(compared)
     return ready

@@ -1,4 +1,4 @@
-"""What the training loop is fed: labelled pixels, their split, and a plan that fixes every batch."""
+"""Prepares labelled pixels, their split and every batch for training."""
 
 import hashlib
 import math
@@ -29,9 +29,9 @@ from cadlib.training.augment import augment
 
 @dataclass(frozen=True)
 class FoldPlan:
-    """Follow an existing split: its test images, and of the others the fold that validates.
+    """Follow an existing split: its test images, and a fold of the others for validation.
 
-    With `n_folds` 0 its training and validation images stay what they are.
+    With `n_folds` 0 its training and validation images stay as they are.
     """
 
     split_csv: Path
@@ -40,16 +40,20 @@ class FoldPlan:
 
 
 MOST_COMPARED = 60_000
-"""Images that are compared each with each: four minutes' work on two cores."""
+"""Images whose pairs are all compared: this takes four minutes on two cores."""
 LEFT_OUT = "left out"
-"""In place of "train": an image that this run does not train on, for it is of an archive that is left out."""
+"""Replaces "train" for an image of a left-out archive, which this run does not train on."""
+_NAMED_UNREADABLE = 5
+"""Unreadable images that a message names."""
 
 
 @dataclass(frozen=True, eq=False)
 class TrainingData:
-    """Images of a run: `pixels` (N, S, S, 3) uint8 on disk, `labels` (N,) int64, `parts` the split of each row.
+    """Images of a run.
 
-    `split_csv` is the text of split.csv, which knows of no LEFT_OUT: it is that of all runs with the same images.
+    `pixels` is (N, S, S, 3) uint8 on disk, `labels` (N,) int64, `parts` the split of each row.
+    `split_csv` is the text of split.csv. It has no LEFT_OUT, so all runs with the same images share
+    it.
     """
 
     name: str
@@ -71,7 +75,10 @@ class TrainingData:
 
     @property
     def epoch_images(self) -> int:
-        """Return how many images an epoch draws: as many with an archive left out as without, for equal training."""
+        """Return how many images an epoch draws.
+
+        The number is the same with and without a left-out archive, so that both train equally long.
+        """
         return len(self.rows("train")) + len(self.rows(LEFT_OUT))
 
 
@@ -85,40 +92,26 @@ def read_training_data(
     subset: Subset | None = None,
     fold_plan: FoldPlan | None = None,
 ) -> TrainingData:
-    """Open a folder of ISIC layout, split it by lesion (validation and test `shares`), and cache its pixels.
+    """Open a folder of ISIC layout, split it by lesion, and cache its pixels.
 
-    Images that cannot be read are left out and said. The training images of the archive `leave_out` become LEFT_OUT;
-    validation and test stay as they are.
+    `shares` are those of validation and test. Images that cannot be read are left out and logged.
+    The training images of the archive `leave_out` become LEFT_OUT; validation and test stay as they
+    are.
 
-    With a `fold_plan` the split is that of its file, not a new one; images that the file does not name are left out
-    and said.
+    With a `fold_plan` the split is that of its file, not a new one. Images that the file does not
+    name are left out and logged.
 
-    Of a `subset` its images alone are split, and `name` tells of it; two of them
-    that the ids of a third outside it join to one lesion stay together. Raise DatasetInvalid for a folder that holds
-    nothing usable and TrainingFailed for an unknown archive, and when a class has no image to train on or to validate
-    with: a class never seen has no frequency to adjust its logits by, and its fall would say nothing of cameras.
+    With a `subset` only its images are split, and `name` includes its name. Two of its images stay
+    together where the ids of a third image outside it join them to one lesion.
+
+    Raise DatasetInvalid for a folder without usable images. Raise TrainingFailed for an unknown
+    archive, and when a class has no image in training or in validation: without a frequency its
+    logits cannot be adjusted, and a drop of its figures would not show the effect of a camera.
     """
-    with ProgressBars() as progress:
-        dataset = open_dataset(folder, verify=False, progress=progress)
-    if subset:
-        joined = splits.lesion_groups(dataset.table).astype("str")
-        dataset = subset.of(replace(dataset, table=dataset.table.assign(lesion_group=joined)))
-        dataset = replace(
-            dataset, name=f"{dataset.name}, subset {subset.name} ({subset.sha256[:16]})"
-        )
+    dataset = _open(folder, subset)
     log(str(dataset.report))
-    labelled = dataset.table[dataset.table["diagnosis"].isin(CODES)]
-    if left_out := len(dataset.table) - len(labelled):
-        partial = int(has_label(dataset.table).sum()) - len(labelled)
-        log(
-            f"{left_out:,} images without a diagnosis are left out, {partial:,} of them labelled malignant or benign"
-        )
-    archives = sorted(labelled["archive"].dropna().unique())
-    if leave_out and leave_out not in archives:
-        raise TrainingFailed(
-            f"Expected `leave_out` to be an archive of {folder} but got {leave_out!r}; its labelled images are of "
-            f"{', '.join(archives) or 'no known archive'}."
-        )
+    labelled = _labelled(dataset, log)
+    _check_archive(labelled, leave_out, folder)
     table, hashes = _readable(dataset, labelled, log)
     if fold_plan:
         table, groups, whole = _planned_split(table, fold_plan, seed, log)
@@ -131,7 +124,8 @@ def read_training_data(
             whole = splits.split(table, groups, seed=seed, validation=validation, test=test)
         except ValueError as error:
             raise TrainingFailed(f"The images of {folder} cannot be split: {error}") from error
-    parts = whole.mask((whole == "train") & (table["archive"] == leave_out), LEFT_OUT)
+    in_left_out_archive = table["archive"] == leave_out
+    parts = whole.mask((whole == "train") & in_left_out_archive, LEFT_OUT)
     log(f"{groups.nunique():,} lesions")
     _check_parts(table["diagnosis"], parts, log)
     return TrainingData(
@@ -145,6 +139,44 @@ def read_training_data(
     )
 
 
+def _open(folder: Path, subset: Subset | None) -> IsicDataset:
+    """Open the data set, or the subset of it."""
+    with ProgressBars() as progress:
+        dataset = open_dataset(folder, verify=False, progress=progress)
+    if subset is None:
+        return dataset
+    # Lesions are joined before images are dropped: one outside the subset may join two inside it.
+    joined = splits.lesion_groups(dataset.table).astype("str")
+    grouped = replace(dataset, table=dataset.table.assign(lesion_group=joined))
+    selected = subset.of(grouped)
+    name = f"{selected.name}, subset {subset.name} ({subset.sha256[:16]})"
+    return replace(selected, name=name)
+
+
+def _labelled(dataset: IsicDataset, log: Callable[[str], None]) -> pd.DataFrame:
+    """Return the images with one of the diagnoses; log how many have none."""
+    has_diagnosis = dataset.table["diagnosis"].isin(CODES)
+    labelled = dataset.table[has_diagnosis]
+    left_out = len(dataset.table) - len(labelled)
+    if left_out:
+        n_labelled = int(has_label(dataset.table).sum())
+        partial = n_labelled - len(labelled)
+        log(
+            f"{left_out:,} images without a diagnosis are left out, "
+            f"{partial:,} of them labelled malignant or benign"
+        )
+    return labelled
+
+
+def _check_archive(labelled: pd.DataFrame, leave_out: str, folder: Path) -> None:
+    archives = sorted(labelled["archive"].dropna().unique())
+    if leave_out and leave_out not in archives:
+        raise TrainingFailed(
+            f"Expected `leave_out` to be an archive of {folder} but got {leave_out!r}; "
+            f"its labelled images are of {', '.join(archives) or 'no known archive'}."
+        )
+
+
 def _pixels(table: pd.DataFrame, spec: InputSpec) -> Pixels:
     with ProgressBars() as progress:
         return cached_pixels(table, spec, progress)
@@ -153,21 +185,22 @@ def _pixels(table: pd.DataFrame, spec: InputSpec) -> Pixels:
 def _readable(
     dataset: IsicDataset, labelled: pd.DataFrame, log: Callable[[str], None]
 ) -> tuple[pd.DataFrame, pd.Series]:
-    """Return the images that can be decoded and their perceptual hashes; say which cannot."""
+    """Return the images that can be decoded and their perceptual hashes; log the others."""
     with ProgressBars() as progress:
         hashes = splits.perceptual_hashes(labelled, progress)
     unreadable = labelled["image"].drop(hashes.index)
     if len(unreadable):
-        more = " …" if len(unreadable) > 5 else ""
-        log(
-            f"{len(unreadable):,} images cannot be decoded and are left out: {', '.join(unreadable[:5])}{more}"
-        )
+        names = ", ".join(unreadable[:_NAMED_UNREADABLE])
+        more = " …" if len(unreadable) > _NAMED_UNREADABLE else ""
+        log(f"{len(unreadable):,} images cannot be decoded and are left out: {names}{more}")
     if not len(hashes):
         raise TrainingFailed(
-            f"Expected labelled images in {dataset.name} but none of its {len(dataset.table):,} images can be read and "
-            f"has one of the diagnoses {', '.join(CODES)}; training needs the ground-truth CSV."
+            f"Expected labelled images in {dataset.name} but none of its {len(dataset.table):,} "
+            f"images can be read and has one of the diagnoses {', '.join(CODES)}; "
+            "training needs the ground-truth CSV."
         )
-    return labelled.loc[hashes.index].reset_index(drop=True), hashes.reset_index(drop=True)
+    readable = labelled.loc[hashes.index].reset_index(drop=True)
+    return readable, hashes.reset_index(drop=True)
 
 
 def _planned_split(
@@ -181,46 +214,64 @@ def _planned_split(
             f"Expected images that {plan.split_csv} names but none of {len(table):,} is. "
             "Name a model that was trained on this data set."
         )
-    if left_out := len(table) - len(selected):
+    left_out = len(table) - len(selected)
+    if left_out:
         log(f"{left_out:,} images are left out: {plan.split_csv} does not name them")
     groups = selected["lesion_group"].astype("int64")
     parts = selected["split"].astype("str")
-    images = table[table["image"].isin(selected["image"])].reset_index(drop=True)
+    is_selected = table["image"].isin(selected["image"])
+    images = table[is_selected].reset_index(drop=True)
     if plan.n_folds:
-        outside_test = parts != "test"
-        folds = splits.cross_validation_folds(
-            images[outside_test], groups[outside_test], plan.n_folds, seed
-        )
-        parts = parts.where(~outside_test, "train")
-        validating = folds.index[folds == plan.fold]
-        parts.loc[validating] = "validation"
+        parts = _with_fold(parts, images, groups, plan, seed)
     return images, groups, parts
 
 
+def _with_fold(
+    parts: "pd.Series[str]",
+    images: pd.DataFrame,
+    groups: "pd.Series[int]",
+    plan: FoldPlan,
+    seed: int,
+) -> "pd.Series[str]":
+    """Return the splits with the plan's fold as validation, and all else but test as training."""
+    outside_test = parts != "test"
+    folds = splits.cross_validation_folds(
+        images[outside_test], groups[outside_test], plan.n_folds, seed
+    )
+    with_fold = parts.where(~outside_test, "train")
+    validating = folds.index[folds == plan.fold]
+    with_fold.loc[validating] = "validation"
+    return with_fold
+
+
 def _check_parts(diagnoses: pd.Series, parts: pd.Series, log: Callable[[str], None]) -> None:
-    """Say how many images of each diagnosis a part has; refuse to train where one has none."""
-    columns = ["train", "validation", "test", *([LEFT_OUT] if (parts == LEFT_OUT).any() else [])]
+    """Log the images of each diagnosis in each part; raise TrainingFailed where there are none."""
+    columns = ["train", "validation", "test"]
+    if (parts == LEFT_OUT).any():
+        columns.append(LEFT_OUT)
     counts = pd.crosstab(diagnoses, parts).reindex(index=list(CODES), columns=columns, fill_value=0)
     log(counts.to_string())
-    empty = [
-        f"{code} ({part})"
-        for part in ("train", "validation")
-        for code in CODES
-        if not counts.at[code, part]
-    ]
+    empty = []
+    for part in ("train", "validation"):
+        codes = [code for code in CODES if not counts.at[code, part]]
+        empty += [f"{code} ({part})" for code in codes]
     if empty:
         raise TrainingFailed(
-            f"Expected images of every diagnosis in training and validation but found none of {', '.join(empty)}; "
+            "Expected images of every diagnosis in training and validation "
+            f"but found none of {', '.join(empty)}; "
             "add images, or choose another --validation share, --seed or archive to --leave-out."
         )
 
 
 def _alike(pixels: Pixels, log: Callable[[str], None]) -> NDArray[np.int64] | None:
-    """Return the pairs that show one picture though no hash finds them; None, and say so, for too many images."""
+    """Return the pairs that show the same image though their hashes differ.
+
+    Return None for too many images, and log it.
+    """
     if len(pixels) > MOST_COMPARED:
         log(
-            f"{len(pixels):,} images are too many to compare each with each by their detail ({MOST_COMPARED:,} at "
-            "most): the split keeps lesions and near-equal hashes together; "
+            f"{len(pixels):,} images are too many to compare each with each by their detail "
+            f"({MOST_COMPARED:,} at most): the split keeps lesions and near-equal hashes together; "
             "`python -m cadlib audit --data DIR` may find more."
         )
         return None
@@ -229,7 +280,7 @@ def _alike(pixels: Pixels, log: Callable[[str], None]) -> NDArray[np.int64] | No
 
 @dataclass(frozen=True)
 class Crop:
-    """One training image to draw: its row, the seed of its augmentation and the side of its crop."""
+    """One training image to draw: its row, the seed of its augmentation and the crop's side."""
 
     row: int
     seed: int
@@ -240,21 +291,28 @@ class Crops(Dataset[tuple[Tensor, Tensor]]):
     """Augmented training images by `Crop`: ((3, side, side) uint8, label)."""
 
     def __init__(self, data: TrainingData, least_crop: float) -> None:
-        self._pixels, self._labels, self._least_crop = data.pixels, data.labels, least_crop
+        self._pixels = data.pixels
+        self._labels = data.labels
+        self._least_crop = least_crop
 
     def __getitem__(self, crop: Crop) -> tuple[Tensor, Tensor]:
-        image = torch.from_numpy(self._pixels[crop.row]).permute(2, 0, 1)
-        return augment(image, crop.side_px, crop.seed, self._least_crop), torch.tensor(
-            self._labels[crop.row]
-        )
+        pixels = torch.from_numpy(self._pixels[crop.row])
+        # (side, side, 3) to (3, side, side)
+        image = pixels.permute(2, 0, 1)
+        augmented = augment(image, crop.side_px, crop.seed, self._least_crop)
+        label = torch.tensor(self._labels[crop.row])
+        return augmented, label
 
 
 class BatchPlan(Sampler[list[Crop]]):
-    """Every batch of the whole run, a function of the seed and the step: a run resumes at any `first_step`.
+    """Every batch of the whole run, as a function of the seed and the step.
 
-    `side_px` tells the side of the crops in an epoch. Each of `world_size` processes takes its share of
-    every batch; the rest of an epoch that fills no batch is left to the next, which is shuffled anew. An epoch draws
-    every row once, or `epoch_images` of them: once round and then round again, each time in another order.
+    A run can therefore resume at any `first_step`. `side_px` maps an epoch to the side of its
+    crops. Each of `world_size` processes takes its share of every batch. Images at the end of an
+    epoch that fill no batch are dropped, and the next epoch is shuffled again.
+
+    An epoch draws every row once, or `epoch_images` of them: all rows once, and then all rows again
+    in another order, until there are enough.
     """
 
     def __init__(
@@ -273,12 +331,15 @@ class BatchPlan(Sampler[list[Crop]]):
         self.steps_per_epoch = self._epoch_images // batch_size
         if batch_size > len(rows) or batch_size % world_size:
             raise TrainingFailed(
-                f"Expected a batch size of at most {len(rows)} (the training images) that {world_size} processes "
-                f"can share evenly but got {batch_size}."
+                f"Expected a batch size of at most {len(rows)} (the training images) "
+                f"that {world_size} processes can share evenly but got {batch_size}."
             )
         self.steps = self.steps_per_epoch * epochs
         self.first_step = 0
-        self._rows, self._batch_size, self._seed, self._side_px = rows, batch_size, seed, side_px
+        self._rows = rows
+        self._batch_size = batch_size
+        self._seed = seed
+        self._side_px = side_px
         self._share = slice(rank, None, world_size)
 
     def __len__(self) -> int:
@@ -288,13 +349,20 @@ class BatchPlan(Sampler[list[Crop]]):
         for step in range(self.first_step, self.steps):
             epoch, batch = divmod(step, self.steps_per_epoch)
             if batch == 0 or step == self.first_step:
-                order = self._order(np.random.default_rng((self._seed, epoch)))
-                seeds = np.random.default_rng((self._seed, epoch, 1)).integers(0, 2**62, len(order))
-            taken = range(batch * self._batch_size, (batch + 1) * self._batch_size)[self._share]
-            yield [Crop(int(order[i]), int(seeds[i]), self._side_px(epoch)) for i in taken]
+                # Both depend on the epoch alone, so a resumed run draws the same images.
+                order_rng = np.random.default_rng((self._seed, epoch))
+                order = self._order(order_rng)
+                seed_rng = np.random.default_rng((self._seed, epoch, 1))
+                seeds = seed_rng.integers(0, 2**62, len(order))
+            start = batch * self._batch_size
+            batch_positions = range(start, start + self._batch_size)
+            own_positions = batch_positions[self._share]
+            side_px = self._side_px(epoch)
+            yield [Crop(int(order[i]), int(seeds[i]), side_px) for i in own_positions]
 
     def _order(self, rng: np.random.Generator) -> NDArray[np.int64]:
+        """Return the rows of an epoch, in its order."""
         rounds = math.ceil(self._epoch_images / len(self._rows))
-        return np.concatenate([rng.permutation(self._rows) for _ in range(rounds)])[
-            : self._epoch_images
-        ]
+        shuffled = [rng.permutation(self._rows) for _ in range(rounds)]
+        order = np.concatenate(shuffled)
+        return order[: self._epoch_images]

@@ -1,4 +1,7 @@
-"""Reads history.jsonl of a training run, one JSON line an epoch, and cuts it where a run resumes."""
+"""Reads history.jsonl of a training run, and cuts it where a run resumes.
+
+The file has one JSON line an epoch.
+"""
 
 import json
 from collections.abc import Callable
@@ -10,11 +13,11 @@ from cadlib.files.cache import keep
 
 
 def cut(path: Path, epochs: int, say: Callable[[str], None]) -> None:
-    """Keep the lines of the first `epochs` epochs, and make the file where there is none.
+    """Keep the lines of the first `epochs` epochs, and create the file where there is none.
 
-    A last line that is half written, by a process that was killed or a disk that was full, is dropped, and `say` is
-    called with a message. Raise TrainingFailed for a broken line anywhere else: that one was damaged later. May raise
-    OSError.
+    A last line that is half written, by a process that was killed or on a full disk, is dropped,
+    and `say` is called with a message. Raise TrainingFailed for any other broken line, which was
+    damaged later. May raise OSError.
     """
     lines = path.read_bytes().splitlines(keepends=True) if path.exists() else []
     earlier = []
@@ -24,11 +27,13 @@ def cut(path: Path, epochs: int, say: Callable[[str], None]) -> None:
             say(f"{path}: its last line is half written, and is dropped.")
         elif epoch is None:
             raise TrainingFailed(
-                f"Expected line {number} of {path} to be the figures of an epoch, but it cannot be read. Restore the "
-                "file, or delete it to go on without the figures of earlier epochs, and give --resume."
+                f"Expected line {number} of {path} to be the figures of an epoch, "
+                "but it cannot be read. Restore the file, "
+                "or delete it to go on without the figures of earlier epochs, and give --resume."
             )
         elif epoch <= epochs:
-            earlier.append(line if line.endswith(b"\n") else line + b"\n")
+            complete = line if line.endswith(b"\n") else line + b"\n"
+            earlier.append(complete)
 
     def write(file: IO[bytes]) -> None:
         file.writelines(earlier)
@@ -37,11 +42,12 @@ def cut(path: Path, epochs: int, say: Callable[[str], None]) -> None:
 
 
 def _epoch_of(line: bytes) -> int | None:
-    """Return the epoch of a line; None for one that is no JSON object with an epoch."""
+    """Return the epoch of a line, or None where it is no JSON object with an epoch."""
     try:
         row = json.loads(line)
     except (ValueError, RecursionError):
         return None
+    # `type` instead of isinstance: True is an int, but no epoch.
     if not isinstance(row, dict) or type(row.get("epoch")) is not int:
         return None
     epoch: int = row["epoch"]

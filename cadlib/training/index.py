@@ -1,7 +1,8 @@
-"""What of a model rests on the images it was trained on, once it stands: fitted on their features, and measured.
+"""Fits the similar-case index and the novelty detector of a model.
 
-Each of FITS gets the features of the whole split and the part to report on: that of metrics.json, so that the test
-split stays unread until `evaluate` has read it. What is chosen is chosen on validation images.
+Both are fitted on the features of its training images, and measured. Each of FITS gets the features
+of the whole split and the part to report on: that of metrics.json, so that the test split stays
+unread until `evaluate` has read it. Limits are chosen on validation images.
 """
 
 from collections.abc import Callable
@@ -23,23 +24,25 @@ FITS: tuple[Callable[[Model, SplitFeatures, str], Fitted], ...] = (neighbours.fi
 
 
 def fit(folder: Path, dataset: Dataset, progress: Progress) -> dict[str, Any]:
-    """Fit all of FITS for the model in `folder` on the images of its split, and return its new metrics.json.
+    """Fit all of FITS for the model in `folder`, and return its new metrics.json.
 
-    Record, metrics.json, card, golden answers and what else was fitted are replaced, all or none. Raise ModelInvalid
-    for a model whose figures are of other weights, and as `split_features` does.
+    `dataset` has the images of its split. Record, metrics.json, card, golden answers and the fitted
+    files are replaced, all or none. Raise ModelInvalid for a model whose figures are of other
+    weights, and as `split_features` does.
     """
     model = Model.load(folder)
-    figures = metrics_file.measured(
-        folder, model.record
-    )  # asked before the minutes of work, not after
-    seen = split_features(model, folder, dataset, progress)
-    record, files = model.record, dict[str, bytes]()
-    for one in FITS:
-        fitted = one(model, seen, figures["data"]["split"])
+    # This may raise, so it comes before the minutes of work.
+    figures = metrics_file.measured(folder, model.record)
+    features = split_features(model, folder, dataset, progress)
+    record = model.record
+    files: dict[str, bytes] = {}
+    for fit_one in FITS:
+        fitted = fit_one(model, features, figures["data"]["split"])
         record = replace(record, **fitted.fields)
         figures.update(fitted.figures)
         files.update(fitted.files)
-    # The golden answers progress how new a drawn lesion is and how similar its nearest case: those are others now.
+    # The golden answers include novelty and the nearest case of a drawn lesion, which have changed.
     fitted_model = model.with_fitted(record, files)
-    metrics_file.rewrite(folder, record, figures, {**files, GOLDEN_FILE: golden_json(fitted_model)})
+    golden = golden_json(fitted_model)
+    metrics_file.rewrite(folder, record, figures, {**files, GOLDEN_FILE: golden})
     return figures

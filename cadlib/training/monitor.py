@@ -1,10 +1,11 @@
-"""Runs of training, read while they run: their settings, their curves, and whether they still run.
+"""Reads training runs while they run: settings, curves and state.
 
 A run (`cadlib.training.run`) writes in `curves/` of its folder:
 
-    events.out.tfevents.*   by torch's own writer: scalars by the number of steps taken, and FACTS as text. TensorBoard
-                            reads them too; they are of no format of ours
-    lock                    held by the process that trains, which loses it when it ends, however it ends
+    events.out.tfevents.*   by torch's own writer: scalars by the number of steps taken, and FACTS
+                            as text. The format is TensorBoard's, which reads them too
+    lock                    held by the process that trains; the system releases it when the process
+                            ends, even after a crash
 """
 
 import json
@@ -32,7 +33,7 @@ EVENT_FILES: Final = "events.out.tfevents.*"
 FACTS: Final = "run"
 SEARCHED_LEVELS: Final = 4
 SEARCHED_FOLDERS: Final = 10_000
-"""A page searches for runs no deeper, and in no more folders: it must not search a disk."""
+"""Limits of a page's search for runs, in levels and folders: it must not search a whole disk."""
 
 LOSS: Final = "step/loss"
 LEARNING_RATE: Final = "step/learning_rate"
@@ -50,11 +51,11 @@ TAGS: Final = (
     BALANCED_ACCURACY,
     MALIGNANT_AUC,
 )
-"""The scalars. What stands behind "epoch/" is the figure's name in history.jsonl."""
+"""The scalars. The part after "epoch/" is the figure's name in history.jsonl."""
 
 
 class State(StrEnum):
-    """What can be said of a run from here; UNKNOWN where it trains, or trained, out of this machine's sight."""
+    """The state of a run; UNKNOWN where it trains, or trained, on another machine."""
 
     RUNNING = "running"
     FINISHED = "finished"
@@ -64,7 +65,10 @@ class State(StrEnum):
 
 @dataclass(frozen=True)
 class Curve:
-    """A figure of a run at the end of n `steps`, and the n `epochs` that these were, fractions too."""
+    """A figure of a run after each of n numbers of `steps`.
+
+    `epochs` are the same n points in epochs, with fractions.
+    """
 
     steps: tuple[int, ...]
     epochs: tuple[float, ...]
@@ -73,9 +77,10 @@ class Curve:
 
 @dataclass(frozen=True)
 class RunReading:
-    """A run as it stands: `step` of `steps` were taken when it was last `heard`; its settings; its curves by tag.
+    """A run as it is now: its progress, settings, and curves by tag.
 
-    Times are UTC. A curve that has no point yet has no points.
+    `heard` is the time of its last event: `step` of `steps` were taken then. Times are UTC. A curve
+    without a point yet is empty.
     """
 
     name: str
@@ -100,133 +105,168 @@ class RunReading:
 
     @property
     def best(self) -> tuple[int, float] | None:
-        """Return the epoch of the highest balanced accuracy on validation, and that figure; None before the first."""
+        """Return the epoch of the highest balanced accuracy on validation, and that figure.
+
+        Return None before the first one.
+        """
         curve = self.curves[BALANCED_ACCURACY]
-        points = zip(curve.epochs, curve.values, strict=True)
-        defined = [(round(epoch), value) for epoch, value in points if not math.isnan(value)]
+        defined = []
+        for epoch, value in zip(curve.epochs, curve.values, strict=True):
+            if not math.isnan(value):
+                defined.append((round(epoch), value))
         return max(defined, key=lambda point: point[1], default=None)
 
     @property
     def seconds_left(self) -> float | None:
-        """Return how long the steps to come will take at the latest speed, without the looks at validation."""
+        """Return how long the remaining steps will take at the latest speed.
+
+        The time for predicting validation images is not included. Return None before the first
+        speed.
+        """
         speeds = self.curves[SPEED].values
-        return (
-            (self.steps - self.step) * self.settings["batch_size"] / speeds[-1] if speeds else None
-        )
+        if not speeds:
+            return None
+        batch_size: int = self.settings["batch_size"]
+        return (self.steps - self.step) * batch_size / speeds[-1]
+
+
+@dataclass(frozen=True)
+class _Facts:
+    """What a run states about itself as text."""
+
+    settings: dict[str, Any]
+    steps: int
+    steps_per_epoch: int
+    host: str
 
 
 class RunReader:
-    """Reads a run again and again, each time only what is new; sessions may share one."""
+    """Reads a run again and again, each time only the new events; sessions may share a reader."""
 
     def __init__(self, folder: Path, name: str) -> None:
-        self._folder, self._name = folder / CURVES_FOLDER, name
+        self._folder = folder / CURVES_FOLDER
+        self._name = name
         self._first_file: Path | None = None
         self._events: EventAccumulator
-        self._one_at_a_time = Lock()
+        self._reading_lock = Lock()
 
     def read(self) -> RunReading:
-        """Return the run as it stands; raise RunInvalid where its curves cannot be read.
+        """Return the run as it is now; raise RunInvalid where its curves cannot be read.
 
         A record that is only half written is left for the next time.
         """
-        held = _is_held(
-            self._folder / LOCK_FILE
-        )  # before its last word is read, or that could be missed
-        with self._one_at_a_time:
+        # The lock is checked before the last event is read, or that event could be missed.
+        held = _is_held(self._folder / LOCK_FILE)
+        with self._reading_lock:
             first_file = min(self._folder.glob(EVENT_FILES), default=None)
             if first_file is None:
                 raise RunInvalid(
                     f"Expected the curves of a run in {self._folder} but there are none."
                 )
-            if first_file != self._first_file:  # a run begun anew
-                self._first_file, self._events = first_file, _accumulator(self._folder)
+            if first_file != self._first_file:  # the run was started again from the beginning
+                self._first_file = first_file
+                self._events = _accumulator(self._folder)
             self._events.Reload()
             return self._reading(held)
 
     def _reading(self, held: bool | None) -> RunReading:
-        tags, events = self._events.Tags(), self._events
-        try:
-            # `add_text` writes under this name; the last sitting's word counts.
-            facts = json.loads(
-                events.Tensors(f"{FACTS}/text_summary")[-1].tensor_proto.string_val[0]
-            )
-            settings, steps, per_epoch = (
-                dict(facts["settings"]),
-                int(facts["steps"]),
-                int(facts["steps_per_epoch"]),
-            )
-            host = facts["host"]
-        except (KeyError, IndexError, TypeError, ValueError) as error:
-            raise RunInvalid(
-                f"Expected the settings of a run in {self._folder} but they cannot be read ({error!r}): it is just "
-                "beginning, or another program wrote it. Look again, or open it with TensorBoard."
-            ) from error
-        points = {tag: events.Scalars(tag) if tag in tags["scalars"] else [] for tag in TAGS}
-        last = [curve[-1] for curve in points.values() if curve]
-        begun, step = events.FirstEventTimestamp(), max((point.step for point in last), default=0)
+        facts = self._facts()
+        events = self._events
+        scalar_tags = events.Tags()["scalars"]
+        points = {tag: events.Scalars(tag) if tag in scalar_tags else [] for tag in TAGS}
+        last_points = [curve[-1] for curve in points.values() if curve]
+        # A curve of epochs may end before the curves of steps.
+        step = max((point.step for point in last_points), default=0)
+        started = events.FirstEventTimestamp()
+        heard = max((point.wall_time for point in last_points), default=started)
+        here = facts.host == socket.gethostname()
+        curves = {tag: _curve(curve, facts.steps_per_epoch) for tag, curve in points.items()}
         return RunReading(
             self._name,
-            _state(held, finished=step >= steps, here=host == socket.gethostname()),
-            datetime.fromtimestamp(begun, UTC),
-            datetime.fromtimestamp(max((point.wall_time for point in last), default=begun), UTC),
+            _state(held, finished=step >= facts.steps, here=here),
+            datetime.fromtimestamp(started, UTC),
+            datetime.fromtimestamp(heard, UTC),
             step,
-            steps,
-            per_epoch,
-            MappingProxyType(settings),
-            MappingProxyType({tag: _curve(curve, per_epoch) for tag, curve in points.items()}),
+            facts.steps,
+            facts.steps_per_epoch,
+            MappingProxyType(facts.settings),
+            MappingProxyType(curves),
         )
+
+    def _facts(self) -> _Facts:
+        """Return the facts that the run wrote last; raise RunInvalid where they cannot be read."""
+        try:
+            # `add_text` writes under this name; the last text is that of the latest resume.
+            text = self._events.Tensors(f"{FACTS}/text_summary")[-1].tensor_proto.string_val[0]
+            facts = json.loads(text)
+            return _Facts(
+                settings=dict(facts["settings"]),
+                steps=int(facts["steps"]),
+                steps_per_epoch=int(facts["steps_per_epoch"]),
+                host=facts["host"],
+            )
+        except (KeyError, IndexError, TypeError, ValueError) as error:
+            raise RunInvalid(
+                f"Expected the settings of a run in {self._folder} "
+                f"but they cannot be read ({error!r}): it is just beginning, "
+                "or another program wrote it. Look again, or open it with TensorBoard."
+            ) from error
 
 
 def runs_dir() -> Path:
-    """Return the folder of runs: CADLIB_RUNS where it is set, else runs/ where the command was given."""
+    """Return the folder of runs: CADLIB_RUNS where it is set, else runs/ in the working folder."""
     return Path(os.environ.get("CADLIB_RUNS") or "runs")
 
 
 def find_runs(root: Path) -> dict[str, Path]:
-    """Return the folders of the runs below `root` by their names from there on, the last begun first.
+    """Return the folders of the runs below `root` by their names from there, the latest first.
 
     Raise RunInvalid where the folder cannot be searched.
     """
+    first_files: dict[Path, str] = {}
     try:
-        begun: dict[Path, str] = {}
         for run in _run_folders(root):
-            first = min((run / CURVES_FOLDER).glob(EVENT_FILES), default=None)
+            event_files = (run / CURVES_FOLDER).glob(EVENT_FILES)
+            first = min(event_files, default=None)
             if first is not None:
-                begun[run] = first.name  # its name begins with the time
+                first_files[run] = first.name
     except (OSError, ValueError) as error:
         raise RunInvalid(
             f"Expected a folder of runs but {root} cannot be searched: {error}."
         ) from error
-    return {
-        str(run.relative_to(root)): run
-        for run in sorted(begun, key=lambda run: begun[run], reverse=True)
-    }
+    # The name of an event file begins with its time.
+    latest_first = sorted(first_files, key=lambda run: first_files[run], reverse=True)
+    return {str(run.relative_to(root)): run for run in latest_first}
 
 
 def _run_folders(root: Path) -> list[Path]:
-    """Return the folders below `root`, and itself, that have curves: a few levels down, not into links."""
-    found: list[Path] = []
-    level, seen = [root], 0
+    """Return the folders that have curves: `root` and those a few levels below, without links."""
+    runs: list[Path] = []
+    level = [root]
+    n_searched = 0
     for _ in range(SEARCHED_LEVELS):
         below: list[Path] = []
         for folder in level:
-            seen += 1
-            if seen > SEARCHED_FOLDERS:
+            n_searched += 1
+            if n_searched > SEARCHED_FOLDERS:
                 raise RunInvalid(
-                    f"Expected a folder of runs, but found more than {SEARCHED_FOLDERS:,} folders below {root}. "
-                    "Name the folder that holds the runs themselves."
+                    f"Expected a folder of runs, but found more than {SEARCHED_FOLDERS:,} folders "
+                    f"below {root}. Name the folder that holds the runs themselves."
                 )
             for entry in _folders_in(folder, root):
                 if entry.name == CURVES_FOLDER:
-                    found.append(folder)
+                    runs.append(folder)
                 elif not entry.name.startswith("."):
                     below.append(Path(entry.path))
         level = below
-    return sorted(found)
+    return sorted(runs)
 
 
 def _folders_in(folder: Path, root: Path) -> list[os.DirEntry[str]]:
-    """Return the folders in a folder; none where it is missing, or closed to this user below `root`."""
+    """Return the folders in a folder.
+
+    Return none where it is missing, and none below `root` where this user may not read it.
+    """
     try:
         with os.scandir(folder) as entries:
             return [entry for entry in entries if entry.is_dir(follow_symlinks=False)]
@@ -239,18 +279,26 @@ def _folders_in(folder: Path, root: Path) -> list[os.DirEntry[str]]:
 
 
 def differences(readings: tuple[RunReading, RunReading]) -> dict[str, tuple[Any, Any]]:
-    """Return the settings in which two runs differ, each with both values; None where a run has no such setting."""
-    first, second = (reading.settings for reading in readings)
-    pairs = {name: (first.get(name), second.get(name)) for name in [*first, *second]}
-    return {name: pair for name, pair in pairs.items() if pair[0] != pair[1]}
+    """Return the settings in which two runs differ, each with both values.
+
+    A value is None where a run has no such setting.
+    """
+    first = readings[0].settings
+    second = readings[1].settings
+    differing = {}
+    for name in [*first, *second]:
+        pair = (first.get(name), second.get(name))
+        if pair[0] != pair[1]:
+            differing[name] = pair
+    return differing
 
 
 def _is_held(lock: Path) -> bool | None:
-    """Tell whether a process trains; None where the file or its file system cannot tell."""
-    import portalocker  # noqa: PLC0415 - asked for by one page, which alone waits for it
+    """Return whether a process holds the lock; None where the file system does not support it."""
+    import portalocker  # noqa: PLC0415 - only one page needs it
 
     try:
-        with lock.open("rb") as file:  # closed, and so let go, at once
+        with lock.open("rb") as file:  # closing it releases the lock at once
             portalocker.lock(
                 file, portalocker.LockFlags.SHARED | portalocker.LockFlags.NON_BLOCKING
             )
@@ -266,26 +314,31 @@ def _state(held: bool | None, *, finished: bool, here: bool) -> State:
         return State.RUNNING
     if finished:
         return State.FINISHED
-    # A lock need not reach from one machine to another.
-    return State.STOPPED if held is False and here else State.UNKNOWN
+    # A lock may not work across machines.
+    if held is False and here:
+        return State.STOPPED
+    return State.UNKNOWN
 
 
 def _accumulator(folder: Path) -> "EventAccumulator":
+    # Only one page needs it, and no other has to wait for its import.
     try:
-        from tensorboard.backend.event_processing.event_accumulator import (  # noqa: PLC0415 - as above
+        from tensorboard.backend.event_processing.event_accumulator import (  # noqa: PLC0415
             EventAccumulator,
         )
     except ModuleNotFoundError as error:
         raise RunInvalid(
-            f"Reading curves needs {error.name}; run `pip install -r requirements-train.txt`, as for training."
+            f"Reading curves needs {error.name}; "
+            "run `pip install -r requirements-train.txt`, as for training."
         ) from error
-    logging.getLogger("tensorboard").setLevel(logging.ERROR)  # it warns of each resumed run
-    return EventAccumulator(str(folder), size_guidance={"scalars": 0})  # 0: all of them
+    # tensorboard warns about each resumed run.
+    logging.getLogger("tensorboard").setLevel(logging.ERROR)
+    # 0: all scalars, not a sample of them
+    return EventAccumulator(str(folder), size_guidance={"scalars": 0})
 
 
 def _curve(events: list[Any], steps_per_epoch: int) -> Curve:
-    return Curve(
-        tuple(event.step for event in events),
-        tuple(event.step / steps_per_epoch for event in events),
-        tuple(event.value for event in events),
-    )
+    steps = tuple(event.step for event in events)
+    epochs = tuple(step / steps_per_epoch for step in steps)
+    values = tuple(event.value for event in events)
+    return Curve(steps, epochs, values)

@@ -1,7 +1,8 @@
-"""The looks of a model's training images, from where on a picture is not known, and how many images are not.
+"""Fits the novelty detector of a model and counts unknown images.
 
-`novelty` in metrics.json: `split`, which images these are, and under `unknown` the number `n` of images and how many of
-them are called `unknown`: of all, of each size and archive, of each diagnosis.
+`novelty` in metrics.json: `split`, the name of the measured split, and under `unknown` two
+numbers: `n` images, and how many of them are `unknown`. They are those of all images, of each size
+and archive, and of each diagnosis.
 """
 
 from collections.abc import Iterator
@@ -19,38 +20,51 @@ from cadlib.model.novelty import Looks, NoveltyFacts
 from cadlib.model.record import NOVELTY_FILE
 
 KNOWN_SHARE = 0.995
-"""Of the validation images, which the limit calls known."""
+"""Share of the validation images within the limit."""
 
 
-def fit(_model: Model, seen: SplitFeatures, split: str) -> Fitted:
-    """Learn the looks of the training images, choose the limit on validation, and count the unknown of a split."""
-    validation, reported = seen.of("validation"), seen.of(split)
-    looks = Looks.learn(seen.of("train").looks)
-    limit = float(np.quantile(looks.distances(validation.looks), KNOWN_SHARE))
+def fit(_model: Model, features: SplitFeatures, split: str) -> Fitted:
+    """Learn the looks of the training images, and choose the limit on validation.
+
+    Count the unknown images of a split.
+    """
+    validation = features.of("validation")
+    reported = features.of(split)
+    looks = Looks.learn(features.of("train").looks)
+    validation_distances = looks.distances(validation.looks)
+    limit = float(np.quantile(validation_distances, KNOWN_SHARE))
     data = looks.pack()
-    facts = NoveltyFacts(
-        limit, KNOWN_SHARE, len(looks.stored), len(validation.looks), sha256(data).hexdigest()
-    )
+    checksum = sha256(data).hexdigest()
+    n_train = len(looks.stored)
+    n_validation = len(validation.looks)
+    facts = NoveltyFacts(limit, KNOWN_SHARE, n_train, n_validation, checksum)
     unknown = looks.distances(reported.looks) > limit
-    found = {
-        name: {"n": int(rows.sum()), "unknown": int(unknown[rows].sum())}
-        for name, rows in _kinds(reported.table)
-    }
-    return Fitted(
-        {"novelty": facts}, {"novelty": {"split": split, "unknown": found}}, {NOVELTY_FILE: data}
-    )
+    counts = {}
+    for name, rows in _kinds(reported.table):
+        n_images = int(rows.sum())
+        n_unknown = int(unknown[rows].sum())
+        counts[name] = {"n": n_images, "unknown": n_unknown}
+    figures = {"split": split, "unknown": counts}
+    return Fitted({"novelty": facts}, {"novelty": figures}, {NOVELTY_FILE: data})
 
 
 def _kinds(table: pd.DataFrame) -> Iterator[tuple[str, NDArray[np.bool_]]]:
-    """Yield the name and the rows of every kind of which there is an image."""
-    small = short_sides(table) < SMALL_PX
+    """Yield the name and the rows of every kind of image in the table."""
     yield "all", np.ones(len(table), bool)
-    for name, rows in (
-        (f"short side ≥ {SMALL_PX} px", ~small),
-        (f"short side < {SMALL_PX} px", small),
-    ):
-        if rows.any():
-            yield name, rows
-    for what, column in (("archive ", table["archive"]), ("", table["diagnosis"])):
-        for value in sorted(column.dropna().unique()):
-            yield f"{what}{value}", (column == value).to_numpy(bool, na_value=False)
+    small = short_sides(table) < SMALL_PX
+    if not small.all():
+        yield f"short side ≥ {SMALL_PX} px", ~small
+    if small.any():
+        yield f"short side < {SMALL_PX} px", small
+    for archive, rows in _rows_by_value(table["archive"]):
+        yield f"archive {archive}", rows
+    yield from _rows_by_value(table["diagnosis"])
+
+
+def _rows_by_value(column: pd.Series) -> Iterator[tuple[str, NDArray[np.bool_]]]:
+    """Yield each value of a column, in order, with its rows."""
+    values = sorted(column.dropna().unique())
+    for value in values:
+        # Comparison of a missing value may be missing too: such a row is not selected.
+        has_value = (column == value).to_numpy(bool, na_value=False)
+        yield str(value), has_value

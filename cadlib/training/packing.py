@@ -1,4 +1,8 @@
-"""From a finished run to a model folder: calibrate and measure on validation, write aside, rename."""
+"""Packs a finished training run as a model folder.
+
+The model is calibrated and measured on the validation images. Its folder is written under another
+name and then renamed.
+"""
 
 import hashlib
 import re
@@ -34,25 +38,38 @@ from cadlib.training.calibrate import read_out
 from cadlib.training.loop import Trained
 
 DATA_LICENCE = (
-    "Trained on ISIC 2019 (HAM10000, BCN20000, MSK), CC BY-NC 4.0: the weights are for non-commercial use, "
-    "with attribution to the three archives."
+    "Trained on ISIC 2019 (HAM10000, BCN20000, MSK), CC BY-NC 4.0: "
+    "the weights are for non-commercial use, with attribution to the three archives."
 )
 INTENDED_USE = (
-    "Supports a trained reader of dermoscopic images of single skin lesions with a ranked, calibrated "
-    "differential diagnosis. It is not a diagnosis, not a medical device, and replaces no reader."
+    "Supports a trained reader of dermoscopic images of single skin lesions "
+    "with a ranked, calibrated differential diagnosis. "
+    "It is not a diagnosis, not a medical device, and replaces no reader."
 )
 KNOWN_LIMITS = (
     "It knows eight diagnoses only; any other lesion is given one of them all the same.",
-    "It was trained on dermoscopic images; clinical photographs, other body tissue and poor pictures are outside it.",
-    "The images come from a few specialist clinics, mostly of fair-skinned patients: dark skin is hardly represented.",
-    "The mix of diagnoses in ISIC 2019 is that of specialist referral; predictive values elsewhere will differ.",
+    (
+        "It was trained on dermoscopic images; "
+        "clinical photographs, other body tissue and poor pictures are outside it."
+    ),
+    (
+        "The images come from a few specialist clinics, mostly of fair-skinned patients: "
+        "dark skin is hardly represented."
+    ),
+    (
+        "The mix of diagnoses in ISIC 2019 is that of specialist referral; "
+        "predictive values elsewhere will differ."
+    ),
     "It reads the centred square of an image: what lies outside it is not seen.",
 )
 _LIBRARIES = ("torch", "torchvision", "timm", "numpy", "pillow")
 
 
 def check_name(name: str, *, overwrite: bool) -> Path:
-    """Return the folder a model of this name will have; raise TrainingFailed when it is taken or no name."""
+    """Return the folder a model of this name will have.
+
+    Raise TrainingFailed when the folder exists already, and for an invalid name.
+    """
     if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]*", name):
         raise TrainingFailed(
             f"Expected a name of letters, digits, '.', '_' and '-' but got {name!r}."
@@ -66,7 +83,10 @@ def check_name(name: str, *, overwrite: bool) -> Path:
 
 
 def pack(trained: Trained, name: str, version: str, *, overwrite: bool = False) -> Path:
-    """Write the model folder of a finished run and return it; raise TrainingFailed and leave nothing if that fails."""
+    """Write the model folder of a finished run and return it.
+
+    Raise TrainingFailed where that fails, and leave no new folder.
+    """
     folder = check_name(name, overwrite=overwrite)
     aside = folder.with_name(f".{name}.part")
     try:
@@ -91,28 +111,35 @@ def pack(trained: Trained, name: str, version: str, *, overwrite: bool = False) 
 
 def _write(trained: Trained, name: str, version: str, folder: Path) -> None:
     stored = weights.pack(arrays_of(trained.network))
-    graph = to_onnx(trained.network, saliency_layer(trained.network), trained.spec)
+    layer = saliency_layer(trained.network)
+    graph = to_onnx(trained.network, layer, trained.spec)
+    # The record has the checksums of the weights and the graph.
     record, figures = _measure(trained, name, version, stored, graph)
     network = {WEIGHTS_FILE: stored, ONNX_FILE: graph}
+    model = Model.assemble(record, network, folder)
     others = {
         SPLIT_FILE: trained.data.split_csv,
         METRICS_FILE: metrics_file.metrics_json(figures),
         CARD_FILE: card.render(record, figures),
-        GOLDEN_FILE: golden_json(Model.assemble(record, network, folder)),
+        GOLDEN_FILE: golden_json(model),
     }
     write_folder(folder, record, {**network, **others})
-    Model.load(folder)  # what was written is what a reader gets, or there is no model
+    # Loading checks the files: a folder that cannot be read must not become a model.
+    Model.load(folder)
 
 
 def _measure(
     trained: Trained, name: str, version: str, stored: bytes, graph: bytes
 ) -> tuple[ModelRecord, dict[str, Any]]:
+    """Return the record and the figures of the model."""
     data = trained.data
     rows = data.rows("validation")
     fields, figures = read_out(
         data.table.iloc[rows], trained.validation_logits, data.groups.iloc[rows], data.name
     )
-    parts = ("train", "validation", "test")
+    libraries = {"cadlib": __version__}
+    for library in _LIBRARIES:
+        libraries[library] = installed_version(library)
     record = ModelRecord(
         name=name,
         version=version,
@@ -121,29 +148,38 @@ def _measure(
         codes=CODES,
         input=trained.spec,
         saliency_layer=saliency_layer(trained.network),
-        training=TrainingFacts(
-            git_commit=trained.git_commit,
-            config=asdict(trained.config),
-            seed=trained.config.seed,
-            split_sha256=data.split_sha256,
-            images={part: len(data.rows(part)) for part in parts},
-            lesions={part: int(data.groups.iloc[data.rows(part)].nunique()) for part in parts},
-            dataset=data.name,
-            epochs=trained.config.epochs,
-            seconds=round(trained.seconds, 1),
-        ),
+        training=_training_facts(trained),
         audit=None,
         neighbours=None,
         novelty=None,
         weights_sha256=hashlib.sha256(stored).hexdigest(),
         onnx_sha256=hashlib.sha256(graph).hexdigest(),
-        libraries={
-            "cadlib": __version__,
-            **{library: installed_version(library) for library in _LIBRARIES},
-        },
+        libraries=libraries,
         data_licence=DATA_LICENCE,
         intended_use=INTENDED_USE,
         known_limits=KNOWN_LIMITS,
         **fields,
     )
     return record, {**figures, "model": metrics_file.model_facts(record)}
+
+
+def _training_facts(trained: Trained) -> TrainingFacts:
+    """Return the settings of the run, and the images and lesions of each part of its split."""
+    data = trained.data
+    images = {}
+    lesions = {}
+    for part in ("train", "validation", "test"):
+        rows = data.rows(part)
+        images[part] = len(rows)
+        lesions[part] = int(data.groups.iloc[rows].nunique())
+    return TrainingFacts(
+        git_commit=trained.git_commit,
+        config=asdict(trained.config),
+        seed=trained.config.seed,
+        split_sha256=data.split_sha256,
+        images=images,
+        lesions=lesions,
+        dataset=data.name,
+        epochs=trained.config.epochs,
+        seconds=round(trained.seconds, 1),
+    )

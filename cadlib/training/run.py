@@ -1,4 +1,7 @@
-"""A training run on disk: its checkpoint, split, history and curves, and the commit of the code that trains."""
+"""Writes a training run to disk: checkpoint, split, history and curves.
+
+It also reads the commit of the code that trains.
+"""
 
 import json
 import socket
@@ -33,56 +36,70 @@ CHECKPOINT_SECONDS = 120
 
 
 class Curves:
-    """The curves of a run, by torch's own writer, where TensorBoard and `cadlib.training.monitor` read them.
+    """The curves of a run, for TensorBoard and `cadlib.training.monitor`, by torch's own writer.
 
-    As long as they are written their lock is held: the system lets go of it when the process ends, however it ends.
+    A lock is held as long as they are written. The system releases it when the process ends, even
+    after a crash.
     """
 
     def __init__(self, folder: Path, facts: dict[str, Any], first_step: int) -> None:
         folder.mkdir(parents=True, exist_ok=True)
-        self._lock = Lock(
-            folder / monitor.LOCK_FILE, "a", timeout=2
-        )  # a reader asks for it, for a moment
+        # The timeout is for a reader, which holds the lock for a moment.
+        self._lock = Lock(folder / monitor.LOCK_FILE, "a", timeout=2)
+        self._acquire(folder)
+        if first_step == 0:
+            for earlier in folder.glob(monitor.EVENT_FILES):
+                earlier.unlink()
+        _wait_for_free_name(folder)
+        # Readers drop the later steps of a run that was interrupted.
+        self._writer = SummaryWriter(str(folder), purge_step=first_step + 1)
+        # TensorBoard shows indented text as code.
+        text = indent(json.dumps(facts, indent=1), "    ")
+        self._writer.add_text(monitor.FACTS, text, first_step)
+        self._writer.flush()
+
+    def _acquire(self, folder: Path) -> None:
         try:
             self._lock.acquire()
         except AlreadyLocked as error:
             raise TrainingFailed(
-                f"Expected nobody else to train in {folder.parent} but a process does; wait for it, or give another "
-                "--run-dir."
+                f"Expected nobody else to train in {folder.parent} but a process does; "
+                "wait for it, or give another --run-dir."
             ) from error
         except LockException as error:
             tqdm.write(
-                f"{folder} knows no locks ({error.strerror}); whether this run is running will not be known."
+                f"{folder} knows no locks ({error.strerror}); "
+                "whether this run is running will not be known."
             )
-        if first_step == 0:
-            for earlier in folder.glob(monitor.EVENT_FILES):
-                earlier.unlink()
-        # Readers take the files in the order of their names: the second, and then a number without leading zeros.
-        while any(folder.glob(f"events.out.tfevents.{int(time.time()):010d}.*")):
-            time.sleep(0.02)
-        # What a reader has of later steps, from a sitting that broke off, it forgets.
-        self._writer = SummaryWriter(str(folder), purge_step=first_step + 1)
-        self._writer.add_text(
-            monitor.FACTS, indent(json.dumps(facts, indent=1), "    "), first_step
-        )  # as code
-        self._writer.flush()
 
     def write(self, step: int, values: dict[str, float]) -> None:
-        """Add a point to each curve named, at the number of steps taken, for readers to see at once."""
+        """Add a point to each named curve, at the number of steps taken, and flush it."""
         for name, value in values.items():
             self._writer.add_scalar(name, value, step)
         self._writer.flush()
 
     def close(self) -> None:
-        """End the file and let go of the lock."""
+        """End the file and release the lock."""
         try:
             self._writer.close()
         finally:
             self._lock.release()
 
 
+def _wait_for_free_name(folder: Path) -> None:
+    """Wait until no event file of this second is in the folder.
+
+    Readers sort the files by name: the second, and then a number without leading zeros.
+    """
+    while any(folder.glob(f"events.out.tfevents.{int(time.time()):010d}.*")):
+        time.sleep(0.02)
+
+
 class Run:
-    """The state of a run on disk: checkpoint, and beside it split.csv, one line an epoch in history.jsonl, curves."""
+    """The state of a run on disk.
+
+    Beside the checkpoint are split.csv, history.jsonl with one line an epoch, and the curves.
+    """
 
     def __init__(
         self,
@@ -94,56 +111,70 @@ class Run:
         optimizer: torch.optim.Optimizer,
     ) -> None:
         self.network = network
-        self._path, self._average, self._optimizer = path, average, optimizer
-        self._config, self._identity = config, {**config.recipe(), "split_sha256": split_sha256}
-        self._curves: Curves  # from `begin` on
-        self._begun = ExitStack()
+        self._path = path
+        self._average = average
+        self._optimizer = optimizer
+        self._config = config
+        self._identity = {**config.recipe(), "split_sha256": split_sha256}
+        self._curves: Curves  # set by `begin`
+        self._opened = ExitStack()
         self.commits = [git_commit()]
         self._seconds_before = 0.0
-        self._has_checkpoint = False  # what stands at the path is of an earlier run
-        self._started = self._saved = self._noted = time.monotonic()
+        # Until this run has saved one, a checkpoint at the path is of an earlier run.
+        self._has_checkpoint = False
+        now = time.monotonic()
+        self._started = now
+        self._saved_at = now
+        self._noted_at = now
         self._noted_step = 0
 
     def seconds(self) -> float:
-        """Return the time spent training so far, over all sittings."""
+        """Return the time spent training so far, in all parts of a resumed run."""
         return self._seconds_before + time.monotonic() - self._started
 
     def begin(self, data: TrainingData, plan: BatchPlan) -> None:
-        """Write split.csv, and go on with an earlier history and its curves up to the plan's first step.
+        """Write split.csv, and continue an earlier history and its curves.
 
-        Raise TrainingFailed when another process trains in this folder.
+        Both are kept up to the plan's first step. Raise TrainingFailed when another process trains
+        in this folder.
         """
         folder = self._path.parent
-        facts = {
-            "settings": {
-                **asdict(self._config),
-                "train_images": len(data.rows("train")),
-                "validation_images": len(data.rows("validation")),
-                "split_sha256": data.split_sha256,
-                "code": self.commits[-1],
-            },
+        facts = self._facts(data, plan)
+        curves = Curves(folder / monitor.CURVES_FOLDER, facts, plan.first_step)
+        self._curves = self._opened.enter_context(closing(curves))
+        (folder / SPLIT_FILE).write_text(data.split_csv, encoding="utf-8")
+        finished_epochs = plan.first_step // plan.steps_per_epoch
+        try:
+            history.cut(folder / HISTORY_FILE, finished_epochs, tqdm.write)
+        except TrainingFailed:
+            self.close()
+            raise
+        self._noted_step = plan.first_step
+        self._noted_at = time.monotonic()
+
+    def _facts(self, data: TrainingData, plan: BatchPlan) -> dict[str, Any]:
+        """Return the settings and sizes of the run that its readers show."""
+        settings = {
+            **asdict(self._config),
+            "train_images": len(data.rows("train")),
+            "validation_images": len(data.rows("validation")),
+            "split_sha256": data.split_sha256,
+            "code": self.commits[-1],
+        }
+        return {
+            "settings": settings,
             "steps": plan.steps,
             "steps_per_epoch": plan.steps_per_epoch,
             "host": socket.gethostname(),
         }
-        self._curves = self._begun.enter_context(
-            closing(Curves(folder / monitor.CURVES_FOLDER, facts, plan.first_step))
-        )
-        (folder / SPLIT_FILE).write_text(data.split_csv, encoding="utf-8")
-        try:
-            history.cut(folder / HISTORY_FILE, plan.first_step // plan.steps_per_epoch, tqdm.write)
-        except TrainingFailed:
-            self.close()
-            raise
-        self._noted_step, self._noted = plan.first_step, time.monotonic()
 
     def close(self) -> None:
-        """End what `begin` opened: nothing trains here any more."""
-        self._begun.close()
+        """Close what `begin` opened, and release the run's lock."""
+        self._opened.close()
 
     def is_due(self) -> bool:
-        """Tell whether enough time has passed since the last checkpoint."""
-        return time.monotonic() - self._saved > CHECKPOINT_SECONDS
+        """Return whether enough time has passed since the last checkpoint."""
+        return time.monotonic() - self._saved_at > CHECKPOINT_SECONDS
 
     def save(self, step: int) -> None:
         """Write the checkpoint of a run that has taken `step` steps."""
@@ -158,48 +189,59 @@ class Run:
             self._path, parts, self._optimizer, facts, keep_previous=self._has_checkpoint
         )
         self._has_checkpoint = True
-        self._saved = time.monotonic()
+        self._saved_at = time.monotonic()
 
     @staticmethod
     def check(path: Path, identity: dict[str, Any]) -> dict[str, Any]:
-        """Return the facts of a checkpoint; raise TrainingFailed if it is of other settings or images."""
+        """Return the facts of a checkpoint.
+
+        Raise TrainingFailed if it is of other settings or images.
+        """
         facts = checkpoint.read_facts(path)
-        differing = [
-            f"{name} {facts['identity'].get(name)!r}, not {value!r}"
-            for name, value in identity.items()
-            if facts["identity"].get(name) != value
-        ]
+        saved_identity = facts["identity"]
+        differing = []
+        for name, value in identity.items():
+            saved_value = saved_identity.get(name)
+            if saved_value != value:
+                differing.append(f"{name} {saved_value!r}, not {value!r}")
         if differing:
             raise TrainingFailed(
-                f"Expected the settings of the run in {path.parent} but it had {'; '.join(differing)}. "
+                f"Expected the settings of the run in {path.parent} "
+                f"but it had {'; '.join(differing)}. "
                 "Give the same settings and images, or start anew with --overwrite."
             )
         return facts
 
     def restore(self) -> int:
-        """Put the checkpoint back in place and return its step; raise TrainingFailed if it is of another run."""
+        """Load the checkpoint in place and return its step.
+
+        Raise TrainingFailed if it is of another run.
+        """
         facts = self.check(self._path, self._identity)
-        checkpoint.restore(
-            self._path, {"network": self.network, "average": self._average}, self._optimizer
-        )
+        modules = {"network": self.network, "average": self._average}
+        checkpoint.restore(self._path, modules, self._optimizer)
         self._has_checkpoint = True
         self._seconds_before = facts["seconds"]
+        # A dict drops repeated commits and keeps the order.
         self.commits = list(dict.fromkeys(facts["commits"] + self.commits))
         return int(facts["step"])
 
     def note(self, step: int, losses: Sequence[Tensor], learning_rate: float) -> None:
-        """Add to the curves the mean loss and the speed of the steps since the last note, and the learning rate.
+        """Add the learning rate, and the mean loss and speed since the last note, to the curves.
 
-        `losses` are scalars, the last ones those of the last steps.
+        `losses` are scalars; the last ones are those of the last steps.
         """
-        taken, seconds = step - self._noted_step, time.monotonic() - self._noted
+        steps = step - self._noted_step
+        seconds = time.monotonic() - self._noted_at
+        recent_losses = torch.stack(list(losses[-steps:]))
         values = {
-            monitor.LOSS: torch.stack(list(losses[-taken:])).mean().item(),
+            monitor.LOSS: recent_losses.mean().item(),
             monitor.LEARNING_RATE: learning_rate,
-            monitor.SPEED: taken * self._config.batch_size / seconds,
+            monitor.SPEED: steps * self._config.batch_size / seconds,
         }
         self._curves.write(step, values)
-        self._noted_step, self._noted = step, time.monotonic()
+        self._noted_step = step
+        self._noted_at = time.monotonic()
 
     def report(
         self,
@@ -209,7 +251,10 @@ class Run:
         logits: NDArray[float32],
         data: TrainingData,
     ) -> None:
-        """Print an epoch's figures on the validation images and add them to history.jsonl and to the curves."""
+        """Print an epoch's figures on the validation images.
+
+        Add them to history.jsonl and to the curves too.
+        """
         labels = data.labels[data.rows("validation")]
         probabilities = calibration.probabilities(logits, 1.0, calibration.NO_BIAS)
         figures: dict[str, float] = {
@@ -221,33 +266,36 @@ class Run:
         row = {"epoch": epoch, **figures, "seconds": self.seconds()}
         with (self._path.parent / HISTORY_FILE).open("a", encoding="utf-8") as file:
             file.write(json.dumps(row) + "\n")
-        tqdm.write(
-            "  ".join(
-                f"{k} {v:.4f}" if isinstance(v, float) else f"{k} {v}" for k, v in row.items()
-            )
-        )
-        self._curves.write(
-            self._noted_step, {f"epoch/{name}": value for name, value in figures.items()}
-        )
-        self._noted = (
-            time.monotonic()
-        )  # the speed is that of training, without the look at the validation images
+        tqdm.write(_row_text(row))
+        values = {f"epoch/{name}": value for name, value in figures.items()}
+        self._curves.write(self._noted_step, values)
+        # The speed is that of training, without the prediction of the validation images.
+        self._noted_at = time.monotonic()
+
+
+def _row_text(row: dict[str, float]) -> str:
+    """Return the figures of an epoch in one line, fractions with four decimals."""
+    words = []
+    for name, value in row.items():
+        text = f"{value:.4f}" if isinstance(value, float) else f"{value}"
+        words.append(f"{name} {text}")
+    return "  ".join(words)
 
 
 def git_commit() -> str:
-    """Return the commit of the code that runs, with "+changes" where files differ from it."""
-    folder = Path(__file__).parents[1]
+    """Return the commit of the running code, with "+changes" where files differ from it."""
     try:
-        commit = subprocess.run(
-            ["git", "rev-parse", "HEAD"], cwd=folder, capture_output=True, text=True, check=True
-        ).stdout.strip()
-        changed = subprocess.run(
-            ["git", "--no-optional-locks", "status", "--porcelain", "--untracked-files=no", "."],
-            cwd=folder,
-            capture_output=True,
-            text=True,
-            check=True,
-        ).stdout
+        commit = _git("rev-parse", "HEAD").strip()
+        changes = _git("--no-optional-locks", "status", "--porcelain", "--untracked-files=no", ".")
     except (OSError, subprocess.CalledProcessError):
         return "not a git checkout"
-    return f"{commit}+changes" if changed else commit
+    return f"{commit}+changes" if changes else commit
+
+
+def _git(*arguments: str) -> str:
+    """Return what git prints in the folder of the package."""
+    folder = Path(__file__).parents[1]
+    result = subprocess.run(
+        ["git", *arguments], cwd=folder, capture_output=True, text=True, check=True
+    )
+    return result.stdout

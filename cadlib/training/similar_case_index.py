@@ -1,13 +1,16 @@
-"""The index of a model's training images, and how often what it finds is the true diagnosis.
+"""Indexes a model's training images, and measures the cases that it finds.
 
-Of the images of a part of the split that the model was not trained on:
+Figures, on the images of a part of the split that the model was not trained on:
 
     data, k                which split; how many cases are shown of each image
     n, n_lesions           images and lesions
-    precision              share of the cases with the true diagnosis, also by_class; by_chance: of any training images
-    vote_accuracy          share of the images whose most frequent diagnosis among the cases, the more similar of
-                           equals, is the true one; vote_sensitivity the same by class
-    model_accuracy         share of the images where the model's first is the true one; model_sensitivity by class
+    precision              share of the cases with the true diagnosis, also by_class; by_chance: of
+                           any training images
+    vote_accuracy          share of the images whose most frequent diagnosis among the cases, the
+                           more similar of equals, is the true one; vote_sensitivity the same by
+                           class
+    model_accuracy         share of the images where the model's first is the true one;
+                           model_sensitivity by class
     n_agreeing             images by how many of the cases have the model's first diagnosis
     right_when_agreeing    share of these where that diagnosis is the true one
     taken_for_training     images that were taken for one of the training images, which none is
@@ -31,17 +34,24 @@ from cadlib.model.neighbours.index import SHOWN, NeighbourIndex, Neighbours, com
 from cadlib.model.record import NEIGHBOURS_FILE, NeighbourFacts
 from cadlib.taxonomy import CODES
 
+_AGREEING_KEYS = tuple(str(count) for count in range(SHOWN + 1))
+"""Keys of figures by how many cases agree with the model: "0", "1", … SHOWN."""
 
-def fit(model: Model, seen: SplitFeatures, split: str) -> Fitted:
+
+def fit(model: Model, features: SplitFeatures, split: str) -> Fitted:
     """Return the index of the training images, and its figures on the images of another split."""
-    train, asked = seen.of("train"), seen.of(split)
+    train = features.of("train")
+    queries = features.of(split)
     index = build(train)
     data = index.to_bytes()
-    lesions = train.table["lesion_group"].nunique()
     facts = NeighbourFacts(
-        sha256(data).hexdigest(), len(index), model.record.training.images["train"], lesions
+        sha256(data).hexdigest(),
+        len(index),
+        model.record.training.images["train"],
+        train.table["lesion_group"].nunique(),
     )
-    figures = measure(index, asked, model.calibrated(asked.logits, short_sides(asked.table)))
+    probabilities = model.calibrated(queries.logits, short_sides(queries.table))
+    figures = measure(index, queries, probabilities)
     return Fitted(
         {"neighbours": facts},
         {"neighbours": {"data": {"split": split}, **figures}},
@@ -53,58 +63,98 @@ def build(train: SplitFeatures) -> NeighbourIndex:
     """Return the index of these images."""
     basis, vectors = compact(train.features)
     archives, names = pd.factorize(train.table["archive"].fillna(""), sort=True)
+    lesions = train.table["lesion_group"].to_numpy()
     return NeighbourIndex(
         basis=basis,
         vectors=vectors,
         fingerprints=train.fingerprints,
         images=_encoded(train.table["image"].tolist()),
         diagnoses=train.labels.astype(np.uint8),
-        lesions=train.table["lesion_group"].to_numpy().astype(np.int32),
+        lesions=lesions.astype(np.int32),
         archives=archives.astype(np.uint8),
         archive_names=_encoded(list(names)),
     )
 
 
-def measure(index: NeighbourIndex, asked: SplitFeatures, probabilities: Floats) -> dict[str, Any]:
-    """Return the figures on images that are not in the index, of which the model says (N, 8) probabilities."""
-    labels, first = asked.labels, probabilities.argmax(axis=1)
-    found = [
-        index.search(features, fingerprint, CODES[code])
-        for features, fingerprint, code in zip(
-            asked.features, asked.fingerprints, first, strict=True
-        )
-    ]
-    right = np.array(
-        [np.mean(_cases(one) == label) for one, label in zip(found, labels, strict=True)]
-    )
-    vote = np.array([Counter(_cases(one).tolist()).most_common(1)[0][0] for one in found])
-    agreeing = np.array([one.agreeing for one in found]) == np.arange(SHOWN + 1)[:, None]
-    chance = np.bincount(index.diagnoses, minlength=len(CODES)) / len(index)
-    classes, counts = by_class(labels), tuple(map(str, range(SHOWN + 1)))
-    figures = (
-        Figure("precision", mean_of(right)),
-        Figure("precision_by_class", mean_of(right, classes), CODES),
-        Figure("by_chance", mean_of(chance[labels])),
-        Figure("vote_accuracy", mean_of(vote == labels)),
-        Figure("vote_sensitivity", mean_of(vote == labels, classes), CODES),
-        Figure("model_accuracy", mean_of(first == labels)),
-        Figure("model_sensitivity", mean_of(first == labels, classes), CODES),
-        Figure("right_when_agreeing", mean_of(first == labels, agreeing), counts),
-    )
-    groups = np.unique(lesion_groups(asked.table), return_inverse=True)[1]
+def measure(index: NeighbourIndex, queries: SplitFeatures, probabilities: Floats) -> dict[str, Any]:
+    """Return the figures on images that are not in the index.
+
+    `probabilities` are the model's for these images, (N, 8).
+    """
+    labels = queries.labels
+    first = probabilities.argmax(axis=1)
+    neighbours = _search(index, queries, first)
+    _, groups = np.unique(lesion_groups(queries.table), return_inverse=True)
+    classes = by_class(labels)
+    agreeing = _agreeing(neighbours)
+    figures = _figures(index, neighbours, labels, first)
     return {
         "k": SHOWN,
         "n": len(labels),
         "n_lesions": int(groups.max()) + 1,
         "n_by_class": dict(zip(CODES, classes.sum(axis=1).tolist(), strict=True)),
-        "n_agreeing": dict(zip(counts, agreeing.sum(axis=1).tolist(), strict=True)),
-        "taken_for_training": sum(one.itself is not None for one in found),
+        "n_agreeing": dict(zip(_AGREEING_KEYS, agreeing.sum(axis=1).tolist(), strict=True)),
+        "taken_for_training": sum(cases.itself is not None for cases in neighbours),
         **measured(figures, labels, probabilities, groups),
     }
 
 
-def _cases(found: Neighbours) -> NDArray[np.int64]:
-    return np.array([CODES.index(case.diagnosis) for case in found.cases])
+def _search(
+    index: NeighbourIndex, queries: SplitFeatures, first: NDArray[np.int64]
+) -> list[Neighbours]:
+    """Return the similar cases of each image; `first` (N,) has the model's first diagnoses."""
+    neighbours = []
+    images = zip(queries.features, queries.fingerprints, first, strict=True)
+    for features, fingerprint, code in images:
+        neighbours.append(index.search(features, fingerprint, CODES[code]))
+    return neighbours
+
+
+def _agreeing(neighbours: list[Neighbours]) -> NDArray[np.bool_]:
+    """Return whether 0, 1, … SHOWN cases agree with the model, as (SHOWN + 1, N) bool."""
+    n_agreeing = np.array([cases.agreeing for cases in neighbours])
+    counts = np.arange(SHOWN + 1)
+    agreeing: NDArray[np.bool_] = n_agreeing == counts[:, None]
+    return agreeing
+
+
+def _figures(
+    index: NeighbourIndex,
+    neighbours: list[Neighbours],
+    labels: NDArray[np.int64],
+    first: NDArray[np.int64],
+) -> tuple[Figure, ...]:
+    """Return the figures of the cases, and of the model's first diagnoses, against the truth."""
+    precisions = []
+    votes = []
+    for cases, label in zip(neighbours, labels, strict=True):
+        diagnoses = _diagnoses(cases)
+        precisions.append(np.mean(diagnoses == label))
+        # Of equally frequent diagnoses `most_common` returns the first, which is more similar.
+        votes.append(Counter(diagnoses.tolist()).most_common(1)[0][0])
+    precision = np.array(precisions)
+    vote_right = np.array(votes) == labels
+    model_right = first == labels
+    counts = np.bincount(index.diagnoses, minlength=len(CODES))
+    # A random training image has the diagnosis of a class with this probability.
+    chance = counts / len(index)
+    classes = by_class(labels)
+    agreeing = _agreeing(neighbours)
+    return (
+        Figure("precision", mean_of(precision)),
+        Figure("precision_by_class", mean_of(precision, classes), CODES),
+        Figure("by_chance", mean_of(chance[labels])),
+        Figure("vote_accuracy", mean_of(vote_right)),
+        Figure("vote_sensitivity", mean_of(vote_right, classes), CODES),
+        Figure("model_accuracy", mean_of(model_right)),
+        Figure("model_sensitivity", mean_of(model_right, classes), CODES),
+        Figure("right_when_agreeing", mean_of(model_right, agreeing), _AGREEING_KEYS),
+    )
+
+
+def _diagnoses(neighbours: Neighbours) -> NDArray[np.int64]:
+    """Return the class number of each case, the most similar first."""
+    return np.array([CODES.index(case.diagnosis) for case in neighbours.cases])
 
 
 def _encoded(texts: list[str]) -> NDArray[np.bytes_]:

@@ -1,9 +1,9 @@
-"""Values to plotly figures, pure: nothing is read, stored or predicted here.
+"""Draws values as plotly figures; nothing is read, stored or predicted.
 
-Every figure has a transparent background and no font colour of its own, so that it sits on a light and on
-a dark page alike. Malignant is vermilion, hatched and ▲, benign is blue, plain and ●: two signs beside the
-colour. `figure.layout.meta["alt"]` says in words what the figure shows. What is not defined (None or NaN)
-is named so, never drawn as 0.
+Every figure has a transparent background and no font colour of its own, so that it fits both a
+light and a dark page. Malignant is vermilion, hatched and ▲, benign is blue, plain and ●: two signs
+beside the colour. `figure.layout.meta["alt"]` describes the figure in words. An undefined value
+(None or NaN) is labelled as such, never drawn as 0.
 """
 
 from cadlib.report.charts.classification import (

@@ -1,8 +1,8 @@
-"""What was measured of a model: each diagnosis, and whether its probabilities hold."""
+"""Draws the figures of each diagnosis, and reliability diagrams."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Final
 
 import plotly.graph_objects as go
 
@@ -20,39 +20,59 @@ from cadlib.report.charts.style import (
     whiskers,
 )
 
+_SYMBOLS: Final = {"sensitivity": "circle", "specificity": "diamond-open"}
+_UNDEFINED_X: Final = {"sensitivity": 0.02, "specificity": 0.45}
+"""Where "not defined" is written: apart, as both figures of a diagnosis may be undefined."""
+
 
 def per_class_chart(summary: Mapping[str, Any]) -> go.Figure:
-    """Draw sensitivity and specificity by diagnosis from `summary.summarise`, with intervals and number of images."""
+    """Draw sensitivity and specificity by diagnosis from `summary.summarise`.
+
+    Intervals and numbers of images are drawn too.
+    """
     counts = summary["n_by_class"]
-    colours, grey = [d.group_colour for d in taxonomy.DIAGNOSES], GREY.format(1)
-    labels = {d.code: row_label(d, f" n = {counts[d.code]:,} ") for d in taxonomy.DIAGNOSES}
-    figure = go.Figure()
+    labels = {}
     for d in taxonomy.DIAGNOSES:
-        ends = [summary[key][d.code] for key in ("sensitivity", "specificity")]
-        if not any(map(undefined, ends)):
-            figure.add_scatter(
-                x=ends, y=[labels[d.code]] * 2, mode="lines", hoverinfo="skip", showlegend=False,
-                line={"color": GREY.format(0.45), "width": 2},
-            )  # fmt: skip
-    for key, symbol in (("sensitivity", "circle"), ("specificity", "diamond-open")):
-        values = {code: None if undefined(value) else value for code, value in summary[key].items()}
-        bounds = [summary["intervals"][key][code] for code in taxonomy.CODES]
+        labels[d.code] = row_label(d, f" n = {counts[d.code]:,} ")
+    figure = go.Figure()
+    _add_connections(figure, summary, labels)
+    for key in _SYMBOLS:
+        _add_class_figures(figure, summary, key, labels)
+    _add_undefined(figure, summary, labels)
+    figure.update_xaxes(title_text="Fraction of images", **UNIT)
+    list_rows(figure, [labels[code] for code in taxonomy.CODES])
+    texts = []
+    for d in taxonomy.DIAGNOSES:
+        sensitivity = number_text(summary["sensitivity"][d.code])
+        specificity = number_text(summary["specificity"][d.code])
+        n = f"{counts[d.code]:,}"
+        texts.append(f"{d.name} sensitivity {sensitivity}, specificity {specificity}, n {n}")
+    return finish(figure, f"Per diagnosis: {'; '.join(texts)}.")
+
+
+def _add_connections(
+    figure: go.Figure, summary: Mapping[str, Any], labels: Mapping[str, str]
+) -> None:
+    """Draw a line between the two figures of each diagnosis, where both are defined."""
+    for code in taxonomy.CODES:
+        ends = [summary["sensitivity"][code], summary["specificity"][code]]
+        if any(undefined(end) for end in ends):
+            continue
         figure.add_scatter(
-            x=[values[code] for code in taxonomy.CODES],
-            y=[labels[code] for code in taxonomy.CODES],
-            mode="markers",
-            marker={"symbol": symbol, "size": 12, "color": colours, "line": {"width": 2, "color": colours}},
-            error_x=whiskers([values[code] for code in taxonomy.CODES], bounds),
-            hovertemplate=f"%{{y}}<br>{key} %{{x:.2f}}<extra></extra>",
-            cliponaxis=False,
+            x=ends,
+            y=[labels[code]] * 2,
+            mode="lines",
+            hoverinfo="skip",
             showlegend=False,
-        )  # fmt: skip
-        # The legend's own marker is grey: what it explains is the shape, not the colour.
-        figure.add_scatter(
-            x=[None], y=[labels["MEL"]], mode="markers", name=key.capitalize(),
-            marker={"symbol": symbol, "size": 12, "color": grey, "line": {"width": 2, "color": grey}},
-        )  # fmt: skip
-    for place, key in ((0.02, "sensitivity"), (0.45, "specificity")):
+            line={"color": GREY.format(0.45), "width": 2},
+        )
+
+
+def _add_undefined(
+    figure: go.Figure, summary: Mapping[str, Any], labels: Mapping[str, str]
+) -> None:
+    """Write "not defined" where a figure of a diagnosis is."""
+    for key, place in _UNDEFINED_X.items():
         for code in taxonomy.CODES:
             if undefined(summary[key][code]):
                 figure.add_annotation(
@@ -62,33 +82,66 @@ def per_class_chart(summary: Mapping[str, Any]) -> go.Figure:
                     showarrow=False,
                     xanchor="left",
                 )
-    figure.update_xaxes(title_text="Fraction of images", **UNIT)
-    list_rows(figure, [labels[code] for code in taxonomy.CODES])
-    said = [
-        f"{d.name} sensitivity {number_text(summary['sensitivity'][d.code])}, "
-        f"specificity {number_text(summary['specificity'][d.code])}, n {counts[d.code]:,}"
-        for d in taxonomy.DIAGNOSES
-    ]
-    return finish(figure, f"Per diagnosis: {'; '.join(said)}.")
+
+
+def _add_class_figures(
+    figure: go.Figure, summary: Mapping[str, Any], key: str, labels: Mapping[str, str]
+) -> None:
+    """Draw a figure of each diagnosis with its interval, and its marker in the legend."""
+    colours = [d.group_colour for d in taxonomy.DIAGNOSES]
+    grey = GREY.format(1)
+    symbol = _SYMBOLS[key]
+    values = []
+    bounds = []
+    for code in taxonomy.CODES:
+        value = summary[key][code]
+        values.append(None if undefined(value) else value)
+        bounds.append(summary["intervals"][key][code])
+    figure.add_scatter(
+        x=values,
+        y=[labels[code] for code in taxonomy.CODES],
+        mode="markers",
+        marker={
+            "symbol": symbol,
+            "size": 12,
+            "color": colours,
+            "line": {"width": 2, "color": colours},
+        },
+        error_x=whiskers(values, bounds),
+        hovertemplate=f"%{{y}}<br>{key} %{{x:.2f}}<extra></extra>",
+        cliponaxis=False,
+        showlegend=False,
+    )
+    # The legend's own marker is grey: it explains the shape, not the colour.
+    figure.add_scatter(
+        x=[None],
+        y=[labels["MEL"]],
+        mode="markers",
+        name=key.capitalize(),
+        marker={"symbol": symbol, "size": 12, "color": grey, "line": {"width": 2, "color": grey}},
+    )
 
 
 def malignant_reliability_chart(bins: Sequence[Mapping[str, Any]]) -> go.Figure:
-    """Draw the same for the malignant probability: `malignant_reliability` of `summary.summarise`."""
+    """Draw the reliability diagram of the malignant probability.
+
+    `bins` are `malignant_reliability` of `summary.summarise`, as for `reliability_chart`.
+    """
     return _reliability_chart(bins, _MALIGNANT_WORDS)
 
 
 def reliability_chart(bins: Sequence[Mapping[str, Any]]) -> go.Figure:
-    """Draw the reliability diagram of `summary.summarise` above the number of predictions in each bin.
+    """Draw the reliability diagram of `summary.summarise` above the number of images in each bin.
 
-    A bin is {"low", "high", "n", "confidence", "accuracy", "interval"}; one without a prediction has no dot, one of an
-    earlier version no interval.
+    A bin is {"low", "high", "n", "confidence", "accuracy", "interval"}. One without a prediction
+    has no dot, one of an earlier version no interval.
     """
     return _reliability_chart(bins, _DIAGNOSIS_WORDS)
 
 
 @dataclass(frozen=True)
 class _Words:
-    """The words of a reliability diagram: its title, its diagonal and axes, and what a point states."""
+    """The words of a reliability diagram: its title, diagonal, axes, and points."""
 
     title: str
     diagonal: str
@@ -99,44 +152,37 @@ class _Words:
 
 
 _DIAGNOSIS_WORDS = _Words(
-    "Reliability diagram", "As sure as right", "Probability of the predicted diagnosis", "Fraction right",
-    "sure", "right",
-)  # fmt: skip
+    title="Reliability diagram",
+    diagonal="As sure as right",
+    x_title="Probability of the predicted diagnosis",
+    y_title="Fraction right",
+    x="sure",
+    y="right",
+)
 _MALIGNANT_WORDS = _Words(
-    "Reliability diagram of the malignant probability", "Perfect calibration", "Malignant probability",
-    "Fraction malignant", "probability", "malignant",
-)  # fmt: skip
+    title="Reliability diagram of the malignant probability",
+    diagonal="Perfect calibration",
+    x_title="Malignant probability",
+    y_title="Fraction malignant",
+    x="probability",
+    y="malignant",
+)
 
 
 def _reliability_chart(bins: Sequence[Mapping[str, Any]], words: _Words) -> go.Figure:
-    filled = [b for b in bins if not undefined(b["confidence"]) and not undefined(b["accuracy"])]
-    colour = taxonomy.BENIGN_COLOUR
+    """Draw a reliability diagram above the number of predictions in each bin."""
+    filled = [part for part in bins if _is_filled(part)]
     figure = go.Figure()
     figure.add_scatter(
-        x=[0, 1], y=[0, 1], mode="lines", name=words.diagonal, hoverinfo="skip",
+        x=[0, 1],
+        y=[0, 1],
+        mode="lines",
+        name=words.diagonal,
+        hoverinfo="skip",
         line={"color": GREY.format(0.7), "dash": "longdash", "width": 1},
-    )  # fmt: skip
-    figure.add_scatter(
-        x=[b["confidence"] for b in filled],
-        y=[b["accuracy"] for b in filled],
-        mode="lines+markers",
-        name="Model",
-        error_y=whiskers([b["accuracy"] for b in filled], [b.get("interval") for b in filled]),
-        customdata=[[b["n"]] for b in filled],
-        line={"color": colour, "width": 2},
-        marker={"size": 8},
-        cliponaxis=False,
-        hovertemplate=f"{words.x} %{{x:.2f}}<br>{words.y} %{{y:.2f}}<br>%{{customdata[0]:,}} images<extra></extra>",
     )
-    figure.add_bar(
-        x=[(b["low"] + b["high"]) / 2 for b in bins],
-        y=[b["n"] for b in bins],
-        width=[0.92 * (b["high"] - b["low"]) for b in bins],
-        yaxis="y2",
-        showlegend=False,
-        marker_color=GREY.format(0.55),
-        hovertemplate="%{y:,} images<extra></extra>",
-    )
+    _add_reliability(figure, filled, words)
+    _add_bin_counts(figure, bins)
     figure.update_layout(
         height=460,
         xaxis={"title": {"text": words.x_title}, "anchor": "y2", **UNIT},
@@ -150,8 +196,46 @@ def _reliability_chart(bins: Sequence[Mapping[str, Any]], words: _Words) -> go.F
         },
         legend={"orientation": "h", "x": 0, "y": 1.02, "yanchor": "bottom"},
     )
-    said = [
-        f"{words.x} {b['confidence']:.2f}, {words.y} {b['accuracy']:.2f}, n {b['n']:,}"
-        for b in filled
-    ]
-    return finish(figure, f"{words.title}: {'; '.join(said) or UNDEFINED}.")
+    texts = []
+    for part in filled:
+        x = f"{words.x} {part['confidence']:.2f}"
+        y = f"{words.y} {part['accuracy']:.2f}"
+        texts.append(f"{x}, {y}, n {part['n']:,}")
+    return finish(figure, f"{words.title}: {'; '.join(texts) or UNDEFINED}.")
+
+
+def _is_filled(part: Mapping[str, Any]) -> bool:
+    """Return whether a bin has a prediction."""
+    return not undefined(part["confidence"]) and not undefined(part["accuracy"])
+
+
+def _add_reliability(figure: go.Figure, bins: Sequence[Mapping[str, Any]], words: _Words) -> None:
+    """Draw the accuracy of each bin, with its interval, over its confidence."""
+    accuracies = [part["accuracy"] for part in bins]
+    intervals = [part.get("interval") for part in bins]
+    point = f"{words.x} %{{x:.2f}}<br>{words.y} %{{y:.2f}}<br>%{{customdata[0]:,}} images"
+    figure.add_scatter(
+        x=[part["confidence"] for part in bins],
+        y=accuracies,
+        mode="lines+markers",
+        name="Model",
+        error_y=whiskers(accuracies, intervals),
+        customdata=[[part["n"]] for part in bins],
+        line={"color": taxonomy.BENIGN_COLOUR, "width": 2},
+        marker={"size": 8},
+        cliponaxis=False,
+        hovertemplate=f"{point}<extra></extra>",
+    )
+
+
+def _add_bin_counts(figure: go.Figure, bins: Sequence[Mapping[str, Any]]) -> None:
+    """Draw the number of images in each bin, as bars on an axis of their own."""
+    figure.add_bar(
+        x=[(part["low"] + part["high"]) / 2 for part in bins],
+        y=[part["n"] for part in bins],
+        width=[0.92 * (part["high"] - part["low"]) for part in bins],
+        yaxis="y2",
+        showlegend=False,
+        marker_color=GREY.format(0.55),
+        hovertemplate="%{y:,} images<extra></extra>",
+    )

@@ -1,11 +1,11 @@
-"""Bars by diagnosis: the probabilities of one image, the images of a data set."""
+"""Draws bars by diagnosis: probabilities of an image, images of a data set."""
 
-from collections.abc import Collection, Mapping, Sequence
-from typing import Final
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from typing import Any, Final, NamedTuple
 
 import numpy as np
 import plotly.graph_objects as go
-from numpy.typing import ArrayLike
+from numpy.typing import ArrayLike, NDArray
 
 from cadlib import taxonomy
 from cadlib.metrics.operating_point import two_digits
@@ -19,77 +19,123 @@ _HATCH: Final = {
     "fgcolor": "rgba(255, 255, 255, 0.45)",
     "size": 7,
 }
+_PLAIN: Final = {"shape": ""}
+
+
+class _OtherLabel(NamedTuple):
+    """How images with a label outside the eight diagnoses are drawn."""
+
+    words: str
+    row: str
+    colour: str
+    pattern: dict[str, Any]
+
+
 _OTHER_LABELS: Final = {
-    "malignant": ("malignant, no diagnosis", "Malignant, no diagnosis ", taxonomy.MALIGNANT_COLOUR, _HATCH),
-    "benign": ("benign, no diagnosis", "Benign, no diagnosis ", taxonomy.BENIGN_COLOUR, {"shape": ""}),
-    taxonomy.UNKNOWN: (
-        "none of these", f"None of these <b>{taxonomy.UNKNOWN}</b> ", GREY.format(0.6), {"shape": ""},
+    "malignant": _OtherLabel(
+        "malignant, no diagnosis", "Malignant, no diagnosis ", taxonomy.MALIGNANT_COLOUR, _HATCH
     ),
-}  # fmt: skip
-"""Labels that are no diagnosis of the eight -> words, label of the row, colour and pattern of the bar."""
+    "benign": _OtherLabel(
+        "benign, no diagnosis", "Benign, no diagnosis ", taxonomy.BENIGN_COLOUR, _PLAIN
+    ),
+    taxonomy.UNKNOWN: _OtherLabel(
+        "none of these", f"None of these <b>{taxonomy.UNKNOWN}</b> ", GREY.format(0.6), _PLAIN
+    ),
+}
 
 
 def confidence_chart(probabilities: ArrayLike, likely: Collection[str] = ()) -> go.Figure:
     """Draw the probabilities of one image, (8,) in taxonomy order, as bars ranked from the top.
 
-    `likely` are the codes of its prediction set, whose bars have a mark.
+    `likely` are the codes of its prediction set, whose bars have a mark. Raise ValueError for
+    anything but 8 numbers from 0 to 1.
     """
     values = np.asarray(probabilities, dtype=np.float64)
-    if (
-        values.shape != (len(taxonomy.CODES),)
-        or not (np.isfinite(values) & (values >= 0) & (values <= 1)).all()
-    ):
-        raise ValueError(
-            f"Expected `probabilities` to be {len(taxonomy.CODES)} numbers from 0 to 1 but got {values.tolist()}."
-        )
+    _check_probabilities(values)
     # A stable sort keeps equal probabilities in taxonomy order, as Prediction.ranking does.
     ranked = [taxonomy.DIAGNOSES[i] for i in np.argsort(-values, kind="stable")]
     by_code = dict(zip(taxonomy.CODES, values.tolist(), strict=True))
-    texts = {d.code: two_digits(by_code[d.code]) + IN_SET * (d.code in likely) for d in ranked}
-    inside = {d.code: ", in the set" * (d.code in likely) for d in ranked}
-    said = [f"{d.name} ({d.group}) {two_digits(by_code[d.code])}{inside[d.code]}" for d in ranked]
-    figure = _bars(ranked, by_code, texts, "probability %{text}")
+    bar_texts = {}
+    alt_texts = []
+    for d in ranked:
+        probability = two_digits(by_code[d.code])
+        in_set = d.code in likely
+        bar_texts[d.code] = f"{probability}{IN_SET}" if in_set else probability
+        alt_text = f"{d.name} ({d.group}) {probability}"
+        alt_texts.append(f"{alt_text}, in the set" if in_set else alt_text)
+    figure = _bars(ranked, by_code, bar_texts, "probability %{text}")
     figure.update_xaxes(title_text="Probability", **UNIT)
-    return finish(figure, f"Probability by diagnosis, highest first: {', '.join(said)}.")
+    return finish(figure, f"Probability by diagnosis, highest first: {', '.join(alt_texts)}.")
+
+
+def _check_probabilities(values: NDArray[np.float64]) -> None:
+    n_classes = len(taxonomy.CODES)
+    in_range = np.isfinite(values) & (values >= 0) & (values <= 1)
+    if values.shape != (n_classes,) or not in_range.all():
+        raise ValueError(
+            f"Expected `probabilities` to be {n_classes} numbers from 0 to 1 "
+            f"but got {values.tolist()}."
+        )
 
 
 def class_counts_chart(counts: Mapping[str, int]) -> go.Figure:
-    """Draw the number of images by diagnosis code, in taxonomy order; a code that is missing counts 0.
+    """Draw the number of images by diagnosis code, in taxonomy order; a missing code counts 0.
 
-    The key UNK adds a row for images that are none of the eight, "malignant" and "benign" one for images without a
-    diagnosis. Raises ValueError for any other key.
+    The key UNK adds a row for images that are none of the eight, "malignant" and "benign" one for
+    images without a diagnosis. Raise ValueError for any other key.
     """
-    if strange := [
-        code for code in counts if code not in (*taxonomy.CODES, taxonomy.UNKNOWN, *GROUPS.values())
-    ]:
-        raise ValueError(
-            f"Expected the keys of `counts` to be ISIC 2019 codes but got {', '.join(strange)}."
-        )
-    numbers: dict[str, float] = {code: int(counts.get(code, 0)) for code in taxonomy.CODES}
-    texts = {code: f"{number:,.0f}" for code, number in numbers.items()}
-    rest = {name: int(counts.get(name, 0)) for name in _OTHER_LABELS}
-    # Eight rows of 0 would bury the labels that there are.
-    shown = taxonomy.DIAGNOSES if any(numbers.values()) or not any(rest.values()) else ()
-    figure = _bars(shown, numbers, texts, "%{text} images")
-    said = [f"{d.name} {texts[d.code]}" for d in shown]
-    for name, number in rest.items():
-        if not number:
-            continue
-        words, label, colour, pattern = _OTHER_LABELS[name]
-        figure.add_bar(
-            x=[number], y=[label], text=[f"{number:,}"], orientation="h", name=words,
-            showlegend=name not in GROUPS.values(),
-            marker={"color": colour, "pattern": pattern, "line": {"width": 0}}, textposition="outside",
-            cliponaxis=False, hovertemplate="%{y}%{text} images<extra></extra>",
-        )  # fmt: skip
-        list_rows(figure, [*figure.layout.yaxis.categoryarray, label])
-        said.append(f"{words} {number:,}")
-    longest = max(*numbers.values(), *rest.values(), 1)
+    _check_codes(counts)
+    numbers = _counts_of(counts, taxonomy.CODES)
+    others = _counts_of(counts, _OTHER_LABELS)
+    texts = {code: f"{number:,}" for code, number in numbers.items()}
+    # Eight rows of 0 would hide the other labels.
+    only_others = any(others.values()) and not any(numbers.values())
+    diagnoses = () if only_others else taxonomy.DIAGNOSES
+    figure = _bars(diagnoses, numbers, texts, "%{text} images")
+    alt_texts = [f"{d.name} {texts[d.code]}" for d in diagnoses]
+    for name, number in others.items():
+        if number:
+            label = _OTHER_LABELS[name]
+            # Malignant and benign are in the legend already.
+            _add_other_bar(figure, label, number, in_legend=name not in GROUPS.values())
+            alt_texts.append(f"{label.words} {number:,}")
+    longest = max(*numbers.values(), *others.values(), 1)
     figure.update_xaxes(
         title_text="Images", range=[0, longest * 1.02], nticks=6, tickformat=",d", **GRID
     )
-    total = sum(numbers.values()) + sum(rest.values())
-    return finish(figure, f"Images by diagnosis, {total:,.0f} in all: {', '.join(said)}.")
+    total = sum(numbers.values()) + sum(others.values())
+    return finish(figure, f"Images by diagnosis, {total:,} in all: {', '.join(alt_texts)}.")
+
+
+def _counts_of(counts: Mapping[str, int], names: Iterable[str]) -> dict[str, int]:
+    """Return the count of each name, 0 for a missing one."""
+    return {name: int(counts.get(name, 0)) for name in names}
+
+
+def _check_codes(counts: Mapping[str, int]) -> None:
+    allowed = {*taxonomy.CODES, taxonomy.UNKNOWN, *GROUPS.values()}
+    strange = [code for code in counts if code not in allowed]
+    if strange:
+        raise ValueError(
+            f"Expected the keys of `counts` to be ISIC 2019 codes but got {', '.join(strange)}."
+        )
+
+
+def _add_other_bar(figure: go.Figure, label: _OtherLabel, number: int, *, in_legend: bool) -> None:
+    """Draw a bar of images without one of the eight diagnoses, below the others."""
+    figure.add_bar(
+        x=[number],
+        y=[label.row],
+        text=[f"{number:,}"],
+        orientation="h",
+        name=label.words,
+        showlegend=in_legend,
+        marker={"color": label.colour, "pattern": label.pattern, "line": {"width": 0}},
+        textposition="outside",
+        cliponaxis=False,
+        hovertemplate="%{y}%{text} images<extra></extra>",
+    )
+    list_rows(figure, [*figure.layout.yaxis.categoryarray, label.row])
 
 
 def _bars(
@@ -98,7 +144,7 @@ def _bars(
     texts: Mapping[str, str],
     hover: str,
 ) -> go.Figure:
-    """Draw one bar a diagnosis, the first row on top; the legend tells malignant from benign."""
+    """Draw one bar a diagnosis, the first row on top; the legend explains malignant and benign."""
     figure = go.Figure()
     groups = (
         (True, f"{taxonomy.MALIGNANT_MARK} malignant", taxonomy.MALIGNANT_COLOUR),

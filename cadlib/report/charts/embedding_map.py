@@ -1,4 +1,4 @@
-"""Images as points in the plane, coloured by what is known of them."""
+"""Draws images as points in the plane, coloured by a property."""
 
 import html
 from collections.abc import Sequence
@@ -20,13 +20,21 @@ MAP_CONFIG: Final[dict[str, Any]] = {
     "responsive": True,
     "modeBarButtonsToRemove": ["autoScale2d", "toImage"],
 }
-"""What a page passes on to plotly for a map: the buttons that choose, zoom and go back."""
-_PALETTE: Final = qualitative.Safe[
-    :10
-]  # CARTO's, for the colour-blind; its eleventh is grey, here what is not known
+"""Settings that a page passes to plotly for a map: buttons that select, zoom and reset."""
+# CARTO's palette for the colour-blind. Its eleventh colour, grey, marks missing values here.
+_PALETTE: Final = qualitative.Safe[:10]
 _SYMBOLS: Final = (
-    "circle", "square", "diamond", "triangle-up", "cross", "x", "triangle-down", "star", "pentagon", "hexagram",
-)  # fmt: skip
+    "circle",
+    "square",
+    "diamond",
+    "triangle-up",
+    "cross",
+    "x",
+    "triangle-down",
+    "star",
+    "pentagon",
+    "hexagram",
+)
 _HEIGHT_PX: Final = 560
 _DIM: Final = 0.1
 _MARGIN: Final = 0.03
@@ -34,7 +42,7 @@ _MARGIN: Final = 0.03
 
 @dataclass(frozen=True)
 class _Kind:
-    """Images drawn alike: what they are called, which rows they are, how they look, and their place in the legend."""
+    """Images drawn alike: label, rows, symbol, colour, and place in the legend."""
 
     label: str
     rows: NDArray[np.intp]
@@ -50,40 +58,46 @@ def image_map(
     images: Sequence[str],
     chosen: NDArray[np.bool_] | None = None,
 ) -> go.Figure:
-    """Draw N images at their places, (N, 2), in colours of `values`, (N,): numbers, or text by the category.
+    """Draw N images at their places, (N, 2), in colours of `values`, (N,).
 
-    `name` says what the values are; NaN and "" are values that are not known. The customdata of a point is the name of
-    its image, of `images`. Where some are `chosen`, (N,), the others are dimmed. Codes of ISIC 2019, "malignant" and
-    "benign" have the colours and shapes of all charts; of other text the ten most frequent values have a colour and a
-    shape each. Raise ValueError for arrays of other lengths.
+    Values are numbers, or text by category; NaN and "" are missing values. `name` is their name.
+    The customdata of a point is the name of its image, of `images`. Where some are `chosen`, (N,),
+    the others are dimmed. Codes of ISIC 2019, "malignant" and "benign" have the colours and shapes
+    of all charts; of other text the ten most frequent values have a colour and a shape each. Raise
+    ValueError for arrays of other lengths.
     """
-    if not places.shape == (len(images), 2) == (len(values), 2):
-        raise ValueError(
-            f"Expected places, (N, 2), and values of {len(images):,} images but got {places.shape} and {len(values):,}."
-        )
+    n_images = len(images)
+    _check_shapes(places, values, n_images)
     numeric = values.dtype.kind in "fiu"
-    kinds = _of_numbers(values, name) if numeric else _of_text(values.astype(str))
+    kinds = _kinds_of_numbers(values, name) if numeric else _kinds_of_text(values.astype(str))
     figure = go.Figure()
-    for kind in sorted(kinds, key=lambda kind: -len(kind.rows)):  # rare ones lie on top
+    image_names = np.asarray(images, dtype=object)
+    # Rare kinds are drawn last, and so on top.
+    for kind in sorted(kinds, key=lambda kind: -len(kind.rows)):
         marker: dict[str, Any] = {"symbol": kind.symbol, "color": kind.colour}
         hover = "%{meta}"
         if numeric and kind.label != UNKNOWN:
-            bar = {"title": {"text": name}, "thickness": 12, "outlinewidth": 0}
-            marker = {
-                "color": values[kind.rows].astype(np.float32),
-                "colorscale": "Viridis",
-                "colorbar": bar,
-            }
+            marker = _colour_scale(values[kind.rows], name)
             hover = "%{meta} %{marker.color:.4~g}"
-        _add(figure, kind, places, np.asarray(images, dtype=object), chosen, marker, hover)
-    said = ", ".join(
-        f"{kind.label} {len(kind.rows):,}" for kind in sorted(kinds, key=lambda kind: kind.rank)
-    )
-    return _finish(
-        figure,
-        places,
-        f"Map of {len(images):,} images, like beside like, by {name}: {said}. No axis has a unit.",
-    )
+        _add(figure, kind, places, image_names, chosen, marker, hover)
+    in_legend_order = sorted(kinds, key=lambda kind: kind.rank)
+    counts = ", ".join(f"{kind.label} {len(kind.rows):,}" for kind in in_legend_order)
+    alt = f"Map of {n_images:,} images, like beside like, by {name}: {counts}. No axis has a unit."
+    return _finish(figure, places, alt)
+
+
+def _check_shapes(places: NDArray[np.float32], values: NDArray[Any], n_images: int) -> None:
+    if places.shape != (n_images, 2) or len(values) != n_images:
+        raise ValueError(
+            f"Expected places, (N, 2), and values of {n_images:,} images "
+            f"but got {places.shape} and {len(values):,}."
+        )
+
+
+def _colour_scale(values: NDArray[Any], name: str) -> dict[str, Any]:
+    """Return the marker that colours points by their numbers."""
+    bar = {"title": {"text": name}, "thickness": 12, "outlinewidth": 0}
+    return {"color": values.astype(np.float32), "colorscale": "Viridis", "colorbar": bar}
 
 
 def _add(
@@ -95,8 +109,16 @@ def _add(
     marker: dict[str, Any],
     hover: str,
 ) -> None:
-    size_px = 9 if len(images) < 500 else 6 if len(images) < 5000 else 4
-    opacity = 0.8 if chosen is None else np.where(chosen[kind.rows], 1, _DIM).astype(np.float32)
+    """Draw the images of a kind."""
+    opacity: float | NDArray[np.float32] = 0.8
+    if chosen is not None:
+        opacity = np.where(chosen[kind.rows], 1, _DIM).astype(np.float32)
+    marker_style = {
+        "size": _point_size_px(len(images)),
+        "opacity": opacity,
+        "line": {"width": 0},
+        **marker,
+    }
     figure.add_scattergl(
         x=places[kind.rows, 0].astype(np.float32),
         y=places[kind.rows, 1].astype(np.float32),
@@ -105,53 +127,77 @@ def _add(
         name=f"{html.escape(kind.label)} {len(kind.rows):,}",
         meta=html.escape(kind.label),
         legendrank=kind.rank,
-        marker={"size": size_px, "opacity": opacity, "line": {"width": 0}, **marker},
+        marker=marker_style,
         selected={"marker": {"opacity": 1}},
         unselected={"marker": {"opacity": _DIM}},
         hovertemplate=f"%{{customdata}}<br>{hover}<extra></extra>",
     )
 
 
-def _of_numbers(values: NDArray[Any], name: str) -> list[_Kind]:
-    known = np.isfinite(values.astype(np.float64))
-    kinds = [_Kind(name, np.flatnonzero(known), "circle", "", 1), _unknown(~known, 2)]
+def _point_size_px(n_images: int) -> int:
+    if n_images < 500:
+        return 9
+    if n_images < 5000:
+        return 6
+    return 4
+
+
+def _kinds_of_numbers(values: NDArray[Any], name: str) -> list[_Kind]:
+    """Return the images with a number, and those without, where there are any."""
+    is_number = np.isfinite(values.astype(np.float64))
+    numbers = _Kind(name, np.flatnonzero(is_number), "circle", "", 1)
+    kinds = [numbers, _unknown(~is_number, 2)]
     return [kind for kind in kinds if len(kind.rows)]
 
 
-def _of_text(text: NDArray[np.str_]) -> list[_Kind]:
+def _kinds_of_text(text: NDArray[np.str_]) -> list[_Kind]:
+    """Return the images of each frequent value, of all others, and without a value."""
     unknown = np.isin(text, ("", UNKNOWN, taxonomy.UNKNOWN))
-    found, counts = np.unique(text[~unknown], return_counts=True)
-    looks = _looks([str(value) for value in found[np.argsort(-counts, kind="stable")]])
-    kinds = [
-        _Kind(label, np.flatnonzero(text == value), symbol, colour, rank)
-        for rank, (value, (label, symbol, colour)) in enumerate(looks.items())
-    ]
-    rest = np.flatnonzero(~unknown & ~np.isin(text, list(looks)))
-    kinds.append(
-        _Kind(
-            f"{len(found) - len(looks):,} others", rest, "square-open", GREY.format(0.8), len(looks)
-        )
-    )
-    return [kind for kind in (*kinds, _unknown(unknown, len(looks) + 1)) if len(kind.rows)]
+    values, counts = np.unique(text[~unknown], return_counts=True)
+    most_frequent_first = np.argsort(-counts, kind="stable")
+    looks = _looks([str(value) for value in values[most_frequent_first]])
+    kinds = []
+    for rank, (value, (label, symbol, colour)) in enumerate(looks.items()):
+        rows = np.flatnonzero(text == value)
+        kinds.append(_Kind(label, rows, symbol, colour, rank))
+    is_other = ~unknown & ~np.isin(text, list(looks))
+    n_others = len(values) - len(looks)
+    kinds.append(_others(is_other, n_others, len(looks)))
+    kinds.append(_unknown(unknown, len(looks) + 1))
+    return [kind for kind in kinds if len(kind.rows)]
 
 
-def _looks(found: Sequence[str]) -> dict[str, tuple[str, str, str]]:
-    """Return label, shape and colour of values that are given by their frequency, in the order of the legend."""
-    shapes = {True: "triangle-up", False: "circle"}
-    if set(found) <= set(taxonomy.CODES):
-        return {
-            d.code: (f"{d.mark} {d.code}", shapes[d.malignant], d.colour)
-            for d in taxonomy.DIAGNOSES
-            if d.code in found
-        }
-    if set(found) <= {d.group for d in taxonomy.DIAGNOSES}:
-        groups = {d.group: d for d in taxonomy.DIAGNOSES}
-        return {
-            one: (f"{d.mark} {one}", shapes[d.malignant], d.group_colour)
-            for one, d in groups.items()
-            if one in found
-        }
-    return {value: (value, *look) for value, *look in zip(found, _SYMBOLS, _PALETTE, strict=False)}
+def _looks(values: Sequence[str]) -> dict[str, tuple[str, str, str]]:
+    """Return label, shape and colour of values, in the order of the legend.
+
+    `values` are sorted by their frequency.
+    """
+    looks: dict[str, tuple[str, str, str]] = {}
+    if set(values) <= set(taxonomy.CODES):
+        for d in taxonomy.DIAGNOSES:
+            if d.code in values:
+                looks[d.code] = (f"{d.mark} {d.code}", _shape(d), d.colour)
+        return looks
+    groups = {d.group: d for d in taxonomy.DIAGNOSES}
+    if set(values) <= set(groups):
+        for group, d in groups.items():
+            if group in values:
+                looks[group] = (f"{d.mark} {group}", _shape(d), d.group_colour)
+        return looks
+    # Values beyond the last colour have no look of their own.
+    for value, symbol, colour in zip(values, _SYMBOLS, _PALETTE, strict=False):
+        looks[value] = (value, symbol, colour)
+    return looks
+
+
+def _shape(diagnosis: taxonomy.Diagnosis) -> str:
+    return "triangle-up" if diagnosis.malignant else "circle"
+
+
+def _others(rows: NDArray[np.bool_], n_values: int, rank: int) -> _Kind:
+    """Return the images of `n_values` values that are too rare for a colour of their own."""
+    label = f"{n_values:,} others"
+    return _Kind(label, np.flatnonzero(rows), "square-open", GREY.format(0.8), rank)
 
 
 def _unknown(rows: NDArray[np.bool_], rank: int) -> _Kind:
@@ -159,27 +205,34 @@ def _unknown(rows: NDArray[np.bool_], rank: int) -> _Kind:
 
 
 def _finish(figure: go.Figure, places: NDArray[np.float32], alt: str) -> go.Figure:
-    """Make a map of it: no axis, one scale, a lasso in the hand, and kinds that a click in the legend hides.
+    """Make a map of a figure: no axis, one scale, a lasso, and kinds that the legend can hide.
 
     The ranges are those of all images, so that nothing moves when a kind is hidden.
     """
     finish(figure, alt)
-    legend = {"orientation": "h", "x": 0, "y": 1.01, "yanchor": "bottom", "itemsizing": "constant"}
-    legend |= {"itemclick": "toggle", "itemdoubleclick": "toggleothers"}
-    figure.update_layout(
-        height=_HEIGHT_PX, dragmode="lasso", legend=legend, margin={"l": 0, "r": 0, "b": 0, "t": 64}
-    )
-    figure.update_layout(
-        modebar={
-            "bgcolor": "rgba(0, 0, 0, 0)", "color": GREY.format(0.8), "activecolor": GREY.format(1),
-            "orientation": "v",  # beside the map: above it, it would lie on the legend of a narrow page
-        }
-    )  # fmt: skip
-    low, high = places.min(axis=0), places.max(axis=0)
-    (left, bottom), (right, top) = (
-        (low - _MARGIN * (high - low)).tolist(),
-        (high + _MARGIN * (high - low)).tolist(),
-    )
+    legend = {
+        "orientation": "h",
+        "x": 0,
+        "y": 1.01,
+        "yanchor": "bottom",
+        "itemsizing": "constant",
+        "itemclick": "toggle",
+        "itemdoubleclick": "toggleothers",
+    }
+    margin = {"l": 0, "r": 0, "b": 0, "t": 64}
+    figure.update_layout(height=_HEIGHT_PX, dragmode="lasso", legend=legend, margin=margin)
+    buttons = {
+        "bgcolor": "rgba(0, 0, 0, 0)",
+        "color": GREY.format(0.8),
+        "activecolor": GREY.format(1),
+        # Beside the map: above it, they would lie on the legend of a narrow page.
+        "orientation": "v",
+    }
+    figure.update_layout(modebar=buttons)
+    low = places.min(axis=0)
+    high = places.max(axis=0)
+    left, bottom = (low - _MARGIN * (high - low)).tolist()
+    right, top = (high + _MARGIN * (high - low)).tolist()
     figure.update_xaxes(visible=False, fixedrange=False, range=[left, right])
     figure.update_yaxes(visible=False, fixedrange=False, range=[bottom, top], scaleanchor="x")
     return figure

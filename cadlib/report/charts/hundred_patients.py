@@ -1,4 +1,4 @@
-"""A hundred patients as a hundred marks: who is referred rightly, needlessly, or missed."""
+"""Draws a hundred patients as marks: referred rightly, needlessly, or missed."""
 
 import math
 from typing import Final
@@ -14,7 +14,10 @@ _PER_ROW: Final = 20
 
 
 def hundred_patients(values: PredictiveValues) -> go.Figure:
-    """Draw what a threshold does to 100 patients; shape and hue tell the lesion, a filled mark a referral."""
+    """Draw the outcomes of a threshold for 100 patients.
+
+    Shape and hue show the lesion, a filled mark a referral.
+    """
     outcomes = values.of(PATIENTS)
     kinds = (
         ("malignant, referred", outcomes.found, "triangle-up", taxonomy.MALIGNANT_COLOUR),
@@ -22,29 +25,40 @@ def hundred_patients(values: PredictiveValues) -> go.Figure:
         ("benign, referred", outcomes.needless, "circle", taxonomy.BENIGN_COLOUR),
         ("benign, not referred", outcomes.spared, "circle-open", taxonomy.BENIGN_COLOUR),
     )
-    figure, first = go.Figure(), 0
+    figure = go.Figure()
+    first = 0
+    texts = []
     for name, number, symbol, colour in kinds:
-        places = [float(place) for place in range(first, first + number)] or [
-            math.nan
-        ]  # nan: in the legend alone
-        figure.add_scatter(
-            x=[place % _PER_ROW for place in places],
-            y=[place // _PER_ROW for place in places],
-            mode="markers",
-            marker={
-                "symbol": symbol,
-                "color": colour,
-                "size": 11,
-                "line": {"width": 1.5, "color": colour},
-            },
-            name=f"{number} {name}",
-            hovertemplate=f"{name}<extra></extra>",
-        )
+        _add_patients(figure, first, number, name, symbol, colour)
         first += number
+        texts.append(f"{number} {name}")
     figure.update_xaxes(visible=False, range=[-0.7, _PER_ROW - 0.3])
     figure.update_yaxes(visible=False, range=[PATIENTS / _PER_ROW - 0.4, -0.6])
-    said = ", ".join(f"{number} {name}" for name, number, *_ in kinds)
-    finish(figure, f"Of {PATIENTS} patients like these: {said}.")
+    finish(figure, f"Of {PATIENTS} patients like these: {', '.join(texts)}.")
     legend = {"orientation": "h", "x": 0, "xanchor": "left", "y": -0.02, "yanchor": "top"}
-    figure.update_layout(height=190, margin={"l": 0, "r": 0, "t": 4, "b": 56}, legend=legend)
+    margin = {"l": 0, "r": 0, "t": 4, "b": 56}
+    figure.update_layout(height=190, margin=margin, legend=legend)
     return figure
+
+
+def _add_patients(
+    figure: go.Figure, first: int, number: int, name: str, symbol: str, colour: str
+) -> None:
+    """Draw patients of one kind from the place `first` on."""
+    places = [float(place) for place in range(first, first + number)]
+    if not places:
+        # A mark at NaN is not drawn, but has an entry in the legend.
+        places = [math.nan]
+    figure.add_scatter(
+        x=[place % _PER_ROW for place in places],
+        y=[place // _PER_ROW for place in places],
+        mode="markers",
+        marker={
+            "symbol": symbol,
+            "color": colour,
+            "size": 11,
+            "line": {"width": 1.5, "color": colour},
+        },
+        name=f"{number} {name}",
+        hovertemplate=f"{name}<extra></extra>",
+    )

@@ -1,7 +1,7 @@
-"""Grids of cells that are coloured by a share and tell it as a number: confusion, damage."""
+"""Draws grids of coloured cells with their numbers: confusion, damage."""
 
 from collections.abc import Mapping
-from typing import Any, NamedTuple
+from typing import Any, Final, NamedTuple
 
 import numpy as np
 import plotly.graph_objects as go
@@ -20,49 +20,56 @@ from cadlib.report.charts.style import (
 
 
 class _Cell(NamedTuple):
+    """A cell of the confusion matrix: `n` of the `total` images of its row."""
+
     truth: int
-    said: int
+    prediction: int
     n: int
     total: int
 
     @property
     def ink(self) -> str:
-        """Return the colour of its figure: the cells are opaque, so it needs none of the page's."""
+        """Return the colour of its number: the cells are opaque, so the page's does not matter."""
         return "black" if self.n / self.total >= 0.5 else "white"
 
     @property
     def hover(self) -> str:
-        truth, said = taxonomy.DIAGNOSES[self.truth], taxonomy.DIAGNOSES[self.said]
+        """Return the text that hovering shows."""
+        truth = taxonomy.DIAGNOSES[self.truth].name
+        prediction = taxonomy.DIAGNOSES[self.prediction].name
         share = percent_text(self.n, self.total)
-        return f"truth {truth.name}<br>predicted {said.name}<br>{self.n:,} of {self.total:,} images, {share}"
+        return (
+            f"truth {truth}<br>predicted {prediction}<br>"
+            f"{self.n:,} of {self.total:,} images, {share}"
+        )
 
 
 def confusion_chart(matrix: ArrayLike, normalise: bool = True, *, opens: bool = False) -> go.Figure:
     """Draw an (8, 8) confusion matrix of counts, rows the truth, columns the prediction.
 
-    Colour always follows the fraction of the row, so that a rare class is as readable as a common one;
-    `normalise` chooses whether a cell prints its percent of the row or its count. Hovering tells both. With `opens`
-    each cell has a point, x the prediction and y the truth, for a page that opens what is clicked.
+    Colour always follows the fraction of the row, so that a rare class is as readable as a common
+    one; `normalise` chooses whether a cell prints its percent of the row or its count. Hovering
+    shows both. With `opens` each cell has a point, x the prediction and y the truth, for a page
+    that opens what is clicked. Raise ValueError for a matrix of another shape, or with negative
+    counts.
     """
     counts = np.asarray(matrix, dtype=np.int64)
-    size = len(taxonomy.CODES)
-    if counts.shape != (size, size) or (counts < 0).any():
-        raise ValueError(
-            f"Expected `matrix` to be ({size}, {size}) counts of 0 or more but got the shape {counts.shape}."
-        )
+    _check_counts(counts)
     totals = counts.sum(axis=1).tolist()
-    truths = [
-        f"{truth.code} ({total:,})" for truth, total in zip(taxonomy.DIAGNOSES, totals, strict=True)
-    ]
-    grid = [
-        [_Cell(row, column, n, total) for column, n in enumerate(line)]
-        for row, (line, total) in enumerate(zip(counts.tolist(), totals, strict=True))
-    ]
+    truths = []
+    for truth, total in zip(taxonomy.DIAGNOSES, totals, strict=True):
+        truths.append(f"{truth.code} ({total:,})")
+    grid = _grid(counts)
     figure = _coloured(grid, truths)
-    _figures_in(figure, grid, truths, normalise=normalise, opens=opens)
-    for truth, total in zip(truths, totals, strict=True):
+    cells = [cell for line in grid for cell in line if cell.total]
+    _add_numbers(figure, cells, truths, normalise=normalise, opens=opens)
+    if opens:
+        _add_points(figure, cells, truths)
+    for truth_label, total in zip(truths, totals, strict=True):
         if not total:
-            figure.add_annotation(x=0.5, xref="x domain", y=truth, text=UNDEFINED, showarrow=False)
+            figure.add_annotation(
+                x=0.5, xref="x domain", y=truth_label, text=UNDEFINED, showarrow=False
+            )
     unit = "% of the row" if normalise else "images; colour: share of the row"
     square = {"constrain": "domain", "showgrid": False, "ticks": ""}
     figure.update_xaxes(title_text=f"Predicted ({unit})", tickangle=0, **square)
@@ -74,16 +81,41 @@ def confusion_chart(matrix: ArrayLike, normalise: bool = True, *, opens: bool = 
         **square,
     )
     figure.update_layout(height=500)
-    return finish(figure, _said_of(counts))
+    return finish(figure, _confusion_text(counts))
+
+
+def _check_counts(counts: NDArray[np.int64]) -> None:
+    size = len(taxonomy.CODES)
+    if counts.shape != (size, size) or (counts < 0).any():
+        raise ValueError(
+            f"Expected `matrix` to be ({size}, {size}) counts of 0 or more "
+            f"but got the shape {counts.shape}."
+        )
+
+
+def _grid(counts: NDArray[np.int64]) -> list[list[_Cell]]:
+    """Return the cells of a confusion matrix, row by row."""
+    grid = []
+    for truth, row in enumerate(counts.tolist()):
+        total = sum(row)
+        cells = [_Cell(truth, prediction, n, total) for prediction, n in enumerate(row)]
+        grid.append(cells)
+    return grid
 
 
 def _coloured(grid: list[list[_Cell]], truths: list[str]) -> go.Figure:
+    """Draw the cells in the colour of their share of the row."""
+    shares = []
+    hovers = []
+    for row in grid:
+        shares.append([cell.n / cell.total if cell.total else None for cell in row])
+        hovers.append([cell.hover for cell in row])
     return go.Figure(
         go.Heatmap(
-            z=[[cell.n / cell.total if cell.total else None for cell in row] for row in grid],
+            z=shares,
             x=list(taxonomy.CODES),
             y=truths,
-            customdata=[[cell.hover for cell in row] for row in grid],
+            customdata=hovers,
             hovertemplate="%{customdata}<extra></extra>",
             zmin=0,
             zmax=1,
@@ -96,21 +128,20 @@ def _coloured(grid: list[list[_Cell]], truths: list[str]) -> go.Figure:
     )
 
 
-def _figures_in(
-    figure: go.Figure, grid: list[list[_Cell]], truths: list[str], *, normalise: bool, opens: bool
+def _add_numbers(
+    figure: go.Figure, cells: list[_Cell], truths: list[str], *, normalise: bool, opens: bool
 ) -> None:
-    """Write its figure into each cell of a row that has images; with `opens`, lay a point over it."""
-    cells = [cell for row in grid for cell in row if cell.total]
-    x, y = [taxonomy.CODES[cell.said] for cell in cells], [truths[cell.truth] for cell in cells]
-    texts = [f"{100 * cell.n / cell.total:.0f}" if normalise else f"{cell.n:,}" for cell in cells]
-    if opens:  # plotly gives what is not selected one colour, but not a span in it
-        texts = [
-            f"<span style='color:{cell.ink}'>{text}</span>"
-            for cell, text in zip(cells, texts, strict=True)
-        ]
+    """Write its number into each cell of a row that has images."""
+    texts = []
+    for cell in cells:
+        text = f"{100 * cell.n / cell.total:.0f}" if normalise else f"{cell.n:,}"
+        if opens:
+            # plotly gives unselected text a single colour, but does not change that of a span.
+            text = f"<span style='color:{cell.ink}'>{text}</span>"
+        texts.append(text)
     figure.add_scatter(
-        x=x,
-        y=y,
+        x=[taxonomy.CODES[cell.prediction] for cell in cells],
+        y=[truths[cell.truth] for cell in cells],
         text=texts,
         textfont={"color": [cell.ink for cell in cells]},
         unselected={"textfont": {"color": "white"}},
@@ -118,66 +149,126 @@ def _figures_in(
         hoverinfo="skip",
         showlegend=False,
     )
-    if opens:  # a heatmap's cells cannot be selected, points can
-        figure.add_scatter(
-            x=x,
-            y=y,
-            customdata=[cell.hover for cell in cells],
-            hovertemplate="%{customdata}<extra></extra>",
-            mode="markers",
-            marker={"symbol": "square", "size": 34, "color": "white", "opacity": 0},
-            selected={"marker": {"opacity": 0.25}},
-            unselected={"marker": {"opacity": 0}},
-            showlegend=False,
-        )
 
 
-def _said_of(counts: NDArray[np.int64]) -> str:
-    own = zip(
-        taxonomy.DIAGNOSES, counts.diagonal().tolist(), counts.sum(axis=1).tolist(), strict=True
+def _add_points(figure: go.Figure, cells: list[_Cell], truths: list[str]) -> None:
+    """Lay a point over each cell: the cells of a heatmap cannot be selected, points can."""
+    figure.add_scatter(
+        x=[taxonomy.CODES[cell.prediction] for cell in cells],
+        y=[truths[cell.truth] for cell in cells],
+        customdata=[cell.hover for cell in cells],
+        hovertemplate="%{customdata}<extra></extra>",
+        mode="markers",
+        marker={"symbol": "square", "size": 34, "color": "white", "opacity": 0},
+        selected={"marker": {"opacity": 0.25}},
+        unselected={"marker": {"opacity": 0}},
+        showlegend=False,
     )
-    said = [f"{truth.name} {percent_text(n, total)} of {total:,}" for truth, n, total in own]
-    return f"Confusion matrix of {counts.sum():,} images; recognised as itself: {', '.join(said)}."
+
+
+def _confusion_text(counts: NDArray[np.int64]) -> str:
+    """Return the confusion matrix in words: the share of each diagnosis that is recognised."""
+    right = counts.diagonal().tolist()
+    totals = counts.sum(axis=1).tolist()
+    texts = []
+    for truth, n, total in zip(taxonomy.DIAGNOSES, right, totals, strict=True):
+        texts.append(f"{truth.name} {percent_text(n, total)} of {total:,}")
+    return f"Confusion matrix of {counts.sum():,} images; recognised as itself: {', '.join(texts)}."
+
+
+_STRENGTHS: Final = ("1", "2", "3", "4", "5")
+_DAMAGE_COLUMNS: Final = ("as it is", *_STRENGTHS)
 
 
 def damage_chart(robustness: Mapping[str, Any], merit: str) -> go.Figure:
-    """Draw a figure of `robustness.measure` by damage and strength, the picture as it is in the first column.
+    """Draw a figure of `robustness.measure` by damage and strength, undamaged in the first column.
 
-    `merit` is "balanced_accuracy", "malignant_auc" or "accuracy". The colour is the fall from the first column.
+    `merit` is "balanced_accuracy", "malignant_auc" or "accuracy". The colour is the fall from the
+    first column.
     """
-    clean, damages = robustness["clean"][merit], robustness["corruptions"]
-    names, columns = list(damages), ["as it is", "1", "2", "3", "4", "5"]
-    rows = [[clean, *(part[merit][key] for key in columns[1:])] for part in damages.values()]
-    lost = [
-        [None if undefined(value) or undefined(clean) else clean - value for value in row]
-        for row in rows
-    ]
-    worst = max((fall for row in lost for fall in row if fall is not None), default=0.0) or 1.0
-    figure = go.Figure(
-        go.Heatmap(
-            z=lost, x=columns, y=names, zmin=0, zmax=worst, colorscale="Cividis", showscale=False, xgap=2, ygap=2,
-            hovertemplate="%{y}, strength %{x}<br>fall %{z:.3f}<extra></extra>",
-        )
-    )  # fmt: skip
-    cells = [(y, x, rows[y][x], lost[y][x]) for y in range(len(rows)) for x in range(len(columns))]
-    figure.add_scatter(
-        x=[columns[x] for _, x, _, _ in cells],
-        y=[names[y] for y, _, _, _ in cells],
-        text=["–" if undefined(value) else f"{value:.2f}" for _, _, value, _ in cells],
-        textfont={"color": [
-            GREY.format(1) if fall is None else "black" if fall > worst / 2 else "white" for *_, fall in cells
-        ]},
-        mode="text", hoverinfo="skip", showlegend=False,
-    )  # fmt: skip
+    clean = robustness["clean"][merit]
+    damages = robustness["corruptions"]
+    names = list(damages)
+    rows = []
+    falls = []
+    for damage in damages.values():
+        damaged = [damage[merit][strength] for strength in _STRENGTHS]
+        values = [clean, *damaged]
+        rows.append(values)
+        falls.append([_fall(clean, value) for value in values])
+    defined_falls = [fall for row in falls for fall in row if fall is not None]
+    # Without any fall, a range of 1 avoids a colour scale of no width.
+    worst = max(defined_falls, default=0.0) or 1.0
+    figure = _coloured_falls(names, falls, worst)
+    _add_damage_numbers(figure, names, rows, falls, worst)
     figure.update_xaxes(
         title_text="Strength of the damage", type="category", showgrid=False, ticks=""
     )
     list_rows(figure, names)
-    said = [
-        f"{name} {number_text(row[1])} to {number_text(row[-1])}"
-        for name, row in zip(names, rows, strict=True)
-    ]
+    texts = []
+    for name, values in zip(names, rows, strict=True):
+        texts.append(f"{name} {number_text(values[1])} to {number_text(values[-1])}")
     words = merit.replace("_", " ").replace("auc", "AUC")
-    return finish(
-        figure, f"{words}, {number_text(clean)} undamaged; from strength 1 to 5: {', '.join(said)}."
+    undamaged = f"{words}, {number_text(clean)} undamaged"
+    return finish(figure, f"{undamaged}; from strength 1 to 5: {', '.join(texts)}.")
+
+
+def _fall(clean: float | None, value: float | None) -> float | None:
+    """Return how much a figure falls, or None where one of both is not defined."""
+    if clean is None or value is None or undefined(clean) or undefined(value):
+        return None
+    return clean - value
+
+
+def _coloured_falls(names: list[str], falls: list[list[float | None]], worst: float) -> go.Figure:
+    """Draw the cells in the colour of their fall, from 0 to `worst`."""
+    return go.Figure(
+        go.Heatmap(
+            z=falls,
+            x=list(_DAMAGE_COLUMNS),
+            y=names,
+            zmin=0,
+            zmax=worst,
+            colorscale="Cividis",
+            showscale=False,
+            xgap=2,
+            ygap=2,
+            hovertemplate="%{y}, strength %{x}<br>fall %{z:.3f}<extra></extra>",
+        )
     )
+
+
+def _add_damage_numbers(
+    figure: go.Figure,
+    names: list[str],
+    rows: list[list[float | None]],
+    falls: list[list[float | None]],
+    worst: float,
+) -> None:
+    """Write its number into each cell."""
+    x = []
+    y = []
+    texts = []
+    colours = []
+    for name, values, row_falls in zip(names, rows, falls, strict=True):
+        for column, value, fall in zip(_DAMAGE_COLUMNS, values, row_falls, strict=True):
+            x.append(column)
+            y.append(name)
+            texts.append("–" if value is None or undefined(value) else f"{value:.2f}")
+            colours.append(_damage_ink(fall, worst))
+    figure.add_scatter(
+        x=x,
+        y=y,
+        text=texts,
+        textfont={"color": colours},
+        mode="text",
+        hoverinfo="skip",
+        showlegend=False,
+    )
+
+
+def _damage_ink(fall: float | None, worst: float) -> str:
+    """Return a colour that is readable on a cell: the scale ends in light yellow."""
+    if fall is None:
+        return GREY.format(1)
+    return "black" if fall > worst / 2 else "white"

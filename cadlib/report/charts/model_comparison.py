@@ -1,67 +1,91 @@
-"""Two models on the same images: the difference of each figure with its interval."""
+"""Draws the differences of two models on the same images, with intervals."""
 
 import plotly.graph_objects as go
 
 from cadlib import taxonomy
-from cadlib.metrics.model_comparison import FIGURE_NAMES, Comparison
+from cadlib.metrics.model_comparison import FIGURE_NAMES, Comparison, Difference
 from cadlib.report.charts.style import GREY, GRID, finish, list_rows, number_text, undefined
 
 
-def comparison_chart(found: Comparison, first: str, second: str) -> go.Figure:
-    """Draw second minus first, a row a figure; filled where chance does not explain it, to the right where better."""
-    figure, said = go.Figure(), []
+def comparison_chart(comparison: Comparison, first: str, second: str) -> go.Figure:
+    """Draw second minus first, a row a figure.
+
+    A mark is filled where the difference is significant, and lies on the right where the second
+    model is better.
+    """
+    figure = go.Figure()
+    texts = []
     for key, name in FIGURE_NAMES.items():
-        part = found.figures[key]
-        words = f"{name} {number_text(part.first, 3)} and {number_text(part.second, 3)}"
-        if part.difference is None or undefined(part.difference):
+        difference = comparison.figures[key]
+        values = f"{number_text(difference.first, 3)} and {number_text(difference.second, 3)}"
+        text = f"{name} {values}"
+        if difference.difference is None or undefined(difference.difference):
             figure.add_annotation(x=0, y=name, text="not defined", showarrow=False)
-            said.append(words)
+            texts.append(text)
             continue
-        turn = 1 if part.higher_is_better else -1
-        ends = part.interval or (part.difference, part.difference)
-        low, high = sorted(turn * end for end in ends)
-        value = turn * part.difference
-        colour = {"second": taxonomy.BENIGN_COLOUR, "first": taxonomy.MALIGNANT_COLOUR}.get(
-            part.better or "", GREY.format(0.9)
-        )
-        figure.add_scatter(
-            x=[value],
-            y=[name],
-            mode="markers",
-            marker={
-                "size": 12,
-                "symbol": "diamond" if part.better else "diamond-open",
-                "color": colour,
-            },
-            error_x={
-                "symmetric": False,
-                "array": [high - value],
-                "arrayminus": [value - low],
-                "color": colour,
-            },
-            hovertemplate=f"{words}<extra></extra>",
-            showlegend=False,
-            cliponaxis=False,
-        )
-        verdict = {"first": f"{first} is better", "second": f"{second} is better"}.get(
-            part.better or "", "no more than chance"
-        )
-        said.append(f"{words}, {verdict}")
+        _add_difference(figure, name, difference, text)
+        texts.append(f"{text}, {_verdict(difference, first, second)}")
     list_rows(figure, list(FIGURE_NAMES.values()))
     figure.add_vline(x=0, line={"color": GREY.format(0.9), "dash": "longdash", "width": 1})
-    figure.update_xaxes(title_text=f"← {first} better · {_axis(found)} · {second} better →", **GRID)
-    return finish(
-        figure, f"{second} compared with {first} on {found.n:,} images: {'; '.join(said)}."
+    title = f"← {first} better · {_axis(comparison)} · {second} better →"
+    figure.update_xaxes(title_text=title, **GRID)
+    n = f"{comparison.n:,}"
+    return finish(figure, f"{second} compared with {first} on {n} images: {'; '.join(texts)}.")
+
+
+def _add_difference(figure: go.Figure, name: str, difference: Difference, text: str) -> None:
+    """Draw a difference with its interval, turned so that better is on the right."""
+    if difference.difference is None:
+        return
+    sign = 1 if difference.higher_is_better else -1
+    value = sign * difference.difference
+    ends = difference.interval or (difference.difference, difference.difference)
+    low, high = sorted(sign * end for end in ends)
+    colour = _colour(difference)
+    figure.add_scatter(
+        x=[value],
+        y=[name],
+        mode="markers",
+        marker={
+            "size": 12,
+            "symbol": "diamond" if difference.better else "diamond-open",
+            "color": colour,
+        },
+        error_x={
+            "symmetric": False,
+            "array": [high - value],
+            "arrayminus": [value - low],
+            "color": colour,
+        },
+        hovertemplate=f"{text}<extra></extra>",
+        showlegend=False,
+        cliponaxis=False,
     )
 
 
-def _axis(found: Comparison) -> str:
-    """Return the words for the axis: which figures are drawn with the opposite sign of the table."""
-    reversed_names = [
-        FIGURE_NAMES[key].split(" (")[0]
-        for key, part in found.figures.items()
-        if not part.higher_is_better
-    ]
+def _colour(difference: Difference) -> str:
+    if difference.better == "second":
+        return taxonomy.BENIGN_COLOUR
+    if difference.better == "first":
+        return taxonomy.MALIGNANT_COLOUR
+    return GREY.format(0.9)
+
+
+def _verdict(difference: Difference, first: str, second: str) -> str:
+    if difference.better == "first":
+        return f"{first} is better"
+    if difference.better == "second":
+        return f"{second} is better"
+    return "no more than chance"
+
+
+def _axis(comparison: Comparison) -> str:
+    """Return the title of the axis, with the figures drawn with the opposite sign of the table."""
+    reversed_names = []
+    for key, difference in comparison.figures.items():
+        if not difference.higher_is_better:
+            name, _, _ = FIGURE_NAMES[key].partition(" (")
+            reversed_names.append(name)
     if not reversed_names:
         return "improvement"
     return f"improvement (sign of the {' and the '.join(reversed_names)} reversed)"

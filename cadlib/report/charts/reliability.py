@@ -1,4 +1,4 @@
-"""The reliability diagrams that the images of metrics.json allow."""
+"""Selects the reliability diagrams that metrics.json allows."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -10,9 +10,10 @@ from cadlib.report.charts.classification import malignant_reliability_chart, rel
 
 
 def reliability_charts(figures: Mapping[str, Any]) -> tuple[tuple[str, go.Figure], ...]:
-    """Return the name and the chart of each diagram: of the first diagnosis, and of the malignant probability.
+    """Return the name and the chart of each diagram.
 
-    Without a diagnosis the first is missing, in figures of an earlier version the second.
+    The first is that of the top diagnosis, and needs images with a diagnosis. The second is that of
+    the malignant probability, which figures of an earlier version do not have.
     """
     images = Counts.of(figures)
     charts = []

@@ -1,4 +1,4 @@
-"""What all charts share: their axes, their rows, and the words for a figure."""
+"""Defines the common style of charts: axes, rows, and number texts."""
 
 import math
 from collections.abc import Sequence
@@ -13,7 +13,10 @@ CONFIG: Final[dict[str, Any]] = {
     "showSendToCloud": False,
     "responsive": True,
 }
-"""What a page passes on to plotly: no buttons, of which one sends the chart to plotly's own server."""
+"""Settings that a page passes to plotly.
+
+No buttons: one of them sends the chart to plotly's own server.
+"""
 
 UNDEFINED: Final = "not defined"
 
@@ -26,9 +29,13 @@ ROW_PX: Final = 28
 def list_rows(figure: go.Figure, labels: Sequence[str]) -> None:
     """Give each label a row, the first on top, and put the legend above them."""
     figure.update_yaxes(
-        categoryorder="array", categoryarray=list(labels), range=[len(labels) - 0.5, -0.5], showgrid=False,
-        automargin=True, ticks="",
-    )  # fmt: skip
+        categoryorder="array",
+        categoryarray=list(labels),
+        range=[len(labels) - 0.5, -0.5],
+        showgrid=False,
+        automargin=True,
+        ticks="",
+    )
     figure.update_layout(
         barmode="overlay",
         height=ROW_PX * len(labels) + 84,
@@ -37,7 +44,10 @@ def list_rows(figure: go.Figure, labels: Sequence[str]) -> None:
 
 
 def finish(figure: go.Figure, alt: str) -> go.Figure:
-    """Make it fit any page and say in words what it shows; nothing can be dragged, zoomed or hidden."""
+    """Make a figure fit any page, and add the text `alt` that describes it.
+
+    Nothing can be dragged, zoomed or hidden.
+    """
     figure.update_layout(
         paper_bgcolor="rgba(0, 0, 0, 0)",
         plot_bgcolor="rgba(0, 0, 0, 0)",
@@ -53,42 +63,50 @@ def finish(figure: go.Figure, alt: str) -> go.Figure:
 
 
 def row_label(d: taxonomy.Diagnosis, extra: str = "") -> str:
-    """Return the name of a row: diagnosis, code, what is added, and the coloured mark of its group."""
+    """Return the name of a row: diagnosis, code, `extra`, and the coloured mark of its group."""
     return f"{d.name} <b>{d.code}</b> {extra}<span style='color:{d.group_colour}'>{d.mark}</span> "
 
 
 def undefined(value: float | None) -> bool:
-    """Say whether a figure is not defined: None as JSON has it, or NaN."""
+    """Return whether a figure is not defined: None as JSON has it, or NaN."""
     return value is None or math.isnan(value)
 
 
 def number_text(value: float | None, digits: int = 2) -> str:
-    """Return a figure in words, `UNDEFINED` where it is."""
-    return UNDEFINED if value is None or math.isnan(value) else f"{value:.{digits}f}"
+    """Return a figure as text, or `UNDEFINED` for None and NaN."""
+    if value is None or math.isnan(value):
+        return UNDEFINED
+    return f"{value:.{digits}f}"
 
 
 def percent_text(part: int, whole: int) -> str:
-    """Return a share as a whole percentage, `UNDEFINED` of nothing."""
-    return f"{100 * part / whole:.0f} %" if whole else UNDEFINED
+    """Return a share as a whole percentage, or `UNDEFINED` where `whole` is 0."""
+    if not whole:
+        return UNDEFINED
+    return f"{100 * part / whole:.0f} %"
 
 
 def whiskers(
     values: Sequence[float | None], bounds: Sequence[Sequence[float] | None]
 ) -> dict[str, Any]:
-    """Return the error bars from each value to its [low, high]; none where one of them is not defined."""
-    reach = [
-        (0.0, 0.0)
-        if value is None or ends is None
-        else (max(value - ends[0], 0.0), max(ends[1] - value, 0.0))
-        for value, ends in zip(values, bounds, strict=True)
-    ]
-    low, high = [low for low, _ in reach], [high for _, high in reach]
-    colour = GREY.format(0.8)
+    """Return the error bars from each value to its [low, high].
+
+    A bar has no length where the value or its bounds are None.
+    """
+    low = []
+    high = []
+    for value, ends in zip(values, bounds, strict=True):
+        if value is None or ends is None:
+            low.append(0.0)
+            high.append(0.0)
+        else:
+            low.append(max(value - ends[0], 0.0))
+            high.append(max(ends[1] - value, 0.0))
     return {
         "symmetric": False,
         "arrayminus": low,
         "array": high,
         "thickness": 1.5,
         "width": 4,
-        "color": colour,
+        "color": GREY.format(0.8),
     }

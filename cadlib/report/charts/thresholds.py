@@ -1,7 +1,7 @@
-"""What a threshold trades: specificity for sensitivity, precision for recall, needless referrals for lesions found."""
+"""Draws the trade-offs of a threshold: ROC, precision-recall and decision curves."""
 
 from collections.abc import Mapping, Sequence
-from typing import Final
+from typing import Any, Final
 
 import plotly.graph_objects as go
 
@@ -19,6 +19,7 @@ _CHOSEN: Final = {
     "line": {"color": "white", "width": 2},
 }
 """The mark of the threshold that the reader moves, on every chart."""
+_LEGEND_ABOVE: Final = {"orientation": "h", "x": 0, "y": 1.02, "yanchor": "bottom"}
 
 
 def roc_chart(
@@ -27,82 +28,111 @@ def roc_chart(
     operating_points: Sequence[OperatingPoint | TradeOff] = (),
     chosen: TradeOff | None = None,
 ) -> go.Figure:
-    """Draw the ROC curves of `summary.summarise`, one a code and a bold one for the key "malignant".
+    """Draw the ROC curves of `summary.summarise`: one a code, and a bold one for "malignant".
 
     Each curve is {"fpr": […], "tpr": […]} or None where it is not defined; `auc` has the same keys.
-    Operating points are marked where they were measured, which need not be on these curves; so is the `chosen` one.
+    Operating points and the `chosen` one are marked at their measured values, which need not be on
+    these curves.
     """
     figure = go.Figure()
-    said = [*_roc_curves(figure, roc, auc), *_roc_points(figure, operating_points)]
+    texts = _add_roc_curves(figure, roc, auc)
+    texts += _add_roc_points(figure, operating_points)
     if chosen:
         hover = "sensitivity %{y:.2f}<br>1 − specificity %{x:.2f}"
         _mark(figure, 1 - chosen.specificity, chosen.sensitivity, hover, chosen.intervals)
-        said.append(
-            f"this threshold at sensitivity {chosen.sensitivity:.2f}, specificity {chosen.specificity:.2f}"
+        texts.append(
+            f"this threshold at sensitivity {chosen.sensitivity:.2f}, "
+            f"specificity {chosen.specificity:.2f}"
         )
     figure.update_xaxes(title_text="1 − specificity", constrain="domain", **UNIT)
     figure.update_yaxes(
         title_text="Sensitivity", scaleanchor="x", constrain="domain", constraintoward="top", **UNIT
     )
     figure.update_layout(height=460, legend={"itemsizing": "trace"})
-    return finish(figure, f"ROC curves, area under the curve: {', '.join(said)}.")
+    return finish(figure, f"ROC curves, area under the curve: {', '.join(texts)}.")
 
 
-def _roc_curves(
+def _add_roc_curves(
     figure: go.Figure,
     roc: Mapping[str, Mapping[str, Sequence[float | None]] | None],
     auc: Mapping[str, Area],
 ) -> list[str]:
-    """Draw the curves and chance; return what each of them says."""
-    curves = [
-        (d.code, d.code, d.colour, "dash" if d.malignant else "dot", 1.8)
-        for d in taxonomy.DIAGNOSES
-    ]
-    curves += [
-        ("malignant", "Malignant", taxonomy.MALIGNANT_COLOUR, "solid", 4.0)
-    ]  # last: on top of the others
-    said = []
-    for key, label, colour, dash, width in curves:
-        if key not in roc:
-            continue
-        curve, area = roc[key], _area(auc.get(key))
-        figure.add_scatter(
-            x=[None] if curve is None else list(curve["fpr"]),
-            y=[None] if curve is None else list(curve["tpr"]),
-            mode="lines",
-            name=f"{label}  AUC {area}",
-            line={"color": colour, "dash": dash, "width": width},
-            legendrank=1 if key == "malignant" else 1000,
-            showlegend=True,
-            hovertemplate=f"{label}<br>sensitivity %{{y:.2f}}<br>1 − specificity %{{x:.2f}}<extra></extra>",
-        )
-        said.append(f"{label} {area}")
+    """Draw the curves and the line of chance; return a text for each curve."""
+    texts = []
+    for d in taxonomy.DIAGNOSES:
+        if d.code in roc:
+            area = _area(auc.get(d.code))
+            line = {"color": d.colour, "dash": "dash" if d.malignant else "dot", "width": 1.8}
+            _add_roc_curve(figure, roc[d.code], d.code, area, line, legend_rank=1000)
+            texts.append(f"{d.code} {area}")
+    if "malignant" in roc:
+        # The last curve lies on top of the others.
+        area = _area(auc.get("malignant"))
+        line = {"color": taxonomy.MALIGNANT_COLOUR, "dash": "solid", "width": 4.0}
+        _add_roc_curve(figure, roc["malignant"], "Malignant", area, line, legend_rank=1)
+        texts.append(f"Malignant {area}")
     figure.add_scatter(
-        x=[0, 1], y=[0, 1], mode="lines", name="Chance", hoverinfo="skip",
+        x=[0, 1],
+        y=[0, 1],
+        mode="lines",
+        name="Chance",
+        hoverinfo="skip",
         line={"color": GREY.format(0.7), "dash": "longdash", "width": 1},
-    )  # fmt: skip
-    return said
+    )
+    return texts
 
 
-def _roc_points(figure: go.Figure, points: Sequence[OperatingPoint | TradeOff]) -> list[str]:
-    """Mark operating points, if there are any; return what each of them says."""
+def _add_roc_curve(
+    figure: go.Figure,
+    curve: Mapping[str, Sequence[float | None]] | None,
+    label: str,
+    area: str,
+    line: dict[str, Any],
+    *,
+    legend_rank: int,
+) -> None:
+    """Draw a curve; one that is not defined has an entry in the legend only."""
+    point = "sensitivity %{y:.2f}<br>1 − specificity %{x:.2f}"
+    figure.add_scatter(
+        x=[None] if curve is None else list(curve["fpr"]),
+        y=[None] if curve is None else list(curve["tpr"]),
+        mode="lines",
+        name=f"{label}  AUC {area}",
+        line=line,
+        legendrank=legend_rank,
+        showlegend=True,
+        hovertemplate=f"{label}<br>{point}<extra></extra>",
+    )
+
+
+def _add_roc_points(figure: go.Figure, points: Sequence[OperatingPoint | TradeOff]) -> list[str]:
+    """Mark operating points, if there are any; return a text for each."""
     if not points:
         return []
-    of_each = [(p, p.split if isinstance(p, OperatingPoint) else "these") for p in points]
+    labels = []
+    texts = []
+    for point in points:
+        images = f"{point.split if isinstance(point, OperatingPoint) else 'these'} images"
+        labels.append(f"{point.shown_name}, threshold {point.threshold:.3f}, on {images}")
+        texts.append(
+            f"{point.shown_name} point at sensitivity {point.sensitivity:.2f}, "
+            f"specificity {point.specificity:.2f} on {images}"
+        )
     figure.add_scatter(
         x=[1 - point.specificity for point in points],
         y=[point.sensitivity for point in points],
         mode="markers",
         name="Operating points",
-        text=[f"{p.shown_name}, threshold {p.threshold:.3f}, on {of} images" for p, of in of_each],
-        marker={"symbol": "diamond", "size": 11, "color": taxonomy.MALIGNANT_COLOUR,
-                "line": {"color": "white", "width": 1.5}},
+        text=labels,
+        marker={
+            "symbol": "diamond",
+            "size": 11,
+            "color": taxonomy.MALIGNANT_COLOUR,
+            "line": {"color": "white", "width": 1.5},
+        },
         hovertemplate="%{text}<br>sensitivity %{y:.2f}<br>1 − specificity %{x:.2f}<extra></extra>",
-    )  # fmt: skip
-    return [
-        f"{p.shown_name} point at sensitivity {p.sensitivity:.2f}, specificity {p.specificity:.2f} on {of} images"
-        for p, of in of_each
-    ]
+    )
+    return texts
 
 
 def precision_recall_chart(
@@ -111,70 +141,136 @@ def precision_recall_chart(
     chosen: TradeOff | None = None,
     operating_points: Sequence[TradeOff] = (),
 ) -> go.Figure:
-    """Draw precision against recall in steps: a curve for "melanoma", a bold one for "malignant", each with its AP.
+    """Draw precision against recall in steps, each curve with its average precision (AP).
 
-    A dashed line is what calling every image so gives. `chosen` and operating points are marked on the malignant curve.
+    There is a curve for "melanoma" and a bold one for "malignant". A dotted line is the precision
+    of calling every image so. `chosen` and operating points are marked on the malignant curve.
     """
-    colours = {"melanoma": ("dash", 1.8, taxonomy.diagnosis("MEL").colour),
-               "malignant": ("solid", 4.0, taxonomy.MALIGNANT_COLOUR)}  # fmt: skip
-    figure, said = go.Figure(), []
+    figure = go.Figure()
+    texts = []
     for key, curve in curves.items():
-        dash, width, colour = colours[key]
         area = _area(average.get(key))
-        name = key.capitalize()
-        figure.add_scatter(
-            x=[0, *curve.recall] if len(curve.recall) else [None],
-            y=[curve.precision[0], *curve.precision] if len(curve.recall) else [None],
-            mode="lines",
-            name=f"{name}  AP {area}" if key in average else name,
-            line={"color": colour, "dash": dash, "width": width, "shape": "vh"},
-            showlegend=True,
-            hovertemplate=f"{name}<br>precision %{{y:.2f}}<br>recall %{{x:.2f}}<extra></extra>",
-        )
-        figure.add_scatter(
-            x=[0, 1], y=[curve.positives] * 2, mode="lines", hoverinfo="skip", showlegend=False,
-            line={"color": colour, "dash": "dot", "width": 1},
-        )  # fmt: skip
-        said.append(f"{name} average precision {area}, by chance {curve.positives:.2f}")
-    named = [point for point in operating_points if point.precision == point.precision]
-    if named:
-        figure.add_scatter(
-            x=[p.sensitivity for p in named], y=[p.precision for p in named], mode="markers", name="Operating points",
-            marker=_CHOSEN, text=[f"{p.shown_name}, threshold {p.threshold:.3f}" for p in named],
-            hovertemplate="%{text}<br>precision %{y:.2f}<br>recall %{x:.2f}<extra></extra>",
-        )  # fmt: skip
-        said += [
-            f"{p.shown_name} point at precision {p.precision:.2f}, recall {p.sensitivity:.2f}"
-            for p in named
-        ]
+        _add_precision_curve(figure, key, curve, area if key in average else None)
+        chance = f"{curve.positives:.2f}"
+        texts.append(f"{key.capitalize()} average precision {area}, by chance {chance}")
+    # NaN is not equal to itself: a point without a referral has no precision.
+    defined = [point for point in operating_points if point.precision == point.precision]
+    if defined:
+        texts += _add_precision_points(figure, defined)
     if chosen and chosen.precision == chosen.precision:
-        _mark(figure, chosen.sensitivity, chosen.precision, "precision %{y:.2f}<br>recall %{x:.2f}")
-        said.append(
+        hover = "precision %{y:.2f}<br>recall %{x:.2f}"
+        _mark(figure, chosen.sensitivity, chosen.precision, hover)
+        texts.append(
             f"at this threshold precision {chosen.precision:.2f}, recall {chosen.sensitivity:.2f}"
         )
     figure.update_xaxes(title_text="Recall (sensitivity)", **UNIT)
     figure.update_yaxes(title_text="Precision (PPV on these images)", **UNIT)
-    figure.update_layout(
-        height=400, legend={"orientation": "h", "x": 0, "y": 1.02, "yanchor": "bottom"}
+    figure.update_layout(height=400, legend=_LEGEND_ABOVE)
+    return finish(figure, f"Precision-recall curves: {'; '.join(texts) or UNDEFINED}.")
+
+
+def _add_precision_curve(
+    figure: go.Figure, key: str, curve: PrecisionRecallCurve, area: str | None
+) -> None:
+    """Draw a curve and its line of chance; `area` is named in the legend, where it is known."""
+    name = key.capitalize()
+    line: dict[str, Any]
+    if key == "malignant":
+        line = {"color": taxonomy.MALIGNANT_COLOUR, "dash": "solid", "width": 4.0, "shape": "vh"}
+    else:
+        colour = taxonomy.diagnosis("MEL").colour
+        line = {"color": colour, "dash": "dash", "width": 1.8, "shape": "vh"}
+    is_defined = len(curve.recall) > 0
+    figure.add_scatter(
+        x=[0, *curve.recall] if is_defined else [None],
+        y=[curve.precision[0], *curve.precision] if is_defined else [None],
+        mode="lines",
+        name=name if area is None else f"{name}  AP {area}",
+        line=line,
+        showlegend=True,
+        hovertemplate=f"{name}<br>precision %{{y:.2f}}<br>recall %{{x:.2f}}<extra></extra>",
     )
-    return finish(figure, f"Precision-recall curves: {'; '.join(said) or UNDEFINED}.")
+    figure.add_scatter(
+        x=[0, 1],
+        y=[curve.positives] * 2,
+        mode="lines",
+        hoverinfo="skip",
+        showlegend=False,
+        line={"color": line["color"], "dash": "dot", "width": 1},
+    )
+
+
+def _add_precision_points(figure: go.Figure, points: Sequence[TradeOff]) -> list[str]:
+    """Mark operating points; return a text for each."""
+    figure.add_scatter(
+        x=[point.sensitivity for point in points],
+        y=[point.precision for point in points],
+        mode="markers",
+        name="Operating points",
+        marker=_CHOSEN,
+        text=[f"{point.shown_name}, threshold {point.threshold:.3f}" for point in points],
+        hovertemplate="%{text}<br>precision %{y:.2f}<br>recall %{x:.2f}<extra></extra>",
+    )
+    texts = []
+    for point in points:
+        precision = f"precision {point.precision:.2f}"
+        recall = f"recall {point.sensitivity:.2f}"
+        texts.append(f"{point.shown_name} point at {precision}, {recall}")
+    return texts
 
 
 def _area(area: Area | None) -> str:
     """Return an area with its interval, where it has one: "0.877 (0.85–0.90)"."""
-    value, interval = area or (None, None)
-    return number_text(value, 3) + (f" ({interval[0]:.2f}–{interval[1]:.2f})" if interval else "")
+    if area is None:
+        return number_text(None, 3)
+    value, interval = area
+    text = number_text(value, 3)
+    if interval:
+        low, high = interval
+        text += f" ({low:.2f}–{high:.2f})"
+    return text
 
 
 def decision_chart(curve: DecisionCurve, chosen: TradeOff | None = None) -> go.Figure:
-    """Draw net benefit by threshold probability, with referring everybody and nobody, and the interval as a band."""
-    figure, colour = go.Figure(), taxonomy.BENIGN_COLOUR
+    """Draw net benefit by threshold probability, with its interval as a band.
+
+    Two more lines are the net benefit of referring everybody and nobody.
+    """
+    figure = go.Figure()
+    _add_decision_curves(figure, curve)
+    share = f"{100 * curve.prevalence:.1f} %"
+    alt = (
+        f"Decision curve where {share} are malignant: "
+        f"the model's net benefit is {_where_better(curve)}"
+    )
+    if chosen and 0 < chosen.threshold < 1:
+        threshold = chosen.threshold_at(curve.prevalence)
+        benefit = chosen.net_benefit(curve.prevalence)
+        _mark(figure, threshold, benefit, "refer at %{x:.2f}<br>net benefit %{y:.3f}")
+        alt += f"; at this threshold, {threshold:.2f}, it is {benefit:.3f}"
+    figure.update_xaxes(title_text="Threshold probability", **UNIT)
+    # The highest net benefit that there can be is the prevalence.
+    top = curve.prevalence * 1.08
+    figure.update_yaxes(
+        title_text="Net benefit, malignant found a patient", range=[-0.3 * top, top], **GRID
+    )
+    figure.update_layout(height=400, legend=_LEGEND_ABOVE)
+    return finish(figure, f"{alt}.")
+
+
+def _add_decision_curves(figure: go.Figure, curve: DecisionCurve) -> None:
+    """Draw the band of the interval, referring all and none, and the model on top."""
     x = curve.threshold.tolist()
     if curve.low is not None and curve.high is not None:
         figure.add_scatter(
-            x=[*x, *reversed(x)], y=[*curve.high.tolist(), *reversed(curve.low.tolist())], fill="toself",
-            fillcolor="rgba(0, 114, 178, 0.18)", line={"width": 0}, hoverinfo="skip", name="95 % interval",
-        )  # fmt: skip
+            x=[*x, *reversed(x)],
+            y=[*curve.high.tolist(), *reversed(curve.low.tolist())],
+            fill="toself",
+            fillcolor="rgba(0, 114, 178, 0.18)",
+            line={"width": 0},
+            hoverinfo="skip",
+            name="95 % interval",
+        )
     grey = {"color": GREY.format(0.9), "width": 1.5}
     figure.add_scatter(
         x=x, y=curve.refer_all.tolist(), mode="lines", name="Refer all", line=grey, hoverinfo="skip"
@@ -188,41 +284,40 @@ def decision_chart(curve: DecisionCurve, chosen: TradeOff | None = None) -> go.F
         hoverinfo="skip",
     )
     figure.add_scatter(
-        x=x, y=curve.model.tolist(), mode="lines", name="Model", line={"color": colour, "width": 3},
+        x=x,
+        y=curve.model.tolist(),
+        mode="lines",
+        name="Model",
+        line={"color": taxonomy.BENIGN_COLOUR, "width": 3},
         hovertemplate="refer at %{x:.2f}<br>net benefit %{y:.3f}<extra></extra>",
-    )  # fmt: skip
-    better = curve.threshold[(curve.model > curve.refer_all) & (curve.model > 0)]
-    said = (
-        f"above both from {better[0]:.2f} to {better[-1]:.2f}"
-        if len(better)
-        else "nowhere above both"
     )
-    alt = f"Decision curve where {100 * curve.prevalence:.1f} % are malignant: the model's net benefit is {said}"
-    if chosen and 0 < chosen.threshold < 1:
-        at, benefit = chosen.threshold_at(curve.prevalence), chosen.net_benefit(curve.prevalence)
-        _mark(figure, at, benefit, "refer at %{x:.2f}<br>net benefit %{y:.3f}")
-        alt += f"; at this threshold, {at:.2f}, it is {benefit:.3f}"
-    figure.update_xaxes(title_text="Threshold probability", **UNIT)
-    top = curve.prevalence * 1.08
-    figure.update_yaxes(
-        title_text="Net benefit, malignant found a patient", range=[-0.3 * top, top], **GRID
-    )
-    figure.update_layout(
-        height=400, legend={"orientation": "h", "x": 0, "y": 1.02, "yanchor": "bottom"}
-    )
-    return finish(figure, f"{alt}.")
+
+
+def _where_better(curve: DecisionCurve) -> str:
+    """Return where the model is better than referring everybody and nobody."""
+    is_better = (curve.model > curve.refer_all) & (curve.model > 0)
+    better = curve.threshold[is_better]
+    if not len(better):
+        return "nowhere above both"
+    return f"above both from {better[0]:.2f} to {better[-1]:.2f}"
 
 
 def _mark(
     figure: go.Figure, x: float, y: float, hover: str, intervals: PointIntervals | None = None
 ) -> None:
     """Mark the threshold that the reader moves; on a ROC curve with its intervals."""
-    found, spared = (intervals.sensitivity, intervals.specificity) if intervals else (None, None)
+    x_ends = None
+    y_ends = None
+    if intervals:
+        y_ends = intervals.sensitivity
+        specificity_ends = intervals.specificity
+        if specificity_ends is not None:
+            x_ends = (1 - specificity_ends[1], 1 - specificity_ends[0])
     figure.add_scatter(
         x=[x],
         y=[y],
-        error_x=whiskers([x], [None if spared is None else (1 - spared[1], 1 - spared[0])]),
-        error_y=whiskers([y], [found]),
+        error_x=whiskers([x], [x_ends]),
+        error_y=whiskers([y], [y_ends]),
         mode="markers",
         marker=_CHOSEN,
         name="This threshold",

@@ -1,9 +1,9 @@
-"""The curves of one run of training, or of two to compare."""
+"""Draws the curves of one training run, or of two to compare."""
 
 import math
 from collections.abc import Sequence
 from html import escape
-from typing import Final
+from typing import Any, Final
 
 import plotly.graph_objects as go
 
@@ -12,7 +12,10 @@ from cadlib.training import monitor
 from cadlib.training.monitor import Curve, RunReading
 
 RUN_COLOURS: Final = ("#8F6BD1", "#A67C00")
-"""Violet and ochre: no colours of a diagnosis group, and apart for the colour-blind (tests/test_colours.py)."""
+"""Violet and ochre.
+
+They are no colours of a diagnosis group, and distinct for the colour-blind (tests/test_colours.py).
+"""
 _SIGNS: Final = (("solid", "circle"), ("dash", "diamond"))
 
 TRAINING_CHARTS: Final = {
@@ -27,61 +30,97 @@ TRAINING_CHARTS: Final = {
 
 
 def training_chart(readings: Sequence[RunReading], tag: str) -> go.Figure:
-    """Draw the curve `tag` of one run or two by epoch; on a curve of validation a star marks the best epoch."""
-    title, figure, said = TRAINING_CHARTS[tag], go.Figure(), []
+    """Draw the curve `tag` of one run or two by epoch.
+
+    On a curve of validation a star marks the best epoch.
+    """
+    title = TRAINING_CHARTS[tag]
+    figure = go.Figure()
+    texts = []
     for reading, colour, (dash, symbol) in zip(readings, RUN_COLOURS, _SIGNS, strict=False):
-        curve, name = reading.curves[tag], escape(reading.name)
-        figure.add_scatter(
-            x=curve.epochs or [None],
-            y=curve.values or [None],
-            mode="lines+markers",
-            name=name,
-            showlegend=True,
-            line={"color": colour, "dash": dash, "width": 2},
-            marker={"symbol": symbol, "size": 6 if len(curve.values) < 60 else 1},
-            hovertemplate=f"{name}<br>epoch %{{x:.4~g}}<br>{title} %{{y:.4~g}}<extra></extra>",
-        )
-        said.append(f"{reading.name} {_words(curve)}")
-        if (best := reading.best) and best[0] in curve.epochs and tag.startswith("epoch/"):
-            figure.add_scatter(
-                x=[best[0]], y=[curve.values[curve.epochs.index(best[0])]], mode="markers", showlegend=False,
-                marker={"symbol": "star", "size": 15, "color": colour, "line": {"color": GREY.format(1), "width": 1}},
-                hovertemplate=f"{name}<br>best epoch, {best[0]}<br>{title} %{{y:.4~g}}<extra></extra>",
-            )  # fmt: skip
-            said[-1] += (
-                f", {number_text(curve.values[curve.epochs.index(best[0])], 3)} at its best epoch, {best[0]}"
-            )
+        line = {"color": colour, "dash": dash, "width": 2}
+        _add_curve(figure, reading, tag, line, symbol)
+        text = f"{reading.name} {_course(reading.curves[tag])}"
+        if tag.startswith("epoch/"):
+            text += _mark_best_epoch(figure, reading, tag, colour)
+        texts.append(text)
     longest = max(reading.epochs for reading in readings)
     figure.update_xaxes(title_text="Epoch", range=[0, longest * 1.02], nticks=8, **GRID)
-    share = (
-        {"clipmin": 0, "clipmax": 1}
-        if tag in (monitor.BALANCED_ACCURACY, monitor.MALIGNANT_AUC)
-        else {}
-    )
+    is_share = tag in (monitor.BALANCED_ACCURACY, monitor.MALIGNANT_AUC)
     figure.update_yaxes(
         title_text=title,
         nticks=6,
         automargin=False,
         tickformat=".4~g",
-        autorangeoptions=share,
+        autorangeoptions={"clipmin": 0, "clipmax": 1} if is_share else {},
         **GRID,
     )
-    finish(figure, f"{title} by epoch, of {longest}: {'; '.join(said)}.")
+    finish(figure, f"{title} by epoch, of {longest}: {'; '.join(texts)}.")
     legend = {"orientation": "h", "x": 0, "y": 1.02, "yanchor": "bottom"}
-    figure.update_layout(
-        height=230, margin={"l": 72}, legend=legend
-    )  # of a fixed size: nothing moves while it grows
+    # The margin is fixed, so that nothing moves while the curve grows.
+    figure.update_layout(height=230, margin={"l": 72}, legend=legend)
     return figure
 
 
-def _words(curve: Curve) -> str:
-    """Say how a curve goes."""
-    values = [
-        (epoch, value)
-        for epoch, value in zip(curve.epochs, curve.values, strict=True)
-        if math.isfinite(value)
-    ]
-    if not values:
+def _add_curve(
+    figure: go.Figure, reading: RunReading, tag: str, line: dict[str, Any], symbol: str
+) -> None:
+    """Draw the curve of a run; one without a point has an entry in the legend only."""
+    curve = reading.curves[tag]
+    name = escape(reading.name)
+    title = TRAINING_CHARTS[tag]
+    figure.add_scatter(
+        x=curve.epochs or [None],
+        y=curve.values or [None],
+        mode="lines+markers",
+        name=name,
+        showlegend=True,
+        line=line,
+        # With many points, marks would hide the line.
+        marker={"symbol": symbol, "size": 6 if len(curve.values) < 60 else 1},
+        hovertemplate=f"{name}<br>epoch %{{x:.4~g}}<br>{title} %{{y:.4~g}}<extra></extra>",
+    )
+
+
+def _mark_best_epoch(figure: go.Figure, reading: RunReading, tag: str, colour: str) -> str:
+    """Mark the best epoch of a run where the curve has it; return its text, or ""."""
+    curve = reading.curves[tag]
+    best = reading.best
+    if best is None:
+        return ""
+    best_epoch, _ = best
+    if best_epoch not in curve.epochs:
+        return ""
+    value = curve.values[curve.epochs.index(best_epoch)]
+    title = TRAINING_CHARTS[tag]
+    hover = f"{escape(reading.name)}<br>best epoch, {best_epoch}<br>{title} %{{y:.4~g}}"
+    figure.add_scatter(
+        x=[best_epoch],
+        y=[value],
+        mode="markers",
+        showlegend=False,
+        marker={
+            "symbol": "star",
+            "size": 15,
+            "color": colour,
+            "line": {"color": GREY.format(1), "width": 1},
+        },
+        hovertemplate=f"{hover}<extra></extra>",
+    )
+    return f", {number_text(value, 3)} at its best epoch, {best_epoch}"
+
+
+def _course(curve: Curve) -> str:
+    """Return the first and the last value of a curve in words."""
+    points = []
+    for epoch, value in zip(curve.epochs, curve.values, strict=True):
+        if math.isfinite(value):
+            points.append((epoch, value))
+    if not points:
         return "has no point yet"
-    (first, begun), (last, ended) = values[0], values[-1]
-    return f"from {begun:.3g} at epoch {first:.3g} to {ended:.3g} at epoch {last:.3g}"
+    first_epoch, first_value = points[0]
+    last_epoch, last_value = points[-1]
+    return (
+        f"from {first_value:.3g} at epoch {first_epoch:.3g} "
+        f"to {last_value:.3g} at epoch {last_epoch:.3g}"
+    )
