@@ -66,7 +66,8 @@ class Evaluated:
     def groups(self) -> Labels:
         """Return the number of the lesion of each image, (N,), from 0 and without a gap."""
         lesions = lesion_groups(self.table)
-        numbers: Labels = np.unique(lesions, return_inverse=True)[1]
+        numbers: Labels
+        _, numbers = np.unique(lesions, return_inverse=True)
         return numbers
 
     @cached_property
@@ -79,12 +80,13 @@ class Evaluated:
 
         Its column `probability` is that of the predicted diagnosis.
         """
+        row = CODES.index(truth)
         column = CODES.index(predicted)
-        is_truth = self.labels.codes == CODES.index(truth)
-        is_predicted = self.probabilities.argmax(axis=1) == column
-        inside = is_truth & is_predicted
+        top = self.probabilities.argmax(axis=1)
+        inside = (self.labels.codes == row) & (top == column)
+        probability = self.probabilities[inside, column]
         images: pd.DataFrame = self.table[inside]
-        images = images.assign(probability=self.probabilities[inside, column])
+        images = images.assign(probability=probability)
         return images.sort_values("probability", ascending=False, kind="stable")
 
     def errors(self, threshold: float) -> pd.DataFrame:
@@ -95,13 +97,16 @@ class Evaluated:
         """
         malignant = self.labels.malignant
         referred = self.malignant >= threshold
-        confidence = np.where(malignant, 1 - self.malignant, self.malignant)
+        risk = self.malignant
+        # The probability that the model gives to the wrong side.
+        confidence = np.where(malignant, 1 - risk, risk)
         images: pd.DataFrame = self.table.assign(
             cost=self._cost_if_wrong(),
-            probability=self.malignant,
+            probability=risk,
             sure=confidence,
         )
-        wrong: pd.DataFrame = images[malignant != referred]
+        is_wrong = malignant != referred
+        wrong: pd.DataFrame = images[is_wrong]
         wrong = wrong.sort_values(["cost", "sure"], ascending=[True, False])
         return wrong.drop(columns="sure")
 
@@ -112,6 +117,7 @@ class Evaluated:
         missed = np.where(is_melanoma, melanoma, other).astype(object)
         missed[~self.labels.diagnosed] = MISSED_WITHOUT_DIAGNOSIS
         error = np.where(self.labels.malignant, missed, needless)
+        # Ordered, so that a table can be sorted by the cost.
         return pd.Categorical(error, self.costs, ordered=True)
 
     @property
@@ -139,7 +145,9 @@ def evaluation_folder(record: ModelRecord, dataset: Dataset) -> Path:
     It changes with each image, label and weight. An image is identified by its path, its size and
     its time of change. Raise DatasetInvalid for an image that does not exist.
     """
-    model = hashlib.sha256(f"{record.answers_sha256} {FIGURES_VERSION}".encode())
+    model_text = f"{record.answers_sha256} {FIGURES_VERSION}"
+    model = hashlib.sha256(model_text.encode())
+    # The rows have the labels; the facts of the files notice a changed image.
     row_hashes = pd.util.hash_pandas_object(dataset.table, index=False)
     images = hashlib.sha256(row_hashes.to_numpy().tobytes())
     try:
@@ -184,7 +192,7 @@ def make_evaluation(
     metrics["gaps"] = _gaps_json(joined, progress)
     evaluation = replace(evaluation, metrics=metrics)
     keep_by(folder, evaluation.write)
-    # The figures are the same as if they were read from the file.
+    # From the text of the file, so that they are the same as those of `read_evaluation`.
     figures = json.loads(metrics_json(metrics))
     return replace(joined, figures=figures, name=folder.name)
 
@@ -245,10 +253,12 @@ def compared(first: Evaluated, second: Evaluated) -> Comparison:
     second_images = second.table["image"]
     in_second = first_images.isin(second_images).to_numpy(bool)
     in_first = second_images.isin(first_images).to_numpy(bool)
+    first_probabilities = first.probabilities[in_second]
+    second_probabilities = second.probabilities[in_first]
     return compare(
         first.labels[in_second],
-        Answers(first.probabilities[in_second], first.threshold),
-        Answers(second.probabilities[in_first], second.threshold),
+        Answers(first_probabilities, first.threshold),
+        Answers(second_probabilities, second.threshold),
         first.groups[in_second],
     )
 
@@ -270,7 +280,8 @@ def _gaps_json(
 
 def _labelled(dataset: Dataset) -> pd.DataFrame:
     check_labelled(dataset, malignant_alone=True)
-    labelled = dataset.table[has_label(dataset.table)]
+    table = dataset.table
+    labelled = table[has_label(table)]
     return labelled.reset_index(drop=True)
 
 

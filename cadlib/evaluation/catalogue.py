@@ -1,4 +1,6 @@
-"""Searches a data set by facets, numbers and text, and counts the matches.
+"""Searches a data set by facets, numbers and text.
+
+It also counts the matches of each value of a facet.
 
 Half a million rows are searched in a few hundredths of a second, because each row is looked at
 once: how many conditions does it fail? A row that fails none matches. The count of a facet's value
@@ -87,9 +89,8 @@ def _judged(table: pd.DataFrame, predictions: pd.DataFrame) -> pd.DataFrame:
     truth_by_image = table.set_index("image")["diagnosis"]
     truth = predictions["image"].map(truth_by_image)
     diagnosed = truth.isin(CODES).to_numpy(bool)
-    top = np.array(CODES)[shares.argmax(axis=1)]
-    verdict = np.where(top == truth, RIGHT, WRONG).astype(object)
-    verdict[~diagnosed] = None
+    top_places = shares.argmax(axis=1)
+    top = np.array(CODES)[top_places]
     group_by_image = malignant_words(table).set_axis(table["image"])
     group = predictions["image"].map(group_by_image)
     unknown_shares = predictions[UNKNOWN].to_numpy(np.float64)
@@ -97,7 +98,7 @@ def _judged(table: pd.DataFrame, predictions: pd.DataFrame) -> pd.DataFrame:
         {
             "image": predictions["image"].to_numpy(),
             "said": top,
-            "verdict": pd.array(verdict, "str"),
+            "verdict": _verdicts(top == truth, diagnosed),
             "confidence": shares.max(axis=1),
             "risk": risk,
             "uncertainty": _relative_entropy(shares),
@@ -105,6 +106,13 @@ def _judged(table: pd.DataFrame, predictions: pd.DataFrame) -> pd.DataFrame:
             "novelty": scores_of(unknown_shares),
         }
     )
+
+
+def _verdicts(right: "pd.Series[bool]", diagnosed: Mask) -> pd.api.extensions.ExtensionArray:
+    """Return right or wrong for each prediction, (N,), missing where there is no diagnosis."""
+    verdicts = np.where(right, RIGHT, WRONG).astype(object)
+    verdicts[~diagnosed] = None
+    return pd.array(verdicts, "str")
 
 
 def _relative_entropy(shares: Floats) -> Floats:
@@ -129,8 +137,11 @@ def _losses(
     `truth` is the true diagnosis where `diagnosed`; elsewhere `group`, malignant or benign, is the
     label. `risk` is the malignant probability.
     """
-    place = truth.where(diagnosed, CODES[0]).map(CODES.index).to_numpy(np.int64)
-    of_the_diagnosis = shares[np.arange(len(shares)), place]
+    # The first code is a placeholder: its probability is not used below.
+    code = truth.where(diagnosed, CODES[0])
+    place = code.map(CODES.index).to_numpy(np.int64)
+    rows = np.arange(len(shares))
+    of_the_diagnosis = shares[rows, place]
     of_the_group = np.where(group == GROUPS[True], risk, 1 - risk)
     of_the_label = np.where(diagnosed, of_the_diagnosis, of_the_group)
     # The smallest float32 keeps the logarithm of a probability of 0 finite.
@@ -206,15 +217,19 @@ class Catalogue:
         self.key = uuid4().hex
         self._facets = {}
         for name in facets:
-            self._facets[name] = _coded(table[name])
+            column = table[name]
+            self._facets[name] = _coded(column)
         self._numbers = {}
         for name in numbers:
-            self._numbers[name] = table[name].to_numpy(np.float32, na_value=np.nan)
+            column = table[name]
+            self._numbers[name] = column.to_numpy(np.float32, na_value=np.nan)
         self._orders: dict[str, Rows] = {}
         self._bins = {}
         for name, step in STEPS.items():
+            # A number that is missing, or always the same, needs no histogram.
             if self.span(name):
-                self._bins[name] = _binned(self._numbers[name], step)
+                values = self._numbers[name]
+                self._bins[name] = _binned(values, step)
 
     def __len__(self) -> int:
         return len(self.table)
@@ -223,7 +238,8 @@ class Catalogue:
     def facets(self) -> tuple[str, ...]:
         """Return the facets with more than one value."""
         names = []
-        for name, (_, values) in self._facets.items():
+        for name in self._facets:
+            values = self.values(name)
             if len(values) > 1:
                 names.append(name)
         return tuple(names)
@@ -257,12 +273,14 @@ class Catalogue:
     ) -> dict[str, int]:
         """Return how many of these rows, places or a mask, have each value of a facet."""
         codes, values = self._facets[facet]
-        counts = np.bincount(codes[rows], minlength=len(values))
+        codes_of_rows = codes[rows]
+        counts = np.bincount(codes_of_rows, minlength=len(values))
         return dict(zip(values, counts.tolist(), strict=True))
 
     def holds(self, images: Collection[str]) -> Mask:
         """Return which rows are of these ids, (N,)."""
-        is_listed = self.table["image"].isin(images)
+        ids = self.table["image"]
+        is_listed = ids.isin(images)
         return is_listed.to_numpy(bool)
 
     def ask(self, query: Query, within: Mask | None = None) -> Answer:
@@ -292,11 +310,11 @@ class Catalogue:
         columns = {*query.chosen, *query.ranges}
         if query.order:
             columns.add(query.order)
-        lacking = columns - {*self._facets, *self._numbers}
+        available = [*self._facets, *self._numbers]
+        lacking = columns - set(available)
         if lacking:
-            available = ", ".join([*self._facets, *self._numbers])
             raise ValueError(
-                f"Expected facets and numbers of this catalogue ({available}) "
+                f"Expected facets and numbers of this catalogue ({', '.join(available)}) "
                 f"but got {', '.join(lacking)}."
             )
 
@@ -306,7 +324,8 @@ class Catalogue:
         for name, values in query.chosen.items():
             if values:
                 fails[name] = self._fails_facet(name, values)
-        for name, (least, greatest) in query.ranges.items():
+        for name, ends in query.ranges.items():
+            least, greatest = ends
             fails[name] = self._fails_range(name, least, greatest)
         if query.text:
             text = composed(query.text).lower()
@@ -321,6 +340,7 @@ class Catalogue:
     ) -> NDArray[np.uint8]:
         """Return how many conditions each row fails, (N,); 2 or more outside `within`."""
         failed = np.zeros(len(self), np.uint8)
+        # With 2 a row outside counts for no facet either, see `ask`.
         if within is not None:
             failed[~within] = 2
         for mask in fails.values():
@@ -344,7 +364,8 @@ class Catalogue:
 
     @cached_property
     def _ids(self) -> "pd.Series[str]":
-        return self.table["image"].astype("str").str.lower()
+        ids = self.table["image"].astype("str")
+        return ids.str.lower()
 
     def _spread(self, name: str, rows: Mask) -> Spread:
         low, bins, missing = self._bins[name]
@@ -368,6 +389,7 @@ class Catalogue:
         greatest: float,
     ) -> Mask:
         numbers = self._numbers[name]
+        # The numbers are float32, so a bound has to be rounded in the same way.
         high_enough = numbers >= np.float32(least)
         low_enough = numbers <= np.float32(greatest)
         return ~(high_enough & low_enough)
@@ -382,13 +404,14 @@ class Catalogue:
 
 
 def _coded(column: "pd.Series[str]") -> tuple[NDArray[np.uint16], tuple[str, ...]]:
-    """Return a column as codes, (N,), and the value of each code, NOT_GIVEN last if any misses."""
+    """Return a column as codes, (N,), and the value of each code, NOT_GIVEN last."""
     values = sorted(column.dropna().unique())
     names = [str(value) for value in values]
     if column.isna().any():
         names.append(NOT_GIVEN)
-    codes = pd.Categorical(column, categories=values).codes
-    codes = np.where(codes < 0, len(values), codes)
+    places = pd.Categorical(column, categories=values).codes
+    # pandas gives missing values the code -1; here they follow the others.
+    codes = np.where(places < 0, len(values), places)
     return codes.astype(np.uint16), tuple(names)
 
 
@@ -396,13 +419,18 @@ def _binned(
     numbers: NDArray[np.float32],
     step: float,
 ) -> tuple[float, NDArray[np.uint16], int]:
-    """Return the start of the first bin, the bin of each number, (N,), and the bin of missing ones."""
+    """Return the bins of numbers.
+
+    These are the start of the first bin, the bin of each number, (N,), and the bin of the missing
+    numbers.
+    """
     present = np.isfinite(numbers)
     # Without the small addition 0.15 / 0.05 would be just below 3.
     in_steps = numbers[present] / np.float32(step) + 1e-3
     places = np.floor(in_steps).astype(np.int64)
     first = int(places.min())
-    missing = int(places.max()) - first + 1
+    last = int(places.max())
+    missing = last - first + 1
     bins = np.full(len(numbers), missing, np.uint16)
     bins[present] = places - first
     return first * step, bins, missing

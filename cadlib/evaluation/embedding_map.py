@@ -1,7 +1,7 @@
-"""Computes a map of images, on which images alike for a model lie close.
+"""Computes a map of images with similar ones close together.
 
-The features of each image, (N, C), become a place in the plane by t-SNE, as openTSNE computes it
-(Poličar, Stražar and Zupan, J. Stat. Softw. 109 (2024) 3), on the first principal components;
+A model's features of each image, (N, C), become a place in the plane by t-SNE, as openTSNE computes
+it (Poličar, Stražar and Zupan, J. Stat. Softw. 109 (2024) 3), on the first principal components;
 `benchmarks/projection.py` compares it with other methods. Only neighbourhoods mean something: the
 axes, the distance between remote groups and the size of a group do not.
 """
@@ -17,6 +17,7 @@ from cadlib.errors import DatasetInvalid
 from cadlib.files.cache import cache_dir, is_standing, keep_array, standing
 from cadlib.progress import Progress, no_progress
 
+Features = NDArray[np.float32]
 FITTED_AT_MOST: Final = 30_000
 """Images that t-SNE fits; a random sample of larger sets, among which the rest is placed."""
 FEWEST: Final = 10
@@ -25,16 +26,19 @@ METHOD: Final = "openTSNE 1"
 _COMPONENTS: Final = 50
 _PERPLEXITY: Final = 30
 _STEPS: Final = 250
-"""With early exaggeration, and as many without; openTSNE's 500 take longer and are no better here."""
+"""With early exaggeration, and as many without it.
+
+openTSNE's 500 take longer and are no better here.
+"""
 _STEPS_PER_REPORT: Final = 10
 _PLACED_AT_ONCE: Final = 20_000
 
 
 def project(
-    features: NDArray[np.float32],
+    features: Features,
     seed: int = 0,
     progress: Progress = no_progress,
-) -> NDArray[np.float32]:
+) -> Features:
     """Return the place of each image on the map, (N, 2) float32 without a unit.
 
     `features` are (N, C) float32. The map is the same for the same features and seed; it is
@@ -44,7 +48,7 @@ def project(
     _check(features)
     path = cache_dir() / "maps" / f"{_fingerprint(features, seed)}.npy"
     if is_standing(path):
-        cached: NDArray[np.float32] = np.load(standing(path), allow_pickle=False)
+        cached: Features = np.load(standing(path), allow_pickle=False)
         return cached
     places = tsne(features, seed, progress)
     keep_array(path, places)
@@ -52,10 +56,10 @@ def project(
 
 
 def tsne(
-    features: NDArray[np.float32],
+    features: Features,
     seed: int,
     progress: Progress = no_progress,
-) -> NDArray[np.float32]:
+) -> Features:
     """Return the places of images by t-SNE, (N, 2) float32.
 
     It fits a random sample of at most `FITTED_AT_MOST` images and places the others among them.
@@ -80,7 +84,7 @@ def tsne(
 
 
 def parts(
-    places: NDArray[np.float32],
+    places: Features,
     n: int,
 ) -> NDArray[np.int64]:
     """Return the part of the map that each image lies in, (N,), by k-means, at most n parts.
@@ -93,13 +97,15 @@ def parts(
     n_different = len(np.unique(places, axis=0))
     clusters = KMeans(min(n, n_different), random_state=0, n_init=1)
     labels = np.asarray(clusters.fit_predict(places), np.int64)
-    by_size = np.argsort(-np.bincount(labels), kind="stable")
+    sizes = np.bincount(labels)
+    by_size = np.argsort(-sizes, kind="stable")
+    # The argsort of an order gives the place of each label in it.
     rank_of_label = np.argsort(by_size)
     return rank_of_label[labels]
 
 
 def _embedding(
-    components: NDArray[np.float32],
+    components: Features,
     seed: int,
     progress: Progress,
 ) -> Any:
@@ -122,7 +128,7 @@ def _embedding(
     return projection.fit(components)
 
 
-def _check(features: NDArray[np.float32]) -> None:
+def _check(features: Features) -> None:
     is_float = features.ndim == 2 and features.dtype == np.float32
     if not is_float or not np.isfinite(features).all():
         raise ValueError(
@@ -139,8 +145,9 @@ def _check(features: NDArray[np.float32]) -> None:
         )
 
 
-def _fingerprint(features: NDArray[np.float32], seed: int) -> str:
+def _fingerprint(features: Features, seed: int) -> str:
     settings = (METHOD, seed, FITTED_AT_MOST, features.shape)
     digest = hashlib.sha256(repr(settings).encode())
-    digest.update(np.ascontiguousarray(features).data)
+    contiguous = np.ascontiguousarray(features)
+    digest.update(contiguous.data)
     return digest.hexdigest()[:32]

@@ -66,14 +66,19 @@ class Evaluation:
         return dict(self.metrics["rejected"])
 
     def write(self, folder: str | os.PathLike[str]) -> None:
-        """Write predictions.csv and metrics.json, both whole or neither; raise OSError on failure."""
+        """Write predictions.csv and metrics.json, both whole or neither.
+
+        Raise OSError if that fails.
+        """
         folder = Path(folder)
         folder.mkdir(parents=True, exist_ok=True)
         with TemporaryDirectory(dir=folder, prefix=".evaluation-") as temporary:
             predictions = Path(temporary, PREDICTIONS_FILE)
-            safe_table(self.predictions).to_csv(predictions, index=False)
+            table = safe_table(self.predictions)
+            table.to_csv(predictions, index=False)
             figures = Path(temporary, METRICS_FILE)
-            figures.write_text(metrics_json(self.metrics), encoding="utf-8")
+            text = metrics_json(self.metrics)
+            figures.write_text(text, encoding="utf-8")
             # Both files are complete here, so that only moving them can still fail.
             predictions.replace(folder / PREDICTIONS_FILE)
             figures.replace(folder / METRICS_FILE)
@@ -151,8 +156,8 @@ def judge(
     it is passed. `progress` is that of `build_metrics`.
     """
     table = dataset.table
-    temperature = record.temperature.of(short_sides(table))
-    uncalibrated = calibration.uncalibrated(probabilities, temperature, record.bias)
+    # The figures before calibration are of the image alone, with or without metadata.
+    uncalibrated = _uncalibrated(record, table, probabilities)
     points = record.operating_points
     moved = None
     if evidence and record.metadata:
@@ -161,31 +166,46 @@ def judge(
         probabilities = add_evidence(image_alone, logits)
         points = record.metadata.operating_points
         moved = _moved(image_alone, probabilities)
-    sets = None
-    if classes is ISIC_2019 and not evidence:
-        # The prediction sets are for the eight classes and for probabilities of the image alone.
-        sets = record.conformal
     figures = build_metrics(
         table,
         probabilities,
         points,
         classes=classes,
         uncalibrated=uncalibrated,
-        sets=sets,
+        sets=None if evidence else _sets(record, classes),
         progress=progress,
     )
-    if moved is not None:
+    if moved:
         figures["metadata"] = moved
     figures["model"] = model_facts(record)
     figures["data"] = data_facts(dataset, len(table), part)
     figures["rejected"] = rejected
-    predictions = predictions_table(table["image"], probabilities, _unknown_shares(novelty))
+    predictions = _predictions(table, probabilities, novelty)
     return Evaluation(predictions, figures)
 
 
-def _unknown_shares(novelty: Sequence[Novelty | None]) -> list[float]:
-    """Return UNK of each image, 0 for a model without a novelty detector."""
-    return [judged.unknown_share if judged else 0.0 for judged in novelty]
+def _sets(record: ModelRecord, classes: Classes) -> ConformalSets | None:
+    """Return the prediction sets, which are for the eight classes and for images alone."""
+    return record.conformal if classes is ISIC_2019 else None
+
+
+def _uncalibrated(record: ModelRecord, table: pd.DataFrame, probabilities: Floats) -> Floats:
+    """Return the probabilities of the images of a table before calibration, (N, 8)."""
+    temperature = record.temperature.of(short_sides(table))
+    return calibration.uncalibrated(probabilities, temperature, record.bias)
+
+
+def _predictions(
+    table: pd.DataFrame,
+    probabilities: Floats,
+    novelty: Sequence[Novelty | None],
+) -> pd.DataFrame:
+    """Return the predictions with UNK, which is 0 for a model without a novelty detector."""
+    unknown_shares = []
+    for judged in novelty:
+        share = judged.unknown_share if judged else 0.0
+        unknown_shares.append(share)
+    return predictions_table(table["image"], probabilities, unknown_shares)
 
 
 def predict_table(
@@ -204,11 +224,13 @@ def predict_table(
     def readable() -> Iterator[LesionImage]:
         for row, image in enumerate(read_images(table["path"])):
             if isinstance(image, ImageRejected):
-                rejected[table["image"].iloc[row]] = str(image)
+                name = table["image"].iloc[row]
+                rejected[name] = str(image)
             else:
                 rows.append(row)
                 yield image
 
+    # The generator decodes images while the network processes those before.
     images = readable()
     predictions: list[Prediction] = []
     done = 0
@@ -224,8 +246,9 @@ def predict_table(
 def probabilities_of(predictions: Sequence[Prediction]) -> Floats:
     """Return the probabilities of N predictions, (N, 8) float64."""
     rows = [prediction.probabilities for prediction in predictions]
+    array = np.array(rows, np.float64)
     # Without a prediction the array would lack its second axis.
-    return np.array(rows, np.float64).reshape(-1, len(CODES))
+    return array.reshape(-1, len(CODES))
 
 
 def evaluate_predictions(
@@ -295,6 +318,7 @@ def build_metrics(
     # The summary of all images takes a while, so the number of subgroups is reported before it.
     progress("subgroups measured", 0, len(parts))
     figures = images.summary()
+    # UNK is a label, though none that counts.
     figures["unlabelled"] = int(unlabelled.sum())
     figures["unknown"] = int(unknown.sum())
     figures["operating_points"] = images.operating_points(thresholds)
@@ -337,16 +361,22 @@ class _LabelledImages:
         """Return the figures of each threshold."""
         points = []
         for threshold in thresholds:
-            point = measured_point(threshold, self.labels, self.probabilities, self.groups)
+            point = measured_point(
+                threshold,
+                self.labels,
+                self.probabilities,
+                self.groups,
+            )
             points.append(point)
         return points
 
     def subgroups(self) -> list[tuple[str, Mask]]:
         """Return the subgroups that have images: name and rows, (N,)."""
         parts = []
-        for name, inside in subgroups(self.table):
+        for part in subgroups(self.table):
+            _, inside = part
             if inside.any():
-                parts.append((name, inside))
+                parts.append(part)
         return parts
 
     def subgroup_summaries(
@@ -426,13 +456,16 @@ def _moved(before: Floats, after: Floats) -> dict[str, float]:
     diagnosis; the mean change of the malignant probability is over the changed images.
     """
     changed = (before != after).any(axis=1)
-    other_top = before.argmax(axis=1) != after.argmax(axis=1)
+    top_before = before.argmax(axis=1)
+    top_after = after.argmax(axis=1)
+    other_top = top_before != top_after
     risk_before = metrics.malignant_probability(before)
     risk_after = metrics.malignant_probability(after)
     change = np.abs(risk_after - risk_before)
     mean = 0.0
     if changed.any():
-        mean = float(change[changed].mean())
+        changes = change[changed]
+        mean = float(changes.mean())
     return {
         "images": int(changed.sum()),
         "other_top": int(other_top.sum()),
@@ -445,9 +478,11 @@ def subgroups(table: pd.DataFrame) -> Iterator[tuple[str, Mask]]:
 
     The subgroups are by size, archive, age, sex and site.
     """
-    short_side = short_sides(table)
-    yield f"short side ≥ {calibration.SMALL_PX} px", short_side >= calibration.SMALL_PX
-    yield f"short side < {calibration.SMALL_PX} px", short_side < calibration.SMALL_PX
+    # The calibration differs above and below this size. An image of unknown size is in neither.
+    limit_px = calibration.SMALL_PX
+    short_side_px = short_sides(table)
+    yield f"short side ≥ {limit_px} px", short_side_px >= limit_px
+    yield f"short side < {limit_px} px", short_side_px < limit_px
     yield from _by_value("archive", table["archive"])
     yield from _by_value("age", _age_bands(table["age_approx"]))
     yield from _by_value("sex", table["sex"])
@@ -456,19 +491,23 @@ def subgroups(table: pd.DataFrame) -> Iterator[tuple[str, Mask]]:
 
 def _age_bands(ages: "pd.Series[float]") -> "pd.Series[str]":
     """Return the age band of each image as text, missing where the age is."""
-    bands = pd.cut(ages.astype("float64"), AGE_BANDS, right=False)
+    years = ages.astype("float64")
+    bands = pd.cut(years, AGE_BANDS, right=False)
     names = {}
     for band in bands.cat.categories:
         last_year = band.right - 1
         names[band] = f"{band.left:.0f} to {last_year:.0f}"
-    return bands.astype("object").map(names).astype("str")
+    # As objects, because a map of categories would return categories.
+    words = bands.astype("object").map(names)
+    return words.astype("str")
 
 
 def _by_value(
     attribute: str,
     column: "pd.Series[str]",
 ) -> Iterator[tuple[str, Mask]]:
-    values = sorted(column.dropna().unique())
+    present = column.dropna()
+    values = sorted(present.unique())
     for value in values:
         inside = (column == value).to_numpy(bool, na_value=False)
         yield f"{attribute} {value}", inside

@@ -35,12 +35,20 @@ A killed process loses those of the last file, an interrupted process loses none
 ASKING = "asking the model"
 
 
+_Floats32 = NDArray[np.float32]
+_Pixels = NDArray[np.uint8]
+
+
 class _Row(NamedTuple):
     """Features, (C,), logits, (8,), and looks, (F,), of an image, float32."""
 
-    features: NDArray[np.float32]
-    logits: NDArray[np.float32]
-    looks: NDArray[np.float32]
+    features: _Floats32
+    logits: _Floats32
+    looks: _Floats32
+
+
+_Decoded = tuple[int, _Pixels | ImageRejected]
+"""A row of a table with its pixels, or the reason why it has none."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -50,9 +58,9 @@ class TableFeatures:
     `features` are (N, C), `logits` (N, 8) and `looks` (N, F), float32.
     """
 
-    features: NDArray[np.float32]
-    logits: NDArray[np.float32]
-    looks: NDArray[np.float32]
+    features: _Floats32
+    logits: _Floats32
+    looks: _Floats32
 
 
 @dataclass(frozen=True, eq=False)
@@ -62,15 +70,15 @@ class SplitFeatures:
     `features` (N, C) and `logits` (N, 8) are float32, `fingerprints` are (N, 32) uint8. `looks`,
     (N, F) float32, is what `novelty.appearance` measures of the pixels. `table` is that of
     `splits.select`: a data set's, with the lesion group and the part of the model's own split.
-    Every image has a diagnosis. `missing` is the number of images of the split that the data set
-    lacks.
+    Every image has a diagnosis. `missing` is the number of images of the split that are not in the
+    data set.
     """
 
     table: pd.DataFrame
-    features: NDArray[np.float32]
-    logits: NDArray[np.float32]
-    fingerprints: NDArray[np.uint8]
-    looks: NDArray[np.float32]
+    features: _Floats32
+    logits: _Floats32
+    fingerprints: _Pixels
+    looks: _Floats32
     missing: int
 
     def of(self, part: str) -> "SplitFeatures":
@@ -88,7 +96,8 @@ class SplitFeatures:
     @property
     def labels(self) -> NDArray[np.int64]:
         """Return the true diagnosis of each image, (N,), as its place in taxonomy order."""
-        places = self.table["diagnosis"].map(CODES.index)
+        diagnoses = self.table["diagnosis"]
+        places = diagnoses.map(CODES.index)
         return places.to_numpy(np.int64)
 
 
@@ -145,7 +154,8 @@ def _check(
     absent = set(rows["split"]) - set(table["split"])
     lacking = [part for part in SPLITS if part in absent]
     if lacking:
-        raise not_the_models(model.record, dataset, f"{', '.join(lacking)} split")
+        names = ", ".join(lacking)
+        raise not_the_models(model.record, dataset, f"{names} split")
     labelled = table["diagnosis"].isin(CODES)
     if not labelled.all():
         first = table["image"][~labelled].iloc[0]
@@ -168,59 +178,82 @@ def cached_features(
     id -> reason, and has no row; without `rejected` it raises ImageRejected. Raise DatasetInvalid
     if no file can be read.
     """
-    folder = cache_dir() / "features" / _name(model)
+    folder = _folder(model)
     keys = [_key(path) for path in table["path"]]
     outputs = _read(folder, set(keys))
-    missing = [row for row, key in enumerate(keys) if key not in outputs]
+    missing = _missing(keys, outputs)
     decoded = _decoded(table, missing, model.record.input)
-    done = len(keys) - len(missing)
+    total = len(keys)
+    done = total - len(missing)
     if done:
-        progress(ASKING, done, len(keys))
+        progress(ASKING, done, total)
+    # Rows that are not on disk yet.
     fresh: dict[bytes, _Row] = {}
     try:
         for batch in _batches(decoded):
-            readable = {}
-            for row, pixels in batch:
-                if isinstance(pixels, ImageRejected):
-                    _reject(table["image"].iloc[row], pixels, rejected)
-                else:
-                    readable[keys[row]] = pixels
-            if readable:
-                fresh |= _computed(model, readable)
+            pixels = _readable(batch, keys, table["image"], rejected)
+            fresh |= _computed(model, pixels)
             if len(fresh) >= CHUNK_SIZE:
                 _keep(folder, fresh)
                 outputs |= fresh
                 fresh = {}
             done += len(batch)
-            progress(ASKING, done, len(keys))
+            progress(ASKING, done, total)
     finally:
+        # Also after an interruption, so that no row is computed twice.
         _keep(folder, fresh)
     outputs |= fresh
-    if not outputs:
+    return _in_order(outputs, keys)
+
+
+def _missing(keys: list[bytes], outputs: Mapping[bytes, _Row]) -> list[int]:
+    """Return the rows of the images without an output."""
+    return [row for row, key in enumerate(keys) if key not in outputs]
+
+
+def _in_order(outputs: Mapping[bytes, _Row], keys: list[bytes]) -> TableFeatures:
+    """Return the rows of these images; raise DatasetInvalid if there is none."""
+    # A rejected image has no output.
+    rows = [outputs[key] for key in keys if key in outputs]
+    if not rows:
         raise DatasetInvalid(
             f"Expected images that can be read but all {len(keys):,} cannot; give others."
         )
-    return _stacked([outputs[key] for key in keys if key in outputs])
+    return _stacked(rows)
 
 
-def _reject(
-    image: str,
-    reason: ImageRejected,
+def _readable(
+    batch: list[_Decoded],
+    keys: list[bytes],
+    images: "pd.Series[str]",
     rejected: dict[str, str] | None,
-) -> None:
-    """Put an image into `rejected`, or raise the reason without it."""
-    if rejected is None:
-        raise reason
-    rejected[image] = str(reason)
+) -> dict[bytes, _Pixels]:
+    """Return the pixels of a batch by their keys, and put the other images into `rejected`.
+
+    `keys` and `images` have the key and the id of each row. Without `rejected` raise ImageRejected.
+    """
+    readable = {}
+    for row, pixels in batch:
+        if not isinstance(pixels, ImageRejected):
+            readable[keys[row]] = pixels
+        elif rejected is None:
+            raise pixels
+        else:
+            rejected[images.iloc[row]] = str(pixels)
+    return readable
 
 
 def _key(path: str) -> bytes:
     """Return the key of a file in the cache."""
-    return hashlib.sha256(file_facts(path)).hexdigest().encode()
+    digest = hashlib.sha256(file_facts(path))
+    return digest.hexdigest().encode()
 
 
-def _name(model: Model) -> str:
-    """Return the folder name for a model: a digest of its network and of how it reads a file."""
+def _folder(model: Model) -> Path:
+    """Return the folder of a model's features.
+
+    Its name is a digest of the network and of how it reads a file.
+    """
     record = model.record
     facts = (
         record.onnx_sha256,
@@ -229,11 +262,8 @@ def _name(model: Model) -> str:
         REDUCING_GAP,
         appearance.N_FIGURES,
     )
-    return hashlib.sha256(repr(facts).encode()).hexdigest()[:32]
-
-
-_Decoded = tuple[int, NDArray[np.uint8] | ImageRejected]
-"""A row of a table with its pixels, or the reason why it has none."""
+    digest = hashlib.sha256(repr(facts).encode()).hexdigest()
+    return cache_dir() / "features" / digest[:32]
 
 
 def _decoded(
@@ -241,11 +271,11 @@ def _decoded(
     rows: list[int],
     spec: InputSpec,
 ) -> Iterator[_Decoded]:
-    """Yield rows of a table with their pixels: from `cached_pixels` if available, else the files."""
+    """Yield rows of a table with their pixels, from `cached_pixels` if possible, else the files."""
     pixels = found_pixels(table, spec)
     paths = table["path"].tolist()
 
-    def decode(row: int) -> NDArray[np.uint8] | ImageRejected:
+    def decode(row: int) -> _Pixels | ImageRejected:
         try:
             if pixels is not None:
                 return pixels[row]
@@ -265,10 +295,13 @@ def _batches(decoded: Iterator[_Decoded]) -> Iterator[list[_Decoded]]:
 
 def _computed(
     model: Model,
-    pixels: Mapping[bytes, NDArray[np.uint8]],
+    pixels: Mapping[bytes, _Pixels],
 ) -> dict[bytes, _Row]:
     """Run the network on the pixels of images, by their keys."""
-    batch = np.stack(list(pixels.values()))
+    if not pixels:
+        return {}
+    images = list(pixels.values())
+    batch = np.stack(images)
     outputs = model.see(batch)
     looks = appearance.measure(batch)
     rows = map(_Row, outputs.features, outputs.logits, looks)
@@ -276,10 +309,13 @@ def _computed(
 
 
 def _stacked(rows: Sequence[_Row]) -> TableFeatures:
+    features = [row.features for row in rows]
+    logits = [row.logits for row in rows]
+    looks = [row.looks for row in rows]
     return TableFeatures(
-        features=np.stack([row.features for row in rows]),
-        logits=np.stack([row.logits for row in rows]),
-        looks=np.stack([row.looks for row in rows]),
+        features=np.stack(features),
+        logits=np.stack(logits),
+        looks=np.stack(looks),
     )
 
 
@@ -293,9 +329,10 @@ def _read(
         with np.load(path, allow_pickle=False) as chunk:
             chunk_keys = chunk["keys"].tolist()
             wanted = [(row, key) for row, key in enumerate(chunk_keys) if key in keys]
+            # Other arrays of the file are only read for images of this table.
             if not wanted:
                 continue
-            # Each access to the chunk reads a whole array from disk.
+            # Each access to the file reads a whole array.
             features = chunk["features"]
             logits = chunk["logits"]
             looks = chunk["looks"]

@@ -42,8 +42,13 @@ HASH_BITS = 64
 SHOWN_BITS = 10
 NEAREST_SHOWN = 5
 PAIR_COLUMNS = {
-    "left": "int64", "right": "int64", "bits": "int64", "cosine": "float32", "likeness": "float32", "same": "bool",
-}  # fmt: skip
+    "left": "int64",
+    "right": "int64",
+    "bits": "int64",
+    "cosine": "float32",
+    "likeness": "float32",
+    "same": "bool",
+}
 _SHORT = {
     "shared_lesions": "one lesion id",
     "shared_groups": "one lesion group",
@@ -65,7 +70,7 @@ class SplitAudit:
     cosine, between the features, and likeness, of the details, -1 to 1;
     same, whether they show the same by `pixel_similarity.shows_the_same`.
     `hash_distances` counts all pairs across splits by bits, (65,). `missing` is the number of
-    images of the split that the data set lacks.
+    images of the split that are not in the data set.
     """
 
     model_id: str
@@ -81,7 +86,8 @@ class SplitAudit:
         """Return the pairs that show the same, by hash or by pixels, the most alike first."""
         near_hashes = self.pairs["bits"] <= NEAR_DUPLICATE_BITS
         leaks = near_hashes | self.pairs["same"]
-        return self.pairs[leaks].sort_values("likeness", ascending=False)
+        leaking = self.pairs[leaks]
+        return leaking.sort_values("likeness", ascending=False)
 
     def nearest(self, by: str, n: int) -> pd.DataFrame:
         """Return the n pairs with the highest cosine or likeness, the highest first."""
@@ -106,15 +112,18 @@ class SplitAudit:
         return "\n".join(lines)
 
     def _distances_line(self) -> str:
-        shown = self.hash_distances[: SHOWN_BITS + 1]
-        counts = [f"{n:,} at {bits}" for bits, n in enumerate(shown) if n]
-        distances = ", ".join(counts) or "none"
+        counts = []
+        for bits, n in enumerate(self.hash_distances[: SHOWN_BITS + 1]):
+            if n:
+                counts.append(f"{n:,} at {bits}")
+        distances = ", ".join(counts) if counts else "none"
         return f"hashes across splits, pairs by bits that differ (up to {SHOWN_BITS}): {distances}"
 
     def _nearest_lines(self, by: str, description: str) -> list[str]:
         lines = [f"nearest across splits by {description}:"]
         pairs = self.nearest(by, NEAREST_SHOWN)
-        for value, couple in zip(pairs[by], couples(pairs), strict=True):
+        rows_of_pairs = couples(pairs)
+        for value, couple in zip(pairs[by], rows_of_pairs, strict=True):
             images = images_in_splits(self.table, couple)
             lines.append(f"{value:>8.3f}  {images}")
         return lines
@@ -163,7 +172,8 @@ def couples(pairs: pd.DataFrame) -> list[list[int]]:
     """Return (left, right) of each row of SplitAudit's pairs."""
     rows = []
     for left, right in zip(pairs["left"], pairs["right"], strict=True):
-        rows.append([int(left), int(right)])
+        couple = [int(left), int(right)]
+        rows.append(couple)
     return rows
 
 
@@ -213,8 +223,11 @@ def _described(
     lengths: NDArray[np.float32] = np.linalg.norm(features, axis=1, keepdims=True)
     # Features of only zeros have no direction; the smallest float32 avoids a division by 0.
     features /= np.maximum(lengths, np.finfo(np.float32).tiny)
-    hashes = table["phash"].to_numpy(np.uint64)
-    return _Images(hashes, features, details)
+    return _Images(
+        hashes=table["phash"].to_numpy(np.uint64),
+        features=features,
+        details=details,
+    )
 
 
 def _across(
@@ -277,9 +290,11 @@ def _compared(
     nearest = _highest(cosine)
     most_alike = _highest(alike)
     same = shows_the_same(alike, left.details, right.details, nearest)
-    reported = (bits <= NEAR_DUPLICATE_BITS) | same | nearest | most_alike
-    left_places, right_places = np.nonzero(reported)
-    cells = (left_places, right_places)
+    near_hashes = bits <= NEAR_DUPLICATE_BITS
+    reported = near_hashes | same | nearest | most_alike
+    # (left, right) places of the pairs in the (N, M) arrays.
+    cells = np.nonzero(reported)
+    left_places, right_places = cells
     columns = {
         "left": left_places,
         "right": right_places,
@@ -288,7 +303,8 @@ def _compared(
         "likeness": alike[cells],
         "same": same[cells],
     }
-    pairs = pd.DataFrame(columns).astype(PAIR_COLUMNS)
+    pairs = pd.DataFrame(columns)
+    pairs = pairs.astype(PAIR_COLUMNS)
     distances = np.bincount(bits.ravel(), minlength=HASH_BITS + 1)
     return pairs, distances
 
@@ -296,8 +312,9 @@ def _compared(
 def _highest(scores: NDArray[np.float32]) -> NDArray[np.bool_]:
     """Mark one highest score of each column."""
     marked = np.zeros(scores.shape, bool)
+    rows = scores.argmax(axis=0)
     columns = np.arange(scores.shape[1])
-    marked[scores.argmax(axis=0), columns] = True
+    marked[rows, columns] = True
     return marked
 
 
@@ -359,11 +376,17 @@ def _identical_files(table: pd.DataFrame) -> list[list[int]]:
     for rows in together(table["sha256"]):
         for couple in combinations(rows.tolist(), 2):
             pair = list(couple)
-            if table["split"].iloc[pair].nunique() > 1:
+            left_part, right_part = table["split"].iloc[pair]
+            if left_part != right_part:
                 across.append(pair)
     return across
 
 
 def _in_several_parts(names: "pd.Series[str]", parts: "pd.Series[str]") -> list[list[int]]:
     """Return the rows of each name whose images are in several splits."""
-    return [rows.tolist() for rows in together(names) if parts.iloc[rows].nunique() > 1]
+    in_several = []
+    for rows in together(names):
+        n_parts = parts.iloc[rows].nunique()
+        if n_parts > 1:
+            in_several.append(rows.tolist())
+    return in_several

@@ -1,4 +1,4 @@
-"""Computes the curves and areas that show what a threshold trades.
+"""Computes the curves and areas of the trade-offs of thresholds.
 
 A curve is computed from the images where they are available, else from metrics.json alone.
 """
@@ -22,17 +22,25 @@ if TYPE_CHECKING:  # pandas takes a third of a second to load, and metrics.json 
 
 
 def areas(figures: Mapping[str, Any]) -> dict[str, Area]:
-    """Return the area under each ROC curve of metrics.json, by the keys of `roc`, with its interval."""
+    """Return the area under each ROC curve of metrics.json with its interval.
+
+    The areas are by the keys of `roc`.
+    """
     intervals = figures["intervals"]
     by_curve = {}
     for code, area in figures["auc"].items():
-        by_curve[code] = Area(area, intervals["auc"][code])
-    by_curve["malignant"] = Area(figures["malignant_auc"], intervals["malignant_auc"])
+        interval = intervals["auc"][code]
+        by_curve[code] = Area(area, interval)
+    name = "malignant_auc"
+    by_curve["malignant"] = Area(figures[name], intervals[name])
     return by_curve
 
 
 def roc_curves(figures: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the ROC curves of metrics.json; only that of malignancy if no image has a diagnosis."""
+    """Return the ROC curves of metrics.json.
+
+    If no image has a diagnosis, this is only the curve of malignancy.
+    """
     curves = figures["roc"]
     counts = Counts.of(figures)
     if not counts.diagnosed:
@@ -44,8 +52,9 @@ def precision_recall(
     figures: Mapping[str, Any],
     evaluated: "Evaluated | None",
 ) -> dict[str, PrecisionRecallCurve]:
-    """Return the precision-recall curves of malignancy and, if images have a diagnosis, of melanoma.
+    """Return the precision-recall curves of malignancy and melanoma.
 
+    That of melanoma is missing if no image has a diagnosis.
     `evaluated` has the images; without it the curves are computed from the ROC curves.
     """
     counts = Counts.of(figures)
@@ -84,8 +93,9 @@ def average_precisions(figures: Mapping[str, Any]) -> dict[str, Area]:
     The area of malignancy is missing from figures that an earlier version measured.
     """
     intervals = figures["intervals"]
-    melanoma = figures["average_precision"]["MEL"]
-    by_curve = {"melanoma": Area(melanoma, intervals["average_precision"]["MEL"])}
+    area = figures["average_precision"]["MEL"]
+    interval = intervals["average_precision"]["MEL"]
+    by_curve = {"melanoma": Area(area, interval)}
     name = "malignant_average_precision"
     if name in figures:
         by_curve["malignant"] = Area(figures[name], intervals[name])

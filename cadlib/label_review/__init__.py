@@ -1,4 +1,4 @@
-"""Finds what a person should review in a data set, and stores verdicts.
+"""Finds labels and images that a person should review, and stores verdicts.
 
     lists            the findings as a table, as CSV, and cached on disk
     doubtful_labels  which diagnoses are doubted, by cleanlab

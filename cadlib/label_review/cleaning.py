@@ -1,4 +1,4 @@
-"""Computes the images of a data set without those that were judged wrong."""
+"""Selects the images of a data set that were not judged wrong."""
 
 import numpy as np
 import pandas as pd
@@ -49,8 +49,10 @@ def _still_wrong(
     """Return the images of a finding whose label is wrong by a verdict, and the same today."""
     wrong = set()
     for image, code in sides(finding):
+        # Of two labels, the one that the verdict calls correct is not wrong.
         if not code or code == verdict.should_be:
             continue
+        # A label that was changed since counts as corrected.
         if labels.get(image) == code:
             wrong.add(image)
     return wrong

@@ -1,4 +1,4 @@
-"""Finds doubtful labels by probabilities that do not depend on them, with cleanlab.
+"""Finds doubtful labels with cleanlab, by probabilities independent of the labels.
 
 This is confident learning after Northcutt, Jiang, Chuang, JAIR 70 (2021) 1373, in its authors'
 library. The model's probabilities for its own training images are no evidence, because it has

@@ -1,4 +1,4 @@
-"""Holds the lists of findings as a table, as CSV and in the cache."""
+"""Holds the lists of findings as table, as CSV and cached."""
 
 import hashlib
 import json
@@ -72,7 +72,8 @@ class Suspects:
     def done(self) -> dict[str, int]:
         """Return the number of findings of each kind with a verdict; the table has verdicts."""
         has_verdict = self.table["verdict"].notna()
-        return _count_kinds(self.table[has_verdict])
+        done = self.table[has_verdict]
+        return _count_kinds(done)
 
     def of(self, kind: str) -> pd.DataFrame:
         """Return the findings of a kind, the worst first, numbered from 0."""
@@ -110,8 +111,10 @@ def _count_kinds(table: pd.DataFrame) -> dict[str, int]:
 def findings(rows: list[dict[str, object]]) -> pd.DataFrame:
     """Return rows with some of COLUMNS as a table with all, by kind and the worst first."""
     columns = list(COLUMNS)
-    table = pd.DataFrame(rows, columns=columns).astype(COLUMNS)
-    place_of_kind = table["kind"].map(list(KINDS).index)
+    table = pd.DataFrame(rows, columns=columns)
+    table = table.astype(COLUMNS)
+    kinds = list(KINDS)
+    place_of_kind = table["kind"].map(kinds.index)
     table = table.assign(place=place_of_kind)
     # Ties are broken by the image, so that the order does not depend on the search.
     table = table.sort_values(

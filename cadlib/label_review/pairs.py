@@ -1,4 +1,6 @@
-"""Finds pairs: one image under two ids, or two diagnoses of one image or lesion.
+"""Finds repeated images, and contradicting diagnoses, as pairs of images.
+
+The first are one image under two ids, the second two diagnoses of one image or lesion.
 
 They rest on `duplicates` and `pixel_similarity`. By a hash or the details of the pixels alone, some
 images of a kind look the same, most of all bright circles on black; such a pair counts only if its
@@ -59,9 +61,15 @@ def _near_duplicates(
     own_details = details.of(rows)
     alike = likeness(own_details, own_details)
     for later in range(1, len(rows)):
+        # The rows before this one already have a finding, so each image has one.
         earlier = int(alike[later, :later].argmax())
-        score = float(alike[later, earlier])
-        yield _pair("near-duplicates", table, int(rows[later]), int(rows[earlier]), score)
+        yield _pair(
+            "near-duplicates",
+            table,
+            int(rows[later]),
+            int(rows[earlier]),
+            float(alike[later, earlier]),
+        )
 
 
 def _contradictions(
@@ -200,7 +208,8 @@ def _against(
     usual_rows = labelled[codes == usual]
     against = np.array([labels_contradict((usual, code)) for code in codes])
     for row in labelled[against]:
-        alike = likeness(details.of(np.array([row])), details.of(usual_rows))[0]
+        own_details = details.of(np.array([row]))
+        alike = likeness(own_details, details.of(usual_rows))[0]
         most_alike = usual_rows[alike.argmax()]
         yield _Contradiction(
             row=int(row),

@@ -1,4 +1,4 @@
-"""Searches a data set for all findings with a model, which takes minutes."""
+"""Searches a data set for all findings, which takes minutes."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass

@@ -71,7 +71,8 @@ class Finding:
         is_about_labels = row.kind in _ABOUT_LABELS
         pair = []
         for image, code in sides(row):
-            pair.append((image, code if is_about_labels else ""))
+            label = code if is_about_labels else ""
+            pair.append((image, label))
         pair.sort()
         if len(pair) == 1:
             pair.append(("", ""))
@@ -195,6 +196,7 @@ def beside(suspects: Suspects, verdicts: Verdicts) -> Suspects:
     """Return lists whose table also has VERDICT_COLUMNS, missing if a finding has no verdict."""
     verdict_of_row = [verdicts.get(Finding.of(row)) for row in suspects.table.itertuples()]
     columns = {}
+    # Empty fields are missing values, so that a table shows them like a finding without a verdict.
     for name in VERDICT_COLUMNS:
         cells = [_cell(verdict, name) for verdict in verdict_of_row]
         columns[name] = pd.array(cells, "str")
@@ -268,7 +270,8 @@ def sides(finding: Any) -> tuple[tuple[str, str], ...]:
     for image, code in pairs:
         if not isinstance(image, str) or not image:
             continue
-        labelled.append((image, code if isinstance(code, str) else ""))
+        label = code if isinstance(code, str) else ""
+        labelled.append((image, label))
     return tuple(labelled)
 
 
