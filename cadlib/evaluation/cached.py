@@ -1,9 +1,10 @@
-"""What a model said of each image of a labelled set, kept on disk, so that the same question is answered once.
+"""Caches the evaluation of a model on a labelled set on disk.
 
-A set is a data set, a split or a subset of one: whatever `Dataset` holds. Its evaluation stands in the folder of
-`cache_dir` that model and images name: predictions.csv and metrics.json, as `python -m cadlib evaluate` writes them.
-That metrics.json has one key more, `gaps`: what `gaps.gaps` found at the model's usual operating point. The model is
-asked by `features.cached_features`: what it said for the map, the suspects or another set is not asked again.
+A set is a data set, a split or a subset of one: any `Dataset`. Its evaluation is in a folder of
+`cache_dir` whose name depends on model and images: predictions.csv and metrics.json, as
+`python -m cadlib evaluate` writes them. That metrics.json has one more key, `gaps`: the result of
+`gaps.gaps` at the model's usual operating point. `features.cached_features` runs the model, so an
+image that was already computed for the map, the suspects or another set is not computed again.
 """
 
 import hashlib
@@ -38,16 +39,16 @@ from cadlib.progress import Progress, named
 from cadlib.taxonomy import CODES
 
 FIGURES_VERSION = 3
-"""Raised with what metrics.json tells, so that an evaluation that lacks it is made anew."""
+"""Increased with the content of metrics.json, so that an older evaluation is computed again."""
 
 
 @dataclass(frozen=True, eq=False)
 class Evaluated:
-    """The N labelled images of a set that could be read, a row of `table` each, and (N, 8) float64 probabilities.
+    """The N labelled images of a set that could be read, with (N, 8) float64 probabilities.
 
-    An image is labelled that has a diagnosis, or is known to be malignant or benign.
-    `table` has the columns of a `Dataset`; `figures` are those of metrics.json. `threshold` is the model's usual one,
-    `name` that of the folder, of model and images.
+    An image is labelled if it has a diagnosis, or is known to be malignant or benign. `table` has
+    a row for each, with the columns of a `Dataset`; `figures` are those of metrics.json.
+    `threshold` is the model's usual one, `name` that of the folder of model and images.
     """
 
     table: pd.DataFrame
@@ -58,13 +59,15 @@ class Evaluated:
 
     @cached_property
     def labels(self) -> PartialLabels:
-        """Return what is known of each image: its diagnosis, or whether it is malignant."""
+        """Return the label of each image: its diagnosis, or whether it is malignant."""
         return PartialLabels.of_table(self.table)
 
     @cached_property
     def groups(self) -> Labels:
         """Return the number of the lesion of each image, (N,), from 0 and without a gap."""
-        numbers: Labels = np.unique(lesion_groups(self.table), return_inverse=True)[1]
+        lesions = lesion_groups(self.table)
+        numbers: Labels
+        _, numbers = np.unique(lesions, return_inverse=True)
         return numbers
 
     @cached_property
@@ -72,148 +75,231 @@ class Evaluated:
         """Return the malignant probability of each image, (N,)."""
         return classification.malignant_probability(self.probabilities)
 
-    def cell(self, truth: str, said: str) -> pd.DataFrame:
-        """Return the images of a cell of the confusion matrix, the surest first, with `probability`, of `said`."""
-        there = (self.labels.codes == CODES.index(truth)) & (
-            self.probabilities.argmax(axis=1) == CODES.index(said)
-        )
-        found: pd.DataFrame = self.table[there].assign(
-            probability=self.probabilities[there, CODES.index(said)]
-        )
-        return found.sort_values("probability", ascending=False, kind="stable")
+    def cell(self, truth: str, predicted: str) -> pd.DataFrame:
+        """Return the images of a cell of the confusion matrix, the most probable first.
+
+        Its column `probability` is that of the predicted diagnosis.
+        """
+        row = CODES.index(truth)
+        column = CODES.index(predicted)
+        top = self.probabilities.argmax(axis=1)
+        inside = (self.labels.codes == row) & (top == column)
+        probability = self.probabilities[inside, column]
+        images: pd.DataFrame = self.table[inside]
+        images = images.assign(probability=probability)
+        return images.sort_values("probability", ascending=False, kind="stable")
 
     def errors(self, threshold: float) -> pd.DataFrame:
-        """Return the images on which referring at a threshold goes wrong, the costliest first.
+        """Return the images that are referred wrongly at a threshold, the costliest first.
 
-        `cost` is one of `costs`, and among each the model was the surest of itself first. `probability` is the
-        malignant one.
+        `cost` is one of `costs`; images of the same cost are sorted by the confidence of the
+        model, the highest first. `probability` is the malignant one.
         """
-        truth, referred = self.labels.malignant, self.malignant >= threshold
+        malignant = self.labels.malignant
+        referred = self.malignant >= threshold
+        risk = self.malignant
+        # The probability that the model gives to the wrong side.
+        confidence = np.where(malignant, 1 - risk, risk)
+        images: pd.DataFrame = self.table.assign(
+            cost=self._cost_if_wrong(),
+            probability=risk,
+            sure=confidence,
+        )
+        is_wrong = malignant != referred
+        wrong: pd.DataFrame = images[is_wrong]
+        wrong = wrong.sort_values(["cost", "sure"], ascending=[True, False])
+        return wrong.drop(columns="sure")
+
+    def _cost_if_wrong(self) -> "pd.Categorical[str]":
+        """Return the error that a wrong referral of each image is, one of `costs`, (N,)."""
         melanoma, other, needless = COSTS
-        missed = np.where(self.labels.codes == CODES.index("MEL"), melanoma, other).astype(object)
+        is_melanoma = self.labels.codes == CODES.index("MEL")
+        missed = np.where(is_melanoma, melanoma, other).astype(object)
         missed[~self.labels.diagnosed] = MISSED_WITHOUT_DIAGNOSIS
-        cost = pd.Categorical(np.where(truth, missed, needless), self.costs, ordered=True)
-        sure = np.where(truth, 1 - self.malignant, self.malignant)
-        wrong: pd.DataFrame = self.table.assign(cost=cost, probability=self.malignant, sure=sure)[
-            truth != referred
-        ]
-        return wrong.sort_values(["cost", "sure"], ascending=[True, False]).drop(columns="sure")
+        error = np.where(self.labels.malignant, missed, needless)
+        # Ordered, so that a table can be sorted by the cost.
+        return pd.Categorical(error, self.costs, ordered=True)
 
     @property
     def costs(self) -> tuple[str, ...]:
         """Return the errors that a referral can make on these images, the costliest first."""
-        melanoma, other, needless = COSTS
         diagnosed = self.labels.diagnosed
         if diagnosed.all():
             return COSTS
+        melanoma, other, needless = COSTS
         if not diagnosed.any():
             return MISSED_WITHOUT_DIAGNOSIS, needless
-        # It may be a melanoma, so it stands before those that are known to be none.
+        # A lesion without a diagnosis may be a melanoma, so it costs more than `other`.
         return melanoma, MISSED_WITHOUT_DIAGNOSIS, other, needless
 
 
 COSTS = ("missed melanoma", "other malignant missed", "needless referral")
 """The errors of a referral of images with a diagnosis, the costliest first."""
 MISSED_WITHOUT_DIAGNOSIS = "malignant missed, diagnosis not known"
-"""The error where the label tells only that an image is malignant."""
+"""The error for an image whose label is only that it is malignant."""
 
 
 def evaluation_folder(record: ModelRecord, dataset: Dataset) -> Path:
-    """Return where the evaluation of a model on these images stands, or will: another image, label or weight, another.
+    """Return the folder for the evaluation of a model on these images, whether it exists or not.
 
-    An image is known by its path, its size and its time of change. Raise DatasetInvalid for one that is not there.
+    It changes with each image, label and weight. An image is identified by its path, its size and
+    its time of change. Raise DatasetInvalid for an image that does not exist.
     """
-    model = hashlib.sha256(f"{record.answers_sha256} {FIGURES_VERSION}".encode()).hexdigest()
-    digest = hashlib.sha256(
-        pd.util.hash_pandas_object(dataset.table, index=False).to_numpy().tobytes()
-    )
+    model_text = f"{record.answers_sha256} {FIGURES_VERSION}"
+    model = hashlib.sha256(model_text.encode())
+    # The rows have the labels; the facts of the files notice a changed image.
+    row_hashes = pd.util.hash_pandas_object(dataset.table, index=False)
+    images = hashlib.sha256(row_hashes.to_numpy().tobytes())
     try:
         for path in dataset.table["path"]:
-            digest.update(file_facts(path))
+            images.update(file_facts(path))
     except OSError as error:
         raise DatasetInvalid(
             f"Expected the images of {dataset.name} but {error}; open the data set anew."
         ) from error
-    return cache_dir() / "evaluations" / f"{model[:16]}-{digest.hexdigest()[:16]}"
+    name = f"{model.hexdigest()[:16]}-{images.hexdigest()[:16]}"
+    return cache_dir() / "evaluations" / name
 
 
-def make_evaluation(folder: Path, model: Model, dataset: Dataset, progress: Progress) -> Evaluated:
-    """Show a model every labelled image and keep what it said; raise DatasetInvalid where none has a label.
+def make_evaluation(
+    folder: Path,
+    model: Model,
+    dataset: Dataset,
+    progress: Progress,
+) -> Evaluated:
+    """Predict every labelled image, measure the predictions and cache the evaluation.
 
-    A break costs the figures alone: what the model said of each image is kept, and the next call goes on from there.
-    `progress` counts images, then the subgroups that are measured, then those that are compared.
+    After an interruption only the figures are computed again: the outputs of the model are cached
+    for each image. `progress` counts images, then the subgroups that are measured, then those that
+    are compared. Raise DatasetInvalid if no image has a label.
     """
-    table, rejected = _labelled(dataset), dict[str, str]()
-    seen = cached_features(model, table, named(progress, "images"), rejected)
-    dataset = replace(dataset, table=table[~table["image"].isin(rejected)].reset_index(drop=True))
-    probabilities = model.calibrated(seen.logits, short_sides(dataset.table))
-    novelty = model.novelty(seen.looks)
-    found = judge(model.record, dataset, probabilities, rejected, novelty, progress=progress)
-    kept = _joined(dataset, found.predictions.set_index("image"), found.metrics, model.record)
-    parts = dict(subgroups(kept.table))
-    apart = gaps(
-        kept.labels, kept.probabilities, kept.groups, parts, kept.threshold, progress=progress
+    table = _labelled(dataset)
+    rejected: dict[str, str] = {}
+    outputs = cached_features(model, table, named(progress, "images"), rejected)
+    readable = table[~table["image"].isin(rejected)].reset_index(drop=True)
+    dataset = replace(dataset, table=readable)
+    evaluation = judge(
+        model.record,
+        dataset,
+        model.calibrated(outputs.logits, short_sides(readable)),
+        rejected,
+        model.novelty(outputs.looks),
+        progress=progress,
     )
-    found = replace(found, metrics={**found.metrics, "gaps": [gap.to_json() for gap in apart]})
-    keep_by(folder, found.write)
-    return replace(kept, figures=json.loads(metrics_json(found.metrics)), name=folder.name)
+    predictions = evaluation.predictions.set_index("image")
+    joined = _joined(dataset, predictions, evaluation.metrics, model.record)
+    metrics = dict(evaluation.metrics)
+    metrics["gaps"] = _gaps_json(joined, progress)
+    evaluation = replace(evaluation, metrics=metrics)
+    keep_by(folder, evaluation.write)
+    # From the text of the file, so that they are the same as those of `read_evaluation`.
+    figures = json.loads(metrics_json(metrics))
+    return replace(joined, figures=figures, name=folder.name)
 
 
 def read_evaluation(
-    folder: Path, record: ModelRecord, dataset: Dataset, part: Part = ALL
+    folder: Path,
+    record: ModelRecord,
+    dataset: Dataset,
+    part: Part = ALL,
 ) -> Evaluated | None:
-    """Return what was kept, None where nothing was; raise DatasetInvalid for a file that cannot be used.
+    """Return the cached evaluation, None if there is none.
 
-    `part` says what these images are: of those that are the same, whatever they are called, one evaluation is kept.
+    `part` says how these images were selected: the same images under another name share one
+    evaluation. Raise DatasetInvalid for a file that cannot be used.
     """
     if not is_standing(folder / METRICS_FILE):
         return None
     folder = standing(folder / METRICS_FILE).parent
     figures = read_json(folder / METRICS_FILE)
-    figures["data"] = data_facts(dataset, figures["data"]["images"], part)
-    kept = _joined(dataset, read_predictions(folder / PREDICTIONS_FILE), figures, record)
-    return replace(kept, name=folder.name)
+    n_images = figures["data"]["images"]
+    figures["data"] = data_facts(dataset, n_images, part)
+    predictions = read_predictions(folder / PREDICTIONS_FILE)
+    joined = _joined(dataset, predictions, figures, record)
+    return replace(joined, name=folder.name)
 
 
 def evaluated(
-    folder: Path, record: ModelRecord, dataset: Dataset, progress: Progress, part: Part = ALL
+    folder: Path,
+    record: ModelRecord,
+    dataset: Dataset,
+    progress: Progress,
+    part: Part = ALL,
 ) -> Evaluated:
-    """Return what the model of a folder said of a set, asking it only where nothing was kept.
+    """Return the evaluation of the model in a folder on a set, and compute it if none is cached.
 
-    `progress` and `part` are as above.
-
-    Raise DatasetInvalid for images that are not there, or none with a label.
+    `progress` and `part` are as above. Raise DatasetInvalid for images that do not exist, or if
+    none has a label.
     """
     place = evaluation_folder(record, dataset)
-    if kept := read_evaluation(place, record, dataset, part):
-        return kept
-    made = make_evaluation(place, Model.load(folder, model_id=record.model_id), dataset, progress)
-    if kept := read_evaluation(place, record, dataset, part):
-        return kept
-    facts = data_facts(dataset, made.figures["data"]["images"], part)  # nothing could be kept
-    return replace(made, figures={**made.figures, "data": facts})
+    cached = read_evaluation(place, record, dataset, part)
+    if cached:
+        return cached
+    model = Model.load(folder, model_id=record.model_id)
+    new = make_evaluation(place, model, dataset, progress)
+    cached = read_evaluation(place, record, dataset, part)
+    if cached:
+        return cached
+    # The cache could not be written.
+    figures = dict(new.figures)
+    n_images = figures["data"]["images"]
+    figures["data"] = data_facts(dataset, n_images, part)
+    return replace(new, figures=figures)
 
 
 def compared(first: Evaluated, second: Evaluated) -> Comparison:
     """Compare two models on the images of a set that both could read."""
-    both = first.table["image"].isin(second.table["image"]).to_numpy(bool)
-    same = second.table["image"].isin(first.table["image"]).to_numpy(bool)
-    one = Answers(first.probabilities[both], first.threshold)
-    two = Answers(second.probabilities[same], second.threshold)
-    return compare(first.labels[both], one, two, first.groups[both])
+    first_images = first.table["image"]
+    second_images = second.table["image"]
+    in_second = first_images.isin(second_images).to_numpy(bool)
+    in_first = second_images.isin(first_images).to_numpy(bool)
+    first_probabilities = first.probabilities[in_second]
+    second_probabilities = second.probabilities[in_first]
+    return compare(
+        first.labels[in_second],
+        Answers(first_probabilities, first.threshold),
+        Answers(second_probabilities, second.threshold),
+        first.groups[in_second],
+    )
+
+
+def _gaps_json(
+    evaluated: Evaluated,
+    progress: Progress,
+) -> list[dict[str, Any]]:
+    differences = gaps(
+        evaluated.labels,
+        evaluated.probabilities,
+        evaluated.groups,
+        dict(subgroups(evaluated.table)),
+        evaluated.threshold,
+        progress=progress,
+    )
+    return [gap.to_json() for gap in differences]
 
 
 def _labelled(dataset: Dataset) -> pd.DataFrame:
     check_labelled(dataset, malignant_alone=True)
-    return dataset.table[has_label(dataset.table)].reset_index(drop=True)
+    table = dataset.table
+    labelled = table[has_label(table)]
+    return labelled.reset_index(drop=True)
 
 
 def _joined(
-    dataset: Dataset, predicted: pd.DataFrame, figures: dict[str, Any], record: ModelRecord
+    dataset: Dataset,
+    predictions: pd.DataFrame,
+    figures: dict[str, Any],
+    record: ModelRecord,
 ) -> Evaluated:
+    """Join the labelled images of a data set with predictions, which are indexed by image."""
     table = _labelled(dataset)
-    table = table[table["image"].isin(predicted.index)].reset_index(drop=True)
-    shares = predicted.loc[table["image"], list(CODES)].to_numpy(np.float64)
+    is_predicted = table["image"].isin(predictions.index)
+    table = table[is_predicted].reset_index(drop=True)
+    columns = predictions.loc[table["image"], list(CODES)]
+    operating_point = record.operating_point(DEFAULT_OPERATING_POINT)
     return Evaluated(
-        table, shares, figures, record.operating_point(DEFAULT_OPERATING_POINT).threshold
+        table,
+        columns.to_numpy(np.float64),
+        figures,
+        operating_point.threshold,
     )

@@ -1,7 +1,10 @@
-"""A data set as columns that are searched: facets with the counts that each choice would give, text, an order.
+"""Searches a data set by facets, numbers and text.
 
-Half a million rows answer in a few hundredths of a second, for each row is looked at once: how many of the conditions
-it fails. A row that fails none is found; a facet counts those that fail no other condition than its own.
+It also counts the matches of each value of a facet.
+
+Half a million rows are searched in a few hundredths of a second, because each row is looked at
+once: how many conditions does it fail? A row that fails none matches. The count of a facet's value
+includes the rows that fail no condition other than the facet's own.
 """
 
 from collections.abc import Collection, Mapping
@@ -15,6 +18,7 @@ from numpy.typing import NDArray
 
 from cadlib.data.image_ids import composed
 from cadlib.metrics import classification
+from cadlib.metrics.classification import Floats
 from cadlib.metrics.partial_labels import GROUPS, malignant_words
 from cadlib.model.novelty import scores_of
 from cadlib.taxonomy import CODES, UNKNOWN
@@ -30,77 +34,129 @@ FACETS = (
     "split",
 )
 NUMBERS = ("age_approx", "short_side_px", "confidence", "risk", "uncertainty", "loss", "novelty")
-"""The columns of `described` that are searched by their values, and by their size."""
+"""The columns of `described`: facets are searched by value, numbers by range."""
 STEPS = {"age_approx": 5.0, "short_side_px": 50.0, "confidence": 0.05}
-"""The numbers that are counted, as facets are: years, pixels and probability that are counted together."""
-RIGHT, WRONG = "right", "wrong"
+"""The numbers that are also counted, with the bin width: years, pixels and probability."""
+RIGHT = "right"
+WRONG = "wrong"
 NOT_GIVEN = "not given"
 Rows = NDArray[np.int32]
+Mask = NDArray[np.bool_]
 
 
 def described(
-    table: pd.DataFrame, split: pd.DataFrame | None = None, predictions: pd.DataFrame | None = None
+    table: pd.DataFrame,
+    split: pd.DataFrame | None = None,
+    predictions: pd.DataFrame | None = None,
 ) -> "Catalogue":
-    """Return the catalogue of a data set's table, with a model's own split and its predictions where they are given.
+    """Return the catalogue of a data set's table, with a model's split and predictions if passed.
 
-    `split` has image and split, `predictions` image, the eight codes and UNK, as `predictions.predictions_table`; an
-    image that is in neither has none. Added are `short_side_px`; `malignancy`, "malignant" or "benign"; `split`;
-    `said`, the first diagnosis; `verdict`, right or wrong where the true diagnosis is one of the eight; `confidence`,
-    the probability of the first; `risk`, the malignant probability; `uncertainty`, the entropy of the eight, 0 to 1;
-    `loss`, -ln p of the label: of the true diagnosis, or without one of the group that is true; `novelty`,
-    the score of `cadlib.model.novelty` with its limit of 1, which UNK stands for.
+    `split` has the columns image and split; `predictions` has image, the eight codes and UNK, as
+    `predictions.predictions_table` returns them. The values of an image in neither are missing.
+
+    These columns are added:
+    `short_side_px`;
+    `malignancy`, "malignant" or "benign";
+    `split`;
+    `said`, the top diagnosis;
+    `verdict`, right or wrong, where the true diagnosis is one of the eight;
+    `confidence`, the probability of the top diagnosis;
+    `risk`, the malignant probability;
+    `uncertainty`, the entropy of the eight probabilities, 0 to 1;
+    `loss`, -ln p of the label: of the true diagnosis, or without one of the true group;
+    `novelty`, the score of `cadlib.model.novelty` with its limit of 1, computed from UNK.
     """
     columns = {
         "short_side_px": table[["width_px", "height_px"]].min(axis=1),
         "malignancy": malignant_words(table),
     }
     if split is not None:
-        columns["split"] = table["image"].map(split.set_index("image")["split"])
+        split_by_image = split.set_index("image")["split"]
+        columns["split"] = table["image"].map(split_by_image)
     table = table.assign(**columns)
     if predictions is not None:
-        table = table.merge(_judged(table, predictions), "left", "image", validate="1:1")
-    facets, numbers = (
-        tuple(name for name in names if name in table) for names in (FACETS, NUMBERS)
-    )
+        judged = _judged(table, predictions)
+        table = table.merge(judged, "left", "image", validate="1:1")
+    facets = tuple(name for name in FACETS if name in table)
+    numbers = tuple(name for name in NUMBERS if name in table)
     return Catalogue(table, facets, numbers)
 
 
 def _judged(table: pd.DataFrame, predictions: pd.DataFrame) -> pd.DataFrame:
+    """Return the columns that `described` derives from predictions, with `image`."""
     shares = predictions[list(CODES)].to_numpy(np.float64)
-    with np.errstate(divide="ignore", invalid="ignore"):
-        logs = np.where(shares > 0, np.log(shares), 0)
-    said = np.array(CODES)[shares.argmax(axis=1)]
-    truth = predictions["image"].map(table.set_index("image")["diagnosis"])
-    known = truth.isin(CODES).to_numpy(bool)
-    place = truth.where(known, CODES[0]).map(CODES.index).to_numpy(np.int64)
     risk = classification.malignant_probability(shares)
-    group = predictions["image"].map(malignant_words(table).set_axis(table["image"]))
-    of_the_group = np.where(group == GROUPS[True], risk, 1 - risk)
-    of_the_true = np.where(known, shares[np.arange(len(shares)), place], of_the_group)
-    of_the_true = np.maximum(of_the_true, np.finfo(np.float32).tiny)
-    verdict = np.where(said == truth, RIGHT, WRONG).astype(object)
-    verdict[~known] = None
+    truth_by_image = table.set_index("image")["diagnosis"]
+    truth = predictions["image"].map(truth_by_image)
+    diagnosed = truth.isin(CODES).to_numpy(bool)
+    top_places = shares.argmax(axis=1)
+    top = np.array(CODES)[top_places]
+    group_by_image = malignant_words(table).set_axis(table["image"])
+    group = predictions["image"].map(group_by_image)
+    unknown_shares = predictions[UNKNOWN].to_numpy(np.float64)
     return pd.DataFrame(
         {
             "image": predictions["image"].to_numpy(),
-            "said": said,
-            "verdict": pd.array(verdict, "str"),
+            "said": top,
+            "verdict": _verdicts(top == truth, diagnosed),
             "confidence": shares.max(axis=1),
             "risk": risk,
-            "uncertainty": -(shares * logs).sum(axis=1) / np.log(len(CODES)),
-            "loss": np.where(group.notna(), -np.log(of_the_true), np.nan),
-            "novelty": scores_of(predictions[UNKNOWN].to_numpy(np.float64)),
+            "uncertainty": _relative_entropy(shares),
+            "loss": _losses(shares, truth, diagnosed, risk, group),
+            "novelty": scores_of(unknown_shares),
         }
     )
 
 
+def _verdicts(right: "pd.Series[bool]", diagnosed: Mask) -> pd.api.extensions.ExtensionArray:
+    """Return right or wrong for each prediction, (N,), missing where there is no diagnosis."""
+    verdicts = np.where(right, RIGHT, WRONG).astype(object)
+    verdicts[~diagnosed] = None
+    return pd.array(verdicts, "str")
+
+
+def _relative_entropy(shares: Floats) -> Floats:
+    """Return the entropy of (N, 8) probabilities as a share of the highest possible, (N,)."""
+    # The limit of p ln p for p towards 0 is 0, but NumPy would compute NaN.
+    with np.errstate(divide="ignore", invalid="ignore"):
+        logs = np.where(shares > 0, np.log(shares), 0)
+    entropy = -(shares * logs).sum(axis=1)
+    relative: Floats = entropy / np.log(len(CODES))
+    return relative
+
+
+def _losses(
+    shares: Floats,
+    truth: "pd.Series[str]",
+    diagnosed: Mask,
+    risk: Floats,
+    group: "pd.Series[str]",
+) -> Floats:
+    """Return -ln p of the label of each image, (N,), NaN without a label.
+
+    `truth` is the true diagnosis where `diagnosed`; elsewhere `group`, malignant or benign, is the
+    label. `risk` is the malignant probability.
+    """
+    # The first code is a placeholder: its probability is not used below.
+    code = truth.where(diagnosed, CODES[0])
+    place = code.map(CODES.index).to_numpy(np.int64)
+    rows = np.arange(len(shares))
+    of_the_diagnosis = shares[rows, place]
+    of_the_group = np.where(group == GROUPS[True], risk, 1 - risk)
+    of_the_label = np.where(diagnosed, of_the_diagnosis, of_the_group)
+    # The smallest float32 keeps the logarithm of a probability of 0 finite.
+    of_the_label = np.maximum(of_the_label, np.finfo(np.float32).tiny)
+    return np.where(group.notna(), -np.log(of_the_label), np.nan)
+
+
 @dataclass(frozen=True)
 class Query:
-    """What is asked of a catalogue.
+    """The conditions and the order of a search in a catalogue.
 
-    `chosen` has the values of each facet that may stand (none: all), `ranges` the least and greatest value of a number,
-    both inside, `text` a part of the id in any case. `order` is a column of numbers, "" for that of the table;
-    missing numbers come last either way.
+    `chosen` has the allowed values of each facet (none: all). `ranges` has the least and the
+    greatest value of a number, both included. `text` is a part of the image id, in upper or lower
+    case. `order` is a column of numbers, "" for the order of the table; missing numbers come last
+    in both directions.
     """
 
     chosen: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
@@ -112,7 +168,11 @@ class Query:
 
 @dataclass(frozen=True, eq=False)
 class Spread:
-    """How many rows have a number from `low` + i `step` to before the next one: `counts`, (bins,); and have none."""
+    """The histogram of a number.
+
+    `counts`, (bins,), has the number of rows from `low` + i `step` to below the next bin, and
+    `missing` the number of rows without a value.
+    """
 
     low: float
     step: float
@@ -122,9 +182,11 @@ class Spread:
 
 @dataclass(frozen=True, eq=False)
 class Answer:
-    """The places in the table of the rows found, (n,) int32 in the order asked for, and the counts of each facet.
+    """The matching rows of a search, and the counts of each facet.
 
-    `counts` is facet -> value -> how many rows have it that pass every other condition; `spreads` the same of numbers.
+    `rows`, (n,) int32, has their places in the table, in the order of the query. `counts` is
+    facet -> value -> number of rows that have it and meet every other condition; `spreads` has the
+    same counts of numbers.
     """
 
     rows: Rows
@@ -133,144 +195,242 @@ class Answer:
 
 
 class Catalogue:
-    """A table, ready to be searched by its `image` column, the facets and the numbers that are named.
+    """A table that can be searched by its `image` column and the named facets and numbers.
 
-    `key` tells it from every other catalogue.
+    `key` distinguishes it from every other catalogue.
     """
 
     def __init__(
-        self, table: pd.DataFrame, facets: tuple[str, ...], numbers: tuple[str, ...]
+        self,
+        table: pd.DataFrame,
+        facets: tuple[str, ...],
+        numbers: tuple[str, ...],
     ) -> None:
-        """Prepare a table; raise ValueError for a column that it lacks."""
-        if lacking := [name for name in ("image", *facets, *numbers) if name not in table]:
+        """Prepare a table; raise ValueError for a missing column."""
+        lacking = [name for name in ("image", *facets, *numbers) if name not in table]
+        if lacking:
             raise ValueError(
-                f"Expected columns {', '.join(lacking)} in the table but it has {', '.join(table.columns)}."
+                f"Expected columns {', '.join(lacking)} in the table "
+                f"but it has {', '.join(table.columns)}."
             )
-        self.table, self.key = table, uuid4().hex
-        self._facets = {name: _coded(table[name]) for name in facets}
-        self._numbers = {
-            name: table[name].to_numpy(np.float32, na_value=np.nan) for name in numbers
-        }
+        self.table = table
+        self.key = uuid4().hex
+        self._facets = {}
+        for name in facets:
+            column = table[name]
+            self._facets[name] = _coded(column)
+        self._numbers = {}
+        for name in numbers:
+            column = table[name]
+            self._numbers[name] = column.to_numpy(np.float32, na_value=np.nan)
         self._orders: dict[str, Rows] = {}
-        self._bins = {
-            name: _binned(self._numbers[name], step)
-            for name, step in STEPS.items()
-            if self.span(name)
-        }
+        self._bins = {}
+        for name, step in STEPS.items():
+            # A number that is missing, or always the same, needs no histogram.
+            if self.span(name):
+                values = self._numbers[name]
+                self._bins[name] = _binned(values, step)
 
     def __len__(self) -> int:
         return len(self.table)
 
     @property
     def facets(self) -> tuple[str, ...]:
-        """Return the facets that tell rows apart: those with more than one value."""
-        return tuple(name for name, (_, values) in self._facets.items() if len(values) > 1)
+        """Return the facets with more than one value."""
+        names = []
+        for name in self._facets:
+            values = self.values(name)
+            if len(values) > 1:
+                names.append(name)
+        return tuple(names)
 
     def values(self, facet: str) -> tuple[str, ...]:
         """Return the values of a facet, sorted, NOT_GIVEN last."""
-        return self._facets[facet][1]
+        _, values = self._facets[facet]
+        return values
 
     def span(self, number: str) -> tuple[float, float] | None:
-        """Return the least and the greatest value of a number; None where no row has one, or all the same."""
+        """Return the least and the greatest value of a number.
+
+        Return None if no row has a value, or all have the same one.
+        """
         if number not in self._numbers:
             return None
-        known = self._numbers[number][np.isfinite(self._numbers[number])]
-        return (
-            (float(known.min()), float(known.max()))
-            if len(known) and known.min() < known.max()
-            else None
-        )
+        numbers = self._numbers[number]
+        present = numbers[np.isfinite(numbers)]
+        if not len(present):
+            return None
+        least = float(present.min())
+        greatest = float(present.max())
+        if least == greatest:
+            return None
+        return least, greatest
 
-    def count(self, facet: str, rows: Rows | NDArray[np.bool_]) -> dict[str, int]:
+    def count(
+        self,
+        facet: str,
+        rows: Rows | Mask,
+    ) -> dict[str, int]:
         """Return how many of these rows, places or a mask, have each value of a facet."""
-        codes, known = self._facets[facet]
-        return dict(
-            zip(known, np.bincount(codes[rows], minlength=len(known)).tolist(), strict=True)
-        )
+        codes, values = self._facets[facet]
+        codes_of_rows = codes[rows]
+        counts = np.bincount(codes_of_rows, minlength=len(values))
+        return dict(zip(values, counts.tolist(), strict=True))
 
-    def holds(self, images: Collection[str]) -> NDArray[np.bool_]:
+    def holds(self, images: Collection[str]) -> Mask:
         """Return which rows are of these ids, (N,)."""
-        return self.table["image"].isin(images).to_numpy(bool)
+        ids = self.table["image"]
+        is_listed = ids.isin(images)
+        return is_listed.to_numpy(bool)
 
-    def ask(self, query: Query, within: NDArray[np.bool_] | None = None) -> Answer:
-        """Find the rows of a query, among those of a mask (N,) where one is given; the counts are of those, too.
+    def ask(self, query: Query, within: Mask | None = None) -> Answer:
+        """Find the rows that match a query, among those of the mask `within`, (N,), if passed.
 
-        Raise ValueError for a facet or a number that this catalogue lacks.
+        The counts are of those rows, too. Raise ValueError for a facet or a number that is missing
+        in this catalogue.
         """
-        asked = {*query.chosen, *query.ranges, *([query.order] if query.order else [])}
-        if lacking := asked - {*self._facets, *self._numbers}:
-            columns = ", ".join([*self._facets, *self._numbers])
+        self._check_columns(query)
+        fails = self._fails(query)
+        failed = self._number_failed(fails, within)
+        passed = failed == 0
+        # A facet counts the rows that meet all conditions but its own.
+        countable = {}
+        for name, mask in fails.items():
+            countable[name] = passed | ((failed == 1) & mask)
+        counts = {}
+        for name in self.facets:
+            counts[name] = self.count(name, countable.get(name, passed))
+        spreads = {}
+        for name in self._bins:
+            spreads[name] = self._spread(name, countable.get(name, passed))
+        return Answer(self._ordered(passed, query), counts, spreads)
+
+    def _check_columns(self, query: Query) -> None:
+        """Raise ValueError for a column of a query that is missing."""
+        columns = {*query.chosen, *query.ranges}
+        if query.order:
+            columns.add(query.order)
+        available = [*self._facets, *self._numbers]
+        lacking = columns - set(available)
+        if lacking:
             raise ValueError(
-                f"Expected facets and numbers of this catalogue ({columns}) but got {', '.join(lacking)}."
+                f"Expected facets and numbers of this catalogue ({', '.join(available)}) "
+                f"but got {', '.join(lacking)}."
             )
-        fails = {
-            name: self._fails_facet(name, values) for name, values in query.chosen.items() if values
-        }
-        fails |= {name: self._fails_range(name, *ends) for name, ends in query.ranges.items()}
+
+    def _fails(self, query: Query) -> dict[str, Mask]:
+        """Return which rows fail each condition of a query, (N,), by the column."""
+        fails = {}
+        for name, values in query.chosen.items():
+            if values:
+                fails[name] = self._fails_facet(name, values)
+        for name, ends in query.ranges.items():
+            least, greatest = ends
+            fails[name] = self._fails_range(name, least, greatest)
         if query.text:
-            fails["image"] = ~self._ids.str.contains(
-                composed(query.text).lower(), regex=False
-            ).to_numpy(bool)
-        failed = (
-            np.zeros(len(self), np.uint8)
-            if within is None
-            else np.where(within, 0, 2).astype(np.uint8)
-        )
+            text = composed(query.text).lower()
+            matches = self._ids.str.contains(text, regex=False)
+            fails["image"] = ~matches.to_numpy(bool)
+        return fails
+
+    def _number_failed(
+        self,
+        fails: Mapping[str, Mask],
+        within: Mask | None,
+    ) -> NDArray[np.uint8]:
+        """Return how many conditions each row fails, (N,); 2 or more outside `within`."""
+        failed = np.zeros(len(self), np.uint8)
+        # With 2 a row outside counts for no facet either, see `ask`.
+        if within is not None:
+            failed[~within] = 2
         for mask in fails.values():
             failed += mask
-        passed = failed == 0
-        others = {name: passed | ((failed == 1) & mask) for name, mask in fails.items()}
-        counts = {name: self.count(name, others.get(name, passed)) for name in self.facets}
-        spreads = {name: self._spread(name, others.get(name, passed)) for name in self._bins}
-        rows = np.flatnonzero(passed).astype(np.int32)
-        if query.order:
-            ascending = self._order(query.order)
-            rows = ascending[passed[ascending]]
-            if query.descending:
-                known = int(np.isfinite(self._numbers[query.order][rows]).sum())
-                rows = np.concatenate([rows[:known][::-1], rows[known:]])
-        return Answer(rows, counts, spreads)
+        return failed
+
+    def _ordered(self, passed: Mask, query: Query) -> Rows:
+        """Return the places of the rows that passed, in the order of the query."""
+        if not query.order:
+            return np.flatnonzero(passed).astype(np.int32)
+        ascending = self._order(query.order)
+        rows = ascending[passed[ascending]]
+        if not query.descending:
+            return rows
+        # Missing numbers stay last, so only the others are reversed.
+        numbers = self._numbers[query.order]
+        n_present = int(np.isfinite(numbers[rows]).sum())
+        present = rows[:n_present]
+        missing = rows[n_present:]
+        return np.concatenate([present[::-1], missing])
 
     @cached_property
     def _ids(self) -> "pd.Series[str]":
-        return self.table["image"].astype("str").str.lower()
+        ids = self.table["image"].astype("str")
+        return ids.str.lower()
 
-    def _spread(self, name: str, rows: NDArray[np.bool_]) -> Spread:
+    def _spread(self, name: str, rows: Mask) -> Spread:
         low, bins, missing = self._bins[name]
         counts = np.bincount(bins[rows], minlength=missing + 1)
-        return Spread(low, STEPS[name], counts[:missing], int(counts[missing]))
+        return Spread(
+            low=low,
+            step=STEPS[name],
+            counts=counts[:missing],
+            missing=int(counts[missing]),
+        )
 
-    def _fails_facet(self, name: str, values: tuple[str, ...]) -> NDArray[np.bool_]:
-        codes, known = self._facets[name]
-        return ~np.isin(known, values)[codes]
+    def _fails_facet(self, name: str, chosen: tuple[str, ...]) -> Mask:
+        codes, values = self._facets[name]
+        fails = ~np.isin(values, chosen)
+        return fails[codes]
 
-    def _fails_range(self, name: str, least: float, most: float) -> NDArray[np.bool_]:
+    def _fails_range(
+        self,
+        name: str,
+        least: float,
+        greatest: float,
+    ) -> Mask:
         numbers = self._numbers[name]
-        return ~((numbers >= np.float32(least)) & (numbers <= np.float32(most)))
+        # The numbers are float32, so a bound has to be rounded in the same way.
+        high_enough = numbers >= np.float32(least)
+        low_enough = numbers <= np.float32(greatest)
+        return ~(high_enough & low_enough)
 
     def _order(self, name: str) -> Rows:
+        """Return the places of all rows by a number, ascending, missing numbers last."""
         if name not in self._orders:
-            self._orders[name] = np.argsort(self._numbers[name], kind="stable").astype(
-                np.int32
-            )  # NaN comes last
+            # argsort puts NaN last
+            places = np.argsort(self._numbers[name], kind="stable")
+            self._orders[name] = places.astype(np.int32)
         return self._orders[name]
 
 
 def _coded(column: "pd.Series[str]") -> tuple[NDArray[np.uint16], tuple[str, ...]]:
+    """Return a column as codes, (N,), and the value of each code, NOT_GIVEN last."""
     values = sorted(column.dropna().unique())
-    known = [*map(str, values), *([NOT_GIVEN] if column.isna().any() else [])]
-    codes = pd.Categorical(column, categories=values).codes
-    return np.where(codes < 0, len(values), codes).astype(np.uint16), tuple(known)
+    names = [str(value) for value in values]
+    if column.isna().any():
+        names.append(NOT_GIVEN)
+    places = pd.Categorical(column, categories=values).codes
+    # pandas gives missing values the code -1; here they follow the others.
+    codes = np.where(places < 0, len(values), places)
+    return codes.astype(np.uint16), tuple(names)
 
 
-def _binned(numbers: NDArray[np.float32], step: float) -> tuple[float, NDArray[np.uint16], int]:
-    """Return where the first bin begins, the bin of each number, (N,), and the bin of those that are missing."""
-    known = np.isfinite(numbers)
-    places = np.floor(numbers[known] / np.float32(step) + 1e-3).astype(
-        np.int64
-    )  # 0.15 / 0.05 is just below 3
+def _binned(
+    numbers: NDArray[np.float32],
+    step: float,
+) -> tuple[float, NDArray[np.uint16], int]:
+    """Return the bins of numbers.
+
+    These are the start of the first bin, the bin of each number, (N,), and the bin of the missing
+    numbers.
+    """
+    present = np.isfinite(numbers)
+    # Without the small addition 0.15 / 0.05 would be just below 3.
+    in_steps = numbers[present] / np.float32(step) + 1e-3
+    places = np.floor(in_steps).astype(np.int64)
     first = int(places.min())
-    missing = int(places.max()) - first + 1
+    last = int(places.max())
+    missing = last - first + 1
     bins = np.full(len(numbers), missing, np.uint16)
-    bins[known] = places - first
+    bins[present] = places - first
     return first * step, bins, missing

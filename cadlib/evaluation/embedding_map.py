@@ -1,13 +1,14 @@
-"""A map of images: what a model sees of each, (N, C), as a place in the plane, so that those it finds alike lie close.
+"""Computes a map of images with similar ones close together.
 
-By t-SNE, as openTSNE computes it (Poličar, Stražar and Zupan, J. Stat. Softw. 109 (2024) 3), on the first principal
-components; `benchmarks/projection.py` holds it against others. Only neighbourhoods mean something: the axes, the
-distance between groups far apart and the size of a group do not.
+A model's features of each image, (N, C), become a place in the plane by t-SNE, as openTSNE computes
+it (Poličar, Stražar and Zupan, J. Stat. Softw. 109 (2024) 3), on the first principal components;
+`benchmarks/projection.py` compares it with other methods. Only neighbourhoods mean something: the
+axes, the distance between remote groups and the size of a group do not.
 """
 
 import hashlib
 from itertools import count
-from typing import Final
+from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,30 +17,123 @@ from cadlib.errors import DatasetInvalid
 from cadlib.files.cache import cache_dir, is_standing, keep_array, standing
 from cadlib.progress import Progress, no_progress
 
+Features = NDArray[np.float32]
 FITTED_AT_MOST: Final = 30_000
-"""Images that push each other about; of more, so many are drawn by lot and the rest is placed among them."""
+"""Images that t-SNE fits; a random sample of larger sets, among which the rest is placed."""
 FEWEST: Final = 10
 METHOD: Final = "openTSNE 1"
-"""Part of a map's name on disk: to be changed with anything that changes a map."""
+"""Part of a map's name on disk: change it with anything that changes a map."""
 _COMPONENTS: Final = 50
 _PERPLEXITY: Final = 30
 _STEPS: Final = 250
-"""With early exaggeration, and again without; openTSNE's 500 of these take longer and are no better here."""
-_SAID_EVERY: Final = 10
+"""With early exaggeration, and as many without it.
+
+openTSNE's 500 take longer and are no better here.
+"""
+_STEPS_PER_REPORT: Final = 10
 _PLACED_AT_ONCE: Final = 20_000
 
 
 def project(
-    features: NDArray[np.float32], seed: int = 0, progress: Progress = no_progress
-) -> NDArray[np.float32]:
-    """Return the place of each image on the map, (N, 2) float32 without a unit, from its features, (N, C) float32.
+    features: Features,
+    seed: int = 0,
+    progress: Progress = no_progress,
+) -> Features:
+    """Return the place of each image on the map, (N, 2) float32 without a unit.
 
-    The same for the same features and seed; made once and kept on disk. Raise DatasetInvalid for fewer than `FEWEST`
-    images, or images that are all the same, and ValueError for what are no features.
+    `features` are (N, C) float32. The map is the same for the same features and seed; it is
+    computed once and cached on disk. Raise DatasetInvalid for fewer than `FEWEST` images or if all
+    images are the same, and ValueError for arrays that are no features.
     """
-    if features.ndim != 2 or features.dtype != np.float32 or not np.isfinite(features).all():
+    _check(features)
+    path = cache_dir() / "maps" / f"{_fingerprint(features, seed)}.npy"
+    if is_standing(path):
+        cached: Features = np.load(standing(path), allow_pickle=False)
+        return cached
+    places = tsne(features, seed, progress)
+    keep_array(path, places)
+    return places
+
+
+def tsne(
+    features: Features,
+    seed: int,
+    progress: Progress = no_progress,
+) -> Features:
+    """Return the places of images by t-SNE, (N, 2) float32.
+
+    It fits a random sample of at most `FITTED_AT_MOST` images and places the others among them.
+    """
+    # Imported here because it is slow to load and a page that draws a cached map does not need it.
+    from sklearn.decomposition import PCA  # noqa: PLC0415
+
+    rows = np.random.default_rng(seed).permutation(len(features))
+    fitted = rows[:FITTED_AT_MOST]
+    others = rows[FITTED_AT_MOST:]
+    n_components = min(_COMPONENTS, len(fitted) - 1, features.shape[1])
+    pca = PCA(n_components, svd_solver="covariance_eigh")
+    pca.fit(features[fitted])
+    embedding = _embedding(pca.transform(features[fitted]), seed, progress)
+    places = np.empty((len(features), 2), np.float32)
+    places[fitted] = embedding
+    for first in range(0, len(others), _PLACED_AT_ONCE):
+        block = others[first : first + _PLACED_AT_ONCE]
+        components = pca.transform(features[block])
+        places[block] = embedding.prepare_partial(components)
+    return places
+
+
+def parts(
+    places: Features,
+    n: int,
+) -> NDArray[np.int64]:
+    """Return the part of the map that each image lies in, (N,), by k-means, at most n parts.
+
+    They are numbered from 0 for the part with most images. A part is a way to name a region, and
+    not a finding: it may cut through a group.
+    """
+    from sklearn.cluster import KMeans  # noqa: PLC0415 - slow to load, as above
+
+    n_different = len(np.unique(places, axis=0))
+    clusters = KMeans(min(n, n_different), random_state=0, n_init=1)
+    labels = np.asarray(clusters.fit_predict(places), np.int64)
+    sizes = np.bincount(labels)
+    by_size = np.argsort(-sizes, kind="stable")
+    # The argsort of an order gives the place of each label in it.
+    rank_of_label = np.argsort(by_size)
+    return rank_of_label[labels]
+
+
+def _embedding(
+    components: Features,
+    seed: int,
+    progress: Progress,
+) -> Any:
+    """Return the TSNEEmbedding of images, an (N, 2) array, from their principal components."""
+    from openTSNE import TSNE  # noqa: PLC0415 - slow to load, as above
+
+    steps = count(_STEPS_PER_REPORT, _STEPS_PER_REPORT)
+
+    def report(*_: object) -> None:
+        progress("steps of the map", next(steps), 2 * _STEPS)
+
+    projection = TSNE(
+        perplexity=min(_PERPLEXITY, (len(components) - 1) / 3),
+        early_exaggeration_iter=_STEPS,
+        n_iter=_STEPS,
+        random_state=seed,
+        callbacks=report,
+        callbacks_every_iters=_STEPS_PER_REPORT,
+    )
+    return projection.fit(components)
+
+
+def _check(features: Features) -> None:
+    is_float = features.ndim == 2 and features.dtype == np.float32
+    if not is_float or not np.isfinite(features).all():
         raise ValueError(
-            f"Expected `features` to be (N, C) finite float32 but got {features.dtype} of shape {features.shape}."
+            "Expected `features` to be (N, C) finite float32 "
+            f"but got {features.dtype} of shape {features.shape}."
         )
     if len(features) < FEWEST:
         raise DatasetInvalid(
@@ -49,59 +143,11 @@ def project(
         raise DatasetInvalid(
             "Expected images that differ but a model sees the same in all of them; choose others."
         )
-    path = cache_dir() / "maps" / f"{_fingerprint(features, seed)}.npy"
-    if is_standing(path):
-        kept: NDArray[np.float32] = np.load(standing(path), allow_pickle=False)
-        return kept
-    places = tsne(features, seed, progress)
-    keep_array(path, places)
-    return places
 
 
-def tsne(
-    features: NDArray[np.float32], seed: int, progress: Progress = no_progress
-) -> NDArray[np.float32]:
-    """Return the places of images by t-SNE, (N, 2): of `FITTED_AT_MOST` at random, and among these of the others."""
-    # Loaded when a map is made, which is once: a page that draws one does without.
-    from openTSNE import TSNE  # noqa: PLC0415
-    from sklearn.decomposition import PCA  # noqa: PLC0415
-
-    rows = np.random.default_rng(seed).permutation(len(features))
-    fitted, others = rows[:FITTED_AT_MOST], rows[FITTED_AT_MOST:]
-    components = min(_COMPONENTS, len(fitted) - 1, features.shape[1])
-    pca = PCA(components, svd_solver="covariance_eigh").fit(features[fitted])
-    steps = count(_SAID_EVERY, _SAID_EVERY)
-    embedding = TSNE(
-        perplexity=min(_PERPLEXITY, (len(fitted) - 1) / 3),
-        early_exaggeration_iter=_STEPS,
-        n_iter=_STEPS,
-        random_state=seed,
-        callbacks=lambda *_: progress("steps of the map", next(steps), 2 * _STEPS),
-        callbacks_every_iters=_SAID_EVERY,
-    ).fit(pca.transform(features[fitted]))
-    places = np.empty((len(features), 2), np.float32)
-    places[fitted] = embedding
-    for first in range(0, len(others), _PLACED_AT_ONCE):
-        some = others[first : first + _PLACED_AT_ONCE]
-        places[some] = embedding.prepare_partial(pca.transform(features[some]))
-    return places
-
-
-def parts(places: NDArray[np.float32], n: int) -> NDArray[np.int64]:
-    """Return the part of the map each image lies in, (N,), from 0 for the part with most images; at most n, by k-means.
-
-    They are a way to name a region, and no finding: a part may cut through a group.
-    """
-    from sklearn.cluster import KMeans  # noqa: PLC0415 - as above
-
-    labels = KMeans(min(n, len(np.unique(places, axis=0))), random_state=0, n_init=1).fit_predict(
-        places
-    )
-    by_size = np.argsort(-np.bincount(labels), kind="stable")
-    return np.argsort(by_size)[np.asarray(labels, np.int64)]
-
-
-def _fingerprint(features: NDArray[np.float32], seed: int) -> str:
-    digest = hashlib.sha256(repr((METHOD, seed, FITTED_AT_MOST, features.shape)).encode())
-    digest.update(np.ascontiguousarray(features).data)
+def _fingerprint(features: Features, seed: int) -> str:
+    settings = (METHOD, seed, FITTED_AT_MOST, features.shape)
+    digest = hashlib.sha256(repr(settings).encode())
+    contiguous = np.ascontiguousarray(features)
+    digest.update(contiguous.data)
     return digest.hexdigest()[:32]

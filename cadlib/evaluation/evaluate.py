@@ -1,8 +1,9 @@
-"""How good a model is on a labelled set: a prediction for every image, and figures over those with a label.
+"""Evaluates a model on a labelled set: predictions and figures.
 
-An image without a label, or with UNK (no output of the network), is predicted and not counted; one that is only known
-to be malignant or benign counts in the figures of malignancy. An image that cannot be read is named with the reason.
-What the keys of the figures mean stands in `own_figures`.
+Every image gets a prediction; the figures are over the labelled ones. An image without a label, or
+with UNK (no output of the network), is not counted; an image that is only labelled as malignant or
+benign counts in the figures of malignancy. An image that cannot be read is listed with the reason.
+`own_figures` documents the keys of the figures.
 """
 
 import os
@@ -27,7 +28,7 @@ from cadlib.images import LesionImage, read_images
 from cadlib.images.patient import design_of
 from cadlib.metrics import classification as metrics
 from cadlib.metrics.challenge_classes import merged_partial_labels, merged_probabilities, named
-from cadlib.metrics.classification import Floats
+from cadlib.metrics.classification import Floats, Labels
 from cadlib.metrics.operating_point import Threshold
 from cadlib.metrics.partial_labels import PartialLabels, has_label
 from cadlib.metrics.summary import measured_point, measured_sets, summarise
@@ -41,18 +42,19 @@ from cadlib.model.record import METRICS_FILE, ConformalSets, ModelRecord
 from cadlib.progress import Progress, no_progress
 from cadlib.taxonomy import CODES, ISIC_2019, UNKNOWN, Classes
 
+Mask = NDArray[np.bool_]
 _CURVES = ("roc", "reliability", "malignant_reliability")
 AGE_BANDS = (0, 30, 45, 60, 75, 121)
-"""Years; a band holds its first and not its last."""
+"""Years; a band includes its lower end and excludes its upper end."""
 
 
 @dataclass(frozen=True, eq=False)
 class Evaluation:
-    """What a model said of each image, and how good that was.
+    """The predictions of a model for each image, and their figures.
 
-    `predictions` has one row per readable image in ISIC's columns: image, the eight codes (probabilities) and UNK, by
-    `Novelty.unknown_share`; 0 for a model that cannot tell. `metrics` is the content of metrics.json. `str()` is the
-    table for a terminal.
+    `predictions` has one row per readable image in ISIC's columns: image, the eight codes
+    (probabilities) and UNK, by `Novelty.unknown_share`; 0 for a model without a novelty detector.
+    `metrics` is the content of metrics.json. `str()` is the table for a terminal.
     """
 
     predictions: pd.DataFrame
@@ -64,31 +66,38 @@ class Evaluation:
         return dict(self.metrics["rejected"])
 
     def write(self, folder: str | os.PathLike[str]) -> None:
-        """Write predictions.csv and metrics.json, both whole or neither; raise OSError where that fails."""
+        """Write predictions.csv and metrics.json, both whole or neither.
+
+        Raise OSError if that fails.
+        """
         folder = Path(folder)
         folder.mkdir(parents=True, exist_ok=True)
-        with TemporaryDirectory(dir=folder, prefix=".evaluation-") as aside:
-            safe_table(self.predictions).to_csv(Path(aside, PREDICTIONS_FILE), index=False)
-            Path(aside, METRICS_FILE).write_text(metrics_json(self.metrics), encoding="utf-8")
-            for name in (PREDICTIONS_FILE, METRICS_FILE):
-                Path(aside, name).replace(folder / name)
+        with TemporaryDirectory(dir=folder, prefix=".evaluation-") as temporary:
+            predictions = Path(temporary, PREDICTIONS_FILE)
+            table = safe_table(self.predictions)
+            table.to_csv(predictions, index=False)
+            figures = Path(temporary, METRICS_FILE)
+            text = metrics_json(self.metrics)
+            figures.write_text(text, encoding="utf-8")
+            # Both files are complete here, so that only moving them can still fail.
+            predictions.replace(folder / PREDICTIONS_FILE)
+            figures.replace(folder / METRICS_FILE)
 
     def __str__(self) -> str:
         lines = [metrics_table(self.metrics)]
-        if moved := self.metrics.get("metadata"):
-            counts = (
-                f"{moved['images']:,} images, {moved['other_top']:,} of them to another diagnosis"
+        moved = self.metrics.get("metadata")
+        if moved:
+            lines.append("")
+            lines.append(
+                f"age, sex and site moved {moved['images']:,} images, "
+                f"{moved['other_top']:,} of them to another diagnosis, "
+                "the malignant probability by "
+                f"{moved['mean_change_of_malignant']:.3f} in the mean"
             )
-            change = (
-                f"the malignant probability by {moved['mean_change_of_malignant']:.3f} in the mean"
-            )
-            lines += ["", f"age, sex and site moved {counts}, {change}"]
         if self.rejected:
-            lines += [
-                "",
-                "could not be read",
-                *(f"{image}  {why}" for image, why in self.rejected.items()),
-            ]
+            lines += ["", "could not be read"]
+            for image, reason in self.rejected.items():
+                lines.append(f"{image}  {reason}")
         return "\n".join(lines)
 
 
@@ -102,23 +111,26 @@ def evaluate(
     part: Part = ALL,
     with_metadata: bool = False,
 ) -> Evaluation:
-    """Predict every image of a dataset and compare with its labels.
+    """Predict every image of a data set and compare the predictions with its labels.
 
-    `progress` is called with the images done and their number. The next images are decoded while the network
-    works on the last. `part` says which images of a data set these are, `classes` which classes are measured.
-    `with_metadata` adds what the model says of age, sex and site. Raise ValueError for labels that are no diagnosis of
-    ISIC 2019, and FactsRejected for a model that takes no metadata.
+    `progress` is called with the images done and their number. The next images are decoded while
+    the network processes the last ones. `part` says which images of a data set these are,
+    `classes` which classes are measured. `with_metadata` adds the model's evidence from age, sex
+    and site. Raise ValueError for labels that are no diagnosis of ISIC 2019, and FactsRejected for
+    a model that uses no metadata.
     """
     if batch_size < 1:
         raise ValueError(f"Expected `batch_size` to be at least 1 but got {batch_size}.")
-    evidence = model.record.required_evidence() if with_metadata else None
-    predicted, predictions, rejected = predict_table(model, dataset.table, progress, batch_size)
+    evidence = None
+    if with_metadata:
+        evidence = model.record.required_evidence()
+    table, predictions, rejected = predict_table(model, dataset.table, progress, batch_size)
     return judge(
         model.record,
-        replace(dataset, table=predicted),
+        replace(dataset, table=table),
         probabilities_of(predictions),
         rejected,
-        [one.novelty for one in predictions],
+        [prediction.novelty for prediction in predictions],
         part=part,
         classes=classes,
         evidence=evidence,
@@ -137,203 +149,373 @@ def judge(
     evidence: MetadataEvidence | None = None,
     progress: Progress = no_progress,
 ) -> Evaluation:
-    """Compare what a model said of each image of a dataset, (N, 8), with its labels; `evaluate` has the rest.
+    """Compare the (N, 8) probabilities for a data set's images with its labels.
 
-    `rejected` has the images that could not be read, which have no row: id -> reason; `novelty` is that of each row.
-    The model's `evidence` is added where it is given. `progress` is that of `build_metrics`.
+    The parameters are those of `evaluate`, and: `rejected` has the images that could not be read
+    and have no row: id -> reason; `novelty` is that of each row. The model's `evidence` is added if
+    it is passed. `progress` is that of `build_metrics`.
     """
     table = dataset.table
-    uncalibrated = calibration.uncalibrated(
-        probabilities, record.temperature.of(short_sides(table)), record.bias
-    )
-    points, more = record.operating_points, dict[str, Any]()
+    # The figures before calibration are of the image alone, with or without metadata.
+    uncalibrated = _uncalibrated(record, table, probabilities)
+    points = record.operating_points
+    moved = None
     if evidence and record.metadata:
-        image_alone, points = probabilities, record.metadata.operating_points
-        probabilities = add_evidence(image_alone, evidence.logits_of(design_of(table)))
-        more = {"metadata": _moved(image_alone, probabilities)}
-    return Evaluation(
-        predictions_table(
-            table["image"], probabilities, [one.unknown_share if one else 0.0 for one in novelty]
-        ),
-        {
-            **build_metrics(
-                table,
-                probabilities,
-                points,
-                classes=classes,
-                uncalibrated=uncalibrated,
-                sets=None if evidence or classes is not ISIC_2019 else record.conformal,
-                progress=progress,
-            ),
-            **more,
-            "model": model_facts(record),
-            "data": data_facts(dataset, len(table), part),
-            "rejected": rejected,
-        },
+        image_alone = probabilities
+        logits = evidence.logits_of(design_of(table))
+        probabilities = add_evidence(image_alone, logits)
+        points = record.metadata.operating_points
+        moved = _moved(image_alone, probabilities)
+    figures = build_metrics(
+        table,
+        probabilities,
+        points,
+        classes=classes,
+        uncalibrated=uncalibrated,
+        sets=None if evidence else _sets(record, classes),
+        progress=progress,
     )
+    if moved:
+        figures["metadata"] = moved
+    figures["model"] = model_facts(record)
+    figures["data"] = data_facts(dataset, len(table), part)
+    figures["rejected"] = rejected
+    predictions = _predictions(table, probabilities, novelty)
+    return Evaluation(predictions, figures)
+
+
+def _sets(record: ModelRecord, classes: Classes) -> ConformalSets | None:
+    """Return the prediction sets, which are for the eight classes and for images alone."""
+    return record.conformal if classes is ISIC_2019 else None
+
+
+def _uncalibrated(record: ModelRecord, table: pd.DataFrame, probabilities: Floats) -> Floats:
+    """Return the probabilities of the images of a table before calibration, (N, 8)."""
+    temperature = record.temperature.of(short_sides(table))
+    return calibration.uncalibrated(probabilities, temperature, record.bias)
+
+
+def _predictions(
+    table: pd.DataFrame,
+    probabilities: Floats,
+    novelty: Sequence[Novelty | None],
+) -> pd.DataFrame:
+    """Return the predictions with UNK, which is 0 for a model without a novelty detector."""
+    unknown_shares = []
+    for judged in novelty:
+        share = judged.unknown_share if judged else 0.0
+        unknown_shares.append(share)
+    return predictions_table(table["image"], probabilities, unknown_shares)
 
 
 def predict_table(
-    model: Model, table: pd.DataFrame, progress: Progress = no_progress, batch_size: int = 32
+    model: Model,
+    table: pd.DataFrame,
+    progress: Progress = no_progress,
+    batch_size: int = 32,
 ) -> tuple[pd.DataFrame, list[Prediction], dict[str, str]]:
-    """Return the rows whose image can be read, what the model says of each, and why the others cannot."""
-    rejected, rows = dict[str, str](), list[int]()
+    """Return the rows with a readable image, their predictions, and the other images.
+
+    The last are id -> reason why the image cannot be read.
+    """
+    rejected: dict[str, str] = {}
+    rows: list[int] = []
 
     def readable() -> Iterator[LesionImage]:
         for row, image in enumerate(read_images(table["path"])):
             if isinstance(image, ImageRejected):
-                rejected[table["image"].iloc[row]] = str(image)
+                name = table["image"].iloc[row]
+                rejected[name] = str(image)
             else:
                 rows.append(row)
                 yield image
 
-    images, predictions = readable(), list[Prediction]()
-    while len(rows) + len(rejected) < len(table):
-        predictions += model.predict_batch(islice(images, batch_size), batch_size)
-        progress("images", len(rows) + len(rejected), len(table))
-    return table.iloc[rows].reset_index(drop=True), predictions, rejected
+    # The generator decodes images while the network processes those before.
+    images = readable()
+    predictions: list[Prediction] = []
+    done = 0
+    while done < len(table):
+        batch = islice(images, batch_size)
+        predictions += model.predict_batch(batch, batch_size)
+        done = len(rows) + len(rejected)
+        progress("images", done, len(table))
+    readable_table = table.iloc[rows].reset_index(drop=True)
+    return readable_table, predictions, rejected
 
 
-def probabilities_of(predictions: Sequence[Prediction]) -> NDArray[np.float64]:
-    """Return the probabilities of N predictions, (N, 8)."""
-    return np.array([one.probabilities for one in predictions], np.float64).reshape(-1, len(CODES))
+def probabilities_of(predictions: Sequence[Prediction]) -> Floats:
+    """Return the probabilities of N predictions, (N, 8) float64."""
+    rows = [prediction.probabilities for prediction in predictions]
+    array = np.array(rows, np.float64)
+    # Without a prediction the array would lack its second axis.
+    return array.reshape(-1, len(CODES))
 
 
 def evaluate_predictions(
     dataset: Dataset,
-    probabilities: NDArray[np.float64],
+    probabilities: Floats,
     classes: Classes = ISIC_2019,
     unknown: ArrayLike = 0.0,
     *,
     part: Part = ALL,
 ) -> Evaluation:
-    """Compare (N, 8) probabilities that were written before, a row a row of the dataset's table, with its labels.
+    """Compare (N, 8) probabilities from a file, one row a row of the table, with the labels.
 
-    `unknown`, (N,), is the UNK that stood beside them, to be written again; `part` says which images these are.
+    `unknown`, (N,), is the UNK of the file, which is written again; `part` says which images these
+    are.
     """
-    figures = build_metrics(dataset.table, probabilities, classes=classes)
-    facts = {"data": data_facts(dataset, len(dataset.table), part), "rejected": {}}
-    return Evaluation(
-        predictions_table(dataset.table["image"], probabilities, unknown), figures | facts
-    )
+    table = dataset.table
+    figures = build_metrics(table, probabilities, classes=classes)
+    figures["data"] = data_facts(dataset, len(table), part)
+    figures["rejected"] = {}
+    predictions = predictions_table(table["image"], probabilities, unknown)
+    return Evaluation(predictions, figures)
 
 
-def data_facts(dataset: Dataset, images: int, part: Part) -> dict[str, Any]:
-    """Return `data` of metrics.json: of which data set, and of which images of it, `images` could be read.
+def data_facts(
+    dataset: Dataset,
+    images: int,
+    part: Part,
+) -> dict[str, Any]:
+    """Return `data` of metrics.json: the data set, the part of it, and the readable images.
 
-    `warning` is there where most of the images look as if red and blue were swapped.
+    `images` is the number of readable images. `warning` is included if red and blue look swapped
+    in most of the images.
     """
     facts = {"name": dataset.name, **part.facts, "images": images}
-    if dataset.report.channel_order.warning:
-        facts["warning"] = dataset.report.channel_order.warning
+    warning = dataset.report.channel_order.warning
+    if warning:
+        facts["warning"] = warning
     return facts
 
 
 def build_metrics(
     table: pd.DataFrame,
-    probabilities: NDArray[np.float64],
+    probabilities: Floats,
     thresholds: Sequence[Threshold] = (),
     *,
     classes: Classes = ISIC_2019,
     lesions: "pd.Series[int] | None" = None,
-    uncalibrated: NDArray[np.float64] | None = None,
+    uncalibrated: Floats | None = None,
     sets: ConformalSets | None = None,
     progress: Progress = no_progress,
 ) -> dict[str, Any]:
-    """Return what metrics.json says of the figures, as plain JSON values, None where one is not defined.
+    """Return the figures of metrics.json as plain JSON values, None if one is not defined.
 
-    `table` is a dataset's, or rows of it, of which `partial_labels.has_label` chooses those that count;
-    `probabilities`, and before calibration `uncalibrated`, are (N, 8)
-    float64, one row a row of the table. `lesions` numbers the lesion of each row; without it the table's own
-    lesion ids do. `classes` are those of the challenge whose figures these are; their codes are the keys. What the
-    thresholds and the prediction sets, which are of all eight, do is measured on these images. `progress` is called
-    with the subgroups done and their number.
+    `table` is a data set's, or rows of it; `partial_labels.has_label` chooses the rows that count.
+    `probabilities`, and before calibration `uncalibrated`, are (N, 8) float64, one row a row of the
+    table. `lesions` numbers the lesion of each row; without it the lesion ids of the table do.
+    `classes` are those of the challenge that is measured; their codes are the keys. The operating
+    points of the thresholds, and the prediction sets, which are of all eight classes, are measured
+    on these images. `progress` is called with the subgroups done and their number.
     """
-    if len(table) != len(probabilities):
-        raise ValueError(
-            f"Expected a row of `probabilities` for {len(table)} images but got {len(probabilities)}."
-        )
-    given = table["diagnosis"]
-    if strange := sorted(set(given.dropna()) - {*CODES, UNKNOWN}):
-        raise ValueError(
-            f"Expected `diagnosis` to be one of {', '.join(CODES)}, {UNKNOWN} but got {strange}."
-        )
+    _check(table, probabilities)
     counted = has_label(table)
-    labels = merged_partial_labels(PartialLabels.of_table(table[counted]), classes)
-    unlabelled = int((~counted & given.isna().to_numpy(bool)).sum())
-    lesions = lesion_groups(table) if lesions is None else lesions
-    groups = np.unique(lesions.to_numpy()[counted], return_inverse=True)[1]
-    before = None if uncalibrated is None else merged_probabilities(uncalibrated[counted], classes)
-    table, probabilities = table[counted], merged_probabilities(probabilities[counted], classes)
-
-    def summary(rows: NDArray[np.bool_]) -> dict[str, Any]:
-        return summarise(
-            labels[rows],
-            probabilities[rows],
-            groups[rows],
-            None if before is None else before[rows],
-        )
-
-    parts = [(name, inside) for name, inside in subgroups(table) if inside.any()]
-
-    def of_parts() -> Iterator[tuple[str, dict[str, Any]]]:
-        for done, (name, inside) in enumerate(parts, start=1):
-            yield name, _without_curves(summary(inside))
-            progress("subgroups measured", done, len(parts))
-
+    unlabelled = ~counted & table["diagnosis"].isna().to_numpy(bool)
+    unknown = table["diagnosis"] == UNKNOWN
+    images = _labelled_images(table, counted, probabilities, uncalibrated, lesions, classes)
+    parts = images.subgroups()
+    # The summary of all images takes a while, so the number of subgroups is reported before it.
     progress("subgroups measured", 0, len(parts))
-    figures = {
-        **summary(np.ones(len(labels), bool)),
-        "unlabelled": unlabelled,
-        "unknown": int((given == UNKNOWN).sum()),
-        "operating_points": [
-            measured_point(point, labels, probabilities, groups) for point in thresholds
-        ],
-        "subgroups": dict(of_parts()),
-    }
+    figures = images.summary()
+    # UNK is a label, though none that counts.
+    figures["unlabelled"] = int(unlabelled.sum())
+    figures["unknown"] = int(unknown.sum())
+    figures["operating_points"] = images.operating_points(thresholds)
+    figures["subgroups"] = images.subgroup_summaries(parts, progress)
     if sets:
-        # Only of an image with a diagnosis can a set hold the true one.
-        diagnosed = labels.diagnosed
-        known = probabilities[diagnosed]
-        groups_known = np.unique(groups[diagnosed], return_inverse=True)[1]
-        figures["prediction_sets"] = measured_sets(
-            sets.coverage, sets.of(known), labels.codes[diagnosed], known, groups_known
-        )
+        figures["prediction_sets"] = images.prediction_sets(sets)
     by_class: dict[str, Any] = named(figures, classes)
     return by_class
 
 
+@dataclass(frozen=True, eq=False)
+class _LabelledImages:
+    """The N images that are measured, with one row of `table` each.
+
+    `probabilities`, and before calibration `uncalibrated`, are (N, 8) float64. `groups` is (N,)
+    int, the number of the lesion of each image, from 0 and without a gap.
+    """
+
+    table: pd.DataFrame
+    labels: PartialLabels
+    probabilities: Floats
+    groups: Labels
+    uncalibrated: Floats | None
+
+    def summary(self, rows: Mask | None = None) -> dict[str, Any]:
+        """Return all figures of some rows, (N,), or of all."""
+        if rows is None:
+            rows = np.ones(len(self.labels), bool)
+        uncalibrated = None
+        if self.uncalibrated is not None:
+            uncalibrated = self.uncalibrated[rows]
+        return summarise(
+            self.labels[rows],
+            self.probabilities[rows],
+            self.groups[rows],
+            uncalibrated,
+        )
+
+    def operating_points(self, thresholds: Sequence[Threshold]) -> list[dict[str, Any]]:
+        """Return the figures of each threshold."""
+        points = []
+        for threshold in thresholds:
+            point = measured_point(
+                threshold,
+                self.labels,
+                self.probabilities,
+                self.groups,
+            )
+            points.append(point)
+        return points
+
+    def subgroups(self) -> list[tuple[str, Mask]]:
+        """Return the subgroups that have images: name and rows, (N,)."""
+        parts = []
+        for part in subgroups(self.table):
+            _, inside = part
+            if inside.any():
+                parts.append(part)
+        return parts
+
+    def subgroup_summaries(
+        self,
+        parts: Sequence[tuple[str, Mask]],
+        progress: Progress,
+    ) -> dict[str, Any]:
+        """Return the figures of each subgroup by its name, without curves."""
+        summaries = {}
+        for done, (name, inside) in enumerate(parts, start=1):
+            summaries[name] = _without_curves(self.summary(inside))
+            progress("subgroups measured", done, len(parts))
+        return summaries
+
+    def prediction_sets(self, sets: ConformalSets) -> dict[str, Any]:
+        """Return the figures of the prediction sets."""
+        # A set can only contain the true diagnosis of an image that has one.
+        diagnosed = self.labels.diagnosed
+        probabilities = self.probabilities[diagnosed]
+        return measured_sets(
+            sets.coverage,
+            sets.of(probabilities),
+            self.labels.codes[diagnosed],
+            probabilities,
+            _numbered(self.groups[diagnosed]),
+        )
+
+
+def _labelled_images(
+    table: pd.DataFrame,
+    counted: Mask,
+    probabilities: Floats,
+    uncalibrated: Floats | None,
+    lesions: "pd.Series[int] | None",
+    classes: Classes,
+) -> _LabelledImages:
+    """Return the rows that are `counted`, (N,), with the diagnoses of each class merged."""
+    if lesions is None:
+        lesions = lesion_groups(table)
+    labels = PartialLabels.of_table(table[counted])
+    merged_uncalibrated = None
+    if uncalibrated is not None:
+        merged_uncalibrated = merged_probabilities(uncalibrated[counted], classes)
+    return _LabelledImages(
+        table=table[counted],
+        labels=merged_partial_labels(labels, classes),
+        probabilities=merged_probabilities(probabilities[counted], classes),
+        groups=_numbered(lesions.to_numpy()[counted]),
+        uncalibrated=merged_uncalibrated,
+    )
+
+
+def _check(table: pd.DataFrame, probabilities: Floats) -> None:
+    if len(table) != len(probabilities):
+        raise ValueError(
+            f"Expected a row of `probabilities` for {len(table)} images "
+            f"but got {len(probabilities)}."
+        )
+    diagnoses = set(table["diagnosis"].dropna())
+    strange = sorted(diagnoses - {*CODES, UNKNOWN})
+    if strange:
+        raise ValueError(
+            f"Expected `diagnosis` to be one of {', '.join(CODES)}, {UNKNOWN} but got {strange}."
+        )
+
+
+def _numbered(groups: Labels) -> Labels:
+    """Return the number of the lesion of each image, (N,), from 0 and without a gap."""
+    numbers: Labels = np.unique(groups, return_inverse=True)[1]
+    return numbers
+
+
 def _moved(before: Floats, after: Floats) -> dict[str, float]:
-    """Progress how much the metadata moved: images with a known fact, those with another top, the mean change of p."""
+    """Count how metadata changed the probabilities, (N, 8) before and after.
+
+    `images` is the number of images with any change, `other_top` of those with another top
+    diagnosis; the mean change of the malignant probability is over the changed images.
+    """
     changed = (before != after).any(axis=1)
-    tops = before.argmax(axis=1) != after.argmax(axis=1)
-    risk = np.abs(metrics.malignant_probability(after) - metrics.malignant_probability(before))
-    mean = float(risk[changed].mean()) if changed.any() else 0.0
+    top_before = before.argmax(axis=1)
+    top_after = after.argmax(axis=1)
+    other_top = top_before != top_after
+    risk_before = metrics.malignant_probability(before)
+    risk_after = metrics.malignant_probability(after)
+    change = np.abs(risk_after - risk_before)
+    mean = 0.0
+    if changed.any():
+        changes = change[changed]
+        mean = float(changes.mean())
     return {
         "images": int(changed.sum()),
-        "other_top": int(tops.sum()),
+        "other_top": int(other_top.sum()),
         "mean_change_of_malignant": round(mean, 4),
     }
 
 
-def subgroups(table: pd.DataFrame) -> Iterator[tuple[str, NDArray[np.bool_]]]:
-    """Yield each subgroup of a dataset's table with which rows are in it, (N,): by size, archive, age, sex and site."""
-    short_side = short_sides(table)
-    yield f"short side ≥ {calibration.SMALL_PX} px", short_side >= calibration.SMALL_PX
-    yield f"short side < {calibration.SMALL_PX} px", short_side < calibration.SMALL_PX
+def subgroups(table: pd.DataFrame) -> Iterator[tuple[str, Mask]]:
+    """Yield each subgroup of a data set's table: its name and which rows are in it, (N,).
+
+    The subgroups are by size, archive, age, sex and site.
+    """
+    # The calibration differs above and below this size. An image of unknown size is in neither.
+    limit_px = calibration.SMALL_PX
+    short_side_px = short_sides(table)
+    yield f"short side ≥ {limit_px} px", short_side_px >= limit_px
+    yield f"short side < {limit_px} px", short_side_px < limit_px
     yield from _by_value("archive", table["archive"])
-    bands = pd.cut(table["age_approx"].astype("float64"), AGE_BANDS, right=False)
-    names = {band: f"{band.left:.0f} to {band.right - 1:.0f}" for band in bands.cat.categories}
-    yield from _by_value("age", bands.astype("object").map(names).astype("str"))
+    yield from _by_value("age", _age_bands(table["age_approx"]))
     yield from _by_value("sex", table["sex"])
     yield from _by_value("site", table["anatom_site_general"])
 
 
-def _by_value(what: str, column: "pd.Series[str]") -> Iterator[tuple[str, NDArray[np.bool_]]]:
-    for value in sorted(column.dropna().unique()):
-        yield f"{what} {value}", (column == value).to_numpy(bool, na_value=False)
-    yield f"{what} not known", column.isna().to_numpy(bool)
+def _age_bands(ages: "pd.Series[float]") -> "pd.Series[str]":
+    """Return the age band of each image as text, missing where the age is."""
+    years = ages.astype("float64")
+    bands = pd.cut(years, AGE_BANDS, right=False)
+    names = {}
+    for band in bands.cat.categories:
+        last_year = band.right - 1
+        names[band] = f"{band.left:.0f} to {last_year:.0f}"
+    # As objects, because a map of categories would return categories.
+    words = bands.astype("object").map(names)
+    return words.astype("str")
+
+
+def _by_value(
+    attribute: str,
+    column: "pd.Series[str]",
+) -> Iterator[tuple[str, Mask]]:
+    present = column.dropna()
+    values = sorted(present.unique())
+    for value in values:
+        inside = (column == value).to_numpy(bool, na_value=False)
+        yield f"{attribute} {value}", inside
+    yield f"{attribute} not known", column.isna().to_numpy(bool)
 
 
 def _without_curves(summary: dict[str, Any]) -> dict[str, Any]:
-    return {key: value for key, value in summary.items() if key not in _CURVES}
+    figures = dict(summary)
+    for name in _CURVES:
+        figures.pop(name, None)
+    return figures

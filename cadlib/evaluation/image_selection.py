@@ -1,4 +1,7 @@
-"""Which images of a data set are measured: a part of the model's own split, a saved subset, what both share, or all."""
+"""Selects the images of a data set that are measured.
+
+They are a part of the model's own split, a saved subset, the images in both, or all.
+"""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,32 +17,46 @@ from cadlib.model.split import part_in_training, part_of_split
 
 @dataclass(frozen=True)
 class Part:
-    """The images that are in `split` ("train", "validation" or "test") and in `subset`; None leaves none out."""
+    """The images that are in `split` ("train", "validation" or "test") and in `subset`.
+
+    None does not restrict the images.
+    """
 
     split: str | None = None
     subset: Subset | None = None
 
     @property
     def named(self) -> str:
-        """Return what a reader calls these images of a data set, to be followed by "of" and its name."""
-        split, subset = (
-            f"the {self.split} split",
-            f"the subset “{self.subset.name}”" if self.subset else "",
-        )
+        """Return the name of these images for a reader, to be followed by "of" and the data set."""
+        split = f"the {self.split} split"
+        if not self.subset:
+            return split if self.split else "all images"
+        subset = f"the subset “{self.subset.name}”"
         if self.split:
-            return f"{subset} within {split}" if subset else split
-        return subset or "all images"
+            return f"{subset} within {split}"
+        return subset
 
     @property
     def facts(self) -> dict[str, Any]:
-        """Return what metrics.json says of it under `data`."""
-        subset = self.subset and {"name": self.subset.name, "sha256": self.subset.sha256}
-        return {name: value for name, value in (("split", self.split), ("subset", subset)) if value}
+        """Return what metrics.json records of this selection under `data`."""
+        facts: dict[str, Any] = {}
+        if self.split:
+            facts["split"] = self.split
+        if self.subset:
+            facts["subset"] = {"name": self.subset.name, "sha256": self.subset.sha256}
+        return facts
 
-    def of(self, folder: Path, record: ModelRecord, dataset: Dataset) -> Dataset:
-        """Return these images of a data set; `folder` and `record` are those of the model whose split it is.
+    def of(
+        self,
+        folder: Path,
+        record: ModelRecord,
+        dataset: Dataset,
+    ) -> Dataset:
+        """Return these images of a data set.
 
-        Raise DatasetInvalid where there is none, and ModelInvalid when its split.csv is not the one of its record.
+        `folder` and `record` are those of the model that the split belongs to. Raise
+        DatasetInvalid if no image is left, and ModelInvalid if its split.csv is not the one of its
+        record.
         """
         if self.subset:
             dataset = self.subset.of(dataset)
@@ -51,13 +68,24 @@ class Part:
             if not self.subset:
                 raise
             raise DatasetInvalid(
-                f"Expected images of the {self.split} split of {record.name} in the subset {self.subset.name} but none "
-                f"of its {len(dataset.table):,} is in that split; choose another split or another subset."
+                f"Expected images of the {self.split} split of {record.name} in the subset "
+                f"{self.subset.name} but none of its {len(dataset.table):,} is in that split; "
+                "choose another split or another subset."
             ) from error
 
-    def role(self, folder: Path, record: ModelRecord, dataset: Dataset) -> tuple[str, bool]:
-        """Say what part these images, `of` a data set, had in training, and whether a model looks better for it."""
-        return role_of(self.split) if self.split else part_in_training(folder, record, dataset)
+    def role(
+        self,
+        folder: Path,
+        record: ModelRecord,
+        dataset: Dataset,
+    ) -> tuple[str, bool]:
+        """Return the role of these images in training, and whether it makes a model look better.
+
+        `dataset` is the one that the images are selected from.
+        """
+        if self.split:
+            return role_of(self.split)
+        return part_in_training(folder, record, dataset)
 
 
 ALL = Part()

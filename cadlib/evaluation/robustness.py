@@ -1,22 +1,25 @@
-"""What damage to a picture costs a model: fifteen corruptions at five strengths, and eight ways to hold a picture.
+"""Measures a model on damaged, rotated and mirrored images.
 
-The result is the key `robustness` of metrics.json, plain JSON values, None where a figure is not defined:
+There are fifteen corruptions at five strengths, and seven rotations and reflections. The result is
+the key `robustness` of metrics.json, plain JSON values, None if a figure is not defined:
 
     model, data             which weights, which images
-    sample                  of how many images these are, how they were drawn, and the seed of the damage
+    sample                  the number of images it is drawn from, the strata, and the damage's seed
     rejected                image id -> why it could not be read; it is not counted
-    n, n_lesions, …         how many images, lesions and diagnoses stand behind every figure
-    clean                   balanced_accuracy, malignant_auc, accuracy of the pictures as they are
-    corruptions             by name: the three at each strength and their mean over strengths, each also as
-                            `…_fall`, the clean figure minus it, and `relative_error`
+    n, n_lesions, …         the number of images, lesions and diagnoses behind every figure
+    clean                   balanced_accuracy, malignant_auc, accuracy of the unchanged images
+    corruptions             by name: the three at each strength and their mean over strengths, each
+                            also as `…_fall`, the clean figure minus it, and `relative_error`
     mean                    the means over the fifteen: `…_fall` and `relative_error`
-    flips                   flip rates of the top diagnosis, and how far the malignant probability moves
+    flips                   flip rates of the top diagnosis, and the change of malignant probability
 
-A relative error is the error (1 minus balanced accuracy) summed over the strengths, divided by as many times the
-clean error: 1 where damage does no harm. Hendrycks and Dietterich (ICLR 2019) divide by the errors of a reference
-network instead; there is none here that all would know. Its mean over the fifteen is our mean corruption error.
+A relative error is the error (1 minus balanced accuracy) summed over the strengths, divided by as
+many times the clean error: 1 if damage does no harm. Hendrycks and Dietterich (ICLR 2019) divide by
+the errors of a reference network instead; no such network is common to all readers here. The mean
+over the fifteen is our mean corruption error.
 
-Intervals are paired: each draw of lesions gives a clean and a damaged figure, and the fall between them.
+Intervals are paired: each draw of lesions gives a clean and a damaged figure, and the fall between
+them.
 """
 
 import hashlib
@@ -26,7 +29,7 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import replace
 from functools import partial
-from itertools import islice
+from itertools import islice, product
 from typing import Any
 
 import numpy as np
@@ -38,6 +41,7 @@ from cadlib.data.splits import lesion_groups
 from cadlib.errors import DatasetInvalid, ImageRejected
 from cadlib.images import LesionImage, preprocess, read_images
 from cadlib.images.corruptions import CORRUPTIONS, STRENGTHS
+from cadlib.images.preprocess import InputSpec
 from cadlib.metrics import classification
 from cadlib.metrics.classification import Floats, Labels
 from cadlib.metrics.summary import DRAWS, Figure, intervals, json_ready
@@ -49,7 +53,7 @@ from cadlib.taxonomy import CODES
 
 Pixels = NDArray[np.uint8]
 Variant = Callable[[Pixels, int], Pixels]
-"""A picture and the seed of what is drawn on it -> the picture as the model is shown it."""
+"""An image and the seed of its random damage -> the variant of the image that the model gets."""
 
 MERITS = (
     Figure("balanced_accuracy", classification.balanced_accuracy),
@@ -57,7 +61,11 @@ MERITS = (
     Figure("accuracy", classification.accuracy),
 )
 _KEYS = (*map(str, STRENGTHS), "mean")
-_FALL_KEYS = (*(f"{corruption.name} {key}" for corruption in CORRUPTIONS for key in _KEYS), "mean")
+_FALL_KEYS = (
+    *(f"{corruption.name} {key}" for corruption in CORRUPTIONS for key in _KEYS),
+    "mean",
+)
+_FLIP_KEYS = (*TURNS, "mean", "any")
 
 
 def measure(
@@ -70,19 +78,21 @@ def measure(
     batch_size: int = 32,
     draws: int = DRAWS,
 ) -> dict[str, Any]:
-    """Show a model every labelled image as it is, damaged in 75 ways and held in seven more, and compare.
+    """Run a model on every labelled image, 75 damaged and seven turned variants, and compare them.
 
-    `split` names the part of the model's own split that the images are of, and `of` says of how many they are a
-    sample; `seed` fixes the damage. `progress` is called with the pictures done and their number. An image is
-    decoded once; threads damage the next ones while the network works on the last. Raise DatasetInvalid where
-    no image has a label and can be read.
+    `split` names the part of the model's own split that the images are of, and `of` is the number
+    of images that they are a sample of; `seed` determines the damage. `progress` is called with the
+    variants done and their number. An image is decoded once; threads damage the next images while
+    the network processes the last ones. Raise DatasetInvalid if no labelled image can be read.
     """
-    table = dataset.table[dataset.table["diagnosis"].isin(CODES)].reset_index(drop=True)
-    shown, rejected = _predict(model, table, seed, progress, batch_size)
+    diagnosed = dataset.table["diagnosis"].isin(CODES)
+    table = dataset.table[diagnosed].reset_index(drop=True)
+    probabilities, rejected = _predict(model, table, seed, progress, batch_size)
     table = table[~table["image"].isin(rejected.keys())]
     if table.empty:
         raise DatasetInvalid(
-            f"Expected labelled images that can be read in {dataset.name} but got none; give others."
+            f"Expected labelled images that can be read in {dataset.name} "
+            "but got none; give others."
         )
     labels = np.array([CODES.index(code) for code in table["diagnosis"]], np.int64)
     groups = np.unique(lesion_groups(table), return_inverse=True)[1]
@@ -95,166 +105,327 @@ def measure(
             "seed": seed,
         },
         "rejected": rejected,
-        **compare(labels, shown, groups, draws),
+        **compare(labels, probabilities, groups, draws),
     }
 
 
 def compare(
-    labels: Labels, shown: Floats, groups: NDArray[np.integer[Any]], draws: int = DRAWS
+    labels: Labels,
+    probabilities: Floats,
+    groups: Labels,
+    draws: int = DRAWS,
 ) -> dict[str, Any]:
-    """Return the figures of probabilities of N images in each of 83 variants.
+    """Return the figures of the probabilities of N images in each of 83 variants.
 
-    `shown` is (83, N, 8) float64: the picture as it is, each corruption at strengths 1 to 5, the seven turns.
-    `groups` is (N,) int, the number of the lesion of each image, from 0 and without a gap.
+    `probabilities` is (83, N, 8) float64: the unchanged image, each corruption at strengths 1 to 5,
+    the seven turns. `groups` is (N,) int, the number of the lesion of each image, from 0 and
+    without a gap.
     """
-    damaged, turned = shown[: -len(TURNS)], np.concatenate([shown[:1], shown[-len(TURNS) :]])
-    falls = [Figure(f"{merit.name}_fall", partial(_falls, merit), _FALL_KEYS) for merit in MERITS]
-    flips = Figure("flips", _flips, (*TURNS, "mean", "any", "malignant_shift"))
-    asked = [
-        *((merit, shown[0]) for merit in MERITS),
-        *((fall, damaged) for fall in falls),
-        (flips, turned),
-    ]
-    bounds = intervals(labels, groups, asked, draws)
-    clean = {merit.name: float(merit.compute(labels, shown[0])) for merit in MERITS}
-    fallen = {
-        fall.name: dict(zip(_FALL_KEYS, fall.compute(labels, damaged).tolist(), strict=True))
-        for fall in falls
-    }
-    n_by_class = np.bincount(labels, minlength=len(CODES))
+    unchanged = probabilities[0]
+    damaged = probabilities[: -len(TURNS)]
+    turned_ones = probabilities[-len(TURNS) :]
+    turns = np.concatenate([probabilities[:1], turned_ones])
+    # The clean images are part of `damaged` and `turns`, so that each draw of lesions compares the
+    # damaged or turned images with the same clean ones.
+    figures = [(merit, unchanged) for merit in MERITS]
+    figures += [(fall, damaged) for fall in _FALL_FIGURES]
+    figures.append((_FLIP_FIGURE, turns))
+    bounds = intervals(labels, groups, figures, draws)
+
+    clean = _clean(labels, unchanged)
+    fallen = {fall.name: _by_key(fall, labels, damaged) for fall in _FALL_FIGURES}
     ready: dict[str, Any] = json_ready(
         {
-            "n": len(labels),
-            "n_lesions": len(np.unique(groups)),
-            "n_classes": int((n_by_class > 0).sum()),
-            "n_by_class": dict(zip(CODES, n_by_class.tolist(), strict=True)),
-            "clean": {**clean, "intervals": {name: bounds[name] for name in clean}},
-            "corruptions": {
-                c.name: _corruption_json(c.name, clean, fallen, bounds) for c in CORRUPTIONS
-            },
-            "mean": {
-                **{name: by_key["mean"] for name, by_key in fallen.items()},
-                "relative_error": _relative_error(clean, fallen, "mean"),
-                "intervals": {name: bounds[name]["mean"] for name in fallen},
-            },
-            "flips": _flips_json(flips.compute(labels, turned), bounds["flips"], turned),
+            **_counts_json(labels, groups),
+            "clean": _clean_json(clean, bounds),
+            "corruptions": _corruptions_json(clean, fallen, bounds),
+            "mean": _mean_json(clean, fallen, bounds),
+            "flips": _flips_json(labels, turns, bounds["flips"]),
         }
     )
     return ready
 
 
+def _clean(labels: Labels, unchanged: Floats) -> dict[str, float]:
+    """Return the figures of the unchanged images."""
+    figures = {}
+    for merit in MERITS:
+        value = merit.compute(labels, unchanged)
+        figures[merit.name] = float(value)
+    return figures
+
+
+def _by_key(fall: Figure, labels: Labels, damaged: Floats) -> dict[str, float]:
+    values = fall.compute(labels, damaged)
+    return dict(zip(_FALL_KEYS, values.tolist(), strict=True))
+
+
 def _variants() -> list[Variant]:
-    def as_it_is(pixels: Pixels, seed: int) -> Pixels:
+    """Return the functions for the 83 variants of an image, in the order of `compare`."""
+
+    def unchanged(pixels: Pixels, seed: int) -> Pixels:
         del seed
         return pixels
 
-    def held(pixels: Pixels, seed: int, quarters: int, mirrored: bool) -> Pixels:
+    def turned_variant(pixels: Pixels, seed: int, quarters: int, mirrored: bool) -> Pixels:
         del seed
         return turned(pixels, quarters, mirrored)
 
     def damaged(pixels: Pixels, seed: int, kind: int, strength: int) -> Pixels:
         return CORRUPTIONS[kind](pixels, strength, seed)
 
-    kinds = range(len(CORRUPTIONS))
-    damages = [
-        partial(damaged, kind=kind, strength=strength) for kind in kinds for strength in STRENGTHS
-    ]
-    turns = [
-        partial(held, quarters=quarters, mirrored=mirrored) for quarters, mirrored in TURNS.values()
-    ]
-    return [as_it_is, *damages, *turns]
+    variants: list[Variant] = [unchanged]
+    for kind, strength in product(range(len(CORRUPTIONS)), STRENGTHS):
+        variant = partial(damaged, kind=kind, strength=strength)
+        variants.append(variant)
+    for quarters, mirrored in TURNS.values():
+        variant = partial(turned_variant, quarters=quarters, mirrored=mirrored)
+        variants.append(variant)
+    return variants
+
+
+_VARIANTS = _variants()
 
 
 def _predict(
-    model: Model, table: pd.DataFrame, seed: int, progress: Progress, batch_size: int
+    model: Model,
+    table: pd.DataFrame,
+    seed: int,
+    progress: Progress,
+    batch_size: int,
 ) -> tuple[Floats, dict[str, str]]:
-    """Return the probabilities of each variant of each readable image, (variants, N, 8), and the rejected ones."""
-    variants, rejected, sides = _variants(), dict[str, str](), list[int]()
-    total, logits = len(table) * len(variants), [np.empty((0, len(CODES)), np.float32)]
+    """Return the probabilities of each variant of each readable image, and the rejected images.
 
-    def prepared(image: LesionImage, drawn: int, variant: Variant) -> Pixels:
-        return preprocess.to_pixels(
-            replace(image, pixels=variant(image.pixels, drawn)), model.record.input
-        )
-
+    The probabilities are (83, N, 8); a rejected image has its reason: id -> reason.
+    """
+    rejected: dict[str, str] = {}
+    short_sides: list[int] = []
+    n_variants = len(_VARIANTS)
+    total = len(table) * n_variants
+    done = 0
+    logits = [np.empty((0, len(CODES)), np.float32)]
     with ThreadPoolExecutor(os.cpu_count()) as pool:
-
-        def submitted() -> Iterator[Future[Pixels]]:
-            for name, image in zip(table["image"], read_images(table["path"]), strict=True):
-                if isinstance(image, ImageRejected):
-                    rejected[name] = str(image)
-                    continue
-                sides.extend([min(image.file_px)] * len(variants))
-                # by the name of the image, so that its damage is the same in every sample
-                drawn = int.from_bytes(hashlib.sha256(f"{seed} {name}".encode()).digest()[:4])
-                yield from (pool.submit(prepared, image, drawn, variant) for variant in variants)
-
-        waiting = submitted()
-        ahead = deque(islice(waiting, 2 * batch_size))
-        while ahead:
-            pixels = np.stack(
-                [ahead.popleft().result() for _ in range(min(batch_size, len(ahead)))]
-            )
-            ahead.extend(islice(waiting, batch_size))
-            logits.append(model.see(pixels).logits)
-            progress("images", sum(map(len, logits)) + len(rejected) * len(variants), total)
-    probabilities = model.calibrated(np.concatenate(logits), sides)
-    return probabilities.reshape(-1, len(variants), len(CODES)).transpose(1, 0, 2), rejected
+        pixels = _submitted(pool, table, seed, model.record.input, rejected, short_sides)
+        for batch in _batches(pixels, batch_size):
+            logits.append(model.see(batch).logits)
+            done += len(batch)
+            # A rejected image counts as if all its variants were done.
+            progress("images", done + len(rejected) * n_variants, total)
+    probabilities = model.calibrated(np.concatenate(logits), short_sides)
+    by_image = probabilities.reshape(-1, n_variants, len(CODES))
+    return by_image.transpose(1, 0, 2), rejected
 
 
-def _falls(merit: Figure, labels: Labels, damaged: Floats, weights: Floats | None = None) -> Floats:
-    """Return the falls of a figure: by corruption its strengths and their mean, at the end the mean of all."""
-    clean, *worse = (merit.compute(labels, probabilities, weights) for probabilities in damaged)
-    falls = (np.asarray(clean)[..., None] - np.stack(worse, axis=-1)).reshape(
-        *np.shape(clean), len(CORRUPTIONS), len(STRENGTHS)
-    )
+def _submitted(
+    pool: ThreadPoolExecutor,
+    table: pd.DataFrame,
+    seed: int,
+    spec: InputSpec,
+    rejected: dict[str, str],
+    short_sides: list[int],
+) -> Iterator[Future[Pixels]]:
+    """Submit the variants of each image to a pool, each when it is needed, and yield them.
+
+    Put the images that cannot be read into `rejected`, id -> reason, and the short side of each
+    variant's image file, in px, into `short_sides`.
+    """
+    for name, image in zip(table["image"], read_images(table["path"]), strict=True):
+        if isinstance(image, ImageRejected):
+            rejected[name] = str(image)
+            continue
+        short_side = min(image.file_px)
+        short_sides.extend([short_side] * len(_VARIANTS))
+        image_seed = _image_seed(seed, name)
+        for variant in _VARIANTS:
+            yield pool.submit(_prepared, image, variant, image_seed, spec)
+
+
+def _batches(pixels: Iterator[Future[Pixels]], batch_size: int) -> Iterator[Pixels]:
+    """Yield the results in batches, (batch, S, S, 3), and keep two batches of tasks submitted."""
+    ahead = deque(islice(pixels, 2 * batch_size))
+    while ahead:
+        size = min(batch_size, len(ahead))
+        images = []
+        for _ in range(size):
+            future = ahead.popleft()
+            images.append(future.result())
+        batch = np.stack(images)
+        # Submitted before the network gets the batch, so that the threads are busy meanwhile.
+        ahead.extend(islice(pixels, batch_size))
+        yield batch
+
+
+def _image_seed(seed: int, name: str) -> int:
+    """Return the seed of an image's damage, which is the same in every sample with that image."""
+    text = f"{seed} {name}"
+    digest = hashlib.sha256(text.encode()).digest()
+    return int.from_bytes(digest[:4])
+
+
+def _prepared(image: LesionImage, variant: Variant, seed: int, spec: InputSpec) -> Pixels:
+    """Return a variant of an image as the model's input, (S, S, 3) uint8 RGB."""
+    pixels = variant(image.pixels, seed)
+    changed = replace(image, pixels=pixels)
+    return preprocess.to_pixels(changed, spec)
+
+
+def _falls(
+    merit: Figure,
+    labels: Labels,
+    damaged: Floats,
+    weights: Floats | None = None,
+) -> Floats:
+    """Return the falls of a figure, in the order of _FALL_KEYS on the last axis.
+
+    Each corruption has its strengths and their mean; the mean of all comes last.
+    """
+    figures = [merit.compute(labels, probabilities, weights) for probabilities in damaged]
+    clean = np.asarray(figures[0])
+    worse = np.stack(figures[1:], axis=-1)
+    falls = clean[..., None] - worse
+    falls = falls.reshape(*clean.shape, len(CORRUPTIONS), len(STRENGTHS))
     means = falls.mean(axis=-1, keepdims=True)
-    by_key = np.concatenate([falls, means], axis=-1).reshape(*np.shape(clean), -1)
-    return np.concatenate([by_key, means.mean(axis=-2)], axis=-1)
+    by_key = np.concatenate([falls, means], axis=-1)
+    by_key = by_key.reshape(*clean.shape, -1)
+    mean_of_all = means.mean(axis=-2)
+    return np.concatenate([by_key, mean_of_all], axis=-1)
 
 
-def _flips(labels: Labels, turned: Floats, weights: Floats | None = None) -> Floats:
-    """Return the flip rate of each turn, their mean, the share of images with any, the mean move of p(malignant)."""
-    weights = np.ones(len(labels)) if weights is None else weights
-    changed = turned[1:].argmax(axis=-1) != turned[0].argmax(axis=-1)
-    moves = np.abs(_malignant(turned[1:]) - _malignant(turned[0]))
-    by_image = np.stack(
-        [*changed, changed.mean(axis=0), changed.any(axis=0), moves.mean(axis=0)], axis=-1
-    )
-    rates: Floats = weights @ by_image / weights.sum(axis=-1, keepdims=True)
+def _flips(labels: Labels, turns: Floats, weights: Floats | None = None) -> Floats:
+    """Return the flip rates and the malignant shift of (8, N, 8) probabilities.
+
+    They are on the last axis: the flip rate of each turn, the mean rate, the share of images with
+    any flip, and the mean change of the malignant probability.
+    """
+    if weights is None:
+        weights = np.ones(len(labels))
+    top = turns[0].argmax(axis=-1)
+    turned_top = turns[1:].argmax(axis=-1)
+    changed = turned_top != top
+    shifts = _malignant_shifts(turns)
+    columns = [
+        *changed,
+        changed.mean(axis=0),
+        changed.any(axis=0),
+        shifts.mean(axis=0),
+    ]
+    by_image = np.stack(columns, axis=-1)
+    total = weights.sum(axis=-1, keepdims=True)
+    rates: Floats = weights @ by_image / total
     return rates
 
 
-def _malignant(probabilities: Floats) -> Floats:
-    return classification.malignant_probability(probabilities)
+_FALL_FIGURES = tuple(
+    Figure(f"{merit.name}_fall", partial(_falls, merit), _FALL_KEYS) for merit in MERITS
+)
+_FLIP_FIGURE = Figure("flips", _flips, (*_FLIP_KEYS, "malignant_shift"))
+
+
+def _malignant_shifts(turns: Floats) -> Floats:
+    """Return how far each turn moves the malignant probability of each image, (7, N)."""
+    risk = classification.malignant_probability(turns[0])
+    turned_risk = classification.malignant_probability(turns[1:])
+    shifts: Floats = np.abs(turned_risk - risk)
+    return shifts
+
+
+def _counts_json(labels: Labels, groups: Labels) -> dict[str, Any]:
+    n_by_class = np.bincount(labels, minlength=len(CODES))
+    present = n_by_class > 0
+    lesions = np.unique(groups)
+    return {
+        "n": len(labels),
+        "n_lesions": len(lesions),
+        "n_classes": int(present.sum()),
+        "n_by_class": dict(zip(CODES, n_by_class.tolist(), strict=True)),
+    }
+
+
+def _clean_json(clean: dict[str, float], bounds: dict[str, Any]) -> dict[str, Any]:
+    figures: dict[str, Any] = dict(clean)
+    figures["intervals"] = {merit: bounds[merit] for merit in clean}
+    return figures
+
+
+def _corruptions_json(
+    clean: dict[str, float],
+    fallen: dict[str, dict[str, float]],
+    bounds: dict[str, Any],
+) -> dict[str, Any]:
+    figures = {}
+    for corruption in CORRUPTIONS:
+        name = corruption.name
+        figures[name] = _corruption_json(name, clean, fallen, bounds)
+    return figures
 
 
 def _corruption_json(
-    name: str, clean: dict[str, float], fallen: dict[str, dict[str, float]], bounds: dict[str, Any]
+    name: str,
+    clean: dict[str, float],
+    fallen: dict[str, dict[str, float]],
+    bounds: dict[str, Any],
 ) -> dict[str, Any]:
+    """Return the figures of a corruption.
+
+    `clean` is by merit; `fallen` and the intervals `bounds` are by the name of the fall and key.
+    """
     part: dict[str, Any] = {"intervals": {}}
-    for merit, value in clean.items():
+    for merit, clean_value in clean.items():
         fall = f"{merit}_fall"
-        part[fall] = {key: fallen[fall][f"{name} {key}"] for key in _KEYS}
-        part[merit] = {key: value - lost for key, lost in part[fall].items()}
-        part["intervals"][fall] = {key: bounds[fall][f"{name} {key}"] for key in _KEYS}
-    return {**part, "relative_error": _relative_error(clean, fallen, f"{name} mean")}
+        falls = {}
+        values = {}
+        fall_bounds = {}
+        for key in _KEYS:
+            fall_key = f"{name} {key}"
+            falls[key] = fallen[fall][fall_key]
+            values[key] = clean_value - falls[key]
+            fall_bounds[key] = bounds[fall][fall_key]
+        part[fall] = falls
+        part[merit] = values
+        part["intervals"][fall] = fall_bounds
+    part["relative_error"] = _relative_error(clean, fallen, f"{name} mean")
+    return part
+
+
+def _mean_json(
+    clean: dict[str, float],
+    fallen: dict[str, dict[str, float]],
+    bounds: dict[str, Any],
+) -> dict[str, Any]:
+    """Return the means over the corruptions, of the same values as `_corruption_json`."""
+    part: dict[str, Any] = {}
+    for fall, by_key in fallen.items():
+        part[fall] = by_key["mean"]
+    part["relative_error"] = _relative_error(clean, fallen, "mean")
+    part["intervals"] = {fall: bounds[fall]["mean"] for fall in fallen}
+    return part
 
 
 def _relative_error(
-    clean: dict[str, float], fallen: dict[str, dict[str, float]], key: str
+    clean: dict[str, float],
+    fallen: dict[str, dict[str, float]],
+    key: str,
 ) -> float:
     error = 1 - clean["balanced_accuracy"]
-    return (error + fallen["balanced_accuracy_fall"][key]) / error if error > 0 else float("nan")
+    if error > 0:
+        return (error + fallen["balanced_accuracy_fall"][key]) / error
+    return float("nan")
 
 
-def _flips_json(values: Floats, bounds: dict[str, Any], turned: Floats) -> dict[str, Any]:
-    rates = dict(zip((*TURNS, "mean", "any"), values[:-1].tolist(), strict=True))
-    moves = np.abs(_malignant(turned[1:]) - _malignant(turned[0]))
+def _flips_json(
+    labels: Labels,
+    turns: Floats,
+    bounds: dict[str, Any],
+) -> dict[str, Any]:
+    values = _FLIP_FIGURE.compute(labels, turns)
+    *rate_values, mean_shift = values.tolist()
+    rates = dict(zip(_FLIP_KEYS, rate_values, strict=True))
+    shifts = _malignant_shifts(turns)
+    high_shift = np.quantile(shifts, 0.95)
     return {
         "rate": rates,
-        "malignant_shift": float(values[-1]),
-        "malignant_shift_95th_percentile": float(np.quantile(moves, 0.95)),
+        "malignant_shift": mean_shift,
+        "malignant_shift_95th_percentile": float(high_shift),
         "intervals": {
             "rate": {key: bounds[key] for key in rates},
             "malignant_shift": bounds["malignant_shift"],

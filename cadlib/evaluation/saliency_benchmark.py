@@ -1,31 +1,39 @@
-"""Are a model's heatmaps worth looking at? Each method over many images, against maps that know nothing.
+"""Compares a model's heatmaps with maps that contain no information.
 
-The result is the key `saliency` of metrics.json, plain JSON values, None where a figure is not defined:
+Each method is measured over many images. The result is the key `saliency` of metrics.json, plain
+JSON values, None if a figure is not defined:
 
     model, data             which weights, which images
-    sample                  of how many images these are, how they were drawn, and the seed of what is drawn here
+    sample                  the number of images it is drawn from, the strata, and the random seed
     rejected                image id -> why it could not be read; it is not counted
-    n, n_lesions            how many images and lesions stand behind every figure
-    faithfulness            by method, and of the three maps that know nothing, their mean `faithfulness`
-    stability               by method, the mean correlation with the maps of the turned picture; so `random`
-    unreadable              by method, the share of maps that `Trust` calls so
-    gain                    by method, its faithfulness minus that of the method that comes with each prediction
+    n, n_lesions            the number of images and lesions behind every figure
+    faithfulness            by method, and of the two reference maps, their mean `faithfulness`
+    stability               by method, the mean correlation with the maps of the turned image; also
+                            of `random`
+    unreadable              by method, the share of maps that `Trust` does not call readable
+    gain                    by method, its faithfulness minus that of the method that comes with
+                            each prediction
     untrained_likeness      by method, the correlation with the map of a network of random weights
-    untrained_faithfulness  by method, how faithful the map of that network is to the answer of this one
-    by_diagnosis            faithfulness and unreadable of the usual method, and n, by the diagnosis explained
-    limits                  what 95 % of the random maps stay below; Trust has its limits from here
+    untrained_faithfulness  by method, the faithfulness of the map of that network to the output of
+                            this one
+    by_diagnosis            faithfulness and unreadable of the usual method, and n, by the diagnosis
+                            explained
+    limits                  the value that 95 % of the random maps stay below; source of the limits
+                            in Trust
     best                    the method with the highest faithfulness
 
-Each image is explained for its most probable diagnosis. The maps that know nothing: `random` has the cells of the
-image's own Grad-CAM shuffled, so that values and smoothness are the same; `centre` is one spot in the middle, for a
-lesion lies there. An untrained network of the same kind tells whether a map shows what was learnt, or edges that any
-network shows (Adebayo et al., Sanity Checks for Saliency Maps, NeurIPS 2018: all weights drawn anew).
+Each image is explained for its most probable diagnosis. The reference maps: `random` is the image's
+own Grad-CAM with its cells shuffled, so that values and smoothness are the same; `centre` is one
+spot in the middle, because lesions lie there. An untrained network of the same kind shows whether a
+map depends on the training, or shows edges that any network shows (Adebayo et al., Sanity Checks
+for Saliency Maps, NeurIPS 2018: all weights randomised).
 
 Intervals are over lesions, those of `gain` paired.
 """
 
 import hashlib
 from collections.abc import Iterator
+from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -37,10 +45,11 @@ from cadlib.data.dataset import Dataset
 from cadlib.data.splits import lesion_groups
 from cadlib.errors import DatasetInvalid, ImageRejected
 from cadlib.images import LesionImage, preprocess, read_images
-from cadlib.metrics.classification import Floats
+from cadlib.metrics.classification import Floats, Labels
 from cadlib.metrics.summary import DRAWS, Figure, intervals, json_ready
 from cadlib.model.metrics_file import model_facts
 from cadlib.model.model import Model
+from cadlib.model.record import ModelRecord
 from cadlib.network.backbones import network_of, untrained_network
 from cadlib.progress import Progress, no_progress
 from cadlib.saliency.faithfulness import Map, faithfulness
@@ -54,12 +63,20 @@ if TYPE_CHECKING:
     from torch import nn
 
 KEYS = tuple(method.key for method in METHODS)
-RANDOM, CENTRE = "random", "centre"
+RANDOM = "random"
+CENTRE = "centre"
 RANDOM_QUANTILE = 0.95
 _BY_DIAGNOSIS = {
     "faithfulness by diagnosis": "faithfulness",
     "unreadable by diagnosis": "unreadable",
 }
+"""Name of a figure by diagnosis -> the figure by method that it is made from."""
+_FIGURE_KEYS = {
+    "faithfulness": (*KEYS, RANDOM, CENTRE),
+    "stability": (*KEYS, RANDOM),
+    **dict.fromkeys(_BY_DIAGNOSIS, CODES),
+}
+"""The keys of the figures that are not by method alone."""
 
 
 def measure(
@@ -71,19 +88,21 @@ def measure(
     progress: Progress = no_progress,
     draws: int = DRAWS,
 ) -> dict[str, Any]:
-    """Explain every labelled image by every method, judge the maps, and compare them with those that know nothing.
+    """Explain every labelled image by every method and compare the maps with reference maps.
 
-    `split` names the part of the model's own split that the images are of, and `of` says of how many they are a
-    sample; `seed` fixes the random maps and the untrained network. `progress` counts the images.
-    number. Raise DatasetInvalid where no image has a label and can be read.
+    `split` names the part of the model's own split that the images are of, and `of` is the number
+    of images that they are a sample of; `seed` determines the random maps and the untrained
+    network. `progress` counts the images. Raise DatasetInvalid if no labelled image can be read.
     """
-    table = dataset.table[dataset.table["diagnosis"].isin(CODES)].reset_index(drop=True)
+    diagnosed = dataset.table["diagnosis"].isin(CODES)
+    table = dataset.table[diagnosed].reset_index(drop=True)
     rejected: dict[str, str] = {}
     judged = list(_judge_all(model, table, seed, rejected, progress))
     table = table[~table["image"].isin(rejected.keys())]
     if table.empty:
         raise DatasetInvalid(
-            f"Expected labelled images that can be read in {dataset.name} but got none; give others."
+            f"Expected labelled images that can be read in {dataset.name} "
+            "but got none; give others."
         )
     groups = np.unique(lesion_groups(table), return_inverse=True)[1]
     return {
@@ -95,132 +114,280 @@ def measure(
             "seed": seed,
         },
         "rejected": rejected,
-        **compare(
-            {name: np.array([one[name] for one in judged]) for name in judged[0]}, groups, draws
-        ),
+        **compare(_columns(judged), groups, draws),
     }
 
 
-def compare(
-    judged: dict[str, Floats], groups: NDArray[np.integer[Any]], draws: int = DRAWS
-) -> dict[str, Any]:
-    """Return the figures of N images from what `judge` said of each.
+def _columns(judged: list[dict[str, Floats]]) -> dict[str, Floats]:
+    """Return the results of `judge` for N images as arrays, (N, …) each."""
+    columns = {}
+    for name in judged[0]:
+        rows = [of_image[name] for of_image in judged]
+        columns[name] = np.array(rows)
+    return columns
+
+
+def compare(judged: dict[str, Floats], groups: Labels, draws: int = DRAWS) -> dict[str, Any]:
+    """Return the figures of N images from the results of `judge`, (N, …) each.
 
     `groups` is (N,) int, the number of the lesion of each image, from 0 and without a gap.
     """
-    faithful, stable = judged["faithfulness"][:, : len(KEYS)], judged["stability"][:, : len(KEYS)]
-    readable = np.vectorize(lambda *figures: Trust(*figures).readable)(faithful, stable)
-    values = {
-        **judged,
-        "unreadable": 1 - readable.astype(np.float64),
-        "gain": faithful - faithful[:, :1],
-    }
-    keys = {"faithfulness": (*KEYS, RANDOM, CENTRE), "stability": (*KEYS, RANDOM)} | dict.fromkeys(
-        _BY_DIAGNOSIS, CODES
-    )
-    explained = values.pop("explained")
-    for name, of in _BY_DIAGNOSIS.items():
-        values[name] = np.where(explained == 1, values[of][:, :1], np.nan)
-    asked = [
-        Figure(name, partial(_means, found), keys.get(name, KEYS)) for name, found in values.items()
-    ]
+    figures = []
+    for name, values in _values(judged).items():
+        figure = Figure(name, partial(_means, values), _FIGURE_KEYS.get(name, KEYS))
+        figures.append(figure)
+    # `_means` ignores labels and probabilities, but `Figure.compute` takes them.
     labels = np.zeros(len(groups), np.int64)
-    means = {
-        figure.name: dict(zip(figure.keys, figure.compute(labels, faithful).tolist(), strict=True))
-        for figure in asked
-    }
-    limits = {
-        name: float(np.nanquantile(judged[name][:, keys[name].index(RANDOM)], RANDOM_QUANTILE))
-        for name in ("faithfulness", "stability")
-    }
-    bounds = intervals(labels, groups, [(figure, faithful) for figure in asked], draws)
+    probabilities = judged["faithfulness"][:, : len(KEYS)]
+    means = {figure.name: _mean_by_key(figure, labels, probabilities) for figure in figures}
+    measured = [(figure, probabilities) for figure in figures]
+    bounds = intervals(labels, groups, measured, draws)
     ready: dict[str, Any] = json_ready(
         {
             "n": len(groups),
             "n_lesions": len(np.unique(groups)),
-            **{name: found for name, found in means.items() if name not in _BY_DIAGNOSIS},
-            "by_diagnosis": {
-                "n": dict(zip(CODES, explained.sum(axis=0).astype(int).tolist(), strict=True)),
-                **{of: means[name] for name, of in _BY_DIAGNOSIS.items()},
-                "intervals": {of: bounds[name] for name, of in _BY_DIAGNOSIS.items()},
-            },
-            "limits": limits,
-            "best": max(
-                KEYS,
-                key=lambda key: np.nan_to_num(means["faithfulness"][key], nan=-np.inf).round(3),
-            ),
-            "intervals": {
-                name: found for name, found in bounds.items() if name not in _BY_DIAGNOSIS
-            },
+            **_by_method(means),
+            "by_diagnosis": _by_diagnosis_json(judged["explained"], means, bounds),
+            "limits": _limits(judged),
+            "best": _best_method(means["faithfulness"]),
+            "intervals": _by_method(bounds),
         }
     )
     return ready
 
 
+def _mean_by_key(figure: Figure, labels: Labels, probabilities: Floats) -> dict[str, float]:
+    values = figure.compute(labels, probabilities)
+    return dict(zip(figure.keys, values.tolist(), strict=True))
+
+
+def _values(judged: dict[str, Floats]) -> dict[str, Floats]:
+    """Return the values of each figure, (N, K), NaN where an image does not count."""
+    faithful = judged["faithfulness"][:, : len(KEYS)]
+    stable = judged["stability"][:, : len(KEYS)]
+    is_readable = np.vectorize(_is_readable)
+    readable = is_readable(faithful, stable)
+    values = dict(judged)
+    explained = values.pop("explained")
+    values["unreadable"] = 1 - readable.astype(np.float64)
+    # The first method is the one that comes with each prediction.
+    usual_faithful = faithful[:, :1]
+    values["gain"] = faithful - usual_faithful
+    for name, source in _BY_DIAGNOSIS.items():
+        usual_method = values[source][:, :1]
+        values[name] = np.where(explained == 1, usual_method, np.nan)
+    return values
+
+
+def _is_readable(faithful: float, stable: float) -> bool:
+    return Trust(faithful, stable).readable
+
+
+def _limits(judged: dict[str, Floats]) -> dict[str, float]:
+    """Return the value that 95 % of the random maps stay below."""
+    limits = {}
+    for name in ("faithfulness", "stability"):
+        column = _FIGURE_KEYS[name].index(RANDOM)
+        of_random_maps = judged[name][:, column]
+        limit = np.nanquantile(of_random_maps, RANDOM_QUANTILE)
+        limits[name] = float(limit)
+    return limits
+
+
+def _by_method(by_figure: dict[str, Any]) -> dict[str, Any]:
+    """Return the values of all figures but those by diagnosis."""
+    values = dict(by_figure)
+    # These have a place of their own, `by_diagnosis`.
+    for name in _BY_DIAGNOSIS:
+        values.pop(name)
+    return values
+
+
+def _by_diagnosis_json(
+    explained: Floats,
+    means: dict[str, dict[str, float]],
+    bounds: dict[str, Any],
+) -> dict[str, Any]:
+    counts = explained.sum(axis=0).astype(int)
+    n_by_class = dict(zip(CODES, counts.tolist(), strict=True))
+    figures: dict[str, Any] = {"n": n_by_class}
+    intervals_of = {}
+    for name, source in _BY_DIAGNOSIS.items():
+        figures[source] = means[name]
+        intervals_of[source] = bounds[name]
+    figures["intervals"] = intervals_of
+    return figures
+
+
+def _best_method(faithfulness_of: dict[str, float]) -> str:
+    """Return the method with the highest faithfulness, the first of equals to three digits."""
+
+    def rounded(key: str) -> float:
+        # A method without a defined figure must not win, and NaN compares with nothing.
+        value = np.nan_to_num(faithfulness_of[key], nan=-np.inf)
+        return float(value.round(3))
+
+    return max(KEYS, key=rounded)
+
+
 def judge(
-    model: Model, untrained: "nn.Module", image: LesionImage, rng: np.random.Generator
+    model: Model,
+    untrained: "nn.Module",
+    image: LesionImage,
+    rng: np.random.Generator,
 ) -> dict[str, Floats]:
-    """Return what is said of one image's maps, a row by name; `explained` is 1 at the diagnosis that they explain."""
-    record, pixels = model.record, preprocess.to_pixels(image, model.record.input)
-    views = np.stack([pixels, *(turned(pixels, *TURNS[view]) for view in VIEWS)])
-    seen = model.see(views)
-    side = min(image.file_px)
-    target = int(model.calibrated(seen.logits[:1], side).argmax())
-    usual = seen.evidence[:, target]
-    maps = [
-        [
-            surface(raw, record)
-            for raw in (first, *raw_maps(network_of(model), record, view, target, KEYS[1:]))
-        ]
-        for first, view in zip(usual, views, strict=True)
-    ]
-    blind = [surface(raw, record) for raw in raw_maps(untrained, record, pixels, target, KEYS)]
-    shuffled = surface(rng.permutation(usual[0].ravel()).reshape(usual[0].shape), record)
-    upright = maps[0]
+    """Return the values of an image's maps: name -> one value for each map.
+
+    `explained`, (8,), is 1 at the diagnosis that the maps explain.
+    """
+    record = model.record
+    explained = _explained(model, image)
+    upright, *of_turned = explained.maps
+    pixels = explained.pixels
+    of_untrained = _untrained_maps(untrained, record, pixels, explained.target)
+    shuffled = surface(_shuffled(explained.evidence, rng), record)
     faithful = faithfulness(
-        model, pixels, side, [*upright, shuffled, centre(len(pixels)), *blind], target
+        model,
+        pixels,
+        explained.short_side_px,
+        [*upright, shuffled, centre(len(pixels)), *of_untrained],
+        explained.target,
     )
-    again = [list(of_method) for of_method in zip(*maps[1:], strict=True)]
-    stable = [stability_of(values, others) for values, others in zip(upright, again, strict=True)]
+    stable = _stabilities(upright, of_turned)
+    stable.append(agreement(upright[0], shuffled))
+    likeness = list(map(agreement, upright, of_untrained))
+    # The maps of the untrained network come last.
+    n_untrained = len(KEYS)
     return {
-        "faithfulness": faithful[: -len(KEYS)],
-        "stability": np.array([*stable, agreement(upright[0], shuffled)]),
-        "untrained_likeness": np.array(list(map(agreement, upright, blind))),
-        "untrained_faithfulness": faithful[-len(KEYS) :],
-        "explained": np.eye(len(CODES))[target],
+        "faithfulness": faithful[:-n_untrained],
+        "stability": np.array(stable),
+        "untrained_likeness": np.array(likeness),
+        "untrained_faithfulness": faithful[-n_untrained:],
+        "explained": np.eye(len(CODES))[explained.target],
     }
 
 
+@dataclass(frozen=True, eq=False)
+class _Explained:
+    """An image with the maps of its most probable diagnosis, `target`.
+
+    `pixels` is (S, S, 3) uint8 RGB, the model's input. `maps` has the map of each method for the
+    image and its VIEWS. `evidence` is the map that comes with the prediction, (h, w).
+    """
+
+    pixels: NDArray[np.uint8]
+    short_side_px: int
+    target: int
+    evidence: NDArray[np.float32]
+    maps: list[list[Map]]
+
+
+def _explained(model: Model, image: LesionImage) -> _Explained:
+    pixels = preprocess.to_pixels(image, model.record.input)
+    turned_pixels = [turned(pixels, *TURNS[view]) for view in VIEWS]
+    views = np.stack([pixels, *turned_pixels])
+    outputs = model.see(views)
+    short_side_px = min(image.file_px)
+    probabilities = model.calibrated(outputs.logits[:1], short_side_px)
+    target = int(probabilities.argmax())
+    evidence = outputs.evidence[:, target]
+    return _Explained(
+        pixels=pixels,
+        short_side_px=short_side_px,
+        target=target,
+        evidence=evidence[0],
+        maps=_maps(model, views, evidence, target),
+    )
+
+
+def _untrained_maps(
+    untrained: "nn.Module",
+    record: ModelRecord,
+    pixels: NDArray[np.uint8],
+    target: int,
+) -> list[Map]:
+    """Return the map of each method by the untrained network, in the order of KEYS."""
+    raw_of_methods = raw_maps(untrained, record, pixels, target, KEYS)
+    return [surface(raw, record) for raw in raw_of_methods]
+
+
+def _shuffled(cells: NDArray[np.float32], rng: np.random.Generator) -> NDArray[np.float32]:
+    shuffled: NDArray[np.float32] = rng.permutation(cells.ravel())
+    return shuffled.reshape(cells.shape)
+
+
+def _stabilities(upright: list[Map], of_turned: list[list[Map]]) -> list[float]:
+    """Return the stability of each method's map, from its maps of the turned image."""
+    stabilities = []
+    for place, values in enumerate(upright):
+        others = [maps[place] for maps in of_turned]
+        stability = stability_of(values, others)
+        stabilities.append(stability)
+    return stabilities
+
+
+def _maps(
+    model: Model,
+    views: NDArray[np.uint8],
+    evidence: NDArray[np.float32],
+    target: int,
+) -> list[list[Map]]:
+    """Return the map of each method, in the order of KEYS, for each view of an image.
+
+    `evidence`, (views, h, w), is the map of the first method, which comes with each prediction.
+    """
+    record = model.record
+    maps = []
+    for first, view in zip(evidence, views, strict=True):
+        others = raw_maps(network_of(model), record, view, target, KEYS[1:])
+        of_view = [surface(raw, record) for raw in (first, *others)]
+        maps.append(of_view)
+    return maps
+
+
 def centre(size_px: int) -> Map:
-    """Return a map with one round spot in the middle, whose standard deviation is a quarter of the side."""
-    along = np.exp(-0.5 * (np.linspace(-2, 2, size_px)) ** 2)
-    return np.outer(along, along).astype(np.float32)
+    """Return a map with a round spot in the middle; its standard deviation is 1/4 of the side."""
+    distances = np.linspace(-2, 2, size_px)
+    along = np.exp(-0.5 * distances**2)
+    spot = np.outer(along, along)
+    return spot.astype(np.float32)
 
 
 def _judge_all(
-    model: Model, table: pd.DataFrame, seed: int, rejected: dict[str, str], progress: Progress
+    model: Model,
+    table: pd.DataFrame,
+    seed: int,
+    rejected: dict[str, str],
+    progress: Progress,
 ) -> Iterator[dict[str, Floats]]:
+    """Yield the result of `judge` for each image; put those that cannot be read into `rejected`."""
     untrained = untrained_network(model, seed)
-    for done, (name, image) in enumerate(
-        zip(table["image"], read_images(table["path"]), strict=True), start=1
-    ):
+    images = zip(table["image"], read_images(table["path"]), strict=True)
+    for done, (name, image) in enumerate(images, start=1):
         if isinstance(image, ImageRejected):
             rejected[name] = str(image)
         else:
-            # by the name of the image, so that its random map is the same in every sample
-            drawn = hashlib.sha256(f"{seed} {name}".encode()).digest()
-            yield judge(model, untrained, image, np.random.default_rng(list(drawn)))
+            # Seeded by the name of the image, so that its random map is the same in every sample.
+            text = f"{seed} {name}"
+            digest = hashlib.sha256(text.encode()).digest()
+            rng = np.random.default_rng(list(digest))
+            yield judge(model, untrained, image, rng)
         progress("images", done, len(table))
 
 
 def _means(
-    values: Floats, _labels: object, _shown: object, weights: Floats | None = None
+    values: Floats,
+    _labels: object,
+    _probabilities: object,
+    weights: Floats | None = None,
 ) -> Floats:
-    """Return the means of (N, K) values under (…, N) weights, over what is defined; NaN where nothing is."""
-    counts = np.ones(len(values)) if weights is None else weights
+    """Return the means of (N, K) values under (…, N) weights over the defined ones, else NaN."""
+    counts = weights
+    if counts is None:
+        counts = np.ones(len(values))
     defined = ~np.isnan(values)
     total = np.asarray(counts @ defined.astype(np.float64))
-    means: Floats = np.divide(
-        counts @ np.nan_to_num(values), total, out=np.full_like(total, np.nan), where=total > 0
-    )
+    sums = counts @ np.nan_to_num(values)
+    undefined = np.full_like(total, np.nan)
+    means: Floats = np.divide(sums, total, out=undefined, where=total > 0)
     return means

@@ -1,4 +1,7 @@
-"""What thresholds trade on some images, as curves: of the images where they are there, else of metrics.json alone."""
+"""Computes the curves and areas of the trade-offs of thresholds.
+
+A curve is computed from the images where they are available, else from metrics.json alone.
+"""
 
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
@@ -14,37 +17,53 @@ from cadlib.metrics.image_counts import Counts
 from cadlib.metrics.thresholds import trade_offs
 from cadlib.taxonomy import CODES
 
-if TYPE_CHECKING:  # pandas takes a third of a second, figures alone need none
+if TYPE_CHECKING:  # pandas takes a third of a second to load, and metrics.json does not need it
     from cadlib.evaluation.cached import Evaluated
 
 
 def areas(figures: Mapping[str, Any]) -> dict[str, Area]:
-    """Return the area under each ROC curve of metrics.json, by the keys of `roc`, with its interval."""
-    ends = figures["intervals"]
-    return {
-        **{code: Area(area, ends["auc"][code]) for code, area in figures["auc"].items()},
-        "malignant": Area(figures["malignant_auc"], ends["malignant_auc"]),
-    }
+    """Return the area under each ROC curve of metrics.json with its interval.
+
+    The areas are by the keys of `roc`.
+    """
+    intervals = figures["intervals"]
+    by_curve = {}
+    for code, area in figures["auc"].items():
+        interval = intervals["auc"][code]
+        by_curve[code] = Area(area, interval)
+    name = "malignant_auc"
+    by_curve["malignant"] = Area(figures[name], intervals[name])
+    return by_curve
 
 
 def roc_curves(figures: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the ROC curves of metrics.json; without a diagnosis that of malignancy alone."""
+    """Return the ROC curves of metrics.json.
+
+    If no image has a diagnosis, this is only the curve of malignancy.
+    """
     curves = figures["roc"]
-    if not Counts.of(figures).diagnosed:
+    counts = Counts.of(figures)
+    if not counts.diagnosed:
         return {"malignant": curves["malignant"]}
     return dict(curves)
 
 
 def precision_recall(
-    figures: Mapping[str, Any], found: "Evaluated | None"
+    figures: Mapping[str, Any],
+    evaluated: "Evaluated | None",
 ) -> dict[str, PrecisionRecallCurve]:
-    """Return the precision-recall curves of melanoma, where images have a diagnosis, and of malignancy."""
+    """Return the precision-recall curves of malignancy and melanoma.
+
+    That of melanoma is missing if no image has a diagnosis.
+    `evaluated` has the images; without it the curves are computed from the ROC curves.
+    """
     counts = Counts.of(figures)
     curves = {}
     if counts.diagnosed:
-        curves["melanoma"] = _melanoma_curve(figures, found, counts)
-    if found:
-        curves["malignant"] = precision_recall_points(found.malignant, found.labels.malignant)
+        curves["melanoma"] = _melanoma_curve(figures, evaluated, counts)
+    if evaluated:
+        malignant = evaluated.labels.malignant
+        curves["malignant"] = precision_recall_points(evaluated.malignant, malignant)
     else:
         roc = figures["roc"]["malignant"]
         curves["malignant"] = precision_recall_of_roc(roc, counts.malignant, counts.benign)
@@ -52,33 +71,47 @@ def precision_recall(
 
 
 def _melanoma_curve(
-    figures: Mapping[str, Any], found: "Evaluated | None", counts: Counts
+    figures: Mapping[str, Any],
+    evaluated: "Evaluated | None",
+    counts: Counts,
 ) -> PrecisionRecallCurve:
-    if found:
+    if evaluated:
         melanoma = CODES.index("MEL")
-        diagnosed = found.labels.diagnosed
-        scores = found.probabilities[diagnosed, melanoma]
-        return precision_recall_points(scores, found.labels.codes[diagnosed] == melanoma)
-    melanomas = figures["n_by_class"]["MEL"]
-    return precision_recall_of_roc(figures["roc"]["MEL"], melanomas, counts.diagnosed - melanomas)
+        diagnosed = evaluated.labels.diagnosed
+        scores = evaluated.probabilities[diagnosed, melanoma]
+        is_melanoma = evaluated.labels.codes[diagnosed] == melanoma
+        return precision_recall_points(scores, is_melanoma)
+    roc = figures["roc"]["MEL"]
+    n_melanomas = figures["n_by_class"]["MEL"]
+    n_others = counts.diagnosed - n_melanomas
+    return precision_recall_of_roc(roc, n_melanomas, n_others)
 
 
 def average_precisions(figures: Mapping[str, Any]) -> dict[str, Area]:
-    """Return the areas under these, with intervals; what an earlier version measured lacks that of malignancy."""
-    ends, name = figures["intervals"], "malignant_average_precision"
-    return {
-        "melanoma": Area(figures["average_precision"]["MEL"], ends["average_precision"]["MEL"]),
-        **({"malignant": Area(figures[name], ends[name])} if name in figures else {}),
-    }
+    """Return the areas under the precision-recall curves, with intervals.
+
+    The area of malignancy is missing from figures that an earlier version measured.
+    """
+    intervals = figures["intervals"]
+    area = figures["average_precision"]["MEL"]
+    interval = intervals["average_precision"]["MEL"]
+    by_curve = {"melanoma": Area(area, interval)}
+    name = "malignant_average_precision"
+    if name in figures:
+        by_curve["malignant"] = Area(figures[name], intervals[name])
+    return by_curve
 
 
 def decision(
-    figures: Mapping[str, Any], found: "Evaluated | None", prevalence: float
+    figures: Mapping[str, Any],
+    evaluated: "Evaluated | None",
+    prevalence: float,
 ) -> DecisionCurve:
-    """Return the decision curve at a prevalence, with an interval where the images are there.
+    """Return the decision curve at a prevalence, with an interval if the images are available.
 
     Raise ValueError without a malignant or a benign image.
     """
-    if found:
-        return decision_curve(found.malignant, found.labels.malignant, found.groups, prevalence)
-    return curve_of_points(trade_offs(figures), prevalence)
+    if not evaluated:
+        return curve_of_points(trade_offs(figures), prevalence)
+    malignant = evaluated.labels.malignant
+    return decision_curve(evaluated.malignant, malignant, evaluated.groups, prevalence)

@@ -1,13 +1,13 @@
-"""What of a data set a person should look at again: doubted labels, pictures twice, contradictions, bad files.
+"""Finds labels and images that a person should review, and stores verdicts.
 
-    lists      the findings as a table, as CSV, and kept on disk
-    labels     whose diagnosis is doubted, by cleanlab
-    pairs      one picture under two ids, one picture or lesion with two diagnoses
-    finding    all of it for a data set, with a model
-    verdicts   what a reader said of each finding, kept whichever lists are made anew
-    cleaning   the images of a data set without what was judged wrong
+    lists            the findings as a table, as CSV, and cached on disk
+    doubtful_labels  which diagnoses are doubted, by cleanlab
+    pairs            one image under two ids, one image or lesion with two diagnoses
+    search           all findings in a data set, with a model
+    verdicts         a reader's verdict on each finding, stored apart from the lists
+    cleaning         the images of a data set without those judged wrong
 
-A suspicion is a reason to look and no more: nothing here changes a label, and neither does a verdict.
+A finding is a reason to look and no more: nothing here changes a label, and neither does a verdict.
 """
 
 from cadlib.label_review.cleaning import CLEAN, cleaned

@@ -1,9 +1,10 @@
-"""Whose diagnosis is doubted: labels held against probabilities of who did not see them, by cleanlab.
+"""Finds doubtful labels with cleanlab, by probabilities independent of the labels.
 
-Confident learning after Northcutt, Jiang, Chuang, JAIR 70 (2021) 1373, as its authors' library does it. What the model
-says of its own training images is no evidence, for it has learnt their labels: there a linear classifier of its
-features answers for each lesion that was left out when it was fitted. The features were learnt from these labels too,
-so an error that the network has learnt can stay hidden.
+This is confident learning after Northcutt, Jiang, Chuang, JAIR 70 (2021) 1373, in its authors'
+library. The model's probabilities for its own training images are no evidence, because it has
+learned their labels: there a linear classifier of its features predicts each lesion without having
+been fitted to it. The features were learned from these labels, too, so an error that the network
+has learned can stay hidden.
 """
 
 from dataclasses import dataclass
@@ -15,12 +16,16 @@ from cadlib.taxonomy import CODES
 
 FOLDS = 5
 DIMENSIONS = 32
-"""Of the features, for the classifier of training images: with more it learns more of the wrong labels."""
-SCORE, FILTER = "self_confidence", "confident_learning"
-"""Cleanlab's score of a label, the plain probability of the given label: over errors of both kinds that were planted,
-at random and as the model confuses them, it found the most; its other scores found more of one kind at most. Of its
-ways to call some errors, the one that calls the fewest. `benchmarks/suspects.py` prints the figures.
+"""Of the features, for the classifier of training images: with more it fits the wrong labels."""
+SCORE = "self_confidence"
+"""Cleanlab's score of a label: the plain probability of the label.
+
+Errors were planted at random, and as the model confuses classes. This score found the most over
+both kinds; each other score of cleanlab found more of one kind at most. `benchmarks/suspects.py`
+prints the figures.
 """
+FILTER = "confident_learning"
+"""The way of cleanlab to call labels errors; it calls the fewest of all its ways."""
 
 Floats = NDArray[np.float64]
 Labels = NDArray[np.int64]
@@ -28,9 +33,10 @@ Labels = NDArray[np.int64]
 
 @dataclass(frozen=True, eq=False)
 class Doubts:
-    """How far each of N labels is doubted, 0 to 1, and which are called errors, both (N,).
+    """The doubt about each of N labels, 0 to 1, and which are called errors, both (N,).
 
-    `suggested` (N,) is the most probable class other than the label, as its place among the classes.
+    `suggested` (N,) is the most probable class other than the label, as its place among the
+    classes.
     """
 
     scores: Floats
@@ -39,35 +45,54 @@ class Doubts:
 
 
 def doubt(labels: Labels, probabilities: Floats) -> Doubts:
-    """Hold (N,) labels against (N, K) probabilities that did not see them.
+    """Compare (N,) labels with (N, K) probabilities that do not depend on them.
 
     The K classes are the eight in taxonomy order, or benign and malignant.
     """
-    from cleanlab.filter import find_label_issues  # noqa: PLC0415 - a second to load, and lists are read without it
+    # cleanlab takes a second to load, and is not needed to read lists.
+    from cleanlab.filter import find_label_issues  # noqa: PLC0415
     from cleanlab.rank import get_label_quality_scores  # noqa: PLC0415
 
     quality = get_label_quality_scores(labels, probabilities, method=SCORE)
-    others = np.where(np.arange(probabilities.shape[1]) == labels[:, None], -1, probabilities)
-    found = find_label_issues(labels, probabilities, filter_by=FILTER, n_jobs=1)
-    return Doubts(1 - quality, found, others.argmax(axis=1))
+    issues = find_label_issues(labels, probabilities, filter_by=FILTER, n_jobs=1)
+    classes = np.arange(probabilities.shape[1])
+    is_label = classes == labels[:, None]
+    # -1 excludes the label itself.
+    other_classes = np.where(is_label, -1, probabilities)
+    return Doubts(
+        scores=1 - quality,
+        doubted=issues,
+        suggested=other_classes.argmax(axis=1),
+    )
 
 
-def without_own_lesion(features: NDArray[np.float32], labels: Labels, lesions: Labels) -> Floats:
-    """Return (N, 8) probabilities of each image by a classifier that was fitted without its lesion.
+def without_own_lesion(
+    features: NDArray[np.float32],
+    labels: Labels,
+    lesions: Labels,
+) -> Floats:
+    """Return (N, 8) probabilities of each image by a classifier fitted without its lesion.
 
-    `features` are (N, C), `labels` (N,) in taxonomy order, `lesions` (N,) lesion groups, of which there are several.
+    `features` are (N, C), `labels` (N,) in taxonomy order, `lesions` (N,) lesion groups, at least
+    two different ones.
     """
-    from sklearn.decomposition import PCA  # noqa: PLC0415 - as above
+    # scikit-learn is slow to load, too.
+    from sklearn.decomposition import PCA  # noqa: PLC0415
     from sklearn.linear_model import LogisticRegression  # noqa: PLC0415
     from sklearn.model_selection import GroupKFold  # noqa: PLC0415
 
-    wide = features.astype(
-        np.float64
-    )  # in float32 a probability hung on the number of threads, by up to 0.08
-    short = PCA(min(DIMENSIONS, *features.shape), whiten=True, random_state=0).fit_transform(wide)
-    found = np.zeros((len(labels), len(CODES)))
-    folds = GroupKFold(min(FOLDS, len(np.unique(lesions))), shuffle=True, random_state=0)
-    for fitted, held in folds.split(short, labels, lesions):
-        classifier = LogisticRegression(max_iter=300).fit(short[fitted], labels[fitted])
-        found[np.ix_(held, classifier.classes_)] = classifier.predict_proba(short[held])
-    return found
+    # In float32 a probability depended on the number of threads, by up to 0.08.
+    wide = features.astype(np.float64)
+    n_components = min(DIMENSIONS, *features.shape)
+    pca = PCA(n_components, whiten=True, random_state=0)
+    components = pca.fit_transform(wide)
+    n_folds = min(FOLDS, len(np.unique(lesions)))
+    folds = GroupKFold(n_folds, shuffle=True, random_state=0)
+    probabilities = np.zeros((len(labels), len(CODES)))
+    for fitted, predicted in folds.split(components, labels, lesions):
+        classifier = LogisticRegression(max_iter=300)
+        classifier.fit(components[fitted], labels[fitted])
+        # The classes of a fold are those with a fitted image; the others keep a probability of 0.
+        cells = np.ix_(predicted, classifier.classes_)
+        probabilities[cells] = classifier.predict_proba(components[predicted])
+    return probabilities

@@ -1,4 +1,4 @@
-"""The lists as a table, as CSV, and kept on disk for who shows them."""
+"""Holds the lists of findings as table, as CSV and cached."""
 
 import hashlib
 import json
@@ -16,34 +16,44 @@ from cadlib.metrics.partial_labels import label_words
 
 KINDS = {
     "doubted labels": (
-        "Diagnoses that are improbable to a classifier that did not see them. Many are right: a rare or a difficult "
-        "picture is doubted just so. Read it again; change nothing on this ground alone."
+        "Diagnoses that are improbable to a classifier that did not see them. "
+        "Many are right: a rare or a difficult picture is doubted just so. "
+        "Read it again; change nothing on this ground alone."
     ),
     "near-duplicates": (
-        "One picture under two ids, or two of one lesion taken alike. In two splits they leak; in one they count twice."
+        "One picture under two ids, or two of one lesion taken alike. "
+        "In two splits they leak; in one they count twice."
     ),
     "contradictions": (
-        "One picture or one lesion with two diagnoses: a label is wrong, or the pictures are not of one lesion."
+        "One picture or one lesion with two diagnoses: "
+        "a label is wrong, or the pictures are not of one lesion."
     ),
     "unreadable files": "Files that cannot be read; they are left out of everything.",
 }
-"""Kind of finding -> what it is, and what follows from it and what does not."""
+"""Kind of finding -> what it is, and what can and cannot be concluded from it."""
 COLUMNS = {
-    "kind": "str", "image": "str", "other_image": "str", "diagnosis": "str", "other_diagnosis": "str",
-    "suggested": "str", "score": "float64", "why": "str",
-}  # fmt: skip
+    "kind": "str",
+    "image": "str",
+    "other_image": "str",
+    "diagnosis": "str",
+    "other_diagnosis": "str",
+    "suggested": "str",
+    "score": "float64",
+    "why": "str",
+}
 _FORMAT = 1
 
 
 @dataclass(frozen=True, eq=False)
 class Suspects:
-    """What of a data set a person should look at again.
+    """The findings that a person should review in a data set.
 
-    `table` has a row a finding in COLUMNS, by KINDS and the worst first. `other_image` and `other_diagnosis` are those
-    of a pair; `suggested` is the diagnosis that fits better; what there is none of is missing. `score`, 0 to 1, tells
-    how bad a finding is among those of its kind: of a label, how far it is doubted; of a pair, how surely it is one
-    picture or lesion. `judged` of the `images` had a label that was held against probabilities. `verdicts.beside` adds
-    what a reader said.
+    `table` has one row a finding with COLUMNS, sorted by KINDS and the worst first. `other_image`
+    and `other_diagnosis` are those of a pair; `suggested` is the diagnosis that fits better; a
+    value that does not exist is missing. `score`, 0 to 1, is how bad a finding is among those of
+    its kind: for a label, how strongly it is doubted; for a pair, how surely it is one image or
+    lesion. `judged` is the number of labels, of the `images`, that were compared with
+    probabilities. `verdicts.beside` adds the verdicts of a reader.
     """
 
     dataset: str
@@ -55,18 +65,20 @@ class Suspects:
 
     @property
     def counts(self) -> dict[str, int]:
-        """Return the number of findings of each kind, also of those without one."""
-        return {kind: int((self.table["kind"] == kind).sum()) for kind in KINDS}
+        """Return the number of findings of each kind, 0 included."""
+        return _count_kinds(self.table)
 
     @property
     def done(self) -> dict[str, int]:
-        """Return how many findings of each kind have a verdict, of lists that have verdicts beside them."""
-        said = self.table["kind"][self.table["verdict"].notna()]
-        return {kind: int((said == kind).sum()) for kind in KINDS}
+        """Return the number of findings of each kind with a verdict; the table has verdicts."""
+        has_verdict = self.table["verdict"].notna()
+        done = self.table[has_verdict]
+        return _count_kinds(done)
 
     def of(self, kind: str) -> pd.DataFrame:
         """Return the findings of a kind, the worst first, numbered from 0."""
-        return self.table[self.table["kind"] == kind].reset_index(drop=True)
+        is_kind = self.table["kind"] == kind
+        return self.table[is_kind].reset_index(drop=True)
 
     def to_csv(self) -> str:
         """Return all findings as the text of a CSV file."""
@@ -76,60 +88,91 @@ class Suspects:
         return text
 
     def __str__(self) -> str:
-        lines = [
-            f"{self.dataset}: {self.images:,} images, {self.judged:,} labels judged with {self.model_id}"
-        ]
+        counts = f"{self.images:,} images, {self.judged:,} labels judged with {self.model_id}"
+        lines = [f"{self.dataset}: {counts}"]
         done = self.done if "verdict" in self.table else {}
         for kind, count in self.counts.items():
-            said = f", {done[kind]:,} done" if done else ""
-            lines += [f"{count:>8,}  {kind}{said}", f"{'':>8}  {KINDS[kind]}"]
+            line = f"{count:>8,}  {kind}"
+            if done:
+                line += f", {done[kind]:,} done"
+            lines.append(line)
+            lines.append(f"{'':>8}  {KINDS[kind]}")
         return "\n".join(lines)
 
 
+def _count_kinds(table: pd.DataFrame) -> dict[str, int]:
+    counts = {}
+    for kind in KINDS:
+        is_kind = table["kind"] == kind
+        counts[kind] = int(is_kind.sum())
+    return counts
+
+
 def findings(rows: list[dict[str, object]]) -> pd.DataFrame:
-    """Return rows with some of COLUMNS as a table of all, by kind and the worst first."""
-    table = pd.DataFrame(rows, columns=list(COLUMNS)).astype(COLUMNS)
-    place = table["kind"].map(list(KINDS).index)
-    return table.assign(place=place).sort_values(
-        ["place", "score", "image"], ascending=[True, False, True], ignore_index=True
-    )[list(COLUMNS)]
+    """Return rows with some of COLUMNS as a table with all, by kind and the worst first."""
+    columns = list(COLUMNS)
+    table = pd.DataFrame(rows, columns=columns)
+    table = table.astype(COLUMNS)
+    kinds = list(KINDS)
+    place_of_kind = table["kind"].map(kinds.index)
+    table = table.assign(place=place_of_kind)
+    # Ties are broken by the image, so that the order does not depend on the search.
+    table = table.sort_values(
+        ["place", "score", "image"],
+        ascending=[True, False, True],
+        ignore_index=True,
+    )
+    return table[columns]
 
 
 def keep(suspects: Suspects, dataset: Dataset) -> None:
-    """Write the lists into the cache folder."""
-    facts = {
-        name: getattr(suspects, name)
-        for name in ("dataset", "model_id", "created", "images", "judged")
+    """Write the lists into the cache."""
+    content = {
+        "format": _FORMAT,
+        "dataset": suspects.dataset,
+        "model_id": suspects.model_id,
+        "created": suspects.created,
+        "images": suspects.images,
+        "judged": suspects.judged,
+        "table": suspects.table.to_csv(index=False),
     }
-    content = {"format": _FORMAT, **facts, "table": suspects.table.to_csv(index=False)}
 
     def write(path: Path) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
-        with NamedTemporaryFile("w", encoding="utf-8", dir=path.parent, delete=False) as aside:
-            json.dump(content, aside)
-        Path(aside.name).replace(path)
+        with NamedTemporaryFile("w", encoding="utf-8", dir=path.parent, delete=False) as temporary:
+            json.dump(content, temporary)
+        # Another process may read the file, so it is replaced as a whole.
+        Path(temporary.name).replace(path)
 
     keep_by(kept_at(dataset, suspects.model_id), write)
 
 
 def kept(dataset: Dataset, model_id: str) -> Suspects | None:
-    """Return the lists that were made of this data set as it is, with this model; None where none were."""
+    """Return the cached lists of this data set with this model, None if there are none.
+
+    Lists of the data set before a change do not count.
+    """
     try:
-        raw = json.loads(standing(kept_at(dataset, model_id)).read_text(encoding="utf-8"))
-        if raw.pop("format") != _FORMAT:
-            return None
-        table = pd.read_csv(StringIO(raw.pop("table")), dtype=COLUMNS)
-        return Suspects(table=table, **raw)
-    except OSError:  # none were made, or the cache cannot be read
+        path = standing(kept_at(dataset, model_id))
+        text = path.read_text(encoding="utf-8")
+    except OSError:  # there are none, or the cache cannot be read
         return None
+    content = json.loads(text)
+    if content.pop("format") != _FORMAT:
+        return None
+    csv = StringIO(content.pop("table"))
+    table = pd.read_csv(csv, dtype=COLUMNS)
+    return Suspects(table=table, **content)
 
 
 def kept_at(dataset: Dataset, model_id: str) -> Path:
-    """Return where the lists lie: another file as soon as an image, a label or a lesion is another."""
-    known = dataset.table[
+    """Return the path of the lists, which changes with each image, label and lesion."""
+    columns = dataset.table[
         ["image", "path", "diagnosis", "lesion_id", "lesion_group", "width_px", "height_px"]
     ]
-    known = known.assign(diagnosis=label_words(dataset.table))
+    # An image without a diagnosis may have the label malignant or benign.
+    columns = columns.assign(diagnosis=label_words(dataset.table))
+    row_hashes = pd.util.hash_pandas_object(columns, index=False)
     digest = hashlib.sha256(model_id.encode())
-    digest.update(pd.util.hash_pandas_object(known, index=False).to_numpy().tobytes())
+    digest.update(row_hashes.to_numpy().tobytes())
     return cache_dir() / "suspects" / f"{digest.hexdigest()[:32]}.json"

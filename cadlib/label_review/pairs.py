@@ -1,11 +1,15 @@
-"""One picture under two ids, and one picture or lesion with two diagnoses: of `duplicates` and `likeness`, as pairs.
+"""Finds repeated images, and contradicting diagnoses, as pairs of images.
 
-A hash or the detail of the pixels alone takes some pictures of a kind for one, above all bright circles on black; of
-such pairs those are kept whose pictures are also among the nearest by the model's features. Looked at on isic2019, that
-left no two pictures of a kind, and lost some of one lesion from another distance.
+The first are one image under two ids, the second two diagnoses of one image or lesion.
+
+They rest on `duplicates` and `pixel_similarity`. By a hash or the details of the pixels alone, some
+images of a kind look the same, most of all bright circles on black; such a pair counts only if its
+images are also among the nearest by the model's features. In a visual check on isic2019 this left
+no pair that is only of a kind, and lost some of one lesion from another distance.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
@@ -19,138 +23,266 @@ from cadlib.progress import Progress
 from cadlib.taxonomy import CODES
 
 NEAREST = 5
-"""So many images are nearest to one by the features of the model."""
+"""Number of images that count as nearest to an image by the features of the model."""
 _BLOCK = 512
 
 
 def pairs(
-    duplicates: Duplicates, details: Details, features: NDArray[np.float32], progress: Progress
+    duplicates: Duplicates,
+    details: Details,
+    features: NDArray[np.float32],
+    progress: Progress,
 ) -> Iterator[dict[str, object]]:
-    """Yield the findings among the images of `duplicates`; `details` and `features`, (N, C), have a row of each."""
-    table = duplicates.table.assign(diagnosis=label_words(duplicates.table))
-    alone = table.assign(lesion_id=None, lesion_group=None)
-    pictures = together(
-        lesion_groups(alone, None, _same_pictures(duplicates, details, features, progress))
-    )
-    for rows in pictures:
-        alike = likeness(details.of(rows), details.of(rows))
-        for later in range(1, len(rows)):
-            earlier = int(alike[later, :later].argmax())
-            one, other = int(rows[later]), int(rows[earlier])
-            yield _pair("near-duplicates", table, one, other, float(alike[later, earlier]))
-    told = set[tuple[int, int]]()
-    for rows in (*pictures, *duplicates.groups["one lesion id"]):
-        for one, other, agreement, usual in _against(table["diagnosis"], rows, details):
-            if (pair := (min(one, other), max(one, other))) not in told:
-                told.add(pair)
-                yield {**_pair("contradictions", table, one, other, agreement), "suggested": usual}
+    """Yield the findings among the images of `duplicates`, as rows of `lists.COLUMNS`.
+
+    `details` and `features`, (N, C), have one row for each image.
+    """
+    table = duplicates.table
+    table = table.assign(diagnosis=label_words(table))
+    # Without the lesions, the groups are those of the same images alone.
+    without_lesions = table.assign(lesion_id=None, lesion_group=None)
+    same = _same_images(duplicates, details, features, progress)
+    groups = together(lesion_groups(without_lesions, None, same))
+    for rows in groups:
+        yield from _near_duplicates(table, rows, details)
+    groups_of_lesions = duplicates.groups["one lesion id"]
+    yield from _contradictions(table, [*groups, *groups_of_lesions], details)
 
 
-def _same_pictures(
-    duplicates: Duplicates, details: Details, features: NDArray[np.float32], progress: Progress
+def _near_duplicates(
+    table: pd.DataFrame,
+    rows: Rows,
+    details: Details,
+) -> Iterator[dict[str, object]]:
+    """Yield a finding for each of the same images but the first.
+
+    It is a pair with the earlier image that is most like it.
+    """
+    own_details = details.of(rows)
+    alike = likeness(own_details, own_details)
+    for later in range(1, len(rows)):
+        # The rows before this one already have a finding, so each image has one.
+        earlier = int(alike[later, :later].argmax())
+        yield _pair(
+            "near-duplicates",
+            table,
+            int(rows[later]),
+            int(rows[earlier]),
+            float(alike[later, earlier]),
+        )
+
+
+def _contradictions(
+    table: pd.DataFrame,
+    groups: Sequence[Rows],
+    details: Details,
+) -> Iterator[dict[str, object]]:
+    """Yield a finding for each two images of a group that contradict each other, once."""
+    # A pair of images can be in several groups.
+    reported = set[tuple[int, int]]()
+    for rows in groups:
+        for contradiction in _against(table["diagnosis"], rows, details):
+            row = contradiction.row
+            other = contradiction.other
+            pair = (min(row, other), max(row, other))
+            if pair in reported:
+                continue
+            reported.add(pair)
+            finding = _pair("contradictions", table, row, other, contradiction.likeness)
+            finding["suggested"] = contradiction.suggested
+            yield finding
+
+
+def _same_images(
+    duplicates: Duplicates,
+    details: Details,
+    features: NDArray[np.float32],
+    progress: Progress,
 ) -> NDArray[np.int64]:
-    """Return the (2, n) pairs of rows that show one picture."""
+    """Return the (2, n) pairs of rows that show one image."""
     likely = likely_pairs(details, progress)
-    hashed = np.array(
-        [row for rows in duplicates.groups["near-duplicates"] for row in rows], np.int64
-    )
+    hashed_rows: list[int] = []
+    for group in duplicates.groups["near-duplicates"]:
+        hashed_rows += group.tolist()
+    hashed = np.array(hashed_rows, np.int64)
     rows = np.union1d(hashed, likely)
-    nearest = dict(zip(rows.tolist(), _nearest(features, rows), strict=True))
+    nearest_of_rows = _nearest(features, rows)
+    nearest = dict(zip(rows.tolist(), nearest_of_rows, strict=True))
     hashes = duplicates.table["phash"].to_numpy(np.uint64)
-    same = [
-        (row, at)
-        for row in hashed
-        for at in nearest[row]
-        if np.bitwise_count(hashes[row] ^ hashes[at]) <= NEAR_DUPLICATE_BITS
-    ]
-    for one, other in likely.T:
-        left, right = details.of(np.array([one])), details.of(np.array([other]))
-        near = np.array([[other in nearest[one] or one in nearest[other]]])
-        if shows_the_same(likeness(left, right), left, right, near).item():
-            same.append((one, other))
-    same += [(rows[0], row) for rows in duplicates.groups["identical files"] for row in rows[1:]]
+    same = _same_by_hash(hashed, nearest, hashes)
+    same += _same_by_details(likely, nearest, details)
+    for identical in duplicates.groups["identical files"]:
+        first, *copies = identical
+        same += [(first, copy) for copy in copies]
     return np.array(same, np.int64).reshape(-1, 2).T
 
 
-def _nearest(features: NDArray[np.float32], rows: NDArray[np.int64]) -> NDArray[np.int64]:
-    """Return the NEAREST images to each of n rows, without itself, (n, NEAREST) or as many as there are."""
-    unit = features / np.maximum(
-        np.linalg.norm(features, axis=1, keepdims=True), np.finfo(np.float32).tiny
-    )
-    shown = min(NEAREST, len(features) - 1)
-    found = [np.zeros((0, shown), np.int64)]
+def _same_by_hash(
+    rows: Rows,
+    nearest: Mapping[int, Rows],
+    hashes: NDArray[np.uint64],
+) -> list[tuple[int, int]]:
+    """Return each of some rows with those of its nearest rows that have a near-equal hash."""
+    same = []
+    for row in rows:
+        for near_row in nearest[row]:
+            bits = np.bitwise_count(hashes[row] ^ hashes[near_row])
+            if bits <= NEAR_DUPLICATE_BITS:
+                same.append((row, near_row))
+    return same
+
+
+def _same_by_details(
+    likely: NDArray[np.int64],
+    nearest: Mapping[int, Rows],
+    details: Details,
+) -> list[tuple[int, int]]:
+    """Return the (2, n) likely pairs that show the same, each with its two rows."""
+    same = []
+    for row, other in likely.T:
+        left = details.of(np.array([row]))
+        right = details.of(np.array([other]))
+        alike = likeness(left, right)
+        is_near = other in nearest[row] or row in nearest[other]
+        near = np.array([[is_near]])
+        shows_same = shows_the_same(alike, left, right, near)
+        if shows_same.item():
+            same.append((row, other))
+    return same
+
+
+def _nearest(
+    features: NDArray[np.float32],
+    rows: Rows,
+) -> NDArray[np.int64]:
+    """Return the NEAREST images to each of n rows, without itself.
+
+    They are (n, NEAREST), or as many columns as there are other images.
+    """
+    lengths = np.linalg.norm(features, axis=1, keepdims=True)
+    # Features of only zeros have no direction; the smallest float32 avoids a division by 0.
+    unit = features / np.maximum(lengths, np.finfo(np.float32).tiny)
+    n_nearest = min(NEAREST, len(features) - 1)
+    blocks = [np.zeros((0, n_nearest), np.int64)]
     for first in range(0, len(rows), _BLOCK):
         block = rows[first : first + _BLOCK]
         cosine = unit[block] @ unit.T
-        cosine[np.arange(len(block)), block] = -np.inf
-        found.append(np.argsort(-cosine, axis=1)[:, :shown])
-    return np.concatenate(found)
+        # An image is not a neighbour of itself.
+        places = np.arange(len(block))
+        cosine[places, block] = -np.inf
+        by_nearness = np.argsort(-cosine, axis=1)
+        blocks.append(by_nearness[:, :n_nearest])
+    return np.concatenate(blocks)
+
+
+@dataclass(frozen=True)
+class _Contradiction:
+    """An image without the usual diagnosis of its group, and the one most like it that has it.
+
+    `suggested` is the usual diagnosis, or None if two are equally frequent.
+    """
+
+    row: int
+    other: int
+    likeness: float
+    suggested: str | None
 
 
 def _against(
-    diagnosis: "pd.Series[str]", rows: Rows, details: Details
-) -> Iterator[tuple[int, int, float, str | None]]:
-    """Yield each image without the group's usual diagnosis, the image most like it that has it, likeness, and which.
+    diagnosis: "pd.Series[str]",
+    rows: Rows,
+    details: Details,
+) -> Iterator[_Contradiction]:
+    """Yield each image of a group that contradicts the usual diagnosis of the group.
 
-    Where two diagnoses are equally frequent none is the usual one: the first image's stands for it and None is told.
+    If two diagnoses are equally frequent, the first image's takes the place of the usual one.
     """
-    labelled = rows[diagnosis.iloc[rows].notna().to_numpy()]
+    has_diagnosis = diagnosis.iloc[rows].notna().to_numpy()
+    labelled = rows[has_diagnosis]
     codes = diagnosis.iloc[labelled].to_numpy()
     counts = pd.Series(codes).value_counts(sort=False)
     if len(counts) < 2:
         return
     usual = str(counts.idxmax())
-    clear = int((counts == counts.max()).sum()) == 1
-    with_it = labelled[codes == usual]
+    suggested = usual if _is_suggestion(usual, counts) else None
+    usual_rows = labelled[codes == usual]
     against = np.array([labels_contradict((usual, code)) for code in codes])
-    for one in labelled[against]:
-        alike = likeness(details.of(np.array([one])), details.of(with_it))[0]
-        yield (
-            int(one),
-            int(with_it[alike.argmax()]),
-            float(alike.max()),
-            usual if clear and usual in CODES else None,
+    for row in labelled[against]:
+        own_details = details.of(np.array([row]))
+        alike = likeness(own_details, details.of(usual_rows))[0]
+        most_alike = usual_rows[alike.argmax()]
+        yield _Contradiction(
+            row=int(row),
+            other=int(most_alike),
+            likeness=float(alike.max()),
+            suggested=suggested,
         )
 
 
-def _pair(kind: str, table: pd.DataFrame, row: int, other: int, alike: float) -> dict[str, object]:
-    one, two = table.iloc[row], table.iloc[other]
-    lesion = pd.notna(one["lesion_id"]) and one["lesion_id"] == two["lesion_id"]
-    identical = one["sha256"] == two["sha256"]
-    certain = identical or (lesion and kind == "contradictions")
+def _is_suggestion(usual: str, counts: "pd.Series[int]") -> bool:
+    """Check that the usual label is a diagnosis, and that no other is equally frequent."""
+    n_most_frequent = int((counts == counts.max()).sum())
+    return n_most_frequent == 1 and usual in CODES
+
+
+def _pair(
+    kind: str,
+    table: pd.DataFrame,
+    row: int,
+    other_row: int,
+    alike: float,
+) -> dict[str, object]:
+    """Return the finding of two rows of a table, whose details are `alike`, -1 to 1."""
+    image = table.iloc[row]
+    other = table.iloc[other_row]
+    same_lesion = pd.notna(image["lesion_id"]) and image["lesion_id"] == other["lesion_id"]
+    identical = image["sha256"] == other["sha256"]
+    score = float(np.clip(alike, 0, 1))
+    if identical or (same_lesion and kind == "contradictions"):
+        score = 1.0
+    likeness_words = _likeness_in_words(identical, image, other, alike)
+    lesion_words = _lesion_in_words(image, other, same=same_lesion)
     return {
         "kind": kind,
-        "image": one["image"],
-        "other_image": two["image"],
-        "diagnosis": one["diagnosis"],
-        "other_diagnosis": two["diagnosis"],
-        "score": 1.0 if certain else float(np.clip(alike, 0, 1)),
-        "why": f"{_likeness_in_words(identical, one, two, alike)}; {_lesion_in_words(one, two, same=lesion)}.",
+        "image": image["image"],
+        "other_image": other["image"],
+        "diagnosis": image["diagnosis"],
+        "other_diagnosis": other["diagnosis"],
+        "score": score,
+        "why": f"{likeness_words}; {lesion_words}.",
     }
 
 
 def _likeness_in_words(
-    identical: bool, one: "pd.Series[str]", two: "pd.Series[str]", alike: float
+    identical: bool,
+    image: "pd.Series[str]",
+    other: "pd.Series[str]",
+    alike: float,
 ) -> str:
     if identical:
         return "The files are identical"
-    bits = (int(one["phash"]) ^ int(two["phash"])).bit_count()
-    seen = (
-        "show the same"
-        if alike >= SAME
-        else "agree in part"
-        if alike >= SAME / 2
-        else "hardly agree"
-    )
-    return f"Their details {seen} ({alike:.2f}), their hashes differ in {bits} of 64 bits"
+    bits = (int(image["phash"]) ^ int(other["phash"])).bit_count()
+    agreement = "hardly agree"
+    if alike >= SAME:
+        agreement = "show the same"
+    elif alike >= SAME / 2:
+        agreement = "agree in part"
+    return f"Their details {agreement} ({alike:.2f}), their hashes differ in {bits} of 64 bits"
 
 
-def _lesion_in_words(one: "pd.Series[str]", two: "pd.Series[str]", *, same: bool) -> str:
+def _lesion_in_words(
+    image: "pd.Series[str]",
+    other: "pd.Series[str]",
+    *,
+    same: bool,
+) -> str:
     if same:
-        return f"both are of lesion {one['lesion_id']}"
-    known = [str(lesion) for lesion in (one["lesion_id"], two["lesion_id"]) if pd.notna(lesion)]
-    return (
-        f"their lesion ids are {' and '.join(known)}"
-        if len(known) == 2
-        else "their lesion is not known"
-    )
+        return f"both are of lesion {image['lesion_id']}"
+    lesions = []
+    for row in (image, other):
+        lesion = row["lesion_id"]
+        if pd.notna(lesion):
+            lesions.append(str(lesion))
+    if len(lesions) < 2:
+        return "their lesion is not known"
+    return f"their lesion ids are {' and '.join(lesions)}"

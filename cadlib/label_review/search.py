@@ -1,6 +1,7 @@
-"""All lists of a data set, with a model: what takes minutes."""
+"""Searches a data set for all findings, which takes minutes."""
 
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -15,10 +16,10 @@ from cadlib.data.pixel_similarity import details_in
 from cadlib.errors import ImageRejected
 from cadlib.evaluation.features import cached_features
 from cadlib.images import read_image
-from cadlib.label_review.doubtful_labels import Doubts, doubt, without_own_lesion
+from cadlib.label_review.doubtful_labels import doubt, without_own_lesion
 from cadlib.label_review.lists import Suspects, findings
 from cadlib.label_review.pairs import pairs
-from cadlib.metrics.classification import malignant_probability
+from cadlib.metrics.classification import Floats, malignant_probability
 from cadlib.metrics.operating_point import two_digits
 from cadlib.metrics.partial_labels import GROUPS, has_label, label_words, malignant_of
 from cadlib.model.model import Model
@@ -32,97 +33,178 @@ _NEARLY_BLIND = (
 )
 
 
-def find_suspects(model: Model, folder: Path, dataset: Dataset, progress: Progress) -> Suspects:
-    """Look through a data set with the model in `folder`.
+def find_suspects(
+    model: Model,
+    folder: Path,
+    dataset: Dataset,
+    progress: Progress,
+) -> Suspects:
+    """Search a data set with the model in `folder`.
 
-    Raise ModelInvalid when its split.csv is not the one of its record, and DatasetInvalid when no image can be read.
+    Raise ModelInvalid when its split.csv is not the one of its record, and DatasetInvalid when no
+    image can be read.
     """
-    split = own_split(folder, model.record, leaking=True).rename(
-        columns={"lesion_group": "split_group"}
-    )
+    split = own_split(folder, model.record, leaking=True)
     duplicates = find_duplicates(dataset, progress)
-    table = duplicates.table.merge(split, on="image", how="left")
+    table = _with_split(duplicates.table, split)
+    # The pixels come first, because the model then reads those that were cached.
     pixels = cached_pixels(table, model.record.input, progress)
-    details = details_in(
-        pixels.batches()
-    )  # first, for the model then reads the pixels that this has cached
-    seen = cached_features(model, table, progress)
-    trained = (table["split"] == "train").to_numpy(bool)
-    labelled = table["diagnosis"].isin(CODES).to_numpy(bool)
-    calibrated = model.calibrated(seen.logits, short_sides(table))
-    rows, judged = list[dict[str, object]](), 0
-    for part, words in ((labelled & ~trained, _BLIND), (labelled & trained, _NEARLY_BLIND)):
-        labels = table["diagnosis"][part].map(CODES.index).to_numpy(np.int64)
-        if len(np.unique(labels)) < 2:
-            continue  # nothing to compare a label with
-        lesions = table["split_group"][part].to_numpy()
-        said = (
-            calibrated[part]
-            if words is _BLIND
-            else without_own_lesion(seen.features[part], labels, lesions)
-        )
-        rows += _doubted(table["image"][part], labels, said, doubt(labels, said), words)
-        judged += len(labels)
-    # The model may have learnt the diagnosis of a training image, so that its probabilities are no evidence here.
-    undiagnosed = has_label(table) & ~labelled & ~trained
-    groups = np.asarray(malignant_of(table[undiagnosed]), np.int64)
-    if len(np.unique(groups)) == len(GROUPS):
-        risk = malignant_probability(calibrated[undiagnosed])
-        said = np.stack([1 - risk, risk], axis=1)
-        names = [GROUPS[False], GROUPS[True]]
-        rows += _doubted(
-            table["image"][undiagnosed], groups, said, doubt(groups, said), _BLIND, names
-        )
-        judged += len(groups)
-    rows += pairs(duplicates, details, seen.features, progress)
+    details = details_in(pixels.batches())
+    outputs = cached_features(model, table, progress)
+    probabilities = model.calibrated(outputs.logits, short_sides(table))
+    rows: list[dict[str, object]] = []
+    judged = 0
+    for labels in _labels_to_judge(table, outputs.features, probabilities):
+        rows += _doubted(labels)
+        judged += len(labels.places)
+    rows += pairs(duplicates, details, outputs.features, progress)
     rows += _unreadable(dataset, duplicates.unreadable)
-    created = datetime.now(UTC).isoformat(timespec="seconds")
     return Suspects(
-        dataset.name, model.record.model_id, created, len(table), judged, findings(rows)
+        dataset=dataset.name,
+        model_id=model.record.model_id,
+        created=datetime.now(UTC).isoformat(timespec="seconds"),
+        images=len(table),
+        judged=judged,
+        table=findings(rows),
     )
 
 
-def _doubted(
-    images: "pd.Series[str]",
-    labels: NDArray[np.int64],
-    said: NDArray[np.float64],
-    found: Doubts,
-    words: str,
-    names: Sequence[str] = CODES,
-) -> Iterator[dict[str, object]]:
-    for row in np.flatnonzero(found.doubted):
-        given, other = labels[row], found.suggested[row]
-        for_other, for_given = (
-            f"{two_digits(said[row, code])} for {_name_of(names[code])}" for code in (other, given)
+def _with_split(table: pd.DataFrame, split: pd.DataFrame) -> pd.DataFrame:
+    """Return a table with `split` and `split_group` of each image, missing outside the split."""
+    # The table has a lesion_group of its own: that of the data set.
+    split = split.rename(columns={"lesion_group": "split_group"})
+    return table.merge(split, on="image", how="left")
+
+
+@dataclass(frozen=True, eq=False)
+class _Labels:
+    """N labels with (N, K) probabilities that do not depend on them.
+
+    `places`, (N,), has the place of each label among the K `names`. `source` says where the
+    probabilities come from.
+    """
+
+    images: "pd.Series[str]"
+    places: NDArray[np.int64]
+    probabilities: Floats
+    source: str
+    names: Sequence[str] = CODES
+
+
+def _labels_to_judge(
+    table: pd.DataFrame,
+    features: NDArray[np.float32],
+    probabilities: Floats,
+) -> Iterator[_Labels]:
+    """Yield the labels of a table that can be compared with probabilities.
+
+    `features` (N, C) and `probabilities` (N, 8) are the outputs of the model. Labels that are all
+    the same are left out, as there is nothing to compare them with.
+    """
+    trained = (table["split"] == "train").to_numpy(bool)
+    diagnosed = table["diagnosis"].isin(CODES).to_numpy(bool)
+    untrained_rows = diagnosed & ~trained
+    places = _places(table["diagnosis"][untrained_rows])
+    if _differ(places):
+        yield _Labels(
+            images=table["image"][untrained_rows],
+            places=places,
+            probabilities=probabilities[untrained_rows],
+            source=_BLIND,
         )
+    trained_rows = diagnosed & trained
+    places = _places(table["diagnosis"][trained_rows])
+    if _differ(places):
+        lesions = table["split_group"][trained_rows].to_numpy()
+        yield _Labels(
+            images=table["image"][trained_rows],
+            places=places,
+            probabilities=without_own_lesion(features[trained_rows], places, lesions),
+            source=_NEARLY_BLIND,
+        )
+    # The model may have learned the diagnosis of a training image that has none in this data set,
+    # so its probabilities are no evidence there.
+    undiagnosed = has_label(table) & ~diagnosed & ~trained
+    yield from _groups_to_judge(table[undiagnosed], probabilities[undiagnosed])
+
+
+def _groups_to_judge(
+    table: pd.DataFrame,
+    probabilities: Floats,
+) -> Iterator[_Labels]:
+    """Yield the labels of images without a diagnosis, benign or malignant, if there are both."""
+    groups = np.asarray(malignant_of(table), np.int64)
+    if not _differ(groups):
+        return
+    risk = malignant_probability(probabilities)
+    yield _Labels(
+        images=table["image"],
+        places=groups,
+        probabilities=np.stack([1 - risk, risk], axis=1),
+        source=_BLIND,
+        names=[GROUPS[False], GROUPS[True]],
+    )
+
+
+def _differ(places: NDArray[np.int64]) -> bool:
+    """Check that there are at least two different labels."""
+    return len(np.unique(places)) >= 2
+
+
+def _places(diagnoses: "pd.Series[str]") -> NDArray[np.int64]:
+    """Return the place of each diagnosis in taxonomy order, (N,)."""
+    places = diagnoses.map(CODES.index)
+    return places.to_numpy(np.int64)
+
+
+def _doubted(labels: _Labels) -> Iterator[dict[str, object]]:
+    """Yield a finding for each label that is doubted."""
+    doubts = doubt(labels.places, labels.probabilities)
+    for row in np.flatnonzero(doubts.doubted).tolist():
+        label = int(labels.places[row])
+        suggested = int(doubts.suggested[row])
+        for_label = _probability_in_words(labels, row, label)
+        for_suggested = _probability_in_words(labels, row, suggested)
         yield {
             "kind": "doubted labels",
-            "image": images.iloc[row],
-            "diagnosis": names[given],
-            "suggested": names[other],
-            "score": found.scores[row],
-            "why": f"{words} {for_other} and {for_given}.",
+            "image": labels.images.iloc[row],
+            "diagnosis": labels.names[label],
+            "suggested": labels.names[suggested],
+            "score": doubts.scores[row],
+            "why": f"{labels.source} {for_suggested} and {for_label}.",
         }
 
 
-def _name_of(label: str) -> str:
-    return diagnosis(label).name if label in CODES else label
+def _probability_in_words(
+    labels: _Labels,
+    row: int,
+    place: int,
+) -> str:
+    probability = two_digits(labels.probabilities[row, place])
+    name = labels.names[place]
+    if name in CODES:
+        name = diagnosis(name).name
+    return f"{probability} for {name}"
 
 
-def _unreadable(dataset: Dataset, undecodable: tuple[str, ...]) -> Iterator[dict[str, object]]:
-    rows = dataset.table.assign(diagnosis=label_words(dataset.table)).set_index("image")
+def _unreadable(
+    dataset: Dataset,
+    undecodable: tuple[str, ...],
+) -> Iterator[dict[str, object]]:
+    """Yield a finding for each image that cannot be read."""
+    table = dataset.table
+    rows = table.assign(diagnosis=label_words(table)).set_index("image")
     reasons = dict(dataset.report.unreadable)
     for image in undecodable:
         try:
             read_image(rows["path"][image])
         except ImageRejected as error:
             reasons[image] = str(error)
-    for image, why in reasons.items():
-        given = rows["diagnosis"].get(image)
+    for image, reason in reasons.items():
         yield {
             "kind": "unreadable files",
             "image": image,
-            "diagnosis": given,
+            "diagnosis": rows["diagnosis"].get(image),
             "score": 1.0,
-            "why": why,
+            "why": reason,
         }

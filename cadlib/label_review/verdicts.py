@@ -1,7 +1,9 @@
-"""What a reader said of a finding, kept in the user's own data: lists made anew find it again.
+"""Stores a reader's verdicts on findings in the user's own data.
 
-The verdicts on a data set are one CSV file, named as the data set is, to be read and edited by hand. A finding is known
-by its kind and its images, and by their labels where it is about those: a label that was corrected is another finding.
+The verdicts on a data set are one CSV file with the name of the data set, which can be read and
+edited by hand. A finding is identified by its kind and its images, and by their labels if it is
+about those: after a correction of the label it is another finding. So the verdicts also apply to
+lists that are computed again.
 """
 
 import csv
@@ -28,21 +30,24 @@ from cadlib.taxonomy import CODES
 SUFFIX = ".csv"
 SAME_PICTURE = "same picture"
 CORRECTS = ("label is wrong", "a label is wrong")
-"""Verdicts with which a reader may say what the diagnosis should be."""
+"""Verdicts to which a reader may add the correct diagnosis."""
 CHOICES = {
     "doubted labels": ("label is right", CORRECTS[0], "cannot tell"),
     "near-duplicates": (SAME_PICTURE, "same lesion", "different", "cannot tell"),
     "contradictions": (CORRECTS[1], "not one lesion", "cannot tell"),
     "unreadable files": ("fetch again", "broken at its source", "no picture"),
 }
-"""Kind of finding -> what a reader can say of it."""
+"""Kind of finding -> the verdicts that a reader can choose."""
 _ABOUT_LABELS = ("doubted labels", "contradictions")
 _LOCKED_S = 5
 
 
 @dataclass(frozen=True)
 class Finding:
-    """What a verdict is about; of a pair the lesser id comes first, and what there is none of is ""."""
+    """The subject of a verdict.
+
+    The lesser id of a pair comes first; "" stands for a value that does not exist.
+    """
 
     kind: str
     image: str
@@ -62,29 +67,41 @@ class Finding:
 
     @classmethod
     def of(cls, row: Any) -> "Finding":
-        """Return what a row of `Suspects.table` is about."""
-        about_labels = row.kind in _ABOUT_LABELS
-        pair = sorted((image, code if about_labels else "") for image, code in sides(row))
-        (image, diagnosis), (other_image, other_diagnosis) = (*pair, ("", ""))[:2]
+        """Return the finding of a row of `Suspects.table`, or of another Finding."""
+        is_about_labels = row.kind in _ABOUT_LABELS
+        pair = []
+        for image, code in sides(row):
+            label = code if is_about_labels else ""
+            pair.append((image, label))
+        pair.sort()
+        if len(pair) == 1:
+            pair.append(("", ""))
+        (image, diagnosis), (other_image, other_diagnosis) = pair
         return cls(row.kind, image, other_image, diagnosis, other_diagnosis)
 
 
 @dataclass(frozen=True)
 class Verdict:
-    """What was said, one of CHOICES, and when, ISO 8601 in UTC; `should_be` is the right diagnosis, "" if not known."""
+    """A verdict, one of CHOICES, and its time, ISO 8601 in UTC.
+
+    `should_be` is the correct diagnosis, "" if it is not known.
+    """
 
     verdict: str
     should_be: str = ""
     when_utc: str = ""
 
     def __post_init__(self) -> None:
-        if self.should_be and (self.verdict not in CORRECTS or self.should_be not in CODES):
+        is_correction = self.verdict in CORRECTS and self.should_be in CODES
+        if self.should_be and not is_correction:
             raise VerdictsInvalid(
-                f"Expected should_be to be one of {', '.join(CODES)}, beside {' or '.join(map(repr, CORRECTS))}, but "
-                f"got {self.should_be!r} beside {self.verdict!r}."
+                f"Expected should_be to be one of {', '.join(CODES)}, "
+                f"beside {' or '.join(map(repr, CORRECTS))}, "
+                f"but got {self.should_be!r} beside {self.verdict!r}."
             )
         try:
-            is_utc = datetime.fromisoformat(self.when_utc).utcoffset() == timedelta(0)
+            time = datetime.fromisoformat(self.when_utc)
+            is_utc = time.utcoffset() == timedelta(0)
         except ValueError:
             is_utc = False
         if not is_utc:
@@ -94,24 +111,29 @@ class Verdict:
 
 
 VERDICT_COLUMNS = tuple(field.name for field in fields(Verdict))
-_HEAD = [field.name for field in fields(Finding)] + [*VERDICT_COLUMNS]
+_FINDING_COLUMNS = tuple(field.name for field in fields(Finding))
+_HEAD = [*_FINDING_COLUMNS, *VERDICT_COLUMNS]
 Verdicts = Mapping[Finding, Verdict]
 
 
 def said_now(verdict: str, should_be: str = "") -> Verdict:
-    """Return a verdict that is given now."""
-    return Verdict(verdict, should_be, datetime.now(UTC).isoformat(timespec="seconds"))
+    """Return a verdict with the current time."""
+    now = datetime.now(UTC).isoformat(timespec="seconds")
+    return Verdict(verdict, should_be, now)
 
 
 def verdicts_dir() -> Path:
-    """Return the folder: the one CADLIB_VERDICTS names where it is set, else in the user's own data."""
-    return Path(os.environ.get("CADLIB_VERDICTS") or user_data_path("cadlib") / "verdicts")
+    """Return the folder: CADLIB_VERDICTS if it is set, else a folder in the user's own data."""
+    folder = os.environ.get("CADLIB_VERDICTS")
+    if folder:
+        return Path(folder)
+    return user_data_path("cadlib") / "verdicts"
 
 
 def read_verdicts(dataset: str) -> Verdicts:
-    """Return the verdicts on the findings of the data set of that name, in the order in which they were given.
+    """Return the verdicts on the findings of the data set of that name, the oldest first.
 
-    Raise VerdictsInvalid where its file cannot be used.
+    Raise VerdictsInvalid if its file cannot be used.
     """
     path = _path(dataset)
     try:
@@ -123,46 +145,46 @@ def read_verdicts(dataset: str) -> Verdicts:
             f"{path} cannot be read: {error}. Mend the file; nothing is written to it."
         ) from error
     rows = csv.reader(io.StringIO(text), strict=True)
-    found: dict[Finding, Verdict] = {}
+    verdicts: dict[Finding, Verdict] = {}
     try:
-        if (head := next(rows, [])) != _HEAD:
-            raise VerdictsInvalid(
-                f"Expected the columns {','.join(_HEAD)} but got {','.join(head)!r}."
-            )
-        for row in filter(None, rows):
-            finding, verdict = _read([original_cell(cell) for cell in row])
-            if finding in found:
-                images = " and ".join(filter(None, (finding.image, finding.other_image)))
-                raise VerdictsInvalid(f"Expected one verdict on {images} but got two.")
-            found[finding] = verdict
+        _check_head(next(rows, []))
+        for row in rows:
+            if not row:  # an empty line
+                continue
+            finding, verdict = _read(row)
+            if finding in verdicts:
+                raise _twice(finding)
+            verdicts[finding] = verdict
     except (csv.Error, VerdictsInvalid) as error:
+        reason = str(error).rstrip(".")
         raise VerdictsInvalid(
-            f"{path}, line {rows.line_num}: {str(error).rstrip('.')}. Mend it; until then nothing is written there."
+            f"{path}, line {rows.line_num}: {reason}. Mend it; until then nothing is written there."
         ) from error
-    return found
+    return verdicts
 
 
-def save_verdict(dataset: str, finding: Finding, verdict: Verdict | None) -> Verdict | None:
-    """Keep a verdict, or withdraw it with None, at once and whole; return the one that stood before.
+def save_verdict(
+    dataset: str,
+    finding: Finding,
+    verdict: Verdict | None,
+) -> Verdict | None:
+    """Save a verdict, or withdraw it with None, and return the one before.
 
-    Raise VerdictsInvalid where the file cannot be used or written; it is left as it was.
+    The file is replaced as a whole. Raise VerdictsInvalid if it cannot be used or written; it is
+    then unchanged.
     """
     if verdict:
         _check(finding, verdict)
     path = _path(dataset)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        with _alone(path):
-            found = dict(read_verdicts(dataset))
-            before = found.pop(finding, None)
+        with _locked(path):
+            verdicts = dict(read_verdicts(dataset))
+            # A changed verdict moves to the end, as the verdicts are in the order of their time.
+            before = verdicts.pop(finding, None)
             if verdict:
-                found[finding] = verdict
-            text = io.StringIO()
-            lines = (
-                map(safe_cell, (*astuple(about), *astuple(said))) for about, said in found.items()
-            )
-            csv.writer(text, lineterminator="\n").writerows([_HEAD, *lines])
-            replace_files(path.parent, {path.name: text.getvalue()})
+                verdicts[finding] = verdict
+            replace_files(path.parent, {path.name: _csv(verdicts)})
     except OSError as error:
         raise VerdictsInvalid(
             f"{path} cannot be written: {error}. Make room, or point CADLIB_VERDICTS elsewhere."
@@ -170,60 +192,106 @@ def save_verdict(dataset: str, finding: Finding, verdict: Verdict | None) -> Ver
     return before
 
 
-def beside(found: Suspects, verdicts: Verdicts) -> Suspects:
-    """Return lists whose table has VERDICT_COLUMNS too, missing where a finding has no verdict."""
-    said = [verdicts.get(Finding.of(row)) for row in found.table.itertuples()]
-    values = {name: [getattr(one, name, None) or None for one in said] for name in VERDICT_COLUMNS}
-    return replace(
-        found,
-        table=found.table.assign(**{name: pd.array(of, "str") for name, of in values.items()}),
-    )
+def beside(suspects: Suspects, verdicts: Verdicts) -> Suspects:
+    """Return lists whose table also has VERDICT_COLUMNS, missing if a finding has no verdict."""
+    verdict_of_row = [verdicts.get(Finding.of(row)) for row in suspects.table.itertuples()]
+    columns = {}
+    # Empty fields are missing values, so that a table shows them like a finding without a verdict.
+    for name in VERDICT_COLUMNS:
+        cells = [_cell(verdict, name) for verdict in verdict_of_row]
+        columns[name] = pd.array(cells, "str")
+    table = suspects.table.assign(**columns)
+    return replace(suspects, table=table)
+
+
+def _cell(verdict: Verdict | None, name: str) -> str | None:
+    """Return a field of a verdict, None if it is empty or there is no verdict."""
+    text: str = getattr(verdict, name, "")
+    if not text:
+        return None
+    return text
+
+
+def _csv(verdicts: Verdicts) -> str:
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(_HEAD)
+    for finding, verdict in verdicts.items():
+        cells = (*astuple(finding), *astuple(verdict))
+        writer.writerow([safe_cell(cell) for cell in cells])
+    return text.getvalue()
+
+
+def _check_head(head: list[str]) -> None:
+    if head != _HEAD:
+        raise VerdictsInvalid(f"Expected the columns {','.join(_HEAD)} but got {','.join(head)!r}.")
 
 
 def _read(row: list[str]) -> tuple[Finding, Verdict]:
+    """Return the finding and the verdict of a row of the CSV file."""
     if len(row) != len(_HEAD):
         raise VerdictsInvalid(f"Expected {len(_HEAD)} values but got {len(row)}.")
-    about = len(fields(Finding))
-    row = list(map(composed, row))
-    finding, verdict = (
-        Finding.of(Finding(*row[:about])),
-        Verdict(*row[about:]),
-    )  # a hand may have turned a pair round
+    cells = [composed(original_cell(cell)) for cell in row]
+    n_finding_cells = len(_FINDING_COLUMNS)
+    finding = Finding(*cells[:n_finding_cells])
+    # A user who edits the file may exchange the two images of a pair.
+    finding = Finding.of(finding)
+    verdict = Verdict(*cells[n_finding_cells:])
     _check(finding, verdict)
     return finding, verdict
 
 
 def _check(finding: Finding, verdict: Verdict) -> None:
-    if verdict.verdict not in CHOICES[finding.kind]:
-        known = ", ".join(CHOICES[finding.kind])
+    choices = CHOICES[finding.kind]
+    if verdict.verdict not in choices:
         raise VerdictsInvalid(
-            f"Expected one of {known}, on {finding.kind}, but got {verdict.verdict!r}."
+            f"Expected one of {', '.join(choices)}, on {finding.kind}, but got {verdict.verdict!r}."
         )
 
 
-def sides(of: Any) -> tuple[tuple[str, str], ...]:
-    """Return the image or the two of a finding, or of a row of `Suspects.table`, each with its label or ""."""
-    pairs = ((of.image, of.diagnosis), (of.other_image, of.other_diagnosis))
-    given = ((image, code) for image, code in pairs if isinstance(image, str) and image)
-    return tuple((image, code if isinstance(code, str) else "") for image, code in given)
+def _twice(finding: Finding) -> VerdictsInvalid:
+    """Return the error for a second verdict on a finding."""
+    images = finding.image
+    if finding.other_image:
+        images += f" and {finding.other_image}"
+    return VerdictsInvalid(f"Expected one verdict on {images} but got two.")
+
+
+def sides(finding: Any) -> tuple[tuple[str, str], ...]:
+    """Return the one or two images of a finding with their labels, "" for a missing label.
+
+    It can also be a row of `Suspects.table`, in which missing values are not text.
+    """
+    pairs = (
+        (finding.image, finding.diagnosis),
+        (finding.other_image, finding.other_diagnosis),
+    )
+    labelled = []
+    for image, code in pairs:
+        if not isinstance(image, str) or not image:
+            continue
+        label = code if isinstance(code, str) else ""
+        labelled.append((image, label))
+    return tuple(labelled)
 
 
 @contextmanager
-def _alone(path: Path) -> Iterator[None]:
-    """Hold the lock of a file, which is another file, for that one is replaced; raise VerdictsInvalid in vain."""
+def _locked(path: Path) -> Iterator[None]:
+    """Hold the lock of a file; raise VerdictsInvalid if that is not possible."""
+    # The lock is a file of its own, because the locked file is replaced.
+    lock_path = path.with_name(f".{path.name}.lock")
     try:
-        with Lock(
-            path.with_name(f".{path.name}.lock"), "a", timeout=_LOCKED_S, check_interval=0.02
-        ):
+        with Lock(lock_path, "a", timeout=_LOCKED_S, check_interval=0.02):
             yield
     except AlreadyLocked as error:
         raise VerdictsInvalid(
-            f"Expected to write {path} but another process has held it for {_LOCKED_S} s; try again."
+            f"Expected to write {path} but another process has held it for {_LOCKED_S} s; "
+            "try again."
         ) from error
     except LockException as error:
         raise VerdictsInvalid(
-            f"Expected a folder that knows locks but {path.parent} knows none ({error}); point CADLIB_VERDICTS "
-            "elsewhere: two who judge at once would lose a verdict."
+            f"Expected a folder that knows locks but {path.parent} knows none ({error}); "
+            "point CADLIB_VERDICTS elsewhere: two who judge at once would lose a verdict."
         ) from error
 
 
