@@ -120,12 +120,7 @@ def download_sample(
     aside = folder / f"{SET}_Input.part"
     aside.mkdir(exist_ok=True)
     check_free(folder, sum(image.size_bytes for image in chosen))
-    try:
-        for done, image in enumerate(chosen, 1):
-            _fetch(client, image, aside / f"{image.image}.jpg")
-            watch.progress("images", done, len(chosen))
-    except KeyboardInterrupt as stop:
-        raise KeyboardInterrupt(f"Stopped; the images that came are kept in {aside}.") from stop
+    _fetch_all(client, chosen, aside, watch)
     _remove_others(aside, chosen)
     _write_tables(folder, chosen)
     # The last step: with it, and not before, there is a data set.
@@ -148,6 +143,21 @@ def _check_chosen(chosen: Sequence[ArchiveImage], api: str) -> None:
         raise DownloadFailed(
             f"Expected each image once at {shown(api)} but some came twice. Try again later."
         )
+
+
+def _fetch_all(
+    client: Client,
+    images: Sequence[ArchiveImage],
+    folder: Path,
+    watch: Watch,
+) -> None:
+    """Fetch the images into a folder; those received stay there after Ctrl-C."""
+    try:
+        for done, image in enumerate(images, 1):
+            _fetch(client, image, folder / f"{image.image}.jpg")
+            watch.progress("images", done, len(images))
+    except KeyboardInterrupt as stop:
+        raise KeyboardInterrupt(f"Stopped; the images that came are kept in {folder}.") from stop
 
 
 def _remove_others(aside: Path, chosen: Sequence[ArchiveImage]) -> None:
