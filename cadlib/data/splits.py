@@ -42,7 +42,10 @@ _CachedHashes = dict[str, tuple[str, int]]
 
 
 def perceptual_hashes(
-    table: pd.DataFrame, progress: Progress = no_progress, *, workers: int | None = None
+    table: pd.DataFrame,
+    progress: Progress = no_progress,
+    *,
+    workers: int | None = None,
 ) -> "pd.Series[int]":
     """Return the 64-bit perceptual hash of each image (imagehash.phash).
 
@@ -56,28 +59,42 @@ def perceptual_hashes(
     hashes = _read_cache(cache)
     stamps = {path: _stamp(path) for path in table["path"]}
     todo = [path for path, stamp in stamps.items() if not _is_current(hashes, path, stamp)]
+    # A file that changed must not keep its former hash when it can no longer be read.
     for path in todo:
         hashes.pop(path, None)
-    last_write = time.monotonic()
     try:
-        values = map_ahead(_hash, todo, workers=workers)
-        done = len(stamps) - len(todo)
-        for path, value in zip(todo, values, strict=True):
-            done += 1
-            if isinstance(value, int):
-                hashes[path] = (stamps[path], value)
-            # A killed process does not reach the final write below.
-            if time.monotonic() - last_write > KEEP_SECONDS:
-                _write_cache(cache, hashes)
-                last_write = time.monotonic()
-            progress("hashing images", done, len(stamps))
+        _hash_files(todo, stamps, hashes, cache, progress, workers)
     finally:
+        # Also after Ctrl-C, so that the next run continues from here.
         if todo:
             _write_cache(cache, hashes)
     is_hashed = table["path"].isin(hashes.keys())
     paths = table["path"][is_hashed]
     values_by_row = [hashes[path][1] for path in paths]
     return pd.Series(values_by_row, paths.index, dtype="uint64", name="phash")
+
+
+def _hash_files(
+    todo: list[str],
+    stamps: dict[str, str],
+    hashes: _CachedHashes,
+    cache: Path,
+    progress: Progress,
+    workers: int | None,
+) -> None:
+    """Add the hashes of the files `todo` to `hashes`, and write them to the cache at times."""
+    last_write = time.monotonic()
+    done = len(stamps) - len(todo)
+    values = map_ahead(_hash, todo, workers=workers)
+    for path, value in zip(todo, values, strict=True):
+        done += 1
+        if isinstance(value, int):
+            hashes[path] = (stamps[path], value)
+        # A killed process does not reach the final write of the caller.
+        if time.monotonic() - last_write > KEEP_SECONDS:
+            _write_cache(cache, hashes)
+            last_write = time.monotonic()
+        progress("hashing images", done, len(stamps))
 
 
 def _is_current(hashes: _CachedHashes, path: str, stamp: str) -> bool:
@@ -103,17 +120,25 @@ def lesion_groups(
         edges.append(_near_pairs(hashes.to_numpy().astype(np.uint64)))
     edges.append(_equal_pairs(table["lesion_id"]))
     edges.append(_equal_pairs(table["lesion_group"]))
-    left, right = np.concatenate(edges, axis=1)
-    is_joined = np.ones(len(left), dtype=bool)
-    graph = coo_array((is_joined, (left, right)), shape=(len(table), len(table)))
-    _, labels = connected_components(graph, directed=False)
+    labels = _components(np.concatenate(edges, axis=1), len(table))
 
     # The labels of components follow the rows; the numbers of groups follow the image ids.
-    component = pd.Series(labels, index=table["image"]).sort_index()
+    component = pd.Series(labels, index=table["image"])
+    component = component.sort_index()
     number, _ = pd.factorize(component)
     by_image = pd.Series(number, index=component.index)
     group = by_image[table["image"]].to_numpy(np.int64)
     return pd.Series(group, table.index, name="lesion_group")
+
+
+def _components(pairs: NDArray[np.int64], n: int) -> NDArray[np.int32]:
+    """Return the connected component, (n,), of each of `n` nodes joined by (2, n_pairs) pairs."""
+    left, right = pairs
+    is_joined = np.ones(len(left), dtype=bool)
+    graph = coo_array((is_joined, (left, right)), shape=(n, n))
+    _, labels = connected_components(graph, directed=False)
+    components: NDArray[np.int32] = labels
+    return components
 
 
 def _equal_pairs(names: "pd.Series[str]") -> NDArray[np.int64]:
@@ -158,7 +183,10 @@ def split(
 
 
 def cross_validation_folds(
-    table: pd.DataFrame, groups: "pd.Series[int]", n_folds: int, seed: int = 0
+    table: pd.DataFrame,
+    groups: "pd.Series[int]",
+    n_folds: int,
+    seed: int = 0,
 ) -> "pd.Series[int]":
     """Return the fold of each image, 0 to `n_folds` - 1; a group is never divided.
 
@@ -176,7 +204,10 @@ def cross_validation_folds(
 
 
 def _deal(
-    table: pd.DataFrame, groups: "pd.Series[int]", shares: NDArray[np.float64], seed: int
+    table: pd.DataFrame,
+    groups: "pd.Series[int]",
+    shares: NDArray[np.float64],
+    seed: int,
 ) -> "pd.Series[int]":
     """Return the part, an index into `shares`, of each group."""
     counts = _shuffled_counts(table, groups, seed)
@@ -201,22 +232,38 @@ def _deal(
     return pd.Series(choice, index=counts.index)
 
 
-def _shuffled_counts(table: pd.DataFrame, groups: "pd.Series[int]", seed: int) -> pd.DataFrame:
+def _shuffled_counts(
+    table: pd.DataFrame,
+    groups: "pd.Series[int]",
+    seed: int,
+) -> pd.DataFrame:
     """Return the images of each group in each class, the rarest class first, groups shuffled."""
     # The seed alone decides: groups are first put into the order of their first image, so that
     # neither the numbers of groups nor the order of rows matter.
-    first_image = table["image"].groupby(groups).min().sort_values()
+    first_image = table["image"].groupby(groups).min()
+    by_first_image = first_image.sort_values().index
     classes = table["diagnosis"].fillna("")
-    counts = pd.crosstab(groups, classes).loc[first_image.index]
+    counts = pd.crosstab(groups, classes)
+    counts = counts.loc[by_first_image]
     by_frequency = sorted(counts, key=lambda code: (counts[code].sum(), code))
     counts = counts[by_frequency]
-    order = np.random.default_rng(seed).permutation(len(counts))
+    rng = np.random.default_rng(seed)
+    order = rng.permutation(len(counts))
     return counts.iloc[order]
 
 
-def split_csv(table: pd.DataFrame, groups: "pd.Series[int]", splits: "pd.Series[str]") -> str:
+def split_csv(
+    table: pd.DataFrame,
+    groups: "pd.Series[int]",
+    splits: "pd.Series[str]",
+) -> str:
     """Return image, lesion_group and split as the text of a CSV file, sorted by image."""
-    rows = pd.DataFrame({"image": table["image"], "lesion_group": groups, "split": splits})
+    columns = {
+        "image": table["image"],
+        "lesion_group": groups,
+        "split": splits,
+    }
+    rows = pd.DataFrame(columns)
     by_image = safe_table(rows.sort_values("image"))
     text: str = by_image.to_csv(index=False, lineterminator="\n")
     return text
@@ -277,7 +324,9 @@ def _near_pairs(hashes: NDArray[np.uint64]) -> NDArray[np.int64]:
     matrix of distances.
     """
     distinct, first, place = np.unique(hashes, return_index=True, return_inverse=True)
-    pairs = [np.stack([np.arange(len(hashes)), first[place]])]
+    # Equal hashes are linked to the first of them.
+    rows = np.arange(len(hashes))
+    pairs = [np.stack([rows, first[place]])]
     edges = np.linspace(0, 64, NEAR_DUPLICATE_BITS + 2).astype(np.uint64)
     for low, high in pairwise(edges):
         part = distinct << (64 - high) >> (64 - high + low)
@@ -325,7 +374,8 @@ def _read_cache(cache: Path) -> _CachedHashes:
         with standing(cache).open(encoding="utf-8", newline="") as file:
             for path, stamp, value in csv.reader(file):
                 hashes[path] = (stamp, int(value, 16))
-    except OSError:  # the cache is missing or cannot be read
+    except OSError:
+        # The cache is missing or cannot be read.
         return {}
     except (ValueError, csv.Error) as error:
         _log.warning("Expected perceptual hashes in %s (%s); they are computed anew.", cache, error)

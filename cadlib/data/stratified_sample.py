@@ -49,11 +49,14 @@ def stratified_sample(dataset: Dataset, n: int, seed: int = 0) -> Dataset:
 
 def _sample_sizes(sizes: NDArray[np.int64], n: int) -> NDArray[np.int64]:
     """Return how many of `n` images each stratum of these sizes gives (largest remainder)."""
-    n_rest = n - len(sizes)
-    n_more = max(sizes.sum() - len(sizes), 1)
-    share = n_rest * (sizes - 1) / n_more
+    n_strata = len(sizes)
+    n_rest = n - n_strata
+    n_more = max(sizes.sum() - n_strata, 1)
+    more = sizes - 1
+    share = n_rest * more / n_more
     whole = share.astype(np.int64)
     counts: NDArray[np.int64] = 1 + whole
+    # The smallest difference is the largest remainder.
     largest_remainder_first = np.argsort(whole - share, kind="stable")
     n_left = n - counts.sum()
     counts[largest_remainder_first[:n_left]] += 1

@@ -68,5 +68,6 @@ def _looks_swapped(path: str) -> bool | None:
     """Return whether red and blue look swapped; None for a file that cannot be read."""
     try:
         return inspect(read_image(path, ENOUGH_PX)).swapped
-    except ImageRejected:  # reported where the images are measured
+    except ImageRejected:
+        # Unreadable images are reported where their sizes are read.
         return None
