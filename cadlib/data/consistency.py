@@ -136,7 +136,12 @@ class Findings:
     def __init__(self) -> None:
         self._findings: list[Finding] = []
 
-    def add(self, kind: str, examples: Iterable[object], where: str = "") -> None:
+    def add(
+        self,
+        kind: str,
+        examples: Iterable[object],
+        where: str = "",
+    ) -> None:
         """Add a finding for the file `where`; add nothing without an example.
 
         `kind` is a key of ADVICE.
@@ -144,9 +149,12 @@ class Findings:
         texts = [str(example) for example in examples]
         if not texts:
             return
-        title = f"{kind} in {where}" if where else kind
-        first_texts = tuple(texts[:MAX_EXAMPLES])
-        finding = Finding(title, len(texts), first_texts, ADVICE[kind])
+        finding = Finding(
+            kind=f"{kind} in {where}" if where else kind,
+            count=len(texts),
+            examples=tuple(texts[:MAX_EXAMPLES]),
+            advice=ADVICE[kind],
+        )
         self._findings.append(finding)
 
     def freeze(self) -> tuple[Finding, ...]:

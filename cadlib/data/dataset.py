@@ -217,7 +217,11 @@ def _join(
     return Dataset(name, numbered[list(COLUMNS)], report)
 
 
-def _join_tables(files: "pd.Series[str]", tables: Tables, findings: Findings) -> pd.DataFrame:
+def _join_tables(
+    files: "pd.Series[str]",
+    tables: Tables,
+    findings: Findings,
+) -> pd.DataFrame:
     """Return path, labels, facts and origin of the images, by id.
 
     With a ground truth, images without a row in it are left out.
@@ -234,6 +238,7 @@ def _join_tables(files: "pd.Series[str]", tables: Tables, findings: Findings) ->
         unlabelled = table.assign(diagnosis=_text(table))
         labels = complete_labels(unlabelled, findings)
     elif not tables.whole:
+        # In a one-hot ground truth a row without a label is faulty and was reported.
         labels = labels.dropna(how="all")
     table = table.join(labels[["diagnosis", "malignant"]], how="inner")
     table = _with_columns(table, METADATA_COLUMNS, tables.facts)
@@ -246,7 +251,9 @@ def _join_tables(files: "pd.Series[str]", tables: Tables, findings: Findings) ->
 
 
 def _with_columns(
-    table: pd.DataFrame, columns: tuple[str, ...], part: pd.DataFrame | None
+    table: pd.DataFrame,
+    columns: tuple[str, ...],
+    part: pd.DataFrame | None,
 ) -> pd.DataFrame:
     """Return the table joined with `part`, or with empty `columns` where there is no part."""
     if part is not None:
@@ -265,7 +272,11 @@ def _check_colours(table: pd.DataFrame, findings: Findings) -> ChannelOrder:
     return order
 
 
-def _find_images(root: Path, layout: Layout, findings: Findings) -> "pd.Series[str]":
+def _find_images(
+    root: Path,
+    layout: Layout,
+    findings: Findings,
+) -> "pd.Series[str]":
     """Return id -> absolute path of the image files of a layout, sorted by id.
 
     Hidden files and files that systems leave behind are skipped. An id is the name of the file
@@ -296,7 +307,9 @@ def _find_images(root: Path, layout: Layout, findings: Findings) -> "pd.Series[s
 
 
 def _report_same_names(
-    paths: dict[str, list[Path]], distinct: dict[str, list[Path]], findings: Findings
+    paths: dict[str, list[Path]],
+    distinct: dict[str, list[Path]],
+    findings: Findings,
 ) -> None:
     """Report copies of a file, and names that different files share, in several folders."""
     spare = []
@@ -323,6 +336,7 @@ def _report_faults(read: Folder | Tree, findings: Findings) -> None:
 
 def _distinct(files: list[Path]) -> list[Path]:
     """Return the files without those that equal an earlier one byte by byte."""
+    # filecmp compares sizes first, so most different files are not read.
     distinct: list[Path] = []
     for path in files:
         if not any(filecmp.cmp(path, other, shallow=False) for other in distinct):
@@ -330,17 +344,21 @@ def _distinct(files: list[Path]) -> list[Path]:
     return distinct
 
 
-def _images_in(folder: Path, tables: frozenset[Path], findings: Findings) -> dict[str, Path]:
+def _images_in(
+    folder: Path,
+    tables: frozenset[Path],
+    findings: Findings,
+) -> dict[str, Path]:
     """Return the name without suffix -> absolute path of the image files directly in a folder.
 
     Other files are reported, except the `tables`, which are read elsewhere.
     """
-    pictures = _image_names(folder, tables, findings)
+    names = _image_names(folder, tables, findings)
     # A stable sort: with several files for one id, the first of SUPPORTED_SUFFIXES wins.
-    pictures.sort(key=_suffix_rank)
+    names.sort(key=_suffix_rank)
     paths: dict[str, Path] = {}
     spare: list[str] = []
-    for name in pictures:
+    for name in names:
         image = composed(Path(name).stem)
         if image in paths:
             spare.append(name)
@@ -350,7 +368,11 @@ def _images_in(folder: Path, tables: frozenset[Path], findings: Findings) -> dic
     return paths
 
 
-def _image_names(folder: Path, tables: frozenset[Path], findings: Findings) -> list[str]:
+def _image_names(
+    folder: Path,
+    tables: frozenset[Path],
+    findings: Findings,
+) -> list[str]:
     """Return the names of the image files directly in a folder; report the other files."""
     inside = list_folder(folder)
     for fault in inside.faults:
@@ -462,5 +484,6 @@ def short_sides(table: pd.DataFrame) -> NDArray[np.float64]:
 
     The result is (N,) float64, with NaN where the size is missing.
     """
-    shortest = table[["width_px", "height_px"]].min(axis=1)
+    sides = table[["width_px", "height_px"]]
+    shortest = sides.min(axis=1)
     return shortest.to_numpy(np.float64, na_value=np.nan)

@@ -91,6 +91,7 @@ def find_duplicates(dataset: Dataset, progress: Progress) -> Duplicates:
         raise DatasetInvalid(
             f"Expected images in {dataset.name} that can be read but none can; fetch them again."
         )
+    # Unreadable images have no hash.
     unreadable = tuple(dataset.table["image"].drop(hashes.index))
     table = dataset.table.loc[hashes.index].reset_index(drop=True)
     digests = file_hashes(table["path"], progress)

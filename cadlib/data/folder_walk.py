@@ -163,7 +163,9 @@ def _path_of(item: Fault | Folder) -> Path:
 
 
 def read_tree(
-    root: Path, depth: int | None = None, enter: Callable[[Path], bool] = lambda _: True
+    root: Path,
+    depth: int | None = None,
+    enter: Callable[[Path], bool] = lambda _: True,
 ) -> Tree:
     """Return the data in a folder and in the folders below it, down to `depth` levels.
 
@@ -184,6 +186,7 @@ def read_tree(
         except OSError as error:
             faults.append(_unreadable(path, error))
             continue
+        # The same for every path and link to a folder.
         identity = (status.st_dev, status.st_ino)
         if identity in visited:
             continue

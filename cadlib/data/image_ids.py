@@ -73,7 +73,11 @@ def changed_by_spreadsheet(ids: Iterable[str], images: Iterable[str]) -> list[st
     return changed
 
 
-def _image_of_number(name: str, by_number: dict[str, str], by_digits: dict[str, str]) -> str | None:
+def _image_of_number(
+    name: str,
+    by_number: dict[str, str],
+    by_digits: dict[str, str],
+) -> str | None:
     """Return the image whose id became the number `name` in a spreadsheet, None without one.
 
     `by_number` has ids without leading zeros, `by_digits` their first 15 digits.

@@ -28,12 +28,17 @@ def numbers(column: "pd.Series[str]") -> "pd.Series[float]":
     return pd.to_numeric(column, errors="coerce")
 
 
-def checked_ages(column: "pd.Series[str]", path: Path, findings: Findings) -> "pd.Series[float]":
+def checked_ages(
+    column: "pd.Series[str]",
+    path: Path,
+    findings: Findings,
+) -> "pd.Series[float]":
     """Return ages in years, Float64; other cells are reported and become missing."""
     age_years = numbers(column)
     is_age = age_years.between(0, MAX_AGE_YEARS)
     is_wrong = column.notna() & ~is_age
-    findings.add("ages outside 0 to 120 years", cells(column[is_wrong]), path.name)
+    wrong = cells(column[is_wrong])
+    findings.add("ages outside 0 to 120 years", wrong, path.name)
     return age_years.mask(is_wrong).astype("Float64")
 
 
@@ -43,7 +48,11 @@ def archive_of(names: "pd.Series[str]") -> "pd.Series[str]":
     return beginnings.map(ARCHIVES).astype("str")
 
 
-def rows_with_an_id(table: pd.DataFrame, path: Path, findings: Findings) -> pd.DataFrame:
+def rows_with_an_id(
+    table: pd.DataFrame,
+    path: Path,
+    findings: Findings,
+) -> pd.DataFrame:
     """Return the rows that name an image, and report the others; raise DatasetInvalid for none."""
     is_nameless = table.index.isna()
     if is_nameless.all():
@@ -60,7 +69,11 @@ def cells(column: "pd.Series[str]") -> list[str]:
     return [f"{image} {value!r}" for image, value in column.items()]
 
 
-def one_row_an_id(table: pd.DataFrame, path: Path, findings: Findings) -> pd.DataFrame:
+def one_row_an_id(
+    table: pd.DataFrame,
+    path: Path,
+    findings: Findings,
+) -> pd.DataFrame:
     """Return one row an id, sorted; a cell is missing where the rows of an id contradict."""
     rows = table.groupby(level=0)
     agrees = rows.nunique(dropna=False) == 1

@@ -104,7 +104,10 @@ class DecodedPixels(Pixels):
         images = np.empty((len(rows), *self.shape[1:]), np.uint8)
         sources = [self.sources[row] for row in rows]
         # One image is not worth a pool of threads.
-        decoded = map(self._decode, sources) if len(rows) == 1 else map_ahead(self._decode, sources)
+        if len(rows) == 1:
+            decoded: Iterator[NDArray[np.uint8]] = map(self._decode, sources)
+        else:
+            decoded = map_ahead(self._decode, sources)
         for image, pixels in zip(images, decoded, strict=True):
             image[:] = pixels
         return images
@@ -113,7 +116,11 @@ class DecodedPixels(Pixels):
         return to_pixels(read_image(source), self.spec)
 
 
-def cached_pixels(table: pd.DataFrame, spec: InputSpec, progress: Progress = no_progress) -> Pixels:
+def cached_pixels(
+    table: pd.DataFrame,
+    spec: InputSpec,
+    progress: Progress = no_progress,
+) -> Pixels:
     """Return the images of a table's `path` column at the input size of a model.
 
     They are decoded, cropped and resized on the first call, and read from the cache as long as
@@ -135,7 +142,12 @@ def cached_pixels(table: pd.DataFrame, spec: InputSpec, progress: Progress = no_
     return DecodedPixels(pixels.path, pixels.shape, tuple(table["path"]), spec)
 
 
-def _make(pixels: Pixels, sources: list[str], spec: InputSpec, progress: Progress) -> None:
+def _make(
+    pixels: Pixels,
+    sources: list[str],
+    spec: InputSpec,
+    progress: Progress,
+) -> None:
     path = pixels.path
     path.parent.mkdir(parents=True, exist_ok=True)
     aside = path.with_suffix(".part")
@@ -172,7 +184,11 @@ def _fingerprint(paths: pd.Series, spec: InputSpec) -> str:
 
 
 def _fill(
-    path: Path, pixels: Pixels, sources: list[str], spec: InputSpec, progress: Progress
+    path: Path,
+    pixels: Pixels,
+    sources: list[str],
+    spec: InputSpec,
+    progress: Progress,
 ) -> None:
     """Append the missing rows; rows are in order, so the size of the file is their number.
 
@@ -188,6 +204,7 @@ def _fill(
     def decode(source: str) -> NDArray[np.uint8]:
         return to_pixels(read_image(source), spec)
 
+    # "r+b" needs a file, and keeps the rows that are in it.
     path.touch()
     with path.open("r+b") as file:
         file.write(header)
@@ -196,6 +213,7 @@ def _fill(
         for count, image in enumerate(decoded, start=done + 1):
             file.write(image.tobytes())
             progress("caching pixels", count, len(sources))
+        # The rename that follows must not be on disk before the pixels.
         file.flush()
         os.fsync(file.fileno())
 

@@ -70,9 +70,12 @@ class Details:
 
 def details_of(pictures: NDArray[np.uint8]) -> Details:
     """Return the details of (N, S, S, 3) uint8 RGB images."""
-    details = [_detail(pixels) for pixels in pictures]
-    values = [value for value, _ in details]
-    fields = [field for _, field in details]
+    values = []
+    fields = []
+    for pixels in pictures:
+        value, field = _detail(pixels)
+        values.append(value)
+        fields.append(field)
     return Details(np.stack(values), np.array(fields, np.float32))
 
 
@@ -106,7 +109,10 @@ def likeness(left: Details, right: Details) -> Floats:
 
 
 def shows_the_same(
-    alike: Floats, left: Details, right: Details, nearest: NDArray[np.bool_]
+    alike: Floats,
+    left: Details,
+    right: Details,
+    nearest: NDArray[np.bool_],
 ) -> NDArray[np.bool_]:
     """Return whether (N, M) pairs show the same, by their likeness `alike`, (N, M).
 
@@ -149,8 +155,10 @@ def _detail(pixels: NDArray[np.uint8]) -> tuple[Floats, float]:
     small = image.resize((SIDE_PX, SIDE_PX), Image.Resampling.HAMMING)
     grey = np.asarray(small, np.float32)
     field = _field_of_view(grey)
-    rough = (grey - _smoothed(grey, field, _AROUND_PX)) * field
-    contrast: Floats = np.sqrt(_smoothed(rough**2, field, 2 * _AROUND_PX))
+    around = _smoothed(grey, field, _AROUND_PX)
+    rough = (grey - around) * field
+    variance = _smoothed(rough**2, field, 2 * _AROUND_PX)
+    contrast: Floats = np.sqrt(variance)
     even = rough / (contrast + _NOISE)
     mean = even.sum() / max(field.sum(), 1.0)
     even -= field * mean

@@ -27,7 +27,9 @@ PREDICTIONS_FILE = "predictions.csv"
 
 
 def predictions_table(
-    images: "pd.Series[str]", probabilities: NDArray[np.float64], unknown: ArrayLike = 0.0
+    images: "pd.Series[str]",
+    probabilities: NDArray[np.float64],
+    unknown: ArrayLike = 0.0,
 ) -> pd.DataFrame:
     """Return ISIC's columns (image, the eight codes, UNK) for (N,) ids and (N, 8) probabilities.
 
@@ -91,6 +93,7 @@ def _read_columns(path: Path) -> pd.DataFrame:
     """Return the columns of a table of predictions as text, named by their codes, by id."""
     columns = image_columns(path)
     cells = read_text_table(path, lambda column: column in columns.used).cells
+    # Several columns may stand for one code, such as MEL and melanoma.
     codes = list(columns.classes.values())
     repeated = sorted({code for code in codes if codes.count(code) > 1})
     if repeated:
@@ -108,7 +111,9 @@ def _read_columns(path: Path) -> pd.DataFrame:
 
 
 def join_predictions(
-    path: Path, ground_truth: Path, metadata: Path | None = None
+    path: Path,
+    ground_truth: Path,
+    metadata: Path | None = None,
 ) -> tuple[Dataset, NDArray[np.float64]]:
     """Join a predictions.csv with its labels: a data set, and (N, 8) float64, a row each.
 

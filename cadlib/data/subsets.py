@@ -22,7 +22,8 @@ from cadlib.errors import DatasetInvalid, SubsetInvalid
 from cadlib.files.replace import replace_files
 from cadlib.files.spreadsheets import original_cell, safe_cell
 
-if TYPE_CHECKING:  # pandas takes a third of a second; a list of names needs none
+# Importing pandas takes a third of a second, and a list of names does not need it.
+if TYPE_CHECKING:
     from cadlib.data.dataset import Dataset
 
 SUFFIX = ".csv"
@@ -105,8 +106,9 @@ def subsets_dir() -> Path:
 
 def list_subsets() -> list[str]:
     """Return the names of the subsets that were saved, sorted."""
-    names = [path.stem for path in subsets_dir().glob(f"*{SUFFIX}")]
-    return sorted(name for name in names if _is_name(name))
+    files = subsets_dir().glob(f"*{SUFFIX}")
+    names = [path.stem for path in files]
+    return sorted(filter(_is_name, names))
 
 
 def read_subset(name: str) -> Subset:
