@@ -26,7 +26,8 @@ NAMES = {
     ),
     "lesion_id": ("lesion_id", "lesion"),
     "archive": ("archive", "source"),
-    "lesion_group": ("lesion_group", "patient_id", "patient"),  # a patient's lesions stay together
+    # The lesions of a patient stay in one split.
+    "lesion_group": ("lesion_group", "patient_id", "patient"),
 }
 """Column of a data set's table -> its names elsewhere, as `plain` returns them."""
 DIAGNOSIS_NAMES = ("diagnosis", "dx", "label", "class", "diagnosis_3", "iddx_3")
@@ -159,7 +160,10 @@ def _all(names: tuple[str, ...], by_name: dict[str, list[str]]) -> tuple[str, ..
 
 
 def _only(
-    name: str, names: tuple[str, ...], by_name: dict[str, list[str]], path: Path
+    name: str,
+    names: tuple[str, ...],
+    by_name: dict[str, list[str]],
+    path: Path,
 ) -> str | None:
     columns = _all(names, by_name)
     if len(columns) > 1:
@@ -168,7 +172,10 @@ def _only(
 
 
 def several_columns(
-    path: Path, name: str, names: tuple[str, ...], columns: tuple[str, ...]
+    path: Path,
+    name: str,
+    names: tuple[str, ...],
+    columns: tuple[str, ...],
 ) -> DatasetInvalid:
     """Return the error for a table in which several columns could have one meaning."""
     return DatasetInvalid(
