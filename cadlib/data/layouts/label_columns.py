@@ -25,7 +25,11 @@ _LEVELS = "::"
 """Separator of the levels in `iddx_full` of ISIC 2024."""
 
 
-def read_labels(table: TextTable, columns: Columns, findings: Findings) -> pd.DataFrame:
+def read_labels(
+    table: TextTable,
+    columns: Columns,
+    findings: Findings,
+) -> pd.DataFrame:
     """Return `diagnosis` (a code or "UNK") and, where a column states it, `malignant` (boolean).
 
     `table.cells` is indexed by image. A row whose diagnosis and malignancy contradict each other
@@ -90,7 +94,10 @@ def _by_content(rows: pd.DataFrame, columns: Columns) -> tuple[list[str], list[s
 
 
 def _report_diagnoses(
-    column: "pd.Series[str]", text: "pd.Series[str]", findings: Findings, file_name: str
+    column: "pd.Series[str]",
+    text: "pd.Series[str]",
+    findings: Findings,
+    file_name: str,
 ) -> None:
     terms = [*DIAGNOSES_BY_WORD, *MALIGNANCY_BY_WORD, *INDETERMINATE]
     is_strange = text.notna() & ~text.isin(terms)
@@ -137,16 +144,14 @@ def _truth(column: "pd.Series[str]") -> "pd.Series[float]":
     return by_word.fillna(numbers(column))
 
 
-def _one_hot(table: TextTable, columns: Columns, findings: Findings) -> "pd.Series[str]":
+def _one_hot(
+    table: TextTable,
+    columns: Columns,
+    findings: Findings,
+) -> "pd.Series[str]":
     """Return the one diagnosis of each row of 0 and 1; missing where it is not exactly one."""
     file_name = table.path.name
-    text = table.cells[list(columns.classes)]
-    without_value = text.columns[text.isna().all()]
-    findings.add("class columns without a value", without_value, file_name)
-    text = text.drop(columns=without_value)
-    if not columns.diagnoses:
-        _report_missing_classes(columns, findings, file_name)
-
+    text = _class_cells(table, columns, findings)
     is_empty_row = text.isna().all(axis=1).to_numpy(bool) & ~table.short_rows
     shares = _shares(text, table.short_rows, is_empty_row)
     is_unreadable = shares.isna()
@@ -160,17 +165,34 @@ def _one_hot(table: TextTable, columns: Columns, findings: Findings) -> "pd.Seri
     findings.add("rows without exactly one diagnosis", no_label, file_name)
 
     label = _marked_columns(text, values).where(is_label).astype("str")
-    label_words = label.map(class_word, na_action="ignore")
-    akiec = label.index[label_words == "akiec"]
+    class_words = label.map(class_word, na_action="ignore")
+    akiec = label.index[class_words == "akiec"]
     findings.add("AKIEC taken as AK", akiec, file_name)
     diagnosis: pd.Series[str] = label.map(dict(columns.classes)).astype("str")
     return diagnosis
 
 
+def _class_cells(
+    table: TextTable,
+    columns: Columns,
+    findings: Findings,
+) -> pd.DataFrame:
+    """Return the class columns that have a value; report the others and missing columns."""
+    file_name = table.path.name
+    text = table.cells[list(columns.classes)]
+    is_empty_column = text.isna().all()
+    without_value = text.columns[is_empty_column]
+    findings.add("class columns without a value", without_value, file_name)
+    if not columns.diagnoses:
+        _report_missing_classes(columns, findings, file_name)
+    return text.drop(columns=without_value)
+
+
 def _has_one_mark(values: NDArray[np.float64]) -> NDArray[np.bool_]:
     """Return the rows of (N, classes) that have a single 1 and otherwise 0, (N,)."""
-    is_flag = np.isin(values, (0.0, 1.0)).all(axis=1)
-    has_one: NDArray[np.bool_] = is_flag & (values.sum(axis=1) == 1.0)
+    is_flag = np.isin(values, (0.0, 1.0))
+    sums = values.sum(axis=1)
+    has_one: NDArray[np.bool_] = is_flag.all(axis=1) & (sums == 1.0)
     return has_one
 
 
@@ -178,14 +200,18 @@ def _marked_columns(text: pd.DataFrame, values: NDArray[np.float64]) -> "pd.Seri
     """Return the name of the column with the highest value in each row."""
     if text.columns.empty:
         return _no_text(text.index)
-    highest = np.nan_to_num(values).argmax(axis=1)
+    # NaN would be the highest value.
+    numbers_only = np.nan_to_num(values)
+    highest = numbers_only.argmax(axis=1)
     columns = pd.Series(text.columns, dtype="str")
     names: pd.Series[str] = columns.iloc[highest]
     return names.set_axis(text.index)
 
 
 def _shares(
-    text: pd.DataFrame, short_rows: NDArray[np.bool_], is_empty_row: NDArray[np.bool_]
+    text: pd.DataFrame,
+    short_rows: NDArray[np.bool_],
+    is_empty_row: NDArray[np.bool_],
 ) -> pd.DataFrame:
     """Return the cells of class columns as numbers.
 
@@ -206,10 +232,12 @@ def _shares(
 def _unreadable_cells(text: pd.DataFrame, is_unreadable: pd.DataFrame) -> list[str]:
     examples = []
     for place in _places(is_unreadable.any(axis=1)):
-        for column in text.columns[is_unreadable.iloc[place]]:
+        image = text.index[place]
+        columns = text.columns[is_unreadable.iloc[place]]
+        for column in columns:
             cell = text[column].iloc[place]
             shown = "empty" if pd.isna(cell) else repr(cell)
-            examples.append(f"{text.index[place]} {_shown(column)} {shown}")
+            examples.append(f"{image} {_shown(column)} {shown}")
     return examples
 
 
@@ -235,24 +263,32 @@ def _places(rows: ArrayLike) -> list[int]:
     return places
 
 
-def _report_missing_classes(columns: Columns, findings: Findings, file_name: str) -> None:
+def _report_missing_classes(
+    columns: Columns,
+    findings: Findings,
+    file_name: str,
+) -> None:
     """Report the classes of ISIC 2019 without a column; of ISIC 2018 where AKIEC has one."""
     present = {class_word(column) for column in columns.classes}
     classes = ISIC_2018 if "akiec" in present else ISIC_2019
     codes = set(columns.classes.values())
-    codes.update(word.upper() for word in present)
+    for word in present:
+        codes.add(word.upper())
     missing = [code for code in classes.codes if code not in codes]
     findings.add("missing columns", missing, file_name)
 
 
 def _shown(column: str) -> str:
     code = class_word(column).upper()
-    is_code = code in ISIC_2019.codes or code in ISIC_2018.codes or code == UNKNOWN
-    return code if is_code else column
+    codes = (*ISIC_2019.codes, *ISIC_2018.codes, UNKNOWN)
+    return code if code in codes else column
 
 
 def _agreed(
-    first: "pd.Series[str]", second: "pd.Series[str]", findings: Findings, file_name: str
+    first: "pd.Series[str]",
+    second: "pd.Series[str]",
+    findings: Findings,
+    file_name: str,
 ) -> "pd.Series[str]":
     """Return the diagnosis that two columns agree on, or that one of them has alone."""
     has_both = first.notna() & second.notna()
@@ -265,7 +301,11 @@ def _agreed(
     return first.fillna(second).mask(differ).astype("str")
 
 
-def _statements(table: TextTable, columns: list[str], findings: Findings) -> list[_Statement]:
+def _statements(
+    table: TextTable,
+    columns: list[str],
+    findings: Findings,
+) -> list[_Statement]:
     """Return the statements of the columns that can be read."""
     statements = []
     for column in columns:
@@ -279,7 +319,10 @@ def _statements(table: TextTable, columns: list[str], findings: Findings) -> lis
 
 
 def _statement(
-    column: str, text: "pd.Series[str]", findings: Findings, file_name: str
+    column: str,
+    text: "pd.Series[str]",
+    findings: Findings,
+    file_name: str,
 ) -> _Statement | None:
     """Return the statement of a column, None where it has numbers of another scale."""
     truth = _truth(text)
@@ -304,7 +347,10 @@ def _statement(
 
 
 def _with_malignancy(
-    labels: pd.DataFrame, statements: list[_Statement], findings: Findings, file_name: str
+    labels: pd.DataFrame,
+    statements: list[_Statement],
+    findings: Findings,
+    file_name: str,
 ) -> pd.DataFrame:
     """Return the labels with `malignant`, which the diagnosis decides where there is one."""
     index = labels.index
@@ -318,11 +364,9 @@ def _with_malignancy(
     keratoses = index[is_keratosis & is_stated_otherwise]
     findings.add("AK counted as malignant", keratoses, file_name)
 
-    is_malignant = _flags(by_diagnosis)
-    is_benign = _flags(~by_diagnosis)
-    malignant_against_benign = is_malignant & benign & ~is_keratosis
-    benign_against_malignant = is_benign & malignant
-    is_contradicting = (malignant & benign) | malignant_against_benign | benign_against_malignant
+    # A keratosis that a table calls benign is no contradiction for that reason.
+    by_other_diagnosis = by_diagnosis.mask(is_keratosis)
+    is_contradicting = _contradict(by_other_diagnosis, benign, malignant)
     examples = _contradictions(diagnosis, benign, malignant, is_contradicting)
     findings.add("diagnoses and benign/malignant that contradict each other", examples, file_name)
 
@@ -334,6 +378,17 @@ def _with_malignancy(
     labels["malignant"] = by_diagnosis.fillna(stated).mask(is_contradicting).astype("boolean")
     labels["diagnosis"] = diagnosis.mask(is_contradicting).astype("str")
     return labels
+
+
+def _contradict(
+    by_diagnosis: "pd.Series[bool]",
+    benign: NDArray[np.bool_],
+    malignant: NDArray[np.bool_],
+) -> NDArray[np.bool_]:
+    """Return the rows that are stated benign and malignant, by a diagnosis or by words."""
+    is_malignant = _flags(by_diagnosis)
+    is_benign = _flags(~by_diagnosis)
+    return (malignant & benign) | (is_malignant & benign) | (is_benign & malignant)
 
 
 def _flags(column: "pd.Series[bool]") -> NDArray[np.bool_]:
