@@ -1,4 +1,4 @@
-"""What does not fit together in a data set: counted, with examples, and with what to do about it."""
+"""Counts the problems of a data set, with examples and advice."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -16,57 +16,105 @@ ADVICE = {
     "rows without an image": "Add the missing images to the folder, or go on without these rows.",
     "images without ground truth": _NO_LABEL,
     "images without metadata": _NO_METADATA,
-    "images without a source": "Their archive and lesion group are not known from it; add their rows to sources.csv.",
+    "images without a source": (
+        "Their archive and lesion group are not known from it; add their rows to sources.csv."
+    ),
     "ground-truth rows without metadata": _NO_METADATA,
     "metadata rows without ground truth": _NO_LABEL,
-    "unlabelled images": "No ground truth was given: they can be looked at, not trained on or measured.",
+    "unlabelled images": (
+        "No ground truth was given: they can be looked at, not trained on or measured."
+    ),
     "unreadable images": "They are left out; fetch these files again.",
-    "images with red and blue swapped": "Their colours are wrong: convert them from BGR to RGB and save them again.",
+    "images with red and blue swapped": (
+        "Their colours are wrong: convert them from BGR to RGB and save them again."
+    ),
     "broken links": "Their targets are not there; restore them or remove the links.",
-    "folders that cannot be read": "They are left out; check their rights, the disk and the network.",
+    "folders that cannot be read": (
+        "They are left out; check their rights, the disk and the network."
+    ),
     "several files for one id": f"The first of {_SUFFIXES} is used; remove the others.",
     "file names that are not UTF-8": "They are not read; rename them.",
     "files that are no image": f"They are not read; the suffixes known are {_SUFFIXES}.",
-    "images of the subset that are not there": "They are left out; open the data set in which they were chosen.",
+    "images of the subset that are not there": (
+        "They are left out; open the data set in which they were chosen."
+    ),
     "images without a diagnosis": (
-        "They can be looked at, not trained on; only those labelled malignant or benign are measured, as such."
+        "They can be looked at, not trained on; "
+        "only those labelled malignant or benign are measured, as such."
     ),
     "diagnoses that contradict malignant or benign": (
-        "The diagnosis decides; correct the one that is wrong. MEL, BCC, AK and SCC count as malignant here."
+        "The diagnosis decides; correct the one that is wrong. "
+        "MEL, BCC, AK and SCC count as malignant here."
     ),
-    "diagnoses that are none of the eight": "They are taken as missing; write a code or a name of the eight.",
-    "AKIEC taken as AK": "It holds SCC in situ as well, 197 of HAM10000's 327; measure with `--classes 7`.",
+    "diagnoses that are none of the eight": (
+        "They are taken as missing; write a code or a name of the eight."
+    ),
+    "AKIEC taken as AK": (
+        "It holds SCC in situ as well, 197 of HAM10000's 327; measure with `--classes 7`."
+    ),
     "sexes that are neither female nor male": "They are taken as missing; write female or male.",
-    "sites that are none of ISIC 2019": "They are taken as missing; write a site of ISIC 2019, or torso.",
-    "tables that are not used": "Correct what is named, or move them away; one table has the labels.",
-    "tables read as Windows-1252": "They are no UTF-8; compare the letters beyond A to Z, or save them as UTF-8.",
-    "columns that another table has": "They are not used; move them to that table, or remove them there.",
+    "sites that are none of ISIC 2019": (
+        "They are taken as missing; write a site of ISIC 2019, or torso."
+    ),
+    "tables that are not used": (
+        "Correct what is named, or move them away; one table has the labels."
+    ),
+    "tables read as Windows-1252": (
+        "They are no UTF-8; compare the letters beyond A to Z, or save them as UTF-8."
+    ),
+    "columns that another table has": (
+        "They are not used; move them to that table, or remove them there."
+    ),
     "class columns without a value": "They are taken as 0; fill them in, or remove them.",
-    "rows shorter than the header": "Their last cells are taken as missing; the file may be cut off.",
-    "ids changed by a spreadsheet": "They are left as they are; make the column text and export the table again.",
+    "rows shorter than the header": (
+        "Their last cells are taken as missing; the file may be cut off."
+    ),
+    "ids changed by a spreadsheet": (
+        "They are left as they are; make the column text and export the table again."
+    ),
     "diagnoses that contradict each other": "Neither is used; correct the row.",
-    "diagnoses and benign/malignant that contradict each other": "Neither is used; correct the row.",
-    "benign/malignant columns of other numbers": "They are not used; write 0 and 1, or benign and malignant.",
-    "words that are neither benign nor malignant": "They are taken as missing; write benign or malignant.",
-    "AK counted as malignant": "The diagnosis is used: AK is referred and treated as a precursor of SCC.",
+    "diagnoses and benign/malignant that contradict each other": (
+        "Neither is used; correct the row."
+    ),
+    "benign/malignant columns of other numbers": (
+        "They are not used; write 0 and 1, or benign and malignant."
+    ),
+    "words that are neither benign nor malignant": (
+        "They are taken as missing; write benign or malignant."
+    ),
+    "AK counted as malignant": (
+        "The diagnosis is used: AK is referred and treated as a precursor of SCC."
+    ),
     "indeterminate lesions": "They are taken as neither benign nor malignant.",
-    "images with only benign or malignant": "They are measured as benign or malignant, not by diagnosis.",
-    "one file name in several folders": "Their ids are their paths below the folder; a table has to name them so.",
-    "missing columns": "They are taken as empty; compare the header with the official ISIC 2019 file.",
+    "images with only benign or malignant": (
+        "They are measured as benign or malignant, not by diagnosis."
+    ),
+    "one file name in several folders": (
+        "Their ids are their paths below the folder; a table has to name them so."
+    ),
+    "missing columns": (
+        "They are taken as empty; compare the header with the official ISIC 2019 file."
+    ),
     "unknown columns": "They are not used; look for a misspelt name.",
     "rows without an id": "They are left out; fill in the column that names the image.",
     "repeated ids": "Their rows are equal, and the first is used; remove the others.",
-    "contradicting rows for one id": "Only what they agree on is used; keep the right one and remove the others.",
-    "cells that are not numbers": "Their rows are left out; write 0 or 1, true or false, yes or no.",
-    "rows without exactly one diagnosis": "They are left out; one cell of a row is 1.0, the others are 0.0.",
+    "contradicting rows for one id": (
+        "Only what they agree on is used; keep the right one and remove the others."
+    ),
+    "cells that are not numbers": (
+        "Their rows are left out; write 0 or 1, true or false, yes or no."
+    ),
+    "rows without exactly one diagnosis": (
+        "They are left out; one cell of a row is 1.0, the others are 0.0."
+    ),
     "ages outside 0 to 120 years": "The age is taken as unknown; correct it.",
 }
-"""Every kind of finding, and what is done or to be done about it."""
+"""Kind of finding -> how the reader treats it, and what the user can do."""
 
 
 @dataclass(frozen=True)
 class Finding:
-    """One kind of mess, and where: how often it came, up to five examples, and what to do about it."""
+    """One kind of problem: how often it occurs, up to five examples, and advice."""
 
     kind: str
     count: int
@@ -74,25 +122,41 @@ class Finding:
     advice: str
 
     def __str__(self) -> str:
-        more = "; …" if self.count > len(self.examples) else ""
-        return f"{self.count:>8,}  {self.kind}: {'; '.join(self.examples)}{more}\n{'':>8}  {self.advice}"
+        examples = "; ".join(self.examples)
+        if self.count > len(self.examples):
+            examples += "; …"
+        problem = f"{self.count:>8,}  {self.kind}: {examples}"
+        advice = f"{'':>8}  {self.advice}"
+        return f"{problem}\n{advice}"
 
 
 class Findings:
-    """Gathers findings while a data set is read."""
+    """Collects findings while a data set is read."""
 
     def __init__(self) -> None:
-        self._found: list[Finding] = []
+        self._findings: list[Finding] = []
 
-    def add(self, kind: str, examples: Iterable[object], where: str = "") -> None:
-        """Add a finding of a kind in ADVICE for the file `where`, unless there is no example of it."""
-        shown = [str(example) for example in examples]
-        if shown:
-            title = f"{kind} in {where}" if where else kind
-            self._found.append(
-                Finding(title, len(shown), tuple(shown[:MAX_EXAMPLES]), ADVICE[kind])
-            )
+    def add(
+        self,
+        kind: str,
+        examples: Iterable[object],
+        where: str = "",
+    ) -> None:
+        """Add a finding for the file `where`; add nothing without an example.
+
+        `kind` is a key of ADVICE.
+        """
+        texts = [str(example) for example in examples]
+        if not texts:
+            return
+        finding = Finding(
+            kind=f"{kind} in {where}" if where else kind,
+            count=len(texts),
+            examples=tuple(texts[:MAX_EXAMPLES]),
+            advice=ADVICE[kind],
+        )
+        self._findings.append(finding)
 
     def freeze(self) -> tuple[Finding, ...]:
-        """Return what was found so far, in order."""
-        return tuple(self._found)
+        """Return the findings so far, in the order in which they were added."""
+        return tuple(self._findings)

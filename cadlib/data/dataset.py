@@ -1,6 +1,7 @@
-"""Images and CSV files, of ISIC 2019 or another layout, joined into one checked table.
+"""Joins the images and tables of a data set into one checked table.
 
-What does not fit together is left out and reported; DatasetInvalid is kept for when nothing is left.
+Images and rows that do not fit are left out and reported. DatasetInvalid is raised only when
+nothing usable is left.
 """
 
 import filecmp
@@ -24,8 +25,6 @@ from cadlib.images import SUPPORTED_SUFFIXES, read_image, read_size
 from cadlib.progress import Progress, no_progress
 from cadlib.thread_pool import map_ahead
 
-"""Called with (done, total), in the caller's thread."""
-
 COLUMNS = (
     "image",
     "path",
@@ -40,10 +39,10 @@ COLUMNS = (
 
 @dataclass(frozen=True)
 class DatasetReport:
-    """What joining found: ids in the CSV files, image files, usable images, and all that did not fit.
+    """The result of joining: ids in the CSV files, image files, usable images and all findings.
 
-    `unreadable` tells of each image that cannot be read why not, also of those that its finding has no room for.
-    `channel_order` is what a sample of the images says about red and blue.
+    `unreadable` maps each unreadable image to the reason, also where the examples of its finding
+    leave the image out. `channel_order` is the result for red and blue in a sample of the images.
     """
 
     rows: int
@@ -54,10 +53,12 @@ class DatasetReport:
     channel_order: ChannelOrder = UNCHECKED
 
     def count(self, kind: str) -> int:
-        """Return how often a kind of finding came, in whatever file; 0 when it did not come."""
-        return sum(
-            f.count for f in self.findings if f.kind == kind or f.kind.startswith(f"{kind} in ")
-        )
+        """Return how often a kind of finding occurs in all files; 0 when it does not occur."""
+        total = 0
+        for finding in self.findings:
+            if finding.kind == kind or finding.kind.startswith(f"{kind} in "):
+                total += finding.count
+        return total
 
     def __str__(self) -> str:
         sums = {
@@ -65,18 +66,27 @@ class DatasetReport:
             "image files": self.images,
             "usable images": self.usable,
         }
-        totals = [f"{count:>8,}  {what}" for what, count in sums.items()]
-        return "\n".join([*totals, *map(str, self.findings)])
+        lines = [f"{count:>8,}  {label}" for label, count in sums.items()]
+        lines.extend(str(finding) for finding in self.findings)
+        return "\n".join(lines)
 
 
 @dataclass(frozen=True, eq=False)
 class Dataset:
     """A checked set of images.
 
-    `table` has one row per usable image, sorted by id: image, path (absolute), diagnosis (a code, "UNK", or
-    missing without a ground truth), malignant ("boolean"; it follows from the diagnosis, or without one is what the
-    tables tell, NA where they do not), age_approx (years, Float64), sex, anatom_site_general, lesion_id,
-    archive, lesion_group, width_px and height_px (Int64, upright). Text is str; what is missing is NA.
+    `table` has one row per usable image, sorted by id. Its columns:
+
+    - image: the id
+    - path: absolute
+    - diagnosis: a code or "UNK"; missing without a ground truth
+    - malignant ("boolean"): follows from the diagnosis. Without a diagnosis it is the value in the
+      tables, NA where they have none
+    - age_approx: years, Float64
+    - sex, anatom_site_general, lesion_id, archive, lesion_group
+    - width_px and height_px: Int64, of the upright image
+
+    Text columns have the dtype str; a missing value is NA.
     """
 
     name: str
@@ -97,21 +107,35 @@ def join_dataset(
 ) -> Dataset:
     """Join an image folder with its CSV files; raise DatasetInvalid when nothing usable is left.
 
-    An image is usable when it can be read and, where a ground truth is given, has exactly one diagnosis in
-    it. `sources` is a CSV with image, archive and lesion_group. `verify` decodes every image; without it only
-    headers are read, which is faster and misses truncated files.
+    An image is usable when it can be read and, with a ground truth, has exactly one diagnosis in
+    it. `sources` is a CSV with image, archive and lesion_group. `verify` decodes every image;
+    without it only headers are read, which is faster and misses truncated files.
     """
-    found, images = Findings(), Path(images)
-    _report_faults(list_folder(images), found)
-    truth, facts, origin = (
-        None if path is None else Path(path) for path in (ground_truth, metadata, sources)
+    findings = Findings()
+    images = Path(images)
+    _report_faults(list_folder(images), findings)
+    layout = Layout(
+        (images,),
+        _optional_path(ground_truth),
+        _optional_path(metadata),
+        _optional_path(sources),
     )
-    layout = Layout((images,), truth, facts, origin)
-    files = _find_images(images, layout, found)
-    tables = layout.read(files.index, found)
+    files = _find_images(images, layout, findings)
+    tables = layout.read(files.index, findings)
     return _join(
-        name or images.resolve().name, files, tables, found, verify, workers, progress, where=images
+        name or images.resolve().name,
+        files,
+        tables,
+        findings,
+        verify,
+        workers,
+        progress,
+        where=images,
     )
+
+
+def _optional_path(path: Path | None) -> Path | None:
+    return None if path is None else Path(path)
 
 
 def open_dataset(
@@ -123,106 +147,157 @@ def open_dataset(
 ) -> Dataset:
     """Join the images and tables of a folder in any layout that `cadlib.data.layouts` names.
 
-    Raise DatasetInvalid when it has none, when it could be read in two ways, and when nothing usable is left.
+    Raise DatasetInvalid when the folder has no layout, when it could be read in two ways, and when
+    nothing usable is left.
     """
-    found, folder = Findings(), Path(folder)
+    findings = Findings()
+    folder = Path(folder)
     layout = find_layout(folder)
-    _report_faults(read_tree(folder, DEPTH), found)
-    files = _find_images(folder, layout, found)
-    tables = layout.read(files.index, found)
+    _report_faults(read_tree(folder, DEPTH), findings)
+    files = _find_images(folder, layout, findings)
+    tables = layout.read(files.index, findings)
     return _join(
-        folder.resolve().name, files, tables, found, verify, workers, progress, where=folder
+        folder.resolve().name,
+        files,
+        tables,
+        findings,
+        verify,
+        workers,
+        progress,
+        where=folder,
     )
 
 
 def find_datasets(root: Path) -> list[Path]:
-    """Return the folders that look like a data set for open_dataset: `root` and up to two levels below, sorted."""
-    found: list[Path] = []
+    """Return the folders that look like a data set for open_dataset, sorted.
+
+    These are `root` and folders up to two levels below it.
+    """
+    datasets: list[Path] = []
 
     def enter(folder: Path) -> bool:
-        """Tell whether to look below a folder: not below a data set."""
+        """Collect a data set, and return whether to search below the folder: not below one."""
         if has_layout(folder):
-            found.append(folder)
+            datasets.append(folder)
             return False
         return True
 
     read_tree(Path(root), DEPTH, enter)
-    return sorted(found)
+    return sorted(datasets)
 
 
 def _join(
     name: str,
     files: "pd.Series[str]",
     tables: Tables,
-    found: Findings,
+    findings: Findings,
     verify: bool,
     workers: int | None,
     progress: Progress,
     where: Path,
 ) -> Dataset:
-    """Join image files, id -> path, with what tables tell of them; raise DatasetInvalid when nothing usable is left."""
-    labels, facts, origin = tables.labels, tables.facts, tables.origin
-    rows = _compare_ids(files.index, labels, facts, found)
+    """Join image files, id -> path, with the tables; raise DatasetInvalid when none is usable."""
+    rows = _compare_ids(files.index, tables.labels, tables.facts, findings)
+    table = _join_tables(files, tables, findings)
+    size_of = _decoded_size if verify else read_size
+    table, unreadable = _measure(table, size_of, workers, progress)
+    findings.add("unreadable images", unreadable.values())
+    order = _check_colours(table, findings)
+    report = DatasetReport(
+        rows,
+        len(files),
+        len(table),
+        findings.freeze(),
+        unreadable,
+        order,
+    )
+    if table.empty:
+        raise DatasetInvalid(f"Expected usable images in {where} but none is left:\n{report}")
+    numbered = table.reset_index()
+    return Dataset(name, numbered[list(COLUMNS)], report)
+
+
+def _join_tables(
+    files: "pd.Series[str]",
+    tables: Tables,
+    findings: Findings,
+) -> pd.DataFrame:
+    """Return path, labels, facts and origin of the images, by id.
+
+    With a ground truth, images without a row in it are left out.
+    """
+    labels = tables.labels
     if labels is not None:
-        labels = complete_labels(labels, found)
-    if origin is not None:
-        found.add("images without a source", files.index.difference(origin.index))
+        labels = complete_labels(labels, findings)
+    if tables.origin is not None:
+        without_source = files.index.difference(tables.origin.index)
+        findings.add("images without a source", without_source)
 
     table = files.to_frame("path")
     if labels is None:
-        labels = complete_labels(table.assign(diagnosis=_text(table)), found)
+        unlabelled = table.assign(diagnosis=_text(table))
+        labels = complete_labels(unlabelled, findings)
     elif not tables.whole:
+        # In a one-hot ground truth a row without a label is faulty and was reported.
         labels = labels.dropna(how="all")
     table = table.join(labels[["diagnosis", "malignant"]], how="inner")
-    for columns, part in ((METADATA_COLUMNS, facts), (SOURCE_COLUMNS, origin)):
-        table = (
-            table.assign(**dict.fromkeys(columns, _text(table)))
-            if part is None
-            else table.join(part)
-        )
+    table = _with_columns(table, METADATA_COLUMNS, tables.facts)
+    table = _with_columns(table, SOURCE_COLUMNS, tables.origin)
+
     text = [column for column in table if column not in ("malignant", "age_approx")]
     table = table.astype({**dict.fromkeys(text, "str"), "age_approx": "Float64"})
     table["archive"] = table["archive"].fillna(archive_of(table["lesion_id"]))
+    return table
 
-    table, unreadable = _measure(table, _decoded_size if verify else read_size, workers, progress)
-    found.add("unreadable images", unreadable.values())
-    order = UNCHECKED if table.empty else check_channel_order(table.reset_index())
-    if order.warning:
-        where_swapped = f"a sample of {order.checked}"
-        found.add("images with red and blue swapped", order.swapped, where_swapped)
-    report = DatasetReport(rows, len(files), len(table), found.freeze(), unreadable, order)
+
+def _with_columns(
+    table: pd.DataFrame,
+    columns: tuple[str, ...],
+    part: pd.DataFrame | None,
+) -> pd.DataFrame:
+    """Return the table joined with `part`, or with empty `columns` where there is no part."""
+    if part is not None:
+        return table.join(part)
+    return table.assign(**dict.fromkeys(columns, _text(table)))
+
+
+def _check_colours(table: pd.DataFrame, findings: Findings) -> ChannelOrder:
+    """Check red and blue in a sample of the images, and report images that look swapped."""
     if table.empty:
-        raise DatasetInvalid(f"Expected usable images in {where} but none is left:\n{report}")
-    return Dataset(name, table.reset_index()[list(COLUMNS)], report)
+        return UNCHECKED
+    order = check_channel_order(table.reset_index())
+    if order.warning:
+        where = f"a sample of {order.checked}"
+        findings.add("images with red and blue swapped", order.swapped, where)
+    return order
 
 
-def _find_images(root: Path, layout: Layout, found: Findings) -> "pd.Series[str]":
-    """Return id -> absolute path of the image files of a layout, sorted by id; hidden files and droppings do not count.
+def _find_images(
+    root: Path,
+    layout: Layout,
+    findings: Findings,
+) -> "pd.Series[str]":
+    """Return id -> absolute path of the image files of a layout, sorted by id.
 
-    An id is the name of the file without its suffix, or its path below `root` where folders hold different files of
-    that name; of files that are the same byte by byte the first is used.
+    Hidden files and files that systems leave behind are skipped. An id is the name of the file
+    without its suffix, or its path below `root` where folders hold different files of that name.
+    Of files that are equal byte by byte the first is used.
     """
     paths: dict[str, list[Path]] = {}
     for folder in layout.images:
-        for image, path in _images_in(folder, layout.tables, found).items():
+        for image, path in _images_in(folder, layout.tables, findings).items():
             paths.setdefault(image, []).append(path)
-    distinct = {image: _distinct(several) for image, several in paths.items()}
-    spare = [
-        path.name
-        for image, several in paths.items()
-        for path in several
-        if path not in distinct[image]
-    ]
-    found.add("several files for one id", spare)
-    found.add(
-        "one file name in several folders",
-        [image for image, several in distinct.items() if len(several) > 1],
-    )
+    distinct = {image: _distinct(files) for image, files in paths.items()}
+    _report_same_names(paths, distinct, findings)
+
     by_id: dict[str, str] = {}
-    for image, several in distinct.items():
-        for path in several:
-            below = path.with_suffix("").relative_to(root.absolute()).as_posix()
-            by_id[image if len(several) == 1 else composed(below)] = str(path)
+    for image, files in distinct.items():
+        if len(files) == 1:
+            by_id[image] = str(files[0])
+            continue
+        for path in files:
+            below = path.with_suffix("").relative_to(root.absolute())
+            by_id[composed(below.as_posix())] = str(path)
     if not by_id:
         raise DatasetInvalid(
             f"Expected images ({', '.join(SUPPORTED_SUFFIXES)}) in {root} but none came. "
@@ -231,56 +306,99 @@ def _find_images(root: Path, layout: Layout, found: Findings) -> "pd.Series[str]
     return pd.Series(by_id, dtype="str").rename_axis("image").sort_index()
 
 
-def _report_faults(read: Folder | Tree, found: Findings) -> None:
+def _report_same_names(
+    paths: dict[str, list[Path]],
+    distinct: dict[str, list[Path]],
+    findings: Findings,
+) -> None:
+    """Report copies of a file, and names that different files share, in several folders."""
+    spare = []
+    for image, files in paths.items():
+        spare += [path.name for path in files if path not in distinct[image]]
+    findings.add("several files for one id", spare)
+    shared = [image for image, files in distinct.items() if len(files) > 1]
+    findings.add("one file name in several folders", shared)
+
+
+def _report_faults(read: Folder | Tree, findings: Findings) -> None:
     """Add the broken links and the unreadable folders to the findings."""
-    for kind, title in (
-        ("broken link", "broken links"),
-        ("unreadable", "folders that cannot be read"),
-    ):
-        found.add(title, [_shown(str(fault.path)) for fault in read.faults if fault.kind == kind])
+    broken = []
+    unreadable = []
+    for fault in read.faults:
+        path = _shown(str(fault.path))
+        if fault.kind == "broken link":
+            broken.append(path)
+        else:
+            unreadable.append(path)
+    findings.add("broken links", broken)
+    findings.add("folders that cannot be read", unreadable)
 
 
 def _distinct(files: list[Path]) -> list[Path]:
-    """Return the first of all files that are equal byte by byte."""
-    kept: list[Path] = []
+    """Return the files without those that equal an earlier one byte by byte."""
+    # filecmp compares sizes first, so most different files are not read.
+    distinct: list[Path] = []
     for path in files:
-        if not any(filecmp.cmp(path, other, shallow=False) for other in kept):
-            kept.append(path)
-    return kept
+        if not any(filecmp.cmp(path, other, shallow=False) for other in distinct):
+            distinct.append(path)
+    return distinct
 
 
-def _images_in(folder: Path, tables: frozenset[Path], found: Findings) -> dict[str, Path]:
-    """Return the name without suffix -> absolute path of the image files directly in a folder; report other files.
+def _images_in(
+    folder: Path,
+    tables: frozenset[Path],
+    findings: Findings,
+) -> dict[str, Path]:
+    """Return the name without suffix -> absolute path of the image files directly in a folder.
 
-    Not the `tables` among them, for they are read.
+    Other files are reported, except the `tables`, which are read elsewhere.
     """
-    inside = list_folder(folder)
-    if closed := [fault for fault in inside.faults if fault.path == folder]:
-        raise DatasetInvalid(f"Expected a folder of images at {folder}, but {closed[0].reason}")
-    names = list(inside.names)
-    foreign = [name for name in names if _shown(name) != name]
-    found.add("file names that are not UTF-8", map(_shown, foreign))
-    names = [name for name in names if _shown(name) == name]
-    suffixes = {name: Path(name).suffix.lower() for name in names}
-    pictures = [name for name in names if suffixes[name] in SUPPORTED_SUFFIXES]
-    found.add(
-        "files that are no image",
-        [
-            name
-            for name in names
-            if suffixes[name] not in SUPPORTED_SUFFIXES and folder / name not in tables
-        ],
-    )
+    names = _image_names(folder, tables, findings)
+    # A stable sort: with several files for one id, the first of SUPPORTED_SUFFIXES wins.
+    names.sort(key=_suffix_rank)
     paths: dict[str, Path] = {}
     spare: list[str] = []
-    for name in sorted(pictures, key=lambda name: SUPPORTED_SUFFIXES.index(suffixes[name])):
+    for name in names:
         image = composed(Path(name).stem)
         if image in paths:
             spare.append(name)
         else:
             paths[image] = folder.absolute() / name
-    found.add("several files for one id", spare)
+    findings.add("several files for one id", spare)
     return paths
+
+
+def _image_names(
+    folder: Path,
+    tables: frozenset[Path],
+    findings: Findings,
+) -> list[str]:
+    """Return the names of the image files directly in a folder; report the other files."""
+    inside = list_folder(folder)
+    for fault in inside.faults:
+        if fault.path == folder:
+            raise DatasetInvalid(f"Expected a folder of images at {folder}, but {fault.reason}")
+    images = []
+    others = []
+    not_utf8 = []
+    for name in inside.names:
+        if _shown(name) != name:
+            not_utf8.append(_shown(name))
+        elif _suffix(name) in SUPPORTED_SUFFIXES:
+            images.append(name)
+        elif folder / name not in tables:
+            others.append(name)
+    findings.add("file names that are not UTF-8", not_utf8)
+    findings.add("files that are no image", others)
+    return images
+
+
+def _suffix(name: str) -> str:
+    return Path(name).suffix.lower()
+
+
+def _suffix_rank(name: str) -> int:
+    return SUPPORTED_SUFFIXES.index(_suffix(name))
 
 
 def _shown(name: str) -> str:
@@ -292,26 +410,33 @@ def _compare_ids(
     images: "pd.Index[str]",
     labels: pd.DataFrame | None,
     facts: pd.DataFrame | None,
-    found: Findings,
+    findings: Findings,
 ) -> int:
-    """Report the ids that images, ground truth and metadata do not share; return how many the CSVs have."""
+    """Report the ids that images, ground truth and metadata do not share.
+
+    Return how many ids the CSV files have.
+    """
     parts = [part.index for part in (labels, facts) if part is not None]
     ids = parts[0].union(parts[-1]) if parts else images[:0]
-    found.add("rows without an image", ids.difference(images))
+    findings.add("rows without an image", ids.difference(images))
     if labels is None:
-        found.add("unlabelled images", images)
+        findings.add("unlabelled images", images)
     else:
-        found.add("images without ground truth", images.difference(labels.index))
+        unlabelled = images.difference(labels.index)
+        findings.add("images without ground truth", unlabelled)
     if labels is not None and facts is not None:
-        found.add("ground-truth rows without metadata", labels.index.difference(facts.index))
-        found.add("metadata rows without ground truth", facts.index.difference(labels.index))
+        labels_alone = labels.index.difference(facts.index)
+        facts_alone = facts.index.difference(labels.index)
+        findings.add("ground-truth rows without metadata", labels_alone)
+        findings.add("metadata rows without ground truth", facts_alone)
     elif facts is not None:
-        found.add("images without metadata", images.difference(facts.index))
+        without_facts = images.difference(facts.index)
+        findings.add("images without metadata", without_facts)
     return len(ids)
 
 
 def _text(table: pd.DataFrame) -> "pd.Series[str]":
-    """Return a column of text in which everything is missing."""
+    """Return a text column with only missing values, on the index of the table."""
     return pd.Series(pd.NA, index=table.index, dtype="str")
 
 
@@ -321,29 +446,32 @@ def _measure(
     workers: int | None,
     progress: Progress,
 ) -> tuple[pd.DataFrame, dict[str, str]]:
-    """Add width_px and height_px, leave out the images that cannot be read, and return why they cannot."""
-    sizes: list[tuple[int, int] | ImageRejected] = []
+    """Return the readable images with width_px and height_px, and the others -> the reason."""
 
-    def measured(path: str) -> tuple[int, int] | ImageRejected:
+    def size_or_error(path: str) -> tuple[int, int] | ImageRejected:
         try:
             return size_of(path)
         except ImageRejected as error:
             return error
 
-    for size in map_ahead(measured, table["path"], workers=workers):
-        sizes.append(size)
-        progress("checking images", len(sizes), len(table))
-    unreadable = {
-        i: str(why)
-        for i, why in zip(table.index, sizes, strict=True)
-        if isinstance(why, ImageRejected)
-    }
-    readable = [not isinstance(size, ImageRejected) for size in sizes]
-    width_height = [size for size in sizes if not isinstance(size, ImageRejected)]
-    table = table[readable].copy()
-    table["width_px"] = pd.array([width for width, _ in width_height], dtype="Int64")
-    table["height_px"] = pd.array([height for _, height in width_height], dtype="Int64")
-    return table, unreadable
+    sizes = map_ahead(size_or_error, table["path"], workers=workers)
+    is_readable = []
+    widths = []
+    heights = []
+    unreadable = {}
+    for place, size in enumerate(sizes):
+        if isinstance(size, ImageRejected):
+            is_readable.append(False)
+            unreadable[table.index[place]] = str(size)
+        else:
+            is_readable.append(True)
+            widths.append(size[0])
+            heights.append(size[1])
+        progress("checking images", place + 1, len(table))
+    readable = table[is_readable].copy()
+    readable["width_px"] = pd.array(widths, dtype="Int64")
+    readable["height_px"] = pd.array(heights, dtype="Int64")
+    return readable, unreadable
 
 
 def _decoded_size(path: str) -> tuple[int, int]:
@@ -352,5 +480,10 @@ def _decoded_size(path: str) -> tuple[int, int]:
 
 
 def short_sides(table: pd.DataFrame) -> NDArray[np.float64]:
-    """Return the short side of each image of a data set's table in px, (N,) float64, NaN where it is not known."""
-    return table[["width_px", "height_px"]].min(axis=1).to_numpy(np.float64, na_value=np.nan)
+    """Return the short side of each image of a data set's table in px.
+
+    The result is (N,) float64, with NaN where the size is missing.
+    """
+    sides = table[["width_px", "height_px"]]
+    shortest = sides.min(axis=1)
+    return shortest.to_numpy(np.float64, na_value=np.nan)

@@ -1,4 +1,4 @@
-"""What a data set holds twice, and where its labels contradict each other."""
+"""Finds duplicate images in a data set, and labels that contradict each other."""
 
 import hashlib
 import os
@@ -18,18 +18,17 @@ from cadlib.progress import Progress, no_progress
 
 Rows = NDArray[np.int64]
 
-"""Called with (what is done, done, total), in the caller's thread."""
-
 MAX_SHOWN = 5
 _IN_DOUBT = {"near-duplicates": ", by their hash; look at them"}
 
 
 @dataclass(frozen=True, eq=False)
 class Duplicates:
-    """The images of a data set that are one lesion or one picture.
+    """The images of a data set that show one lesion or are copies of one image.
 
-    `table` is that of the data set, numbered from 0, without the `unreadable` images, and with sha256 (of the file)
-    and phash (uint64). `groups` has, for each of CONTRADICTIONS, the rows of two or more images that are one by it.
+    `table` is the table of the data set, numbered from 0, without the `unreadable` images, and
+    with sha256 (of the file) and phash (uint64). `groups` maps each kind in CONTRADICTIONS to
+    groups of rows; the two or more images of a group are one by that kind.
     """
 
     name: str
@@ -38,52 +37,73 @@ class Duplicates:
     groups: dict[str, tuple[Rows, ...]]
 
     def contradictions(self, kind: str) -> tuple[Rows, ...]:
-        """Return the groups of a kind of which two images have labels that contradict each other."""
+        """Return the groups of a kind with two labels that contradict each other."""
         labels = label_words(self.table)
-        return tuple(
-            rows for rows in self.groups[kind] if labels_contradict(labels.iloc[rows].dropna())
-        )
+        contradicting = []
+        for rows in self.groups[kind]:
+            group_labels = labels.iloc[rows].dropna()
+            if labels_contradict(group_labels):
+                contradicting.append(rows)
+        return tuple(contradicting)
 
     def named(self, rows: Rows) -> str:
         """Return the images of some rows with their diagnoses, as text."""
         images = self.table.iloc[rows]
-        return ", ".join(
-            f"{image} {'without a label' if pd.isna(code) else code}"
-            for image, code in zip(images["image"], label_words(images), strict=True)
-        )
+        labels = label_words(images)
+        texts = []
+        for image, label in zip(images["image"], labels, strict=True):
+            text = "without a label" if pd.isna(label) else label
+            texts.append(f"{image} {text}")
+        return ", ".join(texts)
 
     def __str__(self) -> str:
         lines = [f"{self.name}: {len(self.table):,} images, {len(self.unreadable):,} not readable"]
         for kind in CONTRADICTIONS[1:]:
             groups = self.groups[kind]
-            lines.append(f"{len(groups):>8,}  {kind}, {sum(map(len, groups)):,} images")
+            n_images = sum(len(rows) for rows in groups)
+            lines.append(f"{len(groups):>8,}  {kind}, {n_images:,} images")
         for kind in CONTRADICTIONS:
-            against = self.contradictions(kind)
-            lines.append(
-                f"{len(against):>8,}  labels that contradict each other: {kind}{_IN_DOUBT.get(kind, '')}"
-            )
-            lines += [f"{'':>8}  {self.named(rows)}" for rows in against[:MAX_SHOWN]]
-            lines += [f"{'':>8}  …"] * (len(against) > MAX_SHOWN)
+            lines += self._contradiction_lines(kind)
         return "\n".join(lines)
+
+    def _contradiction_lines(self, kind: str) -> list[str]:
+        """Return the number of contradictions of a kind, and the first of them, a line each."""
+        groups = self.contradictions(kind)
+        doubt = _IN_DOUBT.get(kind, "")
+        title = f"labels that contradict each other: {kind}{doubt}"
+        lines = [f"{len(groups):>8,}  {title}"]
+        for rows in groups[:MAX_SHOWN]:
+            images = self.named(rows)
+            lines.append(f"{'':>8}  {images}")
+        if len(groups) > MAX_SHOWN:
+            lines.append(f"{'':>8}  …")
+        return lines
 
 
 def find_duplicates(dataset: Dataset, progress: Progress) -> Duplicates:
-    """Look for images of one lesion, identical files and near-duplicates, as far apart as a split joins them.
+    """Find images of one lesion, identical files and near-duplicates.
 
-    Raise DatasetInvalid when no image can be read.
+    Near-duplicates are at most as far apart as images that a split joins. Raise DatasetInvalid
+    when no image can be read.
     """
     hashes = splits.perceptual_hashes(dataset.table, progress)
     if not len(hashes):
         raise DatasetInvalid(
             f"Expected images in {dataset.name} that can be read but none can; fetch them again."
         )
+    # Unreadable images have no hash.
     unreadable = tuple(dataset.table["image"].drop(hashes.index))
     table = dataset.table.loc[hashes.index].reset_index(drop=True)
     digests = file_hashes(table["path"], progress)
     table = table.assign(phash=hashes.to_numpy(), sha256=digests)
-    alone = table.assign(lesion_id=None, lesion_group=None)
-    one = (table["lesion_id"], table["sha256"], splits.lesion_groups(alone, table["phash"]))
-    groups = {kind: together(of) for kind, of in zip(CONTRADICTIONS, one, strict=True)}
+
+    # Without the ids of lesions only the hashes join images.
+    without_ids = table.assign(lesion_id=None, lesion_group=None)
+    near = splits.lesion_groups(without_ids, table["phash"])
+    keys = (table["lesion_id"], table["sha256"], near)
+    groups = {}
+    for kind, key in zip(CONTRADICTIONS, keys, strict=True):
+        groups[kind] = together(key)
     return Duplicates(dataset.name, table, unreadable, groups)
 
 
@@ -98,13 +118,25 @@ def file_hashes(paths: "pd.Series[str]", progress: Progress = no_progress) -> li
 
 
 def together(names: "pd.Series[str] | pd.Series[int]") -> tuple[Rows, ...]:
-    """Return the row numbers of each value that comes twice or more often; a missing value is none."""
+    """Return the row numbers of each value that occurs more than once.
+
+    Missing values are skipped.
+    """
     codes, _ = pd.factorize(names)
     order = np.argsort(codes, kind="stable")
-    groups = np.split(order, np.flatnonzero(np.diff(codes[order])) + 1)
-    return tuple(rows.astype(np.int64) for rows in groups if len(rows) > 1 and codes[rows[0]] >= 0)
+    steps = np.diff(codes[order])
+    starts = np.flatnonzero(steps) + 1
+    groups = []
+    for rows in np.split(order, starts):
+        if len(rows) < 2:
+            continue
+        # A missing value has the code -1.
+        if codes[rows[0]] >= 0:
+            groups.append(rows.astype(np.int64))
+    return tuple(groups)
 
 
 def _digest(path: str) -> str:
     with open(path, "rb") as file:  # noqa: PTH123 - the path of a table's cell as it is
-        return hashlib.file_digest(file, "sha256").hexdigest()
+        digest = hashlib.file_digest(file, "sha256")
+    return digest.hexdigest()

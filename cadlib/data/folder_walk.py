@@ -1,6 +1,7 @@
-"""List the folders and files below a folder that may be data.
+"""Lists the folders and files below a folder that may be data.
 
-`predict` and data sets share this module. Both skip the same names, follow the same links and report the same faults.
+`predict` and data sets share this module. Both skip the same names, follow the same links and
+report the same faults.
 """
 
 import errno
@@ -12,7 +13,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-# Names that systems, NAS devices, archives and notebooks leave behind. Names with a leading dot are skipped anyway.
+# Names that systems, NAS devices, archives and notebooks leave behind.
+# Names with a leading dot are skipped anyway.
 _DROPPINGS = frozenset(
     {
         # NAS: Synology, QNAP, NetApp
@@ -46,21 +48,22 @@ _DROPPINGS = frozenset(
     }
 )
 _LOCK_OF_OFFICE = "~$"
-_ORIGIN_OF_DOWNLOAD = ":zone.identifier"  # a stream of NTFS, which WSL writes as a file of its own
+# A stream of NTFS, which WSL writes as a separate file.
+_ORIGIN_OF_DOWNLOAD = ":zone.identifier"
 _RESCUED_BY_WINDOWS = re.compile(r"found\.\d{3}")
 
-_NO_TARGET = (
-    errno.ELOOP,
-    errno.ENOTDIR,
-    errno.ENAMETOOLONG,
-)  # of a link: to itself, to below a file, to no path
+# Errors of a link without a target: to itself, to below a file, to no path.
+_NO_TARGET = (errno.ELOOP, errno.ENOTDIR, errno.ENAMETOOLONG)
 
 FaultKind = Literal["broken link", "unreadable"]
 
 
 @dataclass(frozen=True)
 class Fault:
-    """A link without a target, or a folder or entry that cannot be read; `reason` says what to do about it."""
+    """A link without a target, or a folder or entry that cannot be read.
+
+    `reason` is a sentence with the cause and advice.
+    """
 
     path: Path
     kind: FaultKind
@@ -69,9 +72,10 @@ class Fault:
 
 @dataclass(frozen=True)
 class Folder:
-    """The data in one folder, each sorted by name; `links` are those of its `folders` that are links.
+    """The data in one folder, each sorted by name; `links` are the `folders` that are links.
 
-    `names` are those of regular files and of links to such. Devices, pipes and sockets are not among them.
+    `names` are the names of regular files and of links to regular files. Devices, pipes and
+    sockets are skipped.
     """
 
     path: Path
@@ -100,60 +104,81 @@ class Tree:
 
 
 def is_data(name: str) -> bool:
-    """Tell whether a file or folder of this name may be data: it is not hidden and no system left it behind."""
+    """Return whether a file or folder of this name may be data.
+
+    Hidden names, and names that a system left behind, are no data.
+    """
     plain = name.lower()
-    if plain.startswith((".", _LOCK_OF_OFFICE)) or plain.endswith(_ORIGIN_OF_DOWNLOAD):
+    if plain.startswith((".", _LOCK_OF_OFFICE)):
+        return False
+    if plain.endswith(_ORIGIN_OF_DOWNLOAD):
         return False
     return plain not in _DROPPINGS and not _RESCUED_BY_WINDOWS.fullmatch(plain)
 
 
 def list_folder(path: Path) -> Folder:
-    """Return the data directly in a folder. A folder that cannot be read is empty and has a fault that says so."""
+    """Return the data directly in a folder.
+
+    A folder that cannot be read is empty and has a fault with the reason.
+    """
     try:
         with os.scandir(path) as entries:
             data = [entry for entry in entries if is_data(entry.name)]
     except OSError as error:
-        return Folder(path, (), (), frozenset(), (_unreadable(path, error),))
+        fault = _unreadable(path, error)
+        return Folder(path, (), (), frozenset(), (fault,))
 
     names: list[str] = []
     folders: list[Path] = []
     links: set[Path] = set()
     faults: list[Fault] = []
     for entry in data:
+        child = path / entry.name
         try:
             if entry.is_file():
                 names.append(entry.name)
             elif entry.is_dir():
-                folders.append(path / entry.name)
+                folders.append(child)
                 if entry.is_symlink():
-                    links.add(path / entry.name)
-            elif entry.is_symlink() and not (path / entry.name).exists():
-                faults.append(_broken(path / entry.name))
+                    links.add(child)
+            elif entry.is_symlink() and not child.exists():
+                faults.append(_broken(child))
         except OSError as error:
-            dead_end = entry.is_symlink() and error.errno in _NO_TARGET
-            fault = (
-                _broken(path / entry.name) if dead_end else _unreadable(path / entry.name, error)
-            )
-            faults.append(fault)
+            faults.append(_entry_fault(entry, child, error))
     names.sort()
     folders.sort()
-    faults.sort(key=lambda fault: fault.path)
+    faults.sort(key=_path_of)
     return Folder(path, tuple(names), tuple(folders), frozenset(links), tuple(faults))
 
 
-def read_tree(
-    root: Path, depth: int | None = None, enter: Callable[[Path], bool] = lambda _: True
-) -> Tree:
-    """Return the data in a folder and those below it, down to `depth` levels, where `enter` returns true for a folder.
+def _entry_fault(entry: os.DirEntry[str], path: Path, error: OSError) -> Fault:
+    """Return the fault of an entry of a folder whose kind cannot be read."""
+    if entry.is_symlink() and error.errno in _NO_TARGET:
+        return _broken(path)
+    return _unreadable(path, error)
 
-    Links are followed, also out of the folder. Each folder is read once, whatever leads to it, so that links that form
-    a circle end. A folder is read under its own path before a link to it is followed. Then the result does not depend
-    on the order of names.
+
+def _path_of(item: Fault | Folder) -> Path:
+    return item.path
+
+
+def read_tree(
+    root: Path,
+    depth: int | None = None,
+    enter: Callable[[Path], bool] = lambda _: True,
+) -> Tree:
+    """Return the data in a folder and in the folders below it, down to `depth` levels.
+
+    A folder is read only where `enter` returns true for it. Links are followed, also out of the
+    folder. Each folder is read once, however many paths lead to it, so links that form a circle
+    end. A folder is read under its own path before a link to it is followed, so the result does
+    not depend on the order of names.
     """
     folders: list[Folder] = []
     faults: list[Fault] = []
-    read: set[tuple[int, int]] = set()
-    waiting = [(False, root, 0)]  # a heap: real folders first, then links, each by path
+    visited: set[tuple[int, int]] = set()
+    # A heap of (is a link, path, level): real folders first, then links, each by path.
+    waiting = [(False, root, 0)]
     while waiting:
         _, path, level = heapq.heappop(waiting)
         try:
@@ -161,9 +186,11 @@ def read_tree(
         except OSError as error:
             faults.append(_unreadable(path, error))
             continue
-        if (status.st_dev, status.st_ino) in read:
+        # The same for every path and link to a folder.
+        identity = (status.st_dev, status.st_ino)
+        if identity in visited:
             continue
-        read.add((status.st_dev, status.st_ino))
+        visited.add(identity)
         if not enter(path):
             continue
 
@@ -173,19 +200,24 @@ def read_tree(
         if depth is not None and level == depth:
             continue
         for child in folder.folders:
-            heapq.heappush(waiting, (child in folder.links, child, level + 1))
-    folders.sort(key=lambda folder: folder.path)
-    faults.sort(key=lambda fault: fault.path)
+            is_link = child in folder.links
+            heapq.heappush(waiting, (is_link, child, level + 1))
+    folders.sort(key=_path_of)
+    faults.sort(key=_path_of)
     return Tree(tuple(folders), tuple(faults))
 
 
 def _broken(link: Path) -> Fault:
     target = link.readlink()
-    reason = f"{link.name} is a link to {target}, which is not there. Restore the target or remove the link."
+    reason = (
+        f"{link.name} is a link to {target}, which is not there. "
+        "Restore the target or remove the link."
+    )
     return Fault(link, "broken link", reason)
 
 
 def _unreadable(path: Path, error: OSError) -> Fault:
     reason = error.strerror or type(error).__name__
     advice = "Check the rights of the folder, the disk and the network."
-    return Fault(path, "unreadable", f"{path.name or path} cannot be read: {reason}. {advice}")
+    name = path.name or path
+    return Fault(path, "unreadable", f"{name} cannot be read: {reason}. {advice}")

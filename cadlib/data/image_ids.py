@@ -13,7 +13,7 @@ _MONTH = "(?:jan|feb|mar|apr|may|jun|jul|aug|sep|oct|nov|dec)"
 _DATE = re.compile(rf"\d{{1,2}}-{_MONTH}|{_MONTH}-\d{{2}}", re.IGNORECASE)
 _PATH_CHARACTERS = frozenset("./\\")
 _SPREADSHEET_DIGITS = 15
-"""Significant digits of a number in a spreadsheet; later ones become zeros."""
+"""Significant digits of a number in a spreadsheet; the digits after them become zeros."""
 
 
 def composed(text: str) -> str:
@@ -22,7 +22,7 @@ def composed(text: str) -> str:
 
 
 def without_suffix(name: str) -> str:
-    """Return a file name or path without its suffix where that is one of an image."""
+    """Return a file name or path without the suffix of an image."""
     suffix = PurePosixPath(name).suffix
     is_image = suffix.lower() in SUPPORTED_SUFFIXES
     return name.removesuffix(suffix) if is_image else name
@@ -41,7 +41,7 @@ def resolve_id(cell: str, images: frozenset[str]) -> str:
         return composed(cell)
     path = "/".join(PurePosixPath(composed(cell).replace("\\", "/")).parts)
     stem = without_suffix(path)
-    # An id may itself end like a file, as that of "a.jpg.jpg" does; the file name goes first.
+    # An id may itself end like a file: that of "a.jpg.jpg" is "a.jpg". So the stem goes first.
     for name in (stem, path):
         parts = name.split("/")
         for first in range(len(parts)):
@@ -52,10 +52,10 @@ def resolve_id(cell: str, images: frozenset[str]) -> str:
 
 
 def changed_by_spreadsheet(ids: Iterable[str], images: Iterable[str]) -> list[str]:
-    """Return those of the `ids` without an image that look like a spreadsheet's numbers or dates.
+    """Return the `ids` that look like a spreadsheet's numbers or dates.
 
-    Each is followed by the image that may be meant. None of them is corrected: 1.0E+05 is
-    one of many ids.
+    The ids have no image. Each is followed by the image that may be meant. None of them is
+    corrected: 1.0E+05 may stand for many ids.
     """
     by_number: dict[str, str] = {}
     by_digits: dict[str, str] = {}
@@ -65,13 +65,28 @@ def changed_by_spreadsheet(ids: Iterable[str], images: Iterable[str]) -> list[st
             by_digits[image[:_SPREADSHEET_DIGITS]] = image
     changed = []
     for name in ids:
-        number = _FLOAT.fullmatch(name)
-        digits = number[1] if number else name
-        similar = by_number.get(digits.lstrip("0")) if digits.isdecimal() else None
-        if digits.isdecimal() and len(digits) > _SPREADSHEET_DIGITS:
-            similar = similar or by_digits.get(digits[:_SPREADSHEET_DIGITS])
+        similar = _image_of_number(name, by_number, by_digits)
         if similar is not None:
             changed.append(f"{name} (image {similar})")
         elif _SCIENTIFIC.fullmatch(name) or _DATE.fullmatch(name):
             changed.append(name)
     return changed
+
+
+def _image_of_number(
+    name: str,
+    by_number: dict[str, str],
+    by_digits: dict[str, str],
+) -> str | None:
+    """Return the image whose id became the number `name` in a spreadsheet, None without one.
+
+    `by_number` has ids without leading zeros, `by_digits` their first 15 digits.
+    """
+    number = _FLOAT.fullmatch(name)
+    digits = number[1] if number else name
+    if not digits.isdecimal():
+        return None
+    similar = by_number.get(digits.lstrip("0"))
+    if len(digits) > _SPREADSHEET_DIGITS:
+        similar = similar or by_digits.get(digits[:_SPREADSHEET_DIGITS])
+    return similar

@@ -22,23 +22,27 @@ _REASONS = (
     "images without ground truth",
     "unlabelled images",
 )
-"""Kinds of findings that tell why an image has no label."""
+"""Kinds of findings that explain why an image has no label."""
 
 
 def check_labelled(dataset: Dataset, *, malignant_alone: bool = False) -> None:
-    """Raise DatasetInvalid where no image has a label, with the findings that tell why.
+    """Raise DatasetInvalid when no image has a label, with the findings that explain it.
 
-    With `malignant_alone` a label that tells only malignant or benign counts, too.
+    With `malignant_alone` a label that is only malignant or benign counts, too.
     """
-    diagnosed = dataset.table["diagnosis"].isin(CODES)
-    labelled = has_label(dataset.table) if malignant_alone else diagnosed
-    if labelled.any():
+    is_diagnosed = dataset.table["diagnosis"].isin(CODES)
+    is_labelled = has_label(dataset.table) if malignant_alone else is_diagnosed
+    if is_labelled.any():
         return
-    findings = dataset.report.findings
-    reasons = [str(f) for f in findings if f.kind.partition(" in ")[0] in _REASONS]
+    codes = ", ".join(CODES)
     alternative = ", or labelled as malignant or benign," if malignant_alone else ""
-    raise DatasetInvalid(
-        f"Expected images with one of the diagnoses {', '.join(CODES)}{alternative} in "
+    message = (
+        f"Expected images with one of the diagnoses {codes}{alternative} in "
         f"{dataset.name}, but none of its {len(dataset.table):,} images has one. "
-        "Correct the labels." + "".join(f"\n{reason}" for reason in reasons)
+        "Correct the labels."
     )
+    for finding in dataset.report.findings:
+        kind, _, _ = finding.kind.partition(" in ")
+        if kind in _REASONS:
+            message += f"\n{finding}"
+    raise DatasetInvalid(message)

@@ -7,15 +7,18 @@ from cadlib.metrics.partial_labels import GROUPS, malignant_of
 
 
 def complete_labels(labels: pd.DataFrame, findings: Findings) -> pd.DataFrame:
-    """Return labels by id with the columns diagnosis and malignant, which follows from a diagnosis.
+    """Return labels by id with the columns diagnosis and malignant, which follows from it.
 
-    `labels` may have no column `malignant`. A diagnosis that contradicts it is reported, and decides.
+    `labels` may have no column `malignant`. Where a diagnosis contradicts this column, it is
+    reported, and the diagnosis decides.
     """
     malignant = malignant_of(labels)
     if "malignant" in labels:
-        contradicting = (malignant != labels["malignant"].astype("boolean")).fillna(value=False)
+        stated = labels["malignant"].astype("boolean")
+        is_contradicting = (malignant != stated).fillna(value=False)
         examples = []
-        for image, row in labels[contradicting].iterrows():
-            examples.append(f"{image} {row['diagnosis']} but {GROUPS[bool(row['malignant'])]}")
+        for image, row in labels[is_contradicting].iterrows():
+            group = GROUPS[bool(row["malignant"])]
+            examples.append(f"{image} {row['diagnosis']} but {group}")
         findings.add("diagnoses that contradict malignant or benign", examples)
     return labels[["diagnosis"]].assign(malignant=malignant)

@@ -1,11 +1,14 @@
-"""Do two images show one picture? Asked of their pixels, for what a hash and a network call alike need not be it.
+"""Measures whether two images show the same, by their pixels.
 
-Pictures of a kind look alike as a whole: pale skin with a brown spot, or a bright circle on black, as a dermatoscope
-shows it. What only one picture has is its detail: each place compared with its own surroundings, at an equal contrast
-everywhere, and the black around the field of view left out. Details of one picture agree also after it was
-compressed, resized, recoloured, mirrored or turned by quarters, and those of two photographs of a lesion if taken
-from the same place. The thresholds were read off all 136 million pairs across the splits of isic2019 1.2.0, with the
-pictures in view (`python -m cadlib audit --sheet`).
+Neither a hash nor a network can decide this: different images may be alike to both.
+
+Images of one kind look alike as a whole: pale skin with a brown spot, or a bright circle on black
+from a dermatoscope. Only the detail belongs to one image: each place compared with its own
+surroundings, at an equal contrast everywhere, without the black around the field of view. Details
+of one image still agree after it was compressed, resized, recoloured, mirrored or turned by
+quarters. Those of two photographs of a lesion agree if taken from the same place. The thresholds
+were read off all 136 million pairs across the splits of isic2019 1.2.0, with the images in view
+(`python -m cadlib audit --sheet`).
 """
 
 from collections.abc import Iterable
@@ -21,111 +24,160 @@ from cadlib.progress import Progress, no_progress
 SIDE_PX = 32
 TURNS = 8
 SAME = 0.75
-"""From here on two pictures show the same. There, six pairs from 0.796 on do; the first that does not: 0.674."""
+"""From this likeness on, two images show the same.
+
+In isic2019 1.2.0 six pairs from 0.796 on do; the first pair that does not has 0.674.
+"""
 SAME_IF_NEAREST = 0.65
-"""The same where a network also finds no picture nearer: three more pairs do; the first in doubt: 0.606."""
+"""The same, where a network also finds no nearer image.
+
+Three more pairs show the same; the first doubtful one has 0.606.
+"""
 WIDE_FIELD = 0.8
+"""Share of the image from which on a field of view is wide."""
 SAME_IN_NARROW_FIELD = 0.9
-"""With less of the picture in view, a spot on plain skin is alike to others: up to 0.846 there."""
+"""The same in a narrow field: there a spot on plain skin is alike to others, up to 0.846."""
 
 _DARK = 0.3
-"""Of the brightness of the skin: what is darker, and not within the lesion, is outside the field of view."""
+"""Share of the skin's brightness.
+
+Darker places outside the lesion are outside the field of view.
+"""
 _AROUND_PX = 1.5
 _BLOCK = 512
-"""Pictures that are compared with all others at a time."""
+"""Images that are compared with all others at a time."""
 _NOISE = 1.0
-"""Grey levels: contrast below this is what compression makes, and is not raised to the level of the rest."""
+"""Grey levels of contrast that come from compression; they are not amplified."""
 
 Floats = NDArray[np.float32]
 
 
 @dataclass(frozen=True, eq=False)
 class Details:
-    """The detail of N pictures: `values` (N, 32, 32) float32, each of mean 0 and length 1; all 0 where there is none.
+    """The detail of N images.
 
-    `fields` (N,) float32 is the share of a picture, 0 to 1, that is in the field of view.
+    `values` (N, 32, 32) float32 has mean 0 and length 1 in each image, or only 0 without detail.
+    `fields` (N,) float32 is the share of an image, 0 to 1, that is in the field of view.
     """
 
     values: Floats
     fields: Floats
 
     def of(self, rows: NDArray[np.int64]) -> "Details":
-        """Return those of some pictures."""
+        """Return the details of some of the images."""
         return Details(self.values[rows], self.fields[rows])
 
 
 def details_of(pictures: NDArray[np.uint8]) -> Details:
-    """Return the details of (N, S, S, 3) uint8 RGB."""
-    values, fields = zip(*map(_detail, pictures), strict=True)
+    """Return the details of (N, S, S, 3) uint8 RGB images."""
+    values = []
+    fields = []
+    for pixels in pictures:
+        value, field = _detail(pixels)
+        values.append(value)
+        fields.append(field)
     return Details(np.stack(values), np.array(fields, np.float32))
 
 
 def details_in(batches: Iterable[NDArray[np.uint8]]) -> Details:
-    """Return the details of pictures that come some at a time, each (n, S, S, 3) uint8 RGB."""
-    values, fields = zip(
-        *((some.values, some.fields) for some in map(details_of, batches)), strict=True
-    )
+    """Return the details of images that come in batches, each (n, S, S, 3) uint8 RGB."""
+    values = []
+    fields = []
+    for batch in batches:
+        details = details_of(batch)
+        values.append(details.values)
+        fields.append(details.fields)
     return Details(np.concatenate(values), np.concatenate(fields))
 
 
 def likeness(left: Details, right: Details) -> Floats:
-    """Return (N, M) correlations, -1 to 1, of N details with M, each at its best of eight flips and quarter turns."""
-    flat = left.values.reshape(len(left.values), -1)
-    sides = (right.values, right.values[:, :, ::-1])
-    best = np.full((len(left.values), len(right.values)), -1, np.float32)
-    for side in sides:
+    """Return (N, M) correlations, -1 to 1, of N details with M.
+
+    Each is the largest over eight flips and quarter turns.
+    """
+    n_left = len(left.values)
+    n_right = len(right.values)
+    flat = left.values.reshape(n_left, -1)
+    mirrored = right.values[:, :, ::-1]
+    best = np.full((n_left, n_right), -1, np.float32)
+    for side in (right.values, mirrored):
         for quarter in range(TURNS // 2):
-            turned = np.rot90(side, quarter, (1, 2)).reshape(len(side), -1)
-            np.maximum(best, flat @ turned.T, out=best)
+            turned = np.rot90(side, quarter, (1, 2))
+            correlation = flat @ turned.reshape(n_right, -1).T
+            np.maximum(best, correlation, out=best)
     return best
 
 
 def shows_the_same(
-    alike: Floats, left: Details, right: Details, nearest: NDArray[np.bool_]
+    alike: Floats,
+    left: Details,
+    right: Details,
+    nearest: NDArray[np.bool_],
 ) -> NDArray[np.bool_]:
-    """Tell of (N, M) pairs whether they show the same, by their likeness.
+    """Return whether (N, M) pairs show the same, by their likeness `alike`, (N, M).
 
-    `nearest` (N, M) marks the pairs than which a network finds none nearer.
+    `nearest` (N, M) marks the pairs for which a network finds no nearer pair.
     """
-    wide = np.minimum.outer(left.fields, right.fields) >= WIDE_FIELD
-    needed = np.where(wide, np.where(nearest, SAME_IF_NEAREST, SAME), SAME_IN_NARROW_FIELD)
-    found: NDArray[np.bool_] = alike >= needed.astype(np.float32)
-    return found
+    field = np.minimum.outer(left.fields, right.fields)
+    in_wide_field = np.where(nearest, SAME_IF_NEAREST, SAME)
+    threshold = np.where(field >= WIDE_FIELD, in_wide_field, SAME_IN_NARROW_FIELD)
+    is_same: NDArray[np.bool_] = alike >= threshold.astype(np.float32)
+    return is_same
 
 
 def likely_pairs(details: Details, progress: Progress = no_progress) -> NDArray[np.int64]:
-    """Return the (2, n) pairs, of N pictures all compared, that may show the same: for a split, which joins them.
+    """Return the (2, n) pairs, of all N images, that may show the same; a split joins them.
 
-    Each pair is taken for one that a network finds nearest, so none that an audit could call the same is missed. A
-    few more come along, which costs a split nothing. The time grows with the square of N.
+    Each pair is treated as if it were the nearest for a network, so no pair is missed that an
+    audit could call the same. The few pairs too many do no harm to a split. The time grows with
+    the square of N.
     """
-    n, found = len(details.values), [np.zeros((2, 0), np.int64)]
+    n = len(details.values)
+    pairs = [np.zeros((2, 0), np.int64)]
     for first in range(0, n, _BLOCK):
-        left = details.of(np.arange(first, min(first + _BLOCK, n)))
+        last = min(first + _BLOCK, n)
+        left = details.of(np.arange(first, last))
         right = details.of(np.arange(first, n))
         alike = likeness(left, right)
-        pairs = np.stack(np.nonzero(shows_the_same(alike, left, right, np.ones(alike.shape, bool))))
-        found.append(first + pairs[:, pairs[0] < pairs[1]])
-        progress("comparing images", min(first + _BLOCK, n), n)
-    return np.concatenate(found, axis=1)
+        all_nearest = np.ones(alike.shape, bool)
+        is_same = shows_the_same(alike, left, right, all_nearest)
+        same = np.stack(np.nonzero(is_same))
+        # Each pair once, and no image with itself.
+        is_upper = same[0] < same[1]
+        pairs.append(first + same[:, is_upper])
+        progress("comparing images", last, n)
+    return np.concatenate(pairs, axis=1)
 
 
 def _detail(pixels: NDArray[np.uint8]) -> tuple[Floats, float]:
-    small = (
-        Image.fromarray(pixels).convert("L").resize((SIDE_PX, SIDE_PX), Image.Resampling.HAMMING)
-    )
+    """Return the detail (32, 32) of an image, and the share of it in the field of view."""
+    image = Image.fromarray(pixels).convert("L")
+    small = image.resize((SIDE_PX, SIDE_PX), Image.Resampling.HAMMING)
     grey = np.asarray(small, np.float32)
-    bright = binary_fill_holes(grey > _DARK * np.percentile(grey, 75))
-    field = binary_erosion(bright, iterations=2, border_value=1).astype(np.float32)
-    rough = (grey - _smoothed(grey, field, _AROUND_PX)) * field
-    even = rough / (np.sqrt(_smoothed(rough**2, field, 2 * _AROUND_PX)) + _NOISE)
-    even -= field * (even.sum() / max(field.sum(), 1.0))
+    field = _field_of_view(grey)
+    around = _smoothed(grey, field, _AROUND_PX)
+    rough = (grey - around) * field
+    variance = _smoothed(rough**2, field, 2 * _AROUND_PX)
+    contrast: Floats = np.sqrt(variance)
+    even = rough / (contrast + _NOISE)
+    mean = even.sum() / max(field.sum(), 1.0)
+    even -= field * mean
     length = np.linalg.norm(even)
-    return np.float32(1 / length if length > 0 else 0) * even, float(field.mean())
+    scale = np.float32(1 / length if length > 0 else 0)
+    return scale * even, float(field.mean())
+
+
+def _field_of_view(grey: Floats) -> Floats:
+    """Return 1 in the field of view and 0 outside, float32, for grey levels of an image."""
+    skin = np.percentile(grey, 75)
+    bright = binary_fill_holes(grey > _DARK * skin)
+    field = binary_erosion(bright, iterations=2, border_value=1)
+    mask: Floats = field.astype(np.float32)
+    return mask
 
 
 def _smoothed(values: Floats, field: Floats, sigma_px: float) -> Floats:
-    """Return the mean around each place, over the field of view alone."""
+    """Return the weighted mean around each place, over the field of view alone."""
     weight: Floats = gaussian_filter(field, sigma_px)
     mean: Floats = gaussian_filter(values * field, sigma_px)
     mean /= np.maximum(weight, np.float32(1e-3))

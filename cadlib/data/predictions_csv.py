@@ -1,4 +1,7 @@
-"""predictions.csv: what a model said of each image, in ISIC's columns; written by one evaluation, read by another."""
+"""Writes and reads predictions.csv: the probabilities of each image.
+
+The file has ISIC's columns. One evaluation writes it, another one reads it.
+"""
 
 from pathlib import Path
 
@@ -24,25 +27,30 @@ PREDICTIONS_FILE = "predictions.csv"
 
 
 def predictions_table(
-    images: "pd.Series[str]", probabilities: NDArray[np.float64], unknown: ArrayLike = 0.0
+    images: "pd.Series[str]",
+    probabilities: NDArray[np.float64],
+    unknown: ArrayLike = 0.0,
 ) -> pd.DataFrame:
     """Return ISIC's columns (image, the eight codes, UNK) for (N,) ids and (N, 8) probabilities.
 
-    `unknown` is UNK, (N,) or one number, 0 to 1, above one half for a picture that is not known. It is no share of what
-    the eight sum to: they are what the model says of the picture if it is known.
+    `unknown` is UNK, (N,) or one number, 0 to 1; above one half the image is of an unknown kind.
+    The eight probabilities still sum to 1: they hold if the image is of a known kind.
     """
     table = pd.DataFrame(probabilities, columns=list(CODES))
     table.insert(0, "image", images.to_numpy())
-    return table.assign(**{UNKNOWN: np.broadcast_to(np.asarray(unknown, np.float64), len(table))})
+    shares = np.asarray(unknown, np.float64)
+    return table.assign(**{UNKNOWN: np.broadcast_to(shares, len(table))})
 
 
 def read_predictions(path: Path) -> pd.DataFrame:
-    """Return the eight probabilities of each image, (N, 8) float64 by id, of a file that `evaluate` wrote.
+    """Return the eight probabilities of each image, (N, 8) float64 by id, of a predictions.csv.
 
-    Raise DatasetInvalid for what is none: a column or a number missing, an id twice, a row that does not sum to 1.
+    Raise DatasetInvalid for another file: a column or a number missing, an id twice, a row that
+    does not sum to 1.
     """
     table = _read_columns(path)
-    if missing := [code for code in CODES if code not in table]:
+    missing = [code for code in CODES if code not in table]
+    if missing:
         raise DatasetInvalid(
             f"Expected a column for each of {', '.join(CODES)} in {path} but {missing} lack."
         )
@@ -51,18 +59,25 @@ def read_predictions(path: Path) -> pd.DataFrame:
             f"Expected an id of its own in each row of {path} but some are repeated or empty."
         )
     shares: pd.DataFrame = table[list(CODES)].apply(numbers).astype("float64")
-    right = (shares >= 0).all(axis=1) & ((shares.sum(axis=1) - 1).abs() <= ROW_SUM_TOLERANCE)
-    if not right.all():
+    is_positive = (shares >= 0).all(axis=1)
+    error = (shares.sum(axis=1) - 1).abs()
+    is_right = is_positive & (error <= ROW_SUM_TOLERANCE)
+    if not is_right.all():
+        n_wrong = (~is_right).sum()
         raise DatasetInvalid(
-            f"Expected eight probabilities that sum to 1 in each row of {path} but {(~right).sum():,} rows have not, "
-            f"the first {right.idxmin()}. Give the predictions.csv that `python -m cadlib evaluate --model NAME "
+            f"Expected eight probabilities that sum to 1 in each row of {path} "
+            f"but {n_wrong:,} rows have not, the first {is_right.idxmin()}. "
+            "Give the predictions.csv that `python -m cadlib evaluate --model NAME "
             "--data DIR --output DIR` writes."
         )
     return shares
 
 
 def read_unknown(path: Path) -> "pd.Series[float]":
-    """Return UNK of each image of such a file, float64 by id, 0 where it has none; raise DatasetInvalid for others."""
+    """Return UNK of each image of a predictions.csv, float64 by id, 0 without such a column.
+
+    Raise DatasetInvalid for another file.
+    """
     table = _read_columns(path)
     shares = pd.Series(0.0, table.index)
     if UNKNOWN in table:
@@ -78,50 +93,70 @@ def _read_columns(path: Path) -> pd.DataFrame:
     """Return the columns of a table of predictions as text, named by their codes, by id."""
     columns = image_columns(path)
     cells = read_text_table(path, lambda column: column in columns.used).cells
+    # Several columns may stand for one code, such as MEL and melanoma.
     codes = list(columns.classes.values())
-    if twice := sorted({code for code in codes if codes.count(code) > 1}):
+    repeated = sorted({code for code in codes if codes.count(code) > 1})
+    if repeated:
         raise DatasetInvalid(
-            f"Expected one column for each of {', '.join(twice)} in {path}. Remove the others."
+            f"Expected one column for each of {', '.join(repeated)} in {path}. Remove the others."
         )
-    named = cells.set_index(columns.image)[list(columns.classes)].set_axis(codes, axis=1)
-    ids = [
-        cell if pd.isna(cell) else resolve_id(original_cell(cell), frozenset())
-        for cell in named.index
-    ]
+    by_image = cells.set_index(columns.image)
+    named = by_image[list(columns.classes)].set_axis(codes, axis=1)
+    ids = []
+    for cell in named.index:
+        # A missing id stays missing here; the caller refuses it.
+        is_missing = pd.isna(cell)
+        ids.append(cell if is_missing else resolve_id(original_cell(cell), frozenset()))
     return named.set_axis(pd.Index(ids, dtype="str", name="image"))
 
 
 def join_predictions(
-    path: Path, ground_truth: Path, metadata: Path | None = None
+    path: Path,
+    ground_truth: Path,
+    metadata: Path | None = None,
 ) -> tuple[Dataset, NDArray[np.float64]]:
-    """Join a predictions.csv with its labels: a dataset, and (N, 8) float64, a row a row of its table.
+    """Join a predictions.csv with its labels: a data set, and (N, 8) float64, a row each.
 
-    A label is a diagnosis, or only malignant or benign.
-    There is no image file here: `path` and the size in px are missing. An image without a label stays, uncounted.
-    Raise DatasetInvalid when no image of the file has one.
+    A label is a diagnosis, or only malignant or benign. There are no image files here: `path` and
+    the size in px are missing. An image without a label stays in the table, but is not counted.
+    Raise DatasetInvalid when no image of the file has a label.
     """
-    found, shares = Findings(), read_predictions(path)
-    tables = Layout((), ground_truth, metadata).read(shares.index, found)
-    told = pd.DataFrame(columns=["diagnosis"]) if tables.labels is None else tables.labels
-    labels = complete_labels(told, found)
+    findings = Findings()
+    shares = read_predictions(path)
+    layout = Layout((), ground_truth, metadata)
+    tables = layout.read(shares.index, findings)
+    stated = tables.labels
+    if stated is None:
+        stated = pd.DataFrame(columns=["diagnosis"])
+    labels = complete_labels(stated, findings)
     table = shares[[]].join(labels)
     if not has_label(table).any():
         raise DatasetInvalid(
-            f"Expected images of {path} in {ground_truth} but none of its {len(table):,} has a label."
+            f"Expected images of {path} in {ground_truth} "
+            f"but none of its {len(table):,} has a label."
         )
-    found.add(
-        "images without ground truth",
-        table.index[table["diagnosis"].isna() & table["malignant"].isna()],
-    )
-    facts = pd.DataFrame(index=table.index, columns=list(METADATA_COLUMNS), dtype="str")
-    if tables.facts is not None:
-        facts = tables.facts.reindex(table.index)
-    table = table.join(facts).assign(archive=archive_of(facts["lesion_id"].astype("str")))
+    is_unlabelled = table["diagnosis"].isna() & table["malignant"].isna()
+    findings.add("images without ground truth", table.index[is_unlabelled])
+    table = _with_facts(table, tables.facts)
+    report = DatasetReport(len(labels), len(table), len(table), findings.freeze())
+    return Dataset(path.name, table, report), shares.to_numpy()
+
+
+def _with_facts(table: pd.DataFrame, facts: pd.DataFrame | None) -> pd.DataFrame:
+    """Return a data set's table for labels by id; columns without a value are missing."""
+    columns = list(METADATA_COLUMNS)
+    if facts is None:
+        facts = pd.DataFrame(index=table.index, columns=columns, dtype="str")
+    else:
+        facts = facts.reindex(table.index)
+    lesion_ids = facts["lesion_id"].astype("str")
+    table = table.join(facts).assign(archive=archive_of(lesion_ids))
     table["age_approx"] = table["age_approx"].astype("Float64")
     table = table.reset_index().reindex(columns=list(COLUMNS))
-    text, sizes = (
-        dict.fromkeys(("path", "lesion_group"), "str"),
-        dict.fromkeys(("width_px", "height_px"), "Int64"),
-    )
-    report = DatasetReport(len(labels), len(table), len(table), found.freeze())
-    return Dataset(path.name, table.astype(text | sizes), report), shares.to_numpy()
+    types = {
+        "path": "str",
+        "lesion_group": "str",
+        "width_px": "Int64",
+        "height_px": "Int64",
+    }
+    return table.astype(types)

@@ -1,7 +1,7 @@
-"""A named selection of images of a data set, kept from one day to the next, for measuring or training on it alone.
+"""Stores named selections of images, to measure or train on them alone.
 
-A subset is one CSV file, to be read and edited by hand: a first line with what it was chosen from and how, as JSON
-behind a #, then the column `image` with an id a line.
+A subset is one CSV file that can be read and edited by hand. Its first line has the data set and
+the way of selection, as JSON behind a #. Then comes the column `image` with an id a line.
 """
 
 import csv
@@ -22,21 +22,22 @@ from cadlib.errors import DatasetInvalid, SubsetInvalid
 from cadlib.files.replace import replace_files
 from cadlib.files.spreadsheets import original_cell, safe_cell
 
-if TYPE_CHECKING:  # pandas takes a third of a second; a list of names needs none
+# Importing pandas takes a third of a second, and a list of names does not need it.
+if TYPE_CHECKING:
     from cadlib.data.dataset import Dataset
 
 SUFFIX = ".csv"
 MOST_CHARACTERS = 60
-"""Of a name: in UTF-8 and with SUFFIX a file system still takes it."""
+"""Longest name: file systems accept it in UTF-8 and with SUFFIX."""
 _HEAD = {"dataset", "chosen"}
 
 
 @dataclass(frozen=True)
 class Subset:
-    """Ids of images of the data set called `dataset`; `chosen` says in words how they were selected.
+    """Ids of images of the data set `dataset`; `chosen` describes how they were selected.
 
-    A name is 1 to 60 letters, digits, blanks, '.', '_' and '-', a letter or a digit first and last. Raise
-    SubsetInvalid for any other, and unless there are images, each once.
+    A name is 1 to 60 letters, digits, blanks, '.', '_' and '-', a letter or a digit first and
+    last. Raise SubsetInvalid for any other name, without images and for a repeated image.
     """
 
     name: str
@@ -63,68 +64,93 @@ class Subset:
 
     @property
     def sha256(self) -> str:
-        """Return the hash of the sorted ids in hexadecimal: the same images have the same, whatever their name."""
-        return hashlib.sha256("\n".join(sorted(self.images)).encode()).hexdigest()
+        """Return the hash of the sorted ids in hexadecimal; it does not depend on the name."""
+        lines = "\n".join(sorted(self.images))
+        return hashlib.sha256(lines.encode()).hexdigest()
 
     def of(self, dataset: "Dataset") -> "Dataset":
-        """Return a data set with these images alone; its report tells which of them are not there.
+        """Return a data set with these images alone; missing ones are listed in its report.
 
-        It may have another name than `dataset`: a folder is renamed, an id is not. Raise DatasetInvalid when it has
-        none of the images.
+        The data set may have another name than `dataset`: folders are renamed, ids are not. Raise
+        DatasetInvalid when it has none of the images.
         """
-        at_hand = frozenset(dataset.table["image"])
-        # A list that was written by hand may name files.
-        chosen = {
-            image if image in at_hand else resolve_id(image, at_hand) for image in self.images
-        }
-        table = dataset.table[dataset.table["image"].isin(chosen)].reset_index(drop=True)
+        present = frozenset(dataset.table["image"])
+        chosen = set()
+        for image in self.images:
+            # A list that was written by hand may have names of files.
+            chosen.add(image if image in present else resolve_id(image, present))
+        is_chosen = dataset.table["image"].isin(chosen)
+        table = dataset.table[is_chosen].reset_index(drop=True)
         if table.empty:
             raise DatasetInvalid(
-                f"Expected images of the subset {self.name} in {dataset.name} but none of its {len(self.images):,} is "
-                f"usable there; they were chosen in {self.dataset}: give that data set."
+                f"Expected images of the subset {self.name} in {dataset.name} "
+                f"but none of its {len(self.images):,} is usable there; "
+                f"they were chosen in {self.dataset}: give that data set."
             )
-        found = Findings()
-        found.add("images of the subset that are not there", sorted(chosen - {*table["image"]}))
+        missing = chosen - set(table["image"])
+        findings = Findings()
+        findings.add("images of the subset that are not there", sorted(missing))
         report = replace(
-            dataset.report, usable=len(table), findings=dataset.report.findings + found.freeze()
+            dataset.report,
+            usable=len(table),
+            findings=dataset.report.findings + findings.freeze(),
         )
         return replace(dataset, table=table, report=report)
 
 
 def subsets_dir() -> Path:
-    """Return the folder: the one CADLIB_SUBSETS names where it is set, else in the user's own data."""
-    return Path(os.environ.get("CADLIB_SUBSETS") or user_data_path("cadlib") / "subsets")
+    """Return the folder of subsets: CADLIB_SUBSETS where it is set, else in the user's data."""
+    folder = os.environ.get("CADLIB_SUBSETS")
+    return Path(folder or user_data_path("cadlib") / "subsets")
 
 
 def list_subsets() -> list[str]:
     """Return the names of the subsets that were saved, sorted."""
-    return sorted(path.stem for path in subsets_dir().glob(f"*{SUFFIX}") if _is_name(path.stem))
+    files = subsets_dir().glob(f"*{SUFFIX}")
+    names = [path.stem for path in files]
+    return sorted(filter(_is_name, names))
 
 
 def read_subset(name: str) -> Subset:
-    """Return a subset by its name; raise SubsetInvalid where there is none, or its file cannot be used."""
+    """Return a subset by its name; raise SubsetInvalid when it is missing or its file unusable."""
     path = _path(name)
     try:
-        head, _, body = path.read_text(encoding="utf-8-sig").partition("\n")
+        text = path.read_text(encoding="utf-8-sig")
     except FileNotFoundError:
         raise _unknown(name) from None
     except (OSError, UnicodeDecodeError) as error:
         raise SubsetInvalid(
             f"{path} cannot be read: {error}. Mend the file, or choose its images anew."
         ) from error
+    head, _, body = text.partition("\n")
+    facts = _read_head(path, head)
+    images = _read_images(path, body)
+    return Subset(name, images=images, **facts)
+
+
+def _read_head(path: Path, head: str) -> dict[str, str]:
+    """Return `dataset` and `chosen` from the first line of a file; raise SubsetInvalid."""
     try:
         facts = json.loads(head.removeprefix("#"))
     except ValueError:
         facts = None
-    if (
-        not isinstance(facts, dict)
-        or facts.keys() != _HEAD
-        or not all(isinstance(v, str) for v in facts.values())
-    ):
+    if not _is_head(facts):
         example = _head("isic2019", "melanomas")
         raise SubsetInvalid(
             f"Expected {path} to begin with a line as {example} but got {head[:100]!r}; restore it."
         )
+    texts: dict[str, str] = facts
+    return texts
+
+
+def _is_head(facts: object) -> bool:
+    if not isinstance(facts, dict) or facts.keys() != _HEAD:
+        return False
+    return all(isinstance(value, str) for value in facts.values())
+
+
+def _read_images(path: Path, body: str) -> tuple[str, ...]:
+    """Return the ids behind the first line of a file; raise SubsetInvalid."""
     try:
         rows = list(csv.DictReader(io.StringIO(body), strict=True))
     except csv.Error as error:
@@ -132,23 +158,26 @@ def read_subset(name: str) -> Subset:
             f"Expected a CSV file behind the first line of {path} but: {error}; mend it."
         ) from error
     if rows and "image" not in rows[0]:
-        raise SubsetInvalid(
-            f"Expected a column `image` in {path} but got {', '.join(map(str, rows[0]))}; name it so."
-        )
-    return Subset(name, images=tuple(_id(row["image"]) for row in rows), **facts)
+        columns = ", ".join(map(str, rows[0]))
+        raise SubsetInvalid(f"Expected a column `image` in {path} but got {columns}; name it so.")
+    return tuple(_id(row["image"]) for row in rows)
 
 
 def save_subset(subset: Subset) -> None:
-    """Save a subset, whole or not at all, in place of one of its name; raise SubsetInvalid where that fails."""
-    path, text = _path(subset.name), io.StringIO()
-    csv.writer(text, lineterminator="\n").writerows(
-        [["image"], *([safe_cell(image)] for image in subset.images)]
-    )
+    """Save a subset, whole or not at all, and replace one of its name.
+
+    Raise SubsetInvalid when the file cannot be written.
+    """
+    path = _path(subset.name)
+    head = _head(subset.dataset, subset.chosen)
+    table = io.StringIO()
+    writer = csv.writer(table, lineterminator="\n")
+    writer.writerow(["image"])
+    for image in subset.images:
+        writer.writerow([safe_cell(image)])
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        replace_files(
-            path.parent, {path.name: f"{_head(subset.dataset, subset.chosen)}\n{text.getvalue()}"}
-        )
+        replace_files(path.parent, {path.name: f"{head}\n{table.getvalue()}"})
     except OSError as error:
         raise SubsetInvalid(
             f"{path} cannot be written: {error}. Make room, or point CADLIB_SUBSETS elsewhere."
@@ -156,7 +185,10 @@ def save_subset(subset: Subset) -> None:
 
 
 def delete_subset(name: str) -> None:
-    """Delete a subset, none of its images; raise SubsetInvalid where there is none, or it cannot be deleted."""
+    """Delete a subset, none of its images.
+
+    Raise SubsetInvalid when it is missing or cannot be deleted.
+    """
     path = _path(name)
     try:
         path.unlink()
@@ -167,13 +199,18 @@ def delete_subset(name: str) -> None:
 
 
 def _head(dataset: str, chosen: str) -> str:
-    """Return the first line. A spreadsheet splits it too, so what could begin a formula is written by its number."""
-    text = json.dumps({"dataset": dataset, "chosen": chosen}, ensure_ascii=False)
-    return "# " + re.sub(r'([,;"] *)([=+@＝＋－＠-])', _by_number, text)
+    """Return the first line of a file.
+
+    A spreadsheet splits this line too, so characters that could begin a formula are escaped.
+    """
+    facts = {"dataset": dataset, "chosen": chosen}
+    text = json.dumps(facts, ensure_ascii=False)
+    escaped = re.sub(r'([,;"] *)([=+@＝＋－＠-])', _escaped, text)
+    return "# " + escaped
 
 
-def _by_number(found: re.Match[str]) -> str:
-    return f"{found[1]}\\u{ord(found[2]):04x}"
+def _escaped(match: re.Match[str]) -> str:
+    return f"{match[1]}\\u{ord(match[2]):04x}"
 
 
 def _id(cell: str | None) -> str:
@@ -181,14 +218,16 @@ def _id(cell: str | None) -> str:
 
 
 def _is_name(name: str) -> bool:
-    return len(name) <= MOST_CHARACTERS and bool(re.fullmatch(r"[^\W_]([\w .-]*[^\W_])?", name))
+    if len(name) > MOST_CHARACTERS:
+        return False
+    return re.fullmatch(r"[^\W_]([\w .-]*[^\W_])?", name) is not None
 
 
 def _check_name(name: str) -> None:
     if not _is_name(name):
         raise SubsetInvalid(
-            f"Expected a name of 1 to {MOST_CHARACTERS} letters, digits, blanks, '.', '_' and '-', a letter or a digit "
-            f"first and last, but got {name!r}."
+            f"Expected a name of 1 to {MOST_CHARACTERS} letters, digits, blanks, '.', '_' and '-', "
+            f"a letter or a digit first and last, but got {name!r}."
         )
 
 
@@ -198,7 +237,7 @@ def _path(name: str) -> Path:
 
 
 def _unknown(name: str) -> SubsetInvalid:
-    known = ", ".join(list_subsets()) or "none"
+    names = ", ".join(list_subsets()) or "none"
     return SubsetInvalid(
-        f"Expected the name of a subset but got {name!r}. Subsets in {subsets_dir()}: {known}."
+        f"Expected the name of a subset but got {name!r}. Subsets in {subsets_dir()}: {names}."
     )

@@ -1,4 +1,4 @@
-"""Find data sets whose images have red and blue swapped."""
+"""Finds data sets whose images have red and blue swapped."""
 
 from dataclasses import dataclass
 
@@ -11,9 +11,13 @@ from cadlib.images.quality import inspect
 from cadlib.thread_pool import map_ahead
 
 SAMPLE = 48
-"""Images of a data set that are looked at. Of its swapped images the check misses few, and flags few others
-(docs/quality.md), so that more images would not change what most of them are."""
-ENOUGH_PX = 400  # colour needs no detail: a photograph is decoded at a fraction
+"""Images of a data set that are checked.
+
+The check misses few swapped images and flags few others (docs/quality.md), so a larger sample would
+not change the majority.
+"""
+ENOUGH_PX = 400
+"""Side at which an image is decoded: colour needs no detail."""
 ADVICE = (
     "Check how the images were saved: OpenCV keeps them as blue, green, red. "
     "Convert them to red, green, blue and save them again."
@@ -29,7 +33,7 @@ class ChannelOrder:
 
     @property
     def warning(self) -> str:
-        """Return a sentence and advice where most of the images look swapped, else an empty text."""
+        """Return a warning with advice where most images look swapped, else an empty text."""
         return warning(len(self.swapped), self.checked)
 
 
@@ -37,24 +41,33 @@ UNCHECKED = ChannelOrder(0, ())
 
 
 def warning(swapped: int, checked: int) -> str:
-    """Return a warning where more than half of the checked images look swapped, else an empty text."""
+    """Return a warning where over half of the checked images look swapped, else ""."""
     if 2 * swapped <= checked:
         return ""
     return f"Red and blue look swapped in {swapped:,} of {checked:,} images checked. {ADVICE}"
 
 
 def check_channel_order(table: pd.DataFrame) -> ChannelOrder:
-    """Check a sample of a data set, `SAMPLE` images spread evenly over the rows of `image` and `path`."""
-    rows = np.unique(np.linspace(0, len(table) - 1, min(SAMPLE, len(table))).round().astype(int))
+    """Check a sample of a data set's `image` and `path`: `SAMPLE` rows, spread evenly."""
+    size = min(SAMPLE, len(table))
+    places = np.linspace(0, len(table) - 1, size)
+    rows = np.unique(places.round().astype(int))
     sample = table.iloc[rows]
-    looks = list(map_ahead(_looks_swapped, sample["path"]))
-    swapped = [image for image, look in zip(sample["image"], looks, strict=True) if look]
-    return ChannelOrder(sum(look is not None for look in looks), tuple(swapped))
+    checked = 0
+    swapped = []
+    results = map_ahead(_looks_swapped, sample["path"])
+    for image, is_swapped in zip(sample["image"], results, strict=True):
+        if is_swapped is not None:
+            checked += 1
+        if is_swapped:
+            swapped.append(image)
+    return ChannelOrder(checked, tuple(swapped))
 
 
 def _looks_swapped(path: str) -> bool | None:
-    """Tell whether red and blue look swapped; None for a file that cannot be read."""
+    """Return whether red and blue look swapped; None for a file that cannot be read."""
     try:
         return inspect(read_image(path, ENOUGH_PX)).swapped
-    except ImageRejected:  # reported where the images are measured
+    except ImageRejected:
+        # Unreadable images are reported where their sizes are read.
         return None

@@ -1,11 +1,12 @@
-"""The official files of ISIC 2019, or a small labelled sample of the ISIC Archive, into a folder that opens.
+"""Downloads ISIC 2019, or a small labelled sample of the ISIC Archive.
 
-What is being fetched or unpacked is called NAME.part; it gets its final name when it is whole, and only then.
+The folder can then be opened as a data set. A file that is being fetched or unpacked is called
+NAME.part; it gets its final name only when it is complete.
 
-    client      one file from an HTTP server, gone on with after a break
+    client      one file from an HTTP server, resumed after an interruption
     checksums   SHA256SUMS, and the hashes of a file
-    disk        whether there is room
-    unpack      a zip that is not trusted, into one folder
+    disk        check of the free space
+    unpack      an untrusted zip, into one folder
     official    the four files of ISIC 2019, from ISIC or from a mirror
     sample      a few images a class, through the public API of the ISIC Archive
 """

@@ -1,8 +1,10 @@
-"""SHA256SUMS, as `sha256sum` writes and checks it, and the hashes of a file."""
+"""Reads and writes SHA256SUMS, and hashes files.
+
+`sha256sum` writes and checks the same format.
+"""
 
 import hashlib
 import re
-from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -24,9 +26,11 @@ class Hashes:
 
 
 def hash_file(path: Path, progress: Progress) -> Hashes:
-    """Read a file once; `progress` counts the bytes."""
-    sha256, md5 = hashlib.sha256(), hashlib.md5(usedforsecurity=False)
-    done, total = 0, path.stat().st_size
+    """Return the hashes of a file, read once; `progress` counts the bytes."""
+    sha256 = hashlib.sha256()
+    md5 = hashlib.md5(usedforsecurity=False)
+    total = path.stat().st_size
+    done = 0
     with path.open("rb") as file:
         while chunk := file.read(_CHUNK_BYTES):
             sha256.update(chunk)
@@ -42,31 +46,31 @@ def read_sums(text: str, where: str) -> dict[str, str]:
     for number, line in enumerate(text.splitlines(), 1):
         if not line.strip() or line.startswith("#"):
             continue
-        found = _LINE.fullmatch(line)
-        if not found:
+        entry = _LINE.fullmatch(line)
+        if not entry:
             raise DownloadFailed(
                 f"Expected `SHA-256  NAME` in line {number} of {where} but came: {line[:80]!r}. "
                 "Write the file anew with `sha256sum`, or remove it."
             )
-        sums[found[2]] = found[1].lower()
+        sha256, name = entry.groups()
+        sums[name] = sha256.lower()
     return sums
 
 
 def recorded_sums(folder: Path) -> dict[str, str]:
-    """Return what SHA256SUMS of a folder holds; nothing where there is none."""
+    """Return the hashes in SHA256SUMS of a folder, by name; empty without that file."""
     path = folder / SUMS_FILE
-    return (
-        read_sums(path.read_text(encoding="utf-8", errors="replace"), str(path))
-        if path.exists()
-        else {}
-    )
+    if not path.exists():
+        return {}
+    text = path.read_text(encoding="utf-8", errors="replace")
+    return read_sums(text, str(path))
 
 
 def record_sum(folder: Path, name: str, sha256: str) -> None:
-    """Put one hash into SHA256SUMS of a folder, beside those of other files."""
-    sums: Mapping[str, str] = {**recorded_sums(folder), name: sha256}
+    """Put one hash into SHA256SUMS of a folder, beside the hashes of other files."""
+    sums = recorded_sums(folder)
+    sums[name] = sha256
+    lines = [f"{sums[file_name]}  {file_name}\n" for file_name in sorted(sums)]
     aside = folder / f"{SUMS_FILE}.part"
-    aside.write_text(
-        "".join(f"{sums[known]}  {known}\n" for known in sorted(sums)), encoding="utf-8"
-    )
+    aside.write_text("".join(lines), encoding="utf-8")
     aside.replace(folder / SUMS_FILE)

@@ -1,4 +1,4 @@
-"""Whether there is room."""
+"""Checks the free space of a disk."""
 
 import shutil
 from pathlib import Path
@@ -7,10 +7,11 @@ from cadlib.errors import DownloadFailed
 
 
 def check_free(folder: Path, needed_bytes: int) -> None:
-    """Raise DownloadFailed when the disk of a folder has less free than is needed."""
+    """Raise DownloadFailed when the disk of a folder has less free space than needed."""
     free_bytes = shutil.disk_usage(folder).free
     if free_bytes < needed_bytes:
         raise DownloadFailed(
-            f"Expected {needed_bytes:,} bytes of free disk for {folder} but there are {free_bytes:,}. "
+            f"Expected {needed_bytes:,} bytes of free disk for {folder} "
+            f"but there are {free_bytes:,}. "
             "Make room, or give a folder on another disk."
         )

@@ -1,7 +1,8 @@
-"""The four files of ISIC 2019, from ISIC's own server or from a mirror, into a folder in ISIC's layout.
+"""Downloads the four files of ISIC 2019 into a folder in ISIC's layout.
 
-ISIC publishes no hash of them. What is checked: the size the server states, the MD5 where S3 gives one, the SHA-256
-where a mirror's SHA256SUMS gives one, that a table has its rows and a zip its pictures, and every CRC-32 in a zip.
+They come from ISIC's own server or from a mirror. ISIC publishes no hashes. The checks are: the
+size that the server states, the MD5 where S3 sends one, the SHA-256 where a mirror's SHA256SUMS has
+one, the rows of a table, the images of a zip, and every CRC-32 in a zip.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -32,18 +33,22 @@ from cadlib.data.isic_csv import METADATA_COLUMNS
 from cadlib.data.layouts.table_file import read_csv
 from cadlib.errors import DatasetInvalid, DownloadFailed
 from cadlib.images import SUPPORTED_SUFFIXES
-from cadlib.progress import named
+from cadlib.progress import named, no_progress
 from cadlib.taxonomy import CODES
 
 ADDRESS = f"https://{OFFICIAL_HOST}/2019/"
 
 _MAX_SUMS_BYTES = 1 << 20
-_NOT_THERE = (403, 404, 410)  # S3 answers 403 for what is missing, where it does not list
+# S3 answers 403 for a missing file where it does not allow listing.
+_NOT_THERE = (403, 404, 410)
 
 
 @dataclass(frozen=True)
 class OfficialFile:
-    """A file as ISIC hands it out: a zip of `count` pictures, or a table of `count` rows with some of `columns`."""
+    """A file of ISIC: a zip of `count` images, or a table of `count` rows.
+
+    A table has some of `columns`.
+    """
 
     name: str
     count: int
@@ -52,12 +57,12 @@ class OfficialFile:
 
     @property
     def zipped(self) -> bool:
-        """Tell a zip from a table."""
+        """Return whether the file is a zip, not a table."""
         return self.name.endswith(".zip")
 
     @property
     def result(self) -> str:
-        """Return the name of what is left of it in the data set: the table, or the folder of pictures."""
+        """Return the name of its result in the data set: the table, or the folder of images."""
         return self.name.removesuffix(".zip")
 
 
@@ -67,12 +72,15 @@ OFFICIAL = (
     OfficialFile("ISIC_2019_Training_Input.zip", 25_331),
     OfficialFile("ISIC_2019_Test_Input.zip", 8_238),
 )
-"""Small ones first, so that a wrong address shows at once. Counts: https://challenge.isic-archive.com/data/#2019."""
+"""Small files first, so that a wrong address is noticed at once.
+
+Counts: https://challenge.isic-archive.com/data/#2019.
+"""
 
 
 @dataclass(frozen=True)
 class _Order:
-    """What is still to be done for a file: fetch it from `remote`, or only unpack the zip that is there."""
+    """The work left for a file: fetch it from `remote`, or only unpack the zip in the folder."""
 
     file: OfficialFile
     sha256: str | None
@@ -88,13 +96,14 @@ def download_official(
     files: Sequence[OfficialFile] = OFFICIAL,
     client: Client | None = None,
 ) -> None:
-    """Make `folder` hold the whole data set; what is there and whole is left alone.
+    """Download the missing files of the data set into `folder`; complete files are left alone.
 
-    A zip is deleted once it is unpacked, for the pictures take as much disk again (9 GB the training set), unless
-    `keep_zip`; one that somebody else put there is never deleted. The SHA-256 of what was fetched goes into
-    SHA256SUMS, so that the folder can be compared with another, or serve as a mirror.
+    A zip is deleted once it is unpacked, because the images need the same space again (9 GB for the
+    training set), unless `keep_zip`. A zip that the user put there is never deleted. The SHA-256 of
+    each fetched file is written into SHA256SUMS, so that the folder can be compared with another
+    one, or serve as a mirror.
 
-    Raises DownloadFailed, and leaves what came so far for the next start.
+    Raise DownloadFailed, and leave the bytes received so far for the next run.
     """
     address = check_address(mirror or ADDRESS)
     missing = [file for file in files if not _is_whole(folder, file, watch)]
@@ -102,8 +111,8 @@ def download_official(
         watch.say(f"Nothing to fetch: {folder} holds the whole data set.")
         return
     client = client or Client()
-    known = _known_sums(client, address, watch) if mirror else {}
-    orders = [_order(client, folder, address, file, known) for file in missing]
+    sums = _mirror_sums(client, address, watch) if mirror else {}
+    orders = [_order(client, folder, address, file, sums) for file in missing]
     _check_disk(folder, orders, keep_zip=keep_zip)
     for order in orders:
         if order.remote:
@@ -113,18 +122,12 @@ def download_official(
 
 
 def _is_whole(folder: Path, file: OfficialFile, watch: Watch) -> bool:
-    """Tell whether the table or the folder of pictures is there; raise when it is there but is something else."""
+    """Return whether the table or the folder of images is there; raise when it is another one."""
     path = folder / file.result
     if not path.exists():
         return False
     try:
-        recorded = None if file.zipped else recorded_sums(folder).get(file.name)
-        if file.zipped:
-            _check_count(file, _count_pictures(path), str(path))
-        elif recorded:
-            _check_hash(str(path), recorded, hash_file(path, lambda *_: None).sha256)
-        else:
-            _check_table(file, path)
+        _check_result(folder, file, path)
     except DownloadFailed as error:
         raise DownloadFailed(
             f"{error} Move it away to fetch it again, or give another folder."
@@ -133,51 +136,94 @@ def _is_whole(folder: Path, file: OfficialFile, watch: Watch) -> bool:
     return True
 
 
-def _known_sums(client: Client, mirror: str, watch: Watch) -> dict[str, str]:
+def _check_result(folder: Path, file: OfficialFile, path: Path) -> None:
+    """Raise DownloadFailed unless `path` is the complete table or folder of images."""
+    if file.zipped:
+        _check_count(file, _count_pictures(path), str(path))
+        return
+    recorded = recorded_sums(folder).get(file.name)
+    if recorded:
+        hashes = hash_file(path, no_progress)
+        _check_hash(str(path), recorded, hashes.sha256)
+    else:
+        _check_table(file, path)
+
+
+def _mirror_sums(client: Client, mirror: str, watch: Watch) -> dict[str, str]:
+    """Return the SHA-256 of the files of a mirror by name; empty where it has no SHA256SUMS."""
     url = f"{mirror}{SUMS_FILE}"
     data = client.read(url, _MAX_SUMS_BYTES, missing=_NOT_THERE)
     if data is None:
         watch.say(
-            f"The mirror has no {SUMS_FILE}: what it hands out cannot be compared with a known hash."
+            f"The mirror has no {SUMS_FILE}: "
+            "what it hands out cannot be compared with a known hash."
         )
         return {}
-    return read_sums(data.decode("utf-8", errors="replace"), shown(url))
+    text = data.decode("utf-8", errors="replace")
+    return read_sums(text, shown(url))
 
 
 def _order(
-    client: Client, folder: Path, address: str, file: OfficialFile, known: Mapping[str, str]
+    client: Client,
+    folder: Path,
+    address: str,
+    file: OfficialFile,
+    sums: Mapping[str, str],
 ) -> _Order:
-    mirrored = known.get(file.name)
+    mirrored = sums.get(file.name)
     if file.sha256 and mirrored and file.sha256 != mirrored:
         raise DownloadFailed(
             f"Expected SHA-256 {file.sha256} of {file.name} but the mirror states {mirrored}."
         )
-    there = file.zipped and (folder / file.name).exists()
-    return _Order(
-        file, file.sha256 or mirrored, None if there else client.ask(f"{address}{file.name}")
-    )
+    sha256 = file.sha256 or mirrored
+    if file.zipped and (folder / file.name).exists():
+        return _Order(file, sha256, None)
+    remote = client.ask(f"{address}{file.name}")
+    return _Order(file, sha256, remote)
 
 
-def _check_disk(folder: Path, orders: Sequence[_Order], *, keep_zip: bool) -> None:
-    """Raise unless the disk can hold the most there will be at any time, pictures counted as large as their zip."""
-    used = most = 0
+def _check_disk(
+    folder: Path,
+    orders: Sequence[_Order],
+    *,
+    keep_zip: bool,
+) -> None:
+    """Raise DownloadFailed unless the disk has room for the largest use at any time.
+
+    The images of a zip count as many bytes as the zip itself.
+    """
+    used = 0
+    most = 0
     for order in orders:
-        zip_bytes = (
-            order.remote.size_bytes if order.remote else (folder / order.file.name).stat().st_size
-        )
-        part = folder / f"{order.file.name}.part"
-        used += (
-            max(0, zip_bytes - (part.stat().st_size if part.exists() else 0)) if order.remote else 0
-        )
-        most = max(most, used + (zip_bytes if order.file.zipped else 0))
-        used += zip_bytes if order.file.zipped and keep_zip else 0
+        path = folder / order.file.name
+        if order.remote:
+            zip_bytes = order.remote.size_bytes
+            part = folder / f"{order.file.name}.part"
+            part_bytes = part.stat().st_size if part.exists() else 0
+            used += max(0, zip_bytes - part_bytes)
+        else:
+            zip_bytes = path.stat().st_size
+        unpacked_bytes = zip_bytes if order.file.zipped else 0
+        most = max(most, used + unpacked_bytes)
+        # Without `keep_zip` the images replace their zip.
+        if keep_zip:
+            used += unpacked_bytes
     check_free(folder, most)
 
 
-def _fetch(client: Client, folder: Path, order: _Order, remote: Remote, watch: Watch) -> None:
-    file, part = order.file, folder / f"{order.file.name}.part"
+def _fetch(
+    client: Client,
+    folder: Path,
+    order: _Order,
+    remote: Remote,
+    watch: Watch,
+) -> None:
+    """Fetch one file, check it and give it its final name."""
+    file = order.file
+    final = folder / file.name
+    part = folder / f"{file.name}.part"
     client.fetch(remote, part, named(watch.progress, file.name))
-    with _set_aside_if_refused(part, folder / file.name):
+    with _set_aside_if_refused(part, final):
         hashes = hash_file(part, named(watch.progress, f"checking {file.name}"))
         _check_hash(file.name, order.sha256, hashes.sha256)
         _check_hash(file.name, remote.md5, hashes.md5)
@@ -185,34 +231,42 @@ def _fetch(client: Client, folder: Path, order: _Order, remote: Remote, watch: W
             _check_count(file, inspect(part).pictures, file.name)
         else:
             _check_table(file, part)
-    finish(part, folder / file.name)
+    finish(part, final)
     record_sum(folder, file.name, hashes.sha256)
     watch.say(f"{hashes.sha256}  {file.name}")
 
 
-def _unpack(folder: Path, order: _Order, watch: Watch, *, keep_zip: bool) -> None:
-    file, path = order.file, folder / order.file.name
-    ours = order.remote is not None
+def _unpack(
+    folder: Path,
+    order: _Order,
+    watch: Watch,
+    *,
+    keep_zip: bool,
+) -> None:
+    """Check and unpack a zip, and delete it if it was downloaded and `keep_zip` is false."""
+    file = order.file
+    path = folder / file.name
+    was_downloaded = order.remote is not None
     with _set_aside_if_refused(path, path):
-        if not ours:
-            sha256 = hash_file(path, named(watch.progress, f"checking {file.name}")).sha256
-            _check_hash(file.name, order.sha256, sha256)
-            ours = sha256 == recorded_sums(folder).get(file.name)  # fetched by an earlier start
+        if not was_downloaded:
+            hashes = hash_file(path, named(watch.progress, f"checking {file.name}"))
+            _check_hash(file.name, order.sha256, hashes.sha256)
+            # An earlier run may have downloaded it.
+            was_downloaded = hashes.sha256 == recorded_sums(folder).get(file.name)
         contents = inspect(path)
         _check_count(file, contents.pictures, file.name)
     check_free(folder, contents.size_bytes)
+    progress = named(watch.progress, f"unpacking {file.name}")
     with _set_aside_if_refused(path, path):
-        extract(
-            path, contents, folder / file.result, named(watch.progress, f"unpacking {file.name}")
-        )
+        extract(path, contents, folder / file.result, progress)
     watch.say(f"{file.result}: {contents.pictures:,} pictures.")
-    if ours and not keep_zip:
+    if was_downloaded and not keep_zip:
         path.unlink()
 
 
 @contextmanager
 def _set_aside_if_refused(path: Path, final: Path) -> Iterator[None]:
-    """Keep a file that is not what it should be under a name that nobody takes for it, and say so."""
+    """Rename a refused file, so that nobody uses it, and name it in the error."""
     try:
         yield
     except DownloadFailed as error:
@@ -220,20 +274,20 @@ def _set_aside_if_refused(path: Path, final: Path) -> Iterator[None]:
         path.replace(refused)
         discard(final.with_name(f"{final.name}.part"))
         raise DownloadFailed(
-            f"{error} It was not used and is kept as {refused} for a look. Run the command again to fetch it anew, "
-            "or take another mirror."
+            f"{error} It was not used and is kept as {refused} for a look. "
+            "Run the command again to fetch it anew, or take another mirror."
         ) from error
 
 
-def _check_hash(name: str, expected: str | None, came: str) -> None:
-    if expected and expected != came:
-        raise DownloadFailed(f"Expected the hash {expected} of {name} but came {came}.")
+def _check_hash(name: str, expected: str | None, actual: str) -> None:
+    if expected and expected != actual:
+        raise DownloadFailed(f"Expected the hash {expected} of {name} but came {actual}.")
 
 
-def _check_count(file: OfficialFile, came: int, where: str) -> None:
-    if came != file.count:
+def _check_count(file: OfficialFile, count: int, where: str) -> None:
+    if count != file.count:
         kind = "pictures" if file.zipped else "rows"
-        raise DownloadFailed(f"Expected {file.count:,} {kind} in {where} but {came:,} came.")
+        raise DownloadFailed(f"Expected {file.count:,} {kind} in {where} but {count:,} came.")
 
 
 def _check_table(file: OfficialFile, path: Path) -> None:
@@ -247,8 +301,10 @@ def _check_table(file: OfficialFile, path: Path) -> None:
 def _count_pictures(folder: Path) -> int:
     if not folder.is_dir():
         raise DownloadFailed(f"Expected a folder of pictures at {folder} but there is a file.")
-    return sum(
-        path.suffix.lower() in SUPPORTED_SUFFIXES
-        for path in folder.iterdir()
-        if not path.name.startswith(".")
-    )
+    count = 0
+    for path in folder.iterdir():
+        if path.name.startswith("."):
+            continue
+        if path.suffix.lower() in SUPPORTED_SUFFIXES:
+            count += 1
+    return count

@@ -1,12 +1,15 @@
-"""A few images a class with their labels, through the public API of the ISIC Archive, for browsing without the 9 GB.
+"""Downloads a few labelled images a class through the ISIC Archive's API.
 
-The form of the API and its terms were read from the public sources of the archive (ImageMarkup/isic,
-ImageMarkup/isic-cli, and isic-metadata 4.12 for the names of diagnoses and sites), not tried against the live server.
-Asked for are images of its collection 65, "Challenge 2019: Training". The archive describes a diagnosis in up to five
-levels; a term below is a class of ISIC 2019 where it is one of those that the challenge put together in it
-(https://challenge.isic-archive.com/landing/2019/). Any other term, or two at once, is no label here.
+The sample is for browsing without the 9 GB of the whole data set. The form of the API and its terms
+were read from the public sources of the archive (ImageMarkup/isic, ImageMarkup/isic-cli, and
+isic-metadata 4.12 for the names of diagnoses and sites), and were not tried on the live server.
+The images are from its collection 65, "Challenge 2019: Training". The archive describes a diagnosis
+in up to five levels. A term below is a class of ISIC 2019 where the challenge put this term into
+the class (https://challenge.isic-archive.com/landing/2019/). An image with any other term, or with
+the terms of two classes, has no label here.
 
-An image is the first that the archive lists, not a random one: the sample is to look at, not to measure with.
+The images are the first that the archive lists, not random ones: the sample is for viewing, not for
+measuring.
 """
 
 import csv
@@ -48,9 +51,10 @@ TERMS = {
         ("diagnosis_3", "Squamous cell carcinoma, Invasive"),
     ),
 }
-"""Class -> level and term of the archive's diagnoses; one of them is enough."""
+"""Class -> levels and terms of the archive's diagnoses; one term is enough."""
 
-_PAGE = 100  # the most the API gives at once
+# The most that the API returns at once.
+_PAGE = 100
 _MAX_PAGES = 20
 _MAX_JSON_BYTES = 16 << 20
 _MAX_IMAGE_BYTES = 64 << 20
@@ -59,9 +63,10 @@ _LEVELS = range(1, 6)
 
 @dataclass(frozen=True)
 class ArchiveImage:
-    """One image as the API describes it; what it does not say is an empty text.
+    """One image as the API describes it; a missing field is an empty text.
 
-    `terms` and `site` go from the widest to the narrowest; `size_bytes` is the archive's word, and may be out of date.
+    `terms` go from the widest to the narrowest; `size_bytes` is the archive's statement, and may be
+    out of date.
     """
 
     image: str
@@ -78,119 +83,179 @@ class ArchiveImage:
     @property
     def code(self) -> str | None:
         """Return the class of ISIC 2019, or None where the terms name none or more than one."""
-        levels = {
-            f"diagnosis_{level}": term for level, term in zip(_LEVELS, self.terms, strict=True)
-        }
-        codes = [
-            code
-            for code, known in TERMS.items()
-            if any(levels[level] == term for level, term in known)
-        ]
+        own_terms = set()
+        for level, term in zip(_LEVELS, self.terms, strict=True):
+            name = f"diagnosis_{level}"
+            own_terms.add((name, term))
+        codes = []
+        for code, terms in TERMS.items():
+            shared = own_terms.intersection(terms)
+            if shared:
+                codes.append(code)
         return codes[0] if len(codes) == 1 else None
 
 
 def download_sample(
-    folder: Path, per_class: int, watch: Watch, *, api: str = API, client: Client | None = None
+    folder: Path,
+    per_class: int,
+    watch: Watch,
+    *,
+    api: str = API,
+    client: Client | None = None,
 ) -> None:
-    """Make `folder` hold `per_class` images of each class in ISIC's layout, with attribution.csv beside the tables.
+    """Download `per_class` images of each class into `folder`, in ISIC's layout.
 
-    Raises DownloadFailed, and leaves the images that came for the next start. Classes of which the archive lists
-    fewer, and images without a label, are told to `watch`.
+    attribution.csv is written beside the tables. Raise DownloadFailed, and leave the images
+    received so far for the next run. `watch` gets a line for each class with fewer images in the
+    archive, and for images without a label.
     """
     if _is_there(folder, per_class, watch):
         return
     client = client or Client()
     api = check_address(api)
-    chosen = [image for code in CODES for image in _choose(client, api, code, per_class, watch)]
-    if not chosen:
-        raise DownloadFailed(
-            f"Expected labelled images at {shown(api)} but it lists none. Try again later."
-        )
-    if len({image.image for image in chosen}) < len(chosen):
-        raise DownloadFailed(
-            f"Expected each image once at {shown(api)} but some came twice. Try again later."
-        )
+    chosen: list[ArchiveImage] = []
+    for code in CODES:
+        chosen += _choose(client, api, code, per_class, watch)
+    _check_chosen(chosen, api)
     aside = folder / f"{SET}_Input.part"
     aside.mkdir(exist_ok=True)
     check_free(folder, sum(image.size_bytes for image in chosen))
-    try:
-        for done, image in enumerate(chosen, 1):
-            _fetch(client, image, aside / f"{image.image}.jpg")
-            watch.progress("images", done, len(chosen))
-    except KeyboardInterrupt as stop:
-        raise KeyboardInterrupt(f"Stopped; the images that came are kept in {aside}.") from stop
-    wanted = {f"{image.image}.jpg" for image in chosen}
-    for path in aside.iterdir():
-        if (
-            path.name not in wanted
-        ):  # of a start that was stopped, before the archive listed other images
-            path.unlink()
+    _fetch_all(client, chosen, aside, watch)
+    _remove_others(aside, chosen)
     _write_tables(folder, chosen)
-    aside.rename(
-        folder / f"{SET}_Input"
-    )  # the last step: with it, and not before, there is a data set
-    watch.say(
-        f"{len(chosen):,} images of {len({image.code for image in chosen})} classes in {folder}."
-    )
+    # The last step: with it, and not before, there is a data set.
+    aside.rename(folder / f"{SET}_Input")
+    classes = {image.code for image in chosen}
+    watch.say(f"{len(chosen):,} images of {len(classes)} classes in {folder}.")
     watch.say(
         f"Each image has its own licence and author: see {ATTRIBUTION_FILE} before passing one on."
     )
 
 
+def _check_chosen(chosen: Sequence[ArchiveImage], api: str) -> None:
+    """Raise DownloadFailed without images, and for an image that the archive lists twice."""
+    if not chosen:
+        raise DownloadFailed(
+            f"Expected labelled images at {shown(api)} but it lists none. Try again later."
+        )
+    ids = {image.image for image in chosen}
+    if len(ids) < len(chosen):
+        raise DownloadFailed(
+            f"Expected each image once at {shown(api)} but some came twice. Try again later."
+        )
+
+
+def _fetch_all(
+    client: Client,
+    images: Sequence[ArchiveImage],
+    folder: Path,
+    watch: Watch,
+) -> None:
+    """Fetch the images into a folder; those received stay there after Ctrl-C."""
+    try:
+        for done, image in enumerate(images, 1):
+            _fetch(client, image, folder / f"{image.image}.jpg")
+            watch.progress("images", done, len(images))
+    except KeyboardInterrupt as stop:
+        raise KeyboardInterrupt(f"Stopped; the images that came are kept in {folder}.") from stop
+
+
+def _remove_others(aside: Path, chosen: Sequence[ArchiveImage]) -> None:
+    """Delete images of an interrupted run, after which the archive lists other images."""
+    names = {f"{image.image}.jpg" for image in chosen}
+    for path in aside.iterdir():
+        if path.name not in names:
+            path.unlink()
+
+
 def _is_there(folder: Path, per_class: int, watch: Watch) -> bool:
-    """Tell whether this sample is there; raise when another data set is."""
-    images, truth = folder / f"{SET}_Input", folder / f"{SET}_GroundTruth.csv"
-    taken = [path.name for path in (images, truth) if path.exists()]
-    if not images.exists() and (folder / ATTRIBUTION_FILE).exists():
-        return False  # the tables of a sample that was stopped just before its last step
-    if not taken:
+    """Return whether this sample is in the folder; raise when another data set is."""
+    images = folder / f"{SET}_Input"
+    truth = folder / f"{SET}_GroundTruth.csv"
+    has_attribution = (folder / ATTRIBUTION_FILE).exists()
+    present = [path for path in (images, truth) if path.exists()]
+    if not present:
         return False
-    if images.exists() and truth.exists() and (folder / ATTRIBUTION_FILE).exists():
-        with truth.open(encoding="utf-8", newline="") as file:
-            counts = Counter(
-                code for row in csv.DictReader(file) for code in CODES if row.get(code) == "1.0"
-            )
-        pictures = sum(path.suffix.lower() in SUPPORTED_SUFFIXES for path in images.iterdir())
-        if counts and max(counts.values()) == per_class and pictures == counts.total():
-            watch.say(f"Nothing to fetch: {folder} holds this sample, {pictures:,} images.")
+    if not images.exists() and has_attribution:
+        # The tables of a run that was interrupted just before its last step.
+        return False
+    if len(present) == 2 and has_attribution:
+        n_images = sum(path.suffix.lower() in SUPPORTED_SUFFIXES for path in images.iterdir())
+        counts = _class_counts(truth)
+        is_size = bool(counts) and max(counts.values()) == per_class
+        if is_size and n_images == counts.total():
+            watch.say(f"Nothing to fetch: {folder} holds this sample, {n_images:,} images.")
             return True
+    names = ", ".join(path.name for path in present)
     raise DownloadFailed(
-        f"Expected a folder without a data set but {folder} holds another: {', '.join(taken)}. "
+        f"Expected a folder without a data set but {folder} holds another: {names}. "
         "It is left alone: give another folder, or move it away."
     )
 
 
-def _choose(client: Client, api: str, code: str, count: int, watch: Watch) -> list[ArchiveImage]:
-    """Return the first `count` images that the archive lists for a class and that are labelled so."""
+def _class_counts(truth: Path) -> Counter[str]:
+    """Return how many images of each class a ground truth has."""
+    counts: Counter[str] = Counter()
+    with truth.open(encoding="utf-8", newline="") as file:
+        for row in csv.DictReader(file):
+            counts.update(code for code in CODES if row.get(code) == "1.0")
+    return counts
+
+
+def _choose(
+    client: Client,
+    api: str,
+    code: str,
+    count: int,
+    watch: Watch,
+) -> list[ArchiveImage]:
+    """Return the first `count` images of a class in the archive's list with its label."""
     chosen: list[ArchiveImage] = []
     left_out: list[str] = []
     for image in _listed(client, api, code, count):
         if image.code == code:
             chosen.append(image)
         else:
-            left_out.append(
-                f"{image.image} ({' > '.join(filter(None, image.terms)) or 'no diagnosis'})"
-            )
+            terms = _joined_terms(image) or "no diagnosis"
+            left_out.append(f"{image.image} ({terms})")
         if len(chosen) == count:
             break
     if left_out:
         watch.say(
-            f"{code}: {len(left_out):,} images left out, whose label is missing or unknown: {_some(left_out)}"
+            f"{code}: {len(left_out):,} images left out, "
+            f"whose label is missing or unknown: {_first(left_out)}"
         )
     if len(chosen) < count:
         watch.say(f"{code}: {count:,} images wanted, but the archive lists {len(chosen):,}.")
     return chosen
 
 
-def _some(examples: Sequence[str]) -> str:
-    return "; ".join(examples[:5]) + ("; …" if len(examples) > 5 else "")
+def _joined_terms(image: ArchiveImage) -> str:
+    terms = [term for term in image.terms if term]
+    return " > ".join(terms)
 
 
-def _listed(client: Client, api: str, code: str, count: int) -> Iterator[ArchiveImage]:
-    query = " OR ".join(f'{level}:"{term}"' for level, term in TERMS[code])
-    asked = {"query": query, "collections": str(COLLECTION), "limit": str(min(count, _PAGE))}
-    url = f"{api}images/search/?{urlencode(asked)}"
-    for _ in range(_MAX_PAGES + count // _PAGE):  # a list that leads in a circle ends, too
+def _first(examples: Sequence[str]) -> str:
+    shown_examples = "; ".join(examples[:5])
+    return shown_examples + ("; …" if len(examples) > 5 else "")
+
+
+def _listed(
+    client: Client,
+    api: str,
+    code: str,
+    count: int,
+) -> Iterator[ArchiveImage]:
+    """Yield the images of a class in the order of the archive's list."""
+    terms = [f'{level}:"{term}"' for level, term in TERMS[code]]
+    parameters = {
+        "query": " OR ".join(terms),
+        "collections": str(COLLECTION),
+        "limit": str(min(count, _PAGE)),
+    }
+    url = f"{api}images/search/?{urlencode(parameters)}"
+    # The limit ends a list whose pages form a circle.
+    for _ in range(_MAX_PAGES + count // _PAGE):
         results, following = _page(client, url)
         for result in results:
             yield _image(result, url)
@@ -206,9 +271,11 @@ def _page(client: Client, url: str) -> tuple[list[object], str | None]:
         page = json.loads(data)
     except ValueError as error:
         raise DownloadFailed(f"Expected JSON at {shown(url)} but came: {data[:60]!r}.") from error
-    results, following = (
-        (page.get("results"), page.get("next")) if isinstance(page, dict) else (None, None)
-    )
+    results = None
+    following = None
+    if isinstance(page, dict):
+        results = page.get("results")
+        following = page.get("next")
     if not isinstance(results, list) or not isinstance(following, str | None):
         raise DownloadFailed(
             f"Expected a list `results` and an address `next` at {shown(url)} but other JSON came."
@@ -217,36 +284,51 @@ def _page(client: Client, url: str) -> tuple[list[object], str | None]:
 
 
 def _image(result: object, url: str) -> ArchiveImage:
-    """Check one result of the API at entry."""
+    """Check one result of the API and return it as an image."""
     name = _text(result, "isic_id")
     address = _text(result, "files", "full", "url")
-    if not re.fullmatch(r"ISIC_\d{7}", name) or not address.startswith(("https://", "http://")):
+    is_id = re.fullmatch(r"ISIC_\d{7}", name)
+    if not is_id or not address.startswith(("https://", "http://")):
         raise DownloadFailed(
-            f"Expected an id like ISIC_0000000 with an address at {shown(url)} but came {name[:40]!r}. "
+            "Expected an id like ISIC_0000000 with an address "
+            f"at {shown(url)} but came {name[:40]!r}. "
             "The archive's API may have changed; an update of this program may know it."
         )
     clinical = ("metadata", "clinical")
-    path = ":".join(
-        filter(None, (_text(result, *clinical, f"anatom_site_{level}") for level in _LEVELS))
-    )
+    size = _digits(_text(result, "files", "full", "size"))
+    terms = [_text(result, *clinical, f"diagnosis_{level}") for level in _LEVELS]
+    sex = _text(result, *clinical, "sex")
     return ArchiveImage(
         image=name,
         url=address,
-        size_bytes=int(_digits(_text(result, "files", "full", "size")) or 0),
-        terms=tuple(_text(result, *clinical, f"diagnosis_{level}") for level in _LEVELS),
+        size_bytes=int(size or 0),
+        terms=tuple(terms),
         age_years=_digits(_text(result, *clinical, "age_approx")),
-        sex=next((sex for sex in SEXES if sex == _text(result, *clinical, "sex")), ""),
-        site=_text(result, *clinical, "anatom_site_general") or archive_site(path) or "",
+        sex=sex if sex in SEXES else "",
+        site=_site(result),
         lesion_id=_text(result, *clinical, "lesion_id"),
         attribution=_text(result, "attribution"),
         licence=_text(result, "copyright_license"),
     )
 
 
+def _site(result: object) -> str:
+    """Return the site of ISIC 2019 of one result of the API, else an empty text."""
+    clinical = ("metadata", "clinical")
+    site = _text(result, *clinical, "anatom_site_general")
+    if site:
+        return site
+    levels = [_text(result, *clinical, f"anatom_site_{level}") for level in _LEVELS]
+    path = ":".join(level for level in levels if level)
+    return archive_site(path) or ""
+
+
 def _text(value: object, *keys: str) -> str:
-    """Return what stands below nested keys as a text; "" where nothing, or a list or object, stands."""
+    """Return the value below nested keys as a text; "" for a missing value, a list or an object."""
     for key in keys:
-        value = value.get(key) if isinstance(value, dict) else None
+        if not isinstance(value, dict):
+            return ""
+        value = value.get(key)
     return str(value) if isinstance(value, str | int | float) else ""
 
 
@@ -255,7 +337,7 @@ def _digits(text: str) -> str:
 
 
 def _fetch(client: Client, image: ArchiveImage, path: Path) -> None:
-    """Write one image under its name when it can be decoded; what is there already was."""
+    """Fetch and write one image, unless the file exists; only a readable image gets its name."""
     if path.exists():
         return
     data = client.read(image.url, _MAX_IMAGE_BYTES) or b""
@@ -271,24 +353,39 @@ def _fetch(client: Client, image: ArchiveImage, path: Path) -> None:
 
 
 def _write_tables(folder: Path, images: Sequence[ArchiveImage]) -> None:
+    attributions = []
+    metadata = []
+    labels = []
+    for image in images:
+        terms = _joined_terms(image)
+        attributions.append((image.image, image.attribution, image.licence, terms))
+        metadata.append(
+            (image.image, image.age_years, image.site, image.lesion_id, image.sex),
+        )
+        flags = ["1.0" if code == image.code else "0.0" for code in CODES]
+        labels.append((image.image, *flags, "0.0"))
     _write(
         folder / ATTRIBUTION_FILE,
         ("image", "attribution", "copyright_license", "diagnosis"),
-        ((i.image, i.attribution, i.licence, " > ".join(filter(None, i.terms))) for i in images),
+        attributions,
     )
     _write(
         folder / f"{SET}_Metadata.csv",
         ("image", "age_approx", "anatom_site_general", "lesion_id", "sex"),
-        ((i.image, i.age_years, i.site, i.lesion_id, i.sex) for i in images),
+        metadata,
     )
     _write(
         folder / f"{SET}_GroundTruth.csv",
         ("image", *CODES, UNKNOWN),
-        ((i.image, *("1.0" if code == i.code else "0.0" for code in CODES), "0.0") for i in images),
+        labels,
     )
 
 
-def _write(path: Path, header: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
+def _write(
+    path: Path,
+    header: Sequence[str],
+    rows: Iterable[Sequence[str]],
+) -> None:
     with path.open("w", newline="", encoding="utf-8") as file:
         writer = csv.writer(file, lineterminator="\n")
         writer.writerow(header)

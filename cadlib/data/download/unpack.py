@@ -1,7 +1,8 @@
-"""A zip that is not trusted, unpacked into one folder, or not at all.
+"""Unpacks an untrusted zip into one folder, completely or not at all.
 
-Every file of it lands in that folder itself, under the last part of its name; a name that points elsewhere refuses
-the whole zip. So do links, devices, encrypted members, two members of one name and a size that no picture would have.
+Every file lands in the folder itself, under the last part of its name. A zip is refused when a name
+points out of it, or when it has links, devices, encrypted members, two members of one name or a
+size that images cannot have.
 """
 
 import shutil
@@ -19,16 +20,20 @@ from cadlib.images import SUPPORTED_SUFFIXES
 from cadlib.progress import Progress
 
 MAX_EXPANSION = 10
-"""How much larger than the zip its content may be: JPEG files shrink by a few percent, a bomb a thousandfold."""
+"""Largest ratio of the content's size to the zip's.
+
+JPEG files shrink by a few percent, a zip bomb shrinks a thousandfold.
+"""
 
 _CHUNK_BYTES = 1 << 20
 _PACKINGS = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)
-_ENCRYPTED = 1  # bit 0 of the general purpose flag, PKWARE APPNOTE 4.4.4
+# Bit 0 of the general purpose flag, PKWARE APPNOTE 4.4.4.
+_ENCRYPTED = 1
 
 
 @dataclass(frozen=True)
 class Contents:
-    """What a zip that was looked through holds: member -> name in the folder, bytes unpacked, and pictures."""
+    """The content of a checked zip: member -> name in the folder, bytes unpacked, and images."""
 
     names: dict[str, str]
     size_bytes: int
@@ -36,37 +41,48 @@ class Contents:
 
 
 def inspect(path: Path) -> Contents:
-    """Look through the list of a zip without unpacking it; raise DownloadFailed when it is not to be unpacked."""
+    """Check the list of a zip without unpacking it; raise DownloadFailed for a zip to refuse."""
     with _opened(path) as archive:
         files = [info for info in archive.infolist() if not info.is_dir()]
         for info in files:
             _check(info)
-    names = {info.filename: PurePosixPath(info.filename).name for info in files}
-    # What a file manager adds (.DS_Store, __MACOSX/._picture) is no part of the data.
-    names = {member: name for member, name in names.items() if not name.startswith(".")}
-    clash = _first_repeated([info.filename for info in files]) or _first_repeated(
-        list(names.values())
-    )
+    names = {}
+    for info in files:
+        name = PurePosixPath(info.filename).name
+        # Files of a file manager (.DS_Store, __MACOSX/._image) do not belong to the data.
+        if not name.startswith("."):
+            names[info.filename] = name
+    members = [info.filename for info in files]
+    clash = _first_repeated(members) or _first_repeated(list(names.values()))
     if clash:
         raise DownloadFailed(
             f"Expected each file once in {path.name} but {clash!r} is in it twice."
         )
     size_bytes = sum(info.file_size for info in files)
-    if size_bytes > MAX_EXPANSION * path.stat().st_size:
+    zip_bytes = path.stat().st_size
+    if size_bytes > MAX_EXPANSION * zip_bytes:
         raise DownloadFailed(
             f"Expected pictures in {path.name}, which hardly shrink in a zip, "
-            f"but its {path.stat().st_size:,} bytes would become {size_bytes:,}."
+            f"but its {zip_bytes:,} bytes would become {size_bytes:,}."
         )
-    pictures = sum(
-        PurePosixPath(name).suffix.lower() in SUPPORTED_SUFFIXES for name in names.values()
-    )
+    pictures = sum(_is_image(name) for name in names.values())
     return Contents(names, size_bytes, pictures)
 
 
-def extract(path: Path, contents: Contents, folder: Path, progress: Progress) -> None:
-    """Unpack aside and rename to `folder`, which must not exist; every member's size and CRC-32 are checked.
+def _is_image(name: str) -> bool:
+    return PurePosixPath(name).suffix.lower() in SUPPORTED_SUFFIXES
 
-    `progress` counts the bytes. Raises DownloadFailed for a damaged zip, and leaves nothing.
+
+def extract(
+    path: Path,
+    contents: Contents,
+    folder: Path,
+    progress: Progress,
+) -> None:
+    """Unpack into a temporary folder and rename it to `folder`, which must not exist.
+
+    Every member's size and CRC-32 are checked. `progress` counts the bytes. Raise DownloadFailed
+    for a damaged zip, and leave no files.
     """
     aside = folder.with_name(f"{folder.name}.part")
     shutil.rmtree(aside, ignore_errors=True)
@@ -75,16 +91,14 @@ def extract(path: Path, contents: Contents, folder: Path, progress: Progress) ->
         done = 0
         with _opened(path) as archive:
             for member, name in contents.names.items():
-                with archive.open(member) as source, (aside / name).open("xb") as target:
-                    while chunk := source.read(
-                        _CHUNK_BYTES
-                    ):  # ends at the size declared, and checks the CRC there
-                        done += target.write(chunk)
-                        progress("bytes", done, contents.size_bytes)
-                    if target.tell() != archive.getinfo(member).file_size:
-                        raise zipfile.BadZipFile(
-                            f"{name} is not as large as the list of files says"
-                        )
+                done = _extract_member(
+                    archive,
+                    member,
+                    aside / name,
+                    done,
+                    contents.size_bytes,
+                    progress,
+                )
         aside.rename(folder)
     except KeyboardInterrupt as stop:
         raise KeyboardInterrupt(
@@ -92,6 +106,29 @@ def extract(path: Path, contents: Contents, folder: Path, progress: Progress) ->
         ) from stop
     finally:
         shutil.rmtree(aside, ignore_errors=True)
+
+
+def _extract_member(
+    archive: zipfile.ZipFile,
+    member: str,
+    path: Path,
+    done: int,
+    total: int,
+    progress: Progress,
+) -> int:
+    """Write a member of a zip to a new file.
+
+    `done` of `total` bytes were unpacked before; return this number after it.
+    """
+    with archive.open(member) as source, path.open("xb") as target:
+        # Reading ends at the declared size, and checks the CRC there.
+        while chunk := source.read(_CHUNK_BYTES):
+            done += target.write(chunk)
+            progress("bytes", done, total)
+        size_bytes = target.tell()
+    if size_bytes != archive.getinfo(member).file_size:
+        raise zipfile.BadZipFile(f"{path.name} is not as large as the list of files says")
+    return done
 
 
 @contextmanager
@@ -113,29 +150,40 @@ def _opened(path: Path) -> Iterator[zipfile.ZipFile]:
 
 
 def _check(info: zipfile.ZipInfo) -> None:
-    name = info.orig_filename  # `filename` ends at a NUL
+    """Raise DownloadFailed for a member that is not a plain file in the zip's folder."""
+    # `filename` ends at a NUL, this name does not.
+    name = info.orig_filename
+    shown = repr(name[:80])
+    parts = name.split("/")
+    # A leading slash makes an empty part.
+    if any(part in ("", ".", "..") for part in parts):
+        raise DownloadFailed(
+            f"Expected files below one folder but {shown} in the zip points elsewhere."
+        )
+    if not all(_is_plain(character) for character in name):
+        raise DownloadFailed(
+            f"Expected plain file names but {shown} in the zip is none on every system."
+        )
     kind = stat.S_IFMT(info.external_attr >> 16)
-    if any(part in ("", ".", "..") for part in name.split("/")):  # "" also before a leading slash
-        raise DownloadFailed(
-            f"Expected files below one folder but {name[:80]!r} in the zip points elsewhere."
-        )
-    if any(char in '\\:*?"<>|' or not char.isprintable() for char in name):
-        raise DownloadFailed(
-            f"Expected plain file names but {name[:80]!r} in the zip is none on every system."
-        )
     if kind not in (0, stat.S_IFREG):
-        raise DownloadFailed(f"Expected files in the zip but {name[:80]!r} is a link or a device.")
+        raise DownloadFailed(f"Expected files in the zip but {shown} is a link or a device.")
     if info.flag_bits & _ENCRYPTED or info.compress_type not in _PACKINGS:
         raise DownloadFailed(
-            f"Expected files in the zip that unpack without more but {name[:80]!r} does not."
+            f"Expected files in the zip that unpack without more but {shown} does not."
         )
+
+
+def _is_plain(character: str) -> bool:
+    """Return whether file names may have a character on every system."""
+    return character.isprintable() and character not in '\\:*?"<>|'
 
 
 def _first_repeated(names: list[str]) -> str | None:
-    """Return a name that is taken twice where upper and lower case are not told apart."""
-    seen: set[str] = set()
+    """Return a name that occurs twice, without a difference between upper and lower case."""
+    folded_names: set[str] = set()
     for name in names:
-        if name.casefold() in seen:
+        folded = name.casefold()
+        if folded in folded_names:
             return name
-        seen.add(name.casefold())
+        folded_names.add(folded)
     return None

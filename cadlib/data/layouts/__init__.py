@@ -1,4 +1,6 @@
-"""How data sets lie on a disk: where their images are, and which tables tell of them. Told by columns, not by names.
+"""Finds the images and tables of a data set, and reads its tables.
+
+A table is recognised by its columns, not by its name. Known layouts:
 
     ISIC 2019      <set>_Input, <set>_GroundTruth.csv (one column a diagnosis), <set>_Metadata.csv
                    https://challenge.isic-archive.com/data/#2019
@@ -8,18 +10,20 @@
                    https://doi.org/10.7910/DVN/DBW86T
     ISIC 2020      one table (image_name, patient_id, …, diagnosis, …) and a folder of images
                    https://challenge2020.isic-archive.com
-    ISIC Archive   the table of a download (isic_id, …, diagnosis_1 to diagnosis_5, …) and a folder of images
+    ISIC Archive   the table of a download (isic_id, …, diagnosis_1 to diagnosis_5, …) and a folder
+                   of images
                    https://api.isic-archive.com
-    ISIC 2024      one table (isic_id, target, patient_id, …, iddx_full, iddx_1 to iddx_5) and a folder of images
+    ISIC 2024      one table (isic_id, target, patient_id, …, iddx_full, iddx_1 to iddx_5) and a
+                   folder of images
                    https://challenge2024.isic-archive.com
     one's own      a folder of images, and one table with a column that names them
 
 One reader reads every table:
 
     table_file     encoding, delimiter and cells of a file
-    columns        which column holds what, whatever it is called
+    columns        the meaning of each column, under any of its names
     label_columns  the diagnosis, and benign or malignant
-    one_table      all that a table holds of its images
+    one_table      the whole content of a table of images
     terms          other words for the diagnoses, sexes and sites of ISIC 2019
 """
 
@@ -44,17 +48,18 @@ from cadlib.errors import DatasetInvalid
 from cadlib.images import SUPPORTED_SUFFIXES
 
 DEPTH = 2
-"""Levels below a folder at which its images are looked for, and below a root its data sets."""
+"""Levels below a folder that are searched for its images, and below a root for data sets."""
 _NO_TABLE_OF_IMAGES = ("attribution.csv",)
-"""Tables that data sets bring beside those of their images: authors and licences."""
+"""Other tables that data sets bring: authors and licences."""
 
 
 @dataclass(frozen=True, eq=False)
 class Tables:
-    """What CSV files tell of images, each by id: `labels`, `facts` and `origin`; None where there is none.
+    """The content of CSV files by image id: `labels`, `facts` and `origin`; None where missing.
 
-    `labels` has `diagnosis` and, where a table states it, `malignant` (boolean, NA where neither is known). With
-    `whole` an image whose diagnosis is missing in `labels` is kept, else it is left out.
+    `labels` has `diagnosis` and, where a table states it, `malignant` (boolean, NA where neither is
+    stated). With `whole` an image whose diagnosis is missing in `labels` stays in the data set,
+    else it is left out.
     """
 
     labels: pd.DataFrame | None
@@ -65,7 +70,7 @@ class Tables:
 
 @dataclass(frozen=True)
 class UnusedTable:
-    """A table in the folder of a data set that is not read, and why."""
+    """A table in the folder of a data set that is not read, and the reason."""
 
     path: Path
     reason: str
@@ -78,8 +83,8 @@ class UnusedTable:
 class Layout:
     """The folders of images of a data set, and its tables.
 
-    `ground_truth` has the labels. `metadata` or `table` has age, sex, site and lesion; without them the ground truth
-    may have these. `spare` are the other tables in the folder.
+    `ground_truth` has the labels. `metadata` or `table` has age, sex, site and lesion; without
+    them the ground truth may have these. `spare` are the other tables in the folder.
     """
 
     images: tuple[Path, ...]
@@ -92,42 +97,64 @@ class Layout:
     @property
     def tables(self) -> frozenset[Path]:
         """Return the files that are tables, used or not."""
-        used = (self.ground_truth, self.metadata, self.sources, self.table)
-        return frozenset((*(path for path in used if path), *(one.path for one in self.spare)))
+        tables = {unused.path for unused in self.spare}
+        for path in (self.ground_truth, self.metadata, self.sources, self.table):
+            if path:
+                tables.add(path)
+        return frozenset(tables)
 
-    def read(self, images: "pd.Index[str]", found: Findings) -> Tables:
-        """Return what the tables tell; raise DatasetInvalid for one that is none."""
-        found.add("tables that are not used", self.spare)
-        truth = _read(self.ground_truth, images, found, ("diagnosis",))
-        metadata = _read(self.metadata, images, found, METADATA_COLUMNS)
-        table = _read(self.table, images, found, ())
-        sources = _read(self.sources, images, found, SOURCE_COLUMNS)
+    def read(self, images: "pd.Index[str]", findings: Findings) -> Tables:
+        """Return the content of the tables; raise DatasetInvalid for a file that is no table."""
+        findings.add("tables that are not used", self.spare)
+        truth = _read(self.ground_truth, images, findings, ("diagnosis",))
+        metadata = _read(self.metadata, images, findings, METADATA_COLUMNS)
+        table = _read(self.table, images, findings, ())
+        sources = _read(self.sources, images, findings, SOURCE_COLUMNS)
 
         patients = metadata or table
-        labelled = truth or table
-        labels = labelled.part(LABEL_COLUMNS) if labelled else None
         if patients and truth:
-            _report_unused(self.metadata or self.table, patients, LABEL_COLUMNS, found)
-            _report_unused(self.ground_truth, truth, METADATA_COLUMNS, found)
-        facts = patients.rows.reindex(columns=list(METADATA_COLUMNS)) if patients else None
-        if patients is None and truth and truth.part(METADATA_COLUMNS) is not None:
-            facts = truth.rows.reindex(columns=list(METADATA_COLUMNS))
-        whole = labels is not None and labelled is not None and not labelled.one_hot
-        return Tables(labels, facts, _origin(sources, patients, truth), whole)
+            patients_path = self.metadata or self.table
+            _report_unused(patients_path, patients, LABEL_COLUMNS, findings)
+            _report_unused(self.ground_truth, truth, METADATA_COLUMNS, findings)
+        labels = None
+        whole = False
+        labelled = truth or table
+        if labelled:
+            labels = labelled.part(LABEL_COLUMNS)
+            whole = labels is not None and not labelled.one_hot
+        facts = _facts(patients, truth)
+        origin = _origin(sources, patients, truth)
+        return Tables(labels, facts, origin, whole)
 
 
 def _read(
-    path: Path | None, images: "pd.Index[str]", found: Findings, expected: tuple[str, ...]
+    path: Path | None,
+    images: "pd.Index[str]",
+    findings: Findings,
+    expected: tuple[str, ...],
 ) -> ImageTable | None:
-    return None if path is None else read_table(path, images, found, expected)
+    return None if path is None else read_table(path, images, findings, expected)
 
 
 def _report_unused(
-    path: Path | None, table: ImageTable, columns: tuple[str, ...], found: Findings
+    path: Path | None,
+    table: ImageTable,
+    columns: tuple[str, ...],
+    findings: Findings,
 ) -> None:
     unused = table.part(columns)
     if path is not None and unused is not None:
-        found.add("columns that another table has", list(unused), path.name)
+        findings.add("columns that another table has", list(unused), path.name)
+
+
+def _facts(patients: ImageTable | None, truth: ImageTable | None) -> pd.DataFrame | None:
+    """Return METADATA_COLUMNS of the table of patients, or of a ground truth that has some."""
+    columns = list(METADATA_COLUMNS)
+    if patients:
+        return patients.rows.reindex(columns=columns)
+    if truth and truth.part(METADATA_COLUMNS) is not None:
+        return truth.rows.reindex(columns=columns)
+    return None
 
 
 def _origin(*tables: ImageTable | None) -> pd.DataFrame | None:
@@ -139,37 +166,55 @@ def _origin(*tables: ImageTable | None) -> pd.DataFrame | None:
 
 
 def find_layout(folder: Path) -> Layout:
-    """Return how the data set in a folder lies; raise DatasetInvalid where there is none, or it could be several.
+    """Return the layout of the data set in a folder.
 
-    A folder `<set>_Input` is that of a challenge; of several ISIC_2019_Training is taken, else the first by name.
+    A folder `<set>_Input` belongs to a challenge. Of several, ISIC_2019_Training is taken, else
+    the first by name. Raise DatasetInvalid where there is no layout, or more than one is possible.
     """
     inputs = {below.name: below for below in _input_folders(folder)}
     if inputs:
-        return _challenge(
-            folder, inputs.get("ISIC_2019_Training_Input", next(iter(inputs.values())))
-        )
+        first = next(iter(inputs.values()))
+        return _challenge(folder, inputs.get("ISIC_2019_Training_Input", first))
     images = tuple(_image_folders(folder))
     tables, unused = _tables_in(folder)
     if images and tables:
         return _own(images, tables, unused)
-    lacking = "no image" if tables else "no such file"
-    raise DatasetInvalid(
-        f"Expected a folder ISIC_2019_Training_Input with images in {folder}, or images and one CSV file with a column "
-        f"that names them ({shown_names(NAMES['image'])}), but {lacking if images or tables else 'none'} came"
-        f"{_named((*unused, *_beside_images(folder, images)))}. "
+    raise _no_layout(folder, images, tables, unused)
+
+
+def _no_layout(
+    folder: Path,
+    images: tuple[Path, ...],
+    tables: dict[Path, Columns],
+    unused: tuple[UnusedTable, ...],
+) -> DatasetInvalid:
+    """Return the error for a folder without images or without a table of them."""
+    if tables:
+        lacking = "no image"
+    elif images:
+        lacking = "no such file"
+    else:
+        lacking = "none"
+    not_used = (*unused, *_beside_images(folder, images))
+    return DatasetInvalid(
+        f"Expected a folder ISIC_2019_Training_Input with images in {folder}, "
+        "or images and one CSV file with a column that names them "
+        f"({shown_names(NAMES['image'])}), but {lacking} came{_named(not_used)}. "
         "Give the folder into which the archives of a data set were unpacked."
     )
 
 
 def has_layout(folder: Path) -> bool:
-    """Tell whether a folder looks like a data set: it has an `_Input` folder, or images and a table that names them.
+    """Return whether a folder looks like a data set.
 
-    Images of a data set that lies below it are not its own.
+    It has an `_Input` folder, or images and a table that names them. Images of a data set that
+    lies below it do not count.
     """
     if _input_folders(folder):
         return True
-    named = any(_names_images(path) for path in _table_files(folder))
-    return named and any(not _of_another(images, folder) for images in _image_folders(folder))
+    if not any(_names_images(path) for path in _table_files(folder)):
+        return False
+    return any(not _of_another(images, folder) for images in _image_folders(folder))
 
 
 def subfolders(folder: Path) -> list[Path]:
@@ -178,7 +223,10 @@ def subfolders(folder: Path) -> list[Path]:
 
 
 def _of_another(images: Path, folder: Path) -> bool:
-    return images != folder and (has_layout(images) or _of_another(images.parent, folder))
+    """Return whether a folder of images belongs to a data set below `folder`."""
+    if images == folder:
+        return False
+    return has_layout(images) or _of_another(images.parent, folder)
 
 
 def _input_folders(folder: Path) -> list[Path]:
@@ -186,15 +234,21 @@ def _input_folders(folder: Path) -> list[Path]:
 
 
 def _challenge(folder: Path, images: Path) -> Layout:
+    """Return the layout of a challenge with the folder `images`, `<set>_Input`."""
     truth = _csv_of(images, "GroundTruth")
-    metadata, groupings = _csv_of(images, "Metadata"), _csv_of(images, "LesionGroupings")
-    sources = folder / "sources.csv"
+    metadata = _csv_of(images, "Metadata")
+    groupings = _csv_of(images, "LesionGroupings")
     lesions = None if metadata else groupings
     if truth is None:
         truth = _labels_beside(images, metadata)
         metadata = None if metadata == truth else metadata
+    sources = folder / "sources.csv"
     layout = Layout(
-        (images,), truth, metadata, sources if sources.exists() else None, table=lesions
+        (images,),
+        truth,
+        metadata,
+        sources if sources.exists() else None,
+        table=lesions,
     )
     return replace(layout, spare=_unused_beside(images, layout))
 
@@ -202,8 +256,8 @@ def _challenge(folder: Path, images: Path) -> Layout:
 def _labels_beside(images: Path, metadata: Path | None) -> Path | None:
     """Return the table with labels of a challenge folder without a ground truth by name."""
     tables, _ = _tables_in(images.parent)
-    labelled = {path: columns for path, columns in tables.items() if columns.has_labels}
-    labelled = {path: columns for path, columns in labelled.items() if _is_of(images, path)}
+    own = {path: columns for path, columns in tables.items() if _is_of(images, path)}
+    labelled = {path: columns for path, columns in own.items() if columns.has_labels}
     if metadata in labelled:
         return metadata
     if len(labelled) > 1:
@@ -212,31 +266,39 @@ def _labels_beside(images: Path, metadata: Path | None) -> Path | None:
 
 
 def _is_of(images: Path, path: Path) -> bool:
-    """Tell whether a table beside `<set>_Input` is not one of another set there."""
-    sets = [below.name.removesuffix("Input") for below in _input_folders(images.parent)]
-    owner = next((name for name in sets if path.name.startswith(name)), None)
-    return owner in (None, images.name.removesuffix("Input"))
+    """Return whether a table beside `<set>_Input` may belong to this set, not to another one."""
+    for below in _input_folders(images.parent):
+        name = below.name.removesuffix("Input")
+        if path.name.startswith(name):
+            return name == images.name.removesuffix("Input")
+    return True
 
 
 def _unused_beside(images: Path, layout: Layout) -> tuple[UnusedTable, ...]:
     """Return the tables beside the images of a challenge that are not used."""
     tables, unused = _tables_in(images.parent)
-    names = f"{images.name.removesuffix('Input')}GroundTruth.csv, …Metadata.csv or sources.csv"
+    prefix = images.name.removesuffix("Input")
+    names = f"{prefix}GroundTruth.csv, …Metadata.csv or sources.csv"
     spare = [UnusedTable(path, f"its name is not {names}") for path in tables]
-    spare += [one for one in unused if one.path not in tables]
-    return tuple(one for one in spare if one.path not in layout.tables and _is_of(images, one.path))
+    spare += [table for table in unused if table.path not in tables]
+    not_used = [table for table in spare if table.path not in layout.tables]
+    return tuple(table for table in not_used if _is_of(images, table.path))
 
 
 def _own(
-    images: tuple[Path, ...], tables: dict[Path, Columns], unused: tuple[UnusedTable, ...]
+    images: tuple[Path, ...],
+    tables: dict[Path, Columns],
+    unused: tuple[UnusedTable, ...],
 ) -> Layout:
-    """Choose between the tables beside images by their columns: one has the labels, and may have all."""
-    labelled = {path: columns for path, columns in tables.items() if columns.has_labels}
+    """Choose between the tables beside images by their columns.
+
+    One table has the labels, and may have all other columns.
+    """
+    labelled = [path for path, columns in tables.items() if columns.has_labels]
     facts = [path for path in tables if path not in labelled]
     if len(labelled) == 1:
-        truth, columns = next(iter(labelled.items()))
-        has_facts = {*METADATA_COLUMNS} & {*columns.facts} or columns.site_levels
-        if len(facts) == 1 and not has_facts:
+        truth = labelled[0]
+        if len(facts) == 1 and not _has_facts(tables[truth]):
             return Layout(images, truth, table=facts[0], spare=unused)
         spare = [UnusedTable(path, f"it has no labels; {truth.name} has them") for path in facts]
         return Layout(images, truth, spare=(*spare, *unused))
@@ -245,11 +307,24 @@ def _own(
     raise _several(tables)
 
 
+def _has_facts(columns: Columns) -> bool:
+    """Return whether a table has age, sex, site or lesion."""
+    if columns.site_levels:
+        return True
+    return any(name in columns.facts for name in METADATA_COLUMNS)
+
+
 def _several(tables: dict[Path, Columns]) -> DatasetInvalid:
-    came = "; ".join(f"{path.name} ({', '.join(read_columns(path))[:80]})" for path in tables)
+    """Return the error for a choice between several tables."""
+    folder = next(iter(tables)).parent
+    descriptions = []
+    for path in tables:
+        columns = ", ".join(read_columns(path))[:80]
+        descriptions.append(f"{path.name} ({columns})")
     return DatasetInvalid(
-        f"Expected one CSV file that names images in {next(iter(tables)).parent}, or one of several with a diagnosis, "
-        f"but came: {came}. Move the others away."
+        f"Expected one CSV file that names images in {folder}, "
+        "or one of several with a diagnosis, "
+        f"but came: {'; '.join(descriptions)}. Move the others away."
     )
 
 
@@ -260,14 +335,15 @@ def _table_files(folder: Path) -> list[Path]:
 
 def _tables_in(folder: Path) -> tuple[dict[Path, Columns], tuple[UnusedTable, ...]]:
     """Return the tables of images directly in a folder with their columns, and the other tables."""
-    tables, unused = {}, []
+    tables = {}
+    unused = []
     for path in _table_files(folder):
         if path.name.lower() in _NO_TABLE_OF_IMAGES:
             continue
         try:
             tables[path] = image_columns(path)
         except TableRefused as error:
-            # A text file that names no image is a licence or a note, and no table.
+            # A text file that names no image is a licence or a note, not a table.
             if path.suffix.lower() != ".txt":
                 unused.append(UnusedTable(path, error.reason))
     for path in list_folder(folder).files:
@@ -285,44 +361,60 @@ def _names_images(path: Path) -> bool:
 
 
 def _beside_images(folder: Path, images: tuple[Path, ...]) -> tuple[UnusedTable, ...]:
-    """Return the tables that lie in the folders of images below the folder that was given."""
-    return tuple(
-        UnusedTable(path, f"it lies in {below.relative_to(folder)}: move it to {folder.name}")
-        for below in images
-        if below != folder
-        for path in _table_files(below)
-        if _names_images(path)
-    )
+    """Return the tables that lie in folders of images below `folder`."""
+    misplaced: list[UnusedTable] = []
+    for below in images:
+        if below == folder:
+            continue
+        reason = f"it lies in {below.relative_to(folder)}: move it to {folder.name}"
+        tables = [path for path in _table_files(below) if _names_images(path)]
+        misplaced += [UnusedTable(path, reason) for path in tables]
+    return tuple(misplaced)
 
 
 def _named(unused: tuple[UnusedTable, ...]) -> str:
-    return f" (not used: {'; '.join(map(str, unused))})" if unused else ""
+    if not unused:
+        return ""
+    names = "; ".join(map(str, unused))
+    return f" (not used: {names})"
 
 
 def _image_folders(folder: Path, depth: int = DEPTH) -> Iterator[Path]:
-    """Yield the folder and those below it that hold an image, down to a depth."""
-    for inside in read_tree(folder, depth).folders:
-        if any(name.lower().endswith(SUPPORTED_SUFFIXES) for name in inside.names):
+    """Yield the folder and the folders below it that hold an image, down to a depth."""
+    tree = read_tree(folder, depth)
+    for inside in tree.folders:
+        names = (name.lower() for name in inside.names)
+        if any(name.endswith(SUPPORTED_SUFFIXES) for name in names):
             yield inside.path
 
 
 def _csv_of(images: Path, kind: str) -> Path | None:
-    """Return the table beside `<set>_Input`: `<set>_<kind>.csv`, else the only `*<kind>.csv`, if any.
+    """Return the table beside `<set>_Input`: `<set>_<kind>.csv`, else the only `*<kind>.csv`.
 
-    The archives of ISIC 2018 unpack into a folder `<set>_<kind>` that holds it.
+    The archives of ISIC 2018 unpack into a folder `<set>_<kind>` that holds it. Return None without
+    such a table, and raise DatasetInvalid for a choice between several.
     """
-    exact = images.with_name(images.name.removesuffix("Input") + f"{kind}.csv")
-    below = [inside for inside in subfolders(images.parent) if inside.name.endswith(kind)]
-    for folders in ([images.parent], below):
-        files = [path for folder in folders for path in _table_files(folder)]
-        files = [path for path in files if path.stem.endswith(kind)]
-        if files:
-            break
-    exact_first = sorted(files, key=lambda path: path.name != exact.name)
-    for path in exact_first:
+    name = images.name.removesuffix("Input") + f"{kind}.csv"
+    exact = images.with_name(name)
+    files = _tables_of_kind([images.parent], kind)
+    if not files:
+        folders = [below for below in subfolders(images.parent) if below.name.endswith(kind)]
+        files = _tables_of_kind(folders, kind)
+    for path in files:
+        if path.name == exact.name:
+            return path
+    for path in files:
         if path.stem == exact.stem:
             return path
     if len(files) > 1:
         names = ", ".join(file.name for file in files)
         raise DatasetInvalid(f"Expected {exact} but came: {names}. Give the right one this name.")
     return files[0] if files else None
+
+
+def _tables_of_kind(folders: list[Path], kind: str) -> list[Path]:
+    """Return the tables `*<kind>` directly in some folders."""
+    tables: list[Path] = []
+    for folder in folders:
+        tables += [path for path in _table_files(folder) if path.stem.endswith(kind)]
+    return tables

@@ -1,11 +1,11 @@
-"""Knows the columns of a table by the names that data sets give them.
+"""Recognises the columns of a table by the names that data sets give them.
 
 Two columns that could be the same are refused with both names.
 """
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from cadlib.data.layouts.terms import DIAGNOSES_BY_WORD
@@ -26,7 +26,8 @@ NAMES = {
     ),
     "lesion_id": ("lesion_id", "lesion"),
     "archive": ("archive", "source"),
-    "lesion_group": ("lesion_group", "patient_id", "patient"),  # a patient's lesions stay together
+    # The lesions of a patient stay in one split.
+    "lesion_group": ("lesion_group", "patient_id", "patient"),
 }
 """Column of a data set's table -> its names elsewhere, as `plain` returns them."""
 DIAGNOSIS_NAMES = ("diagnosis", "dx", "label", "class", "diagnosis_3", "iddx_3")
@@ -38,7 +39,7 @@ MALIGNANCY_NAMES = (
 )
 """Columns that say benign or malignant: of ISIC 2020 and 2024, the ISIC Archive, or one's own."""
 SITE_LEVEL_NAMES = tuple(f"anatom_site_{level}" for level in range(1, 6))
-"""The ISIC Archive's sites, from the widest to the narrowest."""
+"""Sites of the ISIC Archive, from the widest to the narrowest."""
 
 _SHOWN = 7
 _PREFIX = re.compile(r"(?:diagnosis|dx|label|class)[\s_.:/-]+")
@@ -48,7 +49,7 @@ _WELCOME = (
     *("diagnosis_2", "diagnosis_4", "diagnosis_5", "iddx_2", "iddx_4", "iddx_5"),
     *("width_px", "height_px", "geometry", "pixels_x", "pixels_y"),
 )
-"""Columns of the known data sets that are not used; what is read from the file itself is last."""
+"""Columns of public data sets that are not used; those read from the image file are last."""
 _WELCOME_PREFIXES = ("tbp_", "mel_mitotic_", "mel_thick_", "clin_size_")
 """Of ISIC 2024."""
 
@@ -59,7 +60,7 @@ class Columns:
 
     `image` names the images. `facts` has a column of a data set's table -> its name here.
     `diagnoses` name a diagnosis in words, `classes` (column -> code of ISIC 2019) hold 0 or 1,
-    `malignancy` says benign or malignant, and `unknown` are all that are not known.
+    `malignancy` says benign or malignant, and `unknown` are all other columns.
     """
 
     image: str
@@ -72,36 +73,40 @@ class Columns:
 
     @property
     def one_hot(self) -> bool:
-        """Tell whether there is one column a diagnosis; a single one is none of several."""
+        """Return whether there is one column a diagnosis; a single column does not count."""
         return len(self.classes) > 1
 
     @property
     def has_labels(self) -> bool:
-        """Tell whether a column has diagnoses, or benign and malignant."""
+        """Return whether a column has diagnoses, or benign and malignant."""
         return bool(self.diagnoses or self.malignancy or self.one_hot)
 
     @property
     def used(self) -> frozenset[str]:
         """Return the columns that are read."""
-        several = (self.diagnoses, self.classes, self.malignancy, self.site_levels)
-        return frozenset(
-            (self.image, *self.facts.values(), *(one for each in several for one in each))
-        )
+        columns = {self.image}
+        columns.update(self.facts.values())
+        columns.update(self.diagnoses)
+        columns.update(self.classes)
+        columns.update(self.malignancy)
+        columns.update(self.site_levels)
+        return frozenset(columns)
 
 
 def plain(column: str) -> str:
     """Return the name of a column in lower case, with _ for blanks and hyphens."""
-    return "_".join(column.lower().replace("-", " ").split())
+    words = column.lower().replace("-", " ").split()
+    return "_".join(words)
 
 
 def shown_names(names: tuple[str, ...]) -> str:
     """Return the first names for a message."""
-    more = ", …" if len(names) > _SHOWN else ""
-    return ", ".join(names[:_SHOWN]) + more
+    shown = ", ".join(names[:_SHOWN])
+    return f"{shown}, …" if len(names) > _SHOWN else shown
 
 
 def names_images(column: str) -> bool:
-    """Tell whether a column names images."""
+    """Return whether a column names images."""
     return plain(column) in NAMES["image"]
 
 
@@ -113,12 +118,7 @@ def columns_of(header: tuple[str, ...], path: Path) -> Columns | None:
     by_name: dict[str, list[str]] = {}
     for column in header:
         by_name.setdefault(plain(column), []).append(column)
-
-    facts = {}
-    for name, names in NAMES.items():
-        only = _only(name, names, by_name, path)
-        if only is not None:
-            facts[name] = only
+    facts = _fact_columns(by_name, path)
     if "image" not in facts:
         return None
     image = facts.pop("image")
@@ -126,11 +126,26 @@ def columns_of(header: tuple[str, ...], path: Path) -> Columns | None:
     diagnoses = _all(DIAGNOSIS_NAMES, by_name)
     classes, malignancy = _value_columns(header, path)
     if len(classes) == 1 and diagnoses:
-        classes = {}  # a flag beside the diagnosis says nothing of the other classes
-    site_levels = () if "anatom_site_general" in facts else _all(SITE_LEVEL_NAMES, by_name)
+        # A flag beside the diagnosis says nothing about the other classes.
+        classes = {}
+    site_levels: tuple[str, ...] = ()
+    if "anatom_site_general" not in facts:
+        site_levels = _all(SITE_LEVEL_NAMES, by_name)
     columns = Columns(image, facts, diagnoses, classes, malignancy, site_levels)
-    unknown = [c for c in header if c not in columns.used and not _is_welcome(plain(c))]
-    return Columns(image, facts, diagnoses, classes, malignancy, site_levels, tuple(unknown))
+    used = columns.used
+    unused = [column for column in header if column not in used]
+    unknown = [column for column in unused if not _is_welcome(plain(column))]
+    return replace(columns, unknown=tuple(unknown))
+
+
+def _fact_columns(by_name: dict[str, list[str]], path: Path) -> dict[str, str]:
+    """Return the keys of NAMES that the table has -> the column; raise DatasetInvalid for two."""
+    facts = {}
+    for name, names in NAMES.items():
+        column = _only(name, names, by_name, path)
+        if column is not None:
+            facts[name] = column
+    return facts
 
 
 def _is_welcome(name: str) -> bool:
@@ -138,11 +153,17 @@ def _is_welcome(name: str) -> bool:
 
 
 def _all(names: tuple[str, ...], by_name: dict[str, list[str]]) -> tuple[str, ...]:
-    return tuple(column for name in names for column in by_name.get(name, ()))
+    columns: list[str] = []
+    for name in names:
+        columns += by_name.get(name, ())
+    return tuple(columns)
 
 
 def _only(
-    name: str, names: tuple[str, ...], by_name: dict[str, list[str]], path: Path
+    name: str,
+    names: tuple[str, ...],
+    by_name: dict[str, list[str]],
+    path: Path,
 ) -> str | None:
     columns = _all(names, by_name)
     if len(columns) > 1:
@@ -151,9 +172,12 @@ def _only(
 
 
 def several_columns(
-    path: Path, name: str, names: tuple[str, ...], columns: tuple[str, ...]
+    path: Path,
+    name: str,
+    names: tuple[str, ...],
+    columns: tuple[str, ...],
 ) -> DatasetInvalid:
-    """Return the error for columns that could each be the one that is meant."""
+    """Return the error for a table in which several columns could have one meaning."""
     return DatasetInvalid(
         f"Expected one column of {path} for {name} ({shown_names(names)}) but came: "
         f"{', '.join(columns)}. Keep the one that is meant, and rename or remove the others."
@@ -162,34 +186,34 @@ def several_columns(
 
 def _value_columns(header: tuple[str, ...], path: Path) -> tuple[dict[str, str], tuple[str, ...]]:
     """Return the columns with 0 or 1 for a diagnosis -> its code, and those for malignancy."""
-    by_token: dict[str, list[str]] = {}
+    by_word: dict[str, list[str]] = {}
     for column in header:
-        by_token.setdefault(class_word(column), []).append(column)
+        by_word.setdefault(class_word(column), []).append(column)
     classes: dict[str, str] = {}
-    malignancy = []
-    for token, columns in by_token.items():
-        is_malignancy = token.replace(" ", "_") in MALIGNANCY_NAMES
-        if token not in DIAGNOSES_BY_WORD and not is_malignancy:
+    malignancy: list[str] = []
+    for word, columns in by_word.items():
+        is_malignancy = word.replace(" ", "_") in MALIGNANCY_NAMES
+        is_class = word in DIAGNOSES_BY_WORD
+        if not is_class and not is_malignancy:
+            # The whole name may still be one for malignancy.
             malignancy += [column for column in columns if plain(column) in MALIGNANCY_NAMES]
             continue
         if len(columns) > 1:
-            raise several_columns(path, token, (token,), tuple(columns))
+            raise several_columns(path, word, (word,), tuple(columns))
         if is_malignancy:
             malignancy += columns
         else:
-            classes[columns[0]] = DIAGNOSES_BY_WORD[token]
+            classes[columns[0]] = DIAGNOSES_BY_WORD[word]
     return classes, tuple(malignancy)
 
 
 def class_word(column: str) -> str:
-    """Return what a column of 0 and 1 stands for, in lower case and without `diagnosis_`.
+    """Return the meaning of a column of 0 and 1, in lower case and without `diagnosis_`.
 
     >>> class_word("dx_MEL")
     'mel'
     """
-    word = (
-        _PREFIX.sub("", column.strip().lower(), count=1)
-        if _PREFIX.match(column.lower())
-        else column
-    )
-    return re.sub(r"[\s_-]+", " ", word.lower()).strip()
+    word = column.lower()
+    if _PREFIX.match(word):
+        word = _PREFIX.sub("", word.strip(), count=1)
+    return re.sub(r"[\s_-]+", " ", word).strip()

@@ -22,14 +22,18 @@ from cadlib.taxonomy import DIAGNOSES, ISIC_2018, ISIC_2019, UNKNOWN
 MALIGNANT_BY_CODE = {d.code: d.malignant for d in DIAGNOSES}
 _BENIGN_COLUMNS = ("benign", "is_benign")
 _LEVELS = "::"
-"""Between the levels of `iddx_full` of ISIC 2024."""
+"""Separator of the levels in `iddx_full` of ISIC 2024."""
 
 
-def read_labels(table: TextTable, columns: Columns, findings: Findings) -> pd.DataFrame:
+def read_labels(
+    table: TextTable,
+    columns: Columns,
+    findings: Findings,
+) -> pd.DataFrame:
     """Return `diagnosis` (a code or "UNK") and, where a column states it, `malignant` (boolean).
 
     `table.cells` is indexed by image. A row whose diagnosis and malignancy contradict each other
-    has neither. The frame is empty of columns where the table has no label.
+    has neither. The frame has no columns where the table has no label.
     """
     rows = table.cells
     file_name = table.path.name
@@ -40,7 +44,7 @@ def read_labels(table: TextTable, columns: Columns, findings: Findings) -> pd.Da
     labels = pd.DataFrame(index=rows.index)
     statements: list[_Statement] = []
     if columns.diagnoses or diagnosis_columns:
-        labels["diagnosis"] = pd.Series(pd.NA, rows.index, dtype="str")
+        labels["diagnosis"] = _no_text(rows.index)
     for column in diagnosis_columns:
         text = words(rows[column])
         labels["diagnosis"] = text.map(DIAGNOSES_BY_WORD).astype("str").array
@@ -48,22 +52,26 @@ def read_labels(table: TextTable, columns: Columns, findings: Findings) -> pd.Da
         if text.isin(MALIGNANCY_BY_WORD).any():
             statements.append(_Statement.of_words(text))
     if columns.classes:
-        one_hot = _one_hot(table, columns, findings)
-        in_words = labels.get("diagnosis")
-        labels["diagnosis"] = (
-            one_hot if in_words is None else _agreed(in_words, one_hot, findings, file_name)
-        )
+        diagnosis = _one_hot(table, columns, findings)
+        if "diagnosis" in labels:
+            diagnosis = _agreed(labels["diagnosis"], diagnosis, findings, file_name)
+        labels["diagnosis"] = diagnosis
 
     statements += _statements(table, malignancy_columns, findings)
     if not statements:
         return labels
     if "diagnosis" not in labels:
-        labels["diagnosis"] = pd.Series(pd.NA, rows.index, dtype="str")
+        labels["diagnosis"] = _no_text(rows.index)
     return _with_malignancy(labels, statements, findings, file_name)
 
 
+def _no_text(index: "pd.Index[str]") -> "pd.Series[str]":
+    """Return a text column with only missing values."""
+    return pd.Series(pd.NA, index, dtype="str")
+
+
 def _by_content(rows: pd.DataFrame, columns: Columns) -> tuple[list[str], list[str]]:
-    """Return the columns of diagnoses, and those of benign or malignant, by what their cells say."""
+    """Return the columns of diagnoses, and those of benign or malignant, by their cells."""
     diagnosis_columns: list[str] = []
     malignancy_columns: list[str] = []
     with_diagnoses: list[str] = []
@@ -86,17 +94,21 @@ def _by_content(rows: pd.DataFrame, columns: Columns) -> tuple[list[str], list[s
 
 
 def _report_diagnoses(
-    column: "pd.Series[str]", text: "pd.Series[str]", findings: Findings, file_name: str
+    column: "pd.Series[str]",
+    text: "pd.Series[str]",
+    findings: Findings,
+    file_name: str,
 ) -> None:
-    is_term = text.isin([*DIAGNOSES_BY_WORD, *MALIGNANCY_BY_WORD, *INDETERMINATE])
-    strange = column[text.notna() & ~is_term]
+    terms = [*DIAGNOSES_BY_WORD, *MALIGNANCY_BY_WORD, *INDETERMINATE]
+    is_strange = text.notna() & ~text.isin(terms)
+    strange = column[is_strange]
     findings.add("AKIEC taken as AK", column.index[text == "akiec"], file_name)
     findings.add("diagnoses that are none of the eight", cells(strange), file_name)
 
 
 @dataclass(frozen=True, eq=False)
 class _Statement:
-    """What a column says of each row: malignant (boolean, NA where it does not say), or undecided."""
+    """What a column states for each row: malignant (boolean, NA without it), or undecided."""
 
     malignant: "pd.Series[bool]"
     undecided: NDArray[np.bool_]
@@ -104,21 +116,26 @@ class _Statement:
     @classmethod
     def of_words(cls, text: "pd.Series[str]") -> "_Statement":
         malignant = text.map(MALIGNANCY_BY_WORD).astype("boolean")
-        return cls(malignant, text.isin(INDETERMINATE).to_numpy(bool))
+        is_undecided = text.isin(INDETERMINATE)
+        return cls(malignant, is_undecided.to_numpy(bool))
 
 
 def _is_malignancy(column: "pd.Series[str]") -> bool:
-    """Tell whether a column says benign or malignant alone."""
-    cell_words = words(column).dropna()
-    return len(cell_words) > 0 and bool(
-        cell_words.isin([*MALIGNANCY_BY_WORD, *INDETERMINATE]).all()
-    )
+    """Return whether a column has only words for benign or malignant."""
+    return _has_only(column, [*MALIGNANCY_BY_WORD, *INDETERMINATE])
 
 
 def _names_diagnoses(column: str, values: "pd.Series[str]") -> bool:
-    cell_words = words(values).dropna()
-    named = bool(cell_words.isin(DIAGNOSES_BY_WORD).all()) and len(cell_words) > 0
-    return plain(column) == "target" and named
+    """Return whether a column `target` has only words for diagnoses."""
+    return plain(column) == "target" and _has_only(values, list(DIAGNOSES_BY_WORD))
+
+
+def _has_only(column: "pd.Series[str]", terms: list[str]) -> bool:
+    """Return whether a column has words, and only these."""
+    cell_words = words(column).dropna()
+    if cell_words.empty:
+        return False
+    return bool(cell_words.isin(terms).all())
 
 
 def _truth(column: "pd.Series[str]") -> "pd.Series[float]":
@@ -127,65 +144,100 @@ def _truth(column: "pd.Series[str]") -> "pd.Series[float]":
     return by_word.fillna(numbers(column))
 
 
-def _one_hot(table: TextTable, columns: Columns, findings: Findings) -> "pd.Series[str]":
+def _one_hot(
+    table: TextTable,
+    columns: Columns,
+    findings: Findings,
+) -> "pd.Series[str]":
     """Return the one diagnosis of each row of 0 and 1; missing where it is not exactly one."""
     file_name = table.path.name
-    text = table.cells[list(columns.classes)]
-    without_value = text.columns[text.isna().all()]
-    findings.add("class columns without a value", without_value, file_name)
-    text = text.drop(columns=without_value)
-    if not columns.diagnoses:
-        _report_missing_classes(columns, findings, file_name)
-
+    text = _class_cells(table, columns, findings)
     is_empty_row = text.isna().all(axis=1).to_numpy(bool) & ~table.short_rows
     shares = _shares(text, table.short_rows, is_empty_row)
     is_unreadable = shares.isna()
-    findings.add("cells that are not numbers", _unreadable_cells(text, is_unreadable), file_name)
+    unreadable = _unreadable_cells(text, is_unreadable)
+    findings.add("cells that are not numbers", unreadable, file_name)
 
     values = shares.to_numpy(np.float64)
     is_numeric = ~is_unreadable.any(axis=1).to_numpy(bool)
-    is_label = is_numeric & np.isin(values, (0.0, 1.0)).all(axis=1) & (values.sum(axis=1) == 1.0)
+    is_label = is_numeric & _has_one_mark(values)
     no_label = _rows_without_label(text, values, is_numeric & ~is_label, is_empty_row)
     findings.add("rows without exactly one diagnosis", no_label, file_name)
 
     label = _marked_columns(text, values).where(is_label).astype("str")
-    akiec = label.index[label.map(class_word, na_action="ignore") == "akiec"]
+    class_words = label.map(class_word, na_action="ignore")
+    akiec = label.index[class_words == "akiec"]
     findings.add("AKIEC taken as AK", akiec, file_name)
     diagnosis: pd.Series[str] = label.map(dict(columns.classes)).astype("str")
     return diagnosis
 
 
+def _class_cells(
+    table: TextTable,
+    columns: Columns,
+    findings: Findings,
+) -> pd.DataFrame:
+    """Return the class columns that have a value; report the others and missing columns."""
+    file_name = table.path.name
+    text = table.cells[list(columns.classes)]
+    is_empty_column = text.isna().all()
+    without_value = text.columns[is_empty_column]
+    findings.add("class columns without a value", without_value, file_name)
+    if not columns.diagnoses:
+        _report_missing_classes(columns, findings, file_name)
+    return text.drop(columns=without_value)
+
+
+def _has_one_mark(values: NDArray[np.float64]) -> NDArray[np.bool_]:
+    """Return the rows of (N, classes) that have a single 1 and otherwise 0, (N,)."""
+    is_flag = np.isin(values, (0.0, 1.0))
+    sums = values.sum(axis=1)
+    has_one: NDArray[np.bool_] = is_flag.all(axis=1) & (sums == 1.0)
+    return has_one
+
+
 def _marked_columns(text: pd.DataFrame, values: NDArray[np.float64]) -> "pd.Series[str]":
     """Return the name of the column with the highest value in each row."""
     if text.columns.empty:
-        return pd.Series(pd.NA, text.index, dtype="str")
-    highest = np.nan_to_num(values).argmax(axis=1)
-    names: pd.Series[str] = pd.Series(text.columns, dtype="str").iloc[highest]
+        return _no_text(text.index)
+    # NaN would be the highest value.
+    numbers_only = np.nan_to_num(values)
+    highest = numbers_only.argmax(axis=1)
+    columns = pd.Series(text.columns, dtype="str")
+    names: pd.Series[str] = columns.iloc[highest]
     return names.set_axis(text.index)
 
 
 def _shares(
-    text: pd.DataFrame, short_rows: NDArray[np.bool_], is_empty_row: NDArray[np.bool_]
+    text: pd.DataFrame,
+    short_rows: NDArray[np.bool_],
+    is_empty_row: NDArray[np.bool_],
 ) -> pd.DataFrame:
-    """Return the cells of class columns as numbers; NaN where a cell is none, or blank beside others."""
+    """Return the cells of class columns as numbers.
+
+    A cell is NaN where it is no number, or blank in a row with other cells.
+    """
     shares = text.apply(_truth)
-    blank = text.isna()
+    is_blank = text.isna()
     # Blanks stand for 0 only where a whole row is written so: its one value is a 1.
     has_one_mark = (shares == 1.0).sum(axis=1) == 1
-    has_one_value = (~blank).sum(axis=1) == 1
-    only_marked = (has_one_mark & has_one_value).to_numpy(bool) & ~short_rows
-    shares = shares.mask(blank & only_marked[:, None], 0.0)
-    # A row without any value is no label; a single cell without one could be a second label.
-    return shares.mask(np.repeat(is_empty_row[:, None], len(text.columns), axis=1), 0.0)
+    has_one_value = (~is_blank).sum(axis=1) == 1
+    is_only_mark = (has_one_mark & has_one_value).to_numpy(bool) & ~short_rows
+    shares = shares.mask(is_blank & is_only_mark[:, None], 0.0)
+    # A row without any value has no label; a single blank cell could be a second label.
+    is_empty = np.repeat(is_empty_row[:, None], len(text.columns), axis=1)
+    return shares.mask(is_empty, 0.0)
 
 
 def _unreadable_cells(text: pd.DataFrame, is_unreadable: pd.DataFrame) -> list[str]:
     examples = []
     for place in _places(is_unreadable.any(axis=1)):
-        for column in text.columns[is_unreadable.iloc[place]]:
+        image = text.index[place]
+        columns = text.columns[is_unreadable.iloc[place]]
+        for column in columns:
             cell = text[column].iloc[place]
             shown = "empty" if pd.isna(cell) else repr(cell)
-            examples.append(f"{text.index[place]} {_shown(column)} {shown}")
+            examples.append(f"{image} {_shown(column)} {shown}")
     return examples
 
 
@@ -211,36 +263,50 @@ def _places(rows: ArrayLike) -> list[int]:
     return places
 
 
-def _report_missing_classes(columns: Columns, findings: Findings, file_name: str) -> None:
+def _report_missing_classes(
+    columns: Columns,
+    findings: Findings,
+    file_name: str,
+) -> None:
+    """Report the classes of ISIC 2019 without a column; of ISIC 2018 where AKIEC has one."""
     present = {class_word(column) for column in columns.classes}
     classes = ISIC_2018 if "akiec" in present else ISIC_2019
-    codes = {*columns.classes.values(), *(word.upper() for word in present)}
-    findings.add(
-        "missing columns", [code for code in classes.codes if code not in codes], file_name
-    )
+    codes = set(columns.classes.values())
+    for word in present:
+        codes.add(word.upper())
+    missing = [code for code in classes.codes if code not in codes]
+    findings.add("missing columns", missing, file_name)
 
 
 def _shown(column: str) -> str:
-    word = class_word(column)
-    return word.upper() if word.upper() in (*ISIC_2019.codes, *ISIC_2018.codes, UNKNOWN) else column
+    code = class_word(column).upper()
+    codes = (*ISIC_2019.codes, *ISIC_2018.codes, UNKNOWN)
+    return code if code in codes else column
 
 
 def _agreed(
-    first: "pd.Series[str]", second: "pd.Series[str]", findings: Findings, file_name: str
+    first: "pd.Series[str]",
+    second: "pd.Series[str]",
+    findings: Findings,
+    file_name: str,
 ) -> "pd.Series[str]":
-    """Return what two statements of the diagnosis agree on, or the only one there is."""
-    differ = (first.notna() & second.notna() & (first != second)).to_numpy(bool)
+    """Return the diagnosis that two columns agree on, or that one of them has alone."""
+    has_both = first.notna() & second.notna()
+    differ = (has_both & (first != second)).to_numpy(bool)
+    images = first.index[differ]
     examples = []
-    for image, one_code, other_code in zip(
-        first.index[differ], first[differ], second[differ], strict=True
-    ):
-        examples.append(f"{image} ({one_code}, {other_code})")
+    for image, code, other_code in zip(images, first[differ], second[differ], strict=True):
+        examples.append(f"{image} ({code}, {other_code})")
     findings.add("diagnoses that contradict each other", examples, file_name)
     return first.fillna(second).mask(differ).astype("str")
 
 
-def _statements(table: TextTable, columns: list[str], findings: Findings) -> list[_Statement]:
-    """Return what each column says that can be read."""
+def _statements(
+    table: TextTable,
+    columns: list[str],
+    findings: Findings,
+) -> list[_Statement]:
+    """Return the statements of the columns that can be read."""
     statements = []
     for column in columns:
         text = table.cells[column]
@@ -253,17 +319,19 @@ def _statements(table: TextTable, columns: list[str], findings: Findings) -> lis
 
 
 def _statement(
-    column: str, text: "pd.Series[str]", findings: Findings, file_name: str
+    column: str,
+    text: "pd.Series[str]",
+    findings: Findings,
+    file_name: str,
 ) -> _Statement | None:
-    """Return what a column says, None where it has numbers of another scale."""
+    """Return the statement of a column, None where it has numbers of another scale."""
     truth = _truth(text)
-    other_numbers = truth.notna() & ~truth.isin((0.0, 1.0))
-    if other_numbers.any():
+    is_other_number = truth.notna() & ~truth.isin((0.0, 1.0))
+    if is_other_number.any():
         # Numbers beyond 0 and 1 are another scale: then 0 and 1 are no yes and no either.
-        strange = cells(text[other_numbers])
-        findings.add(
-            "benign/malignant columns of other numbers", [f"{column}: {strange[0]}"], file_name
-        )
+        strange = cells(text[is_other_number])
+        example = f"{column}: {strange[0]}"
+        findings.add("benign/malignant columns of other numbers", [example], file_name)
         return None
 
     by_truth = truth.map({0.0: False, 1.0: True}).astype("boolean")
@@ -272,39 +340,61 @@ def _statement(
     cell_words = words(text)
     by_word = _Statement.of_words(cell_words)
     malignant = by_word.malignant.fillna(by_truth)
-    strange = cells(text[cell_words.notna() & malignant.isna() & ~by_word.undecided])
+    is_strange = cell_words.notna() & malignant.isna() & ~by_word.undecided
+    strange = cells(text[is_strange])
     findings.add("words that are neither benign nor malignant", strange, file_name)
     return _Statement(malignant, by_word.undecided)
 
 
 def _with_malignancy(
-    labels: pd.DataFrame, statements: list[_Statement], findings: Findings, file_name: str
+    labels: pd.DataFrame,
+    statements: list[_Statement],
+    findings: Findings,
+    file_name: str,
 ) -> pd.DataFrame:
     """Return the labels with `malignant`, which the diagnosis decides where there is one."""
     index = labels.index
     malignant, benign, undecided = _any_statement(statements, len(index))
     diagnosis = labels["diagnosis"]
     by_diagnosis = diagnosis.map(MALIGNANT_BY_CODE).astype("boolean")
-    is_malignant = by_diagnosis.to_numpy(bool, na_value=False)
-    is_benign = (~by_diagnosis).to_numpy(bool, na_value=False)
 
     # ISIC calls actinic keratosis benign or indeterminate, this program malignant.
-    keratosis = (diagnosis == "AK").to_numpy(bool, na_value=False)
-    otherwise = (benign | undecided) & ~malignant
-    findings.add("AK counted as malignant", index[keratosis & otherwise], file_name)
+    is_keratosis = _flags(diagnosis == "AK")
+    is_stated_otherwise = (benign | undecided) & ~malignant
+    keratoses = index[is_keratosis & is_stated_otherwise]
+    findings.add("AK counted as malignant", keratoses, file_name)
 
-    both = malignant & benign
-    against_diagnosis = (is_malignant & benign & ~keratosis) | (is_benign & malignant)
-    contradicting = both | against_diagnosis
-    examples = _contradictions(diagnosis, benign, malignant, contradicting)
+    # A keratosis that a table calls benign is no contradiction for that reason.
+    by_other_diagnosis = by_diagnosis.mask(is_keratosis)
+    is_contradicting = _contradict(by_other_diagnosis, benign, malignant)
+    examples = _contradictions(diagnosis, benign, malignant, is_contradicting)
     findings.add("diagnoses and benign/malignant that contradict each other", examples, file_name)
 
-    unnamed = by_diagnosis.isna().to_numpy(bool)
-    findings.add("indeterminate lesions", index[undecided & unnamed & ~contradicting], file_name)
-    stated = pd.Series(malignant, index, dtype="boolean").where((malignant | benign) & ~undecided)
-    labels["malignant"] = by_diagnosis.fillna(stated).mask(contradicting).astype("boolean")
-    labels["diagnosis"] = diagnosis.mask(contradicting).astype("str")
+    is_unnamed = by_diagnosis.isna().to_numpy(bool)
+    indeterminate = index[undecided & is_unnamed & ~is_contradicting]
+    findings.add("indeterminate lesions", indeterminate, file_name)
+    is_stated = (malignant | benign) & ~undecided
+    stated = pd.Series(malignant, index, dtype="boolean").where(is_stated)
+    labels["malignant"] = by_diagnosis.fillna(stated).mask(is_contradicting).astype("boolean")
+    labels["diagnosis"] = diagnosis.mask(is_contradicting).astype("str")
     return labels
+
+
+def _contradict(
+    by_diagnosis: "pd.Series[bool]",
+    benign: NDArray[np.bool_],
+    malignant: NDArray[np.bool_],
+) -> NDArray[np.bool_]:
+    """Return the rows that are stated benign and malignant, by a diagnosis or by words."""
+    is_malignant = _flags(by_diagnosis)
+    is_benign = _flags(~by_diagnosis)
+    return (malignant & benign) | (is_malignant & benign) | (is_benign & malignant)
+
+
+def _flags(column: "pd.Series[bool]") -> NDArray[np.bool_]:
+    """Return a column as (N,) bool, False where it is missing."""
+    flags: NDArray[np.bool_] = column.to_numpy(bool, na_value=False)
+    return flags
 
 
 def _contradictions(
@@ -326,12 +416,12 @@ def _contradictions(
 
 
 def _any_statement(statements: list[_Statement], rows: int) -> tuple[NDArray[np.bool_], ...]:
-    """Return where any statement says malignant, benign and undecided, each (rows,)."""
+    """Return the rows in which a statement says malignant, benign and undecided, each (rows,)."""
     malignant = np.zeros(rows, bool)
     benign = np.zeros(rows, bool)
     undecided = np.zeros(rows, bool)
     for statement in statements:
-        malignant |= statement.malignant.to_numpy(bool, na_value=False)
-        benign |= (~statement.malignant).to_numpy(bool, na_value=False)
+        malignant |= _flags(statement.malignant)
+        benign |= _flags(~statement.malignant)
         undecided |= statement.undecided
     return malignant, benign, undecided

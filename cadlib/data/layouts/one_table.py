@@ -32,100 +32,138 @@ from cadlib.data.layouts.table_file import (
 from cadlib.data.layouts.terms import SEXES_BY_WORD, SITES_BY_WORD, archive_site, words
 
 LABEL_COLUMNS = ("diagnosis", "malignant")
+_SITES = "sites that are none of ISIC 2019"
+"""Kind of the finding for unknown sites."""
 
 
 @dataclass(frozen=True, eq=False)
 class ImageTable:
-    """What a table holds of images: `rows` has an id an image, and the columns that the table has.
+    """The content of a table of images: `rows` is indexed by image id, one row an image.
 
-    These are of LABEL_COLUMNS, METADATA_COLUMNS and SOURCE_COLUMNS. `one_hot` tells that its only
-    labels are 0 and 1 in one column a diagnosis.
+    Its columns are those of LABEL_COLUMNS, METADATA_COLUMNS and SOURCE_COLUMNS that the table has.
+    `one_hot` is true where the only labels are 0 and 1 in one column a diagnosis.
     """
 
     rows: pd.DataFrame
     one_hot: bool
 
     def part(self, columns: Sequence[str]) -> pd.DataFrame | None:
-        """Return those of some columns that the table has; None where it has none of them."""
+        """Return the `columns` that the table has; None where it has none of them."""
         present = [column for column in columns if column in self.rows]
         return self.rows[present] if present else None
 
 
 def read_table(
-    path: Path, images: "pd.Index[str]", found: Findings, expected: Sequence[str] = ()
+    path: Path,
+    images: "pd.Index[str]",
+    findings: Findings,
+    expected: Sequence[str] = (),
 ) -> ImageTable:
-    """Read what a table holds of images, for every id in it.
+    """Read the content of a table of images, for every id in it.
 
     A cell names an image by its id, its file name, or a path that ends with one, of `images`.
-    Those of the `expected` columns of a data set's table that are missing are reported. Raise
-    TableRefused for a file that is no table of images or has none of the expected columns, and
-    DatasetInvalid for a table that can be read in two ways.
+    Missing columns of `expected`, columns of a data set's table, are reported. Raise TableRefused
+    for a file that is no table of images or has none of the expected columns, and DatasetInvalid
+    for a table that can be read in two ways.
     """
-    columns = image_columns(path)
-    if not columns.one_hot and "diagnosis" not in expected:
-        # One flag alone is a label only where the table is given as that of the labels.
-        flags = tuple(columns.classes)
-        columns = replace(columns, classes={}, unknown=(*columns.unknown, *flags))
-    table = read_text_table(path, lambda column: column in columns.used)
-    _report_file(table, columns, expected, found)
-    text = rows_with_an_id(table.cells.set_index(columns.image), path, found)
-    short = table.short_rows[table.cells[columns.image].notna().to_numpy()]
-    at_hand = frozenset(images)
-    text.index = pd.Index(
-        [resolve_id(cell, at_hand) for cell in text.index], dtype="str", name="image"
-    )
-    outside = text.index[~text.index.isin(images)].unique()
-    found.add("ids changed by a spreadsheet", changed_by_spreadsheet(outside, images), path.name)
+    columns = _expected_columns(path, expected)
+    used = columns.used
+    table = read_text_table(path, lambda column: column in used)
+    _report_file(table, columns, expected, findings)
+    text_table = _by_image(table, columns.image, images, findings)
+    text = text_table.cells
+    findings.add("rows shorter than the header", text.index[text_table.short_rows], path.name)
 
-    found.add("rows shorter than the header", text.index[short], path.name)
-    labels = read_labels(
-        TextTable(path, table.columns, text, short, table.encoding), columns, found
-    )
-    rows = pd.concat([labels, _facts(text, columns, path, found)], axis=1)
-    rows = one_row_an_id(rows, path, found)
-    one_hot = bool(columns.classes) and not columns.diagnoses and "malignant" not in rows
+    labels = read_labels(text_table, columns, findings)
+    facts = _facts(text, columns, path, findings)
+    rows = pd.concat([labels, facts], axis=1)
+    rows = one_row_an_id(rows, path, findings)
+    has_classes = bool(columns.classes) and not columns.diagnoses
+    one_hot = has_classes and "malignant" not in rows
     if "diagnosis" in rows and not one_hot:
-        _report_unlabelled(rows, path, found)
+        _report_unlabelled(rows, path, findings)
     return ImageTable(rows, one_hot)
 
 
+def _expected_columns(path: Path, expected: Sequence[str]) -> Columns:
+    """Return the columns of a table, without a flag that is no label there."""
+    columns = image_columns(path)
+    if columns.one_hot or "diagnosis" in expected:
+        return columns
+    # One flag alone is a label only in a table that is passed as ground truth.
+    flags = tuple(columns.classes)
+    unknown = (*columns.unknown, *flags)
+    return replace(columns, classes={}, unknown=unknown)
+
+
+def _by_image(
+    table: TextTable,
+    image_column: str,
+    images: "pd.Index[str]",
+    findings: Findings,
+) -> TextTable:
+    """Return the rows of a table that name an image, indexed by image id."""
+    path = table.path
+    text = rows_with_an_id(table.cells.set_index(image_column), path, findings)
+    has_id = table.cells[image_column].notna().to_numpy()
+    present = frozenset(images)
+    ids = [resolve_id(cell, present) for cell in text.index]
+    text.index = pd.Index(ids, dtype="str", name="image")
+
+    is_outside = ~text.index.isin(images)
+    outside = text.index[is_outside].unique()
+    changed = changed_by_spreadsheet(outside, images)
+    findings.add("ids changed by a spreadsheet", changed, path.name)
+    return replace(table, cells=text, short_rows=table.short_rows[has_id])
+
+
 def image_columns(path: Path) -> Columns:
-    """Return the columns of a table; raise TableRefused where none of them names images."""
+    """Return the columns of a table; raise TableRefused when none of them names images."""
     header = read_columns(path)
     columns = columns_of(header, path)
     if columns is None:
-        came = ", ".join(header)[:200]
+        shown = ", ".join(header)[:200]
         names = shown_names(NAMES["image"])
         raise TableRefused(
             path,
-            f"no column names the images; its columns: {came}",
+            f"no column names the images; its columns: {shown}",
             f"a column that names images ({names}) in {{path}}",
         )
     return columns
 
 
 def _report_file(
-    table: TextTable, columns: Columns, expected: Sequence[str], found: Findings
+    table: TextTable,
+    columns: Columns,
+    expected: Sequence[str],
+    findings: Findings,
 ) -> None:
-    """Report an encoding that is not certain, and columns that are missing or unknown."""
+    """Report an uncertain encoding, and columns that are missing or unknown."""
     path = table.path
     if table.encoding == WINDOWS:
-        found.add("tables read as Windows-1252", [path.name])
-    present = {*columns.facts}
+        findings.add("tables read as Windows-1252", [path.name])
+    present = set(columns.facts)
     if columns.has_labels or columns.classes:
         present.add("diagnosis")
     if columns.site_levels:
         present.add("anatom_site_general")
-    if expected and not present & {*expected}:
-        came = ", ".join(table.columns)[:200]
+    if expected and present.isdisjoint(expected):
+        names = ", ".join(table.columns)[:200]
         raise TableRefused(
-            path, f"its columns: {came}", f"columns for {', '.join(expected)} in {{path}}"
+            path, f"its columns: {names}", f"columns for {', '.join(expected)} in {{path}}"
         )
-    found.add("missing columns", [name for name in expected if name not in present], path.name)
-    found.add("unknown columns", [c for c in columns.unknown if c in table.columns], path.name)
+    missing = [name for name in expected if name not in present]
+    findings.add("missing columns", missing, path.name)
+    unknown = [column for column in columns.unknown if column in table.columns]
+    findings.add("unknown columns", unknown, path.name)
 
 
-def _facts(text: pd.DataFrame, columns: Columns, path: Path, found: Findings) -> pd.DataFrame:
+def _facts(
+    text: pd.DataFrame,
+    columns: Columns,
+    path: Path,
+    findings: Findings,
+) -> pd.DataFrame:
     """Return the columns of METADATA_COLUMNS and SOURCE_COLUMNS that the table has."""
     facts = {}
     for name in (*METADATA_COLUMNS, *SOURCE_COLUMNS):
@@ -133,40 +171,66 @@ def _facts(text: pd.DataFrame, columns: Columns, path: Path, found: Findings) ->
             facts[name] = text[columns.facts[name]]
     if "age_approx" in facts:
         ages = facts["age_approx"]
-        facts["age_approx"] = checked_ages(ages.where(words(ages).notna()), path, found)
+        is_stated = words(ages).notna()
+        facts["age_approx"] = checked_ages(ages.where(is_stated), path, findings)
     if "sex" in facts:
         kind = "sexes that are neither female nor male"
-        facts["sex"] = _termed(facts["sex"], SEXES_BY_WORD, kind, path, found)
-    kind = "sites that are none of ISIC 2019"
+        facts["sex"] = _termed(facts["sex"], SEXES_BY_WORD, kind, path, findings)
     if "anatom_site_general" in facts:
         sites = facts["anatom_site_general"]
-        facts["anatom_site_general"] = _termed(sites, SITES_BY_WORD, kind, path, found)
+        facts["anatom_site_general"] = _termed(sites, SITES_BY_WORD, _SITES, path, findings)
     elif columns.site_levels:
-        levels = text[list(columns.site_levels)].itertuples(index=False)
-        joined = [":".join(cell for cell in row if isinstance(cell, str)) for row in levels]
-        paths = pd.Series(joined, text.index, dtype="str")
-        sites = paths.map(archive_site).astype("str")
-        found.add(kind, cells(paths[(paths != "") & sites.isna()]), path.name)
-        facts["anatom_site_general"] = sites
+        levels = text[list(columns.site_levels)]
+        facts["anatom_site_general"] = _archive_sites(levels, path, findings)
     if "archive" in facts:
-        facts["archive"] = archive_of(facts["archive"]).fillna(facts["archive"])
+        names = facts["archive"]
+        facts["archive"] = archive_of(names).fillna(names)
     return pd.DataFrame(facts, index=text.index)
 
 
-def _termed(
-    column: "pd.Series[str]", terms: dict[str, str], kind: str, path: Path, found: Findings
+def _archive_sites(
+    levels: pd.DataFrame,
+    path: Path,
+    findings: Findings,
 ) -> "pd.Series[str]":
-    """Return ISIC 2019's terms for the words of a column; report the words that are none."""
+    """Return the sites of ISIC 2019 for the ISIC Archive's levels; report unknown ones."""
+    joined = []
+    for row in levels.itertuples(index=False):
+        # A missing level is not text.
+        texts = [cell for cell in row if isinstance(cell, str)]
+        joined.append(":".join(texts))
+    site_paths = pd.Series(joined, levels.index, dtype="str")
+    sites = site_paths.map(archive_site).astype("str")
+    is_unknown = (site_paths != "") & sites.isna()
+    findings.add(_SITES, cells(site_paths[is_unknown]), path.name)
+    return sites
+
+
+def _termed(
+    column: "pd.Series[str]",
+    terms: dict[str, str],
+    kind: str,
+    path: Path,
+    findings: Findings,
+) -> "pd.Series[str]":
+    """Return ISIC 2019's terms for the words of a column; report unknown words."""
     plain_words = words(column)
     termed = plain_words.map(terms).astype("str")
-    found.add(kind, cells(column[plain_words.notna() & termed.isna()]), path.name)
+    is_unknown = plain_words.notna() & termed.isna()
+    findings.add(kind, cells(column[is_unknown]), path.name)
     return termed
 
 
-def _report_unlabelled(rows: pd.DataFrame, path: Path, found: Findings) -> None:
-    unnamed = rows["diagnosis"].isna()
-    partly = unnamed & False
+def _report_unlabelled(
+    rows: pd.DataFrame,
+    path: Path,
+    findings: Findings,
+) -> None:
+    is_unnamed = rows["diagnosis"].isna()
+    is_partial = is_unnamed & False
     if "malignant" in rows:
-        partly = unnamed & rows["malignant"].notna()
-    found.add("images with only benign or malignant", rows.index[partly], path.name)
-    found.add("images without a diagnosis", rows.index[unnamed & ~partly], path.name)
+        is_partial = is_unnamed & rows["malignant"].notna()
+    partial = rows.index[is_partial]
+    unlabelled = rows.index[is_unnamed & ~is_partial]
+    findings.add("images with only benign or malignant", partial, path.name)
+    findings.add("images without a diagnosis", unlabelled, path.name)

@@ -25,6 +25,7 @@ _DATA_FRAME_SUFFIXES = (".parquet", ".feather", ".arrow")
 _COMPRESSED_SUFFIXES = (".gz", ".bz2", ".xz", ".zst", ".zip")
 ADVICE = "Save the table as a comma-separated UTF-8 file with one header line."
 WINDOWS = "Windows-1252"
+_UTF8_OR_WINDOWS = "UTF-8 or Windows-1252"
 
 _DELIMITERS = {",": "comma", ";": "semicolon", "\t": "tab", "|": "pipe"}
 _MISSING = frozenset(
@@ -34,28 +35,32 @@ _HEAD_BYTES = 1 << 16
 _COMPARED_ROWS = 50
 _MARKS = (
     (codecs.BOM_UTF8, "utf-8", "UTF-8"),
-    (codecs.BOM_UTF32_LE, "utf-32-le", "UTF-32"),  # before UTF-16: it begins with the same bytes
+    # UTF-32 comes before UTF-16, because its mark begins with the same bytes.
+    (codecs.BOM_UTF32_LE, "utf-32-le", "UTF-32"),
     (codecs.BOM_UTF32_BE, "utf-32-be", "UTF-32"),
     (codecs.BOM_UTF16_LE, "utf-16-le", "UTF-16"),
     (codecs.BOM_UTF16_BE, "utf-16-be", "UTF-16"),
 )
 _WORKBOOK_SIGNATURES = (b"PK\x03\x04", b"\xd0\xcf\x11\xe0")
-_COMPRESSED_SIGNATURES = (
-    b"\x1f\x8b",
-    b"BZh",
-    b"\xfd7zXZ",
-    b"\x28\xb5\x2f\xfd",
-)  # gzip, bzip2, xz, Zstandard
+# gzip, bzip2, xz, Zstandard
+_COMPRESSED_SIGNATURES = (b"\x1f\x8b", b"BZh", b"\xfd7zXZ", b"\x28\xb5\x2f\xfd")
 _CONTROL = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f]")
 _SEP_LINE = re.compile(r'"?sep=(.)"?[,;|\t ]*(?:\r\n|\r|\n|$)', re.IGNORECASE)
-_FORMULA_TEXT = re.compile(r'="(.*)"', re.DOTALL)  # how a spreadsheet keeps "0123" a text
+# A spreadsheet writes ="0123" to keep the text "0123".
+_FORMULA_TEXT = re.compile(r'="(.*)"', re.DOTALL)
 
 
 class TableRefused(DatasetInvalid):
-    """A file is no table that can be read; `reason` says why in a few words."""
+    """A file is no readable table; `reason` is the cause in a few words."""
 
-    def __init__(self, path: Path, reason: str, expected: str = "a table in {path}") -> None:
-        super().__init__(f"Expected {expected.format(path=path)}, but {reason}. {ADVICE}")
+    def __init__(
+        self,
+        path: Path,
+        reason: str,
+        expected: str = "a table in {path}",
+    ) -> None:
+        wanted = expected.format(path=path)
+        super().__init__(f"Expected {wanted}, but {reason}. {ADVICE}")
         self.reason = reason
 
 
@@ -76,8 +81,9 @@ class TextTable:
 
 
 def is_table_name(name: str) -> bool:
-    """Tell whether a file name is one of a table that can be read."""
-    return Path(name).suffix.lower() in TABLE_SUFFIXES and not name.startswith(".")
+    """Return whether a file of this name is a readable table."""
+    suffix = Path(name).suffix.lower()
+    return suffix in TABLE_SUFFIXES and not name.startswith(".")
 
 
 def unread_table(name: str) -> str:
@@ -95,48 +101,70 @@ def unread_table(name: str) -> str:
 
 def read_columns(path: Path) -> tuple[str, ...]:
     """Return the columns of a table from its first lines; raise TableRefused for no table."""
-    text, _ = _decoded(path, _bytes(path, _HEAD_BYTES), final=path.stat().st_size <= _HEAD_BYTES)
+    data = _bytes(path, _HEAD_BYTES)
+    is_whole = path.stat().st_size <= _HEAD_BYTES
+    text, _ = _decoded(path, data, final=is_whole)
     delimiter, text = _delimiter_of(path, text)
-    return _named(path, next(_rows(path, text, delimiter))[1])
+    rows = _rows(path, text, delimiter)
+    _, header = next(rows)
+    return _named(path, header)
 
 
 def read_text_table(path: Path, wanted: Callable[[str], bool] | None = None) -> TextTable:
-    """Read a table; raise TableRefused for a file that is none, and for one without a row.
+    """Read a table; raise TableRefused for another file, and for a table without a row.
 
-    `wanted` tells which columns `cells` has.
+    `wanted` returns whether `cells` has a column; without it `cells` has all columns.
     """
     text, encoding = _decoded(path, _bytes(path))
     delimiter, text = _delimiter_of(path, text)
     rows = _rows(path, text, delimiter)
-    header = _named(path, next(rows)[1])
-    # A table of pixels has thousands of columns, of which none is wanted.
+    _, first_row = next(rows)
+    header = _named(path, first_row)
+    # Only wanted columns are read: a table of pixels has thousands of others.
     is_wanted = [wanted is None or wanted(name) for name in header]
-    is_read = [is_wanted[place] or _is_unnamed(name) for place, name in enumerate(header)]
+    # A nameless column is read too: without a value it is no column.
+    is_read = []
+    for name, is_column_wanted in zip(header, is_wanted, strict=True):
+        is_read.append(is_column_wanted or _is_unnamed(name))
     columns, is_short = _columns(path, is_read, rows)
+    names, frame = _text_frame(header, columns, is_wanted, len(is_short))
+    return TextTable(path, names, frame, np.array(is_short), encoding)
+
+
+def _text_frame(
+    header: tuple[str, ...],
+    columns: list[list[str]],
+    is_wanted: list[bool],
+    n_rows: int,
+) -> tuple[tuple[str, ...], pd.DataFrame]:
+    """Return the names of all columns, and the cells of the wanted ones."""
     cells = {}
     names = []
-    for place, (name, column) in enumerate(zip(header, columns, strict=True)):
+    for place, name in enumerate(header):
+        column = columns[place]
         # A delimiter at the end of each line makes a column without a name and without a value.
         if _is_unnamed(name) and not any(column):
             continue
         names.append(name)
         if is_wanted[place]:
             cells[name] = pd.array(column, dtype="str")
-    frame = pd.DataFrame(cells, index=pd.RangeIndex(len(is_short)))
-    return TextTable(
-        path, tuple(names), frame.mask(_is_missing(frame)), np.array(is_short), encoding
-    )
+    frame = pd.DataFrame(cells, index=pd.RangeIndex(n_rows))
+    is_missing = _is_missing(frame)
+    return tuple(names), frame.mask(is_missing)
 
 
 def _columns(
-    path: Path, is_read: list[bool], rows: Iterator[tuple[int, list[str]]]
+    path: Path,
+    is_read: list[bool],
+    rows: Iterator[tuple[int, list[str]]],
 ) -> tuple[list[list[str]], list[bool]]:
-    """Return the cells of each column of the header, and which rows are shorter than it; raise TableRefused.
+    """Return the cells of each column of the header, and which rows are shorter than it.
 
-    A column that is not read has none.
+    A column that is not read has no cells. Raise TableRefused for a row that is longer than the
+    header, and for a table without a row.
     """
     width = len(is_read)
-    places = [place for place, is_wanted in enumerate(is_read) if is_wanted]
+    places = np.flatnonzero(is_read).tolist()
     columns: list[list[str]] = [[] for _ in is_read]
     is_short: list[bool] = []
     for line, row in rows:
@@ -159,7 +187,7 @@ def _is_missing(frame: pd.DataFrame) -> pd.DataFrame:
     is_missing = frame.isin(_MISSING)
     for name in frame.columns:
         if names_images(name):
-            # "NA" may be the name of a file; an empty cell is none.
+            # "NA" may be the name of a file, so only an empty cell is missing.
             is_missing[name] = frame[name] == ""
     return is_missing
 
@@ -167,15 +195,15 @@ def _is_missing(frame: pd.DataFrame) -> pd.DataFrame:
 def read_csv(path: Path, required: tuple[str, ...]) -> pd.DataFrame:
     """Read a table of known columns as text, with missing cells as NaN, indexed by `image`.
 
-    Raise TableRefused when the file is no table, or lacks the column `image` or every one of the
-    `required` columns.
+    Raise TableRefused when the file is no table, or when the column `image` or all of the
+    `required` columns are missing.
     """
     table = read_text_table(path)
-    came = ", ".join(table.columns)[:200]
+    names = ", ".join(table.columns)[:200]
     if "image" not in table.columns:
-        raise TableRefused(path, f"found: {came}", "a column `image` in {path}")
-    if not set(required) & set(table.columns):
-        raise TableRefused(path, f"found: {came}", f"columns {', '.join(required)} in {{path}}")
+        raise TableRefused(path, f"found: {names}", "a column `image` in {path}")
+    if set(required).isdisjoint(table.columns):
+        raise TableRefused(path, f"found: {names}", f"columns {', '.join(required)} in {{path}}")
     return table.cells.set_index("image")
 
 
@@ -191,44 +219,60 @@ def _bytes(path: Path, limit: int = -1) -> bytes:
     return data
 
 
-def _decoded(path: Path, data: bytes, *, final: bool = True) -> tuple[str, str]:
+def _decoded(
+    path: Path,
+    data: bytes,
+    *,
+    final: bool = True,
+) -> tuple[str, str]:
     """Return a file's text and its encoding's name; `final` is False for its beginning alone."""
     if data.startswith(_WORKBOOK_SIGNATURES):
         raise TableRefused(path, "it is a workbook of a spreadsheet")
     if data.startswith(_COMPRESSED_SIGNATURES):
         raise TableRefused(path, "it is compressed: unpack it first")
     codec, name, data = _encoding_of(data)
+    decoder = codecs.getincrementaldecoder(codec)()
     try:
-        text = codecs.getincrementaldecoder(codec)().decode(data, final)
+        text = decoder.decode(data, final)
     except UnicodeDecodeError as error:
-        if codec != "utf-8" or name != "UTF-8 or Windows-1252":
+        if name != _UTF8_OR_WINDOWS:
             reason = f"its {name} text is damaged at byte {error.start:,}"
             raise TableRefused(path, reason) from error
-        text, name = _windows_text(path, data, error), WINDOWS
-    text = text.removesuffix("\x1a")  # the end of a file of DOS
-    if control := _CONTROL.search(text):
+        text = _windows_text(path, data, error)
+        name = WINDOWS
+    if name == _UTF8_OR_WINDOWS:
+        name = "UTF-8"
+    # DOS ended a text file with this character.
+    text = text.removesuffix("\x1a")
+    control = _CONTROL.search(text)
+    if control:
         reason = f"it is no text: character {ord(control[0])} at place {control.start():,}"
         raise TableRefused(path, reason)
-    return text, "UTF-8" if name == "UTF-8 or Windows-1252" else name
+    return text, name
 
 
 def _encoding_of(data: bytes) -> tuple[str, str, bytes]:
-    """Return the codec that a file begins with, its name, and the bytes behind a byte order mark."""
+    """Return a file's codec, its name, and the bytes behind a byte order mark."""
     for mark, codec, name in _MARKS:
         if data.startswith(mark):
             return codec, name, data.removeprefix(mark)
-    first, second = data[0:64:2], data[1:64:2]
-    if len(second) > 1 and not any(second) and all(first):
-        return "utf-16-le", "UTF-16", data
-    if len(second) > 1 and not any(first) and all(second):
-        return "utf-16-be", "UTF-16", data
-    return "utf-8", "UTF-8 or Windows-1252", data
+    # ASCII in UTF-16: every second byte is 0.
+    first = data[0:64:2]
+    second = data[1:64:2]
+    if len(second) > 1:
+        if all(first) and not any(second):
+            return "utf-16-le", "UTF-16", data
+        if all(second) and not any(first):
+            return "utf-16-be", "UTF-16", data
+    return "utf-8", _UTF8_OR_WINDOWS, data
 
 
 def _windows_text(path: Path, data: bytes, error: UnicodeDecodeError) -> str:
+    """Return the text of a file that is not UTF-8, as the `error` of its decoder says."""
     place = f"byte {error.start:,} (0x{data[error.start]:02X})"
-    # What is UTF-8 elsewhere in the file would turn into other letters.
-    if not data.decode("utf-8", "ignore").isascii():
+    # Letters in UTF-8 elsewhere in the file would become other letters.
+    rest = data.decode("utf-8", "ignore")
+    if not rest.isascii():
         raise TableRefused(path, f"it is UTF-8 in one place and not in another, at {place}")
     try:
         return data.decode("cp1252")
@@ -239,21 +283,18 @@ def _windows_text(path: Path, data: bytes, error: UnicodeDecodeError) -> str:
 def _delimiter_of(path: Path, text: str) -> tuple[str, str]:
     """Return the delimiter of a table, and its text without a spreadsheet's line `sep=;`."""
     text = text.lstrip("\ufeff")
-    if line := _SEP_LINE.match(text):
-        if line[1] not in _DELIMITERS:
-            raise TableRefused(path, f"its first line names the delimiter {line[1]!r}")
-        return line[1], text[line.end() :]
-    head = text[:_HEAD_BYTES]  # a long file is not copied for each delimiter
+    sep_line = _SEP_LINE.match(text)
+    if sep_line:
+        delimiter = sep_line[1]
+        if delimiter not in _DELIMITERS:
+            raise TableRefused(path, f"its first line names the delimiter {delimiter!r}")
+        return delimiter, text[sep_line.end() :]
+    # A long file is not copied for each delimiter.
+    head = text[:_HEAD_BYTES]
     headers = _headers(path, head)
     if not headers:
         return ",", text
-    with_ids = [
-        delimiter for delimiter, header in headers.items() if any(map(names_images, header))
-    ]
-    if len(with_ids) > 1:
-        with_ids = [
-            delimiter for delimiter in with_ids if _is_even(path, head, delimiter)
-        ] or with_ids
+    with_ids = _delimiters_with_ids(path, head, headers)
     if len(with_ids) > 1:
         several = " or ".join(_DELIMITERS[delimiter] for delimiter in with_ids)
         raise TableRefused(path, f"its cells can be separated by {several}")
@@ -264,6 +305,22 @@ def _delimiter_of(path: Path, text: str) -> tuple[str, str]:
     return widest, text
 
 
+def _delimiters_with_ids(
+    path: Path,
+    head: str,
+    headers: dict[str, list[str]],
+) -> list[str]:
+    """Return the delimiters whose header names images; of several, those with even rows."""
+    with_ids = []
+    for delimiter, header in headers.items():
+        if any(map(names_images, header)):
+            with_ids.append(delimiter)
+    if len(with_ids) < 2:
+        return with_ids
+    even = [delimiter for delimiter in with_ids if _is_even(path, head, delimiter)]
+    return even or with_ids
+
+
 def _headers(path: Path, text: str) -> dict[str, list[str]]:
     """Return the header of a table for each delimiter that divides it; raise TableRefused."""
     headers: dict[str, list[str]] = {}
@@ -272,7 +329,8 @@ def _headers(path: Path, text: str) -> dict[str, list[str]]:
     for delimiter in _DELIMITERS:
         try:
             _, header = next(_rows(path, text, delimiter))
-        except TableRefused as error:  # quoted cells cannot be read with another delimiter
+        except TableRefused as error:
+            # Quoted cells cannot be read with another delimiter.
             refusal = error
             continue
         can_be_read = True
@@ -284,7 +342,7 @@ def _headers(path: Path, text: str) -> dict[str, list[str]]:
 
 
 def _is_even(path: Path, text: str, delimiter: str) -> bool:
-    """Tell whether the first rows are as long as the header."""
+    """Return whether the first rows are as long as the header."""
     widths = set[int]()
     try:
         for _, row in islice(_rows(path, text, delimiter), _COMPARED_ROWS):
@@ -296,7 +354,11 @@ def _is_even(path: Path, text: str, delimiter: str) -> bool:
     return len(widths) == 1
 
 
-def _rows(path: Path, text: str, delimiter: str) -> Iterator[tuple[int, list[str]]]:
+def _rows(
+    path: Path,
+    text: str,
+    delimiter: str,
+) -> Iterator[tuple[int, list[str]]]:
     """Yield the rows that are not blank, header first, each with its line; raise TableRefused."""
     lines = io.StringIO(text, newline="")
     reader = csv.reader(lines, delimiter=delimiter, skipinitialspace=True, strict=True)
@@ -314,18 +376,22 @@ def _rows(path: Path, text: str, delimiter: str) -> Iterator[tuple[int, list[str
 
 def _plain_cell(cell: str) -> str:
     cell = cell.strip().strip("\ufeff\u200b")
-    formula = _FORMULA_TEXT.fullmatch(cell) if cell.startswith("=") else None
+    if not cell.startswith("="):
+        return cell
+    formula = _FORMULA_TEXT.fullmatch(cell)
     return formula[1].strip() if formula else cell
 
 
 def _named(path: Path, header: list[str]) -> tuple[str, ...]:
-    """Return the names of columns, with one for each that has none; raise TableRefused."""
-    cells = map(_plain_cell, header)
-    names = tuple(name or _unnamed(place) for place, name in enumerate(cells, start=1))
+    """Return the names of columns, with a name for each nameless one; raise TableRefused."""
+    names = []
+    for place, cell in enumerate(header, start=1):
+        name = _plain_cell(cell) or _unnamed(place)
+        names.append(name)
     if len(set(names)) < len(names):
-        came = ", ".join(names)[:200]
-        raise TableRefused(path, f"found: {came}", "each column of {path} once")
-    return names
+        shown = ", ".join(names)[:200]
+        raise TableRefused(path, f"found: {shown}", "each column of {path} once")
+    return tuple(names)
 
 
 def _unnamed(place: int) -> str:

@@ -1,9 +1,10 @@
-"""The words that data sets have for diagnoses, sexes and sites, and what ISIC 2019 calls the same.
+"""Maps the words of data sets to the terms of ISIC 2019.
 
-Only what is certain stands here; any other word is reported and taken as missing. The diagnoses of HAM10000 are those
-of its description (Tschandl, Rosendahl, Kittler, Scientific Data 5, 180161, 2018), those of ISIC 2020 the names in its
-ground truth (Rotemberg et al., Scientific Data 8, 34, 2021), put into classes as HAM10000 and ISIC 2019 put them. Those
-of the ISIC Archive are of its third level, where its names are as narrow as a class;
+The words are diagnoses, sexes and sites. Only certain ones are listed; any other word is reported
+and taken as missing. The diagnoses of HAM10000 are from its description (Tschandl, Rosendahl,
+Kittler, Scientific Data 5, 180161, 2018). Those of ISIC 2020 are the names in its ground truth
+(Rotemberg et al., Scientific Data 8, 34, 2021), put into classes as in HAM10000 and ISIC 2019.
+Those of the ISIC Archive are from its third level, where its names are as narrow as a class;
 `cadlib.data.download.sample` has them.
 """
 
@@ -18,9 +19,10 @@ SEVEN_CLASS_CODES = {
     seven.code: members[0]
     for seven, members in zip(ISIC_2018.diagnoses, ISIC_2018.members, strict=True)
 }
-"""A code of ISIC 2018 -> that of ISIC 2019 which stands for it in `cadlib.taxonomy`.
+"""Code of ISIC 2018 -> code of ISIC 2019, as in `cadlib.taxonomy`.
 
-AKIEC is AK, though it holds carcinoma in situ as well: of the 327 in HAM10000, ISIC 2019 calls 130 AK and 197 SCC.
+AKIEC is AK, though it contains carcinoma in situ as well: of the 327 in HAM10000, ISIC 2019 calls
+130 AK and 197 SCC.
 """
 DIAGNOSES_BY_WORD = {
     **{code.lower(): code for code in (*CODES, UNKNOWN)},
@@ -68,9 +70,10 @@ SITES_BY_WORD = {
     "acral": "palms/soles",
     "genital": "oral/genital",
 }
-"""As ISIC 2019 put the sites of HAM10000: a test adds its counts up to those of ISIC_2019_Training_Metadata.csv.
+"""Site of a data set -> anatom_site_general, as ISIC 2019 maps the sites of HAM10000.
 
-`trunk` is missing there, and a coarser site here; so is `genital`, which has one that is certain.
+A test compares the sums with the counts of ISIC_2019_Training_Metadata.csv. ISIC 2019 has no site
+for `trunk` and `genital`: `trunk` is a coarser site here, and the site of `genital` is certain.
 """
 ARCHIVE_SITES = {
     "upper extremity:hand:palm of hand": "palms/soles",
@@ -84,7 +87,7 @@ ARCHIVE_SITES = {
     "upper extremity": "upper extremity",
     "lower extremity": "lower extremity",
 }
-"""How a site of the ISIC Archive begins, the narrower first -> anatom_site_general."""
+"""Beginning of a site of the ISIC Archive, the narrower first -> anatom_site_general."""
 MALIGNANCY_BY_WORD = {"benign": False, "malignant": True}
 INDETERMINATE = ("indeterminate", "indeterminate/benign", "indeterminate/malignant")
 TRUTH_BY_WORD = {
@@ -98,7 +101,7 @@ NOT_KNOWN = ("unknown", "not known", "not available")
 
 
 def archive_site(path: str) -> str | None:
-    """Return the site of a path such as "Trunk:Anterior trunk"; None where it is in no one site."""
+    """Return the site of a path such as "Trunk:Anterior trunk"; None without a single site."""
     path = path.lower()
     for start, site in ARCHIVE_SITES.items():
         if path == start or path.startswith(f"{start}:"):
@@ -107,6 +110,9 @@ def archive_site(path: str) -> str | None:
 
 
 def words(column: "pd.Series[str]") -> "pd.Series[str]":
-    """Return a column in lower case with single blanks, missing where it says that nothing is known."""
-    plain = column.str.lower().str.replace(re.compile(r"[\s_-]+"), " ", regex=True).str.strip()
-    return plain.mask(plain.isin(NOT_KNOWN)).astype("str")
+    """Return a column in lower case with single blanks; a word such as "unknown" is missing."""
+    lower = column.str.lower()
+    single_blanks = lower.str.replace(re.compile(r"[\s_-]+"), " ", regex=True)
+    plain = single_blanks.str.strip()
+    is_unknown = plain.isin(NOT_KNOWN)
+    return plain.mask(is_unknown).astype("str")
