@@ -354,7 +354,7 @@ def test_swapped_channels_are_swapped_back_on_request_and_it_can_be_undone(app, 
     assert any(SWAPPED_NOTE in caption.value for caption in page.caption)
     assert SWAPPED_NOTE in ui.cases_csv(held(page))
     assert json.loads(ui.cases_json(held(page)))[0]["notes"] == [SWAPPED_NOTE]
-    assert viewed(page)["said"].startswith("Drawn lesion")
+    assert viewed(page)["said"].startswith("Synthetic lesion")
 
     page.button(key=key).click().run()
     undone = held(page)[0].assessment

@@ -63,7 +63,7 @@ def test_a_verdict_is_given_by_a_key_survives_a_reload_and_stands_in_the_csv(
     assert pictures(page) == doubted[:2]
     assert (
         page.get_by_role("combobox", name="Correct label").input_value()
-        == "should be ▲ BCC Basal cell carcinoma"
+        == "correct label: ▲ BCC Basal cell carcinoma"
     )
     with page.expect_download() as told:
         page.get_by_role("button", name="Download all (CSV)").click()
