@@ -3,6 +3,7 @@
 import argparse
 import sys
 from collections.abc import Sequence
+from pathlib import Path
 
 # Few modules are imported here: a Ctrl-C during an import would end with a traceback.
 
@@ -59,8 +60,9 @@ def parser() -> argparse.ArgumentParser:
     """Build the parser of all commands."""
     from cadlib.cli import COMMANDS  # noqa: PLC0415
 
+    is_script = Path(sys.argv[0]).stem == "cadlib"
     root = argparse.ArgumentParser(
-        prog="python -m cadlib",
+        prog="cadlib" if is_script else "python -m cadlib",
         description=(
             "Computer-aided diagnosis of skin lesions: it supports a reader, never replaces one."
         ),

@@ -17,7 +17,10 @@ from cadlib.images.synthetic import write_dataset
 from cadlib.taxonomy import CODES, ISIC_2018, UNKNOWN
 
 HAM_HEADER = "lesion_id,image_id,dx,dx_type,age,sex,localization"
-ISIC_2020_HEADER = "image_name,patient_id,sex,age_approx,anatom_site_general_challenge,diagnosis,benign_malignant,target"
+ISIC_2020_HEADER = (
+    "image_name,patient_id,sex,age_approx,anatom_site_general_challenge,"
+    "diagnosis,benign_malignant,target"
+)
 
 
 class Drawn:

@@ -88,7 +88,7 @@ def test_of_more_images_than_are_fitted_the_others_are_placed_among_them(monkeyp
 
 def test_progress_ends_with_the_last_step():
     told = []
-    tsne(features_of(30), 0, lambda done, of: told.append((done, of)))
+    tsne(features_of(30), 0, lambda _, done, of: told.append((done, of)))
     assert told[-1] == (500, 500)
     assert told == sorted(told)
 

@@ -83,9 +83,9 @@ def test_predict_connects_to_nobody_and_writes_its_heatmaps_alone(
 
 def test_every_heatmap_method_keeps_its_files_in_our_cache(home, tmp_path):
     code = (
-        "from cadlib import Model, read_image, saliency\n"
+        "from cadlib import Model, read_image; from cadlib.saliency import heatmap\n"
         "model, image = Model.load('isic2019'), read_image('docs/synthetic_lesion.png')\n"
-        "for method in saliency.METHODS: saliency.explain(model, image, 'MEL', method.key)\n"
+        "for method in heatmap.METHODS: heatmap.explain(model, image, 'MEL', method.key)\n"
     )
     cache = tmp_path / "cache"
     seen = run(python("-c", code), tmp_path / "trace", environment(home, CADLIB_CACHE=str(cache)))

@@ -69,6 +69,12 @@ def test_a_prevalence_moves_the_threshold_as_it_moves_a_probability():
     assert point.net_benefit(0.1) == pytest.approx(0.1 * 0.9 - 0.9 * 0.2 / 9)
 
 
+@pytest.mark.parametrize(("specificity", "expected"), [(1.0, 0.1 * 0.4), (0.99, -math.inf)])
+def test_a_needless_referral_at_a_threshold_of_1_costs_infinitely_much(specificity, expected):
+    point = TradeOff(UNNAMED, 1.0, 0.4, specificity, 50, 50)
+    assert point.net_benefit(0.1) == pytest.approx(expected)
+
+
 def test_referring_nobody_has_no_precision():
     assert math.isnan(TradeOff(UNNAMED, 1.0, 0.0, 1.0, 50, 50).precision)
 

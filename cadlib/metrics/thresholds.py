@@ -45,14 +45,15 @@ class TradeOff(Threshold):
     def net_benefit(self, prevalence: float) -> float:
         """Return the net benefit per patient of referring from this threshold on.
 
-        See `decision_curve.net_benefit`. It is minus infinity at a threshold of 1.
+        See `decision_curve.net_benefit`. At a threshold of 1 a needless referral costs infinitely
+        much: the benefit is minus infinity if there is one.
         """
         probability = self.threshold_at(prevalence)
         needless = (1 - prevalence) * (1 - self.specificity)
         benefit = prevalence * self.sensitivity
         if probability < 1:
             return benefit - needless * probability / (1 - probability)
-        return benefit - float("inf") * bool(needless)
+        return float("-inf") if needless else benefit
 
 
 def trade_offs(figures: Mapping[str, Any]) -> tuple[TradeOff, ...]:

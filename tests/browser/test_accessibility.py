@@ -35,8 +35,8 @@ def violations(page: Page) -> list[str]:
     lines = []
     for violation in result["violations"]:
         if violation["impact"] in GRAVE:
-            for node in violation["nodes"]:
-                lines.append(f"{violation['id']}: {node['html'][:160]} {node['failureSummary']}")
+            nodes = violation["nodes"]
+            lines += [f"{violation['id']}: {node['html'][:160]}" for node in nodes]
     return lines
 
 
