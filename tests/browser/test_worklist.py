@@ -58,7 +58,7 @@ def test_a_verdict_is_given_by_a_key_survives_a_reload_and_stands_in_the_csv(
     page.get_by_text("2 of 4 done").wait_for()
     assert pictures(page) == doubted[2:]
     page.locator(".st-key-suspects-which").get_by_text("Done").click()
-    page.locator("button[kind=primary]", has_text="Label is wrong").wait_for()
+    page.locator("button[kind=primary]", has_text="Label wrong").wait_for()
     settle(page)
     assert pictures(page) == doubted[:2]
     assert (
