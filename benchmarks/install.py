@@ -32,7 +32,7 @@ def measure(name: str, arguments: list[str]) -> None:
         folder = Path(place, name)
         began = time.monotonic()
         venv.create(folder, with_pip=True)
-        pip = [str(folder / "bin" / "python"), "-m", "pip", "install", "--quiet"]
+        pip = [str(folder / "bin" / "python"), "-m", "pip", "install", "-qq"]
         subprocess.run([*pip, "--disable-pip-version-check", *arguments], check=True)
         took_s = time.monotonic() - began
         print(f"{name:<8}{took_s:7.0f} s{size_bytes(folder) / 1e9:8.1f} GB")

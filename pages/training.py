@@ -11,7 +11,7 @@ LOOK_EVERY_S = 2
 HOW_TO_START = """
 **No run in `{folder}` yet.** Start one with this command; its curves appear here during training:
 
-```sh
+```text
 python -m cadlib train --data DIR --name NAME
 ```
 

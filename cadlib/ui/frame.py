@@ -20,6 +20,13 @@ INTENDED_USE = (
     "It is not a diagnosis."
 )
 
+_BUTTON_STYLE = """
+<style>
+/* Streamlit writes white on teal buttons. On the light teal of the dark theme that is hard to read. */
+[data-testid="stBaseButton-primary"] { color: light-dark(#fff, #0b0d0f); }
+</style>
+"""
+
 
 def page(title: str) -> ModelRecord | None:
     """Draw the frame of a page: title, model, intended use.
@@ -29,6 +36,7 @@ def page(title: str) -> ModelRecord | None:
     _start_from_the_menu()
     # The icon is drawn here: Streamlit would fetch one by name from a server of Google's.
     st.set_page_config(f"{title} · cadlib", _icon(), layout="wide")
+    st.html(_BUTTON_STYLE)
     record, reason = model_record()
     with st.container(
         horizontal=True, vertical_alignment="center", horizontal_alignment="distribute"

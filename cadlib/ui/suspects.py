@@ -106,7 +106,7 @@ def _offer(dataset: "Dataset", folder: str, record: ModelRecord) -> None:
     )
     st.caption("Or create them as a CSV file with a command:")
     options = f"--data {quote(folder)} --model {record.name} --output suspects.csv"
-    st.code(f"python -m cadlib suspects {options}", "sh")
+    st.code(f"python -m cadlib suspects {options}", language=None)
 
 
 def _create(dataset: "Dataset", model: str, progress: "Progress") -> None:

@@ -319,7 +319,7 @@ def _offer_subset(dataset: "Dataset", verdicts: Verdicts) -> None:
             # The whole page is drawn again, so that its list of subsets has the new one.
             st.rerun()
     if st.session_state.get(_SUBSET) == (name, remaining):
-        st.code(command_hints.train_subset(name), language="sh")
+        st.code(command_hints.train_subset(name), language=None)
 
 
 def _look_at(place: int | None = None) -> None:

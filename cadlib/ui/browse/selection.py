@@ -82,7 +82,7 @@ def _draw_outcome(name: str, error: str) -> None:
     if error:
         st.error(error)
     else:
-        st.code(command_hints.evaluate_subset(name), language="sh")
+        st.code(command_hints.evaluate_subset(name), language=None)
 
 
 def _save(name: str, dataset: str, catalogue: Catalogue, rows: Rows, chosen: str) -> None:
