@@ -81,7 +81,7 @@ class Job:
             self.state = "failed"
         except Exception:  # noqa: BLE001 - no caller sees an error that is not caught in a thread
             _log.exception("The work %s failed.", self.key)
-            self.reason = "Something failed that nobody foresaw; the server's log tells what."
+            self.reason = "Unexpected error. Details are in the server log."
             self.state = "failed"
         finally:
             _turn.release()

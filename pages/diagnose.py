@@ -37,7 +37,7 @@ def answer(assessment: Assessment) -> None:
 
 
 def reasons(case: ui.Case) -> DeltaGenerator:
-    """Draw all diagnoses and the doubts; return the place of what is computed later."""
+    """Draw all diagnoses and the doubts; return the place for what is computed later."""
     assessment = case.assessment
     likely = assessment.likely or ()
     bars = charts.confidence_chart(assessment.prediction.probabilities, likely)

@@ -204,7 +204,7 @@ def test_the_command_writes_the_result_into_a_model(
     assert across_figures["recipe"]["input_px"] == 64
     card = (model / CARD_FILE).read_text(encoding="utf-8")
     assert main(["across", *where, *given]) == 2
-    assert "go on with --resume, or start anew with --overwrite" in capsys.readouterr().err
+    assert "continue with --resume, or start again with --overwrite" in capsys.readouterr().err
     assert f"{across_figures['archives']['MSK']['malignant_auc']['change']:+.3f}" in card
 
 

@@ -152,7 +152,7 @@ def test_the_card_says_what_turning_does_and_names_the_worst_damage(across_damag
     found["corruptions"]["hair"]["balanced_accuracy_fall"]["mean"] = 0.9
     found["flips"]["rate"]["mean"] = 0.1234
     text = render(record, {**figures, "robustness": found})
-    assert "What costs most is hair (" in text
+    assert "The most costly kinds of damage are hair (" in text
     assert "the top diagnosis changes in 12.3 % (" in text
     assert (
         "60 images of 60 lesions (a random sample, by diagnosis and archive, of the 90 of the validation"

@@ -939,7 +939,7 @@ def test_a_zip_that_is_not_what_it_should_be_leaves_no_folder_and_is_fetched_ane
         "html": lambda: b"<html>",
     }[kind]()
     mirror.files[f"isic/{TRAINING}.zip"] = Served(spoilt)
-    with pytest.raises(DownloadFailed, match="Run the command again to fetch it anew"):
+    with pytest.raises(DownloadFailed, match="Run the command again to repeat the download"):
         get(mirror, to)
     assert f"{TRAINING}.zip.refused" in names(to)
     assert not {TRAINING, f"{TRAINING}.zip", f"{TRAINING}.zip.part", f"{TRAINING}.part"} & set(

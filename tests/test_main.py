@@ -543,7 +543,7 @@ def test_robustness_refuses_a_model_whose_figures_are_of_other_weights(
     )
     where = ["--model", str(split_folder), "--data", str(synthetic_dataset)]
     assert main(["robustness", *where, "--into-model"]) == 1
-    assert "measure the model anew" in capsys.readouterr().err
+    assert "measure the model again" in capsys.readouterr().err
 
 
 def test_robustness_refuses_a_sample_that_lacks_a_diagnosis(

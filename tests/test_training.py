@@ -369,7 +369,7 @@ def test_ctrl_c_stops_cleanly_and_resume_writes_the_model(synthetic_dataset, tmp
     again = command(*given)
     _, errors = again.communicate(timeout=120)
     assert again.returncode == 2
-    assert "go on with --resume, or start anew with --overwrite" in errors
+    assert "continue with --resume, or start again with --overwrite" in errors
 
     resumed = command(*given, "--resume")
     output, errors = resumed.communicate(timeout=240)

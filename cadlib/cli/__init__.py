@@ -33,7 +33,7 @@ COMMANDS: dict[str, tuple[ModuleType, str]] = {
     "train": (train, "train a model on images with labels"),
     "calibrate": (
         calibrate,
-        "fit a model's calibration and thresholds anew on its validation images",
+        "refit a model's calibration and thresholds on its validation images",
     ),
     "index": (index, "fit what rests on the features of a model's training images"),
     "model": (model, "verify that a model is unchanged, or bring its folder up to date"),

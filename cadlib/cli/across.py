@@ -1,4 +1,4 @@
-"""Measures the loss of a network on an archive it was not trained on."""
+"""Measures what a model loses on an unseen archive."""
 
 import argparse
 from pathlib import Path
@@ -23,7 +23,7 @@ def add(command: argparse.ArgumentParser) -> None:
     )
     command.add_argument("--resume", action="store_true", help="go on where the runs were stopped")
     command.add_argument(
-        "--overwrite", action="store_true", help="delete the runs that stand there, and begin anew"
+        "--overwrite", action="store_true", help="delete existing runs and start again"
     )
     command.add_argument(
         "--output", type=Path, metavar="DIR", help="folder for across.json (default: the runs')"
@@ -50,7 +50,7 @@ def run(options: argparse.Namespace) -> int:
     has_runs = any(options.run_dir.glob(f"*/{CHECKPOINT_FILE}"))
     if has_runs and not (options.resume or options.overwrite):
         raise UsageError(
-            f"Runs stand in {options.run_dir}: go on with --resume, or start anew with --overwrite."
+            f"There are runs in {options.run_dir}: continue with --resume, or start again with --overwrite."
         )
     make_folder(output)
     if record:

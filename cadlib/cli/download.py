@@ -1,4 +1,4 @@
-"""Downloads the data set of ISIC 2019, or a sample of the ISIC Archive."""
+"""Downloads ISIC 2019, or a sample of the ISIC Archive."""
 
 import argparse
 from pathlib import Path

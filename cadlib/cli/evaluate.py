@@ -1,4 +1,4 @@
-"""Compares a model, or its earlier predictions, with the labels of a data set."""
+"""Compares a model, or its earlier predictions, with labels."""
 
 import argparse
 import sys

@@ -1,4 +1,4 @@
-"""Verifies that a model folder is unchanged, or migrates it to the current format."""
+"""Verifies a model folder, or migrates it to the current format."""
 
 import argparse
 

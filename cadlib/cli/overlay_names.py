@@ -1,4 +1,4 @@
-"""Names the overlays of images: unique, and short enough for the file system."""
+"""Gives each overlay a unique name that the file system takes."""
 
 import os
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""Writes the figures of a model on some images as one HTML file."""
+"""Writes the metrics of a model as one HTML file."""
 
 import argparse
 import json

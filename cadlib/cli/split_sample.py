@@ -35,9 +35,7 @@ def add_flags(command: argparse.ArgumentParser, name: str) -> None:
         metavar="N",
         help="a random sample with every diagnosis and archive (default: all)",
     )
-    command.add_argument(
-        "--seed", type=int, default=0, help="of the sample and of what is drawn (default: 0)"
-    )
+    command.add_argument("--seed", type=int, default=0, help="of all random draws (default: 0)")
     command.add_argument("--output", type=Path, metavar="DIR", help=f"folder for {name}.json")
     command.add_argument(
         "--into-model", action="store_true", help="put it into the model's metrics.json and card"

@@ -45,7 +45,7 @@ def run(options: argparse.Namespace) -> int:
     has_run = (run_dir / CHECKPOINT_FILE).exists()
     if has_run and not (options.resume or options.overwrite):
         raise UsageError(
-            f"A run stands in {run_dir}: go on with --resume, or start anew with --overwrite."
+            f"There is a run in {run_dir}: continue with --resume, or start again with --overwrite."
         )
     check_folder(run_dir)
     check_folder(models_dir())

@@ -1,1 +1,1 @@
-"""Reads a folder of images and tables as one checked data set, and splits it."""
+"""Reads images and tables as one checked data set."""

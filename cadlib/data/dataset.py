@@ -1,4 +1,4 @@
-"""Joins the images and tables of a data set into one checked table.
+"""Joins the images and tables of a data set.
 
 Images and rows that do not fit are left out and reported. DatasetInvalid is raised only when
 nothing usable is left.

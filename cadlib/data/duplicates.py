@@ -1,4 +1,4 @@
-"""Finds duplicate images in a data set, and labels that contradict each other."""
+"""Finds duplicate images and conflicting labels in a data set."""
 
 import hashlib
 import os

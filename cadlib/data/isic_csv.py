@@ -1,4 +1,4 @@
-"""Checks the cells and rows of a table: one row an id, known types.
+"""Checks the cells and rows of a table.
 
 Problems are added to Findings.
 """

@@ -1,4 +1,4 @@
-"""Completes the labels of a data set: each diagnosis is malignant or benign."""
+"""Adds malignant or benign to the labels of a data set."""
 
 import pandas as pd
 

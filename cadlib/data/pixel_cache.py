@@ -88,7 +88,7 @@ class Pixels:
                 if n_bytes != self.row_bytes:
                     raise DatasetInvalid(
                         f"Expected the pixels of {len(self):,} images in {self.path} "
-                        f"but it ends before row {row}; delete the file, it is made anew."
+                        f"but it ends before row {row}; delete the file; it is made again."
                     )
         return images
 

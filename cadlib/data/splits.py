@@ -283,7 +283,7 @@ def read_split(path: Path, *, leaking: bool = False) -> pd.DataFrame:
         if not is_right.all():
             first_wrong = rows[~is_right].iloc[0].to_dict()
             raise DatasetInvalid(
-                f"Expected {expected} in {path} but came: {first_wrong}. Make the split anew."
+                f"Expected {expected} in {path} but came: {first_wrong}. Make the split again."
             )
     return rows.astype({"lesion_group": "int64"})
 
@@ -378,7 +378,9 @@ def _read_cache(cache: Path) -> _CachedHashes:
         # The cache is missing or cannot be read.
         return {}
     except (ValueError, csv.Error) as error:
-        _log.warning("Expected perceptual hashes in %s (%s); they are computed anew.", cache, error)
+        _log.warning(
+            "Expected perceptual hashes in %s (%s); they are computed again.", cache, error
+        )
         return {}
     return hashes
 

@@ -120,7 +120,7 @@ def read_subset(name: str) -> Subset:
         raise _unknown(name) from None
     except (OSError, UnicodeDecodeError) as error:
         raise SubsetInvalid(
-            f"{path} cannot be read: {error}. Mend the file, or choose its images anew."
+            f"{path} cannot be read: {error}. Correct the file, or select its images again."
         ) from error
     head, _, body = text.partition("\n")
     facts = _read_head(path, head)

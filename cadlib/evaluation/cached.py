@@ -155,7 +155,7 @@ def evaluation_folder(record: ModelRecord, dataset: Dataset) -> Path:
             images.update(file_facts(path))
     except OSError as error:
         raise DatasetInvalid(
-            f"Expected the images of {dataset.name} but {error}; open the data set anew."
+            f"Expected the images of {dataset.name} but {error}; open the data set again."
         ) from error
     name = f"{model.hexdigest()[:16]}-{images.hexdigest()[:16]}"
     return cache_dir() / "evaluations" / name

@@ -1,4 +1,4 @@
-"""Stores derived files in a cache folder that may be deleted at any time.
+"""Stores derived files that may be deleted at any time.
 
 Derived files are decoded pixels, hashes, features, maps and suspects. A cache may be missing,
 read-only, full, or not a folder at all. Modules store files with `keep` or `keep_by` and find them
@@ -139,7 +139,7 @@ def give_up(error: OSError) -> None:
             _stand_ins[folder] = None
     _log.warning(
         "The cache folder %s cannot be written: %s. The work goes on without it, and the next run "
-        "starts anew. Set CADLIB_CACHE to a folder that can be written.",
+        "starts again. Set CADLIB_CACHE to a folder that can be written.",
         cache_dir(),
         error.strerror or error,
     )

@@ -1,4 +1,4 @@
-"""Finds the parts of the project outside the package: app, pages, shipped models."""
+"""Finds the app, its pages and the shipped models."""
 
 from pathlib import Path
 

@@ -1,4 +1,4 @@
-"""Reads JSON of a defined type and names the place of an error."""
+"""Reads typed JSON and names the place of an error."""
 
 import json
 import math

@@ -1,1 +1,1 @@
-"""Computes metrics from arrays of labels and probabilities; nothing here reads a file."""
+"""Computes metrics from arrays of labels and probabilities."""

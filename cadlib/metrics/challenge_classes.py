@@ -1,4 +1,4 @@
-"""Computes the metrics of a challenge with other classes than the eight diagnoses.
+"""Computes the metrics of a challenge with other classes.
 
 Diagnoses that count as one class are summed before anything is measured, in arrays that stay (N,
 8). The first of them holds the sum, and the others hold nothing, as if no image had them. So every

@@ -1,4 +1,4 @@
-"""Formats the comparison of two models as tables of metrics and of paired tests."""
+"""Formats the comparison of two models as tables."""
 
 from dataclasses import dataclass
 

@@ -1,4 +1,4 @@
-"""Compares two models on the same images and tests whether their difference is significant.
+"""Compares two models on the same images.
 
 Each draw of lesions gives the metrics of both models and their difference. So the difficulty of the
 images, which affects both models, does not widen the interval of the difference. Correct and

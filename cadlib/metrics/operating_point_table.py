@@ -1,4 +1,4 @@
-"""Formats operating points as a table where one group of images is missing."""
+"""Formats operating points where one group of images is missing."""
 
 from collections.abc import Mapping
 from typing import Any

@@ -1,4 +1,4 @@
-"""Formats the metrics of subgroups as a table with marks for significant gaps."""
+"""Formats the metrics of subgroups as a table."""
 
 from collections.abc import Callable, Mapping
 from typing import Any

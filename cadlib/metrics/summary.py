@@ -1,4 +1,4 @@
-"""Computes every metric on a set of images with its 95 % interval, as JSON values.
+"""Computes every metric on some images with its 95 % interval.
 
 The intervals are percentiles of a bootstrap that draws lesions, not images. Images of one lesion
 resemble each other, and draws of single images would make every interval too narrow (the cluster

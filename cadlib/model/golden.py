@@ -287,7 +287,7 @@ def _drift(
         if today.name not in answers:
             raise ModelInvalid(
                 f"Expected {path} to have the answer for {today.name}, but it has not. "
-                "Write the model anew by "
+                "Write the model again by "
                 f"`python -m cadlib model migrate --model {path.parent}`."
             )
         yield from _compared(answers[today.name], today, model.record, golden.tolerance)

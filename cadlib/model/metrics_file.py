@@ -67,7 +67,7 @@ def measured(folder: Path, record: ModelRecord) -> dict[str, Any]:
         raise ModelInvalid(
             f"Expected {folder / METRICS_FILE} to be of the model's weights, "
             f"{record.weights_sha256[:16]}…, but it is of others; "
-            f"measure the model anew with `{command}`."
+            f"measure the model again with `{command}`."
         )
     return figures
 

@@ -153,7 +153,7 @@ class Model:
         if model_id is not None and record.model_id != model_id:
             raise ModelInvalid(
                 f"Expected {model_id} in {folder}, but it was replaced by {record.model_id} "
-                "meanwhile. Begin anew."
+                "meanwhile. Start again."
             )
         model = cls.assemble(record, files, folder, threads)
         if check_answers:

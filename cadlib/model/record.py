@@ -412,7 +412,7 @@ def read_json(path: Path) -> dict[str, Any]:
     # JSON that is nested too deeply is a RecursionError.
     except (OSError, ValueError, RecursionError) as error:
         raise ModelInvalid(
-            f"{path} cannot be read as JSON: {error}. Restore the file or train anew."
+            f"{path} cannot be read as JSON: {error}. Restore the file or train again."
         ) from error
     if not isinstance(raw, dict):
         raise ModelInvalid(

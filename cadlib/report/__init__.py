@@ -1,4 +1,4 @@
-"""Renders the figures of a model on some images as one HTML file.
+"""Renders the metrics of a model as one HTML file.
 
 The file needs no other file and no network. Jinja2 escapes every text of a file. markdown-it reads
 the card, and drops HTML, images and links. A Content-Security-Policy forbids the browser every

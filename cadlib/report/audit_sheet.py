@@ -1,4 +1,4 @@
-"""Renders the images of an audit side by side as one HTML file.
+"""Renders the image pairs of an audit as one HTML file.
 
 A person has to look at them. The file needs no other file.
 """

@@ -1,1 +1,1 @@
-"""Shows which part of an image supports a diagnosis, and measures how far to trust that."""
+"""Shows which part of an image supports a diagnosis."""

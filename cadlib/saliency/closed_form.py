@@ -1,4 +1,4 @@
-"""Computes saliency maps from the last feature map and the head, without gradients.
+"""Computes saliency maps without gradients.
 
 A model's network averages its last feature map A, (C, h, w), into one linear layer with weights w,
 (8, C). So the gradient of a logit with respect to A is w / (h w) at every place, and each method

@@ -19,7 +19,7 @@ def enlargement(backbone: str, size_px: int, cells: int) -> NDArray[np.float64]:
 
 
 def _centres(backbone: str, size_px: int, cells: int) -> NDArray[np.float64]:
-    """Return the pixel, from 0 and possibly a fraction, at the centre of what each cell reads.
+    """Return the pixel, from 0 and possibly a fraction, at the centre of the area that each cell reads.
 
     Most networks are assumed to read even parts of the side. Those that timm calls tf_… pad as
     TensorFlow does ("SAME"): a layer of stride 2 puts the odd pixel of an even side to the right.

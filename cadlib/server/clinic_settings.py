@@ -34,7 +34,7 @@ class Clinic:
         share = self.prevalence
         if share is not None and not _is_prevalence(share):
             raise ClinicInvalid(
-                f"Expected a prevalence from {LEAST} to {MOST} but got {share!r}; enter it anew."
+                f"Expected a prevalence from {LEAST} to {MOST} but got {share!r}; enter it again."
             )
         if not isinstance(self.operating_point, str):
             raise ClinicInvalid(
@@ -69,7 +69,7 @@ def read_clinic() -> Clinic:
         return Clinic()
     except (OSError, ValueError) as error:
         raise ClinicInvalid(
-            f"{path} cannot be read: {error}. Delete it and choose anew."
+            f"{path} cannot be read: {error}. Delete it and choose again."
         ) from error
     names = {field.name for field in fields(Clinic)}
     if not isinstance(raw, dict) or raw.keys() != names:

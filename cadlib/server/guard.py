@@ -1,4 +1,4 @@
-"""Refuses requests that do not name this server or come from other pages.
+"""Refuses requests for other hosts and from other pages.
 
 A page of another site can point its own host name at this machine (DNS rebinding). The browser
 then sends that name as `Host`. Streamlit checks it for its WebSocket alone; images and uploads go

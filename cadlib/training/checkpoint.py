@@ -146,7 +146,7 @@ def _read_file(path: Path) -> tuple[dict[str, str], Tensors]:
 def _remedy(path: Path) -> str:
     before = previous(path)
     if not before.exists():
-        return "There is no checkpoint before it: start without --resume, anew with --overwrite."
+        return "There is no checkpoint before it: start again with --overwrite, without --resume."
     return (
         f"Rename {before.name} to {path.name} and give --resume, "
         "which goes on from the checkpoint before it."

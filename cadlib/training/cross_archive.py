@@ -1,4 +1,4 @@
-"""Measures the loss on images of an archive that a network was not trained on.
+"""Measures what a model loses on an unseen archive.
 
 One recipe is trained on all training images, and once more without each archive in turn, for as
 many steps. Both networks are measured on the same validation images, those of the archive left out;
@@ -117,7 +117,7 @@ def _measured(whole: Trained, without: Trained, archive: str) -> dict[str, Any]:
     data = without.data
     if data.split_sha256 != whole.data.split_sha256:
         raise TrainingFailed(
-            "Expected the images to stay as they are between the runs but they changed; start anew."
+            "Expected the images to stay as they are between the runs but they changed; start again."
         )
     rows = data.rows("validation")
     of_archive = (data.table["archive"].iloc[rows] == archive).to_numpy(bool)

@@ -1,4 +1,4 @@
-"""Reads history.jsonl of a training run, and cuts it where a run resumes.
+"""Reads history.jsonl of a training run.
 
 The file has one JSON line an epoch.
 """

@@ -208,7 +208,7 @@ class Run:
             raise TrainingFailed(
                 f"Expected the settings of the run in {path.parent} "
                 f"but it had {'; '.join(differing)}. "
-                "Give the same settings and images, or start anew with --overwrite."
+                "Give the same settings and images, or start again with --overwrite."
             )
         return facts
 

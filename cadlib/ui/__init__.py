@@ -16,7 +16,7 @@
     quality          image quality and image type, and the results that are hidden
     session          the images of one session
     channels         red and blue swapped by the reader, and back
-    held             the count of what a session holds in memory
+    held             the bytes that a session holds in memory
     lost             the warning for a reader whose session is gone
     datasets         the data sets that a page can open
     tiles            images in pages of tiles

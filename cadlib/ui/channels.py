@@ -1,4 +1,4 @@
-"""Lets a reader swap red and blue of an image, and undo it."""
+"""Lets a reader swap red and blue of an image."""
 
 from dataclasses import replace
 

@@ -1,4 +1,4 @@
-"""Draws the saliency map of a diagnosis, with its method and its checks."""
+"""Draws the saliency map of a diagnosis."""
 
 from pathlib import Path
 

@@ -1,4 +1,4 @@
-"""Draws images of a data set as tiles, and one of them large."""
+"""Draws images of a data set as tiles."""
 
 from collections.abc import Callable, Hashable, Mapping
 from typing import TYPE_CHECKING, Any

@@ -1,4 +1,4 @@
-"""Makes text from files harmless: no layout, no link and no image comes of it on a page."""
+"""Turns text from files into text without links or layout."""
 
 import re
 from collections.abc import Mapping, Sequence

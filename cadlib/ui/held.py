@@ -1,4 +1,4 @@
-"""Gives each session the count of what it keeps in memory."""
+"""Counts the bytes that each session holds in memory."""
 
 from collections.abc import Iterable
 

@@ -1,4 +1,4 @@
-"""Draws images as a map from which a lasso or a list selects."""
+"""Draws images as a map to select from."""
 
 from collections.abc import Collection
 from dataclasses import dataclass
@@ -41,7 +41,7 @@ class _Map:
     `figure` is None when the chart must be drawn again, with the images outside the selection
     dimmed. After that the browser itself shows what a lasso selects, and the chart need not be sent
     again.
-    `content` is a hash of what the chart shows. `times` counts the drawings: a new chart starts
+    `content` is a hash of the chart. `times` counts the drawings: a new chart starts
     without a lasso.
     """
 

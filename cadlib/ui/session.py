@@ -1,4 +1,4 @@
-"""Holds the images of this session and their results, until the tab is closed."""
+"""Holds the images of a session and their results."""
 
 import csv
 import hashlib

@@ -1,4 +1,4 @@
-"""Draws the referral threshold as a slider, with curves and values at it."""
+"""Draws the referral threshold as a slider."""
 
 import math
 from collections.abc import Sequence

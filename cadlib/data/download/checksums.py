@@ -50,7 +50,7 @@ def read_sums(text: str, where: str) -> dict[str, str]:
         if not entry:
             raise DownloadFailed(
                 f"Expected `SHA-256  NAME` in line {number} of {where} but came: {line[:80]!r}. "
-                "Write the file anew with `sha256sum`, or remove it."
+                "Write the file again with `sha256sum`, or remove it."
             )
         sha256, name = entry.groups()
         sums[name] = sha256.lower()

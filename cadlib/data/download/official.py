@@ -1,4 +1,4 @@
-"""Downloads the four files of ISIC 2019 into a folder in ISIC's layout.
+"""Downloads the four files of ISIC 2019.
 
 They come from ISIC's own server or from a mirror. ISIC publishes no hashes. The checks are: the
 size that the server states, the MD5 where S3 sends one, the SHA-256 where a mirror's SHA256SUMS has
@@ -275,7 +275,7 @@ def _set_aside_if_refused(path: Path, final: Path) -> Iterator[None]:
         discard(final.with_name(f"{final.name}.part"))
         raise DownloadFailed(
             f"{error} It was not used and is kept as {refused} for a look. "
-            "Run the command again to fetch it anew, or take another mirror."
+            "Run the command again to repeat the download, or use another mirror."
         ) from error
 
 

@@ -1,4 +1,4 @@
-"""Finds the images and tables of a data set, and reads its tables.
+"""Finds the images and tables of a data set.
 
 A table is recognised by its columns, not by its name. Known layouts:
 

@@ -1,4 +1,4 @@
-"""Recognises the columns of a table by the names that data sets give them.
+"""Recognises the columns of a table by their names.
 
 Two columns that could be the same are refused with both names.
 """

@@ -168,11 +168,11 @@ def _for_a_clinic(measured: dict[str, Any]) -> str:
     # The last two, the least costly first.
     least = order[:-3:-1]
     return (
-        f"**For a clinic.** What costs most is {', '.join(worst)}; in brackets balanced accuracy "
-        "before and at strength 5. Take a picture with such damage anew rather than rely on its "
-        "answer: the figures above this section do not hold for it. What costs least is "
-        f"{' and '.join(least)}. An answer that changes when the picture is turned is none to rely "
-        "on."
+        f"**For a clinic.** The most costly kinds of damage are {', '.join(worst)}; in brackets balanced "
+        "accuracy before and at strength 5. Take another image instead of relying on the result "
+        "for such an image: the metrics above this section do not hold for it. The least costly "
+        f"kinds are {' and '.join(least)}. Do not rely on a result that changes when the image is "
+        "rotated or mirrored."
     )
 
 

@@ -184,7 +184,7 @@ class Looks:
             raise ModelInvalid(
                 f"Expected {appearance.N_FIGURES} figures a picture in novelty.safetensors "
                 f"but got an array of {self.stored.shape}; "
-                f"fit it anew with `{command_hints.index()}`."
+                f"fit it again with `{command_hints.index()}`."
             )
         figures = (appearance.N_FIGURES,)
         shapes_match = self.mean.shape == figures and self.scale.shape == figures

@@ -1,4 +1,4 @@
-"""Draws bars by diagnosis: probabilities of an image, images of a data set."""
+"""Draws bars by diagnosis."""
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Any, Final, NamedTuple

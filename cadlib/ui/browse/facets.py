@@ -1,4 +1,4 @@
-"""Draws the filters of a data set, each choice with its number of images."""
+"""Draws the filters of a data set."""
 
 import math
 from collections.abc import Iterable, Mapping

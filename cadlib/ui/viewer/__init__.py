@@ -1,4 +1,4 @@
-"""Draws an image with its saliency map, zoomed and blended in the browser."""
+"""Draws an image with its saliency map in the browser."""
 
 import base64
 from pathlib import Path
