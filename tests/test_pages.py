@@ -449,7 +449,7 @@ def test_more_pictures_than_a_session_holds_are_refused_with_a_reason(app, lesio
     monkeypatch.setattr(session, "MAX_CASES", 1)
     page = drop(app.run(), ("one.png", lesion), ("two.png", lesion))
     assert [case.assessment is None for case in held(page)] == [False, True]
-    assert "at most 1 pictures" in held(page)[1].reason
+    assert "at most 1 images" in held(page)[1].reason
 
 
 def test_a_picture_refused_for_want_of_room_can_be_given_again_when_there_is_some(
@@ -831,7 +831,7 @@ def test_what_was_found_is_saved_under_a_name_and_can_be_chosen_again(browser, s
         browser.pills(key=facet).set_value([])
     browser.selectbox(key="facet-subset").select("malignant women").run()
     assert not browser.exception
-    assert mounted(browser, "tiles")[0]["about"] == f"{len(expected)} pictures"
+    assert mounted(browser, "tiles")[0]["about"] == f"{len(expected)} images"
     assert count(browser, "facet-diagnosis", "NV") == 0
     browser.pills(key="facet-diagnosis").set_value(["BCC"]).run()
     browser.text_input(key="subset-name").set_value("of these").run()

@@ -105,8 +105,11 @@ def _offer(dataset: "Dataset", folder: str, record: ModelRecord) -> None:
         on_click=begin,
     )
     st.caption("Or create them as a CSV file with a command:")
-    options = f"--data {quote(folder)} --model {record.name} --output suspects.csv"
-    st.code(f"python -m cadlib suspects {options}", language=None)
+    command = (
+        f"python -m cadlib suspects --data {quote(folder)} --model {record.name} "
+        "--output suspects.csv"
+    )
+    st.code(command, language=None)
 
 
 def _create(dataset: "Dataset", model: str, progress: "Progress") -> None:

@@ -65,7 +65,7 @@ def test_pages_are_turned_by_click_and_by_number_and_a_tile_opens_its_image(serv
     assert tiles.last.evaluate("tile => tile === document.activeElement")
     page.get_by_text("Class counts", exact=True).click()
     page.locator(".st-key-counts .js-plotly-plot").wait_for()
-    page.get_by_text("Images", exact=True).click()
+    page.get_by_role("radio", name="Images", exact=True).click()
     shows(last)
 
 
@@ -83,14 +83,14 @@ def test_what_the_facets_find_is_what_the_csv_files_say_and_a_subset_of_it_is_me
             known["anatom_site_general"] == "upper extremity",
         ),
     ):
-        page.get_by_text(f"{len(wanted):,} pictures").wait_for()
+        page.get_by_text(f"{len(wanted):,} images", exact=True).wait_for()
         page.locator(".tiles-picture").nth(23).wait_for()
         settle(page)
         wanted = wanted[has[wanted.index]]
         page.locator(f".st-key-facet-{facet}").get_by_role(
             "button", name=f"{value} {len(wanted):,}"
         ).click()
-    page.get_by_text(f"{len(wanted):,} pictures").wait_for()
+    page.get_by_text(f"{len(wanted):,} images", exact=True).wait_for()
     settle(page)
     tiles = page.locator(".tiles-tile").evaluate_all(
         "tiles => tiles.map(tile => tile.dataset.image)"
@@ -103,7 +103,7 @@ def test_what_the_facets_find_is_what_the_csv_files_say_and_a_subset_of_it_is_me
     page.get_by_text("--subset 'arms of women'").wait_for()
     monkeypatch.setenv("CADLIB_SUBSETS", str(tmp_path / "subsets"))
     subset = read_subset("arms of women")
-    assert subset.chosen == "Diagnosis DF; Site upper extremity; Sex female"
+    assert subset.chosen == "Diagnosis DF; Anatomical site upper extremity; Sex female"
     assert set(subset.images) == set(wanted["image"])
     results = tmp_path / "results"
     told = [
