@@ -216,7 +216,7 @@ def test_fitting_counts_what_is_called_unknown_by_kind(model, figures, synthetic
 def test_the_card_says_what_is_called_unknown_or_that_nobody_checked():
     folder = find_model("isic2019")
     record, shipped = read_record(folder), read_json(folder / METRICS_FILE)
-    assert "was not checked; `python -m cadlib index" in render(
+    assert "no novelty detector. Add one: `python -m cadlib index" in render(
         replace(record, novelty=None), shipped
     )
     counted = {"split": "test", "unknown": {"all": {"n": 400, "unknown": 9}}}

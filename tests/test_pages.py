@@ -388,7 +388,7 @@ def test_a_reader_is_told_how_near_a_picture_is_to_what_the_model_knows():
         "Image type: not similar to the training images (novelty 1.20, limit 1)."
     )
     assert (
-        "was not checked: `python -m cadlib index --model isic2019 --data DIR`"
+        "no novelty detector. Add one: `python -m cadlib index --model isic2019 --data DIR`"
         in ui.about_the_kind(None)
     )
 
@@ -836,7 +836,7 @@ def test_what_was_found_is_saved_under_a_name_and_can_be_chosen_again(browser, s
     browser.pills(key="facet-diagnosis").set_value(["BCC"]).run()
     browser.text_input(key="subset-name").set_value("of these").run()
     browser.button(key="save-subset").click().run()
-    assert read_subset("of these").chosen == "of malignant women; Diagnosis BCC"
+    assert read_subset("of these").chosen == "subset malignant women; Diagnosis BCC"
 
 
 def test_a_subset_that_cannot_be_read_is_said_and_nothing_is_hidden(browser, subsets_folder):

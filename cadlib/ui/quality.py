@@ -27,7 +27,7 @@ def about_the_kind(novelty: Novelty | None) -> str:
     """Return whether an image is similar to the training images, and how near the limit is."""
     if novelty is None:
         command = command_hints.index(default_model())
-        return f"{NOT_CHECKED}. Add a novelty detector: `{command}`."
+        return f"{NOT_CHECKED}. Add one: `{command}`."
     score = f"(novelty {apart(novelty.score, 1, '.2f')}, limit 1)"
     if not novelty.known:
         return f"Image type: not similar to the training images {score}."

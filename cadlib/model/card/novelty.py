@@ -14,7 +14,7 @@ def novelty(record: ModelRecord, figures: dict[str, Any]) -> list[str]:
     title = "## Known and unknown pictures"
     facts = record.novelty
     if facts is None:
-        return [title, f"{NOT_CHECKED}; `{command_hints.index(record.name)}` fits that."]
+        return [title, f"{NOT_CHECKED}. Add one: `{command_hints.index(record.name)}`."]
     sections = [
         title,
         (

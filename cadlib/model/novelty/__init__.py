@@ -29,7 +29,7 @@ NOT_KNOWN = (
     "for another kind of "
     "picture its answer means nothing."
 )
-NOT_CHECKED = "Whether a picture is of a kind that the model knows was not checked"
+NOT_CHECKED = "Image type not checked: this model has no novelty detector"
 """For a model without a detector; to be followed by the command that fits one."""
 
 # With 12 steps, eight bits reach 10 standard deviations.
