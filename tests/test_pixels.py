@@ -45,7 +45,7 @@ def test_rows_are_read_in_the_order_asked_for(table):
 
 
 def test_what_stood_before_a_break_is_not_decoded_again(table, tmp_path, monkeypatch):
-    def stop(done, _total):
+    def stop(_what, done, _total):
         if done == 6:
             raise KeyboardInterrupt
 
@@ -68,7 +68,7 @@ def test_what_stood_before_a_break_is_not_decoded_again(table, tmp_path, monkeyp
 def test_a_process_that_fills_the_same_file_at_the_same_time_spoils_nothing(table):
     inner = []
 
-    def start_another(done, _total):
+    def start_another(_what, done, _total):
         if done == 4:
             inner.append(cached_pixels(table, SPEC)[:])
 
