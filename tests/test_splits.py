@@ -114,7 +114,7 @@ def test_hashes_are_kept_now_and_then_for_a_process_that_is_killed(pictures, tmp
     cache, lines = tmp_path / "cache" / "perceptual-hashes.csv", []
     monkeypatch.setattr(splits, "KEEP_SECONDS", 0)
     perceptual_hashes(
-        pictures, lambda done, _total: lines.append(len(cache.read_text().splitlines()))
+        pictures, lambda _what, done, _total: lines.append(len(cache.read_text().splitlines()))
     )
     assert lines == [1, 2, 3, 4]
 
