@@ -101,7 +101,7 @@ def test_hashing_tells_its_progress_and_leaves_out_an_unreadable_file(pictures):
 
 
 def test_hashes_are_kept_when_hashing_is_stopped_half_way(pictures, tmp_path):
-    def stop(done: int, _total: int) -> None:
+    def stop(_what: str, done: int, _total: int) -> None:
         if done == 2:
             raise KeyboardInterrupt
 
