@@ -51,7 +51,7 @@ $(STAMP):
 	  { echo 'Expected Python 3.11 or newer as "$(PYTHON)". Install it, or name it: make PYTHON=/path/to/python3.11'; exit 1; }
 	@[ ! -e '$(VENV)' ] || [ -f '$(VENV)/made-by-make' ] || \
 	  { echo '$(VENV) is there but was not made by make. Delete it, or name another place: make VENV=DIR'; exit 1; }
-	@echo 'Making the environment $(VENV): some minutes and about 7 GB, once.'
+	@echo 'Making the environment $(VENV): some minutes and about 8 GB, once.'
 	rm -rf '$(VENV)'
 	@mkdir -p '$(VENV)' && touch '$(VENV)/made-by-make'
 	$(PYTHON) -m venv '$(VENV)'
