@@ -12,7 +12,7 @@ import pytest
 from PIL import Image
 
 from cadlib.data.dataset import Dataset, DatasetReport
-from cadlib.evaluation.evaluate import build_metrics, evaluate
+from cadlib.evaluation.evaluate import build_metrics, evaluate, predict_table
 from cadlib.images import LesionImage
 from cadlib.metrics.operating_point import Threshold
 from cadlib.metrics.summary import summarise
@@ -148,6 +148,17 @@ def test_images_reach_the_model_in_batches(dataset):
     model = ColourReader()
     evaluate(model, dataset, batch_size=5)
     assert model.batches == [5, 5, 2]
+
+
+@pytest.mark.timeout(30)
+def test_two_unreadable_images_of_one_id_end_like_others(dataset):
+    table = dataset.table.copy()
+    table.loc[table.index[1], "image"] = table["image"].iloc[0]
+    for path in table["path"].iloc[:2]:
+        Path(path).write_bytes(b"")
+    rows, predictions, rejected = predict_table(ColourReader(), table, batch_size=5)
+    assert len(rows) == len(predictions) == len(table) - 2
+    assert list(rejected) == [table["image"].iloc[0]]
 
 
 def test_progress_ends_with_every_image(dataset):

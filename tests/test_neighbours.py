@@ -17,7 +17,7 @@ from cadlib.images.preprocess import to_pixels
 from cadlib.images.synthetic import demo_lesions
 from cadlib.model.model import Model
 from cadlib.model.neighbours import NeighbourIndex, fingerprints
-from cadlib.model.neighbours.index import SAME_BITS, compact
+from cadlib.model.neighbours.index import SAME_BITS, Neighbours, compact
 from cadlib.model.record import NEIGHBOURS_FILE, read_record
 from cadlib.taxonomy import CODES
 from cadlib.training.similar_case_index import build, measure
@@ -326,3 +326,7 @@ def test_images_the_model_was_not_trained_on_are_taken_for_none(model, data_dir)
     seen = model.see(pixels)
     for features, fingerprint in zip(seen.features, fingerprints(pixels), strict=True):
         assert model.neighbours.search(features, fingerprint, "NV").itself is None
+
+
+def test_no_similar_case_has_a_sentence():
+    assert Neighbours("MEL", (), None).sentence == "No similar case of another lesion."

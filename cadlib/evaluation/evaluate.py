@@ -220,9 +220,13 @@ def predict_table(
     """
     rejected: dict[str, str] = {}
     rows: list[int] = []
+    done = 0
 
     def readable() -> Iterator[LesionImage]:
+        nonlocal done
         for row, image in enumerate(read_images(table["path"])):
+            # Not the length of `rejected`: two rows may have one id.
+            done += 1
             if isinstance(image, ImageRejected):
                 name = table["image"].iloc[row]
                 rejected[name] = str(image)
@@ -233,11 +237,9 @@ def predict_table(
     # The generator decodes images while the network processes those before.
     images = readable()
     predictions: list[Prediction] = []
-    done = 0
     while done < len(table):
         batch = islice(images, batch_size)
         predictions += model.predict_batch(batch, batch_size)
-        done = len(rows) + len(rejected)
         progress("images", done, len(table))
     readable_table = table.iloc[rows].reset_index(drop=True)
     return readable_table, predictions, rejected

@@ -87,6 +87,8 @@ class Neighbours:
         The word "agree" is avoided: how often such a diagnosis is correct depends on the count (see
         `agreement`).
         """
+        if not self.cases:
+            return "No similar case of another lesion."
         n_cases = len(self.cases)
         counts = Counter(case.diagnosis for case in self.cases).most_common()
         (most_frequent, most), *others = counts
