@@ -16,8 +16,8 @@ ABOUT_MAPS = (
     "Faithfulness: how much more the result changes when highlighted regions are hidden than when "
     "the rest is hidden. Stability: how similar the map of the rotated and mirrored image is."
 )
+# A diagnosis and the key of a method: the row and the column of a map.
 Place = tuple[str, str]
-"""A diagnosis and the key of a method: the row and the column of a map."""
 
 
 def pick(code: str, method: str) -> None:

@@ -3,6 +3,7 @@
 import ast
 import subprocess
 import sys
+import tomllib
 from pathlib import Path
 
 import pytest
@@ -56,6 +57,19 @@ def test_a_page_is_short_and_leaves_arrays_to_cadlib(name):
     lines = page(name).read_text(encoding="utf-8").splitlines()
     assert len(lines) <= MAX_PAGE_LINES
     assert imported_packages(page(name)) <= {"cadlib", "streamlit"} | sys.stdlib_module_names
+
+
+def test_streamlit_draws_no_string_that_stands_alone():
+    settings = tomllib.loads((ROOT / ".streamlit" / "config.toml").read_text(encoding="utf-8"))
+    assert settings["runner"]["magicEnabled"] is False
+
+
+@pytest.mark.parametrize("name", PAGES)
+def test_no_string_stands_alone_in_a_page(name):
+    module = ast.parse(page(name).read_text(encoding="utf-8"))
+    for node in module.body[1:]:
+        is_constant = isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant)
+        assert not is_constant, f"line {node.lineno}: Streamlit would draw it; make it a comment"
 
 
 def test_the_app_imports_no_page():
