@@ -22,8 +22,10 @@ INTENDED_USE = (
 
 _BUTTON_STYLE = """
 <style>
-/* Streamlit writes white on teal buttons. On the light teal of the dark theme that is hard to read. */
-[data-testid="stBaseButton-primary"] { color: light-dark(#fff, #0b0d0f); }
+/* Streamlit writes white on teal buttons and tags: hard to read on the teal of the dark theme. */
+[data-testid="stBaseButton-primary"],
+[data-testid="stMultiSelectTagsContainer"] [data-tag],
+[data-testid="stMultiSelectTagsContainer"] [data-tag] * { color: light-dark(#fff, #0b0d0f); }
 </style>
 """
 

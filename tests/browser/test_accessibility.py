@@ -48,6 +48,14 @@ def test_the_result_of_an_image_is_accessible(server: str, themed: Page) -> None
     assert violations(themed) == []
 
 
+def test_the_saliency_maps_of_an_image_are_accessible(server: str, themed: Page) -> None:
+    themed.goto(f"{server}/saliency")
+    themed.get_by_role("button", name="Try a synthetic lesion").click()
+    themed.get_by_text("EigenCAM").first.wait_for()
+    settle(themed)
+    assert violations(themed) == []
+
+
 @pytest.mark.parametrize("path", ["", "saliency", "dataset", "performance", "training"])
 def test_a_page_is_accessible(server: str, themed: Page, path: str) -> None:
     themed.goto(f"{server}/{path}")
