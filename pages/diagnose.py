@@ -17,7 +17,6 @@ probability with the model's referral threshold, and a saliency map for each dia
 not written to disk. They are removed from memory when you remove them here, or within a
 minute after this tab is closed.
 """
-SAVE = ":material/download:"
 
 
 def answer(assessment: Assessment) -> None:
@@ -95,44 +94,7 @@ def show(case: ui.Case) -> None:
         st.error(f"{ui.plain(case.name)}: {ui.plain(case.reason)}", icon=":material/broken_image:")
     elif not ui.withheld(case.assessment, case.name):
         result(case)
-    downloads(case)
-
-
-def downloads(case: ui.Case) -> None:
-    """Draw the buttons that download the results and remove images."""
-    with st.container(horizontal=True, key="downloads"):
-        st.download_button(
-            "Download CSV",
-            ui.cases_csv(cases),
-            "cadlib.csv",
-            "text/csv",
-            "download-csv",
-            icon=SAVE,
-            on_click="ignore",
-        )
-        st.download_button(
-            "Download JSON",
-            ui.cases_json(cases),
-            "cadlib.json",
-            "application/json",
-            "download-json",
-            icon=SAVE,
-            on_click="ignore",
-        )
-        st.button(
-            "Remove image",
-            "remove",
-            on_click=ui.remove,
-            args=(case.key,),
-            icon=":material/close:",
-        )
-        st.button(
-            "Remove all images",
-            "clear",
-            on_click=ui.remove,
-            args=tuple(held.key for held in cases),
-            icon=":material/delete:",
-        )
+    ui.downloads(cases, case)
 
 
 record = ui.page("Diagnose")

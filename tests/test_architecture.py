@@ -12,7 +12,7 @@ from cadlib.taxonomy import CODES
 
 ROOT = Path(__file__).parents[1]
 PAGES = ("diagnose", "saliency", "dataset", "performance", "training")
-MAX_PAGE_LINES = 210
+MAX_PAGE_LINES = 150
 
 WITHOUT_TORCH = (
     "cadlib.assessment",

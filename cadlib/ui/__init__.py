@@ -7,6 +7,7 @@
     pictures         images, saliency maps and overlays as the pages show them
     viewer           an image to zoom into, with its saliency map
     evidence         the saliency map of a diagnosis, with its method and its checks
+    map_grid         saliency maps of diagnoses and methods side by side
     memory           garbage collections made shorter
     strip            the files of a session as thumbnails
     clinic           the clinic's settings, and what they mean for its patients
@@ -15,6 +16,7 @@
     trust            faithfulness and stability of a saliency map
     quality          image quality and image type, and the results that are hidden
     session          the images of one session
+    downloads        the buttons to download the results and to remove images
     channels         red and blue swapped by the reader, and back
     held             the bytes that a session holds in memory
     lost             the warning for a reader whose session is gone
@@ -26,9 +28,11 @@
     suspects         the data review
     worklist         a list of findings with verdicts
     metrics_source   the model and the images whose results are shown; evaluation in the background
+    headline         the first metrics of a model as tiles
     threshold        the referral threshold as a slider
     metric_images    the images of a cell of the confusion matrix, and of each type of error
     subgroups        performance by subgroup
+    robustness       performance on degraded images and unseen archives
     model_comparison two models on the same images
     report           the Performance page as one file
     working          the progress of background work
@@ -47,11 +51,14 @@ from cadlib.ui.datasets import (
     synthetic_folder,
     typed_folder,
 )
+from cadlib.ui.downloads import downloads
 from cadlib.ui.evidence import evidence
 from cadlib.ui.frame import INTENDED_USE, chart, page
 from cadlib.ui.harmless import card_html, plain, plain_rows
+from cadlib.ui.headline import headline
 from cadlib.ui.imagemap import image_map, map_places
 from cadlib.ui.lost import about_the_loss
+from cadlib.ui.map_grid import MapGrid
 from cadlib.ui.memory import spare
 from cadlib.ui.metric_images import confusion, errors
 from cadlib.ui.metrics_source import choose_figures
@@ -73,6 +80,7 @@ from cadlib.ui.pictures import (
 )
 from cadlib.ui.quality import about_the_kind, quality, withheld
 from cadlib.ui.report import report
+from cadlib.ui.robustness import robustness, unseen_archives
 from cadlib.ui.runs import about_the_run, run_folders, run_reading, run_row, setting
 from cadlib.ui.session import (
     Case,
@@ -108,6 +116,7 @@ __all__ = [
     "OPACITY",
     "ORIGINAL",
     "Case",
+    "MapGrid",
     "about_the_kind",
     "about_the_loss",
     "about_the_map",
@@ -130,8 +139,10 @@ __all__ = [
     "consequences",
     "dataset",
     "dataset_folders",
+    "downloads",
     "errors",
     "evidence",
+    "headline",
     "heatmap",
     "image_map",
     "load_ahead",
@@ -153,6 +164,7 @@ __all__ = [
     "quality",
     "remove",
     "report",
+    "robustness",
     "run_folders",
     "run_reading",
     "run_row",
@@ -174,6 +186,7 @@ __all__ = [
     "trust_line",
     "trust_tile",
     "typed_folder",
+    "unseen_archives",
     "upload_key",
     "versus",
     "withheld",

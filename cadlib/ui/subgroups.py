@@ -1,20 +1,16 @@
 """Draws the performance by subgroup, with significant differences marked."""
 
-from collections.abc import Callable
-
 import streamlit as st
 
 from cadlib.metrics.subgroup_table import gaps_note, subgroup_rows
 from cadlib.metrics.summary import ECE_NOTE
 from cadlib.ui.harmless import plain_rows
+from cadlib.ui.headline import value_text
 from cadlib.ui.metrics_source import Shown
 
 
-def subgroups(shown: Shown, value_text: Callable[..., str]) -> None:
-    """Draw a row for each subgroup: values with intervals, marked where they differ from the rest.
-
-    `value_text` formats a value with its interval.
-    """
+def subgroups(shown: Shown) -> None:
+    """Draw a row for each subgroup: values with intervals, marked where they differ from the rest."""
     st.subheader("Subgroups", anchor=False)
     rows = subgroup_rows(shown.figures, value_text)
     st.table(plain_rows(rows), hide_index=True)

@@ -1,0 +1,49 @@
+"""Draws the buttons that download the results and remove images."""
+
+from collections.abc import Sequence
+
+import streamlit as st
+
+from cadlib.ui.session import Case, cases_csv, cases_json, remove
+
+DOWNLOAD_ICON = ":material/download:"
+
+
+def downloads(cases: Sequence[Case], case: Case) -> None:
+    """Draw the buttons that download all results and remove images.
+
+    `case` is the one on the page; its button removes it alone.
+    """
+    with st.container(horizontal=True, key="downloads"):
+        st.download_button(
+            "Download CSV",
+            cases_csv(cases),
+            "cadlib.csv",
+            "text/csv",
+            "download-csv",
+            icon=DOWNLOAD_ICON,
+            on_click="ignore",
+        )
+        st.download_button(
+            "Download JSON",
+            cases_json(cases),
+            "cadlib.json",
+            "application/json",
+            "download-json",
+            icon=DOWNLOAD_ICON,
+            on_click="ignore",
+        )
+        st.button(
+            "Remove image",
+            "remove",
+            on_click=remove,
+            args=(case.key,),
+            icon=":material/close:",
+        )
+        st.button(
+            "Remove all images",
+            "clear",
+            on_click=remove,
+            args=tuple(held.key for held in cases),
+            icon=":material/delete:",
+        )

@@ -1,0 +1,146 @@
+"""Draws saliency maps of diagnoses and methods side by side."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import streamlit as st
+from streamlit.delta_generator import DeltaGenerator
+
+from cadlib.assessment import Assessment
+from cadlib.metrics.operating_point import two_digits
+from cadlib.saliency.heatmap import METHODS, Heatmap
+from cadlib.taxonomy import diagnosis
+from cadlib.ui.pictures import heatmap, overlay, said, side_by_side
+from cadlib.ui.text import mark
+from cadlib.ui.trust import trust, trust_line, trust_tile
+
+TILE_SIDE_PX = 360
+Place = tuple[str, str]
+"""Diagnosis code and key of a method: the row and the column of a map."""
+_BY_KEY = {method.key: method for method in METHODS}
+
+
+@dataclass(frozen=True)
+class MapGrid:
+    """The maps of the image `name`: a row for each of `codes`, a column for each method."""
+
+    assessment: Assessment
+    name: str
+    codes: Sequence[str]
+
+    def draw(self, enlarged: DeltaGenerator) -> None:
+        """Draw all maps, the large one in `enlarged`, and then their checks."""
+        large = self._large_place()
+        _draw_method_names()
+        grid = st.container()
+        maps = self._compute_maps()
+        captions: dict[Place, DeltaGenerator] = {}
+        for code in self.codes:
+            row = self._draw_row(grid, code)
+            for column, key in zip(row, _BY_KEY, strict=True):
+                place = (code, key)
+                captions[place] = self._draw_tile(column, place, maps, is_large=place == large)
+        with enlarged:
+            line = self._draw_large(maps, large)
+        # The checks take longer than the maps, so they come last, those of the large map first.
+        self._draw_trust(captions, line, maps[large], large)
+
+    def _large_place(self) -> Place:
+        """Return the map that is large: the one that was enlarged, else the first."""
+        large: Place | None = st.session_state.get("large")
+        if large is not None and large[0] in self.codes and large[1] in _BY_KEY:
+            return large
+        return self.codes[0], METHODS[0].key
+
+    def _compute_maps(self) -> dict[Place, Heatmap]:
+        """Compute the map of each diagnosis by each method, with a progress bar."""
+        maps: dict[Place, Heatmap] = {}
+        total = len(self.codes) * len(METHODS)
+        bar = st.empty()
+        for code in self.codes:
+            for method in METHODS:
+                done = len(maps)
+                bar.progress(done / total, f"Computing map {done + 1} of {total}")
+                maps[code, method.key] = heatmap(self.assessment, code, method)
+        bar.empty()
+        return maps
+
+    def _peak(self, maps: dict[Place, Heatmap], key: str) -> float | None:
+        """Return the highest value of a method's maps, None if all are 0."""
+        highest = max(maps[code, key].raw_peak for code in self.codes)
+        return highest or None
+
+    def _draw_row(self, grid: DeltaGenerator, code: str) -> list[DeltaGenerator]:
+        """Draw the name of a diagnosis, and return the columns of its row."""
+        ranking = dict(self.assessment.prediction.ranking())
+        probability = two_digits(ranking[code])
+        grid.markdown(f"{mark(code)} **{code}** {diagnosis(code).name} {probability}")
+        return grid.columns(len(METHODS), wrap=False)
+
+    def _draw_tile(
+        self,
+        column: DeltaGenerator,
+        place: Place,
+        maps: dict[Place, Heatmap],
+        *,
+        is_large: bool,
+    ) -> DeltaGenerator:
+        """Draw a small map with the button that enlarges it; return the place of its caption."""
+        code, key = place
+        heat = maps[place]
+        image = self.assessment.image
+        peak_text = f"peak {heat.raw_peak:.2g}"
+        # One scale for a method, so that a reader can compare diagnoses down a column.
+        blend = overlay(image, heat, peak=self._peak(maps, key), side_px=TILE_SIDE_PX)
+        words = f"{said(heat)}, {peak_text}"
+        column.image(blend, width="stretch", output_format="JPEG", alt=words)
+        column.button(
+            f"Enlarge ({peak_text})",
+            f"large-{code}-{key}",
+            "Show this map enlarged above",
+            _enlarge,
+            place,
+            type="primary" if is_large else "secondary",
+            width="stretch",
+        )
+        caption = column.empty()
+        caption.caption(trust_tile(None))
+        return caption
+
+    def _draw_large(self, maps: dict[Place, Heatmap], large: Place) -> DeltaGenerator:
+        """Draw the large map beside the image; return the place of its checks."""
+        peak = self._peak(maps, large[1])
+        side_by_side(self.assessment.image, maps[large], self.name, peak=peak)
+        line = st.empty()
+        trust_line(line, maps[large], None)
+        return line
+
+    def _draw_trust(
+        self,
+        captions: dict[Place, DeltaGenerator],
+        line: DeltaGenerator,
+        heat: Heatmap,
+        large: Place,
+    ) -> None:
+        """Measure each map, and write the result below it."""
+        for place in sorted(captions, key=lambda place: place != large):
+            code, key = place
+            measured = trust(self.assessment, code, _BY_KEY[key])
+            captions[place].caption(trust_tile(measured))
+            if place == large:
+                trust_line(line, heat, measured)
+
+
+def _enlarge(code: str, method: str) -> None:
+    """Make one map the large one."""
+    st.session_state["large"] = (code, method)
+
+
+def _draw_method_names() -> None:
+    """Draw the names of the methods above their columns."""
+    columns = st.columns(len(METHODS), wrap=False)
+    for column, method in zip(columns, METHODS, strict=True):
+        name = f"**{method.name}**"
+        if not method.class_specific:
+            name += " :gray[not class-specific]"
+        column.markdown(name)
