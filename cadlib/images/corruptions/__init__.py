@@ -18,14 +18,13 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.random import Generator
 
+from cadlib.images.brushes import Pixels
 from cadlib.images.corruptions import camera, overlays
 
 STRENGTHS = (1, 2, 3, 4, 5)
 MIN_SIDE_PX = 16
-
-Pixels = NDArray[np.uint8]
 
 
 @dataclass(frozen=True)
@@ -35,7 +34,7 @@ class Corruption:
     name: str
     levels: tuple[float, float, float, float, float]
     unit: str
-    damage: Callable[[Pixels, float, np.random.Generator], Pixels]
+    damage: Callable[[Pixels, float, Generator], Pixels]
 
     def __call__(self, pixels: Pixels, strength: int, seed: int) -> Pixels:
         """Return a damaged copy of (H, W, 3) uint8 RGB, of the same shape and type.
@@ -55,7 +54,8 @@ class Corruption:
         if seed < 0:
             raise ValueError(f"Expected `seed` to be 0 or more but got {seed}.")
         level = self.levels[strength - 1]
-        return self.damage(pixels, level, np.random.default_rng(seed))
+        rng = np.random.default_rng(seed)
+        return self.damage(pixels, level, rng)
 
 
 def _is_rgb(pixels: Pixels) -> bool:

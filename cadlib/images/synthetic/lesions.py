@@ -9,13 +9,13 @@ from collections.abc import Callable, Sequence
 from typing import Final
 
 import numpy as np
-from numpy.typing import NDArray
 
 from cadlib import taxonomy
-from cadlib.images.synthetic.drawing import Colour, Drawing, Field, Path2D, polar, step
+from cadlib.images.brushes import Colour, Field, Path2D, Pixels, Places, polar
+from cadlib.images.synthetic.drawing import Drawing, step
 
 
-def render_lesion(code: str, seed: int, size_px: int = 450) -> NDArray[np.uint8]:
+def render_lesion(code: str, seed: int, size_px: int = 450) -> Pixels:
     """Draw one lesion of an ISIC 2019 class, (size_px, size_px, 3) uint8 RGB, read-only.
 
     Raises ValueError for an unknown code, a negative seed or a side under 16 px.
@@ -112,7 +112,7 @@ def _depth_near_centre(
     return d.depth(radius, lobes, rough, x, y)
 
 
-def _moved(points: Sequence[tuple[float, float]], x: float, y: float) -> list[tuple[float, float]]:
+def _moved(points: Places, x: float, y: float) -> list[tuple[float, float]]:
     return [(x + dx, y + dy) for dx, dy in points]
 
 
@@ -144,7 +144,7 @@ def _draw_melanoma(d: Drawing) -> None:
     """
     x = d.between(-0.15, 0.15)
     y = d.between(-0.15, 0.15)
-    side = d.between(0, 2 * math.pi)
+    side = d.angle()
     depth = d.depth(d.between(0.5, 0.66), 0.42, 0.14, x, y)
     inside = step(-0.05, 0.14, depth)
     _draw_melanoma_colours(d, x, y, side, depth, inside)
@@ -212,8 +212,8 @@ def _draw_basal_cell_carcinoma(d: Drawing) -> None:
     shine = step(0.1, 0.9, _mottle(d, 6, 0.3, 22))
     d.paint(0.5 * inside * shine, (0.96, 0.86, 0.85))
     _draw_nests(d)
-    first_side = d.between(0, 2 * math.pi)
-    second_side = d.between(0, 2 * math.pi)
+    first_side = d.angle()
+    second_side = d.angle()
     _draw_vessel_tree(d, first_side)
     _draw_vessel_tree(d, second_side)
     _draw_glints(d, inside, 14)
