@@ -12,7 +12,6 @@ from cadlib.model.calibration import (
     fit_with_bias,
     probabilities,
     try_bias,
-    uncalibrated,
 )
 
 LEAN = np.array([0.8, -0.6, 0.1, -0.9, 0.4, -0.2, 0.9, -0.5])
@@ -75,12 +74,6 @@ def test_temperature_and_bias_are_found_back_together(drawn):
     temperature, bias = fit_with_bias(3 * (logits - LEAN), labels)
     assert temperature == pytest.approx(3, rel=0.03)
     assert bias == pytest.approx(LEAN, abs=0.1)
-
-
-def test_the_calibration_undone_is_what_the_softmax_said(drawn):
-    logits, _ = drawn
-    calibrated = probabilities(logits, 1.7, LEAN)
-    assert np.allclose(uncalibrated(calibrated, 1.7, LEAN), probabilities(logits, 1.0, NO_BIAS))
 
 
 def test_a_rare_class_does_not_run_away_with_its_bias(drawn):
@@ -165,9 +158,6 @@ def test_thumbnails_of_which_a_network_is_too_sure_get_a_temperature_of_their_ow
     assert bias == NO_BIAS
     mended = probabilities(unequal, temperature.of(sides), NO_BIAS)
     assert np.abs(mended - probabilities(logits, 1.0, NO_BIAS)).max() < 0.1
-    assert np.allclose(
-        uncalibrated(mended, temperature.of(sides), NO_BIAS), probabilities(unequal, 1.0, NO_BIAS)
-    )
 
 
 def test_a_few_thumbnails_get_none(drawn):

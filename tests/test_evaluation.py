@@ -23,6 +23,8 @@ from cadlib.model.record import ConformalSets
 from cadlib.taxonomy import CLASSES, CODES
 
 POINT = Threshold("balanced", threshold=0.4)
+LOGITS = 2 * np.log(0.04 + 0.68 * np.eye(8))
+"""Row i is divided by a temperature of 2 into 0.72 for class i and 0.04 for each other."""
 
 
 class ColourReader:
@@ -46,10 +48,7 @@ class ColourReader:
     ) -> list[SimpleNamespace]:
         reds = [int(image.pixels[0, 0, 0]) for image in sources]
         self.batches.append(len(reds))
-        return [
-            SimpleNamespace(probabilities=0.04 + 0.68 * np.eye(8)[red // 20], novelty=None)
-            for red in reds
-        ]
+        return [SimpleNamespace(logits=LOGITS[red // 20], novelty=None) for red in reds]
 
 
 def picture_of(code: str, path: Path, size: tuple[int, int] = (64, 64)) -> Path:

@@ -11,6 +11,7 @@ from safetensors.torch import load_file, save_file
 from cadlib.errors import FactsRejected, ImageRejected, ModelInvalid
 from cadlib.images import preprocess, read_image
 from cadlib.images.synthetic import demo_lesions
+from cadlib.model.calibration import NO_BIAS, probabilities
 from cadlib.model.metadata import PatientFacts
 from cadlib.model.model import Model, Prediction
 from cadlib.model.record import METRICS_FILE, ONNX_FILE, WEIGHTS_FILE, find_model, read_json
@@ -21,12 +22,13 @@ from tests.altering import change_record, edit_record, reseal
 
 def prediction_of(shares):
     return Prediction(
-        shares,
-        "",
-        "",
-        np.zeros(4, np.float32),
-        np.zeros((8, 2, 2), np.float32),
-        np.zeros(32, np.uint8),
+        probabilities=shares,
+        logits=np.log(shares),
+        model_id="",
+        image_sha256="",
+        features=np.zeros(4, np.float32),
+        evidence=np.zeros((8, 2, 2), np.float32),
+        fingerprint=np.zeros(32, np.uint8),
     )
 
 
@@ -64,6 +66,28 @@ def test_a_prediction_is_calibrated_probabilities_in_taxonomy_order(model):
     assert prediction.model_id == model.record.model_id
     with pytest.raises(ValueError, match="read-only"):
         prediction.probabilities[0] = 1
+
+
+def test_a_prediction_carries_the_logits_behind_its_probabilities(model):
+    prediction = model.predict(demo_lesions()[0].png())
+    lesion = read_image(demo_lesions()[0].png())
+    assert prediction.logits.shape == (8,)
+    assert prediction.logits.dtype == np.float32
+    again = model.calibrated(prediction.logits[None], [min(lesion.file_px)])
+    assert np.array_equal(again[0], prediction.probabilities)
+    with pytest.raises(ValueError, match="read-only"):
+        prediction.logits[0] = 1
+
+
+def test_logits_of_real_images_are_those_of_their_calibrated_probabilities(model, data_dir):
+    paths = sorted((data_dir / "uploads").glob("*.jpg"))
+    for path, prediction in zip(paths, model.predict_batch(paths), strict=True):
+        temperature = model.record.temperature.of(min(read_image(path).file_px))
+        scaled = np.log(prediction.probabilities) - np.array(model.record.bias)
+        inverted = np.exp(scaled * temperature)
+        inverted /= inverted.sum()
+        [uncalibrated] = probabilities(prediction.logits[None], 1.0, NO_BIAS)
+        np.testing.assert_allclose(uncalibrated, inverted, rtol=0, atol=1e-6)
 
 
 def test_the_ranking_starts_with_the_most_probable():

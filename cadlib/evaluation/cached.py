@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from cadlib.data.dataset import Dataset, short_sides
+from cadlib.data.dataset import Dataset
 from cadlib.data.label_check import check_labelled
 from cadlib.data.predictions_csv import PREDICTIONS_FILE, read_predictions
 from cadlib.data.splits import lesion_groups
@@ -181,7 +181,7 @@ def make_evaluation(
     evaluation = judge(
         model.record,
         dataset,
-        model.calibrated(outputs.logits, short_sides(readable)),
+        outputs.logits,
         rejected,
         model.novelty(outputs.looks),
         progress=progress,

@@ -42,6 +42,7 @@ from cadlib.model.record import METRICS_FILE, ConformalSets, ModelRecord
 from cadlib.progress import Progress, no_progress
 from cadlib.taxonomy import CODES, ISIC_2019, UNKNOWN, Classes
 
+Logits = NDArray[np.float32]
 Mask = NDArray[np.bool_]
 _CURVES = ("roc", "reliability", "malignant_reliability")
 AGE_BANDS = (0, 30, 45, 60, 75, 121)
@@ -128,7 +129,7 @@ def evaluate(
     return judge(
         model.record,
         replace(dataset, table=table),
-        probabilities_of(predictions),
+        logits_of(predictions),
         rejected,
         [prediction.novelty for prediction in predictions],
         part=part,
@@ -140,7 +141,7 @@ def evaluate(
 def judge(
     record: ModelRecord,
     dataset: Dataset,
-    probabilities: Floats,
+    logits: Logits,
     rejected: dict[str, str],
     novelty: Sequence[Novelty | None],
     *,
@@ -149,34 +150,31 @@ def judge(
     evidence: MetadataEvidence | None = None,
     progress: Progress = no_progress,
 ) -> Evaluation:
-    """Compare the (N, 8) probabilities for a data set's images with its labels.
+    """Compare the (N, 8) logits of a data set's images with its labels.
 
     The parameters are those of `evaluate`, and: `rejected` has the images that could not be read
     and have no row: id -> reason; `novelty` is that of each row. The model's `evidence` is added if
     it is passed. `progress` is that of `build_metrics`.
     """
     table = dataset.table
+    image_alone = _calibrated(record, table, logits)
     # The figures before calibration are of the image alone, with or without metadata.
-    uncalibrated = _uncalibrated(record, table, probabilities)
-    points = record.operating_points
-    moved = None
-    if evidence and record.metadata:
-        image_alone = probabilities
-        logits = evidence.logits_of(design_of(table))
-        probabilities = add_evidence(image_alone, logits)
-        points = record.metadata.operating_points
-        moved = _moved(image_alone, probabilities)
+    uncalibrated = calibration.probabilities(logits, 1.0, calibration.NO_BIAS)
+    probabilities = image_alone
+    if evidence:
+        added = evidence.logits_of(design_of(table))
+        probabilities = add_evidence(image_alone, added)
     figures = build_metrics(
         table,
         probabilities,
-        points,
+        _points(record, evidence),
         classes=classes,
         uncalibrated=uncalibrated,
         sets=None if evidence else _sets(record, classes),
         progress=progress,
     )
-    if moved:
-        figures["metadata"] = moved
+    if evidence:
+        figures["metadata"] = _moved(image_alone, probabilities)
     figures["model"] = model_facts(record)
     figures["data"] = data_facts(dataset, len(table), part)
     figures["rejected"] = rejected
@@ -184,15 +182,22 @@ def judge(
     return Evaluation(predictions, figures)
 
 
+def _calibrated(record: ModelRecord, table: pd.DataFrame, logits: Logits) -> Floats:
+    """Return the probabilities of the (N, 8) logits of the images of a table, (N, 8)."""
+    temperature = record.temperature.of(short_sides(table))
+    return calibration.probabilities(logits, temperature, record.bias)
+
+
+def _points(record: ModelRecord, evidence: MetadataEvidence | None) -> Sequence[Threshold]:
+    """Return the operating points for images alone, or for images with metadata."""
+    if evidence and record.metadata:
+        return record.metadata.operating_points
+    return record.operating_points
+
+
 def _sets(record: ModelRecord, classes: Classes) -> ConformalSets | None:
     """Return the prediction sets, which are for the eight classes and for images alone."""
     return record.conformal if classes is ISIC_2019 else None
-
-
-def _uncalibrated(record: ModelRecord, table: pd.DataFrame, probabilities: Floats) -> Floats:
-    """Return the probabilities of the images of a table before calibration, (N, 8)."""
-    temperature = record.temperature.of(short_sides(table))
-    return calibration.uncalibrated(probabilities, temperature, record.bias)
 
 
 def _predictions(
@@ -245,10 +250,10 @@ def predict_table(
     return readable_table, predictions, rejected
 
 
-def probabilities_of(predictions: Sequence[Prediction]) -> Floats:
-    """Return the probabilities of N predictions, (N, 8) float64."""
-    rows = [prediction.probabilities for prediction in predictions]
-    array = np.array(rows, np.float64)
+def logits_of(predictions: Sequence[Prediction]) -> Logits:
+    """Return the logits of N predictions, (N, 8) float32."""
+    rows = [prediction.logits for prediction in predictions]
+    array = np.array(rows, np.float32)
     # Without a prediction the array would lack its second axis.
     return array.reshape(-1, len(CODES))
 

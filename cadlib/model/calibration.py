@@ -93,15 +93,6 @@ def probabilities(logits: Floats, temperature: float | Floats, bias: Sequence[fl
     return _softmax(scaled + np.asarray(bias))
 
 
-def uncalibrated(calibrated: Floats, temperature: float | Floats, bias: Sequence[float]) -> Doubles:
-    """Return the (N, 8) probabilities before calibration: those of the softmax of the logits."""
-    # The logarithm of 0 is -inf, which the softmax turns into a probability of 0 again.
-    with np.errstate(divide="ignore"):
-        log_probabilities = np.log(np.asarray(calibrated, np.float64))
-        scaled: Doubles = log_probabilities - np.asarray(bias)
-    return _softmax(scaled * temperature)
-
-
 def _softmax(logits: Doubles) -> Doubles:
     # Importing scipy.special would slow each prediction on the command line by a sixth of a second.
     largest = logits.max(axis=1, keepdims=True)

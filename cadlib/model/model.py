@@ -10,7 +10,7 @@ from concurrent.futures import Future
 from dataclasses import dataclass, replace
 from itertools import islice
 from pathlib import Path
-from typing import Self
+from typing import Any, Self
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -47,13 +47,15 @@ Source = str | os.PathLike[str] | bytes | Image.Image | LesionImage
 class Prediction:
     """Calibrated probabilities of one image: (8,) float64, read-only, taxonomy order, sum 1.
 
-    `features` (C,) and `evidence` (8, h, w), float32 and read-only, are those of `engine.Seen` for
-    this image; `fingerprint` (32,) uint8 is that of the network's input. `novelty` states whether
-    the image is of the kind that the model was trained on; None for a model without a detector.
-    With patient facts, `image_probabilities` are the ones without them; None without facts.
+    `logits` (8,), `features` (C,) and `evidence` (8, h, w), float32 and read-only, are those of
+    `engine.Seen` for this image: the logits are before temperature and bias. `fingerprint` (32,)
+    uint8 is that of the network's input. `novelty` states whether the image is of the kind that the
+    model was trained on; None for a model without a detector. With patient facts,
+    `image_probabilities` are the ones without them; None without facts.
     """
 
     probabilities: Doubles
+    logits: Floats
     model_id: str
     image_sha256: str
     features: Floats
@@ -278,13 +280,13 @@ class Model:
         outputs = self.see(pixels)
         calibrated = self.calibrated(outputs.logits, short_side_px)
         # Predictions share these arrays, so nobody may write to them.
-        for values in (calibrated, outputs.features, outputs.evidence, prints):
-            values.flags.writeable = False
+        _protect(calibrated, outputs.logits, outputs.features, outputs.evidence, prints)
         novelties = self.novelty(looks)
         predictions: list[Prediction] = []
         for place, image in enumerate(images):
             prediction = Prediction(
                 probabilities=calibrated[place],
+                logits=outputs.logits[place],
                 model_id=self.record.model_id,
                 image_sha256=image.sha256,
                 features=outputs.features[place],
@@ -307,6 +309,12 @@ def _prepared(source: Source, spec: preprocess.InputSpec) -> _Prepared:
     [looks] = appearance.measure(batch)
     short_side_px = min(image.file_px)
     return _Prepared(image.sha256, short_side_px, pixels, fingerprint, looks)
+
+
+def _protect(*arrays: NDArray[Any]) -> None:
+    """Make arrays read-only."""
+    for values in arrays:
+        values.flags.writeable = False
 
 
 def _warm_up(spec: preprocess.InputSpec) -> None:

@@ -80,11 +80,7 @@ def calibrate(folder: Path, dataset: Dataset, progress: Progress = no_progress) 
     """
     model = Model.load(folder)
     table, predictions, rejected = evaluate.predict_table(model, dataset.table, progress)
-    probabilities = evaluate.probabilities_of(predictions)
-    temperature = model.record.temperature.of(short_sides(table))
-    # The logarithm returns the logits up to a constant for each image, which softmax ignores.
-    uncalibrated = calibration.uncalibrated(probabilities, temperature, model.record.bias)
-    logits = np.log(uncalibrated)
+    logits = evaluate.logits_of(predictions)
     fields, figures = read_out(table, logits, lesion_groups(table), dataset.name)
     record = replace(model.record, **fields)
     figures["model"] = metrics_file.model_facts(record)
