@@ -273,6 +273,18 @@ def test_subgroups_are_told_by_size_archive_age_sex_and_site():
     assert "roc" not in subgroups["archive HAM10000"]
 
 
+def test_images_of_unknown_size_are_a_subgroup():
+    sizes = pd.array([600, None, 84], dtype="Int64")
+    table = table_of(["MEL", "NV", "NV"], width_px=sizes, height_px=sizes)
+    subgroups = build_metrics(table, np.eye(8)[[0, 1, 1]])["subgroups"]
+    counts = {name: group["n"] for name, group in subgroups.items() if "side" in name}
+    assert counts == {
+        "short side ≥ 150 px": 1,
+        "short side < 150 px": 1,
+        "short side not known": 1,
+    }
+
+
 def test_metrics_json_is_strict_even_without_an_image():
     text = metrics_json(build_metrics(table_of([]), np.empty((0, 8)), [POINT]))
     figures = json.loads(text, parse_constant=pytest.fail)

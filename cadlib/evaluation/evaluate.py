@@ -485,11 +485,12 @@ def subgroups(table: pd.DataFrame) -> Iterator[tuple[str, Mask]]:
 
     The subgroups are by size, archive, age, sex and site.
     """
-    # The calibration differs above and below this size. An image of unknown size is in neither.
+    # The calibration differs above and below this size.
     limit_px = calibration.SMALL_PX
     short_side_px = short_sides(table)
     yield f"short side ≥ {limit_px} px", short_side_px >= limit_px
     yield f"short side < {limit_px} px", short_side_px < limit_px
+    yield "short side not known", np.isnan(short_side_px)
     yield from _by_value("archive", table["archive"])
     yield from _by_value("age", _age_bands(table["age_approx"]))
     yield from _by_value("sex", table["sex"])
