@@ -146,6 +146,7 @@ def test_a_verdict_of_now_has_its_time_in_utc():
         (lambda: Verdict("cannot tell", "", "2026-01-31T12:00:00"), "got '2026-01-31T12:00:00'"),
         (lambda: Finding("doubts", "a"), "one of doubted labels"),
         (lambda: Finding("near-duplicates", "a", "a"), "but got 'a' and 'a'"),
+        (lambda: about({**ROWS[4], "image": None}), "an image in a finding of 'unreadable files'"),
     ],
 )
 def test_refuses_what_is_no_verdict(make, said, verdicts_folder):

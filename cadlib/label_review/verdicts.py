@@ -67,13 +67,21 @@ class Finding:
 
     @classmethod
     def of(cls, row: Any) -> "Finding":
-        """Return the finding of a row of `Suspects.table`, or of another Finding."""
+        """Return the finding of a row of `Suspects.table`, or of another Finding.
+
+        Raise VerdictsInvalid for a row without an image.
+        """
         is_about_labels = row.kind in _ABOUT_LABELS
         pair = []
         for image, code in sides(row):
             label = code if is_about_labels else ""
             pair.append((image, label))
         pair.sort()
+        if not pair:
+            raise VerdictsInvalid(
+                f"Expected an image in a finding of {row.kind!r}, but it has none. "
+                "Search for suspects again."
+            )
         if len(pair) == 1:
             pair.append(("", ""))
         (image, diagnosis), (other_image, other_diagnosis) = pair
