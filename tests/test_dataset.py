@@ -352,7 +352,7 @@ def test_refuses_a_folder_that_is_missing_a_file_or_without_images(folder, tmp_p
         (b"name;MEL\nISIC_1;1\n", "no column names the images; its columns: name, MEL"),
         (
             b"image,age\nISIC_1,50\n",
-            "Expected columns for diagnosis in .* but its columns: image, age",
+            "Expected columns for diagnosis in .* but its columns are: image, age",
         ),
         (b"image,MEL\nISIC_1,1,0\n", "as long as its header"),
         (b"image,MEL\nISIC_1,1\nISIC_2,1,0\n", "Save the table as"),
@@ -404,7 +404,7 @@ def test_takes_the_only_csv_of_a_kind_and_refuses_to_choose_between_two(tmp_path
     assert open_dataset(tmp_path).table["diagnosis"].tolist() == ["DF"]
     (tmp_path / "other_GroundTruth.csv").touch()
     with pytest.raises(
-        DatasetInvalid, match=r"ISIC_2019_Training_GroundTruth\.csv but came: my_.*other_"
+        DatasetInvalid, match=r"ISIC_2019_Training_GroundTruth\.csv, but found: my_.*other_"
     ):
         open_dataset(tmp_path)
 

@@ -348,13 +348,13 @@ def test_a_ground_truth_of_isic_beside_plain_images_is_joined_with_the_one_table
     [
         (
             {"a.csv": "image,filename,dx"},
-            r"one column of .*a\.csv for image \(image, image_id, .*but came: image, filename",
+            r"one column of .*a\.csv for image \(image, image_id, .*but found: image, filename",
         ),
         (
             {"a.csv": "image,dx,diagnosis"},
-            r"one column of .*a\.csv for diagnosis .* but came: diagnosis, dx\. Keep",
+            r"one column of .*a\.csv for diagnosis .* but found: diagnosis, dx\. Keep",
         ),
-        ({"a.csv": "image,age,age_approx"}, r"for age_approx .* but came: age_approx, age\. Keep"),
+        ({"a.csv": "image,age,age_approx"}, r"for age_approx .* but found: age_approx, age\. Keep"),
         (
             {"a.csv": "image,dx", "b.csv": "image,label"},
             r"one CSV file that names images .*a\.csv \(image, dx\); b\.csv",
@@ -363,9 +363,9 @@ def test_a_ground_truth_of_isic_beside_plain_images_is_joined_with_the_one_table
         ({"a.csv": "image,age", "b.csv": "image,sex"}, r"one CSV file that names images"),
         (
             {"a.csv": "name,dx"},
-            r"a column that names them \(image, image_id, .*but no such file came",
+            r"a column that names them \(image, image_id, .*but there is no such file",
         ),
-        ({}, r"Expected a folder ISIC_2019_Training_Input .*but no such file came"),
+        ({}, r"Expected a folder ISIC_2019_Training_Input .*but there is no such file"),
     ],
 )
 def test_refuses_what_could_be_read_in_two_ways_and_says_what_came(drawn, tables, said):
@@ -378,7 +378,7 @@ def test_refuses_what_could_be_read_in_two_ways_and_says_what_came(drawn, tables
 
 def test_refuses_a_table_without_images(drawn):
     drawn.table("mine.csv", "image,dx", "a,nv")
-    with pytest.raises(DatasetInvalid, match="but no image came"):
+    with pytest.raises(DatasetInvalid, match="but there is no image"):
         open_dataset(drawn.root)
     drawn.images("", range(1))
     with pytest.raises(DatasetInvalid, match=r"none is left:[\s\S]*rows without an image: a"):

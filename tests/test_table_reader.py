@@ -130,7 +130,7 @@ def test_a_row_without_exactly_one_diagnosis_is_no_label(reader, cells):
 
 
 def test_two_columns_of_one_class_are_refused_with_both_names(reader):
-    with pytest.raises(DatasetInvalid, match="but came: MEL, dx_mel. Keep the one"):
+    with pytest.raises(DatasetInvalid, match="but found: MEL, dx_mel. Keep the right"):
         reader.read("image,MEL,dx_mel,NV\nISIC_1,1,0,0\n")
 
 
@@ -231,6 +231,12 @@ def test_refuses_a_file_that_is_no_table_and_says_why(reader, content, reason):
 def test_reads_what_spreadsheets_and_editors_add(reader, table):
     assert reader.labels(table) == {"ISIC_1": "MEL", "ISIC_2": "NV"}
     assert reader.kinds == {}
+
+
+def test_an_empty_column_whose_name_looks_like_a_nameless_one_is_reported(reader):
+    table = "image,dx,(column 3 of the old table)\nISIC_1,mel,\n"
+    assert reader.labels(table) == {"ISIC_1": "MEL"}
+    assert reader.kinds == {"unknown columns": ("(column 3 of the old table)",)}
 
 
 def test_a_delimiter_inside_quotes_separates_nothing(reader):
@@ -588,6 +594,8 @@ def test_a_challenge_folder_names_the_tables_that_it_does_not_use(tmp_path):
     layout = find_layout(tmp_path)
     assert layout.ground_truth == tmp_path / "ISIC_2019_Training_GroundTruth.CSV"
     assert [one.path.name for one in layout.spare] == ["mine.csv"]
+    for name in ("GroundTruth", "Metadata", "LesionGroupings"):
+        assert f"{name}.csv" in layout.spare[0].reason
 
 
 def test_a_challenge_folder_without_a_ground_truth_takes_the_one_table_of_labels(tmp_path):

@@ -100,7 +100,10 @@ class Tree:
     @property
     def files(self) -> list[Path]:
         """Return the files of all folders, sorted by path."""
-        return sorted(file for folder in self.folders for file in folder.files)
+        files: list[Path] = []
+        for folder in self.folders:
+            files += folder.files
+        return sorted(files)
 
 
 def is_data(name: str) -> bool:
@@ -135,20 +138,41 @@ def list_folder(path: Path) -> Folder:
     for entry in data:
         child = path / entry.name
         try:
-            if entry.is_file():
-                names.append(entry.name)
-            elif entry.is_dir():
-                folders.append(child)
-                if entry.is_symlink():
-                    links.add(child)
-            elif entry.is_symlink() and not child.exists():
-                faults.append(_broken(child))
+            kind = _kind(entry)
         except OSError as error:
             faults.append(_entry_fault(entry, child, error))
-    names.sort()
-    folders.sort()
-    faults.sort(key=_path_of)
-    return Folder(path, tuple(names), tuple(folders), frozenset(links), tuple(faults))
+            continue
+        if kind == "file":
+            names.append(entry.name)
+        elif kind == "folder":
+            folders.append(child)
+        elif kind == "link to a folder":
+            folders.append(child)
+            links.add(child)
+        elif kind == "broken link":
+            faults.append(_broken(child))
+    return Folder(
+        path,
+        tuple(sorted(names)),
+        tuple(sorted(folders)),
+        frozenset(links),
+        tuple(sorted(faults, key=_path_of)),
+    )
+
+
+def _kind(entry: os.DirEntry[str]) -> str:
+    """Return the kind of an entry of a folder; raise OSError where it cannot be read.
+
+    A link has the kind of its target. Devices, pipes and sockets are "other".
+    """
+    if entry.is_file():
+        return "file"
+    is_link = entry.is_symlink()
+    if entry.is_dir():
+        return "link to a folder" if is_link else "folder"
+    if is_link and not Path(entry.path).exists():
+        return "broken link"
+    return "other"
 
 
 def _entry_fault(entry: os.DirEntry[str], path: Path, error: OSError) -> Fault:
@@ -182,12 +206,10 @@ def read_tree(
     while waiting:
         _, path, level = heapq.heappop(waiting)
         try:
-            status = path.stat()
+            identity = _identity(path)
         except OSError as error:
             faults.append(_unreadable(path, error))
             continue
-        # The same for every path and link to a folder.
-        identity = (status.st_dev, status.st_ino)
         if identity in visited:
             continue
         visited.add(identity)
@@ -197,7 +219,7 @@ def read_tree(
         folder = list_folder(path)
         folders.append(folder)
         faults.extend(folder.faults)
-        if depth is not None and level == depth:
+        if level == depth:
             continue
         for child in folder.folders:
             is_link = child in folder.links
@@ -205,6 +227,12 @@ def read_tree(
     folders.sort(key=_path_of)
     faults.sort(key=_path_of)
     return Tree(tuple(folders), tuple(faults))
+
+
+def _identity(folder: Path) -> tuple[int, int]:
+    """Return what is the same for every path and link to a folder; raise OSError."""
+    status = folder.stat()
+    return status.st_dev, status.st_ino
 
 
 def _broken(link: Path) -> Fault:

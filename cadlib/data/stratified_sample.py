@@ -3,11 +3,15 @@
 from dataclasses import replace
 
 import numpy as np
+import pandas as pd
 from numpy.typing import NDArray
 
 from cadlib.data.dataset import Dataset
 from cadlib.errors import DatasetInvalid
 from cadlib.taxonomy import CODES
+
+Rows = NDArray[np.int64]
+"""Numbers of rows or strata, or how many of them, (N,)."""
 
 
 def stratified_sample(dataset: Dataset, n: int, seed: int = 0) -> Dataset:
@@ -17,14 +21,8 @@ def stratified_sample(dataset: Dataset, n: int, seed: int = 0) -> Dataset:
     out by how many more images it has (largest remainder). Raise DatasetInvalid for fewer images
     than strata.
     """
-    is_diagnosed = dataset.table["diagnosis"].isin(CODES)
-    table = dataset.table[is_diagnosed]
-    if table.empty:
-        raise DatasetInvalid(
-            f"Expected images with a diagnosis in {dataset.name}, "
-            f"but found none among {len(dataset.table):,}. Add a ground truth that names "
-            "diagnoses; malignant or benign alone is not enough here."
-        )
+    table = _diagnosed(dataset)
+    # Images of an unknown archive are a stratum of their own.
     by_stratum = table.groupby(["diagnosis", "archive"], dropna=False, sort=True)
     strata = by_stratum.ngroup().to_numpy(np.int64)
     sizes = np.bincount(strata)
@@ -33,29 +31,49 @@ def stratified_sample(dataset: Dataset, n: int, seed: int = 0) -> Dataset:
     if n < least:
         raise DatasetInvalid(
             f"Expected at least {least} images, one for each diagnosis of each archive, "
-            f"but got {n}; take a larger sample."
+            f"but got {n}. Take a larger sample."
         )
-    counts = _sample_sizes(sizes, n)
+    counts: Rows = _sample_sizes(sizes, n)
+    sampled = _sampled_rows(strata, counts, seed)
+    rows = table.iloc[sampled]
+    return replace(dataset, table=rows.reset_index(drop=True))
 
+
+def _diagnosed(dataset: Dataset) -> pd.DataFrame:
+    """Return the rows that have a diagnosis; raise DatasetInvalid where there is none."""
+    is_diagnosed = dataset.table["diagnosis"].isin(CODES)
+    table = dataset.table[is_diagnosed]
+    if table.empty:
+        raise DatasetInvalid(
+            f"Expected images with a diagnosis in {dataset.name}, "
+            f"but found none among {len(dataset.table):,}. Add a ground truth that names "
+            "diagnoses; malignant or benign alone is not enough here."
+        )
+    return table
+
+
+def _sampled_rows(strata: NDArray[np.integer], counts: Rows, seed: int) -> Rows:
+    """Draw as many rows of each stratum as `counts` says, sorted; `strata` has one per row."""
     rng = np.random.default_rng(seed)
-    rows = []
+    sampled = []
     for stratum, count in enumerate(counts):
         members = np.flatnonzero(strata == stratum)
         shuffled = rng.permutation(members)
-        rows.append(shuffled[:count])
-    sampled = np.sort(np.concatenate(rows))
-    return replace(dataset, table=table.iloc[sampled].reset_index(drop=True))
+        sampled.append(shuffled[:count])
+    rows: Rows = np.concatenate(sampled)
+    return np.sort(rows)
 
 
-def _sample_sizes(sizes: NDArray[np.int64], n: int) -> NDArray[np.int64]:
+def _sample_sizes(sizes: Rows, n: int) -> Rows:
     """Return how many of `n` images each stratum of these sizes gives (largest remainder)."""
     n_strata = len(sizes)
     n_rest = n - n_strata
-    n_more = max(sizes.sum() - n_strata, 1)
+    # Every stratum gave one image: the rest is shared out by the images that are left in each.
     more = sizes - 1
+    n_more = max(sizes.sum() - n_strata, 1)
     share = n_rest * more / n_more
     whole = share.astype(np.int64)
-    counts: NDArray[np.int64] = 1 + whole
+    counts: Rows = 1 + whole
     # The smallest difference is the largest remainder.
     largest_remainder_first = np.argsort(whole - share, kind="stable")
     n_left = n - counts.sum()

@@ -121,6 +121,7 @@ class Layout:
         labelled = truth or table
         if labelled:
             labels = labelled.part(LABEL_COLUMNS)
+            # In a one-hot table an image without a label is an error of the table.
             whole = labels is not None and not labelled.one_hot
         facts = _facts(patients, truth)
         origin = _origin(sources, patients, truth)
@@ -190,17 +191,18 @@ def _no_layout(
 ) -> DatasetInvalid:
     """Return the error for a folder without images or without a table of them."""
     if tables:
-        lacking = "no image"
+        problem = "there is no image"
     elif images:
-        lacking = "no such file"
+        problem = "there is no such file"
     else:
-        lacking = "none"
-    not_used = (*unused, *_beside_images(folder, images))
+        problem = "there is neither"
+    not_used = _named((*unused, *_beside_images(folder, images)))
+    image_names = shown_names(NAMES["image"])
     return DatasetInvalid(
         f"Expected a folder ISIC_2019_Training_Input with images in {folder}, "
-        "or images and one CSV file with a column that names them "
-        f"({shown_names(NAMES['image'])}), but {lacking} came{_named(not_used)}. "
-        "Give the folder into which the archives of a data set were unpacked."
+        f"or images and one CSV file with a column that names them ({image_names}), "
+        f"but {problem}{not_used}. "
+        "Select the folder into which the archives of a data set were unpacked."
     )
 
 
@@ -212,8 +214,10 @@ def has_layout(folder: Path) -> bool:
     """
     if _input_folders(folder):
         return True
-    if not any(_names_images(path) for path in _table_files(folder)):
+    tables = _table_files(folder)
+    if not any(map(_names_images, tables)):
         return False
+    # The folders of images come one by one: the first one of its own ends the search.
     return any(not _of_another(images, folder) for images in _image_folders(folder))
 
 
@@ -242,14 +246,10 @@ def _challenge(folder: Path, images: Path) -> Layout:
     if truth is None:
         truth = _labels_beside(images, metadata)
         metadata = None if metadata == truth else metadata
-    sources = folder / "sources.csv"
-    layout = Layout(
-        (images,),
-        truth,
-        metadata,
-        sources if sources.exists() else None,
-        table=lesions,
-    )
+    sources: Path | None = folder / "sources.csv"
+    if sources and not sources.exists():
+        sources = None
+    layout = Layout((images,), truth, metadata, sources, lesions)
     return replace(layout, spare=_unused_beside(images, layout))
 
 
@@ -258,6 +258,7 @@ def _labels_beside(images: Path, metadata: Path | None) -> Path | None:
     tables, _ = _tables_in(images.parent)
     own = {path: columns for path, columns in tables.items() if _is_of(images, path)}
     labelled = {path: columns for path, columns in own.items() if columns.has_labels}
+    # The table of patients may have the labels as well, as in ISIC 2020.
     if metadata in labelled:
         return metadata
     if len(labelled) > 1:
@@ -278,11 +279,11 @@ def _unused_beside(images: Path, layout: Layout) -> tuple[UnusedTable, ...]:
     """Return the tables beside the images of a challenge that are not used."""
     tables, unused = _tables_in(images.parent)
     prefix = images.name.removesuffix("Input")
-    names = f"{prefix}GroundTruth.csv, …Metadata.csv or sources.csv"
+    names = f"{prefix}GroundTruth.csv, …Metadata.csv, …LesionGroupings.csv or sources.csv"
     spare = [UnusedTable(path, f"its name is not {names}") for path in tables]
     spare += [table for table in unused if table.path not in tables]
-    not_used = [table for table in spare if table.path not in layout.tables]
-    return tuple(table for table in not_used if _is_of(images, table.path))
+    own = [table for table in spare if _is_of(images, table.path)]
+    return tuple(table for table in own if table.path not in layout.tables)
 
 
 def _own(
@@ -296,15 +297,18 @@ def _own(
     """
     labelled = [path for path, columns in tables.items() if columns.has_labels]
     facts = [path for path in tables if path not in labelled]
-    if len(labelled) == 1:
-        truth = labelled[0]
-        if len(facts) == 1 and not _has_facts(tables[truth]):
-            return Layout(images, truth, table=facts[0], spare=unused)
-        spare = [UnusedTable(path, f"it has no labels; {truth.name} has them") for path in facts]
-        return Layout(images, truth, spare=(*spare, *unused))
     if len(facts) == 1 and not labelled:
         return Layout(images, table=facts[0], spare=unused)
-    raise _several(tables)
+    if len(labelled) != 1:
+        raise _several(tables)
+
+    truth = labelled[0]
+    # Of several tables without labels none can be preferred.
+    if len(facts) == 1 and not _has_facts(tables[truth]):
+        return Layout(images, truth, table=facts[0], spare=unused)
+    reason = f"it has no labels; {truth.name} has them"
+    spare = [UnusedTable(path, reason) for path in facts]
+    return Layout(images, truth, spare=(*spare, *unused))
 
 
 def _has_facts(columns: Columns) -> bool:
@@ -321,10 +325,11 @@ def _several(tables: dict[Path, Columns]) -> DatasetInvalid:
     for path in tables:
         columns = ", ".join(read_columns(path))[:80]
         descriptions.append(f"{path.name} ({columns})")
+    tables_shown = "; ".join(descriptions)
     return DatasetInvalid(
         f"Expected one CSV file that names images in {folder}, "
-        "or one of several with a diagnosis, "
-        f"but came: {'; '.join(descriptions)}. Move the others away."
+        "or several of which one has a diagnosis, "
+        f"but found: {tables_shown}. Move the other tables to another folder."
     )
 
 
@@ -383,8 +388,7 @@ def _image_folders(folder: Path, depth: int = DEPTH) -> Iterator[Path]:
     """Yield the folder and the folders below it that hold an image, down to a depth."""
     tree = read_tree(folder, depth)
     for inside in tree.folders:
-        names = (name.lower() for name in inside.names)
-        if any(name.endswith(SUPPORTED_SUFFIXES) for name in names):
+        if any(name.lower().endswith(SUPPORTED_SUFFIXES) for name in inside.names):
             yield inside.path
 
 
@@ -394,8 +398,8 @@ def _csv_of(images: Path, kind: str) -> Path | None:
     The archives of ISIC 2018 unpack into a folder `<set>_<kind>` that holds it. Return None without
     such a table, and raise DatasetInvalid for a choice between several.
     """
-    name = images.name.removesuffix("Input") + f"{kind}.csv"
-    exact = images.with_name(name)
+    stem = images.name.removesuffix("Input") + kind
+    exact = images.with_name(f"{stem}.csv")
     files = _tables_of_kind([images.parent], kind)
     if not files:
         folders = [below for below in subfolders(images.parent) if below.name.endswith(kind)]
@@ -403,12 +407,15 @@ def _csv_of(images: Path, kind: str) -> Path | None:
     for path in files:
         if path.name == exact.name:
             return path
+    # The suffix may be in capitals, or that of another table.
     for path in files:
-        if path.stem == exact.stem:
+        if path.stem == stem:
             return path
     if len(files) > 1:
         names = ", ".join(file.name for file in files)
-        raise DatasetInvalid(f"Expected {exact} but came: {names}. Give the right one this name.")
+        raise DatasetInvalid(
+            f"Expected {exact}, but found: {names}. Give the right file this name."
+        )
     return files[0] if files else None
 
 

@@ -4,7 +4,7 @@ Two columns that could be the same are refused with both names.
 """
 
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -102,7 +102,9 @@ def plain(column: str) -> str:
 def shown_names(names: tuple[str, ...]) -> str:
     """Return the first names for a message."""
     shown = ", ".join(names[:_SHOWN])
-    return f"{shown}, …" if len(names) > _SHOWN else shown
+    if len(names) > _SHOWN:
+        return f"{shown}, …"
+    return shown
 
 
 def names_images(column: str) -> bool:
@@ -115,9 +117,7 @@ def columns_of(header: tuple[str, ...], path: Path) -> Columns | None:
 
     Raise DatasetInvalid where two columns could be the same.
     """
-    by_name: dict[str, list[str]] = {}
-    for column in header:
-        by_name.setdefault(plain(column), []).append(column)
+    by_name = _grouped(header, plain)
     facts = _fact_columns(by_name, path)
     if "image" not in facts:
         return None
@@ -129,13 +129,27 @@ def columns_of(header: tuple[str, ...], path: Path) -> Columns | None:
         # A flag beside the diagnosis says nothing about the other classes.
         classes = {}
     site_levels: tuple[str, ...] = ()
+    # The ISIC Archive has levels beside ISIC 2019's site; that site is the one asked for.
     if "anatom_site_general" not in facts:
         site_levels = _all(SITE_LEVEL_NAMES, by_name)
     columns = Columns(image, facts, diagnoses, classes, malignancy, site_levels)
-    used = columns.used
+    unknown = _unknown(header, columns.used)
+    return replace(columns, unknown=unknown)
+
+
+def _grouped(header: tuple[str, ...], key: Callable[[str], str]) -> dict[str, list[str]]:
+    """Return key -> the columns that have it, in the order of the header."""
+    groups: dict[str, list[str]] = {}
+    for column in header:
+        group = groups.setdefault(key(column), [])
+        group.append(column)
+    return groups
+
+
+def _unknown(header: tuple[str, ...], used: frozenset[str]) -> tuple[str, ...]:
+    """Return the columns that are neither read nor known from public data sets."""
     unused = [column for column in header if column not in used]
-    unknown = [column for column in unused if not _is_welcome(plain(column))]
-    return replace(columns, unknown=tuple(unknown))
+    return tuple(column for column in unused if not _is_welcome(plain(column)))
 
 
 def _fact_columns(by_name: dict[str, list[str]], path: Path) -> dict[str, str]:
@@ -149,13 +163,15 @@ def _fact_columns(by_name: dict[str, list[str]], path: Path) -> dict[str, str]:
 
 
 def _is_welcome(name: str) -> bool:
-    return name in (*_WELCOME, *SITE_LEVEL_NAMES) or name.startswith(_WELCOME_PREFIXES)
+    if name.startswith(_WELCOME_PREFIXES):
+        return True
+    return name in (*_WELCOME, *SITE_LEVEL_NAMES)
 
 
 def _all(names: tuple[str, ...], by_name: dict[str, list[str]]) -> tuple[str, ...]:
     columns: list[str] = []
     for name in names:
-        columns += by_name.get(name, ())
+        columns += by_name.get(name, [])
     return tuple(columns)
 
 
@@ -178,24 +194,25 @@ def several_columns(
     columns: tuple[str, ...],
 ) -> DatasetInvalid:
     """Return the error for a table in which several columns could have one meaning."""
+    found_columns = ", ".join(columns)
     return DatasetInvalid(
-        f"Expected one column of {path} for {name} ({shown_names(names)}) but came: "
-        f"{', '.join(columns)}. Keep the one that is meant, and rename or remove the others."
+        f"Expected one column of {path} for {name} ({shown_names(names)}), "
+        f"but found: {found_columns}. "
+        "Keep the right column, and rename or remove the others."
     )
 
 
 def _value_columns(header: tuple[str, ...], path: Path) -> tuple[dict[str, str], tuple[str, ...]]:
     """Return the columns with 0 or 1 for a diagnosis -> its code, and those for malignancy."""
-    by_word: dict[str, list[str]] = {}
-    for column in header:
-        by_word.setdefault(class_word(column), []).append(column)
+    by_word = _grouped(header, class_word)
     classes: dict[str, str] = {}
     malignancy: list[str] = []
     for word, columns in by_word.items():
-        is_malignancy = word.replace(" ", "_") in MALIGNANCY_NAMES
+        name = word.replace(" ", "_")
+        is_malignancy = name in MALIGNANCY_NAMES
         is_class = word in DIAGNOSES_BY_WORD
         if not is_class and not is_malignancy:
-            # The whole name may still be one for malignancy.
+            # The whole name may still be one for malignancy: `diagnosis_1` is "1" here.
             malignancy += [column for column in columns if plain(column) in MALIGNANCY_NAMES]
             continue
         if len(columns) > 1:
@@ -216,4 +233,5 @@ def class_word(column: str) -> str:
     word = column.lower()
     if _PREFIX.match(word):
         word = _PREFIX.sub("", word.strip(), count=1)
-    return re.sub(r"[\s_-]+", " ", word).strip()
+    single_blanks = re.sub(r"[\s_-]+", " ", word)
+    return single_blanks.strip()

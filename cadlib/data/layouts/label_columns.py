@@ -19,6 +19,8 @@ from cadlib.data.layouts.terms import (
 )
 from cadlib.taxonomy import DIAGNOSES, ISIC_2018, ISIC_2019, UNKNOWN
 
+Flags = NDArray[np.bool_]
+"""A truth value for each row, (N,)."""
 MALIGNANT_BY_CODE = {d.code: d.malignant for d in DIAGNOSES}
 _BENIGN_COLUMNS = ("benign", "is_benign")
 _LEVELS = "::"
@@ -35,34 +37,34 @@ def read_labels(
     `table.cells` is indexed by image. A row whose diagnosis and malignancy contradict each other
     has neither. The frame has no columns where the table has no label.
     """
-    rows = table.cells
-    file_name = table.path.name
-    diagnosis_columns, malignancy_columns = _by_content(rows, columns)
+    diagnosis_columns, malignancy_columns = _by_content(table.cells, columns)
     if len(diagnosis_columns) > 1:
         raise several_columns(table.path, "diagnosis", DIAGNOSIS_NAMES, tuple(diagnosis_columns))
+    diagnosis_column = next(iter(diagnosis_columns), None)
 
-    labels = pd.DataFrame(index=rows.index)
+    labels = pd.DataFrame(index=table.cells.index)
     statements: list[_Statement] = []
-    if columns.diagnoses or diagnosis_columns:
-        labels["diagnosis"] = _no_text(rows.index)
-    for column in diagnosis_columns:
-        text = words(rows[column])
-        labels["diagnosis"] = text.map(DIAGNOSES_BY_WORD).astype("str").array
-        _report_diagnoses(rows[column], text, findings, file_name)
+    if diagnosis_column is not None:
+        text = words(table.cells[diagnosis_column])
+        labels["diagnosis"] = _named_diagnoses(table, diagnosis_column, text, findings)
+        # A column of diagnoses may say "benign" where a lesion has no other name.
         if text.isin(MALIGNANCY_BY_WORD).any():
             statements.append(_Statement.of_words(text))
+    elif columns.diagnoses:
+        labels["diagnosis"] = _no_text(labels.index)
+
     if columns.classes:
         diagnosis = _one_hot(table, columns, findings)
         if "diagnosis" in labels:
-            diagnosis = _agreed(labels["diagnosis"], diagnosis, findings, file_name)
+            diagnosis = _agreed(labels["diagnosis"], diagnosis, findings, table.path.name)
         labels["diagnosis"] = diagnosis
 
     statements += _statements(table, malignancy_columns, findings)
     if not statements:
         return labels
     if "diagnosis" not in labels:
-        labels["diagnosis"] = _no_text(rows.index)
-    return _with_malignancy(labels, statements, findings, file_name)
+        labels["diagnosis"] = _no_text(labels.index)
+    return _with_malignancy(labels, statements, findings, table.path.name)
 
 
 def _no_text(index: "pd.Index[str]") -> "pd.Series[str]":
@@ -93,17 +95,23 @@ def _by_content(rows: pd.DataFrame, columns: Columns) -> tuple[list[str], list[s
     return diagnosis_columns + with_diagnoses, malignancy_columns
 
 
-def _report_diagnoses(
-    column: "pd.Series[str]",
+def _named_diagnoses(
+    table: TextTable,
+    column: str,
     text: "pd.Series[str]",
     findings: Findings,
-    file_name: str,
-) -> None:
+) -> "pd.Series[str]":
+    """Return the diagnoses of a column, whose words are `text`; report unknown words."""
+    file_name = table.path.name
+    original = table.cells[column]
+    akiec = original.index[text == "akiec"]
+    findings.add("AKIEC taken as AK", akiec, file_name)
     terms = [*DIAGNOSES_BY_WORD, *MALIGNANCY_BY_WORD, *INDETERMINATE]
     is_strange = text.notna() & ~text.isin(terms)
-    strange = column[is_strange]
-    findings.add("AKIEC taken as AK", column.index[text == "akiec"], file_name)
-    findings.add("diagnoses that are none of the eight", cells(strange), file_name)
+    strange = cells(original[is_strange])
+    findings.add("diagnoses that are none of the eight", strange, file_name)
+    diagnoses = text.map(DIAGNOSES_BY_WORD)
+    return diagnoses.astype("str")
 
 
 @dataclass(frozen=True, eq=False)
@@ -111,7 +119,7 @@ class _Statement:
     """What a column states for each row: malignant (boolean, NA without it), or undecided."""
 
     malignant: "pd.Series[bool]"
-    undecided: NDArray[np.bool_]
+    undecided: Flags
 
     @classmethod
     def of_words(cls, text: "pd.Series[str]") -> "_Statement":
@@ -152,24 +160,39 @@ def _one_hot(
     """Return the one diagnosis of each row of 0 and 1; missing where it is not exactly one."""
     file_name = table.path.name
     text = _class_cells(table, columns, findings)
-    is_empty_row = text.isna().all(axis=1).to_numpy(bool) & ~table.short_rows
+    is_blank_row = text.isna().all(axis=1)
+    # A row that is cut off may have had its label behind the cut.
+    is_empty_row = is_blank_row.to_numpy(bool) & ~table.short_rows
     shares = _shares(text, table.short_rows, is_empty_row)
     is_unreadable = shares.isna()
     unreadable = _unreadable_cells(text, is_unreadable)
     findings.add("cells that are not numbers", unreadable, file_name)
 
     values = shares.to_numpy(np.float64)
-    is_numeric = ~is_unreadable.any(axis=1).to_numpy(bool)
+    is_numeric = _no_cell(is_unreadable)
     is_label = is_numeric & _has_one_mark(values)
-    no_label = _rows_without_label(text, values, is_numeric & ~is_label, is_empty_row)
+    is_other = is_numeric & ~is_label
+    no_label = _rows_without_label(text, values, is_other, is_empty_row)
     findings.add("rows without exactly one diagnosis", no_label, file_name)
 
-    label = _marked_columns(text, values).where(is_label).astype("str")
+    marked = _marked_columns(text, values)
+    label = marked.where(is_label).astype("str")
+    _report_akiec(label, findings, file_name)
+    diagnosis = label.map(dict(columns.classes))
+    return diagnosis.astype("str")
+
+
+def _no_cell(flags: pd.DataFrame) -> Flags:
+    """Return the rows in which no cell is true, (N,)."""
+    has_one = flags.any(axis=1)
+    return ~has_one.to_numpy(bool)
+
+
+def _report_akiec(label: "pd.Series[str]", findings: Findings, file_name: str) -> None:
+    """Report the rows whose label is the column AKIEC."""
     class_words = label.map(class_word, na_action="ignore")
     akiec = label.index[class_words == "akiec"]
     findings.add("AKIEC taken as AK", akiec, file_name)
-    diagnosis: pd.Series[str] = label.map(dict(columns.classes)).astype("str")
-    return diagnosis
 
 
 def _class_cells(
@@ -188,11 +211,12 @@ def _class_cells(
     return text.drop(columns=without_value)
 
 
-def _has_one_mark(values: NDArray[np.float64]) -> NDArray[np.bool_]:
+def _has_one_mark(values: NDArray[np.float64]) -> Flags:
     """Return the rows of (N, classes) that have a single 1 and otherwise 0, (N,)."""
     is_flag = np.isin(values, (0.0, 1.0))
+    has_only_flags = is_flag.all(axis=1)
     sums = values.sum(axis=1)
-    has_one: NDArray[np.bool_] = is_flag.all(axis=1) & (sums == 1.0)
+    has_one: Flags = has_only_flags & (sums == 1.0)
     return has_one
 
 
@@ -210,8 +234,8 @@ def _marked_columns(text: pd.DataFrame, values: NDArray[np.float64]) -> "pd.Seri
 
 def _shares(
     text: pd.DataFrame,
-    short_rows: NDArray[np.bool_],
-    is_empty_row: NDArray[np.bool_],
+    short_rows: Flags,
+    is_empty_row: Flags,
 ) -> pd.DataFrame:
     """Return the cells of class columns as numbers.
 
@@ -220,10 +244,13 @@ def _shares(
     shares = text.apply(_truth)
     is_blank = text.isna()
     # Blanks stand for 0 only where a whole row is written so: its one value is a 1.
-    has_one_mark = (shares == 1.0).sum(axis=1) == 1
-    has_one_value = (~is_blank).sum(axis=1) == 1
-    is_only_mark = (has_one_mark & has_one_value).to_numpy(bool) & ~short_rows
-    shares = shares.mask(is_blank & is_only_mark[:, None], 0.0)
+    is_mark = shares == 1.0
+    has_one_mark = is_mark.sum(axis=1) == 1
+    has_one_value = text.count(axis=1) == 1
+    is_written_so = has_one_mark & has_one_value
+    is_only_mark = is_written_so.to_numpy(bool) & ~short_rows
+    is_zero = is_blank & is_only_mark[:, None]
+    shares = shares.mask(is_zero, 0.0)
     # A row without any value has no label; a single blank cell could be a second label.
     is_empty = np.repeat(is_empty_row[:, None], len(text.columns), axis=1)
     return shares.mask(is_empty, 0.0)
@@ -233,19 +260,19 @@ def _unreadable_cells(text: pd.DataFrame, is_unreadable: pd.DataFrame) -> list[s
     examples = []
     for place in _places(is_unreadable.any(axis=1)):
         image = text.index[place]
-        columns = text.columns[is_unreadable.iloc[place]]
-        for column in columns:
-            cell = text[column].iloc[place]
+        row = text.iloc[place]
+        unreadable = row[is_unreadable.iloc[place]]
+        for column, cell in unreadable.items():
             shown = "empty" if pd.isna(cell) else repr(cell)
-            examples.append(f"{image} {_shown(column)} {shown}")
+            examples.append(f"{image} {_shown(str(column))} {shown}")
     return examples
 
 
 def _rows_without_label(
     text: pd.DataFrame,
     values: NDArray[np.float64],
-    rows: NDArray[np.bool_],
-    is_empty_row: NDArray[np.bool_],
+    rows: Flags,
+    is_empty_row: Flags,
 ) -> list[str]:
     examples = []
     for place in _places(rows):
@@ -254,7 +281,8 @@ def _rows_without_label(
             if value:
                 parts.append(f"{_shown(column)} {value:g}")
         nothing = "empty" if is_empty_row[place] else "all 0"
-        examples.append(f"{text.index[place]} ({' + '.join(parts) or nothing})")
+        shown = " + ".join(parts) or nothing
+        examples.append(f"{text.index[place]} ({shown})")
     return examples
 
 
@@ -271,6 +299,7 @@ def _report_missing_classes(
     """Report the classes of ISIC 2019 without a column; of ISIC 2018 where AKIEC has one."""
     present = {class_word(column) for column in columns.classes}
     classes = ISIC_2018 if "akiec" in present else ISIC_2019
+    # A column AKIEC has the code AK; where ISIC 2018 is expected, its own name counts.
     codes = set(columns.classes.values())
     for word in present:
         codes.add(word.upper())
@@ -292,13 +321,15 @@ def _agreed(
 ) -> "pd.Series[str]":
     """Return the diagnosis that two columns agree on, or that one of them has alone."""
     has_both = first.notna() & second.notna()
-    differ = (has_both & (first != second)).to_numpy(bool)
+    is_different = has_both & (first != second)
+    differ = is_different.to_numpy(bool)
     images = first.index[differ]
     examples = []
     for image, code, other_code in zip(images, first[differ], second[differ], strict=True):
         examples.append(f"{image} ({code}, {other_code})")
     findings.add("diagnoses that contradict each other", examples, file_name)
-    return first.fillna(second).mask(differ).astype("str")
+    either = first.fillna(second)
+    return either.mask(differ).astype("str")
 
 
 def _statements(
@@ -311,7 +342,8 @@ def _statements(
     for column in columns:
         text = table.cells[column]
         if plain(column) == "iddx_full":
-            text = text.str.split(_LEVELS, n=1).str[0].astype("str")
+            levels = text.str.split(_LEVELS, n=1)
+            text = levels.str[0].astype("str")
         statement = _statement(column, text, findings, table.path.name)
         if statement is not None:
             statements.append(statement)
@@ -334,9 +366,7 @@ def _statement(
         findings.add("benign/malignant columns of other numbers", [example], file_name)
         return None
 
-    by_truth = truth.map({0.0: False, 1.0: True}).astype("boolean")
-    if class_word(column).replace(" ", "_") in _BENIGN_COLUMNS:
-        by_truth = ~by_truth
+    by_truth = _malignant_by_truth(column, truth)
     cell_words = words(text)
     by_word = _Statement.of_words(cell_words)
     malignant = by_word.malignant.fillna(by_truth)
@@ -346,6 +376,13 @@ def _statement(
     return _Statement(malignant, by_word.undecided)
 
 
+def _malignant_by_truth(column: str, truth: "pd.Series[float]") -> "pd.Series[bool]":
+    """Return whether 0 and 1 in a column mean malignant: in a column `benign` 0 does."""
+    is_true = truth.map({0.0: False, 1.0: True}).astype("boolean")
+    name = class_word(column).replace(" ", "_")
+    return ~is_true if name in _BENIGN_COLUMNS else is_true
+
+
 def _with_malignancy(
     labels: pd.DataFrame,
     statements: list[_Statement],
@@ -353,75 +390,92 @@ def _with_malignancy(
     file_name: str,
 ) -> pd.DataFrame:
     """Return the labels with `malignant`, which the diagnosis decides where there is one."""
-    index = labels.index
-    malignant, benign, undecided = _any_statement(statements, len(index))
+    stated = _any_statement(statements, len(labels))
     diagnosis = labels["diagnosis"]
     by_diagnosis = diagnosis.map(MALIGNANT_BY_CODE).astype("boolean")
 
     # ISIC calls actinic keratosis benign or indeterminate, this program malignant.
     is_keratosis = _flags(diagnosis == "AK")
-    is_stated_otherwise = (benign | undecided) & ~malignant
-    keratoses = index[is_keratosis & is_stated_otherwise]
+    is_stated_otherwise = (stated.benign | stated.undecided) & ~stated.malignant
+    keratoses = labels.index[is_keratosis & is_stated_otherwise]
     findings.add("AK counted as malignant", keratoses, file_name)
 
     # A keratosis that a table calls benign is no contradiction for that reason.
     by_other_diagnosis = by_diagnosis.mask(is_keratosis)
-    is_contradicting = _contradict(by_other_diagnosis, benign, malignant)
-    examples = _contradictions(diagnosis, benign, malignant, is_contradicting)
+    is_contradicting = _contradict(by_other_diagnosis, stated)
+    examples = _contradictions(diagnosis, stated, is_contradicting)
     findings.add("diagnoses and benign/malignant that contradict each other", examples, file_name)
 
     is_unnamed = by_diagnosis.isna().to_numpy(bool)
-    indeterminate = index[undecided & is_unnamed & ~is_contradicting]
+    is_indeterminate = stated.undecided & is_unnamed & ~is_contradicting
+    indeterminate = labels.index[is_indeterminate]
     findings.add("indeterminate lesions", indeterminate, file_name)
-    is_stated = (malignant | benign) & ~undecided
-    stated = pd.Series(malignant, index, dtype="boolean").where(is_stated)
-    labels["malignant"] = by_diagnosis.fillna(stated).mask(is_contradicting).astype("boolean")
+
+    by_words = _malignant_by_words(stated, labels.index)
+    malignant = by_diagnosis.fillna(by_words).mask(is_contradicting)
+    labels["malignant"] = malignant.astype("boolean")
     labels["diagnosis"] = diagnosis.mask(is_contradicting).astype("str")
     return labels
 
 
-def _contradict(
-    by_diagnosis: "pd.Series[bool]",
-    benign: NDArray[np.bool_],
-    malignant: NDArray[np.bool_],
-) -> NDArray[np.bool_]:
+def _malignant_by_words(stated: "_Stated", index: "pd.Index[str]") -> "pd.Series[bool]":
+    """Return what the words of each row state alone; NA where they are undecided or missing."""
+    malignant = pd.Series(stated.malignant, index, dtype="boolean")
+    is_stated = (stated.malignant | stated.benign) & ~stated.undecided
+    return malignant.where(is_stated)
+
+
+def _contradict(by_diagnosis: "pd.Series[bool]", stated: "_Stated") -> Flags:
     """Return the rows that are stated benign and malignant, by a diagnosis or by words."""
     is_malignant = _flags(by_diagnosis)
     is_benign = _flags(~by_diagnosis)
-    return (malignant & benign) | (is_malignant & benign) | (is_benign & malignant)
+    by_words = stated.malignant & stated.benign
+    by_benign_word = is_malignant & stated.benign
+    by_malignant_word = is_benign & stated.malignant
+    return by_words | by_benign_word | by_malignant_word
 
 
-def _flags(column: "pd.Series[bool]") -> NDArray[np.bool_]:
+def _flags(column: "pd.Series[bool]") -> Flags:
     """Return a column as (N,) bool, False where it is missing."""
-    flags: NDArray[np.bool_] = column.to_numpy(bool, na_value=False)
+    flags: Flags = column.to_numpy(bool, na_value=False)
     return flags
 
 
 def _contradictions(
     diagnosis: "pd.Series[str]",
-    benign: NDArray[np.bool_],
-    malignant: NDArray[np.bool_],
-    rows: NDArray[np.bool_],
+    stated: "_Stated",
+    rows: Flags,
 ) -> list[str]:
     examples = []
     for place in _places(rows):
         code = diagnosis.iloc[place]
-        parts = [] if pd.isna(code) else [str(code)]
-        if benign[place]:
+        parts = []
+        if not pd.isna(code):
+            parts.append(str(code))
+        if stated.benign[place]:
             parts.append("benign")
-        if malignant[place]:
+        if stated.malignant[place]:
             parts.append("malignant")
-        examples.append(f"{diagnosis.index[place]} ({', '.join(parts)})")
+        image = diagnosis.index[place]
+        examples.append(f"{image} ({', '.join(parts)})")
     return examples
 
 
-def _any_statement(statements: list[_Statement], rows: int) -> tuple[NDArray[np.bool_], ...]:
-    """Return the rows in which a statement says malignant, benign and undecided, each (rows,)."""
-    malignant = np.zeros(rows, bool)
-    benign = np.zeros(rows, bool)
-    undecided = np.zeros(rows, bool)
+@dataclass(frozen=True, eq=False)
+class _Stated:
+    """The rows in which any statement says malignant, benign or undecided, each (N,)."""
+
+    malignant: Flags
+    benign: Flags
+    undecided: Flags
+
+
+def _any_statement(statements: list[_Statement], n_rows: int) -> _Stated:
+    malignant = np.zeros(n_rows, bool)
+    benign = np.zeros(n_rows, bool)
+    undecided = np.zeros(n_rows, bool)
     for statement in statements:
         malignant |= _flags(statement.malignant)
         benign |= _flags(~statement.malignant)
         undecided |= statement.undecided
-    return malignant, benign, undecided
+    return _Stated(malignant, benign, undecided)

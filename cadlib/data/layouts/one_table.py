@@ -50,7 +50,9 @@ class ImageTable:
     def part(self, columns: Sequence[str]) -> pd.DataFrame | None:
         """Return the `columns` that the table has; None where it has none of them."""
         present = [column for column in columns if column in self.rows]
-        return self.rows[present] if present else None
+        if not present:
+            return None
+        return self.rows[present]
 
 
 def read_table(
@@ -70,13 +72,15 @@ def read_table(
     used = columns.used
     table = read_text_table(path, lambda column: column in used)
     _report_file(table, columns, expected, findings)
-    text_table = _by_image(table, columns.image, images, findings)
-    text = text_table.cells
-    findings.add("rows shorter than the header", text.index[text_table.short_rows], path.name)
+    by_image = _by_image(table, columns.image, images, findings)
+    text = by_image.cells
+    short = text.index[by_image.short_rows]
+    findings.add("rows shorter than the header", short, path.name)
 
-    labels = read_labels(text_table, columns, findings)
+    labels = read_labels(by_image, columns, findings)
     facts = _facts(text, columns, path, findings)
     rows = pd.concat([labels, facts], axis=1)
+    # Only now: the rows of an image may state its diagnosis and its age in different rows.
     rows = one_row_an_id(rows, path, findings)
     has_classes = bool(columns.classes) and not columns.diagnoses
     one_hot = has_classes and "malignant" not in rows
@@ -142,20 +146,29 @@ def _report_file(
     path = table.path
     if table.encoding == WINDOWS:
         findings.add("tables read as Windows-1252", [path.name])
-    present = set(columns.facts)
-    if columns.has_labels or columns.classes:
-        present.add("diagnosis")
-    if columns.site_levels:
-        present.add("anatom_site_general")
+    present = _present(columns)
     if expected and present.isdisjoint(expected):
         names = ", ".join(table.columns)[:200]
+        expected_names = ", ".join(expected)
         raise TableRefused(
-            path, f"its columns: {names}", f"columns for {', '.join(expected)} in {{path}}"
+            path,
+            f"its columns are: {names}",
+            f"columns for {expected_names} in {{path}}",
         )
     missing = [name for name in expected if name not in present]
     findings.add("missing columns", missing, path.name)
     unknown = [column for column in columns.unknown if column in table.columns]
     findings.add("unknown columns", unknown, path.name)
+
+
+def _present(columns: Columns) -> set[str]:
+    """Return the columns of a data set's table that a table has under any name."""
+    present = set(columns.facts)
+    if columns.has_labels or columns.classes:
+        present.add("diagnosis")
+    if columns.site_levels:
+        present.add("anatom_site_general")
+    return present
 
 
 def _facts(
@@ -167,12 +180,11 @@ def _facts(
     """Return the columns of METADATA_COLUMNS and SOURCE_COLUMNS that the table has."""
     facts = {}
     for name in (*METADATA_COLUMNS, *SOURCE_COLUMNS):
-        if name in columns.facts:
-            facts[name] = text[columns.facts[name]]
+        column = columns.facts.get(name)
+        if column is not None:
+            facts[name] = text[column]
     if "age_approx" in facts:
-        ages = facts["age_approx"]
-        is_stated = words(ages).notna()
-        facts["age_approx"] = checked_ages(ages.where(is_stated), path, findings)
+        facts["age_approx"] = _ages(facts["age_approx"], path, findings)
     if "sex" in facts:
         kind = "sexes that are neither female nor male"
         facts["sex"] = _termed(facts["sex"], SEXES_BY_WORD, kind, path, findings)
@@ -184,8 +196,20 @@ def _facts(
         facts["anatom_site_general"] = _archive_sites(levels, path, findings)
     if "archive" in facts:
         names = facts["archive"]
+        # An archive of one's own keeps its name.
         facts["archive"] = archive_of(names).fillna(names)
     return pd.DataFrame(facts, index=text.index)
+
+
+def _ages(
+    column: "pd.Series[str]",
+    path: Path,
+    findings: Findings,
+) -> "pd.Series[float]":
+    """Return ages in years; a word such as "unknown" is missing and not reported as wrong."""
+    is_stated = words(column).notna()
+    stated = column.where(is_stated)
+    return checked_ages(stated, path, findings)
 
 
 def _archive_sites(
@@ -227,10 +251,10 @@ def _report_unlabelled(
     findings: Findings,
 ) -> None:
     is_unnamed = rows["diagnosis"].isna()
-    is_partial = is_unnamed & False
+    unlabelled = rows.index[is_unnamed]
     if "malignant" in rows:
         is_partial = is_unnamed & rows["malignant"].notna()
-    partial = rows.index[is_partial]
-    unlabelled = rows.index[is_unnamed & ~is_partial]
-    findings.add("images with only benign or malignant", partial, path.name)
+        partial = rows.index[is_partial]
+        unlabelled = rows.index[is_unnamed & ~is_partial]
+        findings.add("images with only benign or malignant", partial, path.name)
     findings.add("images without a diagnosis", unlabelled, path.name)

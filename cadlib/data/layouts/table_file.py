@@ -106,8 +106,9 @@ def read_columns(path: Path) -> tuple[str, ...]:
     text, _ = _decoded(path, data, final=is_whole)
     delimiter, text = _delimiter_of(path, text)
     rows = _rows(path, text, delimiter)
-    _, header = next(rows)
-    return _named(path, header)
+    _, first_row = next(rows)
+    header = _header(path, first_row)
+    return header.names
 
 
 def read_text_table(path: Path, wanted: Callable[[str], bool] | None = None) -> TextTable:
@@ -119,20 +120,26 @@ def read_text_table(path: Path, wanted: Callable[[str], bool] | None = None) -> 
     delimiter, text = _delimiter_of(path, text)
     rows = _rows(path, text, delimiter)
     _, first_row = next(rows)
-    header = _named(path, first_row)
+    header = _header(path, first_row)
     # Only wanted columns are read: a table of pixels has thousands of others.
-    is_wanted = [wanted is None or wanted(name) for name in header]
+    is_wanted = [wanted is None or wanted(name) for name in header.names]
     # A nameless column is read too: without a value it is no column.
-    is_read = []
-    for name, is_column_wanted in zip(header, is_wanted, strict=True):
-        is_read.append(is_column_wanted or _is_unnamed(name))
+    is_read = np.logical_or(is_wanted, header.is_nameless).tolist()
     columns, is_short = _columns(path, is_read, rows)
     names, frame = _text_frame(header, columns, is_wanted, len(is_short))
     return TextTable(path, names, frame, np.array(is_short), encoding)
 
 
+@dataclass(frozen=True)
+class _Header:
+    """The names of a table's columns. A nameless column has the name of its place."""
+
+    names: tuple[str, ...]
+    is_nameless: tuple[bool, ...]
+
+
 def _text_frame(
-    header: tuple[str, ...],
+    header: _Header,
     columns: list[list[str]],
     is_wanted: list[bool],
     n_rows: int,
@@ -140,10 +147,10 @@ def _text_frame(
     """Return the names of all columns, and the cells of the wanted ones."""
     cells = {}
     names = []
-    for place, name in enumerate(header):
+    for place, name in enumerate(header.names):
         column = columns[place]
         # A delimiter at the end of each line makes a column without a name and without a value.
-        if _is_unnamed(name) and not any(column):
+        if header.is_nameless[place] and not any(column):
             continue
         names.append(name)
         if is_wanted[place]:
@@ -168,16 +175,20 @@ def _columns(
     columns: list[list[str]] = [[] for _ in is_read]
     is_short: list[bool] = []
     for line, row in rows:
-        if "".join(row[width:]).strip():
+        # Empty cells behind the last column are only delimiters at the end of the line.
+        surplus = "".join(row[width:])
+        if surplus.strip():
             raise TableRefused(
                 path,
                 f"line {line} has {len(row)} cells and the header {width}",
                 "rows of {path} as long as its header",
             )
-        is_short.append(len(row) < width)
-        row += [""] * (width - len(row))
+        n_missing = width - len(row)
+        is_short.append(n_missing > 0)
+        row += [""] * n_missing
         for place in places:
-            columns[place].append(_plain_cell(row[place]))
+            cell = _plain_cell(row[place])
+            columns[place].append(cell)
     if not is_short:
         raise TableRefused(path, "only a header came", "rows in {path}")
     return columns, is_short
@@ -200,10 +211,12 @@ def read_csv(path: Path, required: tuple[str, ...]) -> pd.DataFrame:
     """
     table = read_text_table(path)
     names = ", ".join(table.columns)[:200]
+    reason = f"its columns are: {names}"
     if "image" not in table.columns:
-        raise TableRefused(path, f"found: {names}", "a column `image` in {path}")
+        raise TableRefused(path, reason, "a column `image` in {path}")
     if set(required).isdisjoint(table.columns):
-        raise TableRefused(path, f"found: {names}", f"columns {', '.join(required)} in {{path}}")
+        expected = f"columns {', '.join(required)} in {{path}}"
+        raise TableRefused(path, reason, expected)
     return table.cells.set_index("image")
 
 
@@ -235,6 +248,7 @@ def _decoded(
     try:
         text = decoder.decode(data, final)
     except UnicodeDecodeError as error:
+        # A byte order mark names the encoding: there is nothing else to try.
         if name != _UTF8_OR_WINDOWS:
             reason = f"its {name} text is damaged at byte {error.start:,}"
             raise TableRefused(path, reason) from error
@@ -274,6 +288,7 @@ def _windows_text(path: Path, data: bytes, error: UnicodeDecodeError) -> str:
     rest = data.decode("utf-8", "ignore")
     if not rest.isascii():
         raise TableRefused(path, f"it is UTF-8 in one place and not in another, at {place}")
+    # Windows-1252 has no letter for five bytes, so that it does not accept every file.
     try:
         return data.decode("cp1252")
     except UnicodeDecodeError:
@@ -293,10 +308,12 @@ def _delimiter_of(path: Path, text: str) -> tuple[str, str]:
     head = text[:_HEAD_BYTES]
     headers = _headers(path, head)
     if not headers:
+        # A table of one column has no delimiter.
         return ",", text
     with_ids = _delimiters_with_ids(path, head, headers)
     if len(with_ids) > 1:
-        several = " or ".join(_DELIMITERS[delimiter] for delimiter in with_ids)
+        words = [_DELIMITERS[delimiter] for delimiter in with_ids]
+        several = " or ".join(words)
         raise TableRefused(path, f"its cells can be separated by {several}")
     if with_ids:
         return with_ids[0], text
@@ -382,21 +399,15 @@ def _plain_cell(cell: str) -> str:
     return formula[1].strip() if formula else cell
 
 
-def _named(path: Path, header: list[str]) -> tuple[str, ...]:
-    """Return the names of columns, with a name for each nameless one; raise TableRefused."""
+def _header(path: Path, row: list[str]) -> _Header:
+    """Return the columns of a table whose first row this is; raise TableRefused."""
     names = []
-    for place, cell in enumerate(header, start=1):
-        name = _plain_cell(cell) or _unnamed(place)
-        names.append(name)
+    is_nameless = []
+    for place, cell in enumerate(row, start=1):
+        name = _plain_cell(cell)
+        is_nameless.append(not name)
+        names.append(name or f"(column {place} without a name)")
     if len(set(names)) < len(names):
         shown = ", ".join(names)[:200]
-        raise TableRefused(path, f"found: {shown}", "each column of {path} once")
-    return tuple(names)
-
-
-def _unnamed(place: int) -> str:
-    return f"(column {place} without a name)"
-
-
-def _is_unnamed(column: str) -> bool:
-    return column.startswith("(column ")
+        raise TableRefused(path, f"its columns are: {shown}", "each column of {path} once")
+    return _Header(tuple(names), tuple(is_nameless))

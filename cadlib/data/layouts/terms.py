@@ -104,7 +104,8 @@ def archive_site(path: str) -> str | None:
     """Return the site of a path such as "Trunk:Anterior trunk"; None without a single site."""
     path = path.lower()
     for start, site in ARCHIVE_SITES.items():
-        if path == start or path.startswith(f"{start}:"):
+        is_below = path.startswith(f"{start}:")
+        if is_below or path == start:
             return site
     return None
 
