@@ -44,7 +44,8 @@ def reasons(case: ui.Case) -> DeltaGenerator:
     st.caption(MALIGNANT_NOTE)
     if assessment.likely is not None:
         st.caption(ui.about_the_set(assessment.likely, record.conformal.coverage))
-    st.caption(ui.about_the_threshold(assessment.decision.operating_point))
+    point = assessment.decision.operating_point
+    st.caption(ui.about_the_threshold(point), help=ui.threshold_intervals(point))
     ui.quality(assessment.quality)
     st.caption(ui.about_the_kind(assessment.novelty))
     turns = st.empty()

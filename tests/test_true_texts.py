@@ -31,7 +31,7 @@ from cadlib.model.record import METRICS_FILE, find_model, read_json, read_record
 from cadlib.saliency.trust import ABOUT_RANDOM_MAPS, LEAST_FAITHFUL, LEAST_STABLE
 from cadlib.taxonomy import ACTINIC_KERATOSIS_NOTE, DIAGNOSES, MALIGNANT_NOTE, diagnosis
 from cadlib.ui.quality import limit_text, value_text
-from cadlib.ui.text import about_the_patients, about_the_prevalence
+from cadlib.ui.text import about_the_prevalence, patients_intervals
 
 
 @pytest.fixture(scope="module")
@@ -101,14 +101,15 @@ def point_of(name: str = "balanced", intervals: PointIntervals | None = None) ->
 
 
 def test_the_intervals_of_predictive_values_are_said_to_be_at_least_95_percent():
-    text = about_the_patients(PredictiveValues(point_of(), 0.04), "test images")
+    text = patients_intervals(PredictiveValues(point_of(), 0.04))
     assert INTERVAL_NOTE in text
     assert "at least 95 % intervals, and the share of malignant lesions is taken as exact" in text
 
 
 def test_no_interval_is_explained_where_there_is_none():
     values = PredictiveValues(point_of(intervals=PointIntervals(None, None)), 0.04)
-    assert INTERVAL_NOTE not in about_the_patients(values, "test images")
+    assert INTERVAL_NOTE not in patients_intervals(values)
+    assert "too few lesions" in patients_intervals(values)
 
 
 # the point that is stored as rule-in

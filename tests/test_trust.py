@@ -15,6 +15,7 @@ from cadlib.ui import about_the_map, trust_tile
 
 CELLS = 8
 SIDE = 64
+MAP = Heatmap(np.zeros((2, 2), np.float32), "MEL", "grad-cam", 0.3149, (0, 0, 2, 2))
 GOOD = Trust(LEAST_FAITHFUL + 0.01, LEAST_STABLE + 0.01)
 
 
@@ -134,25 +135,25 @@ def test_a_poor_map_is_not_to_be_read_and_the_reason_is_said(poor, said):
     assert not poor.readable
     assert poor.sentence.startswith("Do not read this map: ")
     assert poor.sentence.endswith(said)
-    assert "**do not interpret**" in trust_tile(poor)
+    assert "**do not interpret**" in trust_tile(MAP, poor)
 
 
 def test_a_map_above_both_limits_may_be_read():
     assert GOOD.readable
     assert "Do not read" not in GOOD.sentence
-    assert "can be interpreted" in trust_tile(GOOD)
+    assert "can be interpreted" in trust_tile(MAP, GOOD)
 
 
 def test_the_line_under_a_map_names_method_diagnosis_peak_and_both_figures():
-    found = Heatmap(np.zeros((2, 2), np.float32), "MEL", "grad-cam", 0.3149, (0, 0, 2, 2))
     said = "Grad-CAM for Melanoma · peak 0.31 · faithfulness 0.72 · stability −0.10"
-    assert about_the_map(found, Trust(0.72, -0.1)) == said
-    assert about_the_map(found, Trust(math.nan, 0.5)).endswith(
+    assert about_the_map(MAP, Trust(0.72, -0.1)) == said
+    assert trust_tile(MAP, GOOD).startswith("peak 0.31")
+    assert about_the_map(MAP, Trust(math.nan, 0.5)).endswith(
         "faithfulness not defined · stability 0.50"
     )
-    assert about_the_map(found, None).endswith("faithfulness … · stability …")
+    assert about_the_map(MAP, None).endswith("faithfulness … · stability …")
     assert (
-        trust_tile(None).count("\n")
-        == trust_tile(GOOD).count("\n")
-        == trust_tile(Trust(0.0, 0.0)).count("\n")
+        trust_tile(MAP, None).count("\n")
+        == trust_tile(MAP, GOOD).count("\n")
+        == trust_tile(MAP, Trust(0.0, 0.0)).count("\n")
     )

@@ -106,6 +106,7 @@ from cadlib.ui.text import (
     named,
     percent,
     sign,
+    threshold_intervals,
 )
 from cadlib.ui.threshold import threshold
 from cadlib.ui.trust import about_the_map, trust, trust_line, trust_tile
@@ -182,6 +183,7 @@ __all__ = [
     "synthetic_folder",
     "take",
     "threshold",
+    "threshold_intervals",
     "trust",
     "trust_line",
     "trust_tile",

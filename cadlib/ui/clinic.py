@@ -10,7 +10,7 @@ from cadlib.model.record import ModelRecord
 from cadlib.report import charts
 from cadlib.server.clinic_settings import LEAST, MOST, Clinic, read_clinic, save_clinic
 from cadlib.ui.frame import chart
-from cadlib.ui.text import about_the_patients, about_the_prevalence, plain
+from cadlib.ui.text import about_the_patients, about_the_prevalence, patients_intervals, plain
 
 _POINT = "operating-point"
 _SHARE = "prevalence"
@@ -48,7 +48,8 @@ def consequences(assessment: Assessment, record: ModelRecord) -> None:
         return
     values = PredictiveValues(point, settings.prevalence)
     chart(charts.hundred_patients(values), key="hundred")
-    st.caption(about_the_patients(values, f"{point.split} images"))
+    sentences = about_the_patients(values, f"{point.split} images")
+    st.caption(sentences, help=patients_intervals(values))
     measured = assessment.prediction.malignant_probability
     here = at_prevalence(measured, point.prevalence, settings.prevalence)
     st.caption(about_the_prevalence(measured, here, point.prevalence, settings.prevalence))

@@ -85,7 +85,7 @@ def _tiles(measured: dict[str, Any]) -> list[_Tile]:
 
 def headline(measured: dict[str, Any]) -> None:
     """Draw the values that a reader looks for first, each with its interval and its n."""
-    with st.grid(4, min_column_width=180):
+    with st.grid(4, min_column_width=280):
         for tile in _tiles(measured):
             with st.container(border=True, gap=None, height="stretch"):
                 st.metric(tile.name, value_text(tile.value))

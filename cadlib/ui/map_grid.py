@@ -43,7 +43,7 @@ class MapGrid:
         with enlarged:
             line = self._draw_large(maps, large)
         # The checks take longer than the maps, so they come last, those of the large map first.
-        self._draw_trust(captions, line, maps[large], large)
+        self._draw_trust(captions, line, maps, large)
 
     def _large_place(self) -> Place:
         """Return the map that is large: the one that was enlarged, else the first."""
@@ -95,7 +95,7 @@ class MapGrid:
         words = f"{said(heat)}, {peak_text}"
         column.image(blend, width="stretch", output_format="JPEG", alt=words)
         column.button(
-            f"Enlarge ({peak_text})",
+            "Enlarge",
             f"large-{code}-{key}",
             "Show this map enlarged above",
             _enlarge,
@@ -104,7 +104,7 @@ class MapGrid:
             width="stretch",
         )
         caption = column.empty()
-        caption.caption(trust_tile(None))
+        caption.caption(trust_tile(heat, None))
         return caption
 
     def _draw_large(self, maps: dict[Place, Heatmap], large: Place) -> DeltaGenerator:
@@ -119,16 +119,16 @@ class MapGrid:
         self,
         captions: dict[Place, DeltaGenerator],
         line: DeltaGenerator,
-        heat: Heatmap,
+        maps: dict[Place, Heatmap],
         large: Place,
     ) -> None:
         """Measure each map, and write the result below it."""
         for place in sorted(captions, key=lambda place: place != large):
             code, key = place
             measured = trust(self.assessment, code, _BY_KEY[key])
-            captions[place].caption(trust_tile(measured))
+            captions[place].caption(trust_tile(maps[place], measured))
             if place == large:
-                trust_line(line, heat, measured)
+                trust_line(line, maps[large], measured)
 
 
 def _enlarge(code: str, method: str) -> None:

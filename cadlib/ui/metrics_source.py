@@ -124,11 +124,11 @@ def evaluation_of(
     if working(jobs.find(folder.name), model.name):
         return None
     pressed = st.button(
-        f"Evaluate {plain(model.name)} on {len(data.table):,} images",
+        f"Evaluate {len(data.table):,} images",
         icon=":material/play_arrow:",
         type="primary",
         key=f"evaluate-{model.name}",
-        help="Runs in the background while you use other pages. The result is saved.",
+        help=f"Runs {plain(model.name)} in the background while you use other pages. The result is saved.",
     )
     if pressed:
         jobs.start(folder.name, _work(folder, model, data))

@@ -86,15 +86,20 @@ def about_the_set(likely: Sequence[str], coverage: float) -> str:
 
 def about_the_threshold(point: OperatingPoint) -> str:
     """Return sensitivity and specificity of an operating point on the images of its split."""
-    intervals = point.intervals
-    malignant = f"{point.n_malignant:,} malignant images"
-    benign = f"{point.n_benign:,} benign images"
-    sensitivity = _with_n(point.sensitivity, intervals.sensitivity, malignant)
-    specificity = _with_n(point.specificity, intervals.specificity, benign)
+    sensitivity = _or_undefined(point.sensitivity)
+    specificity = _or_undefined(point.specificity)
     return (
         f"At this threshold ({point.split} split): "
-        f"sensitivity {sensitivity}, specificity {specificity}."
+        f"sensitivity {sensitivity} ({point.n_malignant:,} malignant images), "
+        f"specificity {specificity} ({point.n_benign:,} benign images)."
     )
+
+
+def threshold_intervals(point: OperatingPoint) -> str:
+    """Return the 95 % intervals of `about_the_threshold`, for a tooltip."""
+    sensitivity = _ends(point.intervals.sensitivity)
+    specificity = _ends(point.intervals.specificity)
+    return f"95 % CI: sensitivity {sensitivity}, specificity {specificity}."
 
 
 def about_the_patients(values: PredictiveValues, images: str) -> str:
@@ -104,13 +109,8 @@ def about_the_patients(values: PredictiveValues, images: str) -> str:
     """
     counts = values.of(100)
     referred = counts.found + counts.needless
-    if values.intervals:
-        positive_interval, negative_interval = values.intervals
-        positive = _with_interval(values.positive, positive_interval)
-        negative = _with_interval(values.negative, negative_interval)
-    else:
-        positive = _or_undefined(values.positive)
-        negative = _or_undefined(values.negative)
+    positive = _or_undefined(values.positive)
+    negative = _or_undefined(values.negative)
     of_100 = (
         f"Of 100 patients with one lesion each, {referred} are referred; "
         f"{counts.found} of these have a malignant lesion."
@@ -119,12 +119,18 @@ def about_the_patients(values: PredictiveValues, images: str) -> str:
     if math.isfinite(values.one_missed_in):
         patients = f"{values.one_missed_in:,.0f}"
         sentences.append(f"About one malignant lesion is missed in {patients} patients.")
-    if values.intervals:
-        sentences.append(INTERVAL_NOTE)
     sentences.append(
         f"Sensitivity and specificity come from {images}; measure them on your own images."
     )
     return " ".join(sentences)
+
+
+def patients_intervals(values: PredictiveValues) -> str:
+    """Return the intervals of `about_the_patients`, for a tooltip."""
+    if not values.intervals:
+        return "No 95 % CI: there are too few lesions at this threshold."
+    positive, negative = values.intervals
+    return f"95 % CI: PPV {_ends(positive)}, NPV {_ends(negative)}. {INTERVAL_NOTE}"
 
 
 def about_the_prevalence(measured: float, here: float, share: float, prevalence: float) -> str:
@@ -186,19 +192,12 @@ def about_the_turns(stability: Stability, threshold: float, *, with_facts: bool 
     return f"{sentence}."
 
 
-def _with_n(value: float | None, interval: Sequence[float] | None, images: str) -> str:
-    """Return "0.94 (95 % CI 0.92 to 0.96; 1,304 malignant images)", or the same without a CI."""
-    text = _or_undefined(value)
+def _ends(interval: Sequence[float] | None) -> str:
+    """Return "0.92 to 0.96", or that the interval is not defined."""
     if not interval:
-        return f"{text} ({images})"
-    low, high = map(two_digits, interval)
-    return f"{text} (95 % CI {low} to {high}; {images})"
-
-
-def _with_interval(value: float, interval: Sequence[float]) -> str:
-    """Return "0.94 (0.92 to 0.96)"."""
+        return "not defined"
     low, high = map(_or_undefined, interval)
-    return f"{_or_undefined(value)} ({low} to {high})"
+    return f"{low} to {high}"
 
 
 def _or_undefined(value: float | None) -> str:

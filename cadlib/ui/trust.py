@@ -50,8 +50,8 @@ def about_the_map(heat: Heatmap, measured: Trust | None) -> str:
     return " · ".join(parts)
 
 
-def trust_tile(measured: Trust | None) -> str:
-    """Return the three lines under a small map, as Markdown: its checks, and what they mean."""
+def trust_tile(heat: Heatmap, measured: Trust | None) -> str:
+    """Return the lines under a small map, as Markdown: peak, checks, and what they mean."""
     if measured is None:
         verdict = ":gray[checking]"
     elif measured.readable:
@@ -59,7 +59,8 @@ def trust_tile(measured: Trust | None) -> str:
     else:
         verdict = ":material/visibility_off: **do not interpret**"
     # Two spaces before the end of a line are a line break in Markdown.
-    return "  \n".join([*_checks(measured), verdict])
+    lines = [f"peak {heat.raw_peak:.2g}", *_checks(measured), verdict]
+    return "  \n".join(lines)
 
 
 def trust_line(
