@@ -29,7 +29,7 @@ from cadlib.evaluation.evaluate import AGE_BANDS
 from cadlib.images.patient import design_of
 from cadlib.metrics import classification
 from cadlib.metrics.operating_point import DEFAULT_OPERATING_POINT, choose_thresholds
-from cadlib.model import card
+from cadlib.model import card, metrics_file
 from cadlib.model.calibration import SMALL_PX
 from cadlib.model.golden import golden_json
 from cadlib.model.metadata import add_evidence
@@ -58,8 +58,6 @@ from cadlib.model.model import Model
 from cadlib.model.record import (
     CARD_FILE,
     GOLDEN_FILE,
-    METRICS_FILE,
-    read_checked_json,
     write_folder,
 )
 from cadlib.taxonomy import CODES
@@ -319,7 +317,7 @@ def write(folder: Path, validation: Images, probabilities: Floats) -> None:
     )
     model = Model.load(folder)
     record = replace(model.record, metadata=trial)
-    text = card.render(record, read_checked_json(folder, METRICS_FILE))
+    text = card.render(record, metrics_file.measured(folder, model.record))
     write_folder(
         folder, record, {CARD_FILE: text, GOLDEN_FILE: golden_json(model.with_record(record))}
     )

@@ -142,7 +142,7 @@ def random_metrics(made: record.ModelRecord) -> dict:
     return {
         **figures,
         "model": metrics_file.model_facts(made),
-        "data": {"name": "drawn", "split": "validation"},
+        "data": {"name": "drawn", "split": "validation", "images": 150},
         "rejected": {},
     }
 
@@ -1060,7 +1060,7 @@ def test_performance_shows_the_test_split_first_and_validation_on_request(app, t
     path = tiny_models / "tiny" / record.METRICS_FILE
     before = path.read_text(encoding="utf-8")
     validation = json.loads(before)
-    test = {**validation, "data": {"name": "drawn", "split": "test"}, "balanced_accuracy": 0.77}
+    test = {**validation, "data": {"name": "drawn", "split": "test", "images": 150}, "balanced_accuracy": 0.77}
     try:
         change_file(path.parent, path.name, json.dumps({**test, "validation": validation}))
         page = opened(app, "performance")

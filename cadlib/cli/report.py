@@ -1,7 +1,6 @@
 """Writes the metrics of a model as one HTML file."""
 
 import argparse
-import json
 import shlex
 import sys
 from pathlib import Path
@@ -18,7 +17,6 @@ from cadlib.cli.usage import (
 from cadlib.model.audit_result import ROLE
 from cadlib.model.record import (
     CARD_FILE,
-    METRICS_FILE,
     ModelRecord,
     find_model,
     read_checked,
@@ -107,11 +105,10 @@ def run(options: argparse.Namespace) -> int:
 
 def _own_figures(folder: Path) -> dict[str, Any]:
     """Return the metrics.json of a model, empty where it has none."""
-    content = read_checked(folder, METRICS_FILE)
-    if not content:
-        return {}
-    figures: dict[str, Any] = json.loads(content)
-    return figures
+    from cadlib.model import metrics_file
+
+    metrics = metrics_file.read(folder)
+    return metrics_file.to_json_dict(metrics) if metrics else {}
 
 
 def _card(folder: Path) -> str:

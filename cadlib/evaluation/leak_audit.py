@@ -23,14 +23,12 @@ from cadlib.data.pixel_cache import cached_pixels
 from cadlib.data.pixel_similarity import Details, details_in, likeness, shows_the_same
 from cadlib.data.splits import NEAR_DUPLICATE_BITS, SPLITS
 from cadlib.evaluation.features import cached_features
-from cadlib.model import card
+from cadlib.model import card, metrics_file
 from cadlib.model.audit_result import LEAKS, MAX_NAMED, LeakAudit, claim
 from cadlib.model.model import Model
 from cadlib.model.record import (
     CARD_FILE,
-    METRICS_FILE,
     ModelRecord,
-    read_checked_json,
     write_folder,
 )
 from cadlib.model.split import not_the_models, own_split
@@ -187,8 +185,8 @@ def write_into(
     May raise OSError.
     """
     audited = replace(record, audit=result)
-    figures = read_checked_json(folder, METRICS_FILE)
-    text = card.render(audited, figures)
+    metrics = metrics_file.measured(folder, record)
+    text = card.render(audited, metrics)
     write_folder(folder, audited, {CARD_FILE: text})
 
 

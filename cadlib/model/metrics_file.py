@@ -1,35 +1,8 @@
-"""Reads and writes metrics.json, the figures of a model.
+"""Reads and writes metrics.json, the metrics of a model.
 
-The record and the card of a model take their figures from it. `evaluate` writes such a file too,
-for any labelled set. It holds the result of `summary.summarise` (the figures, their intervals and
-curves), and:
-
-    n, n_malignant        images behind the figures of malignancy, and how many of them are
-                          malignant; all other figures are over the images with a diagnosis, whose
-                          number is the sum of `n_by_class`
-    unlabelled, unknown   images that were predicted and not counted: without a label, with UNK
-    operating_points      the model's thresholds with their sensitivity, specificity and counts here
-    prediction_sets       figures of the model's prediction sets here: see
-                          `summary.measured_sets`; not with metadata
-    validation            in a model folder, after the test split was read: the same figures of the
-                          validation split
-    subgroups             the summary without its curves, by image size, archive, age, sex and site
-    model, data           which weights, which images: of which split, of which subset by its name
-                          and its hash
-    metadata              with metadata only: number of images it changed, number with another top
-                          diagnosis, mean change of the malignant probability
-    rejected              image id -> reason why it could not be read
-    robustness            the effect of damage, where `robustness.measure` measured it for these
-                          weights
-    neighbours            in a model folder: how often similar cases have the true diagnosis (see
-                          `neighbours.fitting`)
-    saliency              how far the heatmaps can be trusted, where `sanity.measure` measured it
-                          for these weights
-    novelty               in a model folder: number of images called unknown (see `novelty.fitting`)
-    novelty_proof         in a model folder: how well unknown images are detected, where
-                          `benchmarks/novelty.py` measured it
-    across_archives       in a model folder: what other networks lost on an archive left out of
-                          training (see `across`)
+The record and the card of a model take their metrics from it. `evaluate` writes such a file too,
+for any labelled set: `EvaluationMetrics`. The types of all keys are in `metrics.summary_schema` and
+`metrics.conditions_schema`.
 """
 
 import json
@@ -38,16 +11,33 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import msgspec
+
 from cadlib import command_hints
 from cadlib.errors import ModelInvalid
+from cadlib.files.typed_json import convert, parse
+from cadlib.metrics.conditions_schema import (
+    AcrossArchives,
+    NoveltyProof,
+    Robustness,
+    SaliencyMetrics,
+    SimilarCases,
+    UnknownCounts,
+)
 from cadlib.metrics.operating_point import OperatingPoint
+from cadlib.metrics.summary_schema import (
+    DataFacts,
+    EvaluationMetrics,
+    MetricsObject,
+    ModelFacts,
+    Split,
+)
 from cadlib.model import card
 from cadlib.model.record import (
     CARD_FILE,
     METRICS_FILE,
     ModelRecord,
     read_checked,
-    read_checked_json,
     write_folder,
 )
 
@@ -55,21 +45,84 @@ from cadlib.model.record import (
 _ADDED = ("n_malignant", "malignant_ece", "malignant_reliability")
 
 
+class SplitFacts(DataFacts, frozen=True, kw_only=True):
+    """The images of a part of the model's own split."""
+
+    split: Split
+
+
+class SplitMetrics(EvaluationMetrics, frozen=True, kw_only=True):
+    """The metrics of a model on a part of its own split."""
+
+    model: ModelFacts
+    data: SplitFacts
+    rejected: dict[str, str]
+
+
+class Metrics(SplitMetrics, frozen=True, kw_only=True):
+    """The whole of metrics.json in a model folder.
+
+    The metrics of the test split lead once it was read, before that those of validation. A section
+    that was not measured for these weights is None.
+    """
+
+    validation: SplitMetrics | None = None
+    """The metrics of the validation split, where those of the test split lead."""
+    robustness: Robustness | None = None
+    saliency: SaliencyMetrics | None = None
+    neighbours: SimilarCases | None = None
+    novelty: UnknownCounts | None = None
+    novelty_proof: NoveltyProof | None = None
+    across_archives: AcrossArchives | None = None
+
+
+def read(folder: Path, name: str | None = None) -> Metrics | None:
+    """Return metrics.json of a model folder, None where the model has none.
+
+    `name` is that of the model for the command in an error; without it, that of the folder. Raise
+    ModelInvalid where the file changed since it was written, or where a field is wrong.
+    """
+    data = read_checked(folder, METRICS_FILE)
+    if data is None:
+        return None
+    return parse_metrics(data, folder / METRICS_FILE, name or folder.name)
+
+
+def parse_metrics(data: bytes, path: Path, name: str) -> Metrics:
+    """Return the metrics in the bytes of a metrics.json; see `read`."""
+    try:
+        return convert(parse(data, path), Metrics, path)
+    except ModelInvalid as error:
+        command = command_hints.evaluate_into(name)
+        raise ModelInvalid(f"{error} Or measure the model again: `{command}`.") from error
+
+
+def to_json_dict(metrics: MetricsObject) -> dict[str, Any]:
+    """Return metrics as the JSON object that metrics.json holds."""
+    # Through the text, so that a tuple becomes a list, as in the file.
+    content: dict[str, Any] = msgspec.json.decode(msgspec.json.encode(metrics))
+    return content
+
+
 def measured(folder: Path, record: ModelRecord) -> dict[str, Any]:
     """Return metrics.json of a model folder.
 
     Raise ModelInvalid when it is missing or of other weights.
     """
-    figures = read_checked_json(folder, METRICS_FILE)
-    measured_weights = figures.get("model", {}).get("weights_sha256")
-    if measured_weights != record.weights_sha256:
+    metrics = read(folder, record.name)
+    if metrics is None:
+        raise ModelInvalid(
+            f"Expected {folder / METRICS_FILE}, but this model has none. "
+            "Evaluate the model, or restore it."
+        )
+    if metrics.model.weights_sha256 != record.weights_sha256:
         command = command_hints.evaluate_into(record.name)
         raise ModelInvalid(
             f"Expected {folder / METRICS_FILE} to be of the model's weights, "
             f"{record.weights_sha256[:16]}…, but it is of others; "
             f"measure the model again with `{command}`."
         )
-    return figures
+    return to_json_dict(metrics)
 
 
 def write_into(folder: Path, record: ModelRecord, figures: dict[str, Any]) -> None:
@@ -79,10 +132,8 @@ def write_into(folder: Path, record: ModelRecord, figures: dict[str, Any]) -> No
     "validation", in whatever order they were measured. The thresholds stay; their sensitivity and
     specificity are those of the leading split. May raise OSError, as `rewrite`.
     """
-    former: dict[str, Any] = {}
-    if read_checked(folder, METRICS_FILE) is not None:
-        former = read_checked_json(folder, METRICS_FILE)
-    joined = join_splits(figures, former)
+    former = read(folder, record.name)
+    joined = join_splits(figures, to_json_dict(former) if former else {})
     points = operating_points(joined)
     rewrite(folder, replace(record, operating_points=points), joined)
 

@@ -17,7 +17,7 @@ from typing import Any
 
 from cadlib.errors import ModelInvalid
 from cadlib.files.typed_json import shown
-from cadlib.model import card, golden, manifest
+from cadlib.model import card, golden, manifest, metrics_file
 from cadlib.model.model import Model
 from cadlib.model.record import (
     CARD_FILE,
@@ -78,8 +78,10 @@ def _rewrite(model: Model, contents: dict[str, bytes]) -> None:
     files = {name: data for name, data in contents.items() if name != RECORD_FILE}
     files[GOLDEN_FILE] = golden.golden_json(model).encode()
     if METRICS_FILE in files:
-        figures = json.loads(files[METRICS_FILE])
-        files[CARD_FILE] = card.render(model.record, figures).encode()
+        path = model.folder / METRICS_FILE
+        metrics = metrics_file.parse_metrics(files[METRICS_FILE], path, model.record.name)
+        text = card.render(model.record, metrics_file.to_json_dict(metrics))
+        files[CARD_FILE] = text.encode()
     write_folder(model.folder, model.record, files)
 
 

@@ -15,7 +15,7 @@ from cadlib import command_hints
 from cadlib.assessment import assess_batch
 from cadlib.errors import CadError, ModelInvalid
 from cadlib.images import read_image
-from cadlib.model import record
+from cadlib.model import metrics_file, record
 from cadlib.model.model import Model
 from cadlib.model.record import ModelRecord
 from cadlib.ui.text import plain
@@ -76,19 +76,10 @@ def model_metrics(name: str | None = None) -> dict[str, Any] | None:
 
     Raise ModelInvalid if it cannot be used.
     """
-    folder = _folder_of(name)
-    if record.read_checked(folder, record.METRICS_FILE) is None:
+    metrics = metrics_file.read(_folder_of(name), name)
+    if metrics is None:
         return None
-    measured = record.read_checked_json(folder, record.METRICS_FILE)
-    data = measured.get("data", {})
-    if "intervals" not in measured or "split" not in data:
-        path = folder / record.METRICS_FILE
-        command = command_hints.evaluate_into(name or folder.name)
-        raise ModelInvalid(
-            f"Expected a split and intervals in {path}, but an earlier version wrote this file. "
-            f"Re-evaluate the model: `{command}`."
-        )
-    return measured
+    return metrics_file.to_json_dict(metrics)
 
 
 def model_card(name: str | None = None) -> str:

@@ -1,0 +1,378 @@
+"""States the types of a model's metrics under other conditions.
+
+These are sections of metrics.json in a model folder: damaged images, other archives, heatmaps,
+similar cases and unknown images.
+"""
+
+from typing import Annotated, TypeAlias
+
+from msgspec import Meta
+
+from cadlib.metrics.summary_schema import (
+    Count,
+    Difference,
+    DifferenceInterval,
+    Digest,
+    MetricsObject,
+    ModelFacts,
+    Share,
+    ShareInterval,
+    ShareIntervals,
+    Shares,
+    Split,
+    Value,
+    ValueInterval,
+)
+
+Differences: TypeAlias = dict[str, Difference | None]
+DifferenceIntervals: TypeAlias = dict[str, DifferenceInterval]
+Values: TypeAlias = dict[str, Value | None]
+ValueIntervals: TypeAlias = dict[str, ValueInterval]
+Setting: TypeAlias = bool | int | float | str | None
+_RUN_KEYS = {"with_archive": "with", "without_archive": "without"}
+"""Field -> its key in metrics.json; "with" is a keyword of Python."""
+
+
+class SplitName(MetricsObject, frozen=True, kw_only=True):
+    """A split of a data set."""
+
+    name: str
+    split: Split
+
+
+class Sample(MetricsObject, frozen=True, kw_only=True):
+    """How the images were sampled from those of the split."""
+
+    of: Count
+    """Images that the sample is drawn from."""
+    strata: str
+    seed: int
+
+
+class CleanIntervals(MetricsObject, frozen=True, kw_only=True):
+    """The 95 % intervals of `CleanMetrics`."""
+
+    balanced_accuracy: ShareInterval
+    malignant_auc: ShareInterval
+    accuracy: ShareInterval
+
+
+class CleanMetrics(MetricsObject, frozen=True, kw_only=True):
+    """The metrics of the unchanged images."""
+
+    balanced_accuracy: Share | None
+    malignant_auc: Share | None
+    accuracy: Share | None
+    intervals: CleanIntervals
+
+
+class FallIntervals(MetricsObject, frozen=True, kw_only=True):
+    """The 95 % intervals of the falls under one kind of damage, by strength."""
+
+    balanced_accuracy_fall: DifferenceIntervals
+    malignant_auc_fall: DifferenceIntervals
+    accuracy_fall: DifferenceIntervals
+
+
+class Corruption(MetricsObject, frozen=True, kw_only=True):
+    """The metrics under one kind of damage, by strength: "1" to "5", and "mean" over them.
+
+    A fall is the metric of the clean images minus that of the damaged ones.
+    """
+
+    intervals: FallIntervals
+    balanced_accuracy_fall: Differences
+    balanced_accuracy: Shares
+    malignant_auc_fall: Differences
+    malignant_auc: Shares
+    accuracy_fall: Differences
+    accuracy: Shares
+    relative_error: Value | None
+    """Error over the strengths divided by the clean error: 1 where damage does no harm."""
+
+
+class MeanFallIntervals(MetricsObject, frozen=True, kw_only=True):
+    """The 95 % intervals of `MeanCorruption`."""
+
+    balanced_accuracy_fall: DifferenceInterval
+    malignant_auc_fall: DifferenceInterval
+    accuracy_fall: DifferenceInterval
+
+
+class MeanCorruption(MetricsObject, frozen=True, kw_only=True):
+    """The means over all kinds of damage."""
+
+    balanced_accuracy_fall: Difference | None
+    malignant_auc_fall: Difference | None
+    accuracy_fall: Difference | None
+    relative_error: Value | None
+    intervals: MeanFallIntervals
+
+
+class FlipIntervals(MetricsObject, frozen=True, kw_only=True):
+    """The 95 % intervals of `Flips`."""
+
+    rate: ShareIntervals
+    malignant_shift: ShareInterval
+
+
+class Flips(MetricsObject, frozen=True, kw_only=True):
+    """How rotated and mirrored views change the predictions."""
+
+    rate: Shares
+    """Share of images with another top diagnosis, by view, in the "mean" and in "any" view."""
+    malignant_shift: Share | None
+    """Mean absolute change of the malignant probability."""
+    malignant_shift_95th_percentile: Share | None
+    intervals: FlipIntervals
+
+
+class Robustness(MetricsObject, frozen=True, kw_only=True):
+    """The effect of damaged and rotated images; see `evaluation.robustness`."""
+
+    model: ModelFacts
+    data: SplitName
+    sample: Sample
+    rejected: dict[str, str]
+    """Image id -> why it could not be read."""
+    n: Count
+    n_lesions: Count
+    n_classes: Count
+    n_by_class: dict[str, Count]
+    clean: CleanMetrics
+    corruptions: dict[str, Corruption]
+    mean: MeanCorruption
+    flips: Flips
+
+
+class DiagnosisMapIntervals(MetricsObject, frozen=True, kw_only=True):
+    """The 95 % intervals of `DiagnosisMaps`."""
+
+    faithfulness: ValueIntervals
+    unreadable: ShareIntervals
+
+
+class DiagnosisMaps(MetricsObject, frozen=True, kw_only=True):
+    """The metrics of the usual method's maps by the code of the explained diagnosis."""
+
+    n: dict[str, Count]
+    faithfulness: Values
+    unreadable: Shares
+    intervals: DiagnosisMapIntervals
+
+
+class MapLimits(MetricsObject, frozen=True, kw_only=True):
+    """The values that 95 % of the random maps stay below."""
+
+    faithfulness: Value | None
+    stability: Value | None
+
+
+class MapIntervals(MetricsObject, frozen=True, kw_only=True):
+    """The 95 % intervals of `SaliencyMetrics` by method."""
+
+    faithfulness: ValueIntervals
+    stability: ValueIntervals
+    untrained_likeness: ValueIntervals
+    untrained_faithfulness: ValueIntervals
+    unreadable: ShareIntervals
+    gain: ValueIntervals
+
+
+class SaliencyMetrics(MetricsObject, frozen=True, kw_only=True):
+    """How far the heatmaps can be trusted, by method; see `evaluation.saliency_benchmark`."""
+
+    model: ModelFacts
+    data: SplitName
+    sample: Sample
+    rejected: dict[str, str]
+    """Image id -> why it could not be read."""
+    n: Count
+    n_lesions: Count
+    faithfulness: Values
+    """Area between the curves of insertion and deletion; also of "random" and "centre"."""
+    stability: Values
+    """Mean correlation with the maps of the turned image; also of "random"."""
+    untrained_likeness: Values
+    """Correlation with the map of a network of random weights."""
+    untrained_faithfulness: Values
+    unreadable: Shares
+    """Share of maps that are not called readable."""
+    gain: Values
+    """Faithfulness minus that of the method that comes with each prediction."""
+    by_diagnosis: DiagnosisMaps
+    limits: MapLimits
+    best: str
+    """Method with the highest faithfulness."""
+    intervals: MapIntervals
+
+
+class TwoRuns(MetricsObject, frozen=True, kw_only=True, rename=_RUN_KEYS):
+    """A metric of a network with the archive in training, and of one without it."""
+
+    with_archive: Share | None
+    without_archive: Share | None
+    change: Difference | None
+
+
+class TwoRunsIntervals(MetricsObject, frozen=True, kw_only=True, rename=_RUN_KEYS):
+    """The 95 % intervals of `TwoRuns`."""
+
+    with_archive: ShareInterval
+    without_archive: ShareInterval
+    change: DifferenceInterval
+
+
+class ArchiveIntervals(MetricsObject, frozen=True, kw_only=True):
+    """The 95 % intervals of `ArchiveLeftOut`, paired over lesions."""
+
+    balanced_accuracy: TwoRunsIntervals
+    malignant_auc: TwoRunsIntervals
+    melanoma_auc: TwoRunsIntervals
+
+
+class ArchiveLeftOut(MetricsObject, frozen=True, kw_only=True):
+    """The loss on the images of an archive that was left out of training."""
+
+    n: Count
+    n_lesions: Count
+    n_classes: Count
+    balanced_accuracy: TwoRuns
+    malignant_auc: TwoRuns
+    melanoma_auc: TwoRuns
+    intervals: ArchiveIntervals
+    trained_on: Count
+    """Training images of the run without the archive."""
+    left_out: Count
+    """Training images of the archive."""
+
+
+class AcrossArchives(MetricsObject, frozen=True, kw_only=True):
+    """The loss of networks on an archive left out of training; see `training.cross_archive`."""
+
+    data: str
+    """Name of the data set."""
+    split_sha256: Digest
+    recipe: dict[str, Setting]
+    """The settings of every run."""
+    steps: Count
+    """Steps of every run."""
+    git_commit: str
+    archives: dict[str, ArchiveLeftOut]
+
+
+class MeasuredSplit(MetricsObject, frozen=True, kw_only=True):
+    """The split that similar cases were measured on."""
+
+    split: Split
+
+
+class CaseIntervals(MetricsObject, frozen=True, kw_only=True):
+    """The 95 % intervals of `SimilarCases`."""
+
+    precision: ShareInterval
+    precision_by_class: ShareIntervals
+    by_chance: ShareInterval
+    vote_accuracy: ShareInterval
+    vote_sensitivity: ShareIntervals
+    model_accuracy: ShareInterval
+    model_sensitivity: ShareIntervals
+    right_when_agreeing: ShareIntervals
+
+
+class SimilarCases(MetricsObject, frozen=True, kw_only=True):
+    """How often similar cases have the true diagnosis; see `training.similar_case_index`."""
+
+    data: MeasuredSplit
+    k: Count
+    """Cases shown of each image."""
+    n: Count
+    n_lesions: Count
+    n_by_class: dict[str, Count]
+    n_agreeing: dict[str, Count]
+    """Images by the number of cases with the model's top diagnosis: "0" to k."""
+    taken_for_training: Count
+    """Images that were taken for a training image, which none is."""
+    precision: Share | None
+    """Share of the cases with the true diagnosis."""
+    precision_by_class: Shares
+    by_chance: Share | None
+    """The same share of random training images."""
+    vote_accuracy: Share | None
+    """Share of images whose most frequent diagnosis among the cases is the true one."""
+    vote_sensitivity: Shares
+    model_accuracy: Share | None
+    model_sensitivity: Shares
+    right_when_agreeing: Shares
+    """Share of right top diagnoses, by the keys of `n_agreeing`."""
+    intervals: CaseIntervals
+
+
+class UnknownCount(MetricsObject, frozen=True, kw_only=True):
+    """How many of `n` images are called unknown."""
+
+    n: Annotated[int, Meta(ge=1)]
+    unknown: Count
+
+
+class UnknownCounts(MetricsObject, frozen=True, kw_only=True):
+    """Images of a split that are called unknown; see `training.novelty_detector`."""
+
+    split: Split
+    unknown: dict[str, UnknownCount]
+    """By kind of image: all, size, archive, diagnosis."""
+
+
+class Detection(MetricsObject, frozen=True, kw_only=True):
+    """How well far images are told from validation images."""
+
+    n: Count
+    auroc: Share
+    """Area under the ROC curve."""
+    fpr: Share
+    """Share of far images that pass where 95 % of the validation images do."""
+
+
+class MethodDetection(MetricsObject, frozen=True, kw_only=True):
+    """The results of a method on the images that chose it, and on all others."""
+
+    choice: Detection
+    proof: Detection
+
+
+class LimitDetection(Detection, frozen=True, kw_only=True):
+    """The results of the model's own detector with its limit."""
+
+    known: Share
+    """Share of the images that are called known."""
+
+
+class KindDetection(Detection, frozen=True, kw_only=True):
+    """The results of the model's own detector on a kind of far images."""
+
+    sources: Count
+    """Images before they were cropped."""
+    known: Share
+
+
+class FarDetection(MetricsObject, frozen=True, kw_only=True):
+    """How well images that are no dermoscopy of a lesion are detected."""
+
+    methods: dict[str, MethodDetection]
+    kinds: dict[str, KindDetection]
+    proof: LimitDetection
+
+
+class NoveltyProof(MetricsObject, frozen=True, kw_only=True):
+    """How well unknown images are detected; see `benchmarks/novelty.py`."""
+
+    sha256: Digest
+    """Of the detector that was measured."""
+    far: FarDetection
+    damaged: dict[str, tuple[Share, ...]]
+    """Share of damaged images that are called unknown, by damage and strength."""
+    corners: Share
+    """Share of corners without a lesion that are called unknown."""
+    near: dict[str, dict[str, int | float]] | None = None
+    """By the code of a diagnosis left out of training: `n` and `known` images, `accuracy`, and the
+    area under the ROC curve of each method."""
