@@ -39,8 +39,9 @@ from cadlib.network.backbones import build, load_pretrained
 from cadlib.taxonomy import CODES
 from cadlib.training.augment import augment
 from cadlib.training.config import TrainConfig
-from cadlib.training.loop import input_spec, train
+from cadlib.training.loop import train
 from cadlib.training.run import HISTORY_FILE
+from cadlib.training.setup import input_spec
 
 DEFAULTS = TrainConfig()
 CONFIG = replace(DEFAULTS, epochs=2, first_px=DEFAULTS.last_px, validation=0.06, test=0.0)

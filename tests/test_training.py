@@ -21,8 +21,9 @@ from cadlib.taxonomy import CODES
 from cadlib.training import loop, run
 from cadlib.training.checkpoint import previous
 from cadlib.training.config import TrainConfig
-from cadlib.training.loop import Stopped, StopRequest, normalise, train
+from cadlib.training.loop import normalise, train
 from cadlib.training.monitor import CURVES_FOLDER, RunReader, State
+from cadlib.training.processes import Stopped, StopRequest, check_temporary_folder
 from cadlib.training.run import CHECKPOINT_FILE, HISTORY_FILE, Curves
 
 ROOT = Path(__file__).parent.parent
@@ -446,4 +447,4 @@ def test_a_temporary_folder_with_a_long_path_is_refused_before_training(
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path / ("a" * 90)))
     with pytest.raises(TrainingFailed, match="Set TMPDIR to a shorter one"):
         train(synthetic_dataset, tmp_path / "run", replace(CONFIG, workers=1))
-    loop.check_temporary_folder(0)  # without workers there are no sockets
+    check_temporary_folder(0)  # without workers there are no sockets

@@ -13,7 +13,14 @@ from cadlib.data.subsets import Subset
 from cadlib.errors import TrainingFailed
 from cadlib.images.preprocess import InputSpec
 from cadlib.training import data as training_data
-from cadlib.training.data import LEFT_OUT, BatchPlan, Crops, FoldPlan, read_training_data
+from cadlib.training.data import (
+    LEFT_OUT,
+    BatchPlan,
+    Crops,
+    FoldPlan,
+    SplitRequest,
+    read_training_data,
+)
 from tests.partial import change_labels
 
 SPEC = InputSpec(32, "bicubic", (0.5, 0.5, 0.5), (0.5, 0.5, 0.5))
@@ -25,7 +32,13 @@ def cache(tmp_path, monkeypatch):
 
 
 def read(folder, say=lambda _: None, leave_out="", subset=None):
-    return read_training_data(folder, SPEC, 0, (0.2, 0.2), say, leave_out, subset)
+    request = SplitRequest(0, 0.2, 0.2, leave_out, subset)
+    return read_training_data(folder, SPEC, request, say)
+
+
+def read_planned(folder, fold_plan, seed=0, log=lambda _: None):
+    request = SplitRequest(seed, 0.2, 0.2, fold_plan=fold_plan)
+    return read_training_data(folder, SPEC, request, log)
 
 
 def plan(first_step=0, rank=0, world_size=1, rows=50, epoch_images=None):
@@ -271,9 +284,7 @@ def test_folds_leave_the_test_images_alone_and_validate_every_other_image_once(
     validated = []
     for fold in range(3):
         plan = FoldPlan(existing_split, n_folds=3, fold=fold)
-        data = read_training_data(
-            synthetic_dataset, SPEC, 0, (0.2, 0.2), lambda _: None, fold_plan=plan
-        )
+        data = read_planned(synthetic_dataset, plan)
         parts = data.parts.set_axis(data.table["image"])
         assert parts.index[parts == "test"].equals(before.index[before["split"] == "test"])
         assert data.groups.tolist() == before.loc[data.table["image"], "lesion_group"].tolist()
@@ -283,9 +294,7 @@ def test_folds_leave_the_test_images_alone_and_validate_every_other_image_once(
 
 def test_without_folds_an_existing_split_is_followed_as_it_is(synthetic_dataset, existing_split):
     plan = FoldPlan(existing_split)
-    data = read_training_data(
-        synthetic_dataset, SPEC, 9, (0.2, 0.2), lambda _: None, fold_plan=plan
-    )
+    data = read_planned(synthetic_dataset, plan, seed=9)
     assert data.split_csv == existing_split.read_text()
 
 
@@ -295,9 +304,7 @@ def test_images_that_the_split_does_not_name_are_left_out_and_said(
     lines = existing_split.read_text().splitlines(keepends=True)
     existing_split.write_text("".join(lines[:-1]))
     said = []
-    data = read_training_data(
-        synthetic_dataset, SPEC, 0, (0.2, 0.2), said.append, fold_plan=FoldPlan(existing_split)
-    )
+    data = read_planned(synthetic_dataset, FoldPlan(existing_split), log=said.append)
     assert len(data.table) == 95
     assert any("1 images are left out" in line for line in said)
 
@@ -306,6 +313,4 @@ def test_a_split_of_other_images_is_refused(synthetic_dataset, tmp_path):
     other = tmp_path / "other.csv"
     other.write_text("image,lesion_group,split\nISIC_0,0,train\n")
     with pytest.raises(TrainingFailed, match="none of 96 is"):
-        read_training_data(
-            synthetic_dataset, SPEC, 0, (0.2, 0.2), lambda _: None, fold_plan=FoldPlan(other)
-        )
+        read_planned(synthetic_dataset, FoldPlan(other))

@@ -39,6 +39,27 @@ class FoldPlan:
     fold: int = 0
 
 
+@dataclass(frozen=True)
+class SplitRequest:
+    """The images of a run, and how they are split.
+
+    `validation` and `test` are shares of the images, 0 to 1. The training images of the archive
+    `leave_out` become LEFT_OUT; validation and test stay as they are.
+
+    With a `subset` only its images are split, and the name of the data includes its name. Two of
+    its images stay together where the ids of a third image outside it join them to one lesion.
+
+    With a `fold_plan` the split is that of its file, not a new one.
+    """
+
+    seed: int
+    validation: float
+    test: float
+    leave_out: str = ""
+    subset: Subset | None = None
+    fold_plan: FoldPlan | None = None
+
+
 MOST_COMPARED = 60_000
 """Images whose pairs are all compared: this takes four minutes on two cores."""
 LEFT_OUT = "left out"
@@ -83,56 +104,39 @@ class TrainingData:
 
 
 def read_training_data(
-    folder: Path,
-    spec: InputSpec,
-    seed: int,
-    shares: tuple[float, float],
-    log: Callable[[str], None],
-    leave_out: str = "",
-    subset: Subset | None = None,
-    fold_plan: FoldPlan | None = None,
+    folder: Path, spec: InputSpec, request: SplitRequest, log: Callable[[str], None]
 ) -> TrainingData:
     """Open a folder of ISIC layout, split it by lesion, and cache its pixels.
 
-    `shares` are those of validation and test. Images that cannot be read are left out and logged.
-    The training images of the archive `leave_out` become LEFT_OUT; validation and test stay as they
-    are.
-
-    With a `fold_plan` the split is that of its file, not a new one. Images that the file does not
-    name are left out and logged.
-
-    With a `subset` only its images are split, and `name` includes its name. Two of its images stay
-    together where the ids of a third image outside it join them to one lesion.
+    Images that cannot be read are left out and logged, and so are those that the file of a
+    `fold_plan` does not name.
 
     Raise DatasetInvalid for a folder without usable images. Raise TrainingFailed for an unknown
     archive, and when a class has no image in training or in validation: without a frequency its
     logits cannot be adjusted, and a drop of its figures would not show the effect of a camera.
     """
-    dataset = _open(folder, subset)
+    dataset = _open(folder, request.subset)
     log(str(dataset.report))
     labelled = _labelled(dataset, log)
-    _check_archive(labelled, leave_out, folder)
+    _check_archive(labelled, request.leave_out, folder)
     table, hashes = _readable(dataset, labelled, log)
-    if fold_plan:
-        table, groups, whole = _planned_split(table, fold_plan, seed, log)
+    if request.fold_plan:
+        # First the split: it leaves out images whose pixels are then not needed.
+        table, groups, whole = _planned_split(table, request.fold_plan, request.seed, log)
         pixels = _pixels(table, spec)
     else:
+        # First the pixels: images that look the same are kept together.
         pixels = _pixels(table, spec)
         groups = splits.lesion_groups(table, hashes, _alike(pixels, log))
-        validation, test = shares
-        try:
-            whole = splits.split(table, groups, seed=seed, validation=validation, test=test)
-        except ValueError as error:
-            raise TrainingFailed(f"The images of {folder} cannot be split: {error}") from error
-    in_left_out_archive = table["archive"] == leave_out
-    parts = whole.mask((whole == "train") & in_left_out_archive, LEFT_OUT)
+        whole = _new_split(table, groups, request, folder)
+    parts = _without_archive(table, whole, request.leave_out)
     log(f"{groups.nunique():,} lesions")
     _check_parts(table["diagnosis"], parts, log)
     return TrainingData(
         name=dataset.name,
         table=table,
         pixels=pixels,
-        labels=table["diagnosis"].map(CODES.index).to_numpy(np.int64),
+        labels=_class_numbers(table),
         groups=groups,
         parts=parts,
         split_csv=splits.split_csv(table, groups, whole),
@@ -147,8 +151,10 @@ def _open(folder: Path, subset: Subset | None) -> IsicDataset:
         return dataset
     # Lesions are joined before images are dropped: one outside the subset may join two inside it.
     joined = splits.lesion_groups(dataset.table).astype("str")
-    grouped = replace(dataset, table=dataset.table.assign(lesion_group=joined))
+    grouped_table = dataset.table.assign(lesion_group=joined)
+    grouped = replace(dataset, table=grouped_table)
     selected = subset.of(grouped)
+    # The hash tells two subsets of one name apart.
     name = f"{selected.name}, subset {subset.name} ({subset.sha256[:16]})"
     return replace(selected, name=name)
 
@@ -169,6 +175,7 @@ def _labelled(dataset: IsicDataset, log: Callable[[str], None]) -> pd.DataFrame:
 
 
 def _check_archive(labelled: pd.DataFrame, leave_out: str, folder: Path) -> None:
+    """Raise TrainingFailed where no labelled image is of the archive to leave out."""
     archives = sorted(labelled["archive"].dropna().unique())
     if leave_out and leave_out not in archives:
         raise TrainingFailed(
@@ -178,6 +185,7 @@ def _check_archive(labelled: pd.DataFrame, leave_out: str, folder: Path) -> None
 
 
 def _pixels(table: pd.DataFrame, spec: InputSpec) -> Pixels:
+    """Return the decoded pixels of each row, from the cache where they are in it."""
     with ProgressBars() as progress:
         return cached_pixels(table, spec, progress)
 
@@ -188,19 +196,53 @@ def _readable(
     """Return the images that can be decoded and their perceptual hashes; log the others."""
     with ProgressBars() as progress:
         hashes = splits.perceptual_hashes(labelled, progress)
-    unreadable = labelled["image"].drop(hashes.index)
-    if len(unreadable):
-        names = ", ".join(unreadable[:_NAMED_UNREADABLE])
-        more = " …" if len(unreadable) > _NAMED_UNREADABLE else ""
-        log(f"{len(unreadable):,} images cannot be decoded and are left out: {names}{more}")
+    _log_unreadable(labelled["image"].drop(hashes.index), log)
     if not len(hashes):
         raise TrainingFailed(
             f"Expected labelled images in {dataset.name} but none of its {len(dataset.table):,} "
             f"images can be read and has one of the diagnoses {', '.join(CODES)}; "
             "training needs the ground-truth CSV."
         )
-    readable = labelled.loc[hashes.index].reset_index(drop=True)
-    return readable, hashes.reset_index(drop=True)
+    readable = labelled.loc[hashes.index]
+    # Rows are numbered as in the pixel cache from here on.
+    return readable.reset_index(drop=True), hashes.reset_index(drop=True)
+
+
+def _log_unreadable(images: pd.Series, log: Callable[[str], None]) -> None:
+    """Log how many images cannot be decoded, and the names of some."""
+    if not len(images):
+        return
+    named = images[:_NAMED_UNREADABLE]
+    names = ", ".join(named)
+    more = " …" if len(images) > _NAMED_UNREADABLE else ""
+    log(f"{len(images):,} images cannot be decoded and are left out: {names}{more}")
+
+
+def _class_numbers(table: pd.DataFrame) -> NDArray[np.int64]:
+    """Return the place of each row's diagnosis in CODES."""
+    numbers = table["diagnosis"].map(CODES.index)
+    return numbers.to_numpy(np.int64)
+
+
+def _new_split(
+    table: pd.DataFrame, groups: "pd.Series[int]", request: SplitRequest, folder: Path
+) -> "pd.Series[str]":
+    """Return the split of each image, drawn with the seed of the run."""
+    try:
+        return splits.split(
+            table, groups, seed=request.seed, validation=request.validation, test=request.test
+        )
+    except ValueError as error:
+        raise TrainingFailed(f"The images of {folder} cannot be split: {error}") from error
+
+
+def _without_archive(
+    table: pd.DataFrame, whole: "pd.Series[str]", leave_out: str
+) -> "pd.Series[str]":
+    """Return the splits with LEFT_OUT for the training images of the archive `leave_out`."""
+    in_archive = table["archive"] == leave_out
+    in_training = whole == "train"
+    return whole.mask(in_training & in_archive, LEFT_OUT)
 
 
 def _planned_split(
@@ -209,6 +251,7 @@ def _planned_split(
     """Return the images that the plan's file names, their lesion groups, and their splits."""
     rows = splits.read_split(plan.split_csv)
     selected = splits.select(table, rows)
+    # No image in common: the file is of another data set.
     if selected.empty:
         raise TrainingFailed(
             f"Expected images that {plan.split_csv} names but none of {len(table):,} is. "
@@ -296,7 +339,8 @@ class Crops(Dataset[tuple[Tensor, Tensor]]):
         self._least_crop = least_crop
 
     def __getitem__(self, crop: Crop) -> tuple[Tensor, Tensor]:
-        pixels = torch.from_numpy(self._pixels[crop.row])
+        stored = self._pixels[crop.row]
+        pixels = torch.from_numpy(stored)
         # (side, side, 3) to (3, side, side)
         image = pixels.permute(2, 0, 1)
         augmented = augment(image, crop.side_px, crop.seed, self._least_crop)
@@ -328,6 +372,7 @@ class BatchPlan(Sampler[list[Crop]]):
         world_size: int = 1,
     ) -> None:
         self._epoch_images = epoch_images or len(rows)
+        # The images left at the end of an epoch would make a small batch, with a noisy gradient.
         self.steps_per_epoch = self._epoch_images // batch_size
         if batch_size > len(rows) or batch_size % world_size:
             raise TrainingFailed(
@@ -349,20 +394,32 @@ class BatchPlan(Sampler[list[Crop]]):
         for step in range(self.first_step, self.steps):
             epoch, batch = divmod(step, self.steps_per_epoch)
             if batch == 0 or step == self.first_step:
-                # Both depend on the epoch alone, so a resumed run draws the same images.
-                order_rng = np.random.default_rng((self._seed, epoch))
-                order = self._order(order_rng)
-                seed_rng = np.random.default_rng((self._seed, epoch, 1))
-                seeds = seed_rng.integers(0, 2**62, len(order))
+                order, seeds = self._draw_epoch(epoch)
+            side_px = self._side_px(epoch)
             start = batch * self._batch_size
             batch_positions = range(start, start + self._batch_size)
-            own_positions = batch_positions[self._share]
-            side_px = self._side_px(epoch)
-            yield [Crop(int(order[i]), int(seeds[i]), side_px) for i in own_positions]
+            crops = []
+            # Every process draws the same epoch, and takes its own share of each batch.
+            for position in batch_positions[self._share]:
+                crop = Crop(int(order[position]), int(seeds[position]), side_px)
+                crops.append(crop)
+            yield crops
+
+    def _draw_epoch(self, epoch: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        """Return the rows of an epoch in its order, and the seed of each crop.
+
+        They depend on the seed and the epoch alone, so a resumed run draws the same images.
+        """
+        order_rng = np.random.default_rng((self._seed, epoch))
+        order = self._order(order_rng)
+        # A generator of its own: the seeds do not depend on how the order is drawn.
+        seed_rng = np.random.default_rng((self._seed, epoch, 1))
+        seeds = seed_rng.integers(0, 2**62, len(order))
+        return order, seeds
 
     def _order(self, rng: np.random.Generator) -> NDArray[np.int64]:
         """Return the rows of an epoch, in its order."""
-        rounds = math.ceil(self._epoch_images / len(self._rows))
-        shuffled = [rng.permutation(self._rows) for _ in range(rounds)]
+        n_rounds = math.ceil(self._epoch_images / len(self._rows))
+        shuffled = [rng.permutation(self._rows) for _ in range(n_rounds)]
         order = np.concatenate(shuffled)
         return order[: self._epoch_images]
