@@ -137,6 +137,7 @@ def check_side(network: nn.Module, side_px: int) -> None:
 
 
 def _transformer_arguments(backbone: str, input_px: int) -> dict[str, Any]:
+    """Return timm's arguments for a transformer that averages its tokens at sides of any length."""
     if not is_model_in_modules(backbone, ["vision_transformer"]):
         return {}
     return {"img_size": input_px, "dynamic_img_size": True, "global_pool": "avg", "fc_norm": False}
@@ -157,6 +158,7 @@ def network_of(model: Model) -> nn.Module:
 
 
 def _build_network(state: weights.State, record: ModelRecord, folder: Path) -> nn.Module:
+    """Build the network of a record with its weights, frozen."""
     try:
         network = build(record.backbone, record.input.size_px)
     except TrainingFailed as error:
@@ -194,7 +196,10 @@ def arrays_of(network: nn.Module) -> weights.State:
 
 def load_arrays(network: nn.Module, state: weights.State) -> None:
     """Load weights into a network, in place. Raise RuntimeError for those of another network."""
-    tensors = {name: torch.tensor(array) for name, array in state.items()}
+    tensors = {}
+    for name, array in state.items():
+        # A copy: the arrays may be read-only.
+        tensors[name] = torch.tensor(array)
     network.load_state_dict(tensors)
 
 
@@ -203,11 +208,14 @@ def private_copy(network: nn.Module, layer: str) -> tuple[nn.Module, nn.Module]:
 
     It takes milliseconds. Hooks on a shared network would also catch the inputs of other threads.
     """
-    shared = (*network.parameters(), *network.buffers())
+    shared = [*network.parameters(), *network.buffers()]
     # deepcopy returns the objects in its memo without copying them.
-    memo: dict[int, Any] = {id(tensor): tensor for tensor in shared}
+    memo: dict[int, Any] = {}
+    for tensor in shared:
+        memo[id(tensor)] = tensor
     copied = deepcopy(network, memo)
-    return copied, copied.get_submodule(layer)
+    copied_layer = copied.get_submodule(layer)
+    return copied, copied_layer
 
 
 def load_pretrained(network: nn.Module, backbone: str, input_px: int) -> str:
@@ -216,6 +224,7 @@ def load_pretrained(network: nn.Module, backbone: str, input_px: int) -> str:
     The source is the package in `pretrained.PACKAGES`, if there is one, else timm's hub. Raise
     TrainingFailed when the weights cannot be loaded.
     """
+    # The pretrained head has the same shape but knows nothing of these eight classes.
     head = network.get_classifier()  # type: ignore[operator]
     head_state = {name: tensor.clone() for name, tensor in head.state_dict().items()}
     package = PACKAGES.get(backbone)
@@ -254,8 +263,11 @@ def saliency_layer(network: nn.Module) -> str:
     the module is identified by its output, (1, C, h, w) with h > 1, not by its name. Raise
     TrainingFailed for a network that has none.
     """
-    shapes = _output_shapes(network)
-    maps = [name for name, shape in shapes if len(shape) == 4 and shape[2] > 1]
+    maps = []
+    for name, shape in _output_shapes(network):
+        # After the pooling the output has one place, or two dimensions.
+        if len(shape) == 4 and shape[2] > 1:
+            maps.append(name)
     if not maps:
         raise TrainingFailed(
             "Expected a convolutional network with a feature map before its head but found none."
@@ -271,8 +283,10 @@ def _output_shapes(network: nn.Module) -> list[tuple[str, tuple[int, ...]]]:
     shapes: list[tuple[str, tuple[int, ...]]] = []
 
     def record_shape(name: str, _module: nn.Module, _inputs: object, output: object) -> None:
+        # Some modules return several tensors: no feature map is among these.
         if isinstance(output, torch.Tensor):
-            shapes.append((name, tuple(output.shape)))
+            shape = tuple(output.shape)
+            shapes.append((name, shape))
 
     hooks = []
     for name, module in network.named_modules():
@@ -281,9 +295,10 @@ def _output_shapes(network: nn.Module) -> list[tuple[str, tuple[int, ...]]]:
             hooks.append(module.register_forward_hook(partial(record_shape, name)))
     was_training = network.training
     device = next(network.parameters()).device
+    image = torch.zeros(1, 3, 112, 112, device=device)
     try:
         with torch.inference_mode():
-            network.eval()(torch.zeros(1, 3, 112, 112, device=device))
+            network.eval()(image)
     except (AssertionError, RuntimeError) as error:
         raise TrainingFailed(
             f"Expected a network that reads pictures of any size but it does not: {error}"

@@ -58,8 +58,11 @@ class Seeing(nn.Module):
         kernel = head.weight[:, :, None, None]
         by_place = nn.functional.conv2d(feature_map, kernel)
         features = feature_map.mean(dim=(2, 3))
-        places = feature_map.shape[2] * feature_map.shape[3]
-        return logits, features, by_place / places
+        height, width = feature_map.shape[2:]
+        places = height * width
+        # Divided by the places, the evidence sums to the logit without its bias.
+        evidence = by_place / places
+        return logits, features, evidence
 
 
 def to_onnx(network: nn.Module, saliency_layer: str, spec: InputSpec) -> bytes:
@@ -95,8 +98,9 @@ def to_onnx(network: nn.Module, saliency_layer: str, spec: InputSpec) -> bytes:
 
 def _random_images(spec: InputSpec) -> Tensor:
     """Return the same random images at each call, (4, 3, S, S) float32."""
+    side = spec.size_px
     generator = torch.Generator().manual_seed(0)
-    return torch.randn(_TRIALS, 3, spec.size_px, spec.size_px, generator=generator)
+    return torch.randn(_TRIALS, 3, side, side, generator=generator)
 
 
 def _graph_of(seeing: Seeing, images: Tensor) -> bytes:
@@ -129,7 +133,9 @@ def _reads_no_weight(node: onnx_ir.Node) -> bool | None:
 
 
 def _distance(values: Tensor, expected: Tensor) -> float:
-    return float((values - expected).abs().max())
+    """Return the largest absolute difference."""
+    differences = (values - expected).abs()
+    return float(differences.max())
 
 
 def _bare(model: onnx.ModelProto) -> bytes:

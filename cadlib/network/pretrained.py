@@ -51,6 +51,7 @@ def load_packaged(network: nn.Module, package: Package) -> None:
     folder = Path(spec.origin).parent
     state = package.read(folder / package.file, network)
     for name, target in network.state_dict().items():
+        # The head is trained from the beginning, because its classes are others.
         if _is_counter(name) or _is_of_head(network, name):
             continue
         tensor = state.get(name)
@@ -69,6 +70,7 @@ def _is_counter(name: str) -> bool:
 
 
 def _is_of_head(network: nn.Module, name: str) -> bool:
+    """Return whether a tensor is a weight or bias of the network's head."""
     head = network.get_classifier()  # type: ignore[operator]
     module, _, _ = name.rpartition(".")
     return network.get_submodule(module) is head
@@ -76,14 +78,20 @@ def _is_of_head(network: nn.Module, name: str) -> bool:
 
 def _in_order(path: Path, network: nn.Module) -> State:
     """Read a state_dict whose tensors are in timm's order under other names."""
+    # `weights_only` reads tensors and runs no code of the file.
     stored = torch.load(path, map_location="cpu", weights_only=True)
-    tensors = [tensor for name, tensor in stored.items() if not _is_counter(name)]
-    names = [name for name in network.state_dict() if not _is_counter(name)]
+    tensors = list(_without_counters(stored).values())
+    names = list(_without_counters(network.state_dict()))
     if len(tensors) != len(names):
         raise TrainingFailed(
             f"Expected {len(names)} tensors in {path.name} but got {len(tensors)}."
         )
     return dict(zip(names, tensors, strict=True))
+
+
+def _without_counters(state: State) -> State:
+    """Return the tensors that have an effect on predictions, in the same order."""
+    return {name: tensor for name, tensor in state.items() if not _is_counter(name)}
 
 
 def _dinov2(path: Path, network: nn.Module) -> State:
@@ -148,9 +156,13 @@ def _dinov2_block(index: int, stored: State, matrices: State) -> State:
     def vector(name: str) -> Tensor:
         return stored[f"backbone.encoder.layer.{index}.{name}"]
 
-    attention = [f"attention.attention.{part}" for part in ("query", "key", "value")]
-    qkv_weights = [matrices[f"{index}.{part}"] for part in attention]
-    qkv_biases = [vector(f"{part}.bias") for part in attention]
+    # timm stores the three matrices of the attention as one.
+    qkv_weights = []
+    qkv_biases = []
+    for part in ("query", "key", "value"):
+        layer = f"attention.attention.{part}"
+        qkv_weights.append(matrices[f"{index}.{layer}"])
+        qkv_biases.append(vector(f"{layer}.bias"))
     block = {
         "attn.qkv.weight": torch.cat(qkv_weights),
         "attn.qkv.bias": torch.cat(qkv_biases),

@@ -23,11 +23,14 @@ class RandomResolution(v2.Transform):  # type: ignore[misc]
     def forward(self, image: Tensor) -> Tensor:
         """Degrade a (3, S, S) uint8 image to a side drawn log-uniformly from `smallest_px` to S."""
         side = image.shape[-1]
+        full_size = [side, side]
         ratio = self.smallest_px / side
+        # An even exponent draws the side log-uniformly: halving is as likely at every size.
         exponent = torch.rand(()).item()
         small_side = round(side * ratio**exponent)
-        small = functional.resize(image, [small_side, small_side], antialias=True)
-        restored: Tensor = functional.resize(small, [side, side], antialias=True)
+        small_size = [small_side, small_side]
+        small = functional.resize(image, small_size, antialias=True)
+        restored: Tensor = functional.resize(small, full_size, antialias=True)
         return restored
 
 
@@ -36,6 +39,7 @@ def training_transform() -> v2.Compose:
 
     It maps (3, S, S) uint8 to the same.
     """
+    # Grey corners: black ones would look like the dark border of a lens.
     rotation = v2.RandomRotation(180, v2.InterpolationMode.BILINEAR, fill=127)
     resolution = RandomResolution(smallest_px=84)
     return v2.Compose(
@@ -56,8 +60,10 @@ def mix(pixels: Tensor, labels: Tensor, n_classes: int, alpha: float) -> tuple[T
     (N, 3, S, S) float, `labels` (N,) int. Return pixels and (N, n_classes) float labels, whose rows
     sum to 1. Zhang et al., mixup: Beyond Empirical Risk Minimization (ICLR 2018).
     """
+    # Beta(0, 0) is not defined.
     if not alpha:
-        return pixels, one_hot(labels, n_classes).float()
+        shares = one_hot(labels, n_classes).float()
+        return pixels, shares
     mixup = v2.MixUp(alpha=alpha, num_classes=n_classes)
     mixed: tuple[Tensor, Tensor] = mixup(pixels, labels)
     return mixed
@@ -69,10 +75,13 @@ def augment(image: Tensor, side_px: int, seed: int, least_crop: float) -> Tensor
     The crop shows at least the share `least_crop` of the image's area. The same seed gives the same
     image.
     """
+    # The transforms draw from torch's global generator, which dropout uses too.
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         crop = v2.RandomResizedCrop(
             side_px, scale=(least_crop, 1.0), ratio=(0.85, 1.18), antialias=True
         )
-        varied: Tensor = training_transform()(crop(image))
+        vary = training_transform()
+        cropped = crop(image)
+        varied: Tensor = vary(cropped)
         return varied

@@ -15,7 +15,7 @@ from cadlib.data.dataset import Dataset, short_sides
 from cadlib.data.splits import lesion_groups
 from cadlib.evaluation import evaluate
 from cadlib.metrics import classification, operating_point
-from cadlib.metrics.classification import Labels
+from cadlib.metrics.classification import Floats, Labels
 from cadlib.model import calibration, metrics_file
 from cadlib.model.golden import golden_json
 from cadlib.model.metadata import run_trial
@@ -49,9 +49,7 @@ def read_out(
     malignant = classification.malignant_probability(probabilities)
     truth = classification.malignant_truth(labels)
     thresholds = operating_point.choose_thresholds(malignant, truth)
-    quantiles = calibration.conformal_quantiles(probabilities, labels, COVERAGE)
-    quantile_by_code = dict(zip(CODES, quantiles.tolist(), strict=True))
-    sets = ConformalSets(COVERAGE, quantile_by_code)
+    sets = _prediction_sets(probabilities, labels)
     metrics = evaluate.build_metrics(
         table, probabilities, thresholds, lesions=lesions, uncalibrated=uncalibrated, sets=sets
     )
@@ -68,6 +66,13 @@ def read_out(
         "metadata": run_trial(table, probabilities, labels, groups, calibration.SMALL_PX),
     }
     return fields, figures
+
+
+def _prediction_sets(probabilities: Floats, labels: Labels) -> ConformalSets:
+    """Return the prediction sets that reach COVERAGE on these images, for each diagnosis."""
+    quantiles = calibration.conformal_quantiles(probabilities, labels, COVERAGE)
+    quantile_by_code = dict(zip(CODES, quantiles.tolist(), strict=True))
+    return ConformalSets(COVERAGE, quantile_by_code)
 
 
 def calibrate(folder: Path, dataset: Dataset, progress: Progress = no_progress) -> dict[str, Any]:

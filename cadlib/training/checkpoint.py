@@ -49,10 +49,10 @@ def save(
     aside = path.with_suffix(f".{os.getpid()}.part")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        contiguous = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
+        stored = {name: _contiguous(tensor) for name, tensor in tensors.items()}
         text = json.dumps(facts)
-        metadata = {_FACTS: text, _SHA256: _checksum(contiguous, text)}
-        save_file(contiguous, aside, metadata=metadata)
+        metadata = {_FACTS: text, _SHA256: _checksum(stored, text)}
+        save_file(stored, aside, metadata=metadata)
         _keep_previous(path, keep_previous)
         aside.replace(path)
     except (OSError, SafetensorError) as error:
@@ -72,9 +72,16 @@ def _named_tensors(parts: dict[str, Tensors], optimizer: torch.optim.Optimizer) 
             named[f"{part}/{name}"] = tensor
     state = optimizer.state_dict()["state"]
     for index, moments in state.items():
-        for name, value in moments.items():
-            named[f"optimizer/{index}/{name}"] = torch.as_tensor(value)
+        for moment, value in moments.items():
+            # The number of steps may be a plain number.
+            tensor = torch.as_tensor(value)
+            named[f"optimizer/{index}/{moment}"] = tensor
     return named
+
+
+def _contiguous(tensor: torch.Tensor) -> torch.Tensor:
+    """Return a tensor as safetensors stores it; a network with the channels last is not."""
+    return tensor.detach().cpu().contiguous()
 
 
 def previous(path: Path) -> Path:
@@ -138,12 +145,14 @@ def _read(path: Path) -> tuple[dict[str, Any], Tensors]:
 def _read_file(path: Path) -> tuple[dict[str, str], Tensors]:
     with safe_open(path, framework="pt") as file:
         metadata: dict[str, str] = file.metadata()
-        names = file.keys()
-        tensors = {name: file.get_tensor(name) for name in names}
+        tensors = {}
+        for name in file.keys():  # noqa: SIM118 - this file is not iterable
+            tensors[name] = file.get_tensor(name)
     return metadata, tensors
 
 
 def _remedy(path: Path) -> str:
+    """Return what to do where the checkpoint at `path` is damaged."""
     before = previous(path)
     if not before.exists():
         return "There is no checkpoint before it: start again with --overwrite, without --resume."
@@ -159,8 +168,12 @@ def _checksum(tensors: Tensors, text: str) -> str:
     for name in sorted(tensors):
         tensor = tensors[name]
         shape = tuple(tensor.shape)
-        digest.update(f"\0{name}\0{tensor.dtype}\0{shape}\0".encode())
-        values = tensor.reshape(-1).view(torch.uint8).numpy()
+        # The zeros separate: no two checkpoints give the same text by chance.
+        description = f"\0{name}\0{tensor.dtype}\0{shape}\0"
+        digest.update(description.encode())
+        flat = tensor.reshape(-1)
+        # As bytes, because numpy does not have every type of torch.
+        values = flat.view(torch.uint8).numpy()
         digest.update(values.tobytes())
     return digest.hexdigest()
 
@@ -186,14 +199,22 @@ def restore(
     """
     _, tensors = _read(path)
     for part, module in parts.items():
-        module.load_state_dict(_below(tensors, f"{part}/"))
-    moments: dict[int, Tensors] = {}
-    for key, tensor in _below(tensors, "optimizer/").items():
-        index, moment = key.split("/")
-        moments.setdefault(int(index), {})[moment] = tensor
+        state = _below(tensors, f"{part}/")
+        module.load_state_dict(state)
+    moments = _moments(_below(tensors, "optimizer/"))
     # The settings of the parameter groups are those of the new optimizer.
-    state = {**optimizer.state_dict(), "state": moments}
-    optimizer.load_state_dict(state)
+    optimizer_state = {**optimizer.state_dict(), "state": moments}
+    optimizer.load_state_dict(optimizer_state)
+
+
+def _moments(tensors: Tensors) -> dict[int, Tensors]:
+    """Return the optimizer's tensors by the number of their parameter, and by name."""
+    moments: dict[int, Tensors] = {}
+    for key, tensor in tensors.items():
+        number, moment = key.split("/")
+        of_parameter = moments.setdefault(int(number), {})
+        of_parameter[moment] = tensor
+    return moments
 
 
 def _below(tensors: Tensors, prefix: str) -> Tensors:

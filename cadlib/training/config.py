@@ -120,6 +120,7 @@ class TrainConfig:
     def _check_ranges(self) -> None:
         for setting in fields(self):
             least, below = setting.metadata["range"]
+            # Texts and flags have no range.
             if least is None:
                 continue
             value = getattr(self, setting.name)
@@ -131,18 +132,24 @@ class TrainConfig:
 
     def recipe(self) -> dict[str, Any]:
         """Return the settings that decide the result, without those of the machine."""
-        deciding = [setting for setting in fields(self) if not setting.metadata["engine"]]
-        return {setting.name: getattr(self, setting.name) for setting in deciding}
+        recipe = {}
+        for setting in fields(self):
+            if not setting.metadata["engine"]:
+                recipe[setting.name] = getattr(self, setting.name)
+        return recipe
 
     def side_px(self, epoch: int) -> int:
         """Return the side of the training crops in an epoch.
 
         It rises from `first_px` in steps of 32, and is `last_px` at the end.
         """
-        share = epoch / max(self.epochs - 1, 1)
+        last_epoch = max(self.epochs - 1, 1)
+        share = epoch / last_epoch
         if share == 1:
             return self.last_px
-        n_steps = round(share * (self.last_px - self.first_px) / 32)
+        # Multiples of 32 px: most networks halve the side five times.
+        growth_px = share * (self.last_px - self.first_px)
+        n_steps = round(growth_px / 32)
         side_px = self.first_px + 32 * n_steps
         return min(side_px, self.last_px)
 
@@ -153,9 +160,12 @@ class TrainConfig:
         to zero: the averaged weights settle by themselves, and small steps at the end only memorise
         the training images.
         """
-        rise = max(round(self.warmup * steps), 1)
+        warmup_steps = round(self.warmup * steps)
+        rise = max(warmup_steps, 1)
         if step < rise:
+            # The first step has a rate above zero, or it would change nothing.
             return self.learning_rate * (step + 1) / rise
+        # At least 1: a run may consist of the rise alone.
         fall = max(steps - rise, 1)
         angle = math.pi * (step - rise) / fall
         # From 1 at the peak to 0 at the end.

@@ -70,14 +70,9 @@ def across_archives(
             checkpoint.unlink()
     say("Training on all archives")
     whole = _trained(folder, run_dir / "all", config)
-    archives = _archives_in_both(whole)
-    if len(archives) < 2:
-        raise TrainingFailed(
-            f"Expected images of two archives in {folder}, for training and validation, but got "
-            f"{', '.join(archives) or 'none'}; nothing can be left out."
-        )
     measured = {}
-    for archive in archives:
+    # The whole run tells which archives the split has in both parts.
+    for archive in _archives_to_leave_out(whole, folder):
         say(f"Training without {archive}")
         without_config = replace(config, leave_out=archive)
         without = _trained(folder, run_dir / f"without {archive}", without_config)
@@ -93,14 +88,27 @@ def across_archives(
     }
 
 
-def _archives_in_both(trained: Trained) -> list[str]:
-    """Return the archives that have images in training and in validation."""
-    data = trained.data
-    archive_of = data.table["archive"]
-    train = archive_of.iloc[data.rows("train")].dropna()
-    validation = archive_of.iloc[data.rows("validation")].dropna()
-    in_both = set(train) & set(validation)
-    return sorted(in_both)
+def _archives_to_leave_out(trained: Trained, folder: Path) -> list[str]:
+    """Return the archives that have images in training and in validation.
+
+    Raise TrainingFailed for fewer than two: without the only one no image would be left.
+    """
+    train = _archives_of(trained, "train")
+    validation = _archives_of(trained, "validation")
+    archives = sorted(train & validation)
+    if len(archives) < 2:
+        raise TrainingFailed(
+            f"Expected images of two archives in {folder}, for training and validation, but got "
+            f"{', '.join(archives) or 'none'}; nothing can be left out."
+        )
+    return archives
+
+
+def _archives_of(trained: Trained, split: str) -> set[str]:
+    """Return the archives that have images in a split."""
+    rows = trained.data.rows(split)
+    archives = trained.data.table["archive"].iloc[rows]
+    return set(archives.dropna())
 
 
 def _trained(folder: Path, run_dir: Path, config: TrainConfig) -> Trained:
@@ -135,7 +143,8 @@ def _measured(whole: Trained, without: Trained, archive: str) -> dict[str, Any]:
 def _probabilities(run: Trained, selection: NDArray[np.bool_]) -> Floats:
     """Return the plain softmax of the selected validation images."""
     logits = run.validation_logits[selection]
-    return calibration.probabilities(logits, 1.0, calibration.NO_BIAS)
+    temperature = 1.0
+    return calibration.probabilities(logits, temperature, calibration.NO_BIAS)
 
 
 def compare(
@@ -149,15 +158,17 @@ def compare(
     """
     _, groups = np.unique(lesions, return_inverse=True)
     pair = np.stack([with_it, without])
-    figures = [Figure(name, paired(figure), KEYS) for name, figure in FIGURES.items()]
+    figures = []
+    for name, compute in FIGURES.items():
+        figures.append(Figure(name, paired(compute), KEYS))
     compared: dict[str, Any] = {
         "n": len(labels),
         "n_lesions": len(np.unique(groups)),
         "n_classes": len(np.unique(labels)),
     }
     for figure in figures:
-        values = figure.compute(labels, pair).tolist()
-        compared[figure.name] = dict(zip(KEYS, values, strict=True))
+        values = figure.compute(labels, pair)
+        compared[figure.name] = dict(zip(KEYS, values.tolist(), strict=True))
     # Every figure is drawn on the same pair of probabilities.
     figures_with_input = [(figure, pair) for figure in figures]
     compared["intervals"] = intervals(labels, groups, figures_with_input)

@@ -110,11 +110,14 @@ class RunReading:
         Return None before the first one.
         """
         curve = self.curves[BALANCED_ACCURACY]
-        defined = []
+        best: tuple[int, float] | None = None
         for epoch, value in zip(curve.epochs, curve.values, strict=True):
-            if not math.isnan(value):
-                defined.append((round(epoch), value))
-        return max(defined, key=lambda point: point[1], default=None)
+            # It is not defined where the validation split has no image of a class.
+            if math.isnan(value):
+                continue
+            if best is None or value > best[1]:
+                best = (round(epoch), value)
+        return best
 
     @property
     def seconds_left(self) -> float | None:
@@ -127,7 +130,8 @@ class RunReading:
         if not speeds:
             return None
         batch_size: int = self.settings["batch_size"]
-        return (self.steps - self.step) * batch_size / speeds[-1]
+        images_left = (self.steps - self.step) * batch_size
+        return images_left / speeds[-1]
 
 
 @dataclass(frozen=True)
@@ -170,35 +174,47 @@ class RunReader:
             return self._reading(held)
 
     def _reading(self, held: bool | None) -> RunReading:
+        """Return the run by the events read so far; `held` tells whether its lock is held."""
         facts = self._facts()
-        events = self._events
-        scalar_tags = events.Tags()["scalars"]
-        points = {tag: events.Scalars(tag) if tag in scalar_tags else [] for tag in TAGS}
-        last_points = [curve[-1] for curve in points.values() if curve]
+        started = self._events.FirstEventTimestamp()
         # A curve of epochs may end before the curves of steps.
-        step = max((point.step for point in last_points), default=0)
-        started = events.FirstEventTimestamp()
-        heard = max((point.wall_time for point in last_points), default=started)
+        step = 0
+        heard = started
+        curves = {}
+        for tag in TAGS:
+            points = self._points(tag)
+            curves[tag] = _curve(points, facts.steps_per_epoch)
+            if points:
+                step = max(step, points[-1].step)
+                heard = max(heard, points[-1].wall_time)
         here = facts.host == socket.gethostname()
-        curves = {tag: _curve(curve, facts.steps_per_epoch) for tag, curve in points.items()}
         return RunReading(
-            self._name,
-            _state(held, finished=step >= facts.steps, here=here),
-            datetime.fromtimestamp(started, UTC),
-            datetime.fromtimestamp(heard, UTC),
-            step,
-            facts.steps,
-            facts.steps_per_epoch,
-            MappingProxyType(facts.settings),
-            MappingProxyType(curves),
+            name=self._name,
+            state=_state(held, finished=step >= facts.steps, here=here),
+            started=datetime.fromtimestamp(started, UTC),
+            heard=datetime.fromtimestamp(heard, UTC),
+            step=step,
+            steps=facts.steps,
+            steps_per_epoch=facts.steps_per_epoch,
+            settings=MappingProxyType(facts.settings),
+            curves=MappingProxyType(curves),
         )
+
+    def _points(self, tag: str) -> list[Any]:
+        """Return the scalar events of a curve, or none where it has no point yet."""
+        scalar_tags = self._events.Tags()["scalars"]
+        if tag not in scalar_tags:
+            return []
+        points: list[Any] = self._events.Scalars(tag)
+        return points
 
     def _facts(self) -> _Facts:
         """Return the facts that the run wrote last; raise RunInvalid where they cannot be read."""
         try:
             # `add_text` writes under this name; the last text is that of the latest resume.
-            text = self._events.Tensors(f"{FACTS}/text_summary")[-1].tensor_proto.string_val[0]
-            facts = json.loads(text)
+            texts = self._events.Tensors(f"{FACTS}/text_summary")
+            latest = texts[-1].tensor_proto
+            facts = json.loads(latest.string_val[0])
             return _Facts(
                 settings=dict(facts["settings"]),
                 steps=int(facts["steps"]),
@@ -286,10 +302,12 @@ def differences(readings: tuple[RunReading, RunReading]) -> dict[str, tuple[Any,
     first = readings[0].settings
     second = readings[1].settings
     differing = {}
+    # A run of another version may have more settings or fewer.
     for name in [*first, *second]:
-        pair = (first.get(name), second.get(name))
-        if pair[0] != pair[1]:
-            differing[name] = pair
+        value = first.get(name)
+        other_value = second.get(name)
+        if value != other_value:
+            differing[name] = (value, other_value)
     return differing
 
 
@@ -298,10 +316,10 @@ def _is_held(lock: Path) -> bool | None:
     import portalocker  # noqa: PLC0415 - only one page needs it
 
     try:
+        # Shared, so that several readers do not take each other for a training run.
+        flags = portalocker.LockFlags.SHARED | portalocker.LockFlags.NON_BLOCKING
         with lock.open("rb") as file:  # closing it releases the lock at once
-            portalocker.lock(
-                file, portalocker.LockFlags.SHARED | portalocker.LockFlags.NON_BLOCKING
-            )
+            portalocker.lock(file, flags)
     except portalocker.AlreadyLocked:
         return True
     except (portalocker.LockException, OSError):
@@ -310,6 +328,7 @@ def _is_held(lock: Path) -> bool | None:
 
 
 def _state(held: bool | None, *, finished: bool, here: bool) -> State:
+    """Return the state of a run by its lock, its steps and whether it trains on this machine."""
     if held:
         return State.RUNNING
     if finished:
@@ -321,6 +340,7 @@ def _state(held: bool | None, *, finished: bool, here: bool) -> State:
 
 
 def _accumulator(folder: Path) -> "EventAccumulator":
+    """Return TensorBoard's reader of a folder of event files."""
     # Only one page needs it, and no other has to wait for its import.
     try:
         from tensorboard.backend.event_processing.event_accumulator import (  # noqa: PLC0415
@@ -338,7 +358,12 @@ def _accumulator(folder: Path) -> "EventAccumulator":
 
 
 def _curve(events: list[Any], steps_per_epoch: int) -> Curve:
-    steps = tuple(event.step for event in events)
-    epochs = tuple(step / steps_per_epoch for step in steps)
-    values = tuple(event.value for event in events)
-    return Curve(steps, epochs, values)
+    """Return the scalar events of a tag as a curve."""
+    steps = []
+    epochs = []
+    values = []
+    for event in events:
+        steps.append(event.step)
+        epochs.append(event.step / steps_per_epoch)
+        values.append(event.value)
+    return Curve(tuple(steps), tuple(epochs), tuple(values))

@@ -39,18 +39,25 @@ def fit(_model: Model, features: SplitFeatures, split: str) -> Fitted:
     n_validation = len(validation.looks)
     facts = NoveltyFacts(limit, KNOWN_SHARE, n_train, n_validation, checksum)
     unknown = looks.distances(reported.looks) > limit
+    figures = {"split": split, "unknown": _count(unknown, reported.table)}
+    return Fitted({"novelty": facts}, {"novelty": figures}, {NOVELTY_FILE: data})
+
+
+def _count(unknown: NDArray[np.bool_], table: pd.DataFrame) -> dict[str, dict[str, int]]:
+    """Return how many images of each kind there are, and how many of them are `unknown`."""
     counts = {}
-    for name, rows in _kinds(reported.table):
+    for name, rows in _kinds(table):
         n_images = int(rows.sum())
         n_unknown = int(unknown[rows].sum())
         counts[name] = {"n": n_images, "unknown": n_unknown}
-    figures = {"split": split, "unknown": counts}
-    return Fitted({"novelty": facts}, {"novelty": figures}, {NOVELTY_FILE: data})
+    return counts
 
 
 def _kinds(table: pd.DataFrame) -> Iterator[tuple[str, NDArray[np.bool_]]]:
     """Yield the name and the rows of every kind of image in the table."""
-    yield "all", np.ones(len(table), bool)
+    all_rows = np.ones(len(table), bool)
+    yield "all", all_rows
+    # Size and archive change the looks of an image; a diagnosis should not.
     small = short_sides(table) < SMALL_PX
     if not small.all():
         yield f"short side ≥ {SMALL_PX} px", ~small
@@ -66,5 +73,6 @@ def _rows_by_value(column: pd.Series) -> Iterator[tuple[str, NDArray[np.bool_]]]
     values = sorted(column.dropna().unique())
     for value in values:
         # Comparison of a missing value may be missing too: such a row is not selected.
-        has_value = (column == value).to_numpy(bool, na_value=False)
+        equal = column == value
+        has_value = equal.to_numpy(bool, na_value=False)
         yield str(value), has_value

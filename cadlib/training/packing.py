@@ -93,6 +93,7 @@ def pack(trained: Trained, name: str, version: str, *, overwrite: bool = False) 
         shutil.rmtree(aside, ignore_errors=True)
         aside.mkdir(parents=True)
         _write(trained, name, version, aside)
+        # A model of this name stays in place until the new one is complete.
         old = folder.with_name(f".{name}.old")
         shutil.rmtree(old, ignore_errors=True)
         with suppress(FileNotFoundError):
@@ -110,12 +111,14 @@ def pack(trained: Trained, name: str, version: str, *, overwrite: bool = False) 
 
 
 def _write(trained: Trained, name: str, version: str, folder: Path) -> None:
+    """Write all files of the model into a folder, and load it once."""
     stored = weights.pack(arrays_of(trained.network))
     layer = saliency_layer(trained.network)
     graph = to_onnx(trained.network, layer, trained.spec)
     # The record has the checksums of the weights and the graph.
     record, figures = _measure(trained, name, version, stored, graph)
     network = {WEIGHTS_FILE: stored, ONNX_FILE: graph}
+    # Assembled in memory, for its golden answers.
     model = Model.assemble(record, network, folder)
     others = {
         SPLIT_FILE: trained.data.split_csv,

@@ -59,6 +59,7 @@ class Curves:
         self._writer.flush()
 
     def _acquire(self, folder: Path) -> None:
+        """Take the lock; where the file system has none, train without it."""
         try:
             self._lock.acquire()
         except AlreadyLocked as error:
@@ -91,7 +92,11 @@ def _wait_for_free_name(folder: Path) -> None:
 
     Readers sort the files by name: the second, and then a number without leading zeros.
     """
-    while any(folder.glob(f"events.out.tfevents.{int(time.time()):010d}.*")):
+    while True:
+        second = int(time.time())
+        event_files = folder.glob(f"events.out.tfevents.{second:010d}.*")
+        if not any(event_files):
+            return
         time.sleep(0.02)
 
 
@@ -110,7 +115,7 @@ class Run:
         average: nn.Module,
         optimizer: torch.optim.Optimizer,
     ) -> None:
-        self.network = network
+        self._network = network
         self._path = path
         self._average = average
         self._optimizer = optimizer
@@ -178,16 +183,18 @@ class Run:
 
     def save(self, step: int) -> None:
         """Write the checkpoint of a run that has taken `step` steps."""
-        parts = {"network": self.network.state_dict(), "average": self._average.state_dict()}
+        parts = {
+            "network": self._network.state_dict(),
+            "average": self._average.state_dict(),
+        }
         facts = {
             "step": step,
             "seconds": self.seconds(),
             "commits": self.commits,
             "identity": self._identity,
         }
-        checkpoint.save(
-            self._path, parts, self._optimizer, facts, keep_previous=self._has_checkpoint
-        )
+        keep_previous = self._has_checkpoint
+        checkpoint.save(self._path, parts, self._optimizer, facts, keep_previous=keep_previous)
         self._has_checkpoint = True
         self._saved_at = time.monotonic()
 
@@ -218,12 +225,13 @@ class Run:
         Raise TrainingFailed if it is of another run.
         """
         facts = self.check(self._path, self._identity)
-        modules = {"network": self.network, "average": self._average}
+        modules = {"network": self._network, "average": self._average}
         checkpoint.restore(self._path, modules, self._optimizer)
         self._has_checkpoint = True
         self._seconds_before = facts["seconds"]
         # A dict drops repeated commits and keeps the order.
-        self.commits = list(dict.fromkeys(facts["commits"] + self.commits))
+        commits = facts["commits"] + self.commits
+        self.commits = list(dict.fromkeys(commits))
         return int(facts["step"])
 
     def note(self, step: int, losses: Sequence[Tensor], learning_rate: float) -> None:
@@ -233,9 +241,10 @@ class Run:
         """
         steps = step - self._noted_step
         seconds = time.monotonic() - self._noted_at
-        recent_losses = torch.stack(list(losses[-steps:]))
+        recent_losses = list(losses[-steps:])
+        mean_loss = torch.stack(recent_losses).mean()
         values = {
-            monitor.LOSS: recent_losses.mean().item(),
+            monitor.LOSS: mean_loss.item(),
             monitor.LEARNING_RATE: learning_rate,
             monitor.SPEED: steps * self._config.batch_size / seconds,
         }
@@ -257,28 +266,37 @@ class Run:
         """
         labels = data.labels[data.rows("validation")]
         probabilities = calibration.probabilities(logits, 1.0, calibration.NO_BIAS)
+        balanced_accuracy = classification.balanced_accuracy(labels, probabilities)
+        malignant_auc = classification.malignant_auc(labels, probabilities)
         figures: dict[str, float] = {
             "loss": loss,
             "validation_loss": validation_loss,
-            "balanced_accuracy": float(classification.balanced_accuracy(labels, probabilities)),
-            "malignant_auc": float(classification.malignant_auc(labels, probabilities)),
+            "balanced_accuracy": float(balanced_accuracy),
+            "malignant_auc": float(malignant_auc),
         }
         row = {"epoch": epoch, **figures, "seconds": self.seconds()}
-        with (self._path.parent / HISTORY_FILE).open("a", encoding="utf-8") as file:
-            file.write(json.dumps(row) + "\n")
+        self._add_to_history(row)
         tqdm.write(_row_text(row))
         values = {f"epoch/{name}": value for name, value in figures.items()}
         self._curves.write(self._noted_step, values)
         # The speed is that of training, without the prediction of the validation images.
         self._noted_at = time.monotonic()
 
+    def _add_to_history(self, row: dict[str, float]) -> None:
+        """Append a line to history.jsonl; the file is opened for each line, so it is complete."""
+        path = self._path.parent / HISTORY_FILE
+        line = json.dumps(row)
+        with path.open("a", encoding="utf-8") as file:
+            file.write(f"{line}\n")
+
 
 def _row_text(row: dict[str, float]) -> str:
     """Return the figures of an epoch in one line, fractions with four decimals."""
     words = []
     for name, value in row.items():
-        text = f"{value:.4f}" if isinstance(value, float) else f"{value}"
-        words.append(f"{name} {text}")
+        # The epoch is an integer.
+        shown = f"{value:.4f}" if isinstance(value, float) else f"{value}"
+        words.append(f"{name} {shown}")
     return "  ".join(words)
 
 

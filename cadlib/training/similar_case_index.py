@@ -62,7 +62,9 @@ def fit(model: Model, features: SplitFeatures, split: str) -> Fitted:
 def build(train: SplitFeatures) -> NeighbourIndex:
     """Return the index of these images."""
     basis, vectors = compact(train.features)
-    archives, names = pd.factorize(train.table["archive"].fillna(""), sort=True)
+    # An image of no known archive gets the empty name.
+    archive_of = train.table["archive"].fillna("")
+    archives, names = pd.factorize(archive_of, sort=True)
     lesions = train.table["lesion_group"].to_numpy()
     return NeighbourIndex(
         basis=basis,
@@ -88,13 +90,16 @@ def measure(index: NeighbourIndex, queries: SplitFeatures, probabilities: Floats
     classes = by_class(labels)
     agreeing = _agreeing(neighbours)
     figures = _figures(index, neighbours, labels, first)
+    n_by_class = classes.sum(axis=1).tolist()
+    n_agreeing = agreeing.sum(axis=1).tolist()
+    n_taken_for_training = sum(cases.itself is not None for cases in neighbours)
     return {
         "k": SHOWN,
         "n": len(labels),
         "n_lesions": int(groups.max()) + 1,
-        "n_by_class": dict(zip(CODES, classes.sum(axis=1).tolist(), strict=True)),
-        "n_agreeing": dict(zip(_AGREEING_KEYS, agreeing.sum(axis=1).tolist(), strict=True)),
-        "taken_for_training": sum(cases.itself is not None for cases in neighbours),
+        "n_by_class": dict(zip(CODES, n_by_class, strict=True)),
+        "n_agreeing": dict(zip(_AGREEING_KEYS, n_agreeing, strict=True)),
+        "taken_for_training": n_taken_for_training,
         **measured(figures, labels, probabilities, groups),
     }
 
@@ -113,8 +118,10 @@ def _search(
 def _agreeing(neighbours: list[Neighbours]) -> NDArray[np.bool_]:
     """Return whether 0, 1, … SHOWN cases agree with the model, as (SHOWN + 1, N) bool."""
     n_agreeing = np.array([cases.agreeing for cases in neighbours])
+    # (SHOWN + 1, 1): each count is compared with every image.
     counts = np.arange(SHOWN + 1)
-    agreeing: NDArray[np.bool_] = n_agreeing == counts[:, None]
+    column = counts.reshape(-1, 1)
+    agreeing: NDArray[np.bool_] = n_agreeing == column
     return agreeing
 
 
@@ -125,15 +132,7 @@ def _figures(
     first: NDArray[np.int64],
 ) -> tuple[Figure, ...]:
     """Return the figures of the cases, and of the model's first diagnoses, against the truth."""
-    precisions = []
-    votes = []
-    for cases, label in zip(neighbours, labels, strict=True):
-        diagnoses = _diagnoses(cases)
-        precisions.append(np.mean(diagnoses == label))
-        # Of equally frequent diagnoses `most_common` returns the first, which is more similar.
-        votes.append(Counter(diagnoses.tolist()).most_common(1)[0][0])
-    precision = np.array(precisions)
-    vote_right = np.array(votes) == labels
+    precision, vote_right = _against_truth(neighbours, labels)
     model_right = first == labels
     counts = np.bincount(index.diagnoses, minlength=len(CODES))
     # A random training image has the diagnosis of a class with this probability.
@@ -150,6 +149,21 @@ def _figures(
         Figure("model_sensitivity", mean_of(model_right, classes), CODES),
         Figure("right_when_agreeing", mean_of(model_right, agreeing), _AGREEING_KEYS),
     )
+
+
+def _against_truth(
+    neighbours: list[Neighbours], labels: NDArray[np.int64]
+) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
+    """Return two arrays (N,): the share of true diagnoses, and whether the vote is the true one."""
+    precisions = []
+    votes = []
+    for cases, label in zip(neighbours, labels, strict=True):
+        diagnoses = _diagnoses(cases)
+        precisions.append(np.mean(diagnoses == label))
+        # Of equally frequent diagnoses `most_common` returns the first, which is more similar.
+        [(most_frequent, _)] = Counter(diagnoses.tolist()).most_common(1)
+        votes.append(most_frequent)
+    return np.array(precisions), np.array(votes) == labels
 
 
 def _diagnoses(neighbours: Neighbours) -> NDArray[np.int64]:
