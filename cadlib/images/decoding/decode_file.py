@@ -7,6 +7,7 @@ its caller has opened with Pillow.
 
 import hashlib
 from io import BytesIO
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
@@ -28,6 +29,9 @@ from cadlib.images.file_types.kinds import (
 from cadlib.images.file_types.tiff import main_page
 from cadlib.images.file_types.work_limits import check_work
 from cadlib.images.lesion_image import ENOUGH_PX, MAX_PIXELS, LesionImage, check_size
+
+if TYPE_CHECKING:
+    from cadlib.images.dicom.file import DicomFile
 
 _FRACTIONS = {1: "all", 2: "a half", 4: "a quarter", 8: "an eighth"}
 # Pillow's errors on PNG.
@@ -88,10 +92,7 @@ def _reduced_note(size: tuple[int, int], fraction: int) -> str:
 
 
 def _read_dicom(data: bytes, name: str) -> LesionImage:
-    # The import of pydicom takes a while, and few images need it.
-    from cadlib.images.dicom.file import DicomFile  # noqa: PLC0415
-
-    file = DicomFile(BytesIO(data), name)
+    file = _dicom_reader(name)(BytesIO(data), name)
     check_size(file.size, name)
     image, header_notes = file.picture()
     pixels, notes = decode(image, name)
@@ -104,6 +105,19 @@ def _read_dicom(data: bytes, name: str) -> LesionImage:
     )
 
 
+def _dicom_reader(name: str) -> "type[DicomFile]":
+    """Return the class that reads DICOM files; raise ImageRejected where pydicom is missing."""
+    # The import of pydicom takes a while, and few images need it.
+    try:
+        from cadlib.images.dicom.file import DicomFile  # noqa: PLC0415
+    except ModuleNotFoundError as error:
+        raise ImageRejected(
+            f"{name} is a DICOM image, and {error.name}, which reads such images, is not "
+            'installed. Run `pip install "cadlib[dicom]"`, or export the image as PNG or JPEG.'
+        ) from error
+    return DicomFile
+
+
 def size_here(data: bytes, name: str) -> tuple[int, int]:
     """Return (width, height) of an upright image from the start of a file, in this process.
 
@@ -112,10 +126,7 @@ def size_here(data: bytes, name: str) -> tuple[int, int]:
     kind = kind_of(data)
     check_work(data, kind, name)
     if kind == DICOM:
-        # Lazy, as in _read_dicom.
-        from cadlib.images.dicom.file import DicomFile  # noqa: PLC0415
-
-        size = DicomFile(BytesIO(data), name, pixels=False).size
+        size = _dicom_reader(name)(BytesIO(data), name, pixels=False).size
         check_size(size, name)
         return size
     # Pillow opens an MPO as a JPEG.
