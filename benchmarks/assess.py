@@ -38,7 +38,7 @@ from pytorch_grad_cam.utils.model_targets import ClassifierOutputTarget
 
 from cadlib import Model
 from cadlib.assessment import assess, assess_batch
-from cadlib.cli.predict import BATCH_SIZE as ASSESSED_AT_A_TIME
+from cadlib.cli.image_outcomes import BATCH_SIZE as ASSESSED_AT_A_TIME
 from cadlib.images import read_image, read_images
 from cadlib.images.preprocess import INTERPOLATIONS, to_array, to_pixels
 from cadlib.images.synthetic import render_lesion

@@ -1,9 +1,7 @@
 """Runs the command line; `python -m cadlib --help` lists the commands."""
 
-import argparse
 import sys
 from collections.abc import Sequence
-from pathlib import Path
 
 # Few modules are imported here: a Ctrl-C during an import would end with a traceback.
 
@@ -34,14 +32,15 @@ def _main(arguments: Sequence[str] | None) -> int:
 
     Raise BrokenPipeError where nobody reads the output any more.
     """
+    from cadlib.cli import command_line  # noqa: PLC0415
     from cadlib.cli.streams import mute_broken_streams, reader_is_gone  # noqa: PLC0415
     from cadlib.cli.usage import UsageError  # noqa: PLC0415
     from cadlib.errors import CadError  # noqa: PLC0415
 
     try:
         try:
-            options = parser().parse_args(arguments)
-            return int(options.run(options))
+            command = command_line.parse(arguments)
+            return command.run() if command else 0
         finally:
             # An error is handled here, but not at the end of Python.
             sys.stdout.flush()
@@ -54,23 +53,6 @@ def _main(arguments: Sequence[str] | None) -> int:
         print(f"cadlib: {error}. Check the disk and the rights of the folder.", file=sys.stderr)
         mute_broken_streams()
         return 1
-
-
-def parser() -> argparse.ArgumentParser:
-    """Build the parser of all commands."""
-    from cadlib.cli import COMMANDS  # noqa: PLC0415
-
-    is_script = Path(sys.argv[0]).stem == "cadlib"
-    root = argparse.ArgumentParser(
-        prog="cadlib" if is_script else "python -m cadlib",
-        description=(
-            "Computer-aided diagnosis of skin lesions: it supports a reader, never replaces one."
-        ),
-    )
-    commands = root.add_subparsers(required=True, metavar="command")
-    for name, (command, help_text) in COMMANDS.items():
-        command.add(commands.add_parser(name, help=help_text))
-    return root
 
 
 if __name__ == "__main__":

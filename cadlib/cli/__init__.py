@@ -1,45 +1,117 @@
-"""Defines the commands of `python -m cadlib`, one in each file.
+"""Defines the commands of `cadlib`, one in each file.
 
-`add` gives a parser the flags of a command, `run` runs it. No file imports torch before its command
-needs it, so that help and bad usage do not wait for it.
+A command is a frozen dataclass: its fields are its options, and `run` does the work. The table here
+is all that `cadlib --help` needs. The file of a command is imported when the command is used, and
+imports torch, ONNX Runtime and pandas only when it runs.
 """
 
-from types import ModuleType
+from dataclasses import dataclass
 
-from cadlib.cli import (
-    across,
-    app,
-    audit,
-    calibrate,
-    download,
-    evaluate,
-    index,
-    model,
-    predict,
-    report,
-    robustness,
-    saliency,
-    suspects,
-    train,
+
+@dataclass(frozen=True)
+class Entry:
+    """A command in the help: its name, a line on what it does, and where it is defined.
+
+    `purpose` is the heading in `cadlib --help`. A command with `actions` has subcommands instead of
+    a `target`, which is "module:class".
+    """
+
+    name: str
+    purpose: str
+    summary: str
+    target: str = ""
+    actions: tuple["Entry", ...] = ()
+
+
+_MODEL_ACTIONS = (
+    Entry(
+        "verify",
+        "Actions",
+        "List every file, field and golden result that changed since the model was written.",
+        "cadlib.cli.model:Verify",
+    ),
+    Entry(
+        "migrate",
+        "Actions",
+        "Write a folder of an earlier version in the current format, with the same results.",
+        "cadlib.cli.model:Migrate",
+    ),
 )
 
-COMMANDS: dict[str, tuple[ModuleType, str]] = {
-    "app": (app, "start the app in a browser"),
-    "predict": (predict, "diagnose images"),
-    "evaluate": (evaluate, "compare a model with the labels of a data set"),
-    "report": (report, "write all that is measured of a model on a data set as one HTML file"),
-    "robustness": (robustness, "measure what damaged and turned pictures cost a model"),
-    "saliency": (saliency, "measure whether a model's heatmaps may be read, method by method"),
-    "train": (train, "train a model on images with labels"),
-    "calibrate": (
-        calibrate,
-        "refit a model's calibration and thresholds on its validation images",
+COMMANDS = (
+    Entry("app", "Diagnose", "Start the app in a browser.", "cadlib.cli.app:App"),
+    Entry("predict", "Diagnose", "Diagnose images.", "cadlib.cli.predict:Predict"),
+    Entry(
+        "train",
+        "Train",
+        "Train a model on images with labels, and write its folder.",
+        "cadlib.cli.train:Train",
     ),
-    "index": (index, "fit what rests on the features of a model's training images"),
-    "model": (model, "verify that a model is unchanged, or bring its folder up to date"),
-    "audit": (audit, "look for leaks in a model's split, and for drift of its answers"),
-    "suspects": (suspects, "list doubted labels, pictures twice, contradictions and broken files"),
-    "across": (across, "what a model loses on an archive it was not trained on"),
-    "download": (download, "fetch the data set of ISIC 2019, or a small sample"),
-}
-"""Name -> module and help text, in the order of `--help`."""
+    Entry(
+        "calibrate",
+        "Train",
+        "Refit calibration, thresholds and prediction sets of a model.",
+        "cadlib.cli.calibrate:Calibrate",
+    ),
+    Entry(
+        "index",
+        "Train",
+        "Fit a model's similar cases and novelty detector.",
+        "cadlib.cli.index:Index",
+    ),
+    Entry(
+        "evaluate",
+        "Evaluate",
+        "Compare a model, or its earlier predictions, with labels.",
+        "cadlib.cli.evaluate:Evaluate",
+    ),
+    Entry(
+        "report",
+        "Evaluate",
+        "Write all metrics of a model on a data set as one HTML file.",
+        "cadlib.cli.report:Report",
+    ),
+    Entry(
+        "audit",
+        "Evaluate",
+        "Search a model's split for leaks, and compare its golden results.",
+        "cadlib.cli.audit:Audit",
+    ),
+    Entry(
+        "robustness",
+        "Evaluate",
+        "Measure a model on degraded and rotated images.",
+        "cadlib.cli.robustness:Robustness",
+    ),
+    Entry(
+        "saliency",
+        "Evaluate",
+        "Measure how reliable a model's saliency maps are, method by method.",
+        "cadlib.cli.saliency:Saliency",
+    ),
+    Entry(
+        "across",
+        "Evaluate",
+        "Measure what training loses on an archive it has not seen.",
+        "cadlib.cli.across:Across",
+    ),
+    Entry(
+        "model",
+        "Evaluate",
+        "Verify that a model is unchanged, or migrate its folder.",
+        actions=_MODEL_ACTIONS,
+    ),
+    Entry(
+        "download",
+        "Data",
+        "Download ISIC 2019, or a sample of the ISIC Archive.",
+        "cadlib.cli.download:Download",
+    ),
+    Entry(
+        "suspects",
+        "Data",
+        "List doubtful labels, duplicates, contradictions and unreadable files.",
+        "cadlib.cli.suspects:Suspects",
+    ),
+)
+"""All commands, in the order of `--help`."""

@@ -1,66 +1,78 @@
 """Measures what a model loses on an unseen archive."""
 
-import argparse
+from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Annotated, ClassVar, Self
 
-from cadlib.cli.settings import add_settings, settings_of, training_packages
+from cadlib.cli.options import data_option, flag, folder_option, model_option
+from cadlib.cli.settings import TrainingCommand, check_settings, training_packages, with_settings
 from cadlib.cli.usage import UsageError, check_model, make_folder
-from cadlib.model.record import find_model
-from cadlib.training.monitor import runs_dir
+from cadlib.training.config import ACROSS_RECIPE, TrainConfig
+
+WITHOUT = ("leave_out", "subset", "devices", "nodes", "strategy")
+"""Settings that have no option here."""
 
 
-def add(command: argparse.ArgumentParser) -> None:
-    """Add the flags of the command."""
-    from cadlib.training.config import ACROSS_RECIPE
+@dataclass(frozen=True, kw_only=True)
+class Across(TrainingCommand):
+    """Trains with all archives and without each of them, and compares the runs."""
 
-    command.set_defaults(run=run)
-    command.add_argument("--data", type=Path, required=True, help="folder of a data set")
-    command.add_argument(
-        "--run-dir",
-        type=Path,
-        default=runs_dir() / "across",
-        help="the runs (default: runs/across)",
-    )
-    command.add_argument("--resume", action="store_true", help="go on where the runs were stopped")
-    command.add_argument(
-        "--overwrite", action="store_true", help="delete existing runs and start again"
-    )
-    command.add_argument(
-        "--output", type=Path, metavar="DIR", help="folder for across.json (default: the runs')"
-    )
-    command.add_argument(
-        "--into-model", metavar="NAME", help="model whose metrics.json and card get the result too"
-    )
-    add_settings(
-        command, ACROSS_RECIPE, without=("leave_out", "subset", "devices", "nodes", "strategy")
-    )
+    EXAMPLE: ClassVar[str] = "cadlib across --data isic2019/ --into-model mymodel"
 
+    data: Annotated[Path, data_option()]
+    run_dir: Annotated[
+        Path | None, folder_option("Folder of the runs.  [default: runs/across]")
+    ] = None
+    resume: Annotated[bool, flag("resume", "Continue runs that were stopped.")] = False
+    overwrite: Annotated[bool, flag("overwrite", "Delete existing runs and start again.")] = False
+    output: Annotated[
+        Path | None, folder_option("Folder for across.json.  [default: that of the runs]")
+    ] = None
+    into_model: Annotated[
+        str | None, model_option("Save the result in this model's metrics.json and card, too.")
+    ] = None
+    settings: TrainConfig = ACROSS_RECIPE
 
-def run(options: argparse.Namespace) -> int:
-    """Run the command and return its exit code."""
-    config = settings_of(options)
-    output = options.output or options.run_dir
-    record = check_model(options.into_model) if options.into_model else None
-    with training_packages():
-        from cadlib.training.cross_archive import across_archives
+    @classmethod
+    def constructor(cls) -> Callable[..., Self]:
+        """Return the constructor that takes each training setting by itself."""
+        return with_settings(cls, ACROSS_RECIPE, WITHOUT)
+
+    def run(self) -> int:
+        """Run the command and return its exit code."""
+        check_settings(self.data, self.settings)
+        record = check_model(self.into_model) if self.into_model else None
+        with training_packages():
+            from cadlib.training.cross_archive import across_archives
+        from cadlib.metrics import tables
+        from cadlib.model import metrics_file
+        from cadlib.model.record import find_model
+        from cadlib.training.monitor import runs_dir
+
+        run_dir = self.run_dir or runs_dir() / "across"
+        output = self.output or run_dir
+        self._check_runs(run_dir)
+        make_folder(output)
+        if self.into_model:
+            make_folder(find_model(self.into_model))
+        archives = across_archives(self.data, run_dir, self.settings, resume=self.resume)
+        result = {"across_archives": archives}
+        (output / "across.json").write_text(metrics_file.metrics_json(result), encoding="utf-8")
+        if self.into_model and record:
+            folder = find_model(self.into_model)
+            figures = {**metrics_file.measured(folder, record), **result}
+            metrics_file.write_into(folder, record, figures)
+        print(tables.across_table(archives))
+        return 0
+
+    def _check_runs(self, run_dir: Path) -> None:
+        """Raise UsageError for existing runs, unless the options tell what to do with them."""
         from cadlib.training.run import CHECKPOINT_FILE
-    from cadlib.metrics import tables
-    from cadlib.model import metrics_file
 
-    has_runs = any(options.run_dir.glob(f"*/{CHECKPOINT_FILE}"))
-    if has_runs and not (options.resume or options.overwrite):
-        raise UsageError(
-            f"There are runs in {options.run_dir}: continue with --resume, or start again with --overwrite."
-        )
-    make_folder(output)
-    if record:
-        make_folder(find_model(options.into_model))
-    archives = across_archives(options.data, options.run_dir, config, resume=options.resume)
-    result = {"across_archives": archives}
-    (output / "across.json").write_text(metrics_file.metrics_json(result), encoding="utf-8")
-    if record:
-        folder = find_model(options.into_model)
-        figures = {**metrics_file.measured(folder, record), **result}
-        metrics_file.write_into(folder, record, figures)
-    print(tables.across_table(archives))
-    return 0
+        has_runs = any(run_dir.glob(f"*/{CHECKPOINT_FILE}"))
+        if has_runs and not (self.resume or self.overwrite):
+            raise UsageError(
+                f"There are runs in {run_dir}: "
+                "continue with --resume, or start again with --overwrite."
+            )

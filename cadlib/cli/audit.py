@@ -1,10 +1,12 @@
 """Checks a model for leaks in its split, contradicting labels and drift."""
 
-import argparse
 import sys
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Annotated, ClassVar
 
+from cadlib.cli.command import CliCommand
+from cadlib.cli.options import data_option, file_option, flag, model_option
 from cadlib.cli.usage import (
     UsageError,
     check_data,
@@ -15,90 +17,112 @@ from cadlib.cli.usage import (
     write_text,
 )
 from cadlib.errors import CadError
-from cadlib.model.record import find_model
-from cadlib.progress import ProgressBars
 
 # `--help` and bad usage do not wait for this import.
 if TYPE_CHECKING:
     from cadlib.data.dataset import Dataset
 
 
-def add(command: argparse.ArgumentParser) -> None:
-    """Add the flags of the command."""
-    command.set_defaults(run=run)
-    command.add_argument(
-        "--data", type=Path, help="folder of a data set: duplicates, and labels that contradict"
-    )
-    command.add_argument(
-        "--model", help="name under models/, or a path: its golden figures, with --data its split"
-    )
-    command.add_argument(
-        "--sheet", type=Path, metavar="FILE", help="with --data: write the pictures to an HTML file"
-    )
-    command.add_argument(
-        "--into-model",
-        action="store_true",
-        help="the result becomes part of the model and its card",
-    )
+@dataclass(frozen=True, kw_only=True)
+class Audit(CliCommand):
+    """Audits a data set, a model, or the split of a model on its data set."""
 
+    EXAMPLE: ClassVar[str] = "cadlib audit --model isic2019 --data isic2019/ --sheet audit.html"
 
-def run(options: argparse.Namespace) -> int:
-    """Run the command and return its exit code."""
-    _check_audit(options)
-    # If the model has changed, its split is not audited: it may be that of another model.
-    if options.model is not None and _print_changes(options.model):
-        return 1
-    if options.data is None:
+    data: Annotated[
+        Path | None,
+        data_option("Folder of a data set: searched for duplicates and contradicting labels."),
+    ] = None
+    model: Annotated[
+        str | None,
+        model_option(
+            "Model, a name under models/ or a path: its golden results, with --data its split."
+        ),
+    ] = None
+    sheet: Annotated[
+        Path | None, file_option("With --data: write the images to this HTML file.")
+    ] = None
+    into_model: Annotated[
+        bool, flag("into-model", "Save the result in the model and its card.")
+    ] = False
+
+    def run(self) -> int:
+        """Run the command and return its exit code."""
+        self._check()
+        # If the model has changed, its split is not audited: it may be that of another model.
+        if self.model is not None and _print_changes(self.model):
+            return 1
+        if self.data is None:
+            return 0
+        if self.model is None:
+            return self._audit_data(self.data)
+        return self._audit_split(self.data, self.model)
+
+    def _audit_data(self, data: Path) -> int:
+        """Audit a data set alone, and return 0."""
+        from cadlib.data.duplicates import find_duplicates
+        from cadlib.data.label_check import check_labelled
+        from cadlib.progress import ProgressBars
+        from cadlib.report import audit_sheet
+
+        dataset = _open(data)
+        with ProgressBars() as progress:
+            duplicates = find_duplicates(dataset, progress)
+        print(duplicates)
+        if self.sheet:
+            write_text(self.sheet, audit_sheet.render(duplicates))
+        # The search for duplicates needs no labels, so they are checked after it.
+        check_labelled(dataset, malignant_alone=True)
         return 0
-    if options.model is None:
-        return _audit_data(options)
-    return _audit_split(options)
 
+    def _audit_split(self, data: Path, name: str) -> int:
+        """Audit a data set and the split of a model, and return 1 for a leak, else 0."""
+        record = check_model(name)
 
-def _audit_data(options: argparse.Namespace) -> int:
-    """Audit a data set alone, and return 0."""
-    from cadlib.data.duplicates import find_duplicates
-    from cadlib.data.label_check import check_labelled
-    from cadlib.report import audit_sheet
+        from cadlib.data.label_check import check_labelled
+        from cadlib.evaluation import leak_audit
+        from cadlib.model.model import Model
+        from cadlib.model.record import find_model
+        from cadlib.progress import ProgressBars
+        from cadlib.report import audit_sheet
 
-    dataset = _open(options.data)
-    with ProgressBars() as progress:
-        duplicates = find_duplicates(dataset, progress)
-    print(duplicates)
-    if options.sheet:
-        write_text(options.sheet, audit_sheet.render(duplicates))
-    # The search for duplicates needs no labels, so they are checked after it.
-    check_labelled(dataset, malignant_alone=True)
-    return 0
+        folder = find_model(name)
+        dataset = _open(data)
+        with ProgressBars() as progress:
+            model = Model.load(name)
+            audit = leak_audit.audit_split(model, folder, dataset, progress)
+        print(audit)
+        if self.sheet:
+            write_text(self.sheet, audit_sheet.render(audit.duplicates, audit))
+        # The search for duplicates needs no labels, so they are checked after it.
+        check_labelled(dataset, malignant_alone=True)
+        if self.into_model:
+            if audit.missing:
+                raise CadError(
+                    f"Expected all images of the split, but {audit.missing:,} images lack; "
+                    "the model is left as it was."
+                )
+            leak_audit.write_into(folder, record, audit.result)
+        return 1 if audit.result.leaks else 0
 
-
-def _audit_split(options: argparse.Namespace) -> int:
-    """Audit a data set and the split of a model, and return 1 for a leak, else 0."""
-    record = check_model(options.model)
-
-    from cadlib.data.label_check import check_labelled
-    from cadlib.evaluation import leak_audit
-    from cadlib.model.model import Model
-    from cadlib.report import audit_sheet
-
-    folder = find_model(options.model)
-    dataset = _open(options.data)
-    with ProgressBars() as progress:
-        model = Model.load(options.model)
-        audit = leak_audit.audit_split(model, folder, dataset, progress)
-    print(audit)
-    if options.sheet:
-        write_text(options.sheet, audit_sheet.render(audit.duplicates, audit))
-    # The search for duplicates needs no labels, so they are checked after it.
-    check_labelled(dataset, malignant_alone=True)
-    if options.into_model:
-        if audit.missing:
-            raise CadError(
-                f"Expected all images of the split, but {audit.missing:,} images lack; "
-                "the model is left as it was."
+    def _check(self) -> None:
+        """Raise UsageError for options that do not fit each other, and for missing files."""
+        if self.data is None and self.model is None:
+            raise UsageError(
+                "Expected --data with the folder of a data set, --model with a model, or both."
             )
-        leak_audit.write_into(folder, record, audit.result)
-    return 1 if audit.result.leaks else 0
+        if self.data is not None:
+            check_data(self.data)
+        if self.data is None and self.sheet:
+            raise UsageError("Expected --sheet together with --data, from where its pictures come.")
+        if self.into_model and None in (self.data, self.model):
+            raise UsageError("Expected --into-model together with --data and --model.")
+        if self.sheet:
+            check_file(self.sheet)
+        if self.model is not None:
+            folder = check_found(self.model)
+            if self.into_model:
+                make_folder(folder)
 
 
 def _open(folder: Path) -> "Dataset":
@@ -110,28 +134,9 @@ def _open(folder: Path) -> "Dataset":
     return dataset
 
 
-def _check_audit(options: argparse.Namespace) -> None:
-    """Raise UsageError for flags that do not fit each other, and for missing files."""
-    if options.data is None and options.model is None:
-        raise UsageError(
-            "Expected --data with the folder of a data set, --model with a model, or both."
-        )
-    if options.data is not None:
-        check_data(options.data)
-    if options.data is None and options.sheet:
-        raise UsageError("Expected --sheet together with --data, from where its pictures come.")
-    if options.into_model and None in (options.data, options.model):
-        raise UsageError("Expected --into-model together with --data and --model.")
-    if options.sheet:
-        check_file(options.sheet)
-    if options.model is not None:
-        check_found(options.model)
-    if options.into_model:
-        make_folder(find_model(options.model))
-
-
 def _print_changes(name: str) -> bool:
     """Print the changes of a model's folder and golden answers; return whether there are any."""
+    from cadlib.model.record import find_model
     from cadlib.model.verification import verify
 
     verified = verify(find_model(name))

@@ -1,39 +1,44 @@
 """Fits a model's similar-case index and novelty detector, and measures them."""
 
-import argparse
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Annotated, ClassVar
 
+from cadlib.cli.command import CliCommand
+from cadlib.cli.options import data_option, model_option
 from cadlib.cli.usage import check_data, check_model, make_folder
-from cadlib.model.record import find_model
-from cadlib.progress import ProgressBars
 
 
-def add(command: argparse.ArgumentParser) -> None:
-    """Add the flags of the command."""
-    command.set_defaults(run=run)
-    command.add_argument("--model", required=True, help="name under models/, or a path")
-    command.add_argument("--data", type=Path, required=True, help="folder of a data set")
+@dataclass(frozen=True, kw_only=True)
+class Index(CliCommand):
+    """Fits what rests on the features of a model's training images."""
 
+    EXAMPLE: ClassVar[str] = "cadlib index --model mymodel --data isic2019/"
 
-def run(options: argparse.Namespace) -> int:
-    """Run the command and return its exit code."""
-    check_model(options.model)
-    folder = find_model(options.model)
-    check_data(options.data)
-    make_folder(folder)
+    model: Annotated[str, model_option()]
+    data: Annotated[Path, data_option()]
 
-    from cadlib.data.dataset import open_dataset
-    from cadlib.data.label_check import check_labelled
-    from cadlib.metrics import tables
-    from cadlib.training import index
+    def run(self) -> int:
+        """Run the command and return its exit code."""
+        check_model(self.model)
+        check_data(self.data)
 
-    dataset = open_dataset(options.data, verify=False)
-    check_labelled(dataset)
-    with ProgressBars() as progress:
-        figures = index.fit(folder, dataset, progress)
-    print(tables.neighbours_table(figures))
-    novelty = figures["novelty"]
-    counts = novelty["unknown"]["all"]
-    unknown = f"{counts['unknown']:,} of {counts['n']:,} images"
-    print(f"{unknown} of the {novelty['split']} split are called unknown")
-    return 0
+        from cadlib.data.dataset import open_dataset
+        from cadlib.data.label_check import check_labelled
+        from cadlib.metrics import tables
+        from cadlib.model.record import find_model
+        from cadlib.progress import ProgressBars
+        from cadlib.training import index
+
+        folder = find_model(self.model)
+        make_folder(folder)
+        dataset = open_dataset(self.data, verify=False)
+        check_labelled(dataset)
+        with ProgressBars() as progress:
+            figures = index.fit(folder, dataset, progress)
+        print(tables.neighbours_table(figures))
+        novelty = figures["novelty"]
+        counts = novelty["unknown"]["all"]
+        unknown = f"{counts['unknown']:,} of {counts['n']:,} images"
+        print(f"{unknown} of the {novelty['split']} split are called unknown")
+        return 0

@@ -1,11 +1,15 @@
 """Writes the metrics of a model as one HTML file."""
 
-import argparse
 import shlex
 import sys
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar
 
+import typer
+
+from cadlib.cli.command import CliCommand
+from cadlib.cli.options import SplitName, data_option, file_option, model_option
 from cadlib.cli.usage import (
     UsageError,
     check_data,
@@ -14,93 +18,121 @@ from cadlib.cli.usage import (
     check_subset,
     write_text,
 )
-from cadlib.model.audit_result import ROLE
-from cadlib.model.record import (
-    CARD_FILE,
-    ModelRecord,
-    find_model,
-    read_checked,
-    read_record,
-)
-from cadlib.progress import ProgressBars
 
 # `--help` and bad usage do not wait for these imports.
 if TYPE_CHECKING:
     from cadlib.data.dataset import Dataset
     from cadlib.evaluation.cached import Evaluated
-    from cadlib.metrics.comparison_table import Compared
-    from cadlib.progress import Progress
-
-
-def add(command: argparse.ArgumentParser) -> None:
-    """Add the flags of the command."""
-    command.set_defaults(run=run)
-    command.add_argument("--model", required=True, help="name under models/, or a path")
-    command.add_argument("--data", type=Path, required=True, help="folder of a data set")
-    command.add_argument("--split", choices=ROLE, help="only this part of the model's split")
-    command.add_argument(
-        "--subset",
-        metavar="NAME",
-        help="only the images of this saved subset, within --split where both are given",
-    )
-    command.add_argument(
-        "--against", metavar="MODEL", help="another model, compared with it on the same images"
-    )
-    command.add_argument(
-        "--output", type=Path, metavar="FILE", required=True, help="HTML file, which needs no other"
-    )
-
-
-def run(options: argparse.Namespace) -> int:
-    """Run the command and return its exit code."""
-    record = check_model(options.model)
-    if options.against and check_model(options.against) == record:
-        raise UsageError(
-            f"Expected --against to name another model than --model but got {options.against}."
-        )
-    check_data(options.data)
-    subset = check_subset(options.subset) if options.subset else None
-    check_file(options.output)
-
-    from cadlib.data.dataset import open_dataset
-    from cadlib.data.label_check import check_labelled
-    from cadlib.evaluation.cached import evaluated
     from cadlib.evaluation.image_selection import Part
-    from cadlib.metrics.image_counts import Counts
-    from cadlib.report import Subject, render
+    from cadlib.metrics.comparison_table import Compared
+    from cadlib.model.record import ModelRecord
+    from cadlib.progress import Progress
+    from cadlib.report import Subject
 
-    part = Part(options.split, subset)
-    folder = find_model(options.model)
-    # A report names its data set, so "." becomes the name of the folder.
-    dataset = open_dataset(options.data.absolute(), verify=False)
-    dataset = part.of(folder, record, dataset)
-    print(dataset.report, file=sys.stderr)
-    check_labelled(dataset, malignant_alone=True)
-    with ProgressBars() as progress:
-        evaluation = evaluated(folder, record, dataset, progress, part)
-        against = None
-        if options.against:
-            against = _against(options, record, evaluation, dataset, progress)
-    role, flattered = part.role(folder, record, dataset)
-    subject = Subject(
-        record,
-        evaluation.figures,
-        part.named,
-        role,
-        flattered,
-        evaluation,
-        _own_figures(folder),
-        _card(folder),
-        against=against,
+SUBSET_HELP = "Only the images of this saved subset, within --split where both are given."
+
+
+@dataclass(frozen=True, kw_only=True)
+class Report(CliCommand):
+    """Writes the evaluation report of a model."""
+
+    EXAMPLE: ClassVar[str] = (
+        "cadlib report --model mymodel --data isic2019/ --split test --output report.html"
     )
-    write_text(options.output, render(subject, _command(options)))
-    images = Counts.of(evaluation.figures)
-    summary = f"{images.n:,} images of {evaluation.figures['n_lesions']:,} lesions"
+
+    model: Annotated[str, model_option()]
+    data: Annotated[Path, data_option()]
+    split: Annotated[
+        SplitName | None, typer.Option(help="Only this part of the model's split.")
+    ] = None
+    subset: Annotated[str | None, typer.Option(help=SUBSET_HELP, metavar="NAME")] = None
+    against: Annotated[
+        str | None, model_option("Another model, compared with it on the same images.")
+    ] = None
+    output: Annotated[Path, file_option("HTML file, which needs no other file.")]
+
+    def run(self) -> int:
+        """Run the command and return its exit code."""
+        record = check_model(self.model)
+        if self.against and check_model(self.against) == record:
+            raise UsageError(
+                f"Expected --against to name another model than --model but got {self.against}."
+            )
+        check_data(self.data)
+        subset = check_subset(self.subset) if self.subset else None
+        check_file(self.output)
+
+        from cadlib.evaluation.image_selection import Part
+        from cadlib.report import render
+
+        subject = self._subject(record, Part(self.split, subset))
+        write_text(self.output, render(subject, self._command()))
+        print(f"{self.output}: {_summary(subject.figures)}")
+        print(f"{record.model_id}: {record.validation_claim}")
+        return 1 if subject.figures["rejected"] else 0
+
+    def _subject(self, record: "ModelRecord", part: "Part") -> "Subject":
+        """Evaluate the model, and return what the report shows."""
+        from cadlib.evaluation.cached import evaluated
+        from cadlib.model.record import find_model
+        from cadlib.progress import ProgressBars
+        from cadlib.report import Subject
+
+        folder = find_model(self.model)
+        dataset = self._images(part, folder, record)
+        with ProgressBars() as progress:
+            evaluation = evaluated(folder, record, dataset, progress, part)
+            against = None
+            if self.against:
+                against = _compared(self.against, record, evaluation, dataset, progress)
+        role, flattered = part.role(folder, record, dataset)
+        return Subject(
+            record,
+            evaluation.figures,
+            part.named,
+            role,
+            flattered,
+            evaluation,
+            _own_figures(folder),
+            _card(folder),
+            against=against,
+        )
+
+    def _images(self, part: "Part", folder: Path, record: "ModelRecord") -> "Dataset":
+        """Open the images of the report, and print what was found in their folder."""
+        from cadlib.data.dataset import open_dataset
+        from cadlib.data.label_check import check_labelled
+
+        # A report names its data set, so "." becomes the name of the folder.
+        dataset = open_dataset(self.data.absolute(), verify=False)
+        dataset = part.of(folder, record, dataset)
+        print(dataset.report, file=sys.stderr)
+        check_labelled(dataset, malignant_alone=True)
+        return dataset
+
+    def _command(self) -> str:
+        """Return the command without folders, because a report is shared."""
+        flags = {
+            "model": Path(self.model).name,
+            "data": self.data.absolute().name,
+            "split": self.split,
+            "subset": self.subset,
+            "against": Path(self.against).name if self.against else None,
+            "output": self.output.name,
+        }
+        words = [shlex.join([f"--{name}", value]) for name, value in flags.items() if value]
+        return "python -m cadlib report " + " ".join(words)
+
+
+def _summary(figures: dict[str, Any]) -> str:
+    """Return how many images and lesions a report covers."""
+    from cadlib.metrics.image_counts import Counts
+
+    images = Counts.of(figures)
+    summary = f"{images.n:,} images of {figures['n_lesions']:,} lesions"
     if images.partial:
         summary += f", {images.diagnosed:,} with a diagnosis"
-    print(f"{options.output}: {summary}")
-    print(f"{record.model_id}: {record.validation_claim}")
-    return 1 if evaluation.figures["rejected"] else 0
+    return summary
 
 
 def _own_figures(folder: Path) -> dict[str, Any]:
@@ -113,23 +145,26 @@ def _own_figures(folder: Path) -> dict[str, Any]:
 
 def _card(folder: Path) -> str:
     """Return the card of a model, or a note that it has none."""
+    from cadlib.model.record import CARD_FILE, read_checked
+
     content = read_checked(folder, CARD_FILE)
     return content.decode() if content else f"This model's folder has no {CARD_FILE}."
 
 
-def _against(
-    options: argparse.Namespace,
-    record: ModelRecord,
+def _compared(
+    name: str,
+    record: "ModelRecord",
     evaluation: "Evaluated",
     dataset: "Dataset",
     progress: "Progress",
 ) -> "Compared":
-    """Compare the model with the one of --against on the same images."""
+    """Compare the model with another one on the same images."""
     from cadlib.evaluation.cached import compared, evaluated
     from cadlib.metrics.comparison_table import Compared
+    from cadlib.model.record import find_model, read_record
     from cadlib.model.split import part_in_training
 
-    folder = find_model(options.against)
+    folder = find_model(name)
     other = read_record(folder)
     names = (record.name, other.name)
     if record.name == other.name:
@@ -137,17 +172,3 @@ def _against(
     other_evaluation = evaluated(folder, other, dataset, progress)
     comparison = compared(evaluation, other_evaluation)
     return Compared(*names, comparison, *part_in_training(folder, other, dataset))
-
-
-def _command(options: argparse.Namespace) -> str:
-    """Return the command without folders, because a report is shared."""
-    flags = {
-        "model": Path(options.model).name,
-        "data": options.data.absolute().name,
-        "split": options.split,
-        "subset": options.subset,
-        "against": Path(options.against).name if options.against else None,
-        "output": options.output.name,
-    }
-    words = [shlex.join([f"--{name}", value]) for name, value in flags.items() if value]
-    return "python -m cadlib report " + " ".join(words)

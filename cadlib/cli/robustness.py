@@ -1,23 +1,26 @@
 """Measures a model on damaged and turned images."""
 
-import argparse
+from dataclasses import dataclass
+from typing import Any, ClassVar
 
-from cadlib.cli.split_sample import Measure, add_flags, measure_sample
-from cadlib.metrics.tables import robustness_table
-
-
-def add(command: argparse.ArgumentParser) -> None:
-    """Add the flags of the command."""
-    command.set_defaults(run=run)
-    add_flags(command, "robustness")
+from cadlib.cli.split_sample import Measure, SampleCommand
 
 
-def run(options: argparse.Namespace) -> int:
-    """Run the command and return its exit code."""
-    return measure_sample(options, "robustness", _measure, robustness_table)
+@dataclass(frozen=True, kw_only=True)
+class Robustness(SampleCommand):
+    """Measures what damage and rotation of images cost a model."""
 
+    EXAMPLE: ClassVar[str] = "cadlib robustness --model mymodel --data isic2019/ --images 300"
+    KEY: ClassVar[str] = "robustness"
 
-def _measure() -> Measure:
-    from cadlib.evaluation.robustness import measure
+    def measure(self) -> Measure:
+        """Import and return the function that measures."""
+        from cadlib.evaluation.robustness import measure
 
-    return measure
+        return measure
+
+    def table(self, result: dict[str, Any]) -> str:
+        """Return the result as text."""
+        from cadlib.metrics.tables import robustness_table
+
+        return robustness_table(result)

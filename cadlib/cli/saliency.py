@@ -1,23 +1,26 @@
 """Measures whether a model's heatmaps are reliable, method by method."""
 
-import argparse
+from dataclasses import dataclass
+from typing import Any, ClassVar
 
-from cadlib.cli.split_sample import Measure, add_flags, measure_sample
-from cadlib.metrics.tables import saliency_table
-
-
-def add(command: argparse.ArgumentParser) -> None:
-    """Add the flags of the command."""
-    command.set_defaults(run=run)
-    add_flags(command, "saliency")
+from cadlib.cli.split_sample import Measure, SampleCommand
 
 
-def run(options: argparse.Namespace) -> int:
-    """Run the command and return its exit code."""
-    return measure_sample(options, "saliency", _measure, saliency_table)
+@dataclass(frozen=True, kw_only=True)
+class Saliency(SampleCommand):
+    """Measures the faithfulness and stability of a model's saliency maps."""
 
+    EXAMPLE: ClassVar[str] = "cadlib saliency --model mymodel --data isic2019/ --images 300"
+    KEY: ClassVar[str] = "saliency"
 
-def _measure() -> Measure:
-    from cadlib.evaluation.saliency_benchmark import measure
+    def measure(self) -> Measure:
+        """Import and return the function that measures."""
+        from cadlib.evaluation.saliency_benchmark import measure
 
-    return measure
+        return measure
+
+    def table(self, result: dict[str, Any]) -> str:
+        """Return the result as text."""
+        from cadlib.metrics.tables import saliency_table
+
+        return saliency_table(result)

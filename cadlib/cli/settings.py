@@ -1,62 +1,111 @@
-"""Defines the flags of a training: one for each field of TrainConfig."""
+"""Defines the options of a training: one for each field of TrainConfig."""
 
-import argparse
-from collections.abc import Iterator, Sequence
+import inspect
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import fields
-from typing import TYPE_CHECKING
+from dataclasses import Field, dataclass, field, fields
+from pathlib import Path
+from typing import Annotated, Any, TypeVar
 
+import typer
+
+from cadlib.cli.command import CliCommand
+from cadlib.cli.options import model_option
 from cadlib.cli.usage import UsageError, check_data, check_subset
+from cadlib.training.config import TrainConfig
 
-# torch takes seconds to load; `--help` and bad usage do not wait for it.
-if TYPE_CHECKING:
-    from cadlib.training.config import TrainConfig
-
-
-def add_settings(
-    command: argparse.ArgumentParser, defaults: "TrainConfig", without: Sequence[str] = ()
-) -> None:
-    """Add a flag for each field of TrainConfig; those `without` a flag keep their default."""
-    for setting in fields(defaults):
-        flag = "--" + setting.name.replace("_", "-")
-        default = getattr(defaults, setting.name)
-        default_text = "none" if default == "" else default
-        text = f"{setting.metadata['help']} (default: {default_text})"
-        if setting.name in without:
-            command.set_defaults(**{setting.name: default})
-        elif isinstance(default, bool):
-            command.add_argument(
-                flag, action=argparse.BooleanOptionalAction, default=default, help=text
-            )
-        else:
-            command.add_argument(flag, type=type(default), default=default, help=text)
+SETTINGS_FIELD = "settings"
+"""Field of a command that takes the settings of a training."""
+PANEL = "Training settings"
+ENGINE_PANEL = "Machine settings, which do not change the result"
 
 
-def settings_of(options: argparse.Namespace) -> "TrainConfig":
-    """Return the settings of the flags.
+@dataclass(frozen=True, kw_only=True)
+class TrainingCommand(CliCommand):
+    """A command that trains networks."""
 
-    Raise UsageError for settings out of range, and where the folder of images or the subset is
-    missing.
+    settings: TrainConfig = field(default_factory=TrainConfig)
+
+
+Command = TypeVar("Command", bound=TrainingCommand)
+
+
+def with_settings(
+    command: type[Command], defaults: TrainConfig, without: Sequence[str] = ()
+) -> Callable[..., Command]:
+    """Return a constructor of a command that takes each field of TrainConfig by itself.
+
+    The command has a field `settings`. The fields of TrainConfig in `without` have no option and
+    keep their default.
     """
-    from cadlib.training.config import TrainConfig
+    offered = [setting for setting in fields(defaults) if setting.name not in without]
+    names = {setting.name for setting in offered}
 
-    settings = {setting.name: getattr(options, setting.name) for setting in fields(TrainConfig)}
+    def construct(**values: Any) -> Command:
+        settings: dict[str, Any] = {name: getattr(defaults, name) for name in without}
+        own: dict[str, Any] = {}
+        for name, value in values.items():
+            target = settings if name in names else own
+            target[name] = value
+        return command(**own, settings=_config(settings))
+
+    parameters = inspect.signature(command).parameters.values()
+    own_parameters = [each for each in parameters if each.name != SETTINGS_FIELD]
+    option_parameters = [_parameter(setting, defaults) for setting in offered]
+    # Typer makes the options from the signature.
+    signature = inspect.Signature([*own_parameters, *option_parameters])
+    vars(construct)["__signature__"] = signature
+    return construct
+
+
+def _config(settings: dict[str, Any]) -> TrainConfig:
+    """Return the settings; raise UsageError for those out of range."""
     try:
-        config = TrainConfig(**settings)
+        return TrainConfig(**settings)
     except ValueError as error:
         raise UsageError(str(error)) from error
-    check_data(options.data)
+
+
+def _parameter(setting: "Field[Any]", defaults: TrainConfig) -> inspect.Parameter:
+    """Return a setting as the parameter of a function, with its option for Typer."""
+    default = getattr(defaults, setting.name)
+    text = _sentence(setting.metadata["help"])
+    flag = "--" + setting.name.replace("_", "-")
+    if isinstance(default, bool):
+        option = typer.Option(f"{flag}/--no-{flag[2:]}", help=text)
+    elif setting.name == "split_of":
+        option = model_option(text)
+    else:
+        option = typer.Option(flag, help=text)
+    option.rich_help_panel = ENGINE_PANEL if setting.metadata["engine"] else PANEL
+    option.show_default = default != ""
+    return inspect.Parameter(
+        setting.name,
+        inspect.Parameter.KEYWORD_ONLY,
+        default=default,
+        annotation=Annotated[type(default), option],
+    )
+
+
+def _sentence(text: str) -> str:
+    """Return a text with a capital at its start and a stop at its end."""
+    return f"{text[0].upper()}{text[1:]}."
+
+
+def check_settings(data: Path, config: TrainConfig) -> None:
+    """Raise UsageError where the folder of images or the subset is missing."""
+    check_data(data)
     if config.subset:
         check_subset(config.subset)
-    return config
 
 
 @contextmanager
 def training_packages() -> Iterator[None]:
-    """Raise UsageError with the file of requirements where an import inside fails."""
+    """Raise UsageError with the command that installs them where an import inside fails."""
     try:
         yield
     except ModuleNotFoundError as error:
         raise UsageError(
-            f"Training needs {error.name}; run `pip install -r requirements-train.txt`."
+            f'Training needs {error.name}: run `pip install "cadlib[train]"`, '
+            "or in a clone `pip install -r requirements-train.txt`."
         ) from error

@@ -3,101 +3,119 @@
 The commands `robustness` and `saliency` use it.
 """
 
-import argparse
 import sys
+from abc import abstractmethod
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 
+import typer
+
+from cadlib.cli.command import CliCommand
+from cadlib.cli.options import data_option, flag, folder_option, model_option
 from cadlib.cli.usage import UsageError, check_data, check_model, make_folder
-from cadlib.model.record import find_model
-from cadlib.progress import ProgressBars
+
+# `--help` and bad usage do not wait for these imports.
+if TYPE_CHECKING:
+    from cadlib.data.dataset import Dataset
+    from cadlib.model.record import ModelRecord
 
 Measure = Callable[..., dict[str, Any]]
 """Model, images, split, seed, size of the split, progress -> a key of metrics.json."""
 
 
-def add_flags(command: argparse.ArgumentParser, name: str) -> None:
-    """Add the flags of a command that writes `name`.json."""
-    command.add_argument(
-        "--model", default="isic2019", help="name under models/, or a path (default: isic2019)"
-    )
-    command.add_argument("--data", type=Path, required=True, help="folder of a data set")
-    command.add_argument(
-        "--split",
-        choices=("validation", "test"),
-        default="validation",
-        help="part of the model's own split",
-    )
-    command.add_argument(
-        "--images",
-        type=int,
-        metavar="N",
-        help="a random sample with every diagnosis and archive (default: all)",
-    )
-    command.add_argument("--seed", type=int, default=0, help="of all random draws (default: 0)")
-    command.add_argument("--output", type=Path, metavar="DIR", help=f"folder for {name}.json")
-    command.add_argument(
-        "--into-model", action="store_true", help="put it into the model's metrics.json and card"
-    )
+@dataclass(frozen=True, kw_only=True)
+class SampleCommand(CliCommand):
+    """Measures a model on images of its split; the result is one key of metrics.json."""
 
+    KEY: ClassVar[str]
+    """Key of metrics.json, and name of the file in --output."""
 
-def measure_sample(
-    options: argparse.Namespace,
-    name: str,
-    measure: Callable[[], Measure],
-    table: Callable[[dict[str, Any]], str],
-) -> int:
-    """Measure, print as `table`, and write `name`.json and the key `name` of metrics.json.
+    model: Annotated[str, model_option()] = "isic2019"
+    data: Annotated[Path, data_option()]
+    split: Annotated[
+        Literal["validation", "test"], typer.Option(help="Part of the model's own split.")
+    ] = "validation"
+    images: Annotated[
+        int | None,
+        typer.Option(
+            help="Only N random images, of every diagnosis and archive.  [default: all]",
+            metavar="N",
+        ),
+    ] = None
+    seed: Annotated[int, typer.Option(help="Seed of all random draws.", metavar="N")] = 0
+    output: Annotated[Path | None, folder_option("Folder for a JSON file with the result.")] = None
+    into_model: Annotated[
+        bool, flag("into-model", "Save the result in the model's metrics.json and card.")
+    ] = False
 
-    Return the exit code. `measure` returns the function that measures: it imports it only after the
-    usage has been checked.
-    """
-    record = check_model(options.model)
-    folder = find_model(options.model)
-    _check_usage(options, folder)
+    @abstractmethod
+    def measure(self) -> Measure:
+        """Import and return the function that measures."""
 
-    from cadlib.data.dataset import open_dataset
-    from cadlib.data.label_check import check_labelled
-    from cadlib.data.stratified_sample import stratified_sample
-    from cadlib.model import metrics_file
-    from cadlib.model.model import Model
-    from cadlib.model.split import part_of_split
+    @abstractmethod
+    def table(self, result: dict[str, Any]) -> str:
+        """Return the result as text."""
 
-    if options.into_model:
-        # This may raise, so it comes before the work.
-        metrics_file.measured(folder, record)
-    dataset = open_dataset(options.data, verify=False)
-    dataset = part_of_split(folder, record, dataset, options.split)
-    check_labelled(dataset)
-    n_split = len(dataset.table)
-    if options.images is not None:
-        dataset = stratified_sample(dataset, options.images, options.seed)
-    n_images = len(dataset.table)
-    print(f"{n_images:,} of {n_split:,} images of the {options.split} split", file=sys.stderr)
-    measure_images = measure()
-    with ProgressBars() as progress:
-        model = Model.load(folder)
-        result = measure_images(model, dataset, options.split, options.seed, n_split, progress)
-    if options.output:
-        file = options.output / f"{name}.json"
-        file.write_text(metrics_file.metrics_json(result), encoding="utf-8")
-    if options.into_model:
-        figures = {**metrics_file.measured(folder, record), name: result}
-        metrics_file.write_into(folder, record, figures)
-    print(table(result))
-    return 1 if result["rejected"] else 0
+    def run(self) -> int:
+        """Measure, print a table, write the result, and return the exit code."""
+        record = check_model(self.model)
 
+        from cadlib.model import metrics_file
+        from cadlib.model.record import find_model
 
-def _check_usage(options: argparse.Namespace, folder: Path) -> None:
-    """Raise UsageError for flags out of range, and for folders that cannot be written."""
-    check_data(options.data)
-    if options.seed < 0 or (options.images is not None and options.images < 1):
-        raise UsageError(
-            "Expected --seed from 0 and --images from 1 "
-            f"but got {options.seed} and {options.images}."
-        )
-    if options.output:
-        make_folder(options.output)
-    if options.into_model:
-        make_folder(folder)
+        folder = find_model(self.model)
+        self._check(folder)
+        if self.into_model:
+            # This may raise, so it comes before the work.
+            metrics_file.measured(folder, record)
+        result = self._measured(folder, record)
+        if self.output:
+            file = self.output / f"{self.KEY}.json"
+            file.write_text(metrics_file.metrics_json(result), encoding="utf-8")
+        if self.into_model:
+            figures = {**metrics_file.measured(folder, record), self.KEY: result}
+            metrics_file.write_into(folder, record, figures)
+        print(self.table(result))
+        return 1 if result["rejected"] else 0
+
+    def _measured(self, folder: Path, record: "ModelRecord") -> dict[str, Any]:
+        """Measure the model on the sample and return the result."""
+        from cadlib.data.dataset import open_dataset
+        from cadlib.data.label_check import check_labelled
+        from cadlib.model.model import Model
+        from cadlib.model.split import part_of_split
+        from cadlib.progress import ProgressBars
+
+        dataset = open_dataset(self.data, verify=False)
+        of_split = part_of_split(folder, record, dataset, self.split)
+        check_labelled(of_split)
+        n_split = len(of_split.table)
+        sample = self._sample(of_split)
+        n_images = len(sample.table)
+        print(f"{n_images:,} of {n_split:,} images of the {self.split} split", file=sys.stderr)
+        measure_images = self.measure()
+        with ProgressBars() as progress:
+            model = Model.load(folder)
+            return measure_images(model, sample, self.split, self.seed, n_split, progress)
+
+    def _sample(self, dataset: "Dataset") -> "Dataset":
+        """Return the images to measure."""
+        from cadlib.data.stratified_sample import stratified_sample
+
+        if self.images is None:
+            return dataset
+        return stratified_sample(dataset, self.images, self.seed)
+
+    def _check(self, folder: Path) -> None:
+        """Raise UsageError for options out of range, and for folders that cannot be written."""
+        check_data(self.data)
+        if self.seed < 0 or (self.images is not None and self.images < 1):
+            raise UsageError(
+                f"Expected --seed from 0 and --images from 1 but got {self.seed} and {self.images}."
+            )
+        if self.output:
+            make_folder(self.output)
+        if self.into_model:
+            make_folder(folder)

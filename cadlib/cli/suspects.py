@@ -3,55 +3,52 @@
 A person should review each of them.
 """
 
-import argparse
 import sys
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Annotated, ClassVar
 
+from cadlib.cli.command import CliCommand
+from cadlib.cli.options import data_option, file_option, model_option
 from cadlib.cli.usage import check_data, check_file, check_model, write_text
-from cadlib.model.record import find_model
-from cadlib.progress import ProgressBars
 
 
-def add(command: argparse.ArgumentParser) -> None:
-    """Add the flags of the command."""
-    command.set_defaults(run=run)
-    command.add_argument("--data", type=Path, required=True, help="folder of a data set")
-    command.add_argument(
-        "--model", default="isic2019", help="name under models/, or a path (default: isic2019)"
-    )
-    command.add_argument(
-        "--output",
-        type=Path,
-        metavar="FILE",
-        required=True,
-        help="CSV file, a row a finding, with its verdict",
-    )
+@dataclass(frozen=True, kw_only=True)
+class Suspects(CliCommand):
+    """Searches a data set for images that a person should look at again."""
 
+    EXAMPLE: ClassVar[str] = "cadlib suspects --data isic2019/ --output suspects.csv"
 
-def run(options: argparse.Namespace) -> int:
-    """Run the command and return its exit code."""
-    check_model(options.model)
-    check_data(options.data)
-    check_file(options.output)
+    data: Annotated[Path, data_option()]
+    model: Annotated[str, model_option()] = "isic2019"
+    output: Annotated[Path, file_option("CSV file with one row a finding, and its verdict.")]
 
-    from cadlib import label_review
-    from cadlib.data.dataset import open_dataset
-    from cadlib.data.label_check import check_labelled
-    from cadlib.label_review.search import find_suspects
-    from cadlib.model.model import Model
+    def run(self) -> int:
+        """Run the command and return its exit code."""
+        check_model(self.model)
+        check_data(self.data)
+        check_file(self.output)
 
-    dataset = open_dataset(options.data, verify=False)
-    # Damaged verdicts raise an error here, before minutes of work.
-    label_review.read_verdicts(dataset.name)
-    print(dataset.report, file=sys.stderr)
-    with ProgressBars() as progress:
-        model = Model.load(options.model)
-        suspects = find_suspects(model, find_model(options.model), dataset, progress)
-    label_review.keep(suspects, dataset)
-    verdicts = label_review.read_verdicts(dataset.name)
-    suspects = label_review.beside(suspects, verdicts)
-    write_text(options.output, suspects.to_csv())
-    print(suspects)
-    # Some of the lists need no labels, so they are checked last.
-    check_labelled(dataset, malignant_alone=True)
-    return 0
+        from cadlib import label_review
+        from cadlib.data.dataset import open_dataset
+        from cadlib.data.label_check import check_labelled
+        from cadlib.label_review.search import find_suspects
+        from cadlib.model.model import Model
+        from cadlib.model.record import find_model
+        from cadlib.progress import ProgressBars
+
+        dataset = open_dataset(self.data, verify=False)
+        # Damaged verdicts raise an error here, before minutes of work.
+        label_review.read_verdicts(dataset.name)
+        print(dataset.report, file=sys.stderr)
+        with ProgressBars() as progress:
+            model = Model.load(self.model)
+            suspects = find_suspects(model, find_model(self.model), dataset, progress)
+        label_review.keep(suspects, dataset)
+        verdicts = label_review.read_verdicts(dataset.name)
+        suspects = label_review.beside(suspects, verdicts)
+        write_text(self.output, suspects.to_csv())
+        print(suspects)
+        # Some of the lists need no labels, so they are checked last.
+        check_labelled(dataset, malignant_alone=True)
+        return 0

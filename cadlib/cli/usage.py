@@ -2,34 +2,44 @@
 
 from pathlib import Path
 from tempfile import TemporaryFile
+from typing import TYPE_CHECKING
 
-from cadlib.data.subsets import Subset, read_subset
 from cadlib.errors import CadError, ModelInvalid, SubsetInvalid
-from cadlib.model.record import ModelRecord, find_model, read_record
+
+# `--help` does not wait for these imports, which need numpy and OpenCV.
+if TYPE_CHECKING:
+    from cadlib.data.subsets import Subset
+    from cadlib.model.record import ModelRecord
 
 
 class UsageError(CadError):
     """The arguments of a command are wrong; nothing has been done."""
 
 
-def check_model(name: str) -> ModelRecord:
+def check_model(name: str) -> "ModelRecord":
     """Return the record of a model.
 
     Raise UsageError where there is none, and ModelInvalid where it was changed.
     """
+    from cadlib.model.record import read_record
+
     return read_record(check_found(name))
 
 
 def check_found(name: str) -> Path:
     """Return the folder of a model in any state; raise UsageError where there is none."""
+    from cadlib.model.record import find_model
+
     try:
         return find_model(name)
     except ModelInvalid as error:
         raise UsageError(str(error)) from error
 
 
-def check_subset(name: str) -> Subset:
+def check_subset(name: str) -> "Subset":
     """Return the subset of that name; raise UsageError where it is missing or damaged."""
+    from cadlib.data.subsets import read_subset
+
     try:
         return read_subset(name)
     except SubsetInvalid as error:

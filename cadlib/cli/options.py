@@ -1,0 +1,63 @@
+"""Defines the options that several commands share, and completes their values."""
+
+import os
+from pathlib import Path
+from typing import Any, Literal
+
+import typer
+
+SplitName = Literal["train", "validation", "test"]
+
+MODEL_HELP = "Model: a name under models/, or a path."
+DATA_HELP = "Folder of a data set."
+
+
+def model_option(text: str = MODEL_HELP) -> Any:
+    """Return an option that takes a model and completes the names of those on this machine."""
+    return typer.Option(help=text, metavar="MODEL", autocompletion=model_names)
+
+
+def data_option(text: str = DATA_HELP) -> Any:
+    """Return an option that takes a data set and completes folders."""
+    return typer.Option(help=text, metavar="DIR", autocompletion=folders)
+
+
+def folder_option(text: str) -> Any:
+    """Return an option that takes a folder and completes folders."""
+    return typer.Option(help=text, metavar="DIR", autocompletion=folders)
+
+
+def file_option(text: str) -> Any:
+    """Return an option that takes a file; the shell completes its name."""
+    return typer.Option(help=text, metavar="FILE")
+
+
+def flag(name: str, text: str) -> Any:
+    """Return an option without a value, which is false unless it is given."""
+    return typer.Option(f"--{name}", help=text)
+
+
+def model_names() -> list[str]:
+    """Return the names of all models on this machine."""
+    from cadlib.model.record import list_models
+
+    return list_models()
+
+
+def folders(incomplete: str) -> list[str]:
+    """Return the folders whose path starts with the typed text, and that of CADLIB_DATA."""
+    parent, _, start = incomplete.rpartition("/")
+    base = Path(f"{parent}/") if "/" in incomplete else Path()
+    found = []
+    try:
+        for path in sorted(base.iterdir()):
+            is_hidden = path.name.startswith(".") and not start.startswith(".")
+            if path.is_dir() and not is_hidden:
+                found.append(f"{path}/")
+    except OSError:
+        # Nothing can be completed in a folder that is missing or closed to this user.
+        found = []
+    data = os.environ.get("CADLIB_DATA")
+    if data:
+        found.append(data)
+    return found
