@@ -13,13 +13,16 @@ from PIL import Image
 
 from cadlib.__main__ import main
 from cadlib.data import splits
+from cadlib.data.contradictions import CONTRADICTIONS
 from cadlib.data.dataset import open_dataset
+from cadlib.data.duplicates import Duplicates
 from cadlib.errors import DatasetInvalid, ModelInvalid
 from cadlib.evaluation.leak_audit import audit_split, write_into
 from cadlib.images.synthetic import write_dataset
 from cadlib.model import card
 from cadlib.model.record import CARD_FILE, METRICS_FILE, SPLIT_FILE, read_json, read_record
 from cadlib.model.split import own_split
+from cadlib.report import audit_sheet
 from cadlib.report.audit_sheet import WARNING
 from tests.altering import change_file, change_record
 
@@ -335,6 +338,14 @@ def test_the_sheet_of_a_data_set_alone_shows_its_contradictions(data, tmp_path):
     text = (tmp_path / "audit.html").read_text(encoding="utf-8")
     assert text.count("data:image/jpeg") == 4  # the pair is identical, and near by its hash
     assert "ISIC_9000006, NV" in text
+
+
+def test_the_sheet_shows_text_of_a_data_set_as_text():
+    groups = dict.fromkeys(CONTRADICTIONS, ())
+    empty = pd.DataFrame({"image": [], "diagnosis": [], "malignant": []})
+    text = audit_sheet.render(Duplicates("<b>isic</b>", empty, (), groups))
+    assert "Audit of &lt;b&gt;isic&lt;/b&gt;" in text
+    assert "<b>" not in text
 
 
 @pytest.mark.parametrize(

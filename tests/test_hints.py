@@ -15,7 +15,13 @@ from cadlib.model.record import METRICS_FILE, read_json, read_record
 from tests.altering import change_file, change_record
 
 ROOT = Path(__file__).parents[1]
-SOURCES = sorted([*(ROOT / "cadlib").rglob("*.py"), *(ROOT / "pages").glob("*.py")])
+SOURCES = sorted(
+    [
+        *(ROOT / "cadlib").rglob("*.py"),
+        *(ROOT / "cadlib").rglob("*.jinja"),
+        *(ROOT / "pages").glob("*.py"),
+    ]
+)
 COMMAND = re.compile(r"python -m cadlib [a-z][^`\n]*")
 HINTS = {
     "evaluate": command_hints.evaluate_into("isic2019"),
@@ -29,13 +35,15 @@ HINTS = {
     "across": command_hints.across_into("isic2019"),
 }
 NAMED_ONLY = {
-    "python -m cadlib train": "cadlib/model/card/__init__.py",  # how the model was made, not what to do
+    "python -m cadlib train": "cadlib/model/card/card.md.jinja",  # how the model was made, not what to do
     "python -m cadlib report": "cadlib/cli/report.py",  # its options follow from those given
 }
 
 
 def texts(path: Path) -> list[str]:
-    """Return the strings of a source without its docstrings; what an f-string fills in is a NAME."""
+    """Return the strings of a source without its docstrings; a value that is filled in is a NAME."""
+    if path.suffix == ".jinja":
+        return [re.sub(r"\{\{.*?\}\}", "NAME", path.read_text(encoding="utf-8"))]
     tree = ast.parse(path.read_text(encoding="utf-8"))
     docstrings = {
         node.value
@@ -108,6 +116,7 @@ def test_a_hint_and_a_command_of_the_readme_have_every_option_they_require(comma
 def test_the_search_for_commands_finds_those_that_are_there():
     assert len(written_out()) >= 5
     assert ("python -m cadlib download --to DIR", "pages/dataset.py") in written_out()
+    assert ("python -m cadlib train", "cadlib/model/card/card.md.jinja") in written_out()
     assert len(documented_commands()) >= 20
 
 

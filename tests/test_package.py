@@ -94,6 +94,10 @@ def test_a_wheel_holds_the_app_its_pages_and_the_shipped_model(wheel: Path) -> N
         assert f"cadlib/bundle/pages/{page.name}" in names
     for file in (ROOT / "models" / "isic2019").iterdir():
         assert f"cadlib/bundle/models/isic2019/{file.name}" in names
+    templates = [path.relative_to(ROOT) for path in (ROOT / "cadlib").rglob("*.jinja")]
+    assert Path("cadlib/model/card/card.md.jinja") in templates
+    for template in templates:
+        assert template.as_posix() in names
     assert not [name for name in names if name.startswith(("tests/", "benchmarks/"))]
 
 
@@ -102,6 +106,18 @@ def test_an_installed_package_predicts_from_another_folder(installed: Path, tmp_
     done = run_installed(installed, tmp_path, "-m", "cadlib", "predict", image)
     assert done.returncode == 0, done.stderr
     assert "Melanoma" in done.stdout
+
+
+def test_an_installed_package_renders_the_card_of_the_shipped_model(
+    installed: Path, tmp_path: Path
+) -> None:
+    code = (
+        "import json; from cadlib.model import card; from cadlib.model.record import *; "
+        "folder = find_model('isic2019'); metrics = json.loads((folder / METRICS_FILE).read_text()); "
+        "print(card.render(read_record(folder), metrics) == (folder / CARD_FILE).read_text('utf-8'))"
+    )
+    done = run_installed(installed, tmp_path, "-c", code)
+    assert done.stdout == "True\n", done.stderr
 
 
 def test_an_installed_package_keeps_own_models_apart_from_the_shipped_one(

@@ -7,11 +7,9 @@ request. The file has no image of a data set, so that it may be shared.
 
 import hashlib
 from datetime import UTC, datetime
-from pathlib import Path
 from typing import Any
 
 import plotly.graph_objects as go
-from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markdown_it import MarkdownIt
 from markupsafe import Markup
 from plotly.offline import get_plotlyjs
@@ -20,6 +18,7 @@ from cadlib import __version__
 from cadlib.metrics.image_counts import Counts
 from cadlib.report import charts
 from cadlib.report.sections import Section, Subject, Table, sections
+from cadlib.report.templates import html_template
 
 __all__ = ["Section", "Subject", "Table", "render"]
 
@@ -33,17 +32,10 @@ No chart uses this colour otherwise.
 
 def render(subject: Subject, command: str) -> str:
     """Return the report as HTML; `command` is the command that made it."""
-    templates = Environment(
-        loader=FileSystemLoader(Path(__file__).parent),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
     now = f"{datetime.now(UTC):%Y-%m-%d %H:%M:%S} UTC"
     model = f"{subject.record.name} {subject.record.version}"
     data_name = subject.figures["data"]["name"]
-    return templates.get_template(TEMPLATE_FILE).render(
+    return html_template(TEMPLATE_FILE).render(
         title=f"{model} on {subject.part} of {data_name}",
         subject=subject,
         facts=_facts(subject),

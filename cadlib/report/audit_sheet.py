@@ -4,42 +4,60 @@ A person has to look at them. The file needs no other file.
 """
 
 import base64
-import html
 import io
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-import numpy as np
 import pandas as pd
-from numpy.typing import NDArray
 from PIL import Image
 
 from cadlib.data.contradictions import CONTRADICTIONS
 from cadlib.data.duplicates import Duplicates
 from cadlib.images import read_image
+from cadlib.report.templates import html_template
 
 # A sheet of a data set alone needs no torch.
 if TYPE_CHECKING:
     from cadlib.evaluation.leak_audit import SplitAudit
 
+TEMPLATE_FILE = "audit_sheet.html.jinja"
 MAX_CARDS = 40
 """Pairs or groups shown in a section; an image takes about 5 kB."""
-MAX_PICTURES = 8
-PICTURE_PX = 144
+MAX_IMAGES = 8
+"""Images shown of a group."""
+THUMBNAIL_PX = 144
 
 WARNING = (
     "This file holds images of the data set. Their licence binds it too: "
     "keep it where the data set is, and do not pass it on."
 )
-_STYLE = """
-body { font: 14px/1.4 system-ui, sans-serif; margin: 2rem auto; max-width: 84rem; padding: 0 1rem; \
-color: #1a1a1a; }
-.warning { border: 2px solid #b45309; border-radius: 6px; padding: .6rem 1rem; font-weight: 600; }
-.cards { display: grid; grid-template-columns: repeat(auto-fill, minmax(20rem, 1fr)); gap: 1rem; }
-.card { border: 1px solid #d4d4d4; border-radius: 6px; padding: .6rem; }
-.pictures { display: flex; flex-wrap: wrap; gap: .5rem; }
-figure { margin: 0; width: 144px; overflow-wrap: anywhere; }
-"""
+
+
+@dataclass(frozen=True)
+class SheetImage:
+    """A thumbnail and the fields of its image; `jpeg` is base64."""
+
+    id: str
+    jpeg: str
+    caption: str
+
+
+@dataclass(frozen=True)
+class Card:
+    """The images of a pair or of a group."""
+
+    images: tuple[SheetImage, ...]
+    caption: str
+
+
+@dataclass(frozen=True)
+class SheetSection:
+    """The findings of one kind: `count` in all, and cards of the first MAX_CARDS."""
+
+    title: str
+    count: int
+    cards: tuple[Card, ...]
 
 
 def render(duplicates: Duplicates, split: "SplitAudit | None" = None) -> str:
@@ -48,27 +66,21 @@ def render(duplicates: Duplicates, split: "SplitAudit | None" = None) -> str:
     Raise ImageRejected for an image that can no longer be read.
     """
     title = f"Audit of {duplicates.name}"
-    sections: list[str] = []
+    sections: list[SheetSection] = []
     if split:
         title += f" and the split of {split.model_id}"
-        sections += _pairs(split)
-    sections += _contradictions(duplicates)
-    escaped_title = html.escape(title)
-    summary = html.escape(str(split or duplicates))
-    head = (
-        '<!doctype html>\n<html lang="en"><head><meta charset="utf-8">'
-        f"<title>{escaped_title}</title>\n"
-        f"<style>{_STYLE}</style></head>\n"
+        sections += _pair_sections(split)
+    sections += _contradiction_sections(duplicates)
+    return html_template(TEMPLATE_FILE).render(
+        title=title,
+        warning=WARNING,
+        summary=str(split or duplicates),
+        sections=sections,
+        max_cards=MAX_CARDS,
     )
-    introduction = (
-        f"<body><h1>{escaped_title}</h1>\n"
-        f'<p class="warning">{html.escape(WARNING)}</p>\n'
-        f"<pre>{summary}</pre>\n"
-    )
-    return head + introduction + "\n".join(sections) + "\n</body></html>\n"
 
 
-def _pairs(split: "SplitAudit") -> Iterator[str]:
+def _pair_sections(split: "SplitAudit") -> Iterator[SheetSection]:
     """Yield the sections of pairs across the splits."""
     sections = {
         "Pairs that leak": split.leaking_pairs,
@@ -76,70 +88,52 @@ def _pairs(split: "SplitAudit") -> Iterator[str]:
         "Nearest across splits by the detail of their pixels": split.nearest("likeness", MAX_CARDS),
     }
     for title, pairs in sections.items():
-        cards = _pair_cards(split.table, pairs.head(MAX_CARDS))
-        yield _section(title, len(pairs), cards)
+        cards = tuple(_pair_cards(split.table, pairs.head(MAX_CARDS)))
+        yield SheetSection(title, len(pairs), cards)
 
 
-def _pair_cards(table: pd.DataFrame, pairs: pd.DataFrame) -> Iterator[str]:
+def _pair_cards(table: pd.DataFrame, pairs: pd.DataFrame) -> Iterator[Card]:
     columns = [pairs[name] for name in ("left", "right", "bits", "cosine", "likeness")]
     for left, right, bits, cosine, likeness in zip(*columns, strict=True):
         caption = f"cosine {cosine:.3f}, likeness {likeness:.3f}, {bits} bits of the hash differ"
         yield _card(table, (left, right), caption)
 
 
-def _contradictions(duplicates: Duplicates) -> Iterator[str]:
+def _contradiction_sections(duplicates: Duplicates) -> Iterator[SheetSection]:
     """Yield the sections of images whose labels contradict each other."""
     for kind in CONTRADICTIONS:
         groups = duplicates.contradictions(kind)
-        cards = _group_cards(duplicates.table, groups[:MAX_CARDS])
-        yield _section(f"Labels that contradict each other: {kind}", len(groups), cards)
+        cards: list[Card] = []
+        for rows in groups[:MAX_CARDS]:
+            shown = rows[:MAX_IMAGES].tolist()
+            cards.append(_card(duplicates.table, shown, f"{len(rows):,} images"))
+        title = f"Labels that contradict each other: {kind}"
+        yield SheetSection(title, len(groups), tuple(cards))
 
 
-def _group_cards(table: pd.DataFrame, groups: Sequence[NDArray[np.intp]]) -> Iterator[str]:
-    for rows in groups:
-        yield _card(table, rows[:MAX_PICTURES].tolist(), f"{len(rows):,} images")
+def _card(table: pd.DataFrame, rows: Sequence[int], caption: str) -> Card:
+    images = tuple(_image(table.iloc[row]) for row in rows)
+    return Card(images, caption)
 
 
-def _section(title: str, count: int, cards: Iterator[str]) -> str:
-    limit = "" if count <= MAX_CARDS else f", the first {MAX_CARDS} of them"
-    joined_cards = "".join(cards)
-    return (
-        f"<h2>{html.escape(title)}</h2>\n"
-        f"<p>{count:,}{limit}</p>\n"
-        f'<div class="cards">{joined_cards}</div>'
-    )
-
-
-def _card(table: pd.DataFrame, rows: Sequence[int], caption: str) -> str:
-    figures = "".join(_figure(table.iloc[row]) for row in rows)
-    escaped_caption = html.escape(caption)
-    return f'<div class="card"><div class="pictures">{figures}</div><p>{escaped_caption}</p></div>'
-
-
-def _figure(image: "pd.Series[str]") -> str:
-    """Return an image with its facts below."""
-    facts = [
-        image["image"],
-        image.get("split"),
-        image["diagnosis"],
-        image["archive"],
-        image["lesion_id"],
+def _image(row: "pd.Series[str]") -> SheetImage:
+    """Return an image with its fields as caption."""
+    fields = [
+        row["image"],
+        row.get("split"),
+        row["diagnosis"],
+        row["archive"],
+        row["lesion_id"],
     ]
-    caption = ", ".join(str(fact) for fact in facts if pd.notna(fact))
-    alt = html.escape(str(image["image"]), quote=True)
-    source = f"data:image/jpeg;base64,{_jpeg(image['path'])}"
-    escaped_caption = html.escape(caption)
-    return (
-        f'<figure><img alt="{alt}" src="{source}">'
-        f"<figcaption>{escaped_caption}</figcaption></figure>"
-    )
+    caption = ", ".join(str(field) for field in fields if pd.notna(field))
+    return SheetImage(str(row["image"]), _jpeg(row["path"]), caption)
 
 
 def _jpeg(path: str) -> str:
     """Return a thumbnail of an image file as base64."""
     pixels = read_image(path).pixels
     thumbnail = Image.fromarray(pixels)
-    thumbnail.thumbnail((PICTURE_PX, PICTURE_PX))
+    thumbnail.thumbnail((THUMBNAIL_PX, THUMBNAIL_PX))
     buffer = io.BytesIO()
     thumbnail.save(buffer, "JPEG", quality=85)
     return base64.b64encode(buffer.getvalue()).decode("ascii")
