@@ -91,7 +91,7 @@ def test_refuses_a_set_of_which_nothing_can_be_read(folder):
     dataset = open_dataset(folder, verify=False)
     for path in images_of(folder):
         path.write_bytes(b"")
-    with pytest.raises(DatasetInvalid, match="fetch them again"):
+    with pytest.raises(DatasetInvalid, match="but none can be"):
         find_duplicates(dataset, silent)
 
 

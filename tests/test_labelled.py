@@ -122,7 +122,7 @@ def test_evaluate_of_predictions_needs_a_label(tmp_path, capsys):
     truth.write_text(f"image,{','.join(CODES)},UNK\na,0,0,0,0,0,0,0,0,1\nb,0,0,0,0,0,0,0,0,1\n")
     line = ["evaluate", "--predictions", str(path), "--ground-truth", str(truth)]
     assert main([*line, "--output", str(tmp_path / "out")]) == 1
-    assert "none of its 2 has a label" in capsys.readouterr().err
+    assert "none of its 2 images has a label" in capsys.readouterr().err
 
 
 def test_benign_or_malignant_is_a_label_where_that_is_enough(drawn_dataset):

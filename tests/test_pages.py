@@ -846,7 +846,7 @@ def test_a_subset_that_cannot_be_read_is_said_and_nothing_is_hidden(browser, sub
     (subsets_folder / "broken.csv").write_text("image\nISIC_9000000\n")
     browser.run()
     browser.selectbox(key="facet-subset").select("broken").run()
-    assert "to begin with a line as" in browser.error[0].value
+    assert "to begin with a line like" in browser.error[0].value
     assert len(tiles(browser)) == 24
 
 

@@ -98,5 +98,5 @@ def test_metadata_bring_lesion_archive_age_and_sex(written, truth, tmp_path):
 def test_labels_of_other_images_are_refused(written, tmp_path):
     other = tmp_path / "other.csv"
     other.write_text(f"image,{','.join(CODES)}\nISIC_9,1,0,0,0,0,0,0,0\n")
-    with pytest.raises(DatasetInvalid, match="none of its 3 has a label"):
+    with pytest.raises(DatasetInvalid, match="none of its 3 images has a label"):
         join_predictions(written, other)

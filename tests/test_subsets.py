@@ -48,7 +48,7 @@ def test_a_name_saved_again_replaces_the_former_and_a_deleted_one_is_gone():
     delete_subset(SUBSET.name)
     assert list_subsets() == []
     for gone in (read_subset, delete_subset):
-        with pytest.raises(SubsetInvalid, match=r"'Melanomas below 40'\. Subsets in .*: none"):
+        with pytest.raises(SubsetInvalid, match=r"'Melanomas below 40'\. Use one of those in .*: none"):
             gone(SUBSET.name)
 
 
@@ -69,7 +69,7 @@ def test_refuses_a_name_of_which_a_path_could_be_made(name):
 
 @pytest.mark.parametrize(
     ("images", "said"),
-    [((), "none came"), (("a", ""), "empty one"), (("a", "b", "a"), "but a came again")],
+    [((), "it has none"), (("a", ""), "one is empty"), (("a", "b", "a"), "but a is repeated")],
 )
 def test_refuses_images_that_are_no_selection(images, said):
     with pytest.raises(SubsetInvalid, match=said):
@@ -79,16 +79,16 @@ def test_refuses_images_that_are_no_selection(images, said):
 @pytest.mark.parametrize(
     ("content", "said"),
     [
-        (b"", "to begin with a line as # {"),
-        (b"image\nISIC_1\n", "to begin with a line as .* but got 'image'"),
+        (b"", "to begin with a line like # {"),
+        (b"image\nISIC_1\n", "to begin with a line like .* but got 'image'"),
         (b'# {"dataset": "a"}\nimage\nISIC_1\n', "to begin with a line"),
         (b'# {"dataset": "a", "chosen": 3}\nimage\nISIC_1\n', "to begin with a line"),
         (b"# []\nimage\nISIC_1\n", "to begin with a line"),
-        (b'# {"dataset": "a", "chosen": ""}\n', "none came"),
-        (b'# {"dataset": "a", "chosen": ""}\nimage\n', "none came"),
-        (b'# {"dataset": "a", "chosen": ""}\nid\nISIC_1\n', "a column `image` .* but got id"),
-        (b'# {"dataset": "a", "chosen": ""}\nimage\nISIC_1\nISIC_1\n', "ISIC_1 came again"),
-        (b'# {"dataset": "a", "chosen": ""}\nnote,image\nx\n', "empty one"),
+        (b'# {"dataset": "a", "chosen": ""}\n', "it has none"),
+        (b'# {"dataset": "a", "chosen": ""}\nimage\n', "it has none"),
+        (b'# {"dataset": "a", "chosen": ""}\nid\nISIC_1\n', "a column `image` .* but found: id"),
+        (b'# {"dataset": "a", "chosen": ""}\nimage\nISIC_1\nISIC_1\n', "ISIC_1 is repeated"),
+        (b'# {"dataset": "a", "chosen": ""}\nnote,image\nx\n', "one is empty"),
         (b'# {"dataset": "a", "chosen": ""}\nimage\n"ISIC_1\n', "a CSV file behind the first line"),
         (b"\xff\xfe", "cannot be read"),
     ],
@@ -125,6 +125,6 @@ def test_of_a_data_set_only_its_images_are_left_and_those_that_lack_are_told(dra
 
 def test_refuses_a_data_set_with_none_of_its_images(drawn_dataset):
     with pytest.raises(
-        DatasetInvalid, match=r"subset some in drawn but none of its 1 .* chosen in elsewhere"
+        DatasetInvalid, match=r"subset some in drawn, but none of its 1 .* selected in elsewhere"
     ):
         Subset("some", "elsewhere", ("ISIC_1",), "by hand").of(drawn_dataset)

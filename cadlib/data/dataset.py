@@ -7,6 +7,7 @@ nothing usable is left.
 import filecmp
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -197,14 +198,14 @@ def _join(
     where: Path,
 ) -> Dataset:
     """Join image files, id -> path, with the tables; raise DatasetInvalid when none is usable."""
-    rows = _compare_ids(files.index, tables.labels, tables.facts, findings)
-    table = _join_tables(files, tables, findings)
+    n_ids = _compare_ids(files.index, tables.labels, tables.facts, findings)
+    joined = _join_tables(files, tables, findings)
     size_of = _decoded_size if verify else read_size
-    table, unreadable = _measure(table, size_of, workers, progress)
+    table, unreadable = _measure(joined, size_of, workers, progress)
     findings.add("unreadable images", unreadable.values())
     order = _check_colours(table, findings)
     report = DatasetReport(
-        rows,
+        n_ids,
         len(files),
         len(table),
         findings.freeze(),
@@ -212,7 +213,7 @@ def _join(
         order,
     )
     if table.empty:
-        raise DatasetInvalid(f"Expected usable images in {where} but none is left:\n{report}")
+        raise DatasetInvalid(f"Expected usable images in {where}, but none is left:\n{report}")
     numbered = table.reset_index()
     return Dataset(name, numbered[list(COLUMNS)], report)
 
@@ -243,11 +244,19 @@ def _join_tables(
     table = table.join(labels[["diagnosis", "malignant"]], how="inner")
     table = _with_columns(table, METADATA_COLUMNS, tables.facts)
     table = _with_columns(table, SOURCE_COLUMNS, tables.origin)
-
-    text = [column for column in table if column not in ("malignant", "age_approx")]
-    table = table.astype({**dict.fromkeys(text, "str"), "age_approx": "Float64"})
-    table["archive"] = table["archive"].fillna(archive_of(table["lesion_id"]))
+    table = _typed(table)
+    # The names of ISIC's lesions begin with their archive.
+    by_lesion = archive_of(table["lesion_id"])
+    table["archive"] = table["archive"].fillna(by_lesion)
     return table
+
+
+def _typed(table: pd.DataFrame) -> pd.DataFrame:
+    """Return a table whose columns have the types of `Dataset`, also those without a value."""
+    text = [column for column in table if column not in ("malignant", "age_approx")]
+    types = dict.fromkeys(text, "str")
+    types["age_approx"] = "Float64"
+    return table.astype(types)
 
 
 def _with_columns(
@@ -258,7 +267,8 @@ def _with_columns(
     """Return the table joined with `part`, or with empty `columns` where there is no part."""
     if part is not None:
         return table.join(part)
-    return table.assign(**dict.fromkeys(columns, _text(table)))
+    empty = dict.fromkeys(columns, _text(table))
+    return table.assign(**empty)
 
 
 def _check_colours(table: pd.DataFrame, findings: Findings) -> ChannelOrder:
@@ -285,25 +295,34 @@ def _find_images(
     """
     paths: dict[str, list[Path]] = {}
     for folder in layout.images:
-        for image, path in _images_in(folder, layout.tables, findings).items():
-            paths.setdefault(image, []).append(path)
+        inside = _images_in(folder, layout.tables, findings)
+        for image, path in inside.items():
+            files = paths.setdefault(image, [])
+            files.append(path)
     distinct = {image: _distinct(files) for image, files in paths.items()}
     _report_same_names(paths, distinct, findings)
 
     by_id: dict[str, str] = {}
     for image, files in distinct.items():
-        if len(files) == 1:
-            by_id[image] = str(files[0])
-            continue
         for path in files:
-            below = path.with_suffix("").relative_to(root.absolute())
-            by_id[composed(below.as_posix())] = str(path)
+            # Different files of one name are told apart by their folders.
+            name = image if len(files) == 1 else _id_by_path(path, root)
+            by_id[name] = str(path)
     if not by_id:
+        suffixes = ", ".join(SUPPORTED_SUFFIXES)
         raise DatasetInvalid(
-            f"Expected images ({', '.join(SUPPORTED_SUFFIXES)}) in {root} but none came. "
-            "Give the folder that holds the image files themselves."
+            f"Expected images ({suffixes}) in {root}, but found none. "
+            "Select the folder that holds the image files themselves."
         )
-    return pd.Series(by_id, dtype="str").rename_axis("image").sort_index()
+    by_image = pd.Series(by_id, dtype="str").rename_axis("image")
+    return by_image.sort_index()
+
+
+def _id_by_path(path: Path, root: Path) -> str:
+    """Return the path of an image below a folder, without its suffix, as its id."""
+    stem = path.with_suffix("")
+    below = stem.relative_to(root.absolute())
+    return composed(below.as_posix())
 
 
 def _report_same_names(
@@ -416,8 +435,10 @@ def _compare_ids(
 
     Return how many ids the CSV files have.
     """
-    parts = [part.index for part in (labels, facts) if part is not None]
-    ids = parts[0].union(parts[-1]) if parts else images[:0]
+    ids = images[:0]
+    for part in (labels, facts):
+        if part is not None:
+            ids = ids.union(part.index)
     findings.add("rows without an image", ids.difference(images))
     if labels is None:
         findings.add("unlabelled images", images)
@@ -425,14 +446,19 @@ def _compare_ids(
         unlabelled = images.difference(labels.index)
         findings.add("images without ground truth", unlabelled)
     if labels is not None and facts is not None:
-        labels_alone = labels.index.difference(facts.index)
-        facts_alone = facts.index.difference(labels.index)
-        findings.add("ground-truth rows without metadata", labels_alone)
-        findings.add("metadata rows without ground truth", facts_alone)
+        _compare_tables(labels, facts, findings)
     elif facts is not None:
         without_facts = images.difference(facts.index)
         findings.add("images without metadata", without_facts)
     return len(ids)
+
+
+def _compare_tables(labels: pd.DataFrame, facts: pd.DataFrame, findings: Findings) -> None:
+    """Report the ids that ground truth and metadata do not share."""
+    labels_alone = labels.index.difference(facts.index)
+    facts_alone = facts.index.difference(labels.index)
+    findings.add("ground-truth rows without metadata", labels_alone)
+    findings.add("metadata rows without ground truth", facts_alone)
 
 
 def _text(table: pd.DataFrame) -> "pd.Series[str]":
@@ -447,31 +473,35 @@ def _measure(
     progress: Progress,
 ) -> tuple[pd.DataFrame, dict[str, str]]:
     """Return the readable images with width_px and height_px, and the others -> the reason."""
-
-    def size_or_error(path: str) -> tuple[int, int] | ImageRejected:
-        try:
-            return size_of(path)
-        except ImageRejected as error:
-            return error
-
+    size_or_error = partial(_size_or_error, size_of)
     sizes = map_ahead(size_or_error, table["path"], workers=workers)
-    is_readable = []
     widths = []
     heights = []
     unreadable = {}
-    for place, size in enumerate(sizes):
+    for done, (image, size) in enumerate(zip(table.index, sizes, strict=True), start=1):
         if isinstance(size, ImageRejected):
-            is_readable.append(False)
-            unreadable[table.index[place]] = str(size)
+            unreadable[image] = str(size)
         else:
-            is_readable.append(True)
-            widths.append(size[0])
-            heights.append(size[1])
-        progress("checking images", place + 1, len(table))
-    readable = table[is_readable].copy()
+            width, height = size
+            widths.append(width)
+            heights.append(height)
+        progress("checking images", done, len(table))
+    is_unreadable = table.index.isin(unreadable)
+    readable = table[~is_unreadable].copy()
     readable["width_px"] = pd.array(widths, dtype="Int64")
     readable["height_px"] = pd.array(heights, dtype="Int64")
     return readable, unreadable
+
+
+def _size_or_error(
+    size_of: Callable[[str], tuple[int, int]],
+    path: str,
+) -> tuple[int, int] | ImageRejected:
+    # An error that leaves a thread of the pool would end the whole run.
+    try:
+        return size_of(path)
+    except ImageRejected as error:
+        return error
 
 
 def _decoded_size(path: str) -> tuple[int, int]:

@@ -57,11 +57,13 @@ class Duplicates:
         return ", ".join(texts)
 
     def __str__(self) -> str:
-        lines = [f"{self.name}: {len(self.table):,} images, {len(self.unreadable):,} not readable"]
+        n_images = len(self.table)
+        n_unreadable = len(self.unreadable)
+        lines = [f"{self.name}: {n_images:,} images, {n_unreadable:,} not readable"]
         for kind in CONTRADICTIONS[1:]:
             groups = self.groups[kind]
-            n_images = sum(len(rows) for rows in groups)
-            lines.append(f"{len(groups):>8,}  {kind}, {n_images:,} images")
+            n_in_groups = sum(map(len, groups))
+            lines.append(f"{len(groups):>8,}  {kind}, {n_in_groups:,} images")
         for kind in CONTRADICTIONS:
             lines += self._contradiction_lines(kind)
         return "\n".join(lines)
@@ -89,7 +91,8 @@ def find_duplicates(dataset: Dataset, progress: Progress) -> Duplicates:
     hashes = splits.perceptual_hashes(dataset.table, progress)
     if not len(hashes):
         raise DatasetInvalid(
-            f"Expected images in {dataset.name} that can be read but none can; fetch them again."
+            f"Expected images in {dataset.name} that can be read, but none can be. "
+            "Download or copy them again."
         )
     # Unreadable images have no hash.
     unreadable = tuple(dataset.table["image"].drop(hashes.index))

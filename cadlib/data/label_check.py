@@ -31,17 +31,21 @@ def check_labelled(dataset: Dataset, *, malignant_alone: bool = False) -> None:
     With `malignant_alone` a label that is only malignant or benign counts, too.
     """
     is_diagnosed = dataset.table["diagnosis"].isin(CODES)
-    is_labelled = has_label(dataset.table) if malignant_alone else is_diagnosed
-    if is_labelled.any():
+    if is_diagnosed.any():
         return
+    alternative = ""
+    if malignant_alone:
+        alternative = ", or labelled as malignant or benign,"
+        if has_label(dataset.table).any():
+            return
     codes = ", ".join(CODES)
-    alternative = ", or labelled as malignant or benign," if malignant_alone else ""
     message = (
         f"Expected images with one of the diagnoses {codes}{alternative} in "
         f"{dataset.name}, but none of its {len(dataset.table):,} images has one. "
         "Correct the labels."
     )
     for finding in dataset.report.findings:
+        # A kind of finding ends with the name of its file.
         kind, _, _ = finding.kind.partition(" in ")
         if kind in _REASONS:
             message += f"\n{finding}"

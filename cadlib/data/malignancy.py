@@ -15,10 +15,13 @@ def complete_labels(labels: pd.DataFrame, findings: Findings) -> pd.DataFrame:
     malignant = malignant_of(labels)
     if "malignant" in labels:
         stated = labels["malignant"].astype("boolean")
+        # Where one of them is missing there is no contradiction.
         is_contradicting = (malignant != stated).fillna(value=False)
         examples = []
         for image, row in labels[is_contradicting].iterrows():
-            group = GROUPS[bool(row["malignant"])]
-            examples.append(f"{image} {row['diagnosis']} but {group}")
+            diagnosis = row["diagnosis"]
+            is_malignant = bool(row["malignant"])
+            examples.append(f"{image} {diagnosis} but {GROUPS[is_malignant]}")
         findings.add("diagnoses that contradict malignant or benign", examples)
-    return labels[["diagnosis"]].assign(malignant=malignant)
+    completed = labels[["diagnosis"]]
+    return completed.assign(malignant=malignant)

@@ -97,13 +97,15 @@ def likeness(left: Details, right: Details) -> Floats:
     """
     n_left = len(left.values)
     n_right = len(right.values)
-    flat = left.values.reshape(n_left, -1)
+    left_rows = left.values.reshape(n_left, -1)
     mirrored = right.values[:, :, ::-1]
     best = np.full((n_left, n_right), -1, np.float32)
     for side in (right.values, mirrored):
         for quarter in range(TURNS // 2):
             turned = np.rot90(side, quarter, (1, 2))
-            correlation = flat @ turned.reshape(n_right, -1).T
+            right_rows = turned.reshape(n_right, -1)
+            # Each detail has mean 0 and length 1: the product of two is their correlation.
+            correlation = left_rows @ right_rows.T
             np.maximum(best, correlation, out=best)
     return best
 
@@ -136,8 +138,11 @@ def likely_pairs(details: Details, progress: Progress = no_progress) -> NDArray[
     pairs = [np.zeros((2, 0), np.int64)]
     for first in range(0, n, _BLOCK):
         last = min(first + _BLOCK, n)
-        left = details.of(np.arange(first, last))
-        right = details.of(np.arange(first, n))
+        block_rows = np.arange(first, last)
+        later_rows = np.arange(first, n)
+        left = details.of(block_rows)
+        # Earlier images were compared with this block when it was their turn.
+        right = details.of(later_rows)
         alike = likeness(left, right)
         all_nearest = np.ones(alike.shape, bool)
         is_same = shows_the_same(alike, left, right, all_nearest)
@@ -159,12 +164,17 @@ def _detail(pixels: NDArray[np.uint8]) -> tuple[Floats, float]:
     rough = (grey - around) * field
     variance = _smoothed(rough**2, field, 2 * _AROUND_PX)
     contrast: Floats = np.sqrt(variance)
+    # The same contrast everywhere: a dark lesion would outweigh all other places.
     even = rough / (contrast + _NOISE)
-    mean = even.sum() / max(field.sum(), 1.0)
+    field_size = max(field.sum(), 1.0)
+    mean = even.sum() / field_size
     even -= field * mean
-    length = np.linalg.norm(even)
-    scale = np.float32(1 / length if length > 0 else 0)
-    return scale * even, float(field.mean())
+    length = float(np.linalg.norm(even))
+    scale = 0.0
+    # An image without detail, black or blank, is like no other.
+    if length > 0:
+        scale = 1 / length
+    return np.float32(scale) * even, float(field.mean())
 
 
 def _field_of_view(grey: Floats) -> Floats:

@@ -24,6 +24,10 @@ from cadlib.metrics.partial_labels import has_label
 from cadlib.taxonomy import CODES, UNKNOWN
 
 PREDICTIONS_FILE = "predictions.csv"
+_ADVICE = (
+    "Use the predictions.csv that `python -m cadlib evaluate --model NAME "
+    "--data DIR --output DIR` writes."
+)
 
 
 def predictions_table(
@@ -51,26 +55,36 @@ def read_predictions(path: Path) -> pd.DataFrame:
     table = _read_columns(path)
     missing = [code for code in CODES if code not in table]
     if missing:
+        codes = ", ".join(CODES)
+        missing_codes = ", ".join(missing)
         raise DatasetInvalid(
-            f"Expected a column for each of {', '.join(CODES)} in {path} but {missing} lack."
+            f"Expected a column for each of {codes} in {path}, "
+            f"but {missing_codes} are missing. {_ADVICE}"
         )
     if table.index.has_duplicates or table.index.hasnans:
         raise DatasetInvalid(
-            f"Expected an id of its own in each row of {path} but some are repeated or empty."
+            f"Expected an id of its own in each row of {path}, "
+            f"but some are repeated or empty. {_ADVICE}"
         )
-    shares: pd.DataFrame = table[list(CODES)].apply(numbers).astype("float64")
-    is_positive = (shares >= 0).all(axis=1)
-    error = (shares.sum(axis=1) - 1).abs()
-    is_right = is_positive & (error <= ROW_SUM_TOLERANCE)
+    numeric = table[list(CODES)].apply(numbers)
+    shares: pd.DataFrame = numeric.astype("float64")
+    is_right = _are_probabilities(shares)
     if not is_right.all():
-        n_wrong = (~is_right).sum()
+        n_wrong = len(shares) - is_right.sum()
         raise DatasetInvalid(
-            f"Expected eight probabilities that sum to 1 in each row of {path} "
-            f"but {n_wrong:,} rows have not, the first {is_right.idxmin()}. "
-            "Give the predictions.csv that `python -m cadlib evaluate --model NAME "
-            "--data DIR --output DIR` writes."
+            f"Expected eight probabilities that sum to 1 in each row of {path}, "
+            f"but {n_wrong:,} rows have other values, the first {is_right.idxmin()}. {_ADVICE}"
         )
     return shares
+
+
+def _are_probabilities(shares: pd.DataFrame) -> "pd.Series[bool]":
+    """Return the rows without a negative or missing number whose sum is 1."""
+    is_positive = shares >= 0
+    error = (shares.sum(axis=1) - 1).abs()
+    # A file that was written with few digits does not sum to 1 exactly.
+    is_whole = error <= ROW_SUM_TOLERANCE
+    return is_positive.all(axis=1) & is_whole
 
 
 def read_unknown(path: Path) -> "pd.Series[float]":
@@ -84,7 +98,8 @@ def read_unknown(path: Path) -> "pd.Series[float]":
         shares = numbers(table[UNKNOWN]).astype("float64")
     if not shares.between(0, 1).all():
         raise DatasetInvalid(
-            f"Expected {UNKNOWN} from 0 to 1 in each row of {path} but some are not."
+            f"Expected {UNKNOWN} from 0 to 1 in each row of {path}, "
+            f"but some rows have other values. {_ADVICE}"
         )
     return shares
 
@@ -92,22 +107,28 @@ def read_unknown(path: Path) -> "pd.Series[float]":
 def _read_columns(path: Path) -> pd.DataFrame:
     """Return the columns of a table of predictions as text, named by their codes, by id."""
     columns = image_columns(path)
-    cells = read_text_table(path, lambda column: column in columns.used).cells
+    used = columns.used
+    table = read_text_table(path, lambda column: column in used)
     # Several columns may stand for one code, such as MEL and melanoma.
     codes = list(columns.classes.values())
     repeated = sorted({code for code in codes if codes.count(code) > 1})
     if repeated:
+        repeated_codes = ", ".join(repeated)
         raise DatasetInvalid(
-            f"Expected one column for each of {', '.join(repeated)} in {path}. Remove the others."
+            f"Expected one column for each of {repeated_codes} in {path}, but found several. "
+            "Keep the right column of each, and remove the others."
         )
-    by_image = cells.set_index(columns.image)
+    by_image = table.cells.set_index(columns.image)
     named = by_image[list(columns.classes)].set_axis(codes, axis=1)
-    ids = []
-    for cell in named.index:
-        # A missing id stays missing here; the caller refuses it.
-        is_missing = pd.isna(cell)
-        ids.append(cell if is_missing else resolve_id(original_cell(cell), frozenset()))
+    ids = [_id(cell) for cell in named.index]
     return named.set_axis(pd.Index(ids, dtype="str", name="image"))
+
+
+def _id(cell: str | float) -> str | float:
+    """Return the id that a cell names. A missing id stays NaN; the caller refuses it."""
+    if not isinstance(cell, str):
+        return cell
+    return resolve_id(original_cell(cell), frozenset())
 
 
 def join_predictions(
@@ -129,11 +150,13 @@ def join_predictions(
     if stated is None:
         stated = pd.DataFrame(columns=["diagnosis"])
     labels = complete_labels(stated, findings)
+    # The images of the predictions alone: the ground truth may have the whole data set.
     table = shares[[]].join(labels)
     if not has_label(table).any():
         raise DatasetInvalid(
-            f"Expected images of {path} in {ground_truth} "
-            f"but none of its {len(table):,} has a label."
+            f"Expected images of {path} in {ground_truth}, "
+            f"but none of its {len(table):,} images has a label. "
+            "Use the ground truth of the images that were predicted."
         )
     is_unlabelled = table["diagnosis"].isna() & table["malignant"].isna()
     findings.add("images without ground truth", table.index[is_unlabelled])

@@ -50,23 +50,26 @@ class Subset:
         object.__setattr__(self, "images", tuple(map(composed, self.images)))
         if not self.images:
             raise SubsetInvalid(
-                f"Expected images in the subset {self.name} but none came; choose some."
+                f"Expected images in the subset {self.name}, but it has none. Select some."
             )
         if not all(self.images):
             raise SubsetInvalid(
-                f"Expected an id for each image of the subset {self.name} but an empty one came."
+                f"Expected an id for each image of the subset {self.name}, but one is empty. "
+                "Fill it in, or remove the line."
             )
         if len(set(self.images)) < len(self.images):
             twice = next(image for image in self.images if self.images.count(image) > 1)
             raise SubsetInvalid(
-                f"Expected each image of the subset {self.name} once but {twice} came again."
+                f"Expected each image of the subset {self.name} once, "
+                f"but {twice} is repeated. Remove the repetition."
             )
 
     @property
     def sha256(self) -> str:
         """Return the hash of the sorted ids in hexadecimal; it does not depend on the name."""
         lines = "\n".join(sorted(self.images))
-        return hashlib.sha256(lines.encode()).hexdigest()
+        digest = hashlib.sha256(lines.encode())
+        return digest.hexdigest()
 
     def of(self, dataset: "Dataset") -> "Dataset":
         """Return a data set with these images alone; missing ones are listed in its report.
@@ -75,19 +78,21 @@ class Subset:
         DatasetInvalid when it has none of the images.
         """
         present = frozenset(dataset.table["image"])
-        chosen = set()
+        selected = set()
         for image in self.images:
             # A list that was written by hand may have names of files.
-            chosen.add(image if image in present else resolve_id(image, present))
-        is_chosen = dataset.table["image"].isin(chosen)
-        table = dataset.table[is_chosen].reset_index(drop=True)
+            if image not in present:
+                image = resolve_id(image, present)
+            selected.add(image)
+        is_selected = dataset.table["image"].isin(selected)
+        table = dataset.table[is_selected].reset_index(drop=True)
         if table.empty:
             raise DatasetInvalid(
-                f"Expected images of the subset {self.name} in {dataset.name} "
-                f"but none of its {len(self.images):,} is usable there; "
-                f"they were chosen in {self.dataset}: give that data set."
+                f"Expected images of the subset {self.name} in {dataset.name}, "
+                f"but none of its {len(self.images):,} images is usable there. "
+                f"They were selected in {self.dataset}: open that data set."
             )
-        missing = chosen - set(table["image"])
+        missing = selected - set(table["image"])
         findings = Findings()
         findings.add("images of the subset that are not there", sorted(missing))
         report = replace(
@@ -137,7 +142,8 @@ def _read_head(path: Path, head: str) -> dict[str, str]:
     if not _is_head(facts):
         example = _head("isic2019", "melanomas")
         raise SubsetInvalid(
-            f"Expected {path} to begin with a line as {example} but got {head[:100]!r}; restore it."
+            f"Expected {path} to begin with a line like {example}, but got {head[:100]!r}. "
+            "Restore the line."
         )
     texts: dict[str, str] = facts
     return texts
@@ -155,11 +161,15 @@ def _read_images(path: Path, body: str) -> tuple[str, ...]:
         rows = list(csv.DictReader(io.StringIO(body), strict=True))
     except csv.Error as error:
         raise SubsetInvalid(
-            f"Expected a CSV file behind the first line of {path} but: {error}; mend it."
+            f"Expected a CSV file behind the first line of {path}, "
+            f"but it cannot be read: {error}. Correct the file."
         ) from error
     if rows and "image" not in rows[0]:
         columns = ", ".join(map(str, rows[0]))
-        raise SubsetInvalid(f"Expected a column `image` in {path} but got {columns}; name it so.")
+        raise SubsetInvalid(
+            f"Expected a column `image` in {path}, but found: {columns}. "
+            "Give the column of the ids this name."
+        )
     return tuple(_id(row["image"]) for row in rows)
 
 
@@ -175,12 +185,14 @@ def save_subset(subset: Subset) -> None:
     writer.writerow(["image"])
     for image in subset.images:
         writer.writerow([safe_cell(image)])
+    content = f"{head}\n{table.getvalue()}"
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        replace_files(path.parent, {path.name: f"{head}\n{table.getvalue()}"})
+        replace_files(path.parent, {path.name: content})
     except OSError as error:
         raise SubsetInvalid(
-            f"{path} cannot be written: {error}. Make room, or point CADLIB_SUBSETS elsewhere."
+            f"{path} cannot be written: {error}. "
+            "Free disk space, or set CADLIB_SUBSETS to another folder."
         ) from error
 
 
@@ -195,7 +207,9 @@ def delete_subset(name: str) -> None:
     except FileNotFoundError:
         raise _unknown(name) from None
     except OSError as error:
-        raise SubsetInvalid(f"{path} cannot be deleted: {error}.") from error
+        raise SubsetInvalid(
+            f"{path} cannot be deleted: {error}. Check the rights of its folder."
+        ) from error
 
 
 def _head(dataset: str, chosen: str) -> str:
@@ -239,5 +253,6 @@ def _path(name: str) -> Path:
 def _unknown(name: str) -> SubsetInvalid:
     names = ", ".join(list_subsets()) or "none"
     return SubsetInvalid(
-        f"Expected the name of a subset but got {name!r}. Subsets in {subsets_dir()}: {names}."
+        f"Expected the name of a subset, but got {name!r}. "
+        f"Use one of those in {subsets_dir()}: {names}."
     )

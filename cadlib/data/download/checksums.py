@@ -49,7 +49,7 @@ def read_sums(text: str, where: str) -> dict[str, str]:
         entry = _LINE.fullmatch(line)
         if not entry:
             raise DownloadFailed(
-                f"Expected `SHA-256  NAME` in line {number} of {where} but came: {line[:80]!r}. "
+                f"Expected `SHA-256  NAME` in line {number} of {where}, but got {line[:80]!r}. "
                 "Write the file again with `sha256sum`, or remove it."
             )
         sha256, name = entry.groups()
@@ -70,7 +70,7 @@ def record_sum(folder: Path, name: str, sha256: str) -> None:
     """Put one hash into SHA256SUMS of a folder, beside the hashes of other files."""
     sums = recorded_sums(folder)
     sums[name] = sha256
-    lines = [f"{sums[file_name]}  {file_name}\n" for file_name in sorted(sums)]
+    lines = [f"{digest}  {file_name}\n" for file_name, digest in sorted(sums.items())]
     aside = folder / f"{SUMS_FILE}.part"
     aside.write_text("".join(lines), encoding="utf-8")
     aside.replace(folder / SUMS_FILE)

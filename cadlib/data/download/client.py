@@ -38,13 +38,13 @@ _REASONS = (
     (requests.exceptions.RequestException, "no connection could be made or kept"),
 )
 _STATUSES = {
-    401: "the server wants a login. Give a mirror that is open to you",
+    401: "the server requires a login. Use a mirror that needs none",
     403: "the server refuses it. Check the address, or ask who runs the server",
     404: (
         "there is no such file. Check the address; "
         "https://challenge.isic-archive.com/data/#2019 lists the files"
     ),
-    410: "the file is gone. See https://challenge.isic-archive.com/data/#2019 for where it is now",
+    410: "the file was removed. https://challenge.isic-archive.com/data/#2019 has its new address",
 }
 
 
@@ -143,7 +143,8 @@ class Client:
             self._pause(failures)
         if len(data) > limit_bytes:
             raise DownloadFailed(
-                f"Expected at most {limit_bytes:,} bytes at {shown(url)} but more came."
+                f"Expected at most {limit_bytes:,} bytes at {shown(url)}, but got more. "
+                "Check the address, or use another mirror."
             )
         return data
 
@@ -158,8 +159,8 @@ class Client:
             self._fetch_in_pieces(remote, part, progress)
         except KeyboardInterrupt as stop:
             raise KeyboardInterrupt(
-                f"Stopped; {_size_of(part):,} of {remote.size_bytes:,} bytes of {remote.name} "
-                f"are kept in {part}. The next start goes on from there."
+                f"Stopped. {_size_of(part):,} of {remote.size_bytes:,} bytes of {remote.name} "
+                f"are saved in {part}. The next start continues from there."
             ) from stop
 
     def _fetch_in_pieces(
@@ -183,10 +184,9 @@ class Client:
                     failures += 1
                 if failures >= self._patience.attempts:
                     raise DownloadFailed(
-                        f"Expected {remote.size_bytes:,} bytes of {remote.name} "
-                        "but the connection ended after "
-                        f"{size:,}, {failures} times. "
-                        "They are kept: run the command again to go on from there."
+                        f"Expected {remote.size_bytes:,} bytes of {remote.name}, "
+                        f"but the connection ended after {size:,}, {failures} times. "
+                        "They are saved: run the command again to continue from there."
                     ) from error
                 self._pause(failures)
 
@@ -196,22 +196,24 @@ class Client:
         part: Path,
         progress: Progress,
     ) -> None:
-        have = _usable_bytes(part, remote)
-        if have and have == remote.size_bytes:
+        n_saved = _usable_bytes(part, remote)
+        if n_saved and n_saved == remote.size_bytes:
             return
         headers = {}
-        if have:
-            headers = {"Range": f"bytes={have}-", "If-Range": remote.mark or ""}
+        if n_saved:
+            headers["Range"] = f"bytes={n_saved}-"
+            headers["If-Range"] = remote.mark or ""
         with self._answer("GET", remote.url, headers) as response:
-            start = _check_answer(remote, response, have, part)
+            start = _check_answer(remote, response, n_saved, part)
             # The note has the mark of the answer: the file may have changed since HEAD.
             if start == 0:
                 note = _note(remote.url, _mark(response))
                 _note_of(part).write_text(note, encoding="utf-8")
             size = _write_part(part, start, response, remote.size_bytes, progress)
         if size != remote.size_bytes:
+            # Bytes of another version cannot be continued.
             discard(part)
-            actual = f"{size:,} came" if size < remote.size_bytes else "more came"
+            actual = f"{size:,}" if size < remote.size_bytes else "more"
             raise DownloadFailed(_other_size(remote, actual))
 
     def _pause(self, failures: int) -> None:
@@ -251,7 +253,8 @@ def _check_steps(url: str, response: requests.Response) -> None:
     steps = [step.url for step in (*response.history, response)]
     if not all(step.startswith("https:") for step in steps):
         raise DownloadFailed(
-            f"Expected {shown(url)} to stay on https but it leads to {shown(steps[-1])}."
+            f"Expected {shown(url)} to stay on https, but it leads to {shown(steps[-1])}. "
+            "Use another mirror."
         )
 
 
@@ -286,8 +289,8 @@ def check_address(url: str) -> str:
     """
     if not _is_folder_address(url):
         raise DownloadFailed(
-            "Expected an address that begins with http:// or https://, and names a folder: "
-            f"{url!r}."
+            "Expected the address of a folder that begins with http:// or https://, "
+            f"but got {url!r}."
         )
     return url if url.endswith("/") else f"{url}/"
 
@@ -329,9 +332,9 @@ def _remote(url: str, response: requests.Response) -> Remote:
     length = response.headers.get("Content-Length", "")
     if not length.isdecimal():
         raise DownloadFailed(
-            f"Expected the server to say how large {shown(url)} is (Content-Length) "
+            f"Expected the server to state the size of {shown(url)} (Content-Length), "
             "but it does not. "
-            "Without that, neither the free disk nor the file can be checked: give another mirror."
+            "Without it neither the free disk nor the file can be checked: use another mirror."
         )
     return Remote(url, int(length), _mark(response), _md5(url, response))
 
@@ -364,43 +367,44 @@ def _md5(url: str, response: requests.Response) -> str | None:
 def _check_status(url: str, response: requests.Response) -> None:
     status = response.status_code
     if status != HTTPStatus.OK:
-        reason = _STATUSES.get(status, "the server cannot give it now. Try again later")
-        raise DownloadFailed(f"Expected {shown(url)} but status {status} came: {reason}.")
+        reason = _STATUSES.get(status, "the server cannot send it now. Try again later")
+        raise DownloadFailed(f"Expected {shown(url)}, but got status {status}: {reason}.")
     if response.headers.get("Content-Encoding", "identity") != "identity":
         raise DownloadFailed(
-            f"Expected {shown(url)} as it is but the server packs it. Give another mirror."
+            f"Expected {shown(url)} as it is, but the server compresses it. Use another mirror."
         )
 
 
 def _check_answer(
     remote: Remote,
     response: requests.Response,
-    have: int,
+    n_saved: int,
     part: Path,
 ) -> int:
-    """Return the offset at which the answer begins: `have`, or 0 for the whole file."""
+    """Return the offset at which the answer begins: `n_saved`, or 0 for the whole file."""
     is_rest = response.status_code in (
         HTTPStatus.PARTIAL_CONTENT,
         HTTPStatus.REQUESTED_RANGE_NOT_SATISFIABLE,
     )
     size = remote.size_bytes
-    if not have or not is_rest:
+    if not n_saved or not is_rest:
+        # The server ignored the range, or the file changed: the answer is the whole file.
         _check_status(remote.url, response)
         length = response.headers.get("Content-Length", str(size))
         if length != str(size):
-            raise DownloadFailed(_other_size(remote, f"{length} came"))
+            raise DownloadFailed(_other_size(remote, length))
         return 0
     content_range = response.headers.get("Content-Range")
-    if content_range != f"bytes {have}-{size - 1}/{size}":
+    if content_range != f"bytes {n_saved}-{size - 1}/{size}":
         discard(part)
-        raise DownloadFailed(_other_size(remote, f"{content_range} came for the rest"))
-    return have
+        raise DownloadFailed(_other_size(remote, f"{content_range} for the rest"))
+    return n_saved
 
 
 def _other_size(remote: Remote, actual: str) -> str:
     return (
         f"Expected {remote.size_bytes:,} bytes of {remote.name}, "
-        f"as the server had said, but {actual}. "
+        f"as the server had stated, but got {actual}. "
         "If the file was just replaced there, run the command again."
     )
 
@@ -409,7 +413,7 @@ def _unreachable(url: str, error: requests.RequestException) -> str:
     # The last kind in _REASONS is the class of all of them.
     reason = next(reason for kind, reason in _REASONS if isinstance(error, kind))
     return (
-        f"Expected an answer for {shown(url)} but {reason}. "
+        f"Expected an answer for {shown(url)}, but {reason}. "
         "Check the network and the address, and try again."
     )
 

@@ -11,7 +11,7 @@ def check_free(folder: Path, needed_bytes: int) -> None:
     free_bytes = shutil.disk_usage(folder).free
     if free_bytes < needed_bytes:
         raise DownloadFailed(
-            f"Expected {needed_bytes:,} bytes of free disk for {folder} "
+            f"Expected {needed_bytes:,} bytes of free disk for {folder}, "
             f"but there are {free_bytes:,}. "
-            "Make room, or give a folder on another disk."
+            "Free disk space, or use a folder on another disk."
         )

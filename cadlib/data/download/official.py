@@ -108,10 +108,13 @@ def download_official(
     address = check_address(mirror or ADDRESS)
     missing = [file for file in files if not _is_whole(folder, file, watch)]
     if not missing:
-        watch.say(f"Nothing to fetch: {folder} holds the whole data set.")
+        watch.say(f"Nothing to download: {folder} has the whole data set.")
         return
     client = client or Client()
-    sums = _mirror_sums(client, address, watch) if mirror else {}
+    sums: Mapping[str, str] = {}
+    if mirror:
+        sums = _mirror_sums(client, address, watch)
+    # All addresses and the disk are checked before the first byte: a run takes hours.
     orders = [_order(client, folder, address, file, sums) for file in missing]
     _check_disk(folder, orders, keep_zip=keep_zip)
     for order in orders:
@@ -130,16 +133,16 @@ def _is_whole(folder: Path, file: OfficialFile, watch: Watch) -> bool:
         _check_result(folder, file, path)
     except DownloadFailed as error:
         raise DownloadFailed(
-            f"{error} Move it away to fetch it again, or give another folder."
+            f"{error} Move it to another folder to download it again, or use another folder."
         ) from error
-    watch.say(f"{file.result} is there and whole: left alone.")
+    watch.say(f"{file.result} is complete and is not changed.")
     return True
 
 
 def _check_result(folder: Path, file: OfficialFile, path: Path) -> None:
     """Raise DownloadFailed unless `path` is the complete table or folder of images."""
     if file.zipped:
-        _check_count(file, _count_pictures(path), str(path))
+        _check_count(file, _count_images(path), str(path))
         return
     recorded = recorded_sums(folder).get(file.name)
     if recorded:
@@ -154,10 +157,7 @@ def _mirror_sums(client: Client, mirror: str, watch: Watch) -> dict[str, str]:
     url = f"{mirror}{SUMS_FILE}"
     data = client.read(url, _MAX_SUMS_BYTES, missing=_NOT_THERE)
     if data is None:
-        watch.say(
-            f"The mirror has no {SUMS_FILE}: "
-            "what it hands out cannot be compared with a known hash."
-        )
+        watch.say(f"The mirror has no {SUMS_FILE}: its files cannot be compared with a known hash.")
         return {}
     text = data.decode("utf-8", errors="replace")
     return read_sums(text, shown(url))
@@ -173,7 +173,8 @@ def _order(
     mirrored = sums.get(file.name)
     if file.sha256 and mirrored and file.sha256 != mirrored:
         raise DownloadFailed(
-            f"Expected SHA-256 {file.sha256} of {file.name} but the mirror states {mirrored}."
+            f"Expected SHA-256 {file.sha256} of {file.name}, "
+            f"but the mirror states {mirrored}. Use another mirror."
         )
     sha256 = file.sha256 or mirrored
     if file.zipped and (folder / file.name).exists():
@@ -195,15 +196,17 @@ def _check_disk(
     used = 0
     most = 0
     for order in orders:
-        path = folder / order.file.name
+        name = order.file.name
         if order.remote:
-            zip_bytes = order.remote.size_bytes
-            part = folder / f"{order.file.name}.part"
+            file_bytes = order.remote.size_bytes
+            part = folder / f"{name}.part"
+            # An earlier run has taken this space already.
             part_bytes = part.stat().st_size if part.exists() else 0
-            used += max(0, zip_bytes - part_bytes)
+            used += max(0, file_bytes - part_bytes)
         else:
-            zip_bytes = path.stat().st_size
-        unpacked_bytes = zip_bytes if order.file.zipped else 0
+            zip_path = folder / name
+            file_bytes = zip_path.stat().st_size
+        unpacked_bytes = file_bytes if order.file.zipped else 0
         most = max(most, used + unpacked_bytes)
         # Without `keep_zip` the images replace their zip.
         if keep_zip:
@@ -223,12 +226,14 @@ def _fetch(
     final = folder / file.name
     part = folder / f"{file.name}.part"
     client.fetch(remote, part, named(watch.progress, file.name))
+    checking = named(watch.progress, f"checking {file.name}")
     with _set_aside_if_refused(part, final):
-        hashes = hash_file(part, named(watch.progress, f"checking {file.name}"))
+        hashes = hash_file(part, checking)
         _check_hash(file.name, order.sha256, hashes.sha256)
         _check_hash(file.name, remote.md5, hashes.md5)
         if file.zipped:
-            _check_count(file, inspect(part).pictures, file.name)
+            contents = inspect(part)
+            _check_count(file, contents.images, file.name)
         else:
             _check_table(file, part)
     finish(part, final)
@@ -249,17 +254,19 @@ def _unpack(
     was_downloaded = order.remote is not None
     with _set_aside_if_refused(path, path):
         if not was_downloaded:
-            hashes = hash_file(path, named(watch.progress, f"checking {file.name}"))
+            checking = named(watch.progress, f"checking {file.name}")
+            hashes = hash_file(path, checking)
             _check_hash(file.name, order.sha256, hashes.sha256)
             # An earlier run may have downloaded it.
-            was_downloaded = hashes.sha256 == recorded_sums(folder).get(file.name)
+            recorded = recorded_sums(folder).get(file.name)
+            was_downloaded = hashes.sha256 == recorded
         contents = inspect(path)
-        _check_count(file, contents.pictures, file.name)
+        _check_count(file, contents.images, file.name)
     check_free(folder, contents.size_bytes)
     progress = named(watch.progress, f"unpacking {file.name}")
     with _set_aside_if_refused(path, path):
         extract(path, contents, folder / file.result, progress)
-    watch.say(f"{file.result}: {contents.pictures:,} pictures.")
+    watch.say(f"{file.result}: {contents.images:,} images.")
     if was_downloaded and not keep_zip:
         path.unlink()
 
@@ -274,20 +281,20 @@ def _set_aside_if_refused(path: Path, final: Path) -> Iterator[None]:
         path.replace(refused)
         discard(final.with_name(f"{final.name}.part"))
         raise DownloadFailed(
-            f"{error} It was not used and is kept as {refused} for a look. "
+            f"{error} The file was not used; it is now {refused}. "
             "Run the command again to repeat the download, or use another mirror."
         ) from error
 
 
 def _check_hash(name: str, expected: str | None, actual: str) -> None:
     if expected and expected != actual:
-        raise DownloadFailed(f"Expected the hash {expected} of {name} but came {actual}.")
+        raise DownloadFailed(f"Expected the hash {expected} of {name}, but got {actual}.")
 
 
 def _check_count(file: OfficialFile, count: int, where: str) -> None:
     if count != file.count:
-        kind = "pictures" if file.zipped else "rows"
-        raise DownloadFailed(f"Expected {file.count:,} {kind} in {where} but {count:,} came.")
+        kind = "images" if file.zipped else "rows"
+        raise DownloadFailed(f"Expected {file.count:,} {kind} in {where}, but found {count:,}.")
 
 
 def _check_table(file: OfficialFile, path: Path) -> None:
@@ -298,9 +305,9 @@ def _check_table(file: OfficialFile, path: Path) -> None:
     _check_count(file, rows, file.name)
 
 
-def _count_pictures(folder: Path) -> int:
+def _count_images(folder: Path) -> int:
     if not folder.is_dir():
-        raise DownloadFailed(f"Expected a folder of pictures at {folder} but there is a file.")
+        raise DownloadFailed(f"Expected a folder of images at {folder}, but it is a file.")
     count = 0
     for path in folder.iterdir():
         if path.name.startswith("."):

@@ -59,6 +59,7 @@ _MAX_PAGES = 20
 _MAX_JSON_BYTES = 16 << 20
 _MAX_IMAGE_BYTES = 64 << 20
 _LEVELS = range(1, 6)
+_NEW_API = "The archive's API may have changed: look for an update of this program."
 
 
 @dataclass(frozen=True)
@@ -85,14 +86,11 @@ class ArchiveImage:
         """Return the class of ISIC 2019, or None where the terms name none or more than one."""
         own_terms = set()
         for level, term in zip(_LEVELS, self.terms, strict=True):
-            name = f"diagnosis_{level}"
-            own_terms.add((name, term))
-        codes = []
-        for code, terms in TERMS.items():
-            shared = own_terms.intersection(terms)
-            if shared:
-                codes.append(code)
-        return codes[0] if len(codes) == 1 else None
+            own_terms.add((f"diagnosis_{level}", term))
+        codes = [code for code, terms in TERMS.items() if own_terms.intersection(terms)]
+        if len(codes) != 1:
+            return None
+        return codes[0]
 
 
 def download_sample(
@@ -113,35 +111,38 @@ def download_sample(
         return
     client = client or Client()
     api = check_address(api)
-    chosen: list[ArchiveImage] = []
+    selected: list[ArchiveImage] = []
     for code in CODES:
-        chosen += _choose(client, api, code, per_class, watch)
-    _check_chosen(chosen, api)
+        selected += _select(client, api, code, per_class, watch)
+    _check_selected(selected, api)
     aside = folder / f"{SET}_Input.part"
     aside.mkdir(exist_ok=True)
-    check_free(folder, sum(image.size_bytes for image in chosen))
-    _fetch_all(client, chosen, aside, watch)
-    _remove_others(aside, chosen)
-    _write_tables(folder, chosen)
+    n_bytes = sum(image.size_bytes for image in selected)
+    check_free(folder, n_bytes)
+    _fetch_all(client, selected, aside, watch)
+    _remove_others(aside, selected)
+    _write_tables(folder, selected)
     # The last step: with it, and not before, there is a data set.
     aside.rename(folder / f"{SET}_Input")
-    classes = {image.code for image in chosen}
-    watch.say(f"{len(chosen):,} images of {len(classes)} classes in {folder}.")
+    classes = {image.code for image in selected}
+    watch.say(f"{len(selected):,} images of {len(classes)} classes in {folder}.")
     watch.say(
-        f"Each image has its own licence and author: see {ATTRIBUTION_FILE} before passing one on."
+        "Each image has its own licence and author: "
+        f"see {ATTRIBUTION_FILE} before you share an image."
     )
 
 
-def _check_chosen(chosen: Sequence[ArchiveImage], api: str) -> None:
+def _check_selected(selected: Sequence[ArchiveImage], api: str) -> None:
     """Raise DownloadFailed without images, and for an image that the archive lists twice."""
-    if not chosen:
+    if not selected:
         raise DownloadFailed(
-            f"Expected labelled images at {shown(api)} but it lists none. Try again later."
+            f"Expected labelled images at {shown(api)}, but it lists none. Try again later."
         )
-    ids = {image.image for image in chosen}
-    if len(ids) < len(chosen):
+    ids = {image.image for image in selected}
+    if len(ids) < len(selected):
         raise DownloadFailed(
-            f"Expected each image once at {shown(api)} but some came twice. Try again later."
+            f"Expected each image once at {shown(api)}, "
+            "but it lists some of them twice. Try again later."
         )
 
 
@@ -157,12 +158,14 @@ def _fetch_all(
             _fetch(client, image, folder / f"{image.image}.jpg")
             watch.progress("images", done, len(images))
     except KeyboardInterrupt as stop:
-        raise KeyboardInterrupt(f"Stopped; the images that came are kept in {folder}.") from stop
+        raise KeyboardInterrupt(
+            f"Stopped. The images downloaded so far are saved in {folder}."
+        ) from stop
 
 
-def _remove_others(aside: Path, chosen: Sequence[ArchiveImage]) -> None:
+def _remove_others(aside: Path, selected: Sequence[ArchiveImage]) -> None:
     """Delete images of an interrupted run, after which the archive lists other images."""
-    names = {f"{image.image}.jpg" for image in chosen}
+    names = {f"{image.image}.jpg" for image in selected}
     for path in aside.iterdir():
         if path.name not in names:
             path.unlink()
@@ -179,18 +182,24 @@ def _is_there(folder: Path, per_class: int, watch: Watch) -> bool:
     if not images.exists() and has_attribution:
         # The tables of a run that was interrupted just before its last step.
         return False
+    # Without its authors it is no sample but the data set of somebody else.
     if len(present) == 2 and has_attribution:
-        n_images = sum(path.suffix.lower() in SUPPORTED_SUFFIXES for path in images.iterdir())
+        n_images = _count_images(images)
         counts = _class_counts(truth)
-        is_size = bool(counts) and max(counts.values()) == per_class
-        if is_size and n_images == counts.total():
-            watch.say(f"Nothing to fetch: {folder} holds this sample, {n_images:,} images.")
+        most = max(counts.values(), default=0)
+        if most == per_class and n_images == counts.total():
+            watch.say(f"Nothing to download: {folder} has this sample, {n_images:,} images.")
             return True
     names = ", ".join(path.name for path in present)
     raise DownloadFailed(
-        f"Expected a folder without a data set but {folder} holds another: {names}. "
-        "It is left alone: give another folder, or move it away."
+        f"Expected a folder without a data set, but {folder} has another one: {names}. "
+        "It was not changed: use another folder, or move the data set."
     )
+
+
+def _count_images(folder: Path) -> int:
+    """Return how many files in a folder have the suffix of an image."""
+    return sum(path.suffix.lower() in SUPPORTED_SUFFIXES for path in folder.iterdir())
 
 
 def _class_counts(truth: Path) -> Counter[str]:
@@ -202,7 +211,7 @@ def _class_counts(truth: Path) -> Counter[str]:
     return counts
 
 
-def _choose(
+def _select(
     client: Client,
     api: str,
     code: str,
@@ -210,24 +219,25 @@ def _choose(
     watch: Watch,
 ) -> list[ArchiveImage]:
     """Return the first `count` images of a class in the archive's list with its label."""
-    chosen: list[ArchiveImage] = []
+    selected: list[ArchiveImage] = []
     left_out: list[str] = []
     for image in _listed(client, api, code, count):
         if image.code == code:
-            chosen.append(image)
+            selected.append(image)
         else:
+            # The archive also lists an image that has the terms of two classes.
             terms = _joined_terms(image) or "no diagnosis"
             left_out.append(f"{image.image} ({terms})")
-        if len(chosen) == count:
+        if len(selected) == count:
             break
     if left_out:
         watch.say(
             f"{code}: {len(left_out):,} images left out, "
             f"whose label is missing or unknown: {_first(left_out)}"
         )
-    if len(chosen) < count:
-        watch.say(f"{code}: {count:,} images wanted, but the archive lists {len(chosen):,}.")
-    return chosen
+    if len(selected) < count:
+        watch.say(f"{code}: {count:,} images requested, but the archive lists {len(selected):,}.")
+    return selected
 
 
 def _joined_terms(image: ArchiveImage) -> str:
@@ -237,7 +247,9 @@ def _joined_terms(image: ArchiveImage) -> str:
 
 def _first(examples: Sequence[str]) -> str:
     shown_examples = "; ".join(examples[:5])
-    return shown_examples + ("; …" if len(examples) > 5 else "")
+    if len(examples) > 5:
+        shown_examples += "; …"
+    return shown_examples
 
 
 def _listed(
@@ -270,7 +282,9 @@ def _page(client: Client, url: str) -> tuple[list[object], str | None]:
     try:
         page = json.loads(data)
     except ValueError as error:
-        raise DownloadFailed(f"Expected JSON at {shown(url)} but came: {data[:60]!r}.") from error
+        raise DownloadFailed(
+            f"Expected JSON at {shown(url)}, but got {data[:60]!r}. {_NEW_API}"
+        ) from error
     results = None
     following = None
     if isinstance(page, dict):
@@ -278,7 +292,8 @@ def _page(client: Client, url: str) -> tuple[list[object], str | None]:
         following = page.get("next")
     if not isinstance(results, list) or not isinstance(following, str | None):
         raise DownloadFailed(
-            f"Expected a list `results` and an address `next` at {shown(url)} but other JSON came."
+            f"Expected a list `results` and an address `next` at {shown(url)}, "
+            f"but got other JSON. {_NEW_API}"
         )
     return results, following
 
@@ -291,22 +306,20 @@ def _image(result: object, url: str) -> ArchiveImage:
     if not is_id or not address.startswith(("https://", "http://")):
         raise DownloadFailed(
             "Expected an id like ISIC_0000000 with an address "
-            f"at {shown(url)} but came {name[:40]!r}. "
-            "The archive's API may have changed; an update of this program may know it."
+            f"at {shown(url)}, but got {name[:40]!r}. {_NEW_API}"
         )
-    clinical = ("metadata", "clinical")
     size = _digits(_text(result, "files", "full", "size"))
-    terms = [_text(result, *clinical, f"diagnosis_{level}") for level in _LEVELS]
-    sex = _text(result, *clinical, "sex")
+    terms = [_clinical(result, f"diagnosis_{level}") for level in _LEVELS]
+    sex = _clinical(result, "sex")
     return ArchiveImage(
         image=name,
         url=address,
         size_bytes=int(size or 0),
         terms=tuple(terms),
-        age_years=_digits(_text(result, *clinical, "age_approx")),
+        age_years=_digits(_clinical(result, "age_approx")),
         sex=sex if sex in SEXES else "",
         site=_site(result),
-        lesion_id=_text(result, *clinical, "lesion_id"),
+        lesion_id=_clinical(result, "lesion_id"),
         attribution=_text(result, "attribution"),
         licence=_text(result, "copyright_license"),
     )
@@ -314,13 +327,17 @@ def _image(result: object, url: str) -> ArchiveImage:
 
 def _site(result: object) -> str:
     """Return the site of ISIC 2019 of one result of the API, else an empty text."""
-    clinical = ("metadata", "clinical")
-    site = _text(result, *clinical, "anatom_site_general")
+    site = _clinical(result, "anatom_site_general")
     if site:
         return site
-    levels = [_text(result, *clinical, f"anatom_site_{level}") for level in _LEVELS]
-    path = ":".join(level for level in levels if level)
+    levels = [_clinical(result, f"anatom_site_{level}") for level in _LEVELS]
+    path = ":".join(filter(None, levels))
     return archive_site(path) or ""
+
+
+def _clinical(result: object, key: str) -> str:
+    """Return a clinical fact of one result of the API, an empty text where it is missing."""
+    return _text(result, "metadata", "clinical", key)
 
 
 def _text(value: object, *keys: str) -> str:
@@ -345,7 +362,8 @@ def _fetch(client: Client, image: ArchiveImage, path: Path) -> None:
         read_image(data)
     except ImageRejected as error:
         raise DownloadFailed(
-            f"Expected the picture {image.image} but: {error} Run the command again."
+            f"Expected the image {image.image}, but it cannot be read: {error} "
+            "Run the command again."
         ) from error
     half = path.with_suffix(".half")
     half.write_bytes(data)

@@ -27,6 +27,7 @@ JPEG files shrink by a few percent, a zip bomb shrinks a thousandfold.
 
 _CHUNK_BYTES = 1 << 20
 _PACKINGS = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)
+_ADVICE = "Download the zip again, or use another mirror."
 # Bit 0 of the general purpose flag, PKWARE APPNOTE 4.4.4.
 _ENCRYPTED = 1
 
@@ -37,7 +38,7 @@ class Contents:
 
     names: dict[str, str]
     size_bytes: int
-    pictures: int
+    images: int
 
 
 def inspect(path: Path) -> Contents:
@@ -46,27 +47,34 @@ def inspect(path: Path) -> Contents:
         files = [info for info in archive.infolist() if not info.is_dir()]
         for info in files:
             _check(info)
-    names = {}
-    for info in files:
-        name = PurePosixPath(info.filename).name
-        # Files of a file manager (.DS_Store, __MACOSX/._image) do not belong to the data.
-        if not name.startswith("."):
-            names[info.filename] = name
     members = [info.filename for info in files]
+    names = _names(members)
+    # Two members of one folder may have the same last part of their names.
     clash = _first_repeated(members) or _first_repeated(list(names.values()))
     if clash:
         raise DownloadFailed(
-            f"Expected each file once in {path.name} but {clash!r} is in it twice."
+            f"Expected each file once in {path.name}, but {clash!r} is in it twice. {_ADVICE}"
         )
     size_bytes = sum(info.file_size for info in files)
     zip_bytes = path.stat().st_size
     if size_bytes > MAX_EXPANSION * zip_bytes:
         raise DownloadFailed(
-            f"Expected pictures in {path.name}, which hardly shrink in a zip, "
-            f"but its {zip_bytes:,} bytes would become {size_bytes:,}."
+            f"Expected images in {path.name}, which hardly shrink in a zip, "
+            f"but its {zip_bytes:,} bytes would become {size_bytes:,}. {_ADVICE}"
         )
-    pictures = sum(_is_image(name) for name in names.values())
-    return Contents(names, size_bytes, pictures)
+    n_images = sum(_is_image(name) for name in names.values())
+    return Contents(names, size_bytes, n_images)
+
+
+def _names(members: list[str]) -> dict[str, str]:
+    """Return member -> the name of its file in the folder."""
+    names = {}
+    for member in members:
+        name = PurePosixPath(member).name
+        # Files of a file manager (.DS_Store, __MACOSX/._image) do not belong to the data.
+        if not name.startswith("."):
+            names[member] = name
+    return names
 
 
 def _is_image(name: str) -> bool:
@@ -102,7 +110,7 @@ def extract(
         aside.rename(folder)
     except KeyboardInterrupt as stop:
         raise KeyboardInterrupt(
-            f"Stopped; {path} is kept. The next start unpacks it from the beginning."
+            f"Stopped. {path} was not deleted; the next start unpacks it from the beginning."
         ) from stop
     finally:
         shutil.rmtree(aside, ignore_errors=True)
@@ -145,7 +153,7 @@ def _opened(path: Path) -> Iterator[zipfile.ZipFile]:
         NotImplementedError,
     ) as error:
         raise DownloadFailed(
-            f"Expected a whole zip in {path.name} but it is damaged: {error}."
+            f"Expected a whole zip in {path.name}, but it is damaged: {error}. {_ADVICE}"
         ) from error
 
 
@@ -158,18 +166,24 @@ def _check(info: zipfile.ZipInfo) -> None:
     # A leading slash makes an empty part.
     if any(part in ("", ".", "..") for part in parts):
         raise DownloadFailed(
-            f"Expected files below one folder but {shown} in the zip points elsewhere."
+            f"Expected files below one folder, but {shown} in the zip points elsewhere. {_ADVICE}"
         )
     if not all(_is_plain(character) for character in name):
         raise DownloadFailed(
-            f"Expected plain file names but {shown} in the zip is none on every system."
+            "Expected file names that every system accepts, "
+            f"but {shown} in the zip has other characters. {_ADVICE}"
         )
+    # Unix writes the mode of a file into the upper two bytes; other systems leave them 0.
     kind = stat.S_IFMT(info.external_attr >> 16)
     if kind not in (0, stat.S_IFREG):
-        raise DownloadFailed(f"Expected files in the zip but {shown} is a link or a device.")
-    if info.flag_bits & _ENCRYPTED or info.compress_type not in _PACKINGS:
         raise DownloadFailed(
-            f"Expected files in the zip that unpack without more but {shown} does not."
+            f"Expected only files in the zip, but {shown} is a link or a device. {_ADVICE}"
+        )
+    is_encrypted = info.flag_bits & _ENCRYPTED
+    if is_encrypted or info.compress_type not in _PACKINGS:
+        raise DownloadFailed(
+            "Expected files in the zip that are not encrypted and packed by deflate at most, "
+            f"but {shown} is not such a file. {_ADVICE}"
         )
 
 
