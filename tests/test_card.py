@@ -37,7 +37,7 @@ def test_the_card_says_what_prediction_sets_hold_and_where_that_was_measured():
         },
     }  # fmt: skip
     card = render(record, figures)
-    assert "0.913 (0.900 to 0.930) of all images" in card
+    assert "0.91 (95 % CI 0.90 to 0.93) of all images" in card
     assert "| Melanoma (MEL) |" in card
     assert "| 0.875 |" in card
     assert f"measured on the {figures['data']['split']} split" in card
@@ -80,7 +80,7 @@ def test_the_fall_across_archives_is_said_with_its_recipe():
         },
     }
     text = render(record, figures)
-    assert "balanced accuracy changed by -0.150 (BCN20000) to -0.050 (HAM10000)" in text
+    assert "balanced accuracy changed by −0.15 (BCN20000) to −0.05 (HAM10000)" in text
     assert "resnet18, 112 px, 3 epochs, 1,584 steps each" in text
     row = next(line for line in text.splitlines() if line.startswith("| BCN20000 |"))
     cells = [
@@ -95,14 +95,15 @@ def test_the_fall_across_archives_is_said_with_its_recipe():
     assert "not defined |" in next(
         line for line in text.splitlines() if line.startswith("| MSK | 321")
     )
-    assert "Not measured: how much worse" not in text
+    assert "Not measured: it is not known how much worse" not in text
 
 
 def test_a_model_not_compared_across_archives_says_so():
     _, record, figures = shipped()
     figures.pop("across_archives", None)
-    assert "## Across archives\n\nNot measured: how much worse this model does" in render(
-        record, figures
+    assert (
+        "## Results on unseen archives\n\nNot measured: it is not known how much worse"
+        in render(record, figures)
     )
 
 
@@ -126,15 +127,17 @@ def test_damage_that_was_not_measured_is_said_to_be_so():
     _, record, figures = shipped()
     figures.pop("robustness", None)
     text = render(record, figures)
-    assert "## Across damage" not in text
-    assert "What damaged pictures cost has not been measured" in text
+    assert "## Robustness to image degradation" not in text
+    assert "The performance on degraded images was not measured" in text
 
 
 def test_every_corruption_has_a_row_with_its_falls(across_damage):
     _, record, figures = shipped()
     found = across_damage(record)
     rows = (
-        render(record, {**figures, "robustness": found}).split("## Across damage")[1].splitlines()
+        render(record, {**figures, "robustness": found})
+        .split("## Robustness to image degradation")[1]
+        .splitlines()
     )
     for name, part in found["corruptions"].items():
         (row,) = (line for line in rows if line.startswith(f"| {name} |"))
@@ -152,10 +155,10 @@ def test_the_card_says_what_turning_does_and_names_the_worst_damage(across_damag
     found["corruptions"]["hair"]["balanced_accuracy_fall"]["mean"] = 0.9
     found["flips"]["rate"]["mean"] = 0.1234
     text = render(record, {**figures, "robustness": found})
-    assert "The most costly kinds of damage are hair (" in text
-    assert "the top diagnosis changes in 12.3 % (" in text
+    assert "The most harmful degradations are hair (" in text
+    assert "The top diagnosis changes in 0.12 (95 % CI " in text
     assert (
-        "60 images of 60 lesions (a random sample, by diagnosis and archive, of the 90 of the validation"
+        "60 images of 60 lesions (a random sample, by diagnosis and archive, of the 90 images of the validation"
         in text
     )
 
@@ -200,7 +203,7 @@ def saliency_section(found):
 def test_every_map_has_a_row_with_its_figures_in_the_card():
     text = saliency_section(judged())
     assert (
-        "60 images of 50 lesions (a random sample, by diagnosis and archive, of the 90 of the validation"
+        "60 images of 50 lesions (a random sample, by diagnosis and archive, of the 90 images of the validation"
         in text
     )
     assert (
@@ -209,32 +212,34 @@ def test_every_map_has_a_row_with_its_figures_in_the_card():
     )
     assert "| random | 0.001 |  | 0.002 |  |  |  |" in text
     assert "| centre | 0.321 |  |  |  |  |  |" in text
-    assert "up to 0.444 and agree" in text
+    assert "a faithfulness of at most 0.44 and a correlation of at most 0.33" in text
     assert "| Melanoma (MEL) | 3 | 0.875 | 0.875 |" in text
 
 
 def test_the_card_says_which_method_measured_best_and_whether_by_more_than_chance():
-    assert "The default, grad-cam, measured best: 0.500." in saliency_section(judged())
+    assert "The default method, grad-cam, has the highest faithfulness: 0.50." in saliency_section(
+        judged()
+    )
     assert (
-        "layercam measured best, 0.062 (0.031 to 0.100) above the default, grad-cam: more than"
-        in saliency_section(judged(best="layercam"))
+        "layercam has the highest faithfulness, 0.06 (95 % CI 0.03 to 0.10) above the default method, "
+        "grad-cam; the difference is significant" in saliency_section(judged(best="layercam"))
     )
     by_chance = judged(best="layercam")
     by_chance["intervals"]["gain"]["layercam"] = [-0.1, 0.2]
-    assert "no more than chance, so the default stays" in saliency_section(by_chance)
+    assert "the difference is not significant, so the default remains" in saliency_section(
+        by_chance
+    )
 
 
 def test_heatmaps_that_were_not_measured_are_said_to_be_so():
-    assert "Not measured: whether the heatmaps show what an answer rests on" in saliency_section(
-        None
-    )
+    assert "whether the saliency maps show what a result depends on" in saliency_section(None)
 
 
 def test_the_card_says_whether_age_sex_and_site_help_and_shows_the_figures(taught_folder):
     _, _, figures = shipped()
     record = read_record(taught_folder)
     taught = render(record, figures)
-    assert "so the model takes them" in taught
+    assert "so the model uses them" in taught
     assert "| archive A | +0.100 (+0.100 to +0.100) |" in taught
     in_vain = replace(record.metadata, evidence=None)
     assert "did not help in every archive" in render(replace(record, metadata=in_vain), figures)

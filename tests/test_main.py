@@ -490,7 +490,9 @@ def test_robustness_prints_a_table_and_goes_into_the_model(
     measured = json.loads((split_folder / "metrics.json").read_text(encoding="utf-8"))
     assert measured["robustness"] == written
     assert measured["n"] == 3623
-    assert "## Across damage" in (split_folder / "README.md").read_text(encoding="utf-8")
+    assert "## Robustness to image degradation" in (split_folder / "README.md").read_text(
+        encoding="utf-8"
+    )
 
 
 def test_saliency_prints_a_table_and_goes_into_the_model(

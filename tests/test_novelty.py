@@ -222,7 +222,7 @@ def test_the_card_says_what_is_called_unknown_or_that_nobody_checked():
     counted = {"split": "test", "unknown": {"all": {"n": 400, "unknown": 9}}}
     card = render(record, {**shipped, "novelty": counted, "novelty_proof": None})
     assert "| all | 400 | 9 | 2.2 % |" in card
-    assert "was not measured; `python benchmarks/novelty.py" in card
+    assert "was not measured. Measure it: `python benchmarks/novelty.py" in card
 
 
 def test_the_card_shows_no_proof_of_another_fit():

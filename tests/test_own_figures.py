@@ -15,7 +15,9 @@ def test_new_figures_of_the_same_weights_keep_what_damage_costs(model_folder, ac
     metrics_file.write_into(model_folder, record, {**figures, "robustness": across_damage(record)})
     metrics_file.write_into(model_folder, record, figures)
     assert metrics_file.measured(model_folder, record)["robustness"] == across_damage(record)
-    assert "## Across damage" in (model_folder / "README.md").read_text(encoding="utf-8")
+    assert "## Robustness to image degradation" in (model_folder / "README.md").read_text(
+        encoding="utf-8"
+    )
 
 
 def test_new_figures_of_other_weights_drop_what_damage_cost(model_folder, across_damage):

@@ -128,9 +128,9 @@ def test_evaluate_can_make_the_figures_of_the_test_split_the_models_own(trained,
     assert figures["data"]["split"] == "test"
     assert figures["n"] == len(trained.data.rows("test"))
     card = (folder / "README.md").read_text()
-    assert "The test split served for the figures below alone" in card
-    assert "fitted on other images, those of validation" in card
-    assert "measured on the test split, which had no part in choosing them" in card
+    assert "The test split was used only for the results below." in card
+    assert "fitted on other images, the validation split" in card
+    assert "measured on the test split, which was not used to choose them" in card
     assert "| validation | " in card
 
 

@@ -1068,7 +1068,7 @@ def test_performance_shows_the_test_split_first_and_validation_on_request(app, t
         page = opened(app, "performance")
         assert page.metric[0].value == "0.77"
         assert "on the test split of drawn" in words(page)
-        assert "had a part in training, in calibration or in the thresholds" in words(page)
+        assert "not used for training, calibration or thresholds" in words(page)
         page.segmented_control(key="split").set_value("validation").run()
         assert page.metric[0].value == f"{validation['balanced_accuracy']:.2f}"
         assert "were chosen on these images" in words(page)

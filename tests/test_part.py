@@ -40,12 +40,12 @@ def test_it_says_which_images_these_are_and_what_part_they_had_in_training(
             drawn_model_folder, record, part.of(drawn_model_folder, record, drawn_dataset)
         )
 
-    without = "None of these images had a part in training, in calibration or in the thresholds."
+    without = "These images were not used for training, calibration or thresholds."
     assert said(Part("test")) == ("the test split", without, False)
     assert said(Part("test", half)) == ("the subset “half” within the test split", without, False)
     for part in (Part("train"), Part("train", half)):
         assert said(part)[1:] == (
-            "The model was trained on these images: their figures flatter it.",
+            "The model was trained on these images, so these results are too optimistic.",
             True,
         )
     name, role, flattered = said(Part(subset=half))

@@ -113,13 +113,14 @@ def test_a_split_and_a_subset_are_chosen_together_and_the_page_says_what_they_ar
     save_subset(Subset("learnt", "drawn", (*images[::4],), "the first of each diagnosis"))
     page = waited(shown(drawn_dataset, "test", "half"))
     assert "on the subset “half” within the test split of drawn, 4 labelled images" in words(page)
-    assert "None of these images had a part in training" in words(page)
+    assert "These images were not used for training" in words(page)
     folder = record.find_model("isic2019")
     both = Part("test", half).of(folder, record.read_record(folder), drawn_dataset)
     assert kept(both).index.tolist() == images[3:16:4]
     page = waited(shown(drawn_dataset, "train", "half"))
-    assert ":orange[**The model was trained on these images: their figures flatter it.**]" in words(
-        page
+    assert (
+        ":orange[**The model was trained on these images, so these results are too optimistic.**]"
+        in words(page)
     )
     page = shown(drawn_dataset, "test", "learnt")
     assert "choose another split or another subset" in page.error[0].value

@@ -218,7 +218,7 @@ def test_an_audit_that_found_a_leak_is_read_as_one(folder):
     record = read_record(folder)
     assert not record.audit_passed
     assert record.validation_claim.startswith(
-        "NOT validated: its split leaks, 2 pairs of byte-identical files"
+        "NOT validated: its splits are not separate (2 pairs of byte-identical files"
     )
 
 

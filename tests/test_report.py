@@ -299,7 +299,7 @@ def test_a_split_that_leaks_is_said_at_the_top(subject, model):
     leaking = replace(model.record.audit, shared_lesions=3)
     html = render(replace(subject, record=replace(subject.record, audit=leaking)), "a test")
     assert '<p class="warning">isic2019 ' in html
-    assert html.index("NOT validated: its split leaks") < html.index("<h2>")
+    assert html.index("NOT validated: its splits are not separate") < html.index("<h2>")
 
 
 def test_a_model_that_nobody_audited_is_said_at_the_top(subject, model):
@@ -378,7 +378,7 @@ def test_the_page_and_the_command_share_what_the_model_said(
     assert (evaluation_folder(record, part) / METRICS_FILE).exists()
     read = Reader((tmp_path / "test.html").read_text(encoding="utf-8"))
     assert "the test split of drawn" in read.text
-    assert "None of these images had a part in training" in read.text
+    assert "These images were not used for training" in read.text
     save_subset(Subset("some", "drawn", tuple(drawn_dataset.table["image"][:20]), "the first"))
     assert (
         main(

@@ -30,8 +30,8 @@ DEFINED_SHARE = 0.99
 With four lesions of a class, every 55th draw has none of them.
 """
 ECE_NOTE = (
-    "A calibration error counts what chance adds as if it were error, the more the fewer the "
-    "images; its interval is of the error without that, so it may lie below the figure."
+    "Chance increases a calibration error (ECE), more so with few images. "
+    "The 95 % CI is for the error without this effect, so it can lie below the value shown."
 )
 ECE_INTERVAL = "interval without the effect of chance"
 """A short note on the interval beside a calibration error."""

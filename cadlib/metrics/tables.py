@@ -236,13 +236,13 @@ def across_rows(across: dict[str, Any]) -> list[Row]:
     }
     rows: list[Row] = [
         (
-            "archive left out",
+            "excluded archive",
             "n",
             "diagnoses",
-            "figure",
+            "metric",
             "trained with it",
             "trained without it",
-            "change",
+            "difference",
         )
     ]
     for archive, part in across["archives"].items():

@@ -17,7 +17,7 @@ LEAKS = {
     "shared_groups": "lesion groups in several splits",
     "identical_files": "pairs of byte-identical files across splits",
     "near_duplicates": "pairs of near-equal perceptual hashes across splits",
-    "same_pictures": "pairs across splits that show the same by their pixels",
+    "same_pictures": "image pairs across splits with matching pixel detail",
 }
 """Field of LeakAudit -> what it counts. One pair may count more than once."""
 MAX_NAMED = 20
@@ -29,9 +29,9 @@ NOT_AUDITED = (
 )
 """`command` is the complete command of the audit."""
 ROLE = {
-    "train": "The model was trained on these images: their figures flatter it.",
+    "train": "The model was trained on these images, so these results are too optimistic.",
     "validation": "Model, calibration and thresholds were chosen on these images.",
-    "test": "None of these images had a part in training, in calibration or in the thresholds.",
+    "test": "These images were not used for training, calibration or thresholds.",
 }
 """What the images of a split were used for."""
 
@@ -122,5 +122,5 @@ def claim(audit: LeakAudit | None, model: str = command_hints.MODEL) -> str:
     if audit is None:
         return NOT_AUDITED.format(command=command_hints.audit_into(model))
     if audit.leaks:
-        return f"NOT validated: its split leaks, {audit.reasons}"
+        return f"NOT validated: its splits are not separate ({audit.reasons})"
     return AUDIT_PASSED

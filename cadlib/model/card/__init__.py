@@ -1,4 +1,4 @@
-"""Renders the model card, every figure from model.json and metrics.json.
+"""Renders the model card from model.json and metrics.json.
 
 The text of the card is in the templates beside this file; `card.md.jinja` lists its sections in
 their order. They follow Mitchell et al., Model Cards for Model Reporting (FAT* 2019).
@@ -74,9 +74,10 @@ def _templates() -> Environment:
         whole_percent=formats.whole_percent,
         minutes=formats.minutes,
         two_decimals=formats.two_decimals,
+        two_digits=formats.two_digits,
+        short=formats.short,
         signed=formats.signed,
         change=formats.change,
-        rate=formats.rate,
         capital=formats.capital,
         number=figure_text,
         metric=figure_of,

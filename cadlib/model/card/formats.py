@@ -2,7 +2,14 @@
 
 from typing import Any
 
-from cadlib.metrics.tables import across_rows, change_text, markdown_table, saliency_rows
+from cadlib.metrics import operating_point
+from cadlib.metrics.tables import (
+    across_rows,
+    change_text,
+    markdown_table,
+    saliency_rows,
+    short_text,
+)
 from cadlib.model.metadata.trial import Difference
 
 
@@ -32,8 +39,8 @@ def minutes(seconds: float) -> str:
 
 
 def signed(value: float) -> str:
-    """Return a difference with its sign: "-0.134"."""
-    return change_text(value)
+    """Return a difference for a sentence, with its sign and two decimals: "−0.13"."""
+    return f"{value:+.2f}".replace("-", "−")
 
 
 def change(difference: Difference) -> str:
@@ -47,16 +54,19 @@ def change(difference: Difference) -> str:
     return change_text(after - before, (low, high))
 
 
-def rate(flips: dict[str, Any], key: str) -> str:
-    """Return how often the top diagnosis changes, with its interval: "17.4 % (14.2 to 20.8)"."""
-    value = flips["rate"][key]
-    interval = flips["intervals"]["rate"][key]
-    if value is None:
-        return "a share that is not defined"
-    if not interval:
-        return percent(value)
-    low, high = interval
-    return f"{percent(value)} ({100 * low:.1f} to {100 * high:.1f})"
+def two_digits(value: float | None) -> str:
+    """Return a value for a sentence: "0.62", "<0.01", "not defined"."""
+    return "not defined" if value is None else operating_point.two_digits(value)
+
+
+def short(part: dict[str, Any], name: str, key: str | None = None) -> str:
+    """Return a metric for a sentence: "0.70 (95 % CI 0.67 to 0.72)"."""
+    value = part[name]
+    interval = part["intervals"][name]
+    if key is not None:
+        value = value[key]
+        interval = interval and interval[key]
+    return "not defined" if value is None else short_text(value, interval)
 
 
 def capital(text: str) -> str:

@@ -36,7 +36,7 @@ def audited_images(record: ModelRecord) -> list[str]:
     """Return the number of compared images of each split; empty without an audit."""
     if record.audit is None:
         return []
-    return [f"{n:,} of {split}" for split, n in record.audit.images.items()]
+    return [f"{n:,} {split}" for split, n in record.audit.images.items()]
 
 
 def target_sensitivities() -> list[str]:
