@@ -2,6 +2,7 @@
 
 import os
 import shutil
+from functools import partial
 from pathlib import Path
 
 os.environ.setdefault(
@@ -19,6 +20,19 @@ from cadlib.model.metadata.trial import FIGURES, Difference
 from cadlib.model.record import SPLIT_FILE, find_model
 from cadlib.taxonomy import CODES
 from tests.altering import change_record
+
+SLOWEST_FILES = ("test_training.py", "test_pages.py", "test_main.py", "test_performance_page.py")
+
+
+def pytest_collection_modifyitems(items):
+    """Begin with the slowest files, so that at the end no worker waits for another one's file."""
+
+    def place(item):
+        name = item.path.name
+        return SLOWEST_FILES.index(name) if name in SLOWEST_FILES else len(SLOWEST_FILES)
+
+    items.sort(key=place)
+
 
 settings.register_profile(
     "untimed", settings(), deadline=None
@@ -59,6 +73,43 @@ def verdicts_folder(tmp_path, monkeypatch) -> Path:
     path = tmp_path / "verdicts"
     monkeypatch.setenv("CADLIB_VERDICTS", str(path))
     return path
+
+
+FEW_DRAWS = 50
+
+
+def draw_few(patch: pytest.MonkeyPatch) -> None:
+    """Compute intervals from 50 draws and gaps from 99 permutations, which takes a twentieth of the time."""
+    from cadlib.evaluation import cached
+    from cadlib.metrics import decision_curve, subgroup_gaps, summary
+    from cadlib.model.metadata import trial
+
+    bootstrap = summary.bootstrap
+
+    def short_bootstrap(groups, draws, seed=0):
+        return bootstrap(groups, min(draws, FEW_DRAWS), seed)
+
+    for module in (summary, decision_curve, trial):
+        patch.setattr(module, "bootstrap", short_bootstrap)
+    gaps = partial(subgroup_gaps.gaps, permutations=99, draws=FEW_DRAWS)
+    patch.setattr(cached, "gaps", gaps)
+
+
+@pytest.fixture
+def few_draws(monkeypatch):
+    """Draw few samples, in tests whose statement does not depend on their number."""
+    draw_few(monkeypatch)
+
+
+@pytest.fixture(scope="session")
+def isic2019_dataset(data_dir):
+    """Return the real data set ISIC 2019, opened once; skip the test where it is not there."""
+    from cadlib.data.dataset import open_dataset
+
+    folder = data_dir / "isic2019"
+    if not folder.is_dir():
+        pytest.skip(f"{folder} is not there")
+    return open_dataset(folder, verify=False)
 
 
 @pytest.fixture(scope="session")
@@ -103,9 +154,24 @@ def model_folder(tmp_path):
     return Path(shutil.copytree(find_model("isic2019"), tmp_path / "spoilt"))
 
 
-@pytest.fixture
-def taught_folder(model_folder):
-    """Return a copy of the repository's model that takes age, sex and site, whatever the original does."""
+@pytest.fixture(scope="session")
+def change_once(tmp_path_factory):
+    """Return a function that changes a copy of the repository's model. Each change is computed once."""
+    templates = {}
+
+    def change(folder, name, edit):
+        if name not in templates:
+            templates[name] = tmp_path_factory.mktemp("model") / name
+            shutil.copytree(folder, templates[name])
+            edit(templates[name])
+        shutil.copytree(templates[name], folder, dirs_exist_ok=True)
+        return folder
+
+    return change
+
+
+def add_evidence_of_facts(folder):
+    """Let a model take age, sex and site, whether or not it was fitted to."""
     codes = dict.fromkeys(FEATURES, (0.0,) * len(CODES))
     evidence = MetadataEvidence(
         {**codes, "male": (2.0, *[0.0] * 7), "age 90": (0.0, -3.0, *[0.0] * 6)}
@@ -119,22 +185,29 @@ def taught_folder(model_folder):
         for name, (_, sign) in FIGURES.items()
     }
     trial = MetadataTrial({"archive A": better}, evidence, tuple(points))
-    change_record(model_folder, {"metadata": trial.to_json()})
-    return model_folder
+    change_record(folder, {"metadata": trial.to_json()})
 
 
 @pytest.fixture
-def untaught_folder(model_folder):
+def taught_folder(model_folder, change_once):
+    """Return a copy of the repository's model that takes age, sex and site, whatever the original does."""
+    return change_once(model_folder, "with-facts", add_evidence_of_facts)
+
+
+@pytest.fixture
+def untaught_folder(model_folder, change_once):
     """Return a copy of the repository's model that takes no facts."""
-    change_record(model_folder, {"metadata": None})
-    return model_folder
+    return change_once(
+        model_folder, "without-facts", lambda folder: change_record(folder, {"metadata": None})
+    )
 
 
 @pytest.fixture
-def undetecting_folder(model_folder):
+def undetecting_folder(model_folder, change_once):
     """Return a copy of the repository's model that cannot tell whether a picture is known."""
-    change_record(model_folder, {"novelty": None})
-    return model_folder
+    return change_once(
+        model_folder, "without-novelty", lambda folder: change_record(folder, {"novelty": None})
+    )
 
 
 @pytest.fixture(scope="session")
@@ -154,25 +227,42 @@ def data_at_hand(tmp_path, synthetic_dataset, monkeypatch):
     return open_dataset(tmp_path / "data" / "drawn", verify=False)
 
 
+@pytest.fixture(scope="session")
+def drawn_images(tmp_path_factory) -> Path:
+    """Return a folder of ISIC layout with four drawn lesions a class, 96 px a side."""
+    return write_dataset(tmp_path_factory.mktemp("data") / "drawn", per_class=4, size_px=96)
+
+
 @pytest.fixture
-def drawn_dataset(tmp_path):
-    """Return 32 drawn lesions, four a class, 96 px a side."""
+def drawn_dataset(tmp_path, drawn_images):
+    """Return a copy of the 32 drawn lesions, to be spoilt."""
     from cadlib.data.dataset import open_dataset
 
-    return open_dataset(
-        write_dataset(tmp_path / "split" / "drawn", per_class=4, size_px=96), verify=False
-    )
+    folder = shutil.copytree(drawn_images, tmp_path / "split" / "drawn")
+    return open_dataset(folder, verify=False)
 
 
-@pytest.fixture
-def drawn_model_folder(model_folder, drawn_dataset):
-    """Return a copy of the repository's model whose split is of those: of each class two to train, one and one."""
-    images = drawn_dataset.table["image"].tolist()
+@pytest.fixture(scope="session")
+def drawn_model(drawn_images, tmp_path_factory):
+    """Return the repository's model with a split of the drawn lesions: of each class two to train, one and one.
+
+    The folder is shared. `drawn_model_folder` is a copy to be spoilt.
+    """
+    images = sorted(path.stem for path in next(drawn_images.glob("*Input")).iterdir())
     parts = ["train", "train", "validation", "test"] * 8
     rows = [
         f"{image},{100 + group},{part}"
         for group, (image, part) in enumerate(zip(images, parts, strict=True))
     ]
-    (model_folder / SPLIT_FILE).write_text("\n".join(["image,lesion_group,split", *rows, ""]))
-    change_record(model_folder, {"audit": None})
+    folder = tmp_path_factory.mktemp("model") / "drawn-split"
+    shutil.copytree(find_model("isic2019"), folder)
+    (folder / SPLIT_FILE).write_text("\n".join(["image,lesion_group,split", *rows, ""]))
+    change_record(folder, {"audit": None}, golden=False)
+    return folder
+
+
+@pytest.fixture
+def drawn_model_folder(model_folder, drawn_dataset, drawn_model):
+    """Return a copy of the repository's model whose split is of the drawn lesions, to be spoilt."""
+    shutil.copytree(drawn_model, model_folder, dirs_exist_ok=True)
     return model_folder

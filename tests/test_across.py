@@ -19,6 +19,8 @@ from cadlib.training.cross_archive import FIGURES, across_archives, compare
 from cadlib.training.loop import train
 from cadlib.training.run import CHECKPOINT_FILE, HISTORY_FILE
 
+pytestmark = pytest.mark.usefixtures("few_draws")
+
 TINY = {
     "backbone": "test_efficientnet",
     "pretrained": False,

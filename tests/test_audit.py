@@ -18,13 +18,14 @@ from cadlib.data.dataset import open_dataset
 from cadlib.data.duplicates import Duplicates
 from cadlib.errors import DatasetInvalid, ModelInvalid
 from cadlib.evaluation.leak_audit import audit_split, write_into
-from cadlib.images.synthetic import write_dataset
 from cadlib.model import card
 from cadlib.model.record import CARD_FILE, METRICS_FILE, SPLIT_FILE, read_json, read_record
 from cadlib.model.split import own_split
 from cadlib.report import audit_sheet
 from cadlib.report.audit_sheet import WARNING
 from tests.altering import change_file, change_record
+
+pytestmark = pytest.mark.usefixtures("few_draws")
 
 
 def silent(what: str, done: int, total: int) -> None:
@@ -38,9 +39,9 @@ def cache(tmp_path, monkeypatch):
 
 
 @pytest.fixture
-def data(tmp_path) -> Path:
-    """Return 32 drawn lesions, four a class; the first two of a class are one lesion."""
-    return write_dataset(tmp_path / "drawn", per_class=4, size_px=96)
+def data(drawn_images, tmp_path) -> Path:
+    """Return a copy of the 32 drawn lesions, four a class; the first two of a class are one lesion."""
+    return Path(shutil.copytree(drawn_images, tmp_path / "drawn"))
 
 
 @pytest.fixture
@@ -51,7 +52,7 @@ def trained_on(model_folder):
         images = [path.stem for path in images_of(data)]
         rows = pd.DataFrame({"image": images, "lesion_group": groups, "split": parts})
         (model_folder / SPLIT_FILE).write_text(rows.to_csv(index=False))
-        change_record(model_folder, {"audit": None})
+        change_record(model_folder, {"audit": None}, golden=False)
         return model_folder
 
     return change
@@ -367,11 +368,10 @@ def test_bad_usage_ends_with_2_before_any_work(arguments, tmp_path, capsys):
     assert not list(empty.iterdir())
 
 
-def test_of_real_images_a_copy_is_found_and_no_other(data_dir, model, tmp_path, model_folder):
-    folder = data_dir / "isic2019"
-    if not folder.is_dir():
-        pytest.skip(f"{folder} is not there")
-    dataset = open_dataset(folder, verify=False)
+def test_of_real_images_a_copy_is_found_and_no_other(
+    isic2019_dataset, model, tmp_path, model_folder
+):
+    dataset = isic2019_dataset
     table = dataset.table[dataset.table.index % 300 == 0].reset_index(drop=True)
     rows = pd.DataFrame({"image": table["image"], "lesion_group": range(len(table))})
     rows["split"] = np.resize(CLEAN, len(rows))

@@ -30,6 +30,8 @@ from cadlib.label_review import keep as keep_suspects
 from cadlib.label_review.lists import findings
 from cadlib.model.record import read_record
 
+pytestmark = pytest.mark.usefixtures("few_draws")
+
 ROOT = Path(__file__).parents[1]
 FULL = OSError(errno.ENOSPC, "No space left on device")
 

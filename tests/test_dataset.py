@@ -430,11 +430,11 @@ def test_the_synthetic_dataset_opens_without_a_finding(tmp_path):
     assert dataset.report.findings == ()
 
 
-def test_the_real_set_reports_the_rows_without_an_image_and_nothing_else(data_dir):
+def test_the_real_set_reports_the_rows_without_an_image_and_nothing_else(
+    data_dir, isic2019_dataset
+):
     folder = data_dir / "isic2019"
-    if not folder.is_dir():
-        pytest.skip(f"{folder} is not there")
-    dataset = open_dataset(folder, verify=False)
+    dataset = isic2019_dataset
     assert find_datasets(data_dir) == [
         known for known in (folder, data_dir / "uploads") if known.is_dir()
     ]

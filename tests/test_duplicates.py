@@ -106,11 +106,8 @@ def test_the_hash_is_that_of_the_bytes(tmp_path):
     assert file_hashes(pd.Series([str(tmp_path / "a")]))[0].startswith("ba7816bf8f01cfea")
 
 
-def test_the_known_contradictions_of_isic_2019_are_found(data_dir):
-    folder = data_dir / "isic2019"
-    if not folder.is_dir():
-        pytest.skip(f"{folder} is not there")
-    dataset = open_dataset(folder, verify=False)
+def test_the_known_contradictions_of_isic_2019_are_found(isic2019_dataset):
+    dataset = isic2019_dataset
     known = [["ISIC_0067502", "ISIC_0067980"], ["ISIC_0069013", "ISIC_0071017"]]
     some = dataset.table["image"].isin([*np.ravel(known), "ISIC_0057806"]) | (
         dataset.table.index % 1000 == 0

@@ -7,7 +7,6 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from cadlib.data.dataset import open_dataset
 from cadlib.data.predictions_csv import PREDICTIONS_FILE, read_unknown
 from cadlib.data.subsets import Subset
 from cadlib.errors import DatasetInvalid
@@ -20,10 +19,12 @@ from cadlib.evaluation.cached import (
     read_evaluation,
 )
 from cadlib.evaluation.evaluate import evaluate
+from cadlib.evaluation.features import cached_features
 from cadlib.evaluation.image_selection import Part
-from cadlib.evaluation.model_outputs import model_outputs
 from cadlib.metrics.classification import malignant_probability, malignant_truth
 from cadlib.taxonomy import CODES, UNKNOWN
+
+pytestmark = pytest.mark.usefixtures("few_draws")
 
 
 @pytest.fixture(autouse=True)
@@ -139,11 +140,10 @@ def test_probabilities_are_those_that_the_model_gives_for_a_single_picture(model
         np.testing.assert_allclose(said, model.predict(path).probabilities, rtol=0, atol=1e-6)
 
 
-def test_so_are_those_of_real_pictures_whose_calibration_goes_by_their_size(model, data_dir):
-    folder = data_dir / "isic2019"
-    if not folder.is_dir():
-        pytest.skip(f"{folder} is not there")
-    dataset = open_dataset(folder, verify=False)
+def test_so_are_those_of_real_pictures_whose_calibration_goes_by_their_size(
+    model, isic2019_dataset
+):
+    dataset = isic2019_dataset
     some = replace(dataset, table=dataset.table.iloc[::600].reset_index(drop=True))
     assert some.table["width_px"].nunique() > 3
     place = evaluation_folder(model.record, some)
@@ -175,7 +175,7 @@ def test_an_image_that_cannot_be_read_is_listed_as_an_evaluation_lists_it_and_th
 def test_after_the_map_or_a_larger_set_the_model_is_not_asked_again(
     model, drawn_dataset, monkeypatch
 ):
-    model_outputs(model, drawn_dataset.table, ignore)
+    cached_features(model, drawn_dataset.table, ignore)
     monkeypatch.setattr("cadlib.model.model.Model.see", None)  # whoever calls it fails
     for table in (drawn_dataset.table, drawn_dataset.table.iloc[::3].reset_index(drop=True)):
         part = replace(drawn_dataset, table=table)

@@ -153,7 +153,9 @@ def test_a_name_with_spaces_or_quotes_stays_one_word():
 def drawn_data(drawn_model_folder, drawn_dataset):
     """Return a model, and the folder of the drawn images that its split names."""
     counts = {"train": 16, "validation": 8, "test": 8}
-    change_record(drawn_model_folder, lambda raw: raw["training"].update(images=counts))
+    change_record(
+        drawn_model_folder, lambda raw: raw["training"].update(images=counts), golden=False
+    )
     return drawn_model_folder, Path(drawn_dataset.table["path"].iloc[0]).parents[1]
 
 

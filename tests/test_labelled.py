@@ -27,6 +27,8 @@ from cadlib.label_review.verdicts import (
 )
 from cadlib.taxonomy import CODES
 
+pytestmark = pytest.mark.usefixtures("few_draws")
+
 DECOMPOSED = unicodedata.normalize("NFD", "Müller")
 COMPOSED = unicodedata.normalize("NFC", DECOMPOSED)
 

@@ -312,16 +312,12 @@ def test_training_images_are_known_again_as_their_cameras_made_them(model, data_
         )
 
 
-def test_images_the_model_was_not_trained_on_are_taken_for_none(model, data_dir):
-    from cadlib.data.dataset import open_dataset
+def test_images_the_model_was_not_trained_on_are_taken_for_none(model, isic2019_dataset):
     from cadlib.model.record import find_model
     from cadlib.model.split import part_of_split
 
-    if not (data_dir / "isic2019").is_dir():
-        pytest.skip(f"{data_dir / 'isic2019'} is not there")
-    dataset = open_dataset(data_dir / "isic2019", verify=False)
     folder = find_model("isic2019")
-    table = part_of_split(folder, read_record(folder), dataset, "validation").table[::25]
+    table = part_of_split(folder, read_record(folder), isic2019_dataset, "validation").table[::25]
     pixels = np.stack([to_pixels(read_image(path), model.record.input) for path in table["path"]])
     seen = model.see(pixels)
     for features, fingerprint in zip(seen.features, fingerprints(pixels), strict=True):

@@ -81,10 +81,9 @@ def test_photographs_from_a_dermatoscope_are_known(model, data_dir):
     assert all(prediction.novelty.known for prediction in model.predict_batch(paths))
 
 
-def test_of_the_test_images_nearly_all_are_known_in_every_archive(model, data_dir):
-    whole = open_dataset(data_dir / "isic2019", verify=False)
+def test_of_the_test_images_nearly_all_are_known_in_every_archive(model, isic2019_dataset):
     sample = stratified_sample(
-        part_of_split(find_model("isic2019"), model.record, whole, "test"), 150
+        part_of_split(find_model("isic2019"), model.record, isic2019_dataset, "test"), 150
     )
     predictions = model.predict_batch(sample.table["path"])
     known = np.array([prediction.novelty.known for prediction in predictions])

@@ -17,6 +17,9 @@ from cadlib.training.config import TrainConfig
 from cadlib.training.loop import train
 from cadlib.training.packing import check_name, pack
 from tests.altering import change_record
+from tests.conftest import draw_few
+
+pytestmark = pytest.mark.usefixtures("few_draws")
 
 
 @pytest.fixture(scope="module")
@@ -39,15 +42,29 @@ def trained(synthetic_dataset, tmp_path_factory):
         return train(synthetic_dataset, tmp_path_factory.mktemp("run"), config)
 
 
+@pytest.fixture(scope="module")
+def packed(trained, tmp_path_factory):
+    """Return the model folder of the run, written once."""
+    with pytest.MonkeyPatch.context() as patch:
+        draw_few(patch)
+        patch.setenv("CADLIB_MODELS", str(tmp_path_factory.mktemp("packed")))
+        return pack(trained, "tiny", "0.1.0")
+
+
 @pytest.fixture(autouse=True)
 def models(tmp_path, monkeypatch):
     monkeypatch.setenv("CADLIB_MODELS", str(tmp_path / "models"))
     return tmp_path / "models"
 
 
-def test_the_folder_holds_all_a_model_needs(trained):
-    folder = pack(trained, "tiny", "0.1.0")
-    assert {path.name for path in folder.iterdir()} == {
+@pytest.fixture
+def tiny_folder(packed, models):
+    """Return a copy of the model folder of the run, to be changed."""
+    return Path(shutil.copytree(packed, models / "tiny"))
+
+
+def test_the_folder_holds_all_a_model_needs(tiny_folder):
+    assert {path.name for path in tiny_folder.iterdir()} == {
         "weights.safetensors",
         "model.onnx",
         "model.json",
@@ -59,8 +76,7 @@ def test_the_folder_holds_all_a_model_needs(trained):
     }
 
 
-def test_the_loaded_model_says_of_validation_images_what_training_measured(trained):
-    pack(trained, "tiny", "0.1.0")
+def test_the_loaded_model_says_of_validation_images_what_training_measured(trained, tiny_folder):
     model = Model.load("tiny")
     rows = trained.data.rows("validation")
     sides = trained.data.table.iloc[rows][["width_px", "height_px"]].min(axis=1)
@@ -69,8 +85,8 @@ def test_the_loaded_model_says_of_validation_images_what_training_measured(train
     assert np.allclose([p.probabilities for p in predictions], expected, atol=1e-5)
 
 
-def test_the_record_states_where_the_weights_come_from(trained):
-    record = read_record(pack(trained, "tiny", "0.1.0"))
+def test_the_record_states_where_the_weights_come_from(trained, tiny_folder):
+    record = read_record(tiny_folder)
     assert record.training.config["backbone"] == "test_efficientnet"
     assert record.training.images == {
         part: len(trained.data.rows(part)) for part in ("train", "validation", "test")
@@ -80,16 +96,15 @@ def test_the_record_states_where_the_weights_come_from(trained):
     assert {point.name for point in record.operating_points} == {"rule-out", "balanced", "rule-in"}
 
 
-def test_metrics_are_those_of_the_validation_split(trained):
-    folder = pack(trained, "tiny", "0.1.0")
-    figures = json.loads((folder / "metrics.json").read_text())
+def test_metrics_are_those_of_the_validation_split(trained, tiny_folder):
+    figures = json.loads((tiny_folder / "metrics.json").read_text())
     assert figures["data"]["split"] == "validation"
     assert figures["n"] == len(trained.data.rows("validation"))
     assert sum(map(sum, figures["confusion_matrix"])) == figures["n"]
 
 
-def test_the_record_says_whether_age_sex_and_site_helped(trained):
-    trial = read_record(pack(trained, "tiny", "0.1.0")).metadata
+def test_the_record_says_whether_age_sex_and_site_helped(tiny_folder):
+    trial = read_record(tiny_folder).metadata
     assert trial.evidence is None  # drawn patients get their facts at random
     assert set(trial.differences) >= {"all", "short side < 150 px"}
     assert trial.differences["all"]["nll"].before is not None
@@ -106,11 +121,13 @@ def evaluated(trained, synthetic_dataset, tmp_path):
     return run
 
 
-def test_evaluate_measures_the_model_on_its_own_split_as_training_did(trained, evaluated, tmp_path):
-    folder = pack(trained, "tiny", "0.1.0")
+def test_evaluate_measures_the_model_on_its_own_split_as_training_did(
+    tiny_folder, evaluated, tmp_path
+):
     assert evaluated("validation") == 0
     packed, found = (
-        json.loads((place / "metrics.json").read_text()) for place in (folder, tmp_path / "out")
+        json.loads((place / "metrics.json").read_text())
+        for place in (tiny_folder, tmp_path / "out")
     )
     assert found["n_lesions"] == packed["n_lesions"]
     assert found["confusion_matrix"] == packed["confusion_matrix"]
@@ -119,15 +136,16 @@ def test_evaluate_measures_the_model_on_its_own_split_as_training_did(trained, e
         assert found[name] == pytest.approx(packed[name], abs=1e-4)
 
 
-def test_evaluate_can_make_the_figures_of_the_test_split_the_models_own(trained, evaluated):
-    folder = pack(trained, "tiny", "0.1.0")
-    assert "The test split has not been used" in (folder / "README.md").read_text()
-    assert "measured on these same images (validation)" in (folder / "README.md").read_text()
+def test_evaluate_can_make_the_figures_of_the_test_split_the_models_own(
+    trained, tiny_folder, evaluated
+):
+    assert "The test split has not been used" in (tiny_folder / "README.md").read_text()
+    assert "measured on these same images (validation)" in (tiny_folder / "README.md").read_text()
     assert evaluated("test", "--into-model") == 0
-    figures = json.loads((folder / "metrics.json").read_text())
+    figures = json.loads((tiny_folder / "metrics.json").read_text())
     assert figures["data"]["split"] == "test"
     assert figures["n"] == len(trained.data.rows("test"))
-    card = (folder / "README.md").read_text()
+    card = (tiny_folder / "README.md").read_text()
     assert "The test split was used only for the results below." in card
     assert "fitted on other images, the validation split" in card
     assert "measured on the test split, which was not used to choose them" in card
@@ -135,14 +153,13 @@ def test_evaluate_can_make_the_figures_of_the_test_split_the_models_own(trained,
 
 
 def test_operating_points_keep_their_thresholds_and_take_the_figures_of_the_test_split(
-    trained, evaluated
+    tiny_folder, evaluated
 ):
-    folder = pack(trained, "tiny", "0.1.0")
-    before = read_record(folder)
+    before = read_record(tiny_folder)
     assert {point.split for point in before.operating_points} == {"validation"}
     assert evaluated("test", "--into-model") == 0
-    after = read_record(folder)
-    figures = json.loads((folder / "metrics.json").read_text())
+    after = read_record(tiny_folder)
+    figures = json.loads((tiny_folder / "metrics.json").read_text())
     for old, new, measured in zip(
         before.operating_points, after.operating_points, figures["operating_points"], strict=True
     ):
@@ -156,45 +173,45 @@ def test_operating_points_keep_their_thresholds_and_take_the_figures_of_the_test
 
 
 def test_the_figures_of_test_lead_and_those_of_validation_stand_beside_whichever_came_last(
-    trained, evaluated
+    tiny_folder, evaluated
 ):
-    folder = pack(trained, "tiny", "0.1.0")
-    packed = json.loads((folder / "metrics.json").read_text())
+    packed = json.loads((tiny_folder / "metrics.json").read_text())
     assert evaluated("test", "--into-model") == 0
-    once = json.loads((folder / "metrics.json").read_text())
+    once = json.loads((tiny_folder / "metrics.json").read_text())
     assert once["validation"] == packed
     assert evaluated("validation", "--into-model") == 0
-    again = json.loads((folder / "metrics.json").read_text())
+    again = json.loads((tiny_folder / "metrics.json").read_text())
     assert {**again, "validation": None} == {**once, "validation": None}
     assert again["validation"]["confusion_matrix"] == packed["confusion_matrix"]
-    assert read_record(folder).operating_points[0].split == "test"
+    assert read_record(tiny_folder).operating_points[0].split == "test"
 
 
 def test_a_write_that_fails_leaves_record_figures_and_card_as_they_were(
-    trained, evaluated, monkeypatch
+    tiny_folder, evaluated, monkeypatch
 ):
-    folder = pack(trained, "tiny", "0.1.0")
-    before = {path.name: path.read_bytes() for path in folder.iterdir()}
+    before = {path.name: path.read_bytes() for path in tiny_folder.iterdir()}
 
     def full_disk(*_):
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(card, "render", full_disk)
     assert evaluated("test", "--into-model") == 1
-    assert {path.name: path.read_bytes() for path in folder.iterdir()} == before
+    assert {path.name: path.read_bytes() for path in tiny_folder.iterdir()} == before
 
 
 def test_calibrate_finds_again_what_training_fitted_and_forgets_what_rested_on_another_fit(
-    trained, evaluated, synthetic_dataset
+    tiny_folder, evaluated, synthetic_dataset
 ):
-    folder = pack(trained, "tiny", "0.1.0")
     assert evaluated("test", "--into-model") == 0
-    fitted, figures = read_record(folder), json.loads((folder / "metrics.json").read_text())
+    fitted, figures = (
+        read_record(tiny_folder),
+        json.loads((tiny_folder / "metrics.json").read_text()),
+    )
     assert figures["data"]["split"] == "test"
-    golden = json.loads((folder / "golden.json").read_text())
-    change_record(folder, {"temperature": {"small": 7.0, "large": 7.0}})
+    golden = json.loads((tiny_folder / "golden.json").read_text())
+    change_record(tiny_folder, {"temperature": {"small": 7.0, "large": 7.0}})
     assert main(["calibrate", "--model", "tiny", "--data", str(synthetic_dataset)]) == 0
-    found = read_record(folder)
+    found = read_record(tiny_folder)
     assert found.temperature.large == pytest.approx(fitted.temperature.large, rel=1e-3)
     assert found.conformal.quantiles == pytest.approx(fitted.conformal.quantiles, abs=1e-4)
     thresholds = [
@@ -202,21 +219,20 @@ def test_calibrate_finds_again_what_training_fitted_and_forgets_what_rested_on_a
     ]
     assert thresholds[0] == pytest.approx(thresholds[1], abs=1e-4)
     assert {point.split for point in found.operating_points} == {"validation"}
-    again = json.loads((folder / "metrics.json").read_text())
+    again = json.loads((tiny_folder / "metrics.json").read_text())
     assert again["data"]["split"] == "validation"
     assert "validation" not in again
     assert again["ece"] == pytest.approx(figures["validation"]["ece"], abs=1e-4)
-    answers = json.loads((folder / "golden.json").read_text())["answers"]
+    answers = json.loads((tiny_folder / "golden.json").read_text())["answers"]
     for former, answer in zip(golden["answers"], answers, strict=True):
         assert answer["probabilities"] == pytest.approx(former["probabilities"], abs=1e-4)
-    assert verify(folder).unchanged
+    assert verify(tiny_folder).unchanged
 
 
 def test_evaluate_takes_no_part_of_the_data_for_the_whole_split(
-    trained, synthetic_dataset, tmp_path, capsys
+    trained, tiny_folder, synthetic_dataset, tmp_path, capsys
 ):
-    folder = pack(trained, "tiny", "0.1.0")
-    before = (folder / "metrics.json").read_bytes()
+    before = (tiny_folder / "metrics.json").read_bytes()
     part = shutil.copytree(synthetic_dataset, tmp_path / "part")
     rows = trained.data.table.iloc[trained.data.rows("test")]
     (part / "ISIC_2019_Training_Input" / Path(rows["path"].iloc[0]).name).unlink()
@@ -233,13 +249,13 @@ def test_evaluate_takes_no_part_of_the_data_for_the_whole_split(
     ]
     assert main([*line, "--into-model"]) == 1
     assert "but 1 lack" in capsys.readouterr().err
-    assert (folder / "metrics.json").read_bytes() == before
+    assert (tiny_folder / "metrics.json").read_bytes() == before
     assert main(line) == 0
 
 
 @pytest.mark.parametrize("change", ["swap", "remove"])
-def test_evaluate_refuses_a_split_that_is_not_the_models(trained, evaluated, capsys, change):
-    path = pack(trained, "tiny", "0.1.0") / "split.csv"
+def test_evaluate_refuses_a_split_that_is_not_the_models(tiny_folder, evaluated, capsys, change):
+    path = tiny_folder / "split.csv"
     text = path.read_text().replace("test", "validation", 1)
     path.unlink()
     if change == "swap":
@@ -248,8 +264,7 @@ def test_evaluate_refuses_a_split_that_is_not_the_models(trained, evaluated, cap
     assert f"split.csv {'changed' if change == 'swap' else 'is missing'}" in capsys.readouterr().err
 
 
-def test_a_name_that_is_taken_is_refused_unless_told_to_overwrite(trained, models):
-    pack(trained, "tiny", "0.1.0")
+def test_a_name_that_is_taken_is_refused_unless_told_to_overwrite(trained, tiny_folder, models):
     with pytest.raises(TrainingFailed, match="--overwrite"):
         pack(trained, "tiny", "0.2.0")
     assert read_record(models / "tiny").version == "0.1.0"
@@ -265,9 +280,9 @@ def test_a_name_that_is_no_folder_name_is_refused(name):
 
 
 @pytest.mark.parametrize("overwrite", [False, True])
-def test_a_full_disk_leaves_no_half_written_model(trained, models, monkeypatch, overwrite):
+def test_a_full_disk_leaves_no_half_written_model(trained, packed, models, monkeypatch, overwrite):
     if overwrite:
-        pack(trained, "tiny", "0.1.0")
+        shutil.copytree(packed, models / "tiny")
 
     def full(*_):
         raise OSError(28, "No space left on device")

@@ -1,5 +1,6 @@
 """Evaluations, reports and commands on data sets that label only malignant or benign."""
 
+import functools
 import json
 import re
 import shutil
@@ -11,6 +12,7 @@ import pandas as pd
 import pytest
 
 from cadlib.__main__ import main
+from cadlib.data.dataset import open_dataset
 from cadlib.data.predictions_csv import PREDICTIONS_FILE, join_predictions
 from cadlib.evaluation.cached import (
     COSTS,
@@ -33,7 +35,10 @@ from cadlib.report import Subject, render
 from cadlib.taxonomy import CODES, MALIGNANT
 from tests import partial
 from tests.altering import change_record
+from tests.conftest import draw_few
 from tests.test_report import Reader
+
+pytestmark = pytest.mark.usefixtures("few_draws")
 
 NOT_DEFINED_SECTIONS = ("By diagnosis", "Confusion matrix", "Prediction sets")
 
@@ -91,22 +96,25 @@ def no_nan(read: Reader) -> bool:
     return not re.search(r"\b(nan|NaN)\b|<NA>", read.text) and not {"nan", "None"} & cells
 
 
-@pytest.fixture
-def subject_of(model, drawn_model_folder, drawn_dataset):
+@pytest.fixture(scope="module")
+def subject_of(drawn_model, drawn_images, tmp_path_factory):
     """Return a function from a change of labels to what a report of the 32 drawn lesions rests on."""
-    record = read_record(drawn_model_folder)
-    own, card = (
-        read_json(drawn_model_folder / METRICS_FILE),
-        (drawn_model_folder / CARD_FILE).read_text(),
-    )
+    record = read_record(drawn_model)
+    own = read_json(drawn_model / METRICS_FILE)
+    card = (drawn_model / CARD_FILE).read_text()
+    drawn = open_dataset(drawn_images, verify=False)
 
-    def made(change) -> Subject:
-        dataset = replace(drawn_dataset, table=change(drawn_dataset.table))
-        found = evaluated(drawn_model_folder, record, dataset, ignore)
-        role = part_in_training(drawn_model_folder, record, dataset)
-        return Subject(record, found.figures, "all images", *role, found, own, card)
+    @functools.cache
+    def subject(change) -> Subject:
+        dataset = replace(drawn, table=change(drawn.table))
+        with pytest.MonkeyPatch.context() as patch:
+            draw_few(patch)
+            patch.setenv("CADLIB_CACHE", str(tmp_path_factory.mktemp("cache")))
+            evaluation = evaluated(drawn_model, record, dataset, ignore)
+        role = part_in_training(drawn_model, record, dataset)
+        return Subject(record, evaluation.figures, "all images", *role, evaluation, own, card)
 
-    return made
+    return subject
 
 
 def test_a_report_without_a_diagnosis_has_the_figures_of_malignancy(subject_of):
@@ -303,7 +311,9 @@ def test_figures_without_a_diagnosis_do_not_become_the_models_own(
     drawn_model_folder, drawn_dataset, tmp_path, monkeypatch, capsys
 ):
     partial.change_labels(monkeypatch, partial.only_groups)
-    change_record(drawn_model_folder, lambda raw: raw["training"]["images"].update(test=8))
+    change_record(
+        drawn_model_folder, lambda raw: raw["training"]["images"].update(test=8), golden=False
+    )
     before = (drawn_model_folder / METRICS_FILE).read_bytes()
     data = str(tmp_path / "split" / "drawn")
     code = main(["evaluate", "--model", str(drawn_model_folder), "--data", data, "--split", "test", "--into-model",

@@ -18,6 +18,8 @@ from tests.reading import mounted, tiles, words
 from tests.test_pages import app, count, opened, tiny_models  # noqa: F401 - fixtures
 from tests.test_performance_page import shown, waited
 
+pytestmark = pytest.mark.usefixtures("few_draws")
+
 UNDEFINED = re.compile(r"\b(nan|NaN)\b|<NA>")
 
 

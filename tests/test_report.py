@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 from cadlib.__main__ import main
+from cadlib.data.dataset import open_dataset
 from cadlib.data.subsets import Subset, save_subset
 from cadlib.evaluation.cached import COSTS, compared, evaluated, evaluation_folder
 from cadlib.metrics.comparison_table import Compared
@@ -21,6 +22,9 @@ from cadlib.report import Subject, charts, render
 from cadlib.report.sections import MOST_ERRORS, sections
 from cadlib.taxonomy import CODES, DIAGNOSES, diagnosis
 from tests.altering import change_record
+from tests.conftest import draw_few
+
+pytestmark = pytest.mark.usefixtures("few_draws")
 
 HOSTILE = "<img src=x onerror=alert(1)>\"'</script><script>alert(2)</script>"
 FETCHED = {
@@ -73,18 +77,19 @@ class Reader(HTMLParser):
         )
 
 
-@pytest.fixture
-def subject(model, drawn_model_folder, drawn_dataset, tmp_path, monkeypatch):
-    """Return what a report of 32 drawn lesions rests on."""
-    monkeypatch.setenv("CADLIB_CACHE", str(tmp_path / "cache"))
-    record = read_record(drawn_model_folder)
-    found = evaluated(drawn_model_folder, record, drawn_dataset, lambda *_: None)
-    role = part_in_training(drawn_model_folder, record, drawn_dataset)
-    own, card = (
-        read_json(drawn_model_folder / METRICS_FILE),
-        (drawn_model_folder / CARD_FILE).read_text(),
-    )
-    return Subject(record, found.figures, "all images", *role, found, own, card)
+@pytest.fixture(scope="module")
+def subject(drawn_model, drawn_images, tmp_path_factory):
+    """Return what a report of 32 drawn lesions rests on. It is shared: a test changes a copy."""
+    dataset = open_dataset(drawn_images, verify=False)
+    record = read_record(drawn_model)
+    with pytest.MonkeyPatch.context() as patch:
+        draw_few(patch)
+        patch.setenv("CADLIB_CACHE", str(tmp_path_factory.mktemp("cache")))
+        evaluation = evaluated(drawn_model, record, dataset, lambda *_: None)
+    role = part_in_training(drawn_model, record, dataset)
+    own = read_json(drawn_model / METRICS_FILE)
+    card = (drawn_model / CARD_FILE).read_text()
+    return Subject(record, evaluation.figures, "all images", *role, evaluation, own, card)
 
 
 def told(value, interval=None):
@@ -154,7 +159,7 @@ def test_points_subgroups_sets_and_bins_are_told(subject):
 
 
 @pytest.fixture
-def against(subject, drawn_dataset):
+def against(subject):
     """Return the comparison with a model that calls everything a nevus."""
     nevus = np.full_like(subject.evaluated.probabilities, 0.01)
     nevus[:, CODES.index("NV")] = 0.93
@@ -330,8 +335,9 @@ def test_a_warning_about_the_images_is_in_the_report(subject):
 
 
 def test_images_of_one_kind_make_a_report_without_thresholds(
-    model, drawn_model_folder, drawn_dataset, subject
+    drawn_model_folder, drawn_dataset, subject, tmp_path, monkeypatch
 ):
+    monkeypatch.setenv("CADLIB_CACHE", str(tmp_path / "cache"))
     benign = replace(
         drawn_dataset, table=drawn_dataset.table[drawn_dataset.table["diagnosis"] == "NV"]
     )

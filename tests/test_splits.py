@@ -12,7 +12,6 @@ from PIL import Image
 
 from cadlib import images
 from cadlib.data import splits
-from cadlib.data.dataset import open_dataset
 from cadlib.data.splits import (
     SPLITS,
     cross_validation_folds,
@@ -256,11 +255,8 @@ def test_a_split_that_leaks_can_be_read_by_who_looks_for_leaks(tmp_path):
     assert read_split(tmp_path / "split.csv", leaking=True)["split"].tolist() == ["train", "test"]
 
 
-def test_the_real_set_splits_by_lesion_with_every_class_at_its_share(data_dir):
-    folder = data_dir / "isic2019"
-    if not folder.is_dir():
-        pytest.skip(f"{folder} is not there")
-    table = open_dataset(folder, verify=False).table
+def test_the_real_set_splits_by_lesion_with_every_class_at_its_share(isic2019_dataset):
+    table = isic2019_dataset.table
     groups = lesion_groups(
         table, far_apart(len(table))
     )  # hashing 24,000 pictures is too long for a test

@@ -14,7 +14,6 @@ from numpy.typing import NDArray
 from cadlib.data.dataset import Dataset, short_sides
 from cadlib.data.splits import lesion_groups
 from cadlib.evaluation import evaluate
-from cadlib.evaluation.model_outputs import model_outputs
 from cadlib.metrics import classification, operating_point
 from cadlib.metrics.classification import Floats, Labels
 from cadlib.model import calibration, metrics_file
@@ -22,7 +21,7 @@ from cadlib.model.golden import golden_json
 from cadlib.model.metadata import run_trial
 from cadlib.model.model import Model
 from cadlib.model.record import GOLDEN_FILE, ConformalSets
-from cadlib.progress import Progress, named, no_progress
+from cadlib.progress import Progress, no_progress
 from cadlib.taxonomy import CODES
 
 COVERAGE = 0.90
@@ -85,12 +84,12 @@ def calibrate(folder: Path, dataset: Dataset, progress: Progress = no_progress) 
     again. Raise ModelInvalid or DatasetInvalid for a model or data set that does not fit.
     """
     model = Model.load(folder)
-    outputs = model_outputs(model, dataset.table, named(progress, "images"), skip_unreadable=True)
-    table = outputs.readable(dataset.table)
-    fields, figures = read_out(table, outputs.logits, lesion_groups(table), dataset.name)
+    table, predictions, rejected = evaluate.predict_table(model, dataset.table, progress)
+    logits = evaluate.logits_of(predictions)
+    fields, figures = read_out(table, logits, lesion_groups(table), dataset.name)
     record = replace(model.record, **fields)
     figures["model"] = metrics_file.model_facts(record)
-    figures["rejected"] = dict(outputs.rejected)
+    figures["rejected"] = rejected
     former = metrics_file.measured(folder, model.record)
     for key in _INDEPENDENT_KEYS:
         if key in former:
