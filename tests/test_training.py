@@ -14,6 +14,7 @@ import pytest
 import torch
 from portalocker import Lock
 
+from cadlib.__main__ import main
 from cadlib.errors import TrainingFailed
 from cadlib.images.preprocess import to_array
 from cadlib.model.record import SPLIT_FILE, read_record
@@ -293,27 +294,22 @@ def test_normalising_a_batch_is_what_prediction_does(synthetic_dataset, tmp_path
     assert torch.equal(batch, torch.from_numpy(to_array(pixels, trained.spec)))
 
 
-def command(data, run_dir, models, *more):
-    flags = [
-        f"--{'no-' if value is False else ''}{name.replace('_', '-')}"
-        for name, value in TINY.items()
-    ]
-    values = [[] if isinstance(value, bool) else [str(value)] for value in TINY.values()]
-    given = [part for flag, value in zip(flags, values, strict=True) for part in (flag, *value)]
-    line = [
-        sys.executable,
-        "-m",
-        "cadlib",
-        "train",
-        "--data",
-        str(data),
-        "--name",
-        "tiny",
-        "--run-dir",
-        str(run_dir),
-    ]
+def command_line(data, run_dir, *more):
+    """Return the words of a command that trains the tiny network; later words win."""
+    words = ["train", "--data", str(data), "--name", "tiny", "--run-dir", str(run_dir)]
+    for name, value in TINY.items():
+        flag = name.replace("_", "-")
+        if value is False:
+            words.append(f"--no-{flag}")
+        else:
+            words += [f"--{flag}", str(value)]
+    return [*words, *more]
+
+
+def start(data, run_dir, models, *more):
+    """Start the command in a process of its own."""
     return subprocess.Popen(
-        [*line, *given, *more],
+        [sys.executable, "-m", "cadlib", *command_line(data, run_dir, *more)],
         cwd=ROOT,
         env={**os.environ, "CADLIB_MODELS": str(models)},
         stdout=subprocess.PIPE,
@@ -337,83 +333,89 @@ def stop_once_saved(running, run_dir):
     return errors
 
 
-def test_training_without_tensorboard_says_what_to_install(synthetic_dataset):
-    line = ["train", "--data", str(synthetic_dataset), "--name", "never-written"]
-    code = f"import sys; sys.modules['tensorboard'] = None; from cadlib.__main__ import main;sys.exit(main({line!r}))"
-    ended = subprocess.run(
-        [sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=False
-    )
-    assert ended.returncode == 2
-    assert 'Training needs tensorboard: run `pip install "cadlib[train]"`' in ended.stderr
-    assert "`pip install -r requirements-train.txt`" in ended.stderr
+def test_training_without_tensorboard_names_the_package_to_install(
+    synthetic_dataset, monkeypatch, capsys
+):
+    # The modules are imported again, as in a new process.
+    for name in [name for name in sys.modules if name.startswith("cadlib.training.")]:
+        monkeypatch.delitem(sys.modules, name)
+        monkeypatch.delattr(name)
+    monkeypatch.delitem(sys.modules, "torch.utils.tensorboard")
+    monkeypatch.setitem(sys.modules, "tensorboard", None)
+    assert main(["train", "--data", str(synthetic_dataset), "--name", "never-written"]) == 2
+    printed = capsys.readouterr().err
+    assert 'Training needs tensorboard: run `pip install "cadlib[train]"`' in printed
+    assert "`pip install -r requirements-train.txt`" in printed
+
+
+# After the first checkpoint a run of so many epochs goes on for long enough to be stopped.
+EPOCHS = 20
 
 
 @pytest.mark.timeout(300)
-def test_ctrl_c_stops_cleanly_and_resume_writes_the_model(synthetic_dataset, tmp_path):
-    given = (
-        synthetic_dataset,
-        tmp_path / "run",
-        tmp_path / "models",
-        "--epochs",
-        "40",
-        "--workers",
-        "2",
-    )
-    running = command(*given)
-    errors = stop_once_saved(running, tmp_path / "run")
+def test_ctrl_c_stops_cleanly_and_resume_writes_the_model(
+    synthetic_dataset, tmp_path, monkeypatch, capsys, few_draws
+):
+    run_dir = tmp_path / "run"
+    models = tmp_path / "models"
+    epochs = ("--epochs", str(EPOCHS))
+    running = start(synthetic_dataset, run_dir, models, *epochs, "--workers", "2")
+    errors = stop_once_saved(running, run_dir)
     assert running.returncode == 130
     assert "go on with --resume" in errors
     assert "Traceback" not in errors
-    assert not (tmp_path / "models").exists()
+    assert not models.exists()
 
-    again = command(*given)
-    _, errors = again.communicate(timeout=120)
-    assert again.returncode == 2
-    assert "continue with --resume, or start again with --overwrite" in errors
+    monkeypatch.setenv("CADLIB_MODELS", str(models))
+    line = command_line(synthetic_dataset, run_dir, *epochs)
+    assert main(line) == 2
+    message = "continue with --resume, or start again with --overwrite"
+    assert message in capsys.readouterr().err
 
-    resumed = command(*given, "--resume")
-    output, errors = resumed.communicate(timeout=240)
-    assert resumed.returncode == 0, errors
-    assert "Resumed at step" in output
-    assert read_record(tmp_path / "models" / "tiny").training.epochs == 40
-    assert [row["epoch"] for row in history(tmp_path / "run")] == list(range(1, 41))
+    assert main([*line, "--resume"]) == 0
+    assert "Resumed at step" in capsys.readouterr().out
+    assert read_record(models / "tiny").training.epochs == EPOCHS
+    assert [row["epoch"] for row in history(run_dir)] == list(range(1, EPOCHS + 1))
 
 
 @pytest.mark.timeout(300)
 @pytest.mark.skipif(
     sys.platform != "linux", reason="only Linux lets the system refuse a running process more bytes"
 )
-def test_a_disk_that_fills_up_during_a_run_costs_no_work(synthetic_dataset, tmp_path):
+def test_a_disk_that_fills_up_during_a_run_costs_no_work(
+    synthetic_dataset, tmp_path, monkeypatch, capsys, few_draws
+):
     import resource
 
-    given = (synthetic_dataset, tmp_path / "run", tmp_path / "models", "--epochs", "40")
-    running = command(*given)
-    wait_until_saved(running, tmp_path / "run")
+    run_dir = tmp_path / "run"
+    models = tmp_path / "models"
+    epochs = ("--epochs", str(EPOCHS))
+    running = start(synthetic_dataset, run_dir, models, *epochs)
+    wait_until_saved(running, run_dir)
     resource.prlimit(running.pid, resource.RLIMIT_FSIZE, (100_000, resource.RLIM_INFINITY))
     _, errors = running.communicate(timeout=240)
     assert running.returncode == 1
     assert "could not be written" in errors
     assert "Make room on the disk and go on with --resume" in errors
     assert "Traceback" not in errors
-    assert sorted(path.name for path in (tmp_path / "run").iterdir()) == [
+    assert sorted(path.name for path in run_dir.iterdir()) == [
         CHECKPOINT_FILE,
         CURVES_FOLDER,
         HISTORY_FILE,
         SPLIT_FILE,
     ]
-    assert not (tmp_path / "models").exists()
+    assert not models.exists()
 
-    resumed = command(*given, "--resume")
-    output, errors = resumed.communicate(timeout=240)
-    assert resumed.returncode == 0, errors
-    assert "Resumed at step" in output
-    assert read_record(tmp_path / "models" / "tiny").training.epochs == 40
+    monkeypatch.setenv("CADLIB_MODELS", str(models))
+    assert main(command_line(synthetic_dataset, run_dir, *epochs, "--resume")) == 0
+    assert "Resumed at step" in capsys.readouterr().out
+    assert read_record(models / "tiny").training.epochs == EPOCHS
 
 
 @pytest.mark.timeout(300)
 def test_ctrl_c_stops_two_processes_with_a_checkpoint(synthetic_dataset, tmp_path):
     two = ("--devices", "2", "--strategy", "ddp", "--epochs", "500")
-    running = command(synthetic_dataset, tmp_path / "run", tmp_path / "models", *two)
+    running = start(synthetic_dataset, tmp_path / "run", tmp_path / "models", *two)
     errors = stop_once_saved(running, tmp_path / "run")
     assert running.returncode == 130, errors
     assert "go on with --resume" in errors
@@ -421,7 +423,7 @@ def test_ctrl_c_stops_two_processes_with_a_checkpoint(synthetic_dataset, tmp_pat
 
 @pytest.mark.timeout(300)
 def test_two_processes_train_together_and_write_one_model(synthetic_dataset, tmp_path):
-    running = command(
+    running = start(
         synthetic_dataset,
         tmp_path / "run",
         tmp_path / "models",
