@@ -18,15 +18,16 @@ RUN   := $(VENV)/bin/python -m
 
 CHROMIUM_NAMES := chromium chromium-browser google-chrome google-chrome-stable
 
-.PHONY: help app test lint docs env chromium strace key
+.PHONY: help app test coverage lint docs env chromium strace key
 .DELETE_ON_ERROR:
 
 help:
-	@echo 'make app    start the app on http://localhost:$(PORT) (PORT=N for another port)'
-	@echo 'make test   run every test, those in a real browser too (ARGS="-k WORD" for some)'
-	@echo 'make lint   ruff, and mypy and import-linter on cadlib'
-	@echo 'make docs   the documentation site, into site/'
-	@echo 'make env    make the environment $(VENV) alone (each of the above does it when needed)'
+	@echo 'make app       start the app on http://localhost:$(PORT) (PORT=N for another port)'
+	@echo 'make test      run every test, those in a real browser too (ARGS="-k WORD" for some)'
+	@echo 'make coverage  run every test and print which branches of cadlib they cover (slower)'
+	@echo 'make lint      ruff, and mypy and import-linter on cadlib'
+	@echo 'make docs      the documentation site, into site/'
+	@echo 'make env       make the environment $(VENV) alone (each of the above does it when needed)'
 
 # glibc keeps a pool of memory for each thread, and a session is a thread: two pools for all keep a session under 15 MB.
 app: env
@@ -34,6 +35,9 @@ app: env
 
 test: env chromium strace
 	$(RUN) pytest -n $(WORKERS) --dist loadfile --no-loadscope-reorder $(ARGS)
+
+coverage: env chromium strace
+	$(RUN) pytest -n $(WORKERS) --dist loadfile --no-loadscope-reorder --cov --cov-report=term:skip-covered $(ARGS)
 
 lint: env
 	$(RUN) ruff check .
