@@ -137,20 +137,20 @@ REFUSED = {
     "SC_rgb_jls_lossy_line.dcm": "JPEG-LS",
     "SC_rgb_jls_lossy_sample.dcm": "JPEG-LS",
     "MR_small_jpeg_ls_lossless.dcm": "JPEG-LS",
-    "SC_rgb_rle_16bit_2frame.dcm": "holds 2 pictures",
-    "SC_rgb_rle_2frame.dcm": "holds 2 pictures",
+    "SC_rgb_rle_16bit_2frame.dcm": "contains 2 images",
+    "SC_rgb_rle_2frame.dcm": "contains 2 images",
     "SC_rgb_rle_32bit.dcm": "32 bits",
-    "SC_rgb_rle_32bit_2frame.dcm": "holds 2 pictures",
-    "SC_rgb_small_odd.dcm": "3 × 3 pixels",
-    "SC_rgb_small_odd_big_endian.dcm": "3 × 3 pixels",
-    "SC_rgb_small_odd_jpeg.dcm": "3 × 3 pixels",
-    "examples_ybr_color.dcm": "holds 30 pictures",
+    "SC_rgb_rle_32bit_2frame.dcm": "contains 2 images",
+    "SC_rgb_small_odd.dcm": "3 × 3 px",
+    "SC_rgb_small_odd_big_endian.dcm": "3 × 3 px",
+    "SC_rgb_small_odd_jpeg.dcm": "3 × 3 px",
+    "examples_ybr_color.dcm": "contains 30 images",
     "reportsi.dcm": "Basic Text SR Storage",
     "rtplan.dcm": "RT Plan Storage",
-    "rtdose.dcm": "holds 15 pictures",
+    "rtdose.dcm": "contains 15 images",
     "waveform_ecg.dcm": "12-lead ECG Waveform Storage",
     "JPGExtended.dcm": "16 bits",
-    "no_meta.dcm": "not known here",
+    "no_meta.dcm": "unknown format",
 }
 
 
@@ -190,7 +190,7 @@ def test_refuses_what_is_no_single_picture_in_a_sentence(name: str) -> None:
 def test_grey_of_8_bits_is_taken_as_it_is(photometric: str, expected: list[int]) -> None:
     image = read_image(written(drawn(ramp([0, 128, 255], np.uint8), photometric)))
     assert image.pixels[0, [0, 30, 60], 0].tolist() == expected
-    assert image.notes == ("The picture is greyscale; it holds no colour.",)
+    assert image.notes == ("The image is greyscale; it has no colour.",)
 
 
 def ramp(values: list[int], dtype: type) -> NDArray[np.integer]:
@@ -235,7 +235,7 @@ def test_a_palette_becomes_its_colours() -> None:
 def test_colour_of_16_bits_is_reduced(lesion: NDArray[np.uint8]) -> None:
     image = read_image(written(drawn(lesion.astype(np.uint16) * 257, bits=16)))
     assert np.array_equal(image.pixels, lesion)
-    assert image.notes == ("The picture was reduced from 16 to 8 bits a channel.",)
+    assert image.notes == ("The image was reduced from 16 to 8 bits a channel.",)
 
 
 def test_colours_by_plane_are_put_together(lesion: NDArray[np.uint8]) -> None:
@@ -272,7 +272,7 @@ def test_the_named_colour_space_is_used_or_noted(
 @pytest.mark.parametrize(("modality", "told"), [("DMS", 0), ("XC", 0), ("CT", 1), (SECRET, 1)])
 def test_another_modality_is_noted(lesion: NDArray[np.uint8], modality: str, told: int) -> None:
     notes = read_image(written(drawn(lesion, Modality=modality))).notes
-    assert [("no photograph of skin" in note) for note in notes] == [True] * told
+    assert [("not a photograph of skin" in note) for note in notes] == [True] * told
 
 
 # Statements that contradict each other
@@ -769,7 +769,7 @@ def test_a_jpeg_larger_than_its_header_says_is_not_decoded(
 
 
 def test_a_file_without_preamble_is_told_as_one(lesion: NDArray[np.uint8]) -> None:
-    with pytest.raises(ImageRejected, match="is a DICOM file without its preamble"):
+    with pytest.raises(ImageRejected, match="is a DICOM file without a preamble"):
         read_image(written(drawn(lesion))[132:])
 
 

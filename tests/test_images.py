@@ -285,7 +285,7 @@ def test_turns_every_exif_orientation_upright(
     image = read_image(with_orientation(kind, np.ascontiguousarray(stored), orientation))
     assert np.array_equal(image.pixels, rgb)
     assert image.notes == (
-        () if orientation == 1 else ("The picture was turned upright, as the camera had recorded.",)
+        () if orientation == 1 else ("The image was rotated according to the camera data.",)
     )
 
 
@@ -315,7 +315,7 @@ def test_an_orientation_that_is_infinite_does_not_spoil_the_picture(rgb: NDArray
 
 def test_damaged_exif_is_noted_where_it_shows(rgb: NDArray[np.uint8]) -> None:
     image = read_image(encoded(rgb, "WEBP", exif=b"Exif\0\0" + b"XX*\0" + bytes(20)))
-    assert image.notes[0].startswith("The camera's record of which way is up is damaged")
+    assert image.notes[0].startswith("The camera's orientation data is damaged")
 
 
 def test_nothing_of_exif_or_gps_is_left(rgb: NDArray[np.uint8]) -> None:
@@ -364,7 +364,7 @@ def test_a_transparent_palette_colour_is_laid_on_white() -> None:
     image = read_image(encoded(picture, "PNG", transparency=1))
     assert image.pixels[0, 0].tolist() == [255, 255, 255]
     assert image.pixels[0, 79].tolist() == [200, 0, 0]
-    assert image.notes == ("Transparent parts were laid on white.",)
+    assert image.notes == ("Transparent parts were filled with white.",)
 
 
 @pytest.mark.parametrize("kind", ["PNG", "TIFF", "WEBP"])
@@ -380,8 +380,8 @@ def test_grey_with_transparency_is_still_told_as_grey() -> None:
     image = read_image(Image.new("LA", (80, 80), (100, 0)))
     assert image.pixels.min() == 255
     assert image.notes == (
-        "The picture is greyscale; it holds no colour.",
-        "Transparent parts were laid on white.",
+        "The image is greyscale; it has no colour.",
+        "Transparent parts were filled with white.",
     )
 
 
@@ -410,7 +410,7 @@ def test_16_bit_grey_is_scaled_and_not_clipped(deep: NDArray[np.uint16], written
     }[written]()
     image = read_image(source)
     assert np.array_equal(image.pixels, np.repeat((grey >> 8)[..., None], 3, axis=2))
-    assert image.notes[0] == "The picture was reduced from 16 to 8 bits a channel."
+    assert image.notes[0] == "The image was reduced from 16 to 8 bits a channel."
 
 
 def test_16_bit_grey_that_counts_from_white_to_black_is_turned_round(
@@ -424,7 +424,7 @@ def test_16_bit_grey_that_counts_from_white_to_black_is_turned_round(
 def test_16_bit_colour_is_scaled_and_not_clipped(deep: NDArray[np.uint16], kind: str) -> None:
     image = read_image(png(deep, 16) if kind == "PNG" else tiff(deep, photometric=2))
     assert np.array_equal(image.pixels, deep >> 8)
-    assert image.notes == ("The picture was reduced from 16 to 8 bits a channel.",)
+    assert image.notes == ("The image was reduced from 16 to 8 bits a channel.",)
 
 
 def test_12_bit_grey_is_scaled_to_its_own_white() -> None:
@@ -433,7 +433,7 @@ def test_12_bit_grey_is_scaled_to_its_own_white() -> None:
     )  # pairs of 0xFFF and 0x800, TIFF 6.0
     image = read_image(tiff(packed, photometric=1, extra_tags={256: 80, 258: 12}))
     assert image.pixels[0, :2, 0].tolist() == [255, 128]
-    assert image.notes[0] == "The picture was reduced from 12 to 8 bits a channel."
+    assert image.notes[0] == "The image was reduced from 12 to 8 bits a channel."
 
 
 def test_16_bit_pillow_image_is_scaled_and_not_clipped(deep: NDArray[np.uint16]) -> None:
@@ -504,7 +504,7 @@ def test_a_profile_that_does_not_fit_is_left_aside_with_a_note(
     image = read_image(encoded(rgb, "PNG", icc_profile=icc))
     assert np.array_equal(image.pixels, rgb)
     assert image.notes == (
-        "The colour profile of the file does not fit the picture and was left aside.",
+        "The colour profile of the file does not fit the image and was ignored.",
     )
 
 
@@ -514,7 +514,7 @@ def test_a_profile_that_does_not_fit_is_left_aside_with_a_note(
 @pytest.mark.parametrize("kind", ["PNG", "TIFF", "WEBP"])
 def test_refuses_several_pictures_and_counts_them(rgb: NDArray[np.uint8], kind: str) -> None:
     others = [Image.fromarray(255 - rgb), Image.fromarray(rgb[::-1])]
-    with pytest.raises(ImageRejected, match="holds 3 pictures"):
+    with pytest.raises(ImageRejected, match="contains 3 images"):
         read_image(encoded(rgb, kind, save_all=True, append_images=others))
 
 
@@ -542,7 +542,7 @@ def test_rejects_a_truncated_file(rgb: NDArray[np.uint8], kind: str) -> None:
 
 
 def test_rejects_a_truncated_pillow_image(jpeg: bytes) -> None:
-    with pytest.raises(ImageRejected, match=r"This picture .* incomplete or damaged"):
+    with pytest.raises(ImageRejected, match=r"This image .* incomplete or damaged"):
         read_image(Image.open(BytesIO(jpeg[: len(jpeg) // 2])))
 
 
@@ -558,16 +558,16 @@ def test_says_that_a_renamed_pdf_is_a_pdf(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("head", "what"),
     [
-        (b"GIF89a" + bytes(20), "a GIF picture"),
-        (bytes(4) + b"ftypheic" + bytes(20), "a HEIC picture"),
-        (bytes(4) + b"ftypmif1" + bytes(20), "a HEIC picture"),
-        (bytes(4) + b"ftypavif" + bytes(20), "an AVIF picture"),
+        (b"GIF89a" + bytes(20), "a GIF image"),
+        (bytes(4) + b"ftypheic" + bytes(20), "a HEIC image"),
+        (bytes(4) + b"ftypmif1" + bytes(20), "a HEIC image"),
+        (bytes(4) + b"ftypavif" + bytes(20), "an AVIF image"),
         (bytes(4) + b"ftypisom" + bytes(20), "a video"),
         (bytes(128) + b"DICM" + bytes(20), "a DICOM file"),
         (b"II*\0\x10\0\0\0CR\x02\0", "a camera's raw file"),
         (b"PK\x03\x04" + bytes(20), "a ZIP archive"),
         (b"<html><body>Sign in</body>", "a web page"),
-        (b"image,diagnosis\n", "in a format that is not known here"),
+        (b"image,diagnosis\n", "in an unknown format"),
     ],
 )
 def test_names_what_an_unsupported_file_is(head: bytes, what: str) -> None:
@@ -586,7 +586,7 @@ def test_refuses_a_raw_file_that_shows_only_its_preview(
 @pytest.mark.parametrize("size", [(10, 10), (MIN_SIDE_PX - 1, 500), (500, MIN_SIDE_PX - 1)])
 def test_rejects_a_picture_that_is_too_small(size: tuple[int, int]) -> None:
     with pytest.raises(
-        ImageRejected, match=f"{size[0]} × {size[1]} pixels. Expected at least {MIN_SIDE_PX}"
+        ImageRejected, match=f"{size[0]} × {size[1]} px. Expected at least {MIN_SIDE_PX} px"
     ):
         read_image(encoded(Image.new("RGB", size), "PNG"))
 
@@ -639,7 +639,7 @@ def test_a_forbidden_file_is_told_as_such(
         raise PermissionError(13, "Permission denied", str(path))
 
     monkeypatch.setattr(files.os, "open", refuse)  # root, who may run the tests, is never forbidden
-    with pytest.raises(ImageRejected, match=r"^lesion\.jpg may not be read by this user") as caught:
+    with pytest.raises(ImageRejected, match=r"^lesion\.jpg cannot be read: permission denied") as caught:
         read_image(path)
     assert tmp_path.name not in str(caught.value)
 

@@ -118,21 +118,21 @@ HOSTILE: dict[str, tuple[Callable[[], bytes], str]] = {
             hostile.DEFLATED,
             after=element(0x7FE1, 0x10, b"OB", bytes(600 * MEBIBYTE)),
         ),
-        "unfolds to more than",
+        "unpacks to more than",
     ),
     "deflated DICOM with 100 MB before its pixels": (
         lambda: dicom(
             native(19_200), hostile.DEFLATED, before=element(9, 0x10, b"UN", bytes(100 * MEBIBYTE))
         ),
-        "unfolds to more than",
+        "unpacks to more than",
     ),
     "deflated DICOM with 100 MB of pixels": (
         lambda: dicom(native(100 * MEBIBYTE), hostile.DEFLATED),
-        "unfolds to more than",
+        "unpacks to more than",
     ),
     "deflated DICOM of 60,000 × 60,000 pixels": (
         lambda: dicom(native(100 * MEBIBYTE), hostile.DEFLATED, width_px=60_000, height_px=60_000),
-        "unfolds to more than",
+        "unpacks to more than",
     ),
     "DICOM of 1,000,000 fragments": (
         lambda: dicom(fragments(*[b""] * 1_000_000), hostile.JPEG),
@@ -286,7 +286,7 @@ def test_reads_a_tiff_in_strips_of_one_row() -> None:
 
 def test_says_how_many_pages_a_tiff_has() -> None:
     pages = [hostile.picture()] * 100
-    with pytest.raises(ImageRejected, match="holds 101 pictures"):
+    with pytest.raises(ImageRejected, match="contains 101 images"):
         read_image(hostile.encoded(hostile.picture(), "TIFF", save_all=True, append_images=pages))
 
 

@@ -80,7 +80,7 @@ def test_predict_marks_a_picture_that_cannot_be_read(folder, tmp_path, capsys):
     )
     assert main(["predict", str(tmp_path / "dark.png")]) == 0
     assert (
-        "No answer can rest on this picture: The picture is dark."
+        "No answer can rest on this picture: The image is too dark."
         in capsys.readouterr().out.splitlines()[2]
     )
 
@@ -773,7 +773,7 @@ def test_predict_says_what_age_sex_and_site_moved(taught_folder, folder, capsys)
 @pytest.mark.parametrize("facts", [["--age", "130"], ["--sex", "M"], ["--site", "nose"]])
 def test_predict_refuses_facts_that_are_none(taught_folder, folder, facts, capsys):
     assert main(["predict", str(folder), "--model", str(taught_folder), *facts]) == 2
-    assert "leave it away when it is not known" in capsys.readouterr().err
+    assert "Leave it out when it is not known" in capsys.readouterr().err
 
 
 def test_predict_refuses_facts_for_a_model_that_takes_none(untaught_folder, folder, capsys):

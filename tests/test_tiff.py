@@ -371,5 +371,5 @@ def test_two_full_pages_are_two_images(rgb: NDArray[np.uint8]) -> None:
     with tifffile.TiffWriter(buffer) as tiff:
         tiff.write(rgb, photometric="rgb", metadata=None)
         tiff.write(np.ascontiguousarray(rgb[::2, ::2]), photometric="rgb", metadata=None)
-    with pytest.raises(ImageRejected, match="holds 2 pictures"):
+    with pytest.raises(ImageRejected, match="contains 2 images"):
         read_image(buffer.getvalue())

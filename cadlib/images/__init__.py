@@ -76,7 +76,7 @@ def read_image(
         # Few callers pass a Pillow image.
         from cadlib.images.decoding.decode_file import decode_opened  # noqa: PLC0415
 
-        return decode_opened(source, "This picture")
+        return decode_opened(source, "This image")
     if isinstance(source, bytes):
         name = "This file"
         data = source
@@ -167,9 +167,9 @@ def _read_file(path: Path, name: str, at_most: int | None = None) -> bytes:
     """Return the bytes of a regular file, or only the first `at_most` bytes."""
     try:
         if path.is_dir():
-            raise ImageRejected(f"{name} is a folder. {EXPECTED}; choose a file inside it.")
+            raise ImageRejected(f"{name} is a folder. {EXPECTED}. Select a file inside the folder.")
         if not path.exists():
-            raise ImageRejected(f"{name} was not found. {EXPECTED}; check the name and the folder.")
+            raise ImageRejected(f"{name} was not found. {EXPECTED}. Check the name and the folder.")
         if at_most:
             return read_regular_file(path, at_most)
         return read_regular_file(path, MAX_FILE_BYTES, whole=True)
@@ -178,11 +178,11 @@ def _read_file(path: Path, name: str, at_most: int | None = None) -> bytes:
     except TooLarge as error:
         raise ImageRejected(
             f"{name} has {error.size / 2**20:.0f} MB. "
-            f"Expected at most {MAX_FILE_BYTES // 2**20} MB; export the picture as JPEG."
+            f"Expected at most {MAX_FILE_BYTES // 2**20} MB. Export the image as JPEG."
         ) from error
     except PermissionError as error:
         raise ImageRejected(
-            f"{name} may not be read by this user. Ask for the right to read it."
+            f"{name} cannot be read: permission denied. Ask for read permission."
         ) from error
     except OSError as error:
         reason = error.strerror or type(error).__name__

@@ -71,13 +71,13 @@ def check_size(size: tuple[int, int], name: str) -> None:
     width_px, height_px = size
     if min(size) < MIN_SIDE_PX:
         raise ImageRejected(
-            f"{name} is {width_px} × {height_px} pixels. "
-            f"Expected at least {MIN_SIDE_PX} on each side; "
-            "use the original picture, not a thumbnail."
+            f"{name} is {width_px} × {height_px} px. "
+            f"Expected at least {MIN_SIDE_PX} px on each side. "
+            "Use the original image, not a thumbnail."
         )
     if width_px * height_px > MAX_PIXELS:
         raise ImageRejected(
-            f"{name} is {width_px} × {height_px} pixels. "
-            f"Expected at most {MAX_PIXELS // 10**6} megapixels; "
-            "make the picture smaller or cut it to the lesion."
+            f"{name} is {width_px} × {height_px} px. "
+            f"Expected at most {MAX_PIXELS // 10**6} megapixels. "
+            "Reduce the image size, or crop it to the lesion."
         )

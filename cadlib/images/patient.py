@@ -91,8 +91,8 @@ def _check_age(age_years: Any) -> None:
     is_number = isinstance(age_years, int | float) and not isinstance(age_years, bool)
     if not is_number or not 0 <= age_years <= MAX_AGE_YEARS:
         raise FactsRejected(
-            f"Expected an age of 0 to {MAX_AGE_YEARS} years but got {age_years!r}; "
-            "leave it away when it is not known."
+            f"Expected an age of 0 to {MAX_AGE_YEARS} years, but got {age_years!r}. "
+            "Leave it out when it is not known."
         )
 
 
@@ -100,8 +100,8 @@ def _check_term(what: str, value: Any, terms: tuple[str, ...]) -> None:
     """Raise FactsRejected for a value that is not one of the terms."""
     if value is not None and value not in terms:
         raise FactsRejected(
-            f"Expected {what} of {', '.join(terms)} but got {value!r}; "
-            "leave it away when it is not known."
+            f"Expected {what} of {', '.join(terms)}, but got {value!r}. "
+            "Leave it out when it is not known."
         )
 
 

@@ -86,15 +86,14 @@ def _upright_size(
 def _reduced_note(size: tuple[int, int], fraction: int) -> str:
     width_px, height_px = size
     return (
-        f"The picture of {width_px} × {height_px} pixels "
-        f"was read at {_FRACTIONS[fraction]} of its size."
+        f"The image ({width_px} × {height_px} px) was read at {_FRACTIONS[fraction]} of its size."
     )
 
 
 def _read_dicom(data: bytes, name: str) -> LesionImage:
     file = _dicom_reader(name)(BytesIO(data), name)
     check_size(file.size, name)
-    image, header_notes = file.picture()
+    image, header_notes = file.image()
     pixels, notes = decode(image, name)
     return LesionImage(
         pixels=pixels,
@@ -126,9 +125,16 @@ def size_here(data: bytes, name: str) -> tuple[int, int]:
     kind = kind_of(data)
     check_work(data, kind, name)
     if kind == DICOM:
-        size = _dicom_reader(name)(BytesIO(data), name, pixels=False).size
-        check_size(size, name)
-        return size
+        reader = _dicom_reader(name)
+        size = reader(BytesIO(data), name, pixels=False).size
+    else:
+        size = _pillow_size(data, name)
+    check_size(size, name)
+    return size
+
+
+def _pillow_size(data: bytes, name: str) -> tuple[int, int]:
+    """Return (width, height) of an upright image that Pillow opens; raise ImageRejected."""
     # Pillow opens an MPO as a JPEG.
     formats = [pillow_name for pillow_name in FORMATS if pillow_name != "MPO"]
     try:
@@ -136,18 +142,16 @@ def size_here(data: bytes, name: str) -> tuple[int, int]:
             is_tiff = image.format == "TIFF"
             if is_tiff:
                 image.seek(main_page(data, name))
-            size = image.size
+            width_px, height_px = image.size
             # Pillow has already turned the size of a TIFF.
             is_sideways = not is_tiff and _is_sideways(image)
     except ImageRejected:
         raise
     except Exception as error:  # Pillow's parsers raise many kinds on damaged bytes
         raise ImageRejected(f"{name} has no header that can be read. {EXPECTED}.") from error
-    check_size(size, name)
     if is_sideways:
-        width_px, height_px = size
         return height_px, width_px
-    return size
+    return width_px, height_px
 
 
 def _is_sideways(image: Image.Image) -> bool:
@@ -179,29 +183,26 @@ def _open(data: bytes, name: str) -> Image.Image:
     """
     if not data:
         raise ImageRejected(
-            f"{name} is empty (0 bytes). {EXPECTED}; copy or export the picture again."
+            f"{name} is empty (0 bytes). {EXPECTED}. Copy or export the image again."
         )
     kind = kind_of(data)
     if kind not in FORMATS:
-        raise foreign(name, kind or "in a format that is not known here")
+        raise foreign(name, kind or "in an unknown format")
     page = check_form(kind, data, name)
     try:
         image = Image.open(BytesIO(data), formats=(kind,))
-        count = 1
-        # The other images of an MPO are previews, and the pages of a TIFF are counted already.
-        if image.format not in ("MPO", "TIFF"):
-            count = int(getattr(image, "n_frames", 1))
+        count = _count_images(image)
         image.seek(page)
     except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
         raise ImageRejected(
-            f"{name} is far larger than {MAX_PIXELS // 10**6} megapixels. Expected at most that; "
-            "make the picture smaller or cut it to the lesion."
+            f"{name} is far larger than {MAX_PIXELS // 10**6} megapixels. Expected at most that. "
+            "Reduce the image size, or crop it to the lesion."
         ) from error
     except Exception as error:  # Pillow's parsers raise many kinds on damaged bytes
         if any(text in str(error) for text in _TOO_MUCH_TEXT):
             raise ImageRejected(
                 f"{name} has a text or a colour profile of more than 1 MB once it is unpacked. "
-                "Expected at most that; export it again without its metadata."
+                "Expected at most that. Export it again without its metadata."
             ) from error
         raise damaged(name, FORMATS[kind]) from error
     check_size(image.size, name)
@@ -209,6 +210,13 @@ def _open(data: bytes, name: str) -> Image.Image:
         raise several(name, count)
     check_pixels(kind, data, page, name)
     return image
+
+
+def _count_images(image: Image.Image) -> int:
+    # The other images of an MPO are previews, and the pages of a TIFF are counted already.
+    if image.format in ("MPO", "TIFF"):
+        return 1
+    return int(getattr(image, "n_frames", 1))
 
 
 def _reduce(image: Image.Image, enough_px: int) -> int:

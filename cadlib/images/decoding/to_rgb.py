@@ -60,19 +60,21 @@ def decode(
     turn = _turn(image, form, notes)
     colours = stated_colours(image, data, name)
     notes.extend(colours.notes)
+    is_finished = image.mode == "RGB" and turn is None and colours.icc is None
+    if isinstance(loaded, np.ndarray) and is_finished:
+        # The usual case, without a copy.
+        return _read_only(loaded), tuple(notes)
     if isinstance(loaded, np.ndarray):
-        is_finished = image.mode == "RGB" and turn is None and colours.icc is None
-        if is_finished:
-            # The usual case, without a copy.
-            loaded.flags.writeable = False
-            return loaded, tuple(notes)
         loaded = Image.fromarray(loaded, image.mode)
     converted = _convert(loaded, form, colours, notes, name)
     if turn is not None:
         converted = converted.transpose(turn)
-    pixels = np.asarray(converted)
+    return _read_only(np.asarray(converted)), tuple(notes)
+
+
+def _read_only(pixels: NDArray[np.uint8]) -> NDArray[np.uint8]:
     pixels.flags.writeable = False
-    return pixels, tuple(notes)
+    return pixels
 
 
 def _convert(
@@ -80,13 +82,13 @@ def _convert(
 ) -> Image.Image:
     """Return a loaded image as opaque 8-bit sRGB."""
     if form.bits > 8:
-        notes.append(f"The picture was reduced from {form.bits} to 8 bits a channel.")
+        notes.append(f"The image was reduced from {form.bits} to 8 bits a channel.")
         image = _reduce(image, form)
     image, alpha = _split_alpha(image)
     image = _to_srgb(image, colours, notes, name)
     if alpha is None:
         return image
-    notes.append("Transparent parts were laid on white.")
+    notes.append("Transparent parts were filled with white.")
     white = Image.new("RGB", image.size, "white")
     return Image.composite(image, white, alpha)
 
@@ -137,13 +139,18 @@ def _load(
         notes.append("The colour table of the file uses 8 of its 16 bits; it was read so.")
         image = image.copy()
         image.putpalette(palette)
-    # Many programs write an alpha channel into a BMP and leave it empty.
-    if image.format == "BMP" and image.mode == "RGBA":
-        alpha = image.getchannel("A")
-        if alpha.getextrema() == (0, 0):
-            notes.append("The alpha channel of the file is empty; the image was read as opaque.")
-            image = image.convert("RGB")
+    if _has_empty_alpha(image):
+        notes.append("The alpha channel of the file is empty; the image was read as opaque.")
+        return image.convert("RGB")
     return image
+
+
+def _has_empty_alpha(image: Image.Image) -> bool:
+    """Return whether a BMP would be invisible: many programs leave its alpha channel empty."""
+    if image.format != "BMP" or image.mode != "RGBA":
+        return False
+    alpha = image.getchannel("A")
+    return alpha.getextrema() == (0, 0)
 
 
 def _turn(image: Image.Image, form: _StoredForm, notes: list[str]) -> Image.Transpose | None:
@@ -151,7 +158,7 @@ def _turn(image: Image.Image, form: _StoredForm, notes: list[str]) -> Image.Tran
     turn = _UPRIGHT.get(_orientation(image, notes))
     # Pillow turns a TIFF itself while it loads.
     if turn is not None or form.tiff_orientation in _UPRIGHT:
-        notes.append("The picture was turned upright, as the camera had recorded.")
+        notes.append("The image was rotated according to the camera data.")
     return turn
 
 
@@ -161,9 +168,7 @@ def _orientation(image: Image.Image, notes: list[str]) -> int:
         exif = image.getexif()
         return int(exif.get(ExifTags.Base.Orientation, 1))
     except _DAMAGED_METADATA:
-        notes.append(
-            "The camera's record of which way is up is damaged; the picture was left as it lies."
-        )
+        notes.append("The camera's orientation data is damaged; the image was not rotated.")
         return 1
 
 
@@ -226,6 +231,7 @@ def _to_srgb(image: Image.Image, colours: Colours, notes: list[str], name: str) 
     """Return an opaque image as sRGB, through its colour profile if it has one that fits."""
     image = _to_profile_mode(image, notes, name)
     icc = colours.icc
+    # A long profile would take more time than the whole image.
     if icc and len(icc) > MAX_PROFILE_BYTES:
         notes.append(too_large_note(icc))
         icc = None
@@ -234,9 +240,7 @@ def _to_srgb(image: Image.Image, colours: Colours, notes: list[str], name: str) 
         if mode == "RGB" and image.mode == "L":
             image = image.convert("RGB")
         if mode != image.mode:
-            notes.append(
-                "The colour profile of the file does not fit the picture and was left aside."
-            )
+            notes.append("The colour profile of the file does not fit the image and was ignored.")
         elif transform is not None:
             notes.append(f"The colours were converted to sRGB {colours.origin}.")
             return transform.apply(image)
@@ -252,7 +256,7 @@ def _to_srgb(image: Image.Image, colours: Colours, notes: list[str], name: str) 
 def _to_profile_mode(image: Image.Image, notes: list[str], name: str) -> Image.Image:
     """Return an image in a mode that a profile can be for: L, RGB or CMYK."""
     if image.mode in ("1", "L"):
-        notes.append("The picture is greyscale; it holds no colour.")
+        notes.append("The image is greyscale; it has no colour.")
     if image.mode == "1":
         image = image.convert("L")
     elif image.mode in ("P", "YCbCr", "RGBX", "HSV"):
@@ -286,12 +290,14 @@ def _transform(icc: bytes) -> tuple[str, ImageCms.ImageCmsTransform | None]:
 
 def _is_srgb(transform: ImageCms.ImageCmsTransform) -> bool:
     """Return whether a transform changes no colour of a grid by more than one step."""
-    steps = np.linspace(0, 255, 9).astype(np.uint8)
-    channels = np.meshgrid(steps, steps, steps)
+    steps = np.linspace(0, 255, 9)
+    levels = steps.astype(np.uint8)
+    channels = np.meshgrid(levels, levels, levels)
     grid = np.stack(channels, axis=-1)
     # As an image of 9 × 81 pixels.
     grid = grid.reshape(9, 81, 3)
-    image = transform.apply(Image.fromarray(grid))
-    transformed = np.asarray(image).astype(int)
-    largest_change = np.abs(transformed - grid).max()
-    return bool(largest_change <= 1)
+    image = Image.fromarray(grid)
+    transformed = np.asarray(transform.apply(image))
+    # Integers with a sign: a difference of uint8 would wrap around.
+    change = np.abs(transformed.astype(int) - grid)
+    return bool(change.max() <= 1)

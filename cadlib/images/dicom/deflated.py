@@ -66,7 +66,7 @@ def _pixel_bytes(start: bytes, name: str) -> int:
 
 def _too_large(name: str, limit: int) -> ImageRejected:
     return ImageRejected(
-        f"{name} unfolds to more than {limit / 2**20:.0f} MB. "
-        "Expected at most what its rows, columns and samples need; "
-        "export the picture without compression."
+        f"{name} unpacks to more than {limit / 2**20:.0f} MB. "
+        "Expected at most what its rows, columns and samples need. "
+        "Export the image without compression."
     )

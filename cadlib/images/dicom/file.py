@@ -140,9 +140,10 @@ class DicomFile:
             self.size = (int(header.Columns), int(header.Rows))
             self.facts: PatientFacts = facts_of(header)
 
-    def picture(self) -> tuple[Image.Image, tuple[str, ...]]:
+    def image(self) -> tuple[Image.Image, tuple[str, ...]]:
         """Decode the pixels; return an image of mode L or RGB with its profile, and notes."""
         header = self._header
+        # A damaged rescale or window may overflow; the range of the values is checked afterwards.
         with _report_damage(self._name), np.errstate(all="ignore"):
             syntax = header.file_meta.TransferSyntaxUID
             _, plugin = SYNTAXES[syntax]
@@ -184,10 +185,11 @@ def _to_eight_bits(frame: Frame, photometric: str, header: Dataset, name: str) -
         if "WindowCenter" in header or "VOILUTSequence" in header:
             notes.append("The grey values were read through the window that the file names.")
     else:
-        shift = max(bits - 8, 0)
-        values = (frame.values >> shift).astype(np.uint8)
+        extra_bits = max(bits - 8, 0)
+        high_bits = frame.values >> extra_bits
+        values = high_bits.astype(np.uint8)
     if bits > 8:
-        notes.append(f"The picture was reduced from {bits} to 8 bits a channel.")
+        notes.append(f"The image was reduced from {bits} to 8 bits a channel.")
     return Frame(values, 8, tuple(notes))
 
 
@@ -240,10 +242,10 @@ def _unsupported_syntax(syntax: uid.UID, name: str) -> ImageRejected:
     is_registered = syntax.name != syntax
     how = syntax.name if is_registered else "in a way that it does not name"
     return ImageRejected(
-        f"{name} is a DICOM file that stores its picture as {how}, "
+        f"{name} is a DICOM file that stores its image as {how}, "
         "which is not supported here. "
-        "Expected no compression, RLE, JPEG or JPEG 2000; "
-        "export the picture in one of these, or as PNG."
+        "Expected no compression, RLE, JPEG or JPEG 2000. "
+        "Export the image in one of these, or as PNG."
     )
 
 
@@ -253,14 +255,16 @@ def _check_form(header: Dataset, name: str) -> None:
         # A truncated file has no class either.
         kind = header.SOPClassUID
         is_registered = kind.name != kind
-        what = f"of the kind {kind.name}" if is_registered else "without a picture"
+        what = "without an image"
+        if is_registered:
+            what = f"of the kind {kind.name}"
         raise ImageRejected(
-            f"{name} is a DICOM file {what}. {EXPECTED}; choose the file that holds the picture."
+            f"{name} is a DICOM file {what}. {EXPECTED}. Select the file that contains the image."
         )
     frames = int(header.get("NumberOfFrames") or 1)
     if frames > 1:
         raise ImageRejected(
-            f"{name} holds {frames} pictures (DICOM frames). Expected one; export the one you mean."
+            f"{name} contains {frames} images (DICOM frames). Expected one. Export the image you need."
         )
     photometric = str(header.PhotometricInterpretation)
     channels = CHANNELS.get(photometric)
@@ -268,16 +272,14 @@ def _check_form(header: Dataset, name: str) -> None:
     samples = int(header.get("SamplesPerPixel", 1))
     is_jpeg = header.file_meta.TransferSyntaxUID == uid.JPEGBaseline8Bit
     supported_bits = (8,) if is_jpeg else (8, 16)
-    if (
-        bits not in supported_bits
-        or samples != channels
-        or (channels == 3 and header.PixelRepresentation != 0)
-    ):
+    # Only grey values may be signed, as rescaled ones are.
+    has_signed_colours = channels == 3 and header.PixelRepresentation != 0
+    if bits not in supported_bits or samples != channels or has_signed_colours:
         raise ImageRejected(
-            f"{name} is a DICOM file whose pixels are stored in a form that is not supported here "
-            f"({bits} bits, {samples} a pixel). "
-            "Expected grey, palette, RGB or YBR of 8 or 16 bits, in JPEG 8; "
-            "export the picture as PNG or JPEG."
+            f"{name} is a DICOM file with an unsupported pixel format "
+            f"({bits} bits, {samples} samples per pixel). "
+            "Expected grey, palette, RGB or YBR of 8 or 16 bits, in JPEG 8. "
+            "Export the image as PNG or JPEG."
         )
 
 
@@ -285,9 +287,9 @@ def _warnings(header: Dataset) -> Iterator[str]:
     """Yield warnings about the image that its header gives reason for; do not quote the header."""
     modality = str(header.get("Modality") or "").strip()
     if modality not in PHOTOGRAPHS:
-        yield "By its header the file is no photograph of skin (its modality is another)."
+        yield "According to its header, the file is not a photograph of skin (other modality)."
     if header.get("BurnedInAnnotation") == "YES":
-        yield "By its header the file has text burned into the picture, which may name the patient."
+        yield "According to its header, the image contains burned-in text, which may name the patient."
 
 
 def _grey(stored: NDArray[Any], header: Dataset) -> NDArray[np.uint8]:

@@ -28,16 +28,16 @@ from cadlib.images.file_types.work_limits import check_work
 
 OTHER_COLOURS = (
     "The header and the pixel data state the colours in different ways; "
-    "they were read as the pixel data say."
+    "those of the pixel data were used."
 )
 OTHER_DEPTH = (
-    "The header and the pixel data state different depths; they were read as the pixel data say."
+    "The header and the pixel data state different depths; that of the pixel data was used."
 )
 FULL_CHROMA = (
-    "By its header the colours are at half resolution; "
-    "they are at full resolution and were read so."
+    "According to the header the colours have half the resolution; "
+    "they have the full resolution and were read so."
 )
-PADDED = "Behind the pixels stand zero bytes that belong to nothing; they were left out."
+PADDED = "There are zero bytes behind the pixels; they were ignored."
 SMALL_PALETTE = "The colour table of the file uses 8 of its 16 bits; it was read so."
 LARGE_PALETTE = "The colour table of the file uses 16 bits where it states 8; it was read so."
 
@@ -51,6 +51,7 @@ _JPEG_SYNTAXES = (uid.JPEGBaseline8Bit,)
 # Luminance and chroma that pydicom does not convert while it decodes.
 _UNCONVERTED_YBR = ("YBR_FULL", "YBR_FULL_422")
 _COLOURS = ("Red", "Green", "Blue")
+_OTHER_CHANNELS = "its header and its pixel data differ in the number of channels"
 
 
 @dataclass(frozen=True)
@@ -102,6 +103,7 @@ def apply_palette(stored: NDArray[Any], header: Dataset, name: str) -> Frame:
     table = _read_palette(header, entries, name)
     notes = []
     if table.dtype == np.uint16:
+        # The values decide, because some writers state the wrong number of bits.
         uses_high_byte = table.max() > 255
         if uses_high_byte:
             table >>= 8
@@ -109,8 +111,10 @@ def apply_palette(stored: NDArray[Any], header: Dataset, name: str) -> Frame:
             notes.append(LARGE_PALETTE)
         if not uses_high_byte and bits == 16:
             notes.append(SMALL_PALETTE)
-    index = (stored.astype(np.int64) - int(first)).clip(0, entries - 1)
     colours = table.astype(np.uint8)
+    # A value before the first entry or behind the last one has the colour of that entry.
+    offset = stored.astype(np.int64) - int(first)
+    index = offset.clip(0, entries - 1)
     return Frame(colours[index], 8, tuple(notes))
 
 
@@ -127,10 +131,18 @@ def _read_palette(header: Dataset, entries: int, name: str) -> NDArray[np.intege
 def _entries(data: bytes, count: int, name: str) -> NDArray[np.integer]:
     """Return the entries of one colour, uint8 or uint16."""
     if len(data) >= 2 * count:
-        return np.frombuffer(data, "<u2", count).copy()
-    if len(data) >= count:
-        return np.frombuffer(data, "u1", count).copy()
-    raise damaged(name, "DICOM")
+        entries = np.frombuffer(data, "<u2", count)
+    elif len(data) >= count:
+        entries = np.frombuffer(data, "u1", count)
+    else:
+        raise damaged(name, "DICOM")
+    # An array on bytes cannot be changed.
+    return entries.copy()
+
+
+def _size(header: Dataset) -> tuple[int, int]:
+    """Return (width, height) of the image in px."""
+    return int(header.Columns), int(header.Rows)
 
 
 def _decode_jpeg(header: Dataset, name: str) -> Frame:
@@ -141,8 +153,8 @@ def _decode_jpeg(header: Dataset, name: str) -> Frame:
     jpeg = read_header(frame, name, "DICOM")
     samples = int(header.SamplesPerPixel)
     if len(jpeg.components) != samples:
-        raise contradictory(name, "its header and its pixel data differ in the number of channels")
-    size = (int(header.Columns), int(header.Rows))
+        raise contradictory(name, _OTHER_CHANNELS)
+    size = _size(header)
     if (jpeg.width_px, jpeg.height_px) != size:
         raise damaged(name, "DICOM")
     notes = []
@@ -157,7 +169,10 @@ def _decode_jpeg(header: Dataset, name: str) -> Frame:
 
 
 def _decode_jpeg_colours(
-    frame: bytes, jpeg: JpegHeader, header: Dataset, name: str
+    frame: bytes,
+    jpeg: JpegHeader,
+    header: Dataset,
+    name: str,
 ) -> tuple[NDArray[np.uint8], list[str]]:
     """Return the RGB values of a JPEG with three components, and notes."""
     header_says_ycbcr = header.PhotometricInterpretation != "RGB"
@@ -212,8 +227,8 @@ def _bare_codestream(header: Dataset, name: str) -> bytes:
 def _check_j2k(j2k: _J2kHeader, header: Dataset, name: str) -> None:
     """Raise ImageRejected for a codestream that the header does not describe."""
     if j2k.components != int(header.SamplesPerPixel):
-        raise contradictory(name, "its header and its pixel data differ in the number of channels")
-    if (j2k.width_px, j2k.height_px) != (int(header.Columns), int(header.Rows)):
+        raise contradictory(name, _OTHER_CHANNELS)
+    if (j2k.width_px, j2k.height_px) != _size(header):
         raise damaged(name, "DICOM")
     if j2k.precision_bits > 16:
         raise unsupported(name, f"a DICOM image of {j2k.precision_bits} bits a channel")
@@ -270,7 +285,9 @@ def _decode_plain(header: Dataset, plugin: str, name: str) -> Frame:
     bits = int(header.BitsStored)
     samples = int(header.SamplesPerPixel)
     fits_word = 0 < bits <= header.BitsAllocated
-    if not fits_word or header.get("HighBit", bits - 1) != bits - 1:
+    lowest_high_bit = bits - 1
+    high_bit = header.get("HighBit", lowest_high_bit)
+    if not fits_word or high_bit != lowest_high_bit:
         raise unsupported(name, "a DICOM image whose bits are not at the low end of their words")
     if samples == 3 and bits < 8:
         raise unsupported(name, f"a DICOM image of {bits} bits a channel")
@@ -296,15 +313,14 @@ def _check_length(header: Dataset, name: str) -> list[str]:
 
     Return notes. Raise ImageRejected for too few bytes, or for other bytes behind the pixels.
     """
-    pixels = int(header.Rows) * int(header.Columns)
-    pixel_bits = int(header.SamplesPerPixel) * int(header.BitsAllocated)
-    full = pixels * pixel_bits // 8
+    full = _pixel_bytes(header)
     needed = full
     if header.PhotometricInterpretation == "YBR_FULL_422":
         # Two pixels share their chroma.
         needed = full * 2 // 3
     data = bytes(header.PixelData)
     notes = []
+    # Some writers state half the resolution and store the full one.
     if needed < full <= len(data) <= _even(full):
         header.PhotometricInterpretation = "YBR_FULL"
         notes.append(FULL_CHROMA)
@@ -321,6 +337,13 @@ def _check_length(header: Dataset, name: str) -> list[str]:
     return notes
 
 
+def _pixel_bytes(header: Dataset) -> int:
+    """Return the bytes of uncompressed pixels, each with all its samples."""
+    width_px, height_px = _size(header)
+    pixel_bits = int(header.SamplesPerPixel) * int(header.BitsAllocated)
+    return width_px * height_px * pixel_bits // 8
+
+
 def _even(count: int) -> int:
     """Return the number itself if it is even, otherwise the next one."""
     return count + count % 2
@@ -332,10 +355,12 @@ def _check_rle(header: Dataset, name: str) -> None:
     pydicom cuts off additional bytes, and all bytes behind a damaged one are shifted.
     """
     frame = get_frame(header.PixelData, 0, number_of_frames=1)
+    # The header of RLE: the number of segments, and where each begins.
     count, *offsets = struct.unpack("<16I", frame[:64])
     starts = offsets[:count]
     ends = [*offsets[1:count], len(frame)]
-    needed = int(header.Rows) * int(header.Columns)
+    width_px, height_px = _size(header)
+    needed = width_px * height_px
     # A segment of odd length may have been padded before it was packed.
     most = _even(needed)
     for start, end in zip(starts, ends, strict=True):
@@ -402,7 +427,8 @@ def _from_ybr(values: NDArray[Any], bits: int) -> NDArray[Any]:
     pydicom converts 8 bits only.
     """
     extra_bits = max(bits - 8, 0)
-    reduced = (values >> extra_bits).astype(np.uint8)
+    high_bits = values >> extra_bits
+    reduced = high_bits.astype(np.uint8)
     rgb: NDArray[Any] = convert_color_space(reduced, "YBR_FULL", "RGB")
     wide = rgb.astype(values.dtype)
     return wide << extra_bits

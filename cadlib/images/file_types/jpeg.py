@@ -146,16 +146,19 @@ def read_header(data: bytes, name: str, kind: str = "JPEG") -> JpegHeader:
     adobe_transform = None
     header: JpegHeader | None = None
     for segment in _segments(data):
+        marker = segment.marker
         payload = data[segment.start + 4 : segment.end]
-        if segment.marker == _APP0 and payload.startswith(b"JFIF\0"):
+        if marker == _APP0 and payload.startswith(b"JFIF\0"):
             jfif = True
-        elif segment.marker == _ADOBE and payload.startswith(b"Adobe") and len(payload) >= 12:
-            adobe_transform = payload[11]
-        elif segment.marker == _JPEG_LS:
+        elif marker == _ADOBE and payload.startswith(b"Adobe"):
+            # libjpeg ignores an Adobe marker that is too short.
+            if len(payload) >= 12:
+                adobe_transform = payload[11]
+        elif marker == _JPEG_LS:
             raise unsupported(name, f"a {kind} image with JPEG-LS compression")
-        elif segment.marker in _FRAMES:
-            header = _read_frame(segment.marker, payload, name, kind)
-        elif segment.marker == _SOS:
+        elif marker in _FRAMES:
+            header = _read_frame(marker, payload, name, kind)
+        elif marker == _SOS:
             break
     else:
         # There is no scan.
@@ -254,10 +257,10 @@ def _decode_strictly(
             return None
         if any(text in warning for text in _NOT_DECODED):
             raise unsupported(name, f"a {kind} image of a kind that the decoder does not know")
-        mended = _without_harmless(data, header, warning)
-        if mended is None:
+        corrected = _without_harmless(data, header, warning)
+        if corrected is None:
             break
-        data = mended
+        data = corrected
     raise damaged(name, kind)
 
 
@@ -385,22 +388,25 @@ def _without_harmless(data: bytes, header: JpegHeader, warning: str) -> bytes | 
         count = int(match[1])
         marker = int(match[2], 16)
         return _without_padding(data, count, marker)
-    mended = _with_usual_parameters(data, header)
-    if mended == data:
+    corrected = _with_usual_parameters(data, header)
+    if corrected == data:
         return None
-    return mended
+    return corrected
 
 
 def _with_usual_parameters(data: bytes, header: JpegHeader) -> bytes:
     """Return the JPEG with revision 1 of JFIF and the spectral range of sequential scans."""
-    mended = bytearray(data)
+    corrected = bytearray(data)
+    all_coefficients = bytes((0, 63, 0))
+    is_sequential = header.process in _SEQUENTIAL
     for segment in _segments(data):
+        payload_start = segment.start + 4
         is_app0 = segment.marker == _APP0
-        if is_app0 and data.startswith(b"JFIF\0", segment.start + 4):
-            mended[segment.start + 9] = 1
-        if segment.marker == _SOS and header.process in _SEQUENTIAL:
-            mended[segment.end - 3 : segment.end] = bytes((0, 63, 0))
-    return bytes(mended)
+        if is_app0 and data.startswith(b"JFIF\0", payload_start):
+            corrected[payload_start + 5] = 1
+        if is_sequential and segment.marker == _SOS:
+            corrected[segment.end - 3 : segment.end] = all_coefficients
+    return bytes(corrected)
 
 
 def _without_padding(data: bytes, count: int, marker: int) -> bytes | None:

@@ -2,7 +2,7 @@
 
 from cadlib.errors import ImageRejected
 
-EXPECTED = "Expected a JPEG, PNG, TIFF, BMP, WebP or DICOM picture"
+EXPECTED = "Expected a JPEG, PNG, TIFF, BMP, WebP or DICOM image"
 DICOM = "DICOM"
 SIGNATURES = (
     # Before TIFF: the 128 bytes in front may be a TIFF, without a header that is read here.
@@ -17,16 +17,16 @@ SIGNATURES = (
     (0, b"MM\0+", "TIFF"),
     (8, b"WEBP", "WEBP"),
     (0, b"BM", "BMP"),
-    (0, b"\2\0\0\0UL\4\0", "a DICOM file without its preamble"),
-    (0, b"\x08\0\5\0", "a DICOM file without its preamble"),
+    (0, b"\2\0\0\0UL\4\0", "a DICOM file without a preamble"),
+    (0, b"\x08\0\5\0", "a DICOM file without a preamble"),
     (0, b"%PDF", "a PDF document"),
-    (0, b"GIF8", "a GIF picture"),
-    (4, b"ftypavi", "an AVIF picture"),
-    (4, b"ftyphe", "a HEIC picture"),
-    (4, b"ftypmif1", "a HEIC picture"),
-    (4, b"ftypmsf1", "a HEIC picture"),
+    (0, b"GIF8", "a GIF image"),
+    (4, b"ftypavi", "an AVIF image"),
+    (4, b"ftyphe", "a HEIC image"),
+    (4, b"ftypmif1", "a HEIC image"),
+    (4, b"ftypmsf1", "a HEIC image"),
     (4, b"ftyp", "a video"),
-    (4, b"jP  ", "a JPEG 2000 picture"),
+    (4, b"jP  ", "a JPEG 2000 image"),
     (0, b"8BPS", "a Photoshop file"),
     (0, b"PK\x03\x04", "a ZIP archive or an office document"),
     (0, b"<svg", "a web page or drawing"),
@@ -60,14 +60,14 @@ def kind_of(data: bytes) -> str:
 
 def foreign(name: str, what: str) -> ImageRejected:
     """Return the error for a file of another kind."""
-    return ImageRejected(f"{name} is {what}. {EXPECTED}; export the picture as one of these.")
+    return ImageRejected(f"{name} is {what}. {EXPECTED}. Export the image in one of these formats.")
 
 
 def damaged(name: str, kind: str) -> ImageRejected:
     """Return the error for a file with a valid start that is incomplete or damaged."""
     return ImageRejected(
-        f"{name} begins as a {kind} picture but is incomplete or damaged. "
-        "Expected a whole picture; copy or export it again."
+        f"{name} starts as a {kind} image, but it is incomplete or damaged. "
+        "Expected a complete image. Copy or export it again."
     )
 
 
@@ -75,22 +75,22 @@ def unsupported(name: str, what: str) -> ImageRejected:
     """Return the error for an intact file of a known format in a form that is not supported."""
     return ImageRejected(
         f"{name} is {what}, which is not supported here. "
-        "Expected greyscale, RGB or CMYK of 8 or 16 bits a channel; "
-        "export the image as PNG or JPEG."
+        "Expected greyscale, RGB or CMYK of 8 or 16 bits a channel. "
+        "Export the image as PNG or JPEG."
     )
 
 
 def several(name: str, count: int) -> ImageRejected:
     """Return the error for a file with several images."""
     return ImageRejected(
-        f"{name} holds {count} pictures (it is animated or has several pages). "
-        "Expected one; export the one you mean."
+        f"{name} contains {count} images (animation or several pages). "
+        "Expected one. Export the image you need."
     )
 
 
 def contradictory(name: str, what: str) -> ImageRejected:
     """Return the error for a file with two statements that cannot both be true."""
     return ImageRejected(
-        f"{name} contradicts itself: {what}. Expected a header that describes its pixels; "
-        "export the image again, as PNG or JPEG."
+        f"{name} contradicts itself: {what}. Expected a header that describes its pixels. "
+        "Export the image again, as PNG or JPEG."
     )

@@ -76,8 +76,10 @@ def check_png(data: bytes, name: str) -> int:
     except (ValueError, struct.error) as error:
         raise damaged(name, "PNG") from error
     _, _, bits, colour_type, compression, filtering, interlace = fields
-    if header.kind != b"IHDR" or bits not in _DEPTHS.get(colour_type, ()):
+    depths = _DEPTHS.get(colour_type, ())
+    if header.kind != b"IHDR" or bits not in depths:
         raise damaged(name, "PNG")
+    # The standard defines one compression, one filtering and two ways to interlace.
     if compression or filtering or interlace > 1:
         raise damaged(name, "PNG")
     for chunk in others:
@@ -123,9 +125,13 @@ def _unpacked_bytes(header: memoryview) -> int:
     passes = _PASSES if interlace else _WITHOUT_INTERLACE
     total = 0
     for left, top, step_x, step_y in passes:
-        columns = math.ceil((width_px - left) / step_x)
-        rows = math.ceil((height_px - top) / step_y)
+        width_left = width_px - left
+        height_left = height_px - top
+        columns = math.ceil(width_left / step_x)
+        rows = math.ceil(height_left / step_y)
+        # A small image has no pixel in some passes, and then no filter byte either.
         if columns > 0 and rows > 0:
-            pixel_bytes = math.ceil(columns * pixel_bits / 8)
+            row_bits = columns * pixel_bits
+            pixel_bytes = math.ceil(row_bits / 8)
             total += rows * (1 + pixel_bytes)
     return total

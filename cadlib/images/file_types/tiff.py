@@ -359,11 +359,13 @@ def _is_extra_supported(form: TiffForm) -> bool:
     if form.photometric == _BLACK_IS_ZERO:
         return is_plain and len(extra) == 1
     if form.photometric == _CMYK:
+        # A number of 0 says that a channel has no stated meaning.
         return is_plain and extra in ((0,), (0, 0))
+    # A number of 2 says that a channel is an opacity by which the colours are not multiplied.
     if form.planar:
         return extra == (2,)
-    are_others_unspecified = set(extra[1:]) == {0}
     are_few = form.bits == 8 and len(extra) <= 3
+    are_others_unspecified = set(extra[1:]) == {0}
     return len(extra) == 1 or (are_few and are_others_unspecified)
 
 
@@ -391,6 +393,7 @@ def _strips(data: bytes, tags: Tags, form: TiffForm, name: str) -> Iterator[_Str
     down = math.ceil(form.height_px / height_px)
     planes = form.samples if form.planar else 1
     count = across * down * planes
+    # libtiff reads missing strips as black.
     if len(layout.offsets) != count or len(layout.byte_counts) != count:
         raise damaged(name, "TIFF")
     row_bytes = _row_bytes(layout, form)
@@ -399,7 +402,8 @@ def _strips(data: bytes, tags: Tags, form: TiffForm, name: str) -> Iterator[_Str
         rows = height_px
         # Tiles have their full height, but the last strip ends with the image.
         if not layout.tiled:
-            rows = _strip_rows(number % down, height_px, form)
+            number_in_plane = number % down
+            rows = _strip_rows(number_in_plane, height_px, form)
         packed = _packed_bytes(data, layout, number, name)
         yield _Strip(packed, rows * row_bytes, full)
 
@@ -474,6 +478,7 @@ def _check_strip(strip: _Strip, tags: Tags, form: TiffForm, name: str) -> None:
     elif form.compression in (_DEFLATE, _OLD_DEFLATE):
         intact = _inflates(strip)
     elif form.compression == _LZW:
+        # Before TIFF 6.0 the bits of a code were in the other order.
         is_old_lzw = strip.packed.startswith(b"\0\1")
         if is_old_lzw:
             raise unsupported(name, "a TIFF image in the LZW compression of before TIFF 6.0")
@@ -512,10 +517,22 @@ def _unpacks_to(packed: bytes, length: int) -> bool:
 
     libtiff unpacks them as one row of grey values. Eight bytes are added that must come out last.
     """
-    literal_run = bytes([len(_SENTINEL) - 1]) + _SENTINEL
-    strip = packed + literal_run
+    # PackBits writes single bytes behind their number less 1.
+    run_head = bytes([len(_SENTINEL) - 1])
+    strip = packed + run_head + _SENTINEL
+    file = _grey_row(strip, length + len(_SENTINEL))
+    try:
+        with Image.open(BytesIO(file), formats=("TIFF",)) as image:
+            unpacked = image.tobytes()
+    except (OSError, Image.DecompressionBombError):
+        return False
+    return unpacked.endswith(_SENTINEL)
+
+
+def _grey_row(strip: bytes, width_px: int) -> bytes:
+    """Return a TIFF of one row of grey values with a strip of PackBits."""
     tags = {
-        _Tag.ImageWidth: length + len(_SENTINEL),
+        _Tag.ImageWidth: width_px,
         _Tag.ImageLength: 1,
         _Tag.BitsPerSample: 8,
         _Tag.Compression: _PACKBITS,
@@ -528,13 +545,7 @@ def _unpacks_to(packed: bytes, length: int) -> bool:
     entries = [struct.pack("<HHII", tag, 4, 1, value) for tag, value in tags.items()]
     start = b"II*\0" + struct.pack("<IH", 8, len(tags))
     no_other_directory = bytes(4)
-    file = b"".join([start, *entries, no_other_directory, strip])
-    try:
-        with Image.open(BytesIO(file), formats=("TIFF",)) as image:
-            unpacked = image.tobytes()
-    except (OSError, Image.DecompressionBombError):
-        return False
-    return unpacked.endswith(_SENTINEL)
+    return b"".join([start, *entries, no_other_directory, strip])
 
 
 def _check_jpeg(strip: _Strip, tags: Tags, form: TiffForm, name: str) -> None:

@@ -201,14 +201,20 @@ def check_tiff(data: bytes, name: str) -> None:
     """Raise ImageRejected for a TIFF with too many directories, tags, strips or values."""
     order = ">" if data.startswith(b"MM") else "<"
     (version,) = struct.unpack_from(order + "H", data, 2)
-    form = _BIG_TIFF_FORM if version == _BIG_TIFF else _TIFF_FORM
+    form = _TIFF_FORM
+    if version == _BIG_TIFF:
+        form = _BIG_TIFF_FORM
     offset = struct.Struct(order + form.offset)
     (directory,) = offset.unpack_from(data, form.first_offset_at)
     _check_tiff_directories(data, directory, order, form, name)
 
 
 def _check_tiff_directories(
-    data: bytes, directory: int, order: str, form: _TiffForm, name: str
+    data: bytes,
+    directory: int,
+    order: str,
+    form: _TiffForm,
+    name: str,
 ) -> None:
     offset = struct.Struct(order + form.offset)
     number_of_tags = struct.Struct(order + form.number_of_tags)
@@ -251,13 +257,14 @@ def check_bmp(data: bytes, name: str) -> None:
     if compression not in _BMP_RUN_LENGTH:
         return
     pixels = abs(width_px * height_px)
-    if len(data) > MAX_BMP_RUNS_BYTES or pixels > MAX_BMP_RUNS_PIXELS:
+    n_bytes = len(data)
+    if n_bytes > MAX_BMP_RUNS_BYTES or pixels > MAX_BMP_RUNS_PIXELS:
         raise ImageRejected(
-            f"{name} is a run-length encoded BMP of {len(data) / 2**20:.1f} MB "
+            f"{name} is a run-length encoded BMP of {n_bytes / 2**20:.1f} MB "
             f"and {width_px} × {abs(height_px)} pixels. "
             f"Expected at most {MAX_BMP_RUNS_BYTES // 2**20} MB "
-            f"and {MAX_BMP_RUNS_PIXELS // 10**6} megapixels in this encoding; "
-            "export it as PNG or JPEG."
+            f"and {MAX_BMP_RUNS_PIXELS // 10**6} megapixels in this encoding. "
+            "Export it as PNG or JPEG."
         )
 
 
@@ -377,6 +384,6 @@ def _count(counts: dict[str, int], what: str, limit: int, name: str) -> None:
 def _too_many(name: str, what: str, limit: int) -> ImageRejected:
     return ImageRejected(
         f"{name} has more than {limit:,} {what}. "
-        "Expected at most that, far more than cameras and image programs write; "
-        "export it again as JPEG or PNG."
+        "Expected at most that, far more than cameras and image programs write. "
+        "Export it again as JPEG or PNG."
     )

@@ -43,7 +43,7 @@ LIMITS = (
         below=True,
         poor=150,
         unreadable=None,
-        sentence="The picture is very small; what a dermatoscope shows is lost.",
+        sentence="The image is very small; dermoscopic structures are lost.",
     ),
     Limit(
         figure="detail",
@@ -51,7 +51,7 @@ LIMITS = (
         below=True,
         poor=0.034,
         unreadable=0.018,
-        sentence="The picture is blurred or of low resolution.",
+        sentence="The image is blurred or has a low resolution.",
     ),
     Limit(
         figure="noise",
@@ -59,7 +59,7 @@ LIMITS = (
         below=False,
         poor=0.006,
         unreadable=0.02,
-        sentence="The picture is noisy.",
+        sentence="The image is noisy.",
     ),
     Limit(
         figure="blocks",
@@ -67,7 +67,7 @@ LIMITS = (
         below=False,
         poor=1.72,
         unreadable=None,
-        sentence="The file is compressed so much that its blocks show.",
+        sentence="The compression is so strong that JPEG blocks are visible.",
     ),
     Limit(
         figure="brightness",
@@ -75,7 +75,7 @@ LIMITS = (
         below=True,
         poor=0.51,
         unreadable=0.33,
-        sentence="The picture is dark.",
+        sentence="The image is too dark.",
     ),
     Limit(
         figure="clipped",
@@ -83,7 +83,7 @@ LIMITS = (
         below=False,
         poor=0.12,
         unreadable=0.56,
-        sentence="Much of the picture is white: nothing can be seen there.",
+        sentence="Large parts of the image are white; no detail is visible there.",
     ),
     Limit(
         figure="glare",
@@ -91,7 +91,7 @@ LIMITS = (
         below=False,
         poor=0.0012,
         unreadable=None,
-        sentence="Light is reflected by bubbles or the skin.",
+        sentence="Bubbles or skin reflect the light.",
     ),
     Limit(
         figure="contrast",
@@ -99,7 +99,7 @@ LIMITS = (
         below=True,
         poor=0.385,
         unreadable=0.2,
-        sentence="The picture has little contrast.",
+        sentence="The image has low contrast.",
     ),
     Limit(
         figure="dark_frame",
@@ -107,7 +107,7 @@ LIMITS = (
         below=False,
         poor=0.02,
         unreadable=0.75,
-        sentence="Much of the picture is the black round the lens.",
+        sentence="The dark lens border covers much of the image.",
     ),
     Limit(
         figure="red_lead",
@@ -123,7 +123,7 @@ LIMITS = (
         below=False,
         poor=0.008,
         unreadable=0.25,
-        sentence="The light is bluish; colours mislead.",
+        sentence="The light is bluish; colours are misleading.",
     ),
     Limit(
         figure="hair",
@@ -139,7 +139,7 @@ LIMITS = (
         below=False,
         poor=0.5,
         unreadable=None,
-        sentence="A ruler lies in the picture.",
+        sentence="A ruler is visible in the image.",
     ),
     Limit(
         figure="ink",
@@ -147,7 +147,7 @@ LIMITS = (
         below=False,
         poor=0.002,
         unreadable=None,
-        sentence="Ink, a sticker or a glove lies in the picture.",
+        sentence="Ink, a sticker or a glove is visible in the image.",
     ),
     Limit(
         figure="lesion_contrast",
@@ -155,7 +155,7 @@ LIMITS = (
         below=True,
         poor=4.7,
         unreadable=2.4,
-        sentence="No lesion stands out from the skin.",
+        sentence="No lesion stands out from the surrounding skin.",
     ),
     Limit(
         figure="lesion_at_border",
@@ -163,7 +163,7 @@ LIMITS = (
         below=False,
         poor=0.2,
         unreadable=None,
-        sentence="The lesion reaches beyond the picture.",
+        sentence="The lesion extends beyond the image border.",
     ),
 )
 """Limits in the order of display, chosen with `benchmarks/quality.py`, which also measures them.
