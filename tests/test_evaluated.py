@@ -19,8 +19,8 @@ from cadlib.evaluation.cached import (
     read_evaluation,
 )
 from cadlib.evaluation.evaluate import evaluate
-from cadlib.evaluation.features import cached_features
 from cadlib.evaluation.image_selection import Part
+from cadlib.evaluation.model_outputs import model_outputs
 from cadlib.metrics.classification import malignant_probability, malignant_truth
 from cadlib.taxonomy import CODES, UNKNOWN
 
@@ -175,7 +175,7 @@ def test_an_image_that_cannot_be_read_is_listed_as_an_evaluation_lists_it_and_th
 def test_after_the_map_or_a_larger_set_the_model_is_not_asked_again(
     model, drawn_dataset, monkeypatch
 ):
-    cached_features(model, drawn_dataset.table, ignore)
+    model_outputs(model, drawn_dataset.table, ignore)
     monkeypatch.setattr("cadlib.model.model.Model.see", None)  # whoever calls it fails
     for table in (drawn_dataset.table, drawn_dataset.table.iloc[::3].reset_index(drop=True)):
         part = replace(drawn_dataset, table=table)

@@ -2,6 +2,7 @@ import json
 import subprocess
 import sys
 from collections.abc import Iterable
+from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
 from types import SimpleNamespace
@@ -12,8 +13,8 @@ import pytest
 from PIL import Image
 
 from cadlib.data.dataset import Dataset, DatasetReport
-from cadlib.evaluation.evaluate import build_metrics, evaluate, predict_table
-from cadlib.images import LesionImage
+from cadlib.evaluation.evaluate import build_metrics, evaluate
+from cadlib.images.preprocess import InputSpec
 from cadlib.metrics.operating_point import Threshold
 from cadlib.metrics.summary import summarise
 from cadlib.metrics.tables import metrics_table
@@ -23,7 +24,7 @@ from cadlib.model.record import ConformalSets
 from cadlib.taxonomy import CLASSES, CODES
 
 POINT = Threshold("balanced", threshold=0.4)
-LOGITS = 2 * np.log(0.04 + 0.68 * np.eye(8))
+LOGITS = 2 * np.log(0.04 + 0.68 * np.eye(8, dtype=np.float32))
 """Row i is divided by a temperature of 2 into 0.72 for class i and 0.04 for each other."""
 
 
@@ -37,18 +38,22 @@ class ColourReader:
         operating_points=(POINT,),
         temperature=Temperature(2.0, 2.0),
         bias=NO_BIAS,
+        input=InputSpec(32, "bicubic", (0.5, 0.5, 0.5), (0.5, 0.5, 0.5)),
+        onnx_sha256="cd" * 32,
         conformal=ConformalSets(0.9, dict.fromkeys(CODES, 0.5)),
     )
 
     def __init__(self) -> None:
         self.batches: list[int] = []
 
-    def predict_batch(
-        self, sources: Iterable[LesionImage], batch_size: int
-    ) -> list[SimpleNamespace]:
-        reds = [int(image.pixels[0, 0, 0]) for image in sources]
+    def see(self, pixels: np.ndarray) -> SimpleNamespace:
+        reds = pixels[:, 0, 0, 0]
         self.batches.append(len(reds))
-        return [SimpleNamespace(logits=LOGITS[red // 20], novelty=None) for red in reds]
+        features = np.zeros((len(reds), 4), np.float32)
+        return SimpleNamespace(features=features, logits=LOGITS[reds // 20])
+
+    def novelty(self, looks: np.ndarray) -> list[None]:
+        return [None] * len(looks)
 
 
 def picture_of(code: str, path: Path, size: tuple[int, int] = (64, 64)) -> Path:
@@ -83,6 +88,11 @@ def dataset_of(folder: Path, shown: Iterable[str], labelled: Iterable[str | None
         table.assign(path=paths),
         DatasetReport(len(table), len(table), len(table), ()),
     )
+
+
+@pytest.fixture(autouse=True)
+def cache(tmp_path, monkeypatch):
+    monkeypatch.setenv("CADLIB_CACHE", str(tmp_path / "cache"))
 
 
 @pytest.fixture
@@ -155,9 +165,9 @@ def test_two_unreadable_images_of_one_id_end_like_others(dataset):
     table.loc[table.index[1], "image"] = table["image"].iloc[0]
     for path in table["path"].iloc[:2]:
         Path(path).write_bytes(b"")
-    rows, predictions, rejected = predict_table(ColourReader(), table, batch_size=5)
-    assert len(rows) == len(predictions) == len(table) - 2
-    assert list(rejected) == [table["image"].iloc[0]]
+    result = evaluate(ColourReader(), replace(dataset, table=table), batch_size=5)
+    assert len(result.predictions) == len(table) - 2
+    assert list(result.rejected) == [table["image"].iloc[0]]
 
 
 def test_progress_ends_with_every_image(dataset):
@@ -166,6 +176,15 @@ def test_progress_ends_with_every_image(dataset):
     evaluate(ColourReader(), dataset, lambda _, *step: seen.append(step), batch_size=5)
     assert seen[-1] == (12, 12)
     assert all(a < b for (a, _), (b, _) in pairwise(seen))
+
+
+def test_a_second_evaluation_does_not_run_the_model_again(dataset):
+    model = ColourReader()
+    first = evaluate(model, dataset)
+    second = evaluate(model, dataset)
+    assert model.batches == [12]
+    assert second.predictions.equals(first.predictions)
+    assert metrics_json(second.metrics) == metrics_json(first.metrics)
 
 
 def test_rejects_a_batch_of_no_images(dataset):

@@ -7,8 +7,9 @@ import pytest
 
 from cadlib.data.pixel_cache import cached_pixels
 from cadlib.errors import DatasetInvalid, ImageRejected, ModelInvalid
-from cadlib.evaluation import features
-from cadlib.evaluation.features import cached_features, split_features
+from cadlib.evaluation import model_outputs as module
+from cadlib.evaluation.features import split_features
+from cadlib.evaluation.model_outputs import model_outputs
 from cadlib.model.neighbours import fingerprints
 from cadlib.model.record import SPLIT_FILE, read_record
 from cadlib.taxonomy import CODES
@@ -74,8 +75,7 @@ def test_groups_and_parts_are_those_of_the_split(folder, dataset):
 def test_counts_what_is_done(folder, dataset):
     steps = []
     seen(folder, dataset, lambda *step: steps.append(step))
-    assert steps[-1] == ("asking the model", 32, 32)
-    assert ("caching pixels", 32, 32) in steps
+    assert steps[-1] == ("running the model", 32, 32)
 
 
 def test_images_that_are_not_at_hand_are_counted(folder, dataset):
@@ -118,24 +118,24 @@ def counting(folder):
 def test_features_of_any_table_are_made_once(folder, dataset):
     unlabelled = dataset.table.drop(columns=["diagnosis", "lesion_group"]).iloc[5:]
     model, asked = counting(folder)
-    before = cached_features(model, unlabelled, silent)
+    before = model_outputs(model, unlabelled, silent)
     np.testing.assert_array_equal(
         before.features, see(cached_pixels(unlabelled, model.record.input)[0:27]).features
     )
     assert sum(asked) == 27
-    again = cached_features(model, unlabelled, silent)
-    for name in ("features", "logits", "looks"):
+    again = model_outputs(model, unlabelled, silent)
+    for name in ("features", "logits", "looks", "fingerprints"):
         np.testing.assert_array_equal(getattr(again, name), getattr(before, name))
     assert sum(asked) == 27
 
 
 def test_a_model_is_asked_once_about_an_image_whichever_tables_it_stands_in(folder, dataset):
     model, asked = counting(folder)
-    some = cached_features(model, dataset.table.iloc[10:20], silent).features
-    whole = cached_features(model, dataset.table, silent).features
+    some = model_outputs(model, dataset.table.iloc[10:20], silent).features
+    whole = model_outputs(model, dataset.table, silent).features
     np.testing.assert_array_equal(whole[10:20], some)
     assert sum(asked) == 32
-    turned = cached_features(model, dataset.table.iloc[::-2], silent).features
+    turned = model_outputs(model, dataset.table.iloc[::-2], silent).features
     np.testing.assert_array_equal(turned, whole[::-2])
     assert sum(asked) == 32
 
@@ -143,13 +143,12 @@ def test_a_model_is_asked_once_about_an_image_whichever_tables_it_stands_in(fold
 def test_pixels_that_were_cached_are_not_decoded_again(folder, dataset, monkeypatch):
     model, _ = counting(folder)
     expected = see(cached_pixels(dataset.table, model.record.input)[:]).features
-    monkeypatch.setattr(features, "read_image", None)  # whoever calls it fails
-    np.testing.assert_array_equal(cached_features(model, dataset.table, silent).features, expected)
+    monkeypatch.setattr(module, "read_image", None)  # whoever calls it fails
+    np.testing.assert_array_equal(model_outputs(model, dataset.table, silent).features, expected)
 
 
 def test_what_came_before_a_stop_is_kept_and_the_rest_asked_for(folder, dataset, monkeypatch):
-    monkeypatch.setattr(features, "BATCH_SIZE", 5)
-    monkeypatch.setattr(features, "CHUNK_SIZE", 10)
+    monkeypatch.setattr(module, "CHUNK_SIZE", 10)
     model, asked = counting(folder)
 
     def stop(what, done, total):
@@ -157,29 +156,30 @@ def test_what_came_before_a_stop_is_kept_and_the_rest_asked_for(folder, dataset,
             raise InterruptedError
 
     with pytest.raises(InterruptedError):
-        cached_features(model, dataset.table, stop)
+        model_outputs(model, dataset.table, stop, batch_size=5)
     assert sum(asked) == 15
     steps = []
-    found = cached_features(model, dataset.table, lambda *step: steps.append(step)).features
+    found = model_outputs(
+        model, dataset.table, lambda *step: steps.append(step), batch_size=5
+    ).features
     assert sum(asked) == 32
     assert asked[3:] == [5, 5, 5, 2]
-    assert steps[0] == ("asking the model", 15, 32)
-    assert steps[-1] == ("asking the model", 32, 32)
+    assert steps[0] == ("running the model", 15, 32)
+    assert steps[-1] == ("running the model", 32, 32)
     np.testing.assert_allclose(
         found, see(cached_pixels(dataset.table, model.record.input)[:]).features, rtol=1e-6
     )
 
 
 def test_a_killed_process_loses_no_more_than_a_chunk(folder, dataset, monkeypatch):
-    monkeypatch.setattr(features, "BATCH_SIZE", 5)
-    monkeypatch.setattr(features, "CHUNK_SIZE", 10)
+    monkeypatch.setattr(module, "CHUNK_SIZE", 10)
     model, asked = counting(folder)
     kept = []
 
     def look(what, done, total):
-        kept.append(sum(len(np.load(path)["keys"]) for path in features.cache_dir().rglob("*.npz")))
+        kept.append(sum(len(np.load(path)["keys"]) for path in module.cache_dir().rglob("*.npz")))
 
-    cached_features(model, dataset.table, look)
+    model_outputs(model, dataset.table, look, batch_size=5)
     assert kept == [0, 10, 10, 20, 20, 30, 30]
     assert sum(asked) == 32
 
@@ -187,25 +187,24 @@ def test_a_killed_process_loses_no_more_than_a_chunk(folder, dataset, monkeypatc
 def test_two_that_ask_about_the_same_images_at_once_do_not_harm_each_other(
     folder, dataset, monkeypatch
 ):
-    monkeypatch.setattr(features, "BATCH_SIZE", 5)
-    monkeypatch.setattr(features, "CHUNK_SIZE", 5)
+    monkeypatch.setattr(module, "CHUNK_SIZE", 5)
     model, asked = counting(folder)
     inner = []
 
     def start_another(what, done, total):
         if done == 10:
-            inner.append(cached_features(model, dataset.table.iloc[::-1], silent))
+            inner.append(model_outputs(model, dataset.table.iloc[::-1], silent, batch_size=5))
 
-    outer = cached_features(model, dataset.table, start_another)
+    outer = model_outputs(model, dataset.table, start_another, batch_size=5)
     expected = see(cached_pixels(dataset.table, model.record.input)[:]).features
     np.testing.assert_allclose(outer.features, expected, rtol=1e-6)
     np.testing.assert_allclose(inner[0].features, expected[::-1], rtol=1e-6)
     before = sum(asked)
     np.testing.assert_allclose(
-        cached_features(model, dataset.table, silent).features, expected, rtol=1e-6
+        model_outputs(model, dataset.table, silent).features, expected, rtol=1e-6
     )
     assert sum(asked) == before
-    assert not [*features.cache_dir().rglob("*.part")]
+    assert not [*module.cache_dir().rglob("*.part")]
 
 
 def test_a_file_that_cannot_be_read_is_named_or_refused_and_shifts_no_other(folder, dataset):
@@ -213,12 +212,13 @@ def test_a_file_that_cannot_be_read_is_named_or_refused_and_shifts_no_other(fold
         Path(dataset.table["path"][row]).write_bytes(b"%PDF-1.7")
     model, _ = counting(folder)
     with pytest.raises(ImageRejected, match="PDF"):
-        cached_features(model, dataset.table, silent)
+        model_outputs(model, dataset.table, silent)
     for _ in range(2):  # made, and kept
-        rejected = {}
-        found = cached_features(model, dataset.table, silent, rejected).features
-        assert [*rejected] == dataset.table["image"][[0, 7, 31]].tolist()
-        assert all("PDF" in reason for reason in rejected.values())
+        outputs = model_outputs(model, dataset.table, silent, skip_unreadable=True)
+        found = outputs.features
+        assert [*outputs.rejected] == dataset.table["image"][[0, 7, 31]].tolist()
+        assert all("PDF" in reason for reason in outputs.rejected.values())
+        assert outputs.rows.tolist() == [row for row in range(32) if row not in (0, 7, 31)]
         readable = dataset.table.drop([0, 7, 31])
         np.testing.assert_allclose(
             found, see(cached_pixels(readable, model.record.input)[:]).features, rtol=1e-6
@@ -228,21 +228,47 @@ def test_a_file_that_cannot_be_read_is_named_or_refused_and_shifts_no_other(fold
 def test_where_no_file_can_be_read_that_is_said(folder, dataset):
     for path in dataset.table["path"]:
         Path(path).write_bytes(b"")
+    outputs = model_outputs(counting(folder)[0], dataset.table, silent, skip_unreadable=True)
+    assert outputs.logits.shape == (0, 8)
     with pytest.raises(DatasetInvalid, match="all 32 cannot"):
-        cached_features(counting(folder)[0], dataset.table, silent, {})
+        outputs.check_any()
+
+
+def test_a_file_that_is_gone_is_listed_with_the_reason(folder, dataset):
+    model, _ = counting(folder)
+    Path(dataset.table["path"][4]).unlink()
+    with pytest.raises(ImageRejected, match="No such file"):
+        model_outputs(model, dataset.table, silent)
+    outputs = model_outputs(model, dataset.table, silent, skip_unreadable=True)
+    assert [*outputs.rejected] == [dataset.table["image"][4]]
+    assert len(outputs) == 31
+
+
+def test_an_image_whose_id_is_also_that_of_an_unreadable_one_keeps_its_row(folder, dataset):
+    table = dataset.table.copy()
+    table.loc[1, "image"] = table["image"][0]
+    Path(table["path"][0]).write_bytes(b"")
+    model, _ = counting(folder)
+    outputs = model_outputs(model, table, silent, skip_unreadable=True)
+    assert outputs.readable(table)["path"].tolist() == table["path"].tolist()[1:]
+
+
+def test_outputs_are_read_only(folder, dataset):
+    model, _ = counting(folder)
+    outputs = model_outputs(model, dataset.table, silent)
+    for name in ("features", "logits", "looks", "fingerprints"):
+        assert not getattr(outputs, name).flags.writeable
 
 
 @pytest.mark.parametrize("change", ["weights_sha256", "onnx_sha256", "input", "images"])
 def test_features_are_made_anew_for(folder, dataset, change):
     model = SimpleNamespace(record=read_record(folder), see=see)
-    before = cached_features(model, dataset.table, silent).features
+    before = model_outputs(model, dataset.table, silent).features
     if change == "images":
-        assert (
-            len(cached_features(model, dataset.table.iloc[1:], silent).features) == len(before) - 1
-        )
+        assert len(model_outputs(model, dataset.table.iloc[1:], silent).features) == len(before) - 1
         return
     value = replace(model.record.input, std=(1.0, 1.0, 1.0)) if change == "input" else "0" * 64
     other = SimpleNamespace(
         record=replace(model.record, **{change: value}), see=lambda pixels: see(255 - pixels)
     )
-    assert not np.array_equal(cached_features(other, dataset.table, silent).features, before)
+    assert not np.array_equal(model_outputs(other, dataset.table, silent).features, before)

@@ -10,7 +10,7 @@ from streamlit.testing.v1 import AppTest
 
 from cadlib import jobs
 from cadlib.evaluation.embedding_map import project
-from cadlib.evaluation.features import cached_features
+from cadlib.evaluation.model_outputs import model_outputs
 from cadlib.ui import imagemap
 
 N = 300
@@ -200,7 +200,7 @@ def test_the_places_of_a_data_set_come_from_what_the_model_sees(
     assert run(app).session_state["found"] is None  # it is made behind the page
     wait_for(str(tmp_path))
     found = run(app).session_state["found"]
-    seen = cached_features(model, drawn_dataset.table, lambda *_: None)
+    seen = model_outputs(model, drawn_dataset.table, lambda *_: None)
     np.testing.assert_array_equal(found, project(seen.features))
 
 

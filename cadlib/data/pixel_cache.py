@@ -163,8 +163,11 @@ def _make(
 
 
 def found_pixels(table: pd.DataFrame, spec: InputSpec) -> Pixels | None:
-    """Return the pixels if they are in the cache, else None."""
-    pixels = _pixels(table, spec)
+    """Return the pixels if they are in the cache, else None; None too if a file is missing."""
+    try:
+        pixels = _pixels(table, spec)
+    except OSError:
+        return None
     return pixels if is_standing(pixels.path) else None
 
 

@@ -3,8 +3,8 @@
 A set is a data set, a split or a subset of one: any `Dataset`. Its evaluation is in a folder of
 `cache_dir` whose name depends on model and images: predictions.csv and metrics.json, as
 `python -m cadlib evaluate` writes them. That metrics.json has one more key, `gaps`: the result of
-`gaps.gaps` at the model's usual operating point. `features.cached_features` runs the model, so an
-image that was already computed for the map, the suspects or another set is not computed again.
+`gaps.gaps` at the model's usual operating point. `model_outputs` runs the model, so an image that
+was already computed for the map, the suspects or another set is not computed again.
 """
 
 import hashlib
@@ -23,8 +23,8 @@ from cadlib.data.predictions_csv import PREDICTIONS_FILE, read_predictions
 from cadlib.data.splits import lesion_groups
 from cadlib.errors import DatasetInvalid
 from cadlib.evaluation.evaluate import data_facts, judge, subgroups
-from cadlib.evaluation.features import cached_features
 from cadlib.evaluation.image_selection import ALL, Part
+from cadlib.evaluation.model_outputs import model_outputs
 from cadlib.files.cache import cache_dir, file_facts, is_standing, keep_by, standing
 from cadlib.metrics import classification
 from cadlib.metrics.classification import Floats, Labels
@@ -171,18 +171,17 @@ def make_evaluation(
 
     After an interruption only the figures are computed again: the outputs of the model are cached
     for each image. `progress` counts images, then the subgroups that are measured, then those that
-    are compared. Raise DatasetInvalid if no image has a label.
+    are compared. Raise DatasetInvalid if no image has a label or none can be read.
     """
     table = _labelled(dataset)
-    rejected: dict[str, str] = {}
-    outputs = cached_features(model, table, named(progress, "images"), rejected)
-    readable = table[~table["image"].isin(rejected)].reset_index(drop=True)
-    dataset = replace(dataset, table=readable)
+    outputs = model_outputs(model, table, named(progress, "images"), skip_unreadable=True)
+    outputs.check_any()
+    dataset = replace(dataset, table=outputs.readable(table))
     evaluation = judge(
         model.record,
         dataset,
         outputs.logits,
-        rejected,
+        outputs.rejected,
         model.novelty(outputs.looks),
         progress=progress,
     )

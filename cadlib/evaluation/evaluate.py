@@ -7,9 +7,8 @@ benign counts in the figures of malignancy. An image that cannot be read is list
 """
 
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from itertools import islice
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -21,10 +20,9 @@ from numpy.typing import ArrayLike, NDArray
 from cadlib.data.dataset import Dataset, short_sides
 from cadlib.data.predictions_csv import PREDICTIONS_FILE, predictions_table
 from cadlib.data.splits import lesion_groups
-from cadlib.errors import ImageRejected
 from cadlib.evaluation.image_selection import ALL, Part
+from cadlib.evaluation.model_outputs import BATCH_SIZE, model_outputs
 from cadlib.files.spreadsheets import safe_table
-from cadlib.images import LesionImage, read_images
 from cadlib.images.patient import design_of
 from cadlib.metrics import classification as metrics
 from cadlib.metrics.challenge_classes import merged_partial_labels, merged_probabilities, named
@@ -36,10 +34,11 @@ from cadlib.metrics.tables import metrics_table
 from cadlib.model import calibration
 from cadlib.model.metadata import MetadataEvidence, add_evidence
 from cadlib.model.metrics_file import metrics_json, model_facts
-from cadlib.model.model import Model, Prediction
+from cadlib.model.model import Model
 from cadlib.model.novelty import Novelty
 from cadlib.model.record import METRICS_FILE, ConformalSets, ModelRecord
 from cadlib.progress import Progress, no_progress
+from cadlib.progress import named as named_progress
 from cadlib.taxonomy import CODES, ISIC_2019, UNKNOWN, Classes
 
 Logits = NDArray[np.float32]
@@ -106,7 +105,7 @@ def evaluate(
     model: Model,
     dataset: Dataset,
     progress: Progress = no_progress,
-    batch_size: int = 32,
+    batch_size: int = BATCH_SIZE,
     classes: Classes = ISIC_2019,
     *,
     part: Part = ALL,
@@ -114,8 +113,8 @@ def evaluate(
 ) -> Evaluation:
     """Predict every image of a data set and compare the predictions with its labels.
 
-    `progress` is called with the images done and their number. The next images are decoded while
-    the network processes the last ones. `part` says which images of a data set these are,
+    `progress` is called with the images done and their number. The outputs of the model are cached:
+    see `model_outputs`. `part` says which images of a data set these are,
     `classes` which classes are measured. `with_metadata` adds the model's evidence from age, sex
     and site. Raise ValueError for labels that are no diagnosis of ISIC 2019, and FactsRejected for
     a model that uses no metadata.
@@ -125,13 +124,19 @@ def evaluate(
     evidence = None
     if with_metadata:
         evidence = model.record.required_evidence()
-    table, predictions, rejected = predict_table(model, dataset.table, progress, batch_size)
+    outputs = model_outputs(
+        model,
+        dataset.table,
+        named_progress(progress, "images"),
+        batch_size=batch_size,
+        skip_unreadable=True,
+    )
     return judge(
         model.record,
-        replace(dataset, table=table),
-        logits_of(predictions),
-        rejected,
-        [prediction.novelty for prediction in predictions],
+        replace(dataset, table=outputs.readable(dataset.table)),
+        outputs.logits,
+        outputs.rejected,
+        model.novelty(outputs.looks),
         part=part,
         classes=classes,
         evidence=evidence,
@@ -142,7 +147,7 @@ def judge(
     record: ModelRecord,
     dataset: Dataset,
     logits: Logits,
-    rejected: dict[str, str],
+    rejected: Mapping[str, str],
     novelty: Sequence[Novelty | None],
     *,
     part: Part = ALL,
@@ -177,7 +182,7 @@ def judge(
         figures["metadata"] = _moved(image_alone, probabilities)
     figures["model"] = model_facts(record)
     figures["data"] = data_facts(dataset, len(table), part)
-    figures["rejected"] = rejected
+    figures["rejected"] = dict(rejected)
     predictions = _predictions(table, probabilities, novelty)
     return Evaluation(predictions, figures)
 
@@ -211,51 +216,6 @@ def _predictions(
         share = judged.unknown_share if judged else 0.0
         unknown_shares.append(share)
     return predictions_table(table["image"], probabilities, unknown_shares)
-
-
-def predict_table(
-    model: Model,
-    table: pd.DataFrame,
-    progress: Progress = no_progress,
-    batch_size: int = 32,
-) -> tuple[pd.DataFrame, list[Prediction], dict[str, str]]:
-    """Return the rows with a readable image, their predictions, and the other images.
-
-    The last are id -> reason why the image cannot be read.
-    """
-    rejected: dict[str, str] = {}
-    rows: list[int] = []
-    done = 0
-
-    def readable() -> Iterator[LesionImage]:
-        nonlocal done
-        for row, image in enumerate(read_images(table["path"])):
-            # Not the length of `rejected`: two rows may have one id.
-            done += 1
-            if isinstance(image, ImageRejected):
-                name = table["image"].iloc[row]
-                rejected[name] = str(image)
-            else:
-                rows.append(row)
-                yield image
-
-    # The generator decodes images while the network processes those before.
-    images = readable()
-    predictions: list[Prediction] = []
-    while done < len(table):
-        batch = islice(images, batch_size)
-        predictions += model.predict_batch(batch, batch_size)
-        progress("images", done, len(table))
-    readable_table = table.iloc[rows].reset_index(drop=True)
-    return readable_table, predictions, rejected
-
-
-def logits_of(predictions: Sequence[Prediction]) -> Logits:
-    """Return the logits of N predictions, (N, 8) float32."""
-    rows = [prediction.logits for prediction in predictions]
-    array = np.array(rows, np.float32)
-    # Without a prediction the array would lack its second axis.
-    return array.reshape(-1, len(CODES))
 
 
 def evaluate_predictions(

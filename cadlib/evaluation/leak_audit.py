@@ -22,7 +22,7 @@ from cadlib.data.duplicates import Duplicates, Rows, find_duplicates, together
 from cadlib.data.pixel_cache import cached_pixels
 from cadlib.data.pixel_similarity import Details, details_in, likeness, shows_the_same
 from cadlib.data.splits import NEAR_DUPLICATE_BITS, SPLITS
-from cadlib.evaluation.features import cached_features
+from cadlib.evaluation.model_outputs import model_outputs
 from cadlib.model import card, metrics_file
 from cadlib.model.audit_result import LEAKS, MAX_NAMED, LeakAudit, claim
 from cadlib.model.model import Model
@@ -217,13 +217,14 @@ def _described(
     # The pixels come first, because the model reads those that were cached.
     pixels = cached_pixels(table, model.record.input, progress)
     details = details_in(pixels.batches())
-    features = cached_features(model, table, progress).features
-    lengths: NDArray[np.float32] = np.linalg.norm(features, axis=1, keepdims=True)
+    outputs = model_outputs(model, table, progress)
+    lengths: NDArray[np.float32] = np.linalg.norm(outputs.features, axis=1, keepdims=True)
     # Features of only zeros have no direction; the smallest float32 avoids a division by 0.
-    features /= np.maximum(lengths, np.finfo(np.float32).tiny)
+    divisors = np.maximum(lengths, np.finfo(np.float32).tiny, dtype=np.float32)
+    directions = np.divide(outputs.features, divisors, dtype=np.float32)
     return _Images(
         hashes=table["phash"].to_numpy(np.uint64),
-        features=features,
+        features=directions,
         details=details,
     )
 

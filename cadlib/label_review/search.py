@@ -14,7 +14,7 @@ from cadlib.data.duplicates import find_duplicates
 from cadlib.data.pixel_cache import cached_pixels
 from cadlib.data.pixel_similarity import details_in
 from cadlib.errors import ImageRejected
-from cadlib.evaluation.features import cached_features
+from cadlib.evaluation.model_outputs import model_outputs
 from cadlib.images import read_image
 from cadlib.label_review.doubtful_labels import doubt, without_own_lesion
 from cadlib.label_review.lists import Suspects, findings
@@ -50,7 +50,7 @@ def find_suspects(
     # The pixels come first, because the model then reads those that were cached.
     pixels = cached_pixels(table, model.record.input, progress)
     details = details_in(pixels.batches())
-    outputs = cached_features(model, table, progress)
+    outputs = model_outputs(model, table, progress)
     probabilities = model.calibrated(outputs.logits, short_sides(table))
     rows: list[dict[str, object]] = []
     judged = 0

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from cadlib.data.dataset import Dataset, short_sides
 from cadlib.data.splits import lesion_groups
 from cadlib.evaluation import evaluate
+from cadlib.evaluation.model_outputs import model_outputs
 from cadlib.metrics import classification, operating_point
 from cadlib.metrics.classification import Floats, Labels
 from cadlib.model import calibration, metrics_file
@@ -21,7 +22,7 @@ from cadlib.model.golden import golden_json
 from cadlib.model.metadata import run_trial
 from cadlib.model.model import Model
 from cadlib.model.record import GOLDEN_FILE, ConformalSets
-from cadlib.progress import Progress, no_progress
+from cadlib.progress import Progress, named, no_progress
 from cadlib.taxonomy import CODES
 
 COVERAGE = 0.90
@@ -84,12 +85,12 @@ def calibrate(folder: Path, dataset: Dataset, progress: Progress = no_progress) 
     again. Raise ModelInvalid or DatasetInvalid for a model or data set that does not fit.
     """
     model = Model.load(folder)
-    table, predictions, rejected = evaluate.predict_table(model, dataset.table, progress)
-    logits = evaluate.logits_of(predictions)
-    fields, figures = read_out(table, logits, lesion_groups(table), dataset.name)
+    outputs = model_outputs(model, dataset.table, named(progress, "images"), skip_unreadable=True)
+    table = outputs.readable(dataset.table)
+    fields, figures = read_out(table, outputs.logits, lesion_groups(table), dataset.name)
     record = replace(model.record, **fields)
     figures["model"] = metrics_file.model_facts(record)
-    figures["rejected"] = rejected
+    figures["rejected"] = dict(outputs.rejected)
     former = metrics_file.measured(folder, model.record)
     for key in _INDEPENDENT_KEYS:
         if key in former:

@@ -223,13 +223,13 @@ def _choose(state: _Map, key: str, images: Collection[str] | None) -> None:
 
 def _compute_places(table: "pd.DataFrame", model: str, progress: "Progress") -> NDArray[np.float32]:
     # Imported late: pandas takes a third of a second, and a result on the Diagnose page needs none.
-    from cadlib.evaluation.features import cached_features  # noqa: PLC0415
+    from cadlib.evaluation.model_outputs import model_outputs  # noqa: PLC0415
 
-    rejected = dict[str, str]()
-    readable_features = cached_features(model_beside(model), table, progress, rejected)
+    outputs = model_outputs(model_beside(model), table, progress, skip_unreadable=True)
+    outputs.check_any()
+    # An image that cannot be read has no place.
     places = np.full((len(table), 2), np.nan, np.float32)
-    unreadable = table["image"].isin(rejected).to_numpy(bool)
-    places[~unreadable] = project(readable_features.features, progress=progress)
+    places[outputs.rows] = project(outputs.features, progress=progress)
     return places
 
 
