@@ -40,8 +40,8 @@ def keep_together() -> None:
 
     The caller's own settings of these folders stay.
     """
-    # The rule of `cadlib.files.cache.cache_dir`, which is not imported: it needs numpy, and `import
-    # cadlib` is to be quick.
+    # The rule of `cadlib.files.cache.cache_dir`, which is not imported, because `import cadlib` is
+    # to be quick.
     cache = Path(os.environ.get("CADLIB_CACHE") or user_cache_path("cadlib"))
     # Without a folder each of these libraries uses a temporary folder by itself.
     if not _writable(cache):

@@ -14,16 +14,7 @@ from PIL import Image
 from cadlib.__main__ import main
 from cadlib.evaluation.cached import evaluated, evaluation_folder, read_evaluation
 from cadlib.files import cache
-from cadlib.files.cache import (
-    give_up,
-    given_up,
-    is_standing,
-    keep,
-    keep_array,
-    keep_by,
-    kept_files,
-    standing,
-)
+from cadlib.files.cache import Cache, CacheEntry, key_of
 from cadlib.images.thumbnails import thumbnail
 from cadlib.label_review import Suspects, kept
 from cadlib.label_review import keep as keep_suspects
@@ -34,6 +25,18 @@ pytestmark = pytest.mark.usefixtures("few_draws")
 
 ROOT = Path(__file__).parents[1]
 FULL = OSError(errno.ENOSPC, "No space left on device")
+
+
+def entry_of(name: str) -> CacheEntry:
+    return CacheEntry(cache.cache_dir() / "kind" / name)
+
+
+def store(entry: CacheEntry, number: int) -> None:
+    entry.write(lambda file: np.save(file, np.array([number])))
+
+
+def stored(entry: CacheEntry) -> list[int]:
+    return entry.read(np.load).tolist()
 
 
 def warnings(caplog) -> list[str]:
@@ -68,21 +71,22 @@ def unusable(request, tmp_path, monkeypatch) -> None:
 
 
 def test_a_file_is_kept_whole_and_found_again(good):
-    path = good / "kind" / "name.npy"
-    assert not is_standing(path)
-    keep_array(path, np.arange(5))
-    assert standing(path) == path
-    assert np.load(path).tolist() == [0, 1, 2, 3, 4]
-    assert kept_files(path.parent, ".npy") == [path]
-    assert not given_up()
+    entry = entry_of("name.npy")
+    assert not entry.exists()
+    assert entry.read(np.load) is None
+    store(entry, 5)
+    assert entry.place == entry.path
+    assert stored(entry) == [5]
+    assert Cache("kind", ".npy").entries() == [entry]
+    assert not cache._given_up()
 
 
 def test_what_cannot_be_kept_stands_in_a_temporary_folder_with_one_warning(unusable, caplog):
-    paths = [cache.cache_dir() / "kind" / f"{number}.npy" for number in range(3)]
-    for number, path in enumerate(paths):
-        keep_array(path, np.array([number]))
-    assert [np.load(standing(path)).tolist() for path in paths] == [[0], [1], [2]]
-    assert kept_files(paths[0].parent, ".npy") == [standing(path) for path in paths]
+    entries = [entry_of(f"{number}.npy") for number in range(3)]
+    for number, entry in enumerate(entries):
+        store(entry, number)
+    assert [stored(entry) for entry in entries] == [[0], [1], [2]]
+    assert Cache("kind", ".npy").entries() == entries
     assert len(warnings(caplog)) == 1
     assert str(cache.cache_dir()) in warnings(caplog)[0]
     assert not list(Path.cwd().glob("~"))
@@ -95,23 +99,31 @@ def test_without_a_temporary_folder_the_work_goes_on_with_one_warning(
         raise FULL
 
     monkeypatch.setattr(cache.tempfile, "mkdtemp", refuse)
-    path = cache.cache_dir() / "kind" / "name.npy"
+    entry = entry_of("name.npy")
     for _ in range(2):
-        assert not keep_by(path, lambda place: place.write_bytes(b""))
-        assert not is_standing(path)
-    assert kept_files(path.parent, ".npy") == []
+        assert not entry.make(lambda place: place.write_bytes(b""))
+        assert not entry.exists()
+    assert Cache("kind", ".npy").entries() == []
     assert len(warnings(caplog)) == 1
 
 
 def test_what_was_kept_before_the_disk_was_full_is_still_read(good, caplog):
-    before, after = good / "before.npy", good / "after.npy"
-    keep_array(before, np.array([1]))
-    give_up(FULL)
-    keep_array(after, np.array([2]))
-    assert standing(before) == before
-    assert standing(after) != after
-    assert kept_files(good, ".npy") == sorted([before, standing(after)])
+    before, after = entry_of("before.npy"), entry_of("after.npy")
+    store(before, 1)
+    cache._give_up(FULL)
+    store(after, 2)
+    assert before.place == before.path
+    assert after.place != after.path
+    assert Cache("kind", ".npy").entries() == [after, before]
+    assert [stored(before), stored(after)] == [[1], [2]]
     assert "No space left on device" in warnings(caplog)[0]
+
+
+def test_an_entry_too_large_for_a_temporary_folder_is_not_written_there(unusable, caplog):
+    entry = entry_of("large.npy")
+    assert not entry.make(lambda place: place.write_bytes(b""), elsewhere=False)
+    assert not entry.exists()
+    assert len(warnings(caplog)) == 1
 
 
 def test_a_disk_that_fills_up_while_a_file_is_written_leaves_no_half_of_it(good, caplog):
@@ -123,9 +135,10 @@ def test_a_disk_that_fills_up_while_a_file_is_written_leaves_no_half_of_it(good,
         if len(attempts) == 1:
             raise FULL
 
-    keep(good / "name.bin", write)
+    entry = entry_of("name.bin")
+    entry.write(write)
     assert list(good.rglob("*.*")) == []
-    assert standing(good / "name.bin").read_bytes() == b"half"
+    assert entry.read(Path.read_bytes) == b"half"
     assert len(warnings(caplog)) == 1
 
 
@@ -134,9 +147,42 @@ def test_a_stop_while_a_file_is_written_is_no_reason_to_give_up(good):
         raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        keep(good / "name.bin", stop)
+        entry_of("name.bin").write(stop)
     assert list(good.rglob("*.*")) == []
-    assert not given_up()
+    assert not cache._given_up()
+
+
+@pytest.mark.parametrize("content", [b"", b"no array", b"PK\3\4 no archive"])
+def test_a_damaged_file_counts_as_missing_and_is_named(good, caplog, content):
+    entry = entry_of("name.npz")
+    entry.write(lambda file: file.write(content))
+
+    def read(place):
+        with place.open("rb") as file:
+            return np.load(file)
+
+    assert entry.read(read) is None
+    assert f"{entry.path} is damaged" in caplog.text
+
+
+def test_a_private_entry_is_for_this_user_alone(good):
+    entry = Cache("kind", ".bin", spread=True, private=True).entry("name")
+    entry.write(lambda file: file.write(b"content"))
+    assert entry.path.stat().st_mode & 0o077 == 0
+    assert entry.path.parent.name == entry.path.stem[:2]
+
+
+def test_other_facts_are_another_entry(good):
+    keys = {
+        key_of("ab"),
+        key_of(b"ab"),
+        key_of("a", "b"),
+        key_of(b"a", b"b"),
+        key_of(np.arange(6).data),
+        key_of(np.arange(7).data),
+    }
+    assert len(keys) == 6
+    assert key_of(np.arange(6).data) == key_of(np.arange(6).data)
 
 
 def test_a_tilde_in_the_variable_is_the_home_folder(monkeypatch, tmp_path):
@@ -146,13 +192,18 @@ def test_a_tilde_in_the_variable_is_the_home_folder(monkeypatch, tmp_path):
 
 
 def test_the_temporary_folder_is_removed_at_the_end(tmp_path):
-    code = "from cadlib.files.cache import *; p = cache_dir() / 'a.npy'; keep_array(p, np.zeros(1)); print(standing(p))"
+    code = (
+        "from cadlib.files.cache import CacheEntry, cache_dir\n"
+        "entry = CacheEntry(cache_dir() / 'a.bin')\n"
+        "entry.write(lambda file: file.write(b'a'))\n"
+        "print(entry.place)"
+    )
     ended = subprocess.run(
         [sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True,
         env={**os.environ, "CADLIB_CACHE": "/proc/cadlib"},
     )  # fmt: skip
     path = Path(ended.stdout.strip())
-    assert path.name == "a.npy"
+    assert path.name == "a.bin"
     assert not path.parent.exists()
     assert ended.stderr.count("CADLIB_CACHE") == 1
 

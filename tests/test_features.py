@@ -10,6 +10,7 @@ from cadlib.errors import DatasetInvalid, ImageRejected, ModelInvalid
 from cadlib.evaluation import model_outputs as module
 from cadlib.evaluation.features import split_features
 from cadlib.evaluation.model_outputs import model_outputs
+from cadlib.files.cache import cache_dir
 from cadlib.model.neighbours import fingerprints
 from cadlib.model.record import SPLIT_FILE, read_record
 from cadlib.taxonomy import CODES
@@ -177,7 +178,7 @@ def test_a_killed_process_loses_no_more_than_a_chunk(folder, dataset, monkeypatc
     kept = []
 
     def look(what, done, total):
-        kept.append(sum(len(np.load(path)["keys"]) for path in module.cache_dir().rglob("*.npz")))
+        kept.append(sum(len(np.load(path)["keys"]) for path in cache_dir().rglob("*.npz")))
 
     model_outputs(model, dataset.table, look, batch_size=5)
     assert kept == [0, 10, 10, 20, 20, 30, 30]
@@ -204,7 +205,7 @@ def test_two_that_ask_about_the_same_images_at_once_do_not_harm_each_other(
         model_outputs(model, dataset.table, silent).features, expected, rtol=1e-6
     )
     assert sum(asked) == before
-    assert not [*module.cache_dir().rglob("*.part")]
+    assert not [*cache_dir().rglob("*.part")]
 
 
 def test_a_file_that_cannot_be_read_is_named_or_refused_and_shifts_no_other(folder, dataset):
@@ -272,3 +273,13 @@ def test_features_are_made_anew_for(folder, dataset, change):
         record=replace(model.record, **{change: value}), see=lambda pixels: see(255 - pixels)
     )
     assert not np.array_equal(model_outputs(other, dataset.table, silent).features, before)
+
+
+def test_a_damaged_file_of_outputs_is_computed_again(folder, dataset):
+    model, asked = counting(folder)
+    before = model_outputs(model, dataset.table, silent)
+    [path] = cache_dir().rglob("*.npz")
+    path.write_bytes(path.read_bytes()[:1000])
+    again = model_outputs(model, dataset.table, silent)
+    np.testing.assert_array_equal(again.features, before.features)
+    assert sum(asked) == 64

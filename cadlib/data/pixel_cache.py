@@ -7,7 +7,6 @@ images of 176 px are 46 GB.
 """
 
 import errno
-import hashlib
 import io
 import os
 import shutil
@@ -21,11 +20,13 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from cadlib.errors import DatasetInvalid, ImageRejected
-from cadlib.files.cache import cache_dir, file_facts, give_up, given_up, is_standing
+from cadlib.files.cache import Cache, CacheEntry, file_facts
 from cadlib.images import read_image
 from cadlib.images.preprocess import REDUCING_GAP, InputSpec, to_pixels
 from cadlib.progress import Progress, no_progress
 from cadlib.thread_pool import map_ahead
+
+_PIXELS = Cache("pixels", ".npy")
 
 
 @dataclass(frozen=True)
@@ -129,26 +130,28 @@ def cached_pixels(
     they are read. Raise ImageRejected for an unreadable file; without a cache this happens when the
     image is read.
     """
-    pixels = _pixels(table, spec)
-    if is_standing(pixels.path):
+    entry = _entry(table, spec)
+    pixels = _pixels(entry, table, spec)
+    if entry.exists():
         return pixels
-    if not given_up():
-        try:
-            _make(pixels, table["path"].tolist(), spec, progress)
-        except OSError as error:
-            give_up(error)
-        else:
-            return pixels
+    sources = table["path"].tolist()
+
+    def make(path: Path) -> None:
+        _make(path, pixels, sources, spec, progress)
+
+    # A temporary folder is often in memory, and too small for pixels.
+    if entry.make(make, elsewhere=False):
+        return pixels
     return DecodedPixels(pixels.path, pixels.shape, tuple(table["path"]), spec)
 
 
 def _make(
+    path: Path,
     pixels: Pixels,
     sources: list[str],
     spec: InputSpec,
     progress: Progress,
 ) -> None:
-    path = pixels.path
     path.parent.mkdir(parents=True, exist_ok=True)
     aside = path.with_suffix(".part")
     try:
@@ -165,25 +168,23 @@ def _make(
 def found_pixels(table: pd.DataFrame, spec: InputSpec) -> Pixels | None:
     """Return the pixels if they are in the cache, else None; None too if a file is missing."""
     try:
-        pixels = _pixels(table, spec)
+        entry = _entry(table, spec)
     except OSError:
         return None
-    return pixels if is_standing(pixels.path) else None
+    if not entry.exists():
+        return None
+    return _pixels(entry, table, spec)
 
 
-def _pixels(table: pd.DataFrame, spec: InputSpec) -> Pixels:
-    fingerprint = _fingerprint(table["path"], spec)
-    path = cache_dir() / "pixels" / f"{fingerprint}.npy"
+def _pixels(entry: CacheEntry, table: pd.DataFrame, spec: InputSpec) -> Pixels:
     shape = (len(table), spec.size_px, spec.size_px, 3)
-    return Pixels(path, shape)
+    return Pixels(entry.path, shape)
 
 
-def _fingerprint(paths: pd.Series, spec: InputSpec) -> str:
-    settings = (spec.size_px, spec.interpolation, REDUCING_GAP)
-    digest = hashlib.sha256(repr(settings).encode())
-    for path in paths:
-        digest.update(file_facts(path))
-    return digest.hexdigest()[:32]
+def _entry(table: pd.DataFrame, spec: InputSpec) -> CacheEntry:
+    """Return the entry of the images of a table; raise OSError if a file is missing."""
+    files = [file_facts(path) for path in table["path"]]
+    return _PIXELS.entry(spec.size_px, spec.interpolation, REDUCING_GAP, *files)
 
 
 def _fill(

@@ -5,7 +5,6 @@ a model would be measured on lesions of its training set.
 """
 
 import csv
-import logging
 import os
 import time
 from io import TextIOWrapper
@@ -24,7 +23,7 @@ from scipy.sparse.csgraph import connected_components
 from cadlib import images
 from cadlib.data.layouts.table_file import read_csv
 from cadlib.errors import DatasetInvalid, ImageRejected
-from cadlib.files.cache import READING, cache_dir, keep, standing
+from cadlib.files.cache import READING, CacheEntry, cache_dir
 from cadlib.files.spreadsheets import original_cell, safe_table
 from cadlib.progress import Progress, no_progress
 from cadlib.thread_pool import map_ahead
@@ -35,7 +34,6 @@ NEAR_DUPLICATE_BITS = 2
 KEEP_SECONDS = 120
 """Interval at which the hashes computed so far are written to disk."""
 
-_log = logging.getLogger(__name__)
 
 _CachedHashes = dict[str, tuple[str, int]]
 """Path -> (stamp of the file, hash)."""
@@ -55,8 +53,8 @@ def perceptual_hashes(
     cache folder every few minutes, and also when this function is interrupted. They are reused
     while path, size and modification time of a file stay the same.
     """
-    cache = cache_dir() / "perceptual-hashes.csv"
-    hashes = _read_cache(cache)
+    cache = CacheEntry(cache_dir() / "perceptual-hashes.csv")
+    hashes = cache.read(_read_hashes) or {}
     stamps = {path: _stamp(path) for path in table["path"]}
     todo = [path for path, stamp in stamps.items() if not _is_current(hashes, path, stamp)]
     # A file that changed must not keep its former hash when it can no longer be read.
@@ -67,7 +65,7 @@ def perceptual_hashes(
     finally:
         # Also after Ctrl-C, so that the next run continues from here.
         if todo:
-            _write_cache(cache, hashes)
+            _write_hashes(cache, hashes)
     is_hashed = table["path"].isin(hashes.keys())
     paths = table["path"][is_hashed]
     values_by_row = [hashes[path][1] for path in paths]
@@ -78,7 +76,7 @@ def _hash_files(
     todo: list[str],
     stamps: dict[str, str],
     hashes: _CachedHashes,
-    cache: Path,
+    cache: CacheEntry,
     progress: Progress,
     workers: int | None,
 ) -> None:
@@ -92,7 +90,7 @@ def _hash_files(
             hashes[path] = (stamps[path], value)
         # A killed process does not reach the final write of the caller.
         if time.monotonic() - last_write > KEEP_SECONDS:
-            _write_cache(cache, hashes)
+            _write_hashes(cache, hashes)
             last_write = time.monotonic()
         progress("hashing images", done, len(stamps))
 
@@ -367,25 +365,16 @@ def _stamp(path: str) -> str:
     return f"{READING} {facts.st_size} {facts.st_mtime_ns}"
 
 
-def _read_cache(cache: Path) -> _CachedHashes:
-    """Return the hashes of earlier runs; empty where the cache has nothing usable."""
+def _read_hashes(place: Path) -> _CachedHashes:
+    """Return the hashes of earlier runs."""
     hashes = {}
-    try:
-        with standing(cache).open(encoding="utf-8", newline="") as file:
-            for path, stamp, value in csv.reader(file):
-                hashes[path] = (stamp, int(value, 16))
-    except OSError:
-        # The cache is missing or cannot be read.
-        return {}
-    except (ValueError, csv.Error) as error:
-        _log.warning(
-            "Expected perceptual hashes in %s (%s); they are computed again.", cache, error
-        )
-        return {}
+    with place.open(encoding="utf-8", newline="") as file:
+        for path, stamp, value in csv.reader(file):
+            hashes[path] = (stamp, int(value, 16))
     return hashes
 
 
-def _write_cache(cache: Path, hashes: _CachedHashes) -> None:
+def _write_hashes(cache: CacheEntry, hashes: _CachedHashes) -> None:
     """Store the hashes for the next run."""
 
     def write(file: IO[bytes]) -> None:
@@ -396,4 +385,4 @@ def _write_cache(cache: Path, hashes: _CachedHashes) -> None:
         # Flush what the wrapper holds, and leave the file open.
         text.detach()
 
-    keep(cache, write)
+    cache.write(write)

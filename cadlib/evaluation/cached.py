@@ -7,7 +7,6 @@ A set is a data set, a split or a subset of one: any `Dataset`. Its evaluation i
 was already computed for the map, the suspects or another set is not computed again.
 """
 
-import hashlib
 import json
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -25,7 +24,7 @@ from cadlib.errors import DatasetInvalid
 from cadlib.evaluation.evaluate import data_facts, judge, subgroups
 from cadlib.evaluation.image_selection import ALL, Part
 from cadlib.evaluation.model_outputs import model_outputs
-from cadlib.files.cache import cache_dir, file_facts, is_standing, keep_by, standing
+from cadlib.files.cache import Cache, CacheEntry, file_facts
 from cadlib.metrics import classification
 from cadlib.metrics.classification import Floats, Labels
 from cadlib.metrics.model_comparison import Answers, Comparison, compare
@@ -40,6 +39,7 @@ from cadlib.taxonomy import CODES
 
 FIGURES_VERSION = 3
 """Increased with the content of metrics.json, so that an older evaluation is computed again."""
+_EVALUATIONS = Cache("evaluations")
 
 
 @dataclass(frozen=True, eq=False)
@@ -145,20 +145,17 @@ def evaluation_folder(record: ModelRecord, dataset: Dataset) -> Path:
     It changes with each image, label and weight. An image is identified by its path, its size and
     its time of change. Raise DatasetInvalid for an image that does not exist.
     """
-    model_text = f"{record.answers_sha256} {FIGURES_VERSION}"
-    model = hashlib.sha256(model_text.encode())
     # The rows have the labels; the facts of the files notice a changed image.
     row_hashes = pd.util.hash_pandas_object(dataset.table, index=False)
-    images = hashlib.sha256(row_hashes.to_numpy().tobytes())
+    rows = row_hashes.to_numpy().tobytes()
     try:
-        for path in dataset.table["path"]:
-            images.update(file_facts(path))
+        files = [file_facts(path) for path in dataset.table["path"]]
     except OSError as error:
         raise DatasetInvalid(
             f"Expected the images of {dataset.name} but {error}; open the data set again."
         ) from error
-    name = f"{model.hexdigest()[:16]}-{images.hexdigest()[:16]}"
-    return cache_dir() / "evaluations" / name
+    entry = _EVALUATIONS.entry(FIGURES_VERSION, record.answers_sha256, rows, *files)
+    return entry.path
 
 
 def make_evaluation(
@@ -190,7 +187,7 @@ def make_evaluation(
     metrics = dict(evaluation.metrics)
     metrics["gaps"] = _gaps_json(joined, progress)
     evaluation = replace(evaluation, metrics=metrics)
-    keep_by(folder, evaluation.write)
+    CacheEntry(folder).make(evaluation.write)
     # From the text of the file, so that they are the same as those of `read_evaluation`.
     figures = json.loads(metrics_json(metrics))
     return replace(joined, figures=figures, name=folder.name)
@@ -207,13 +204,14 @@ def read_evaluation(
     `part` says how these images were selected: the same images under another name share one
     evaluation. Raise DatasetInvalid for a file that cannot be used.
     """
-    if not is_standing(folder / METRICS_FILE):
+    entry = CacheEntry(folder / METRICS_FILE)
+    if not entry.exists():
         return None
-    folder = standing(folder / METRICS_FILE).parent
-    figures = read_json(folder / METRICS_FILE)
+    place = entry.place.parent
+    figures = read_json(place / METRICS_FILE)
     n_images = figures["data"]["images"]
     figures["data"] = data_facts(dataset, n_images, part)
-    predictions = read_predictions(folder / PREDICTIONS_FILE)
+    predictions = read_predictions(place / PREDICTIONS_FILE)
     joined = _joined(dataset, predictions, figures, record)
     return replace(joined, name=folder.name)
 

@@ -6,7 +6,6 @@ it (Poličar, Stražar and Zupan, J. Stat. Softw. 109 (2024) 3), on the first pr
 axes, the distance between remote groups and the size of a group do not.
 """
 
-import hashlib
 from itertools import count
 from typing import Any, Final
 
@@ -14,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cadlib.errors import DatasetInvalid
-from cadlib.files.cache import cache_dir, is_standing, keep_array, standing
+from cadlib.files.cache import Cache
 from cadlib.progress import Progress, no_progress
 
 Features = NDArray[np.float32]
@@ -23,6 +22,7 @@ FITTED_AT_MOST: Final = 30_000
 FEWEST: Final = 10
 METHOD: Final = "openTSNE 1"
 """Part of a map's name on disk: change it with anything that changes a map."""
+_MAPS: Final = Cache("maps", ".npy")
 _COMPONENTS: Final = 50
 _PERPLEXITY: Final = 30
 _STEPS: Final = 250
@@ -46,12 +46,13 @@ def project(
     images are the same, and ValueError for arrays that are no features.
     """
     _check(features)
-    path = cache_dir() / "maps" / f"{_fingerprint(features, seed)}.npy"
-    if is_standing(path):
-        cached: Features = np.load(standing(path), allow_pickle=False)
+    contiguous = np.ascontiguousarray(features)
+    entry = _MAPS.entry(METHOD, seed, FITTED_AT_MOST, features.shape, contiguous.data)
+    cached: Features | None = entry.read(lambda place: np.load(place, allow_pickle=False))
+    if cached is not None:
         return cached
     places = tsne(features, seed, progress)
-    keep_array(path, places)
+    entry.write(lambda file: np.save(file, places, allow_pickle=False))
     return places
 
 
@@ -143,11 +144,3 @@ def _check(features: Features) -> None:
         raise DatasetInvalid(
             "Expected images that differ but a model sees the same in all of them; choose others."
         )
-
-
-def _fingerprint(features: Features, seed: int) -> str:
-    settings = (METHOD, seed, FITTED_AT_MOST, features.shape)
-    digest = hashlib.sha256(repr(settings).encode())
-    contiguous = np.ascontiguousarray(features)
-    digest.update(contiguous.data)
-    return digest.hexdigest()[:32]

@@ -4,12 +4,11 @@ This is the one way to run a model on many files: evaluations, maps, label revie
 share the outputs of an image. They are cached on disk, for each image and network.
 """
 
-import hashlib
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
-from typing import IO, Any, NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import onnxruntime
@@ -18,7 +17,7 @@ from numpy.typing import NDArray
 
 from cadlib.data.pixel_cache import found_pixels
 from cadlib.errors import DatasetInvalid, ImageRejected
-from cadlib.files.cache import cache_dir, file_facts, keep, kept_files
+from cadlib.files.cache import Cache, file_facts, key_of
 from cadlib.images import read_image
 from cadlib.images.preprocess import REDUCING_GAP, InputSpec, to_pixels
 from cadlib.model.model import Model
@@ -129,7 +128,7 @@ def model_outputs(
     `TableOutputs.rejected` instead.
     """
     keys, rejections = _keys(table["path"])
-    store = _Store(_folder(model))
+    store = _Store(_cache(model))
     store.read(set(keys.values()))
     missing = [row for row, key in keys.items() if key not in store.outputs]
     total = len(table)
@@ -165,18 +164,17 @@ def _keys(paths: "pd.Series[str]") -> tuple[dict[int, bytes], dict[int, ImageRej
                 f"{Path(path).name} could not be read: {reason}. Check the disk or the network."
             )
         else:
-            digest = hashlib.sha256(facts)
-            keys[row] = digest.hexdigest().encode()
+            keys[row] = key_of(facts).encode()
     return keys, rejections
 
 
-def _folder(model: Model) -> Path:
-    """Return the folder of a model's outputs.
+def _cache(model: Model) -> Cache:
+    """Return the cache of a model's outputs.
 
-    Its name is a digest of the network, of the library that runs it and of how it reads a file.
+    Its name depends on the network, the library that runs it and the way it reads a file.
     """
     record = model.record
-    facts = (
+    network = key_of(
         _FORMAT,
         record.onnx_sha256,
         record.weights_sha256,
@@ -185,8 +183,7 @@ def _folder(model: Model) -> Path:
         REDUCING_GAP,
         appearance.N_FIGURES,
     )
-    digest = hashlib.sha256(repr(facts).encode()).hexdigest()
-    return cache_dir() / "outputs" / digest[:32]
+    return Cache(f"outputs/{network}", ".npz")
 
 
 def _batches(
@@ -282,26 +279,17 @@ class _Store:
     `outputs` are those that were read or added.
     """
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, cache: Cache) -> None:
         self.outputs: _Outputs = {}
-        self._folder = folder
+        self._cache = cache
         # Those of `outputs` that are not on disk yet.
         self._fresh: _Outputs = {}
 
     def read(self, keys: set[bytes]) -> None:
         """Read the outputs of these images, as far as they are on disk."""
-        for path in kept_files(self._folder, ".npz"):
-            with np.load(path, allow_pickle=False) as chunk:
-                chunk_keys = chunk["keys"].tolist()
-                wanted = [(row, key) for row, key in enumerate(chunk_keys) if key in keys]
-                # Other arrays of the file are only read for images of this table.
-                if not wanted:
-                    continue
-                # Each access to the file reads a whole array.
-                arrays = [chunk[name] for name in _ARRAYS]
-            for row, key in wanted:
-                values = [array[row] for array in arrays]
-                self.outputs[key] = _Output(*values)
+        for entry in self._cache.entries():
+            outputs = entry.read(lambda place: _read(place, keys))
+            self.outputs |= outputs or {}
 
     def add(self, outputs: _Outputs) -> None:
         """Add outputs, and write to disk when there are CHUNK_SIZE that are not there yet."""
@@ -317,10 +305,24 @@ class _Store:
         keys = np.array(list(self._fresh))
         arrays = _stacked(list(self._fresh.values()))
         # Named by its images, so that two processes write the same file or different ones.
-        digest = hashlib.sha256(keys.tobytes()).hexdigest()
-
-        def write(file: IO[bytes]) -> None:
-            np.savez(file, keys=keys, **arrays)
-
-        keep(self._folder / f"{digest[:32]}.npz", write)
+        entry = self._cache.entry(keys.tobytes())
+        entry.write(lambda file: np.savez(file, keys=keys, **arrays))
         self._fresh = {}
+
+
+def _read(place: Path, keys: set[bytes]) -> _Outputs:
+    """Return the outputs in a file for these images."""
+    # np.load leaves a damaged file open that it has opened itself.
+    with place.open("rb") as file, np.load(file, allow_pickle=False) as chunk:
+        chunk_keys = chunk["keys"].tolist()
+        wanted = [(row, key) for row, key in enumerate(chunk_keys) if key in keys]
+        # Other arrays of the file are only read for images of this table.
+        if not wanted:
+            return {}
+        # Each access to the file reads a whole array.
+        arrays = [chunk[name] for name in _ARRAYS]
+    outputs: _Outputs = {}
+    for row, key in wanted:
+        values = [array[row] for array in arrays]
+        outputs[key] = _Output(*values)
+    return outputs

@@ -1,13 +1,29 @@
 """Stores derived files that may be deleted at any time.
 
-Derived files are decoded pixels, hashes, features, maps and suspects. A cache may be missing,
-read-only, full, or not a folder at all. Modules store files with `keep` or `keep_by` and find them
-with `standing`. Where the cache folder cannot be written, one warning reports it, and a temporary
-folder replaces it until the process ends. Files in the cache folder are still read.
+Every kind of entry, below the cache folder:
+
+| entry | content | its name depends on |
+| --- | --- | --- |
+| `pixels/*.npy` | decoded images at the input size of a model | image files, input size |
+| `perceptual-hashes.csv` | hash of each image file | nothing; a line has path, size and time |
+| `outputs/…/*.npz` | outputs of a network for images | network, its runtime, input; image files |
+| `evaluations/…/` | predictions.csv and metrics.json | deciding fields; table; image files |
+| `maps/*.npy` | places of images on a map | features, seed, method |
+| `suspects/*.json` | findings of label review | model id; table |
+| `thumbnails/…/*.jpg` | a small image | image file, its side |
+
+An image file counts by its path, its size and its time of change: see `file_facts`.
+
+A `Cache` holds the entries of one kind. A cache may be missing, read-only, full, or not a folder at
+all. Where the cache folder cannot be written, one warning reports it, and a temporary folder
+replaces it until the process ends. Files in the cache folder are still read. An entry is written
+whole or not at all, and a damaged one counts as missing.
 """
 
 import atexit
+import csv
 import errno
+import hashlib
 import logging
 import os
 import shutil
@@ -15,11 +31,11 @@ import tempfile
 import threading
 from collections.abc import Callable
 from contextlib import suppress
+from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, TypeVar
+from zipfile import BadZipFile
 
-import numpy as np
-from numpy.typing import NDArray
 from platformdirs import user_cache_path
 
 READING = 2
@@ -28,6 +44,10 @@ READING = 2
 It is raised whenever images are read in another way, or others are refused. Files derived before
 are then derived again.
 """
+Content = TypeVar("Content")
+# What readers of text, tables and arrays raise for a file that is damaged.
+_DAMAGED = (ValueError, KeyError, EOFError, csv.Error, BadZipFile)
+_OWNER_ONLY = 0o600
 _log = logging.getLogger(__name__)
 _stand_ins: dict[Path, Path | None] = {}
 """Cache folder that cannot be written -> temporary folder; None if that failed as well."""
@@ -56,78 +76,154 @@ def file_facts(path: str | os.PathLike[str]) -> bytes:
     return line.encode()
 
 
-def standing(path: Path) -> Path:
-    """Return the present place of a cache file: in the temporary folder, else at its path."""
-    replacement = _stand_in(path)
-    if replacement is None or not replacement.exists():
-        return path
-    # A file in the temporary folder is the newer one.
-    return replacement
+def key_of(*facts: object) -> str:
+    """Return a digest of facts, 32 hexadecimal digits.
 
+    Bytes and the data of arrays count by their content, everything else by its repr.
 
-def is_standing(path: Path) -> bool:
-    """Return whether a file of the cache exists in either place."""
-    # Path.exists raises where a folder above is not accessible.
-    return os.path.exists(standing(path))  # noqa: PTH110
+    Example:
+        >>> key_of("openTSNE 1", 0)
+        '829933de02807cd63a2c8da39f99650d'
 
-
-def kept_files(folder: Path, suffix: str) -> list[Path]:
-    """Return the files with a suffix in a folder of the cache, in both places, sorted by path."""
-    files: list[Path] = []
-    for place in (folder, _stand_in(folder)):
-        if place is None:
-            continue
-        # The folder is missing where nothing was stored, or it cannot be read.
-        with suppress(OSError):
-            files += [place / name for name in os.listdir(place) if name.endswith(suffix)]  # noqa: PTH208
-    return sorted(files)
-
-
-def keep_array(path: Path, array: NDArray[Any]) -> None:
-    """Write an array as a .npy file, as `keep` does."""
-    keep(path, lambda file: np.save(file, array, allow_pickle=False))
-
-
-def keep(path: Path, write: Callable[[IO[bytes]], object]) -> None:
-    """Write a file of the cache, whole or not at all.
-
-    Another process may read it, or write the same file. Where it cannot be written, the work
-    continues without it: see `keep_by`.
     """
-    keep_by(path, lambda place: _write_whole(place, write))
+    digest = hashlib.sha256()
+    for fact in facts:
+        content = _content(fact)
+        # With the length, two lists of facts cannot run into the same bytes.
+        digest.update(content.nbytes.to_bytes(8))
+        digest.update(content)
+    return digest.hexdigest()[:32]
 
 
-def keep_by(path: Path, write: Callable[[Path], object]) -> bool:
-    """Store a file or folder of the cache by a function that writes to a path.
+def _content(fact: object) -> memoryview:
+    if isinstance(fact, bytes | memoryview):
+        return memoryview(fact)
+    text = repr(fact)
+    return memoryview(text.encode())
 
-    The function may raise OSError. Where that fails, warn once and write it to a temporary folder.
-    Return false where that fails too.
+
+@dataclass(frozen=True)
+class Cache:
+    """The entries of one kind: files with `suffix`, or folders without one.
+
+    `kind` is the name of their folder. `spread` puts them into one of 256 folders each, for half a
+    million of them. `private` entries can be read by this user alone.
+
+    Example:
+        >>> entry = Cache("maps", ".npy").entry("openTSNE 1", 0)
+        >>> entry.path.relative_to(cache_dir()).as_posix()
+        'maps/829933de02807cd63a2c8da39f99650d.npy'
+
     """
-    if not given_up():
+
+    kind: str
+    suffix: str = ""
+    spread: bool = False
+    private: bool = False
+
+    def entry(self, *facts: object) -> "CacheEntry":
+        """Return the entry that these facts name, as `key_of` does, whether it exists or not."""
+        key = key_of(*facts)
+        folder = self._folder
+        if self.spread:
+            folder = folder / key[:2]
+        return CacheEntry(folder / f"{key}{self.suffix}", self.private)
+
+    def entries(self) -> "list[CacheEntry]":
+        """Return the entries that exist, sorted by name; not of a kind that is `spread`."""
+        names: set[str] = set()
+        for place in (self._folder, _stand_in(self._folder)):
+            if place is None:
+                continue
+            # The folder is missing where nothing was stored, or it cannot be read.
+            with suppress(OSError):
+                names.update(os.listdir(place))  # noqa: PTH208
+        files = sorted(name for name in names if name.endswith(self.suffix))
+        return [CacheEntry(self._folder / name, self.private) for name in files]
+
+    @property
+    def _folder(self) -> Path:
+        return cache_dir() / self.kind
+
+
+@dataclass(frozen=True)
+class CacheEntry:
+    """A file or folder of the cache, whether it exists or not, at its `path` in the cache folder."""
+
+    path: Path
+    private: bool = False
+
+    @property
+    def place(self) -> Path:
+        """Return where the entry is now: in the temporary folder, else at its path."""
+        replacement = _stand_in(self.path)
+        if replacement is None or not replacement.exists():
+            return self.path
+        # A file in the temporary folder is the newer one.
+        return replacement
+
+    def exists(self) -> bool:
+        """Return whether the entry exists in either place."""
+        # Path.exists raises where a folder above is not accessible.
+        return os.path.exists(self.place)  # noqa: PTH110
+
+    def read(self, read: Callable[[Path], Content]) -> Content | None:
+        """Return what a function reads from the entry; None where it is missing or damaged.
+
+        The function may raise OSError, and ValueError for damage, which is logged.
+        """
         try:
-            _check_home()
-            write(path)
-        except OSError as error:
-            give_up(error)
-        else:
-            return True
-    replacement = _stand_in(path)
-    if replacement is None:
-        return False
-    try:
-        write(replacement)
-    except OSError:
-        # The warning was shown when the cache folder failed.
-        return False
-    return True
+            return read(self.place)
+        except OSError:
+            # The entry is missing or cannot be read.
+            return None
+        except _DAMAGED as error:
+            _log.warning(
+                "The cache file %s is damaged (%s); its content is computed again.",
+                self.path,
+                error,
+            )
+            return None
+
+    def write(self, write: Callable[[IO[bytes]], object]) -> None:
+        """Write a file, whole or not at all.
+
+        Another process may read it, or write the same file. Where it cannot be written, the work
+        continues without it: see `make`.
+        """
+        self.make(lambda place: _write_whole(place, write, self.private))
+
+    def make(self, make: Callable[[Path], object], *, elsewhere: bool = True) -> bool:
+        """Store a file or folder by a function that writes to a path, whole or not at all.
+
+        The function may raise OSError. Where that fails, warn once and write it to a temporary
+        folder, but not if it is too large to be `elsewhere`. Return false where that fails too.
+        """
+        if not _given_up():
+            try:
+                _check_home()
+                make(self.path)
+            except OSError as error:
+                _give_up(error)
+            else:
+                return True
+        replacement = _stand_in(self.path)
+        if replacement is None or not elsewhere:
+            return False
+        try:
+            make(replacement)
+        except OSError:
+            # The warning was shown when the cache folder failed.
+            return False
+        return True
 
 
-def given_up() -> bool:
+def _given_up() -> bool:
     """Return whether the cache folder could not be written in this process."""
     return _absolute(cache_dir()) in _stand_ins
 
 
-def give_up(error: OSError) -> None:
+def _give_up(error: OSError) -> None:
     """Stop writing into the cache folder in this process, and warn once."""
     folder = _absolute(cache_dir())
     with _guard:
@@ -145,12 +241,14 @@ def give_up(error: OSError) -> None:
     )
 
 
-def _write_whole(path: Path, write: Callable[[IO[bytes]], object]) -> None:
+def _write_whole(path: Path, write: Callable[[IO[bytes]], object], private: bool) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     writer = f"{os.getpid()}-{threading.get_ident()}"
     partial = path.with_suffix(f".{writer}.part")
     try:
         with partial.open("wb") as file:
+            if private:
+                partial.chmod(_OWNER_ONLY)
             write(file)
         partial.replace(path)
     except BaseException:

@@ -1,16 +1,14 @@
 """Holds the lists of findings as table, as CSV and cached."""
 
-import hashlib
 import json
 from dataclasses import dataclass
 from io import StringIO
 from pathlib import Path
-from tempfile import NamedTemporaryFile
 
 import pandas as pd
 
 from cadlib.data.dataset import Dataset
-from cadlib.files.cache import cache_dir, keep_by, standing
+from cadlib.files.cache import Cache, CacheEntry
 from cadlib.files.spreadsheets import safe_table
 from cadlib.metrics.partial_labels import label_words
 
@@ -41,7 +39,9 @@ COLUMNS = {
     "score": "float64",
     "why": "str",
 }
-_FORMAT = 1
+_FORMAT = 2
+"""Part of a file's name: raise it when what is stored changes."""
+_LISTS = Cache("suspects", ".json", private=True)
 
 
 @dataclass(frozen=True, eq=False)
@@ -128,7 +128,6 @@ def findings(rows: list[dict[str, object]]) -> pd.DataFrame:
 def keep(suspects: Suspects, dataset: Dataset) -> None:
     """Write the lists into the cache."""
     content = {
-        "format": _FORMAT,
         "dataset": suspects.dataset,
         "model_id": suspects.model_id,
         "created": suspects.created,
@@ -136,15 +135,9 @@ def keep(suspects: Suspects, dataset: Dataset) -> None:
         "judged": suspects.judged,
         "table": suspects.table.to_csv(index=False),
     }
-
-    def write(path: Path) -> None:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with NamedTemporaryFile("w", encoding="utf-8", dir=path.parent, delete=False) as temporary:
-            json.dump(content, temporary)
-        # Another process may read the file, so it is replaced as a whole.
-        Path(temporary.name).replace(path)
-
-    keep_by(kept_at(dataset, suspects.model_id), write)
+    text = json.dumps(content)
+    entry = _entry(dataset, suspects.model_id)
+    entry.write(lambda file: file.write(text.encode()))
 
 
 def kept(dataset: Dataset, model_id: str) -> Suspects | None:
@@ -152,27 +145,27 @@ def kept(dataset: Dataset, model_id: str) -> Suspects | None:
 
     Lists of the data set before a change do not count.
     """
-    try:
-        path = standing(kept_at(dataset, model_id))
-        text = path.read_text(encoding="utf-8")
-    except OSError:  # there are none, or the cache cannot be read
-        return None
+    return _entry(dataset, model_id).read(_read)
+
+
+def kept_at(dataset: Dataset, model_id: str) -> Path:
+    """Return the path of the lists, which changes with each image, label and lesion."""
+    return _entry(dataset, model_id).path
+
+
+def _read(place: Path) -> Suspects:
+    text = place.read_text(encoding="utf-8")
     content = json.loads(text)
-    if content.pop("format") != _FORMAT:
-        return None
     csv = StringIO(content.pop("table"))
     table = pd.read_csv(csv, dtype=COLUMNS)
     return Suspects(table=table, **content)
 
 
-def kept_at(dataset: Dataset, model_id: str) -> Path:
-    """Return the path of the lists, which changes with each image, label and lesion."""
+def _entry(dataset: Dataset, model_id: str) -> CacheEntry:
     columns = dataset.table[
         ["image", "path", "diagnosis", "lesion_id", "lesion_group", "width_px", "height_px"]
     ]
     # An image without a diagnosis may have the label malignant or benign.
     columns = columns.assign(diagnosis=label_words(dataset.table))
     row_hashes = pd.util.hash_pandas_object(columns, index=False)
-    digest = hashlib.sha256(model_id.encode())
-    digest.update(row_hashes.to_numpy().tobytes())
-    return cache_dir() / "suspects" / f"{digest.hexdigest()[:32]}.json"
+    return _LISTS.entry(_FORMAT, model_id, row_hashes.to_numpy().tobytes())

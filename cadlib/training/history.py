@@ -6,10 +6,9 @@ The file has one JSON line an epoch.
 import json
 from collections.abc import Callable
 from pathlib import Path
-from typing import IO
 
 from cadlib.errors import TrainingFailed
-from cadlib.files.cache import keep
+from cadlib.files.replace import replace_files
 
 
 def cut(path: Path, epochs: int, say: Callable[[str], None]) -> None:
@@ -34,11 +33,7 @@ def cut(path: Path, epochs: int, say: Callable[[str], None]) -> None:
         elif epoch <= epochs:
             complete = line if line.endswith(b"\n") else line + b"\n"
             earlier.append(complete)
-
-    def write(file: IO[bytes]) -> None:
-        file.writelines(earlier)
-
-    keep(path, write)
+    replace_files(path.parent, {path.name: b"".join(earlier)})
 
 
 def _epoch_of(line: bytes) -> int | None:

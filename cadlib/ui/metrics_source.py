@@ -14,7 +14,7 @@ import streamlit as st
 from cadlib import command_hints, jobs
 from cadlib.data.subsets import list_subsets, read_subset
 from cadlib.errors import CadError, DatasetInvalid
-from cadlib.files.cache import standing
+from cadlib.files.cache import CacheEntry
 from cadlib.metrics.image_counts import Counts
 from cadlib.model import record
 from cadlib.model.audit_result import role_of
@@ -210,7 +210,7 @@ def _work(folder: Path, model: ModelRecord, data: "Dataset") -> "Callable[[Progr
 def _written(folder: Path) -> float:
     """Return when the evaluation in a folder was written, 0 where there is none."""
     try:
-        return standing(folder / record.METRICS_FILE).stat().st_mtime
+        return CacheEntry(folder / record.METRICS_FILE).place.stat().st_mtime
     except OSError:
         return 0.0
 

@@ -14,7 +14,7 @@ from cadlib.data.predictions_csv import PREDICTIONS_FILE, read_predictions, read
 from cadlib.errors import CadError
 from cadlib.evaluation.cached import evaluation_folder
 from cadlib.evaluation.catalogue import Catalogue, described
-from cadlib.files.cache import cache_dir, is_standing, standing
+from cadlib.files.cache import CacheEntry, cache_dir
 from cadlib.model.record import ModelRecord, find_model, read_record
 from cadlib.model.split import own_split
 from cadlib.taxonomy import UNKNOWN
@@ -35,8 +35,9 @@ def catalogue_of(dataset: Dataset, record: ModelRecord | None) -> Catalogue:
         written = 0.0
         folder = answers_folder(dataset, record)
         if folder:
-            predictions = standing(folder / PREDICTIONS_FILE)
-            if is_standing(predictions):
+            entry = CacheEntry(folder / PREDICTIONS_FILE)
+            predictions = entry.place
+            if entry.exists():
                 written = predictions.stat().st_mtime
         return _catalogue(dataset, record.name, record.model_id, predictions, written)
 
