@@ -199,10 +199,13 @@ def assess(
     source: Source,
     operating_point: str = DEFAULT_OPERATING_POINT,
     facts: PatientFacts | None = None,
+    *,
+    with_heatmap: bool = True,
 ) -> Assessment:
     """Read an image, inspect, predict, decide and explain.
 
-    Raise ImageRejected when the image cannot be read.
+    `with_heatmap=False` leaves out the heatmap, for a page that draws it later. Raise ImageRejected
+    when the image cannot be read.
     """
     image = source if isinstance(source, LesionImage) else read_image(source)
     with _BLAS.limit(limits=1, user_api="blas"):
@@ -210,9 +213,18 @@ def assess(
         quality = threads().submit(inspect, image)
         prediction = model.predict(image, facts)
         assessment = _assessment(model, image, quality.result(), prediction, operating_point)
+    if not with_heatmap:
+        return assessment
     top, _ = assessment.prediction.ranking()[0]
-    heatmap = activation_map(model, image, assessment.prediction, top)
-    return replace(assessment, heatmap=heatmap)
+    return replace(assessment, heatmap=heatmap_of(model, assessment, top))
+
+
+def heatmap_of(model: Model, assessment: Assessment, code: str) -> Heatmap:
+    """Return the Grad-CAM map of one of the eight diagnoses for an assessed image.
+
+    The network does not run again. Raise CadError when it returned NaN or infinity.
+    """
+    return activation_map(model, assessment.image, assessment.prediction, code)
 
 
 def assess_batch(
@@ -253,10 +265,15 @@ def reconsider(
     for facts that the model does not know.
     """
     prediction = model.with_facts(assessment.prediction, facts)
-    answer = _answer(model, prediction, operating_point)
-    first, _ = answer["prediction"].ranking()[0]
+    first, _ = prediction.ranking()[0]
     neighbours = assessment.neighbours and replace(assessment.neighbours, first=first)
-    return replace(assessment, **answer, neighbours=neighbours)
+    return replace(
+        assessment,
+        prediction=prediction,
+        decision=_decision(model, prediction, operating_point),
+        likely=_likely(model, prediction),
+        neighbours=neighbours,
+    )
 
 
 def _assessment(
@@ -268,27 +285,31 @@ def _assessment(
 ) -> Assessment:
     index = model.neighbours
     first, _ = prediction.ranking()[0]
-    answer = _answer(model, prediction, operating_point)
     neighbours = None
     if index:
         neighbours = index.search(prediction.features, prediction.fingerprint, first)
     return Assessment(
         image=image,
         quality=quality,
-        **answer,
+        prediction=prediction,
+        decision=_decision(model, prediction, operating_point),
+        likely=_likely(model, prediction),
         neighbours=neighbours,
         heatmap=None,
     )
 
 
-def _answer(model: Model, prediction: Prediction, operating_point: str) -> dict[str, Any]:
-    without_facts = prediction.facts is None
-    inside = model.record.conformal.of(prediction.probabilities)
-    point = model.record.operating_point(operating_point, with_facts=not without_facts)
-    decision = decide(prediction.malignant_probability, point)
-    likely = None
+def _decision(model: Model, prediction: Prediction, operating_point: str) -> Decision:
+    with_facts = prediction.facts is not None
+    point = model.record.operating_point(operating_point, with_facts=with_facts)
+    return decide(prediction.malignant_probability, point)
+
+
+def _likely(model: Model, prediction: Prediction) -> tuple[str, ...] | None:
+    """Return the diagnoses of the prediction set, the most probable first."""
     # The prediction sets were not fitted for predictions with facts.
-    if without_facts:
-        codes = [code for code, _ in prediction.ranking() if inside[CODES.index(code)]]
-        likely = tuple(codes)
-    return {"prediction": prediction, "decision": decision, "likely": likely}
+    if prediction.facts is not None:
+        return None
+    inside = model.record.conformal.of(prediction.probabilities)
+    codes = [code for code, _ in prediction.ranking() if inside[CODES.index(code)]]
+    return tuple(codes)

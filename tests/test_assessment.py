@@ -6,7 +6,14 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from cadlib.assessment import CSV_COLUMNS, assess, assess_batch, csv_row, reconsider
+from cadlib.assessment import (
+    CSV_COLUMNS,
+    assess,
+    assess_batch,
+    csv_row,
+    heatmap_of,
+    reconsider,
+)
 from cadlib.errors import ImageRejected, ModelInvalid
 from cadlib.images import read_image
 from cadlib.images.quality import LIMITS
@@ -113,6 +120,15 @@ def test_many_images_are_assessed_without_heatmaps(model, picture):
     found = assess_batch(model, images)
     assert [one.heatmap for one in found] == [None] * 3
     assert found[0].to_json()["heatmap"] is None
+
+
+def test_an_assessment_without_a_heatmap_is_the_same_and_explained_later(model, picture):
+    whole = assess(model, picture)
+    bare = assess(model, picture, with_heatmap=False)
+    assert bare.heatmap is None
+    assert csv_row("a.png", bare) == csv_row("a.png", whole)
+    later = heatmap_of(model, bare, whole.heatmap.diagnosis)
+    np.testing.assert_allclose(later.values, whole.heatmap.values, atol=1e-6)
 
 
 def test_an_operating_point_the_model_does_not_have_is_refused(model, picture):

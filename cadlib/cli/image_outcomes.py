@@ -118,12 +118,13 @@ def _explained(
     """
     from PIL import Image
 
-    from cadlib.saliency.heatmap import activation_map, overlay
+    from cadlib.assessment import heatmap_of
+    from cadlib.saliency.heatmap import overlay
 
     code, _ = assessment.prediction.ranking()[0]
     name = names.take(file.stem, f"_{assessment.image.sha256[:8]}_{code}.png")
     try:
-        heatmap = activation_map(model, assessment.image, assessment.prediction, code)
+        heatmap = heatmap_of(model, assessment, code)
         assessment = replace(assessment, heatmap=heatmap)
         Image.fromarray(overlay(assessment.image, heatmap)).save(folder / name)
     except CadError as error:

@@ -12,7 +12,7 @@ import streamlit as st
 from PIL import Image
 
 from cadlib import command_hints
-from cadlib.assessment import assess_batch
+from cadlib.assessment import assess
 from cadlib.errors import CadError, ModelInvalid
 from cadlib.images import read_image
 from cadlib.model import metrics_file, record
@@ -53,7 +53,7 @@ def load_ahead() -> None:
         loaded = _model()
         black = Image.new("RGB", _WARM_UP_SIZE_PX)
         image = read_image(black)
-        assess_batch(loaded, [image])
+        assess(loaded, image, with_heatmap=False)
 
 
 def default_model() -> str:

@@ -8,7 +8,7 @@ import streamlit as st
 from numpy.typing import NDArray
 from PIL import Image, ImageOps
 
-from cadlib.assessment import Assessment, assess_batch
+from cadlib.assessment import Assessment, assess, heatmap_of
 from cadlib.images import LesionImage, read_image
 from cadlib.images.synthetic import is_demo
 from cadlib.images.thumbnails import shrunk
@@ -30,8 +30,7 @@ _JPEG_QUALITY = 90
 
 def assessed(image: LesionImage) -> Assessment:
     """Return the model's result for an image, without saliency maps."""
-    [assessment] = assess_batch(model(), [image])
-    return assessment
+    return assess(model(), image, with_heatmap=False)
 
 
 def photograph(image: LesionImage, side_px: int = SHOWN_SIDE_PX) -> bytes:
@@ -55,7 +54,7 @@ def heatmap(assessment: Assessment, code: str, method: Method = METHODS[0]) -> H
     """Return the saliency map for one diagnosis, by the usual method or another, computed once."""
     image = assessment.image
     if method == METHODS[0]:
-        return heatmaps.activation_map(model(), image, assessment.prediction, code)
+        return heatmap_of(model(), assessment, code)
     if not method.class_specific:
         # Its map is the same for every diagnosis: one computation is enough.
         code = CODES[0]
