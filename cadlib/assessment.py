@@ -63,7 +63,7 @@ class Assessment:
 
     @property
     def warning(self) -> str:
-        """Return why no answer can rest on this image; empty where the image is `answerable`."""
+        """Return why no reliable result is possible; empty where the image is `answerable`."""
         if self.answerable:
             return ""
         reasons = []
@@ -71,7 +71,7 @@ class Assessment:
             reasons.append(self.novelty.sentence)
         if not self.quality.readable:
             reasons.append(self.quality.sentence)
-        return " ".join(["No answer can rest on this picture.", *reasons])
+        return " ".join(["No reliable result is possible for this image.", *reasons])
 
     def to_json(self) -> dict[str, Any]:
         """Return the assessment as JSON values, without pixels.

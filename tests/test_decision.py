@@ -40,7 +40,7 @@ def test_refers_at_the_threshold():
 def test_says_below_the_referral_threshold_and_never_no_risk():
     sentence = decide(0.01, POINT).sentence
     assert sentence == (
-        "Below the referral threshold: malignant probability 0.01, below the balanced threshold of 0.30"
+        "Below the referral threshold: malignant probability 0.01 (referral threshold 0.30, balanced)"
     )
 
 
@@ -54,12 +54,12 @@ def test_the_numbers_of_the_sentence_never_contradict_it(probability, threshold)
         assert ours >= theirs
     else:
         assert ours <= theirs
-        assert "<0.01, below the balanced threshold of <0.01" not in decision.sentence
+        assert "<0.01 (referral threshold <0.01" not in decision.sentence
 
 
 def test_more_digits_tell_a_probability_just_below_its_threshold():
     point = point_at(0.19537)
-    assert "0.1952, below the balanced threshold of 0.1954" in decide(0.1952, point).sentence
+    assert "0.1952 (referral threshold 0.1954, balanced)" in decide(0.1952, point).sentence
 
 
 @pytest.mark.parametrize("threshold", [float("nan"), -0.1, 19.5])

@@ -80,7 +80,7 @@ def test_predict_marks_a_picture_that_cannot_be_read(folder, tmp_path, capsys):
     )
     assert main(["predict", str(tmp_path / "dark.png")]) == 0
     assert (
-        "No answer can rest on this picture: The image is too dark."
+        "No reliable result is possible for this image: The image is too dark."
         in capsys.readouterr().out.splitlines()[2]
     )
 
@@ -103,7 +103,7 @@ def test_predict_names_swapped_channels_and_warns_of_the_whole_folder(folder, ca
     swap_on_disk(*folder.glob("*.png"))
     assert main(["predict", str(folder)]) == 0
     printed = capsys.readouterr()
-    assert printed.out.count("Red and blue look swapped.") == 3
+    assert printed.out.count("The red and blue channels look swapped.") == 3
     assert "Red and blue look swapped in 3 of 3 images checked." in printed.err
 
 

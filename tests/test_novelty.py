@@ -66,7 +66,7 @@ def test_what_shows_no_skin_is_not_known(model, kind):
     found = model.predict(Image.fromarray(far_pictures()[kind])).novelty
     assert not found.known
     assert found.unknown_share > 0.5
-    assert "does not look like the dermoscopic pictures" in found.sentence
+    assert "does not look like the dermoscopic images" in found.sentence
 
 
 def test_a_drawn_lesion_is_nearer_than_any_of_those(model):

@@ -303,19 +303,19 @@ def test_the_answer_on_a_picture_that_cannot_be_read_is_withheld_until_it_is_ask
     tile = page.button(key=f"choose-{case.key[:8]}")
     assert tile.label == "quality too low"
     tile.click().run()
-    assert "No answer can rest on this picture" in page.warning[0].value
+    assert "No reliable result is possible for this image" in page.warning[0].value
     assert "dark" in page.warning[0].value
     assert not page.subheader
     assert "confidence" not in {chart.key for chart in page.get("plotly_chart")}
     page.switch_page("pages/saliency.py").run()
-    assert "No answer can rest on this picture" in page.warning[0].value
+    assert "No reliable result is possible for this image" in page.warning[0].value
     assert not [button for button in page.button if str(button.key).startswith("large-")]
     page.toggle[0].set_value(True).run()
     assert [button for button in page.button if str(button.key).startswith("large-")]
     page.switch_page("pages/diagnose.py").run()
     page.toggle[0].set_value(True).run()
     assert case.assessment.decision.sentence in page.subheader[0].value
-    assert "No answer can rest on this picture" in page.warning[0].value
+    assert "No reliable result is possible for this image" in page.warning[0].value
 
 
 def test_the_answer_on_a_picture_of_another_kind_is_withheld_until_it_is_asked_for(app, lesion):
@@ -326,7 +326,7 @@ def test_the_answer_on_a_picture_of_another_kind_is_withheld_until_it_is_asked_f
     case = next(case for case in held(page) if case.name == "noise.png")
     assert not case.assessment.novelty.known
     page.button(key=f"choose-{case.key[:8]}").click().run()
-    assert "does not look like the dermoscopic pictures" in page.warning[0].value
+    assert "does not look like the dermoscopic images" in page.warning[0].value
     assert not page.subheader
     page.toggle[0].set_value(True).run()
     assert case.assessment.decision.sentence in page.subheader[0].value
@@ -550,8 +550,8 @@ def test_the_operating_point_of_the_clinic_decides(model_folder, app, lesion, mo
     for point in points:
         page.segmented_control[0].set_value(point.name).run()
         assert not page.exception
-        name = shown_name(point.name).replace(" ", "-")
-        assert f"the {name} threshold of {point.threshold:.2f}" in page.subheader[0].value
+        name = shown_name(point.name)
+        assert f"(referral threshold {point.threshold:.2f}, {name})" in page.subheader[0].value
     assert len(points) == 3
 
 
@@ -589,9 +589,8 @@ def test_rotated_views_are_compared_with_the_threshold_without_patient_data(
     page.number_input(key=f"age-{held(page)[0].key[:8]}").set_value(90).run()
     assert not page.exception
     alone = record.read_record(taught_folder).operating_point("balanced").threshold
-    assert page.subheader[0].value.endswith(
-        "threshold of 0.12"
-    )  # that of results with patient data, 0.123
+    # The threshold of results with patient data is 0.123.
+    assert "(referral threshold 0.12, " in page.subheader[0].value
     assert seen[-1] == (alone, {"with_facts": True})
     assert alone != 0.123
     assert "Rotated and mirrored, without patient data: " in words(page)
@@ -682,7 +681,7 @@ def test_every_map_says_how_far_it_may_be_trusted_and_a_poor_one_not_to_read_it(
         app.run(), ("one.png", demo_lesions()[4].png())
     )  # a picture whose maps no other test has measured
     top = held(page)[0].assessment.prediction.ranking()[0][0]
-    assert "Do not read this map: hiding what is hot" in words(page)
+    assert "Do not interpret this map: hiding the highlighted regions" in words(page)
     page.switch_page("pages/saliency.py").run()
     assert not page.exception
     captions = [caption.value for caption in page.caption]
@@ -695,10 +694,10 @@ def test_every_map_says_how_far_it_may_be_trusted_and_a_poor_one_not_to_read_it(
         == ["faithfulness 0.10  \nstability 0.81  \n:material/visibility_off: **do not interpret**"]
         * 2
     )
-    assert "Do not read this map: hiding what is hot" in words(page)
+    assert "Do not interpret this map: hiding the highlighted regions" in words(page)
     assert f"Grad-CAM for {diagnosis(top).name} · peak " in words(page)
     page.button(key=f"large-{top}-hirescam").click().run()
-    assert "Do not read this map" not in words(page)
+    assert "Do not interpret this map" not in words(page)
     assert "· faithfulness 0.72 · stability 0.81" in words(page)
 
 
@@ -917,12 +916,12 @@ def test_the_result_of_a_sample_of_another_kind_is_hidden_until_it_is_asked_for(
     open_first(browser)
     browser.toggle(key="ask").set_value(True).run()
     assert not browser.exception
-    assert "does not look like the dermoscopic pictures" in browser.warning[0].value
+    assert "does not look like the dermoscopic images" in browser.warning[0].value
     assert "not similar to the training images (novelty 1.70, limit 1)" in words(browser)
     assert "threshold" not in words(browser)
     next(one for one in browser.toggle if str(one.key).startswith("anyway-")).set_value(True).run()
     assert "threshold" in words(browser)
-    assert "does not look like the dermoscopic pictures" in browser.warning[0].value
+    assert "does not look like the dermoscopic images" in browser.warning[0].value
 
 
 def test_the_heatmap_of_a_sample_says_whether_it_may_be_read(browser):
@@ -930,9 +929,9 @@ def test_the_heatmap_of_a_sample_says_whether_it_may_be_read(browser):
     browser.toggle(key="ask").set_value(True).run()
     assert not browser.exception
     assert re.search(r"Grad-CAM for .* · peak .* · faithfulness .* · stability ", words(browser))
-    assert "Do not read this map" in words(
+    assert "Do not interpret this map" in words(
         browser
-    ) or "Hiding what is hot changes the answer" in words(browser)
+    ) or "Hiding the highlighted regions changes the result" in words(browser)
 
 
 def test_an_unreadable_sample_is_named_in_its_tile_and_beside_the_map(

@@ -120,7 +120,7 @@ def test_rule_in_is_shown_as_fewer_referrals_and_stored_as_before():
     assert point.name == "rule-in"
     assert point.shown_name == "fewer referrals"
     assert decide(0.5, point).sentence == (
-        "Refer: malignant probability 0.50, at or above the fewer-referrals threshold of 0.30"
+        "Refer: malignant probability 0.50 (referral threshold 0.30, fewer referrals)"
     )
 
 
@@ -144,7 +144,7 @@ def test_predict_takes_and_stores_the_name_rule_in(tmp_path, capsys):
     assert json.loads(capsys.readouterr().out)[0]["decision"]["operating_point"] == "rule-in"
     assert main(["predict", str(path), "--operating-point", "rule-in"]) == 0
     shown = capsys.readouterr().out
-    assert "fewer-referrals threshold" in shown
+    assert "fewer referrals)" in shown
     assert "rule-in" not in shown
 
 
@@ -282,7 +282,7 @@ def test_predict_writes_the_warning_into_its_csv(tmp_path, clear, capsys):
     assert main(["predict", str(path), "--format", "csv"]) == 0
     [row] = csv.DictReader(io.StringIO(capsys.readouterr().out))
     assert row["interpretable"] == "no"
-    assert row["warning"].startswith("No answer can rest on this picture.")
+    assert row["warning"].startswith("No reliable result is possible for this image.")
 
 
 # rotated views are predicted without patient data

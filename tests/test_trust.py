@@ -70,7 +70,7 @@ def test_a_map_that_stays_in_its_corner_is_not_to_be_read(image):
     found = trust(model, image, explain(model, image, "MEL"), "MEL")
     assert found.stability < LEAST_STABLE
     assert not found.readable
-    assert "changes when the picture is turned" in found.sentence
+    assert "changes when the image is rotated or mirrored" in found.sentence
 
 
 def test_a_diagnosis_without_evidence_is_not_to_be_read(image):
@@ -78,7 +78,7 @@ def test_a_diagnosis_without_evidence_is_not_to_be_read(image):
     found = trust(model, image, explain(model, image, "NV"), "NV")
     assert math.isnan(found.faithfulness)
     assert math.isnan(found.stability)
-    assert found.sentence.startswith("Do not read this map: nothing stands out in it")
+    assert found.sentence.startswith("Do not interpret this map: no region stands out")
 
 
 def test_of_maps_at_random_hardly_one_is_called_readable(model):
@@ -121,19 +121,19 @@ def test_agreement_is_the_correlation_over_the_places():
 @pytest.mark.parametrize(
     ("poor", "said"),
     [
-        (Trust(LEAST_FAITHFUL, 0.9), "hardly more than chance."),
-        (Trust(0.9, LEAST_STABLE), "it changes when the picture is turned."),
-        (Trust(0.9, math.nan), "it changes when the picture is turned."),
-        (Trust(-1.0, -1.0), "chance and it changes when the picture is turned."),
+        (Trust(LEAST_FAITHFUL, 0.9), "hardly more than hiding random ones."),
+        (Trust(0.9, LEAST_STABLE), "it changes when the image is rotated or mirrored."),
+        (Trust(0.9, math.nan), "it changes when the image is rotated or mirrored."),
+        (Trust(-1.0, -1.0), "random ones and it changes when the image is rotated or mirrored."),
         (
             Trust(math.nan, 0.9),
-            "nothing stands out in it, or nothing in the picture changes the answer.",
+            "no region stands out, or no region changes the result.",
         ),
     ],
 )
 def test_a_poor_map_is_not_to_be_read_and_the_reason_is_said(poor, said):
     assert not poor.readable
-    assert poor.sentence.startswith("Do not read this map: ")
+    assert poor.sentence.startswith("Do not interpret this map: ")
     assert poor.sentence.endswith(said)
     assert "**do not interpret**" in trust_tile(MAP, poor)
 

@@ -18,7 +18,10 @@ if TYPE_CHECKING:
     from cadlib.model.model import Prediction
     from cadlib.model.neighbours import Neighbours
 
-QUALITY = {"poor": "Read with care:", "unreadable": "No answer can rest on this picture:"}
+QUALITY = {
+    "poor": "Read with care:",
+    "unreadable": "No reliable result is possible for this image:",
+}
 
 Outcome = tuple[Path, "Assessment | CadError"]
 """A file, and its assessment or the error why it has none."""

@@ -119,7 +119,7 @@ class OperatingPoint(Threshold):
         names = {field.name for field in fields(cls)}
         missing = names - raw.keys()
         if missing:
-            raise ValueError(f"an operating point lacks {', '.join(sorted(missing))}")
+            raise ValueError(f"{', '.join(sorted(missing))} of an operating point missing")
         intervals = PointIntervals.from_json(raw["intervals"])
         return cls(**{**raw, "intervals": intervals})
 
@@ -139,12 +139,11 @@ class Decision:
         Probability and threshold have two digits, and more where two digits would look equal.
         """
         probability, threshold = self._distinct_texts()
-        side = "at or above" if self.action == "refer" else "below"
         lead = "Refer" if self.action == "refer" else "Below the referral threshold"
-        name = self.operating_point.shown_name.replace(" ", "-")
+        name = self.operating_point.shown_name
         return (
-            f"{lead}: malignant probability {probability}, "
-            f"{side} the {name} threshold of {threshold}"
+            f"{lead}: malignant probability {probability} "
+            f"(referral threshold {threshold}, {name})"
         )
 
     def _distinct_texts(self) -> tuple[str, str]:

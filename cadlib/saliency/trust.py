@@ -52,14 +52,14 @@ class Trust:
 
     @property
     def sentence(self) -> str:
-        """Return the sentence for readers, "Do not read this map: …" where it is poor."""
+        """Return the sentence for readers, "Do not interpret this map: …" where it is poor."""
         if self.readable:
             return (
-                "Hiding what is hot changes the answer, "
-                "and the map stays when the picture is turned."
+                "Hiding the highlighted regions changes the result, "
+                "and the map stays similar when the image is rotated and mirrored."
             )
         reasons = " and ".join(self._reasons())
-        return f"Do not read this map: {reasons}."
+        return f"Do not interpret this map: {reasons}."
 
     @property
     def _faithful(self) -> bool:
@@ -71,12 +71,15 @@ class Trust:
 
     def _reasons(self) -> list[str]:
         if math.isnan(self.faithfulness):
-            return ["nothing stands out in it, or nothing in the picture changes the answer"]
+            return ["no region stands out, or no region changes the result"]
         reasons = []
         if not self._faithful:
-            reasons.append("hiding what is hot changes the answer hardly more than chance")
+            reasons.append(
+                "hiding the highlighted regions changes the result hardly more "
+                "than hiding random ones"
+            )
         if not self._stable:
-            reasons.append("it changes when the picture is turned")
+            reasons.append("it changes when the image is rotated or mirrored")
         return reasons
 
 

@@ -40,7 +40,7 @@ def drop(page, *files):
 
 def ask_all_the_same(page):
     """Ask for the answer that is withheld on a picture that cannot be read."""
-    page.get_by_text("No answer can rest on this picture").first.wait_for()
+    page.get_by_text("No reliable result is possible for this image").first.wait_for()
     settle(page)
     page.get_by_text("Show the result anyway").click()
 

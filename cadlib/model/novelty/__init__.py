@@ -25,9 +25,8 @@ from cadlib.model.novelty import appearance
 from cadlib.model.weights import load_tensors
 
 NOT_KNOWN = (
-    "This does not look like the dermoscopic pictures of lesions that the model was trained on; "
-    "for another kind of "
-    "picture its answer means nothing."
+    "This image does not look like the dermoscopic images of lesions in the training set. "
+    "For other types of image, the result has no meaning."
 )
 NOT_CHECKED = "Image type not checked: this model has no novelty detector"
 """For a model without a detector; to be followed by the command that fits one."""
@@ -182,7 +181,7 @@ class Looks:
         """Raise ModelInvalid where the arrays are not those of one file."""
         if self.stored.ndim != 2 or self.stored.shape[1] != appearance.N_FIGURES:
             raise ModelInvalid(
-                f"Expected {appearance.N_FIGURES} figures a picture in novelty.safetensors "
+                f"Expected {appearance.N_FIGURES} values for each image in novelty.safetensors "
                 f"but got an array of {self.stored.shape}; "
                 f"fit it again with `{command_hints.index()}`."
             )
