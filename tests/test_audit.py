@@ -324,7 +324,7 @@ def test_the_sheet_is_one_file_that_shows_the_pairs_and_warns(data, trained_on, 
     assert WARNING in text
     assert "ISIC_9000002, validation, MEL" in text
     assert "ISIC_9000007, test, NV" in text
-    assert "likeness 1.000, 0 bits of the hash differ" in text
+    assert "likeness 1.000, 0 hash bits differ" in text
     sources = re.findall(r'src="([^"]{0,40})', text)
     assert sources
     assert all(source.startswith("data:image/jpeg;base64,") for source in sources)

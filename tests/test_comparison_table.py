@@ -33,7 +33,7 @@ def test_every_figure_has_a_row_with_both_values_the_difference_and_who_is_bette
         "Difference (95 % interval)": "0.100 (0.050 to 0.150)",
         "Better": "new",
     }
-    assert rows[1]["Better"] == "no more than chance"
+    assert rows[1]["Better"] == "no significant difference"
     assert [*rows[2].values()][1:] == ["not defined"] * 4
     assert rows[-1]["Better"] == "old"  # less is better
 

@@ -159,7 +159,7 @@ def test_the_confidence_chart_names_the_diagnoses_of_the_set():
     figure = figures.confidence_chart(PROBABILITIES, ["MEL"])
     texts = [text for bar in figure.data for text in bar.text or ()]
     assert [text.endswith("◆") for text in texts].count(True) == 1
-    assert figure.layout.meta["alt"].count("in the set") == 1
+    assert figure.layout.meta["alt"].count("in the prediction set") == 1
 
 
 @pytest.mark.parametrize(
@@ -591,5 +591,5 @@ def test_what_is_better_lies_to_its_side_and_is_said_in_words():
     said = alt(chart)
     assert "AUC malignant 0.800 and 0.900, new is better" in said
     assert "Brier score (less is better) 0.400 and 0.600, old is better" in said
-    assert "Sensitivity 0.500 and 0.510, no more than chance" in said
+    assert "Sensitivity 0.500 and 0.510, no significant difference" in said
     assert "Specificity not defined and not defined" in said

@@ -76,7 +76,8 @@ def test_nothing_is_chosen_at_first_and_the_map_says_what_it_is():
     app = shown()
     assert app.session_state["found"] is None
     assert chart(app).alt == (
-        "Map of 300 images, like beside like, by diagnosis: ▲ MEL 75, ● NV 150, not given 75. No axis has a unit."
+        "Map of 300 images, similar ones close together, by diagnosis: "
+        "▲ MEL 75, ● NV 150, not given 75. No axis has a unit."
     )
     assert "The axes have no unit" in app.caption[0].value
     assert not app.button

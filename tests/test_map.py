@@ -134,7 +134,7 @@ def test_the_range_holds_all_images_even_when_a_kind_is_hidden():
 def test_the_words_say_how_many_there_are_of_each():
     figure = image_map(PLACES, text_of("NV", "MEL", "NV"), "diagnosis", IMAGES)
     assert figure.layout.meta["alt"] == (
-        "Map of 240 images, like beside like, by diagnosis: ▲ MEL 80, ● NV 160. No axis has a unit."
+        "Map of 240 images, similar ones close together, by diagnosis: ▲ MEL 80, ● NV 160. No axis has a unit."
     )
 
 

@@ -122,14 +122,14 @@ def test_a_report_without_a_diagnosis_has_the_figures_of_malignancy(subject_of):
     assert no_nan(read)
     assert read.text.count(NO_DIAGNOSIS_NOTE) == len(NOT_DEFINED_SECTIONS)
     assert re.search(r"32 labelled images of \d+ lesions, 0 of them with a diagnosis", read.text)
-    assert read.row("AUC malignant", 2)[1] == "16 malignant, 16 benign"
-    assert float(read.row("AUC malignant", 2)[0][:5]) > 0
+    assert read.row("AUC, malignant or benign", 2)[1] == "16 malignant, 16 benign"
+    assert float(read.row("AUC, malignant or benign", 2)[0][:5]) > 0
     assert all(
         cell[0] in "01" for cell in read.row("balanced", 5)
     )  # sensitivity, specificity, PPV and NPV
     for chart in (
         "ROC",
-        "Precision and recall",
+        "Precision–recall curve",
         "Decision curve",
         "Reliability of the malignant probability",
     ):
@@ -144,7 +144,7 @@ def test_a_report_on_mixed_labels_states_n_of_both_kinds(subject_of):
     assert re.search(r"32 labelled images of \d+ lesions, 16 of them with a diagnosis", read.text)
     assert read.text.count("n = 16 images with a diagnosis, of 32.") == 2
     assert read.row("Balanced accuracy", 2)[1] == "16 of 8 diagnoses"
-    assert read.row("AUC malignant", 2)[1] == "16 malignant, 16 benign"
+    assert read.row("AUC, malignant or benign", 2)[1] == "16 malignant, 16 benign"
     for chart in ("Reliability", "Reliability of the malignant probability"):
         assert chart in read.words
 
@@ -153,7 +153,7 @@ def test_a_report_on_benign_images_says_what_is_not_defined(subject_of):
     read = Reader(render(subject_of(partial.only_benign), "a test"))
     assert no_nan(read)
     assert "All 16 images are benign, none is malignant." in read.text
-    assert read.row("AUC malignant", 2)[0] == "not defined"
+    assert read.row("AUC, malignant or benign", 2)[0] == "not defined"
     point = read.row("balanced", 5)
     assert point[1:3] == ["not defined", "0"]
     assert (point[3][0], point[4]) == ("0", "16")

@@ -152,7 +152,7 @@ def test_two_models_are_compared_on_the_same_images(data_at_hand, tmp_path, monk
         "streamlit.download_button", lambda _, rendered, *__, **___: reports.append(rendered)
     )
     page = waited(shown(data_at_hand))
-    assert "Compared with" not in reports[-1]()
+    assert "Comparison with" not in reports[-1]()
     page.selectbox(key="other-model").set_value("twin").run()
     page = waited(page, "twin")
     assert not page.exception
@@ -166,7 +166,7 @@ def test_two_models_are_compared_on_the_same_images(data_at_hand, tmp_path, monk
         str((two & ~one).sum()),
     ]
     report = page.run() and reports[-1]()
-    assert "Compared with twin" in report
+    assert "Comparison with twin" in report
     for table in tables:
         if "Better" in table or "McNemar's test" in table:
             assert all(

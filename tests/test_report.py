@@ -102,8 +102,9 @@ def told(value, interval=None):
 def test_every_figure_of_metrics_json_is_told_with_its_interval(subject):
     figures, read = subject.figures, Reader(render(subject, "a test"))
     ends = figures["intervals"]
-    single = {"Balanced accuracy": "balanced_accuracy", "Accuracy": "accuracy", "AUC malignant": "malignant_auc",
-              "Average precision malignant": "malignant_average_precision",
+    single = {"Balanced accuracy": "balanced_accuracy", "Accuracy": "accuracy",
+              "AUC, malignant or benign": "malignant_auc",
+              "Average precision, malignant": "malignant_average_precision",
               f"Calibration error (ECE, 0 is best; {ECE_INTERVAL})": "ece",
               f"Calibration error before calibration ({ECE_INTERVAL})": "ece_uncalibrated",
               "Calibration error of the malignant probability": "malignant_ece",
@@ -178,8 +179,8 @@ def test_another_model_on_the_same_images_is_told_as_the_page_tells_it(subject, 
         Reader(render(subject, "a test")),
         Reader(render(replace(subject, against=against), "a test")),
     )
-    assert "Compared with" not in alone.text
-    assert "Compared with nevus" in read.text
+    assert "Comparison with" not in alone.text
+    assert "Comparison with nevus" in read.text
     for rows in (against.difference_rows, against.test_rows):
         assert [*rows[0]] in read.rows
         for row in rows:
@@ -200,7 +201,7 @@ def test_a_gap_beyond_chance_is_marked(subject):
            "beyond_chance": True}  # fmt: skip
     read = Reader(render(replace(subject, figures={**subject.figures, "gaps": [gap]}), "a test"))
     assert read.row(group)[2].endswith(" ▼")
-    assert "1 of 1 gaps tested" in read.text
+    assert "1 of 1 differences tested" in read.text
 
 
 def test_the_errors_are_those_of_the_operating_point_the_costliest_first(subject):
@@ -209,7 +210,7 @@ def test_the_errors_are_those_of_the_operating_point_the_costliest_first(subject
     shown = next(
         part
         for part in sections(replace(subject, point="rule-in"))
-        if part.title == "Errors by cost"
+        if part.title == "Errors by clinical cost"
     )
     assert [table.caption.rsplit(":", 1)[0].lower() for table in shown.tables] == list(COSTS)
     rows = [row for table in shown.tables for row in table.rows[1:]]
@@ -230,7 +231,7 @@ def test_many_errors_of_a_kind_are_cut_and_counted(subject):
     shown = next(
         part
         for part in sections(replace(subject, evaluated=many))
-        if part.title == "Errors by cost"
+        if part.title == "Errors by clinical cost"
     )
     benign = sum(not diagnosis(code).malignant for code in table["diagnosis"])
     assert benign > 2 * MOST_ERRORS
@@ -253,8 +254,8 @@ def test_it_says_which_model_on_which_images_and_what_part_they_had_in_training(
     assert re.search(
         r"Made \d{4}-\d\d-\d\d \d\d:\d\d:\d\d UTC by cadlib \S+: python -m cadlib report", read.text
     )
-    assert "Across archives" in read.text
-    assert "Across damage" in read.text
+    assert "Results on unseen archives" in read.text
+    assert "Robustness to image degradation" in read.text
 
 
 def test_every_chart_has_its_words_and_nothing_is_fetched(subject):
@@ -344,7 +345,7 @@ def test_images_of_one_kind_make_a_report_without_thresholds(
     found = evaluated(drawn_model_folder, subject.record, benign, lambda *_: None)
     read = Reader(render(replace(subject, figures=found.figures, evaluated=found), "a test"))
     assert "no threshold can be judged" in read.text
-    assert read.row("AUC malignant")[0] == "not defined"
+    assert read.row("AUC, malignant or benign")[0] == "not defined"
 
 
 def test_the_command_writes_a_report_and_asks_the_model_once(

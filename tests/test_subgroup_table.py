@@ -35,7 +35,7 @@ def test_only_a_gap_beyond_chance_is_marked_by_its_direction(figures):
     assert female["Balanced accuracy"] == everyone["Balanced accuracy"] == "0.500 (0.400 to 0.600)"
     assert [everyone["Images"], everyone["n"]] == ["all", "1,200"]
     assert male["AUC malignant"] == "not defined"
-    assert "2 of 3 gaps tested" in gaps_note(figures)
+    assert "2 of 3 differences tested" in gaps_note(figures)
 
 
 def test_without_gaps_there_is_no_column_of_them(figures):

@@ -50,7 +50,7 @@ class Compared:
             return self.first
         if part.better == "second":
             return self.second
-        return "no more than chance"
+        return "no significant difference"
 
     @property
     def test_rows(self) -> list[dict[str, str]]:

@@ -40,10 +40,10 @@ def gaps_note(figures: Mapping[str, Any]) -> str:
     gaps = figures["gaps"]
     n_marked = sum(gap["beyond_chance"] for gap in gaps)
     return (
-        f"{WORSE} worse and {BETTER} better than all other images by more than chance: "
-        f"{n_marked} of {len(gaps)} gaps tested. With Holm's steps over all of them, "
-        "the chance of even one false mark is at most 5 %. A gap is over the diagnoses that both "
-        "sides have, with 10 lesions of each or more."
+        f"{WORSE} significantly worse and {BETTER} significantly better than all other images: "
+        f"{n_marked} of {len(gaps)} differences tested. With Holm's correction, the chance of one "
+        "or more false marks is at most 5 %. A difference uses only the diagnoses that have at "
+        "least 10 lesions on both sides."
     )
 
 

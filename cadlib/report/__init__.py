@@ -64,7 +64,7 @@ def _facts(subject: Subject) -> list[tuple[str, str]]:
         facts.append(("Warning", data["warning"]))
     not_counted = _not_counted(figures)
     if not_counted:
-        facts.append(("Not counted", not_counted))
+        facts.append(("Excluded", not_counted))
     if "split" in data:
         facts.append(("SHA-256 of the model's split", record.training.split_sha256))
     if subject.evaluated is not None:
@@ -75,10 +75,10 @@ def _facts(subject: Subject) -> list[tuple[str, str]]:
 
 
 def _not_counted(figures: dict[str, Any]) -> str:
-    """Return how many images are not part of the figures, and why; "" for none."""
+    """Return how many images are excluded from the metrics, and why; "" for none."""
     counts = {
         "without a label": figures["unlabelled"],
-        "of no known diagnosis": figures["unknown"],
+        "with an unknown diagnosis": figures["unknown"],
         "not readable": len(figures.get("rejected", ())),
     }
     return ", ".join(f"{n:,} {reason}" for reason, n in counts.items() if n)

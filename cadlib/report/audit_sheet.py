@@ -29,8 +29,8 @@ MAX_IMAGES = 8
 THUMBNAIL_PX = 144
 
 WARNING = (
-    "This file holds images of the data set. Their licence binds it too: "
-    "keep it where the data set is, and do not pass it on."
+    "This file contains images of the data set and is subject to their licence: "
+    "keep it with the data set, and do not pass it on."
 )
 
 
@@ -83,9 +83,9 @@ def render(duplicates: Duplicates, split: "SplitAudit | None" = None) -> str:
 def _pair_sections(split: "SplitAudit") -> Iterator[SheetSection]:
     """Yield the sections of pairs across the splits."""
     sections = {
-        "Pairs that leak": split.leaking_pairs,
-        "Nearest across splits by the model's features": split.nearest("cosine", MAX_CARDS),
-        "Nearest across splits by the detail of their pixels": split.nearest("likeness", MAX_CARDS),
+        "Leaking pairs": split.leaking_pairs,
+        "Most similar pairs across splits, by model features": split.nearest("cosine", MAX_CARDS),
+        "Most similar pairs across splits, by pixel detail": split.nearest("likeness", MAX_CARDS),
     }
     for title, pairs in sections.items():
         cards = tuple(_pair_cards(split.table, pairs.head(MAX_CARDS)))
@@ -95,19 +95,19 @@ def _pair_sections(split: "SplitAudit") -> Iterator[SheetSection]:
 def _pair_cards(table: pd.DataFrame, pairs: pd.DataFrame) -> Iterator[Card]:
     columns = [pairs[name] for name in ("left", "right", "bits", "cosine", "likeness")]
     for left, right, bits, cosine, likeness in zip(*columns, strict=True):
-        caption = f"cosine {cosine:.3f}, likeness {likeness:.3f}, {bits} bits of the hash differ"
+        caption = f"cosine {cosine:.3f}, likeness {likeness:.3f}, {bits} hash bits differ"
         yield _card(table, (left, right), caption)
 
 
 def _contradiction_sections(duplicates: Duplicates) -> Iterator[SheetSection]:
-    """Yield the sections of images whose labels contradict each other."""
+    """Yield the sections of images with conflicting labels."""
     for kind in CONTRADICTIONS:
         groups = duplicates.contradictions(kind)
         cards: list[Card] = []
         for rows in groups[:MAX_CARDS]:
             shown = rows[:MAX_IMAGES].tolist()
             cards.append(_card(duplicates.table, shown, f"{len(rows):,} images"))
-        title = f"Labels that contradict each other: {kind}"
+        title = f"Conflicting labels: {kind}"
         yield SheetSection(title, len(groups), tuple(cards))
 
 

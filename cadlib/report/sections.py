@@ -125,9 +125,9 @@ def _headline(figures: dict[str, Any]) -> Section:
             f"{n} of {figures['n_classes']} diagnoses",
         ),
         ("Accuracy", "accuracy", None, n),
-        ("AUC malignant", "malignant_auc", None, both),
-        ("Average precision malignant", "malignant_average_precision", None, both),
-        ("AUC melanoma", "auc", "MEL", f"{n_melanomas} melanomas of {n}"),
+        ("AUC, malignant or benign", "malignant_auc", None, both),
+        ("Average precision, malignant", "malignant_average_precision", None, both),
+        ("AUC, melanoma or other", "auc", "MEL", f"{n_melanomas} melanomas of {n}"),
     ]
     for key in figures[specificities]:
         text = f"Specificity at {100 * float(key):.0f} % sensitivity"
@@ -139,16 +139,16 @@ def _headline(figures: dict[str, Any]) -> Section:
         ("Brier score (0 to 2, 0 is best)", "brier", None, n),
         ("Brier score before calibration", "brier_uncalibrated", None, n),
     ]
-    table: list[Row] = [("Figure", "Value", "n")]
+    table: list[Row] = [("Metric", "Value", "n")]
     for text, name, key, n_text in rows:
         # An earlier version measured fewer figures.
         if name in figures:
             table.append((text, figure_of(figures, name, key), n_text))
     note = (
-        f"In brackets 95 % intervals, from {DRAWS:,} draws of lesions; "
-        "a figure of too few lesions has none."
+        f"Brackets: 95 % CI from {DRAWS:,} bootstrap samples of lesions; "
+        "not shown when there are too few lesions."
     )
-    return Section("Figures", (note,), tables=(Table("", table),))
+    return Section("Main results", (note,), tables=(Table("", table),))
 
 
 def _thresholds(subject: Subject) -> Section:
@@ -156,7 +156,7 @@ def _thresholds(subject: Subject) -> Section:
     points = [point for point in trade_offs(figures) if point.name != UNNAMED]
     areas = threshold_curves.areas(figures)
     lines = threshold_curves.roc_curves(figures)
-    roc = ("ROC", charts.roc_chart(lines, areas, points))
+    roc = ("ROC curve", charts.roc_chart(lines, areas, points))
     if not points:
         rows = point_rows(figures)
         drawn = (roc,) if any(lines.values()) else ()
@@ -173,12 +173,12 @@ def _thresholds(subject: Subject) -> Section:
     if any(PredictiveValues(point, prevalence).intervals for point in points):
         notes.append(INTERVAL_NOTE)
     notes.append(about_the_points())
-    head = ("Operating point", "Refer from", "Sensitivity", "Specificity", "PPV", "NPV")
+    head = ("Operating point", "Referral threshold", "Sensitivity", "Specificity", "PPV", "NPV")
     table_rows = [_point_row(point, prevalence) for point in points]
     return Section(
         "Operating points",
         tuple(notes),
-        (roc, ("Precision and recall", precision_recall), ("Decision curve", benefit)),
+        (roc, ("Precision–recall curve", precision_recall), ("Decision curve", benefit)),
         (Table("", [head, *table_rows]),),
     )
 
@@ -196,7 +196,7 @@ def _points_note(
 ) -> str:
     """Return the images and the prevalence behind the figures of the operating points."""
     first = points[0]
-    source = "as set for the clinic" if subject.prevalence else "as among these images"
+    source = "as set for the clinic" if subject.prevalence else "as in these images"
     return (
         f"Sensitivity and specificity over {first.n_malignant:,} malignant "
         f"and {first.n_benign:,} benign images; "
@@ -262,11 +262,11 @@ def _confusion(figures: dict[str, Any]) -> Section:
     if not images.diagnosed:
         return Section("Confusion matrix", (NO_DIAGNOSIS_NOTE,))
     matrix = figures["confusion_matrix"]
-    rows: list[Row] = [("Truth", *CODES)]
+    rows: list[Row] = [("True diagnosis", *CODES)]
     for code, row in zip(CODES, matrix, strict=True):
         counts = [f"{n:,}" for n in row]
         rows.append((code, *counts))
-    caption = "Images: a row a true diagnosis, a column what the model said"
+    caption = "Number of images. Rows: true diagnosis. Columns: predicted diagnosis"
     return Section(
         "Confusion matrix",
         _diagnosed_note(images),
@@ -289,7 +289,7 @@ def _sets(figures: dict[str, Any]) -> Section:
 
 
 def _subgroups(figures: dict[str, Any]) -> Section:
-    note = "No gap was tested: the images are not part of the report."
+    note = "No difference was tested: the images are not part of the report."
     if "gaps" in figures:
         note = gaps_note(figures)
     rows = subgroup_rows(figures, figure_text)
@@ -304,16 +304,15 @@ def _table(rows: list[dict[str, str]]) -> Table:
 
 
 def _errors(subject: Subject) -> Section:
-    title = "Errors by cost"
+    title = "Errors by clinical cost"
     if subject.evaluated is None:
-        note = "Figures alone do not tell which images these are; evaluate the model on a data set."
+        note = "Image lists are not available for saved results. Evaluate the model on a data set."
         return Section(title, (note,))
     point = subject.record.operating_point(subject.point)
     errors = subject.evaluated.errors(point.threshold)
     note = (
-        f"What referring at the {point.shown_name} point, "
-        f"from a malignant probability of {point.threshold:.3f} on, gets wrong, "
-        "the model surest of itself first."
+        f"Errors at the {point.shown_name} operating point "
+        f"(referral threshold {point.threshold:.3f}), most confident errors first."
     )
     tables = []
     for cost, rows in errors.groupby("cost", observed=False):
@@ -329,15 +328,15 @@ def _error_table(cost: str, errors: "pd.DataFrame") -> Table:
     for image, label, probability in zip(*columns, strict=True):
         rows.append((image, label, two_digits(probability)))
     if rows:
-        rows.insert(0, ("Image", "Truth", "Malignant probability"))
-    limit = f", the first {MOST_ERRORS} here" if len(errors) > MOST_ERRORS else ""
+        rows.insert(0, ("Image", "True diagnosis", "Malignant probability"))
+    limit = f", first {MOST_ERRORS} shown" if len(errors) > MOST_ERRORS else ""
     return Table(f"{cost.capitalize()}: {len(errors):,}{limit}", rows)
 
 
 def _compared(compared: Compared) -> Section:
     chart = charts.comparison_chart(compared.comparison, compared.first, compared.second)
     return Section(
-        f"Compared with {compared.second}",
+        f"Comparison with {compared.second}",
         (compared.note, compared.about_the_second),
         (("Differences", chart),),
         (_table(compared.difference_rows), _table(compared.test_rows)),
@@ -351,11 +350,10 @@ def _conditions(own: dict[str, Any]) -> Iterator[Section]:
         yield _damage(robustness)
     archives = own.get("across_archives")
     if archives:
-        note = (
-            "What other networks of the same recipe lost "
-            "on an archive that was left out of training."
+        note = "Performance loss of other networks on an archive excluded from training."
+        yield Section(
+            "Results on unseen archives", (note,), tables=(Table("", across_rows(archives)),)
         )
-        yield Section("Across archives", (note,), tables=(Table("", across_rows(archives)),))
 
 
 def _damage(robustness: dict[str, Any]) -> Section:
@@ -363,12 +361,12 @@ def _damage(robustness: dict[str, Any]) -> Section:
     data = robustness["data"]
     note = (
         f"On {robustness['n']:,} images of the {data['split']} split of {data['name']}. "
-        "On average over seven rotated or mirrored views, the top diagnosis changes for "
-        f"{figure_of(flips, 'rate', 'mean')} of the images; "
-        f"in at least one view for {figure_of(flips, 'rate', 'any')}."
+        "Each image was also rotated and mirrored, in seven views. The top diagnosis changes in "
+        f"{figure_of(flips, 'rate', 'mean')} of the views, "
+        f"and in at least one view for {figure_of(flips, 'rate', 'any')} of the images."
     )
     drawn = (
         ("Balanced accuracy", charts.damage_chart(robustness, "balanced_accuracy")),
-        ("AUC malignant", charts.damage_chart(robustness, "malignant_auc")),
+        ("AUC, malignant or benign", charts.damage_chart(robustness, "malignant_auc")),
     )
-    return Section("Across damage", (note,), drawn)
+    return Section("Robustness to image degradation", (note,), drawn)

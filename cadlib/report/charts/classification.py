@@ -39,7 +39,7 @@ def per_class_chart(summary: Mapping[str, Any]) -> go.Figure:
     for key in _SYMBOLS:
         _add_class_figures(figure, summary, key, labels)
     _add_undefined(figure, summary, labels)
-    figure.update_xaxes(title_text="Fraction of images", **UNIT)
+    figure.update_xaxes(title_text="Sensitivity, specificity", **UNIT)
     list_rows(figure, [labels[code] for code in taxonomy.CODES])
     texts = []
     for d in taxonomy.DIAGNOSES:
@@ -153,9 +153,9 @@ class _Words:
 
 _DIAGNOSIS_WORDS = _Words(
     title="Reliability diagram",
-    diagonal="As sure as right",
+    diagonal="Perfect calibration",
     x_title="Probability of the predicted diagnosis",
-    y_title="Fraction right",
+    y_title="Fraction correct",
     x="sure",
     y="right",
 )

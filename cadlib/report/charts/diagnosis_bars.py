@@ -62,7 +62,7 @@ def confidence_chart(probabilities: ArrayLike, likely: Collection[str] = ()) -> 
         in_set = d.code in likely
         bar_texts[d.code] = f"{probability}{IN_SET}" if in_set else probability
         alt_text = f"{d.name} ({d.group}) {probability}"
-        alt_texts.append(f"{alt_text}, in the set" if in_set else alt_text)
+        alt_texts.append(f"{alt_text}, in the prediction set" if in_set else alt_text)
     figure = _bars(ranked, by_code, bar_texts, "probability %{text}")
     figure.update_xaxes(title_text="Probability", **UNIT)
     return finish(figure, f"Probability by diagnosis, highest first: {', '.join(alt_texts)}.")

@@ -82,7 +82,7 @@ def image_map(
         _add(figure, kind, places, image_names, chosen, marker, hover)
     in_legend_order = sorted(kinds, key=lambda kind: kind.rank)
     counts = ", ".join(f"{kind.label} {len(kind.rows):,}" for kind in in_legend_order)
-    alt = f"Map of {n_images:,} images, like beside like, by {name}: {counts}. No axis has a unit."
+    alt = f"Map of {n_images:,} images, similar ones close together, by {name}: {counts}. No axis has a unit."
     return _finish(figure, places, alt)
 
 

@@ -34,7 +34,7 @@ def hundred_patients(values: PredictiveValues) -> go.Figure:
         texts.append(f"{number} {name}")
     figure.update_xaxes(visible=False, range=[-0.7, _PER_ROW - 0.3])
     figure.update_yaxes(visible=False, range=[PATIENTS / _PER_ROW - 0.4, -0.6])
-    finish(figure, f"Of {PATIENTS} patients like these: {', '.join(texts)}.")
+    finish(figure, f"Of {PATIENTS} patients with one lesion each: {', '.join(texts)}.")
     legend = {"orientation": "h", "x": 0, "xanchor": "left", "y": -0.02, "yanchor": "top"}
     margin = {"l": 0, "r": 0, "t": 4, "b": 56}
     figure.update_layout(height=190, margin=margin, legend=legend)

@@ -39,7 +39,7 @@ class _Cell(NamedTuple):
         prediction = taxonomy.DIAGNOSES[self.prediction].name
         share = percent_text(self.n, self.total)
         return (
-            f"truth {truth}<br>predicted {prediction}<br>"
+            f"true {truth}<br>predicted {prediction}<br>"
             f"{self.n:,} of {self.total:,} images, {share}"
         )
 
@@ -70,11 +70,11 @@ def confusion_chart(matrix: ArrayLike, normalise: bool = True, *, opens: bool = 
             figure.add_annotation(
                 x=0.5, xref="x domain", y=truth_label, text=UNDEFINED, showarrow=False
             )
-    unit = "% of the row" if normalise else "images; colour: share of the row"
+    unit = "% of row" if normalise else "images; colour: share of row"
     square = {"constrain": "domain", "showgrid": False, "ticks": ""}
-    figure.update_xaxes(title_text=f"Predicted ({unit})", tickangle=0, **square)
+    figure.update_xaxes(title_text=f"Predicted diagnosis ({unit})", tickangle=0, **square)
     figure.update_yaxes(
-        title_text="Truth (images)",
+        title_text="True diagnosis (images)",
         autorange="reversed",
         scaleanchor="x",
         constraintoward="top",
@@ -167,17 +167,17 @@ def _add_points(figure: go.Figure, cells: list[_Cell], truths: list[str]) -> Non
 
 
 def _confusion_text(counts: NDArray[np.int64]) -> str:
-    """Return the confusion matrix in words: the share of each diagnosis that is recognised."""
+    """Return the confusion matrix in words: the share of each diagnosis that is correctly classified."""
     right = counts.diagonal().tolist()
     totals = counts.sum(axis=1).tolist()
     texts = []
     for truth, n, total in zip(taxonomy.DIAGNOSES, right, totals, strict=True):
         texts.append(f"{truth.name} {percent_text(n, total)} of {total:,}")
-    return f"Confusion matrix of {counts.sum():,} images; recognised as itself: {', '.join(texts)}."
+    return f"Confusion matrix of {counts.sum():,} images; correctly classified: {', '.join(texts)}."
 
 
 _STRENGTHS: Final = ("1", "2", "3", "4", "5")
-_DAMAGE_COLUMNS: Final = ("as it is", *_STRENGTHS)
+_DAMAGE_COLUMNS: Final = ("original", *_STRENGTHS)
 
 
 def damage_chart(robustness: Mapping[str, Any], merit: str) -> go.Figure:
@@ -201,16 +201,14 @@ def damage_chart(robustness: Mapping[str, Any], merit: str) -> go.Figure:
     worst = max(defined_falls, default=0.0) or 1.0
     figure = _coloured_falls(names, falls, worst)
     _add_damage_numbers(figure, names, rows, falls, worst)
-    figure.update_xaxes(
-        title_text="Strength of the damage", type="category", showgrid=False, ticks=""
-    )
+    figure.update_xaxes(title_text="Severity (1 to 5)", type="category", showgrid=False, ticks="")
     list_rows(figure, names)
     texts = []
     for name, values in zip(names, rows, strict=True):
         texts.append(f"{name} {number_text(values[1])} to {number_text(values[-1])}")
     words = merit.replace("_", " ").replace("auc", "AUC")
-    undamaged = f"{words}, {number_text(clean)} undamaged"
-    return finish(figure, f"{undamaged}; from strength 1 to 5: {', '.join(texts)}.")
+    undamaged = f"{words}, {number_text(clean)} on original images"
+    return finish(figure, f"{undamaged}; from severity 1 to 5: {', '.join(texts)}.")
 
 
 def _fall(clean: float | None, value: float | None) -> float | None:
@@ -233,7 +231,7 @@ def _coloured_falls(names: list[str], falls: list[list[float | None]], worst: fl
             showscale=False,
             xgap=2,
             ygap=2,
-            hovertemplate="%{y}, strength %{x}<br>fall %{z:.3f}<extra></extra>",
+            hovertemplate="%{y}, severity %{x}<br>loss %{z:.3f}<extra></extra>",
         )
     )
 

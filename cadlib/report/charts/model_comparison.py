@@ -76,7 +76,7 @@ def _verdict(difference: Difference, first: str, second: str) -> str:
         return f"{first} is better"
     if difference.better == "second":
         return f"{second} is better"
-    return "no more than chance"
+    return "no significant difference"
 
 
 def _axis(comparison: Comparison) -> str:

@@ -246,13 +246,15 @@ def decision_chart(curve: DecisionCurve, chosen: TradeOff | None = None) -> go.F
     if chosen and 0 < chosen.threshold < 1:
         threshold = chosen.threshold_at(curve.prevalence)
         benefit = chosen.net_benefit(curve.prevalence)
-        _mark(figure, threshold, benefit, "refer at %{x:.2f}<br>net benefit %{y:.3f}")
+        _mark(figure, threshold, benefit, "threshold %{x:.2f}<br>net benefit %{y:.3f}")
         alt += f"; at this threshold, {threshold:.2f}, it is {benefit:.3f}"
     figure.update_xaxes(title_text="Threshold probability", **UNIT)
     # The highest net benefit that there can be is the prevalence.
     top = curve.prevalence * 1.08
     figure.update_yaxes(
-        title_text="Net benefit, malignant found a patient", range=[-0.3 * top, top], **GRID
+        title_text="Net benefit (malignant lesions found per patient)",
+        range=[-0.3 * top, top],
+        **GRID,
     )
     figure.update_layout(height=400, legend=_LEGEND_ABOVE)
     return finish(figure, f"{alt}.")
@@ -269,7 +271,7 @@ def _add_decision_curves(figure: go.Figure, curve: DecisionCurve) -> None:
             fillcolor="rgba(0, 114, 178, 0.18)",
             line={"width": 0},
             hoverinfo="skip",
-            name="95 % interval",
+            name="95 % CI",
         )
     grey = {"color": GREY.format(0.9), "width": 1.5}
     figure.add_scatter(
@@ -289,7 +291,7 @@ def _add_decision_curves(figure: go.Figure, curve: DecisionCurve) -> None:
         mode="lines",
         name="Model",
         line={"color": taxonomy.BENIGN_COLOUR, "width": 3},
-        hovertemplate="refer at %{x:.2f}<br>net benefit %{y:.3f}<extra></extra>",
+        hovertemplate="threshold %{x:.2f}<br>net benefit %{y:.3f}<extra></extra>",
     )
 
 

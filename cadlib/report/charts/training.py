@@ -24,7 +24,7 @@ TRAINING_CHARTS: Final = {
     monitor.MALIGNANT_AUC: "AUC malignant",
     monitor.LOSS: "Training loss",
     monitor.LEARNING_RATE: "Learning rate",
-    monitor.SPEED: "Images a second",
+    monitor.SPEED: "Images per second",
 }
 """The title of the chart of each curve, in the order in which a page shows them."""
 
