@@ -25,9 +25,9 @@ FOUND = Compared(
 
 def test_every_figure_has_a_row_with_both_values_the_difference_and_who_is_better():
     rows = FOUND.difference_rows
-    assert [row["Figure"] for row in rows] == [*FIGURE_NAMES.values()]
+    assert [row["Metric"] for row in rows] == [*FIGURE_NAMES.values()]
     assert rows[0] == {
-        "Figure": "Balanced accuracy",
+        "Metric": "Balanced accuracy",
         "old": "0.500",
         "new": "0.600",
         "Difference (95 % interval)": "0.100 (0.050 to 0.150)",
@@ -42,7 +42,7 @@ def test_every_test_has_a_row_and_a_small_p_is_not_called_zero():
     rows = FOUND.test_rows
     assert [row["McNemar's test"] for row in rows] == [*TEST_NAMES.values()]
     assert [*rows[0].values()][1:] == ["1,234", "1,001", "30", "<0.001", "0.040"]
-    assert [*rows[0]][2:4] == ["Only old", "Only new"]
+    assert [*rows[0]][2:4] == ["Only old correct", "Only new correct"]
 
 
 def test_it_says_of_how_many_images_and_what_the_second_model_knew_of_them():

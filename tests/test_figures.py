@@ -580,7 +580,7 @@ def test_what_is_better_lies_to_its_side_and_is_said_in_words():
     chart = figures.comparison_chart(COMPARISON, "old", "new")
     at = {trace.y[0]: trace for trace in chart.data}
     assert at["AUC malignant"].x[0] == pytest.approx(0.1)
-    assert at["Brier score (less is better)"].x[0] == pytest.approx(
+    assert at["Brier score (lower is better)"].x[0] == pytest.approx(
         -0.2
     )  # more of it speaks for the first
     assert (at["AUC malignant"].marker.symbol, at["Sensitivity"].marker.symbol) == (
@@ -590,6 +590,6 @@ def test_what_is_better_lies_to_its_side_and_is_said_in_words():
     assert "Specificity" not in at
     said = alt(chart)
     assert "AUC malignant 0.800 and 0.900, new is better" in said
-    assert "Brier score (less is better) 0.400 and 0.600, old is better" in said
+    assert "Brier score (lower is better) 0.400 and 0.600, old is better" in said
     assert "Sensitivity 0.500 and 0.510, no significant difference" in said
     assert "Specificity not defined and not defined" in said

@@ -59,7 +59,7 @@ def test_says_how_many_images_had_a_part_in_training(model_folder):
     mixed = [*named["train"][:3], *named["validation"][:2], *named["test"][:1]]
     said, flattered = part_in_training(model_folder, record, dataset_of(mixed))
     assert flattered
-    assert said.startswith("3 of them are images it was trained on, and 2 those it was chosen on")
+    assert said.startswith("3 of these images were used for training and 2 for choosing the model")
     said, flattered = part_in_training(
         model_folder, record, dataset_of([*named["test"][:5], "ISIC_9999999"])
     )

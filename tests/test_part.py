@@ -50,7 +50,7 @@ def test_it_says_which_images_these_are_and_what_part_they_had_in_training(
         )
     name, role, flattered = said(Part(subset=half))
     assert (name, flattered) == ("the subset “half”", True)
-    assert role.startswith("8 of them are images it was trained on, and 4 those it was chosen on")
+    assert role.startswith("8 of these images were used for training and 4 for choosing the model")
     assert said(ALL)[0] == "all images"
 
 

@@ -209,11 +209,11 @@ def test_two_models_are_compared_on_images_that_are_only_malignant_or_benign(
     found = evaluated(drawn_model_folder, read_record(drawn_model_folder), dataset, ignore)
     other = replace(found, probabilities=np.roll(found.probabilities, 1, axis=0))
     pair = Compared("one", "other", compared(found, other), "Some had.", flattered=False)
-    rows = {row["Figure"]: row for row in pair.difference_rows}
+    rows = {row["Metric"]: row for row in pair.difference_rows}
     assert rows["Balanced accuracy"]["Better"] == rows["Balanced accuracy"]["one"] == "not defined"
     assert rows["AUC malignant"]["one"] != "not defined"
     tests = {row["McNemar's test"]: row for row in pair.test_rows}
-    assert (tests["First diagnosis right"]["n"], tests["First diagnosis right"]["p exact"]) == (
+    assert (tests["Top diagnosis correct"]["n"], tests["Top diagnosis correct"]["p (exact)"]) == (
         "0",
         "not defined",
     )

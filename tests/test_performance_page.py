@@ -161,7 +161,7 @@ def test_two_models_are_compared_on_the_same_images(data_at_hand, tmp_path, monk
     truth = data_at_hand.table.set_index("image")["diagnosis"]
     one, two = ((kept(data_at_hand, name).idxmax(axis=1) == truth) for name in ("isic2019", "twin"))
     # another bias is another model, though its weights are the same
-    assert [tests["Only isic2019"].iloc[0], tests["Only twin"].iloc[0]] == [
+    assert [tests["Only isic2019 correct"].iloc[0], tests["Only twin correct"].iloc[0]] == [
         str((one & ~two).sum()),
         str((two & ~one).sum()),
     ]

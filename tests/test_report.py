@@ -247,7 +247,7 @@ def test_it_says_which_model_on_which_images_and_what_part_they_had_in_training(
     ids = Subset("all", "drawn", tuple(subject.evaluated.table["image"]), "").sha256
     assert ids in read.text
     assert (
-        '<p class="warning">16 of them are images it was trained on, and 8 those it was chosen on'
+        '<p class="warning">16 of these images were used for training and 8 for choosing the model'
         in html
     )
     assert html.count(subject.record.intended_use) >= 3  # above, in the card, below
@@ -344,7 +344,7 @@ def test_images_of_one_kind_make_a_report_without_thresholds(
     )
     found = evaluated(drawn_model_folder, subject.record, benign, lambda *_: None)
     read = Reader(render(replace(subject, figures=found.figures, evaluated=found), "a test"))
-    assert "no threshold can be judged" in read.text
+    assert "A threshold can be evaluated only with both malignant and benign images" in read.text
     assert read.row("AUC, malignant or benign")[0] == "not defined"
 
 
@@ -427,7 +427,7 @@ def test_the_command_compares_two_models_on_the_same_images(
     )
     right = [said.probabilities.argmax(axis=1) == said.labels.codes for said in (one, two)]
     read = Reader(file.read_text(encoding="utf-8"))
-    n, only_first, only_second, _, _ = read.row("First diagnosis right")
+    n, only_first, only_second, _, _ = read.row("Top diagnosis correct")
     assert [n, only_first, only_second] == [
         "32",
         str((right[0] & ~right[1]).sum()),

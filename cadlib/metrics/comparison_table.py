@@ -6,7 +6,7 @@ from cadlib.metrics.model_comparison import FIGURE_NAMES, OF_DIAGNOSES, Comparis
 from cadlib.metrics.tables import figure_text
 
 TEST_NAMES = {
-    "right": "First diagnosis right",
+    "right": "Top diagnosis correct",
     "malignant referred": "Malignant, referred",
     "benign not referred": "Benign, not referred",
 }
@@ -34,10 +34,10 @@ class Compared:
             part = self.comparison.figures[key]
             rows.append(
                 {
-                    "Figure": name,
+                    "Metric": name,
                     self.first: figure_text(part.first),
                     self.second: figure_text(part.second),
-                    "Difference (95 % interval)": figure_text(part.difference, part.interval),
+                    "Difference (95 % CI)": figure_text(part.difference, part.interval),
                     "Better": self._better(part),
                 }
             )
@@ -62,10 +62,10 @@ class Compared:
                 {
                     "McNemar's test": TEST_NAMES[name],
                     "n": f"{test.n:,}",
-                    f"Only {self.first}": f"{test.only_first:,}",
-                    f"Only {self.second}": f"{test.only_second:,}",
-                    "p exact": _p(test.exact) if test.n else not_defined,
-                    "p mid": _p(test.mid_p) if test.n else not_defined,
+                    f"Only {self.first} correct": f"{test.only_first:,}",
+                    f"Only {self.second} correct": f"{test.only_second:,}",
+                    "p (exact)": _p(test.exact) if test.n else not_defined,
+                    "p (mid-p)": _p(test.mid_p) if test.n else not_defined,
                 }
             )
         return rows
@@ -76,8 +76,8 @@ class Compared:
         comparison = self.comparison
         note = (
             f"n = {comparison.n:,} images of {comparison.n_lesions:,} lesions, both models on the "
-            "same ones, each at its own operating point. Intervals are paired and drawn over "
-            "lesions; the images of one lesion count together in p."
+            "same images, each at its own operating point. Intervals are paired and resampled by "
+            "lesion; p values treat the images of one lesion together."
         )
         if comparison.n_diagnosed == comparison.n:
             return note

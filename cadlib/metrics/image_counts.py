@@ -7,7 +7,7 @@ from typing import Any, Self
 from cadlib.taxonomy import CLASSES
 
 NO_DIAGNOSIS_NOTE = (
-    "Not defined: no image here has a diagnosis. The labels tell only malignant or benign."
+    "Not defined: no image here has a diagnosis. The labels are only malignant or benign."
 )
 """Replaces a chart or table of diagnoses that has no image behind it."""
 

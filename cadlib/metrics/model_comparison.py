@@ -26,7 +26,7 @@ FIGURE_NAMES: Final = {
     "melanoma_auc": "AUC melanoma",
     "sensitivity": "Sensitivity",
     "specificity": "Specificity",
-    "brier": "Brier score (less is better)",
+    "brier": "Brier score (lower is better)",
 }
 """The names of the compared metrics that a reader sees, in their order."""
 OF_DIAGNOSES: Final = ("balanced_accuracy", "melanoma_auc", "brier")

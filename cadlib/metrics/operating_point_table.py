@@ -6,7 +6,7 @@ from typing import Any
 from cadlib.metrics.image_counts import Counts
 from cadlib.metrics.tables import figure_text
 
-ONE_GROUP_NOTE = "Without malignant and benign images no threshold can be judged."
+ONE_GROUP_NOTE = "A threshold can be evaluated only with both malignant and benign images."
 
 
 def one_group_note(figures: Mapping[str, Any]) -> str:

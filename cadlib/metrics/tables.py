@@ -88,7 +88,7 @@ def _clean_rows(clean: dict[str, Any]) -> list[Row]:
         "malignant_auc": "AUC malignant/benign",
         "accuracy": "accuracy",
     }
-    rows: list[Row] = [("picture as it is", "value", "95 % interval")]
+    rows: list[Row] = [("original image", "value", "95 % interval")]
     for metric, text in names.items():
         columns = _columns(clean[metric], clean["intervals"][metric])
         rows.append((text, *columns))
@@ -98,7 +98,7 @@ def _clean_rows(clean: dict[str, Any]) -> list[Row]:
 def _flip_rows(flips: dict[str, Any]) -> list[Row]:
     shares = {"mean": "mean, a share of the views", "any": "in any view, a share of the images"}
     intervals = flips["intervals"]["rate"]
-    rows: list[Row] = [("picture held otherwise", "top diagnosis flips", "95 % interval")]
+    rows: list[Row] = [("rotated or mirrored image", "top diagnosis flips", "95 % interval")]
     for view, rate in flips["rate"].items():
         text = shares.get(view, view)
         rows.append((text, *_columns(rate, intervals[view])))

@@ -33,7 +33,7 @@ def own_split(folder: Path, record: ModelRecord, *, leaking: bool = False) -> pd
         raise ModelInvalid(
             f"Expected {path} with the SHA-256 {expected[:16]}… of the model's record "
             f"but got {actual}; restore the folder. "
-            "Without it nobody can tell which images the model was trained on."
+            "Without it, the training images of the model are unknown."
         )
     return read_split(path, leaking=leaking)
 
@@ -61,7 +61,7 @@ def part_in_training(folder: Path, record: ModelRecord, dataset: Dataset) -> tup
     try:
         rows = own_split(folder, record)
     except ModelInvalid:
-        return "Which of them the model was trained on is not known.", False
+        return "It is not known which of these images were used for training.", False
     is_in_dataset = rows["image"].isin(dataset.table["image"])
     counts = rows[is_in_dataset]["split"].value_counts()
     trained = counts.get("train", 0)
@@ -69,8 +69,8 @@ def part_in_training(folder: Path, record: ModelRecord, dataset: Dataset) -> tup
     if not trained and not chosen:
         return NO_MATCHING_ID, False
     sentence = (
-        f"{trained:,} of them are images it was trained on, and {chosen:,} those it was chosen on: "
-        "these figures flatter it."
+        f"{trained:,} of these images were used for training and {chosen:,} for choosing the "
+        "model, so these results are too optimistic."
     )
     return sentence, True
 
