@@ -719,7 +719,7 @@ def test_train_learns_from_a_subset_alone_and_the_model_says_so(
     assert (training.config["subset"], sum(training.images.values())) == ("seven", 56)
     assert training.dataset == f"drawn, subset seven ({subset.sha256[:16]})"
     assert pd.read_csv(folder / "split.csv")["image"].tolist() == images
-    assert f"From the data set `{training.dataset}`" in capsys.readouterr().out
+    assert f"The images come from the data set `{training.dataset}`" in capsys.readouterr().out
 
     save_subset(Subset("seven", "drawn", tuple(images[1:]), "by number, less one"))
     assert main([*line, "--overwrite", "--resume"]) == 1

@@ -29,7 +29,9 @@ def test_new_figures_of_other_weights_drop_what_damage_cost(model_folder, across
     anew = {**figures, "model": metrics_file.model_facts(other)}
     metrics_file.write_into(model_folder, other, anew)
     assert "robustness" not in metrics_file.measured(model_folder, other)
-    assert "has not been measured" in (model_folder / "README.md").read_text(encoding="utf-8")
+    assert "on degraded images was not measured" in (model_folder / "README.md").read_text(
+        encoding="utf-8"
+    )
 
 
 def test_figures_of_other_weights_are_not_those_of_the_model(model_folder):

@@ -139,7 +139,7 @@ def test_evaluate_measures_the_model_on_its_own_split_as_training_did(
 def test_evaluate_can_make_the_figures_of_the_test_split_the_models_own(
     trained, tiny_folder, evaluated
 ):
-    assert "The test split has not been used" in (tiny_folder / "README.md").read_text()
+    assert "The test split was not used." in (tiny_folder / "README.md").read_text()
     assert "measured on these same images (validation)" in (tiny_folder / "README.md").read_text()
     assert evaluated("test", "--into-model") == 0
     figures = json.loads((tiny_folder / "metrics.json").read_text())

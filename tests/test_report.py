@@ -235,7 +235,7 @@ def test_many_errors_of_a_kind_are_cut_and_counted(subject):
     )
     benign = sum(not diagnosis(code).malignant for code in table["diagnosis"])
     assert benign > 2 * MOST_ERRORS
-    assert shown.tables[2].caption == f"Needless referral: {benign}, the first {MOST_ERRORS} here"
+    assert shown.tables[2].caption == f"Needless referral: {benign}, first {MOST_ERRORS} shown"
     assert len(shown.tables[2].rows) == 1 + MOST_ERRORS
 
 
