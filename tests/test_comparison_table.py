@@ -30,7 +30,7 @@ def test_every_figure_has_a_row_with_both_values_the_difference_and_who_is_bette
         "Metric": "Balanced accuracy",
         "old": "0.500",
         "new": "0.600",
-        "Difference (95 % interval)": "0.100 (0.050 to 0.150)",
+        "Difference (95 % CI)": "0.100 (0.050 to 0.150)",
         "Better": "new",
     }
     assert rows[1]["Better"] == "no significant difference"

@@ -242,7 +242,7 @@ def test_a_confusion_cell_prints_its_percent_or_its_count_and_hovers_both(normal
     assert cells.text[0] == printed
     assert list(heatmap.z[0][:2]) == [0.75, 0.25]
     assert (
-        "truth Melanoma<br>predicted Melanocytic nevus<br>500 of 2,000 images, 25 %"
+        "true Melanoma<br>predicted Melanocytic nevus<br>500 of 2,000 images, 25 %"
         in heatmap.customdata[0][1]
     )
 
@@ -253,7 +253,7 @@ def test_each_cell_of_a_confusion_matrix_that_opens_has_a_point_that_names_it():
     assert list(zip(points.y, points.x, strict=True)) == [
         (f"{truth} (8)", said) for truth in taxonomy.CODES for said in taxonomy.CODES
     ]
-    assert points.customdata[1].startswith("truth Melanoma<br>predicted Melanocytic nevus")
+    assert points.customdata[1].startswith("true Melanoma<br>predicted Melanocytic nevus")
 
 
 def test_confusion_rows_are_the_truth_from_the_top():
@@ -449,7 +449,7 @@ def test_the_words_of_the_damage_chart_name_each_damage():
     text = alt(figures.damage_chart(DAMAGE, "malignant_auc"))
     assert (
         text
-        == "malignant AUC, 0.90 undamaged; from strength 1 to 5: hair 0.90 to 0.50, ink 0.92 to 0.89."
+        == "malignant AUC, 0.90 on original images; from severity 1 to 5: hair 0.90 to 0.50, ink 0.92 to 0.89."
     )
 
 
