@@ -128,7 +128,7 @@ def test_refuses_a_file_that_is_none(figures, spoil):
 
 
 def test_refuses_looks_of_other_figures(figures):
-    with pytest.raises(ModelInvalid, match="figures a picture"):
+    with pytest.raises(ModelInvalid, match="values for each image"):
         Looks.unpack(Looks.learn(figures["train"][:, 1:]).pack())
 
 
