@@ -41,7 +41,7 @@ def test_refuses_a_split_that_was_changed_after_training(model_folder):
     path.write_text(
         path.read_text(encoding="utf-8").replace("validation", "test", 1), encoding="utf-8"
     )
-    with pytest.raises(ModelInvalid, match="which images the model was trained on"):
+    with pytest.raises(ModelInvalid, match="the training images of the model are unknown"):
         own_split(model_folder, record)
 
 

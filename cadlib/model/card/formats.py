@@ -25,22 +25,26 @@ def two_decimals(value: float) -> str:
 
 def percent(share: float) -> str:
     """Return a share of 0 to 1 with one decimal: "99.5 %"."""
-    return f"{100 * share:.1f} %"
+    percentage = 100 * share
+    return f"{percentage:.1f} %"
 
 
 def whole_percent(share: float) -> str:
     """Return a share of 0 to 1 without decimals: "90 %"."""
-    return f"{100 * share:.0f} %"
+    percentage = 100 * share
+    return f"{percentage:.0f} %"
 
 
 def minutes(seconds: float) -> str:
     """Return a duration in whole minutes: "83"."""
-    return f"{seconds / 60:.0f}"
+    whole_minutes = round(seconds / 60)
+    return str(whole_minutes)
 
 
 def signed(value: float) -> str:
     """Return a difference for a sentence, with its sign and two decimals: "−0.13"."""
-    return f"{value:+.2f}".replace("-", "−")
+    text = f"{value:+.2f}"
+    return text.replace("-", "−")
 
 
 def change(difference: Difference) -> str:
@@ -56,7 +60,9 @@ def change(difference: Difference) -> str:
 
 def two_digits(value: float | None) -> str:
     """Return a value for a sentence: "0.62", "<0.01", "not defined"."""
-    return "not defined" if value is None else operating_point.two_digits(value)
+    if value is None:
+        return "not defined"
+    return operating_point.two_digits(value)
 
 
 def short(part: dict[str, Any], name: str, key: str | None = None) -> str:
@@ -66,12 +72,16 @@ def short(part: dict[str, Any], name: str, key: str | None = None) -> str:
     if key is not None:
         value = value[key]
         interval = interval and interval[key]
-    return "not defined" if value is None else short_text(value, interval)
+    if value is None:
+        return "not defined"
+    return short_text(value, interval)
 
 
 def capital(text: str) -> str:
     """Return a text with its first letter in upper case, and the rest as it is."""
-    return f"{text[0].upper()}{text[1:]}"
+    # str.capitalize would also change the rest to lower case.
+    first = text[0].upper()
+    return first + text[1:]
 
 
 def across_table(across: dict[str, Any]) -> str:
