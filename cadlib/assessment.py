@@ -130,6 +130,7 @@ def _decision_json(decision: Decision) -> dict[str, Any]:
 
 
 def _heatmap_json(heatmap: Heatmap, image: LesionImage) -> dict[str, Any]:
+    # A large image is decoded smaller than its file.
     file_width_px, _ = image.file_px
     scale = file_width_px / image.width_px
     return {
@@ -240,6 +241,7 @@ def assess_batch(
     none. The facts of an image header (`LesionImage.facts`) have no effect unless they are passed
     here.
     """
+    # A page shows one patient; the files of a folder may be of several.
     facts_of_each = facts if isinstance(facts, Sequence) else [facts] * len(images)
     with _BLAS.limit(limits=1, user_api="blas"):
         qualities = threads().map(inspect, images)
@@ -265,6 +267,7 @@ def reconsider(
     for facts that the model does not know.
     """
     prediction = model.with_facts(assessment.prediction, facts)
+    # The similar cases stay; only the diagnosis that they are compared with may be another.
     first, _ = prediction.ranking()[0]
     neighbours = assessment.neighbours and replace(assessment.neighbours, first=first)
     return replace(

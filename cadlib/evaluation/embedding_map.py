@@ -80,6 +80,7 @@ def tsne(
     for first in range(0, len(others), _PLACED_AT_ONCE):
         block = others[first : first + _PLACED_AT_ONCE]
         components = pca.transform(features[block])
+        # Placed among the fitted images without moving them.
         places[block] = embedding.prepare_partial(components)
     return places
 

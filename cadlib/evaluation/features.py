@@ -107,11 +107,13 @@ def _check(
 
     `rows` are those of the split, `table` has the images of them that the data set has.
     """
+    # Fits learn on one part, choose limits on another and are measured on the third.
     absent = set(rows["split"]) - set(table["split"])
     lacking = [part for part in SPLITS if part in absent]
     if lacking:
         names = ", ".join(lacking)
         raise not_the_models(model.record, dataset, f"{names} split")
+    # Similar cases are shown with their diagnosis, so that a case without one is of no use.
     labelled = table["diagnosis"].isin(CODES)
     if not labelled.all():
         first = table["image"][~labelled].iloc[0]

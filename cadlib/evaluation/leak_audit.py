@@ -242,6 +242,7 @@ def _across(
     blocks = [_no_pairs()]
     for left_rows, right_rows in rows_of_parts:
         left_images = images.of(left_rows)
+        # All pairs at once would need gigabytes for some ten thousand images.
         block_size = max(1, BLOCK_CELLS // len(left_rows))
         for first in range(0, len(right_rows), block_size):
             block = right_rows[first : first + block_size]
@@ -288,6 +289,7 @@ def _compared(
     alike = likeness(left.details, right.details)
     nearest = _highest(cosine)
     most_alike = _highest(alike)
+    # By details alone some images of one kind look the same, so they have to be nearest, too.
     same = shows_the_same(alike, left.details, right.details, nearest)
     near_hashes = bits <= NEAR_DUPLICATE_BITS
     reported = near_hashes | same | nearest | most_alike
@@ -372,6 +374,7 @@ def _leaks(
 def _identical_files(table: pd.DataFrame) -> list[list[int]]:
     """Return each two rows of different splits whose files are identical."""
     across = []
+    # Copies in one split count twice there, but leak nothing.
     for rows in together(table["sha256"]):
         for couple in combinations(rows.tolist(), 2):
             pair = list(couple)

@@ -165,6 +165,7 @@ def _entry(dataset: Dataset, model_id: str) -> CacheEntry:
     columns = dataset.table[
         ["image", "path", "diagnosis", "lesion_id", "lesion_group", "width_px", "height_px"]
     ]
+    # Other columns, such as age, do not change what is found.
     # An image without a diagnosis may have the label malignant or benign.
     columns = columns.assign(diagnosis=label_words(dataset.table))
     row_hashes = pd.util.hash_pandas_object(columns, index=False)

@@ -111,6 +111,7 @@ def _same_images(
     hashes = duplicates.table["phash"].to_numpy(np.uint64)
     same = _same_by_hash(hashed, nearest, hashes)
     same += _same_by_details(likely, nearest, details)
+    # Identical files need no check by features.
     for identical in duplicates.groups["identical files"]:
         first, *copies = identical
         same += [(first, copy) for copy in copies]
@@ -163,6 +164,7 @@ def _nearest(
     # Features of only zeros have no direction; the smallest float32 avoids a division by 0.
     unit = features / np.maximum(lengths, np.finfo(np.float32).tiny)
     n_nearest = min(NEAREST, len(features) - 1)
+    # In blocks, because all pairs of 25,000 images would need 2.5 GB.
     blocks = [np.zeros((0, n_nearest), np.int64)]
     for first in range(0, len(rows), _BLOCK):
         block = rows[first : first + _BLOCK]
@@ -208,6 +210,7 @@ def _against(
     usual_rows = labelled[codes == usual]
     against = np.array([labels_contradict((usual, code)) for code in codes])
     for row in labelled[against]:
+        # A reader compares the image with the most similar one of the usual diagnosis.
         own_details = details.of(np.array([row]))
         alike = likeness(own_details, details.of(usual_rows))[0]
         most_alike = usual_rows[alike.argmax()]

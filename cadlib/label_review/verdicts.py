@@ -145,6 +145,7 @@ def read_verdicts(dataset: str) -> Verdicts:
     """
     path = _path(dataset)
     try:
+        # A spreadsheet saves the file with a byte order mark.
         text = path.read_text(encoding="utf-8-sig")
     except FileNotFoundError:
         return {}
@@ -157,7 +158,8 @@ def read_verdicts(dataset: str) -> Verdicts:
     try:
         _check_head(next(rows, []))
         for row in rows:
-            if not row:  # an empty line
+            # An empty line, as an editor leaves at the end of a file.
+            if not row:
                 continue
             finding, verdict = _read(row)
             if finding in verdicts:

@@ -105,6 +105,7 @@ class LeakAudit:
         if "named" in fields:
             fields["named"] = tuple(fields["named"])
         audit = cls(**fields)
+        # The file states the same thing twice; an edit of one statement is noticed here.
         if raw.get("leaks") is not audit.leaks:
             raise ValueError(
                 f"Expected `leaks` of the audit to be {audit.leaks}, as its counts say."

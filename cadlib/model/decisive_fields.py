@@ -84,9 +84,11 @@ def field_digests(content: Mapping[str, Any]) -> dict[str, str]:
 
 def _entry(path: str) -> str:
     """Return the longest entry of the two lists that a path belongs to; "" where there is none."""
+    # The lists name each kind of field once, whatever the number of operating points.
     general = _INDEX.sub("[]", path)
     longest = ""
     for entry in (*DECIDING, *DESCRIPTIVE):
+        # With the separator, a field whose name only begins like an entry is not below it.
         is_below = general.startswith((f"{entry}.", f"{entry}["))
         belongs = general == entry or is_below
         if belongs and len(entry) > len(longest):

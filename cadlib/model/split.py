@@ -23,6 +23,7 @@ def own_split(folder: Path, record: ModelRecord, *, leaking: bool = False) -> pd
 
     Raise ModelInvalid if it is not the one of its record.
     """
+    # A changed split.csv would pass training images off as test images.
     path = folder / SPLIT_FILE
     expected = record.training.split_sha256
     sha256 = None
@@ -61,6 +62,7 @@ def part_in_training(folder: Path, record: ModelRecord, dataset: Dataset) -> tup
     try:
         rows = own_split(folder, record)
     except ModelInvalid:
+        # The figures are shown all the same, with this sentence beside them.
         return "It is not known which of these images were used for training.", False
     is_in_dataset = rows["image"].isin(dataset.table["image"])
     counts = rows[is_in_dataset]["split"].value_counts()

@@ -32,6 +32,7 @@ def pack(state: Mapping[str, NDArray[np.generic]]) -> bytes:
     is_large = total_bytes > FULL_PRECISION_BYTES
     stored: State = {}
     for name, array in state.items():
+        # Biases and counts are few and sensitive, so they stay exact.
         is_matrix = array.ndim > 1 and np.issubdtype(array.dtype, np.floating)
         if is_large and is_matrix:
             steps, scale = _quantised(array)
