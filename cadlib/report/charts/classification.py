@@ -33,7 +33,9 @@ def per_class_chart(summary: Mapping[str, Any]) -> go.Figure:
     counts = summary["n_by_class"]
     labels = {}
     for d in taxonomy.DIAGNOSES:
-        labels[d.code] = row_label(d, f" n = {counts[d.code]:,} ")
+        # Few images make a wide interval, so their number is part of the label.
+        n = f" n = {counts[d.code]:,} "
+        labels[d.code] = row_label(d, n)
     figure = go.Figure()
     _add_connections(figure, summary, labels)
     for key in _SYMBOLS:
@@ -41,13 +43,16 @@ def per_class_chart(summary: Mapping[str, Any]) -> go.Figure:
     _add_undefined(figure, summary, labels)
     figure.update_xaxes(title_text="Sensitivity, specificity", **UNIT)
     list_rows(figure, [labels[code] for code in taxonomy.CODES])
-    texts = []
-    for d in taxonomy.DIAGNOSES:
-        sensitivity = number_text(summary["sensitivity"][d.code])
-        specificity = number_text(summary["specificity"][d.code])
-        n = f"{counts[d.code]:,}"
-        texts.append(f"{d.name} sensitivity {sensitivity}, specificity {specificity}, n {n}")
+    texts = [_class_text(summary, d) for d in taxonomy.DIAGNOSES]
     return finish(figure, f"Per diagnosis: {'; '.join(texts)}.")
+
+
+def _class_text(summary: Mapping[str, Any], d: taxonomy.Diagnosis) -> str:
+    """Return the figures of a diagnosis in words."""
+    sensitivity = number_text(summary["sensitivity"][d.code])
+    specificity = number_text(summary["specificity"][d.code])
+    n = f"{summary['n_by_class'][d.code]:,}"
+    return f"{d.name} sensitivity {sensitivity}, specificity {specificity}, n {n}"
 
 
 def _add_connections(
@@ -95,6 +100,7 @@ def _add_class_figures(
     bounds = []
     for code in taxonomy.CODES:
         value = summary[key][code]
+        # plotly leaves a gap for None, but would not write NaN as JSON.
         values.append(None if undefined(value) else value)
         bounds.append(summary["intervals"][key][code])
     figure.add_scatter(
@@ -173,14 +179,7 @@ def _reliability_chart(bins: Sequence[Mapping[str, Any]], words: _Words) -> go.F
     """Draw a reliability diagram above the number of predictions in each bin."""
     filled = [part for part in bins if _is_filled(part)]
     figure = go.Figure()
-    figure.add_scatter(
-        x=[0, 1],
-        y=[0, 1],
-        mode="lines",
-        name=words.diagonal,
-        hoverinfo="skip",
-        line={"color": GREY.format(0.7), "dash": "longdash", "width": 1},
-    )
+    _add_diagonal(figure, words.diagonal)
     _add_reliability(figure, filled, words)
     _add_bin_counts(figure, bins)
     figure.update_layout(
@@ -196,12 +195,27 @@ def _reliability_chart(bins: Sequence[Mapping[str, Any]], words: _Words) -> go.F
         },
         legend={"orientation": "h", "x": 0, "y": 1.02, "yanchor": "bottom"},
     )
-    texts = []
-    for part in filled:
-        x = f"{words.x} {part['confidence']:.2f}"
-        y = f"{words.y} {part['accuracy']:.2f}"
-        texts.append(f"{x}, {y}, n {part['n']:,}")
+    texts = [_bin_text(part, words) for part in filled]
     return finish(figure, f"{words.title}: {'; '.join(texts) or UNDEFINED}.")
+
+
+def _add_diagonal(figure: go.Figure, name: str) -> None:
+    """Draw the line on which the dots of perfect probabilities lie."""
+    figure.add_scatter(
+        x=[0, 1],
+        y=[0, 1],
+        mode="lines",
+        name=name,
+        hoverinfo="skip",
+        line={"color": GREY.format(0.7), "dash": "longdash", "width": 1},
+    )
+
+
+def _bin_text(part: Mapping[str, Any], words: _Words) -> str:
+    """Return the numbers of a bin in words."""
+    x = f"{words.x} {part['confidence']:.2f}"
+    y = f"{words.y} {part['accuracy']:.2f}"
+    return f"{x}, {y}, n {part['n']:,}"
 
 
 def _is_filled(part: Mapping[str, Any]) -> bool:
@@ -230,10 +244,16 @@ def _add_reliability(figure: go.Figure, bins: Sequence[Mapping[str, Any]], words
 
 def _add_bin_counts(figure: go.Figure, bins: Sequence[Mapping[str, Any]]) -> None:
     """Draw the number of images in each bin, as bars on an axis of their own."""
+    centres = []
+    widths = []
+    for part in bins:
+        centres.append((part["low"] + part["high"]) / 2)
+        # A narrow gap between the bars.
+        widths.append(0.92 * (part["high"] - part["low"]))
     figure.add_bar(
-        x=[(part["low"] + part["high"]) / 2 for part in bins],
+        x=centres,
         y=[part["n"] for part in bins],
-        width=[0.92 * (part["high"] - part["low"]) for part in bins],
+        width=widths,
         yaxis="y2",
         showlegend=False,
         marker_color=GREY.format(0.55),

@@ -22,6 +22,21 @@ _HATCH: Final = {
 _PLAIN: Final = {"shape": ""}
 
 
+class _BarGroup(NamedTuple):
+    """How the bars of malignant or of benign diagnoses are drawn."""
+
+    malignant: bool
+    legend: str
+    colour: str
+    pattern: dict[str, Any]
+
+
+_BAR_GROUPS: Final = (
+    _BarGroup(True, f"{taxonomy.MALIGNANT_MARK} malignant", taxonomy.MALIGNANT_COLOUR, _HATCH),
+    _BarGroup(False, f"{taxonomy.BENIGN_MARK} benign", taxonomy.BENIGN_COLOUR, _PLAIN),
+)
+
+
 class _OtherLabel(NamedTuple):
     """How images with a label outside the eight diagnoses are drawn."""
 
@@ -53,24 +68,28 @@ def confidence_chart(probabilities: ArrayLike, likely: Collection[str] = ()) -> 
     values = np.asarray(probabilities, dtype=np.float64)
     _check_probabilities(values)
     # A stable sort keeps equal probabilities in taxonomy order, as Prediction.ranking does.
-    ranked = [taxonomy.DIAGNOSES[i] for i in np.argsort(-values, kind="stable")]
+    order = np.argsort(-values, kind="stable")
+    ranked = [taxonomy.DIAGNOSES[number] for number in order]
     by_code = dict(zip(taxonomy.CODES, values.tolist(), strict=True))
     bar_texts = {}
     alt_texts = []
     for d in ranked:
-        probability = two_digits(by_code[d.code])
-        in_set = d.code in likely
-        bar_texts[d.code] = f"{probability}{IN_SET}" if in_set else probability
-        alt_text = f"{d.name} ({d.group}) {probability}"
-        alt_texts.append(f"{alt_text}, in the prediction set" if in_set else alt_text)
+        bar_text = two_digits(by_code[d.code])
+        alt_text = f"{d.name} ({d.group}) {bar_text}"
+        if d.code in likely:
+            bar_text += IN_SET
+            alt_text += ", in the prediction set"
+        bar_texts[d.code] = bar_text
+        alt_texts.append(alt_text)
     figure = _bars(ranked, by_code, bar_texts, "probability %{text}")
     figure.update_xaxes(title_text="Probability", **UNIT)
     return finish(figure, f"Probability by diagnosis, highest first: {', '.join(alt_texts)}.")
 
 
 def _check_probabilities(values: NDArray[np.float64]) -> None:
+    """Raise ValueError for anything but 8 numbers from 0 to 1."""
     n_classes = len(taxonomy.CODES)
-    in_range = np.isfinite(values) & (values >= 0) & (values <= 1)
+    in_range = (values >= 0) & (values <= 1)
     if values.shape != (n_classes,) or not in_range.all():
         raise ValueError(
             f"Expected `probabilities` to be {n_classes} numbers from 0 to 1 "
@@ -88,22 +107,19 @@ def class_counts_chart(counts: Mapping[str, int]) -> go.Figure:
     numbers = _counts_of(counts, taxonomy.CODES)
     others = _counts_of(counts, _OTHER_LABELS)
     texts = {code: f"{number:,}" for code, number in numbers.items()}
+    n_diagnosed = sum(numbers.values())
+    n_others = sum(others.values())
     # Eight rows of 0 would hide the other labels.
-    only_others = any(others.values()) and not any(numbers.values())
-    diagnoses = () if only_others else taxonomy.DIAGNOSES
+    diagnoses = () if n_others and not n_diagnosed else taxonomy.DIAGNOSES
     figure = _bars(diagnoses, numbers, texts, "%{text} images")
     alt_texts = [f"{d.name} {texts[d.code]}" for d in diagnoses]
-    for name, number in others.items():
-        if number:
-            label = _OTHER_LABELS[name]
-            # Malignant and benign are in the legend already.
-            _add_other_bar(figure, label, number, in_legend=name not in GROUPS.values())
-            alt_texts.append(f"{label.words} {number:,}")
+    alt_texts += _add_other_bars(figure, others)
+    # At least 1: an axis from 0 to 0 has no width.
     longest = max(*numbers.values(), *others.values(), 1)
     figure.update_xaxes(
         title_text="Images", range=[0, longest * 1.02], nticks=6, tickformat=",d", **GRID
     )
-    total = sum(numbers.values()) + sum(others.values())
+    total = n_diagnosed + n_others
     return finish(figure, f"Images by diagnosis, {total:,} in all: {', '.join(alt_texts)}.")
 
 
@@ -113,12 +129,27 @@ def _counts_of(counts: Mapping[str, int], names: Iterable[str]) -> dict[str, int
 
 
 def _check_codes(counts: Mapping[str, int]) -> None:
+    """Raise ValueError for a key that is none of the labels."""
     allowed = {*taxonomy.CODES, taxonomy.UNKNOWN, *GROUPS.values()}
     strange = [code for code in counts if code not in allowed]
     if strange:
         raise ValueError(
             f"Expected the keys of `counts` to be ISIC 2019 codes but got {', '.join(strange)}."
         )
+
+
+def _add_other_bars(figure: go.Figure, numbers: Mapping[str, int]) -> list[str]:
+    """Draw a bar for each label outside the eight diagnoses that has images; return its text."""
+    texts = []
+    for name, number in numbers.items():
+        if not number:
+            continue
+        label = _OTHER_LABELS[name]
+        # Malignant and benign are in the legend already.
+        in_legend = name not in GROUPS.values()
+        _add_other_bar(figure, label, number, in_legend=in_legend)
+        texts.append(f"{label.words} {number:,}")
+    return texts
 
 
 def _add_other_bar(figure: go.Figure, label: _OtherLabel, number: int, *, in_legend: bool) -> None:
@@ -146,22 +177,15 @@ def _bars(
 ) -> go.Figure:
     """Draw one bar a diagnosis, the first row on top; the legend explains malignant and benign."""
     figure = go.Figure()
-    groups = (
-        (True, f"{taxonomy.MALIGNANT_MARK} malignant", taxonomy.MALIGNANT_COLOUR),
-        (False, f"{taxonomy.BENIGN_MARK} benign", taxonomy.BENIGN_COLOUR),
-    )
-    for malignant, legend, colour in groups:
-        members = [d for d in rows if d.malignant is malignant]
+    for group in _BAR_GROUPS:
+        members = [d for d in rows if d.malignant is group.malignant]
+        marker = {"color": group.colour, "pattern": group.pattern, "line": {"width": 0}}
         figure.add_bar(
             x=[lengths[d.code] for d in members],
             y=[row_label(d) for d in members],
             orientation="h",
-            name=legend,
-            marker={
-                "color": colour,
-                "pattern": _HATCH if malignant else {"shape": ""},
-                "line": {"width": 0},
-            },
+            name=group.legend,
+            marker=marker,
             text=[texts[d.code] for d in members],
             textposition="outside",
             textangle=0,

@@ -3,7 +3,7 @@
 import html
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 import numpy as np
 import plotly.graph_objects as go
@@ -51,6 +51,15 @@ class _Kind:
     rank: int
 
 
+@dataclass(frozen=True, eq=False)
+class _Points:
+    """All N images of a map: places (N, 2), names (N,), and which are chosen, (N,), if any are."""
+
+    places: NDArray[np.float32]
+    names: NDArray[Any]
+    chosen: NDArray[np.bool_] | None
+
+
 def image_map(
     places: NDArray[np.float32],
     values: NDArray[Any],
@@ -68,10 +77,11 @@ def image_map(
     """
     n_images = len(images)
     _check_shapes(places, values, n_images)
+    # numpy's kinds of numbers: float, integer, unsigned integer.
     numeric = values.dtype.kind in "fiu"
     kinds = _kinds_of_numbers(values, name) if numeric else _kinds_of_text(values.astype(str))
     figure = go.Figure()
-    image_names = np.asarray(images, dtype=object)
+    points = _Points(places, np.asarray(images, dtype=object), chosen)
     # Rare kinds are drawn last, and so on top.
     for kind in sorted(kinds, key=lambda kind: -len(kind.rows)):
         marker: dict[str, Any] = {"symbol": kind.symbol, "color": kind.colour}
@@ -79,14 +89,22 @@ def image_map(
         if numeric and kind.label != UNKNOWN:
             marker = _colour_scale(values[kind.rows], name)
             hover = "%{meta} %{marker.color:.4~g}"
-        _add(figure, kind, places, image_names, chosen, marker, hover)
-    in_legend_order = sorted(kinds, key=lambda kind: kind.rank)
-    counts = ", ".join(f"{kind.label} {len(kind.rows):,}" for kind in in_legend_order)
-    alt = f"Map of {n_images:,} images, similar ones close together, by {name}: {counts}. No axis has a unit."
+        _add(figure, kind, points, marker, hover)
+    counts = _counts_text(kinds)
+    order = f"similar ones close together, by {name}: {counts}"
+    alt = f"Map of {n_images:,} images, {order}. No axis has a unit."
     return _finish(figure, places, alt)
 
 
+def _counts_text(kinds: Sequence[_Kind]) -> str:
+    """Return the number of images of each kind in words, in the order of the legend."""
+    in_legend_order = sorted(kinds, key=lambda kind: kind.rank)
+    texts = [f"{kind.label} {len(kind.rows):,}" for kind in in_legend_order]
+    return ", ".join(texts)
+
+
 def _check_shapes(places: NDArray[np.float32], values: NDArray[Any], n_images: int) -> None:
+    """Raise ValueError for places or values of another number of images."""
     if places.shape != (n_images, 2) or len(values) != n_images:
         raise ValueError(
             f"Expected places, (N, 2), and values of {n_images:,} images "
@@ -96,33 +114,28 @@ def _check_shapes(places: NDArray[np.float32], values: NDArray[Any], n_images: i
 
 def _colour_scale(values: NDArray[Any], name: str) -> dict[str, Any]:
     """Return the marker that colours points by their numbers."""
-    bar = {"title": {"text": name}, "thickness": 12, "outlinewidth": 0}
-    return {"color": values.astype(np.float32), "colorscale": "Viridis", "colorbar": bar}
+    title = {"text": name}
+    bar = {"title": title, "thickness": 12, "outlinewidth": 0}
+    numbers = values.astype(np.float32)
+    return {"color": numbers, "colorscale": "Viridis", "colorbar": bar}
 
 
 def _add(
-    figure: go.Figure,
-    kind: _Kind,
-    places: NDArray[np.float32],
-    images: NDArray[Any],
-    chosen: NDArray[np.bool_] | None,
-    marker: dict[str, Any],
-    hover: str,
+    figure: go.Figure, kind: _Kind, points: _Points, marker: dict[str, Any], hover: str
 ) -> None:
     """Draw the images of a kind."""
-    opacity: float | NDArray[np.float32] = 0.8
-    if chosen is not None:
-        opacity = np.where(chosen[kind.rows], 1, _DIM).astype(np.float32)
+    # plotly sends float32 in half the bytes.
+    places = points.places[kind.rows].astype(np.float32)
     marker_style = {
-        "size": _point_size_px(len(images)),
-        "opacity": opacity,
+        "size": _point_size_px(len(points.names)),
+        "opacity": _opacity(kind, points),
         "line": {"width": 0},
         **marker,
     }
     figure.add_scattergl(
-        x=places[kind.rows, 0].astype(np.float32),
-        y=places[kind.rows, 1].astype(np.float32),
-        customdata=images[kind.rows],
+        x=places[:, 0],
+        y=places[:, 1],
+        customdata=points.names[kind.rows],
         mode="markers",
         name=f"{html.escape(kind.label)} {len(kind.rows):,}",
         meta=html.escape(kind.label),
@@ -134,7 +147,18 @@ def _add(
     )
 
 
+def _opacity(kind: _Kind, points: _Points) -> float | NDArray[np.float32]:
+    """Return one opacity, or with chosen images that of each image of the kind."""
+    if points.chosen is None:
+        # Below 1, so that points on top of each other are seen as such.
+        return 0.8
+    is_chosen = points.chosen[kind.rows]
+    opacity = np.where(is_chosen, 1, _DIM)
+    return opacity.astype(np.float32)
+
+
 def _point_size_px(n_images: int) -> int:
+    """Return the diameter of a point: many points need small ones."""
     if n_images < 500:
         return 9
     if n_images < 5000:
@@ -145,63 +169,92 @@ def _point_size_px(n_images: int) -> int:
 def _kinds_of_numbers(values: NDArray[Any], name: str) -> list[_Kind]:
     """Return the images with a number, and those without, where there are any."""
     is_number = np.isfinite(values.astype(np.float64))
-    numbers = _Kind(name, np.flatnonzero(is_number), "circle", "", 1)
-    kinds = [numbers, _unknown(~is_number, 2)]
-    return [kind for kind in kinds if len(kind.rows)]
+    rows = np.flatnonzero(is_number)
+    numbers = _Kind(name, rows, symbol="circle", colour="", rank=1)
+    unknown = _unknown(~is_number, rank=2)
+    return _with_images([numbers, unknown])
 
 
 def _kinds_of_text(text: NDArray[np.str_]) -> list[_Kind]:
     """Return the images of each frequent value, of all others, and without a value."""
-    unknown = np.isin(text, ("", UNKNOWN, taxonomy.UNKNOWN))
-    values, counts = np.unique(text[~unknown], return_counts=True)
-    most_frequent_first = np.argsort(-counts, kind="stable")
-    looks = _looks([str(value) for value in values[most_frequent_first]])
+    is_unknown = np.isin(text, ("", UNKNOWN, taxonomy.UNKNOWN))
+    values = _most_frequent_first(text[~is_unknown])
+    looks = _looks(values)
     kinds = []
-    for rank, (value, (label, symbol, colour)) in enumerate(looks.items()):
+    for rank, (value, look) in enumerate(looks.items()):
         rows = np.flatnonzero(text == value)
-        kinds.append(_Kind(label, rows, symbol, colour, rank))
-    is_other = ~unknown & ~np.isin(text, list(looks))
+        kinds.append(_Kind(look.label, rows, look.symbol, look.colour, rank))
+    has_look = np.isin(text, list(looks))
     n_others = len(values) - len(looks)
-    kinds.append(_others(is_other, n_others, len(looks)))
-    kinds.append(_unknown(unknown, len(looks) + 1))
+    kinds.append(_others(~is_unknown & ~has_look, n_others, rank=len(looks)))
+    kinds.append(_unknown(is_unknown, rank=len(looks) + 1))
+    return _with_images(kinds)
+
+
+def _most_frequent_first(text: NDArray[np.str_]) -> list[str]:
+    """Return the distinct values; equally frequent ones are sorted by name."""
+    values, counts = np.unique(text, return_counts=True)
+    order = np.argsort(-counts, kind="stable")
+    return [str(value) for value in values[order]]
+
+
+def _with_images(kinds: list[_Kind]) -> list[_Kind]:
+    """Return the kinds that have an image: the others need no entry in the legend."""
     return [kind for kind in kinds if len(kind.rows)]
 
 
-def _looks(values: Sequence[str]) -> dict[str, tuple[str, str, str]]:
-    """Return label, shape and colour of values, in the order of the legend.
+class _Look(NamedTuple):
+    """How a value is drawn: its label in the legend, symbol and colour."""
 
-    `values` are sorted by their frequency.
-    """
-    looks: dict[str, tuple[str, str, str]] = {}
-    if set(values) <= set(taxonomy.CODES):
-        for d in taxonomy.DIAGNOSES:
-            if d.code in values:
-                looks[d.code] = (f"{d.mark} {d.code}", _shape(d), d.colour)
-        return looks
-    groups = {d.group: d for d in taxonomy.DIAGNOSES}
-    if set(values) <= set(groups):
-        for group, d in groups.items():
-            if group in values:
-                looks[group] = (f"{d.mark} {group}", _shape(d), d.group_colour)
-        return looks
+    label: str
+    symbol: str
+    colour: str
+
+
+def _looks(values: Sequence[str]) -> dict[str, _Look]:
+    """Return the look of values, in the order of the legend; the most frequent value is first."""
+    for looks in (_looks_of_codes(), _looks_of_groups()):
+        if set(values) <= set(looks):
+            return {value: look for value, look in looks.items() if value in values}
+    looks = {}
     # Values beyond the last colour have no look of their own.
     for value, symbol, colour in zip(values, _SYMBOLS, _PALETTE, strict=False):
-        looks[value] = (value, symbol, colour)
+        looks[value] = _Look(value, symbol, colour)
+    return looks
+
+
+def _looks_of_codes() -> dict[str, _Look]:
+    """Return the look of each diagnosis code, as in all charts."""
+    looks = {}
+    for d in taxonomy.DIAGNOSES:
+        looks[d.code] = _Look(f"{d.mark} {d.code}", _shape(d), d.colour)
+    return looks
+
+
+def _looks_of_groups() -> dict[str, _Look]:
+    """Return the look of "malignant" and "benign", as in all charts."""
+    looks = {}
+    for d in taxonomy.DIAGNOSES:
+        looks[d.group] = _Look(f"{d.mark} {d.group}", _shape(d), d.group_colour)
     return looks
 
 
 def _shape(diagnosis: taxonomy.Diagnosis) -> str:
+    """Return the symbol of a diagnosis: a sign beside the colour."""
     return "triangle-up" if diagnosis.malignant else "circle"
 
 
 def _others(rows: NDArray[np.bool_], n_values: int, rank: int) -> _Kind:
     """Return the images of `n_values` values that are too rare for a colour of their own."""
     label = f"{n_values:,} others"
-    return _Kind(label, np.flatnonzero(rows), "square-open", GREY.format(0.8), rank)
+    numbers = np.flatnonzero(rows)
+    return _Kind(label, numbers, "square-open", GREY.format(0.8), rank)
 
 
 def _unknown(rows: NDArray[np.bool_], rank: int) -> _Kind:
-    return _Kind(UNKNOWN, np.flatnonzero(rows), "circle-open", GREY.format(0.8), rank)
+    """Return the images without a value."""
+    numbers = np.flatnonzero(rows)
+    return _Kind(UNKNOWN, numbers, "circle-open", GREY.format(0.8), rank)
 
 
 def _finish(figure: go.Figure, places: NDArray[np.float32], alt: str) -> go.Figure:
@@ -231,8 +284,9 @@ def _finish(figure: go.Figure, places: NDArray[np.float32], alt: str) -> go.Figu
     figure.update_layout(modebar=buttons)
     low = places.min(axis=0)
     high = places.max(axis=0)
-    left, bottom = (low - _MARGIN * (high - low)).tolist()
-    right, top = (high + _MARGIN * (high - low)).tolist()
+    margins = _MARGIN * (high - low)
+    left, bottom = (low - margins).tolist()
+    right, top = (high + margins).tolist()
     figure.update_xaxes(visible=False, fixedrange=False, range=[left, right])
     figure.update_yaxes(visible=False, fixedrange=False, range=[bottom, top], scaleanchor="x")
     return figure

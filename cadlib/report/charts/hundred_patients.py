@@ -18,12 +18,14 @@ def hundred_patients(values: PredictiveValues) -> go.Figure:
 
     Shape and hue show the lesion, a filled mark a referral.
     """
+    malignant = taxonomy.MALIGNANT_COLOUR
+    benign = taxonomy.BENIGN_COLOUR
     outcomes = values.of(PATIENTS)
     kinds = (
-        ("malignant, referred", outcomes.found, "triangle-up", taxonomy.MALIGNANT_COLOUR),
-        ("malignant, missed", outcomes.missed, "triangle-up-open", taxonomy.MALIGNANT_COLOUR),
-        ("benign, referred", outcomes.needless, "circle", taxonomy.BENIGN_COLOUR),
-        ("benign, not referred", outcomes.spared, "circle-open", taxonomy.BENIGN_COLOUR),
+        ("malignant, referred", outcomes.found, "triangle-up", malignant),
+        ("malignant, missed", outcomes.missed, "triangle-up-open", malignant),
+        ("benign, referred", outcomes.needless, "circle", benign),
+        ("benign, not referred", outcomes.spared, "circle-open", benign),
     )
     figure = go.Figure()
     first = 0
@@ -32,6 +34,7 @@ def hundred_patients(values: PredictiveValues) -> go.Figure:
         _add_patients(figure, first, number, name, symbol, colour)
         first += number
         texts.append(f"{number} {name}")
+    # Half a row and a bit more on each side, so that no mark is cut off.
     figure.update_xaxes(visible=False, range=[-0.7, _PER_ROW - 0.3])
     figure.update_yaxes(visible=False, range=[PATIENTS / _PER_ROW - 0.4, -0.6])
     finish(figure, f"Of {PATIENTS} patients with one lesion each: {', '.join(texts)}.")

@@ -28,6 +28,11 @@ class _Cell(NamedTuple):
     total: int
 
     @property
+    def share(self) -> float | None:
+        """Return its share of the row, or None for a row without images."""
+        return self.n / self.total if self.total else None
+
+    @property
     def ink(self) -> str:
         """Return the colour of its number: the cells are opaque, so the page's does not matter."""
         return "black" if self.n / self.total >= 0.5 else "white"
@@ -59,17 +64,19 @@ def confusion_chart(matrix: ArrayLike, normalise: bool = True, *, opens: bool = 
     truths = []
     for truth, total in zip(taxonomy.DIAGNOSES, totals, strict=True):
         truths.append(f"{truth.code} ({total:,})")
+    figure = go.Figure()
+    cells: list[_Cell] = []
     grid = _grid(counts)
-    figure = _coloured(grid, truths)
-    cells = [cell for line in grid for cell in line if cell.total]
+    _add_colours(figure, grid, truths)
+    for row, truth_label in zip(grid, truths, strict=True):
+        if row[0].total:
+            cells += row
+        else:
+            # Without an image of this diagnosis no share is defined.
+            _add_undefined(figure, truth_label)
     _add_numbers(figure, cells, truths, normalise=normalise, opens=opens)
     if opens:
         _add_points(figure, cells, truths)
-    for truth_label, total in zip(truths, totals, strict=True):
-        if not total:
-            figure.add_annotation(
-                x=0.5, xref="x domain", y=truth_label, text=UNDEFINED, showarrow=False
-            )
     unit = "% of row" if normalise else "images; colour: share of row"
     square = {"constrain": "domain", "showgrid": False, "ticks": ""}
     figure.update_xaxes(title_text=f"Predicted diagnosis ({unit})", tickangle=0, **square)
@@ -84,7 +91,13 @@ def confusion_chart(matrix: ArrayLike, normalise: bool = True, *, opens: bool = 
     return finish(figure, _confusion_text(counts))
 
 
+def _add_undefined(figure: go.Figure, row: str) -> None:
+    """Write "not defined" across a row without images."""
+    figure.add_annotation(x=0.5, xref="x domain", y=row, text=UNDEFINED, showarrow=False)
+
+
 def _check_counts(counts: NDArray[np.int64]) -> None:
+    """Raise ValueError for a matrix of another shape, or with negative counts."""
     size = len(taxonomy.CODES)
     if counts.shape != (size, size) or (counts < 0).any():
         raise ValueError(
@@ -98,33 +111,34 @@ def _grid(counts: NDArray[np.int64]) -> list[list[_Cell]]:
     grid = []
     for truth, row in enumerate(counts.tolist()):
         total = sum(row)
-        cells = [_Cell(truth, prediction, n, total) for prediction, n in enumerate(row)]
+        cells = []
+        for prediction, n in enumerate(row):
+            cell = _Cell(truth, prediction, n, total)
+            cells.append(cell)
         grid.append(cells)
     return grid
 
 
-def _coloured(grid: list[list[_Cell]], truths: list[str]) -> go.Figure:
+def _add_colours(figure: go.Figure, grid: list[list[_Cell]], truths: list[str]) -> None:
     """Draw the cells in the colour of their share of the row."""
     shares = []
     hovers = []
     for row in grid:
-        shares.append([cell.n / cell.total if cell.total else None for cell in row])
+        shares.append([cell.share for cell in row])
         hovers.append([cell.hover for cell in row])
-    return go.Figure(
-        go.Heatmap(
-            z=shares,
-            x=list(taxonomy.CODES),
-            y=truths,
-            customdata=hovers,
-            hovertemplate="%{customdata}<extra></extra>",
-            zmin=0,
-            zmax=1,
-            # Even to every eye, colour-blind or not (Nuñez et al., PLoS ONE 13 (2018) e0199239).
-            colorscale="Cividis",
-            showscale=False,
-            xgap=2,
-            ygap=2,
-        )
+    figure.add_heatmap(
+        z=shares,
+        x=list(taxonomy.CODES),
+        y=truths,
+        customdata=hovers,
+        hovertemplate="%{customdata}<extra></extra>",
+        zmin=0,
+        zmax=1,
+        # Even to every eye, colour-blind or not (Nuñez et al., PLoS ONE 13 (2018) e0199239).
+        colorscale="Cividis",
+        showscale=False,
+        xgap=2,
+        ygap=2,
     )
 
 
@@ -167,13 +181,15 @@ def _add_points(figure: go.Figure, cells: list[_Cell], truths: list[str]) -> Non
 
 
 def _confusion_text(counts: NDArray[np.int64]) -> str:
-    """Return the confusion matrix in words: the share of each diagnosis that is correctly classified."""
-    right = counts.diagonal().tolist()
+    """Return the confusion matrix in words: the share of each diagnosis that is correct."""
+    n_right = counts.diagonal().tolist()
     totals = counts.sum(axis=1).tolist()
     texts = []
-    for truth, n, total in zip(taxonomy.DIAGNOSES, right, totals, strict=True):
-        texts.append(f"{truth.name} {percent_text(n, total)} of {total:,}")
-    return f"Confusion matrix of {counts.sum():,} images; correctly classified: {', '.join(texts)}."
+    for truth, n, total in zip(taxonomy.DIAGNOSES, n_right, totals, strict=True):
+        share = percent_text(n, total)
+        texts.append(f"{truth.name} {share} of {total:,}")
+    images = f"{counts.sum():,} images"
+    return f"Confusion matrix of {images}; correctly classified: {', '.join(texts)}."
 
 
 _STRENGTHS: Final = ("1", "2", "3", "4", "5")
@@ -196,9 +212,7 @@ def damage_chart(robustness: Mapping[str, Any], merit: str) -> go.Figure:
         values = [clean, *damaged]
         rows.append(values)
         falls.append([_fall(clean, value) for value in values])
-    defined_falls = [fall for row in falls for fall in row if fall is not None]
-    # Without any fall, a range of 1 avoids a colour scale of no width.
-    worst = max(defined_falls, default=0.0) or 1.0
+    worst = _worst(falls)
     figure = _coloured_falls(names, falls, worst)
     _add_damage_numbers(figure, names, rows, falls, worst)
     figure.update_xaxes(title_text="Severity (1 to 5)", type="category", showgrid=False, ticks="")
@@ -209,6 +223,15 @@ def damage_chart(robustness: Mapping[str, Any], merit: str) -> go.Figure:
     words = merit.replace("_", " ").replace("auc", "AUC")
     undamaged = f"{words}, {number_text(clean)} on original images"
     return finish(figure, f"{undamaged}; from severity 1 to 5: {', '.join(texts)}.")
+
+
+def _worst(falls: list[list[float | None]]) -> float:
+    """Return the largest fall; without any, 1 avoids a colour scale of no width."""
+    worst = 0.0
+    for row in falls:
+        defined = [fall for fall in row if fall is not None]
+        worst = max([worst, *defined])
+    return worst or 1.0
 
 
 def _fall(clean: float | None, value: float | None) -> float | None:
@@ -252,7 +275,7 @@ def _add_damage_numbers(
         for column, value, fall in zip(_DAMAGE_COLUMNS, values, row_falls, strict=True):
             x.append(column)
             y.append(name)
-            texts.append("–" if value is None or undefined(value) else f"{value:.2f}")
+            texts.append(_damage_text(value))
             colours.append(_damage_ink(fall, worst))
     figure.add_scatter(
         x=x,
@@ -263,6 +286,13 @@ def _add_damage_numbers(
         hoverinfo="skip",
         showlegend=False,
     )
+
+
+def _damage_text(value: float | None) -> str:
+    """Return the number of a cell, which is too narrow for "not defined"."""
+    if value is None or undefined(value):
+        return "–"
+    return f"{value:.2f}"
 
 
 def _damage_ink(fall: float | None, worst: float) -> str:

@@ -17,8 +17,9 @@ def comparison_chart(comparison: Comparison, first: str, second: str) -> go.Figu
     texts = []
     for key, name in FIGURE_NAMES.items():
         difference = comparison.figures[key]
-        values = f"{number_text(difference.first, 3)} and {number_text(difference.second, 3)}"
-        text = f"{name} {values}"
+        first_value = number_text(difference.first, 3)
+        second_value = number_text(difference.second, 3)
+        text = f"{name} {first_value} and {second_value}"
         if difference.difference is None or undefined(difference.difference):
             figure.add_annotation(x=0, y=name, text="not defined", showarrow=False)
             texts.append(text)
@@ -27,6 +28,7 @@ def comparison_chart(comparison: Comparison, first: str, second: str) -> go.Figu
         texts.append(f"{text}, {_verdict(difference, first, second)}")
     list_rows(figure, list(FIGURE_NAMES.values()))
     figure.add_vline(x=0, line={"color": GREY.format(0.9), "dash": "longdash", "width": 1})
+    # The side of a mark shows the better model, whatever the sign of its figure.
     title = f"← {first} better · {_axis(comparison)} · {second} better →"
     figure.update_xaxes(title_text=title, **GRID)
     n = f"{comparison.n:,}"

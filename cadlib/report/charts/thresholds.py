@@ -10,7 +10,16 @@ from cadlib.metrics.curves import Area, PrecisionRecallCurve
 from cadlib.metrics.decision_curve import DecisionCurve
 from cadlib.metrics.operating_point import OperatingPoint, PointIntervals
 from cadlib.metrics.thresholds import TradeOff
-from cadlib.report.charts.style import GREY, GRID, UNDEFINED, UNIT, finish, number_text, whiskers
+from cadlib.report.charts.style import (
+    GREY,
+    GRID,
+    UNDEFINED,
+    UNIT,
+    finish,
+    number_text,
+    undefined,
+    whiskers,
+)
 
 _CHOSEN: Final = {
     "symbol": "diamond",
@@ -19,6 +28,15 @@ _CHOSEN: Final = {
     "line": {"color": "white", "width": 2},
 }
 """The mark of the threshold that the reader moves, on every chart."""
+_POINT: Final = {
+    "symbol": "diamond",
+    "size": 11,
+    "color": taxonomy.MALIGNANT_COLOUR,
+    "line": {"color": "white", "width": 1.5},
+}
+"""The mark of an operating point on a ROC curve."""
+_ROC_HOVER: Final = "sensitivity %{y:.2f}<br>1 − specificity %{x:.2f}"
+_PRECISION_HOVER: Final = "precision %{y:.2f}<br>recall %{x:.2f}"
 _LEGEND_ABOVE: Final = {"orientation": "h", "x": 0, "y": 1.02, "yanchor": "bottom"}
 
 
@@ -38,8 +56,8 @@ def roc_chart(
     texts = _add_roc_curves(figure, roc, auc)
     texts += _add_roc_points(figure, operating_points)
     if chosen:
-        hover = "sensitivity %{y:.2f}<br>1 − specificity %{x:.2f}"
-        _mark(figure, 1 - chosen.specificity, chosen.sensitivity, hover, chosen.intervals)
+        false_alarms = 1 - chosen.specificity
+        _mark(figure, false_alarms, chosen.sensitivity, _ROC_HOVER, chosen.intervals)
         texts.append(
             f"this threshold at sensitivity {chosen.sensitivity:.2f}, "
             f"specificity {chosen.specificity:.2f}"
@@ -60,17 +78,26 @@ def _add_roc_curves(
     """Draw the curves and the line of chance; return a text for each curve."""
     texts = []
     for d in taxonomy.DIAGNOSES:
-        if d.code in roc:
-            area = _area(auc.get(d.code))
-            line = {"color": d.colour, "dash": "dash" if d.malignant else "dot", "width": 1.8}
-            _add_roc_curve(figure, roc[d.code], d.code, area, line, legend_rank=1000)
-            texts.append(f"{d.code} {area}")
+        if d.code not in roc:
+            continue
+        area = _area(auc.get(d.code))
+        # The dash tells malignant from benign without the colour.
+        dash = "dash" if d.malignant else "dot"
+        line = {"color": d.colour, "dash": dash, "width": 1.8}
+        _add_roc_curve(figure, roc[d.code], d.code, area, line, legend_rank=1000)
+        texts.append(f"{d.code} {area}")
     if "malignant" in roc:
         # The last curve lies on top of the others.
         area = _area(auc.get("malignant"))
         line = {"color": taxonomy.MALIGNANT_COLOUR, "dash": "solid", "width": 4.0}
         _add_roc_curve(figure, roc["malignant"], "Malignant", area, line, legend_rank=1)
         texts.append(f"Malignant {area}")
+    _add_line_of_chance(figure)
+    return texts
+
+
+def _add_line_of_chance(figure: go.Figure) -> None:
+    """Draw the ROC curve of a random order of the images."""
     figure.add_scatter(
         x=[0, 1],
         y=[0, 1],
@@ -79,7 +106,6 @@ def _add_roc_curves(
         hoverinfo="skip",
         line={"color": GREY.format(0.7), "dash": "longdash", "width": 1},
     )
-    return texts
 
 
 def _add_roc_curve(
@@ -92,16 +118,21 @@ def _add_roc_curve(
     legend_rank: int,
 ) -> None:
     """Draw a curve; one that is not defined has an entry in the legend only."""
-    point = "sensitivity %{y:.2f}<br>1 − specificity %{x:.2f}"
+    # A point without coordinates draws nothing, but keeps the entry in the legend.
+    x: list[float | None] = [None]
+    y: list[float | None] = [None]
+    if curve is not None:
+        x = list(curve["fpr"])
+        y = list(curve["tpr"])
     figure.add_scatter(
-        x=[None] if curve is None else list(curve["fpr"]),
-        y=[None] if curve is None else list(curve["tpr"]),
+        x=x,
+        y=y,
         mode="lines",
         name=f"{label}  AUC {area}",
         line=line,
         legendrank=legend_rank,
         showlegend=True,
-        hovertemplate=f"{label}<br>{point}<extra></extra>",
+        hovertemplate=f"{label}<br>{_ROC_HOVER}<extra></extra>",
     )
 
 
@@ -112,7 +143,9 @@ def _add_roc_points(figure: go.Figure, points: Sequence[OperatingPoint | TradeOf
     labels = []
     texts = []
     for point in points:
-        images = f"{point.split if isinstance(point, OperatingPoint) else 'these'} images"
+        # A trade-off was measured on the images that the page shows.
+        split = point.split if isinstance(point, OperatingPoint) else "these"
+        images = f"{split} images"
         labels.append(f"{point.shown_name}, threshold {point.threshold:.3f}, on {images}")
         texts.append(
             f"{point.shown_name} point at sensitivity {point.sensitivity:.2f}, "
@@ -124,13 +157,8 @@ def _add_roc_points(figure: go.Figure, points: Sequence[OperatingPoint | TradeOf
         mode="markers",
         name="Operating points",
         text=labels,
-        marker={
-            "symbol": "diamond",
-            "size": 11,
-            "color": taxonomy.MALIGNANT_COLOUR,
-            "line": {"color": "white", "width": 1.5},
-        },
-        hovertemplate="%{text}<br>sensitivity %{y:.2f}<br>1 − specificity %{x:.2f}<extra></extra>",
+        marker=_POINT,
+        hovertemplate=f"%{{text}}<br>{_ROC_HOVER}<extra></extra>",
     )
     return texts
 
@@ -150,16 +178,16 @@ def precision_recall_chart(
     texts = []
     for key, curve in curves.items():
         area = _area(average.get(key))
-        _add_precision_curve(figure, key, curve, area if key in average else None)
+        shown_area = area if key in average else None
+        _add_precision_curve(figure, key, curve, shown_area)
         chance = f"{curve.positives:.2f}"
         texts.append(f"{key.capitalize()} average precision {area}, by chance {chance}")
-    # NaN is not equal to itself: a point without a referral has no precision.
-    defined = [point for point in operating_points if point.precision == point.precision]
+    # A point without a referral has no precision.
+    defined = [point for point in operating_points if not undefined(point.precision)]
     if defined:
         texts += _add_precision_points(figure, defined)
-    if chosen and chosen.precision == chosen.precision:
-        hover = "precision %{y:.2f}<br>recall %{x:.2f}"
-        _mark(figure, chosen.sensitivity, chosen.precision, hover)
+    if chosen and not undefined(chosen.precision):
+        _mark(figure, chosen.sensitivity, chosen.precision, _PRECISION_HOVER)
         texts.append(
             f"at this threshold precision {chosen.precision:.2f}, recall {chosen.sensitivity:.2f}"
         )
@@ -174,21 +202,21 @@ def _add_precision_curve(
 ) -> None:
     """Draw a curve and its line of chance; `area` is named in the legend, where it is known."""
     name = key.capitalize()
-    line: dict[str, Any]
-    if key == "malignant":
-        line = {"color": taxonomy.MALIGNANT_COLOUR, "dash": "solid", "width": 4.0, "shape": "vh"}
-    else:
-        colour = taxonomy.diagnosis("MEL").colour
-        line = {"color": colour, "dash": "dash", "width": 1.8, "shape": "vh"}
-    is_defined = len(curve.recall) > 0
+    line = _precision_line(key)
+    x: list[float | None] = [None]
+    y: list[float | None] = [None]
+    if len(curve.recall):
+        # The curve begins at a recall of 0, with the precision of its first point.
+        x = [0, *curve.recall]
+        y = [curve.precision[0], *curve.precision]
     figure.add_scatter(
-        x=[0, *curve.recall] if is_defined else [None],
-        y=[curve.precision[0], *curve.precision] if is_defined else [None],
+        x=x,
+        y=y,
         mode="lines",
         name=name if area is None else f"{name}  AP {area}",
         line=line,
         showlegend=True,
-        hovertemplate=f"{name}<br>precision %{{y:.2f}}<br>recall %{{x:.2f}}<extra></extra>",
+        hovertemplate=f"{name}<br>{_PRECISION_HOVER}<extra></extra>",
     )
     figure.add_scatter(
         x=[0, 1],
@@ -200,22 +228,34 @@ def _add_precision_curve(
     )
 
 
+def _precision_line(key: str) -> dict[str, Any]:
+    """Return the line of a curve: bold for "malignant", dashed for "melanoma"."""
+    # Between two points the precision is not a straight line (Davis and Goadrich, ICML 2006).
+    steps = "vh"
+    if key == "malignant":
+        return {"color": taxonomy.MALIGNANT_COLOUR, "dash": "solid", "width": 4.0, "shape": steps}
+    colour = taxonomy.diagnosis("MEL").colour
+    return {"color": colour, "dash": "dash", "width": 1.8, "shape": steps}
+
+
 def _add_precision_points(figure: go.Figure, points: Sequence[TradeOff]) -> list[str]:
     """Mark operating points; return a text for each."""
+    labels = []
+    texts = []
+    for point in points:
+        labels.append(f"{point.shown_name}, threshold {point.threshold:.3f}")
+        precision = f"precision {point.precision:.2f}"
+        recall = f"recall {point.sensitivity:.2f}"
+        texts.append(f"{point.shown_name} point at {precision}, {recall}")
     figure.add_scatter(
         x=[point.sensitivity for point in points],
         y=[point.precision for point in points],
         mode="markers",
         name="Operating points",
         marker=_CHOSEN,
-        text=[f"{point.shown_name}, threshold {point.threshold:.3f}" for point in points],
-        hovertemplate="%{text}<br>precision %{y:.2f}<br>recall %{x:.2f}<extra></extra>",
+        text=labels,
+        hovertemplate=f"%{{text}}<br>{_PRECISION_HOVER}<extra></extra>",
     )
-    texts = []
-    for point in points:
-        precision = f"precision {point.precision:.2f}"
-        recall = f"recall {point.sensitivity:.2f}"
-        texts.append(f"{point.shown_name} point at {precision}, {recall}")
     return texts
 
 
@@ -243,6 +283,7 @@ def decision_chart(curve: DecisionCurve, chosen: TradeOff | None = None) -> go.F
         f"Decision curve where {share} are malignant: "
         f"the model's net benefit is {_where_better(curve)}"
     )
+    # The weight of a false alarm is the odds of the threshold, which has none at 0 and 1.
     if chosen and 0 < chosen.threshold < 1:
         threshold = chosen.threshold_at(curve.prevalence)
         benefit = chosen.net_benefit(curve.prevalence)
@@ -263,16 +304,7 @@ def decision_chart(curve: DecisionCurve, chosen: TradeOff | None = None) -> go.F
 def _add_decision_curves(figure: go.Figure, curve: DecisionCurve) -> None:
     """Draw the band of the interval, referring all and none, and the model on top."""
     x = curve.threshold.tolist()
-    if curve.low is not None and curve.high is not None:
-        figure.add_scatter(
-            x=[*x, *reversed(x)],
-            y=[*curve.high.tolist(), *reversed(curve.low.tolist())],
-            fill="toself",
-            fillcolor="rgba(0, 114, 178, 0.18)",
-            line={"width": 0},
-            hoverinfo="skip",
-            name="95 % CI",
-        )
+    _add_interval_band(figure, curve)
     grey = {"color": GREY.format(0.9), "width": 1.5}
     figure.add_scatter(
         x=x, y=curve.refer_all.tolist(), mode="lines", name="Refer all", line=grey, hoverinfo="skip"
@@ -295,13 +327,36 @@ def _add_decision_curves(figure: go.Figure, curve: DecisionCurve) -> None:
     )
 
 
+def _add_interval_band(figure: go.Figure, curve: DecisionCurve) -> None:
+    """Draw the interval of the model's net benefit, where the curve has one."""
+    if curve.low is None or curve.high is None:
+        return
+    x = curve.threshold.tolist()
+    high = curve.high.tolist()
+    low = curve.low.tolist()
+    # One closed line: forwards along the upper end, and back along the lower one.
+    figure.add_scatter(
+        x=[*x, *reversed(x)],
+        y=[*high, *reversed(low)],
+        fill="toself",
+        fillcolor="rgba(0, 114, 178, 0.18)",
+        line={"width": 0},
+        hoverinfo="skip",
+        name="95 % CI",
+    )
+
+
 def _where_better(curve: DecisionCurve) -> str:
     """Return where the model is better than referring everybody and nobody."""
-    is_better = (curve.model > curve.refer_all) & (curve.model > 0)
-    better = curve.threshold[is_better]
+    beats_all = curve.model > curve.refer_all
+    # Referring nobody has a net benefit of 0.
+    beats_none = curve.model > 0
+    better = curve.threshold[beats_all & beats_none]
     if not len(better):
         return "nowhere above both"
-    return f"above both from {better[0]:.2f} to {better[-1]:.2f}"
+    first = better[0]
+    last = better[-1]
+    return f"above both from {first:.2f} to {last:.2f}"
 
 
 def _mark(
@@ -312,9 +367,10 @@ def _mark(
     y_ends = None
     if intervals:
         y_ends = intervals.sensitivity
-        specificity_ends = intervals.specificity
-        if specificity_ends is not None:
-            x_ends = (1 - specificity_ends[1], 1 - specificity_ends[0])
+        if intervals.specificity is not None:
+            low, high = intervals.specificity
+            # The axis has 1 − specificity, so its low end comes from the high one.
+            x_ends = (1 - high, 1 - low)
     figure.add_scatter(
         x=[x],
         y=[y],

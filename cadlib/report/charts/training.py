@@ -46,13 +46,12 @@ def training_chart(readings: Sequence[RunReading], tag: str) -> go.Figure:
         texts.append(text)
     longest = max(reading.epochs for reading in readings)
     figure.update_xaxes(title_text="Epoch", range=[0, longest * 1.02], nticks=8, **GRID)
-    is_share = tag in (monitor.BALANCED_ACCURACY, monitor.MALIGNANT_AUC)
     figure.update_yaxes(
         title_text=title,
         nticks=6,
         automargin=False,
         tickformat=".4~g",
-        autorangeoptions={"clipmin": 0, "clipmax": 1} if is_share else {},
+        autorangeoptions=_limits(tag),
         **GRID,
     )
     finish(figure, f"{title} by epoch, of {longest}: {'; '.join(texts)}.")
@@ -60,6 +59,12 @@ def training_chart(readings: Sequence[RunReading], tag: str) -> go.Figure:
     # The margin is fixed, so that nothing moves while the curve grows.
     figure.update_layout(height=230, margin={"l": 72}, legend=legend)
     return figure
+
+
+def _limits(tag: str) -> dict[str, float]:
+    """Return the range that an axis does not leave; only a share has one."""
+    is_share = tag in (monitor.BALANCED_ACCURACY, monitor.MALIGNANT_AUC)
+    return {"clipmin": 0, "clipmax": 1} if is_share else {}
 
 
 def _add_curve(
