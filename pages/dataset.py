@@ -101,7 +101,7 @@ with images:
         views.insert(1, "Map")
     view = header.segmented_control("View", views, default="Images", key="view", required=True)
     rows = answer.rows
-    selection = browse.said_of(query, subset)
+    selection = browse.query_words(query, subset)
     on_map = None
     if view == "Map":
         on_map = browse.mapped(dataset, record, catalogue, answer)
@@ -109,10 +109,10 @@ with images:
         rows = on_map
         selection = f"{selection}; selected on the map"
     with header:
-        browse.keep(dataset, catalogue, rows, selection)
+        browse.save_selection(dataset, catalogue, rows, selection)
     if view == "Data review":
         ui.suspects(dataset, folder, record)
     elif view == "Class counts":
         draw_counts()
     elif view == "Images" or on_map is not None:
-        browse.found(catalogue, rows, kind)
+        browse.matching_images(catalogue, rows, kind)

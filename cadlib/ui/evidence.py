@@ -29,10 +29,12 @@ def evidence(assessment: Assessment, name: str, key: str) -> None:
         heat = heatmap(assessment, code, method)
         with above:
             opacity = viewer(assessment, heat, name, f"viewer-{key}")
+        overlay = overlay_png(assessment.image, heat, opacity)
+        stem = Path(name).stem
         st.download_button(
             "Download overlay",
-            overlay_png(assessment.image, heat, opacity),
-            f"{Path(name).stem}_{code}_{method.key}.png",
+            overlay,
+            f"{stem}_{code}_{method.key}.png",
             "image/png",
             "download-overlay",
             icon=":material/download:",

@@ -108,21 +108,28 @@ def _draw_sample(table: "pd.DataFrame", rows: "pd.DataFrame", state_key: str, ki
     label = labels.iloc[0]
     st.markdown(f"{mark(label)} **{kind}{named(label)}** {plain(image)}")
     record, _ = model_record()
+    with_result = record is not None and bool(st.session_state.get("ask"))
     left, right = st.columns([3, 2], gap="medium")
-    requested = st.session_state.get("ask")
-    try:
-        if record and requested:
-            _result(assess_file(row["path"]), image, left, right)
-        else:
-            large = photograph_of(row["path"])
-            left.image(large, width="stretch", alt=f"Image {image}")
-    except (CadError, OSError) as error:
-        left.error(plain(str(error)))
+    _draw_large(image, row["path"], left, right, with_result=with_result)
     with right:
         if record:
             st.toggle("Show model result", key="ask")
         _fields(row)
         _others(table, row, state_key, kind)
+
+
+def _draw_large(
+    image: str, path: str, left: DeltaGenerator, right: DeltaGenerator, *, with_result: bool
+) -> None:
+    """Draw an image with the model's result, or alone; or why it cannot be read."""
+    try:
+        if with_result:
+            _result(assess_file(path), image, left, right)
+        else:
+            large = photograph_of(path)
+            left.image(large, width="stretch", alt=f"Image {image}")
+    except (CadError, OSError) as error:
+        left.error(plain(str(error)))
 
 
 def _result(
@@ -140,7 +147,8 @@ def _result(
         evidence(assessment, image, "sample")
     with right:
         st.markdown(f"**{assessment.decision.sentence}** {assessment.quality.sentence}")
-        bars = charts.confidence_chart(assessment.prediction.probabilities, assessment.likely or ())
+        probabilities = assessment.prediction.probabilities
+        bars = charts.confidence_chart(probabilities, assessment.likely or ())
         chart(bars, "sample-confidence")
         st.caption(MALIGNANT_NOTE)
         st.caption(about_the_kind(assessment.novelty))
@@ -150,6 +158,7 @@ def _result(
 def _fields(row: "pd.Series[Any]") -> None:
     """Write the fields of an image, from the data set and from a model's evaluation on it."""
     texts = []
+    # Missing values are not in the row.
     for name, label in _LABELS.items():
         if name in row:
             texts.append(f"{label} {_short(row[name])}")

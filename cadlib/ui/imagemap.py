@@ -92,6 +92,17 @@ def image_map(
     values = _values(table[column])
     state = _current_map(key, title, images, values, xy)
     _list_regions(state, xy, values, images, key)
+    _draw_chart(state, key)
+    st.caption(_about(len(images)))
+    if state.chosen is None:
+        return None
+    is_selected = _mask(images, state.chosen)
+    _draw_selection(state, key, values[is_selected])
+    return [image for image in images if image in state.chosen]
+
+
+def _draw_chart(state: _Map, key: str) -> None:
+    """Draw the chart of a map; a lasso on it changes the selection."""
     chart = f"{key}-{state.times}"
     figure = state.figure
     assert figure is not None
@@ -103,13 +114,6 @@ def image_map(
         config=MAP_CONFIG,
         alt=figure.layout.meta["alt"],
     )
-    st.caption(_about(len(images)))
-    if state.chosen is None:
-        return None
-    selected = [image for image in images if image in state.chosen]
-    is_selected = _mask(images, state.chosen)
-    _draw_selection(state, key, values[is_selected])
-    return selected
 
 
 def _current_map(
@@ -149,8 +153,10 @@ def _draw(
     images: list[str],
     chosen: Collection[str] | None,
 ) -> "Figure":
+    """Return the chart of these images, or of a sample of so many that a browser draws them."""
     rows = np.arange(len(images))
     if len(rows) > DRAWN_AT_MOST:
+        # Always the same sample, so that no point comes or goes between two drawings.
         rng = np.random.default_rng(0)
         shuffled = rng.permutation(rows)
         rows = np.sort(shuffled[:DRAWN_AT_MOST])
@@ -162,23 +168,20 @@ def _draw(
 
 
 def _mask(images: list[str], chosen: Collection[str]) -> NDArray[np.bool_]:
-    mask = np.zeros(len(images), dtype=bool)
-    for place, image in enumerate(images):
-        mask[place] = image in chosen
-    return mask
+    """Return whether each image is chosen, (N,)."""
+    is_chosen = [image in chosen for image in images]
+    return np.array(is_chosen, dtype=bool)
 
 
 def _list_regions(
     state: _Map, xy: NDArray[np.float32], values: NDArray[Any], images: list[str], key: str
 ) -> None:
     """Draw the list of the map's regions, largest first, each with what most of its images are."""
-    region_of = _regions(xy)
-    regions = []
+    regions = _rows_of_regions(xy)
     labels = []
-    for number in range(region_of.max() + 1):
-        rows = np.flatnonzero(region_of == number)
-        regions.append(rows)
-        labels.append(f"Region {number + 1}: {_count(len(rows))} {_mostly(values[rows])}")
+    for number, rows in enumerate(regions, start=1):
+        count = _count(len(rows))
+        labels.append(f"Region {number}: {count} {_mostly(values[rows])}")
     box = f"{key}-part"
 
     def take() -> None:
@@ -202,6 +205,13 @@ def _list_regions(
     )
 
 
+def _rows_of_regions(xy: NDArray[np.float32]) -> list[NDArray[np.intp]]:
+    """Return the rows of each region of the map, largest region first."""
+    region_of = _regions(xy)
+    n_regions = region_of.max() + 1
+    return [np.flatnonzero(region_of == number) for number in range(n_regions)]
+
+
 def _take_lasso(state: _Map, chart: str, key: str) -> None:
     """Select what a lasso surrounds; clear the selection if that is no image or it was removed."""
     selection = st.session_state[chart]["selection"]
@@ -214,6 +224,7 @@ def _take_lasso(state: _Map, chart: str, key: str) -> None:
 
 
 def _choose(state: _Map, key: str, images: Collection[str] | None) -> None:
+    """Select these images, or with None all, and have the chart drawn again."""
     state.chosen = None
     if images is not None:
         state.chosen = frozenset(images)
@@ -249,21 +260,24 @@ def _values(column: "pd.Series") -> NDArray[Any]:
 
 def _mostly(values: NDArray[Any]) -> str:
     """Return in a few words what images are: a median of numbers, else the most frequent value."""
-    numeric = values.dtype.kind == "f"
-    present = np.isfinite(values) if numeric else ~np.isin(values, ("", UNKNOWN))
-    present_values = values[present]
-    if not len(present_values):
+    is_number = values.dtype.kind == "f"
+    is_missing = ~np.isfinite(values) if is_number else np.isin(values, ("", UNKNOWN))
+    present = values[~is_missing]
+    if not len(present):
         return f"· {UNKNOWN}"
-    if numeric:
-        return f"· median {np.median(present_values):.4g}"
-    names, counts = np.unique(present_values, return_counts=True)
+    if is_number:
+        median = np.median(present)
+        return f"· median {median:.4g}"
+    names, counts = np.unique(present, return_counts=True)
     most_frequent = str(names[counts.argmax()])
-    share = f"{100 * counts.max() / len(values):.0f} %"
+    # Of all images: missing values are part of the whole.
+    percent = 100 * counts.max() / len(values)
     mark = sign(most_frequent) if most_frequent in CODES else ""
-    return f"· {share} {mark} {most_frequent}"
+    return f"· {percent:.0f} % {mark} {most_frequent}"
 
 
 def _count(n: int) -> str:
+    """Return a number of images in words."""
     if n == 1:
         return "1 image"
     return f"{n:,} images"

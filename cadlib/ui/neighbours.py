@@ -35,12 +35,7 @@ def similar(assessment: Assessment) -> None:
         )
         return
     if cases.itself:
-        st.warning(
-            f"This image is a training image ({plain(cases.itself.image)}, "
-            f"{_diagnosis(cases.itself)}). The model was trained with this label, so this result "
-            "does not show how good the model is.",
-            icon=":material/school:",
-        )
+        _warn_of_training_image(cases.itself)
     badge = ":orange-badge[! most differ] " if cases.disagree else ""
     st.markdown(f"{badge}{plain(cases.sentence)}")
     with st.container(horizontal=True, gap="xsmall", key="similar"):
@@ -53,7 +48,18 @@ def similar(assessment: Assessment) -> None:
         st.caption(f"{about_the_agreement(cases, measured)} {NO_SECOND_OPINION}")
 
 
+def _warn_of_training_image(case: SimilarCase) -> None:
+    """Write that the model was trained with this image."""
+    st.warning(
+        f"This image is a training image ({plain(case.image)}, "
+        f"{_diagnosis(case)}). The model was trained with this label, so this result "
+        "does not show how good the model is.",
+        icon=":material/school:",
+    )
+
+
 def _card(case: SimilarCase) -> None:
+    """Draw a case: its image, if a data set has it, its diagnosis and its similarity."""
     name = diagnosis(case.diagnosis).name
     file = _file_of(case.image)
     with st.container(width=_SIDE_PX, gap="xsmall"):
@@ -68,6 +74,7 @@ def _card(case: SimilarCase) -> None:
 
 
 def _draw_placeholder(text: str) -> None:
+    """Draw a frame of the size of an image with a text in it."""
     with st.container(
         height=_SIDE_PX,
         border=True,

@@ -89,12 +89,14 @@ def take(files: Sequence[tuple[str, bytes]], uploads: Sequence[UploadedFile] = (
     held: dict[str, Case] = st.session_state.setdefault("cases", {})
     by_key = {}
     for name, data in files:
-        by_key[_key_of(name, data)] = (name, data)
+        key = _key_of(name, data)
+        by_key[key] = (name, data)
     _read_new(by_key, held)
     let_go(uploads)
     found_again()
     highest = max(by_key, key=lambda key: held[key].risk)
     choose(highest)
+    # The next batch gets a new uploader, which is empty.
     batch = st.session_state.get("batch", 0)
     st.session_state["batch"] = batch + 1
     st.rerun()
@@ -197,6 +199,7 @@ def cases_json(ranked: Sequence[Case]) -> str:
 
 def _key_of(name: str, data: bytes) -> str:
     """Return the key of a file: one with another name or other bytes is another case."""
+    # The zero separates: no name can end with it.
     content = name.encode() + b"\0" + data
     return hashlib.sha256(content).hexdigest()
 
@@ -204,16 +207,21 @@ def _key_of(name: str, data: bytes) -> str:
 def _read_new(by_key: dict[str, tuple[str, bytes]], held: dict[str, Case]) -> None:
     """Read the files that are not held yet, (name, bytes) by key, and show the progress."""
     # A file that failed before is read again: there may be room for it now.
-    new = [key for key in by_key if key not in held or not held[key].assessment]
+    new = [key for key in by_key if not _is_assessed(key, held)]
     total = len(new)
     bar = st.progress(0.0, "Reading …")
     began = time.monotonic()
     for done, key in enumerate(new):
         name, data = by_key[key]
         left = _time_left(began, done, total)
-        text = f"Reading {done + 1} of {total}{left}: {plain(name)}"
-        bar.progress(done / total, text)
+        share = done / total
+        bar.progress(share, f"Reading {done + 1} of {total}{left}: {plain(name)}")
         held[key] = _read_case(key, name, data, held)
+
+
+def _is_assessed(key: str, held: dict[str, Case]) -> bool:
+    """Return whether a file is held with a result."""
+    return key in held and held[key].assessment is not None
 
 
 def _time_left(began: float, done: int, total: int) -> str:
@@ -221,7 +229,8 @@ def _time_left(began: float, done: int, total: int) -> str:
     if not done:
         return ""
     per_file_s = (time.monotonic() - began) / done
-    return f", about {per_file_s * (total - done):.0f} s left"
+    left_s = per_file_s * (total - done)
+    return f", about {left_s:.0f} s left"
 
 
 def _updated(case: Case, record: ModelRecord) -> Case:
@@ -234,9 +243,10 @@ def _updated(case: Case, record: ModelRecord) -> Case:
 
 
 def _read_case(key: str, name: str, data: bytes, held: dict[str, Case]) -> Case:
+    """Assess one file; a file that fails is a case with the reason."""
     try:
-        assessed_cases = sum(case.assessment is not None for case in held.values())
-        if assessed_cases >= MAX_CASES:
+        n_assessed = sum(_is_assessed(other, held) for other in held)
+        if n_assessed >= MAX_CASES:
             raise ImageRejected(
                 f"Expected at most {MAX_CASES} images at a time. "
                 "Remove some, then add this file again."
@@ -251,6 +261,7 @@ def _read_case(key: str, name: str, data: bytes, held: dict[str, Case]) -> Case:
 
 
 def _free(case: Case) -> None:
+    """Remove the image of a case from memory, and all that was derived from it."""
     held = holding()
     held.drop(case.key)
     if case.assessment:

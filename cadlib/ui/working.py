@@ -30,12 +30,15 @@ def working(job: Job | None, name: str) -> bool:
 
 @st.fragment(run_every=EVERY_S)
 def _watch(key: str, name: str) -> None:
+    """Draw the progress of a job every second, with the button that stops it."""
     job = jobs.find(key)
     if job is None or job.ended:
         # The whole page is drawn again, with the result of the job.
         st.rerun()
+    # The total is 0 until the job has counted its images.
     share = job.done / job.total if job.total else 0.0
-    st.progress(share, f"{plain(name)}: {plain(_progress_text(job))}")
+    progress = _progress_text(job)
+    st.progress(share, f"{plain(name)}: {plain(progress)}")
     st.button("Stop", key=f"stop-{key}", icon=":material/stop:", on_click=job.stop)
 
 
@@ -50,6 +53,7 @@ def _progress_text(job: Job) -> str:
 
 
 def _duration(seconds: float) -> str:
+    """Return a time in seconds, from a minute and a half on in minutes."""
     if seconds >= 90:
         return f"{seconds / 60:.0f} min"
     return f"{seconds:.0f} s"

@@ -4,7 +4,7 @@ A verdict is saved at once, and a finding with one leaves the list of open findi
 """
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from datetime import datetime
 from functools import partial
@@ -89,17 +89,23 @@ def worklist(dataset: "Dataset", suspects: Suspects, kind: str, verdicts: Verdic
     with header:
         which = _choose_which(dataset.name, kind, suspects.done[kind], len(rows))
         has_verdict = rows["verdict"].notna()
-        listed = rows[has_verdict == (which == _DONE)]
-        page_count = max(1, math.ceil(len(listed) / PAGE_SIZE))
-        number = st.pagination(page_count, key=f"page-suspects-{kind}-{which}")
+        listed = rows[has_verdict] if which == _DONE else rows[~has_verdict]
+        # Each list has its own page number, so that a reader returns to the same place.
+        number = st.pagination(_page_count(len(listed)), key=f"page-suspects-{kind}-{which}")
     _draw_trouble()
     if which == _DONE:
         _offer_subset(dataset, verdicts)
     if listed.empty:
         st.markdown("All findings reviewed." if which == _OPEN else "No verdict yet.")
     first = (number - 1) * PAGE_SIZE
-    on_page = list(listed.iloc[first : first + PAGE_SIZE].itertuples())
-    _cards(dataset, on_page, len(rows), which)
+    on_page = listed.iloc[first : first + PAGE_SIZE]
+    _cards(dataset, list(on_page.itertuples()), len(rows), which)
+
+
+def _page_count(n_findings: int) -> int:
+    """Return how many pages there are; an empty list has one."""
+    pages = math.ceil(n_findings / PAGE_SIZE)
+    return max(1, pages)
 
 
 def _draw_trouble() -> None:
@@ -127,12 +133,9 @@ def _choose_which(dataset: str, kind: str, done: int, total: int) -> str:
 
 def _cards(dataset: "Dataset", on_page: list[Any], total: int, which: str) -> None:
     """Draw the findings of a page; the keys are for the enlarged one, else for the first."""
-    paths = dict(zip(dataset.table["image"], dataset.table["path"], strict=True))
-    enlarged: int | None = st.session_state.get(_CLOSER)
-    if enlarged is not None and enlarged >= len(on_page):
-        # The last finding has its verdict now. Only a run of the whole page closes a dialog.
-        st.session_state[_CLOSER] = None
-        st.rerun()
+    table = dataset.table
+    paths = dict(zip(table["image"], table["path"], strict=True))
+    enlarged = _enlarged(len(on_page))
     with_keys = enlarged
     if enlarged is None and which == _OPEN:
         with_keys = 0
@@ -140,6 +143,16 @@ def _cards(dataset: "Dataset", on_page: list[Any], total: int, which: str) -> No
         _card(dataset.name, row, place, total, paths, shortcuts=place == with_keys)
     if enlarged is not None:
         _closer(on_page[enlarged], total, paths)
+
+
+def _enlarged(n_on_page: int) -> int | None:
+    """Return the place of the finding that is shown large, None for none."""
+    place: int | None = st.session_state.get(_CLOSER)
+    if place is not None and place >= n_on_page:
+        # The last finding has its verdict now. Only a run of the whole page closes a dialog.
+        st.session_state[_CLOSER] = None
+        st.rerun()
+    return place
 
 
 def _card(
@@ -166,6 +179,7 @@ def _card(
 
 
 def _picture(image: str, label: str, path: str | None) -> None:
+    """Draw an image of a finding small, above its label and its name."""
     with st.container(width=_SIDE_PX, gap="xsmall"):
         if path:
             try:
@@ -179,7 +193,10 @@ def _picture(image: str, label: str, path: str | None) -> None:
 
 def _words(row: Any, total: int) -> None:
     """Write the rank of a finding, the label and the suggested diagnosis, and the reason."""
-    st.markdown(f"**{row.Index + 1:,} of {total:,}** · {two_digits(row.score)}")
+    rank = row.Index + 1
+    score = two_digits(row.score)
+    st.markdown(f"**{rank:,} of {total:,}** · {score}")
+    # Only a doubted label has another diagnosis; the others have a missing value.
     if isinstance(row.suggested, str):
         label = f"{mark(row.diagnosis)} {named(row.diagnosis)}"
         suggested = f"{mark(row.suggested)} {named(row.suggested)}"
@@ -202,8 +219,9 @@ def _ask(dataset: str, row: Any, *, shortcuts: bool) -> None:
                 type="primary" if row.verdict == words else "secondary",
                 shortcut=str(number) if shortcuts else None,
             )
-    done = isinstance(row.verdict, str)
-    if done:
+    # Without a verdict the table has a missing value.
+    has_verdict = isinstance(row.verdict, str)
+    if has_verdict:
         if row.verdict in CORRECTS:
             give_again = partial(_give, dataset, row, row.verdict)
             _ask_for_diagnosis(row, give_again)
@@ -278,6 +296,7 @@ def _save(dataset: str, finding: Finding, verdict: Verdict | None, words: str = 
 
 
 def _offer_undo(dataset: str, kind: str) -> None:
+    """Draw the button that undoes the last verdict, if it was given in this list."""
     last: _Last | None = st.session_state.get(_LAST)
     if last is None or last.dataset != dataset or last.finding.kind != kind:
         return
@@ -310,16 +329,22 @@ def _offer_subset(dataset: "Dataset", verdicts: Verdicts) -> None:
         )
         label = f"Save as subset ({len(remaining):,})"
         if st.button(label, "save-clean", icon=":material/bookmark_add:"):
-            try:
-                save_subset(Subset(name, dataset.name, remaining, CLEAN))
-            except CadError as error:
-                st.error(plain(str(error)))
-                return
-            st.session_state[_SUBSET] = (name, remaining)
-            # The whole page is drawn again, so that its list of subsets has the new one.
-            st.rerun()
+            _save_subset(name, dataset.name, remaining)
     if st.session_state.get(_SUBSET) == (name, remaining):
         st.code(command_hints.train_subset(name), language=None)
+
+
+def _save_subset(name: str, dataset: str, images: tuple[str, ...]) -> None:
+    """Save images as a subset, or draw why they cannot be saved."""
+    try:
+        # A data set may have a name that a subset may not have.
+        save_subset(Subset(name, dataset, images, CLEAN))
+    except CadError as error:
+        st.error(plain(str(error)))
+        return
+    st.session_state[_SUBSET] = (name, images)
+    # The whole page is drawn again, so that its list of subsets has the new one.
+    st.rerun()
 
 
 def _look_at(place: int | None = None) -> None:
@@ -337,13 +362,19 @@ def _closer(row: Any, total: int, paths: dict[str, str]) -> None:
             _large_picture(image, code or NO_LABEL, paths.get(image))
     with words_column:
         _words(row, total)
-        lines = []
-        for number, words in enumerate(CHOICES[row.kind], start=1):
-            lines.append(f"`{number}` {_shown(words)}")
-        st.markdown("  \n".join(lines))
+        _draw_shortcuts(CHOICES[row.kind])
+
+
+def _draw_shortcuts(choices: Iterable[str]) -> None:
+    """Write the key of each verdict: the buttons themselves are behind the dialog."""
+    lines = []
+    for number, words in enumerate(choices, start=1):
+        lines.append(f"`{number}` {_shown(words)}")
+    st.markdown("  \n".join(lines))
 
 
 def _large_picture(image: str, label: str, path: str | None) -> None:
+    """Draw an image of a finding as large as its column, above its label and its name."""
     if path:
         try:
             st.image(photograph_of(path), width="stretch", alt=f"Image {image}")
@@ -358,5 +389,7 @@ def _shown(words: str) -> str:
 
 
 def _key(row: Any) -> str:
+    """Return a name for the widgets of a finding."""
     images = [image for image, _ in sides(row)]
-    return "-".join([row.kind, *images])
+    parts = [row.kind, *images]
+    return "-".join(parts)

@@ -11,11 +11,11 @@ catalogues the catalogue of a data set, built once for all sessions
 """
 
 from cadlib.ui.browse.catalogues import ask_about_all, catalogue_of
-from cadlib.ui.browse.facets import facets, forget_facets, said_of
-from cadlib.ui.browse.gallery import found
+from cadlib.ui.browse.facets import facets, forget_facets, query_words
+from cadlib.ui.browse.gallery import matching_images
 from cadlib.ui.browse.labels import label_counts
 from cadlib.ui.browse.mapped import mapped
-from cadlib.ui.browse.selection import chosen_subset, keep
+from cadlib.ui.browse.selection import chosen_subset, save_selection
 
 __all__ = [
     "ask_about_all",
@@ -23,9 +23,9 @@ __all__ = [
     "chosen_subset",
     "facets",
     "forget_facets",
-    "found",
-    "keep",
     "label_counts",
     "mapped",
-    "said_of",
+    "matching_images",
+    "query_words",
+    "save_selection",
 ]

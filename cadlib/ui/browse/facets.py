@@ -16,6 +16,8 @@ from cadlib.ui.text import mark, plain
 
 @dataclass(frozen=True)
 class _Scale:
+    """How a column of numbers is shown: its title, the format of a value, and fixed ends."""
+
     label: str
     format: str
     ends: tuple[float, float] | None = None
@@ -81,6 +83,7 @@ def facets(catalogue: Catalogue, within: NDArray[np.bool_] | None = None) -> tup
 
 
 def _draw_facet(name: str, values: Iterable[str], counts: Mapping[str, int]) -> None:
+    """Draw the values of a column to choose from, each with its number of images."""
     labels = {value: f"{_marked(value)} {counts[value]:,}" for value in values}
     st.pills(
         _FACETS[name],
@@ -95,6 +98,7 @@ def _draw_facet(name: str, values: Iterable[str], counts: Mapping[str, int]) -> 
 def _draw_range(
     name: str, ends: tuple[float, float], spread: Spread, chosen: tuple[float, float]
 ) -> None:
+    """Draw a slider for a column of numbers below their histogram."""
     scale = _SCALES[name]
     st.html(_histogram(scale.label, spread, ends, chosen))
     low, high = ends
@@ -118,7 +122,7 @@ def forget_facets(**instead: str) -> None:
             del st.session_state[key]
 
 
-def said_of(query: Query, subset: str = "") -> str:
+def query_words(query: Query, subset: str = "") -> str:
     """Return a query in words: "Diagnosis MEL, NV; Age (years) 30 to 60; image ID contains 0024".
 
     They begin with the name of the subset, if there is one.
@@ -165,7 +169,10 @@ def _ends(catalogue: Catalogue, name: str) -> tuple[float, float] | None:
         return scale.ends
     low, high = span
     step = STEPS[name]
-    return math.floor(low / step) * step, math.ceil(high / step) * step
+    # Whole steps, or the slider could not reach its ends.
+    first = math.floor(low / step) * step
+    last = math.ceil(high / step) * step
+    return first, last
 
 
 def _histogram(
@@ -181,13 +188,7 @@ def _histogram(
     bars = []
     for place, count in enumerate(counts):
         low = first + place * spread.step
-        inside = chosen[0] <= low + 1e-6 and low <= chosen[1]
-        height = f"{100 * count / most:.0f}%"
-        opacity = 0.6 if inside else 0.2
-        bars.append(
-            f'<div title="from {low:g}: {count:,}" style="flex: 1; background: currentColor; '
-            f'height: {height}; opacity: {opacity}"></div>'
-        )
+        bars.append(_bar(low, count, most, chosen))
     missing = ""
     if spread.missing:
         missing = f", missing: {spread.missing:,}"
@@ -198,18 +199,32 @@ def _histogram(
     )
 
 
+def _bar(low: float, count: int, most: int, chosen: tuple[float, float]) -> str:
+    """Return the bar of the values from `low` on as HTML; `most` is the count of the highest."""
+    # A step is a decimal fraction, so `low` may be a little below its true value.
+    inside = chosen[0] <= low + 1e-6 and low <= chosen[1]
+    percent = 100 * count / most
+    opacity = 0.6 if inside else 0.2
+    return (
+        f'<div title="from {low:g}: {count:,}" style="flex: 1; background: currentColor; '
+        f'height: {percent:.0f}%; opacity: {opacity}"></div>'
+    )
+
+
 def _counts_by_bar(spread: Spread, first: float, last: float) -> list[int]:
     """Return the counts of a spread in the bars between the two ends of its slider."""
-    counts = [0] * round((last - first) / spread.step)
+    n_bars = round((last - first) / spread.step)
+    counts = [0] * n_bars
     offset = round((spread.low - first) / spread.step)
     for place, count in enumerate(spread.counts.tolist(), offset):
         # A value at the upper end has no bar of its own: it is counted in the last one.
-        bar = min(place, len(counts) - 1)
+        bar = min(place, n_bars - 1)
         counts[bar] += count
     return counts
 
 
 def _marked(value: str) -> str:
+    """Return a value with the sign of its diagnosis or group, as Markdown."""
     if value in CODES or value in GROUPS.values():
         return f"{mark(value)} {value}"
     return plain(_shown(value))

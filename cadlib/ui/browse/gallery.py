@@ -10,13 +10,16 @@ from cadlib.ui.tiles import Pages, Tile
 
 
 @st.fragment
-def found(catalogue: Catalogue, rows: Rows, kind: str = "") -> None:
+def matching_images(catalogue: Catalogue, rows: Rows, kind: str = "") -> None:
     """Draw the images at these places of a catalogue as tiles; `kind` stands before each label."""
 
     def tiles_between(first: int, end: int) -> list[Tile]:
-        return tiles_of(catalogue.table.iloc[rows[first:end]], kind)
+        on_page = catalogue.table.iloc[rows[first:end]]
+        return tiles_of(on_page, kind)
 
     about = f"{len(rows):,} images"
-    content = f"{catalogue.key}-{crc32(rows.tobytes()):x}"
+    # Another selection or order begins at its first page.
+    checksum = crc32(rows.tobytes())
+    content = f"{catalogue.key}-{checksum:x}"
     pages = Pages(len(rows), tiles_between, about, content)
     gallery(pages, catalogue.table, "gallery", kind)

@@ -9,8 +9,9 @@ def label_counts(catalogue: Catalogue, rows: Rows) -> dict[str, int]:
 
     A label is a diagnosis, UNK, or "malignant" or "benign" without a diagnosis.
     """
-    labels = label_words(catalogue.table.iloc[rows])
+    table = catalogue.table.iloc[rows]
+    numbers = label_words(table).value_counts()
     counts = {}
-    for label, number in labels.value_counts().items():
+    for label, number in numbers.items():
         counts[str(label)] = int(number)
     return counts

@@ -23,8 +23,7 @@ def mapped(
     if folder is None:
         st.error("An image of this data set is missing. Reopen the data set.")
         return None
-    columns = [name for name in LABELS if name in catalogue.facets or catalogue.span(name)]
-    column = st.selectbox("Colour", columns, format_func=LABELS.__getitem__, key="map-colour")
+    column = _choose_colour(catalogue)
     places = map_places(dataset.table, record, f"map-{folder.name}")
     if places is None:
         return None
@@ -39,14 +38,22 @@ def mapped(
     chosen = image_map(images, places[rows], column, "dataset-map", LABELS[column])
     if chosen is None:
         return None
+    # The answer's own order, which may be by malignant probability.
     is_chosen = catalogue.holds(chosen)
     return answer.rows[is_chosen[answer.rows]]
+
+
+def _choose_colour(catalogue: Catalogue) -> str:
+    """Let a column with more than one value be selected for the colours."""
+    columns = [name for name in LABELS if name in catalogue.facets or catalogue.span(name)]
+    return st.selectbox("Colour", columns, format_func=LABELS.__getitem__, key="map-colour")
 
 
 def _readable(rows: Rows, places: NDArray[np.float32]) -> Rows:
     """Return the rows that have a place, in the order of the table; unreadable images have none."""
     in_order = np.sort(rows)
-    has_place = np.isfinite(places[in_order]).all(axis=1)
+    is_finite = np.isfinite(places[in_order])
+    has_place = is_finite.all(axis=1)
     return in_order[has_place]
 
 

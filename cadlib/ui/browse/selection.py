@@ -35,17 +35,22 @@ def chosen_subset(catalogue: Catalogue) -> tuple[str, NDArray[np.bool_] | None]:
         st.error(plain(str(error)))
         return "", None
     rows = catalogue.holds(subset.images)
-    total = len(subset.images)
-    present = int(rows.sum())
-    missing = total - present
-    caption = plain(subset.chosen)
-    if missing:
-        caption += f" · {missing:,} of its {total:,} images are not in this data set"
-    st.caption(caption)
+    n_present = int(rows.sum())
+    _draw_rule(subset, n_present)
     return name, rows
 
 
-def keep(dataset: Dataset, catalogue: Catalogue, rows: Rows, chosen: str) -> None:
+def _draw_rule(subset: Subset, n_present: int) -> None:
+    """Draw how a subset was selected, and how many of its images are not in this data set."""
+    caption = plain(subset.chosen)
+    total = len(subset.images)
+    missing = total - n_present
+    if missing:
+        caption += f" · {missing:,} of its {total:,} images are not in this data set"
+    st.caption(caption)
+
+
+def save_selection(dataset: Dataset, catalogue: Catalogue, rows: Rows, chosen: str) -> None:
     """Let the images at these places be saved as a subset, or downloaded as CSV.
 
     `chosen` describes the selection, and is saved with it.
@@ -97,6 +102,7 @@ def _save(name: str, dataset: str, catalogue: Catalogue, rows: Rows, chosen: str
 
 
 def _csv(catalogue: Catalogue, rows: Rows) -> bytes:
+    """Return all fields of these rows as CSV, without the paths of this machine."""
     fields = catalogue.table.iloc[rows].drop(columns=["path", "malignancy"])
     table = safe_table(fields)
     text = io.StringIO()
