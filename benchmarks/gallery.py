@@ -1,14 +1,16 @@
-"""How long a click takes in a data set of half a million images, against pandas, and whether memory stays flat.
+"""Measures clicks in a data set of half a million images, against pandas, and the server's memory.
 
     python benchmarks/gallery.py [--images N] [--clicks N]
 
-First the catalogue alone, on a drawn table: some queries of facets, ranges, text and order, with the counts of every
-facet; the peer does the same by pandas (masks, value_counts, sort_values). Then the page: a data set in ISIC's layout
-whose pictures are links to a few drawn ones is opened in a Chromium of this system, and its pages are turned and its
-facets chosen; a click is done when a frame shows the new tiles with their pictures, which are made on demand. A page is
-turned after a look of half a second, in which the next one is made ready, and in haste, with no look at all. Prints the
-resident memory of the server before and after. The last line is one JSON object: medians in ms, MB, and the ratio to
-pandas.
+First the catalogue alone, on a drawn table: some queries of facets, ranges, text and order, with
+the counts of every facet. The peer does the same with pandas (masks, value_counts, sort_values).
+
+Then the page: a data set in ISIC's layout, whose images are links to a few drawn ones, is opened in
+a Chromium of this system. Its pages are turned and its facets chosen. A click is done when a frame
+shows the new tiles with their images, which are made on demand. A page is turned after half a
+second, in which the next one is prepared, and in haste, without any wait. It prints the resident
+memory of the server before and after. The last line is one JSON object: medians in ms, MB, and the
+ratio to pandas.
 """
 
 import argparse
@@ -18,6 +20,7 @@ import statistics
 import sys
 import time
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -26,7 +29,7 @@ sys.path.insert(0, str(Path(__file__).parent.parent))
 import numpy as np
 import pandas as pd
 from PIL import Image
-from playwright.sync_api import Page, sync_playwright
+from playwright.sync_api import Browser, Page, sync_playwright
 
 from benchmarks.app import FLAGS, ROOT, chromium, resident_mb, serving
 from cadlib.evaluation.catalogue import FACETS, NUMBERS, Catalogue, Query
@@ -34,7 +37,18 @@ from cadlib.images.patient import SEXES, SITES
 from cadlib.images.synthetic import render_lesion
 from cadlib.taxonomy import CODES, UNKNOWN
 
-PICTURES = 64
+TEXT_COLUMNS = {
+    "diagnosis": CODES,
+    "malignancy": ("malignant", "benign"),
+    "said": CODES,
+    "verdict": ("right", "wrong"),
+    "sex": SEXES,
+    "anatom_site_general": SITES,
+    "archive": ("HAM10000", "BCN20000", "MSK"),
+    "split": ("train", "validation", "test"),
+}
+"""Column -> its values."""
+IMAGES = 64
 LOOK_S = 0.5
 QUERIES = (
     Query(),
@@ -51,35 +65,42 @@ QUERIES = (
 def drawn_table(n: int) -> pd.DataFrame:
     """Return a table of n rows with every column that a catalogue is searched by."""
     rng = np.random.default_rng(0)
-    text = {
-        "diagnosis": CODES, "malignancy": ("malignant", "benign"), "said": CODES,
-        "verdict": ("right", "wrong"), "sex": SEXES, "anatom_site_general": SITES,
-        "archive": ("HAM10000", "BCN20000", "MSK"), "split": ("train", "validation", "test"),
-    }  # fmt: skip
-    columns = {
-        name: pd.array(rng.choice([*values, None], n), "str") for name, values in text.items()
-    }
-    numbers = {name: rng.random(n) * (90 if name == "age_approx" else 1) for name in NUMBERS}
-    return pd.DataFrame({"image": [f"ISIC_{row:07d}" for row in range(n)], **columns, **numbers})
+    columns: dict[str, object] = {"image": [f"ISIC_{row:07d}" for row in range(n)]}
+    for name, values in TEXT_COLUMNS.items():
+        # None is a missing value.
+        drawn = rng.choice([*values, None], n)
+        columns[name] = pd.array(drawn, "str")
+    for name in NUMBERS:
+        largest = 90 if name == "age_approx" else 1
+        columns[name] = rng.random(n) * largest
+    return pd.DataFrame(columns)
 
 
-def by_pandas(table: pd.DataFrame, query: Query) -> tuple[pd.DataFrame, dict[str, dict[str, int]]]:
-    """Answer a query as one would without a catalogue."""
-    passes = {name: table[name].isin(values) for name, values in query.chosen.items()}
-    passes |= {name: table[name].between(*ends) for name, ends in query.ranges.items()}
-    passes["image"] = table["image"].str.contains(query.text, case=False, regex=False)
+def ask_pandas(table: pd.DataFrame, query: Query) -> tuple[pd.DataFrame, dict[str, dict[str, int]]]:
+    """Return the rows of a query and the counts of every facet, without a catalogue."""
+    masks = {}
+    for name, values in query.chosen.items():
+        masks[name] = table[name].isin(values)
+    for name, ends in query.ranges.items():
+        masks[name] = table[name].between(*ends)
+    masks["image"] = table["image"].str.contains(query.text, case=False, regex=False)
 
-    def passing(but: str = "") -> "pd.Series[bool]":
-        found = pd.Series(True, table.index)
-        for name, mask in passes.items():
-            found = found if name == but else found & mask
-        return found
+    def matching(but: str = "") -> "pd.Series[bool]":
+        matches = pd.Series(True, table.index)
+        for name, mask in masks.items():
+            if name != but:
+                matches &= mask
+        return matches
 
-    counts = {
-        name: table.loc[passing(name), name].value_counts(dropna=False).to_dict() for name in FACETS
-    }
-    found = table[passing()]
-    return (found.sort_values(query.order, ascending=False) if query.order else found), counts
+    counts = {}
+    for name in FACETS:
+        # The counts of a facet ignore its own choice.
+        values = table.loc[matching(name), name]
+        counts[name] = values.value_counts(dropna=False).to_dict()
+    rows = table[matching()]
+    if query.order:
+        rows = rows.sort_values(query.order, ascending=False)
+    return rows, counts
 
 
 def median_ms(do: Callable[[Query], object], rounds: int = 5) -> float:
@@ -94,44 +115,56 @@ def median_ms(do: Callable[[Query], object], rounds: int = 5) -> float:
     return statistics.median(taken)
 
 
+def draw_images(folder: Path) -> list[Path]:
+    """Draw a few different images."""
+    files = []
+    for number in range(IMAGES):
+        code = CODES[number % len(CODES)]
+        drawn = render_lesion(code, number, 600)
+        image = Image.fromarray(drawn).crop((0, 75, 600, 525))
+        file = folder / f"{number}.jpg"
+        image.save(file, quality=90)
+        files.append(file)
+    return files
+
+
 def write_dataset(folder: Path, table: pd.DataFrame) -> None:
-    """Write a data set of ISIC's layout: a link to one of a few pictures for each row."""
-    inputs, drawn = folder / "ISIC_2019_Training_Input", []
+    """Write a data set of ISIC's layout: a link to one of a few images for each row."""
+    inputs = folder / "ISIC_2019_Training_Input"
     inputs.mkdir(parents=True)
-    for number in range(PICTURES):
-        drawn.append(folder / f"{number}.jpg")
-        picture = Image.fromarray(render_lesion(CODES[number % len(CODES)], number, 600)).crop(
-            (0, 75, 600, 525)
-        )
-        picture.save(drawn[-1], quality=90)
+    drawn = draw_images(folder)
     for row, image in enumerate(table["image"]):
-        os.link(drawn[row % PICTURES], inputs / f"{image}.jpg")
+        os.link(drawn[row % IMAGES], inputs / f"{image}.jpg")
     labels = table["diagnosis"].fillna(UNKNOWN)
-    truth = pd.DataFrame(
-        {"image": table["image"], **{code: (labels == code) * 1.0 for code in (*CODES, UNKNOWN)}}
-    )
+    truth = table[["image"]].copy()
+    for code in (*CODES, UNKNOWN):
+        truth[code] = (labels == code) * 1.0
     truth.to_csv(folder / "ISIC_2019_Training_GroundTruth.csv", index=False)
     facts = table[["image", "age_approx", "anatom_site_general", "sex"]].assign(lesion_id="")
+    # ISIC has ages in steps of five years.
     facts["age_approx"] = (facts["age_approx"] // 5 * 5).astype(int)
     facts.to_csv(folder / "ISIC_2019_Training_Metadata.csv", index=False)
 
 
 def click(tab: Page, button: str, look_s: float = 0.0) -> float:
-    """Look, click a button of the page and return the milliseconds until a frame shows other tiles, drawn."""
+    """Wait, click a button of the page, and return the milliseconds until other tiles are drawn."""
     time.sleep(look_s)
     taken: float = tab.evaluate(
         """([name]) => new Promise((done) => {
-            const called = (button) => button.ariaLabel ?? button.innerText.replace(/\\s+/g, ' ');
-            const button = [...document.querySelectorAll('button')].find((button) => called(button).includes(name));
+            const nameOf = (button) => button.ariaLabel ?? button.innerText.replace(/\\s+/g, ' ');
+            const buttons = [...document.querySelectorAll('button')];
+            const button = buttons.find((button) => nameOf(button).includes(name));
             const about = () => document.querySelector('.tiles-about')?.textContent;
             const first = () => document.querySelector('.tiles-tile')?.dataset.image;
             const before = [about(), first()], began = performance.now();
             const look = () => {
                 const pictures = [...document.querySelectorAll('.tiles-picture')];
-                const drawn = pictures.length && pictures.every((one) => one.complete && one.naturalWidth);
+                const isDrawn = (picture) => picture.complete && picture.naturalWidth;
+                const drawn = pictures.length && pictures.every(isDrawn);
                 const other = about() !== before[0] || first() !== before[1];
                 if (!drawn || !other) requestAnimationFrame(look);
-                else requestAnimationFrame(() => done(performance.now() - began));  // the frame before has been drawn
+                // In the next frame this one has been drawn.
+                else requestAnimationFrame(() => done(performance.now() - began));
             };
             button.click();
             requestAnimationFrame(look);
@@ -139,6 +172,36 @@ def click(tab: Page, button: str, look_s: float = 0.0) -> float:
         [button],
     )
     return taken
+
+
+@dataclass(frozen=True)
+class Measured:
+    """The page: seconds to open, milliseconds of each click, and the server's memory."""
+
+    opened_s: float
+    turned_ms: list[float]
+    hasty_ms: list[float]
+    facet_ms: list[float]
+    before_mb: float
+    after_mb: float
+
+
+def measure_page(browser: Browser, clicks: int) -> Measured:
+    """Open the page of the data set in CADLIB_DATA, and click."""
+    with serving(ROOT) as (address, process):
+        tab = browser.new_context(viewport={"width": 1440, "height": 1000}).new_page()
+        tab.set_default_timeout(1_200_000)
+        began = time.perf_counter()
+        tab.goto(f"{address}/dataset")
+        tab.locator(".tiles-picture").first.wait_for()
+        opened_s = time.perf_counter() - began
+        before_mb = resident_mb(process)
+        print(f"opened after {opened_s:.0f} s: {before_mb:.0f} MB", flush=True)
+        turned_ms = [click(tab, "Next page", LOOK_S) for _ in range(clicks)]
+        hasty_ms = [click(tab, "Next page") for _ in range(clicks)]
+        # The second click on a code removes it from the choice.
+        facet_ms = [click(tab, f"{code} ", LOOK_S) for code in (*CODES, *CODES)]
+        return Measured(opened_s, turned_ms, hasty_ms, facet_ms, before_mb, resident_mb(process))
 
 
 def main() -> None:
@@ -149,42 +212,30 @@ def main() -> None:
     options = parser.parse_args()
     table = drawn_table(options.images)
     catalogue = Catalogue(table, FACETS, NUMBERS)
-    ours, peer = median_ms(catalogue.ask), median_ms(lambda query: by_pandas(table, query), 2)
-    print(f"{len(table):,} rows: a query takes {ours:.1f} ms, by pandas {peer:.1f} ms", flush=True)
+    ours_ms = median_ms(catalogue.ask)
+    peer_ms = median_ms(lambda query: ask_pandas(table, query), 2)
+    times = f"a query takes {ours_ms:.1f} ms, with pandas {peer_ms:.1f} ms"
+    print(f"{len(table):,} rows: {times}", flush=True)
     with TemporaryDirectory() as place, sync_playwright() as playwright:
-        write_dataset(Path(place, "data"), table)
-        os.environ |= {
-            "CADLIB_DATA": str(Path(place, "data")),
-            "CADLIB_CACHE": str(Path(place, "cache")),
-        }
+        folder = Path(place, "data")
+        write_dataset(folder, table)
+        os.environ["CADLIB_DATA"] = str(folder)
+        os.environ["CADLIB_CACHE"] = str(Path(place, "cache"))
         browser = playwright.chromium.launch(executable_path=chromium(), args=list(FLAGS))
-        with serving(ROOT) as (address, process):
-            tab = browser.new_context(viewport={"width": 1440, "height": 1000}).new_page()
-            tab.set_default_timeout(1_200_000)
-            began = time.perf_counter()
-            tab.goto(f"{address}/dataset")
-            tab.locator(".tiles-picture").first.wait_for()
-            opened_s, before_mb = time.perf_counter() - began, resident_mb(process)
-            print(f"opened after {opened_s:.0f} s: {before_mb:.0f} MB", flush=True)
-            turned = [click(tab, "Next page", LOOK_S) for _ in range(options.clicks)]
-            hasty = [click(tab, "Next page") for _ in range(options.clicks)]
-            chosen = [
-                click(tab, f"{code} ", LOOK_S) for code in (*CODES, *CODES)
-            ]  # the second time, let go again
-            after_mb = resident_mb(process)
+        page = measure_page(browser, options.clicks)
         browser.close()
-    found = {
-        "query_ms": round(ours, 1),
-        "query_over_pandas": round(ours / peer, 3),
-        "page_ms": round(statistics.median(turned), 1),
-        "page_slowest_ms": round(max(turned), 1),
-        "page_in_haste_ms": round(statistics.median(hasty), 1),
-        "facet_ms": round(statistics.median(chosen), 1),
-        "opened_s": round(opened_s, 1),
-        "memory_mb": round(before_mb),
-        "memory_grew_mb": round(after_mb - before_mb),
+    result = {
+        "query_ms": round(ours_ms, 1),
+        "query_over_pandas": round(ours_ms / peer_ms, 3),
+        "page_ms": round(statistics.median(page.turned_ms), 1),
+        "page_slowest_ms": round(max(page.turned_ms), 1),
+        "page_in_haste_ms": round(statistics.median(page.hasty_ms), 1),
+        "facet_ms": round(statistics.median(page.facet_ms), 1),
+        "opened_s": round(page.opened_s, 1),
+        "memory_mb": round(page.before_mb),
+        "memory_grew_mb": round(page.after_mb - page.before_mb),
     }
-    print(json.dumps(found))
+    print(json.dumps(result))
 
 
 if __name__ == "__main__":

@@ -1,9 +1,10 @@
-"""How long the light and the full environment take to install, and how large they are.
+"""Measures the time to install the light and the full environment, and their size.
 
     python benchmarks/install.py [--only light|full]
 
-Each is a new virtual environment in a temporary folder: the light one holds the wheel of the package, the full one what
-requirements-dev.txt lists. The time includes the downloads, or pip's cache where it has the packages.
+Each is a new virtual environment in a temporary folder: the light one has the wheel of the package,
+the full one what requirements-dev.txt lists. The time includes the downloads, or pip's cache where
+it has the packages.
 """
 
 import argparse
@@ -22,6 +23,7 @@ def size_bytes(folder: Path) -> int:
     total = 0
     for path in folder.rglob("*"):
         if path.is_file() and not path.is_symlink():
+            # A block has 512 bytes on every system.
             total += path.stat().st_blocks * 512
     return total
 
@@ -34,8 +36,9 @@ def measure(name: str, arguments: list[str]) -> None:
         venv.create(folder, with_pip=True)
         pip = [str(folder / "bin" / "python"), "-m", "pip", "install", "-qq"]
         subprocess.run([*pip, "--disable-pip-version-check", *arguments], check=True)
-        took_s = time.monotonic() - began
-        print(f"{name:<8}{took_s:7.0f} s{size_bytes(folder) / 1e9:8.1f} GB")
+        seconds = time.monotonic() - began
+        size_gb = size_bytes(folder) / 1e9
+        print(f"{name:<8}{seconds:7.0f} s{size_gb:8.1f} GB")
 
 
 def main() -> None:

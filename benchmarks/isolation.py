@@ -1,11 +1,12 @@
-"""What it costs to decode images in another process: `read_image` against decoding in this one.
+"""Measures the cost of decoding images in another process, against decoding in this one.
 
     python benchmarks/isolation.py [--rounds N] [FILE ...]
 
-Both read the same bytes in the same run, in turns, and compute the digest of the file. Without files, two drawn JPEG
-files are read, of 600 × 450 px and of 24 megapixels. The difference is the median of the differences of each round, so
-that other work on the machine counts for both. `many` reads each file 40 times with four threads, as a folder is read.
-Prints a table and, as its last line, one JSON object.
+Both read the same bytes in the same run, in turns, and compute the digest of the file. Without
+files, two drawn JPEG files are read, of 600 × 450 px and of 24 megapixels. The difference is the
+median of the differences of each round, so that other work on the machine counts for both. `many`
+reads each file 40 times with four threads, as a folder is read. It prints a table and, as its last
+line, one JSON object.
 """
 
 import argparse
@@ -30,7 +31,7 @@ MANY = 40
 
 
 def decode_in_this_process(data: bytes) -> tuple[LesionImage, str]:
-    """Return what `read_image` returns, without another process."""
+    """Return the image and its digest like `read_image`, without another process."""
     return decode_here(data, "This file"), hashlib.sha256(data).hexdigest()
 
 
@@ -56,19 +57,26 @@ def measure(data: bytes, rounds: int) -> dict[str, float]:
     for _ in range(rounds):
         here.append(milliseconds(lambda: decode_in_this_process(data)))
         apart.append(milliseconds(lambda: read_image(data)))
-    differences = [b - a for a, b in zip(here, apart, strict=True)]
-    many = [
-        milliseconds(lambda read=read: read_many(read, data))
-        for _ in range(3)
-        for read in (decode_in_this_process, read_image)
-    ]
+    differences = [there - at_home for at_home, there in zip(here, apart, strict=True)]
+    here_ms = statistics.median(here)
+    apart_ms = statistics.median(apart)
     return {
-        "here_ms": statistics.median(here),
-        "apart_ms": statistics.median(apart),
+        "here_ms": here_ms,
+        "apart_ms": apart_ms,
         "cost_ms": statistics.median(differences),
-        "ratio": statistics.median(apart) / statistics.median(here),
-        "many_ratio": statistics.median(many[1::2]) / statistics.median(many[0::2]),
+        "ratio": apart_ms / here_ms,
+        "many_ratio": many_ratio(data),
     }
+
+
+def many_ratio(data: bytes) -> float:
+    """Return how much longer many reads take in other processes, as a ratio of medians."""
+    here = []
+    apart = []
+    for _ in range(3):
+        here.append(milliseconds(lambda: read_many(decode_in_this_process, data)))
+        apart.append(milliseconds(lambda: read_many(read_image, data)))
+    return statistics.median(apart) / statistics.median(here)
 
 
 def main() -> None:
@@ -79,26 +87,18 @@ def main() -> None:
     )
     parser.add_argument("files", nargs="*", type=Path, metavar="FILE")
     options = parser.parse_args()
-    if options.files:
-        sources = {path.name: path.read_bytes() for path in options.files}
-    else:
-        sources = {
-            "600 x 450": jpeg("MEL", 0, 600, 450),
-            "24 megapixels": jpeg("MEL", 0, 6000, 4000),
-        }
+    sources = {path.name: path.read_bytes() for path in options.files}
+    if not sources:
+        sources["600 x 450"] = jpeg("MEL", 0, 600, 450)
+        sources["24 megapixels"] = jpeg("MEL", 0, 6000, 4000)
     results = {name: measure(data, options.rounds) for name, data in sources.items()}
     print(f"{'file':<24}{'here':>9}{'apart':>9}{'cost':>9}{'ratio':>7}{'many':>7}")
-    for name, one in results.items():
-        times = "".join(f"{one[key]:6.2f} ms" for key in ("here_ms", "apart_ms", "cost_ms"))
-        print(f"{name:<24}{times}{one['ratio']:7.2f}{one['many_ratio']:7.2f}")
-    print(
-        json.dumps(
-            {
-                name: {key: round(value, 2) for key, value in one.items()}
-                for name, one in results.items()
-            }
-        )
-    )
+    rounded = {}
+    for name, figures in results.items():
+        times = "".join(f"{figures[key]:6.2f} ms" for key in ("here_ms", "apart_ms", "cost_ms"))
+        print(f"{name:<24}{times}{figures['ratio']:7.2f}{figures['many_ratio']:7.2f}")
+        rounded[name] = {key: round(value, 2) for key, value in figures.items()}
+    print(json.dumps(rounded))
 
 
 if __name__ == "__main__":

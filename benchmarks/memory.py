@@ -1,11 +1,12 @@
-"""Peak memory from files to batches, step by step as `train` takes them, on images generated for this.
+"""Measures peak memory from files to batches, step by step as `train` takes them.
 
     python benchmarks/memory.py [--images N] [--size PX] [--input PX] [--batches N] [--folder DIR]
 
-Every image is a JPEG file of its own, no two alike: a smooth random pattern, so that its perceptual hash is near no
-other; two in a row are of one lesion. Peak RSS is the greatest sum over this process and its workers, so that what they
-share counts more than once. With --folder the images and caches stay there, and a second call takes up what a first
-one began. Reads /proc: Linux alone. Prints a table and, as its last line, one JSON object.
+The images are generated. Each is a JPEG file of its own, no two alike: a smooth random pattern, so
+that its perceptual hash is near no other. Two in a row are of one lesion. Peak RSS is the greatest
+sum over this process and its workers, so shared memory counts more than once. With --folder the
+images and caches stay there, and a second call continues with those of the first. It reads /proc,
+so it runs on Linux only. It prints a table and, as its last line, one JSON object.
 """
 
 import argparse
@@ -17,6 +18,7 @@ import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from functools import partial
 from itertools import islice
 from pathlib import Path
@@ -41,22 +43,33 @@ SECONDS_BETWEEN_LOOKS = 0.1
 SET = "ISIC_2019_Training"
 
 
+@dataclass(frozen=True)
+class Step:
+    """A measured step: its name, how long it took, and the greatest memory in it."""
+
+    name: str
+    seconds: float
+    peak_mb: float
+
+
 class Memory:
-    """Watches the resident memory of this process and its children, and keeps the peak and seconds of each step."""
+    """Watches the resident memory of this process and its children, and measures steps."""
 
     def __init__(self) -> None:
-        self.steps: list[tuple[str, float, float]] = []
+        self.steps: list[Step] = []
         self._peak = 0
         threading.Thread(target=self._watch, daemon=True).start()
 
     @contextmanager
     def step(self, name: str) -> Iterator[None]:
-        """Measure what happens inside and print its line."""
-        self._peak, began = resident_bytes(), time.perf_counter()
+        """Measure the code inside, and print its line."""
+        self._peak = resident_bytes()
+        began = time.perf_counter()
         yield
+        seconds = time.perf_counter() - began
         peak_mb = max(self._peak, resident_bytes()) / 2**20
-        self.steps.append((name, time.perf_counter() - began, peak_mb))
-        print(f"{name:<28}{self.steps[-1][1]:9.1f} s{peak_mb:9.0f} MB", flush=True)
+        self.steps.append(Step(name, seconds, peak_mb))
+        print(f"{name:<28}{seconds:9.1f} s{peak_mb:9.0f} MB", flush=True)
 
     def _watch(self) -> None:
         while True:
@@ -66,20 +79,22 @@ class Memory:
 
 def resident_bytes() -> int:
     """Return the resident memory of this process and its children."""
-    children = (path.read_text().split() for path in Path("/proc/self/task").glob("*/children"))
-    total = 0
-    for pid in ("self", *(pid for listed in children for pid in listed)):
+    processes = ["self"]
+    for path in Path("/proc/self/task").glob("*/children"):
+        processes += path.read_text().split()
+    pages = 0
+    for process in processes:
         try:
-            total += int(Path(f"/proc/{pid}/statm").read_text().split()[1]) * os.sysconf(
-                "SC_PAGE_SIZE"
-            )
+            statm = Path(f"/proc/{process}/statm").read_text()
         except (FileNotFoundError, ProcessLookupError):
-            continue  # a child that has just ended
-    return total
+            # This child has just ended.
+            continue
+        pages += int(statm.split()[1])
+    return pages * os.sysconf("SC_PAGE_SIZE")
 
 
 def generate(folder: Path, images: int, size_px: int) -> None:
-    """Write a data set of ISIC layout, unless it stands there whole."""
+    """Write a data set of ISIC layout, unless it is complete already."""
     stamp = folder / f"{images} of {size_px} px"
     if stamp.exists():
         return
@@ -89,34 +104,51 @@ def generate(folder: Path, images: int, size_px: int) -> None:
         starts = range(0, images, 1000)
         for _ in pool.imap_unordered(partial(_draw, inputs, size_px, images), starts):
             pass
-    with (folder / f"{SET}_GroundTruth.csv").open("w") as truth:
-        truth.write(f"image,{','.join(CODES)},UNK\n")
-        for number in range(images):
-            cells = ",".join("1.0" if number // 2 % 8 == place else "0.0" for place in range(9))
-            truth.write(f"{_name(number)},{cells}\n")
-    with (folder / f"{SET}_Metadata.csv").open("w") as facts:
-        facts.write("image,age_approx,anatom_site_general,lesion_id,sex\n")
-        for number in range(images):
-            site, sex = SITES[number % len(SITES)], ("female", "male")[number % 2]
-            facts.write(
-                f"{_name(number)},{20 + number % 14 * 5}.0,{site},HAM_{number // 2:07},{sex}\n"
-            )
+    _write_truth(folder / f"{SET}_GroundTruth.csv", images)
+    _write_facts(folder / f"{SET}_Metadata.csv", images)
     stamp.touch()
 
 
+def _write_truth(path: Path, images: int) -> None:
+    """Write the diagnosis of each image; the two images of a lesion have the same."""
+    with path.open("w") as file:
+        file.write(f"image,{','.join(CODES)},UNK\n")
+        for number in range(images):
+            cells = ["0.0"] * 9
+            cells[number // 2 % 8] = "1.0"
+            file.write(f"{_name(number)},{','.join(cells)}\n")
+
+
+def _write_facts(path: Path, images: int) -> None:
+    """Write age, site, lesion and sex of each image."""
+    with path.open("w") as file:
+        file.write("image,age_approx,anatom_site_general,lesion_id,sex\n")
+        for number in range(images):
+            age_years = 20 + number % 14 * 5
+            site = SITES[number % len(SITES)]
+            sex = ("female", "male")[number % 2]
+            lesion = f"HAM_{number // 2:07}"
+            file.write(f"{_name(number)},{age_years}.0,{site},{lesion},{sex}\n")
+
+
 def _draw(inputs: Path, size_px: int, images: int, start: int) -> None:
-    for number in range(start, min(start + 1000, images)):
-        knots = np.random.default_rng(number).integers(0, 256, (8, 8, 3), dtype=np.uint8)
-        picture = Image.fromarray(knots).resize((size_px, size_px), Image.Resampling.BICUBIC)
-        picture.save(inputs / f"{_name(number)}.jpg", quality=85)
+    """Draw a thousand images, each from the numbers of its own seed."""
+    end = min(start + 1000, images)
+    for number in range(start, end):
+        rng = np.random.default_rng(number)
+        knots = rng.integers(0, 256, (8, 8, 3), dtype=np.uint8)
+        image = Image.fromarray(knots).resize((size_px, size_px), Image.Resampling.BICUBIC)
+        image.save(inputs / f"{_name(number)}.jpg", quality=85)
 
 
 def _name(number: int) -> str:
     return f"ISIC_{number:07}"
 
 
-def walk(folder: Path, input_px: int, most_batches: int | None, memory: Memory) -> dict[str, int]:
-    """Take every step of `train` up to its batches; return how many images, lesions and batches there were."""
+def measure_steps(
+    folder: Path, input_px: int, most_batches: int | None, memory: Memory
+) -> dict[str, int]:
+    """Take every step of `train` up to its batches; return the numbers of images and batches."""
     spec = InputSpec(input_px, "bicubic", (0.5, 0.5, 0.5), (0.5, 0.5, 0.5))
     config = TrainConfig()
     with memory.step("table"):
@@ -134,9 +166,29 @@ def walk(folder: Path, input_px: int, most_batches: int | None, memory: Memory) 
     labels = table["diagnosis"].map(CODES.index).to_numpy(np.int64)
     data = TrainingData(dataset.name, table, pixels, labels, groups, parts, text)
     with memory.step("validation images"):
-        rows = data.rows("validation")
-        for batch in np.array_split(rows, len(rows) // 64 + 1):
-            data.pixels[batch].sum()
+        read_validation_images(data)
+    with memory.step(f"one epoch, {config.workers} workers"):
+        n_batches = read_batches(data, config, input_px, most_batches)
+    return {
+        "images": len(table),
+        "lesions": int(groups.nunique()),
+        "batches": n_batches,
+        "cache_bytes": pixels.nbytes,
+    }
+
+
+def read_validation_images(data: TrainingData) -> None:
+    """Read the pixels of every validation image."""
+    rows = data.rows("validation")
+    n_batches = len(rows) // 64 + 1
+    for batch in np.array_split(rows, n_batches):
+        data.pixels[batch].sum()
+
+
+def read_batches(
+    data: TrainingData, config: TrainConfig, input_px: int, most_batches: int | None
+) -> int:
+    """Read the batches of one epoch, at most `most_batches`, and return how many there were."""
     plan = BatchPlan(
         data.rows("train"),
         batch_size=config.batch_size,
@@ -144,15 +196,9 @@ def walk(folder: Path, input_px: int, most_batches: int | None, memory: Memory) 
         seed=config.seed,
         side_px=lambda _: input_px,
     )
-    with memory.step(f"one epoch, {config.workers} workers"):
-        loader = DataLoader(Crops(data), batch_sampler=plan, num_workers=config.workers)
-        batches = sum(1 for _ in islice(loader, most_batches))
-    return {
-        "images": len(table),
-        "lesions": int(groups.nunique()),
-        "batches": batches,
-        "cache_bytes": pixels.nbytes,
-    }
+    crops = Crops(data, config.least_crop)
+    loader = DataLoader(crops, batch_sampler=plan, num_workers=config.workers)
+    return sum(1 for _ in islice(loader, most_batches))
 
 
 def main() -> None:
@@ -171,18 +217,18 @@ def main() -> None:
         os.environ["CADLIB_CACHE"] = str(folder / "cache")
         generate(folder, options.images, options.size)
         print(
-            f"{options.images:,} generated JPEG files of {options.size} × {options.size} px, no two alike, cached at "
-            f"{options.input} × {options.input} px"
+            f"{options.images:,} generated JPEG files of {options.size} × {options.size} px, "
+            f"no two alike, cached at {options.input} × {options.input} px"
         )
         memory = Memory()
         with memory.step("start"):
             pass
-        counts = walk(folder, options.input, options.batches, memory)
+        counts = measure_steps(folder, options.input, options.batches, memory)
         cache = f"{counts['cache_bytes'] / 1e9:.1f} GB"
-        print(
-            f"{counts['lesions']:,} lesions, {counts['batches']:,} batches, pixels {cache} on disk"
-        )
-    print(json.dumps({**counts, "peak_rss_mb": round(max(peak for _, _, peak in memory.steps))}))
+        numbers = f"{counts['lesions']:,} lesions, {counts['batches']:,} batches"
+        print(f"{numbers}, pixels {cache} on disk")
+    peak_mb = max(step.peak_mb for step in memory.steps)
+    print(json.dumps({**counts, "peak_rss_mb": round(peak_mb)}))
 
 
 if __name__ == "__main__":

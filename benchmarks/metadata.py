@@ -1,12 +1,14 @@
-"""Does what age, sex and site say help beside the picture? Several ways to learn it, compared on validation images.
+r"""Compares ways to learn from age, sex and site beside the image, on validation images.
 
     python -m cadlib evaluate --model isic2019 --data DIR --split validation --output OUT
-    python benchmarks/metadata.py --data DIR --predictions OUT/predictions.csv --split models/isic2019/split.csv
+    python benchmarks/metadata.py --data DIR --predictions OUT/predictions.csv \\
+        --split models/isic2019/split.csv
 
-Evidence from validation images comes from fits without the lesion it is for; that from training images from the
-metadata alone, times a damping of 0 to 1 chosen on validation images without the lesion. Prints Markdown tables and, as
-its last line, one JSON object: whether each way helps in every archive by `cadlib.model.metadata.trial.helps`.
-`--write FOLDER` puts the trial, as packing makes it, into the model.json and the card of a model folder.
+Evidence from validation images comes from fits without the lesion that it is for. Evidence from
+training images comes from the metadata alone, times a damping of 0 to 1 that is chosen on
+validation images without the lesion. It prints Markdown tables and, as its last line, one JSON
+object: whether each way helps in every archive by `cadlib.model.metadata.trial.helps`.
+`--write FOLDER` writes the trial, as packing does, into the model.json and the card of a model.
 """
 
 import argparse
@@ -66,11 +68,11 @@ Floats = NDArray[np.float64]
 Evidence = Callable[[Floats], Floats]
 """From (N, F) facts to (N, 8) logits."""
 
-KEPT_WAY = "validation, additive, within archives"
+PRODUCT_WAY = "validation, additive, within archives"
 HIDDEN = 8
 NETWORK_PRIOR_SD = 0.5
 TRAINING_PRIOR_SD = 0.5
-"""Wider than on validation images: five times as many, and no image says the same."""
+"""Wider than on validation images: there are five times as many, and the image adds nothing."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -92,25 +94,30 @@ class Images:
 def images_of(table: pd.DataFrame) -> Images:
     """Return the images of a dataset's table as arrays."""
     labels = np.array([CODES.index(code) for code in table["diagnosis"]], np.int64)
-    return Images(
-        table, design_of(table), labels, archives_of(table), pd.factorize(table["lesion_group"])[0]
-    )
+    lesions, _ = pd.factorize(table["lesion_group"])
+    return Images(table, design_of(table), labels, archives_of(table), lesions)
 
 
 def class_shares(images: Images, *, within: bool) -> Floats:
-    """Return the log of the share of each class, (N, 8), in the image's archive or in all; -inf where it has none."""
+    """Return the log of the share of each class, (N, 8), in the image's archive or in all.
+
+    It is -inf for a class without an image.
+    """
     groups = images.archives if within else np.zeros_like(images.archives)
-    shares = pd.DataFrame(images.truth).groupby(groups).transform("mean").to_numpy(np.float64)
+    by_group = pd.DataFrame(images.truth).groupby(groups)
+    shares = by_group.transform("mean").to_numpy(np.float64)
     with np.errstate(divide="ignore"):
         return np.log(shares)
 
 
 def counted(design: Floats, offsets: Floats, truth: Floats) -> tuple[Floats, Floats, Floats]:
     """Join the images of the same facts and offsets: the same fit from twenty times fewer rows."""
-    rows, place = np.unique(np.concatenate([design, offsets], axis=1), axis=0, return_inverse=True)
+    joined = np.concatenate([design, offsets], axis=1)
+    rows, place = np.unique(joined, axis=0, return_inverse=True)
     counts = np.zeros((len(rows), len(CODES)))
     np.add.at(counts, place.ravel(), truth)
-    return rows[:, : design.shape[1]], rows[:, design.shape[1] :], counts
+    n_facts = design.shape[1]
+    return rows[:, :n_facts], rows[:, n_facts:], counts
 
 
 def additive(design: Floats, offsets: Floats, counts: Floats) -> Evidence:
@@ -125,32 +132,61 @@ def cautious(design: Floats, offsets: Floats, counts: Floats) -> Evidence:
     return lambda facts: facts @ weights
 
 
-def network(design: Floats, offsets: Floats, counts: Floats) -> Evidence:
-    """Fit tanh(facts U) V without biases, which is zero for no facts; inputs are dropped as for the additive one."""
-    kept = [(design * columns, counts * share) for columns, share in dropped()]
-    rows, seen = (np.concatenate(parts) for parts in zip(*kept, strict=True))
-    start = np.tile(offsets, (len(kept), 1))
-    cut = design.shape[1] * HIDDEN
+@dataclass(frozen=True, eq=False)
+class Layers:
+    """The network tanh(facts U) V without biases, which is zero for no facts."""
 
-    def layers(flat: Floats) -> tuple[Floats, Floats]:
-        return flat[:cut].reshape(-1, HIDDEN), flat[cut:].reshape(HIDDEN, -1)
+    first: Floats
+    second: Floats
+
+    @classmethod
+    def of(cls, flat: Floats, n_facts: int) -> "Layers":
+        """Read U, (F, HIDDEN), and V, (HIDDEN, 8), from one vector."""
+        cut = n_facts * HIDDEN
+        return cls(flat[:cut].reshape(-1, HIDDEN), flat[cut:].reshape(HIDDEN, -1))
+
+    def evidence(self, facts: Floats) -> Floats:
+        """Return (N, 8) logits for (N, F) facts."""
+        return np.tanh(facts @ self.first) @ self.second
+
+    def loss_and_gradient(
+        self, facts: Floats, offsets: Floats, counts: Floats
+    ) -> tuple[float, Floats]:
+        """Return the loss on these rows and its gradient as one vector, without the prior."""
+        hidden = np.tanh(facts @ self.first)
+        loss, slope = loss_and_slope(offsets + hidden @ self.second, counts)
+        # The derivative of tanh is 1 - tanh².
+        hidden_slope = (slope @ self.second.T) * (1 - hidden**2)
+        first_gradient = facts.T @ hidden_slope
+        second_gradient = hidden.T @ slope
+        return loss, np.concatenate([first_gradient.ravel(), second_gradient.ravel()])
+
+
+def network(design: Floats, offsets: Floats, counts: Floats) -> Evidence:
+    """Fit a small network; inputs are dropped as for the additive one."""
+    designs = []
+    weighted_counts = []
+    for columns, share in dropped():
+        designs.append(design * columns)
+        weighted_counts.append(counts * share)
+    rows = np.concatenate(designs)
+    row_counts = np.concatenate(weighted_counts)
+    row_offsets = np.tile(offsets, (len(designs), 1))
+    n_facts = design.shape[1]
+    variance = NETWORK_PRIOR_SD**2
 
     def objective(flat: Floats) -> tuple[float, Floats]:
-        first, second = layers(flat)
-        hidden = np.tanh(rows @ first)
-        loss, slope = loss_and_slope(start + hidden @ second, seen)
-        back = rows.T @ ((slope @ second.T) * (1 - hidden**2))
-        gradient = np.concatenate([back.ravel(), (hidden.T @ slope).ravel()])
-        return loss + (flat**2).sum() / (
-            2 * NETWORK_PRIOR_SD**2
-        ), gradient + flat / NETWORK_PRIOR_SD**2
+        layers = Layers.of(flat, n_facts)
+        loss, gradient = layers.loss_and_gradient(rows, row_offsets, row_counts)
+        # The prior of the weights is normal, with a mean of zero.
+        prior_loss = (flat**2).sum() / (2 * variance)
+        return loss + prior_loss, gradient + flat / variance
 
-    drawn = np.random.default_rng(0).normal(0, 0.3, cut)
-    first_guess = np.concatenate([drawn, np.zeros(HIDDEN * len(CODES))])
-    first, second = layers(
-        minimize(objective, first_guess, jac=True, method="L-BFGS-B", options={"maxiter": 200}).x
-    )
-    return lambda facts: np.tanh(facts @ first) @ second
+    rng = np.random.default_rng(0)
+    first = rng.normal(0, 0.3, n_facts * HIDDEN)
+    start = np.concatenate([first, np.zeros(HIDDEN * len(CODES))])
+    fitted = minimize(objective, start, jac=True, method="L-BFGS-B", options={"maxiter": 200})
+    return Layers.of(fitted.x, n_facts).evidence
 
 
 def from_training(
@@ -161,107 +197,129 @@ def from_training(
     *,
     within: bool,
 ) -> Floats:
-    """Return damped evidence for the validation images, learnt from the metadata of the training images."""
-    evidence = fit(*counted(training.design, class_shares(training, within=within), training.truth))
+    """Return damped evidence for the validation images, from the metadata of training images."""
+    shares = class_shares(training, within=within)
+    evidence = fit(*counted(training.design, shares, training.truth))
     return damped(evidence(validation.design), validation, probabilities)
 
 
 def damped(evidence: Floats, images: Images, probabilities: Floats) -> Floats:
-    """Return the evidence times the damping that suits the images of other lesions, the mean over PARTITIONS draws."""
-    found = np.zeros_like(evidence)
+    """Return the evidence times the damping that suits the images of other lesions.
+
+    It is the mean over PARTITIONS draws.
+    """
+    total = np.zeros_like(evidence)
     for partition in range(PARTITIONS):
         fold = folds(images.lesions, partition)
         for held in range(FOLDS):
             inside = fold != held
-            found[~inside] += (
-                damping(evidence[inside], probabilities[inside], images.truth[inside])
-                * evidence[~inside]
-            )
-    return found / PARTITIONS
+            factor = damping(evidence[inside], probabilities[inside], images.truth[inside])
+            total[~inside] += factor * evidence[~inside]
+    return total / PARTITIONS
 
 
 def damping(evidence: Floats, probabilities: Floats, truth: Floats) -> float:
     """Return the factor of 0 to 1 at which the evidence makes the truth most likely."""
     logits = np.log(np.maximum(probabilities, LEAST_PROBABILITY))
-    found = minimize_scalar(
-        lambda d: loss_and_slope(logits + d * evidence, truth)[0], bounds=(0, 1), method="bounded"
-    )
-    return float(found.x)
+
+    def loss(factor: float) -> float:
+        value, _ = loss_and_slope(logits + factor * evidence, truth)
+        return value
+
+    best = minimize_scalar(loss, bounds=(0, 1), method="bounded")
+    return float(best.x)
 
 
 def held_out(
     images: Images, probabilities: Floats, fit: Callable[..., Evidence], *, shifted: bool
 ) -> Floats:
-    """Return the evidence of a fit on validation images of other lesions; `shifted` is within archives."""
+    """Return the evidence of a fit on validation images of other lesions.
+
+    `shifted` fits within archives.
+    """
     logits = np.log(np.maximum(probabilities, LEAST_PROBABILITY))
-    found = np.zeros_like(probabilities)
+    total = np.zeros_like(probabilities)
     for partition in range(PARTITIONS):
         fold = folds(images.lesions, partition)
         for held in range(FOLDS):
             rows = fold != held
-            offsets, truth = logits[rows], images.truth[rows]
+            offsets = logits[rows]
+            truth = images.truth[rows]
             if shifted:
                 offsets = offsets + archive_shifts(offsets, truth, images.archives[rows])
-            found[~rows] += fit(images.design[rows], offsets, truth)(images.design[~rows])
-    return found / PARTITIONS
+            evidence = fit(images.design[rows], offsets, truth)
+            total[~rows] += evidence(images.design[~rows])
+    return total / PARTITIONS
 
 
-def other_archives(
-    validation: Images, probabilities: Floats, training: Images | None = None
-) -> Floats:
-    """Return for each archive the evidence learnt in all others: what a clinic that gave no image can expect."""
-    found = np.zeros_like(probabilities)
+def other_archives(validation: Images, probabilities: Floats) -> Floats:
+    """Return for each archive the evidence from the validation images of all others.
+
+    A clinic that gave no image can expect this.
+    """
+    evidence = np.zeros_like(probabilities)
     for archive in np.unique(validation.archives):
         inside = validation.archives != archive
-        known = probabilities[inside], validation.labels[inside], validation.archives[inside]
-        if training is None:
-            found[~inside] = validation.design[~inside] @ fit_evidence(
-                validation.design[inside], *known
-            )
-        else:
-            taught = images_of(training.table[training.archives != archive])
-            fitted = additive(
-                *counted(taught.design, class_shares(taught, within=True), taught.truth)
-            )
-            evidence = fitted(validation.design)
-            share = damping(evidence[inside], probabilities[inside], validation.truth[inside])
-            found[~inside] = share * evidence[~inside]
-    return found
+        weights = fit_evidence(
+            validation.design[inside],
+            probabilities[inside],
+            validation.labels[inside],
+            validation.archives[inside],
+        )
+        evidence[~inside] = validation.design[~inside] @ weights
+    return evidence
+
+
+def other_archives_of_training(
+    training: Images, validation: Images, probabilities: Floats
+) -> Floats:
+    """Return for each archive the damped evidence from the training images of all others."""
+    total = np.zeros_like(probabilities)
+    for archive in np.unique(validation.archives):
+        inside = validation.archives != archive
+        others = images_of(training.table[training.archives != archive])
+        shares = class_shares(others, within=True)
+        fitted = additive(*counted(others.design, shares, others.truth))
+        evidence = fitted(validation.design)
+        factor = damping(evidence[inside], probabilities[inside], validation.truth[inside])
+        total[~inside] = factor * evidence[~inside]
+    return total
 
 
 def ways(
     training: Images, validation: Images, probabilities: Floats
 ) -> Iterator[tuple[str, Floats]]:
     """Yield each way to learn the evidence, and its (N, 8) for the validation images."""
-    on = validation.design, probabilities, validation.labels
-    one = np.full_like(validation.archives, "one")
-    yield KEPT_WAY, out_of_fold(*on, validation.archives, validation.lesions)
-    yield "validation, additive, archives pooled", out_of_fold(*on, one, validation.lesions)
-    yield (
-        "validation, additive, no shift",
-        held_out(validation, probabilities, cautious, shifted=False),
-    )
-    yield (
-        "validation, network, within archives",
-        held_out(validation, probabilities, network, shifted=True),
-    )
+    yield from validation_ways(validation, probabilities)
     for name, fit in (("additive", additive), ("network", network)):
         for within, how in ((True, "within archives"), (False, "archives pooled")):
-            found = from_training(fit, training, validation, probabilities, within=within)
-            yield f"training, {name}, {how}", found
+            evidence = from_training(fit, training, validation, probabilities, within=within)
+            yield f"training, {name}, {how}", evidence
     yield "validation, additive, the other archives", other_archives(validation, probabilities)
-    yield (
-        "training, additive, the other archives",
-        other_archives(validation, probabilities, training),
-    )
+    evidence = other_archives_of_training(training, validation, probabilities)
+    yield "training, additive, the other archives", evidence
 
 
-def cell(name: str, found: Difference) -> str:
-    """Return the change of a figure with its interval; in bold where all of it is on one side."""
-    if found.low is None or found.before is None or found.after is None:
+def validation_ways(validation: Images, probabilities: Floats) -> Iterator[tuple[str, Floats]]:
+    """Yield the ways that learn from validation images of other lesions."""
+    images = (validation.design, probabilities, validation.labels)
+    yield PRODUCT_WAY, out_of_fold(*images, validation.archives, validation.lesions)
+    pooled = np.full_like(validation.archives, "one")
+    evidence = out_of_fold(*images, pooled, validation.lesions)
+    yield "validation, additive, archives pooled", evidence
+    evidence = held_out(validation, probabilities, cautious, shifted=False)
+    yield "validation, additive, no shift", evidence
+    evidence = held_out(validation, probabilities, network, shifted=True)
+    yield "validation, network, within archives", evidence
+
+
+def cell(name: str, difference: Difference) -> str:
+    """Return the change of a figure with its interval; bold where the interval excludes 0."""
+    if difference.low is None or difference.before is None or difference.after is None:
         return "not defined"
-    text = f"{found.after - found.before:+.3f} ({found.low:+.3f} to {found.high:+.3f})"
-    return f"**{text}**" if found.verdict(name) else text
+    change = difference.after - difference.before
+    text = f"{change:+.3f} ({difference.low:+.3f} to {difference.high:+.3f})"
+    return f"**{text}**" if difference.verdict(name) else text
 
 
 def row(*cells: str) -> None:
@@ -276,51 +334,86 @@ def head(*cells: str) -> None:
     row(*("---" for _ in cells))
 
 
+def default_threshold(scores: Floats, truth: NDArray[np.bool_]) -> float:
+    """Return the threshold of the default operating point."""
+    points = choose_thresholds(scores, truth)
+    [point] = [point for point in points if point.name == DEFAULT_OPERATING_POINT]
+    return point.threshold
+
+
 def print_ages(validation: Images, before: Floats, after: Floats) -> None:
-    """Print sensitivity and specificity at the default operating point by age, without and with the facts."""
+    """Print sensitivity and specificity at the default operating point by age.
+
+    They are without and with the facts.
+    """
     truth = classification.malignant_truth(validation.labels)
-    scores = [classification.malignant_probability(p) for p in (before, after)]
-    image, facts = (
-        next(p.threshold for p in choose_thresholds(s, truth) if p.name == DEFAULT_OPERATING_POINT)
-        for s in scores
-    )
-    settings = [(scores[0], image), (scores[1], facts), (scores[1], image)]
-    head(
-        "age",
-        "n",
-        "malignant",
-        "image",
-        "with facts, own threshold",
-        "with facts, the image's threshold",
-    )
-    bands = pd.cut(validation.table["age_approx"].astype("float64"), AGE_BANDS, right=False)
-    for name, inside in [
-        ("all", np.ones(len(truth), bool)),
-        *((str(b), (bands == b).to_numpy()) for b in bands.cat.categories),
-    ]:
-        pairs = [
-            classification.sensitivity_specificity(s[inside], truth[inside], threshold)
-            for s, threshold in settings
-        ]
-        row(
-            name,
-            f"{inside.sum():,}",
-            f"{truth[inside].sum():,}",
-            *(f"{a:.3f}, {b:.3f}" for a, b in pairs),
-        )
+    image_scores = classification.malignant_probability(before)
+    facts_scores = classification.malignant_probability(after)
+    image_threshold = default_threshold(image_scores, truth)
+    facts_threshold = default_threshold(facts_scores, truth)
+    columns = {
+        "image": (image_scores, image_threshold),
+        "with facts, own threshold": (facts_scores, facts_threshold),
+        "with facts, the image's threshold": (facts_scores, image_threshold),
+    }
+    head("age", "n", "malignant", *columns)
+    for name, inside in age_bands(validation):
+        texts = []
+        for scores, threshold in columns.values():
+            sensitivity, specificity = classification.sensitivity_specificity(
+                scores[inside], truth[inside], threshold
+            )
+            texts.append(f"{sensitivity:.3f}, {specificity:.3f}")
+        row(name, f"{inside.sum():,}", f"{truth[inside].sum():,}", *texts)
+
+
+def age_bands(images: Images) -> Iterator[tuple[str, NDArray[np.bool_]]]:
+    """Yield the name and the rows of all images, and of each age band."""
+    yield "all", np.ones(len(images.labels), bool)
+    ages = images.table["age_approx"].astype("float64")
+    bands = pd.cut(ages, AGE_BANDS, right=False)
+    for band in bands.cat.categories:
+        yield str(band), (bands == band).to_numpy()
 
 
 def write(folder: Path, validation: Images, probabilities: Floats) -> None:
-    """Run the trial and write it into the record, the golden answers and the card of a model folder."""
+    """Run the trial and write it into the record, the golden answers and the card of a model."""
     trial = run_trial(
         validation.table, probabilities, validation.labels, validation.lesions, SMALL_PX
     )
     model = Model.load(folder)
     record = replace(model.record, metadata=trial)
-    text = card.render(record, metrics_file.measured(folder, model.record))
-    write_folder(
-        folder, record, {CARD_FILE: text, GOLDEN_FILE: golden_json(model.with_record(record))}
-    )
+    files = {
+        CARD_FILE: card.render(record, metrics_file.measured(folder, model.record)),
+        GOLDEN_FILE: golden_json(model.with_record(record)),
+    }
+    write_folder(folder, record, files)
+
+
+def print_ways(training: Images, validation: Images, probabilities: Floats) -> dict[str, bool]:
+    """Print how each way changes the figures; return whether each helps in every archive."""
+    parts = parts_of(validation.table, SMALL_PX)
+    shown = []
+    for part in parts:
+        if part.startswith("archive "):
+            shown += [(part, figure) for figure in ("balanced_accuracy", "malignant_auc", "nll")]
+    head("way", "helps", *(f"{part.removeprefix('archive ')}: {figure}" for part, figure in shown))
+    verdicts = {}
+    for name, evidence in ways(training, validation, probabilities):
+        after = add_evidence(probabilities, evidence)
+        changes = compare(validation.labels, probabilities, after, validation.lesions, parts)
+        verdicts[name] = helps(changes)
+        texts = [cell(figure, changes[part][figure]) for part, figure in shown]
+        row(name, "yes" if verdicts[name] else "no", *texts)
+        if name == PRODUCT_WAY:
+            product_changes = changes
+            product_after = after
+    head("images", "n", *FIGURES)
+    for part, figures in product_changes.items():
+        texts = [cell(name, figures[name]) for name in FIGURES]
+        row(part, f"{parts[part].sum():,}", *texts)
+    print_ages(validation, probabilities, product_after)
+    return verdicts
 
 
 def main() -> None:
@@ -337,7 +430,8 @@ def main() -> None:
         "--write", type=Path, metavar="FOLDER", help="folder of the model that made the predictions"
     )
     options = parser.parse_args()
-    table, split = open_dataset(options.data, verify=False).table, read_split(options.split)
+    table = open_dataset(options.data, verify=False).table
+    split = read_split(options.split)
     training = images_of(select(table, split[split["split"] == "train"]))
     validation = images_of(select(table, split[split["split"] == "validation"]))
     predicted = pd.read_csv(options.predictions).set_index("image")
@@ -345,31 +439,8 @@ def main() -> None:
 
     if options.write:
         write(options.write, validation, probabilities)
-    parts = parts_of(validation.table, SMALL_PX)
-    archives = [part for part in parts if part.startswith("archive ")]
-    shown = [
-        (part, figure)
-        for part in archives
-        for figure in ("balanced_accuracy", "malignant_auc", "nll")
-    ]
-    head("way", "helps", *(f"{part.removeprefix('archive ')}: {figure}" for part, figure in shown))
-    verdicts = {}
-    for name, evidence in ways(training, validation, probabilities):
-        after = add_evidence(probabilities, evidence)
-        found = compare(validation.labels, probabilities, after, validation.lesions, parts)
-        verdicts[name] = helps(found)
-        row(
-            name,
-            "yes" if verdicts[name] else "no",
-            *(cell(figure, found[part][figure]) for part, figure in shown),
-        )
-        if name == KEPT_WAY:
-            kept, kept_after = found, after
-    head("images", "n", *FIGURES)
-    for part, figures in kept.items():
-        row(part, f"{parts[part].sum():,}", *(cell(name, figures[name]) for name in FIGURES))
-    print_ages(validation, probabilities, kept_after)
-    print(f"\n{json.dumps(verdicts)}")
+    compared = print_ways(training, validation, probabilities)
+    print(f"\n{json.dumps(compared)}")
 
 
 if __name__ == "__main__":

@@ -1,13 +1,14 @@
-"""Alters a model folder in thousands of ways and counts what becomes of it.
+"""Alters a model folder in thousands of ways and counts the outcomes.
 
-Every altered folder has to be refused at load by one readable ModelInvalid that names what is wrong, or to answer
-exactly as before. Never another exception, never a hang, never a failure when it is used.
+Every altered folder must be refused at load, by one readable ModelInvalid that names the problem,
+or give exactly the same results as before. It must never raise another exception, hang, or fail
+when it is used.
 
     python benchmarks/model_mutations.py --model isic2019 --count 5000 --seed 0
 
-Two kinds of alteration are made. A `plain` one changes files, as a slip or a bad disk does. A `resealed` one writes the
-hashes anew as well, as a person can: it may give another answer, but then the model has another id or is refused by its
-golden answers, and it may not fail in any other way.
+There are two kinds of alteration. A `plain` one changes files, as a slip or a bad disk does. A
+`resealed` one writes new hashes as well, as a person can. It may give another result, but then the
+model has another id or is refused by its golden results, and it may not fail in any other way.
 """
 
 import argparse
@@ -20,8 +21,8 @@ import signal
 import sys
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -53,10 +54,42 @@ JSON_FILES = (
 TENSOR_FILES = (manifest.WEIGHTS_FILE, manifest.NEIGHBOURS_FILE, manifest.NOVELTY_FILE)
 
 ODD_VALUES = (
-    "null", "true", "false", '"x"', "-1", "0", "1", "0.5", "1e308", "NaN", "Infinity", "-Infinity", "1e999", "[]", "{}",
-    "[[]]", '{"x": 1}', "1" + "0" * 400, "1" + "0" * 5000, "[" * 100_000, '"' + "x" * 1_000_000 + '"', '"\\ud800"',
-    '""', '"\\u0000"', "-0.0", "5e-324", '"0.5"', "9007199254740993",
-)  # fmt: skip
+    *("null", "true", "false", '"x"', "-1", "0", "1", "0.5", "1e308", "NaN", "Infinity"),
+    *("-Infinity", "1e999", "[]", "{}", "[[]]", '{"x": 1}', "1" + "0" * 400, "1" + "0" * 5000),
+    *("[" * 100_000, '"' + "x" * 1_000_000 + '"', '"\\ud800"', '""', '"\\u0000"', "-0.0"),
+    *("5e-324", '"0.5"', "9007199254740993"),
+)
+"""JSON texts of other types, and of numbers that are none or too large."""
+
+ADDED_NAMES = (
+    "notes.txt",
+    ".DS_Store",
+    "weights.bin",
+    "model.onnx.data",
+    "Model.json",
+    "golden.json.bak",
+)
+TEXT_CHANGES = (
+    ("0.9", "1.0"),
+    ("train", "test"),
+    ("test", "train"),
+    (" not ", " "),
+    ("\n", "\r\n"),
+    ("ISIC", "isic"),
+)
+GRAPH_CHANGES = (
+    (b"weights.safetensors", b"/dev/zero\0\0\0\0\0\0\0\0\0\0"),
+    (b"weights.safetensors", b"../../../etc/passwd"),
+    (b"network.", b"netwerk."),
+    (b"Clip", b"Relu"),
+    (b"Clip", b"Loop"),
+    (b"Conv", b"Gemm"),
+    (b"Add", b"Sub"),
+    (b"logits", b"logitz"),
+    (b"features", b"evidence"),
+    (b"pixels", b"pixelz"),
+    (b"Gemm", b"Conv"),
+)
 
 Alteration = Callable[[Path, random.Random], str]
 """Changes a folder and returns what it did; "" where that was not possible."""
@@ -64,7 +97,7 @@ Alteration = Callable[[Path, random.Random], str]
 
 @dataclass(frozen=True)
 class Result:
-    """What became of one altered folder; `fault` is empty where that is as promised."""
+    """The outcome of one altered folder; `fault` is empty where it is as required."""
 
     kind: str
     did: str
@@ -74,17 +107,22 @@ class Result:
 
 
 def replace(path: Path, data: bytes) -> None:
-    """Write another file in the place of one: the files of the folder are hard links to the originals."""
+    """Replace a file; it is a hard link, so it must not be written in place."""
     path.unlink()
     path.write_bytes(data)
 
 
 def some_file(folder: Path, rng: random.Random) -> Path:
     """Choose a file; the small ones, which decide most, as often as the large ones."""
-    return rng.choice(sorted(path for path in folder.iterdir() if path.is_file()))
+    return rng.choice(files_of(folder))
 
 
-# What happens to bytes and files.
+def files_of(folder: Path) -> list[Path]:
+    """Return the files of a folder, sorted by name."""
+    return sorted(path for path in folder.iterdir() if path.is_file())
+
+
+# Alterations of bytes and files.
 
 
 def flip_bit(folder: Path, rng: random.Random) -> str:
@@ -102,7 +140,8 @@ def zero_range(folder: Path, rng: random.Random) -> str:
     path = some_file(folder, rng)
     data = bytearray(path.read_bytes())
     first = rng.randrange(len(data))
-    last = min(len(data), first + rng.choice([1, 16, 512, 4096]))
+    length = rng.choice([1, 16, 512, 4096])
+    last = min(len(data), first + length)
     data[first:last] = bytes(last - first)
     replace(path, bytes(data))
     return f"{path.name}: bytes {first} to {last} zeroed"
@@ -112,7 +151,8 @@ def truncate(folder: Path, rng: random.Random) -> str:
     """Cut a file."""
     path = some_file(folder, rng)
     data = path.read_bytes()
-    length = rng.choice([0, 1, 8, len(data) // 2, len(data) - 1, rng.randrange(len(data))])
+    size = len(data)
+    length = rng.choice([0, 1, 8, size // 2, size - 1, rng.randrange(size)])
     replace(path, data[:length])
     return f"{path.name}: truncated to {length} bytes"
 
@@ -130,7 +170,8 @@ def insert_bytes(folder: Path, rng: random.Random) -> str:
     path = some_file(folder, rng)
     data = path.read_bytes()
     place = rng.randrange(len(data))
-    replace(path, data[:place] + rng.randbytes(rng.choice([1, 2, 100])) + data[place:])
+    inserted = rng.randbytes(rng.choice([1, 2, 100]))
+    replace(path, data[:place] + inserted + data[place:])
     return f"{path.name}: bytes inserted at {place}"
 
 
@@ -143,26 +184,17 @@ def remove(folder: Path, rng: random.Random) -> str:
 
 def swap(folder: Path, rng: random.Random) -> str:
     """Swap two files."""
-    one, other = rng.sample(sorted(path for path in folder.iterdir() if path.is_file()), 2)
+    first, second = rng.sample(files_of(folder), 2)
     aside = folder / ".swap"
-    one.rename(aside)
-    other.rename(one)
-    aside.rename(other)
-    return f"{one.name}: swapped with {other.name}"
+    first.rename(aside)
+    second.rename(first)
+    aside.rename(second)
+    return f"{first.name}: swapped with {second.name}"
 
 
 def add_entry(folder: Path, rng: random.Random) -> str:
     """Add a file, a folder, a pipe or a link."""
-    name = rng.choice(
-        [
-            "notes.txt",
-            ".DS_Store",
-            "weights.bin",
-            "model.onnx.data",
-            "Model.json",
-            "golden.json.bak",
-        ]
-    )
+    name = rng.choice(ADDED_NAMES)
     path = folder / name
     kind = rng.choice(["file", "folder", "pipe", "link"])
     if kind == "file":
@@ -177,7 +209,7 @@ def add_entry(folder: Path, rng: random.Random) -> str:
 
 
 def make_special(folder: Path, rng: random.Random) -> str:
-    """Put something else in the place of a file: a folder, a pipe, a link."""
+    """Replace a file by something else: a folder, a pipe, a link."""
     path = some_file(folder, rng)
     kind = rng.choice(["folder", "pipe", "loop", "endless", "dangling", "other file", "same file"])
     data = path.read_bytes()
@@ -193,32 +225,33 @@ def make_special(folder: Path, rng: random.Random) -> str:
     elif kind == "dangling":
         path.symlink_to(folder / "nothing here")
     elif kind == "other file":
-        others = sorted(other for other in folder.iterdir() if other.is_file())
-        path.symlink_to(rng.choice(others).name)
+        path.symlink_to(some_file(folder, rng).name)
     else:
         twin = folder.parent / f"twin of {path.name}"
         twin.write_bytes(data)
         path.symlink_to(twin)
-    return f"{path.name}: replaced by a {kind}" + (
-        " of the same content" if kind == "same file" else ""
-    )
+    content = " of the same content" if kind == "same file" else ""
+    return f"{path.name}: replaced by a {kind}{content}"
 
 
-# What happens to values.
+# Alterations of values.
 
 
 def places(content: Any, path: tuple[Any, ...] = ()) -> Iterator[tuple[Any, ...]]:
     """Yield the path of every value below a JSON value."""
-    items = (
-        content.items()
-        if isinstance(content, dict)
-        else enumerate(content)
-        if isinstance(content, list)
-        else ()
-    )
-    for key, value in items:
-        yield (*path, key)
-        yield from places(value, (*path, key))
+    for key in keys_of(content):
+        place = (*path, key)
+        yield place
+        yield from places(content[key], place)
+
+
+def keys_of(content: Any) -> list[Any]:
+    """Return the keys of an object or a list; none for any other value."""
+    if isinstance(content, dict):
+        return list(content)
+    if isinstance(content, list):
+        return list(range(len(content)))
+    return []
 
 
 def at(content: Any, path: tuple[Any, ...]) -> Any:
@@ -230,20 +263,32 @@ def at(content: Any, path: tuple[Any, ...]) -> Any:
 
 def write_json(path: Path, content: Any) -> None:
     """Replace a JSON file."""
-    replace(path, (json.dumps(content, indent=2, ensure_ascii=False) + "\n").encode())
+    text = json.dumps(content, indent=2, ensure_ascii=False)
+    replace(path, f"{text}\n".encode())
 
 
 def json_place(folder: Path, rng: random.Random) -> tuple[Path, Any, tuple[Any, ...]]:
     """Choose a JSON file and the path of a value in it."""
-    path = folder / rng.choice([name for name in JSON_FILES if (folder / name).exists()])
+    path = folder / rng.choice(existing(folder, JSON_FILES))
     content = json.loads(path.read_bytes())
     # From the top downwards, so that the many curves of metrics.json do not take all the turns.
     place: tuple[Any, ...] = ()
     while True:
-        below = at(content, place)
-        if not isinstance(below, dict | list) or not below or (place and rng.random() < 0.25):
+        keys = keys_of(at(content, place))
+        if not keys or (place and rng.random() < 0.25):
             return path, content, place
-        place = (*place, rng.choice(list(below) if isinstance(below, dict) else range(len(below))))
+        place = (*place, rng.choice(keys))
+
+
+def existing(folder: Path, names: Iterable[str]) -> list[str]:
+    """Return the names of the files that exist."""
+    return [name for name in names if (folder / name).exists()]
+
+
+def set_at(content: Any, place: tuple[Any, ...], value: Any) -> None:
+    """Set the value at a path."""
+    parent = at(content, place[:-1])
+    parent[place[-1]] = value
 
 
 def remove_key(folder: Path, rng: random.Random) -> str:
@@ -258,9 +303,10 @@ def odd_value(folder: Path, rng: random.Random) -> str:
     """Give a key a value of another type, or one that is no number."""
     path, content, place = json_place(folder, rng)
     value = rng.choice(ODD_VALUES)
-    at(content, place[:-1])[place[-1]] = "@here@"
-    text = json.dumps(content, indent=2, ensure_ascii=False).replace('"@here@"', value)
-    replace(path, text.encode())
+    # Python cannot write all of these values, so the text is replaced.
+    set_at(content, place, "@here@")
+    text = json.dumps(content, indent=2, ensure_ascii=False)
+    replace(path, text.replace('"@here@"', value).encode())
     return f"{path.name}: {place} is {value[:30]}"
 
 
@@ -273,13 +319,13 @@ def duplicate_key(folder: Path, rng: random.Random) -> str:
     again = dict(parent)
     again["@again@"] = rng.choice([None, 0.99, "x", parent[place[-1]]])
     if len(place) > 1:
-        at(content, place[:-2])[place[-2]] = again
+        set_at(content, place[:-1], again)
     else:
         content = again
-    text = json.dumps(content, indent=2, ensure_ascii=False).replace(
-        '"@again@"', json.dumps(place[-1])
-    )
-    replace(path, text.encode())
+    # A dict has each key once, so the text is replaced.
+    text = json.dumps(content, indent=2, ensure_ascii=False)
+    key = json.dumps(place[-1])
+    replace(path, text.replace('"@again@"', key).encode())
     return f"{path.name}: {place} twice"
 
 
@@ -289,10 +335,10 @@ def rename_key(folder: Path, rng: random.Random) -> str:
     parent = at(content, place[:-1])
     if not isinstance(parent, dict):
         return ""
-    value = parent.pop(place[-1])
-    parent[rng.choice(["surprise", "", "a\nb", "x" * 100_000, str(place[-1]).upper() + "_"])] = (
-        value
-    )
+    key = place[-1]
+    value = parent.pop(key)
+    names = ["surprise", "", "a\nb", "x" * 100_000, f"{str(key).upper()}_"]
+    parent[rng.choice(names)] = value
     write_json(path, content)
     return f"{path.name}: {place} renamed"
 
@@ -303,9 +349,8 @@ def move_number(folder: Path, rng: random.Random) -> str:
     value = at(content, place)
     if isinstance(value, bool) or not isinstance(value, int | float):
         return ""
-    at(content, place[:-1])[place[-1]] = rng.choice(
-        [value + 1, value * 1.01, -value, value / 2, 1 - value]
-    )
+    moved = rng.choice([value + 1, value * 1.01, -value, value / 2, 1 - value])
+    set_at(content, place, moved)
     write_json(path, content)
     return f"{path.name}: {place} moved"
 
@@ -313,11 +358,12 @@ def move_number(folder: Path, rng: random.Random) -> str:
 def permute(folder: Path, rng: random.Random) -> str:
     """Change the order of a list."""
     path, content, _ = json_place(folder, rng)
-    lists = [
-        one
-        for one in places(content)
-        if isinstance(at(content, one), list) and len(at(content, one)) > 1
-    ]
+    lists = []
+    for place in places(content):
+        value = at(content, place)
+        # A list of one item has one order.
+        if isinstance(value, list) and len(value) > 1:
+            lists.append(place)
     if not lists:
         return ""
     chosen = rng.choice(lists[:200])
@@ -331,48 +377,86 @@ def move_threshold(folder: Path, rng: random.Random) -> str:
     path = folder / manifest.RECORD_FILE
     content = json.loads(path.read_bytes())
     point = rng.choice(content["operating_points"])
-    point["threshold"] = rng.choice([0.0, 0.5, 0.99, 1.0, point["threshold"] + 1e-9, rng.random()])
+    slightly_more = point["threshold"] + 1e-9
+    point["threshold"] = rng.choice([0.0, 0.5, 0.99, 1.0, slightly_more, rng.random()])
     write_json(path, content)
     return f"{path.name}: threshold {point['name']} is {point['threshold']}"
 
 
 def move_answer_field(folder: Path, rng: random.Random) -> str:
-    """Change a field that decides an answer."""
+    """Change a field that decides a result."""
     path = folder / manifest.RECORD_FILE
     content = json.loads(path.read_bytes())
-    what = rng.choice(
-        [
-            "temperature",
-            "bias",
-            "quantile",
-            "no quantile",
-            "codes",
-            "limit",
-            "mean",
-            "size",
-            "layer",
-        ]
-    )
-    if what == "temperature":
-        content["temperature"][rng.choice(["small", "large"])] *= rng.choice([0.5, 2, 1e-9, 1e9])
-    elif what == "bias":
-        content["bias"][rng.randrange(8)] += rng.choice([1e-6, 1, -50, 1e9])
-    elif what == "quantile":
-        content["conformal"]["quantiles"][rng.choice(content["codes"])] = rng.choice([0, 0.5, 1, 2])
-    elif what == "no quantile":
-        del content["conformal"]["quantiles"][rng.choice(content["codes"])]
-    elif what == "codes":
-        rng.shuffle(content["codes"])
-    elif what == "limit" and content["novelty"]:
-        content["novelty"]["limit"] *= rng.choice([0.1, 10, 1e-9, 1e300])
-    elif what == "mean":
-        content["input"]["mean"][rng.randrange(3)] = rng.random()
-    elif what == "size":
-        content["input"]["size_px"] = rng.choice([32, 64, 96, 4096, 10**9])
-    else:
-        content["saliency_layer"] = rng.choice(["", "conv_stem", "nothing"])
+    name = rng.choice(list(FIELD_CHANGES))
+    if name == "limit" and not content["novelty"]:
+        name = "layer"
+    FIELD_CHANGES[name](content, rng)
     write_json(path, content)
-    return f"{path.name}: {what} moved"
+    return f"{path.name}: {name} moved"
+
+
+def move_temperature(content: Any, rng: random.Random) -> None:
+    """Change a temperature by a factor."""
+    size = rng.choice(["small", "large"])
+    content["temperature"][size] *= rng.choice([0.5, 2, 1e-9, 1e9])
+
+
+def move_bias(content: Any, rng: random.Random) -> None:
+    """Add to the bias of a class."""
+    number = rng.randrange(8)
+    content["bias"][number] += rng.choice([1e-6, 1, -50, 1e9])
+
+
+def move_quantile(content: Any, rng: random.Random) -> None:
+    """Change the quantile of a class."""
+    quantile = rng.choice([0, 0.5, 1, 2])
+    code = rng.choice(content["codes"])
+    content["conformal"]["quantiles"][code] = quantile
+
+
+def remove_quantile(content: Any, rng: random.Random) -> None:
+    """Remove the quantile of a class."""
+    del content["conformal"]["quantiles"][rng.choice(content["codes"])]
+
+
+def shuffle_codes(content: Any, rng: random.Random) -> None:
+    """Change the order of the classes."""
+    rng.shuffle(content["codes"])
+
+
+def move_limit(content: Any, rng: random.Random) -> None:
+    """Change the novelty limit by a factor."""
+    content["novelty"]["limit"] *= rng.choice([0.1, 10, 1e-9, 1e300])
+
+
+def move_mean(content: Any, rng: random.Random) -> None:
+    """Change the mean of a colour channel."""
+    mean = rng.random()
+    channel = rng.randrange(3)
+    content["input"]["mean"][channel] = mean
+
+
+def change_size(content: Any, rng: random.Random) -> None:
+    """Change the side of the input."""
+    content["input"]["size_px"] = rng.choice([32, 64, 96, 4096, 10**9])
+
+
+def change_layer(content: Any, rng: random.Random) -> None:
+    """Change the saliency layer."""
+    content["saliency_layer"] = rng.choice(["", "conv_stem", "nothing"])
+
+
+FIELD_CHANGES: dict[str, Callable[[Any, random.Random], None]] = {
+    "temperature": move_temperature,
+    "bias": move_bias,
+    "quantile": move_quantile,
+    "no quantile": remove_quantile,
+    "codes": shuffle_codes,
+    "limit": move_limit,
+    "mean": move_mean,
+    "size": change_size,
+    "layer": change_layer,
+}
 
 
 def edit_text(folder: Path, rng: random.Random) -> str:
@@ -381,148 +465,218 @@ def edit_text(folder: Path, rng: random.Random) -> str:
     if not path.is_file():
         return ""
     text = path.read_text(encoding="utf-8")
-    one, other = rng.choice(
-        [
-            ("0.9", "1.0"),
-            ("train", "test"),
-            ("test", "train"),
-            (" not ", " "),
-            ("\n", "\r\n"),
-            ("ISIC", "isic"),
-        ]
-    )
-    if one not in text:
+    before, after = rng.choice(TEXT_CHANGES)
+    if before not in text:
         return ""
-    replace(path, text.replace(one, other, rng.choice([1, -1])).encode())
-    return f"{path.name}: {one!r} became {other!r}"
+    # Once, or everywhere.
+    count = rng.choice([1, -1])
+    replace(path, text.replace(before, after, count).encode())
+    return f"{path.name}: {before!r} became {after!r}"
 
 
 def change_header(folder: Path, rng: random.Random) -> str:
     """Change the JSON header of a safetensors file."""
-    path = folder / rng.choice([name for name in TENSOR_FILES if (folder / name).exists()])
+    path = folder / rng.choice(existing(folder, TENSOR_FILES))
     data = path.read_bytes()
+    # The first 8 bytes are the length of the header.
     length = int.from_bytes(data[:8], "little")
-    header = json.loads(data[8 : 8 + length])
-    name = rng.choice([key for key in header if key != "__metadata__"])
-    what = rng.choice(
-        ["length", "dtype", "shape", "offsets", "name", "remove", "transpose", "swap"]
-    )
-    if what == "length":
-        replace(path, rng.choice([0, 1, 2**40, 2**63, length + 1]).to_bytes(8, "little") + data[8:])
+    end = 8 + length
+    header = json.loads(data[8:end])
+    name = some_tensor(header, rng)
+    change = rng.choice(["length", *HEADER_CHANGES])
+    if change == "length":
+        wrong = rng.choice([0, 1, 2**40, 2**63, length + 1])
+        replace(path, wrong.to_bytes(8, "little") + data[8:])
         return f"{path.name}: header length"
-    if what == "dtype":
-        header[name]["dtype"] = rng.choice(
-            ["F64", "BF16", "F8_E4M3", "U16", "BOOL", "I64", "X", 5, None]
-        )
-    elif what == "shape":
-        header[name]["shape"] = rng.choice(
-            [[], [0], [-1], [2**62, 4], [1, *header[name]["shape"]], "x"]
-        )
-    elif what == "offsets":
-        header[name]["data_offsets"] = rng.choice([[0, 0], [0, 2**60], [5, 1], [-1, 4], []])
-    elif what == "name":
-        header[rng.choice(["surprise", "", "basis.scale"])] = header.pop(name)
-    elif what == "remove":
-        del header[name]
-    elif what == "transpose":
-        header[name]["shape"] = header[name]["shape"][::-1]
-    else:
-        other = rng.choice([key for key in header if key != "__metadata__"])
-        header[name], header[other] = header[other], header[name]
+    HEADER_CHANGES[change](header, name, rng)
     text = json.dumps(header).encode()
-    replace(path, len(text).to_bytes(8, "little") + text + data[8 + length :])
-    return f"{path.name}: {what} of {name}"
+    replace(path, len(text).to_bytes(8, "little") + text + data[end:])
+    return f"{path.name}: {change} of {name}"
+
+
+def some_tensor(header: Any, rng: random.Random) -> str:
+    """Choose a tensor of a safetensors header."""
+    return rng.choice([key for key in header if key != "__metadata__"])
+
+
+def change_dtype(header: Any, name: str, rng: random.Random) -> None:
+    """Give a tensor another type."""
+    types = ["F64", "BF16", "F8_E4M3", "U16", "BOOL", "I64", "X", 5, None]
+    header[name]["dtype"] = rng.choice(types)
+
+
+def change_shape(header: Any, name: str, rng: random.Random) -> None:
+    """Give a tensor another shape."""
+    shape = header[name]["shape"]
+    header[name]["shape"] = rng.choice([[], [0], [-1], [2**62, 4], [1, *shape], "x"])
+
+
+def change_offsets(header: Any, name: str, rng: random.Random) -> None:
+    """Give a tensor other bytes."""
+    header[name]["data_offsets"] = rng.choice([[0, 0], [0, 2**60], [5, 1], [-1, 4], []])
+
+
+def rename_tensor(header: Any, name: str, rng: random.Random) -> None:
+    """Rename a tensor."""
+    new_name = rng.choice(["surprise", "", "basis.scale"])
+    header[new_name] = header.pop(name)
+
+
+def remove_tensor(header: Any, name: str, _rng: random.Random) -> None:
+    """Remove a tensor."""
+    del header[name]
+
+
+def transpose_tensor(header: Any, name: str, _rng: random.Random) -> None:
+    """Reverse the sides of a tensor."""
+    header[name]["shape"] = header[name]["shape"][::-1]
+
+
+def swap_tensors(header: Any, name: str, rng: random.Random) -> None:
+    """Swap two tensors."""
+    other = some_tensor(header, rng)
+    entry = header[name]
+    header[name] = header[other]
+    header[other] = entry
+
+
+HEADER_CHANGES: dict[str, Callable[[Any, str, random.Random], None]] = {
+    "dtype": change_dtype,
+    "shape": change_shape,
+    "offsets": change_offsets,
+    "name": rename_tensor,
+    "remove": remove_tensor,
+    "transpose": transpose_tensor,
+    "swap": swap_tensors,
+}
 
 
 def change_graph(folder: Path, rng: random.Random) -> str:
-    """Change names and operators of the ONNX graph, keeping their length so that it stays a graph."""
+    """Change names and operators of the ONNX graph, by others of the same length."""
     path = folder / manifest.ONNX_FILE
     data = path.read_bytes()
-    one, other = rng.choice(
-        [
-            (b"weights.safetensors", b"/dev/zero\0\0\0\0\0\0\0\0\0\0"),
-            (b"weights.safetensors", b"../../../etc/passwd"),
-            (b"network.", b"netwerk."),
-            (b"Clip", b"Relu"),
-            (b"Clip", b"Loop"),
-            (b"Conv", b"Gemm"),
-            (b"Add", b"Sub"),
-            (b"logits", b"logitz"),
-            (b"features", b"evidence"),
-            (b"pixels", b"pixelz"),
-            (b"Gemm", b"Conv"),
-        ]
-    )
-    if one not in data:
+    before, after = rng.choice(GRAPH_CHANGES)
+    if before not in data:
         return ""
-    replace(path, data.replace(one, other, rng.choice([1, -1])))
-    return f"{path.name}: {one!r} became {other!r}"
+    count = rng.choice([1, -1])
+    replace(path, data.replace(before, after, count))
+    return f"{path.name}: {before!r} became {after!r}"
 
 
 PLAIN: tuple[Alteration, ...] = (
-    flip_bit, flip_bit, zero_range, truncate, append, insert_bytes, remove, swap, add_entry, make_special, remove_key,
-    odd_value, odd_value, odd_value, duplicate_key, rename_key, move_number, move_number, permute, move_threshold,
-    move_answer_field, edit_text, change_header, change_graph,
-)  # fmt: skip
+    flip_bit,
+    flip_bit,
+    zero_range,
+    truncate,
+    append,
+    insert_bytes,
+    remove,
+    swap,
+    add_entry,
+    make_special,
+    remove_key,
+    odd_value,
+    odd_value,
+    odd_value,
+    duplicate_key,
+    rename_key,
+    move_number,
+    move_number,
+    permute,
+    move_threshold,
+    move_answer_field,
+    edit_text,
+    change_header,
+    change_graph,
+)
+"""A name that comes twice is drawn twice as often."""
 RESEALED: tuple[Alteration, ...] = (
-    flip_bit, zero_range, truncate, remove_key, odd_value, rename_key, move_number, permute, move_threshold,
-    move_answer_field, change_header, change_graph,
-)  # fmt: skip
+    flip_bit,
+    zero_range,
+    truncate,
+    remove_key,
+    odd_value,
+    rename_key,
+    move_number,
+    permute,
+    move_threshold,
+    move_answer_field,
+    change_header,
+    change_graph,
+)
 
 
 def reseal(folder: Path) -> None:
-    """Write the hashes of a folder anew as far as that is possible, without a look at what they are of."""
+    """Write new hashes into a folder as far as possible, whatever its files are."""
+    # The file to change may not be readable any more.
+    unreadable = (ValueError, KeyError, TypeError, AttributeError, RecursionError)
+    with suppress(*unreadable):
+        write_hashes(folder)
+
+
+def write_hashes(folder: Path) -> None:
+    """Write the hashes of all files into record and manifest; raise for unreadable files."""
     path = folder / manifest.RECORD_FILE
+    raw = json.loads(path.read_bytes())
+    listed = json.loads((folder / manifest.MANIFEST_FILE).read_bytes())
+    facts = {}
+    for name in sorted(manifest.FILES):
+        if (folder / name).is_file():
+            facts[name] = manifest.file_facts((folder / name).read_bytes())
+    raw["weights_sha256"] = facts[manifest.WEIGHTS_FILE].sha256
+    raw["onnx_sha256"] = facts[manifest.ONNX_FILE].sha256
+    fitted = {"neighbours": manifest.NEIGHBOURS_FILE, "novelty": manifest.NOVELTY_FILE}
+    for key, name in fitted.items():
+        if raw[key]:
+            raw[key]["sha256"] = facts[name].sha256
+    replace(path, json.dumps(raw, indent=2).encode())
+    facts[manifest.RECORD_FILE] = manifest.file_facts(path.read_bytes())
+    field_digests(raw)
     try:
-        raw = json.loads(path.read_bytes())
-        listed = json.loads((folder / manifest.MANIFEST_FILE).read_bytes())
-        names = sorted(name for name in manifest.FILES if (folder / name).is_file())
-        facts = {name: manifest.file_facts((folder / name).read_bytes()) for name in names}
-        raw["weights_sha256"] = facts[manifest.WEIGHTS_FILE].sha256
-        raw["onnx_sha256"] = facts[manifest.ONNX_FILE].sha256
-        for key, name in (
-            ("neighbours", manifest.NEIGHBOURS_FILE),
-            ("novelty", manifest.NOVELTY_FILE),
-        ):
-            if raw[key]:
-                raw[key]["sha256"] = facts[name].sha256
-        replace(path, json.dumps(raw, indent=2).encode())
-        facts[manifest.RECORD_FILE] = manifest.file_facts(path.read_bytes())
-        field_digests(raw)
-        try:
-            model_id = record_from_json(raw, path).model_id
-        except ModelInvalid:
-            model_id = listed["model"]
-        text = manifest.manifest_text(model_id, facts, raw)
-        replace(folder / manifest.MANIFEST_FILE, text.encode())
-    except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
-        return  # the file that would have to be changed cannot be read any more
+        model_id = record_from_json(raw, path).model_id
+    except ModelInvalid:
+        model_id = listed["model"]
+    text = manifest.manifest_text(model_id, facts, raw)
+    replace(folder / manifest.MANIFEST_FILE, text.encode())
 
 
 @dataclass(frozen=True)
-class Known:
-    """What the unaltered model answers and shows."""
+class Original:
+    """The unaltered model: its folder, id, results and shown files, for these images."""
 
+    folder: Path
     model_id: str
-    answers: list[dict[str, Any]]
+    results: list[dict[str, Any]]
     shown: dict[str, bytes]
+    images: list[Image.Image]
+
+    @classmethod
+    def read(cls, folder: Path) -> "Original":
+        """Load a model and use it."""
+        model = Model.load(folder)
+        images = lesions()
+        results = results_of(model, images)
+        return cls(folder, model.record.model_id, results, shown_files(folder), images)
 
 
 def lesions() -> list[Image.Image]:
     """Return two drawn lesions, other ones than those of golden.json."""
-    return [
-        Image.fromarray(render_lesion("NV", 7, 200)),
-        Image.fromarray(render_lesion("MEL", 7, 120)),
-    ]
+    large = render_lesion("NV", 7, 200)
+    small = render_lesion("MEL", 7, 120)
+    return [Image.fromarray(large), Image.fromarray(small)]
 
 
-def answers(model: Model, images: list[Image.Image]) -> list[dict[str, Any]]:
-    """Return all that is said of the images, at each operating point."""
-    points = [point.name for point in model.record.operating_points]
-    return [assess(model, image, point).to_json() for image in images for point in points]
+def results_of(model: Model, images: list[Image.Image]) -> list[dict[str, Any]]:
+    """Return the whole assessment of the images, at each operating point."""
+    results = []
+    for image in images:
+        for point in model.record.operating_points:
+            assessment = assess(model, image, point.name)
+            results.append(assessment.to_json())
+    return results
 
 
-def shown(folder: Path) -> dict[str, bytes]:
+def shown_files(folder: Path) -> dict[str, bytes]:
     """Return the files that pages show figures of."""
     names = (METRICS_FILE, manifest.CARD_FILE, manifest.SPLIT_FILE)
     return {name: read_checked(folder, name) or b"" for name in names}
@@ -530,7 +684,7 @@ def shown(folder: Path) -> dict[str, bytes]:
 
 @contextmanager
 def limit(seconds: float) -> Iterator[None]:
-    """Raise TimeoutError in what takes longer."""
+    """Raise TimeoutError in code that takes longer."""
 
     def ring(*_: object) -> None:
         raise TimeoutError(f"longer than {seconds:g} s")
@@ -544,7 +698,7 @@ def limit(seconds: float) -> Iterator[None]:
         signal.signal(signal.SIGALRM, before)
 
 
-def linked(original: Path, folder: Path) -> None:
+def link_files(original: Path, folder: Path) -> None:
     """Make a folder with links to the files of another."""
     shutil.rmtree(folder.parent, ignore_errors=True)
     folder.mkdir(parents=True)
@@ -552,100 +706,148 @@ def linked(original: Path, folder: Path) -> None:
         os.link(path, folder / path.name)
 
 
-def tried(
-    folder: Path, known: Known, images: list[Image.Image], kind: str, did: str, *, plain: bool
-) -> Result:
-    """Load an altered folder and use the model; return what became of it."""
-    names = [did.partition(":")[0], *re.findall("swapped with (.+)", did)]
+@dataclass(frozen=True)
+class Altered:
+    """An altered folder: the kind of its alteration, its description, and whether it is plain."""
+
+    folder: Path
+    kind: str
+    did: str
+    plain: bool
+
+    def result(self, outcome: str, message: str = "", fault: str = "") -> Result:
+        """Return the outcome of this folder."""
+        return Result(self.kind, self.did, outcome, message, fault)
+
+    def fault_of(self, refusal: str) -> str:
+        """Return the fault of a refusal, "" if it is readable and names a file."""
+        if "\n" in refusal or len(refusal) > LONGEST_MESSAGE:
+            return "its message is not one readable line"
+        file, _, _ = self.did.partition(":")
+        names = [file, *re.findall("swapped with (.+)", self.did)]
+        if self.plain and not any(name in refusal for name in names):
+            return f"its message does not name {' or '.join(names)}"
+        return ""
+
+
+def try_model(altered: Altered, original: Original) -> Result:
+    """Load an altered folder and use the model; return the outcome."""
     try:
         with limit(LIMIT_SECONDS):
-            model = Model.load(folder)
+            model = Model.load(altered.folder)
     except ModelInvalid as error:
         message = str(error)
-        fault = ""
-        if "\n" in message or len(message) > LONGEST_MESSAGE:
-            fault = "its message is not one readable line"
-        elif plain and not any(name in message for name in names):
-            fault = f"its message does not name {' or '.join(names)}"
-        return Result(kind, did, "refused", message, fault)
+        return altered.result("refused", message, altered.fault_of(message))
     except Exception as error:  # noqa: BLE001 - any is a fault, and counted as one
-        return Result(
-            kind,
-            did,
-            "another exception at load",
-            f"{type(error).__name__}: {str(error)[:300]}",
-            "at load",
-        )
-    return used(folder, model, known, images, kind, did, plain=plain)
+        return altered.result("another exception at load", short_text(error), "at load")
+    return use_model(model, altered, original)
 
 
-def used(
-    folder: Path,
-    model: Model,
-    known: Known,
-    images: list[Image.Image],
-    kind: str,
-    did: str,
-    *,
-    plain: bool,
-) -> Result:
-    """Use a model that an altered folder gave; return what became of it."""
-    same_id = model.record.model_id == known.model_id
+def use_model(model: Model, altered: Altered, original: Original) -> Result:
+    """Use a model that an altered folder gave; return the outcome."""
+    same_id = model.record.model_id == original.model_id
     try:
         with limit(LIMIT_SECONDS):
-            same = answers(model, images) == known.answers and shown(folder) == known.shown
+            same_results = results_of(model, original.images) == original.results
+            same = same_results and shown_files(altered.folder) == original.shown
     except Exception as error:  # noqa: BLE001 - any is a fault, and counted as one
-        return Result(
-            kind,
-            did,
-            "failed when it was used",
-            f"{type(error).__name__}: {str(error)[:300]}",
-            "at use",
-        )
+        return altered.result("failed when it was used", short_text(error), "at use")
     if same and same_id:
-        return Result(kind, did, "same answers and figures")
-    if plain:
-        return Result(kind, did, "changed unnoticed", "", "another answer or figure without a word")
-    # A person wrote the hashes anew: what decides an answer shows in the id, a figure or a text does not.
-    return Result(kind, did, "other figures, same id" if same_id else "another id")
+        return altered.result("same answers and figures")
+    if altered.plain:
+        fault = "another result or figure without a message"
+        return altered.result("changed unnoticed", "", fault)
+    # A person wrote new hashes: a decisive field changes the id, a figure or a text does not.
+    return altered.result("other figures, same id" if same_id else "another id")
 
 
-def mutate(original: Path, count: int, seed: int, *, every_verify: int = 50) -> Iterator[Result]:
-    """Alter copies of a model folder `count` times, a fifth of them resealed, and yield what became of each."""
+def short_text(error: Exception) -> str:
+    """Return the type and the beginning of the message of an error."""
+    message = str(error)
+    return f"{type(error).__name__}: {message[:300]}"
+
+
+def mutate(folder: Path, count: int, seed: int, *, every_verify: int = 50) -> Iterator[Result]:
+    """Alter copies of a model folder `count` times, and yield the outcome of each.
+
+    A fifth of them is resealed.
+    """
     rng = random.Random(seed)
-    images = lesions()
-    model = Model.load(original)
-    known = Known(model.record.model_id, answers(model, images), shown(original))
-    with TemporaryDirectory(dir=original.parent) as place:
-        folder = Path(place, "altered", original.name)
+    original = Original.read(folder)
+    with TemporaryDirectory(dir=folder.parent) as place:
+        copy = Path(place, "altered", folder.name)
         for number in range(count):
             plain = number % 5 != 4
-            did, alter = "", PLAIN[0]
-            while not did:
-                linked(original, folder)
-                alter = rng.choice(PLAIN if plain else RESEALED)
-                did = alter(folder, rng)
-            if not plain:
-                reseal(folder)
-            kind = alter.__name__ if plain else f"resealed {alter.__name__}"
-            result = tried(folder, known, images, kind, did, plain=plain)
+            altered = alter(folder, copy, rng, plain=plain)
+            result = try_model(altered, original)
             if plain and number % every_verify == 0 and not result.fault:
-                result = checked_by_verify(folder, original, result)
+                result = check_with_verify(copy, folder, result)
             yield result
 
 
-def checked_by_verify(folder: Path, original: Path, result: Result) -> Result:
-    """Return a result with the fault that `verify` calls a changed folder unchanged, or names nothing of it."""
-    same = {path.name for path in folder.iterdir()} == {
-        path.name for path in original.iterdir()
-    } and all(
-        path.is_file() and path.read_bytes() == (original / path.name).read_bytes()
-        for path in folder.iterdir()
-    )
+def alter(original: Path, folder: Path, rng: random.Random, *, plain: bool) -> Altered:
+    """Make an altered copy of a folder."""
+    alterations = PLAIN if plain else RESEALED
+    did = ""
+    # Not every alteration is possible with every file.
+    while not did:
+        link_files(original, folder)
+        alteration = rng.choice(alterations)
+        did = alteration(folder, rng)
+    name = alteration.__name__
+    if plain:
+        return Altered(folder, name, did, plain=True)
+    reseal(folder)
+    return Altered(folder, f"resealed {name}", did, plain=False)
+
+
+def is_same(folder: Path, original: Path) -> bool:
+    """Return whether two folders have the same files with the same bytes."""
+    names = {path.name for path in folder.iterdir()}
+    if names != {path.name for path in original.iterdir()}:
+        return False
+    for path in folder.iterdir():
+        if not path.is_file() or path.read_bytes() != (original / path.name).read_bytes():
+            return False
+    return True
+
+
+def check_with_verify(folder: Path, original: Path, result: Result) -> Result:
+    """Return a result with a fault if `verify` calls a changed folder unchanged."""
+    # Other whitespace in the manifest is no change.
     whitespace = result.outcome == "same answers and figures" and "manifest" in result.did
-    if verify(folder).unchanged and not same and not whitespace:
+    if verify(folder).unchanged and not is_same(folder, original) and not whitespace:
         return Result(result.kind, result.did, "unchanged for verify", "", "verify did not name it")
     return result
+
+
+@dataclass
+class Report:
+    """The outcomes of all alterations, also by kind, and the faults."""
+
+    outcomes: Counter[str]
+    by_kind: dict[str, Counter[str]]
+    faults: list[Result]
+
+    def add(self, result: Result) -> None:
+        """Count a result."""
+        lead = "resealed: " if result.kind.startswith("resealed") else "plain: "
+        self.outcomes[lead + result.outcome] += 1
+        of_kind = self.by_kind.setdefault(result.kind, Counter())
+        of_kind[result.outcome] += 1
+        if result.fault:
+            self.faults.append(result)
+
+    def print(self, n_faults: int) -> None:
+        """Print the counts, and the first faults."""
+        for kind, outcomes in sorted(self.by_kind.items()):
+            texts = [f"{n} {outcome}" for outcome, n in outcomes.most_common()]
+            print(f"{kind:<28}", ", ".join(texts))
+        print()
+        for outcome, n in self.outcomes.most_common():
+            print(f"{n:>6}  {outcome}")
+        for fault in self.faults[:n_faults]:
+            print(f"FAULT ({fault.fault}) {fault.did}: {fault.message}")
 
 
 def main() -> int:
@@ -659,29 +861,16 @@ def main() -> int:
     parser.add_argument("--show", type=int, default=10, help="faults to print")
     options = parser.parse_args()
     began = time.monotonic()
-    counts: Counter[str] = Counter()
-    by_kind: dict[str, Counter[str]] = {}
-    faults: list[Result] = []
+    report = Report(Counter(), {}, [])
     with TemporaryDirectory() as place:
-        original = Path(shutil.copytree(find_model(options.model), Path(place, "model")))
-        for result in mutate(original, options.count, options.seed):
-            lead = "resealed: " if result.kind.startswith("resealed") else "plain: "
-            counts[lead + result.outcome] += 1
-            by_kind.setdefault(result.kind, Counter())[result.outcome] += 1
-            if result.fault:
-                faults.append(result)
-    for kind, outcomes in sorted(by_kind.items()):
-        print(f"{kind:<28}", ", ".join(f"{n} {outcome}" for outcome, n in outcomes.most_common()))
-    print()
-    for outcome, n in counts.most_common():
-        print(f"{n:>6}  {outcome}")
-    for fault in faults[: options.show]:
-        print(f"FAULT ({fault.fault}) {fault.did}: {fault.message}")
+        folder = Path(shutil.copytree(find_model(options.model), Path(place, "model")))
+        for result in mutate(folder, options.count, options.seed):
+            report.add(result)
+    report.print(options.show)
     seconds = time.monotonic() - began
-    print(
-        f"{options.count} alterations in {seconds:.0f} s, seed {options.seed}: {len(faults)} faults"
-    )
-    return 1 if faults else 0
+    n_faults = len(report.faults)
+    print(f"{options.count} alterations in {seconds:.0f} s, seed {options.seed}: {n_faults} faults")
+    return 1 if n_faults else 0
 
 
 if __name__ == "__main__":

@@ -1,10 +1,11 @@
-"""Read thousands of damaged image files and count the outcomes.
+"""Reads thousands of damaged image files and counts the outcomes.
 
     python benchmarks/mutated_files.py [--files N] [--seed N] [--slow-seconds S] [--keep DIR]
 
-Every file is a drawn lesion in one of the formats that cadlib reads, with one seeded mutation: flipped bits,
-overwritten, zeroed, removed, repeated or inserted bytes, a truncated end, or an extreme number in the header. Each
-file is read once by `read_image`. The peer is Pillow, which reads the same files in the same run.
+Every file is a drawn lesion in one of the formats that cadlib reads, with one seeded mutation:
+flipped bits, overwritten, zeroed, removed, repeated or inserted bytes, a truncated end, or an
+extreme number in the header. Each file is read once by `read_image`. The peer is Pillow, which
+reads the same files in the same run.
 
 An outcome is one of:
 
@@ -15,9 +16,10 @@ An outcome is one of:
     crash         any other exception: always a fault
     slow          more than `--slow-seconds`: always a fault
 
-"other pixels" cannot be zero: in BMP, uncompressed TIFF and native DICOM nothing protects a pixel, and a bit of JPEG
-data can change into other valid data. The last line is one JSON object. The exit code is 1 after a crash or a slow
-file. `--keep DIR` writes the files of these outcomes into a folder.
+"other pixels" cannot be zero: in BMP, uncompressed TIFF and native DICOM nothing protects a pixel,
+and a bit of JPEG data can change into other valid data. The last line is one JSON object. The exit
+code is 1 after a crash or a slow file. `--keep DIR` writes the files of these outcomes into a
+folder.
 """
 
 import argparse
@@ -53,7 +55,7 @@ EXTREMES = (b"\x00" * 4, b"\xff" * 4, b"\x7f\xff\xff\xff", b"\xff\xff\xff\x7f", 
 
 @dataclass(frozen=True)
 class Sample:
-    """A whole file, its format, and what `read_image` makes of it."""
+    """A whole file, its format, and its image by `read_image`."""
 
     kind: str
     data: bytes
@@ -77,7 +79,7 @@ def deep_tiff(picture: Image.Image) -> bytes:
 
 
 def dicom(picture: Image.Image, syntax: pydicom.uid.UID, frame: bytes | None = None) -> bytes:
-    """Return the picture as a DICOM file; `frame` is the encapsulated codestream, if there is one."""
+    """Return the image as a DICOM file; `frame` is the encapsulated codestream, if any."""
     meta = FileMetaDataset()
     meta.TransferSyntaxUID = syntax
     meta.MediaStorageSOPClassUID = pydicom.uid.SecondaryCaptureImageStorage
@@ -175,7 +177,8 @@ def remove(data: bytes, rng: np.random.Generator) -> bytes:
 def repeat(data: bytes, rng: np.random.Generator) -> bytes:
     """Repeat up to 512 bytes up to 2,000 times."""
     start, stop = _span(data, rng, 512)
-    return data[:start] + data[start:stop] * int(rng.integers(2, 2000)) + data[stop:]
+    times = int(rng.integers(2, 2000))
+    return data[:start] + data[start:stop] * times + data[stop:]
 
 
 def insert(data: bytes, rng: np.random.Generator) -> bytes:
@@ -186,13 +189,16 @@ def insert(data: bytes, rng: np.random.Generator) -> bytes:
 
 def extreme_number(data: bytes, rng: np.random.Generator) -> bytes:
     """Put an extreme number of four bytes into the header."""
-    start = int(rng.integers(0, min(HEADER_BYTES, len(data) - 4)))
-    return data[:start] + EXTREMES[rng.integers(len(EXTREMES))] + data[start + 4 :]
+    end = min(HEADER_BYTES, len(data) - 4)
+    start = int(rng.integers(0, end))
+    number = EXTREMES[rng.integers(len(EXTREMES))]
+    return data[:start] + number + data[start + 4 :]
 
 
 def header_byte(data: bytes, rng: np.random.Generator) -> bytes:
     """Set one byte of the header to a random value."""
-    position = int(rng.integers(0, min(HEADER_BYTES, len(data))))
+    end = min(HEADER_BYTES, len(data))
+    position = int(rng.integers(0, end))
     return data[:position] + rng.bytes(1) + data[position + 1 :]
 
 
@@ -210,12 +216,17 @@ MUTATIONS: tuple[Callable[[bytes, np.random.Generator], bytes], ...] = (
 
 
 def _span(data: bytes, rng: np.random.Generator, longest: int) -> tuple[int, int]:
+    """Draw a range of at most `longest` bytes."""
     start = int(rng.integers(0, len(data)))
-    return start, min(start + int(rng.integers(1, longest + 1)), len(data))
+    length = int(rng.integers(1, longest + 1))
+    return start, min(start + length, len(data))
 
 
 def mutated(samples: list[Sample], n: int, seed: int) -> Iterator[tuple[Sample, str, bytes]]:
-    """Yield n mutated files with the sample and the name of the mutation; the same seed gives the same files."""
+    """Yield n mutated files with the sample and the name of the mutation.
+
+    The same seed gives the same files.
+    """
     rng = np.random.default_rng(seed)
     for number in range(n):
         sample = samples[number % len(samples)]
@@ -237,13 +248,16 @@ def outcome_of(sample: Sample, data: bytes, slow_seconds: float) -> str:
         outcome = "crash"
     else:
         outcome = _compared(image, sample)
-    return "slow" if time.monotonic() - started > slow_seconds else outcome
+    seconds = time.monotonic() - started
+    return "slow" if seconds > slow_seconds else outcome
 
 
 def _compared(image: LesionImage, sample: Sample) -> str:
+    """Return the outcome of a file that was read, by its pixels and notes."""
     if _equal(image.pixels, sample.image.pixels):
         return "same pixels"
-    return "noted" if set(image.notes) - set(sample.image.notes) else "other pixels"
+    new_notes = set(image.notes) - set(sample.image.notes)
+    return "noted" if new_notes else "other pixels"
 
 
 def outcome_of_pillow(sample: Sample, data: bytes) -> str:
@@ -262,11 +276,62 @@ def _equal(pixels: NDArray[np.uint8], others: NDArray[np.uint8]) -> bool:
 
 def table(counts: dict[str, Counter[str]]) -> str:
     """Return the outcomes by format as Markdown."""
-    lines = [f"| format | {' | '.join(OUTCOMES)} |", "| --- |" + " --- |" * len(OUTCOMES)]
+    titles = " | ".join(OUTCOMES)
+    lines = [f"| format | {titles} |", "| --- |" + " --- |" * len(OUTCOMES)]
     for kind, outcomes in counts.items():
         cells = " | ".join(f"{outcomes[outcome]:,}" for outcome in OUTCOMES)
         lines.append(f"| {kind} | {cells} |")
     return "\n".join(lines)
+
+
+@dataclass
+class Counts:
+    """The outcomes of all files: with cadlib by format, with Pillow, and the slowest read."""
+
+    ours: dict[str, Counter[str]]
+    pillow: Counter[str]
+    slowest_seconds: float = 0.0
+
+    @property
+    def total(self) -> Counter[str]:
+        """Return the outcomes with cadlib over all formats."""
+        return sum(self.ours.values(), Counter())
+
+    @property
+    def without_dicom(self) -> Counter[str]:
+        """Return the outcomes with cadlib over the formats that Pillow reads too."""
+        total: Counter[str] = Counter()
+        for kind, outcomes in self.ours.items():
+            if not is_dicom(kind):
+                total += outcomes
+        return total
+
+
+def is_dicom(kind: str) -> bool:
+    """Return whether a format is one of DICOM, which Pillow does not read."""
+    return kind.startswith("DICOM")
+
+
+def read_all(options: argparse.Namespace) -> Counts:
+    """Read every mutated file, and print the faults."""
+    samples = whole_files()
+    ours: dict[str, Counter[str]] = {sample.kind: Counter() for sample in samples}
+    counts = Counts(ours, Counter())
+    files = mutated(samples, options.files, options.seed)
+    for number, (sample, mutation, data) in enumerate(files):
+        started = time.monotonic()
+        outcome = outcome_of(sample, data, options.slow_seconds)
+        seconds = time.monotonic() - started
+        counts.slowest_seconds = max(counts.slowest_seconds, seconds)
+        counts.ours[sample.kind][outcome] += 1
+        if outcome in FAULTS:
+            print(f"{outcome}: file {number}, {sample.kind}, {mutation}")
+            if options.keep:
+                options.keep.mkdir(parents=True, exist_ok=True)
+                (options.keep / f"{number}-{mutation}").write_bytes(data)
+        if not is_dicom(sample.kind):
+            counts.pillow[outcome_of_pillow(sample, data)] += 1
+    return counts
 
 
 def main() -> int:
@@ -280,37 +345,17 @@ def main() -> int:
     parser.add_argument("--keep", type=Path)
     options = parser.parse_args()
     warnings.simplefilter("ignore")
-
-    samples = whole_files()
-    ours: dict[str, Counter[str]] = {sample.kind: Counter() for sample in samples}
-    pillow: Counter[str] = Counter()
-    slowest = 0.0
-    for number, (sample, mutation, data) in enumerate(
-        mutated(samples, options.files, options.seed)
-    ):
-        started = time.monotonic()
-        outcome = outcome_of(sample, data, options.slow_seconds)
-        slowest = max(slowest, time.monotonic() - started)
-        ours[sample.kind][outcome] += 1
-        if outcome in FAULTS:
-            print(f"{outcome}: file {number}, {sample.kind}, {mutation}")
-            if options.keep:
-                options.keep.mkdir(parents=True, exist_ok=True)
-                (options.keep / f"{number}-{mutation}").write_bytes(data)
-        if not sample.kind.startswith("DICOM"):
-            pillow[outcome_of_pillow(sample, data)] += 1
-
-    print(table(ours))
-    total = sum(ours.values(), Counter())
-    without_dicom = sum((c for kind, c in ours.items() if not kind.startswith("DICOM")), Counter())
-    print(f"\nPillow, the same files without DICOM: {dict(pillow)}")
+    counts = read_all(options)
+    print(table(counts.ours))
+    print(f"\nPillow, the same files without DICOM: {dict(counts.pillow)}")
+    total = counts.total
+    pillow_pixels = max(counts.pillow["other pixels"], 1)
+    ratio = counts.without_dicom["other pixels"] / pillow_pixels
     result = {
         "files": options.files,
         "outcomes": {outcome: total[outcome] for outcome in OUTCOMES},
-        "slowest_seconds": round(slowest, 2),
-        "other_pixels_over_pillow": round(
-            without_dicom["other pixels"] / max(pillow["other pixels"], 1), 3
-        ),
+        "slowest_seconds": round(counts.slowest_seconds, 2),
+        "other_pixels_over_pillow": round(ratio, 3),
     }
     print(json.dumps(result))
     return int(any(total[fault] for fault in FAULTS))

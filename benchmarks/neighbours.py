@@ -1,15 +1,17 @@
-"""How long similar cases take to find, against scikit-learn's exact search, and what their compact form costs.
+"""Measures the search for similar cases, against scikit-learn's exact search.
 
     python benchmarks/neighbours.py [--model NAME] [--data DIR] [--originals DIR] [--queries N]
 
-The index of a model is grown to 25,000 and to 500,000 images: its own ones, each again with its direction turned a
-little. Both searches look at every image and take the same queries one by one; scikit-learn's NearestNeighbors (brute,
-cosine) has the same vectors in float32 and gives 40 rows, from which five of different lesions would still have to
-be chosen. `--data`, a folder with the images of the model's split, adds the precision at five on validation images for
-other forms of the index, and how near images that are none of the index come to one of it, for the limits by which a
-training image is recognised; `--originals`, how far the index's own images are from it as their cameras made them, from
-files called as they are. The last line is one JSON object: milliseconds a query, memory in MB, and the ratio to
-scikit-learn.
+The index of a model is enlarged to 25,000 and to 500,000 images: its own ones, each again with its
+direction turned a little. Both searches compare every image, and take the same queries one by one.
+scikit-learn's NearestNeighbors (brute, cosine) has the same vectors in float32 and returns 40 rows,
+from which five of different lesions would still have to be chosen.
+
+`--data`, a folder with the images of the model's split, adds the precision at five on validation
+images for other forms of the index, and how near images outside the index come to one in it, for
+the limits by which a training image is recognised. `--originals` adds how far the index's own
+images are from it when they are read from the camera's files of the same names. The last line is
+one JSON object: milliseconds a query, memory in MB, and the ratio to scikit-learn.
 """
 
 import argparse
@@ -39,25 +41,26 @@ SIZES = (25_000, 500_000)
 PEER_ROWS = 40
 
 
-def grown(index: NeighbourIndex, n: int, rng: np.random.Generator) -> NeighbourIndex:
-    """Return an index of n images: those of an index, each again as often as it takes, turned a little."""
-    rows = np.arange(n) % len(index)
-    noise = np.rint(rng.normal(0, 6, (n, index.vectors.shape[1])).astype(np.float32)).astype(
-        np.int8
-    )
+def enlarge(index: NeighbourIndex, n: int, rng: np.random.Generator) -> NeighbourIndex:
+    """Return an index of n images: those of an index, repeated, each copy turned a little."""
+    numbers = np.arange(n)
+    rows = numbers % len(index)
+    shape = (n, index.vectors.shape[1])
+    drawn = rng.normal(0, 6, shape).astype(np.float32)
+    noise = np.rint(drawn).astype(np.int8)
+    # The first copy stays as it is.
     noise[: len(index)] = 0
-    vectors = np.clip(index.vectors[rows].astype(np.int16) + noise, -127, 127).astype(np.int8)
-    lesions = (
-        index.lesions[rows] + (np.arange(n) // len(index)) * (index.lesions.max() + 1)
-    ).astype(np.int32)
-    names = {field.name for field in fields(index)} - {
-        "basis",
-        "vectors",
-        "lesions",
-        "archive_names",
-    }
-    each = {name: getattr(index, name)[rows] for name in names}
-    return replace(index, **each, vectors=vectors, lesions=lesions)
+    turned = index.vectors[rows].astype(np.int16) + noise
+    vectors = np.clip(turned, -127, 127).astype(np.int8)
+    # Each copy has lesions of its own.
+    copy = numbers // len(index)
+    n_lesions = index.lesions.max() + 1
+    lesions = index.lesions[rows] + copy * n_lesions
+    repeated = {}
+    for field in fields(index):
+        if field.name not in ("basis", "vectors", "lesions", "archive_names"):
+            repeated[field.name] = getattr(index, field.name)[rows]
+    return replace(index, **repeated, vectors=vectors, lesions=lesions.astype(np.int32))
 
 
 def milliseconds(ask: Callable[[int], object], queries: int) -> NDArray[np.float64]:
@@ -71,81 +74,92 @@ def milliseconds(ask: Callable[[int], object], queries: int) -> NDArray[np.float
     return np.array(times)
 
 
-def timed(index: NeighbourIndex, queries: int, rng: np.random.Generator) -> dict[str, float]:
-    """Measure one size; print it and return its figures."""
+def measure_size(index: NeighbourIndex, queries: int, rng: np.random.Generator) -> dict[str, float]:
+    """Measure one size; print and return its figures."""
     rows = rng.integers(0, len(index), queries)
-    wanted = index.vectors[rows].astype(np.float32) + rng.normal(
-        0, 6, (queries, index.vectors.shape[1])
-    )
-    features = (wanted @ index.basis.T).astype(np.float32)
-    ours = milliseconds(
-        lambda q: index.search(features[q], index.fingerprints[rows[q]], "NV"), queries
-    )
-    peer = NearestNeighbors(n_neighbors=PEER_ROWS, algorithm="brute", metric="cosine")
     vectors = index.vectors.astype(np.float32)
+    noise = rng.normal(0, 6, (queries, index.vectors.shape[1]))
+    turned = vectors[rows] + noise
+    features = (turned @ index.basis.T).astype(np.float32)
+    peer = NearestNeighbors(n_neighbors=PEER_ROWS, algorithm="brute", metric="cosine")
     peer.fit(vectors)
-    theirs = milliseconds(lambda q: peer.kneighbors(features[q : q + 1] @ index.basis), queries)
-    memory = sum(getattr(index, field.name).nbytes for field in fields(index)) / 1e6
-    found = {
-        "ms": round(float(np.median(ours)), 2),
-        "ms_slowest": round(float(ours.max()), 2),
-        "memory_mb": round(memory, 1),
-        "sklearn_ms": round(float(np.median(theirs)), 2),
+
+    def search(query: int) -> object:
+        fingerprint = index.fingerprints[rows[query]]
+        return index.search(features[query], fingerprint, "NV")
+
+    def search_with_peer(query: int) -> object:
+        return peer.kneighbors(features[query : query + 1] @ index.basis)
+
+    ours_ms = milliseconds(search, queries)
+    peer_ms = milliseconds(search_with_peer, queries)
+    index_bytes = sum(getattr(index, field.name).nbytes for field in fields(index))
+    median_ms = float(np.median(ours_ms))
+    peer_median_ms = float(np.median(peer_ms))
+    figures = {
+        "ms": round(median_ms, 2),
+        "ms_slowest": round(float(ours_ms.max()), 2),
+        "memory_mb": round(index_bytes / 1e6, 1),
+        "sklearn_ms": round(peer_median_ms, 2),
         "sklearn_memory_mb": round(vectors.nbytes / 1e6, 1),
-        "ratio_ms": round(float(np.median(ours) / np.median(theirs)), 3),
+        "ratio_ms": round(median_ms / peer_median_ms, 3),
     }
-    print(
-        f"{len(index):>8,} images  "
-        + "  ".join(f"{name} {value}" for name, value in found.items()),
-        flush=True,
-    )
-    return found
+    texts = [f"{name} {value}" for name, value in figures.items()]
+    print(f"{len(index):>8,} images  " + "  ".join(texts), flush=True)
+    return figures
 
 
-def print_forms(seen: SplitFeatures) -> None:
+def print_forms(split: SplitFeatures) -> None:
     """Print the precision on validation images by the form of the index."""
-    train, asked = seen.of("train"), seen.of("validation")
-    probabilities = np.eye(8)[asked.logits.argmax(axis=1)]
+    train = split.of("train")
+    queries = split.of("validation")
+    top = queries.logits.argmax(axis=1)
+    probabilities = np.eye(8)[top]
     index = build(train)
-    print(
-        f"{'dimensions':<12}{'precision at 5':>16}{'vote accuracy':>16}   {len(asked.table):,} validation images"
-    )
+    titles = f"{'dimensions':<12}{'precision at 5':>16}{'vote accuracy':>16}"
+    print(f"{titles}   {len(queries.table):,} validation images")
     for dimensions in (16, 32, 64, 128, train.features.shape[1]):
         basis, vectors = compact(train.features, dimensions)
-        found = measure(replace(index, basis=basis, vectors=vectors), asked, probabilities)
-        print(
-            f"{dimensions:<12}{found['precision']:>16.4f}{found['vote_accuracy']:>16.4f}",
-            flush=True,
-        )
+        form = replace(index, basis=basis, vectors=vectors)
+        figures = measure(form, queries, probabilities)
+        values = f"{figures['precision']:>16.4f}{figures['vote_accuracy']:>16.4f}"
+        print(f"{dimensions:<12}{values}", flush=True)
 
 
-def print_nearest(index: NeighbourIndex, seen: SplitFeatures) -> None:
-    """Print how near images that are none of the index come to one of it: in bits, the nearest first."""
+def print_nearest(index: NeighbourIndex, split: SplitFeatures) -> None:
+    """Print how near images outside the index come to one in it, in bits, the nearest first."""
     nearest = []
     for part in ("validation", "test"):
-        asked = seen.of(part)
-        for features, fingerprint in zip(asked.features, asked.fingerprints, strict=True):
+        queries = split.of(part)
+        for features, fingerprint in zip(queries.features, queries.fingerprints, strict=True):
             bits = index.bits(fingerprint)
-            nearest.append((int(bits.min()), float(index.similarities(features)[bits.argmin()])))
-    told = ", ".join(f"{bits} ({similarity:.2f})" for bits, similarity in sorted(nearest)[:8])
-    print(f"{len(nearest):,} images of other splits, nearest in bits (similarity): {told}")
+            row = bits.argmin()
+            similarity = index.similarities(features)[row]
+            nearest.append((int(bits[row]), float(similarity)))
+    text = distances_text(sorted(nearest)[:8])
+    print(f"{len(nearest):,} images of other splits, nearest in bits (similarity): {text}")
 
 
 def print_originals(model: Model, index: NeighbourIndex, folder: Path) -> None:
     """Print how far images of the index are from it when they are read from other files."""
-    rows, found = index.images.tolist(), []
+    names = index.images.tolist()
+    distances = []
     for path in sorted(folder.iterdir()):
-        if (name := path.stem.encode()) in rows:
-            one, row = model.predict(path), rows.index(name)
-            bits, similarity = (
-                index.bits(one.fingerprint)[row],
-                index.similarities(one.features)[row],
-            )
-            found.append((int(bits), float(similarity)))
-    told = ", ".join(
-        f"{bits} ({similarity:.2f})" for bits, similarity in sorted(found, reverse=True)
-    )
-    print(f"{len(found)} training images as other files, in bits (similarity): {told}")
+        name = path.stem.encode()
+        if name not in names:
+            continue
+        row = names.index(name)
+        prediction = model.predict(path)
+        bits = index.bits(prediction.fingerprint)[row]
+        similarity = index.similarities(prediction.features)[row]
+        distances.append((int(bits), float(similarity)))
+    text = distances_text(sorted(distances, reverse=True))
+    print(f"{len(distances)} training images as other files, in bits (similarity): {text}")
+
+
+def distances_text(distances: list[tuple[int, float]]) -> str:
+    """Return distances in bits, each with its similarity: "3 (0.98), 5 (0.91)"."""
+    return ", ".join(f"{bits} ({similarity:.2f})" for bits, similarity in distances)
 
 
 def main() -> None:
@@ -162,22 +176,21 @@ def main() -> None:
     options = parser.parse_args()
     model = Model.load(options.model)
     if model.neighbours is None:
-        parser.error(
-            f"{options.model} has no index; make it with `{command_hints.index(options.model)}`."
-        )
+        command = command_hints.index(options.model)
+        parser.error(f"{options.model} has no index; make it with `{command}`.")
     if options.data:
         dataset = open_dataset(options.data, verify=False)
-        seen = split_features(model, find_model(options.model), dataset, lambda *_: None)
-        print_forms(seen)
-        print_nearest(model.neighbours, seen)
+        split = split_features(model, find_model(options.model), dataset, lambda *_: None)
+        print_forms(split)
+        print_nearest(model.neighbours, split)
     if options.originals:
         print_originals(model, model.neighbours, options.originals)
     rng = np.random.default_rng(0)
-    print(
-        json.dumps(
-            {str(n): timed(grown(model.neighbours, n, rng), options.queries, rng) for n in SIZES}
-        )
-    )
+    by_size = {}
+    for n in SIZES:
+        enlarged = enlarge(model.neighbours, n, rng)
+        by_size[str(n)] = measure_size(enlarged, options.queries, rng)
+    print(json.dumps(by_size))
 
 
 if __name__ == "__main__":

@@ -1,15 +1,23 @@
-"""How far a picture is known that is no dermoscopy of a lesion, and a lesion of a diagnosis never trained on.
+"""Measures how well unknown images are detected: other kinds of image, and unseen diagnoses.
 
-    python benchmarks/novelty.py --data DIR --runs DIR [--model NAME] [--near CODE …] [--into-model]
+    python benchmarks/novelty.py --data DIR --runs DIR [--model NAME] [--near CODE …]
+        [--into-model]
 
-`--data` is a folder of ISIC 2019 layout. What takes minutes is kept in `--runs`, and taken from there the next time.
-Prints, by each method, the area under the ROC curve of far pictures (`far_pictures.py`) against the validation images
-of the model, with the share of far pictures that pass where 95 % of those images do (FPR), and by kind. The methods on
-deep features are pytorch-ood's. Then the shares that the model's own detector calls unknown: of damaged pictures, of
-plain skin in the corners of real ones. `--near MEL NV …` leaves each of these diagnoses out of training in turn and
-holds its images against those of the others: the last blocks of EfficientNet-Lite0 trained on what ImageNet's first
-five make of pictures of 112 px, but for mirroring not augmented, some four minutes a diagnosis on one core.
-`--into-model` puts the figures into metrics.json and the card. The last line is one JSON object.
+`--data` is a folder of ISIC 2019 layout. Results that take minutes are saved in `--runs`, and read
+from there the next time.
+
+For each method it prints the area under the ROC curve of far images (`far_pictures.py`) against the
+validation images of the model, and the share of far images that pass where 95 % of those images do
+(FPR), also by kind. The methods on deep features are pytorch-ood's. Then it prints the shares that
+the model's own detector calls unknown: of damaged images, and of plain skin in the corners of real
+ones.
+
+`--near MEL NV …` leaves each of these diagnoses out of training in turn, and compares its images
+with those of the others. The last blocks of EfficientNet-Lite0 are trained on the output of
+ImageNet's first five for images of 112 px, augmented by mirroring alone. It takes about four
+minutes a diagnosis on one core.
+
+`--into-model` writes the figures into metrics.json and the card. The last line is one JSON object.
 """
 
 import argparse
@@ -18,6 +26,7 @@ import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 sys.path.insert(0, str(Path(__file__).parent.parent))
 
@@ -39,7 +48,7 @@ from cadlib.data.splits import select
 from cadlib.evaluation.features import SplitFeatures, split_features
 from cadlib.images import read_image
 from cadlib.images.corruptions import CORRUPTIONS, STRENGTHS
-from cadlib.images.preprocess import InputSpec, to_array, to_pixels
+from cadlib.images.preprocess import to_array, to_pixels
 from cadlib.metrics import tables
 from cadlib.model import metrics_file, weights
 from cadlib.model.model import Model
@@ -48,302 +57,495 @@ from cadlib.model.record import NOVELTY_FILE, WEIGHTS_FILE, find_model
 from cadlib.model.split import own_split
 from cadlib.network.backbones import build, load_pretrained
 from cadlib.taxonomy import CODES
+from cadlib.training.setup import input_spec
 
-BACKBONE, SIDE_PX, FROZEN_BLOCKS = "tf_efficientnet_lite0", 112, 5
-EPOCHS, BATCH_SIZE, RATE, ADJUSTMENT = 6, 64, 1e-3, 0.5
+BACKBONE = "tf_efficientnet_lite0"
+SIDE_PX = 112
+FROZEN_BLOCKS = 5
+EPOCHS = 6
+BATCH_SIZE = 64
+RATE = 1e-3
+ADJUSTMENT = 0.5
 MOST = {"train": 1000, "validation": 300}
 """Images of a diagnosis, for a network that leaves one out."""
-COMPONENTS, NEIGHBOURS, PRINCIPAL = 128, 50, 512
-DAMAGED, CORNERS = 150, 300
+COMPONENTS = 128
+NEIGHBOURS = 50
+PRINCIPAL = 512
+DAMAGED = 150
+CORNERS = 300
 
 Floats = NDArray[np.float64]
+Pixels8 = NDArray[np.uint8]
+Score = Callable[["Shown"], Floats]
+"""Returns (N,) for N images, more for a less known image."""
 
 
 @dataclass(frozen=True, eq=False)
 class Shown:
-    """N pictures as a network sees them, (N, C) and (N, K) float32, and as they look, (N, F)."""
+    """N images as a network sees them, (N, C) and (N, K) float32, and as they look, (N, F)."""
 
     features: NDArray[np.float32]
     logits: NDArray[np.float32]
     looks: NDArray[np.float32]
+
+    @classmethod
+    def of(cls, part: SplitFeatures) -> "Shown":
+        """Return the images of a part of the split."""
+        return cls(part.features, part.logits, part.looks)
 
     def at(self, rows: NDArray) -> "Shown":
         """Return some of them."""
         return Shown(self.features[rows], self.logits[rows], self.looks[rows])
 
 
-def methods(
+def fit_methods(
     train: Shown, labels: NDArray[np.int64], head: tuple[NDArray, NDArray]
-) -> Mapping[str, Callable]:
-    """Fit each method on training images; it returns (N,) for Shown pictures, more for what is less known.
+) -> Mapping[str, Score]:
+    """Fit each method on training images.
 
-    `head` is the weights (K, C) and the bias of the last layer, whose classes all occur in `labels`.
+    `head` is the weights (K, C) and the bias of the last layer, whose classes all occur in
+    `labels`.
     """
-    x, y = torch.from_numpy(train.features), torch.from_numpy(labels.copy())
+    y = torch.from_numpy(labels.copy())
+    return {
+        **logit_methods(),
+        **feature_methods(train, y, head),
+        **looks_methods(train.looks, y),
+    }
+
+
+def logit_methods() -> dict[str, Score]:
+    """Return the methods that read the logits alone."""
+
+    def softmax(shown: Shown) -> Floats:
+        return MaxSoftmax(None).predict_logits(torch.from_numpy(shown.logits)).numpy()
+
+    def energy(shown: Shown) -> Floats:
+        return EnergyBased(None).predict_logits(torch.from_numpy(shown.logits)).numpy()
+
+    return {"softmax": softmax, "energy": energy}
+
+
+def feature_methods(
+    train: Shown, labels: Tensor, head: tuple[NDArray, NDArray]
+) -> dict[str, Score]:
+    """Fit the methods on deep features: all of them, their principal components, or their norm."""
     pca = PCA(COMPONENTS, random_state=0).fit(train.features)
-    part = torch.from_numpy(pca.transform(train.features))
-    full = Mahalanobis(None).fit_features(x, y)
-    first, relative = Mahalanobis(None).fit_features(part, y), RMD(None).fit_features(part, y)
-    knn = KNN(None, k=NEIGHBOURS).fit_features(functional.normalize(x), y)
-    vim = ViM(None, PRINCIPAL, *map(torch.from_numpy, head)).fit_features(x, y)
-    looks = Looks.learn(train.looks)
-    centre, spread = train.looks.mean(axis=0), train.looks.std(axis=0)
-    one = Mahalanobis(None).fit_features(
-        torch.from_numpy((train.looks - centre) / spread), torch.zeros_like(y)
-    )
 
-    def on_features(detector, change=torch.from_numpy):
-        return lambda shown: detector.predict_features(change(shown.features)).double().numpy()
+    def components(features: NDArray) -> Tensor:
+        return torch.from_numpy(pca.transform(features))
 
-    def in_part(values):
-        return torch.from_numpy(pca.transform(values))
+    def direction(features: NDArray) -> Tensor:
+        return functional.normalize(torch.from_numpy(features))
+
+    weight, bias = map(torch.from_numpy, head)
+    in_full = torch.from_numpy(train.features)
+    in_part = components(train.features)
+    full = Mahalanobis(None).fit_features(in_full, labels)
+    part = Mahalanobis(None).fit_features(in_part, labels)
+    relative = RMD(None).fit_features(in_part, labels)
+    nearest = KNN(None, k=NEIGHBOURS).fit_features(direction(train.features), labels)
+    vim = ViM(None, PRINCIPAL, weight, bias).fit_features(in_full, labels)
+
+    def score(detector: Any, change: Callable[[NDArray], Tensor]) -> Score:
+        def on_features(shown: Shown) -> Floats:
+            return detector.predict_features(change(shown.features)).double().numpy()
+
+        return on_features
 
     return {
-        "softmax": lambda shown: (
-            MaxSoftmax(None).predict_logits(torch.from_numpy(shown.logits)).numpy()
-        ),
-        "energy": lambda shown: (
-            EnergyBased(None).predict_logits(torch.from_numpy(shown.logits)).numpy()
-        ),
-        "Mahalanobis": on_features(full),
-        f"Mahalanobis, {COMPONENTS} components": on_features(first, in_part),
-        f"relative Mahalanobis, {COMPONENTS} components": on_features(relative, in_part),
-        f"{NEIGHBOURS} nearest neighbours": on_features(
-            knn, lambda v: functional.normalize(torch.from_numpy(v))
-        ),
-        "ViM": on_features(vim),
-        "looks, Mahalanobis": lambda shown: one.predict_features(
-            torch.from_numpy((shown.looks - centre) / spread)
-        ).numpy(),
-        "looks, nearest neighbour": lambda shown: looks.distances(shown.looks),
+        "Mahalanobis": score(full, torch.from_numpy),
+        f"Mahalanobis, {COMPONENTS} components": score(part, components),
+        f"relative Mahalanobis, {COMPONENTS} components": score(relative, components),
+        f"{NEIGHBOURS} nearest neighbours": score(nearest, direction),
+        "ViM": score(vim, torch.from_numpy),
     }
+
+
+def looks_methods(train: NDArray[np.float32], labels: Tensor) -> dict[str, Score]:
+    """Fit the methods on what images look like, without a network."""
+    looks = Looks.learn(train)
+    centre = train.mean(axis=0)
+    spread = train.std(axis=0)
+
+    def standard(values: NDArray[np.float32]) -> Tensor:
+        return torch.from_numpy((values - centre) / spread)
+
+    # One class: the looks of all training images.
+    detector = Mahalanobis(None).fit_features(standard(train), torch.zeros_like(labels))
+
+    def mahalanobis(shown: Shown) -> Floats:
+        return detector.predict_features(standard(shown.looks)).numpy()
+
+    def nearest(shown: Shown) -> Floats:
+        return looks.distances(shown.looks)
+
+    return {"looks, Mahalanobis": mahalanobis, "looks, nearest neighbour": nearest}
 
 
 def against(known: Floats, other: Floats) -> dict[str, float]:
-    """Return AUROC and FPR at 95 % TPR, the images that are known being the positives that have to pass."""
+    """Return AUROC and FPR at 95 % TPR; the known images are the positives that have to pass."""
     truth = np.repeat([0, 1], [len(known), len(other)])
-    passed = np.mean(other <= np.quantile(known, 0.95))
+    scores = np.r_[known, other]
+    passed = other <= np.quantile(known, 0.95)
     return {
         "n": len(other),
-        "auroc": float(roc_auc_score(truth, np.r_[known, other])),
-        "fpr": float(passed),
+        "auroc": float(roc_auc_score(truth, scores)),
+        "fpr": float(np.mean(passed)),
     }
 
 
-def seen_images(model: Model, folder: Path, data: Path, runs: Path) -> SplitFeatures:
-    """Return what the model sees of its split, kept in `runs`."""
-    dataset, path = (
-        open_dataset(data, verify=False),
-        runs / f"{model.record.weights_sha256[:12]}.npz",
-    )
+def load_split_features(model: Model, folder: Path, data: Path, runs: Path) -> SplitFeatures:
+    """Return the features of the model's split, saved in `runs`."""
+    dataset = open_dataset(data, verify=False)
+    path = runs / f"{model.record.weights_sha256[:12]}.npz"
     if not path.exists():
-        found = split_features(model, folder, dataset, lambda *_: None)
-        image = found.table["image"].to_numpy(str)
-        np.savez(path, image=image, features=found.features, logits=found.logits, looks=found.looks)
-    kept, table = np.load(path), select(dataset.table, own_split(folder, model.record))
-    if table["image"].tolist() != kept["image"].tolist():
+        features = split_features(model, folder, dataset, lambda *_: None)
+        np.savez(
+            path,
+            image=features.table["image"].to_numpy(str),
+            features=features.features,
+            logits=features.logits,
+            looks=features.looks,
+        )
+    saved = np.load(path)
+    table = select(dataset.table, own_split(folder, model.record))
+    if table["image"].tolist() != saved["image"].tolist():
         raise SystemExit(f"Expected {path} to be of the images in {data}; delete it.")
-    no_prints = np.empty((len(table), 0), np.uint8)  # similar cases have no part in this
-    return SplitFeatures(table, kept["features"], kept["logits"], no_prints, kept["looks"], 0)
+    # Fingerprints are for similar cases, which are not measured here.
+    no_prints = np.empty((len(table), 0), np.uint8)
+    return SplitFeatures(table, saved["features"], saved["logits"], no_prints, saved["looks"], 0)
 
 
-def show(model: Model, pictures: list[FarPicture]) -> Shown:
-    """Show pictures to the model."""
-    pixels = np.stack([to_pixels(read_image(Image.fromarray(np.ascontiguousarray(one.pixels))), model.record.input)
-                       for one in pictures])  # fmt: skip
-    seen = [
-        model.see(pixels[first : first + BATCH_SIZE]) for first in range(0, len(pixels), BATCH_SIZE)
-    ]
-    features, logits = (
-        np.concatenate([getattr(one, what) for one in seen]) for what in ("features", "logits")
-    )
-    return Shown(features, logits, appearance.measure(pixels))
+def show(model: Model, images: list[FarPicture]) -> Shown:
+    """Show images to the model."""
+    inputs = []
+    for image in images:
+        whole = Image.fromarray(np.ascontiguousarray(image.pixels))
+        inputs.append(to_pixels(read_image(whole), model.record.input))
+    pixels = np.stack(inputs)
+    features = []
+    logits = []
+    for first in range(0, len(pixels), BATCH_SIZE):
+        outputs = model.see(pixels[first : first + BATCH_SIZE])
+        features.append(outputs.features)
+        logits.append(outputs.logits)
+    return Shown(np.concatenate(features), np.concatenate(logits), appearance.measure(pixels))
 
 
-def far(model: Model, folder: Path, seen: SplitFeatures, wheels: Path) -> dict:
-    """Measure every method on far pictures, and the model's detector by kind; print, and return the figures."""
-    train, known = (
-        Shown(part.features, part.logits, part.looks)
-        for part in (seen.of("train"), seen.of("validation"))
-    )
-    pictures = list(far_pictures(wheels))
-    shown = show(model, pictures)
-    proof = np.array([one.purpose == "proof" for one in pictures])
-    kinds, sources = (
-        np.array([one.kind for one in pictures]),
-        np.array([one.source for one in pictures]),
-    )
+@dataclass(frozen=True, eq=False)
+class FarSet:
+    """Far images as the model sees them, and (N,) arrays: for the proof or not, kind, source."""
+
+    shown: Shown
+    in_proof: NDArray[np.bool_]
+    kinds: NDArray[np.str_]
+    sources: NDArray[np.str_]
+
+    @classmethod
+    def read(cls, model: Model, wheels: Path) -> "FarSet":
+        """Draw or load all far images, and show them to the model."""
+        images = list(far_pictures(wheels))
+        return cls(
+            shown=show(model, images),
+            in_proof=np.array([image.purpose == "proof" for image in images]),
+            kinds=np.array([image.kind for image in images]),
+            sources=np.array([image.source for image in images]),
+        )
+
+
+def measure_far(model: Model, folder: Path, split: SplitFeatures, wheels: Path) -> dict:
+    """Print and return the figures of every method, and of the model's detector by kind."""
+    known = Shown.of(split.of("validation"))
+    far = FarSet.read(model, wheels)
+    by_method = measure_methods(folder, split, known, far)
+    detector = Detector.of(model, folder)
+    distances = detector.looks.distances(far.shown.looks)
+    known_distances = detector.looks.distances(known.looks)
+    by_kind = measure_kinds(detector, far, distances, known_distances)
+    in_proof = distances[far.in_proof]
+    is_known = in_proof <= detector.limit
+    missed = sorted({*far.sources[far.in_proof][is_known]})
+    known_share = float(np.mean(is_known))
+    print(f"\ncalled known in the proof: {known_share:.4f}; of {', '.join(missed)}\n")
+    total = {**against(known_distances, in_proof), "known": known_share}
+    return {"methods": by_method, "kinds": by_kind, "proof": total}
+
+
+@dataclass(frozen=True, eq=False)
+class Detector:
+    """The model's own detector: its looks, and the limit that its distances must not exceed."""
+
+    looks: Looks
+    limit: float
+
+    @classmethod
+    def of(cls, model: Model, folder: Path) -> "Detector":
+        """Read the detector of a model that has one."""
+        assert model.record.novelty is not None
+        looks = Looks.unpack((folder / NOVELTY_FILE).read_bytes())
+        return cls(looks, model.record.novelty.limit)
+
+    def unknown_share(self, images: list[Pixels8]) -> float:
+        """Return the share of images that the detector calls unknown."""
+        looks = appearance.measure(np.stack(images))
+        is_unknown = self.looks.distances(looks) > self.limit
+        return float(np.mean(is_unknown))
+
+
+def measure_methods(folder: Path, split: SplitFeatures, known: Shown, far: FarSet) -> dict:
+    """Print and return the figures of every method on far images."""
+    train = split.of("train")
     stored = weights.unpack((folder / WEIGHTS_FILE).read_bytes())
-    head = stored["classifier.weight"], stored["classifier.bias"]
-    rows, found = [], {}
-    for name, score in methods(train, seen.of("train").labels, head).items():
-        scores, own = score(shown), score(known)
-        chosen, proved = against(own, scores[~proof]), against(own, scores[proof])
-        found[name] = {"choice": chosen, "proof": proved}
-        rows.append(
-            (name, *(f"{part[key]:.4f}" for part in (chosen, proved) for key in ("auroc", "fpr")))
-        )
+    head = (stored["classifier.weight"], stored["classifier.bias"])
+    by_method = {}
+    rows = []
+    for name, score in fit_methods(Shown.of(train), train.labels, head).items():
+        scores = score(far.shown)
+        known_scores = score(known)
+        choice = against(known_scores, scores[~far.in_proof])
+        proof = against(known_scores, scores[far.in_proof])
+        by_method[name] = {"choice": choice, "proof": proof}
+        values = (choice["auroc"], choice["fpr"], proof["auroc"], proof["fpr"])
+        rows.append((name, *(f"{value:.4f}" for value in values)))
+    n_proof = far.in_proof.sum()
+    n_choice = len(far.in_proof) - n_proof
+    n_sources = len({*far.sources[far.in_proof]})
     print(
-        f"{len(known.looks):,} validation images; {(~proof).sum()} far pictures for the choice, {proof.sum()} for the "
-        f"proof, crops of {len({*sources[proof]})}\n"
+        f"{len(known.looks):,} validation images; {n_choice} far images for the choice, "
+        f"{n_proof} for the proof, crops of {n_sources}\n"
     )
-    print(
-        tables.markdown_table(("method", "choice: AUROC", "FPR", "proof: AUROC", "FPR"), rows)
-        + "\n"
-    )
+    titles = ("method", "choice: AUROC", "FPR", "proof: AUROC", "FPR")
+    print(tables.markdown_table(titles, rows) + "\n")
+    return by_method
 
-    assert model.record.novelty is not None
-    limit, looks = model.record.novelty.limit, Looks.unpack((folder / NOVELTY_FILE).read_bytes())
-    distances, own = looks.distances(shown.looks), looks.distances(known.looks)
+
+def measure_kinds(
+    detector: Detector, far: FarSet, distances: Floats, known_distances: Floats
+) -> dict:
+    """Print and return the figures of the model's detector by kind of the proof."""
     by_kind = {}
-    for kind in sorted({*kinds[proof]}):
-        here = proof & (kinds == kind)
-        passed = float(np.mean(distances[here] <= limit))
-        by_kind[kind] = {
-            **against(own, distances[here]),
-            "sources": len({*sources[here]}),
-            "known": passed,
+    rows = []
+    for kind in sorted({*far.kinds[far.in_proof]}):
+        of_kind = far.in_proof & (far.kinds == kind)
+        figures: dict[str, float] = {
+            **against(known_distances, distances[of_kind]),
+            "sources": len({*far.sources[of_kind]}),
+            "known": float(np.mean(distances[of_kind] <= detector.limit)),
         }
-    print(tables.markdown_table(
-        ("kind, proof", "pictures", "of them crops and all", "AUROC", "FPR", "called known"),
-        [(kind, f"{part['sources']}", f"{part['n']}", *(f"{part[key]:.4f}" for key in ("auroc", "fpr", "known")))
-         for kind, part in by_kind.items()],
-    ))  # fmt: skip
-    missed = sorted({*sources[proof & (distances <= limit)]})
-    print(
-        f"\ncalled known in the proof: {np.mean(distances[proof] <= limit):.4f}; of {', '.join(missed)}\n"
-    )
-    total = {**against(own, distances[proof]), "known": float(np.mean(distances[proof] <= limit))}
-    return {"methods": found, "kinds": by_kind, "proof": total}
+        by_kind[kind] = figures
+        values = (figures["auroc"], figures["fpr"], figures["known"])
+        counts = (f"{figures['sources']}", f"{figures['n']}")
+        rows.append((kind, *counts, *(f"{value:.4f}" for value in values)))
+    titles = ("kind, proof", "images", "with their crops", "AUROC", "FPR", "called known")
+    print(tables.markdown_table(titles, rows))
+    return by_kind
 
 
-def alarms(model: Model, folder: Path, seen: SplitFeatures, pixels: Pixels) -> dict:
-    """Print and return which share of damaged pictures, and of plain skin, the detector calls unknown."""
-    assert model.record.novelty is not None
-    limit, looks = model.record.novelty.limit, Looks.unpack((folder / NOVELTY_FILE).read_bytes())
-
-    def unknown(pictures: list[NDArray[np.uint8]]) -> float:
-        return float(np.mean(looks.distances(appearance.measure(np.stack(pictures))) > limit))
-
-    rng, rows = np.random.default_rng(0), np.flatnonzero(seen.table["split"] == "validation")
+def measure_alarms(model: Model, folder: Path, split: SplitFeatures, pixels: Pixels) -> dict:
+    """Print and return the shares of damaged images and of plain skin that are called unknown."""
+    detector = Detector.of(model, folder)
+    rng = np.random.default_rng(0)
+    rows = np.flatnonzero(split.table["split"] == "validation")
     images = pixels[np.sort(rng.permutation(rows)[:DAMAGED])]
-    damaged = {
-        corruption.name: [
-            unknown([corruption(one, s, seed) for seed, one in enumerate(images)])
-            for s in STRENGTHS
-        ]
-        for corruption in CORRUPTIONS
-    }
-    print(tables.markdown_table(
-        ("called unknown, damaged by", *map(str, STRENGTHS)),
-        [(name, *(f"{share:.2f}" for share in shares)) for name, shares in damaged.items()],
-    ))  # fmt: skip
-    large = rows[short_sides(seen.table)[rows] >= 224]
-    corners = []
-    for path in seen.table["path"].iloc[rng.permutation(large)[:CORNERS]]:
-        whole = read_image(path).pixels
-        side, size = min(whole.shape[:2]) // 4, (model.record.input.size_px,) * 2
-        corners.append(
-            np.asarray(Image.fromarray(np.ascontiguousarray(whole[:side, :side])).resize(size))
-        )
-    print(
-        f"\nplain skin, a corner of {len(corners)} real pictures: {unknown(corners):.2f} called unknown\n"
+    damaged = {}
+    table = []
+    for corruption in CORRUPTIONS:
+        shares = []
+        for strength in STRENGTHS:
+            # The number of an image is the seed of its damage.
+            changed = [corruption(image, strength, seed) for seed, image in enumerate(images)]
+            shares.append(detector.unknown_share(changed))
+        damaged[corruption.name] = shares
+        table.append((corruption.name, *(f"{share:.2f}" for share in shares)))
+    print(tables.markdown_table(("called unknown, damaged by", *map(str, STRENGTHS)), table))
+    large = rows[short_sides(split.table)[rows] >= 224]
+    paths = split.table["path"].iloc[rng.permutation(large)[:CORNERS]]
+    corners = [corner_of(path, model.record.input.size_px) for path in paths]
+    unknown = detector.unknown_share(corners)
+    print(f"\nplain skin, a corner of {len(corners)} real images: {unknown:.2f} called unknown\n")
+    return {"damaged": damaged, "corners": unknown}
+
+
+def corner_of(path: str, size_px: int) -> Pixels8:
+    """Return the upper left corner of an image, a quarter of its shorter side, enlarged."""
+    whole = read_image(path).pixels
+    side = min(whole.shape[:2]) // 4
+    corner = np.ascontiguousarray(whole[:side, :side])
+    enlarged = Image.fromarray(corner).resize((size_px, size_px))
+    return np.asarray(enlarged)
+
+
+def measure_near(split: SplitFeatures, pixels: Pixels, runs: Path, codes: Sequence[str]) -> dict:
+    """Leave each of these diagnoses out of training in turn.
+
+    Print and return its AUROC against the others of validation.
+    """
+    rows = choose_rows(split)
+    images = NearImages(
+        rows=rows,
+        labels=split.labels[rows],
+        train=(split.table["split"].iloc[rows] == "train").to_numpy(),
+        looks=split.looks[rows],
     )
-    return {"damaged": damaged, "corners": unknown(corners)}
-
-
-def near(seen: SplitFeatures, pixels: Pixels, runs: Path, codes: Sequence[str]) -> dict:
-    """Leave each of these diagnoses out in turn; print and return its AUROC against the others of validation."""
-    rng, chosen = np.random.default_rng(0), []
-    for part, most in MOST.items():
-        of_part = (seen.table["split"] == part).to_numpy()
-        for code in sorted(CODES):
-            of_both = np.flatnonzero(of_part & (seen.labels == CODES.index(code)))
-            chosen.append(rng.permutation(of_both)[:most])
-    rows = np.sort(np.concatenate(chosen))
-    labels, train = seen.labels[rows], (seen.table["split"].iloc[rows] == "train").to_numpy()
-    maps, found = None, {}
-    for left, code in ((CODES.index(code), code) for code in codes):
+    maps = None
+    by_code = {}
+    for code in codes:
+        left = CODES.index(code)
         path = runs / f"without {code}.npz"
         if not path.exists():
-            maps = frozen_maps(pixels, rows) if maps is None else maps
-            np.savez(path, **without(left, maps, labels, train))
-        kept = np.load(path)
-        others = np.delete(np.arange(len(CODES)), left)
-        network = Shown(kept["features"], kept["logits"][:, others], seen.looks[rows])
-        fitted, known, new = train & (labels != left), ~train & (labels != left), labels == left
-        head = kept["weight"][others], kept["bias"][others]
-        scores = methods(network.at(fitted), np.searchsorted(others, labels[fitted]), head)
-        found[code] = {
-            "n": int(new.sum()), "known": int(known.sum()),
-            "accuracy": float(np.mean(others[network.logits[known].argmax(axis=1)] == labels[known])),
-            **{name: against(score(network.at(known)), score(network.at(new)))["auroc"]
-               for name, score in scores.items()},
-        }  # fmt: skip
-        print(f"without {code}: {found[code]}", flush=True)
-    names = [name for name in found[codes[0]] if name not in ("n", "known", "accuracy")]
-    rows = [(name, *(f"{found[code][name]:.2f}" for code in codes),
-             f"{np.mean([found[code][name] for code in codes]):.3f}") for name in names]  # fmt: skip
+            # The first blocks are the same whichever diagnosis is left out.
+            if maps is None:
+                maps = frozen_maps(pixels, rows)
+            np.savez(path, **train_without(left, maps, images.labels, images.train))
+        by_code[code] = measure_left_out(left, images, np.load(path))
+        print(f"without {code}: {by_code[code]}", flush=True)
+    print_near(by_code, codes)
+    return by_code
+
+
+def choose_rows(split: SplitFeatures) -> NDArray[np.int64]:
+    """Return the rows of at most MOST images of each diagnosis and part."""
+    rng = np.random.default_rng(0)
+    chosen = []
+    for part, most in MOST.items():
+        in_part = (split.table["split"] == part).to_numpy()
+        for code in sorted(CODES):
+            has_code = split.labels == CODES.index(code)
+            shuffled = rng.permutation(np.flatnonzero(in_part & has_code))
+            chosen.append(shuffled[:most])
+    return np.sort(np.concatenate(chosen))
+
+
+@dataclass(frozen=True, eq=False)
+class NearImages:
+    """The images of `--near`: rows, labels, whether they train, and looks; each has N entries."""
+
+    rows: NDArray[np.int64]
+    labels: NDArray[np.int64]
+    train: NDArray[np.bool_]
+    looks: NDArray[np.float32]
+
+
+def measure_left_out(
+    left: int, images: NearImages, saved: Mapping[str, NDArray]
+) -> dict[str, float]:
+    """Return the AUROC of every method, for images of the class `left` against the others."""
+    others = np.delete(np.arange(len(CODES)), left)
+    labels = images.labels
+    network = Shown(saved["features"], saved["logits"][:, others], images.looks)
+    is_new = labels == left
+    fitted = images.train & ~is_new
+    known = ~images.train & ~is_new
+    head = (saved["weight"][others], saved["bias"][others])
+    # Classes are numbered from 0 without a gap.
+    fitted_labels = np.searchsorted(others, labels[fitted])
+    predicted = others[network.logits[known].argmax(axis=1)]
+    figures: dict[str, float] = {
+        "n": int(is_new.sum()),
+        "known": int(known.sum()),
+        "accuracy": float(np.mean(predicted == labels[known])),
+    }
+    for name, score in fit_methods(network.at(fitted), fitted_labels, head).items():
+        separation = against(score(network.at(known)), score(network.at(is_new)))
+        figures[name] = separation["auroc"]
+    return figures
+
+
+def print_near(by_code: Mapping[str, Mapping[str, float]], codes: Sequence[str]) -> None:
+    """Print the AUROC of each method for each diagnosis, and their mean."""
+    rows = []
+    for name in by_code[codes[0]]:
+        if name in ("n", "known", "accuracy"):
+            continue
+        values = [by_code[code][name] for code in codes]
+        rows.append((name, *(f"{value:.2f}" for value in values), f"{np.mean(values):.3f}"))
     print("\n" + tables.markdown_table(("AUROC, left out", *codes, "mean"), rows) + "\n")
-    return found
 
 
-def backbone() -> tuple[nn.Module, nn.Module, nn.Module]:
-    """Return the frozen first blocks, the last ones and the head of a network with ImageNet's weights."""
+def split_backbone() -> tuple[nn.Module, nn.Module, nn.Module]:
+    """Return the frozen first blocks, the last ones and the head, with ImageNet's weights."""
     network = build(BACKBONE, SIDE_PX)
     load_pretrained(network, BACKBONE, SIDE_PX)
-    stem = nn.Sequential(network.conv_stem, network.bn1, *network.blocks[:FROZEN_BLOCKS])
-    tail = nn.Sequential(
-        *network.blocks[FROZEN_BLOCKS:], network.conv_head, network.bn2, network.global_pool
-    )
+    first = network.blocks[:FROZEN_BLOCKS]
+    last = network.blocks[FROZEN_BLOCKS:]
+    stem = nn.Sequential(network.conv_stem, network.bn1, *first)
+    tail = nn.Sequential(*last, network.conv_head, network.bn2, network.global_pool)
     return stem.eval(), tail, network.classifier
 
 
 @torch.inference_mode()
 def frozen_maps(pixels: Pixels, rows: NDArray) -> Tensor:
-    """Return what the first blocks make of each picture."""
-    stem, _, _ = backbone()
-    facts = build(BACKBONE, SIDE_PX).pretrained_cfg
-    spec = InputSpec(SIDE_PX, facts["interpolation"], tuple(facts["mean"]), tuple(facts["std"]))
+    """Return the output of the first blocks for each image."""
+    stem, _, _ = split_backbone()
+    spec = input_spec(build(BACKBONE, SIDE_PX), SIDE_PX)
+    n_batches = -(-len(rows) // BATCH_SIZE)
     maps = []
-    for batch in np.array_split(rows, -(-len(rows) // BATCH_SIZE)):
-        small = [np.asarray(Image.fromarray(one).resize((SIDE_PX, SIDE_PX), Image.Resampling.BICUBIC))
-                 for one in pixels[batch]]  # fmt: skip
-        maps.append(stem(torch.from_numpy(to_array(np.stack(small), spec))).half())
+    for batch in np.array_split(rows, n_batches):
+        small = np.stack([shrink(image) for image in pixels[batch]])
+        inputs = torch.from_numpy(to_array(small, spec))
+        # Half precision: all maps are in memory at once.
+        maps.append(stem(inputs).half())
     return torch.cat(maps).float()
 
 
-def without(
+def shrink(image: Pixels8) -> Pixels8:
+    """Return an image at the side that the network reads."""
+    size = (SIDE_PX, SIDE_PX)
+    return np.asarray(Image.fromarray(image).resize(size, Image.Resampling.BICUBIC))
+
+
+def train_without(
     left: int, maps: Tensor, labels: NDArray[np.int64], train: NDArray[np.bool_]
 ) -> dict[str, NDArray]:
-    """Train the last blocks on all but one diagnosis; return what the network says of every picture, and its head."""
+    """Train the last blocks on all diagnoses but one.
+
+    Return features and logits of every image, and the weights of the head.
+    """
     torch.manual_seed(0)
-    rng, (_, tail, head) = np.random.default_rng(0), backbone()
+    rng = np.random.default_rng(0)
+    _, tail, head = split_backbone()
     rows = np.flatnonzero(train & (labels != left))
-    counts = np.bincount(labels[rows], minlength=len(CODES))
-    adjustment = ADJUSTMENT * torch.tensor(np.maximum(counts, 1) / counts.sum()).log().float()
     steps = len(rows) // BATCH_SIZE
-    optimizer = torch.optim.AdamW([*tail.parameters(), *head.parameters()], RATE, weight_decay=0.05)
+    adjustment = logit_adjustment(labels[rows])
+    parameters = [*tail.parameters(), *head.parameters()]
+    optimizer = torch.optim.AdamW(parameters, RATE, weight_decay=0.05)
     schedule = torch.optim.lr_scheduler.OneCycleLR(
         optimizer, RATE, total_steps=steps * EPOCHS, pct_start=0.1
     )
+    tail.train()
     for _ in range(EPOCHS):
-        for batch in np.array_split(rng.permutation(rows)[: steps * BATCH_SIZE], steps):
+        order = rng.permutation(rows)[: steps * BATCH_SIZE]
+        for batch in np.array_split(order, steps):
             mirrored = [axis for axis in (3, 2) if rng.random() < 0.5]
-            features = functional.dropout(tail.train()(maps[batch].flip(mirrored)), 0.2)
-            loss = functional.cross_entropy(
-                head(features) + adjustment, torch.from_numpy(labels[batch])
-            )
+            features = functional.dropout(tail(maps[batch].flip(mirrored)), 0.2)
+            logits = head(features) + adjustment
+            loss = functional.cross_entropy(logits, torch.from_numpy(labels[batch]))
             optimizer.zero_grad()
             loss.backward()
             optimizer.step()
             schedule.step()
-    tail.eval()
-    with torch.inference_mode():
-        features = torch.cat([tail(some) for some in maps.split(256)])
-        logits = head(features)
-    return {"features": features.numpy(), "logits": logits.numpy(), "weight": head.weight.detach().numpy(),
-            "bias": head.bias.detach().numpy()}  # fmt: skip
+    return predict_all(tail.eval(), head, maps)
+
+
+def logit_adjustment(labels: NDArray[np.int64]) -> Tensor:
+    """Return the log frequency of each class, weighted; the class left out counts as one image."""
+    counts = np.bincount(labels, minlength=len(CODES))
+    frequency = torch.tensor(np.maximum(counts, 1) / counts.sum())
+    return ADJUSTMENT * frequency.log().float()
+
+
+@torch.inference_mode()
+def predict_all(tail: nn.Module, head: nn.Module, maps: Tensor) -> dict[str, NDArray]:
+    """Return features and logits of every image, and the weights of the head."""
+    features = torch.cat([tail(part) for part in maps.split(256)])
+    logits = head(features)
+    return {
+        "features": features.numpy(),
+        "logits": logits.numpy(),
+        "weight": head.weight.detach().numpy(),
+        "bias": head.bias.detach().numpy(),
+    }
 
 
 def main() -> None:
@@ -356,24 +558,29 @@ def main() -> None:
     parser.add_argument("--into-model", action="store_true")
     options = parser.parse_args()
     options.runs.mkdir(parents=True, exist_ok=True)
-    model, folder = Model.load(options.model), find_model(options.model)
+    model = Model.load(options.model)
+    folder = find_model(options.model)
     if model.record.novelty is None:
         command = command_hints.index(options.model)
         raise SystemExit(f"{model.record.model_id} has no detector; fit one with `{command}`.")
-    seen = seen_images(model, folder, options.data, options.runs)
-    pixels = cached_pixels(seen.table, model.record.input)
-    found = {"sha256": model.record.novelty.sha256, "far": far(model, folder, seen, options.runs / "wheels"),
-             **alarms(model, folder, seen, pixels)}  # fmt: skip
+    split = load_split_features(model, folder, options.data, options.runs)
+    pixels = cached_pixels(split.table, model.record.input)
+    figures = {
+        "sha256": model.record.novelty.sha256,
+        "far": measure_far(model, folder, split, options.runs / "wheels"),
+        **measure_alarms(model, folder, split, pixels),
+    }
     if options.near:
-        found["near"] = near(seen, pixels, options.runs, options.near)
+        figures["near"] = measure_near(split, pixels, options.runs, options.near)
     if options.into_model:
-        figures = metrics_file.measured(folder, model.record)
-        metrics_file.write_into(folder, model.record, {**figures, "novelty_proof": found})
-    print(
-        json.dumps(
-            {"far": found["far"]["proof"], "corners": found["corners"], "near": found.get("near")}
-        )
-    )
+        model_metrics = metrics_file.measured(folder, model.record)
+        metrics_file.write_into(folder, model.record, {**model_metrics, "novelty_proof": figures})
+    result = {
+        "far": figures["far"]["proof"],
+        "corners": figures["corners"],
+        "near": figures.get("near"),
+    }
+    print(json.dumps(result))
 
 
 if __name__ == "__main__":

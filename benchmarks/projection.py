@@ -1,20 +1,25 @@
-"""What makes a map of images: seconds, memory, and whether like lies beside like.
+"""Compares maps of images: their time, memory, and whether similar images lie together.
 
-    python benchmarks/projection.py --data DIR [--model NAME] [--features FILE] [--images N …] [--methods M …]
+    python benchmarks/projection.py --data DIR [--model NAME] [--features FILE] [--images N …]
+        [--methods M …]
 
-Each method draws the images of a model's split from the features it sees, on their first 50 principal components, in a
-process of its own; `FILE` keeps the features, which take some minutes. UMAP and PaCMAP are no part of the requirements
-(numba, which both need, is 210 MB): where they are not installed they are left out, and it is said.
+Each method draws the images of a model's split from the features of the model, on their first 50
+principal components, in a process of its own. `FILE` keeps the features, which take some minutes.
+UMAP and PaCMAP are not in the requirements (numba, which both need, has 210 MB). Where they are not
+installed they are skipped, with a note.
 
     seconds          of one processor core, of the method itself with its components
-    MB               by which it raises the most memory the process ever held
-    trustworthiness  scikit-learn's, of 10 neighbours, on 2,000 images: 1 when no stranger is near on the map
-    same diagnosis   share of the images whose nearest image of another lesion on the map has their diagnosis; the mean
-                     over diagnoses; and the share of validation images alone, which the model was not trained on
+    MB               how much it raises the peak memory of the process
+    trustworthiness  scikit-learn's, of 10 neighbours, on 2,000 images: 1 when no stranger is near
+                     on the map
+    same diagnosis   share of the images whose nearest image of another lesion on the map has their
+                     diagnosis; the mean over diagnoses; and the share of validation images alone,
+                     which the model was not trained on
 
-`components` is no map: the nearest in 50 dimensions, which a map can hardly better. `placed` is openTSNE fitted on half
-of the images with the other half placed among them, and its figures are those of that half. The last line tells how
-long 500,000 images would take: those that are fitted, as measured, and the others at the measured rate of placing.
+`components` is no map: the nearest in 50 dimensions, which a map can hardly improve. `placed` is
+openTSNE fitted on half of the images, with the other half placed among them; its figures are those
+of that half. The last line extrapolates to 500,000 images: those that are fitted, as measured, and
+the others at the measured rate of placing.
 """
 
 import argparse
@@ -26,6 +31,7 @@ import sys
 import time
 import warnings
 from collections.abc import Callable
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -43,7 +49,7 @@ from cadlib.evaluation import embedding_map
 LARGE = 500_000
 JUDGED = 2_000
 NEAREST = 80
-"""Neighbours looked at for one of another lesion: the largest lesion group has fewer images."""
+"""Neighbours searched for another lesion: the largest lesion group has fewer images."""
 Floats = NDArray[np.float32]
 
 
@@ -53,7 +59,10 @@ def components(features: Floats, n: int = 50) -> Floats:
 
 
 def placed(features: Floats) -> Floats:
-    """Return a map of which the first half, by the lot of `projection.tsne`, is fitted and the other placed."""
+    """Return a map whose first half, in the random order of its seed, is fitted.
+
+    The other half is placed.
+    """
     embedding_map.FITTED_AT_MOST = len(features) // 2  # type: ignore[misc]
     return embedding_map.tsne(features, 0)
 
@@ -89,87 +98,166 @@ METHODS: dict[str, Callable[[Floats], Floats]] = {
 EXTRA = {"UMAP": "umap", "PaCMAP": "pacmap"}
 
 
-def features_of(model_name: str, data: Path, file: Path) -> None:
-    """Write what a model sees of the images of its split, with what is known of them, into a file."""
-    from cadlib.data.dataset import open_dataset  # noqa: PLC0415 - what measures a method does without
+def write_features(model_name: str, data: Path, file: Path) -> None:
+    """Write the features of the images of a model's split into a file, with their labels."""
+    # Imported late: a process that measures a method does not need them.
+    from cadlib.data.dataset import open_dataset  # noqa: PLC0415
     from cadlib.evaluation.features import split_features  # noqa: PLC0415
     from cadlib.model.model import Model  # noqa: PLC0415
     from cadlib.model.record import find_model  # noqa: PLC0415
 
     dataset = open_dataset(data, verify=False)
-    seen = split_features(Model.load(model_name), find_model(model_name), dataset, lambda *_: None)
-    known = {
-        name: seen.table[name].to_numpy().astype(str)
-        for name in ("diagnosis", "lesion_group", "split")
-    }
-    np.savez(file, features=seen.features, **known)
+    model = Model.load(model_name)
+    split = split_features(model, find_model(model_name), dataset, lambda *_: None)
+    columns = {}
+    for name in ("diagnosis", "lesion_group", "split"):
+        columns[name] = split.table[name].to_numpy().astype(str)
+    np.savez(file, features=split.features, **columns)
 
 
 def agreement(places: Floats, diagnosis: NDArray[Any], lesion: NDArray[Any]) -> NDArray[np.bool_]:
-    """Say of each image whether the nearest of another lesion has its diagnosis."""
+    """Return of each image whether the nearest of another lesion has its diagnosis."""
     count = min(NEAREST, len(places))
-    near = NearestNeighbors(n_neighbors=count).fit(places).kneighbors(places, return_distance=False)
-    first = (lesion[near] != lesion[:, None]).argmax(axis=1)
-    return diagnosis[near[np.arange(len(places)), first]] == diagnosis
+    search = NearestNeighbors(n_neighbors=count).fit(places)
+    near = search.kneighbors(places, return_distance=False)
+    is_other = lesion[near] != lesion[:, None]
+    first = is_other.argmax(axis=1)
+    nearest = near[np.arange(len(places)), first]
+    return diagnosis[nearest] == diagnosis
+
+
+@dataclass(frozen=True, eq=False)
+class Sample:
+    """A sample of n images: (n, F) features, and (n,) diagnosis, lesion and split."""
+
+    features: Floats
+    diagnosis: NDArray[np.str_]
+    lesion: NDArray[np.str_]
+    split: NDArray[np.str_]
+
+    @classmethod
+    def read(cls, file: Path, n: int) -> "Sample":
+        """Draw n images of the file, in its order."""
+        with np.load(file) as stored:
+            order = np.random.default_rng(0).permutation(len(stored["features"]))
+            rows = np.sort(order[:n])
+            return cls(
+                stored["features"][rows],
+                stored["diagnosis"][rows],
+                stored["lesion_group"][rows],
+                stored["split"][rows],
+            )
 
 
 def measure(method: str, n: int, file: Path) -> dict[str, float]:
     """Draw n images by one method; return its figures."""
     warnings.simplefilter("ignore")
-    with np.load(file) as held:
-        rows = np.sort(np.random.default_rng(0).permutation(len(held["features"]))[:n])
-        features, *known = (
-            held[name][rows] for name in ("features", "diagnosis", "lesion_group", "split")
-        )
-    diagnosis, lesion, split = known
+    sample = Sample.read(file, n)
     if method in EXTRA:
         importlib.import_module(EXTRA[method])
-    METHODS[method](features[:200])  # imports, and what is compiled once
-    before, began = peak_mb(), time.process_time()
-    places = np.asarray(METHODS[method](features))
-    seconds, memory = time.process_time() - began, peak_mb() - before
-    same = agreement(places, diagnosis, lesion)
+    draw = METHODS[method]
+    # Imports and compilation happen in the first call, and are not measured.
+    draw(sample.features[:200])
+    before_mb = peak_mb()
+    began = time.process_time()
+    places = np.asarray(draw(sample.features))
+    seconds = time.process_time() - began
+    costs = {"seconds": round(seconds, 1), "mb": round(peak_mb() - before_mb)}
     judged = np.random.default_rng(0).permutation(n)
     if method == "placed":
-        judged = judged[n // 2 :]  # the lot of projection.tsne for seed 0
-    sample, same, diagnosis = judged[:JUDGED], same[judged], diagnosis[judged]
+        # The first half of this order was fitted: `embedding_map.tsne` draws it with seed 0.
+        judged = judged[n // 2 :]
+    return {**costs, **judge(sample, places, judged)}
+
+
+def judge(sample: Sample, places: Floats, judged: NDArray[np.int64]) -> dict[str, float]:
+    """Return how well similar images lie together on a map, for the rows `judged`."""
+    few = judged[:JUDGED]
+    trust = trustworthiness(sample.features[few], places[few], n_neighbors=10)
+    same = agreement(places, sample.diagnosis, sample.lesion)[judged]
+    diagnosis = sample.diagnosis[judged]
+    by_diagnosis = [same[diagnosis == code].mean() for code in np.unique(diagnosis)]
+    in_validation = sample.split[judged] == "validation"
     return {
-        "seconds": round(seconds, 1),
-        "mb": round(memory),
-        "trustworthiness": round(
-            float(trustworthiness(features[sample], places[sample], n_neighbors=10)), 3
-        ),
+        "trustworthiness": round(float(trust), 3),
         "same": round(float(same.mean()), 3),
-        "same_mean": round(
-            float(np.mean([same[diagnosis == one].mean() for one in np.unique(diagnosis)])), 3
-        ),
-        "same_validation": round(float(same[split[judged] == "validation"].mean()), 3),
+        "same_mean": round(float(np.mean(by_diagnosis)), 3),
+        "same_validation": round(float(same[in_validation].mean()), 3),
     }
 
 
 def peak_mb() -> float:
-    """Return the most memory this process ever held, in MB."""
+    """Return the peak memory of this process, in MB."""
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e3
 
 
 def seconds_to_place(n: int, file: Path) -> float:
-    """Return how long an image takes to be placed among others, on n images of which a third is fitted."""
+    """Return how long it takes to place an image among others, on n images.
+
+    A third of them is fitted.
+    """
     from openTSNE.tsne import TSNEEmbedding  # noqa: PLC0415 - as above
 
-    with np.load(file) as held:
-        features = held["features"][:n]
-    place, took = TSNEEmbedding.prepare_partial, []
+    with np.load(file) as stored:
+        features = stored["features"][:n]
+    place = TSNEEmbedding.prepare_partial
+    times_s = []
 
-    def timed(embedding: Any, images: Any) -> Any:
+    def place_timed(embedding: Any, images: Any) -> Any:
         began = time.process_time()
-        found = place(embedding, images)
-        took.append(time.process_time() - began)
-        return found
+        places = place(embedding, images)
+        times_s.append(time.process_time() - began)
+        return places
 
-    TSNEEmbedding.prepare_partial = timed
-    embedding_map.FITTED_AT_MOST = n // 3  # type: ignore[misc]
+    TSNEEmbedding.prepare_partial = place_timed
+    n_fitted = n // 3
+    embedding_map.FITTED_AT_MOST = n_fitted  # type: ignore[misc]
     embedding_map.tsne(features, 0)
-    return sum(took) / (len(features) - n // 3)
+    return sum(times_s) / (len(features) - n_fitted)
+
+
+def measure_apart(method: str, n: int, options: argparse.Namespace) -> dict[str, float]:
+    """Return the figures of a method, measured in a process of its own."""
+    line = [sys.executable, __file__, "--one", "--data", options.data]
+    line += ["--features", options.features, "--images", str(n), "--methods", method]
+    ended = subprocess.run(line, stdout=subprocess.PIPE, check=True)
+    figures: dict[str, float] = json.loads(ended.stdout.splitlines()[-1])
+    return figures
+
+
+def figures_text(figures: dict[str, float]) -> str:
+    """Return the figures of a method as cells of the table."""
+    costs = f"{figures['seconds']:>8.1f}{figures['mb']:>7.0f}"
+    same = f"{figures['same']:>16.3f}{figures['same_mean']:>7.3f}"
+    return f"{costs}{figures['trustworthiness']:>17.3f}{same}{figures['same_validation']:>12.3f}"
+
+
+def print_large(fit_s: float, options: argparse.Namespace) -> None:
+    """Print how long a large data set would take, with `fit_s` for each fitted image."""
+    limit = embedding_map.FITTED_AT_MOST
+    place_s = seconds_to_place(max(options.images), options.features)
+    others_s = place_s * (LARGE - limit)
+    print(
+        f"{LARGE:,} images, extrapolated: {fit_s * limit:.0f} s to fit {limit:,} and "
+        f"{others_s:.0f} s to place the others, {1000 * place_s:.2f} ms each"
+    )
+
+
+def print_methods(options: argparse.Namespace) -> float:
+    """Print the figures of each method; return the seconds that openTSNE took for an image."""
+    titles = f"{'images':>7}  {'method':<11}{'seconds':>8}{'MB':>7}{'trustworthiness':>17}"
+    print(f"{titles}{'same diagnosis':>16}{'mean':>7}{'validation':>12}")
+    fit_s = 0.0
+    for n in options.images:
+        for method in options.methods:
+            if method in EXTRA and importlib.util.find_spec(EXTRA[method]) is None:
+                print(f"{n:>7,}  {method:<11} not installed, left out")
+                continue
+            figures = measure_apart(method, n, options)
+            if method == "openTSNE":
+                fit_s = figures["seconds"] / n
+            print(f"{n:>7,}  {method:<11}{figures_text(figures)}", flush=True)
+    return fit_s
 
 
 def main() -> None:
@@ -181,57 +269,21 @@ def main() -> None:
         "--features",
         type=Path,
         default=Path("features.npz"),
-        help="keeps what the model sees (.npz)",
+        help="file that keeps the features (.npz)",
     )
     parser.add_argument("--images", type=int, nargs="+", default=[5_000, 24_141])
     parser.add_argument("--methods", nargs="+", choices=METHODS, default=list(METHODS))
     parser.add_argument("--one", action="store_true", help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.one:
-        print(json.dumps(measure(options.methods[0], options.images[0], options.features)))
+        figures = measure(options.methods[0], options.images[0], options.features)
+        print(json.dumps(figures))
         return
     if not options.features.exists():
-        features_of(options.model, options.data, options.features)
-    print(
-        f"{'images':>7}  {'method':<11}{'seconds':>8}{'MB':>7}{'trustworthiness':>17}{'same diagnosis':>16}",
-        end="",
-    )
-    print(f"{'mean':>7}{'validation':>12}")
-    fitted = 0.0
-    for n in options.images:
-        for method in options.methods:
-            if method in EXTRA and importlib.util.find_spec(EXTRA[method]) is None:
-                print(f"{n:>7,}  {method:<11} not installed, left out")
-                continue
-            line = [
-                sys.executable,
-                __file__,
-                "--one",
-                "--data",
-                options.data,
-                "--features",
-                options.features,
-            ]
-            line += ["--images", str(n), "--methods", method]
-            found = json.loads(
-                subprocess.run(line, stdout=subprocess.PIPE, check=True).stdout.splitlines()[-1]
-            )
-            fitted = found["seconds"] / n if method == "openTSNE" else fitted
-            print(
-                f"{n:>7,}  {method:<11}{found['seconds']:>8.1f}{found['mb']:>7.0f}{found['trustworthiness']:>17.3f}"
-                f"{found['same']:>16.3f}{found['same_mean']:>7.3f}{found['same_validation']:>12.3f}",
-                flush=True,
-            )
-    if fitted:
-        limit, rate = (
-            embedding_map.FITTED_AT_MOST,
-            seconds_to_place(max(options.images), options.features),
-        )
-        others = rate * (LARGE - limit)
-        print(
-            f"{LARGE:,} images, extrapolated: {fitted * limit:.0f} s to fit {limit:,} and {others:.0f} s to place the "
-            f"others, {1000 * rate:.2f} ms each"
-        )
+        write_features(options.model, options.data, options.features)
+    fit_s = print_methods(options)
+    if fit_s:
+        print_large(fit_s, options)
 
 
 if __name__ == "__main__":

@@ -1,28 +1,34 @@
-"""How well wrong labels are found: some are planted in real data, and each way to rank is asked to find them.
+"""Measures how well wrong labels are found: some are planted in real data, and then searched.
 
-    python benchmarks/suspects.py --data DIR [--model NAME] [--draws 10] [--share 0.03] [--part validation] …
+    python benchmarks/suspects.py --data DIR [--model NAME] [--draws 10] [--share 0.03]
+        [--part validation] …
 
-`--data` is a folder of ISIC 2019 layout. In each part of the model's own split a share of the labels is flipped, drawn
-anew `--draws` times: to any other diagnosis (random), or to the one that the model most often confuses it with
-(confused), which is harder. Validation and test labels are held against the model's calibrated probabilities, training
-labels against `cadlib.label_review.doubtful_labels.without_own_lesion`, fitted on the planted labels. Prints
-Markdown tables: of the
-images ranked highest, as many as were planted, the share that was (precision), the average precision and the AUROC of
-the planted against all others; then what each of cleanlab's filters calls an error, with the share planted of it and
-the share of the planted that it holds. Real errors of the data set count as false alarms, so precision is at least
-what is printed. The peer is the plain probability of the given label, which is cleanlab's self_confidence.
+`--data` is a folder of ISIC 2019 layout. In each part of the model's own split a share of the
+labels is changed, drawn `--draws` times: to any other diagnosis (random), or to the one that the
+model most often confuses it with (confused), which is harder. Validation and test labels are
+compared with the model's calibrated probabilities, training labels with
+`cadlib.label_review.doubtful_labels.without_own_lesion`, fitted on the planted labels.
 
-Training labels are planted after the network has learnt the right ones. Real errors it has learnt by heart, so the
-figures of the training part are more than can be expected there. How much more, `--by-heart` shows, of some training
-images: a network of one hidden layer is trained on the planted labels until it gives nearly all of them, and its hidden
-layer stands for the features. The last table tells how often the model, and what labels are held against, give the
-label that stands in the data set.
+It prints Markdown tables. For the images ranked highest, as many as were planted, they have the
+share that was planted (precision), the average precision, and the AUROC of the planted labels
+against all others. Then they have the labels that each of cleanlab's filters calls errors, with the
+share of them that was planted and the share of the planted that it finds. Real errors of the data
+set count as false alarms, so the true precision is at least the printed one. The peer is the plain
+probability of the label, which is cleanlab's self_confidence.
+
+Training labels are planted after the network was trained with the right ones. Real errors it has
+learnt by heart, so the figures of the training part are higher than can be expected there.
+`--by-heart` measures the difference on some training images: a network of one hidden layer is
+trained on the planted labels until it predicts nearly all of them, and its hidden layer replaces
+the features. The last table has the shares of labels of the data set that the model predicts, and
+the probabilities that labels are compared with.
 """
 
 import argparse
 import sys
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parent.parent))
@@ -61,84 +67,97 @@ FILTERS = (
 )
 PARTS = ("train", "validation")
 KINDS = ("random", "confused")
-LEARNT, HIDDEN, EPOCHS = 4000, 256, 150
-"""Of the network that learns labels by heart: on how many images, in how many units of its hidden layer, how long."""
+LEARNT = 4000
+"""Images of the network that learns labels by heart."""
+HIDDEN = 256
+"""Units of its hidden layer."""
+EPOCHS = 150
 Floats = NDArray[np.float64]
 Labels = NDArray[np.int64]
 
 
+@dataclass(frozen=True, eq=False)
+class Planted:
+    """Labels with planted errors, (N,), and which of them are planted."""
+
+    labels: Labels
+    wrong: NDArray[np.bool_]
+
+
 def confused_with(labels: Labels, probabilities: Floats) -> Labels:
-    """Return, for each of the eight diagnoses, the wrong one that the model most often gives it, (8,)."""
+    """Return, for each diagnosis, the wrong one that the model most often predicts for it, (8,)."""
     counts = np.zeros((len(CODES), len(CODES)))
     np.add.at(counts, (labels, probabilities.argmax(axis=1)), 1)
     np.fill_diagonal(counts, -1)
     return counts.argmax(axis=1)
 
 
-def planted(
-    labels: Labels, kind: str, confused: Labels, share: float, seed: int
-) -> tuple[Labels, NDArray[np.bool_]]:
-    """Return labels of which a share is flipped, and which are."""
+def plant(labels: Labels, kind: str, confused: Labels, share: float, seed: int) -> Planted:
+    """Change a share of the labels."""
     rng = np.random.default_rng(seed)
+    n_wrong = round(share * len(labels))
     wrong = np.zeros(len(labels), bool)
-    wrong[rng.choice(len(labels), round(share * len(labels)), replace=False)] = True
-    other = (
-        confused[labels]
-        if kind == "confused"
-        else (labels + rng.integers(1, len(CODES), len(labels))) % len(CODES)
-    )
-    return np.where(wrong, other, labels), wrong
+    wrong[rng.choice(len(labels), n_wrong, replace=False)] = True
+    if kind == "confused":
+        other = confused[labels]
+    else:
+        shift = rng.integers(1, len(CODES), len(labels))
+        other = (labels + shift) % len(CODES)
+    return Planted(np.where(wrong, other, labels), wrong)
 
 
-def figures(scores: Floats, wrong: NDArray[np.bool_]) -> tuple[float, float, float]:
+def ranking_figures(scores: Floats, wrong: NDArray[np.bool_]) -> tuple[float, float, float]:
     """Return precision at the number planted, average precision and AUROC."""
-    first = np.argsort(-scores, kind="stable")[: wrong.sum()]
-    return wrong[first].mean(), average_precision_score(wrong, scores), roc_auc_score(wrong, scores)
+    order = np.argsort(-scores, kind="stable")
+    first = order[: wrong.sum()]
+    precision = wrong[first].mean()
+    return precision, average_precision_score(wrong, scores), roc_auc_score(wrong, scores)
 
 
-def answers(model: Model, seen: SplitFeatures, part: str, labels: Labels) -> Floats:
-    """Return the probabilities that the product holds these labels of a part against."""
+def probabilities_for(model: Model, split: SplitFeatures, part: str, labels: Labels) -> Floats:
+    """Return the probabilities that the product compares these labels of a part with."""
     if part == "train":
-        return without_own_lesion(seen.features, labels, seen.table["lesion_group"].to_numpy())
-    return model.calibrated(seen.logits, short_sides(seen.table))
+        lesions = split.table["lesion_group"].to_numpy()
+        return without_own_lesion(split.features, labels, lesions)
+    return model.calibrated(split.logits, short_sides(split.table))
 
 
-def by_heart(
+def learn_by_heart(
     features: NDArray[np.float32], labels: Labels
 ) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
-    """Return (N, HIDDEN) features of a network that has learnt these labels, and which of them it gives, (N,)."""
+    """Train a network until it predicts nearly all labels.
+
+    Return its features, (N, HIDDEN), and which labels it predicts, (N,).
+    """
     network = MLPClassifier(
         (HIDDEN,), alpha=0, max_iter=EPOCHS, tol=0, n_iter_no_change=EPOCHS, random_state=0
     )
     scaled = StandardScaler().fit_transform(features)
     with warnings.catch_warnings(action="ignore", category=ConvergenceWarning):
         network.fit(scaled, labels)
-    hidden = np.maximum(scaled @ network.coefs_[0] + network.intercepts_[0], 0)
+    activations = scaled @ network.coefs_[0] + network.intercepts_[0]
+    hidden = np.maximum(activations, 0)
     return hidden.astype(np.float32), network.predict(scaled) == labels
 
 
 def print_by_heart(train: SplitFeatures, confused: Labels, share: float) -> None:
     """Plant errors before a network learns them, and print how they are found in its features."""
-    some = np.random.default_rng(0).choice(
-        len(train.labels), min(LEARNT, len(train.labels)), replace=False
-    )
-    features, lesions = train.features[some], train.table["lesion_group"].to_numpy()[some]
-    head(
-        f"train, {len(some):,} images",
-        "planted labels learnt",
-        "precision",
-        "average precision",
-        "AUROC",
-    )
+    n_images = min(LEARNT, len(train.labels))
+    rows = np.random.default_rng(0).choice(len(train.labels), n_images, replace=False)
+    features = train.features[rows]
+    lesions = train.table["lesion_group"].to_numpy()[rows]
+    titles = ("planted labels learnt", "precision", "average precision", "AUROC")
+    head(f"train, {n_images:,} images", *titles)
     for kind in KINDS:
-        labels, wrong = planted(train.labels[some], kind, confused, share, 0)
-        hidden, given = by_heart(features, labels)
-        for name, seen, learnt in (
-            ("not learnt", features, 0.0),
-            ("learnt by heart", hidden, given[wrong].mean()),
-        ):
-            found = figures(doubt(labels, without_own_lesion(seen, labels, lesions)).scores, wrong)
-            row(f"{kind}, {name}", f"{learnt:.3f}", *(f"{value:.3f}" for value in found))
+        planted = plant(train.labels[rows], kind, confused, share, 0)
+        hidden, predicted = learn_by_heart(features, planted.labels)
+        learnt = predicted[planted.wrong].mean()
+        forms = (("not learnt", features, 0.0), ("learnt by heart", hidden, learnt))
+        for name, form, learnt_share in forms:
+            probabilities = without_own_lesion(form, planted.labels, lesions)
+            scores = doubt(planted.labels, probabilities).scores
+            figures = ranking_figures(scores, planted.wrong)
+            row(f"{kind}, {name}", f"{learnt_share:.3f}", *(f"{value:.3f}" for value in figures))
 
 
 def row(*cells: object) -> None:
@@ -155,43 +174,80 @@ def head(*cells: str) -> None:
 
 def cells(values: list[tuple[float, ...]]) -> Iterator[str]:
     """Return the mean and the standard deviation over the draws of each figure."""
-    for mean, deviation in zip(np.mean(values, axis=0), np.std(values, axis=0), strict=True):
+    means = np.mean(values, axis=0)
+    deviations = np.std(values, axis=0)
+    for mean, deviation in zip(means, deviations, strict=True):
         yield f"{mean:.3f} ± {deviation:.3f}"
 
 
+@dataclass(frozen=True, eq=False)
+class Trial:
+    """A draw of planted errors, and the probabilities that its labels are compared with."""
+
+    planted: Planted
+    probabilities: Floats
+
+
 def compare(
-    model: Model, seen: SplitFeatures, part: str, confused: Labels, options: argparse.Namespace
+    model: Model, split: SplitFeatures, part: str, confused: Labels, options: argparse.Namespace
 ) -> None:
     """Plant errors in a part, and print how each way finds them."""
-    draws = range(options.draws)
     for kind in KINDS:
-        drawn = [planted(seen.labels, kind, confused, options.share, seed) for seed in draws]
-        said = [answers(model, seen, part, labels) for labels, _ in drawn]
-        trials = [
-            (labels, wrong, probabilities)
-            for (labels, wrong), probabilities in zip(drawn, said, strict=True)
-        ]
-        name = f"{part}, {kind}: {trials[0][1].sum():,} planted in {len(seen.labels):,}"
-        head(name, "precision", "average precision", "AUROC")
-        for m, a in WAYS:
-            found = [
-                figures(1 - get_label_quality_scores(y, p, method=m, adjust_pred_probs=a), w)
-                for y, w, p in trials
-            ]
-            row(f"{m}{', adjusted' if a else ''}", *cells(found))
-        head(
-            f"{part}, {kind}: filter",
-            "called errors",
-            "share of them planted",
-            "share of the planted",
-        )
-        for one in FILTERS:
-            called = [find_label_issues(y, p, filter_by=one, n_jobs=1) for y, _, p in trials]
-            shares = [
-                (c.mean(), w[c].mean(), c[w].mean())
-                for c, (_, w, _) in zip(called, trials, strict=True)
-            ]
-            row(one, *cells(shares))
+        trials = []
+        for seed in range(options.draws):
+            planted = plant(split.labels, kind, confused, options.share, seed)
+            probabilities = probabilities_for(model, split, part, planted.labels)
+            trials.append(Trial(planted, probabilities))
+        print_rankings(part, kind, trials)
+        print_filters(part, kind, trials)
+
+
+def print_rankings(part: str, kind: str, trials: list[Trial]) -> None:
+    """Print how high each way ranks the planted errors."""
+    wrong = trials[0].planted.wrong
+    name = f"{part}, {kind}: {wrong.sum():,} planted in {len(wrong):,}"
+    head(name, "precision", "average precision", "AUROC")
+    for method, adjusted in WAYS:
+        figures = []
+        for trial in trials:
+            quality = get_label_quality_scores(
+                trial.planted.labels,
+                trial.probabilities,
+                method=method,
+                adjust_pred_probs=adjusted,
+            )
+            figures.append(ranking_figures(1 - quality, trial.planted.wrong))
+        title = f"{method}, adjusted" if adjusted else method
+        row(title, *cells(figures))
+
+
+def print_filters(part: str, kind: str, trials: list[Trial]) -> None:
+    """Print what each of cleanlab's filters calls an error."""
+    titles = ("called errors", "share of them planted", "share of the planted")
+    head(f"{part}, {kind}: filter", *titles)
+    for name in FILTERS:
+        shares = []
+        for trial in trials:
+            wrong = trial.planted.wrong
+            called = find_label_issues(
+                trial.planted.labels, trial.probabilities, filter_by=name, n_jobs=1
+            )
+            shares.append((called.mean(), wrong[called].mean(), called[wrong].mean()))
+        row(name, *cells(shares))
+
+
+def print_as_they_are(model: Model, split: SplitFeatures, parts: Sequence[str]) -> None:
+    """Print the shares of the real labels that are predicted, and how many are called errors."""
+    titles = ("n", "predicted by the model", "predicted by the classifier", "called errors")
+    head("labels as they are", *titles)
+    for part in parts:
+        images = split.of(part)
+        probabilities = probabilities_for(model, images, part, images.labels)
+        by_model = (images.logits.argmax(axis=1) == images.labels).mean()
+        by_classifier = (probabilities.argmax(axis=1) == images.labels).mean()
+        n_doubted = doubt(images.labels, probabilities).doubted.sum()
+        shares = (f"{by_model:.3f}", f"{by_classifier:.3f}")
+        row(part, f"{len(probabilities):,}", *shares, f"{n_doubted:,}")
 
 
 def main() -> None:
@@ -221,34 +277,21 @@ def main() -> None:
         help="train a network on planted labels too: some minutes",
     )
     options = parser.parse_args()
-    model, folder = Model.load(options.model), find_model(options.model)
+    model = Model.load(options.model)
+    dataset = open_dataset(options.data, verify=False)
     with ProgressBars() as progress:
-        split = split_features(model, folder, open_dataset(options.data, verify=False), progress)
+        split = split_features(model, find_model(options.model), dataset, progress)
     validation = split.of("validation")
-    confused = confused_with(
-        validation.labels, answers(model, validation, "validation", validation.labels)
-    )
-    print(
-        "confused:",
-        ", ".join(f"{code} → {CODES[other]}" for code, other in zip(CODES, confused, strict=True)),
-    )
-    for part in options.part or PARTS:
+    probabilities = probabilities_for(model, validation, "validation", validation.labels)
+    confused = confused_with(validation.labels, probabilities)
+    pairs = [f"{code} → {CODES[other]}" for code, other in zip(CODES, confused, strict=True)]
+    print("confused:", ", ".join(pairs))
+    parts = options.part or PARTS
+    for part in parts:
         compare(model, split.of(part), part, confused, options)
     if options.by_heart:
         print_by_heart(split.of("train"), confused, options.share)
-    head(
-        "labels as they are", "n", "the model gives it", "the classifier gives it", "called errors"
-    )
-    for part in options.part or PARTS:
-        seen = split.of(part)
-        said = answers(model, seen, part, seen.labels)
-        shares = [(p.argmax(axis=1) == seen.labels).mean() for p in (seen.logits, said)]
-        row(
-            part,
-            f"{len(said):,}",
-            *(f"{s:.3f}" for s in shares),
-            f"{doubt(seen.labels, said).doubted.sum():,}",
-        )
+    print_as_they_are(model, split, parts)
 
 
 if __name__ == "__main__":

@@ -1,15 +1,18 @@
-"""Images a second while training: our loop against a plain PyTorch loop, on the same network and files in the same run.
+"""Compares the speed of training with that of a plain PyTorch loop, in images a second.
 
     python benchmarks/training.py [--images N] [--rounds N]
 
-Ours is `cadlib.training.loop.train` as it stands, with the settings of TrainConfig: pixels decoded once and
-read from the
-cache, channels last; checkpoint and validation included. The plain loop decodes and resizes each file with Pillow in
-every epoch, in a DataLoader of as many workers, float32, contiguous; augmentation, optimizer, batch size and side are
-the same. Each is timed over its second epoch, in a process of its own, in turns; the best of the rounds counts. The
-source files are lesions drawn at 600 × 450 and 1024 × 1024 px and, where CADLIB_DATA names a folder with isic2019/,
-images of it. Prints a table and, as its last line, one JSON object of ratios: ours over plain, and the same with the
-cost of hashing and caching spread over the default number of epochs (all_in).
+Both train the same network on the same files in the same run. Ours is `cadlib.training.loop.train`
+with the settings of TrainConfig: pixels decoded once and read from the cache, channels last;
+checkpoint and validation are included. The plain loop decodes and resizes each file with Pillow in
+every epoch, in a DataLoader with as many workers, in float32, contiguous. Augmentation, optimizer,
+batch size and side are the same.
+
+Each is timed over its second epoch, in a process of its own, in turns; the best of the rounds
+counts. The source files are lesions drawn at 600 × 450 and 1024 × 1024 px and, where CADLIB_DATA
+names a folder with isic2019/, images of it. It prints a table and, as its last line, one JSON
+object of ratios: ours over plain, and the same with the cost of hashing and caching spread over the
+default number of epochs (all_in).
 """
 
 import argparse
@@ -46,35 +49,37 @@ from cadlib.training.setup import input_spec
 DEFAULTS = TrainConfig()
 CONFIG = replace(DEFAULTS, epochs=2, first_px=DEFAULTS.last_px, validation=0.06, test=0.0)
 DRAWN_A_CLASS = 16
-TRUTH, INPUT = "ISIC_2019_Training_GroundTruth.csv", "ISIC_2019_Training_Input"
+TRUTH = "ISIC_2019_Training_GroundTruth.csv"
+INPUT = "ISIC_2019_Training_Input"
 
 
 class Files(Dataset[tuple[Tensor, Tensor]]):
-    """What a plain loop reads: each file decoded, cropped to its centred square, resized, varied, normalised."""
+    """The files as a plain loop reads them.
+
+    Each is decoded, cropped to its centred square, resized, augmented and normalised.
+    """
 
     def __init__(self, folder: Path) -> None:
         table = open_dataset(folder, verify=False).table
-        self._paths, self._labels = (
-            table["path"].tolist(),
-            table["diagnosis"].map(CODES.index).tolist(),
-        )
+        self._paths = table["path"].tolist()
+        self._labels = table["diagnosis"].map(CODES.index).tolist()
         self._spec = input_spec(build(CONFIG.backbone, CONFIG.input_px), CONFIG.input_px)
 
     def __len__(self) -> int:
         return len(self._paths)
 
     def __getitem__(self, row: int) -> tuple[Tensor, Tensor]:
-        picture, spec = Image.open(self._paths[row]).convert("RGB"), self._spec
-        square = picture.crop(spec.crop_box(*picture.size)).resize(
-            (spec.size_px, spec.size_px), Image.Resampling.BICUBIC
-        )
-        image = torch.from_numpy(np.array(square)).permute(2, 0, 1)
-        image = (
-            augment(image, CONFIG.last_px, int(torch.randint(2**62, ())), CONFIG.least_crop).float()
-            / 255
-        )
-        mean, std = torch.tensor(spec.mean).view(3, 1, 1), torch.tensor(spec.std).view(3, 1, 1)
-        return ((image - mean) / std).contiguous(), torch.tensor(self._labels[row])
+        spec = self._spec
+        image = Image.open(self._paths[row]).convert("RGB")
+        square = image.crop(spec.crop_box(*image.size))
+        small = square.resize((spec.size_px, spec.size_px), Image.Resampling.BICUBIC)
+        pixels = torch.from_numpy(np.array(small)).permute(2, 0, 1)
+        seed = int(torch.randint(2**62, ()))
+        varied = augment(pixels, CONFIG.last_px, seed, CONFIG.least_crop)
+        mean = torch.tensor(spec.mean).view(3, 1, 1)
+        std = torch.tensor(spec.std).view(3, 1, 1)
+        normalised = (varied.float() / 255 - mean) / std
+        return normalised.contiguous(), torch.tensor(self._labels[row])
 
 
 def plain(folder: Path) -> float:
@@ -96,7 +101,8 @@ def plain(folder: Path) -> float:
     load_pretrained(network, CONFIG.backbone, CONFIG.input_px)
     network.train()
     groups = param_groups_layer_decay(network, CONFIG.weight_decay, layer_decay=CONFIG.layer_decay)
-    optimizer, loss_of = torch.optim.AdamW(groups, lr=CONFIG.learning_rate), nn.CrossEntropyLoss()
+    optimizer = torch.optim.AdamW(groups, lr=CONFIG.learning_rate)
+    loss_of = nn.CrossEntropyLoss()
     for _ in range(CONFIG.epochs):
         began = time.perf_counter()
         for images, labels in loader:
@@ -104,7 +110,9 @@ def plain(folder: Path) -> float:
             optimizer.zero_grad()
             loss.backward()
             optimizer.step()
-    return len(loader) * CONFIG.batch_size / (time.perf_counter() - began)
+        # Only the second epoch counts: the first one starts the workers.
+        seconds = time.perf_counter() - began
+    return len(loader) * CONFIG.batch_size / seconds
 
 
 def ours(folder: Path) -> float:
@@ -113,79 +121,110 @@ def ours(folder: Path) -> float:
         trained = train(folder, Path(run_dir), CONFIG)
         lines = (Path(run_dir) / HISTORY_FILE).read_text().splitlines()
     assert trained is not None
-    first, second = (json.loads(line)["seconds"] for line in lines)
-    return trained.data.epoch_images // CONFIG.batch_size * CONFIG.batch_size / (second - first)
+    first_s, second_s = (json.loads(line)["seconds"] for line in lines)
+    n_batches = trained.data.epoch_images // CONFIG.batch_size
+    return n_batches * CONFIG.batch_size / (second_s - first_s)
 
 
 def prepare(folder: Path) -> float:
-    """Hash and cache every image, which ours does once before the first epoch; return images a second."""
+    """Hash and cache every image, as ours does once before the first epoch.
+
+    Return images a second.
+    """
     table = open_dataset(folder, verify=False).table
     began = time.perf_counter()
     splits.perceptual_hashes(table)
-    cached_pixels(table, input_spec(build(CONFIG.backbone, CONFIG.input_px), CONFIG.input_px))
-    return len(table) / (time.perf_counter() - began)
+    network = build(CONFIG.backbone, CONFIG.input_px)
+    cached_pixels(table, input_spec(network, CONFIG.input_px))
+    seconds = time.perf_counter() - began
+    return len(table) / seconds
 
 
 LOOPS = {"plain": plain, "ours": ours, "prepare": prepare}
 
 
-def drawn(folder: Path, images: int, size: tuple[int, int]) -> Path:
+def draw_dataset(folder: Path, images: int, size: tuple[int, int]) -> Path:
     """Write lesions of a size as JPEG files in ISIC's layout, each drawing several times."""
     (folder / INPUT).mkdir(parents=True)
     copies = max(images // (DRAWN_A_CLASS * len(CODES)), 1)
-    rows, number = [f"image,{','.join(CODES)}"], 0
+    rows = [f"image,{','.join(CODES)}"]
     for code in CODES:
+        cells = ",".join("1.0" if code == other else "0.0" for other in CODES)
         for seed in range(DRAWN_A_CLASS):
-            side = max(size)
-            top = (side - size[1]) // 2
-            picture = Image.fromarray(render_lesion(code, seed, side)).crop(
-                (0, top, side, top + size[1])
-            )
+            image = draw_image(code, seed, size)
             for _ in range(copies):
-                picture.save(folder / INPUT / f"ISIC_{number:07}.jpg", quality=90)
-                rows.append(
-                    f"ISIC_{number:07},{','.join('1.0' if code == c else '0.0' for c in CODES)}"
-                )
-                number += 1
+                name = f"ISIC_{len(rows) - 1:07}"
+                image.save(folder / INPUT / f"{name}.jpg", quality=90)
+                rows.append(f"{name},{cells}")
     (folder / TRUTH).write_text("\n".join(rows) + "\n")
     return folder
 
 
-def sampled(folder: Path, source: Path, images: int) -> Path:
-    """Link images of a data set, as many a class as there are and drawn by chance, into a folder of ISIC's layout."""
+def draw_image(code: str, seed: int, size: tuple[int, int]) -> Image.Image:
+    """Draw a lesion in a square, and cut it to the height."""
+    _, height_px = size
+    side = max(size)
+    top = (side - height_px) // 2
+    drawn = Image.fromarray(render_lesion(code, seed, side))
+    return drawn.crop((0, top, side, top + height_px))
+
+
+def sample_dataset(folder: Path, source: Path, images: int) -> Path:
+    """Link random images of a data set, as many of each class, into a folder of ISIC's layout."""
     (folder / INPUT).mkdir(parents=True)
-    shuffled = open_dataset(source, verify=False).table.sample(frac=1, random_state=0)
-    for path in shuffled.groupby("diagnosis").head(images // len(CODES))["path"]:
+    table = open_dataset(source, verify=False).table
+    shuffled = table.sample(frac=1, random_state=0)
+    sample = shuffled.groupby("diagnosis").head(images // len(CODES))
+    for path in sample["path"]:
         (folder / INPUT / Path(path).name).symlink_to(path)
     (folder / TRUTH).symlink_to(source.resolve() / TRUTH)
     return folder
 
 
-def timed(loop: str, folder: Path) -> float:
+def measure_loop(loop: str, folder: Path) -> float:
     """Run a loop in a process of its own; return its images a second."""
-    command = [sys.executable, __file__, "--loop", loop, "--folder", str(folder)]
+    line = [sys.executable, __file__, "--loop", loop, "--folder", str(folder)]
     environment = {**os.environ, "CADLIB_CACHE": str(folder / "cache")}
-    done = subprocess.run(command, env=environment, stdout=subprocess.PIPE, text=True, check=True)
-    return float(done.stdout.splitlines()[-1])
+    ended = subprocess.run(line, env=environment, stdout=subprocess.PIPE, text=True, check=True)
+    last_line = ended.stdout.splitlines()[-1]
+    return float(last_line)
 
 
 def compare(name: str, folder: Path, rounds: int) -> dict[str, float]:
     """Print the rows of one source and return its ratios."""
-    speed = {"prepare": timed("prepare", folder), "plain": 0.0, "ours": 0.0}
+    prepared = measure_loop("prepare", folder)
+    speed = {"plain": 0.0, "ours": 0.0}
     for _ in range(rounds):
         for loop in ("plain", "ours"):
-            speed[loop] = max(speed[loop], timed(loop, folder))
-    spread = 1 / (1 / speed["ours"] + 1 / (speed["prepare"] * DEFAULTS.epochs))
-    print(f"{name}\n  plain loop                                {speed['plain']:7.1f} images/s")
-    print(f"  ours                                      {speed['ours']:7.1f} images/s")
+            speed[loop] = max(speed[loop], measure_loop(loop, folder))
+    plain_speed = speed["plain"]
+    our_speed = speed["ours"]
+    # Seconds an image add up, not images a second.
+    spread = 1 / (1 / our_speed + 1 / (prepared * DEFAULTS.epochs))
+    print(name)
+    print(f"  plain loop                                {plain_speed:7.1f} images/s")
+    print(f"  ours                                      {our_speed:7.1f} images/s")
     print(f"  ours, hashing and caching over {DEFAULTS.epochs:2} epochs  {spread:7.1f} images/s")
-    print(
-        f"  hashing and caching, once                 {speed['prepare']:7.1f} images/s", flush=True
-    )
+    print(f"  hashing and caching, once                 {prepared:7.1f} images/s", flush=True)
     return {
-        "ours_over_plain": round(speed["ours"] / speed["plain"], 2),
-        "all_in": round(spread / speed["plain"], 2),
+        "ours_over_plain": round(our_speed / plain_speed, 2),
+        "all_in": round(spread / plain_speed, 2),
     }
+
+
+def compare_all(place: Path, images: int, rounds: int) -> dict[str, dict[str, float]]:
+    """Compare the loops on drawn images of two sizes, and on real ones where there are any."""
+    ratios = {}
+    for size in ((600, 450), (1024, 1024)):
+        name = f"{size[0]}x{size[1]}"
+        folder = draw_dataset(place / name, images, size)
+        ratios[name] = compare(f"drawn, {name} px", folder, rounds)
+    data = os.environ.get("CADLIB_DATA", "")
+    real = Path(data, "isic2019")
+    if data and real.is_dir():
+        folder = sample_dataset(place / "real", real, images)
+        ratios["isic2019"] = compare(f"{images} images of {real}", folder, rounds)
+    return ratios
 
 
 def main() -> None:
@@ -199,25 +238,12 @@ def main() -> None:
     if options.loop:
         print(LOOPS[options.loop](options.folder))
         return
-    print(
-        f"{CONFIG.backbone}, batches of {CONFIG.batch_size} at {CONFIG.last_px} px, cache at {CONFIG.input_px} px, "
-        f"ours {CONFIG.precision}, {CONFIG.workers} workers, {torch.get_num_threads()} threads"
-    )
-    ratios = {}
+    batches = f"batches of {CONFIG.batch_size} at {CONFIG.last_px} px"
+    threads = f"{CONFIG.workers} workers, {torch.get_num_threads()} threads"
+    cache = f"cache at {CONFIG.input_px} px"
+    print(f"{CONFIG.backbone}, {batches}, {cache}, ours {CONFIG.precision}, {threads}")
     with TemporaryDirectory() as temporary:
-        for size in ((600, 450), (1024, 1024)):
-            name = f"{size[0]}x{size[1]}"
-            ratios[name] = compare(
-                f"drawn, {name} px",
-                drawn(Path(temporary, name), options.images, size),
-                options.rounds,
-            )
-        real = Path(os.environ.get("CADLIB_DATA", ""), "isic2019")
-        if os.environ.get("CADLIB_DATA") and real.is_dir():
-            folder = sampled(Path(temporary, "real"), real, options.images)
-            ratios["isic2019"] = compare(
-                f"{options.images} images of {real}", folder, options.rounds
-            )
+        ratios = compare_all(Path(temporary), options.images, options.rounds)
     print(json.dumps(ratios))
 
 
