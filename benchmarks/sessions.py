@@ -28,7 +28,7 @@ sys.path.insert(0, str(Path(__file__).parent.parent))
 
 from websockets.sync.client import ClientConnection, connect
 
-from tests.reader import Reader
+from tests.streamlit_tab import Reader
 
 ROOT = Path(__file__).parent.parent
 FILES_A_READER = 3

@@ -19,9 +19,14 @@ from cadlib.model.metadata import MetadataEvidence, MetadataTrial
 from cadlib.model.metadata.trial import FIGURES, Difference
 from cadlib.model.record import SPLIT_FILE, find_model
 from cadlib.taxonomy import CODES
-from tests.altering import change_record
+from tests.model_folders import change_record
 
-SLOWEST_FILES = ("test_training.py", "test_pages.py", "test_main.py", "test_performance_page.py")
+SLOWEST_FILES = (
+    "test_training.py",
+    "test_pages.py",
+    "test_commands.py",
+    "test_performance_page.py",
+)
 
 
 def pytest_collection_modifyitems(items):

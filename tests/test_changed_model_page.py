@@ -17,8 +17,8 @@ from cadlib.model.record import (
     find_model,
     read_record,
 )
-from tests.altering import change_record, edit_record
-from tests.reading import words
+from tests.model_folders import change_record, edit_record
+from tests.page_content import words
 
 ROOT = Path(__file__).parents[1]
 

@@ -15,7 +15,7 @@ from cadlib.cli.command_line import parse
 from cadlib.cli.train import Train
 from cadlib.images.synthetic import demo_lesions
 from cadlib.training.config import ACROSS_RECIPE, TrainConfig
-from tests.test_main import dicom_lesion
+from tests.test_commands import dicom_lesion
 
 ROOT = Path(__file__).parents[1]
 LINES = []

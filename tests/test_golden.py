@@ -20,7 +20,7 @@ from cadlib.model.golden import (
 from cadlib.model.model import Model
 from cadlib.model.record import GOLDEN_FILE, find_model, read_record
 from cadlib.taxonomy import CODES
-from tests.altering import change_file
+from tests.model_folders import change_file
 
 
 @pytest.fixture

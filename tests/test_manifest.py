@@ -29,7 +29,7 @@ from cadlib.model.record import (
     write_folder,
 )
 from cadlib.model.verification import verify
-from tests.altering import change_record, edit_record
+from tests.model_folders import change_record, edit_record
 
 LISTED = sorted(manifest.FILES)
 

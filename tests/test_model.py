@@ -17,7 +17,7 @@ from cadlib.model.model import Model, Prediction
 from cadlib.model.record import METRICS_FILE, ONNX_FILE, WEIGHTS_FILE, find_model, read_json
 from cadlib.network.backbones import network_of
 from cadlib.taxonomy import CODES
-from tests.altering import change_record, edit_record, reseal
+from tests.model_folders import change_record, edit_record, reseal
 
 
 def prediction_of(shares):

@@ -21,7 +21,7 @@ from cadlib.model.neighbours.index import SAME_BITS, Neighbours, compact
 from cadlib.model.record import NEIGHBOURS_FILE, read_record
 from cadlib.taxonomy import CODES
 from cadlib.training.similar_case_index import build, measure
-from tests.altering import change_record
+from tests.model_folders import change_record
 
 N = 400
 DIFFER = "Most differ from the model's top diagnosis, Melanoma."

@@ -16,8 +16,8 @@ from cadlib.training import packing
 from cadlib.training.config import TrainConfig
 from cadlib.training.loop import train
 from cadlib.training.packing import check_name, pack
-from tests.altering import change_record
 from tests.conftest import draw_few
+from tests.model_folders import change_record
 
 pytestmark = pytest.mark.usefixtures("few_draws")
 

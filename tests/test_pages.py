@@ -48,8 +48,8 @@ from cadlib.saliency.trust import Trust
 from cadlib.server import session_memory
 from cadlib.taxonomy import CODES, diagnosis
 from cadlib.ui import session
-from tests.altering import change_file, change_record
-from tests.reading import mounted, tiles, words
+from tests.model_folders import change_file, change_record
+from tests.page_content import mounted, tiles, words
 
 ROOT = Path(__file__).parents[1]
 PAGES = ("diagnose", "saliency", "dataset", "performance", "training")
@@ -1061,7 +1061,11 @@ def test_performance_shows_the_test_split_first_and_validation_on_request(app, t
     path = tiny_models / "tiny" / record.METRICS_FILE
     before = path.read_text(encoding="utf-8")
     validation = json.loads(before)
-    test = {**validation, "data": {"name": "drawn", "split": "test", "images": 150}, "balanced_accuracy": 0.77}
+    test = {
+        **validation,
+        "data": {"name": "drawn", "split": "test", "images": 150},
+        "balanced_accuracy": 0.77,
+    }
     try:
         change_file(path.parent, path.name, json.dumps({**test, "validation": validation}))
         page = opened(app, "performance")

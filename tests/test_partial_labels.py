@@ -39,7 +39,7 @@ from cadlib.metrics.tables import metrics_table
 from cadlib.model.metrics_file import metrics_json
 from cadlib.model.record import ConformalSets
 from cadlib.taxonomy import CLASSES, CODES, MALIGNANT
-from tests.partial import leaning, partly
+from tests.partial_labels import leaning, partly
 from tests.test_dataset import write_image
 from tests.test_evaluation import table_of
 

@@ -12,9 +12,9 @@ from cadlib.metrics.image_counts import NO_DIAGNOSIS_NOTE
 from cadlib.model import record
 from cadlib.taxonomy import CODES
 from cadlib.ui.gallery import tiles_of
-from tests import partial
-from tests.altering import change_record
-from tests.reading import mounted, tiles, words
+from tests import partial_labels
+from tests.model_folders import change_record
+from tests.page_content import mounted, tiles, words
 from tests.test_pages import app, count, opened, tiny_models  # noqa: F401 - fixtures
 from tests.test_performance_page import shown, waited
 
@@ -25,7 +25,7 @@ UNDEFINED = re.compile(r"\b(nan|NaN)\b|<NA>")
 
 def relabelled(data_at_hand, monkeypatch, change):
     """Return the data set at hand, read with other labels from now on."""
-    partial.change_labels(monkeypatch, change)
+    partial_labels.change_labels(monkeypatch, change)
     return open_dataset(Path(data_at_hand.table["path"].iloc[0]).parents[1], verify=False)
 
 
@@ -42,7 +42,7 @@ def metric(page, label):
 
 @pytest.mark.timeout(300)
 def test_the_performance_page_measures_malignancy_without_a_diagnosis(data_at_hand, monkeypatch):
-    data = relabelled(data_at_hand, monkeypatch, partial.only_groups)
+    data = relabelled(data_at_hand, monkeypatch, partial_labels.only_groups)
     page = waited(shown(data))
     assert not page.exception
     assert no_nan(page)
@@ -72,7 +72,7 @@ def test_the_performance_page_measures_malignancy_without_a_diagnosis(data_at_ha
 def test_the_performance_page_takes_each_figure_from_the_images_that_have_its_label(
     data_at_hand, monkeypatch
 ):
-    data = relabelled(data_at_hand, monkeypatch, partial.every_other_group)
+    data = relabelled(data_at_hand, monkeypatch, partial_labels.every_other_group)
     page = waited(shown(data))
     assert not page.exception
     assert no_nan(page)
@@ -89,7 +89,7 @@ def test_the_performance_page_takes_each_figure_from_the_images_that_have_its_la
 
 @pytest.mark.timeout(300)
 def test_the_performance_page_on_benign_images_has_a_specificity(data_at_hand, monkeypatch):
-    data = relabelled(data_at_hand, monkeypatch, partial.only_benign)
+    data = relabelled(data_at_hand, monkeypatch, partial_labels.only_benign)
     page = waited(shown(data))
     assert not page.exception
     assert no_nan(page)
@@ -103,7 +103,7 @@ def test_the_performance_page_on_benign_images_has_a_specificity(data_at_hand, m
 
 @pytest.mark.timeout(300)
 def test_the_performance_page_without_a_label_says_so(data_at_hand, monkeypatch):
-    data = relabelled(data_at_hand, monkeypatch, partial.no_labels)
+    data = relabelled(data_at_hand, monkeypatch, partial_labels.no_labels)
     page = waited(shown(data))
     assert not page.exception
     assert "none of its 96 images has one" in words(page).replace("\\", "")
@@ -118,7 +118,7 @@ def test_two_models_are_compared_on_images_without_a_diagnosis(data_at_hand, tmp
         tmp_path / "models" / "twin", {"name": "twin", "bias": [4.0, *[0.0] * (len(CODES) - 1)]}
     )
     monkeypatch.setenv("CADLIB_MODELS", str(tmp_path / "models"))
-    page = waited(shown(relabelled(data_at_hand, monkeypatch, partial.only_groups)))
+    page = waited(shown(relabelled(data_at_hand, monkeypatch, partial_labels.only_groups)))
     page.selectbox(key="other-model").set_value("twin").run()
     page = waited(page, "twin")
     assert not page.exception
@@ -149,7 +149,7 @@ def browser(app, data_at_hand, monkeypatch):  # noqa: F811 - the fixture
 
 
 def test_images_are_found_by_malignant_or_benign(browser):
-    page = browser(partial.only_groups)
+    page = browser(partial_labels.only_groups)
     assert "facet-diagnosis" not in [pills.key for pills in page.pills]
     assert page.pills(key="facet-malignancy").label == "Malignant or benign"
     assert (
@@ -175,7 +175,7 @@ def test_images_with_a_diagnosis_have_the_facet_too(browser):
 
 
 def test_an_image_without_a_diagnosis_opens_large_with_its_group(browser):
-    page = browser(partial.only_groups)
+    page = browser(partial_labels.only_groups)
     first = tiles(page)[0]
     page.session_state["sample-gallery"] = first["image"]
     page.run()
@@ -188,14 +188,14 @@ def test_an_image_without_a_diagnosis_opens_large_with_its_group(browser):
     ("change", "alt"),
     [
         (
-            partial.only_groups,
+            partial_labels.only_groups,
             "Images by diagnosis, 96 in all: .*malignant, no diagnosis 48, benign, no diagnosis 48",
         ),
         (
-            partial.every_other_group,
+            partial_labels.every_other_group,
             "Images by diagnosis, 96 in all: Melanoma 6, .*benign, no diagnosis 24",
         ),
-        (partial.only_benign, "Images by diagnosis, 48 in all: .*benign, no diagnosis 48"),
+        (partial_labels.only_benign, "Images by diagnosis, 48 in all: .*benign, no diagnosis 48"),
     ],
 )
 def test_the_counts_show_labels_without_a_diagnosis(browser, change, alt):
@@ -206,7 +206,7 @@ def test_the_counts_show_labels_without_a_diagnosis(browser, change, alt):
 
 
 def test_without_labels_the_counts_say_so(browser):
-    page = browser(partial.no_labels)
+    page = browser(partial_labels.no_labels)
     assert {tile["label"] for tile in tiles(page)} == {"no label"}
     page.segmented_control(key="view").set_value("Class counts").run()
     assert not page.exception

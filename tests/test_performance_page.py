@@ -15,8 +15,8 @@ from cadlib.evaluation.cached import evaluation_folder
 from cadlib.evaluation.image_selection import Part
 from cadlib.model import record
 from cadlib.taxonomy import CODES
-from tests.altering import change_record
-from tests.reading import mounted, tiles, words
+from tests.model_folders import change_record
+from tests.page_content import mounted, tiles, words
 
 pytestmark = pytest.mark.usefixtures("few_draws")
 

@@ -19,7 +19,7 @@ from cadlib.model.record import (
     models_dir,
     read_record,
 )
-from tests.altering import change_record, edit_record
+from tests.model_folders import change_record, edit_record
 
 
 @pytest.fixture

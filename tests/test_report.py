@@ -21,8 +21,8 @@ from cadlib.model.split import part_in_training
 from cadlib.report import Subject, charts, render
 from cadlib.report.sections import MOST_ERRORS, sections
 from cadlib.taxonomy import CODES, DIAGNOSES, diagnosis
-from tests.altering import change_record
 from tests.conftest import draw_few
+from tests.model_folders import change_record
 
 pytestmark = pytest.mark.usefixtures("few_draws")
 

@@ -188,7 +188,7 @@ def test_no_address_is_looked_up(monkeypatch):
 @pytest.fixture(scope="module")
 def left(tmp_path_factory) -> dict:
     """Return what the app holds after images were read, removed, and their tab closed."""
-    command = [sys.executable, "-m", "tests.closing"]
+    command = [sys.executable, "-m", "tests.closed_tab"]
     # Without a data set: the pictures of similar cases are its own, and stay until the session ends.
     env = {name: value for name, value in os.environ.items() if name != "CADLIB_DATA"}
     done = subprocess.run(

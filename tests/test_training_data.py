@@ -21,7 +21,7 @@ from cadlib.training.data import (
     SplitRequest,
     read_training_data,
 )
-from tests.partial import change_labels
+from tests.partial_labels import change_labels
 
 SPEC = InputSpec(32, "bicubic", (0.5, 0.5, 0.5), (0.5, 0.5, 0.5))
 

@@ -14,7 +14,7 @@ from cadlib.report.charts import TRAINING_CHARTS
 from cadlib.training import monitor
 from cadlib.training.monitor import CURVES_FOLDER
 from cadlib.training.run import Curves
-from tests.reading import words
+from tests.page_content import words
 
 ROOT = Path(__file__).parents[1]
 

@@ -14,7 +14,8 @@ from cadlib.training.monitor import Curve, RunReading
 RUN_COLOURS: Final = ("#8F6BD1", "#A67C00")
 """Violet and ochre.
 
-They are no colours of a diagnosis group, and distinct for the colour-blind (tests/test_colours.py).
+They are no colours of a diagnosis group. tests/test_colour_blindness.py checks that they are
+distinct for the colour-blind.
 """
 _SIGNS: Final = (("solid", "circle"), ("dash", "diamond"))
 

@@ -12,7 +12,7 @@ from cadlib.__main__ import main
 from cadlib.cli.command_line import parse
 from cadlib.cli.usage import UsageError
 from cadlib.model.record import METRICS_FILE, read_json, read_record
-from tests.altering import change_file, change_record
+from tests.model_folders import change_file, change_record
 
 ROOT = Path(__file__).parents[1]
 SOURCES = sorted(

@@ -14,7 +14,7 @@ from cadlib.label_review.doubtful_labels import doubt
 from cadlib.label_review.search import find_suspects
 from cadlib.metrics.partial_labels import label_words, labels_contradict
 from cadlib.model.model import Model
-from tests import partial
+from tests import partial_labels
 
 
 @pytest.fixture(autouse=True)
@@ -50,7 +50,7 @@ def test_labels_contradict_that_cannot_both_be_true(labels, contradict):
 @pytest.fixture
 def copied(drawn_dataset):
     """Return the drawn lesions without a diagnosis, of which a malignant one is also there as a benign one."""
-    table = partial.only_groups(drawn_dataset.table)
+    table = partial_labels.only_groups(drawn_dataset.table)
     malignant, benign = (table.index[table["malignant"] == group][0] for group in (True, False))
     shutil.copy(table["path"][malignant], table["path"][benign])
     return replace(drawn_dataset, table=table), set(table["image"][[malignant, benign]])
@@ -85,7 +85,7 @@ def test_a_wrong_group_is_doubted():
 
 
 def test_a_group_that_was_judged_wrong_leaves_the_clean_images(drawn_dataset):
-    table = partial.only_groups(drawn_dataset.table)
+    table = partial_labels.only_groups(drawn_dataset.table)
     image = table["image"][0]
     verdicts = {
         Finding("doubted labels", image, diagnosis=label_words(table)[0]): said_now(
@@ -96,7 +96,7 @@ def test_a_group_that_was_judged_wrong_leaves_the_clean_images(drawn_dataset):
 
 
 def test_lists_are_made_anew_where_a_group_changes(drawn_dataset):
-    table = partial.only_groups(drawn_dataset.table)
+    table = partial_labels.only_groups(drawn_dataset.table)
     other = table.assign(malignant=~table["malignant"])
     places = {
         kept_at(replace(drawn_dataset, table=one), "model")
@@ -106,7 +106,7 @@ def test_lists_are_made_anew_where_a_group_changes(drawn_dataset):
 
 
 def test_an_unreadable_file_has_its_group(drawn_dataset, drawn_model_folder):
-    dataset = replace(drawn_dataset, table=partial.only_groups(drawn_dataset.table))
+    dataset = replace(drawn_dataset, table=partial_labels.only_groups(drawn_dataset.table))
     Path(dataset.table["path"][0]).write_bytes(b"")
     found = find_suspects(Model.load(drawn_model_folder), drawn_model_folder, dataset, silent)
     assert found.of("unreadable files")["diagnosis"].tolist() == ["malignant"]

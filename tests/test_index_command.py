@@ -17,7 +17,7 @@ from cadlib.model.record import (
     read_json,
     read_record,
 )
-from tests.altering import change_file, change_record
+from tests.model_folders import change_file, change_record
 
 WRITTEN = (CARD_FILE, GOLDEN_FILE, MANIFEST_FILE, METRICS_FILE, NEIGHBOURS_FILE, RECORD_FILE)
 

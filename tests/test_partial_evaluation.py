@@ -33,9 +33,9 @@ from cadlib.model.record import CARD_FILE, METRICS_FILE, read_json, read_record
 from cadlib.model.split import part_in_training
 from cadlib.report import Subject, render
 from cadlib.taxonomy import CODES, MALIGNANT
-from tests import partial
-from tests.altering import change_record
+from tests import partial_labels
 from tests.conftest import draw_few
+from tests.model_folders import change_record
 from tests.test_report import Reader
 
 pytestmark = pytest.mark.usefixtures("few_draws")
@@ -64,7 +64,7 @@ def guessed(change) -> Evaluated:
 
 
 def test_errors_without_a_diagnosis_have_a_kind_of_their_own():
-    found = guessed(partial.only_groups)
+    found = guessed(partial_labels.only_groups)
     wrong = found.errors(0.4)
     assert found.costs == (MISSED_WITHOUT_DIAGNOSIS, "needless referral")
     truth = found.labels.malignant
@@ -76,7 +76,7 @@ def test_errors_without_a_diagnosis_have_a_kind_of_their_own():
 
 
 def test_errors_of_mixed_labels_keep_the_known_melanomas_first():
-    found = guessed(partial.every_other_group)
+    found = guessed(partial_labels.every_other_group)
     wrong = found.errors(0.4)
     assert found.costs == (COSTS[0], MISSED_WITHOUT_DIAGNOSIS, *COSTS[1:])
     assert wrong["cost"].notna().all()
@@ -118,7 +118,7 @@ def subject_of(drawn_model, drawn_images, tmp_path_factory):
 
 
 def test_a_report_without_a_diagnosis_has_the_figures_of_malignancy(subject_of):
-    read = Reader(render(subject_of(partial.only_groups), "a test"))
+    read = Reader(render(subject_of(partial_labels.only_groups), "a test"))
     assert no_nan(read)
     assert read.text.count(NO_DIAGNOSIS_NOTE) == len(NOT_DEFINED_SECTIONS)
     assert re.search(r"32 labelled images of \d+ lesions, 0 of them with a diagnosis", read.text)
@@ -138,7 +138,7 @@ def test_a_report_without_a_diagnosis_has_the_figures_of_malignancy(subject_of):
 
 
 def test_a_report_on_mixed_labels_states_n_of_both_kinds(subject_of):
-    read = Reader(render(subject_of(partial.every_other_group), "a test"))
+    read = Reader(render(subject_of(partial_labels.every_other_group), "a test"))
     assert no_nan(read)
     assert NO_DIAGNOSIS_NOTE not in read.text
     assert re.search(r"32 labelled images of \d+ lesions, 16 of them with a diagnosis", read.text)
@@ -150,7 +150,7 @@ def test_a_report_on_mixed_labels_states_n_of_both_kinds(subject_of):
 
 
 def test_a_report_on_benign_images_says_what_is_not_defined(subject_of):
-    read = Reader(render(subject_of(partial.only_benign), "a test"))
+    read = Reader(render(subject_of(partial_labels.only_benign), "a test"))
     assert no_nan(read)
     assert "All 16 images are benign, none is malignant." in read.text
     assert read.row("AUC, malignant or benign", 2)[0] == "not defined"
@@ -164,9 +164,9 @@ def test_a_report_on_benign_images_says_what_is_not_defined(subject_of):
 @pytest.mark.parametrize(
     ("change", "n"),
     [
-        (partial.only_groups, "32"),
-        (partial.every_other_group, "32 (16 with a diagnosis)"),
-        (partial.only_benign, "16"),
+        (partial_labels.only_groups, "32"),
+        (partial_labels.every_other_group, "32 (16 with a diagnosis)"),
+        (partial_labels.only_benign, "16"),
     ],
 )
 def test_each_subgroup_states_how_many_images_are_behind_its_figures(subject_of, change, n):
@@ -184,7 +184,7 @@ def test_thresholds_of_malignancy_need_no_diagnosis(model, drawn_dataset, drawn_
             replace(drawn_dataset, table=change(drawn_dataset.table)),
             ignore,
         )
-        for change in (lambda table: table, partial.only_groups)
+        for change in (lambda table: table, partial_labels.only_groups)
     )
     assert trade_offs(binary.figures) == trade_offs(whole.figures)
     assert decision(binary.figures, binary, 0.1).model == pytest.approx(
@@ -205,7 +205,7 @@ def test_thresholds_of_malignancy_need_no_diagnosis(model, drawn_dataset, drawn_
 def test_two_models_are_compared_on_images_that_are_only_malignant_or_benign(
     model, drawn_dataset, drawn_model_folder
 ):
-    dataset = replace(drawn_dataset, table=partial.only_groups(drawn_dataset.table))
+    dataset = replace(drawn_dataset, table=partial_labels.only_groups(drawn_dataset.table))
     found = evaluated(drawn_model_folder, read_record(drawn_model_folder), dataset, ignore)
     other = replace(found, probabilities=np.roll(found.probabilities, 1, axis=0))
     pair = Compared("one", "other", compared(found, other), "Some had.", flattered=False)
@@ -222,7 +222,7 @@ def test_two_models_are_compared_on_images_that_are_only_malignant_or_benign(
 
 
 def test_a_kept_evaluation_of_partial_labels_is_read_back(model, drawn_dataset, tmp_path):
-    dataset = replace(drawn_dataset, table=partial.every_other_group(drawn_dataset.table))
+    dataset = replace(drawn_dataset, table=partial_labels.every_other_group(drawn_dataset.table))
     make_evaluation(tmp_path / "kept", model, dataset, ignore)
     figures = read_json(tmp_path / "kept" / METRICS_FILE)
     assert (figures["n"], figures["n_malignant"], sum(figures["n_by_class"].values())) == (
@@ -244,7 +244,7 @@ def evaluation(tmp_path) -> int:
 def test_evaluate_measures_malignancy_on_images_without_a_diagnosis(
     drawn_dataset, tmp_path, monkeypatch, capsys
 ):
-    partial.change_labels(monkeypatch, partial.only_groups)
+    partial_labels.change_labels(monkeypatch, partial_labels.only_groups)
     assert evaluation(tmp_path) == 0
     figures = json.loads((tmp_path / "out" / METRICS_FILE).read_text(), parse_constant=pytest.fail)
     assert (figures["n"], figures["n_malignant"], figures["balanced_accuracy"]) == (32, 16, None)
@@ -258,7 +258,7 @@ def test_evaluate_measures_malignancy_on_images_without_a_diagnosis(
 
 
 def test_evaluate_on_benign_images_has_a_specificity(drawn_dataset, tmp_path, monkeypatch):
-    partial.change_labels(monkeypatch, partial.only_benign)
+    partial_labels.change_labels(monkeypatch, partial_labels.only_benign)
     assert evaluation(tmp_path) == 0
     figures = json.loads((tmp_path / "out" / METRICS_FILE).read_text())
     assert (figures["n"], figures["unlabelled"], figures["malignant_auc"]) == (16, 16, None)
@@ -270,7 +270,7 @@ def test_evaluate_on_benign_images_has_a_specificity(drawn_dataset, tmp_path, mo
 def test_without_a_label_a_command_ends_with_the_reason(
     command, drawn_dataset, tmp_path, monkeypatch, capsys
 ):
-    partial.change_labels(monkeypatch, partial.no_labels)
+    partial_labels.change_labels(monkeypatch, partial_labels.no_labels)
     output = tmp_path / "out"
     code = main(
         [
@@ -292,7 +292,7 @@ def test_without_a_label_a_command_ends_with_the_reason(
 def test_predictions_are_compared_with_labels_of_malignancy(
     tmp_path, monkeypatch, drawn_dataset, capsys
 ):
-    partial.change_labels(monkeypatch, partial.only_groups)
+    partial_labels.change_labels(monkeypatch, partial_labels.only_groups)
     assert evaluation(tmp_path) == 0
     predictions = tmp_path / "out" / PREDICTIONS_FILE
     truth = tmp_path / "truth.csv"
@@ -310,7 +310,7 @@ def test_predictions_are_compared_with_labels_of_malignancy(
 def test_figures_without_a_diagnosis_do_not_become_the_models_own(
     drawn_model_folder, drawn_dataset, tmp_path, monkeypatch, capsys
 ):
-    partial.change_labels(monkeypatch, partial.only_groups)
+    partial_labels.change_labels(monkeypatch, partial_labels.only_groups)
     change_record(
         drawn_model_folder, lambda raw: raw["training"]["images"].update(test=8), golden=False
     )

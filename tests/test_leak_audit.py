@@ -23,7 +23,7 @@ from cadlib.model.record import CARD_FILE, METRICS_FILE, SPLIT_FILE, read_json, 
 from cadlib.model.split import own_split
 from cadlib.report import audit_sheet
 from cadlib.report.audit_sheet import WARNING
-from tests.altering import change_file, change_record
+from tests.model_folders import change_file, change_record
 
 pytestmark = pytest.mark.usefixtures("few_draws")
 

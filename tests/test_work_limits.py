@@ -4,10 +4,8 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-import hostile
 import numpy as np
 import pytest
-from hostile import chunk, dicom, element, fragments, jpeg_with, native, riff_chunk, segment, tiff
 from PIL import Image
 
 from cadlib.errors import ImageRejected
@@ -15,6 +13,18 @@ from cadlib.images import read_image, read_size
 from cadlib.images.decoding import pool
 from cadlib.images.decoding.pool import DecoderPool, decoder_pool
 from cadlib.images.file_types import work_limits
+from tests import hostile_files
+from tests.hostile_files import (
+    chunk,
+    dicom,
+    element,
+    fragments,
+    jpeg_with,
+    native,
+    riff_chunk,
+    segment,
+    tiff,
+)
 
 MEBIBYTE = 2**20
 BOUND_S = 20
@@ -25,11 +35,14 @@ BOUND_BYTES = 700 * MEBIBYTE
 EXIF = segment(0xE1, b"Exif\0\0" + bytes(65_000))
 PHOTOSHOP = segment(0xED, b"Photoshop 3.0\0" + b"8BIM\0\1\0\0\0\0\0\0" * 5_000)
 COMMENT = segment(0xFE, b"")
-TEXT = b"key\0\0" + hostile.unfolding(MEBIBYTE - 100)
-TEXT_DAMAGED = b"key\0\0" + hostile.unfolding(MEBIBYTE - 100, damaged=True)
+TEXT = b"key\0\0" + hostile_files.unfolding(MEBIBYTE - 100)
+TEXT_DAMAGED = b"key\0\0" + hostile_files.unfolding(MEBIBYTE - 100, damaged=True)
 
 HOSTILE: dict[str, tuple[Callable[[], bytes], str]] = {
-    "JPEG of 3,000 empty scans": (lambda: hostile.jpeg_of_scans(3_000), "more than 100 scans"),
+    "JPEG of 3,000 empty scans": (
+        lambda: hostile_files.jpeg_of_scans(3_000),
+        "more than 100 scans",
+    ),
     "JPEG of 1,000 EXIF segments": (lambda: jpeg_with(*[EXIF] * 1_000), "EXIF segments"),
     "JPEG of 500 Photoshop segments": (lambda: jpeg_with(*[PHOTOSHOP] * 500), "Photoshop segments"),
     "JPEG of 100,000 comments": (
@@ -45,40 +58,40 @@ HOSTILE: dict[str, tuple[Callable[[], bytes], str]] = {
         "bytes between segments",
     ),
     "PNG of 2,000,000 empty pixel chunks": (
-        lambda: hostile.png_with(before=chunk(b"IDAT", b"") * 2_000_000),
+        lambda: hostile_files.png_with(before=chunk(b"IDAT", b"") * 2_000_000),
         "chunks of pixels",
     ),
     "PNG of 2,000,000 chunks before its pixels": (
-        lambda: hostile.png_with(before=chunk(b"teSt", b"") * 2_000_000),
+        lambda: hostile_files.png_with(before=chunk(b"teSt", b"") * 2_000_000),
         "10,000 chunks",
     ),
     "PNG of 2,000,000 chunks behind its pixels": (
-        lambda: hostile.png_with(after=chunk(b"teSt", b"") * 2_000_000),
+        lambda: hostile_files.png_with(after=chunk(b"teSt", b"") * 2_000_000),
         "10,000 chunks",
     ),
     "PNG of 1,000 unfolding texts": (
-        lambda: hostile.png_with(before=chunk(b"zTXt", TEXT) * 1_000),
+        lambda: hostile_files.png_with(before=chunk(b"zTXt", TEXT) * 1_000),
         "compressed texts",
     ),
     "PNG of 1,000 unfolding texts with false checksums": (
-        lambda: hostile.png_with(before=chunk(b"zTXt", TEXT_DAMAGED) * 1_000),
+        lambda: hostile_files.png_with(before=chunk(b"zTXt", TEXT_DAMAGED) * 1_000),
         "compressed texts",
     ),
     "PNG of a text that unfolds to 300 MB": (
-        lambda: hostile.png_with(
-            before=chunk(b"zTXt", b"key\0\0" + hostile.unfolding(300 * MEBIBYTE))
+        lambda: hostile_files.png_with(
+            before=chunk(b"zTXt", b"key\0\0" + hostile_files.unfolding(300 * MEBIBYTE))
         ),
         "more than 1 MB once it is unpacked",
     ),
     "PNG of an international text that unfolds to 300 MB": (
-        lambda: hostile.png_with(
-            before=chunk(b"iTXt", b"key\0\1\0\0\0" + hostile.unfolding(300 * MEBIBYTE))
+        lambda: hostile_files.png_with(
+            before=chunk(b"iTXt", b"key\0\1\0\0\0" + hostile_files.unfolding(300 * MEBIBYTE))
         ),
         "more than 1 MB once it is unpacked",
     ),
     "PNG of a profile that unfolds to 300 MB": (
-        lambda: hostile.png_with(
-            before=chunk(b"iCCP", b"icc\0\0" + hostile.unfolding(300 * MEBIBYTE))
+        lambda: hostile_files.png_with(
+            before=chunk(b"iCCP", b"icc\0\0" + hostile_files.unfolding(300 * MEBIBYTE))
         ),
         "more than 1 MB once it is unpacked",
     ),
@@ -101,47 +114,54 @@ HOSTILE: dict[str, tuple[Callable[[], bytes], str]] = {
         "values of tag 258",
     ),
     "BMP of 20,000,000 runs": (
-        lambda: hostile.bmp_of_runs(6_000, 6_000, b"\1\7" * 20_000_000),
+        lambda: hostile_files.bmp_of_runs(6_000, 6_000, b"\1\7" * 20_000_000),
         "run-length encoded",
     ),
     "BMP of 40 megapixels by empty lines": (
-        lambda: hostile.bmp_of_runs(6_000, 6_000, b"\0\0" * 6_000),
+        lambda: hostile_files.bmp_of_runs(6_000, 6_000, b"\0\0" * 6_000),
         "run-length encoded",
     ),
     "WebP of 3,000,000 chunks": (
-        lambda: hostile.webp_with(riff_chunk(b"JUNK", b"") * 3_000_000),
+        lambda: hostile_files.webp_with(riff_chunk(b"JUNK", b"") * 3_000_000),
         "chunks",
     ),
     "deflated DICOM with 600 MB behind its pixels": (
         lambda: dicom(
             native(19_200),
-            hostile.DEFLATED,
+            hostile_files.DEFLATED,
             after=element(0x7FE1, 0x10, b"OB", bytes(600 * MEBIBYTE)),
         ),
         "unpacks to more than",
     ),
     "deflated DICOM with 100 MB before its pixels": (
         lambda: dicom(
-            native(19_200), hostile.DEFLATED, before=element(9, 0x10, b"UN", bytes(100 * MEBIBYTE))
+            native(19_200),
+            hostile_files.DEFLATED,
+            before=element(9, 0x10, b"UN", bytes(100 * MEBIBYTE)),
         ),
         "unpacks to more than",
     ),
     "deflated DICOM with 100 MB of pixels": (
-        lambda: dicom(native(100 * MEBIBYTE), hostile.DEFLATED),
+        lambda: dicom(native(100 * MEBIBYTE), hostile_files.DEFLATED),
         "unpacks to more than",
     ),
     "deflated DICOM of 60,000 × 60,000 pixels": (
-        lambda: dicom(native(100 * MEBIBYTE), hostile.DEFLATED, width_px=60_000, height_px=60_000),
+        lambda: dicom(
+            native(100 * MEBIBYTE), hostile_files.DEFLATED, width_px=60_000, height_px=60_000
+        ),
         "unpacks to more than",
     ),
     "DICOM of 1,000,000 fragments": (
-        lambda: dicom(fragments(*[b""] * 1_000_000), hostile.JPEG),
+        lambda: dicom(fragments(*[b""] * 1_000_000), hostile_files.JPEG),
         "items or fragments",
     ),
     "DICOM with a table of 32,000,000 frames": (
         lambda: dicom(
-            fragments(hostile.encoded(hostile.picture(), "JPEG"), offsets=bytes(128 * MEBIBYTE)),
-            hostile.JPEG,
+            fragments(
+                hostile_files.encoded(hostile_files.picture(), "JPEG"),
+                offsets=bytes(128 * MEBIBYTE),
+            ),
+            hostile_files.JPEG,
         ),
         "table of frames",
     ),
@@ -150,30 +170,33 @@ HOSTILE: dict[str, tuple[Callable[[], bytes], str]] = {
         "elements in its header",
     ),
     "DICOM of 100,000 nested sequences": (
-        lambda: dicom(native(19_200), before=hostile.nested_sequences(100_000)),
+        lambda: dicom(native(19_200), before=hostile_files.nested_sequences(100_000)),
         "items or fragments",
     ),
     "DICOM of 9,000 nested sequences": (
-        lambda: dicom(native(19_200), before=hostile.nested_sequences(9_000)),
+        lambda: dicom(native(19_200), before=hostile_files.nested_sequences(9_000)),
         "damaged",
     ),
     "DICOM with a JPEG of 3,000 scans": (
         lambda: dicom(
-            fragments(hostile.jpeg_of_scans(3_000)), hostile.JPEG, width_px=4_000, height_px=4_000
+            fragments(hostile_files.jpeg_of_scans(3_000)),
+            hostile_files.JPEG,
+            width_px=4_000,
+            height_px=4_000,
         ),
         "more than 100 scans",
     ),
     "DICOM with a JPEG 2000 of 36,000,000 tiles": (
         lambda: dicom(
-            fragments(hostile.jpeg_2000(tile_px=1, width_px=6_000, height_px=6_000)),
-            hostile.JPEG_2000,
+            fragments(hostile_files.jpeg_2000(tile_px=1, width_px=6_000, height_px=6_000)),
+            hostile_files.JPEG_2000,
             width_px=6_000,
             height_px=6_000,
         ),
         "10,000 tiles",
     ),
     "DICOM with a JPEG 2000 of 65,535 layers": (
-        lambda: dicom(fragments(hostile.jpeg_2000(layers=65_535)), hostile.JPEG_2000),
+        lambda: dicom(fragments(hostile_files.jpeg_2000(layers=65_535)), hostile_files.JPEG_2000),
         "quality layers",
     ),
 }
@@ -228,7 +251,7 @@ def test_the_size_of_such_a_file_is_not_looked_for_either(kind: str, tmp_path: P
 def test_what_passes_the_limits_is_stopped_after_a_while(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(pool, "LIMIT_S", 0.05)
     noise = np.random.default_rng(0).integers(0, 256, (3_000, 3_000, 3), np.uint8)
-    data = hostile.encoded(Image.fromarray(noise), "PNG", compress_level=1)
+    data = hostile_files.encoded(Image.fromarray(noise), "PNG", compress_level=1)
     decoders = DecoderPool(10**8, size=1)
     try:
         with pytest.raises(ImageRejected, match=r"took longer than .* to decode and was stopped"):
@@ -241,7 +264,7 @@ def test_what_passes_the_limits_is_stopped_after_a_while(monkeypatch: pytest.Mon
 
 
 def test_reads_a_progressive_jpeg() -> None:
-    data = hostile.encoded(hostile.picture(), "JPEG", progressive=True)
+    data = hostile_files.encoded(hostile_files.picture(), "JPEG", progressive=True)
     assert data.count(b"\xff\xda") > 5
     assert read_image(data).file_px == (80, 80)
 
@@ -259,20 +282,20 @@ def test_reads_a_progressive_jpeg_with_a_video_behind_it() -> None:
     video = np.random.default_rng(0).integers(0, 256, 20 * MEBIBYTE, np.uint8).tobytes()
     assert video.count(b"\xff\xda") > work_limits.MAX_JPEG_SCANS
     assert read_image(
-        hostile.encoded(hostile.picture(), "JPEG", progressive=True) + video
+        hostile_files.encoded(hostile_files.picture(), "JPEG", progressive=True) + video
     ).file_px == (80, 80)
 
 
 def test_reads_a_png_in_small_chunks() -> None:
-    assert read_image(hostile.png_in_chunks(100)).file_px == (400, 400)
+    assert read_image(hostile_files.png_in_chunks(100)).file_px == (400, 400)
 
 
 def test_reads_a_png_with_texts() -> None:
     texts = (
         chunk(b"tEXt", b"key\0value") * 100
-        + chunk(b"zTXt", b"key\0\0" + hostile.unfolding(1_000)) * 50
+        + chunk(b"zTXt", b"key\0\0" + hostile_files.unfolding(1_000)) * 50
     )
-    assert read_image(hostile.png_with(before=texts)).file_px == (80, 80)
+    assert read_image(hostile_files.png_with(before=texts)).file_px == (80, 80)
 
 
 def test_reads_a_tiff_whose_only_directory_names_itself_as_the_next() -> None:
@@ -280,42 +303,52 @@ def test_reads_a_tiff_whose_only_directory_names_itself_as_the_next() -> None:
 
 
 def test_reads_a_tiff_in_strips_of_one_row() -> None:
-    data = hostile.encoded(hostile.picture(64, 5_000), "TIFF", compression="tiff_lzw", strip_size=1)
+    data = hostile_files.encoded(
+        hostile_files.picture(64, 5_000), "TIFF", compression="tiff_lzw", strip_size=1
+    )
     assert read_image(data).file_px == (64, 5_000)
 
 
 def test_says_how_many_pages_a_tiff_has() -> None:
-    pages = [hostile.picture()] * 100
+    pages = [hostile_files.picture()] * 100
     with pytest.raises(ImageRejected, match="contains 101 images"):
-        read_image(hostile.encoded(hostile.picture(), "TIFF", save_all=True, append_images=pages))
+        read_image(
+            hostile_files.encoded(
+                hostile_files.picture(), "TIFF", save_all=True, append_images=pages
+            )
+        )
 
 
 def test_reads_a_bmp_of_runs() -> None:
-    image = read_image(hostile.bmp_of_runs(100, 80, b"\x64\7\0\0" * 80))
+    image = read_image(hostile_files.bmp_of_runs(100, 80, b"\x64\7\0\0" * 80))
     assert image.file_px == (100, 80)
 
 
 def test_reads_a_webp_with_unknown_chunks() -> None:
-    assert read_image(hostile.webp_with(riff_chunk(b"JUNK", b"1") * 50)).file_px == (80, 80)
+    assert read_image(hostile_files.webp_with(riff_chunk(b"JUNK", b"1") * 50)).file_px == (80, 80)
 
 
 def test_reads_a_deflated_dicom_larger_than_the_share_of_its_header() -> None:
-    data = dicom(native(3_000 * 3_000 * 3), hostile.DEFLATED, width_px=3_000, height_px=3_000)
+    data = dicom(native(3_000 * 3_000 * 3), hostile_files.DEFLATED, width_px=3_000, height_px=3_000)
     assert read_image(data).file_px == (3_000, 3_000)
 
 
 def test_reads_runs_of_one_pixel_in_a_dicom() -> None:
     plane = b"\0\7" * (2_000 * 2_000)
-    frame = hostile.rle_frame(plane, plane, plane)
+    frame = hostile_files.rle_frame(plane, plane, plane)
     began = time.monotonic()
-    image = read_image(dicom(fragments(frame), hostile.RLE, width_px=2_000, height_px=2_000))
+    image = read_image(dicom(fragments(frame), hostile_files.RLE, width_px=2_000, height_px=2_000))
     assert time.monotonic() - began < BOUND_S
     assert image.pixels.min() == image.pixels.max() == 7
 
 
 def test_reads_a_tiled_jpeg_2000() -> None:
-    buffer = hostile.encoded(hostile.picture(640, 640), "JPEG2000", no_jp2=True, tile_size=(64, 64))
-    image = read_image(dicom(fragments(buffer), hostile.JPEG_2000, width_px=640, height_px=640))
+    buffer = hostile_files.encoded(
+        hostile_files.picture(640, 640), "JPEG2000", no_jp2=True, tile_size=(64, 64)
+    )
+    image = read_image(
+        dicom(fragments(buffer), hostile_files.JPEG_2000, width_px=640, height_px=640)
+    )
     assert image.file_px == (640, 640)
 
 

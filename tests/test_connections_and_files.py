@@ -18,7 +18,7 @@ from websockets.sync.client import connect
 from benchmarks.sessions import open_tab
 from cadlib import libraries
 from cadlib.images.synthetic import demo_lesions
-from tests.watching import ROOT, environment, python, run, watched, watching
+from tests.system_calls import ROOT, environment, python, run, watched, watching
 
 pytestmark = pytest.mark.timeout(300)
 TINY = (

@@ -5,10 +5,8 @@ import os
 import tracemalloc
 from pathlib import Path
 
-import hostile
 import numpy as np
 import pytest
-from hostile import large_profile, riff_chunk
 from PIL import Image
 
 from cadlib.images import read_image
@@ -20,19 +18,23 @@ from cadlib.images.colour.transforms import (
     kept_by_digest,
 )
 from cadlib.images.decoding.pool import decoder_pool
+from tests import hostile_files
+from tests.hostile_files import large_profile, riff_chunk
 
 
 def test_a_profile_that_is_absurdly_large_is_left_aside_with_a_note() -> None:
-    data = hostile.encoded(
-        hostile.picture(), "TIFF", icc_profile=large_profile(MAX_PROFILE_BYTES + 1)
+    data = hostile_files.encoded(
+        hostile_files.picture(), "TIFF", icc_profile=large_profile(MAX_PROFILE_BYTES + 1)
     )
     image = read_image(data)
     assert any("16 MB that are read, and was left aside" in note for note in image.notes)
-    assert np.array_equal(image.pixels, np.asarray(hostile.picture()))
+    assert np.array_equal(image.pixels, np.asarray(hostile_files.picture()))
 
 
 def test_a_large_profile_is_used() -> None:
-    data = hostile.encoded(hostile.picture(), "TIFF", icc_profile=large_profile(8 * 2**20))
+    data = hostile_files.encoded(
+        hostile_files.picture(), "TIFF", icc_profile=large_profile(8 * 2**20)
+    )
     assert read_image(data).notes == (
         "The colours were converted to sRGB by the colour profile of the file.",
     )
@@ -78,12 +80,12 @@ def test_the_profiles_themselves_are_not_kept() -> None:
 def test_many_large_profiles_leave_little_behind(given: str) -> None:
     """320 MB of profiles pass through this process and its decoders."""
     profile_bytes = 10 * 2**20
-    read_image(hostile.encoded(hostile.picture(), "PNG"))
+    read_image(hostile_files.encoded(hostile_files.picture(), "PNG"))
     before = resident_bytes()
     for number in range(32):
         icc = large_profile(profile_bytes, number)
         if given == "bytes":
-            read_image(hostile.webp_with(riff_chunk(b"ICCP", icc)))
+            read_image(hostile_files.webp_with(riff_chunk(b"ICCP", icc)))
         else:
             image = Image.new("RGB", (80, 80))
             image.info["icc_profile"] = icc

@@ -18,7 +18,7 @@ from cadlib.model.model import Model
 from cadlib.model.record import find_model, read_record
 from cadlib.saliency.heatmap import METHODS
 from cadlib.taxonomy import CODES
-from tests.altering import change_file, change_record
+from tests.model_folders import change_file, change_record
 
 pytestmark = pytest.mark.usefixtures("few_draws")
 

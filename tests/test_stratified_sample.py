@@ -9,7 +9,7 @@ from cadlib.data.dataset import Dataset, DatasetReport
 from cadlib.data.stratified_sample import stratified_sample
 from cadlib.errors import DatasetInvalid
 from cadlib.taxonomy import CODES
-from tests.partial import only_groups
+from tests.partial_labels import only_groups
 
 STRATUM = st.tuples(st.sampled_from(CODES), st.sampled_from(["HAM10000", "MSK", None]))
 

@@ -1,6 +1,6 @@
 """Opens the app in this process, gives it an image and closes the tab; prints what is left, as JSON.
 
-A process of its own, because Streamlit's runtime is one to a process. `python -m tests.closing`
+A process of its own, because Streamlit's runtime is one to a process. `python -m tests.closed_tab`
 """
 
 import asyncio
@@ -23,7 +23,7 @@ import app
 from cadlib.images.synthetic import render_lesion
 from cadlib.server import session_memory
 from cadlib.server.sessions import Forgetting, collect
-from tests.reader import Reader
+from tests.streamlit_tab import Reader
 
 ORIGIN = {"host": "localhost", "origin": "http://localhost"}
 
