@@ -324,7 +324,7 @@ def test_own_figures_alone_make_a_report_that_says_what_it_lacks(subject):
     assert read.row("Balanced accuracy")[0] == told(
         subject.own["balanced_accuracy"], subject.own["intervals"]["balanced_accuracy"]
     )
-    assert "do not tell which images these are" in read.text
+    assert "Image lists are not available for saved results." in read.text
     assert subject.record.training.split_sha256 in read.text
 
 
