@@ -128,7 +128,7 @@ def test_a_report_without_a_diagnosis_has_the_figures_of_malignancy(subject_of):
         cell[0] in "01" for cell in read.row("balanced", 5)
     )  # sensitivity, specificity, PPV and NPV
     for chart in (
-        "ROC",
+        "ROC curve",
         "Precision–recall curve",
         "Decision curve",
         "Reliability of the malignant probability",

@@ -433,7 +433,7 @@ def test_the_command_compares_two_models_on_the_same_images(
         str((right[0] & ~right[1]).sum()),
         str((right[1] & ~right[0]).sum()),
     ]
-    assert "twin: 16 of them are images it was trained on" in read.text
+    assert "twin: 16 of these images were used for training" in read.text
     assert "--against twin --output r.html" in read.text
     assert str(tmp_path) not in file.read_text(encoding="utf-8")
     assert main([*line, str(drawn_model_folder)]) == 2
