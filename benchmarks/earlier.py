@@ -33,6 +33,7 @@ from cadlib.data.pixel_cache import cached_pixels
 from cadlib.data.splits import read_split
 from cadlib.images.preprocess import InputSpec, to_array
 from cadlib.metrics.summary import summarise
+from cadlib.metrics.summary_schema import FullSummary
 from cadlib.model import calibration, weights
 from cadlib.network.backbones import build, load_arrays
 from cadlib.taxonomy import CODES
@@ -144,13 +145,13 @@ def print_figures(name: str, logits: NDArray, temperature: float | NDArray, imag
         print(f"{name}, {part}, n = {len(labels):,}: {figures}, nll {nll:.3f}", flush=True)
 
 
-def figures_text(summary: dict) -> str:
+def figures_text(summary: FullSummary) -> str:
     """Return three figures with their intervals."""
-    intervals = summary["intervals"]
+    intervals = summary.intervals
     figures = (
-        ("BA", summary["balanced_accuracy"], intervals["balanced_accuracy"]),
-        ("malignant AUC", summary["malignant_auc"], intervals["malignant_auc"]),
-        ("melanoma AUC", summary["auc"]["MEL"], intervals["auc"]["MEL"]),
+        ("BA", summary.balanced_accuracy, intervals.balanced_accuracy),
+        ("malignant AUC", summary.malignant_auc, intervals.malignant_auc),
+        ("melanoma AUC", summary.auc["MEL"], intervals.auc["MEL"]),
     )
     return ", ".join(f"{title} {value:.3f} {interval}" for title, value, interval in figures)
 

@@ -30,6 +30,7 @@ from typing import Any
 
 sys.path.insert(0, str(Path(__file__).parent.parent))
 
+import msgspec
 import numpy as np
 import torch
 from far_pictures import FarPicture, far_pictures
@@ -50,6 +51,7 @@ from cadlib.images import read_image
 from cadlib.images.corruptions import CORRUPTIONS, STRENGTHS
 from cadlib.images.preprocess import to_array, to_pixels
 from cadlib.metrics import tables
+from cadlib.metrics.conditions_schema import NoveltyProof
 from cadlib.model import metrics_file, weights
 from cadlib.model.model import Model
 from cadlib.model.novelty import Looks, appearance
@@ -574,7 +576,9 @@ def main() -> None:
         figures["near"] = measure_near(split, pixels, options.runs, options.near)
     if options.into_model:
         model_metrics = metrics_file.measured(folder, model.record)
-        metrics_file.write_into(folder, model.record, {**model_metrics, "novelty_proof": figures})
+        proof = msgspec.json.decode(json.dumps(figures), type=NoveltyProof)
+        model_metrics = msgspec.structs.replace(model_metrics, novelty_proof=proof)
+        metrics_file.write_into(folder, model.record, model_metrics)
     result = {
         "far": figures["far"]["proof"],
         "corners": figures["corners"],

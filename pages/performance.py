@@ -3,25 +3,24 @@
 Every value has its interval where one is defined.
 """
 
-from typing import Any
-
 import streamlit as st
 
 from cadlib import ui
 from cadlib.metrics.image_counts import NO_DIAGNOSIS_NOTE, Counts
+from cadlib.metrics.summary_schema import Summary
 from cadlib.report import charts
 from cadlib.taxonomy import MALIGNANT_NOTE
 from cadlib.ui.metrics_source import Shown
 
 
-def by_diagnosis(measured: dict[str, Any]) -> None:
+def by_diagnosis(metrics: Summary) -> None:
     """Draw sensitivity and specificity of each diagnosis."""
     st.subheader("By diagnosis", anchor=False)
-    images = Counts.of(measured)
+    images = Counts.of(metrics)
     if not images.diagnosed:
         st.caption(NO_DIAGNOSIS_NOTE)
         return
-    figure = charts.per_class_chart(measured)
+    figure = charts.per_class_chart(metrics)
     ui.chart(figure, key="per-class")
     st.caption(MALIGNANT_NOTE)
 
@@ -37,25 +36,25 @@ def results(shown: Shown, name: str) -> None:
         "Brackets: 95 % CI, resampled by lesion; not shown when there are too few lesions."
     )
     ui.report(shown)
-    ui.headline(shown.figures)
+    ui.headline(shown.metrics)
     ui.threshold(shown)
     with st.grid(2, min_column_width=420, gap="medium") as grid:
         with grid.cell():
             ui.confusion(shown)
         with grid.cell():
-            by_diagnosis(shown.figures)
+            by_diagnosis(shown.metrics)
     ui.errors(shown)
     ui.subgroups(shown)
     ui.versus(shown)
-    own = ui.model_metrics(name) or {}
-    ui.robustness(own.get("robustness"), name)
-    ui.unseen_archives(own.get("across_archives"))
+    own = ui.model_metrics(name)
+    ui.robustness(own.robustness if own else None, name)
+    ui.unseen_archives(own.across_archives if own else None)
 
 
 record = ui.page("Performance")
 if not record:
     st.stop()
-name, shown = ui.choose_figures()
+name, shown = ui.choose_metrics()
 if shown:
     results(shown, name)
 

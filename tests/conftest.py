@@ -129,26 +129,28 @@ def model():
 def across_damage():
     """Return a maker of what `robustness.measure` gives, of 60 random predictions, for a record."""
     import numpy as np
+    from msgspec.structs import asdict
 
     from cadlib.evaluation import robustness
+    from cadlib.metrics.conditions_schema import Robustness, Sample, SplitName
     from cadlib.model import metrics_file
 
     rng = np.random.default_rng(0)
     labels = rng.integers(0, 8, 60)
     logits = rng.normal(0, 1, (83, 60, 8)) + 2 * np.eye(8)[labels]
     odds = np.exp(logits)
-    figures = robustness.compare(
+    metrics = robustness.compare(
         labels, odds / odds.sum(axis=-1, keepdims=True), np.arange(60), draws=100
     )
 
     def made(record):
-        return {
-            "model": metrics_file.model_facts(record),
-            "data": {"name": "drawn", "split": "validation"},
-            "sample": {"of": 90, "strata": "diagnosis and archive", "seed": 0},
-            "rejected": {},
-            **figures,
-        }
+        return Robustness(
+            model=metrics_file.model_facts(record),
+            data=SplitName(name="drawn", split="validation"),
+            sample=Sample(of=90, strata="diagnosis and archive", seed=0),
+            rejected={},
+            **asdict(metrics),
+        )
 
     return made
 

@@ -232,7 +232,7 @@ def test_an_evaluation_is_whole_without_a_cache(
     again = read_evaluation(evaluation_folder(record, drawn_dataset), record, drawn_dataset)
     assert again is not None
     assert np.array_equal(made.probabilities, again.probabilities)
-    assert made.figures == again.figures
+    assert made.metrics == again.metrics
     assert len(warnings(caplog)) == 1
 
 
@@ -250,8 +250,9 @@ def test_an_evaluation_is_the_same_where_nothing_at_all_can_be_kept(
     made = evaluated(drawn_model_folder, record, drawn_dataset, lambda *_: None)
     assert np.allclose(made.probabilities, expected.probabilities, atol=1e-6)
     assert made.table.equals(expected.table)
-    assert made.figures.keys() == expected.figures.keys()
-    assert made.figures["data"] == expected.figures["data"]
+    assert made.metrics.subgroups.keys() == expected.metrics.subgroups.keys()
+    assert made.metrics.gaps == expected.metrics.gaps
+    assert made.metrics.data == expected.metrics.data
 
 
 COMMANDS = {

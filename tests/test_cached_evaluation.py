@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+from msgspec import structs
 
 from cadlib.data.predictions_csv import PREDICTIONS_FILE, read_unknown
 from cadlib.data.subsets import Subset
@@ -22,6 +23,7 @@ from cadlib.evaluation.evaluate import evaluate
 from cadlib.evaluation.image_selection import Part
 from cadlib.evaluation.model_outputs import model_outputs
 from cadlib.metrics.classification import malignant_probability, malignant_truth
+from cadlib.metrics.summary_schema import DataFacts
 from cadlib.taxonomy import CODES, UNKNOWN
 
 pytestmark = pytest.mark.usefixtures("few_draws")
@@ -56,8 +58,8 @@ def test_what_is_kept_is_what_an_evaluation_says(model, drawn_dataset):
         read_evaluation(folder, model.record, drawn_dataset),
         evaluate(model, drawn_dataset),
     )
-    assert kept.figures.pop("gaps") == []
-    assert kept.figures == expected.metrics
+    assert kept.metrics.gaps == ()
+    assert structs.replace(kept.metrics, gaps=None) == expected.metrics
     assert kept.probabilities == pytest.approx(
         expected.predictions[list(CODES)].to_numpy(), abs=1e-6
     )
@@ -78,8 +80,10 @@ def test_what_is_kept_is_called_as_it_is_asked_for(model, drawn_dataset):
     make_evaluation(folder, model, drawn_dataset, ignore)
     subset = Subset("these", "drawn", tuple(drawn_dataset.table["image"]), "all")
     for part in (Part("test", subset), Part("test"), Part(subset=subset)):
-        data = read_evaluation(folder, model.record, drawn_dataset, part).figures["data"]
-        assert data == {"name": "drawn", **part.facts, "images": 32}
+        data = read_evaluation(folder, model.record, drawn_dataset, part).metrics.data
+        assert data == DataFacts(
+            name="drawn", split=part.split, subset=part.subset_facts, images=32
+        )
 
 
 def test_the_folder_is_another_for_other_images_labels_weights_and_thresholds(
@@ -164,9 +168,9 @@ def test_an_image_that_cannot_be_read_is_listed_as_an_evaluation_lists_it_and_th
         read_evaluation(folder, model.record, drawn_dataset),
         evaluate(model, drawn_dataset),
     )
-    assert [*kept.figures["rejected"]] == drawn_dataset.table["image"][[3, 30]].tolist()
-    assert kept.figures["rejected"] == expected.rejected
-    assert len(kept.table) == kept.figures["n"] == 30
+    assert [*kept.metrics.rejected] == drawn_dataset.table["image"][[3, 30]].tolist()
+    assert kept.metrics.rejected == expected.rejected
+    assert len(kept.table) == kept.metrics.n == 30
     assert kept.probabilities == pytest.approx(
         expected.predictions[list(CODES)].to_numpy(), abs=1e-6
     )
@@ -181,7 +185,7 @@ def test_after_the_map_or_a_larger_set_the_model_is_not_asked_again(
         part = replace(drawn_dataset, table=table)
         folder = evaluation_folder(model.record, part)
         make_evaluation(folder, model, part, ignore)
-        assert read_evaluation(folder, model.record, part).figures["n"] == len(table)
+        assert read_evaluation(folder, model.record, part).metrics.n == len(table)
 
 
 def test_an_evaluation_that_is_stopped_leaves_no_figures(model, drawn_dataset):

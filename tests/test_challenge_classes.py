@@ -55,17 +55,14 @@ def test_figures_are_named_by_the_classes(drawn):
     eight = summarise(labels, probabilities, draws=20)
     seven = named(eight, ISIC_2018)
     assert (
-        tuple(seven["auc"])
-        == tuple(seven["intervals"]["auc"])
-        == tuple(seven["n_by_class"])
-        == ISIC_2018.codes
+        tuple(seven.auc) == tuple(seven.intervals.auc) == tuple(seven.n_by_class) == ISIC_2018.codes
     )
-    assert list(seven["roc"]) == [*ISIC_2018.codes, "malignant"]
-    assert seven["sensitivity"]["AKIEC"] == eight["sensitivity"]["AK"]
-    assert np.shape(seven["confusion_matrix"]) == (7, 7)
-    assert np.sum(seven["confusion_matrix"]) == 300
-    assert seven["confusion_matrix"][3][3] == eight["confusion_matrix"][AK][AK]
-    assert seven["n_classes"] == 7
+    assert list(seven.roc) == [*ISIC_2018.codes, "malignant"]
+    assert seven.sensitivity["AKIEC"] == eight.sensitivity["AK"]
+    assert np.shape(seven.confusion_matrix) == (7, 7)
+    assert np.sum(seven.confusion_matrix) == 300
+    assert seven.confusion_matrix[3][3] == eight.confusion_matrix[AK][AK]
+    assert seven.n_classes == 7
 
 
 def test_malignant_figures_are_the_same_over_seven_classes(drawn):

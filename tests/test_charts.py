@@ -3,10 +3,12 @@ import math
 import re
 from dataclasses import replace
 from datetime import UTC, datetime
+from types import SimpleNamespace
 
 import numpy as np
 import plotly.graph_objects as go
 import pytest
+from msgspec import structs
 
 from cadlib import taxonomy
 from cadlib.evaluation.threshold_curves import areas
@@ -16,6 +18,7 @@ from cadlib.metrics.model_comparison import FIGURE_NAMES, Comparison, Difference
 from cadlib.metrics.operating_point import OperatingPoint, PointIntervals
 from cadlib.metrics.predictive_values import PredictiveValues
 from cadlib.metrics.summary import summarise
+from cadlib.metrics.summary_schema import ReliabilityBin
 from cadlib.metrics.thresholds import TradeOff
 from cadlib.report import charts as figures
 from cadlib.training import monitor
@@ -45,13 +48,13 @@ COMPARISON = Comparison(
     {},
 )
 
-DAMAGE = {
-    "clean": {"malignant_auc": 0.9},
-    "corruptions": {
-        "hair": {"malignant_auc": {"1": 0.9, "2": 0.88, "3": 0.8, "4": 0.7, "5": 0.5}},
-        "ink": {"malignant_auc": {"1": 0.92, "2": 0.9, "3": 0.9, "4": None, "5": 0.89}},
+DAMAGE = SimpleNamespace(
+    clean=SimpleNamespace(malignant_auc=0.9),
+    corruptions={
+        "hair": SimpleNamespace(malignant_auc={"1": 0.9, "2": 0.88, "3": 0.8, "4": 0.7, "5": 0.5}),
+        "ink": SimpleNamespace(malignant_auc={"1": 0.92, "2": 0.9, "3": 0.9, "4": None, "5": 0.89}),
     },
-}
+)
 
 
 @pytest.fixture(scope="module")
@@ -69,11 +72,11 @@ def summary():
 def every_figure(summary):
     return {
         "confidence": figures.confidence_chart(PROBABILITIES),
-        "counts": figures.class_counts_chart({**summary["n_by_class"], "UNK": 3}),
-        "confusion": figures.confusion_chart(summary["confusion_matrix"]),
-        "roc": figures.roc_chart(summary["roc"], areas(summary), [POINT]),
+        "counts": figures.class_counts_chart({**summary.n_by_class, "UNK": 3}),
+        "confusion": figures.confusion_chart(summary.confusion_matrix),
+        "roc": figures.roc_chart(summary.roc, areas(summary), [POINT]),
         "per class": figures.per_class_chart(summary),
-        "reliability": figures.reliability_chart(summary["reliability"]),
+        "reliability": figures.reliability_chart(summary.reliability),
         "damage": figures.damage_chart(DAMAGE, "malignant_auc"),
         "precision-recall": figures.precision_recall_chart(
             PRECISION_RECALL, {"malignant": Area(0.8, (0.7, 0.9))}, CHOSEN
@@ -215,7 +218,7 @@ def test_class_counts_without_a_diagnosis_have_no_row_of_zero():
 
 
 def test_the_malignant_reliability_says_what_its_axes_are(summary):
-    figure = figures.malignant_reliability_chart(summary["malignant_reliability"])
+    figure = figures.malignant_reliability_chart(summary.malignant_reliability)
     assert figure.layout.xaxis.title.text == "Malignant probability"
     assert figure.layout.yaxis.title.text == "Fraction malignant"
     assert alt(figure).startswith(
@@ -285,10 +288,10 @@ def test_the_confusion_chart_refuses_what_is_no_matrix_of_counts(bad):
 
 
 def test_roc_legends_name_the_area_and_an_undefined_one_as_such(summary):
-    names = [trace.name for trace in figures.roc_chart(summary["roc"], areas(summary)).data]
+    names = [trace.name for trace in figures.roc_chart(summary.roc, areas(summary)).data]
     for name, area, ends in (
-        ("MEL", summary["auc"]["MEL"], summary["intervals"]["auc"]["MEL"]),
-        ("Malignant", summary["malignant_auc"], summary["intervals"]["malignant_auc"]),
+        ("MEL", summary.auc["MEL"], summary.intervals.auc["MEL"]),
+        ("Malignant", summary.malignant_auc, summary.intervals.malignant_auc),
     ):
         assert f"{name}  AUC {area:.3f} ({ends[0]:.2f}–{ends[1]:.2f})" in names
     assert "VASC  AUC not defined" in names
@@ -296,21 +299,21 @@ def test_roc_legends_name_the_area_and_an_undefined_one_as_such(summary):
 
 
 def test_the_malignant_curve_is_the_boldest_on_top_and_first_in_the_legend(summary):
-    curves = [t for t in figures.roc_chart(summary["roc"], areas(summary)).data if "AUC" in t.name]
+    curves = [t for t in figures.roc_chart(summary.roc, areas(summary)).data if "AUC" in t.name]
     assert curves[-1].name.startswith("Malignant")
     assert all(curves[-1].line.width >= 2 * other.line.width for other in curves[:-1])
     assert all(curves[-1].legendrank < other.legendrank for other in curves[:-1])
 
 
 def test_a_roc_curve_is_drawn_through_the_points_given(summary):
-    figure = figures.roc_chart(summary["roc"], areas(summary))
+    figure = figures.roc_chart(summary.roc, areas(summary))
     curve = next(t for t in figure.data if t.name.startswith("MEL"))
-    assert list(curve.x) == summary["roc"]["MEL"]["fpr"]
-    assert list(curve.y) == summary["roc"]["MEL"]["tpr"]
+    assert tuple(curve.x) == summary.roc["MEL"].fpr
+    assert tuple(curve.y) == summary.roc["MEL"].tpr
 
 
 def test_an_operating_point_stands_at_its_sensitivity_and_specificity(summary):
-    figure = figures.roc_chart(summary["roc"], areas(summary), [POINT])
+    figure = figures.roc_chart(summary.roc, areas(summary), [POINT])
     points = next(t for t in figure.data if t.name == "Operating points")
     assert (points.x, points.y) == ((pytest.approx(0.25),), (0.95,))
     assert "balanced point at sensitivity 0.95, specificity 0.75 on test images" in alt(figure)
@@ -324,7 +327,7 @@ def test_per_class_dots_carry_their_intervals(summary):
     for trace, key in zip(dots, ("sensitivity", "specificity"), strict=True):
         for place, code in enumerate(taxonomy.CODES):
             low, high = trace.error_x.arrayminus[place], trace.error_x.array[place]
-            interval = summary["intervals"][key][code]
+            interval = getattr(summary.intervals, key)[code]
             if interval is None:
                 assert (low, high) == (0, 0)
             else:
@@ -335,8 +338,8 @@ def test_per_class_dots_stand_at_their_values_with_n_beside_them(summary):
     figure = figures.per_class_chart(summary)
     dots = [t for t in figure.data if t.mode == "markers" and t.showlegend is False]
     for key, trace in zip(("sensitivity", "specificity"), dots, strict=True):
-        assert list(trace.x) == [summary[key][code] for code in taxonomy.CODES]
-    assert f"n = {summary['n_by_class']['MEL']} " in dots[0].y[0]
+        assert list(trace.x) == [getattr(summary, key)[code] for code in taxonomy.CODES]
+    assert f"n = {summary.n_by_class['MEL']} " in dots[0].y[0]
     assert len({t.marker.symbol for t in dots}) == 2
 
 
@@ -349,25 +352,24 @@ def test_an_undefined_sensitivity_is_named_and_not_drawn_as_zero(summary):
 
 
 def test_nan_is_treated_as_none(summary):
-    nan = {**summary["sensitivity"], "VASC": math.nan}
-    assert figures.per_class_chart({**summary, "sensitivity": nan}) == figures.per_class_chart(
-        summary
-    )
+    nan = {**summary.sensitivity, "VASC": math.nan}
+    undefined = structs.replace(summary, sensitivity=nan)
+    assert figures.per_class_chart(undefined) == figures.per_class_chart(summary)
 
 
 def test_the_reliability_diagram_leaves_out_empty_bins_but_counts_every_bin(summary):
-    bins = summary["reliability"]
+    bins = summary.reliability
     dots, bars = figures.reliability_chart(bins).data[1:]
-    filled = [b for b in bins if b["n"]]
+    filled = [b for b in bins if b.n]
     assert 0 < len(filled) < len(bins)
-    assert list(dots.x) == [b["confidence"] for b in filled]
-    assert list(dots.y) == [b["accuracy"] for b in filled]
-    assert list(bars.y) == [b["n"] for b in bins]
+    assert list(dots.x) == [b.confidence for b in filled]
+    assert list(dots.y) == [b.accuracy for b in filled]
+    assert list(bars.y) == [b.n for b in bins]
 
 
 def test_a_reliability_diagram_of_nothing_says_that_it_is_not_defined():
-    empty = [{"low": 0.0, "high": 1.0, "n": 0, "confidence": None, "accuracy": None}]
-    assert alt(figures.reliability_chart(empty)) == "Reliability diagram: not defined."
+    empty = ReliabilityBin(low=0.0, high=1.0, n=0, confidence=None, accuracy=None, interval=None)
+    assert alt(figures.reliability_chart([empty])) == "Reliability diagram: not defined."
 
 
 def test_every_figure_fits_a_light_and_a_dark_page(every_figure):
@@ -436,10 +438,10 @@ def test_damage_is_coloured_by_its_fall_and_says_its_figure():
 
 
 def test_damage_that_is_not_defined_is_no_fall():
-    undefined = {
-        "clean": {"accuracy": None},
-        "corruptions": {"hair": {"accuracy": dict.fromkeys("12345")}},
-    }
+    undefined = SimpleNamespace(
+        clean=SimpleNamespace(accuracy=None),
+        corruptions={"hair": SimpleNamespace(accuracy=dict.fromkeys("12345"))},
+    )
     cells, texts = figures.damage_chart(undefined, "accuracy").data
     assert set(cells.z[0]) == {None}
     assert set(texts.text) == {"–"}
@@ -502,7 +504,7 @@ def test_operating_points_of_any_images_are_marked_on_both_curves(summary):
         TradeOff("rule-out", 0.1, 0.95, 0.5, 100, 300),
         TradeOff("rule-in", 0.5, 0.6, 0.9, 100, 300),
     ]
-    roc = figures.roc_chart(summary["roc"], {}, named)
+    roc = figures.roc_chart(summary.roc, {}, named)
     curve = figures.precision_recall_chart(PRECISION_RECALL, {}, operating_points=named)
     for figure, places in (
         (roc, [(0.5, 0.95), (0.1, 0.6)]),
@@ -519,7 +521,7 @@ def test_operating_points_of_any_images_are_marked_on_both_curves(summary):
 
 def test_the_chosen_threshold_is_marked_on_every_curve_at_what_it_does(summary):
     charts = (
-        (figures.roc_chart(summary["roc"], areas(summary), [], CHOSEN), (1 - 0.8, 0.9)),
+        (figures.roc_chart(summary.roc, areas(summary), [], CHOSEN), (1 - 0.8, 0.9)),
         (figures.precision_recall_chart(PRECISION_RECALL, {}, CHOSEN), (0.9, 90 / (90 + 60))),
         (
             figures.decision_chart(DECISION, CHOSEN),
@@ -538,9 +540,7 @@ def test_the_chosen_threshold_is_marked_on_every_curve_at_what_it_does(summary):
 def test_the_chosen_threshold_stands_between_the_ends_of_its_intervals(summary):
     point = replace(CHOSEN, intervals=PointIntervals((0.85, 0.93), (0.7, 0.9)))
     (mark,) = [
-        t
-        for t in figures.roc_chart(summary["roc"], {}, [], point).data
-        if t.name == "This threshold"
+        t for t in figures.roc_chart(summary.roc, {}, [], point).data if t.name == "This threshold"
     ]
     assert (
         mark.y[0] - mark.error_y.arrayminus[0],

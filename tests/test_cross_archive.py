@@ -10,6 +10,7 @@ from cadlib.__main__ import main
 from cadlib.errors import TrainingFailed
 from cadlib.evaluation.evaluate import build_metrics
 from cadlib.metrics.classification import malignant_probability, malignant_truth
+from cadlib.metrics.conditions_schema import TwoRuns
 from cadlib.model import calibration
 from cadlib.model.record import CARD_FILE, METRICS_FILE
 from cadlib.taxonomy import CODES
@@ -60,25 +61,25 @@ def runs(monkeypatch):
 def test_each_archive_is_measured_with_and_without_it(synthetic_dataset, tmp_path, runs):
     found = across_archives(synthetic_dataset, tmp_path, CONFIG)
     assert [left for left, _, _ in runs] == ["", *ARCHIVES]
-    assert list(found["archives"]) == ARCHIVES
+    assert list(found.archives) == ARCHIVES
     whole = runs[0][2]
     rows = whole.data.rows("validation")
     for archive, (_, _, without) in zip(ARCHIVES, runs[1:], strict=True):
         here = (whole.data.table["archive"].iloc[rows] == archive).to_numpy(bool)
-        part = found["archives"][archive]
-        assert part["n"] == here.sum() > 0
-        assert part["left_out"] + part["trained_on"] == len(whole.data.rows("train"))
-        for key, run in (("with", whole), ("without", without)):
+        part = found.archives[archive]
+        assert part.n == here.sum() > 0
+        assert part.left_out + part.trained_on == len(whole.data.rows("train"))
+        for key, run in (("with_archive", whole), ("without_archive", without)):
             measured = build_metrics(
                 whole.data.table.iloc[rows[here]],
                 calibration.probabilities(run.validation_logits[here], 1.0, calibration.NO_BIAS),
                 lesions=whole.data.groups.iloc[rows[here]],
             )
-            assert part["balanced_accuracy"][key] == measured["balanced_accuracy"]
-            assert part["malignant_auc"][key] == measured["malignant_auc"]
-            assert part["melanoma_auc"][key] == measured["auc"]["MEL"]
-            assert part["intervals"]["malignant_auc"][key] == measured["intervals"]["malignant_auc"]
-    assert found["steps"] == len(whole.data.rows("train")) // 16 * 2
+            assert getattr(part.balanced_accuracy, key) == measured.balanced_accuracy
+            assert getattr(part.malignant_auc, key) == measured.malignant_auc
+            assert getattr(part.melanoma_auc, key) == measured.auc["MEL"]
+            assert getattr(part.intervals.malignant_auc, key) == measured.intervals.malignant_auc
+    assert found.steps == len(whole.data.rows("train")) // 16 * 2
 
 
 @pytest.mark.timeout(300)
@@ -141,30 +142,30 @@ def test_the_change_is_the_difference_and_its_interval_is_paired():
     worse = good + 0.4 * rng.dirichlet(np.ones(8), 400)
     good, worse = (p / p.sum(axis=1, keepdims=True) for p in (good, worse))
     found = compare(labels, lesions, good, worse)
-    for key, given in (("with", good), ("without", worse)):
+    for key, given in (("with_archive", good), ("without_archive", worse)):
         truth, score = malignant_truth(labels), malignant_probability(given)
-        assert found["balanced_accuracy"][key] == pytest.approx(
+        assert getattr(found.balanced_accuracy, key) == pytest.approx(
             balanced_accuracy_score(labels, given.argmax(axis=1))
         )
-        assert found["malignant_auc"][key] == pytest.approx(roc_auc_score(truth, score))
-        assert found["melanoma_auc"][key] == pytest.approx(
+        assert getattr(found.malignant_auc, key) == pytest.approx(roc_auc_score(truth, score))
+        assert getattr(found.melanoma_auc, key) == pytest.approx(
             roc_auc_score(labels == CODES.index("MEL"), given[:, 0])
         )
     for name in FIGURES:
-        figure, interval = found[name], found["intervals"][name]
-        assert figure["change"] == pytest.approx(figure["without"] - figure["with"])
-        low, high = interval["change"]
-        assert low < figure["change"] < high
+        figure, interval = getattr(found, name), getattr(found.intervals, name)
+        assert figure.change == pytest.approx(figure.without_archive - figure.with_archive)
+        low, high = interval.change
+        assert low < figure.change < high
         assert (
-            high - low < interval["with"][1] - interval["with"][0]
+            high - low < interval.with_archive[1] - interval.with_archive[0]
         )  # what both find hard falls out
 
 
 def test_a_figure_without_its_class_is_not_defined():
     labels = np.array([CODES.index("NV")] * 4)
     found = compare(labels, np.arange(4), np.eye(8)[labels], np.eye(8)[labels])
-    assert found["melanoma_auc"] == {"with": None, "without": None, "change": None}
-    assert found["balanced_accuracy"]["change"] == 0
+    assert found.melanoma_auc == TwoRuns(with_archive=None, without_archive=None, change=None)
+    assert found.balanced_accuracy.change == 0
 
 
 def test_the_recipe_is_cheaper_than_training_and_of_the_same_network():

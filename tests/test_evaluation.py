@@ -7,9 +7,11 @@ from itertools import pairwise
 from pathlib import Path
 from types import SimpleNamespace
 
+import msgspec
 import numpy as np
 import pandas as pd
 import pytest
+from msgspec import structs
 from PIL import Image
 
 from cadlib.data.dataset import Dataset, DatasetReport
@@ -17,6 +19,7 @@ from cadlib.evaluation.evaluate import build_metrics, evaluate
 from cadlib.images.preprocess import InputSpec
 from cadlib.metrics.operating_point import Threshold
 from cadlib.metrics.summary import summarise
+from cadlib.metrics.summary_schema import DataFacts, EvaluationMetrics, ModelFacts
 from cadlib.metrics.tables import metrics_table
 from cadlib.model.calibration import NO_BIAS, Temperature
 from cadlib.model.metrics_file import metrics_json
@@ -104,15 +107,15 @@ def dataset(tmp_path: Path) -> Dataset:
 
 def test_compares_predictions_with_labels(dataset):
     figures = evaluate(ColourReader(), dataset).metrics
-    assert figures["n"] == 9
-    assert figures["accuracy"] == pytest.approx(8 / 9)
-    assert figures["balanced_accuracy"] == pytest.approx(7.5 / 8)
-    assert figures["n_by_class"]["MEL"] == 2
+    assert figures.n == 9
+    assert figures.accuracy == pytest.approx(8 / 9)
+    assert figures.balanced_accuracy == pytest.approx(7.5 / 8)
+    assert figures.n_by_class["MEL"] == 2
 
 
 def test_images_without_a_countable_label_are_predicted_and_counted_apart(dataset):
     result = evaluate(ColourReader(), dataset)
-    assert (result.metrics["unlabelled"], result.metrics["unknown"]) == (2, 1)
+    assert (result.metrics.unlabelled, result.metrics.unknown) == (2, 1)
     assert result.predictions["image"].tolist() == dataset.table["image"].tolist()
 
 
@@ -137,9 +140,9 @@ def test_an_unreadable_image_is_named_and_shifts_no_other(dataset):
     assert list(result.rejected) == dataset.table["image"][spoilt].tolist()
     assert all("PDF" in reason for reason in result.rejected.values())
     assert result.predictions["image"].tolist() == dataset.table["image"].drop(spoilt).tolist()
-    assert result.metrics["n_by_class"] == dict.fromkeys(CODES, 1) | {"DF": 0}
-    assert result.metrics["sensitivity"]["BCC"] == 1
-    assert result.metrics["data"]["images"] == 9
+    assert result.metrics.n_by_class == dict.fromkeys(CODES, 1) | {"DF": 0}
+    assert result.metrics.sensitivity["BCC"] == 1
+    assert result.metrics.data.images == 9
     assert all(image in str(result) for image in result.rejected)
 
 
@@ -147,8 +150,8 @@ def test_nothing_readable_gives_no_figure(dataset):
     for path in dataset.table["path"]:
         Path(path).write_bytes(b"")
     result = evaluate(ColourReader(), dataset)
-    assert result.metrics["n"] == 0
-    assert result.metrics["balanced_accuracy"] is None
+    assert result.metrics.n == 0
+    assert result.metrics.balanced_accuracy is None
     assert len(result.rejected) == 12
     assert "not defined" in str(result)
 
@@ -193,12 +196,12 @@ def test_rejects_a_batch_of_no_images(dataset):
 
 
 def test_operating_points_are_measured_on_these_images(dataset):
-    (point,) = evaluate(ColourReader(), dataset).metrics["operating_points"]
-    assert point["name"] == "balanced"
-    assert point["threshold"] == 0.4
-    assert (point["n_malignant"], point["n_benign"]) == (5, 4)
-    assert (point["sensitivity"], point["specificity"]) == (pytest.approx(4 / 5), 1)
-    assert list(point["intervals"]) == ["sensitivity", "specificity"]
+    (point,) = evaluate(ColourReader(), dataset).metrics.operating_points
+    assert point.name == "balanced"
+    assert point.threshold == 0.4
+    assert (point.n_malignant, point.n_benign) == (5, 4)
+    assert (point.sensitivity, point.specificity) == (pytest.approx(4 / 5), 1)
+    assert point.intervals.specificity is None  # every draw agrees
 
 
 def test_images_of_one_lesion_are_drawn_together():
@@ -208,27 +211,23 @@ def test_images_of_one_lesion_are_drawn_together():
     table = table_of(["NV"] * 400)
     alone = build_metrics(table, probabilities)
     together = build_metrics(table.assign(lesion_id=pd.array(lesions, dtype="str")), probabilities)
-    assert (alone["n_lesions"], together["n_lesions"]) == (400, 100)
-    assert np.diff(together["intervals"]["accuracy"]) > 1.6 * np.diff(
-        alone["intervals"]["accuracy"]
-    )
+    assert (alone.n_lesions, together.n_lesions) == (400, 100)
+    assert np.diff(together.intervals.accuracy) > 1.6 * np.diff(alone.intervals.accuracy)
 
 
 def test_calibration_is_measured_before_and_after(dataset):
     figures = evaluate(ColourReader(), dataset).metrics
     sure, right = 0.72**2 / (0.72**2 + 7 * 0.04**2), 8 / 9  # the temperature of 2 undone
-    assert figures["ece_uncalibrated"] == pytest.approx(abs(sure - right))
-    assert figures["ece"] == pytest.approx(abs(0.72 - right))
+    assert figures.ece_uncalibrated == pytest.approx(abs(sure - right))
+    assert figures.ece == pytest.approx(abs(0.72 - right))
 
 
 def test_names_the_model_and_the_data(dataset):
     figures = evaluate(ColourReader(), dataset).metrics
-    assert figures["model"] == {
-        "name": "colour-reader",
-        "version": "1.0.0",
-        "weights_sha256": "ab" * 32,
-    }
-    assert figures["data"] == {"name": "Twelve pictures", "images": 12}
+    assert figures.model == ModelFacts(
+        name="colour-reader", version="1.0.0", weights_sha256="ab" * 32
+    )
+    assert figures.data == DataFacts(name="Twelve pictures", images=12)
 
 
 def test_written_files_hold_the_evaluation(dataset, tmp_path):
@@ -236,7 +235,8 @@ def test_written_files_hold_the_evaluation(dataset, tmp_path):
     result.write(tmp_path / "out" / "first")
     folder = tmp_path / "out" / "first"
     assert sorted(path.name for path in folder.iterdir()) == ["metrics.json", "predictions.csv"]
-    assert json.loads((folder / "metrics.json").read_text(encoding="utf-8")) == result.metrics
+    written = json.loads((folder / "metrics.json").read_text(encoding="utf-8"))
+    assert msgspec.convert(written, EvaluationMetrics) == result.metrics
     pd.testing.assert_frame_equal(pd.read_csv(folder / "predictions.csv"), result.predictions)
 
 
@@ -261,7 +261,8 @@ def test_metrics_of_known_probabilities_are_the_summary_of_the_labelled_rows():
     figures = build_metrics(table, probabilities)
     labels = np.array([CODES.index(code) for code in ("NV", "MEL", "NV")])
     summary = summarise(labels, probabilities[[0, 2, 4]])
-    assert {key: figures[key] for key in summary} == summary
+    of_figures = {name: getattr(figures, name) for name in summary.__struct_fields__}
+    assert of_figures == structs.asdict(summary)
 
 
 def test_subgroups_are_told_by_size_archive_age_sex_and_site():
@@ -274,8 +275,8 @@ def test_subgroups_are_told_by_size_archive_age_sex_and_site():
         sex=pd.array(["male", "female", "female", "male", "male"], dtype="str"),
         anatom_site_general=pd.array(["head/neck", None, None, None, "torso"], dtype="str"),
     )
-    subgroups = build_metrics(table, np.eye(8)[[0, 0, 1, 2, 3]])["subgroups"]
-    assert {name: (group["n"], group["accuracy"]) for name, group in subgroups.items()} == {
+    subgroups = build_metrics(table, np.eye(8)[[0, 0, 1, 2, 3]]).subgroups
+    assert {name: (group.n, group.accuracy) for name, group in subgroups.items()} == {
         "short side ≥ 150 px": (2, 0.5),
         "short side < 150 px": (2, 1),
         "archive BCN20000": (1, 1),
@@ -289,14 +290,14 @@ def test_subgroups_are_told_by_size_archive_age_sex_and_site():
         "site head/neck": (1, 1),
         "site not known": (3, 2 / 3),
     }
-    assert "roc" not in subgroups["archive HAM10000"]
+    assert not hasattr(subgroups["archive HAM10000"], "roc")
 
 
 def test_images_of_unknown_size_are_a_subgroup():
     sizes = pd.array([600, None, 84], dtype="Int64")
     table = table_of(["MEL", "NV", "NV"], width_px=sizes, height_px=sizes)
-    subgroups = build_metrics(table, np.eye(8)[[0, 1, 1]])["subgroups"]
-    counts = {name: group["n"] for name, group in subgroups.items() if "side" in name}
+    subgroups = build_metrics(table, np.eye(8)[[0, 1, 1]]).subgroups
+    counts = {name: group.n for name, group in subgroups.items() if "side" in name}
     assert counts == {
         "short side ≥ 150 px": 1,
         "short side < 150 px": 1,
@@ -359,21 +360,22 @@ def test_a_prediction_set_is_measured_by_how_often_it_holds_the_truth():
     probabilities[2, [0, 1]] = 0.26, 0.62  # NV
     probabilities[3, [0, 1]] = 0.26, 0.62
     sets = ConformalSets(0.9, {**dict.fromkeys(CODES, 0.5), "NV": 0.4})
-    found = build_metrics(table, probabilities, sets=sets)["prediction_sets"]
-    assert found["target"] == 0.9
-    assert found["coverage"] == {**dict.fromkeys(CODES), "MEL": 0.5, "NV": 1.0}
-    assert (found["overall"], found["size"], found["empty"]) == (0.75, 0.75, 0.25)
-    low, high = found["intervals"]["overall"]
+    found = build_metrics(table, probabilities, sets=sets).prediction_sets
+    assert found.target == 0.9
+    assert found.coverage == {**dict.fromkeys(CODES), "MEL": 0.5, "NV": 1.0}
+    assert (found.overall, found.size, found.empty) == (0.75, 0.75, 0.25)
+    low, high = found.intervals.overall
     assert low <= 0.75 <= high
-    assert found["intervals"]["coverage"]["NV"] is None  # every draw agrees
+    assert found.intervals.coverage["NV"] is None  # every draw agrees
 
 
 def test_an_evaluation_measures_the_prediction_sets_of_the_eight_classes_alone(tmp_path):
     dataset = dataset_of(tmp_path, CODES, CODES)
-    found = evaluate(ColourReader(), dataset).metrics["prediction_sets"]
-    assert found["coverage"] == dict.fromkeys(CODES, 1.0)
-    assert (found["overall"], found["size"], found["empty"]) == (1.0, 1.0, 0.0)
-    assert "prediction_sets" not in evaluate(ColourReader(), dataset, classes=CLASSES[7]).metrics
+    found = evaluate(ColourReader(), dataset).metrics.prediction_sets
+    assert found.coverage == dict.fromkeys(CODES, 1.0)
+    assert (found.overall, found.size, found.empty) == (1.0, 1.0, 0.0)
+    seven = evaluate(ColourReader(), dataset, classes=CLASSES[7]).metrics
+    assert seven.prediction_sets is None
 
 
 def test_how_lesions_are_numbered_changes_no_interval():

@@ -2,7 +2,9 @@ import pytest
 
 from cadlib.data.subsets import Subset
 from cadlib.errors import DatasetInvalid
+from cadlib.evaluation.evaluate import data_facts
 from cadlib.evaluation.image_selection import ALL, Part
+from cadlib.metrics.summary_schema import SubsetFacts
 from cadlib.model.record import read_record
 
 
@@ -54,10 +56,11 @@ def test_it_says_which_images_these_are_and_what_part_they_had_in_training(
     assert said(ALL)[0] == "all images"
 
 
-def test_metrics_json_names_split_and_subset(half):
-    subset = {"name": "half", "sha256": half.sha256}
-    assert (ALL.facts, Part("test").facts) == ({}, {"split": "test"})
-    assert Part("test", half).facts == {"split": "test", "subset": subset}
+def test_metrics_json_names_split_and_subset(half, drawn_dataset):
+    assert ALL.subset_facts is None
+    assert Part("test", half).subset_facts == SubsetFacts(name="half", sha256=half.sha256)
+    facts = data_facts(drawn_dataset, 4, Part("test", half))
+    assert (facts.split, facts.subset.name, facts.images) == ("test", "half", 4)
 
 
 def test_a_split_and_a_subset_that_share_no_image_are_both_named(

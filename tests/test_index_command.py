@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from cadlib.__main__ import main
-from cadlib.model import card
+from cadlib.model import card, metrics_file
 from cadlib.model.manifest import MANIFEST_FILE
 from cadlib.model.model import Model
 from cadlib.model.record import (
@@ -48,7 +48,7 @@ def test_the_command_gives_a_model_its_similar_cases_and_says_how_good_they_are(
     assert (found["n"], found["n_lesions"], found["data"]["split"]) == (8, 8, "test")
     assert f"{found['precision']:.3f}" in printed
     text = (drawn_model_folder / CARD_FILE).read_text(encoding="utf-8")
-    assert text == card.render(model.record, read_json(drawn_model_folder / METRICS_FILE))
+    assert text == card.render(model.record, metrics_file.read(drawn_model_folder))
     assert f"{found['precision']:.3f}" in text.partition("## Similar cases")[2]
 
 
@@ -107,9 +107,7 @@ def test_bad_usage_ends_with_2(arguments, capsys):
 
 def test_the_card_of_a_model_without_an_index_names_the_command(drawn_model_folder):
     change_record(drawn_model_folder, {"neighbours": None})
-    text = card.render(
-        read_record(drawn_model_folder), read_json(drawn_model_folder / METRICS_FILE)
-    )
+    text = card.render(read_record(drawn_model_folder), metrics_file.read(drawn_model_folder))
     assert "python -m cadlib index --model isic2019 --data DIR" in text
 
 

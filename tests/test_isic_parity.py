@@ -52,13 +52,13 @@ def scored(scorer, ours, truth_path, predictions_path, codes):
         predictions = load_csv.parse_csv(predictions_file, truth.columns)
     load_csv.validate_rows(truth, predictions)
     counted = weights["score_weight"]
-    assert ours["balanced_accuracy"] == pytest.approx(
+    assert ours.balanced_accuracy == pytest.approx(
         metrics.balanced_multiclass_accuracy(truth, predictions, counted)
     )
     for code in codes:
         given = truth[code], predictions[code], counted
-        assert ours["auc"][code] == pytest.approx(metrics.auc(*given))
-        assert ours["average_precision"][code] == pytest.approx(metrics.average_precision(*given))
+        assert ours.auc[code] == pytest.approx(metrics.auc(*given))
+        assert ours.average_precision[code] == pytest.approx(metrics.average_precision(*given))
 
 
 def write_truth(path, images, columns, places):
@@ -89,7 +89,7 @@ def test_the_seven_classes_of_2018_are_scored_as_the_official_scorer_does(scorer
 
     dataset, read = join_predictions(tmp_path / "predictions.csv", tmp_path / "truth-2019.csv")
     ours = evaluate_predictions(dataset, read, ISIC_2018).metrics
-    assert list(ours["auc"]) == columns
+    assert list(ours.auc) == columns
     scored(scorer, ours, tmp_path / "truth-2018.csv", tmp_path / "seven.csv", columns)
 
 

@@ -18,8 +18,8 @@ from cadlib.data.dataset import open_dataset
 from cadlib.data.duplicates import Duplicates
 from cadlib.errors import DatasetInvalid, ModelInvalid
 from cadlib.evaluation.leak_audit import audit_split, write_into
-from cadlib.model import card
-from cadlib.model.record import CARD_FILE, METRICS_FILE, SPLIT_FILE, read_json, read_record
+from cadlib.model import card, metrics_file
+from cadlib.model.record import CARD_FILE, SPLIT_FILE, read_record
 from cadlib.model.split import own_split
 from cadlib.report import audit_sheet
 from cadlib.report.audit_sheet import WARNING
@@ -201,7 +201,7 @@ def test_a_result_stands_in_record_and_card(data, trained_on):
     assert record.audit == result
     assert record.audit_passed
     text = (folder / CARD_FILE).read_text(encoding="utf-8")
-    assert text == card.render(record, read_json(folder / METRICS_FILE))
+    assert text == card.render(record, metrics_file.read(folder))
     assert "Leak audit passed: no image or lesion was found in more than one split" in text
     assert claims(text) == []
 

@@ -1,20 +1,24 @@
+import json
 from dataclasses import replace
 
 import pytest
+from msgspec import structs
+from tests.altering import change_file
 
 from cadlib.errors import ModelInvalid
 from cadlib.metrics.image_counts import Counts
 from cadlib.model import metrics_file
-from cadlib.model.record import read_record
+from cadlib.model.record import METRICS_FILE, read_record
 
 
 def test_new_figures_of_the_same_weights_keep_what_damage_costs(model_folder, across_damage):
     record = read_record(model_folder)
-    figures = metrics_file.measured(model_folder, record)
-    figures.pop("robustness", None)
-    metrics_file.write_into(model_folder, record, {**figures, "robustness": across_damage(record)})
-    metrics_file.write_into(model_folder, record, figures)
-    assert metrics_file.measured(model_folder, record)["robustness"] == across_damage(record)
+    metrics = metrics_file.measured(model_folder, record)
+    alone = structs.replace(metrics, robustness=None)
+    measured = structs.replace(metrics, robustness=across_damage(record))
+    metrics_file.write_into(model_folder, record, measured)
+    metrics_file.write_into(model_folder, record, alone)
+    assert metrics_file.measured(model_folder, record).robustness == across_damage(record)
     assert "## Robustness to image degradation" in (model_folder / "README.md").read_text(
         encoding="utf-8"
     )
@@ -22,13 +26,14 @@ def test_new_figures_of_the_same_weights_keep_what_damage_costs(model_folder, ac
 
 def test_new_figures_of_other_weights_drop_what_damage_cost(model_folder, across_damage):
     record = read_record(model_folder)
-    figures = metrics_file.measured(model_folder, record)
-    figures.pop("robustness", None)
-    metrics_file.write_into(model_folder, record, {**figures, "robustness": across_damage(record)})
+    metrics = metrics_file.measured(model_folder, record)
+    alone = structs.replace(metrics, robustness=None)
+    measured = structs.replace(metrics, robustness=across_damage(record))
+    metrics_file.write_into(model_folder, record, measured)
     other = replace(record, weights_sha256="cd" * 32)
-    anew = {**figures, "model": metrics_file.model_facts(other)}
+    anew = structs.replace(alone, model=metrics_file.model_facts(other))
     metrics_file.write_into(model_folder, other, anew)
-    assert "robustness" not in metrics_file.measured(model_folder, other)
+    assert metrics_file.measured(model_folder, other).robustness is None
     assert "on degraded images was not measured" in (model_folder / "README.md").read_text(
         encoding="utf-8"
     )
@@ -44,19 +49,32 @@ def test_figures_without_the_newest_keys_keep_their_place_beside_new_ones(model_
     """The shipped metrics.json has no calibration of the malignant probability; a new validation has."""
     record = read_record(model_folder)
     former = metrics_file.measured(model_folder, record)
-    validation = former["validation"]
-    added = {"n_malignant": 7, "malignant_ece": 0.1, "malignant_reliability": []}
-    anew = {**validation, **added, "model": former["model"]}
+    anew = structs.replace(
+        former.validation, n_malignant=7, malignant_ece=0.1, malignant_reliability=()
+    )
     joined = metrics_file.join_splits(anew, former)
-    assert joined["data"]["split"] == "test"
-    assert joined["balanced_accuracy"] == former["balanced_accuracy"]
-    assert joined["validation"]["malignant_ece"] == 0.1
+    assert joined.data.split == "test"
+    assert joined.balanced_accuracy == former.balanced_accuracy
+    assert joined.validation.malignant_ece == 0.1
 
 
 def test_the_shipped_figures_have_counts_of_both_kinds(model_folder):
-    figures = metrics_file.measured(model_folder, read_record(model_folder))
-    images = Counts.of(figures)
-    point = figures["operating_points"][0]
-    assert (images.malignant, images.benign) == (point["n_malignant"], point["n_benign"])
-    assert images.n == images.diagnosed == figures["n"]
+    metrics = metrics_file.measured(model_folder, read_record(model_folder))
+    images = Counts.of(metrics)
+    point = metrics.operating_points[0]
+    assert (images.malignant, images.benign) == (point.n_malignant, point.n_benign)
+    assert images.n == images.diagnosed == metrics.n
     assert not images.partial
+
+
+def test_new_figures_replace_a_file_that_this_version_cannot_use(model_folder, caplog):
+    record = read_record(model_folder)
+    metrics = metrics_file.measured(model_folder, record)
+    older = json.loads((model_folder / METRICS_FILE).read_bytes())
+    del older["intervals"]
+    change_file(model_folder, METRICS_FILE, json.dumps(older))
+    with pytest.raises(ModelInvalid, match="`\\$.intervals` in .* is missing"):
+        metrics_file.measured(model_folder, record)
+    metrics_file.write_into(model_folder, record, metrics)
+    assert metrics_file.measured(model_folder, record) == metrics
+    assert "replaced as a whole" in caplog.text

@@ -1,5 +1,6 @@
 import json
 
+import msgspec
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -8,6 +9,8 @@ from scipy.stats import norm
 
 from cadlib.metrics import classification
 from cadlib.metrics.summary import BEFORE_CALIBRATION, FIGURES, bootstrap, summarise
+from cadlib.metrics.summary_schema import FullSummary
+from cadlib.model.metrics_file import metrics_json
 from cadlib.taxonomy import CODES
 
 MEL, NV = CODES.index("MEL"), CODES.index("NV")
@@ -26,32 +29,30 @@ def labels() -> np.ndarray:
 
 
 @pytest.fixture(scope="module")
-def summary(labels) -> dict:
+def summary(labels) -> FullSummary:
     return summarise(labels, lean(labels), uncalibrated=lean(labels, seed=1))
 
 
 def test_a_summary_has_every_figure_as_metrics_computes_it(labels, summary):
-    assert (summary["n"], summary["n_lesions"], summary["n_classes"]) == (400, 400, 8)
-    assert sum(summary["n_by_class"].values()) == 400
+    assert (summary.n, summary.n_lesions, summary.n_classes) == (400, 400, 8)
+    assert sum(summary.n_by_class.values()) == 400
     for figure in FIGURES:
         expected = figure.compute(labels, lean(labels))
-        shown = summary[figure.name]
+        shown = getattr(summary, figure.name)
         assert (list(shown.values()) if figure.keys else shown) == pytest.approx(expected.tolist())
         assert list(shown) == list(figure.keys) if figure.keys else isinstance(shown, float)
-    assert summary["ece_uncalibrated"] == classification.expected_calibration_error(
+    assert summary.ece_uncalibrated == classification.expected_calibration_error(
         labels, lean(labels, seed=1)
     )
-    assert (
-        summary["confusion_matrix"]
-        == classification.confusion_matrix(labels, lean(labels)).tolist()
-    )
-    assert list(summary["roc"]) == [*CODES, "malignant"]
-    assert len(summary["reliability"]) == 15
+    matrix = classification.confusion_matrix(labels, lean(labels))
+    assert np.array_equal(summary.confusion_matrix, matrix)
+    assert list(summary.roc) == [*CODES, "malignant"]
+    assert len(summary.reliability) == 15
 
 
 def test_every_figure_has_an_interval_about_it(summary):
     for figure in (*FIGURES, *BEFORE_CALIBRATION):
-        values, intervals = summary[figure.name], summary["intervals"][figure.name]
+        values, intervals = getattr(summary, figure.name), getattr(summary.intervals, figure.name)
         pairs = (
             [(values[k], intervals[k]) for k in figure.keys]
             if figure.keys
@@ -67,9 +68,8 @@ def test_every_figure_has_an_interval_about_it(summary):
 
 def test_the_interval_of_a_fraction_is_that_of_its_binomial():
     labels = np.full(2000, NV)
-    low, high = summarise(labels, np.eye(8)[np.where(np.arange(2000) % 10 < 7, NV, MEL)])[
-        "intervals"
-    ]["accuracy"]
+    probabilities = np.eye(8)[np.where(np.arange(2000) % 10 < 7, NV, MEL)]
+    low, high = summarise(labels, probabilities).intervals.accuracy
     assert high - low == pytest.approx(2 * norm.ppf(0.975) * np.sqrt(0.7 * 0.3 / 2000), rel=0.15)
 
 
@@ -78,8 +78,8 @@ def test_lesions_are_drawn_not_images():
     lesions = np.repeat(np.arange(500), 4)
     probabilities = np.eye(8)[np.where(lesions % 10 < 7, NV, MEL)]
     labels = np.full(2000, NV)
-    by_lesion = summarise(labels, probabilities, lesions)["intervals"]["accuracy"]
-    by_image = summarise(labels, probabilities)["intervals"]["accuracy"]
+    by_lesion = summarise(labels, probabilities, lesions).intervals.accuracy
+    by_image = summarise(labels, probabilities).intervals.accuracy
     assert np.diff(by_lesion) == pytest.approx(2 * np.diff(by_image), rel=0.2)
 
 
@@ -98,16 +98,16 @@ def test_the_same_images_have_the_same_intervals(labels, summary):
 
 def test_too_few_lesions_have_no_interval():
     labels = np.array([NV] * 60 + [MEL] * 3)
-    intervals = summarise(labels, lean(labels))["intervals"]
-    assert intervals["sensitivity"]["MEL"] is None
-    assert intervals["malignant_auc"] is None
-    assert intervals["sensitivity"]["NV"] is not None
+    intervals = summarise(labels, lean(labels)).intervals
+    assert intervals.sensitivity["MEL"] is None
+    assert intervals.malignant_auc is None
+    assert intervals.sensitivity["NV"] is not None
 
 
 def test_draws_that_all_agree_make_no_interval():
     summary = summarise(np.full(4, NV), np.eye(8)[[MEL] * 4])
-    assert summary["accuracy"] == 0
-    assert summary["intervals"]["accuracy"] is None
+    assert summary.accuracy == 0
+    assert summary.intervals.accuracy is None
 
 
 @settings(max_examples=10, deadline=None)
@@ -128,9 +128,9 @@ def test_the_order_of_the_rows_changes_no_figure(seed, random):
         "ppv",
         "npv",
     ):
-        assert here[key] == there[key]
+        assert getattr(here, key) == getattr(there, key)
     for key in ("balanced_accuracy", "accuracy", "malignant_auc", "ece", "brier"):
-        assert here[key] == pytest.approx(there[key])
+        assert getattr(here, key) == pytest.approx(getattr(there, key))
 
 
 @pytest.mark.parametrize(
@@ -140,19 +140,19 @@ def test_the_order_of_the_rows_changes_no_figure(seed, random):
 )
 def test_a_summary_is_strict_json_where_figures_are_not_defined(labels, probabilities):
     summary = summarise(labels, probabilities)
-    assert json.loads(json.dumps(summary, allow_nan=False)) == summary
-    assert summary["malignant_auc"] is None
-    assert summary["auc"]["NV"] is None
-    assert summary["roc"]["malignant"] is None
-    assert summary["reliability"][0]["accuracy"] is None
+    assert msgspec.convert(json.loads(metrics_json(summary)), FullSummary) == summary
+    assert summary.malignant_auc is None
+    assert summary.auc["NV"] is None
+    assert summary.roc["malignant"] is None
+    assert summary.reliability[0].accuracy is None
 
 
 def test_a_class_without_an_image_is_none_rather_than_zero():
     summary = summarise(np.array([NV, NV]), np.eye(8)[[NV, MEL]])
-    assert summary["sensitivity"] == dict.fromkeys(CODES) | {"NV": 0.5}
+    assert summary.sensitivity == dict.fromkeys(CODES) | {"NV": 0.5}
 
 
 def test_the_first_threshold_of_a_roc_in_json_is_none(summary):
-    threshold = summary["roc"]["malignant"]["threshold"]
+    threshold = summary.roc["malignant"].threshold
     assert threshold[0] is None
     assert None not in threshold[1:]

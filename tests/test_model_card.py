@@ -1,8 +1,11 @@
 import json
 from dataclasses import replace
 
+import msgspec
+
 from cadlib.metrics.tables import figure_text
-from cadlib.model.card import render
+from cadlib.model import card
+from cadlib.model.metrics_file import Metrics, metrics_json
 from cadlib.model.record import CARD_FILE, METRICS_FILE, find_model, read_record
 from cadlib.taxonomy import CODES
 
@@ -10,6 +13,11 @@ from cadlib.taxonomy import CODES
 def shipped():
     folder = find_model("isic2019")
     return folder, read_record(folder), json.loads((folder / METRICS_FILE).read_text())
+
+
+def render(record, figures):
+    """Return the card of the metrics in a JSON object."""
+    return card.render(record, msgspec.convert(figures, Metrics))
 
 
 def test_the_shipped_card_is_what_its_figures_give():
@@ -20,10 +28,10 @@ def test_the_shipped_card_is_what_its_figures_give():
 def test_a_changed_figure_changes_the_card():
     _, record, figures = shipped()
     before = render(record, figures)
-    figures["balanced_accuracy"] = -1.0
+    figures["balanced_accuracy"] = 0.125
     after = render(record, figures)
-    assert "-1.000" not in before
-    assert "-1.000" in after
+    assert "| 0.125 (" not in before
+    assert "| 0.125 (" in after
 
 
 def test_the_card_says_what_prediction_sets_hold_and_where_that_was_measured():
@@ -33,14 +41,14 @@ def test_the_card_says_what_prediction_sets_hold_and_where_that_was_measured():
         "prediction_sets": {
             "target": 0.9, "coverage": {**shipped_figures["auc"], "MEL": 0.875},
             "overall": 0.913, "size": 1.84, "empty": 0.021,
-            "intervals": {"coverage": None, "overall": [0.9, 0.93], "size": None, "empty": None},
+            "intervals": {"coverage": dict.fromkeys(CODES), "overall": [0.9, 0.93], "size": None, "empty": None},
         },
     }  # fmt: skip
-    card = render(record, figures)
-    assert "0.91 (95 % CI 0.90 to 0.93) of all images" in card
-    assert "| Melanoma (MEL) |" in card
-    assert "| 0.875 |" in card
-    assert f"measured on the {figures['data']['split']} split" in card
+    text = render(record, figures)
+    assert "0.91 (95 % CI 0.90 to 0.93) of all images" in text
+    assert "| Melanoma (MEL) |" in text
+    assert "| 0.875 |" in text
+    assert f"measured on the {figures['data']['split']} split" in text
     assert "## Prediction sets" not in render(
         record, {k: v for k, v in figures.items() if k != "prediction_sets"}
     )
@@ -57,11 +65,15 @@ def test_the_card_says_that_a_model_was_not_audited():
 def compared(change, interval=(-0.2, -0.1)):
     """Return the comparison of one archive, every figure with the same change."""
     figure = {"with": 0.7, "without": None if change is None else 0.7 + change, "change": change}
-    within = dict.fromkeys(figure, None if change is None else list(interval))
+    of_change = None if change is None else list(interval)
+    within = {"with": [0.5, 0.75], "without": [0.5, 0.75], "change": of_change}
     names = ("balanced_accuracy", "malignant_auc", "melanoma_auc")
     return {
         "n": 321,
+        "n_lesions": 300,
         "n_classes": 3,
+        "trained_on": 9041,
+        "left_out": 7853,
         "intervals": dict.fromkeys(names, within),
         **dict.fromkeys(names, figure),
     }
@@ -71,6 +83,8 @@ def test_the_fall_across_archives_is_said_with_its_recipe():
     _, record, figures = shipped()
     figures["across_archives"] = {
         "data": "isic2019",
+        "split_sha256": "ab" * 32,
+        "git_commit": "0" * 40,
         "recipe": {"backbone": "resnet18", "input_px": 112, "epochs": 3},
         "steps": 1584,
         "archives": {
@@ -88,8 +102,8 @@ def test_the_fall_across_archives_is_said_with_its_recipe():
         "321",
         "3",
         "balanced accuracy",
-        "0.700 (-0.200 to -0.100)",
-        "0.550 (-0.200 to -0.100)",
+        "0.700 (0.500 to 0.750)",
+        "0.550 (0.500 to 0.750)",
     ]
     assert row == f"| {' | '.join([*cells, '-0.150 (-0.200 to -0.100)'])} |"
     assert "not defined |" in next(
@@ -133,7 +147,7 @@ def test_damage_that_was_not_measured_is_said_to_be_so():
 
 def test_every_corruption_has_a_row_with_its_falls(across_damage):
     _, record, figures = shipped()
-    found = across_damage(record)
+    found = json.loads(metrics_json(across_damage(record)))
     rows = (
         render(record, {**figures, "robustness": found})
         .split("## Robustness to image degradation")[1]
@@ -151,7 +165,7 @@ def test_every_corruption_has_a_row_with_its_falls(across_damage):
 
 def test_the_card_says_what_turning_does_and_names_the_worst_damage(across_damage):
     _, record, figures = shipped()
-    found = across_damage(record)
+    found = json.loads(metrics_json(across_damage(record)))
     found["corruptions"]["hair"]["balanced_accuracy_fall"]["mean"] = 0.9
     found["flips"]["rate"]["mean"] = 0.1234
     text = render(record, {**figures, "robustness": found})
@@ -179,14 +193,22 @@ def judged(**changes):
         **{k: dict.fromkeys(CODES, 0.875) for k in ("faithfulness", "unreadable")},
     }
     return {
+        "model": {"name": "drawn", "version": "1", "weights_sha256": "ab" * 32},
+        "rejected": {},
         "data": {"name": "drawn", "split": "validation"},
         "sample": {"of": 90, "strata": "diagnosis and archive", "seed": 0},
         "n": 60, "n_lesions": 50,
         **figures,
-        "by_diagnosis": {**by_diagnosis, "intervals": dict.fromkeys(by_diagnosis)},
+        "by_diagnosis": {
+            **by_diagnosis,
+            "intervals": dict.fromkeys(("faithfulness", "unreadable"), dict.fromkeys(CODES)),
+        },
         "limits": {"faithfulness": 0.4444, "stability": 0.3333},
         "best": "grad-cam",
-        "intervals": {**dict.fromkeys(figures), "gain": {**dict.fromkeys(keys), "layercam": [0.03125, 0.1]}},
+        "intervals": {
+            **{name: dict.fromkeys(values) for name, values in figures.items()},
+            "gain": {**dict.fromkeys(keys), "layercam": [0.03125, 0.1]},
+        },
         **changes,
     }  # fmt: skip
 

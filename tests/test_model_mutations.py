@@ -1,6 +1,7 @@
 """A slice of `benchmarks/model_mutations.py`, on a small model."""
 
 import hashlib
+import json
 import sys
 from collections import Counter
 from dataclasses import replace
@@ -11,7 +12,7 @@ import pytest
 import torch
 
 from cadlib.images.preprocess import InputSpec
-from cadlib.model import manifest, metrics_file, weights
+from cadlib.model import manifest, weights
 from cadlib.model.golden import golden_json
 from cadlib.model.model import Model
 from cadlib.model.neighbours import NeighbourIndex
@@ -71,7 +72,7 @@ def small_model(tmp_path_factory) -> Path:
         NEIGHBOURS_FILE: small_index(built.num_features).to_bytes(),
         NOVELTY_FILE: Looks(looks.mean, looks.scale, looks.stored[:CASES]).pack(),
         SPLIT_FILE: b"image,lesion_group,split\nISIC_1,1,train\nISIC_2,2,test\n",
-        METRICS_FILE: metrics_file.metrics_json(
+        METRICS_FILE: json.dumps(
             {key: figures[key] for key in ("n", "data", "intervals")}
         ).encode(),
         CARD_FILE: b"# small\n\nIt is not good for 0.9 of the images.\n",

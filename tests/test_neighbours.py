@@ -229,18 +229,18 @@ def test_precision_and_votes_are_those_counted_by_hand(index):
         shares.append(codes.count(truth) / 5)
         votes.append(max(codes, key=lambda code: (codes.count(code), -codes.index(code))) == truth)
         right[str(codes.count(first))] += first == truth
-    assert figures["precision"] == pytest.approx(np.mean(shares))
-    assert figures["vote_accuracy"] == pytest.approx(np.mean(votes))
-    assert figures["model_accuracy"] == pytest.approx(
+    assert figures.precision == pytest.approx(np.mean(shares))
+    assert figures.vote_accuracy == pytest.approx(np.mean(votes))
+    assert figures.model_accuracy == pytest.approx(
         (probabilities.argmax(axis=1) == asked.labels).mean()
     )
-    assert (figures["n"], figures["n_lesions"], sum(figures["n_agreeing"].values())) == (60, 30, 60)
-    for count, n in figures["n_agreeing"].items():
+    assert (figures.n, figures.n_lesions, sum(figures.n_agreeing.values())) == (60, 30, 60)
+    for count, n in figures.n_agreeing.items():
         expected = right[count] / n if n else None
-        assert figures["right_when_agreeing"][count] == (pytest.approx(expected) if n else None)
-    low, high = figures["intervals"]["precision"]
-    assert low < figures["precision"] < high
-    assert figures["taken_for_training"] == 0
+        assert figures.right_when_agreeing[count] == (pytest.approx(expected) if n else None)
+    low, high = figures.intervals.precision
+    assert low < figures.precision < high
+    assert figures.taken_for_training == 0
 
 
 def test_features_that_tell_diagnoses_apart_find_them(index):

@@ -4,6 +4,7 @@ import cv2
 import numpy as np
 import pytest
 import torch
+from msgspec import structs
 from PIL import Image, ImageDraw
 from pytorch_ood.detector import KNN
 
@@ -13,10 +14,19 @@ from cadlib.errors import ModelInvalid
 from cadlib.evaluation.evaluate import evaluate
 from cadlib.evaluation.features import SplitFeatures
 from cadlib.images.synthetic import demo_lesions
+from cadlib.metrics.conditions_schema import (
+    FarDetection,
+    KindDetection,
+    LimitDetection,
+    NoveltyProof,
+    UnknownCount,
+    UnknownCounts,
+)
+from cadlib.model import metrics_file
 from cadlib.model.card import render
 from cadlib.model.model import Model
 from cadlib.model.novelty import Looks, Novelty, NoveltyDetector, appearance
-from cadlib.model.record import METRICS_FILE, NOVELTY_FILE, find_model, read_json, read_record
+from cadlib.model.record import NOVELTY_FILE, find_model, read_record
 from cadlib.model.split import part_of_split
 from cadlib.taxonomy import CODES
 from cadlib.training import novelty_detector
@@ -183,7 +193,8 @@ def test_evaluate_fills_unk_and_leaves_every_figure_as_it_was(
     assert (with_it.predictions["UNK"] > 0).all()
     assert (without.predictions["UNK"] == 0).all()
     assert with_it.predictions.drop(columns="UNK").equals(without.predictions.drop(columns="UNK"))
-    assert {**with_it.metrics, "model": None} == {**without.metrics, "model": None}
+    alike = [structs.replace(made.metrics, model=None) for made in (with_it, without)]
+    assert alike[0] == alike[1]
 
 
 def test_fitting_counts_what_is_called_unknown_by_kind(model, figures, synthetic_dataset):
@@ -194,15 +205,15 @@ def test_fitting_counts_what_is_called_unknown_by_kind(model, figures, synthetic
     empty = np.zeros((len(table), 1), np.float32)
     seen = SplitFeatures(table.assign(split=parts), empty, empty, empty, looks, 0)
     fitted = novelty_detector.fit(model, seen, "test")
-    facts, found = fitted.fields["novelty"], fitted.figures["novelty"]
+    facts, found = fitted.fields["novelty"], fitted.metrics["novelty"]
     assert (facts.images, facts.validation_images) == (
         (parts == "train").sum(),
         (parts == "validation").sum(),
     )
-    assert found["split"] == "test"
-    assert found["unknown"]["all"]["n"] == (parts == "test").sum()
-    by_diagnosis = [found["unknown"][code] for code in CODES]
-    assert sum(one["unknown"] for one in by_diagnosis) == found["unknown"]["all"]["unknown"] >= 2
+    assert found.split == "test"
+    assert found.unknown["all"].n == (parts == "test").sum()
+    by_diagnosis = [found.unknown[code] for code in CODES]
+    assert sum(one.unknown for one in by_diagnosis) == found.unknown["all"].unknown >= 2
     kept = Looks.unpack(fitted.files[NOVELTY_FILE])
     known = kept.distances(looks[parts == "validation"]) <= facts.limit
     assert known.mean() == pytest.approx(novelty_detector.KNOWN_SHARE, abs=1 / known.sum())
@@ -214,23 +225,30 @@ def test_fitting_counts_what_is_called_unknown_by_kind(model, figures, synthetic
 
 def test_the_card_says_what_is_called_unknown_or_that_nobody_checked():
     folder = find_model("isic2019")
-    record, shipped = read_record(folder), read_json(folder / METRICS_FILE)
+    record, shipped = read_record(folder), metrics_file.read(folder)
     assert "no novelty detector. Add one: `python -m cadlib index" in render(
         replace(record, novelty=None), shipped
     )
-    counted = {"split": "test", "unknown": {"all": {"n": 400, "unknown": 9}}}
-    card = render(record, {**shipped, "novelty": counted, "novelty_proof": None})
+    counted = UnknownCounts(split="test", unknown={"all": UnknownCount(n=400, unknown=9)})
+    card = render(record, structs.replace(shipped, novelty=counted, novelty_proof=None))
     assert "| all | 400 | 9 | 2.2 % |" in card
     assert "was not measured. Measure it: `python benchmarks/novelty.py" in card
 
 
 def test_the_card_shows_no_proof_of_another_fit():
     folder = find_model("isic2019")
-    record, figures = read_record(folder), read_json(folder / METRICS_FILE)
-    proof = {"sha256": record.novelty.sha256, "corners": 0.25, "far": {
-        "proof": {"n": 321, "auroc": 0.987, "fpr": 0.02, "known": 0.1},
-        "kinds": {"face": {"n": 8, "sources": 1, "auroc": 0.9, "fpr": 0.5, "known": 0.125}},
-    }}  # fmt: skip
+    record, figures = read_record(folder), metrics_file.read(folder)
+    proof = NoveltyProof(
+        sha256=record.novelty.sha256,
+        corners=0.25,
+        damaged={},
+        far=FarDetection(
+            methods={},
+            proof=LimitDetection(n=321, auroc=0.987, fpr=0.02, known=0.1),
+            kinds={"face": KindDetection(n=8, sources=1, auroc=0.9, fpr=0.5, known=0.125)},
+        ),
+    )
     row = "| face | 1 | 8 | 0.900 | 50.0 % | 87.5 % |"
-    assert row in render(record, {**figures, "novelty_proof": proof})
-    assert row not in render(record, {**figures, "novelty_proof": {**proof, "sha256": "0" * 64}})
+    assert row in render(record, structs.replace(figures, novelty_proof=proof))
+    other = structs.replace(proof, sha256="0" * 64)
+    assert row not in render(record, structs.replace(figures, novelty_proof=other))

@@ -17,6 +17,7 @@ import pandas as pd
 import pytest
 import streamlit as st
 import torch
+from msgspec import structs
 from PIL import Image
 from safetensors.torch import save
 from streamlit.testing.v1 import AppTest
@@ -34,6 +35,7 @@ from cadlib.images.red_blue_swap import SWAPPED_NOTE
 from cadlib.images.synthetic import demo_lesions
 from cadlib.metrics.operating_point import OperatingPoint, PointIntervals, shown_name, two_digits
 from cadlib.metrics.predictive_values import PredictiveValues
+from cadlib.metrics.summary_schema import DataFacts, EvaluationMetrics
 from cadlib.model import metrics_file, record
 from cadlib.model.audit_result import LEAKS, LeakAudit
 from cadlib.model.calibration import Temperature
@@ -130,7 +132,7 @@ def tiny_models(tmp_path_factory) -> Path:
     return folder.parent
 
 
-def random_metrics(made: record.ModelRecord) -> dict:
+def random_metrics(made: record.ModelRecord) -> EvaluationMetrics:
     """Return the figures of a model that guesses, on pictures among which no dermatofibroma is."""
     rng = np.random.default_rng(0)
     truth = rng.choice([code for code in CODES if code != "DF"], 150)
@@ -138,13 +140,13 @@ def random_metrics(made: record.ModelRecord) -> dict:
         width_px=600, height_px=450, archive="HAM10000", age_approx=50.0, sex="female", anatom_site_general="head/neck",
         lesion_id=None, lesion_group=None,
     )  # fmt: skip
-    figures = evaluate.build_metrics(table, rng.dirichlet(np.ones(8), 150), made.operating_points)
-    return {
-        **figures,
-        "model": metrics_file.model_facts(made),
-        "data": {"name": "drawn", "split": "validation", "images": 150},
-        "rejected": {},
-    }
+    metrics = evaluate.build_metrics(table, rng.dirichlet(np.ones(8), 150), made.operating_points)
+    return structs.replace(
+        metrics,
+        model=metrics_file.model_facts(made),
+        data=DataFacts(name="drawn", split="validation", images=150),
+        rejected={},
+    )
 
 
 @pytest.fixture
@@ -991,7 +993,8 @@ def test_performance_says_how_damage_is_measured_where_it_was_not(app):
 def test_performance_draws_what_damage_costs(app, tiny_models, across_damage):
     path = tiny_models / "tiny" / record.METRICS_FILE
     before = path.read_text(encoding="utf-8")
-    found = across_damage(record.read_record(path.parent))
+    measured = across_damage(record.read_record(path.parent))
+    found = json.loads(metrics_file.metrics_json(measured))
     try:
         change_file(path.parent, path.name, json.dumps({**json.loads(before), "robustness": found}))
         page = opened(app, "performance")

@@ -29,6 +29,7 @@ from cadlib.metrics.image_counts import NO_DIAGNOSIS_NOTE
 from cadlib.metrics.subgroup_table import subgroup_rows
 from cadlib.metrics.tables import figure_text
 from cadlib.metrics.thresholds import trade_offs
+from cadlib.model import metrics_file
 from cadlib.model.record import CARD_FILE, METRICS_FILE, read_json, read_record
 from cadlib.model.split import part_in_training
 from cadlib.report import Subject, render
@@ -100,7 +101,7 @@ def no_nan(read: Reader) -> bool:
 def subject_of(drawn_model, drawn_images, tmp_path_factory):
     """Return a function from a change of labels to what a report of the 32 drawn lesions rests on."""
     record = read_record(drawn_model)
-    own = read_json(drawn_model / METRICS_FILE)
+    own = metrics_file.read(drawn_model)
     card = (drawn_model / CARD_FILE).read_text()
     drawn = open_dataset(drawn_images, verify=False)
 
@@ -112,7 +113,7 @@ def subject_of(drawn_model, drawn_images, tmp_path_factory):
             patch.setenv("CADLIB_CACHE", str(tmp_path_factory.mktemp("cache")))
             evaluation = evaluated(drawn_model, record, dataset, ignore)
         role = part_in_training(drawn_model, record, dataset)
-        return Subject(record, evaluation.figures, "all images", *role, evaluation, own, card)
+        return Subject(record, evaluation.metrics, "all images", *role, evaluation, own, card)
 
     return subject
 
@@ -170,7 +171,7 @@ def test_a_report_on_benign_images_says_what_is_not_defined(subject_of):
     ],
 )
 def test_each_subgroup_states_how_many_images_are_behind_its_figures(subject_of, change, n):
-    rows = subgroup_rows(subject_of(change).figures, figure_text)
+    rows = subgroup_rows(subject_of(change).metrics, figure_text)
     assert rows[0]["n"] == n
     assert "ECE malignant" in rows[0]
 
@@ -186,18 +187,18 @@ def test_thresholds_of_malignancy_need_no_diagnosis(model, drawn_dataset, drawn_
         )
         for change in (lambda table: table, partial_labels.only_groups)
     )
-    assert trade_offs(binary.figures) == trade_offs(whole.figures)
-    assert decision(binary.figures, binary, 0.1).model == pytest.approx(
-        decision(whole.figures, whole, 0.1).model
+    assert trade_offs(binary.metrics) == trade_offs(whole.metrics)
+    assert decision(binary.metrics, binary, 0.1).model == pytest.approx(
+        decision(whole.metrics, whole, 0.1).model
     )
     assert (
-        [*roc_curves(binary.figures)]
-        == [*precision_recall(binary.figures, binary)]
+        [*roc_curves(binary.metrics)]
+        == [*precision_recall(binary.metrics, binary)]
         == ["malignant"]
     )
-    assert [*precision_recall(whole.figures, whole)] == ["melanoma", "malignant"]
+    assert [*precision_recall(whole.metrics, whole)] == ["melanoma", "malignant"]
     curve, alone = (
-        precision_recall(binary.figures, found)["malignant"] for found in (binary, None)
+        precision_recall(binary.metrics, found)["malignant"] for found in (binary, None)
     )
     assert curve.positives == alone.positives == 0.5
 

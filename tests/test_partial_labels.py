@@ -3,11 +3,13 @@
 import json
 import re
 
+import msgspec
 import numpy as np
 import pandas as pd
 import pytest
 from hypothesis import Phase, given, settings
 from hypothesis import strategies as st
+from msgspec import UNSET, structs
 from sklearn.calibration import calibration_curve
 from sklearn.metrics import average_precision_score, roc_auc_score
 
@@ -35,6 +37,7 @@ from cadlib.metrics.summary import (
     measured_point,
     summarise,
 )
+from cadlib.metrics.summary_schema import EvaluationMetrics, FullSummary
 from cadlib.metrics.tables import metrics_table
 from cadlib.model.metrics_file import metrics_json
 from cadlib.model.record import ConformalSets
@@ -201,31 +204,31 @@ def test_the_figures_of_diagnosed_images_do_not_depend_on_the_new_ones(labels, w
         lambda _, given, weights=None: classification.average_precision(given, truth, weights),
     )
     ends = intervals(labels, lesions, [(former, scores), (precision, scores)], 200)
-    assert whole["malignant_auc"] == float(classification.auc(scores, truth))
-    assert whole["intervals"]["malignant_auc"] == ends["auc"]
-    assert whole["malignant_average_precision"] == float(
+    assert whole.malignant_auc == float(classification.auc(scores, truth))
+    assert whole.intervals.malignant_auc == ends["auc"]
+    assert whole.malignant_average_precision == float(
         classification.average_precision(scores, truth)
     )
-    assert whole["intervals"]["malignant_average_precision"] == ends["precision"]
+    assert whole.intervals.malignant_average_precision == ends["precision"]
     accuracy = Figure("accuracy", classification.accuracy)
     assert (
-        whole["intervals"]["accuracy"]
+        whole.intervals.accuracy
         == intervals(labels, lesions, [(accuracy, probabilities)], 200)["accuracy"]
     )
 
 
 def test_malignant_figures_count_all_images(whole, part, binary):
     for figures in (part, binary):
-        assert (figures["n"], figures["n_malignant"], figures["n_lesions"]) == (
+        assert (figures.n, figures.n_malignant, figures.n_lesions) == (
             N,
-            whole["n_malignant"],
+            whole.n_malignant,
             N // 2,
         )
         for name in MALIGNANT_FIGURES:
-            assert figures[name] == whole[name]
-            assert figures["intervals"][name] == whole["intervals"][name]
-        assert figures["roc"]["malignant"] == whole["roc"]["malignant"]
-        assert figures["malignant_reliability"] == whole["malignant_reliability"]
+            assert getattr(figures, name) == getattr(whole, name)
+            assert getattr(figures.intervals, name) == getattr(whole.intervals, name)
+        assert figures.roc["malignant"] == whole.roc["malignant"]
+        assert figures.malignant_reliability == whole.malignant_reliability
 
 
 def test_figures_of_diagnoses_are_those_of_the_images_with_one(labels, diagnosed, lesions, part):
@@ -236,31 +239,31 @@ def test_figures_of_diagnoses_are_those_of_the_images_with_one(labels, diagnosed
         leaning(labels, seed=1)[diagnosed],
         draws=200,
     )
-    assert sum(part["n_by_class"].values()) == diagnosed.sum()
+    assert sum(part.n_by_class.values()) == diagnosed.sum()
     for name in DIAGNOSIS_FIGURES:
-        assert part[name] == alone[name]
-        assert part["intervals"][name] == alone["intervals"][name]
+        assert getattr(part, name) == getattr(alone, name)
+        assert getattr(part.intervals, name) == getattr(alone.intervals, name)
     for name in ("n_classes", "n_by_class", "confusion_matrix", "reliability"):
-        assert part[name] == alone[name]
+        assert getattr(part, name) == getattr(alone, name)
     for code in CODES:
-        assert part["roc"][code] == alone["roc"][code]
+        assert part.roc[code] == alone.roc[code]
 
 
 def test_figures_of_diagnoses_are_not_defined_without_one(binary):
-    assert json.loads(json.dumps(binary, allow_nan=False)) == binary
+    assert msgspec.convert(json.loads(metrics_json(binary)), FullSummary) == binary
     for name in DIAGNOSIS_FIGURES:
-        value = binary[name]
+        value = getattr(binary, name)
         assert set(value.values()) == {None} if isinstance(value, dict) else value is None
-    assert np.sum(binary["confusion_matrix"]) == 0
-    assert all(binary["roc"][code] is None for code in CODES)
-    assert (binary["n_classes"], Counts.of(binary).diagnosed) == (0, 0)
+    assert np.sum(binary.confusion_matrix) == 0
+    assert all(binary.roc[code] is None for code in CODES)
+    assert (binary.n_classes, Counts.of(binary).diagnosed) == (0, 0)
 
 
 def test_malignant_figures_are_those_of_scikit_learn(labels, binary):
     truth = np.array(MALIGNANT)[labels]
     scores = classification.malignant_probability(leaning(labels))
-    assert binary["malignant_auc"] == pytest.approx(roc_auc_score(truth, scores))
-    assert binary["malignant_average_precision"] == pytest.approx(
+    assert binary.malignant_auc == pytest.approx(roc_auc_score(truth, scores))
+    assert binary.malignant_average_precision == pytest.approx(
         average_precision_score(truth, scores)
     )
 
@@ -269,12 +272,12 @@ def test_the_malignant_reliability_is_that_of_scikit_learn(labels, binary):
     truth = np.array(MALIGNANT)[labels]
     scores = classification.malignant_probability(leaning(labels))
     fraction, mean = calibration_curve(truth, scores, n_bins=15)
-    bins = [one for one in binary["malignant_reliability"] if one["n"]]
-    assert [one["accuracy"] for one in bins] == pytest.approx(fraction.tolist())
-    assert [one["confidence"] for one in bins] == pytest.approx(mean.tolist())
-    error = sum(one["n"] * abs(one["accuracy"] - one["confidence"]) for one in bins) / N
-    assert binary["malignant_ece"] == pytest.approx(error)
-    assert all(one["interval"] is None or one["interval"][0] <= one["accuracy"] for one in bins)
+    bins = [one for one in binary.malignant_reliability if one.n]
+    assert [one.accuracy for one in bins] == pytest.approx(fraction.tolist())
+    assert [one.confidence for one in bins] == pytest.approx(mean.tolist())
+    error = sum(one.n * abs(one.accuracy - one.confidence) for one in bins) / N
+    assert binary.malignant_ece == pytest.approx(error)
+    assert all(one.interval is None or one.interval[0] <= one.accuracy for one in bins)
 
 
 def test_an_operating_point_is_measured_without_a_diagnosis(labels, lesions):
@@ -292,22 +295,18 @@ def test_benign_images_alone_have_a_specificity_and_no_sensitivity(labels):
     )
     figures = build_metrics(table, leaning(labels)[benign], POINTS)
     referred = classification.malignant_probability(leaning(labels)[benign]) >= POINTS[0].threshold
-    point = figures["operating_points"][0]
-    assert point["specificity"] == pytest.approx(1 - referred.mean())
-    assert (
-        point["intervals"]["specificity"][0]
-        < point["specificity"]
-        < point["intervals"]["specificity"][1]
-    )
-    assert (point["sensitivity"], figures["malignant_auc"], point["n_malignant"]) == (None, None, 0)
-    assert figures["malignant_ece"] > 0
+    point = figures.operating_points[0]
+    assert point.specificity == pytest.approx(1 - referred.mean())
+    assert point.intervals.specificity[0] < point.specificity < point.intervals.specificity[1]
+    assert (point.sensitivity, figures.malignant_auc, point.n_malignant) == (None, None, 0)
+    assert figures.malignant_ece > 0
 
 
 def test_malignant_images_alone_have_a_sensitivity_and_no_specificity():
     table = table_of([None] * 20, malignant=pd.array([True] * 20, dtype="boolean"))
-    point = build_metrics(table, leaning(np.zeros(20, int)), POINTS)["operating_points"][0]
-    assert point["sensitivity"] is not None
-    assert point["specificity"] is None
+    point = build_metrics(table, leaning(np.zeros(20, int)), POINTS).operating_points[0]
+    assert point.sensitivity is not None
+    assert point.specificity is None
 
 
 @settings(max_examples=8, deadline=None, phases=[Phase.generate])
@@ -322,10 +321,10 @@ def test_any_labels_make_strict_json_and_a_table_without_nan(seed):
     sets = ConformalSets(0.9, dict.fromkeys(CODES, 0.8))
     probabilities = rng.dirichlet(np.ones(8), size)
     figures = build_metrics(table_of(diagnoses, malignant=told), probabilities, POINTS, sets=sets)
-    assert json.loads(metrics_json(figures), parse_constant=pytest.fail) == figures
+    assert msgspec.convert(json.loads(metrics_json(figures)), EvaluationMetrics) == figures
     assert not re.search(r"\b(nan|None)\b", metrics_table(figures))
     counts = Counts.of(figures)
-    assert 0 <= counts.diagnosed <= counts.n == size - figures["unlabelled"] - figures["unknown"]
+    assert 0 <= counts.diagnosed <= counts.n == size - figures.unlabelled - figures.unknown
 
 
 def test_prediction_sets_are_measured_on_images_with_a_diagnosis(labels, diagnosed):
@@ -336,8 +335,8 @@ def test_prediction_sets_are_measured_on_images_with_a_diagnosis(labels, diagnos
     sets = ConformalSets(0.9, dict.fromkeys(CODES, 0.8))
     mixed = build_metrics(table, leaning(labels), sets=sets)
     alone = build_metrics(table[diagnosed], leaning(labels)[diagnosed], sets=sets)
-    assert mixed["prediction_sets"] == alone["prediction_sets"]
-    assert (mixed["unlabelled"], mixed["unknown"]) == (0, 0)
+    assert mixed.prediction_sets == alone.prediction_sets
+    assert (mixed.unlabelled, mixed.unknown) == (0, 0)
 
 
 def test_the_seven_classes_of_isic_2018_take_partial_labels(labels, diagnosed):
@@ -347,15 +346,15 @@ def test_the_seven_classes_of_isic_2018_take_partial_labels(labels, diagnosed):
     )
     figures = build_metrics(table, leaning(labels), POINTS, classes=CLASSES[7])
     assert (
-        figures["n_by_class"]["AKIEC"]
+        figures.n_by_class["AKIEC"]
         == np.isin(labels[diagnosed], [CODES.index("AK"), CODES.index("SCC")]).sum()
     )
     assert Counts.of(figures).malignant == np.array(MALIGNANT)[labels].sum()
-    assert figures["malignant_auc"] == build_metrics(table, leaning(labels))["malignant_auc"]
+    assert figures.malignant_auc == build_metrics(table, leaning(labels)).malignant_auc
 
 
 def test_figures_of_an_earlier_version_have_counts_of_their_classes(whole):
-    earlier = {key: value for key, value in whole.items() if key != "n_malignant"}
+    earlier = structs.replace(whole, n_malignant=UNSET)
     assert Counts.of(earlier) == Counts.of(whole)
 
 
@@ -401,7 +400,10 @@ def test_a_gap_in_balanced_accuracy_is_that_of_the_images_with_a_diagnosis():
         **options,
     )
     assert mixed[0].figure == alone[0].figure == "balanced_accuracy"
-    assert (mixed[0].subgroup, mixed[0].rest) == (alone[0].subgroup, alone[0].rest)
+    assert (mixed[0].subgroup, mixed[0].rest) == (
+        alone[0].subgroup,
+        alone[0].rest,
+    )
 
 
 def test_two_models_are_compared_without_a_diagnosis(labels, lesions):

@@ -1,6 +1,5 @@
 """The report: every figure of metrics.json, nothing from the network, nothing from a file as markup."""
 
-import json
 import re
 import shutil
 from dataclasses import replace
@@ -8,6 +7,7 @@ from html.parser import HTMLParser
 
 import numpy as np
 import pytest
+from msgspec import structs
 
 from cadlib.__main__ import main
 from cadlib.data.dataset import open_dataset
@@ -16,7 +16,9 @@ from cadlib.evaluation.cached import COSTS, compared, evaluated, evaluation_fold
 from cadlib.metrics.comparison_table import Compared
 from cadlib.metrics.operating_point import shown_name
 from cadlib.metrics.summary import ECE_INTERVAL
-from cadlib.model.record import CARD_FILE, METRICS_FILE, read_json, read_record
+from cadlib.metrics.summary_schema import SubgroupGap
+from cadlib.model import metrics_file
+from cadlib.model.record import CARD_FILE, METRICS_FILE, read_record
 from cadlib.model.split import part_in_training
 from cadlib.report import Subject, charts, render
 from cadlib.report.sections import MOST_ERRORS, sections
@@ -87,9 +89,9 @@ def subject(drawn_model, drawn_images, tmp_path_factory):
         patch.setenv("CADLIB_CACHE", str(tmp_path_factory.mktemp("cache")))
         evaluation = evaluated(drawn_model, record, dataset, lambda *_: None)
     role = part_in_training(drawn_model, record, dataset)
-    own = read_json(drawn_model / METRICS_FILE)
+    own = metrics_file.read(drawn_model)
     card = (drawn_model / CARD_FILE).read_text()
-    return Subject(record, evaluation.figures, "all images", *role, evaluation, own, card)
+    return Subject(record, evaluation.metrics, "all images", *role, evaluation, own, card)
 
 
 def told(value, interval=None):
@@ -100,8 +102,8 @@ def told(value, interval=None):
 
 
 def test_every_figure_of_metrics_json_is_told_with_its_interval(subject):
-    figures, read = subject.figures, Reader(render(subject, "a test"))
-    ends = figures["intervals"]
+    figures, read = subject.metrics, Reader(render(subject, "a test"))
+    ends = figures.intervals
     single = {"Balanced accuracy": "balanced_accuracy", "Accuracy": "accuracy",
               "AUC, malignant or benign": "malignant_auc",
               "Average precision, malignant": "malignant_average_precision",
@@ -112,51 +114,52 @@ def test_every_figure_of_metrics_json_is_told_with_its_interval(subject):
               "Brier score before calibration": "brier_uncalibrated"}  # fmt: skip
     by_code = ("sensitivity", "specificity", "ppv", "npv", "average_precision", "auc")
     at = "malignant_specificity_at_sensitivity"
-    assert {*single.values(), *by_code, at} == {*ends}  # a new figure has to be told as well
+    assert {*single.values(), *by_code, at} == {
+        *ends.__struct_fields__
+    }  # a new figure has to be told as well
     for text, name in single.items():
-        assert read.row(text)[0] == told(figures[name], ends[name])
-    for key, value in figures[at].items():
+        assert read.row(text)[0] == told(getattr(figures, name), getattr(ends, name))
+    for key, value in getattr(figures, at).items():
         assert read.row(f"Specificity at {float(key) * 100:.0f} % sensitivity")[0] == told(
-            value, ends[at][key]
+            value, getattr(ends, at)[key]
         )
     for d in DIAGNOSES:
-        expected = [told(figures[name][d.code], ends[name][d.code]) for name in by_code]
+        expected = [
+            told(getattr(figures, name)[d.code], getattr(ends, name)[d.code]) for name in by_code
+        ]
         assert read.row(f"{d.mark} {d.name} ({d.code})") == [
-            f"{figures['n_by_class'][d.code]}",
+            f"{figures.n_by_class[d.code]}",
             *expected,
         ]
-    for code, row in zip(CODES, figures["confusion_matrix"], strict=True):
+    for code, row in zip(CODES, figures.confusion_matrix, strict=True):
         assert read.row(code, len(CODES)) == [str(n) for n in row]
 
 
 def test_points_subgroups_sets_and_bins_are_told(subject):
-    figures, read = subject.figures, Reader(render(subject, "a test"))
-    for point in figures["operating_points"]:
-        threshold, sensitivity, specificity, _, _ = read.row(shown_name(point["name"]))
-        assert threshold == f"{point['threshold']:.3f}"
-        assert sensitivity == told(point["sensitivity"], point["intervals"]["sensitivity"])
-        assert specificity == told(point["specificity"], point["intervals"]["specificity"])
-    for name, part in figures["subgroups"].items():
+    figures, read = subject.metrics, Reader(render(subject, "a test"))
+    for point in figures.operating_points:
+        threshold, sensitivity, specificity, _, _ = read.row(shown_name(point.name))
+        assert threshold == f"{point.threshold:.3f}"
+        assert sensitivity == told(point.sensitivity, point.intervals.sensitivity)
+        assert specificity == told(point.specificity, point.intervals.specificity)
+    for name, part in figures.subgroups.items():
         n, classes, balanced, area, melanoma, error = read.row(name)
-        assert [n, classes] == [str(part["n"]), str(part["n_classes"])]
-        assert balanced == told(part["balanced_accuracy"], part["intervals"]["balanced_accuracy"])
-        assert area == told(part["malignant_auc"], part["intervals"]["malignant_auc"])
-        assert melanoma == told(part["auc"]["MEL"], part["intervals"]["auc"]["MEL"])
-        assert error == told(part["ece"], part["intervals"]["ece"])
-    sets = figures["prediction_sets"]
+        assert [n, classes] == [str(part.n), str(part.n_classes)]
+        assert balanced == told(part.balanced_accuracy, part.intervals.balanced_accuracy)
+        assert area == told(part.malignant_auc, part.intervals.malignant_auc)
+        assert melanoma == told(part.auc["MEL"], part.intervals.auc["MEL"])
+        assert error == told(part.ece, part.intervals.ece)
+    sets = figures.prediction_sets
     for d in DIAGNOSES:
-        coverage = told(sets["coverage"][d.code], sets["intervals"]["coverage"][d.code])
+        coverage = told(sets.coverage[d.code], sets.intervals.coverage[d.code])
         assert [f"{d.name} ({d.code})", coverage] in read.rows
     for name in ("overall", "size", "empty"):
-        assert told(sets[name], sets["intervals"][name]) in read.text
-    for b in figures["reliability"]:
-        assert (
-            not b["n"]
-            or f"sure {b['confidence']:.2f}, right {b['accuracy']:.2f}, n {b['n']}" in read.text
-        )
-    for b in figures["malignant_reliability"]:
-        words = f"probability {b['confidence'] or 0:.2f}, malignant {b['accuracy'] or 0:.2f}, n {b['n']}"
-        assert not b["n"] or words in read.text
+        assert told(getattr(sets, name), getattr(sets.intervals, name)) in read.text
+    for b in figures.reliability:
+        assert not b.n or f"sure {b.confidence:.2f}, right {b.accuracy:.2f}, n {b.n}" in read.text
+    for b in figures.malignant_reliability:
+        words = f"probability {b.confidence or 0:.2f}, malignant {b.accuracy or 0:.2f}, n {b.n}"
+        assert not b.n or words in read.text
 
 
 @pytest.fixture
@@ -196,10 +199,13 @@ def test_another_model_on_the_same_images_is_told_as_the_page_tells_it(subject, 
 
 
 def test_a_gap_beyond_chance_is_marked(subject):
-    group = next(iter(subject.figures["subgroups"]))
-    gap = {"group": group, "figure": "balanced_accuracy", "subgroup": 0.25, "rest": 0.5, "interval": [-0.375, -0.125],
-           "beyond_chance": True}  # fmt: skip
-    read = Reader(render(replace(subject, figures={**subject.figures, "gaps": [gap]}), "a test"))
+    group = next(iter(subject.metrics.subgroups))
+    gap = SubgroupGap(
+        group=group, figure="balanced_accuracy", subgroup=0.25, rest=0.5, interval=(-0.375, -0.125),
+        kinds=2, lesions=20, p=0.01, adjusted=0.02, beyond_chance=True,
+    )  # fmt: skip
+    tested = structs.replace(subject.metrics, gaps=(gap,))
+    read = Reader(render(replace(subject, metrics=tested), "a test"))
     assert read.row(group)[2].endswith(" ▼")
     assert "1 of 1 differences tested" in read.text
 
@@ -279,15 +285,16 @@ def test_what_comes_from_a_file_never_becomes_markup(subject, against):
         ("harmless", "words"),
         (HOSTILE, "![x](http://example.org/x.png) [y](javascript:alert(3))"),
     ):
-        figures = json.loads(json.dumps(subject.figures))
-        figures["data"]["name"], figures["rejected"] = text, {text: text}
-        figures["subgroups"] = {
-            f"{name} {text}": part for name, part in figures["subgroups"].items()
-        }
+        metrics = structs.replace(
+            subject.metrics,
+            data=structs.replace(subject.metrics.data, name=text),
+            rejected={text: text},
+            subgroups={f"{name} {text}": part for name, part in subject.metrics.subgroups.items()},
+        )
         made = replace(
             subject,
             record=replace(subject.record, name=text, intended_use=text, data_licence=text),
-            figures=figures,
+            metrics=metrics,
             part=text,
             role=text,
             evaluated=replace(found, table=found.table.assign(image=text + found.table["image"])),
@@ -322,7 +329,7 @@ def test_own_figures_alone_make_a_report_that_says_what_it_lacks(subject):
     )
     read = Reader(render(own, "a test"))
     assert read.row("Balanced accuracy")[0] == told(
-        subject.own["balanced_accuracy"], subject.own["intervals"]["balanced_accuracy"]
+        subject.own.balanced_accuracy, subject.own.intervals.balanced_accuracy
     )
     assert "Image lists are not available for saved results." in read.text
     assert subject.record.training.split_sha256 in read.text
@@ -330,8 +337,8 @@ def test_own_figures_alone_make_a_report_that_says_what_it_lacks(subject):
 
 def test_a_warning_about_the_images_is_in_the_report(subject):
     assert "Red and blue look swapped." not in render(subject, "a test")
-    data = {**subject.figures["data"], "warning": "Red and blue look swapped."}
-    warned = replace(subject, figures={**subject.figures, "data": data})
+    data = structs.replace(subject.metrics.data, warning="Red and blue look swapped.")
+    warned = replace(subject, metrics=structs.replace(subject.metrics, data=data))
     assert "Red and blue look swapped." in render(warned, "a test")
 
 
@@ -343,7 +350,7 @@ def test_images_of_one_kind_make_a_report_without_thresholds(
         drawn_dataset, table=drawn_dataset.table[drawn_dataset.table["diagnosis"] == "NV"]
     )
     found = evaluated(drawn_model_folder, subject.record, benign, lambda *_: None)
-    read = Reader(render(replace(subject, figures=found.figures, evaluated=found), "a test"))
+    read = Reader(render(replace(subject, metrics=found.metrics, evaluated=found), "a test"))
     assert "A threshold can be evaluated only with both malignant and benign images" in read.text
     assert read.row("AUC, malignant or benign")[0] == "not defined"
 

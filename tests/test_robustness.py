@@ -2,6 +2,7 @@ import json
 from pathlib import Path
 from types import SimpleNamespace
 
+import msgspec
 import numpy as np
 import pandas as pd
 import pytest
@@ -13,6 +14,7 @@ from cadlib.errors import DatasetInvalid
 from cadlib.evaluation.robustness import compare, measure
 from cadlib.images.corruptions import CORRUPTIONS, STRENGTHS
 from cadlib.images.preprocess import InputSpec
+from cadlib.metrics.conditions_schema import Robustness, SplitName
 from cadlib.metrics.tables import robustness_table
 from cadlib.model.calibration import NO_BIAS, probabilities
 from cadlib.model.metrics_file import metrics_json
@@ -88,47 +90,47 @@ def shown(n: int, seed: int = 0, alike: float = 3.0) -> tuple[np.ndarray, np.nda
 
 def test_damage_that_hides_the_sign_costs_what_can_be_counted(measured):
     # White after -3 stops is 99 of 255, under the threshold of the reader; after -2.2 stops it is 128.
-    part = measured[0]["corruptions"]["underexposure"]
-    assert measured[0]["clean"]["balanced_accuracy"] == 1
-    assert [part["balanced_accuracy"][str(strength)] for strength in STRENGTHS] == [1, 1, 1, 1, 0.5]
+    part = measured[0].corruptions["underexposure"]
+    assert measured[0].clean.balanced_accuracy == 1
+    assert [part.balanced_accuracy[str(strength)] for strength in STRENGTHS] == [1, 1, 1, 1, 0.5]
     assert (
-        part["balanced_accuracy_fall"]["5"]
-        == part["malignant_auc_fall"]["5"]
-        == part["accuracy_fall"]["5"]
+        part.balanced_accuracy_fall["5"]
+        == part.malignant_auc_fall["5"]
+        == part.accuracy_fall["5"]
         == 0.5
     )
-    assert part["balanced_accuracy_fall"]["mean"] == pytest.approx(0.1)
+    assert part.balanced_accuracy_fall["mean"] == pytest.approx(0.1)
 
 
 def test_damage_that_leaves_the_sign_costs_nothing(measured):
-    part = measured[0]["corruptions"]["JPEG"]
-    assert set(part["balanced_accuracy_fall"].values()) == {0}
+    part = measured[0].corruptions["JPEG"]
+    assert set(part.balanced_accuracy_fall.values()) == {0}
 
 
 def test_a_turn_flips_the_diagnosis_where_it_moves_the_sign(measured):
     # Of the seven turns only mirroring at the main diagonal leaves the corner in its place.
-    flips = measured[0]["flips"]
-    assert sorted(flips["rate"][turn] for turn in TURNS) == [0, *[0.5] * 6]
-    assert flips["rate"]["mean"] == pytest.approx(0.5 * 6 / 7)
-    assert flips["rate"]["any"] == 0.5
+    flips = measured[0].flips
+    assert sorted(flips.rate[turn] for turn in TURNS) == [0, *[0.5] * 6]
+    assert flips.rate["mean"] == pytest.approx(0.5 * 6 / 7)
+    assert flips.rate["any"] == 0.5
 
 
 def test_the_malignant_probability_moves_by_what_the_reader_says(measured):
-    flips = measured[0]["flips"]
+    flips = measured[0].flips
     odds = np.exp([3.0, 0.0])
     malignant = sum(MALIGNANT)
     total = odds[0] + 7 * odds[1]
     moved = (odds[0] + (malignant - 1) * odds[1] - malignant * odds[1]) / total
-    assert flips["malignant_shift"] == pytest.approx(moved * 0.5 * 6 / 7)
-    assert flips["malignant_shift_95th_percentile"] == pytest.approx(moved)
+    assert flips.malignant_shift == pytest.approx(moved * 0.5 * 6 / 7)
+    assert flips.malignant_shift_95th_percentile == pytest.approx(moved)
 
 
 def test_names_the_model_the_data_and_how_many(measured):
     figures = measured[0]
-    assert figures["model"]["weights_sha256"] == "ab" * 32
-    assert figures["data"] == {"name": "drawn", "split": "validation"}
-    assert (figures["n"], figures["n_lesions"], figures["n_classes"]) == (4, 4, 2)
-    assert figures["sample"]["of"] == 4
+    assert figures.model.weights_sha256 == "ab" * 32
+    assert figures.data == SplitName(name="drawn", split="validation")
+    assert (figures.n, figures.n_lesions, figures.n_classes) == (4, 4, 2)
+    assert figures.sample.of == 4
 
 
 def test_every_labelled_image_is_shown_in_all_variants_in_batches(measured):
@@ -156,9 +158,9 @@ def test_an_unreadable_image_is_named_and_not_counted(tmp_path):
     dataset = dataset_of(tmp_path, ["MEL", "NV", "NV"])
     Path(dataset.table["path"][1]).write_bytes(b"%PDF-1.7")
     figures = measure(CornerReader(), dataset, "test", draws=1)
-    assert figures["n_by_class"] == dict.fromkeys(CODES, 0) | {"MEL": 1, "NV": 1}
-    assert figures["clean"]["accuracy"] == 1
-    assert "PDF" in figures["rejected"]["ISIC_0000001"]
+    assert figures.n_by_class == dict.fromkeys(CODES, 0) | {"MEL": 1, "NV": 1}
+    assert figures.clean.accuracy == 1
+    assert "PDF" in figures.rejected["ISIC_0000001"]
 
 
 def test_rejects_a_dataset_without_a_label(tmp_path):
@@ -182,22 +184,22 @@ def test_figures_are_those_of_scikit_learn():
         return *scores, accuracy_score(labels, guesses)
 
     names = ("balanced_accuracy", "malignant_auc", "accuracy")
-    assert tuple(figures["clean"][name] for name in names) == pytest.approx(expected(0))
-    for place, part in enumerate(figures["corruptions"].values()):
+    assert tuple(getattr(figures.clean, name) for name in names) == pytest.approx(expected(0))
+    for place, part in enumerate(figures.corruptions.values()):
         for strength in STRENGTHS:
-            found = tuple(part[name][str(strength)] for name in names)
+            found = tuple(getattr(part, name)[str(strength)] for name in names)
             assert found == pytest.approx(expected(5 * place + strength))
 
 
 def test_a_relative_error_is_the_damaged_over_the_clean_error():
     figures = compare(*shown(300), np.arange(300), draws=1)
-    clean = 1 - figures["clean"]["balanced_accuracy"]
-    relative = [part["relative_error"] for part in figures["corruptions"].values()]
-    hair = figures["corruptions"]["hair"]["balanced_accuracy"]
+    clean = 1 - figures.clean.balanced_accuracy
+    relative = [part.relative_error for part in figures.corruptions.values()]
+    hair = figures.corruptions["hair"].balanced_accuracy
     assert relative[11] == pytest.approx(
         sum(1 - hair[str(strength)] for strength in STRENGTHS) / (5 * clean)
     )
-    assert figures["mean"]["relative_error"] == pytest.approx(np.mean(relative))
+    assert figures.mean.relative_error == pytest.approx(np.mean(relative))
 
 
 def test_damage_without_an_effect_is_a_fall_of_0_and_a_relative_error_of_1():
@@ -205,13 +207,13 @@ def test_damage_without_an_effect_is_a_fall_of_0_and_a_relative_error_of_1():
     figures = compare(
         labels, np.broadcast_to(probabilities[0], probabilities.shape), np.arange(100), draws=100
     )
-    assert figures["mean"]["balanced_accuracy_fall"] == 0
-    assert figures["mean"]["relative_error"] == 1
-    assert set(figures["flips"]["rate"].values()) == {0}
+    assert figures.mean.balanced_accuracy_fall == 0
+    assert figures.mean.relative_error == 1
+    assert set(figures.flips.rate.values()) == {0}
 
 
 def test_a_model_without_a_clean_error_has_no_relative_one(measured):
-    assert measured[0]["mean"]["relative_error"] is None
+    assert measured[0].mean.relative_error is None
 
 
 def test_the_interval_of_a_fall_is_paired():
@@ -219,9 +221,9 @@ def test_the_interval_of_a_fall_is_paired():
     nearly = np.broadcast_to(probabilities[0], probabilities.shape).copy()
     nearly[1:, :8] = np.eye(8)[(labels[:8] + 1) % 8]
     figures = compare(labels, nearly, np.arange(400), draws=300)
-    fall = figures["corruptions"]["noise"]["intervals"]["accuracy_fall"]["mean"]
-    assert np.diff(fall) < 0.5 * np.diff(figures["clean"]["intervals"]["accuracy"])
-    assert fall[0] <= figures["corruptions"]["noise"]["accuracy_fall"]["mean"] <= fall[1]
+    fall = figures.corruptions["noise"].intervals.accuracy_fall["mean"]
+    assert np.diff(fall) < 0.5 * np.diff(figures.clean.intervals.accuracy)
+    assert fall[0] <= figures.corruptions["noise"].accuracy_fall["mean"] <= fall[1]
 
 
 def test_images_of_one_lesion_are_drawn_together():
@@ -237,9 +239,10 @@ def test_images_of_one_lesion_are_drawn_together():
 def test_what_is_not_defined_is_none_in_strict_json(measured):
     labels, probabilities = shown(5)
     figures = compare(np.ones_like(labels), probabilities, np.arange(5), draws=5)
-    assert figures["clean"]["malignant_auc"] is None
-    json.dumps(figures, allow_nan=False)
-    assert json.loads(metrics_json(measured[0]), parse_constant=pytest.fail) == measured[0]
+    assert figures.clean.malignant_auc is None
+    json.loads(metrics_json(figures), parse_constant=pytest.fail)
+    written = json.loads(metrics_json(measured[0]), parse_constant=pytest.fail)
+    assert msgspec.convert(written, Robustness) == measured[0]
 
 
 def test_the_table_has_a_row_a_corruption_and_a_row_a_turn(measured):

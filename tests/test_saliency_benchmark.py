@@ -3,10 +3,12 @@ import json
 import numpy as np
 import pytest
 import torch
+from msgspec import structs
 
 from cadlib.evaluation.saliency_benchmark import KEYS, centre, compare
 from cadlib.images.preprocess import to_array
 from cadlib.model import metrics_file
+from cadlib.model.metrics_file import metrics_json
 from cadlib.model.record import find_model, read_record
 from cadlib.network.backbones import network_of, untrained_network
 from cadlib.saliency.heatmap import METHODS
@@ -32,17 +34,15 @@ def judged(n=200, gain=0.0, seed=0):
 def test_figures_are_means_over_the_images():
     given = judged()
     figures = compare(given, np.arange(200), draws=100)
-    assert list(figures["faithfulness"].values()) == pytest.approx(
-        given["faithfulness"].mean(axis=0)
-    )
-    assert list(figures["faithfulness"]) == [*KEYS, "random", "centre"]
-    low, high = figures["intervals"]["stability"]["layercam"]
-    assert low < figures["stability"]["layercam"] < high
+    assert list(figures.faithfulness.values()) == pytest.approx(given["faithfulness"].mean(axis=0))
+    assert list(figures.faithfulness) == [*KEYS, "random", "centre"]
+    low, high = figures.intervals.stability["layercam"]
+    assert low < figures.stability["layercam"] < high
     expected = (
         np.quantile(given["faithfulness"][:, 5], 0.95),
         np.quantile(given["stability"][:, 5], 0.95),
     )
-    assert tuple(figures["limits"].values()) == pytest.approx(expected)
+    assert structs.astuple(figures.limits) == pytest.approx(expected)
 
 
 def test_the_unreadable_are_those_that_a_page_would_warn_of():
@@ -50,38 +50,38 @@ def test_the_unreadable_are_those_that_a_page_would_warn_of():
     pairs = zip(given["faithfulness"][:, 2], given["stability"][:, 2], strict=True)
     expected = np.mean([not Trust(*pair).readable for pair in pairs])
     assert 0 < expected < 1
-    assert compare(given, np.arange(200), draws=1)["unreadable"][KEYS[2]] == pytest.approx(expected)
+    assert compare(given, np.arange(200), draws=1).unreadable[KEYS[2]] == pytest.approx(expected)
 
 
 def test_the_best_method_is_named_and_its_gain_is_paired():
     figures = compare(judged(gain=0.02), np.arange(200), draws=300)
-    assert figures["best"] == KEYS[4]
-    low, high = figures["intervals"]["gain"][KEYS[4]]
-    assert 0.015 < low < figures["gain"][KEYS[4]] < high < 0.025
-    assert high - low < 0.3 * np.diff(figures["intervals"]["faithfulness"][KEYS[4]])[0]
-    assert figures["gain"][KEYS[0]] == 0
+    assert figures.best == KEYS[4]
+    low, high = figures.intervals.gain[KEYS[4]]
+    assert 0.015 < low < figures.gain[KEYS[4]] < high < 0.025
+    assert high - low < 0.3 * np.diff(figures.intervals.faithfulness[KEYS[4]])[0]
+    assert figures.gain[KEYS[0]] == 0
 
 
 def test_of_methods_that_give_the_same_the_one_that_costs_nothing_is_best():
     given = judged()
     given["faithfulness"][:, :5] = given["faithfulness"][:, :1] + np.arange(5) * 1e-6
-    assert compare(given, np.arange(200), draws=1)["best"] == METHODS[0].key
+    assert compare(given, np.arange(200), draws=1).best == METHODS[0].key
 
 
 def test_the_diagnoses_explained_have_figures_of_their_own():
     given = judged()
-    part = compare(given, np.arange(200), draws=100)["by_diagnosis"]
-    assert part["n"] == dict.fromkeys(CODES, 0) | {"MEL": 100, "NV": 100}
-    assert part["faithfulness"]["NV"] == pytest.approx(given["faithfulness"][1::2, 0].mean())
-    assert part["faithfulness"]["DF"] is None
-    low, high = part["intervals"]["faithfulness"]["NV"]
-    assert low < part["faithfulness"]["NV"] < high
+    part = compare(given, np.arange(200), draws=100).by_diagnosis
+    assert part.n == dict.fromkeys(CODES, 0) | {"MEL": 100, "NV": 100}
+    assert part.faithfulness["NV"] == pytest.approx(given["faithfulness"][1::2, 0].mean())
+    assert part.faithfulness["DF"] is None
+    low, high = part.intervals.faithfulness["NV"]
+    assert low < part.faithfulness["NV"] < high
 
 
 def test_images_of_one_lesion_are_drawn_together():
     given = {name: np.repeat(values, 4, axis=0) for name, values in judged(50).items()}
     alone, together = (
-        np.diff(compare(given, groups, draws=300)["intervals"]["faithfulness"]["grad-cam"])[0]
+        np.diff(compare(given, groups, draws=300).intervals.faithfulness["grad-cam"])[0]
         for groups in (np.arange(200), np.repeat(np.arange(50), 4))
     )
     assert together > 1.5 * alone
@@ -93,9 +93,9 @@ def test_what_is_not_defined_is_left_out_and_where_nothing_is_it_is_none():
     given["untrained_likeness"][:, 1] = np.nan
     figures = compare(given, np.arange(200), draws=5)
     likeness = given["untrained_likeness"][100:, 0].mean()
-    assert figures["untrained_likeness"]["grad-cam"] == pytest.approx(likeness)
-    assert figures["untrained_likeness"]["grad-cam++"] is None
-    json.dumps(figures, allow_nan=False)
+    assert figures.untrained_likeness["grad-cam"] == pytest.approx(likeness)
+    assert figures.untrained_likeness["grad-cam++"] is None
+    json.loads(metrics_json(figures), parse_constant=pytest.fail)
 
 
 def test_the_untrained_network_is_the_same_kind_with_other_weights(model):
@@ -121,8 +121,8 @@ def test_the_spot_in_the_middle_is_hottest_there_and_alike_however_it_is_turned(
 
 def test_the_limits_of_a_readable_map_are_those_that_were_measured():
     folder = find_model("isic2019")
-    limits = metrics_file.measured(folder, read_record(folder))["saliency"]["limits"]
-    assert (round(limits["faithfulness"], 2), round(limits["stability"], 2)) == (
+    limits = metrics_file.measured(folder, read_record(folder)).saliency.limits
+    assert (round(limits.faithfulness, 2), round(limits.stability, 2)) == (
         LEAST_FAITHFUL,
         LEAST_STABLE,
     )

@@ -5,13 +5,15 @@ from dataclasses import replace
 from types import SimpleNamespace
 
 import pytest
+from msgspec import structs
 from streamlit.testing.v1 import AppTest
 
 from cadlib.images.patient import PatientFacts
 from cadlib.images.synthetic import write_dataset
+from cadlib.model import metrics_file
 from cadlib.model.neighbours import Neighbours, SimilarCase
 from cadlib.model.neighbours.agreement import about_the_agreement
-from cadlib.model.record import METRICS_FILE, find_model
+from cadlib.model.record import METRICS_FILE, find_model, read_record
 
 CASES = tuple(
     SimilarCase(f"ISIC_900000{number}", code, archive, 0.99 - number / 100)
@@ -95,8 +97,14 @@ def test_reports_no_share_for_a_result_with_patient_data(shown):
 
 
 def test_a_share_that_was_never_measured_is_said_to_be_unknown():
-    measured = {"data": {"split": "test"}, "k": 5, "n_agreeing": {"1": 0}, "right_when_agreeing": {"1": None},
-                "intervals": {"right_when_agreeing": None}}  # fmt: skip
+    folder = find_model("isic2019")
+    measured = metrics_file.measured(folder, read_record(folder)).neighbours
+    undefined = dict.fromkeys(measured.n_agreeing)
+    measured = structs.replace(
+        measured,
+        right_when_agreeing=undefined,
+        intervals=structs.replace(measured.intervals, right_when_agreeing=undefined),
+    )
     assert "it is not known how often" in about_the_agreement(FOUND, measured)
 
 

@@ -1,6 +1,7 @@
 import numpy as np
 import pandas as pd
 import pytest
+from msgspec import UNSET, structs
 from sklearn.metrics import average_precision_score
 
 from cadlib.evaluation import threshold_curves
@@ -8,6 +9,7 @@ from cadlib.evaluation.cached import Evaluated
 from cadlib.metrics.classification import malignant_probability, malignant_truth
 from cadlib.metrics.summary import summarise
 from cadlib.taxonomy import CODES
+from tests.measured import evaluation_metrics
 
 
 @pytest.fixture(scope="module")
@@ -18,21 +20,21 @@ def found():
     table = pd.DataFrame(
         {"image": [f"I{n}" for n in range(300)], "diagnosis": [CODES[place] for place in labels]}
     )
-    figures = {**summarise(labels, shares, draws=20), "operating_points": []}
-    return Evaluated(table.assign(lesion_id=None, lesion_group=None), shares, figures, 0.4)
+    metrics = evaluation_metrics(summarise(labels, shares, draws=20))
+    return Evaluated(table.assign(lesion_id=None, lesion_group=None), shares, metrics, 0.4)
 
 
 def test_areas_have_the_keys_of_the_curves(found):
-    assert threshold_curves.areas(found.figures).keys() == found.figures["roc"].keys()
-    area, ends = threshold_curves.areas(found.figures)["malignant"]
-    assert area == found.figures["malignant_auc"]
+    assert threshold_curves.areas(found.metrics).keys() == found.metrics.roc.keys()
+    area, ends = threshold_curves.areas(found.metrics)["malignant"]
+    assert area == found.metrics.malignant_auc
     assert ends[0] < area < ends[1]
 
 
 def test_average_precision_is_that_of_scikit_learn_and_figures_of_an_earlier_version_lack_one(
     found,
 ):
-    average = threshold_curves.average_precisions(found.figures)
+    average = threshold_curves.average_precisions(found.metrics)
     truth = malignant_truth(found.labels)
     for name, expected in (
         ("malignant", average_precision_score(truth, found.malignant)),
@@ -41,16 +43,14 @@ def test_average_precision_is_that_of_scikit_learn_and_figures_of_an_earlier_ver
         area, ends = average[name]
         assert area == pytest.approx(expected)
         assert ends[0] < area < ends[1]
-    earlier = {
-        key: value for key, value in found.figures.items() if key != "malignant_average_precision"
-    }
+    earlier = structs.replace(found.metrics, malignant_average_precision=UNSET)
     assert threshold_curves.average_precisions(earlier) == {"melanoma": average["melanoma"]}
 
 
 def test_precision_and_recall_of_the_figures_lie_on_those_of_the_images(found):
     truth, scores = malignant_truth(found.labels), malignant_probability(found.probabilities)
     for given in (found, None):
-        curve = threshold_curves.precision_recall(found.figures, given)["malignant"]
+        curve = threshold_curves.precision_recall(found.metrics, given)["malignant"]
         assert curve.positives == pytest.approx(truth.mean())
         possible = {
             (
@@ -64,8 +64,8 @@ def test_precision_and_recall_of_the_figures_lie_on_those_of_the_images(found):
 
 
 def test_a_decision_curve_has_an_interval_where_the_images_are_there(found):
-    with_images = threshold_curves.decision(found.figures, found, 0.2)
-    alone = threshold_curves.decision(found.figures, None, 0.2)
+    with_images = threshold_curves.decision(found.metrics, found, 0.2)
+    alone = threshold_curves.decision(found.metrics, None, 0.2)
     assert with_images.low is not None
     assert alone.low is None
     assert np.interp(0.2, alone.threshold, alone.model) == pytest.approx(

@@ -2,12 +2,14 @@ import math
 
 import numpy as np
 import pytest
+from msgspec import structs
 
 from cadlib.metrics.classification import malignant_probability, malignant_truth
 from cadlib.metrics.decision_curve import curve_of_points, net_benefit
 from cadlib.metrics.operating_point import Threshold
 from cadlib.metrics.summary import measured_point, summarise
 from cadlib.metrics.thresholds import NO_INTERVALS, UNNAMED, TradeOff, trade_offs
+from tests.measured import evaluation_metrics
 
 
 @pytest.fixture(scope="module")
@@ -23,7 +25,7 @@ def images():
 def figures(images):
     """Return what metrics.json would say of them."""
     point = measured_point(Threshold("balanced", 0.4), *images, np.arange(300))
-    return {**summarise(*images, draws=20), "operating_points": [point]}
+    return evaluation_metrics(summarise(*images, draws=20), [point])
 
 
 def test_each_point_does_what_its_threshold_does_to_the_images(images, figures):
@@ -46,10 +48,7 @@ def test_the_models_operating_points_keep_name_and_intervals(figures):
 
 def test_without_a_benign_image_nothing_is_traded(images):
     melanomas = images[0] == 0
-    alone = {
-        **summarise(images[0][melanomas], images[1][melanomas], draws=5),
-        "operating_points": [],
-    }
+    alone = evaluation_metrics(summarise(images[0][melanomas], images[1][melanomas], draws=5))
     assert trade_offs(alone) == ()
 
 
@@ -80,26 +79,22 @@ def test_referring_nobody_has_no_precision():
 
 
 def test_each_point_has_the_intervals_that_its_threshold_has_by_itself(images):
-    figures = {**summarise(*images), "operating_points": []}
+    figures = evaluation_metrics(summarise(*images))
     points = [point for point in trade_offs(figures) if 0.1 < point.threshold < 0.9]
     assert len(points) > 20
     for point in points[::10]:
         alone = measured_point(
             Threshold(UNNAMED, point.threshold - 1e-6), *images, np.arange(300)
         )  # six decimals
-        assert alone["sensitivity"] == pytest.approx(point.sensitivity, abs=1e-5)
+        assert alone.sensitivity == pytest.approx(point.sensitivity, abs=1e-5)
         for name in ("sensitivity", "specificity"):
             assert getattr(point.intervals, name) == pytest.approx(
-                alone["intervals"][name], abs=1e-4
+                getattr(alone.intervals, name), abs=1e-4
             )
 
 
 def test_figures_of_an_earlier_version_have_points_without_intervals(figures):
-    curve = {
-        key: values
-        for key, values in figures["roc"]["malignant"].items()
-        if not key.endswith("interval")
-    }
-    earlier = trade_offs({**figures, "roc": {"malignant": curve}})
+    curve = structs.replace(figures.roc["malignant"], tpr_interval=None, fpr_interval=None)
+    earlier = trade_offs(structs.replace(figures, roc={**figures.roc, "malignant": curve}))
     assert len(earlier) == len(trade_offs(figures))
     assert all(point.intervals == NO_INTERVALS for point in earlier if point.name == UNNAMED)

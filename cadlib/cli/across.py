@@ -45,6 +45,8 @@ class Across(TrainingCommand):
         record = check_model(self.into_model) if self.into_model else None
         with training_packages():
             from cadlib.training.cross_archive import across_archives
+        from msgspec import structs
+
         from cadlib.metrics import tables
         from cadlib.model import metrics_file
         from cadlib.model.record import find_model
@@ -61,8 +63,8 @@ class Across(TrainingCommand):
         (output / "across.json").write_text(metrics_file.metrics_json(result), encoding="utf-8")
         if self.into_model and record:
             folder = find_model(self.into_model)
-            figures = {**metrics_file.measured(folder, record), **result}
-            metrics_file.write_into(folder, record, figures)
+            metrics = metrics_file.measured(folder, record)
+            metrics_file.write_into(folder, record, structs.replace(metrics, **result))
         print(tables.across_table(archives))
         return 0
 

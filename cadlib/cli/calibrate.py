@@ -40,6 +40,6 @@ class Calibrate(CliCommand):
         dataset = part_of_split(folder, record, dataset, "validation")
         check_labelled(dataset)
         with ProgressBars() as progress:
-            figures = calibrate.calibrate(folder, dataset, progress)
-        print(tables.metrics_table(figures))
+            metrics = calibrate.calibrate(folder, dataset, progress)
+        print(tables.metrics_table(metrics))
         return 0

@@ -156,16 +156,19 @@ class Evaluate(CliCommand):
 
     def _write(self, evaluation: "Evaluation", folder: Path, record: "ModelRecord") -> None:
         """Write the results, with --into-model into the model's folder too."""
+        from msgspec import structs
+
         from cadlib.model import metrics_file
 
-        # The id is only in the copy in --output: it may change while the figures in the model's
+        # The id is only in the copy in --output: it may change while the metrics in the model's
         # own folder stay.
-        model_facts = {**evaluation.metrics["model"], "id": record.model_id}
-        figures = {**evaluation.metrics, "model": model_facts}
+        model_facts = structs.replace(metrics_file.model_facts(record), id=record.model_id)
+        metrics = structs.replace(evaluation.metrics, model=model_facts)
         try:
-            replace(evaluation, metrics=figures).write(self.output)
+            replace(evaluation, metrics=metrics).write(self.output)
             if self.into_model:
-                metrics_file.write_into(folder, record, evaluation.metrics)
+                own = metrics_file.split_metrics(evaluation.metrics)
+                metrics_file.write_into(folder, record, own)
         except OSError as error:
             raise _unwritten(self.output, error) from error
 

@@ -35,10 +35,14 @@ class Index(CliCommand):
         dataset = open_dataset(self.data, verify=False)
         check_labelled(dataset)
         with ProgressBars() as progress:
-            figures = index.fit(folder, dataset, progress)
-        print(tables.neighbours_table(figures))
-        novelty = figures["novelty"]
-        counts = novelty["unknown"]["all"]
-        unknown = f"{counts['unknown']:,} of {counts['n']:,} images"
-        print(f"{unknown} of the {novelty['split']} split are called unknown")
+            metrics = index.fit(folder, dataset, progress)
+        similar_cases = metrics.neighbours
+        novelty = metrics.novelty
+        # Both were just measured.
+        assert similar_cases is not None
+        assert novelty is not None
+        print(tables.neighbours_table(similar_cases))
+        counts = novelty.unknown["all"]
+        unknown = f"{counts.unknown:,} of {counts.n:,} images"
+        print(f"{unknown} of the {novelty.split} split are called unknown")
         return 0

@@ -3,7 +3,7 @@
 import sys
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
+from typing import TYPE_CHECKING, Annotated, ClassVar, Literal
 
 import typer
 
@@ -16,6 +16,7 @@ from cadlib.errors import FactsRejected, ModelInvalid
 if TYPE_CHECKING:
     from cadlib.data.folder_walk import Fault
     from cadlib.images.patient import PatientFacts
+    from cadlib.metrics.conditions_schema import SimilarCases
     from cadlib.model.record import ModelRecord
 
 POINT_HELP = (
@@ -112,15 +113,13 @@ class Predict(CliCommand):
         return facts
 
 
-def _measured_neighbours(name: str, record: "ModelRecord") -> dict[str, Any] | None:
+def _measured_neighbours(name: str, record: "ModelRecord") -> "SimilarCases | None":
     """Return how often the model was correct by its similar cases, or None if not measured."""
     from cadlib.model.metrics_file import measured
     from cadlib.model.record import find_model
 
     try:
-        figures = measured(find_model(name), record)
+        return measured(find_model(name), record).neighbours
     except ModelInvalid:
-        # A prediction does not depend on these figures.
+        # A prediction does not depend on these metrics.
         return None
-    neighbours: dict[str, Any] | None = figures.get("neighbours")
-    return neighbours

@@ -4,7 +4,7 @@ import csv
 import json
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TextIO
+from typing import TYPE_CHECKING, TextIO
 
 from tqdm import tqdm
 
@@ -15,6 +15,7 @@ from cadlib.taxonomy import CODES, diagnosis
 # ONNX Runtime takes a while to load; bad usage does not wait for it.
 if TYPE_CHECKING:
     from cadlib.assessment import Assessment
+    from cadlib.metrics.conditions_schema import SimilarCases
     from cadlib.model.model import Prediction
     from cadlib.model.neighbours import Neighbours
 
@@ -27,8 +28,8 @@ Outcome = tuple[Path, "Assessment | CadError"]
 """A file, and its assessment or the error why it has none."""
 
 
-def print_table(outcomes: Iterator[Outcome], out: TextIO, measured: dict[str, Any] | None) -> None:
-    """Print the assessments as text; `measured` are the model's figures of similar cases."""
+def print_table(outcomes: Iterator[Outcome], out: TextIO, measured: "SimilarCases | None") -> None:
+    """Print the assessments as text; `measured` are the model's metrics of similar cases."""
     for file, outcome in outcomes:
         if isinstance(outcome, CadError):
             continue
@@ -36,7 +37,7 @@ def print_table(outcomes: Iterator[Outcome], out: TextIO, measured: dict[str, An
             tqdm.write(line, file=out)
 
 
-def _lines(file: Path, assessment: "Assessment", measured: dict[str, Any] | None) -> Iterator[str]:
+def _lines(file: Path, assessment: "Assessment", measured: "SimilarCases | None") -> Iterator[str]:
     """Yield the text of an assessment in parts."""
     quality = assessment.quality
     novelty = assessment.novelty
@@ -47,9 +48,9 @@ def _lines(file: Path, assessment: "Assessment", measured: dict[str, Any] | None
         yield f"  Not a known kind of picture: {novelty.sentence}"
     yield from _ranking(assessment.prediction)
     if assessment.neighbours:
-        # The figures were measured without patient data.
-        figures = None if assessment.prediction.facts else measured
-        yield _similar(assessment.neighbours, figures)
+        # The agreement was measured without patient data.
+        agreement = None if assessment.prediction.facts else measured
+        yield _similar(assessment.neighbours, agreement)
 
 
 def _ranking(prediction: "Prediction") -> Iterator[str]:
@@ -63,7 +64,7 @@ def _ranking(prediction: "Prediction") -> Iterator[str]:
         yield line
 
 
-def _similar(neighbours: "Neighbours", measured: dict[str, Any] | None) -> str:
+def _similar(neighbours: "Neighbours", measured: "SimilarCases | None") -> str:
     """Return the similar training images, and how often such agreement was correct."""
     from cadlib.model.neighbours.agreement import about_the_agreement
 

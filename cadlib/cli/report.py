@@ -4,7 +4,7 @@ import shlex
 import sys
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, ClassVar
+from typing import TYPE_CHECKING, Annotated, ClassVar
 
 import typer
 
@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from cadlib.evaluation.cached import Evaluated
     from cadlib.evaluation.image_selection import Part
     from cadlib.metrics.comparison_table import Compared
+    from cadlib.metrics.summary_schema import EvaluationMetrics
     from cadlib.model.record import ModelRecord
     from cadlib.progress import Progress
     from cadlib.report import Subject
@@ -67,13 +68,14 @@ class Report(CliCommand):
 
         subject = self._subject(record, Part(self.split, subset))
         write_text(self.output, render(subject, self._command()))
-        print(f"{self.output}: {_summary(subject.figures)}")
+        print(f"{self.output}: {_summary(subject.metrics)}")
         print(f"{record.model_id}: {record.validation_claim}")
-        return 1 if subject.figures["rejected"] else 0
+        return 1 if subject.metrics.rejected else 0
 
     def _subject(self, record: "ModelRecord", part: "Part") -> "Subject":
         """Evaluate the model, and return what the report shows."""
         from cadlib.evaluation.cached import evaluated
+        from cadlib.model import metrics_file
         from cadlib.model.record import find_model
         from cadlib.progress import ProgressBars
         from cadlib.report import Subject
@@ -88,12 +90,12 @@ class Report(CliCommand):
         role, flattered = part.role(folder, record, dataset)
         return Subject(
             record,
-            evaluation.figures,
+            evaluation.metrics,
             part.named,
             role,
             flattered,
             evaluation,
-            _own_figures(folder),
+            metrics_file.read(folder),
             _card(folder),
             against=against,
         )
@@ -124,23 +126,15 @@ class Report(CliCommand):
         return "python -m cadlib report " + " ".join(words)
 
 
-def _summary(figures: dict[str, Any]) -> str:
+def _summary(metrics: "EvaluationMetrics") -> str:
     """Return how many images and lesions a report covers."""
     from cadlib.metrics.image_counts import Counts
 
-    images = Counts.of(figures)
-    summary = f"{images.n:,} images of {figures['n_lesions']:,} lesions"
+    images = Counts.of(metrics)
+    summary = f"{images.n:,} images of {metrics.n_lesions:,} lesions"
     if images.partial:
         summary += f", {images.diagnosed:,} with a diagnosis"
     return summary
-
-
-def _own_figures(folder: Path) -> dict[str, Any]:
-    """Return the metrics.json of a model, empty where it has none."""
-    from cadlib.model import metrics_file
-
-    metrics = metrics_file.read(folder)
-    return metrics_file.to_json_dict(metrics) if metrics else {}
 
 
 def _card(folder: Path) -> str:

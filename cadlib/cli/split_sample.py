@@ -8,7 +8,7 @@ from abc import abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
+from typing import TYPE_CHECKING, Annotated, ClassVar, Generic, Literal, TypeVar
 
 import typer
 
@@ -19,15 +19,17 @@ from cadlib.cli.usage import UsageError, check_data, check_model, make_folder
 # `--help` and bad usage do not wait for these imports.
 if TYPE_CHECKING:
     from cadlib.data.dataset import Dataset
+    from cadlib.metrics.conditions_schema import Robustness, SaliencyMetrics
     from cadlib.model.record import ModelRecord
 
-Measure = Callable[..., dict[str, Any]]
-"""Model, images, split, seed, size of the split, progress -> a key of metrics.json."""
+Result = TypeVar("Result", "Robustness", "SaliencyMetrics")
+Measure = Callable[..., Result]
+"""Model, images, split, seed, size of the split, progress -> a section of metrics.json."""
 
 
 @dataclass(frozen=True, kw_only=True)
-class SampleCommand(CliCommand):
-    """Measures a model on images of its split; the result is one key of metrics.json."""
+class SampleCommand(CliCommand, Generic[Result]):
+    """Measures a model on images of its split; the result is a section of metrics.json."""
 
     KEY: ClassVar[str]
     """Key of metrics.json, and name of the file in --output."""
@@ -51,16 +53,18 @@ class SampleCommand(CliCommand):
     ] = False
 
     @abstractmethod
-    def measure(self) -> Measure:
+    def measure(self) -> Measure[Result]:
         """Import and return the function that measures."""
 
     @abstractmethod
-    def table(self, result: dict[str, Any]) -> str:
+    def table(self, result: Result) -> str:
         """Return the result as text."""
 
     def run(self) -> int:
         """Measure, print a table, write the result, and return the exit code."""
         record = check_model(self.model)
+
+        from msgspec import structs
 
         from cadlib.model import metrics_file
         from cadlib.model.record import find_model
@@ -75,12 +79,12 @@ class SampleCommand(CliCommand):
             file = self.output / f"{self.KEY}.json"
             file.write_text(metrics_file.metrics_json(result), encoding="utf-8")
         if self.into_model:
-            figures = {**metrics_file.measured(folder, record), self.KEY: result}
-            metrics_file.write_into(folder, record, figures)
+            metrics = metrics_file.measured(folder, record)
+            metrics_file.write_into(folder, record, structs.replace(metrics, **{self.KEY: result}))
         print(self.table(result))
-        return 1 if result["rejected"] else 0
+        return 1 if result.rejected else 0
 
-    def _measured(self, folder: Path, record: "ModelRecord") -> dict[str, Any]:
+    def _measured(self, folder: Path, record: "ModelRecord") -> Result:
         """Measure the model on the sample and return the result."""
         from cadlib.data.dataset import open_dataset
         from cadlib.data.label_check import check_labelled

@@ -7,12 +7,11 @@ A set is a data set, a split or a subset of one: any `Dataset`. Its evaluation i
 was already computed for the map, the suspects or another set is not computed again.
 """
 
-import json
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
-from typing import Any
 
+import msgspec
 import numpy as np
 import pandas as pd
 
@@ -25,13 +24,14 @@ from cadlib.evaluation.evaluate import data_facts, judge, subgroups
 from cadlib.evaluation.image_selection import ALL, Part
 from cadlib.evaluation.model_outputs import model_outputs
 from cadlib.files.cache import Cache, CacheEntry, file_facts
+from cadlib.files.typed_json import convert
 from cadlib.metrics import classification
 from cadlib.metrics.classification import Floats, Labels
 from cadlib.metrics.model_comparison import Answers, Comparison, compare
 from cadlib.metrics.operating_point import DEFAULT_OPERATING_POINT
 from cadlib.metrics.partial_labels import PartialLabels, has_label
 from cadlib.metrics.subgroup_gaps import gaps
-from cadlib.model.metrics_file import metrics_json
+from cadlib.metrics.summary_schema import EvaluationMetrics, SubgroupGap
 from cadlib.model.model import Model
 from cadlib.model.record import METRICS_FILE, ModelRecord, read_json
 from cadlib.progress import Progress, named
@@ -47,13 +47,13 @@ class Evaluated:
     """The N labelled images of a set that could be read, with (N, 8) float64 probabilities.
 
     An image is labelled if it has a diagnosis, or is known to be malignant or benign. `table` has
-    a row for each, with the columns of a `Dataset`; `figures` are those of metrics.json.
+    a row for each, with the columns of a `Dataset`; `metrics` is the content of metrics.json.
     `threshold` is the model's usual one, `name` that of the folder of model and images.
     """
 
     table: pd.DataFrame
     probabilities: Floats
-    figures: dict[str, Any]
+    metrics: EvaluationMetrics
     threshold: float
     name: str = ""
 
@@ -183,14 +183,13 @@ def make_evaluation(
         progress=progress,
     )
     predictions = evaluation.predictions.set_index("image")
+    # The gaps are tested on the labelled images alone, as they are joined here.
     joined = _joined(dataset, predictions, evaluation.metrics, model.record)
-    metrics = dict(evaluation.metrics)
-    metrics["gaps"] = _gaps_json(joined, progress)
+    tested_gaps = _stored_gaps(joined, progress)
+    metrics = msgspec.structs.replace(evaluation.metrics, gaps=tested_gaps)
     evaluation = replace(evaluation, metrics=metrics)
     CacheEntry(folder).make(evaluation.write)
-    # From the text of the file, so that they are the same as those of `read_evaluation`.
-    figures = json.loads(metrics_json(metrics))
-    return replace(joined, figures=figures, name=folder.name)
+    return replace(joined, metrics=metrics, name=folder.name)
 
 
 def read_evaluation(
@@ -208,11 +207,11 @@ def read_evaluation(
     if not entry.exists():
         return None
     place = entry.place.parent
-    figures = read_json(place / METRICS_FILE)
-    n_images = figures["data"]["images"]
-    figures["data"] = data_facts(dataset, n_images, part)
+    path = place / METRICS_FILE
+    metrics = convert(read_json(path), EvaluationMetrics, path)
+    metrics = _named_images(metrics, dataset, part)
     predictions = read_predictions(place / PREDICTIONS_FILE)
-    joined = _joined(dataset, predictions, figures, record)
+    joined = _joined(dataset, predictions, metrics, record)
     return replace(joined, name=folder.name)
 
 
@@ -238,10 +237,19 @@ def evaluated(
     if cached:
         return cached
     # The cache could not be written.
-    figures = dict(new.figures)
-    n_images = figures["data"]["images"]
-    figures["data"] = data_facts(dataset, n_images, part)
-    return replace(new, figures=figures)
+    return replace(new, metrics=_named_images(new.metrics, dataset, part))
+
+
+def _named_images(
+    metrics: EvaluationMetrics,
+    dataset: Dataset,
+    part: Part,
+) -> EvaluationMetrics:
+    """Return the metrics with the name of this selection of the images."""
+    # An evaluation always has them.
+    assert metrics.data is not None
+    data = data_facts(dataset, metrics.data.images, part)
+    return msgspec.structs.replace(metrics, data=data)
 
 
 def compared(first: Evaluated, second: Evaluated) -> Comparison:
@@ -260,10 +268,10 @@ def compared(first: Evaluated, second: Evaluated) -> Comparison:
     )
 
 
-def _gaps_json(
+def _stored_gaps(
     evaluated: Evaluated,
     progress: Progress,
-) -> list[dict[str, Any]]:
+) -> tuple[SubgroupGap, ...]:
     differences = gaps(
         evaluated.labels,
         evaluated.probabilities,
@@ -272,7 +280,7 @@ def _gaps_json(
         evaluated.threshold,
         progress=progress,
     )
-    return [gap.to_json() for gap in differences]
+    return tuple(gap.stored() for gap in differences)
 
 
 def _labelled(dataset: Dataset) -> pd.DataFrame:
@@ -285,7 +293,7 @@ def _labelled(dataset: Dataset) -> pd.DataFrame:
 def _joined(
     dataset: Dataset,
     predictions: pd.DataFrame,
-    figures: dict[str, Any],
+    metrics: EvaluationMetrics,
     record: ModelRecord,
 ) -> Evaluated:
     """Join the labelled images of a data set with predictions, which are indexed by image."""
@@ -297,6 +305,6 @@ def _joined(
     return Evaluated(
         table,
         columns.to_numpy(np.float64),
-        figures,
+        metrics,
         operating_point.threshold,
     )

@@ -1,9 +1,9 @@
-"""Evaluates a model on a labelled set: predictions and figures.
+"""Evaluates a model on a labelled set: predictions and metrics.
 
-Every image gets a prediction; the figures are over the labelled ones. An image without a label, or
+Every image gets a prediction; the metrics are over the labelled ones. An image without a label, or
 with UNK (no output of the network), is not counted; an image that is only labelled as malignant or
-benign counts in the figures of malignancy. An image that cannot be read is listed with the reason.
-`own_figures` documents the keys of the figures.
+benign counts in the metrics of malignancy. An image that cannot be read is listed with the reason.
+`metrics.summary_schema` documents the metrics.
 """
 
 import os
@@ -11,8 +11,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any
 
+import msgspec
 import numpy as np
 import pandas as pd
 from numpy.typing import ArrayLike, NDArray
@@ -24,12 +24,20 @@ from cadlib.evaluation.image_selection import ALL, Part
 from cadlib.evaluation.model_outputs import BATCH_SIZE, model_outputs
 from cadlib.files.spreadsheets import safe_table
 from cadlib.images.patient import design_of
-from cadlib.metrics import classification as metrics
+from cadlib.metrics import classification
 from cadlib.metrics.challenge_classes import merged_partial_labels, merged_probabilities, named
 from cadlib.metrics.classification import Floats, Labels
 from cadlib.metrics.operating_point import Threshold
 from cadlib.metrics.partial_labels import PartialLabels, has_label
-from cadlib.metrics.summary import measured_point, measured_sets, summarise
+from cadlib.metrics.summary import measured_point, measured_sets, summarise, without_curves
+from cadlib.metrics.summary_schema import (
+    DataFacts,
+    EvaluationMetrics,
+    FullSummary,
+    MeasuredPoint,
+    MetadataShift,
+    PredictionSets,
+)
 from cadlib.metrics.tables import metrics_table
 from cadlib.model import calibration
 from cadlib.model.metadata import MetadataEvidence, add_evidence
@@ -43,14 +51,13 @@ from cadlib.taxonomy import CODES, ISIC_2019, UNKNOWN, Classes
 
 Logits = NDArray[np.float32]
 Mask = NDArray[np.bool_]
-_CURVES = ("roc", "reliability", "malignant_reliability")
 AGE_BANDS = (0, 30, 45, 60, 75, 121)
 """Years; a band includes its lower end and excludes its upper end."""
 
 
 @dataclass(frozen=True, eq=False)
 class Evaluation:
-    """The predictions of a model for each image, and their figures.
+    """The predictions of a model for each image, and their metrics.
 
     `predictions` has one row per readable image in ISIC's columns: image, the eight codes
     (probabilities) and UNK, by `Novelty.unknown_share`; 0 for a model without a novelty detector.
@@ -58,12 +65,12 @@ class Evaluation:
     """
 
     predictions: pd.DataFrame
-    metrics: dict[str, Any]
+    metrics: EvaluationMetrics
 
     @property
     def rejected(self) -> dict[str, str]:
         """Return the images that could not be read: id -> reason."""
-        return dict(self.metrics["rejected"])
+        return dict(self.metrics.rejected or {})
 
     def write(self, folder: str | os.PathLike[str]) -> None:
         """Write predictions.csv and metrics.json, both whole or neither.
@@ -76,23 +83,23 @@ class Evaluation:
             predictions = Path(temporary, PREDICTIONS_FILE)
             table = safe_table(self.predictions)
             table.to_csv(predictions, index=False)
-            figures = Path(temporary, METRICS_FILE)
+            metrics = Path(temporary, METRICS_FILE)
             text = metrics_json(self.metrics)
-            figures.write_text(text, encoding="utf-8")
+            metrics.write_text(text, encoding="utf-8")
             # Both files are complete here, so that only moving them can still fail.
             predictions.replace(folder / PREDICTIONS_FILE)
-            figures.replace(folder / METRICS_FILE)
+            metrics.replace(folder / METRICS_FILE)
 
     def __str__(self) -> str:
         lines = [metrics_table(self.metrics)]
-        moved = self.metrics.get("metadata")
-        if moved:
+        shift = self.metrics.metadata
+        if shift:
             lines.append("")
             lines.append(
-                f"age, sex and site moved {moved['images']:,} images, "
-                f"{moved['other_top']:,} of them to another diagnosis, "
+                f"age, sex and site moved {shift.images:,} images, "
+                f"{shift.other_top:,} of them to another diagnosis, "
                 "the malignant probability by "
-                f"{moved['mean_change_of_malignant']:.3f} in the mean"
+                f"{shift.mean_change_of_malignant:.3f} in the mean"
             )
         if self.rejected:
             lines += ["", "could not be read"]
@@ -163,13 +170,13 @@ def judge(
     """
     table = dataset.table
     image_alone = _calibrated(record, table, logits)
-    # The figures before calibration are of the image alone, with or without metadata.
+    # The metrics before calibration are of the image alone, with or without metadata.
     uncalibrated = calibration.probabilities(logits, 1.0, calibration.NO_BIAS)
     probabilities = image_alone
     if evidence:
         added = evidence.logits_of(design_of(table))
         probabilities = add_evidence(image_alone, added)
-    figures = build_metrics(
+    metrics = build_metrics(
         table,
         probabilities,
         _points(record, evidence),
@@ -178,13 +185,15 @@ def judge(
         sets=None if evidence else _sets(record, classes),
         progress=progress,
     )
-    if evidence:
-        figures["metadata"] = _moved(image_alone, probabilities)
-    figures["model"] = model_facts(record)
-    figures["data"] = data_facts(dataset, len(table), part)
-    figures["rejected"] = dict(rejected)
+    metrics = msgspec.structs.replace(
+        metrics,
+        metadata=_metadata_shift(image_alone, probabilities) if evidence else None,
+        model=model_facts(record),
+        data=data_facts(dataset, len(table), part),
+        rejected=dict(rejected),
+    )
     predictions = _predictions(table, probabilities, novelty)
-    return Evaluation(predictions, figures)
+    return Evaluation(predictions, metrics)
 
 
 def _calibrated(record: ModelRecord, table: pd.DataFrame, logits: Logits) -> Floats:
@@ -232,28 +241,32 @@ def evaluate_predictions(
     are.
     """
     table = dataset.table
-    figures = build_metrics(table, probabilities, classes=classes)
-    figures["data"] = data_facts(dataset, len(table), part)
-    figures["rejected"] = {}
+    metrics = msgspec.structs.replace(
+        build_metrics(table, probabilities, classes=classes),
+        data=data_facts(dataset, len(table), part),
+        rejected={},
+    )
     predictions = predictions_table(table["image"], probabilities, unknown)
-    return Evaluation(predictions, figures)
+    return Evaluation(predictions, metrics)
 
 
 def data_facts(
     dataset: Dataset,
     images: int,
     part: Part,
-) -> dict[str, Any]:
+) -> DataFacts:
     """Return `data` of metrics.json: the data set, the part of it, and the readable images.
 
-    `images` is the number of readable images. `warning` is included if red and blue look swapped
-    in most of the images.
+    `images` is the number of readable images.
     """
-    facts = {"name": dataset.name, **part.facts, "images": images}
-    warning = dataset.report.channel_order.warning
-    if warning:
-        facts["warning"] = warning
-    return facts
+    return DataFacts(
+        name=dataset.name,
+        split=part.split,
+        subset=part.subset_facts,
+        images=images,
+        # Empty where red and blue look swapped in few images or none.
+        warning=dataset.report.channel_order.warning or None,
+    )
 
 
 def build_metrics(
@@ -266,8 +279,8 @@ def build_metrics(
     uncalibrated: Floats | None = None,
     sets: ConformalSets | None = None,
     progress: Progress = no_progress,
-) -> dict[str, Any]:
-    """Return the figures of metrics.json as plain JSON values, None if one is not defined.
+) -> EvaluationMetrics:
+    """Return the metrics of metrics.json, None if one is not defined; without the facts about them.
 
     `table` is a data set's, or rows of it; `partial_labels.has_label` chooses the rows that count.
     `probabilities`, and before calibration `uncalibrated`, are (N, 8) float64, one row a row of the
@@ -277,6 +290,7 @@ def build_metrics(
     on these images. `progress` is called with the subgroups done and their number.
     """
     _check(table, probabilities)
+    # An image that is only known to be malignant or benign has a label too.
     counted = has_label(table)
     unlabelled = ~counted & table["diagnosis"].isna().to_numpy(bool)
     unknown = table["diagnosis"] == UNKNOWN
@@ -284,16 +298,19 @@ def build_metrics(
     parts = images.subgroups()
     # The summary of all images takes a while, so the number of subgroups is reported before it.
     progress("subgroups measured", 0, len(parts))
-    figures = images.summary()
-    # UNK is a label, though none that counts.
-    figures["unlabelled"] = int(unlabelled.sum())
-    figures["unknown"] = int(unknown.sum())
-    figures["operating_points"] = images.operating_points(thresholds)
-    figures["subgroups"] = images.subgroup_summaries(parts, progress)
-    if sets:
-        figures["prediction_sets"] = images.prediction_sets(sets)
-    by_class: dict[str, Any] = named(figures, classes)
-    return by_class
+    summary = named(images.summary(), classes)
+    subgroups_by_name = {}
+    for name, part in images.subgroup_summaries(parts, progress).items():
+        subgroups_by_name[name] = without_curves(named(part, classes))
+    return EvaluationMetrics(
+        **msgspec.structs.asdict(summary),
+        unlabelled=int(unlabelled.sum()),
+        # UNK is a label, though none that counts.
+        unknown=int(unknown.sum()),
+        operating_points=images.operating_points(thresholds),
+        subgroups=subgroups_by_name,
+        prediction_sets=images.prediction_sets(sets) if sets else None,
+    )
 
 
 @dataclass(frozen=True, eq=False)
@@ -310,8 +327,8 @@ class _LabelledImages:
     groups: Labels
     uncalibrated: Floats | None
 
-    def summary(self, rows: Mask | None = None) -> dict[str, Any]:
-        """Return all figures of some rows, (N,), or of all."""
+    def summary(self, rows: Mask | None = None) -> FullSummary:
+        """Return all metrics of some rows, (N,), or of all."""
         if rows is None:
             rows = np.ones(len(self.labels), bool)
         uncalibrated = None
@@ -324,8 +341,8 @@ class _LabelledImages:
             uncalibrated,
         )
 
-    def operating_points(self, thresholds: Sequence[Threshold]) -> list[dict[str, Any]]:
-        """Return the figures of each threshold."""
+    def operating_points(self, thresholds: Sequence[Threshold]) -> tuple[MeasuredPoint, ...]:
+        """Return the metrics of each threshold."""
         points = []
         for threshold in thresholds:
             point = measured_point(
@@ -335,7 +352,7 @@ class _LabelledImages:
                 self.groups,
             )
             points.append(point)
-        return points
+        return tuple(points)
 
     def subgroups(self) -> list[tuple[str, Mask]]:
         """Return the subgroups that have images: name and rows, (N,)."""
@@ -350,16 +367,16 @@ class _LabelledImages:
         self,
         parts: Sequence[tuple[str, Mask]],
         progress: Progress,
-    ) -> dict[str, Any]:
-        """Return the figures of each subgroup by its name, without curves."""
+    ) -> dict[str, FullSummary]:
+        """Return the metrics of each subgroup by its name."""
         summaries = {}
         for done, (name, inside) in enumerate(parts, start=1):
-            summaries[name] = _without_curves(self.summary(inside))
+            summaries[name] = self.summary(inside)
             progress("subgroups measured", done, len(parts))
         return summaries
 
-    def prediction_sets(self, sets: ConformalSets) -> dict[str, Any]:
-        """Return the figures of the prediction sets."""
+    def prediction_sets(self, sets: ConformalSets) -> PredictionSets:
+        """Return the metrics of the prediction sets."""
         # A set can only contain the true diagnosis of an image that has one.
         diagnosed = self.labels.diagnosed
         probabilities = self.probabilities[diagnosed]
@@ -416,28 +433,25 @@ def _numbered(groups: Labels) -> Labels:
     return numbers
 
 
-def _moved(before: Floats, after: Floats) -> dict[str, float]:
-    """Count how metadata changed the probabilities, (N, 8) before and after.
-
-    `images` is the number of images with any change, `other_top` of those with another top
-    diagnosis; the mean change of the malignant probability is over the changed images.
-    """
+def _metadata_shift(before: Floats, after: Floats) -> MetadataShift:
+    """Count how metadata changed the probabilities, (N, 8) before and after."""
     changed = (before != after).any(axis=1)
     top_before = before.argmax(axis=1)
     top_after = after.argmax(axis=1)
     other_top = top_before != top_after
-    risk_before = metrics.malignant_probability(before)
-    risk_after = metrics.malignant_probability(after)
+    risk_before = classification.malignant_probability(before)
+    risk_after = classification.malignant_probability(after)
+    # Absolute, because rises and falls must not cancel out.
     change = np.abs(risk_after - risk_before)
     mean = 0.0
     if changed.any():
         changes = change[changed]
         mean = float(changes.mean())
-    return {
-        "images": int(changed.sum()),
-        "other_top": int(other_top.sum()),
-        "mean_change_of_malignant": round(mean, 4),
-    }
+    return MetadataShift(
+        images=int(changed.sum()),
+        other_top=int(other_top.sum()),
+        mean_change_of_malignant=round(mean, 4),
+    )
 
 
 def subgroups(table: pd.DataFrame) -> Iterator[tuple[str, Mask]]:
@@ -480,10 +494,3 @@ def _by_value(
         inside = (column == value).to_numpy(bool, na_value=False)
         yield f"{attribute} {value}", inside
     yield f"{attribute} not known", column.isna().to_numpy(bool)
-
-
-def _without_curves(summary: dict[str, Any]) -> dict[str, Any]:
-    figures = dict(summary)
-    for name in _CURVES:
-        figures.pop(name, None)
-    return figures

@@ -13,6 +13,7 @@ from cadlib.data.dataset import Dataset
 from cadlib.data.splits import SPLITS, select
 from cadlib.errors import DatasetInvalid
 from cadlib.evaluation.model_outputs import model_outputs
+from cadlib.metrics.summary_schema import MetricsObject
 from cadlib.model.model import Model
 from cadlib.model.split import not_the_models, own_split
 from cadlib.progress import Progress
@@ -67,7 +68,7 @@ class Fitted:
     """
 
     fields: Mapping[str, Any]
-    figures: Mapping[str, Any]
+    metrics: Mapping[str, MetricsObject]
     files: Mapping[str, bytes]
 
 

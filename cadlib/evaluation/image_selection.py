@@ -5,11 +5,11 @@ They are a part of the model's own split, a saved subset, the images in both, or
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from cadlib.data.dataset import Dataset
 from cadlib.data.subsets import Subset
 from cadlib.errors import DatasetInvalid
+from cadlib.metrics.summary_schema import Split, SubsetFacts
 from cadlib.model.audit_result import role_of
 from cadlib.model.record import ModelRecord
 from cadlib.model.split import part_in_training, part_of_split
@@ -22,7 +22,7 @@ class Part:
     None does not restrict the images.
     """
 
-    split: str | None = None
+    split: Split | None = None
     subset: Subset | None = None
 
     @property
@@ -37,14 +37,11 @@ class Part:
         return subset
 
     @property
-    def facts(self) -> dict[str, Any]:
-        """Return what metrics.json records of this selection under `data`."""
-        facts: dict[str, Any] = {}
-        if self.split:
-            facts["split"] = self.split
-        if self.subset:
-            facts["subset"] = {"name": self.subset.name, "sha256": self.subset.sha256}
-        return facts
+    def subset_facts(self) -> SubsetFacts | None:
+        """Return what metrics.json records of the subset."""
+        if not self.subset:
+            return None
+        return SubsetFacts(name=self.subset.name, sha256=self.subset.sha256)
 
     def of(
         self,
@@ -84,6 +81,7 @@ class Part:
         `dataset` is the one that the images are selected from.
         """
         if self.split:
+            # A whole part of the split has one role, whatever its images are.
             return role_of(self.split)
         return part_in_training(folder, record, dataset)
 

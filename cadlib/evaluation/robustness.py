@@ -1,17 +1,7 @@
 """Measures a model on damaged, rotated and mirrored images.
 
 There are fifteen corruptions at five strengths, and seven rotations and reflections. The result is
-the key `robustness` of metrics.json, plain JSON values, None if a figure is not defined:
-
-    model, data             which weights, which images
-    sample                  the number of images it is drawn from, the strata, and the damage's seed
-    rejected                image id -> why it could not be read; it is not counted
-    n, n_lesions, …         the number of images, lesions and diagnoses behind every figure
-    clean                   balanced_accuracy, malignant_auc, accuracy of the unchanged images
-    corruptions             by name: the three at each strength and their mean over strengths, each
-                            also as `…_fall`, the clean figure minus it, and `relative_error`
-    mean                    the means over the fifteen: `…_fall` and `relative_error`
-    flips                   flip rates of the top diagnosis, and the change of malignant probability
+the section `robustness` of metrics.json, a `Robustness`.
 
 A relative error is the error (1 minus balanced accuracy) summed over the strengths, divided by as
 many times the clean error: 1 if damage does no harm. Hendrycks and Dietterich (ICLR 2019) divide by
@@ -32,6 +22,7 @@ from functools import partial
 from itertools import islice, product
 from typing import Any
 
+import msgspec
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
@@ -44,7 +35,22 @@ from cadlib.images.corruptions import CORRUPTIONS, STRENGTHS
 from cadlib.images.preprocess import InputSpec
 from cadlib.metrics import classification
 from cadlib.metrics.classification import Floats, Labels
-from cadlib.metrics.summary import DRAWS, Figure, intervals, json_ready
+from cadlib.metrics.conditions_schema import (
+    CleanIntervals,
+    CleanMetrics,
+    Corruption,
+    DamageMetrics,
+    FallIntervals,
+    FlipIntervals,
+    Flips,
+    MeanCorruption,
+    MeanFallIntervals,
+    Robustness,
+    Sample,
+    SplitName,
+)
+from cadlib.metrics.summary import DRAWS, Figure, defined, intervals
+from cadlib.metrics.summary_schema import Split
 from cadlib.model.metrics_file import model_facts
 from cadlib.model.model import Model
 from cadlib.progress import Progress, no_progress
@@ -71,13 +77,13 @@ _FLIP_KEYS = (*TURNS, "mean", "any")
 def measure(
     model: Model,
     dataset: Dataset,
-    split: str,
+    split: Split,
     seed: int = 0,
     of: int | None = None,
     progress: Progress = no_progress,
     batch_size: int = 32,
     draws: int = DRAWS,
-) -> dict[str, Any]:
+) -> Robustness:
     """Run a model on every labelled image, 75 damaged and seven turned variants, and compare them.
 
     `split` names the part of the model's own split that the images are of, and `of` is the number
@@ -96,17 +102,18 @@ def measure(
         )
     labels = np.array([CODES.index(code) for code in table["diagnosis"]], np.int64)
     groups = np.unique(lesion_groups(table), return_inverse=True)[1]
-    return {
-        "model": model_facts(model.record),
-        "data": {"name": dataset.name, "split": split},
-        "sample": {
-            "of": len(table) if of is None else of,
-            "strata": "diagnosis and archive",
-            "seed": seed,
-        },
-        "rejected": rejected,
-        **compare(labels, probabilities, groups, draws),
-    }
+    compared = compare(labels, probabilities, groups, draws)
+    return Robustness(
+        model=model_facts(model.record),
+        data=SplitName(name=dataset.name, split=split),
+        sample=Sample(
+            of=len(table) if of is None else of,
+            strata="diagnosis and archive",
+            seed=seed,
+        ),
+        rejected=rejected,
+        **msgspec.structs.asdict(compared),
+    )
 
 
 def compare(
@@ -114,8 +121,8 @@ def compare(
     probabilities: Floats,
     groups: Labels,
     draws: int = DRAWS,
-) -> dict[str, Any]:
-    """Return the figures of the probabilities of N images in each of 83 variants.
+) -> DamageMetrics:
+    """Return the metrics of the probabilities of N images in each of 83 variants.
 
     `probabilities` is (83, N, 8) float64: the unchanged image, each corruption at strengths 1 to 5,
     the seven turns. `groups` is (N,) int, the number of the lesion of each image, from 0 and
@@ -123,6 +130,7 @@ def compare(
     """
     unchanged = probabilities[0]
     damaged = probabilities[: -len(TURNS)]
+    # The turns are the last variants, see `_variants`.
     turned_ones = probabilities[-len(TURNS) :]
     turns = np.concatenate([probabilities[:1], turned_ones])
     # The clean images are part of `damaged` and `turns`, so that each draw of lesions compares the
@@ -134,25 +142,26 @@ def compare(
 
     clean = _clean(labels, unchanged)
     fallen = {fall.name: _by_key(fall, labels, damaged) for fall in _FALL_FIGURES}
-    ready: dict[str, Any] = json_ready(
-        {
-            **_counts_json(labels, groups),
-            "clean": _clean_json(clean, bounds),
-            "corruptions": _corruptions_json(clean, fallen, bounds),
-            "mean": _mean_json(clean, fallen, bounds),
-            "flips": _flips_json(labels, turns, bounds["flips"]),
-        }
+    corruptions = {}
+    for corruption in CORRUPTIONS:
+        name = corruption.name
+        corruptions[name] = _corruption(name, clean, fallen, bounds)
+    return DamageMetrics(
+        **_counts(labels, groups),
+        clean=_clean_metrics(clean, bounds),
+        corruptions=corruptions,
+        mean=_mean_corruption(clean, fallen, bounds),
+        flips=_flip_metrics(labels, turns, bounds["flips"]),
     )
-    return ready
 
 
 def _clean(labels: Labels, unchanged: Floats) -> dict[str, float]:
-    """Return the figures of the unchanged images."""
-    figures = {}
+    """Return the metrics of the unchanged images."""
+    metrics = {}
     for merit in MERITS:
         value = merit.compute(labels, unchanged)
-        figures[merit.name] = float(value)
-    return figures
+        metrics[merit.name] = float(value)
+    return metrics
 
 
 def _by_key(fall: Figure, labels: Labels, damaged: Floats) -> dict[str, float]:
@@ -204,6 +213,7 @@ def _predict(
     total = len(table) * n_variants
     done = 0
     logits = [np.empty((0, len(CODES)), np.float32)]
+    # Damage is numpy and OpenCV code, which runs beside the network in threads.
     with ThreadPoolExecutor(os.cpu_count()) as pool:
         pixels = _submitted(pool, table, seed, model.record.input, rejected, short_sides)
         for batch in _batches(pixels, batch_size):
@@ -234,6 +244,7 @@ def _submitted(
             rejected[name] = str(image)
             continue
         short_side = min(image.file_px)
+        # Damage does not change the size of the file, which decides the temperature.
         short_sides.extend([short_side] * len(_VARIANTS))
         image_seed = _image_seed(seed, name)
         for variant in _VARIANTS:
@@ -329,7 +340,7 @@ def _malignant_shifts(turns: Floats) -> Floats:
     return shifts
 
 
-def _counts_json(labels: Labels, groups: Labels) -> dict[str, Any]:
+def _counts(labels: Labels, groups: Labels) -> dict[str, Any]:
     n_by_class = np.bincount(labels, minlength=len(CODES))
     present = n_by_class > 0
     lesions = np.unique(groups)
@@ -341,93 +352,91 @@ def _counts_json(labels: Labels, groups: Labels) -> dict[str, Any]:
     }
 
 
-def _clean_json(clean: dict[str, float], bounds: dict[str, Any]) -> dict[str, Any]:
-    figures: dict[str, Any] = dict(clean)
-    figures["intervals"] = {merit: bounds[merit] for merit in clean}
-    return figures
+def _clean_metrics(clean: dict[str, float], bounds: dict[str, Any]) -> CleanMetrics:
+    values = {merit: defined(value) for merit, value in clean.items()}
+    ends = {merit: bounds[merit] for merit in clean}
+    return CleanMetrics(**values, intervals=CleanIntervals(**ends))
 
 
-def _corruptions_json(
-    clean: dict[str, float],
-    fallen: dict[str, dict[str, float]],
-    bounds: dict[str, Any],
-) -> dict[str, Any]:
-    figures = {}
-    for corruption in CORRUPTIONS:
-        name = corruption.name
-        figures[name] = _corruption_json(name, clean, fallen, bounds)
-    return figures
-
-
-def _corruption_json(
+def _corruption(
     name: str,
     clean: dict[str, float],
     fallen: dict[str, dict[str, float]],
     bounds: dict[str, Any],
-) -> dict[str, Any]:
-    """Return the figures of a corruption.
+) -> Corruption:
+    """Return the metrics of a corruption.
 
     `clean` is by merit; `fallen` and the intervals `bounds` are by the name of the fall and key.
     """
-    part: dict[str, Any] = {"intervals": {}}
+    parts: dict[str, Any] = {}
+    ends = {}
     for merit, clean_value in clean.items():
         fall = f"{merit}_fall"
         falls = {}
         values = {}
-        fall_bounds = {}
+        fall_ends = {}
         for key in _KEYS:
             fall_key = f"{name} {key}"
-            falls[key] = fallen[fall][fall_key]
-            values[key] = clean_value - falls[key]
-            fall_bounds[key] = bounds[fall][fall_key]
-        part[fall] = falls
-        part[merit] = values
-        part["intervals"][fall] = fall_bounds
-    part["relative_error"] = _relative_error(clean, fallen, f"{name} mean")
-    return part
+            fallen_by = fallen[fall][fall_key]
+            falls[key] = defined(fallen_by)
+            values[key] = defined(clean_value - fallen_by)
+            fall_ends[key] = bounds[fall][fall_key]
+        parts[fall] = falls
+        parts[merit] = values
+        ends[fall] = fall_ends
+    relative_error = _relative_error(clean, fallen, f"{name} mean")
+    return Corruption(
+        **parts,
+        intervals=FallIntervals(**ends),
+        relative_error=relative_error,
+    )
 
 
-def _mean_json(
+def _mean_corruption(
     clean: dict[str, float],
     fallen: dict[str, dict[str, float]],
     bounds: dict[str, Any],
-) -> dict[str, Any]:
-    """Return the means over the corruptions, of the same values as `_corruption_json`."""
-    part: dict[str, Any] = {}
-    for fall, by_key in fallen.items():
-        part[fall] = by_key["mean"]
-    part["relative_error"] = _relative_error(clean, fallen, "mean")
-    part["intervals"] = {fall: bounds[fall]["mean"] for fall in fallen}
-    return part
+) -> MeanCorruption:
+    """Return the means over the corruptions, of the same values as `_corruption`."""
+    values = {fall: defined(by_key["mean"]) for fall, by_key in fallen.items()}
+    ends = {fall: bounds[fall]["mean"] for fall in fallen}
+    return MeanCorruption(
+        **values,
+        relative_error=_relative_error(clean, fallen, "mean"),
+        intervals=MeanFallIntervals(**ends),
+    )
 
 
 def _relative_error(
     clean: dict[str, float],
     fallen: dict[str, dict[str, float]],
     key: str,
-) -> float:
+) -> float | None:
+    # The mean fall over the strengths is the mean rise of the error.
     error = 1 - clean["balanced_accuracy"]
     if error > 0:
-        return (error + fallen["balanced_accuracy_fall"][key]) / error
-    return float("nan")
+        return defined((error + fallen["balanced_accuracy_fall"][key]) / error)
+    return None
 
 
-def _flips_json(
+def _flip_metrics(
     labels: Labels,
     turns: Floats,
     bounds: dict[str, Any],
-) -> dict[str, Any]:
+) -> Flips:
     values = _FLIP_FIGURE.compute(labels, turns)
     *rate_values, mean_shift = values.tolist()
-    rates = dict(zip(_FLIP_KEYS, rate_values, strict=True))
+    rates = dict(zip(_FLIP_KEYS, map(defined, rate_values), strict=True))
     shifts = _malignant_shifts(turns)
+    # Over all images and turns, so that it is the shift of one view in twenty.
     high_shift = np.quantile(shifts, 0.95)
-    return {
-        "rate": rates,
-        "malignant_shift": mean_shift,
-        "malignant_shift_95th_percentile": float(high_shift),
-        "intervals": {
-            "rate": {key: bounds[key] for key in rates},
-            "malignant_shift": bounds["malignant_shift"],
-        },
-    }
+    ends = FlipIntervals(
+        rate={key: bounds[key] for key in rates},
+        malignant_shift=bounds["malignant_shift"],
+    )
+    return Flips(
+        rate=rates,
+        malignant_shift=defined(mean_shift),
+        malignant_shift_95th_percentile=defined(float(high_shift)),
+        intervals=ends,
+    )

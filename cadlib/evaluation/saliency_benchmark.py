@@ -1,26 +1,7 @@
 """Compares a model's heatmaps with maps that contain no information.
 
-Each method is measured over many images. The result is the key `saliency` of metrics.json, plain
-JSON values, None if a figure is not defined:
-
-    model, data             which weights, which images
-    sample                  the number of images it is drawn from, the strata, and the random seed
-    rejected                image id -> why it could not be read; it is not counted
-    n, n_lesions            the number of images and lesions behind every figure
-    faithfulness            by method, and of the two reference maps, their mean `faithfulness`
-    stability               by method, the mean correlation with the maps of the turned image; also
-                            of `random`
-    unreadable              by method, the share of maps that `Trust` does not call readable
-    gain                    by method, its faithfulness minus that of the method that comes with
-                            each prediction
-    untrained_likeness      by method, the correlation with the map of a network of random weights
-    untrained_faithfulness  by method, the faithfulness of the map of that network to the output of
-                            this one
-    by_diagnosis            faithfulness and unreadable of the usual method, and n, by the diagnosis
-                            explained
-    limits                  the value that 95 % of the random maps stay below; source of the limits
-                            in Trust
-    best                    the method with the highest faithfulness
+Each method is measured over many images. The result is the section `saliency` of metrics.json, a
+`SaliencyMetrics`.
 
 Each image is explained for its most probable diagnosis. The reference maps: `random` is the image's
 own Grad-CAM with its cells shuffled, so that values and smoothness are the same; `centre` is one
@@ -32,11 +13,13 @@ Intervals are over lesions, those of `gain` paired.
 """
 
 import hashlib
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
+import msgspec
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
@@ -46,7 +29,19 @@ from cadlib.data.splits import lesion_groups
 from cadlib.errors import DatasetInvalid, ImageRejected
 from cadlib.images import LesionImage, preprocess, read_images
 from cadlib.metrics.classification import Floats, Labels
-from cadlib.metrics.summary import DRAWS, Figure, intervals, json_ready
+from cadlib.metrics.conditions_schema import (
+    DiagnosisMapIntervals,
+    DiagnosisMaps,
+    MapIntervals,
+    MapLimits,
+    MapMetrics,
+    SaliencyMetrics,
+    Sample,
+    SplitName,
+    Values,
+)
+from cadlib.metrics.summary import DRAWS, Figure, defined, intervals
+from cadlib.metrics.summary_schema import Split
 from cadlib.model.metrics_file import model_facts
 from cadlib.model.model import Model
 from cadlib.model.record import ModelRecord
@@ -82,12 +77,12 @@ _FIGURE_KEYS = {
 def measure(
     model: Model,
     dataset: Dataset,
-    split: str,
+    split: Split,
     seed: int = 0,
     of: int | None = None,
     progress: Progress = no_progress,
     draws: int = DRAWS,
-) -> dict[str, Any]:
+) -> SaliencyMetrics:
     """Explain every labelled image by every method and compare the maps with reference maps.
 
     `split` names the part of the model's own split that the images are of, and `of` is the number
@@ -105,17 +100,18 @@ def measure(
             "but got none; give others."
         )
     groups = np.unique(lesion_groups(table), return_inverse=True)[1]
-    return {
-        "model": model_facts(model.record),
-        "data": {"name": dataset.name, "split": split},
-        "sample": {
-            "of": len(table) if of is None else of,
-            "strata": "diagnosis and archive",
-            "seed": seed,
-        },
-        "rejected": rejected,
-        **compare(_columns(judged), groups, draws),
-    }
+    compared = compare(_columns(judged), groups, draws)
+    return SaliencyMetrics(
+        model=model_facts(model.record),
+        data=SplitName(name=dataset.name, split=split),
+        sample=Sample(
+            of=len(table) if of is None else of,
+            strata="diagnosis and archive",
+            seed=seed,
+        ),
+        rejected=rejected,
+        **msgspec.structs.asdict(compared),
+    )
 
 
 def _columns(judged: list[dict[str, Floats]]) -> dict[str, Floats]:
@@ -127,8 +123,8 @@ def _columns(judged: list[dict[str, Floats]]) -> dict[str, Floats]:
     return columns
 
 
-def compare(judged: dict[str, Floats], groups: Labels, draws: int = DRAWS) -> dict[str, Any]:
-    """Return the figures of N images from the results of `judge`, (N, …) each.
+def compare(judged: dict[str, Floats], groups: Labels, draws: int = DRAWS) -> MapMetrics:
+    """Return the metrics of N images from the results of `judge`, (N, …) each.
 
     `groups` is (N,) int, the number of the lesion of each image, from 0 and without a gap.
     """
@@ -142,23 +138,20 @@ def compare(judged: dict[str, Floats], groups: Labels, draws: int = DRAWS) -> di
     means = {figure.name: _mean_by_key(figure, labels, probabilities) for figure in figures}
     measured = [(figure, probabilities) for figure in figures]
     bounds = intervals(labels, groups, measured, draws)
-    ready: dict[str, Any] = json_ready(
-        {
-            "n": len(groups),
-            "n_lesions": len(np.unique(groups)),
-            **_by_method(means),
-            "by_diagnosis": _by_diagnosis_json(judged["explained"], means, bounds),
-            "limits": _limits(judged),
-            "best": _best_method(means["faithfulness"]),
-            "intervals": _by_method(bounds),
-        }
+    return MapMetrics(
+        n=len(groups),
+        n_lesions=len(np.unique(groups)),
+        **_by_method(means),
+        by_diagnosis=_diagnosis_maps(judged["explained"], means, bounds),
+        limits=_limits(judged),
+        best=_best_method(means["faithfulness"]),
+        intervals=MapIntervals(**_by_method(bounds)),
     )
-    return ready
 
 
-def _mean_by_key(figure: Figure, labels: Labels, probabilities: Floats) -> dict[str, float]:
+def _mean_by_key(figure: Figure, labels: Labels, probabilities: Floats) -> Values:
     values = figure.compute(labels, probabilities)
-    return dict(zip(figure.keys, values.tolist(), strict=True))
+    return dict(zip(figure.keys, map(defined, values.tolist()), strict=True))
 
 
 def _values(judged: dict[str, Floats]) -> dict[str, Floats]:
@@ -169,6 +162,7 @@ def _values(judged: dict[str, Floats]) -> dict[str, Floats]:
     readable = is_readable(faithful, stable)
     values = dict(judged)
     explained = values.pop("explained")
+    # A share of images, so that its mean and interval come from the same code.
     values["unreadable"] = 1 - readable.astype(np.float64)
     # The first method is the one that comes with each prediction.
     usual_faithful = faithful[:, :1]
@@ -183,15 +177,15 @@ def _is_readable(faithful: float, stable: float) -> bool:
     return Trust(faithful, stable).readable
 
 
-def _limits(judged: dict[str, Floats]) -> dict[str, float]:
+def _limits(judged: dict[str, Floats]) -> MapLimits:
     """Return the value that 95 % of the random maps stay below."""
     limits = {}
     for name in ("faithfulness", "stability"):
         column = _FIGURE_KEYS[name].index(RANDOM)
         of_random_maps = judged[name][:, column]
         limit = np.nanquantile(of_random_maps, RANDOM_QUANTILE)
-        limits[name] = float(limit)
-    return limits
+        limits[name] = defined(float(limit))
+    return MapLimits(**limits)
 
 
 def _by_method(by_figure: dict[str, Any]) -> dict[str, Any]:
@@ -203,29 +197,32 @@ def _by_method(by_figure: dict[str, Any]) -> dict[str, Any]:
     return values
 
 
-def _by_diagnosis_json(
+def _diagnosis_maps(
     explained: Floats,
-    means: dict[str, dict[str, float]],
+    means: dict[str, Values],
     bounds: dict[str, Any],
-) -> dict[str, Any]:
+) -> DiagnosisMaps:
     counts = explained.sum(axis=0).astype(int)
     n_by_class = dict(zip(CODES, counts.tolist(), strict=True))
-    figures: dict[str, Any] = {"n": n_by_class}
-    intervals_of = {}
+    values = {}
+    ends = {}
     for name, source in _BY_DIAGNOSIS.items():
-        figures[source] = means[name]
-        intervals_of[source] = bounds[name]
-    figures["intervals"] = intervals_of
-    return figures
+        values[source] = means[name]
+        ends[source] = bounds[name]
+    return DiagnosisMaps(
+        n=n_by_class,
+        **values,
+        intervals=DiagnosisMapIntervals(**ends),
+    )
 
 
-def _best_method(faithfulness_of: dict[str, float]) -> str:
+def _best_method(faithfulness_of: Values) -> str:
     """Return the method with the highest faithfulness, the first of equals to three digits."""
 
     def rounded(key: str) -> float:
-        # A method without a defined figure must not win, and NaN compares with nothing.
-        value = np.nan_to_num(faithfulness_of[key], nan=-np.inf)
-        return float(value.round(3))
+        value = faithfulness_of[key]
+        # A method without a defined value must not win.
+        return -math.inf if value is None else round(value, 3)
 
     return max(KEYS, key=rounded)
 
@@ -254,6 +251,7 @@ def judge(
         explained.target,
     )
     stable = _stabilities(upright, of_turned)
+    # How alike the map and its own shuffled cells are is the level of chance.
     stable.append(agreement(upright[0], shuffled))
     likeness = list(map(agreement, upright, of_untrained))
     # The maps of the untrained network come last.
@@ -361,6 +359,7 @@ def _judge_all(
     progress: Progress,
 ) -> Iterator[dict[str, Floats]]:
     """Yield the result of `judge` for each image; put those that cannot be read into `rejected`."""
+    # One network for all images: it stands for no training, not for one draw of weights.
     untrained = untrained_network(model, seed)
     images = zip(table["image"], read_images(table["path"]), strict=True)
     for done, (name, image) in enumerate(images, start=1):

@@ -3,8 +3,9 @@
 A curve is computed from the images where they are available, else from metrics.json alone.
 """
 
-from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from msgspec import UNSET
 
 from cadlib.metrics.curves import (
     Area,
@@ -14,6 +15,7 @@ from cadlib.metrics.curves import (
 )
 from cadlib.metrics.decision_curve import DecisionCurve, curve_of_points, decision_curve
 from cadlib.metrics.image_counts import Counts
+from cadlib.metrics.summary_schema import EvaluationMetrics, StoredRoc, Summary
 from cadlib.metrics.thresholds import trade_offs
 from cadlib.taxonomy import CODES
 
@@ -21,35 +23,33 @@ if TYPE_CHECKING:  # pandas takes a third of a second to load, and metrics.json 
     from cadlib.evaluation.cached import Evaluated
 
 
-def areas(figures: Mapping[str, Any]) -> dict[str, Area]:
+def areas(summary: Summary) -> dict[str, Area]:
     """Return the area under each ROC curve of metrics.json with its interval.
 
     The areas are by the keys of `roc`.
     """
-    intervals = figures["intervals"]
+    intervals = summary.intervals
     by_curve = {}
-    for code, area in figures["auc"].items():
-        interval = intervals["auc"][code]
-        by_curve[code] = Area(area, interval)
-    name = "malignant_auc"
-    by_curve["malignant"] = Area(figures[name], intervals[name])
+    for code, area in summary.auc.items():
+        by_curve[code] = Area(area, intervals.auc[code])
+    by_curve["malignant"] = Area(summary.malignant_auc, intervals.malignant_auc)
     return by_curve
 
 
-def roc_curves(figures: Mapping[str, Any]) -> dict[str, Any]:
+def roc_curves(metrics: EvaluationMetrics) -> dict[str, StoredRoc | None]:
     """Return the ROC curves of metrics.json.
 
     If no image has a diagnosis, this is only the curve of malignancy.
     """
-    curves = figures["roc"]
-    counts = Counts.of(figures)
+    curves = metrics.roc
+    counts = Counts.of(metrics)
     if not counts.diagnosed:
         return {"malignant": curves["malignant"]}
     return dict(curves)
 
 
 def precision_recall(
-    figures: Mapping[str, Any],
+    metrics: EvaluationMetrics,
     evaluated: "Evaluated | None",
 ) -> dict[str, PrecisionRecallCurve]:
     """Return the precision-recall curves of malignancy and melanoma.
@@ -57,21 +57,22 @@ def precision_recall(
     That of melanoma is missing if no image has a diagnosis.
     `evaluated` has the images; without it the curves are computed from the ROC curves.
     """
-    counts = Counts.of(figures)
+    counts = Counts.of(metrics)
     curves = {}
     if counts.diagnosed:
-        curves["melanoma"] = _melanoma_curve(figures, evaluated, counts)
+        curves["melanoma"] = _melanoma_curve(metrics, evaluated, counts)
+    # The images give every corner of the curve, metrics.json at most 200 of them.
     if evaluated:
         malignant = evaluated.labels.malignant
         curves["malignant"] = precision_recall_points(evaluated.malignant, malignant)
     else:
-        roc = figures["roc"]["malignant"]
+        roc = metrics.roc["malignant"]
         curves["malignant"] = precision_recall_of_roc(roc, counts.malignant, counts.benign)
     return curves
 
 
 def _melanoma_curve(
-    figures: Mapping[str, Any],
+    metrics: EvaluationMetrics,
     evaluated: "Evaluated | None",
     counts: Counts,
 ) -> PrecisionRecallCurve:
@@ -81,29 +82,30 @@ def _melanoma_curve(
         scores = evaluated.probabilities[diagnosed, melanoma]
         is_melanoma = evaluated.labels.codes[diagnosed] == melanoma
         return precision_recall_points(scores, is_melanoma)
-    roc = figures["roc"]["MEL"]
-    n_melanomas = figures["n_by_class"]["MEL"]
+    roc = metrics.roc["MEL"]
+    n_melanomas = metrics.n_by_class["MEL"]
+    # The ROC curve of a class is over the images with a diagnosis alone.
     n_others = counts.diagnosed - n_melanomas
     return precision_recall_of_roc(roc, n_melanomas, n_others)
 
 
-def average_precisions(figures: Mapping[str, Any]) -> dict[str, Area]:
+def average_precisions(metrics: EvaluationMetrics) -> dict[str, Area]:
     """Return the areas under the precision-recall curves, with intervals.
 
     The area of malignancy is missing from figures that an earlier version measured.
     """
-    intervals = figures["intervals"]
-    area = figures["average_precision"]["MEL"]
-    interval = intervals["average_precision"]["MEL"]
-    by_curve = {"melanoma": Area(area, interval)}
-    name = "malignant_average_precision"
-    if name in figures:
-        by_curve["malignant"] = Area(figures[name], intervals[name])
+    intervals = metrics.intervals
+    area = metrics.average_precision["MEL"]
+    by_curve = {"melanoma": Area(area, intervals.average_precision["MEL"])}
+    malignant_area = metrics.malignant_average_precision
+    malignant_interval = intervals.malignant_average_precision
+    if malignant_area is not UNSET and malignant_interval is not UNSET:
+        by_curve["malignant"] = Area(malignant_area, malignant_interval)
     return by_curve
 
 
 def decision(
-    figures: Mapping[str, Any],
+    metrics: EvaluationMetrics,
     evaluated: "Evaluated | None",
     prevalence: float,
 ) -> DecisionCurve:
@@ -111,7 +113,8 @@ def decision(
 
     Raise ValueError without a malignant or a benign image.
     """
+    # An interval needs the lesions, which metrics.json does not hold.
     if not evaluated:
-        return curve_of_points(trade_offs(figures), prevalence)
+        return curve_of_points(trade_offs(metrics), prevalence)
     malignant = evaluated.labels.malignant
     return decision_curve(evaluated.malignant, malignant, evaluated.groups, prevalence)

@@ -6,13 +6,19 @@ metric of `classification` works without a change, and only the report needs the
 classes.
 """
 
-from typing import Any
+from collections.abc import Mapping
+from typing import Any, TypeAlias, TypeVar
 
 import numpy as np
+from msgspec.structs import replace
 
 from cadlib.metrics.classification import Floats, Labels
 from cadlib.metrics.partial_labels import PartialLabels
+from cadlib.metrics.summary_schema import BY_CLASS, FullSummary
 from cadlib.taxonomy import CODES, Classes
+
+Value = TypeVar("Value")
+Matrix: TypeAlias = tuple[tuple[int, ...], ...]
 
 
 def merged_labels(labels: Labels, classes: Classes) -> Labels:
@@ -39,32 +45,41 @@ def merged_probabilities(probabilities: Floats, classes: Classes) -> Floats:
     return merged
 
 
-def named(figures: Any, classes: Classes) -> Any:
-    """Return metrics of merged arrays by the codes of the classes.
+def named(summary: FullSummary, classes: Classes) -> FullSummary:
+    """Return the metrics of merged arrays by the codes of the classes, in the challenge's order.
 
-    `figures` has the form of `evaluation.build_metrics`. Each object with a key for each of the
-    eight diagnoses gets one for each class, in the challenge's order, and so does the confusion
-    matrix.
+    The confusion matrix gets a row and a column for each class.
     """
-    if not isinstance(figures, dict):
-        return figures
-    renamed = {key: named(value, classes) for key, value in figures.items()}
-    if "confusion_matrix" in renamed:
-        renamed["confusion_matrix"] = _named_matrix(renamed["confusion_matrix"], classes)
-    if not renamed.keys() >= set(CODES):
-        return renamed
+    ends = {}
+    changes: dict[str, Any] = {"n_by_class": _named_values(summary.n_by_class, classes)}
+    for name in BY_CLASS:
+        changes[name] = _named_values(getattr(summary, name), classes)
+        ends[name] = _named_values(getattr(summary.intervals, name), classes)
+    changes["intervals"] = replace(summary.intervals, **ends)
+    changes["confusion_matrix"] = _named_matrix(summary.confusion_matrix, classes)
+    # Malignancy is no class, so its curve keeps its name.
+    roc = _named_values(summary.roc, classes)
+    changes["roc"] = {**roc, "malignant": summary.roc["malignant"]}
+    return replace(summary, **changes)
+
+
+def _named_values(values: Mapping[str, Value], classes: Classes) -> dict[str, Value]:
+    """Return the values of merged classes, which are at their first diagnosis, by their codes."""
     by_class = {}
+    # The sum of a class stands at its first diagnosis; the others are empty.
     for code, members in zip(classes.codes, classes.members, strict=True):
-        by_class[code] = renamed[members[0]]
-    others = {key: value for key, value in renamed.items() if key not in CODES}
-    return by_class | others
+        by_class[code] = values[members[0]]
+    return by_class
 
 
-def _named_matrix(matrix: list[list[int]], classes: Classes) -> list[list[int]]:
+def _named_matrix(matrix: Matrix, classes: Classes) -> Matrix:
     """Return the rows and columns of a confusion matrix that belong to the classes."""
     places = [CODES.index(members[0]) for members in classes.members]
-    by_row = [matrix[row] for row in places]
-    return [[counts[column] for column in places] for counts in by_row]
+    rows = []
+    for row in places:
+        counts = [matrix[row][column] for column in places]
+        rows.append(tuple(counts))
+    return tuple(rows)
 
 
 def _sums(classes: Classes) -> Floats:

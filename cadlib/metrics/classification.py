@@ -283,6 +283,7 @@ def sensitivity_specificity(
     """
     scores, truth, weights = checked_scores(scores, truth, weights)
     positive = (scores >= threshold).astype(np.int64)
+    # The four cells of the table of truth and call in one pass over the images.
     counts = _sums(weights, 2 * truth + positive, 4)
     true_negatives = counts[..., 0]
     false_positives = counts[..., 1]
@@ -348,6 +349,7 @@ def malignant_reliability(
     first bin 0 as well.
     """
     scores, truth = malignant_scores(labels, probabilities)
+    # Every image has a truth here, also one without a diagnosis.
     every_weight = _checked_weights(weights, len(scores))
     return _reliability(scores, truth, every_weight, bins)
 
@@ -360,6 +362,7 @@ def _reliability(
 ) -> tuple[Floats, Floats, Floats]:
     if bins < 1:
         raise ValueError(f"Expected `bins` to be at least 1 but got {bins}.")
+    # Only the inner edges: the first and the last bin then hold 0 and 1 whatever the rounding.
     inner_edges = np.linspace(0, 1, bins + 1)[1:-1]
     place = np.digitize(confidence, inner_edges, right=True)
     n = _sums(weights, place, bins)
@@ -390,11 +393,13 @@ def malignant_calibration_gaps(
 
     The bins are those of `malignant_reliability`; the shape is (…, bins).
     """
+    # The gaps keep their sign, because the interval needs their noise.
     n, confidence, right = malignant_reliability(labels, probabilities, weights)
     return _gaps(n, confidence, right)
 
 
 def _gaps(n: Floats, confidence: Floats, right: Floats) -> Floats:
+    # An empty bin has no gap; its NaN would spread to the sum.
     gaps = np.where(n > 0, right - confidence, 0)
     weighted_gaps = gaps * n
     total = n.sum(axis=-1, keepdims=True)
@@ -489,6 +494,7 @@ def negative_log_likelihood(
     """Return the mean of -log p(true diagnosis), in nats; infinite where a true p is 0."""
     labels, probabilities, weights = checked(labels, probabilities, weights)
     rows = np.arange(len(labels))
+    # A true diagnosis of probability 0 is a valid answer, and its loss is infinite.
     with np.errstate(divide="ignore"):
         losses = -np.log(probabilities[rows, labels])
     total = weights.sum(axis=-1)
@@ -582,6 +588,7 @@ def _called_positive(
     Both are (…, K + 1): at the first threshold nothing is called positive.
     """
     scores, truth, weights = checked_scores(scores, truth, weights)
+    # Falling, because each step calls the next lower score positive as well.
     order = np.argsort(-scores, kind="stable")
     steps = np.diff(scores[order], append=-np.inf)
     # The last image of each distinct score: equal scores are called positive together.
@@ -624,6 +631,7 @@ def _by_class(
 def _sums(weights: Floats, place: NDArray[np.integer[Any]], places: int) -> Floats:
     """Sum the weights of the images in each of `places`; (…, N) -> (…, places)."""
     leading_shape = weights.shape[:-1]
+    # `bincount` takes one row of weights at a time.
     n_rows = math.prod(leading_shape)
     rows = weights.reshape(n_rows, len(place))
     sums = np.array([np.bincount(place, row, places) for row in rows])

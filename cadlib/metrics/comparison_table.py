@@ -46,6 +46,7 @@ class Compared:
     def _better(self, part: Difference) -> str:
         if part.difference is None:
             return figure_text(None)
+        # `better` is only set where the whole interval is on one side of 0.
         if part.better == "first":
             return self.first
         if part.better == "second":
@@ -79,6 +80,7 @@ class Compared:
             "same images, each at its own operating point. Intervals are paired and resampled by "
             "lesion; p values treat the images of one lesion together."
         )
+        # Otherwise two numbers of images are behind the table, and both have to be named.
         if comparison.n_diagnosed == comparison.n:
             return note
         *names, last = (FIGURE_NAMES[key] for key in OF_DIAGNOSES)
@@ -94,4 +96,5 @@ class Compared:
 
 
 def _p(value: float) -> str:
+    # A p value of 0.000 would claim certainty.
     return f"{value:.3f}" if value >= 0.001 else "<0.001"

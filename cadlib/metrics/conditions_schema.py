@@ -127,14 +127,9 @@ class Flips(MetricsObject, frozen=True, kw_only=True):
     intervals: FlipIntervals
 
 
-class Robustness(MetricsObject, frozen=True, kw_only=True):
+class DamageMetrics(MetricsObject, frozen=True, kw_only=True):
     """The effect of damaged and rotated images; see `evaluation.robustness`."""
 
-    model: ModelFacts
-    data: SplitName
-    sample: Sample
-    rejected: dict[str, str]
-    """Image id -> why it could not be read."""
     n: Count
     n_lesions: Count
     n_classes: Count
@@ -143,6 +138,16 @@ class Robustness(MetricsObject, frozen=True, kw_only=True):
     corruptions: dict[str, Corruption]
     mean: MeanCorruption
     flips: Flips
+
+
+class Robustness(DamageMetrics, frozen=True, kw_only=True):
+    """The effect of damaged and rotated images, with the facts about its measurement."""
+
+    model: ModelFacts
+    data: SplitName
+    sample: Sample
+    rejected: dict[str, str]
+    """Image id -> why it could not be read."""
 
 
 class DiagnosisMapIntervals(MetricsObject, frozen=True, kw_only=True):
@@ -169,7 +174,7 @@ class MapLimits(MetricsObject, frozen=True, kw_only=True):
 
 
 class MapIntervals(MetricsObject, frozen=True, kw_only=True):
-    """The 95 % intervals of `SaliencyMetrics` by method."""
+    """The 95 % intervals of `MapMetrics` by method."""
 
     faithfulness: ValueIntervals
     stability: ValueIntervals
@@ -179,14 +184,9 @@ class MapIntervals(MetricsObject, frozen=True, kw_only=True):
     gain: ValueIntervals
 
 
-class SaliencyMetrics(MetricsObject, frozen=True, kw_only=True):
+class MapMetrics(MetricsObject, frozen=True, kw_only=True):
     """How far the heatmaps can be trusted, by method; see `evaluation.saliency_benchmark`."""
 
-    model: ModelFacts
-    data: SplitName
-    sample: Sample
-    rejected: dict[str, str]
-    """Image id -> why it could not be read."""
     n: Count
     n_lesions: Count
     faithfulness: Values
@@ -207,6 +207,16 @@ class SaliencyMetrics(MetricsObject, frozen=True, kw_only=True):
     intervals: MapIntervals
 
 
+class SaliencyMetrics(MapMetrics, frozen=True, kw_only=True):
+    """How far the heatmaps can be trusted, with the facts about the measurement."""
+
+    model: ModelFacts
+    data: SplitName
+    sample: Sample
+    rejected: dict[str, str]
+    """Image id -> why it could not be read."""
+
+
 class TwoRuns(MetricsObject, frozen=True, kw_only=True, rename=_RUN_KEYS):
     """A metric of a network with the archive in training, and of one without it."""
 
@@ -224,15 +234,15 @@ class TwoRunsIntervals(MetricsObject, frozen=True, kw_only=True, rename=_RUN_KEY
 
 
 class ArchiveIntervals(MetricsObject, frozen=True, kw_only=True):
-    """The 95 % intervals of `ArchiveLeftOut`, paired over lesions."""
+    """The 95 % intervals of `ArchiveComparison`, paired over lesions."""
 
     balanced_accuracy: TwoRunsIntervals
     malignant_auc: TwoRunsIntervals
     melanoma_auc: TwoRunsIntervals
 
 
-class ArchiveLeftOut(MetricsObject, frozen=True, kw_only=True):
-    """The loss on the images of an archive that was left out of training."""
+class ArchiveComparison(MetricsObject, frozen=True, kw_only=True):
+    """The metrics of two networks on the images of an archive that one was trained on."""
 
     n: Count
     n_lesions: Count
@@ -241,6 +251,11 @@ class ArchiveLeftOut(MetricsObject, frozen=True, kw_only=True):
     malignant_auc: TwoRuns
     melanoma_auc: TwoRuns
     intervals: ArchiveIntervals
+
+
+class ArchiveLeftOut(ArchiveComparison, frozen=True, kw_only=True):
+    """The loss on the images of an archive that was left out of training."""
+
     trained_on: Count
     """Training images of the run without the archive."""
     left_out: Count
@@ -268,7 +283,7 @@ class MeasuredSplit(MetricsObject, frozen=True, kw_only=True):
 
 
 class CaseIntervals(MetricsObject, frozen=True, kw_only=True):
-    """The 95 % intervals of `SimilarCases`."""
+    """The 95 % intervals of `CaseMetrics`."""
 
     precision: ShareInterval
     precision_by_class: ShareIntervals
@@ -280,10 +295,9 @@ class CaseIntervals(MetricsObject, frozen=True, kw_only=True):
     right_when_agreeing: ShareIntervals
 
 
-class SimilarCases(MetricsObject, frozen=True, kw_only=True):
+class CaseMetrics(MetricsObject, frozen=True, kw_only=True):
     """How often similar cases have the true diagnosis; see `training.similar_case_index`."""
 
-    data: MeasuredSplit
     k: Count
     """Cases shown of each image."""
     n: Count
@@ -306,6 +320,12 @@ class SimilarCases(MetricsObject, frozen=True, kw_only=True):
     right_when_agreeing: Shares
     """Share of right top diagnoses, by the keys of `n_agreeing`."""
     intervals: CaseIntervals
+
+
+class SimilarCases(CaseMetrics, frozen=True, kw_only=True):
+    """How often similar cases have the true diagnosis on a split."""
+
+    data: MeasuredSplit
 
 
 class UnknownCount(MetricsObject, frozen=True, kw_only=True):

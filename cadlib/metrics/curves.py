@@ -2,7 +2,7 @@
 
 import heapq
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cadlib.metrics.classification import Bools, Floats, checked_scores
+from cadlib.metrics.summary_schema import StoredRoc
 
 ROC_POINTS = 200
 
@@ -103,7 +104,7 @@ def precision_recall_points(
 
 
 def precision_recall_of_roc(
-    roc: Mapping[str, Sequence[float | None]] | None,
+    roc: StoredRoc | None,
     positives: int,
     negatives: int,
 ) -> PrecisionRecallCurve:
@@ -115,12 +116,13 @@ def precision_recall_of_roc(
     if roc is None:
         return PrecisionRecallCurve(*_nothing(), 0.0)
     # At the first point nothing is called positive, so it has no precision.
-    fpr = np.array(roc["fpr"][1:], np.float64)
-    tpr = np.array(roc["tpr"][1:], np.float64)
-    threshold = np.array(roc["threshold"][1:], np.float64)
+    fpr = np.array(roc.fpr[1:], np.float64)
+    tpr = np.array(roc.tpr[1:], np.float64)
+    threshold = np.array(roc.threshold[1:], np.float64)
     true_positives = tpr * positives
     false_positives = fpr * negatives
     precision = true_positives / (true_positives + false_positives)
+    # Where every image is called positive, the precision is the share of positives.
     share = positives / (positives + negatives)
     return PrecisionRecallCurve(
         _read_only(tpr),

@@ -1,9 +1,11 @@
 """Counts the images behind each kind of metric in metrics.json."""
 
-from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Self
+from typing import Self
 
+from msgspec import UNSET
+
+from cadlib.metrics.summary_schema import Summary
 from cadlib.taxonomy import CLASSES
 
 NO_DIAGNOSIS_NOTE = (
@@ -24,16 +26,16 @@ class Counts:
     diagnosed: int
 
     @classmethod
-    def of(cls, figures: Mapping[str, Any]) -> Self:
+    def of(cls, summary: Summary) -> Self:
         """Return the counts of metrics.json, or of one of its subgroups."""
-        by_class = figures["n_by_class"]
-        malignant = figures.get("n_malignant")
+        by_class = summary.n_by_class
+        malignant = summary.n_malignant
         # An earlier version measured only images with a diagnosis and stored no such count.
-        if malignant is None:
+        if malignant is UNSET:
             diagnoses = CLASSES[len(by_class)].diagnoses
             malignant = sum(by_class[d.code] for d in diagnoses if d.malignant)
         diagnosed = sum(by_class.values())
-        return cls(figures["n"], malignant, diagnosed)
+        return cls(summary.n, malignant, diagnosed)
 
     @property
     def benign(self) -> int:

@@ -6,6 +6,7 @@ incorrect diagnoses, and referrals, are compared by McNemar's exact test (McNema
 (1947) 153), in a form that lets the images of one lesion depend on each other.
 """
 
+import math
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 from typing import Any, Final
@@ -17,7 +18,7 @@ from cadlib.metrics import classification
 from cadlib.metrics.classification import Bools, Floats, Labels
 from cadlib.metrics.operating_point import Interval
 from cadlib.metrics.partial_labels import AnyLabels, PartialLabels
-from cadlib.metrics.summary import DRAWS, Figure, json_ready, partial_intervals
+from cadlib.metrics.summary import DRAWS, Figure, partial_intervals
 from cadlib.taxonomy import CODES
 
 FIGURE_NAMES: Final = {
@@ -106,8 +107,19 @@ class Comparison:
 
     def to_json(self) -> dict[str, Any]:
         """Return plain JSON values, None where a metric is not defined."""
-        ready: dict[str, Any] = json_ready(asdict(self))
+        ready: dict[str, Any] = _json_ready(asdict(self))
         return ready
+
+
+def _json_ready(value: Any) -> Any:
+    """Replace every NaN and infinity in nested dicts and lists by None, as strict JSON needs."""
+    if isinstance(value, Mapping):
+        return {key: _json_ready(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_json_ready(item) for item in value]
+    if isinstance(value, float) and not math.isfinite(value):
+        return None
+    return value
 
 
 def compare(
@@ -161,12 +173,14 @@ def _paired_figures(
     referred: Bools,
 ) -> list[_PairedFigure]:
     """Return the metrics to compare; `probabilities` is (2, N, 8), `referred` (2, N)."""
+    # A label of malignancy alone says nothing about the right diagnosis.
     named = probabilities[:, labels.diagnosed]
     comparisons = []
     for name, compute in _FIGURES.items():
         of_diagnoses = name in OF_DIAGNOSES
         figure = Figure(name, paired(compute), KEYS, malignant=not of_diagnoses)
         values = named if of_diagnoses else probabilities
+        # The Brier score is a distance from the truth, so a lower one is better.
         comparisons.append(_PairedFigure(figure, values, name != "brier"))
     shares = {
         "sensitivity": (labels.malignant, referred),
@@ -186,6 +200,7 @@ def _differences(
 ) -> dict[str, Difference]:
     """Return the difference of the models in each metric, by its name."""
     pairs = [(paired_figure.figure, paired_figure.values) for paired_figure in comparisons]
+    # All metrics share the draws, and both models: lesions that are hard for both cancel out.
     ends = partial_intervals(labels, groups, pairs, draws)
     codes = labels.codes[labels.diagnosed]
     differences = {}
@@ -229,6 +244,7 @@ def mcnemar(
     of the balances is then known; with one image per lesion it is that of McNemar's test. `groups`,
     (N,) int, is the lesion of each image.
     """
+    # Signed, because a lesion on which each model is right once favours neither.
     balance = (second.astype(np.int64) - first)[among]
     sizes = _lesion_balances(balance, groups[among])
     observed = abs(int(balance.sum()))

@@ -11,6 +11,8 @@ from typing import Any, Literal, Self
 import numpy as np
 from numpy.typing import NDArray
 
+from cadlib.metrics.summary_schema import MeasuredPoint
+
 TARGET_SENSITIVITY = {"rule-out": 0.98, "balanced": 0.95, "rule-in": 0.90}
 DEFAULT_OPERATING_POINT = "balanced"
 SHOWN_NAMES = {"rule-in": "fewer referrals"}
@@ -114,6 +116,29 @@ class OperatingPoint(Threshold):
         return self.n_malignant / (self.n_malignant + self.n_benign)
 
     @classmethod
+    def of(cls, point: MeasuredPoint, split: Literal["validation", "test"]) -> Self:
+        """Return a threshold with its results on a split.
+
+        Raise ValueError where one is not defined: without a malignant or a benign image.
+        """
+        if point.sensitivity is None or point.specificity is None:
+            raise ValueError(
+                f"Expected {point.name} to be measured on malignant and benign images "
+                f"but got {point.n_malignant} malignant and {point.n_benign} benign."
+            )
+        ends = point.intervals
+        return cls(
+            name=point.name,
+            threshold=point.threshold,
+            sensitivity=point.sensitivity,
+            specificity=point.specificity,
+            n_malignant=point.n_malignant,
+            n_benign=point.n_benign,
+            split=split,
+            intervals=PointIntervals(ends.sensitivity, ends.specificity),
+        )
+
+    @classmethod
     def from_json(cls, raw: Mapping[str, Any]) -> Self:
         """Build a point from JSON values; raise TypeError or ValueError for invalid ones."""
         names = {field.name for field in fields(cls)}
@@ -142,8 +167,7 @@ class Decision:
         lead = "Refer" if self.action == "refer" else "Below the referral threshold"
         name = self.operating_point.shown_name
         return (
-            f"{lead}: malignant probability {probability} "
-            f"(referral threshold {threshold}, {name})"
+            f"{lead}: malignant probability {probability} (referral threshold {threshold}, {name})"
         )
 
     def _distinct_texts(self) -> tuple[str, str]:

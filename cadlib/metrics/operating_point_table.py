@@ -1,19 +1,18 @@
 """Formats operating points where one group of images is missing."""
 
-from collections.abc import Mapping
-from typing import Any
-
 from cadlib.metrics.image_counts import Counts
+from cadlib.metrics.summary_schema import EvaluationMetrics
 from cadlib.metrics.tables import figure_text
 
 ONE_GROUP_NOTE = "A threshold can be evaluated only with both malignant and benign images."
 
 
-def one_group_note(figures: Mapping[str, Any]) -> str:
+def one_group_note(metrics: EvaluationMetrics) -> str:
     """Return why no threshold can be judged on these images, and what is still measured."""
-    images = Counts.of(figures)
+    images = Counts.of(metrics)
     if not images.n:
         return ONE_GROUP_NOTE
+    # One group is missing here, so any malignant image means that all are.
     if images.malignant:
         present = "malignant"
         missing = "benign"
@@ -31,19 +30,19 @@ def one_group_note(figures: Mapping[str, Any]) -> str:
     )
 
 
-def point_rows(figures: Mapping[str, Any]) -> list[dict[str, str]]:
+def point_rows(metrics: EvaluationMetrics) -> list[dict[str, str]]:
     """Return a row for each operating point of metrics.json, by the heading of its columns."""
     rows = []
-    for point in figures["operating_points"]:
-        ends = point["intervals"]
+    for point in metrics.operating_points:
+        ends = point.intervals
         rows.append(
             {
-                "Operating point": point["name"],
-                "Threshold": figure_text(point["threshold"]),
-                "Sensitivity": figure_text(point["sensitivity"], ends["sensitivity"]),
-                "Malignant images": f"{point['n_malignant']:,}",
-                "Specificity": figure_text(point["specificity"], ends["specificity"]),
-                "Benign images": f"{point['n_benign']:,}",
+                "Operating point": point.name,
+                "Threshold": figure_text(point.threshold),
+                "Sensitivity": figure_text(point.sensitivity, ends.sensitivity),
+                "Malignant images": f"{point.n_malignant:,}",
+                "Specificity": figure_text(point.specificity, ends.specificity),
+                "Benign images": f"{point.n_benign:,}",
             }
         )
     return rows

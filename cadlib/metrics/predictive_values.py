@@ -88,6 +88,7 @@ class PredictiveValues:
             return None
         low_sensitivity, high_sensitivity = sensitivity
         low_specificity, high_specificity = specificity
+        # Both rates at their low ends give the low end, as both values rise with each rate.
         low = self._shares(low_sensitivity, low_specificity)
         high = self._shares(high_sensitivity, high_specificity)
         low_positive = _share(low.found, low.needless)
@@ -104,6 +105,7 @@ class PredictiveValues:
         exact = [patients * share for share in self._point_shares]
         whole = [int(number) for number in exact]
         places = range(len(exact))
+        # Rounding each number by itself could give one patient too many or too few.
         by_remainder = sorted(places, key=lambda index: whole[index] - exact[index])
         n_remaining = patients - sum(whole)
         for index in by_remainder[:n_remaining]:
@@ -114,6 +116,7 @@ class PredictiveValues:
     def one_missed_in(self) -> float:
         """Return among how many patients one malignant lesion is missed; infinity where none is."""
         missed = self._point_shares.missed
+        # A point that misses nothing on its images has no such number.
         return 1 / missed if missed else float("inf")
 
     @property

@@ -30,6 +30,7 @@ from cadlib.metrics.classification import Bools, Floats, Labels
 from cadlib.metrics.operating_point import Interval
 from cadlib.metrics.partial_labels import AnyLabels, PartialLabels
 from cadlib.metrics.summary import Figure, intervals
+from cadlib.metrics.summary_schema import SubgroupGap
 from cadlib.progress import Progress, no_progress
 
 PERMUTATIONS = 9999
@@ -81,9 +82,9 @@ class Gap:
         contains_zero = low <= 0 <= high
         return not contains_zero and self.adjusted < SIGNIFICANT
 
-    def to_json(self) -> dict[str, Any]:
-        """Return plain JSON values, with `beyond_chance`."""
-        return {**asdict(self), "beyond_chance": self.beyond_chance}
+    def stored(self) -> SubgroupGap:
+        """Return the gap as metrics.json has it, with `beyond_chance`."""
+        return SubgroupGap(**asdict(self), beyond_chance=self.beyond_chance)
 
 
 class _Figure(Protocol):
@@ -165,6 +166,7 @@ def _tests(labels: PartialLabels, probabilities: Floats, threshold: float) -> li
     codes = labels.codes
     right_diagnosis = probabilities.argmax(axis=1) == codes
     right_decision = (scores >= threshold) == truth
+    # Sensitivity is over malignant images alone, specificity over benign ones.
     malignant = np.where(truth, 0, -1)
     benign = np.where(truth, -1, 0)
 
@@ -200,6 +202,7 @@ def _gap(
 
     Return None where lesions are too few.
     """
+    # A diagnosis that one side lacks would make the gap one of mixes, not of the model.
     shared_kinds = _kinds_of_both(test.kinds, inside, lesions)
     if len(shared_kinds) < test.needed:
         return None
@@ -214,6 +217,7 @@ def _gap(
     p = _permutation_p(figure, members, facts, permutations)
     return Gap(
         group=name,
+        # Each side is measured alone: the members count once, then all others.
         figure=test.name,
         subgroup=float(figure.measure(members)),
         rest=float(figure.measure(1 - members)),
@@ -335,6 +339,7 @@ class _Shares:
             is_kind = kinds == kind
             n_inside = int(inside[is_kind].sum())
             alike, many = np.unique(sizes[:, is_kind], axis=1, return_counts=True)
+            # Dealing numbers of alike pieces is as random as dealing the pieces, and far faster.
             dealt = rng.multivariate_hypergeometric(many, n_inside, permutations)
             inside_n, inside_right = alike @ dealt.T
             all_n, all_right = alike @ many
@@ -358,6 +363,7 @@ class _Area:
     def deal(self, pieces: Labels, owners: Labels, permutations: int) -> Iterator[Floats]:
         """Deal a batch of permutations at a time."""
         rng = np.random.default_rng(0)
+        # Sorted once for all permutations: the scores stay, only the sides change.
         order = np.argsort(-self.scores, kind="stable")
         ranked = _Ranked.of(self.scores[order], self.truth[order], owners[order])
         for first in range(0, permutations, _AT_ONCE):
@@ -415,6 +421,7 @@ class _Ranked:
         pairs = (inside_before * negative).sum(axis=1)
         positives = inside_positives[:, -1]
         negatives = negative.sum(axis=1)
+        # Pairs with both images inside were subtracted twice, so they are added again.
         rest_pairs = (
             self.all_before.sum() - inside_before.sum(axis=1) - negative @ self.all_before + pairs
         )

@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
@@ -20,6 +21,18 @@ from cadlib.metrics.classification import Bools, Floats, Labels
 from cadlib.metrics.curves import RocCurve, roc_points
 from cadlib.metrics.operating_point import TARGET_SENSITIVITY, Threshold
 from cadlib.metrics.partial_labels import AnyLabels, PartialLabels
+from cadlib.metrics.summary_schema import (
+    FullSummary,
+    Intervals,
+    MeasuredPoint,
+    PredictionSets,
+    RateIntervals,
+    ReliabilityBin,
+    SetIntervals,
+    ShareInterval,
+    StoredRoc,
+    Summary,
+)
 from cadlib.taxonomy import CODES
 
 DRAWS = 1000
@@ -121,28 +134,22 @@ def summarise(
     lesions: NDArray[np.integer[Any]] | None = None,
     uncalibrated: Floats | None = None,
     draws: int = DRAWS,
-) -> dict[str, Any]:
-    """Return every metric as plain JSON values, None where one is not defined.
+) -> FullSummary:
+    """Return every metric, None where one is not defined.
 
     `lesions` is (N,) int, the lesion group of each image; without it every image is its own lesion.
     `uncalibrated` is (N, 8) float64, the probabilities before calibration; without it two metrics
     are missing.
 
-    With `PartialLabels` the metrics of malignancy are over all images, `n` with `n_malignant`. All
-    others are over the images with a diagnosis, which `n_by_class` adds up to.
-
-    `intervals` has [low, high] for each metric under the same keys, None where it rests on too few
-    lesions or where every draw gives the same value.
-
-    `roc` has a curve for each code and one for "malignant", None where it is not defined. Its
-    numbers are rounded to six decimals, and its first threshold (nothing is called positive) is
-    None. Each point of the curve for "malignant" has its `tpr_interval` and `fpr_interval`, each
-    bin of `reliability` and `malignant_reliability` its `interval`.
+    With `PartialLabels` the metrics of malignancy are over all images, all others over the images
+    with a diagnosis. An interval is None where it rests on too few lesions or where every draw
+    gives the same value.
     """
     images = _checked_images(labels, probabilities)
     every = images.labels
     groups = _lesion_groups(lesions, len(every))
 
+    # Single values, and lists with a value for each point or bin, share one bootstrap.
     pairs = _single_figures(images, uncalibrated)
     curves = _roc_curves(images)
     lists = _list_figures(curves["malignant"], images)
@@ -151,14 +158,23 @@ def summarise(
     bins = ends.pop("bins")
     malignant_bins = ends.pop("malignant_bins")
 
-    summary = _image_counts(every, groups)
-    summary |= _figure_values(images, pairs)
-    summary["intervals"] = ends
-    summary["confusion_matrix"] = _confusion_json(images)
-    summary["roc"] = _roc_json(curves, rates)
-    summary |= _reliability_diagrams(images, bins, malignant_bins)
-    ready: dict[str, Any] = json_ready(summary)
-    return ready
+    of_diagnoses = classification.reliability(images.codes, images.named)
+    of_malignancy = classification.malignant_reliability(every, images.probabilities)
+    return FullSummary(
+        **_image_counts(every, groups),
+        **_figure_values(images, pairs),
+        intervals=Intervals(**ends),
+        confusion_matrix=_confusion_counts(images),
+        roc=_stored_curves(curves, rates),
+        reliability=_bins(of_diagnoses, bins),
+        malignant_reliability=_bins(of_malignancy, malignant_bins),
+    )
+
+
+def without_curves(summary: FullSummary) -> Summary:
+    """Return a summary as those of the subgroups, which have no curves."""
+    values = msgspec.structs.asdict(summary)
+    return Summary(**{name: values[name] for name in Summary.__struct_fields__})
 
 
 def _checked_images(labels: AnyLabels, probabilities: Floats) -> _Images:
@@ -166,6 +182,7 @@ def _checked_images(labels: AnyLabels, probabilities: Floats) -> _Images:
     probabilities = classification.checked_probabilities(probabilities, len(every))
     diagnosed = every.diagnosed
     codes = every.codes[diagnosed]
+    # Copied once here, because every metric of diagnoses needs these rows.
     named = probabilities[diagnosed]
     return _Images(every, probabilities, codes, named)
 
@@ -228,27 +245,10 @@ def _figure_values(images: _Images, pairs: list[tuple[Figure, Floats]]) -> dict[
     return values
 
 
-def _confusion_json(images: _Images) -> list[list[int]]:
+def _confusion_counts(images: _Images) -> tuple[tuple[int, ...], ...]:
     matrix = classification.confusion_matrix(images.codes, images.named)
-    counts: list[list[int]] = matrix.astype(int).tolist()
-    return counts
-
-
-def _reliability_diagrams(
-    images: _Images,
-    bins: list[list[float] | None],
-    malignant_bins: list[list[float] | None],
-) -> dict[str, Any]:
-    """Return both reliability diagrams.
-
-    `bins` and `malignant_bins` are the intervals of their bins.
-    """
-    of_diagnoses = classification.reliability(images.codes, images.named)
-    of_malignancy = classification.malignant_reliability(images.labels, images.probabilities)
-    return {
-        "reliability": _reliability_json(of_diagnoses, bins),
-        "malignant_reliability": _reliability_json(of_malignancy, malignant_bins),
-    }
+    rows = matrix.astype(int).tolist()
+    return tuple(tuple(row) for row in rows)
 
 
 def _image_counts(labels: PartialLabels, groups: NDArray[np.integer[Any]]) -> dict[str, Any]:
@@ -263,16 +263,22 @@ def _image_counts(labels: PartialLabels, groups: NDArray[np.integer[Any]]) -> di
     }
 
 
-def _roc_json(curves: Mapping[str, RocCurve], rates: list[Any]) -> dict[str, Any]:
-    """Return the curves as JSON values; `rates` are the intervals of tpr, then of fpr."""
-    roc: dict[str, Any] = {}
+def _stored_curves(
+    curves: Mapping[str, RocCurve],
+    rates: tuple[ShareInterval, ...],
+) -> dict[str, StoredRoc | None]:
+    """Return the curves for a file; `rates` are the intervals of tpr, then of fpr."""
+    roc = {}
     for name, curve in curves.items():
-        roc[name] = _curve_json(curve)
+        roc[name] = _stored_curve(curve)
     malignant = roc["malignant"]
     if malignant:
         half = len(rates) // 2
-        malignant["tpr_interval"] = rates[:half]
-        malignant["fpr_interval"] = rates[half:]
+        roc["malignant"] = msgspec.structs.replace(
+            malignant,
+            tpr_interval=rates[:half],
+            fpr_interval=rates[half:],
+        )
     return roc
 
 
@@ -304,7 +310,7 @@ def intervals(
     pairs: list[tuple[Figure, Floats]],
     draws: int = DRAWS,
 ) -> dict[str, Any]:
-    """Return [low, high] for each figure over its probabilities, by name and by its keys, if any.
+    """Return the interval of each figure over its probabilities, by name and by its keys, if any.
 
     `groups` is (N,) int, the lesion number of each image, from 0 and without a gap.
     """
@@ -319,9 +325,9 @@ def intervals(
         every_draw = np.concatenate(drawn[figure.name])
         if figure.parts:
             gaps = figure.parts(labels, probabilities)
-            ends[figure.name] = _error_interval_json(gaps, every_draw)
+            ends[figure.name] = _error_interval(gaps, every_draw)
         else:
-            ends[figure.name] = _interval_json(figure, every_draw)
+            ends[figure.name] = _interval_of(figure, every_draw)
     return ends
 
 
@@ -330,11 +336,8 @@ def measured_point(
     labels: AnyLabels,
     probabilities: Floats,
     groups: Labels,
-) -> dict[str, Any]:
-    """Measure a threshold on (N, 8) probabilities.
-
-    Return the JSON values of an operating point without its split.
-    """
+) -> MeasuredPoint:
+    """Measure a threshold on (N, 8) probabilities."""
 
     def both(labels: AnyLabels, probabilities: Floats, weights: Floats | None = None) -> Floats:
         scores = classification.malignant_probability(probabilities)
@@ -344,20 +347,18 @@ def measured_point(
 
     figure = Figure(point.name, both, ("sensitivity", "specificity"))
     truth = classification.malignant_truth(labels)
-    sensitivity, specificity = both(labels, probabilities).tolist()
+    values = both(labels, probabilities).tolist()
+    sensitivity, specificity = map(defined, values)
     ends = intervals(labels, groups, [(figure, probabilities)])
-    ready: dict[str, Any] = json_ready(
-        {
-            "name": point.name,
-            "threshold": point.threshold,
-            "sensitivity": sensitivity,
-            "specificity": specificity,
-            "n_malignant": int(truth.sum()),
-            "n_benign": int((~truth).sum()),
-            "intervals": ends[point.name],
-        }
+    return MeasuredPoint(
+        name=point.name,
+        threshold=point.threshold,
+        sensitivity=sensitivity,
+        specificity=specificity,
+        n_malignant=int(truth.sum()),
+        n_benign=int((~truth).sum()),
+        intervals=RateIntervals(**ends[point.name]),
     )
-    return ready
 
 
 def measured_sets(
@@ -366,13 +367,11 @@ def measured_sets(
     labels: Labels,
     probabilities: Floats,
     groups: Labels,
-) -> dict[str, Any]:
+) -> PredictionSets:
     """Measure prediction sets: how often they contain the true diagnosis, and how many others.
 
-    `inside` is (N, 8) bool, which diagnoses are in the set of each image. Return JSON values:
-    `coverage` holds by code the share of images with their true diagnosis in the set, `overall` the
-    share of all images, `size` the mean number of diagnoses in a set, `empty` the share of sets
-    with none, and `target` the intended share for each diagnosis.
+    `coverage` is the intended share of sets with the true diagnosis. `inside` is (N, 8) bool, which
+    diagnoses are in the set of each image.
     """
     rows = np.arange(len(labels))
     covered = inside[rows, labels].astype(np.float64)
@@ -383,7 +382,8 @@ def measured_sets(
         Figure("size", mean_of(sizes)),
         Figure("empty", mean_of(sizes == 0)),
     )
-    return {"target": coverage, **measured(figures, labels, probabilities, groups)}
+    values, ends = measured(figures, labels, probabilities, groups)
+    return PredictionSets(target=coverage, **values, intervals=SetIntervals(**ends))
 
 
 def measured(
@@ -391,16 +391,14 @@ def measured(
     labels: Labels,
     probabilities: Floats,
     groups: Labels,
-) -> dict[str, Any]:
-    """Return figures by their names and, under "intervals", their intervals, as JSON values."""
-    summary: dict[str, Any] = {}
+) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Return the values of figures and their intervals, both by the names of the figures."""
+    values = {}
     for figure in figures:
-        values = figure.compute(labels, probabilities)
-        summary[figure.name] = _by_key(figure.keys, values)
+        result = figure.compute(labels, probabilities)
+        values[figure.name] = _by_key(figure.keys, result)
     pairs = [(figure, probabilities) for figure in figures]
-    summary["intervals"] = intervals(labels, groups, pairs)
-    ready: dict[str, Any] = json_ready(summary)
-    return ready
+    return values, intervals(labels, groups, pairs)
 
 
 def mean_of(
@@ -413,6 +411,7 @@ def mean_of(
     """
 
     def compute(labels: Labels, _: Floats, weights: Floats | None = None) -> Floats:
+        # Without weights every image counts once; in a draw it counts as often as its lesion came.
         counts = np.ones(len(labels)) if weights is None else weights
         if parts is None:
             return _weighted(values, counts)
@@ -435,6 +434,7 @@ def bootstrap(groups: NDArray[np.integer[Any]], draws: int, seed: int = 0) -> It
     A draw takes as many lesions as there are. `groups` is (N,) int, the lesion number of each
     image, from 0 and without a gap. D draws come at a time, and `draws` in all.
     """
+    # A fixed seed: the same images always have the same intervals.
     rng = np.random.default_rng(seed)
     lesions = int(groups.max(initial=-1)) + 1
     # Without an image there is no lesion to draw, but `integers` needs a range that is not empty.
@@ -449,21 +449,16 @@ def bootstrap(groups: NDArray[np.integer[Any]], draws: int, seed: int = 0) -> It
         yield by_lesion[:, groups]
 
 
-def json_ready(value: Any) -> Any:
-    """Replace every NaN and infinity in nested dicts and lists by None, as strict JSON needs."""
-    if isinstance(value, Mapping):
-        return {key: json_ready(item) for key, item in value.items()}
-    if isinstance(value, list | tuple):
-        return [json_ready(item) for item in value]
-    if isinstance(value, float) and not math.isfinite(value):
-        return None
-    return value
+def defined(value: float) -> float | None:
+    """Return a value, or None for NaN and infinity, which strict JSON does not have."""
+    return value if math.isfinite(value) else None
 
 
-def _interval_json(figure: Figure, drawn: Floats) -> Any:
+def _interval_of(figure: Figure, drawn: Floats) -> Any:
+    """Return the interval of a figure, or those of its columns."""
     has_columns = figure.keys or figure.each
     columns = drawn if has_columns else drawn[:, None]
-    ends = [_percentiles(values) for values in columns.T]
+    ends = tuple(_percentiles(values) for values in columns.T)
     if figure.each:
         return ends
     if figure.keys:
@@ -471,8 +466,8 @@ def _interval_json(figure: Figure, drawn: Floats) -> Any:
     return ends[0]
 
 
-def _percentiles(values: Floats) -> list[float] | None:
-    """Return [low, high] of the draws of one number; None where they give no interval."""
+def _percentiles(values: Floats) -> tuple[float, float] | None:
+    """Return low and high end of the draws of one number; None where they give no interval."""
     defined = values[~np.isnan(values)]
     if len(defined) < DEFINED_SHARE * len(values):
         return None
@@ -481,17 +476,18 @@ def _percentiles(values: Floats) -> list[float] | None:
     low, high = quantiles.round(4).tolist()
     # Draws that all agree, such as those of four images that are all wrong, do not show how far
     # they are from the truth.
-    return [low, high] if low < high else None
+    return (low, high) if low < high else None
 
 
-def _error_interval_json(gaps: Floats, drawn: Floats) -> list[float] | None:
+def _error_interval(gaps: Floats, drawn: Floats) -> tuple[float, float] | None:
     if np.isnan(gaps).any():
         return None
+    # As in `_percentiles`, draws that all agree do not show how far they are from the truth.
     all_agree = not (drawn != drawn[0]).any()
     if all_agree:
         return None
     low, high = classification.calibration_error_interval(gaps, drawn, LEVEL)
-    return [round(low, 4), round(high, 4)] if low < high else None
+    return (round(low, 4), round(high, 4)) if low < high else None
 
 
 def _weighted(values: Floats, weights: Floats) -> Floats:
@@ -505,19 +501,22 @@ def _weighted(values: Floats, weights: Floats) -> Floats:
 
 
 def _by_key(keys: tuple[str, ...], values: NDArray[Any]) -> Any:
+    """Return a value, or the values by their keys; None where one is not defined."""
     if not keys:
-        return float(values)
-    return dict(zip(keys, values.tolist(), strict=True))
+        return defined(float(values))
+    return dict(zip(keys, map(defined, values.tolist()), strict=True))
 
 
-def _curve_json(curve: RocCurve) -> dict[str, list[float]] | None:
+def _stored_curve(curve: RocCurve) -> StoredRoc | None:
     if not len(curve.fpr):
         return None
-    return {
-        "fpr": curve.fpr.round(6).tolist(),
-        "tpr": curve.tpr.round(6).tolist(),
-        "threshold": curve.threshold.round(6).tolist(),
-    }
+    # The first threshold is infinite: nothing is called positive there.
+    thresholds = map(defined, curve.threshold.round(6).tolist())
+    return StoredRoc(
+        fpr=tuple(curve.fpr.round(6).tolist()),
+        tpr=tuple(curve.tpr.round(6).tolist()),
+        threshold=tuple(thresholds),
+    )
 
 
 def _malignant_rates(thresholds: Floats) -> Callable[..., Floats]:
@@ -553,24 +552,25 @@ def _malignant_by_bin(
     return malignant
 
 
-def _reliability_json(
+def _bins(
     measured_bins: tuple[Floats, Floats, Floats],
-    ends: list[list[float] | None],
-) -> list[dict[str, Any]]:
+    ends: tuple[ShareInterval, ...],
+) -> tuple[ReliabilityBin, ...]:
+    """Return the bins of a reliability diagram with their intervals."""
     n, confidence, right = measured_bins
     edges = np.linspace(0, 1, len(n) + 1).tolist()
     means = confidence.tolist()
     shares = right.tolist()
     bins = []
     for place, interval in enumerate(ends):
-        bins.append(
-            {
-                "low": edges[place],
-                "high": edges[place + 1],
-                "n": int(n[place]),
-                "confidence": means[place],
-                "accuracy": shares[place],
-                "interval": interval,
-            }
+        part = ReliabilityBin(
+            low=edges[place],
+            high=edges[place + 1],
+            n=int(n[place]),
+            # A bin without an image has no mean.
+            confidence=defined(means[place]),
+            accuracy=defined(shares[place]),
+            interval=interval,
         )
-    return bins
+        bins.append(part)
+    return tuple(bins)

@@ -58,7 +58,8 @@ class Intervals(MetricsObject, frozen=True, kw_only=True):
     brier_uncalibrated: ValueInterval | UnsetType = UNSET
 
 
-_BY_CLASS = ("auc", "average_precision", "sensitivity", "specificity", "ppv", "npv")
+BY_CLASS = ("auc", "average_precision", "sensitivity", "specificity", "ppv", "npv")
+"""Metrics of `Summary` with a value for each class."""
 
 
 class Summary(MetricsObject, frozen=True, kw_only=True):
@@ -108,7 +109,7 @@ class Summary(MetricsObject, frozen=True, kw_only=True):
         if classes is None or set(self.n_by_class) != set(classes.codes):
             numbers = " or ".join(map(str, CLASSES))
             raise ValueError(f"`n_by_class` has to be of the {numbers} classes of a challenge")
-        for name in _BY_CLASS:
+        for name in BY_CLASS:
             values = getattr(self, name)
             ends = getattr(self.intervals, name)
             if not values.keys() == ends.keys() == self.n_by_class.keys():
@@ -300,3 +301,14 @@ class EvaluationMetrics(FullSummary, frozen=True, kw_only=True):
     """Image id -> why it could not be read."""
     gaps: tuple[SubgroupGap, ...] | None = None
     """Tests of the gaps between subgroups, in an evaluation for the pages."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.roc["malignant"] is None:
+            return
+        rates = [(point.sensitivity, point.specificity) for point in self.operating_points]
+        if any(None in pair for pair in rates):
+            raise ValueError(
+                "`operating_points` has to be points with a sensitivity and a specificity, "
+                "because the ROC curve of malignancy is defined"
+            )

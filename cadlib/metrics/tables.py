@@ -2,14 +2,37 @@
 
 from collections.abc import Iterable, Sequence
 from itertools import zip_longest
-from typing import Any
+from typing import Protocol
 
+from msgspec import UNSET
+
+from cadlib.metrics.conditions_schema import (
+    AcrossArchives,
+    CleanMetrics,
+    Corruption,
+    Flips,
+    MapMetrics,
+    Robustness,
+    SaliencyMetrics,
+    SimilarCases,
+    TwoRuns,
+    TwoRunsIntervals,
+)
 from cadlib.metrics.image_counts import NO_DIAGNOSIS_NOTE, Counts
 from cadlib.metrics.operating_point import both_names, two_digits
 from cadlib.metrics.summary import ECE_INTERVAL
+from cadlib.metrics.summary_schema import EvaluationMetrics, MetricsObject
 from cadlib.taxonomy import CLASSES, Diagnosis
 
 Row = tuple[str, ...]
+
+
+class Measured(Protocol):
+    """A part of metrics.json: metrics, and their intervals under the same names."""
+
+    @property
+    def intervals(self) -> MetricsObject:
+        """Return the intervals of the metrics."""
 
 
 def figure_text(value: float | None, interval: Sequence[float] | None = None) -> str:
@@ -29,60 +52,70 @@ def short_text(value: float, interval: Sequence[float] | None = None) -> str:
     return f"{two_digits(value)} (95 % CI {low} to {high})"
 
 
-def figure_of(part: dict[str, Any], name: str, key: str | None = None) -> str:
-    """Return a metric of metrics.json, or of one of its subgroups, with its interval as text."""
-    value = part[name]
-    interval = part["intervals"][name]
+def figure_of(part: Measured, name: str, key: str | None = None) -> str:
+    """Return a metric of a part of metrics.json with its interval as text."""
+    value, interval = value_of(part, name, key)
+    return figure_text(value, interval)
+
+
+def value_of(
+    part: Measured, name: str, key: str | None = None
+) -> tuple[float | None, Sequence[float] | None]:
+    """Return the field `name` of a part of metrics.json, and its interval.
+
+    `key` selects one of the values of a metric that has several, such as one of each class.
+    """
+    value = getattr(part, name)
+    interval = getattr(part.intervals, name)
     if key is None:
-        return figure_text(value, interval)
-    key_interval = interval and interval[key]
-    return figure_text(value[key], key_interval)
+        return value, interval
+    return value[key], interval[key]
 
 
-def metrics_table(figures: dict[str, Any]) -> str:
+def metrics_table(metrics: EvaluationMetrics) -> str:
     """Return metrics as aligned text: main ones, then classes, operating points and subgroups."""
-    images = Counts.of(figures)
+    images = Counts.of(metrics)
     tables = (
-        _headline(figures),
-        _classes(figures),
-        _points(figures),
-        _groups(figures),
+        _headline(metrics),
+        _classes(metrics),
+        _points(metrics),
+        _groups(metrics),
     )
     # A table with only its head has nothing to show.
     blocks = [_aligned(rows) for rows in tables if len(rows) > 1]
     if images.n and not images.diagnosed:
         # One note replaces eight rows in which nothing is defined.
         blocks[1] = NO_DIAGNOSIS_NOTE
-    return "\n\n".join([_heading(figures), *blocks])
+    return "\n\n".join([_heading(metrics), *blocks])
 
 
-def robustness_table(figures: dict[str, Any]) -> str:
+def robustness_table(measured: Robustness) -> str:
     """Return the metrics of `robustness` as aligned text.
 
     The blocks are the clean images, a row for each corruption, a row for each rotation or
     reflection, and the shift of the malignant probability.
     """
     tables = (
-        _clean_rows(figures["clean"]),
-        _damages(figures),
-        _flip_rows(figures["flips"]),
-        _shift_rows(figures["flips"]),
+        _clean_rows(measured.clean),
+        _damages(measured),
+        _flip_rows(measured.flips),
+        _shift_rows(measured.flips),
     )
     blocks = [_aligned(rows) for rows in tables]
-    return "\n\n".join([_sample_heading(figures), *blocks])
+    return "\n\n".join([_sample_heading(measured), *blocks])
 
 
-def _sample_heading(figures: dict[str, Any]) -> str:
-    model = figures["model"]
-    data = figures["data"]
+def _sample_heading(measured: Robustness | SaliencyMetrics) -> str:
+    model = measured.model
+    data = measured.data
     return (
-        f"{model['name']} {model['version']} on {data['name']} {data['split']}: "
-        f"{figures['n']:,} images of {figures['n_lesions']:,} lesions, "
-        f"of {figures['sample']['of']:,} images in all"
+        f"{model.name} {model.version} on {data.name} {data.split}: "
+        f"{measured.n:,} images of {measured.n_lesions:,} lesions, "
+        f"of {measured.sample.of:,} images in all"
     )
 
 
-def _clean_rows(clean: dict[str, Any]) -> list[Row]:
+def _clean_rows(clean: CleanMetrics) -> list[Row]:
     names = {
         "balanced_accuracy": "balanced accuracy",
         "malignant_auc": "AUC malignant/benign",
@@ -90,72 +123,70 @@ def _clean_rows(clean: dict[str, Any]) -> list[Row]:
     }
     rows: list[Row] = [("original image", "value", "95 % interval")]
     for metric, text in names.items():
-        columns = _columns(clean[metric], clean["intervals"][metric])
+        columns = _columns(getattr(clean, metric), getattr(clean.intervals, metric))
         rows.append((text, *columns))
     return rows
 
 
-def _flip_rows(flips: dict[str, Any]) -> list[Row]:
+def _flip_rows(flips: Flips) -> list[Row]:
     shares = {"mean": "mean, a share of the views", "any": "in any view, a share of the images"}
-    intervals = flips["intervals"]["rate"]
+    intervals = flips.intervals.rate
     rows: list[Row] = [("rotated or mirrored image", "top diagnosis flips", "95 % interval")]
-    for view, rate in flips["rate"].items():
+    for view, rate in flips.rate.items():
         text = shares.get(view, view)
         rows.append((text, *_columns(rate, intervals[view])))
     return rows
 
 
-def _shift_rows(flips: dict[str, Any]) -> list[Row]:
-    interval = flips["intervals"]["malignant_shift"]
-    shift = _columns(flips["malignant_shift"], interval)
+def _shift_rows(flips: Flips) -> list[Row]:
+    shift = _columns(flips.malignant_shift, flips.intervals.malignant_shift)
     return [
         ("malignant probability", "moves by", "95 % interval"),
         ("mean over the seven", *shift),
     ]
 
 
-def neighbours_table(figures: dict[str, Any]) -> str:
+def neighbours_table(neighbours: SimilarCases) -> str:
     """Return the metrics of similar cases as aligned text.
 
     They are how often the cases, their vote and the model are right.
     """
-    neighbours = figures["neighbours"]
     cases = _aligned(_case_rows(neighbours))
     agreement = _aligned(_agreement_rows(neighbours))
     return f"{cases}\n\n{agreement}"
 
 
-def _case_rows(neighbours: dict[str, Any]) -> list[Row]:
+def _case_rows(neighbours: SimilarCases) -> list[Row]:
     names = {
-        "precision": f"similar cases with the true diagnosis, of {neighbours['k']}",
+        "precision": f"similar cases with the true diagnosis, of {neighbours.k}",
         "by_chance": "training images drawn at random",
         "vote_accuracy": "their most frequent diagnosis is the true one",
         "model_accuracy": "the model's first diagnosis is the true one",
     }
     heading = (
-        f"{neighbours['n']:,} images of {neighbours['n_lesions']:,} lesions "
-        f"of the {neighbours['data']['split']} split"
+        f"{neighbours.n:,} images of {neighbours.n_lesions:,} lesions "
+        f"of the {neighbours.data.split} split"
     )
     rows: list[Row] = [(heading, "share", "95 % interval")]
     for name, text in names.items():
-        columns = _columns(neighbours[name], neighbours["intervals"][name])
+        columns = _columns(getattr(neighbours, name), getattr(neighbours.intervals, name))
         rows.append((text, *columns))
     return rows
 
 
-def _agreement_rows(neighbours: dict[str, Any]) -> list[Row]:
-    shares = neighbours["right_when_agreeing"]
-    intervals = neighbours["intervals"]["right_when_agreeing"]
+def _agreement_rows(neighbours: SimilarCases) -> list[Row]:
+    shares = neighbours.right_when_agreeing
+    intervals = neighbours.intervals.right_when_agreeing
     rows: list[Row] = [
         ("cases that have the model's first diagnosis", "it is right", "95 % interval")
     ]
-    for count, n in neighbours["n_agreeing"].items():
+    for count, n in neighbours.n_agreeing.items():
         columns = _columns(shares[count], intervals[count])
         rows.append((f"{count}, {n:,} images", *columns))
     return rows
 
 
-def _damages(figures: dict[str, Any]) -> list[Row]:
+def _damages(measured: Robustness) -> list[Row]:
     """Return a row for each corruption and one for their mean, after two rows of headings."""
     metrics = ("balanced_accuracy", "malignant_auc")
     head = ("strength 1", "strength 5", "mean", "95 % interval")
@@ -163,35 +194,35 @@ def _damages(figures: dict[str, Any]) -> list[Row]:
         ("fall of", "balanced", "accuracy", "", "", "malignant", "AUC", "", "", "error"),
         ("damage", *head, *head, "of clean"),
     ]
-    for name, part in figures["corruptions"].items():
+    for name, part in measured.corruptions.items():
         cells = [name]
         for metric in metrics:
             cells += _fall_cells(part, metric)
-        cells.append(figure_text(part["relative_error"]))
+        cells.append(figure_text(part.relative_error))
         rows.append(tuple(cells))
-    mean = figures["mean"]
+    mean = measured.mean
     cells = ["all"]
     for metric in metrics:
         fall = f"{metric}_fall"
         # The mean has no values for single strengths.
-        cells += ["", "", *_columns(mean[fall], mean["intervals"][fall])]
-    cells.append(figure_text(mean["relative_error"]))
+        cells += ["", "", *_columns(getattr(mean, fall), getattr(mean.intervals, fall))]
+    cells.append(figure_text(mean.relative_error))
     rows.append(tuple(cells))
     return rows
 
 
-def _fall_cells(part: dict[str, Any], metric: str) -> Row:
+def _fall_cells(part: Corruption, metric: str) -> Row:
     """Return the fall of a metric at the weakest and strongest damage, and their mean."""
     name = f"{metric}_fall"
-    fall = part[name]
-    intervals = part["intervals"][name]
+    fall = getattr(part, name)
+    intervals = getattr(part.intervals, name)
     weakest = figure_text(fall["1"])
     strongest = figure_text(fall["5"])
     mean_columns = _columns(fall["mean"], intervals["mean"])
     return (weakest, strongest, *mean_columns)
 
 
-def saliency_rows(figures: dict[str, Any]) -> list[Row]:
+def saliency_rows(measured: MapMetrics) -> list[Row]:
     """Return the table of `saliency` with its head: a row for each method, then for baselines."""
     names = (
         "faithfulness",
@@ -203,28 +234,28 @@ def saliency_rows(figures: dict[str, Any]) -> list[Row]:
     )
     headings = [name.replace("_", ", ") for name in names]
     rows: list[Row] = [("map", *headings)]
-    for key in figures["faithfulness"]:
+    for key in measured.faithfulness:
         cells = [key]
         for name in names:
             # A baseline map has only some of the metrics.
-            cell = figure_of(figures, name, key) if key in figures[name] else ""
+            cell = figure_of(measured, name, key) if key in getattr(measured, name) else ""
             cells.append(cell)
         rows.append(tuple(cells))
     return rows
 
 
-def saliency_table(figures: dict[str, Any]) -> str:
+def saliency_table(measured: SaliencyMetrics) -> str:
     """Return the metrics of `saliency` as aligned text."""
-    limits = figures["limits"]
+    limits = measured.limits
     below = (
-        f"95 % of the random maps: faithfulness up to {figure_text(limits['faithfulness'])}, "
-        f"likeness up to {figure_text(limits['stability'])}"
+        f"95 % of the random maps: faithfulness up to {figure_text(limits.faithfulness)}, "
+        f"likeness up to {figure_text(limits.stability)}"
     )
-    table = _aligned(saliency_rows(figures))
-    return "\n\n".join([_sample_heading(figures), table, below])
+    table = _aligned(saliency_rows(measured))
+    return "\n\n".join([_sample_heading(measured), table, below])
 
 
-def across_rows(across: dict[str, Any]) -> list[Row]:
+def across_rows(across: AcrossArchives) -> list[Row]:
     """Return the head and three rows for each archive.
 
     The rows have the metrics with and without the archive in training, and the change.
@@ -245,19 +276,19 @@ def across_rows(across: dict[str, Any]) -> list[Row]:
             "difference",
         )
     ]
-    for archive, part in across["archives"].items():
+    for archive, part in across.archives.items():
         for name, title in names.items():
-            values = part[name]
-            intervals = part["intervals"][name]
+            values: TwoRuns = getattr(part, name)
+            intervals: TwoRunsIntervals = getattr(part.intervals, name)
             rows.append(
                 (
                     archive,
-                    f"{part['n']:,}",
-                    str(part["n_classes"]),
+                    f"{part.n:,}",
+                    str(part.n_classes),
                     title,
-                    figure_text(values["with"], intervals["with"]),
-                    figure_text(values["without"], intervals["without"]),
-                    change_text(values["change"], intervals["change"]),
+                    figure_text(values.with_archive, intervals.with_archive),
+                    figure_text(values.without_archive, intervals.without_archive),
+                    change_text(values.change, intervals.change),
                 )
             )
     return rows
@@ -272,48 +303,51 @@ def change_text(value: float | None, interval: Sequence[float] | None = None) ->
     return f"{value:+.3f} ({interval[0]:+.3f} to {interval[1]:+.3f})"
 
 
-def across_table(across: dict[str, Any]) -> str:
+def across_table(across: AcrossArchives) -> str:
     """Return the loss of networks on an archive left out of their training, as aligned text."""
     return _aligned(across_rows(across))
 
 
-def _heading(figures: dict[str, Any]) -> str:
+def _heading(metrics: EvaluationMetrics) -> str:
     """Return the model, the data set and the numbers of images, as far as they are stored."""
     names = []
-    model = figures.get("model")
+    model = metrics.model
     if model:
-        names.append(f"{model['name']} {model['version']}")
-    data = figures.get("data")
+        names.append(f"{model.name} {model.version}")
+    data = metrics.data
     if data:
-        split = f", {data['split']} split" if "split" in data else ""
-        names.append(f"{data['name']}{split}")
+        split = f", {data.split} split" if data.split else ""
+        names.append(f"{data.name}{split}")
     title = " on ".join(names)
-    counts = ", ".join(_count_texts(figures))
+    counts = ", ".join(_count_texts(metrics))
     return f"{title}: {counts}" if title else counts
 
 
-def _count_texts(figures: dict[str, Any]) -> list[str]:
-    images = Counts.of(figures)
+def _count_texts(metrics: EvaluationMetrics) -> list[str]:
+    images = Counts.of(metrics)
     texts = [f"{images.n:,} images with a label"]
     if images.partial:
         texts.append(f"{images.diagnosed:,} of them with a diagnosis")
-    texts += [f"{figures[key]:,} {key}" for key in ("unlabelled", "unknown") if figures[key]]
-    if figures.get("rejected"):
-        texts.append(f"{len(figures['rejected']):,} not readable")
+    if metrics.unlabelled:
+        texts.append(f"{metrics.unlabelled:,} unlabelled")
+    if metrics.unknown:
+        texts.append(f"{metrics.unknown:,} unknown")
+    if metrics.rejected:
+        texts.append(f"{len(metrics.rejected):,} not readable")
     return texts
 
 
-def _diagnoses(figures: dict[str, Any]) -> tuple[Diagnosis, ...]:
-    return CLASSES[len(figures["n_by_class"])].diagnoses
+def _diagnoses(metrics: EvaluationMetrics) -> tuple[Diagnosis, ...]:
+    return CLASSES[len(metrics.n_by_class)].diagnoses
 
 
-def _headline(figures: dict[str, Any]) -> list[Row]:
-    images = Counts.of(figures)
+def _headline(metrics: EvaluationMetrics) -> list[Row]:
+    images = Counts.of(metrics)
     n = f"n = {images.diagnosed:,}"
     groups = f"n = {images.malignant_text}"
     # Name -> its text, and a note on the images behind it.
     texts = {
-        "balanced_accuracy": ("balanced accuracy", f"{n} of {figures['n_classes']} classes"),
+        "balanced_accuracy": ("balanced accuracy", f"{n} of {metrics.n_classes} classes"),
         "accuracy": ("accuracy", n),
         "malignant_auc": ("AUC malignant/benign", groups),
         "malignant_average_precision": ("average precision malignant", groups),
@@ -323,15 +357,16 @@ def _headline(figures: dict[str, Any]) -> list[Row]:
     }
     rows: list[Row] = [("figure", "value", "95 % interval")]
     for name, (text, note) in texts.items():
+        value = getattr(metrics, name)
         # An earlier version stored fewer metrics.
-        if name in figures:
-            interval = figures["intervals"][name]
-            columns = _columns(figures[name], interval)
-            rows.append((text, *columns, note))
+        if value is UNSET:
+            continue
+        columns = _columns(value, getattr(metrics.intervals, name))
+        rows.append((text, *columns, note))
     return rows
 
 
-def _classes(figures: dict[str, Any]) -> list[Row]:
+def _classes(metrics: EvaluationMetrics) -> list[Row]:
     names = {
         "sensitivity": "sensitivity",
         "specificity": "specificity",
@@ -340,20 +375,20 @@ def _classes(figures: dict[str, Any]) -> list[Row]:
         "average_precision": "av. precision",
         "auc": "AUC",
     }
-    n_by_class = figures["n_by_class"]
+    n_by_class = metrics.n_by_class
     width = max(map(len, n_by_class), default=0) + 1
-    auc_intervals = figures["intervals"]["auc"]
+    auc_intervals = metrics.intervals.auc
     rows: list[Row] = [("diagnosis", "n", *names.values(), "95 % interval")]
-    for diagnosis in _diagnoses(figures):
+    for diagnosis in _diagnoses(metrics):
         code = diagnosis.code
         cells = [f"{code:<{width}}{diagnosis.name}", f"{n_by_class[code]:,}"]
-        cells += [figure_text(figures[name][code]) for name in names]
+        cells += [figure_text(getattr(metrics, name)[code]) for name in names]
         cells.append(_interval_text(auc_intervals[code]))
         rows.append(tuple(cells))
     return rows
 
 
-def _points(figures: dict[str, Any]) -> list[Row]:
+def _points(metrics: EvaluationMetrics) -> list[Row]:
     rows: list[Row] = [
         (
             "operating point",
@@ -364,18 +399,18 @@ def _points(figures: dict[str, Any]) -> list[Row]:
             "95 % interval",
         )
     ]
-    for point in figures["operating_points"]:
-        intervals = point["intervals"]
-        sensitivity = _columns(point["sensitivity"], intervals["sensitivity"])
-        specificity = _columns(point["specificity"], intervals["specificity"])
-        name = both_names(point["name"])
-        threshold = figure_text(point["threshold"])
+    for point in metrics.operating_points:
+        intervals = point.intervals
+        sensitivity = _columns(point.sensitivity, intervals.sensitivity)
+        specificity = _columns(point.specificity, intervals.specificity)
+        name = both_names(point.name)
+        threshold = figure_text(point.threshold)
         rows.append((name, threshold, *sensitivity, *specificity))
     return rows
 
 
-def _groups(figures: dict[str, Any]) -> list[Row]:
-    groups = figures["subgroups"]
+def _groups(metrics: EvaluationMetrics) -> list[Row]:
+    groups = metrics.subgroups
     counts_by_name = {name: Counts.of(group) for name, group in groups.items()}
     # Without any diagnosis, the heading already states it for all subgroups.
     has_diagnoses = any(counts.diagnosed for counts in counts_by_name.values())
@@ -384,9 +419,9 @@ def _groups(figures: dict[str, Any]) -> list[Row]:
     for name, group in groups.items():
         counts = counts_by_name[name]
         n_text = counts.n_text if has_diagnoses else f"{counts.n:,}"
-        cells = [name, n_text, str(group["n_classes"])]
-        for key in ("balanced_accuracy", "malignant_auc"):
-            cells += _columns(group[key], group["intervals"][key])
+        cells = [name, n_text, str(group.n_classes)]
+        cells += _columns(group.balanced_accuracy, group.intervals.balanced_accuracy)
+        cells += _columns(group.malignant_auc, group.intervals.malignant_auc)
         rows.append(tuple(cells))
     return rows
 

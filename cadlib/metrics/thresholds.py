@@ -1,12 +1,17 @@
 """Lists thresholds on the malignant probability with their sensitivity and specificity."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any
 
 from cadlib.metrics.image_counts import Counts
 from cadlib.metrics.operating_point import Interval, PointIntervals, Threshold
 from cadlib.metrics.predictive_values import at_prevalence
+from cadlib.metrics.summary_schema import (
+    EvaluationMetrics,
+    MeasuredPoint,
+    ShareInterval,
+    StoredRoc,
+)
 
 UNNAMED = "chosen"
 NO_INTERVALS = PointIntervals(None, None)
@@ -56,17 +61,18 @@ class TradeOff(Threshold):
         return float("-inf") if needless else benefit
 
 
-def trade_offs(figures: Mapping[str, Any]) -> tuple[TradeOff, ...]:
+def trade_offs(metrics: EvaluationMetrics) -> tuple[TradeOff, ...]:
     """Return the points of metrics.json's ROC curve of malignancy and its operating points.
 
     Thresholds rise. Each point is exact, none is interpolated. The result is empty without a
     malignant or a benign image.
     """
-    curve = figures["roc"]["malignant"]
+    curve = metrics.roc["malignant"]
     if curve is None:
         return ()
-    images = Counts.of(figures)
-    named = [_operating_point(point, images) for point in figures["operating_points"]]
+    images = Counts.of(metrics)
+    named = [_operating_point(point, images) for point in metrics.operating_points]
+    # The curve is rounded to six decimals; a point of both would be listed twice.
     named_thresholds = {round(point.threshold, 6) for point in named}
     corners = _curve_points(curve, images)
     others = [point for point in corners if point.threshold not in named_thresholds]
@@ -74,26 +80,30 @@ def trade_offs(figures: Mapping[str, Any]) -> tuple[TradeOff, ...]:
     return tuple(points)
 
 
-def _operating_point(point: Mapping[str, Any], images: Counts) -> TradeOff:
+def _operating_point(point: MeasuredPoint, images: Counts) -> TradeOff:
+    # Both are defined, because a ROC curve has malignant and benign images.
+    assert point.sensitivity is not None
+    assert point.specificity is not None
+    ends = point.intervals
     return TradeOff(
-        name=point["name"],
-        threshold=point["threshold"],
-        sensitivity=point["sensitivity"],
-        specificity=point["specificity"],
+        name=point.name,
+        threshold=point.threshold,
+        sensitivity=point.sensitivity,
+        specificity=point.specificity,
         n_malignant=images.malignant,
         n_benign=images.benign,
-        intervals=PointIntervals.from_json(point["intervals"]),
+        intervals=PointIntervals(ends.sensitivity, ends.specificity),
     )
 
 
-def _curve_points(curve: Mapping[str, Any], images: Counts) -> Iterator[TradeOff]:
+def _curve_points(curve: StoredRoc, images: Counts) -> Iterator[TradeOff]:
     """Yield the points of a ROC curve except the first, where nothing is called positive."""
-    thresholds = curve["threshold"]
     # An earlier version stored no intervals.
-    missing = [None] * len(thresholds)
-    tpr_intervals = curve.get("tpr_interval", missing)
-    fpr_intervals = curve.get("fpr_interval", missing)
-    points = zip(thresholds, curve["tpr"], curve["fpr"], tpr_intervals, fpr_intervals, strict=True)
+    missing = (None,) * len(curve.threshold)
+    tpr_intervals = curve.tpr_interval or missing
+    fpr_intervals = curve.fpr_interval or missing
+    rates = (curve.threshold, curve.tpr, curve.fpr, tpr_intervals, fpr_intervals)
+    points = zip(*rates, strict=True)
     for threshold, tpr, fpr, tpr_interval, fpr_interval in points:
         if threshold is None:
             continue
@@ -108,7 +118,7 @@ def _curve_points(curve: Mapping[str, Any], images: Counts) -> Iterator[TradeOff
         )
 
 
-def _intervals(tpr: list[float] | None, fpr: list[float] | None) -> PointIntervals:
+def _intervals(tpr: ShareInterval, fpr: ShareInterval) -> PointIntervals:
     sensitivity: Interval = None
     if tpr is not None:
         sensitivity = (tpr[0], tpr[1])

@@ -6,10 +6,11 @@ for any labelled set: `EvaluationMetrics`. The types of all keys are in `metrics
 """
 
 import json
+import logging
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import msgspec
 
@@ -30,7 +31,6 @@ from cadlib.metrics.summary_schema import (
     EvaluationMetrics,
     MetricsObject,
     ModelFacts,
-    Split,
 )
 from cadlib.model import card
 from cadlib.model.record import (
@@ -41,14 +41,13 @@ from cadlib.model.record import (
     write_folder,
 )
 
-# An earlier version did not write these keys; its figures stay usable without them.
-_ADDED = ("n_malignant", "malignant_ece", "malignant_reliability")
+_log = logging.getLogger(__name__)
 
 
 class SplitFacts(DataFacts, frozen=True, kw_only=True):
     """The images of a part of the model's own split."""
 
-    split: Split
+    split: Literal["validation", "test"]
 
 
 class SplitMetrics(EvaluationMetrics, frozen=True, kw_only=True):
@@ -76,6 +75,17 @@ class Metrics(SplitMetrics, frozen=True, kw_only=True):
     across_archives: AcrossArchives | None = None
 
 
+_SECTIONS = (
+    "robustness",
+    "saliency",
+    "neighbours",
+    "novelty",
+    "novelty_proof",
+    "across_archives",
+)
+"""Fields of `Metrics` that an evaluation does not write."""
+
+
 def read(folder: Path, name: str | None = None) -> Metrics | None:
     """Return metrics.json of a model folder, None where the model has none.
 
@@ -97,14 +107,7 @@ def parse_metrics(data: bytes, path: Path, name: str) -> Metrics:
         raise ModelInvalid(f"{error} Or measure the model again: `{command}`.") from error
 
 
-def to_json_dict(metrics: MetricsObject) -> dict[str, Any]:
-    """Return metrics as the JSON object that metrics.json holds."""
-    # Through the text, so that a tuple becomes a list, as in the file.
-    content: dict[str, Any] = msgspec.json.decode(msgspec.json.encode(metrics))
-    return content
-
-
-def measured(folder: Path, record: ModelRecord) -> dict[str, Any]:
+def measured(folder: Path, record: ModelRecord) -> Metrics:
     """Return metrics.json of a model folder.
 
     Raise ModelInvalid when it is missing or of other weights.
@@ -122,26 +125,40 @@ def measured(folder: Path, record: ModelRecord) -> dict[str, Any]:
             f"{record.weights_sha256[:16]}…, but it is of others; "
             f"measure the model again with `{command}`."
         )
-    return to_json_dict(metrics)
+    return metrics
 
 
-def write_into(folder: Path, record: ModelRecord, figures: dict[str, Any]) -> None:
-    """Store figures of a split in a model folder: in metrics.json, operating points and card.
+def write_into(folder: Path, record: ModelRecord, metrics: SplitMetrics) -> None:
+    """Store metrics of a split in a model folder: in metrics.json, operating points and card.
 
-    Figures of the test split lead metrics.json, and those of validation move to the key
-    "validation", in whatever order they were measured. The thresholds stay; their sensitivity and
-    specificity are those of the leading split. May raise OSError, as `rewrite`.
+    Metrics of the test split lead metrics.json, and those of validation move to `validation`, in
+    whatever order they were measured. The thresholds stay; their sensitivity and specificity are
+    those of the leading split. Former content that this version cannot use is replaced, with a
+    warning. May raise OSError, as `rewrite`.
     """
-    former = read(folder, record.name)
-    joined = join_splits(figures, to_json_dict(former) if former else {})
+    joined = join_splits(metrics, _former_metrics(folder, record))
     points = operating_points(joined)
     rewrite(folder, replace(record, operating_points=points), joined)
+
+
+def _former_metrics(folder: Path, record: ModelRecord) -> Metrics | None:
+    """Return metrics.json of a model folder, None where it has none that can be used."""
+    # A file that changed since it was written is refused here: see `read_checked`.
+    data = read_checked(folder, METRICS_FILE)
+    if data is None:
+        return None
+    try:
+        return parse_metrics(data, folder / METRICS_FILE, record.name)
+    except ModelInvalid as error:
+        # To measure again is what the message advises, so this must not stop it.
+        _log.warning("The former metrics are replaced as a whole. %s", error)
+        return None
 
 
 def rewrite(
     folder: Path,
     record: ModelRecord,
-    figures: dict[str, Any],
+    metrics: Metrics,
     files: Mapping[str, str | bytes] | None = None,
 ) -> None:
     """Replace model.json, metrics.json, card and manifest, and other `files` by their names.
@@ -150,65 +167,88 @@ def rewrite(
     that fails.
     """
     contents: dict[str, str | bytes] = dict(files or {})
-    contents[METRICS_FILE] = metrics_json(figures)
-    contents[CARD_FILE] = card.render(record, figures)
+    contents[METRICS_FILE] = metrics_json(metrics)
+    contents[CARD_FILE] = card.render(record, metrics)
     write_folder(folder, record, contents)
 
 
-def join_splits(figures: dict[str, Any], former: dict[str, Any]) -> dict[str, Any]:
-    """Return metrics.json of a model from new figures of one split and its former content.
+def split_metrics(metrics: EvaluationMetrics) -> SplitMetrics:
+    """Return the metrics of an evaluation as those of a part of the model's own split.
 
-    Former figures of other weights are dropped; other former content of the same weights stays.
+    Raise ValueError for other images, and for predictions of a file.
     """
-    if former.get("model") != figures["model"]:
-        former = {}
-    required = figures.keys() - {*_ADDED}
-    by_split = {}
-    # Later figures of the same split replace earlier ones.
-    for part in (former.get("validation", {}), former, figures):
-        if required <= part.keys():
-            split = part["data"].get("split")
-            by_split[split] = {key: part[key] for key in figures if key in part}
-    if "test" not in by_split:
-        return {**former, **figures}
-    joined = {**former, **by_split["test"]}
-    if "validation" in by_split:
-        joined["validation"] = by_split["validation"]
-    return joined
+    data = metrics.data
+    is_own = data is not None and data.split in ("validation", "test")
+    if metrics.model is None or data is None or not is_own:
+        raise ValueError("Expected the metrics of a model on a part of its own split.")
+    values = msgspec.structs.asdict(metrics)
+    values["data"] = SplitFacts(**msgspec.structs.asdict(data))
+    values["rejected"] = metrics.rejected or {}
+    return SplitMetrics(**values)
 
 
-def operating_points(figures: dict[str, Any]) -> tuple[OperatingPoint, ...]:
+def join_splits(new: SplitMetrics, former: Metrics | None) -> Metrics:
+    """Return metrics.json of a model from new metrics of one split and its former content.
+
+    Former metrics of other weights are dropped; other former content of the same weights stays.
+    """
+    if former is not None and former.model != new.model:
+        former = None
+    by_split: dict[str, SplitMetrics] = {}
+    # Later metrics of the same split replace earlier ones.
+    for metrics in (former, new):
+        for part in (getattr(metrics, "validation", None), metrics):
+            if part is not None:
+                by_split[part.data.split] = part
+    leading = by_split.get("test", new)
+    validation = by_split.get("validation")
+    values = {name: getattr(leading, name) for name in SplitMetrics.__struct_fields__}
+    return Metrics(
+        **values,
+        **_joined_sections(new, former),
+        validation=None if validation is leading else validation,
+    )
+
+
+def _joined_sections(new: SplitMetrics, former: Metrics | None) -> dict[str, Any]:
+    """Return the sections that `new` has, and those of the former content that it has not."""
+    sections = {}
+    for name in _SECTIONS:
+        # An evaluation has none of them, but metrics that were read from a file may.
+        section = getattr(new, name, None)
+        sections[name] = section or getattr(former, name, None)
+    return sections
+
+
+def operating_points(metrics: SplitMetrics) -> tuple[OperatingPoint, ...]:
     """Return the operating points of metrics.json with the split that they were measured on.
 
     Raise ModelInvalid where they are not defined: without a malignant or a benign image.
     """
-    split = figures["data"]["split"]
+    split = metrics.data.split
     try:
-        points = tuple(
-            OperatingPoint.from_json({**point, "split": split})
-            for point in figures["operating_points"]
-        )
-    except (TypeError, ValueError) as error:
+        points = [OperatingPoint.of(point, split) for point in metrics.operating_points]
+    except ValueError as error:
         raise ModelInvalid(
             f"Expected sensitivity and specificity of each threshold on the {split} split "
-            f"but: {error}. Measure on malignant and benign images."
+            f"but: {error} Measure on malignant and benign images."
         ) from error
-    return points
+    return tuple(points)
 
 
-def model_facts(record: ModelRecord) -> dict[str, str]:
+def model_facts(record: ModelRecord) -> ModelFacts:
     """Return the entry `model` of metrics.json."""
-    return {
-        "name": record.name,
-        "version": record.version,
-        "weights_sha256": record.weights_sha256,
-    }
+    return ModelFacts(
+        name=record.name,
+        version=record.version,
+        weights_sha256=record.weights_sha256,
+    )
 
 
-def metrics_json(figures: dict[str, Any]) -> str:
+def metrics_json(metrics: MetricsObject | Mapping[str, MetricsObject]) -> str:
     """Return metrics as strict JSON text, small and readable with one line for each key."""
     lines: list[str] = []
-    for key, value in figures.items():
+    for key, value in msgspec.to_builtins(metrics).items():
         name = json.dumps(key)
         content = json.dumps(value, allow_nan=False, ensure_ascii=False)
         lines.append(f"  {name}: {content}")

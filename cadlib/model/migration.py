@@ -80,7 +80,7 @@ def _rewrite(model: Model, contents: dict[str, bytes]) -> None:
     if METRICS_FILE in files:
         path = model.folder / METRICS_FILE
         metrics = metrics_file.parse_metrics(files[METRICS_FILE], path, model.record.name)
-        text = card.render(model.record, metrics_file.to_json_dict(metrics))
+        text = card.render(model.record, metrics)
         files[CARD_FILE] = text.encode()
     write_folder(model.folder, model.record, files)
 

@@ -7,7 +7,6 @@ request. The file has no image of a data set, so that it may be shared.
 
 import hashlib
 from datetime import UTC, datetime
-from typing import Any
 
 import plotly.graph_objects as go
 from markdown_it import MarkdownIt
@@ -16,6 +15,7 @@ from plotly.offline import get_plotlyjs
 
 from cadlib import __version__
 from cadlib.metrics.image_counts import Counts
+from cadlib.metrics.summary_schema import EvaluationMetrics
 from cadlib.report import charts
 from cadlib.report.sections import Section, Subject, Table, sections
 from cadlib.report.templates import html_template
@@ -34,7 +34,7 @@ def render(subject: Subject, command: str) -> str:
     """Return the report as HTML; `command` is the command that made it."""
     now = f"{datetime.now(UTC):%Y-%m-%d %H:%M:%S} UTC"
     model = f"{subject.record.name} {subject.record.version}"
-    data_name = subject.figures["data"]["name"]
+    data_name = subject.data_name
     return html_template(TEMPLATE_FILE).render(
         title=f"{model} on {subject.part} of {data_name}",
         subject=subject,
@@ -50,22 +50,22 @@ def render(subject: Subject, command: str) -> str:
 def _facts(subject: Subject) -> list[tuple[str, str]]:
     """Return what identifies the model and the images, as pairs of a name and a text."""
     record = subject.record
-    figures = subject.figures
-    data = figures["data"]
-    n_images = f"{figures['n']:,} labelled images of {figures['n_lesions']:,} lesions"
+    metrics = subject.metrics
+    data = metrics.data
+    n_images = f"{metrics.n:,} labelled images of {metrics.n_lesions:,} lesions"
     facts = [
         ("Model", f"{record.name} {record.version}, {record.validation_claim}"),
         ("Model id", record.model_id),
         ("SHA-256 of its weights", record.weights_sha256),
-        ("Images", f"{subject.part} of {data['name']}"),
-        ("n", f"{n_images}{_diagnosed(figures)}"),
+        ("Images", f"{subject.part} of {subject.data_name}"),
+        ("n", f"{n_images}{_diagnosed(metrics)}"),
     ]
-    if "warning" in data:
-        facts.append(("Warning", data["warning"]))
-    not_counted = _not_counted(figures)
+    if data and data.warning:
+        facts.append(("Warning", data.warning))
+    not_counted = _not_counted(metrics)
     if not_counted:
         facts.append(("Excluded", not_counted))
-    if "split" in data:
+    if data and data.split:
         facts.append(("SHA-256 of the model's split", record.training.split_sha256))
     if subject.evaluated is not None:
         ids = "\n".join(sorted(subject.evaluated.table["image"]))
@@ -74,19 +74,19 @@ def _facts(subject: Subject) -> list[tuple[str, str]]:
     return facts
 
 
-def _not_counted(figures: dict[str, Any]) -> str:
+def _not_counted(metrics: EvaluationMetrics) -> str:
     """Return how many images are excluded from the metrics, and why; "" for none."""
     counts = {
-        "without a label": figures["unlabelled"],
-        "with an unknown diagnosis": figures["unknown"],
-        "not readable": len(figures.get("rejected", ())),
+        "without a label": metrics.unlabelled,
+        "with an unknown diagnosis": metrics.unknown,
+        "not readable": len(metrics.rejected or ()),
     }
     return ", ".join(f"{n:,} {reason}" for reason, n in counts.items() if n)
 
 
-def _diagnosed(figures: dict[str, Any]) -> str:
+def _diagnosed(metrics: EvaluationMetrics) -> str:
     """Return how many of the images have a diagnosis, where these are not all."""
-    images = Counts.of(figures)
+    images = Counts.of(metrics)
     if not images.partial:
         return ""
     return f", {images.diagnosed:,} of them with a diagnosis"

@@ -6,12 +6,14 @@ Their texts are not escaped yet.
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import plotly.graph_objects as go
+from msgspec import UNSET
 
 from cadlib.evaluation import threshold_curves
 from cadlib.metrics.comparison_table import Compared
+from cadlib.metrics.conditions_schema import Robustness
 from cadlib.metrics.image_counts import NO_DIAGNOSIS_NOTE, Counts
 from cadlib.metrics.operating_point import DEFAULT_OPERATING_POINT, about_the_points, two_digits
 from cadlib.metrics.operating_point_table import one_group_note, point_rows
@@ -19,8 +21,10 @@ from cadlib.metrics.partial_labels import label_words
 from cadlib.metrics.predictive_values import INTERVAL_NOTE, PredictiveValues
 from cadlib.metrics.subgroup_table import gaps_note, subgroup_rows
 from cadlib.metrics.summary import DRAWS, ECE_INTERVAL, ECE_NOTE
+from cadlib.metrics.summary_schema import EvaluationMetrics, PredictionSets
 from cadlib.metrics.tables import Row, across_rows, figure_of, figure_text
 from cadlib.metrics.thresholds import UNNAMED, TradeOff, trade_offs
+from cadlib.model.metrics_file import Metrics
 from cadlib.model.record import ModelRecord
 from cadlib.report import charts
 from cadlib.report.charts.reliability import reliability_charts
@@ -58,10 +62,10 @@ class Section:
 
 @dataclass(frozen=True, eq=False)
 class Subject:
-    """The subject of a report: the figures of a model on some images, as metrics.json has them.
+    """The subject of a report: the metrics of a model on some images, as metrics.json has them.
 
     `part` names the images of the data set ("the test split"), `role` the part they had in
-    training, and `flattered` states whether the figures look better for it. `evaluated` holds the
+    training, and `flattered` states whether the metrics look better for it. `evaluated` holds the
     images where they were evaluated. `own` is the model's own metrics.json, `card` its README.md.
     `prevalence` is the share of malignant lesions at which a threshold is judged, None for that of
     the images; `point` the operating point whose errors are listed; `against` another model on the
@@ -69,16 +73,21 @@ class Subject:
     """
 
     record: ModelRecord
-    figures: dict[str, Any]
+    metrics: EvaluationMetrics
     part: str
     role: str
     flattered: bool
     evaluated: "Evaluated | None"
-    own: dict[str, Any]
+    own: Metrics | None
     card: str
     prevalence: float | None = None
     point: str = DEFAULT_OPERATING_POINT
     against: Compared | None = None
+
+    @property
+    def data_name(self) -> str:
+        """Return the name of the data set of the images."""
+        return self.metrics.data.name if self.metrics.data else ""
 
 
 def sections(subject: Subject) -> Iterator[Section]:
@@ -86,64 +95,34 @@ def sections(subject: Subject) -> Iterator[Section]:
 
     A section of figures that were not measured is missing, or notes it.
     """
-    figures = subject.figures
-    yield _headline(figures)
+    metrics = subject.metrics
+    yield _headline(metrics)
     yield _thresholds(subject)
-    yield _diagnoses(figures)
-    yield _confusion(figures)
-    yield Section("Calibration", (ECE_NOTE,), reliability_charts(figures))
-    prediction_sets = figures.get("prediction_sets")
-    if prediction_sets:
-        if Counts.of(figures).diagnosed:
-            yield _sets(prediction_sets)
+    yield _diagnoses(metrics)
+    yield _confusion(metrics)
+    yield Section("Calibration", (ECE_NOTE,), reliability_charts(metrics))
+    if metrics.prediction_sets:
+        if Counts.of(metrics).diagnosed:
+            yield _sets(metrics.prediction_sets)
         else:
             yield Section(_PREDICTION_SETS, (NO_DIAGNOSIS_NOTE,))
-    yield _subgroups(figures)
+    yield _subgroups(metrics)
     yield _errors(subject)
     if subject.against:
         yield _compared(subject.against)
-    yield from _conditions(subject.own)
-    rejected = figures.get("rejected")
-    if rejected:
-        rows = [("image", "reason"), *rejected.items()]
-        table = Table(f"{len(rejected):,} images", rows)
+    if subject.own:
+        yield from _conditions(subject.own)
+    if metrics.rejected:
+        rows: list[Row] = [("image", "reason"), *metrics.rejected.items()]
+        table = Table(f"{len(metrics.rejected):,} images", rows)
         yield Section("Images that could not be read", tables=(table,))
 
 
-def _headline(figures: dict[str, Any]) -> Section:
-    images = Counts.of(figures)
-    n = f"{images.diagnosed:,}"
-    n_melanomas = f"{figures['n_by_class']['MEL']:,}"
-    both = images.malignant_text
-    specificities = "malignant_specificity_at_sensitivity"
-    # text, name and key in metrics.json, and the images that the figure is over
-    rows = [
-        (
-            "Balanced accuracy",
-            "balanced_accuracy",
-            None,
-            f"{n} of {figures['n_classes']} diagnoses",
-        ),
-        ("Accuracy", "accuracy", None, n),
-        ("AUC, malignant or benign", "malignant_auc", None, both),
-        ("Average precision, malignant", "malignant_average_precision", None, both),
-        ("AUC, melanoma or other", "auc", "MEL", f"{n_melanomas} melanomas of {n}"),
-    ]
-    for key in figures[specificities]:
-        text = f"Specificity at {100 * float(key):.0f} % sensitivity"
-        rows.append((text, specificities, key, both))
-    rows += [
-        (f"Calibration error (ECE, 0 is best; {ECE_INTERVAL})", "ece", None, n),
-        (f"Calibration error before calibration ({ECE_INTERVAL})", "ece_uncalibrated", None, n),
-        ("Calibration error of the malignant probability", "malignant_ece", None, f"{images.n:,}"),
-        ("Brier score (0 to 2, 0 is best)", "brier", None, n),
-        ("Brier score before calibration", "brier_uncalibrated", None, n),
-    ]
+def _headline(metrics: EvaluationMetrics) -> Section:
     table: list[Row] = [("Metric", "Value", "n")]
-    for text, name, key, n_text in rows:
-        # An earlier version measured fewer figures.
-        if name in figures:
-            table.append((text, figure_of(figures, name, key), n_text))
+    table += _accuracy_rows(metrics)
+    table += _specificity_rows(metrics)
+    table += _calibration_rows(metrics)
     note = (
         f"Brackets: 95 % CI from {DRAWS:,} bootstrap samples of lesions; "
         "not shown when there are too few lesions."
@@ -151,36 +130,104 @@ def _headline(figures: dict[str, Any]) -> Section:
     return Section("Main results", (note,), tables=(Table("", table),))
 
 
+def _accuracy_rows(metrics: EvaluationMetrics) -> Iterator[Row]:
+    """Yield the rows of accuracies and areas under curves: name, value, and images behind it."""
+    images = Counts.of(metrics)
+    intervals = metrics.intervals
+    n = f"{images.diagnosed:,}"
+    both = images.malignant_text
+    value = figure_text(metrics.balanced_accuracy, intervals.balanced_accuracy)
+    yield "Balanced accuracy", value, f"{n} of {metrics.n_classes} diagnoses"
+    yield "Accuracy", figure_text(metrics.accuracy, intervals.accuracy), n
+    yield (
+        "AUC, malignant or benign",
+        figure_text(metrics.malignant_auc, intervals.malignant_auc),
+        both,
+    )
+    # An earlier version did not measure it.
+    if metrics.malignant_average_precision is not UNSET:
+        value = figure_of(metrics, "malignant_average_precision")
+        yield "Average precision, malignant", value, both
+    n_melanomas = f"{metrics.n_by_class['MEL']:,}"
+    value = figure_text(metrics.auc["MEL"], intervals.auc["MEL"])
+    yield "AUC, melanoma or other", value, f"{n_melanomas} melanomas of {n}"
+
+
+def _specificity_rows(metrics: EvaluationMetrics) -> Iterator[Row]:
+    """Yield a row for the specificity at each target sensitivity."""
+    both = Counts.of(metrics).malignant_text
+    for key in metrics.malignant_specificity_at_sensitivity:
+        text = f"Specificity at {100 * float(key):.0f} % sensitivity"
+        yield text, figure_of(metrics, "malignant_specificity_at_sensitivity", key), both
+
+
+_CALIBRATION = {
+    "ece": f"Calibration error (ECE, 0 is best; {ECE_INTERVAL})",
+    "ece_uncalibrated": f"Calibration error before calibration ({ECE_INTERVAL})",
+    "malignant_ece": "Calibration error of the malignant probability",
+    "brier": "Brier score (0 to 2, 0 is best)",
+    "brier_uncalibrated": "Brier score before calibration",
+}
+"""Metrics of calibration, and their names in the table."""
+
+
+def _calibration_rows(metrics: EvaluationMetrics) -> Iterator[Row]:
+    images = Counts.of(metrics)
+    for name, text in _CALIBRATION.items():
+        # An earlier version measured fewer of them.
+        if getattr(metrics, name) is UNSET:
+            continue
+        # The malignant probability is compared with the label of every image.
+        n = images.n if name == "malignant_ece" else images.diagnosed
+        yield text, figure_of(metrics, name), f"{n:,}"
+
+
 def _thresholds(subject: Subject) -> Section:
-    figures = subject.figures
-    points = [point for point in trade_offs(figures) if point.name != UNNAMED]
-    areas = threshold_curves.areas(figures)
-    lines = threshold_curves.roc_curves(figures)
+    metrics = subject.metrics
+    points = [point for point in trade_offs(metrics) if point.name != UNNAMED]
+    areas = threshold_curves.areas(metrics)
+    lines = threshold_curves.roc_curves(metrics)
     roc = ("ROC curve", charts.roc_chart(lines, areas, points))
+    title = "Operating points"
     if not points:
-        rows = point_rows(figures)
+        rows = point_rows(metrics)
         drawn = (roc,) if any(lines.values()) else ()
         tables = (_table(rows),) if rows else ()
-        return Section("Operating points", (one_group_note(figures),), drawn, tables)
+        return Section(title, (one_group_note(metrics),), drawn, tables)
     prevalence = subject.prevalence or points[0].prevalence
-    reported = _reported_point(subject, points)
-    curves = threshold_curves.precision_recall(figures, subject.evaluated)
-    average = threshold_curves.average_precisions(figures)
-    precision_recall = charts.precision_recall_chart(curves, average, operating_points=points)
-    decision_curve = threshold_curves.decision(figures, subject.evaluated, prevalence)
-    benefit = charts.decision_chart(decision_curve, reported)
-    notes = [_points_note(subject, points, prevalence, reported)]
-    if any(PredictiveValues(point, prevalence).intervals for point in points):
-        notes.append(INTERVAL_NOTE)
-    notes.append(about_the_points())
-    head = ("Operating point", "Referral threshold", "Sensitivity", "Specificity", "PPV", "NPV")
-    table_rows = [_point_row(point, prevalence) for point in points]
     return Section(
-        "Operating points",
-        tuple(notes),
-        (roc, ("Precision–recall curve", precision_recall), ("Decision curve", benefit)),
-        (Table("", [head, *table_rows]),),
+        title,
+        tuple(_point_notes(subject, points, prevalence)),
+        (roc, *_threshold_charts(subject, points, prevalence)),
+        (_point_table(points, prevalence),),
     )
+
+
+def _threshold_charts(
+    subject: Subject, points: list[TradeOff], prevalence: float
+) -> Iterator[tuple[str, go.Figure]]:
+    """Yield the charts of a threshold that depend on the images, each with its name."""
+    metrics = subject.metrics
+    curves = threshold_curves.precision_recall(metrics, subject.evaluated)
+    average = threshold_curves.average_precisions(metrics)
+    chart = charts.precision_recall_chart(curves, average, operating_points=points)
+    yield "Precision–recall curve", chart
+    decision_curve = threshold_curves.decision(metrics, subject.evaluated, prevalence)
+    reported = _reported_point(subject, points)
+    yield "Decision curve", charts.decision_chart(decision_curve, reported)
+
+
+def _point_notes(subject: Subject, points: list[TradeOff], prevalence: float) -> Iterator[str]:
+    yield _points_note(subject, points, prevalence, _reported_point(subject, points))
+    if any(PredictiveValues(point, prevalence).intervals for point in points):
+        yield INTERVAL_NOTE
+    yield about_the_points()
+
+
+def _point_table(points: list[TradeOff], prevalence: float) -> Table:
+    head = ("Operating point", "Referral threshold", "Sensitivity", "Specificity", "PPV", "NPV")
+    rows = [_point_row(point, prevalence) for point in points]
+    return Table("", [head, *rows])
 
 
 def _reported_point(subject: Subject, points: list[TradeOff]) -> TradeOff:
@@ -233,19 +280,19 @@ _DIAGNOSIS_FIGURES = {
 """Figures of each diagnosis, and their names in the head of the table."""
 
 
-def _diagnoses(figures: dict[str, Any]) -> Section:
-    images = Counts.of(figures)
+def _diagnoses(metrics: EvaluationMetrics) -> Section:
+    images = Counts.of(metrics)
     if not images.diagnosed:
         return Section("By diagnosis", (NO_DIAGNOSIS_NOTE,))
     rows: list[Row] = [("Diagnosis", "n", *_DIAGNOSIS_FIGURES.values())]
     for d in DIAGNOSES:
-        values = [figure_of(figures, name, d.code) for name in _DIAGNOSIS_FIGURES]
-        n = f"{figures['n_by_class'][d.code]:,}"
+        values = [figure_of(metrics, name, d.code) for name in _DIAGNOSIS_FIGURES]
+        n = f"{metrics.n_by_class[d.code]:,}"
         rows.append((f"{d.mark} {d.name} ({d.code})", n, *values))
     return Section(
         "By diagnosis",
         (MALIGNANT_NOTE, *_diagnosed_note(images)),
-        (("Sensitivity and specificity", charts.per_class_chart(figures)),),
+        (("Sensitivity and specificity", charts.per_class_chart(metrics)),),
         (Table("", rows),),
     )
 
@@ -257,11 +304,11 @@ def _diagnosed_note(images: Counts) -> tuple[str, ...]:
     return (f"n = {images.diagnosed:,} images with a diagnosis, of {images.n:,}.",)
 
 
-def _confusion(figures: dict[str, Any]) -> Section:
-    images = Counts.of(figures)
+def _confusion(metrics: EvaluationMetrics) -> Section:
+    images = Counts.of(metrics)
     if not images.diagnosed:
         return Section("Confusion matrix", (NO_DIAGNOSIS_NOTE,))
-    matrix = figures["confusion_matrix"]
+    matrix = metrics.confusion_matrix
     rows: list[Row] = [("True diagnosis", *CODES)]
     for code, row in zip(CODES, matrix, strict=True):
         counts = [f"{n:,}" for n in row]
@@ -275,24 +322,25 @@ def _confusion(figures: dict[str, Any]) -> Section:
     )
 
 
-def _sets(figures: dict[str, Any]) -> Section:
+def _sets(sets: PredictionSets) -> Section:
+    ends = sets.intervals
     note = (
         "A prediction set is built to contain the true diagnosis for "
-        f"{100 * figures['target']:.0f} % of the images of each diagnosis. "
-        f"It contained the true diagnosis for {figure_of(figures, 'overall')} of all images. "
-        f"The mean size was {figure_of(figures, 'size')} diagnoses; "
-        f"{figure_of(figures, 'empty')} of the sets were empty."
+        f"{100 * sets.target:.0f} % of the images of each diagnosis. "
+        f"It contained the true diagnosis for {figure_text(sets.overall, ends.overall)} of all images. "
+        f"The mean size was {figure_text(sets.size, ends.size)} diagnoses; "
+        f"{figure_text(sets.empty, ends.empty)} of the sets were empty."
     )
     head = ("Diagnosis", "True diagnosis in the set")
-    rows = [(f"{d.name} ({d.code})", figure_of(figures, "coverage", d.code)) for d in DIAGNOSES]
+    rows = [(f"{d.name} ({d.code})", figure_of(sets, "coverage", d.code)) for d in DIAGNOSES]
     return Section(_PREDICTION_SETS, (note,), tables=(Table("", [head, *rows]),))
 
 
-def _subgroups(figures: dict[str, Any]) -> Section:
+def _subgroups(metrics: EvaluationMetrics) -> Section:
     note = "No difference was tested: the images are not part of the report."
-    if "gaps" in figures:
-        note = gaps_note(figures)
-    rows = subgroup_rows(figures, figure_text)
+    if metrics.gaps is not None:
+        note = gaps_note(metrics.gaps)
+    rows = subgroup_rows(metrics, figure_text)
     return Section("Subgroups", (note, ECE_NOTE), tables=(_table(rows),))
 
 
@@ -343,24 +391,21 @@ def _compared(compared: Compared) -> Section:
     )
 
 
-def _conditions(own: dict[str, Any]) -> Iterator[Section]:
+def _conditions(own: Metrics) -> Iterator[Section]:
     """Yield what the model's own metrics.json has about damage and other archives."""
-    robustness = own.get("robustness")
-    if robustness:
-        yield _damage(robustness)
-    archives = own.get("across_archives")
-    if archives:
+    if own.robustness:
+        yield _damage(own.robustness)
+    if own.across_archives:
         note = "Performance loss of other networks on an archive excluded from training."
-        yield Section(
-            "Results on unseen archives", (note,), tables=(Table("", across_rows(archives)),)
-        )
+        table = Table("", across_rows(own.across_archives))
+        yield Section("Results on unseen archives", (note,), tables=(table,))
 
 
-def _damage(robustness: dict[str, Any]) -> Section:
-    flips = robustness["flips"]
-    data = robustness["data"]
+def _damage(robustness: Robustness) -> Section:
+    flips = robustness.flips
+    data = robustness.data
     note = (
-        f"On {robustness['n']:,} images of the {data['split']} split of {data['name']}. "
+        f"On {robustness.n:,} images of the {data.split} split of {data.name}. "
         "Each image was also rotated and mirrored, in seven views. The top diagnosis changes in "
         f"{figure_of(flips, 'rate', 'mean')} of the views, "
         f"and in at least one view for {figure_of(flips, 'rate', 'any')} of the images."

@@ -1,4 +1,4 @@
-"""Computes calibration, thresholds, prediction sets and figures from validation logits.
+"""Computes calibration, thresholds, prediction sets and metrics from validation logits.
 
 Training does that once; `calibrate` repeats it for an existing model, where the method has changed.
 """
@@ -7,6 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
@@ -17,9 +18,12 @@ from cadlib.evaluation import evaluate
 from cadlib.evaluation.model_outputs import model_outputs
 from cadlib.metrics import classification, operating_point
 from cadlib.metrics.classification import Floats, Labels
+from cadlib.metrics.operating_point import OperatingPoint
+from cadlib.metrics.summary_schema import EvaluationMetrics
 from cadlib.model import calibration, metrics_file
 from cadlib.model.golden import golden_json
 from cadlib.model.metadata import run_trial
+from cadlib.model.metrics_file import Metrics
 from cadlib.model.model import Model
 from cadlib.model.record import GOLDEN_FILE, ConformalSets
 from cadlib.progress import Progress, named, no_progress
@@ -28,17 +32,13 @@ from cadlib.taxonomy import CODES
 COVERAGE = 0.90
 """Share of the images of each diagnosis whose prediction set should contain the truth."""
 
-_INDEPENDENT_KEYS = ("across_archives", "novelty", "novelty_proof")
-"""Keys of metrics.json that do not depend on the calibration."""
-
 
 def read_out(
     table: pd.DataFrame, logits: NDArray[np.floating], lesions: "pd.Series[int]", dataset: str
-) -> tuple[dict[str, Any], dict[str, Any]]:
-    """Return the fields of a ModelRecord that depend on validation images, and their figures.
+) -> tuple[dict[str, Any], EvaluationMetrics]:
+    """Return the fields of a ModelRecord that depend on validation images, and their metrics.
 
-    The figures are those of metrics.json. `table` has a row an image, each with a diagnosis,
-    `logits` is (N, 8), `lesions` numbers the lesion of each row.
+    `table` has a row an image, each with a diagnosis, `logits` is (N, 8), `lesions` numbers the lesion of each row.
     """
     class_numbers = table["diagnosis"].map(CODES.index)
     labels: Labels = class_numbers.to_numpy(np.int64)
@@ -54,19 +54,17 @@ def read_out(
     metrics = evaluate.build_metrics(
         table, probabilities, thresholds, lesions=lesions, uncalibrated=uncalibrated, sets=sets
     )
-    figures = {
-        **metrics,
-        "data": {"name": dataset, "split": "validation", "images": len(table)},
-        "rejected": {},
-    }
+    data = metrics_file.SplitFacts(name=dataset, split="validation", images=len(table))
+    metrics = msgspec.structs.replace(metrics, data=data, rejected={})
+    points = [OperatingPoint.of(point, "validation") for point in metrics.operating_points]
     fields = {
         "temperature": temperature,
         "bias": bias,
         "conformal": sets,
-        "operating_points": metrics_file.operating_points(figures),
+        "operating_points": tuple(points),
         "metadata": run_trial(table, probabilities, labels, groups, calibration.SMALL_PX),
     }
-    return fields, figures
+    return fields, metrics
 
 
 def _prediction_sets(probabilities: Floats, labels: Labels) -> ConformalSets:
@@ -76,25 +74,33 @@ def _prediction_sets(probabilities: Floats, labels: Labels) -> ConformalSets:
     return ConformalSets(COVERAGE, quantile_by_code)
 
 
-def calibrate(folder: Path, dataset: Dataset, progress: Progress = no_progress) -> dict[str, Any]:
-    """Refit what depends on the validation images of a model's own split, and return its figures.
+def calibrate(folder: Path, dataset: Dataset, progress: Progress = no_progress) -> Metrics:
+    """Refit what depends on the validation images of a model's own split, and return its metrics.
 
     `folder` is the model's, `dataset` holds those images by `model.split.part_of_split`. Record,
-    metrics.json, golden.json and card are replaced, all or none. Figures of the former
+    metrics.json, golden.json and card are replaced, all or none. Metrics of the former
     probabilities (the test split, damage) are dropped from metrics.json and have to be measured
     again. Raise ModelInvalid or DatasetInvalid for a model or data set that does not fit.
     """
     model = Model.load(folder)
     outputs = model_outputs(model, dataset.table, named(progress, "images"), skip_unreadable=True)
     table = outputs.readable(dataset.table)
-    fields, figures = read_out(table, outputs.logits, lesion_groups(table), dataset.name)
+    fields, metrics = read_out(table, outputs.logits, lesion_groups(table), dataset.name)
     record = replace(model.record, **fields)
-    figures["model"] = metrics_file.model_facts(record)
-    figures["rejected"] = dict(outputs.rejected)
+    metrics = msgspec.structs.replace(
+        metrics,
+        model=metrics_file.model_facts(record),
+        rejected=dict(outputs.rejected),
+    )
+    own = metrics_file.join_splits(metrics_file.split_metrics(metrics), None)
     former = metrics_file.measured(folder, model.record)
-    for key in _INDEPENDENT_KEYS:
-        if key in former:
-            figures[key] = former[key]
+    # These do not depend on the calibration.
+    own = msgspec.structs.replace(
+        own,
+        across_archives=former.across_archives,
+        novelty=former.novelty,
+        novelty_proof=former.novelty_proof,
+    )
     golden = golden_json(model.with_record(record))
-    metrics_file.rewrite(folder, record, figures, {GOLDEN_FILE: golden})
-    return figures
+    metrics_file.rewrite(folder, record, own, {GOLDEN_FILE: golden})
+    return own

@@ -6,15 +6,7 @@ the second was not trained on its camera or its patients. A clinic with another 
 a difference of this size. Probabilities are the plain softmax: such a clinic has no labelled images
 to fit a temperature on.
 
-`across_archives` in metrics.json:
-
-    data, split_sha256   the images and their split
-    recipe, steps        the settings of every run, and how many steps each took
-    git_commit           the code that trained them
-    archives             archive -> n, n_lesions, n_classes; trained_on and left_out, the training
-                         images of the run without it and of the archive; each of FIGURES with and
-                         without the archive in training and the change between them; the same in
-                         `intervals`, paired over lesions
+The result is the section `across_archives` of metrics.json, an `AcrossArchives`.
 """
 
 from collections.abc import Callable
@@ -22,21 +14,30 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
 from cadlib.errors import TrainingFailed
 from cadlib.metrics import classification
 from cadlib.metrics.classification import Floats, Labels
+from cadlib.metrics.conditions_schema import (
+    AcrossArchives,
+    ArchiveComparison,
+    ArchiveIntervals,
+    ArchiveLeftOut,
+    TwoRuns,
+    TwoRunsIntervals,
+)
 from cadlib.metrics.model_comparison import melanoma_auc, paired
-from cadlib.metrics.summary import Figure, intervals, json_ready
+from cadlib.metrics.summary import Figure, defined, intervals
 from cadlib.model import calibration
 from cadlib.training.config import TrainConfig
 from cadlib.training.data import LEFT_OUT
 from cadlib.training.loop import Trained, train
 from cadlib.training.run import CHECKPOINT_FILE
 
-KEYS = ("with", "without", "change")
+KEYS = ("with_archive", "without_archive", "change")
 
 
 FIGURES: dict[str, Callable[..., Floats]] = {
@@ -53,7 +54,7 @@ def across_archives(
     *,
     resume: bool = False,
     say: Callable[[str], None] = print,
-) -> dict[str, Any]:
+) -> AcrossArchives:
     """Train the runs in `run_dir`, compare them, and return `across_archives` of metrics.json.
 
     With `resume` a stopped run continues from its checkpoint and a finished one takes no further
@@ -78,14 +79,14 @@ def across_archives(
         without = _trained(folder, run_dir / f"without {archive}", without_config)
         measured[archive] = _measured(whole, without, archive)
     steps_per_epoch = whole.data.epoch_images // config.batch_size
-    return {
-        "data": whole.data.name,
-        "split_sha256": whole.data.split_sha256,
-        "recipe": config.recipe(),
-        "steps": steps_per_epoch * config.epochs,
-        "git_commit": whole.git_commit,
-        "archives": measured,
-    }
+    return AcrossArchives(
+        data=whole.data.name,
+        split_sha256=whole.data.split_sha256,
+        recipe=config.recipe(),
+        steps=steps_per_epoch * config.epochs,
+        git_commit=whole.git_commit,
+        archives=measured,
+    )
 
 
 def _archives_to_leave_out(trained: Trained, folder: Path) -> list[str]:
@@ -120,7 +121,7 @@ def _trained(folder: Path, run_dir: Path, config: TrainConfig) -> Trained:
     return trained
 
 
-def _measured(whole: Trained, without: Trained, archive: str) -> dict[str, Any]:
+def _measured(whole: Trained, without: Trained, archive: str) -> ArchiveLeftOut:
     """Compare two runs on the validation images of an archive."""
     data = without.data
     if data.split_sha256 != whole.data.split_sha256:
@@ -133,11 +134,12 @@ def _measured(whole: Trained, without: Trained, archive: str) -> dict[str, Any]:
     lesions = data.groups.iloc[rows[of_archive]].to_numpy()
     with_it = _probabilities(whole, of_archive)
     without_it = _probabilities(without, of_archive)
-    return {
-        **compare(labels, lesions, with_it, without_it),
-        "trained_on": len(data.rows("train")),
-        "left_out": len(data.rows(LEFT_OUT)),
-    }
+    compared = compare(labels, lesions, with_it, without_it)
+    return ArchiveLeftOut(
+        **msgspec.structs.asdict(compared),
+        trained_on=len(data.rows("train")),
+        left_out=len(data.rows(LEFT_OUT)),
+    )
 
 
 def _probabilities(run: Trained, selection: NDArray[np.bool_]) -> Floats:
@@ -149,8 +151,8 @@ def _probabilities(run: Trained, selection: NDArray[np.bool_]) -> Floats:
 
 def compare(
     labels: Labels, lesions: NDArray[np.integer[Any]], with_it: Floats, without: Floats
-) -> dict[str, Any]:
-    """Return FIGURES of two networks on the same images, their change, and its intervals.
+) -> ArchiveComparison:
+    """Return the metrics of two networks on the same images, their change, and its intervals.
 
     `labels` and `lesions` are (N,) int; both probabilities (N, 8) float64. Intervals are paired
     over lesions: each draw of lesions is the same for both networks. So images that are hard for
@@ -161,16 +163,20 @@ def compare(
     figures = []
     for name, compute in FIGURES.items():
         figures.append(Figure(name, paired(compute), KEYS))
-    compared: dict[str, Any] = {
-        "n": len(labels),
-        "n_lesions": len(np.unique(groups)),
-        "n_classes": len(np.unique(labels)),
-    }
+    values_by_name: dict[str, Any] = {}
     for figure in figures:
         values = figure.compute(labels, pair)
-        compared[figure.name] = dict(zip(KEYS, values.tolist(), strict=True))
+        by_key = dict(zip(KEYS, map(defined, values.tolist()), strict=True))
+        values_by_name[figure.name] = TwoRuns(**by_key)
     # Every figure is drawn on the same pair of probabilities.
     figures_with_input = [(figure, pair) for figure in figures]
-    compared["intervals"] = intervals(labels, groups, figures_with_input)
-    ready: dict[str, Any] = json_ready(compared)
-    return ready
+    ends = {}
+    for name, ends_by_key in intervals(labels, groups, figures_with_input).items():
+        ends[name] = TwoRunsIntervals(**ends_by_key)
+    return ArchiveComparison(
+        n=len(labels),
+        n_lesions=len(np.unique(groups)),
+        n_classes=len(np.unique(labels)),
+        **values_by_name,
+        intervals=ArchiveIntervals(**ends),
+    )

@@ -1,8 +1,7 @@
 """Fits the novelty detector of a model and counts unknown images.
 
-`novelty` in metrics.json: `split`, the name of the measured split, and under `unknown` two
-numbers: `n` images, and how many of them are `unknown`. They are those of all images, of each size
-and archive, and of each diagnosis.
+The section `novelty` of metrics.json is an `UnknownCounts`: of all images, of each size and
+archive, and of each diagnosis.
 """
 
 from collections.abc import Iterator
@@ -14,6 +13,8 @@ from numpy.typing import NDArray
 
 from cadlib.data.dataset import short_sides
 from cadlib.evaluation.features import Fitted, SplitFeatures
+from cadlib.metrics.conditions_schema import UnknownCount, UnknownCounts
+from cadlib.metrics.summary_schema import Split
 from cadlib.model.calibration import SMALL_PX
 from cadlib.model.model import Model
 from cadlib.model.novelty import Looks, NoveltyFacts
@@ -23,7 +24,7 @@ KNOWN_SHARE = 0.995
 """Share of the validation images within the limit."""
 
 
-def fit(_model: Model, features: SplitFeatures, split: str) -> Fitted:
+def fit(_model: Model, features: SplitFeatures, split: Split) -> Fitted:
     """Learn the looks of the training images, and choose the limit on validation.
 
     Count the unknown images of a split.
@@ -39,17 +40,17 @@ def fit(_model: Model, features: SplitFeatures, split: str) -> Fitted:
     n_validation = len(validation.looks)
     facts = NoveltyFacts(limit, KNOWN_SHARE, n_train, n_validation, checksum)
     unknown = looks.distances(reported.looks) > limit
-    figures = {"split": split, "unknown": _count(unknown, reported.table)}
-    return Fitted({"novelty": facts}, {"novelty": figures}, {NOVELTY_FILE: data})
+    counts = UnknownCounts(split=split, unknown=_count(unknown, reported.table))
+    return Fitted({"novelty": facts}, {"novelty": counts}, {NOVELTY_FILE: data})
 
 
-def _count(unknown: NDArray[np.bool_], table: pd.DataFrame) -> dict[str, dict[str, int]]:
+def _count(unknown: NDArray[np.bool_], table: pd.DataFrame) -> dict[str, UnknownCount]:
     """Return how many images of each kind there are, and how many of them are `unknown`."""
     counts = {}
     for name, rows in _kinds(table):
         n_images = int(rows.sum())
         n_unknown = int(unknown[rows].sum())
-        counts[name] = {"n": n_images, "unknown": n_unknown}
+        counts[name] = UnknownCount(n=n_images, unknown=n_unknown)
     return counts
 
 

@@ -12,12 +12,14 @@ from dataclasses import asdict
 from datetime import UTC, datetime
 from importlib.metadata import version as installed_version
 from pathlib import Path
-from typing import Any
+
+import msgspec
 
 from cadlib import __version__
 from cadlib.errors import TrainingFailed
 from cadlib.model import card, metrics_file, weights
 from cadlib.model.golden import golden_json
+from cadlib.model.metrics_file import Metrics
 from cadlib.model.model import Model
 from cadlib.model.record import (
     CARD_FILE,
@@ -116,14 +118,14 @@ def _write(trained: Trained, name: str, version: str, folder: Path) -> None:
     layer = saliency_layer(trained.network)
     graph = to_onnx(trained.network, layer, trained.spec)
     # The record has the checksums of the weights and the graph.
-    record, figures = _measure(trained, name, version, stored, graph)
+    record, metrics = _measure(trained, name, version, stored, graph)
     network = {WEIGHTS_FILE: stored, ONNX_FILE: graph}
     # Assembled in memory, for its golden answers.
     model = Model.assemble(record, network, folder)
     others = {
         SPLIT_FILE: trained.data.split_csv,
-        METRICS_FILE: metrics_file.metrics_json(figures),
-        CARD_FILE: card.render(record, figures),
+        METRICS_FILE: metrics_file.metrics_json(metrics),
+        CARD_FILE: card.render(record, metrics),
         GOLDEN_FILE: golden_json(model),
     }
     write_folder(folder, record, {**network, **others})
@@ -133,11 +135,11 @@ def _write(trained: Trained, name: str, version: str, folder: Path) -> None:
 
 def _measure(
     trained: Trained, name: str, version: str, stored: bytes, graph: bytes
-) -> tuple[ModelRecord, dict[str, Any]]:
-    """Return the record and the figures of the model."""
+) -> tuple[ModelRecord, Metrics]:
+    """Return the record and the metrics of the model."""
     data = trained.data
     rows = data.rows("validation")
-    fields, figures = read_out(
+    fields, metrics = read_out(
         data.table.iloc[rows], trained.validation_logits, data.groups.iloc[rows], data.name
     )
     libraries = {"cadlib": __version__}
@@ -163,7 +165,9 @@ def _measure(
         known_limits=KNOWN_LIMITS,
         **fields,
     )
-    return record, {**figures, "model": metrics_file.model_facts(record)}
+    metrics = msgspec.structs.replace(metrics, model=metrics_file.model_facts(record))
+    split_metrics = metrics_file.split_metrics(metrics)
+    return record, metrics_file.join_splits(split_metrics, None)
 
 
 def _training_facts(trained: Trained) -> TrainingFacts:

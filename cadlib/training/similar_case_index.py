@@ -1,25 +1,13 @@
 """Indexes a model's training images, and measures the cases that it finds.
 
-Figures, on the images of a part of the split that the model was not trained on:
-
-    data, k                which split; how many cases are shown of each image
-    n, n_lesions           images and lesions
-    precision              share of the cases with the true diagnosis, also by_class; by_chance: of
-                           any training images
-    vote_accuracy          share of the images whose most frequent diagnosis among the cases, the
-                           more similar of equals, is the true one; vote_sensitivity the same by
-                           class
-    model_accuracy         share of the images where the model's first is the true one;
-                           model_sensitivity by class
-    n_agreeing             images by how many of the cases have the model's first diagnosis
-    right_when_agreeing    share of these where that diagnosis is the true one
-    taken_for_training     images that were taken for one of the training images, which none is
+The section `neighbours` of metrics.json is a `SimilarCases`, on the images of a part of the split
+that the model was not trained on.
 """
 
 from collections import Counter
 from hashlib import sha256
-from typing import Any
 
+import msgspec
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
@@ -28,7 +16,14 @@ from cadlib.data.dataset import short_sides
 from cadlib.data.splits import lesion_groups
 from cadlib.evaluation.features import Fitted, SplitFeatures
 from cadlib.metrics.classification import Floats
+from cadlib.metrics.conditions_schema import (
+    CaseIntervals,
+    CaseMetrics,
+    MeasuredSplit,
+    SimilarCases,
+)
 from cadlib.metrics.summary import Figure, by_class, mean_of, measured
+from cadlib.metrics.summary_schema import Split
 from cadlib.model.model import Model
 from cadlib.model.neighbours.index import SHOWN, NeighbourIndex, Neighbours, compact
 from cadlib.model.record import NEIGHBOURS_FILE, NeighbourFacts
@@ -38,8 +33,8 @@ _AGREEING_KEYS = tuple(str(count) for count in range(SHOWN + 1))
 """Keys of figures by how many cases agree with the model: "0", "1", … SHOWN."""
 
 
-def fit(model: Model, features: SplitFeatures, split: str) -> Fitted:
-    """Return the index of the training images, and its figures on the images of another split."""
+def fit(model: Model, features: SplitFeatures, split: Split) -> Fitted:
+    """Return the index of the training images, and its metrics on the images of another split."""
     train = features.of("train")
     queries = features.of(split)
     index = build(train)
@@ -51,10 +46,14 @@ def fit(model: Model, features: SplitFeatures, split: str) -> Fitted:
         train.table["lesion_group"].nunique(),
     )
     probabilities = model.calibrated(queries.logits, short_sides(queries.table))
-    figures = measure(index, queries, probabilities)
+    metrics = measure(index, queries, probabilities)
+    similar_cases = SimilarCases(
+        data=MeasuredSplit(split=split),
+        **msgspec.structs.asdict(metrics),
+    )
     return Fitted(
         {"neighbours": facts},
-        {"neighbours": {"data": {"split": split}, **figures}},
+        {"neighbours": similar_cases},
         {NEIGHBOURS_FILE: data},
     )
 
@@ -78,8 +77,8 @@ def build(train: SplitFeatures) -> NeighbourIndex:
     )
 
 
-def measure(index: NeighbourIndex, queries: SplitFeatures, probabilities: Floats) -> dict[str, Any]:
-    """Return the figures on images that are not in the index.
+def measure(index: NeighbourIndex, queries: SplitFeatures, probabilities: Floats) -> CaseMetrics:
+    """Return the metrics on images that are not in the index.
 
     `probabilities` are the model's for these images, (N, 8).
     """
@@ -93,15 +92,17 @@ def measure(index: NeighbourIndex, queries: SplitFeatures, probabilities: Floats
     n_by_class = classes.sum(axis=1).tolist()
     n_agreeing = agreeing.sum(axis=1).tolist()
     n_taken_for_training = sum(cases.itself is not None for cases in neighbours)
-    return {
-        "k": SHOWN,
-        "n": len(labels),
-        "n_lesions": int(groups.max()) + 1,
-        "n_by_class": dict(zip(CODES, n_by_class, strict=True)),
-        "n_agreeing": dict(zip(_AGREEING_KEYS, n_agreeing, strict=True)),
-        "taken_for_training": n_taken_for_training,
-        **measured(figures, labels, probabilities, groups),
-    }
+    values, ends = measured(figures, labels, probabilities, groups)
+    return CaseMetrics(
+        k=SHOWN,
+        n=len(labels),
+        n_lesions=int(groups.max()) + 1,
+        n_by_class=dict(zip(CODES, n_by_class, strict=True)),
+        n_agreeing=dict(zip(_AGREEING_KEYS, n_agreeing, strict=True)),
+        taken_for_training=n_taken_for_training,
+        **values,
+        intervals=CaseIntervals(**ends),
+    )
 
 
 def _search(

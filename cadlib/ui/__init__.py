@@ -61,7 +61,7 @@ from cadlib.ui.lost import about_the_loss
 from cadlib.ui.map_grid import MapGrid
 from cadlib.ui.memory import spare
 from cadlib.ui.metric_images import confusion, errors
-from cadlib.ui.metrics_source import choose_figures
+from cadlib.ui.metrics_source import choose_metrics
 from cadlib.ui.model_comparison import versus
 from cadlib.ui.models import load_ahead, model, model_card, model_metrics
 from cadlib.ui.neighbours import similar
@@ -134,7 +134,7 @@ __all__ = [
     "channel_order",
     "chart",
     "choose",
-    "choose_figures",
+    "choose_metrics",
     "chosen_case",
     "confusion",
     "consequences",

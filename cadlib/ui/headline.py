@@ -2,11 +2,12 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import streamlit as st
+from msgspec import UNSET
 
 from cadlib.metrics.image_counts import Counts
+from cadlib.metrics.summary_schema import Summary
 from cadlib.report import charts
 
 
@@ -20,7 +21,7 @@ class _Tile:
     basis: str
 
 
-def value_text(value: float | None, interval: list[float] | None = None) -> str:
+def value_text(value: float | None, interval: Sequence[float] | None = None) -> str:
     """Return a value with two digits and its interval, or that it is not defined."""
     if value is None:
         return charts.UNDEFINED
@@ -30,7 +31,7 @@ def value_text(value: float | None, interval: list[float] | None = None) -> str:
     return f"{value:.2f} ({low:.2f} to {high:.2f})"
 
 
-def _ece_note(n: int, interval: list[float] | None) -> str:
+def _ece_note(n: int, interval: Sequence[float] | None) -> str:
     """Return the text under a calibration error.
 
     The interval is that of the error without the effect of chance.
@@ -42,51 +43,55 @@ def _ece_note(n: int, interval: list[float] | None) -> str:
     return f"{note} · without the effect of chance: 95 % CI {low:.2f} to {high:.2f}"
 
 
-def _tiles(measured: dict[str, Any]) -> list[_Tile]:
+def _tiles(metrics: Summary) -> list[_Tile]:
     """Return the values that a reader looks for first."""
-    images = Counts.of(measured)
-    intervals = measured["intervals"]
+    images = Counts.of(metrics)
+    intervals = metrics.intervals
     n = images.diagnosed
-    melanoma = measured["n_by_class"]["MEL"]
+    melanoma = metrics.n_by_class["MEL"]
     all_tiles = [
         _Tile(
             "Balanced accuracy",
-            measured["balanced_accuracy"],
-            intervals["balanced_accuracy"],
-            f"n = {n:,} images, {measured['n_classes']} diagnoses",
+            metrics.balanced_accuracy,
+            intervals.balanced_accuracy,
+            f"n = {n:,} images, {metrics.n_classes} diagnoses",
         ),
         _Tile(
             "AUC, malignant or benign",
-            measured["malignant_auc"],
-            intervals["malignant_auc"],
+            metrics.malignant_auc,
+            intervals.malignant_auc,
             f"{images.malignant:,} malignant of {images.n:,} images",
         ),
         _Tile(
             "AUC, melanoma or other",
-            measured["auc"]["MEL"],
-            intervals["auc"]["MEL"],
+            metrics.auc["MEL"],
+            intervals.auc["MEL"],
             f"{melanoma:,} melanoma of {n:,} images",
         ),
         # The interval of a calibration error is not of the value beside it: see the note.
-        _Tile("Calibration error (ECE)", measured["ece"], None, _ece_note(n, intervals["ece"])),
+        _Tile("Calibration error (ECE)", metrics.ece, None, _ece_note(n, intervals.ece)),
     ]
     if images.partial:
-        note = _ece_note(images.n, intervals["malignant_ece"])
-        all_tiles.append(
-            _Tile(
-                "Calibration error, malignant",
-                measured["malignant_ece"],
-                None,
-                f"ECE of the malignant probability · {note}",
-            )
-        )
+        all_tiles.append(_malignant_tile(metrics))
     return all_tiles
 
 
-def headline(measured: dict[str, Any]) -> None:
+def _malignant_tile(metrics: Summary) -> _Tile:
+    """Return the calibration error of the malignant probability."""
+    value = metrics.malignant_ece
+    interval = metrics.intervals.malignant_ece
+    # An earlier version, which did not measure it, counted no image without a diagnosis.
+    assert value is not UNSET
+    assert interval is not UNSET
+    note = _ece_note(metrics.n, interval)
+    basis = f"ECE of the malignant probability · {note}"
+    return _Tile("Calibration error, malignant", value, None, basis)
+
+
+def headline(metrics: Summary) -> None:
     """Draw the values that a reader looks for first, each with its interval and its n."""
     with st.grid(4, min_column_width=280):
-        for tile in _tiles(measured):
+        for tile in _tiles(metrics):
             with st.container(border=True, gap=None, height="stretch"):
                 st.metric(tile.name, value_text(tile.value))
                 caption = tile.basis

@@ -40,13 +40,13 @@ _SHOWN_COSTS = {
 def confusion(shown: Shown) -> None:
     """Draw the confusion matrix; a click on a cell, or the two boxes below it, open its images."""
     st.subheader("Confusion matrix", anchor=False)
-    if not Counts.of(shown.figures).diagnosed:
+    if not Counts.of(shown.metrics).diagnosed:
         st.caption(NO_DIAGNOSIS_NOTE)
         return
     unit = st.segmented_control(
         "Cell values", ["percent", "images"], default="percent", key="unit", required=True
     )
-    matrix = shown.figures["confusion_matrix"]
+    matrix = shown.metrics.confusion_matrix
     opens = shown.evaluated is not None
     figure = charts.confusion_chart(matrix, unit == "percent", opens=opens)
     if shown.evaluated is None:

@@ -7,7 +7,7 @@ background.
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import streamlit as st
 
@@ -16,8 +16,10 @@ from cadlib.data.subsets import list_subsets, read_subset
 from cadlib.errors import CadError, DatasetInvalid
 from cadlib.files.cache import CacheEntry
 from cadlib.metrics.image_counts import Counts
+from cadlib.metrics.summary_schema import EvaluationMetrics, Split
 from cadlib.model import record
 from cadlib.model.audit_result import role_of
+from cadlib.model.metrics_file import SplitMetrics
 from cadlib.model.record import ModelRecord
 from cadlib.ui.datasets import dataset, dataset_folders
 from cadlib.ui.models import default_model, model_beside, model_metrics
@@ -31,7 +33,7 @@ if TYPE_CHECKING:
     from cadlib.progress import Progress
 
 OWN = "Model's own results"
-SPLITS = {
+SPLITS: dict[Split | Literal["all"], str] = {
     "test": "Test split",
     "validation": "Validation split",
     "train": "Training split",
@@ -49,7 +51,7 @@ class Shown:
     """
 
     record: ModelRecord
-    figures: dict[str, Any]
+    metrics: EvaluationMetrics
     part: str
     role: str
     flattered: bool
@@ -58,11 +60,16 @@ class Shown:
     key: str = ""
 
     @property
+    def data_name(self) -> str:
+        """Return the name of the data set of the images."""
+        return self.metrics.data.name if self.metrics.data else ""
+
+    @property
     def about(self) -> str:
         """Return in Markdown which images these are."""
-        images = Counts.of(self.figures)
-        n_lesions = self.figures["n_lesions"]
-        name = plain(self.figures["data"]["name"])
+        images = Counts.of(self.metrics)
+        n_lesions = self.metrics.n_lesions
+        name = plain(self.data_name)
         counts = f"{images.n:,} labelled images of {n_lesions:,} lesions"
         if images.partial:
             counts += f", {images.diagnosed:,} of them with a diagnosis"
@@ -72,7 +79,7 @@ class Shown:
         return f"on {plain(self.part)} of {name}, {counts}. {role}"
 
 
-def choose_figures() -> tuple[str, Shown | None]:
+def choose_metrics() -> tuple[str, Shown | None]:
     """Let model and images be selected; return the model's name and what to draw.
 
     That is None while there is nothing yet. An error with the model or the images is drawn.
@@ -154,25 +161,25 @@ def kept_evaluation(
 
 def _own(name: str, model: ModelRecord, place: Any) -> Shown | None:
     """Return the results saved with a model, of a split that is selected in `place`."""
-    measured = model_metrics(name)
-    if measured is None:
+    metrics = model_metrics(name)
+    if metrics is None:
         command = command_hints.evaluate_into(name)
         st.info(f"This model has no saved results. Evaluate it: `{command}`.")
         return None
-    if "validation" in measured:
-        splits = {"test": measured, "validation": measured["validation"]}
+    measured: SplitMetrics = metrics
+    if metrics.validation is not None:
+        splits = {"test": metrics, "validation": metrics.validation}
         selected = place.segmented_control(
             "Split", [*splits], default="test", key="split", required=True
         )
         measured = splits[selected]
-    data = measured["data"]
-    split = data["split"]
+    split = measured.data.split
     role, flattered = role_of(split)
     return Shown(model, measured, f"the {split} split", role, flattered)
 
 
 def _evaluated(
-    model: ModelRecord, data: "Dataset", split: str | None, subset: str | None
+    model: ModelRecord, data: "Dataset", split: Split | None, subset: str | None
 ) -> Shown | None:
     """Return a model's results on a split and a subset of a data set, None while there are none."""
     # Imported late, as above.
@@ -187,7 +194,7 @@ def _evaluated(
     role, flattered = part.role(folder, model, images)
     return Shown(
         record=model,
-        figures=evaluation.figures,
+        metrics=evaluation.metrics,
         part=part.named,
         role=role,
         flattered=flattered,

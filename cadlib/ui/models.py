@@ -6,7 +6,6 @@ It is the shipped one, or the first in the folder of models if that is missing.
 import os
 from contextlib import suppress
 from pathlib import Path
-from typing import Any
 
 import streamlit as st
 from PIL import Image
@@ -16,6 +15,7 @@ from cadlib.assessment import assess
 from cadlib.errors import CadError, ModelInvalid
 from cadlib.images import read_image
 from cadlib.model import metrics_file, record
+from cadlib.model.metrics_file import Metrics
 from cadlib.model.model import Model
 from cadlib.model.record import ModelRecord
 from cadlib.ui.text import plain
@@ -71,15 +71,12 @@ def model_beside(name: str, model_id: str | None = None) -> Model:
     return Model.load(folder, threads=max(cores // 2, 1), model_id=model_id)
 
 
-def model_metrics(name: str | None = None) -> dict[str, Any] | None:
+def model_metrics(name: str | None = None) -> Metrics | None:
     """Return a model's metrics.json, that of the pages' model without a name, None if it has none.
 
     Raise ModelInvalid if it cannot be used.
     """
-    metrics = metrics_file.read(_folder_of(name), name)
-    if metrics is None:
-        return None
-    return metrics_file.to_json_dict(metrics)
+    return metrics_file.read(_folder_of(name), name)
 
 
 def model_card(name: str | None = None) -> str:

@@ -41,8 +41,8 @@ def similar(assessment: Assessment) -> None:
     with st.container(horizontal=True, gap="xsmall", key="similar"):
         for case in cases.cases:
             _card(case)
-    metrics = model_metrics() or {}
-    measured = metrics.get("neighbours")
+    metrics = model_metrics()
+    measured = metrics.neighbours if metrics else None
     # The agreement was measured without patient data, and on images outside the training split.
     if measured and not cases.itself and assessment.prediction.facts is None:
         st.caption(f"{about_the_agreement(cases, measured)} {NO_SECOND_OPINION}")

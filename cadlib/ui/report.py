@@ -11,7 +11,7 @@ from cadlib.ui.models import model_card, model_metrics
 def report(shown: Shown) -> None:
     """Draw the button that downloads the report, which is rendered only on a click."""
     name = shown.record.name
-    data = shown.figures["data"]["name"]
+    data = shown.data_name
     # Read now, because a download runs outside of the page.
     point = operating_point(shown.record)
     share = prevalence()
@@ -23,12 +23,12 @@ def report(shown: Shown) -> None:
 
         subject = Subject(
             shown.record,
-            shown.figures,
+            shown.metrics,
             shown.part,
             shown.role,
             shown.flattered,
             shown.evaluated,
-            model_metrics(name) or {},
+            model_metrics(name),
             model_card(name),
             share,
             point,

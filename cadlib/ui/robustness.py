@@ -1,11 +1,10 @@
 """Draws the performance on degraded images and unseen archives."""
 
-from typing import Any
-
 import streamlit as st
 
 from cadlib import command_hints
 from cadlib.metrics import tables
+from cadlib.metrics.conditions_schema import AcrossArchives, Robustness
 from cadlib.report import charts
 from cadlib.ui.frame import chart
 from cadlib.ui.harmless import plain_rows
@@ -17,7 +16,7 @@ MERITS = {
 }
 
 
-def robustness(measured: dict[str, Any] | None, name: str) -> None:
+def robustness(measured: Robustness | None, name: str) -> None:
     """Draw the performance on degraded and rotated images, or the command that measures it."""
     st.subheader("Robustness to image degradation", anchor=False)
     if measured is None:
@@ -34,9 +33,9 @@ def robustness(measured: dict[str, Any] | None, name: str) -> None:
     # With `required`, a metric is always selected.
     assert merit is not None
     chart(charts.damage_chart(measured, merit), key="damage")
-    rate = measured["flips"]["rate"]
+    rate = measured.flips.rate
     st.caption(
-        f"n = {measured['n']:,} images, seven rotated or mirrored views each. "
+        f"n = {measured.n:,} images, seven rotated or mirrored views each. "
         f"The top diagnosis changes in {_rate_text(rate['mean'])} of the views, "
         f"and in at least one view for {_rate_text(rate['any'])} of the images."
     )
@@ -49,7 +48,7 @@ def _rate_text(rate: float | None) -> str:
     return percent(rate)
 
 
-def unseen_archives(archives: dict[str, Any] | None) -> None:
+def unseen_archives(archives: AcrossArchives | None) -> None:
     """Draw the performance on an archive that was excluded from training, if it was measured."""
     if not archives:
         return

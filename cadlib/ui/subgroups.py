@@ -12,10 +12,11 @@ from cadlib.ui.metrics_source import Shown
 def subgroups(shown: Shown) -> None:
     """Draw a row for each subgroup: values with intervals, marked where they differ from the rest."""
     st.subheader("Subgroups", anchor=False)
-    rows = subgroup_rows(shown.figures, value_text)
+    rows = subgroup_rows(shown.metrics, value_text)
     st.table(plain_rows(rows), hide_index=True)
-    if "gaps" in shown.figures:
-        st.caption(gaps_note(shown.figures))
+    gaps = shown.metrics.gaps
+    if gaps is not None:
+        st.caption(gaps_note(gaps))
     else:
         st.caption("To test which differences are significant, select a data set above.")
     st.caption(ECE_NOTE)

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 def threshold(shown: Shown) -> None:
     """Draw the curves of a model with the threshold that the reader moves, and its reliability."""
     st.subheader("Operating point", anchor=False)
-    points = trade_offs(shown.figures)
+    points = trade_offs(shown.metrics)
     if not points:
         _one_group(shown)
         return
@@ -46,7 +46,7 @@ def threshold(shown: Shown) -> None:
             _precision_recall(shown, point)
         with grid.cell():
             _decision_curve(shown, point, here)
-        for name, figure in reliability_charts(shown.figures):
+        for name, figure in reliability_charts(shown.metrics):
             with grid.cell():
                 _reliability(name, figure)
 
@@ -93,16 +93,16 @@ def _start(points: Sequence[TradeOff], usual: str) -> int:
 def _roc(shown: Shown, points: Sequence[TradeOff], point: TradeOff) -> None:
     st.markdown("**ROC curve**")
     operating_points = [other for other in points if other.name != UNNAMED]
-    curves = threshold_curves.roc_curves(shown.figures)
-    areas = threshold_curves.areas(shown.figures)
+    curves = threshold_curves.roc_curves(shown.metrics)
+    areas = threshold_curves.areas(shown.metrics)
     figure = charts.roc_chart(curves, areas, operating_points, point)
     chart(figure, key="roc")
 
 
 def _precision_recall(shown: Shown, point: TradeOff) -> None:
     st.markdown("**Precision–recall curve**")
-    curves = threshold_curves.precision_recall(shown.figures, shown.evaluated)
-    average = threshold_curves.average_precisions(shown.figures)
+    curves = threshold_curves.precision_recall(shown.metrics, shown.evaluated)
+    average = threshold_curves.average_precisions(shown.metrics)
     figure = charts.precision_recall_chart(curves, average, point)
     chart(figure, key="precision-recall")
 
@@ -122,15 +122,15 @@ def _reliability(name: str, figure: "Figure") -> None:
 
 def _one_group(shown: Shown) -> None:
     """Draw what is measured without malignant or without benign images."""
-    st.caption(one_group_note(shown.figures))
-    rows = point_rows(shown.figures)
+    st.caption(one_group_note(shown.metrics))
+    rows = point_rows(shown.metrics)
     if rows:
         st.table(rows, hide_index=True)
-    curves = threshold_curves.roc_curves(shown.figures)
+    curves = threshold_curves.roc_curves(shown.metrics)
     if any(curves.values()):
-        areas = threshold_curves.areas(shown.figures)
+        areas = threshold_curves.areas(shown.metrics)
         chart(charts.roc_chart(curves, areas), key="roc")
-    for name, figure in reliability_charts(shown.figures):
+    for name, figure in reliability_charts(shown.metrics):
         _reliability(name, figure)
 
 
@@ -181,7 +181,7 @@ def _or_none(value: float) -> float | None:
 
 def _decision(shown: Shown, here: float) -> DecisionCurve:
     if shown.evaluated is None:
-        return threshold_curves.decision(shown.figures, None, here)
+        return threshold_curves.decision(shown.metrics, None, here)
     return _decision_of_images(shown.key, round(here, 4), shown.evaluated)
 
 
@@ -192,4 +192,4 @@ def _decision_of_images(
     here: float,
     _evaluated: "Evaluated",
 ) -> DecisionCurve:
-    return threshold_curves.decision(_evaluated.figures, _evaluated, here)
+    return threshold_curves.decision(_evaluated.metrics, _evaluated, here)

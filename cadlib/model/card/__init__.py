@@ -5,7 +5,7 @@ their order. They follow Mitchell et al., Model Cards for Model Reporting (FAT* 
 """
 
 from functools import cache
-from typing import Any
+from typing import TYPE_CHECKING
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
@@ -20,29 +20,30 @@ from cadlib.model.novelty import NOT_CHECKED
 from cadlib.model.record import ModelRecord
 from cadlib.taxonomy import ACTINIC_KERATOSIS_NOTE, DIAGNOSES
 
+if TYPE_CHECKING:
+    from cadlib.model.metrics_file import Metrics
+
 TEMPLATE_FILE = "card.md.jinja"
 
 
-def render(record: ModelRecord, metrics: dict[str, Any]) -> str:
+def render(record: ModelRecord, metrics: "Metrics") -> str:
     """Return the card as Markdown, from a record and the content of its metrics.json."""
-    parts = values.optional_parts(metrics)
     return (
         _templates()
         .get_template(TEMPLATE_FILE)
         .render(
             record=record,
             metrics=metrics,
-            parts=parts,
-            on_test=metrics["data"]["split"] == "test",
+            on_test=metrics.data.split == "test",
             audited_images=values.audited_images(record),
             target_sensitivities=values.target_sensitivities(),
             point_splits=sorted({point.split for point in record.operating_points}),
             biases=values.biases(record),
-            novelty_proof=values.novelty_proof(record, parts),
-            near_areas=values.near_areas(parts),
-            best_map=values.best_map(parts),
-            degradations=values.degradations(parts),
-            archive_changes=values.archive_changes(parts),
+            novelty_proof=values.novelty_proof(record, metrics),
+            near_areas=values.near_areas(metrics),
+            best_map=values.best_map(metrics),
+            degradations=values.degradations(metrics),
+            archive_changes=values.archive_changes(metrics),
         )
     )
 

@@ -1,14 +1,15 @@
 """Formats numbers and tables for the templates of the model card."""
 
-from typing import Any
-
 from cadlib.metrics import operating_point
+from cadlib.metrics.conditions_schema import AcrossArchives, MapMetrics
 from cadlib.metrics.tables import (
+    Measured,
     across_rows,
     change_text,
     markdown_table,
     saliency_rows,
     short_text,
+    value_of,
 )
 from cadlib.model.metadata.trial import Difference
 
@@ -65,13 +66,9 @@ def two_digits(value: float | None) -> str:
     return operating_point.two_digits(value)
 
 
-def short(part: dict[str, Any], name: str, key: str | None = None) -> str:
+def short(part: Measured, name: str, key: str | None = None) -> str:
     """Return a metric for a sentence: "0.70 (95 % CI 0.67 to 0.72)"."""
-    value = part[name]
-    interval = part["intervals"][name]
-    if key is not None:
-        value = value[key]
-        interval = interval and interval[key]
+    value, interval = value_of(part, name, key)
     if value is None:
         return "not defined"
     return short_text(value, interval)
@@ -84,13 +81,13 @@ def capital(text: str) -> str:
     return first + text[1:]
 
 
-def across_table(across: dict[str, Any]) -> str:
+def across_table(across: AcrossArchives) -> str:
     """Return the loss on archives left out of training as a table in Markdown."""
     head, *rows = across_rows(across)
     return markdown_table(head, rows)
 
 
-def saliency_table(maps: dict[str, Any]) -> str:
+def saliency_table(maps: MapMetrics) -> str:
     """Return the metrics of the saliency maps as a table in Markdown."""
     head, *rows = saliency_rows(maps)
     return markdown_table(head, rows)

@@ -4,32 +4,18 @@ Only this module and `formats` read metrics.json in Python; the templates read t
 """
 
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING
 
+from cadlib.metrics.conditions_schema import NoveltyProof
 from cadlib.metrics.operating_point import TARGET_SENSITIVITY, both_names
 from cadlib.model.record import ModelRecord
 from cadlib.taxonomy import CODES
 
-OPTIONAL_PARTS = (
-    "validation",
-    "prediction_sets",
-    "neighbours",
-    "novelty",
-    "novelty_proof",
-    "saliency",
-    "robustness",
-    "across_archives",
-)
+if TYPE_CHECKING:
+    from cadlib.model.metrics_file import Metrics
+
 _NO_METHOD = ("n", "known", "accuracy")
 """Keys of a diagnosis in the near proof of metrics.json that are no detection method."""
-
-Parts = dict[str, Any]
-"""Name of an optional part of metrics.json -> its content, None where it was not measured."""
-
-
-def optional_parts(metrics: dict[str, Any]) -> Parts:
-    """Return the parts of metrics.json that a model may lack."""
-    return {name: metrics.get(name) for name in OPTIONAL_PARTS}
 
 
 def audited_images(record: ModelRecord) -> list[str]:
@@ -55,13 +41,13 @@ def biases(record: ModelRecord) -> list[str]:
     return [f"{code} {bias:+.2f}" for code, bias in pairs]
 
 
-def novelty_proof(record: ModelRecord, parts: Parts) -> dict[str, Any] | None:
+def novelty_proof(record: ModelRecord, metrics: "Metrics") -> NoveltyProof | None:
     """Return how well the model's novelty detector works; None where that was not measured."""
-    proof: dict[str, Any] | None = parts["novelty_proof"]
+    proof = metrics.novelty_proof
     if proof is None or record.novelty is None:
         return None
     # A proof of another detector shows nothing about this one.
-    return proof if proof["sha256"] == record.novelty.sha256 else None
+    return proof if proof.sha256 == record.novelty.sha256 else None
 
 
 @dataclass(frozen=True)
@@ -75,12 +61,12 @@ class NearAreas:
     methods: dict[str, list[float]]
 
 
-def near_areas(parts: Parts) -> NearAreas | None:
+def near_areas(metrics: "Metrics") -> NearAreas | None:
     """Return the areas of all methods; None where they were not measured."""
-    proof = parts["novelty_proof"] or {}
-    near = proof.get("near")
-    if near is None:
+    proof = metrics.novelty_proof
+    if proof is None or proof.near is None:
         return None
+    near = proof.near
     codes = tuple(code for code in CODES if code in near)
     methods: dict[str, list[float]] = {}
     for method in near[codes[0]]:
@@ -101,30 +87,30 @@ class BestMap:
     is_significant: bool
 
 
-def best_map(parts: Parts) -> BestMap | None:
+def best_map(metrics: "Metrics") -> BestMap | None:
     """Return the best saliency method; None where saliency maps were not measured."""
-    maps = parts["saliency"]
+    maps = metrics.saliency
     if maps is None:
         return None
     # The first method is the default.
-    default = next(iter(maps["gain"]))
-    method = maps["best"]
-    interval = maps["intervals"]["gain"][method]
+    default = next(iter(maps.gain))
+    method = maps.best
+    interval = maps.intervals.gain[method]
     is_significant = interval is not None and interval[0] > 0
     return BestMap(method, default, is_significant)
 
 
-def degradations(parts: Parts) -> list[str]:
+def degradations(metrics: "Metrics") -> list[str]:
     """Return the kinds of image degradation by their mean fall of balanced accuracy, worst first.
 
     A kind without a defined fall is left out.
     """
-    robustness = parts["robustness"]
+    robustness = metrics.robustness
     if robustness is None:
         return []
     falls: dict[str, float] = {}
-    for name, part in robustness["corruptions"].items():
-        fall = part["balanced_accuracy_fall"]["mean"]
+    for name, part in robustness.corruptions.items():
+        fall = part.balanced_accuracy_fall["mean"]
         if fall is not None:
             falls[name] = fall
     return sorted(falls, key=lambda name: -falls[name])
@@ -140,18 +126,21 @@ class ChangeRange:
     most_archive: str
 
 
-def archive_changes(parts: Parts) -> dict[str, ChangeRange | None]:
+def archive_changes(metrics: "Metrics") -> dict[str, ChangeRange | None]:
     """Return the range of the changes of two metrics; None for a change that is not defined."""
-    across = parts["across_archives"]
-    archives = across["archives"] if across else {}
-    names = ("balanced_accuracy", "malignant_auc")
-    return {name: _change_range(archives, name) for name in names}
+    across = metrics.across_archives
+    archives = across.archives if across else {}
+    accuracy = {name: part.balanced_accuracy.change for name, part in archives.items()}
+    auc = {name: part.malignant_auc.change for name, part in archives.items()}
+    return {
+        "balanced_accuracy": _change_range(accuracy),
+        "malignant_auc": _change_range(auc),
+    }
 
 
-def _change_range(archives: dict[str, Any], name: str) -> ChangeRange | None:
+def _change_range(by_archive: dict[str, float | None]) -> ChangeRange | None:
     changes: list[tuple[float, str]] = []
-    for archive, part in archives.items():
-        change = part[name]["change"]
+    for archive, change in by_archive.items():
         if change is not None:
             changes.append((change, archive))
     if not changes:

@@ -167,7 +167,7 @@ def _chosen_points(
     points: list[OperatingPoint] = []
     for threshold in choose_thresholds(malignant, is_malignant):
         measured = measured_point(threshold, labels, probabilities, lesions)
-        point = OperatingPoint.from_json({**measured, "split": "validation"})
+        point = OperatingPoint.of(measured, "validation")
         points.append(point)
     return tuple(points)
 

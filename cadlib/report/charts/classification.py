@@ -2,11 +2,12 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Final
 
 import plotly.graph_objects as go
 
 from cadlib import taxonomy
+from cadlib.metrics.summary_schema import ReliabilityBin, Summary
 from cadlib.report.charts.style import (
     GREY,
     GRID,
@@ -25,12 +26,12 @@ _UNDEFINED_X: Final = {"sensitivity": 0.02, "specificity": 0.45}
 """Where "not defined" is written: apart, as both figures of a diagnosis may be undefined."""
 
 
-def per_class_chart(summary: Mapping[str, Any]) -> go.Figure:
+def per_class_chart(summary: Summary) -> go.Figure:
     """Draw sensitivity and specificity by diagnosis from `summary.summarise`.
 
     Intervals and numbers of images are drawn too.
     """
-    counts = summary["n_by_class"]
+    counts = summary.n_by_class
     labels = {}
     for d in taxonomy.DIAGNOSES:
         # Few images make a wide interval, so their number is part of the label.
@@ -47,20 +48,18 @@ def per_class_chart(summary: Mapping[str, Any]) -> go.Figure:
     return finish(figure, f"Per diagnosis: {'; '.join(texts)}.")
 
 
-def _class_text(summary: Mapping[str, Any], d: taxonomy.Diagnosis) -> str:
+def _class_text(summary: Summary, d: taxonomy.Diagnosis) -> str:
     """Return the figures of a diagnosis in words."""
-    sensitivity = number_text(summary["sensitivity"][d.code])
-    specificity = number_text(summary["specificity"][d.code])
-    n = f"{summary['n_by_class'][d.code]:,}"
+    sensitivity = number_text(summary.sensitivity[d.code])
+    specificity = number_text(summary.specificity[d.code])
+    n = f"{summary.n_by_class[d.code]:,}"
     return f"{d.name} sensitivity {sensitivity}, specificity {specificity}, n {n}"
 
 
-def _add_connections(
-    figure: go.Figure, summary: Mapping[str, Any], labels: Mapping[str, str]
-) -> None:
+def _add_connections(figure: go.Figure, summary: Summary, labels: Mapping[str, str]) -> None:
     """Draw a line between the two figures of each diagnosis, where both are defined."""
     for code in taxonomy.CODES:
-        ends = [summary["sensitivity"][code], summary["specificity"][code]]
+        ends = [summary.sensitivity[code], summary.specificity[code]]
         if any(undefined(end) for end in ends):
             continue
         figure.add_scatter(
@@ -73,13 +72,11 @@ def _add_connections(
         )
 
 
-def _add_undefined(
-    figure: go.Figure, summary: Mapping[str, Any], labels: Mapping[str, str]
-) -> None:
+def _add_undefined(figure: go.Figure, summary: Summary, labels: Mapping[str, str]) -> None:
     """Write "not defined" where a figure of a diagnosis is."""
     for key, place in _UNDEFINED_X.items():
         for code in taxonomy.CODES:
-            if undefined(summary[key][code]):
+            if undefined(getattr(summary, key)[code]):
                 figure.add_annotation(
                     x=place,
                     y=labels[code],
@@ -90,7 +87,7 @@ def _add_undefined(
 
 
 def _add_class_figures(
-    figure: go.Figure, summary: Mapping[str, Any], key: str, labels: Mapping[str, str]
+    figure: go.Figure, summary: Summary, key: str, labels: Mapping[str, str]
 ) -> None:
     """Draw a figure of each diagnosis with its interval, and its marker in the legend."""
     colours = [d.group_colour for d in taxonomy.DIAGNOSES]
@@ -99,10 +96,10 @@ def _add_class_figures(
     values = []
     bounds = []
     for code in taxonomy.CODES:
-        value = summary[key][code]
+        value = getattr(summary, key)[code]
         # plotly leaves a gap for None, but would not write NaN as JSON.
         values.append(None if undefined(value) else value)
-        bounds.append(summary["intervals"][key][code])
+        bounds.append(getattr(summary.intervals, key)[code])
     figure.add_scatter(
         x=values,
         y=[labels[code] for code in taxonomy.CODES],
@@ -128,7 +125,7 @@ def _add_class_figures(
     )
 
 
-def malignant_reliability_chart(bins: Sequence[Mapping[str, Any]]) -> go.Figure:
+def malignant_reliability_chart(bins: Sequence[ReliabilityBin]) -> go.Figure:
     """Draw the reliability diagram of the malignant probability.
 
     `bins` are `malignant_reliability` of `summary.summarise`, as for `reliability_chart`.
@@ -136,11 +133,10 @@ def malignant_reliability_chart(bins: Sequence[Mapping[str, Any]]) -> go.Figure:
     return _reliability_chart(bins, _MALIGNANT_WORDS)
 
 
-def reliability_chart(bins: Sequence[Mapping[str, Any]]) -> go.Figure:
+def reliability_chart(bins: Sequence[ReliabilityBin]) -> go.Figure:
     """Draw the reliability diagram of `summary.summarise` above the number of images in each bin.
 
-    A bin is {"low", "high", "n", "confidence", "accuracy", "interval"}. One without a prediction
-    has no dot, one of an earlier version no interval.
+    A bin without a prediction has no dot.
     """
     return _reliability_chart(bins, _DIAGNOSIS_WORDS)
 
@@ -175,7 +171,7 @@ _MALIGNANT_WORDS = _Words(
 )
 
 
-def _reliability_chart(bins: Sequence[Mapping[str, Any]], words: _Words) -> go.Figure:
+def _reliability_chart(bins: Sequence[ReliabilityBin], words: _Words) -> go.Figure:
     """Draw a reliability diagram above the number of predictions in each bin."""
     filled = [part for part in bins if _is_filled(part)]
     figure = go.Figure()
@@ -211,30 +207,30 @@ def _add_diagonal(figure: go.Figure, name: str) -> None:
     )
 
 
-def _bin_text(part: Mapping[str, Any], words: _Words) -> str:
+def _bin_text(part: ReliabilityBin, words: _Words) -> str:
     """Return the numbers of a bin in words."""
-    x = f"{words.x} {part['confidence']:.2f}"
-    y = f"{words.y} {part['accuracy']:.2f}"
-    return f"{x}, {y}, n {part['n']:,}"
+    x = f"{words.x} {part.confidence:.2f}"
+    y = f"{words.y} {part.accuracy:.2f}"
+    return f"{x}, {y}, n {part.n:,}"
 
 
-def _is_filled(part: Mapping[str, Any]) -> bool:
+def _is_filled(part: ReliabilityBin) -> bool:
     """Return whether a bin has a prediction."""
-    return not undefined(part["confidence"]) and not undefined(part["accuracy"])
+    return not undefined(part.confidence) and not undefined(part.accuracy)
 
 
-def _add_reliability(figure: go.Figure, bins: Sequence[Mapping[str, Any]], words: _Words) -> None:
+def _add_reliability(figure: go.Figure, bins: Sequence[ReliabilityBin], words: _Words) -> None:
     """Draw the accuracy of each bin, with its interval, over its confidence."""
-    accuracies = [part["accuracy"] for part in bins]
-    intervals = [part.get("interval") for part in bins]
+    accuracies = [part.accuracy for part in bins]
+    intervals = [part.interval for part in bins]
     point = f"{words.x} %{{x:.2f}}<br>{words.y} %{{y:.2f}}<br>%{{customdata[0]:,}} images"
     figure.add_scatter(
-        x=[part["confidence"] for part in bins],
+        x=[part.confidence for part in bins],
         y=accuracies,
         mode="lines+markers",
         name="Model",
         error_y=whiskers(accuracies, intervals),
-        customdata=[[part["n"]] for part in bins],
+        customdata=[[part.n] for part in bins],
         line={"color": taxonomy.BENIGN_COLOUR, "width": 2},
         marker={"size": 8},
         cliponaxis=False,
@@ -242,17 +238,17 @@ def _add_reliability(figure: go.Figure, bins: Sequence[Mapping[str, Any]], words
     )
 
 
-def _add_bin_counts(figure: go.Figure, bins: Sequence[Mapping[str, Any]]) -> None:
+def _add_bin_counts(figure: go.Figure, bins: Sequence[ReliabilityBin]) -> None:
     """Draw the number of images in each bin, as bars on an axis of their own."""
     centres = []
     widths = []
     for part in bins:
-        centres.append((part["low"] + part["high"]) / 2)
+        centres.append((part.low + part.high) / 2)
         # A narrow gap between the bars.
-        widths.append(0.92 * (part["high"] - part["low"]))
+        widths.append(0.92 * (part.high - part.low))
     figure.add_bar(
         x=centres,
-        y=[part["n"] for part in bins],
+        y=[part.n for part in bins],
         width=widths,
         yaxis="y2",
         showlegend=False,

@@ -1,13 +1,13 @@
 """Draws grids of coloured cells with their numbers: confusion, damage."""
 
-from collections.abc import Mapping
-from typing import Any, Final, NamedTuple
+from typing import Final, NamedTuple
 
 import numpy as np
 import plotly.graph_objects as go
 from numpy.typing import ArrayLike, NDArray
 
 from cadlib import taxonomy
+from cadlib.metrics.conditions_schema import Robustness
 from cadlib.report.charts.style import (
     GREY,
     UNDEFINED,
@@ -196,19 +196,19 @@ _STRENGTHS: Final = ("1", "2", "3", "4", "5")
 _DAMAGE_COLUMNS: Final = ("original", *_STRENGTHS)
 
 
-def damage_chart(robustness: Mapping[str, Any], merit: str) -> go.Figure:
+def damage_chart(robustness: Robustness, merit: str) -> go.Figure:
     """Draw a figure of `robustness.measure` by damage and strength, undamaged in the first column.
 
     `merit` is "balanced_accuracy", "malignant_auc" or "accuracy". The colour is the fall from the
     first column.
     """
-    clean = robustness["clean"][merit]
-    damages = robustness["corruptions"]
+    clean = getattr(robustness.clean, merit)
+    damages = robustness.corruptions
     names = list(damages)
     rows = []
     falls = []
     for damage in damages.values():
-        damaged = [damage[merit][strength] for strength in _STRENGTHS]
+        damaged = [getattr(damage, merit)[strength] for strength in _STRENGTHS]
         values = [clean, *damaged]
         rows.append(values)
         falls.append([_fall(clean, value) for value in values])

@@ -9,6 +9,7 @@ from cadlib import taxonomy
 from cadlib.metrics.curves import Area, PrecisionRecallCurve
 from cadlib.metrics.decision_curve import DecisionCurve
 from cadlib.metrics.operating_point import OperatingPoint, PointIntervals
+from cadlib.metrics.summary_schema import StoredRoc
 from cadlib.metrics.thresholds import TradeOff
 from cadlib.report.charts.style import (
     GREY,
@@ -41,14 +42,14 @@ _LEGEND_ABOVE: Final = {"orientation": "h", "x": 0, "y": 1.02, "yanchor": "botto
 
 
 def roc_chart(
-    roc: Mapping[str, Mapping[str, Sequence[float | None]] | None],
+    roc: Mapping[str, StoredRoc | None],
     auc: Mapping[str, Area],
     operating_points: Sequence[OperatingPoint | TradeOff] = (),
     chosen: TradeOff | None = None,
 ) -> go.Figure:
     """Draw the ROC curves of `summary.summarise`: one a code, and a bold one for "malignant".
 
-    Each curve is {"fpr": […], "tpr": […]} or None where it is not defined; `auc` has the same keys.
+    A curve is None where it is not defined; `auc` has the same keys.
     Operating points and the `chosen` one are marked at their measured values, which need not be on
     these curves.
     """
@@ -72,7 +73,7 @@ def roc_chart(
 
 def _add_roc_curves(
     figure: go.Figure,
-    roc: Mapping[str, Mapping[str, Sequence[float | None]] | None],
+    roc: Mapping[str, StoredRoc | None],
     auc: Mapping[str, Area],
 ) -> list[str]:
     """Draw the curves and the line of chance; return a text for each curve."""
@@ -110,7 +111,7 @@ def _add_line_of_chance(figure: go.Figure) -> None:
 
 def _add_roc_curve(
     figure: go.Figure,
-    curve: Mapping[str, Sequence[float | None]] | None,
+    curve: StoredRoc | None,
     label: str,
     area: str,
     line: dict[str, Any],
@@ -122,8 +123,8 @@ def _add_roc_curve(
     x: list[float | None] = [None]
     y: list[float | None] = [None]
     if curve is not None:
-        x = list(curve["fpr"])
-        y = list(curve["tpr"])
+        x = list(curve.fpr)
+        y = list(curve.tpr)
     figure.add_scatter(
         x=x,
         y=y,
