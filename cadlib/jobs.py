@@ -65,6 +65,7 @@ class Job:
 
     def run(self) -> None:
         """Wait for its turn and do the work; the text of any error becomes its `reason`."""
+        # With a timeout, so that a job can be stopped while it waits.
         while not _turn.acquire(timeout=0.2):
             if self._ending.is_set():
                 self.state = "stopped"
@@ -115,6 +116,7 @@ def start(key: str, work: "Callable[[Progress], object]") -> Job:
         if job is None or job.ended:
             job = Job(key, work)
             _jobs[key] = job
+            # A daemon, so that the server can end while a job runs.
             thread = threading.Thread(target=job.run, name=f"work {key}", daemon=True)
             thread.start()
         return job

@@ -99,6 +99,7 @@ CLASSES = {len(classes.codes): classes for classes in (ISIC_2019, ISIC_2018)}
 def diagnosis(code: str) -> Diagnosis:
     """Return the diagnosis of an ISIC 2019 code; raise ValueError for any other text."""
     if code not in CODES:
-        raise ValueError(f"Expected `code` to be one of {', '.join(CODES)} but got {code!r}.")
+        codes = ", ".join(CODES)
+        raise ValueError(f"Expected `code` to be one of {codes}, but got {code!r}.")
     place = CODES.index(code)
     return DIAGNOSES[place]

@@ -22,7 +22,8 @@ def threads() -> ThreadPoolExecutor:
     A separate thread for each image would cost more than it saves, because measurements are slow at
     first in a new thread.
     """
-    return ThreadPoolExecutor((os.cpu_count() or 1) + 2)
+    cores = os.cpu_count() or 1
+    return ThreadPoolExecutor(cores + 2)
 
 
 def map_ahead(
@@ -39,6 +40,7 @@ def map_ahead(
     a gigabyte. It suits work that releases the GIL, as Pillow does while it decodes.
     """
     remaining = iter(items)
+    # The number of cores is unknown on some systems.
     n_workers = workers or os.cpu_count() or 1
     n_ahead = ahead or 8 * n_workers
     with ThreadPoolExecutor(n_workers) as pool:

@@ -27,7 +27,7 @@ def test_a_profile_that_is_absurdly_large_is_left_aside_with_a_note() -> None:
         hostile_files.picture(), "TIFF", icc_profile=large_profile(MAX_PROFILE_BYTES + 1)
     )
     image = read_image(data)
-    assert any("16 MB that are read, and was left aside" in note for note in image.notes)
+    assert any("16 MB that are read, and was ignored" in note for note in image.notes)
     assert np.array_equal(image.pixels, np.asarray(hostile_files.picture()))
 
 

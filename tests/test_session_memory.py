@@ -22,7 +22,7 @@ def test_an_image_beyond_the_limit_of_a_session_is_refused(monkeypatch):
     session = Holding()
     session.take("a", 2_000_000)
     with pytest.raises(
-        HoldingFull, match="at most 3 MB of images at a time, but found 2 MB held and 2 MB more"
+        HoldingFull, match="at most 3 MB of images at a time, but found 2 MB and 2 MB more"
     ):
         session.take("b", 2_000_000)
     assert session.bytes == 2_000_000
@@ -32,7 +32,7 @@ def test_an_image_beyond_the_limit_of_the_server_is_refused(monkeypatch):
     monkeypatch.setenv("CADLIB_MEMORY_MB", "3")
     first, second = Holding(), Holding()
     first.take("a", 2_000_000)
-    with pytest.raises(HoldingFull, match="held by all its readers"):
+    with pytest.raises(HoldingFull, match="MB of all its users"):
         second.take("b", 2_000_000)
 
 

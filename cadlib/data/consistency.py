@@ -13,34 +13,34 @@ _NO_METADATA = (
 )
 _NO_LABEL = "An image without a diagnosis is left out; add its row to the ground truth."
 ADVICE = {
-    "rows without an image": "Add the missing images to the folder, or go on without these rows.",
+    "rows without an image": "Add the missing images to the folder, or continue without these rows.",
     "images without ground truth": _NO_LABEL,
     "images without metadata": _NO_METADATA,
     "images without a source": (
-        "Their archive and lesion group are not known from it; add their rows to sources.csv."
+        "Their archive and lesion group are unknown; add their rows to sources.csv."
     ),
     "ground-truth rows without metadata": _NO_METADATA,
     "metadata rows without ground truth": _NO_LABEL,
     "unlabelled images": (
-        "No ground truth was given: they can be looked at, not trained on or measured."
+        "There is no ground truth: they can be viewed, but not used for training or evaluation."
     ),
-    "unreadable images": "They are left out; fetch these files again.",
+    "unreadable images": "They are left out; download or copy these files again.",
     "images with red and blue swapped": (
         "Their colours are wrong: convert them from BGR to RGB and save them again."
     ),
-    "broken links": "Their targets are not there; restore them or remove the links.",
+    "broken links": "Their targets are missing; restore the targets or remove the links.",
     "folders that cannot be read": (
         "They are left out; check their rights, the disk and the network."
     ),
     "several files for one id": f"The first of {_SUFFIXES} is used; remove the others.",
     "file names that are not UTF-8": "They are not read; rename them.",
-    "files that are no image": f"They are not read; the suffixes known are {_SUFFIXES}.",
+    "files that are no image": f"They are not read; the supported suffixes are {_SUFFIXES}.",
     "images of the subset that are not there": (
-        "They are left out; open the data set in which they were chosen."
+        "They are left out; open the data set in which they were selected."
     ),
     "images without a diagnosis": (
-        "They can be looked at, not trained on; "
-        "only those labelled malignant or benign are measured, as such."
+        "They can be viewed, but not used for training; "
+        "only those labelled malignant or benign are evaluated, as such."
     ),
     "diagnoses that contradict malignant or benign": (
         "The diagnosis decides; correct the one that is wrong. "
@@ -57,7 +57,7 @@ ADVICE = {
         "They are taken as missing; write a site of ISIC 2019, or torso."
     ),
     "tables that are not used": (
-        "Correct what is named, or move them away; one table has the labels."
+        "Correct them, or move them to another folder; one table has the labels."
     ),
     "tables read as Windows-1252": (
         "They are no UTF-8; compare the letters beyond A to Z, or save them as UTF-8."
@@ -87,7 +87,7 @@ ADVICE = {
     ),
     "indeterminate lesions": "They are taken as neither benign nor malignant.",
     "images with only benign or malignant": (
-        "They are measured as benign or malignant, not by diagnosis."
+        "They are evaluated as benign or malignant, not by diagnosis."
     ),
     "one file name in several folders": (
         "Their ids are their paths below the folder; a table has to name them so."
@@ -99,7 +99,7 @@ ADVICE = {
     "rows without an id": "They are left out; fill in the column that names the image.",
     "repeated ids": "Their rows are equal, and the first is used; remove the others.",
     "contradicting rows for one id": (
-        "Only what they agree on is used; keep the right one and remove the others."
+        "Only values on which they agree are used; keep the right row and remove the others."
     ),
     "cells that are not numbers": (
         "Their rows are left out; write 0 or 1, true or false, yes or no."
@@ -146,6 +146,7 @@ class Findings:
 
         `kind` is a key of ADVICE.
         """
+        # `examples` may be an index of pandas, whose truth value is undefined.
         texts = [str(example) for example in examples]
         if not texts:
             return

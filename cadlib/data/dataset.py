@@ -154,6 +154,7 @@ def open_dataset(
     findings = Findings()
     folder = Path(folder)
     layout = find_layout(folder)
+    # Also folders without an image: they may have one that cannot be read.
     _report_faults(read_tree(folder, DEPTH), findings)
     files = _find_images(folder, layout, findings)
     tables = layout.read(files.index, findings)
@@ -201,6 +202,7 @@ def _join(
     n_ids = _compare_ids(files.index, tables.labels, tables.facts, findings)
     joined = _join_tables(files, tables, findings)
     size_of = _decoded_size if verify else read_size
+    # After the join, so that images without a label are not decoded.
     table, unreadable = _measure(joined, size_of, workers, progress)
     findings.add("unreadable images", unreadable.values())
     order = _check_colours(table, findings)

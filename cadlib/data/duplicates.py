@@ -113,6 +113,7 @@ def find_duplicates(dataset: Dataset, progress: Progress) -> Duplicates:
 def file_hashes(paths: "pd.Series[str]", progress: Progress = no_progress) -> list[str]:
     """Return the SHA-256 of each file, in hexadecimal."""
     digests = []
+    # Threads are enough: hashing releases the GIL.
     with ThreadPoolExecutor(os.cpu_count()) as pool:
         for digest in pool.map(_digest, paths):
             digests.append(digest)

@@ -125,8 +125,7 @@ def list_folder(path: Path) -> Folder:
     A folder that cannot be read is empty and has a fault with the reason.
     """
     try:
-        with os.scandir(path) as entries:
-            data = [entry for entry in entries if is_data(entry.name)]
+        data = _data_in(path)
     except OSError as error:
         fault = _unreadable(path, error)
         return Folder(path, (), (), frozenset(), (fault,))
@@ -144,20 +143,22 @@ def list_folder(path: Path) -> Folder:
             continue
         if kind == "file":
             names.append(entry.name)
-        elif kind == "folder":
-            folders.append(child)
-        elif kind == "link to a folder":
-            folders.append(child)
-            links.add(child)
         elif kind == "broken link":
             faults.append(_broken(child))
-    return Folder(
-        path,
-        tuple(sorted(names)),
-        tuple(sorted(folders)),
-        frozenset(links),
-        tuple(sorted(faults, key=_path_of)),
-    )
+        elif kind != "other":
+            folders.append(child)
+        if kind == "link to a folder":
+            links.add(child)
+    names.sort()
+    folders.sort()
+    faults.sort(key=_path_of)
+    return Folder(path, tuple(names), tuple(folders), frozenset(links), tuple(faults))
+
+
+def _data_in(folder: Path) -> list[os.DirEntry[str]]:
+    """Return the entries of a folder that may be data; raise OSError."""
+    with os.scandir(folder) as entries:
+        return [entry for entry in entries if is_data(entry.name)]
 
 
 def _kind(entry: os.DirEntry[str]) -> str:
@@ -186,10 +187,15 @@ def _path_of(item: Fault | Folder) -> Path:
     return item.path
 
 
+def is_any(_folder: Path) -> bool:
+    """Return True: every folder is read."""
+    return True
+
+
 def read_tree(
     root: Path,
     depth: int | None = None,
-    enter: Callable[[Path], bool] = lambda _: True,
+    enter: Callable[[Path], bool] = is_any,
 ) -> Tree:
     """Return the data in a folder and in the folders below it, down to `depth` levels.
 
@@ -200,7 +206,7 @@ def read_tree(
     """
     folders: list[Folder] = []
     faults: list[Fault] = []
-    visited: set[tuple[int, int]] = set()
+    visited = set()
     # A heap of (is a link, path, level): real folders first, then links, each by path.
     waiting = [(False, root, 0)]
     while waiting:
@@ -210,10 +216,9 @@ def read_tree(
         except OSError as error:
             faults.append(_unreadable(path, error))
             continue
-        if identity in visited:
-            continue
+        is_new = identity not in visited
         visited.add(identity)
-        if not enter(path):
+        if not is_new or not enter(path):
             continue
 
         folder = list_folder(path)
@@ -222,8 +227,9 @@ def read_tree(
         if level == depth:
             continue
         for child in folder.folders:
-            is_link = child in folder.links
-            heapq.heappush(waiting, (is_link, child, level + 1))
+            entry = (child in folder.links, child, level + 1)
+            heapq.heappush(waiting, entry)
+    # They were read in the order of levels and links.
     folders.sort(key=_path_of)
     faults.sort(key=_path_of)
     return Tree(tuple(folders), tuple(faults))

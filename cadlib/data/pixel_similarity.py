@@ -68,11 +68,11 @@ class Details:
         return Details(self.values[rows], self.fields[rows])
 
 
-def details_of(pictures: NDArray[np.uint8]) -> Details:
+def details_of(images: NDArray[np.uint8]) -> Details:
     """Return the details of (N, S, S, 3) uint8 RGB images."""
     values = []
     fields = []
-    for pixels in pictures:
+    for pixels in images:
         value, field = _detail(pixels)
         values.append(value)
         fields.append(field)
@@ -179,6 +179,7 @@ def _detail(pixels: NDArray[np.uint8]) -> tuple[Floats, float]:
 
 def _field_of_view(grey: Floats) -> Floats:
     """Return 1 in the field of view and 0 outside, float32, for grey levels of an image."""
+    # Most of an image is skin, which is brighter than a lesion.
     skin = np.percentile(grey, 75)
     bright = binary_fill_holes(grey > _DARK * skin)
     field = binary_erosion(bright, iterations=2, border_value=1)
@@ -190,5 +191,6 @@ def _smoothed(values: Floats, field: Floats, sigma_px: float) -> Floats:
     """Return the weighted mean around each place, over the field of view alone."""
     weight: Floats = gaussian_filter(field, sigma_px)
     mean: Floats = gaussian_filter(values * field, sigma_px)
+    # Far outside the field the weight is 0.
     mean /= np.maximum(weight, np.float32(1e-3))
     return mean

@@ -113,9 +113,12 @@ def lesion_groups(
     are present, numbered from 0 in the order of their first image id. So the order of rows does
     not matter.
     """
-    edges = [] if pairs is None else [pairs]
+    edges = []
+    if pairs is not None:
+        edges.append(pairs)
     if hashes is not None:
-        edges.append(_near_pairs(hashes.to_numpy().astype(np.uint64)))
+        values = hashes.to_numpy()
+        edges.append(_near_pairs(values.astype(np.uint64)))
     edges.append(_equal_pairs(table["lesion_id"]))
     edges.append(_equal_pairs(table["lesion_group"]))
     labels = _components(np.concatenate(edges, axis=1), len(table))
@@ -281,7 +284,7 @@ def read_split(path: Path, *, leaking: bool = False) -> pd.DataFrame:
         if not is_right.all():
             first_wrong = rows[~is_right].iloc[0].to_dict()
             raise DatasetInvalid(
-                f"Expected {expected} in {path} but came: {first_wrong}. Make the split again."
+                f"Expected {expected} in {path}, but found: {first_wrong}. Make the split again."
             )
     return rows.astype({"lesion_group": "int64"})
 
@@ -340,7 +343,8 @@ def _near_in_part(hashes: NDArray[np.uint64], part: NDArray[np.uint64]) -> NDArr
     pairs = [np.zeros((2, 0), np.int64)]
     # Equal parts are next to each other: a gap without an equal pair ends the search.
     for gap in range(1, len(order)):
-        equal = np.flatnonzero(part[gap:] == part[:-gap])
+        is_equal = part[gap:] == part[:-gap]
+        equal = np.flatnonzero(is_equal)
         if not len(equal):
             break
         left = order[equal]

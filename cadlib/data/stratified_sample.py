@@ -61,6 +61,7 @@ def _sampled_rows(strata: NDArray[np.integer], counts: Rows, seed: int) -> Rows:
         shuffled = rng.permutation(members)
         sampled.append(shuffled[:count])
     rows: Rows = np.concatenate(sampled)
+    # In the order of the table, as a reader expects.
     return np.sort(rows)
 
 

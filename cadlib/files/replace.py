@@ -29,7 +29,8 @@ def replace_files(folder: Path, contents: Mapping[str, str | bytes]) -> None:
                 _keep_former(path, former / name)
         try:
             for name in contents:
-                (fresh / name).replace(folder / name)
+                new_file = fresh / name
+                new_file.replace(folder / name)
         except OSError:
             for path in former.iterdir():
                 path.replace(folder / path.name)

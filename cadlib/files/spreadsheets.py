@@ -33,8 +33,10 @@ def safe_cell(text: str) -> str:
     """
     if _NUMBER.fullmatch(text):
         return text
-    begins = "'" if _FORMULA.match(text) else ""
-    return begins + _INNER.sub("'", text)
+    escaped = _INNER.sub("'", text)
+    if _FORMULA.match(text):
+        return f"'{escaped}"
+    return escaped
 
 
 def original_cell(cell: str) -> str:
@@ -44,8 +46,10 @@ def original_cell(cell: str) -> str:
     '=A1'
     """
     text = _INNER_SAFE.sub("", cell)
-    is_escaped = text.startswith("'") and _FORMULA.match(text, 1)
-    return text[1:] if is_escaped else text
+    # An apostrophe before other text belongs to the text.
+    if text.startswith("'") and _FORMULA.match(text, 1):
+        return text[1:]
+    return text
 
 
 def safe_table(table: "pd.DataFrame") -> "pd.DataFrame":
@@ -60,4 +64,6 @@ def safe_table(table: "pd.DataFrame") -> "pd.DataFrame":
 
 
 def _safe_value(value: object) -> object:
-    return safe_cell(value) if isinstance(value, str) else value
+    if isinstance(value, str):
+        return safe_cell(value)
+    return value

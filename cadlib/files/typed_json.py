@@ -78,10 +78,13 @@ def convert(raw: Any, kind: type[Kind], path: Path) -> Kind:
 
 def one_line(text: str, most: int = 300) -> str:
     """Return text of another library or a file as one line of a message, cut where it is long."""
-    printable = "".join(character if character.isprintable() else " " for character in text)
-    words = printable.split()
+    # Control characters of a file could change the terminal.
+    printable = [character if character.isprintable() else " " for character in text]
+    words = "".join(printable).split()
     line = " ".join(words)
-    return line if len(line) <= most else f"{line[:most]}…"
+    if len(line) <= most:
+        return line
+    return f"{line[:most]}…"
 
 
 def shown(value: Any) -> str:
@@ -161,8 +164,10 @@ def _at(raw: Any, place: str) -> str:
     """Return the value at a path of an error message as text; `[...]` stands for any key."""
     value = raw
     for step in _STEP.finditer(place):
-        name = step[1]
-        key: Any = name if name is not None else int(step[2])
+        name, index = step.groups()
+        key: Any = name
+        if name is None:
+            key = int(index)
         try:
             value = value[key]
         except (KeyError, IndexError, TypeError):
@@ -182,6 +187,7 @@ def _odd_number(data: bytes) -> tuple[str, str] | None:
     except (ValueError, RecursionError):
         return None
     for path, value in leaves(raw):
+        # A list of plain values is one leaf.
         items = value if isinstance(value, list) else [value]
         for item in items:
             if isinstance(item, _OddNumber):

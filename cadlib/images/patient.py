@@ -120,7 +120,9 @@ def design_of(table: "pd.DataFrame") -> NDArray[np.float64]:
 
 
 def design(
-    age_years: Sequence[float] | NDArray[np.floating], sex: Sequence[object], site: Sequence[object]
+    age_years: Sequence[float] | NDArray[np.floating],
+    sex: Sequence[object],
+    site: Sequence[object],
 ) -> NDArray[np.float64]:
     """Return the design matrix of ages (NaN: missing), sexes and sites.
 

@@ -127,7 +127,9 @@ def to_array(pixels: NDArray[np.uint8], spec: InputSpec) -> NDArray[np.float32]:
             "Expected `pixels` to be (S, S, 3) or (N, S, S, 3) uint8 "
             f"but got {pixels.shape} {pixels.dtype}."
         )
-    batch = pixels if pixels.ndim == 4 else pixels[None]
+    batch = pixels
+    if pixels.ndim == 3:
+        batch = pixels[None]
     # cv2.LUT takes two dimensions and channels, so the images are stacked as rows.
     rows = batch.reshape(-1, *batch.shape[2:])
     looked_up = cv2.LUT(rows, _normalised_values(spec))

@@ -34,11 +34,12 @@ class Clinic:
         share = self.prevalence
         if share is not None and not _is_prevalence(share):
             raise ClinicInvalid(
-                f"Expected a prevalence from {LEAST} to {MOST} but got {share!r}; enter it again."
+                f"Expected a prevalence from {LEAST} to {MOST}, but got {share!r}. Enter it again."
             )
         if not isinstance(self.operating_point, str):
             raise ClinicInvalid(
-                f"Expected the name of an operating point but got {self.operating_point!r}."
+                "Expected the name of an operating point, "
+                f"but got {self.operating_point!r}. Select it again."
             )
 
 
@@ -69,12 +70,14 @@ def read_clinic() -> Clinic:
         return Clinic()
     except (OSError, ValueError) as error:
         raise ClinicInvalid(
-            f"{path} cannot be read: {error}. Delete it and choose again."
+            f"{path} cannot be read: {error}. Delete the file, then enter the settings again."
         ) from error
+    # A file of a later version may have other settings, which must not be ignored.
     names = {field.name for field in fields(Clinic)}
     if not isinstance(raw, dict) or raw.keys() != names:
         raise ClinicInvalid(
-            f"Expected {path} to be a JSON object of {', '.join(sorted(names))}. Delete it."
+            f"Expected {path} to be a JSON object of {', '.join(sorted(names))}, "
+            "but it has other keys. Delete the file, then enter the settings again."
         )
     return Clinic(**raw)
 
@@ -87,5 +90,5 @@ def save_clinic(clinic: Clinic) -> None:
         replace_files(path.parent, {path.name: json_text(asdict(clinic))})
     except OSError as error:
         raise ClinicInvalid(
-            f"{path} cannot be written: {error}. It holds for this session alone."
+            f"{path} cannot be written: {error}. The settings are used in this session only."
         ) from error

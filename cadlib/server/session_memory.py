@@ -56,16 +56,16 @@ class Holding:
             if held + size_bytes > SESSION_LIMIT_BYTES:
                 raise HoldingFull(
                     f"Expected at most {SESSION_LIMIT_BYTES // MB} MB of images at a time, "
-                    f"but found {_mb(held)} MB held and {_mb(size_bytes)} MB more. "
-                    "Remove some images and give this file again."
+                    f"but found {_mb(held)} MB and {_mb(size_bytes)} MB more. "
+                    "Remove some images, then add this file again."
                 )
             held_by_all = held_bytes() - replaced
             if held_by_all + size_bytes > process_limit_bytes():
                 raise HoldingFull(
                     f"Expected at most {process_limit_bytes() // MB} MB of images on this server, "
-                    f"but found {_mb(held_by_all)} MB held by all its readers "
+                    f"but found {_mb(held_by_all)} MB of all its users "
                     f"and {_mb(size_bytes)} MB more. "
-                    "Remove images, or give this file again later. "
+                    "Remove images, or add this file again later. "
                     f"The operator can raise {LIMIT_VARIABLE}."
                 )
             self._items[key] = size_bytes
@@ -76,7 +76,11 @@ class Holding:
             self._items.pop(key, None)
 
     def derived(
-        self, image: str, key: Hashable, make: Callable[[], T], size_of: Callable[[T], int]
+        self,
+        image: str,
+        key: Hashable,
+        make: Callable[[], T],
+        size_of: Callable[[T], int],
     ) -> T:
         """Return a value derived from an image, made by `make` unless it is stored.
 
@@ -89,20 +93,28 @@ class Holding:
                 self._derived.move_to_end(place)
                 return cast("T", self._derived[place][0])
             forgotten = self._forgotten
+        # Without the lock, because it may take seconds.
         value = make()
         size_bytes = size_of(value)
         with _guard:
             self._remove(place)
-            while self._derived and self._derived_bytes + size_bytes > DERIVED_LIMIT_BYTES:
-                self._remove(next(iter(self._derived)))
+            self._make_room(size_bytes)
             # The image may have been removed while another thread derived something from it.
             if forgotten != self._forgotten:
                 return value
             fits_session = size_bytes <= DERIVED_LIMIT_BYTES
-            if fits_session and held_bytes() + size_bytes <= process_limit_bytes():
+            fits_server = held_bytes() + size_bytes <= process_limit_bytes()
+            if fits_session and fits_server:
                 self._derived[place] = (value, size_bytes)
                 self._derived_bytes += size_bytes
         return value
+
+    def _make_room(self, size_bytes: int) -> None:
+        """Drop the oldest derived values until so many bytes fit, or none is left."""
+        most = DERIVED_LIMIT_BYTES - size_bytes
+        while self._derived and self._derived_bytes > most:
+            oldest = next(iter(self._derived))
+            self._remove(oldest)
 
     def forget(self, image: str) -> None:
         """Drop all values derived from an image."""
@@ -145,7 +157,8 @@ def process_limit_bytes() -> int:
         return _memory_bytes() // 2
     if not limit.isdecimal() or int(limit) == 0:
         raise ValueError(
-            f"Expected {LIMIT_VARIABLE} to be a number of megabytes, but found {limit!r}. Mend it."
+            f"Expected {LIMIT_VARIABLE} to be a number of megabytes, but found {limit!r}. "
+            "Set it to a whole number above 0."
         )
     return int(limit) * MB
 

@@ -32,7 +32,9 @@ Only the thread of the event loop reads and writes it.
 
 def keep_in_memory() -> None:
     """Keep uploads out of the temporary folder, where Starlette puts files over 1 MiB."""
-    MultiPartParser.spool_max_size = (config.get_option("server.maxUploadSize") + 1) * _MIB
+    largest_upload: int = config.get_option("server.maxUploadSize")
+    # One MiB more for the form around the file.
+    MultiPartParser.spool_max_size = (largest_upload + 1) * _MIB
 
 
 class UploadLimit:
@@ -52,6 +54,7 @@ class UploadLimit:
             await self.app(scope, receive, send)
             return
         size = Headers(scope=scope).get("content-length", "")
+        # Without the header the size is known only when all bytes are in memory.
         if not size.isdecimal():
             refusal = PlainTextResponse(
                 "Expected the header Content-Length. Send it with the upload.", 411
@@ -74,7 +77,7 @@ def reason_against(session_id: str, size_bytes: int) -> str:
     if waiting + size_bytes > SESSION_LIMIT_BYTES:
         return (
             f"Expected at most {SESSION_LIMIT_BYTES // MB} MB of files at a time. "
-            "Give fewer files at once."
+            "Add fewer files at once."
         )
     if held_bytes() + size_bytes > process_limit_bytes():
         limit = f"{process_limit_bytes() // MB} MB ({LIMIT_VARIABLE})"

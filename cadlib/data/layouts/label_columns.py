@@ -40,13 +40,13 @@ def read_labels(
     diagnosis_columns, malignancy_columns = _by_content(table.cells, columns)
     if len(diagnosis_columns) > 1:
         raise several_columns(table.path, "diagnosis", DIAGNOSIS_NAMES, tuple(diagnosis_columns))
-    diagnosis_column = next(iter(diagnosis_columns), None)
 
     labels = pd.DataFrame(index=table.cells.index)
     statements: list[_Statement] = []
-    if diagnosis_column is not None:
-        text = words(table.cells[diagnosis_column])
-        labels["diagnosis"] = _named_diagnoses(table, diagnosis_column, text, findings)
+    if diagnosis_columns:
+        column = diagnosis_columns[0]
+        text = words(table.cells[column])
+        labels["diagnosis"] = _named_diagnoses(table, column, text, findings)
         # A column of diagnoses may say "benign" where a lesion has no other name.
         if text.isin(MALIGNANCY_BY_WORD).any():
             statements.append(_Statement.of_words(text))
@@ -54,10 +54,7 @@ def read_labels(
         labels["diagnosis"] = _no_text(labels.index)
 
     if columns.classes:
-        diagnosis = _one_hot(table, columns, findings)
-        if "diagnosis" in labels:
-            diagnosis = _agreed(labels["diagnosis"], diagnosis, findings, table.path.name)
-        labels["diagnosis"] = diagnosis
+        labels["diagnosis"] = _with_classes(labels, table, columns, findings)
 
     statements += _statements(table, malignancy_columns, findings)
     if not statements:
@@ -65,6 +62,19 @@ def read_labels(
     if "diagnosis" not in labels:
         labels["diagnosis"] = _no_text(labels.index)
     return _with_malignancy(labels, statements, findings, table.path.name)
+
+
+def _with_classes(
+    labels: pd.DataFrame,
+    table: TextTable,
+    columns: Columns,
+    findings: Findings,
+) -> "pd.Series[str]":
+    """Return the diagnoses of the columns of 0 and 1, which a column of words must not contradict."""
+    diagnosis = _one_hot(table, columns, findings)
+    if "diagnosis" not in labels:
+        return diagnosis
+    return _agreed(labels["diagnosis"], diagnosis, findings, table.path.name)
 
 
 def _no_text(index: "pd.Index[str]") -> "pd.Series[str]":
@@ -394,12 +404,8 @@ def _with_malignancy(
     diagnosis = labels["diagnosis"]
     by_diagnosis = diagnosis.map(MALIGNANT_BY_CODE).astype("boolean")
 
-    # ISIC calls actinic keratosis benign or indeterminate, this program malignant.
     is_keratosis = _flags(diagnosis == "AK")
-    is_stated_otherwise = (stated.benign | stated.undecided) & ~stated.malignant
-    keratoses = labels.index[is_keratosis & is_stated_otherwise]
-    findings.add("AK counted as malignant", keratoses, file_name)
-
+    _report_keratoses(labels, is_keratosis & stated.otherwise, findings, file_name)
     # A keratosis that a table calls benign is no contradiction for that reason.
     by_other_diagnosis = by_diagnosis.mask(is_keratosis)
     is_contradicting = _contradict(by_other_diagnosis, stated)
@@ -407,15 +413,27 @@ def _with_malignancy(
     findings.add("diagnoses and benign/malignant that contradict each other", examples, file_name)
 
     is_unnamed = by_diagnosis.isna().to_numpy(bool)
-    is_indeterminate = stated.undecided & is_unnamed & ~is_contradicting
-    indeterminate = labels.index[is_indeterminate]
+    is_undecided = stated.undecided & is_unnamed
+    indeterminate = labels.index[is_undecided & ~is_contradicting]
     findings.add("indeterminate lesions", indeterminate, file_name)
 
     by_words = _malignant_by_words(stated, labels.index)
+    # Which of two contradicting statements is right is unknown.
     malignant = by_diagnosis.fillna(by_words).mask(is_contradicting)
     labels["malignant"] = malignant.astype("boolean")
     labels["diagnosis"] = diagnosis.mask(is_contradicting).astype("str")
     return labels
+
+
+def _report_keratoses(
+    labels: pd.DataFrame,
+    is_otherwise: Flags,
+    findings: Findings,
+    file_name: str,
+) -> None:
+    """Report keratoses that ISIC calls benign or indeterminate, and this program malignant."""
+    keratoses = labels.index[is_otherwise]
+    findings.add("AK counted as malignant", keratoses, file_name)
 
 
 def _malignant_by_words(stated: "_Stated", index: "pd.Index[str]") -> "pd.Series[bool]":
@@ -468,6 +486,11 @@ class _Stated:
     malignant: Flags
     benign: Flags
     undecided: Flags
+
+    @property
+    def otherwise(self) -> Flags:
+        """Return the rows that are stated benign or undecided, and nowhere malignant."""
+        return (self.benign | self.undecided) & ~self.malignant
 
 
 def _any_statement(statements: list[_Statement], n_rows: int) -> _Stated:

@@ -90,13 +90,18 @@ def stated_colours(image: Image.Image, data: bytes | None, name: str) -> Colours
         return Colours(icc)
     # Pillow stores no bytes if a part of the profile is missing.
     if "icc_profile" in image.info:
-        note = "The colour profile of the file is incomplete and was left aside."
-        return Colours(None, notes=(note,))
+        note = "The colour profile of the file is incomplete and was ignored."
+        return _as_srgb(note)
     tags = getattr(image, "tag_v2", {})
     primaries = tags.get(_PRIMARY_CHROMATICITIES)
     if primaries is not None and not _near(tuple(primaries), _SRGB_PRIMARIES):
-        return Colours(None, notes=(NOT_CONVERTED,))
+        return _as_srgb(NOT_CONVERTED)
     return _exif_colours(image, data)
+
+
+def _as_srgb(note: str) -> Colours:
+    """Return sRGB, with a note on a statement that could not be used."""
+    return Colours(None, notes=(note,))
 
 
 @cache
@@ -130,7 +135,8 @@ def rgb_profile(
     """
     columns = _primaries_to_d50(white, primaries)
     entries: dict[bytes, bytes] = {b"wtpt": _xyz_entry(_D50_XYZ)}
-    for letter, column in zip((b"r", b"g", b"b"), columns.T, strict=True):
+    letters = (b"r", b"g", b"b")
+    for letter, column in zip(letters, columns.T, strict=True):
         entries[letter + b"XYZ"] = _xyz_entry(column)
         entries[letter + b"TRC"] = _curve_entry(curve)
     return _pack_profile(entries)
@@ -202,20 +208,20 @@ def _measured_colours(gamma: float | None, chromaticity: Sequence[float]) -> Col
     if has_srgb_primaries and has_srgb_gamma:
         return Colours(None)
     if gamma is None or not 0.1 <= gamma <= 10:
-        return Colours(None, notes=(NOT_CONVERTED,))
+        return _as_srgb(NOT_CONVERTED)
     white = chromaticity[:2]
     try:
         primaries = np.reshape(chromaticity[2:], (3, 2))
         profile = rgb_profile(white, primaries.tolist(), 1 / gamma)
     except ValueError:
-        return Colours(None, notes=(NOT_CONVERTED,))
+        return _as_srgb(NOT_CONVERTED)
     return Colours(profile, "by the gamma and the primary colours that the file states")
 
 
 def _cicp_colours(data: bytes, name: str) -> Colours:
     """Return the colour space of a cICP chunk (PNG 11.3.2.6, by the numbers of ITU-T H.273)."""
     if len(data) != 4:
-        return Colours(None, notes=(NOT_CONVERTED,))
+        return _as_srgb(NOT_CONVERTED)
     primaries, transfer, matrix, full_range = data
     if transfer in (_CICP_PQ, _CICP_HLG):
         raise unsupported(name, "a PNG image of high dynamic range (PQ or HLG)")
@@ -231,7 +237,7 @@ def _cicp_colours(data: bytes, name: str) -> Colours:
         **_CICP_GAMMAS,
     }
     if primaries not in _CICP_PRIMARIES or transfer not in curves:
-        return Colours(None, notes=(NOT_CONVERTED,))
+        return _as_srgb(NOT_CONVERTED)
     profile = rgb_profile(D65, _CICP_PRIMARIES[primaries], curves[transfer])
     return Colours(profile, "by the code of its colour space")
 
@@ -247,9 +253,9 @@ def _exif_colours(image: Image.Image, data: bytes | None) -> Colours:
     if space == _EXIF_ADOBE_RGB or (has_adobe_rule and is_other_space):
         return Colours(adobe_rgb(), "from Adobe RGB, as the camera had recorded")
     if has_adobe_rule and space == _EXIF_SRGB:
-        return Colours(None, notes=(CONTRADICTORY,))
+        return _as_srgb(CONTRADICTORY)
     if has_adobe_rule or is_other_space:
-        return Colours(None, notes=(NOT_SRGB,))
+        return _as_srgb(NOT_SRGB)
     return Colours(None)
 
 
@@ -291,7 +297,8 @@ def _near(values: Sequence[float], others: Sequence[float]) -> bool:
 
 
 def _primaries_to_d50(
-    white: Sequence[float], primaries: Sequence[Sequence[float]]
+    white: Sequence[float],
+    primaries: Sequence[Sequence[float]],
 ) -> NDArray[np.float64]:
     """Return the XYZ of the primaries as columns, (3, 3), adapted to D50.
 
@@ -299,21 +306,34 @@ def _primaries_to_d50(
     describe no RGB space.
     """
     points = np.array([white, *primaries], float)
-    y = points[:, 1]
-    if not np.isfinite(points).all() or (y <= 0).any():
+    luminance = points[:, 1]
+    is_finite = np.isfinite(points).all()
+    if not is_finite or luminance.min() <= 0:
         raise ValueError("a chromaticity without luminance")
     white_xyz, unscaled = _unscaled_xyz(points)
-    if abs(np.linalg.det(unscaled)) < 1e-6:
+    determinant = np.linalg.det(unscaled)
+    if abs(determinant) < 1e-6:
         raise ValueError("primaries on one line")
     # The primaries together give the white.
     weights = np.linalg.solve(unscaled, white_xyz)
-    columns = unscaled * weights
-    scale = (_BRADFORD @ _D50_XYZ) / (_BRADFORD @ white_xyz)
+    adapted = _adapted_to_d50(unscaled * weights, white_xyz)
+    largest = np.abs(adapted).max()
+    # The comparison is false for NaN, too.
+    if not largest < 4:
+        raise ValueError("primaries without a white between them")
+    return adapted
+
+
+def _adapted_to_d50(
+    columns: NDArray[np.float64],
+    white_xyz: NDArray[np.float64],
+) -> NDArray[np.float64]:
+    """Return XYZ, as columns, adapted from a white to D50 by Bradford's method."""
+    d50_response = _BRADFORD @ _D50_XYZ
+    white_response = _BRADFORD @ white_xyz
+    scale = d50_response / white_response
     scaled = scale[:, None] * (_BRADFORD @ columns)
     adapted: NDArray[np.float64] = np.linalg.inv(_BRADFORD) @ scaled
-    is_finite = np.isfinite(adapted).all()
-    if not (is_finite and np.abs(adapted).max() < 4):
-        raise ValueError("primaries without a white between them")
     return adapted
 
 

@@ -22,7 +22,7 @@ def too_large_note(icc: bytes) -> str:
     limit_mb = MAX_PROFILE_BYTES // 2**20
     return (
         f"The colour profile of the file has {size_mb:.0f} MB, "
-        f"more than the {limit_mb} MB that are read, and was left aside."
+        f"more than the {limit_mb} MB that are read, and was ignored."
     )
 
 

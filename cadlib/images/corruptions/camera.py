@@ -118,6 +118,7 @@ def jpeg(pixels: Pixels, quality: float, rng: Generator) -> Pixels:
 def expose(pixels: Pixels, stops: float, rng: Generator) -> Pixels:
     """Add `stops` of light, or remove them where negative. Light above full scale is lost."""
     del rng
+    # Each stop doubles the light.
     gain = np.float32(2**stops)
     curve = _encoded(_LINEAR * gain)
     return curve[pixels]
@@ -148,6 +149,7 @@ def colour_cast(pixels: Pixels, stops: float, rng: Generator) -> Pixels:
     red = warm / 2
     channel_stops = np.array([red, green, -red], np.float32)
     gains = 2 ** (stops * channel_stops)
+    # Grey keeps its brightness: a cast is no change of exposure.
     brightness = (gains * LUMINANCE).sum()
     gains /= brightness
     lit = _LINEAR[:, None] * gains.astype(np.float32)
@@ -172,6 +174,7 @@ def _grain(pixels: Pixels, rng: Generator) -> Field:
     A grain is a pixel, or more in a large image.
     """
     height, width = pixels.shape[:2]
+    # A small image has a grain in each pixel.
     scale = min(1.0, GRAIN / min(height, width))
     n_rows = round(height * scale)
     n_columns = round(width * scale)

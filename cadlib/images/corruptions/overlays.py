@@ -130,6 +130,7 @@ def ink(pixels: Pixels, level: float, rng: Generator) -> Pixels:
     share_of_ring = 0.08 + 0.72 * level
     angle = start + np.linspace(0, _FULL_TURN, 160) * share_of_ring
     ring = _ink_ring(angle, level, rng)
+    # A hand presses harder on some sides.
     pressure = 1 + 0.25 * np.cos(3 * angle + start)
     width = (0.014 + 0.02 * level) * pressure
     texture = _ink_texture(pixels, rng)
@@ -155,6 +156,7 @@ def _ink_ring(angle: Floats, level: float, rng: Generator) -> Path2D:
 
 def _ink_texture(pixels: Pixels, rng: Generator) -> Field:
     """Return the density of ink on skin, (H, W), about 0.85."""
+    # Furrows take the ink, and their ridges do not.
     coarse = _clouds(pixels, rng, 0.02)
     fine = _clouds(pixels, rng, 0.004)
     return 0.85 + 0.2 * coarse + 0.06 * fine
@@ -220,6 +222,7 @@ def _axes(pixels: Pixels) -> tuple[Coordinates, Coordinates]:
     height, width, side = _sides(pixels)
     columns = np.arange(width, dtype=np.float32)
     rows = np.arange(height, dtype=np.float32)
+    # The middle of a pixel is half a pixel behind its beginning.
     x = (columns + 0.5 - width / 2) / side
     y = (rows + 0.5 - height / 2) / side
     return x[None, :], y[:, None]
@@ -244,8 +247,10 @@ def _strand(pixels: Pixels, heading: float, rng: Generator) -> Path2D:
     steps = 24
     length = rng.uniform(0.35, 1.1)
     curve = rng.uniform(-1.1, 1.1) * length
+    # The sum of random steps, so that a hair has no sharp corner.
     jitter = 0.04 * rng.standard_normal(steps).cumsum()
-    bend = curve * np.linspace(0, 1, steps) + jitter
+    along = np.linspace(0, 1, steps)
+    bend = curve * along + jitter
     turns = heading + rng.normal(0, 0.45) + bend
     directions = polar(0, 0, turns, 1)
     moves = directions * length / steps

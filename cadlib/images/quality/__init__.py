@@ -225,9 +225,11 @@ class QualityReport:
     @property
     def flagged(self) -> tuple[Finding, ...]:
         """Return the findings that are not good, the worst first."""
-        unreadable = [finding for finding in self.findings if finding.severity == "unreadable"]
-        poor = [finding for finding in self.findings if finding.severity == "poor"]
-        return (*unreadable, *poor)
+        return (*self._of("unreadable"), *self._of("poor"))
+
+    def _of(self, severity: Severity) -> list[Finding]:
+        """Return the findings of a severity, in the order of `LIMITS`."""
+        return [finding for finding in self.findings if finding.severity == severity]
 
     @property
     def severity(self) -> Severity:
@@ -240,8 +242,9 @@ class QualityReport:
     @property
     def sentence(self) -> str:
         """Return the sentences of the worst findings, or an empty text."""
-        worst = self.severity
-        sentences = [finding.sentence for finding in self.flagged if finding.severity == worst]
+        worst = self._of(self.severity)
+        # A good finding has an empty sentence.
+        sentences = [finding.sentence for finding in worst if finding.sentence]
         return " ".join(sentences)
 
     def to_json(self) -> dict[str, Any]:
@@ -277,6 +280,7 @@ def _compare(limit: Limit, figure: float) -> Finding:
 
 
 def _is_beyond(limit: Limit, figure: float, bound: float) -> bool:
+    # The limits themselves are good: they were read off images that are.
     if limit.below:
         return figure < bound
     return figure > bound

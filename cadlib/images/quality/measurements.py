@@ -32,6 +32,7 @@ _ROUGH_OF_NOISE = 6 * 255
 # Ratio of the median absolute value of Gaussian noise to its standard deviation.
 _MEDIAN_OF_NOISE = 0.6745
 _QUARTER = 0.25
+_SIDES = (cv2.CC_STAT_WIDTH, cv2.CC_STAT_HEIGHT)
 _CORNERS = ((0, 0), (0, -1), (-1, 0), (-1, -1))
 
 
@@ -82,37 +83,70 @@ def measure(image: LesionImage) -> QualityFigures:
     brightest, darkest = _channel_extremes(pixels)
     frame = _dark_frame(brightest)
     usable = _inside(frame)
+    # Before noise and lesion, because both leave hair or ink out.
     hair = _lines(brightest)
     detail, noise = _roughness(grey, usable, hair)
-
-    grey_values = _Histogram(grey, usable)
-    bright_values = _Histogram(brightest, usable)
-    dark_values = _Histogram(darkest, usable)
-    span = bright_values.quantile(0.995) - dark_values.quantile(0.005)
+    light = _light(grey, brightest, darkest, usable)
 
     quarter = _quarter(pixels)
     quarter_usable = _quarter_mask(usable, quarter)
     ink, cast = _ink(quarter, quarter_usable)
+    # Ink is no part of a lesion, however dark it is.
     lesion, lesion_contrast = _lesion(quarter, quarter_usable & ~ink)
 
     return QualityFigures(
-        short_side_px=float(min(image.file_px)),
+        short_side_px=_short_side_px(image),
         detail=detail,
         noise=noise,
         blocks=_blocks(image),
-        brightness=grey_values.quantile(0.9) / 255,
-        clipped=bright_values.share_from(254),
-        glare=_glare(darkest, dark_values.quantile(0.75)),
-        contrast=span / 255,
+        brightness=light.brightness,
+        clipped=light.clipped,
+        glare=_glare(darkest, light.skin),
+        contrast=light.contrast,
         dark_frame=_share(frame),
         blue_cast=cast / 255,
         red_lead=red_lead(quarter, quarter_usable),
         hair=_share(hair),
-        ruler=max(_ruler(brightest), _ruler(cv2.transpose(brightest))),
-        ink=float(ink.mean()),
+        ruler=_ruler_along_any_border(brightest),
+        ink=ink.mean().item(),
         lesion_contrast=lesion_contrast,
         lesion_at_border=_share_of_border(lesion),
     )
+
+
+def _short_side_px(image: LesionImage) -> float:
+    return float(min(image.file_px))
+
+
+@dataclass(frozen=True)
+class _Light:
+    """Figures of the light, see QualityFigures. `skin` is the usual darkest channel, 0 to 255."""
+
+    brightness: float
+    clipped: float
+    contrast: float
+    skin: float
+
+
+def _light(grey: MatLike, brightest: MatLike, darkest: MatLike, usable: MatLike) -> _Light:
+    grey_values = _Histogram(grey, usable)
+    bright_values = _Histogram(brightest, usable)
+    dark_values = _Histogram(darkest, usable)
+    # Single pixels, such as a reflection, do not make a contrast.
+    white = bright_values.quantile(0.995)
+    black = dark_values.quantile(0.005)
+    return _Light(
+        brightness=grey_values.quantile(0.9) / 255,
+        clipped=bright_values.share_from(254),
+        contrast=(white - black) / 255,
+        skin=dark_values.quantile(0.75),
+    )
+
+
+def _ruler_along_any_border(brightest: MatLike) -> float:
+    horizontal = _ruler(brightest)
+    vertical = _ruler(cv2.transpose(brightest))
+    return max(horizontal, vertical)
 
 
 def _share(mask: MatLike) -> float:
@@ -152,11 +186,11 @@ def _at_working_size(pixels: MatLike) -> MatLike:
     noise and detail differ by a few percent for images of 600 × 450 px, by up to a third for large
     photographs. It takes a third of the time.
     """
-    factor = min(pixels.shape[:2]) / WORKING_PX
+    height, width = pixels.shape[:2]
+    factor = min(height, width) / WORKING_PX
     if factor <= 1:
         return pixels
-    width = round(pixels.shape[1] / factor)
-    height = round(pixels.shape[0] / factor)
+    size = (round(width / factor), round(height / factor))
     while factor >= 2:
         pixels = _halved(pixels)
         factor /= 2
@@ -164,15 +198,17 @@ def _at_working_size(pixels: MatLike) -> MatLike:
     # A narrower blur would not change the pixels.
     if sigma > 0.05:
         pixels = cv2.GaussianBlur(pixels, (3, 3), sigma)
-    return cv2.resize(pixels, (width, height), interpolation=cv2.INTER_LINEAR)
+    return cv2.resize(pixels, size, interpolation=cv2.INTER_LINEAR)
 
 
 def _halved(pixels: MatLike) -> MatLike:
     """Return an image of half the sides. An odd last row or column is left out."""
-    height = pixels.shape[0] // 2
-    width = pixels.shape[1] // 2
-    even = pixels[: 2 * height, : 2 * width]
-    return cv2.resize(even, (width, height), interpolation=cv2.INTER_AREA)
+    height, width = pixels.shape[:2]
+    half_height = height // 2
+    half_width = width // 2
+    even = pixels[: 2 * half_height, : 2 * half_width]
+    size = (half_width, half_height)
+    return cv2.resize(even, size, interpolation=cv2.INTER_AREA)
 
 
 def _quarter(pixels: MatLike) -> MatLike:
@@ -198,11 +234,14 @@ def _channel_extremes(pixels: MatLike) -> tuple[MatLike, MatLike]:
 
 def _roughness(grey: MatLike, usable: MatLike, hair: MatLike) -> tuple[float, float]:
     """Return the detail and the standard deviation of noise, as shares of full scale."""
-    rough = cv2.convertScaleAbs(cv2.filter2D(grey, cv2.CV_16S, _ROUGH))
-    detail = _Histogram(rough, usable).quantile(0.99) / 255
+    response = cv2.filter2D(grey, cv2.CV_16S, _ROUGH)
+    rough = cv2.convertScaleAbs(response)
+    rough_values = _Histogram(rough, usable)
+    detail = rough_values.quantile(0.99) / 255
     # Edges of hair are rough without being noise.
     hairless = cv2.subtract(usable, hair)
-    median = _Histogram(rough, hairless).quantile(0.5)
+    hairless_values = _Histogram(rough, hairless)
+    median = hairless_values.quantile(0.5)
     noise = median / _MEDIAN_OF_NOISE / _ROUGH_OF_NOISE
     return detail, noise
 
@@ -214,7 +253,9 @@ def _dark_frame(brightest: MatLike) -> MatLike:
     if not corners:
         return np.zeros_like(dark)
     _, labels = cv2.connectedComponents(dark, connectivity=4)
-    frame = np.isin(labels, [labels[corner] for corner in corners])
+    # A dark lesion is no frame: it does not reach a corner.
+    corner_labels = [labels[corner] for corner in corners]
+    frame = np.isin(labels, corner_labels)
     return frame.astype(np.uint8)
 
 
@@ -222,7 +263,9 @@ def _inside(frame: MatLike) -> MatLike:
     """Return a mask of 1 well inside the frame, or everywhere if the frame covers almost all."""
     if not cv2.countNonZero(frame):
         return np.ones_like(frame)
-    widened = cv2.dilate(frame, np.ones((9, 9), np.uint8))
+    # The border of the frame is a soft shadow.
+    neighbourhood = np.ones((9, 9), np.uint8)
+    widened = cv2.dilate(frame, neighbourhood)
     inside = 1 - widened
     if _share(inside) < 0.1:
         return np.ones_like(frame)
@@ -238,27 +281,32 @@ def _blocks(image: LesionImage) -> float:
     # Blocks are not on their grid any more.
     if image.reduced:
         return 1.0
-    top = _block_before_middle(image.pixels.shape[0])
-    left = _block_before_middle(image.pixels.shape[1])
-    middle = image.pixels[top : top + 512, left : left + 512]
-    grey = cv2.cvtColor(middle, cv2.COLOR_RGB2GRAY)
-    across = cv2.absdiff(grey[:, 1:], grey[:, :-1])
-    down = cv2.absdiff(grey[1:], grey[:-1])
-    return _block_ratio(across, 0) / 2 + _block_ratio(down, 1) / 2
+    rows = _middle(image.height_px)
+    columns = _middle(image.width_px)
+    grey = cv2.cvtColor(image.pixels[rows, columns], cv2.COLOR_RGB2GRAY)
+    steps_across = cv2.absdiff(grey[:, 1:], grey[:, :-1])
+    steps_down = cv2.absdiff(grey[1:], grey[:-1])
+    ratio_across = _block_ratio(steps_across, 0)
+    ratio_down = _block_ratio(steps_down, 1)
+    return ratio_across / 2 + ratio_down / 2
 
 
-def _block_before_middle(side_px: int) -> int:
-    """Return the start of the middle 512 px of a side, on the grid of the blocks."""
+def _middle(side_px: int) -> slice:
+    """Return the middle 512 px of a side, which begin on the grid of the blocks."""
     margin = max(side_px - 512, 0) // 2
-    return margin // BLOCK_PX * BLOCK_PX
+    start = margin // BLOCK_PX * BLOCK_PX
+    return slice(start, start + 512)
 
 
 def _block_ratio(steps: MatLike, axis: int) -> float:
     """Return the ratio of the greatest mean step to the second, by the place in a block."""
-    means = cv2.reduce(steps, axis, cv2.REDUCE_AVG, dtype=cv2.CV_32F).ravel()
-    whole_blocks = means[: len(means) // BLOCK_PX * BLOCK_PX]
-    phases = whole_blocks.reshape(-1, BLOCK_PX).mean(axis=0)
-    second, first = np.sort(phases)[-2:]
+    reduced = cv2.reduce(steps, axis, cv2.REDUCE_AVG, dtype=cv2.CV_32F)
+    means = reduced.ravel()
+    n_blocks = len(means) // BLOCK_PX
+    whole_blocks = means[: n_blocks * BLOCK_PX]
+    blocks = whole_blocks.reshape(n_blocks, BLOCK_PX)
+    by_place = np.sort(blocks.mean(axis=0))
+    second, first = by_place[-2:]
     # A flat image has steps of almost 0, whose ratio means nothing.
     return float(first) / max(float(second), 0.1)
 
@@ -268,10 +316,11 @@ def _glare(darkest: MatLike, skin: float) -> float:
 
     They are much brighter than the pixels around them and than the skin.
     """
-    peaks = cv2.morphologyEx(darkest, cv2.MORPH_TOPHAT, np.ones((7, 7), np.uint8))
-    spots = cv2.threshold(peaks, 45, 1, cv2.THRESH_BINARY)[1]
+    neighbourhood = np.ones((7, 7), np.uint8)
+    peaks = cv2.morphologyEx(darkest, cv2.MORPH_TOPHAT, neighbourhood)
+    _, spots = cv2.threshold(peaks, 45, 1, cv2.THRESH_BINARY)
     least = max(190, skin + 15)
-    bright = cv2.threshold(darkest, least, 1, cv2.THRESH_BINARY)[1]
+    _, bright = cv2.threshold(darkest, least, 1, cv2.THRESH_BINARY)
     return _share(cv2.bitwise_and(spots, bright))
 
 
@@ -282,10 +331,16 @@ def _lines(brightest: MatLike) -> MatLike:
     is used: hair is dark in it, a lesion's pigment network is hardly.
     """
     smooth = cv2.GaussianBlur(brightest, (3, 3), 0.7)
-    filled = cv2.morphologyEx(smooth, cv2.MORPH_BLACKHAT, np.ones((7, 7), np.uint8))
-    thin = cv2.threshold(filled, 32, 1, cv2.THRESH_BINARY)[1]
-    _, labels, stats, _ = cv2.connectedComponentsWithStats(thin, connectivity=8, ltype=cv2.CV_16U)
-    sides = stats[:, (cv2.CC_STAT_WIDTH, cv2.CC_STAT_HEIGHT)]
+    neighbourhood = np.ones((7, 7), np.uint8)
+    filled = cv2.morphologyEx(smooth, cv2.MORPH_BLACKHAT, neighbourhood)
+    _, thin = cv2.threshold(filled, 32, 1, cv2.THRESH_BINARY)
+    _, labels, stats, _ = cv2.connectedComponentsWithStats(
+        thin,
+        connectivity=8,
+        ltype=cv2.CV_16U,
+    )
+    sides = stats[:, _SIDES]
+    # Shorter ones are streaks and dots of the lesion.
     long = sides.max(axis=1) >= 24
     # Component 0 is the background.
     long[0] = False
@@ -300,18 +355,19 @@ def _ruler(brightest: MatLike) -> float:
     It is the lowest of the autocorrelations at one, two and three periods, in the band where that
     is greatest.
     """
-    width = brightest.shape[1]
+    _, width = brightest.shape
     longest = min(LONGEST_PERIOD, width // 4)
     strokes = _strokes(brightest)
     echo = _autocorrelation(strokes, 3 * longest + 3)
-    highest = echo[:, SHORTEST_PERIOD:longest].argmax(axis=1)
-    period = SHORTEST_PERIOD + highest
+    searched = echo[:, SHORTEST_PERIOD:longest]
+    period = SHORTEST_PERIOD + searched.argmax(axis=1)
     once = _echo_after(echo, period, 1)
     twice = _echo_after(echo, period, 2)
     thrice = _echo_after(echo, period, 3)
     periodicity = np.minimum(np.minimum(once, twice), thrice)
     # At either end of the search the echo has no peak.
-    peaked = (period > SHORTEST_PERIOD) & (period < longest - 1)
+    is_below_longest = period < longest - 1
+    peaked = is_below_longest & (period > SHORTEST_PERIOD)
     clipped = np.clip(periodicity[peaked], 0, 1)
     return float(clipped.max(initial=0))
 
@@ -320,29 +376,37 @@ def _strokes(brightest: MatLike) -> NDArray[np.float32]:
     """Return the dark strokes of the bands along both borders, (bands, W), of mean 0."""
     height, width = brightest.shape
     rows = max(height // 3 // BANDS, 2)
-    upper = brightest[: BANDS * rows]
-    lower = brightest[-BANDS * rows :]
+    border_rows = BANDS * rows
+    upper = brightest[:border_rows]
+    lower = brightest[-border_rows:]
     borders = np.concatenate([upper, lower])
-    halves = cv2.resize(borders, (width, 2 * BANDS), interpolation=cv2.INTER_AREA)
-    halves = halves.astype(np.float32)
+    reduced = cv2.resize(borders, (width, 2 * BANDS), interpolation=cv2.INTER_AREA)
+    halves = reduced.astype(np.float32)
     # Bands overlap by half. The one that would join the two borders is left out.
-    bands = np.delete(halves[1:] + halves[:-1], BANDS - 1, axis=0) / 2
-    strokes: NDArray[np.float32] = np.minimum(bands - cv2.blur(bands, (25, 1)), 0)
+    sums = halves[1:] + halves[:-1]
+    bands = np.delete(sums, BANDS - 1, axis=0) / 2
+    around = cv2.blur(bands, (25, 1))
+    # Only what is darker than its surroundings: strokes are printed.
+    strokes: NDArray[np.float32] = np.minimum(bands - around, 0)
     strokes -= strokes.mean(axis=1, keepdims=True)
     return strokes
 
 
 def _autocorrelation(strokes: NDArray[np.float32], shifts: int) -> NDArray[np.floating]:
     """Return the autocorrelation of each band at the shifts from 0, (bands, shifts)."""
-    width = strokes.shape[1]
+    _, width = strokes.shape
     power = np.square(strokes).sum(axis=1)
     # Padding keeps the end of a band from wrapping around to its start.
     padded = cv2.getOptimalDFTSize(width + shifts)
     spectrum = np.fft.rfft(strokes, padded)
-    echo = np.fft.irfft(np.square(np.abs(spectrum)))[:, :shifts]
+    power_spectrum = np.square(np.abs(spectrum))
+    all_shifts = np.fft.irfft(power_spectrum)
+    echo = all_shifts[:, :shifts]
     # Bands without contrast would otherwise divide noise by noise.
-    scale = np.maximum(power, width)[:, None]
-    overlap = 1 - np.arange(echo.shape[1]) / width
+    least_power = np.maximum(power, width)
+    scale = least_power[:, None]
+    _, n_shifts = echo.shape
+    overlap = 1 - np.arange(n_shifts) / width
     correlation: NDArray[np.floating] = echo / scale / overlap
     return correlation
 
@@ -351,9 +415,11 @@ def _echo_after(
     echo: NDArray[np.floating], period: NDArray[np.intp], count: int
 ) -> NDArray[np.floating]:
     """Return the highest autocorrelation of each band near a number of periods."""
+    # An error of the period grows with their number.
     near = np.arange(1 - count, count)
     shifts = count * period[:, None] + near
-    highest: NDArray[np.floating] = np.take_along_axis(echo, shifts, axis=1).max(axis=1)
+    echoes = np.take_along_axis(echo, shifts, axis=1)
+    highest: NDArray[np.floating] = echoes.max(axis=1)
     return highest
 
 
@@ -366,26 +432,32 @@ def _ink(quarter: MatLike, usable: Mask) -> tuple[Mask, float]:
     brightest = np.maximum(np.maximum(red, green), blue)
     darkest = np.minimum(np.minimum(red, green), blue)
     chroma = brightest - darkest
+    # The 8 keeps dark pixels from having a colour of noise.
     violet = (blue + 8) / (green + 8)
     usual_violet = np.median(violet[usable])
-    cast = float(np.median((blue - red)[usable]))
-    bluish = blue > red + max(cast, 0)
-    ink = bluish & (violet > 1.5 * usual_violet) & (chroma > 35)
+    lead_of_blue = blue - red
+    cast = float(np.median(lead_of_blue[usable]))
+    # Under bluish light skin is bluish too.
+    is_bluish = blue > red + max(cast, 0)
+    is_violet = violet > 1.5 * usual_violet
+    is_colourful = chroma > 35
+    ink = is_bluish & is_violet & is_colourful
     return ink & usable, cast
 
 
 def _lesion(quarter: MatLike, usable: Mask) -> tuple[Mask, float]:
     """Return the mask of the lesion and the distance of its colour from the skin's in CIELAB."""
     distance = _distance_from_skin(quarter, usable)
-    scaled = np.clip(distance * 4, 0, 255).astype(np.uint8)
-    threshold, _ = cv2.threshold(scaled[usable][None], 0, 255, cv2.THRESH_OTSU)
-    candidates = (scaled > threshold) & usable
+    candidates = _far(distance, usable)
     count, labels, stats, centres = cv2.connectedComponentsWithStats(
-        candidates.astype(np.uint8), connectivity=8
+        candidates.astype(np.uint8),
+        connectivity=8,
     )
     if count < 2:
         return np.zeros(usable.shape, bool), 0.0
-    score = stats[:, cv2.CC_STAT_AREA] * _nearness_to_centre(centres, usable.shape)
+    area = stats[:, cv2.CC_STAT_AREA]
+    # A shadow in a corner may be larger than the lesion.
+    score = area * _nearness_to_centre(centres, usable.shape)
     # Component 0 is the background.
     score[0] = 0
     lesion = labels == score.argmax()
@@ -395,11 +467,22 @@ def _lesion(quarter: MatLike, usable: Mask) -> tuple[Mask, float]:
     return lesion, float(lesion_distance - rest_distance)
 
 
+def _far(distance: MatLike, usable: Mask) -> Mask:
+    """Return the usable pixels beyond the distance that divides all distances best (Otsu)."""
+    scaled = np.clip(distance * 4, 0, 255)
+    levels = scaled.astype(np.uint8)
+    usable_levels = levels[usable]
+    threshold, _ = cv2.threshold(usable_levels[None], 0, 255, cv2.THRESH_OTSU)
+    far: Mask = (levels > threshold) & usable
+    return far
+
+
 def _distance_from_skin(quarter: MatLike, usable: Mask) -> MatLike:
     """Return the distance of each pixel from the median colour of the skin in CIELAB."""
-    lab = cv2.cvtColor(quarter / 255, cv2.COLOR_RGB2LAB)
-    lab = cv2.GaussianBlur(lab, (0, 0), 0.8)
-    skin = np.median(lab[_skin_ring(usable)], axis=0)
+    sharp = cv2.cvtColor(quarter / 255, cv2.COLOR_RGB2LAB)
+    lab = cv2.GaussianBlur(sharp, (0, 0), 0.8)
+    ring = _skin_ring(usable)
+    skin = np.median(lab[ring], axis=0)
     lightness, red, yellow = cv2.split(lab - skin)
     distance: MatLike = np.sqrt(lightness**2 + red**2 + yellow**2)
     return distance
@@ -418,13 +501,17 @@ def _skin_ring(usable: Mask) -> Mask:
 def _nearness_to_centre(centres: MatLike, shape: tuple[int, ...]) -> NDArray[np.float64]:
     """Return a weight for each of (n, 2) places, x and y, 1 in the centre and less outside."""
     height, width = shape
-    offset = centres - (width / 2, height / 2)
-    away = np.square(offset / (width, height)).sum(axis=1)
+    sides = np.array([width, height])
+    offset = centres - sides / 2
+    relative = offset / sides
+    away = np.square(relative).sum(axis=1)
     nearness: NDArray[np.float64] = np.exp(-8 * away)
     return nearness
 
 
 def _share_of_border(mask: Mask) -> float:
     """Return the share of the border pixels that lie in a mask. Corners count twice."""
-    border = np.concatenate([mask[0], mask[-1], mask[:, 0], mask[:, -1]])
+    top_and_bottom = mask[[0, -1]]
+    left_and_right = mask[:, [0, -1]]
+    border = np.concatenate([top_and_bottom.ravel(), left_and_right.ravel()])
     return float(border.mean())

@@ -39,11 +39,13 @@ def red_lead(pixels: MatLike, usable: NDArray[np.bool_]) -> float:
 
     excess = _mean(red, mask) - _mean(blue, mask)
     colourfulness = _mean(brightest, mask) - _mean(darkest, mask)
+    lead_of_means = excess / (colourfulness + _GREY)
     blue_spread = _spread(blue, mask) + _EVEN
     red_spread = _spread(red, mask) + _EVEN
     spread = math.log(blue_spread / red_spread)
-    lead_of_means = excess / (colourfulness + _GREY)
-    lead_of_spreads = _SPREAD_WEIGHT * math.tanh(spread / _SPREAD_SCALE)
+    # The hyperbolic tangent keeps an extreme spread from deciding alone.
+    bounded_spread = math.tanh(spread / _SPREAD_SCALE)
+    lead_of_spreads = _SPREAD_WEIGHT * bounded_spread
     return lead_of_means + lead_of_spreads
 
 

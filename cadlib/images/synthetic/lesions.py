@@ -40,13 +40,19 @@ def draw_skin(d: Drawing, colour: Colour) -> None:
     light = d.between(-0.05, 0.04)
     red, green, blue = colour
     skin = (red + light, green + light + tone, blue + light - tone)
-    d.paint(np.ones_like(d.x), skin)
+    everywhere = np.ones_like(d.x)
+    d.paint(everywhere, skin)
+    # No lamp lights both sides of an image equally.
     slope = d.between(-0.03, 0.03) * d.x
     shade = slope + 0.02 * d.noise(3) + 0.012 * d.noise(60)
-    lines = step(0.35, 0.0, np.abs(d.noise(16)))
-    furrows = lines * step(-0.2, 0.9, d.noise(12))
+    # Furrows run where noise is near 0, and are missing in places.
+    distance = np.abs(d.noise(16))
+    lines = step(0.35, 0.0, distance)
+    patches = step(-0.2, 0.9, d.noise(12))
+    furrows = lines * patches
     d.rgb += shade - 0.022 * furrows
-    flush = step(-0.1, 1.1, _mottle(d, 5, 0.4, 18))
+    mottle = _mottle(d, 5, 0.4, 18)
+    flush = step(-0.1, 1.1, mottle)
     d.stain(0.5 * flush, (0.97, 0.86, 0.86))
 
 
@@ -78,8 +84,10 @@ def _draw_hairs(d: Drawing, heading: float) -> None:
         for x, y in starts:
             direction = heading + d.between(-0.5, 0.5)
             length = d.between(0.5, 1.5)
-            paths.append(d.wander(x, y, direction, length, 0.12))
-        d.stain(0.75 * d.strokes(paths, width, 0.004, 0.4), brown)
+            hair = d.wander(x, y, direction, length, 0.12)
+            paths.append(hair)
+        hairs = d.strokes(paths, width, 0.004, 0.4)
+        d.stain(0.75 * hairs, brown)
 
 
 def _draw_ruler(d: Drawing) -> None:
@@ -87,23 +95,33 @@ def _draw_ruler(d: Drawing) -> None:
     for index, x in enumerate(np.linspace(-0.8, 0.8, 33)):
         # Every fifth tick is longer.
         length = 0.1 if index % 5 == 0 else 0.06
-        ticks.append(np.array([[x, 0.98], [x, 0.98 - length]]))
+        bottom = [x, 0.98]
+        top = [x, 0.98 - length]
+        ticks.append(np.array([bottom, top]))
+    printed = d.strokes(ticks, 0.008)
     print_colour = (0.2, 0.2, 0.24)
-    d.stain(0.75 * d.strokes(ticks, 0.008), print_colour)
+    d.stain(0.75 * printed, print_colour)
 
 
 def _draw_bubbles(d: Drawing) -> None:
     places = d.scatter(3, 0.95, 0.5)
     rims = []
     for corners in d.blobs(places, 0.02, 0.05, 0.02):
+        # A stroke does not close by itself.
         first = corners[:1]
         rims.append(np.vstack([corners, first]))
+    bubbles = d.strokes(rims, 0.01)
     white = (1.0, 0.98, 0.98)
-    d.paint(0.55 * d.strokes(rims, 0.01), white)
+    d.paint(0.55 * bubbles, white)
 
 
 def _depth_near_centre(
-    d: Drawing, smallest: float, largest: float, lobes: float, rough: float, shift: float
+    d: Drawing,
+    smallest: float,
+    largest: float,
+    lobes: float,
+    rough: float,
+    shift: float,
 ) -> Field:
     """Return the depth in a lesion of random radius, at most `shift` from the centre each way."""
     radius = d.between(smallest, largest)
@@ -145,12 +163,14 @@ def _draw_melanoma(d: Drawing) -> None:
     x = d.between(-0.15, 0.15)
     y = d.between(-0.15, 0.15)
     side = d.angle()
-    depth = d.depth(d.between(0.5, 0.66), 0.42, 0.14, x, y)
+    radius = d.between(0.5, 0.66)
+    depth = d.depth(radius, 0.42, 0.14, x, y)
     inside = step(-0.05, 0.14, depth)
     _draw_melanoma_colours(d, x, y, side, depth, inside)
     _draw_streaks(d, x, y, side)
     places = _moved(d.scatter(30, 0.52), x, y)
-    dots = d.shapes(d.blobs(places, 0.008, 0.028), 0.008)
+    blobs = d.blobs(places, 0.008, 0.028)
+    dots = d.shapes(blobs, 0.008)
     within = step(-0.14, 0.05, depth)
     d.stain(0.75 * dots * within, (0.26, 0.19, 0.18))
     _draw_veil(d, x, y, side, inside)
@@ -158,17 +178,26 @@ def _draw_melanoma(d: Drawing) -> None:
 
 
 def _draw_melanoma_colours(
-    d: Drawing, x: float, y: float, side: float, depth: Field, inside: Field
+    d: Drawing,
+    x: float,
+    y: float,
+    side: float,
+    depth: Field,
+    inside: Field,
 ) -> None:
     """Draw the pigment of a melanoma, darkest towards the angle `side`."""
-    lean = math.cos(side) * (d.x - x) + math.sin(side) * (d.y - y)
+    lean_x = math.cos(side) * (d.x - x)
+    lean_y = math.sin(side) * (d.y - y)
+    lean = lean_x + lean_y
     zones = d.noise(4) + 0.4 * d.noise(13) + 0.2 * d.noise(34)
     flush = step(-0.45, 0.1, depth)
     d.stain(0.4 * flush, (0.95, 0.72, 0.7))
     d.stain(inside, (0.72, 0.53, 0.42))
-    network = d.network(d.between(19, 24), 0.09, 1.3)
+    meshes = d.between(19, 24)
+    network = d.network(meshes, 0.09, 1.3)
     d.stain(0.5 * inside * network, (0.5, 0.37, 0.32))
-    patches = step(-0.3, 0.9, _mottle(d, 6, 0.6, 20))
+    mottle = _mottle(d, 6, 0.6, 20)
+    patches = step(-0.3, 0.9, mottle)
     d.stain(0.6 * inside * patches, (0.6, 0.45, 0.38))
     _draw_melanoma_zones(d, zones, lean, inside)
 
@@ -188,19 +217,24 @@ def _draw_streaks(d: Drawing, x: float, y: float, side: float) -> None:
         start_x = x + 0.4 * np.cos(angle)
         start_y = y + 0.4 * np.sin(angle)
         length = d.between(0.12, 0.24)
-        streaks.append(d.wander(start_x, start_y, angle, length, 0.15))
+        streak = d.wander(start_x, start_y, angle, length, 0.15)
+        streaks.append(streak)
+    strokes = d.strokes(streaks, 0.034, 0.016, 0.2)
     dark_brown = (0.36, 0.26, 0.23)
-    d.stain(0.75 * d.strokes(streaks, 0.034, 0.016, 0.2), dark_brown)
+    d.stain(0.75 * strokes, dark_brown)
 
 
 def _draw_veil(d: Drawing, x: float, y: float, side: float, inside: Field) -> None:
     """Draw the blue-white veil of a melanoma."""
-    veil_x = x + 0.16 * math.cos(side + 0.9)
-    veil_y = y + 0.16 * math.sin(side + 0.9)
+    # Beside the darkest zone, not in it.
+    veil_side = side + 0.9
+    veil_x = x + 0.16 * math.cos(veil_side)
+    veil_y = y + 0.16 * math.sin(veil_side)
     veil = d.depth(0.3, 0.4, 0.3, veil_x, veil_y)
     blue = step(-0.1, 0.8, veil)
     d.paint(0.62 * inside * blue, (0.46, 0.5, 0.6))
-    white = step(0.4, 1.1, veil + 0.3 * d.noise(20))
+    uneven_veil = veil + 0.3 * d.noise(20)
+    white = step(0.4, 1.1, uneven_veil)
     d.paint(0.35 * inside * white, (0.76, 0.78, 0.84))
 
 
@@ -249,11 +283,13 @@ def _branch(d: Drawing, vessels: Sequence[Path2D], length: float) -> list[Path2D
         for fork in (4, 7, 10):
             dx, dy = vessel[fork + 1] - vessel[fork]
             turn = d.between(0.5, 1.1)
+            # To either side with the same chance.
             if d.between(-1, 1) <= 0:
                 turn = -turn
             heading = math.atan2(dy, dx) + turn
             x, y = vessel[fork]
-            branches.append(d.wander(float(x), float(y), heading, length, 0.3))
+            branch = d.wander(float(x), float(y), heading, length, 0.3)
+            branches.append(branch)
     return branches
 
 
@@ -278,8 +314,10 @@ def _draw_actinic_keratosis(d: Drawing) -> None:
 def _draw_follicles(d: Drawing, inside: Field) -> None:
     """Draw follicle openings: a pale halo around a yellowish plug."""
     places = d.scatter(60, 0.75, 0.1)
-    halos = d.shapes(d.blobs(places, 0.02, 0.044, 0.25), 0.018)
-    plugs = d.shapes(d.blobs(places, 0.008, 0.016, 0.25), 0.008)
+    halo_blobs = d.blobs(places, 0.02, 0.044, 0.25)
+    plug_blobs = d.blobs(places, 0.008, 0.016, 0.25)
+    halos = d.shapes(halo_blobs, 0.018)
+    plugs = d.shapes(plug_blobs, 0.008)
     d.paint(0.6 * inside * halos, (0.95, 0.86, 0.8))
     d.paint(0.5 * inside * plugs, (0.82, 0.66, 0.5))
 
@@ -298,9 +336,11 @@ def _draw_benign_keratosis(d: Drawing) -> None:
     depth = _depth_near_centre(d, 0.46, 0.64, 0.2, 0.06, 0.12)
     inside = step(-0.014, 0.04, depth)
     d.stain(inside, (0.8, 0.66, 0.5))
-    patches = step(-0.6, 0.9, _mottle(d, 7, 0.5, 24))
+    mottle = _mottle(d, 7, 0.5, 24)
+    patches = step(-0.6, 0.9, mottle)
     d.stain(0.7 * inside * patches, (0.7, 0.55, 0.46))
-    ridges = step(0.25, 0.0, np.abs(_mottle(d, 11, 0.3, 34)))
+    distance = np.abs(_mottle(d, 11, 0.3, 34))
+    ridges = step(0.25, 0.0, distance)
     d.stain(0.4 * inside * ridges, (0.56, 0.43, 0.36))
     rim = step(0.22, 0.02, depth)
     d.stain(0.4 * inside * rim, (0.68, 0.53, 0.43))
@@ -312,10 +352,12 @@ def _draw_benign_keratosis(d: Drawing) -> None:
 def _draw_cysts_and_openings(d: Drawing, inside: Field) -> None:
     """Draw white milia-like cysts and dark comedo-like openings."""
     cyst_places = d.scatter(18, 0.46, 0.1)
-    cysts = d.shapes(d.blobs(cyst_places, 0.01, 0.032), 0.016)
+    cyst_blobs = d.blobs(cyst_places, 0.01, 0.032)
+    cysts = d.shapes(cyst_blobs, 0.016)
     d.paint(0.85 * inside * cysts, (0.97, 0.91, 0.8))
     opening_places = d.scatter(10, 0.45, 0.15)
-    openings = d.shapes(d.blobs(opening_places, 0.014, 0.034, 0.26), 0.01)
+    opening_blobs = d.blobs(opening_places, 0.014, 0.034, 0.26)
+    openings = d.shapes(opening_blobs, 0.01)
     d.stain(0.8 * inside * openings, (0.36, 0.25, 0.18))
 
 
@@ -335,7 +377,8 @@ def _draw_scar(d: Drawing, depth: Field) -> None:
     uneven_depth = depth + 0.16 * d.noise(8) + 0.06 * d.noise(26)
     patch = step(0.35, 0.95, uneven_depth)
     d.paint(0.8 * patch, (0.94, 0.83, 0.8))
-    strands = step(0.35, 0.0, np.abs(_mottle(d, 13, 0.3, 30)))
+    distance = np.abs(_mottle(d, 13, 0.3, 30))
+    strands = step(0.35, 0.0, distance)
     d.paint(0.5 * patch * strands, (1, 0.96, 0.95))
     flush = step(0.2, 1.0, d.noise(13))
     d.stain(0.45 * patch * flush, (0.98, 0.78, 0.77))
@@ -345,7 +388,8 @@ def _draw_vascular_lesion(d: Drawing) -> None:
     """Draw sharply bordered red-purple lacunae with whitish septa between them."""
     x = d.between(-0.12, 0.12)
     y = d.between(-0.12, 0.12)
-    depth = d.depth(d.between(0.42, 0.58), 0.16, 0.05, x, y)
+    radius = d.between(0.42, 0.58)
+    depth = d.depth(radius, 0.16, 0.05, x, y)
     inside = step(-0.03, 0.08, depth)
     flush = step(-0.4, 0.1, depth)
     d.stain(0.5 * flush, (0.96, 0.7, 0.72))
@@ -374,7 +418,8 @@ def _draw_squamous_cell_carcinoma(d: Drawing) -> None:
     """Draw a whitish-yellow mass of keratin with blood spots, and coiled vessels around it."""
     x = d.between(-0.12, 0.12)
     y = d.between(-0.12, 0.12)
-    depth = d.depth(d.between(0.56, 0.74), 0.22, 0.12, x, y)
+    radius = d.between(0.56, 0.74)
+    depth = d.depth(radius, 0.22, 0.12, x, y)
     inside = step(-0.2, 0.4, depth)
     mottle = 0.88 + 0.12 * d.noise(8)
     d.stain(0.85 * inside * mottle, (0.96, 0.71, 0.7))
@@ -383,7 +428,8 @@ def _draw_squamous_cell_carcinoma(d: Drawing) -> None:
     _draw_coiled_vessels(d, x, y, inside)
     keratin = _draw_keratin(d, x, y)
     places = _moved(d.scatter(8, 0.26, 0.1), x, y)
-    spots = d.shapes(d.blobs(places, 0.01, 0.036, 0.35), 0.012)
+    blobs = d.blobs(places, 0.01, 0.036, 0.35)
+    spots = d.shapes(blobs, 0.012)
     d.stain(0.75 * keratin * spots, (0.5, 0.2, 0.17))
     _draw_glints(d, inside, 12)
 
@@ -393,9 +439,11 @@ def _draw_coiled_vessels(d: Drawing, x: float, y: float, inside: Field) -> None:
     for coil_x, coil_y in _moved(d.scatter(44, 0.6, 0.09), x, y):
         radius = d.between(0.014, 0.034)
         phase = d.between(0, 6)
-        coils.append(_coil(coil_x, coil_y, radius, phase))
+        coil = _coil(coil_x, coil_y, radius, phase)
+        coils.append(coil)
+    strokes = d.strokes(coils, 0.01, 0.006)
     red = (0.82, 0.36, 0.37)
-    d.stain(0.7 * inside * d.strokes(coils, 0.01, 0.006), red)
+    d.stain(0.7 * inside * strokes, red)
 
 
 def _draw_keratin(d: Drawing, x: float, y: float) -> Field:
@@ -428,9 +476,11 @@ def _draw_glints(d: Drawing, mask: Field, count: int) -> None:
     for x, y in d.scatter(count, 0.55):
         heading = d.between(0, math.pi)
         length = d.between(0.02, 0.06)
-        paths.append(d.wander(x, y, heading, length, 0.2, 4))
+        glint = d.wander(x, y, heading, length, 0.2, 4)
+        paths.append(glint)
+    strokes = d.strokes(paths, 0.01, 0.004)
     white = (1.0, 0.99, 0.98)
-    d.paint(0.75 * mask * d.strokes(paths, 0.01, 0.004), white)
+    d.paint(0.75 * mask * strokes, white)
 
 
 _SKIN: Final[dict[str, Colour]] = {

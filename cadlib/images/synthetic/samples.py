@@ -39,6 +39,8 @@ _SITES: Final = (
 )
 _ARCHIVES: Final = ("HAM_", "BCN_", "MSK4_")
 _SEXES: Final = ("female", "male", "male", "female", "")
+_LABEL_COLUMNS: Final = ("image", *taxonomy.CODES, taxonomy.UNKNOWN)
+_PATIENT_COLUMNS: Final = ("image", "age_approx", "anatom_site_general", "lesion_id", "sex")
 # ISIC never assigned numbers from here on.
 _FIRST_NUMBER: Final = 9_000_000
 
@@ -100,20 +102,21 @@ def write_dataset(folder: Path, per_class: int = 3, seed: int = 0, size_px: int 
     """
     images = folder / "ISIC_2019_Training_Input"
     images.mkdir(parents=True, exist_ok=True)
-    labels: list[Sequence[str]] = [("image", *taxonomy.CODES, taxonomy.UNKNOWN)]
-    patients: list[Sequence[str]] = [
-        ("image", "age_approx", "anatom_site_general", "lesion_id", "sex")
-    ]
+    labels: list[Sequence[str]] = [_LABEL_COLUMNS]
+    patients: list[Sequence[str]] = [_PATIENT_COLUMNS]
+    # Data sets of different seeds have no lesion in common.
+    first_seed = 1000 * seed
     for index in range(per_class * len(taxonomy.CODES)):
         class_index, view = divmod(index, per_class)
         code = taxonomy.CODES[class_index]
         image = f"ISIC_{_FIRST_NUMBER + index}"
-        second_view = view == 1
-        pixels = _view(code, view, 1000 * seed, size_px)
-        file = images / f"{image}.jpg"
-        file.write_bytes(_encode(pixels, "JPEG"))
+        pixels = _view(code, view, first_seed, size_px)
+        _write_jpeg(images / f"{image}.jpg", pixels)
         labels.append(_label_row(image, code))
-        patients.append((image, *_metadata_row(index - second_view, per_class)))
+        # The second image shows the lesion of the first.
+        lesion = index - 1 if view == 1 else index
+        facts = _metadata_row(lesion, per_class)
+        patients.append((image, *facts))
     _write_csv(folder / "ISIC_2019_Training_GroundTruth.csv", labels)
     _write_csv(folder / "ISIC_2019_Training_Metadata.csv", patients)
     return folder
@@ -126,6 +129,11 @@ def _view(code: str, view: int, first_seed: int, size_px: int) -> NDArray[np.uin
     return render_lesion(code, first_seed + view, size_px)
 
 
+def _write_jpeg(path: Path, pixels: NDArray[np.uint8]) -> None:
+    data = _encode(pixels, "JPEG")
+    path.write_bytes(data)
+
+
 def _label_row(image: str, code: str) -> list[str]:
     """Return the row of an image in the table of labels: 1.0 for its class, 0.0 for the others."""
     labels = ["1.0" if column == code else "0.0" for column in taxonomy.CODES]
@@ -136,15 +144,19 @@ def _label_row(image: str, code: str) -> list[str]:
 def _metadata_row(lesion: int, per_class: int) -> tuple[str, str, str, str]:
     """Return age, site, lesion_id and sex of the lesion whose first image has this index."""
     class_index, view = divmod(lesion, per_class)
-    age = str(25 + 5 * (lesion % 12))
+    age_years = 25 + 5 * (lesion % 12)
+    age = str(age_years)
     if lesion % 11 == 10:
         age = ""
     site = _SITES[lesion % len(_SITES)]
-    archive = _ARCHIVES[(class_index + view) % len(_ARCHIVES)]
-    lesion_id = f"{archive}{_FIRST_NUMBER + lesion}"
-    if 2 <= view == per_class - 1:
-        lesion_id = ""
     sex = _SEXES[lesion % len(_SEXES)]
+    # Each class has lesions of several archives, as in ISIC 2019.
+    archive = _ARCHIVES[(class_index + view) % len(_ARCHIVES)]
+    number = _FIRST_NUMBER + lesion
+    lesion_id = f"{archive}{number}"
+    is_last = view == per_class - 1
+    if is_last and view >= 2:
+        lesion_id = ""
     return age, site, lesion_id, sex
 
 
