@@ -56,8 +56,9 @@ class DatasetReport:
     def count(self, kind: str) -> int:
         """Return how often a kind of finding occurs in all files; 0 when it does not occur."""
         total = 0
+        kind_in_a_file = f"{kind} in "
         for finding in self.findings:
-            if finding.kind == kind or finding.kind.startswith(f"{kind} in "):
+            if finding.kind == kind or finding.kind.startswith(kind_in_a_file):
                 total += finding.count
         return total
 

@@ -41,8 +41,10 @@ class Duplicates:
         labels = label_words(self.table)
         contradicting = []
         for rows in self.groups[kind]:
-            group_labels = labels.iloc[rows].dropna()
-            if labels_contradict(group_labels):
+            group_labels = labels.iloc[rows]
+            # An image without a label contradicts none.
+            present = group_labels.dropna()
+            if labels_contradict(present):
                 contradicting.append(rows)
         return tuple(contradicting)
 
@@ -114,7 +116,8 @@ def file_hashes(paths: "pd.Series[str]", progress: Progress = no_progress) -> li
     """Return the SHA-256 of each file, in hexadecimal."""
     digests = []
     # Threads are enough: hashing releases the GIL.
-    with ThreadPoolExecutor(os.cpu_count()) as pool:
+    n_threads = os.cpu_count()
+    with ThreadPoolExecutor(n_threads) as pool:
         for digest in pool.map(_digest, paths):
             digests.append(digest)
             progress("hashing files", len(digests), len(paths))

@@ -39,7 +39,10 @@ def resolve_id(cell: str, images: frozenset[str]) -> str:
     """
     if not _PATH_CHARACTERS.intersection(cell):
         return composed(cell)
-    path = "/".join(PurePosixPath(composed(cell).replace("\\", "/")).parts)
+    with_slashes = composed(cell).replace("\\", "/")
+    # Without repeated slashes and single dots.
+    parts_of_path = PurePosixPath(with_slashes).parts
+    path = "/".join(parts_of_path)
     stem = without_suffix(path)
     # An id may itself end like a file: that of "a.jpg.jpg" is "a.jpg". So the stem goes first.
     for name in (stem, path):

@@ -121,8 +121,9 @@ def shows_the_same(
     `nearest` (N, M) marks the pairs for which a network finds no nearer pair.
     """
     field = np.minimum.outer(left.fields, right.fields)
+    is_wide = field >= WIDE_FIELD
     in_wide_field = np.where(nearest, SAME_IF_NEAREST, SAME)
-    threshold = np.where(field >= WIDE_FIELD, in_wide_field, SAME_IN_NARROW_FIELD)
+    threshold = np.where(is_wide, in_wide_field, SAME_IN_NARROW_FIELD)
     is_same: NDArray[np.bool_] = alike >= threshold.astype(np.float32)
     return is_same
 

@@ -67,7 +67,8 @@ class Subset:
     @property
     def sha256(self) -> str:
         """Return the hash of the sorted ids in hexadecimal; it does not depend on the name."""
-        lines = "\n".join(sorted(self.images))
+        ids = sorted(self.images)
+        lines = "\n".join(ids)
         digest = hashlib.sha256(lines.encode())
         return digest.hexdigest()
 
@@ -220,7 +221,7 @@ def _head(dataset: str, chosen: str) -> str:
     facts = {"dataset": dataset, "chosen": chosen}
     text = json.dumps(facts, ensure_ascii=False)
     escaped = re.sub(r'([,;"] *)([=+@＝＋－＠-])', _escaped, text)
-    return "# " + escaped
+    return f"# {escaped}"
 
 
 def _escaped(match: re.Match[str]) -> str:

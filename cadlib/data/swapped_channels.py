@@ -44,7 +44,8 @@ def warning(swapped: int, checked: int) -> str:
     """Return a warning where over half of the checked images look swapped, else ""."""
     if 2 * swapped <= checked:
         return ""
-    return f"Red and blue look swapped in {swapped:,} of {checked:,} images checked. {ADVICE}"
+    count = f"{swapped:,} of {checked:,} images checked"
+    return f"Red and blue look swapped in {count}. {ADVICE}"
 
 
 def check_channel_order(table: pd.DataFrame) -> ChannelOrder:

@@ -62,8 +62,10 @@ def recorded_sums(folder: Path) -> dict[str, str]:
     path = folder / SUMS_FILE
     if not path.exists():
         return {}
+    # Other bytes make a line that is refused with its number.
     text = path.read_text(encoding="utf-8", errors="replace")
-    return read_sums(text, str(path))
+    where = str(path)
+    return read_sums(text, where)
 
 
 def record_sum(folder: Path, name: str, sha256: str) -> None:

@@ -250,10 +250,11 @@ def _check_steps(url: str, response: requests.Response) -> None:
     """Raise DownloadFailed where a redirect leads from https to another scheme."""
     if not url.startswith("https:"):
         return
-    steps = [step.url for step in (*response.history, response)]
-    if not all(step.startswith("https:") for step in steps):
+    redirects = [step.url for step in response.history]
+    last = response.url
+    if not all(step.startswith("https:") for step in (*redirects, last)):
         raise DownloadFailed(
-            f"Expected {shown(url)} to stay on https, but it leads to {shown(steps[-1])}. "
+            f"Expected {shown(url)} to stay on https, but it leads to {shown(last)}. "
             "Use another mirror."
         )
 
@@ -318,13 +319,15 @@ def shown(url: str) -> str:
 def finish(part: Path, final: Path) -> None:
     """Rename a part that was checked to its final name."""
     part.replace(final)
-    _note_of(part).unlink(missing_ok=True)
+    note = _note_of(part)
+    note.unlink(missing_ok=True)
 
 
 def discard(part: Path) -> None:
     """Remove a part and the note beside it."""
     part.unlink(missing_ok=True)
-    _note_of(part).unlink(missing_ok=True)
+    note = _note_of(part)
+    note.unlink(missing_ok=True)
 
 
 def _remote(url: str, response: requests.Response) -> Remote:
@@ -361,7 +364,9 @@ def _md5(url: str, response: requests.Response) -> str | None:
     if encryption != "AES256":
         return None
     etag = response.headers.get("ETag", "").strip('"')
-    return etag if re.fullmatch("[0-9a-f]{32}", etag) else None
+    if not re.fullmatch("[0-9a-f]{32}", etag):
+        return None
+    return etag
 
 
 def _check_status(url: str, response: requests.Response) -> None:
@@ -369,7 +374,8 @@ def _check_status(url: str, response: requests.Response) -> None:
     if status != HTTPStatus.OK:
         reason = _STATUSES.get(status, "the server cannot send it now. Try again later")
         raise DownloadFailed(f"Expected {shown(url)}, but got status {status}: {reason}.")
-    if response.headers.get("Content-Encoding", "identity") != "identity":
+    encoding = response.headers.get("Content-Encoding", "identity")
+    if encoding != "identity":
         raise DownloadFailed(
             f"Expected {shown(url)} as it is, but the server compresses it. Use another mirror."
         )

@@ -346,7 +346,9 @@ def _text(value: object, *keys: str) -> str:
         if not isinstance(value, dict):
             return ""
         value = value.get(key)
-    return str(value) if isinstance(value, str | int | float) else ""
+    if isinstance(value, str | int | float):
+        return str(value)
+    return ""
 
 
 def _digits(text: str) -> str:

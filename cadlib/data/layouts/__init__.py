@@ -230,7 +230,9 @@ def _of_another(images: Path, folder: Path) -> bool:
     """Return whether a folder of images belongs to a data set below `folder`."""
     if images == folder:
         return False
-    return has_layout(images) or _of_another(images.parent, folder)
+    if has_layout(images):
+        return True
+    return _of_another(images.parent, folder)
 
 
 def _input_folders(folder: Path) -> list[Path]:
@@ -268,10 +270,12 @@ def _labels_beside(images: Path, metadata: Path | None) -> Path | None:
 
 def _is_of(images: Path, path: Path) -> bool:
     """Return whether a table beside `<set>_Input` may belong to this set, not to another one."""
+    own_prefix = images.name.removesuffix("Input")
     for below in _input_folders(images.parent):
-        name = below.name.removesuffix("Input")
-        if path.name.startswith(name):
-            return name == images.name.removesuffix("Input")
+        prefix = below.name.removesuffix("Input")
+        if path.name.startswith(prefix):
+            return prefix == own_prefix
+    # The name of a table of one's own says nothing.
     return True
 
 

@@ -153,7 +153,8 @@ def _has_only(column: "pd.Series[str]", terms: list[str]) -> bool:
     cell_words = words(column).dropna()
     if cell_words.empty:
         return False
-    return bool(cell_words.isin(terms).all())
+    is_term = cell_words.isin(terms)
+    return bool(is_term.all())
 
 
 def _truth(column: "pd.Series[str]") -> "pd.Series[float]":
@@ -333,9 +334,11 @@ def _agreed(
     has_both = first.notna() & second.notna()
     is_different = has_both & (first != second)
     differ = is_different.to_numpy(bool)
-    images = first.index[differ]
     examples = []
-    for image, code, other_code in zip(images, first[differ], second[differ], strict=True):
+    for place in _places(differ):
+        image = first.index[place]
+        code = first.iloc[place]
+        other_code = second.iloc[place]
         examples.append(f"{image} ({code}, {other_code})")
     findings.add("diagnoses that contradict each other", examples, file_name)
     either = first.fillna(second)

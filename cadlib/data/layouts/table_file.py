@@ -363,9 +363,11 @@ def _is_even(path: Path, text: str, delimiter: str) -> bool:
     widths = set[int]()
     try:
         for _, row in islice(_rows(path, text, delimiter), _COMPARED_ROWS):
+            # Delimiters at the end of a line.
             while not row[-1].strip():
                 row.pop()
-            widths.add(len(row))
+            width = len(row)
+            widths.add(width)
     except TableRefused:
         return False
     return len(widths) == 1
@@ -396,7 +398,10 @@ def _plain_cell(cell: str) -> str:
     if not cell.startswith("="):
         return cell
     formula = _FORMULA_TEXT.fullmatch(cell)
-    return formula[1].strip() if formula else cell
+    if formula is None:
+        return cell
+    text = formula[1]
+    return text.strip()
 
 
 def _header(path: Path, row: list[str]) -> _Header:
