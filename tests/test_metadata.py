@@ -53,13 +53,13 @@ PROBABILITIES = arrays(np.float64, 8, elements=st.floats(0.001, 1)).map(lambda r
 @pytest.mark.parametrize(
     ("facts", "message"),
     [
-        ({"age_years": -1}, "0 to 120 years but got -1"),
-        ({"age_years": 121}, "0 to 120 years but got 121"),
+        ({"age_years": -1}, "0 to 120 years, but got -1"),
+        ({"age_years": 121}, "0 to 120 years, but got 121"),
         ({"age_years": float("nan")}, "got nan"),
         ({"age_years": "40"}, "got '40'"),
         ({"age_years": True}, "got True"),
-        ({"sex": "F"}, "female, male but got 'F'"),
-        ({"site": "nose"}, "head/neck.* but got 'nose'"),
+        ({"sex": "F"}, "female, male, but got 'F'"),
+        ({"site": "nose"}, "head/neck.*, but got 'nose'"),
         ({"site": ""}, "but got ''"),
     ],
 )
