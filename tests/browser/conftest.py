@@ -31,9 +31,9 @@ FLAGS = (
 )
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def server(tmp_path_factory) -> Iterator[str]:
-    """Return the address of an app that the tests of a file share."""
+    """Return the address of an app that tests share. A test that saves something takes `cold_server`."""
     with serving(tmp_path_factory.mktemp("server") / "log.txt") as address:
         yield address
 
@@ -117,11 +117,18 @@ def browser():
         chromium.close()
 
 
-@pytest.fixture
-def page(browser):
-    """Return an empty tab that fails the test when a page logs an error to its console."""
+@pytest.fixture(scope="session")
+def window(browser):
+    """Return a browser window that tests share, so that the scripts of the app are loaded once."""
     context = browser.new_context(viewport={"width": 1440, "height": 1000}, accept_downloads=True)
-    tab = context.new_page()
+    yield context
+    context.close()
+
+
+@pytest.fixture
+def page(window):
+    """Return an empty tab that fails the test when a page logs an error to its console."""
+    tab = window.new_page()
     tab.set_default_timeout(60_000)
     errors: list[str] = []
 
@@ -134,5 +141,7 @@ def page(browser):
     tab.on("console", note)
     tab.on("pageerror", lambda error: errors.append(str(error)))
     yield tab
-    context.close()
+    tab.close()
+    window.clear_cookies()
+    window.clear_permissions()
     assert not errors

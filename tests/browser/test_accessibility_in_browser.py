@@ -24,7 +24,9 @@ def themed(browser: Browser, request: pytest.FixtureRequest) -> Iterator[Page]:
     context = browser.new_context(
         color_scheme=request.param, viewport={"width": 1440, "height": 1000}
     )
-    yield context.new_page()
+    page = context.new_page()
+    page.set_default_timeout(60_000)
+    yield page
     context.close()
 
 

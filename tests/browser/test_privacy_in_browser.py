@@ -6,6 +6,7 @@ import os
 import shutil
 import signal
 import socket
+from contextlib import ExitStack
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -44,13 +45,14 @@ def requested(page):
     return addresses
 
 
-@pytest.fixture
-def hostile_server(tmp_path, monkeypatch):
+@pytest.fixture(scope="module")
+def hostile_server(tmp_path_factory):
     """Return the address of an app whose model card and data set try to reach another server."""
-    models = tmp_path / "models"
+    folder = tmp_path_factory.mktemp("hostile")
+    models = folder / "models"
     shutil.copytree(find_model("isic2019"), models / "isic2019")
     change_file(models / "isic2019", CARD_FILE, CARD)
-    data = write_dataset(tmp_path / "data" / "set", per_class=2, size_px=64)
+    data = write_dataset(folder / "data" / "set", per_class=2, size_px=64)
     table = data / "ISIC_2019_Training_Metadata.csv"
     rows = table.read_text().splitlines()
     head = rows[0].split(",")
@@ -60,10 +62,12 @@ def hostile_server(tmp_path, monkeypatch):
         cells[place] = f'"{text}"'
         rows[number] = ",".join(cells)
     table.write_text("\n".join(rows) + "\n")
-    monkeypatch.setenv("CADLIB_MODELS", str(models))
-    monkeypatch.setenv("CADLIB_DATA", str(tmp_path / "data"))
-    monkeypatch.setenv("CADLIB_CACHE", str(tmp_path / "cache"))
-    with serving(tmp_path / "log.txt") as address:
+    with ExitStack() as running:
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setenv("CADLIB_MODELS", str(models))
+            patch.setenv("CADLIB_DATA", str(folder / "data"))
+            patch.setenv("CADLIB_CACHE", str(folder / "cache"))
+            address = running.enter_context(serving(folder / "log.txt"))
         yield address
 
 
