@@ -80,7 +80,7 @@ def test_refuses_every_folder_where_no_root_is_named(root):
 
 
 @pytest.mark.parametrize("typed", ["a\0b", "~nobody-of-that-name/x"])
-def test_refuses_a_path_that_is_none(root, typed):
+def test_refuses_an_invalid_path(root, typed):
     with pytest.raises(FolderRefused):
         folder_below(typed, root, "CADLIB_DATA")
 

@@ -37,7 +37,7 @@ def test_predicts_decides_and_explains_the_most_probable_diagnosis(model, pictur
     assert found.heatmap.diagnosis == found.prediction.ranking()[0][0]
 
 
-def test_as_json_it_holds_every_figure_and_no_pixels(model, picture):
+def test_json_has_every_metric_and_no_pixels(model, picture):
     found = json.loads(json.dumps(assess(model, picture).to_json()))
     assert sum(found["probabilities"].values()) == pytest.approx(1)
     assert found["model"] == model.record.model_id
@@ -56,7 +56,7 @@ def test_notes_on_the_image_are_in_csv_and_json(model, picture):
     assert found.to_json()["notes"] == [SWAPPED_NOTE]
 
 
-def test_the_prediction_set_holds_what_the_record_says_and_not_with_facts(
+def test_the_prediction_set_follows_the_record_and_is_missing_with_facts(
     model, taught_folder, picture
 ):
     found = assess(model, picture)
@@ -91,7 +91,7 @@ def test_a_row_of_csv_names_what_is_wrong_with_the_picture(model, picture):
     )
 
 
-def test_an_unknown_picture_is_no_ground_for_an_answer_and_its_row_says_so(model, picture):
+def test_an_image_of_another_kind_is_marked_in_its_row(model, picture):
     known, noise = (
         read_image(picture),
         np.random.default_rng(0).integers(0, 256, (450, 450, 3), np.uint8),
@@ -106,7 +106,7 @@ def test_an_unknown_picture_is_no_ground_for_an_answer_and_its_row_says_so(model
     assert rows[1]["diagnosis"] in CODES
 
 
-def test_a_model_that_cannot_tell_says_nothing_of_it(undetecting_folder, picture):
+def test_a_model_without_a_novelty_detector_reports_no_novelty(undetecting_folder, picture):
     found = assess(Model.load(undetecting_folder), picture)
     assert found.novelty is None
     assert found.answerable
@@ -136,7 +136,7 @@ def test_an_operating_point_the_model_does_not_have_is_refused(model, picture):
         assess(model, picture, "nonesuch")
 
 
-def test_what_is_no_image_is_rejected(model):
+def test_rejects_a_file_that_is_not_an_image(model):
     with pytest.raises(ImageRejected):
         assess(model, b"")
 
@@ -154,7 +154,7 @@ def test_with_facts_the_threshold_is_the_one_measured_with_facts(taught_folder, 
     assert taught.decision.operating_point.threshold == 0.123
 
 
-def test_as_json_it_says_what_the_facts_moved(taught_folder, picture):
+def test_json_has_the_change_by_patient_facts(taught_folder, picture):
     (found,) = assess_batch(
         Model.load(taught_folder), [read_image(picture)], facts=PatientFacts(sex="male")
     )

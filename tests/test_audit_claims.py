@@ -24,7 +24,7 @@ def test_a_passed_audit_names_what_it_found_and_validates_nothing():
 
 
 @pytest.mark.parametrize("name", LEAKS)
-def test_one_leak_of_any_kind_takes_the_claim_away(name):
+def test_one_leak_of_any_kind_removes_the_claim(name):
     audit = audit_of(**{name: 1})
     assert audit.leaks
     assert claim(audit) == f"NOT validated: its splits are not separate (1 {LEAKS[name]})"
@@ -34,7 +34,7 @@ def test_labels_that_contradict_each_other_are_no_leak():
     assert not audit_of(contradictions=dict.fromkeys(CONTRADICTIONS, 2)).leaks
 
 
-def test_a_model_that_was_not_audited_is_said_to_be_so():
+def test_a_missing_audit_is_stated():
     assert claim(None, "mymodel") == (
         "not audited: it is not known whether evaluation lesions were also used for training; "
         "check with `python -m cadlib audit --model mymodel --data DIR --into-model`"
@@ -42,7 +42,7 @@ def test_a_model_that_was_not_audited_is_said_to_be_so():
     assert "validated" not in claim(None)
 
 
-def test_what_is_written_is_read_back():
+def test_the_audit_result_is_read_back():
     audit = audit_of(same_pictures=1, named=("one picture: a (train), b (test)",))
     assert LeakAudit.from_json(audit.to_json()) == audit
     assert audit.to_json()["leaks"] is True
@@ -69,7 +69,7 @@ def test_refuses_a_result_that_is_wrong(change, error):
 
 
 @pytest.mark.parametrize("name", audit_of().to_json())
-def test_refuses_a_result_that_lacks_a_key(name):
+def test_refuses_a_result_without_a_key(name):
     raw = audit_of().to_json()
     del raw[name]
     with pytest.raises((TypeError, ValueError)):

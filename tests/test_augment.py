@@ -19,7 +19,7 @@ def test_another_seed_gives_another_picture(picture):
     assert not torch.equal(augment(picture, 160, 7, 0.6), augment(picture, 160, 8, 0.6))
 
 
-def test_the_crop_has_the_side_that_was_asked_for(picture):
+def test_the_crop_has_the_requested_side(picture):
     varied = augment(picture, 128, 0, 0.6)
     assert varied.shape == (3, 128, 128)
     assert varied.dtype == torch.uint8

@@ -81,7 +81,7 @@ def test_a_file_is_kept_whole_and_found_again(good):
     assert not cache._given_up()
 
 
-def test_what_cannot_be_kept_stands_in_a_temporary_folder_with_one_warning(unusable, caplog):
+def test_uses_a_temporary_folder_with_one_warning(unusable, caplog):
     entries = [entry_of(f"{number}.npy") for number in range(3)]
     for number, entry in enumerate(entries):
         store(entry, number)
@@ -92,9 +92,7 @@ def test_what_cannot_be_kept_stands_in_a_temporary_folder_with_one_warning(unusa
     assert not list(Path.cwd().glob("~"))
 
 
-def test_without_a_temporary_folder_the_work_goes_on_with_one_warning(
-    unusable, caplog, monkeypatch
-):
+def test_works_without_a_temporary_folder_with_one_warning(unusable, caplog, monkeypatch):
     def refuse(**_):
         raise FULL
 
@@ -107,7 +105,7 @@ def test_without_a_temporary_folder_the_work_goes_on_with_one_warning(
     assert len(warnings(caplog)) == 1
 
 
-def test_what_was_kept_before_the_disk_was_full_is_still_read(good, caplog):
+def test_reads_files_cached_before_the_disk_was_full(good, caplog):
     before, after = entry_of("before.npy"), entry_of("after.npy")
     store(before, 1)
     cache._give_up(FULL)

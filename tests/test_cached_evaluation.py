@@ -49,7 +49,7 @@ def said():
     return Evaluated(table, rng.dirichlet(np.ones(8), 200), {}, 0.4)
 
 
-def test_what_is_kept_is_what_an_evaluation_says(model, drawn_dataset):
+def test_the_cached_evaluation_equals_a_new_one(model, drawn_dataset):
     folder = evaluation_folder(model.record, drawn_dataset)
     assert read_evaluation(folder, model.record, drawn_dataset) is None
     steps = []
@@ -75,7 +75,7 @@ def test_what_is_kept_is_what_an_evaluation_says(model, drawn_dataset):
     assert kept.threshold == model.record.operating_point("balanced").threshold
 
 
-def test_what_is_kept_is_called_as_it_is_asked_for(model, drawn_dataset):
+def test_the_cached_evaluation_is_named_after_the_request(model, drawn_dataset):
     folder = evaluation_folder(model.record, drawn_dataset)
     make_evaluation(folder, model, drawn_dataset, ignore)
     subset = Subset("these", "drawn", tuple(drawn_dataset.table["image"]), "all")
@@ -86,7 +86,7 @@ def test_what_is_kept_is_called_as_it_is_asked_for(model, drawn_dataset):
         )
 
 
-def test_the_folder_is_another_for_other_images_labels_weights_and_thresholds(
+def test_the_folder_depends_on_images_labels_weights_and_thresholds(
     model, drawn_dataset, monkeypatch
 ):
     record, table = model.record, drawn_dataset.table
@@ -111,13 +111,13 @@ def test_the_folder_is_another_for_other_images_labels_weights_and_thresholds(
     assert evaluation_folder(record, drawn_dataset) != first
 
 
-def test_a_missing_image_is_named(model, drawn_dataset):
+def test_names_a_missing_image(model, drawn_dataset):
     gone = replace(drawn_dataset, table=drawn_dataset.table.assign(path="nowhere.jpg"))
     with pytest.raises(DatasetInvalid, match=r"nowhere\.jpg"):
         evaluation_folder(model.record, gone)
 
 
-def test_an_image_without_a_label_is_not_shown_to_the_model(model, drawn_dataset):
+def test_skips_images_without_a_label(model, drawn_dataset):
     table = drawn_dataset.table.copy()
     table.loc[:2, "diagnosis"] = [UNKNOWN, None, None]
     table.loc[:2, "malignant"] = pd.NA
@@ -128,7 +128,7 @@ def test_an_image_without_a_label_is_not_shown_to_the_model(model, drawn_dataset
     assert len(read_evaluation(folder, model.record, part).table) == 29
 
 
-def test_without_a_labelled_image_nothing_is_kept(model, drawn_dataset):
+def test_caches_nothing_without_a_labelled_image(model, drawn_dataset):
     none = replace(drawn_dataset, table=drawn_dataset.table.assign(diagnosis=None, malignant=pd.NA))
     folder = evaluation_folder(model.record, none)
     with pytest.raises(DatasetInvalid, match="none of its 32 images has one"):
@@ -136,7 +136,7 @@ def test_without_a_labelled_image_nothing_is_kept(model, drawn_dataset):
     assert not folder.exists()
 
 
-def test_probabilities_are_those_that_the_model_gives_for_a_single_picture(model, drawn_dataset):
+def test_probabilities_equal_those_of_single_images(model, drawn_dataset):
     folder = evaluation_folder(model.record, drawn_dataset)
     make_evaluation(folder, model, drawn_dataset, ignore)
     kept = read_evaluation(folder, model.record, drawn_dataset)
@@ -144,9 +144,7 @@ def test_probabilities_are_those_that_the_model_gives_for_a_single_picture(model
         np.testing.assert_allclose(said, model.predict(path).probabilities, rtol=0, atol=1e-6)
 
 
-def test_so_are_those_of_real_pictures_whose_calibration_goes_by_their_size(
-    model, isic2019_dataset
-):
+def test_probabilities_of_real_images_equal_those_of_single_images(model, isic2019_dataset):
     dataset = isic2019_dataset
     some = replace(dataset, table=dataset.table.iloc[::600].reset_index(drop=True))
     assert some.table["width_px"].nunique() > 3
@@ -157,9 +155,7 @@ def test_so_are_those_of_real_pictures_whose_calibration_goes_by_their_size(
         np.testing.assert_allclose(said, model.predict(path).probabilities, rtol=0, atol=1e-6)
 
 
-def test_an_image_that_cannot_be_read_is_listed_as_an_evaluation_lists_it_and_the_rest_evaluated(
-    model, drawn_dataset
-):
+def test_lists_unreadable_images_and_evaluates_the_rest(model, drawn_dataset):
     for row in (3, 30):
         Path(drawn_dataset.table["path"][row]).write_bytes(b"%PDF-1.7")
     folder = evaluation_folder(model.record, drawn_dataset)
@@ -176,9 +172,7 @@ def test_an_image_that_cannot_be_read_is_listed_as_an_evaluation_lists_it_and_th
     )
 
 
-def test_after_the_map_or_a_larger_set_the_model_is_not_asked_again(
-    model, drawn_dataset, monkeypatch
-):
+def test_reuses_the_results_of_the_map_or_of_a_larger_set(model, drawn_dataset, monkeypatch):
     model_outputs(model, drawn_dataset.table, ignore)
     monkeypatch.setattr("cadlib.model.model.Model.see", None)  # whoever calls it fails
     for table in (drawn_dataset.table, drawn_dataset.table.iloc[::3].reset_index(drop=True)):
@@ -188,7 +182,7 @@ def test_after_the_map_or_a_larger_set_the_model_is_not_asked_again(
         assert read_evaluation(folder, model.record, part).metrics.n == len(table)
 
 
-def test_an_evaluation_that_is_stopped_leaves_no_figures(model, drawn_dataset):
+def test_a_stopped_evaluation_leaves_no_metrics(model, drawn_dataset):
     def stop(what, done, total):
         raise InterruptedError
 
@@ -198,7 +192,7 @@ def test_an_evaluation_that_is_stopped_leaves_no_figures(model, drawn_dataset):
     assert read_evaluation(folder, model.record, drawn_dataset) is None
 
 
-def test_the_cells_hold_every_image_once_the_surest_first(said):
+def test_the_cells_hold_every_image_once_by_falling_probability(said):
     cells = {(truth, code): said.cell(truth, code) for truth in CODES for code in CODES}
     images = [image for cell in cells.values() for image in cell["image"]]
     assert sorted(images) == said.table["image"].tolist()
@@ -212,7 +206,7 @@ def test_the_cells_hold_every_image_once_the_surest_first(said):
         assert cell["probability"].tolist() == said.probabilities[rows, CODES.index(code)].tolist()
 
 
-def test_errors_come_by_their_cost_and_then_by_how_sure_the_model_was(said):
+def test_errors_are_sorted_by_cost_and_probability(said):
     errors = said.errors(0.4)
     scores, truth = malignant_probability(said.probabilities), malignant_truth(said.labels)
     assert set(errors.index) == set(np.flatnonzero(truth != (scores >= 0.4)))
@@ -227,6 +221,6 @@ def test_errors_come_by_their_cost_and_then_by_how_sure_the_model_was(said):
     assert (needless["probability"] >= 0.4).all()
 
 
-def test_a_higher_threshold_misses_no_less(said):
+def test_a_higher_threshold_misses_at_least_as_many(said):
     low, high = ((said.errors(threshold)["cost"] != COSTS[2]).sum() for threshold in (0.2, 0.6))
     assert low < high

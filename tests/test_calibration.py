@@ -176,6 +176,6 @@ def test_the_temperature_is_that_of_the_size():
 
 
 @pytest.mark.parametrize("bad", [0, -1, 100, float("nan")])
-def test_a_temperature_that_is_none_is_refused(bad):
+def test_refuses_an_invalid_temperature(bad):
     with pytest.raises(ValueError, match="temperature"):
         Temperature(1.0, bad)

@@ -123,7 +123,7 @@ def test_a_facet_of_one_value_and_a_number_that_is_the_same_everywhere_are_none(
     assert catalogue.values("diagnosis")[-1] == NOT_GIVEN
 
 
-def test_what_a_model_says_becomes_columns():
+def test_predictions_become_columns():
     shares = np.full((3, 8), 0.05)
     shares[0, CODES.index("MEL")] = shares[1, CODES.index("NV")] = shares[2, CODES.index("BCC")] = (
         0.65

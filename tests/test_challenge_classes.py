@@ -45,7 +45,7 @@ def test_the_eight_classes_are_left_as_they_are(drawn):
     assert named(summary, ISIC_2019) == summary
 
 
-def test_no_label_gives_no_label():
+def test_merging_no_labels_gives_none():
     assert merged_labels(np.empty(0, np.int64), ISIC_2018).shape == (0,)
 
 

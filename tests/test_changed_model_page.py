@@ -102,7 +102,7 @@ def test_weights_edited_on_disk_leave_the_answers_of_an_open_session(session, fo
     assert page.subheader[0].value == before
 
 
-def test_the_id_stands_on_the_page_and_in_its_downloads(session, folder):
+def test_page_and_downloads_show_the_model_id(session, folder):
     from cadlib.ui import session as held
 
     model_id = read_record(folder).model_id

@@ -126,7 +126,7 @@ def test_the_confidence_chart_ranks_from_the_top():
     assert figure.layout.yaxis.range == (7.5, -0.5)
 
 
-def test_a_bar_is_as_long_as_its_probability_and_says_it_with_two_digits():
+def test_a_bar_has_the_length_and_the_text_of_its_probability():
     figure = figures.confidence_chart(PROBABILITIES)
     for code, text in (("MEL", "0.48"), ("SCC", "0.03"), ("VASC", "0.00"), ("DF", "<0.01")):
         trace, i = row_of(figure, code)
@@ -173,7 +173,7 @@ def test_the_confidence_chart_refuses_what_are_no_eight_probabilities(bad):
         figures.confidence_chart(bad)
 
 
-def test_class_counts_stand_in_taxonomy_order_with_thousands_separated():
+def test_class_counts_are_in_taxonomy_order_with_separated_thousands():
     figure = figures.class_counts_chart({"NV": 12463, "MEL": 4270})
     assert [
         label.split("<b>")[1].split("<")[0] for label in figure.layout.yaxis.categoryarray
@@ -217,7 +217,7 @@ def test_class_counts_without_a_diagnosis_have_no_row_of_zero():
     )
 
 
-def test_the_malignant_reliability_says_what_its_axes_are(summary):
+def test_the_malignant_reliability_chart_names_its_axes(summary):
     figure = figures.malignant_reliability_chart(summary.malignant_reliability)
     assert figure.layout.xaxis.title.text == "Malignant probability"
     assert figure.layout.yaxis.title.text == "Fraction malignant"
@@ -312,7 +312,7 @@ def test_a_roc_curve_is_drawn_through_the_points_given(summary):
     assert tuple(curve.y) == summary.roc["MEL"].tpr
 
 
-def test_an_operating_point_stands_at_its_sensitivity_and_specificity(summary):
+def test_an_operating_point_is_drawn_at_its_sensitivity_and_specificity(summary):
     figure = figures.roc_chart(summary.roc, areas(summary), [POINT])
     points = next(t for t in figure.data if t.name == "Operating points")
     assert (points.x, points.y) == ((pytest.approx(0.25),), (0.95,))
@@ -334,7 +334,7 @@ def test_per_class_dots_carry_their_intervals(summary):
                 assert (trace.x[place] - low, trace.x[place] + high) == pytest.approx(interval)
 
 
-def test_per_class_dots_stand_at_their_values_with_n_beside_them(summary):
+def test_per_class_dots_are_drawn_at_their_values_with_n(summary):
     figure = figures.per_class_chart(summary)
     dots = [t for t in figure.data if t.mode == "markers" and t.showlegend is False]
     for key, trace in zip(("sensitivity", "specificity"), dots, strict=True):
@@ -367,7 +367,7 @@ def test_the_reliability_diagram_leaves_out_empty_bins_but_counts_every_bin(summ
     assert list(bars.y) == [b.n for b in bins]
 
 
-def test_a_reliability_diagram_of_nothing_says_that_it_is_not_defined():
+def test_an_empty_reliability_diagram_reads_not_defined():
     empty = ReliabilityBin(low=0.0, high=1.0, n=0, confidence=None, accuracy=None, interval=None)
     assert alt(figures.reliability_chart([empty])) == "Reliability diagram: not defined."
 
@@ -392,7 +392,7 @@ def test_every_axis_of_quantities_has_a_title(every_figure):
         assert listed or figure.layout.yaxis.title.text, name
 
 
-def test_every_figure_says_in_words_what_it_shows(every_figure):
+def test_every_chart_has_a_text_description(every_figure):
     texts = {name: alt(figure) for name, figure in every_figure.items()}
     assert texts["confidence"].startswith(
         "Probability by diagnosis, highest first: Melanoma (malignant) 0.48, Melanocytic nevus (benign) 0.31"
@@ -409,14 +409,14 @@ def test_every_figure_is_json_that_a_browser_reads(every_figure):
         assert go.Figure(json.loads(text)).layout.meta["alt"] == alt(figure)
 
 
-def test_no_figure_offers_to_send_its_data_away(every_figure):
+def test_no_chart_offers_to_upload_its_data(every_figure):
     assert figures.CONFIG["displayModeBar"] is False
     assert figures.CONFIG["showSendToCloud"] is False
     for figure in every_figure.values():
         assert "sendChartToCloud" in figure.layout.modebar.remove
 
 
-def test_damage_is_coloured_by_its_fall_and_says_its_figure():
+def test_damage_cells_show_colour_and_number_of_the_loss():
     cells, texts = figures.damage_chart(DAMAGE, "malignant_auc").data
     assert list(cells.y) == ["hair", "ink"]
     assert cells.z[0] == pytest.approx((0, 0, 0.02, 0.1, 0.2, 0.4))
@@ -490,7 +490,7 @@ def test_two_runs_differ_by_colour_dash_and_mark_on_an_axis_as_long_as_the_longe
     )
 
 
-def test_a_loss_that_is_no_number_is_a_gap_and_a_curve_without_points_says_so():
+def test_nan_leaves_a_gap_and_an_empty_curve_a_note():
     broken = trained("one", 0.5)
     curves = {**broken.curves, monitor.LOSS: Curve((5, 10), (0.5, 1.0), (2.0, math.nan))}
     figure = figures.training_chart([replace(broken, curves=curves)], monitor.LOSS)
@@ -537,7 +537,7 @@ def test_the_chosen_threshold_is_marked_on_every_curve_at_what_it_does(summary):
         assert "this threshold" in alt(chart)
 
 
-def test_the_chosen_threshold_stands_between_the_ends_of_its_intervals(summary):
+def test_the_chosen_threshold_is_drawn_with_its_intervals(summary):
     point = replace(CHOSEN, intervals=PointIntervals((0.85, 0.93), (0.7, 0.9)))
     (mark,) = [
         t for t in figures.roc_chart(summary.roc, {}, [], point).data if t.name == "This threshold"
@@ -576,7 +576,7 @@ def test_the_axis_of_a_comparison_names_the_figure_whose_sign_is_reversed():
     assert brier.x[0] == -COMPARISON.figures["brier"].difference
 
 
-def test_what_is_better_lies_to_its_side_and_is_said_in_words():
+def test_the_better_model_is_on_its_side_and_in_the_text():
     chart = figures.comparison_chart(COMPARISON, "old", "new")
     at = {trace.y[0]: trace for trace in chart.data}
     assert at["AUC malignant"].x[0] == pytest.approx(0.1)

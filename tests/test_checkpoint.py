@@ -46,7 +46,7 @@ def test_a_disk_that_fills_up_leaves_the_last_checkpoint_whole(tmp_path, monkeyp
 
 
 @pytest.mark.parametrize("content", [None, b"", b"no checkpoint"])
-def test_a_missing_or_broken_checkpoint_is_said(tmp_path, content):
+def test_reports_a_missing_or_damaged_checkpoint(tmp_path, content):
     path = tmp_path / "checkpoint.safetensors"
     if content is not None:
         path.write_bytes(content)
@@ -107,7 +107,7 @@ def test_a_checkpoint_of_another_run_is_not_kept(saved):
     assert not checkpoint.previous(saved).exists()
 
 
-def test_without_a_checkpoint_before_a_damaged_one_says_to_start_anew(saved):
+def test_a_damaged_only_checkpoint_advises_to_start_again(saved):
     checkpoint.previous(saved).unlink()
     saved.write_bytes(saved.read_bytes()[:-1])
     with pytest.raises(TrainingFailed, match="--overwrite"):

@@ -214,7 +214,7 @@ def test_specificity_at_a_sensitivity_is_that_of_the_chosen_operating_point(
 
 
 @pytest.mark.parametrize("sensitivity", [0.0, 1.1, math.nan])
-def test_rejects_a_sensitivity_that_is_none(sensitivity):
+def test_rejects_an_invalid_sensitivity(sensitivity):
     with pytest.raises(ValueError, match="`sensitivity` to be above 0 and up to 1"):
         classification.specificity_at(np.array([0.1]), np.array([True]), sensitivity)
 

@@ -11,7 +11,7 @@ def test_a_clinic_that_chose_nothing_has_the_usual_point_and_no_prevalence(clini
     assert read_clinic() == Clinic("balanced", None)
 
 
-def test_what_was_chosen_is_remembered(clinic_file):
+def test_saved_settings_are_read_back(clinic_file):
     for chosen in (Clinic("rule-out", 0.04), Clinic("rule-in", None)):
         save_clinic(chosen)
         assert read_clinic() == chosen
@@ -19,7 +19,7 @@ def test_what_was_chosen_is_remembered(clinic_file):
 
 
 @pytest.mark.parametrize("prevalence", [0, 0.0005, 1, 4.0, -0.1, True, "0.1", float("nan")])
-def test_rejects_a_prevalence_that_is_none(prevalence):
+def test_rejects_an_invalid_prevalence(prevalence):
     with pytest.raises(ClinicInvalid, match="from 0.001 to 0.99"):
         Clinic(prevalence=prevalence)
 
@@ -41,7 +41,7 @@ def test_a_file_that_cannot_be_used_is_an_error_and_no_default(clinic_file, text
         read_clinic()
 
 
-def test_a_choice_that_cannot_be_written_says_where(clinic_file, monkeypatch):
+def test_an_unwritable_settings_file_is_named(clinic_file, monkeypatch):
     clinic_file.write_text("a file, where a folder should be")
     monkeypatch.setenv("CADLIB_CLINIC", str(clinic_file / "clinic.json"))
     with pytest.raises(ClinicInvalid, match="cannot be written"):

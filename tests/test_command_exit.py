@@ -87,7 +87,7 @@ def test_a_command_ends_quietly_when_nobody_reads_either_stream(folder):
     assert running.wait() == 141
 
 
-def test_what_head_reads_is_what_came_first(folder):
+def test_head_reads_the_first_line(folder):
     line = f"{sys.executable} -m cadlib predict {folder} --format csv | head -n 1; echo ${{PIPESTATUS[0]}}"
     ended = subprocess.run(
         ["bash", "-c", line], cwd=ROOT, capture_output=True, text=True, check=True

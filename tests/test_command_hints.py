@@ -134,7 +134,7 @@ def test_a_hint_asks_for_nothing_that_its_command_refuses(name, tmp_path, capsys
     assert "--help" not in capsys.readouterr().err
 
 
-def test_a_hint_that_lacks_an_option_would_be_noticed(tmp_path):
+def test_an_incomplete_command_is_refused(tmp_path):
     command = parse(
         arguments("python -m cadlib evaluate --model isic2019 --into-model --output DIR")
     )

@@ -59,7 +59,7 @@ def test_predict_names_the_similar_training_images(folder, capsys):
 
 
 @pytest.mark.parametrize("name", ["rule-out", "rule-in"])
-def test_predict_decides_by_the_operating_point_that_was_asked_for(folder, name, capsys):
+def test_predict_uses_the_requested_operating_point(folder, name, capsys):
     assert main(["predict", str(folder), "--format", "json", "--operating-point", name]) == 0
     point = Model.load("isic2019").record.operating_point(name)
     for row in json.loads(capsys.readouterr().out):
@@ -69,7 +69,7 @@ def test_predict_decides_by_the_operating_point_that_was_asked_for(folder, name,
         )
 
 
-def test_an_operating_point_that_the_model_lacks_is_bad_usage(folder, capsys):
+def test_an_unknown_operating_point_is_bad_usage(folder, capsys):
     assert main(["predict", str(folder), "--operating-point", "bold"]) == 2
     assert "rule-out, balanced, rule-in" in capsys.readouterr().err
 
@@ -138,7 +138,7 @@ def test_predict_reads_a_folder_and_prints_csv(folder, capsys):
         assert sum(float(row[code]) for code in CODES) == pytest.approx(1, abs=1e-4)
 
 
-def test_one_bad_file_is_reported_and_the_rest_go_on(folder, capsys):
+def test_reports_one_bad_file_and_predicts_the_rest(folder, capsys):
     (folder / "report.jpg").write_bytes(b"%PDF-1.4 not a picture")
     assert main(["predict", str(folder), "--format", "json"]) == 1
     printed = capsys.readouterr()
@@ -189,7 +189,7 @@ def test_predict_on_a_folder_with_nothing_but_a_broken_link_fails_with_1(tmp_pat
     assert len(printed.out.splitlines()) == 2
 
 
-def test_predict_writes_the_heatmaps_it_was_asked_for(folder, tmp_path, capsys):
+def test_predict_writes_the_requested_heatmaps(folder, tmp_path, capsys):
     maps = tmp_path / "maps"
     assert main(["predict", str(folder), "--heatmap", str(maps), "--format", "json"]) == 0
     found = json.loads(capsys.readouterr().out)
@@ -542,7 +542,7 @@ def test_robustness_refuses_a_model_whose_figures_are_of_other_weights(
     assert "measure the model again" in capsys.readouterr().err
 
 
-def test_robustness_refuses_a_sample_that_lacks_a_diagnosis(
+def test_robustness_refuses_a_sample_without_every_diagnosis(
     synthetic_dataset, split_folder, capsys
 ):
     where = ["--model", str(split_folder), "--data", str(synthetic_dataset)]
@@ -674,7 +674,7 @@ def test_evaluate_measures_what_a_subset_and_a_split_share(
     assert "without --subset" in capsys.readouterr().err
 
 
-def test_train_learns_from_a_subset_alone_and_the_model_says_so(
+def test_train_uses_only_the_subset_and_records_it(
     synthetic_dataset, tmp_path, monkeypatch, capsys
 ):
     monkeypatch.setenv("CADLIB_MODELS", str(tmp_path / "models"))
@@ -757,7 +757,7 @@ def test_the_readme_shows_what_the_command_prints(capsys, monkeypatch):
     )
 
 
-def test_predict_says_what_age_sex_and_site_moved(taught_folder, folder, capsys):
+def test_predict_prints_the_change_by_age_sex_and_site(taught_folder, folder, capsys):
     path = str(folder / "synthetic_NV_1.png")
     assert (
         main(["predict", path, "--model", str(taught_folder), "--sex", "male", "--age", "40"]) == 0
@@ -797,7 +797,7 @@ def test_the_models_own_figures_are_of_images_alone(
     assert "of images alone" in capsys.readouterr().err
 
 
-def test_evaluate_adds_what_the_metadata_says(taught_folder, synthetic_dataset, tmp_path, capsys):
+def test_evaluate_adds_the_effect_of_metadata(taught_folder, synthetic_dataset, tmp_path, capsys):
     line = ["evaluate", "--model", str(taught_folder), "--data", str(synthetic_dataset)]
     for name, more in (("alone", []), ("facts", ["--with-metadata"])):
         assert main([*line, *more, "--output", str(tmp_path / name)]) == 0

@@ -45,6 +45,6 @@ def test_every_test_has_a_row_and_a_small_p_is_not_called_zero():
     assert [*rows[0]][2:4] == ["Only old correct", "Only new correct"]
 
 
-def test_it_says_of_how_many_images_and_what_the_second_model_knew_of_them():
+def test_the_note_has_the_number_of_images_and_the_training_overlap():
     assert FOUND.note.startswith("n = 1,234 images of 1,000 lesions")
     assert FOUND.about_the_second == "new: Some had."

@@ -64,15 +64,13 @@ def home() -> Iterator[Path]:
         yield Path(folder)
 
 
-def test_the_watch_sees_a_connection_and_a_file(home, tmp_path):
+def test_strace_sees_a_connection_and_a_file(home, tmp_path):
     seen = run(python("-c", SEES_ALL), tmp_path / "trace", environment(home), cwd=home)
     assert len(seen.connections) == 1
     assert seen.outside(home / "tmp") == [home / "here", home / "here" / "file"]
 
 
-def test_predict_connects_to_nobody_and_writes_its_heatmaps_alone(
-    home, tmp_path, synthetic_dataset
-):
+def test_predict_connects_nowhere_and_writes_only_its_heatmaps(home, tmp_path, synthetic_dataset):
     out = tmp_path / "heatmaps"
     command = python("-m", "cadlib", "predict", "docs/synthetic_lesion.png", "--heatmap", str(out))
     seen = run(command, tmp_path / "trace", environment(home))
@@ -81,7 +79,7 @@ def test_predict_connects_to_nobody_and_writes_its_heatmaps_alone(
     assert len([*out.iterdir()]) == 1
 
 
-def test_every_heatmap_method_keeps_its_files_in_our_cache(home, tmp_path):
+def test_every_heatmap_method_writes_only_into_the_cache(home, tmp_path):
     code = (
         "from cadlib import Model, read_image; from cadlib.saliency import heatmap\n"
         "model, image = Model.load('isic2019'), read_image('docs/synthetic_lesion.png')\n"
@@ -94,7 +92,7 @@ def test_every_heatmap_method_keeps_its_files_in_our_cache(home, tmp_path):
     assert [*(home / "tmp").iterdir()] == []  # what Python tries out there is gone again
 
 
-def test_train_connects_to_nobody_and_writes_run_model_and_cache_alone(
+def test_train_connects_nowhere_and_writes_only_run_model_and_cache(
     home, tmp_path, synthetic_dataset
 ):
     models, cache, runs = tmp_path / "models", tmp_path / "cache", tmp_path / "runs"
@@ -111,7 +109,7 @@ def test_train_connects_to_nobody_and_writes_run_model_and_cache_alone(
     assert [*(home / "tmp").iterdir()] == []
 
 
-def test_the_app_connects_to_nobody_and_writes_no_image(home, tmp_path):
+def test_the_app_connects_nowhere_and_writes_no_image(home, tmp_path):
     cache = tmp_path / "cache"
     env = environment(home, CADLIB_CACHE=str(cache))
     with socket.socket() as free:
@@ -170,13 +168,13 @@ def refuse_a_foreign_page(port: int) -> None:
         pass
 
 
-def test_statistics_stay_off_where_the_environment_asks_for_them(monkeypatch):
+def test_telemetry_is_switched_off_despite_the_environment(monkeypatch):
     monkeypatch.setenv("ORT_DISABLE_TELEMETRY", "0")
     libraries.silence()
     assert os.environ["ORT_DISABLE_TELEMETRY"] == "1"
 
 
-def test_the_settings_are_made_before_any_library_is_imported():
+def test_telemetry_is_off_before_any_import():
     code = (
         "import os, sys\n"
         "class Watch:\n"
@@ -192,7 +190,7 @@ def test_the_settings_are_made_before_any_library_is_imported():
     )
 
 
-def test_a_folder_that_the_caller_names_is_left_alone(monkeypatch, tmp_path):
+def test_keeps_a_cache_folder_set_by_the_caller(monkeypatch, tmp_path):
     monkeypatch.setenv("MPLCONFIGDIR", "mine")
     monkeypatch.delenv("TORCHINDUCTOR_CACHE_DIR", raising=False)
     monkeypatch.setenv("CADLIB_CACHE", str(tmp_path))

@@ -57,7 +57,7 @@ def test_the_same_seed_gives_the_same_picture(corruption, lesion):
         "gel bubbles",
     ],
 )
-def test_what_is_drawn_by_chance_differs_between_seeds(name, lesion):
+def test_random_damage_differs_between_seeds(name, lesion):
     pictures = [named(name)(lesion, 4, seed).tobytes() for seed in range(6)]
     assert len(set(pictures)) > 1
 
@@ -82,7 +82,7 @@ def test_a_real_picture_is_changed_more_by_a_greater_strength(corruption, data_d
 
 
 @every_corruption
-def test_the_strongest_leaves_a_lesion_that_can_be_told_from_skin(corruption):
+def test_the_strongest_damage_leaves_lesion_and_skin_distinct(corruption):
     lesion = render_lesion("MEL", 0, 200)
     for seed in (0, 1):
         grey = corruption(lesion, 5, seed).astype(np.float64).mean(axis=2)

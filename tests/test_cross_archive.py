@@ -83,7 +83,7 @@ def test_each_archive_is_measured_with_and_without_it(synthetic_dataset, tmp_pat
 
 
 @pytest.mark.timeout(300)
-def test_it_goes_on_where_it_was_stopped_and_trains_nothing_twice(
+def test_a_stopped_comparison_resumes_and_trains_nothing_twice(
     synthetic_dataset, tmp_path, monkeypatch
 ):
     started = []

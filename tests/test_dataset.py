@@ -221,7 +221,7 @@ def test_equal_rows_of_an_id_count_once_and_of_contradicting_ones_what_they_agre
     }
 
 
-def test_of_several_files_for_one_id_the_first_known_suffix_is_used(folder):
+def test_prefers_the_first_known_suffix_of_an_id(folder):
     for name in ("ISIC_1.png", "ISIC_1.JPEG"):
         write_image(folder.images / name)
     dataset = folder.join()
@@ -318,7 +318,7 @@ def test_the_report_prints_counts_advice_and_at_most_five_examples(folder):
     assert report.count("unknown sexes") == 0
 
 
-def test_progress_is_told_of_every_image(folder):
+def test_reports_progress_for_every_image(folder):
     calls: list[tuple[int, int]] = []
     join_dataset(
         folder.images, folder.labels, progress=lambda _, done, total: calls.append((done, total))
@@ -326,7 +326,7 @@ def test_progress_is_told_of_every_image(folder):
     assert calls == [(1, 3), (2, 3), (3, 3)]
 
 
-def test_refuses_a_set_with_nothing_usable_and_says_what_was_found(folder):
+def test_refuses_a_set_without_usable_images_and_lists_the_findings(folder):
     folder.write_labels(label_row("ISIC_9.jpg", "MEL"))
     with pytest.raises(
         DatasetInvalid, match=r"none is left:[\s\S]*1  rows without an image: ISIC_9"
@@ -392,7 +392,7 @@ def test_opens_a_folder_of_the_official_layout_by_its_folder_alone(tmp_path):
     assert dataset.report.findings == ()
 
 
-def test_of_several_sets_in_a_folder_the_training_set_is_opened(tmp_path):
+def test_opens_the_training_set_of_a_folder_with_several(tmp_path):
     isic_folder(tmp_path, "ISIC_2018_Test")
     isic_folder(tmp_path)
     assert "ISIC_2019_Training_Input" in open_dataset(tmp_path).table["path"][0]

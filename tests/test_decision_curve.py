@@ -89,6 +89,6 @@ def test_another_prevalence_moves_the_probabilities_and_the_shares_together(imag
     ("truth", "prevalence"),
     [([True, True], None), ([False, False], None), ([True, False], 0.0), ([True, False], 1.0)],
 )
-def test_what_has_no_decision_curve_is_refused(truth, prevalence):
+def test_refuses_data_without_a_decision_curve(truth, prevalence):
     with pytest.raises(ValueError, match="Expected"):
         decision_curve(np.array([0.2, 0.7]), np.array(truth), np.arange(2), prevalence)

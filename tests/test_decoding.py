@@ -458,7 +458,7 @@ def test_without_a_decoder_nothing_is_decoded(
         decoders.close()
 
 
-def test_the_reason_why_a_decoder_does_not_start_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_reports_why_a_decoder_does_not_start(monkeypatch: pytest.MonkeyPatch) -> None:
     code = pool._CODE.replace(
         "main(float", "import PIL.Image as i; i.preinit = lambda: 1 / 0\nmain(float"
     )
@@ -614,7 +614,7 @@ def test_a_description_of_other_values_is_refused(changed: dict[str, object]) ->
 
 
 @pytest.mark.parametrize("data", [b"", b"[]", b"{", b"\xff", b"[" * 10_000])
-def test_what_is_no_description_is_refused(data: bytes) -> None:
+def test_refuses_an_invalid_description(data: bytes) -> None:
     with pytest.raises(ReplyInvalid):
         Description.from_json(data)
 
@@ -631,6 +631,6 @@ def test_control_characters_of_a_decoder_are_not_passed_on() -> None:
         lambda head: head[:6] + b"\xff" * 12,
     ],
 )
-def test_what_is_no_reply_is_refused(change: Callable[[bytes], bytes]) -> None:
+def test_refuses_an_invalid_reply(change: Callable[[bytes], bytes]) -> None:
     with pytest.raises(ReplyInvalid):
         Reply.unpack(change(Reply(Outcome.IMAGE, False, 10, 5, 5).pack()))

@@ -768,7 +768,7 @@ def test_a_jpeg_larger_than_its_header_says_is_not_decoded(
         read_image(written(dataset))
 
 
-def test_a_file_without_preamble_is_told_as_one(lesion: NDArray[np.uint8]) -> None:
+def test_names_a_dicom_file_without_preamble(lesion: NDArray[np.uint8]) -> None:
     with pytest.raises(ImageRejected, match="is a DICOM file without a preamble"):
         read_image(written(drawn(lesion))[132:])
 

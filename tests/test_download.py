@@ -203,7 +203,7 @@ class Told:
 # one file
 
 
-def test_a_file_is_fetched_whole_and_its_progress_told(server, part):
+def test_downloads_a_file_and_reports_progress(server, part):
     server.files["data.bin"] = Served(DATA)
     steps = []
     fetch(server, part, lambda _, *step: steps.append(step))
@@ -275,7 +275,7 @@ def test_another_address_does_not_go_on_with_the_part(server, part):
 
 
 @pytest.mark.parametrize("how", [{"ranges": False}, {"etag": None}, {"etag": 'W/"weak"'}])
-def test_a_server_that_cannot_go_on_sends_the_file_anew(server, part, how):
+def test_restarts_where_the_server_cannot_resume(server, part, how):
     server.files["data.bin"] = Served(DATA, drops=[3000], **how)
     fetch(server, part)
     assert part.read_bytes() == DATA
@@ -287,7 +287,7 @@ def test_a_server_that_cannot_go_on_sends_the_file_anew(server, part, how):
 
 
 @pytest.mark.parametrize("spoilt", ["", "{}", "\udcff"])
-def test_a_part_whose_note_is_spoilt_is_fetched_anew(server, part, spoilt):
+def test_restarts_where_the_notes_of_a_part_are_damaged(server, part, spoilt):
     stopped_half_way(server, part)
     part.with_name(part.name + ".json").write_bytes(spoilt.encode("utf-8", "surrogateescape"))
     part.write_bytes(b"x" * 100)
@@ -295,7 +295,7 @@ def test_a_part_whose_note_is_spoilt_is_fetched_anew(server, part, spoilt):
     assert part.read_bytes() == DATA
 
 
-def test_a_part_that_is_too_long_is_fetched_anew(server, part):
+def test_restarts_where_a_part_is_too_long(server, part):
     stopped_half_way(server, part)
     part.write_bytes(DATA + b"more")
     fetch(server, part)
@@ -321,7 +321,7 @@ def test_a_server_that_states_too_many_bytes_is_not_waited_for_for_ever(server, 
     assert names(part.parent) == [part.name, f"{part.name}.json"]
 
 
-def test_a_range_beyond_the_real_end_is_told_and_the_part_thrown_away(server, part):
+def test_reports_a_range_past_the_end_and_deletes_the_part(server, part):
     server.files["data.bin"] = Served(DATA, size=len(DATA) + 10, head_size=len(DATA) + 10)
     with pytest.raises(
         DownloadFailed,
@@ -332,7 +332,7 @@ def test_a_range_beyond_the_real_end_is_told_and_the_part_thrown_away(server, pa
 
 
 @pytest.mark.parametrize("size", [len(DATA) - 10, len(DATA) + 10])
-def test_a_server_that_says_two_sizes_is_not_believed(server, part, size):
+def test_refuses_two_different_sizes_of_a_file(server, part, size):
     server.files["data.bin"] = Served(DATA, head_size=size)
     with pytest.raises(DownloadFailed, match="as the server had stated, but got 10240"):
         fetch(server, part)
@@ -351,7 +351,7 @@ def test_an_answer_without_a_size_that_ends_early_or_late_is_refused(server, par
     assert max(steps) <= size  # a stream without end does not fill the disk
 
 
-def test_another_range_than_the_one_asked_for_is_refused(server, part):
+def test_refuses_a_range_that_was_not_requested(server, part):
     stopped_half_way(server, part)
     server.files["data.bin"].content_range = f"bytes 0-{len(DATA) - 1}/{len(DATA)}"
     with pytest.raises(DownloadFailed, match="but got .* for the rest"):
@@ -364,7 +364,7 @@ def test_another_range_than_the_one_asked_for_is_refused(server, part):
     [(404, "no such file"), (403, "refuses"), (401, "login"), (500, "later"), (503, "later")],
 )
 @pytest.mark.parametrize("method", ["HEAD", "GET"])
-def test_a_refusal_is_told_with_what_to_do(server, part, status, reason, method):
+def test_reports_a_refusal_with_advice(server, part, status, reason, method):
     refused = {"head_status": status} if method == "HEAD" else {"statuses": [status] * 9}
     server.files["data.bin"] = Served(DATA, **refused)
     with pytest.raises(DownloadFailed, match=f"data.bin, but got status {status}: .*{reason}"):
@@ -444,7 +444,7 @@ def test_a_server_that_does_not_answer_is_not_waited_for(server, part):
         fetch(server, part)
 
 
-def test_no_server_at_all_is_told(server, part):
+def test_reports_a_missing_server(server, part):
     with socket.socket() as unused:
         unused.bind(("127.0.0.1", 0))
         url = f"http://127.0.0.1:{unused.getsockname()[1]}/data.bin"
@@ -459,7 +459,7 @@ def test_a_password_in_an_address_is_not_shown(server):
     assert "secret" not in str(caught.value)
 
 
-def test_ctrl_c_keeps_the_part_and_says_so(server, part):
+def test_ctrl_c_keeps_the_part_and_reports_it(server, part):
     server.files["data.bin"] = Served(DATA)
 
     def stop_at_4000(_, done, total):
@@ -492,7 +492,7 @@ def test_ctrl_c_keeps_the_part_and_says_so(server, part):
         ({}, client_module.OFFICIAL_HOST, False),
     ],
 )
-def test_an_etag_is_an_md5_only_where_s3_says_so(headers, host, known):
+def test_an_etag_counts_as_md5_only_from_s3(headers, host, known):
     response = requests.Response()
     response.headers.update(headers)
     assert (client_module._md5(f"https://{host}/2019/x.zip", response) is not None) == known
@@ -675,7 +675,7 @@ def test_ctrl_c_while_unpacking_leaves_the_zip_alone(tmp_path):
     assert names(tmp_path) == ["set.zip"]
 
 
-def test_what_a_killed_start_left_does_not_get_into_the_folder(tmp_path):
+def test_remains_of_a_killed_download_stay_out_of_the_folder(tmp_path):
     path = zipped(tmp_path / "set.zip", [("a.jpg", DATA)])
     (tmp_path / "set.part").mkdir()
     (tmp_path / "set.part" / "half.jpg").write_bytes(b"half")
@@ -755,7 +755,7 @@ def test_the_result_is_a_folder_that_open_dataset_opens(mirror, to):
     assert "LICENSE.txt" in names(to / TRAINING)
 
 
-def test_the_hash_of_what_came_is_told_and_written_down(mirror, to, official):
+def test_prints_and_records_the_hash_of_the_download(mirror, to, official):
     told = get(mirror, to)
     assert read_sums((to / "SHA256SUMS").read_text(), "") == sums(official)
     for name, digest in sums(official).items():
@@ -805,7 +805,7 @@ def test_a_folder_whose_zips_were_kept_serves_as_a_mirror(mirror, to, tmp_path):
     assert set(names(tmp_path)) >= set(RESULTS)
 
 
-def test_a_mirror_without_checksums_is_said_to_have_none(mirror, to):
+def test_reports_a_mirror_without_checksums(mirror, to):
     assert "The mirror has no SHA256SUMS" in get(mirror, to).text
 
 
@@ -873,7 +873,7 @@ def test_free_disk_is_checked_before_anything_is_fetched(mirror, to, monkeypatch
     get(mirror, to, keep_zip=True)
 
 
-def test_what_a_zip_declares_is_compared_with_the_free_disk_before_unpacking(
+def test_compares_the_declared_size_with_free_disk_before_unpacking(
     mirror, to, monkeypatch, tmp_path
 ):
     path = zipped(
@@ -928,7 +928,7 @@ def flipped(official):
 
 
 @pytest.mark.parametrize("kind", ["hostile", "flipped", "truncated", "too few", "html"])
-def test_a_zip_that_is_not_what_it_should_be_leaves_no_folder_and_is_fetched_anew(
+def test_an_unexpected_zip_leaves_no_folder_and_is_downloaded_again(
     mirror, to, official, tmp_path, kind
 ):
     spoilt = {
@@ -985,7 +985,7 @@ def test_a_zip_that_somebody_put_there_must_hold_the_pictures(mirror, to, offici
     assert TRAINING not in names(to)
 
 
-def test_an_incomplete_folder_is_left_alone_and_told(mirror, to):
+def test_keeps_and_reports_an_incomplete_folder(mirror, to):
     get(mirror, to)
     victim = next((to / TRAINING).glob("*.jpg"))
     victim.unlink()
@@ -996,7 +996,7 @@ def test_an_incomplete_folder_is_left_alone_and_told(mirror, to):
     assert len(list((to / TRAINING).glob("*.jpg"))) == 7
 
 
-def test_a_table_that_was_changed_since_is_left_alone_and_told(mirror, to):
+def test_keeps_and_reports_a_changed_table(mirror, to):
     get(mirror, to)
     changed = (to / TRUTH).read_text().replace("1.0", "0.0", 1)
     (to / TRUTH).write_text(changed)
@@ -1191,7 +1191,7 @@ def test_an_image_listed_twice_is_refused(archive, to):
         sample(archive, to)
 
 
-def test_an_empty_archive_is_told(archive, to):
+def test_reports_an_empty_archive(archive, to):
     archive.records.clear()
     with pytest.raises(DownloadFailed, match="lists none"):
         sample(archive, to)
@@ -1238,7 +1238,7 @@ def test_a_sample_stopped_before_its_last_step_is_made_good(archive, to):
     assert len(open_dataset(to).table) == 16
 
 
-def test_a_picture_whose_connection_breaks_is_asked_for_again(archive, to):
+def test_retries_an_image_after_a_broken_connection(archive, to):
     archive.server.files["full/ISIC_0000000.jpg"].drops = [100, 100]
     sample(archive, to)
     archive.server.files["full/ISIC_0000001.jpg"].drops = [100, 100, 100]
@@ -1247,7 +1247,7 @@ def test_a_picture_whose_connection_breaks_is_asked_for_again(archive, to):
         sample(archive, to / "second")
 
 
-def test_what_is_no_picture_is_no_sample(archive, to):
+def test_leaves_out_a_sample_that_is_not_an_image(archive, to):
     archive.server.files["full/ISIC_0000000.jpg"] = Served(b"<html>")
     with pytest.raises(DownloadFailed, match="Expected the image ISIC_0000000"):
         sample(archive, to)
@@ -1305,7 +1305,7 @@ def test_an_id_or_an_address_of_another_form_is_refused(archive, to, image, url)
     assert names(to) == []
 
 
-def test_what_the_api_does_not_say_stays_empty(archive, to):
+def test_fields_missing_in_the_api_stay_empty(archive, to):
     clinical = archive.records[0]["metadata"]["clinical"]
     clinical.update(
         age_approx=None,
@@ -1337,7 +1337,7 @@ def small(monkeypatch):
     monkeypatch.setitem(download_sample.__kwdefaults__, "client", Client(PATIENCE))
 
 
-def test_the_command_fetches_from_a_mirror_and_says_so_again(
+def test_the_command_downloads_from_a_mirror_and_reports_it(
     mirror, tmp_path, small, capsys, official
 ):
     arguments = ["download", "--to", str(tmp_path / "new" / "data"), "--mirror", mirror.url("isic")]
@@ -1361,13 +1361,13 @@ def test_the_command_takes_a_sample(archive, tmp_path, small, monkeypatch, capsy
     assert "8 images of 8 classes" in capsys.readouterr().out
 
 
-def test_a_failure_of_the_command_ends_with_1_and_says_why(server, tmp_path, small, capsys):
+def test_a_failed_command_exits_with_1_and_the_reason(server, tmp_path, small, capsys):
     assert main(["download", "--to", str(tmp_path), "--mirror", server.url("nowhere")]) == 1
     assert "Metadata.csv, but got status 404: there is no such file" in capsys.readouterr().err
     assert names(tmp_path) == []
 
 
-def test_ctrl_c_ends_the_command_with_130_and_says_what_is_kept(
+def test_ctrl_c_exits_with_130_and_names_the_kept_part(
     mirror, tmp_path, small, monkeypatch, capsys
 ):
     def stop(*_):

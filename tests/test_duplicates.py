@@ -51,7 +51,7 @@ def test_identical_files_with_two_diagnoses_are_named(folder):
     assert "ISIC_9000002 MEL, ISIC_9000008 BCC" in str(found)
 
 
-def test_a_picture_saved_anew_is_a_near_duplicate_and_no_identical_file(folder):
+def test_a_resaved_image_is_a_near_duplicate_but_not_identical(folder):
     paths = images_of(folder)
     Image.open(paths[2]).save(paths[8], quality=70)
     found = found_in(folder)

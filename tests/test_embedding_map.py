@@ -78,7 +78,7 @@ def test_another_map_is_made_of(cache, monkeypatch, change):
     assert len(list(cache.iterdir())) == 2
 
 
-def test_of_more_images_than_are_fitted_the_others_are_placed_among_them(monkeypatch):
+def test_images_beyond_the_fitted_ones_are_placed_among_them(monkeypatch):
     monkeypatch.setattr(embedding_map, "FITTED_AT_MOST", 80)
     monkeypatch.setattr(embedding_map, "_PLACED_AT_ONCE", 30)
     places = project(features_of(200))

@@ -67,7 +67,7 @@ def test_other_values_have_a_colour_and_a_shape_each():
     )
 
 
-def test_of_many_values_the_rarest_share_a_look():
+def test_rare_values_share_one_colour():
     figure = image_map(
         PLACES, np.array([f"lesion {min(number, 15)}" for number in range(N)]), "lesion", IMAGES
     )
@@ -77,7 +77,7 @@ def test_of_many_values_the_rarest_share_a_look():
 
 
 @pytest.mark.parametrize("missing", ["", "not given", "UNK"])
-def test_what_is_not_known_is_grey_and_hollow_and_last(missing):
+def test_unknown_values_are_grey_hollow_and_last(missing):
     figure = image_map(PLACES, text_of("MEL", missing), "diagnosis", IMAGES)
     assert names(figure) == ["▲ MEL 120", "not given 120"]
     grey = next(trace for trace in figure.data if trace.name.startswith("not given"))
@@ -106,7 +106,7 @@ def test_numbers_of_which_none_is_known_are_all_grey():
     assert [trace.name for trace in figure.data] == ["not given 240"]
 
 
-def test_what_is_not_chosen_is_dimmed():
+def test_unselected_points_are_dimmed():
     chosen = np.arange(N) < 50
     figure = image_map(PLACES, text_of("MEL", "NV"), "diagnosis", IMAGES, chosen)
     bright = {image for one in figure.data for image in one.customdata[one.marker.opacity == 1]}

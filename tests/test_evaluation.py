@@ -126,7 +126,7 @@ def test_predictions_have_the_columns_of_isic(dataset):
     assert predictions.drop(columns="image").sum(axis=1).to_numpy() == pytest.approx(1)
 
 
-def test_every_prediction_stands_beside_its_own_image(dataset):
+def test_each_prediction_belongs_to_its_image(dataset):
     predictions = evaluate(ColourReader(), dataset, batch_size=3).predictions
     shown = [*CODES, "NV", "VASC", "MEL", "BCC"]
     assert predictions[list(CODES)].idxmax(axis=1).tolist() == shown
@@ -265,7 +265,7 @@ def test_metrics_of_known_probabilities_are_the_summary_of_the_labelled_rows():
     assert of_figures == structs.asdict(summary)
 
 
-def test_subgroups_are_told_by_size_archive_age_sex_and_site():
+def test_subgroups_are_size_archive_age_sex_and_site():
     table = table_of(
         ["MEL", "NV", "NV", "BCC", "UNK"],
         width_px=pd.array([600, 150, 84, 200, 84], dtype="Int64"),
@@ -317,12 +317,12 @@ def test_rejects_probabilities_of_another_length():
         build_metrics(table_of(["NV"]), np.eye(8)[:2])
 
 
-def test_rejects_a_diagnosis_that_is_none_of_isic():
+def test_rejects_an_unknown_diagnosis():
     with pytest.raises(ValueError, match=r"`diagnosis` to be one of MEL, .* but got \['naevus'\]"):
         build_metrics(table_of(["naevus"]), np.eye(8)[:1])
 
 
-def test_the_table_says_every_figure_with_its_n(dataset):
+def test_the_table_shows_every_metric_with_its_n(dataset):
     text = str(evaluate(ColourReader(), dataset))
     lines = text.splitlines()
     assert lines[0] == (
@@ -378,7 +378,7 @@ def test_an_evaluation_measures_the_prediction_sets_of_the_eight_classes_alone(t
     assert seven.prediction_sets is None
 
 
-def test_how_lesions_are_numbered_changes_no_interval():
+def test_intervals_do_not_depend_on_lesion_numbers():
     rng = np.random.default_rng(0)
     table = table_of(rng.choice(CODES, 60))
     probabilities = rng.dirichlet(np.ones(8), 60)

@@ -72,7 +72,7 @@ def test_maps_at_random_are_0_in_the_mean(picture):
     assert np.quantile(found, 0.9) < judged(picture, spot(20, 20))[0]
 
 
-def test_of_a_diagnosis_that_is_gone_where_it_is_hot_the_map_is_unfaithful(picture):
+def test_a_map_is_unfaithful_where_blanking_its_peak_changes_nothing(picture):
     class Other(PatchReader):
         def see(self, pixels):
             return SimpleNamespace(logits=-super().see(pixels).logits)
@@ -87,18 +87,18 @@ def test_a_flat_map_and_an_answer_that_nothing_changes_have_no_figure(picture):
     assert np.isnan(judged(picture, spot(20, 20), model=PatchReader(0.0))[0])
 
 
-def test_a_map_is_judged_alike_whatever_stands_beside_it(picture):
+def test_the_score_of_a_map_does_not_depend_on_its_batch(picture):
     maps = [spot(20, 20), spot(46, 46), spot(HALF, HALF), spot(0, 60)]
     assert judged(picture, *maps).tolist() == [judged(picture, one)[0] for one in maps]
 
 
-def test_one_map_is_one_batch(picture):
+def test_a_single_map_takes_one_batch(picture):
     model = PatchReader()
     judged(picture, spot(20, 20), model=model)
     assert model.batches == [2 + 2 * len(SHARES)]
 
 
-def test_what_is_blanked_is_skin_with_a_soft_edge_and_the_rest_stays():
+def test_blanking_paints_skin_with_a_soft_edge():
     dark = np.full((SIDE, SIDE, 3), 20, np.uint8)
     kept = np.ones((SIDE, SIDE), np.bool_)
     kept[:, :HALF] = False

@@ -79,7 +79,7 @@ def test_counts_what_is_done(folder, dataset):
     assert steps[-1] == ("running the model", 32, 32)
 
 
-def test_images_that_are_not_at_hand_are_counted(folder, dataset):
+def test_counts_missing_images(folder, dataset):
     assert seen(folder, replace(dataset, table=dataset.table.iloc[3:])).missing == 3
 
 
@@ -130,7 +130,7 @@ def test_features_of_any_table_are_made_once(folder, dataset):
     assert sum(asked) == 27
 
 
-def test_a_model_is_asked_once_about_an_image_whichever_tables_it_stands_in(folder, dataset):
+def test_the_model_runs_once_for_an_image_in_several_tables(folder, dataset):
     model, asked = counting(folder)
     some = model_outputs(model, dataset.table.iloc[10:20], silent).features
     whole = model_outputs(model, dataset.table, silent).features
@@ -148,7 +148,7 @@ def test_pixels_that_were_cached_are_not_decoded_again(folder, dataset, monkeypa
     np.testing.assert_array_equal(model_outputs(model, dataset.table, silent).features, expected)
 
 
-def test_what_came_before_a_stop_is_kept_and_the_rest_asked_for(folder, dataset, monkeypatch):
+def test_resumes_after_a_stop_with_the_remaining_images(folder, dataset, monkeypatch):
     monkeypatch.setattr(module, "CHUNK_SIZE", 10)
     model, asked = counting(folder)
 
@@ -226,7 +226,7 @@ def test_a_file_that_cannot_be_read_is_named_or_refused_and_shifts_no_other(fold
         )
 
 
-def test_where_no_file_can_be_read_that_is_said(folder, dataset):
+def test_reports_that_no_file_can_be_read(folder, dataset):
     for path in dataset.table["path"]:
         Path(path).write_bytes(b"")
     outputs = model_outputs(counting(folder)[0], dataset.table, silent, skip_unreadable=True)
@@ -262,7 +262,7 @@ def test_outputs_are_read_only(folder, dataset):
 
 
 @pytest.mark.parametrize("change", ["weights_sha256", "onnx_sha256", "input", "images"])
-def test_features_are_made_anew_for(folder, dataset, change):
+def test_recomputes_features_for(folder, dataset, change):
     model = SimpleNamespace(record=read_record(folder), see=see)
     before = model_outputs(model, dataset.table, silent).features
     if change == "images":

@@ -164,7 +164,7 @@ def test_pipes_and_sockets_are_no_files(tmp_path, monkeypatch):
         assert read_tree(tmp_path).faults == ()
 
 
-def test_no_deeper_than_asked(tmp_path):
+def test_lists_no_deeper_than_requested(tmp_path):
     root = made(tmp_path, "0.jpg", "a/1.jpg", "a/b/2.jpg", "a/b/c/3.jpg")
     assert files(root, 0) == ["0.jpg"]
     assert files(root, 2) == ["0.jpg", "a/1.jpg", "a/b/2.jpg"]
@@ -179,7 +179,7 @@ def test_no_deeper_than_asked(tmp_path):
         max_size=4,
     ),
 )
-def test_whatever_links_there_are_every_file_is_listed_once(tmp_path_factory, folders, links):
+def test_lists_every_file_once_despite_links(tmp_path_factory, folders, links):
     root = tmp_path_factory.mktemp("tree")
     for folder in folders:
         made(root, f"{folder}/x.jpg")

@@ -34,7 +34,7 @@ def test_a_part_is_what_split_and_subset_share(drawn_model_folder, record, drawn
         assert part.of(drawn_model_folder, record, drawn_dataset).table["image"].tolist() == chosen
 
 
-def test_it_says_which_images_these_are_and_what_part_they_had_in_training(
+def test_describes_the_selection_and_its_part_in_training(
     drawn_model_folder, record, drawn_dataset, half
 ):
     def said(part):
@@ -76,7 +76,7 @@ def test_a_split_and_a_subset_that_share_no_image_are_both_named(
         Part("test", trained).of(drawn_model_folder, record, drawn_dataset)
 
 
-def test_data_of_which_the_split_has_nothing_is_told_to_be_of_another_model(drawn_dataset, model):
+def test_data_outside_the_split_is_reported(drawn_dataset, model):
     from cadlib.model.record import find_model
 
     with pytest.raises(DatasetInvalid, match="give the data set it was trained on"):

@@ -205,7 +205,7 @@ def test_a_large_jpeg_is_read_at_a_fraction_of_its_size(
 
 
 @pytest.mark.parametrize("orientation", [1, 3, 6, 8])
-def test_a_large_jpeg_that_lies_on_its_side_tells_its_upright_size(orientation: int) -> None:
+def test_a_rotated_large_jpeg_has_its_upright_size(orientation: int) -> None:
     exif = Image.Exif()
     exif[ExifTags.Base.Orientation] = orientation
     image = read_image(encoded(Image.new("RGB", (2600, 1700), "tan"), "JPEG", exif=exif))
@@ -264,7 +264,7 @@ def test_reads_a_pillow_image_and_leaves_it_as_it_was(rgb: NDArray[np.uint8]) ->
     assert source.getexif()[ExifTags.Base.Orientation] == 6
 
 
-def test_the_hash_of_a_pillow_image_tells_one_shape_from_another() -> None:
+def test_the_hash_of_a_pillow_image_depends_on_its_shape() -> None:
     grey = {
         read_image(Image.new("RGB", size, "grey")).sha256
         for size in ((64, 128), (128, 64), (64, 128))
@@ -376,7 +376,7 @@ def test_half_transparent_is_half_white(kind: str) -> None:
     assert image.pixels[79, 0].tolist() == [200, 100, 0]
 
 
-def test_grey_with_transparency_is_still_told_as_grey() -> None:
+def test_grey_with_transparency_is_noted_as_grey() -> None:
     image = read_image(Image.new("LA", (80, 80), (100, 0)))
     assert image.pixels.min() == 255
     assert image.notes == (
@@ -629,7 +629,7 @@ def test_a_device_is_no_picture() -> None:
         read_image(os.devnull)
 
 
-def test_a_forbidden_file_is_told_as_such(
+def test_reports_a_file_without_read_permission(
     jpeg: bytes, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     path = tmp_path / "lesion.jpg"
@@ -639,7 +639,9 @@ def test_a_forbidden_file_is_told_as_such(
         raise PermissionError(13, "Permission denied", str(path))
 
     monkeypatch.setattr(files.os, "open", refuse)  # root, who may run the tests, is never forbidden
-    with pytest.raises(ImageRejected, match=r"^lesion\.jpg cannot be read: permission denied") as caught:
+    with pytest.raises(
+        ImageRejected, match=r"^lesion\.jpg cannot be read: permission denied"
+    ) as caught:
         read_image(path)
     assert tmp_path.name not in str(caught.value)
 

@@ -36,9 +36,7 @@ def indexed(folder: Path, data: Path) -> int:
     return main(["index", "--model", str(folder), "--data", str(data)])
 
 
-def test_the_command_gives_a_model_its_similar_cases_and_says_how_good_they_are(
-    drawn_model_folder, data, capsys
-):
+def test_the_command_adds_similar_cases_and_prints_their_quality(drawn_model_folder, data, capsys):
     assert indexed(drawn_model_folder, data) == 0
     printed = capsys.readouterr().out
     assert "similar cases with the true diagnosis, of 5" in printed
@@ -79,7 +77,7 @@ def test_a_full_disk_leaves_the_model_as_it_was(drawn_model_folder, data, monkey
     assert {path.name: path.read_bytes() for path in drawn_model_folder.iterdir()} == before
 
 
-def test_images_that_lack_are_no_error_and_the_card_counts_them(drawn_model_folder, data):
+def test_missing_images_are_counted_in_the_card(drawn_model_folder, data):
     min((data / "ISIC_2019_Training_Input").iterdir()).unlink()
     assert indexed(drawn_model_folder, data) == 0
     of = read_record(drawn_model_folder).training.images["train"]

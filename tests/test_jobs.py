@@ -44,7 +44,7 @@ def reached(job, state):
         time.sleep(0.01)
 
 
-def test_work_goes_on_by_itself_and_tells_how_far_it_is(gate):
+def test_a_job_runs_in_the_background_and_reports_progress(gate):
     job = jobs.start("a", held_up(gate))
     reached(job, "running")
     while not job.done:
@@ -119,7 +119,7 @@ def test_running_work_ends_at_the_next_sign_of_progress_when_it_is_stopped(gate)
     assert ended(after).state == "done"
 
 
-def test_what_went_wrong_is_said_in_its_words():
+def test_a_failed_job_shows_the_message_of_its_error():
     def work(say):
         raise DatasetInvalid("Expected images but none came.")
 
@@ -127,7 +127,7 @@ def test_what_went_wrong_is_said_in_its_words():
     assert (job.state, job.reason) == ("failed", "Expected images but none came.")
 
 
-def test_what_nobody_foresaw_is_in_the_log_and_not_on_the_page(caplog):
+def test_an_unexpected_error_is_logged_and_not_shown(caplog):
     def work(say):
         raise KeyError("secret")
 

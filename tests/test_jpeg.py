@@ -191,7 +191,7 @@ def variants(file: bytes) -> dict[str, bytes]:
 
 
 @pytest.mark.parametrize("name", list(variants(encoded(Image.new("RGB", (64, 64))))))
-def test_what_leaves_all_pixels_right_is_no_damage(lesion: Image.Image, name: str) -> None:
+def test_defects_without_effect_on_pixels_are_accepted(lesion: Image.Image, name: str) -> None:
     file = encoded(lesion)
     assert np.array_equal(read_image(variants(file)[name]).pixels, decoded_by_pillow(file))
 

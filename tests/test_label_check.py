@@ -249,7 +249,7 @@ def test_a_coarse_site_is_a_subgroup_and_no_row_of_evidence(drawn_dataset):
     assert not design_of(table).any()
 
 
-def test_predict_says_that_a_coarse_site_is_not_used(taught_folder, numbered, capsys):
+def test_predict_reports_an_unused_coarse_site(taught_folder, numbered, capsys):
     picture = str(next((numbered / "ISIC_2019_Training_Input").iterdir()))
     assert main(["predict", "--model", str(taught_folder), "--site", "torso", picture]) == 0
     assert "The site torso is not used: the model knows anterior torso" in capsys.readouterr().err

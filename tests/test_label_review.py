@@ -91,7 +91,7 @@ def test_a_diagnosis_that_no_training_image_has_gets_no_probability(clouds):
     np.testing.assert_allclose(found.sum(axis=1), 1, rtol=1e-6)
 
 
-def test_probabilities_do_not_hang_on_the_rounding_of_the_features_numbers(clouds):
+def test_probabilities_do_not_depend_on_rounding_of_features(clouds):
     features, labels, lesions = clouds
     found, wide = (
         without_own_lesion(given, labels, lesions)
@@ -250,7 +250,7 @@ def test_lists_are_kept_for_the_data_set_as_it_is(found, spoilt):
     assert kept(open_dataset(spoilt, verify=False), found.model_id) is None
 
 
-def test_the_command_writes_the_lists_and_says_what_a_suspicion_is(
+def test_the_command_writes_the_lists_and_explains_them(
     spoilt, drawn_model_folder, tmp_path, capsys
 ):
     file = tmp_path / "out" / "suspects.csv"
@@ -314,9 +314,7 @@ def test_the_command_brings_the_verdicts_along_and_counts_them(
     assert pd.Timestamp(row.when_utc).tz is not None
 
 
-def test_the_command_says_before_any_work_that_the_verdicts_cannot_be_read(
-    spoilt, tmp_path, verdicts_folder, capsys
-):
+def test_the_command_checks_the_verdicts_before_any_work(spoilt, tmp_path, verdicts_folder, capsys):
     verdicts_folder.mkdir()
     (verdicts_folder / f"{spoilt.name}.csv").write_text("image\n")
     file = tmp_path / "suspects.csv"
@@ -392,12 +390,12 @@ def test_lists_that_are_made_can_be_stopped_and_made_after_all(spoilt, drawn_mod
     assert "Stopped" in app.caption[0].value
 
 
-def test_the_page_part_says_which_command_makes_the_lists(spoilt, drawn_model_folder):
+def test_the_page_shows_the_command_for_the_lists(spoilt, drawn_model_folder):
     app = opened(spoilt, drawn_model_folder)
     assert f"python -m cadlib suspects --data {spoilt} --model isic2019" in app.code[0].value
 
 
-def test_the_page_part_without_a_model_says_so(spoilt):
+def test_the_page_reports_a_missing_model(spoilt):
     assert "need a model, and none is available" in opened(spoilt, "").info[0].value
 
 
@@ -538,7 +536,7 @@ def test_the_pictures_of_a_finding_open_large(spoilt, drawn_model_folder, doubte
     assert {"Image ISIC_9000005", "Image ISIC_9000003"} <= {*shown}
 
 
-def test_verdicts_that_cannot_be_read_or_kept_are_told_and_nothing_is_lost(
+def test_unreadable_or_unwritable_verdicts_are_reported_and_kept(
     spoilt, drawn_model_folder, doubted, verdicts_folder
 ):
     app = opened(spoilt, drawn_model_folder)

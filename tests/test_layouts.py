@@ -135,7 +135,7 @@ def test_opens_ham10000_with_its_images_in_two_folders(drawn):
 
 
 @pytest.mark.parametrize("unpacked", [True, False])
-def test_opens_isic_2018_whose_seven_classes_are_told_by_their_columns(drawn, unpacked):
+def test_opens_isic_2018_by_its_seven_columns(drawn, unpacked):
     name = "ISIC2018_Task3_Training"
     seven = {
         image: "AKIEC" if code == "AK" else code for image, code in list(drawn.codes.items())[:7]
@@ -307,7 +307,7 @@ def test_reports_what_does_not_fit_and_takes_it_as_missing(drawn):
     }
 
 
-def test_one_name_in_two_folders_is_told_apart_by_its_path(drawn):
+def test_distinguishes_one_name_in_two_folders_by_path(drawn):
     drawn.image(0, "mel", "1.jpg")
     drawn.image(1, "nv", "1.jpg")
     drawn.image(2, "nv", "2.jpg")
@@ -368,7 +368,7 @@ def test_a_ground_truth_of_isic_beside_plain_images_is_joined_with_the_one_table
         ({}, r"Expected a folder ISIC_2019_Training_Input .*but there is no such file"),
     ],
 )
-def test_refuses_what_could_be_read_in_two_ways_and_says_what_came(drawn, tables, said):
+def test_refuses_an_ambiguous_value_and_quotes_it(drawn, tables, said):
     drawn.images("", range(1))
     for name, header in tables.items():
         drawn.table(name, header, *[",".join("x" * len(header.split(",")))])

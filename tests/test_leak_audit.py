@@ -170,7 +170,7 @@ def test_pairs_hold_the_nearest_of_each_image_as_the_plain_way_gives_it(
         assert values.argmax() in rows["left"].tolist()
 
 
-def test_images_of_the_split_that_are_not_at_hand_are_counted(data, trained_on):
+def test_counts_missing_images_of_the_split(data, trained_on):
     folder = trained_on(data, CLEAN, GROUPS)
     for path in images_of(data)[:3]:
         path.unlink()
@@ -193,7 +193,7 @@ def test_refuses_a_split_that_is_not_the_models(data, trained_on):
         audited(folder, data)
 
 
-def test_a_result_stands_in_record_and_card(data, trained_on):
+def test_writes_the_result_into_record_and_card(data, trained_on):
     folder = trained_on(data, CLEAN, GROUPS)
     result = audited(folder, data).result
     write_into(folder, read_record(folder), result)
@@ -255,7 +255,7 @@ def test_a_group_in_two_splits_can_be_audited_and_not_measured(data, trained_on)
     assert audited(folder, data).result.shared_groups == 1
 
 
-def test_the_command_without_a_leak_ends_with_0_and_says_so(data, trained_on, capsys):
+def test_the_command_without_a_leak_exits_with_0(data, trained_on, capsys):
     folder = trained_on(data, CLEAN, GROUPS)
     assert main(["audit", "--data", str(data), "--model", str(folder), "--into-model"]) == 0
     assert (
@@ -282,7 +282,7 @@ def test_the_command_audits_a_data_set_alone(data, capsys):
     assert "across splits" not in printed
 
 
-def test_the_command_says_what_drifted_and_how_far(model_folder, capsys):
+def test_the_command_lists_drifted_answers_with_their_change(model_folder, capsys):
     path = model_folder / "golden.json"
     golden = json.loads(path.read_text())
     answer = golden["answers"][-1]
@@ -368,9 +368,7 @@ def test_bad_usage_ends_with_2_before_any_work(arguments, tmp_path, capsys):
     assert not list(empty.iterdir())
 
 
-def test_of_real_images_a_copy_is_found_and_no_other(
-    isic2019_dataset, model, tmp_path, model_folder
-):
+def test_finds_the_only_copy_among_real_images(isic2019_dataset, model, tmp_path, model_folder):
     dataset = isic2019_dataset
     table = dataset.table[dataset.table.index % 300 == 0].reset_index(drop=True)
     rows = pd.DataFrame({"image": table["image"], "lesion_group": range(len(table))})

@@ -38,7 +38,7 @@ def first_threshold(raw):
     raw["operating_points"][0]["threshold"] = 0.99
 
 
-def test_the_shipped_model_is_unchanged_and_verify_says_so(capsys):
+def test_verify_passes_for_the_shipped_model(capsys):
     assert main(["model", "verify"]) == 0
     printed = capsys.readouterr().out
     assert "unchanged" in printed
@@ -71,7 +71,7 @@ def test_a_changed_threshold_is_named_by_its_path(model_folder, capsys):
 
 
 @pytest.mark.parametrize("command", [["predict", "lesion.png"], ["audit"], ["model", "verify"]])
-def test_no_command_answers_with_a_changed_model(
+def test_no_command_predicts_with_a_changed_model(
     model_folder, command, tmp_path, monkeypatch, capsys
 ):
     monkeypatch.chdir(tmp_path)
@@ -99,7 +99,7 @@ def test_line_ends_of_another_system_are_a_change(model_folder):
 @pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="this system has no pipes")
 @pytest.mark.parametrize("name", [RECORD_FILE, MANIFEST_FILE, CARD_FILE, WEIGHTS_FILE])
 @pytest.mark.parametrize("kind", ["pipe", "device", "folder", "loop"])
-def test_what_is_no_regular_file_is_refused_without_waiting(model_folder, name, kind):
+def test_refuses_a_special_file_without_waiting(model_folder, name, kind):
     path = model_folder / name
     path.unlink()
     if kind == "pipe":
@@ -217,7 +217,7 @@ def test_every_field_that_decides_an_answer_changes_the_id(change):
         lambda raw: raw["novelty"].update(known_share=0.5),
     ],
 )
-def test_what_only_describes_a_model_leaves_its_id(change):
+def test_descriptive_fields_do_not_change_the_model_id(change):
     raw = json.loads((find_model("isic2019") / RECORD_FILE).read_text())
     before = decisive_fields.answers_sha256(raw)
     raw.update(change) if isinstance(change, dict) else change(raw)
@@ -253,7 +253,7 @@ def test_the_id_is_carried_by_predictions(model_folder):
     assert after.predict(picture).model_id == after.record.model_id != before.record.model_id
 
 
-def test_a_model_that_was_replaced_is_not_taken_for_the_one_asked_for(model_folder, model):
+def test_a_replaced_model_is_not_accepted_by_its_former_id(model_folder, model):
     change_record(model_folder, first_threshold)
     with pytest.raises(ModelInvalid, match="was replaced by"):
         Model.load(model_folder, model_id=model.record.model_id)
@@ -262,7 +262,7 @@ def test_a_model_that_was_replaced_is_not_taken_for_the_one_asked_for(model_fold
 # Writing.
 
 
-def test_what_was_changed_unnoticed_does_not_become_part_of_the_model(model_folder):
+def test_an_unnoticed_change_does_not_become_part_of_the_model(model_folder):
     made = read_record(model_folder)
     (model_folder / CARD_FILE).write_text("mine")
     metrics = (model_folder / METRICS_FILE).read_bytes()
@@ -271,7 +271,7 @@ def test_what_was_changed_unnoticed_does_not_become_part_of_the_model(model_fold
         read_record(model_folder)
 
 
-def test_when_a_file_cannot_take_its_place_the_others_come_back(tmp_path, monkeypatch):
+def test_a_failed_replacement_restores_all_files(tmp_path, monkeypatch):
     before = {"a": b"one", "b": b"two", "c": b"three"}
     for name, data in before.items():
         (tmp_path / name).write_bytes(data)

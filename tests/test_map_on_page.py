@@ -72,7 +72,7 @@ def take_part(app: AppTest, number: int) -> list[str]:
     return run(app).session_state["found"]
 
 
-def test_nothing_is_chosen_at_first_and_the_map_says_what_it_is():
+def test_the_map_starts_with_a_description_and_no_selection():
     app = shown()
     assert app.session_state["found"] is None
     assert chart(app).alt == (
@@ -156,14 +156,14 @@ def test_a_filter_takes_images_away_and_gives_them_back():
         assert run(app).session_state["found"] == expected
 
 
-def test_an_unchanged_map_is_not_made_anew(monkeypatch):
+def test_an_unchanged_map_is_not_drawn_again(monkeypatch):
     app = shown()
     before = chart(app).id
     monkeypatch.setattr(imagemap, "map_of", None)  # whoever calls it now fails
     assert chart(run(app)).id == before
 
 
-def test_of_very_many_images_some_are_drawn_and_it_is_said(monkeypatch):
+def test_a_large_set_is_sampled_with_a_note(monkeypatch):
     monkeypatch.setattr(imagemap, "DRAWN_AT_MOST", 100)
     app = shown()
     assert "Map of 100 images" in chart(app).alt
@@ -222,9 +222,7 @@ def test_an_image_that_cannot_be_read_has_no_place_and_the_others_have(
     assert np.isfinite(np.delete(found, 3, axis=0)).all()
 
 
-def test_a_map_that_cannot_be_drawn_is_said_and_can_be_asked_for_again(
-    drawn_dataset, tmp_path, monkeypatch
-):
+def test_a_failed_map_shows_the_reason_and_a_retry(drawn_dataset, tmp_path, monkeypatch):
     monkeypatch.setenv("CADLIB_CACHE", str(tmp_path / "cache"))
     app = AppTest.from_function(places, default_timeout=60)
     app.session_state["table"], app.session_state["name"] = (

@@ -63,7 +63,7 @@ PROBABILITIES = arrays(np.float64, 8, elements=st.floats(0.001, 1)).map(lambda r
         ({"site": ""}, "but got ''"),
     ],
 )
-def test_refuses_a_fact_that_is_none(facts, message):
+def test_refuses_an_invalid_fact(facts, message):
     with pytest.raises(FactsRejected, match=message):
         PatientFacts(**facts)
 
@@ -115,7 +115,7 @@ def table_of(ages, sexes, sites, archives=None):
 # evidence
 
 
-def test_no_facts_add_exactly_nothing():
+def test_missing_facts_add_exactly_zero():
     logits = EVIDENCE.logits(PatientFacts())
     assert logits.shape == (8,)
     assert logits.dtype == np.float64
@@ -123,7 +123,7 @@ def test_no_facts_add_exactly_nothing():
 
 
 @given(FACTS)
-def test_the_evidence_of_facts_is_the_sum_of_what_each_says_alone(facts):
+def test_the_evidence_is_the_sum_over_the_facts(facts):
     alone = [
         PatientFacts(facts.age_years),
         PatientFacts(sex=facts.sex),
@@ -195,7 +195,7 @@ def drawn():
     return table, probabilities, labels, archives, np.arange(600) // 2
 
 
-def test_learns_what_age_says(drawn):
+def test_learns_the_effect_of_age(drawn):
     table, probabilities, labels, archives, _ = drawn
     evidence = MetadataEvidence.from_weights(
         fit_evidence(design_of(table), probabilities, labels, archives)
@@ -206,7 +206,7 @@ def test_learns_what_age_says(drawn):
     assert old[melanoma] > old[nevus]
 
 
-def test_a_fact_that_only_tells_the_archive_says_nothing():
+def test_a_fact_confounded_with_the_archive_adds_nothing():
     archives = np.repeat(["A", "B"], 300)
     labels = np.repeat([CODES.index("NV"), CODES.index("MEL")], 300)
     labels[::10] = CODES.index("BCC")

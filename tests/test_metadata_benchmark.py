@@ -39,7 +39,7 @@ def test_joined_images_count_as_often_as_they_came(benchmark, images):
 
 
 @pytest.mark.parametrize("fit", ["additive", "cautious", "network"])
-def test_every_way_learns_what_age_says_and_adds_nothing_for_nothing(benchmark, images, fit):
+def test_every_method_learns_the_effect_of_age_and_no_noise(benchmark, images, fit):
     design, truth = images
     evidence = getattr(benchmark, fit)(design, np.zeros_like(truth), truth)
     assert not evidence(np.zeros((1, len(FEATURES)))).any()

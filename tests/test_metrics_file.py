@@ -11,7 +11,7 @@ from cadlib.model import metrics_file
 from cadlib.model.record import METRICS_FILE, read_record
 
 
-def test_new_figures_of_the_same_weights_keep_what_damage_costs(model_folder, across_damage):
+def test_new_metrics_of_the_same_weights_keep_the_robustness_results(model_folder, across_damage):
     record = read_record(model_folder)
     metrics = metrics_file.measured(model_folder, record)
     alone = structs.replace(metrics, robustness=None)
@@ -24,7 +24,7 @@ def test_new_figures_of_the_same_weights_keep_what_damage_costs(model_folder, ac
     )
 
 
-def test_new_figures_of_other_weights_drop_what_damage_cost(model_folder, across_damage):
+def test_new_metrics_of_other_weights_drop_the_robustness_results(model_folder, across_damage):
     record = read_record(model_folder)
     metrics = metrics_file.measured(model_folder, record)
     alone = structs.replace(metrics, robustness=None)

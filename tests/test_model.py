@@ -223,9 +223,7 @@ def test_the_shipped_model_reaches_its_bars(part, figure, key, sense, bar):
 
 
 @pytest.mark.parametrize("facts", [None, PatientFacts()])
-def test_without_a_known_fact_a_prediction_is_that_of_the_image_bit_for_bit(
-    taught_folder, model, facts
-):
+def test_without_facts_a_prediction_is_bit_identical(taught_folder, model, facts):
     picture = demo_lesions()[0].png()
     prediction = Model.load(taught_folder).predict(picture, facts)
     assert np.array_equal(prediction.probabilities, model.predict(picture).probabilities)
@@ -256,7 +254,7 @@ def test_facts_are_not_added_twice(taught_folder):
         model.with_facts(prediction, PatientFacts(90))
 
 
-def test_a_model_that_takes_no_facts_says_so(untaught_folder):
+def test_a_model_without_metadata_refuses_facts(untaught_folder):
     with pytest.raises(FactsRejected, match="takes none"):
         Model.load(untaught_folder).predict(demo_lesions()[0].png(), PatientFacts(sex="male"))
 

@@ -34,7 +34,7 @@ def test_a_changed_figure_changes_the_card():
     assert "| 0.125 (" in after
 
 
-def test_the_card_says_what_prediction_sets_hold_and_where_that_was_measured():
+def test_the_card_explains_prediction_sets_and_their_data():
     _, record, shipped_figures = shipped()
     figures = {
         **shipped_figures,
@@ -54,7 +54,7 @@ def test_the_card_says_what_prediction_sets_hold_and_where_that_was_measured():
     )
 
 
-def test_the_card_says_that_a_model_was_not_audited():
+def test_the_card_states_a_missing_audit():
     _, record, figures = shipped()
     text = render(replace(record, audit=None), figures)
     assert "## Leak audit" in text
@@ -79,7 +79,7 @@ def compared(change, interval=(-0.2, -0.1)):
     }
 
 
-def test_the_fall_across_archives_is_said_with_its_recipe():
+def test_the_card_shows_the_loss_across_archives_with_its_settings():
     _, record, figures = shipped()
     figures["across_archives"] = {
         "data": "isic2019",
@@ -112,7 +112,7 @@ def test_the_fall_across_archives_is_said_with_its_recipe():
     assert "Not measured: it is not known how much worse" not in text
 
 
-def test_a_model_not_compared_across_archives_says_so():
+def test_the_card_states_a_missing_comparison_across_archives():
     _, record, figures = shipped()
     figures.pop("across_archives", None)
     assert (
@@ -121,7 +121,7 @@ def test_a_model_not_compared_across_archives_says_so():
     )
 
 
-def test_an_undefined_figure_is_said_to_be_so():
+def test_the_card_marks_an_undefined_metric():
     _, record, figures = shipped()
     figures["auc"]["DF"] = None
     row = next(
@@ -130,14 +130,14 @@ def test_an_undefined_figure_is_said_to_be_so():
     assert row.endswith("| not defined |")
 
 
-def test_every_limit_and_the_licence_stand_in_the_card():
+def test_the_card_lists_every_limit_and_the_licence():
     _, record, figures = shipped()
     text = render(record, figures)
     for stated in (*record.known_limits, record.data_licence, record.intended_use):
         assert stated in text
 
 
-def test_damage_that_was_not_measured_is_said_to_be_so():
+def test_the_card_states_missing_robustness_results():
     _, record, figures = shipped()
     figures.pop("robustness", None)
     text = render(record, figures)
@@ -163,7 +163,7 @@ def test_every_corruption_has_a_row_with_its_falls(across_damage):
         assert cells[5] == f"{part['relative_error']:.3f}"
 
 
-def test_the_card_says_what_turning_does_and_names_the_worst_damage(across_damage):
+def test_the_card_shows_the_effect_of_rotation_and_the_worst_damage(across_damage):
     _, record, figures = shipped()
     found = json.loads(metrics_json(across_damage(record)))
     found["corruptions"]["hair"]["balanced_accuracy_fall"]["mean"] = 0.9
@@ -238,7 +238,7 @@ def test_every_map_has_a_row_with_its_figures_in_the_card():
     assert "| Melanoma (MEL) | 3 | 0.875 | 0.875 |" in text
 
 
-def test_the_card_says_which_method_measured_best_and_whether_by_more_than_chance():
+def test_the_card_names_the_best_saliency_method_and_its_significance():
     assert "The default method, grad-cam, has the highest faithfulness: 0.50." in saliency_section(
         judged()
     )
@@ -253,11 +253,11 @@ def test_the_card_says_which_method_measured_best_and_whether_by_more_than_chanc
     )
 
 
-def test_heatmaps_that_were_not_measured_are_said_to_be_so():
+def test_the_card_states_missing_saliency_results():
     assert "whether the saliency maps show what a result depends on" in saliency_section(None)
 
 
-def test_the_card_says_whether_age_sex_and_site_help_and_shows_the_figures(taught_folder):
+def test_the_card_shows_the_effect_of_age_sex_and_site(taught_folder):
     _, _, figures = shipped()
     record = read_record(taught_folder)
     taught = render(record, figures)

@@ -115,7 +115,7 @@ def test_the_mid_p_value_is_that_of_the_literature():
     assert (round(found.exact, 4), round(found.mid_p, 4)) == (0.0703, 0.0391)
 
 
-def test_lesions_of_several_images_are_tested_as_every_choice_of_signs_says():
+def test_the_test_by_lesion_equals_enumerating_all_signs():
     rng = np.random.default_rng(0)
     groups = np.repeat(np.arange(9), [1, 2, 3, 1, 4, 2, 1, 3, 2])
     first, second = rng.random((2, len(groups))) < [[0.4], [0.7]]
@@ -129,7 +129,7 @@ def test_lesions_of_several_images_are_tested_as_every_choice_of_signs_says():
     )
 
 
-def test_what_is_not_defined_is_none_in_json():
+def test_undefined_metrics_are_none_in_json():
     labels = np.zeros(12, int)  # melanomas alone
     one = answers(labels, 1.0)
     found = json.loads(

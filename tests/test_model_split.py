@@ -17,7 +17,7 @@ def dataset_of(images) -> Dataset:
     return Dataset("some of them", table, DatasetReport(len(table), len(table), len(table), ()))
 
 
-def test_a_part_of_the_split_is_its_images_alone(model_folder):
+def test_a_part_of_the_split_has_only_its_images(model_folder):
     record = read_record(model_folder)
     rows = own_split(model_folder, record)
     some = rows.groupby("split").head(3)
@@ -52,7 +52,7 @@ def test_refuses_a_folder_without_its_split(model_folder):
         own_split(model_folder, record)
 
 
-def test_says_how_many_images_had_a_part_in_training(model_folder):
+def test_counts_the_images_used_in_training(model_folder):
     record = read_record(model_folder)
     split = own_split(model_folder, record)
     named = {part: rows["image"].tolist() for part, rows in split.groupby("split")}

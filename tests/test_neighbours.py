@@ -107,7 +107,7 @@ def test_one_large_lesion_does_not_crowd_out_the_others(train):
     assert len(found.cases) == 5  # the large one, and the four of the last eight images
 
 
-def test_a_case_carries_what_the_table_says(train, index):
+def test_a_case_has_the_values_of_the_table(train, index):
     found = index.search(train.features[10], other_print(), "MEL")
     table = train.table.set_index("image")
     for case in found.cases:
@@ -133,7 +133,7 @@ def test_the_same_bits_of_another_picture_are_no_training_image(train, index):
 
 
 @pytest.mark.parametrize(("bits", "known"), [(SAME_BITS, True), (SAME_BITS + 1, False)])
-def test_so_many_bits_may_differ(train, index, bits, known):
+def test_the_limit_on_differing_bits(train, index, bits, known):
     changed = np.unpackbits(train.fingerprints[10])
     changed[:bits] ^= 1
     found = index.search(train.features[10], np.packbits(changed), "MEL")
@@ -178,7 +178,7 @@ def test_counts_the_cases_and_those_with_the_top_diagnosis(index, codes, first, 
     assert json.loads(json.dumps(found.to_json()))["cases"][0]["diagnosis"] == codes[0]
 
 
-def test_what_is_written_is_read_back_whole_and_always_the_same(train, index):
+def test_the_index_is_read_back_and_written_identically(train, index):
     data = index.to_bytes()
     assert build(train).to_bytes() == data
     again = NeighbourIndex.from_bytes(data)
@@ -196,17 +196,17 @@ def test_what_is_written_is_read_back_whole_and_always_the_same(train, index):
     assert again.to_bytes() == data
 
 
-def test_it_is_compact(index):
+def test_the_index_is_compact(index):
     assert (len(index.to_bytes()) - index.basis.nbytes) / N < 150
 
 
 @pytest.mark.parametrize("data", [b"", b"no safetensors file at all"])
-def test_refuses_what_is_no_index(data):
+def test_refuses_a_file_that_is_not_an_index(data):
     with pytest.raises(ModelInvalid, match="python -m cadlib index"):
         NeighbourIndex.from_bytes(data)
 
 
-def test_refuses_an_index_that_lacks_something(index):
+def test_refuses_an_incomplete_index(index):
     from safetensors.numpy import load, save
 
     arrays = load(index.to_bytes())
@@ -248,7 +248,7 @@ def test_features_that_tell_diagnoses_apart_find_them(index):
     assert measure(index, asked, np.eye(8)[asked.labels])["precision"] > 0.9
 
 
-def test_a_fingerprint_outlives_another_file_and_tells_lesions_apart():
+def test_a_fingerprint_survives_resaving_and_distinguishes_lesions():
     lesions = [read_image(lesion.png()) for lesion in demo_lesions()[:4]]
     pictures = [Image.fromarray(lesion.pixels) for lesion in lesions]
     squares = np.stack([np.asarray(picture.resize((176, 176))) for picture in pictures])
@@ -324,5 +324,5 @@ def test_images_the_model_was_not_trained_on_are_taken_for_none(model, isic2019_
         assert model.neighbours.search(features, fingerprint, "NV").itself is None
 
 
-def test_no_similar_case_has_a_sentence():
+def test_an_empty_list_of_cases_has_a_sentence():
     assert Neighbours("MEL", (), None).sentence == "No similar case of another lesion."

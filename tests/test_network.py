@@ -25,7 +25,7 @@ def test_stochastic_depth_leaves_out_later_blocks_more_often():
     assert 0 < rates[0] < rates[-1] <= 0.2
 
 
-def test_a_network_without_stochastic_depth_is_refused_when_it_is_asked_for():
+def test_refuses_stochastic_depth_for_a_network_without_it():
     assert backbones.build("densenet121", 128, drop_path_rate=0)
     with pytest.raises(TrainingFailed, match="--drop-path-rate 0"):
         backbones.build("densenet121", 128, drop_path_rate=0.2)

@@ -72,14 +72,14 @@ def figures():
 
 
 @pytest.mark.parametrize("kind", far_pictures())
-def test_what_shows_no_skin_is_not_known(model, kind):
+def test_an_image_without_skin_is_unknown(model, kind):
     found = model.predict(Image.fromarray(far_pictures()[kind])).novelty
     assert not found.known
     assert found.unknown_share > 0.5
     assert "does not look like the dermoscopic images" in found.sentence
 
 
-def test_a_drawn_lesion_is_nearer_than_any_of_those(model):
+def test_a_drawn_lesion_is_nearer_than_any_image_without_skin(model):
     lesions = model.predict_batch([Image.fromarray(one.pixels) for one in demo_lesions()])
     others = model.predict_batch([Image.fromarray(pixels) for pixels in far_pictures().values()])
     assert max(one.novelty.score for one in lesions) < min(one.novelty.score for one in others)
@@ -91,7 +91,7 @@ def test_photographs_from_a_dermatoscope_are_known(model, data_dir):
     assert all(prediction.novelty.known for prediction in model.predict_batch(paths))
 
 
-def test_of_the_test_images_nearly_all_are_known_in_every_archive(model, isic2019_dataset):
+def test_nearly_all_test_images_of_every_archive_are_known(model, isic2019_dataset):
     sample = stratified_sample(
         part_of_split(find_model("isic2019"), model.record, isic2019_dataset, "test"), 150
     )
@@ -123,7 +123,7 @@ def test_eight_bits_change_no_distance_by_more_than_a_hundredth(figures):
     )
 
 
-def test_what_is_stored_is_read_back_to_the_same_distances(figures):
+def test_stored_features_give_the_same_distances(figures):
     looks = Looks.learn(figures["train"])
     again = Looks.unpack(looks.pack())
     assert np.array_equal(again.distances(figures["far"]), looks.distances(figures["far"]))
@@ -132,7 +132,7 @@ def test_what_is_stored_is_read_back_to_the_same_distances(figures):
 @pytest.mark.parametrize(
     "spoil", [lambda data: data[:50], lambda _: b"", lambda data: data.replace(b"mean", b"gone")]
 )
-def test_refuses_a_file_that_is_none(figures, spoil):
+def test_refuses_an_invalid_file(figures, spoil):
     with pytest.raises(ModelInvalid, match="cannot be read"):
         Looks.unpack(spoil(Looks.learn(figures["train"]).pack()))
 
@@ -223,7 +223,7 @@ def test_fitting_counts_what_is_called_unknown_by_kind(model, figures, synthetic
     ] == [False] * 3
 
 
-def test_the_card_says_what_is_called_unknown_or_that_nobody_checked():
+def test_the_card_shows_the_share_called_unknown_or_a_missing_detector():
     folder = find_model("isic2019")
     record, shipped = read_record(folder), metrics_file.read(folder)
     assert "no novelty detector. Add one: `python -m cadlib index" in render(

@@ -78,12 +78,12 @@ def test_a_network_that_gives_no_number_is_refused(network):
 
 
 @pytest.mark.parametrize("broken", [b"", b"no graph"])
-def test_what_is_no_graph_is_refused(broken):
+def test_refuses_a_file_that_is_not_a_graph(broken):
     with pytest.raises(ModelInvalid, match="cannot be run"):
         Engine(broken, {})
 
 
-def test_a_graph_that_lacks_an_output_is_refused(network, graph):
+def test_refuses_a_graph_without_an_output(network, graph):
     model = onnx.load_from_string(graph)
     del model.graph.output[1]
     with pytest.raises(ModelInvalid, match="lacks"):

@@ -101,7 +101,7 @@ def test_an_operating_point_is_read_back_from_its_json():
         (1.0, "1.00"),
     ],
 )
-def test_a_probability_near_zero_or_one_is_not_said_to_be_it(value, text):
+def test_a_probability_near_0_or_1_is_not_rounded_to_it(value, text):
     assert two_digits(value) == text
 
 

@@ -63,7 +63,7 @@ def tiny_folder(packed, models):
     return Path(shutil.copytree(packed, models / "tiny"))
 
 
-def test_the_folder_holds_all_a_model_needs(tiny_folder):
+def test_the_folder_has_all_files_of_a_model(tiny_folder):
     assert {path.name for path in tiny_folder.iterdir()} == {
         "weights.safetensors",
         "model.onnx",
@@ -76,7 +76,7 @@ def test_the_folder_holds_all_a_model_needs(tiny_folder):
     }
 
 
-def test_the_loaded_model_says_of_validation_images_what_training_measured(trained, tiny_folder):
+def test_the_loaded_model_reproduces_the_validation_results(trained, tiny_folder):
     model = Model.load("tiny")
     rows = trained.data.rows("validation")
     sides = trained.data.table.iloc[rows][["width_px", "height_px"]].min(axis=1)
@@ -103,7 +103,7 @@ def test_metrics_are_those_of_the_validation_split(trained, tiny_folder):
     assert sum(map(sum, figures["confusion_matrix"])) == figures["n"]
 
 
-def test_the_record_says_whether_age_sex_and_site_helped(tiny_folder):
+def test_the_record_has_the_effect_of_age_sex_and_site(tiny_folder):
     trial = read_record(tiny_folder).metadata
     assert trial.evidence is None  # drawn patients get their facts at random
     assert set(trial.differences) >= {"all", "short side < 150 px"}
@@ -136,9 +136,7 @@ def test_evaluate_measures_the_model_on_its_own_split_as_training_did(
         assert found[name] == pytest.approx(packed[name], abs=1e-4)
 
 
-def test_evaluate_can_make_the_figures_of_the_test_split_the_models_own(
-    trained, tiny_folder, evaluated
-):
+def test_evaluate_writes_test_metrics_into_the_model(trained, tiny_folder, evaluated):
     assert "The test split was not used." in (tiny_folder / "README.md").read_text()
     assert "measured on these same images (validation)" in (tiny_folder / "README.md").read_text()
     assert evaluated("test", "--into-model") == 0
@@ -172,9 +170,7 @@ def test_operating_points_keep_their_thresholds_and_take_the_figures_of_the_test
     assert replace(after, operating_points=before.operating_points) == before
 
 
-def test_the_figures_of_test_lead_and_those_of_validation_stand_beside_whichever_came_last(
-    tiny_folder, evaluated
-):
+def test_test_metrics_come_first_in_either_order_of_evaluation(tiny_folder, evaluated):
     packed = json.loads((tiny_folder / "metrics.json").read_text())
     assert evaluated("test", "--into-model") == 0
     once = json.loads((tiny_folder / "metrics.json").read_text())
@@ -199,7 +195,7 @@ def test_a_write_that_fails_leaves_record_figures_and_card_as_they_were(
     assert {path.name: path.read_bytes() for path in tiny_folder.iterdir()} == before
 
 
-def test_calibrate_finds_again_what_training_fitted_and_forgets_what_rested_on_another_fit(
+def test_calibrate_restores_the_fit_and_drops_results_of_another_fit(
     tiny_folder, evaluated, synthetic_dataset
 ):
     assert evaluated("test", "--into-model") == 0
@@ -229,7 +225,7 @@ def test_calibrate_finds_again_what_training_fitted_and_forgets_what_rested_on_a
     assert verify(tiny_folder).unchanged
 
 
-def test_evaluate_takes_no_part_of_the_data_for_the_whole_split(
+def test_evaluate_refuses_an_incomplete_split_for_the_model(
     trained, tiny_folder, synthetic_dataset, tmp_path, capsys
 ):
     before = (tiny_folder / "metrics.json").read_bytes()
@@ -254,7 +250,7 @@ def test_evaluate_takes_no_part_of_the_data_for_the_whole_split(
 
 
 @pytest.mark.parametrize("change", ["swap", "remove"])
-def test_evaluate_refuses_a_split_that_is_not_the_models(tiny_folder, evaluated, capsys, change):
+def test_evaluate_refuses_a_changed_or_missing_split(tiny_folder, evaluated, capsys, change):
     path = tiny_folder / "split.csv"
     text = path.read_text().replace("test", "validation", 1)
     path.unlink()
@@ -264,7 +260,7 @@ def test_evaluate_refuses_a_split_that_is_not_the_models(tiny_folder, evaluated,
     assert f"split.csv {'changed' if change == 'swap' else 'is missing'}" in capsys.readouterr().err
 
 
-def test_a_name_that_is_taken_is_refused_unless_told_to_overwrite(trained, tiny_folder, models):
+def test_refuses_a_taken_name_without_overwrite(trained, tiny_folder, models):
     with pytest.raises(TrainingFailed, match="--overwrite"):
         pack(trained, "tiny", "0.2.0")
     assert read_record(models / "tiny").version == "0.1.0"
@@ -274,7 +270,7 @@ def test_a_name_that_is_taken_is_refused_unless_told_to_overwrite(trained, tiny_
 
 
 @pytest.mark.parametrize("name", ["", "../up", "a/b", ".hidden", "name with space"])
-def test_a_name_that_is_no_folder_name_is_refused(name):
+def test_refuses_a_name_that_is_no_folder_name(name):
     with pytest.raises(TrainingFailed, match="letters, digits"):
         check_name(name, overwrite=False)
 

@@ -217,7 +217,7 @@ def lesion() -> bytes:
     return demo_lesions()[0].png()
 
 
-def test_what_is_loaded_ahead_is_what_a_page_finds(app, monkeypatch):
+def test_a_page_uses_the_preloaded_model(app, monkeypatch):
     st.cache_resource.clear()
     ui.load_ahead()
     monkeypatch.delattr(Model, "load")
@@ -225,7 +225,7 @@ def test_what_is_loaded_ahead_is_what_a_page_finds(app, monkeypatch):
     assert not app.run().exception
 
 
-def test_loading_ahead_leaves_it_to_the_page_to_say_that_there_is_no_model(tmp_path, monkeypatch):
+def test_preloading_ignores_a_missing_model(tmp_path, monkeypatch):
     monkeypatch.setenv("CADLIB_MODELS", str(tmp_path))
     ui.load_ahead()
 
@@ -240,7 +240,7 @@ def test_every_page_states_its_intended_use_and_names_the_model(app, name):
 
 
 @pytest.mark.parametrize("name", PAGES)
-def test_without_a_model_every_page_says_what_to_do(app, name, tmp_path, monkeypatch):
+def test_every_page_without_a_model_shows_advice(app, name, tmp_path, monkeypatch):
     monkeypatch.setenv("CADLIB_MODELS", str(tmp_path))
     page = opened(app, name)
     assert not page.exception
@@ -277,7 +277,7 @@ def test_a_click_loads_a_synthetic_lesion_and_the_decision_comes_first(app):
     assert "Synthetic lesion, not real skin" in viewed(page)["said"]
 
 
-def test_of_several_files_the_riskiest_comes_first_and_the_unreadable_stay_with_their_reason(app):
+def test_files_are_sorted_by_risk_and_unreadable_ones_keep_their_reason(app):
     lesions = [(f"{one.name}.png", one.png()) for one in demo_lesions()[:3]]
     page = drop(
         app.run(),
@@ -296,7 +296,7 @@ def test_of_several_files_the_riskiest_comes_first_and_the_unreadable_stay_with_
     assert "report" in page.error[0].value or "empty" in page.error[0].value
 
 
-def test_the_answer_on_a_picture_that_cannot_be_read_is_withheld_until_it_is_asked_for(app, lesion):
+def test_the_result_of_a_low_quality_image_is_hidden_until_requested(app, lesion):
     Image.fromarray(np.asarray(Image.open(io.BytesIO(lesion))) // 8).save(
         dark := io.BytesIO(), "PNG"
     )
@@ -320,7 +320,7 @@ def test_the_answer_on_a_picture_that_cannot_be_read_is_withheld_until_it_is_ask
     assert "No reliable result is possible for this image" in page.warning[0].value
 
 
-def test_the_answer_on_a_picture_of_another_kind_is_withheld_until_it_is_asked_for(app, lesion):
+def test_the_result_of_an_unknown_kind_of_image_is_hidden_until_requested(app, lesion):
     Image.fromarray(np.random.default_rng(0).integers(0, 256, (300, 300, 3), np.uint8)).save(
         noise := io.BytesIO(), "PNG"
     )
@@ -381,7 +381,7 @@ def test_the_data_set_page_warns_where_most_images_look_swapped(app, tmp_path, l
     assert "Red and blue look swapped in 1 of 1 images checked." in page.warning[0].value
 
 
-def test_a_reader_is_told_how_near_a_picture_is_to_what_the_model_knows():
+def test_the_page_shows_the_novelty_of_an_image():
     assert ui.about_the_kind(Novelty(0.49)) == (
         "Image type: similar to the training images (novelty 0.49, limit 1). "
         "This does not mean that the diagnosis is one of the eight."
@@ -481,7 +481,7 @@ def test_pictures_of_a_model_that_was_replaced_can_be_given_again(
     assert [case.assessment.prediction.model_id[:10] for case in held(page)] == ["tiny 0.2.0"]
 
 
-def test_a_photograph_that_is_called_synthetic_is_not_said_to_be_drawn(app):
+def test_a_photograph_named_synthetic_is_not_called_synthetic(app):
     mirrored = np.asarray(Image.open(io.BytesIO(demo_lesions()[0].png())))[:, ::-1]
     Image.fromarray(mirrored).save(buffer := io.BytesIO(), "PNG")
     page = drop(app.run(), ("synthetic_MEL_1.png", buffer.getvalue()))
@@ -519,7 +519,7 @@ def test_the_viewer_is_given_the_picture_and_the_square_that_the_network_saw(app
     assert "Image wide.png" in shown["alt"]
 
 
-def test_without_a_prevalence_nothing_is_said_of_the_clinics_patients(app, lesion):
+def test_no_predictive_values_without_a_prevalence(app, lesion):
     page = drop(app.run(), ("one.png", lesion))
     assert page.number_input(key="prevalence").value is None
     assert "hundred" not in {chart.key for chart in page.get("plotly_chart")}
@@ -557,7 +557,7 @@ def test_the_operating_point_of_the_clinic_decides(model_folder, app, lesion, mo
     assert len(points) == 3
 
 
-def test_facts_of_the_patient_move_the_answer_and_the_page_says_by_how_much(
+def test_patient_facts_change_the_result_and_the_page_shows_the_change(
     taught_folder, app, lesion, monkeypatch
 ):
     monkeypatch.setenv("CADLIB_MODELS", str(taught_folder.parent))
@@ -598,14 +598,12 @@ def test_rotated_views_are_compared_with_the_threshold_without_patient_data(
     assert "Rotated and mirrored, without patient data: " in words(page)
 
 
-def test_a_model_that_takes_no_facts_says_so(app, lesion):
+def test_the_page_of_a_model_without_metadata_has_no_facts(app, lesion):
     page = drop(app.run(), ("one.png", lesion))
     assert "Age, sex and site: tiny 0.1.0 uses the image only" in words(page)
 
 
-def test_what_a_header_says_of_the_patient_is_filled_in_and_can_be_taken_back(
-    taught_folder, app, lesion, monkeypatch
-):
+def test_header_facts_are_filled_in_and_can_be_removed(taught_folder, app, lesion, monkeypatch):
     told = replace(read_image(lesion), facts=PatientFacts(62.0, "male"))
     monkeypatch.setattr(session, "read_image", lambda _: told)
     monkeypatch.setenv("CADLIB_MODELS", str(taught_folder.parent))
@@ -620,7 +618,7 @@ def test_what_a_header_says_of_the_patient_is_filled_in_and_can_be_taken_back(
     assert "No patient data: the result uses the image only" in words(page)
 
 
-def test_a_model_that_takes_no_facts_shows_what_a_header_says(app, lesion, monkeypatch):
+def test_a_model_without_metadata_shows_the_header_facts(app, lesion, monkeypatch):
     told = replace(read_image(lesion), facts=PatientFacts(62.0, "male", "head/neck"))
     monkeypatch.setattr(session, "read_image", lambda _: told)
     page = drop(app.run(), ("one.dcm", lesion))
@@ -649,7 +647,7 @@ def test_downloads_hold_every_file_with_its_figures_or_its_reason(app, lesion):
     assert found[1] == {"file": "bad.jpg", "error": held(page)[1].reason}
 
 
-def test_saliency_without_a_picture_says_where_one_comes_from(app):
+def test_the_saliency_page_without_an_image_explains_uploading(app):
     page = opened(app, "saliency")
     assert "Add one on the Diagnose page" in words(page)
     page.button(key="synthetic").click().run()
@@ -670,7 +668,7 @@ def test_saliency_shows_every_method_for_the_top_diagnoses_of_the_current_pictur
     assert diagnosis(top[2]).name in large[0]
 
 
-def test_every_map_says_how_far_it_may_be_trusted_and_a_poor_one_not_to_read_it(app, monkeypatch):
+def test_every_map_shows_its_trust_and_a_poor_one_a_warning(app, monkeypatch):
     poor = set()
 
     def measured(_model, _image, found, code):
@@ -726,7 +724,7 @@ def test_saliency_takes_up_to_eight_diagnoses_and_none_is_no_error(app, lesion):
     assert "at least one" in page.info[0].value
 
 
-def test_without_a_data_set_the_page_says_how_to_get_it_and_marks_every_drawn_lesion(app):
+def test_without_a_data_set_the_page_explains_the_download_and_marks_synthetic_lesions(app):
     page = opened(app, "dataset")
     assert not page.exception
     assert "challenge.isic-archive.com/data/#2019" in page.info[0].value
@@ -763,7 +761,7 @@ def test_the_gallery_shows_a_page_of_labelled_samples(browser):
 @pytest.mark.parametrize(
     "wants", [None, 7, {}, {"page": 9, "shown": 9}, {"page": "2", "shown": -1}, {"page": True}]
 )
-def test_whatever_a_browser_says_it_is_sent_a_page_that_there_is(browser, wants):
+def test_an_invalid_page_number_gives_an_existing_page(browser, wants):
     if wants:
         wants = (
             {"of": mounted(browser, "tiles")[0]["of"], **wants}
@@ -819,7 +817,7 @@ def test_an_image_is_found_by_a_part_of_its_id(browser):
     ]
 
 
-def test_what_was_found_is_saved_under_a_name_and_can_be_chosen_again(browser, synthetic_dataset):
+def test_a_selection_is_saved_under_a_name_and_reopened(browser, synthetic_dataset):
     browser.pills(key="facet-diagnosis").set_value(["MEL", "BCC"]).run()
     browser.pills(key="facet-sex").set_value(["female"]).run()
     browser.text_input(key="subset-name").set_value("malignant women").run()
@@ -842,7 +840,7 @@ def test_what_was_found_is_saved_under_a_name_and_can_be_chosen_again(browser, s
     assert read_subset("of these").chosen == "subset malignant women; Diagnosis BCC"
 
 
-def test_a_subset_that_cannot_be_read_is_said_and_nothing_is_hidden(browser, subsets_folder):
+def test_an_unreadable_subset_is_reported_and_all_images_stay(browser, subsets_folder):
     subsets_folder.mkdir()
     (subsets_folder / "broken.csv").write_text("image\nISIC_9000000\n")
     browser.run()
@@ -851,7 +849,7 @@ def test_a_subset_that_cannot_be_read_is_said_and_nothing_is_hidden(browser, sub
     assert len(tiles(browser)) == 24
 
 
-def test_a_name_that_is_none_is_refused_in_words(browser):
+def test_an_invalid_subset_name_is_refused(browser):
     browser.text_input(key="subset-name").set_value("../escape").run()
     browser.button(key="save-subset").click().run()
     assert not browser.exception
@@ -888,7 +886,7 @@ def test_a_folder_outside_of_the_data_is_refused(app, synthetic_dataset, tmp_pat
     assert len(tiles(page)) == 24
 
 
-def test_no_folder_can_be_typed_where_the_operator_names_none(app, monkeypatch):
+def test_the_folder_field_is_disabled_without_an_allowed_folder(app, monkeypatch):
     monkeypatch.delenv("CADLIB_LOCAL_FOLDERS")
     page = opened(app, "dataset")
     assert page.text_input(key="folder").disabled
@@ -904,9 +902,7 @@ def test_a_sample_opens_large_and_the_model_answers_when_asked(browser):
     assert "threshold" in words(browser)
 
 
-def test_the_result_of_a_sample_of_another_kind_is_hidden_until_it_is_asked_for(
-    browser, monkeypatch
-):
+def test_the_result_of_an_unknown_sample_is_hidden_until_requested(browser, monkeypatch):
     gallery = import_module("cadlib.ui.gallery")
     asked = gallery.assess_file
 
@@ -926,7 +922,7 @@ def test_the_result_of_a_sample_of_another_kind_is_hidden_until_it_is_asked_for(
     assert "does not look like the dermoscopic images" in browser.warning[0].value
 
 
-def test_the_heatmap_of_a_sample_says_whether_it_may_be_read(browser):
+def test_the_heatmap_of_a_sample_shows_its_trust(browser):
     open_first(browser)
     browser.toggle(key="ask").set_value(True).run()
     assert not browser.exception
@@ -972,7 +968,7 @@ def test_performance_shows_each_headline_figure_with_its_n(app):
     assert "It knows nothing." in "".join(html.proto.body for html in page.get("html"))
 
 
-def test_the_interval_of_the_calibration_error_is_said_to_be_without_chance(app, tiny_models):
+def test_the_interval_of_the_calibration_error_has_a_note(app, tiny_models):
     measured = json.loads((tiny_models / "tiny" / record.METRICS_FILE).read_text(encoding="utf-8"))
     page = opened(app, "performance")
     tile = next(metric for metric in page.metric if metric.label == "Calibration error (ECE)")
@@ -984,7 +980,7 @@ def test_the_interval_of_the_calibration_error_is_said_to_be_without_chance(app,
     assert note in [caption.value for caption in page.caption]
 
 
-def test_performance_says_how_damage_is_measured_where_it_was_not(app):
+def test_the_performance_page_explains_missing_robustness_results(app):
     page = opened(app, "performance")
     assert "Robustness to image degradation" in [heading.value for heading in page.subheader]
     assert "python -m cadlib robustness --model tiny" in page.info[0].value
@@ -1083,7 +1079,7 @@ def test_performance_shows_the_test_split_first_and_validation_on_request(app, t
     assert not page.exception
 
 
-def test_figures_of_an_earlier_version_are_asked_for_anew(app, tiny_models):
+def test_metrics_of_an_earlier_version_are_requested_again(app, tiny_models):
     path = tiny_models / "tiny" / record.METRICS_FILE
     before = path.read_text(encoding="utf-8")
     figures = json.loads(before)

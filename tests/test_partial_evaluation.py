@@ -150,7 +150,7 @@ def test_a_report_on_mixed_labels_states_n_of_both_kinds(subject_of):
         assert chart in read.words
 
 
-def test_a_report_on_benign_images_says_what_is_not_defined(subject_of):
+def test_a_report_on_benign_images_marks_undefined_metrics(subject_of):
     read = Reader(render(subject_of(partial_labels.only_benign), "a test"))
     assert no_nan(read)
     assert "All 16 images are benign, none is malignant." in read.text
@@ -268,7 +268,7 @@ def test_evaluate_on_benign_images_has_a_specificity(drawn_dataset, tmp_path, mo
 
 
 @pytest.mark.parametrize("command", ["evaluate", "report"])
-def test_without_a_label_a_command_ends_with_the_reason(
+def test_a_command_without_labels_exits_with_the_reason(
     command, drawn_dataset, tmp_path, monkeypatch, capsys
 ):
     partial_labels.change_labels(monkeypatch, partial_labels.no_labels)

@@ -95,7 +95,7 @@ def test_a_group_that_was_judged_wrong_leaves_the_clean_images(drawn_dataset):
     assert set(table["image"]) - {*cleaned(table, verdicts)} == {image}
 
 
-def test_lists_are_made_anew_where_a_group_changes(drawn_dataset):
+def test_lists_are_rebuilt_after_a_changed_group(drawn_dataset):
     table = partial_labels.only_groups(drawn_dataset.table)
     other = table.assign(malignant=~table["malignant"])
     places = {

@@ -106,13 +106,13 @@ def labelled(*rows: tuple[str | None, bool | None]) -> pd.DataFrame:
     )
 
 
-def test_a_diagnosis_tells_whether_an_image_is_malignant():
+def test_a_diagnosis_implies_malignant_or_benign():
     table = labelled(*((code, None) for code in CODES))
     assert malignant_of(table).tolist() == list(MALIGNANT)
     assert malignant_of(table).dtype == "boolean"
 
 
-def test_without_a_diagnosis_the_column_tells():
+def test_without_a_diagnosis_the_column_decides():
     table = labelled((None, True), (None, False), (None, None))
     assert malignant_of(table).tolist() == [True, False, pd.NA]
     assert has_label(table).tolist() == [True, True, False]

@@ -102,7 +102,7 @@ def test_the_performance_page_on_benign_images_has_a_specificity(data_at_hand, m
 
 
 @pytest.mark.timeout(300)
-def test_the_performance_page_without_a_label_says_so(data_at_hand, monkeypatch):
+def test_the_performance_page_reports_missing_labels(data_at_hand, monkeypatch):
     data = relabelled(data_at_hand, monkeypatch, partial_labels.no_labels)
     page = waited(shown(data))
     assert not page.exception

@@ -60,7 +60,7 @@ def kept(data, name="isic2019"):
 
 
 @pytest.mark.timeout(300)
-def test_a_data_set_is_evaluated_behind_the_page_and_its_cells_open_the_right_images(data_at_hand):
+def test_evaluates_in_the_background_and_cells_open_their_images(data_at_hand):
     page = shown(data_at_hand)
     assert not page.metric
     page = waited(page)
@@ -83,7 +83,7 @@ def test_a_data_set_is_evaluated_behind_the_page_and_its_cells_open_the_right_im
 
 
 @pytest.mark.timeout(300)
-def test_a_subset_is_measured_alone_and_the_slider_moves_everything_together(data_at_hand):
+def test_a_subset_is_evaluated_and_the_slider_updates_all_tables(data_at_hand):
     images = tuple(data_at_hand.table["image"][::2])
     save_subset(Subset("half split", "drawn", images, "every other"))
     page = waited(shown(data_at_hand, subset="half split"))
@@ -101,7 +101,7 @@ def test_a_subset_is_measured_alone_and_the_slider_moves_everything_together(dat
 
 
 @pytest.mark.timeout(300)
-def test_a_split_and_a_subset_are_chosen_together_and_the_page_says_what_they_are(
+def test_a_split_and_a_subset_are_combined_and_described(
     drawn_model_folder, drawn_dataset, tmp_path, monkeypatch
 ):
     monkeypatch.setenv("CADLIB_DATA", str(tmp_path / "split"))
@@ -130,7 +130,7 @@ def test_a_split_and_a_subset_are_chosen_together_and_the_page_says_what_they_ar
 
 
 @pytest.mark.timeout(300)
-def test_what_fails_is_said_and_can_be_asked_again(data_at_hand, monkeypatch):
+def test_a_failed_evaluation_shows_the_reason_and_a_retry(data_at_hand, monkeypatch):
     def broken(*_):
         raise OSError("no room on the disk")
 
@@ -177,7 +177,7 @@ def test_two_models_are_compared_on_the_same_images(data_at_hand, tmp_path, monk
     assert said in report
 
 
-def test_without_a_data_set_the_models_own_figures_stand_and_say_what_they_lack(monkeypatch):
+def test_without_a_data_set_the_page_shows_the_models_own_metrics(monkeypatch):
     monkeypatch.delenv("CADLIB_DATA", raising=False)
     page = opened()
     assert not page.exception

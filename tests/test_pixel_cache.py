@@ -32,7 +32,7 @@ def test_the_second_call_decodes_nothing(table, monkeypatch):
     assert np.array_equal(cached_pixels(table, SPEC)[:], first)
 
 
-def test_rows_are_read_in_the_order_asked_for(table):
+def test_rows_are_read_in_the_requested_order(table):
     cached = cached_pixels(table, SPEC)
     whole = np.load(cached.path)
     assert whole.shape == cached.shape
@@ -44,7 +44,7 @@ def test_rows_are_read_in_the_order_asked_for(table):
         cached[10]
 
 
-def test_what_stood_before_a_break_is_not_decoded_again(table, tmp_path, monkeypatch):
+def test_images_cached_before_a_stop_are_not_decoded_again(table, tmp_path, monkeypatch):
     def stop(_what, done, _total):
         if done == 6:
             raise KeyboardInterrupt

@@ -45,12 +45,12 @@ def recoloured(image: Image.Image) -> Image.Image:
 
 
 @pytest.mark.parametrize("change", [recompressed, shrunk, recoloured])
-def test_one_picture_stays_one_after(change):
+def test_an_image_matches_itself_after(change):
     assert alike(picture(0), change(picture(0))) >= SAME
 
 
 @pytest.mark.parametrize("turn", list(Image.Transpose))
-def test_one_picture_stays_one_mirrored_or_turned(turn):
+def test_an_image_matches_itself_mirrored_or_rotated(turn):
     # not 1: Pillow shrinks a picture row by row, then column by column, and rounds between
     assert alike(picture(3), picture(3).transpose(turn)) >= 0.99
 
@@ -83,7 +83,7 @@ def test_with_a_narrow_field_of_view_more_is_asked():
     assert not shows_the_same(alike, wide, narrow, ~apart).any()
 
 
-def test_where_the_network_finds_none_nearer_less_is_asked():
+def test_an_image_nearest_by_the_network_needs_less_similarity():
     wide = Details(np.zeros((1, 32, 32)), np.ones(1))
     alike, nearest = np.array([[0.7]], np.float32), np.ones((1, 1), bool)
     assert shows_the_same(alike, wide, wide, nearest)
@@ -138,5 +138,5 @@ def test_the_pairs_of_a_split_are_those_that_show_the_same_in_either_order(monke
     assert (pairs[0] < pairs[1]).all()
 
 
-def test_one_picture_has_no_pair():
+def test_a_single_image_has_no_pair():
     assert likely_pairs(details(picture(0))).shape == (2, 0)

@@ -35,7 +35,7 @@ def truth(tmp_path):
     return path
 
 
-def test_what_was_written_is_read_back_to_the_last_digit(written, shares):
+def test_predictions_are_read_back_exactly(written, shares):
     read = read_predictions(written)
     assert read.index.tolist() == IDS.tolist()
     assert np.array_equal(read.to_numpy(), shares)
@@ -64,7 +64,7 @@ def test_unk_is_written_and_read_beside_the_eight_and_changes_none_of_them(tmp_p
     assert np.array_equal(read_predictions(path).to_numpy(), shares)
 
 
-def test_a_file_without_unk_says_that_all_is_known(written):
+def test_a_file_without_unk_counts_as_known(written):
     pd.read_csv(written).drop(columns="UNK").to_csv(written, index=False)
     assert (read_unknown(written) == 0).all()
 
@@ -76,7 +76,7 @@ def test_refuses_an_unk_that_is_no_share(written, spoilt):
         read_unknown(written)
 
 
-def test_every_prediction_stands_beside_its_own_label(written, truth, shares):
+def test_each_prediction_is_joined_with_its_label(written, truth, shares):
     dataset, joined = join_predictions(written, truth)
     assert dataset.table["image"].tolist() == IDS.tolist()
     assert dataset.table["diagnosis"].fillna("none").tolist() == ["MEL", "NV", "none"]

@@ -87,6 +87,6 @@ def test_a_probability_moves_with_the_odds_of_the_prevalence(probability, measur
     assert at_prevalence(moved, here, measured) == pytest.approx(probability, abs=1e-6)
 
 
-def test_what_is_even_odds_among_the_malignant_is_rare_where_disease_is_rare():
+def test_even_odds_become_rare_at_a_low_prevalence():
     # prior odds 1 to 1 become 1 to 99: even odds become 1 to 99
     assert at_prevalence(0.5, 0.5, 0.01) == pytest.approx(0.01)

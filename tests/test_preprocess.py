@@ -22,7 +22,7 @@ def test_the_crop_is_the_centred_square(width, height, box):
     assert SPEC.crop_box(width, height) == box
 
 
-def test_what_lies_outside_the_crop_changes_nothing():
+def test_pixels_outside_the_crop_have_no_effect():
     image = lesion(100, 160)
     painted = image.pixels.copy()
     painted[:, :30] = 0
@@ -53,7 +53,7 @@ def test_normalisation_is_per_channel_in_units_of_full_scale():
     assert array[0, :, 0, 0] == pytest.approx(expected, rel=1e-6)
 
 
-def test_one_image_in_a_batch_is_what_it_is_alone():
+def test_an_image_in_a_batch_equals_the_image_alone():
     pixels = np.stack([to_pixels(lesion(100, 100), SPEC), to_pixels(lesion(300, 200), SPEC)])
     assert np.array_equal(to_array(pixels, SPEC)[1:], to_array(pixels[1], SPEC))
 

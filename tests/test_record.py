@@ -41,7 +41,7 @@ def audit_json(raw, **changes):
     return audit_of(raw["training"]["split_sha256"], **changes).to_json()
 
 
-def test_what_is_written_is_read_back_whole(folder):
+def test_the_record_is_read_back_whole(folder):
     record = read_record(folder)
     assert json.loads(json.dumps(record.to_json())) == json.loads(
         (folder / RECORD_FILE).read_text()
@@ -234,7 +234,7 @@ def test_a_model_is_found_by_name_and_by_path(folder):
     assert find_model(folder) == folder
 
 
-def test_an_unknown_model_is_refused_with_the_names_at_hand():
+def test_an_unknown_model_is_refused_with_the_known_names():
     with pytest.raises(ModelInvalid, match=r"'nonesuch'.*isic2019"):
         find_model("nonesuch")
 

@@ -101,7 +101,7 @@ def told(value, interval=None):
     return f"{value:.3f}" + (f" ({interval[0]:.3f} to {interval[1]:.3f})" if interval else "")
 
 
-def test_every_figure_of_metrics_json_is_told_with_its_interval(subject):
+def test_the_report_has_every_metric_with_its_interval(subject):
     figures, read = subject.metrics, Reader(render(subject, "a test"))
     ends = figures.intervals
     single = {"Balanced accuracy": "balanced_accuracy", "Accuracy": "accuracy",
@@ -135,7 +135,7 @@ def test_every_figure_of_metrics_json_is_told_with_its_interval(subject):
         assert read.row(code, len(CODES)) == [str(n) for n in row]
 
 
-def test_points_subgroups_sets_and_bins_are_told(subject):
+def test_the_report_has_points_subgroups_sets_and_bins(subject):
     figures, read = subject.metrics, Reader(render(subject, "a test"))
     for point in figures.operating_points:
         threshold, sensitivity, specificity, _, _ = read.row(shown_name(point.name))
@@ -177,7 +177,7 @@ def against(subject):
     )
 
 
-def test_another_model_on_the_same_images_is_told_as_the_page_tells_it(subject, against):
+def test_the_comparison_equals_that_of_the_page(subject, against):
     alone, read = (
         Reader(render(subject, "a test")),
         Reader(render(replace(subject, against=against), "a test")),
@@ -198,7 +198,7 @@ def test_another_model_on_the_same_images_is_told_as_the_page_tells_it(subject, 
     assert read.tags.count("figcaption") == 10
 
 
-def test_a_gap_beyond_chance_is_marked(subject):
+def test_a_significant_gap_is_marked(subject):
     group = next(iter(subject.metrics.subgroups))
     gap = SubgroupGap(
         group=group, figure="balanced_accuracy", subgroup=0.25, rest=0.5, interval=(-0.375, -0.125),
@@ -210,7 +210,7 @@ def test_a_gap_beyond_chance_is_marked(subject):
     assert "1 of 1 differences tested" in read.text
 
 
-def test_the_errors_are_those_of_the_operating_point_the_costliest_first(subject):
+def test_errors_follow_the_operating_point_by_cost(subject):
     wrong = subject.evaluated.errors(subject.record.operating_point("rule-in").threshold)
     assert len(wrong) > 0
     shown = next(
@@ -223,7 +223,7 @@ def test_the_errors_are_those_of_the_operating_point_the_costliest_first(subject
     assert [row[:2] for row in rows] == list(zip(wrong["image"], wrong["diagnosis"], strict=True))
 
 
-def test_many_errors_of_a_kind_are_cut_and_counted(subject):
+def test_long_lists_of_errors_are_cut_with_their_count(subject):
     found = subject.evaluated
     nevi = [row for row, code in enumerate(found.table["diagnosis"]) if code == "NV"]
     rows = [*range(len(found.table)), *nevi * (MOST_ERRORS // 2)]
@@ -245,7 +245,7 @@ def test_many_errors_of_a_kind_are_cut_and_counted(subject):
     assert len(shown.tables[2].rows) == 1 + MOST_ERRORS
 
 
-def test_it_says_which_model_on_which_images_and_what_part_they_had_in_training(subject):
+def test_the_report_names_model_images_and_training_overlap(subject):
     html = render(subject, "python -m cadlib report --model drawn")
     read = Reader(html)
     assert subject.record.weights_sha256 in read.text
@@ -279,7 +279,7 @@ def test_every_chart_has_its_words_and_nothing_is_fetched(subject):
     assert "@import" not in html.split("<style>")[1].split("</style>")[0]
 
 
-def test_what_comes_from_a_file_never_becomes_markup(subject, against):
+def test_text_from_files_is_escaped(subject, against):
     found, tags = subject.evaluated, {}
     for text, link in (
         ("harmless", "words"),
@@ -308,14 +308,14 @@ def test_what_comes_from_a_file_never_becomes_markup(subject, against):
     assert tags[HOSTILE] == tags["harmless"]
 
 
-def test_a_split_that_leaks_is_said_at_the_top(subject, model):
+def test_a_leaking_split_is_reported_at_the_top(subject, model):
     leaking = replace(model.record.audit, shared_lesions=3)
     html = render(replace(subject, record=replace(subject.record, audit=leaking)), "a test")
     assert '<p class="warning">isic2019 ' in html
     assert html.index("NOT validated: its splits are not separate") < html.index("<h2>")
 
 
-def test_a_model_that_nobody_audited_is_said_at_the_top(subject, model):
+def test_a_missing_audit_is_reported_at_the_top(subject, model):
     html = render(replace(subject, record=replace(subject.record, audit=None)), "a test")
     assert '<p class="warning">isic2019 ' in html
     assert html.index("not audited: it is not known") < html.index("<h2>")
@@ -323,7 +323,7 @@ def test_a_model_that_nobody_audited_is_said_at_the_top(subject, model):
     assert '<p class="warning">isic2019 ' not in render(passed, "a test")
 
 
-def test_own_figures_alone_make_a_report_that_says_what_it_lacks(subject):
+def test_a_report_of_own_metrics_states_what_is_missing(subject):
     own = Subject(
         subject.record, subject.own, "the test split", "", False, None, subject.own, subject.card
     )
@@ -355,7 +355,7 @@ def test_images_of_one_kind_make_a_report_without_thresholds(
     assert read.row("AUC, malignant or benign")[0] == "not defined"
 
 
-def test_the_command_writes_a_report_and_asks_the_model_once(
+def test_the_command_writes_a_report_and_runs_the_model_once(
     drawn_model_folder, drawn_dataset, tmp_path, monkeypatch, capsys
 ):
     monkeypatch.setenv("CADLIB_CACHE", str(tmp_path / "cache"))
@@ -373,7 +373,7 @@ def test_the_command_writes_a_report_and_asks_the_model_once(
     assert str(tmp_path) not in one
 
 
-def test_the_page_and_the_command_share_what_the_model_said(
+def test_page_and_command_share_the_cached_evaluation(
     drawn_model_folder, drawn_dataset, tmp_path, monkeypatch
 ):
     from cadlib.model.split import part_of_split

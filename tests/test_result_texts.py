@@ -100,13 +100,13 @@ def point_of(name: str = "balanced", intervals: PointIntervals | None = None) ->
     return OperatingPoint(name, 0.3, 0.94, 0.55, 100, 200, "test", ends)
 
 
-def test_the_intervals_of_predictive_values_are_said_to_be_at_least_95_percent():
+def test_the_intervals_of_predictive_values_have_a_note():
     text = patients_intervals(PredictiveValues(point_of(), 0.04))
     assert INTERVAL_NOTE in text
     assert "at least 95 % intervals, and the share of malignant lesions is taken as exact" in text
 
 
-def test_no_interval_is_explained_where_there_is_none():
+def test_no_note_without_an_interval():
     values = PredictiveValues(point_of(intervals=PointIntervals(None, None)), 0.04)
     assert INTERVAL_NOTE not in patients_intervals(values)
     assert "too few lesions" in patients_intervals(values)
@@ -235,7 +235,7 @@ def test_a_value_that_fails_does_not_look_like_its_limit(figure, text):
 
 
 @given(some.floats(0.02, 30))
-def test_the_score_comes_back_from_the_share_that_stands_in_a_file(score):
+def test_the_novelty_score_is_restored_from_the_stored_share(score):
     share = float(repr(Novelty(score).unknown_share))
     assert scores_of(np.array([share]))[0] == pytest.approx(score, rel=1e-2)
     assert bool(scores_of(np.array([share]))[0] > 1) is (share > 0.5)
@@ -288,7 +288,7 @@ def test_predict_writes_the_warning_into_its_csv(tmp_path, clear, capsys):
 # rotated views are predicted without patient data
 
 
-def test_rotated_views_of_a_result_with_patient_data_are_said_to_have_none():
+def test_rotated_views_are_noted_to_ignore_patient_data():
     views = SimpleNamespace(malignant_range=(0.1, 0.5), same=6, probabilities=np.zeros((8, 8)))
     assert ui.about_the_turns(views, 0.2).startswith("Rotated and mirrored: ")
     assert ui.about_the_turns(views, 0.2, with_facts=True).startswith(

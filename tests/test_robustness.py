@@ -115,7 +115,7 @@ def test_a_turn_flips_the_diagnosis_where_it_moves_the_sign(measured):
     assert flips.rate["any"] == 0.5
 
 
-def test_the_malignant_probability_moves_by_what_the_reader_says(measured):
+def test_the_malignant_probability_shifts_by_the_expected_amount(measured):
     flips = measured[0].flips
     odds = np.exp([3.0, 0.0])
     malignant = sum(MALIGNANT)
@@ -236,7 +236,7 @@ def test_images_of_one_lesion_are_drawn_together():
     assert np.diff(together) > 1.5 * np.diff(alone)
 
 
-def test_what_is_not_defined_is_none_in_strict_json(measured):
+def test_undefined_metrics_are_none_in_strict_json(measured):
     labels, probabilities = shown(5)
     figures = compare(np.ones_like(labels), probabilities, np.arange(5), draws=5)
     assert figures.clean.malignant_auc is None

@@ -62,7 +62,7 @@ def test_the_best_method_is_named_and_its_gain_is_paired():
     assert figures.gain[KEYS[0]] == 0
 
 
-def test_of_methods_that_give_the_same_the_one_that_costs_nothing_is_best():
+def test_among_equal_methods_the_free_one_is_best():
     given = judged()
     given["faithfulness"][:, :5] = given["faithfulness"][:, :1] + np.arange(5) * 1e-6
     assert compare(given, np.arange(200), draws=1).best == METHODS[0].key
@@ -87,7 +87,7 @@ def test_images_of_one_lesion_are_drawn_together():
     assert together > 1.5 * alone
 
 
-def test_what_is_not_defined_is_left_out_and_where_nothing_is_it_is_none():
+def test_undefined_values_are_left_out_or_none():
     given = judged()
     given["untrained_likeness"][:100, 0] = np.nan
     given["untrained_likeness"][:, 1] = np.nan

@@ -81,7 +81,7 @@ def test_a_diagnosis_without_evidence_is_not_to_be_read(image):
     assert found.sentence.startswith("Do not interpret this map: no region stands out")
 
 
-def test_of_maps_at_random_hardly_one_is_called_readable(model):
+def test_hardly_any_random_map_is_called_readable(model):
     rng, readable = np.random.default_rng(0), []
     for lesion in demo_lesions()[:4]:
         image = read_image(lesion.png())
@@ -105,7 +105,7 @@ def test_every_method_is_judged_against_its_own_maps_of_the_turned_picture(model
 
 
 @pytest.mark.parametrize("turn", TURNS.values(), ids=TURNS)
-def test_what_is_turned_and_turned_back_is_as_it_was(turn):
+def test_rotating_forth_and_back_changes_nothing(turn):
     values = np.arange(24, dtype=np.float32).reshape(4, 6)
     picture = np.repeat(values[..., None], 3, axis=2).astype(np.uint8)
     assert turned_back(turned(picture, *turn)[..., 0], *turn).tolist() == values.tolist()
@@ -131,7 +131,7 @@ def test_agreement_is_the_correlation_over_the_places():
         ),
     ],
 )
-def test_a_poor_map_is_not_to_be_read_and_the_reason_is_said(poor, said):
+def test_a_poor_map_has_a_warning_with_the_reason(poor, said):
     assert not poor.readable
     assert poor.sentence.startswith("Do not interpret this map: ")
     assert poor.sentence.endswith(said)

@@ -60,7 +60,7 @@ def test_an_image_given_twice_counts_once():
     assert session.bytes == 7
 
 
-def test_what_is_derived_is_made_once_and_forgotten_with_its_image():
+def test_derived_data_is_computed_once_and_freed_with_its_image():
     session, made = Holding(), []
     for _ in range(2):
         assert session.derived("image", "square", lambda: made.append(1) or b"123", len) == b"123"
@@ -101,7 +101,7 @@ def test_half_of_a_small_container_may_be_held(monkeypatch, tmp_path):
     assert process_limit_bytes() == 500_000
 
 
-def test_what_is_derived_while_its_image_is_removed_is_not_held():
+def test_data_derived_during_removal_is_not_held():
     here = session_memory.Holding()
 
     def made():

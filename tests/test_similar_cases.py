@@ -64,7 +64,7 @@ def test_each_case_has_its_label_sign_similarity_id_and_archive(shown):
     assert "ISIC\\_9000003  \nHAM10000" in text
 
 
-def test_a_case_without_a_picture_at_hand_shows_its_diagnosis_in_its_place(shown):
+def test_a_case_without_its_image_shows_its_diagnosis(shown):
     app = shown(FOUND)
     told = [picture.alt for element in app.image for picture in element.proto.imgs]
     assert len(told) == 4
@@ -96,7 +96,7 @@ def test_reports_no_share_for_a_result_with_patient_data(shown):
     assert "was correct for" not in text_of(shown(FOUND, facts=PatientFacts(70.0, None, None)))
 
 
-def test_a_share_that_was_never_measured_is_said_to_be_unknown():
+def test_an_unmeasured_share_is_called_unknown():
     folder = find_model("isic2019")
     measured = metrics_file.measured(folder, read_record(folder)).neighbours
     undefined = dict.fromkeys(measured.n_agreeing)
@@ -108,7 +108,7 @@ def test_a_share_that_was_never_measured_is_said_to_be_unknown():
     assert "it is not known how often" in about_the_agreement(FOUND, measured)
 
 
-def test_a_training_image_is_told_by_name(shown):
+def test_a_training_image_is_named(shown):
     app = shown(replace(FOUND, itself=CASES[4]))
     assert "This image is a training image (ISIC\\_9000004, :orange[▲] MEL)" in app.warning[0].value
     assert "was correct for" not in text_of(app)  # measured on images that are none

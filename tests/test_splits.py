@@ -78,20 +78,20 @@ def test_a_changed_file_is_hashed_again(pictures):
     assert (perceptual_hashes(pictures) != first).tolist() == [True, False, False, False]
 
 
-def test_a_damaged_cache_is_computed_anew(pictures, tmp_path):
+def test_a_damaged_cache_is_computed_again(pictures, tmp_path):
     first = perceptual_hashes(pictures)
     for damage in (b"one,two\n", b"a,b,no number\n", b"\xff\xfe\0"):
         (tmp_path / "cache" / "perceptual-hashes.csv").write_bytes(damage)
         assert perceptual_hashes(pictures).equals(first)
 
 
-def test_a_cache_that_cannot_be_written_is_said_and_harms_nothing(pictures, tmp_path, caplog):
+def test_an_unwritable_cache_is_reported_and_does_no_harm(pictures, tmp_path, caplog):
     (tmp_path / "cache").write_text("a file where the folder should be")
     assert len(perceptual_hashes(pictures)) == 4
     assert "CADLIB_CACHE" in caplog.text
 
 
-def test_hashing_tells_its_progress_and_leaves_out_an_unreadable_file(pictures):
+def test_hashing_reports_progress_and_skips_an_unreadable_file(pictures):
     calls: list[tuple[int, int]] = []
     whole = perceptual_hashes(pictures, lambda _, *step: calls.append(step))
     assert calls == [(1, 4), (2, 4), (3, 4), (4, 4)]
@@ -126,7 +126,7 @@ def test_near_duplicates_are_found_in_a_set_of_half_a_million():
     assert groups[7] == groups[300_000]
 
 
-def test_images_of_one_lesion_form_a_group_and_images_without_lesion_stand_alone():
+def test_groups_images_by_lesion_and_leaves_others_single():
     table = table_of(["a", None, "b", "a", None])
     assert lesion_groups(table, far_apart(5)).tolist() == [0, 1, 2, 0, 3]
 
@@ -267,7 +267,7 @@ def test_the_real_set_splits_by_lesion_with_every_class_at_its_share(isic2019_da
     np.testing.assert_allclose(shares, [[0.7, 0.15, 0.15]] * len(CODES), atol=0.01)
 
 
-def test_pairs_join_what_neither_lesion_nor_hash_does():
+def test_given_pairs_join_groups():
     pairs = np.array([[0, 2], [3, 4]])
     assert lesion_groups(table_of([None] * 5), far_apart(5), pairs).tolist() == [0, 1, 2, 0, 2]
 

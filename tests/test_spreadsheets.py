@@ -59,7 +59,7 @@ def test_a_number_stays_a_number(number):
 
 
 @pytest.mark.parametrize("text", ["-1+1", "+1;2", "-1_000", "-inf", "-٣"])
-def test_what_only_resembles_a_number_is_text(text):
+def test_text_that_resembles_a_number_stays_text(text):
     assert safe_cell(text).startswith("'")
 
 

@@ -113,7 +113,7 @@ def test_gamma_and_primaries_of_a_png_are_used(colour: tuple[int, ...]) -> None:
     ],
     ids=["gamma", "gamma and primaries", "primaries", "sRGB", "sRGB before gamma", "cICP before gamma"],
 )  # fmt: skip
-def test_a_png_that_states_srgb_is_read_as_it_stands(chunks: tuple[bytes, ...]) -> None:
+def test_a_png_in_srgb_is_read_unchanged(chunks: tuple[bytes, ...]) -> None:
     assert_reads_as_it_stands(png((200, 120, 100), *chunks), (200, 120, 100))
 
 
@@ -125,7 +125,7 @@ def test_a_png_that_states_srgb_is_read_as_it_stands(chunks: tuple[bytes, ...]) 
     ],
     ids=["primaries alone", "gamma of 0", "absurd gamma", "no primaries", "unspecified", "camera curve", "too short"],
 )  # fmt: skip
-def test_what_a_png_does_not_state_fully_is_noted(chunks: tuple[bytes, ...]) -> None:
+def test_notes_incomplete_colour_data_of_a_png(chunks: tuple[bytes, ...]) -> None:
     assert_reads_as_it_stands(png((200, 120, 100), *chunks), (200, 120, 100), NOT_CONVERTED)
 
 
@@ -228,7 +228,7 @@ def test_adobe_rgb_of_a_camera_is_converted(
         (1, "R03", (CONTRADICTORY,)), (None, "R03", (NOT_SRGB,)), (0xFFFD, None, (NOT_SRGB,)),
     ],
 )  # fmt: skip
-def test_what_a_camera_does_not_state_fully_is_noted(
+def test_notes_incomplete_colour_data_of_a_camera(
     space: int | None, rule: str | None, notes: tuple[str, ...]
 ) -> None:
     assert_reads_as_it_stands(

@@ -17,7 +17,7 @@ SUBSET = Subset(
 )
 
 
-def test_what_was_saved_comes_back_the_same(subsets_folder):
+def test_a_saved_subset_is_read_back(subsets_folder):
     odd = Subset("b.2_ü", "ein Ordner, größer", ("a,b", 'c"d', "e"), 'what "he" chose,\n"and" why,')
     for subset in (SUBSET, odd):
         save_subset(subset)
@@ -48,7 +48,9 @@ def test_a_name_saved_again_replaces_the_former_and_a_deleted_one_is_gone():
     delete_subset(SUBSET.name)
     assert list_subsets() == []
     for gone in (read_subset, delete_subset):
-        with pytest.raises(SubsetInvalid, match=r"'Melanomas below 40'\. Use one of those in .*: none"):
+        with pytest.raises(
+            SubsetInvalid, match=r"'Melanomas below 40'\. Use one of those in .*: none"
+        ):
             gone(SUBSET.name)
 
 
@@ -93,7 +95,7 @@ def test_refuses_images_that_are_no_selection(images, said):
         (b"\xff\xfe", "cannot be read"),
     ],
 )
-def test_a_damaged_file_is_an_error_that_says_what_is_wrong(subsets_folder, content, said):
+def test_a_damaged_file_is_an_error_with_the_reason(subsets_folder, content, said):
     subsets_folder.mkdir()
     (subsets_folder / "spoilt.csv").write_bytes(content)
     with pytest.raises(SubsetInvalid, match=said):
@@ -101,14 +103,14 @@ def test_a_damaged_file_is_an_error_that_says_what_is_wrong(subsets_folder, cont
     assert list_subsets() == ["spoilt"]
 
 
-def test_a_subset_that_cannot_be_written_says_where(tmp_path, monkeypatch):
+def test_an_unwritable_subset_is_named(tmp_path, monkeypatch):
     (tmp_path / "file").touch()
     monkeypatch.setenv("CADLIB_SUBSETS", str(tmp_path / "file"))
     with pytest.raises(SubsetInvalid, match=r"file.*cannot be written.*CADLIB_SUBSETS"):
         save_subset(SUBSET)
 
 
-def test_of_a_data_set_only_its_images_are_left_and_those_that_lack_are_told(drawn_dataset):
+def test_a_subset_selects_its_images_and_reports_missing_ones(drawn_dataset):
     subset = Subset("some", "elsewhere", ("ISIC_9000002", "ISIC_1", "ISIC_9000000"), "by hand")
     part = subset.of(drawn_dataset)
     assert part.table["image"].tolist() == ["ISIC_9000000", "ISIC_9000002"]

@@ -208,7 +208,7 @@ def test_reads_windows_1252_and_reports_it(reader):
         (b"name,dx\nISIC_1,mel\n", "no column names the images; its columns: name, dx"),
     ],
 )
-def test_refuses_a_file_that_is_no_table_and_says_why(reader, content, reason):
+def test_refuses_a_file_that_is_no_table_with_the_reason(reader, content, reason):
     with pytest.raises(TableRefused, match=reason):
         reader.read(content)
 
@@ -302,7 +302,7 @@ def test_composed_and_decomposed_letters_are_the_same_id(reader, image, form):
 
 
 @given(st.text(min_size=1).map(str.strip).filter(lambda text: text.strip("./\\ ")))
-def test_an_id_at_hand_is_found_by_its_file_name_in_either_form(text):
+def test_finds_an_id_by_its_file_name_in_either_form(text):
     image = unicodedata.normalize("NFC", text.replace("/", "_").replace("\\", "_"))
     for form in ("NFC", "NFD"):
         name = unicodedata.normalize(form, image)
@@ -314,7 +314,7 @@ def test_an_id_of_digits_stays_a_text(reader):
     assert reader.kinds == {}
 
 
-def test_an_id_that_says_na_is_an_id(reader):
+def test_the_text_na_is_an_id(reader):
     assert reader.labels("image,dx\nNA,mel\nnull,NA\n", images=("NA", "null")) == {
         "NA": "MEL",
         "null": None,
@@ -448,7 +448,7 @@ def test_one_column_may_hold_diagnoses_and_benign(reader):
     assert column(tables.labels, "malignant") == {"ISIC_1": True, "ISIC_2": False, "ISIC_3": None}
 
 
-def test_a_label_of_benign_stands_beside_a_diagnosis(reader):
+def test_a_benign_label_is_allowed_beside_a_diagnosis(reader):
     table = "image,diagnosis,label\nISIC_1,MEL,malignant\nISIC_2,NV,benign\n"
     assert reader.malignant(table) == {"ISIC_1": True, "ISIC_2": False}
     assert reader.kinds == {}

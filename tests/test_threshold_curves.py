@@ -31,7 +31,7 @@ def test_areas_have_the_keys_of_the_curves(found):
     assert ends[0] < area < ends[1]
 
 
-def test_average_precision_is_that_of_scikit_learn_and_figures_of_an_earlier_version_lack_one(
+def test_average_precision_equals_scikit_learn_or_is_missing_in_old_metrics(
     found,
 ):
     average = threshold_curves.average_precisions(found.metrics)

@@ -46,7 +46,7 @@ def test_the_models_operating_points_keep_name_and_intervals(figures):
     assert named.intervals.sensitivity[0] < named.sensitivity < named.intervals.sensitivity[1]
 
 
-def test_without_a_benign_image_nothing_is_traded(images):
+def test_no_trade_off_without_a_benign_image(images):
     melanomas = images[0] == 0
     alone = evaluation_metrics(summarise(images[0][melanomas], images[1][melanomas], draws=5))
     assert trade_offs(alone) == ()

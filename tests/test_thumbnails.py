@@ -25,7 +25,7 @@ def test_a_thumbnail_is_the_picture_made_small(picture):
     assert np.abs(np.asarray(small, float) - np.asarray(exact, float)).mean() < 2
 
 
-def test_a_thumbnail_is_made_once_and_anew_for_a_file_written_anew(picture, monkeypatch):
+def test_a_thumbnail_is_made_once_for_each_version_of_a_file(picture, monkeypatch):
     first = thumbnail(picture)
     monkeypatch.setattr(thumbnails, "read_image", lambda *_, **__: pytest.fail("made again"))
     assert thumbnail(picture) == first

@@ -29,7 +29,7 @@ def test_the_recipe_leaves_the_machine_out():
     assert TrainConfig(seed=1).recipe() != TrainConfig().recipe()
 
 
-def test_every_setting_says_what_it_is():
+def test_every_setting_has_a_help_text():
     assert all(setting.metadata["help"] for setting in fields(TrainConfig))
 
 

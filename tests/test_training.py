@@ -72,7 +72,7 @@ def history(run_dir):
     return [json.loads(line) for line in (run_dir / "history.jsonl").read_text().splitlines()]
 
 
-def test_a_run_that_was_stopped_goes_on_to_the_same_result(synthetic_dataset, tmp_path, stop_after):
+def test_a_resumed_run_has_the_same_result(synthetic_dataset, tmp_path, stop_after):
     whole = train(synthetic_dataset, tmp_path / "whole", CONFIG)
     stop_after(4)
     with pytest.raises(Stopped, match="after step 5 of 6; go on with --resume"):
@@ -85,9 +85,7 @@ def test_a_run_that_was_stopped_goes_on_to_the_same_result(synthetic_dataset, tm
     assert [row["epoch"] for row in history(tmp_path / "parts")] == [1, 2]
 
 
-def test_a_run_names_the_code_of_every_sitting(
-    synthetic_dataset, tmp_path, stop_after, monkeypatch
-):
+def test_a_resumed_run_records_every_commit(synthetic_dataset, tmp_path, stop_after, monkeypatch):
     monkeypatch.setattr(run, "git_commit", lambda: "first")
     stop_after(2)
     with pytest.raises(Stopped):
@@ -101,7 +99,7 @@ def reading(run_dir):
     return RunReader(run_dir, run_dir.name).read()
 
 
-def test_the_curves_hold_the_figures_of_the_history(synthetic_dataset, tmp_path):
+def test_the_curves_have_the_values_of_the_history(synthetic_dataset, tmp_path):
     train(synthetic_dataset, tmp_path, CONFIG)
     found, rows = reading(tmp_path), history(tmp_path)
     for name in ("loss", "validation_loss", "balanced_accuracy", "malignant_auc"):
@@ -138,9 +136,7 @@ def test_the_validation_loss_is_that_of_training_without_variation(synthetic_dat
     assert history(tmp_path)[-1]["validation_loss"] == pytest.approx(expected, rel=1e-3)
 
 
-def test_a_run_that_goes_on_after_a_break_has_no_step_twice(
-    synthetic_dataset, tmp_path, stop_after, monkeypatch
-):
+def test_a_resumed_run_has_each_step_once(synthetic_dataset, tmp_path, stop_after, monkeypatch):
     monkeypatch.setattr(loop, "NOTE_STEPS", 1)
     stop_after(3)
     with pytest.raises(Stopped, match="after step 4"):
@@ -173,7 +169,7 @@ def test_a_run_that_goes_on_after_a_break_has_no_step_twice(
         assert found.started == seen.started
 
 
-def test_a_run_goes_on_after_a_line_of_its_history_was_half_written(
+def test_resumes_after_a_half_written_line_of_history(
     synthetic_dataset, tmp_path, stop_after, capsys
 ):
     stop_after(4)
@@ -188,9 +184,7 @@ def test_a_run_goes_on_after_a_line_of_its_history_was_half_written(
     assert "its last line is half written" in printed
 
 
-def test_a_run_goes_on_from_the_checkpoint_before_a_damaged_one(
-    synthetic_dataset, tmp_path, stop_after
-):
+def test_resumes_from_the_checkpoint_before_a_damaged_one(synthetic_dataset, tmp_path, stop_after):
     stop_after(3)
     with pytest.raises(Stopped, match="after step 4"):
         train(synthetic_dataset, tmp_path, CONFIG)
@@ -209,7 +203,7 @@ def test_a_run_goes_on_from_the_checkpoint_before_a_damaged_one(
     assert [row["epoch"] for row in history(tmp_path)] == [1, 2]
 
 
-def test_a_run_begun_anew_leaves_nothing_of_the_one_before(synthetic_dataset, tmp_path):
+def test_a_restarted_run_deletes_the_former_one(synthetic_dataset, tmp_path):
     train(synthetic_dataset, tmp_path, CONFIG)
     reader = RunReader(tmp_path, "watched")
     assert reader.read().epochs == 2
@@ -244,15 +238,13 @@ def test_two_processes_do_not_train_in_one_folder(synthetic_dataset, tmp_path):
     assert not (tmp_path / SPLIT_FILE).exists()
 
 
-def test_training_lowers_the_loss_on_what_it_sees(synthetic_dataset, tmp_path):
+def test_training_lowers_the_loss(synthetic_dataset, tmp_path):
     train(synthetic_dataset, tmp_path, TrainConfig(**{**TINY, "epochs": 8, "learning_rate": 3e-3}))
     losses = [row["loss"] for row in history(tmp_path)]
     assert losses[-1] < 0.9 * losses[0]
 
 
-def test_resuming_with_other_settings_is_refused_with_what_differs(
-    synthetic_dataset, tmp_path, stop_after
-):
+def test_refuses_to_resume_with_other_settings(synthetic_dataset, tmp_path, stop_after):
     stop_after(0)
     with pytest.raises(Stopped):
         train(synthetic_dataset, tmp_path, CONFIG)
@@ -264,7 +256,7 @@ def test_resuming_with_other_settings_is_refused_with_what_differs(
     assert (tmp_path / SPLIT_FILE).read_bytes() == split
 
 
-def test_resuming_without_a_checkpoint_is_refused(synthetic_dataset, tmp_path):
+def test_refuses_to_resume_without_a_checkpoint(synthetic_dataset, tmp_path):
     with pytest.raises(TrainingFailed, match="start without --resume"):
         train(synthetic_dataset, tmp_path, CONFIG, resume=True)
 
@@ -287,7 +279,7 @@ def test_the_logit_adjustment_takes_the_advantage_from_the_frequent_class(
     assert mean_nevus_logit(1.0) < mean_nevus_logit(0.0)
 
 
-def test_normalising_a_batch_is_what_prediction_does(synthetic_dataset, tmp_path):
+def test_a_batch_is_normalised_as_in_prediction(synthetic_dataset, tmp_path):
     trained = train(synthetic_dataset, tmp_path, TrainConfig(**{**TINY, "epochs": 1}))
     pixels = trained.data.pixels[:4]
     batch = normalise(torch.from_numpy(pixels).permute(0, 3, 1, 2), trained.spec)
@@ -382,7 +374,7 @@ def test_ctrl_c_stops_cleanly_and_resume_writes_the_model(
 @pytest.mark.skipif(
     sys.platform != "linux", reason="only Linux lets the system refuse a running process more bytes"
 )
-def test_a_disk_that_fills_up_during_a_run_costs_no_work(
+def test_a_full_disk_stops_the_run_and_it_can_be_resumed(
     synthetic_dataset, tmp_path, monkeypatch, capsys, few_draws
 ):
     import resource

@@ -102,7 +102,7 @@ def test_data_without_a_class_is_refused_with_its_name(synthetic_dataset, tmp_pa
         read(folder)
 
 
-def test_an_image_that_cannot_be_decoded_is_left_out_and_said(synthetic_dataset, tmp_path):
+def test_reports_and_leaves_out_an_undecodable_image(synthetic_dataset, tmp_path):
     folder = shutil.copytree(synthetic_dataset, tmp_path / "spoilt")
     victim = min((folder / "ISIC_2019_Training_Input").iterdir())
     victim.write_bytes(victim.read_bytes()[: int(0.6 * victim.stat().st_size)])
@@ -111,9 +111,7 @@ def test_an_image_that_cannot_be_decoded_is_left_out_and_said(synthetic_dataset,
     assert any("1 images cannot be decoded" in text and victim.stem in text for text in told)
 
 
-def test_one_picture_under_two_names_stays_in_one_split_though_it_was_turned(
-    synthetic_dataset, tmp_path
-):
+def test_a_rotated_copy_stays_in_the_same_split(synthetic_dataset, tmp_path):
     folder = shutil.copytree(synthetic_dataset, tmp_path / "turned")
     first, *_, last = sorted((folder / "ISIC_2019_Training_Input").iterdir())
     with Image.open(first) as picture:
@@ -124,7 +122,7 @@ def test_one_picture_under_two_names_stays_in_one_split_though_it_was_turned(
     assert apart.iloc[0] != apart.iloc[-1]
 
 
-def test_too_many_images_to_compare_are_said(synthetic_dataset, monkeypatch):
+def test_reports_too_many_images_to_compare(synthetic_dataset, monkeypatch):
     monkeypatch.setattr(training_data, "MOST_COMPARED", 95)
     said = []
     read(synthetic_dataset, said.append)
@@ -298,9 +296,7 @@ def test_without_folds_an_existing_split_is_followed_as_it_is(synthetic_dataset,
     assert data.split_csv == existing_split.read_text()
 
 
-def test_images_that_the_split_does_not_name_are_left_out_and_said(
-    synthetic_dataset, existing_split
-):
+def test_reports_and_leaves_out_images_missing_in_the_split(synthetic_dataset, existing_split):
     lines = existing_split.read_text().splitlines(keepends=True)
     existing_split.write_text("".join(lines[:-1]))
     said = []

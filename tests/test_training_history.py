@@ -41,7 +41,7 @@ def test_a_half_written_last_line_is_dropped_with_a_message(history, torn):
     assert "half written" in said[0]
 
 
-def test_a_last_line_that_lacks_its_end_only_is_kept(history):
+def test_keeps_a_last_line_without_a_line_break(history):
     whole = history.read_bytes()
     history.write_bytes(whole[:-1])
     cut(history, 3, pytest.fail)

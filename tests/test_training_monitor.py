@@ -59,7 +59,7 @@ def read(run_dir):
     return RunReader(run_dir, run_dir.name).read()
 
 
-def test_what_was_written_is_read_again(tmp_path, here):
+def test_written_curves_are_read_back(tmp_path, here):
     before = datetime.now(UTC)
     points = [(5, {monitor.LOSS: 2.0}), (10, {monitor.LOSS: 1.5, monitor.BALANCED_ACCURACY: 0.25})]
     found = read(write(tmp_path / "mine", points))
@@ -144,7 +144,7 @@ def test_whether_a_run_of_another_machine_runs_is_not_known_until_it_is_finished
     assert read(write(tmp_path / "b", [(20, {monitor.LOSS: 1.0})])).state is State.FINISHED
 
 
-def test_without_a_lock_it_is_not_known_whether_a_run_runs(tmp_path, here):
+def test_the_state_of_a_run_without_a_lock_is_unknown(tmp_path, here):
     write(tmp_path, [(5, {monitor.LOSS: 1.0})])
     (tmp_path / CURVES_FOLDER / monitor.LOCK_FILE).unlink()
     assert read(tmp_path).state is State.UNKNOWN
@@ -174,14 +174,14 @@ def test_curves_of_another_program_are_refused_in_a_sentence(tmp_path):
         read(tmp_path)
 
 
-def test_without_tensorboard_it_is_said_what_to_install(tmp_path, monkeypatch):
+def test_without_tensorboard_the_reader_names_the_package(tmp_path, monkeypatch):
     write(tmp_path, [])
     monkeypatch.setitem(sys.modules, "tensorboard.backend.event_processing.event_accumulator", None)
     with pytest.raises(RunInvalid, match=r"requirements-train\.txt"):
         read(tmp_path)
 
 
-def test_what_differs_is_told_with_both_values(tmp_path):
+def test_differing_settings_are_listed_with_both_values(tmp_path):
     other = {**FACTS, "settings": {"batch_size": 16, "seed": 0, "new": 1}}
     pair = read(write(tmp_path / "a", [])), read(write(tmp_path / "b", [], other))
     assert differences(pair) == {"batch_size": (8, 16), "new": (None, 1)}

@@ -69,7 +69,7 @@ def write(folder, name, *figures_of_epochs, **settings):
         trained(curves, *figures_of_epochs)
 
 
-def test_without_a_run_it_says_how_to_start_one(app, folder):
+def test_the_page_without_a_run_explains_training(app, folder):
     said = words(opened(app))
     assert "python -m cadlib train --data DIR --name NAME" in said
     assert f"tensorboard --logdir {folder}" in said
@@ -88,7 +88,7 @@ def test_a_stopped_run_is_drawn_with_its_best_epoch_and_how_to_go_on(app, folder
     assert "Learning rate by epoch, of 4: mine has no point yet." in charts(page)
 
 
-def test_two_runs_are_drawn_in_one_chart_each_and_what_differs_stands_in_a_table(app, folder):
+def test_compares_two_runs_in_shared_charts_and_a_table_of_settings(app, folder):
     write(folder, "slow", (2.0, 0.25), (1.5, 0.5), (1.0, 0.625), (1.0, 0.625))
     write(folder, "fast", (1.0, 0.5), learning_rate=0.003)
     page = opened(app)
@@ -115,7 +115,7 @@ def test_two_runs_alike_have_no_table_of_what_differs(app, folder):
     assert len(page.table) == 1
 
 
-def test_a_running_run_says_how_long_it_takes_and_a_finished_one_does_not_run(app, folder):
+def test_a_running_run_shows_its_remaining_time(app, folder):
     with closing(begun(folder, "mine")) as curves:
         trained(curves, (1.0, 0.5))
         page = opened(app)
@@ -132,7 +132,7 @@ def test_a_run_of_another_machine_is_not_called_running(app, folder, monkeypatch
     assert "State unknown: epoch 1 of 4" in words(opened(app))
 
 
-def test_curves_that_cannot_be_read_are_said_and_the_others_shown(app, folder):
+def test_reports_unreadable_curves_and_shows_the_others(app, folder):
     write(folder, "good", (1.0, 0.5))
     (folder / "bad" / CURVES_FOLDER).mkdir(parents=True)
     (folder / "bad" / CURVES_FOLDER / "events.out.tfevents.9999999999.host.1.0").write_bytes(

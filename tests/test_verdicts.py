@@ -62,7 +62,7 @@ def test_there_is_a_vocabulary_for_every_kind_of_finding():
     assert all(len(set(words)) == len(words) >= 2 for words in CHOICES.values())
 
 
-def test_what_was_said_comes_back_beside_the_lists():
+def test_verdicts_are_read_back_beside_the_lists():
     say(ROWS[0], "label is wrong", "MEL")
     say(ROWS[2], "same picture")
     table = beside(lists(), read_verdicts("drawn")).table
@@ -84,7 +84,7 @@ def test_the_file_is_a_table_that_a_person_can_read(verdicts_folder):
     assert [finding.image for finding in read_verdicts("drawn")] == ["e", 'b,"ü"']
 
 
-def test_verdicts_outlive_lists_that_are_made_anew_in_another_order_with_pairs_turned_round():
+def test_verdicts_survive_reordered_lists_and_pairs():
     for row, words in zip(ROWS, ("label is wrong", "label is right", "different", "not one lesion", "fetch again"),
                           strict=True):  # fmt: skip
         say(row, words)
@@ -100,7 +100,7 @@ def test_verdicts_outlive_lists_that_are_made_anew_in_another_order_with_pairs_t
     }  # fmt: skip
 
 
-def test_a_label_that_was_corrected_is_judged_anew_a_pair_of_pictures_is_not():
+def test_a_corrected_label_is_judged_again_but_not_a_pair():
     for row, words in (
         (ROWS[0], "label is wrong"),
         (ROWS[2], "same picture"),
@@ -220,7 +220,7 @@ def test_two_processes_at_once_lose_no_verdict_of_each_other():
     }
 
 
-def test_who_waits_too_long_for_another_process_is_told_so(verdicts_folder, monkeypatch):
+def test_reports_a_lock_held_too_long(verdicts_folder, monkeypatch):
     monkeypatch.setattr(store, "_LOCKED_S", 0.1)
     say(ROWS[0], "cannot tell")
     with (
@@ -250,12 +250,12 @@ def test_an_image_whose_label_was_judged_wrong_is_left_out_until_it_is_corrected
 @pytest.mark.parametrize(
     ("should_be", "left"), [("NV", ("f", "x")), ("MEL", ("e", "x")), ("DF", ("x",)), ("", ("x",))]
 )
-def test_of_a_contradiction_the_image_with_the_right_diagnosis_stays(should_be, left):
+def test_cleaning_keeps_the_image_with_the_right_diagnosis(should_be, left):
     say(ROWS[3], "a label is wrong", should_be)
     assert cleaned(given(e="MEL", f="NV", x="NV"), read_verdicts("drawn")) == left
 
 
-def test_of_pictures_judged_the_same_the_first_stays_also_of_three():
+def test_cleaning_keeps_the_first_of_identical_images():
     pair = ROWS[2]
     for one, other in (("d", "c"), ("d", "h"), ("k", "i"), ("n", "m")):
         words = "same lesion" if one == "n" else "same picture"
@@ -264,7 +264,7 @@ def test_of_pictures_judged_the_same_the_first_stays_also_of_three():
     assert cleaned(table, read_verdicts("drawn")) == ("m", "n", "i", "c")
 
 
-def test_a_picture_with_a_wrong_label_does_not_stand_for_another():
+def test_a_wrongly_labelled_image_does_not_replace_another():
     say({**ROWS[2], "image": "d", "other_image": "b"}, "same picture")
     say({**ROWS[2], "image": "h", "other_image": "b"}, "same picture")
     say(ROWS[0], "label is wrong", "MEL")

@@ -35,7 +35,7 @@ def test_the_turns_are_the_symmetries_of_a_square():
     assert turned(square, 0, True)[0, 0].tolist() == square[0, 1].tolist()
 
 
-def test_what_changes_is_counted_and_said():
+def test_counts_and_names_the_changed_views():
     probabilities = np.zeros((8, 8))
     probabilities[:6, CODES.index("NV")], probabilities[:6, CODES.index("MEL")] = 0.9, 0.1
     probabilities[6:, CODES.index("NV")], probabilities[6:, CODES.index("MEL")] = 0.45, 0.55

@@ -48,7 +48,7 @@ def test_no_value_is_off_by_more_than_half_a_step_of_its_row():
     assert restored["count"] == 7
 
 
-def test_what_was_stored_once_is_stored_the_same_again():
+def test_storing_weights_twice_gives_the_same_bytes():
     """So a model measured on its stored weights is the model that is loaded."""
     once = weights.unpack(weights.pack(large()))
     twice = weights.unpack(weights.pack(once))

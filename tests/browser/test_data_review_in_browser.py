@@ -45,9 +45,7 @@ def pictures(page) -> list[str]:
     return found
 
 
-def test_a_verdict_is_given_by_a_key_survives_a_reload_and_stands_in_the_csv(
-    doubted, cold_server, page, tmp_path
-):
+def test_a_verdict_by_key_survives_a_reload_and_is_in_the_csv(doubted, cold_server, page, tmp_path):
     open_suspects(page, cold_server)
     page.get_by_text("0 of 4 done").wait_for()
     for done, key in ((1, "2"), (2, "1"), (3, "3"), (2, "z")):
@@ -76,9 +74,7 @@ def test_a_verdict_is_given_by_a_key_survives_a_reload_and_stands_in_the_csv(
     assert (tmp_path / "verdicts" / "drawn.csv").exists()
 
 
-def test_what_is_looked_at_closer_is_what_the_keys_judge_one_after_the_other(
-    doubted, cold_server, page
-):
+def test_keys_judge_the_enlarged_image_and_then_the_next(doubted, cold_server, page):
     open_suspects(page, cold_server)
     dialog = page.get_by_role("dialog")
     for _ in range(2):

@@ -69,7 +69,7 @@ def test_pages_are_turned_by_click_and_by_number_and_a_tile_opens_its_image(serv
     shows(last)
 
 
-def test_what_the_facets_find_is_what_the_csv_files_say_and_a_subset_of_it_is_measured(
+def test_facets_agree_with_the_csv_files_and_a_subset_is_evaluated(
     cold_server, page, known, dataset_folder, tmp_path, monkeypatch
 ):
     wanted = known

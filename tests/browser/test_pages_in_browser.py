@@ -180,7 +180,7 @@ def test_the_keyboard_reaches_everything_on_the_answer(server, page, data_dir):
         assert name in said, f"{name} is not among {sorted(reached)}"
 
 
-def test_what_comes_late_moves_nothing(server, page, data_dir):
+def test_late_results_do_not_move_the_page(server, page, data_dir):
     path = data_dir / "uploads" / "ISIC_0000521.jpg"
     page.goto(server)
     drop(page, (path.name, "image/jpeg", path.read_bytes()))
@@ -255,7 +255,7 @@ def test_twenty_files_at_once_are_read_or_stay_with_their_reason(server, page, m
     page.get_by_text("letter.jpg: ").wait_for()
 
 
-def test_a_synthetic_lesion_is_a_click_away_and_says_what_it_is(server, page):
+def test_a_click_opens_a_synthetic_lesion_with_its_name(server, page):
     page.goto(server)
     page.get_by_role("button", name="Try a synthetic lesion").click()
     page.get_by_text("threshold of").first.wait_for()

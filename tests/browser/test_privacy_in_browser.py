@@ -171,9 +171,7 @@ def test_the_browser_keeps_no_image_on_its_disk(server, page):
     assert {*media.values()} == {"no-store"}, json.dumps(media)
 
 
-def test_after_a_restart_in_the_middle_of_an_upload_the_page_says_that_nothing_was_read(
-    tmp_path, browser
-):
+def test_reports_files_lost_by_a_restart_during_upload(tmp_path, browser):
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
