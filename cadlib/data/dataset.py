@@ -361,7 +361,8 @@ def _distinct(files: list[Path]) -> list[Path]:
     # filecmp compares sizes first, so most different files are not read.
     distinct: list[Path] = []
     for path in files:
-        if not any(filecmp.cmp(path, other, shallow=False) for other in distinct):
+        is_copy = any(filecmp.cmp(path, other, shallow=False) for other in distinct)
+        if not is_copy:
             distinct.append(path)
     return distinct
 

@@ -130,6 +130,7 @@ def together(names: "pd.Series[str] | pd.Series[int]") -> tuple[Rows, ...]:
     Missing values are skipped.
     """
     codes, _ = pd.factorize(names)
+    # Stable, so that the rows of a group stay in their order.
     order = np.argsort(codes, kind="stable")
     steps = np.diff(codes[order])
     starts = np.flatnonzero(steps) + 1

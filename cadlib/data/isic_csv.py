@@ -36,6 +36,7 @@ def checked_ages(
 ) -> "pd.Series[float]":
     """Return ages in years, Float64; other cells are reported and become missing."""
     age_years = numbers(column)
+    # NaN is in no range.
     is_age = age_years.between(0, MAX_AGE_YEARS)
     is_wrong = column.notna() & ~is_age
     wrong = cells(column[is_wrong])
@@ -78,6 +79,7 @@ def one_row_an_id(
 ) -> pd.DataFrame:
     """Return one row an id, sorted; a cell is missing where the rows of an id contradict."""
     rows = table.groupby(level=0)
+    # A missing cell and a value contradict each other, too.
     agrees = rows.nunique(dropna=False) == 1
     contradicting = agrees.index[~agrees.all(axis=1)]
     is_repeated = table.index.duplicated()

@@ -40,6 +40,7 @@ def predictions_table(
     `unknown` is UNK, (N,) or one number, 0 to 1; above one half the image is of an unknown kind.
     The eight probabilities still sum to 1: they hold if the image is of a known kind.
     """
+    # The order of ISIC's scorer.
     table = pd.DataFrame(probabilities, columns=list(CODES))
     table.insert(0, "image", images.to_numpy())
     shares = np.asarray(unknown, np.float64)

@@ -171,6 +171,7 @@ def _read_images(path: Path, body: str) -> tuple[str, ...]:
             f"Expected a column `image` in {path}, but found: {columns}. "
             "Give the column of the ids this name."
         )
+    # A spreadsheet keeps the apostrophe that protected an id.
     return tuple(_id(row["image"]) for row in rows)
 
 

@@ -51,6 +51,7 @@ def warning(swapped: int, checked: int) -> str:
 def check_channel_order(table: pd.DataFrame) -> ChannelOrder:
     """Check a sample of a data set's `image` and `path`: `SAMPLE` rows, spread evenly."""
     size = min(SAMPLE, len(table))
+    # Not the first ones: a folder may begin with the images of one camera.
     places = np.linspace(0, len(table) - 1, size)
     rows = np.unique(places.round().astype(int))
     sample = table.iloc[rows]

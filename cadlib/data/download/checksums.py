@@ -33,6 +33,7 @@ def hash_file(path: Path, progress: Progress) -> Hashes:
     done = 0
     with path.open("rb") as file:
         while chunk := file.read(_CHUNK_BYTES):
+            # Both at once: reading 9 GB twice would take longer.
             sha256.update(chunk)
             md5.update(chunk)
             done += len(chunk)
@@ -73,6 +74,7 @@ def record_sum(folder: Path, name: str, sha256: str) -> None:
     sums = recorded_sums(folder)
     sums[name] = sha256
     lines = [f"{digest}  {file_name}\n" for file_name, digest in sorted(sums.items())]
+    # Ctrl-C must not leave half of the hashes.
     aside = folder / f"{SUMS_FILE}.part"
     aside.write_text("".join(lines), encoding="utf-8")
     aside.replace(folder / SUMS_FILE)

@@ -8,6 +8,7 @@ from cadlib.errors import DownloadFailed
 
 def check_free(folder: Path, needed_bytes: int) -> None:
     """Raise DownloadFailed when the disk of a folder has less free space than needed."""
+    # Before the download: it takes hours until a disk is full.
     free_bytes = shutil.disk_usage(folder).free
     if free_bytes < needed_bytes:
         raise DownloadFailed(

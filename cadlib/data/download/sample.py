@@ -367,6 +367,7 @@ def _fetch(client: Client, image: ArchiveImage, path: Path) -> None:
             f"Expected the image {image.image}, but it cannot be read: {error} "
             "Run the command again."
         ) from error
+    # An image that exists is not fetched again, so it must be complete.
     half = path.with_suffix(".half")
     half.write_bytes(data)
     half.replace(path)

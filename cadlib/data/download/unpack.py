@@ -92,6 +92,7 @@ def extract(
     Every member's size and CRC-32 are checked. `progress` counts the bytes. Raise DownloadFailed
     for a damaged zip, and leave no files.
     """
+    # Only the rename makes the folder: until then a data set has no images.
     aside = folder.with_name(f"{folder.name}.part")
     shutil.rmtree(aside, ignore_errors=True)
     aside.mkdir()
@@ -194,6 +195,7 @@ def _is_plain(character: str) -> bool:
 
 def _first_repeated(names: list[str]) -> str | None:
     """Return a name that occurs twice, without a difference between upper and lower case."""
+    # Windows and macOS would write both to one file.
     folded_names: set[str] = set()
     for name in names:
         folded = name.casefold()

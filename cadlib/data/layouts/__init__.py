@@ -153,9 +153,13 @@ def _facts(patients: ImageTable | None, truth: ImageTable | None) -> pd.DataFram
     columns = list(METADATA_COLUMNS)
     if patients:
         return patients.rows.reindex(columns=columns)
-    if truth and truth.part(METADATA_COLUMNS) is not None:
-        return truth.rows.reindex(columns=columns)
-    return None
+    if truth is None:
+        return None
+    # A table of labels alone has no facts, not missing ones.
+    part = truth.part(METADATA_COLUMNS)
+    if part is None:
+        return None
+    return truth.rows.reindex(columns=columns)
 
 
 def _origin(*tables: ImageTable | None) -> pd.DataFrame | None:
@@ -347,7 +351,8 @@ def _tables_in(folder: Path) -> tuple[dict[Path, Columns], tuple[UnusedTable, ..
     tables = {}
     unused = []
     for path in _table_files(folder):
-        if path.name.lower() in _NO_TABLE_OF_IMAGES:
+        name = path.name.lower()
+        if name in _NO_TABLE_OF_IMAGES:
             continue
         try:
             tables[path] = image_columns(path)

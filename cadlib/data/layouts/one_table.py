@@ -109,6 +109,7 @@ def _by_image(
     """Return the rows of a table that name an image, indexed by image id."""
     path = table.path
     text = rows_with_an_id(table.cells.set_index(image_column), path, findings)
+    # A row without an id cannot be joined; it was reported.
     has_id = table.cells[image_column].notna().to_numpy()
     present = frozenset(images)
     ids = [resolve_id(cell, present) for cell in text.index]
@@ -225,7 +226,9 @@ def _archive_sites(
         joined.append(":".join(texts))
     site_paths = pd.Series(joined, levels.index, dtype="str")
     sites = site_paths.map(archive_site).astype("str")
-    is_unknown = (site_paths != "") & sites.isna()
+    # Without any level the site is missing, not unknown.
+    has_path = site_paths != ""
+    is_unknown = has_path & sites.isna()
     findings.add(_SITES, cells(site_paths[is_unknown]), path.name)
     return sites
 
