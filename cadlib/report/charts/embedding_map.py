@@ -90,14 +90,18 @@ def image_map(
             marker = _colour_scale(values[kind.rows], name)
             hover = "%{meta} %{marker.color:.4~g}"
         _add(figure, kind, points, marker, hover)
+    return _finish(figure, places, _map_text(kinds, name, n_images))
+
+
+def _map_text(kinds: Sequence[_Kind], name: str, n_images: int) -> str:
+    """Return a map in words: the number of images of each kind, in the order of the legend."""
     counts = _counts_text(kinds)
     order = f"similar ones close together, by {name}: {counts}"
-    alt = f"Map of {n_images:,} images, {order}. No axis has a unit."
-    return _finish(figure, places, alt)
+    return f"Map of {n_images:,} images, {order}. No axis has a unit."
 
 
 def _counts_text(kinds: Sequence[_Kind]) -> str:
-    """Return the number of images of each kind in words, in the order of the legend."""
+    """Return the number of images of each kind, separated by commas."""
     in_legend_order = sorted(kinds, key=lambda kind: kind.rank)
     texts = [f"{kind.label} {len(kind.rows):,}" for kind in in_legend_order]
     return ", ".join(texts)

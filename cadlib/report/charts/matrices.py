@@ -78,6 +78,12 @@ def confusion_chart(matrix: ArrayLike, normalise: bool = True, *, opens: bool = 
     if opens:
         _add_points(figure, cells, truths)
     unit = "% of row" if normalise else "images; colour: share of row"
+    _set_confusion_axes(figure, unit)
+    return finish(figure, _confusion_text(counts))
+
+
+def _set_confusion_axes(figure: go.Figure, unit: str) -> None:
+    """Make the cells squares, the first diagnosis at the upper left."""
     square = {"constrain": "domain", "showgrid": False, "ticks": ""}
     figure.update_xaxes(title_text=f"Predicted diagnosis ({unit})", tickangle=0, **square)
     figure.update_yaxes(
@@ -88,7 +94,6 @@ def confusion_chart(matrix: ArrayLike, normalise: bool = True, *, opens: bool = 
         **square,
     )
     figure.update_layout(height=500)
-    return finish(figure, _confusion_text(counts))
 
 
 def _add_undefined(figure: go.Figure, row: str) -> None:
@@ -205,24 +210,31 @@ def damage_chart(robustness: Robustness, merit: str) -> go.Figure:
     clean = getattr(robustness.clean, merit)
     damages = robustness.corruptions
     names = list(damages)
-    rows = []
-    falls = []
-    for damage in damages.values():
-        damaged = [getattr(damage, merit)[strength] for strength in _STRENGTHS]
-        values = [clean, *damaged]
-        rows.append(values)
-        falls.append([_fall(clean, value) for value in values])
+    rows = [_damage_row(clean, getattr(damage, merit)) for damage in damages.values()]
+    falls = [[_fall(clean, value) for value in values] for values in rows]
     worst = _worst(falls)
     figure = _coloured_falls(names, falls, worst)
     _add_damage_numbers(figure, names, rows, falls, worst)
     figure.update_xaxes(title_text="Severity (1 to 5)", type="category", showgrid=False, ticks="")
     list_rows(figure, names)
-    texts = []
-    for name, values in zip(names, rows, strict=True):
-        texts.append(f"{name} {number_text(values[1])} to {number_text(values[-1])}")
+    texts = [_damage_course(name, values) for name, values in zip(names, rows, strict=True)]
     words = merit.replace("_", " ").replace("auc", "AUC")
     undamaged = f"{words}, {number_text(clean)} on original images"
     return finish(figure, f"{undamaged}; from severity 1 to 5: {', '.join(texts)}.")
+
+
+def _damage_course(name: str, values: list[float | None]) -> str:
+    """Return how a figure changes with the strength of a damage, in words."""
+    # The first value is the one without damage.
+    mildest = number_text(values[1])
+    strongest = number_text(values[-1])
+    return f"{name} {mildest} to {strongest}"
+
+
+def _damage_row(clean: float | None, by_strength: Mapping[str, float | None]) -> list[float | None]:
+    """Return a figure without damage, and then by the strength of a damage."""
+    damaged = [by_strength[strength] for strength in _STRENGTHS]
+    return [clean, *damaged]
 
 
 def _worst(falls: list[list[float | None]]) -> float:

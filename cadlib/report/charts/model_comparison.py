@@ -17,9 +17,7 @@ def comparison_chart(comparison: Comparison, first: str, second: str) -> go.Figu
     texts = []
     for key, name in FIGURE_NAMES.items():
         difference = comparison.figures[key]
-        first_value = number_text(difference.first, 3)
-        second_value = number_text(difference.second, 3)
-        text = f"{name} {first_value} and {second_value}"
+        text = f"{name} {_values_text(difference)}"
         if difference.difference is None or undefined(difference.difference):
             figure.add_annotation(x=0, y=name, text="not defined", showarrow=False)
             texts.append(text)
@@ -33,6 +31,13 @@ def comparison_chart(comparison: Comparison, first: str, second: str) -> go.Figu
     figure.update_xaxes(title_text=title, **GRID)
     n = f"{comparison.n:,}"
     return finish(figure, f"{second} compared with {first} on {n} images: {'; '.join(texts)}.")
+
+
+def _values_text(difference: Difference) -> str:
+    """Return the figure of both models."""
+    first = number_text(difference.first, 3)
+    second = number_text(difference.second, 3)
+    return f"{first} and {second}"
 
 
 def _add_difference(figure: go.Figure, name: str, difference: Difference, text: str) -> None:

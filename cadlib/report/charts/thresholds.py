@@ -183,15 +183,10 @@ def precision_recall_chart(
         _add_precision_curve(figure, key, curve, shown_area)
         chance = f"{curve.positives:.2f}"
         texts.append(f"{key.capitalize()} average precision {area}, by chance {chance}")
-    # A point without a referral has no precision.
-    defined = [point for point in operating_points if not undefined(point.precision)]
-    if defined:
-        texts += _add_precision_points(figure, defined)
+    texts += _add_precision_points(figure, operating_points)
     if chosen and not undefined(chosen.precision):
         _mark(figure, chosen.sensitivity, chosen.precision, _PRECISION_HOVER)
-        texts.append(
-            f"at this threshold precision {chosen.precision:.2f}, recall {chosen.sensitivity:.2f}"
-        )
+        texts.append(f"at this threshold {_precision_text(chosen)}")
     figure.update_xaxes(title_text="Recall (sensitivity)", **UNIT)
     figure.update_yaxes(title_text="Precision (PPV on these images)", **UNIT)
     figure.update_layout(height=400, legend=_LEGEND_ABOVE)
@@ -240,17 +235,19 @@ def _precision_line(key: str) -> dict[str, Any]:
 
 
 def _add_precision_points(figure: go.Figure, points: Sequence[TradeOff]) -> list[str]:
-    """Mark operating points; return a text for each."""
+    """Mark operating points, if there are any; return a text for each."""
+    # A point without a referral has no precision.
+    defined = [point for point in points if not undefined(point.precision)]
+    if not defined:
+        return []
     labels = []
     texts = []
-    for point in points:
+    for point in defined:
         labels.append(f"{point.shown_name}, threshold {point.threshold:.3f}")
-        precision = f"precision {point.precision:.2f}"
-        recall = f"recall {point.sensitivity:.2f}"
-        texts.append(f"{point.shown_name} point at {precision}, {recall}")
+        texts.append(f"{point.shown_name} point at {_precision_text(point)}")
     figure.add_scatter(
-        x=[point.sensitivity for point in points],
-        y=[point.precision for point in points],
+        x=[point.sensitivity for point in defined],
+        y=[point.precision for point in defined],
         mode="markers",
         name="Operating points",
         marker=_CHOSEN,
@@ -258,6 +255,11 @@ def _add_precision_points(figure: go.Figure, points: Sequence[TradeOff]) -> list
         hovertemplate=f"%{{text}}<br>{_PRECISION_HOVER}<extra></extra>",
     )
     return texts
+
+
+def _precision_text(point: TradeOff) -> str:
+    """Return precision and recall in words."""
+    return f"precision {point.precision:.2f}, recall {point.sensitivity:.2f}"
 
 
 def _area(area: Area | None) -> str:

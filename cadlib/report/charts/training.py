@@ -46,20 +46,26 @@ def training_chart(readings: Sequence[RunReading], tag: str) -> go.Figure:
             text += _mark_best_epoch(figure, reading, tag, colour)
         texts.append(text)
     longest = max(reading.epochs for reading in readings)
-    figure.update_xaxes(title_text="Epoch", range=[0, longest * 1.02], nticks=8, **GRID)
+    _set_axes(figure, tag, longest)
+    finish(figure, f"{title} by epoch, of {longest}: {'; '.join(texts)}.")
+    legend = {"orientation": "h", "x": 0, "y": 1.02, "yanchor": "bottom"}
+    # The margin is fixed, so that nothing moves while the curve grows.
+    figure.update_layout(height=230, margin={"l": 72}, legend=legend)
+    return figure
+
+
+def _set_axes(figure: go.Figure, tag: str, epochs: int) -> None:
+    """Show all epochs from the beginning, and the range of the values so far."""
+    # A little room, so that a point of the last epoch is not cut off.
+    figure.update_xaxes(title_text="Epoch", range=[0, epochs * 1.02], nticks=8, **GRID)
     figure.update_yaxes(
-        title_text=title,
+        title_text=TRAINING_CHARTS[tag],
         nticks=6,
         automargin=False,
         tickformat=".4~g",
         autorangeoptions=_limits(tag),
         **GRID,
     )
-    finish(figure, f"{title} by epoch, of {longest}: {'; '.join(texts)}.")
-    legend = {"orientation": "h", "x": 0, "y": 1.02, "yanchor": "bottom"}
-    # The margin is fixed, so that nothing moves while the curve grows.
-    figure.update_layout(height=230, margin={"l": 72}, legend=legend)
-    return figure
 
 
 def _limits(tag: str) -> dict[str, float]:
