@@ -89,37 +89,40 @@ def _enlarge(image: Image.Image, seed: int, width_px: int, height_px: int) -> Im
     return Image.fromarray(pixels)
 
 
-def common_way(model: Model) -> Callable[[bytes], object]:
-    """Return a function that assesses a file with Pillow, torch and pytorch-grad-cam."""
-    network = deepcopy(network_of(model))
-    network = network.to(memory_format=torch.contiguous_format).requires_grad_(True)
-    layer = network.get_submodule(model.record.saliency_layer)
-    cam = GradCAM(network, [layer])
-    spec = model.record.input
-    mean = torch.tensor(spec.mean).view(3, 1, 1)
-    std = torch.tensor(spec.std).view(3, 1, 1)
-    temperature = model.record.temperature.large
+class CommonWay:
+    """Assesses a file with Pillow, torch and pytorch-grad-cam."""
 
-    def read(data: bytes) -> torch.Tensor:
+    def __init__(self, model: Model) -> None:
+        network = deepcopy(network_of(model))
+        network = network.to(memory_format=torch.contiguous_format).requires_grad_(True)
+        layer = network.get_submodule(model.record.saliency_layer)
+        self._network = network
+        self._cam = GradCAM(network, [layer])
+        self._spec = model.record.input
+        self._mean = torch.tensor(self._spec.mean).view(3, 1, 1)
+        self._std = torch.tensor(self._spec.std).view(3, 1, 1)
+        self._temperature = model.record.temperature.large
+
+    def assess(self, data: bytes) -> object:
+        """Return probabilities and the saliency map of the top diagnosis."""
+        inputs = self._read(data)
+        with torch.inference_mode():
+            logits = self._network(inputs)
+            probabilities = (logits / self._temperature).softmax(dim=1)
+        top = int(probabilities.argmax())
+        # The clone is outside inference mode, as a gradient needs.
+        heat = self._cam(input_tensor=inputs.clone(), targets=[ClassifierOutputTarget(top)])
+        return probabilities, heat
+
+    def _read(self, data: bytes) -> torch.Tensor:
+        spec = self._spec
         image = Image.open(io.BytesIO(data)).convert("RGB")
         square = image.crop(spec.crop_box(*image.size))
         size = (spec.size_px, spec.size_px)
         small = square.resize(size, INTERPOLATIONS[spec.interpolation])
         pixels = torch.from_numpy(np.array(small)).permute(2, 0, 1)
-        normalised = (pixels / 255 - mean) / std
+        normalised = (pixels / 255 - self._mean) / self._std
         return normalised[None]
-
-    def assess_file(data: bytes) -> object:
-        inputs = read(data)
-        with torch.inference_mode():
-            logits = network(inputs)
-            probabilities = (logits / temperature).softmax(dim=1)
-        top = int(probabilities.argmax())
-        # The clone is outside inference mode, as a gradient needs.
-        heat = cam(input_tensor=inputs.clone(), targets=[ClassifierOutputTarget(top)])
-        return probabilities, heat
-
-    return assess_file
 
 
 def decode_at_a_quarter(data: bytes) -> Image.Image:
@@ -151,12 +154,12 @@ def measure_file(model: Model, rounds: int) -> dict[str, float]:
     large = jpeg("MEL", 0, 6000, 4000)
     spec = model.record.input
     inputs = to_array(to_pixels(read_image(small), spec), spec)
-    assess_commonly = common_way(model)
+    common_way = CommonWay(model)
     milliseconds = medians(
         {
             "bare pass": lambda: model.engine.run(inputs),
             "assessment": lambda: assess(model, small),
-            "the common way": lambda: assess_commonly(small),
+            "the common way": lambda: common_way.assess(small),
         },
         rounds,
     )
@@ -254,6 +257,15 @@ def ratios(
     }
 
 
+def print_times(milliseconds: dict[str, float], folder: dict[str, float], files: int) -> None:
+    """Print the times of one file, and the speeds of the folder."""
+    for name, taken_ms in milliseconds.items():
+        print(f"{name:<16}{taken_ms:9.2f} ms")
+    for name, taken_ms in folder.items():
+        images_per_s = 1000 * files / taken_ms
+        print(f"folder, {name:<8}{images_per_s:9.1f} images/s")
+
+
 def main() -> None:
     """Measure and print."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
@@ -269,11 +281,7 @@ def main() -> None:
         cold = measure_cold(files[0])
 
     print(f"{model.record.model_id}, {model.record.input.size_px} px, {THREADS} threads")
-    for name, taken_ms in milliseconds.items():
-        print(f"{name:<16}{taken_ms:9.2f} ms")
-    for name, taken_ms in folder.items():
-        images_per_s = 1000 * options.files / taken_ms
-        print(f"folder, {name:<8}{images_per_s:9.1f} images/s")
+    print_times(milliseconds, folder, options.files)
     memory = f"{cold.memory_mb:.0f} MB, torch loaded: {cold.torch_loaded}"
     print(f"{'cold':<16}{cold.seconds:9.2f} s, {memory}")
     print(json.dumps(ratios(milliseconds, folder, cold)))

@@ -156,6 +156,22 @@ def figures_text(summary: FullSummary) -> str:
     return ", ".join(f"{title} {value:.3f} {interval}" for title, value, interval in figures)
 
 
+def compare(models: list[Earlier], images: Images, side_px: int | None) -> None:
+    """Print the figures of each model, and of the mean of several."""
+    short_side_px = short_sides(images.table)
+    mean = np.zeros((len(images.table), len(CODES)))
+    for model in models:
+        spec = InputSpec.from_json(model.record["input"])
+        spec = replace(spec, size_px=side_px or spec.size_px)
+        pixels = cached_pixels(images.table, spec)[:]
+        logits = model.logits(pixels, spec)
+        temperature = model.temperature(short_side_px)
+        print_figures(model.name, logits, temperature, images)
+        mean += logits / temperature / len(models)
+    if len(models) > 1:
+        print_figures("mean of them", mean, 1.0, images)
+
+
 def main() -> None:
     """Measure and print."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
@@ -174,18 +190,7 @@ def main() -> None:
         )
     trained = trained_images(models, options.trained)
     images = choose_images(options.data, options.split, trained)
-    short_side_px = short_sides(images.table)
-    mean = np.zeros((len(images.table), len(CODES)))
-    for model in models:
-        spec = InputSpec.from_json(model.record["input"])
-        spec = replace(spec, size_px=options.px or spec.size_px)
-        pixels = cached_pixels(images.table, spec)[:]
-        logits = model.logits(pixels, spec)
-        temperature = model.temperature(short_side_px)
-        print_figures(model.name, logits, temperature, images)
-        mean += logits / temperature / len(models)
-    if len(models) > 1:
-        print_figures("mean of them", mean, 1.0, images)
+    compare(models, images, options.px)
 
 
 if __name__ == "__main__":

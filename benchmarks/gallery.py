@@ -204,6 +204,21 @@ def measure_page(browser: Browser, clicks: int) -> Measured:
         return Measured(opened_s, turned_ms, hasty_ms, facet_ms, before_mb, resident_mb(process))
 
 
+def as_json(ours_ms: float, peer_ms: float, page: Measured) -> dict[str, float]:
+    """Return the figures of the last line."""
+    return {
+        "query_ms": round(ours_ms, 1),
+        "query_over_pandas": round(ours_ms / peer_ms, 3),
+        "page_ms": round(statistics.median(page.turned_ms), 1),
+        "page_slowest_ms": round(max(page.turned_ms), 1),
+        "page_in_haste_ms": round(statistics.median(page.hasty_ms), 1),
+        "facet_ms": round(statistics.median(page.facet_ms), 1),
+        "opened_s": round(page.opened_s, 1),
+        "memory_mb": round(page.before_mb),
+        "memory_grew_mb": round(page.after_mb - page.before_mb),
+    }
+
+
 def main() -> None:
     """Measure and print."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
@@ -224,18 +239,7 @@ def main() -> None:
         browser = playwright.chromium.launch(executable_path=chromium(), args=list(FLAGS))
         page = measure_page(browser, options.clicks)
         browser.close()
-    result = {
-        "query_ms": round(ours_ms, 1),
-        "query_over_pandas": round(ours_ms / peer_ms, 3),
-        "page_ms": round(statistics.median(page.turned_ms), 1),
-        "page_slowest_ms": round(max(page.turned_ms), 1),
-        "page_in_haste_ms": round(statistics.median(page.hasty_ms), 1),
-        "facet_ms": round(statistics.median(page.facet_ms), 1),
-        "opened_s": round(page.opened_s, 1),
-        "memory_mb": round(page.before_mb),
-        "memory_grew_mb": round(page.after_mb - page.before_mb),
-    }
-    print(json.dumps(result))
+    print(json.dumps(as_json(ours_ms, peer_ms, page)))
 
 
 if __name__ == "__main__":

@@ -79,6 +79,15 @@ def many_ratio(data: bytes) -> float:
     return statistics.median(apart) / statistics.median(here)
 
 
+def read_sources(files: list[Path]) -> dict[str, bytes]:
+    """Return the content of files by name, or of two drawn ones where there is none."""
+    sources = {path.name: path.read_bytes() for path in files}
+    if not sources:
+        sources["600 x 450"] = jpeg("MEL", 0, 600, 450)
+        sources["24 megapixels"] = jpeg("MEL", 0, 6000, 4000)
+    return sources
+
+
 def main() -> None:
     """Measure and print."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
@@ -87,10 +96,7 @@ def main() -> None:
     )
     parser.add_argument("files", nargs="*", type=Path, metavar="FILE")
     options = parser.parse_args()
-    sources = {path.name: path.read_bytes() for path in options.files}
-    if not sources:
-        sources["600 x 450"] = jpeg("MEL", 0, 600, 450)
-        sources["24 megapixels"] = jpeg("MEL", 0, 6000, 4000)
+    sources = read_sources(options.files)
     results = {name: measure(data, options.rounds) for name, data in sources.items()}
     print(f"{'file':<24}{'here':>9}{'apart':>9}{'cost':>9}{'ratio':>7}{'many':>7}")
     rounded = {}

@@ -165,16 +165,27 @@ def measure_steps(
         pixels = cached_pixels(table, spec)
     labels = table["diagnosis"].map(CODES.index).to_numpy(np.int64)
     data = TrainingData(dataset.name, table, pixels, labels, groups, parts, text)
-    with memory.step("validation images"):
-        read_validation_images(data)
-    with memory.step(f"one epoch, {config.workers} workers"):
-        n_batches = read_batches(data, config, input_px, most_batches)
+    n_batches = measure_reads(data, config, input_px, most_batches, memory)
     return {
         "images": len(table),
         "lesions": int(groups.nunique()),
         "batches": n_batches,
         "cache_bytes": pixels.nbytes,
     }
+
+
+def measure_reads(
+    data: TrainingData,
+    config: TrainConfig,
+    input_px: int,
+    most_batches: int | None,
+    memory: Memory,
+) -> int:
+    """Read the validation images and the batches; return how many batches there were."""
+    with memory.step("validation images"):
+        read_validation_images(data)
+    with memory.step(f"one epoch, {config.workers} workers"):
+        return read_batches(data, config, input_px, most_batches)
 
 
 def read_validation_images(data: TrainingData) -> None:
@@ -201,8 +212,8 @@ def read_batches(
     return sum(1 for _ in islice(loader, most_batches))
 
 
-def main() -> None:
-    """Generate, measure and print."""
+def read_options() -> argparse.Namespace:
+    """Read the command line."""
     flags = argparse.ArgumentParser(description="peak memory from files to batches")
     flags.add_argument("--images", type=int, default=500_000)
     flags.add_argument("--size", type=int, default=64, help="side of the generated JPEG files, px")
@@ -211,7 +222,12 @@ def main() -> None:
         "--batches", type=int, help="end the epoch after so many (default: none is left out)"
     )
     flags.add_argument("--folder", type=Path, help="keep images and caches there")
-    options = flags.parse_args()
+    return flags.parse_args()
+
+
+def main() -> None:
+    """Generate, measure and print."""
+    options = read_options()
     with TemporaryDirectory() as temporary:
         folder = options.folder or Path(temporary)
         os.environ["CADLIB_CACHE"] = str(folder / "cache")

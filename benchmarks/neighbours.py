@@ -74,6 +74,25 @@ def milliseconds(ask: Callable[[int], object], queries: int) -> NDArray[np.float
     return np.array(times)
 
 
+def size_figures(
+    index: NeighbourIndex, ours_ms: NDArray[np.float64], peer_ms: NDArray[np.float64]
+) -> dict[str, float]:
+    """Return the figures of a size, by the times of its queries."""
+    index_bytes = sum(getattr(index, field.name).nbytes for field in fields(index))
+    # The peer has the same vectors in float32.
+    peer_bytes = 4 * index.vectors.size
+    median_ms = float(np.median(ours_ms))
+    peer_median_ms = float(np.median(peer_ms))
+    return {
+        "ms": round(median_ms, 2),
+        "ms_slowest": round(float(ours_ms.max()), 2),
+        "memory_mb": round(index_bytes / 1e6, 1),
+        "sklearn_ms": round(peer_median_ms, 2),
+        "sklearn_memory_mb": round(peer_bytes / 1e6, 1),
+        "ratio_ms": round(median_ms / peer_median_ms, 3),
+    }
+
+
 def measure_size(index: NeighbourIndex, queries: int, rng: np.random.Generator) -> dict[str, float]:
     """Measure one size; print and return its figures."""
     rows = rng.integers(0, len(index), queries)
@@ -93,17 +112,7 @@ def measure_size(index: NeighbourIndex, queries: int, rng: np.random.Generator) 
 
     ours_ms = milliseconds(search, queries)
     peer_ms = milliseconds(search_with_peer, queries)
-    index_bytes = sum(getattr(index, field.name).nbytes for field in fields(index))
-    median_ms = float(np.median(ours_ms))
-    peer_median_ms = float(np.median(peer_ms))
-    figures = {
-        "ms": round(median_ms, 2),
-        "ms_slowest": round(float(ours_ms.max()), 2),
-        "memory_mb": round(index_bytes / 1e6, 1),
-        "sklearn_ms": round(peer_median_ms, 2),
-        "sklearn_memory_mb": round(vectors.nbytes / 1e6, 1),
-        "ratio_ms": round(median_ms / peer_median_ms, 3),
-    }
+    figures = size_figures(index, ours_ms, peer_ms)
     texts = [f"{name} {value}" for name, value in figures.items()]
     print(f"{len(index):>8,} images  " + "  ".join(texts), flush=True)
     return figures

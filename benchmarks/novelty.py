@@ -23,7 +23,7 @@ minutes a diagnosis on one core.
 import argparse
 import json
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -310,16 +310,21 @@ def measure_methods(folder: Path, split: SplitFeatures, known: Shown, far: FarSe
         by_method[name] = {"choice": choice, "proof": proof}
         values = (choice["auroc"], choice["fpr"], proof["auroc"], proof["fpr"])
         rows.append((name, *(f"{value:.4f}" for value in values)))
+    print_counts(len(known.looks), far)
+    titles = ("method", "choice: AUROC", "FPR", "proof: AUROC", "FPR")
+    print(tables.markdown_table(titles, rows) + "\n")
+    return by_method
+
+
+def print_counts(n_known: int, far: FarSet) -> None:
+    """Print the numbers of images."""
     n_proof = far.in_proof.sum()
     n_choice = len(far.in_proof) - n_proof
     n_sources = len({*far.sources[far.in_proof]})
     print(
-        f"{len(known.looks):,} validation images; {n_choice} far images for the choice, "
+        f"{n_known:,} validation images; {n_choice} far images for the choice, "
         f"{n_proof} for the proof, crops of {n_sources}\n"
     )
-    titles = ("method", "choice: AUROC", "FPR", "proof: AUROC", "FPR")
-    print(tables.markdown_table(titles, rows) + "\n")
-    return by_method
 
 
 def measure_kinds(
@@ -363,10 +368,16 @@ def measure_alarms(model: Model, folder: Path, split: SplitFeatures, pixels: Pix
     print(tables.markdown_table(("called unknown, damaged by", *map(str, STRENGTHS)), table))
     large = rows[short_sides(split.table)[rows] >= 224]
     paths = split.table["path"].iloc[rng.permutation(large)[:CORNERS]]
-    corners = [corner_of(path, model.record.input.size_px) for path in paths]
+    unknown = measure_corners(detector, paths, model.record.input.size_px)
+    return {"damaged": damaged, "corners": unknown}
+
+
+def measure_corners(detector: Detector, paths: Iterable[str], size_px: int) -> float:
+    """Print and return the share of corners of images that are called unknown."""
+    corners = [corner_of(path, size_px) for path in paths]
     unknown = detector.unknown_share(corners)
     print(f"\nplain skin, a corner of {len(corners)} real images: {unknown:.2f} called unknown\n")
-    return {"damaged": damaged, "corners": unknown}
+    return unknown
 
 
 def corner_of(path: str, size_px: int) -> Pixels8:
@@ -550,15 +561,20 @@ def predict_all(tail: nn.Module, head: nn.Module, maps: Tensor) -> dict[str, NDA
     }
 
 
-def main() -> None:
-    """Measure and print."""
+def read_options() -> argparse.Namespace:
+    """Read the command line."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("--data", type=Path, required=True)
     parser.add_argument("--runs", type=Path, required=True)
     parser.add_argument("--model", default="isic2019")
     parser.add_argument("--near", nargs="+", choices=CODES, default=[], metavar="CODE")
     parser.add_argument("--into-model", action="store_true")
-    options = parser.parse_args()
+    return parser.parse_args()
+
+
+def main() -> None:
+    """Measure and print."""
+    options = read_options()
     options.runs.mkdir(parents=True, exist_ok=True)
     model = Model.load(options.model)
     folder = find_model(options.model)

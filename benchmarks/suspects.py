@@ -250,8 +250,8 @@ def print_as_they_are(model: Model, split: SplitFeatures, parts: Sequence[str]) 
         row(part, f"{len(probabilities):,}", *shares, f"{n_doubted:,}")
 
 
-def main() -> None:
-    """Compare and print."""
+def read_options() -> argparse.Namespace:
+    """Read the command line."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
@@ -276,7 +276,12 @@ def main() -> None:
         action="store_true",
         help="train a network on planted labels too: some minutes",
     )
-    options = parser.parse_args()
+    return parser.parse_args()
+
+
+def main() -> None:
+    """Compare and print."""
+    options = read_options()
     model = Model.load(options.model)
     dataset = open_dataset(options.data, verify=False)
     with ProgressBars() as progress:

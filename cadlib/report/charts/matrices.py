@@ -1,5 +1,6 @@
 """Draws grids of coloured cells with their numbers: confusion, damage."""
 
+from collections.abc import Mapping
 from typing import Final, NamedTuple
 
 import numpy as np
