@@ -38,7 +38,8 @@ def read_out(
 ) -> tuple[dict[str, Any], EvaluationMetrics]:
     """Return the fields of a ModelRecord that depend on validation images, and their metrics.
 
-    `table` has a row an image, each with a diagnosis, `logits` is (N, 8), `lesions` numbers the lesion of each row.
+    `table` has a row an image, each with a diagnosis, `logits` is (N, 8), `lesions` numbers the
+    lesion of each row.
     """
     class_numbers = table["diagnosis"].map(CODES.index)
     labels: Labels = class_numbers.to_numpy(np.int64)
@@ -46,10 +47,9 @@ def read_out(
     short_side_px = short_sides(table)
     temperature, bias = calibration.fit(logits, labels, groups, short_side_px)
     probabilities = calibration.probabilities(logits, temperature.of(short_side_px), bias)
+    # Some metrics compare the probabilities with those before the calibration.
     uncalibrated = calibration.probabilities(logits, 1.0, calibration.NO_BIAS)
-    malignant = classification.malignant_probability(probabilities)
-    truth = classification.malignant_truth(labels)
-    thresholds = operating_point.choose_thresholds(malignant, truth)
+    thresholds = _thresholds(probabilities, labels)
     sets = _prediction_sets(probabilities, labels)
     metrics = evaluate.build_metrics(
         table, probabilities, thresholds, lesions=lesions, uncalibrated=uncalibrated, sets=sets
@@ -65,6 +65,13 @@ def read_out(
         "metadata": run_trial(table, probabilities, labels, groups, calibration.SMALL_PX),
     }
     return fields, metrics
+
+
+def _thresholds(probabilities: Floats, labels: Labels) -> tuple[operating_point.Threshold, ...]:
+    """Return the thresholds of the operating points on these images."""
+    malignant = classification.malignant_probability(probabilities)
+    truth = classification.malignant_truth(labels)
+    return operating_point.choose_thresholds(malignant, truth)
 
 
 def _prediction_sets(probabilities: Floats, labels: Labels) -> ConformalSets:

@@ -9,7 +9,7 @@ to fit a temperature on.
 The result is the section `across_archives` of metrics.json, an `AcrossArchives`.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -126,7 +126,8 @@ def _measured(whole: Trained, without: Trained, archive: str) -> ArchiveLeftOut:
     data = without.data
     if data.split_sha256 != whole.data.split_sha256:
         raise TrainingFailed(
-            "Expected the images to stay as they are between the runs but they changed; start again."
+            "Expected the images to stay as they are between the runs but they changed; "
+            "start again."
         )
     rows = data.rows("validation")
     of_archive = (data.table["archive"].iloc[rows] == archive).to_numpy(bool)
@@ -170,13 +171,19 @@ def compare(
         values_by_name[figure.name] = TwoRuns(**by_key)
     # Every figure is drawn on the same pair of probabilities.
     figures_with_input = [(figure, pair) for figure in figures]
-    ends = {}
-    for name, ends_by_key in intervals(labels, groups, figures_with_input).items():
-        ends[name] = TwoRunsIntervals(**ends_by_key)
+    ends = _ends(intervals(labels, groups, figures_with_input))
     return ArchiveComparison(
         n=len(labels),
         n_lesions=len(np.unique(groups)),
         n_classes=len(np.unique(labels)),
         **values_by_name,
-        intervals=ArchiveIntervals(**ends),
+        intervals=ends,
     )
+
+
+def _ends(by_name: Mapping[str, Any]) -> ArchiveIntervals:
+    """Return the intervals of each figure, with and without the archive and of the change."""
+    ends = {}
+    for name, ends_by_key in by_name.items():
+        ends[name] = TwoRunsIntervals(**ends_by_key)
+    return ArchiveIntervals(**ends)

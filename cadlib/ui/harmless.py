@@ -51,7 +51,8 @@ def card_html(text: str) -> str:
 
     Their addresses are shown as text.
     """
-    from markdown_it import MarkdownIt  # noqa: PLC0415 - one page shows a card, no other waits for this
+    # Only one page shows a card, and no other has to wait for this import.
+    from markdown_it import MarkdownIt  # noqa: PLC0415
 
     reader = MarkdownIt("commonmark", {"html": False}).enable("table")
     tokens = reader.parse(text)

@@ -10,7 +10,7 @@ from cadlib.ui.metrics_source import Shown
 
 
 def subgroups(shown: Shown) -> None:
-    """Draw a row for each subgroup: values with intervals, marked where they differ from the rest."""
+    """Draw a row for each subgroup: values with intervals, marked where they differ."""
     st.subheader("Subgroups", anchor=False)
     rows = subgroup_rows(shown.metrics, value_text)
     st.table(plain_rows(rows), hide_index=True)
