@@ -3,12 +3,12 @@ from dataclasses import replace
 
 import pytest
 from msgspec import structs
-from tests.altering import change_file
 
 from cadlib.errors import ModelInvalid
 from cadlib.metrics.image_counts import Counts
 from cadlib.model import metrics_file
 from cadlib.model.record import METRICS_FILE, read_record
+from tests.model_folders import change_file
 
 
 def test_new_metrics_of_the_same_weights_keep_the_robustness_results(model_folder, across_damage):

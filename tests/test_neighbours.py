@@ -245,7 +245,7 @@ def test_precision_and_votes_are_those_counted_by_hand(index):
 
 def test_features_that_tell_diagnoses_apart_find_them(index):
     asked = part_of(60, 7, spread=0.2)
-    assert measure(index, asked, np.eye(8)[asked.labels])["precision"] > 0.9
+    assert measure(index, asked, np.eye(8)[asked.labels]).precision > 0.9
 
 
 def test_a_fingerprint_survives_resaving_and_distinguishes_lesions():
