@@ -42,6 +42,12 @@ COMMANDS = (
     Entry("app", "Diagnose", "Start the app in a browser.", "cadlib.cli.app:App"),
     Entry("predict", "Diagnose", "Diagnose images.", "cadlib.cli.predict:Predict"),
     Entry(
+        "build",
+        "Train",
+        "Build a model in all steps, from training to its card; continue where it was stopped.",
+        "cadlib.cli.build:Build",
+    ),
+    Entry(
         "train",
         "Train",
         "Train a model on images with labels, and write its folder.",
