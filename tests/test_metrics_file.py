@@ -39,6 +39,25 @@ def test_new_metrics_of_other_weights_drop_the_robustness_results(model_folder, 
     )
 
 
+def test_sections_of_validation_stay_at_the_top_when_the_test_split_is_measured(model_folder):
+    record = read_record(model_folder)
+    shipped = metrics_file.measured(model_folder, record)
+    names = metrics_file.SplitMetrics.__struct_fields__
+    validation = {name: getattr(shipped.validation, name) for name in names}
+    test = {name: getattr(shipped, name) for name in names}
+    # As before the test split was read: validation leads, and there are sections.
+    former = metrics_file.Metrics(
+        **validation, robustness=shipped.robustness, saliency=shipped.saliency
+    )
+    metrics_file.rewrite(model_folder, record, former)
+    metrics_file.write_into(model_folder, record, metrics_file.SplitMetrics(**test))
+    written = metrics_file.measured(model_folder, record)
+    assert written.data.split == "test"
+    assert written.validation == shipped.validation
+    assert written.robustness == shipped.robustness
+    assert written.saliency == shipped.saliency
+
+
 def test_figures_of_other_weights_are_not_those_of_the_model(model_folder):
     other = replace(read_record(model_folder), weights_sha256="cd" * 32)
     with pytest.raises(ModelInvalid, match="to be of the model's weights, cdcdcdcdcdcdcdcd"):

@@ -202,12 +202,20 @@ def join_splits(new: SplitMetrics, former: Metrics | None) -> Metrics:
                 by_split[part.data.split] = part
     leading = by_split.get("test", new)
     validation = by_split.get("validation")
-    values = {name: getattr(leading, name) for name in SplitMetrics.__struct_fields__}
+    second = None
+    if validation is not None and validation is not leading:
+        # Metrics that led metrics.json so far have sections, which stay at the top.
+        second = SplitMetrics(**_split_values(validation))
     return Metrics(
-        **values,
+        **_split_values(leading),
         **_joined_sections(new, former),
-        validation=None if validation is leading else validation,
+        validation=second,
     )
+
+
+def _split_values(metrics: SplitMetrics) -> dict[str, Any]:
+    """Return the fields of metrics that belong to their split alone."""
+    return {name: getattr(metrics, name) for name in SplitMetrics.__struct_fields__}
 
 
 def _joined_sections(new: SplitMetrics, former: Metrics | None) -> dict[str, Any]:
