@@ -1,4 +1,4 @@
-"""Times a network on this machine, to estimate how long a training takes."""
+"""Times a network on this machine to estimate training times."""
 
 import time
 from collections.abc import Callable, Iterator, Sequence
