@@ -230,7 +230,7 @@ def test_images_of_one_lesion_are_drawn_together():
     labels, probabilities = shown(100)
     labels, probabilities = np.repeat(labels, 4), np.repeat(probabilities, 4, axis=1)
     alone, together = (
-        compare(labels, probabilities, groups, draws=300)["flips"]["intervals"]["rate"]["mean"]
+        compare(labels, probabilities, groups, draws=300).flips.intervals.rate["mean"]
         for groups in (np.arange(400), np.repeat(np.arange(100), 4))
     )
     assert np.diff(together) > 1.5 * np.diff(alone)

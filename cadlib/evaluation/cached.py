@@ -3,8 +3,8 @@
 A set is a data set, a split or a subset of one: any `Dataset`. Its evaluation is in a folder of
 `cache_dir` whose name depends on model and images: predictions.csv and metrics.json, as
 `python -m cadlib evaluate` writes them. That metrics.json has one more key, `gaps`: the result of
-`gaps.gaps` at the model's usual operating point. `model_outputs` runs the model, so an image that
-was already computed for the map, the suspects or another set is not computed again.
+`subgroup_gaps.gaps` at the model's usual operating point. `model_outputs` runs the model, so an
+image that was already computed for the map, the suspects or another set is not computed again.
 """
 
 from dataclasses import dataclass, replace

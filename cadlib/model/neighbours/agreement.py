@@ -8,7 +8,7 @@ from cadlib.model.neighbours.index import Neighbours
 def about_the_agreement(cases: Neighbours, measured: SimilarCases) -> str:
     """Return how often the model was correct when as many similar cases had its top diagnosis.
 
-    `measured` is `neighbours` of metrics.json (see `fitting`). The share is that of images without
+    `measured` is the section `neighbours` of metrics.json. The share is that of images without
     patient data, none of which is a training image.
     """
     count = str(cases.agreeing)
