@@ -112,8 +112,8 @@ def test_an_installed_package_renders_the_card_of_the_shipped_model(
     installed: Path, tmp_path: Path
 ) -> None:
     code = (
-        "import json; from cadlib.model import card; from cadlib.model.record import *; "
-        "folder = find_model('isic2019'); metrics = json.loads((folder / METRICS_FILE).read_text()); "
+        "from cadlib.model import card, metrics_file; from cadlib.model.record import *; "
+        "folder = find_model('isic2019'); metrics = metrics_file.read(folder); "
         "print(card.render(read_record(folder), metrics) == (folder / CARD_FILE).read_text('utf-8'))"
     )
     done = run_installed(installed, tmp_path, "-c", code)

@@ -25,9 +25,9 @@ from cadlib.metrics.operating_point import (
     decide,
 )
 from cadlib.metrics.predictive_values import INTERVAL_NOTE, PredictiveValues, at_prevalence
-from cadlib.model import card
+from cadlib.model import card, metrics_file
 from cadlib.model.novelty import Novelty, scores_of
-from cadlib.model.record import METRICS_FILE, find_model, read_json, read_record
+from cadlib.model.record import find_model, read_record
 from cadlib.saliency.trust import ABOUT_RANDOM_MAPS, LEAST_FAITHFUL, LEAST_STABLE
 from cadlib.taxonomy import ACTINIC_KERATOSIS_NOTE, DIAGNOSES, MALIGNANT_NOTE, diagnosis
 from cadlib.ui.quality import limit_text, value_text
@@ -37,7 +37,7 @@ from cadlib.ui.text import about_the_prevalence, patients_intervals
 @pytest.fixture(scope="module")
 def shipped():
     folder = find_model("isic2019")
-    return read_record(folder), read_json(folder / METRICS_FILE)
+    return read_record(folder), metrics_file.read(folder)
 
 
 @pytest.fixture(scope="module")
@@ -67,11 +67,11 @@ def test_the_card_describes_prediction_sets_by_images(shipped):
 def test_the_share_of_malignant_images_is_that_of_the_images_that_were_measured(shipped):
     record, figures = shipped
     point = record.operating_point("balanced")
-    malignant = sum(figures["n_by_class"][d.code] for d in DIAGNOSES if d.malignant)
-    assert point.prevalence == malignant / figures["n"]
+    malignant = sum(figures.n_by_class[d.code] for d in DIAGNOSES if d.malignant)
+    assert point.prevalence == malignant / figures.n
     here = at_prevalence(0.53, point.prevalence, 0.04)
     assert about_the_prevalence(0.53, here, point.prevalence, 0.04) == (
-        f"The malignant probability 0.53 assumes that {100 * malignant / figures['n']:.0f} % of the images are "
+        f"The malignant probability 0.53 assumes that {100 * malignant / figures.n:.0f} % of the images are "
         f"malignant, as in the data set. At 4.0 % it is {here:.2f}, if lesions look the same there and here. "
         "The referral decision does not change."
     )
@@ -163,7 +163,7 @@ def test_actinic_keratosis_counts_as_malignant_and_card_and_legend_say_so(shippe
 
 def test_the_card_gives_flip_rates_of_views_and_of_images(shipped):
     record, figures = shipped
-    rate = figures["robustness"]["flips"]["rate"]
+    rate = figures.robustness.flips.rate
     assert rate["any"] > 1.5 * rate["mean"]
     text = card.render(record, figures)
     sentence = text.split("The top diagnosis changes in ")[1].split("\n")[0]
@@ -177,14 +177,14 @@ def test_the_card_gives_flip_rates_of_views_and_of_images(shipped):
 
 
 def test_the_limits_of_random_maps_are_those_that_were_measured(shipped):
-    limits = shipped[1]["saliency"]["limits"]
-    assert round(limits["faithfulness"], 2) == LEAST_FAITHFUL
-    assert round(limits["stability"], 2) == LEAST_STABLE
+    limits = shipped[1].saliency.limits
+    assert round(limits.faithfulness, 2) == LEAST_FAITHFUL
+    assert round(limits.stability, 2) == LEAST_STABLE
     assert (
-        f"below {limits['faithfulness']:.2f} (faithfulness) and {limits['stability']:.2f} (stability)"
+        f"below {limits.faithfulness:.2f} (faithfulness) and {limits.stability:.2f} (stability)"
         in (ABOUT_RANDOM_MAPS)
     )
-    random_maps = shipped[1]["saliency"]["faithfulness"]["random"]
+    random_maps = shipped[1].saliency.faithfulness["random"]
     assert abs(random_maps) < 0.05  # about 0 on average, though single maps reach the limit
 
 
