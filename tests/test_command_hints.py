@@ -14,6 +14,8 @@ from cadlib.cli.usage import UsageError
 from cadlib.model.record import METRICS_FILE, read_json, read_record
 from tests.model_folders import change_file, change_record
 
+pytestmark = pytest.mark.usefixtures("few_draws")
+
 ROOT = Path(__file__).parents[1]
 SOURCES = sorted(
     [

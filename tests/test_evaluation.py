@@ -99,7 +99,7 @@ def cache(tmp_path, monkeypatch):
 
 
 @pytest.fixture
-def dataset(tmp_path: Path) -> Dataset:
+def dataset(tmp_path: Path, few_draws: None) -> Dataset:
     """Twelve pictures: one a class, an NV labelled MEL, a VASC labelled UNK, two without a label."""
     shown = [*CODES, "NV", "VASC", "MEL", "BCC"]
     return dataset_of(tmp_path, shown, [*CODES, "MEL", "UNK", None, None])

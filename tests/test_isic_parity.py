@@ -10,6 +10,8 @@ from cadlib.data.predictions_csv import join_predictions, predictions_table
 from cadlib.evaluation.evaluate import build_metrics, evaluate_predictions
 from cadlib.taxonomy import CODES, ISIC_2018, UNKNOWN
 
+pytestmark = pytest.mark.usefixtures("few_draws")
+
 
 @pytest.fixture
 def scorer(monkeypatch):
