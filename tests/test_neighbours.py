@@ -94,9 +94,9 @@ def test_the_cases_are_the_nearest_of_each_lesion(seed):
         if index.lesions[row] not in lesions and len(expected) < 5:
             expected.append(index.images[row].decode())
             lesions.add(index.lesions[row])
-    found = index.search(asked, other_print(), "MEL")
-    assert [case.image for case in found.cases] == expected
-    assert found.itself is None
+    result = index.search(asked, other_print(), "MEL")
+    assert [case.image for case in result.cases] == expected
+    assert result.itself is None
 
 
 def test_one_large_lesion_does_not_crowd_out_the_others(train):
@@ -108,22 +108,22 @@ def test_one_large_lesion_does_not_crowd_out_the_others(train):
 
 
 def test_a_case_has_the_values_of_the_table(train, index):
-    found = index.search(train.features[10], other_print(), "MEL")
+    result = index.search(train.features[10], other_print(), "MEL")
     table = train.table.set_index("image")
-    for case in found.cases:
+    for case in result.cases:
         row = table.loc[case.image]
         assert case.diagnosis == row["diagnosis"]
         assert case.archive == ("" if pd.isna(row["archive"]) else row["archive"])
         assert -1 <= case.similarity <= 1
-    similarities = [case.similarity for case in found.cases]
+    similarities = [case.similarity for case in result.cases]
     assert similarities == sorted(similarities, reverse=True)
 
 
 def test_a_training_image_is_known_again_and_its_lesion_is_no_case_of_its_own(train, index):
-    found = index.search(train.features[10], train.fingerprints[10], "MEL")
-    assert found.itself.image == train.table["image"][10]
-    assert found.itself.similarity == pytest.approx(1, abs=0.02)
-    assert not {case.image for case in found.cases} & set(train.table["image"][10:12])
+    result = index.search(train.features[10], train.fingerprints[10], "MEL")
+    assert result.itself.image == train.table["image"][10]
+    assert result.itself.similarity == pytest.approx(1, abs=0.02)
+    assert not {case.image for case in result.cases} & set(train.table["image"][10:12])
 
 
 def test_the_same_bits_of_another_picture_are_no_training_image(train, index):
@@ -136,8 +136,8 @@ def test_the_same_bits_of_another_picture_are_no_training_image(train, index):
 def test_the_limit_on_differing_bits(train, index, bits, known):
     changed = np.unpackbits(train.fingerprints[10])
     changed[:bits] ^= 1
-    found = index.search(train.features[10], np.packbits(changed), "MEL")
-    assert (found.itself is not None) is known
+    result = index.search(train.features[10], np.packbits(changed), "MEL")
+    assert (result.itself is not None) is known
 
 
 @pytest.mark.parametrize(
@@ -268,9 +268,9 @@ def test_a_model_without_an_index_has_no_similar_cases(model_folder):
     change_record(model_folder, {"neighbours": None})
     model = Model.load(model_folder)
     assert model.neighbours is None
-    found = assess(model, demo_lesions()[0].png())
-    assert found.neighbours is None
-    assert found.to_json()["neighbours"] is None
+    assessment = assess(model, demo_lesions()[0].png())
+    assert assessment.neighbours is None
+    assert assessment.to_json()["neighbours"] is None
 
 
 def test_a_changed_index_is_refused(model_folder):
@@ -293,9 +293,9 @@ def test_the_shipped_index_holds_every_training_image(model):
 
 
 def test_an_assessment_lists_the_cases(model):
-    found = assess(model, demo_lesions()[0].png())
-    listed = json.loads(json.dumps(found.to_json()))["neighbours"]
-    assert listed["first"] == found.to_json()["diagnosis"]
+    assessment = assess(model, demo_lesions()[0].png())
+    listed = json.loads(json.dumps(assessment.to_json()))["neighbours"]
+    assert listed["first"] == assessment.to_json()["diagnosis"]
     assert len(listed["cases"]) == 5
     assert listed["itself"] is None
 
@@ -319,8 +319,8 @@ def test_images_the_model_was_not_trained_on_are_taken_for_none(model, isic2019_
     folder = find_model("isic2019")
     table = part_of_split(folder, read_record(folder), isic2019_dataset, "validation").table[::25]
     pixels = np.stack([to_pixels(read_image(path), model.record.input) for path in table["path"]])
-    seen = model.see(pixels)
-    for features, fingerprint in zip(seen.features, fingerprints(pixels), strict=True):
+    outputs = model.see(pixels)
+    for features, fingerprint in zip(outputs.features, fingerprints(pixels), strict=True):
         assert model.neighbours.search(features, fingerprint, "NV").itself is None
 
 

@@ -68,7 +68,7 @@ def dataset_of(folder: Path, codes: list[str | None]) -> Dataset:
 def measured(tmp_path_factory):
     dataset = dataset_of(tmp_path_factory.mktemp("corners"), ["MEL", "MEL", "NV", "NV", None])
     model, steps = CornerReader(), []
-    found = measure(
+    results = measure(
         model,
         dataset,
         "validation",
@@ -76,7 +76,7 @@ def measured(tmp_path_factory):
         batch_size=50,
         draws=200,
     )
-    return found, model, steps
+    return results, model, steps
 
 
 def shown(n: int, seed: int = 0, alike: float = 3.0) -> tuple[np.ndarray, np.ndarray]:
