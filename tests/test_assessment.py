@@ -30,39 +30,41 @@ def picture():
 
 
 def test_predicts_decides_and_explains_the_most_probable_diagnosis(model, picture):
-    found = assess(model, picture)
-    assert found.image.sha256 == found.prediction.image_sha256
-    assert found.decision.malignant_probability == found.prediction.malignant_probability
-    assert found.decision.operating_point == model.record.operating_point("balanced")
-    assert found.heatmap.diagnosis == found.prediction.ranking()[0][0]
+    assessment = assess(model, picture)
+    assert assessment.image.sha256 == assessment.prediction.image_sha256
+    assert assessment.decision.malignant_probability == assessment.prediction.malignant_probability
+    assert assessment.decision.operating_point == model.record.operating_point("balanced")
+    assert assessment.heatmap.diagnosis == assessment.prediction.ranking()[0][0]
 
 
 def test_json_has_every_metric_and_no_pixels(model, picture):
-    found = json.loads(json.dumps(assess(model, picture).to_json()))
-    assert sum(found["probabilities"].values()) == pytest.approx(1)
-    assert found["model"] == model.record.model_id
-    assert found["decision"]["action"] in ("refer", "below the referral threshold")
-    assert found["decision"]["measured_on"] in ("validation", "test")
-    assert list(found["decision"]["intervals"]) == ["sensitivity", "specificity"]
-    assert found["heatmap"]["method"] == "grad-cam"
-    assert list(found["quality"]["figures"]) == [limit.name for limit in LIMITS]
-    assert found["quality"]["severity"] == "good"
-    assert len(json.dumps(found)) < 2000
+    parsed = json.loads(json.dumps(assess(model, picture).to_json()))
+    assert sum(parsed["probabilities"].values()) == pytest.approx(1)
+    assert parsed["model"] == model.record.model_id
+    assert parsed["decision"]["action"] in ("refer", "below the referral threshold")
+    assert parsed["decision"]["measured_on"] in ("validation", "test")
+    assert list(parsed["decision"]["intervals"]) == ["sensitivity", "specificity"]
+    assert parsed["heatmap"]["method"] == "grad-cam"
+    assert list(parsed["quality"]["figures"]) == [limit.name for limit in LIMITS]
+    assert parsed["quality"]["severity"] == "good"
+    assert len(json.dumps(parsed)) < 2000
 
 
 def test_notes_on_the_image_are_in_csv_and_json(model, picture):
-    found = assess(model, swap_red_and_blue(read_image(picture)))
-    assert dict(zip(CSV_COLUMNS, csv_row("a.png", found), strict=True))["notes"] == SWAPPED_NOTE
-    assert found.to_json()["notes"] == [SWAPPED_NOTE]
+    assessment = assess(model, swap_red_and_blue(read_image(picture)))
+    assert (
+        dict(zip(CSV_COLUMNS, csv_row("a.png", assessment), strict=True))["notes"] == SWAPPED_NOTE
+    )
+    assert assessment.to_json()["notes"] == [SWAPPED_NOTE]
 
 
 def test_the_prediction_set_follows_the_record_and_is_missing_with_facts(
     model, taught_folder, picture
 ):
-    found = assess(model, picture)
+    assessment = assess(model, picture)
     quantiles = model.record.conformal.quantiles
-    expected = [code for code, p in found.prediction.ranking() if 1 - p <= quantiles[code]]
-    assert list(found.likely) == expected == found.to_json()["prediction_set"]
+    expected = [code for code, p in assessment.prediction.ranking() if 1 - p <= quantiles[code]]
+    assert list(assessment.likely) == expected == assessment.to_json()["prediction_set"]
     taught = assess(Model.load(taught_folder), picture, facts=PatientFacts(90, "male"))
     assert taught.likely is None
     assert taught.to_json()["prediction_set"] is None
@@ -107,11 +109,11 @@ def test_an_image_of_another_kind_is_marked_in_its_row(model, picture):
 
 
 def test_a_model_without_a_novelty_detector_reports_no_novelty(undetecting_folder, picture):
-    found = assess(Model.load(undetecting_folder), picture)
-    assert found.novelty is None
-    assert found.answerable
-    assert (found.to_json()["known"], found.to_json()["novelty"]) == (None, None)
-    row = dict(zip(CSV_COLUMNS, csv_row("a.png", found), strict=True))
+    assessment = assess(Model.load(undetecting_folder), picture)
+    assert assessment.novelty is None
+    assert assessment.answerable
+    assert (assessment.to_json()["known"], assessment.to_json()["novelty"]) == (None, None)
+    row = dict(zip(CSV_COLUMNS, csv_row("a.png", assessment), strict=True))
     assert (row["known"], row["novelty"]) == ("", "")
 
 
@@ -165,17 +167,17 @@ def test_json_has_the_change_by_patient_facts(taught_folder, picture):
 
 
 def test_another_operating_point_looks_for_no_similar_cases_again(model, picture, monkeypatch):
-    found = assess(model, picture)
+    assessment = assess(model, picture)
     monkeypatch.setattr(model, "neighbours", None)
-    again = reconsider(model, found, "rule-out")
+    again = reconsider(model, assessment, "rule-out")
     assert again.decision.operating_point.name == "rule-out"
-    assert again.neighbours == found.neighbours
-    assert again.prediction is found.prediction
+    assert again.neighbours == assessment.neighbours
+    assert again.prediction is assessment.prediction
 
 
 def test_similar_cases_are_held_against_the_diagnosis_that_facts_put_first(taught_folder, picture):
     taught = Model.load(taught_folder)
-    found = assess(taught, picture)
-    again = reconsider(taught, found, "balanced", PatientFacts(90, "male"))
+    assessment = assess(taught, picture)
+    again = reconsider(taught, assessment, "balanced", PatientFacts(90, "male"))
     assert again.neighbours.first == again.prediction.ranking()[0][0]
-    assert again.neighbours.cases == found.neighbours.cases
+    assert again.neighbours.cases == assessment.neighbours.cases

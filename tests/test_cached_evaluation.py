@@ -139,8 +139,10 @@ def test_caches_nothing_without_a_labelled_image(model, drawn_dataset):
 def test_probabilities_equal_those_of_single_images(model, drawn_dataset):
     folder = evaluation_folder(model.record, drawn_dataset)
     make_evaluation(folder, model, drawn_dataset, ignore)
-    kept = read_evaluation(folder, model.record, drawn_dataset)
-    for path, said in zip(kept.table["path"][::4], kept.probabilities[::4], strict=True):
+    evaluation = read_evaluation(folder, model.record, drawn_dataset)
+    for path, said in zip(
+        evaluation.table["path"][::4], evaluation.probabilities[::4], strict=True
+    ):
         np.testing.assert_allclose(said, model.predict(path).probabilities, rtol=0, atol=1e-6)
 
 
@@ -150,8 +152,8 @@ def test_probabilities_of_real_images_equal_those_of_single_images(model, isic20
     assert some.table["width_px"].nunique() > 3
     place = evaluation_folder(model.record, some)
     make_evaluation(place, model, some, ignore)
-    kept = read_evaluation(place, model.record, some)
-    for path, said in zip(some.table["path"], kept.probabilities, strict=True):
+    evaluation = read_evaluation(place, model.record, some)
+    for path, said in zip(some.table["path"], evaluation.probabilities, strict=True):
         np.testing.assert_allclose(said, model.predict(path).probabilities, rtol=0, atol=1e-6)
 
 

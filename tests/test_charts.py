@@ -553,8 +553,8 @@ def test_the_chosen_threshold_is_drawn_with_its_intervals(summary):
 
 
 def test_a_curve_without_a_positive_is_named_not_defined():
-    said = alt(figures.precision_recall_chart(PRECISION_RECALL, {"melanoma": Area(None, None)}))
-    assert "Melanoma average precision not defined" in said
+    text = alt(figures.precision_recall_chart(PRECISION_RECALL, {"melanoma": Area(None, None)}))
+    assert "Melanoma average precision not defined" in text
 
 
 def test_a_decision_curve_without_images_has_no_band():
@@ -588,8 +588,8 @@ def test_the_better_model_is_on_its_side_and_in_the_text():
         "diamond-open",
     )
     assert "Specificity" not in at
-    said = alt(chart)
-    assert "AUC malignant 0.800 and 0.900, new is better" in said
-    assert "Brier score (lower is better) 0.400 and 0.600, old is better" in said
-    assert "Sensitivity 0.500 and 0.510, no significant difference" in said
-    assert "Specificity not defined and not defined" in said
+    text = alt(chart)
+    assert "AUC malignant 0.800 and 0.900, new is better" in text
+    assert "Brier score (lower is better) 0.400 and 0.600, old is better" in text
+    assert "Sensitivity 0.500 and 0.510, no significant difference" in text
+    assert "Specificity not defined and not defined" in text

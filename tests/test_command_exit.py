@@ -102,11 +102,11 @@ def test_head_reads_the_first_line(folder):
 def test_output_on_a_full_disk_is_one_message(folder):
     with FULL.open("w") as full:
         running = started("predict", folder, "--format", "csv", stdout=full)
-        told = running.communicate()[1].decode()
+        errors = running.communicate()[1].decode()
     assert running.returncode == 1
     lines = [
         line
-        for line in re.split(r"[\r\n]+", told)
+        for line in re.split(r"[\r\n]+", errors)
         if line.startswith(("cadlib:", "Traceback", "Exception"))
     ]
     assert lines == [
@@ -144,10 +144,10 @@ def test_ctrl_c_ends_with_130_and_one_line(folder):
     )
     assert running.stdout.readline()  # it is at work
     running.send_signal(signal.SIGINT)
-    told = running.communicate()[1].decode()
+    errors = running.communicate()[1].decode()
     assert running.returncode == 130
-    assert "Traceback" not in told
-    assert told.rstrip().endswith("cadlib: Stopped.")
+    assert "Traceback" not in errors
+    assert errors.rstrip().endswith("cadlib: Stopped.")
 
 
 def test_ctrl_c_while_commands_are_loaded_ends_with_130(monkeypatch, capsys):

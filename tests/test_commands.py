@@ -142,9 +142,9 @@ def test_reports_one_bad_file_and_predicts_the_rest(folder, capsys):
     (folder / "report.jpg").write_bytes(b"%PDF-1.4 not a picture")
     assert main(["predict", str(folder), "--format", "json"]) == 1
     printed = capsys.readouterr()
-    found = json.loads(printed.out)
-    assert [("error" in row) for row in found] == [True, False, False, False]
-    assert "PDF" in found[0]["error"]
+    parsed = json.loads(printed.out)
+    assert [("error" in row) for row in parsed] == [True, False, False, False]
+    assert "PDF" in parsed[0]["error"]
     assert "report.jpg" in printed.err
 
 
@@ -192,10 +192,10 @@ def test_predict_on_a_folder_with_nothing_but_a_broken_link_fails_with_1(tmp_pat
 def test_predict_writes_the_requested_heatmaps(folder, tmp_path, capsys):
     maps = tmp_path / "maps"
     assert main(["predict", str(folder), "--heatmap", str(maps), "--format", "json"]) == 0
-    found = json.loads(capsys.readouterr().out)
+    parsed = json.loads(capsys.readouterr().out)
     written = sorted(maps.glob("*.png"))
     assert len(written) == 3
-    for row, path in zip(found, written, strict=True):
+    for row, path in zip(parsed, written, strict=True):
         assert row["heatmap"]["diagnosis"] == row["diagnosis"]
         with Image.open(path) as picture:
             assert picture.size == (row["width_px"], row["height_px"])
@@ -218,8 +218,8 @@ def test_a_heatmap_that_fails_is_of_that_file_only(folder, tmp_path, monkeypatch
     )
     printed = capsys.readouterr()
     assert "No space left" in printed.err
-    found = json.loads(printed.out)
-    assert ["error" in row for row in found] == [False, False, False]
+    parsed = json.loads(printed.out)
+    assert ["error" in row for row in parsed] == [False, False, False]
     assert len(list((tmp_path / "maps").iterdir())) == 2
 
 

@@ -59,14 +59,14 @@ def runs(monkeypatch):
 
 @pytest.mark.timeout(300)
 def test_each_archive_is_measured_with_and_without_it(synthetic_dataset, tmp_path, runs):
-    found = across_archives(synthetic_dataset, tmp_path, CONFIG)
+    results = across_archives(synthetic_dataset, tmp_path, CONFIG)
     assert [left for left, _, _ in runs] == ["", *ARCHIVES]
-    assert list(found.archives) == ARCHIVES
+    assert list(results.archives) == ARCHIVES
     whole = runs[0][2]
     rows = whole.data.rows("validation")
     for archive, (_, _, without) in zip(ARCHIVES, runs[1:], strict=True):
         here = (whole.data.table["archive"].iloc[rows] == archive).to_numpy(bool)
-        part = found.archives[archive]
+        part = results.archives[archive]
         assert part.n == here.sum() > 0
         assert part.left_out + part.trained_on == len(whole.data.rows("train"))
         for key, run in (("with_archive", whole), ("without_archive", without)):
@@ -79,7 +79,7 @@ def test_each_archive_is_measured_with_and_without_it(synthetic_dataset, tmp_pat
             assert getattr(part.malignant_auc, key) == measured.malignant_auc
             assert getattr(part.melanoma_auc, key) == measured.auc["MEL"]
             assert getattr(part.intervals.malignant_auc, key) == measured.intervals.malignant_auc
-    assert found.steps == len(whole.data.rows("train")) // 16 * 2
+    assert results.steps == len(whole.data.rows("train")) // 16 * 2
 
 
 @pytest.mark.timeout(300)
@@ -141,18 +141,18 @@ def test_the_change_is_the_difference_and_its_interval_is_paired():
     good = rng.dirichlet(np.ones(8), 400) + 0.5 * np.eye(8)[labels]
     worse = good + 0.4 * rng.dirichlet(np.ones(8), 400)
     good, worse = (p / p.sum(axis=1, keepdims=True) for p in (good, worse))
-    found = compare(labels, lesions, good, worse)
+    comparison = compare(labels, lesions, good, worse)
     for key, given in (("with_archive", good), ("without_archive", worse)):
         truth, score = malignant_truth(labels), malignant_probability(given)
-        assert getattr(found.balanced_accuracy, key) == pytest.approx(
+        assert getattr(comparison.balanced_accuracy, key) == pytest.approx(
             balanced_accuracy_score(labels, given.argmax(axis=1))
         )
-        assert getattr(found.malignant_auc, key) == pytest.approx(roc_auc_score(truth, score))
-        assert getattr(found.melanoma_auc, key) == pytest.approx(
+        assert getattr(comparison.malignant_auc, key) == pytest.approx(roc_auc_score(truth, score))
+        assert getattr(comparison.melanoma_auc, key) == pytest.approx(
             roc_auc_score(labels == CODES.index("MEL"), given[:, 0])
         )
     for name in FIGURES:
-        figure, interval = getattr(found, name), getattr(found.intervals, name)
+        figure, interval = getattr(comparison, name), getattr(comparison.intervals, name)
         assert figure.change == pytest.approx(figure.without_archive - figure.with_archive)
         low, high = interval.change
         assert low < figure.change < high
@@ -163,9 +163,9 @@ def test_the_change_is_the_difference_and_its_interval_is_paired():
 
 def test_a_figure_without_its_class_is_not_defined():
     labels = np.array([CODES.index("NV")] * 4)
-    found = compare(labels, np.arange(4), np.eye(8)[labels], np.eye(8)[labels])
-    assert found.melanoma_auc == TwoRuns(with_archive=None, without_archive=None, change=None)
-    assert found.balanced_accuracy.change == 0
+    comparison = compare(labels, np.arange(4), np.eye(8)[labels], np.eye(8)[labels])
+    assert comparison.melanoma_auc == TwoRuns(with_archive=None, without_archive=None, change=None)
+    assert comparison.balanced_accuracy.change == 0
 
 
 def test_the_recipe_is_cheaper_than_training_and_of_the_same_network():

@@ -36,19 +36,19 @@ def found_in(folder: Path):
 
 
 def test_a_set_without_duplicates_has_its_lesions_alone(folder):
-    found = found_in(folder)
-    assert [len(rows) for rows in found.groups["one lesion id"]] == [2] * 8
-    assert found.groups["identical files"] == ()
-    assert not any(found.contradictions(kind) for kind in found.groups)
+    duplicates = found_in(folder)
+    assert [len(rows) for rows in duplicates.groups["one lesion id"]] == [2] * 8
+    assert duplicates.groups["identical files"] == ()
+    assert not any(duplicates.contradictions(kind) for kind in duplicates.groups)
 
 
 def test_identical_files_with_two_diagnoses_are_named(folder):
     paths = images_of(folder)
     paths[8].write_bytes(paths[2].read_bytes())  # the last of MEL and of BCC
-    found = found_in(folder)
-    ((one, other),) = found.contradictions("identical files")
+    duplicates = found_in(folder)
+    ((one, other),) = duplicates.contradictions("identical files")
     assert (one, other) == (2, 8)
-    assert "ISIC_9000002 MEL, ISIC_9000008 BCC" in str(found)
+    assert "ISIC_9000002 MEL, ISIC_9000008 BCC" in str(duplicates)
 
 
 def test_a_resaved_image_is_a_near_duplicate_but_not_identical(folder):
@@ -73,18 +73,18 @@ def test_an_image_without_a_label_contradicts_nothing(folder):
     paths = images_of(folder)
     paths[8].write_bytes(paths[2].read_bytes())
     (folder / "ISIC_2019_Training_GroundTruth.csv").unlink()
-    found = found_in(folder)
-    assert len(found.groups["identical files"]) == 1
-    assert found.contradictions("identical files") == ()
+    duplicates = found_in(folder)
+    assert len(duplicates.groups["identical files"]) == 1
+    assert duplicates.contradictions("identical files") == ()
 
 
 def test_an_unreadable_image_is_left_out_and_counted(folder):
     victim = images_of(folder)[0]
     victim.write_bytes(victim.read_bytes()[:900])
-    found = found_in(folder)
-    assert found.unreadable == (victim.stem,)
-    assert len(found.table) == 23
-    assert "23 images, 1 not readable" in str(found)
+    duplicates = found_in(folder)
+    assert duplicates.unreadable == (victim.stem,)
+    assert len(duplicates.table) == 23
+    assert "23 images, 1 not readable" in str(duplicates)
 
 
 def test_refuses_a_set_of_which_nothing_can_be_read(folder):
@@ -112,8 +112,9 @@ def test_the_known_contradictions_of_isic_2019_are_found(isic2019_dataset):
     some = dataset.table["image"].isin([*np.ravel(known), "ISIC_0057806"]) | (
         dataset.table.index % 1000 == 0
     )
-    found = find_duplicates(replace(dataset, table=dataset.table[some]), silent)
+    duplicates = find_duplicates(replace(dataset, table=dataset.table[some]), silent)
     images = [
-        found.table["image"].iloc[rows].tolist() for rows in found.contradictions("identical files")
+        duplicates.table["image"].iloc[rows].tolist()
+        for rows in duplicates.contradictions("identical files")
     ]
     assert sorted(images) == known

@@ -385,7 +385,7 @@ def test_intervals_do_not_depend_on_lesion_numbers():
     lesions = pd.Series(np.arange(60) // 2)
     sets = ConformalSets(0.9, dict.fromkeys(CODES, 0.8))
     near, far = (
-        build_metrics(table, probabilities, [POINT], lesions=one, sets=sets)
-        for one in (lesions, lesions * 50)
+        build_metrics(table, probabilities, [POINT], lesions=lesion, sets=sets)
+        for lesion in (lesions, lesions * 50)
     )
     assert near == far

@@ -64,12 +64,12 @@ def test_the_same_map_upside_down_is_as_unfaithful(picture):
 
 def test_maps_at_random_are_0_in_the_mean(picture):
     rng = np.random.default_rng(0)
-    found = judged(
+    scores = judged(
         picture,
         *(spot(*rng.integers(0, SIDE, 2)) - spot(*rng.integers(0, SIDE, 2)) for _ in range(150)),
     )
-    assert abs(found.mean()) < 3 * found.std() / np.sqrt(len(found))
-    assert np.quantile(found, 0.9) < judged(picture, spot(20, 20))[0]
+    assert abs(scores.mean()) < 3 * scores.std() / np.sqrt(len(scores))
+    assert np.quantile(scores, 0.9) < judged(picture, spot(20, 20))[0]
 
 
 def test_a_map_is_unfaithful_where_blanking_its_peak_changes_nothing(picture):

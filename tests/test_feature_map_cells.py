@@ -55,8 +55,8 @@ def test_maps_of_the_picture_turned_round_agree_better_than_in_even_parts(model)
     agreed = {"tf_efficientnet_lite2": [], "even parts": []}
     for lesion in demo_lesions():
         pixels = to_pixels(read_image(lesion.png()), model.record.input)
-        seen = model.see(np.stack([pixels, turned(pixels, *turn)]))
-        one, other = np.maximum(seen.evidence[:, seen.logits[0].argmax()], 0)
+        outputs = model.see(np.stack([pixels, turned(pixels, *turn)]))
+        one, other = np.maximum(outputs.evidence[:, outputs.logits[0].argmax()], 0)
         for backbone, found in agreed.items():
             weights = enlargement(backbone, len(pixels), len(one)).astype(np.float32)
             upright, again = weights @ one @ weights.T, weights @ other @ weights.T

@@ -59,19 +59,19 @@ def clouds():
 
 def planted(labels: np.ndarray, n: int = 20) -> tuple[np.ndarray, np.ndarray]:
     wrong = np.random.default_rng(1).choice(len(labels), n, replace=False)
-    given = labels.copy()
-    given[wrong] = (given[wrong] + 3) % 8
-    return given, wrong
+    wrong_labels = labels.copy()
+    wrong_labels[wrong] = (wrong_labels[wrong] + 3) % 8
+    return wrong_labels, wrong
 
 
 def test_planted_errors_are_doubted_most_and_the_right_label_is_suggested(clouds):
     features, labels, lesions = clouds
     given, wrong = planted(labels)
-    found = doubt(given, without_own_lesion(features, given, lesions))
-    assert np.isin(np.argsort(-found.scores)[:20], wrong).mean() >= 0.9
-    assert (found.suggested[wrong] == labels[wrong]).mean() >= 0.9
-    assert found.doubted[wrong].mean() >= 0.6
-    assert found.doubted.sum() < 40
+    doubts = doubt(given, without_own_lesion(features, given, lesions))
+    assert np.isin(np.argsort(-doubts.scores)[:20], wrong).mean() >= 0.9
+    assert (doubts.suggested[wrong] == labels[wrong]).mean() >= 0.9
+    assert doubts.doubted[wrong].mean() >= 0.6
+    assert doubts.doubted.sum() < 40
 
 
 def test_an_image_is_judged_without_any_label_of_its_lesion(clouds):
@@ -86,9 +86,9 @@ def test_an_image_is_judged_without_any_label_of_its_lesion(clouds):
 def test_a_diagnosis_that_no_training_image_has_gets_no_probability(clouds):
     features, labels, lesions = clouds
     some = labels < 6
-    found = without_own_lesion(features[some], labels[some], lesions[some])
-    assert (found[:, 6:] == 0).all()
-    np.testing.assert_allclose(found.sum(axis=1), 1, rtol=1e-6)
+    probabilities = without_own_lesion(features[some], labels[some], lesions[some])
+    assert (probabilities[:, 6:] == 0).all()
+    np.testing.assert_allclose(probabilities.sum(axis=1), 1, rtol=1e-6)
 
 
 def test_probabilities_do_not_depend_on_rounding_of_features(clouds):
@@ -103,11 +103,11 @@ def test_probabilities_do_not_depend_on_rounding_of_features(clouds):
 def test_a_score_is_how_improbable_the_label_is_and_the_best_other_is_suggested():
     probabilities = np.random.default_rng(2).dirichlet(np.ones(8), 200)
     labels = np.random.default_rng(3).integers(0, 8, 200)
-    found = doubt(labels, probabilities)
-    np.testing.assert_allclose(found.scores, 1 - probabilities[np.arange(200), labels])
-    assert (found.suggested != labels).all()
+    doubts = doubt(labels, probabilities)
+    np.testing.assert_allclose(doubts.scores, 1 - probabilities[np.arange(200), labels])
+    assert (doubts.suggested != labels).all()
     best = probabilities.argmax(axis=1)
-    assert (found.suggested == best)[best != labels].all()
+    assert (doubts.suggested == best)[best != labels].all()
 
 
 def relabel(data: Path, image: str, code: str) -> None:

@@ -129,21 +129,21 @@ def test_a_mirrored_picture_that_no_hash_finds_is_found_by_its_pixels(data, trai
     Image.open(paths[4]).transpose(Image.Transpose.FLIP_LEFT_RIGHT).rotate(90).save(
         paths[10], quality=80
     )
-    found = audited(trained_on(data, CLEAN, GROUPS), data)
+    audit = audited(trained_on(data, CLEAN, GROUPS), data)
     assert (
-        found.result.identical_files,
-        found.result.near_duplicates,
-        found.result.same_pictures,
+        audit.result.identical_files,
+        audit.result.near_duplicates,
+        audit.result.same_pictures,
     ) == (0, 0, 2)
-    pair, other = found.leaking_pairs.itertuples()
+    pair, other = audit.leaking_pairs.itertuples()
     assert (pair.left, pair.right) == (4, 10)
     assert (other.left, other.right) == (5, 10)  # the second picture of the lesion
     assert min(pair.bits, other.bits) > splits.NEAR_DUPLICATE_BITS
 
 
 def test_hash_distances_count_every_pair_across_splits(data, trained_on):
-    found = audited(trained_on(data, CLEAN, GROUPS), data)
-    assert found.hash_distances.sum() == 16 * 8 + 16 * 8 + 8 * 8
+    audit = audited(trained_on(data, CLEAN, GROUPS), data)
+    assert audit.hash_distances.sum() == 16 * 8 + 16 * 8 + 8 * 8
 
 
 def test_pairs_hold_the_nearest_of_each_image_as_the_plain_way_gives_it(
@@ -153,18 +153,18 @@ def test_pairs_hold_the_nearest_of_each_image_as_the_plain_way_gives_it(
 
     monkeypatch.setattr(leak_audit, "BLOCK_CELLS", 50)  # three rows at a time
     folder = trained_on(data, CLEAN, GROUPS)
-    found = audited(folder, data)
+    audit = audited(folder, data)
     from cadlib.data.pixel_cache import cached_pixels
 
     features = (
-        reader(folder).see(np.array(cached_pixels(found.table, read_record(folder).input))).features
+        reader(folder).see(np.array(cached_pixels(audit.table, read_record(folder).input))).features
     )
     features /= np.linalg.norm(features, axis=1, keepdims=True)
-    parts = found.table["split"].to_numpy()
+    parts = audit.table["split"].to_numpy()
     for right in np.flatnonzero(parts != "train"):
         values = np.where(parts == "train", features @ features[right], -1)
-        rows = found.pairs[
-            (found.pairs["right"] == right) & (parts[found.pairs["left"]] == "train")
+        rows = audit.pairs[
+            (audit.pairs["right"] == right) & (parts[audit.pairs["left"]] == "train")
         ]
         assert rows["cosine"].max() == pytest.approx(values.max(), abs=1e-5)
         assert values.argmax() in rows["left"].tolist()
@@ -174,9 +174,9 @@ def test_counts_missing_images_of_the_split(data, trained_on):
     folder = trained_on(data, CLEAN, GROUPS)
     for path in images_of(data)[:3]:
         path.unlink()
-    found = audited(folder, data)
-    assert found.missing == 3
-    assert "3 not at hand" in str(found)
+    audit = audited(folder, data)
+    assert audit.missing == 3
+    assert "3 not at hand" in str(audit)
 
 
 def test_refuses_data_of_which_the_split_has_nothing(data, model_folder):

@@ -354,8 +354,10 @@ def test_a_file_that_keeps_evidence_against_its_own_figures_is_refused(drawn):
 
 def test_the_same_probabilities_differ_nowhere(drawn):
     table, probabilities, labels, _, lesions = drawn
-    found = compare(labels, probabilities, probabilities, lesions, parts_of(table, 150), draws=50)
-    for figures in found.values():
+    comparison = compare(
+        labels, probabilities, probabilities, lesions, parts_of(table, 150), draws=50
+    )
+    for figures in comparison.values():
         assert {difference.verdict(name) for name, difference in figures.items()} == {0}
         assert figures["nll"].low == figures["nll"].high == 0
         assert figures["nll"].before == pytest.approx(-np.log(0.497), abs=1e-4)

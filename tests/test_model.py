@@ -118,11 +118,11 @@ def test_features_are_what_the_linear_head_reads(model):
     pictures = np.stack(
         [preprocess.to_pixels(read_image(lesion.png()), spec) for lesion in demo_lesions()[:3]]
     )
-    seen = model.see(pictures)
-    assert seen.features.dtype == np.float32
+    outputs = model.see(pictures)
+    assert outputs.features.dtype == np.float32
     head = network_of(model).get_classifier()
-    logits = head(torch.from_numpy(seen.features)).detach().numpy()
-    assert np.allclose(logits, seen.logits, atol=1e-4)
+    logits = head(torch.from_numpy(outputs.features)).detach().numpy()
+    assert np.allclose(logits, outputs.logits, atol=1e-4)
 
 
 def test_the_graph_gives_the_logits_of_the_network(model):
@@ -132,11 +132,11 @@ def test_the_graph_gives_the_logits_of_the_network(model):
     )
     import torch
 
-    seen = model.see(pictures)
+    outputs = model.see(pictures)
     with torch.inference_mode():
         logits = network_of(model)(torch.from_numpy(preprocess.to_array(pictures, spec))).numpy()
-    assert np.allclose(seen.logits, logits, atol=1e-4)
-    assert np.allclose(seen.evidence.sum(axis=(2, 3)) + head.bias.numpy(), logits, atol=1e-4)
+    assert np.allclose(outputs.logits, logits, atol=1e-4)
+    assert np.allclose(outputs.evidence.sum(axis=(2, 3)) + head.bias.numpy(), logits, atol=1e-4)
 
 
 def test_an_empty_batch_gives_nothing(model):

@@ -147,13 +147,13 @@ def test_the_card_states_missing_robustness_results():
 
 def test_every_corruption_has_a_row_with_its_falls(across_damage):
     _, record, figures = shipped()
-    found = json.loads(metrics_json(across_damage(record)))
+    parsed = json.loads(metrics_json(across_damage(record)))
     rows = (
-        render(record, {**figures, "robustness": found})
+        render(record, {**figures, "robustness": parsed})
         .split("## Robustness to image degradation")[1]
         .splitlines()
     )
-    for name, part in found["corruptions"].items():
+    for name, part in parsed["corruptions"].items():
         (row,) = (line for line in rows if line.startswith(f"| {name} |"))
         cells = [cell.strip() for cell in row.strip("|").split("|")]
         assert cells[2].split()[0] == f"{part['balanced_accuracy_fall']['5']:.3f}"
@@ -165,10 +165,10 @@ def test_every_corruption_has_a_row_with_its_falls(across_damage):
 
 def test_the_card_shows_the_effect_of_rotation_and_the_worst_damage(across_damage):
     _, record, figures = shipped()
-    found = json.loads(metrics_json(across_damage(record)))
-    found["corruptions"]["hair"]["balanced_accuracy_fall"]["mean"] = 0.9
-    found["flips"]["rate"]["mean"] = 0.1234
-    text = render(record, {**figures, "robustness": found})
+    parsed = json.loads(metrics_json(across_damage(record)))
+    parsed["corruptions"]["hair"]["balanced_accuracy_fall"]["mean"] = 0.9
+    parsed["flips"]["rate"]["mean"] = 0.1234
+    text = render(record, {**figures, "robustness": parsed})
     assert "The most harmful degradations are hair (" in text
     assert "The top diagnosis changes in 0.12 (95 % CI " in text
     assert (

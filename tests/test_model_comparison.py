@@ -26,22 +26,23 @@ def labels():
 
 def test_a_model_compared_with_itself_differs_in_nothing(labels):
     one = answers(labels, 1.0)
-    found = compare(labels, one, one, np.arange(400), draws=100)
-    assert all(part.difference == 0 and part.better is None for part in found.figures.values())
+    comparison = compare(labels, one, one, np.arange(400), draws=100)
+    assert all(part.difference == 0 and part.better is None for part in comparison.figures.values())
     assert all(
-        test.exact == test.only_first + test.only_second + 1 == 1 for test in found.tests.values()
+        test.exact == test.only_first + test.only_second + 1 == 1
+        for test in comparison.tests.values()
     )
 
 
 def test_a_better_model_is_called_better_by_every_figure_and_the_other_way_round(labels):
     worse, better = answers(labels, 1.0), answers(labels, 3.0, seed=2)
-    found = compare(labels, worse, better, np.arange(400), draws=200)
+    comparison = compare(labels, worse, better, np.arange(400), draws=200)
     back = compare(labels, better, worse, np.arange(400), draws=200)
     for name in ("balanced_accuracy", "malignant_auc", "melanoma_auc", "brier", "specificity"):
-        assert (found.figures[name].better, back.figures[name].better) == ("second", "first")
-        assert found.figures[name].difference == pytest.approx(-back.figures[name].difference)
-    assert found.figures["brier"].difference < 0
-    assert found.tests["right"].exact < 1e-6
+        assert (comparison.figures[name].better, back.figures[name].better) == ("second", "first")
+        assert comparison.figures[name].difference == pytest.approx(-back.figures[name].difference)
+    assert comparison.figures["brier"].difference < 0
+    assert comparison.tests["right"].exact < 1e-6
 
 
 def test_the_figures_are_those_of_scikit_learn(labels):
@@ -66,12 +67,17 @@ def test_the_figures_are_those_of_scikit_learn(labels):
 def test_each_model_refers_at_its_own_threshold(labels):
     one = answers(labels, 1.0, threshold=0.3)
     never = Answers(one.probabilities, 1.0)
-    found = compare(labels, one, never, np.arange(400), draws=20)
-    assert (found.figures["sensitivity"].second, found.figures["specificity"].second) == (0, 1)
-    assert found.tests["malignant referred"].only_second == 0
-    assert found.tests["benign not referred"].only_first == 0
+    comparison = compare(labels, one, never, np.arange(400), draws=20)
+    assert (comparison.figures["sensitivity"].second, comparison.figures["specificity"].second) == (
+        0,
+        1,
+    )
+    assert comparison.tests["malignant referred"].only_second == 0
+    assert comparison.tests["benign not referred"].only_first == 0
     assert (
-        found.tests["malignant referred"].n + found.tests["benign not referred"].n == found.n == 400
+        comparison.tests["malignant referred"].n + comparison.tests["benign not referred"].n
+        == comparison.n
+        == 400
     )
 
 
@@ -102,17 +108,21 @@ def test_images_of_one_lesion_make_the_interval_wider(labels):
 def test_with_an_image_a_lesion_the_test_is_mcnemars(only_first, only_second, both):
     first = np.repeat([True, False, True], [only_first, only_second, both])
     second = np.repeat([False, True, True], [only_first, only_second, both])
-    found = mcnemar(first, second, np.arange(len(first)), np.ones(len(first), bool))
-    assert (found.n, found.only_first, found.only_second) == (len(first), only_first, only_second)
+    outcome = mcnemar(first, second, np.arange(len(first)), np.ones(len(first), bool))
+    assert (outcome.n, outcome.only_first, outcome.only_second) == (
+        len(first),
+        only_first,
+        only_second,
+    )
     expected = reference([[both, only_first], [only_second, 0]], exact=True).pvalue
-    assert found.exact == pytest.approx(expected)
+    assert outcome.exact == pytest.approx(expected)
 
 
 def test_the_mid_p_value_is_that_of_the_literature():
     """Fagerland et al. 2013, table 1 as they discuss it: 1 against 7 discordant pairs, exact 0.0703, mid-p 0.0391."""
     first, second = np.repeat([True, False], [1, 7]), np.repeat([False, True], [1, 7])
-    found = mcnemar(first, second, np.arange(8), np.ones(8, bool))
-    assert (round(found.exact, 4), round(found.mid_p, 4)) == (0.0703, 0.0391)
+    outcome = mcnemar(first, second, np.arange(8), np.ones(8, bool))
+    assert (round(outcome.exact, 4), round(outcome.mid_p, 4)) == (0.0703, 0.0391)
 
 
 def test_the_test_by_lesion_equals_enumerating_all_signs():
@@ -121,10 +131,10 @@ def test_the_test_by_lesion_equals_enumerating_all_signs():
     first, second = rng.random((2, len(groups))) < [[0.4], [0.7]]
     balances = np.bincount(groups, second.astype(int) - first)
     sums = [abs(np.dot(signs, balances)) for signs in itertools.product((-1, 1), repeat=9)]
-    found = mcnemar(first, second, groups, np.ones(len(groups), bool))
+    outcome = mcnemar(first, second, groups, np.ones(len(groups), bool))
     reached = abs(balances.sum())
-    assert found.exact == pytest.approx(np.mean([one >= reached for one in sums]))
-    assert found.mid_p == pytest.approx(
+    assert outcome.exact == pytest.approx(np.mean([one >= reached for one in sums]))
+    assert outcome.mid_p == pytest.approx(
         np.mean([(one > reached) + (one == reached) / 2 for one in sums])
     )
 
@@ -132,12 +142,12 @@ def test_the_test_by_lesion_equals_enumerating_all_signs():
 def test_undefined_metrics_are_none_in_json():
     labels = np.zeros(12, int)  # melanomas alone
     one = answers(labels, 1.0)
-    found = json.loads(
+    parsed = json.loads(
         json.dumps(compare(labels, one, one, np.arange(12), draws=50).to_json(), allow_nan=False)
     )
-    assert found["figures"]["malignant_auc"]["first"] is None
-    assert found["figures"]["specificity"]["interval"] is None
-    assert found["tests"]["benign not referred"] == {
+    assert parsed["figures"]["malignant_auc"]["first"] is None
+    assert parsed["figures"]["specificity"]["interval"] is None
+    assert parsed["tests"]["benign not referred"] == {
         "n": 0,
         "only_first": 0,
         "only_second": 0,

@@ -155,10 +155,12 @@ def test_the_looks_take_little_room():
 
 @pytest.mark.parametrize("score", [0.0, 0.3, 0.999, 1.0, 1.001, 2.0, 1e6])
 def test_unk_is_a_share_that_rises_with_the_score_and_is_one_half_at_the_limit(score):
-    one = Novelty(score)
-    assert 0 <= one.unknown_share <= 1
-    assert one.known == (one.unknown_share <= 0.5) == (one.sentence == "")
-    assert Novelty(score + 0.1).unknown_share > one.unknown_share or one.unknown_share > 0.999
+    novelty = Novelty(score)
+    assert 0 <= novelty.unknown_share <= 1
+    assert novelty.known == (novelty.unknown_share <= 0.5) == (novelty.sentence == "")
+    assert (
+        Novelty(score + 0.1).unknown_share > novelty.unknown_share or novelty.unknown_share > 0.999
+    )
 
 
 def test_a_typical_picture_has_an_unk_below_any_diagnosis_that_could_lead():
@@ -178,9 +180,9 @@ def test_a_picture_means_the_same_at_every_size_a_model_reads():
 
 
 def test_a_flat_picture_has_finite_figures():
-    found = appearance.measure(np.zeros((2, 64, 64, 3), np.uint8))
-    assert found.shape == (2, appearance.N_FIGURES)
-    assert np.isfinite(found).all()
+    figures = appearance.measure(np.zeros((2, 64, 64, 3), np.uint8))
+    assert figures.shape == (2, appearance.N_FIGURES)
+    assert np.isfinite(figures).all()
 
 
 def test_evaluate_fills_unk_and_leaves_every_figure_as_it_was(
@@ -203,8 +205,8 @@ def test_fitting_counts_what_is_called_unknown_by_kind(model, figures, synthetic
     looks = np.concatenate([figures["train"], figures["validation"]])[: len(table)]
     looks[np.flatnonzero(parts == "test")[:2]] += 1000
     empty = np.zeros((len(table), 1), np.float32)
-    seen = SplitFeatures(table.assign(split=parts), empty, empty, empty, looks, 0)
-    fitted = novelty_detector.fit(model, seen, "test")
+    features = SplitFeatures(table.assign(split=parts), empty, empty, empty, looks, 0)
+    fitted = novelty_detector.fit(model, features, "test")
     facts, found = fitted.fields["novelty"], fitted.metrics["novelty"]
     assert (facts.images, facts.validation_images) == (
         (parts == "train").sum(),

@@ -39,18 +39,18 @@ def engine(network, graph):
 @pytest.mark.parametrize("n", [1, 3, 32])
 def test_the_graph_gives_what_the_network_gives_for_any_number_of_pictures(network, engine, n):
     pixels = torch.randn(n, 3, 64, 64)
-    seen = engine.run(pixels.numpy())
+    outputs = engine.run(pixels.numpy())
     with torch.inference_mode():
         expected = network.eval()(pixels).numpy()
-    assert np.allclose(seen.logits, expected, atol=1e-5)
-    assert seen.logits.shape == (n, 8)
-    assert len(seen.features) == len(seen.evidence) == n
+    assert np.allclose(outputs.logits, expected, atol=1e-5)
+    assert outputs.logits.shape == (n, 8)
+    assert len(outputs.features) == len(outputs.evidence) == n
 
 
 def test_the_places_of_the_evidence_add_up_to_the_logits(network, engine):
-    seen = engine.run(torch.randn(2, 3, 64, 64).numpy())
+    outputs = engine.run(torch.randn(2, 3, 64, 64).numpy())
     bias = network.get_classifier().bias.detach().numpy()
-    assert np.allclose(seen.evidence.sum(axis=(2, 3)) + bias, seen.logits, atol=1e-5)
+    assert np.allclose(outputs.evidence.sum(axis=(2, 3)) + bias, outputs.logits, atol=1e-5)
 
 
 def test_the_graph_names_no_place_on_this_machine(graph):

@@ -278,7 +278,7 @@ def test_a_click_loads_a_synthetic_lesion_and_the_decision_comes_first(app):
 
 
 def test_files_are_sorted_by_risk_and_unreadable_ones_keep_their_reason(app):
-    lesions = [(f"{one.name}.png", one.png()) for one in demo_lesions()[:3]]
+    lesions = [(f"{lesion.name}.png", lesion.png()) for lesion in demo_lesions()[:3]]
     page = drop(
         app.run(),
         *lesions[:2],
@@ -402,7 +402,7 @@ def test_a_novelty_just_above_its_limit_does_not_look_like_the_limit():
 
 def test_every_drawn_lesion_is_shown_with_its_answer(app):
     lesions = demo_lesions()
-    page = drop(app.run(), *((f"{one.name}.png", one.png()) for one in lesions))
+    page = drop(app.run(), *((f"{lesion.name}.png", lesion.png()) for lesion in lesions))
     assert not page.exception
     labels = [button.label for button in page.button if str(button.key).startswith("choose-")]
     assert len(labels) == len(lesions)
@@ -640,11 +640,11 @@ def test_downloads_hold_every_file_with_its_figures_or_its_reason(app, lesion):
     assert [row["file"] for row in rows] == ["'=one.png", "bad.jpg"]  # no formula in a spreadsheet
     assert sum(float(rows[0][code]) for code in CODES) == pytest.approx(1, abs=1e-4)
     assert rows[1]["error"]
-    found = json.loads(ui.cases_json(held(page)))
-    assert found[0]["malignant_probability"] == pytest.approx(
+    parsed = json.loads(ui.cases_json(held(page)))
+    assert parsed[0]["malignant_probability"] == pytest.approx(
         float(rows[0]["malignant_probability"]), abs=1e-6
     )
-    assert found[1] == {"file": "bad.jpg", "error": held(page)[1].reason}
+    assert parsed[1] == {"file": "bad.jpg", "error": held(page)[1].reason}
 
 
 def test_the_saliency_page_without_an_image_explains_uploading(app):
@@ -917,7 +917,9 @@ def test_the_result_of_an_unknown_sample_is_hidden_until_requested(browser, monk
     assert "does not look like the dermoscopic images" in browser.warning[0].value
     assert "not similar to the training images (novelty 1.70, limit 1)" in words(browser)
     assert "threshold" not in words(browser)
-    next(one for one in browser.toggle if str(one.key).startswith("anyway-")).set_value(True).run()
+    next(toggle for toggle in browser.toggle if str(toggle.key).startswith("anyway-")).set_value(
+        True
+    ).run()
     assert "threshold" in words(browser)
     assert "does not look like the dermoscopic images" in browser.warning[0].value
 
@@ -990,13 +992,15 @@ def test_performance_draws_what_damage_costs(app, tiny_models, across_damage):
     path = tiny_models / "tiny" / record.METRICS_FILE
     before = path.read_text(encoding="utf-8")
     measured = across_damage(record.read_record(path.parent))
-    found = json.loads(metrics_file.metrics_json(measured))
+    parsed = json.loads(metrics_file.metrics_json(measured))
     try:
-        change_file(path.parent, path.name, json.dumps({**json.loads(before), "robustness": found}))
+        change_file(
+            path.parent, path.name, json.dumps({**json.loads(before), "robustness": parsed})
+        )
         page = opened(app, "performance")
         assert not page.exception
         assert len(page.get("plotly_chart")) == 8
-        rate = found["flips"]["rate"]
+        rate = parsed["flips"]["rate"]
         assert rate["any"] > rate["mean"]
         assert f"The top diagnosis changes in {ui.percent(rate['mean'])} of the views" in words(
             page

@@ -65,11 +65,11 @@ def guessed(change) -> Evaluated:
 
 
 def test_errors_without_a_diagnosis_have_a_kind_of_their_own():
-    found = guessed(partial_labels.only_groups)
-    wrong = found.errors(0.4)
-    assert found.costs == (MISSED_WITHOUT_DIAGNOSIS, "needless referral")
-    truth = found.labels.malignant
-    referred = malignant_probability(found.probabilities) >= 0.4
+    evaluation = guessed(partial_labels.only_groups)
+    wrong = evaluation.errors(0.4)
+    assert evaluation.costs == (MISSED_WITHOUT_DIAGNOSIS, "needless referral")
+    truth = evaluation.labels.malignant
+    referred = malignant_probability(evaluation.probabilities) >= 0.4
     counts = wrong["cost"].value_counts()
     assert counts[MISSED_WITHOUT_DIAGNOSIS] == (truth & ~referred).sum() > 0
     assert counts["needless referral"] == (~truth & referred).sum() > 0
@@ -77,9 +77,9 @@ def test_errors_without_a_diagnosis_have_a_kind_of_their_own():
 
 
 def test_errors_of_mixed_labels_keep_the_known_melanomas_first():
-    found = guessed(partial_labels.every_other_group)
-    wrong = found.errors(0.4)
-    assert found.costs == (COSTS[0], MISSED_WITHOUT_DIAGNOSIS, *COSTS[1:])
+    evaluation = guessed(partial_labels.every_other_group)
+    wrong = evaluation.errors(0.4)
+    assert evaluation.costs == (COSTS[0], MISSED_WITHOUT_DIAGNOSIS, *COSTS[1:])
     assert wrong["cost"].notna().all()
     assert wrong["cost"].cat.codes.is_monotonic_increasing
     assert set(wrong[wrong["cost"] == COSTS[0]]["diagnosis"]) == {"MEL"}
@@ -207,9 +207,9 @@ def test_two_models_are_compared_on_images_that_are_only_malignant_or_benign(
     model, drawn_dataset, drawn_model_folder
 ):
     dataset = replace(drawn_dataset, table=partial_labels.only_groups(drawn_dataset.table))
-    found = evaluated(drawn_model_folder, read_record(drawn_model_folder), dataset, ignore)
-    other = replace(found, probabilities=np.roll(found.probabilities, 1, axis=0))
-    pair = Compared("one", "other", compared(found, other), "Some had.", flattered=False)
+    evaluation = evaluated(drawn_model_folder, read_record(drawn_model_folder), dataset, ignore)
+    other = replace(evaluation, probabilities=np.roll(evaluation.probabilities, 1, axis=0))
+    pair = Compared("one", "other", compared(evaluation, other), "Some had.", flattered=False)
     rows = {row["Metric"]: row for row in pair.difference_rows}
     assert rows["Balanced accuracy"]["Better"] == rows["Balanced accuracy"]["one"] == "not defined"
     assert rows["AUC malignant"]["one"] != "not defined"

@@ -64,24 +64,24 @@ def test_identical_files_that_are_malignant_and_benign_contradict_each_other(
     (rows,) = duplicates.contradictions("identical files")
     assert set(duplicates.table["image"].iloc[rows]) == pair
     assert "malignant" in duplicates.named(rows)
-    found = find_suspects(Model.load(drawn_model_folder), drawn_model_folder, dataset, silent)
-    contradiction = found.of("contradictions").iloc[0]
+    suspects = find_suspects(Model.load(drawn_model_folder), drawn_model_folder, dataset, silent)
+    contradiction = suspects.of("contradictions").iloc[0]
     assert {contradiction["image"], contradiction["other_image"]} == pair
     assert {contradiction["diagnosis"], contradiction["other_diagnosis"]} == {"malignant", "benign"}
-    assert found.judged == 16  # as many as the model was not trained on
+    assert suspects.judged == 16  # as many as the model was not trained on
 
 
 def test_a_wrong_group_is_doubted():
     rng = np.random.default_rng(0)
     truth = rng.integers(0, 2, 300)
     risk = np.clip(0.5 + 0.4 * (2 * truth - 1) + 0.05 * rng.normal(size=300), 0.01, 0.99)
-    given = truth.copy()
-    given[:5] = 1 - given[:5]
-    found = doubt(given, np.stack([1 - risk, risk], axis=1))
-    assert set(np.argsort(-found.scores)[:5]) == set(range(5))
-    assert found.doubted[:5].sum() >= 4
-    assert not found.doubted[5:].any()
-    assert (found.suggested[:5] == truth[:5]).all()
+    wrong_labels = truth.copy()
+    wrong_labels[:5] = 1 - wrong_labels[:5]
+    doubts = doubt(wrong_labels, np.stack([1 - risk, risk], axis=1))
+    assert set(np.argsort(-doubts.scores)[:5]) == set(range(5))
+    assert doubts.doubted[:5].sum() >= 4
+    assert not doubts.doubted[5:].any()
+    assert (doubts.suggested[:5] == truth[:5]).all()
 
 
 def test_a_group_that_was_judged_wrong_leaves_the_clean_images(drawn_dataset):
@@ -108,6 +108,6 @@ def test_lists_are_rebuilt_after_a_changed_group(drawn_dataset):
 def test_an_unreadable_file_has_its_group(drawn_dataset, drawn_model_folder):
     dataset = replace(drawn_dataset, table=partial_labels.only_groups(drawn_dataset.table))
     Path(dataset.table["path"][0]).write_bytes(b"")
-    found = find_suspects(Model.load(drawn_model_folder), drawn_model_folder, dataset, silent)
-    assert found.of("unreadable files")["diagnosis"].tolist() == ["malignant"]
-    assert pd.notna(found.table["diagnosis"]).all()
+    suspects = find_suspects(Model.load(drawn_model_folder), drawn_model_folder, dataset, silent)
+    assert suspects.of("unreadable files")["diagnosis"].tolist() == ["malignant"]
+    assert pd.notna(suspects.table["diagnosis"]).all()

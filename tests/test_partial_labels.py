@@ -131,11 +131,11 @@ def test_a_table_without_the_column_has_the_labels_of_its_diagnoses():
 
 
 def test_a_contradicting_diagnosis_decides_and_is_reported():
-    found = Findings()
+    findings = Findings()
     table = labelled(("NV", True), ("MEL", True), (None, True), ("UNK", True)).set_index("image")
-    complete = complete_labels(table, found)
+    complete = complete_labels(table, findings)
     assert complete["malignant"].tolist() == [False, True, True, pd.NA]
-    (finding,) = found.freeze()
+    (finding,) = findings.freeze()
     assert finding.kind == "diagnoses that contradict malignant or benign"
     assert finding.examples == ("I0 NV but malignant",)
 
@@ -365,12 +365,12 @@ def test_gaps_in_malignant_figures_need_no_diagnosis(labels, lesions):
     inside = {"old": np.random.default_rng(2).random(N) < 0.5}
     options = {"permutations": 200, "draws": 50}
     named = gaps(labels, leaning(labels), lesions, inside, 0.4, **options)
-    found = gaps(
+    differences = gaps(
         partly(labels, np.zeros(N, bool)), leaning(labels), lesions, inside, 0.4, **options
     )
-    assert [gap.figure for gap in found] == ["malignant_auc", "sensitivity", "specificity"]
+    assert [gap.figure for gap in differences] == ["malignant_auc", "sensitivity", "specificity"]
     for gap, other in zip(
-        found, [gap for gap in named if gap.figure != "balanced_accuracy"], strict=True
+        differences, [gap for gap in named if gap.figure != "balanced_accuracy"], strict=True
     ):
         assert (gap.subgroup, gap.rest, gap.interval, gap.p) == (
             other.subgroup,
@@ -409,9 +409,9 @@ def test_a_gap_in_balanced_accuracy_is_that_of_the_images_with_a_diagnosis():
 def test_two_models_are_compared_without_a_diagnosis(labels, lesions):
     one, other = Answers(leaning(labels), 0.4), Answers(leaning(labels, seed=3), 0.3)
     named = compare(labels, one, other, lesions, draws=100)
-    found = compare(partly(labels, np.zeros(N, bool)), one, other, lesions, draws=100)
-    assert (found.n, found.n_diagnosed, named.n_diagnosed) == (N, 0, N)
-    for name, difference in found.figures.items():
+    comparison = compare(partly(labels, np.zeros(N, bool)), one, other, lesions, draws=100)
+    assert (comparison.n, comparison.n_diagnosed, named.n_diagnosed) == (N, 0, N)
+    for name, difference in comparison.figures.items():
         if name in OF_DIAGNOSES:
             assert (difference.first, difference.difference, difference.interval) == (
                 None,
@@ -421,20 +421,21 @@ def test_two_models_are_compared_without_a_diagnosis(labels, lesions):
             assert difference.better is None
         else:
             assert difference == named.figures[name]
-    assert found.tests["malignant referred"] == named.tests["malignant referred"]
-    assert found.tests["benign not referred"] == named.tests["benign not referred"]
-    assert (found.tests["right"].n, found.tests["right"].exact) == (0, 1.0)
+    assert comparison.tests["malignant referred"] == named.tests["malignant referred"]
+    assert comparison.tests["benign not referred"] == named.tests["benign not referred"]
+    assert (comparison.tests["right"].n, comparison.tests["right"].exact) == (0, 1.0)
 
 
 def test_a_comparison_on_mixed_labels_takes_each_figure_from_its_images(labels, diagnosed, lesions):
     one, other = Answers(leaning(labels), 0.4), Answers(leaning(labels, seed=3), 0.3)
     named = compare(labels, one, other, lesions, draws=100)
-    found = compare(partly(labels, diagnosed), one, other, lesions, draws=100)
+    comparison = compare(partly(labels, diagnosed), one, other, lesions, draws=100)
     some = [Answers(model.probabilities[diagnosed], model.threshold) for model in (one, other)]
     alone = compare(labels[diagnosed], *some, lesions[diagnosed], draws=100)
-    for name, difference in found.figures.items():
+    for name, difference in comparison.figures.items():
         assert difference == (alone if name in OF_DIAGNOSES else named).figures[name]
-    assert found.tests["right"] == alone.tests["right"]
+    assert comparison.tests["right"] == alone.tests["right"]
     assert (
-        json.loads(json.dumps(found.to_json(), allow_nan=False))["n_diagnosed"] == diagnosed.sum()
+        json.loads(json.dumps(comparison.to_json(), allow_nan=False))["n_diagnosed"]
+        == diagnosed.sum()
     )

@@ -349,8 +349,10 @@ def test_images_of_one_kind_make_a_report_without_thresholds(
     benign = replace(
         drawn_dataset, table=drawn_dataset.table[drawn_dataset.table["diagnosis"] == "NV"]
     )
-    found = evaluated(drawn_model_folder, subject.record, benign, lambda *_: None)
-    read = Reader(render(replace(subject, metrics=found.metrics, evaluated=found), "a test"))
+    evaluation = evaluated(drawn_model_folder, subject.record, benign, lambda *_: None)
+    read = Reader(
+        render(replace(subject, metrics=evaluation.metrics, evaluated=evaluation), "a test")
+    )
     assert "A threshold can be evaluated only with both malignant and benign images" in read.text
     assert read.row("AUC, malignant or benign")[0] == "not defined"
 

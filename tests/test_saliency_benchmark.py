@@ -32,25 +32,25 @@ def judged(n=200, gain=0.0, seed=0):
 
 
 def test_figures_are_means_over_the_images():
-    given = judged()
-    figures = compare(given, np.arange(200), draws=100)
-    assert list(figures.faithfulness.values()) == pytest.approx(given["faithfulness"].mean(axis=0))
+    scores = judged()
+    figures = compare(scores, np.arange(200), draws=100)
+    assert list(figures.faithfulness.values()) == pytest.approx(scores["faithfulness"].mean(axis=0))
     assert list(figures.faithfulness) == [*KEYS, "random", "centre"]
     low, high = figures.intervals.stability["layercam"]
     assert low < figures.stability["layercam"] < high
     expected = (
-        np.quantile(given["faithfulness"][:, 5], 0.95),
-        np.quantile(given["stability"][:, 5], 0.95),
+        np.quantile(scores["faithfulness"][:, 5], 0.95),
+        np.quantile(scores["stability"][:, 5], 0.95),
     )
     assert structs.astuple(figures.limits) == pytest.approx(expected)
 
 
 def test_the_unreadable_are_those_that_a_page_would_warn_of():
-    given = judged()
-    pairs = zip(given["faithfulness"][:, 2], given["stability"][:, 2], strict=True)
+    scores = judged()
+    pairs = zip(scores["faithfulness"][:, 2], scores["stability"][:, 2], strict=True)
     expected = np.mean([not Trust(*pair).readable for pair in pairs])
     assert 0 < expected < 1
-    assert compare(given, np.arange(200), draws=1).unreadable[KEYS[2]] == pytest.approx(expected)
+    assert compare(scores, np.arange(200), draws=1).unreadable[KEYS[2]] == pytest.approx(expected)
 
 
 def test_the_best_method_is_named_and_its_gain_is_paired():
@@ -63,16 +63,16 @@ def test_the_best_method_is_named_and_its_gain_is_paired():
 
 
 def test_among_equal_methods_the_free_one_is_best():
-    given = judged()
-    given["faithfulness"][:, :5] = given["faithfulness"][:, :1] + np.arange(5) * 1e-6
-    assert compare(given, np.arange(200), draws=1).best == METHODS[0].key
+    scores = judged()
+    scores["faithfulness"][:, :5] = scores["faithfulness"][:, :1] + np.arange(5) * 1e-6
+    assert compare(scores, np.arange(200), draws=1).best == METHODS[0].key
 
 
 def test_the_diagnoses_explained_have_figures_of_their_own():
-    given = judged()
-    part = compare(given, np.arange(200), draws=100).by_diagnosis
+    scores = judged()
+    part = compare(scores, np.arange(200), draws=100).by_diagnosis
     assert part.n == dict.fromkeys(CODES, 0) | {"MEL": 100, "NV": 100}
-    assert part.faithfulness["NV"] == pytest.approx(given["faithfulness"][1::2, 0].mean())
+    assert part.faithfulness["NV"] == pytest.approx(scores["faithfulness"][1::2, 0].mean())
     assert part.faithfulness["DF"] is None
     low, high = part.intervals.faithfulness["NV"]
     assert low < part.faithfulness["NV"] < high
@@ -88,11 +88,11 @@ def test_images_of_one_lesion_are_drawn_together():
 
 
 def test_undefined_values_are_left_out_or_none():
-    given = judged()
-    given["untrained_likeness"][:100, 0] = np.nan
-    given["untrained_likeness"][:, 1] = np.nan
-    figures = compare(given, np.arange(200), draws=5)
-    likeness = given["untrained_likeness"][100:, 0].mean()
+    scores = judged()
+    scores["untrained_likeness"][:100, 0] = np.nan
+    scores["untrained_likeness"][:, 1] = np.nan
+    figures = compare(scores, np.arange(200), draws=5)
+    likeness = scores["untrained_likeness"][100:, 0].mean()
     assert figures.untrained_likeness["grad-cam"] == pytest.approx(likeness)
     assert figures.untrained_likeness["grad-cam++"] is None
     json.loads(metrics_json(figures), parse_constant=pytest.fail)

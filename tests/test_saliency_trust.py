@@ -59,26 +59,26 @@ def image() -> LesionImage:
 
 def test_a_network_that_turns_with_the_picture_has_a_stable_and_faithful_map(image):
     model = DarknessReader()
-    found = trust(model, image, explain(model, image, "MEL"), "MEL")
-    assert found.stability == pytest.approx(1)
-    assert found.faithfulness > LEAST_FAITHFUL
-    assert found.readable
+    rating = trust(model, image, explain(model, image, "MEL"), "MEL")
+    assert rating.stability == pytest.approx(1)
+    assert rating.faithfulness > LEAST_FAITHFUL
+    assert rating.readable
 
 
 def test_a_map_that_stays_in_its_corner_is_not_to_be_read(image):
     model = CornerTalker()
-    found = trust(model, image, explain(model, image, "MEL"), "MEL")
-    assert found.stability < LEAST_STABLE
-    assert not found.readable
-    assert "changes when the image is rotated or mirrored" in found.sentence
+    rating = trust(model, image, explain(model, image, "MEL"), "MEL")
+    assert rating.stability < LEAST_STABLE
+    assert not rating.readable
+    assert "changes when the image is rotated or mirrored" in rating.sentence
 
 
 def test_a_diagnosis_without_evidence_is_not_to_be_read(image):
     model = DarknessReader()
-    found = trust(model, image, explain(model, image, "NV"), "NV")
-    assert math.isnan(found.faithfulness)
-    assert math.isnan(found.stability)
-    assert found.sentence.startswith("Do not interpret this map: no region stands out")
+    rating = trust(model, image, explain(model, image, "NV"), "NV")
+    assert math.isnan(rating.faithfulness)
+    assert math.isnan(rating.stability)
+    assert rating.sentence.startswith("Do not interpret this map: no region stands out")
 
 
 def test_hardly_any_random_map_is_called_readable(model):
@@ -99,9 +99,9 @@ def test_hardly_any_random_map_is_called_readable(model):
 @pytest.mark.parametrize("method", METHODS, ids=lambda method: method.key)
 def test_every_method_is_judged_against_its_own_maps_of_the_turned_picture(model, method):
     image = read_image(demo_lesions()[0].png())
-    found = trust(model, image, explain(model, image, "MEL", method.key), "MEL")
-    assert -1 <= found.faithfulness <= 1
-    assert -1 <= found.stability <= 1
+    rating = trust(model, image, explain(model, image, "MEL", method.key), "MEL")
+    assert -1 <= rating.faithfulness <= 1
+    assert -1 <= rating.stability <= 1
 
 
 @pytest.mark.parametrize("turn", TURNS.values(), ids=TURNS)

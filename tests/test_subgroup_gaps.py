@@ -32,15 +32,15 @@ def inside():
 def test_a_subgroup_for_which_the_model_fails_is_marked_and_named(labels, inside):
     probabilities = said_of(labels, np.where(inside, 0.0, 3.0))
     random = np.random.default_rng(3).random(800) < 0.5
-    found = gaps(
+    differences = gaps(
         labels, probabilities, np.arange(800), {"bad": inside, "any": random}, 0.4, 999, 200
     )
-    by_name = {(gap.group, gap.figure): gap for gap in found}
+    by_name = {(gap.group, gap.figure): gap for gap in differences}
     assert len(by_name) == 8
     for figure in ("balanced_accuracy", "malignant_auc", "specificity"):
         assert by_name["bad", figure].beyond_chance
         assert by_name["bad", figure].difference < -0.2
-    assert not any(gap.beyond_chance for gap in found if gap.group == "any")
+    assert not any(gap.beyond_chance for gap in differences if gap.group == "any")
 
 
 def test_the_figures_of_both_sides_are_those_of_scikit_learn(labels, inside):

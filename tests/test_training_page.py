@@ -70,9 +70,9 @@ def write(folder, name, *figures_of_epochs, **settings):
 
 
 def test_the_page_without_a_run_explains_training(app, folder):
-    said = words(opened(app))
-    assert "python -m cadlib train --data DIR --name NAME" in said
-    assert f"tensorboard --logdir {folder}" in said
+    text = words(opened(app))
+    assert "python -m cadlib train --data DIR --name NAME" in text
+    assert f"tensorboard --logdir {folder}" in text
 
 
 def test_a_stopped_run_is_drawn_with_its_best_epoch_and_how_to_go_on(app, folder):

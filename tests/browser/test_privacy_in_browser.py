@@ -75,9 +75,9 @@ def outside(server: str, addresses: list[str]) -> list[str]:
     """Return the addresses that are of another server."""
     own = urlsplit(server).netloc
     return [
-        one
-        for one in addresses
-        if not one.startswith(("data:", "blob:")) and urlsplit(one).netloc != own
+        address
+        for address in addresses
+        if not address.startswith(("data:", "blob:")) and urlsplit(address).netloc != own
     ]
 
 
