@@ -103,7 +103,7 @@ def test_predict_names_swapped_channels_and_warns_of_the_whole_folder(folder, ca
     swap_on_disk(*folder.glob("*.png"))
     assert main(["predict", str(folder)]) == 0
     printed = capsys.readouterr()
-    assert printed.out.count("The red and blue channels look swapped.") == 3
+    assert printed.out.count("Red and blue look swapped.") == 3
     assert "Red and blue look swapped in 3 of 3 images checked." in printed.err
 
 
