@@ -123,7 +123,7 @@ def test_two_models_are_compared_on_images_without_a_diagnosis(data_at_hand, tmp
     page = waited(page, "twin")
     assert not page.exception
     assert no_nan(page)
-    rows = page.table[2].value.set_index("Figure")
+    rows = page.table[2].value.set_index("Metric")
     assert rows.loc["Balanced accuracy", "Better"] == "not defined"
     assert rows.loc["Sensitivity", "isic2019"] != "not defined"
     assert "are measured on the 0 images with a diagnosis" in words(page)
