@@ -14,11 +14,11 @@ TEXTS = sorted(
     [ROOT / "README.md", *(ROOT / "docs" / "how-to").glob("*.md"), ROOT / "docs" / "tutorial.md"]
 )
 
-MAX_NODES_A_LINE = 9.8
+MAX_NODES_A_LINE = 9.7
 """Of the median function of at least three lines. structlog and httpx have 7, nanochat 10; the aim is 9."""
 MAX_NODES_A_FUNCTION = 250
-MAX_LARGE_FUNCTIONS = 31
-"""How many functions are larger. The aim is none; lower this number with each that is split."""
+MAX_LARGE_FUNCTIONS = 0
+"""How many functions are larger."""
 MAX_PACKED_A_THOUSAND_LINES = 3
 MAX_WORDS_OF_A_FIRST_LINE = 12
 DENIED = (

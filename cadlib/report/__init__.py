@@ -7,6 +7,7 @@ request. The file has no image of a data set, so that it may be shared.
 
 import hashlib
 from datetime import UTC, datetime
+from typing import TYPE_CHECKING
 
 import plotly.graph_objects as go
 from markdown_it import MarkdownIt
@@ -19,6 +20,9 @@ from cadlib.metrics.summary_schema import EvaluationMetrics
 from cadlib.report import charts
 from cadlib.report.sections import Section, Subject, Table, sections
 from cadlib.report.templates import html_template
+
+if TYPE_CHECKING:
+    from cadlib.evaluation.cached import Evaluated
 
 __all__ = ["Section", "Subject", "Table", "render"]
 
@@ -52,13 +56,12 @@ def _facts(subject: Subject) -> list[tuple[str, str]]:
     record = subject.record
     metrics = subject.metrics
     data = metrics.data
-    n_images = f"{metrics.n:,} labelled images of {metrics.n_lesions:,} lesions"
     facts = [
         ("Model", f"{record.name} {record.version}, {record.validation_claim}"),
         ("Model id", record.model_id),
         ("SHA-256 of its weights", record.weights_sha256),
         ("Images", f"{subject.part} of {subject.data_name}"),
-        ("n", f"{n_images}{_diagnosed(metrics)}"),
+        ("n", _image_count(metrics)),
     ]
     if data and data.warning:
         facts.append(("Warning", data.warning))
@@ -68,10 +71,22 @@ def _facts(subject: Subject) -> list[tuple[str, str]]:
     if data and data.split:
         facts.append(("SHA-256 of the model's split", record.training.split_sha256))
     if subject.evaluated is not None:
-        ids = "\n".join(sorted(subject.evaluated.table["image"]))
-        facts.append(("SHA-256 of the image ids", hashlib.sha256(ids.encode()).hexdigest()))
+        facts.append(("SHA-256 of the image ids", _digest_of_ids(subject.evaluated)))
     facts.append(("Licence of the model", record.data_licence))
     return facts
+
+
+def _image_count(metrics: EvaluationMetrics) -> str:
+    """Return the number of images and lesions behind the metrics."""
+    n_images = f"{metrics.n:,} labelled images of {metrics.n_lesions:,} lesions"
+    return n_images + _diagnosed(metrics)
+
+
+def _digest_of_ids(evaluated: "Evaluated") -> str:
+    """Return a hash of the image ids, so that two reports on the same images can be recognised."""
+    ids = sorted(evaluated.table["image"])
+    text = "\n".join(ids)
+    return hashlib.sha256(text.encode()).hexdigest()
 
 
 def _not_counted(metrics: EvaluationMetrics) -> str:

@@ -57,6 +57,7 @@ def _maps_of(
     score = ClassifierOutputTarget(target)
     # The caller may be in inference mode, but gradients are needed here.
     with torch.inference_mode(mode=False), torch.enable_grad():
+        # A copy, because the caller's array may be read-only.
         tensor = torch.from_numpy(array).clone().requires_grad_()
         logits = hooks(tensor)[0]
         gradients = None
@@ -67,8 +68,7 @@ def _maps_of(
         activations = activation.numpy()
         # EigenCAM would read a NaN as 0.
         if not np.isfinite(activations).all():
-            size = activations.shape[2:]
-            return [np.full(size, np.nan, np.float32)] * len(cams)
+            return [_undefined_map(activations)] * len(cams)
         maps = []
         for cam in cams:
             [raw] = cam.get_cam_image(
@@ -76,6 +76,12 @@ def _maps_of(
             )
             maps.append(_with_sign(cam, raw))
     return maps
+
+
+def _undefined_map(activations: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Return a map of NaN in the size of the layer's (1, C, h, w) activations."""
+    size = activations.shape[2:]
+    return np.full(size, np.nan, np.float32)
 
 
 def _with_sign(cam: BaseCAM, raw: NDArray[np.float32]) -> NDArray[np.float32]:

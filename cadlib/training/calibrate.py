@@ -41,30 +41,41 @@ def read_out(
     `table` has a row an image, each with a diagnosis, `logits` is (N, 8), `lesions` numbers the
     lesion of each row.
     """
-    class_numbers = table["diagnosis"].map(CODES.index)
-    labels: Labels = class_numbers.to_numpy(np.int64)
+    labels = _labels(table)
     groups = lesions.to_numpy()
     short_side_px = short_sides(table)
     temperature, bias = calibration.fit(logits, labels, groups, short_side_px)
     probabilities = calibration.probabilities(logits, temperature.of(short_side_px), bias)
-    # Some metrics compare the probabilities with those before the calibration.
-    uncalibrated = calibration.probabilities(logits, 1.0, calibration.NO_BIAS)
-    thresholds = _thresholds(probabilities, labels)
     sets = _prediction_sets(probabilities, labels)
     metrics = evaluate.build_metrics(
-        table, probabilities, thresholds, lesions=lesions, uncalibrated=uncalibrated, sets=sets
+        table,
+        probabilities,
+        _thresholds(probabilities, labels),
+        lesions=lesions,
+        uncalibrated=_uncalibrated(logits),
+        sets=sets,
     )
     data = metrics_file.SplitFacts(name=dataset, split="validation", images=len(table))
     metrics = msgspec.structs.replace(metrics, data=data, rejected={})
-    points = [OperatingPoint.of(point, "validation") for point in metrics.operating_points]
     fields = {
         "temperature": temperature,
         "bias": bias,
         "conformal": sets,
-        "operating_points": tuple(points),
+        "operating_points": _measured_points(metrics),
         "metadata": run_trial(table, probabilities, labels, groups, calibration.SMALL_PX),
     }
     return fields, metrics
+
+
+def _labels(table: pd.DataFrame) -> Labels:
+    """Return the diagnosis of each image, (N,), as its place in taxonomy order."""
+    class_numbers = table["diagnosis"].map(CODES.index)
+    return class_numbers.to_numpy(np.int64)
+
+
+def _uncalibrated(logits: NDArray[np.floating]) -> Floats:
+    """Return the probabilities before the calibration, with which some metrics compare it."""
+    return calibration.probabilities(logits, 1.0, calibration.NO_BIAS)
 
 
 def _thresholds(probabilities: Floats, labels: Labels) -> tuple[operating_point.Threshold, ...]:
@@ -72,6 +83,12 @@ def _thresholds(probabilities: Floats, labels: Labels) -> tuple[operating_point.
     malignant = classification.malignant_probability(probabilities)
     truth = classification.malignant_truth(labels)
     return operating_point.choose_thresholds(malignant, truth)
+
+
+def _measured_points(metrics: EvaluationMetrics) -> tuple[OperatingPoint, ...]:
+    """Return the operating points with their sensitivity and specificity on these images."""
+    points = [OperatingPoint.of(point, "validation") for point in metrics.operating_points]
+    return tuple(points)
 
 
 def _prediction_sets(probabilities: Floats, labels: Labels) -> ConformalSets:
