@@ -364,7 +364,7 @@ def test_ctrl_c_stops_cleanly_and_resume_writes_the_model(
     message = "continue with --resume, or start again with --overwrite"
     assert message in capsys.readouterr().err
 
-    assert main([*line, "--resume"]) == 0
+    assert main([*line, "--workers", "1", "--resume"]) == 0
     assert "Resumed at step" in capsys.readouterr().out
     assert read_record(models / "tiny").training.epochs == EPOCHS
     assert [row["epoch"] for row in history(run_dir)] == list(range(1, EPOCHS + 1))
