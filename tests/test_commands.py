@@ -90,8 +90,8 @@ def test_predict_marks_a_picture_of_another_kind(folder, tmp_path, capsys):
     Image.fromarray(pixels).save(tmp_path / "noise.png")
     assert main(["predict", str(folder / "synthetic_NV_1.png"), str(tmp_path / "noise.png")]) == 0
     lesion, noise = capsys.readouterr().out.split(str(tmp_path / "noise.png"))
-    assert "Not a known kind of picture" in noise
-    assert "Not a known kind of picture" not in lesion
+    assert "Not a known type of image" in noise
+    assert "Not a known type of image" not in lesion
 
 
 def swap_on_disk(*paths):
@@ -801,7 +801,7 @@ def test_evaluate_adds_the_effect_of_metadata(taught_folder, synthetic_dataset, 
     line = ["evaluate", "--model", str(taught_folder), "--data", str(synthetic_dataset)]
     for name, more in (("alone", []), ("facts", ["--with-metadata"])):
         assert main([*line, *more, "--output", str(tmp_path / name)]) == 0
-    assert "age, sex and site moved" in capsys.readouterr().out
+    assert "age, sex and site changed" in capsys.readouterr().out
     alone, facts = (
         json.loads((tmp_path / name / "metrics.json").read_text()) for name in ("alone", "facts")
     )

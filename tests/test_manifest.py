@@ -42,7 +42,7 @@ def test_verify_passes_for_the_shipped_model(capsys):
     assert main(["model", "verify"]) == 0
     printed = capsys.readouterr().out
     assert "unchanged" in printed
-    assert "answers for 12 drawn lesions" in printed
+    assert "results for 12 synthetic lesions" in printed
 
 
 @pytest.mark.parametrize("name", LISTED)

@@ -114,7 +114,7 @@ class Audit(CliCommand):
         if self.data is not None:
             check_data(self.data)
         if self.data is None and self.sheet:
-            raise UsageError("Expected --sheet together with --data, from where its pictures come.")
+            raise UsageError("Expected --sheet together with --data, which has its images.")
         if self.into_model and None in (self.data, self.model):
             raise UsageError("Expected --into-model together with --data and --model.")
         if self.sheet:

@@ -252,13 +252,13 @@ class Evaluate(CliCommand):
             )
 
     def _check_into_model(self) -> None:
-        """Raise UsageError for figures that cannot become the model's own."""
+        """Raise UsageError for metrics that cannot become the model's own."""
         if not self.into_model:
             return
         if self.split == "train":
             raise UsageError(
                 "Expected --into-model with --split validation or test: "
-                "on the images it learnt a model is good."
+                "training images would overstate the performance."
             )
         if self.subset:
             raise UsageError(

@@ -45,7 +45,7 @@ def _lines(file: Path, assessment: "Assessment", measured: "SimilarCases | None"
     if quality.flagged:
         yield f"  {QUALITY[quality.severity]} {quality.sentence}"
     if novelty and not novelty.known:
-        yield f"  Not a known kind of picture: {novelty.sentence}"
+        yield f"  Not a known type of image: {novelty.sentence}"
     yield from _ranking(assessment.prediction)
     if assessment.neighbours:
         # The agreement was measured without patient data.
@@ -76,8 +76,8 @@ def _similar(neighbours: "Neighbours", measured: "SimilarCases | None") -> str:
     if neighbours.itself:
         image = neighbours.itself.image
         code = neighbours.itself.diagnosis
-        identity = f"This picture is the training image {image}, {code}"
-        text = f"  {identity}: the model has learnt its label.\n{text}"
+        identity = f"This image is the training image {image}, {code}"
+        text = f"  {identity}: the model was trained with its label.\n{text}"
     return text
 
 

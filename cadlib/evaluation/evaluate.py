@@ -96,10 +96,10 @@ class Evaluation:
         if shift:
             lines.append("")
             lines.append(
-                f"age, sex and site moved {shift.images:,} images, "
-                f"{shift.other_top:,} of them to another diagnosis, "
-                "the malignant probability by "
-                f"{shift.mean_change_of_malignant:.3f} in the mean"
+                f"age, sex and site changed the result of {shift.images:,} images, "
+                f"the top diagnosis of {shift.other_top:,}, "
+                "and the malignant probability by "
+                f"{shift.mean_change_of_malignant:.3f} on average"
             )
         if self.rejected:
             lines += ["", "could not be read"]

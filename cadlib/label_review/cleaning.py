@@ -15,8 +15,8 @@ from cadlib.label_review.verdicts import (
 from cadlib.metrics.partial_labels import label_words
 
 CLEAN = (
-    "all images but those whose label was judged wrong; "
-    "of pictures judged the same, the first by its id"
+    "all images except those with a label judged wrong; "
+    "of images judged the same, the first by its id"
 )
 """The rule of `cleaned`, as a subset stores it."""
 

@@ -14,19 +14,19 @@ from cadlib.metrics.partial_labels import label_words
 
 KINDS = {
     "doubted labels": (
-        "Diagnoses that are improbable to a classifier that did not see them. "
-        "Many are right: a rare or a difficult picture is doubted just so. "
-        "Read it again; change nothing on this ground alone."
+        "A classifier that was not trained on these images finds their labels improbable. "
+        "Many of the labels are right, because rare and difficult images are listed too. "
+        "Review the image; do not change a label for this reason alone."
     ),
     "near-duplicates": (
-        "One picture under two ids, or two of one lesion taken alike. "
-        "In two splits they leak; in one they count twice."
+        "The same image with two ids, or two almost equal images of one lesion. "
+        "In two splits they are a leak; in one split they count twice."
     ),
     "contradictions": (
-        "One picture or one lesion with two diagnoses: "
-        "a label is wrong, or the pictures are not of one lesion."
+        "One image or one lesion with two diagnoses: "
+        "one label is wrong, or the images do not show the same lesion."
     ),
-    "unreadable files": "Files that cannot be read; they are left out of everything.",
+    "unreadable files": "Files that cannot be read. They are excluded from all results.",
 }
 """Kind of finding -> what it is, and what can and cannot be concluded from it."""
 COLUMNS = {

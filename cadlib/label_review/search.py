@@ -29,7 +29,7 @@ from cadlib.taxonomy import CODES, diagnosis
 
 _BLIND = "The model, which was not trained on this image, gives"
 _NEARLY_BLIND = (
-    "A classifier fitted without this lesion, on features that were learnt with it, gives"
+    "A classifier fitted without this lesion, on features that were trained with it, gives"
 )
 
 

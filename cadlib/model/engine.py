@@ -88,7 +88,7 @@ class Engine:
         if missing:
             raise ModelInvalid(
                 f"Expected model.onnx to give {', '.join(OUTPUTS)} "
-                f"but it lacks {', '.join(missing)}; write the model again."
+                f"but {', '.join(missing)} is missing; write the model again."
             )
 
     @cached_property

@@ -199,7 +199,7 @@ def check_quick(model: "Model", data: bytes, path: Path) -> None:
         return
     others = f", and {len(drifted) - 1} more" if len(drifted) > 1 else ""
     raise ModelInvalid(
-        f"Expected {model.record.model_id} to answer as on the day it was made, "
+        f"Expected {model.record.model_id} to give its stored results, "
         f"but {drifted[0]}{others}. "
         "Restore the model's folder, or install the library versions of requirements.txt; "
         f"`python -m cadlib model verify --model {path.parent}` shows all."

@@ -26,8 +26,8 @@ class Verification:
         if self.unchanged:
             lesions = len(golden.all_lesions())
             return (
-                f"{self.model_id}: unchanged. {self.files} files are as they were written, "
-                f"and the answers for {lesions} drawn lesions as on the day the model was made."
+                f"{self.model_id}: unchanged. {self.files} files match the manifest, "
+                f"and the results for {lesions} synthetic lesions match the stored ones."
             )
         name = self.model_id or str(self.folder)
         return "\n".join(f"{name}: {difference}" for difference in self.differences)
@@ -55,6 +55,6 @@ def verify(folder: Path) -> Verification:
 def _changed_answers(folder: Path) -> list[str]:
     try:
         model = Model.load(folder, check_answers=False)
-        return [f"{drift} (answer changed)" for drift in golden.drift(model, folder)]
+        return [f"{drift} (result changed)" for drift in golden.drift(model, folder)]
     except ModelInvalid as error:
         return [str(error)]

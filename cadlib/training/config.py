@@ -30,10 +30,10 @@ class TrainConfig:
     first_px: int = _setting(128, "side of the training crops in the first epoch", least=32)
     last_px: int = _setting(160, "side of the training crops in the last epoch", least=32)
     least_crop: float = _setting(
-        0.6, "least share of a picture's area that a training crop shows", least=0.05, below=1
+        0.6, "least share of an image's area that a training crop shows", least=0.05, below=1
     )
     mixup_alpha: float = _setting(
-        0.0, "mixup blends two pictures by a share drawn from Beta(alpha, alpha); 0: none", least=0
+        0.0, "mixup blends two images by a share drawn from Beta(alpha, alpha); 0: none", least=0
     )
     epochs: int = _setting(16, "passes over the training images", least=1)
     batch_size: int = _setting(32, "images a step, over all devices", least=1)

@@ -46,23 +46,23 @@ DATA_LICENCE = (
 INTENDED_USE = (
     "Supports a trained reader of dermoscopic images of single skin lesions "
     "with a ranked, calibrated differential diagnosis. "
-    "It is not a diagnosis, not a medical device, and replaces no reader."
+    "It is not a diagnosis, is not a medical device and does not replace the reader."
 )
 KNOWN_LIMITS = (
-    "It knows eight diagnoses only; any other lesion is given one of them all the same.",
+    "The model knows only eight diagnoses; any other lesion is classified as one of them.",
     (
-        "It was trained on dermoscopic images; "
-        "clinical photographs, other body tissue and poor pictures are outside it."
+        "The model was trained on dermoscopic images. "
+        "It is not suitable for clinical photographs, other body tissue or poor-quality images."
     ),
     (
-        "The images come from a few specialist clinics, mostly of fair-skinned patients: "
-        "dark skin is hardly represented."
+        "The images come from a few specialist clinics and mostly show fair-skinned patients; "
+        "there are hardly any images of dark skin."
     ),
     (
         "The mix of diagnoses in ISIC 2019 is that of specialist referral; "
         "predictive values elsewhere will differ."
     ),
-    "It reads the centred square of an image: what lies outside it is not seen.",
+    "The model uses only the centred square of an image; it does not see anything outside.",
 )
 _LIBRARIES = ("torch", "torchvision", "timm", "numpy", "pillow")
 
