@@ -218,7 +218,11 @@ def private_copy(network: nn.Module, layer: str) -> tuple[nn.Module, nn.Module]:
     return copied, copied_layer
 
 
-def load_pretrained(network: nn.Module, backbone: str, input_px: int) -> str:
+def load_pretrained(
+    network: nn.Module,
+    backbone: str,
+    input_px: int,
+) -> str:
     """Load pretrained weights into everything but the head, in place, and return their source.
 
     The source is the package in `pretrained.PACKAGES`, if there is one, else timm's hub. Raise

@@ -65,7 +65,11 @@ class Seeing(nn.Module):
         return logits, features, evidence
 
 
-def to_onnx(network: nn.Module, saliency_layer: str, spec: InputSpec) -> bytes:
+def to_onnx(
+    network: nn.Module,
+    saliency_layer: str,
+    spec: InputSpec,
+) -> bytes:
     """Return the graph of a network without its weights.
 
     The network has to average its last feature map into one linear layer. Raise TrainingFailed for

@@ -28,7 +28,12 @@ class HostGuard:
     def __init__(self, app: ASGIApp) -> None:
         self.app = app
 
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+    async def __call__(
+        self,
+        scope: Scope,
+        receive: Receive,
+        send: Send,
+    ) -> None:
         """Pass a request on, or refuse it before anything else reads it."""
         if scope["type"] not in ("http", "websocket"):
             await self.app(scope, receive, send)

@@ -281,7 +281,11 @@ def _encoding_of(data: bytes) -> tuple[str, str, bytes]:
     return "utf-8", _UTF8_OR_WINDOWS, data
 
 
-def _windows_text(path: Path, data: bytes, error: UnicodeDecodeError) -> str:
+def _windows_text(
+    path: Path,
+    data: bytes,
+    error: UnicodeDecodeError,
+) -> str:
     """Return the text of a file that is not UTF-8, as the `error` of its decoder says."""
     place = f"byte {error.start:,} (0x{data[error.start]:02X})"
     # Letters in UTF-8 elsewhere in the file would become other letters.

@@ -73,7 +73,11 @@ class Colours:
     notes: tuple[str, ...] = ()
 
 
-def stated_colours(image: Image.Image, data: bytes | None, name: str) -> Colours:
+def stated_colours(
+    image: Image.Image,
+    data: bytes | None,
+    name: str,
+) -> Colours:
     """Return the colours that an opened image states.
 
     `data` are the bytes of its file, or None for an image without a file. Raise ImageRejected for

@@ -167,7 +167,12 @@ class _Worker:
         self._ready = True
 
     def _exchange(
-        self, work: Work, data: bytes, name: str, enough_px: int, limit_s: float
+        self,
+        work: Work,
+        data: bytes,
+        name: str,
+        enough_px: int,
+        limit_s: float,
     ) -> _Answer:
         sha256 = ""
         description = None

@@ -78,7 +78,11 @@ def _read_only(pixels: NDArray[np.uint8]) -> NDArray[np.uint8]:
 
 
 def _convert(
-    image: Image.Image, form: _StoredForm, colours: Colours, notes: list[str], name: str
+    image: Image.Image,
+    form: _StoredForm,
+    colours: Colours,
+    notes: list[str],
+    name: str,
 ) -> Image.Image:
     """Return a loaded image as opaque 8-bit sRGB."""
     if form.bits > 8:
@@ -120,7 +124,11 @@ def file_bytes(image: Image.Image) -> bytes | None:
 
 
 def _load(
-    image: Image.Image, data: bytes | None, notes: list[str], name: str, allocate: Allocate
+    image: Image.Image,
+    data: bytes | None,
+    notes: list[str],
+    name: str,
+    allocate: Allocate,
 ) -> Image.Image | NDArray[np.uint8]:
     """Load the pixels by a decoder that reports damage.
 
@@ -253,7 +261,11 @@ def _to_srgb(image: Image.Image, colours: Colours, notes: list[str], name: str) 
     return image.convert("RGB")
 
 
-def _to_profile_mode(image: Image.Image, notes: list[str], name: str) -> Image.Image:
+def _to_profile_mode(
+    image: Image.Image,
+    notes: list[str],
+    name: str,
+) -> Image.Image:
     """Return an image in a mode that a profile can be for: L, RGB or CMYK."""
     if image.mode in ("1", "L"):
         notes.append("The image is greyscale; it has no colour.")

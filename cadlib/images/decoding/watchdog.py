@@ -47,7 +47,12 @@ class Watchdog:
         self._running = False
 
     @contextmanager
-    def watch(self, pid: int, end: Callable[[], None], limit_s: float) -> Iterator[Task]:
+    def watch(
+        self,
+        pid: int,
+        end: Callable[[], None],
+        limit_s: float,
+    ) -> Iterator[Task]:
         """Call `end` when the block takes longer than `limit_s` seconds."""
         task = Task(pid, end, limit_s, began=time.monotonic())
         with self._lock:

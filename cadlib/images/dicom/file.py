@@ -171,7 +171,12 @@ def _report_damage(name: str) -> Iterator[None]:
         raise damaged(name, "DICOM") from None
 
 
-def _to_eight_bits(frame: Frame, photometric: str, header: Dataset, name: str) -> Frame:
+def _to_eight_bits(
+    frame: Frame,
+    photometric: str,
+    header: Dataset,
+    name: str,
+) -> Frame:
     """Return the grey or RGB values of a frame in 8 bits, and notes on the conversion."""
     bits = frame.bits
     notes: list[str] = []

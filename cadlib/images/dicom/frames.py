@@ -88,7 +88,11 @@ def decode_frame(header: Dataset, plugin: str, name: str) -> Frame:
     return _decode_plain(header, plugin, name)
 
 
-def apply_palette(stored: NDArray[Any], header: Dataset, name: str) -> Frame:
+def apply_palette(
+    stored: NDArray[Any],
+    header: Dataset,
+    name: str,
+) -> Frame:
     """Return the colours of a palette image in 8 bits (DICOM PS3.3, C.7.6.3.1.5 and C.7.6.3.1.6).
 
     Entries of 8 bits may be stored in words of 16, and some writers state 16 bits for them.

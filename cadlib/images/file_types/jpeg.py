@@ -349,7 +349,12 @@ def _segments(data: bytes) -> Iterator[_Segment]:
         at = end
 
 
-def _check_scans(data: bytes, header: JpegHeader, name: str, kind: str) -> None:
+def _check_scans(
+    data: bytes,
+    header: JpegHeader,
+    name: str,
+    kind: str,
+) -> None:
     """Raise ImageRejected for a JPEG in which a component has no scan.
 
     libjpeg fills such a component with grey and does not warn.

@@ -469,7 +469,12 @@ def _integers(value: Any) -> Sequence[int]:
     return [int(value)]
 
 
-def _check_strip(strip: _Strip, tags: Tags, form: TiffForm, name: str) -> None:
+def _check_strip(
+    strip: _Strip,
+    tags: Tags,
+    form: TiffForm,
+    name: str,
+) -> None:
     if form.compression == _NONE:
         intact = len(strip.packed) >= strip.needed
     elif form.compression == _JPEG:
@@ -548,7 +553,12 @@ def _grey_row(strip: bytes, width_px: int) -> bytes:
     return b"".join([start, *entries, no_other_directory, strip])
 
 
-def _check_jpeg(strip: _Strip, tags: Tags, form: TiffForm, name: str) -> None:
+def _check_jpeg(
+    strip: _Strip,
+    tags: Tags,
+    form: TiffForm,
+    name: str,
+) -> None:
     """Raise ImageRejected for a JPEG strip about which its decoder warns.
 
     libtiff reads the colours as the TIFF header states them, and ignores the marks of the JPEG. So
