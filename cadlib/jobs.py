@@ -117,7 +117,11 @@ def start(key: str, work: "Callable[[Progress], object]") -> Job:
             job = Job(key, work)
             _jobs[key] = job
             # A daemon, so that the server can end while a job runs.
-            thread = threading.Thread(target=job.run, name=f"work {key}", daemon=True)
+            thread = threading.Thread(
+                target=job.run,
+                name=f"work {key}",
+                daemon=True,
+            )
             thread.start()
         return job
 

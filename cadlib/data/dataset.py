@@ -361,8 +361,10 @@ def _distinct(files: list[Path]) -> list[Path]:
     # filecmp compares sizes first, so most different files are not read.
     distinct: list[Path] = []
     for path in files:
-        is_copy = any(filecmp.cmp(path, other, shallow=False) for other in distinct)
-        if not is_copy:
+        for other in distinct:
+            if filecmp.cmp(path, other, shallow=False):
+                break
+        else:
             distinct.append(path)
     return distinct
 

@@ -117,10 +117,12 @@ def file_hashes(paths: "pd.Series[str]", progress: Progress = no_progress) -> li
     digests = []
     # Threads are enough: hashing releases the GIL.
     n_threads = os.cpu_count()
+    n_files = len(paths)
     with ThreadPoolExecutor(n_threads) as pool:
         for digest in pool.map(_digest, paths):
             digests.append(digest)
-            progress("hashing files", len(digests), len(paths))
+            done = len(digests)
+            progress("hashing files", done, n_files)
     return digests
 
 
@@ -132,15 +134,19 @@ def together(names: "pd.Series[str] | pd.Series[int]") -> tuple[Rows, ...]:
     codes, _ = pd.factorize(names)
     # Stable, so that the rows of a group stay in their order.
     order = np.argsort(codes, kind="stable")
-    steps = np.diff(codes[order])
+    sorted_codes = codes[order]
+    steps = np.diff(sorted_codes)
     starts = np.flatnonzero(steps) + 1
     groups = []
     for rows in np.split(order, starts):
         if len(rows) < 2:
             continue
+        first_row = rows[0]
+        code = codes[first_row]
         # A missing value has the code -1.
-        if codes[rows[0]] >= 0:
-            groups.append(rows.astype(np.int64))
+        if code >= 0:
+            group = rows.astype(np.int64)
+            groups.append(group)
     return tuple(groups)
 
 

@@ -47,10 +47,12 @@ def resolve_id(cell: str, images: frozenset[str]) -> str:
     # An id may itself end like a file: that of "a.jpg.jpg" is "a.jpg". So the stem goes first.
     for name in (stem, path):
         parts = name.split("/")
-        for first in range(len(parts)):
-            end = "/".join(parts[first:])
+        # From the longest end to the shortest: the first match is the most specific one.
+        while parts:
+            end = "/".join(parts)
             if end in images:
                 return end
+            parts = parts[1:]
     return stem
 
 
@@ -64,14 +66,20 @@ def changed_by_spreadsheet(ids: Iterable[str], images: Iterable[str]) -> list[st
     by_digits: dict[str, str] = {}
     for image in images:
         if image.isdecimal():
-            by_number[image.lstrip("0")] = image
-            by_digits[image[:_SPREADSHEET_DIGITS]] = image
+            # A spreadsheet drops the zeros at the start of a number.
+            number = image.lstrip("0")
+            by_number[number] = image
+            first_digits = image[:_SPREADSHEET_DIGITS]
+            by_digits[first_digits] = image
     changed = []
     for name in ids:
         similar = _image_of_number(name, by_number, by_digits)
         if similar is not None:
             changed.append(f"{name} (image {similar})")
-        elif _SCIENTIFIC.fullmatch(name) or _DATE.fullmatch(name):
+            continue
+        is_scientific = _SCIENTIFIC.fullmatch(name)
+        is_date = _DATE.fullmatch(name)
+        if is_scientific or is_date:
             changed.append(name)
     return changed
 

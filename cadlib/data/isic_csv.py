@@ -80,11 +80,14 @@ def one_row_an_id(
     """Return one row an id, sorted; a cell is missing where the rows of an id contradict."""
     rows = table.groupby(level=0)
     # A missing cell and a value contradict each other, too.
-    agrees = rows.nunique(dropna=False) == 1
-    contradicting = agrees.index[~agrees.all(axis=1)]
+    n_values = rows.nunique(dropna=False)
+    agrees = n_values == 1
+    is_consistent = agrees.all(axis=1)
+    contradicting = agrees.index[~is_consistent]
     is_repeated = table.index.duplicated()
     repeated = table.index[is_repeated].unique()
     equal = repeated.difference(contradicting)
     findings.add("repeated ids", equal, path.name)
     findings.add("contradicting rows for one id", contradicting, path.name)
-    return rows.first().where(agrees)
+    first_rows = rows.first()
+    return first_rows.where(agrees)

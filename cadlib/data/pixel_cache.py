@@ -201,9 +201,12 @@ def _fill(
     """
     header = pixels.header
     size = path.stat().st_size if path.exists() else 0
-    done = max(size - len(header), 0) // pixels.row_bytes
+    pixel_bytes = max(size - len(header), 0)
+    # A row that an interrupted run wrote in part is written again.
+    done = pixel_bytes // pixels.row_bytes
     done_bytes = done * pixels.row_bytes
-    _check_room(path.parent, pixels.nbytes - done_bytes)
+    missing_bytes = pixels.nbytes - done_bytes
+    _check_room(path.parent, missing_bytes)
 
     def decode(source: str) -> NDArray[np.uint8]:
         return to_pixels(read_image(source), spec)
@@ -226,7 +229,7 @@ def _check_room(folder: Path, needed: int) -> None:
     """Raise OSError unless `needed` bytes and 64 MiB more are free."""
     free = shutil.disk_usage(folder).free
     if needed + (64 << 20) > free:
-        room = (
-            f"the pixels of the images need {needed / 1e9:.1f} GB and {free / 1e9:.1f} GB are free"
-        )
+        needed_gb = needed / 1e9
+        free_gb = free / 1e9
+        room = f"the pixels of the images need {needed_gb:.1f} GB and {free_gb:.1f} GB are free"
         raise OSError(errno.ENOSPC, room)

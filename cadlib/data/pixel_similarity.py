@@ -182,7 +182,10 @@ def _field_of_view(grey: Floats) -> Floats:
     """Return 1 in the field of view and 0 outside, float32, for grey levels of an image."""
     # Most of an image is skin, which is brighter than a lesion.
     skin = np.percentile(grey, 75)
-    bright = binary_fill_holes(grey > _DARK * skin)
+    darkest = _DARK * skin
+    is_bright = grey > darkest
+    # A dark lesion is a hole in the bright skin.
+    bright = binary_fill_holes(is_bright)
     field = binary_erosion(bright, iterations=2, border_value=1)
     mask: Floats = field.astype(np.float32)
     return mask

@@ -44,7 +44,8 @@ def predictions_table(
     table = pd.DataFrame(probabilities, columns=list(CODES))
     table.insert(0, "image", images.to_numpy())
     shares = np.asarray(unknown, np.float64)
-    return table.assign(**{UNKNOWN: np.broadcast_to(shares, len(table))})
+    table[UNKNOWN] = np.broadcast_to(shares, len(table))
+    return table
 
 
 def read_predictions(path: Path) -> pd.DataFrame:
@@ -112,9 +113,12 @@ def _read_columns(path: Path) -> pd.DataFrame:
     table = read_text_table(path, lambda column: column in used)
     # Several columns may stand for one code, such as MEL and melanoma.
     codes = list(columns.classes.values())
-    repeated = sorted({code for code in codes if codes.count(code) > 1})
+    repeated = set()
+    for code in codes:
+        if codes.count(code) > 1:
+            repeated.add(code)
     if repeated:
-        repeated_codes = ", ".join(repeated)
+        repeated_codes = ", ".join(sorted(repeated))
         raise DatasetInvalid(
             f"Expected one column for each of {repeated_codes} in {path}, but found several. "
             "Keep the right column of each, and remove the others."
@@ -122,7 +126,8 @@ def _read_columns(path: Path) -> pd.DataFrame:
     by_image = table.cells.set_index(columns.image)
     named = by_image[list(columns.classes)].set_axis(codes, axis=1)
     ids = [_id(cell) for cell in named.index]
-    return named.set_axis(pd.Index(ids, dtype="str", name="image"))
+    image_index = pd.Index(ids, dtype="str", name="image")
+    return named.set_axis(image_index)
 
 
 def _id(cell: str | float) -> str | float:
@@ -162,7 +167,12 @@ def join_predictions(
     is_unlabelled = table["diagnosis"].isna() & table["malignant"].isna()
     findings.add("images without ground truth", table.index[is_unlabelled])
     table = _with_facts(table, tables.facts)
-    report = DatasetReport(len(labels), len(table), len(table), findings.freeze())
+    report = DatasetReport(
+        len(labels),
+        len(table),
+        len(table),
+        findings.freeze(),
+    )
     return Dataset(path.name, table, report), shares.to_numpy()
 
 

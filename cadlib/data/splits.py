@@ -10,7 +10,7 @@ import time
 from io import TextIOWrapper
 from itertools import pairwise
 from pathlib import Path
-from typing import IO
+from typing import IO, Any
 
 import imagehash
 import numpy as np
@@ -56,7 +56,10 @@ def perceptual_hashes(
     cache = CacheEntry(cache_dir() / "perceptual-hashes.csv")
     hashes = cache.read(_read_hashes) or {}
     stamps = {path: _stamp(path) for path in table["path"]}
-    todo = [path for path, stamp in stamps.items() if not _is_current(hashes, path, stamp)]
+    todo = []
+    for path, stamp in stamps.items():
+        if not _is_current(hashes, path, stamp):
+            todo.append(path)
     # A file that changed must not keep its former hash when it can no longer be read.
     for path in todo:
         hashes.pop(path, None)
@@ -118,10 +121,13 @@ def lesion_groups(
         edges.append(pairs)
     if hashes is not None:
         values = hashes.to_numpy()
-        edges.append(_near_pairs(values.astype(np.uint64)))
-    edges.append(_equal_pairs(table["lesion_id"]))
-    edges.append(_equal_pairs(table["lesion_group"]))
-    labels = _components(np.concatenate(edges, axis=1), len(table))
+        near_pairs = _near_pairs(values.astype(np.uint64))
+        edges.append(near_pairs)
+    for column in ("lesion_id", "lesion_group"):
+        equal_pairs = _equal_pairs(table[column])
+        edges.append(equal_pairs)
+    all_edges = np.concatenate(edges, axis=1)
+    labels = _components(all_edges, len(table))
 
     # The labels of components follow the rows; the numbers of groups follow the image ids.
     component = pd.Series(labels, index=table["image"])
@@ -246,10 +252,17 @@ def _shuffled_counts(
     classes = table["diagnosis"].fillna("")
     counts = pd.crosstab(groups, classes)
     counts = counts.loc[by_first_image]
-    by_frequency = sorted(counts, key=lambda code: (counts[code].sum(), code))
+
+    def frequency(code: Any) -> tuple[int, str]:
+        n_images = int(counts[code].sum())
+        # The code decides between classes of the same size, not the order of the columns.
+        return n_images, code
+
+    by_frequency = sorted(counts, key=frequency)
     counts = counts[by_frequency]
     rng = np.random.default_rng(seed)
-    order = rng.permutation(len(counts))
+    n_groups = len(counts)
+    order = rng.permutation(n_groups)
     return counts.iloc[order]
 
 
@@ -309,11 +322,16 @@ def select(table: pd.DataFrame, rows: pd.DataFrame) -> pd.DataFrame:
     """
     by_image = rows.set_index("image")
     is_selected = table["image"].isin(by_image.index)
-    selected = table[is_selected].reset_index(drop=True)
+    selected = table[is_selected]
+    selected = selected.reset_index(drop=True)
+    # The rows of the split in the order of the table.
     split_rows = by_image.loc[selected["image"]]
+    groups = split_rows["lesion_group"].astype("str")
+    splits = split_rows["split"]
+    # Arrays, because the two tables have different indexes.
     return selected.assign(
-        lesion_group=split_rows["lesion_group"].astype("str").array,
-        split=split_rows["split"].array,
+        lesion_group=groups.array,
+        split=splits.array,
     )
 
 

@@ -69,7 +69,8 @@ class Subset:
         """Return the hash of the sorted ids in hexadecimal; it does not depend on the name."""
         ids = sorted(self.images)
         lines = "\n".join(ids)
-        digest = hashlib.sha256(lines.encode())
+        encoded = lines.encode()
+        digest = hashlib.sha256(encoded)
         return digest.hexdigest()
 
     def of(self, dataset: "Dataset") -> "Dataset":

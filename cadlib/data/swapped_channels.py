@@ -51,14 +51,17 @@ def warning(swapped: int, checked: int) -> str:
 def check_channel_order(table: pd.DataFrame) -> ChannelOrder:
     """Check a sample of a data set's `image` and `path`: `SAMPLE` rows, spread evenly."""
     size = min(SAMPLE, len(table))
+    last = len(table) - 1
     # Not the first ones: a folder may begin with the images of one camera.
-    places = np.linspace(0, len(table) - 1, size)
-    rows = np.unique(places.round().astype(int))
+    places = np.linspace(0, last, size)
+    nearest_rows = places.round().astype(int)
+    rows = np.unique(nearest_rows)
     sample = table.iloc[rows]
     checked = 0
     swapped = []
     results = map_ahead(_looks_swapped, sample["path"])
-    for image, is_swapped in zip(sample["image"], results, strict=True):
+    images_and_results = zip(sample["image"], results, strict=True)
+    for image, is_swapped in images_and_results:
         if is_swapped is not None:
             checked += 1
         if is_swapped:

@@ -124,10 +124,13 @@ class Cache:
     def entry(self, *facts: object) -> "CacheEntry":
         """Return the entry that these facts name, as `key_of` does, whether it exists or not."""
         key = key_of(*facts)
+        name = f"{key}{self.suffix}"
         folder = self._folder
         if self.spread:
-            folder = folder / key[:2]
-        return CacheEntry(folder / f"{key}{self.suffix}", self.private)
+            prefix = key[:2]
+            folder = folder / prefix
+        path = folder / name
+        return CacheEntry(path, self.private)
 
     def entries(self) -> "list[CacheEntry]":
         """Return the entries that exist, sorted by name; not of a kind that is `spread`."""
@@ -275,7 +278,9 @@ def _stand_in(path: Path) -> Path | None:
     folder = _stand_ins.get(_absolute(main))
     if folder is None:
         return None
-    inner = path.relative_to(main) if path.is_relative_to(main) else path.name
+    if not path.is_relative_to(main):
+        return folder / path.name
+    inner = path.relative_to(main)
     return folder / inner
 
 

@@ -73,13 +73,18 @@ def convert(raw: Any, kind: type[Kind], path: Path) -> Kind:
     except RecursionError:
         raise ModelInvalid(f"Expected {path} to be nested less deeply. Restore the file.") from None
     except msgspec.ValidationError as error:
-        raise ModelInvalid(_explained(str(error), raw, path)) from None
+        message = str(error)
+        explanation = _explained(message, raw, path)
+        raise ModelInvalid(explanation) from None
 
 
 def one_line(text: str, most: int = 300) -> str:
     """Return text of another library or a file as one line of a message, cut where it is long."""
     # Control characters of a file could change the terminal.
-    printable = [character if character.isprintable() else " " for character in text]
+    printable = []
+    for character in text:
+        is_printable = character.isprintable()
+        printable.append(character if is_printable else " ")
     words = "".join(printable).split()
     line = " ".join(words)
     if len(line) <= most:
@@ -89,7 +94,11 @@ def one_line(text: str, most: int = 300) -> str:
 
 def shown(value: Any) -> str:
     """Return a value as short text of one line, for a message."""
-    text = value if isinstance(value, _OddNumber) else _as_json(value)
+    if isinstance(value, _OddNumber):
+        # No float can hold the number, so its text in the file is shown.
+        text: str = value
+    else:
+        text = _as_json(value)
     if len(text) <= _SHOWN:
         return text
     return f"{text[:_SHOWN]}…"
@@ -136,13 +145,12 @@ def _wrong_key(path: Path, place: str, match: re.Match[str]) -> str:
 
 
 def _wrong_value(path: Path, place: str, message: str, value: str) -> str:
-    expected, comma, _ = message.removeprefix("Expected ").partition(", got ")
+    without_start = message.removeprefix("Expected ")
+    expected, comma, _ = without_start.partition(", got ")
     is_expectation = comma or message.startswith("Expected ")
     if not is_expectation:
-        return (
-            f"Expected `{place}` in {path} to be a known value, but found {value}: "
-            f"{one_line(message)}."
-        )
+        reason = one_line(message)
+        return f"Expected `{place}` in {path} to be a known value, but found {value}: {reason}."
     expected_words = _TYPES.sub(_in_words, expected)
     return _wrong(path, place, expected_words, value)
 
@@ -183,7 +191,12 @@ def _odd_number(data: bytes) -> tuple[str, str] | None:
     Python's reader of JSON is more lenient and accepts such numbers.
     """
     try:
-        raw = json.loads(data, parse_constant=_OddNumber, parse_int=_whole, parse_float=_real)
+        raw = json.loads(
+            data,
+            parse_constant=_OddNumber,
+            parse_int=_whole,
+            parse_float=_real,
+        )
     except (ValueError, RecursionError):
         return None
     for path, value in leaves(raw):
@@ -214,8 +227,10 @@ def _in_line(data: bytes, message: str) -> str:
     if not match:
         return message
     position = int(match[1])
-    line = data.count(b"\n", 0, position) + 1
-    beginning = message[: match.start()]
+    line_ends = data.count(b"\n", 0, position)
+    line = line_ends + 1
+    start = match.start()
+    beginning = message[:start]
     return f"{beginning}in line {line}"
 
 

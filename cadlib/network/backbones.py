@@ -152,7 +152,11 @@ def network_of(model: Model) -> nn.Module:
     with _BUILDING:
         network = _NETWORKS.get(model)
         if network is None:
-            network = _build_network(model.engine.state, model.record, model.folder)
+            network = _build_network(
+                model.engine.state,
+                model.record,
+                model.folder,
+            )
             _NETWORKS[model] = network
     return network
 
@@ -190,7 +194,9 @@ def arrays_of(network: nn.Module) -> weights.State:
     """Return the weights of a network as arrays, which share its memory."""
     arrays = {}
     for name, tensor in network.state_dict().items():
-        arrays[name] = tensor.detach().cpu().numpy()
+        without_gradient = tensor.detach()
+        on_cpu = without_gradient.cpu()
+        arrays[name] = on_cpu.numpy()
     return arrays
 
 
@@ -230,7 +236,9 @@ def load_pretrained(
     """
     # The pretrained head has the same shape but knows nothing of these eight classes.
     head = network.get_classifier()  # type: ignore[operator]
-    head_state = {name: tensor.clone() for name, tensor in head.state_dict().items()}
+    head_state = {}
+    for name, tensor in head.state_dict().items():
+        head_state[name] = tensor.clone()
     package = PACKAGES.get(backbone)
     if package is None:
         _load_from_hub(network, backbone, input_px)

@@ -47,7 +47,8 @@ class Seeing(nn.Module):
         super().__init__()
         self.network = network
         self._tap = _Tap()
-        network.get_submodule(saliency_layer).register_forward_hook(self._tap)
+        layer = network.get_submodule(saliency_layer)
+        layer.register_forward_hook(self._tap)
 
     def forward(self, pixels: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Return the fields of `engine.Seen` for (N, 3, S, S) float32."""
@@ -91,8 +92,10 @@ def to_onnx(
             "tell what it saw. Take another backbone."
         )
     graph = _graph_of(seeing, images)
-    outputs = Engine(graph, arrays_of(network)).run(images.numpy())
-    off = _distance(torch.from_numpy(outputs.logits), logits)
+    engine = Engine(graph, arrays_of(network))
+    outputs = engine.run(images.numpy())
+    graph_logits = torch.from_numpy(outputs.logits)
+    off = _distance(graph_logits, logits)
     if not off <= TOLERANCE:
         raise TrainingFailed(
             f"Expected model.onnx to give the logits of the network but they are {off:.2g} off."
@@ -131,7 +134,10 @@ def _graph_of(seeing: Seeing, images: Tensor) -> bytes:
 def _reads_no_weight(node: onnx_ir.Node) -> bool | None:
     """Return False for a node that reads a weight, else None: the optimizer decides."""
     for value in node.inputs:
-        if value is not None and (value.name or "").startswith(WEIGHT):
+        # An optional input that is left out is None, and a value may have no name.
+        if value is None or value.name is None:
+            continue
+        if value.name.startswith(WEIGHT):
             return False
     return None
 

@@ -56,9 +56,10 @@ def load_packaged(network: nn.Module, package: Package) -> None:
             continue
         tensor = state.get(name)
         if tensor is None or tensor.shape != target.shape:
+            expected = tuple(target.shape)
             shape = "none" if tensor is None else tuple(tensor.shape)
             raise TrainingFailed(
-                f"Expected {name} to be {tuple(target.shape)} but {package.name} has {shape}."
+                f"Expected {name} to be {expected} but {package.name} has {shape}."
             )
         with torch.no_grad():
             target.copy_(tensor)
@@ -107,14 +108,18 @@ def _dinov2(path: Path, network: nn.Module) -> State:
     stored = {}
     for initializer in graph.initializer:
         array = onnx.numpy_helper.to_array(initializer)
-        stored[initializer.name] = torch.from_numpy(array.copy())
+        # The array may be read-only, about which torch would warn.
+        own_array = array.copy()
+        stored[initializer.name] = torch.from_numpy(own_array)
     matrices = {}
     for node in graph.node:
         if node.op_type != "MatMul":
             continue
         for name in node.input:
+            # The other input is what the layer before returned.
             if name in stored:
-                matrices[_matrix_name(node.name)] = stored[name].T
+                matrix_name = _matrix_name(node.name)
+                matrices[matrix_name] = stored[name].T
 
     state = _dinov2_ends(stored)
     assert isinstance(network, VisionTransformer)
@@ -130,19 +135,28 @@ def _dinov2(path: Path, network: nn.Module) -> State:
 def _matrix_name(node_name: str) -> str:
     """Return the name of a matrix by its node, such as "0.mlp.fc1"."""
     in_encoder = node_name.removeprefix("/backbone/encoder/layer.")
-    return in_encoder.removesuffix("/MatMul").replace("/", ".")
+    layer_path = in_encoder.removesuffix("/MatMul")
+    return layer_path.replace("/", ".")
 
 
 def _dinov2_ends(stored: State) -> State:
     """Return the tensors before and after the blocks, with timm's names."""
-    [class_position] = [t for name, t in stored.items() if name.startswith("onnx::Concat")]
-    [patch_positions] = [t for name, t in stored.items() if name.startswith("onnx::Reshape")]
+    class_positions = []
+    patch_positions = []
+    # The exporter numbers these two, so only the beginning of their names is fixed.
+    for name, tensor in stored.items():
+        if name.startswith("onnx::Concat"):
+            class_positions.append(tensor)
+        elif name.startswith("onnx::Reshape"):
+            patch_positions.append(tensor)
+    [class_position] = class_positions
+    [patch_position] = patch_positions
     embeddings = "backbone.embeddings"
     projection = f"{embeddings}.patch_embeddings.projection"
     norm = "backbone.layernorm"
     return {
         "cls_token": stored[f"{embeddings}.cls_token"],
-        "pos_embed": torch.cat([class_position, patch_positions], dim=1),
+        "pos_embed": torch.cat([class_position, patch_position], dim=1),
         "patch_embed.proj.weight": stored[f"{projection}.weight"],
         "patch_embed.proj.bias": stored[f"{projection}.bias"],
         "norm.weight": stored[f"{norm}.weight"],

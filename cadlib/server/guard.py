@@ -61,7 +61,8 @@ def names_this_server(headers: Headers) -> bool:
     allowed: list[str] = config.get_option("server.allowedHosts")
     if len(hosts) != 1 or not allowed:
         return False
-    return is_host_allowed(hosts[0])
+    host = hosts[0]
+    return is_host_allowed(host)
 
 
 def came_from_here(headers: Headers) -> bool:
@@ -71,10 +72,14 @@ def came_from_here(headers: Headers) -> bool:
     on every port.
     """
     origin = headers.get("origin")
-    if origin is None or origin in config.get_option("server.corsAllowedOrigins"):
+    if origin is None:
+        return True
+    allowed: list[str] = config.get_option("server.corsAllowedOrigins")
+    if origin in allowed:
         return True
     origin_host = urlsplit(origin).netloc
     host = headers.get("host", "")
+    # The case of a host's name has no meaning.
     return origin_host.lower() == host.lower()
 
 

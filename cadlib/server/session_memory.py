@@ -112,7 +112,10 @@ class Holding:
     def _make_room(self, size_bytes: int) -> None:
         """Drop the oldest derived values until so many bytes fit, or none is left."""
         most = DERIVED_LIMIT_BYTES - size_bytes
-        while self._derived and self._derived_bytes > most:
+        while self._derived:
+            if self._derived_bytes <= most:
+                return
+            # A dict keeps the order in which its items were added.
             oldest = next(iter(self._derived))
             self._remove(oldest)
 

@@ -54,7 +54,9 @@ class Forgetting:
         for session_id, (session, since_s) in list(self._away.items()):
             if sessions.is_active_session(session_id):
                 del self._away[session_id]
-            elif now_s - since_s >= self._after_s:
+                continue
+            away_s = now_s - since_s
+            if away_s >= self._after_s:
                 del self._away[session_id]
                 self._close(session)
                 closed += 1

@@ -94,7 +94,8 @@ def _session_of(scope: Scope) -> str | None:
     _, route, rest = scope["path"].partition(_ROUTE)
     if not route:
         return None
-    session_id: str = rest.partition("/")[0]
+    session_id: str
+    session_id, _, _ = rest.partition("/")
     return session_id
 
 
@@ -114,9 +115,11 @@ def _announced(session_id: str, size_bytes: int) -> Iterator[None]:
 def _all_bytes() -> int:
     """Return the bytes of all uploads, stored and incoming."""
     session_ids = list(_files())
-    stored = sum(_stored(session_id) for session_id in session_ids)
-    arriving = sum(list(_arriving.values()))
-    return stored + arriving
+    stored = 0
+    for session_id in session_ids:
+        stored += _stored(session_id)
+    arriving = list(_arriving.values())
+    return stored + sum(arriving)
 
 
 def _stored(session_id: str) -> int:

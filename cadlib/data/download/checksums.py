@@ -38,7 +38,10 @@ def hash_file(path: Path, progress: Progress) -> Hashes:
             md5.update(chunk)
             done += len(chunk)
             progress("bytes", done, total)
-    return Hashes(sha256.hexdigest(), md5.hexdigest())
+    return Hashes(
+        sha256=sha256.hexdigest(),
+        md5=md5.hexdigest(),
+    )
 
 
 def read_sums(text: str, where: str) -> dict[str, str]:

@@ -344,11 +344,12 @@ def _remote(url: str, response: requests.Response) -> Remote:
 
 def _mark(response: requests.Response) -> str | None:
     """Return a strong ETag, else the date of the last change, else None."""
-    etag = response.headers.get("ETag", "")
+    headers = response.headers
+    etag = headers.get("ETag", "")
     # A weak ETag begins with W/.
     if etag.startswith('"'):
         return etag
-    return response.headers.get("Last-Modified")
+    return headers.get("Last-Modified")
 
 
 def _md5(url: str, response: requests.Response) -> str | None:
@@ -372,7 +373,10 @@ def _md5(url: str, response: requests.Response) -> str | None:
 def _check_status(url: str, response: requests.Response) -> None:
     status = response.status_code
     if status != HTTPStatus.OK:
-        reason = _STATUSES.get(status, "the server cannot send it now. Try again later")
+        reason = _STATUSES.get(
+            status,
+            "the server cannot send it now. Try again later",
+        )
         raise DownloadFailed(f"Expected {shown(url)}, but got status {status}: {reason}.")
     encoding = response.headers.get("Content-Encoding", "identity")
     if encoding != "identity":
@@ -445,4 +449,7 @@ def _usable_bytes(part: Path, remote: Remote) -> int:
     if remote.mark is None or note != _note(remote.url, remote.mark):
         return 0
     size = _size_of(part)
-    return size if size <= remote.size_bytes else 0
+    # A part that is longer than the file is damaged, so it is fetched again from the beginning.
+    if size > remote.size_bytes:
+        return 0
+    return size

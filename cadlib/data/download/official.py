@@ -229,7 +229,8 @@ def _fetch(
     checking = named(watch.progress, f"checking {file.name}")
     with _set_aside_if_refused(part, final):
         hashes = hash_file(part, checking)
-        _check_hash(file.name, order.sha256, hashes.sha256)
+        sha256 = hashes.sha256
+        _check_hash(file.name, order.sha256, sha256)
         _check_hash(file.name, remote.md5, hashes.md5)
         if file.zipped:
             contents = inspect(part)
@@ -237,8 +238,8 @@ def _fetch(
         else:
             _check_table(file, part)
     finish(part, final)
-    record_sum(folder, file.name, hashes.sha256)
-    watch.say(f"{hashes.sha256}  {file.name}")
+    record_sum(folder, file.name, sha256)
+    watch.say(f"{sha256}  {file.name}")
 
 
 def _unpack(

@@ -186,8 +186,11 @@ def _is_there(folder: Path, per_class: int, watch: Watch) -> bool:
     if len(present) == 2 and has_attribution:
         n_images = _count_images(images)
         counts = _class_counts(truth)
+        # A rare class may have fewer images in the archive, so only the largest class counts.
         most = max(counts.values(), default=0)
-        if most == per_class and n_images == counts.total():
+        is_same_size = most == per_class
+        is_complete = n_images == counts.total()
+        if is_same_size and is_complete:
             watch.say(f"Nothing to download: {folder} has this sample, {n_images:,} images.")
             return True
     names = ", ".join(path.name for path in present)
@@ -330,8 +333,12 @@ def _site(result: object) -> str:
     site = _clinical(result, "anatom_site_general")
     if site:
         return site
-    levels = [_clinical(result, f"anatom_site_{level}") for level in _LEVELS]
-    path = ":".join(filter(None, levels))
+    levels = []
+    for level in _LEVELS:
+        term = _clinical(result, f"anatom_site_{level}")
+        if term:
+            levels.append(term)
+    path = ":".join(levels)
     return archive_site(path) or ""
 
 

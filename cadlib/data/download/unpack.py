@@ -43,26 +43,30 @@ class Contents:
 
 def inspect(path: Path) -> Contents:
     """Check the list of a zip without unpacking it; raise DownloadFailed for a zip to refuse."""
+    members = []
+    size_bytes = 0
     with _opened(path) as archive:
-        files = [info for info in archive.infolist() if not info.is_dir()]
-        for info in files:
+        for info in archive.infolist():
+            if info.is_dir():
+                continue
             _check(info)
-    members = [info.filename for info in files]
+            members.append(info.filename)
+            size_bytes += info.file_size
     names = _names(members)
     # Two members of one folder may have the same last part of their names.
-    clash = _first_repeated(members) or _first_repeated(list(names.values()))
+    final_names = list(names.values())
+    clash = _first_repeated(members) or _first_repeated(final_names)
     if clash:
         raise DownloadFailed(
             f"Expected each file once in {path.name}, but {clash!r} is in it twice. {_ADVICE}"
         )
-    size_bytes = sum(info.file_size for info in files)
     zip_bytes = path.stat().st_size
     if size_bytes > MAX_EXPANSION * zip_bytes:
         raise DownloadFailed(
             f"Expected images in {path.name}, which hardly shrink in a zip, "
             f"but its {zip_bytes:,} bytes would become {size_bytes:,}. {_ADVICE}"
         )
-    n_images = sum(_is_image(name) for name in names.values())
+    n_images = sum(_is_image(name) for name in final_names)
     return Contents(names, size_bytes, n_images)
 
 

@@ -255,8 +255,15 @@ def _challenge(folder: Path, images: Path) -> Layout:
     sources: Path | None = folder / "sources.csv"
     if sources and not sources.exists():
         sources = None
-    layout = Layout((images,), truth, metadata, sources, lesions)
-    return replace(layout, spare=_unused_beside(images, layout))
+    layout = Layout(
+        (images,),
+        truth,
+        metadata,
+        sources,
+        lesions,
+    )
+    spare = _unused_beside(images, layout)
+    return replace(layout, spare=spare)
 
 
 def _labels_beside(images: Path, metadata: Path | None) -> Path | None:
@@ -275,7 +282,8 @@ def _labels_beside(images: Path, metadata: Path | None) -> Path | None:
 def _is_of(images: Path, path: Path) -> bool:
     """Return whether a table beside `<set>_Input` may belong to this set, not to another one."""
     own_prefix = images.name.removesuffix("Input")
-    for below in _input_folders(images.parent):
+    input_folders = _input_folders(images.parent)
+    for below in input_folders:
         prefix = below.name.removesuffix("Input")
         if path.name.startswith(prefix):
             return prefix == own_prefix
@@ -363,7 +371,8 @@ def _tables_in(folder: Path) -> tuple[dict[Path, Columns], tuple[UnusedTable, ..
     for path in list_folder(folder).files:
         reason = unread_table(path.name)
         if reason:
-            unused.append(UnusedTable(path, reason))
+            unread = UnusedTable(path, reason)
+            unused.append(unread)
     return tables, tuple(unused)
 
 
@@ -411,7 +420,8 @@ def _csv_of(images: Path, kind: str) -> Path | None:
     exact = images.with_name(f"{stem}.csv")
     files = _tables_of_kind([images.parent], kind)
     if not files:
-        folders = [below for below in subfolders(images.parent) if below.name.endswith(kind)]
+        below = subfolders(images.parent)
+        folders = [path for path in below if path.name.endswith(kind)]
         files = _tables_of_kind(folders, kind)
     for path in files:
         if path.name == exact.name:
@@ -425,7 +435,9 @@ def _csv_of(images: Path, kind: str) -> Path | None:
         raise DatasetInvalid(
             f"Expected {exact}, but found: {names}. Give the right file this name."
         )
-    return files[0] if files else None
+    if not files:
+        return None
+    return files[0]
 
 
 def _tables_of_kind(folders: list[Path], kind: str) -> list[Path]:

@@ -95,7 +95,9 @@ class Columns:
 
 def plain(column: str) -> str:
     """Return the name of a column in lower case, with _ for blanks and hyphens."""
-    words = column.lower().replace("-", " ").split()
+    lower = column.lower()
+    with_blanks = lower.replace("-", " ")
+    words = with_blanks.split()
     return "_".join(words)
 
 
@@ -132,7 +134,14 @@ def columns_of(header: tuple[str, ...], path: Path) -> Columns | None:
     # The ISIC Archive has levels beside ISIC 2019's site; that site is the one asked for.
     if "anatom_site_general" not in facts:
         site_levels = _all(SITE_LEVEL_NAMES, by_name)
-    columns = Columns(image, facts, diagnoses, classes, malignancy, site_levels)
+    columns = Columns(
+        image,
+        facts,
+        diagnoses,
+        classes,
+        malignancy,
+        site_levels,
+    )
     unknown = _unknown(header, columns.used)
     return replace(columns, unknown=unknown)
 
@@ -232,6 +241,7 @@ def class_word(column: str) -> str:
     """
     word = column.lower()
     if _PREFIX.match(word):
-        word = _PREFIX.sub("", word.strip(), count=1)
+        stripped = word.strip()
+        word = _PREFIX.sub("", stripped, count=1)
     single_blanks = re.sub(r"[\s_-]+", " ", word)
     return single_blanks.strip()

@@ -39,7 +39,12 @@ def read_labels(
     """
     diagnosis_columns, malignancy_columns = _by_content(table.cells, columns)
     if len(diagnosis_columns) > 1:
-        raise several_columns(table.path, "diagnosis", DIAGNOSIS_NAMES, tuple(diagnosis_columns))
+        raise several_columns(
+            table.path,
+            "diagnosis",
+            DIAGNOSIS_NAMES,
+            tuple(diagnosis_columns),
+        )
 
     labels = pd.DataFrame(index=table.cells.index)
     statements: list[_Statement] = []
@@ -171,9 +176,11 @@ def _one_hot(
     """Return the one diagnosis of each row of 0 and 1; missing where it is not exactly one."""
     file_name = table.path.name
     text = _class_cells(table, columns, findings)
-    is_blank_row = text.isna().all(axis=1)
+    is_blank = text.isna()
+    is_blank_row = is_blank.all(axis=1).to_numpy(bool)
     # A row that is cut off may have had its label behind the cut.
-    is_empty_row = is_blank_row.to_numpy(bool) & ~table.short_rows
+    is_whole_row = ~table.short_rows
+    is_empty_row = is_blank_row & is_whole_row
     shares = _shares(text, table.short_rows, is_empty_row)
     is_unreadable = shares.isna()
     unreadable = _unreadable_cells(text, is_unreadable)
@@ -196,7 +203,8 @@ def _one_hot(
 def _no_cell(flags: pd.DataFrame) -> Flags:
     """Return the rows in which no cell is true, (N,)."""
     has_one = flags.any(axis=1)
-    return ~has_one.to_numpy(bool)
+    has_one_array = has_one.to_numpy(bool)
+    return ~has_one_array
 
 
 def _report_akiec(label: "pd.Series[str]", findings: Findings, file_name: str) -> None:
@@ -259,11 +267,14 @@ def _shares(
     has_one_mark = is_mark.sum(axis=1) == 1
     has_one_value = text.count(axis=1) == 1
     is_written_so = has_one_mark & has_one_value
+    # A row that is cut off may have had a second value behind the cut.
     is_only_mark = is_written_so.to_numpy(bool) & ~short_rows
     is_zero = is_blank & is_only_mark[:, None]
     shares = shares.mask(is_zero, 0.0)
     # A row without any value has no label; a single blank cell could be a second label.
-    is_empty = np.repeat(is_empty_row[:, None], len(text.columns), axis=1)
+    n_columns = len(text.columns)
+    as_column = is_empty_row[:, None]
+    is_empty = np.repeat(as_column, n_columns, axis=1)
     return shares.mask(is_empty, 0.0)
 
 
@@ -371,7 +382,9 @@ def _statement(
 ) -> _Statement | None:
     """Return the statement of a column, None where it has numbers of another scale."""
     truth = _truth(text)
-    is_other_number = truth.notna() & ~truth.isin((0.0, 1.0))
+    is_number = truth.notna()
+    is_flag = truth.isin((0.0, 1.0))
+    is_other_number = is_number & ~is_flag
     if is_other_number.any():
         # Numbers beyond 0 and 1 are another scale: then 0 and 1 are no yes and no either.
         strange = cells(text[is_other_number])

@@ -191,7 +191,13 @@ def _facts(
         facts["sex"] = _termed(facts["sex"], SEXES_BY_WORD, kind, path, findings)
     if "anatom_site_general" in facts:
         sites = facts["anatom_site_general"]
-        facts["anatom_site_general"] = _termed(sites, SITES_BY_WORD, _SITES, path, findings)
+        facts["anatom_site_general"] = _termed(
+            sites,
+            SITES_BY_WORD,
+            _SITES,
+            path,
+            findings,
+        )
     elif columns.site_levels:
         levels = text[list(columns.site_levels)]
         facts["anatom_site_general"] = _archive_sites(levels, path, findings)
@@ -223,7 +229,8 @@ def _archive_sites(
     for row in levels.itertuples(index=False):
         # A missing level is not text.
         texts = [cell for cell in row if isinstance(cell, str)]
-        joined.append(":".join(texts))
+        site_path = ":".join(texts)
+        joined.append(site_path)
     site_paths = pd.Series(joined, levels.index, dtype="str")
     sites = site_paths.map(archive_site).astype("str")
     # Without any level the site is missing, not unknown.

@@ -155,7 +155,9 @@ def _text_frame(
         names.append(name)
         if is_wanted[place]:
             cells[name] = pd.array(column, dtype="str")
-    frame = pd.DataFrame(cells, index=pd.RangeIndex(n_rows))
+    # Stated here, because a frame without columns would have no rows.
+    row_numbers = pd.RangeIndex(n_rows)
+    frame = pd.DataFrame(cells, index=row_numbers)
     is_missing = _is_missing(frame)
     return tuple(names), frame.mask(is_missing)
 
