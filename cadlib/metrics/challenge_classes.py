@@ -23,6 +23,7 @@ Matrix: TypeAlias = tuple[tuple[int, ...], ...]
 
 def merged_labels(labels: Labels, classes: Classes) -> Labels:
     """Return (N,) labels in taxonomy order, each diagnosis replaced by the first of its class."""
+    # Each row of the matrix has a single 1, in the column of the first diagnosis of its class.
     first_places = [row.argmax() for row in _sums(classes)]
     place_of_code = np.array(first_places, np.int64)
     return place_of_code[labels]
@@ -32,6 +33,7 @@ def merged_partial_labels(labels: PartialLabels, classes: Classes) -> PartialLab
     """Merge partial labels as `merged_labels` does; images without a diagnosis stay without one."""
     codes = labels.codes.copy()
     diagnosed = labels.diagnosed
+    # NO_DIAGNOSIS is -1, which as an index would stand for the last diagnosis.
     codes[diagnosed] = merged_labels(codes[diagnosed], classes)
     return PartialLabels(codes, labels.malignant)
 
@@ -41,7 +43,8 @@ def merged_probabilities(probabilities: Floats, classes: Classes) -> Floats:
 
     The places of its other diagnoses hold 0.
     """
-    merged: Floats = probabilities @ _sums(classes)
+    sums = _sums(classes)
+    merged: Floats = probabilities @ sums
     return merged
 
 
@@ -56,6 +59,7 @@ def named(summary: FullSummary, classes: Classes) -> FullSummary:
         changes[name] = _named_values(getattr(summary, name), classes)
         ends[name] = _named_values(getattr(summary.intervals, name), classes)
     changes["intervals"] = replace(summary.intervals, **ends)
+    # In merged arrays only the first diagnosis of a class has images, so no other row is needed.
     changes["confusion_matrix"] = _named_matrix(summary.confusion_matrix, classes)
     # Malignancy is no class, so its curve keeps its name.
     roc = _named_values(summary.roc, classes)
@@ -84,7 +88,9 @@ def _named_matrix(matrix: Matrix, classes: Classes) -> Matrix:
 
 def _sums(classes: Classes) -> Floats:
     """Return the (8, 8) matrix that adds each diagnosis to the first of its class."""
-    matrix = np.zeros((len(CODES), len(CODES)))
+    n_codes = len(CODES)
+    shape = (n_codes, n_codes)
+    matrix = np.zeros(shape)
     for members in classes.members:
         first = CODES.index(members[0])
         for code in members:

@@ -46,7 +46,8 @@ def confusion_matrix(
     predictions = probabilities.argmax(axis=1)
     # Each pair of truth and prediction has one number, so one count per number fills the matrix.
     pairs = labels * n_classes + predictions
-    counts = _sums(weights, pairs, n_classes**2)
+    n_pairs = n_classes**2
+    counts = _sums(weights, pairs, n_pairs)
     leading_shape = counts.shape[:-1]
     return counts.reshape(*leading_shape, n_classes, n_classes)
 
@@ -90,6 +91,7 @@ def class_sensitivity(
 ) -> Floats:
     """Return for each class the fraction of its images that are predicted as this class."""
     matrix = confusion_matrix(labels, probabilities, weights)
+    # A row of the matrix holds all images of one true diagnosis.
     positives = matrix.sum(axis=-1)
     return _ratio(_diagonal(matrix), positives)
 
@@ -101,10 +103,13 @@ def class_specificity(
 ) -> Floats:
     """Return for each class the share of other classes' images that are not predicted as it."""
     matrix = confusion_matrix(labels, probabilities, weights)
-    total = matrix.sum(axis=(-2, -1))[..., None]
+    n_images = matrix.sum(axis=(-2, -1))
+    total = n_images[..., None]
     negatives = total - matrix.sum(axis=-1)
-    false_positives = matrix.sum(axis=-2) - _diagonal(matrix)
-    return _ratio(negatives - false_positives, negatives)
+    predicted_positive = matrix.sum(axis=-2)
+    false_positives = predicted_positive - _diagonal(matrix)
+    true_negatives = negatives - false_positives
+    return _ratio(true_negatives, negatives)
 
 
 def class_ppv(
@@ -114,6 +119,7 @@ def class_ppv(
 ) -> Floats:
     """Return for each class the share of images predicted as it that belong to it (precision)."""
     matrix = confusion_matrix(labels, probabilities, weights)
+    # A column of the matrix holds all images with one predicted diagnosis.
     predicted_positive = matrix.sum(axis=-2)
     return _ratio(_diagonal(matrix), predicted_positive)
 
@@ -125,10 +131,13 @@ def class_npv(
 ) -> Floats:
     """Return for each class the share of images not predicted as it that do not belong to it."""
     matrix = confusion_matrix(labels, probabilities, weights)
-    total = matrix.sum(axis=(-2, -1))[..., None]
-    false_negatives = matrix.sum(axis=-1) - _diagonal(matrix)
+    n_images = matrix.sum(axis=(-2, -1))
+    total = n_images[..., None]
+    positives = matrix.sum(axis=-1)
+    false_negatives = positives - _diagonal(matrix)
     predicted_negative = total - matrix.sum(axis=-2)
-    return _ratio(predicted_negative - false_negatives, predicted_negative)
+    true_negatives = predicted_negative - false_negatives
+    return _ratio(true_negatives, predicted_negative)
 
 
 def class_auc(
@@ -236,6 +245,7 @@ def average_precision(
     """
     true, false = _called_positive(scores, truth, weights)
     true_positives = true[..., 1:]
+    # The first place, where nothing is called positive, has no precision.
     called = true_positives + false[..., 1:]
     no_precision = np.zeros_like(called)
     precision = np.divide(true_positives, called, out=no_precision, where=called > 0)
@@ -265,6 +275,7 @@ def specificity_at(
     first = reached.argmax(axis=-1)
     false_positives = np.take_along_axis(false, first[..., None], axis=-1)[..., 0]
     specificity = 1 - _ratio(false_positives, negatives)
+    # Without a positive every threshold reaches the sensitivity, so none is chosen.
     defined: Floats = np.where(true[..., -1] > 0, specificity, np.nan)
     # The empty index turns an array without axes into a number.
     result: Floats = defined[()]
@@ -315,6 +326,7 @@ def positive_rates(
 def _rates_at(counts: Floats, called: NDArray[np.intp]) -> Floats:
     """Return the share of all that is called positive at each of K places: (…, K + 1) -> (…, K)."""
     part = counts[..., called]
+    # At the last place every image is called positive, so it holds the number of all.
     whole = np.broadcast_to(counts[..., -1:], part.shape)
     return _ratio(part, whole)
 
@@ -331,8 +343,10 @@ def reliability(
     (…, bins). The last two are NaN in an empty bin. Bin k holds (k / bins, (k + 1) / bins].
     """
     labels, probabilities, weights = checked(labels, probabilities, weights)
+    # With `initial`, the maximum of no image at all raises no error.
     confidence = probabilities.max(axis=1, initial=0)
-    right = probabilities.argmax(axis=1) == labels
+    predictions = probabilities.argmax(axis=1)
+    right = predictions == labels
     return _reliability(confidence, right, weights, bins)
 
 
@@ -449,15 +463,18 @@ def calibration_error_interval(gaps: Floats, drawn: Floats, level: float) -> tup
     the true error in 89 to 97 % of the cases; an interval of the draws' percentiles never covers an
     error of 0.
     """
+    # The spread of a bin over the draws estimates the noise of its gap.
     noise = drawn.var(axis=0)
     tail = (1 - level) / 2
     error = np.abs(gaps).sum()
     drawn_errors = _error_without_noise(drawn, noise)
+    # The basic bootstrap swaps the ends: the highest draws give the low end.
     far_deviation, near_deviation = np.quantile(drawn_errors, [1 - tail, tail])
     centre = _error_without_noise(gaps, noise) + error
     far = float(centre - far_deviation)
     near = float(centre - near_deviation)
     calibrated = np.abs(drawn - gaps).sum(axis=-1)
+    # Noise alone gives a calibrated model such errors, so a smaller one is no evidence.
     usual_error = np.quantile(calibrated, 1 - tail)
     low = 0.0 if error <= usual_error else max(far, 0.0)
     return low, max(near, low)
@@ -465,6 +482,7 @@ def calibration_error_interval(gaps: Floats, drawn: Floats, level: float) -> tup
 
 def _error_without_noise(gaps: Floats, noise: Floats) -> Floats:
     """Return the calibration error of gaps with the noise of each bin subtracted."""
+    # A gap smaller than its noise counts as none: a negative square has no root.
     squares = np.maximum(np.square(gaps) - noise, 0)
     error: Floats = np.sqrt(squares).sum(axis=-1)
     return error
@@ -481,9 +499,11 @@ def brier_score(
     """
     labels, probabilities, weights = checked(labels, probabilities, weights)
     truth = np.eye(len(CODES))[labels]
-    distances = np.square(probabilities - truth).sum(axis=1)
+    differences = probabilities - truth
+    distances = np.square(differences).sum(axis=1)
+    weighted_sum = weights @ distances
     total = weights.sum(axis=-1)
-    return _ratio(weights @ distances, total)
+    return _ratio(weighted_sum, total)
 
 
 def negative_log_likelihood(
@@ -494,11 +514,13 @@ def negative_log_likelihood(
     """Return the mean of -log p(true diagnosis), in nats; infinite where a true p is 0."""
     labels, probabilities, weights = checked(labels, probabilities, weights)
     rows = np.arange(len(labels))
+    true_probabilities = probabilities[rows, labels]
     # A true diagnosis of probability 0 is a valid answer, and its loss is infinite.
     with np.errstate(divide="ignore"):
-        losses = -np.log(probabilities[rows, labels])
+        losses = -np.log(true_probabilities)
+    weighted_sum = weights @ losses
     total = weights.sum(axis=-1)
-    return _ratio(weights @ losses, total)
+    return _ratio(weighted_sum, total)
 
 
 def checked(
@@ -526,22 +548,29 @@ def checked_probabilities(probabilities: Floats, images: int) -> Floats:
     """Return probabilities of `images` images as float64; raise ValueError for wrong ones."""
     probabilities = np.asarray(probabilities)
     shape = (images, len(CODES))
-    if probabilities.shape != shape or not np.issubdtype(probabilities.dtype, np.floating):
+    has_shape = probabilities.shape == shape
+    is_float = np.issubdtype(probabilities.dtype, np.floating)
+    if not has_shape or not is_float:
         raise ValueError(
             f"Expected `probabilities` to be {shape} float "
             f"but got {probabilities.shape} {probabilities.dtype}."
         )
+    # Before the sums: those of float16 or float32 would be rounded once more.
     probabilities = probabilities.astype(np.float64)
     non_negative = (probabilities >= 0).all(axis=1)
     row_sums = probabilities.sum(axis=1)
     # A comparison with NaN is false, so a row with NaN is refused as well.
-    sum_to_one = np.abs(row_sums - 1) <= ROW_SUM_TOLERANCE
+    deviations = np.abs(row_sums - 1)
+    sum_to_one = deviations <= ROW_SUM_TOLERANCE
     is_valid = non_negative & sum_to_one
     if not is_valid.all():
-        row = int(np.flatnonzero(~is_valid)[0])
+        invalid_rows = np.flatnonzero(~is_valid)
+        row = int(invalid_rows[0])
+        # Four decimals show an error of the tolerance and keep eight numbers short.
+        values = probabilities[row].round(4).tolist()
         raise ValueError(
             "Expected `probabilities` to be rows of non-negative numbers that sum to 1 but got "
-            f"{probabilities[row].round(4).tolist()} in row {row}."
+            f"{values} in row {row}."
         )
     return probabilities
 
@@ -560,6 +589,7 @@ def checked_scores(
         raise ValueError(
             f"Expected `scores` to be {truth.shape} float but got {scores.shape} {scores.dtype}."
         )
+    # NaN and infinity have no place in an order of thresholds.
     infinite = int((~np.isfinite(scores)).sum())
     if infinite:
         raise ValueError(f"Expected `scores` to be finite but got {infinite} that are not.")

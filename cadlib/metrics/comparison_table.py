@@ -58,15 +58,18 @@ class Compared:
         """Return a row for each test of McNemar, by the heading of its columns."""
         rows = []
         for name, test in self.comparison.tests.items():
+            # Without an image there is no test, so a p value of 1 would be misleading.
             not_defined = figure_text(None)
+            exact = _p(test.exact) if test.n else not_defined
+            mid_p = _p(test.mid_p) if test.n else not_defined
             rows.append(
                 {
                     "McNemar's test": TEST_NAMES[name],
                     "n": f"{test.n:,}",
                     f"Only {self.first} correct": f"{test.only_first:,}",
                     f"Only {self.second} correct": f"{test.only_second:,}",
-                    "p (exact)": _p(test.exact) if test.n else not_defined,
-                    "p (mid-p)": _p(test.mid_p) if test.n else not_defined,
+                    "p (exact)": exact,
+                    "p (mid-p)": mid_p,
                 }
             )
         return rows

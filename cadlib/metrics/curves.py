@@ -36,7 +36,11 @@ class RocCurve:
     threshold: Floats
 
 
-def roc_points(scores: Floats, truth: Bools, limit: int = ROC_POINTS) -> RocCurve:
+def roc_points(
+    scores: Floats,
+    truth: Bools,
+    limit: int = ROC_POINTS,
+) -> RocCurve:
     """Trace the ROC curve with at most `limit` points, the corners that shape it.
 
     `scores` is (N,) float64, `truth` (N,) bool. Each point is a point of the data; none is
@@ -44,6 +48,7 @@ def roc_points(scores: Floats, truth: Bools, limit: int = ROC_POINTS) -> RocCurv
     """
     scores, truth, _ = checked_scores(scores, truth)
     _check_limit(limit)
+    # One of the two rates would be a share of no image.
     if not truth.any() or truth.all():
         return RocCurve(*_nothing())
     # Imported here because it takes half a second, and an assessment of one image needs no curve.
@@ -155,6 +160,7 @@ def _corners(x: Floats, y: Floats, limit: int) -> NDArray[np.intp]:
         corners.append(stretch.corner)
         _push_stretch(waiting, x, y, stretch.first, stretch.corner)
         _push_stretch(waiting, x, y, stretch.corner, stretch.last)
+    # Corners were found from the farthest on; a line needs them in the order of the curve.
     return np.sort(np.array(corners))
 
 
@@ -173,11 +179,13 @@ class _Stretch(NamedTuple):
 
 def _push_stretch(waiting: list[_Stretch], x: Floats, y: Floats, first: int, last: int) -> None:
     """Add the stretch between two places to the heap, if it has a point inside."""
+    # Neighbouring points have nothing between them that could be a corner.
     if last - first < 2:
         return
     run = x[last] - x[first]
     rise = y[last] - y[first]
     between = slice(first + 1, last)
+    # The distance of a point from a line: the cross product divided by the length of the line.
     across = (x[between] - x[first]) * rise
     along = (y[between] - y[first]) * run
     length = math.hypot(run, rise)

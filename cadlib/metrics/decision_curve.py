@@ -63,11 +63,13 @@ def decision_curve(
         )
     measured = float(truth.mean())
     share = measured if prevalence is None else prevalence
+    # NaN fails too: a comparison with it is false.
     if not 0 < share < 1:
         raise ValueError(f"Expected `prevalence` to be between 0 and 1 but got {share!r}.")
     adjusted = _scores_at_prevalence(scores, measured, share)
     low, high = _interval(adjusted, truth, groups, prevalence, draws)
     curve = net_benefit(adjusted, truth, THRESHOLDS, share)
+    # A probability of 1 reaches every threshold, so everybody is referred.
     everybody = np.ones(len(truth))
     refer_all = net_benefit(everybody, truth, THRESHOLDS, share)
     for values in (curve, low, high, refer_all):
@@ -99,6 +101,7 @@ def _interval(
         for weights in bootstrap(groups, draws)
     ]
     tails = [(1 - LEVEL) / 2, (1 + LEVEL) / 2]
+    # A draw without a malignant or a benign image is NaN, and it is left out.
     low, high = np.nanquantile(np.concatenate(drawn), tails, axis=0)
     return low, high
 
@@ -109,6 +112,7 @@ def curve_of_points(points: Sequence[TradeOff], prevalence: float) -> DecisionCu
     inside = [point for point in points if 0 < point.threshold < 1]
     thresholds = np.array([point.threshold_at(prevalence) for point in inside])
     model = np.array([point.net_benefit(prevalence) for point in inside])
+    # When everybody is referred, sensitivity and false positive rate are 1.
     needless = (1 - prevalence) * thresholds
     refer_all = prevalence - needless / (1 - thresholds)
     for values in (thresholds, model, refer_all):
@@ -137,6 +141,7 @@ def net_benefit(
     n_benign = benign[..., :1]
     share: Floats | float = _ratio(n_malignant, n_malignant + n_benign)
     if prevalence is not None:
+        # Another prevalence is exact, so it is the same in every draw.
         share = prevalence
     sensitivity = _ratio(malignant[..., 1:], n_malignant)
     false_positive_rate = _ratio(benign[..., 1:], n_benign)

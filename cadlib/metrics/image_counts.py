@@ -50,9 +50,11 @@ class Counts:
     @property
     def n_text(self) -> str:
         """Return the number of images as text, and how many have a diagnosis if not all do."""
+        n = f"{self.n:,}"
         if not self.partial:
-            return f"{self.n:,}"
-        return f"{self.n:,} ({self.diagnosed:,} with a diagnosis)"
+            return n
+        diagnosed = f"{self.diagnosed:,} with a diagnosis"
+        return f"{n} ({diagnosed})"
 
     @property
     def malignant_text(self) -> str:

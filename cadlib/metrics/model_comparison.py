@@ -69,6 +69,7 @@ class Difference:
         if self.interval is None:
             return None
         low, high = self.interval
+        # An interval that contains 0 allows no difference at all.
         if low <= 0 <= high:
             return None
         second_is_higher = low > 0
@@ -178,17 +179,21 @@ def _paired_figures(
     comparisons = []
     for name, compute in _FIGURES.items():
         of_diagnoses = name in OF_DIAGNOSES
-        figure = Figure(name, paired(compute), KEYS, malignant=not of_diagnoses)
+        compute_both = paired(compute)
+        figure = Figure(name, compute_both, KEYS, malignant=not of_diagnoses)
         values = named if of_diagnoses else probabilities
         # The Brier score is a distance from the truth, so a lower one is better.
-        comparisons.append(_PairedFigure(figure, values, name != "brier"))
+        higher_is_better = name != "brier"
+        comparisons.append(_PairedFigure(figure, values, higher_is_better))
     shares = {
         "sensitivity": (labels.malignant, referred),
         "specificity": (~labels.malignant, ~referred),
     }
     for name, (among, right) in shares.items():
-        figure = Figure(name, _paired_share(among), KEYS, malignant=True)
-        comparisons.append(_PairedFigure(figure, right.astype(np.float64), True))
+        compute_both = _paired_share(among)
+        figure = Figure(name, compute_both, KEYS, malignant=True)
+        values = right.astype(np.float64)
+        comparisons.append(_PairedFigure(figure, values, True))
     return comparisons
 
 
@@ -245,22 +250,27 @@ def mcnemar(
     (N,) int, is the lesion of each image.
     """
     # Signed, because a lesion on which each model is right once favours neither.
-    balance = (second.astype(np.int64) - first)[among]
+    every_balance = second.astype(np.int64) - first
+    balance = every_balance[among]
     sizes = _lesion_balances(balance, groups[among])
     observed = abs(int(balance.sum()))
     chances = _signed_sums(sizes)
     # The sums run from -sum(sizes) to sum(sizes), so 0 is in the middle.
-    sums = np.arange(len(chances)) - len(chances) // 2
+    middle = len(chances) // 2
+    sums = np.arange(len(chances)) - middle
     distances = np.abs(sums)
     beyond = float(chances[distances > observed].sum())
     equal = float(chances[distances == observed].sum())
     # Every lesion is balanced, so no other outcome was possible.
     if not sizes.any():
         equal *= 2
+    only_first = int((balance < 0).sum())
+    only_second = int((balance > 0).sum())
     return McNemar(
         n=len(balance),
-        only_first=int((balance < 0).sum()),
-        only_second=int((balance > 0).sum()),
+        only_first=only_first,
+        only_second=only_second,
+        # Rounding can lift the sum above 1, and so does an outcome that was counted twice.
         exact=min(beyond + equal, 1.0),
         mid_p=min(beyond + equal / 2, 1.0),
     )
@@ -272,6 +282,7 @@ def _lesion_balances(balance: NDArray[np.int64], groups: Labels) -> NDArray[np.i
     if not len(balance):
         return np.empty(0, np.int64)
     sums = np.bincount(groups, balance)
+    # `bincount` with weights returns float64; the sums of whole numbers are exact.
     return np.abs(sums).astype(np.int64)
 
 
@@ -351,6 +362,7 @@ def _signed_sums(sizes: NDArray[np.int64]) -> Floats:
     positive_sizes = sizes[sizes > 0]
     for size, count in zip(*np.unique(positive_sizes, return_counts=True), strict=True):
         # Equal sizes together follow a binomial distribution, in steps of twice the size.
+        # A sign that changes moves the sum by twice the size; no sum in between is possible.
         steps = np.zeros(2 * size * count + 1)
         steps[:: 2 * size] = binom.pmf(np.arange(count + 1), count, 0.5)
         chances = np.convolve(chances, steps)

@@ -100,6 +100,7 @@ class OperatingPoint(Threshold):
                 raise ValueError(
                     f"Expected `{field}` of {self.name} to be from 0 to 1 but got {value!r}."
                 )
+        # A share of no image is not defined.
         if min(self.n_malignant, self.n_benign) < 1:
             raise ValueError(
                 f"Expected {self.name} to be measured on malignant and benign images "
@@ -176,8 +177,11 @@ class Decision:
         threshold = self.operating_point.threshold
         probability_text = two_digits(probability)
         threshold_text = two_digits(threshold)
+        # Equal values have equal texts, whatever the digits.
+        if probability == threshold:
+            return probability_text, threshold_text
         digits = 2
-        while probability_text == threshold_text and probability != threshold:
+        while probability_text == threshold_text:
             digits += 1
             probability_text = f"{probability:.{digits}f}"
             threshold_text = f"{threshold:.{digits}f}"
@@ -253,6 +257,7 @@ def choose_thresholds(
     for name, target in TARGET_SENSITIVITY.items():
         # The small term keeps a whole number of allowed misses whole in spite of rounding.
         n_missed = int(np.floor((1 - target) * len(positives) + 1e-9))
+        # The positives rise, so at most `n_missed` of them lie below the threshold.
         threshold = float(positives[n_missed])
         thresholds.append(Threshold(name, threshold))
     return tuple(thresholds)

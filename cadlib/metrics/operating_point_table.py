@@ -10,6 +10,7 @@ ONE_GROUP_NOTE = "A threshold can be evaluated only with both malignant and beni
 def one_group_note(metrics: EvaluationMetrics) -> str:
     """Return why no threshold can be judged on these images, and what is still measured."""
     images = Counts.of(metrics)
+    # Without an image, both groups are missing, and nothing is measured.
     if not images.n:
         return ONE_GROUP_NOTE
     # One group is missing here, so any malignant image means that all are.

@@ -31,10 +31,13 @@ class PartialLabels:
     malignant: NDArray[np.bool_]
 
     def __post_init__(self) -> None:
+        # Copies: the caller's arrays stay writable, and these become read-only.
         codes = np.array(self.codes)
         malignant = np.array(self.malignant)
         _check_kind("codes", codes)
-        if malignant.shape != codes.shape or malignant.dtype != np.bool_:
+        has_shape = malignant.shape == codes.shape
+        is_bool = malignant.dtype == np.bool_
+        if not has_shape or not is_bool:
             raise ValueError(
                 f"Expected `malignant` to be {codes.shape} bool "
                 f"but got {malignant.shape} {malignant.dtype}."
@@ -44,6 +47,7 @@ class PartialLabels:
         codes = codes.astype(np.int64)
         for values in (codes, malignant):
             values.setflags(write=False)
+        # A frozen dataclass refuses a plain assignment, also in its own initialiser.
         object.__setattr__(self, "codes", codes)
         object.__setattr__(self, "malignant", malignant)
 
@@ -55,8 +59,9 @@ class PartialLabels:
         codes = np.asarray(labels)
         _check_kind("labels", codes)
         _check_range("labels", codes, 0)
-        places: NDArray[np.int64] = codes.astype(np.int64)
-        malignant = np.array(MALIGNANT)[places]
+        places = codes.astype(np.int64)
+        malignant_by_place = np.array(MALIGNANT)
+        malignant = malignant_by_place[places]
         return cls(places, malignant)
 
     @classmethod
@@ -71,6 +76,7 @@ class PartialLabels:
             image = table["image"].iloc[row]
             raise ValueError(f"Expected a label for each image but {image} has none.")
         place_of_code = {code: place for place, code in enumerate(CODES)}
+        # A missing diagnosis is not in the mapping: its label is only malignant or benign.
         codes = table["diagnosis"].map(place_of_code).fillna(NO_DIAGNOSIS)
         places = np.asarray(codes, np.int64)
         malignant = malignant_of(table).to_numpy(np.bool_)
@@ -104,15 +110,18 @@ def _check_kind(name: str, codes: NDArray[Any]) -> None:
 
 def _check_range(name: str, codes: NDArray[Any], least: int) -> None:
     """Raise ValueError unless codes are from `least` to the place of the last diagnosis."""
+    # No code has no lowest and no highest one.
     if not len(codes):
         return
     lowest = codes.min()
     highest = codes.max()
-    if lowest < least or highest >= len(CODES):
-        raise ValueError(
-            f"Expected `{name}` to be from {least} to {len(CODES) - 1} "
-            f"but got {lowest} to {highest}."
-        )
+    last = len(CODES) - 1
+    is_allowed = least <= lowest and highest <= last
+    if is_allowed:
+        return
+    raise ValueError(
+        f"Expected `{name}` to be from {least} to {last} but got {lowest} to {highest}."
+    )
 
 
 def _check_agreement(malignant: NDArray[np.bool_], codes: NDArray[Any]) -> None:
@@ -138,17 +147,23 @@ def malignant_of(table: "pd.DataFrame") -> "pd.Series[bool]":
     """
     codes = table["diagnosis"]
     malignant_by_code = dict(zip(CODES, MALIGNANT, strict=True))
-    malignant = codes.map(malignant_by_code).astype("boolean")
+    by_diagnosis = codes.map(malignant_by_code)
+    malignant = by_diagnosis.astype("boolean")
     # A table that never had labels of this kind has no such column.
     if "malignant" not in table:
         return malignant
-    by_column = table["malignant"].astype("boolean").mask(codes == UNKNOWN)
+    # An image with the label UNK is not measured, so its column must not decide.
+    is_unknown = codes == UNKNOWN
+    column = table["malignant"].astype("boolean")
+    by_column = column.mask(is_unknown)
     return malignant.fillna(by_column)
 
 
 def malignant_words(table: "pd.DataFrame") -> "pd.Series[str]":
     """Return "malignant" or "benign" for each image of a table, missing where it is not known."""
-    words = malignant_of(table).astype("object").map(GROUPS)
+    malignant = malignant_of(table)
+    objects = malignant.astype("object")
+    words = objects.map(GROUPS)
     return words.astype("str")
 
 
@@ -158,7 +173,8 @@ def label_words(table: "pd.DataFrame") -> "pd.Series[str]":
     It is the diagnosis, UNK, "malignant" or "benign", or missing.
     """
     diagnoses = table["diagnosis"].astype("str")
-    words: pd.Series[str] = diagnoses.fillna(malignant_words(table))
+    groups = malignant_words(table)
+    words: pd.Series[str] = diagnoses.fillna(groups)
     return words
 
 
@@ -173,6 +189,7 @@ def labels_contradict(labels: Iterable[str]) -> bool:
         if label in GROUPS.values():
             groups.add(label)
             continue
+        # UNK is a label of its own, but states no group.
         diagnoses.add(label)
         if label in CODES:
             groups.add(diagnosis(label).group)

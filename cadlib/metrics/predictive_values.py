@@ -64,7 +64,10 @@ class PredictiveValues:
         It is NaN where nobody is referred. Bayes' theorem (Altman and Bland, BMJ 309 (1994) 102).
         """
         shares = self._point_shares
-        return _share(shares.found, shares.needless)
+        return _share(
+            part=shares.found,
+            other=shares.needless,
+        )
 
     @property
     def negative(self) -> float:
@@ -73,7 +76,10 @@ class PredictiveValues:
         It is NaN where everybody is referred.
         """
         shares = self._point_shares
-        return _share(shares.spared, shares.missed)
+        return _share(
+            part=shares.spared,
+            other=shares.missed,
+        )
 
     @property
     def intervals(self) -> tuple[tuple[float, float], tuple[float, float]] | None:
@@ -103,6 +109,7 @@ class PredictiveValues:
         The method is that of the largest remainder.
         """
         exact = [patients * share for share in self._point_shares]
+        # Rounded down, so that patients can only remain, never be too many.
         whole = [int(number) for number in exact]
         places = range(len(exact))
         # Rounding each number by itself could give one patient too many or too few.
@@ -117,7 +124,9 @@ class PredictiveValues:
         """Return among how many patients one malignant lesion is missed; infinity where none is."""
         missed = self._point_shares.missed
         # A point that misses nothing on its images has no such number.
-        return 1 / missed if missed else float("inf")
+        if not missed:
+            return float("inf")
+        return 1 / missed
 
     @property
     def _point_shares(self) -> "_Shares":
@@ -155,6 +164,7 @@ def at_prevalence(malignant_probability: float, measured: float, prevalence: flo
         raise ValueError(
             f"Expected two prevalences between 0 and 1 but got {measured!r} and {prevalence!r}."
         )
+    # Each part is multiplied by the ratio of the priors, and the sum of both is made 1 again.
     malignant = malignant_probability * prevalence / measured
     benign = (1 - malignant_probability) * (1 - prevalence) / (1 - measured)
     return _share(malignant, benign)

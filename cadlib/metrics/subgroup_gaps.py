@@ -79,8 +79,9 @@ class Gap:
         if self.interval is None:
             return False
         low, high = self.interval
-        contains_zero = low <= 0 <= high
-        return not contains_zero and self.adjusted < SIGNIFICANT
+        if low <= 0 <= high:
+            return False
+        return self.adjusted < SIGNIFICANT
 
     def stored(self) -> SubgroupGap:
         """Return the gap as metrics.json has it, with `beyond_chance`."""
@@ -133,7 +134,8 @@ def gaps(
     outside counts on both sides. `progress` is called with the number of finished subgroups and of
     all.
     """
-    tests = _tests(PartialLabels.of(labels), probabilities, threshold)
+    every_label = PartialLabels.of(labels)
+    tests = _tests(every_label, probabilities, threshold)
     unadjusted = []
     for done, (name, inside) in enumerate(subgroups.items(), start=1):
         for test in tests:
@@ -141,6 +143,7 @@ def gaps(
             if gap:
                 unadjusted.append(gap)
         progress("subgroups compared", done, len(subgroups))
+    # Only now, because Holm's steps need the number of all tests.
     p_values = holm([gap.p for gap in unadjusted])
     adjusted = []
     for gap, p in zip(unadjusted, p_values, strict=True):
@@ -154,8 +157,10 @@ def holm(p_values: Sequence[float]) -> list[float]:
     rising = np.asarray(p_values, np.float64)[order]
     # The smallest value is multiplied by the number of tests, the next by one less, and so on.
     factors = np.arange(len(order), 0, -1)
+    # A larger p value is never adjusted to a smaller one.
     steps = np.maximum.accumulate(rising * factors)
     adjusted = np.empty(len(order))
+    # Back into the order of the argument.
     adjusted[order] = np.minimum(steps, 1)
     return [float(p) for p in adjusted]
 
@@ -232,6 +237,7 @@ def _gap(
 def _kinds_of_both(kinds: Labels, inside: Bools, lesions: Labels) -> list[int]:
     """Return the kinds that have enough lesions both in the subgroup and in the rest."""
     shared_kinds = []
+    # -1 marks an image that the metric does not count.
     counted = kinds[kinds >= 0]
     for kind in np.unique(counted):
         is_kind = kinds == kind
@@ -301,6 +307,7 @@ def _p_value(gap: float, differences: Iterator[Floats]) -> float:
         done += len(batch)
         if far >= ENOUGH:
             break
+    # The images as they are count as one more permutation (Phipson and Smyth 2010).
     return (far + 1) / (done + 1)
 
 
@@ -329,6 +336,7 @@ class _Shares:
 
         Pieces with as many images, and as many right ones, are alike, so only their numbers count.
         """
+        # A fixed seed: the same images always have the same p value.
         rng = np.random.default_rng(0)
         n_images = np.bincount(owners)
         n_right = np.bincount(owners, self.right)
@@ -362,6 +370,7 @@ class _Area:
 
     def deal(self, pieces: Labels, owners: Labels, permutations: int) -> Iterator[Floats]:
         """Deal a batch of permutations at a time."""
+        # A fixed seed, as for the shares.
         rng = np.random.default_rng(0)
         # Sorted once for all permutations: the scores stay, only the sides change.
         order = np.argsort(-self.scores, kind="stable")
@@ -378,6 +387,7 @@ def _dealt_pieces(rng: np.random.Generator, pieces: Labels, permutations: int) -
     dealt = np.empty((permutations, len(kinds)))
     for kind in np.unique(kinds):
         is_kind = kinds == kind
+        # Each row is shuffled by itself, so the numbers inside stay the original ones.
         rows = np.tile(inside[is_kind], (permutations, 1))
         dealt[:, is_kind] = rng.permuted(rows, axis=1)
     return dealt
@@ -399,6 +409,7 @@ class _Ranked:
 
     @classmethod
     def of(cls, scores: Floats, truth: Bools, owners: Labels) -> "_Ranked":
+        # `searchsorted` needs rising values, and the scores fall.
         positive_scores = -scores[truth]
         negative_scores = -scores[~truth]
         above = np.searchsorted(positive_scores, negative_scores, "left")

@@ -63,6 +63,7 @@ def _row(
         row[heading] = text + _mark(gaps.get((name, key)))
     row["AUC melanoma"] = text_of(part.auc["MEL"], ends.auc["MEL"])
     row["ECE"] = text_of(part.ece, ends.ece)
+    # Without tests the two columns would hold nothing but dashes.
     if gaps:
         for key, heading in MORE.items():
             gap = gaps.get((name, key))

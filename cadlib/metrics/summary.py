@@ -48,6 +48,7 @@ ECE_NOTE = (
 )
 ECE_INTERVAL = "interval without the effect of chance"
 """A short note on the interval beside a calibration error."""
+# The weights of all draws at once would take twenty times the memory.
 _DRAWS_AT_ONCE = 50
 
 
@@ -184,7 +185,12 @@ def _checked_images(labels: AnyLabels, probabilities: Floats) -> _Images:
     codes = every.codes[diagnosed]
     # Copied once here, because every metric of diagnoses needs these rows.
     named = probabilities[diagnosed]
-    return _Images(every, probabilities, codes, named)
+    return _Images(
+        labels=every,
+        probabilities=probabilities,
+        codes=codes,
+        named=named,
+    )
 
 
 def _lesion_groups(lesions: NDArray[np.integer[Any]] | None, n: int) -> NDArray[np.integer[Any]]:
@@ -206,6 +212,7 @@ def _single_figures(
         probabilities = images.probabilities if figure.malignant else images.named
         pairs.append((figure, probabilities))
     if uncalibrated is not None:
+        # Both metrics compare with a diagnosis, so only these images count.
         uncalibrated_named = uncalibrated[images.labels.diagnosed]
         pairs += [(figure, uncalibrated_named) for figure in BEFORE_CALIBRATION]
     return pairs
@@ -225,9 +232,19 @@ def _roc_curves(images: _Images) -> dict[str, RocCurve]:
 def _list_figures(malignant_curve: RocCurve, images: _Images) -> list[tuple[Figure, Floats]]:
     """Return the figures whose intervals belong to points of a curve or bins of a diagram."""
     compute_rates = _malignant_rates(malignant_curve.threshold)
-    rates = Figure("rates", compute_rates, each=True, malignant=True)
+    rates = Figure(
+        "rates",
+        compute_rates,
+        each=True,
+        malignant=True,
+    )
     bins = Figure("bins", _right_by_bin, each=True)
-    malignant_bins = Figure("malignant_bins", _malignant_by_bin, each=True, malignant=True)
+    malignant_bins = Figure(
+        "malignant_bins",
+        _malignant_by_bin,
+        each=True,
+        malignant=True,
+    )
     return [
         (rates, images.probabilities),
         (bins, images.named),
@@ -273,7 +290,9 @@ def _stored_curves(
         roc[name] = _stored_curve(curve)
     malignant = roc["malignant"]
     if malignant:
+        # The first half belongs to the malignant images, as `_malignant_rates` returns them.
         half = len(rates) // 2
+        # A struct is frozen, so the curve with its intervals is a new one.
         roc["malignant"] = msgspec.structs.replace(
             malignant,
             tpr_interval=rates[:half],
@@ -394,11 +413,13 @@ def measured(
 ) -> tuple[dict[str, Any], dict[str, Any]]:
     """Return the values of figures and their intervals, both by the names of the figures."""
     values = {}
+    pairs = []
     for figure in figures:
         result = figure.compute(labels, probabilities)
         values[figure.name] = _by_key(figure.keys, result)
-    pairs = [(figure, probabilities) for figure in figures]
-    return values, intervals(labels, groups, pairs)
+        pairs.append((figure, probabilities))
+    ends = intervals(labels, groups, pairs)
+    return values, ends
 
 
 def mean_of(
@@ -457,6 +478,7 @@ def defined(value: float) -> float | None:
 def _interval_of(figure: Figure, drawn: Floats) -> Any:
     """Return the interval of a figure, or those of its columns."""
     has_columns = figure.keys or figure.each
+    # A single number becomes one column, so that all figures take the same way.
     columns = drawn if has_columns else drawn[:, None]
     ends = tuple(_percentiles(values) for values in columns.T)
     if figure.each:
@@ -480,6 +502,7 @@ def _percentiles(values: Floats) -> tuple[float, float] | None:
 
 
 def _error_interval(gaps: Floats, drawn: Floats) -> tuple[float, float] | None:
+    # Without an image no gap is defined.
     if np.isnan(gaps).any():
         return None
     # As in `_percentiles`, draws that all agree do not show how far they are from the truth.
@@ -511,7 +534,8 @@ def _stored_curve(curve: RocCurve) -> StoredRoc | None:
     if not len(curve.fpr):
         return None
     # The first threshold is infinite: nothing is called positive there.
-    thresholds = map(defined, curve.threshold.round(6).tolist())
+    rounded = curve.threshold.round(6).tolist()
+    thresholds = map(defined, rounded)
     return StoredRoc(
         fpr=tuple(curve.fpr.round(6).tolist()),
         tpr=tuple(curve.tpr.round(6).tolist()),

@@ -136,10 +136,11 @@ class StoredRoc(MetricsObject, frozen=True, kw_only=True):
     fpr_interval: tuple[ShareInterval, ...] | None = None
 
     def __post_init__(self) -> None:
+        n_points = len(self.fpr)
         for name in ("tpr", "threshold", "tpr_interval", "fpr_interval"):
             values = getattr(self, name)
-            if values is not None and len(values) != len(self.fpr):
-                raise ValueError(f"`{name}` has to be a list of {len(self.fpr)} values, as `fpr`")
+            if values is not None and len(values) != n_points:
+                raise ValueError(f"`{name}` has to be a list of {n_points} values, as `fpr`")
 
 
 class ReliabilityBin(MetricsObject, frozen=True, kw_only=True):

@@ -41,7 +41,8 @@ def figure_text(value: float | None, interval: Sequence[float] | None = None) ->
         return "not defined"
     if not interval:
         return f"{value:.3f}"
-    return f"{value:.3f} ({interval[0]:.3f} to {interval[1]:.3f})"
+    low, high = interval
+    return f"{value:.3f} ({low:.3f} to {high:.3f})"
 
 
 def short_text(value: float, interval: Sequence[float] | None = None) -> str:
@@ -59,7 +60,9 @@ def figure_of(part: Measured, name: str, key: str | None = None) -> str:
 
 
 def value_of(
-    part: Measured, name: str, key: str | None = None
+    part: Measured,
+    name: str,
+    key: str | None = None,
 ) -> tuple[float | None, Sequence[float] | None]:
     """Return the field `name` of a part of metrics.json, and its interval.
 
@@ -108,11 +111,10 @@ def robustness_table(measured: Robustness) -> str:
 def _sample_heading(measured: Robustness | SaliencyMetrics) -> str:
     model = measured.model
     data = measured.data
-    return (
-        f"{model.name} {model.version} on {data.name} {data.split}: "
-        f"{measured.n:,} images of {measured.n_lesions:,} lesions, "
-        f"of {measured.sample.of:,} images in all"
-    )
+    title = f"{model.name} {model.version} on {data.name} {data.split}"
+    images = f"{measured.n:,} images of {measured.n_lesions:,} lesions"
+    all_images = f"{measured.sample.of:,} images in all"
+    return f"{title}: {images}, of {all_images}"
 
 
 def _clean_rows(clean: CleanMetrics) -> list[Row]:
@@ -151,8 +153,10 @@ def neighbours_table(neighbours: SimilarCases) -> str:
 
     They are how often the cases, their vote and the model are right.
     """
-    cases = _aligned(_case_rows(neighbours))
-    agreement = _aligned(_agreement_rows(neighbours))
+    case_rows = _case_rows(neighbours)
+    agreement_rows = _agreement_rows(neighbours)
+    cases = _aligned(case_rows)
+    agreement = _aligned(agreement_rows)
     return f"{cases}\n\n{agreement}"
 
 
@@ -178,7 +182,11 @@ def _agreement_rows(neighbours: SimilarCases) -> list[Row]:
     shares = neighbours.right_when_agreeing
     intervals = neighbours.intervals.right_when_agreeing
     rows: list[Row] = [
-        ("cases that have the model's first diagnosis", "it is right", "95 % interval")
+        (
+            "cases that have the model's first diagnosis",
+            "it is right",
+            "95 % interval",
+        )
     ]
     for count, n in neighbours.n_agreeing.items():
         columns = _columns(shares[count], intervals[count])
@@ -191,7 +199,19 @@ def _damages(measured: Robustness) -> list[Row]:
     metrics = ("balanced_accuracy", "malignant_auc")
     head = ("strength 1", "strength 5", "mean", "95 % interval")
     rows: list[Row] = [
-        ("fall of", "balanced", "accuracy", "", "", "malignant", "AUC", "", "", "error"),
+        # The words of a title are spread over the columns of its group.
+        (
+            "fall of",
+            "balanced",
+            "accuracy",
+            "",
+            "",
+            "malignant",
+            "AUC",
+            "",
+            "",
+            "error",
+        ),
         ("damage", *head, *head, "of clean"),
     ]
     for name, part in measured.corruptions.items():
@@ -300,7 +320,8 @@ def change_text(value: float | None, interval: Sequence[float] | None = None) ->
         return "not defined"
     if not interval:
         return f"{value:+.3f}"
-    return f"{value:+.3f} ({interval[0]:+.3f} to {interval[1]:+.3f})"
+    low, high = interval
+    return f"{value:+.3f} ({low:+.3f} to {high:+.3f})"
 
 
 def across_table(across: AcrossArchives) -> str:
@@ -320,7 +341,10 @@ def _heading(metrics: EvaluationMetrics) -> str:
         names.append(f"{data.name}{split}")
     title = " on ".join(names)
     counts = ", ".join(_count_texts(metrics))
-    return f"{title}: {counts}" if title else counts
+    # Predictions of a file have neither a model nor a data set.
+    if not title:
+        return counts
+    return f"{title}: {counts}"
 
 
 def _count_texts(metrics: EvaluationMetrics) -> list[str]:
@@ -345,14 +369,16 @@ def _headline(metrics: EvaluationMetrics) -> list[Row]:
     images = Counts.of(metrics)
     n = f"n = {images.diagnosed:,}"
     groups = f"n = {images.malignant_text}"
+    all_images = f"n = {images.n:,}"
+    classes = f"{n} of {metrics.n_classes} classes"
     # Name -> its text, and a note on the images behind it.
     texts = {
-        "balanced_accuracy": ("balanced accuracy", f"{n} of {metrics.n_classes} classes"),
+        "balanced_accuracy": ("balanced accuracy", classes),
         "accuracy": ("accuracy", n),
         "malignant_auc": ("AUC malignant/benign", groups),
         "malignant_average_precision": ("average precision malignant", groups),
         "ece": ("calibration error (ECE)", f"{n}; {ECE_INTERVAL}"),
-        "malignant_ece": ("calibration error, malignant", f"n = {images.n:,}"),
+        "malignant_ece": ("calibration error, malignant", all_images),
         "brier": ("Brier score (0 to 2)", n),
     }
     rows: list[Row] = [("figure", "value", "95 % interval")]
@@ -361,7 +387,8 @@ def _headline(metrics: EvaluationMetrics) -> list[Row]:
         # An earlier version stored fewer metrics.
         if value is UNSET:
             continue
-        columns = _columns(value, getattr(metrics.intervals, name))
+        interval = getattr(metrics.intervals, name)
+        columns = _columns(value, interval)
         rows.append((text, *columns, note))
     return rows
 
@@ -376,13 +403,17 @@ def _classes(metrics: EvaluationMetrics) -> list[Row]:
         "auc": "AUC",
     }
     n_by_class = metrics.n_by_class
+    # Codes have different lengths; padded, the names after them begin in one column.
     width = max(map(len, n_by_class), default=0) + 1
     auc_intervals = metrics.intervals.auc
     rows: list[Row] = [("diagnosis", "n", *names.values(), "95 % interval")]
     for diagnosis in _diagnoses(metrics):
         code = diagnosis.code
         cells = [f"{code:<{width}}{diagnosis.name}", f"{n_by_class[code]:,}"]
-        cells += [figure_text(getattr(metrics, name)[code]) for name in names]
+        for name in names:
+            value = getattr(metrics, name)[code]
+            cells.append(figure_text(value))
+        # The last column is the interval of the AUC, the metric before it.
         cells.append(_interval_text(auc_intervals[code]))
         rows.append(tuple(cells))
     return rows
@@ -433,7 +464,8 @@ def _columns(value: float | None, interval: Sequence[float] | None) -> Row:
 def _interval_text(interval: Sequence[float] | None) -> str:
     if not interval:
         return "not defined"
-    return f"{interval[0]:.3f} to {interval[1]:.3f}"
+    low, high = interval
+    return f"{low:.3f} to {high:.3f}"
 
 
 def _aligned(rows: Sequence[Row]) -> str:
@@ -441,6 +473,7 @@ def _aligned(rows: Sequence[Row]) -> str:
 
     A note after them stays as it is.
     """
+    # Only some rows have a note, so rows have different lengths.
     columns = zip_longest(*rows, fillvalue="")
     widths = [max(map(len, column)) for column in columns]
     lines = []
@@ -451,11 +484,13 @@ def _aligned(rows: Sequence[Row]) -> str:
 
 
 def _padded(place: int, cell: str, width: int) -> str:
+    # A note is the last cell of its row, so padding would only add spaces.
     is_note = cell.startswith("n = ")
     if is_note:
         return cell
-    is_name = place == 0
-    return cell.ljust(width) if is_name else cell.rjust(width)
+    if place == 0:
+        return cell.ljust(width)
+    return cell.rjust(width)
 
 
 def markdown_table(head: tuple[str, ...], rows: Iterable[tuple[str, ...]]) -> str:

@@ -75,6 +75,7 @@ def trade_offs(metrics: EvaluationMetrics) -> tuple[TradeOff, ...]:
     # The curve is rounded to six decimals; a point of both would be listed twice.
     named_thresholds = {round(point.threshold, 6) for point in named}
     corners = _curve_points(curve, images)
+    # The point of the model has a name and its own intervals, so it replaces that of the curve.
     others = [point for point in corners if point.threshold not in named_thresholds]
     points = sorted([*named, *others], key=lambda point: point.threshold)
     return tuple(points)
@@ -105,6 +106,7 @@ def _curve_points(curve: StoredRoc, images: Counts) -> Iterator[TradeOff]:
     rates = (curve.threshold, curve.tpr, curve.fpr, tpr_intervals, fpr_intervals)
     points = zip(*rates, strict=True)
     for threshold, tpr, fpr, tpr_interval, fpr_interval in points:
+        # The infinite threshold of the first point, which JSON does not have.
         if threshold is None:
             continue
         yield TradeOff(
@@ -121,9 +123,11 @@ def _curve_points(curve: StoredRoc, images: Counts) -> Iterator[TradeOff]:
 def _intervals(tpr: ShareInterval, fpr: ShareInterval) -> PointIntervals:
     sensitivity: Interval = None
     if tpr is not None:
-        sensitivity = (tpr[0], tpr[1])
+        low_tpr, high_tpr = tpr
+        sensitivity = (low_tpr, high_tpr)
     specificity: Interval = None
     if fpr is not None:
         # The high end of the false positive rate is the low end of the specificity.
-        specificity = (1 - fpr[1], 1 - fpr[0])
+        low_fpr, high_fpr = fpr
+        specificity = (1 - high_fpr, 1 - low_fpr)
     return PointIntervals(sensitivity, specificity)
