@@ -39,7 +39,8 @@ def render(subject: Subject, command: str) -> str:
     now = f"{datetime.now(UTC):%Y-%m-%d %H:%M:%S} UTC"
     model = f"{subject.record.name} {subject.record.version}"
     data_name = subject.data_name
-    return html_template(TEMPLATE_FILE).render(
+    template = html_template(TEMPLATE_FILE)
+    return template.render(
         title=f"{model} on {subject.part} of {data_name}",
         subject=subject,
         facts=_facts(subject),
@@ -56,11 +57,13 @@ def _facts(subject: Subject) -> list[tuple[str, str]]:
     record = subject.record
     metrics = subject.metrics
     data = metrics.data
+    model = f"{record.name} {record.version}, {record.validation_claim}"
+    images = f"{subject.part} of {subject.data_name}"
     facts = [
-        ("Model", f"{record.name} {record.version}, {record.validation_claim}"),
+        ("Model", model),
         ("Model id", record.model_id),
         ("SHA-256 of its weights", record.weights_sha256),
-        ("Images", f"{subject.part} of {subject.data_name}"),
+        ("Images", images),
         ("n", _image_count(metrics)),
     ]
     if data and data.warning:
@@ -68,10 +71,13 @@ def _facts(subject: Subject) -> list[tuple[str, str]]:
     not_counted = _not_counted(metrics)
     if not_counted:
         facts.append(("Excluded", not_counted))
+    # Images outside of the split have nothing to do with its hash.
     if data and data.split:
         facts.append(("SHA-256 of the model's split", record.training.split_sha256))
-    if subject.evaluated is not None:
-        facts.append(("SHA-256 of the image ids", _digest_of_ids(subject.evaluated)))
+    evaluated = subject.evaluated
+    if evaluated is not None:
+        digest = _digest_of_ids(evaluated)
+        facts.append(("SHA-256 of the image ids", digest))
     facts.append(("Licence of the model", record.data_licence))
     return facts
 
@@ -84,6 +90,7 @@ def _image_count(metrics: EvaluationMetrics) -> str:
 
 def _digest_of_ids(evaluated: "Evaluated") -> str:
     """Return a hash of the image ids, so that two reports on the same images can be recognised."""
+    # Sorted: the same images in another order are the same images.
     ids = sorted(evaluated.table["image"])
     text = "\n".join(ids)
     return hashlib.sha256(text.encode()).hexdigest()
@@ -96,7 +103,11 @@ def _not_counted(metrics: EvaluationMetrics) -> str:
         "with an unknown diagnosis": metrics.unknown,
         "not readable": len(metrics.rejected or ()),
     }
-    return ", ".join(f"{n:,} {reason}" for reason, n in counts.items() if n)
+    texts = []
+    for reason, n in counts.items():
+        if n:
+            texts.append(f"{n:,} {reason}")
+    return ", ".join(texts)
 
 
 def _diagnosed(metrics: EvaluationMetrics) -> str:
@@ -110,6 +121,7 @@ def _diagnosed(metrics: EvaluationMetrics) -> str:
 def _chart(figure: go.Figure) -> Markup:
     """Return the element of a chart and the script that draws it; plotly.js is in the page."""
     font = {"color": INK, "family": "system-ui, sans-serif", "size": 13}
+    # A copy: the chart that the caller has stays as it is.
     page_figure = go.Figure(figure).update_layout(template="none", font=font)
     page_figure.update_xaxes(automargin=True)
     page_figure.update_yaxes(automargin=True)
@@ -121,10 +133,12 @@ def _card(text: str) -> Markup:
     """Return Markdown as HTML: text is escaped, and headings begin at the third level."""
     reader = MarkdownIt("commonmark", {"html": False})
     reader.enable("table")
+    # The file is shared, so a card must not load or link anything from elsewhere.
     reader.disable(["image", "link", "autolink"])
     tokens = reader.parse(text)
     for token in tokens:
         if token.type in ("heading_open", "heading_close"):
+            # The page has a heading for itself and one for the card; HTML ends at the sixth level.
             level = int(token.tag[1:])
             token.tag = f"h{min(level + 2, 6)}"
     return Markup(reader.renderer.render(tokens, reader.options, {}))

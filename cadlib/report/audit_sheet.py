@@ -82,13 +82,16 @@ def render(duplicates: Duplicates, split: "SplitAudit | None" = None) -> str:
 
 def _pair_sections(split: "SplitAudit") -> Iterator[SheetSection]:
     """Yield the sections of pairs across the splits."""
+    by_features = split.nearest("cosine", MAX_CARDS)
+    by_detail = split.nearest("likeness", MAX_CARDS)
     sections = {
         "Leaking pairs": split.leaking_pairs,
-        "Most similar pairs across splits, by model features": split.nearest("cosine", MAX_CARDS),
-        "Most similar pairs across splits, by pixel detail": split.nearest("likeness", MAX_CARDS),
+        "Most similar pairs across splits, by model features": by_features,
+        "Most similar pairs across splits, by pixel detail": by_detail,
     }
     for title, pairs in sections.items():
-        cards = tuple(_pair_cards(split.table, pairs.head(MAX_CARDS)))
+        first_pairs = pairs.head(MAX_CARDS)
+        cards = tuple(_pair_cards(split.table, first_pairs))
         yield SheetSection(title, len(pairs), cards)
 
 
@@ -120,6 +123,7 @@ def _image(row: "pd.Series[str]") -> SheetImage:
     """Return an image with its fields as caption."""
     fields = [
         row["image"],
+        # The table of a data set alone has no splits.
         row.get("split"),
         row["diagnosis"],
         row["archive"],
@@ -133,7 +137,11 @@ def _jpeg(path: str) -> str:
     """Return a thumbnail of an image file as base64."""
     pixels = read_image(path).pixels
     thumbnail = Image.fromarray(pixels)
-    thumbnail.thumbnail((THUMBNAIL_PX, THUMBNAIL_PX))
+    # `thumbnail` keeps the shape of the image, so the longer side gets this size.
+    size = (THUMBNAIL_PX, THUMBNAIL_PX)
+    thumbnail.thumbnail(size)
     buffer = io.BytesIO()
     thumbnail.save(buffer, "JPEG", quality=85)
-    return base64.b64encode(buffer.getvalue()).decode("ascii")
+    content = buffer.getvalue()
+    encoded = base64.b64encode(content)
+    return encoded.decode("ascii")

@@ -102,6 +102,7 @@ def sections(subject: Subject) -> Iterator[Section]:
     yield _confusion(metrics)
     yield Section("Calibration", (ECE_NOTE,), reliability_charts(metrics))
     if metrics.prediction_sets:
+        # A prediction set is judged by the diagnosis that it should contain.
         if Counts.of(metrics).diagnosed:
             yield _sets(metrics.prediction_sets)
         else:
@@ -114,7 +115,8 @@ def sections(subject: Subject) -> Iterator[Section]:
         yield from _conditions(subject.own)
     if metrics.rejected:
         rows: list[Row] = [("image", "reason"), *metrics.rejected.items()]
-        table = Table(f"{len(metrics.rejected):,} images", rows)
+        caption = f"{len(metrics.rejected):,} images"
+        table = Table(caption, rows)
         yield Section("Images that could not be read", tables=(table,))
 
 
@@ -191,9 +193,11 @@ def _thresholds(subject: Subject) -> Section:
     title = "Operating points"
     if not points:
         rows = point_rows(metrics)
+        # With one group of images alone, curves of single diagnoses may still be defined.
         drawn = (roc,) if any(lines.values()) else ()
         tables = (_table(rows),) if rows else ()
         return Section(title, (one_group_note(metrics),), drawn, tables)
+    # All points were measured on the same images, so the first has the prevalence of all.
     prevalence = subject.prevalence or points[0].prevalence
     return Section(
         title,
@@ -254,18 +258,21 @@ def _points_note(
 
 def _point_row(point: TradeOff, prevalence: float) -> Row:
     values = PredictiveValues(point, prevalence)
+    # A point without intervals of its rates has none of its predictive values.
     positive_ends, negative_ends = values.intervals or (None, None)
+    intervals = point.intervals
     return (
         point.shown_name,
         f"{point.threshold:.3f}",
-        figure_text(point.sensitivity, point.intervals.sensitivity),
-        figure_text(point.specificity, point.intervals.specificity),
+        figure_text(point.sensitivity, intervals.sensitivity),
+        figure_text(point.specificity, intervals.specificity),
         figure_text(_or_none(values.positive), positive_ends),
         figure_text(_or_none(values.negative), negative_ends),
     )
 
 
 def _or_none(value: float) -> float | None:
+    # Tables show None as "not defined".
     return None if math.isnan(value) else value
 
 
@@ -340,8 +347,10 @@ def _subgroups(metrics: EvaluationMetrics) -> Section:
     note = "No difference was tested: the images are not part of the report."
     if metrics.gaps is not None:
         note = gaps_note(metrics.gaps)
+    notes = (note, ECE_NOTE)
     rows = subgroup_rows(metrics, figure_text)
-    return Section("Subgroups", (note, ECE_NOTE), tables=(_table(rows),))
+    table = _table(rows)
+    return Section("Subgroups", notes, tables=(table,))
 
 
 def _table(rows: list[dict[str, str]]) -> Table:
@@ -376,6 +385,7 @@ def _error_table(cost: str, errors: "pd.DataFrame") -> Table:
     for image, label, probability in zip(*columns, strict=True):
         rows.append((image, label, two_digits(probability)))
     if rows:
+        # A table with nothing but its head would look damaged.
         rows.insert(0, ("Image", "True diagnosis", "Malignant probability"))
     limit = f", first {MOST_ERRORS} shown" if len(errors) > MOST_ERRORS else ""
     return Table(f"{cost.capitalize()}: {len(errors):,}{limit}", rows)
@@ -397,7 +407,8 @@ def _conditions(own: Metrics) -> Iterator[Section]:
         yield _damage(own.robustness)
     if own.across_archives:
         note = "Performance loss of other networks on an archive excluded from training."
-        table = Table("", across_rows(own.across_archives))
+        rows = across_rows(own.across_archives)
+        table = Table("", rows)
         yield Section("Results on unseen archives", (note,), tables=(table,))
 
 

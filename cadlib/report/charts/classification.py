@@ -60,6 +60,7 @@ def _add_connections(figure: go.Figure, summary: Summary, labels: Mapping[str, s
     """Draw a line between the two figures of each diagnosis, where both are defined."""
     for code in taxonomy.CODES:
         ends = [summary.sensitivity[code], summary.specificity[code]]
+        # A line to a missing end would look like a value of 0.
         if any(undefined(end) for end in ends):
             continue
         figure.add_scatter(
@@ -112,12 +113,14 @@ def _add_class_figures(
         },
         error_x=whiskers(values, bounds),
         hovertemplate=f"%{{y}}<br>{key} %{{x:.2f}}<extra></extra>",
+        # A marker at 0 or 1 would be cut in half at the edge.
         cliponaxis=False,
         showlegend=False,
     )
     # The legend's own marker is grey: it explains the shape, not the colour.
     figure.add_scatter(
         x=[None],
+        # Any row will do: a point without x is not drawn.
         y=[labels["MEL"]],
         mode="markers",
         name=key.capitalize(),
@@ -173,6 +176,7 @@ _MALIGNANT_WORDS = _Words(
 
 def _reliability_chart(bins: Sequence[ReliabilityBin], words: _Words) -> go.Figure:
     """Draw a reliability diagram above the number of predictions in each bin."""
+    # A bin without a prediction has no mean, but keeps its place in the bars below.
     filled = [part for part in bins if _is_filled(part)]
     figure = go.Figure()
     _add_diagonal(figure, words.diagonal)
@@ -185,6 +189,7 @@ def _reliability_chart(bins: Sequence[ReliabilityBin], words: _Words) -> go.Figu
         yaxis2={
             "title": {"text": "Images"},
             "domain": [0, 0.22],
+            # The lower chart is a fifth of the height, too low for more numbers.
             "nticks": 3,
             "rangemode": "tozero",
             **GRID,

@@ -89,12 +89,14 @@ def confidence_chart(probabilities: ArrayLike, likely: Collection[str] = ()) -> 
 def _check_probabilities(values: NDArray[np.float64]) -> None:
     """Raise ValueError for anything but 8 numbers from 0 to 1."""
     n_classes = len(taxonomy.CODES)
+    has_shape = values.shape == (n_classes,)
+    # A comparison with NaN is false, so NaN is refused as well.
     in_range = (values >= 0) & (values <= 1)
-    if values.shape != (n_classes,) or not in_range.all():
-        raise ValueError(
-            f"Expected `probabilities` to be {n_classes} numbers from 0 to 1 "
-            f"but got {values.tolist()}."
-        )
+    if has_shape and in_range.all():
+        return
+    raise ValueError(
+        f"Expected `probabilities` to be {n_classes} numbers from 0 to 1 but got {values.tolist()}."
+    )
 
 
 def class_counts_chart(counts: Mapping[str, int]) -> go.Figure:
@@ -117,7 +119,12 @@ def class_counts_chart(counts: Mapping[str, int]) -> go.Figure:
     # At least 1: an axis from 0 to 0 has no width.
     longest = max(*numbers.values(), *others.values(), 1)
     figure.update_xaxes(
-        title_text="Images", range=[0, longest * 1.02], nticks=6, tickformat=",d", **GRID
+        # A little room, so that the longest bar does not touch the edge.
+        title_text="Images",
+        range=[0, longest * 1.02],
+        nticks=6,
+        tickformat=",d",
+        **GRID,
     )
     total = n_diagnosed + n_others
     return finish(figure, f"Images by diagnosis, {total:,} in all: {', '.join(alt_texts)}.")
@@ -133,9 +140,8 @@ def _check_codes(counts: Mapping[str, int]) -> None:
     allowed = {*taxonomy.CODES, taxonomy.UNKNOWN, *GROUPS.values()}
     strange = [code for code in counts if code not in allowed]
     if strange:
-        raise ValueError(
-            f"Expected the keys of `counts` to be ISIC 2019 codes but got {', '.join(strange)}."
-        )
+        keys = ", ".join(strange)
+        raise ValueError(f"Expected the keys of `counts` to be ISIC 2019 codes but got {keys}.")
 
 
 def _add_other_bars(figure: go.Figure, numbers: Mapping[str, int]) -> list[str]:
@@ -166,6 +172,7 @@ def _add_other_bar(figure: go.Figure, label: _OtherLabel, number: int, *, in_leg
         cliponaxis=False,
         hovertemplate="%{y}%{text} images<extra></extra>",
     )
+    # The rows so far keep their order, and the new one is the last.
     list_rows(figure, [*figure.layout.yaxis.categoryarray, label.row])
 
 
@@ -193,5 +200,6 @@ def _bars(
             hovertemplate=f"%{{y}}{hover}<extra></extra>",
         )
     list_rows(figure, [row_label(d) for d in rows])
+    # The number after the longest bar lies outside of the axis, and needs the room.
     figure.update_layout(bargap=0.32, margin={"r": 52})
     return figure

@@ -141,10 +141,12 @@ def _add(
         y=places[:, 1],
         customdata=points.names[kind.rows],
         mode="markers",
+        # plotly reads tags in names, and labels come from files.
         name=f"{html.escape(kind.label)} {len(kind.rows):,}",
         meta=html.escape(kind.label),
         legendrank=kind.rank,
         marker=marker_style,
+        # plotly dims what a reader leaves out of a selection, as the page dims what is not chosen.
         selected={"marker": {"opacity": 1}},
         unselected={"marker": {"opacity": _DIM}},
         hovertemplate=f"%{{customdata}}<br>{hover}<extra></extra>",
@@ -181,6 +183,7 @@ def _kinds_of_numbers(values: NDArray[Any], name: str) -> list[_Kind]:
 
 def _kinds_of_text(text: NDArray[np.str_]) -> list[_Kind]:
     """Return the images of each frequent value, of all others, and without a value."""
+    # UNK is a label, but states no property, so it is drawn as missing.
     is_unknown = np.isin(text, ("", UNKNOWN, taxonomy.UNKNOWN))
     values = _most_frequent_first(text[~is_unknown])
     looks = _looks(values)
@@ -198,6 +201,7 @@ def _kinds_of_text(text: NDArray[np.str_]) -> list[_Kind]:
 def _most_frequent_first(text: NDArray[np.str_]) -> list[str]:
     """Return the distinct values; equally frequent ones are sorted by name."""
     values, counts = np.unique(text, return_counts=True)
+    # `unique` sorts by name, and a stable sort keeps that order among equal counts.
     order = np.argsort(-counts, kind="stable")
     return [str(value) for value in values[order]]
 
@@ -218,6 +222,7 @@ class _Look(NamedTuple):
 def _looks(values: Sequence[str]) -> dict[str, _Look]:
     """Return the look of values, in the order of the legend; the most frequent value is first."""
     for looks in (_looks_of_codes(), _looks_of_groups()):
+        # Colours with a fixed meaning apply only where every value has one.
         if set(values) <= set(looks):
             return {value: look for value, look in looks.items() if value in values}
     looks = {}
@@ -286,11 +291,13 @@ def _finish(figure: go.Figure, places: NDArray[np.float32], alt: str) -> go.Figu
         "orientation": "v",
     }
     figure.update_layout(modebar=buttons)
+    # Over all images, whichever kinds the legend shows.
     low = places.min(axis=0)
     high = places.max(axis=0)
     margins = _MARGIN * (high - low)
     left, bottom = (low - margins).tolist()
     right, top = (high + margins).tolist()
     figure.update_xaxes(visible=False, fixedrange=False, range=[left, right])
+    # One scale for both axes: distances in the map would mean nothing otherwise.
     figure.update_yaxes(visible=False, fixedrange=False, range=[bottom, top], scaleanchor="x")
     return figure

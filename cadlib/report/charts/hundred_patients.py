@@ -36,7 +36,13 @@ def hundred_patients(values: PredictiveValues) -> go.Figure:
         texts.append(f"{number} {name}")
     _set_axes(figure)
     finish(figure, f"Of {PATIENTS} patients with one lesion each: {', '.join(texts)}.")
-    legend = {"orientation": "h", "x": 0, "xanchor": "left", "y": -0.02, "yanchor": "top"}
+    legend = {
+        "orientation": "h",
+        "x": 0,
+        "xanchor": "left",
+        "y": -0.02,
+        "yanchor": "top",
+    }
     margin = {"l": 0, "r": 0, "t": 4, "b": 56}
     figure.update_layout(height=190, margin=margin, legend=legend)
     return figure
@@ -46,6 +52,7 @@ def _set_axes(figure: go.Figure) -> None:
     """Show the whole grid, the first row on top, without axes."""
     # Half a row and a bit more on each side, so that no mark is cut off.
     figure.update_xaxes(visible=False, range=[-0.7, _PER_ROW - 0.3])
+    # A falling range puts the first row on top.
     figure.update_yaxes(visible=False, range=[PATIENTS / _PER_ROW - 0.4, -0.6])
 
 

@@ -36,18 +36,21 @@ class _Cell(NamedTuple):
     @property
     def ink(self) -> str:
         """Return the colour of its number: the cells are opaque, so the page's does not matter."""
+        # The upper half of the colour scale is light, the lower half dark.
         return "black" if self.n / self.total >= 0.5 else "white"
 
     @property
     def hover(self) -> str:
         """Return the text that hovering shows."""
-        truth = taxonomy.DIAGNOSES[self.truth].name
-        prediction = taxonomy.DIAGNOSES[self.prediction].name
+        truth = taxonomy.DIAGNOSES[self.truth]
+        prediction = taxonomy.DIAGNOSES[self.prediction]
         share = percent_text(self.n, self.total)
-        return (
-            f"true {truth}<br>predicted {prediction}<br>"
-            f"{self.n:,} of {self.total:,} images, {share}"
+        lines = (
+            f"true {truth.name}",
+            f"predicted {prediction.name}",
+            f"{self.n:,} of {self.total:,} images, {share}",
         )
+        return "<br>".join(lines)
 
 
 def confusion_chart(matrix: ArrayLike, normalise: bool = True, *, opens: bool = False) -> go.Figure:
@@ -105,7 +108,9 @@ def _add_undefined(figure: go.Figure, row: str) -> None:
 def _check_counts(counts: NDArray[np.int64]) -> None:
     """Raise ValueError for a matrix of another shape, or with negative counts."""
     size = len(taxonomy.CODES)
-    if counts.shape != (size, size) or (counts < 0).any():
+    has_shape = counts.shape == (size, size)
+    is_negative = counts < 0
+    if not has_shape or is_negative.any():
         raise ValueError(
             f"Expected `matrix` to be ({size}, {size}) counts of 0 or more "
             f"but got the shape {counts.shape}."
@@ -216,6 +221,7 @@ def damage_chart(robustness: Robustness, merit: str) -> go.Figure:
     worst = _worst(falls)
     figure = _coloured_falls(names, falls, worst)
     _add_damage_numbers(figure, names, rows, falls, worst)
+    # A category: as numbers, the strengths would not stand beside "original".
     figure.update_xaxes(title_text="Severity (1 to 5)", type="category", showgrid=False, ticks="")
     list_rows(figure, names)
     texts = [_damage_course(name, values) for name, values in zip(names, rows, strict=True)]
@@ -234,12 +240,14 @@ def _damage_course(name: str, values: list[float | None]) -> str:
 
 def _damage_row(clean: float | None, by_strength: Mapping[str, float | None]) -> list[float | None]:
     """Return a figure without damage, and then by the strength of a damage."""
+    # In the order of the columns, whatever the order in the file.
     damaged = [by_strength[strength] for strength in _STRENGTHS]
     return [clean, *damaged]
 
 
 def _worst(falls: list[list[float | None]]) -> float:
     """Return the largest fall; without any, 1 avoids a colour scale of no width."""
+    # A metric that rises under damage has a negative fall, which the scale does not show.
     worst = 0.0
     for row in falls:
         defined = [fall for fall in row if fall is not None]
@@ -312,4 +320,7 @@ def _damage_ink(fall: float | None, worst: float) -> str:
     """Return a colour that is readable on a cell: the scale ends in light yellow."""
     if fall is None:
         return GREY.format(1)
-    return "black" if fall > worst / 2 else "white"
+    middle = worst / 2
+    if fall > middle:
+        return "black"
+    return "white"

@@ -35,8 +35,9 @@ def comparison_chart(comparison: Comparison, first: str, second: str) -> go.Figu
 
 def _values_text(difference: Difference) -> str:
     """Return the figure of both models."""
-    first = number_text(difference.first, 3)
-    second = number_text(difference.second, 3)
+    digits = 3
+    first = number_text(difference.first, digits)
+    second = number_text(difference.second, digits)
     return f"{first} and {second}"
 
 
@@ -44,9 +45,12 @@ def _add_difference(figure: go.Figure, name: str, difference: Difference, text: 
     """Draw a difference with its interval, turned so that better is on the right."""
     if difference.difference is None:
         return
+    # The sign of a metric such as the Brier score is reversed, so that right is always better.
     sign = 1 if difference.higher_is_better else -1
     value = sign * difference.difference
+    # Without an interval the bar has no length.
     ends = difference.interval or (difference.difference, difference.difference)
+    # A reversed sign swaps the ends.
     low, high = sorted(sign * end for end in ends)
     colour = _colour(difference)
     figure.add_scatter(
@@ -91,6 +95,7 @@ def _axis(comparison: Comparison) -> str:
     reversed_names = []
     for key, difference in comparison.figures.items():
         if not difference.higher_is_better:
+            # The note in brackets is about the table, where the sign is not reversed.
             name, _, _ = FIGURE_NAMES[key].partition(" (")
             reversed_names.append(name)
     if not reversed_names:

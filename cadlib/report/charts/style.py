@@ -31,6 +31,7 @@ def list_rows(figure: go.Figure, labels: Sequence[str]) -> None:
     figure.update_yaxes(
         categoryorder="array",
         categoryarray=list(labels),
+        # Half a row on each side; a falling range puts the first row on top.
         range=[len(labels) - 0.5, -0.5],
         showgrid=False,
         automargin=True,
@@ -51,6 +52,7 @@ def finish(figure: go.Figure, alt: str) -> go.Figure:
     figure.update_layout(
         paper_bgcolor="rgba(0, 0, 0, 0)",
         plot_bgcolor="rgba(0, 0, 0, 0)",
+        # A chart that needs more room on the right has set it before.
         margin={"l": 8, "r": figure.layout.margin.r or 12, "t": 28, "b": 44},
         dragmode=False,
         modebar={"remove": ["sendChartToCloud"]},
@@ -100,6 +102,7 @@ def whiskers(
             low.append(0.0)
             high.append(0.0)
         else:
+            # A percentile interval need not contain the value, and a bar has no negative length.
             low.append(max(value - ends[0], 0.0))
             high.append(max(ends[1] - value, 0.0))
     return {

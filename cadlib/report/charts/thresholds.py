@@ -57,6 +57,7 @@ def roc_chart(
     texts = _add_roc_curves(figure, roc, auc)
     texts += _add_roc_points(figure, operating_points)
     if chosen:
+        # The axis of a ROC curve has the false positive rate.
         false_alarms = 1 - chosen.specificity
         _mark(figure, false_alarms, chosen.sensitivity, _ROC_HOVER, chosen.intervals)
         texts.append(
@@ -84,13 +85,21 @@ def _add_roc_curves(
         area = _area(auc.get(d.code))
         # The dash tells malignant from benign without the colour.
         dash = "dash" if d.malignant else "dot"
-        line = {"color": d.colour, "dash": dash, "width": 1.8}
+        line = {
+            "color": d.colour,
+            "dash": dash,
+            "width": 1.8,
+        }
         _add_roc_curve(figure, roc[d.code], d.code, area, line, legend_rank=1000)
         texts.append(f"{d.code} {area}")
     if "malignant" in roc:
         # The last curve lies on top of the others.
         area = _area(auc.get("malignant"))
-        line = {"color": taxonomy.MALIGNANT_COLOUR, "dash": "solid", "width": 4.0}
+        line = {
+            "color": taxonomy.MALIGNANT_COLOUR,
+            "dash": "solid",
+            "width": 4.0,
+        }
         _add_roc_curve(figure, roc["malignant"], "Malignant", area, line, legend_rank=1)
         texts.append(f"Malignant {area}")
     _add_line_of_chance(figure)
@@ -229,9 +238,19 @@ def _precision_line(key: str) -> dict[str, Any]:
     # Between two points the precision is not a straight line (Davis and Goadrich, ICML 2006).
     steps = "vh"
     if key == "malignant":
-        return {"color": taxonomy.MALIGNANT_COLOUR, "dash": "solid", "width": 4.0, "shape": steps}
-    colour = taxonomy.diagnosis("MEL").colour
-    return {"color": colour, "dash": "dash", "width": 1.8, "shape": steps}
+        return {
+            "color": taxonomy.MALIGNANT_COLOUR,
+            "dash": "solid",
+            "width": 4.0,
+            "shape": steps,
+        }
+    melanoma = taxonomy.diagnosis("MEL")
+    return {
+        "color": melanoma.colour,
+        "dash": "dash",
+        "width": 1.8,
+        "shape": steps,
+    }
 
 
 def _add_precision_points(figure: go.Figure, points: Sequence[TradeOff]) -> list[str]:
@@ -297,6 +316,7 @@ def decision_chart(curve: DecisionCurve, chosen: TradeOff | None = None) -> go.F
     top = curve.prevalence * 1.08
     figure.update_yaxes(
         title_text="Net benefit (malignant lesions found per patient)",
+        # Net benefit can fall far below 0; a reader compares the part above 0.
         range=[-0.3 * top, top],
         **GRID,
     )
@@ -307,6 +327,7 @@ def decision_chart(curve: DecisionCurve, chosen: TradeOff | None = None) -> go.F
 def _add_decision_curves(figure: go.Figure, curve: DecisionCurve) -> None:
     """Draw the band of the interval, referring all and none, and the model on top."""
     x = curve.threshold.tolist()
+    # First, so that the curves lie on top of the band.
     _add_interval_band(figure, curve)
     grey = {"color": GREY.format(0.9), "width": 1.5}
     figure.add_scatter(
@@ -354,7 +375,8 @@ def _where_better(curve: DecisionCurve) -> str:
     beats_all = curve.model > curve.refer_all
     # Referring nobody has a net benefit of 0.
     beats_none = curve.model > 0
-    better = curve.threshold[beats_all & beats_none]
+    is_better = beats_all & beats_none
+    better = curve.threshold[is_better]
     if not len(better):
         return "nowhere above both"
     first = better[0]

@@ -42,6 +42,7 @@ def training_chart(readings: Sequence[RunReading], tag: str) -> go.Figure:
         line = {"color": colour, "dash": dash, "width": 2}
         _add_curve(figure, reading, tag, line, symbol)
         text = f"{reading.name} {_course(reading.curves[tag])}"
+        # The best epoch is chosen after a validation, which only these curves have.
         if tag.startswith("epoch/"):
             text += _mark_best_epoch(figure, reading, tag, colour)
         texts.append(text)
@@ -82,6 +83,7 @@ def _add_curve(
     name = escape(reading.name)
     title = TRAINING_CHARTS[tag]
     figure.add_scatter(
+        # A point without coordinates draws nothing, but keeps the entry in the legend.
         x=curve.epochs or [None],
         y=curve.values or [None],
         mode="lines+markers",
@@ -126,6 +128,7 @@ def _course(curve: Curve) -> str:
     """Return the first and the last value of a curve in words."""
     points = []
     for epoch, value in zip(curve.epochs, curve.values, strict=True):
+        # A loss that is no number any more has no place in a sentence.
         if math.isfinite(value):
             points.append((epoch, value))
     if not points:
