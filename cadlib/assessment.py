@@ -153,8 +153,10 @@ def csv_row(file: str, outcome: Assessment | str) -> list[str]:
     before it.
     """
     if isinstance(outcome, str):
+        # The first column is the file, the last the reason.
         n_empty = len(CSV_COLUMNS) - 2
-        return [safe_cell(file), *[""] * n_empty, safe_cell(outcome)]
+        empty = [""] * n_empty
+        return [safe_cell(file), *empty, safe_cell(outcome)]
     prediction = outcome.prediction
     top, _ = prediction.ranking()[0]
     row = [
@@ -175,9 +177,10 @@ def csv_row(file: str, outcome: Assessment | str) -> list[str]:
 
 
 def _quality_cell(quality: QualityReport) -> str:
-    names = ", ".join(finding.name for finding in quality.flagged)
-    if not names:
+    flagged = quality.flagged
+    if not flagged:
         return quality.severity
+    names = ", ".join(finding.name for finding in flagged)
     return f"{quality.severity}: {names}"
 
 

@@ -107,7 +107,10 @@ class Evaluated:
         )
         is_wrong = malignant != referred
         wrong: pd.DataFrame = images[is_wrong]
-        wrong = wrong.sort_values(["cost", "sure"], ascending=[True, False])
+        wrong = wrong.sort_values(
+            ["cost", "sure"],
+            ascending=[True, False],
+        )
         return wrong.drop(columns="sure")
 
     def _cost_if_wrong(self) -> "pd.Categorical[str]":
@@ -148,8 +151,9 @@ def evaluation_folder(record: ModelRecord, dataset: Dataset) -> Path:
     # The rows have the labels; the facts of the files notice a changed image.
     row_hashes = pd.util.hash_pandas_object(dataset.table, index=False)
     rows = row_hashes.to_numpy().tobytes()
+    paths = dataset.table["path"]
     try:
-        files = [file_facts(path) for path in dataset.table["path"]]
+        files = [file_facts(path) for path in paths]
     except OSError as error:
         raise DatasetInvalid(
             f"Expected the images of {dataset.name} but {error}; open the data set again."
@@ -260,10 +264,12 @@ def compared(first: Evaluated, second: Evaluated) -> Comparison:
     in_first = second_images.isin(first_images).to_numpy(bool)
     first_probabilities = first.probabilities[in_second]
     second_probabilities = second.probabilities[in_first]
+    first_answers = Answers(first_probabilities, first.threshold)
+    second_answers = Answers(second_probabilities, second.threshold)
     return compare(
         first.labels[in_second],
-        Answers(first_probabilities, first.threshold),
-        Answers(second_probabilities, second.threshold),
+        first_answers,
+        second_answers,
         first.groups[in_second],
     )
 

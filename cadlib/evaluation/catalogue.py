@@ -76,7 +76,12 @@ def described(
     table = table.assign(**columns)
     if predictions is not None:
         judged = _judged(table, predictions)
-        table = table.merge(judged, "left", "image", validate="1:1")
+        table = table.merge(
+            judged,
+            "left",
+            "image",
+            validate="1:1",
+        )
     facets = tuple(name for name in FACETS if name in table)
     numbers = tuple(name for name in NUMBERS if name in table)
     return Catalogue(table, facets, numbers)
@@ -94,11 +99,12 @@ def _judged(table: pd.DataFrame, predictions: pd.DataFrame) -> pd.DataFrame:
     group_by_image = malignant_words(table).set_axis(table["image"])
     group = predictions["image"].map(group_by_image)
     unknown_shares = predictions[UNKNOWN].to_numpy(np.float64)
+    is_right = top == truth
     return pd.DataFrame(
         {
             "image": predictions["image"].to_numpy(),
             "said": top,
-            "verdict": _verdicts(top == truth, diagnosed),
+            "verdict": _verdicts(is_right, diagnosed),
             "confidence": shares.max(axis=1),
             "risk": risk,
             "uncertainty": _relative_entropy(shares),
@@ -274,7 +280,8 @@ class Catalogue:
         """Return how many of these rows, places or a mask, have each value of a facet."""
         codes, values = self._facets[facet]
         codes_of_rows = codes[rows]
-        counts = np.bincount(codes_of_rows, minlength=len(values))
+        n_values = len(values)
+        counts = np.bincount(codes_of_rows, minlength=n_values)
         return dict(zip(values, counts.tolist(), strict=True))
 
     def holds(self, images: Collection[str]) -> Mask:

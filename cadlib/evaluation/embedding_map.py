@@ -96,8 +96,10 @@ def parts(
     """
     from sklearn.cluster import KMeans  # noqa: PLC0415 - slow to load, as above
 
+    # KMeans warns where it is asked for more clusters than there are different points.
     n_different = len(np.unique(places, axis=0))
-    clusters = KMeans(min(n, n_different), random_state=0, n_init=1)
+    n_clusters = min(n, n_different)
+    clusters = KMeans(n_clusters, random_state=0, n_init=1)
     labels = np.asarray(clusters.fit_predict(places), np.int64)
     sizes = np.bincount(labels)
     by_size = np.argsort(-sizes, kind="stable")

@@ -493,4 +493,5 @@ def _by_value(
     for value in values:
         inside = (column == value).to_numpy(bool, na_value=False)
         yield f"{attribute} {value}", inside
-    yield f"{attribute} not known", column.isna().to_numpy(bool)
+    missing = column.isna()
+    yield f"{attribute} not known", missing.to_numpy(bool)

@@ -41,7 +41,10 @@ class Part:
         """Return what metrics.json records of the subset."""
         if not self.subset:
             return None
-        return SubsetFacts(name=self.subset.name, sha256=self.subset.sha256)
+        return SubsetFacts(
+            name=self.subset.name,
+            sha256=self.subset.sha256,
+        )
 
     def of(
         self,

@@ -218,10 +218,12 @@ def _described(
     pixels = cached_pixels(table, model.record.input, progress)
     details = details_in(pixels.batches())
     outputs = model_outputs(model, table, progress)
-    lengths: NDArray[np.float32] = np.linalg.norm(outputs.features, axis=1, keepdims=True)
+    features = outputs.features
+    lengths: NDArray[np.float32] = np.linalg.norm(features, axis=1, keepdims=True)
     # Features of only zeros have no direction; the smallest float32 avoids a division by 0.
-    divisors = np.maximum(lengths, np.finfo(np.float32).tiny, dtype=np.float32)
-    directions = np.divide(outputs.features, divisors, dtype=np.float32)
+    smallest = np.finfo(np.float32).tiny
+    divisors = np.maximum(lengths, smallest, dtype=np.float32)
+    directions = np.divide(features, divisors, dtype=np.float32)
     return _Images(
         hashes=table["phash"].to_numpy(np.uint64),
         features=directions,
@@ -284,7 +286,8 @@ def _compared(
 
     Return the pairs that leak or are nearest to each other, and all distances of hashes, (65,).
     """
-    bits = np.bitwise_count(left.hashes[:, None] ^ right.hashes)
+    different_bits = left.hashes[:, None] ^ right.hashes
+    bits = np.bitwise_count(different_bits)
     cosine = left.features @ right.features.T
     alike = likeness(left.details, right.details)
     nearest = _highest(cosine)
@@ -306,6 +309,7 @@ def _compared(
     }
     pairs = pd.DataFrame(columns)
     pairs = pairs.astype(PAIR_COLUMNS)
+    # Two hashes differ in 0 to HASH_BITS bits.
     distances = np.bincount(bits.ravel(), minlength=HASH_BITS + 1)
     return pairs, distances
 
@@ -384,7 +388,10 @@ def _identical_files(table: pd.DataFrame) -> list[list[int]]:
     return across
 
 
-def _in_several_parts(names: "pd.Series[str]", parts: "pd.Series[str]") -> list[list[int]]:
+def _in_several_parts(
+    names: "pd.Series[str]",
+    parts: "pd.Series[str]",
+) -> list[list[int]]:
     """Return the rows of each name whose images are in several splits."""
     in_several = []
     for rows in together(names):

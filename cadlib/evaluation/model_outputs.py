@@ -225,7 +225,11 @@ def _rejected(batch: list[_Decoded]) -> dict[int, ImageRejected]:
     return {row: image for row, image in batch if isinstance(image, ImageRejected)}
 
 
-def _run(model: Model, batch: list[_Decoded], keys: Mapping[int, bytes]) -> _Outputs:
+def _run(
+    model: Model,
+    batch: list[_Decoded],
+    keys: Mapping[int, bytes],
+) -> _Outputs:
     """Run the network on the readable images of a batch, and return their outputs by key."""
     readable: dict[bytes, _Prepared] = {}
     for row, image in batch:

@@ -129,9 +129,10 @@ def compare(
     without a gap.
     """
     unchanged = probabilities[0]
-    damaged = probabilities[: -len(TURNS)]
     # The turns are the last variants, see `_variants`.
-    turned_ones = probabilities[-len(TURNS) :]
+    first_turn = len(probabilities) - len(TURNS)
+    damaged = probabilities[:first_turn]
+    turned_ones = probabilities[first_turn:]
     turns = np.concatenate([probabilities[:1], turned_ones])
     # The clean images are part of `damaged` and `turns`, so that each draw of lesions compares the
     # damaged or turned images with the same clean ones.
@@ -176,7 +177,13 @@ def _variants() -> list[Variant]:
         del seed
         return pixels
 
-    def turned_variant(pixels: Pixels, seed: int, quarters: int, mirrored: bool) -> Pixels:
+    def turned_variant(
+        pixels: Pixels,
+        seed: int,
+        quarters: int,
+        mirrored: bool,
+    ) -> Pixels:
+        # Only the damaged variants are drawn by chance.
         del seed
         return turned(pixels, quarters, mirrored)
 
@@ -322,7 +329,8 @@ def _flips(labels: Labels, turns: Floats, weights: Floats | None = None) -> Floa
     ]
     by_image = np.stack(columns, axis=-1)
     total = weights.sum(axis=-1, keepdims=True)
-    rates: Floats = weights @ by_image / total
+    weighted = weights @ by_image
+    rates: Floats = weighted / total
     return rates
 
 
@@ -344,11 +352,12 @@ def _counts(labels: Labels, groups: Labels) -> dict[str, Any]:
     n_by_class = np.bincount(labels, minlength=len(CODES))
     present = n_by_class > 0
     lesions = np.unique(groups)
+    by_code = dict(zip(CODES, n_by_class.tolist(), strict=True))
     return {
         "n": len(labels),
         "n_lesions": len(lesions),
         "n_classes": int(present.sum()),
-        "n_by_class": dict(zip(CODES, n_by_class.tolist(), strict=True)),
+        "n_by_class": by_code,
     }
 
 
@@ -398,8 +407,11 @@ def _mean_corruption(
     bounds: dict[str, Any],
 ) -> MeanCorruption:
     """Return the means over the corruptions, of the same values as `_corruption`."""
-    values = {fall: defined(by_key["mean"]) for fall, by_key in fallen.items()}
-    ends = {fall: bounds[fall]["mean"] for fall in fallen}
+    values = {}
+    ends = {}
+    for fall, by_key in fallen.items():
+        values[fall] = defined(by_key["mean"])
+        ends[fall] = bounds[fall]["mean"]
     return MeanCorruption(
         **values,
         relative_error=_relative_error(clean, fallen, "mean"),

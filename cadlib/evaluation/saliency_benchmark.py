@@ -289,12 +289,13 @@ def _explained(model: Model, image: LesionImage) -> _Explained:
     probabilities = model.calibrated(outputs.logits[:1], short_side_px)
     target = int(probabilities.argmax())
     evidence = outputs.evidence[:, target]
+    maps = _maps(model, views, evidence, target)
     return _Explained(
         pixels=pixels,
         short_side_px=short_side_px,
         target=target,
         evidence=evidence[0],
-        maps=_maps(model, views, evidence, target),
+        maps=maps,
     )
 
 
@@ -336,8 +337,11 @@ def _maps(
     """
     record = model.record
     maps = []
+    network = network_of(model)
+    # The first method is the evidence, which the model's outputs have already.
+    other_methods = KEYS[1:]
     for first, view in zip(evidence, views, strict=True):
-        others = raw_maps(network_of(model), record, view, target, KEYS[1:])
+        others = raw_maps(network, record, view, target, other_methods)
         of_view = [surface(raw, record) for raw in (first, *others)]
         maps.append(of_view)
     return maps

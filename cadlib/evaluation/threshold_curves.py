@@ -44,7 +44,8 @@ def roc_curves(metrics: EvaluationMetrics) -> dict[str, StoredRoc | None]:
     curves = metrics.roc
     counts = Counts.of(metrics)
     if not counts.diagnosed:
-        return {"malignant": curves["malignant"]}
+        malignant = curves["malignant"]
+        return {"malignant": malignant}
     return dict(curves)
 
 

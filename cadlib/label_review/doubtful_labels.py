@@ -86,7 +86,8 @@ def without_own_lesion(
     n_components = min(DIMENSIONS, *features.shape)
     pca = PCA(n_components, whiten=True, random_state=0)
     components = pca.fit_transform(wide)
-    n_folds = min(FOLDS, len(np.unique(lesions)))
+    n_lesions = len(np.unique(lesions))
+    n_folds = min(FOLDS, n_lesions)
     folds = GroupKFold(n_folds, shuffle=True, random_state=0)
     probabilities = np.zeros((len(labels), len(CODES)))
     for fitted, predicted in folds.split(components, labels, lesions):
@@ -94,5 +95,6 @@ def without_own_lesion(
         classifier.fit(components[fitted], labels[fitted])
         # The classes of a fold are those with a fitted image; the others keep a probability of 0.
         cells = np.ix_(predicted, classifier.classes_)
-        probabilities[cells] = classifier.predict_proba(components[predicted])
+        left_out = components[predicted]
+        probabilities[cells] = classifier.predict_proba(left_out)
     return probabilities

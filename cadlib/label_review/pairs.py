@@ -42,7 +42,8 @@ def pairs(
     # Without the lesions, the groups are those of the same images alone.
     without_lesions = table.assign(lesion_id=None, lesion_group=None)
     same = _same_images(duplicates, details, features, progress)
-    groups = together(lesion_groups(without_lesions, None, same))
+    group_of_image = lesion_groups(without_lesions, None, same)
+    groups = together(group_of_image)
     for rows in groups:
         yield from _near_duplicates(table, rows, details)
     groups_of_lesions = duplicates.groups["one lesion id"]
@@ -212,7 +213,8 @@ def _against(
     for row in labelled[against]:
         # A reader compares the image with the most similar one of the usual diagnosis.
         own_details = details.of(np.array([row]))
-        alike = likeness(own_details, details.of(usual_rows))[0]
+        usual_details = details.of(usual_rows)
+        [alike] = likeness(own_details, usual_details)
         most_alike = usual_rows[alike.argmax()]
         yield _Contradiction(
             row=int(row),

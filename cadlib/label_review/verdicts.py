@@ -254,8 +254,9 @@ def _read(row: list[str]) -> tuple[Finding, Verdict]:
 def _check(finding: Finding, verdict: Verdict) -> None:
     choices = CHOICES[finding.kind]
     if verdict.verdict not in choices:
+        options = ", ".join(choices)
         raise VerdictsInvalid(
-            f"Expected one of {', '.join(choices)}, on {finding.kind}, but got {verdict.verdict!r}."
+            f"Expected one of {options}, on {finding.kind}, but got {verdict.verdict!r}."
         )
 
 
@@ -280,8 +281,10 @@ def sides(finding: Any) -> tuple[tuple[str, str], ...]:
     for image, code in pairs:
         if not isinstance(image, str) or not image:
             continue
+        # Pandas has NaN, a float, for a missing label.
         label = code if isinstance(code, str) else ""
-        labelled.append((image, label))
+        side = (image, label)
+        labelled.append(side)
     return tuple(labelled)
 
 

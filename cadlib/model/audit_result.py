@@ -84,8 +84,10 @@ class LeakAudit:
         parts: list[str] = []
         for name, what in LEAKS.items():
             count = getattr(self, name)
-            if count:
-                parts.append(f"{count:,} {what}")
+            if not count:
+                continue
+            part = f"{count:,} {what}"
+            parts.append(part)
         return ", ".join(parts)
 
     def to_json(self) -> dict[str, Any]:
@@ -121,7 +123,8 @@ def role_of(split: str) -> tuple[str, bool]:
 def claim(audit: LeakAudit | None, model: str = command_hints.MODEL) -> str:
     """Return the claim that an audit allows, to follow the model's name and a colon."""
     if audit is None:
-        return NOT_AUDITED.format(command=command_hints.audit_into(model))
-    if audit.leaks:
-        return f"NOT validated: its splits are not separate ({audit.reasons})"
-    return AUDIT_PASSED
+        command = command_hints.audit_into(model)
+        return NOT_AUDITED.format(command=command)
+    if not audit.leaks:
+        return AUDIT_PASSED
+    return f"NOT validated: its splits are not separate ({audit.reasons})"

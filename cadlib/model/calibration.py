@@ -96,7 +96,9 @@ def probabilities(logits: Floats, temperature: float | Floats, bias: Sequence[fl
 def _softmax(logits: Doubles) -> Doubles:
     # Importing scipy.special would slow each prediction on the command line by a sixth of a second.
     largest = logits.max(axis=1, keepdims=True)
-    powers = np.exp(logits - largest)
+    # Without the subtraction, the power of a large logit is more than a float64 can hold.
+    shifted = logits - largest
+    powers = np.exp(shifted)
     sums = powers.sum(axis=1, keepdims=True)
     shares: Doubles = powers / sums
     return shares
@@ -129,7 +131,13 @@ def fit(
     n_small = len(small_lesions)
     n_large = len(large_lesions)
     if min(n_small, n_large) >= LEAST_LESIONS:
-        gain, gain_se = try_sizes(logits, labels, lesions, is_small, bias)
+        gain, gain_se = try_sizes(
+            logits,
+            labels,
+            lesions,
+            is_small,
+            bias,
+        )
         # A second temperature has to gain more than one standard error, as a bias does.
         if gain > gain_se:
             return _by_size(logits, labels, is_small, bias), bias

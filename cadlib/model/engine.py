@@ -60,7 +60,9 @@ class Engine:
         # is built from them too.
         self.state: State = {}
         for name, array in state.items():
-            self.state[name] = np.ascontiguousarray(array) if array.ndim else array
+            if array.ndim:
+                array = np.ascontiguousarray(array)
+            self.state[name] = array
         # The graph does not use scalars, which are counts of batches.
         names = [name for name, array in state.items() if array.ndim]
         try:
@@ -100,10 +102,11 @@ class Engine:
         _, channels = self._output_shape("features")
         shape = (len(CODES), channels)
         heads = [array for array in self.state.values() if array.shape == shape]
-        if len(heads) != 1:
+        n_heads = len(heads)
+        if n_heads != 1:
             raise ModelInvalid(
-                f"Expected one array of weights of shape ({len(CODES)}, {channels}) "
-                f"in weights.safetensors, but found {len(heads)}. Restore the model's folder."
+                f"Expected one array of weights of shape {shape} "
+                f"in weights.safetensors, but found {n_heads}. Restore the model's folder."
             )
         head: NDArray[Any] = heads[0]
         return head
@@ -111,7 +114,8 @@ class Engine:
     def feature_maps(self, inputs: Floats) -> Floats:
         """Return the last feature map for the inputs of `run`, (N, C, h, w) float32."""
         session, name = self._session_of_maps
-        feed = {INPUT: np.ascontiguousarray(inputs)}
+        contiguous = np.ascontiguousarray(inputs)
+        feed = {INPUT: contiguous}
         maps: Floats
         [maps] = session.run([name], feed)
         return maps
@@ -134,7 +138,11 @@ class Engine:
         # runs beside it slow.
         options.add_session_config_entry("session.intra_op.allow_spinning", "0")
         options.add_external_initializers(self._weight_names, self._weights)
-        return onnxruntime.InferenceSession(graph, options, providers=["CPUExecutionProvider"])
+        return onnxruntime.InferenceSession(
+            graph,
+            options,
+            providers=["CPUExecutionProvider"],
+        )
 
     def run(self, inputs: Floats) -> Seen:
         """Run the network on (N, 3, S, S) float32 of `preprocess.to_array`, N at least 1."""

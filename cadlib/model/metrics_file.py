@@ -101,10 +101,12 @@ def read(folder: Path, name: str | None = None) -> Metrics | None:
 def parse_metrics(data: bytes, path: Path, name: str) -> Metrics:
     """Return the metrics in the bytes of a metrics.json; see `read`."""
     try:
-        return convert(parse(data, path), Metrics, path)
+        content = parse(data, path)
+        return convert(content, Metrics, path)
     except ModelInvalid as error:
         command = command_hints.evaluate_into(name)
-        raise ModelInvalid(f"{error} Or measure the model again: `{command}`.") from error
+        advice = f"Or measure the model again: `{command}`."
+        raise ModelInvalid(f"{error} {advice}") from error
 
 
 def measured(folder: Path, record: ModelRecord) -> Metrics:
@@ -166,7 +168,9 @@ def rewrite(
     All are written completely before the first replaces its former version; raise OSError where
     that fails.
     """
-    contents: dict[str, str | bytes] = dict(files or {})
+    contents: dict[str, str | bytes] = {}
+    if files is not None:
+        contents.update(files)
     contents[METRICS_FILE] = metrics_json(metrics)
     contents[CARD_FILE] = card.render(record, metrics)
     write_folder(folder, record, contents)
@@ -197,7 +201,8 @@ def join_splits(new: SplitMetrics, former: Metrics | None) -> Metrics:
     by_split: dict[str, SplitMetrics] = {}
     # Later metrics of the same split replace earlier ones.
     for metrics in (former, new):
-        for part in (getattr(metrics, "validation", None), metrics):
+        validation = getattr(metrics, "validation", None)
+        for part in (validation, metrics):
             if part is not None:
                 by_split[part.data.split] = part
     leading = by_split.get("test", new)

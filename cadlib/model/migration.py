@@ -53,8 +53,9 @@ def migrate(folder: Path, *, accept_changes: bool = False) -> tuple[ModelRecord,
     is_former = version == FORMER_VERSION
     changes = _former_changes(folder, raw) if is_former else _changes(folder)
     if changes and not accept_changes:
+        differences = "; ".join(changes)
         raise ModelInvalid(
-            f"Expected the model in {folder} as it was written, but {'; '.join(changes)}. "
+            f"Expected the model in {folder} as it was written, but {differences}. "
             "Restore the folder. If you made these changes yourself, "
             "--accept-changes makes them part of the model."
         )
@@ -65,7 +66,11 @@ def migrate(folder: Path, *, accept_changes: bool = False) -> tuple[ModelRecord,
     record = record_from_json(raw, path)
     model = Model.assemble(record, contents, folder)
     if is_former and not accept_changes:
-        _compare_former_answers(model, contents[GOLDEN_FILE], folder / GOLDEN_FILE)
+        _compare_former_answers(
+            model,
+            contents[GOLDEN_FILE],
+            folder / GOLDEN_FILE,
+        )
     _rewrite(model, contents)
     # Loading checks the new folder.
     model = Model.load(folder)
@@ -103,9 +108,8 @@ def _read_contents(folder: Path) -> dict[str, bytes]:
             contents[name] = path.read_bytes()
     missing = [name for name in manifest.NEEDED_FILES if name not in contents]
     if missing:
-        raise ModelInvalid(
-            f"Expected {', '.join(missing)} in {folder}, but found none. Restore the folder."
-        )
+        names = ", ".join(missing)
+        raise ModelInvalid(f"Expected {names} in {folder}, but found none. Restore the folder.")
     return contents
 
 
@@ -166,8 +170,10 @@ def _compare_former_answers(model: Model, data: bytes, path: Path) -> None:
         figures = former["probabilities"]
         tolerance = min(float(former["tolerance"]), golden.TOLERANCE)
         for answer in golden.golden_file(model).answers:
-            if answer.name in figures:
-                _compare_former_answer(answer, figures[answer.name], tolerance, path)
+            if answer.name not in figures:
+                continue
+            former_figures = figures[answer.name]
+            _compare_former_answer(answer, former_figures, tolerance, path)
     except (KeyError, TypeError, ValueError) as error:
         raise ModelInvalid(
             f"Expected {path} to have golden figures, but it cannot be read: {error}."

@@ -90,8 +90,9 @@ class Prediction:
     @property
     def malignant_probability(self) -> float:
         """Return the summed probability of the malignant diagnoses, 0 to 1."""
+        probabilities = self.probabilities
         is_malignant = np.array(MALIGNANT)
-        malignant = self.probabilities[is_malignant]
+        malignant = probabilities[is_malignant]
         total = float(malignant.sum())
         # Rounding can lift the sum just above 1.
         return min(total, 1.0)
@@ -325,7 +326,8 @@ def _warm_up(spec: preprocess.InputSpec) -> None:
 
 
 def _fitted(
-    record: ModelRecord, files: Mapping[str, bytes]
+    record: ModelRecord,
+    files: Mapping[str, bytes],
 ) -> tuple[NeighbourIndex | None, NoveltyDetector | None]:
     """Return the index and the detector of a model, None where it has none."""
     index = None
@@ -334,9 +336,12 @@ def _fitted(
     detector = None
     if record.novelty is not None:
         detector = NoveltyDetector(files[NOVELTY_FILE], record.novelty)
-    if index and record.neighbours and len(index) != record.neighbours.images:
-        raise ModelInvalid(
-            f"Expected {record.neighbours.images:,} training images in {NEIGHBOURS_FILE}, "
-            f"but found {len(index):,}. Restore the folder."
-        )
+    if index and record.neighbours:
+        n_expected = record.neighbours.images
+        n_images = len(index)
+        if n_images != n_expected:
+            raise ModelInvalid(
+                f"Expected {n_expected:,} training images in {NEIGHBOURS_FILE}, "
+                f"but found {n_images:,}. Restore the folder."
+            )
     return index, detector

@@ -283,7 +283,9 @@ def _once_written(folder: Path, names: tuple[str, ...]) -> tuple[ModelRecord, di
         except ModelInvalid:
             changed = content_key(folder) != before
             is_being_written = changed or _has_files_aside(folder)
-            if not is_being_written or time.monotonic() > deadline:
+            if not is_being_written:
+                raise
+            if time.monotonic() > deadline:
                 raise
         time.sleep(0.05)
 
@@ -305,13 +307,17 @@ def content_key(folder: Path) -> str:
     return digest.hexdigest()
 
 
-def _read(folder: Path, names: tuple[str, ...]) -> tuple[ModelRecord, dict[str, bytes]]:
+def _read(
+    folder: Path,
+    names: tuple[str, ...],
+) -> tuple[ModelRecord, dict[str, bytes]]:
     path = folder / RECORD_FILE
     data = _read_record_bytes(path)
     raw = parse(data, path)
     if not isinstance(raw, dict):
+        kind = type(raw).__name__
         raise ModelInvalid(
-            f"Expected {path} to hold a JSON object but got {type(raw).__name__}. Restore the file."
+            f"Expected {path} to hold a JSON object but got {kind}. Restore the file."
         )
     _check_version(raw, folder)
     # This comes before the hashes, because a wrong type is a clearer message than a changed field.
@@ -341,8 +347,9 @@ def _check_version(raw: Mapping[str, Any], folder: Path) -> None:
     version = raw.get("format_version")
     has_manifest = (folder / manifest.MANIFEST_FILE).exists()
     if version != FORMAT_VERSION and not has_manifest:
+        path = folder / RECORD_FILE
         raise ModelInvalid(
-            f"Expected {folder / RECORD_FILE} to be of format version {FORMAT_VERSION}, "
+            f"Expected {path} to be of format version {FORMAT_VERSION}, "
             f"but found {shown(version)}. "
             f"Bring a model of format version {FORMAT_VERSION - 1} up to date "
             f"by `python -m cadlib model migrate --model {folder}`."
@@ -351,7 +358,10 @@ def _check_version(raw: Mapping[str, Any], folder: Path) -> None:
 
 def _check_manifest(record: ModelRecord, listed: manifest.Manifest, folder: Path) -> None:
     """Raise ModelInvalid where manifest and record, each valid in itself, are of two models."""
-    hashes = {WEIGHTS_FILE: record.weights_sha256, ONNX_FILE: record.onnx_sha256}
+    hashes = {
+        WEIGHTS_FILE: record.weights_sha256,
+        ONNX_FILE: record.onnx_sha256,
+    }
     if record.neighbours is not None:
         hashes[NEIGHBOURS_FILE] = record.neighbours.sha256
     if record.novelty is not None:
@@ -436,14 +446,15 @@ def read_checked_json(folder: Path, name: str) -> dict[str, Any]:
 
     Raise ModelInvalid as `read_checked`, and where the file is missing.
     """
+    path = folder / name
     data = read_checked(folder, name)
     if data is None:
         raise ModelInvalid(
-            f"Expected {folder / name}, but this model has none. Evaluate the model, or restore it."
+            f"Expected {path}, but this model has none. Evaluate the model, or restore it."
         )
-    content = parse(data, folder / name)
+    content = parse(data, path)
     if not isinstance(content, dict):
-        raise ModelInvalid(f"Expected {folder / name} to hold a JSON object. Restore the file.")
+        raise ModelInvalid(f"Expected {path} to hold a JSON object. Restore the file.")
     return content
 
 
@@ -483,9 +494,10 @@ def find_model(name_or_path: str | os.PathLike[str]) -> Path:
             if (folder / RECORD_FILE).is_file():
                 return folder
     names = ", ".join(list_models()) or "none"
+    requested = os.fspath(name_or_path)
     raise ModelInvalid(
         f"Expected the name of a model or a folder with {RECORD_FILE} "
-        f"but got {os.fspath(name_or_path)[:200]!r}. Models at hand: {names}."
+        f"but got {requested[:200]!r}. Models at hand: {names}."
     )
 
 

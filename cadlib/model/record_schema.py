@@ -218,4 +218,5 @@ class RecordFile(_Object, frozen=True):
 
     def __post_init__(self) -> None:
         if self.codes != CODES:
-            raise ValueError(f"`codes` has to be {', '.join(CODES)}, in this order")
+            codes = ", ".join(CODES)
+            raise ValueError(f"`codes` has to be {codes}, in this order")

@@ -79,8 +79,10 @@ def part_in_training(folder: Path, record: ModelRecord, dataset: Dataset) -> tup
 
 def not_the_models(record: ModelRecord, dataset: Dataset, part: str) -> DatasetInvalid:
     """Return the error for a data set without an image of a model's "split" or "test split"."""
+    n_images = len(dataset.table)
+    trained_on = record.training.dataset
     return DatasetInvalid(
         f"Expected images of the {part} of {record.name} in {dataset.name} but none of its "
-        f"{len(dataset.table):,} images is one; "
-        f"give the data set it was trained on, {record.training.dataset}."
+        f"{n_images:,} images is one; "
+        f"give the data set it was trained on, {trained_on}."
     )

@@ -43,18 +43,25 @@ def verify(folder: Path) -> Verification:
         listed = manifest.read_manifest(folder)
         changes = manifest.find_changes(folder)
     except ModelInvalid as error:
-        return Verification(folder, "", 0, (str(error),))
+        reason = str(error)
+        return Verification(folder, "", 0, (reason,))
     differences = [str(change) for change in changes]
     if not differences:
         differences = _changed_answers(folder)
     # The manifest is a file too.
     n_files = len(listed.files) + 1
-    return Verification(folder, listed.model, n_files, tuple(differences))
+    return Verification(
+        folder,
+        listed.model,
+        n_files,
+        tuple(differences),
+    )
 
 
 def _changed_answers(folder: Path) -> list[str]:
     try:
         model = Model.load(folder, check_answers=False)
-        return [f"{drift} (result changed)" for drift in golden.drift(model, folder)]
+        drifts = golden.drift(model, folder)
+        return [f"{drift} (result changed)" for drift in drifts]
     except ModelInvalid as error:
         return [str(error)]

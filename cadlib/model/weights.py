@@ -63,7 +63,9 @@ def _quantised(array: NDArray[np.generic]) -> tuple[NDArray[np.int8], NDArray[np
 
 
 def load_tensors(
-    data: bytes, what: str, remedy: str = "restore the folder"
+    data: bytes,
+    what: str,
+    remedy: str = "restore the folder",
 ) -> dict[str, NDArray[Any]]:
     """Return the arrays of a safetensors file.
 
@@ -92,8 +94,11 @@ def unpack(data: bytes) -> State:
                     f"Expected a scale for each row of {name} but there is none. "
                     "Restore the folder."
                 )
-            further_axes = [1] * (array.ndim - 1)
-            state[name] = array.astype(np.float32) * scale.reshape(-1, *further_axes)
+            n_further_axes = array.ndim - 1
+            further_axes = [1] * n_further_axes
+            row_scales = scale.reshape(-1, *further_axes)
+            quantised = array.astype(np.float32)
+            state[name] = quantised * row_scales
         elif not name.endswith(SCALE):
             state[name] = array
     return state

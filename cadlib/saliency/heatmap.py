@@ -166,10 +166,18 @@ def _at_size(image: LesionImage, longest_px: int) -> Image.Image:
     canvas = Image.fromarray(image.pixels)
     if canvas.size == size:
         return canvas
-    return canvas.resize(size, Image.Resampling.LANCZOS, reducing_gap=2.0)
+    return canvas.resize(
+        size,
+        Image.Resampling.LANCZOS,
+        reducing_gap=2.0,
+    )
 
 
-def _scaled_box(image: LesionImage, box: Box, longest_px: int) -> Box:
+def _scaled_box(
+    image: LesionImage,
+    box: Box,
+    longest_px: int,
+) -> Box:
     """Return a box in pixels of the image for an image whose longest side is `longest_px`."""
     longest = max(image.width_px, image.height_px)
     left, top, right, bottom = box

@@ -107,16 +107,23 @@ def calibrate(folder: Path, dataset: Dataset, progress: Progress = no_progress) 
     again. Raise ModelInvalid or DatasetInvalid for a model or data set that does not fit.
     """
     model = Model.load(folder)
-    outputs = model_outputs(model, dataset.table, named(progress, "images"), skip_unreadable=True)
+    images_progress = named(progress, "images")
+    outputs = model_outputs(model, dataset.table, images_progress, skip_unreadable=True)
     table = outputs.readable(dataset.table)
-    fields, metrics = read_out(table, outputs.logits, lesion_groups(table), dataset.name)
+    fields, metrics = read_out(
+        table,
+        outputs.logits,
+        lesion_groups(table),
+        dataset.name,
+    )
     record = replace(model.record, **fields)
     metrics = msgspec.structs.replace(
         metrics,
         model=metrics_file.model_facts(record),
         rejected=dict(outputs.rejected),
     )
-    own = metrics_file.join_splits(metrics_file.split_metrics(metrics), None)
+    of_split = metrics_file.split_metrics(metrics)
+    own = metrics_file.join_splits(of_split, None)
     former = metrics_file.measured(folder, model.record)
     # These do not depend on the calibration.
     own = msgspec.structs.replace(

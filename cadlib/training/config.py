@@ -134,8 +134,10 @@ class TrainConfig:
         """Return the settings that decide the result, without those of the machine."""
         recipe = {}
         for setting in fields(self):
-            if not setting.metadata["engine"]:
-                recipe[setting.name] = getattr(self, setting.name)
+            if setting.metadata["engine"]:
+                continue
+            name = setting.name
+            recipe[name] = getattr(self, name)
         return recipe
 
     def side_px(self, epoch: int) -> int:

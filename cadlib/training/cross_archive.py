@@ -114,7 +114,8 @@ def _archives_of(trained: Trained, split: str) -> set[str]:
 
 def _trained(folder: Path, run_dir: Path, config: TrainConfig) -> Trained:
     """Train a run, or continue it where it has a checkpoint."""
-    resume = (run_dir / CHECKPOINT_FILE).exists()
+    checkpoint = run_dir / CHECKPOINT_FILE
+    resume = checkpoint.exists()
     trained = train(folder, run_dir, config, resume=resume)
     if trained is None:
         raise TrainingFailed("Expected one process to train in but got several; give --devices 1.")
@@ -130,9 +131,11 @@ def _measured(whole: Trained, without: Trained, archive: str) -> ArchiveLeftOut:
             "start again."
         )
     rows = data.rows("validation")
-    of_archive = (data.table["archive"].iloc[rows] == archive).to_numpy(bool)
-    labels = data.labels[rows][of_archive]
-    lesions = data.groups.iloc[rows[of_archive]].to_numpy()
+    archives = data.table["archive"].iloc[rows]
+    of_archive = (archives == archive).to_numpy(bool)
+    archive_rows = rows[of_archive]
+    labels = data.labels[archive_rows]
+    lesions = data.groups.iloc[archive_rows].to_numpy()
     with_it = _probabilities(whole, of_archive)
     without_it = _probabilities(without, of_archive)
     compared = compare(labels, lesions, with_it, without_it)

@@ -104,7 +104,10 @@ class TrainingData:
 
 
 def read_training_data(
-    folder: Path, spec: InputSpec, request: SplitRequest, log: Callable[[str], None]
+    folder: Path,
+    spec: InputSpec,
+    request: SplitRequest,
+    log: Callable[[str], None],
 ) -> TrainingData:
     """Open a folder of ISIC layout, split it by lesion, and cache its pixels.
 
@@ -165,7 +168,8 @@ def _labelled(dataset: IsicDataset, log: Callable[[str], None]) -> pd.DataFrame:
     labelled = dataset.table[has_diagnosis]
     left_out = len(dataset.table) - len(labelled)
     if left_out:
-        n_labelled = int(has_label(dataset.table).sum())
+        is_labelled = has_label(dataset.table)
+        n_labelled = int(is_labelled.sum())
         partial = n_labelled - len(labelled)
         log(
             f"{left_out:,} images without a diagnosis are left out, "
@@ -176,11 +180,13 @@ def _labelled(dataset: IsicDataset, log: Callable[[str], None]) -> pd.DataFrame:
 
 def _check_archive(labelled: pd.DataFrame, leave_out: str, folder: Path) -> None:
     """Raise TrainingFailed where no labelled image is of the archive to leave out."""
-    archives = sorted(labelled["archive"].dropna().unique())
+    archive_column = labelled["archive"].dropna()
+    archives = sorted(archive_column.unique())
     if leave_out and leave_out not in archives:
+        names = ", ".join(archives) or "no known archive"
         raise TrainingFailed(
             f"Expected `leave_out` to be an archive of {folder} but got {leave_out!r}; "
-            f"its labelled images are of {', '.join(archives) or 'no known archive'}."
+            f"its labelled images are of {names}."
         )
 
 

@@ -18,7 +18,10 @@ def cut(path: Path, epochs: int, say: Callable[[str], None]) -> None:
     and `say` is called with a message. Raise TrainingFailed for any other broken line, which was
     damaged later. May raise OSError.
     """
-    lines = path.read_bytes().splitlines(keepends=True) if path.exists() else []
+    lines: list[bytes] = []
+    if path.exists():
+        content = path.read_bytes()
+        lines = content.splitlines(keepends=True)
     earlier = []
     for number, line in enumerate(lines, start=1):
         epoch = _epoch_of(line)
@@ -33,7 +36,8 @@ def cut(path: Path, epochs: int, say: Callable[[str], None]) -> None:
         elif epoch <= epochs:
             complete = line if line.endswith(b"\n") else line + b"\n"
             earlier.append(complete)
-    replace_files(path.parent, {path.name: b"".join(earlier)})
+    history = b"".join(earlier)
+    replace_files(path.parent, {path.name: history})
 
 
 def _epoch_of(line: bytes) -> int | None:

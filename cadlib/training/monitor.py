@@ -202,7 +202,8 @@ class RunReader:
 
     def _points(self, tag: str) -> list[Any]:
         """Return the scalar events of a curve, or none where it has no point yet."""
-        scalar_tags = self._events.Tags()["scalars"]
+        tags = self._events.Tags()
+        scalar_tags = tags["scalars"]
         if tag not in scalar_tags:
             return []
         points: list[Any] = self._events.Scalars(tag)
@@ -363,7 +364,12 @@ def _curve(events: list[Any], steps_per_epoch: int) -> Curve:
     epochs = []
     values = []
     for event in events:
+        epoch = event.step / steps_per_epoch
         steps.append(event.step)
-        epochs.append(event.step / steps_per_epoch)
+        epochs.append(epoch)
         values.append(event.value)
-    return Curve(tuple(steps), tuple(epochs), tuple(values))
+    return Curve(
+        tuple(steps),
+        tuple(epochs),
+        tuple(values),
+    )

@@ -97,7 +97,8 @@ class StopRequest:
     def __enter__(self) -> Self:
         self._handlers_before = {}
         for number in (signal.SIGINT, signal.SIGTERM):
-            self._handlers_before[number] = signal.signal(number, self._note)
+            handler_before = signal.signal(number, self._note)
+            self._handlers_before[number] = handler_before
         return self
 
     def __exit__(

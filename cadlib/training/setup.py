@@ -175,7 +175,12 @@ def _set_up_optimizer(
 
 
 def _open_run(
-    run: Run, data: TrainingData, plan: BatchPlan, fabric: Fabric, *, resume: bool
+    run: Run,
+    data: TrainingData,
+    plan: BatchPlan,
+    fabric: Fabric,
+    *,
+    resume: bool,
 ) -> None:
     """Load the checkpoint if the run is resumed, and open the files of the run."""
     if resume:

@@ -65,11 +65,12 @@ def build(train: SplitFeatures) -> NeighbourIndex:
     archive_of = train.table["archive"].fillna("")
     archives, names = pd.factorize(archive_of, sort=True)
     lesions = train.table["lesion_group"].to_numpy()
+    image_names = train.table["image"].tolist()
     return NeighbourIndex(
         basis=basis,
         vectors=vectors,
         fingerprints=train.fingerprints,
-        images=_encoded(train.table["image"].tolist()),
+        images=_encoded(image_names),
         diagnoses=train.labels.astype(np.uint8),
         lesions=lesions.astype(np.int32),
         archives=archives.astype(np.uint8),
@@ -138,12 +139,13 @@ def _figures(
     counts = np.bincount(index.diagnoses, minlength=len(CODES))
     # A random training image has the diagnosis of a class with this probability.
     chance = counts / len(index)
+    chance_of_each = chance[labels]
     classes = by_class(labels)
     agreeing = _agreeing(neighbours)
     return (
         Figure("precision", mean_of(precision)),
         Figure("precision_by_class", mean_of(precision, classes), CODES),
-        Figure("by_chance", mean_of(chance[labels])),
+        Figure("by_chance", mean_of(chance_of_each)),
         Figure("vote_accuracy", mean_of(vote_right)),
         Figure("vote_sensitivity", mean_of(vote_right, classes), CODES),
         Figure("model_accuracy", mean_of(model_right)),

@@ -54,9 +54,13 @@ def change(difference: Difference) -> str:
     after = difference.after
     low = difference.low
     high = difference.high
-    if before is None or after is None or low is None or high is None:
+    if before is None or after is None:
         return "not defined"
-    return change_text(after - before, (low, high))
+    if low is None or high is None:
+        return "not defined"
+    value = after - before
+    interval = (low, high)
+    return change_text(value, interval)
 
 
 def two_digits(value: float | None) -> str:

@@ -96,7 +96,10 @@ def best_map(metrics: "Metrics") -> BestMap | None:
     default = next(iter(maps.gain))
     method = maps.best
     interval = maps.intervals.gain[method]
-    is_significant = interval is not None and interval[0] > 0
+    is_significant = False
+    if interval is not None:
+        low, _ = interval
+        is_significant = low > 0
     return BestMap(method, default, is_significant)
 
 

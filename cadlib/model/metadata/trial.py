@@ -160,7 +160,9 @@ def run_trial(
 
 
 def _chosen_points(
-    labels: Labels, probabilities: Floats, lesions: Labels
+    labels: Labels,
+    probabilities: Floats,
+    lesions: Labels,
 ) -> tuple[OperatingPoint, ...]:
     malignant = classification.malignant_probability(probabilities)
     is_malignant = classification.malignant_truth(labels)
@@ -178,7 +180,10 @@ def helps(differences: Differences) -> bool:
     They help where AUC or likelihood is clearly better, and harm where any figure is clearly worse.
     Clearly means that the whole interval of the difference lies on one side.
     """
-    archives = [figures for part, figures in differences.items() if part.startswith(ARCHIVE)]
+    archives = []
+    for part, figures in differences.items():
+        if part.startswith(ARCHIVE):
+            archives.append(figures)
     if not archives:
         return False
     for figures in archives:

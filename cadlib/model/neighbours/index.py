@@ -167,7 +167,11 @@ class NeighbourIndex:
         return counts
 
     def search(
-        self, features: Vectors, fingerprint: Bytes, first: str, shown: int = SHOWN
+        self,
+        features: Vectors,
+        fingerprint: Bytes,
+        first: str,
+        shown: int = SHOWN,
     ) -> Neighbours:
         """Return the cases most similar to an image of (C,) features and a (32,) fingerprint.
 
@@ -215,11 +219,13 @@ class NeighbourIndex:
         return [int(row) for row in rows[firsts]]
 
     def _case(self, row: int, similarities: Vectors) -> SimilarCase:
-        archive = self.archive_names[self.archives[row]]
+        archive_number = self.archives[row]
+        archive = self.archive_names[archive_number]
         # Rounding can lift a cosine just above 1.
         similarity = min(float(similarities[row]), 1.0)
+        image = self.images[row]
         return SimilarCase(
-            image=self.images[row].decode(),
+            image=image.decode(),
             diagnosis=CODES[self.diagnoses[row]],
             archive=archive.decode(),
             similarity=round(similarity, 4),
@@ -240,7 +246,8 @@ class NeighbourIndex:
         try:
             for name in ("images", "archive_names"):
                 text = arrays[name].tobytes()
-                arrays[name] = np.array(text.split(_BETWEEN))
+                names = text.split(_BETWEEN)
+                arrays[name] = np.array(names)
             index = cls(**arrays)
             index._check()
         except (KeyError, TypeError, ValueError) as error:

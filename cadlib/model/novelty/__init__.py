@@ -179,13 +179,15 @@ class Looks:
 
     def _check(self) -> None:
         """Raise ModelInvalid where the arrays are not those of one file."""
-        if self.stored.ndim != 2 or self.stored.shape[1] != appearance.N_FIGURES:
+        n_figures = appearance.N_FIGURES
+        shape = self.stored.shape
+        if self.stored.ndim != 2 or shape[1] != n_figures:
             raise ModelInvalid(
-                f"Expected {appearance.N_FIGURES} values for each image in novelty.safetensors "
-                f"but got an array of {self.stored.shape}; "
+                f"Expected {n_figures} values for each image in novelty.safetensors "
+                f"but got an array of {shape}; "
                 f"fit it again with `{command_hints.index()}`."
             )
-        figures = (appearance.N_FIGURES,)
+        figures = (n_figures,)
         shapes_match = self.mean.shape == figures and self.scale.shape == figures
         if self.stored.dtype != np.int8 or not len(self.stored) or not shapes_match:
             raise ModelInvalid(
