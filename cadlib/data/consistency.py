@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 from cadlib.images import SUPPORTED_SUFFIXES
 
+# A report stays readable where a fault is in every row of a table.
 MAX_EXAMPLES = 5
 
 _SUFFIXES = ", ".join(SUPPORTED_SUFFIXES)
@@ -123,9 +124,11 @@ class Finding:
 
     def __str__(self) -> str:
         examples = "; ".join(self.examples)
+        # The ellipsis shows that the examples are not all.
         if self.count > len(self.examples):
             examples += "; …"
         problem = f"{self.count:>8,}  {self.kind}: {examples}"
+        # Indented to the text behind the number.
         advice = f"{'':>8}  {self.advice}"
         return f"{problem}\n{advice}"
 
@@ -151,6 +154,7 @@ class Findings:
         if not texts:
             return
         finding = Finding(
+            # `DatasetReport.count` relies on this form.
             kind=f"{kind} in {where}" if where else kind,
             count=len(texts),
             examples=tuple(texts[:MAX_EXAMPLES]),

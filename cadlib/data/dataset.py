@@ -56,6 +56,7 @@ class DatasetReport:
     def count(self, kind: str) -> int:
         """Return how often a kind of finding occurs in all files; 0 when it does not occur."""
         total = 0
+        # `Findings.add` puts the name of the file behind the kind.
         kind_in_a_file = f"{kind} in "
         for finding in self.findings:
             if finding.kind == kind or finding.kind.startswith(kind_in_a_file):
@@ -256,6 +257,7 @@ def _join_tables(
 
 def _typed(table: pd.DataFrame) -> pd.DataFrame:
     """Return a table whose columns have the types of `Dataset`, also those without a value."""
+    # `malignant` is boolean already.
     text = [column for column in table if column not in ("malignant", "age_approx")]
     types = dict.fromkeys(text, "str")
     types["age_approx"] = "Float64"
@@ -276,6 +278,7 @@ def _with_columns(
 
 def _check_colours(table: pd.DataFrame, findings: Findings) -> ChannelOrder:
     """Check red and blue in a sample of the images, and report images that look swapped."""
+    # Without an image there is no sample to check.
     if table.empty:
         return UNCHECKED
     order = check_channel_order(table.reset_index())
@@ -324,8 +327,12 @@ def _find_images(
 def _id_by_path(path: Path, root: Path) -> str:
     """Return the path of an image below a folder, without its suffix, as its id."""
     stem = path.with_suffix("")
-    below = stem.relative_to(root.absolute())
-    return composed(below.as_posix())
+    # The paths of images are absolute.
+    absolute_root = root.absolute()
+    below = stem.relative_to(absolute_root)
+    # With slashes on every system, so that a table names it everywhere.
+    name = below.as_posix()
+    return composed(name)
 
 
 def _report_same_names(
@@ -401,6 +408,7 @@ def _image_names(
     """Return the names of the image files directly in a folder; report the other files."""
     inside = list_folder(folder)
     for fault in inside.faults:
+        # A fault of an entry is reported elsewhere; only one of the folder itself ends the run.
         if fault.path == folder:
             raise DatasetInvalid(f"Expected a folder of images at {folder}, but {fault.reason}")
     images = []
@@ -441,6 +449,7 @@ def _compare_ids(
 
     Return how many ids the CSV files have.
     """
+    # An empty index of the same type: the images themselves are in no CSV file.
     ids = images[:0]
     for part in (labels, facts):
         if part is not None:
@@ -493,6 +502,7 @@ def _measure(
             heights.append(height)
         progress("checking images", done, len(table))
     is_unreadable = table.index.isin(unreadable)
+    # A copy, so that the new columns do not change the caller's table.
     readable = table[~is_unreadable].copy()
     readable["width_px"] = pd.array(widths, dtype="Int64")
     readable["height_px"] = pd.array(heights, dtype="Int64")

@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 SUFFIX = ".csv"
 MOST_CHARACTERS = 60
 """Longest name: file systems accept it in UTF-8 and with SUFFIX."""
+# The keys of the first line: neither fewer nor others are accepted.
 _HEAD = {"dataset", "chosen"}
 
 
@@ -67,6 +68,7 @@ class Subset:
     @property
     def sha256(self) -> str:
         """Return the hash of the sorted ids in hexadecimal; it does not depend on the name."""
+        # The order of the images has no meaning, so it must not change the hash.
         ids = sorted(self.images)
         lines = "\n".join(ids)
         encoded = lines.encode()
@@ -115,6 +117,7 @@ def list_subsets() -> list[str]:
     """Return the names of the subsets that were saved, sorted."""
     files = subsets_dir().glob(f"*{SUFFIX}")
     names = [path.stem for path in files]
+    # A file that was put there by hand may have another name, which no command accepts.
     return sorted(filter(_is_name, names))
 
 
@@ -122,6 +125,7 @@ def read_subset(name: str) -> Subset:
     """Return a subset by its name; raise SubsetInvalid when it is missing or its file unusable."""
     path = _path(name)
     try:
+        # A spreadsheet may have saved the file with a byte order mark.
         text = path.read_text(encoding="utf-8-sig")
     except FileNotFoundError:
         raise _unknown(name) from None
@@ -187,7 +191,9 @@ def save_subset(subset: Subset) -> None:
     writer = csv.writer(table, lineterminator="\n")
     writer.writerow(["image"])
     for image in subset.images:
-        writer.writerow([safe_cell(image)])
+        # An id could begin like a formula.
+        cell = safe_cell(image)
+        writer.writerow([cell])
     content = f"{head}\n{table.getvalue()}"
     try:
         path.parent.mkdir(parents=True, exist_ok=True)

@@ -114,16 +114,17 @@ def read_size(path: str | os.PathLike[str]) -> tuple[int, int]:
     Only the header is read, so a truncated file passes. Raises ImageRejected for a file without
     such a header, and for an image that is too small or too large to read.
     """
-    name = _printable_name(Path(path))
+    image_path = Path(path)
+    name = _printable_name(image_path)
     pool = _decoders()
-    start = _read_file(Path(path), name, HEAD_BYTES)
+    start = _read_file(image_path, name, HEAD_BYTES)
     try:
         return pool.image_size(start, name)
     except ImageRejected:
         if len(start) < HEAD_BYTES:
             raise
     # The header may be behind a large preview or at the end of the file.
-    whole = _read_file(Path(path), name)
+    whole = _read_file(image_path, name)
     return pool.image_size(whole, name)
 
 

@@ -62,7 +62,8 @@ class PatientFacts:
     def __post_init__(self) -> None:
         _check_age(self.age_years)
         _check_term("a sex", self.sex, SEXES)
-        _check_term("a site", self.site, (*SITES, *COARSE_SITES))
+        sites = (*SITES, *COARSE_SITES)
+        _check_term("a site", self.site, sites)
 
     @property
     def known(self) -> bool:
@@ -98,11 +99,12 @@ def _check_age(age_years: Any) -> None:
 
 def _check_term(what: str, value: Any, terms: tuple[str, ...]) -> None:
     """Raise FactsRejected for a value that is not one of the terms."""
-    if value is not None and value not in terms:
-        raise FactsRejected(
-            f"Expected {what} of {', '.join(terms)}, but got {value!r}. "
-            "Leave it out when it is not known."
-        )
+    if value is None or value in terms:
+        return
+    expected = ", ".join(terms)
+    raise FactsRejected(
+        f"Expected {what} of {expected}, but got {value!r}. Leave it out when it is not known."
+    )
 
 
 NO_FACTS = PatientFacts()
@@ -135,10 +137,12 @@ def design(
         weights = np.interp(ages, AGE_KNOTS_YEARS, hat)
         hats.append(weights)
     age_columns = np.stack(hats, axis=1)
-    age_columns[np.isnan(ages)] = 0.0
+    is_missing = np.isnan(ages)
+    age_columns[is_missing] = 0.0
     sex_columns = _one_hot(sex, SEXES)
     site_columns = _one_hot(site, SITES)
-    return np.concatenate([age_columns, sex_columns, site_columns], axis=1)
+    columns = [age_columns, sex_columns, site_columns]
+    return np.concatenate(columns, axis=1)
 
 
 def _one_hot(values: Sequence[object], terms: tuple[str, ...]) -> NDArray[np.float64]:

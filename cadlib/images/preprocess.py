@@ -62,8 +62,10 @@ class InputSpec:
     def crop_box(self, width_px: int, height_px: int) -> Box:
         """Return (left, top, right, bottom) of the centred square, in image pixels."""
         side = min(width_px, height_px)
-        left = (width_px - side) // 2
-        top = (height_px - side) // 2
+        spare_width = width_px - side
+        spare_height = height_px - side
+        left = spare_width // 2
+        top = spare_height // 2
         right = left + side
         bottom = top + side
         return left, top, right, bottom

@@ -20,7 +20,9 @@ def thumbnail(path: Path) -> bytes:
     The cache folder may be deleted at any time; half a million thumbnails take about 4 GB. If it is
     not writable, each call makes the thumbnail again.
     """
-    entry = _THUMBNAILS.entry(file_facts(path.resolve()), SIDE_PX, QUALITY)
+    # A changed file has other facts, and so another entry.
+    facts = file_facts(path.resolve())
+    entry = _THUMBNAILS.entry(facts, SIDE_PX, QUALITY)
     cached = entry.read(Path.read_bytes)
     if cached is not None:
         return cached

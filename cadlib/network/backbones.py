@@ -298,7 +298,8 @@ def _output_shapes(network: nn.Module) -> list[tuple[str, tuple[int, ...]]]:
         # Some modules return several tensors: no feature map is among these.
         if isinstance(output, torch.Tensor):
             shape = tuple(output.shape)
-            shapes.append((name, shape))
+            named_shape = (name, shape)
+            shapes.append(named_shape)
 
     hooks = []
     for name, module in network.named_modules():

@@ -38,6 +38,7 @@ from cadlib.taxonomy import CODES
 
 ADDRESS = f"https://{OFFICIAL_HOST}/2019/"
 
+# A few lines are expected; a server must not fill the memory with another file.
 _MAX_SUMS_BYTES = 1 << 20
 # S3 answers 403 for a missing file where it does not allow listing.
 _NOT_THERE = (403, 404, 410)
@@ -145,6 +146,7 @@ def _check_result(folder: Path, file: OfficialFile, path: Path) -> None:
         _check_count(file, _count_images(path), str(path))
         return
     recorded = recorded_sums(folder).get(file.name)
+    # A hash also shows a changed cell; without one only the rows can be counted.
     if recorded:
         hashes = hash_file(path, no_progress)
         _check_hash(str(path), recorded, hashes.sha256)
@@ -171,6 +173,7 @@ def _order(
     sums: Mapping[str, str],
 ) -> _Order:
     mirrored = sums.get(file.name)
+    # Before the download: one of the two would refuse the file after hours.
     if file.sha256 and mirrored and file.sha256 != mirrored:
         raise DownloadFailed(
             f"Expected SHA-256 {file.sha256} of {file.name}, "
@@ -238,6 +241,7 @@ def _fetch(
         else:
             _check_table(file, part)
     finish(part, final)
+    # Only now, so that no hash stands for a file that was refused.
     record_sum(folder, file.name, sha256)
     watch.say(f"{sha256}  {file.name}")
 
@@ -311,6 +315,7 @@ def _count_images(folder: Path) -> int:
         raise DownloadFailed(f"Expected a folder of images at {folder}, but it is a file.")
     count = 0
     for path in folder.iterdir():
+        # macOS writes hidden files beside images, with the same suffix.
         if path.name.startswith("."):
             continue
         if path.suffix.lower() in SUPPORTED_SUFFIXES:

@@ -177,6 +177,7 @@ def find_layout(folder: Path) -> Layout:
     the first by name. Raise DatasetInvalid where there is no layout, or more than one is possible.
     """
     inputs = {below.name: below for below in _input_folders(folder)}
+    # The training and the test set of a challenge may lie in one folder.
     if inputs:
         first = next(iter(inputs.values()))
         return _challenge(folder, inputs.get("ISIC_2019_Training_Input", first))
@@ -248,6 +249,7 @@ def _challenge(folder: Path, images: Path) -> Layout:
     truth = _csv_of(images, "GroundTruth")
     metadata = _csv_of(images, "Metadata")
     groupings = _csv_of(images, "LesionGroupings")
+    # Metadata has the lesions, too, and a layout reads one table of patients only.
     lesions = None if metadata else groupings
     if truth is None:
         truth = _labels_beside(images, metadata)
@@ -313,6 +315,7 @@ def _own(
     """
     labelled = [path for path, columns in tables.items() if columns.has_labels]
     facts = [path for path in tables if path not in labelled]
+    # Images without labels can still be viewed.
     if len(facts) == 1 and not labelled:
         return Layout(images, table=facts[0], spare=unused)
     if len(labelled) != 1:
@@ -329,6 +332,7 @@ def _own(
 
 def _has_facts(columns: Columns) -> bool:
     """Return whether a table has age, sex, site or lesion."""
+    # The ISIC Archive has the site in several columns, from which it is read.
     if columns.site_levels:
         return True
     return any(name in columns.facts for name in METADATA_COLUMNS)
@@ -339,6 +343,7 @@ def _several(tables: dict[Path, Columns]) -> DatasetInvalid:
     folder = next(iter(tables)).parent
     descriptions = []
     for path in tables:
+        # A one-hot table may have many columns, and a message is one paragraph.
         columns = ", ".join(read_columns(path))[:80]
         descriptions.append(f"{path.name} ({columns})")
     tables_shown = "; ".join(descriptions)

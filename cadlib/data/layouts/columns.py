@@ -41,6 +41,7 @@ MALIGNANCY_NAMES = (
 SITE_LEVEL_NAMES = tuple(f"anatom_site_{level}" for level in range(1, 6))
 """Sites of the ISIC Archive, from the widest to the narrowest."""
 
+# Enough to recognise a column's usual names; a message is no list of all of them.
 _SHOWN = 7
 _PREFIX = re.compile(r"(?:diagnosis|dx|label|class)[\s_.:/-]+")
 _WELCOME = (
@@ -150,7 +151,8 @@ def _grouped(header: tuple[str, ...], key: Callable[[str], str]) -> dict[str, li
     """Return key -> the columns that have it, in the order of the header."""
     groups: dict[str, list[str]] = {}
     for column in header:
-        group = groups.setdefault(key(column), [])
+        name = key(column)
+        group = groups.setdefault(name, [])
         group.append(column)
     return groups
 
@@ -224,6 +226,7 @@ def _value_columns(header: tuple[str, ...], path: Path) -> tuple[dict[str, str],
             # The whole name may still be one for malignancy: `diagnosis_1` is "1" here.
             malignancy += [column for column in columns if plain(column) in MALIGNANCY_NAMES]
             continue
+        # `MEL` and `dx_MEL` in one table could differ, and none of them is preferred.
         if len(columns) > 1:
             raise several_columns(path, word, (word,), tuple(columns))
         if is_malignancy:

@@ -104,6 +104,7 @@ def archive_site(path: str) -> str | None:
     """Return the site of a path such as "Trunk:Anterior trunk"; None without a single site."""
     path = path.lower()
     for start, site in ARCHIVE_SITES.items():
+        # With the colon, so that no site matches by the beginning of a longer word.
         is_below = path.startswith(f"{start}:")
         if is_below or path == start:
             return site

@@ -208,7 +208,8 @@ def _measured_colours(gamma: float | None, chromaticity: Sequence[float]) -> Col
     """
     has_srgb_primaries = _near(chromaticity, _SRGB_WHITE_AND_PRIMARIES)
     # Writers of sRGB add 1/2.2 for older readers (PNG 11.3.2.5).
-    has_srgb_gamma = gamma is None or abs(gamma - 1 / 2.2) < 0.001
+    srgb_gamma = 1 / 2.2
+    has_srgb_gamma = gamma is None or abs(gamma - srgb_gamma) < 0.001
     if has_srgb_primaries and has_srgb_gamma:
         return Colours(None)
     if gamma is None or not 0.1 <= gamma <= 10:
@@ -216,7 +217,13 @@ def _measured_colours(gamma: float | None, chromaticity: Sequence[float]) -> Col
     white = chromaticity[:2]
     try:
         primaries = np.reshape(chromaticity[2:], (3, 2))
-        profile = rgb_profile(white, primaries.tolist(), 1 / gamma)
+        # A profile decodes, so it has the inverse of the encoding's gamma.
+        decoding_gamma = 1 / gamma
+        profile = rgb_profile(
+            white,
+            primaries.tolist(),
+            decoding_gamma,
+        )
     except ValueError:
         return _as_srgb(NOT_CONVERTED)
     return Colours(profile, "by the gamma and the primary colours that the file states")
@@ -253,10 +260,13 @@ def _exif_colours(image: Image.Image, data: bytes | None) -> Colours:
     """
     space, rule = _exif_colour_space(image, data)
     has_adobe_rule = rule == "R03"
-    is_other_space = space not in (None, _EXIF_SRGB)
-    if space == _EXIF_ADOBE_RGB or (has_adobe_rule and is_other_space):
-        return Colours(adobe_rgb(), "from Adobe RGB, as the camera had recorded")
-    if has_adobe_rule and space == _EXIF_SRGB:
+    is_srgb = space == _EXIF_SRGB
+    is_other_space = space is not None and not is_srgb
+    is_adobe_space = space == _EXIF_ADOBE_RGB
+    if is_adobe_space or (has_adobe_rule and is_other_space):
+        profile = adobe_rgb()
+        return Colours(profile, "from Adobe RGB, as the camera had recorded")
+    if has_adobe_rule and is_srgb:
         return _as_srgb(CONTRADICTORY)
     if has_adobe_rule or is_other_space:
         return _as_srgb(NOT_SRGB)
@@ -311,8 +321,9 @@ def _primaries_to_d50(
     """
     points = np.array([white, *primaries], float)
     luminance = points[:, 1]
+    least_luminance = luminance.min()
     is_finite = np.isfinite(points).all()
-    if not is_finite or luminance.min() <= 0:
+    if not is_finite or least_luminance <= 0:
         raise ValueError("a chromaticity without luminance")
     white_xyz, unscaled = _unscaled_xyz(points)
     determinant = np.linalg.det(unscaled)
@@ -320,7 +331,8 @@ def _primaries_to_d50(
         raise ValueError("primaries on one line")
     # The primaries together give the white.
     weights = np.linalg.solve(unscaled, white_xyz)
-    adapted = _adapted_to_d50(unscaled * weights, white_xyz)
+    scaled = unscaled * weights
+    adapted = _adapted_to_d50(scaled, white_xyz)
     largest = np.abs(adapted).max()
     # The comparison is false for NaN, too.
     if not largest < 4:
@@ -336,8 +348,10 @@ def _adapted_to_d50(
     d50_response = _BRADFORD @ _D50_XYZ
     white_response = _BRADFORD @ white_xyz
     scale = d50_response / white_response
-    scaled = scale[:, None] * (_BRADFORD @ columns)
-    adapted: NDArray[np.float64] = np.linalg.inv(_BRADFORD) @ scaled
+    responses = _BRADFORD @ columns
+    scaled = scale[:, None] * responses
+    to_xyz = np.linalg.inv(_BRADFORD)
+    adapted: NDArray[np.float64] = to_xyz @ scaled
     return adapted
 
 
@@ -374,5 +388,6 @@ def _curve_entry(curve: Curve) -> bytes:
 
 def _fixed_point(value: float) -> bytes:
     """Return a number with 16 bits behind the point."""
-    scaled = round(value * 65536)
-    return struct.pack(">i", scaled)
+    scaled = value * 65536
+    nearest = round(scaled)
+    return struct.pack(">i", nearest)

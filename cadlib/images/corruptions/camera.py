@@ -120,7 +120,8 @@ def expose(pixels: Pixels, stops: float, rng: Generator) -> Pixels:
     del rng
     # Each stop doubles the light.
     gain = np.float32(2**stops)
-    curve = _encoded(_LINEAR * gain)
+    exposed = _LINEAR * gain
+    curve = _encoded(exposed)
     return curve[pixels]
 
 

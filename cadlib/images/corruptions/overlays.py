@@ -205,7 +205,8 @@ def _bubble_reflection(
         crescent = _arc(place, 0.8 * size, lamp, 0.16 * size)
         crescents.append(crescent)
         opposite = place - 0.45 * size * towards
-        sparks.append(_disc(opposite, 0.16 * size))
+        spark = _disc(opposite, 0.16 * size)
+        sparks.append(spark)
     crescent_mask = _mask(pixels, crescents, 0.0015)
     spark_mask = _mask(pixels, sparks, 0.0012)
     return np.clip(0.75 * crescent_mask + 0.95 * spark_mask, 0, 1)

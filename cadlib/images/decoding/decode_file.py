@@ -85,9 +85,8 @@ def _upright_size(
 
 def _reduced_note(size: tuple[int, int], fraction: int) -> str:
     width_px, height_px = size
-    return (
-        f"The image ({width_px} × {height_px} px) was read at {_FRACTIONS[fraction]} of its size."
-    )
+    share = _FRACTIONS[fraction]
+    return f"The image ({width_px} × {height_px} px) was read at {share} of its size."
 
 
 def _read_dicom(data: bytes, name: str) -> LesionImage:
@@ -126,7 +125,8 @@ def size_here(data: bytes, name: str) -> tuple[int, int]:
     check_work(data, kind, name)
     if kind == DICOM:
         reader = _dicom_reader(name)
-        size = reader(BytesIO(data), name, pixels=False).size
+        file = BytesIO(data)
+        size = reader(file, name, pixels=False).size
     else:
         size = _pillow_size(data, name)
     check_size(size, name)
@@ -224,8 +224,10 @@ def _reduce(image: Image.Image, enough_px: int) -> int:
 
     Return the factor by which it is reduced, 1 for an image that is not reduced.
     """
-    longer_side_factor = max(image.size) / enough_px
-    shorter_side_factor = min(image.size) / enough_px * 2
+    longer_side_px = max(image.size)
+    shorter_side_px = min(image.size)
+    longer_side_factor = longer_side_px / enough_px
+    shorter_side_factor = shorter_side_px / enough_px * 2
     most = min(longer_side_factor, shorter_side_factor)
     fraction = 1
     for factor in _FRACTIONS:

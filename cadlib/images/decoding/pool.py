@@ -318,8 +318,12 @@ class DecoderPool:
 
     def worker_pids(self) -> list[int]:
         """Return the ids of the processes."""
+        pids = []
         with self._changed:
-            return [worker.process.pid for worker in self._workers]
+            for worker in self._workers:
+                pid = worker.process.pid
+                pids.append(pid)
+        return pids
 
     def close(self) -> None:
         """End all workers."""
@@ -512,9 +516,12 @@ def _start_process(descriptor: int) -> subprocess.Popen[bytes]:
 
 def _module_folders() -> list[str]:
     """Return the search path of this process, so that a worker imports the same modules."""
-    own_folder = Path(__file__).resolve().parents[3]
-    folders = [str(own_folder)]
+    module = Path(__file__).resolve()
+    # Four levels up: the folder that has the package.
+    own_folder = str(module.parents[3])
+    folders = [own_folder]
     for folder in sys.path:
+        # An empty entry stands for the working folder.
         if folder and folder != folders[0]:
             folders.append(folder)
     return folders

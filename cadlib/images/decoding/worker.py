@@ -77,7 +77,8 @@ def main(alarm_s: float, pixel_descriptor: int = pixel_memory.NONE) -> None:
     except Exception as error:  # noqa: BLE001 - the app reports it and continues without images
         _reply(replies, Outcome.FAILED, f"{type(error).__name__}: {error}")
         return
-    most_bytes = _resident_bytes() + GROWN_BYTES
+    start_bytes = _resident_bytes()
+    most_bytes = start_bytes + GROWN_BYTES
     _reply(replies, Outcome.READY)
     # The pipe breaks when the app ends.
     with suppress(BrokenPipeError):

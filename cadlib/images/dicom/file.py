@@ -200,9 +200,12 @@ def _to_eight_bits(
 
 def _attach_profile(image: Image.Image, header: Dataset) -> list[str]:
     """Attach the colour profile that a header states to its image; return notes."""
-    colour_space = str(header.get("ColorSpace") or "").strip()
+    stated = header.get("ColorSpace") or ""
+    colour_space = str(stated).strip()
     if "ICCProfile" in header:
-        image.info["icc_profile"] = bytes(header.ICCProfile)
+        # The profile is exact; the colour space is only a name.
+        profile = header.ICCProfile
+        image.info["icc_profile"] = bytes(profile)
     elif colour_space in _COLOUR_SPACES:
         make_profile = _COLOUR_SPACES[colour_space]
         image.info["icc_profile"] = make_profile()
@@ -290,7 +293,8 @@ def _check_form(header: Dataset, name: str) -> None:
 
 def _warnings(header: Dataset) -> Iterator[str]:
     """Yield warnings about the image that its header gives reason for; do not quote the header."""
-    modality = str(header.get("Modality") or "").strip()
+    stated = header.get("Modality") or ""
+    modality = str(stated).strip()
     if modality not in PHOTOGRAPHS:
         yield "According to its header, the file is not a photograph of skin (other modality)."
     if header.get("BurnedInAnnotation") == "YES":

@@ -156,10 +156,12 @@ def _decode_jpeg(header: Dataset, name: str) -> Frame:
     check_work(frame, "JPEG", name)
     jpeg = read_header(frame, name, "DICOM")
     samples = int(header.SamplesPerPixel)
-    if len(jpeg.components) != samples:
+    channels = len(jpeg.components)
+    if channels != samples:
         raise contradictory(name, _OTHER_CHANNELS)
     size = _size(header)
-    if (jpeg.width_px, jpeg.height_px) != size:
+    jpeg_size = (jpeg.width_px, jpeg.height_px)
+    if jpeg_size != size:
         raise damaged(name, "DICOM")
     notes = []
     if header.BitsStored != jpeg.precision_bits:
@@ -167,9 +169,18 @@ def _decode_jpeg(header: Dataset, name: str) -> Frame:
     if samples == 1:
         values, _ = decode_jpeg(frame, size, name, "DICOM")
     else:
-        values, colour_notes = _decode_jpeg_colours(frame, jpeg, header, name)
+        values, colour_notes = _decode_jpeg_colours(
+            frame,
+            jpeg,
+            header,
+            name,
+        )
         notes.extend(colour_notes)
-    return Frame(values, jpeg.precision_bits, tuple(notes))
+    return Frame(
+        values,
+        jpeg.precision_bits,
+        tuple(notes),
+    )
 
 
 def _decode_jpeg_colours(
@@ -207,8 +218,11 @@ def _decode_j2k(header: Dataset, plugin: str, name: str) -> Frame:
         notes.append(OTHER_DEPTH)
     photometric = header.PhotometricInterpretation
     # In the codestream of these, luminance and chroma are the components themselves.
-    contradicting = _UNCONVERTED_YBR if j2k.has_colour_transform else ("YBR_ICT", "YBR_RCT")
-    if j2k.components == 3 and photometric in contradicting:
+    contradicting: tuple[str, ...] = ("YBR_ICT", "YBR_RCT")
+    if j2k.has_colour_transform:
+        contradicting = _UNCONVERTED_YBR
+    is_colour = j2k.components == 3
+    if is_colour and photometric in contradicting:
         notes.append(OTHER_COLOURS)
     elif photometric in _UNCONVERTED_YBR:
         values = _from_ybr(values, bits)
@@ -224,7 +238,9 @@ def _bare_codestream(header: Dataset, name: str) -> bytes:
     frame = get_frame(header.PixelData, 0, number_of_frames=1)
     if frame.startswith(_JPEG_START):
         raise contradictory(name, "its header names JPEG 2000, its pixel data are JPEG")
-    start = max(frame.find(_J2K_START), 0)
+    start = frame.find(_J2K_START)
+    if start == -1:
+        return frame
     return frame[start:]
 
 
@@ -274,12 +290,14 @@ def _read_j2k_header(codestream: bytes) -> _J2kHeader:
             raise ValueError("a codestream without coding style")
         at += 2 + length
     # The highest bit of `depth` is the sign, and the others are one less than the precision.
+    less_one = depth & 0x7F
+    sign = depth >> 7
     return _J2kHeader(
         width_px=right - left,
         height_px=bottom - top,
         components=components,
-        precision_bits=(depth & 0x7F) + 1,
-        is_signed=bool(depth >> 7),
+        precision_bits=less_one + 1,
+        is_signed=bool(sign),
         has_colour_transform=has_colour_transform,
     )
 
@@ -292,11 +310,15 @@ def _decode_plain(header: Dataset, plugin: str, name: str) -> Frame:
     lowest_high_bit = bits - 1
     high_bit = header.get("HighBit", lowest_high_bit)
     if not fits_word or high_bit != lowest_high_bit:
-        raise unsupported(name, "a DICOM image whose bits are not at the low end of their words")
+        raise unsupported(
+            name,
+            "a DICOM image whose bits are not at the low end of their words",
+        )
     if samples == 3 and bits < 8:
         raise unsupported(name, f"a DICOM image of {bits} bits a channel")
     photometric = header.PhotometricInterpretation
     notes = []
+    # The standard prescribes the arrangement of RLE, so it need not be stated.
     if header.file_meta.TransferSyntaxUID == uid.RLELossless:
         _check_rle(header, name)
     else:
@@ -306,7 +328,10 @@ def _decode_plain(header: Dataset, plugin: str, name: str) -> Frame:
         notes.extend(length_notes)
     values = _as_array(header, plugin)
     if not _fits(values, header):
-        raise contradictory(name, f"its header states {bits} bits a channel, its pixels use more")
+        raise contradictory(
+            name,
+            f"its header states {bits} bits a channel, its pixels use more",
+        )
     if photometric in _UNCONVERTED_YBR:
         values = _from_ybr(values, bits)
     return Frame(values, bits, tuple(notes))

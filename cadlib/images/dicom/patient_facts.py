@@ -144,7 +144,9 @@ def _age_years(header: Dataset) -> float | None:
 
 
 def _stated_age(header: Dataset) -> float | None:
-    age = re.fullmatch(r"(\d{1,3})([DWMY])", _text(header, "PatientAge"))
+    text = _text(header, "PatientAge")
+    # The value representation AS: three digits and a unit. Fewer digits are accepted.
+    age = re.fullmatch(r"(\d{1,3})([DWMY])", text)
     if age is None:
         return None
     number = int(age[1])
@@ -161,7 +163,9 @@ def _age_at_image(header: Dataset) -> int | None:
     years = image.year - birth.year
     birthday = (birth.month, birth.day)
     image_day = (image.month, image.day)
-    if image_day < birthday:
+    # Before the birthday the last year of life is not complete.
+    is_before_birthday = image_day < birthday
+    if is_before_birthday:
         return years - 1
     return years
 

@@ -55,15 +55,18 @@ def check_bmp_pixels(data: bytes, name: str) -> None:
             raise damaged(name, "BMP")
         return
     # Each row is padded to a multiple of 32 bits.
-    row_words = (header.width_px * header.bits + 31) // 32
+    row_bits = header.width_px * header.bits
+    row_words = (row_bits + 31) // 32
     pixel_bytes = 4 * row_words * header.height_px
-    if header.offset + pixel_bytes > len(data):
+    end = header.offset + pixel_bytes
+    if end > len(data):
         raise damaged(name, "BMP")
 
 
 def embedded_profile(data: bytes) -> bytes | None:
     """Return the colour profile inside a BMP of version 5, or None if there is none."""
-    if len(data) < _FILE_HEADER_BYTES + _V5_HEADER_BYTES:
+    headers_bytes = _FILE_HEADER_BYTES + _V5_HEADER_BYTES
+    if len(data) < headers_bytes:
         return None
     (header_bytes,) = struct.unpack("<I", data[14:18])
     if header_bytes != _V5_HEADER_BYTES:
@@ -73,7 +76,8 @@ def embedded_profile(data: bytes) -> bytes | None:
     offset, length = struct.unpack("<II", data[126:134])
     # The offset counts from the end of the file header.
     start = _FILE_HEADER_BYTES + offset
-    profile = data[start : start + length]
+    end = start + length
+    profile = data[start:end]
     return profile or None
 
 
@@ -133,5 +137,7 @@ def _is_complete(data: bytes, header: _BmpHeader) -> bool:
 def _is_filled(header: _BmpHeader, column: int, row: int) -> bool:
     if row >= header.height_px:
         return True
-    is_last_row = row == header.height_px - 1
-    return is_last_row and column >= header.width_px
+    last_row = header.height_px - 1
+    is_last_row = row == last_row
+    is_behind_end = column >= header.width_px
+    return is_last_row and is_behind_end

@@ -185,7 +185,14 @@ def decode_jpeg(
     header = read_header(data, name, kind)
     _check_scans(data, header, name, kind)
     notes = []
-    pixels = _decode_strictly(data, header, size, name, kind, allocate)
+    pixels = _decode_strictly(
+        data,
+        header,
+        size,
+        name,
+        kind,
+        allocate,
+    )
     if pixels is None:
         notes.append(UNCHECKED)
         pixels = _decode_by_pillow(data, size, name, kind)

@@ -228,7 +228,8 @@ def main_page(data: bytes, name: str) -> int:
     number = whole[0]
     main = pages[number]
     main_area = _area(main)
-    for other in [*pages, *_sub_pages(data, main)]:
+    sub_pages = _sub_pages(data, main)
+    for other in [*pages, *sub_pages]:
         if _area(other) > main_area:
             raise foreign(name, "a TIFF that shows a smaller copy of its image first")
     return number
@@ -342,8 +343,12 @@ def _check_samples(form: TiffForm, name: str) -> None:
     if form.samples != samples:
         raise unsupported(name, "a TIFF image with channels that it does not describe")
     if not _is_extra_supported(form):
-        raise unsupported(name, "a TIFF image with a rare arrangement of extra channels")
-    if form.byte_order == "big" and (form.photometric, form.bits) in _NOT_BIG_ENDIAN:
+        raise unsupported(
+            name,
+            "a TIFF image with a rare arrangement of extra channels",
+        )
+    is_big_endian = form.byte_order == "big"
+    if is_big_endian and (form.photometric, form.bits) in _NOT_BIG_ENDIAN:
         raise unsupported(name, "a big-endian TIFF image in a rare grey form")
 
 
@@ -547,7 +552,11 @@ def _grey_row(strip: bytes, width_px: int) -> bytes:
         _Tag.RowsPerStrip: 1,
         _Tag.StripByteCounts: len(strip),
     }
-    entries = [struct.pack("<HHII", tag, 4, 1, value) for tag, value in tags.items()]
+    # Type 4 is a number of 32 bits, and each tag has one.
+    entries = []
+    for tag, value in tags.items():
+        entry = struct.pack("<HHII", tag, 4, 1, value)
+        entries.append(entry)
     start = b"II*\0" + struct.pack("<IH", 8, len(tags))
     no_other_directory = bytes(4)
     return b"".join([start, *entries, no_other_directory, strip])

@@ -126,7 +126,8 @@ def check_jpeg(data: bytes, name: str) -> None:
 
 
 def _check_jpeg_scans(data: bytes, name: str) -> None:
-    chance_scans = len(data) // _BYTES_A_CHANCE_SCAN
+    n_bytes = len(data)
+    chance_scans = n_bytes // _BYTES_A_CHANCE_SCAN
     limit = MAX_JPEG_SCANS + chance_scans
     if _more_than(limit, _JPEG_SCAN, data):
         raise _too_many(name, "scans", MAX_JPEG_SCANS)

@@ -490,7 +490,9 @@ def _distance_from_skin(quarter: MatLike, usable: Mask) -> MatLike:
 
 def _skin_ring(usable: Mask) -> Mask:
     """Return the usable pixels along the border, or all where these are too few."""
-    edge = max(min(usable.shape) // 12, 1)
+    shorter_side = min(usable.shape)
+    twelfth = shorter_side // 12
+    edge = max(twelfth, 1)
     ring = usable.copy()
     ring[edge:-edge, edge:-edge] = False
     if ring.sum() < 20:
