@@ -468,7 +468,11 @@ def _compare_ids(
     return len(ids)
 
 
-def _compare_tables(labels: pd.DataFrame, facts: pd.DataFrame, findings: Findings) -> None:
+def _compare_tables(
+    labels: pd.DataFrame,
+    facts: pd.DataFrame,
+    findings: Findings,
+) -> None:
     """Report the ids that ground truth and metadata do not share."""
     labels_alone = labels.index.difference(facts.index)
     facts_alone = facts.index.difference(labels.index)

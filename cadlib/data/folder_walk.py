@@ -176,7 +176,11 @@ def _kind(entry: os.DirEntry[str]) -> str:
     return "other"
 
 
-def _entry_fault(entry: os.DirEntry[str], path: Path, error: OSError) -> Fault:
+def _entry_fault(
+    entry: os.DirEntry[str],
+    path: Path,
+    error: OSError,
+) -> Fault:
     """Return the fault of an entry of a folder whose kind cannot be read."""
     if entry.is_symlink() and error.errno in _NO_TARGET:
         return _broken(path)
@@ -254,4 +258,8 @@ def _unreadable(path: Path, error: OSError) -> Fault:
     reason = error.strerror or type(error).__name__
     advice = "Check the rights of the folder, the disk and the network."
     name = path.name or path
-    return Fault(path, "unreadable", f"{name} cannot be read: {reason}. {advice}")
+    return Fault(
+        path,
+        "unreadable",
+        f"{name} cannot be read: {reason}. {advice}",
+    )

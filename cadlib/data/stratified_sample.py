@@ -23,7 +23,11 @@ def stratified_sample(dataset: Dataset, n: int, seed: int = 0) -> Dataset:
     """
     table = _diagnosed(dataset)
     # Images of an unknown archive are a stratum of their own.
-    by_stratum = table.groupby(["diagnosis", "archive"], dropna=False, sort=True)
+    by_stratum = table.groupby(
+        ["diagnosis", "archive"],
+        dropna=False,
+        sort=True,
+    )
     strata = by_stratum.ngroup().to_numpy(np.int64)
     sizes = np.bincount(strata)
     n = min(n, len(table))
@@ -52,7 +56,11 @@ def _diagnosed(dataset: Dataset) -> pd.DataFrame:
     return table
 
 
-def _sampled_rows(strata: NDArray[np.integer], counts: Rows, seed: int) -> Rows:
+def _sampled_rows(
+    strata: NDArray[np.integer],
+    counts: Rows,
+    seed: int,
+) -> Rows:
     """Draw as many rows of each stratum as `counts` says, sorted; `strata` has one per row."""
     rng = np.random.default_rng(seed)
     sampled = []

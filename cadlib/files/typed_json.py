@@ -61,7 +61,12 @@ def _unreadable(data: bytes, reason: str, path: Path) -> str:
     odd = _odd_number(data)
     if odd:
         place, number = odd
-        return _wrong(path, f"$.{place}", "a finite number", shown(_OddNumber(number)))
+        return _wrong(
+            path,
+            f"$.{place}",
+            "a finite number",
+            shown(_OddNumber(number)),
+        )
     short_reason = one_line(_in_line(data, reason))
     return f"Expected {path} to hold JSON, but it cannot be read: {short_reason}. Restore the file."
 

@@ -294,7 +294,12 @@ def _output_shapes(network: nn.Module) -> list[tuple[str, tuple[int, ...]]]:
     """
     shapes: list[tuple[str, tuple[int, ...]]] = []
 
-    def record_shape(name: str, _module: nn.Module, _inputs: object, output: object) -> None:
+    def record_shape(
+        name: str,
+        _module: nn.Module,
+        _inputs: object,
+        output: object,
+    ) -> None:
         # Some modules return several tensors: no feature map is among these.
         if isinstance(output, torch.Tensor):
             shape = tuple(output.shape)

@@ -154,7 +154,11 @@ def _check_result(folder: Path, file: OfficialFile, path: Path) -> None:
         _check_table(file, path)
 
 
-def _mirror_sums(client: Client, mirror: str, watch: Watch) -> dict[str, str]:
+def _mirror_sums(
+    client: Client,
+    mirror: str,
+    watch: Watch,
+) -> dict[str, str]:
     """Return the SHA-256 of the files of a mirror by name; empty where it has no SHA256SUMS."""
     url = f"{mirror}{SUMS_FILE}"
     data = client.read(url, _MAX_SUMS_BYTES, missing=_NOT_THERE)

@@ -115,7 +115,12 @@ class Layout:
         if patients and truth:
             patients_path = self.metadata or self.table
             _report_unused(patients_path, patients, LABEL_COLUMNS, findings)
-            _report_unused(self.ground_truth, truth, METADATA_COLUMNS, findings)
+            _report_unused(
+                self.ground_truth,
+                truth,
+                METADATA_COLUMNS,
+                findings,
+            )
         labels = None
         whole = False
         labelled = truth or table
@@ -180,7 +185,10 @@ def find_layout(folder: Path) -> Layout:
     # The training and the test set of a challenge may lie in one folder.
     if inputs:
         first = next(iter(inputs.values()))
-        return _challenge(folder, inputs.get("ISIC_2019_Training_Input", first))
+        return _challenge(
+            folder,
+            inputs.get("ISIC_2019_Training_Input", first),
+        )
     images = tuple(_image_folders(folder))
     tables, unused = _tables_in(folder)
     if images and tables:

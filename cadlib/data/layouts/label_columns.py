@@ -207,7 +207,11 @@ def _no_cell(flags: pd.DataFrame) -> Flags:
     return ~has_one_array
 
 
-def _report_akiec(label: "pd.Series[str]", findings: Findings, file_name: str) -> None:
+def _report_akiec(
+    label: "pd.Series[str]",
+    findings: Findings,
+    file_name: str,
+) -> None:
     """Report the rows whose label is the column AKIEC."""
     class_words = label.map(class_word, na_action="ignore")
     akiec = label.index[class_words == "akiec"]
@@ -421,12 +425,21 @@ def _with_malignancy(
     by_diagnosis = diagnosis.map(MALIGNANT_BY_CODE).astype("boolean")
 
     is_keratosis = _flags(diagnosis == "AK")
-    _report_keratoses(labels, is_keratosis & stated.otherwise, findings, file_name)
+    _report_keratoses(
+        labels,
+        is_keratosis & stated.otherwise,
+        findings,
+        file_name,
+    )
     # A keratosis that a table calls benign is no contradiction for that reason.
     by_other_diagnosis = by_diagnosis.mask(is_keratosis)
     is_contradicting = _contradict(by_other_diagnosis, stated)
     examples = _contradictions(diagnosis, stated, is_contradicting)
-    findings.add("diagnoses and benign/malignant that contradict each other", examples, file_name)
+    findings.add(
+        "diagnoses and benign/malignant that contradict each other",
+        examples,
+        file_name,
+    )
 
     is_unnamed = by_diagnosis.isna().to_numpy(bool)
     is_undecided = stated.undecided & is_unnamed

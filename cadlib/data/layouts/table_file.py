@@ -308,7 +308,10 @@ def _delimiter_of(path: Path, text: str) -> tuple[str, str]:
     if sep_line:
         delimiter = sep_line[1]
         if delimiter not in _DELIMITERS:
-            raise TableRefused(path, f"its first line names the delimiter {delimiter!r}")
+            raise TableRefused(
+                path,
+                f"its first line names the delimiter {delimiter!r}",
+            )
         return delimiter, text[sep_line.end() :]
     # A long file is not copied for each delimiter.
     head = text[:_HEAD_BYTES]
@@ -420,5 +423,9 @@ def _header(path: Path, row: list[str]) -> _Header:
         names.append(name or f"(column {place} without a name)")
     if len(set(names)) < len(names):
         shown = ", ".join(names)[:200]
-        raise TableRefused(path, f"its columns are: {shown}", "each column of {path} once")
+        raise TableRefused(
+            path,
+            f"its columns are: {shown}",
+            "each column of {path} once",
+        )
     return _Header(tuple(names), tuple(is_nameless))

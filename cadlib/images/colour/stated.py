@@ -125,12 +125,18 @@ def srgb_curve() -> NDArray[np.float64]:
     values = np.linspace(0, 1, 1024)
     linear_part = values / 12.92
     power_part = ((values + 0.055) / 1.055) ** 2.4
-    curve: NDArray[np.float64] = np.where(values <= 0.04045, linear_part, power_part)
+    curve: NDArray[np.float64] = np.where(
+        values <= 0.04045,
+        linear_part,
+        power_part,
+    )
     return curve
 
 
 def rgb_profile(
-    white: Sequence[float], primaries: Sequence[Sequence[float]], curve: Curve
+    white: Sequence[float],
+    primaries: Sequence[Sequence[float]],
+    curve: Curve,
 ) -> bytes:
     """Return an ICC profile (version 2) of an RGB space.
 

@@ -107,7 +107,10 @@ def jpeg(pixels: Pixels, quality: float, rng: Generator) -> Pixels:
     large_width = round(width * scale)
     large_height = round(height * scale)
     image = Image.fromarray(pixels)
-    enlarged = image.resize((large_width, large_height), Image.Resampling.BICUBIC)
+    enlarged = image.resize(
+        (large_width, large_height),
+        Image.Resampling.BICUBIC,
+    )
     file = io.BytesIO()
     enlarged.save(file, "JPEG", quality=round(quality))
     compressed = Image.open(file)

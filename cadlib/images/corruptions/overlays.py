@@ -180,7 +180,11 @@ def bubbles(pixels: Pixels, count: float, rng: Generator) -> Pixels:
     return _paint(values, reflection, _WHITE)
 
 
-def _bubble_rounds(pixels: Pixels, count: float, rng: Generator) -> list[tuple[Path2D, float]]:
+def _bubble_rounds(
+    pixels: Pixels,
+    count: float,
+    rng: Generator,
+) -> list[tuple[Path2D, float]]:
     """Return the centre and the radius of each bubble."""
     n_bubbles = round(count * _squares(pixels))
     rounds = []
@@ -276,7 +280,12 @@ def _disc(place: Path2D, radius: float) -> Path2D:
     return polar(x, y, angle, radius)
 
 
-def _arc(place: Path2D, radius: float, middle: float, width: float) -> Path2D:
+def _arc(
+    place: Path2D,
+    radius: float,
+    middle: float,
+    width: float,
+) -> Path2D:
     angle = middle + np.linspace(-0.9, 0.9, 16)
     x, y = place
     line = polar(x, y, angle, radius)

@@ -74,7 +74,9 @@ def decode_here(
 
 
 def _upright_size(
-    whole: tuple[int, int], image: Image.Image, pixels: NDArray[np.uint8]
+    whole: tuple[int, int],
+    image: Image.Image,
+    pixels: NDArray[np.uint8],
 ) -> tuple[int, int]:
     """Return the size of the whole image, turned in the same way as the pixels."""
     height_px, width_px = pixels.shape[:2]

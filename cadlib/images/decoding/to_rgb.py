@@ -46,7 +46,9 @@ class _StoredForm(NamedTuple):
 
 
 def decode(
-    image: Image.Image, name: str, allocate: Allocate = new_array
+    image: Image.Image,
+    name: str,
+    allocate: Allocate = new_array,
 ) -> tuple[NDArray[np.uint8], tuple[str, ...]]:
     """Return the pixels of an opened image, (H, W, 3) uint8 sRGB upright, and notes on the changes.
 

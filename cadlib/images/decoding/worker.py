@@ -151,7 +151,10 @@ def _work(
 
 
 def _result(
-    request: Request, name: str, data: bytes, allocate: Allocate
+    request: Request,
+    name: str,
+    data: bytes,
+    allocate: Allocate,
 ) -> tuple[Outcome, str | bytes, Any]:
     if request.work == Work.LOAD_DICOM:
         # The import is the task itself.
@@ -161,7 +164,12 @@ def _result(
     if request.work == Work.SIZE:
         return Outcome.SIZE, "", decode_file.size_here(data, name)
     image = decode_file.decode_here(data, name, request.enough_px, allocate)
-    description = Description(image.format, image.notes, image.reduced, image.facts)
+    description = Description(
+        image.format,
+        image.notes,
+        image.reduced,
+        image.facts,
+    )
     return Outcome.IMAGE, description.to_json(), image.pixels
 
 

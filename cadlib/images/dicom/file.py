@@ -127,7 +127,12 @@ class DicomFile:
     site that the header states.
     """
 
-    def __init__(self, file: BinaryIO, name: str, pixels: bool = True) -> None:
+    def __init__(
+        self,
+        file: BinaryIO,
+        name: str,
+        pixels: bool = True,
+    ) -> None:
         """Read the header, and the packed pixels on request.
 
         Raise ImageRejected for a file without such an image.

@@ -122,7 +122,11 @@ def apply_palette(
     return Frame(colours[index], 8, tuple(notes))
 
 
-def _read_palette(header: Dataset, entries: int, name: str) -> NDArray[np.integer]:
+def _read_palette(
+    header: Dataset,
+    entries: int,
+    name: str,
+) -> NDArray[np.integer]:
     """Return the colour table, (entries, 3) uint8 or uint16."""
     columns = []
     for colour in _COLOURS:
@@ -251,9 +255,15 @@ def _check_j2k(j2k: _J2kHeader, header: Dataset, name: str) -> None:
     if (j2k.width_px, j2k.height_px) != _size(header):
         raise damaged(name, "DICOM")
     if j2k.precision_bits > 16:
-        raise unsupported(name, f"a DICOM image of {j2k.precision_bits} bits a channel")
+        raise unsupported(
+            name,
+            f"a DICOM image of {j2k.precision_bits} bits a channel",
+        )
     if j2k.components == 3 and j2k.is_signed:
-        raise contradictory(name, "its header states unsigned colours, its pixel data are signed")
+        raise contradictory(
+            name,
+            "its header states unsigned colours, its pixel data are signed",
+        )
 
 
 def _j2k_bits(j2k: _J2kHeader, values: NDArray[Any], header: Dataset) -> int:

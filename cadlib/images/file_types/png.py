@@ -86,7 +86,10 @@ def check_png(data: bytes, name: str) -> int:
         # A capital first letter marks a chunk that each reader must understand.
         is_critical = chunk.kind[:1].isupper()
         if is_critical and chunk.kind not in _CRITICAL:
-            raise unsupported(name, "a PNG image with a critical part of a later version")
+            raise unsupported(
+                name,
+                "a PNG image with a critical part of a later version",
+            )
     return 0
 
 

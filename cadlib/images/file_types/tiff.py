@@ -231,7 +231,10 @@ def main_page(data: bytes, name: str) -> int:
     sub_pages = _sub_pages(data, main)
     for other in [*pages, *sub_pages]:
         if _area(other) > main_area:
-            raise foreign(name, "a TIFF that shows a smaller copy of its image first")
+            raise foreign(
+                name,
+                "a TIFF that shows a smaller copy of its image first",
+            )
     return number
 
 
@@ -282,7 +285,10 @@ def _read_form(tags: Tags, name: str) -> TiffForm:
     try:
         photometric = tags.get(_Tag.PhotometricInterpretation)
         if photometric is None:
-            raise unsupported(name, "a TIFF image that does not say what its values mean")
+            raise unsupported(
+                name,
+                "a TIFF image that does not say what its values mean",
+            )
         samples = int(tags.get(_Tag.SamplesPerPixel, 1))
         bits = _read_bits(tags, name)
         byte_order = "little" if tags.prefix == b"II" else "big"
@@ -325,7 +331,10 @@ def _check_form(form: TiffForm, tags: Tags, name: str) -> None:
     """
     _check_samples(form, name)
     if tags.get(_Tag.FillOrder, 1) != 1 or tags.get(_INK_SET, 1) != 1:
-        raise unsupported(name, "a TIFF image with a rare order of bits or inks")
+        raise unsupported(
+            name,
+            "a TIFF image with a rare order of bits or inks",
+        )
     _check_compression(form, name)
 
 
@@ -385,12 +394,23 @@ def _check_compression(form: TiffForm, name: str) -> None:
     if is_jpeg:
         has_jpeg_colours = form.photometric in (_BLACK_IS_ZERO, _RGB, _YCBCR)
         if not has_jpeg_colours or form.bits != 8 or form.planar:
-            raise unsupported(name, "a TIFF image with a rare form of JPEG compression")
+            raise unsupported(
+                name,
+                "a TIFF image with a rare form of JPEG compression",
+            )
     if form.photometric == _YCBCR and not is_jpeg:
-        raise unsupported(name, "a TIFF image of luminance and chroma without JPEG compression")
+        raise unsupported(
+            name,
+            "a TIFF image of luminance and chroma without JPEG compression",
+        )
 
 
-def _strips(data: bytes, tags: Tags, form: TiffForm, name: str) -> Iterator[_Strip]:
+def _strips(
+    data: bytes,
+    tags: Tags,
+    form: TiffForm,
+    name: str,
+) -> Iterator[_Strip]:
     """Yield the strips or tiles; raise ImageRejected for one that is not inside the file."""
     layout = _read_layout(tags, form, name)
     height_px = layout.height_px
@@ -413,7 +433,12 @@ def _strips(data: bytes, tags: Tags, form: TiffForm, name: str) -> Iterator[_Str
         yield _Strip(packed, rows * row_bytes, full)
 
 
-def _packed_bytes(data: bytes, layout: _Layout, number: int, name: str) -> bytes:
+def _packed_bytes(
+    data: bytes,
+    layout: _Layout,
+    number: int,
+    name: str,
+) -> bytes:
     """Return the bytes of a strip or tile; raise ImageRejected if it is not inside the file."""
     start = layout.offsets[number]
     length = layout.byte_counts[number]

@@ -114,7 +114,12 @@ def check_jpeg(data: bytes, name: str) -> None:
         if is_exif:
             _count(counts, "EXIF segments", MAX_JPEG_METADATA_SEGMENTS, name)
         elif code == _APP13:
-            _count(counts, "Photoshop segments", MAX_JPEG_METADATA_SEGMENTS, name)
+            _count(
+                counts,
+                "Photoshop segments",
+                MAX_JPEG_METADATA_SEGMENTS,
+                name,
+            )
         elif code in _JPEG_FRAMES:
             components = data[at + 7]
             is_progressive = code in _JPEG_PROGRESSIVE
@@ -297,13 +302,22 @@ def check_offset_table(packed: bytes, name: str) -> None:
     """
     (length,) = struct.unpack_from("<I", packed, 4)
     if length > _OFFSET_TABLE_BYTES:
-        raise _too_many(name, "bytes in the table of frames", _OFFSET_TABLE_BYTES)
+        raise _too_many(
+            name,
+            "bytes in the table of frames",
+            _OFFSET_TABLE_BYTES,
+        )
 
 
 class ElementLimit:
     """Counts the elements of a DICOM header while pydicom reads it: `stop_when` of read_dataset."""
 
-    def __init__(self, name: str, short_tags: frozenset[int], stop: Callable[[int], bool]) -> None:
+    def __init__(
+        self,
+        name: str,
+        short_tags: frozenset[int],
+        stop: Callable[[int], bool],
+    ) -> None:
         """Refuse long values of `short_tags`, and end at the first tag for which `stop` is true."""
         self._name = name
         self._short_tags = short_tags
@@ -314,9 +328,17 @@ class ElementLimit:
         """Return whether to end before this element; raise ImageRejected at a limit."""
         self._count += 1
         if self._count > MAX_DICOM_ELEMENTS:
-            raise _too_many(self._name, "elements in its header", MAX_DICOM_ELEMENTS)
+            raise _too_many(
+                self._name,
+                "elements in its header",
+                MAX_DICOM_ELEMENTS,
+            )
         if tag in self._short_tags and length > MAX_DICOM_VALUE_BYTES:
-            raise _too_many(self._name, "bytes in one element", MAX_DICOM_VALUE_BYTES)
+            raise _too_many(
+                self._name,
+                "bytes in one element",
+                MAX_DICOM_VALUE_BYTES,
+            )
         return self._stop(tag)
 
 
@@ -329,7 +351,11 @@ def check_jpeg_2000(data: bytes, name: str) -> None:
     if at < 0:
         return
     (length,) = struct.unpack_from(">H", data, at + 4)
-    right, bottom, _, _, width, height, left, top = struct.unpack_from(">8I", data, at + 8)
+    right, bottom, _, _, width, height, left, top = struct.unpack_from(
+        ">8I",
+        data,
+        at + 8,
+    )
     if width == 0 or height == 0:
         return
     # Rounded up: the last tile may reach beyond the image.

@@ -232,7 +232,11 @@ def _channel_extremes(pixels: MatLike) -> tuple[MatLike, MatLike]:
     return brightest, darkest
 
 
-def _roughness(grey: MatLike, usable: MatLike, hair: MatLike) -> tuple[float, float]:
+def _roughness(
+    grey: MatLike,
+    usable: MatLike,
+    hair: MatLike,
+) -> tuple[float, float]:
     """Return the detail and the standard deviation of noise, as shares of full scale."""
     response = cv2.filter2D(grey, cv2.CV_16S, _ROUGH)
     rough = cv2.convertScaleAbs(response)
@@ -412,7 +416,9 @@ def _autocorrelation(strokes: NDArray[np.float32], shifts: int) -> NDArray[np.fl
 
 
 def _echo_after(
-    echo: NDArray[np.floating], period: NDArray[np.intp], count: int
+    echo: NDArray[np.floating],
+    period: NDArray[np.intp],
+    count: int,
 ) -> NDArray[np.floating]:
     """Return the highest autocorrelation of each band near a number of periods."""
     # An error of the period grows with their number.

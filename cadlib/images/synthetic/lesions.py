@@ -276,7 +276,11 @@ def _draw_vessel_tree(d: Drawing, side: float) -> None:
         d.stain(0.62 * strokes, red)
 
 
-def _branch(d: Drawing, vessels: Sequence[Path2D], length: float) -> list[Path2D]:
+def _branch(
+    d: Drawing,
+    vessels: Sequence[Path2D],
+    length: float,
+) -> list[Path2D]:
     """Return three smaller vessels for each vessel."""
     branches = []
     for vessel in vessels:
@@ -434,7 +438,12 @@ def _draw_squamous_cell_carcinoma(d: Drawing) -> None:
     _draw_glints(d, inside, 12)
 
 
-def _draw_coiled_vessels(d: Drawing, x: float, y: float, inside: Field) -> None:
+def _draw_coiled_vessels(
+    d: Drawing,
+    x: float,
+    y: float,
+    inside: Field,
+) -> None:
     coils = []
     for coil_x, coil_y in _moved(d.scatter(44, 0.6, 0.09), x, y):
         radius = d.between(0.014, 0.034)

@@ -92,7 +92,12 @@ def is_demo(pixels: NDArray[np.uint8]) -> bool:
     return any(np.array_equal(pixels, lesion.pixels) for lesion in demo_lesions())
 
 
-def write_dataset(folder: Path, per_class: int = 3, seed: int = 0, size_px: int = 224) -> Path:
+def write_dataset(
+    folder: Path,
+    per_class: int = 3,
+    seed: int = 0,
+    size_px: int = 224,
+) -> Path:
     """Write a small folder in the layout of the ISIC 2019 training set and return it.
 
     The first two images of a class show one lesion, the second rotated by a quarter turn. Each of
