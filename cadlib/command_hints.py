@@ -14,21 +14,25 @@ FOLDER = "DIR"
 
 def evaluate_into(model: str = MODEL) -> str:
     """Return the command that evaluates a model on its validation split and saves the results."""
+    command = _command("evaluate", model)
     options = f"--data {FOLDER} --split validation --into-model --output {FOLDER}"
-    return f"{_command('evaluate', model)} {options}"
+    return f"{command} {options}"
 
 
 def evaluate_subset(subset: str) -> str:
     """Return the command that evaluates a model on the images of a saved subset."""
+    # The name of a subset may have blanks.
     name = shlex.quote(subset)
+    command = _command("evaluate", MODEL)
     options = f"--data {FOLDER} --subset {name} --output {FOLDER}"
-    return f"{_command('evaluate', MODEL)} {options}"
+    return f"{command} {options}"
 
 
 def train_subset(subset: str) -> str:
     """Return the command that trains a model on the images of a saved subset."""
+    command = train()
     name = shlex.quote(subset)
-    return f"{train()} --subset {name}"
+    return f"{command} --subset {name}"
 
 
 def train() -> str:

@@ -55,6 +55,7 @@ class Job:
         if self.state != "running" or not self.done:
             return None
         elapsed = time.monotonic() - self._began
+        # Items of an earlier run took no time in this one.
         seconds_per_item = elapsed / (self.done - self._before)
         remaining = self.total - self.done
         return seconds_per_item * remaining
@@ -135,5 +136,6 @@ def forget(key: str) -> None:
     """Drop a job that has ended, so that its result is no longer available."""
     with _guard:
         job = _jobs.get(key)
+        # A running job stays, or a second one of its key could be started beside it.
         if job and job.ended:
             del _jobs[key]

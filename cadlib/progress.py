@@ -43,6 +43,7 @@ class ProgressBars:
     def __init__(self, *, counts_bytes: bool = False) -> None:
         """Show nothing yet. With `counts_bytes` the counts are bytes, as in a download."""
         self._counts_bytes = counts_bytes
+        # A bar that shows nothing, so that there is always one to close.
         self._bar = tqdm(disable=True)
         self._what = ""
 
@@ -60,6 +61,7 @@ class ProgressBars:
             self._bar = tqdm(desc=what, total=total, initial=done, leave=False, **unit)
             self._what = what
         self._bar.total = total
+        # tqdm counts steps, and a report has the sum.
         self._bar.update(done - self._bar.n)
 
     def _unit(self, what: str) -> dict[str, Any]:

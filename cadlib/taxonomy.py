@@ -81,8 +81,10 @@ class Classes:
         return tuple(d.code for d in self.diagnoses)
 
 
+# It has the colour of AK, which represents it in arrays of eight.
 _AKIEC = Diagnosis("AKIEC", "Actinic keratosis, SCC", True, "#A6761D")
 ISIC_2019 = Classes("ISIC 2019", DIAGNOSES, tuple((code,) for code in CODES))
+# ISIC 2018 has no column for SCC: AKIEC includes it.
 _WITHOUT_SCC = tuple(d for d in DIAGNOSES if d.code != "SCC")
 ISIC_2018 = Classes(
     "ISIC 2018 Task 3",
@@ -93,6 +95,7 @@ ISIC_2018 = Classes(
 
 AKIEC, actinic keratosis and intraepithelial carcinoma, includes what 2019 calls SCC.
 """
+# The number of classes is the value of the option `--classes`.
 CLASSES = {len(classes.codes): classes for classes in (ISIC_2019, ISIC_2018)}
 
 

@@ -46,6 +46,7 @@ class LesionImage:
     @property
     def key(self) -> str:
         """Return a key of these pixels: `sha256`, and whether red and blue were exchanged."""
+        # The file is the same, but its pixels are not.
         if self.red_blue_swapped:
             return f"{self.sha256}-swapped"
         return self.sha256

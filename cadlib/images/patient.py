@@ -78,6 +78,7 @@ class PatientFacts:
 
     def design(self) -> NDArray[np.float64]:
         """Return the facts as numbers: (len(FEATURES),) float64, zeros for what is missing."""
+        # `design` takes NaN as missing, because an array of numbers has no None.
         age_years = np.nan if self.age_years is None else self.age_years
         rows = design([age_years], [self.sex], [self.site])
         row: NDArray[np.float64] = rows[0]
@@ -97,7 +98,11 @@ def _check_age(age_years: Any) -> None:
         )
 
 
-def _check_term(what: str, value: Any, terms: tuple[str, ...]) -> None:
+def _check_term(
+    what: str,
+    value: Any,
+    terms: tuple[str, ...],
+) -> None:
     """Raise FactsRejected for a value that is not one of the terms."""
     if value is None or value in terms:
         return
@@ -137,6 +142,7 @@ def design(
         weights = np.interp(ages, AGE_KNOTS_YEARS, hat)
         hats.append(weights)
     age_columns = np.stack(hats, axis=1)
+    # Interpolation returns NaN there, and a missing fact is a row of zeros.
     is_missing = np.isnan(ages)
     age_columns[is_missing] = 0.0
     sex_columns = _one_hot(sex, SEXES)

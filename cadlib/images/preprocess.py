@@ -87,6 +87,7 @@ class InputSpec:
         """
         values: dict[str, Any] = {}
         for name, value in fields.items():
+            # JSON has no tuples, and a frozen record with a list could not be hashed.
             if isinstance(value, list):
                 values[name] = tuple(value)
             else:
@@ -145,6 +146,7 @@ def _normalised_values(spec: InputSpec) -> NDArray[np.float32]:
     """Return the normalised values of the 256 levels of each channel, (1, 256, 3) float32."""
     levels = np.arange(256, dtype=np.float32)
     values = np.repeat(levels[None, :, None], 3, axis=2)
+    # Mean and std are in units of full scale.
     values /= np.float32(255)
     values -= np.asarray(spec.mean, np.float32)
     values /= np.asarray(spec.std, np.float32)

@@ -144,11 +144,15 @@ def rgb_profile(
     ValueError if no such space exists.
     """
     columns = _primaries_to_d50(white, primaries)
-    entries: dict[bytes, bytes] = {b"wtpt": _xyz_entry(_D50_XYZ)}
+    # The primaries are adapted, so the white is that of the profile's own space.
+    white_entry = _xyz_entry(_D50_XYZ)
+    entries: dict[bytes, bytes] = {b"wtpt": white_entry}
     letters = (b"r", b"g", b"b")
     for letter, column in zip(letters, columns.T, strict=True):
-        entries[letter + b"XYZ"] = _xyz_entry(column)
-        entries[letter + b"TRC"] = _curve_entry(curve)
+        primary = letter + b"XYZ"
+        tone_curve = letter + b"TRC"
+        entries[primary] = _xyz_entry(column)
+        entries[tone_curve] = _curve_entry(curve)
     return _pack_profile(entries)
 
 
@@ -269,7 +273,8 @@ def _exif_colours(image: Image.Image, data: bytes | None) -> Colours:
     is_srgb = space == _EXIF_SRGB
     is_other_space = space is not None and not is_srgb
     is_adobe_space = space == _EXIF_ADOBE_RGB
-    if is_adobe_space or (has_adobe_rule and is_other_space):
+    is_uncalibrated_adobe = has_adobe_rule and is_other_space
+    if is_adobe_space or is_uncalibrated_adobe:
         profile = adobe_rgb()
         return Colours(profile, "from Adobe RGB, as the camera had recorded")
     if has_adobe_rule and is_srgb:

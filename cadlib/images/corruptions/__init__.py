@@ -54,6 +54,7 @@ class Corruption:
         if seed < 0:
             raise ValueError(f"Expected `seed` to be 0 or more but got {seed}.")
         level = self.levels[strength - 1]
+        # A generator of its own, so that other draws do not change the damage.
         rng = np.random.default_rng(seed)
         return self.damage(pixels, level, rng)
 

@@ -122,7 +122,8 @@ def expose(pixels: Pixels, stops: float, rng: Generator) -> Pixels:
     """Add `stops` of light, or remove them where negative. Light above full scale is lost."""
     del rng
     # Each stop doubles the light.
-    gain = np.float32(2**stops)
+    factor = 2**stops
+    gain = np.float32(factor)
     exposed = _LINEAR * gain
     curve = _encoded(exposed)
     return curve[pixels]

@@ -80,9 +80,11 @@ def _upright_size(
 ) -> tuple[int, int]:
     """Return the size of the whole image, turned in the same way as the pixels."""
     height_px, width_px = pixels.shape[:2]
-    if (width_px, height_px) == image.size:
+    pixel_size = (width_px, height_px)
+    if pixel_size == image.size:
         return whole
-    return whole[1], whole[0]
+    whole_width_px, whole_height_px = whole
+    return whole_height_px, whole_width_px
 
 
 def _reduced_note(size: tuple[int, int], fraction: int) -> str:
@@ -139,8 +141,9 @@ def _pillow_size(data: bytes, name: str) -> tuple[int, int]:
     """Return (width, height) of an upright image that Pillow opens; raise ImageRejected."""
     # Pillow opens an MPO as a JPEG.
     formats = [pillow_name for pillow_name in FORMATS if pillow_name != "MPO"]
+    file = BytesIO(data)
     try:
-        with Image.open(BytesIO(data), formats=formats) as image:
+        with Image.open(file, formats=formats) as image:
             is_tiff = image.format == "TIFF"
             if is_tiff:
                 image.seek(main_page(data, name))
@@ -235,7 +238,10 @@ def _reduce(image: Image.Image, enough_px: int) -> int:
     for factor in _FRACTIONS:
         if factor <= most:
             fraction = factor
-    if fraction == 1 or not isinstance(image, JpegImagePlugin.JpegImageFile):
+    if fraction == 1:
+        return 1
+    # Only a JPEG can be decoded at a smaller size.
+    if not isinstance(image, JpegImagePlugin.JpegImageFile):
         return 1
     size = (image.width // fraction, image.height // fraction)
     image.draft(None, size)

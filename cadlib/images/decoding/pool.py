@@ -194,7 +194,8 @@ class _Worker:
     @contextmanager
     def _within(self, limit_s: float) -> Iterator[None]:
         """End the process if the block takes longer; raise _BrokeOff then, and without a reply."""
-        with self._watchdog.watch(self.process.pid, self.process.kill, limit_s) as task:
+        process = self.process
+        with self._watchdog.watch(process.pid, process.kill, limit_s) as task:
             try:
                 yield
             except (OSError, EOFError, ReplyInvalid) as error:
@@ -516,7 +517,8 @@ def _start_process(descriptor: int) -> subprocess.Popen[bytes]:
 
 def _module_folders() -> list[str]:
     """Return the search path of this process, so that a worker imports the same modules."""
-    module = Path(__file__).resolve()
+    path = Path(__file__)
+    module = path.resolve()
     # Four levels up: the folder that has the package.
     own_folder = str(module.parents[3])
     folders = [own_folder]

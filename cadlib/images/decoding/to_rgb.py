@@ -229,9 +229,11 @@ def _split_alpha(image: Image.Image) -> tuple[Image.Image, Image.Image | None]:
         image = image.convert("LA")
     is_grey = image.mode in ("1", "L", "LA")
     rgba = image.convert("RGBA")
+    # The three channels of a grey image are equal.
     opaque = rgba.getchannel("R") if is_grey else rgba.convert("RGB")
     alpha = rgba.getchannel("A")
-    is_fully_opaque = alpha.getextrema() == (255, 255)
+    extremes = alpha.getextrema()
+    is_fully_opaque = extremes == (255, 255)
     if is_fully_opaque:
         return opaque, None
     return opaque, alpha
@@ -294,7 +296,12 @@ def _transform(icc: bytes) -> tuple[str, ImageCms.ImageCmsTransform | None]:
         mode = _PROFILE_MODES.get(colour_space, "")
         if not mode:
             return "", None
-        transform = ImageCms.ImageCmsTransform(profile, srgb, mode, "RGB")
+        transform = ImageCms.ImageCmsTransform(
+            profile,
+            srgb,
+            mode,
+            "RGB",
+        )
     except (OSError, TypeError, ValueError, ImageCms.PyCMSError):
         return "", None
     if mode == "RGB" and _is_srgb(transform):

@@ -224,7 +224,8 @@ def _place(error: BaseException) -> str:
 def _close_standard_streams() -> None:
     """Discard all output of libraries, which may quote the file's header."""
     nowhere = os.open(os.devnull, os.O_RDWR)
-    for number in (0, 1, 2):
+    standard_streams = (0, 1, 2)
+    for number in standard_streams:
         os.dup2(nowhere, number)
     os.close(nowhere)
 
@@ -262,8 +263,10 @@ def _refuse(event: str, _arguments: tuple[Any, ...]) -> None:
 
 def _set_alarm(seconds: float) -> None:
     """End this process after so many seconds, even if the app has ended."""
-    if hasattr(signal, "setitimer"):
-        signal.setitimer(signal.ITIMER_REAL, seconds)
+    # Windows has no such timer.
+    if not hasattr(signal, "setitimer"):
+        return
+    signal.setitimer(signal.ITIMER_REAL, seconds)
 
 
 def _resident_bytes() -> int:

@@ -18,7 +18,12 @@ _SIZE_TAGS: list[Any] = [tag_for_keyword(keyword) for keyword in _SIZE_KEYWORDS]
 _PIXEL_GROUP = 0x7FE0
 
 
-def inflate(packed: bytes, name: str, pixels: bool, at_most: int) -> bytes:
+def inflate(
+    packed: bytes,
+    name: str,
+    pixels: bool,
+    at_most: int,
+) -> bytes:
     """Return the unpacked file, or only its start if `pixels` is false.
 
     Raise ImageRejected if it unpacks to more bytes than its rows, columns and samples need, or to

@@ -209,11 +209,12 @@ def _attach_profile(image: Image.Image, header: Dataset) -> list[str]:
     colour_space = str(stated).strip()
     if "ICCProfile" in header:
         # The profile is exact; the colour space is only a name.
-        profile = header.ICCProfile
-        image.info["icc_profile"] = bytes(profile)
+        profile = bytes(header.ICCProfile)
+        image.info["icc_profile"] = profile
     elif colour_space in _COLOUR_SPACES:
         make_profile = _COLOUR_SPACES[colour_space]
-        image.info["icc_profile"] = make_profile()
+        profile = make_profile()
+        image.info["icc_profile"] = profile
     elif colour_space not in ("", "SRGB"):
         return [NOT_CONVERTED]
     return []

@@ -230,7 +230,11 @@ def _decode_j2k(header: Dataset, plugin: str, name: str) -> Frame:
         notes.append(OTHER_COLOURS)
     elif photometric in _UNCONVERTED_YBR:
         values = _from_ybr(values, bits)
-    return Frame(values, bits, tuple(notes))
+    return Frame(
+        values,
+        bits,
+        tuple(notes),
+    )
 
 
 def _bare_codestream(header: Dataset, name: str) -> bytes:

@@ -71,9 +71,12 @@ def embedded_profile(data: bytes) -> bytes | None:
     (header_bytes,) = struct.unpack("<I", data[14:18])
     if header_bytes != _V5_HEADER_BYTES:
         return None
-    if data[70:74] != _EMBEDDED_PROFILE:
+    colour_space = data[70:74]
+    # A linked profile is in another file.
+    if colour_space != _EMBEDDED_PROFILE:
         return None
-    offset, length = struct.unpack("<II", data[126:134])
+    place = data[126:134]
+    offset, length = struct.unpack("<II", place)
     # The offset counts from the end of the file header.
     start = _FILE_HEADER_BYTES + offset
     end = start + length

@@ -383,7 +383,8 @@ def _scan_identifiers(payload: bytes) -> set[int]:
     count = payload[0]
     # Each component has two bytes, and the identifier is the first.
     end = 1 + 2 * count
-    return set(payload[1:end:2])
+    identifiers = payload[1:end:2]
+    return set(identifiers)
 
 
 def _without_harmless(data: bytes, header: JpegHeader, warning: str) -> bytes | None:

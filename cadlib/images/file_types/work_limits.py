@@ -131,10 +131,10 @@ def check_jpeg(data: bytes, name: str) -> None:
 
 
 def _check_jpeg_scans(data: bytes, name: str) -> None:
-    n_bytes = len(data)
-    chance_scans = n_bytes // _BYTES_A_CHANCE_SCAN
+    chance_scans = len(data) // _BYTES_A_CHANCE_SCAN
     limit = MAX_JPEG_SCANS + chance_scans
-    if _more_than(limit, _JPEG_SCAN, data):
+    has_too_many = _more_than(limit, _JPEG_SCAN, data)
+    if has_too_many:
         raise _too_many(name, "scans", MAX_JPEG_SCANS)
 
 
@@ -289,8 +289,9 @@ def check_webp(data: bytes, name: str) -> None:
 def check_dicom(data: bytes, name: str) -> None:
     """Raise ImageRejected for a DICOM file with too many items; a deflated one must be inflated."""
     meta = data[:_DICOM_META_BYTES]
-    is_big_endian = _DICOM_BIG_ENDIAN in meta
-    item = _DICOM_ITEM_BIG_ENDIAN if is_big_endian else _DICOM_ITEM
+    item = _DICOM_ITEM
+    if _DICOM_BIG_ENDIAN in meta:
+        item = _DICOM_ITEM_BIG_ENDIAN
     if _more_than(MAX_DICOM_ITEMS, item, data):
         raise _too_many(name, "items or fragments", MAX_DICOM_ITEMS)
 

@@ -263,12 +263,18 @@ class QualityReport:
 def inspect(image: LesionImage) -> QualityReport:
     """Measure an image and compare each figure with its limit."""
     figures = measure(image)
-    findings = [_compare(limit, getattr(figures, limit.figure)) for limit in LIMITS]
+    findings = []
+    for limit in LIMITS:
+        figure = getattr(figures, limit.figure)
+        finding = _compare(limit, figure)
+        findings.append(finding)
     report = QualityReport(figures, tuple(findings))
     if not report.swapped:
         return report
-    explained = [finding for finding in findings if finding.name not in _MISLED]
-    return QualityReport(figures, tuple(explained))
+    # The exchange of red and blue explains these findings, so they are left out.
+    unexplained = [finding for finding in findings if finding.name not in _MISLED]
+    remaining = tuple(unexplained)
+    return QualityReport(figures, remaining)
 
 
 def _compare(limit: Limit, figure: float) -> Finding:

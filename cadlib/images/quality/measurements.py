@@ -145,7 +145,8 @@ def _light(grey: MatLike, brightest: MatLike, darkest: MatLike, usable: MatLike)
 
 def _ruler_along_any_border(brightest: MatLike) -> float:
     horizontal = _ruler(brightest)
-    vertical = _ruler(cv2.transpose(brightest))
+    turned = cv2.transpose(brightest)
+    vertical = _ruler(turned)
     return max(horizontal, vertical)
 
 
@@ -271,7 +272,8 @@ def _inside(frame: MatLike) -> MatLike:
     neighbourhood = np.ones((9, 9), np.uint8)
     widened = cv2.dilate(frame, neighbourhood)
     inside = 1 - widened
-    if _share(inside) < 0.1:
+    share = _share(inside)
+    if share < 0.1:
         return np.ones_like(frame)
     return inside
 
@@ -501,7 +503,8 @@ def _skin_ring(usable: Mask) -> Mask:
     edge = max(twelfth, 1)
     ring = usable.copy()
     ring[edge:-edge, edge:-edge] = False
-    if ring.sum() < 20:
+    n_usable = ring.sum()
+    if n_usable < 20:
         return usable
     return ring
 
