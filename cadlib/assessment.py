@@ -110,7 +110,8 @@ def _facts_json(prediction: Prediction) -> dict[str, Any] | None:
     """Return the facts of the patient and the shift that they cause; None without facts."""
     if not prediction.facts:
         return None
-    shifts = prediction.moved.round(6).tolist()
+    rounded = prediction.moved.round(6)
+    shifts = rounded.tolist()
     facts = asdict(prediction.facts)
     facts["moved"] = dict(zip(CODES, shifts, strict=True))
     return facts
@@ -248,12 +249,20 @@ def assess_batch(
     facts_of_each = facts if isinstance(facts, Sequence) else [facts] * len(images)
     with _BLAS.limit(limits=1, user_api="blas"):
         qualities = threads().map(inspect, images)
+        of_images = model.predict_batch(images)
         predictions = []
-        for prediction, image_facts in zip(model.predict_batch(images), facts_of_each, strict=True):
-            predictions.append(model.with_facts(prediction, image_facts))
+        for prediction, image_facts in zip(of_images, facts_of_each, strict=True):
+            with_facts = model.with_facts(prediction, image_facts)
+            predictions.append(with_facts)
         assessments = []
         for image, quality, prediction in zip(images, qualities, predictions, strict=True):
-            assessment = _assessment(model, image, quality, prediction, operating_point)
+            assessment = _assessment(
+                model,
+                image,
+                quality,
+                prediction,
+                operating_point,
+            )
             assessments.append(assessment)
         return assessments
 

@@ -148,11 +148,14 @@ def _losses(
     place = code.map(CODES.index).to_numpy(np.int64)
     rows = np.arange(len(shares))
     of_the_diagnosis = shares[rows, place]
-    of_the_group = np.where(group == GROUPS[True], risk, 1 - risk)
+    is_malignant = group == GROUPS[True]
+    of_the_group = np.where(is_malignant, risk, 1 - risk)
     of_the_label = np.where(diagnosed, of_the_diagnosis, of_the_group)
     # The smallest float32 keeps the logarithm of a probability of 0 finite.
-    of_the_label = np.maximum(of_the_label, np.finfo(np.float32).tiny)
-    return np.where(group.notna(), -np.log(of_the_label), np.nan)
+    smallest = np.finfo(np.float32).tiny
+    of_the_label = np.maximum(of_the_label, smallest)
+    losses = -np.log(of_the_label)
+    return np.where(group.notna(), losses, np.nan)
 
 
 @dataclass(frozen=True)

@@ -71,14 +71,17 @@ def tsne(
     rows = np.random.default_rng(seed).permutation(len(features))
     fitted = rows[:FITTED_AT_MOST]
     others = rows[FITTED_AT_MOST:]
+    fitted_features = features[fitted]
     n_components = min(_COMPONENTS, len(fitted) - 1, features.shape[1])
     pca = PCA(n_components, svd_solver="covariance_eigh")
-    pca.fit(features[fitted])
-    embedding = _embedding(pca.transform(features[fitted]), seed, progress)
+    pca.fit(fitted_features)
+    fitted_components = pca.transform(fitted_features)
+    embedding = _embedding(fitted_components, seed, progress)
     places = np.empty((len(features), 2), np.float32)
     places[fitted] = embedding
     for first in range(0, len(others), _PLACED_AT_ONCE):
-        block = others[first : first + _PLACED_AT_ONCE]
+        last = first + _PLACED_AT_ONCE
+        block = others[first:last]
         components = pca.transform(features[block])
         # Placed among the fitted images without moving them.
         places[block] = embedding.prepare_partial(components)

@@ -477,6 +477,7 @@ def _age_bands(ages: "pd.Series[float]") -> "pd.Series[str]":
     bands = pd.cut(years, AGE_BANDS, right=False)
     names = {}
     for band in bands.cat.categories:
+        # The right end of a band is not part of it.
         last_year = band.right - 1
         names[band] = f"{band.left:.0f} to {last_year:.0f}"
     # As objects, because a map of categories would return categories.

@@ -111,10 +111,11 @@ class SplitAudit:
 
     def _distances_line(self) -> str:
         counts = []
-        for bits, n in enumerate(self.hash_distances[: SHOWN_BITS + 1]):
+        n_shown = SHOWN_BITS + 1
+        for bits, n in enumerate(self.hash_distances[:n_shown]):
             if n:
                 counts.append(f"{n:,} at {bits}")
-        distances = ", ".join(counts) if counts else "none"
+        distances = ", ".join(counts) or "none"
         return f"hashes across splits, pairs by bits that differ (up to {SHOWN_BITS}): {distances}"
 
     def _nearest_lines(self, by: str, description: str) -> list[str]:
@@ -265,8 +266,10 @@ def _rows_of_parts(parts: "pd.Series[str]") -> list[tuple[Rows, Rows]]:
         left_rows = np.flatnonzero(parts == left)
         right_rows = np.flatnonzero(parts == right)
         # The number of left rows is a divisor in `_across`.
-        if len(left_rows):
-            rows_of_parts.append((left_rows, right_rows))
+        if not len(left_rows):
+            continue
+        both = (left_rows, right_rows)
+        rows_of_parts.append(both)
     return rows_of_parts
 
 
@@ -382,7 +385,8 @@ def _identical_files(table: pd.DataFrame) -> list[list[int]]:
     for rows in together(table["sha256"]):
         for couple in combinations(rows.tolist(), 2):
             pair = list(couple)
-            left_part, right_part = table["split"].iloc[pair]
+            parts = table["split"].iloc[pair]
+            left_part, right_part = parts
             if left_part != right_part:
                 across.append(pair)
     return across

@@ -261,7 +261,11 @@ def _in_order(
     for row in sorted(rejections):
         rejected[images.iloc[row]] = str(rejections[row])
     rows = [row for row in keys if row not in rejections]
-    arrays = _stacked([outputs[keys[row]] for row in rows])
+    outputs_of_rows = []
+    for row in rows:
+        key = keys[row]
+        outputs_of_rows.append(outputs[key])
+    arrays = _stacked(outputs_of_rows)
     for array in arrays.values():
         array.flags.writeable = False
     places = np.array(rows, np.int64)

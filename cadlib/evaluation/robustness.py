@@ -260,7 +260,8 @@ def _submitted(
 
 def _batches(pixels: Iterator[Future[Pixels]], batch_size: int) -> Iterator[Pixels]:
     """Yield the results in batches, (batch, S, S, 3), and keep two batches of tasks submitted."""
-    ahead = deque(islice(pixels, 2 * batch_size))
+    first_tasks = islice(pixels, 2 * batch_size)
+    ahead = deque(first_tasks)
     while ahead:
         size = min(batch_size, len(ahead))
         images = []
@@ -269,7 +270,8 @@ def _batches(pixels: Iterator[Future[Pixels]], batch_size: int) -> Iterator[Pixe
             images.append(future.result())
         batch = np.stack(images)
         # Submitted before the network gets the batch, so that the threads are busy meanwhile.
-        ahead.extend(islice(pixels, batch_size))
+        next_tasks = islice(pixels, batch_size)
+        ahead.extend(next_tasks)
         yield batch
 
 

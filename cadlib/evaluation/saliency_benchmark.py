@@ -222,7 +222,9 @@ def _best_method(faithfulness_of: Values) -> str:
     def rounded(key: str) -> float:
         value = faithfulness_of[key]
         # A method without a defined value must not win.
-        return -math.inf if value is None else round(value, 3)
+        if value is None:
+            return -math.inf
+        return round(value, 3)
 
     return max(KEYS, key=rounded)
 
@@ -365,7 +367,8 @@ def _judge_all(
     """Yield the result of `judge` for each image; put those that cannot be read into `rejected`."""
     # One network for all images: it stands for no training, not for one draw of weights.
     untrained = untrained_network(model, seed)
-    images = zip(table["image"], read_images(table["path"]), strict=True)
+    decoded = read_images(table["path"])
+    images = zip(table["image"], decoded, strict=True)
     for done, (name, image) in enumerate(images, start=1):
         if isinstance(image, ImageRejected):
             rejected[name] = str(image)

@@ -97,7 +97,8 @@ def average_precisions(metrics: EvaluationMetrics) -> dict[str, Area]:
     """
     intervals = metrics.intervals
     area = metrics.average_precision["MEL"]
-    by_curve = {"melanoma": Area(area, intervals.average_precision["MEL"])}
+    interval = intervals.average_precision["MEL"]
+    by_curve = {"melanoma": Area(area, interval)}
     malignant_area = metrics.malignant_average_precision
     malignant_interval = intervals.malignant_average_precision
     if malignant_area is not UNSET and malignant_interval is not UNSET:

@@ -162,11 +162,19 @@ def _read(place: Path) -> Suspects:
 
 
 def _entry(dataset: Dataset, model_id: str) -> CacheEntry:
-    columns = dataset.table[
-        ["image", "path", "diagnosis", "lesion_id", "lesion_group", "width_px", "height_px"]
-    ]
     # Other columns, such as age, do not change what is found.
+    names = [
+        "image",
+        "path",
+        "diagnosis",
+        "lesion_id",
+        "lesion_group",
+        "width_px",
+        "height_px",
+    ]
+    columns = dataset.table[names]
     # An image without a diagnosis may have the label malignant or benign.
     columns = columns.assign(diagnosis=label_words(dataset.table))
     row_hashes = pd.util.hash_pandas_object(columns, index=False)
-    return _LISTS.entry(_FORMAT, model_id, row_hashes.to_numpy().tobytes())
+    rows = row_hashes.to_numpy().tobytes()
+    return _LISTS.entry(_FORMAT, model_id, rows)

@@ -116,7 +116,9 @@ def _same_images(
     for identical in duplicates.groups["identical files"]:
         first, *copies = identical
         same += [(first, copy) for copy in copies]
-    return np.array(same, np.int64).reshape(-1, 2).T
+    # Without a pair, the array would have one axis only.
+    pairs_in_rows = np.array(same, np.int64).reshape(-1, 2)
+    return pairs_in_rows.T
 
 
 def _same_by_hash(
@@ -145,11 +147,14 @@ def _same_by_details(
         left = details.of(np.array([row]))
         right = details.of(np.array([other]))
         alike = likeness(left, right)
+        # The relation is not symmetric: one side is enough.
         is_near = other in nearest[row] or row in nearest[other]
         near = np.array([[is_near]])
         shows_same = shows_the_same(alike, left, right, near)
-        if shows_same.item():
-            same.append((row, other))
+        if not shows_same.item():
+            continue
+        pair = (row, other)
+        same.append(pair)
     return same
 
 

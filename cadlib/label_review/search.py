@@ -160,7 +160,8 @@ def _places(diagnoses: "pd.Series[str]") -> NDArray[np.int64]:
 def _doubted(labels: _Labels) -> Iterator[dict[str, object]]:
     """Yield a finding for each label that is doubted."""
     doubts = doubt(labels.places, labels.probabilities)
-    for row in np.flatnonzero(doubts.doubted).tolist():
+    doubted_rows = np.flatnonzero(doubts.doubted)
+    for row in doubted_rows.tolist():
         label = int(labels.places[row])
         suggested = int(doubts.suggested[row])
         for_label = _probability_in_words(labels, row, label)

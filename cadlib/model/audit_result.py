@@ -103,9 +103,11 @@ class LeakAudit:
 
         Raise TypeError for a missing or unknown key, ValueError for a bad value.
         """
-        fields = {name: value for name, value in raw.items() if name != "leaks"}
+        fields = dict(raw)
+        fields.pop("leaks", None)
         if "named" in fields:
-            fields["named"] = tuple(fields["named"])
+            named = fields["named"]
+            fields["named"] = tuple(named)
         audit = cls(**fields)
         # The file states the same thing twice; an edit of one statement is noticed here.
         if raw.get("leaks") is not audit.leaks:

@@ -286,11 +286,14 @@ def _biased_loss(
     bias = inverse_and_bias[1:]
     scaled = logits * inverse + bias
     likelihood = log_softmax(scaled, axis=1)
+    # The slope of the softmax loss: probability minus one-hot label.
     slope = np.exp(likelihood)
     slope[rows, labels] -= 1
-    inverse_slope = (slope * logits).sum() / n
+    logit_slopes = slope * logits
+    inverse_slope = logit_slopes.sum() / n
     bias_slopes = slope.mean(axis=0) + shrink * bias
-    penalty = shrink / 2 * (bias**2).sum()
+    squares = bias**2
+    penalty = shrink / 2 * squares.sum()
     mean_likelihood = likelihood[rows, labels].mean()
     loss = float(penalty - mean_likelihood)
     slopes = np.array([inverse_slope, *bias_slopes])

@@ -89,9 +89,11 @@ def _entry(path: str) -> str:
     longest = ""
     for entry in (*DECIDING, *DESCRIPTIVE):
         # With the separator, a field whose name only begins like an entry is not below it.
-        is_below = general.startswith((f"{entry}.", f"{entry}["))
-        belongs = general == entry or is_below
-        if belongs and len(entry) > len(longest):
+        fields_below = (f"{entry}.", f"{entry}[")
+        is_below = general.startswith(fields_below)
+        if general != entry and not is_below:
+            continue
+        if len(entry) > len(longest):
             longest = entry
     return longest
 

@@ -139,7 +139,11 @@ def _quick_lesions() -> tuple[DrawnLesion, ...]:
     drawn = []
     for number, side_px in _QUICK:
         lesion = demo_lesions()[number]
-        pixels = render_lesion(lesion.code, lesion.seed, side_px)
+        pixels = render_lesion(
+            lesion.code,
+            lesion.seed,
+            side_px,
+        )
         image = Image.fromarray(pixels)
         drawn_lesion = DrawnLesion(lesion.name, side_px, image)
         drawn.append(drawn_lesion)
@@ -310,7 +314,10 @@ def _drift(
 
 
 def _compared(
-    golden: GoldenAnswer, today: GoldenAnswer, record: ModelRecord, tolerance: float
+    golden: GoldenAnswer,
+    today: GoldenAnswer,
+    record: ModelRecord,
+    tolerance: float,
 ) -> Iterator[Drift]:
     """Yield the differences of two answers for the same lesion."""
     yield from _compared_image(golden, today, record, tolerance)
@@ -320,10 +327,19 @@ def _compared(
 
 
 def _compared_image(
-    golden: GoldenAnswer, today: GoldenAnswer, record: ModelRecord, tolerance: float
+    golden: GoldenAnswer,
+    today: GoldenAnswer,
+    record: ModelRecord,
+    tolerance: float,
 ) -> Iterator[Drift]:
     name = golden.name
-    yield from _moved(name, "", golden.probabilities, today.probabilities, tolerance)
+    yield from _moved(
+        name,
+        "",
+        golden.probabilities,
+        today.probabilities,
+        tolerance,
+    )
     before = golden.malignant_probability
     now = today.malignant_probability
     if not _near(before, now, tolerance):
@@ -342,7 +358,11 @@ def _compared_training(golden: GoldenAnswer, today: GoldenAnswer) -> Iterator[Dr
     yield from _moved_apart(name, what, golden.nearest, today.nearest, NEAREST_TOLERANCE)
 
 
-def _compared_facts(golden: GoldenAnswer, today: GoldenAnswer, tolerance: float) -> Iterator[Drift]:
+def _compared_facts(
+    golden: GoldenAnswer,
+    today: GoldenAnswer,
+    tolerance: float,
+) -> Iterator[Drift]:
     name = golden.name
     before = golden.with_facts
     now = today.with_facts
@@ -351,7 +371,13 @@ def _compared_facts(golden: GoldenAnswer, today: GoldenAnswer, tolerance: float)
             yield Drift(name, "answer with patient data", _presence(before), _presence(now))
         return
     lead = "with patient data, "
-    yield from _moved(name, lead, before.probabilities, now.probabilities, tolerance)
+    yield from _moved(
+        name,
+        lead,
+        before.probabilities,
+        now.probabilities,
+        tolerance,
+    )
     yield from _decided_otherwise(name, lead, before, now, tolerance)
 
 

@@ -96,7 +96,11 @@ def file_facts(data: bytes) -> FileFacts:
     return FileFacts(len(data), digest.hexdigest())
 
 
-def manifest_text(model_id: str, files: Mapping[str, FileFacts], record: Mapping[str, Any]) -> str:
+def manifest_text(
+    model_id: str,
+    files: Mapping[str, FileFacts],
+    record: Mapping[str, Any],
+) -> str:
     """Return manifest.json for the files of a model folder.
 
     `record` is the content of its model.json.
@@ -108,8 +112,11 @@ def manifest_text(model_id: str, files: Mapping[str, FileFacts], record: Mapping
         "files": listed,
         "fields": field_digests(record),
     }
-    signed = {**content, "sha256": _own_digest(content)}
-    return json.dumps(signed, indent=2, ensure_ascii=False) + "\n"
+    # The digest is of the other values, so it comes last.
+    digest = _own_digest(content)
+    signed = {**content, "sha256": digest}
+    text = json.dumps(signed, indent=2, ensure_ascii=False)
+    return text + "\n"
 
 
 def read_manifest(folder: Path) -> Manifest:
@@ -136,7 +143,11 @@ def read_manifest(folder: Path) -> Manifest:
     return manifest
 
 
-def read_files(folder: Path, manifest: Manifest, names: Iterable[str]) -> dict[str, bytes]:
+def read_files(
+    folder: Path,
+    manifest: Manifest,
+    names: Iterable[str],
+) -> dict[str, bytes]:
     """Return the bytes of those files that the manifest lists.
 
     Raise ModelInvalid, and name every file and every field of model.json that changed since it was
@@ -145,7 +156,8 @@ def read_files(folder: Path, manifest: Manifest, names: Iterable[str]) -> dict[s
     contents, changes = _compare(folder, manifest, names)
     if changes:
         first = "; ".join(str(change) for change in changes[:5])
-        more = f"; and {len(changes) - 5} more" if len(changes) > 5 else ""
+        n_more = len(changes) - 5
+        more = f"; and {n_more} more" if n_more > 0 else ""
         raise ModelInvalid(
             f"Expected the model in {folder} as it was written, but {first}{more}. "
             "Restore the folder; "
@@ -175,7 +187,9 @@ def _printable(name: str) -> str:
 
 
 def _compare(
-    folder: Path, manifest: Manifest, names: Iterable[str]
+    folder: Path,
+    manifest: Manifest,
+    names: Iterable[str],
 ) -> tuple[dict[str, bytes], list[Change]]:
     contents: dict[str, bytes] = {}
     changes: list[Change] = []
@@ -186,8 +200,12 @@ def _compare(
         try:
             contents[name] = _checked(folder / name, facts)
         except ModelInvalid as error:
-            fields = _changed_fields(folder, manifest) if name == RECORD_FILE else []
-            changes += fields or [Change(name, str(error))]
+            fields: list[Change] = []
+            # Only the fields of model.json have digests of their own.
+            if name == RECORD_FILE:
+                fields = _changed_fields(folder, manifest)
+            whole_file = Change(name, str(error))
+            changes += fields or [whole_file]
     return contents, changes
 
 
@@ -218,7 +236,9 @@ def read_regular(path: Path, most_bytes: int) -> bytes:
     # A pipe, a device or a folder is rejected before a byte is read: reading one could block
     # forever.
     # Without O_NONBLOCK, opening a pipe would wait for a writer; O_BINARY is for Windows.
-    flags = os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0)
+    flags = os.O_RDONLY
+    flags |= getattr(os, "O_NONBLOCK", 0)
+    flags |= getattr(os, "O_BINARY", 0)
     descriptor = os.open(path, flags)
     try:
         status = os.fstat(descriptor)
@@ -238,7 +258,8 @@ def _changed_fields(folder: Path, manifest: Manifest) -> list[Change]:
     """Return the changed fields of model.json; none where they cannot be identified."""
     path = folder / RECORD_FILE
     try:
-        raw = parse(read_regular(path, _MAX_NAMED_BYTES), path)
+        data = read_regular(path, _MAX_NAMED_BYTES)
+        raw = parse(data, path)
     except (OSError, ModelInvalid):
         return []
     if not isinstance(raw, dict):
@@ -247,11 +268,16 @@ def _changed_fields(folder: Path, manifest: Manifest) -> list[Change]:
     changes: list[Change] = []
     for name in sorted(manifest.fields.keys() | today.keys()):
         if name not in today:
-            changes.append(Change(RECORD_FILE, "is missing", name))
+            change = Change(RECORD_FILE, "is missing", name)
         elif name not in manifest.fields:
-            changes.append(Change(RECORD_FILE, "was added", _printable(name[:100])))
+            # This name comes from the changed file, and can be any text.
+            shown_name = _printable(name[:100])
+            change = Change(RECORD_FILE, "was added", shown_name)
         elif today[name] != manifest.fields[name]:
-            changes.append(Change(RECORD_FILE, "changed", name))
+            change = Change(RECORD_FILE, "changed", name)
+        else:
+            continue
+        changes.append(change)
     return changes
 
 

@@ -104,8 +104,9 @@ def _read_contents(folder: Path) -> dict[str, bytes]:
     contents: dict[str, bytes] = {}
     for name in manifest.FILES:
         path = folder / name
-        if path.is_file():
-            contents[name] = path.read_bytes()
+        if not path.is_file():
+            continue
+        contents[name] = path.read_bytes()
     missing = [name for name in manifest.NEEDED_FILES if name not in contents]
     if missing:
         names = ", ".join(missing)
@@ -129,7 +130,9 @@ def _former_changes(folder: Path, raw: dict[str, Any]) -> list[str]:
             continue
         if not path.is_file():
             changes.append(f"{name} is missing")
-        elif hashlib.sha256(path.read_bytes()).hexdigest() != sha256:
+            continue
+        digest = hashlib.sha256(path.read_bytes())
+        if digest.hexdigest() != sha256:
             changes.append(f"{name} changed")
     return changes
 

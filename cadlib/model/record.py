@@ -59,10 +59,12 @@ def models_dir() -> Path:
 def _model_folders() -> tuple[Path, ...]:
     """Return the folders of named models: the user's, then that of an installed wheel."""
     own = models_dir()
-    if installation.is_installed() and not os.environ.get("CADLIB_MODELS"):
-        shipped = installation.project_dir() / "models"
-        return own, shipped
-    return (own,)
+    is_chosen = os.environ.get("CADLIB_MODELS")
+    # A folder that the user chose is the only one.
+    if is_chosen or not installation.is_installed():
+        return (own,)
+    shipped = installation.project_dir() / "models"
+    return own, shipped
 
 
 @dataclass(frozen=True)

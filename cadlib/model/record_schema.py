@@ -133,7 +133,8 @@ class AuditFile(_Object, frozen=True):
 
     def __post_init__(self) -> None:
         if set(self.contradictions) != set(CONTRADICTIONS):
-            raise ValueError(f"`contradictions` has to be of {', '.join(CONTRADICTIONS)}")
+            names = ", ".join(CONTRADICTIONS)
+            raise ValueError(f"`contradictions` has to be of {names}")
 
 
 class DifferenceFile(_Object, frozen=True):

@@ -49,7 +49,10 @@ def raw_maps(
 
 
 def _maps_of(
-    cams: Sequence[BaseCAM], layer: nn.Module, array: NDArray[np.float32], target: int
+    cams: Sequence[BaseCAM],
+    layer: nn.Module,
+    array: NDArray[np.float32],
+    target: int,
 ) -> list[NDArray[np.float32]]:
     """Return the map of each cam for the network's input, (1, 3, S, S)."""
     hooks = cams[0].activations_and_grads
@@ -72,9 +75,15 @@ def _maps_of(
         maps = []
         for cam in cams:
             [raw] = cam.get_cam_image(
-                tensor, layer, [score], activations, gradients, eigen_smooth=False
+                tensor,
+                layer,
+                [score],
+                activations,
+                gradients,
+                eigen_smooth=False,
             )
-            maps.append(_with_sign(cam, raw))
+            signed = _with_sign(cam, raw)
+            maps.append(signed)
     return maps
 
 

@@ -149,9 +149,15 @@ def overlay(
         box = _scaled_box(image, heatmap.box, longest_px)
         _paste_heatmap(canvas, heatmap, box, opacity, hottest)
         left, top, right, bottom = box
+        # Pillow draws the last column and row of a rectangle, too.
         frame = (left, top, right - 1, bottom - 1)
         line_px = max(1, longest_px // 600)
-        ImageDraw.Draw(canvas).rectangle(frame, outline=FRAME_COLOUR, width=line_px)
+        draw = ImageDraw.Draw(canvas)
+        draw.rectangle(
+            frame,
+            outline=FRAME_COLOUR,
+            width=line_px,
+        )
     return np.asarray(canvas)
 
 

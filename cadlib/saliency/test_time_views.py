@@ -39,7 +39,9 @@ class Stability:
     def same(self) -> int:
         """Return the number of the 8 views with the top diagnosis of the original image."""
         tops = self.probabilities.argmax(axis=1)
-        same = tops == tops[0]
+        # The first view is the image as it is.
+        top_of_original = tops[0]
+        same = tops == top_of_original
         return int(same.sum())
 
     @property

@@ -191,7 +191,9 @@ def _keep_previous(path: Path, keep: bool) -> None:
 
 
 def restore(
-    path: Path, parts: dict[str, torch.nn.Module], optimizer: torch.optim.Optimizer
+    path: Path,
+    parts: dict[str, torch.nn.Module],
+    optimizer: torch.optim.Optimizer,
 ) -> None:
     """Load the tensors of a checkpoint into modules and optimizer, in place.
 
@@ -201,9 +203,11 @@ def restore(
     for part, module in parts.items():
         state = _below(tensors, f"{part}/")
         module.load_state_dict(state)
-    moments = _moments(_below(tensors, "optimizer/"))
+    optimizer_tensors = _below(tensors, "optimizer/")
+    moments = _moments(optimizer_tensors)
     # The settings of the parameter groups are those of the new optimizer.
-    optimizer_state = {**optimizer.state_dict(), "state": moments}
+    optimizer_state = optimizer.state_dict()
+    optimizer_state["state"] = moments
     optimizer.load_state_dict(optimizer_state)
 
 

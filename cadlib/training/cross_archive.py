@@ -154,7 +154,10 @@ def _probabilities(run: Trained, selection: NDArray[np.bool_]) -> Floats:
 
 
 def compare(
-    labels: Labels, lesions: NDArray[np.integer[Any]], with_it: Floats, without: Floats
+    labels: Labels,
+    lesions: NDArray[np.integer[Any]],
+    with_it: Floats,
+    without: Floats,
 ) -> ArchiveComparison:
     """Return the metrics of two networks on the same images, their change, and its intervals.
 
@@ -166,15 +169,18 @@ def compare(
     pair = np.stack([with_it, without])
     figures = []
     for name, compute in FIGURES.items():
-        figures.append(Figure(name, paired(compute), KEYS))
+        figure = Figure(name, paired(compute), KEYS)
+        figures.append(figure)
     values_by_name: dict[str, Any] = {}
     for figure in figures:
         values = figure.compute(labels, pair)
-        by_key = dict(zip(KEYS, map(defined, values.tolist()), strict=True))
+        defined_values = map(defined, values.tolist())
+        by_key = dict(zip(KEYS, defined_values, strict=True))
         values_by_name[figure.name] = TwoRuns(**by_key)
     # Every figure is drawn on the same pair of probabilities.
     figures_with_input = [(figure, pair) for figure in figures]
-    ends = _ends(intervals(labels, groups, figures_with_input))
+    bounds = intervals(labels, groups, figures_with_input)
+    ends = _ends(bounds)
     return ArchiveComparison(
         n=len(labels),
         n_lesions=len(np.unique(groups)),

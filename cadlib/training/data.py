@@ -197,21 +197,27 @@ def _pixels(table: pd.DataFrame, spec: InputSpec) -> Pixels:
 
 
 def _readable(
-    dataset: IsicDataset, labelled: pd.DataFrame, log: Callable[[str], None]
+    dataset: IsicDataset,
+    labelled: pd.DataFrame,
+    log: Callable[[str], None],
 ) -> tuple[pd.DataFrame, pd.Series]:
     """Return the images that can be decoded and their perceptual hashes; log the others."""
     with ProgressBars() as progress:
         hashes = splits.perceptual_hashes(labelled, progress)
     _log_unreadable(labelled["image"].drop(hashes.index), log)
     if not len(hashes):
+        n_images = len(dataset.table)
+        codes = ", ".join(CODES)
         raise TrainingFailed(
-            f"Expected labelled images in {dataset.name} but none of its {len(dataset.table):,} "
-            f"images can be read and has one of the diagnoses {', '.join(CODES)}; "
+            f"Expected labelled images in {dataset.name} but none of its {n_images:,} "
+            f"images can be read and has one of the diagnoses {codes}; "
             "training needs the ground-truth CSV."
         )
     readable = labelled.loc[hashes.index]
     # Rows are numbered as in the pixel cache from here on.
-    return readable.reset_index(drop=True), hashes.reset_index(drop=True)
+    readable = readable.reset_index(drop=True)
+    hashes = hashes.reset_index(drop=True)
+    return readable, hashes
 
 
 def _log_unreadable(images: pd.Series, log: Callable[[str], None]) -> None:
@@ -252,7 +258,10 @@ def _without_archive(
 
 
 def _planned_split(
-    table: pd.DataFrame, plan: FoldPlan, seed: int, log: Callable[[str], None]
+    table: pd.DataFrame,
+    plan: FoldPlan,
+    seed: int,
+    log: Callable[[str], None],
 ) -> tuple[pd.DataFrame, "pd.Series[int]", "pd.Series[str]"]:
     """Return the images that the plan's file names, their lesion groups, and their splits."""
     rows = splits.read_split(plan.split_csv)
@@ -298,16 +307,23 @@ def _check_parts(diagnoses: pd.Series, parts: pd.Series, log: Callable[[str], No
     columns = ["train", "validation", "test"]
     if (parts == LEFT_OUT).any():
         columns.append(LEFT_OUT)
-    counts = pd.crosstab(diagnoses, parts).reindex(index=list(CODES), columns=columns, fill_value=0)
+    counts = pd.crosstab(diagnoses, parts)
+    # A table of counts has no row or column for what does not occur.
+    counts = counts.reindex(
+        index=list(CODES),
+        columns=columns,
+        fill_value=0,
+    )
     log(counts.to_string())
     empty = []
     for part in ("train", "validation"):
         codes = [code for code in CODES if not counts.at[code, part]]
         empty += [f"{code} ({part})" for code in codes]
     if empty:
+        missing = ", ".join(empty)
         raise TrainingFailed(
             "Expected images of every diagnosis in training and validation "
-            f"but found none of {', '.join(empty)}; "
+            f"but found none of {missing}; "
             "add images, or choose another --validation share, --seed or archive to --leave-out."
         )
 

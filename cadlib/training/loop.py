@@ -98,14 +98,26 @@ def fit(setup: Setup) -> None:
         for step, (pixels, labels) in enumerate(batches, start=plan.first_step):
             # The rate follows from the step alone, so a checkpoint need not store it.
             learning_rate = setup.config.learning_rate_at(step, plan.steps)
-            loss = _take_step(setup, step, learning_rate, pixels, labels)
+            loss = _take_step(
+                setup,
+                step,
+                learning_rate,
+                pixels,
+                labels,
+            )
             losses.append(loss)
             _show_loss(bar, losses)
 
             # Asked once a step, so that the checkpoint and the message are of the same step.
             stopping = _must_stop(setup.fabric, stop)
             if setup.fabric.global_rank == 0:
-                _write_progress(setup, step + 1, learning_rate, losses, stopping=stopping)
+                _write_progress(
+                    setup,
+                    step + 1,
+                    learning_rate,
+                    losses,
+                    stopping=stopping,
+                )
             if stopping:
                 # The first process may still be writing, and ends when another process ends.
                 setup.fabric.barrier()
@@ -188,7 +200,12 @@ def _must_stop(fabric: Fabric, stop: StopRequest) -> bool:
 
 
 def _write_progress(
-    setup: Setup, n_steps: int, learning_rate: float, losses: list[Tensor], *, stopping: bool
+    setup: Setup,
+    n_steps: int,
+    learning_rate: float,
+    losses: list[Tensor],
+    *,
+    stopping: bool,
 ) -> None:
     """Add to the curves, report the epoch, and save, whatever is due after `n_steps` steps.
 

@@ -130,8 +130,10 @@ class RunReading:
         if not speeds:
             return None
         batch_size: int = self.settings["batch_size"]
-        images_left = (self.steps - self.step) * batch_size
-        return images_left / speeds[-1]
+        steps_left = self.steps - self.step
+        images_left = steps_left * batch_size
+        latest_speed = speeds[-1]
+        return images_left / latest_speed
 
 
 @dataclass(frozen=True)
@@ -243,7 +245,8 @@ def find_runs(root: Path) -> dict[str, Path]:
     first_files: dict[Path, str] = {}
     try:
         for run in _run_folders(root):
-            event_files = (run / CURVES_FOLDER).glob(EVENT_FILES)
+            curves_folder = run / CURVES_FOLDER
+            event_files = curves_folder.glob(EVENT_FILES)
             first = min(event_files, default=None)
             if first is not None:
                 first_files[run] = first.name
@@ -252,7 +255,11 @@ def find_runs(root: Path) -> dict[str, Path]:
             f"Expected a folder of runs but {root} cannot be searched: {error}."
         ) from error
     # The name of an event file begins with its time.
-    latest_first = sorted(first_files, key=lambda run: first_files[run], reverse=True)
+    latest_first = sorted(
+        first_files,
+        key=lambda run: first_files[run],
+        reverse=True,
+    )
     return {str(run.relative_to(root)): run for run in latest_first}
 
 

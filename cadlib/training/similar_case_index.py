@@ -78,7 +78,11 @@ def build(train: SplitFeatures) -> NeighbourIndex:
     )
 
 
-def measure(index: NeighbourIndex, queries: SplitFeatures, probabilities: Floats) -> CaseMetrics:
+def measure(
+    index: NeighbourIndex,
+    queries: SplitFeatures,
+    probabilities: Floats,
+) -> CaseMetrics:
     """Return the metrics on images that are not in the index.
 
     `probabilities` are the model's for these images, (N, 8).
@@ -86,7 +90,8 @@ def measure(index: NeighbourIndex, queries: SplitFeatures, probabilities: Floats
     labels = queries.labels
     first = probabilities.argmax(axis=1)
     neighbours = _search(index, queries, first)
-    _, groups = np.unique(lesion_groups(queries.table), return_inverse=True)
+    lesions = lesion_groups(queries.table)
+    _, groups = np.unique(lesions, return_inverse=True)
     classes = by_class(labels)
     agreeing = _agreeing(neighbours)
     figures = _figures(index, neighbours, labels, first)
@@ -107,13 +112,17 @@ def measure(index: NeighbourIndex, queries: SplitFeatures, probabilities: Floats
 
 
 def _search(
-    index: NeighbourIndex, queries: SplitFeatures, first: NDArray[np.int64]
+    index: NeighbourIndex,
+    queries: SplitFeatures,
+    first: NDArray[np.int64],
 ) -> list[Neighbours]:
     """Return the similar cases of each image; `first` (N,) has the model's first diagnoses."""
     neighbours = []
     images = zip(queries.features, queries.fingerprints, first, strict=True)
-    for features, fingerprint, code in images:
-        neighbours.append(index.search(features, fingerprint, CODES[code]))
+    for features, fingerprint, place in images:
+        code = CODES[place]
+        cases = index.search(features, fingerprint, code)
+        neighbours.append(cases)
     return neighbours
 
 

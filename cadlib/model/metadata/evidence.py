@@ -27,14 +27,15 @@ class MetadataEvidence:
 
     def __post_init__(self) -> None:
         if tuple(self.table) != FEATURES:
-            raise ValueError(
-                f"Expected evidence for {', '.join(FEATURES)} but got {', '.join(self.table)}."
-            )
+            expected = ", ".join(FEATURES)
+            features = ", ".join(self.table)
+            raise ValueError(f"Expected evidence for {expected} but got {features}.")
+        n_codes = len(CODES)
         for feature, row in self.table.items():
             n_valid = sum(_is_logit(value) for value in row)
-            if len(row) != len(CODES) or n_valid != len(CODES):
+            if len(row) != n_codes or n_valid != n_codes:
                 raise ValueError(
-                    f"Expected {len(CODES)} logits for {feature}, from {-MAX_LOGIT:g} "
+                    f"Expected {n_codes} logits for {feature}, from {-MAX_LOGIT:g} "
                     f"to {MAX_LOGIT:g}, but got {row}."
                 )
 

@@ -40,7 +40,10 @@ LEAST_PROBABILITY = 1e-12
 
 
 def fit_evidence(
-    design: Floats, probabilities: Floats, labels: Integers, archives: NDArray[np.str_]
+    design: Floats,
+    probabilities: Floats,
+    labels: Integers,
+    archives: NDArray[np.str_],
 ) -> Floats:
     """Return the (F, 8) weights of (N, F) facts on top of (N, 8) calibrated image probabilities.
 
@@ -103,7 +106,10 @@ def archive_shifts(logits: Floats, truth: Floats, archives: NDArray[np.str_]) ->
 
 
 def fit_additive(
-    design: Floats, offsets: Floats, counts: Floats, prior_sd: float = PRIOR_SD
+    design: Floats,
+    offsets: Floats,
+    counts: Floats,
+    prior_sd: float = PRIOR_SD,
 ) -> Floats:
     """Return the (F, 8) weights of a softmax regression with dropout of whole factors.
 
@@ -114,10 +120,12 @@ def fit_additive(
     designs: list[Floats] = []
     weighted_counts: list[Floats] = []
     for columns, share in dropped():
-        designs.append(design * columns)
+        remaining = design * columns
+        designs.append(remaining)
         weighted_counts.append(counts * share)
+    n_designs = len(designs)
     rows = np.concatenate(designs)
-    row_offsets = np.tile(offsets, (len(designs), 1))
+    row_offsets = np.tile(offsets, (n_designs, 1))
     row_counts = np.concatenate(weighted_counts)
     return _ridge(rows, row_offsets, row_counts, prior_sd)
 

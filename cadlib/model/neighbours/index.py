@@ -152,7 +152,8 @@ class NeighbourIndex:
         # Features of zeros are similar to nothing, and must not be divided by 0.
         length = max(norm, 1e-12)
         similarities: Vectors = self._directions @ direction
-        similarities /= self._lengths * length
+        lengths = self._lengths * length
+        similarities /= lengths
         return similarities
 
     def bits(self, fingerprint: Bytes, rows: Rows | slice = slice(None)) -> Rows:
@@ -261,8 +262,10 @@ class NeighbourIndex:
         self._check_shapes()
         if not np.isfinite(self.basis).all():
             raise ValueError("expected `basis` to be finite")
+        # Diagnoses and archives are places in CODES and `archive_names`.
         diagnoses_exist = self.diagnoses.max() < len(CODES)
-        if not diagnoses_exist or self.archives.max() >= len(self.archive_names):
+        archives_exist = self.archives.max() < len(self.archive_names)
+        if not diagnoses_exist or not archives_exist:
             raise ValueError("expected every diagnosis and archive to be a known one")
         names = self.images.tolist() + self.archive_names.tolist()
         for name in names:
