@@ -88,6 +88,7 @@ class Assessment:
             "width_px": width_px,
             "height_px": height_px,
             "notes": list(self.image.notes),
+            # Facts of the header have no effect unless they are passed, so `facts` are apart.
             "header_facts": asdict(header_facts) if header_facts.known else None,
             "quality": self.quality.to_json(),
             "known": novelty and novelty.known,
@@ -96,6 +97,7 @@ class Assessment:
             "warning": self.warning or None,
             "model": prediction.model_id,
             "diagnosis": ranking[0][0],
+            # In the order of the ranking, the most probable diagnosis first.
             "probabilities": dict(ranking),
             "prediction_set": self.likely and list(self.likely),
             "facts": _facts_json(prediction),
@@ -173,6 +175,7 @@ def csv_row(file: str, outcome: Assessment | str) -> list[str]:
         outcome.decision.action,
     ]
     row += [f"{probability:.6f}" for probability in prediction.probabilities]
+    # The last column is the error, of which an assessed file has none.
     row += [prediction.model_id, " ".join(outcome.image.notes), ""]
     return [safe_cell(cell) for cell in row]
 
@@ -248,6 +251,7 @@ def assess_batch(
     # A page shows one patient; the files of a folder may be of several.
     facts_of_each = facts if isinstance(facts, Sequence) else [facts] * len(images)
     with _BLAS.limit(limits=1, user_api="blas"):
+        # Started before the network runs, so that both work at the same time.
         qualities = threads().map(inspect, images)
         of_images = model.predict_batch(images)
         predictions = []
@@ -310,6 +314,7 @@ def _assessment(
         decision=_decision(model, prediction, operating_point),
         likely=_likely(model, prediction),
         neighbours=neighbours,
+        # `assess` or a page adds it; a batch does without.
         heatmap=None,
     )
 

@@ -249,6 +249,7 @@ class Catalogue:
         names = []
         for name in self._facets:
             values = self.values(name)
+            # A facet with one value cannot narrow a search.
             if len(values) > 1:
                 names.append(name)
         return tuple(names)
@@ -283,6 +284,7 @@ class Catalogue:
         """Return how many of these rows, places or a mask, have each value of a facet."""
         codes, values = self._facets[facet]
         codes_of_rows = codes[rows]
+        # A value that no row has is counted, too: 0.
         n_values = len(values)
         counts = np.bincount(codes_of_rows, minlength=n_values)
         return dict(zip(values, counts.tolist(), strict=True))
@@ -306,6 +308,7 @@ class Catalogue:
         # A facet counts the rows that meet all conditions but its own.
         countable = {}
         for name, mask in fails.items():
+            # A row that fails one condition, and fails this one, fails no other.
             countable[name] = passed | ((failed == 1) & mask)
         counts = {}
         for name in self.facets:
@@ -339,6 +342,7 @@ class Catalogue:
             fails[name] = self._fails_range(name, least, greatest)
         if query.text:
             text = composed(query.text).lower()
+            # A user types a part of an id, not a regular expression.
             matches = self._ids.str.contains(text, regex=False)
             fails["image"] = ~matches.to_numpy(bool)
         return fails
@@ -364,6 +368,7 @@ class Catalogue:
         ascending = self._order(query.order)
         rows = ascending[passed[ascending]]
         if not query.descending:
+            # Missing numbers are last already.
             return rows
         # Missing numbers stay last, so only the others are reversed.
         numbers = self._numbers[query.order]
@@ -390,6 +395,7 @@ class Catalogue:
     def _fails_facet(self, name: str, chosen: tuple[str, ...]) -> Mask:
         codes, values = self._facets[name]
         fails = ~np.isin(values, chosen)
+        # Compared once for each value, not for each row.
         return fails[codes]
 
     def _fails_range(
@@ -406,6 +412,7 @@ class Catalogue:
 
     def _order(self, name: str) -> Rows:
         """Return the places of all rows by a number, ascending, missing numbers last."""
+        # Sorted once, at the first query that needs this order.
         if name not in self._orders:
             # argsort puts NaN last
             places = np.argsort(self._numbers[name], kind="stable")

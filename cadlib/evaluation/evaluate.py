@@ -129,6 +129,7 @@ def evaluate(
     if batch_size < 1:
         raise ValueError(f"Expected `batch_size` to be at least 1 but got {batch_size}.")
     evidence = None
+    # A model without evidence is rejected before any image is read.
     if with_metadata:
         evidence = model.record.required_evidence()
     outputs = model_outputs(
@@ -204,6 +205,7 @@ def _calibrated(record: ModelRecord, table: pd.DataFrame, logits: Logits) -> Flo
 
 def _points(record: ModelRecord, evidence: MetadataEvidence | None) -> Sequence[Threshold]:
     """Return the operating points for images alone, or for images with metadata."""
+    # Metadata change the probabilities, so the thresholds for them were chosen separately.
     if evidence and record.metadata:
         return record.metadata.operating_points
     return record.operating_points
@@ -211,6 +213,7 @@ def _points(record: ModelRecord, evidence: MetadataEvidence | None) -> Sequence[
 
 def _sets(record: ModelRecord, classes: Classes) -> ConformalSets | None:
     """Return the prediction sets, which are for the eight classes and for images alone."""
+    # The sets have a quantile for each of the eight classes.
     return record.conformal if classes is ISIC_2019 else None
 
 
@@ -359,6 +362,7 @@ class _LabelledImages:
         parts = []
         for part in subgroups(self.table):
             _, inside = part
+            # Without images, no metric is defined.
             if inside.any():
                 parts.append(part)
         return parts

@@ -140,6 +140,7 @@ def audit_split(
     data set has no image of it.
     """
     split = own_split(folder, model.record, leaking=True)
+    # The table of the duplicates has a lesion_group of its own.
     split = split.rename(columns={"lesion_group": "split_group"})
     duplicates = find_duplicates(dataset, progress)
     table = duplicates.table.merge(split, on="image", how="inner")

@@ -139,6 +139,7 @@ def model_outputs(
         for batch in _batches(model.record.input, table, missing, batch_size):
             rejections |= _rejected(batch)
             if rejections and not skip_unreadable:
+                # The error is raised below, after the outputs so far were written.
                 break
             store.add(_run(model, batch, keys))
             done += len(batch)
@@ -234,6 +235,7 @@ def _run(
     readable: dict[bytes, _Prepared] = {}
     for row, image in batch:
         if not isinstance(image, ImageRejected):
+            # Copies of a file have one key, so the network reads one of them.
             readable[keys[row]] = image
     if not readable:
         return {}
@@ -267,6 +269,7 @@ def _in_order(
         outputs_of_rows.append(outputs[key])
     arrays = _stacked(outputs_of_rows)
     for array in arrays.values():
+        # A frozen dataclass alone does not protect its arrays.
         array.flags.writeable = False
     places = np.array(rows, np.int64)
     return TableOutputs(rows=places, rejected=rejected, **arrays)
@@ -275,6 +278,7 @@ def _in_order(
 def _stacked(outputs: Sequence[_Output]) -> dict[str, Any]:
     """Return one array for each of _ARRAYS, with a row for each image."""
     if not outputs:
+        # np.stack needs at least one array; the slice removes its row again.
         outputs = [_NO_OUTPUT]
         return {name: rows[:0] for name, rows in _stacked(outputs).items()}
     columns = zip(*outputs, strict=True)

@@ -219,6 +219,7 @@ def _predict(
     n_variants = len(_VARIANTS)
     total = len(table) * n_variants
     done = 0
+    # np.concatenate needs an array even if every image is rejected.
     logits = [np.empty((0, len(CODES)), np.float32)]
     # Damage is numpy and OpenCV code, which runs beside the network in threads.
     with ThreadPoolExecutor(os.cpu_count()) as pool:
@@ -230,6 +231,7 @@ def _predict(
             progress("images", done + len(rejected) * n_variants, total)
     probabilities = model.calibrated(np.concatenate(logits), short_sides)
     by_image = probabilities.reshape(-1, n_variants, len(CODES))
+    # The network read all variants of an image in a row; the result has the variants first.
     return by_image.transpose(1, 0, 2), rejected
 
 
@@ -284,6 +286,7 @@ def _image_seed(seed: int, name: str) -> int:
 
 def _prepared(image: LesionImage, variant: Variant, seed: int, spec: InputSpec) -> Pixels:
     """Return a variant of an image as the model's input, (S, S, 3) uint8 RGB."""
+    # Damaged as a whole, before the network's input is cut out of it.
     pixels = variant(image.pixels, seed)
     changed = replace(image, pixels=pixels)
     return preprocess.to_pixels(changed, spec)
@@ -301,6 +304,7 @@ def _falls(
     """
     figures = [merit.compute(labels, probabilities, weights) for probabilities in damaged]
     clean = np.asarray(figures[0])
+    # The first variant is the unchanged image.
     worse = np.stack(figures[1:], axis=-1)
     falls = clean[..., None] - worse
     falls = falls.reshape(*clean.shape, len(CORRUPTIONS), len(STRENGTHS))

@@ -83,10 +83,12 @@ def without_own_lesion(
 
     # In float32 a probability depended on the number of threads, by up to 0.08.
     wide = features.astype(np.float64)
+    # There are at most as many components as images or features.
     n_components = min(DIMENSIONS, *features.shape)
     pca = PCA(n_components, whiten=True, random_state=0)
     components = pca.fit_transform(wide)
     n_lesions = len(np.unique(lesions))
+    # Each fold needs a lesion of its own.
     n_folds = min(FOLDS, n_lesions)
     folds = GroupKFold(n_folds, shuffle=True, random_state=0)
     probabilities = np.zeros((len(labels), len(CODES)))

@@ -183,6 +183,7 @@ def _probability_in_words(
 ) -> str:
     probability = two_digits(labels.probabilities[row, place])
     name = labels.names[place]
+    # The labels of images without a diagnosis are benign and malignant.
     if name in CODES:
         name = diagnosis(name).name
     return f"{probability} for {name}"
@@ -198,6 +199,7 @@ def _unreadable(
     reasons = dict(dataset.report.unreadable)
     for image in undecodable:
         try:
+            # The duplicate search lists these files without the reason, which a second try raises.
             read_image(rows["path"][image])
         except ImageRejected as error:
             reasons[image] = str(error)

@@ -228,6 +228,7 @@ def _csv(verdicts: Verdicts) -> str:
     writer.writerow(_HEAD)
     for finding, verdict in verdicts.items():
         cells = (*astuple(finding), *astuple(verdict))
+        # A spreadsheet would compute a text that begins like a formula.
         writer.writerow([safe_cell(cell) for cell in cells])
     return text.getvalue()
 

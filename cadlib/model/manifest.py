@@ -124,6 +124,7 @@ def read_manifest(folder: Path) -> Manifest:
     path = folder / MANIFEST_FILE
     raw = parse(_read(path, _MAX_MANIFEST_BYTES), path)
     manifest = convert(raw, Manifest, path)
+    # The digest of the manifest is in the manifest, but cannot be part of itself.
     hashed = {key: value for key, value in raw.items() if key != "sha256"}
     if manifest.sha256 != _own_digest(hashed):
         raise ModelInvalid(
@@ -183,6 +184,7 @@ def find_changes(folder: Path) -> list[Change]:
 
 def _printable(name: str) -> str:
     """Return a name with escapes for all that a terminal may not print."""
+    # Without the quotes that `ascii` adds.
     return ascii(name)[1:-1]
 
 
@@ -221,6 +223,7 @@ def _checked(path: Path, facts: FileFacts) -> bytes:
         ) from None
     except OSError as error:
         raise ModelInvalid(f"cannot be read ({error.strerror or error})") from None
+    # The number of bytes is a clearer message than a hash.
     if len(data) != facts.bytes:
         raise ModelInvalid(f"changed: it has {len(data):,} bytes instead of {facts.bytes:,}")
     actual = hashlib.sha256(data).hexdigest()
@@ -242,6 +245,7 @@ def read_regular(path: Path, most_bytes: int) -> bytes:
     descriptor = os.open(path, flags)
     try:
         status = os.fstat(descriptor)
+        # Checked after opening, because the path could be replaced in between.
         if not stat.S_ISREG(status.st_mode):
             raise OSError(None, "it is no regular file")
         if status.st_size > most_bytes:

@@ -196,6 +196,7 @@ def join_splits(new: SplitMetrics, former: Metrics | None) -> Metrics:
 
     Former metrics of other weights are dropped; other former content of the same weights stays.
     """
+    # Metrics of another model say nothing about this one.
     if former is not None and former.model != new.model:
         former = None
     by_split: dict[str, SplitMetrics] = {}

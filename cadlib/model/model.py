@@ -79,6 +79,7 @@ class Prediction:
 
     def ranking(self) -> list[tuple[str, float]]:
         """Return (code, probability) pairs, the most probable diagnosis first."""
+        # Stable, so that equal probabilities are in taxonomy order.
         order = np.argsort(-self.probabilities, kind="stable")
         pairs: list[tuple[str, float]] = []
         for index in order:
@@ -223,6 +224,7 @@ class Model:
         evidence = self.record.required_evidence()
         if not facts.usable:
             return prediction
+        # The probabilities without facts stay, so that a page can show the change.
         image_alone = prediction.probabilities
         added = add_evidence(image_alone, evidence.logits(facts))
         added.flags.writeable = False
@@ -270,6 +272,7 @@ class Model:
         Each is None for a model without a detector.
         """
         if self._detector is None:
+            # One for each image, so that callers need no special case.
             return [None] * len(looks)
         return self._detector.of(looks)
 

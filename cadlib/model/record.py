@@ -305,6 +305,7 @@ def content_key(folder: Path) -> str:
             digest.update(manifest.read_regular(folder / name, _MAX_RECORD_BYTES))
         except OSError as error:
             digest.update(str(error).encode())
+        # Separates the two files, so that moving bytes between them changes the hash.
         digest.update(b"\0")
     return digest.hexdigest()
 
@@ -396,6 +397,7 @@ def _check(record: ModelRecord, path: Path) -> None:
             f"run `{command_hints.audit_into(record.name)}`."
         )
     names = [point.name for point in record.operating_points]
+    # Points are found by name, and the default one applies unless another is chosen.
     if len(set(names)) != len(names) or DEFAULT_OPERATING_POINT not in names:
         raise ModelInvalid(
             f"Expected operating points of different names in {path}, "

@@ -64,6 +64,7 @@ def _answers(
 ) -> NDArray[np.float64]:
     """Return the probability of one diagnosis for each variant of an image."""
     logits = []
+    # In batches, so that the memory of a pass does not grow with the number of maps.
     for start in range(0, len(variants), BATCH):
         batch = np.stack(variants[start : start + BATCH])
         logits.append(model.see(batch).logits)
@@ -82,6 +83,7 @@ def _areas(
     highest = np.maximum(curves.max(axis=(0, 2)), ends.max())
     lowest = np.minimum(curves.min(axis=(0, 2)), ends.min())
     spans = highest - lowest
+    # The ranks of a flat map are only the order of its pixels.
     varied = [bool(np.ptp(values) > 0) for values in maps]
     defined = (spans > 0) & varied
     insertion, deletion = curves
@@ -101,6 +103,7 @@ def blanked(pixels: Pixels, visible: NDArray[np.bool_], skin: Pixels) -> Pixels:
     """
     sigma = len(pixels) * SOFT_EDGE_SHARE
     weight = visible.astype(np.float32)
+    # The edge of the image is no edge of a blank, so it is not softened.
     soft = cv2.GaussianBlur(weight, (0, 0), sigma, borderType=cv2.BORDER_REPLICATE)
     share = soft[..., None]
     blend = share * pixels + (1 - share) * skin
@@ -114,6 +117,7 @@ def skin_colour(pixels: Pixels) -> Pixels:
     inside = np.zeros(pixels.shape[:2], np.bool_)
     inside[rim:-rim, rim:-rim] = True
     edges = pixels[~inside]
+    # A few hairs or dark corners do not change a median.
     colour: Pixels = np.median(edges, axis=0).astype(np.uint8)
     return colour
 

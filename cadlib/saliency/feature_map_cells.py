@@ -38,4 +38,5 @@ def _centres(backbone: str, size_px: int, cells: int) -> NDArray[np.float64]:
     numbers = np.arange(cells, dtype=np.float64)
     if backbone.startswith("tf_") and side == cells:
         return offset + stride * numbers
+    # Each cell reads an equal part of the side.
     return (numbers + 0.5) * size_px / cells - 0.5

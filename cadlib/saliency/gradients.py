@@ -95,6 +95,7 @@ def _undefined_map(activations: NDArray[np.float32]) -> NDArray[np.float32]:
 
 def _with_sign(cam: BaseCAM, raw: NDArray[np.float32]) -> NDArray[np.float32]:
     """Return a map, for EigenCAM with the sign that makes the value farthest from 0 positive."""
+    # The sign of a principal component is arbitrary.
     if isinstance(cam, EigenCAM) and -raw.min() > raw.max():
         return -raw
     return raw

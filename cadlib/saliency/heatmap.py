@@ -44,6 +44,7 @@ METHODS = (
     Method("eigencam", "EigenCAM", class_specific=False),
 )
 _LEVELS = np.arange(256, dtype=np.uint8)[None]
+# OpenCV has blue first.
 COLOURS = np.array(cv2.applyColorMap(_LEVELS, cv2.COLORMAP_VIRIDIS)[0, :, ::-1], np.uint8)
 """(256, 3) uint8 RGB, cold to hot.
 
@@ -87,6 +88,7 @@ def explain(model: Model, image: LesionImage, code: str, method: str = "grad-cam
     (2025) 7562, eq. 13). Raise ValueError for an unknown code or method, CadError when the network
     returns NaN or infinity.
     """
+    # An unknown method is rejected before the image is prepared.
     method_of_key = _method(method)
     pixels = to_pixels(image, model.record.input)
     target = CODES.index(diagnosis(code).code)
@@ -102,6 +104,7 @@ def raw_maps(
     Negative values are included.
     """
     if method == METHODS[0].key:
+        # The network's outputs contain the Grad-CAM map of every diagnosis.
         evidence = model.see(pixels).evidence
         return list(evidence[:, target])
     array = to_array(pixels, model.record.input)
@@ -165,6 +168,7 @@ def _at_size(image: LesionImage, longest_px: int) -> Image.Image:
     """Return an image whose longest side is `longest_px`."""
     width, height = image.file_px
     longest = max(width, height)
+    # Rounded up, so that a side of a very thin image is never 0 px.
     size = (
         _divided_up(width * longest_px, longest),
         _divided_up(height * longest_px, longest),
@@ -185,9 +189,11 @@ def _scaled_box(
     longest_px: int,
 ) -> Box:
     """Return a box in pixels of the image for an image whose longest side is `longest_px`."""
+    # The image in memory can be smaller than the one in its file, and the box is in its pixels.
     longest = max(image.width_px, image.height_px)
     left, top, right, bottom = box
     return (
+        # Rounded outwards, so that the box includes all that the network read.
         left * longest_px // longest,
         top * longest_px // longest,
         _divided_up(right * longest_px, longest),
@@ -197,6 +203,7 @@ def _scaled_box(
 
 def _divided_up(dividend: int, divisor: int) -> int:
     """Return the quotient rounded up."""
+    # Floor division rounds a negative number away from 0.
     return -(-dividend // divisor)
 
 
@@ -206,6 +213,7 @@ def _paste_heatmap(
     """Blend the colours of a heatmap into a box of an image, in place."""
     left, top, right, bottom = box
     size = (right - left, bottom - top)
+    # Enlarged before it is coloured: a mean of two colours need not be a colour of the scale.
     values = Image.fromarray(heatmap.values).resize(size, Image.Resampling.BILINEAR)
     layer = Image.fromarray(tinted(np.asarray(values), hottest))
     heat = layer.getchannel("A")
@@ -220,6 +228,7 @@ def tinted(values: NDArray[np.float32], hottest: float) -> NDArray[np.uint8]:
     """
     heat = np.minimum(values, hottest) / hottest
     level = np.rint(255 * heat).astype(np.uint8)
+    # The level is the opacity, too, so that cold places show the image.
     return np.dstack([COLOURS[level], level])
 
 
@@ -232,6 +241,7 @@ def colour_scale(width_px: int, height_px: int) -> NDArray[np.uint8]:
     levels = np.rint(heat).astype(np.uint8)
     line = levels[None, :]
     if height_px > width_px:
+        # Row 0 is the upper one.
         line = levels[::-1, None]
     scale = np.broadcast_to(line, (height_px, width_px))
     return COLOURS[scale]
@@ -271,10 +281,12 @@ def _check_overlay(
 ) -> None:
     if not 0 <= opacity <= 1:
         raise ValueError(f"Expected `opacity` to be from 0 to 1 but got {opacity!r}.")
+    # The values are divided by the peak; a map of zeros is not drawn, so its peak may be 0.
     if not 0 <= hottest < np.inf or (hottest == 0 and heatmap.raw_peak > 0):
         raise ValueError(f"Expected `peak` to be a positive number but got {hottest!r}.")
     if max_side_px is not None and max_side_px < 1:
         raise ValueError(f"Expected `max_side_px` to be at least 1 but got {max_side_px!r}.")
+    # A box outside the image shows that the heatmap is of another image.
     if heatmap.box[2] > image.width_px or heatmap.box[3] > image.height_px:
         raise ValueError(
             f"Expected the heatmap of this image, {image.width_px} × {image.height_px} px, but its "

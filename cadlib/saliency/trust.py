@@ -122,5 +122,6 @@ def agreement(first: NDArray[np.float32], second: NDArray[np.float32]) -> float:
     both_vary = np.ptp(first) > 0 and np.ptp(second) > 0
     if not both_vary:
         return math.nan
+    # A flat map has a standard deviation of 0, by which a correlation would be divided.
     correlations = np.corrcoef(first.ravel(), second.ravel())
     return float(correlations[0, 1])

@@ -127,6 +127,7 @@ def _read(path: Path) -> tuple[dict[str, Any], Tensors]:
             f"Expected a checkpoint to resume from in {path}, but it cannot be read ({error}). "
             f"{_remedy(path)}"
         ) from error
+    # A checkpoint of an earlier version cannot be checked, but can still be resumed.
     if not has_checksum:
         warnings.warn(
             f"The checkpoint {path} was written by an earlier version, without a checksum: "
@@ -184,6 +185,7 @@ def _keep_previous(path: Path, keep: bool) -> None:
     It is not kept on a disk that does not support links.
     """
     before = previous(path)
+    # os.link does not replace a file.
     before.unlink(missing_ok=True)
     if keep:
         with suppress(OSError):

@@ -95,6 +95,7 @@ class TrainConfig:
 
     def __post_init__(self) -> None:
         self._check_ranges()
+        # `side_px` only rises.
         if self.last_px < self.first_px:
             raise ValueError(
                 f"Expected `last_px` to be at least `first_px`, {self.first_px}, "
@@ -106,11 +107,13 @@ class TrainConfig:
                 "every fold must leave the same test images alone. "
                 "Name a model, as in --split-of isic2019."
             )
+        # With one fold, no image would be left to train on.
         if self.folds == 1 or self.fold >= max(self.folds, 1):
             raise ValueError(
                 "Expected `folds` to be 0 or at least 2, and `fold` below it, "
                 f"but got {self.folds} and {self.fold}."
             )
+        # The model is calibrated on validation images, and needs images to train on.
         if self.validation == 0 or self.validation + self.test >= 1:
             raise ValueError(
                 "Expected `validation` above 0, and below 1 together with `test`, but got "
@@ -145,6 +148,7 @@ class TrainConfig:
 
         It rises from `first_px` in steps of 32, and is `last_px` at the end.
         """
+        # A run of one epoch must not divide by 0.
         last_epoch = max(self.epochs - 1, 1)
         share = epoch / last_epoch
         if share == 1:

@@ -180,6 +180,7 @@ def _labelled(dataset: IsicDataset, log: Callable[[str], None]) -> pd.DataFrame:
 
 def _check_archive(labelled: pd.DataFrame, leave_out: str, folder: Path) -> None:
     """Raise TrainingFailed where no labelled image is of the archive to leave out."""
+    # Images without a known archive cannot be left out.
     archive_column = labelled["archive"].dropna()
     archives = sorted(archive_column.unique())
     if leave_out and leave_out not in archives:

@@ -26,6 +26,7 @@ def cut(path: Path, epochs: int, say: Callable[[str], None]) -> None:
     for number, line in enumerate(lines, start=1):
         epoch = _epoch_of(line)
         if epoch is None and number == len(lines):
+            # A process that was killed while it wrote can leave such a line.
             say(f"{path}: its last line is half written, and is dropped.")
         elif epoch is None:
             raise TrainingFailed(

@@ -246,6 +246,7 @@ def predict_logits(
     network: nn.Module, data: TrainingData, spec: InputSpec, batch_size: int = 64
 ) -> NDArray[np.float32]:
     """Return the (n, 8) float32 logits of the validation images, like a finished model."""
+    # Dropout and stochastic depth are for training only.
     network.eval()
     device = next(network.parameters()).device
     rows = data.rows("validation")

@@ -151,9 +151,11 @@ class Run:
         finished_epochs = plan.first_step // plan.steps_per_epoch
         try:
             history.cut(folder / HISTORY_FILE, finished_epochs, tqdm.write)
+        # A run that cannot begin must not hold the lock of its folder.
         except TrainingFailed:
             self.close()
             raise
+        # The first speed does not include the steps of an earlier part of the run.
         self._noted_step = plan.first_step
         self._noted_at = time.monotonic()
 
@@ -206,6 +208,7 @@ class Run:
         """
         facts = checkpoint.read_facts(path)
         saved_identity = facts["identity"]
+        # All differences are listed at once, so that one correction is enough.
         differing = []
         for name, value in identity.items():
             saved_value = saved_identity.get(name)
@@ -304,6 +307,7 @@ def git_commit() -> str:
     """Return the commit of the running code, with "+changes" where files differ from it."""
     try:
         commit = _git("rev-parse", "HEAD").strip()
+        # Without optional locks, a git command of the user is not disturbed.
         changes = _git("--no-optional-locks", "status", "--porcelain", "--untracked-files=no", ".")
     except (OSError, subprocess.CalledProcessError):
         return "not a git checkout"

@@ -196,6 +196,7 @@ def _logit_adjustment(data: TrainingData, weight: float) -> Tensor:
     train_rows = data.rows("train")
     train_labels = data.labels[train_rows]
     counts = np.bincount(train_labels, minlength=len(CODES))
+    # No count is 0: a split without images of a class is rejected when it is read.
     frequency = torch.tensor(counts / len(train_rows))
     log_frequency = frequency.log()
     return weight * log_frequency.float()

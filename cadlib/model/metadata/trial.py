@@ -188,10 +188,12 @@ def helps(differences: Differences) -> bool:
         return False
     for figures in archives:
         verdicts = [figures[name].verdict(name) for name in DECIDING]
+        # At least one of these metrics has to improve in each archive.
         if max(verdicts) <= 0:
             return False
     for figures in differences.values():
         verdicts = [change.verdict(name) for name, change in figures.items()]
+        # No metric may become worse, in any part.
         if -1 in verdicts:
             return False
     return True

@@ -246,6 +246,7 @@ class NeighbourIndex:
         arrays: dict[str, NDArray[Any]] = load_tensors(data, "neighbours.safetensors", REMEDY)
         try:
             for name in ("images", "archive_names"):
+                # safetensors has no type for text, so names are stored as bytes with a separator.
                 text = arrays[name].tobytes()
                 names = text.split(_BETWEEN)
                 arrays[name] = np.array(names)
