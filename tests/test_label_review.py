@@ -269,7 +269,7 @@ def test_the_command_writes_the_lists_and_explains_them(
         == 0
     )
     printed = capsys.readouterr().out
-    assert "change nothing on this ground alone" in printed
+    assert "do not change a label for this reason alone" in printed
     assert set(pd.read_csv(file)["kind"]) <= set(KINDS)
     assert (
         kept(open_dataset(spoilt, verify=False), read_record(drawn_model_folder).model_id)
