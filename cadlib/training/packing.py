@@ -128,7 +128,7 @@ def _write(trained: Trained, name: str, version: str, folder: Path) -> None:
         CARD_FILE: card.render(record, metrics),
         GOLDEN_FILE: golden_json(model),
     }
-    files = {**network, **others}
+    files: dict[str, str | bytes] = {**network, **others}
     write_folder(folder, record, files)
     # Loading checks the files: a folder that cannot be read must not become a model.
     Model.load(folder)
