@@ -42,6 +42,7 @@ class Across(TrainingCommand):
     def run(self) -> int:
         """Run the command and return its exit code."""
         check_settings(self.data, self.settings)
+        # A wrong name is reported before hours of training.
         record = check_model(self.into_model) if self.into_model else None
         with training_packages():
             from cadlib.training.cross_archive import across_archives
@@ -55,6 +56,7 @@ class Across(TrainingCommand):
         run_dir = self.run_dir or runs_dir() / "across"
         output = self.output or run_dir
         self._check_runs(run_dir)
+        # The result is written after all runs, so its folder is checked before them.
         make_folder(output)
         if self.into_model:
             make_folder(find_model(self.into_model))
@@ -63,6 +65,7 @@ class Across(TrainingCommand):
         (output / "across.json").write_text(metrics_file.metrics_json(result), encoding="utf-8")
         if self.into_model and record:
             folder = find_model(self.into_model)
+            # The other sections of metrics.json stay as they are.
             metrics = metrics_file.measured(folder, record)
             metrics_file.write_into(folder, record, structs.replace(metrics, **result))
         print(tables.across_table(archives))
@@ -72,6 +75,7 @@ class Across(TrainingCommand):
         """Raise UsageError for existing runs, unless the options tell what to do with them."""
         from cadlib.training.run import CHECKPOINT_FILE
 
+        # A run that has begun has a checkpoint, and its folder may exist without one.
         has_runs = any(run_dir.glob(f"*/{CHECKPOINT_FILE}"))
         if has_runs and not (self.resume or self.overwrite):
             raise UsageError(

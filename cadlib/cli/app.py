@@ -11,6 +11,7 @@ from cadlib.cli.command import CliCommand
 from cadlib.cli.options import flag
 from cadlib.cli.usage import UsageError
 
+# With port 0 the system would choose one that the reader does not know.
 _PORTS = range(1, 2**16)
 
 
@@ -47,4 +48,5 @@ class App(CliCommand):
         # Text in the buffer would be lost with this process.
         sys.stdout.flush()
         command = [sys.executable, "-m", "streamlit", *arguments]
+        # The server replaces this process, so signals reach it directly.
         os.execve(sys.executable, command, environment)

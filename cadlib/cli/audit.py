@@ -97,12 +97,14 @@ class Audit(CliCommand):
         # The search for duplicates needs no labels, so they are checked after it.
         check_labelled(dataset, malignant_alone=True)
         if self.into_model:
+            # An image that is missing could be the one that leaks.
             if audit.missing:
                 raise CadError(
                     f"Expected all images of the split, but {audit.missing:,} images lack; "
                     "the model is left as it was."
                 )
             leak_audit.write_into(folder, record, audit.result)
+        # A script can stop at a leak by the exit code.
         return 1 if audit.result.leaks else 0
 
     def _check(self) -> None:
@@ -122,6 +124,7 @@ class Audit(CliCommand):
         if self.model is not None:
             folder = check_found(self.model)
             if self.into_model:
+                # The result is saved there after the work, so the folder is checked before it.
                 make_folder(folder)
 
 

@@ -89,6 +89,7 @@ class Build(TrainingCommand):
             _print_plan(recipe, plan)
             print(f"\nNothing to do: {recipe.folder} is complete.")
             return 0
+        # Only now: a complete model needs no check, which imports the packages for training.
         self._check_name()
         timed = _timed(recipe, plan)
         _print_plan(recipe, timed)
@@ -105,7 +106,9 @@ class Build(TrainingCommand):
         check_settings(self.data, self.settings)
         if self.images < 1:
             raise UsageError(f"Expected --images from 1 but got {self.images}.")
-        if StepName.TRAIN in (self.skip or []):
+        skipped = self.skip or []
+        train_is_skipped = StepName.TRAIN in skipped
+        if train_is_skipped:
             raise UsageError("Expected --skip of a step after train: all others need its model.")
 
     def _check_name(self) -> None:
@@ -120,6 +123,7 @@ class Build(TrainingCommand):
     def _recipe(self) -> Recipe:
         from cadlib.training.monitor import runs_dir
 
+        # Machine settings do not change the result, so the runs of `across` take the same ones.
         machine = {}
         for setting in fields(TrainConfig):
             # How often to validate is part of the recipe of `across`: after the last epoch alone.
@@ -138,14 +142,16 @@ class Build(TrainingCommand):
     def _plan(self, recipe: Recipe) -> list[Planned]:
         """Return all steps, each with the reason why it is not run, if there is one."""
         built = read_built(recipe)
-        if built is None and self.from_step not in (None, StepName.TRAIN):
+        needs_model = self.from_step not in (None, StepName.TRAIN)
+        if built is None and needs_model:
             raise UsageError(
                 f"Expected a model in {recipe.folder} for --from {self.from_step}, "
                 "but there is none. Leave --from out to train it."
             )
         plan: list[Planned] = []
         for step_type in STEPS:
-            step = step_type(recipe, self._is_repeated(step_type.name))
+            is_repeated = self._is_repeated(step_type.name)
+            step = step_type(recipe, is_repeated)
             reason = self._reason(step, built, plan)
             plan.append(Planned(step, reason))
         return plan
@@ -155,15 +161,18 @@ class Build(TrainingCommand):
         if self.from_step is None:
             return False
         order = list(StepName)
-        return order.index(name) >= order.index(self.from_step)
+        first = order.index(self.from_step)
+        return order.index(name) >= first
 
     def _reason(self, step: Step, built: Built | None, plan: Sequence[Planned]) -> str:
         """Return why a step is not run, or nothing; `plan` has the steps before it."""
         skipped = self.skip or []
         if step.name in skipped:
             return "skipped"
+        # The test split leads metrics.json only after its own step.
         if step.name == StepName.CASES and StepName.TEST in skipped:
             return "needs the step test"
+        # Before the check of results: a repeated step is run although it is done.
         if step.again:
             return ""
         if self.from_step:
@@ -198,6 +207,7 @@ class Build(TrainingCommand):
         """Return the command that continues this build."""
         words = ["python", "-m", "cadlib", "build"]
         words += ["--data", str(self.data), "--name", self.name]
+        # Only what differs from the default, so that the command stays short.
         if self.model_version != "1.0.0":
             words += ["--model-version", self.model_version]
         if self.run_dir:
@@ -238,6 +248,7 @@ def _timed(recipe: Recipe, plan: Sequence[Planned]) -> list[Planned]:
     work = _work(recipe)
     timed = []
     for planned in plan:
+        # Without its only archive, nothing would be left to train on.
         if planned.step.name == StepName.ACROSS and not planned.reason and work.n_archives < 2:
             timed.append(replace(planned, reason="needs two archives"))
         elif planned.reason:
@@ -256,6 +267,7 @@ def _work(recipe: Recipe) -> Work:
     n_images = len(table)
     n_validation = round(recipe.settings.validation * n_images)
     n_test = round(recipe.settings.test * n_images)
+    # Spread over the whole table, because image sizes differ between archives.
     spread = max(n_images // READ_IMAGES, 1)
     sample = table["path"].iloc[::spread].tolist()
     return Work(
@@ -308,8 +320,11 @@ def duration(seconds: float) -> str:
 
     """
     if seconds < 90:
+        # Never 0 s, which would look like a step that is not run.
         return f"{max(round(seconds), 1)} s"
     minutes = round(seconds / 60)
     if minutes < 90:
         return f"{minutes} min"
-    return f"{minutes // 60} h {minutes % 60} min"
+    hours = minutes // 60
+    rest = minutes % 60
+    return f"{hours} h {rest} min"

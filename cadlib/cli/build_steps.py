@@ -201,6 +201,7 @@ class TrainStep(Step):
             model_version=self.recipe.version,
             run_dir=self.recipe.run_dir,
             settings=self.recipe.settings,
+            # A repeated training starts from the beginning.
             resume=has_checkpoint and not self.again,
             overwrite=self.recipe.folder.exists() or self.again,
         )
@@ -254,7 +255,8 @@ class IndexStep(Step):
 
     def is_done(self, built: Built) -> bool:
         """Return whether both are part of the model and measured."""
-        is_fitted = built.record.neighbours is not None and built.record.novelty is not None
+        record = built.record
+        is_fitted = record.neighbours is not None and record.novelty is not None
         metrics = built.metrics
         is_measured = bool(metrics and metrics.neighbours and metrics.novelty)
         return is_fitted and is_measured
@@ -334,6 +336,7 @@ class AcrossStep(Step):
         measured = built.metrics.across_archives if built.metrics else None
         if measured is None:
             return False
+        # An earlier result stays only if a run today would have the same settings.
         recipes_differ = _differing(self.recipe.across, measured.recipe)
         return measured.data == _data_name(self.recipe) and not recipes_differ
 
@@ -501,6 +504,7 @@ def _is_sample(
     measured: "RobustnessMetrics | SaliencyMetrics", recipe: Recipe, built: Built
 ) -> bool:
     """Return whether a measurement is of these weights and of as many images as asked for."""
+    # An image that could not be read was part of the sample, too.
     n_images = measured.n + len(measured.rejected)
     return (
         measured.model.weights_sha256 == built.record.weights_sha256
@@ -515,8 +519,10 @@ def _is_measured(split: SplitName, built: Built) -> bool:
     metrics = built.metrics
     if metrics is None:
         return False
-    in_validation = metrics.validation is not None and split == "validation"
-    return metrics.data.split == split or in_validation
+    if metrics.data.split == split:
+        return True
+    # Metrics of the test split lead the file; those of the validation split then lie below them.
+    return metrics.validation is not None and split == "validation"
 
 
 def _is_written(split: SplitName, recipe: Recipe, built: Built) -> bool:
@@ -525,6 +531,7 @@ def _is_written(split: SplitName, recipe: Recipe, built: Built) -> bool:
 
     from cadlib.model.record import METRICS_FILE
 
+    # Only the fields to compare: msgspec ignores all others.
     class Model(msgspec.Struct):
         weights_sha256: str
 

@@ -26,6 +26,7 @@ class Calibrate(CliCommand):
         record = check_model(self.model)
         check_data(self.data)
 
+        # Imported after the checks, so that bad usage is reported at once.
         from cadlib.data.dataset import open_dataset
         from cadlib.data.label_check import check_labelled
         from cadlib.metrics import tables

@@ -35,7 +35,9 @@ def parse(arguments: Sequence[str] | None = None) -> CliCommand | None:
 
     `arguments` are those of this process if None. Raise UsageError for arguments that do not fit.
     """
-    words = list(sys.argv[1:] if arguments is None else arguments)
+    if arguments is None:
+        arguments = sys.argv[1:]
+    words = list(arguments)
     root = _root()
     if os.environ.get(_COMPLETION_VARIABLE):
         # It answers the shell and exits.
@@ -64,6 +66,7 @@ def _program_name(words: Sequence[str]) -> str:
 
 def _message(error: typer.TyperException) -> str:
     """Return what was expected, what came, and where to read on."""
+    # Not every error belongs to a command.
     context = getattr(error, "ctx", None)
     path = context.command_path if context else _PROGRAM
     text = _unknown_option(error, path) or _wrong_value(error) or error.format_message()
@@ -72,6 +75,7 @@ def _message(error: typer.TyperException) -> str:
 
 def _unknown_option(error: typer.TyperException, path: str) -> str:
     """Return the message for an option that does not exist, or nothing for another error."""
+    # Only the error for an unknown option has this attribute.
     if not hasattr(error, "possibilities"):
         return ""
     name = getattr(error, "option_name", "")
@@ -87,6 +91,7 @@ def _wrong_value(error: typer.TyperException) -> str:
     problem = _first_problem(error.__cause__)
     if not isinstance(error, typer.BadParameter) or error.param is None or problem is None:
         return ""
+    # The message is a whole sentence, of which only the expected value is needed.
     _, _, choices = problem["msg"].partition(" is not one of ")
     expected = problem["msg"].partition(",")[0].removeprefix("Input should be ")
     if choices:
@@ -114,6 +119,7 @@ def _root() -> TyperGroup:
         **_PLAIN,
     )
 
+    # Typer makes a group only of an app with a callback or with several commands.
     @app.callback()
     def root() -> None:
         """Have no options of its own but help and completion."""
@@ -121,6 +127,7 @@ def _root() -> TyperGroup:
     group = get_command(app)
     if not isinstance(group, TyperGroup):
         raise TypeError(f"Expected a group of commands but got {group!r}.")
+    # Added by hand: Typer would need the function of each command, and so its import.
     for entry in COMMANDS:
         group.add_command(_subgroup(entry) if entry.actions else _LazyCommand(entry))
     return group
@@ -176,6 +183,7 @@ class _Command(TyperCommand):
         rows: dict[str, list[tuple[str, str]]] = {}
         for parameter in self.get_params(ctx):
             record = parameter.get_help_record(ctx)
+            # A hidden parameter has no help.
             if record is None:
                 continue
             name, text = record
@@ -199,6 +207,7 @@ def _command(entry: Entry) -> Any:
     """Import a command and build its parser."""
     module_name, _, class_name = entry.target.partition(":")
     command: type[CliCommand] = getattr(import_module(module_name), class_name)
+    # The program completes words; a command would add the same two options again.
     app = typer.Typer(add_completion=False, **_PLAIN)
     register = app.command(
         entry.name,

@@ -43,6 +43,7 @@ class Download(CliCommand):
         self._check()
         make_folder(self.to)
         with ProgressBars(counts_bytes=True) as progress:
+            # Messages go through tqdm, so that they do not break its bars.
             watch = download.Watch(tqdm.write, progress)
             if self.sample is None:
                 download.download_official(

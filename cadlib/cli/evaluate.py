@@ -83,10 +83,9 @@ class Evaluate(CliCommand):
     def _evaluate_model(self, name: str) -> int:
         """Evaluate the model, write and print its figures, and return the exit code."""
         record = check_model(name)
+        model_id = record.model_id
         if self.with_metadata and record.evidence is None:
-            raise UsageError(
-                f"Expected no --with-metadata: {record.model_id} takes no age, sex or site."
-            )
+            raise UsageError(f"Expected no --with-metadata: {model_id} takes no age, sex or site.")
         subset = self._subset()
 
         from cadlib.evaluation.image_selection import Part
@@ -96,17 +95,20 @@ class Evaluate(CliCommand):
         make_folder(self.output)
         if self.into_model:
             make_folder(folder)
-        print(f"Evaluating {record.model_id}", file=sys.stderr)
+        print(f"Evaluating {model_id}", file=sys.stderr)
         part = Part(self.split, subset)
         dataset = self._labelled_part(part, folder, record)
         evaluation = self._evaluated(folder, dataset, part)
         if self.into_model and self.split:
-            _check_whole_split(evaluation, record.training.images[self.split])
+            # Before anything is written: the model's own metrics must not be of a part.
+            n_split = record.training.images[self.split]
+            _check_whole_split(evaluation, n_split)
         self._write(evaluation, folder, record)
         print(evaluation)
-        print(f"\n{record.model_id}: {record.validation_claim}")
+        print(f"\n{model_id}: {record.validation_claim}")
         unreadable = dataset.report.count("unreadable images")
-        return 1 if evaluation.rejected or unreadable else 0
+        has_failures = evaluation.rejected or unreadable
+        return 1 if has_failures else 0
 
     def _labelled_part(self, part: "Part", folder: Path, record: "ModelRecord") -> "Dataset":
         """Open the images to evaluate on, and print what is known about them."""
@@ -149,7 +151,12 @@ class Evaluate(CliCommand):
             return open_dataset(self.data, verify=False)
         if self.images is None or self.ground_truth is None:
             raise UsageError("Expected --images with --ground-truth.")
-        return join_dataset(self.images, self.ground_truth, self.metadata, verify=False)
+        return join_dataset(
+            self.images,
+            self.ground_truth,
+            self.metadata,
+            verify=False,
+        )
 
     def _subset(self) -> "Subset | None":
         return check_subset(self.subset) if self.subset else None
@@ -162,10 +169,12 @@ class Evaluate(CliCommand):
 
         # The id is only in the copy in --output: it may change while the metrics in the model's
         # own folder stay.
-        model_facts = structs.replace(metrics_file.model_facts(record), id=record.model_id)
-        metrics = structs.replace(evaluation.metrics, model=model_facts)
+        model_facts = metrics_file.model_facts(record)
+        facts_with_id = structs.replace(model_facts, id=record.model_id)
+        metrics = structs.replace(evaluation.metrics, model=facts_with_id)
+        written = replace(evaluation, metrics=metrics)
         try:
-            replace(evaluation, metrics=metrics).write(self.output)
+            written.write(self.output)
             if self.into_model:
                 own = metrics_file.split_metrics(evaluation.metrics)
                 metrics_file.write_into(folder, record, own)
@@ -186,11 +195,13 @@ class Evaluate(CliCommand):
             raise UsageError("Expected --ground-truth with --predictions.")
         dataset, probabilities = join_predictions(predictions, self.ground_truth, self.metadata)
         if subset:
+            # Each row of probabilities belongs to a row of the table, so both are selected.
             in_subset = dataset.table["image"].isin(subset.images)
             probabilities = probabilities[in_subset]
             dataset = subset.of(dataset)
         print(dataset.report, file=sys.stderr)
         check_labelled(dataset, malignant_alone=True)
+        # In the order of the table, which may differ from that of the file.
         unknown = read_unknown(predictions).loc[dataset.table["image"]]
         part = Part(subset=subset)
         classes = CLASSES[self.classes]
@@ -208,6 +219,7 @@ class Evaluate(CliCommand):
         for path in (*tables, self.data, self.predictions):
             if path is not None and not path.exists():
                 raise UsageError(f"Expected {path} to exist but there is no such file or folder.")
+        # Both were given, or neither.
         if (self.model is None) == (self.predictions is None):
             raise UsageError(
                 "Expected either --model or --predictions, "
@@ -298,6 +310,7 @@ def _check_whole_split(evaluation: "Evaluation", n_split: int) -> None:
             f"Expected all {n_split:,} images of the split for the model's own figures "
             f"but {missing:,} lack."
         )
+    # The model's own metrics are compared with others, so all have the same images behind them.
     diagnosed = Counts.of(evaluation.metrics).diagnosed
     if diagnosed < n_split:
         raise CadError(

@@ -34,6 +34,7 @@ def images_in(path: Path, heatmaps: Path | None) -> Listing:
         is_overlay = heatmaps is not None and file.resolve().is_relative_to(heatmaps.resolve())
         if _is_image(file) and not is_overlay:
             images.append(file)
+    # With a fault, the images may lie in a folder that could not be read.
     if not images and not tree.faults:
         raise UsageError(
             f"Expected images ({', '.join(SUPPORTED_SUFFIXES)}) in {path} but it holds none."

@@ -64,6 +64,7 @@ def assess_files(
         _assess(model, files, request),
         total=len(files),
         unit="image",
+        # A single image needs no bar.
         disable=len(files) < 2,
         leave=False,
     )
@@ -82,6 +83,7 @@ def assess_files(
 
 def _report_failure(file: Path, error: CadError, tally: Tally) -> None:
     tally.failed += 1
+    # `print` would break the progress bar.
     tqdm.write(f"cadlib: {file}: {error}", file=sys.stderr)
 
 
@@ -103,6 +105,7 @@ def _assess(model: "Model", files: Sequence[Path], request: Request) -> Iterator
         image_facts = [PatientFacts() for _ in readable]
         if takes_facts:
             image_facts = [_joined(request.facts, image.facts) for image in readable]
+        # Only readable images have an assessment, in the order of the files.
         assessments = iter(assess_batch(model, readable, request.operating_point, image_facts))
         for file, image in batch:
             yield file, next(assessments) if isinstance(image, LesionImage) else image
@@ -110,7 +113,11 @@ def _assess(model: "Model", files: Sequence[Path], request: Request) -> Iterator
 
 
 def _explained(
-    model: "Model", file: Path, assessment: "Assessment", folder: Path, names: OverlayNames
+    model: "Model",
+    file: Path,
+    assessment: "Assessment",
+    folder: Path,
+    names: OverlayNames,
 ) -> tuple["Assessment", CadError | None]:
     """Write the overlay of the top diagnosis.
 

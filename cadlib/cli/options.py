@@ -47,12 +47,17 @@ def model_names() -> list[str]:
 def folders(incomplete: str) -> list[str]:
     """Return the folders whose path starts with the typed text, and that of CADLIB_DATA."""
     parent, _, start = incomplete.rpartition("/")
-    base = Path(f"{parent}/") if "/" in incomplete else Path()
+    # Without a slash, the text is the start of a name in the current folder.
+    base = Path()
+    if "/" in incomplete:
+        base = Path(f"{parent}/")
+    # As in a shell, hidden folders are offered only after a dot.
+    wants_hidden = start.startswith(".")
     found = []
     try:
         for path in sorted(base.iterdir()):
-            is_hidden = path.name.startswith(".") and not start.startswith(".")
-            if path.is_dir() and not is_hidden:
+            is_hidden = path.name.startswith(".")
+            if path.is_dir() and (wants_hidden or not is_hidden):
                 found.append(f"{path}/")
     except OSError:
         # Nothing can be completed in a folder that is missing or closed to this user.

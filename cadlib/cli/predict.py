@@ -71,6 +71,7 @@ class Predict(CliCommand):
             listing = images_in(path, self.heatmap)
             files += listing.files
             faults += listing.faults
+        # Checked before the model is loaded, which takes longer.
         facts = self._facts(check_model(self.model))
         if self.heatmap:
             make_folder(self.heatmap)
@@ -87,6 +88,7 @@ class Predict(CliCommand):
         request = Request(facts, self.operating_point, self.heatmap)
         outcomes = assess_files(model, files, faults, request, tally)
         if self.format == "table":
+            # Only the table states how often such an agreement was correct.
             measured = _measured_neighbours(self.model, model.record)
             print_table(outcomes, sys.stdout, measured)
         else:
@@ -104,12 +106,15 @@ class Predict(CliCommand):
             facts = PatientFacts(self.age, self.sex, self.site)
             if facts.known:
                 record.required_evidence()
+            # This raises an error for a point that the model does not have.
             record.operating_point(self.operating_point, with_facts=facts.usable)
         except (FactsRejected, ModelInvalid) as error:
             raise UsageError(str(error)) from error
-        if facts.site in COARSE_SITES:
-            finer = ", ".join(COARSE_SITES[facts.site])
-            print(f"The site {facts.site} is not used: the model knows {finer}.", file=sys.stderr)
+        site = facts.site
+        if site in COARSE_SITES:
+            finer = ", ".join(COARSE_SITES[site])
+            note = f"The site {site} is not used: the model knows {finer}."
+            print(note, file=sys.stderr)
         return facts
 
 

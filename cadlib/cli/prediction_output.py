@@ -28,9 +28,14 @@ Outcome = tuple[Path, "Assessment | CadError"]
 """A file, and its assessment or the error why it has none."""
 
 
-def print_table(outcomes: Iterator[Outcome], out: TextIO, measured: "SimilarCases | None") -> None:
+def print_table(
+    outcomes: Iterator[Outcome],
+    out: TextIO,
+    measured: "SimilarCases | None",
+) -> None:
     """Print the assessments as text; `measured` are the model's metrics of similar cases."""
     for file, outcome in outcomes:
+        # Errors were printed on the error stream already.
         if isinstance(outcome, CadError):
             continue
         for line in _lines(file, outcome, measured):
@@ -70,6 +75,7 @@ def _similar(neighbours: "Neighbours", measured: "SimilarCases | None") -> str:
 
     cases = ", ".join(f"{case.image} {case.diagnosis}" for case in neighbours.cases)
     agreement = ""
+    # The agreement was measured on images that the model was not trained on.
     if measured and not neighbours.itself:
         agreement = f"    {about_the_agreement(neighbours, measured)}\n"
     text = f"  Similar training images: {neighbours.sentence}\n{agreement}    {cases}"
@@ -84,6 +90,7 @@ def _similar(neighbours: "Neighbours", measured: "SimilarCases | None") -> str:
 def _print_json(outcomes: Iterator[Outcome], out: TextIO) -> None:
     from cadlib.assessment import json_row
 
+    # A JSON list is written as a whole, so nothing is printed before the last image.
     rows = [json_row(str(file), _assessment_or_reason(outcome)) for file, outcome in outcomes]
     json.dump(rows, out, indent=2, ensure_ascii=False)
     out.write("\n")
@@ -92,6 +99,7 @@ def _print_json(outcomes: Iterator[Outcome], out: TextIO) -> None:
 def _print_csv(outcomes: Iterator[Outcome], out: TextIO) -> None:
     from cadlib.assessment import CSV_COLUMNS, csv_row
 
+    # The default, CR LF, would leave a CR in the last column of Unix tools.
     writer = csv.writer(out, lineterminator="\n")
     writer.writerow(CSV_COLUMNS)
     for file, outcome in outcomes:

@@ -55,6 +55,7 @@ class Report(CliCommand):
     def run(self) -> int:
         """Run the command and return its exit code."""
         record = check_model(self.model)
+        # Two names can lead to the same model, so the records are compared.
         if self.against and check_model(self.against) == record:
             raise UsageError(
                 f"Expected --against to name another model than --model but got {self.against}."
@@ -63,6 +64,7 @@ class Report(CliCommand):
         subset = check_subset(self.subset) if self.subset else None
         check_file(self.output)
 
+        # Imported after the checks, so that bad usage is reported at once.
         from cadlib.evaluation.image_selection import Part
         from cadlib.report import render
 
@@ -114,16 +116,20 @@ class Report(CliCommand):
 
     def _command(self) -> str:
         """Return the command without folders, because a report is shared."""
+        against = Path(self.against).name if self.against else None
         flags = {
             "model": Path(self.model).name,
             "data": self.data.absolute().name,
             "split": self.split,
             "subset": self.subset,
-            "against": Path(self.against).name if self.against else None,
+            "against": against,
             "output": self.output.name,
         }
-        words = [shlex.join([f"--{name}", value]) for name, value in flags.items() if value]
-        return "python -m cadlib report " + " ".join(words)
+        words = []
+        for name, value in flags.items():
+            if value:
+                words += [f"--{name}", value]
+        return "python -m cadlib report " + shlex.join(words)
 
 
 def _summary(metrics: "EvaluationMetrics") -> str:
@@ -142,7 +148,9 @@ def _card(folder: Path) -> str:
     from cadlib.model.record import CARD_FILE, read_checked
 
     content = read_checked(folder, CARD_FILE)
-    return content.decode() if content else f"This model's folder has no {CARD_FILE}."
+    if not content:
+        return f"This model's folder has no {CARD_FILE}."
+    return content.decode()
 
 
 def _compared(
@@ -162,6 +170,7 @@ def _compared(
     other = read_record(folder)
     names = (record.name, other.name)
     if record.name == other.name:
+        # Two versions of a model have one name, but the table must show which is which.
         names = (record.model_id, other.model_id)
     other_evaluation = evaluated(folder, other, dataset, progress)
     comparison = compared(evaluation, other_evaluation)

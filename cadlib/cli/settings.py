@@ -69,15 +69,20 @@ def _config(settings: dict[str, Any]) -> TrainConfig:
 def _parameter(setting: "Field[Any]", defaults: TrainConfig) -> inspect.Parameter:
     """Return a setting as the parameter of a function, with its option for Typer."""
     default = getattr(defaults, setting.name)
-    text = _sentence(setting.metadata["help"])
-    flag = "--" + setting.name.replace("_", "-")
+    metadata = setting.metadata
+    text = _sentence(metadata["help"])
+    option_name = setting.name.replace("_", "-")
+    flag = f"--{option_name}"
     if isinstance(default, bool):
-        option = typer.Option(f"{flag}/--no-{flag[2:]}", help=text)
+        option = typer.Option(f"{flag}/--no-{option_name}", help=text)
+    # The name of a model, which a shell can complete.
     elif setting.name == "split_of":
         option = model_option(text)
     else:
         option = typer.Option(flag, help=text)
-    option.rich_help_panel = ENGINE_PANEL if setting.metadata["engine"] else PANEL
+    panel = ENGINE_PANEL if metadata["engine"] else PANEL
+    option.rich_help_panel = panel
+    # An empty default would be shown as empty brackets.
     option.show_default = default != ""
     return inspect.Parameter(
         setting.name,

@@ -77,10 +77,12 @@ class SampleCommand(CliCommand, Generic[Result]):
         result = self._measured(folder, record)
         if self.output:
             file = self.output / f"{self.KEY}.json"
-            file.write_text(metrics_file.metrics_json(result), encoding="utf-8")
+            content = metrics_file.metrics_json(result)
+            file.write_text(content, encoding="utf-8")
         if self.into_model:
             metrics = metrics_file.measured(folder, record)
-            metrics_file.write_into(folder, record, structs.replace(metrics, **{self.KEY: result}))
+            updated = structs.replace(metrics, **{self.KEY: result})
+            metrics_file.write_into(folder, record, updated)
         print(self.table(result))
         return 1 if result.rejected else 0
 
@@ -95,6 +97,7 @@ class SampleCommand(CliCommand, Generic[Result]):
         dataset = open_dataset(self.data, verify=False)
         of_split = part_of_split(folder, record, dataset, self.split)
         check_labelled(of_split)
+        # Counted before the sample is drawn: the result states how many images it is drawn from.
         n_split = len(of_split.table)
         sample = self._sample(of_split)
         n_images = len(sample.table)
@@ -102,7 +105,14 @@ class SampleCommand(CliCommand, Generic[Result]):
         measure_images = self.measure()
         with ProgressBars() as progress:
             model = Model.load(folder)
-            return measure_images(model, sample, self.split, self.seed, n_split, progress)
+            return measure_images(
+                model,
+                sample,
+                self.split,
+                self.seed,
+                n_split,
+                progress,
+            )
 
     def _sample(self, dataset: "Dataset") -> "Dataset":
         """Return the images to measure."""

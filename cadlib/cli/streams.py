@@ -71,6 +71,7 @@ def _has_no_reader(stream: TextIO) -> bool:
         return False
     poll = select.poll()
     try:
+        # No event is asked for, because errors are reported in any case.
         poll.register(stream.fileno(), 0)
     except (OSError, ValueError):
         # A stream of a test, or a closed one.

@@ -29,6 +29,7 @@ class Suspects(CliCommand):
         check_data(self.data)
         check_file(self.output)
 
+        # Imported after the checks, so that bad usage is reported at once.
         from cadlib import label_review
         from cadlib.data.dataset import open_dataset
         from cadlib.data.label_check import check_labelled
@@ -45,6 +46,7 @@ class Suspects(CliCommand):
             model = Model.load(self.model)
             suspects = find_suspects(model, find_model(self.model), dataset, progress)
         label_review.keep(suspects, dataset)
+        # Read again: a reader may have given verdicts during the search.
         verdicts = label_review.read_verdicts(dataset.name)
         suspects = label_review.beside(suspects, verdicts)
         write_text(self.output, suspects.to_csv())

@@ -90,6 +90,7 @@ class Train(TrainingCommand):
                 f"There is a run in {run_dir}: "
                 "continue with --resume, or start again with --overwrite."
             )
+        # Both are needed after hours of training, so they are checked before it.
         check_folder(run_dir)
         check_folder(models_dir())
         return run_dir

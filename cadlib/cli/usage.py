@@ -69,6 +69,7 @@ def make_folder(folder: Path) -> None:
     """
     try:
         folder.mkdir(parents=True, exist_ok=True)
+        # Permissions do not show a read-only or a full disk; an attempt does.
         with TemporaryFile(dir=folder):
             pass
     except OSError as error:
@@ -98,6 +99,7 @@ def check_file(file: Path) -> None:
                 f"Expected the name of a file, but found a folder: {file}. Give a file in it."
             )
         if file.is_file():
+            # Opened to append, so that the content stays if the command fails later.
             with file.open("ab"):
                 return
         if file.exists():
@@ -105,13 +107,16 @@ def check_file(file: Path) -> None:
             return
         make_folder(file.absolute().parent)
         file.touch()
+        # A command that fails later must not leave an empty file.
         file.unlink()
     except OSError as error:
         raise _unwritable("file", file, error) from error
 
 
 def _unwritable(kind: str, path: Path, error: OSError) -> UsageError:
-    reason = error.strerror or type(error).__name__
+    # Some errors, such as io.UnsupportedOperation, have no text of the system.
+    kind_of_error = type(error).__name__
+    reason = error.strerror or kind_of_error
     return UsageError(
         f"Expected a {kind} that can be written, {path}, but found: {reason}. Choose another one."
     )
