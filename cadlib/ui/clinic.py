@@ -61,6 +61,7 @@ def _draw_settings(record: ModelRecord, point: str, share: float | None) -> None
     if share is not None:
         # Rounded, because 100 * share can have digits that nobody entered.
         percent = round(100 * share, 6)
+    # Set as state: a preset of the widget would be lost after a visit to another page.
     st.session_state.setdefault(_POINT, point)
     st.session_state.setdefault(_SHARE, percent)
     with st.container(horizontal=True, vertical_alignment="bottom"):
@@ -114,6 +115,7 @@ def _save() -> None:
     if percent is not None:
         share = percent / 100
     settings = Clinic(st.session_state[_POINT], share)
+    # First in the session, where they apply even if the file cannot be written.
     st.session_state["clinic"] = settings
     try:
         save_clinic(settings)

@@ -63,6 +63,7 @@ def dataset(path: str) -> "Dataset":
             raise DatasetInvalid(
                 f"Expected a data set folder, but {folder} is not a folder. Enter its full path."
             )
+        # The newest time identifies the state of the folder in the cache.
         written = max(path.lstat().st_mtime for path in (folder, *folder.iterdir()))
     except (OSError, RuntimeError, ValueError) as error:
         raise DatasetInvalid(
@@ -93,6 +94,7 @@ def synthetic_folder() -> str:
 def assess_file(path: str) -> Assessment:
     """Assess the image in a file, once; raise ImageRejected where there is none."""
     written = Path(path).stat().st_mtime
+    # A file written again, or another model, has another result.
     key = ("assessment", written, model().record.model_id)
     return holding().derived(
         path,

@@ -44,6 +44,7 @@ def downloads(cases: Sequence[Case], case: Case) -> None:
             "Remove all images",
             "clear",
             on_click=remove,
+            # Keys, because Streamlit keeps the arguments of a button longer than the button.
             args=tuple(held.key for held in cases),
             icon=":material/delete:",
         )

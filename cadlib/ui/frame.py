@@ -57,6 +57,7 @@ def chart(figure: "Figure", key: str, on_select: Callable[[], None] | None = Non
         key=key,
         config=charts.CONFIG,
         alt=figure.layout.meta["alt"],
+        # Without a callback, a click must not run the page again.
         on_select=on_select or "ignore",
         selection_mode="points",
     )
@@ -112,8 +113,11 @@ def _draw_warnings(record: ModelRecord | None, reason: str) -> None:
 
 def _icon() -> Image.Image:
     """Draw the icon of the app: a lesion on a disc, RGBA, 64 × 64 px."""
-    icon = Image.new("RGBA", (64, 64))
+    size_px = (64, 64)
+    disc_px = (2, 2, 61, 61)
+    lesion_px = (20, 22, 46, 44)
+    icon = Image.new("RGBA", size_px)
     draw = ImageDraw.Draw(icon)
-    draw.ellipse((2, 2, 61, 61), fill="#0F766E")
-    draw.ellipse((20, 22, 46, 44), fill="#FAFAFA")
+    draw.ellipse(disc_px, fill="#0F766E")
+    draw.ellipse(lesion_px, fill="#FAFAFA")
     return icon

@@ -56,6 +56,7 @@ def tiles_of(
     for label, row in zip(labels, rows.to_dict("records"), strict=True):
         text = f"{kind}{label}"
         predicted = row.get("said")
+        # Without a prediction, the value is missing, or the table has no such column.
         if isinstance(predicted, str) and _differs(label, predicted):
             text += f" · predicted {predicted}"
         text += words(row)
@@ -67,6 +68,7 @@ def _differs(label: str, predicted: str) -> bool:
     """Return whether a prediction contradicts a label: another diagnosis, or another group."""
     if label in GROUPS.values():
         return diagnosis(predicted).group != label
+    # UNK and a missing label contradict no prediction.
     return label in CODES and predicted != label
 
 
@@ -79,7 +81,8 @@ def gallery(pages: Pages, table: "pd.DataFrame", key: str, kind: str = "") -> No
     opened = tiles(pages, key)
     if opened is not None:
         st.session_state[state_key] = opened
-    if state_key not in st.session_state:
+    is_open = state_key in st.session_state
+    if not is_open:
         return
 
     def close() -> None:
@@ -103,11 +106,13 @@ def _sample(table: "pd.DataFrame", state_key: str, kind: str) -> None:
 def _draw_sample(table: "pd.DataFrame", rows: "pd.DataFrame", state_key: str, kind: str) -> None:
     """Draw the image of the first of these rows, its fields and the other images of its lesion."""
     image = st.session_state[state_key]
+    # Missing values are dropped, so a field in the row has a value.
     row = rows.iloc[0].dropna()
     labels = label_words(rows).fillna(NO_LABEL)
     label = labels.iloc[0]
     st.markdown(f"{mark(label)} **{kind}{named(label)}** {plain(image)}")
     record, _ = model_record()
+    # The switch may be on from a time when there was a model.
     with_result = record is not None and bool(st.session_state.get("ask"))
     left, right = st.columns([3, 2], gap="medium")
     _draw_large(image, row["path"], left, right, with_result=with_result)
@@ -195,4 +200,5 @@ def _others(table: "pd.DataFrame", row: "pd.Series[Any]", state_key: str, kind: 
     opened = tiles(pages, "other-tiles")
     if opened is not None:
         st.session_state[state_key] = opened
+        # Only the dialog is drawn again, now with the other image.
         st.rerun(scope="fragment")

@@ -29,9 +29,11 @@ _LAYOUT: Final = re.compile(
 def plain(text: str) -> str:
     """Return Markdown that shows text as it is: for text that comes from a file or its name."""
     text = _CONTROLS.sub(" ", text)
+    # Before the escapes, which would separate the characters that these rules look for.
     for signs in (_LINKS, _SHORTCODES, _ARROWS):
         text = signs.sub(_APART, text)
     escaped = _MARKDOWN.sub(r"\\\1", text)
+    # A number at the start of a line would become a list.
     return _NUMBERED.sub(r"\1\\\2", escaped)
 
 
@@ -54,6 +56,7 @@ def card_html(text: str) -> str:
     # Only one page shows a card, and no other has to wait for this import.
     from markdown_it import MarkdownIt  # noqa: PLC0415
 
+    # HTML in a card is shown as text.
     reader = MarkdownIt("commonmark", {"html": False}).enable("table")
     tokens = reader.parse(text)
     for token in tokens:
@@ -84,6 +87,7 @@ def _without_addresses(tokens: "Sequence[Token]") -> "list[Token]":
             shown.append(_text(""))
             address = str(token.attrs.get("href", ""))
         elif token.type == "link_close":
+            # An address that is its own text is shown once.
             before = "".join(part.content for part in shown)
             shown.append(_text("" if before.endswith(address) else f" ({address})"))
         else:

@@ -59,6 +59,7 @@ def map_places(table: "pd.DataFrame", record: ModelRecord, key: str) -> NDArray[
     its progress is drawn and None is returned. `key` names the images and the model.
     """
     job = jobs.find(key)
+    # Only the reader starts it again, because it may fail once more.
     if job and job.state in ("failed", "stopped"):
         working(job, "Map")
         st.button(
@@ -98,6 +99,7 @@ def image_map(
         return None
     is_selected = _mask(images, state.chosen)
     _draw_selection(state, key, values[is_selected])
+    # A filter may have removed some of the selected images from the table.
     return [image for image in images if image in state.chosen]
 
 
@@ -125,6 +127,7 @@ def _current_map(
     if content != state.content:
         state.content = content
         state.figure = None
+        # The numbers of the regions belong to the former chart.
         st.session_state[f"{key}-part"] = None
     if state.figure is None:
         state.figure = _draw(xy, values, title, images, state.chosen)
@@ -154,8 +157,9 @@ def _draw(
     chosen: Collection[str] | None,
 ) -> "Figure":
     """Return the chart of these images, or of a sample of so many that a browser draws them."""
-    rows = np.arange(len(images))
-    if len(rows) > DRAWN_AT_MOST:
+    n_images = len(images)
+    rows = np.arange(n_images)
+    if n_images > DRAWN_AT_MOST:
         # Always the same sample, so that no point comes or goes between two drawings.
         rng = np.random.default_rng(0)
         shuffled = rng.permutation(rows)

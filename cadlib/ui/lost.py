@@ -38,6 +38,7 @@ def about_the_loss() -> None:
         st.html(_RECONNECT, unsafe_allow_javascript=True)
         st.button("Show the page again", key="reconnected")
     state = st.session_state
+    # Asked once: after that, a session on the server is this one.
     if _LOST not in state:
         state[_LOST] = _had_another_session()
     if state[_LOST]:
@@ -55,9 +56,10 @@ def tab() -> str:
     After a restart the browser still lists the files it was uploading, in the widget of the same
     key.
     """
-    if _TAB not in st.session_state:
-        st.session_state[_TAB] = secrets.token_hex(3)
-    name: str = st.session_state[_TAB]
+    state = st.session_state
+    if _TAB not in state:
+        state[_TAB] = secrets.token_hex(3)
+    name: str = state[_TAB]
     return name
 
 
@@ -71,6 +73,7 @@ def _had_another_session() -> bool:
         return False
     header = st.context.headers.get("Sec-WebSocket-Protocol", "")
     names = [name.strip() for name in header.split(",")]
+    # A tab that connects for the first time names no session.
     if len(names) < 3:
         return False
     session = names[2]

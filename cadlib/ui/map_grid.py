@@ -48,6 +48,7 @@ class MapGrid:
     def _large_place(self) -> Place:
         """Return the map that is large: the one that was enlarged, else the first."""
         large: Place | None = st.session_state.get("large")
+        # The state may be from another image, with other diagnoses.
         if large is not None and large[0] in self.codes and large[1] in _BY_KEY:
             return large
         return self.codes[0], METHODS[0].key
@@ -68,6 +69,7 @@ class MapGrid:
     def _peak(self, maps: dict[Place, Heatmap], key: str) -> float | None:
         """Return the highest value of a method's maps, None if all are 0."""
         highest = max(maps[code, key].raw_peak for code in self.codes)
+        # A scale from 0 to 0 has no colours.
         return highest or None
 
     def _draw_row(self, grid: DeltaGenerator, code: str) -> list[DeltaGenerator]:
@@ -125,10 +127,13 @@ class MapGrid:
         """Measure each map, and write the result below it."""
         for place in sorted(captions, key=lambda place: place != large):
             code, key = place
-            measured = trust(self.assessment, code, _BY_KEY[key])
-            captions[place].caption(trust_tile(maps[place], measured))
+            heat = maps[place]
+            method = _BY_KEY[key]
+            measured = trust(self.assessment, code, method)
+            text = trust_tile(heat, measured)
+            captions[place].caption(text)
             if place == large:
-                trust_line(line, maps[large], measured)
+                trust_line(line, heat, measured)
 
 
 def _enlarge(code: str, method: str) -> None:
@@ -138,8 +143,10 @@ def _enlarge(code: str, method: str) -> None:
 
 def _draw_method_names() -> None:
     """Draw the names of the methods above their columns."""
-    columns = st.columns(len(METHODS), wrap=False)
-    for column, method in zip(columns, METHODS, strict=True):
+    n_methods = len(METHODS)
+    columns = st.columns(n_methods, wrap=False)
+    method_columns = zip(columns, METHODS, strict=True)
+    for column, method in method_columns:
         name = f"**{method.name}**"
         if not method.class_specific:
             name += " :gray[not class-specific]"

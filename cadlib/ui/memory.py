@@ -10,6 +10,7 @@ def spare() -> None:
     all imports that takes 70 ms, on the Data set page 50 ms more. Call it after loading objects
     that stay. The next call includes the excluded objects again.
     """
+    # What was excluded before may be garbage by now.
     gc.unfreeze()
     gc.collect()
     gc.freeze()

@@ -47,6 +47,7 @@ def confusion(shown: Shown) -> None:
         "Cell values", ["percent", "images"], default="percent", key="unit", required=True
     )
     matrix = shown.metrics.confusion_matrix
+    # Without the images, a click has nothing to open.
     opens = shown.evaluated is not None
     figure = charts.confusion_chart(matrix, unit == "percent", opens=opens)
     if shown.evaluated is None:
@@ -128,15 +129,16 @@ def _usual(thresholds: dict[str, float]) -> str:
 
 def _open_cell() -> None:
     """Put the cell that was clicked into the boxes."""
-    selection = st.session_state["confusion"]["selection"]
+    state = st.session_state
+    selection = state["confusion"]["selection"]
     points = selection["points"]
     if not points:
         return
     cell = points[0]
     # The row label is a code and a count, "MEL (226)".
     truth, *_ = cell["y"].split(" ")
-    st.session_state["cell-truth"] = truth
-    st.session_state["cell-said"] = cell["x"]
+    state["cell-truth"] = truth
+    state["cell-said"] = cell["x"]
 
 
 def _gallery(

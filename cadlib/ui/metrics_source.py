@@ -86,7 +86,13 @@ def choose_metrics() -> tuple[str, Shown | None]:
     """
     names = record.list_models()
     model_place, images_place, split_place, subset_place = st.columns(4)
-    name = model_place.selectbox("Model", names, names.index(default_model()), key="measured-model")
+    name = model_place.selectbox(
+        "Model",
+        names,
+        names.index(default_model()),
+        key="measured-model",
+    )
+    # The model's own results come first: they need no data set on this machine.
     titles = {OWN: OWN}
     for folder in dataset_folders():
         titles[folder] = Path(folder).name
@@ -103,6 +109,7 @@ def choose_metrics() -> tuple[str, Shown | None]:
         subset = subset_place.selectbox(
             "Subset", list_subsets(), None, placeholder="none", key="measured-subset"
         )
+        # All images are no split of the model.
         split_name = None if split == "all" else split
         data = dataset(images)
         return name, _evaluated(model, data, split_name, subset)
@@ -126,6 +133,7 @@ def evaluation_of(
     folder = folder or evaluation_folder(model, data)
     evaluation = kept_evaluation(model, data, part, folder)
     if evaluation:
+        # The job has done its work, so its progress is not drawn any more.
         jobs.forget(folder.name)
         return evaluation
     if working(jobs.find(folder.name), model.name):
@@ -139,6 +147,7 @@ def evaluation_of(
     )
     if pressed:
         jobs.start(folder.name, _work(folder, model, data))
+        # The page is drawn again, with the progress in place of the button.
         st.rerun()
     return None
 
@@ -170,7 +179,11 @@ def _own(name: str, model: ModelRecord, place: Any) -> Shown | None:
     if metrics.validation is not None:
         splits = {"test": metrics, "validation": metrics.validation}
         selected = place.segmented_control(
-            "Split", [*splits], default="test", key="split", required=True
+            "Split",
+            [*splits],
+            default="test",
+            key="split",
+            required=True,
         )
         measured = splits[selected]
     split = measured.data.split

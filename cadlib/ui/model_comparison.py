@@ -33,15 +33,17 @@ def versus(shown: Shown) -> None:
     other = st.selectbox("Other model", others, None, placeholder="none", key=OTHER)
     if other is None:
         return
-    if shown.evaluated is None or shown.data is None:
+    first = shown.evaluated
+    data = shown.data
+    if first is None or data is None:
         st.caption("Two models are compared on the same images. Select a data set above.")
         return
     try:
         folder = record.find_model(other)
         other_record = record.read_record(folder)
-        second = evaluation_of(other_record, shown.data)
+        second = evaluation_of(other_record, data)
         if second:
-            compared = _comparison(shown, shown.evaluated, other_record, second, shown.data)
+            compared = _comparison(shown, first, other_record, second, data)
             _draw(compared)
     except CadError as error:
         st.error(plain(str(error)))
@@ -52,6 +54,7 @@ def chosen_comparison(shown: Shown, other: str | None) -> Compared | None:
 
     It is None if no other model is selected, or if that is not evaluated yet.
     """
+    # The selection may be from before the page's model was changed.
     if other is None or other == shown.record.name:
         return None
     if shown.evaluated is None or shown.data is None:

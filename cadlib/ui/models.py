@@ -51,6 +51,7 @@ def load_ahead() -> None:
     """
     with suppress(CadError):
         loaded = _model()
+        # Any image will do: only the first prediction is slow.
         black = Image.new("RGB", _WARM_UP_SIZE_PX)
         image = read_image(black)
         assess(loaded, image, with_heatmap=False)
@@ -66,6 +67,7 @@ def model_beside(name: str, model_id: str | None = None) -> Model:
 
     Raise ModelInvalid if it is not the one of `model_id` any more.
     """
+    # The number is None where the system does not report it.
     cores = os.cpu_count() or 1
     folder = record.find_model(name)
     return Model.load(folder, threads=max(cores // 2, 1), model_id=model_id)
@@ -81,9 +83,11 @@ def model_metrics(name: str | None = None) -> Metrics | None:
 
 def model_card(name: str | None = None) -> str:
     """Return a model's README.md as Markdown, that of the pages' model without a name."""
-    card = record.read_checked(_folder_of(name), record.CARD_FILE)
+    folder = _folder_of(name)
+    file = record.CARD_FILE
+    card = record.read_checked(folder, file)
     if not card:
-        return f"Model card not found: the model folder has no {record.CARD_FILE}."
+        return f"Model card not found: the model folder has no {file}."
     return card.decode()
 
 
@@ -91,11 +95,14 @@ def shown_model(current: ModelRecord | None) -> str:
     """Remember the model that this session shows; return the id of the one it replaced, or ""."""
     if current is None:
         return ""
-    before: str | None = st.session_state.get(_MODEL_ID)
-    st.session_state[_MODEL_ID] = current.model_id
-    if before and before != current.model_id:
-        st.session_state[_FORMER_ID] = before
-    former = st.session_state.get(_FORMER_ID, "")
+    state = st.session_state
+    model_id = current.model_id
+    before: str | None = state.get(_MODEL_ID)
+    state[_MODEL_ID] = model_id
+    # Stored, so that the warning stays on every page until the session ends.
+    if before and before != model_id:
+        state[_FORMER_ID] = before
+    former = state.get(_FORMER_ID, "")
     return str(former)
 
 

@@ -104,8 +104,11 @@ def _path_of(image: str) -> Path | None:
     """Return the file of that image in the data sets of CADLIB_DATA, None if there is none."""
     # macOS stores file names in the decomposed form.
     forms = dict.fromkeys((image, normalize("NFD", image)))
-    names = [f"{form}{suffix}" for form in forms for suffix in SUPPORTED_SUFFIXES]
+    names = []
+    for form in forms:
+        names += [f"{form}{suffix}" for suffix in SUPPORTED_SUFFIXES]
     for folder in dataset_folders():
+        # The image folders of ISIC end so, as ISIC_2019_Training_Input.
         image_folders = Path(folder).glob("*_Input")
         for images in image_folders:
             for name in names:

@@ -23,6 +23,7 @@ def patient(case: Case, record: ModelRecord) -> None:
     if facts.site in COARSE_SITES:
         finer = ", ".join(COARSE_SITES[facts.site])
         st.caption(f"The site {facts.site} is not used: the model uses only {finer}.")
+    # Patient data are drawn only beside a result.
     assert case.assessment is not None
     st.caption(about_the_facts(case.assessment.prediction))
 

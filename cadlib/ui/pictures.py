@@ -53,12 +53,14 @@ def photograph_of(path: str) -> bytes:
 def heatmap(assessment: Assessment, code: str, method: Method = METHODS[0]) -> Heatmap:
     """Return the saliency map for one diagnosis, by the usual method or another, computed once."""
     image = assessment.image
-    if method == METHODS[0]:
+    usual_method = METHODS[0]
+    if method == usual_method:
         return heatmap_of(model(), assessment, code)
     if not method.class_specific:
         # Its map is the same for every diagnosis: one computation is enough.
         code = CODES[0]
-    key = ("heatmap", image.key, model().record.model_id, code, method.key)
+    model_id = model().record.model_id
+    key = ("heatmap", image.key, model_id, code, method.key)
     return holding().derived(
         image.sha256,
         key,

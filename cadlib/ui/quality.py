@@ -43,7 +43,8 @@ def withheld(assessment: Assessment, name: str) -> bool:
     That is so for an image that cannot be interpreted, or is not similar to the training images.
     Such an image is drawn with its problems, and with the switch that shows the result.
     """
-    if not not_asked_for(assessment):
+    is_hidden = not_asked_for(assessment)
+    if not is_hidden:
         return False
     left, right = st.columns(2, gap="medium")
     jpeg = photograph(assessment.image)
@@ -85,6 +86,7 @@ def quality(report: QualityReport) -> None:
 def value_text(finding: Finding) -> str:
     """Return the value of a check with at most four digits; more if it looks like its limit."""
     text = f"{round(finding.figure, 4):.4g}"
+    # Four digits are enough where they differ from the limit.
     if float(text) != finding.limit:
         return text
     return apart(finding.figure, finding.limit, ".4g")

@@ -29,6 +29,7 @@ def run_reading(folder: Path, name: str) -> RunReading:
 
     Raise RunInvalid if it cannot be read.
     """
+    # Resolved, so that a folder has one reader, whatever its path.
     reader = _reader(str(folder.resolve()), name)
     return reader.read()
 

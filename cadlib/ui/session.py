@@ -89,11 +89,13 @@ def take(files: Sequence[tuple[str, bytes]], uploads: Sequence[UploadedFile] = (
     held: dict[str, Case] = st.session_state.setdefault("cases", {})
     by_key = {}
     for name, data in files:
+        # A file that is among them twice has one key.
         key = _key_of(name, data)
         by_key[key] = (name, data)
     _read_new(by_key, held)
     let_go(uploads)
     found_again()
+    # Of the new files, the one with the highest malignant probability is shown.
     highest = max(by_key, key=lambda key: held[key].risk)
     choose(highest)
     # The next batch gets a new uploader, which is empty.
@@ -108,6 +110,7 @@ def cases(current: ModelRecord) -> list[Case]:
     Their results are for the clinic's operating point and for the patient data entered so far.
     """
     held: dict[str, Case] = st.session_state.get("cases", {})
+    # A list, because cases are removed in the loop.
     for case in list(held.values()):
         if not case.assessment:
             continue
@@ -125,7 +128,9 @@ def chosen_case(ranked: Sequence[Case]) -> Case | None:
     for case in ranked:
         if case.key == chosen:
             return case
-    return ranked[0] if ranked else None
+    if not ranked:
+        return None
+    return ranked[0]
 
 
 def choose(key: str) -> None:
@@ -141,8 +146,9 @@ def facts_of(case: Case) -> PatientFacts:
     entered: dict[str, PatientFacts] = st.session_state.get("facts", {})
     if case.key in entered:
         return entered[case.key]
-    if case.assessment:
-        return case.assessment.image.facts
+    assessment = case.assessment
+    if assessment:
+        return assessment.image.facts
     return NO_FACTS
 
 
@@ -173,6 +179,7 @@ def next_synthetic(ranked: Sequence[Case]) -> tuple[str, bytes]:
         name = f"{lesion.name}.png"
         if name not in names:
             return name, lesion.png()
+    # All of them are among the cases, so the first one comes again.
     first = lesions[0]
     return f"{first.name}.png", first.png()
 
@@ -228,17 +235,23 @@ def _time_left(began: float, done: int, total: int) -> str:
     """Return how long the remaining files will take, "" before there is an estimate."""
     if not done:
         return ""
-    per_file_s = (time.monotonic() - began) / done
-    left_s = per_file_s * (total - done)
+    elapsed_s = time.monotonic() - began
+    per_file_s = elapsed_s / done
+    n_left = total - done
+    left_s = per_file_s * n_left
     return f", about {left_s:.0f} s left"
 
 
 def _updated(case: Case, record: ModelRecord) -> Case:
     """Return a case with its result for the current operating point and patient data."""
-    if not case.assessment:
+    former = case.assessment
+    if not former:
         return case
+    # A model of images alone takes no patient data.
     facts = facts_of(case) if record.evidence else None
-    assessment = reconsider(model(), case.assessment, operating_point(record), facts)
+    loaded = model()
+    point = operating_point(record)
+    assessment = reconsider(loaded, former, point, facts)
     return replace(case, assessment=assessment)
 
 
@@ -246,6 +259,7 @@ def _read_case(key: str, name: str, data: bytes, held: dict[str, Case]) -> Case:
     """Assess one file; a file that fails is a case with the reason."""
     try:
         n_assessed = sum(_is_assessed(other, held) for other in held)
+        # Only images with a result count: a file that failed takes little memory.
         if n_assessed >= MAX_CASES:
             raise ImageRejected(
                 f"Expected at most {MAX_CASES} images at a time. "
@@ -256,6 +270,7 @@ def _read_case(key: str, name: str, data: bytes, held: dict[str, Case]) -> Case:
         holding().take(key, image.pixels.nbytes)
         return Case(key, name, assessed(image))
     except CadError as error:
+        # The image is not held, so its bytes must not be counted.
         holding().drop(key)
         return Case(key, name, None, str(error))
 

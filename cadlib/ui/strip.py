@@ -49,6 +49,7 @@ def _label(case: Case, *, chosen: bool) -> str:
     if case.assessment is None:
         return "file error"
     if not shown(case.assessment):
+        # A readable image without a result is of another type.
         readable = case.assessment.quality.readable
         return "other image type" if readable else "quality too low"
     code, _ = case.assessment.prediction.ranking()[0]

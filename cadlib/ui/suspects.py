@@ -119,6 +119,7 @@ def _create(dataset: "Dataset", model: str, progress: "Progress") -> None:
     def report(what: str, done: int, total: int) -> None:
         progress(f"images · {what}", done, total)
 
+    # On half of the cores, so that the pages stay responsive.
     loaded = model_beside(model)
     folder = find_model(model)
     lists = find_suspects(loaded, folder, dataset, report)

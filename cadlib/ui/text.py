@@ -116,6 +116,7 @@ def about_the_patients(values: PredictiveValues, images: str) -> str:
         f"{counts.found} of these have a malignant lesion."
     )
     sentences = [of_100, f"PPV {positive}, NPV {negative}."]
+    # It is infinite where no malignant lesion is missed.
     if math.isfinite(values.one_missed_in):
         patients = f"{values.one_missed_in:,.0f}"
         sentences.append(f"About one malignant lesion is missed in {patients} patients.")
@@ -127,9 +128,10 @@ def about_the_patients(values: PredictiveValues, images: str) -> str:
 
 def patients_intervals(values: PredictiveValues) -> str:
     """Return the intervals of `about_the_patients`, for a tooltip."""
-    if not values.intervals:
+    intervals = values.intervals
+    if not intervals:
         return "No 95 % CI: there are too few lesions at this threshold."
-    positive, negative = values.intervals
+    positive, negative = intervals
     return f"95 % CI: PPV {_ends(positive)}, NPV {_ends(negative)}. {INTERVAL_NOTE}"
 
 
@@ -183,10 +185,12 @@ def about_the_turns(stability: Stability, threshold: float, *, with_facts: bool 
     low, high = stability.malignant_range
     alone = ", without patient data" if with_facts else ""
     views = len(stability.probabilities)
+    risk_range = f"{two_digits(low)} to {two_digits(high)}"
     sentence = (
         f"Rotated and mirrored{alone}: same top diagnosis in {stability.same} of {views} views, "
-        f"malignant probability {two_digits(low)} to {two_digits(high)}"
+        f"malignant probability {risk_range}"
     )
+    # A probability at the threshold is referred, so the two ends have different decisions.
     if low < threshold <= high:
         return f"{sentence}; the range crosses the referral threshold."
     return f"{sentence}."
@@ -196,8 +200,10 @@ def _ends(interval: Sequence[float] | None) -> str:
     """Return "0.92 to 0.96", or that the interval is not defined."""
     if not interval:
         return "not defined"
-    low, high = map(_or_undefined, interval)
-    return f"{low} to {high}"
+    low, high = interval
+    low_text = _or_undefined(low)
+    high_text = _or_undefined(high)
+    return f"{low_text} to {high_text}"
 
 
 def _or_undefined(value: float | None) -> str:

@@ -58,6 +58,7 @@ def _choose_point(shown: Shown, points: Sequence[TradeOff]) -> TradeOff:
         range(len(points)),
         _start(points, operating_point(shown.record)),
         lambda place: _label(points[place]),
+        # Another number of points is another slider, as the former place may not exist.
         key=f"threshold-{len(points)}",
     )
     return points[place]
@@ -135,9 +136,10 @@ def _one_group(shown: Shown) -> None:
 
 
 def _label(point: TradeOff) -> str:
+    text = f"{point.threshold:.3f}"
     if point.name == UNNAMED:
-        return f"{point.threshold:.3f}"
-    return f"{point.threshold:.3f} {point.shown_name}"
+        return text
+    return f"{text} {point.shown_name}"
 
 
 def _values(point: TradeOff, here: float) -> None:
@@ -182,6 +184,7 @@ def _or_none(value: float) -> float | None:
 def _decision(shown: Shown, here: float) -> DecisionCurve:
     if shown.evaluated is None:
         return threshold_curves.decision(shown.metrics, None, here)
+    # Rounded, so that the cache finds the same prevalence again.
     return _decision_of_images(shown.key, round(here, 4), shown.evaluated)
 
 

@@ -35,7 +35,8 @@ def trust(assessment: Assessment, code: str, method: Method = METHODS[0]) -> Tru
 
     def compute() -> Trust:
         heat = heatmap(assessment, code, method)
-        return trust_of(model(), image, heat, code)
+        loaded = model()
+        return trust_of(loaded, image, heat, code)
 
     return holding().derived(image.sha256, key, compute, lambda _: TRUST_BYTES)
 

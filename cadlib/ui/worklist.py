@@ -110,6 +110,7 @@ def _page_count(n_findings: int) -> int:
 
 def _draw_trouble() -> None:
     """Draw why the last verdict could not be saved, once."""
+    # Removed from the state, so that it is drawn once.
     trouble = st.session_state.pop(_TROUBLE, "")
     if trouble:
         st.error(plain(trouble))
@@ -138,6 +139,7 @@ def _cards(dataset: "Dataset", on_page: list[Any], total: int, which: str) -> No
     enlarged = _enlarged(len(on_page))
     with_keys = enlarged
     if enlarged is None and which == _OPEN:
+        # The first open finding takes the keys, so that a reader can go on without the mouse.
         with_keys = 0
     for place, row in enumerate(on_page):
         _card(dataset.name, row, place, total, paths, shortcuts=place == with_keys)
@@ -255,6 +257,7 @@ def _ask_for_diagnosis(row: Any, give_again: Callable[[], None] | None) -> None:
     st.session_state.setdefault(key, preset if preset in CODES else None)
     options = list(CODES)
     if row.kind == "doubted labels":
+        # The label that is doubted would be no correction.
         options = [code for code in CODES if code != row.diagnosis]
     st.selectbox(
         "Correct label",
@@ -270,15 +273,17 @@ def _ask_for_diagnosis(row: Any, give_again: Callable[[], None] | None) -> None:
 
 def _give(dataset: str, row: Any, words: str = "") -> None:
     """Save a verdict on a finding before the list is drawn again; without words, remove it."""
+    finding = Finding.of(row)
     if not words:
-        _save(dataset, Finding.of(row), None, "verdict removed")
+        _save(dataset, finding, None, "verdict removed")
         return
     should_be = ""
     if words in CORRECTS:
         selected = st.session_state.get(f"should-{_key(row)}", row.suggested)
         if selected in CODES:
             should_be = selected
-    _save(dataset, Finding.of(row), said_now(words, should_be), words)
+    verdict = said_now(words, should_be)
+    _save(dataset, finding, verdict, words)
 
 
 def _save(dataset: str, finding: Finding, verdict: Verdict | None, words: str = "") -> None:
@@ -298,6 +303,7 @@ def _save(dataset: str, finding: Finding, verdict: Verdict | None, words: str = 
 def _offer_undo(dataset: str, kind: str) -> None:
     """Draw the button that undoes the last verdict, if it was given in this list."""
     last: _Last | None = st.session_state.get(_LAST)
+    # An undo in another list would change a finding that is out of sight.
     if last is None or last.dataset != dataset or last.finding.kind != kind:
         return
     st.button(
@@ -316,12 +322,15 @@ def _offer_subset(dataset: "Dataset", verdicts: Verdicts) -> None:
     """Offer to save the images that remain after the verdicts as a subset, with the rule for it."""
     remaining = cleaned(dataset.table, verdicts)
     total = len(dataset.table)
+    # No verdict removes an image, so the subset would be the whole data set.
     if len(remaining) == total:
         return
     # The name is fixed: another save after more verdicts replaces the subset.
     name = f"{dataset.name} cleaned"
     with st.container(
-        horizontal=True, horizontal_alignment="distribute", vertical_alignment="center"
+        horizontal=True,
+        horizontal_alignment="distribute",
+        vertical_alignment="center",
     ):
         st.caption(
             f"After your verdicts, {len(remaining):,} of {total:,} images remain: {CLEAN}.",
@@ -330,6 +339,7 @@ def _offer_subset(dataset: "Dataset", verdicts: Verdicts) -> None:
         label = f"Save as subset ({len(remaining):,})"
         if st.button(label, "save-clean", icon=":material/bookmark_add:"):
             _save_subset(name, dataset.name, remaining)
+    # After more verdicts the saved subset is outdated, so its command is hidden.
     if st.session_state.get(_SUBSET) == (name, remaining):
         st.code(command_hints.train_subset(name), language=None)
 
@@ -338,9 +348,11 @@ def _save_subset(name: str, dataset: str, images: tuple[str, ...]) -> None:
     """Save images as a subset, or draw why they cannot be saved."""
     try:
         # A data set may have a name that a subset may not have.
-        save_subset(Subset(name, dataset, images, CLEAN))
+        subset = Subset(name, dataset, images, CLEAN)
+        save_subset(subset)
     except CadError as error:
-        st.error(plain(str(error)))
+        reason = plain(str(error))
+        st.error(reason)
         return
     st.session_state[_SUBSET] = (name, images)
     # The whole page is drawn again, so that its list of subsets has the new one.

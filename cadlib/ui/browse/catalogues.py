@@ -44,6 +44,7 @@ def catalogue_of(dataset: Dataset, record: ModelRecord | None) -> Catalogue:
 
 def ask_about_all(dataset: Dataset, record: ModelRecord, catalogue: Catalogue) -> None:
     """Offer to run the model on every labelled image in the background, if that is not done yet."""
+    # The catalogue has the predictions already.
     if "said" in catalogue.table:
         return
     st.caption(
@@ -57,6 +58,7 @@ def ask_about_all(dataset: Dataset, record: ModelRecord, catalogue: Catalogue) -
         st.error(plain(str(error)))
         return
     if evaluation:
+        # The page is drawn again, with the filters that need predictions.
         st.rerun()
 
 
@@ -116,6 +118,7 @@ def _split_of(model: str, images: "pd.Series[str]") -> pd.DataFrame | None:
         rows = own_split(folder, read_record(folder))
     except CadError:
         return None
+    # A split of other images would be a filter without a choice.
     if not images.isin(rows["image"]).any():
         return None
     return rows

@@ -66,6 +66,7 @@ def facets(catalogue: Catalogue, within: NDArray[np.bool_] | None = None) -> tup
     query = _query(catalogue)
     answer = catalogue.ask(query, within)
     st.text_input("Image ID contains", key="facet-text", placeholder="ISIC_0024")
+    # Orders by a prediction exist only after the model has run.
     orders = [name for name in _ORDERS if not name or name in catalogue.table]
     if len(orders) > 1:
         st.selectbox("Sort by", orders, format_func=_ORDERS.__getitem__, key="facet-order")
@@ -116,10 +117,12 @@ def _draw_range(
 
 def forget_facets(**instead: str) -> None:
     """Clear the choices that were made in another data set, and set the widgets named `instead`."""
-    st.session_state.update(instead)
-    for key in list(st.session_state):
+    state = st.session_state
+    state.update(instead)
+    # A list, because keys are deleted in the loop.
+    for key in list(state):
         if str(key).startswith(("facet-", "sample", "page")):
-            del st.session_state[key]
+            del state[key]
 
 
 def query_words(query: Query, subset: str = "") -> str:
@@ -151,6 +154,7 @@ def _query(catalogue: Catalogue) -> Query:
     for name in _SCALES:
         ends = _ends(catalogue, name)
         span = state.get(f"facet-{name}", ends)
+        # A slider at both of its ends filters nothing.
         if ends and span != ends:
             ranges[name] = span
     text = state.get("facet-text", "").strip()
@@ -170,8 +174,10 @@ def _ends(catalogue: Catalogue, name: str) -> tuple[float, float] | None:
     low, high = span
     step = STEPS[name]
     # Whole steps, or the slider could not reach its ends.
-    first = math.floor(low / step) * step
-    last = math.ceil(high / step) * step
+    first_step = math.floor(low / step)
+    last_step = math.ceil(high / step)
+    first = first_step * step
+    last = last_step * step
     return first, last
 
 
@@ -184,6 +190,7 @@ def _histogram(
     """
     first, last = ends
     counts = _counts_by_bar(spread, first, last)
+    # At least 1, because the heights are divided by it.
     most = max(*counts, 1)
     bars = []
     for place, count in enumerate(counts):
@@ -227,6 +234,7 @@ def _marked(value: str) -> str:
     """Return a value with the sign of its diagnosis or group, as Markdown."""
     if value in CODES or value in GROUPS.values():
         return f"{mark(value)} {value}"
+    # Any other value comes from a file.
     return plain(_shown(value))
 
 

@@ -24,6 +24,7 @@ def mapped(
         st.error("An image of this data set is missing. Reopen the data set.")
         return None
     column = _choose_colour(catalogue)
+    # Of the whole data set, so that a filter does not move the images.
     places = map_places(dataset.table, record, f"map-{folder.name}")
     if places is None:
         return None

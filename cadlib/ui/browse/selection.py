@@ -69,10 +69,12 @@ def save_selection(dataset: Dataset, catalogue: Catalogue, rows: Rows, chosen: s
             args=(name, dataset.name, catalogue, rows, chosen),
         )
         saved_name, error = st.session_state.get(_SAVED, ("", ""))
+        # The outcome belongs to the name that was saved, not to one typed since.
         if name and saved_name == name:
             _draw_outcome(name, error)
         st.download_button(
             "Download all fields (CSV)",
+            # A function, because the table is needed only after a click.
             lambda: _csv(catalogue, rows),
             f"{dataset.name}.csv",
             "text/csv",

@@ -102,7 +102,9 @@ def _wanted(wants: Any, pages: Pages) -> tuple[int | None, int]:
 
 def _page_number(value: Any, pages: Pages) -> int | None:
     """Return a value of the browser if it is the number of a page, else None."""
-    if isinstance(value, int) and 1 <= value <= len(pages):
+    if not isinstance(value, int):
+        return None
+    if 1 <= value <= len(pages):
         return value
     return None
 

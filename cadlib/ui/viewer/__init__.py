@@ -50,6 +50,7 @@ def viewer(assessment: Assessment, heat: Heatmap, name: str, key: str) -> float:
             "alt": f"Image {name}. {source}",
             "heat": _colours(heat),
             "shows": f"Saliency map, {words}, peak {heat.raw_peak:.2g}",
+            # The browser scales the image, so the box is relative to its size.
             "box": _relative_box(image, heat),
             "colours": _png(heatmap.colour_scale(400, 8)),
             "said": f"{source}. {words}; {scale_words(heat, heat.raw_peak)}",
