@@ -239,7 +239,8 @@ def decide(malignant_probability: float, operating_point: OperatingPoint) -> Dec
 
 
 def choose_thresholds(
-    malignant_probabilities: NDArray[np.float64], malignant: NDArray[np.bool_]
+    malignant_probabilities: NDArray[np.float64],
+    malignant: NDArray[np.bool_],
 ) -> tuple[Threshold, ...]:
     """Choose for each target sensitivity the highest threshold that reaches it on these images.
 
@@ -247,16 +248,18 @@ def choose_thresholds(
     when one of the two groups is empty: sensitivity or specificity would not be defined.
     """
     positives = np.sort(malignant_probabilities[malignant])
+    n_malignant = len(positives)
     n_benign = int((~malignant).sum())
-    if not len(positives) or not n_benign:
+    if not n_malignant or not n_benign:
         raise ValueError(
-            f"Expected malignant and benign images but got {len(positives)} malignant "
+            f"Expected malignant and benign images but got {n_malignant} malignant "
             f"and {n_benign} benign."
         )
     thresholds = []
     for name, target in TARGET_SENSITIVITY.items():
         # The small term keeps a whole number of allowed misses whole in spite of rounding.
-        n_missed = int(np.floor((1 - target) * len(positives) + 1e-9))
+        allowed_misses = (1 - target) * n_malignant
+        n_missed = int(np.floor(allowed_misses + 1e-9))
         # The positives rise, so at most `n_missed` of them lie below the threshold.
         threshold = float(positives[n_missed])
         thresholds.append(Threshold(name, threshold))

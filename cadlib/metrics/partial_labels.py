@@ -35,11 +35,12 @@ class PartialLabels:
         codes = np.array(self.codes)
         malignant = np.array(self.malignant)
         _check_kind("codes", codes)
-        has_shape = malignant.shape == codes.shape
+        shape = codes.shape
+        has_shape = malignant.shape == shape
         is_bool = malignant.dtype == np.bool_
         if not has_shape or not is_bool:
             raise ValueError(
-                f"Expected `malignant` to be {codes.shape} bool "
+                f"Expected `malignant` to be {shape} bool "
                 f"but got {malignant.shape} {malignant.dtype}."
             )
         _check_range("codes", codes, NO_DIAGNOSIS)
@@ -172,7 +173,8 @@ def label_words(table: "pd.DataFrame") -> "pd.Series[str]":
 
     It is the diagnosis, UNK, "malignant" or "benign", or missing.
     """
-    diagnoses = table["diagnosis"].astype("str")
+    codes = table["diagnosis"]
+    diagnoses = codes.astype("str")
     groups = malignant_words(table)
     words: pd.Series[str] = diagnoses.fillna(groups)
     return words

@@ -271,11 +271,15 @@ def _confusion_counts(images: _Images) -> tuple[tuple[int, ...], ...]:
 def _image_counts(labels: PartialLabels, groups: NDArray[np.integer[Any]]) -> dict[str, Any]:
     codes = labels.codes[labels.diagnosed]
     n_by_class = np.bincount(codes, minlength=len(CODES))
+    n_malignant = int(labels.malignant.sum())
+    n_lesions = len(np.unique(groups))
+    is_present = n_by_class > 0
+    n_classes = int(is_present.sum())
     return {
         "n": len(labels),
-        "n_malignant": int(labels.malignant.sum()),
-        "n_lesions": len(np.unique(groups)),
-        "n_classes": int((n_by_class > 0).sum()),
+        "n_malignant": n_malignant,
+        "n_lesions": n_lesions,
+        "n_classes": n_classes,
         "n_by_class": _by_key(CODES, n_by_class),
     }
 
