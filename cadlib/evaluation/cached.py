@@ -304,6 +304,7 @@ def _joined(
 ) -> Evaluated:
     """Join the labelled images of a data set with predictions, which are indexed by image."""
     table = _labelled(dataset)
+    # Images that could not be read have no prediction.
     is_predicted = table["image"].isin(predictions.index)
     table = table[is_predicted].reset_index(drop=True)
     columns = predictions.loc[table["image"], list(CODES)]

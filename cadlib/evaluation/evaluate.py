@@ -498,5 +498,6 @@ def _by_value(
     for value in values:
         inside = (column == value).to_numpy(bool, na_value=False)
         yield f"{attribute} {value}", inside
+    # Images without a value are a subgroup of their own.
     missing = column.isna()
     yield f"{attribute} not known", missing.to_numpy(bool)

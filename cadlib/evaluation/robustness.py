@@ -432,6 +432,7 @@ def _relative_error(
 ) -> float | None:
     # The mean fall over the strengths is the mean rise of the error.
     error = 1 - clean["balanced_accuracy"]
+    # Without any error, a relative one is not defined.
     if error > 0:
         return defined((error + fallen["balanced_accuracy_fall"][key]) / error)
     return None

@@ -83,7 +83,9 @@ class Suspects:
     def to_csv(self) -> str:
         """Return all findings as the text of a CSV file."""
         text: str = safe_table(self.table).to_csv(
-            index=False, lineterminator="\n", float_format="%.4f"
+            index=False,
+            lineterminator="\n",
+            float_format="%.4f",
         )
         return text
 

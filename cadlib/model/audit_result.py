@@ -93,6 +93,7 @@ class LeakAudit:
     def to_json(self) -> dict[str, Any]:
         """Return the fields as JSON values, and whether the split leaks."""
         values = asdict(self)
+        # JSON has no tuples.
         values["named"] = list(self.named)
         values["leaks"] = self.leaks
         return values

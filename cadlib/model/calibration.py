@@ -186,7 +186,11 @@ def _by_size(
     return Temperature(small, large)
 
 
-def try_bias(logits: Floats, labels: Integers, lesions: Integers) -> BiasTrial:
+def try_bias(
+    logits: Floats,
+    labels: Integers,
+    lesions: Integers,
+) -> BiasTrial:
     """Compare fits with and without a bias in cross-validation over fifths of the lesions.
 
     Raise ValueError when there are fewer lesions than folds: nothing is held out then.
@@ -300,7 +304,11 @@ def _biased_loss(
     return loss, slopes
 
 
-def fit_temperature(logits: Floats, labels: Integers, bias: Sequence[float] = NO_BIAS) -> float:
+def fit_temperature(
+    logits: Floats,
+    labels: Integers,
+    bias: Sequence[float] = NO_BIAS,
+) -> float:
     """Return the temperature with the least negative log-likelihood of (N,) labels.
 
     The likelihood is that of (N, 8) logits and a bias. The search is between 0.05 and 20; raise
@@ -319,13 +327,18 @@ def fit_temperature(logits: Floats, labels: Integers, bias: Sequence[float] = NO
         of_truth = likelihood[rows, labels]
         return -float(of_truth.mean())
 
+    # Searched by its logarithm, so that the temperature stays positive.
     bounds = (np.log(0.05), np.log(20))
     minimum = minimize_scalar(loss, bounds=bounds, method="bounded")
     temperature = np.exp(minimum.x)
     return float(temperature)
 
 
-def conformal_quantiles(calibrated: Doubles, labels: Integers, coverage: float) -> Doubles:
+def conformal_quantiles(
+    calibrated: Doubles,
+    labels: Integers,
+    coverage: float,
+) -> Doubles:
     """Return for each class the largest 1 - p(class) that puts it into the prediction set.
 
     `calibrated` is (N, 8) float64, `labels` is (N,) int, and the result is (8,) float64 in taxonomy
@@ -334,6 +347,7 @@ def conformal_quantiles(calibrated: Doubles, labels: Integers, coverage: float) 
     for one.
     """
     n_classes = calibrated.shape[1]
+    # With 1, a class with too few images is always in the set.
     quantiles = np.ones(n_classes)
     for index in range(n_classes):
         of_class = labels == index

@@ -230,7 +230,9 @@ def drift(model: "Model", folder: Path) -> tuple[Drift, ...]:
     if data is None:
         raise ModelInvalid(f"Expected {path}, but this model has none. Restore the folder.")
     golden = read_golden(data, path)
-    return tuple(_drift(golden, model, all_lesions(), path))
+    lesions = all_lesions()
+    differences = _drift(golden, model, lesions, path)
+    return tuple(differences)
 
 
 def _answer(model: "Model", lesion: DrawnLesion, prediction: "Prediction") -> GoldenAnswer:
@@ -300,7 +302,10 @@ def _decisions(
 
 
 def _drift(
-    golden: GoldenFile, model: "Model", lesions: Sequence[DrawnLesion], path: Path
+    golden: GoldenFile,
+    model: "Model",
+    lesions: Sequence[DrawnLesion],
+    path: Path,
 ) -> Iterator[Drift]:
     answers = {answer.name: answer for answer in golden.answers}
     for today in answers_of(model, lesions):
@@ -395,7 +400,11 @@ def _near(golden: float, today: float, tolerance: float) -> bool:
 
 
 def _moved(
-    name: str, lead: str, golden: dict[str, float], today: dict[str, float], tolerance: float
+    name: str,
+    lead: str,
+    golden: dict[str, float],
+    today: dict[str, float],
+    tolerance: float,
 ) -> Iterator[Drift]:
     for code in CODES:
         before = golden[code]
@@ -421,7 +430,11 @@ def _leaves_set(
 
 
 def _moved_apart(
-    name: str, what: str, golden: float | None, today: float | None, tolerance: float
+    name: str,
+    what: str,
+    golden: float | None,
+    today: float | None,
+    tolerance: float,
 ) -> Iterator[Drift]:
     """Compare a number that a model may not have."""
     if golden is None or today is None:

@@ -176,8 +176,10 @@ def find_changes(folder: Path) -> list[Change]:
     _, changes = _compare(folder, manifest, FILES)
     expected = {MANIFEST_FILE, *manifest.files}
     present = {path.name for path in folder.iterdir()}
-    for name in sorted(present - expected):
-        change = Change(_printable(name), "was added")
+    added = present - expected
+    for name in sorted(added):
+        shown_name = _printable(name)
+        change = Change(shown_name, "was added")
         changes.append(change)
     return changes
 

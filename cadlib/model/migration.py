@@ -184,7 +184,10 @@ def _compare_former_answers(model: Model, data: bytes, path: Path) -> None:
 
 
 def _compare_former_answer(
-    answer: golden.GoldenAnswer, figures: dict[str, Any], tolerance: float, path: Path
+    answer: golden.GoldenAnswer,
+    figures: dict[str, Any],
+    tolerance: float,
+    path: Path,
 ) -> None:
     for code, probability in answer.probabilities.items():
         before = float(figures[code])

@@ -166,7 +166,11 @@ class Model:
 
     @classmethod
     def assemble(
-        cls, record: ModelRecord, files: Mapping[str, bytes], folder: Path, threads: int = 0
+        cls,
+        record: ModelRecord,
+        files: Mapping[str, bytes],
+        folder: Path,
+        threads: int = 0,
     ) -> Self:
         """Build a model from the bytes of its files by name.
 
@@ -229,7 +233,10 @@ class Model:
         added = add_evidence(image_alone, evidence.logits(facts))
         added.flags.writeable = False
         return replace(
-            prediction, probabilities=added, facts=facts, image_probabilities=image_alone
+            prediction,
+            probabilities=added,
+            facts=facts,
+            image_probabilities=image_alone,
         )
 
     def predict_batch(self, sources: Iterable[Source], batch_size: int = 32) -> list[Prediction]:

@@ -249,6 +249,7 @@ def _typed(raw: Mapping[str, Any]) -> dict[str, Any]:
     """Return the JSON values of a model.json as the fields of a ModelRecord."""
     values = {key: value for key, value in raw.items() if key != "format_version"}
     for key in ("codes", "bias", "known_limits"):
+        # A list of a frozen record could still change.
         values[key] = tuple(raw[key])
     values["temperature"] = Temperature(**raw["temperature"])
     values["input"] = InputSpec.from_json(raw["input"])

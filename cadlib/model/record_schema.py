@@ -39,7 +39,9 @@ if TYPE_CHECKING:
     Quantiles = dict[str, float]
 else:
     Quantiles = msgspec.defstruct(
-        "Quantiles", [(code, Share) for code in CODES], forbid_unknown_fields=True
+        "Quantiles",
+        [(code, Share) for code in CODES],
+        forbid_unknown_fields=True,
     )
 
 
@@ -150,7 +152,9 @@ if TYPE_CHECKING:
     DifferencesFile = dict[str, DifferenceFile]
 else:
     DifferencesFile = msgspec.defstruct(
-        "DifferencesFile", [(name, DifferenceFile) for name in FIGURES], forbid_unknown_fields=True
+        "DifferencesFile",
+        [(name, DifferenceFile) for name in FIGURES],
+        forbid_unknown_fields=True,
     )
 
 

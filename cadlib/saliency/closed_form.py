@@ -29,8 +29,10 @@ def grad_cam_plus_plus(feature_map: Map, weights: Map) -> Map:
     sums = feature_map.sum(axis=(1, 2))
     square = gradient**2
     cube = gradient**3
-    scale = square / (2 * square + sums * cube + _EPSILON)
-    channel_weights = places * np.maximum(gradient, 0) * scale
+    divisor = 2 * square + sums * cube + _EPSILON
+    scale = square / divisor
+    positive_gradient = np.maximum(gradient, 0)
+    channel_weights = places * positive_gradient * scale
     return _weighted(feature_map, channel_weights)
 
 
@@ -40,7 +42,8 @@ def hires_cam(feature_map: Map, weights: Map) -> Map:
     It is the sum of gradient times feature map over the channels. For these networks it equals
     Grad-CAM. Shapes are those of `grad_cam_plus_plus`.
     """
-    gradient = weights / feature_map[0].size
+    places = feature_map[0].size
+    gradient = weights / places
     return _weighted(feature_map, gradient)
 
 
@@ -49,7 +52,9 @@ def layer_cam(feature_map: Map, weights: Map) -> Map:
 
     Shapes are those of `grad_cam_plus_plus`.
     """
-    positive_gradient = np.maximum(weights, 0) / feature_map[0].size
+    places = feature_map[0].size
+    positive_weights = np.maximum(weights, 0)
+    positive_gradient = positive_weights / places
     return _weighted(feature_map, positive_gradient)
 
 
@@ -64,11 +69,14 @@ def eigen_cam(feature_map: Map, weights: Map) -> Map:  # noqa: ARG001 - the same
     # The decomposition would not end with NaN or infinity.
     if not np.isfinite(feature_map).all():
         return np.full((height, width), np.nan, np.float32)
-    places = feature_map.reshape(channels, height * width).T
-    centred = places - places.mean(axis=0)
+    n_places = height * width
+    places = feature_map.reshape(channels, n_places).T
+    mean = places.mean(axis=0)
+    centred = places - mean
     _, _, components = np.linalg.svd(centred, full_matrices=False)
     principal = components[0]
-    projection: Map = (centred @ principal).reshape(height, width)
+    scores = centred @ principal
+    projection: Map = scores.reshape(height, width)
     if -projection.min() > projection.max():
         return -projection
     return projection
@@ -86,5 +94,6 @@ FORMULAS: dict[str, Callable[[Map, Map], Map]] = {
 
 def _weighted(feature_map: Map, channel_weights: Map) -> Map:
     """Return the weighted sum of the channels, (h, w)."""
-    weighted: Map = np.tensordot(channel_weights, feature_map, axes=1).astype(np.float32)
+    sums = np.tensordot(channel_weights, feature_map, axes=1)
+    weighted: Map = sums.astype(np.float32)
     return weighted

@@ -31,7 +31,11 @@ A sharp edge would be a new feature."""
 
 
 def faithfulness(
-    model: Model, pixels: Pixels, short_side_px: int, maps: Sequence[Map], target: int
+    model: Model,
+    pixels: Pixels,
+    short_side_px: int,
+    maps: Sequence[Map],
+    target: int,
 ) -> NDArray[np.float64]:
     """Return for each map how much more the answer depends on its hot part than on the rest.
 
@@ -60,7 +64,10 @@ def faithfulness(
 
 
 def _answers(
-    model: Model, variants: Sequence[Pixels], short_side_px: int, target: int
+    model: Model,
+    variants: Sequence[Pixels],
+    short_side_px: int,
+    target: int,
 ) -> NDArray[np.float64]:
     """Return the probability of one diagnosis for each variant of an image."""
     logits = []
@@ -73,23 +80,33 @@ def _answers(
 
 
 def _areas(
-    ends: NDArray[np.float64], curves: NDArray[np.float64], maps: Sequence[Map]
+    ends: NDArray[np.float64],
+    curves: NDArray[np.float64],
+    maps: Sequence[Map],
 ) -> NDArray[np.float64]:
     """Return the area between the two curves of each map, as a share of their span.
 
     `ends` are the answers for the whole image and for skin alone. `curves` is (2, maps, shares):
     insertion, deletion.
     """
-    highest = np.maximum(curves.max(axis=(0, 2)), ends.max())
-    lowest = np.minimum(curves.min(axis=(0, 2)), ends.min())
+    highest_of_curves = curves.max(axis=(0, 2))
+    lowest_of_curves = curves.min(axis=(0, 2))
+    highest = np.maximum(highest_of_curves, ends.max())
+    lowest = np.minimum(lowest_of_curves, ends.min())
     spans = highest - lowest
     # The ranks of a flat map are only the order of its pixels.
     varied = [bool(np.ptp(values) > 0) for values in maps]
     defined = (spans > 0) & varied
     insertion, deletion = curves
-    area = (insertion - deletion).mean(axis=-1)
+    differences = insertion - deletion
+    area = differences.mean(axis=-1)
     undefined = np.full(len(maps), np.nan)
-    shares: NDArray[np.float64] = np.divide(area, spans, out=undefined, where=defined)
+    shares: NDArray[np.float64] = np.divide(
+        area,
+        spans,
+        out=undefined,
+        where=defined,
+    )
     return shares
 
 
@@ -104,7 +121,12 @@ def blanked(pixels: Pixels, visible: NDArray[np.bool_], skin: Pixels) -> Pixels:
     sigma = len(pixels) * SOFT_EDGE_SHARE
     weight = visible.astype(np.float32)
     # The edge of the image is no edge of a blank, so it is not softened.
-    soft = cv2.GaussianBlur(weight, (0, 0), sigma, borderType=cv2.BORDER_REPLICATE)
+    soft = cv2.GaussianBlur(
+        weight,
+        (0, 0),
+        sigma,
+        borderType=cv2.BORDER_REPLICATE,
+    )
     share = soft[..., None]
     blend = share * pixels + (1 - share) * skin
     painted: Pixels = np.rint(blend).astype(np.uint8)
@@ -113,7 +135,8 @@ def blanked(pixels: Pixels, visible: NDArray[np.bool_], skin: Pixels) -> Pixels:
 
 def skin_colour(pixels: Pixels) -> Pixels:
     """Return the median colour along the edges of an image, (3,) uint8."""
-    rim = max(1, round(RIM_SHARE * len(pixels)))
+    rim = round(RIM_SHARE * len(pixels))
+    rim = max(1, rim)
     inside = np.zeros(pixels.shape[:2], np.bool_)
     inside[rim:-rim, rim:-rim] = True
     edges = pixels[~inside]
@@ -128,6 +151,7 @@ def _ranks(values: Map) -> NDArray[np.float64]:
     Of equal values, the first counts as hotter.
     """
     order = np.argsort(-values, axis=None, kind="stable")
-    ranks = np.empty(values.size)
-    ranks[order] = np.arange(values.size) / values.size
+    n_places = values.size
+    ranks = np.empty(n_places)
+    ranks[order] = np.arange(n_places) / n_places
     return ranks.reshape(values.shape)

@@ -12,8 +12,11 @@ def enlargement(backbone: str, size_px: int, cells: int) -> NDArray[np.float64]:
     """
     centres = _centres(backbone, size_px, cells)
     numbers = np.arange(cells)
-    place = np.interp(np.arange(size_px), centres, numbers)
-    distance = np.abs(place[:, None] - numbers)
+    pixels = np.arange(size_px)
+    place = np.interp(pixels, centres, numbers)
+    difference = place[:, None] - numbers
+    distance = np.abs(difference)
+    # A cell has its whole weight at its centre, and none at the centre of the next one.
     weights: NDArray[np.float64] = np.maximum(0.0, 1 - distance)
     return weights
 

@@ -69,7 +69,12 @@ class Heatmap:
     box: Box
 
 
-def activation_map(model: Model, image: LesionImage, prediction: Prediction, code: str) -> Heatmap:
+def activation_map(
+    model: Model,
+    image: LesionImage,
+    prediction: Prediction,
+    code: str,
+) -> Heatmap:
     """Return the Grad-CAM map of one of the eight diagnoses from a prediction of `image`.
 
     The evidence comes with the prediction, so the network does not run.
@@ -79,7 +84,12 @@ def activation_map(model: Model, image: LesionImage, prediction: Prediction, cod
     return _heatmap(model, image, raw, code, METHODS[0])
 
 
-def explain(model: Model, image: LesionImage, code: str, method: str = "grad-cam") -> Heatmap:
+def explain(
+    model: Model,
+    image: LesionImage,
+    code: str,
+    method: str = "grad-cam",
+) -> Heatmap:
     """Map the evidence in `image` for one of the eight diagnoses. It is safe to call from threads.
 
     Negative values, evidence against, are set to 0, as in Selvaraju et al., Grad-CAM (ICCV 2017),
@@ -97,7 +107,10 @@ def explain(model: Model, image: LesionImage, code: str, method: str = "grad-cam
 
 
 def raw_maps(
-    model: Model, pixels: NDArray[np.uint8], target: int, method: str = METHODS[0].key
+    model: Model,
+    pixels: NDArray[np.uint8],
+    target: int,
+    method: str = METHODS[0].key,
 ) -> Sequence[NDArray[np.float32]]:
     """Return the map of each of (N, S, S, 3) uint8 RGB at the layer's own size, (h, w).
 
@@ -122,8 +135,10 @@ def surface(raw: NDArray[np.float32], record: ModelRecord) -> NDArray[np.float32
     Negative values are set to 0.
     """
     rows, columns = raw.shape
-    down = enlargement(record.backbone, record.input.size_px, rows)
-    across = enlargement(record.backbone, record.input.size_px, columns)
+    backbone = record.backbone
+    size_px = record.input.size_px
+    down = enlargement(backbone, size_px, rows)
+    across = enlargement(backbone, size_px, columns)
     positive = np.maximum(raw, 0)
     enlarged = down @ positive @ across.T
     return enlarged.astype(np.float32)
@@ -208,14 +223,20 @@ def _divided_up(dividend: int, divisor: int) -> int:
 
 
 def _paste_heatmap(
-    canvas: Image.Image, heatmap: Heatmap, box: Box, opacity: float, hottest: float
+    canvas: Image.Image,
+    heatmap: Heatmap,
+    box: Box,
+    opacity: float,
+    hottest: float,
 ) -> None:
     """Blend the colours of a heatmap into a box of an image, in place."""
     left, top, right, bottom = box
     size = (right - left, bottom - top)
     # Enlarged before it is coloured: a mean of two colours need not be a colour of the scale.
-    values = Image.fromarray(heatmap.values).resize(size, Image.Resampling.BILINEAR)
-    layer = Image.fromarray(tinted(np.asarray(values), hottest))
+    values = Image.fromarray(heatmap.values)
+    enlarged = values.resize(size, Image.Resampling.BILINEAR)
+    colours = tinted(np.asarray(enlarged), hottest)
+    layer = Image.fromarray(colours)
     heat = layer.getchannel("A")
     mask = heat.point(lambda alpha: round(opacity * alpha))
     canvas.paste(layer, (left, top), mask)
@@ -226,10 +247,12 @@ def tinted(values: NDArray[np.float32], hottest: float) -> NDArray[np.uint8]:
 
     `hottest`, above 0, is the value of the hottest colour. The coldest colour is at 0.
     """
-    heat = np.minimum(values, hottest) / hottest
+    limited = np.minimum(values, hottest)
+    heat = limited / hottest
     level = np.rint(255 * heat).astype(np.uint8)
+    colours = COLOURS[level]
     # The level is the opacity, too, so that cold places show the image.
-    return np.dstack([COLOURS[level], level])
+    return np.dstack([colours, level])
 
 
 def colour_scale(width_px: int, height_px: int) -> NDArray[np.uint8]:
@@ -256,7 +279,11 @@ def _method(key: str) -> Method:
 
 
 def _heatmap(
-    model: Model, image: LesionImage, raw: NDArray[np.float32], code: str, method: Method
+    model: Model,
+    image: LesionImage,
+    raw: NDArray[np.float32],
+    code: str,
+    method: Method,
 ) -> Heatmap:
     """Return a Heatmap of a map at the layer's own size, (h, w), which may have negative values."""
     if not np.isfinite(raw).all():
@@ -277,7 +304,11 @@ def _heatmap(
 
 
 def _check_overlay(
-    image: LesionImage, heatmap: Heatmap, opacity: float, hottest: float, max_side_px: int | None
+    image: LesionImage,
+    heatmap: Heatmap,
+    opacity: float,
+    hottest: float,
+    max_side_px: int | None,
 ) -> None:
     if not 0 <= opacity <= 1:
         raise ValueError(f"Expected `opacity` to be from 0 to 1 but got {opacity!r}.")

@@ -61,24 +61,35 @@ def stability(model: Model, image: LesionImage) -> Stability:
     pixels = preprocess.to_pixels(image, model.record.input)
     views = [pixels]
     for quarters, mirrored in TURNS.values():
-        views.append(turned(pixels, quarters, mirrored))
-    logits = model.see(np.stack(views)).logits
-    probabilities = model.calibrated(logits, min(image.file_px))
+        view = turned(pixels, quarters, mirrored)
+        views.append(view)
+    outputs = model.see(np.stack(views))
+    short_side_px = min(image.file_px)
+    probabilities = model.calibrated(outputs.logits, short_side_px)
     probabilities.flags.writeable = False
     return Stability(probabilities)
 
 
-def turned(pixels: NDArray[np.uint8], quarters: int, mirrored: bool) -> NDArray[np.uint8]:
+def turned(
+    pixels: NDArray[np.uint8],
+    quarters: int,
+    mirrored: bool,
+) -> NDArray[np.uint8]:
     """Return (H, W, 3) pixels, mirrored left to right if `mirrored`, then rotated.
 
     They are rotated counter-clockwise by a number of quarter turns.
     """
     if mirrored:
         pixels = pixels[:, ::-1]
-    return np.ascontiguousarray(np.rot90(pixels, quarters))
+    rotated = np.rot90(pixels, quarters)
+    return np.ascontiguousarray(rotated)
 
 
-def turned_back(values: NDArray[np.float32], quarters: int, mirrored: bool) -> NDArray[np.float32]:
+def turned_back(
+    values: NDArray[np.float32],
+    quarters: int,
+    mirrored: bool,
+) -> NDArray[np.float32]:
     """Return (H, W) values of an image that was `turned` at the places of the original image."""
     upright = np.rot90(values, -quarters)
     if mirrored:

@@ -83,7 +83,12 @@ class Trust:
         return reasons
 
 
-def trust(model: Model, image: LesionImage, heatmap: Heatmap, code: str) -> Trust:
+def trust(
+    model: Model,
+    image: LesionImage,
+    heatmap: Heatmap,
+    code: str,
+) -> Trust:
     """Measure how far a heatmap of an image may be trusted as evidence for one diagnosis.
 
     `code` is one of the eight. It takes fourteen passes of the network, for a method of gradients
@@ -95,12 +100,21 @@ def trust(model: Model, image: LesionImage, heatmap: Heatmap, code: str) -> Trus
     raw_view_maps = raw_maps(model, views, target, heatmap.method)
     view_maps = [surface(raw, model.record) for raw in raw_view_maps]
     short_side_px = min(image.file_px)
-    [faithful] = faithfulness(model, pixels, short_side_px, [heatmap.values], target)
+    [faithful] = faithfulness(
+        model,
+        pixels,
+        short_side_px,
+        [heatmap.values],
+        target,
+    )
     stable = stability_of(heatmap.values, view_maps)
     return Trust(float(faithful), stable)
 
 
-def stability_of(values: NDArray[np.float32], again: list[NDArray[np.float32]]) -> float:
+def stability_of(
+    values: NDArray[np.float32],
+    again: list[NDArray[np.float32]],
+) -> float:
     """Return the mean correlation of a map with the maps of the image in VIEWS.
 
     `again` has the maps of VIEWS as the model saw them. They are rotated back here. The result is
@@ -110,7 +124,8 @@ def stability_of(values: NDArray[np.float32], again: list[NDArray[np.float32]]) 
     for view, view_map in zip(VIEWS, again, strict=True):
         quarters, mirrored = TURNS[view]
         upright = turned_back(view_map, quarters, mirrored)
-        correlations.append(agreement(values, upright))
+        correlation = agreement(values, upright)
+        correlations.append(correlation)
     return float(np.mean(correlations))
 
 

@@ -79,7 +79,10 @@ def augment(image: Tensor, side_px: int, seed: int, least_crop: float) -> Tensor
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         crop = v2.RandomResizedCrop(
-            side_px, scale=(least_crop, 1.0), ratio=(0.85, 1.18), antialias=True
+            side_px,
+            scale=(least_crop, 1.0),
+            ratio=(0.85, 1.18),
+            antialias=True,
         )
         vary = training_transform()
         cropped = crop(image)

@@ -34,7 +34,10 @@ COVERAGE = 0.90
 
 
 def read_out(
-    table: pd.DataFrame, logits: NDArray[np.floating], lesions: "pd.Series[int]", dataset: str
+    table: pd.DataFrame,
+    logits: NDArray[np.floating],
+    lesions: "pd.Series[int]",
+    dataset: str,
 ) -> tuple[dict[str, Any], EvaluationMetrics]:
     """Return the fields of a ModelRecord that depend on validation images, and their metrics.
 

@@ -30,50 +30,84 @@ class TrainConfig:
     first_px: int = _setting(128, "side of the training crops in the first epoch", least=32)
     last_px: int = _setting(160, "side of the training crops in the last epoch", least=32)
     least_crop: float = _setting(
-        0.6, "least share of an image's area that a training crop shows", least=0.05, below=1
+        0.6,
+        "least share of an image's area that a training crop shows",
+        least=0.05,
+        below=1,
     )
     mixup_alpha: float = _setting(
-        0.0, "mixup blends two images by a share drawn from Beta(alpha, alpha); 0: none", least=0
+        0.0,
+        "mixup blends two images by a share drawn from Beta(alpha, alpha); 0: none",
+        least=0,
     )
     epochs: int = _setting(16, "passes over the training images", least=1)
     batch_size: int = _setting(32, "images a step, over all devices", least=1)
     learning_rate: float = _setting(1e-3, "peak of the cosine schedule (AdamW)", least=1e-9)
     last_rate: float = _setting(
-        0.2, "share of the peak learning rate that the cosine ends at", least=0, below=1
+        0.2,
+        "share of the peak learning rate that the cosine ends at",
+        least=0,
+        below=1,
     )
     warmup: float = _setting(
-        0.05, "share of the steps in which the learning rate rises", least=0, below=1
+        0.05,
+        "share of the steps in which the learning rate rises",
+        least=0,
+        below=1,
     )
     weight_decay: float = _setting(
-        0.05, "decoupled weight decay, on weights of two dimensions and more", least=0
+        0.05,
+        "decoupled weight decay, on weights of two dimensions and more",
+        least=0,
     )
     drop_rate: float = _setting(0.2, "dropout before the head", least=0, below=1)
     drop_path_rate: float = _setting(
-        0.1, "stochastic depth: how often the last block is left out", least=0, below=1
+        0.1,
+        "stochastic depth: how often the last block is left out",
+        least=0,
+        below=1,
     )
     patch_drop_rate: float = _setting(
-        0.0, "share of a transformer's patches left out in training", least=0, below=1
+        0.0,
+        "share of a transformer's patches left out in training",
+        least=0,
+        below=1,
     )
     layer_decay: float = _setting(
-        1.0, "learning rate of a block as a share of that of the next", least=1e-9
+        1.0,
+        "learning rate of a block as a share of that of the next",
+        least=1e-9,
     )
     ema_decay: float = _setting(
-        0.999, "decay a step of the averaged weights, which become the model", least=0, below=1
+        0.999,
+        "decay a step of the averaged weights, which become the model",
+        least=0,
+        below=1,
     )
     logit_adjustment: float = _setting(
-        0.5, "weight of the log class frequency added to the logits in the loss", least=0
+        0.5,
+        "weight of the log class frequency added to the logits in the loss",
+        least=0,
     )
     validation: float = _setting(
-        0.15, "share of the images kept for choosing and calibrating", least=0, below=1
+        0.15,
+        "share of the images kept for choosing and calibrating",
+        least=0,
+        below=1,
     )
     test: float = _setting(
-        0.15, "share of the images never looked at in training", least=0, below=1
+        0.15,
+        "share of the images never looked at in training",
+        least=0,
+        below=1,
     )
     split_of: str = _setting(
         "", "model whose split.csv is followed: its test images stay its test images"
     )
     folds: int = _setting(
-        0, "folds for cross-validation of the images outside the test split; 0: none", least=0
+        0,
+        "folds for cross-validation of the images outside the test split; 0: none",
+        least=0,
     )
     fold: int = _setting(0, "fold that validates this run, counted from 0", least=0)
     leave_out: str = _setting(
@@ -84,7 +118,10 @@ class TrainConfig:
     )
     seed: int = _setting(0, "of the split and of everything random in the run")
     validate_every: int = _setting(
-        1, "epochs between two looks at the validation images", least=1, engine=True
+        1,
+        "epochs between two looks at the validation images",
+        least=1,
+        engine=True,
     )
     workers: int = _setting(2, "processes that augment images", least=0, engine=True)
     accelerator: str = _setting("auto", "Fabric's: auto, cpu, gpu", engine=True)

@@ -117,6 +117,7 @@ def _trained(folder: Path, run_dir: Path, config: TrainConfig) -> Trained:
     checkpoint = run_dir / CHECKPOINT_FILE
     resume = checkpoint.exists()
     trained = train(folder, run_dir, config, resume=resume)
+    # `train` has a result in the first of several processes only.
     if trained is None:
         raise TrainingFailed("Expected one process to train in but got several; give --devices 1.")
     return trained

@@ -238,19 +238,28 @@ def _class_numbers(table: pd.DataFrame) -> NDArray[np.int64]:
 
 
 def _new_split(
-    table: pd.DataFrame, groups: "pd.Series[int]", request: SplitRequest, folder: Path
+    table: pd.DataFrame,
+    groups: "pd.Series[int]",
+    request: SplitRequest,
+    folder: Path,
 ) -> "pd.Series[str]":
     """Return the split of each image, drawn with the seed of the run."""
     try:
         return splits.split(
-            table, groups, seed=request.seed, validation=request.validation, test=request.test
+            table,
+            groups,
+            seed=request.seed,
+            validation=request.validation,
+            test=request.test,
         )
     except ValueError as error:
         raise TrainingFailed(f"The images of {folder} cannot be split: {error}") from error
 
 
 def _without_archive(
-    table: pd.DataFrame, whole: "pd.Series[str]", leave_out: str
+    table: pd.DataFrame,
+    whole: "pd.Series[str]",
+    leave_out: str,
 ) -> "pd.Series[str]":
     """Return the splits with LEFT_OUT for the training images of the archive `leave_out`."""
     in_archive = table["archive"] == leave_out
@@ -295,7 +304,10 @@ def _with_fold(
     """Return the splits with the plan's fold as validation, and all else but test as training."""
     outside_test = parts != "test"
     folds = splits.cross_validation_folds(
-        images[outside_test], groups[outside_test], plan.n_folds, seed
+        images[outside_test],
+        groups[outside_test],
+        plan.n_folds,
+        seed,
     )
     with_fold = parts.where(~outside_test, "train")
     validating = folds.index[folds == plan.fold]

@@ -35,6 +35,7 @@ def cut(path: Path, epochs: int, say: Callable[[str], None]) -> None:
                 "or delete it to go on without the figures of earlier epochs, and give --resume."
             )
         elif epoch <= epochs:
+            # Later epochs are trained again, so their lines are left out.
             complete = line if line.endswith(b"\n") else line + b"\n"
             earlier.append(complete)
     history = b"".join(earlier)

@@ -63,7 +63,11 @@ class Trained:
 
 
 def train(
-    folder: Path, run_dir: Path, config: TrainConfig, *, resume: bool = False
+    folder: Path,
+    run_dir: Path,
+    config: TrainConfig,
+    *,
+    resume: bool = False,
 ) -> Trained | None:
     """Train on a folder of ISIC layout with checkpoints in `run_dir`.
 
@@ -127,7 +131,11 @@ def fit(setup: Setup) -> None:
 
 
 def _take_step(
-    setup: Setup, step: int, learning_rate: float, pixels: Tensor, labels: Tensor
+    setup: Setup,
+    step: int,
+    learning_rate: float,
+    pixels: Tensor,
+    labels: Tensor,
 ) -> Tensor:
     """Train on one batch, update the averaged weights, and return the loss, without gradient.
 
@@ -243,13 +251,17 @@ def _report_epoch(setup: Setup, epoch: int, losses: list[Tensor]) -> None:
 
 @torch.inference_mode()
 def predict_logits(
-    network: nn.Module, data: TrainingData, spec: InputSpec, batch_size: int = 64
+    network: nn.Module,
+    data: TrainingData,
+    spec: InputSpec,
+    batch_size: int = 64,
 ) -> NDArray[np.float32]:
     """Return the (n, 8) float32 logits of the validation images, like a finished model."""
     # Dropout and stochastic depth are for training only.
     network.eval()
     device = next(network.parameters()).device
     rows = data.rows("validation")
+    # Batches of nearly one size, none larger than `batch_size`.
     n_batches = math.ceil(len(rows) / batch_size)
     outputs = []
     for batch in np.array_split(rows, n_batches):

@@ -135,13 +135,20 @@ def _write(trained: Trained, name: str, version: str, folder: Path) -> None:
 
 
 def _measure(
-    trained: Trained, name: str, version: str, stored: bytes, graph: bytes
+    trained: Trained,
+    name: str,
+    version: str,
+    stored: bytes,
+    graph: bytes,
 ) -> tuple[ModelRecord, Metrics]:
     """Return the record and the metrics of the model."""
     data = trained.data
     rows = data.rows("validation")
     fields, metrics = read_out(
-        data.table.iloc[rows], trained.validation_logits, data.groups.iloc[rows], data.name
+        data.table.iloc[rows],
+        trained.validation_logits,
+        data.groups.iloc[rows],
+        data.name,
     )
     libraries = {"cadlib": __version__}
     for library in _LIBRARIES:

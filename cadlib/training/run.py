@@ -318,6 +318,10 @@ def _git(*arguments: str) -> str:
     """Return what git prints in the folder of the package."""
     folder = Path(__file__).parents[1]
     result = subprocess.run(
-        ["git", *arguments], cwd=folder, capture_output=True, text=True, check=True
+        ["git", *arguments],
+        cwd=folder,
+        capture_output=True,
+        text=True,
+        check=True,
     )
     return result.stdout

@@ -51,7 +51,12 @@ class Setup:
 
 
 def set_up(
-    folder: Path, run_dir: Path, config: TrainConfig, fabric: Fabric, *, resume: bool
+    folder: Path,
+    run_dir: Path,
+    config: TrainConfig,
+    fabric: Fabric,
+    *,
+    resume: bool,
 ) -> Setup:
     """Prepare everything for the first step, or with `resume` for the step after the checkpoint.
 
@@ -89,7 +94,9 @@ def set_up(
 
 
 def _prepare_network(
-    config: TrainConfig, pretrained: bool, log: Callable[[str], None]
+    config: TrainConfig,
+    pretrained: bool,
+    log: Callable[[str], None],
 ) -> tuple[nn.Module, InputSpec]:
     """Build the network and load its first weights.
 
@@ -105,6 +112,7 @@ def _prepare_network(
     )
     # Convolutions on a CPU are faster with the channels last.
     network = network.to(memory_format=torch.channels_last)
+    # Each epoch may have crops of another side.
     for epoch in range(config.epochs):
         check_side(network, config.side_px(epoch))
     spec = input_spec(network, config.input_px)
@@ -126,7 +134,10 @@ def input_spec(network: nn.Module, size_px: int) -> InputSpec:
 
 
 def _read_data(
-    folder: Path, spec: InputSpec, config: TrainConfig, log: Callable[[str], None]
+    folder: Path,
+    spec: InputSpec,
+    config: TrainConfig,
+    log: Callable[[str], None],
 ) -> TrainingData:
     """Read the images of the run with the split, subset and folds of its settings."""
     subset = read_subset(config.subset) if config.subset else None
@@ -162,7 +173,9 @@ def _plan_batches(data: TrainingData, config: TrainConfig, fabric: Fabric) -> Ba
 
 
 def _set_up_optimizer(
-    network: nn.Module, config: TrainConfig, fabric: Fabric
+    network: nn.Module,
+    config: TrainConfig,
+    fabric: Fabric,
 ) -> tuple[nn.Module, torch.optim.Optimizer]:
     """Return the network as Fabric wraps it, and its optimizer.
 

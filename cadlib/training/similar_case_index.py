@@ -164,7 +164,8 @@ def _figures(
 
 
 def _against_truth(
-    neighbours: list[Neighbours], labels: NDArray[np.int64]
+    neighbours: list[Neighbours],
+    labels: NDArray[np.int64],
 ) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
     """Return two arrays (N,): the share of true diagnoses, and whether the vote is the true one."""
     precisions = []

@@ -75,7 +75,10 @@ def out_of_fold(
             out = fold_of_image == fold
             fitted = ~out
             weights = fit_evidence(
-                design[fitted], probabilities[fitted], labels[fitted], archives[fitted]
+                design[fitted],
+                probabilities[fitted],
+                labels[fitted],
+                archives[fitted],
             )
             drawn[partition, out] = design[out] @ weights
     mean: Floats = drawn.mean(axis=0)
@@ -86,7 +89,9 @@ def folds(lesions: Integers, seed: int) -> Integers:
     """Return the fold, 0 to FOLDS - 1, of each image; images of one lesion share it."""
     _, lesion_of_image = np.unique(lesions, return_inverse=True)
     n_lesions = lesion_of_image.max(initial=-1) + 1
-    order = np.random.default_rng(seed).permutation(n_lesions)
+    rng = np.random.default_rng(seed)
+    order = rng.permutation(n_lesions)
+    # The remainders of a permutation give folds of one size, up to one lesion.
     fold_of_lesion = order % FOLDS
     fold_of_image: Integers = fold_of_lesion[lesion_of_image]
     return fold_of_image

@@ -200,7 +200,12 @@ def helps(differences: Differences) -> bool:
 
 
 def compare(
-    labels: Labels, before: Floats, after: Floats, lesions: Labels, parts: Parts, draws: int = DRAWS
+    labels: Labels,
+    before: Floats,
+    after: Floats,
+    lesions: Labels,
+    parts: Parts,
+    draws: int = DRAWS,
 ) -> dict[str, dict[str, Difference]]:
     """Compare two sets of (N, 8) probabilities of the same images in each part that has images.
 
@@ -244,7 +249,11 @@ def archives_of(table: "pd.DataFrame") -> NDArray[np.str_]:
 
 
 def _difference(
-    compute: Callable[..., Floats], labels: Labels, before: Floats, after: Floats, weights: Floats
+    compute: Callable[..., Floats],
+    labels: Labels,
+    before: Floats,
+    after: Floats,
+    weights: Floats,
 ) -> Difference:
     drawn_after = compute(labels, after, weights)
     drawn_before = compute(labels, before, weights)

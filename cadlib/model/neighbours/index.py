@@ -104,6 +104,7 @@ class Neighbours:
     def to_json(self) -> dict[str, Any]:
         """Return all of it as JSON values."""
         values = asdict(self)
+        # Only fields are in `asdict`, not what is derived from them.
         values["agreeing"] = self.agreeing
         values["disagree"] = self.disagree
         return values
