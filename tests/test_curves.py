@@ -6,6 +6,7 @@ from sklearn.metrics import precision_score, recall_score, roc_curve
 
 from cadlib.metrics.classification import auc, sensitivity_specificity
 from cadlib.metrics.curves import precision_recall_of_roc, precision_recall_points, roc_points
+from cadlib.metrics.summary_schema import StoredRoc
 
 
 @st.composite
@@ -88,12 +89,12 @@ def test_the_points_of_a_roc_have_the_precision_of_their_thresholds():
     truth = rng.random(500) < 0.2
     scores = rng.normal(truth * 1.2)
     roc = roc_points(scores, truth)
-    json = {
-        "fpr": roc.fpr.tolist(),
-        "tpr": roc.tpr.tolist(),
-        "threshold": [None, *roc.threshold[1:].tolist()],
-    }
-    curve = precision_recall_of_roc(json, int(truth.sum()), int((~truth).sum()))
+    stored = StoredRoc(
+        fpr=tuple(roc.fpr.tolist()),
+        tpr=tuple(roc.tpr.tolist()),
+        threshold=(None, *roc.threshold[1:].tolist()),
+    )
+    curve = precision_recall_of_roc(stored, int(truth.sum()), int((~truth).sum()))
     for recall, precision, threshold in zip(
         curve.recall, curve.precision, curve.threshold, strict=True
     ):

@@ -47,7 +47,7 @@ def test_the_same_features_and_seed_give_the_same_map_and_others_do_not():
 
 
 def test_another_process_gives_the_same_map(cache):
-    code = "import sys; sys.path.insert(0, 'tests'); from test_projection import features_of; "
+    code = "import sys; sys.path.insert(0, 'tests'); from test_embedding_map import features_of; "
     code += "from cadlib.evaluation.embedding_map "
     code += "import tsne; sys.stdout.buffer.write(tsne(features_of(60), 0).tobytes())"
     found = subprocess.run([sys.executable, "-c", code], capture_output=True, check=True).stdout

@@ -218,7 +218,7 @@ def test_the_camera_takes_a_picture_that_is_read(server, page):
     page.wait_for_function("document.querySelector('video')?.readyState >= 2")
     page.get_by_role("button", name="Take Photo").click()
     ask_all_the_same(page)  # Chromium's drawn camera shows no lesion
-    page.get_by_text("threshold of").first.wait_for()
+    page.get_by_text("referral threshold 0.").first.wait_for()
     picture = page.get_by_alt_text("Image camera", exact=False)
     picture.wait_for()
     assert picture.evaluate("image => image.naturalWidth") > 100
@@ -258,7 +258,7 @@ def test_twenty_files_at_once_are_read_or_stay_with_their_reason(server, page, m
 def test_a_click_opens_a_synthetic_lesion_with_its_name(server, page):
     page.goto(server)
     page.get_by_role("button", name="Try a synthetic lesion").click()
-    page.get_by_text("threshold of").first.wait_for()
+    page.get_by_text("referral threshold 0.").first.wait_for()
     page.get_by_text("synthetic_MEL_1.png").first.wait_for()
 
 
@@ -295,7 +295,7 @@ def test_the_uploaded_picture_leaves_without_its_metadata(server, page, tmp_path
     page.goto(server)
     drop(page, ("plain.jpg", "image/jpeg", buffer.getvalue()))
     ask_all_the_same(page)  # one colour
-    page.get_by_text("threshold of").first.wait_for()
+    page.get_by_text("referral threshold 0.").first.wait_for()
     original = page.get_by_alt_text("Image plain.jpg")
     original.wait_for()
     assert b"SecretCamera" in buffer.getvalue()
