@@ -14,12 +14,12 @@ TEXTS = sorted(
     [ROOT / "README.md", *(ROOT / "docs" / "how-to").glob("*.md"), ROOT / "docs" / "tutorial.md"]
 )
 
-MAX_NODES_A_LINE = 9.7
-"""Of the median function of at least three lines. structlog and httpx have 7, nanochat 10; the aim is 9."""
+MAX_NODES_A_LINE = 9.0
+"""Of the median function of at least three lines. structlog and httpx have 7, nanochat 10."""
 MAX_NODES_A_FUNCTION = 250
-MAX_LARGE_FUNCTIONS = 0
-"""How many functions are larger."""
 MAX_PACKED_A_THOUSAND_LINES = 3
+MIN_COMMENT_SHARE = 0.03
+"""Lines that are a comment, of all lines: they give reasons. The best of our examples have 3 to 12 %."""
 MAX_WORDS_OF_A_FIRST_LINE = 12
 DENIED = (
     "anew",
@@ -28,6 +28,7 @@ DENIED = (
     "hence",
     "in its stead",
     "in vain",
+    "learnt",
     "nobody foresaw",
     "of what ",
     "of whom",
@@ -85,13 +86,13 @@ def test_the_median_function_is_open() -> None:
     assert statistics.median(densities) <= MAX_NODES_A_LINE
 
 
-def test_few_functions_are_large() -> None:
+def test_no_function_is_large() -> None:
     large = []
     for path in MODULES:
         tree = ast.parse(path.read_text(encoding="utf-8"))
-        too_large = [one for one in functions(tree) if size(one) > MAX_NODES_A_FUNCTION]
-        large += [f"{path.relative_to(ROOT)}: {one.name} ({size(one)})" for one in too_large]
-    assert len(large) <= MAX_LARGE_FUNCTIONS, large
+        too_large = [node for node in functions(tree) if size(node) > MAX_NODES_A_FUNCTION]
+        large += [f"{path.relative_to(ROOT)}: {node.name} ({size(node)})" for node in too_large]
+    assert not large
 
 
 def test_few_assignments_pack_several_values() -> None:
@@ -105,6 +106,16 @@ def test_few_assignments_pack_several_values() -> None:
             if isinstance(node, ast.Assign) and isinstance(node.value, ast.Tuple):
                 packed += isinstance(node.targets[0], ast.Tuple)
     assert 1000 * packed / lines <= MAX_PACKED_A_THOUSAND_LINES
+
+
+def test_comments_give_reasons() -> None:
+    comments = 0
+    lines = 0
+    for path in MODULES:
+        for line in path.read_text(encoding="utf-8").splitlines():
+            lines += 1
+            comments += line.lstrip().startswith("#")
+    assert comments / lines >= MIN_COMMENT_SHARE
 
 
 @pytest.mark.parametrize("path", MODULES, ids=lambda path: str(path.relative_to(ROOT)))

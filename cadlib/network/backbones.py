@@ -319,7 +319,7 @@ def _output_shapes(network: nn.Module) -> list[tuple[str, tuple[int, ...]]]:
             network.eval()(image)
     except (AssertionError, RuntimeError) as error:
         raise TrainingFailed(
-            f"Expected a network that reads pictures of any size but it does not: {error}"
+            f"Expected a network that reads images of any size but it does not: {error}"
         ) from error
     finally:
         network.train(was_training)

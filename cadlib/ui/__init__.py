@@ -4,7 +4,7 @@
     harmless         text from a file, without layout, links and images
     models           the model, loaded once for all sessions
     frame            the frame around each page; a chart with its text
-    pictures         images, saliency maps and overlays as the pages show them
+    image_views      images, saliency maps and overlays as the pages show them
     viewer           an image to zoom into, with its saliency map
     evidence         the saliency map of a diagnosis, with its method and its checks
     map_grid         saliency maps of diagnoses and methods side by side
@@ -56,17 +56,7 @@ from cadlib.ui.evidence import evidence
 from cadlib.ui.frame import INTENDED_USE, chart, page
 from cadlib.ui.harmless import card_html, plain, plain_rows
 from cadlib.ui.headline import headline
-from cadlib.ui.imagemap import image_map, map_places
-from cadlib.ui.lost import about_the_loss
-from cadlib.ui.map_grid import MapGrid
-from cadlib.ui.memory import spare
-from cadlib.ui.metric_images import confusion, errors
-from cadlib.ui.metrics_source import choose_metrics
-from cadlib.ui.model_comparison import versus
-from cadlib.ui.models import load_ahead, model, model_card, model_metrics
-from cadlib.ui.neighbours import similar
-from cadlib.ui.patient import patient
-from cadlib.ui.pictures import (
+from cadlib.ui.image_views import (
     DRAWN,
     OPACITY,
     ORIGINAL,
@@ -78,6 +68,16 @@ from cadlib.ui.pictures import (
     square,
     stability,
 )
+from cadlib.ui.imagemap import image_map, map_places
+from cadlib.ui.lost import about_the_loss
+from cadlib.ui.map_grid import MapGrid
+from cadlib.ui.memory import spare
+from cadlib.ui.metric_images import confusion, errors
+from cadlib.ui.metrics_source import choose_metrics
+from cadlib.ui.model_comparison import versus
+from cadlib.ui.models import load_ahead, model, model_card, model_metrics
+from cadlib.ui.neighbours import similar
+from cadlib.ui.patient import patient
 from cadlib.ui.quality import about_the_kind, quality, withheld
 from cadlib.ui.report import report
 from cadlib.ui.robustness import robustness, unseen_archives

@@ -5,7 +5,7 @@ from dataclasses import replace
 import streamlit as st
 
 from cadlib.images.red_blue_swap import swap_red_and_blue
-from cadlib.ui.pictures import assessed
+from cadlib.ui.image_views import assessed
 from cadlib.ui.session import Case
 
 LOOK_SWAPPED = "Red and blue look swapped: a common error when images are saved with OpenCV."

@@ -16,8 +16,8 @@ from cadlib.files.cache import cache_dir
 from cadlib.images import read_image
 from cadlib.images.synthetic import write_dataset
 from cadlib.ui.held import holding
+from cadlib.ui.image_views import assessed
 from cadlib.ui.models import model
-from cadlib.ui.pictures import assessed
 
 if TYPE_CHECKING:
     from cadlib.data.dataset import Dataset

@@ -6,7 +6,7 @@ import streamlit as st
 
 from cadlib.assessment import Assessment
 from cadlib.saliency.heatmap import METHODS
-from cadlib.ui.pictures import heatmap, overlay_png
+from cadlib.ui.image_views import heatmap, overlay_png
 from cadlib.ui.text import named
 from cadlib.ui.trust import NARROW_HEIGHT_PX, trust, trust_line
 from cadlib.ui.viewer import viewer

@@ -14,9 +14,9 @@ from cadlib.taxonomy import CODES, MALIGNANT_NOTE, diagnosis
 from cadlib.ui.datasets import assess_file
 from cadlib.ui.evidence import evidence
 from cadlib.ui.frame import chart
+from cadlib.ui.image_views import photograph, photograph_of
 from cadlib.ui.models import model_record
 from cadlib.ui.neighbours import similar
-from cadlib.ui.pictures import photograph, photograph_of
 from cadlib.ui.quality import about_the_kind, not_asked_for
 from cadlib.ui.text import apart, mark, named, plain
 from cadlib.ui.tiles import Pages, Tile, tiles

@@ -10,7 +10,7 @@ from cadlib.assessment import Assessment
 from cadlib.metrics.operating_point import two_digits
 from cadlib.saliency.heatmap import METHODS, Heatmap
 from cadlib.taxonomy import diagnosis
-from cadlib.ui.pictures import heatmap, overlay, said, side_by_side
+from cadlib.ui.image_views import heatmap, overlay, said, side_by_side
 from cadlib.ui.text import mark
 from cadlib.ui.trust import trust, trust_line, trust_tile
 

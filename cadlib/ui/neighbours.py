@@ -13,8 +13,8 @@ from cadlib.model.neighbours import SimilarCase
 from cadlib.model.neighbours.agreement import about_the_agreement
 from cadlib.taxonomy import diagnosis
 from cadlib.ui.datasets import dataset_folders
+from cadlib.ui.image_views import square
 from cadlib.ui.models import model, model_metrics
-from cadlib.ui.pictures import square
 from cadlib.ui.text import mark, plain
 
 NO_SECOND_OPINION = (

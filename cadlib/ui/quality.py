@@ -7,8 +7,8 @@ from cadlib.assessment import Assessment
 from cadlib.images.quality import LIMITS, Finding, QualityReport
 from cadlib.images.synthetic import is_demo
 from cadlib.model.novelty import NOT_CHECKED, Novelty
+from cadlib.ui.image_views import photograph
 from cadlib.ui.models import default_model
-from cadlib.ui.pictures import photograph
 from cadlib.ui.text import apart
 
 SAID = {"good": "✓", "poor": "! interpret with care", "unreadable": "✕ not interpretable"}

@@ -20,9 +20,9 @@ from cadlib.images.synthetic import demo_lesions
 from cadlib.model.record import ModelRecord
 from cadlib.ui.clinic import operating_point
 from cadlib.ui.held import holding, let_go
+from cadlib.ui.image_views import assessed
 from cadlib.ui.lost import found_again, tab
 from cadlib.ui.models import model
-from cadlib.ui.pictures import assessed
 from cadlib.ui.text import plain
 
 MAX_CASES = 50

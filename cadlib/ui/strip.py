@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import streamlit as st
 
 from cadlib.metrics.operating_point import two_digits
-from cadlib.ui.pictures import square
+from cadlib.ui.image_views import square
 from cadlib.ui.quality import shown
 from cadlib.ui.session import Case, choose
 from cadlib.ui.text import mark, plain, sign

@@ -13,8 +13,8 @@ from cadlib.saliency.heatmap import METHODS, Heatmap, Method
 from cadlib.saliency.trust import Trust
 from cadlib.saliency.trust import trust as trust_of
 from cadlib.ui.held import holding
+from cadlib.ui.image_views import heatmap, said
 from cadlib.ui.models import model
-from cadlib.ui.pictures import heatmap, said
 
 LINE_HEIGHT_PX = 76
 """Height of the text under a map as wide as the page, longest sentence at 800 px included.

@@ -33,7 +33,7 @@ from cadlib.label_review import (
 from cadlib.metrics.operating_point import two_digits
 from cadlib.taxonomy import CODES
 from cadlib.ui.gallery import NO_LABEL
-from cadlib.ui.pictures import photograph_of
+from cadlib.ui.image_views import photograph_of
 from cadlib.ui.text import mark, named, plain, sign
 
 if TYPE_CHECKING:

@@ -16,9 +16,9 @@ SIDE_PX = 64
 BYTES = WAVES * WAVES // 8
 
 
-def fingerprints(pictures: Bytes) -> Bytes:
+def fingerprints(images: Bytes) -> Bytes:
     """Return the fingerprint of each image of (N, S, S, 3) uint8 RGB, (N, 32) uint8."""
-    prints = [_fingerprint(pixels) for pixels in pictures]
+    prints = [_fingerprint(pixels) for pixels in images]
     return np.stack(prints)
 
 

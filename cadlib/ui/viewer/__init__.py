@@ -13,7 +13,7 @@ from cadlib.images import LesionImage
 from cadlib.images.synthetic import is_demo
 from cadlib.saliency import heatmap
 from cadlib.saliency.heatmap import Heatmap
-from cadlib.ui.pictures import (
+from cadlib.ui.image_views import (
     DRAWN,
     OPACITY,
     ORIGINAL,
