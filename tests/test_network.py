@@ -46,7 +46,7 @@ def test_the_saliency_layer_returns_what_is_pooled_into_the_head(backbone):
 
 
 def test_a_network_that_no_heatmap_can_be_made_for_is_refused():
-    with pytest.raises(TrainingFailed, match="pictures of any size"):
+    with pytest.raises(TrainingFailed, match="images of any size"):
         backbones.saliency_layer(backbones.build("swin_tiny_patch4_window7_224", 224))
 
 

@@ -86,7 +86,7 @@ def test_refuses_a_file_that_is_not_a_graph(broken):
 def test_refuses_a_graph_without_an_output(network, graph):
     model = onnx.load_from_string(graph)
     del model.graph.output[1]
-    with pytest.raises(ModelInvalid, match="lacks"):
+    with pytest.raises(ModelInvalid, match="is missing; write the model again"):
         Engine(model.SerializeToString(), arrays_of(network))
 
 
