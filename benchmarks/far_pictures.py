@@ -350,7 +350,7 @@ def _screen(rng: np.random.Generator) -> Pixels:
     font = ImageFont.load_default(15)
     for _ in range(int(rng.integers(2, 6))):
         drawn = rng.integers((0, 0, 200, 120), (500, 420, 420, 340))
-        left, top, width, height = (int(value) for value in drawn)
+        left, top, width, height = drawn.tolist()
         right = left + width
         bottom = top + height
         pen.rectangle((left, top, right, bottom), _colour(rng, 190, 256), "black")

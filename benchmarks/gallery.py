@@ -76,28 +76,35 @@ def drawn_table(n: int) -> pd.DataFrame:
     return pd.DataFrame(columns)
 
 
-def ask_pandas(table: pd.DataFrame, query: Query) -> tuple[pd.DataFrame, dict[str, dict[str, int]]]:
-    """Return the rows of a query and the counts of every facet, without a catalogue."""
+def column_masks(table: pd.DataFrame, query: Query) -> dict[str, "pd.Series[bool]"]:
+    """Return, for each column that a query restricts, the rows that fit."""
     masks = {}
     for name, values in query.chosen.items():
         masks[name] = table[name].isin(values)
     for name, ends in query.ranges.items():
         masks[name] = table[name].between(*ends)
     masks["image"] = table["image"].str.contains(query.text, case=False, regex=False)
+    return masks
 
-    def matching(but: str = "") -> "pd.Series[bool]":
-        matches = pd.Series(True, table.index)
-        for name, mask in masks.items():
-            if name != but:
-                matches &= mask
-        return matches
 
+def all_of(masks: dict[str, "pd.Series[bool]"], index: "pd.Index[int]") -> "pd.Series[bool]":
+    """Return the rows that fit every mask."""
+    matches = pd.Series(True, index)
+    for mask in masks.values():
+        matches &= mask
+    return matches
+
+
+def ask_pandas(table: pd.DataFrame, query: Query) -> tuple[pd.DataFrame, dict[str, dict[str, int]]]:
+    """Return the rows of a query and the counts of every facet, without a catalogue."""
+    masks = column_masks(table, query)
     counts = {}
     for name in FACETS:
         # The counts of a facet ignore its own choice.
-        values = table.loc[matching(name), name]
+        others = {column: mask for column, mask in masks.items() if column != name}
+        values = table.loc[all_of(others, table.index), name]
         counts[name] = values.value_counts(dropna=False).to_dict()
-    rows = table[matching()]
+    rows = table[all_of(masks, table.index)]
     if query.order:
         rows = rows.sort_values(query.order, ascending=False)
     return rows, counts
@@ -219,26 +226,37 @@ def as_json(ours_ms: float, peer_ms: float, page: Measured) -> dict[str, float]:
     }
 
 
-def main() -> None:
-    """Measure and print."""
-    parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
-    parser.add_argument("--images", type=int, default=500_000)
-    parser.add_argument("--clicks", type=int, default=40, help="pages turned (default: 40)")
-    options = parser.parse_args()
-    table = drawn_table(options.images)
-    catalogue = Catalogue(table, FACETS, NUMBERS)
-    ours_ms = median_ms(catalogue.ask)
-    peer_ms = median_ms(lambda query: ask_pandas(table, query), 2)
-    times = f"a query takes {ours_ms:.1f} ms, with pandas {peer_ms:.1f} ms"
-    print(f"{len(table):,} rows: {times}", flush=True)
+def measure_in_browser(table: pd.DataFrame, clicks: int) -> Measured:
+    """Write a data set with the rows of a table, and measure its page in Chromium."""
     with TemporaryDirectory() as place, sync_playwright() as playwright:
         folder = Path(place, "data")
         write_dataset(folder, table)
         os.environ["CADLIB_DATA"] = str(folder)
         os.environ["CADLIB_CACHE"] = str(Path(place, "cache"))
         browser = playwright.chromium.launch(executable_path=chromium(), args=list(FLAGS))
-        page = measure_page(browser, options.clicks)
+        page = measure_page(browser, clicks)
         browser.close()
+    return page
+
+
+def read_options() -> argparse.Namespace:
+    """Read the command line."""
+    parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
+    parser.add_argument("--images", type=int, default=500_000)
+    parser.add_argument("--clicks", type=int, default=40, help="pages turned (default: 40)")
+    return parser.parse_args()
+
+
+def main() -> None:
+    """Measure and print."""
+    options = read_options()
+    table = drawn_table(options.images)
+    catalogue = Catalogue(table, FACETS, NUMBERS)
+    ours_ms = median_ms(catalogue.ask)
+    peer_ms = median_ms(lambda query: ask_pandas(table, query), 2)
+    times = f"a query takes {ours_ms:.1f} ms, with pandas {peer_ms:.1f} ms"
+    print(f"{len(table):,} rows: {times}", flush=True)
+    page = measure_in_browser(table, options.clicks)
     print(json.dumps(as_json(ours_ms, peer_ms, page)))
 
 

@@ -149,8 +149,22 @@ def measure_steps(
     folder: Path, input_px: int, most_batches: int | None, memory: Memory
 ) -> dict[str, int]:
     """Take every step of `train` up to its batches; return the numbers of images and batches."""
-    spec = InputSpec(input_px, "bicubic", (0.5, 0.5, 0.5), (0.5, 0.5, 0.5))
     config = TrainConfig()
+    data = measure_preparation(folder, config, input_px, memory)
+    n_batches = measure_reads(data, config, input_px, most_batches, memory)
+    return {
+        "images": len(data.table),
+        "lesions": int(data.groups.nunique()),
+        "batches": n_batches,
+        "cache_bytes": data.pixels.nbytes,
+    }
+
+
+def measure_preparation(
+    folder: Path, config: TrainConfig, input_px: int, memory: Memory
+) -> TrainingData:
+    """Read the data set, split it and decode its images, each as a step."""
+    spec = InputSpec(input_px, "bicubic", (0.5, 0.5, 0.5), (0.5, 0.5, 0.5))
     with memory.step("table"):
         dataset = open_dataset(folder, verify=False)
     table = dataset.table
@@ -164,14 +178,7 @@ def measure_steps(
     with memory.step("pixels"):
         pixels = cached_pixels(table, spec)
     labels = table["diagnosis"].map(CODES.index).to_numpy(np.int64)
-    data = TrainingData(dataset.name, table, pixels, labels, groups, parts, text)
-    n_batches = measure_reads(data, config, input_px, most_batches, memory)
-    return {
-        "images": len(table),
-        "lesions": int(groups.nunique()),
-        "batches": n_batches,
-        "cache_bytes": pixels.nbytes,
-    }
+    return TrainingData(dataset.name, table, pixels, labels, groups, parts, text)
 
 
 def measure_reads(

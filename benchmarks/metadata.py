@@ -14,7 +14,7 @@ object: whether each way helps in every archive by `cadlib.model.metadata.trial.
 import argparse
 import json
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -162,16 +162,22 @@ class Layers:
         return loss, np.concatenate([first_gradient.ravel(), second_gradient.ravel()])
 
 
-def network(design: Floats, offsets: Floats, counts: Floats) -> Evidence:
-    """Fit a small network; inputs are dropped as for the additive one."""
+def with_dropped_inputs(
+    design: Floats, offsets: Floats, counts: Floats
+) -> tuple[Floats, Floats, Floats]:
+    """Return facts, offsets and counts of the rows, once for each set of inputs that is dropped."""
     designs = []
     weighted_counts = []
     for columns, share in dropped():
         designs.append(design * columns)
         weighted_counts.append(counts * share)
-    rows = np.concatenate(designs)
-    row_counts = np.concatenate(weighted_counts)
     row_offsets = np.tile(offsets, (len(designs), 1))
+    return np.concatenate(designs), row_offsets, np.concatenate(weighted_counts)
+
+
+def network(design: Floats, offsets: Floats, counts: Floats) -> Evidence:
+    """Fit a small network; inputs are dropped as for the additive one."""
+    rows, row_offsets, row_counts = with_dropped_inputs(design, offsets, counts)
     n_facts = design.shape[1]
     variance = NETWORK_PRIOR_SD**2
 
@@ -393,27 +399,41 @@ def write(folder: Path, validation: Images, probabilities: Floats) -> None:
 def print_ways(training: Images, validation: Images, probabilities: Floats) -> dict[str, bool]:
     """Print how each way changes the figures; return whether each helps in every archive."""
     parts = parts_of(validation.table, SMALL_PX)
-    shown = []
-    for part in parts:
-        if part.startswith("archive "):
-            shown += [(part, figure) for figure in ("balanced_accuracy", "malignant_auc", "nll")]
-    head("way", "helps", *(f"{part.removeprefix('archive ')}: {figure}" for part, figure in shown))
+    columns = shown_columns(parts)
+    titles = [f"{part.removeprefix('archive ')}: {figure}" for part, figure in columns]
+    head("way", "helps", *titles)
     verdicts = {}
     for name, evidence in ways(training, validation, probabilities):
         after = add_evidence(probabilities, evidence)
         changes = compare(validation.labels, probabilities, after, validation.lesions, parts)
         verdicts[name] = helps(changes)
-        texts = [cell(figure, changes[part][figure]) for part, figure in shown]
+        texts = [cell(figure, changes[part][figure]) for part, figure in columns]
         row(name, "yes" if verdicts[name] else "no", *texts)
         if name == PRODUCT_WAY:
             product_changes = changes
             product_after = after
-    head("images", "n", *FIGURES)
-    for part, figures in product_changes.items():
-        texts = [cell(name, figures[name]) for name in FIGURES]
-        row(part, f"{parts[part].sum():,}", *texts)
+    print_parts(product_changes, parts)
     print_ages(validation, probabilities, product_after)
     return verdicts
+
+
+def shown_columns(parts: Iterable[str]) -> list[tuple[str, str]]:
+    """Return the archives with the figures that are compared in them."""
+    columns = []
+    for part in parts:
+        if part.startswith("archive "):
+            columns += [(part, figure) for figure in ("balanced_accuracy", "malignant_auc", "nll")]
+    return columns
+
+
+def print_parts(
+    changes: Mapping[str, Mapping[str, Difference]], parts: Mapping[str, NDArray[np.bool_]]
+) -> None:
+    """Print how the way of the product changes every figure, in each part of the images."""
+    head("images", "n", *FIGURES)
+    for part, figures in changes.items():
+        texts = [cell(name, figures[name]) for name in FIGURES]
+        row(part, f"{parts[part].sum():,}", *texts)
 
 
 def main() -> None:

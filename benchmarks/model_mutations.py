@@ -614,21 +614,32 @@ def reseal(folder: Path) -> None:
         write_hashes(folder)
 
 
-def write_hashes(folder: Path) -> None:
-    """Write the hashes of all files into record and manifest; raise for unreadable files."""
-    path = folder / manifest.RECORD_FILE
-    raw = json.loads(path.read_bytes())
-    listed = json.loads((folder / manifest.MANIFEST_FILE).read_bytes())
+def present_facts(folder: Path) -> dict[str, manifest.FileFacts]:
+    """Return size and hash of each file of the model that is there."""
     facts = {}
     for name in sorted(manifest.FILES):
         if (folder / name).is_file():
             facts[name] = manifest.file_facts((folder / name).read_bytes())
+    return facts
+
+
+def write_record_hashes(raw: dict[str, Any], facts: dict[str, manifest.FileFacts]) -> None:
+    """Write the hashes of the other files into the JSON value of model.json."""
     raw["weights_sha256"] = facts[manifest.WEIGHTS_FILE].sha256
     raw["onnx_sha256"] = facts[manifest.ONNX_FILE].sha256
     fitted = {"neighbours": manifest.NEIGHBOURS_FILE, "novelty": manifest.NOVELTY_FILE}
     for key, name in fitted.items():
         if raw[key]:
             raw[key]["sha256"] = facts[name].sha256
+
+
+def write_hashes(folder: Path) -> None:
+    """Write the hashes of all files into record and manifest; raise for unreadable files."""
+    path = folder / manifest.RECORD_FILE
+    raw = json.loads(path.read_bytes())
+    listed = json.loads((folder / manifest.MANIFEST_FILE).read_bytes())
+    facts = present_facts(folder)
+    write_record_hashes(raw, facts)
     replace(path, json.dumps(raw, indent=2).encode())
     facts[manifest.RECORD_FILE] = manifest.file_facts(path.read_bytes())
     field_digests(raw)

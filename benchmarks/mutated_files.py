@@ -326,12 +326,18 @@ def read_all(options: argparse.Namespace) -> Counts:
         counts.ours[sample.kind][outcome] += 1
         if outcome in FAULTS:
             print(f"{outcome}: file {number}, {sample.kind}, {mutation}")
-            if options.keep:
-                options.keep.mkdir(parents=True, exist_ok=True)
-                (options.keep / f"{number}-{mutation}").write_bytes(data)
+            save_file(options.keep, f"{number}-{mutation}", data)
         if not is_dicom(sample.kind):
             counts.pillow[outcome_of_pillow(sample, data)] += 1
     return counts
+
+
+def save_file(folder: Path | None, name: str, data: bytes) -> None:
+    """Write a file that shows a fault into the folder of `--keep`, if one is given."""
+    if folder is None:
+        return
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / name).write_bytes(data)
 
 
 def main() -> int:

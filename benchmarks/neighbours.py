@@ -45,13 +45,7 @@ def enlarge(index: NeighbourIndex, n: int, rng: np.random.Generator) -> Neighbou
     """Return an index of n images: those of an index, repeated, each copy turned a little."""
     numbers = np.arange(n)
     rows = numbers % len(index)
-    shape = (n, index.vectors.shape[1])
-    drawn = rng.normal(0, 6, shape).astype(np.float32)
-    noise = np.rint(drawn).astype(np.int8)
-    # The first copy stays as it is.
-    noise[: len(index)] = 0
-    turned = index.vectors[rows].astype(np.int16) + noise
-    vectors = np.clip(turned, -127, 127).astype(np.int8)
+    vectors = turn_copies(index, rows, rng)
     # Each copy has lesions of its own.
     copy = numbers // len(index)
     n_lesions = index.lesions.max() + 1
@@ -61,6 +55,19 @@ def enlarge(index: NeighbourIndex, n: int, rng: np.random.Generator) -> Neighbou
         if field.name not in ("basis", "vectors", "lesions", "archive_names"):
             repeated[field.name] = getattr(index, field.name)[rows]
     return replace(index, **repeated, vectors=vectors, lesions=lesions.astype(np.int32))
+
+
+def turn_copies(
+    index: NeighbourIndex, rows: NDArray[np.int64], rng: np.random.Generator
+) -> NDArray[np.int8]:
+    """Return the vectors of these rows, all but the first copy turned a little."""
+    shape = (len(rows), index.vectors.shape[1])
+    drawn = rng.normal(0, 6, shape).astype(np.float32)
+    noise = np.rint(drawn).astype(np.int8)
+    # The first copy stays as it is.
+    noise[: len(index)] = 0
+    turned = index.vectors[rows].astype(np.int16) + noise
+    return np.clip(turned, -127, 127).astype(np.int8)
 
 
 def milliseconds(ask: Callable[[int], object], queries: int) -> NDArray[np.float64]:
@@ -97,9 +104,7 @@ def measure_size(index: NeighbourIndex, queries: int, rng: np.random.Generator) 
     """Measure one size; print and return its figures."""
     rows = rng.integers(0, len(index), queries)
     vectors = index.vectors.astype(np.float32)
-    noise = rng.normal(0, 6, (queries, index.vectors.shape[1]))
-    turned = vectors[rows] + noise
-    features = (turned @ index.basis.T).astype(np.float32)
+    features = features_near(index, vectors[rows], rng)
     peer = NearestNeighbors(n_neighbors=PEER_ROWS, algorithm="brute", metric="cosine")
     peer.fit(vectors)
 
@@ -113,9 +118,23 @@ def measure_size(index: NeighbourIndex, queries: int, rng: np.random.Generator) 
     ours_ms = milliseconds(search, queries)
     peer_ms = milliseconds(search_with_peer, queries)
     figures = size_figures(index, ours_ms, peer_ms)
-    texts = [f"{name} {value}" for name, value in figures.items()]
-    print(f"{len(index):>8,} images  " + "  ".join(texts), flush=True)
+    print_size(len(index), figures)
     return figures
+
+
+def features_near(
+    index: NeighbourIndex, vectors: NDArray[np.float32], rng: np.random.Generator
+) -> NDArray[np.float32]:
+    """Return the features of queries: near these vectors of the index, in its full dimensions."""
+    noise = rng.normal(0, 6, vectors.shape)
+    turned = vectors + noise
+    return (turned @ index.basis.T).astype(np.float32)
+
+
+def print_size(images: int, figures: dict[str, float]) -> None:
+    """Print the figures of an index with so many images."""
+    texts = [f"{name} {value}" for name, value in figures.items()]
+    print(f"{images:>8,} images  " + "  ".join(texts), flush=True)
 
 
 def print_forms(split: SplitFeatures) -> None:
@@ -171,8 +190,8 @@ def distances_text(distances: list[tuple[int, float]]) -> str:
     return ", ".join(f"{bits} ({similarity:.2f})" for bits, similarity in distances)
 
 
-def main() -> None:
-    """Measure and print."""
+def read_options() -> argparse.Namespace:
+    """Read the command line."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("--model", default="isic2019")
     parser.add_argument(
@@ -182,11 +201,16 @@ def main() -> None:
         "--originals", type=Path, metavar="DIR", help="training images as their cameras made them"
     )
     parser.add_argument("--queries", type=int, default=50, help="of each size (default: 50)")
-    options = parser.parse_args()
+    return parser.parse_args()
+
+
+def main() -> None:
+    """Measure and print."""
+    options = read_options()
     model = Model.load(options.model)
     if model.neighbours is None:
         command = command_hints.index(options.model)
-        parser.error(f"{options.model} has no index; make it with `{command}`.")
+        raise SystemExit(f"{options.model} has no index; make it with `{command}`.")
     if options.data:
         dataset = open_dataset(options.data, verify=False)
         split = split_features(model, find_model(options.model), dataset, lambda *_: None)

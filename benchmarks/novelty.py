@@ -137,31 +137,33 @@ def feature_methods(
     def components(features: NDArray) -> Tensor:
         return torch.from_numpy(pca.transform(features))
 
-    def direction(features: NDArray) -> Tensor:
-        return functional.normalize(torch.from_numpy(features))
+    def fitted(detector: Any, change: Callable[[NDArray], Tensor]) -> Score:
+        detector.fit_features(change(train.features), labels)
+        return score_by(detector, change)
 
     weight, bias = map(torch.from_numpy, head)
-    in_full = torch.from_numpy(train.features)
-    in_part = components(train.features)
-    full = Mahalanobis(None).fit_features(in_full, labels)
-    part = Mahalanobis(None).fit_features(in_part, labels)
-    relative = RMD(None).fit_features(in_part, labels)
-    nearest = KNN(None, k=NEIGHBOURS).fit_features(direction(train.features), labels)
-    vim = ViM(None, PRINCIPAL, weight, bias).fit_features(in_full, labels)
-
-    def score(detector: Any, change: Callable[[NDArray], Tensor]) -> Score:
-        def on_features(shown: Shown) -> Floats:
-            return detector.predict_features(change(shown.features)).double().numpy()
-
-        return on_features
-
+    in_components = f"{COMPONENTS} components"
     return {
-        "Mahalanobis": score(full, torch.from_numpy),
-        f"Mahalanobis, {COMPONENTS} components": score(part, components),
-        f"relative Mahalanobis, {COMPONENTS} components": score(relative, components),
-        f"{NEIGHBOURS} nearest neighbours": score(nearest, direction),
-        "ViM": score(vim, torch.from_numpy),
+        "Mahalanobis": fitted(Mahalanobis(None), torch.from_numpy),
+        f"Mahalanobis, {in_components}": fitted(Mahalanobis(None), components),
+        f"relative Mahalanobis, {in_components}": fitted(RMD(None), components),
+        f"{NEIGHBOURS} nearest neighbours": fitted(KNN(None, k=NEIGHBOURS), direction),
+        "ViM": fitted(ViM(None, PRINCIPAL, weight, bias), torch.from_numpy),
     }
+
+
+def direction(features: NDArray) -> Tensor:
+    """Return features of length 1."""
+    return functional.normalize(torch.from_numpy(features))
+
+
+def score_by(detector: Any, change: Callable[[NDArray], Tensor]) -> Score:
+    """Return the score of a fitted detector that reads changed features."""
+
+    def on_features(shown: Shown) -> Floats:
+        return detector.predict_features(change(shown.features)).double().numpy()
+
+    return on_features
 
 
 def looks_methods(train: NDArray[np.float32], labels: Tensor) -> dict[str, Score]:
@@ -258,12 +260,12 @@ class FarSet:
 
 def measure_far(model: Model, folder: Path, split: SplitFeatures, wheels: Path) -> dict:
     """Print and return the figures of every method, and of the model's detector by kind."""
-    known = Shown.of(split.of("validation"))
+    validation = Shown.of(split.of("validation"))
     far = FarSet.read(model, wheels)
-    by_method = measure_methods(folder, split, known, far)
+    by_method = measure_methods(folder, split, validation, far)
     detector = Detector.of(model, folder)
     distances = detector.looks.distances(far.shown.looks)
-    known_distances = detector.looks.distances(known.looks)
+    known_distances = detector.looks.distances(validation.looks)
     by_kind = measure_kinds(detector, far, distances, known_distances)
     in_proof = distances[far.in_proof]
     is_known = in_proof <= detector.limit
@@ -295,7 +297,7 @@ class Detector:
         return float(np.mean(is_unknown))
 
 
-def measure_methods(folder: Path, split: SplitFeatures, known: Shown, far: FarSet) -> dict:
+def measure_methods(folder: Path, split: SplitFeatures, validation: Shown, far: FarSet) -> dict:
     """Print and return the figures of every method on far images."""
     train = split.of("train")
     stored = weights.unpack((folder / WEIGHTS_FILE).read_bytes())
@@ -303,17 +305,24 @@ def measure_methods(folder: Path, split: SplitFeatures, known: Shown, far: FarSe
     by_method = {}
     rows = []
     for name, score in fit_methods(Shown.of(train), train.labels, head).items():
-        scores = score(far.shown)
-        known_scores = score(known)
-        choice = against(known_scores, scores[~far.in_proof])
-        proof = against(known_scores, scores[far.in_proof])
-        by_method[name] = {"choice": choice, "proof": proof}
-        values = (choice["auroc"], choice["fpr"], proof["auroc"], proof["fpr"])
+        figures = score_far(score, validation, far)
+        by_method[name] = figures
+        values = [figures[purpose][key] for purpose in figures for key in ("auroc", "fpr")]
         rows.append((name, *(f"{value:.4f}" for value in values)))
-    print_counts(len(known.looks), far)
+    print_counts(len(validation.looks), far)
     titles = ("method", "choice: AUROC", "FPR", "proof: AUROC", "FPR")
     print(tables.markdown_table(titles, rows) + "\n")
     return by_method
+
+
+def score_far(score: Score, validation: Shown, far: FarSet) -> dict[str, dict[str, float]]:
+    """Return the figures of a method on the far images for the choice, and on those of the proof."""
+    scores = score(far.shown)
+    validation_scores = score(validation)
+    return {
+        "choice": against(validation_scores, scores[~far.in_proof]),
+        "proof": against(validation_scores, scores[far.in_proof]),
+    }
 
 
 def print_counts(n_known: int, far: FarSet) -> None:
@@ -355,6 +364,15 @@ def measure_alarms(model: Model, folder: Path, split: SplitFeatures, pixels: Pix
     rng = np.random.default_rng(0)
     rows = np.flatnonzero(split.table["split"] == "validation")
     images = pixels[np.sort(rng.permutation(rows)[:DAMAGED])]
+    damaged = measure_damaged(detector, images)
+    large = rows[short_sides(split.table)[rows] >= 224]
+    paths = split.table["path"].iloc[rng.permutation(large)[:CORNERS]]
+    unknown = measure_corners(detector, paths, model.record.input.size_px)
+    return {"damaged": damaged, "corners": unknown}
+
+
+def measure_damaged(detector: Detector, images: Pixels8) -> dict[str, list[float]]:
+    """Print and return the shares of (N, S, S, 3) images called unknown, by damage and strength."""
     damaged = {}
     table = []
     for corruption in CORRUPTIONS:
@@ -366,10 +384,7 @@ def measure_alarms(model: Model, folder: Path, split: SplitFeatures, pixels: Pix
         damaged[corruption.name] = shares
         table.append((corruption.name, *(f"{share:.2f}" for share in shares)))
     print(tables.markdown_table(("called unknown, damaged by", *map(str, STRENGTHS)), table))
-    large = rows[short_sides(split.table)[rows] >= 224]
-    paths = split.table["path"].iloc[rng.permutation(large)[:CORNERS]]
-    unknown = measure_corners(detector, paths, model.record.input.size_px)
-    return {"damaged": damaged, "corners": unknown}
+    return damaged
 
 
 def measure_corners(detector: Detector, paths: Iterable[str], size_px: int) -> float:
@@ -447,22 +462,37 @@ def measure_left_out(
     others = np.delete(np.arange(len(CODES)), left)
     labels = images.labels
     network = Shown(saved["features"], saved["logits"][:, others], images.looks)
+    head = (saved["weight"][others], saved["bias"][others])
     is_new = labels == left
     fitted = images.train & ~is_new
-    known = ~images.train & ~is_new
-    head = (saved["weight"][others], saved["bias"][others])
-    # Classes are numbered from 0 without a gap.
-    fitted_labels = np.searchsorted(others, labels[fitted])
-    predicted = others[network.logits[known].argmax(axis=1)]
-    figures: dict[str, float] = {
+    # Validation images of the other classes: the network has to recognise these.
+    validated = ~images.train & ~is_new
+    methods = fit_others(network.at(fitted), labels[fitted], others, head)
+    predicted = others[network.logits[validated].argmax(axis=1)]
+    is_right = predicted == labels[validated]
+    return {
         "n": int(is_new.sum()),
-        "known": int(known.sum()),
-        "accuracy": float(np.mean(predicted == labels[known])),
+        "known": int(validated.sum()),
+        "accuracy": float(is_right.mean()),
+        **separations(methods, network.at(validated), network.at(is_new)),
     }
-    for name, score in fit_methods(network.at(fitted), fitted_labels, head).items():
-        separation = against(score(network.at(known)), score(network.at(is_new)))
-        figures[name] = separation["auroc"]
-    return figures
+
+
+def fit_others(
+    fitted: Shown,
+    labels: NDArray[np.int64],
+    others: NDArray[np.int64],
+    head: tuple[NDArray, NDArray],
+) -> Mapping[str, Score]:
+    """Fit each method on images of the classes `others`."""
+    # Classes are numbered from 0 without a gap.
+    numbers = np.searchsorted(others, labels)
+    return fit_methods(fitted, numbers, head)
+
+
+def separations(methods: Mapping[str, Score], validated: Shown, new: Shown) -> dict[str, float]:
+    """Return the AUROC of each method, for new images against validated ones."""
+    return {name: against(score(validated), score(new))["auroc"] for name, score in methods.items()}
 
 
 def print_near(by_code: Mapping[str, Mapping[str, float]], codes: Sequence[str]) -> None:
@@ -521,24 +551,40 @@ def train_without(
     rows = np.flatnonzero(train & (labels != left))
     steps = len(rows) // BATCH_SIZE
     adjustment = logit_adjustment(labels[rows])
-    parameters = [*tail.parameters(), *head.parameters()]
-    optimizer = torch.optim.AdamW(parameters, RATE, weight_decay=0.05)
-    schedule = torch.optim.lr_scheduler.OneCycleLR(
-        optimizer, RATE, total_steps=steps * EPOCHS, pct_start=0.1
-    )
+    optimizer, schedule = one_cycle([*tail.parameters(), *head.parameters()], steps * EPOCHS)
     tail.train()
     for _ in range(EPOCHS):
         order = rng.permutation(rows)[: steps * BATCH_SIZE]
         for batch in np.array_split(order, steps):
-            mirrored = [axis for axis in (3, 2) if rng.random() < 0.5]
-            features = functional.dropout(tail(maps[batch].flip(mirrored)), 0.2)
-            logits = head(features) + adjustment
-            loss = functional.cross_entropy(logits, torch.from_numpy(labels[batch]))
+            features = functional.dropout(tail(mirror(maps[batch], rng)), 0.2)
+            loss = adjusted_loss(head(features), labels[batch], adjustment)
             optimizer.zero_grad()
             loss.backward()
             optimizer.step()
             schedule.step()
     return predict_all(tail.eval(), head, maps)
+
+
+def adjusted_loss(logits: Tensor, labels: NDArray[np.int64], adjustment: Tensor) -> Tensor:
+    """Return the cross-entropy of logits to which the log frequency of the classes is added."""
+    return functional.cross_entropy(logits + adjustment, torch.from_numpy(labels))
+
+
+def one_cycle(
+    parameters: list[nn.Parameter], steps: int
+) -> tuple[torch.optim.Optimizer, torch.optim.lr_scheduler.OneCycleLR]:
+    """Return the optimizer, and the schedule of its learning rate over so many steps."""
+    optimizer = torch.optim.AdamW(parameters, RATE, weight_decay=0.05)
+    schedule = torch.optim.lr_scheduler.OneCycleLR(
+        optimizer, RATE, total_steps=steps, pct_start=0.1
+    )
+    return optimizer, schedule
+
+
+def mirror(maps: Tensor, rng: np.random.Generator) -> Tensor:
+    """Mirror a batch, (N, C, h, w): left and right, and up and down, each with a chance of 0.5."""
+    axes = [axis for axis in (3, 2) if rng.random() < 0.5]
+    return maps.flip(axes)
 
 
 def logit_adjustment(labels: NDArray[np.int64]) -> Tensor:
@@ -572,6 +618,14 @@ def read_options() -> argparse.Namespace:
     return parser.parse_args()
 
 
+def write_into_model(model: Model, folder: Path, figures: dict) -> None:
+    """Write the figures into metrics.json and the card of a model."""
+    model_metrics = metrics_file.measured(folder, model.record)
+    proof = msgspec.json.decode(json.dumps(figures), type=NoveltyProof)
+    model_metrics = msgspec.structs.replace(model_metrics, novelty_proof=proof)
+    metrics_file.write_into(folder, model.record, model_metrics)
+
+
 def main() -> None:
     """Measure and print."""
     options = read_options()
@@ -591,10 +645,7 @@ def main() -> None:
     if options.near:
         figures["near"] = measure_near(split, pixels, options.runs, options.near)
     if options.into_model:
-        model_metrics = metrics_file.measured(folder, model.record)
-        proof = msgspec.json.decode(json.dumps(figures), type=NoveltyProof)
-        model_metrics = msgspec.structs.replace(model_metrics, novelty_proof=proof)
-        metrics_file.write_into(folder, model.record, model_metrics)
+        write_into_model(model, folder, figures)
     result = {
         "far": figures["far"]["proof"],
         "corners": figures["corners"],

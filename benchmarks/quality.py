@@ -131,19 +131,27 @@ def print_swapped_rates(table: pd.DataFrame) -> None:
     table = table.dropna(subset="leads")
     columns = ["as it is", "swapped"]
     figures = pd.DataFrame(table["leads"].tolist(), columns=columns, index=table.index)
+    archives = table["archive"].fillna("not given")
+    print_choosing(figures["as it is"][~table["reporting"]])
+    print_reporting(figures, archives, table["reporting"])
 
-    choosing = figures["as it is"][~table["reporting"]]
-    percentiles = choosing.quantile([0.0005, 0.001, 0.002, 0.005, 0.01, 0.02, 0.5])
-    print(f"red_lead of {len(choosing):,} images of the half for choosing")
+
+def print_choosing(leads: "pd.Series[float]") -> None:
+    """Print the percentiles from which the limits are chosen."""
+    percentiles = leads.quantile([0.0005, 0.001, 0.002, 0.005, 0.01, 0.02, 0.5])
+    print(f"red_lead of {len(leads):,} images of the half for choosing")
     print(percentiles.round(3).to_string())
 
+
+def print_reporting(
+    figures: pd.DataFrame, archives: "pd.Series[str]", reporting: "pd.Series[bool]"
+) -> None:
+    """Print the shares that the limit flags and withholds in the half that is reported on."""
     [limit] = [limit for limit in LIMITS if limit.name == SWAPPED]
     assert limit.unreadable is not None
-    reported = figures[table["reporting"]]
-    archives = table["archive"].fillna("not given")[table["reporting"]]
-    rows = []
-    for name in ("all", *sorted(table["archive"].fillna("not given").unique())):
-        of_archive = reported if name == "all" else reported[archives == name]
+    rows = [swapped_row("all", figures[reporting], limit)]
+    for name in sorted(archives.unique()):
+        of_archive = figures[reporting & (archives == name)]
         rows.append(swapped_row(name, of_archive, limit))
     print(f"\nthe other half, flagged below {limit.poor}, withheld below {limit.unreadable}")
     print(pd.DataFrame(rows).to_string(index=False))
@@ -237,8 +245,8 @@ def separation(undamaged: list[QualityReport], damaged: list[QualityReport], nam
     return float(roc_auc_score(truth, values))
 
 
-def main() -> None:
-    """Measure and print."""
+def read_options() -> argparse.Namespace:
+    """Read the command line; end where --split is missing."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("--data", type=Path, required=True)
     parser.add_argument("--split", type=Path)
@@ -247,12 +255,18 @@ def main() -> None:
     )
     parser.add_argument("--images", type=int, default=300, help="of each part (default: 300)")
     options = parser.parse_args()
-    if options.swapped:
-        print_swapped_rates(open_dataset(options.data, verify=False).table)
-        return
-    if options.split is None:
+    if not options.swapped and options.split is None:
         parser.error("Expected --split, the split.csv of a model, or --swapped.")
+    return options
+
+
+def main() -> None:
+    """Measure and print."""
+    options = read_options()
     table = open_dataset(options.data, verify=False).table
+    if options.swapped:
+        print_swapped_rates(table)
+        return
     split = read_split(options.split).set_index("image")["split"]
     part_of = table["image"].map(split)
     is_large = table[["width_px", "height_px"]].min(axis=1) >= MIN_SIDE_PX

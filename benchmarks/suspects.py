@@ -16,8 +16,8 @@ share of them that was planted and the share of the planted that it finds. Real 
 set count as false alarms, so the true precision is at least the printed one. The peer is the plain
 probability of the label, which is cleanlab's self_confidence.
 
-Training labels are planted after the network was trained with the right ones. Real errors it has
-learnt by heart, so the figures of the training part are higher than can be expected there.
+Training labels are planted after the network was trained with the right ones. The network has
+memorised real errors, so the figures of the training part are higher than can be expected there.
 `--by-heart` measures the difference on some training images: a network of one hidden layer is
 trained on the planted labels until it predicts nearly all of them, and its hidden layer replaces
 the features. The last table has the shares of labels of the data set that the model predicts, and
@@ -67,8 +67,8 @@ FILTERS = (
 )
 PARTS = ("train", "validation")
 KINDS = ("random", "confused")
-LEARNT = 4000
-"""Images of the network that learns labels by heart."""
+MEMORISED = 4000
+"""Images of the network that memorises labels."""
 HIDDEN = 256
 """Units of its hidden layer."""
 EPOCHS = 150
@@ -122,7 +122,7 @@ def probabilities_for(model: Model, split: SplitFeatures, part: str, labels: Lab
     return model.calibrated(split.logits, short_sides(split.table))
 
 
-def learn_by_heart(
+def memorise(
     features: NDArray[np.float32], labels: Labels
 ) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
     """Train a network until it predicts nearly all labels.
@@ -140,24 +140,34 @@ def learn_by_heart(
     return hidden.astype(np.float32), network.predict(scaled) == labels
 
 
-def print_by_heart(train: SplitFeatures, confused: Labels, share: float) -> None:
+def print_memorised(train: SplitFeatures, confused: Labels, share: float) -> None:
     """Plant errors before a network learns them, and print how they are found in its features."""
-    n_images = min(LEARNT, len(train.labels))
+    n_images = min(MEMORISED, len(train.labels))
     rows = np.random.default_rng(0).choice(len(train.labels), n_images, replace=False)
     features = train.features[rows]
     lesions = train.table["lesion_group"].to_numpy()[rows]
-    titles = ("planted labels learnt", "precision", "average precision", "AUROC")
+    titles = ("planted labels memorised", "precision", "average precision", "AUROC")
     head(f"train, {n_images:,} images", *titles)
     for kind in KINDS:
         planted = plant(train.labels[rows], kind, confused, share, 0)
-        hidden, predicted = learn_by_heart(features, planted.labels)
-        learnt = predicted[planted.wrong].mean()
-        forms = (("not learnt", features, 0.0), ("learnt by heart", hidden, learnt))
-        for name, form, learnt_share in forms:
-            probabilities = without_own_lesion(form, planted.labels, lesions)
-            scores = doubt(planted.labels, probabilities).scores
-            figures = ranking_figures(scores, planted.wrong)
-            row(f"{kind}, {name}", f"{learnt_share:.3f}", *(f"{value:.3f}" for value in figures))
+        hidden, predicted = memorise(features, planted.labels)
+        memorised_share = float(predicted[planted.wrong].mean())
+        print_form(f"{kind}, not memorised", planted, features, lesions, 0.0)
+        print_form(f"{kind}, memorised", planted, hidden, lesions, memorised_share)
+
+
+def print_form(
+    name: str,
+    planted: Planted,
+    features: NDArray[np.float32],
+    lesions: NDArray[np.int64],
+    memorised_share: float,
+) -> None:
+    """Print how the planted errors are found in features of one form."""
+    probabilities = without_own_lesion(features, planted.labels, lesions)
+    scores = doubt(planted.labels, probabilities).scores
+    values = (memorised_share, *ranking_figures(scores, planted.wrong))
+    row(name, *(f"{value:.3f}" for value in values))
 
 
 def row(*cells: object) -> None:
@@ -260,7 +270,7 @@ def read_options() -> argparse.Namespace:
         "--model", default="isic2019", help="name under models/, or a path (default: isic2019)"
     )
     parser.add_argument(
-        "--draws", type=int, default=10, help="how often errors are planted anew (default: 10)"
+        "--draws", type=int, default=10, help="repetitions with other planted errors (default: 10)"
     )
     parser.add_argument(
         "--share", type=float, default=0.03, help="of the labels that are planted (default: 0.03)"
@@ -295,7 +305,7 @@ def main() -> None:
     for part in parts:
         compare(model, split.of(part), part, confused, options)
     if options.by_heart:
-        print_by_heart(split.of("train"), confused, options.share)
+        print_memorised(split.of("train"), confused, options.share)
     print_as_they_are(model, split, parts)
 
 
