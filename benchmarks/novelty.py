@@ -23,7 +23,7 @@ minutes a diagnosis on one core.
 import argparse
 import json
 import sys
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -553,21 +553,29 @@ def train_without(
     adjustment = logit_adjustment(labels[rows])
     optimizer, schedule = one_cycle([*tail.parameters(), *head.parameters()], steps * EPOCHS)
     tail.train()
-    for _ in range(EPOCHS):
-        order = rng.permutation(rows)[: steps * BATCH_SIZE]
-        for batch in np.array_split(order, steps):
-            features = functional.dropout(tail(mirror(maps[batch], rng)), 0.2)
-            loss = adjusted_loss(head(features), labels[batch], adjustment)
-            optimizer.zero_grad()
-            loss.backward()
-            optimizer.step()
-            schedule.step()
+    for batch in epoch_batches(rows, steps, rng):
+        features = functional.dropout(tail(mirror(maps[batch], rng)), 0.2)
+        logits = head(features) + adjustment
+        take_step(logits, labels[batch], optimizer)
+        schedule.step()
     return predict_all(tail.eval(), head, maps)
 
 
-def adjusted_loss(logits: Tensor, labels: NDArray[np.int64], adjustment: Tensor) -> Tensor:
-    """Return the cross-entropy of logits to which the log frequency of the classes is added."""
-    return functional.cross_entropy(logits + adjustment, torch.from_numpy(labels))
+def epoch_batches(
+    rows: NDArray[np.int64], steps: int, rng: np.random.Generator
+) -> Iterator[NDArray[np.int64]]:
+    """Yield the batches of all epochs, each epoch in another order."""
+    for _ in range(EPOCHS):
+        order = rng.permutation(rows)[: steps * BATCH_SIZE]
+        yield from np.array_split(order, steps)
+
+
+def take_step(logits: Tensor, labels: NDArray[np.int64], optimizer: torch.optim.Optimizer) -> None:
+    """Change the weights of the optimizer so that the cross-entropy of a batch falls."""
+    loss = functional.cross_entropy(logits, torch.from_numpy(labels))
+    optimizer.zero_grad()
+    loss.backward()
+    optimizer.step()
 
 
 def one_cycle(
