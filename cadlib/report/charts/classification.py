@@ -13,6 +13,7 @@ from cadlib.report.charts.style import (
     GRID,
     UNDEFINED,
     UNIT,
+    add_diagonal,
     finish,
     list_rows,
     number_text,
@@ -179,7 +180,8 @@ def _reliability_chart(bins: Sequence[ReliabilityBin], words: _Words) -> go.Figu
     # A bin without a prediction has no mean, but keeps its place in the bars below.
     filled = [part for part in bins if _is_filled(part)]
     figure = go.Figure()
-    _add_diagonal(figure, words.diagonal)
+    # The dots of perfect probabilities lie on this line.
+    add_diagonal(figure, words.diagonal)
     _add_reliability(figure, filled, words)
     _add_bin_counts(figure, bins)
     figure.update_layout(
@@ -198,18 +200,6 @@ def _reliability_chart(bins: Sequence[ReliabilityBin], words: _Words) -> go.Figu
     )
     texts = [_bin_text(part, words) for part in filled]
     return finish(figure, f"{words.title}: {'; '.join(texts) or UNDEFINED}.")
-
-
-def _add_diagonal(figure: go.Figure, name: str) -> None:
-    """Draw the line on which the dots of perfect probabilities lie."""
-    figure.add_scatter(
-        x=[0, 1],
-        y=[0, 1],
-        mode="lines",
-        name=name,
-        hoverinfo="skip",
-        line={"color": GREY.format(0.7), "dash": "longdash", "width": 1},
-    )
 
 
 def _bin_text(part: ReliabilityBin, words: _Words) -> str:

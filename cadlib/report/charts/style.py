@@ -64,6 +64,18 @@ def finish(figure: go.Figure, alt: str) -> go.Figure:
     return figure
 
 
+def add_diagonal(figure: go.Figure, name: str) -> None:
+    """Draw the dashed line from (0, 0) to (1, 1), with its entry in the legend."""
+    figure.add_scatter(
+        x=[0, 1],
+        y=[0, 1],
+        mode="lines",
+        name=name,
+        hoverinfo="skip",
+        line={"color": GREY.format(0.7), "dash": "longdash", "width": 1},
+    )
+
+
 def row_label(d: taxonomy.Diagnosis, extra: str = "") -> str:
     """Return the name of a row: diagnosis, code, `extra`, and the coloured mark of its group."""
     return f"{d.name} <b>{d.code}</b> {extra}<span style='color:{d.group_colour}'>{d.mark}</span> "

@@ -16,6 +16,7 @@ from cadlib.report.charts.style import (
     GRID,
     UNDEFINED,
     UNIT,
+    add_diagonal,
     finish,
     number_text,
     undefined,
@@ -102,20 +103,9 @@ def _add_roc_curves(
         }
         _add_roc_curve(figure, roc["malignant"], "Malignant", area, line, legend_rank=1)
         texts.append(f"Malignant {area}")
-    _add_line_of_chance(figure)
+    # The ROC curve of a random order of the images.
+    add_diagonal(figure, "Chance")
     return texts
-
-
-def _add_line_of_chance(figure: go.Figure) -> None:
-    """Draw the ROC curve of a random order of the images."""
-    figure.add_scatter(
-        x=[0, 1],
-        y=[0, 1],
-        mode="lines",
-        name="Chance",
-        hoverinfo="skip",
-        line={"color": GREY.format(0.7), "dash": "longdash", "width": 1},
-    )
 
 
 def _add_roc_curve(
