@@ -18,7 +18,7 @@ from cadlib.metrics import classification
 from cadlib.metrics.classification import Bools, Floats, Labels
 from cadlib.metrics.operating_point import Interval
 from cadlib.metrics.partial_labels import AnyLabels, PartialLabels
-from cadlib.metrics.summary import DRAWS, Figure, partial_intervals
+from cadlib.metrics.summary import DRAWS, Figure, defined, partial_intervals
 from cadlib.taxonomy import CODES
 
 FIGURE_NAMES: Final = {
@@ -323,8 +323,7 @@ _FIGURES: dict[str, Callable[..., Floats]] = {
 
 
 def _difference(values: Floats, ends: list[float] | None, higher_is_better: bool) -> Difference:
-    defined = [None if np.isnan(value) else float(value) for value in values]
-    first, second, difference = defined
+    first, second, difference = map(defined, values.tolist())
     interval = None
     if ends:
         interval = (ends[0], ends[1])

@@ -494,11 +494,11 @@ def _interval_of(figure: Figure, drawn: Floats) -> Any:
 
 def _percentiles(values: Floats) -> tuple[float, float] | None:
     """Return low and high end of the draws of one number; None where they give no interval."""
-    defined = values[~np.isnan(values)]
-    if len(defined) < DEFINED_SHARE * len(values):
+    defined_values = values[~np.isnan(values)]
+    if len(defined_values) < DEFINED_SHARE * len(values):
         return None
     tails = [(1 - LEVEL) / 2, (1 + LEVEL) / 2]
-    quantiles = np.quantile(defined, tails)
+    quantiles = np.quantile(defined_values, tails)
     low, high = quantiles.round(4).tolist()
     # Draws that all agree, such as those of four images that are all wrong, do not show how far
     # they are from the truth.

@@ -3,7 +3,6 @@
 Their texts are not escaped yet.
 """
 
-import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -20,7 +19,7 @@ from cadlib.metrics.operating_point_table import one_group_note, point_rows
 from cadlib.metrics.partial_labels import label_words
 from cadlib.metrics.predictive_values import INTERVAL_NOTE, PredictiveValues
 from cadlib.metrics.subgroup_table import gaps_note, subgroup_rows
-from cadlib.metrics.summary import DRAWS, ECE_INTERVAL, ECE_NOTE
+from cadlib.metrics.summary import DRAWS, ECE_INTERVAL, ECE_NOTE, defined
 from cadlib.metrics.summary_schema import EvaluationMetrics, PredictionSets
 from cadlib.metrics.tables import Row, across_rows, figure_of, figure_text
 from cadlib.metrics.thresholds import UNNAMED, TradeOff, trade_offs
@@ -266,14 +265,9 @@ def _point_row(point: TradeOff, prevalence: float) -> Row:
         f"{point.threshold:.3f}",
         figure_text(point.sensitivity, intervals.sensitivity),
         figure_text(point.specificity, intervals.specificity),
-        figure_text(_or_none(values.positive), positive_ends),
-        figure_text(_or_none(values.negative), negative_ends),
+        figure_text(defined(values.positive), positive_ends),
+        figure_text(defined(values.negative), negative_ends),
     )
-
-
-def _or_none(value: float) -> float | None:
-    # Tables show None as "not defined".
-    return None if math.isnan(value) else value
 
 
 _DIAGNOSIS_FIGURES = {

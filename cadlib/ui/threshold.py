@@ -1,6 +1,5 @@
 """Draws the referral threshold as a slider."""
 
-import math
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
@@ -10,6 +9,7 @@ from cadlib.evaluation import threshold_curves
 from cadlib.metrics.decision_curve import DecisionCurve
 from cadlib.metrics.operating_point_table import one_group_note, point_rows
 from cadlib.metrics.predictive_values import INTERVAL_NOTE, PredictiveValues
+from cadlib.metrics.summary import defined
 from cadlib.metrics.tables import figure_text
 from cadlib.metrics.thresholds import UNNAMED, TradeOff, trade_offs
 from cadlib.report import charts
@@ -152,8 +152,8 @@ def _values(point: TradeOff, here: float) -> None:
     rows = [
         _row("Sensitivity", point.sensitivity, point.intervals.sensitivity, malignant),
         _row("Specificity", point.specificity, point.intervals.specificity, benign),
-        _row("PPV", _or_none(values.positive), positive_ends, prior),
-        _row("NPV", _or_none(values.negative), negative_ends, prior),
+        _row("PPV", defined(values.positive), positive_ends, prior),
+        _row("NPV", defined(values.negative), negative_ends, prior),
     ]
     st.table(rows, hide_index=True)
     if values.intervals is not None:
@@ -173,12 +173,6 @@ def _row(
         "Value (95 % CI)": figure_text(value, interval),
         "Based on": basis,
     }
-
-
-def _or_none(value: float) -> float | None:
-    if math.isnan(value):
-        return None
-    return value
 
 
 def _decision(shown: Shown, here: float) -> DecisionCurve:
