@@ -125,7 +125,7 @@ def _clean_rows(clean: CleanMetrics) -> list[Row]:
     }
     rows: list[Row] = [("original image", "value", "95 % interval")]
     for metric, text in names.items():
-        columns = _columns(getattr(clean, metric), getattr(clean.intervals, metric))
+        columns = _columns(*value_of(clean, metric))
         rows.append((text, *columns))
     return rows
 
@@ -173,7 +173,7 @@ def _case_rows(neighbours: SimilarCases) -> list[Row]:
     )
     rows: list[Row] = [(heading, "share", "95 % interval")]
     for name, text in names.items():
-        columns = _columns(getattr(neighbours, name), getattr(neighbours.intervals, name))
+        columns = _columns(*value_of(neighbours, name))
         rows.append((text, *columns))
     return rows
 
@@ -223,9 +223,9 @@ def _damages(measured: Robustness) -> list[Row]:
     mean = measured.mean
     cells = ["all"]
     for metric in metrics:
-        fall = f"{metric}_fall"
+        mean_columns = _columns(*value_of(mean, f"{metric}_fall"))
         # The mean has no values for single strengths.
-        cells += ["", "", *_columns(getattr(mean, fall), getattr(mean.intervals, fall))]
+        cells += ["", "", *mean_columns]
     cells.append(figure_text(mean.relative_error))
     rows.append(tuple(cells))
     return rows
@@ -235,10 +235,9 @@ def _fall_cells(part: Corruption, metric: str) -> Row:
     """Return the fall of a metric at the weakest and strongest damage, and their mean."""
     name = f"{metric}_fall"
     fall = getattr(part, name)
-    intervals = getattr(part.intervals, name)
     weakest = figure_text(fall["1"])
     strongest = figure_text(fall["5"])
-    mean_columns = _columns(fall["mean"], intervals["mean"])
+    mean_columns = _columns(*value_of(part, name, "mean"))
     return (weakest, strongest, *mean_columns)
 
 
@@ -383,12 +382,10 @@ def _headline(metrics: EvaluationMetrics) -> list[Row]:
     }
     rows: list[Row] = [("figure", "value", "95 % interval")]
     for name, (text, note) in texts.items():
-        value = getattr(metrics, name)
         # An earlier version stored fewer metrics.
-        if value is UNSET:
+        if getattr(metrics, name) is UNSET:
             continue
-        interval = getattr(metrics.intervals, name)
-        columns = _columns(value, interval)
+        columns = _columns(*value_of(metrics, name))
         rows.append((text, *columns, note))
     return rows
 
