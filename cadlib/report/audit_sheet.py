@@ -4,17 +4,16 @@ A person has to look at them. The file needs no other file.
 """
 
 import base64
-import io
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import pandas as pd
-from PIL import Image
 
 from cadlib.data.contradictions import CONTRADICTIONS
 from cadlib.data.duplicates import Duplicates
 from cadlib.images import read_image
+from cadlib.images.thumbnails import QUALITY, shrunk
 from cadlib.report.templates import html_template
 
 # A sheet of a data set alone needs no torch.
@@ -135,13 +134,7 @@ def _image(row: "pd.Series[str]") -> SheetImage:
 
 def _jpeg(path: str) -> str:
     """Return a thumbnail of an image file as base64."""
-    pixels = read_image(path).pixels
-    thumbnail = Image.fromarray(pixels)
-    # `thumbnail` keeps the shape of the image, so the longer side gets this size.
-    size = (THUMBNAIL_PX, THUMBNAIL_PX)
-    thumbnail.thumbnail(size)
-    buffer = io.BytesIO()
-    thumbnail.save(buffer, "JPEG", quality=85)
-    content = buffer.getvalue()
-    encoded = base64.b64encode(content)
+    image = read_image(path, enough_px=THUMBNAIL_PX)
+    jpeg = shrunk(image, THUMBNAIL_PX, QUALITY)
+    encoded = base64.b64encode(jpeg)
     return encoded.decode("ascii")
