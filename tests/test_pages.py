@@ -49,7 +49,7 @@ from cadlib.saliency.heatmap import METHODS
 from cadlib.saliency.trust import Trust
 from cadlib.server import session_memory
 from cadlib.taxonomy import CODES, diagnosis
-from cadlib.ui import session
+from cadlib.ui import session, trust
 from tests.model_folders import change_file, change_record
 from tests.page_content import mounted, tiles, words
 
@@ -63,7 +63,6 @@ def title_of(page: str) -> str:
 
 BACKBONE = "test_efficientnet"
 TIMEOUT_S = 120
-trust = import_module("cadlib.ui.trust")  # `from cadlib.ui import trust` is its function
 
 
 def audit_of(split_sha256: str, **leaks: int) -> LeakAudit:

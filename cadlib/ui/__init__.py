@@ -44,7 +44,6 @@ loaded only for a saliency map that needs gradients.
 from cadlib.ui.channels import channel_order
 from cadlib.ui.clinic import consequences
 from cadlib.ui.datasets import (
-    assess_file,
     dataset,
     dataset_folders,
     may_name_a_folder,
@@ -58,14 +57,7 @@ from cadlib.ui.harmless import card_html, plain, plain_rows
 from cadlib.ui.headline import headline
 from cadlib.ui.image_views import (
     DRAWN,
-    OPACITY,
     ORIGINAL,
-    heatmap,
-    overlay,
-    photograph_of,
-    said,
-    side_by_side,
-    square,
     stability,
 )
 from cadlib.ui.imagemap import image_map, map_places
@@ -91,7 +83,6 @@ from cadlib.ui.session import (
     choose,
     chosen_case,
     next_synthetic,
-    remove,
     take,
     upload_key,
 )
@@ -105,16 +96,14 @@ from cadlib.ui.text import (
     mark,
     named,
     percent,
-    sign,
     threshold_intervals,
 )
 from cadlib.ui.threshold import threshold
-from cadlib.ui.trust import about_the_map, trust, trust_line, trust_tile
+from cadlib.ui.trust import about_the_map, trust_tile
 
 __all__ = [
     "DRAWN",
     "INTENDED_USE",
-    "OPACITY",
     "ORIGINAL",
     "Case",
     "MapGrid",
@@ -126,7 +115,6 @@ __all__ = [
     "about_the_threshold",
     "about_the_turns",
     "accept_paste",
-    "assess_file",
     "card_html",
     "cases",
     "cases_csv",
@@ -144,7 +132,6 @@ __all__ = [
     "errors",
     "evidence",
     "headline",
-    "heatmap",
     "image_map",
     "load_ahead",
     "map_places",
@@ -155,27 +142,20 @@ __all__ = [
     "model_metrics",
     "named",
     "next_synthetic",
-    "overlay",
     "page",
     "patient",
     "percent",
-    "photograph_of",
     "plain",
     "plain_rows",
     "quality",
-    "remove",
     "report",
     "robustness",
     "run_folders",
     "run_reading",
     "run_row",
-    "said",
     "setting",
-    "side_by_side",
-    "sign",
     "similar",
     "spare",
-    "square",
     "stability",
     "strip",
     "subgroups",
@@ -184,8 +164,6 @@ __all__ = [
     "take",
     "threshold",
     "threshold_intervals",
-    "trust",
-    "trust_line",
     "trust_tile",
     "typed_folder",
     "unseen_archives",
