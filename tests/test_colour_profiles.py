@@ -15,7 +15,7 @@ from cadlib.images.colour.transforms import (
     MAX_KEPT,
     MAX_KEPT_PROFILE_BYTES,
     MAX_PROFILE_BYTES,
-    kept_by_digest,
+    cache_by_digest,
 )
 from cadlib.images.decoding.pool import decoder_pool
 from tests import hostile_files
@@ -42,13 +42,13 @@ def test_a_large_profile_is_used() -> None:
 
 def test_the_same_profile_is_computed_once() -> None:
     computed: list[bytes] = []
-    transform = kept_by_digest(lambda icc: computed.append(icc) or len(computed))
+    transform = cache_by_digest(lambda icc: computed.append(icc) or len(computed))
     assert [transform(b"one"), transform(b"two"), transform(b"one")] == [1, 2, 1]
 
 
 def test_no_more_than_a_few_results_are_kept() -> None:
     computed: list[bytes] = []
-    transform = kept_by_digest(computed.append)
+    transform = cache_by_digest(computed.append)
     for number in range(MAX_KEPT + 1):
         transform(bytes([number]))
     transform(bytes([0]))
@@ -57,14 +57,14 @@ def test_no_more_than_a_few_results_are_kept() -> None:
 
 def test_the_result_for_a_large_profile_is_not_kept() -> None:
     computed: list[bytes] = []
-    transform = kept_by_digest(computed.append)
+    transform = cache_by_digest(computed.append)
     for _ in range(2):
         transform(bytes(MAX_KEPT_PROFILE_BYTES + 1))
     assert len(computed) == 2
 
 
 def test_the_profiles_themselves_are_not_kept() -> None:
-    transform = kept_by_digest(len)
+    transform = cache_by_digest(len)
     tracemalloc.start()
     try:
         for number in range(MAX_KEPT):

@@ -273,7 +273,7 @@ def test_a_click_loads_a_synthetic_lesion_and_the_decision_comes_first(app):
     assert not page.exception
     case = held(page)[0]
     assert case.assessment.decision.sentence in page.subheader[0].value
-    assert "Synthetic lesion, not real skin" in viewed(page)["said"]
+    assert "Synthetic lesion, not real skin" in viewed(page)["caption"]
 
 
 def test_files_are_sorted_by_risk_and_unreadable_ones_keep_their_reason(app):
@@ -355,7 +355,7 @@ def test_swapped_channels_are_swapped_back_on_request_and_it_can_be_undone(app, 
     assert any(SWAPPED_NOTE in caption.value for caption in page.caption)
     assert SWAPPED_NOTE in ui.cases_csv(held(page))
     assert json.loads(ui.cases_json(held(page)))[0]["notes"] == [SWAPPED_NOTE]
-    assert viewed(page)["said"].startswith("Synthetic lesion")
+    assert viewed(page)["caption"].startswith("Synthetic lesion")
 
     page.button(key=key).click().run()
     undone = held(page)[0].assessment
@@ -484,9 +484,9 @@ def test_a_photograph_named_synthetic_is_not_called_synthetic(app):
     mirrored = np.asarray(Image.open(io.BytesIO(demo_lesions()[0].png())))[:, ::-1]
     Image.fromarray(mirrored).save(buffer := io.BytesIO(), "PNG")
     page = drop(app.run(), ("synthetic_MEL_1.png", buffer.getvalue()))
-    assert viewed(page)["said"].startswith(ui.ORIGINAL)
+    assert viewed(page)["caption"].startswith(ui.ORIGINAL)
     page = drop(page, ("photograph.png", demo_lesions()[0].png()))
-    assert viewed(page)["said"].startswith(ui.DRAWN)
+    assert viewed(page)["caption"].startswith(ui.DRAWN)
 
 
 def test_more_bytes_than_a_session_holds_are_refused_with_a_reason(app, lesion, monkeypatch):

@@ -72,7 +72,7 @@ def test_evaluates_in_the_background_and_cells_open_their_images(data_at_hand):
     tops = said.idxmax(axis=1)
     for true_code, said_code in {(truth[image], tops[image]) for image in said.index[::12]}:
         page.selectbox(key="cell-truth").set_value(true_code).run()
-        page.selectbox(key="cell-said").set_value(said_code).run()
+        page.selectbox(key="cell-predicted").set_value(said_code).run()
         inside = said[(truth == true_code) & (tops == said_code)]
         assert mounted(page, "tiles", "cell")[0]["about"].startswith(f"{len(inside)} images: ")
         first = inside[said_code].sort_values(ascending=False).index[:12]

@@ -165,7 +165,7 @@ def _make(
         aside.replace(path)
 
 
-def found_pixels(table: pd.DataFrame, spec: InputSpec) -> Pixels | None:
+def find_pixels(table: pd.DataFrame, spec: InputSpec) -> Pixels | None:
     """Return the pixels if they are in the cache, else None; None too if a file is missing."""
     try:
         entry = _entry(table, spec)

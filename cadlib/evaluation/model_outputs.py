@@ -15,7 +15,7 @@ import onnxruntime
 import pandas as pd
 from numpy.typing import NDArray
 
-from cadlib.data.pixel_cache import found_pixels
+from cadlib.data.pixel_cache import find_pixels
 from cadlib.errors import DatasetInvalid, ImageRejected
 from cadlib.files.cache import Cache, file_facts, key_of
 from cadlib.images import read_image
@@ -194,7 +194,7 @@ def _batches(
     batch_size: int,
 ) -> Iterator[list[_Decoded]]:
     """Yield rows of a table with their images, decoded ahead in threads."""
-    pixels = found_pixels(table, spec)
+    pixels = find_pixels(table, spec)
     paths = table["path"].tolist()
 
     def pixels_of(row: int) -> _Bytes:

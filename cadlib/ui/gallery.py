@@ -17,7 +17,7 @@ from cadlib.ui.frame import chart
 from cadlib.ui.image_views import photograph, photograph_of
 from cadlib.ui.models import model_record
 from cadlib.ui.neighbours import similar
-from cadlib.ui.quality import about_the_kind, not_asked_for
+from cadlib.ui.quality import about_the_kind, warn_if_unreliable
 from cadlib.ui.text import apart, mark, named, plain
 from cadlib.ui.tiles import Pages, Tile, tiles
 
@@ -142,7 +142,7 @@ def _result(
 ) -> None:
     """Draw the model's result, or the warning of an image without a reliable one."""
     with right:
-        hidden = not_asked_for(assessment)
+        hidden = warn_if_unreliable(assessment)
     if hidden:
         left.image(photograph(assessment.image), width="stretch", alt=f"Image {image}")
         with right:

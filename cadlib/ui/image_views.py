@@ -81,7 +81,7 @@ def stability(assessment: Assessment) -> Stability:
     )
 
 
-def said(heat: Heatmap) -> str:
+def describe_heatmap(heat: Heatmap) -> str:
     """Return what a saliency map shows in words, "Grad-CAM for Melanoma"."""
     name = next(method.name for method in METHODS if method.key == heat.method)
     if not heat.diagnosis:
@@ -138,7 +138,7 @@ def side_by_side(
     source = DRAWN if drawn or is_demo(image.pixels) else ORIGINAL
     left, right = st.columns(2, wrap=False)
     left.image(photograph(image), source, width="stretch", alt=f"Image {name}")
-    words = f"{said(heat)}, peak {heat.raw_peak:.2g}"
+    words = f"{describe_heatmap(heat)}, peak {heat.raw_peak:.2g}"
     blend = overlay(image, heat, opacity, peak)
     right.image(blend, words, width="stretch", output_format="JPEG", alt=f"Saliency map, {words}")
     scale = scale_words(heat, highest)

@@ -45,8 +45,8 @@ def about_the_loss() -> None:
         st.warning(NOTICE, icon=":material/sync_problem:")
 
 
-def found_again() -> None:
-    """Stop drawing that warning."""
+def hide_loss_warning() -> None:
+    """Stop drawing the warning of `about_the_loss`."""
     st.session_state[_LOST] = False
 
 

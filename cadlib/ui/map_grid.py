@@ -10,7 +10,7 @@ from cadlib.assessment import Assessment
 from cadlib.metrics.operating_point import two_digits
 from cadlib.saliency.heatmap import METHODS, Heatmap
 from cadlib.taxonomy import diagnosis
-from cadlib.ui.image_views import heatmap, overlay, said, side_by_side
+from cadlib.ui.image_views import describe_heatmap, heatmap, overlay, side_by_side
 from cadlib.ui.text import mark
 from cadlib.ui.trust import trust, trust_line, trust_tile
 
@@ -94,7 +94,7 @@ class MapGrid:
         peak_text = f"peak {heat.raw_peak:.2g}"
         # One scale for a method, so that a reader can compare diagnoses down a column.
         blend = overlay(image, heat, peak=self._peak(maps, key), side_px=TILE_SIDE_PX)
-        words = f"{said(heat)}, {peak_text}"
+        words = f"{describe_heatmap(heat)}, {peak_text}"
         column.image(blend, width="stretch", output_format="JPEG", alt=words)
         column.button(
             "Enlarge",

@@ -56,7 +56,7 @@ def confusion(shown: Shown) -> None:
         return
     # The boxes have their values before the chart is drawn, because a click on it changes them.
     st.session_state.setdefault("cell-truth", "MEL")
-    st.session_state.setdefault("cell-said", "NV")
+    st.session_state.setdefault("cell-predicted", "NV")
     chart(figure, key="confusion", on_select=_open_cell)
     _cell_images(shown, shown.evaluated)
 
@@ -65,7 +65,9 @@ def _cell_images(shown: Shown, evaluated: "Evaluated") -> None:
     """Draw the boxes that select a cell of the confusion matrix, and its images."""
     left, right = st.columns(2)
     truth = left.selectbox("True diagnosis", CODES, format_func=named, key="cell-truth")
-    predicted = right.selectbox("Predicted diagnosis", CODES, format_func=named, key="cell-said")
+    predicted = right.selectbox(
+        "Predicted diagnosis", CODES, format_func=named, key="cell-predicted"
+    )
     about = (
         f"True {sign(truth)} {truth}, predicted {sign(predicted)} {predicted}; "
         "highest probability first"
@@ -138,7 +140,7 @@ def _open_cell() -> None:
     # The row label is a code and a count, "MEL (226)".
     truth, *_ = cell["y"].split(" ")
     state["cell-truth"] = truth
-    state["cell-said"] = cell["x"]
+    state["cell-predicted"] = cell["x"]
 
 
 def _gallery(

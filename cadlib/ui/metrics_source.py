@@ -131,7 +131,7 @@ def evaluation_of(
     from cadlib.evaluation.cached import evaluation_folder  # noqa: PLC0415
 
     folder = folder or evaluation_folder(model, data)
-    evaluation = kept_evaluation(model, data, part, folder)
+    evaluation = find_saved_evaluation(model, data, part, folder)
     if evaluation:
         # The job has done its work, so its progress is not drawn any more.
         jobs.forget(folder.name)
@@ -152,10 +152,10 @@ def evaluation_of(
     return None
 
 
-def kept_evaluation(
+def find_saved_evaluation(
     model: ModelRecord, data: "Dataset", part: "Part | None" = None, folder: Path | None = None
 ) -> "Evaluated | None":
-    """Return the same if it was saved before, else None; draw nothing."""
+    """Return the result of `evaluation_of` if it is saved, else None; draw nothing."""
     # Imported late, as above.
     from cadlib.evaluation.cached import evaluation_folder  # noqa: PLC0415
     from cadlib.evaluation.image_selection import ALL  # noqa: PLC0415

@@ -11,7 +11,7 @@ from cadlib.model import record
 from cadlib.report import charts
 from cadlib.ui.frame import chart
 from cadlib.ui.harmless import plain_rows
-from cadlib.ui.metrics_source import Shown, evaluation_of, kept_evaluation
+from cadlib.ui.metrics_source import Shown, evaluation_of, find_saved_evaluation
 from cadlib.ui.text import plain
 
 if TYPE_CHECKING:
@@ -60,7 +60,7 @@ def chosen_comparison(shown: Shown, other: str | None) -> Compared | None:
     if shown.evaluated is None or shown.data is None:
         return None
     other_record = record.read_record(record.find_model(other))
-    second = kept_evaluation(other_record, shown.data)
+    second = find_saved_evaluation(other_record, shown.data)
     if not second:
         return None
     return _comparison(shown, shown.evaluated, other_record, second, shown.data)

@@ -6,7 +6,7 @@ import streamlit as st
 
 from cadlib.images.patient import COARSE_SITES, MAX_AGE_YEARS, SEXES, SITES, PatientFacts
 from cadlib.model.record import ModelRecord
-from cadlib.ui.session import Case, facts_of, know
+from cadlib.ui.session import Case, facts_of, remember_facts
 from cadlib.ui.text import about_the_facts, about_the_header, plain
 
 
@@ -69,4 +69,4 @@ def _field_keys(case_key: str) -> tuple[str, str, str]:
 def _save(case_key: str) -> None:
     age_key, sex_key, site_key = _field_keys(case_key)
     state = st.session_state
-    know(case_key, PatientFacts(state[age_key], state[sex_key], state[site_key]))
+    remember_facts(case_key, PatientFacts(state[age_key], state[sex_key], state[site_key]))

@@ -11,7 +11,7 @@ from cadlib.ui.image_views import photograph
 from cadlib.ui.models import default_model
 from cadlib.ui.text import apart
 
-SAID = {"good": "✓", "poor": "! interpret with care", "unreadable": "✕ not interpretable"}
+SEVERITY_TEXTS = {"good": "✓", "poor": "! interpret with care", "unreadable": "✕ not interpretable"}
 
 
 def shown(assessment: Assessment) -> bool:
@@ -43,7 +43,7 @@ def withheld(assessment: Assessment, name: str) -> bool:
     That is so for an image that cannot be interpreted, or is not similar to the training images.
     Such an image is drawn with its problems, and with the switch that shows the result.
     """
-    is_hidden = not_asked_for(assessment)
+    is_hidden = warn_if_unreliable(assessment)
     if not is_hidden:
         return False
     left, right = st.columns(2, gap="medium")
@@ -55,7 +55,7 @@ def withheld(assessment: Assessment, name: str) -> bool:
     return True
 
 
-def not_asked_for(assessment: Assessment) -> bool:
+def warn_if_unreliable(assessment: Assessment) -> bool:
     """Draw the warning of an image without a reliable result, with a switch that shows the result.
 
     Return whether the result stays hidden.
@@ -75,7 +75,7 @@ def quality(report: QualityReport) -> None:
     icon = ":material/warning:" if report.flagged else ":material/check:"
     lines = ["|Check|Result|Value|Limit|", "|-|-|-:|-|"]
     for finding in report.findings:
-        severity = SAID[finding.severity]
+        severity = SEVERITY_TEXTS[finding.severity]
         value = value_text(finding)
         limit = limit_text(finding)
         lines.append(f"|{finding.name}|{severity}|{value}|{limit}|")

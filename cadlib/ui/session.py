@@ -21,7 +21,7 @@ from cadlib.model.record import ModelRecord
 from cadlib.ui.clinic import operating_point
 from cadlib.ui.held import holding, let_go
 from cadlib.ui.image_views import assessed
-from cadlib.ui.lost import found_again, tab
+from cadlib.ui.lost import hide_loss_warning, tab
 from cadlib.ui.models import model
 from cadlib.ui.text import plain
 
@@ -94,7 +94,7 @@ def take(files: Sequence[tuple[str, bytes]], uploads: Sequence[UploadedFile] = (
         by_key[key] = (name, data)
     _read_new(by_key, held)
     let_go(uploads)
-    found_again()
+    hide_loss_warning()
     # Of the new files, the one with the highest malignant probability is shown.
     highest = max(by_key, key=lambda key: held[key].risk)
     choose(highest)
@@ -152,7 +152,7 @@ def facts_of(case: Case) -> PatientFacts:
     return NO_FACTS
 
 
-def know(key: str, facts: PatientFacts) -> None:
+def remember_facts(key: str, facts: PatientFacts) -> None:
     """Hold the patient data that the reader entered for the case of this key."""
     entered = st.session_state.setdefault("facts", {})
     entered[key] = facts

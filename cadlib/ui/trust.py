@@ -13,7 +13,7 @@ from cadlib.saliency.heatmap import METHODS, Heatmap, Method
 from cadlib.saliency.trust import Trust
 from cadlib.saliency.trust import trust as trust_of
 from cadlib.ui.held import holding
-from cadlib.ui.image_views import heatmap, said
+from cadlib.ui.image_views import describe_heatmap, heatmap
 from cadlib.ui.models import model
 
 LINE_HEIGHT_PX = 76
@@ -44,7 +44,7 @@ def trust(assessment: Assessment, code: str, method: Method = METHODS[0]) -> Tru
 def about_the_map(heat: Heatmap, measured: Trust | None) -> str:
     """Return what a map shows and its checks: "Grad-CAM for Melanoma · peak 0.31 · …"."""
     parts = [
-        said(heat),
+        describe_heatmap(heat),
         f"peak {heat.raw_peak:.2g}",
         *_checks(measured),
     ]

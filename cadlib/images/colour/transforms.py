@@ -26,7 +26,7 @@ def too_large_note(icc: bytes) -> str:
     )
 
 
-def kept_by_digest(compute: Callable[[bytes], Result]) -> Callable[[bytes], Result]:
+def cache_by_digest(compute: Callable[[bytes], Result]) -> Callable[[bytes], Result]:
     """Cache the results for the last profiles, by their SHA-256; do not keep the profiles."""
     results: OrderedDict[bytes, Result] = OrderedDict()
     lock = Lock()

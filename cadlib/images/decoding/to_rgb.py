@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from PIL import ExifTags, Image, ImageCms, JpegImagePlugin, TiffImagePlugin
 
 from cadlib.images.colour.stated import Colours, stated_colours
-from cadlib.images.colour.transforms import MAX_PROFILE_BYTES, kept_by_digest, too_large_note
+from cadlib.images.colour.transforms import MAX_PROFILE_BYTES, cache_by_digest, too_large_note
 from cadlib.images.file_types.jpeg import Allocate, decode_jpeg, new_array
 from cadlib.images.file_types.kinds import FORMATS, damaged, unsupported
 from cadlib.images.file_types.tiff import eight_bit_palette
@@ -282,7 +282,7 @@ def _to_profile_mode(
     return image
 
 
-@kept_by_digest
+@cache_by_digest
 def _transform(icc: bytes) -> tuple[str, ImageCms.ImageCmsTransform | None]:
     """Return the mode of a profile and its transform to sRGB.
 

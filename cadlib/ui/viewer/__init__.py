@@ -17,9 +17,9 @@ from cadlib.ui.image_views import (
     DRAWN,
     OPACITY,
     ORIGINAL,
+    describe_heatmap,
     encoded,
     photograph,
-    said,
     scale_words,
 )
 
@@ -39,7 +39,7 @@ def viewer(assessment: Assessment, heat: Heatmap, name: str, key: str) -> float:
     """
     image = assessment.image
     opacity = st.session_state.get(key, {"opacity": OPACITY})["opacity"]
-    words = said(heat)
+    words = describe_heatmap(heat)
     source = DRAWN if is_demo(image.pixels) else ORIGINAL
     mounted = _mount(
         key=key,
@@ -53,7 +53,7 @@ def viewer(assessment: Assessment, heat: Heatmap, name: str, key: str) -> float:
             # The browser scales the image, so the box is relative to its size.
             "box": _relative_box(image, heat),
             "colours": _png(heatmap.colour_scale(400, 8)),
-            "said": f"{source}. {words}; {scale_words(heat, heat.raw_peak)}",
+            "caption": f"{source}. {words}; {scale_words(heat, heat.raw_peak)}",
             "opacity": opacity,
             "keys": KEYS,
         },

@@ -45,7 +45,7 @@ export default function ({ parentElement, data, setStateValue }) {
   stage.setAttribute("aria-label", data.keys);
   Object.assign(part("picture"), { src: data.picture, alt: data.alt });
   Object.assign(part("colours"), { src: data.colours, alt: "" });
-  part("said").textContent = data.said;
+  part("caption").textContent = data.caption;
   part("toggle").disabled = part("opacity").disabled = !data.heat;
   if (data.heat) {
     Object.assign(heat, { src: data.heat, alt: data.shows });
