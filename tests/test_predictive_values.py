@@ -24,14 +24,14 @@ def test_the_predictive_values_are_those_of_a_worked_table():
     values = PredictiveValues(point(0.9, 0.8), 0.1)
     assert values.positive == pytest.approx(90 / 270)
     assert values.negative == pytest.approx(720 / 730)
-    assert values.of(1000) == Outcomes(found=90, missed=10, needless=180, spared=720)
+    assert values.of(1000) == Outcomes(detected=90, missed=10, needless=180, spared=720)
     assert values.one_missed_in == pytest.approx(100)
 
 
 @given(sensitivity=SHARES, specificity=SHARES, prevalence=SHARES, patients=st.integers(1, 500))
 def test_every_patient_is_counted_once(sensitivity, specificity, prevalence, patients):
     found = PredictiveValues(point(sensitivity, specificity), prevalence).of(patients)
-    counts = (found.found, found.missed, found.needless, found.spared)
+    counts = (found.detected, found.missed, found.needless, found.spared)
     assert sum(counts) == patients
     exact = (
         prevalence * sensitivity,

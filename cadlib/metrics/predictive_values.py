@@ -31,7 +31,7 @@ class Measured(Protocol):
 class Outcomes:
     """The numbers of patients by outcome, whole numbers; each patient has one lesion."""
 
-    found: int
+    detected: int
     """Malignant and referred."""
     missed: int
     """Malignant and not referred."""
@@ -65,7 +65,7 @@ class PredictiveValues:
         """
         shares = self._point_shares
         return _share(
-            part=shares.found,
+            part=shares.detected,
             other=shares.needless,
         )
 
@@ -97,8 +97,8 @@ class PredictiveValues:
         # Both rates at their low ends give the low end, as both values rise with each rate.
         low = self._shares(low_sensitivity, low_specificity)
         high = self._shares(high_sensitivity, high_specificity)
-        low_positive = _share(low.found, low.needless)
-        high_positive = _share(high.found, high.needless)
+        low_positive = _share(low.detected, low.needless)
+        high_positive = _share(high.detected, high.needless)
         low_negative = _share(low.spared, low.missed)
         high_negative = _share(high.spared, high.missed)
         return (low_positive, high_positive), (low_negative, high_negative)
@@ -135,7 +135,7 @@ class PredictiveValues:
     def _shares(self, sensitivity: float, specificity: float) -> "_Shares":
         benign = 1 - self.prevalence
         return _Shares(
-            found=self.prevalence * sensitivity,
+            detected=self.prevalence * sensitivity,
             missed=self.prevalence * (1 - sensitivity),
             needless=benign * (1 - specificity),
             spared=benign * specificity,
@@ -145,7 +145,7 @@ class PredictiveValues:
 class _Shares(NamedTuple):
     """The shares of all patients by outcome, in the order of `Outcomes`."""
 
-    found: float
+    detected: float
     missed: float
     needless: float
     spared: float

@@ -108,12 +108,12 @@ def about_the_patients(values: PredictiveValues, images: str) -> str:
     `images` names those that it was measured on: "test images".
     """
     counts = values.of(100)
-    referred = counts.found + counts.needless
+    referred = counts.detected + counts.needless
     positive = _or_undefined(values.positive)
     negative = _or_undefined(values.negative)
     of_100 = (
         f"Of 100 patients with one lesion each, {referred} are referred; "
-        f"{counts.found} of these have a malignant lesion."
+        f"{counts.detected} of these have a malignant lesion."
     )
     sentences = [of_100, f"PPV {positive}, NPV {negative}."]
     # It is infinite where no malignant lesion is missed.

@@ -22,7 +22,7 @@ def hundred_patients(values: PredictiveValues) -> go.Figure:
     benign = taxonomy.BENIGN_COLOUR
     outcomes = values.of(PATIENTS)
     kinds = (
-        ("malignant, referred", outcomes.found, "triangle-up", malignant),
+        ("malignant, referred", outcomes.detected, "triangle-up", malignant),
         ("malignant, missed", outcomes.missed, "triangle-up-open", malignant),
         ("benign, referred", outcomes.needless, "circle", benign),
         ("benign, not referred", outcomes.spared, "circle-open", benign),
