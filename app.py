@@ -1,4 +1,7 @@
-"""Starts the app: `streamlit run app.py`. What its pages need is loaded while a browser still fetches the frame."""
+"""Starts the app: `streamlit run app.py`.
+
+Modules and model are loaded while the first browser fetches the frame of the page.
+"""
 
 import inspect
 from collections.abc import AsyncIterator
@@ -11,20 +14,23 @@ from cadlib import server
 
 
 def load_ahead() -> None:
-    """Import what the pages import, load the model, and do once what Streamlit would do in the first run of a page."""
-    from cadlib.images import start_decoders  # noqa: PLC0415 - ready when the rest is
+    """Import the modules of the pages, load the model, and prepare the first run of a page."""
+    # First, because a decoder starts in its own process, beside the imports below.
+    from cadlib.images import start_decoders  # noqa: PLC0415
 
     start_decoders()
-    from cadlib import ui  # noqa: PLC0415 - this is the import that takes the time
+    # Imported late: it takes more than a second.
+    from cadlib import ui  # noqa: PLC0415
 
     ui.load_ahead()
-    inspect.stack()  # reads the path of each module; Streamlit asks for it before its first element
+    # Reads the path of each module, which Streamlit would do before its first element.
+    inspect.stack()
     ui.spare()
 
 
 @asynccontextmanager
 async def ready(_: st.App) -> AsyncIterator[None]:
-    """Answer at once, and load meanwhile; forget the images of closed tabs as long as the server runs."""
+    """Load in the background, and forget the images of closed tabs while the server runs."""
     Thread(target=load_ahead, daemon=True).start()
     async with server.forgetting_sessions():
         yield
