@@ -368,10 +368,8 @@ def _distinct(files: list[Path]) -> list[Path]:
     # filecmp compares sizes first, so most different files are not read.
     distinct: list[Path] = []
     for path in files:
-        for other in distinct:
-            if filecmp.cmp(path, other, shallow=False):
-                break
-        else:
+        is_copy = any(filecmp.cmp(path, other, shallow=False) for other in distinct)
+        if not is_copy:
             distinct.append(path)
     return distinct
 
