@@ -20,7 +20,7 @@ SESSION_LIMIT_BYTES: Final = 768 * MB
 DERIVED_LIMIT_BYTES: Final = 96 * MB
 """Thumbnails, heatmaps and other derived images of one session.
 
-The oldest are dropped and computed again on demand.
+The least recently used are dropped, and computed again on demand.
 """
 LIMIT_VARIABLE: Final = "CADLIB_MEMORY_MB"
 _CGROUP_LIMIT = Path("/sys/fs/cgroup/memory.max")
@@ -110,14 +110,12 @@ class Holding:
         return value
 
     def _make_room(self, size_bytes: int) -> None:
-        """Drop the oldest derived values until so many bytes fit, or none is left."""
+        """Drop derived values until so many bytes fit, the least recently used first."""
         most = DERIVED_LIMIT_BYTES - size_bytes
-        while self._derived:
-            if self._derived_bytes <= most:
-                return
-            # A dict keeps the order in which its items were added.
-            oldest = next(iter(self._derived))
-            self._remove(oldest)
+        while self._derived and self._derived_bytes > most:
+            # A value that is used moves to the end.
+            first = next(iter(self._derived))
+            self._remove(first)
 
     def forget(self, image: str) -> None:
         """Drop all values derived from an image."""

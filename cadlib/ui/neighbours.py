@@ -108,7 +108,7 @@ def _path_of(image: str) -> Path | None:
     for form in forms:
         names += [f"{form}{suffix}" for suffix in SUPPORTED_SUFFIXES]
     for folder in dataset_folders():
-        # The image folders of ISIC end so, as ISIC_2019_Training_Input.
+        # As in ISIC_2019_Training_Input.
         image_folders = Path(folder).glob("*_Input")
         for images in image_folders:
             for name in names:

@@ -286,7 +286,7 @@ def _compare(limit: Limit, figure: float) -> Finding:
 
 
 def _is_beyond(limit: Limit, figure: float, bound: float) -> bool:
-    # The limits themselves are good: they were read off images that are.
+    # A figure equal to its limit is good.
     if limit.below:
         return figure < bound
     return figure > bound

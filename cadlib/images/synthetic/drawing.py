@@ -95,7 +95,7 @@ class Drawing:
         angle = np.arctan2(dy, dx)
         border = np.full_like(angle, radius)
         for order in (2, 3, 4, 5):
-            # Higher orders swing less: a border with as many fine teeth as lobes is no lesion's.
+            # Higher orders swing less: the border of a lesion has few fine teeth.
             swing = radius * lobes * self.between(0.4, 1) / order
             phase = self.angle()
             border += swing * np.cos(order * angle + phase)
