@@ -157,8 +157,8 @@ def test_equals_the_class_activation_map_of_a_pooled_linear_network(
 def test_the_map_that_comes_with_a_prediction_is_grad_cam(code: str) -> None:
     model, lesion = Model.load("isic2019"), read_image(demo_lesions()[1].png())
     pixels = to_pixels(lesion, model.record.input)
-    gradient = gradients.raw_map(
-        network_of(model), model.record, pixels, CODES.index(code), "grad-cam"
+    [gradient] = gradients.raw_maps(
+        network_of(model), model.record, pixels, CODES.index(code), ["grad-cam"]
     )
     prediction = model.predict(lesion)
     np.testing.assert_allclose(prediction.evidence[CODES.index(code)], gradient, atol=1e-3)
@@ -176,7 +176,7 @@ def test_each_formula_gives_what_pytorch_grad_cam_gives(method: str) -> None:
     for lesion in demo_lesions()[:4]:
         pixels = to_pixels(read_image(lesion.png()), model.record.input)
         for target in range(len(CODES)):
-            reference = gradients.raw_map(network, model.record, pixels, target, method)
+            [reference] = gradients.raw_maps(network, model.record, pixels, target, [method])
             [found] = saliency.raw_maps(model, pixels[None], target, method)
             assert found.dtype == np.float32
             np.testing.assert_allclose(

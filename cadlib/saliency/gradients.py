@@ -99,14 +99,3 @@ def _with_sign(cam: BaseCAM, raw: NDArray[np.float32]) -> NDArray[np.float32]:
     if isinstance(cam, EigenCAM) and -raw.min() > raw.max():
         return -raw
     return raw
-
-
-def raw_map(
-    network: nn.Module,
-    record: ModelRecord,
-    pixels: NDArray[np.uint8],
-    target: int,
-    method: str,
-) -> NDArray[np.float32]:
-    """Return the map of one method, as `raw_maps` does."""
-    return raw_maps(network, record, pixels, target, [method])[0]
