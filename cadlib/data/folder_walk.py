@@ -164,7 +164,8 @@ def _data_in(folder: Path) -> list[os.DirEntry[str]]:
 def _kind(entry: os.DirEntry[str]) -> str:
     """Return the kind of an entry of a folder; raise OSError where it cannot be read.
 
-    A link has the kind of its target. Devices, pipes and sockets are "other".
+    It is "file", also for a link to one, "folder", "link to a folder", "broken link", or "other"
+    for devices, pipes and sockets.
     """
     if entry.is_file():
         return "file"
