@@ -19,10 +19,8 @@ from PIL import Image
 
 from cadlib.images.file_types.kinds import damaged, unsupported
 
-BASELINE = 0xC0
-PROGRESSIVE = 0xC2
 LOSSLESS = 0xC3
-"""How the frame is coded: the second byte of its marker (ITU-T T.81, table B.1)."""
+"""Process of a lossless frame: the second byte of its marker (ITU-T T.81, table B.1)."""
 
 UNCHECKED = "Damage to this file cannot be detected: its colours have an unusual resolution."
 PLAIN_INKS = (
