@@ -51,18 +51,18 @@ def folders(incomplete: str) -> list[str]:
     base = Path()
     if "/" in incomplete:
         base = Path(f"{parent}/")
-    # As in a shell, hidden folders are offered only after a dot.
+    # As in a shell, hidden completions are offered only after a dot.
     wants_hidden = start.startswith(".")
-    found = []
+    completions = []
     try:
         for path in sorted(base.iterdir()):
             is_hidden = path.name.startswith(".")
             if path.is_dir() and (wants_hidden or not is_hidden):
-                found.append(f"{path}/")
+                completions.append(f"{path}/")
     except OSError:
         # Nothing can be completed in a folder that is missing or closed to this user.
-        found = []
+        completions = []
     data = os.environ.get("CADLIB_DATA")
     if data:
-        found.append(data)
-    return found
+        completions.append(data)
+    return completions
