@@ -86,9 +86,10 @@ class Compared:
         # Otherwise two numbers of images are behind the table, and both have to be named.
         if comparison.n_diagnosed == comparison.n:
             return note
-        *names, last = (FIGURE_NAMES[key] for key in OF_DIAGNOSES)
+        names = [FIGURE_NAMES[key] for key in OF_DIAGNOSES]
+        first_names = ", ".join(names[:-1])
         return (
-            f"{note} {', '.join(names)} and {last} are measured on the "
+            f"{note} {first_names} and {names[-1]} are measured on the "
             f"{comparison.n_diagnosed:,} images with a diagnosis."
         )
 
