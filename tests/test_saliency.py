@@ -49,7 +49,7 @@ class Eager:
         seeing = Seeing(deepcopy(self._network), self._layer)
         with torch.no_grad():
             seeing(torch.from_numpy(inputs))
-        return seeing._tap.seen.numpy()
+        return seeing._tap.feature_map.numpy()
 
     @property
     def head(self) -> NDArray[np.float32]:

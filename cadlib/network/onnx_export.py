@@ -30,10 +30,10 @@ class _Tap:
     It is an object of its own, because the exporter rejects a tensor in a list of the module.
     """
 
-    seen: Tensor
+    feature_map: Tensor
 
     def __call__(self, _layer: nn.Module, _inputs: object, output: Tensor) -> None:
-        self.seen = output
+        self.feature_map = output
 
 
 class Seeing(nn.Module):
@@ -53,7 +53,7 @@ class Seeing(nn.Module):
     def forward(self, pixels: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Return the fields of `engine.Seen` for (N, 3, S, S) float32."""
         logits = self.network(pixels)
-        feature_map = self._tap.seen
+        feature_map = self._tap.feature_map
         head: nn.Linear = self.network.get_classifier()  # type: ignore[operator]
         # The order of these steps decides the names in the graph.
         kernel = head.weight[:, :, None, None]
