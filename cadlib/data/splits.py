@@ -113,8 +113,8 @@ def lesion_groups(
 
     Near-equal `hashes` join two images. `pairs` is (2, n), row numbers of images that show the
     same by other means. Groups are the connected components of these relations, as far as they
-    are present, numbered from 0 in the order of their first image id. So the order of rows does
-    not matter.
+    are present, numbered from 0 without a gap, in the order of their first image id. So the order
+    of rows does not matter.
     """
     edges = []
     if pairs is not None:

@@ -65,10 +65,7 @@ class Evaluated:
     @cached_property
     def groups(self) -> Labels:
         """Return the number of the lesion of each image, (N,), from 0 and without a gap."""
-        lesions = lesion_groups(self.table)
-        numbers: Labels
-        _, numbers = np.unique(lesions, return_inverse=True)
-        return numbers
+        return lesion_groups(self.table).to_numpy()
 
     @cached_property
     def malignant(self) -> Floats:

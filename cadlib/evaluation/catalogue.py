@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from cadlib.data.image_ids import composed
 from cadlib.metrics import classification
 from cadlib.metrics.classification import Floats
-from cadlib.metrics.partial_labels import GROUPS, malignant_words
+from cadlib.metrics.partial_labels import GROUPS, class_numbers, malignant_words
 from cadlib.model.novelty import scores_of
 from cadlib.taxonomy import CODES, UNKNOWN
 
@@ -145,7 +145,7 @@ def _losses(
     """
     # The first code is a placeholder: its probability is not used below.
     code = truth.where(diagnosed, CODES[0])
-    place = code.map(CODES.index).to_numpy(np.int64)
+    place = class_numbers(code)
     rows = np.arange(len(shares))
     of_the_diagnosis = shares[rows, place]
     is_malignant = group == GROUPS[True]

@@ -13,6 +13,7 @@ from cadlib.data.dataset import Dataset
 from cadlib.data.splits import SPLITS, select
 from cadlib.errors import DatasetInvalid
 from cadlib.evaluation.model_outputs import model_outputs
+from cadlib.metrics.partial_labels import class_numbers
 from cadlib.metrics.summary_schema import MetricsObject
 from cadlib.model.model import Model
 from cadlib.model.split import not_the_models, own_split
@@ -55,9 +56,7 @@ class SplitFeatures:
     @property
     def labels(self) -> NDArray[np.int64]:
         """Return the true diagnosis of each image, (N,), as its place in taxonomy order."""
-        diagnoses = self.table["diagnosis"]
-        places = diagnoses.map(CODES.index)
-        return places.to_numpy(np.int64)
+        return class_numbers(self.table["diagnosis"])
 
 
 @dataclass(frozen=True)

@@ -21,7 +21,13 @@ from cadlib.label_review.lists import Suspects, findings
 from cadlib.label_review.pairs import pairs
 from cadlib.metrics.classification import Floats, malignant_probability
 from cadlib.metrics.operating_point import two_digits
-from cadlib.metrics.partial_labels import GROUPS, has_label, label_words, malignant_of
+from cadlib.metrics.partial_labels import (
+    GROUPS,
+    class_numbers,
+    has_label,
+    label_words,
+    malignant_of,
+)
 from cadlib.model.model import Model
 from cadlib.model.split import own_split
 from cadlib.progress import Progress
@@ -104,7 +110,7 @@ def _labels_to_judge(
     trained = (table["split"] == "train").to_numpy(bool)
     diagnosed = table["diagnosis"].isin(CODES).to_numpy(bool)
     untrained_rows = diagnosed & ~trained
-    places = _places(table["diagnosis"][untrained_rows])
+    places = class_numbers(table["diagnosis"][untrained_rows])
     if _differ(places):
         yield _Labels(
             images=table["image"][untrained_rows],
@@ -113,7 +119,7 @@ def _labels_to_judge(
             source=_BLIND,
         )
     trained_rows = diagnosed & trained
-    places = _places(table["diagnosis"][trained_rows])
+    places = class_numbers(table["diagnosis"][trained_rows])
     if _differ(places):
         lesions = table["split_group"][trained_rows].to_numpy()
         yield _Labels(
@@ -149,12 +155,6 @@ def _groups_to_judge(
 def _differ(places: NDArray[np.int64]) -> bool:
     """Check that there are at least two different labels."""
     return len(np.unique(places)) >= 2
-
-
-def _places(diagnoses: "pd.Series[str]") -> NDArray[np.int64]:
-    """Return the place of each diagnosis in taxonomy order, (N,)."""
-    places = diagnoses.map(CODES.index)
-    return places.to_numpy(np.int64)
 
 
 def _doubted(labels: _Labels) -> Iterator[dict[str, object]]:

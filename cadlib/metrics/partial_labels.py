@@ -139,6 +139,12 @@ def _check_agreement(malignant: NDArray[np.bool_], codes: NDArray[Any]) -> None:
         )
 
 
+def class_numbers(diagnoses: "pd.Series[str]") -> NDArray[np.int64]:
+    """Return the place of each diagnosis in taxonomy order, (N,); raise ValueError for others."""
+    numbers = diagnoses.map(CODES.index)
+    return numbers.to_numpy(np.int64)
+
+
 def malignant_of(table: "pd.DataFrame") -> "pd.Series[bool]":
     """Return whether each image of a data set's table is malignant.
 

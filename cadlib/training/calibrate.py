@@ -19,6 +19,7 @@ from cadlib.evaluation.model_outputs import model_outputs
 from cadlib.metrics import classification, operating_point
 from cadlib.metrics.classification import Floats, Labels
 from cadlib.metrics.operating_point import OperatingPoint
+from cadlib.metrics.partial_labels import class_numbers
 from cadlib.metrics.summary_schema import EvaluationMetrics
 from cadlib.model import calibration, metrics_file
 from cadlib.model.golden import golden_json
@@ -44,7 +45,7 @@ def read_out(
     `table` has a row an image, each with a diagnosis, `logits` is (N, 8), `lesions` numbers the
     lesion of each row.
     """
-    labels = _labels(table)
+    labels = class_numbers(table["diagnosis"])
     groups = lesions.to_numpy()
     short_side_px = short_sides(table)
     temperature, bias = calibration.fit(logits, labels, groups, short_side_px)
@@ -68,12 +69,6 @@ def read_out(
         "metadata": run_trial(table, probabilities, labels, groups, calibration.SMALL_PX),
     }
     return fields, metrics
-
-
-def _labels(table: pd.DataFrame) -> Labels:
-    """Return the diagnosis of each image, (N,), as its place in taxonomy order."""
-    class_numbers = table["diagnosis"].map(CODES.index)
-    return class_numbers.to_numpy(np.int64)
 
 
 def _uncalibrated(logits: NDArray[np.floating]) -> Floats:

@@ -21,7 +21,7 @@ from cadlib.data.pixel_similarity import details_in, likely_pairs
 from cadlib.data.subsets import Subset
 from cadlib.errors import TrainingFailed
 from cadlib.images.preprocess import InputSpec
-from cadlib.metrics.partial_labels import has_label
+from cadlib.metrics.partial_labels import class_numbers, has_label
 from cadlib.progress import ProgressBars
 from cadlib.taxonomy import CODES
 from cadlib.training.augment import augment
@@ -119,7 +119,6 @@ def read_training_data(
     logits cannot be adjusted, and a drop of its figures would not show the effect of a camera.
     """
     dataset = _open(folder, request.subset)
-    log(str(dataset.report))
     labelled = _labelled(dataset, log)
     _check_archive(labelled, request.leave_out, folder)
     table, hashes = _readable(dataset, labelled, log)
@@ -139,7 +138,7 @@ def read_training_data(
         name=dataset.name,
         table=table,
         pixels=pixels,
-        labels=_class_numbers(table),
+        labels=class_numbers(table["diagnosis"]),
         groups=groups,
         parts=parts,
         split_csv=splits.split_csv(table, groups, whole),
@@ -163,7 +162,8 @@ def _open(folder: Path, subset: Subset | None) -> IsicDataset:
 
 
 def _labelled(dataset: IsicDataset, log: Callable[[str], None]) -> pd.DataFrame:
-    """Return the images with one of the diagnoses; log how many have none."""
+    """Return the images with one of the diagnoses; log the report, and how many have none."""
+    log(str(dataset.report))
     has_diagnosis = dataset.table["diagnosis"].isin(CODES)
     labelled = dataset.table[has_diagnosis]
     left_out = len(dataset.table) - len(labelled)
@@ -229,12 +229,6 @@ def _log_unreadable(images: pd.Series, log: Callable[[str], None]) -> None:
     names = ", ".join(named)
     more = " …" if len(images) > _NAMED_UNREADABLE else ""
     log(f"{len(images):,} images cannot be decoded and are left out: {names}{more}")
-
-
-def _class_numbers(table: pd.DataFrame) -> NDArray[np.int64]:
-    """Return the place of each row's diagnosis in CODES."""
-    numbers = table["diagnosis"].map(CODES.index)
-    return numbers.to_numpy(np.int64)
 
 
 def _new_split(

@@ -90,8 +90,7 @@ def measure(
     labels = queries.labels
     first = probabilities.argmax(axis=1)
     neighbours = _search(index, queries, first)
-    lesions = lesion_groups(queries.table)
-    _, groups = np.unique(lesions, return_inverse=True)
+    groups = lesion_groups(queries.table).to_numpy()
     classes = by_class(labels)
     agreeing = _agreeing(neighbours)
     figures = _figures(index, neighbours, labels, first)
