@@ -12,7 +12,6 @@ Intervals are paired: each draw of lesions gives a clean and a damaged figure, a
 them.
 """
 
-import hashlib
 import os
 from collections import deque
 from collections.abc import Callable, Iterator
@@ -29,7 +28,13 @@ from numpy.typing import NDArray
 
 from cadlib.data.dataset import Dataset
 from cadlib.data.splits import lesion_groups
-from cadlib.errors import DatasetInvalid, ImageRejected
+from cadlib.errors import ImageRejected
+from cadlib.evaluation.split_sample import (
+    diagnosed_images,
+    image_digest,
+    readable_images,
+    sample_of,
+)
 from cadlib.images import LesionImage, preprocess, read_images
 from cadlib.images.corruptions import CORRUPTIONS, STRENGTHS
 from cadlib.images.preprocess import InputSpec
@@ -46,9 +51,9 @@ from cadlib.metrics.conditions_schema import (
     MeanCorruption,
     MeanFallIntervals,
     Robustness,
-    Sample,
     SplitName,
 )
+from cadlib.metrics.partial_labels import class_numbers
 from cadlib.metrics.summary import DRAWS, Figure, defined, intervals
 from cadlib.metrics.summary_schema import Split
 from cadlib.model.metrics_file import model_facts
@@ -91,26 +96,16 @@ def measure(
     variants done and their number. An image is decoded once; threads damage the next images while
     the network processes the last ones. Raise DatasetInvalid if no labelled image can be read.
     """
-    diagnosed = dataset.table["diagnosis"].isin(CODES)
-    table = dataset.table[diagnosed].reset_index(drop=True)
+    table = diagnosed_images(dataset)
     probabilities, rejected = _predict(model, table, seed, progress, batch_size)
-    table = table[~table["image"].isin(rejected.keys())]
-    if table.empty:
-        raise DatasetInvalid(
-            f"Expected labelled images that can be read in {dataset.name} "
-            "but got none; give others."
-        )
-    labels = np.array([CODES.index(code) for code in table["diagnosis"]], np.int64)
-    groups = np.unique(lesion_groups(table), return_inverse=True)[1]
+    table = readable_images(table, rejected, dataset)
+    labels = class_numbers(table["diagnosis"])
+    groups = lesion_groups(table).to_numpy()
     compared = compare(labels, probabilities, groups, draws)
     return Robustness(
         model=model_facts(model.record),
         data=SplitName(name=dataset.name, split=split),
-        sample=Sample(
-            of=len(table) if of is None else of,
-            strata="diagnosis and archive",
-            seed=seed,
-        ),
+        sample=sample_of(table, of, seed),
         rejected=rejected,
         **msgspec.structs.asdict(compared),
     )
@@ -255,7 +250,7 @@ def _submitted(
         short_side = min(image.file_px)
         # Damage does not change the size of the file, which decides the temperature.
         short_sides.extend([short_side] * len(_VARIANTS))
-        image_seed = _image_seed(seed, name)
+        image_seed = int.from_bytes(image_digest(seed, name)[:4])
         for variant in _VARIANTS:
             yield pool.submit(_prepared, image, variant, image_seed, spec)
 
@@ -275,13 +270,6 @@ def _batches(pixels: Iterator[Future[Pixels]], batch_size: int) -> Iterator[Pixe
         next_tasks = islice(pixels, batch_size)
         ahead.extend(next_tasks)
         yield batch
-
-
-def _image_seed(seed: int, name: str) -> int:
-    """Return the seed of an image's damage, which is the same in every sample with that image."""
-    text = f"{seed} {name}"
-    digest = hashlib.sha256(text.encode()).digest()
-    return int.from_bytes(digest[:4])
 
 
 def _prepared(image: LesionImage, variant: Variant, seed: int, spec: InputSpec) -> Pixels:

@@ -12,7 +12,6 @@ for Saliency Maps, NeurIPS 2018: all weights randomised).
 Intervals are over lesions, those of `gain` paired.
 """
 
-import hashlib
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -26,7 +25,13 @@ from numpy.typing import NDArray
 
 from cadlib.data.dataset import Dataset
 from cadlib.data.splits import lesion_groups
-from cadlib.errors import DatasetInvalid, ImageRejected
+from cadlib.errors import ImageRejected
+from cadlib.evaluation.split_sample import (
+    diagnosed_images,
+    image_digest,
+    readable_images,
+    sample_of,
+)
 from cadlib.images import LesionImage, preprocess, read_images
 from cadlib.metrics.classification import Floats, Labels
 from cadlib.metrics.conditions_schema import (
@@ -36,11 +41,10 @@ from cadlib.metrics.conditions_schema import (
     MapLimits,
     MapMetrics,
     SaliencyMetrics,
-    Sample,
     SplitName,
     Values,
 )
-from cadlib.metrics.summary import DRAWS, Figure, defined, intervals
+from cadlib.metrics.summary import DRAWS, Figure, defined, measured
 from cadlib.metrics.summary_schema import Split
 from cadlib.model.metrics_file import model_facts
 from cadlib.model.model import Model
@@ -89,26 +93,16 @@ def measure(
     of images that they are a sample of; `seed` determines the random maps and the untrained
     network. `progress` counts the images. Raise DatasetInvalid if no labelled image can be read.
     """
-    diagnosed = dataset.table["diagnosis"].isin(CODES)
-    table = dataset.table[diagnosed].reset_index(drop=True)
+    table = diagnosed_images(dataset)
     rejected: dict[str, str] = {}
     judged = list(_judge_all(model, table, seed, rejected, progress))
-    table = table[~table["image"].isin(rejected.keys())]
-    if table.empty:
-        raise DatasetInvalid(
-            f"Expected labelled images that can be read in {dataset.name} "
-            "but got none; give others."
-        )
-    groups = np.unique(lesion_groups(table), return_inverse=True)[1]
+    table = readable_images(table, rejected, dataset)
+    groups = lesion_groups(table).to_numpy()
     compared = compare(_columns(judged), groups, draws)
     return SaliencyMetrics(
         model=model_facts(model.record),
         data=SplitName(name=dataset.name, split=split),
-        sample=Sample(
-            of=len(table) if of is None else of,
-            strata="diagnosis and archive",
-            seed=seed,
-        ),
+        sample=sample_of(table, of, seed),
         rejected=rejected,
         **msgspec.structs.asdict(compared),
     )
@@ -132,12 +126,10 @@ def compare(judged: dict[str, Floats], groups: Labels, draws: int = DRAWS) -> Ma
     for name, values in _values(judged).items():
         figure = Figure(name, partial(_means, values), _FIGURE_KEYS.get(name, KEYS))
         figures.append(figure)
-    # `_means` ignores labels and probabilities, but `Figure.compute` takes them.
+    # `_means` ignores labels and probabilities, but `measured` passes them on.
     labels = np.zeros(len(groups), np.int64)
     probabilities = judged["faithfulness"][:, : len(KEYS)]
-    means = {figure.name: _mean_by_key(figure, labels, probabilities) for figure in figures}
-    measured = [(figure, probabilities) for figure in figures]
-    bounds = intervals(labels, groups, measured, draws)
+    means, bounds = measured(figures, labels, probabilities, groups, draws)
     return MapMetrics(
         n=len(groups),
         n_lesions=len(np.unique(groups)),
@@ -147,11 +139,6 @@ def compare(judged: dict[str, Floats], groups: Labels, draws: int = DRAWS) -> Ma
         best=_best_method(means["faithfulness"]),
         intervals=MapIntervals(**_by_method(bounds)),
     )
-
-
-def _mean_by_key(figure: Figure, labels: Labels, probabilities: Floats) -> Values:
-    values = figure.compute(labels, probabilities)
-    return dict(zip(figure.keys, map(defined, values.tolist()), strict=True))
 
 
 def _values(judged: dict[str, Floats]) -> dict[str, Floats]:
@@ -374,8 +361,7 @@ def _judge_all(
             rejected[name] = str(image)
         else:
             # Seeded by the name of the image, so that its random map is the same in every sample.
-            text = f"{seed} {name}"
-            digest = hashlib.sha256(text.encode()).digest()
+            digest = image_digest(seed, name)
             rng = np.random.default_rng(list(digest))
             yield judge(model, untrained, image, rng)
         progress("images", done, len(table))

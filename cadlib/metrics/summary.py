@@ -414,6 +414,7 @@ def measured(
     labels: Labels,
     probabilities: Floats,
     groups: Labels,
+    draws: int = DRAWS,
 ) -> tuple[dict[str, Any], dict[str, Any]]:
     """Return the values of figures and their intervals, both by the names of the figures."""
     values = {}
@@ -422,7 +423,7 @@ def measured(
         result = figure.compute(labels, probabilities)
         values[figure.name] = _by_key(figure.keys, result)
         pairs.append((figure, probabilities))
-    ends = intervals(labels, groups, pairs)
+    ends = intervals(labels, groups, pairs, draws)
     return values, ends
 
 
