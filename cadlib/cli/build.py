@@ -9,7 +9,14 @@ from typing import TYPE_CHECKING, Annotated, ClassVar, Self
 import typer
 
 from cadlib.cli.build_steps import STEPS, Built, Recipe, Step, StepName, Work, read_built
-from cadlib.cli.options import data_option, flag, folder_option
+from cadlib.cli.options import (
+    FIRST_VERSION,
+    data_option,
+    flag,
+    folder_option,
+    new_model_option,
+    version_option,
+)
 from cadlib.cli.settings import TrainingCommand, check_settings, training_packages, with_settings
 from cadlib.cli.usage import UsageError
 from cadlib.errors import CadError
@@ -46,12 +53,8 @@ class Build(TrainingCommand):
     )
 
     data: Annotated[Path, data_option()]
-    name: Annotated[
-        str, typer.Option(help="Name of the model, a folder under models/.", metavar="NAME")
-    ]
-    model_version: Annotated[str, typer.Option(help="Version of the model.", metavar="VERSION")] = (
-        "1.0.0"
-    )
+    name: Annotated[str, new_model_option()]
+    model_version: Annotated[str, version_option()] = FIRST_VERSION
     run_dir: Annotated[
         Path | None,
         folder_option("Folder for checkpoints and evaluations.  [default: runs/NAME]"),
@@ -107,8 +110,7 @@ class Build(TrainingCommand):
         if self.images < 1:
             raise UsageError(f"Expected --images from 1 but got {self.images}.")
         skipped = self.skip or []
-        train_is_skipped = StepName.TRAIN in skipped
-        if train_is_skipped:
+        if StepName.TRAIN in skipped:
             raise UsageError("Expected --skip of a step after train: all others need its model.")
 
     def _check_name(self) -> None:
@@ -208,7 +210,7 @@ class Build(TrainingCommand):
         words = ["python", "-m", "cadlib", "build"]
         words += ["--data", str(self.data), "--name", self.name]
         # Only what differs from the default, so that the command stays short.
-        if self.model_version != "1.0.0":
+        if self.model_version != FIRST_VERSION:
             words += ["--model-version", self.model_version]
         if self.run_dir:
             words += ["--run-dir", str(self.run_dir)]
@@ -326,5 +328,5 @@ def duration(seconds: float) -> str:
     if minutes < 90:
         return f"{minutes} min"
     hours = minutes // 60
-    rest = minutes % 60
-    return f"{hours} h {rest} min"
+    minutes_left = minutes % 60
+    return f"{hours} h {minutes_left} min"

@@ -15,6 +15,7 @@ from cadlib.cli.options import (
     flag,
     folder_option,
     model_option,
+    subset_option,
 )
 from cadlib.cli.usage import UsageError, check_model, check_subset, make_folder
 from cadlib.errors import CadError
@@ -29,8 +30,6 @@ if TYPE_CHECKING:
     from cadlib.evaluation.evaluate import Evaluation
     from cadlib.evaluation.image_selection import Part
     from cadlib.model.record import ModelRecord
-
-SUBSET_HELP = "Only the images of this saved subset, within --split where both are given."
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -60,7 +59,7 @@ class Evaluate(CliCommand):
     split: Annotated[
         SplitName | None, typer.Option(help="Of --data only this part of the model's split.")
     ] = None
-    subset: Annotated[str | None, typer.Option(help=SUBSET_HELP, metavar="NAME")] = None
+    subset: Annotated[str | None, subset_option()] = None
     with_metadata: Annotated[
         bool, flag("with-metadata", "Use age, sex and site of the patients, too.")
     ] = False

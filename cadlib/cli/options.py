@@ -10,6 +10,8 @@ SplitName = Literal["train", "validation", "test"]
 
 MODEL_HELP = "Model: a name under models/, or a path."
 DATA_HELP = "Folder of a data set."
+FIRST_VERSION = "1.0.0"
+"""Version of a new model, unless another is given."""
 
 
 def model_option(text: str = MODEL_HELP) -> Any:
@@ -19,7 +21,7 @@ def model_option(text: str = MODEL_HELP) -> Any:
 
 def data_option(text: str = DATA_HELP) -> Any:
     """Return an option that takes a data set and completes folders."""
-    return typer.Option(help=text, metavar="DIR", autocompletion=folders)
+    return folder_option(text)
 
 
 def folder_option(text: str) -> Any:
@@ -30,6 +32,24 @@ def folder_option(text: str) -> Any:
 def file_option(text: str) -> Any:
     """Return an option that takes a file; the shell completes its name."""
     return typer.Option(help=text, metavar="FILE")
+
+
+def new_model_option() -> Any:
+    """Return an option that takes the name of a model to write."""
+    return typer.Option(help="Name of the model, a folder under models/.", metavar="NAME")
+
+
+def version_option() -> Any:
+    """Return an option that takes the version of a model to write."""
+    return typer.Option(help="Version of the model.", metavar="VERSION")
+
+
+def subset_option() -> Any:
+    """Return an option that takes the name of a saved subset."""
+    return typer.Option(
+        help="Only the images of this saved subset, within --split where both are given.",
+        metavar="NAME",
+    )
 
 
 def flag(name: str, text: str) -> Any:

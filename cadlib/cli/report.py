@@ -9,7 +9,13 @@ from typing import TYPE_CHECKING, Annotated, ClassVar
 import typer
 
 from cadlib.cli.command import CliCommand
-from cadlib.cli.options import SplitName, data_option, file_option, model_option
+from cadlib.cli.options import (
+    SplitName,
+    data_option,
+    file_option,
+    model_option,
+    subset_option,
+)
 from cadlib.cli.usage import (
     UsageError,
     check_data,
@@ -30,8 +36,6 @@ if TYPE_CHECKING:
     from cadlib.progress import Progress
     from cadlib.report import Subject
 
-SUBSET_HELP = "Only the images of this saved subset, within --split where both are given."
-
 
 @dataclass(frozen=True, kw_only=True)
 class Report(CliCommand):
@@ -46,7 +50,7 @@ class Report(CliCommand):
     split: Annotated[
         SplitName | None, typer.Option(help="Only this part of the model's split.")
     ] = None
-    subset: Annotated[str | None, typer.Option(help=SUBSET_HELP, metavar="NAME")] = None
+    subset: Annotated[str | None, subset_option()] = None
     against: Annotated[
         str | None, model_option("Another model, compared with it on the same images.")
     ] = None

@@ -5,9 +5,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, ClassVar, Self
 
-import typer
-
-from cadlib.cli.options import data_option, flag, folder_option
+from cadlib.cli.options import (
+    FIRST_VERSION,
+    data_option,
+    flag,
+    folder_option,
+    new_model_option,
+    version_option,
+)
 from cadlib.cli.settings import TrainingCommand, check_settings, training_packages, with_settings
 from cadlib.cli.usage import UsageError, check_folder
 from cadlib.errors import CadError
@@ -24,12 +29,8 @@ class Train(TrainingCommand):
     )
 
     data: Annotated[Path, data_option()]
-    name: Annotated[
-        str, typer.Option(help="Name of the model, a folder under models/.", metavar="NAME")
-    ]
-    model_version: Annotated[str, typer.Option(help="Version of the model.", metavar="VERSION")] = (
-        "1.0.0"
-    )
+    name: Annotated[str, new_model_option()]
+    model_version: Annotated[str, version_option()] = FIRST_VERSION
     overwrite: Annotated[bool, flag("overwrite", "Replace a model of this name, and its run.")] = (
         False
     )
