@@ -29,11 +29,14 @@ def images_in(path: Path, heatmaps: Path | None) -> Listing:
     if not is_folder:
         return Listing([path])
     tree = read_tree(path)
+    overlays = heatmaps.resolve() if heatmaps else None
     images = []
     for file in tree.files:
-        is_overlay = heatmaps is not None and file.resolve().is_relative_to(heatmaps.resolve())
-        if _is_image(file) and not is_overlay:
-            images.append(file)
+        if not _is_image(file):
+            continue
+        if overlays and file.resolve().is_relative_to(overlays):
+            continue
+        images.append(file)
     # With a fault, the images may lie in a folder that could not be read.
     if not images and not tree.faults:
         raise UsageError(
