@@ -29,6 +29,7 @@ from cadlib.cli.model import Verify
 from cadlib.cli.options import SplitName
 from cadlib.cli.robustness import Robustness
 from cadlib.cli.saliency import Saliency
+from cadlib.cli.split_sample import SampleCommand
 from cadlib.cli.train import Train
 from cadlib.cli.usage import UsageError
 from cadlib.training.config import TrainConfig
@@ -41,10 +42,6 @@ if TYPE_CHECKING:
     from cadlib.model.record import ModelRecord
     from cadlib.training.speed import Speed
 
-ROBUSTNESS_PREDICTIONS = 110
-"""Predictions an image that `robustness` takes as long as: 83 variants, and the time to damage."""
-SALIENCY_PREDICTIONS = 170
-"""Predictions an image that `saliency` takes as long as: 125, and gradients of eight views."""
 _VERIFY_S = 3.0
 _GOLDEN_IMAGES = 12
 _RESTART_FILE = "training-again"
@@ -271,25 +268,38 @@ class IndexStep(Step):
 
 
 @dataclass(frozen=True)
-class RobustnessStep(Step):
-    """Measures damaged and rotated images."""
+class SampleStep(Step):
+    """Measures the model on a sample of its validation images."""
 
-    name: ClassVar[StepName] = StepName.ROBUSTNESS
-    summary: ClassVar[str] = "Measure degraded and rotated validation images."
+    measurement: ClassVar[type[SampleCommand[Any]]]
+    predictions: ClassVar[int]
+    """Predictions of an image that take as long as its measurement."""
 
     def is_done(self, built: Built) -> bool:
         """Return whether so many images were measured with these weights."""
-        measured = built.metrics.robustness if built.metrics else None
-        return measured is not None and _is_sample(measured, self.recipe, built)
+        if built.metrics is None:
+            return False
+        measured: RobustnessMetrics | SaliencyMetrics | None
+        measured = getattr(built.metrics, self.measurement.KEY)
+        if measured is None:
+            return False
+        # An image that could not be read was part of the sample, too.
+        n_images = measured.n + len(measured.rejected)
+        return (
+            measured.model.weights_sha256 == built.record.weights_sha256
+            and measured.data.split == "validation"
+            and measured.sample.seed == 0
+            and n_images == min(self.recipe.images, measured.sample.of)
+        )
 
     def seconds(self, work: Work) -> float:
-        """Return the time of all variants of the sample."""
+        """Return the time to measure the sample."""
         n_images = min(self.recipe.images, work.n_validation)
-        return n_images * ROBUSTNESS_PREDICTIONS * work.speed.predict_s
+        return n_images * self.predictions * work.speed.predict_s
 
     def command(self) -> CliCommand:
         """Return the command."""
-        return Robustness(
+        return self.measurement(
             data=self.recipe.data,
             model=self.recipe.name,
             images=self.recipe.images,
@@ -298,30 +308,25 @@ class RobustnessStep(Step):
 
 
 @dataclass(frozen=True)
-class SaliencyStep(Step):
+class RobustnessStep(SampleStep):
+    """Measures damaged and rotated images."""
+
+    name: ClassVar[StepName] = StepName.ROBUSTNESS
+    summary: ClassVar[str] = "Measure degraded and rotated validation images."
+    measurement: ClassVar[type[SampleCommand[Any]]] = Robustness
+    # 83 variants, and the time to damage.
+    predictions: ClassVar[int] = 110
+
+
+@dataclass(frozen=True)
+class SaliencyStep(SampleStep):
     """Measures saliency maps."""
 
     name: ClassVar[StepName] = StepName.SALIENCY
     summary: ClassVar[str] = "Measure how reliable the saliency maps of validation images are."
-
-    def is_done(self, built: Built) -> bool:
-        """Return whether so many images were measured with these weights."""
-        measured = built.metrics.saliency if built.metrics else None
-        return measured is not None and _is_sample(measured, self.recipe, built)
-
-    def seconds(self, work: Work) -> float:
-        """Return the time of all maps of the sample."""
-        n_images = min(self.recipe.images, work.n_validation)
-        return n_images * SALIENCY_PREDICTIONS * work.speed.predict_s
-
-    def command(self) -> CliCommand:
-        """Return the command."""
-        return Saliency(
-            data=self.recipe.data,
-            model=self.recipe.name,
-            images=self.recipe.images,
-            into_model=True,
-        )
+    measurement: ClassVar[type[SampleCommand[Any]]] = Saliency
+    # 125 predictions, and gradients of eight views.
+    predictions: ClassVar[int] = 170
 
 
 @dataclass(frozen=True)
@@ -498,20 +503,6 @@ def _differing(settings: TrainConfig, saved: "dict[str, Any]") -> list[str]:
         if saved_value != value:
             differences.append(f"{name} {saved_value!r}, not {value!r}")
     return differences
-
-
-def _is_sample(
-    measured: "RobustnessMetrics | SaliencyMetrics", recipe: Recipe, built: Built
-) -> bool:
-    """Return whether a measurement is of these weights and of as many images as asked for."""
-    # An image that could not be read was part of the sample, too.
-    n_images = measured.n + len(measured.rejected)
-    return (
-        measured.model.weights_sha256 == built.record.weights_sha256
-        and measured.data.split == "validation"
-        and measured.sample.seed == 0
-        and n_images == min(recipe.images, measured.sample.of)
-    )
 
 
 def _is_measured(split: SplitName, built: Built) -> bool:
