@@ -244,7 +244,9 @@ def test_evaluate_refuses_an_incomplete_split_for_the_model(
         str(tmp_path / "out"),
     ]
     assert main([*line, "--into-model"]) == 1
-    assert "but 1 lack" in capsys.readouterr().err
+    n_split = len(rows)
+    message = f"Expected all {n_split:,} images of the split for the model's own figures "
+    assert f"{message}but found {n_split - 1:,}." in capsys.readouterr().err
     assert (tiny_folder / "metrics.json").read_bytes() == before
     assert main(line) == 0
 

@@ -99,8 +99,10 @@ class Audit(CliCommand):
         if self.into_model:
             # An image that is missing could be the one that leaks.
             if audit.missing:
+                n_images = len(audit.table)
+                n_split = n_images + audit.missing
                 raise CadError(
-                    f"Expected all images of the split, but {audit.missing:,} images lack; "
+                    f"Expected all {n_split:,} images of the split, but found {n_images:,}; "
                     "the model is left as it was."
                 )
             leak_audit.write_into(folder, record, audit.result)

@@ -303,11 +303,11 @@ def _check_whole_split(evaluation: "Evaluation", n_split: int) -> None:
     """Raise CadError where an evaluation is not of all `n_split` images of the model's split."""
     from cadlib.metrics.image_counts import Counts
 
-    missing = n_split - len(evaluation.predictions)
-    if missing:
+    n_images = len(evaluation.predictions)
+    if n_images != n_split:
         raise CadError(
             f"Expected all {n_split:,} images of the split for the model's own figures "
-            f"but {missing:,} lack."
+            f"but found {n_images:,}."
         )
     # The model's own metrics are compared with others, so all have the same images behind them.
     diagnosed = Counts.of(evaluation.metrics).diagnosed
