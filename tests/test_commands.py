@@ -667,9 +667,9 @@ def test_evaluate_measures_what_a_subset_and_a_split_share(
     assert "Expected images of the validation split" in capsys.readouterr().err
     assert main([*line[:5], "--subset", "half", "--output", str(tmp_path / "whole")]) == 0
     assert (
-        "8 of these 16 images trained the model, and their figures flatter it"
-        in capsys.readouterr().err
-    )
+        "8 of these images were used for training and 4 for choosing the model, "
+        "so these results are too optimistic."
+    ) in capsys.readouterr().err
     assert main([*line, "half", "--into-model", "--output", str(tmp_path / "own")]) == 2
     assert "without --subset" in capsys.readouterr().err
 

@@ -23,8 +23,6 @@ from cadlib.taxonomy import CLASSES, CODES
 
 # `--help` and bad usage do not wait for these imports.
 if TYPE_CHECKING:
-    import pandas as pd
-
     from cadlib.data.dataset import Dataset
     from cadlib.data.subsets import Subset
     from cadlib.evaluation.evaluate import Evaluation
@@ -112,18 +110,18 @@ class Evaluate(CliCommand):
     def _labelled_part(self, part: "Part", folder: Path, record: "ModelRecord") -> "Dataset":
         """Open the images to evaluate on, and print what is known about them."""
         from cadlib.data.label_check import check_labelled
-        from cadlib.model.split import own_split
 
         dataset = part.of(folder, record, self._dataset())
         print(dataset.report, file=sys.stderr)
         check_labelled(dataset, malignant_alone=True)
+        if not self.split and not self.subset:
+            return dataset
+        message, _ = part.role(folder, record, dataset)
         if self.split:
             n_split = record.training.images[self.split]
             images = f"{len(dataset.table):,} of the {n_split:,} images of the {self.split} split"
-            role, _ = part.role(folder, record, dataset)
-            print(f"{images}. {role}", file=sys.stderr)
-        elif part.subset:
-            _print_training_images(dataset, own_split(folder, record))
+            message = f"{images}. {message}"
+        print(message, file=sys.stderr)
         return dataset
 
     def _evaluated(self, folder: Path, dataset: "Dataset", part: "Part") -> "Evaluation":
@@ -285,18 +283,6 @@ class Evaluate(CliCommand):
 
 def _unwritten(folder: Path, error: OSError) -> CadError:
     return CadError(f"The results could not be written to {folder}: {error}.")
-
-
-def _print_training_images(dataset: "Dataset", split: "pd.DataFrame") -> None:
-    """Warn about images in the data set that the model was trained on."""
-    train_images = split["image"][split["split"] == "train"]
-    n_trained = dataset.table["image"].isin(train_images).sum()
-    if n_trained:
-        print(
-            f"{n_trained:,} of these {len(dataset.table):,} images trained the model, "
-            "and their figures flatter it; --split validation or test leaves them out.",
-            file=sys.stderr,
-        )
 
 
 def _check_whole_split(evaluation: "Evaluation", n_split: int) -> None:
