@@ -75,7 +75,9 @@ class Evaluate(CliCommand):
         self._check()
         if self.predictions:
             return self._evaluate_predictions(self.predictions)
-        return self._evaluate_model(self.model or "")
+        # `_check` refuses a command without either.
+        assert self.model is not None
+        return self._evaluate_model(self.model)
 
     def _evaluate_model(self, name: str) -> int:
         """Evaluate the model, write and print its figures, and return the exit code."""
@@ -146,8 +148,9 @@ class Evaluate(CliCommand):
 
         if self.data:
             return open_dataset(self.data, verify=False)
-        if self.images is None or self.ground_truth is None:
-            raise UsageError("Expected --images with --ground-truth.")
+        # `_check` refuses a command without --data and without these two.
+        assert self.images is not None
+        assert self.ground_truth is not None
         return join_dataset(
             self.images,
             self.ground_truth,
@@ -188,8 +191,8 @@ class Evaluate(CliCommand):
         from cadlib.evaluation.evaluate import evaluate_predictions
         from cadlib.evaluation.image_selection import Part
 
-        if self.ground_truth is None:
-            raise UsageError("Expected --ground-truth with --predictions.")
+        # `_check` refuses --predictions without it.
+        assert self.ground_truth is not None
         dataset, probabilities = join_predictions(predictions, self.ground_truth, self.metadata)
         if subset:
             # Each row of probabilities belongs to a row of the table, so both are selected.
