@@ -7,7 +7,7 @@ from typing import Annotated, ClassVar, Self
 
 from cadlib.cli.options import data_option, flag, folder_option, model_option
 from cadlib.cli.settings import TrainingCommand, check_settings, training_packages, with_settings
-from cadlib.cli.usage import UsageError, check_model, make_folder
+from cadlib.cli.usage import UsageError, check_model, make_folder, model_folder
 from cadlib.training.config import ACROSS_RECIPE, TrainConfig
 
 WITHOUT = ("leave_out", "subset", "devices", "nodes", "strategy")
@@ -50,7 +50,6 @@ class Across(TrainingCommand):
 
         from cadlib.metrics import tables
         from cadlib.model import metrics_file
-        from cadlib.model.record import find_model
         from cadlib.training.monitor import runs_dir
 
         run_dir = self.run_dir or runs_dir() / "across"
@@ -59,12 +58,12 @@ class Across(TrainingCommand):
         # The result is written after all runs, so its folder is checked before them.
         make_folder(output)
         if self.into_model:
-            make_folder(find_model(self.into_model))
+            make_folder(model_folder(self.into_model))
         archives = across_archives(self.data, run_dir, self.settings, resume=self.resume)
         result = {"across_archives": archives}
         (output / "across.json").write_text(metrics_file.metrics_json(result), encoding="utf-8")
         if self.into_model and record:
-            folder = find_model(self.into_model)
+            folder = model_folder(self.into_model)
             # The other sections of metrics.json stay as they are.
             metrics = metrics_file.measured(folder, record)
             metrics_file.write_into(folder, record, structs.replace(metrics, **result))

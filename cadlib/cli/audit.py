@@ -11,9 +11,9 @@ from cadlib.cli.usage import (
     UsageError,
     check_data,
     check_file,
-    check_found,
     check_model,
     make_folder,
+    model_folder,
     write_text,
 )
 from cadlib.errors import CadError
@@ -82,14 +82,13 @@ class Audit(CliCommand):
         from cadlib.data.label_check import check_labelled
         from cadlib.evaluation import leak_audit
         from cadlib.model.model import Model
-        from cadlib.model.record import find_model
         from cadlib.progress import ProgressBars
         from cadlib.report import audit_sheet
 
-        folder = find_model(name)
+        folder = model_folder(name)
         dataset = _open(data)
         with ProgressBars() as progress:
-            model = Model.load(name)
+            model = Model.load(folder)
             audit = leak_audit.audit_split(model, folder, dataset, progress)
         print(audit)
         if self.sheet:
@@ -124,7 +123,7 @@ class Audit(CliCommand):
         if self.sheet:
             check_file(self.sheet)
         if self.model is not None:
-            folder = check_found(self.model)
+            folder = model_folder(self.model)
             if self.into_model:
                 # The result is saved there after the work, so the folder is checked before it.
                 make_folder(folder)
@@ -141,9 +140,8 @@ def _open(folder: Path) -> "Dataset":
 
 def _print_changes(name: str) -> bool:
     """Print the changes of a model's folder and golden answers; return whether there are any."""
-    from cadlib.model.record import find_model
     from cadlib.model.verification import verify
 
-    verified = verify(find_model(name))
+    verified = verify(model_folder(name))
     print(verified)
     return not verified.unchanged

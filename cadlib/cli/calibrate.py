@@ -9,7 +9,7 @@ from typing import Annotated, ClassVar
 
 from cadlib.cli.command import CliCommand
 from cadlib.cli.options import data_option, model_option
-from cadlib.cli.usage import check_data, check_model, make_folder
+from cadlib.cli.usage import check_data, check_model, make_folder, model_folder
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -30,12 +30,11 @@ class Calibrate(CliCommand):
         from cadlib.data.dataset import open_dataset
         from cadlib.data.label_check import check_labelled
         from cadlib.metrics import tables
-        from cadlib.model.record import find_model
         from cadlib.model.split import part_of_split
         from cadlib.progress import ProgressBars
         from cadlib.training import calibrate
 
-        folder = find_model(self.model)
+        folder = model_folder(self.model)
         make_folder(folder)
         dataset = open_dataset(self.data, verify=False)
         dataset = part_of_split(folder, record, dataset, "validation")

@@ -17,7 +17,7 @@ from cadlib.cli.options import (
     model_option,
     subset_option,
 )
-from cadlib.cli.usage import UsageError, check_model, check_subset, make_folder
+from cadlib.cli.usage import UsageError, check_model, check_subset, make_folder, model_folder
 from cadlib.errors import CadError
 from cadlib.taxonomy import CLASSES, CODES
 
@@ -88,9 +88,8 @@ class Evaluate(CliCommand):
         subset = self._subset()
 
         from cadlib.evaluation.image_selection import Part
-        from cadlib.model.record import find_model
 
-        folder = find_model(name)
+        folder = model_folder(name)
         make_folder(self.output)
         if self.into_model:
             make_folder(folder)

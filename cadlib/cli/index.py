@@ -6,7 +6,7 @@ from typing import Annotated, ClassVar
 
 from cadlib.cli.command import CliCommand
 from cadlib.cli.options import data_option, model_option
-from cadlib.cli.usage import check_data, check_model, make_folder
+from cadlib.cli.usage import check_data, check_model, make_folder, model_folder
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -27,11 +27,10 @@ class Index(CliCommand):
         from cadlib.data.dataset import open_dataset
         from cadlib.data.label_check import check_labelled
         from cadlib.metrics import tables
-        from cadlib.model.record import find_model
         from cadlib.progress import ProgressBars
         from cadlib.training import index
 
-        folder = find_model(self.model)
+        folder = model_folder(self.model)
         make_folder(folder)
         dataset = open_dataset(self.data, verify=False)
         check_labelled(dataset)

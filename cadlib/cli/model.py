@@ -5,7 +5,7 @@ from typing import Annotated, ClassVar
 
 from cadlib.cli.command import CliCommand
 from cadlib.cli.options import flag, model_option
-from cadlib.cli.usage import check_found
+from cadlib.cli.usage import model_folder
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -20,7 +20,7 @@ class Verify(CliCommand):
         """Print every change of a model folder; return 0 without one, else 1."""
         from cadlib.model.verification import verify
 
-        verified = verify(check_found(self.model))
+        verified = verify(model_folder(self.model))
         print(verified)
         return 0 if verified.unchanged else 1
 
@@ -40,7 +40,7 @@ class Migrate(CliCommand):
         """Write a model folder in the current format and print its id."""
         from cadlib.model.migration import migrate
 
-        folder = check_found(self.model)
+        folder = model_folder(self.model)
         record, accepted = migrate(folder, accept_changes=self.accept_changes)
         for change in accepted:
             print(f"accepted: {change}")

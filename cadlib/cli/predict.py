@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from cadlib.data.folder_walk import Fault
     from cadlib.images.patient import PatientFacts
     from cadlib.metrics.conditions_schema import SimilarCases
+    from cadlib.model.model import Model
     from cadlib.model.record import ModelRecord
 
 POINT_HELP = (
@@ -89,7 +90,7 @@ class Predict(CliCommand):
         outcomes = assess_files(model, files, faults, request, tally)
         if self.format == "table":
             # Only the table states how often such an agreement was correct.
-            measured = _measured_neighbours(self.model, model.record)
+            measured = _measured_neighbours(model)
             print_table(outcomes, sys.stdout, measured)
         else:
             PRINTERS[self.format](outcomes, sys.stdout)
@@ -118,13 +119,12 @@ class Predict(CliCommand):
         return facts
 
 
-def _measured_neighbours(name: str, record: "ModelRecord") -> "SimilarCases | None":
+def _measured_neighbours(model: "Model") -> "SimilarCases | None":
     """Return how often the model was correct by its similar cases, or None if not measured."""
     from cadlib.model.metrics_file import measured
-    from cadlib.model.record import find_model
 
     try:
-        return measured(find_model(name), record).neighbours
+        return measured(model.folder, model.record).neighbours
     except ModelInvalid:
         # A prediction does not depend on these metrics.
         return None

@@ -22,6 +22,7 @@ from cadlib.cli.usage import (
     check_file,
     check_model,
     check_subset,
+    model_folder,
     write_text,
 )
 
@@ -82,11 +83,10 @@ class Report(CliCommand):
         """Evaluate the model, and return what the report shows."""
         from cadlib.evaluation.cached import evaluated
         from cadlib.model import metrics_file
-        from cadlib.model.record import find_model
         from cadlib.progress import ProgressBars
         from cadlib.report import Subject
 
-        folder = find_model(self.model)
+        folder = model_folder(self.model)
         dataset = self._images(part, folder, record)
         with ProgressBars() as progress:
             evaluation = evaluated(folder, record, dataset, progress, part)
@@ -167,15 +167,15 @@ def _compared(
     """Compare the model with another one on the same images."""
     from cadlib.evaluation.cached import compared, evaluated
     from cadlib.metrics.comparison_table import Compared
-    from cadlib.model.record import find_model, read_record
+    from cadlib.model.record import read_record
     from cadlib.model.split import part_in_training
 
-    folder = find_model(name)
-    other = read_record(folder)
-    names = (record.name, other.name)
-    if record.name == other.name:
+    folder = model_folder(name)
+    other_record = read_record(folder)
+    names = (record.name, other_record.name)
+    if record.name == other_record.name:
         # Two versions of a model have one name, but the table must show which is which.
-        names = (record.model_id, other.model_id)
-    other_evaluation = evaluated(folder, other, dataset, progress)
+        names = (record.model_id, other_record.model_id)
+    other_evaluation = evaluated(folder, other_record, dataset, progress)
     comparison = compared(evaluation, other_evaluation)
-    return Compared(*names, comparison, *part_in_training(folder, other, dataset))
+    return Compared(*names, comparison, *part_in_training(folder, other_record, dataset))

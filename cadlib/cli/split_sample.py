@@ -14,7 +14,7 @@ import typer
 
 from cadlib.cli.command import CliCommand
 from cadlib.cli.options import data_option, flag, folder_option, model_option
-from cadlib.cli.usage import UsageError, check_data, check_model, make_folder
+from cadlib.cli.usage import UsageError, check_data, check_model, make_folder, model_folder
 
 # `--help` and bad usage do not wait for these imports.
 if TYPE_CHECKING:
@@ -67,9 +67,8 @@ class SampleCommand(CliCommand, Generic[Result]):
         from msgspec import structs
 
         from cadlib.model import metrics_file
-        from cadlib.model.record import find_model
 
-        folder = find_model(self.model)
+        folder = model_folder(self.model)
         self._check(folder)
         if self.into_model:
             # This may raise, so it comes before the work.

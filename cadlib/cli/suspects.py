@@ -10,7 +10,7 @@ from typing import Annotated, ClassVar
 
 from cadlib.cli.command import CliCommand
 from cadlib.cli.options import data_option, file_option, model_option
-from cadlib.cli.usage import check_data, check_file, check_model, write_text
+from cadlib.cli.usage import check_data, check_file, check_model, model_folder, write_text
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -35,16 +35,16 @@ class Suspects(CliCommand):
         from cadlib.data.label_check import check_labelled
         from cadlib.label_review.search import find_suspects
         from cadlib.model.model import Model
-        from cadlib.model.record import find_model
         from cadlib.progress import ProgressBars
 
+        folder = model_folder(self.model)
         dataset = open_dataset(self.data, verify=False)
         # Damaged verdicts raise an error here, before minutes of work.
         label_review.read_verdicts(dataset.name)
         print(dataset.report, file=sys.stderr)
         with ProgressBars() as progress:
-            model = Model.load(self.model)
-            suspects = find_suspects(model, find_model(self.model), dataset, progress)
+            model = Model.load(folder)
+            suspects = find_suspects(model, folder, dataset, progress)
         label_review.keep(suspects, dataset)
         # Read again: a reader may have given verdicts during the search.
         verdicts = label_review.read_verdicts(dataset.name)

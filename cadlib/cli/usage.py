@@ -23,10 +23,10 @@ def check_model(name: str) -> "ModelRecord":
     """
     from cadlib.model.record import read_record
 
-    return read_record(check_found(name))
+    return read_record(model_folder(name))
 
 
-def check_found(name: str) -> Path:
+def model_folder(name: str) -> Path:
     """Return the folder of a model in any state; raise UsageError where there is none."""
     from cadlib.model.record import find_model
 
