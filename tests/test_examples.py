@@ -1,27 +1,52 @@
-"""Every example runs as a reader would run it, on synthetic lesions."""
+"""Every example, and the Python code in the documents, runs on synthetic lesions."""
 
 import json
 import os
+import re
+import shutil
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 
+from cadlib.images.synthetic import write_dataset
+
 ROOT = Path(__file__).parents[1]
 EXAMPLES = ROOT / "examples"
 NOTEBOOK = EXAMPLES / "unsure_predictions.ipynb"
+LESION = ROOT / "docs" / "synthetic_lesion.png"
 
 
-def run(*arguments: str) -> str:
-    """Run Python in the project's folder and return what it prints."""
+def run(*arguments: str, folder: Path = ROOT) -> str:
+    """Run Python in a folder, by default the project's, and return what it prints."""
     environment = {**os.environ, "PYTHONPATH": str(ROOT)}
     command = [sys.executable, *arguments]
     done = subprocess.run(
-        command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=150, check=False
+        command,
+        cwd=folder,
+        env=environment,
+        capture_output=True,
+        text=True,
+        timeout=150,
+        check=False,
     )
     assert done.returncode == 0, done.stderr
     return done.stdout
+
+
+@pytest.mark.parametrize("name", ["README.md", "docs/tutorial.md", "docs/how-to/researchers.md"])
+def test_the_python_code_of_a_document_runs(name: str, tmp_path: Path) -> None:
+    text = (ROOT / name).read_text(encoding="utf-8")
+    blocks = re.findall(r"```python\n(.*?)```", text, re.DOTALL)
+    assert blocks
+    code = "\n".join(blocks).replace('"mymodel"', '"isic2019"')
+    # The files that the documents name.
+    write_dataset(tmp_path / "isic2019", per_class=1, size_px=96)
+    shutil.copy(LESION, tmp_path / "lesion.jpg")
+    (tmp_path / "docs").mkdir()
+    shutil.copy(LESION, tmp_path / "docs")
+    run("-c", code, folder=tmp_path)
 
 
 def test_predicts_an_image_and_saves_its_map(tmp_path: Path) -> None:
