@@ -140,7 +140,7 @@ def test_a_poor_map_has_a_warning_with_the_reason(poor, said):
 
 def test_a_map_above_both_limits_may_be_read():
     assert GOOD.readable
-    assert "Do not read" not in GOOD.sentence
+    assert "Do not interpret" not in GOOD.sentence
     assert "can be interpreted" in trust_tile(MAP, GOOD)
 
 
