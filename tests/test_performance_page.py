@@ -70,7 +70,7 @@ def test_evaluates_in_the_background_and_cells_open_their_images(data_at_hand):
     said = kept(data_at_hand)
     truth = data_at_hand.table.set_index("image")["diagnosis"]
     tops = said.idxmax(axis=1)
-    for true_code, said_code in {(truth[image], tops[image]) for image in said.index[::12]}:
+    for true_code, said_code in {(truth[image], tops[image]) for image in said.index[:40]}:
         page.selectbox(key="cell-truth").set_value(true_code).run()
         page.selectbox(key="cell-predicted").set_value(said_code).run()
         inside = said[(truth == true_code) & (tops == said_code)]
