@@ -20,8 +20,6 @@ from cadlib.training.cross_archive import FIGURES, across_archives, compare
 from cadlib.training.loop import train
 from cadlib.training.run import CHECKPOINT_FILE, HISTORY_FILE
 
-pytestmark = pytest.mark.usefixtures("few_draws")
-
 TINY = {
     "backbone": "test_efficientnet",
     "pretrained": False,
@@ -58,6 +56,7 @@ def runs(monkeypatch):
 
 
 @pytest.mark.timeout(300)
+@pytest.mark.usefixtures("few_draws")
 def test_each_archive_is_measured_with_and_without_it(synthetic_dataset, tmp_path, runs):
     results = across_archives(synthetic_dataset, tmp_path, CONFIG)
     assert [left for left, _, _ in runs] == ["", *ARCHIVES]
@@ -83,6 +82,7 @@ def test_each_archive_is_measured_with_and_without_it(synthetic_dataset, tmp_pat
 
 
 @pytest.mark.timeout(300)
+@pytest.mark.usefixtures("few_draws")
 def test_a_stopped_comparison_resumes_and_trains_nothing_twice(
     synthetic_dataset, tmp_path, monkeypatch
 ):
@@ -175,6 +175,7 @@ def test_the_recipe_is_cheaper_than_training_and_of_the_same_network():
 
 
 @pytest.mark.timeout(300)
+@pytest.mark.usefixtures("few_draws")
 def test_the_command_writes_the_result_into_a_model(
     synthetic_dataset, tmp_path, monkeypatch, capsys
 ):

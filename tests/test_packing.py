@@ -16,7 +16,6 @@ from cadlib.training import packing
 from cadlib.training.config import TrainConfig
 from cadlib.training.loop import train
 from cadlib.training.packing import check_name, pack
-from tests.conftest import draw_few
 from tests.model_folders import change_record
 
 pytestmark = pytest.mark.usefixtures("few_draws")
@@ -44,9 +43,11 @@ def trained(synthetic_dataset, tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def packed(trained, tmp_path_factory):
-    """Return the model folder of the run, written once."""
+    """Return the model folder of the run, written once.
+
+    With all draws: whether age, sex and site help is decided by the intervals.
+    """
     with pytest.MonkeyPatch.context() as patch:
-        draw_few(patch)
         patch.setenv("CADLIB_MODELS", str(tmp_path_factory.mktemp("packed")))
         return pack(trained, "tiny", "0.1.0")
 
