@@ -205,15 +205,17 @@ def test_predict_works_where_torch_is_not_installed(tmp_path):
     assert "Melanoma" in ran.stdout
 
 
-def test_training_without_torch_names_the_packages_to_install(synthetic_dataset):
+@pytest.mark.parametrize("package", ["torch", "tensorboard"])
+def test_training_names_a_missing_package_and_what_to_install(package, synthetic_dataset):
     line = ["train", "--data", str(synthetic_dataset), "--name", "never-written"]
     code = (
-        "import sys; sys.modules['torch'] = None\n"
+        f"import sys; sys.modules[{package!r}] = None\n"
         f"from cadlib.__main__ import main; sys.exit(main({line!r}))"
     )
     ran = run_python(code)
     assert ran.returncode == 2
-    assert 'Training needs torch: run `pip install "cadlib[train]"`' in ran.stderr
+    assert f'Training needs {package}: run `pip install "cadlib[train]"`' in ran.stderr
+    assert "`pip install -r requirements-train.txt`" in ran.stderr
 
 
 def test_a_dicom_file_without_pydicom_names_the_packages_to_install(tmp_path):
