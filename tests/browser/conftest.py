@@ -141,6 +141,9 @@ def page(window):
     tab.on("console", note)
     tab.on("pageerror", lambda error: errors.append(str(error)))
     yield tab
+    # The next test finds the browser as if nobody had used the app before.
+    if tab.url.startswith("http"):
+        tab.evaluate("localStorage.clear()")
     tab.close()
     window.clear_cookies()
     window.clear_permissions()
