@@ -27,7 +27,7 @@ TIMEOUT_S = 120
 def opened() -> AppTest:
     """Open the page as a click in the menu does."""
     app = AppTest.from_file(str(ROOT / "menu.py"), default_timeout=TIMEOUT_S)
-    return app.run().switch_page("pages/performance.py").run()
+    return app.switch_page("pages/performance.py").run()
 
 
 def shown(data, split="all", subset=None) -> AppTest:

@@ -33,7 +33,7 @@ def app(folder):
 
 def opened(app):
     """Open the page by way of menu.py, as a click in the menu does."""
-    page = app.run().switch_page("pages/training.py").run()
+    page = app.switch_page("pages/training.py").run()
     assert not page.exception
     return page
 
