@@ -1,13 +1,13 @@
 """Fixtures that more than one test file asks for."""
 
+import gc
 import os
 import shutil
-from functools import partial
+from functools import cache, partial
 from pathlib import Path
 
-os.environ.setdefault(
-    "OMP_NUM_THREADS", "1"
-)  # two torch processes of two threads crawl on two cores
+# Two torch processes of two threads crawl on two cores.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 import pytest
 from hypothesis import settings
@@ -29,6 +29,27 @@ SLOWEST_FILES = (
 )
 
 
+def pytest_collection_finish():
+    """Exclude what is imported by now from garbage collections: there are several in each page run."""
+    gc.collect()
+    gc.freeze()
+
+
+@pytest.fixture(autouse=True, scope="session")
+def setup_of_pages_done_once():
+    """Let a run of a page skip what a running app does once, but each page test would do again."""
+    from streamlit.components.v2 import manifest_scanner
+
+    scan = cache(manifest_scanner.scan_component_manifests)
+    with pytest.MonkeyPatch.context() as patch:
+        # The app excludes more objects after each new data set. A test's objects are to be freed.
+        patch.setattr(gc, "freeze", lambda: None)
+        patch.setattr(gc, "unfreeze", lambda: None)
+        # Streamlit reads the metadata of all installed packages.
+        patch.setattr(manifest_scanner, "scan_component_manifests", scan)
+        yield
+
+
 def pytest_collection_modifyitems(items):
     """Begin with the slowest files, so that at the end no worker waits for another one's file."""
 
@@ -39,9 +60,8 @@ def pytest_collection_modifyitems(items):
     items.sort(key=place)
 
 
-settings.register_profile(
-    "untimed", settings(), deadline=None
-)  # no test fails because a machine is busy
+# No test fails because a machine is busy.
+settings.register_profile("untimed", settings(), deadline=None)
 settings.load_profile("untimed")
 
 
@@ -78,6 +98,14 @@ def verdicts_folder(tmp_path, monkeypatch) -> Path:
     path = tmp_path / "verdicts"
     monkeypatch.setenv("CADLIB_VERDICTS", str(path))
     return path
+
+
+@pytest.fixture
+def empty_cache(tmp_path, monkeypatch) -> Path:
+    """Return a cache folder of the test's own, in which nothing is stored yet."""
+    folder = tmp_path / "cache"
+    monkeypatch.setenv("CADLIB_CACHE", str(folder))
+    return folder
 
 
 FEW_DRAWS = 50

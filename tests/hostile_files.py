@@ -2,22 +2,17 @@
 
 import struct
 import zlib
-from io import BytesIO
 
 import numpy as np
 from PIL import Image, ImageCms
+
+from tests.encoded_images import encoded
 
 SIDE_PX = 80
 
 
 def picture(width_px: int = SIDE_PX, height_px: int = SIDE_PX) -> Image.Image:
     return Image.radial_gradient("L").resize((width_px, height_px)).convert("RGB")
-
-
-def encoded(image: Image.Image, kind: str, **options: object) -> bytes:
-    buffer = BytesIO()
-    image.save(buffer, kind, **options)
-    return buffer.getvalue()
 
 
 # JPEG

@@ -26,19 +26,11 @@ from cadlib.training.config import TrainConfig
 from cadlib.training.processes import StopRequest
 from cadlib.training.run import CHECKPOINT_FILE
 from cadlib.training.speed import measure_speed
-from tests.test_training import TINY
+from tests.tiny_training import TINY, flags
 
 pytestmark = pytest.mark.timeout(600)
 ACROSS = TrainConfig(**{**TINY, "last_px": 32, "epochs": 1, "test": 0.1, "validation": 0.3})
 NAMES = [step.name.value for step in STEPS]
-
-
-def flags(settings: dict) -> list[str]:
-    words = []
-    for name, value in settings.items():
-        flag = name.replace("_", "-")
-        words += [f"--no-{flag}"] if value is False else [f"--{flag}", str(value)]
-    return words
 
 
 @pytest.fixture(autouse=True)

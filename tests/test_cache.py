@@ -20,6 +20,7 @@ from cadlib.label_review import Suspects, kept
 from cadlib.label_review import keep as keep_suspects
 from cadlib.label_review.lists import findings
 from cadlib.model.record import read_record
+from tests.tiny_training import TINY, flags
 
 pytestmark = pytest.mark.usefixtures("few_draws")
 
@@ -286,37 +287,8 @@ def test_training_goes_on_without_a_cache(synthetic_dataset, tmp_path, monkeypat
     monkeypatch.setenv("CADLIB_CACHE", "/proc/cadlib")
     monkeypatch.setattr(cache, "_stand_ins", {})
     monkeypatch.setenv("CADLIB_MODELS", str(tmp_path / "models"))
-    size = [
-        "--input-px",
-        "64",
-        "--first-px",
-        "32",
-        "--last-px",
-        "32",
-        "--epochs",
-        "1",
-        "--batch-size",
-        "16",
-    ]
-    line = [
-        "train",
-        "--data",
-        str(synthetic_dataset),
-        "--name",
-        "x",
-        "--run-dir",
-        str(tmp_path / "run"),
-        *size,
-    ]
-    network = [
-        "--no-pretrained",
-        "--backbone",
-        "test_efficientnet",
-        "--accelerator",
-        "cpu",
-        "--workers",
-        "1",
-    ]
-    assert main([*line, *network]) == 0
+    where = {"data": synthetic_dataset, "name": "x", "run_dir": tmp_path / "run"}
+    settings = {**TINY, "last_px": 32, "epochs": 1, "workers": 1}
+    assert main(["train", *flags({**where, **settings})]) == 0
     assert (tmp_path / "models" / "x" / "model.json").exists()
     assert len(warnings(caplog)) == 1

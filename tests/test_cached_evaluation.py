@@ -26,12 +26,7 @@ from cadlib.metrics.classification import malignant_probability, malignant_truth
 from cadlib.metrics.summary_schema import DataFacts
 from cadlib.taxonomy import CODES, UNKNOWN
 
-pytestmark = pytest.mark.usefixtures("few_draws")
-
-
-@pytest.fixture(autouse=True)
-def cache(tmp_path, monkeypatch):
-    monkeypatch.setenv("CADLIB_CACHE", str(tmp_path / "cache"))
+pytestmark = pytest.mark.usefixtures("empty_cache", "few_draws")
 
 
 def ignore(what, done, total):

@@ -19,11 +19,12 @@ from cadlib.images.colour.transforms import (
 )
 from cadlib.images.decoding.pool import decoder_pool
 from tests import hostile_files
+from tests.encoded_images import encoded
 from tests.hostile_files import large_profile, riff_chunk
 
 
 def test_a_profile_that_is_absurdly_large_is_left_aside_with_a_note() -> None:
-    data = hostile_files.encoded(
+    data = encoded(
         hostile_files.picture(), "TIFF", icc_profile=large_profile(MAX_PROFILE_BYTES + 1)
     )
     image = read_image(data)
@@ -32,9 +33,7 @@ def test_a_profile_that_is_absurdly_large_is_left_aside_with_a_note() -> None:
 
 
 def test_a_large_profile_is_used() -> None:
-    data = hostile_files.encoded(
-        hostile_files.picture(), "TIFF", icc_profile=large_profile(8 * 2**20)
-    )
+    data = encoded(hostile_files.picture(), "TIFF", icc_profile=large_profile(8 * 2**20))
     assert read_image(data).notes == (
         "The colours were converted to sRGB by the colour profile of the file.",
     )
@@ -80,7 +79,7 @@ def test_the_profiles_themselves_are_not_kept() -> None:
 def test_many_large_profiles_leave_little_behind(given: str) -> None:
     """320 MB of profiles pass through this process and its decoders."""
     profile_bytes = 10 * 2**20
-    read_image(hostile_files.encoded(hostile_files.picture(), "PNG"))
+    read_image(encoded(hostile_files.picture(), "PNG"))
     before = resident_bytes()
     for number in range(32):
         icc = large_profile(profile_bytes, number)

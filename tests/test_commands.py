@@ -19,6 +19,7 @@ from cadlib.model.record import find_model, read_record
 from cadlib.saliency.heatmap import METHODS
 from cadlib.taxonomy import CODES
 from tests.model_folders import change_file, change_record
+from tests.tiny_training import TINY, flags
 
 pytestmark = pytest.mark.usefixtures("few_draws")
 
@@ -233,146 +234,51 @@ def test_predict_leaves_hidden_files_and_its_own_heatmaps_in_a_folder_alone(fold
 
 
 @pytest.mark.parametrize(
-    "arguments",
+    "line",
     [
-        [],
-        ["predict"],
-        ["predict", "x.jpg", "--format", "xml"],
-        ["predict", "x.jpg", "--model", "nonesuch"],
-        ["predict", "{empty}"],
-        ["evaluate", "--model", "isic2019"],
-        [
-            "evaluate",
-            "--model",
-            "isic2019",
-            "--images",
-            "nowhere",
-            "--ground-truth",
-            "no.csv",
-            "--output",
-            "{empty}",
-        ],
-        ["evaluate", "--model", "isic2019", "--images", "{empty}", "--output", "{empty}"],
-        [
-            "evaluate",
-            "--model",
-            "isic2019",
-            "--data",
-            "{empty}",
-            "--images",
-            "{empty}",
-            "--output",
-            "{empty}",
-        ],
-        [
-            "evaluate",
-            "--model",
-            "isic2019",
-            "--data",
-            "{empty}",
-            "--into-model",
-            "--output",
-            "{empty}",
-        ],
-        ["calibrate", "--model", "isic2019"],
-        ["calibrate", "--model", "nonesuch", "--data", "{empty}"],
-        ["calibrate", "--model", "isic2019", "--data", "nowhere"],
-        ["robustness", "--model", "isic2019"],
-        ["robustness", "--model", "nonesuch", "--data", "{empty}"],
-        ["robustness", "--data", "nowhere"],
-        ["robustness", "--data", "{empty}", "--images", "0"],
-        ["robustness", "--data", "{empty}", "--seed", "-1"],
-        ["robustness", "--data", "{empty}", "--split", "train"],
-        ["saliency", "--model", "isic2019"],
-        ["saliency", "--model", "nonesuch", "--data", "{empty}"],
-        ["saliency", "--data", "nowhere"],
-        ["saliency", "--data", "{empty}", "--images", "0"],
-        ["saliency", "--data", "{empty}", "--seed", "-1"],
-        ["evaluate", "--predictions", "{empty}", "--output", "{empty}"],
-        ["evaluate", "--predictions", "{empty}", "--model", "isic2019", "--output", "{empty}"],
-        [
-            "evaluate",
-            "--predictions",
-            "{empty}",
-            "--ground-truth",
-            "{empty}",
-            "--data",
-            "{empty}",
-            "--output",
-            "x",
-        ],
-        [
-            "evaluate",
-            "--model",
-            "isic2019",
-            "--data",
-            "{empty}",
-            "--classes",
-            "9",
-            "--output",
-            "{empty}",
-        ],
-        [
-            "evaluate",
-            "--model",
-            "isic2019",
-            "--data",
-            "{empty}",
-            "--subset",
-            "nonesuch",
-            "--output",
-            "{empty}",
-        ],
-        [
-            "evaluate",
-            "--model",
-            "isic2019",
-            "--data",
-            "{empty}",
-            "--subset",
-            "../up",
-            "--output",
-            "{empty}",
-        ],
-        [
-            "evaluate",
-            *[
-                "--model",
-                "isic2019",
-                "--data",
-                "{empty}",
-                "--split",
-                "train",
-                "--into-model",
-                "--output",
-                "{empty}",
-            ],
-        ],
-        [
-            "evaluate",
-            "--model",
-            "isic2019",
-            "--data",
-            "{empty}",
-            "--split",
-            "test",
-            "--into-model",
-            "--classes",
-            "7",
-            "--output",
-            "{empty}",
-        ],
-        ["train", "--data", "nowhere", "--name", "x"],
-        ["train", "--data", "{empty}", "--name", "x", "--epochs", "0"],
-        ["train", "--data", "{empty}", "--name", "a/b"],
-        ["train", "--data", "{empty}", "--name", "x", "--subset", "nonesuch"],
-        ["train", "--data", "{empty}", "--name", "isic2019"],
+        "",
+        "predict",
+        "predict x.jpg --format xml",
+        "predict x.jpg --model nonesuch",
+        "predict {empty}",
+        "evaluate --model isic2019",
+        "evaluate --model isic2019 --images nowhere --ground-truth no.csv --output {empty}",
+        "evaluate --model isic2019 --images {empty} --output {empty}",
+        "evaluate --model isic2019 --data {empty} --images {empty} --output {empty}",
+        "evaluate --model isic2019 --data {empty} --into-model --output {empty}",
+        "calibrate --model isic2019",
+        "calibrate --model nonesuch --data {empty}",
+        "calibrate --model isic2019 --data nowhere",
+        "robustness --model isic2019",
+        "robustness --model nonesuch --data {empty}",
+        "robustness --data nowhere",
+        "robustness --data {empty} --images 0",
+        "robustness --data {empty} --seed -1",
+        "robustness --data {empty} --split train",
+        "saliency --model isic2019",
+        "saliency --model nonesuch --data {empty}",
+        "saliency --data nowhere",
+        "saliency --data {empty} --images 0",
+        "saliency --data {empty} --seed -1",
+        "evaluate --predictions {empty} --output {empty}",
+        "evaluate --predictions {empty} --model isic2019 --output {empty}",
+        "evaluate --predictions {empty} --ground-truth {empty} --data {empty} --output x",
+        "evaluate --model isic2019 --data {empty} --classes 9 --output {empty}",
+        "evaluate --model isic2019 --data {empty} --subset nonesuch --output {empty}",
+        "evaluate --model isic2019 --data {empty} --subset ../up --output {empty}",
+        "evaluate --model isic2019 --data {empty} --split train --into-model --output {empty}",
+        "evaluate --model isic2019 --data {empty} --split test --into-model --classes 7 --output {empty}",
+        "train --data nowhere --name x",
+        "train --data {empty} --name x --epochs 0",
+        "train --data {empty} --name a/b",
+        "train --data {empty} --name x --subset nonesuch",
+        "train --data {empty} --name isic2019",
     ],
 )
-def test_bad_usage_ends_with_2_before_any_work(arguments, tmp_path, capsys):
+def test_bad_usage_ends_with_2_before_any_work(line, tmp_path, capsys):
     empty = tmp_path / "empty"
     empty.mkdir()
-    assert main([part.format(empty=empty) for part in arguments]) == 2
+    assert main([part.format(empty=empty) for part in line.split()]) == 2
     assert capsys.readouterr().err
 
 
@@ -381,12 +287,7 @@ def test_training_on_an_empty_folder_fails_with_1_and_leaves_nothing(tmp_path, m
     (tmp_path / "data").mkdir()
     arguments = [
         "train",
-        "--data",
-        str(tmp_path / "data"),
-        "--name",
-        "x",
-        "--run-dir",
-        str(tmp_path / "run"),
+        *flags({"data": tmp_path / "data", "name": "x", "run_dir": tmp_path / "run"}),
     ]
     assert main([*arguments, "--no-pretrained", "--backbone", "test_efficientnet"]) == 1
     assert "ISIC_2019_Training_Input" in capsys.readouterr().err
@@ -399,24 +300,8 @@ def test_a_run_that_cannot_write_is_refused_in_words(
     monkeypatch.setenv("CADLIB_MODELS", str(tmp_path / "models"))
     monkeypatch.setenv("CADLIB_CACHE", str(tmp_path / "cache"))
     (tmp_path / "file").touch()
-    where = [
-        "--data",
-        str(synthetic_dataset),
-        "--name",
-        "x",
-        "--run-dir",
-        str(tmp_path / "file" / "run"),
-    ]
-    tiny = [
-        "--no-pretrained",
-        "--backbone",
-        "test_efficientnet",
-        "--input-px",
-        "64",
-        "--batch-size",
-        "16",
-    ]
-    assert main(["train", *where, *tiny, "--accelerator", "cpu", "--workers", "0"]) == 2
+    where = {"data": synthetic_dataset, "name": "x", "run_dir": tmp_path / "file" / "run"}
+    assert main(["train", *flags({**where, **TINY})]) == 2
     assert "Expected a folder that can be written" in capsys.readouterr().err
     assert not (tmp_path / "models").exists()
 
@@ -472,15 +357,8 @@ def split_folder(model_folder, synthetic_dataset):
 def test_robustness_prints_a_table_and_goes_into_the_model(
     synthetic_dataset, split_folder, tmp_path, capsys
 ):
-    where = [
-        "--model",
-        str(split_folder),
-        "--data",
-        str(synthetic_dataset),
-        "--output",
-        str(tmp_path / "out"),
-    ]
-    assert main(["robustness", *where, "--images", "8", "--into-model"]) == 0
+    where = {"model": split_folder, "data": synthetic_dataset, "output": tmp_path / "out"}
+    assert main(["robustness", *flags(where), "--images", "8", "--into-model"]) == 0
     printed = capsys.readouterr()
     assert "gel bubbles" in printed.out
     assert "8 of 16 images of the validation split" in printed.err
@@ -500,15 +378,8 @@ def test_robustness_prints_a_table_and_goes_into_the_model(
 def test_saliency_prints_a_table_and_goes_into_the_model(
     synthetic_dataset, split_folder, tmp_path, capsys
 ):
-    where = [
-        "--model",
-        str(split_folder),
-        "--data",
-        str(synthetic_dataset),
-        "--output",
-        str(tmp_path / "out"),
-    ]
-    assert main(["saliency", *where, "--images", "8", "--into-model"]) == 0
+    where = {"model": split_folder, "data": synthetic_dataset, "output": tmp_path / "out"}
+    assert main(["saliency", *flags(where), "--images", "8", "--into-model"]) == 0
     printed = capsys.readouterr()
     assert "8 of 16 images of the validation split" in printed.err
     assert [line.split()[0] for line in printed.out.splitlines()[3:10]] == [
@@ -608,12 +479,7 @@ def test_evaluate_measures_a_subset_alone_with_the_model_and_from_its_prediction
     chosen, whole, again = (tmp_path / name for name in ("chosen", "whole", "again"))
     line = [
         "evaluate",
-        "--model",
-        "isic2019",
-        "--data",
-        str(synthetic_dataset),
-        "--classes",
-        "7",
+        *flags({"model": "isic2019", "data": synthetic_dataset, "classes": 7}),
         "--output",
     ]
     assert main([*line, str(chosen), "--subset", subset.name]) == 0
@@ -626,14 +492,7 @@ def test_evaluate_measures_a_subset_alone_with_the_model_and_from_its_prediction
 
     assert main([*line, str(whole)]) == 0
     assert "subset" not in json.loads((whole / "metrics.json").read_text())["data"]
-    earlier = [
-        "--predictions",
-        str(whole / "predictions.csv"),
-        "--ground-truth",
-        truth,
-        "--classes",
-        "7",
-    ]
+    earlier = flags({"predictions": whole / "predictions.csv", "ground_truth": truth, "classes": 7})
     assert main(["evaluate", *earlier, "--subset", subset.name, "--output", str(again)]) == 0
     pd.testing.assert_frame_equal(pd.read_csv(again / "predictions.csv"), written)
     read_again = json.loads((again / "metrics.json").read_text())
@@ -651,12 +510,7 @@ def test_evaluate_measures_what_a_subset_and_a_split_share(
     data = str(Path(drawn_dataset.table["path"][0]).parents[1])
     line = [
         "evaluate",
-        "--model",
-        str(drawn_model_folder),
-        "--data",
-        data,
-        "--split",
-        "validation",
+        *flags({"model": drawn_model_folder, "data": data, "split": "validation"}),
         "--subset",
     ]
     assert main([*line, "half", "--output", str(tmp_path / "out")]) == 0
@@ -682,37 +536,9 @@ def test_train_uses_only_the_subset_and_records_it(
     images = [f"ISIC_{9_000_000 + number}" for number in range(96) if number % 12 < 7]
     subset = Subset("seven", "drawn", tuple(images), "by number")
     save_subset(subset)
-    line = [
-        "train",
-        "--data",
-        str(synthetic_dataset),
-        "--name",
-        "tiny",
-        "--run-dir",
-        str(tmp_path / "run"),
-    ]
-    size = [
-        "--input-px",
-        "64",
-        "--first-px",
-        "32",
-        "--last-px",
-        "32",
-        "--epochs",
-        "1",
-        "--batch-size",
-        "16",
-    ]
-    shares = ["--validation", "0.3", "--test", "0.2", "--accelerator", "cpu", "--workers", "0"]
-    line += [
-        "--no-pretrained",
-        "--backbone",
-        "test_efficientnet",
-        *size,
-        *shares,
-        "--subset",
-        "seven",
-    ]
+    where = {"data": synthetic_dataset, "name": "tiny", "run_dir": tmp_path / "run"}
+    settings = {**TINY, "last_px": 32, "epochs": 1, "validation": 0.3, "subset": "seven"}
+    line = ["train", *flags({**where, **settings})]
     assert main(line) == 0
     folder = tmp_path / "models" / "tiny"
     training = read_record(folder).training
@@ -735,14 +561,7 @@ def test_evaluate_reports_an_unreadable_image_and_goes_on(
     victim = min(images.iterdir())
     victim.write_bytes(victim.read_bytes()[: int(share * victim.stat().st_size)])
     truth = next(folder.glob("*GroundTruth.csv"))
-    arguments = [
-        "--images",
-        str(images),
-        "--ground-truth",
-        str(truth),
-        "--output",
-        str(tmp_path / "out"),
-    ]
+    arguments = flags({"images": images, "ground_truth": truth, "output": tmp_path / "out"})
     assert main(["evaluate", "--model", "isic2019", *arguments]) == 1
     assert victim.stem in "".join(capsys.readouterr())
     assert len(pd.read_csv(tmp_path / "out" / "predictions.csv")) == 95
@@ -786,12 +605,7 @@ def test_the_models_own_figures_are_of_images_alone(
 ):
     line = [
         "evaluate",
-        "--model",
-        str(taught_folder),
-        "--data",
-        str(synthetic_dataset),
-        "--split",
-        "validation",
+        *flags({"model": taught_folder, "data": synthetic_dataset, "split": "validation"}),
     ]
     assert main([*line, "--with-metadata", "--into-model", "--output", str(tmp_path / "out")]) == 2
     assert "of images alone" in capsys.readouterr().err
@@ -819,10 +633,7 @@ def test_evaluate_refuses_metadata_for_a_model_that_takes_none(
 ):
     line = [
         "evaluate",
-        "--model",
-        str(untaught_folder),
-        "--data",
-        str(synthetic_dataset),
+        *flags({"model": untaught_folder, "data": synthetic_dataset}),
         "--with-metadata",
     ]
     assert main([*line, "--output", str(tmp_path / "out")]) == 2
@@ -860,10 +671,7 @@ def test_predict_shows_the_facts_of_a_header_that_the_model_does_not_take(
             [
                 "predict",
                 str(tmp_path / "a.dcm"),
-                "--model",
-                str(untaught_folder),
-                "--format",
-                "json",
+                *flags({"model": untaught_folder, "format": "json"}),
             ]
         )
         == 0

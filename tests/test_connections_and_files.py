@@ -19,34 +19,10 @@ from benchmarks.sessions import open_tab
 from cadlib import libraries
 from cadlib.images.synthetic import demo_lesions
 from tests.system_calls import ROOT, environment, python, run, watched, watching
+from tests.tiny_training import TINY, flags
 
 pytestmark = pytest.mark.timeout(300)
-TINY = (
-    *(
-        "--backbone",
-        "test_efficientnet",
-        "--no-pretrained",
-        "--input-px",
-        "64",
-        "--first-px",
-        "32",
-        "--last-px",
-        "64",
-    ),
-    *(
-        "--epochs",
-        "1",
-        "--batch-size",
-        "16",
-        "--validation",
-        "0.2",
-        "--test",
-        "0.2",
-        "--workers",
-        "1",
-    ),
-    *("--accelerator", "cpu"),
-)
+SETTINGS = flags({**TINY, "epochs": 1, "workers": 1})
 SEES_ALL = """
 import socket, pathlib
 with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as one:
@@ -99,7 +75,7 @@ def test_train_connects_nowhere_and_writes_only_run_model_and_cache(
     models.mkdir()
     runs.mkdir()  # else the command first tries whether it could be made
     command = python(
-        "-m", "cadlib", "train", "--data", str(synthetic_dataset), "--name", "tiny", *TINY
+        "-m", "cadlib", "train", "--data", str(synthetic_dataset), "--name", "tiny", *SETTINGS
     )
     places = {"CADLIB_MODELS": models, "CADLIB_CACHE": cache, "CADLIB_RUNS": runs}
     env = environment(home, **{name: str(place) for name, place in places.items()})

@@ -19,21 +19,10 @@ from cadlib.training.config import ACROSS_RECIPE, TrainConfig
 from cadlib.training.cross_archive import FIGURES, across_archives, compare
 from cadlib.training.loop import train
 from cadlib.training.run import CHECKPOINT_FILE, HISTORY_FILE
+from tests.tiny_training import TINY, flags
 
-TINY = {
-    "backbone": "test_efficientnet",
-    "pretrained": False,
-    "input_px": 64,
-    "first_px": 32,
-    "last_px": 32,
-    "epochs": 2,
-    "batch_size": 16,
-    "validation": 0.3,
-    "test": 0.1,
-    "workers": 0,
-    "accelerator": "cpu",
-}
-CONFIG = TrainConfig(**TINY)
+SETTINGS = {**TINY, "last_px": 32, "validation": 0.3, "test": 0.1}
+CONFIG = TrainConfig(**SETTINGS)
 ARCHIVES = ["BCN20000", "HAM10000", "MSK"]
 
 
@@ -106,7 +95,7 @@ def test_a_stopped_comparison_resumes_and_trains_nothing_twice(
 
 def test_runs_of_another_recipe_are_refused_or_deleted(synthetic_dataset, tmp_path, monkeypatch):
     train(synthetic_dataset, tmp_path / "all", CONFIG)
-    longer = TrainConfig(**{**TINY, "epochs": 3})
+    longer = TrainConfig(**{**SETTINGS, "epochs": 3})
     with pytest.raises(TrainingFailed, match="epochs 2, not 3.*--overwrite"):
         across_archives(synthetic_dataset, tmp_path, longer, resume=True)
 
@@ -127,12 +116,12 @@ def test_images_of_one_archive_cannot_be_compared(synthetic_dataset, tmp_path):
     path = next(folder.glob("*Metadata.csv"))
     path.write_text(path.read_text().replace("BCN_", "HAM_").replace("MSK4_", "HAM_"))
     with pytest.raises(TrainingFailed, match="two archives .* but got HAM10000"):
-        across_archives(folder, tmp_path / "runs", TrainConfig(**{**TINY, "epochs": 1}))
+        across_archives(folder, tmp_path / "runs", TrainConfig(**{**SETTINGS, "epochs": 1}))
 
 
 def test_a_recipe_that_leaves_out_an_archive_itself_is_refused(synthetic_dataset, tmp_path):
     with pytest.raises(TrainingFailed, match="no `leave_out`"):
-        across_archives(synthetic_dataset, tmp_path, TrainConfig(**TINY, leave_out="MSK"))
+        across_archives(synthetic_dataset, tmp_path, TrainConfig(**SETTINGS, leave_out="MSK"))
 
 
 def test_the_change_is_the_difference_and_its_interval_is_paired():
@@ -186,28 +175,16 @@ def test_the_command_writes_the_result_into_a_model(
         )
     )
     before = json.loads((model / METRICS_FILE).read_text())
-    flags = [
-        f"--{'no-' if value is False else ''}{name.replace('_', '-')}"
-        for name, value in TINY.items()
-    ]
-    values = [[] if isinstance(value, bool) else [str(value)] for value in TINY.values()]
-    given = [part for flag, value in zip(flags, values, strict=True) for part in (flag, *value)]
-    where = [
-        "--data",
-        str(synthetic_dataset),
-        "--run-dir",
-        str(tmp_path / "runs"),
-        "--into-model",
-        "m",
-    ]
-    assert main(["across", *where, *given]) == 0
+    where = {"data": synthetic_dataset, "run_dir": tmp_path / "runs", "into_model": "m"}
+    line = ["across", *flags({**where, **SETTINGS})]
+    assert main(line) == 0
     assert "trained without it" in capsys.readouterr().out
     across_figures = json.loads((tmp_path / "runs" / "across.json").read_text())["across_archives"]
     after = json.loads((model / METRICS_FILE).read_text())
     assert after == before | {"across_archives": across_figures}
     assert across_figures["recipe"]["input_px"] == 64
     card = (model / CARD_FILE).read_text(encoding="utf-8")
-    assert main(["across", *where, *given]) == 2
+    assert main(line) == 2
     assert "continue with --resume, or start again with --overwrite" in capsys.readouterr().err
     assert f"{across_figures['archives']['MSK']['malignant_auc']['change']:+.3f}" in card
 

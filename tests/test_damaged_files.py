@@ -2,7 +2,6 @@
 
 import struct
 import zlib
-from io import BytesIO
 
 import numpy as np
 import pytest
@@ -13,6 +12,7 @@ from PIL import Image, ImageCms
 
 from cadlib.errors import ImageRejected
 from cadlib.images import read_image
+from tests.encoded_images import asymmetric_picture, encoded
 
 WIDTH_PX, HEIGHT_PX = 91, 70
 PASSES = (
@@ -28,19 +28,7 @@ PASSES = (
 
 @pytest.fixture(scope="module")
 def rgb() -> NDArray[np.uint8]:
-    y, x = np.mgrid[:HEIGHT_PX, :WIDTH_PX]
-    pixels = np.stack([x * 2, y * 3, 40 + (x // 30) * 60 + (y // 35) * 20], axis=-1).astype(
-        np.uint8
-    )
-    pixels.flags.writeable = False
-    return pixels
-
-
-def encoded(values: NDArray[np.uint8] | Image.Image, kind: str, **options: object) -> bytes:
-    image = values if isinstance(values, Image.Image) else Image.fromarray(values)
-    buffer = BytesIO()
-    image.save(buffer, kind, **options)
-    return buffer.getvalue()
+    return asymmetric_picture(HEIGHT_PX, WIDTH_PX)
 
 
 def refusal(file: bytes) -> str:

@@ -23,9 +23,10 @@ from cadlib.images.decoding.pool import DecoderPool, decoder_pool
 from cadlib.images.decoding.protocol import Description, Outcome, Reply, ReplyInvalid
 from cadlib.images.patient import PatientFacts
 from tests import hostile_files
+from tests.encoded_images import encoded
 
 ROOT = Path(__file__).parents[1]
-FILE = hostile_files.encoded(hostile_files.picture(), "PNG")
+FILE = encoded(hostile_files.picture(), "PNG")
 
 # A decoder that misbehaves on files that begin with a word, as one would that a hostile file has taken over.
 MISBEHAVING = """
@@ -174,7 +175,7 @@ def test_pixels_come_through_the_pipe_where_there_is_no_memory(
 
 
 def test_a_jpeg_is_decoded_where_the_app_reads_its_pixels() -> None:
-    file = hostile_files.encoded(hostile_files.picture(), "JPEG")
+    file = encoded(hostile_files.picture(), "JPEG")
     memory = pixel_memory.create(3 * MAX_PIXELS)
     assert memory is not None
     writer = pixel_memory.Writer(os.dup(memory.descriptor))
@@ -192,7 +193,7 @@ def test_a_turned_jpeg_comes_as_one_that_is_decoded_here(
     picture = Image.effect_noise((90, 70), 80).convert("RGB")
     exif = Image.Exif()
     exif[ExifTags.Base.Orientation] = orientation
-    file = hostile_files.encoded(picture, "JPEG", exif=exif)
+    file = encoded(picture, "JPEG", exif=exif)
     assert decoders.decode(FILE, "This file", 1_200).pixels.shape == (80, 80, 3)
     assert np.array_equal(
         decoders.decode(file, "turned.jpg", 1_200).pixels,
@@ -220,7 +221,7 @@ def test_memory_that_is_closed_twice_closes_no_other_file() -> None:
 
 
 def test_the_memory_of_a_large_image_is_given_back(decoders: DecoderPool) -> None:
-    large = hostile_files.encoded(Image.new("RGB", (3_000, 2_000), (200, 150, 120)), "PNG")
+    large = encoded(Image.new("RGB", (3_000, 2_000), (200, 150, 120)), "PNG")
     first = decoders.decode(large, "large.png", 1_200).pixels
     [worker] = decoders._workers
     assert os.fstat(worker._pixel_memory.descriptor).st_blocks == 0
@@ -250,9 +251,7 @@ def test_a_refusal_is_that_of_this_process(decoders: DecoderPool) -> None:
 def test_an_image_of_40_megapixels_comes_back_whole(decoders: DecoderPool) -> None:
     ramp = np.arange(8_000, dtype=np.uint16).astype(np.uint8)
     picture = Image.fromarray(np.broadcast_to(ramp, (5_000, 8_000)).copy())
-    decoded = decoders.decode(
-        hostile_files.encoded(picture, "PNG", compress_level=1), "This file", 1_200
-    )
+    decoded = decoders.decode(encoded(picture, "PNG", compress_level=1), "This file", 1_200)
     assert decoded.pixels.shape == (5_000, 8_000, 3)
     assert (decoded.pixels[4_999, :, 2] == ramp).all()
 
@@ -370,7 +369,7 @@ def test_memory_goes_back_after_a_large_image(decoders: DecoderPool) -> None:
     decoders.decode(FILE, "This file", 1_200)
     [before] = decoders.worker_pids()
     large = Image.new("RGB", (8_000, 5_000))
-    decoders.decode(hostile_files.encoded(large, "PNG", compress_level=1), "This file", 1_200)
+    decoders.decode(encoded(large, "PNG", compress_level=1), "This file", 1_200)
     decoders.decode(FILE, "This file", 1_200)
     [pid] = decoders.worker_pids()
     assert pid == before
@@ -409,7 +408,7 @@ def test_an_interrupted_wait_leaves_no_old_reply_for_the_next_file(
 
 def test_many_threads_share_a_few_decoders() -> None:
     sizes = [(64 + number, 70) for number in range(60)]
-    files = [hostile_files.encoded(hostile_files.picture(*size), "PNG") for size in sizes]
+    files = [encoded(hostile_files.picture(*size), "PNG") for size in sizes]
     decoders = DecoderPool(MAX_PIXELS, size=2)
     try:
         with ThreadPoolExecutor(16) as threads:

@@ -10,16 +10,9 @@ from cadlib.data.dataset import open_dataset
 from cadlib.data.duplicates import file_hashes, find_duplicates, together
 from cadlib.errors import DatasetInvalid
 from cadlib.images.synthetic import write_dataset
+from tests.progress_check import check_progress
 
-
-def silent(what: str, done: int, total: int) -> None:
-    assert what
-    assert 0 < done <= total
-
-
-@pytest.fixture(autouse=True)
-def cache(tmp_path, monkeypatch):
-    monkeypatch.setenv("CADLIB_CACHE", str(tmp_path / "cache"))
+pytestmark = pytest.mark.usefixtures("empty_cache")
 
 
 @pytest.fixture
@@ -32,7 +25,7 @@ def images_of(folder: Path) -> list[Path]:
 
 
 def found_in(folder: Path):
-    return find_duplicates(open_dataset(folder, verify=False), silent)
+    return find_duplicates(open_dataset(folder, verify=False), check_progress)
 
 
 def test_a_set_without_duplicates_has_its_lesions_alone(folder):
@@ -92,7 +85,7 @@ def test_refuses_a_set_of_which_nothing_can_be_read(folder):
     for path in images_of(folder):
         path.write_bytes(b"")
     with pytest.raises(DatasetInvalid, match="but none can be"):
-        find_duplicates(dataset, silent)
+        find_duplicates(dataset, check_progress)
 
 
 def test_rows_of_one_value_come_together_and_missing_values_do_not():
@@ -112,7 +105,7 @@ def test_the_known_contradictions_of_isic_2019_are_found(isic2019_dataset):
     some = dataset.table["image"].isin([*np.ravel(known), "ISIC_0057806"]) | (
         dataset.table.index % 1000 == 0
     )
-    duplicates = find_duplicates(replace(dataset, table=dataset.table[some]), silent)
+    duplicates = find_duplicates(replace(dataset, table=dataset.table[some]), check_progress)
     images = [
         duplicates.table["image"].iloc[rows].tolist()
         for rows in duplicates.contradictions("identical files")

@@ -26,6 +26,8 @@ from cadlib.model.metrics_file import metrics_json
 from cadlib.model.record import ConformalSets
 from cadlib.taxonomy import CLASSES, CODES
 
+pytestmark = pytest.mark.usefixtures("empty_cache")
+
 POINT = Threshold("balanced", threshold=0.4)
 LOGITS = 2 * np.log(0.04 + 0.68 * np.eye(8, dtype=np.float32))
 """Row i is divided by a temperature of 2 into 0.72 for class i and 0.04 for each other."""
@@ -91,11 +93,6 @@ def dataset_of(folder: Path, shown: Iterable[str], labelled: Iterable[str | None
         table.assign(path=paths),
         DatasetReport(len(table), len(table), len(table), ()),
     )
-
-
-@pytest.fixture(autouse=True)
-def cache(tmp_path, monkeypatch):
-    monkeypatch.setenv("CADLIB_CACHE", str(tmp_path / "cache"))
 
 
 @pytest.fixture

@@ -14,13 +14,11 @@ from cadlib.files.cache import cache_dir
 from cadlib.model.neighbours import fingerprints
 from cadlib.model.record import SPLIT_FILE, read_record
 from cadlib.taxonomy import CODES
+from tests.progress_check import check_progress
+
+pytestmark = pytest.mark.usefixtures("empty_cache")
 
 PARTS = ["train", "train", "validation", "test"] * 8
-
-
-def silent(what: str, done: int, total: int) -> None:
-    assert what
-    assert 0 < done <= total
 
 
 def see(pixels):
@@ -30,11 +28,6 @@ def see(pixels):
         features=np.concatenate([means, means**2], axis=1),
         logits=np.zeros((len(pixels), 8), np.float32),
     )
-
-
-@pytest.fixture(autouse=True)
-def cache(tmp_path, monkeypatch):
-    monkeypatch.setenv("CADLIB_CACHE", str(tmp_path / "cache"))
 
 
 @pytest.fixture
@@ -47,7 +40,7 @@ def dataset(drawn_dataset):
     return drawn_dataset
 
 
-def seen(folder, dataset, say=silent):
+def seen(folder, dataset, say=check_progress):
     return split_features(
         SimpleNamespace(record=read_record(folder), see=see), folder, dataset, say
     )
@@ -119,12 +112,12 @@ def counting(folder):
 def test_features_of_any_table_are_made_once(folder, dataset):
     unlabelled = dataset.table.drop(columns=["diagnosis", "lesion_group"]).iloc[5:]
     model, asked = counting(folder)
-    before = model_outputs(model, unlabelled, silent)
+    before = model_outputs(model, unlabelled, check_progress)
     np.testing.assert_array_equal(
         before.features, see(cached_pixels(unlabelled, model.record.input)[0:27]).features
     )
     assert sum(asked) == 27
-    again = model_outputs(model, unlabelled, silent)
+    again = model_outputs(model, unlabelled, check_progress)
     for name in ("features", "logits", "looks", "fingerprints"):
         np.testing.assert_array_equal(getattr(again, name), getattr(before, name))
     assert sum(asked) == 27
@@ -132,11 +125,11 @@ def test_features_of_any_table_are_made_once(folder, dataset):
 
 def test_the_model_runs_once_for_an_image_in_several_tables(folder, dataset):
     model, asked = counting(folder)
-    some = model_outputs(model, dataset.table.iloc[10:20], silent).features
-    whole = model_outputs(model, dataset.table, silent).features
+    some = model_outputs(model, dataset.table.iloc[10:20], check_progress).features
+    whole = model_outputs(model, dataset.table, check_progress).features
     np.testing.assert_array_equal(whole[10:20], some)
     assert sum(asked) == 32
-    turned = model_outputs(model, dataset.table.iloc[::-2], silent).features
+    turned = model_outputs(model, dataset.table.iloc[::-2], check_progress).features
     np.testing.assert_array_equal(turned, whole[::-2])
     assert sum(asked) == 32
 
@@ -145,7 +138,9 @@ def test_pixels_that_were_cached_are_not_decoded_again(folder, dataset, monkeypa
     model, _ = counting(folder)
     expected = see(cached_pixels(dataset.table, model.record.input)[:]).features
     monkeypatch.setattr(module, "read_image", None)  # whoever calls it fails
-    np.testing.assert_array_equal(model_outputs(model, dataset.table, silent).features, expected)
+    np.testing.assert_array_equal(
+        model_outputs(model, dataset.table, check_progress).features, expected
+    )
 
 
 def test_resumes_after_a_stop_with_the_remaining_images(folder, dataset, monkeypatch):
@@ -194,7 +189,9 @@ def test_two_that_ask_about_the_same_images_at_once_do_not_harm_each_other(
 
     def start_another(what, done, total):
         if done == 10:
-            inner.append(model_outputs(model, dataset.table.iloc[::-1], silent, batch_size=5))
+            inner.append(
+                model_outputs(model, dataset.table.iloc[::-1], check_progress, batch_size=5)
+            )
 
     outer = model_outputs(model, dataset.table, start_another, batch_size=5)
     expected = see(cached_pixels(dataset.table, model.record.input)[:]).features
@@ -202,7 +199,7 @@ def test_two_that_ask_about_the_same_images_at_once_do_not_harm_each_other(
     np.testing.assert_allclose(inner[0].features, expected[::-1], rtol=1e-6)
     before = sum(asked)
     np.testing.assert_allclose(
-        model_outputs(model, dataset.table, silent).features, expected, rtol=1e-6
+        model_outputs(model, dataset.table, check_progress).features, expected, rtol=1e-6
     )
     assert sum(asked) == before
     assert not [*cache_dir().rglob("*.part")]
@@ -213,9 +210,9 @@ def test_a_file_that_cannot_be_read_is_named_or_refused_and_shifts_no_other(fold
         Path(dataset.table["path"][row]).write_bytes(b"%PDF-1.7")
     model, _ = counting(folder)
     with pytest.raises(ImageRejected, match="PDF"):
-        model_outputs(model, dataset.table, silent)
+        model_outputs(model, dataset.table, check_progress)
     for _ in range(2):  # made, and kept
-        outputs = model_outputs(model, dataset.table, silent, skip_unreadable=True)
+        outputs = model_outputs(model, dataset.table, check_progress, skip_unreadable=True)
         found = outputs.features
         assert [*outputs.rejected] == dataset.table["image"][[0, 7, 31]].tolist()
         assert all("PDF" in reason for reason in outputs.rejected.values())
@@ -229,7 +226,9 @@ def test_a_file_that_cannot_be_read_is_named_or_refused_and_shifts_no_other(fold
 def test_reports_that_no_file_can_be_read(folder, dataset):
     for path in dataset.table["path"]:
         Path(path).write_bytes(b"")
-    outputs = model_outputs(counting(folder)[0], dataset.table, silent, skip_unreadable=True)
+    outputs = model_outputs(
+        counting(folder)[0], dataset.table, check_progress, skip_unreadable=True
+    )
     assert outputs.logits.shape == (0, 8)
     with pytest.raises(DatasetInvalid, match="all 32 cannot"):
         outputs.check_any()
@@ -239,8 +238,8 @@ def test_a_file_that_is_gone_is_listed_with_the_reason(folder, dataset):
     model, _ = counting(folder)
     Path(dataset.table["path"][4]).unlink()
     with pytest.raises(ImageRejected, match="No such file"):
-        model_outputs(model, dataset.table, silent)
-    outputs = model_outputs(model, dataset.table, silent, skip_unreadable=True)
+        model_outputs(model, dataset.table, check_progress)
+    outputs = model_outputs(model, dataset.table, check_progress, skip_unreadable=True)
     assert [*outputs.rejected] == [dataset.table["image"][4]]
     assert len(outputs) == 31
 
@@ -250,13 +249,13 @@ def test_an_image_whose_id_is_also_that_of_an_unreadable_one_keeps_its_row(folde
     table.loc[1, "image"] = table["image"][0]
     Path(table["path"][0]).write_bytes(b"")
     model, _ = counting(folder)
-    outputs = model_outputs(model, table, silent, skip_unreadable=True)
+    outputs = model_outputs(model, table, check_progress, skip_unreadable=True)
     assert outputs.readable(table)["path"].tolist() == table["path"].tolist()[1:]
 
 
 def test_outputs_are_read_only(folder, dataset):
     model, _ = counting(folder)
-    outputs = model_outputs(model, dataset.table, silent)
+    outputs = model_outputs(model, dataset.table, check_progress)
     for name in ("features", "logits", "looks", "fingerprints"):
         assert not getattr(outputs, name).flags.writeable
 
@@ -264,22 +263,25 @@ def test_outputs_are_read_only(folder, dataset):
 @pytest.mark.parametrize("change", ["weights_sha256", "onnx_sha256", "input", "images"])
 def test_recomputes_features_for(folder, dataset, change):
     model = SimpleNamespace(record=read_record(folder), see=see)
-    before = model_outputs(model, dataset.table, silent).features
+    before = model_outputs(model, dataset.table, check_progress).features
     if change == "images":
-        assert len(model_outputs(model, dataset.table.iloc[1:], silent).features) == len(before) - 1
+        assert (
+            len(model_outputs(model, dataset.table.iloc[1:], check_progress).features)
+            == len(before) - 1
+        )
         return
     value = replace(model.record.input, std=(1.0, 1.0, 1.0)) if change == "input" else "0" * 64
     other = SimpleNamespace(
         record=replace(model.record, **{change: value}), see=lambda pixels: see(255 - pixels)
     )
-    assert not np.array_equal(model_outputs(other, dataset.table, silent).features, before)
+    assert not np.array_equal(model_outputs(other, dataset.table, check_progress).features, before)
 
 
 def test_a_damaged_file_of_outputs_is_computed_again(folder, dataset):
     model, asked = counting(folder)
-    before = model_outputs(model, dataset.table, silent)
+    before = model_outputs(model, dataset.table, check_progress)
     [path] = cache_dir().rglob("*.npz")
     path.write_bytes(path.read_bytes()[:1000])
-    again = model_outputs(model, dataset.table, silent)
+    again = model_outputs(model, dataset.table, check_progress)
     np.testing.assert_array_equal(again.features, before.features)
     assert sum(asked) == 64

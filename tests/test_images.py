@@ -25,6 +25,7 @@ from cadlib.images import (
     read_image,
 )
 from cadlib.images import regular_files as files
+from tests.encoded_images import asymmetric_picture, encoded
 
 HEIGHT_PX, WIDTH_PX = 70, 90
 LOSSLESS = {"PNG": {}, "TIFF": {}, "BMP": {}, "WEBP": {"lossless": True}}
@@ -32,26 +33,12 @@ LOSSLESS = {"PNG": {}, "TIFF": {}, "BMP": {}, "WEBP": {"lossless": True}}
 
 @pytest.fixture(scope="module")
 def rgb() -> NDArray[np.uint8]:
-    """A picture in which no turn or flip gives the same pixels; shared, so read-only."""
-    y, x = np.mgrid[:HEIGHT_PX, :WIDTH_PX]
-    pixels = np.stack([x * 2, y * 3, 40 + (x // 30) * 60 + (y // 35) * 20], axis=-1).astype(
-        np.uint8
-    )
-    pixels.flags.writeable = False
-    return pixels
+    return asymmetric_picture(HEIGHT_PX, WIDTH_PX)
 
 
 @pytest.fixture(scope="module")
 def jpeg(rgb: NDArray[np.uint8]) -> bytes:
     return encoded(rgb, "JPEG", quality=95)
-
-
-def encoded(picture: NDArray[np.uint8] | Image.Image, kind: str, **options: object) -> bytes:
-    """Return a picture as a file's bytes."""
-    image = picture if isinstance(picture, Image.Image) else Image.fromarray(picture)
-    buffer = BytesIO()
-    image.save(buffer, kind, **options)
-    return buffer.getvalue()
 
 
 def png(

@@ -19,12 +19,9 @@ from cadlib.model.record import (
 )
 from tests.model_folders import change_file, change_record
 
+pytestmark = pytest.mark.usefixtures("empty_cache")
+
 WRITTEN = (CARD_FILE, GOLDEN_FILE, MANIFEST_FILE, METRICS_FILE, NEIGHBOURS_FILE, RECORD_FILE)
-
-
-@pytest.fixture(autouse=True)
-def cache(tmp_path, monkeypatch):
-    monkeypatch.setenv("CADLIB_CACHE", str(tmp_path / "cache"))
 
 
 @pytest.fixture

@@ -26,6 +26,7 @@ from cadlib.label_review.verdicts import (
     verdicts_dir,
 )
 from cadlib.taxonomy import CODES
+from tests.tiny_training import TINY, flags
 
 pytestmark = pytest.mark.usefixtures("few_draws")
 
@@ -84,17 +85,8 @@ def test_training_ends_with_1_and_names_the_labels_it_cannot_use(
 ):
     monkeypatch.setenv("CADLIB_MODELS", str(tmp_path / "models"))
     monkeypatch.setenv("CADLIB_CACHE", str(tmp_path / "cache"))
-    where = ["--data", str(numbered), "--run-dir", str(tmp_path / "run")]
-    tiny = [
-        "--no-pretrained",
-        "--backbone",
-        "test_efficientnet",
-        "--accelerator",
-        "cpu",
-        "--workers",
-        "0",
-    ]
-    assert main([*command, *where, *tiny]) == 1
+    where = {"data": numbered, "run_dir": tmp_path / "run"}
+    assert main([*command, *flags({**where, **TINY})]) == 1
     printed = capsys.readouterr()
     assert "Expected labelled images" in printed.err
     assert "diagnoses that are none of the eight in labels.csv" in printed.out + printed.err

@@ -35,17 +35,10 @@ from cadlib.label_review.search import find_suspects
 from cadlib.model.model import Model
 from cadlib.model.record import read_record
 from cadlib.ui.suspects import SHOWN_KINDS
+from tests.progress_check import check_progress
+from tests.tiny_training import flags
 
-
-def silent(what: str, done: int, total: int) -> None:
-    assert what
-    assert 0 < done <= total
-
-
-@pytest.fixture(autouse=True)
-def cache(tmp_path, monkeypatch) -> Path:
-    monkeypatch.setenv("CADLIB_CACHE", str(tmp_path / "cache"))
-    return tmp_path / "cache"
+pytestmark = pytest.mark.usefixtures("empty_cache")
 
 
 @pytest.fixture(scope="module")
@@ -135,7 +128,7 @@ def found(spoilt, drawn_model_folder) -> Suspects:
         Model.load(drawn_model_folder),
         drawn_model_folder,
         open_dataset(spoilt, verify=False),
-        silent,
+        check_progress,
     )
 
 
@@ -183,11 +176,13 @@ def test_the_usual_diagnosis_of_a_lesion_is_suggested_for_the_image_against_it(d
     table = drawn_dataset.table.copy()
     table["lesion_id"] = None
     table.loc[[0, 9, 17], ["lesion_id", "diagnosis"]] = [["L", "NV"], ["L", "NV"], ["L", "MEL"]]
-    duplicates = find_duplicates(replace(drawn_dataset, table=table), silent)
+    duplicates = find_duplicates(replace(drawn_dataset, table=table), check_progress)
     pixels = np.random.default_rng(0).integers(0, 255, (32, 64, 64, 3), dtype=np.uint8)
     [row] = [
         one
-        for one in pairs(duplicates, details_of(pixels), np.eye(32, dtype=np.float32), silent)
+        for one in pairs(
+            duplicates, details_of(pixels), np.eye(32, dtype=np.float32), check_progress
+        )
         if one["kind"] == "contradictions" and one["score"] == 1
     ]
     assert (row["image"], row["diagnosis"], row["suggested"]) == (table["image"][17], "MEL", "NV")
@@ -196,7 +191,7 @@ def test_the_usual_diagnosis_of_a_lesion_is_suggested_for_the_image_against_it(d
 
 
 def test_equal_hashes_are_one_picture_only_where_the_features_are_near(drawn_dataset):
-    duplicates = find_duplicates(drawn_dataset, silent)
+    duplicates = find_duplicates(drawn_dataset, check_progress)
     duplicates.table.loc[[3, 9, 20], "phash"] = np.uint64(7)
     alike = replace(
         duplicates,
@@ -207,7 +202,7 @@ def test_equal_hashes_are_one_picture_only_where_the_features_are_near(drawn_dat
     features[9], features[20] = features[3], -features[3]
     found = [
         one
-        for one in pairs(alike, details_of(pixels), features, silent)
+        for one in pairs(alike, details_of(pixels), features, check_progress)
         if one["kind"] == "near-duplicates"
     ]
     images = drawn_dataset.table["image"]
@@ -254,20 +249,8 @@ def test_the_command_writes_the_lists_and_explains_them(
     spoilt, drawn_model_folder, tmp_path, capsys
 ):
     file = tmp_path / "out" / "suspects.csv"
-    assert (
-        main(
-            [
-                "suspects",
-                "--data",
-                str(spoilt),
-                "--model",
-                str(drawn_model_folder),
-                "--output",
-                str(file),
-            ]
-        )
-        == 0
-    )
+    where = {"data": spoilt, "model": drawn_model_folder, "output": file}
+    assert main(["suspects", *flags(where)]) == 0
     printed = capsys.readouterr().out
     assert "do not change a label for this reason alone" in printed
     assert set(pd.read_csv(file)["kind"]) <= set(KINDS)
@@ -291,20 +274,8 @@ def test_the_command_brings_the_verdicts_along_and_counts_them(
     finding = Finding("unreadable files", "ISIC_9000021")
     save_verdict(spoilt.name, finding, said_now("fetch again"))
     file = tmp_path / "suspects.csv"
-    assert (
-        main(
-            [
-                "suspects",
-                "--data",
-                str(spoilt),
-                "--model",
-                str(drawn_model_folder),
-                "--output",
-                str(file),
-            ]
-        )
-        == 0
-    )
+    where = {"data": spoilt, "model": drawn_model_folder, "output": file}
+    assert main(["suspects", *flags(where)]) == 0
     assert "       2  unreadable files, 1 done\n" in capsys.readouterr().out
     table = pd.read_csv(file)
     assert list(table) == [*COLUMNS, "verdict", "should_be", "when_utc"]

@@ -24,18 +24,9 @@ from cadlib.model.split import own_split
 from cadlib.report import audit_sheet
 from cadlib.report.audit_sheet import WARNING
 from tests.model_folders import change_file, change_record
+from tests.progress_check import check_progress
 
-pytestmark = pytest.mark.usefixtures("few_draws")
-
-
-def silent(what: str, done: int, total: int) -> None:
-    assert what
-    assert 0 < done <= total
-
-
-@pytest.fixture(autouse=True)
-def cache(tmp_path, monkeypatch):
-    monkeypatch.setenv("CADLIB_CACHE", str(tmp_path / "cache"))
+pytestmark = pytest.mark.usefixtures("empty_cache", "few_draws")
 
 
 @pytest.fixture
@@ -86,7 +77,7 @@ def reader(folder: Path) -> SimpleNamespace:
 
 
 def audited(folder: Path, data: Path):
-    return audit_split(reader(folder), folder, open_dataset(data, verify=False), silent)
+    return audit_split(reader(folder), folder, open_dataset(data, verify=False), check_progress)
 
 
 def test_a_split_by_lesion_does_not_leak(data, trained_on):
@@ -382,5 +373,5 @@ def test_finds_the_only_copy_among_real_images(isic2019_dataset, model, tmp_path
     copied = tmp_path / "copied.jpg"
     shutil.copy(table["path"].iloc[0], copied)
     table.loc[3, "path"] = str(copied)
-    result = audit_split(asked, model_folder, replace(dataset, table=table), silent).result
+    result = audit_split(asked, model_folder, replace(dataset, table=table), check_progress).result
     assert (result.identical_files, result.near_duplicates, result.same_pictures) == (1, 1, 1)

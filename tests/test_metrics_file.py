@@ -11,12 +11,17 @@ from cadlib.model.record import METRICS_FILE, read_record
 from tests.model_folders import change_file
 
 
-def test_new_metrics_of_the_same_weights_keep_the_robustness_results(model_folder, across_damage):
-    record = read_record(model_folder)
-    metrics = metrics_file.measured(model_folder, record)
-    alone = structs.replace(metrics, robustness=None)
+def write_robustness(folder, across_damage):
+    """Write robustness results into a model. Return its record and its metrics without them."""
+    record = read_record(folder)
+    metrics = metrics_file.measured(folder, record)
     measured = structs.replace(metrics, robustness=across_damage(record))
-    metrics_file.write_into(model_folder, record, measured)
+    metrics_file.write_into(folder, record, measured)
+    return record, structs.replace(metrics, robustness=None)
+
+
+def test_new_metrics_of_the_same_weights_keep_the_robustness_results(model_folder, across_damage):
+    record, alone = write_robustness(model_folder, across_damage)
     metrics_file.write_into(model_folder, record, alone)
     assert metrics_file.measured(model_folder, record).robustness == across_damage(record)
     assert "## Robustness to image degradation" in (model_folder / "README.md").read_text(
@@ -25,11 +30,7 @@ def test_new_metrics_of_the_same_weights_keep_the_robustness_results(model_folde
 
 
 def test_new_metrics_of_other_weights_drop_the_robustness_results(model_folder, across_damage):
-    record = read_record(model_folder)
-    metrics = metrics_file.measured(model_folder, record)
-    alone = structs.replace(metrics, robustness=None)
-    measured = structs.replace(metrics, robustness=across_damage(record))
-    metrics_file.write_into(model_folder, record, measured)
+    record, alone = write_robustness(model_folder, across_damage)
     other = replace(record, weights_sha256="cd" * 32)
     anew = structs.replace(alone, model=metrics_file.model_facts(other))
     metrics_file.write_into(model_folder, other, anew)

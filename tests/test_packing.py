@@ -17,6 +17,7 @@ from cadlib.training.config import TrainConfig
 from cadlib.training.loop import train
 from cadlib.training.packing import check_name, pack
 from tests.model_folders import change_record
+from tests.tiny_training import TINY
 
 pytestmark = pytest.mark.usefixtures("few_draws")
 
@@ -25,19 +26,7 @@ pytestmark = pytest.mark.usefixtures("few_draws")
 def trained(synthetic_dataset, tmp_path_factory):
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("CADLIB_CACHE", str(tmp_path_factory.mktemp("cache")))
-        config = TrainConfig(
-            backbone="test_efficientnet",
-            pretrained=False,
-            input_px=64,
-            first_px=32,
-            last_px=32,
-            epochs=1,
-            batch_size=16,
-            validation=0.2,
-            test=0.2,
-            workers=0,
-            accelerator="cpu",
-        )
+        config = TrainConfig(**{**TINY, "last_px": 32, "epochs": 1})
         return train(synthetic_dataset, tmp_path_factory.mktemp("run"), config)
 
 

@@ -39,14 +39,9 @@ from tests.conftest import draw_few
 from tests.model_folders import change_record
 from tests.test_report import Reader
 
-pytestmark = pytest.mark.usefixtures("few_draws")
+pytestmark = pytest.mark.usefixtures("empty_cache", "few_draws")
 
 NOT_DEFINED_SECTIONS = ("By diagnosis", "Confusion matrix", "Prediction sets")
-
-
-@pytest.fixture(autouse=True)
-def cache(tmp_path, monkeypatch):
-    monkeypatch.setenv("CADLIB_CACHE", str(tmp_path / "cache"))
 
 
 def ignore(*_):

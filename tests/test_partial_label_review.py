@@ -16,10 +16,7 @@ from cadlib.metrics.partial_labels import label_words, labels_contradict
 from cadlib.model.model import Model
 from tests import partial_labels
 
-
-@pytest.fixture(autouse=True)
-def cache(tmp_path, monkeypatch):
-    monkeypatch.setenv("CADLIB_CACHE", str(tmp_path / "cache"))
+pytestmark = pytest.mark.usefixtures("empty_cache")
 
 
 def silent(*_):

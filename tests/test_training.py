@@ -26,21 +26,9 @@ from cadlib.training.loop import normalise, train
 from cadlib.training.monitor import CURVES_FOLDER, RunReader, State
 from cadlib.training.processes import Stopped, StopRequest, check_temporary_folder
 from cadlib.training.run import CHECKPOINT_FILE, HISTORY_FILE, Curves
+from tests.tiny_training import TINY, flags
 
 ROOT = Path(__file__).parent.parent
-TINY = {
-    "backbone": "test_efficientnet",
-    "pretrained": False,
-    "input_px": 64,
-    "first_px": 32,
-    "last_px": 64,
-    "epochs": 2,
-    "batch_size": 16,
-    "validation": 0.2,
-    "test": 0.2,
-    "workers": 0,
-    "accelerator": "cpu",
-}
 CONFIG = TrainConfig(**TINY)
 
 
@@ -288,14 +276,8 @@ def test_a_batch_is_normalised_as_in_prediction(synthetic_dataset, tmp_path):
 
 def command_line(data, run_dir, *more):
     """Return the words of a command that trains the tiny network; later words win."""
-    words = ["train", "--data", str(data), "--name", "tiny", "--run-dir", str(run_dir)]
-    for name, value in TINY.items():
-        flag = name.replace("_", "-")
-        if value is False:
-            words.append(f"--no-{flag}")
-        else:
-            words += [f"--{flag}", str(value)]
-    return [*words, *more]
+    where = {"data": data, "name": "tiny", "run_dir": run_dir}
+    return ["train", *flags({**where, **TINY}), *more]
 
 
 def start(data, run_dir, models, *more):

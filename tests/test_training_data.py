@@ -23,12 +23,9 @@ from cadlib.training.data import (
 )
 from tests.partial_labels import change_labels
 
+pytestmark = pytest.mark.usefixtures("empty_cache")
+
 SPEC = InputSpec(32, "bicubic", (0.5, 0.5, 0.5), (0.5, 0.5, 0.5))
-
-
-@pytest.fixture(autouse=True)
-def cache(tmp_path, monkeypatch):
-    monkeypatch.setenv("CADLIB_CACHE", str(tmp_path / "cache"))
 
 
 def read(folder, say=lambda _: None, leave_out="", subset=None):

@@ -14,6 +14,7 @@ from cadlib.images.decoding import pool
 from cadlib.images.decoding.pool import DecoderPool, decoder_pool
 from cadlib.images.file_types import work_limits
 from tests import hostile_files
+from tests.encoded_images import encoded
 from tests.hostile_files import (
     chunk,
     dicom,
@@ -158,7 +159,7 @@ HOSTILE: dict[str, tuple[Callable[[], bytes], str]] = {
     "DICOM with a table of 32,000,000 frames": (
         lambda: dicom(
             fragments(
-                hostile_files.encoded(hostile_files.picture(), "JPEG"),
+                encoded(hostile_files.picture(), "JPEG"),
                 offsets=bytes(128 * MEBIBYTE),
             ),
             hostile_files.JPEG,
@@ -251,7 +252,7 @@ def test_the_size_of_such_a_file_is_not_looked_for_either(kind: str, tmp_path: P
 def test_decoding_within_the_limits_still_has_a_timeout(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(pool, "LIMIT_S", 0.05)
     noise = np.random.default_rng(0).integers(0, 256, (3_000, 3_000, 3), np.uint8)
-    data = hostile_files.encoded(Image.fromarray(noise), "PNG", compress_level=1)
+    data = encoded(Image.fromarray(noise), "PNG", compress_level=1)
     decoders = DecoderPool(10**8, size=1)
     try:
         with pytest.raises(ImageRejected, match=r"took longer than .* to decode and was stopped"):
@@ -264,7 +265,7 @@ def test_decoding_within_the_limits_still_has_a_timeout(monkeypatch: pytest.Monk
 
 
 def test_reads_a_progressive_jpeg() -> None:
-    data = hostile_files.encoded(hostile_files.picture(), "JPEG", progressive=True)
+    data = encoded(hostile_files.picture(), "JPEG", progressive=True)
     assert data.count(b"\xff\xda") > 5
     assert read_image(data).file_px == (80, 80)
 
@@ -282,7 +283,7 @@ def test_reads_a_progressive_jpeg_with_a_video_behind_it() -> None:
     video = np.random.default_rng(0).integers(0, 256, 20 * MEBIBYTE, np.uint8).tobytes()
     assert video.count(b"\xff\xda") > work_limits.MAX_JPEG_SCANS
     assert read_image(
-        hostile_files.encoded(hostile_files.picture(), "JPEG", progressive=True) + video
+        encoded(hostile_files.picture(), "JPEG", progressive=True) + video
     ).file_px == (80, 80)
 
 
@@ -303,20 +304,14 @@ def test_reads_a_tiff_whose_only_directory_names_itself_as_the_next() -> None:
 
 
 def test_reads_a_tiff_in_strips_of_one_row() -> None:
-    data = hostile_files.encoded(
-        hostile_files.picture(64, 5_000), "TIFF", compression="tiff_lzw", strip_size=1
-    )
+    data = encoded(hostile_files.picture(64, 5_000), "TIFF", compression="tiff_lzw", strip_size=1)
     assert read_image(data).file_px == (64, 5_000)
 
 
 def test_says_how_many_pages_a_tiff_has() -> None:
     pages = [hostile_files.picture()] * 100
     with pytest.raises(ImageRejected, match="contains 101 images"):
-        read_image(
-            hostile_files.encoded(
-                hostile_files.picture(), "TIFF", save_all=True, append_images=pages
-            )
-        )
+        read_image(encoded(hostile_files.picture(), "TIFF", save_all=True, append_images=pages))
 
 
 def test_reads_a_bmp_of_runs() -> None:
@@ -343,9 +338,7 @@ def test_reads_runs_of_one_pixel_in_a_dicom() -> None:
 
 
 def test_reads_a_tiled_jpeg_2000() -> None:
-    buffer = hostile_files.encoded(
-        hostile_files.picture(640, 640), "JPEG2000", no_jp2=True, tile_size=(64, 64)
-    )
+    buffer = encoded(hostile_files.picture(640, 640), "JPEG2000", no_jp2=True, tile_size=(64, 64))
     image = read_image(
         dicom(fragments(buffer), hostile_files.JPEG_2000, width_px=640, height_px=640)
     )
