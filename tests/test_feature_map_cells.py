@@ -6,8 +6,8 @@ from timm.layers import Conv2dSame
 from cadlib.images import read_image
 from cadlib.images.preprocess import to_pixels
 from cadlib.images.synthetic import demo_lesions
+from cadlib.images.turns import CHANGING_TURNS, turned, turned_back
 from cadlib.saliency.feature_map_cells import enlargement
-from cadlib.saliency.test_time_views import TURNS, turned, turned_back
 from cadlib.saliency.trust import agreement
 
 
@@ -51,15 +51,15 @@ def test_a_flat_row_stays_flat(backbone):
 
 def test_maps_of_the_picture_turned_round_agree_better_than_in_even_parts(model):
     """The padding of the shipped network is on one side, so that a cell in the wrong place moves when turned."""
-    turn = TURNS["turned 180°"]
+    turn = CHANGING_TURNS["turned 180°"]
     agreed = {"tf_efficientnet_lite2": [], "even parts": []}
     for lesion in demo_lesions():
         pixels = to_pixels(read_image(lesion.png()), model.record.input)
-        outputs = model.see(np.stack([pixels, turned(pixels, *turn)]))
+        outputs = model.see(np.stack([pixels, turned(pixels, turn)]))
         one, other = np.maximum(outputs.evidence[:, outputs.logits[0].argmax()], 0)
         for backbone, found in agreed.items():
             weights = enlargement(backbone, len(pixels), len(one)).astype(np.float32)
             upright, again = weights @ one @ weights.T, weights @ other @ weights.T
-            found.append(agreement(upright, turned_back(again, *turn)))
+            found.append(agreement(upright, turned_back(again, turn)))
     placed, even = (np.nanmean(found) for found in agreed.values())
     assert placed > even + 0.03

@@ -14,14 +14,14 @@ from cadlib.errors import DatasetInvalid
 from cadlib.evaluation.robustness import compare, measure
 from cadlib.images.corruptions import CORRUPTIONS, STRENGTHS
 from cadlib.images.preprocess import InputSpec
+from cadlib.images.turns import CHANGING_TURNS
 from cadlib.metrics.conditions_schema import Robustness, SplitName
 from cadlib.metrics.tables import robustness_table
 from cadlib.model.calibration import NO_BIAS, probabilities
 from cadlib.model.metrics_file import metrics_json
-from cadlib.saliency.test_time_views import TURNS
 from cadlib.taxonomy import CODES, MALIGNANT
 
-VARIANTS = 1 + 5 * len(CORRUPTIONS) + len(TURNS)
+VARIANTS = 1 + 5 * len(CORRUPTIONS) + len(CHANGING_TURNS)
 
 
 class CornerReader:
@@ -110,7 +110,7 @@ def test_damage_that_leaves_the_sign_costs_nothing(measured):
 def test_a_turn_flips_the_diagnosis_where_it_moves_the_sign(measured):
     # Of the seven turns only mirroring at the main diagonal leaves the corner in its place.
     flips = measured[0].flips
-    assert sorted(flips.rate[turn] for turn in TURNS) == [0, *[0.5] * 6]
+    assert sorted(flips.rate[turn] for turn in CHANGING_TURNS) == [0, *[0.5] * 6]
     assert flips.rate["mean"] == pytest.approx(0.5 * 6 / 7)
     assert flips.rate["any"] == 0.5
 
@@ -253,7 +253,8 @@ def test_the_table_has_a_row_a_corruption_and_a_row_a_turn(measured):
     )
     starts = [line.split("  ")[0] for line in lines]
     assert all(
-        name in starts for name in (*(corruption.name for corruption in CORRUPTIONS), *TURNS, "all")
+        name in starts
+        for name in (*(corruption.name for corruption in CORRUPTIONS), *CHANGING_TURNS, "all")
     )
     assert {"mean, a share of the views", "in any view, a share of the images"} <= set(starts)
     (dark,) = (line for line in lines if line.startswith("underexposure"))

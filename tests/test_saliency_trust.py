@@ -9,7 +9,6 @@ from cadlib.images.preprocess import InputSpec, to_pixels
 from cadlib.images.synthetic import demo_lesions
 from cadlib.model.calibration import NO_BIAS, probabilities
 from cadlib.saliency.heatmap import METHODS, Heatmap, activation_map, explain, surface
-from cadlib.saliency.test_time_views import TURNS, turned, turned_back
 from cadlib.saliency.trust import LEAST_FAITHFUL, LEAST_STABLE, Trust, agreement, trust
 from cadlib.ui import about_the_map, trust_tile
 
@@ -102,13 +101,6 @@ def test_every_method_is_judged_against_its_own_maps_of_the_turned_picture(model
     rating = trust(model, image, explain(model, image, "MEL", method.key), "MEL")
     assert -1 <= rating.faithfulness <= 1
     assert -1 <= rating.stability <= 1
-
-
-@pytest.mark.parametrize("turn", TURNS.values(), ids=TURNS)
-def test_rotating_forth_and_back_changes_nothing(turn):
-    values = np.arange(24, dtype=np.float32).reshape(4, 6)
-    picture = np.repeat(values[..., None], 3, axis=2).astype(np.uint8)
-    assert turned_back(turned(picture, *turn)[..., 0], *turn).tolist() == values.tolist()
 
 
 def test_agreement_is_the_correlation_over_the_places():

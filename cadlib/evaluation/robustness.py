@@ -38,6 +38,7 @@ from cadlib.evaluation.split_sample import (
 from cadlib.images import LesionImage, preprocess, read_images
 from cadlib.images.corruptions import CORRUPTIONS, STRENGTHS
 from cadlib.images.preprocess import InputSpec
+from cadlib.images.turns import CHANGING_TURNS, Turn, turned
 from cadlib.metrics import classification
 from cadlib.metrics.classification import Floats, Labels
 from cadlib.metrics.conditions_schema import (
@@ -59,7 +60,6 @@ from cadlib.metrics.summary_schema import Split
 from cadlib.model.metrics_file import model_facts
 from cadlib.model.model import Model
 from cadlib.progress import Progress, no_progress
-from cadlib.saliency.test_time_views import TURNS, turned
 from cadlib.taxonomy import CODES
 
 Pixels = NDArray[np.uint8]
@@ -76,7 +76,7 @@ _FALL_KEYS = (
     *(f"{corruption.name} {key}" for corruption in CORRUPTIONS for key in _KEYS),
     "mean",
 )
-_FLIP_KEYS = (*TURNS, "mean", "any")
+_FLIP_KEYS = (*CHANGING_TURNS, "mean", "any")
 
 
 def measure(
@@ -125,7 +125,7 @@ def compare(
     """
     unchanged = probabilities[0]
     # The turns are the last variants, see `_variants`.
-    first_turn = len(probabilities) - len(TURNS)
+    first_turn = len(probabilities) - len(CHANGING_TURNS)
     damaged = probabilities[:first_turn]
     turned_ones = probabilities[first_turn:]
     turns = np.concatenate([probabilities[:1], turned_ones])
@@ -172,15 +172,10 @@ def _variants() -> list[Variant]:
         del seed
         return pixels
 
-    def turned_variant(
-        pixels: Pixels,
-        seed: int,
-        quarters: int,
-        mirrored: bool,
-    ) -> Pixels:
+    def turned_variant(pixels: Pixels, seed: int, turn: Turn) -> Pixels:
         # Only the damaged variants are drawn by chance.
         del seed
-        return turned(pixels, quarters, mirrored)
+        return np.ascontiguousarray(turned(pixels, turn))
 
     def damaged(pixels: Pixels, seed: int, kind: int, strength: int) -> Pixels:
         return CORRUPTIONS[kind](pixels, strength, seed)
@@ -189,8 +184,8 @@ def _variants() -> list[Variant]:
     for kind, strength in product(range(len(CORRUPTIONS)), STRENGTHS):
         variant = partial(damaged, kind=kind, strength=strength)
         variants.append(variant)
-    for quarters, mirrored in TURNS.values():
-        variant = partial(turned_variant, quarters=quarters, mirrored=mirrored)
+    for turn in CHANGING_TURNS.values():
+        variant = partial(turned_variant, turn=turn)
         variants.append(variant)
     return variants
 

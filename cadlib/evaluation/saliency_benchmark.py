@@ -33,6 +33,7 @@ from cadlib.evaluation.split_sample import (
     sample_of,
 )
 from cadlib.images import LesionImage, preprocess, read_images
+from cadlib.images.turns import turned
 from cadlib.metrics.classification import Floats, Labels
 from cadlib.metrics.conditions_schema import (
     DiagnosisMapIntervals,
@@ -54,7 +55,6 @@ from cadlib.progress import Progress, no_progress
 from cadlib.saliency.faithfulness import Map, faithfulness
 from cadlib.saliency.gradients import raw_maps
 from cadlib.saliency.heatmap import METHODS, surface
-from cadlib.saliency.test_time_views import TURNS, turned
 from cadlib.saliency.trust import VIEWS, Trust, agreement, stability_of
 from cadlib.taxonomy import CODES
 
@@ -271,7 +271,7 @@ class _Explained:
 
 def _explained(model: Model, image: LesionImage) -> _Explained:
     pixels = preprocess.to_pixels(image, model.record.input)
-    turned_pixels = [turned(pixels, *TURNS[view]) for view in VIEWS]
+    turned_pixels = [turned(pixels, turn) for turn in VIEWS]
     views = np.stack([pixels, *turned_pixels])
     outputs = model.see(views)
     short_side_px = min(image.file_px)

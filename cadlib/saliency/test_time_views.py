@@ -9,21 +9,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cadlib.images import LesionImage, preprocess
+from cadlib.images.turns import TURNS, turned
 from cadlib.metrics import classification
 from cadlib.model.model import Model
-
-TURNS = {
-    "turned 90°": (1, False),
-    "turned 180°": (2, False),
-    "turned 270°": (3, False),
-    "mirrored": (0, True),
-    "mirrored, 90°": (1, True),
-    "mirrored, 180°": (2, True),
-    "mirrored, 270°": (3, True),
-}
-"""The seven flips and quarter turns that change an image.
-
-Each has a number of quarter turns, and whether the image is mirrored first."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -59,39 +47,9 @@ def stability(model: Model, image: LesionImage) -> Stability:
     The predictions use the image alone, without facts about the patient.
     """
     pixels = preprocess.to_pixels(image, model.record.input)
-    views = [pixels]
-    for quarters, mirrored in TURNS.values():
-        view = turned(pixels, quarters, mirrored)
-        views.append(view)
+    views = [turned(pixels, turn) for turn in TURNS]
     outputs = model.see(np.stack(views))
     short_side_px = min(image.file_px)
     probabilities = model.calibrated(outputs.logits, short_side_px)
     probabilities.flags.writeable = False
     return Stability(probabilities)
-
-
-def turned(
-    pixels: NDArray[np.uint8],
-    quarters: int,
-    mirrored: bool,
-) -> NDArray[np.uint8]:
-    """Return (H, W, 3) pixels, mirrored left to right if `mirrored`, then rotated.
-
-    They are rotated counter-clockwise by a number of quarter turns.
-    """
-    if mirrored:
-        pixels = pixels[:, ::-1]
-    rotated = np.rot90(pixels, quarters)
-    return np.ascontiguousarray(rotated)
-
-
-def turned_back(
-    values: NDArray[np.float32],
-    quarters: int,
-    mirrored: bool,
-) -> NDArray[np.float32]:
-    """Return (H, W) values of an image that was `turned` at the places of the original image."""
-    upright = np.rot90(values, -quarters)
-    if mirrored:
-        return upright[:, ::-1]
-    return upright

@@ -8,13 +8,13 @@ from numpy.typing import NDArray
 
 from cadlib.images import LesionImage
 from cadlib.images.preprocess import to_pixels
+from cadlib.images.turns import CHANGING_TURNS, turned, turned_back
 from cadlib.model.model import Model
 from cadlib.saliency.faithfulness import faithfulness
 from cadlib.saliency.heatmap import Heatmap, raw_maps, surface
-from cadlib.saliency.test_time_views import TURNS, turned, turned_back
 from cadlib.taxonomy import CODES
 
-VIEWS = ("turned 90°", "mirrored, 180°")
+VIEWS = (CHANGING_TURNS["turned 90°"], CHANGING_TURNS["mirrored, 180°"])
 """The views whose maps are compared: one swaps the axes, one mirrors.
 
 There are only two, because a method may need a pass of torch for each."""
@@ -96,7 +96,7 @@ def trust(
     """
     target = CODES.index(code)
     pixels = to_pixels(image, model.record.input)
-    views = np.stack([turned(pixels, *TURNS[view]) for view in VIEWS])
+    views = np.stack([turned(pixels, turn) for turn in VIEWS])
     raw_view_maps = raw_maps(model, views, target, heatmap.method)
     view_maps = [surface(raw, model.record) for raw in raw_view_maps]
     short_side_px = min(image.file_px)
@@ -121,9 +121,8 @@ def stability_of(
     NaN for a flat map.
     """
     correlations = []
-    for view, view_map in zip(VIEWS, again, strict=True):
-        quarters, mirrored = TURNS[view]
-        upright = turned_back(view_map, quarters, mirrored)
+    for turn, view_map in zip(VIEWS, again, strict=True):
+        upright = turned_back(view_map, turn)
         correlation = agreement(values, upright)
         correlations.append(correlation)
     return float(np.mean(correlations))
