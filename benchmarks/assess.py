@@ -49,6 +49,7 @@ from cadlib.cli.image_outcomes import BATCH_SIZE as ASSESSED_AT_A_TIME
 from cadlib.images import read_image, read_images
 from cadlib.images.preprocess import INTERPOLATIONS, to_array, to_pixels
 from cadlib.images.synthetic import render_lesion
+from cadlib.images.turns import turned
 from cadlib.network.backbones import network_of
 from cadlib.saliency.heatmap import activation_map
 from cadlib.saliency.test_time_views import stability
@@ -148,16 +149,28 @@ def medians(work: dict[str, Callable[[], object]], rounds: int) -> dict[str, flo
     return {name: statistics.median(values) for name, values in taken_ms.items()}
 
 
+def views_of(pixels: NDArray[np.uint8], model: Model) -> NDArray[np.float32]:
+    """Return the input of each network of a model: every view of (N, S, S, 3) pixels."""
+    views = np.concatenate([turned(pixels, turn) for turn in model.committee.turns])
+    return to_array(views, model.record.input)
+
+
+def run_bare(model: Model, inputs: NDArray[np.float32]) -> None:
+    """Run every network of a model, and nothing else."""
+    for member in model.committee.members:
+        member.run(inputs)
+
+
 def measure_file(model: Model, rounds: int) -> dict[str, float]:
     """Return the milliseconds of one small file, and of everything for a large one."""
     small = jpeg("MEL", 0, 600, 450)
     large = jpeg("MEL", 0, 6000, 4000)
-    spec = model.record.input
-    inputs = to_array(to_pixels(read_image(small), spec), spec)
+    pixels = to_pixels(read_image(small), model.record.input)
+    inputs = views_of(pixels[None], model)
     common_way = CommonWay(model)
     milliseconds = medians(
         {
-            "bare pass": lambda: model.engine.run(inputs),
+            "bare pass": lambda: run_bare(model, inputs),
             "assessment": lambda: assess(model, small),
             "the common way": lambda: common_way.assess(small),
         },
@@ -193,6 +206,8 @@ def write_folder(folder: Path, count: int) -> list[Path]:
 def measure_folder(model: Model, files: list[Path]) -> dict[str, float]:
     """Return the milliseconds of a folder: predicted, assessed, and by a peer."""
     spec = model.record.input
+    n_views = len(model.committee.turns)
+    images_in_pass = max(1, BATCH_SIZE // n_views)
 
     def read_pixels(file: Path) -> NDArray[np.uint8]:
         return to_pixels(read_image(file), spec)
@@ -200,9 +215,9 @@ def measure_folder(model: Model, files: list[Path]) -> dict[str, float]:
     def run_peer() -> None:
         with ThreadPoolExecutor(THREADS) as pool:
             pixels = list(pool.map(read_pixels, files))
-        for start in range(0, len(pixels), BATCH_SIZE):
-            batch = np.stack(pixels[start : start + BATCH_SIZE])
-            model.engine.run(to_array(batch, spec))
+        for start in range(0, len(pixels), images_in_pass):
+            batch = np.stack(pixels[start : start + images_in_pass])
+            run_bare(model, views_of(batch, model))
 
     def assess_all() -> None:
         images = read_images(files)

@@ -7,6 +7,7 @@ import pytest
 
 from cadlib.assessment import assess
 from cadlib.errors import ModelInvalid
+from cadlib.model.committee import Committee
 from cadlib.model.engine import Seen
 from cadlib.model.golden import (
     FACTS,
@@ -162,7 +163,7 @@ def test_an_answer_that_is_no_number_is_refused(model_folder):
             )
         )
 
-    broken.engine = SimpleNamespace(run=nothing)
+    broken.committee = Committee([SimpleNamespace(run=nothing)])
     with pytest.raises(ModelInvalid, match="it fails"):
         broken._check_answers((model_folder / GOLDEN_FILE).read_bytes())
 

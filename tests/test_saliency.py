@@ -19,6 +19,7 @@ from cadlib.errors import CadError
 from cadlib.images import LesionImage, read_image
 from cadlib.images.preprocess import InputSpec, to_array, to_pixels
 from cadlib.images.synthetic import demo_lesions
+from cadlib.model.committee import Committee
 from cadlib.model.engine import Seen
 from cadlib.model.model import Model
 from cadlib.network import backbones
@@ -61,7 +62,7 @@ def model_of(network: nn.Module, layer: str) -> Model:
     record = SimpleNamespace(
         backbone="toy", input=SPEC, saliency_layer=layer, model_id="tiny 0.0.0"
     )
-    model = Model(record, Eager(network, layer), Path())  # type: ignore[arg-type]
+    model = Model(record, Committee([Eager(network, layer)]), Path())  # type: ignore[arg-type]
     backbones._NETWORKS[model] = network.requires_grad_(False)
     return model
 

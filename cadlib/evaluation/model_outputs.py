@@ -50,7 +50,7 @@ _Bytes = NDArray[np.uint8]
 class TableOutputs:
     """The outputs of a model for the N readable images of a table, one row each.
 
-    `features` (N, C) and `logits` (N, 8), float32, are those of `engine.Seen`: the logits are
+    `features` (N, C) and `logits` (N, 8), float32, are those of `committee.Outputs`: the logits are
     before temperature and bias. `looks`, (N, F) float32, is what `novelty.appearance` measures of
     the network's input, and `fingerprints`, (N, 32) uint8, are those of it. All arrays are
     read-only. `rows`, (N,) int64, has the place of each image in the table. `rejected` has the

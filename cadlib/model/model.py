@@ -20,7 +20,8 @@ from cadlib.errors import CadError, ModelInvalid
 from cadlib.files.typed_json import one_line
 from cadlib.images import LesionImage, preprocess, read_image, start_decoders
 from cadlib.model import calibration, golden, weights
-from cadlib.model.engine import Engine, Seen
+from cadlib.model.committee import Committee, Outputs
+from cadlib.model.engine import Engine
 from cadlib.model.metadata import PatientFacts, add_evidence
 from cadlib.model.neighbours import NeighbourIndex, fingerprints
 from cadlib.model.novelty import Novelty, NoveltyDetector, appearance
@@ -48,7 +49,7 @@ class Prediction:
     """Calibrated probabilities of one image: (8,) float64, read-only, taxonomy order, sum 1.
 
     `logits` (8,), `features` (C,) and `evidence` (8, h, w), float32 and read-only, are those of
-    `engine.Seen` for this image: the logits are before temperature and bias. `fingerprint` (32,)
+    `committee.Outputs` for this image: the logits are before temperature and bias. `fingerprint` (32,)
     uint8 is that of the network's input. `novelty` states whether the image is of the kind that the
     model was trained on; None for a model without a detector. With patient facts,
     `image_probabilities` are the ones without them; None without facts.
@@ -111,18 +112,18 @@ class _Prepared:
 
 
 class Model:
-    """A network with its record and its `folder`; create one with `Model.load`."""
+    """The networks of a model, its record and its `folder`; create one with `Model.load`."""
 
     def __init__(
         self,
         record: ModelRecord,
-        engine: Engine,
+        committee: Committee,
         folder: Path,
         neighbours: NeighbourIndex | None = None,
         detector: NoveltyDetector | None = None,
     ) -> None:
         self.record = record
-        self.engine = engine
+        self.committee = committee
         self.neighbours = neighbours
         self.folder = folder
         self._detector = detector
@@ -178,17 +179,18 @@ class Model:
         """
         state = weights.unpack(files[WEIGHTS_FILE])
         engine = Engine(files[ONNX_FILE], state, threads)
+        committee = Committee([engine])
         index, detector = _fitted(record, files)
-        return cls(record, engine, folder, index, detector)
+        return cls(record, committee, folder, index, detector)
 
     def with_record(self, record: ModelRecord) -> "Model":
         """Return the same network with another record."""
-        return Model(record, self.engine, self.folder, self.neighbours, self._detector)
+        return Model(record, self.committee, self.folder, self.neighbours, self._detector)
 
     def with_fitted(self, record: ModelRecord, files: Mapping[str, bytes]) -> "Model":
         """Return the same network with another record and the index and detector of `files`."""
         index, detector = _fitted(record, files)
-        return Model(record, self.engine, self.folder, index, detector)
+        return Model(record, self.committee, self.folder, index, detector)
 
     def _check_answers(self, stored: bytes) -> None:
         try:
@@ -260,10 +262,9 @@ class Model:
             predictions += self._predict_prepared(ready)
         return predictions
 
-    def see(self, pixels: Bytes) -> Seen:
-        """Run the network on (N, S, S, 3) uint8 RGB of the model's input size, N at least 1."""
-        inputs = preprocess.to_array(pixels, self.record.input)
-        return self.engine.run(inputs)
+    def see(self, pixels: Bytes) -> Outputs:
+        """Run the networks on (N, S, S, 3) uint8 RGB of the model's input size, N at least 1."""
+        return self.committee.run(pixels, self.record.input)
 
     def calibrated(self, logits: NDArray[np.floating], short_side_px: ArrayLike) -> Doubles:
         """Return the probabilities of (N, 8) logits, (N, 8) float64.

@@ -153,7 +153,7 @@ def network_of(model: Model) -> nn.Module:
         network = _NETWORKS.get(model)
         if network is None:
             network = _build_network(
-                model.engine.state,
+                model.committee.members[0].state,
                 model.record,
                 model.folder,
             )

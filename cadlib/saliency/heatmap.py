@@ -16,6 +16,8 @@ from PIL import Image, ImageDraw
 from cadlib.errors import CadError
 from cadlib.images import LesionImage
 from cadlib.images.preprocess import Box, to_array, to_pixels
+from cadlib.images.turns import turned, turned_back
+from cadlib.model.engine import Engine
 from cadlib.model.model import Model, Prediction
 from cadlib.model.record import ModelRecord
 from cadlib.saliency.closed_form import FORMULAS
@@ -114,19 +116,38 @@ def raw_maps(
 ) -> Sequence[NDArray[np.float32]]:
     """Return the map of each of (N, S, S, 3) uint8 RGB at the layer's own size, (h, w).
 
-    Negative values are included.
+    It is the average over the networks of the model and the views that they read. Negative values
+    are included.
     """
     if method == METHODS[0].key:
         # The network's outputs contain the Grad-CAM map of every diagnosis.
         evidence = model.see(pixels).evidence
         return list(evidence[:, target])
-    array = to_array(pixels, model.record.input)
-    feature_maps = model.engine.feature_maps(array)
-    weights = model.engine.head[target]
+    maps = []
+    for turn in model.committee.turns:
+        view = turned(pixels, turn)
+        array = to_array(view, model.record.input)
+        for member in model.committee.members:
+            member_maps = _member_maps(member, array, target, method)
+            maps.append(turned_back(member_maps, turn))
+    mean: NDArray[np.float32] = np.mean(maps, axis=0, dtype=np.float32)
+    return list(mean)
+
+
+def _member_maps(
+    member: Engine,
+    array: NDArray[np.float32],
+    target: int,
+    method: str,
+) -> NDArray[np.float32]:
+    """Return the maps of one network for its input (N, 3, S, S), (N, h, w)."""
+    feature_maps = member.feature_maps(array)
+    weights = member.head[target]
     formula = FORMULAS[method]
     # Damaged weights result in NaN, which is checked later.
     with np.errstate(invalid="ignore", over="ignore"):
-        return [formula(feature_map, weights) for feature_map in feature_maps]
+        maps = [formula(feature_map, weights) for feature_map in feature_maps]
+    return np.stack(maps)
 
 
 def surface(raw: NDArray[np.float32], record: ModelRecord) -> NDArray[np.float32]:
