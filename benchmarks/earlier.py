@@ -17,11 +17,12 @@ import io
 import json
 import subprocess
 import sys
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parent.parent))
 
+import msgspec
 import numpy as np
 import pandas as pd
 import torch
@@ -161,8 +162,8 @@ def compare(models: list[Earlier], images: Images, side_px: int | None) -> None:
     short_side_px = short_sides(images.table)
     mean = np.zeros((len(images.table), len(CODES)))
     for model in models:
-        spec = InputSpec.from_json(model.record["input"])
-        spec = replace(spec, size_px=side_px or spec.size_px)
+        spec = msgspec.convert(model.record["input"], InputSpec)
+        spec = msgspec.structs.replace(spec, size_px=side_px or spec.size_px)
         pixels = cached_pixels(images.table, spec)[:]
         logits = model.logits(pixels, spec)
         temperature = model.temperature(short_side_px)

@@ -15,13 +15,14 @@ import argparse
 import json
 import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parent.parent))
 
 import numpy as np
 import pandas as pd
+from msgspec import structs
 from numpy.typing import NDArray
 from scipy.optimize import minimize, minimize_scalar
 
@@ -388,7 +389,7 @@ def write(folder: Path, validation: Images, probabilities: Floats) -> None:
         validation.table, probabilities, validation.labels, validation.lesions, SMALL_PX
     )
     model = Model.load(folder)
-    record = replace(model.record, metadata=trial)
+    record = structs.replace(model.record, metadata=trial)
     files = {
         CARD_FILE: card.render(record, metrics_file.measured(folder, model.record)),
         GOLDEN_FILE: golden_json(model.with_record(record)),

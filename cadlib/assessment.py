@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
+import msgspec
 from threadpoolctl import ThreadpoolController
 
 from cadlib.files.spreadsheets import safe_cell
@@ -128,7 +129,7 @@ def _decision_json(decision: Decision) -> dict[str, Any]:
         "sensitivity": point.sensitivity,
         "specificity": point.specificity,
         "measured_on": point.split,
-        "intervals": asdict(point.intervals),
+        "intervals": msgspec.structs.asdict(point.intervals),
     }
 
 

@@ -9,13 +9,14 @@ from pathlib import Path
 # Two torch processes of two threads crawl on two cores.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
+import msgspec
 import pytest
 from hypothesis import settings
 
 from cadlib.images.patient import FEATURES
 from cadlib.images.synthetic import write_dataset
 from cadlib.metrics.operating_point import TARGET_SENSITIVITY, OperatingPoint, PointIntervals
-from cadlib.model.metadata import MetadataEvidence, MetadataTrial
+from cadlib.model.metadata import MetadataTrial
 from cadlib.model.metadata.trial import FIGURES, Difference
 from cadlib.model.record import SPLIT_FILE, find_model
 from cadlib.taxonomy import CODES
@@ -208,9 +209,7 @@ def change_once(tmp_path_factory):
 def add_evidence_of_facts(folder):
     """Let a model take age, sex and site, whether or not it was fitted to."""
     codes = dict.fromkeys(FEATURES, (0.0,) * len(CODES))
-    evidence = MetadataEvidence(
-        {**codes, "male": (2.0, *[0.0] * 7), "age 90": (0.0, -3.0, *[0.0] * 6)}
-    )
+    evidence = {**codes, "male": (2.0, *[0.0] * 7), "age 90": (0.0, -3.0, *[0.0] * 6)}
     points = [
         OperatingPoint(name, 0.123, 0.95, 0.5, 9, 9, "validation", PointIntervals(None, None))
         for name in TARGET_SENSITIVITY
@@ -220,7 +219,7 @@ def add_evidence_of_facts(folder):
         for name, (_, sign) in FIGURES.items()
     }
     trial = MetadataTrial({"archive A": better}, evidence, tuple(points))
-    change_record(folder, {"metadata": trial.to_json()})
+    change_record(folder, {"metadata": msgspec.to_builtins(trial)})
 
 
 @pytest.fixture

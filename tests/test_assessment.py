@@ -4,6 +4,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from msgspec import structs
 from PIL import Image
 
 from cadlib.assessment import (
@@ -62,7 +63,7 @@ def test_the_prediction_set_follows_the_record_and_is_missing_with_facts(
     model, taught_folder, picture
 ):
     assessment = assess(model, picture)
-    quantiles = model.record.conformal.quantiles
+    quantiles = structs.asdict(model.record.conformal.quantiles)
     expected = [code for code, p in assessment.prediction.ranking() if 1 - p <= quantiles[code]]
     assert list(assessment.likely) == expected == assessment.to_json()["prediction_set"]
     taught = assess(Model.load(taught_folder), picture, facts=PatientFacts(90, "male"))

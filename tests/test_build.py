@@ -195,22 +195,22 @@ def test_skipped_steps_are_left_out(line, built_here, capsys):
 @pytest.mark.parametrize(
     ("step", "change"),
     [
-        ("audit", lambda record: replace(record, audit=None)),
-        ("index", lambda record: replace(record, novelty=None)),
-        ("robustness", lambda record: replace(record, weights_sha256="ab" * 32)),
-        ("saliency", lambda record: replace(record, weights_sha256="ab" * 32)),
-        ("validation", lambda record: replace(record, weights_sha256="ab" * 32)),
+        ("audit", lambda record: structs.replace(record, audit=None)),
+        ("index", lambda record: structs.replace(record, novelty=None)),
+        ("robustness", lambda record: structs.replace(record, weights_sha256="ab" * 32)),
+        ("saliency", lambda record: structs.replace(record, weights_sha256="ab" * 32)),
+        ("validation", lambda record: structs.replace(record, weights_sha256="ab" * 32)),
         (
             "test",
-            lambda record: replace(
+            lambda record: structs.replace(
                 record,
                 operating_points=tuple(
-                    replace(point, threshold=point.threshold / 2)
+                    structs.replace(point, threshold=point.threshold / 2)
                     for point in record.operating_points
                 ),
             ),
         ),
-        ("card", lambda record: replace(record, known_limits=("another one",))),
+        ("card", lambda record: structs.replace(record, known_limits=("another one",))),
     ],
 )
 def test_a_result_of_another_split_weights_or_thresholds_is_not_done(

@@ -92,13 +92,16 @@ def test_the_folder_depends_on_images_labels_weights_and_thresholds(
     others = {
         evaluation_folder(record, fewer),
         evaluation_folder(record, other_label),
-        evaluation_folder(replace(record, weights_sha256="0" * 64), drawn_dataset),
+        evaluation_folder(structs.replace(record, weights_sha256="0" * 64), drawn_dataset),
         evaluation_folder(
-            replace(record, operating_points=record.operating_points[:1]), drawn_dataset
+            structs.replace(record, operating_points=record.operating_points[:1]), drawn_dataset
         ),
     }
     assert len(others - {first}) == 4
-    assert evaluation_folder(replace(record, version="9.9.9", audit=None), drawn_dataset) == first
+    assert (
+        evaluation_folder(structs.replace(record, version="9.9.9", audit=None), drawn_dataset)
+        == first
+    )
     monkeypatch.setattr(module, "FIGURES_VERSION", module.FIGURES_VERSION + 1)
     assert evaluation_folder(record, drawn_dataset) != first
     monkeypatch.undo()

@@ -538,7 +538,7 @@ def test_the_chosen_threshold_is_marked_on_every_curve_at_what_it_does(summary):
 
 
 def test_the_chosen_threshold_is_drawn_with_its_intervals(summary):
-    point = replace(CHOSEN, intervals=PointIntervals((0.85, 0.93), (0.7, 0.9)))
+    point = structs.replace(CHOSEN, intervals=PointIntervals((0.85, 0.93), (0.7, 0.9)))
     (mark,) = [
         t for t in figures.roc_chart(summary.roc, {}, [], point).data if t.name == "This threshold"
     ]

@@ -23,7 +23,7 @@ from cadlib.metrics.summary_schema import DataFacts, EvaluationMetrics, ModelFac
 from cadlib.metrics.tables import metrics_table
 from cadlib.model.calibration import NO_BIAS, Temperature
 from cadlib.model.metrics_file import metrics_json
-from cadlib.model.record import ConformalSets
+from cadlib.model.record import ConformalSets, Quantiles
 from cadlib.taxonomy import CLASSES, CODES
 
 pytestmark = pytest.mark.usefixtures("empty_cache")
@@ -45,7 +45,7 @@ class ColourReader:
         bias=NO_BIAS,
         input=InputSpec(32, "bicubic", (0.5, 0.5, 0.5), (0.5, 0.5, 0.5)),
         onnx_sha256="cd" * 32,
-        conformal=ConformalSets(0.9, dict.fromkeys(CODES, 0.5)),
+        conformal=ConformalSets(0.9, Quantiles(**dict.fromkeys(CODES, 0.5))),
     )
 
     def __init__(self) -> None:
@@ -356,7 +356,7 @@ def test_a_prediction_set_is_measured_by_how_often_it_holds_the_truth():
     probabilities[1, [0, 1]] = 0.38, 0.50  # none: an NV needs 0.6
     probabilities[2, [0, 1]] = 0.26, 0.62  # NV
     probabilities[3, [0, 1]] = 0.26, 0.62
-    sets = ConformalSets(0.9, {**dict.fromkeys(CODES, 0.5), "NV": 0.4})
+    sets = ConformalSets(0.9, Quantiles(**{**dict.fromkeys(CODES, 0.5), "NV": 0.4}))
     found = build_metrics(table, probabilities, sets=sets).prediction_sets
     assert found.target == 0.9
     assert found.coverage == {**dict.fromkeys(CODES), "MEL": 0.5, "NV": 1.0}
@@ -380,7 +380,7 @@ def test_intervals_do_not_depend_on_lesion_numbers():
     table = table_of(rng.choice(CODES, 60))
     probabilities = rng.dirichlet(np.ones(8), 60)
     lesions = pd.Series(np.arange(60) // 2)
-    sets = ConformalSets(0.9, dict.fromkeys(CODES, 0.8))
+    sets = ConformalSets(0.9, Quantiles(**dict.fromkeys(CODES, 0.8)))
     near, far = (
         build_metrics(table, probabilities, [POINT], lesions=lesion, sets=sets)
         for lesion in (lesions, lesions * 50)

@@ -4,6 +4,7 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
+from msgspec import structs
 
 from cadlib.data.pixel_cache import cached_pixels
 from cadlib.errors import DatasetInvalid, ImageRejected, ModelInvalid
@@ -270,9 +271,12 @@ def test_recomputes_features_for(folder, dataset, change):
             == len(before) - 1
         )
         return
-    value = replace(model.record.input, std=(1.0, 1.0, 1.0)) if change == "input" else "0" * 64
+    value = (
+        structs.replace(model.record.input, std=(1.0, 1.0, 1.0)) if change == "input" else "0" * 64
+    )
     other = SimpleNamespace(
-        record=replace(model.record, **{change: value}), see=lambda pixels: see(255 - pixels)
+        record=structs.replace(model.record, **{change: value}),
+        see=lambda pixels: see(255 - pixels),
     )
     assert not np.array_equal(model_outputs(other, dataset.table, check_progress).features, before)
 

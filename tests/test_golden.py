@@ -1,9 +1,9 @@
 import json
-from dataclasses import replace
 from types import SimpleNamespace
 
 import numpy as np
 import pytest
+from msgspec import structs
 
 from cadlib.assessment import assess
 from cadlib.errors import ModelInvalid
@@ -130,8 +130,10 @@ def test_another_answer_is_refused_at_load_and_named(model, shipped, change, nam
 
 def test_a_decision_that_is_as_near_as_rounding_may_be_either(model, shipped):
     answer = shipped["answers"][1]
-    point = replace(model.record.operating_points[1], threshold=answer["malignant_probability"])
-    record = replace(model.record, operating_points=(point,))
+    point = structs.replace(
+        model.record.operating_points[1], threshold=answer["malignant_probability"]
+    )
+    record = structs.replace(model.record, operating_points=(point,))
     for action in ("refer", "below the referral threshold"):
         answer["decisions"] = {"balanced": {"threshold": point.threshold, "action": action}}
         shipped["answers"][0]["decisions"] = {

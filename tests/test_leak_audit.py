@@ -9,6 +9,7 @@ from types import SimpleNamespace
 import numpy as np
 import pandas as pd
 import pytest
+from msgspec import structs
 from PIL import Image
 
 from cadlib.__main__ import main
@@ -366,8 +367,10 @@ def test_finds_the_only_copy_among_real_images(isic2019_dataset, model, tmp_path
     rows["split"] = np.resize(CLEAN, len(rows))
     (model_folder / SPLIT_FILE).write_text(rows.to_csv(index=False))
     sha256 = hashlib.sha256((model_folder / SPLIT_FILE).read_bytes()).hexdigest()
-    record = replace(
-        model.record, audit=None, training=replace(model.record.training, split_sha256=sha256)
+    record = structs.replace(
+        model.record,
+        audit=None,
+        training=structs.replace(model.record.training, split_sha256=sha256),
     )
     asked = SimpleNamespace(record=record, see=model.see)
     copied = tmp_path / "copied.jpg"

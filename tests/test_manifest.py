@@ -1,11 +1,11 @@
 import json
 import os
 import time
-from dataclasses import fields, replace
 from pathlib import Path
 from threading import Thread
 
 import pytest
+from msgspec import structs
 
 from cadlib.__main__ import main
 from cadlib.errors import ModelInvalid
@@ -154,7 +154,7 @@ def test_a_changed_manifest_is_refused(model_folder, change, named):
 
 def test_a_manifest_of_another_model_is_refused(model_folder):
     record_now = read_record(model_folder)
-    other = replace(record_now, version="9.9.9")
+    other = structs.replace(record_now, version="9.9.9")
     facts = manifest.read_manifest(model_folder).files
     text = manifest.manifest_text(
         other.model_id, facts, json.loads(json.dumps(record_now.to_json()))
@@ -225,7 +225,7 @@ def test_descriptive_fields_do_not_change_the_model_id(change):
 
 
 def test_every_field_of_a_record_is_known_to_decide_or_to_describe(taught_folder):
-    names = {field.name for field in fields(ModelRecord)} | {"format_version"}
+    names = {*ModelRecord.__struct_fields__, "format_version"}
     listed = {
         entry.partition(".")[0].removesuffix("[]")
         for entry in (*decisive_fields.DECIDING, *decisive_fields.DESCRIPTIVE)
@@ -266,7 +266,9 @@ def test_an_unnoticed_change_does_not_become_part_of_the_model(model_folder):
     made = read_record(model_folder)
     (model_folder / CARD_FILE).write_text("mine")
     metrics = (model_folder / METRICS_FILE).read_bytes()
-    write_folder(model_folder, replace(made, known_limits=("one",)), {METRICS_FILE: metrics})
+    write_folder(
+        model_folder, structs.replace(made, known_limits=("one",)), {METRICS_FILE: metrics}
+    )
     with pytest.raises(ModelInvalid, match="README.md changed"):
         read_record(model_folder)
 

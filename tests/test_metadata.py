@@ -1,15 +1,17 @@
-import json
-from dataclasses import replace
+from pathlib import Path
 
+import msgspec
 import numpy as np
 import pandas as pd
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
+from msgspec import structs
 from sklearn.linear_model import LogisticRegression
 
-from cadlib.errors import FactsRejected
+from cadlib.errors import FactsRejected, ModelInvalid
+from cadlib.files.typed_json import convert
 from cadlib.images.patient import AGE_KNOTS_YEARS, FEATURES, SEXES, SITES, design_of
 from cadlib.metrics.classification import malignant_probability
 from cadlib.metrics.operating_point import OperatingPoint, PointIntervals, decide
@@ -155,10 +157,6 @@ def test_more_evidence_of_malignancy_never_lowers_the_action(probabilities, more
         assert decide(float(then), POINT).action == "refer"
 
 
-def test_evidence_comes_back_whole_from_json():
-    assert MetadataEvidence.from_json(json.loads(json.dumps(EVIDENCE.to_json()))) == EVIDENCE
-
-
 @pytest.mark.parametrize(
     ("change", "message"),
     [
@@ -171,10 +169,10 @@ def test_evidence_comes_back_whole_from_json():
     ],
 )
 def test_refuses_a_table_of_evidence_that_is_wrong(change, message):
-    raw = EVIDENCE.to_json()
-    change(raw)
+    table = dict(EVIDENCE.table)
+    change(table)
     with pytest.raises(ValueError, match=message):
-        MetadataEvidence.from_json(raw)
+        MetadataEvidence(table)
 
 
 # fitting
@@ -289,7 +287,7 @@ def test_evidence_that_helps_in_every_archive_is_kept_and_comes_back_from_json(d
     trial = run_trial(table, probabilities, labels, lesions, short_side_px=150)
     assert trial.evidence is not None
     assert {point.name for point in trial.operating_points} == {"rule-out", "balanced", "rule-in"}
-    assert MetadataTrial.from_json(json.loads(json.dumps(trial.to_json()))) == trial
+    assert msgspec.json.decode(msgspec.json.encode(trial), type=MetadataTrial) == trial
 
 
 def test_facts_that_say_nothing_are_not_kept_and_their_figures_are(drawn):
@@ -301,7 +299,7 @@ def test_facts_that_say_nothing_are_not_kept_and_their_figures_are(drawn):
     assert trial.evidence is None
     assert trial.operating_points == ()
     assert set(trial.differences) == {"all", "archive A", "archive B", "short side < 150 px"}
-    assert MetadataTrial.from_json(json.loads(json.dumps(trial.to_json()))) == trial
+    assert msgspec.json.decode(msgspec.json.encode(trial), type=MetadataTrial) == trial
 
 
 def test_a_table_without_facts_has_no_trial(drawn):
@@ -346,10 +344,12 @@ def test_metadata_is_kept_only_where_it_helps_in_every_archive_and_harms_nowhere
 
 def test_a_file_that_keeps_evidence_against_its_own_figures_is_refused(drawn):
     table, probabilities, labels, _, lesions = drawn
-    raw = run_trial(table, probabilities, labels, lesions, short_side_px=150).to_json()
-    raw["differences"] = MetadataTrial({"archive A": NOTHING}, None, ()).to_json()["differences"]
-    with pytest.raises(ValueError, match="Expected no evidence"):
-        MetadataTrial.from_json(raw)
+    trial = run_trial(table, probabilities, labels, lesions, short_side_px=150)
+    without_effect = MetadataTrial({"archive A": NOTHING}, None, ())
+    raw = msgspec.to_builtins(trial)
+    raw["differences"] = msgspec.to_builtins(without_effect)["differences"]
+    with pytest.raises(ModelInvalid, match="Expected no evidence"):
+        convert(raw, MetadataTrial, Path("model.json"))
 
 
 def test_the_same_probabilities_differ_nowhere(drawn):
@@ -367,4 +367,4 @@ def test_a_difference_is_judged_by_the_way_its_figure_is_better():
     lower = Difference(0.5, 0.4, -0.2, -0.1)
     assert lower.verdict("malignant_auc") == -1
     assert lower.verdict("nll") == 1
-    assert replace(lower, high=0.1).verdict("nll") == 0
+    assert structs.replace(lower, high=0.1).verdict("nll") == 0

@@ -1,5 +1,4 @@
 import json
-from dataclasses import replace
 
 import pytest
 from msgspec import structs
@@ -31,7 +30,7 @@ def test_new_metrics_of_the_same_weights_keep_the_robustness_results(model_folde
 
 def test_new_metrics_of_other_weights_drop_the_robustness_results(model_folder, across_damage):
     record, alone = write_robustness(model_folder, across_damage)
-    other = replace(record, weights_sha256="cd" * 32)
+    other = structs.replace(record, weights_sha256="cd" * 32)
     anew = structs.replace(alone, model=metrics_file.model_facts(other))
     metrics_file.write_into(model_folder, other, anew)
     assert metrics_file.measured(model_folder, other).robustness is None
@@ -60,7 +59,7 @@ def test_sections_of_validation_stay_at_the_top_when_the_test_split_is_measured(
 
 
 def test_figures_of_other_weights_are_not_those_of_the_model(model_folder):
-    other = replace(read_record(model_folder), weights_sha256="cd" * 32)
+    other = structs.replace(read_record(model_folder), weights_sha256="cd" * 32)
     with pytest.raises(ModelInvalid, match="to be of the model's weights, cdcdcdcdcdcdcdcd"):
         metrics_file.measured(model_folder, other)
 

@@ -1,7 +1,7 @@
 import json
-from dataclasses import replace
 
 import msgspec
+from msgspec import structs
 
 from cadlib.metrics.tables import figure_text
 from cadlib.model import card
@@ -56,7 +56,7 @@ def test_the_card_explains_prediction_sets_and_their_data():
 
 def test_the_card_states_a_missing_audit():
     _, record, figures = shipped()
-    text = render(replace(record, audit=None), figures)
+    text = render(structs.replace(record, audit=None), figures)
     assert "## Leak audit" in text
     assert "Not audited: it is not known" in text
     assert "validated" not in text
@@ -263,6 +263,8 @@ def test_the_card_shows_the_effect_of_age_sex_and_site(taught_folder):
     taught = render(record, figures)
     assert "so the model uses them" in taught
     assert "| archive A | +0.100 (+0.100 to +0.100) |" in taught
-    in_vain = replace(record.metadata, evidence=None)
-    assert "did not help in every archive" in render(replace(record, metadata=in_vain), figures)
-    assert "## Age, sex and site" not in render(replace(record, metadata=None), figures)
+    in_vain = structs.replace(record.metadata, logits=None)
+    assert "did not help in every archive" in render(
+        structs.replace(record, metadata=in_vain), figures
+    )
+    assert "## Age, sex and site" not in render(structs.replace(record, metadata=None), figures)

@@ -4,12 +4,12 @@ import hashlib
 import json
 import sys
 from collections import Counter
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from msgspec import structs
 
 from cadlib.images.preprocess import InputSpec
 from cadlib.model import manifest, weights
@@ -79,18 +79,18 @@ def small_model(tmp_path_factory) -> Path:
     }
     sha256 = {name: hashlib.sha256(data).hexdigest() for name, data in files.items()}
     made = read_record(shipped)
-    made = replace(
+    made = structs.replace(
         made,
         name="small",
         backbone=BACKBONE,
         input=spec,
         saliency_layer=layer,
-        training=replace(made.training, split_sha256=sha256[SPLIT_FILE]),
+        training=structs.replace(made.training, split_sha256=sha256[SPLIT_FILE]),
         audit=None,
         weights_sha256=sha256[WEIGHTS_FILE],
         onnx_sha256=sha256[ONNX_FILE],
-        neighbours=replace(made.neighbours, sha256=sha256[NEIGHBOURS_FILE], images=CASES),
-        novelty=replace(made.novelty, sha256=sha256[NOVELTY_FILE]),
+        neighbours=structs.replace(made.neighbours, sha256=sha256[NEIGHBOURS_FILE], images=CASES),
+        novelty=structs.replace(made.novelty, sha256=sha256[NOVELTY_FILE]),
     )
     folder = tmp_path_factory.mktemp("models") / "small"
     folder.mkdir()

@@ -1,5 +1,3 @@
-from dataclasses import replace
-
 import cv2
 import numpy as np
 import pytest
@@ -229,7 +227,7 @@ def test_the_card_shows_the_share_called_unknown_or_a_missing_detector():
     folder = find_model("isic2019")
     record, shipped = read_record(folder), metrics_file.read(folder)
     assert "no novelty detector. Add one: `python -m cadlib index" in render(
-        replace(record, novelty=None), shipped
+        structs.replace(record, novelty=None), shipped
     )
     counted = UnknownCounts(split="test", unknown={"all": UnknownCount(n=400, unknown=9)})
     card = render(record, structs.replace(shipped, novelty=counted, novelty_proof=None))

@@ -1,11 +1,11 @@
 from copy import deepcopy
-from dataclasses import replace
 
 import numpy as np
 import onnx
 import pytest
 import timm
 import torch
+from msgspec import structs
 from torch import nn
 
 from cadlib.errors import ModelInvalid, TrainingFailed
@@ -122,7 +122,7 @@ def test_a_transformer_answers_from_its_stored_weights():
     torch.manual_seed(0)
     transformer = build("test_vit", 160)
     nn.init.normal_(transformer.get_classifier().weight, std=0.1)
-    graph = to_onnx(transformer, saliency_layer(transformer), replace(SPEC, size_px=160))
+    graph = to_onnx(transformer, saliency_layer(transformer), structs.replace(SPEC, size_px=160))
     state = weights.unpack(weights.pack(arrays_of(transformer)))
     pixels = torch.randn(2, 3, 160, 160)
     with torch.inference_mode():

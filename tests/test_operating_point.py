@@ -1,7 +1,6 @@
-import json
 import re
-from dataclasses import asdict
 
+import msgspec
 import numpy as np
 import pytest
 from hypothesis import given
@@ -87,7 +86,7 @@ def test_an_interval_is_two_fractions_in_their_order(ends):
 
 
 def test_an_operating_point_is_read_back_from_its_json():
-    assert OperatingPoint.from_json(json.loads(json.dumps(asdict(POINT)))) == POINT
+    assert msgspec.json.decode(msgspec.json.encode(POINT), type=OperatingPoint) == POINT
 
 
 @pytest.mark.parametrize(

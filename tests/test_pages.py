@@ -12,6 +12,7 @@ from dataclasses import replace
 from importlib import import_module
 from pathlib import Path
 
+import msgspec
 import numpy as np
 import pandas as pd
 import pytest
@@ -69,7 +70,7 @@ def audit_of(split_sha256: str, **leaks: int) -> LeakAudit:
     """Return the audit of a split with these leaks."""
     return LeakAudit(
         "2026-01-01T00:00:00+00:00", "drawn", split_sha256, {"train": 1}, **{**dict.fromkeys(LEAKS, 0), **leaks},
-        contradictions=dict.fromkeys(CONTRADICTIONS, 0), named=(),
+        contradictions=dict.fromkeys(CONTRADICTIONS, 0), named=(), leaks=any(leaks.values()),
     )  # fmt: skip
 
 
@@ -100,7 +101,7 @@ def tiny_models(tmp_path_factory) -> Path:
         input=spec,
         temperature=Temperature(1.0, 1.0),
         bias=(0.0,) * 8,
-        conformal=record.ConformalSets(0.9, dict.fromkeys(CODES, 1.0)),
+        conformal=record.ConformalSets(0.9, record.Quantiles(**dict.fromkeys(CODES, 1.0))),
         operating_points=points,
         saliency_layer=layer,
         training=record.TrainingFacts(
@@ -1019,7 +1020,7 @@ def audited(models: Path, **leaks: int) -> Path:
     path = models / "tiny" / record.RECORD_FILE
     raw = record.read_json(path)
     found = audit_of(raw["training"]["split_sha256"], **leaks)
-    change_record(models / "tiny", {"audit": found.to_json()}, golden=False)
+    change_record(models / "tiny", {"audit": msgspec.to_builtins(found)}, golden=False)
     return path
 
 

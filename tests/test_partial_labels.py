@@ -40,7 +40,7 @@ from cadlib.metrics.summary import (
 from cadlib.metrics.summary_schema import EvaluationMetrics, FullSummary
 from cadlib.metrics.tables import metrics_table
 from cadlib.model.metrics_file import metrics_json
-from cadlib.model.record import ConformalSets
+from cadlib.model.record import ConformalSets, Quantiles
 from cadlib.taxonomy import CLASSES, CODES, MALIGNANT
 from tests.partial_labels import leaning, partly
 from tests.test_dataset import write_image
@@ -318,7 +318,7 @@ def test_any_labels_make_strict_json_and_a_table_without_nan(seed):
         None if rng.random() < 0.5 else str(rng.choice([*CODES, "UNK"])) for _ in range(size)
     ]
     told = pd.array([rng.choice([True, False, None]) for _ in range(size)], dtype="boolean")
-    sets = ConformalSets(0.9, dict.fromkeys(CODES, 0.8))
+    sets = ConformalSets(0.9, Quantiles(**dict.fromkeys(CODES, 0.8)))
     probabilities = rng.dirichlet(np.ones(8), size)
     figures = build_metrics(table_of(diagnoses, malignant=told), probabilities, POINTS, sets=sets)
     assert msgspec.convert(json.loads(metrics_json(figures)), EvaluationMetrics) == figures
@@ -332,7 +332,7 @@ def test_prediction_sets_are_measured_on_images_with_a_diagnosis(labels, diagnos
         [CODES[code] if known else None for code, known in zip(labels, diagnosed, strict=True)],
         malignant=pd.array(np.array(MALIGNANT)[labels], dtype="boolean"),
     )
-    sets = ConformalSets(0.9, dict.fromkeys(CODES, 0.8))
+    sets = ConformalSets(0.9, Quantiles(**dict.fromkeys(CODES, 0.8)))
     mixed = build_metrics(table, leaning(labels), sets=sets)
     alone = build_metrics(table[diagnosed], leaning(labels)[diagnosed], sets=sets)
     assert mixed.prediction_sets == alone.prediction_sets

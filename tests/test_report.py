@@ -293,7 +293,7 @@ def test_text_from_files_is_escaped(subject, against):
         )
         made = replace(
             subject,
-            record=replace(subject.record, name=text, intended_use=text, data_licence=text),
+            record=structs.replace(subject.record, name=text, intended_use=text, data_licence=text),
             metrics=metrics,
             part=text,
             role=text,
@@ -309,17 +309,17 @@ def test_text_from_files_is_escaped(subject, against):
 
 
 def test_a_leaking_split_is_reported_at_the_top(subject, model):
-    leaking = replace(model.record.audit, shared_lesions=3)
-    html = render(replace(subject, record=replace(subject.record, audit=leaking)), "a test")
+    leaking = structs.replace(model.record.audit, shared_lesions=3, leaks=True)
+    html = render(replace(subject, record=structs.replace(subject.record, audit=leaking)), "a test")
     assert '<p class="warning">isic2019 ' in html
     assert html.index("NOT validated: its splits are not separate") < html.index("<h2>")
 
 
 def test_a_missing_audit_is_reported_at_the_top(subject, model):
-    html = render(replace(subject, record=replace(subject.record, audit=None)), "a test")
+    html = render(replace(subject, record=structs.replace(subject.record, audit=None)), "a test")
     assert '<p class="warning">isic2019 ' in html
     assert html.index("not audited: it is not known") < html.index("<h2>")
-    passed = replace(subject, record=replace(subject.record, audit=model.record.audit))
+    passed = replace(subject, record=structs.replace(subject.record, audit=model.record.audit))
     assert '<p class="warning">isic2019 ' not in render(passed, "a test")
 
 

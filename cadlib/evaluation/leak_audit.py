@@ -7,11 +7,12 @@ they count as a leak if the details of their pixels agree, too.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from itertools import combinations
 from pathlib import Path
 
+import msgspec
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
@@ -186,7 +187,7 @@ def write_into(
 
     May raise OSError.
     """
-    audited = replace(record, audit=result)
+    audited = msgspec.structs.replace(record, audit=result)
     metrics = metrics_file.measured(folder, record)
     text = card.render(audited, metrics)
     write_folder(folder, audited, {CARD_FILE: text})
@@ -357,6 +358,7 @@ def _result(
         same_pictures=len(leaks["same_pictures"]),
         contradictions=contradictions,
         named=tuple(named[:MAX_NAMED]),
+        leaks=bool(named),
     )
 
 

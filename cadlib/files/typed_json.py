@@ -30,8 +30,10 @@ _PLACE = re.compile(r" - at `(?P<path>\$.*)`\Z", re.DOTALL)
 _KEY = re.compile(
     r"Object (?P<problem>missing required|contains unknown) field `(?P<key>.*)`\Z", re.DOTALL
 )
-_RULE = re.compile(r"`(?P<key>\w+)` has to be (?P<expected>.*)\Z", re.DOTALL)
-"""The form in which the `__post_init__` of a type names a broken rule of its fields."""
+_RULE = re.compile(
+    r"(?:Expected )?`(?P<key>\w+)` (?:has )?to be (?P<expected>.*?)(?: but got .*)?\Z", re.DOTALL
+)
+"""The forms in which the `__post_init__` of a type names a broken rule of a field."""
 _TYPES = re.compile(r"`([a-z |]+)`")
 _STEP = re.compile(r"\.([^.\[\]]+)|\[(\d+)\]")
 
@@ -78,8 +80,9 @@ def convert(raw: Any, kind: type[Kind], path: Path) -> Kind:
     except RecursionError:
         raise ModelInvalid(f"Expected {path} to be nested less deeply. Restore the file.") from None
     except msgspec.ValidationError as error:
-        message = str(error)
-        explanation = _explained(message, raw, path)
+        # An error that the `__post_init__` of a type has raised, not msgspec.
+        is_rule = error.__cause__ is not None
+        explanation = _explained(str(error), raw, path, is_rule)
         raise ModelInvalid(explanation) from None
 
 
@@ -117,7 +120,7 @@ def _as_json(value: Any) -> str:
         return f"a value of type {type(value).__name__} that is too long to show"
 
 
-def _explained(message: str, raw: Any, path: Path) -> str:
+def _explained(message: str, raw: Any, path: Path, is_rule: bool) -> str:
     """Turn a message of msgspec into one that names the place and the value."""
     place = "$"
     place_match = _PLACE.search(message)
@@ -131,6 +134,8 @@ def _explained(message: str, raw: Any, path: Path) -> str:
     if rule_match:
         place = f"{place}.{rule_match['key']}"
         return _wrong(path, place, rule_match["expected"], _at(raw, place))
+    if is_rule:
+        return f"{path} holds a value at `{place}` that does not fit: {one_line(message)}"
     if message == "Number out of range":
         return _wrong(path, place, "a finite number", _at(raw, place))
     return _wrong_value(path, place, message, _at(raw, place))

@@ -4,15 +4,16 @@ The steps are recorded with the model. Training, evaluation, the pages and the c
 `to_pixels` and `to_array`. Training applies its augmentation between the two. Neither needs torch.
 """
 
-from dataclasses import dataclass
 from functools import lru_cache
-from typing import Any
+from typing import Annotated
 
 import cv2
 import numpy as np
+from msgspec import Meta
 from numpy.typing import NDArray
 from PIL import Image
 
+from cadlib.files.json_types import JsonObject
 from cadlib.images import LesionImage
 
 INTERPOLATIONS = {
@@ -30,20 +31,21 @@ a quarter of a level on average.
 """
 
 Box = tuple[int, int, int, int]
+ChannelMean = Annotated[float, Meta(ge=-10, le=10)]
+ChannelStd = Annotated[float, Meta(ge=1e-3, le=10)]
 
 
-@dataclass(frozen=True)
-class InputSpec:
+class InputSpec(JsonObject, frozen=True):
     """The input of a network: the centred square of an image, resized and normalised.
 
     `size_px` is the width of the resized square. `interpolation` is a key of INTERPOLATIONS. `mean`
     and `std` are per RGB channel, in units of full scale (0 to 1).
     """
 
-    size_px: int
+    size_px: Annotated[int, Meta(ge=32, le=4096)]
     interpolation: str
-    mean: tuple[float, float, float]
-    std: tuple[float, float, float]
+    mean: tuple[ChannelMean, ChannelMean, ChannelMean]
+    std: tuple[ChannelStd, ChannelStd, ChannelStd]
 
     def __post_init__(self) -> None:
         if self.size_px < 32:
@@ -69,30 +71,6 @@ class InputSpec:
         right = left + side
         bottom = top + side
         return left, top, right, bottom
-
-    def to_json(self) -> dict[str, Any]:
-        """Return the fields as JSON values."""
-        return {
-            "size_px": self.size_px,
-            "interpolation": self.interpolation,
-            "mean": list(self.mean),
-            "std": list(self.std),
-        }
-
-    @classmethod
-    def from_json(cls, fields: dict[str, Any]) -> "InputSpec":
-        """Build from JSON values.
-
-        Raise TypeError for a missing or unknown key, and ValueError for an invalid value.
-        """
-        values: dict[str, Any] = {}
-        for name, value in fields.items():
-            # JSON has no tuples, and a frozen record with a list could not be hashed.
-            if isinstance(value, list):
-                values[name] = tuple(value)
-            else:
-                values[name] = value
-        return cls(**values)
 
 
 def to_pixels(image: LesionImage, spec: InputSpec) -> NDArray[np.uint8]:

@@ -8,19 +8,16 @@ from typing import Annotated, TypeAlias
 
 from msgspec import Meta
 
+from cadlib.files.json_types import Count, Digest, Share, Value
 from cadlib.metrics.summary_schema import (
-    Count,
     Difference,
     DifferenceInterval,
-    Digest,
     MetricsObject,
     ModelFacts,
-    Share,
     ShareInterval,
     ShareIntervals,
     Shares,
     Split,
-    Value,
     ValueInterval,
 )
 

@@ -4,14 +4,14 @@ No threshold is written in code. Each was chosen on validation images and comes 
 record, with the sensitivity and specificity measured for it and the split they were measured on.
 """
 
-from collections.abc import Mapping
-from dataclasses import dataclass, fields
-from typing import Any, Literal, Self
+from dataclasses import dataclass
+from typing import Literal, Self
 
 import numpy as np
 from numpy.typing import NDArray
 
-from cadlib.metrics.summary_schema import MeasuredPoint
+from cadlib.files.json_types import JsonObject, Name, Positive, Share
+from cadlib.metrics.summary_schema import MeasuredPoint, ShareInterval
 
 TARGET_SENSITIVITY = {"rule-out": 0.98, "balanced": 0.95, "rule-in": 0.90}
 DEFAULT_OPERATING_POINT = "balanced"
@@ -27,12 +27,11 @@ Interval = tuple[float, float] | None
 """Low and high end of a 95 % interval; None where it rests on too few lesions."""
 
 
-@dataclass(frozen=True)
-class Threshold:
+class Threshold(JsonObject, frozen=True):
     """A threshold on the malignant probability by its name: refer at or above it."""
 
-    name: str
-    threshold: float
+    name: Name
+    threshold: Share
 
     def __post_init__(self) -> None:
         # NaN fails too: with it nobody would be referred.
@@ -47,28 +46,19 @@ class Threshold:
         return shown_name(self.name)
 
 
-@dataclass(frozen=True)
-class PointIntervals:
+class PointIntervals(JsonObject, frozen=True):
     """The 95 % intervals of an operating point's two figures, over lesions."""
 
-    sensitivity: Interval
-    specificity: Interval
+    sensitivity: ShareInterval
+    specificity: ShareInterval
 
     def __post_init__(self) -> None:
-        for field in fields(self):
-            ends = getattr(self, field.name)
+        for name in self.__struct_fields__:
+            ends = getattr(self, name)
             if ends is not None and not _is_interval(ends):
                 raise ValueError(
-                    f"Expected the interval of `{field.name}` to be two of 0 to 1 but got {ends!r}."
+                    f"Expected the interval of `{name}` to be two of 0 to 1 but got {ends!r}."
                 )
-
-    @classmethod
-    def from_json(cls, raw: Mapping[str, Any]) -> Self:
-        """Build the intervals from JSON values; raise TypeError or ValueError for invalid ones."""
-        intervals = {}
-        for name, ends in raw.items():
-            intervals[name] = ends if ends is None else tuple(ends)
-        return cls(**intervals)
 
 
 def _is_interval(ends: tuple[float, ...]) -> bool:
@@ -76,8 +66,7 @@ def _is_interval(ends: tuple[float, ...]) -> bool:
     return len(ends) == 2 and 0 <= ends[0] <= ends[1] <= 1
 
 
-@dataclass(frozen=True)
-class OperatingPoint(Threshold):
+class OperatingPoint(Threshold, frozen=True):
     """A threshold and its measured results on the images of `split`.
 
     `sensitivity` and `specificity` are fractions over `n_malignant` and `n_benign` images. The
@@ -85,10 +74,10 @@ class OperatingPoint(Threshold):
     its choice.
     """
 
-    sensitivity: float
-    specificity: float
-    n_malignant: int
-    n_benign: int
+    sensitivity: Share
+    specificity: Share
+    n_malignant: Positive
+    n_benign: Positive
     split: Literal["validation", "test"]
     intervals: PointIntervals
 
@@ -138,16 +127,6 @@ class OperatingPoint(Threshold):
             split=split,
             intervals=PointIntervals(ends.sensitivity, ends.specificity),
         )
-
-    @classmethod
-    def from_json(cls, raw: Mapping[str, Any]) -> Self:
-        """Build a point from JSON values; raise TypeError or ValueError for invalid ones."""
-        names = {field.name for field in fields(cls)}
-        missing = names - raw.keys()
-        if missing:
-            raise ValueError(f"{', '.join(sorted(missing))} of an operating point missing")
-        intervals = PointIntervals.from_json(raw["intervals"])
-        return cls(**{**raw, "intervals": intervals})
 
 
 @dataclass(frozen=True)

@@ -10,15 +10,11 @@ from typing import Annotated, Literal, TypeAlias
 import msgspec
 from msgspec import UNSET, Meta, UnsetType
 
+from cadlib.files.json_types import Count, Digest, Share, Value
 from cadlib.taxonomy import CLASSES
 
-_MOST = 10**9
-Count = Annotated[int, Meta(ge=0, le=_MOST)]
-Share = Annotated[float, Meta(ge=0, le=1)]
 Difference = Annotated[float, Meta(ge=-1, le=1)]
 """One share minus another."""
-Value = Annotated[float, Meta(ge=-1e6, le=1e6)]
-"""A number without a range of its own, such as a correlation."""
 ShareInterval: TypeAlias = tuple[Share, Share] | None
 """Low and high end of a 95 % interval over lesions."""
 DifferenceInterval: TypeAlias = tuple[Difference, Difference] | None
@@ -27,7 +23,6 @@ Shares: TypeAlias = dict[str, Share | None]
 """A share by a key of the data: the code of a class, a strength, a method."""
 ShareIntervals: TypeAlias = dict[str, ShareInterval]
 Split = Literal["train", "validation", "test"]
-Digest = Annotated[str, Meta(pattern=r"^[0-9a-f]{64}\Z")]
 
 
 class MetricsObject(

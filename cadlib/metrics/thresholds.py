@@ -1,7 +1,6 @@
 """Lists thresholds on the malignant probability with their sensitivity and specificity."""
 
 from collections.abc import Iterator
-from dataclasses import dataclass
 
 from cadlib.metrics.image_counts import Counts
 from cadlib.metrics.operating_point import Interval, PointIntervals, Threshold
@@ -17,8 +16,7 @@ UNNAMED = "chosen"
 NO_INTERVALS = PointIntervals(None, None)
 
 
-@dataclass(frozen=True)
-class TradeOff(Threshold):
+class TradeOff(Threshold, frozen=True):
     """A threshold with its sensitivity and specificity over malignant and benign images.
 
     The model's own operating points have their names, any other is `UNNAMED`.

@@ -6,11 +6,13 @@ audit detects shared images and lesions; it does not validate a model, so no mod
 validated because of it.
 """
 
-from dataclasses import asdict, dataclass
-from typing import Any
+from typing import Annotated
+
+from msgspec import Meta
 
 from cadlib import command_hints
 from cadlib.data.contradictions import CONTRADICTIONS
+from cadlib.files.json_types import Count, Digest, JsonObject, Line, Name, Text
 
 LEAKS = {
     "shared_lesions": "lesion ids in several splits",
@@ -36,8 +38,7 @@ ROLE = {
 """What the images of a split were used for."""
 
 
-@dataclass(frozen=True)
-class LeakAudit:
+class LeakAudit(JsonObject, frozen=True):
     """The result of `python -m cadlib audit` for the split of a model; `audit` of its model.json.
 
     `created` is UTC in ISO 8601; `split_sha256` is the hash of the audited split.csv; `images` has
@@ -46,37 +47,28 @@ class LeakAudit:
     at most MAX_NAMED leaks, one a line. Raise ValueError for other values.
     """
 
-    created: str
-    dataset: str
-    split_sha256: str
-    images: dict[str, int]
-    shared_lesions: int
-    shared_groups: int
-    identical_files: int
-    near_duplicates: int
-    same_pictures: int
-    contradictions: dict[str, int]
-    named: tuple[str, ...]
+    created: Line
+    dataset: Line
+    split_sha256: Digest
+    images: Annotated[dict[Name, Count], Meta(max_length=10)]
+    shared_lesions: Count
+    shared_groups: Count
+    identical_files: Count
+    near_duplicates: Count
+    same_pictures: Count
+    contradictions: dict[str, Count]
+    named: Annotated[tuple[Text, ...], Meta(max_length=MAX_NAMED)]
+    leaks: bool
+    """Whether anything is in two splits."""
 
     def __post_init__(self) -> None:
-        for value in (self.created, self.dataset, self.split_sha256, *self.named):
-            if not isinstance(value, str):
-                raise ValueError(f"Expected the names of the audit to be text but got {value!r}.")
-        counts = {name: getattr(self, name) for name in LEAKS}
-        counts |= self.images
-        counts |= self.contradictions
-        for name, count in counts.items():
-            # A bool is an int too, but no count.
-            if type(count) is not int or count < 0:
-                raise ValueError(f"Expected `{name}` of the audit to be a count but got {count!r}.")
         if set(self.contradictions) != set(CONTRADICTIONS):
             names = ", ".join(CONTRADICTIONS)
-            raise ValueError(f"Expected `contradictions` of {names} but got {self.contradictions}.")
-
-    @property
-    def leaks(self) -> bool:
-        """Return whether anything is in two splits."""
-        return any(getattr(self, name) for name in LEAKS)
+            raise ValueError(f"`contradictions` has to be of {names}")
+        # The file states the same thing twice; an edit of one statement is noticed here.
+        has_leaks = any(getattr(self, name) for name in LEAKS)
+        if self.leaks is not has_leaks:
+            raise ValueError(f"Expected `leaks` of the audit to be {has_leaks}, as its counts say.")
 
     @property
     def reasons(self) -> str:
@@ -89,33 +81,6 @@ class LeakAudit:
             part = f"{count:,} {what}"
             parts.append(part)
         return ", ".join(parts)
-
-    def to_json(self) -> dict[str, Any]:
-        """Return the fields as JSON values, and whether the split leaks."""
-        values = asdict(self)
-        # JSON has no tuples.
-        values["named"] = list(self.named)
-        values["leaks"] = self.leaks
-        return values
-
-    @classmethod
-    def from_json(cls, raw: dict[str, Any]) -> "LeakAudit":
-        """Build from JSON values.
-
-        Raise TypeError for a missing or unknown key, ValueError for a bad value.
-        """
-        fields = dict(raw)
-        fields.pop("leaks", None)
-        if "named" in fields:
-            named = fields["named"]
-            fields["named"] = tuple(named)
-        audit = cls(**fields)
-        # The file states the same thing twice; an edit of one statement is noticed here.
-        if raw.get("leaks") is not audit.leaks:
-            raise ValueError(
-                f"Expected `leaks` of the audit to be {audit.leaks}, as its counts say."
-            )
-        return audit
 
 
 def role_of(split: str) -> tuple[str, bool]:

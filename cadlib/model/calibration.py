@@ -8,10 +8,13 @@ over its class mix.
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Annotated
 
 import numpy as np
+from msgspec import Meta
 from numpy.typing import ArrayLike, NDArray
 
+from cadlib.files.json_types import JsonObject
 from cadlib.metrics import classification
 from cadlib.taxonomy import CODES
 
@@ -19,6 +22,7 @@ Floats = NDArray[np.floating]
 Doubles = NDArray[np.float64]
 Integers = NDArray[np.integer]
 Rows = Integers
+Divisor = Annotated[float, Meta(ge=0.01, lt=100)]
 
 NO_BIAS = (0.0,) * len(CODES)
 # Rare classes have too few images to fit a bias without a prior.
@@ -32,12 +36,11 @@ LEAST_LESIONS = 100
 """Lesions needed among small and among large images to try a temperature for each size."""
 
 
-@dataclass(frozen=True)
-class Temperature:
+class Temperature(JsonObject, frozen=True):
     """Divisors of logits: `small` for a short side below SMALL_PX, `large` for all other images."""
 
-    small: float
-    large: float
+    small: Divisor
+    large: Divisor
 
     def __post_init__(self) -> None:
         for field in ("small", "large"):

@@ -421,7 +421,7 @@ def _leaves_set(
 ) -> bool:
     """Return whether a prediction set changed more than the rounding of a processor explains."""
     for code in set(golden.prediction_set) ^ set(today.prediction_set):
-        quantile = record.conformal.quantiles.get(code)
+        quantile = getattr(record.conformal.quantiles, code, None)
         # A score at its quantile can fall on either side by rounding.
         score = 1 - golden.probabilities[code]
         if quantile is None or not _near(score, quantile, tolerance):

@@ -21,6 +21,7 @@ import msgspec
 from msgspec import Meta
 
 from cadlib.errors import ModelInvalid
+from cadlib.files.json_types import Digest
 from cadlib.files.typed_json import convert, parse
 from cadlib.model.decisive_fields import field_digests
 
@@ -55,7 +56,7 @@ class FileFacts(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Size and hash of a file."""
 
     bytes: Annotated[int, Meta(ge=0, le=2**40)]
-    sha256: Annotated[str, Meta(pattern=r"^[0-9a-f]{64}\Z")]
+    sha256: Digest
 
 
 class Manifest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):

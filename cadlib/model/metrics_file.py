@@ -8,7 +8,6 @@ for any labelled set: `EvaluationMetrics`. The types of all keys are in `metrics
 import json
 import logging
 from collections.abc import Mapping
-from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -140,7 +139,7 @@ def write_into(folder: Path, record: ModelRecord, metrics: SplitMetrics) -> None
     """
     joined = join_splits(metrics, _former_metrics(folder, record))
     points = operating_points(joined)
-    rewrite(folder, replace(record, operating_points=points), joined)
+    rewrite(folder, msgspec.structs.replace(record, operating_points=points), joined)
 
 
 def _former_metrics(folder: Path, record: ModelRecord) -> Metrics | None:

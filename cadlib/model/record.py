@@ -8,31 +8,33 @@ import hashlib
 import json
 import os
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from contextlib import suppress
-from dataclasses import asdict, dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Annotated, Any
 
+import msgspec
 import numpy as np
+from msgspec import Meta
 from numpy.typing import NDArray
 
 from cadlib import command_hints
 from cadlib.errors import FactsRejected, ModelInvalid
 from cadlib.files import installation
+from cadlib.files.json_types import Count, Digest, JsonObject, Line, Name, Positive, Share, Text
 from cadlib.files.replace import ASIDE, replace_files
-from cadlib.files.typed_json import convert, json_text, one_line, parse, shown
+from cadlib.files.typed_json import convert, json_text, parse, shown
 from cadlib.images.preprocess import InputSpec
 from cadlib.metrics.operating_point import DEFAULT_OPERATING_POINT, OperatingPoint
-from cadlib.model import decisive_fields, manifest, record_schema
+from cadlib.model import decisive_fields, manifest
 from cadlib.model.audit_result import LeakAudit, claim
 from cadlib.model.calibration import Temperature
 from cadlib.model.metadata import MetadataEvidence, MetadataTrial
 from cadlib.model.novelty import NoveltyFacts
 from cadlib.taxonomy import CODES
 
-FORMAT_VERSION = record_schema.FORMAT_VERSION
+FORMAT_VERSION = 6
 RECORD_FILE = manifest.RECORD_FILE
 WEIGHTS_FILE = manifest.WEIGHTS_FILE
 ONNX_FILE = manifest.ONNX_FILE
@@ -46,6 +48,8 @@ SPLIT_FILE = manifest.SPLIT_FILE
 _MAX_RECORD_BYTES = 2**23
 _WRITING_SECONDS = 1.0
 """Longest time that a reader waits for a command that is replacing files of the folder."""
+Bias = Annotated[float, Meta(ge=-100, le=100)]
+Setting = Annotated[int, Meta(ge=-(2**53), le=2**53)] | float | bool | Text | None
 
 
 def models_dir() -> Path:
@@ -67,8 +71,19 @@ def _model_folders() -> tuple[Path, ...]:
     return own, shipped
 
 
-@dataclass(frozen=True)
-class ConformalSets:
+# mypy cannot know fields that are made at run time.
+if TYPE_CHECKING:
+    Quantiles = JsonObject
+else:
+    Quantiles = msgspec.defstruct(
+        "Quantiles",
+        [(code, Share) for code in CODES],
+        bases=(JsonObject,),
+        frozen=True,
+    )
+
+
+class ConformalSets(JsonObject, frozen=True):
     """Class-conditional conformal prediction.
 
     A class is in the set when 1 - p(class) is at most its quantile: Vovk, Gammerman and Shafer,
@@ -76,77 +91,88 @@ class ConformalSets:
     each code, 1.0 where a class had too few validation images to exclude anything.
     """
 
-    coverage: float
-    quantiles: dict[str, float]
+    coverage: Annotated[float, Meta(gt=0, lt=1)]
+    quantiles: Quantiles
 
     def of(self, probabilities: NDArray[np.float64]) -> NDArray[np.bool_]:
         """Return which classes are in the set of each image; (…, 8) to (…, 8), in taxonomy order.
 
         A set may be empty.
         """
-        quantiles = np.array([self.quantiles[code] for code in CODES])
+        quantiles = np.array(msgspec.structs.astuple(self.quantiles))
         inside: NDArray[np.bool_] = 1 - probabilities <= quantiles
         return inside
 
 
-@dataclass(frozen=True)
-class NeighbourFacts:
+class NeighbourFacts(JsonObject, frozen=True):
     """The content of neighbours.safetensors: `images` of the `of` training images, and lesions."""
 
-    sha256: str
-    images: int
-    of: int
-    lesions: int
+    sha256: Digest
+    images: Positive
+    of: Positive
+    lesions: Positive
 
 
-@dataclass(frozen=True)
-class TrainingFacts:
+class TrainingFacts(JsonObject, frozen=True):
     """The training that gave the weights; `split_sha256` is the hash of the split's CSV."""
 
-    git_commit: str
-    config: dict[str, Any]
-    seed: int
-    split_sha256: str
-    images: dict[str, int]
-    lesions: dict[str, int]
-    dataset: str
-    epochs: int
-    seconds: float
+    git_commit: Text
+    config: Annotated[dict[Line, Setting], Meta(max_length=200)]
+    seed: Annotated[int, Meta(ge=-(2**53), le=2**53)]
+    split_sha256: Digest
+    images: Annotated[dict[Name, Count], Meta(max_length=10)]
+    lesions: Annotated[dict[Name, Count], Meta(max_length=10)]
+    dataset: Line
+    epochs: Count
+    seconds: Annotated[float, Meta(ge=0, le=1e9)]
 
 
-@dataclass(frozen=True)
-class ModelRecord:
-    """One model.json. `codes` is the order of the network's outputs.
+class ModelRecord(
+    JsonObject,
+    frozen=True,
+    # For the cached property.
+    dict=True,
+    tag_field="format_version",
+    tag=FORMAT_VERSION,
+):
+    """The content of model.json. `codes` is the order of the network's outputs.
 
     `temperature` divides its logits, by the size of the image, and `bias`, a number a code in nats,
     is added to the result. `audit` is None for a model whose split nobody has audited.
     """
 
-    name: str
-    version: str
-    created: str
-    backbone: str
+    name: Name
+    version: Line
+    created: Annotated[
+        str, Meta(pattern=r"^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?(Z|[+-]\d\d:\d\d)\Z")
+    ]
+    backbone: Name
     codes: tuple[str, ...]
     input: InputSpec
     temperature: Temperature
-    bias: tuple[float, ...]
+    bias: Annotated[tuple[Bias, ...], Meta(min_length=len(CODES), max_length=len(CODES))]
     conformal: ConformalSets
-    operating_points: tuple[OperatingPoint, ...]
-    saliency_layer: str
+    operating_points: Annotated[tuple[OperatingPoint, ...], Meta(min_length=1, max_length=20)]
+    saliency_layer: Line
     training: TrainingFacts
     audit: LeakAudit | None
-    weights_sha256: str
-    onnx_sha256: str
-    libraries: dict[str, str]
-    data_licence: str
-    intended_use: str
-    known_limits: tuple[str, ...]
+    weights_sha256: Digest
+    onnx_sha256: Digest
+    libraries: Annotated[dict[Line, Line], Meta(max_length=100)]
+    data_licence: Text
+    intended_use: Text
+    known_limits: Annotated[tuple[Text, ...], Meta(max_length=100)]
     metadata: MetadataTrial | None
     """The effect of age, sex and site; None where the data had none."""
     neighbours: NeighbourFacts | None
     """The training images as similar cases; None where nobody ran `index`."""
     novelty: NoveltyFacts | None
     """The limit from which an image is not known; None where nobody fitted it."""
+
+    def __post_init__(self) -> None:
+        if self.codes != CODES:
+            codes = ", ".join(CODES)
+            raise ValueError(f"`codes` has to be {codes}, in this order")
 
     @property
     def evidence(self) -> MetadataEvidence | None:
@@ -205,12 +231,8 @@ class ModelRecord:
 
     def to_json(self) -> dict[str, Any]:
         """Return the whole record as JSON values, the format version first."""
-        values = asdict(self)
-        # These three have a JSON form of their own.
-        values["input"] = self.input.to_json()
-        values["audit"] = None if self.audit is None else self.audit.to_json()
-        values["metadata"] = None if self.metadata is None else self.metadata.to_json()
-        return {"format_version": FORMAT_VERSION, **values}
+        values: dict[str, Any] = msgspec.to_builtins(self)
+        return values
 
 
 def read_record(folder: Path) -> ModelRecord:
@@ -235,45 +257,9 @@ def record_from_json(raw: Mapping[str, Any], path: Path) -> ModelRecord:
 
     Raise ModelInvalid and name the field that is wrong.
     """
-    convert(raw, record_schema.RecordFile, path)
-    try:
-        record = ModelRecord(**_typed(raw))
-    except (TypeError, ValueError, KeyError, AttributeError) as error:
-        reason = one_line(str(error))
-        raise ModelInvalid(f"{path} holds a value that does not fit: {reason}") from error
+    record = convert(raw, ModelRecord, path)
     _check(record, path)
     return record
-
-
-def _typed(raw: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the JSON values of a model.json as the fields of a ModelRecord."""
-    values = {key: value for key, value in raw.items() if key != "format_version"}
-    for key in ("codes", "bias", "known_limits"):
-        # A list of a frozen record could still change.
-        values[key] = tuple(raw[key])
-    values["temperature"] = Temperature(**raw["temperature"])
-    values["input"] = InputSpec.from_json(raw["input"])
-    values["conformal"] = ConformalSets(**raw["conformal"])
-    points = [OperatingPoint.from_json(point) for point in raw["operating_points"]]
-    values["operating_points"] = tuple(points)
-    values["training"] = TrainingFacts(**raw["training"])
-    values |= _typed_parts(raw)
-    return values
-
-
-def _typed_parts(raw: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the parts that a model may not have, without those that it does not have."""
-    readers: dict[str, Callable[[Any], Any]] = {
-        "audit": LeakAudit.from_json,
-        "metadata": MetadataTrial.from_json,
-        "neighbours": lambda part: NeighbourFacts(**part),
-        "novelty": lambda part: NoveltyFacts(**part),
-    }
-    parts: dict[str, Any] = {}
-    for key, read_part in readers.items():
-        if raw[key] is not None:
-            parts[key] = read_part(raw[key])
-    return parts
 
 
 def _once_written(folder: Path, names: tuple[str, ...]) -> tuple[ModelRecord, dict[str, bytes]]:
@@ -347,16 +333,23 @@ def _read_record_bytes(path: Path) -> bytes:
 
 
 def _check_version(raw: Mapping[str, Any], folder: Path) -> None:
-    """Raise ModelInvalid for a folder of an earlier version, which has no manifest."""
+    """Raise ModelInvalid for a folder of an earlier version, and for one without a version."""
     version = raw.get("format_version")
+    path = folder / RECORD_FILE
     has_manifest = (folder / manifest.MANIFEST_FILE).exists()
+    # An earlier version has no manifest.
     if version != FORMAT_VERSION and not has_manifest:
-        path = folder / RECORD_FILE
         raise ModelInvalid(
             f"Expected {path} to be of format version {FORMAT_VERSION}, "
             f"but found {shown(version)}. "
             f"Bring a model of format version {FORMAT_VERSION - 1} up to date "
             f"by `python -m cadlib model migrate --model {folder}`."
+        )
+    # msgspec refuses another version, but accepts a missing one.
+    if "format_version" not in raw:
+        raise ModelInvalid(
+            f"Expected `$.format_version` in {path}, but it is missing; "
+            "nothing is assumed in its place. Restore the file."
         )
 
 

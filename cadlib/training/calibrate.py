@@ -3,7 +3,6 @@
 Training does that once; `calibrate` repeats it for an existing model, where the method has changed.
 """
 
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -26,9 +25,8 @@ from cadlib.model.golden import golden_json
 from cadlib.model.metadata import run_trial
 from cadlib.model.metrics_file import Metrics
 from cadlib.model.model import Model
-from cadlib.model.record import GOLDEN_FILE, ConformalSets
+from cadlib.model.record import GOLDEN_FILE, ConformalSets, Quantiles
 from cadlib.progress import Progress, named, no_progress
-from cadlib.taxonomy import CODES
 
 COVERAGE = 0.90
 """Share of the images of each diagnosis whose prediction set should contain the truth."""
@@ -92,8 +90,7 @@ def _measured_points(metrics: EvaluationMetrics) -> tuple[OperatingPoint, ...]:
 def _prediction_sets(probabilities: Floats, labels: Labels) -> ConformalSets:
     """Return the prediction sets that reach COVERAGE on these images, for each diagnosis."""
     quantiles = calibration.conformal_quantiles(probabilities, labels, COVERAGE)
-    quantile_by_code = dict(zip(CODES, quantiles.tolist(), strict=True))
-    return ConformalSets(COVERAGE, quantile_by_code)
+    return ConformalSets(COVERAGE, Quantiles(*quantiles.tolist()))
 
 
 def calibrate(folder: Path, dataset: Dataset, progress: Progress = no_progress) -> Metrics:
@@ -114,7 +111,7 @@ def calibrate(folder: Path, dataset: Dataset, progress: Progress = no_progress) 
         lesion_groups(table),
         dataset.name,
     )
-    record = replace(model.record, **fields)
+    record = msgspec.structs.replace(model.record, **fields)
     metrics = msgspec.structs.replace(
         metrics,
         model=metrics_file.model_facts(record),

@@ -6,7 +6,6 @@ unread until `evaluate` has read it. Limits are chosen on validation images.
 """
 
 from collections.abc import Callable
-from dataclasses import replace
 from pathlib import Path
 
 import msgspec
@@ -41,7 +40,7 @@ def fit(folder: Path, dataset: Dataset, progress: Progress) -> Metrics:
     files: dict[str, bytes] = {}
     for fit_one in FITS:
         fitted = fit_one(model, features, metrics.data.split)
-        record = replace(record, **fitted.fields)
+        record = msgspec.structs.replace(record, **fitted.fields)
         metrics = msgspec.structs.replace(metrics, **fitted.metrics)
         files.update(fitted.files)
     # The golden answers include novelty and the nearest case of a drawn lesion, which have changed.

@@ -1,11 +1,11 @@
 """Adds (8,) vectors of logits, one for each patient feature, to probabilities."""
 
 import math
-from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Self
+from typing import Annotated, Self
 
 import numpy as np
+from msgspec import Meta
 from numpy.typing import NDArray
 
 from cadlib.images.patient import FEATURES, PatientFacts
@@ -14,6 +14,9 @@ from cadlib.taxonomy import CODES
 Floats = NDArray[np.float64]
 # No fact may outweigh the image by more than e^10: a table with larger numbers is broken.
 MAX_LOGIT = 10.0
+Logit = Annotated[float, Meta(ge=-MAX_LOGIT, le=MAX_LOGIT)]
+Logits = Annotated[tuple[Logit, ...], Meta(min_length=len(CODES), max_length=len(CODES))]
+"""Eight logits in taxonomy order."""
 
 
 @dataclass(frozen=True)
@@ -23,7 +26,7 @@ class MetadataEvidence:
     Raise ValueError for any other table.
     """
 
-    table: Mapping[str, tuple[float, ...]]
+    table: dict[str, tuple[float, ...]]
 
     def __post_init__(self) -> None:
         if tuple(self.table) != FEATURES:
@@ -48,19 +51,6 @@ class MetadataEvidence:
         for feature, row in zip(FEATURES, rows, strict=True):
             table[feature] = tuple(row)
         return cls(table)
-
-    @classmethod
-    def from_json(cls, raw: Mapping[str, Any]) -> Self:
-        """Read what to_json wrote.
-
-        Raise ValueError, TypeError or AttributeError for anything else.
-        """
-        table = {feature: tuple(row) for feature, row in raw.items()}
-        return cls(table)
-
-    def to_json(self) -> dict[str, list[float]]:
-        """Return feature -> its eight logits."""
-        return {feature: list(row) for feature, row in self.table.items()}
 
     def logits(self, facts: PatientFacts) -> Floats:
         """Return (8,) float64 to add to calibrated logits: exact zeros without facts."""

@@ -4,13 +4,16 @@ A model uses the evidence only then, but always stores the figures.
 """
 
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass
-from typing import TYPE_CHECKING, Any, Self
+from functools import cached_property
+from typing import TYPE_CHECKING, Annotated
 
+import msgspec
 import numpy as np
+from msgspec import Meta
 from numpy.typing import NDArray
 
-from cadlib.images.patient import design_of
+from cadlib.files.json_types import JsonObject, Line, Value
+from cadlib.images.patient import FEATURES, design_of
 from cadlib.metrics import classification
 from cadlib.metrics.classification import Floats, Labels
 from cadlib.metrics.operating_point import (
@@ -20,7 +23,7 @@ from cadlib.metrics.operating_point import (
     choose_thresholds,
 )
 from cadlib.metrics.summary import DEFINED_SHARE, DRAWS, LEVEL, bootstrap, measured_point
-from cadlib.model.metadata.evidence import MetadataEvidence, add_evidence
+from cadlib.model.metadata.evidence import Logits, MetadataEvidence, add_evidence
 from cadlib.model.metadata.fitting import fit_evidence, out_of_fold
 from cadlib.taxonomy import CODES
 
@@ -60,17 +63,16 @@ chosen on the same images.
 DECIDING = ("malignant_auc", "nll")
 
 
-@dataclass(frozen=True)
-class Difference:
+class Difference(JsonObject, frozen=True):
     """A figure without and with the facts, and the 95 % interval of the change.
 
     A number that is not defined is None.
     """
 
-    before: float | None
-    after: float | None
-    low: float | None
-    high: float | None
+    before: Value | None
+    after: Value | None
+    low: Value | None
+    high: Value | None
 
     def verdict(self, figure: str) -> int:
         """Return 1 where the whole interval is better, -1 where it is worse, else 0."""
@@ -82,53 +84,44 @@ class Difference:
         return direction * (is_higher - is_lower)
 
 
-Differences = Mapping[str, Mapping[str, Difference]]
+Differences = dict[str, dict[str, Difference]]
 """Part of the images -> figure -> its difference."""
 
 
-@dataclass(frozen=True)
-class MetadataTrial:
+class MetadataTrial(JsonObject, frozen=True, dict=True):
     """The effect of facts on validation images.
 
-    `evidence` is None unless it helps in every archive. `operating_points` are the thresholds for a
-    malignant probability with facts: another probability needs another threshold for the same
-    sensitivity. They are chosen on evidence from fits without the image's lesion.
+    `logits` are the table of the evidence, None unless it helps in every archive.
+    `operating_points` are the thresholds for a malignant probability with facts: another
+    probability needs another threshold for the same sensitivity. They are chosen on evidence from
+    fits without the image's lesion.
     """
 
-    differences: Differences
-    evidence: MetadataEvidence | None
-    operating_points: tuple[OperatingPoint, ...]
+    differences: Annotated[dict[Line, dict[str, Difference]], Meta(max_length=100)]
+    logits: dict[str, Logits] | None = msgspec.field(name="evidence")
+    """The key `evidence` of the file."""
+    operating_points: Annotated[tuple[OperatingPoint, ...], Meta(max_length=20)]
 
-    def to_json(self) -> dict[str, Any]:
-        """Return the trial as JSON values."""
-        differences: dict[str, dict[str, Any]] = {}
-        for part, figures in self.differences.items():
-            differences[part] = {name: asdict(change) for name, change in figures.items()}
-        return {
-            "differences": differences,
-            "evidence": None if self.evidence is None else self.evidence.to_json(),
-            "operating_points": [asdict(point) for point in self.operating_points],
-        }
+    def __post_init__(self) -> None:
+        for figures in self.differences.values():
+            if set(figures) != set(FIGURES):
+                names = ", ".join(FIGURES)
+                raise ValueError(f"`differences` has to be of {names} for each part")
+        if self.logits is None:
+            return
+        if tuple(self.logits) != FEATURES:
+            raise ValueError(f"`evidence` has to be of {', '.join(FEATURES)}, in this order")
+        if not helps(self.differences):
+            raise ValueError(
+                "Expected no evidence where the figures do not show that it helps in every archive."
+            )
 
-    @classmethod
-    def from_json(cls, raw: Mapping[str, Any]) -> Self:
-        """Read what to_json wrote.
-
-        Raise ValueError, TypeError, KeyError or AttributeError for anything else.
-        """
-        differences: dict[str, dict[str, Difference]] = {}
-        for part, figures in raw["differences"].items():
-            differences[part] = {name: Difference(**figures[name]) for name in FIGURES}
-        evidence = None
-        if raw["evidence"] is not None:
-            if not helps(differences):
-                raise ValueError(
-                    "Expected no evidence where the figures do not show that it helps "
-                    "in every archive."
-                )
-            evidence = MetadataEvidence.from_json(raw["evidence"])
-        points = tuple(OperatingPoint.from_json(point) for point in raw["operating_points"])
-        return cls(differences, evidence, points)
+    @cached_property
+    def evidence(self) -> MetadataEvidence | None:
+        """Return the evidence, or None where the model takes none."""
+        if self.logits is None:
+            return None
+        return MetadataEvidence(self.logits)
 
 
 def run_trial(
@@ -156,7 +149,8 @@ def run_trial(
     weights = fit_evidence(design, probabilities, labels, archives)
     if not helps(differences):
         return MetadataTrial(differences, None, ())
-    return MetadataTrial(differences, MetadataEvidence.from_weights(weights), points)
+    fitted = MetadataEvidence.from_weights(weights)
+    return MetadataTrial(differences, fitted.table, points)
 
 
 def _chosen_points(

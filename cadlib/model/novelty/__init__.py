@@ -13,14 +13,16 @@ lesion, so this method does not detect it.
 
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any
+from typing import Annotated, Any
 
 import numpy as np
+from msgspec import Meta
 from numpy.typing import NDArray
 from safetensors.numpy import save
 
 from cadlib import command_hints
 from cadlib.errors import ModelInvalid
+from cadlib.files.json_types import Digest, JsonObject, Positive
 from cadlib.model.novelty import appearance
 from cadlib.model.weights import load_tensors
 
@@ -80,8 +82,7 @@ def scores_of(unknown_shares: Scores) -> Scores:
     return scores
 
 
-@dataclass(frozen=True)
-class NoveltyFacts:
+class NoveltyFacts(JsonObject, frozen=True):
     """The part of model.json on novelty: an image is known up to `limit`.
 
     The limit is in standard deviations of the training images' figures. `known_share` is the share
@@ -89,20 +90,16 @@ class NoveltyFacts:
     with, and `sha256` the hash of their file. Raise ValueError for other values.
     """
 
-    limit: float
-    known_share: float
-    images: int
-    validation_images: int
-    sha256: str
+    limit: Annotated[float, Meta(ge=1e-6, le=1e6)]
+    known_share: Annotated[float, Meta(gt=0, le=1)]
+    images: Positive
+    validation_images: Positive
+    sha256: Digest
 
     def __post_init__(self) -> None:
         numbers_are_positive = self.limit > 0 and self.images > 0 and self.validation_images > 0
         if not numbers_are_positive or not 0 < self.known_share <= 1:
             raise ValueError(f"Expected positive numbers and a share up to 1 but got {self}.")
-        if not isinstance(self.sha256, str):
-            raise ValueError(
-                f"Expected the hash of novelty.safetensors to be text but got {self.sha256!r}."
-            )
 
 
 @dataclass(frozen=True, eq=False)
