@@ -96,7 +96,7 @@ class CommonWay:
     def __init__(self, model: Model) -> None:
         network = deepcopy(network_of(model))
         network = network.to(memory_format=torch.contiguous_format).requires_grad_(True)
-        layer = network.get_submodule(model.record.saliency_layer)
+        layer = network.get_submodule(model.record.members[0].saliency_layer)
         self._network = network
         self._cam = GradCAM(network, [layer])
         self._spec = model.record.input

@@ -164,7 +164,7 @@ def measure_preparation(
     folder: Path, config: TrainConfig, input_px: int, memory: Memory
 ) -> TrainingData:
     """Read the data set, split it and decode its images, each as a step."""
-    spec = InputSpec(input_px, "bicubic", (0.5, 0.5, 0.5), (0.5, 0.5, 0.5))
+    spec = InputSpec(input_px, "bicubic", (0.5, 0.5, 0.5), (0.5, 0.5, 0.5), symmetric=True)
     with memory.step("table"):
         dataset = open_dataset(folder, verify=False)
     table = dataset.table

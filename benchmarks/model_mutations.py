@@ -443,7 +443,7 @@ def change_size(content: Any, rng: random.Random) -> None:
 
 def change_layer(content: Any, rng: random.Random) -> None:
     """Change the saliency layer."""
-    content["saliency_layer"] = rng.choice(["", "conv_stem", "nothing"])
+    content["members"][0]["saliency_layer"] = rng.choice(["", "conv_stem", "nothing"])
 
 
 FIELD_CHANGES: dict[str, Callable[[Any, random.Random], None]] = {
@@ -625,8 +625,9 @@ def present_facts(folder: Path) -> dict[str, manifest.FileFacts]:
 
 def write_record_hashes(raw: dict[str, Any], facts: dict[str, manifest.FileFacts]) -> None:
     """Write the hashes of the other files into the JSON value of model.json."""
-    raw["weights_sha256"] = facts[manifest.WEIGHTS_FILE].sha256
-    raw["onnx_sha256"] = facts[manifest.ONNX_FILE].sha256
+    for number, member in enumerate(raw["members"]):
+        member["weights_sha256"] = facts[manifest.weights_file(number)].sha256
+        member["onnx_sha256"] = facts[manifest.onnx_file(number)].sha256
     fitted = {"neighbours": manifest.NEIGHBOURS_FILE, "novelty": manifest.NOVELTY_FILE}
     for key, name in fitted.items():
         if raw[key]:

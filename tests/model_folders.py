@@ -6,6 +6,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from msgspec import structs
+
 from cadlib.files.typed_json import json_text
 from cadlib.model import manifest
 from cadlib.model.golden import golden_json
@@ -14,13 +16,18 @@ from cadlib.model.record import (
     GOLDEN_FILE,
     NEIGHBOURS_FILE,
     NOVELTY_FILE,
-    ONNX_FILE,
     RECORD_FILE,
     SPLIT_FILE,
-    WEIGHTS_FILE,
+    ModelRecord,
     record_from_json,
     write_folder,
 )
+
+
+def with_member(record: ModelRecord, **changes: Any) -> ModelRecord:
+    """Return a record of one network, with changes of the facts of this network."""
+    [member] = record.members
+    return structs.replace(record, members=(structs.replace(member, **changes),))
 
 
 def reseal(folder: Path, *, golden: bool = True) -> None:
@@ -31,7 +38,9 @@ def reseal(folder: Path, *, golden: bool = True) -> None:
         name: (folder / name).read_bytes() for name in manifest.FILES if (folder / name).exists()
     }
     hashes = {name: hashlib.sha256(data).hexdigest() for name, data in contents.items()}
-    raw |= {"weights_sha256": hashes[WEIGHTS_FILE], "onnx_sha256": hashes[ONNX_FILE]}
+    for number, member in enumerate(raw["members"]):
+        member["weights_sha256"] = hashes[manifest.weights_file(number)]
+        member["onnx_sha256"] = hashes[manifest.onnx_file(number)]
     if SPLIT_FILE in hashes:
         raw["training"]["split_sha256"] = hashes[SPLIT_FILE]
     for key, name in (("neighbours", NEIGHBOURS_FILE), ("novelty", NOVELTY_FILE)):

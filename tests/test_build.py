@@ -26,6 +26,7 @@ from cadlib.training.config import TrainConfig
 from cadlib.training.processes import StopRequest
 from cadlib.training.run import CHECKPOINT_FILE
 from cadlib.training.speed import measure_speed
+from tests.model_folders import with_member
 from tests.tiny_training import TINY, flags
 
 pytestmark = pytest.mark.timeout(600)
@@ -197,9 +198,9 @@ def test_skipped_steps_are_left_out(line, built_here, capsys):
     [
         ("audit", lambda record: structs.replace(record, audit=None)),
         ("index", lambda record: structs.replace(record, novelty=None)),
-        ("robustness", lambda record: structs.replace(record, weights_sha256="ab" * 32)),
-        ("saliency", lambda record: structs.replace(record, weights_sha256="ab" * 32)),
-        ("validation", lambda record: structs.replace(record, weights_sha256="ab" * 32)),
+        ("robustness", lambda record: with_member(record, weights_sha256="ab" * 32)),
+        ("saliency", lambda record: with_member(record, weights_sha256="ab" * 32)),
+        ("validation", lambda record: with_member(record, weights_sha256="ab" * 32)),
         (
             "test",
             lambda record: structs.replace(

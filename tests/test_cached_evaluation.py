@@ -25,6 +25,7 @@ from cadlib.evaluation.model_outputs import model_outputs
 from cadlib.metrics.classification import malignant_probability, malignant_truth
 from cadlib.metrics.summary_schema import DataFacts
 from cadlib.taxonomy import CODES, UNKNOWN
+from tests.model_folders import with_member
 
 pytestmark = pytest.mark.usefixtures("empty_cache", "few_draws")
 
@@ -92,7 +93,7 @@ def test_the_folder_depends_on_images_labels_weights_and_thresholds(
     others = {
         evaluation_folder(record, fewer),
         evaluation_folder(record, other_label),
-        evaluation_folder(structs.replace(record, weights_sha256="0" * 64), drawn_dataset),
+        evaluation_folder(with_member(record, weights_sha256="0" * 64), drawn_dataset),
         evaluation_folder(
             structs.replace(record, operating_points=record.operating_points[:1]), drawn_dataset
         ),

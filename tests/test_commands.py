@@ -541,8 +541,10 @@ def test_train_uses_only_the_subset_and_records_it(
     line = ["train", *flags({**where, **settings})]
     assert main(line) == 0
     folder = tmp_path / "models" / "tiny"
-    training = read_record(folder).training
-    assert (training.config["subset"], sum(training.images.values())) == ("seven", 56)
+    record = read_record(folder)
+    training = record.training
+    run = record.members[0].run
+    assert (run.config["subset"], sum(training.images.values())) == ("seven", 56)
     assert training.dataset == f"drawn, subset seven ({subset.sha256[:16]})"
     assert pd.read_csv(folder / "split.csv")["image"].tolist() == images
     assert f"The images come from the data set `{training.dataset}`" in capsys.readouterr().out

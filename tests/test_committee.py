@@ -9,7 +9,7 @@ from cadlib.images.turns import TURNS, turned
 from cadlib.model.committee import Committee
 from cadlib.model.engine import Seen
 
-SPEC = InputSpec(32, "bicubic", (0.5, 0.5, 0.5), (0.5, 0.5, 0.5))
+SPEC = InputSpec(32, "bicubic", (0.5, 0.5, 0.5), (0.5, 0.5, 0.5), symmetric=True)
 CELLS = 4
 
 

@@ -43,8 +43,10 @@ class ColourReader:
         operating_points=(POINT,),
         temperature=Temperature(2.0, 2.0),
         bias=NO_BIAS,
-        input=InputSpec(32, "bicubic", (0.5, 0.5, 0.5), (0.5, 0.5, 0.5)),
-        onnx_sha256="cd" * 32,
+        input=InputSpec(32, "bicubic", (0.5, 0.5, 0.5), (0.5, 0.5, 0.5), symmetric=True),
+        members=(SimpleNamespace(weights_sha256="ab" * 32, onnx_sha256="cd" * 32),),
+        views=1,
+        average="logits",
         conformal=ConformalSets(0.9, Quantiles(**dict.fromkeys(CODES, 0.5))),
     )
 

@@ -15,6 +15,7 @@ from cadlib.files.cache import cache_dir
 from cadlib.model.neighbours import fingerprints
 from cadlib.model.record import SPLIT_FILE, read_record
 from cadlib.taxonomy import CODES
+from tests.model_folders import with_member
 from tests.progress_check import check_progress
 
 pytestmark = pytest.mark.usefixtures("empty_cache")
@@ -261,7 +262,9 @@ def test_outputs_are_read_only(folder, dataset):
         assert not getattr(outputs, name).flags.writeable
 
 
-@pytest.mark.parametrize("change", ["weights_sha256", "onnx_sha256", "input", "images"])
+@pytest.mark.parametrize(
+    "change", ["weights_sha256", "onnx_sha256", "views", "average", "input", "images"]
+)
 def test_recomputes_features_for(folder, dataset, change):
     model = SimpleNamespace(record=read_record(folder), see=see)
     before = model_outputs(model, dataset.table, check_progress).features
@@ -271,11 +274,16 @@ def test_recomputes_features_for(folder, dataset, change):
             == len(before) - 1
         )
         return
-    value = (
-        structs.replace(model.record.input, std=(1.0, 1.0, 1.0)) if change == "input" else "0" * 64
-    )
+    if change == "input":
+        spec = structs.replace(model.record.input, std=(1.0, 1.0, 1.0))
+        record = structs.replace(model.record, input=spec)
+    elif change in ("views", "average"):
+        value = {"views": 8, "average": "probabilities"}[change]
+        record = structs.replace(model.record, **{change: value})
+    else:
+        record = with_member(model.record, **{change: "0" * 64})
     other = SimpleNamespace(
-        record=structs.replace(model.record, **{change: value}),
+        record=record,
         see=lambda pixels: see(255 - pixels),
     )
     assert not np.array_equal(model_outputs(other, dataset.table, check_progress).features, before)

@@ -7,7 +7,7 @@ from cadlib.errors import ModelInvalid
 from cadlib.metrics.image_counts import Counts
 from cadlib.model import metrics_file
 from cadlib.model.record import METRICS_FILE, read_record
-from tests.model_folders import change_file
+from tests.model_folders import change_file, with_member
 
 
 def write_robustness(folder, across_damage):
@@ -30,7 +30,7 @@ def test_new_metrics_of_the_same_weights_keep_the_robustness_results(model_folde
 
 def test_new_metrics_of_other_weights_drop_the_robustness_results(model_folder, across_damage):
     record, alone = write_robustness(model_folder, across_damage)
-    other = structs.replace(record, weights_sha256="cd" * 32)
+    other = with_member(record, weights_sha256="cd" * 32)
     anew = structs.replace(alone, model=metrics_file.model_facts(other))
     metrics_file.write_into(model_folder, other, anew)
     assert metrics_file.measured(model_folder, other).robustness is None
@@ -59,7 +59,7 @@ def test_sections_of_validation_stay_at_the_top_when_the_test_split_is_measured(
 
 
 def test_figures_of_other_weights_are_not_those_of_the_model(model_folder):
-    other = structs.replace(read_record(model_folder), weights_sha256="cd" * 32)
+    other = with_member(read_record(model_folder), weights_sha256="cd" * 32)
     with pytest.raises(ModelInvalid, match="to be of the model's weights, cdcdcdcdcdcdcdcd"):
         metrics_file.measured(model_folder, other)
 

@@ -175,7 +175,7 @@ def test_missing_weights_are_refused(model_folder, name):
 
 
 def test_a_network_that_timm_does_not_have_is_refused(model_folder):
-    change_record(model_folder, {"backbone": "nonesuch_net"})
+    change_record(model_folder, lambda raw: raw["members"][0].update(backbone="nonesuch_net"))
     with pytest.raises(ModelInvalid, match="nonesuch_net"):
         _ = network_of(Model.load(model_folder))
 

@@ -33,6 +33,7 @@ from cadlib.model.record import (
 )
 from cadlib.network import backbones
 from cadlib.network.onnx_export import to_onnx
+from tests.model_folders import with_member
 
 BACKBONE = "test_efficientnet"
 CASES = 40
@@ -61,7 +62,7 @@ def small_model(tmp_path_factory) -> Path:
     built = backbones.build(BACKBONE, 64)
     torch.nn.init.normal_(built.get_classifier().weight)
     spec, layer = (
-        InputSpec(64, "bicubic", (0.5, 0.5, 0.5), (0.25, 0.25, 0.25)),
+        InputSpec(64, "bicubic", (0.5, 0.5, 0.5), (0.25, 0.25, 0.25), symmetric=True),
         backbones.saliency_layer(built),
     )
     looks = Looks.unpack((shipped / NOVELTY_FILE).read_bytes())
@@ -82,15 +83,18 @@ def small_model(tmp_path_factory) -> Path:
     made = structs.replace(
         made,
         name="small",
-        backbone=BACKBONE,
         input=spec,
-        saliency_layer=layer,
         training=structs.replace(made.training, split_sha256=sha256[SPLIT_FILE]),
         audit=None,
-        weights_sha256=sha256[WEIGHTS_FILE],
-        onnx_sha256=sha256[ONNX_FILE],
         neighbours=structs.replace(made.neighbours, sha256=sha256[NEIGHBOURS_FILE], images=CASES),
         novelty=structs.replace(made.novelty, sha256=sha256[NOVELTY_FILE]),
+    )
+    made = with_member(
+        made,
+        backbone=BACKBONE,
+        saliency_layer=layer,
+        weights_sha256=sha256[WEIGHTS_FILE],
+        onnx_sha256=sha256[ONNX_FILE],
     )
     folder = tmp_path_factory.mktemp("models") / "small"
     folder.mkdir()

@@ -15,7 +15,7 @@ from cadlib.model.engine import WEIGHT, Engine
 from cadlib.network.backbones import arrays_of, build, saliency_layer
 from cadlib.network.onnx_export import to_onnx
 
-SPEC = InputSpec(64, "bicubic", (0.5, 0.5, 0.5), (0.25, 0.25, 0.25))
+SPEC = InputSpec(64, "bicubic", (0.5, 0.5, 0.5), (0.25, 0.25, 0.25), symmetric=True)
 
 
 @pytest.fixture(scope="module")

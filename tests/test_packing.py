@@ -4,10 +4,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from msgspec import structs
 
 from cadlib.__main__ import main
 from cadlib.errors import TrainingFailed
+from cadlib.images.preprocess import to_array
+from cadlib.images.turns import TURNS, turned
 from cadlib.model import card
 from cadlib.model.model import Model
 from cadlib.model.record import read_record
@@ -70,14 +73,21 @@ def test_the_loaded_model_reproduces_the_validation_results(trained, tiny_folder
     model = Model.load("tiny")
     rows = trained.data.rows("validation")
     sides = trained.data.table.iloc[rows][["width_px", "height_px"]].min(axis=1)
-    expected = model.calibrated(trained.validation_logits, sides)
+    pixels = trained.data.pixels[rows]
+    view_logits = []
+    for turn in TURNS:
+        inputs = to_array(turned(pixels, turn), trained.spec)
+        with torch.inference_mode():
+            logits = trained.network(torch.from_numpy(np.ascontiguousarray(inputs)))
+        view_logits.append(logits.numpy())
+    expected = model.calibrated(np.mean(view_logits, axis=0), sides)
     predictions = model.predict_batch(trained.data.table["path"].iloc[rows])
     assert np.allclose([p.probabilities for p in predictions], expected, atol=1e-5)
 
 
 def test_the_record_states_where_the_weights_come_from(trained, tiny_folder):
     record = read_record(tiny_folder)
-    assert record.training.config["backbone"] == "test_efficientnet"
+    assert record.members[0].run.config["backbone"] == "test_efficientnet"
     assert record.training.images == {
         part: len(trained.data.rows(part)) for part in ("train", "validation", "test")
     }

@@ -82,7 +82,7 @@ def tiny_models(tmp_path_factory) -> Path:
     torch.nn.init.normal_(built.get_classifier().weight)
     weights = save({name: tensor.contiguous() for name, tensor in built.state_dict().items()})
     spec, layer = (
-        InputSpec(64, "bicubic", (0.5, 0.5, 0.5), (0.25, 0.25, 0.25)),
+        InputSpec(64, "bicubic", (0.5, 0.5, 0.5), (0.25, 0.25, 0.25), symmetric=True),
         backbones.saliency_layer(built),
     )
     graph = to_onnx(built, layer, spec)
@@ -92,27 +92,32 @@ def tiny_models(tmp_path_factory) -> Path:
         ),
     )
     shipped = record.find_model("isic2019")
+    member = record.Member(
+        backbone=BACKBONE,
+        saliency_layer=layer,
+        weights_sha256=hashlib.sha256(weights).hexdigest(),
+        onnx_sha256=hashlib.sha256(graph).hexdigest(),
+        fold=None,
+        run=record.TrainingRun("0" * 40, {}, 0, 0, 0.0),
+    )
     made = record.ModelRecord(
         name="tiny",
         version="0.1.0",
         created="2026-01-01T00:00:00+00:00",
-        backbone=BACKBONE,
+        members=(member,),
+        views=8,
+        average="logits",
         codes=CODES,
         input=spec,
         temperature=Temperature(1.0, 1.0),
         bias=(0.0,) * 8,
         conformal=record.ConformalSets(0.9, record.Quantiles(**dict.fromkeys(CODES, 1.0))),
         operating_points=points,
-        saliency_layer=layer,
-        training=record.TrainingFacts(
-            "0" * 40, {}, 0, "0" * 64, {"train": 1}, {"train": 1}, "drawn", 0, 0.0
-        ),
+        training=record.TrainingFacts("0" * 64, {"train": 1}, {"train": 1}, "drawn"),
         audit=audit_of("0" * 64),
         metadata=None,
         neighbours=None,
         novelty=record.read_record(shipped).novelty,
-        weights_sha256=hashlib.sha256(weights).hexdigest(),
-        onnx_sha256=hashlib.sha256(graph).hexdigest(),
         libraries={},
         data_licence="none",
         intended_use="To test the pages with.",

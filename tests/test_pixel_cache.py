@@ -11,7 +11,7 @@ from cadlib.errors import DatasetInvalid, ImageRejected
 from cadlib.images import read_image
 from cadlib.images.preprocess import InputSpec, to_pixels
 
-SPEC = InputSpec(48, "bicubic", (0.5, 0.5, 0.5), (0.5, 0.5, 0.5))
+SPEC = InputSpec(48, "bicubic", (0.5, 0.5, 0.5), (0.5, 0.5, 0.5), symmetric=True)
 
 
 @pytest.fixture
@@ -89,7 +89,9 @@ def test_a_file_that_ends_too_early_is_refused(table):
 
 def test_another_size_is_another_cache(table):
     cached_pixels(table, SPEC)
-    assert cached_pixels(table, InputSpec(32, "bicubic", SPEC.mean, SPEC.std)).shape == (
+    assert cached_pixels(
+        table, InputSpec(32, "bicubic", SPEC.mean, SPEC.std, symmetric=True)
+    ).shape == (
         10,
         32,
         32,

@@ -2,12 +2,17 @@ import msgspec
 import numpy as np
 import pytest
 import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from msgspec import structs
 from PIL import Image
 
 from cadlib.images import LesionImage, read_image
-from cadlib.images.preprocess import InputSpec, to_array, to_pixels
+from cadlib.images.preprocess import REDUCING_GAP, InputSpec, to_array, to_pixels
+from cadlib.images.turns import TURNS, turned
 
-SPEC = InputSpec(192, "bicubic", (0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
+SPEC = InputSpec(192, "bicubic", (0.485, 0.456, 0.406), (0.229, 0.224, 0.225), symmetric=False)
+SYMMETRIC = structs.replace(SPEC, symmetric=True)
 
 
 def lesion(height, width):
@@ -21,6 +26,53 @@ def lesion(height, width):
 )
 def test_the_crop_is_the_centred_square(width, height, box):
     assert SPEC.crop_box(width, height) == box
+
+
+@pytest.mark.parametrize(
+    ("width", "height", "box"),
+    [
+        (600, 450, (75, 0, 525, 450)),
+        (601, 450, (75, 0, 526, 450)),
+        (450, 601, (0, 75, 450, 526)),
+        (84, 84, (0, 0, 84, 84)),
+        (85, 84, (0, 0, 85, 84)),
+    ],
+)
+def test_a_symmetric_crop_is_as_far_from_each_edge_as_from_the_opposite_one(width, height, box):
+    assert SYMMETRIC.crop_box(width, height) == box
+    left, top, right, bottom = box
+    assert (left, top) == (width - right, height - bottom)
+
+
+@pytest.mark.parametrize("turn", TURNS)
+@given(
+    st.tuples(st.integers(16, 240), st.integers(16, 240)),
+    st.integers(0, 2**32 - 1),
+    st.sampled_from([32, 33, 48]),
+)
+@settings(max_examples=25)
+def test_a_turned_image_gives_the_same_pixels_turned(turn, size, seed, size_px):
+    spec = structs.replace(SYMMETRIC, size_px=size_px)
+    height, width = size
+    pixels = np.random.default_rng(seed).integers(0, 256, (height, width, 3), dtype=np.uint8)
+    upright = to_pixels(LesionImage(pixels, "", "PNG", ()), spec)
+    view = np.ascontiguousarray(turned(pixels, turn))
+    assert np.array_equal(
+        to_pixels(LesionImage(view, "", "PNG", ()), spec),
+        turned(upright, turn),
+    )
+
+
+@pytest.mark.parametrize(("height", "width"), [(97, 97), (100, 161), (450, 600), (1000, 1500)])
+def test_a_symmetric_crop_differs_from_pillows_by_rounding_alone(height, width):
+    noise = lesion(height, width).pixels
+    # Near black and white, Pillow also cuts off what lies outside of the range, after each pass.
+    image = LesionImage(96 + noise // 4, "", "PNG", ())
+    box = SYMMETRIC.crop_box(width, height)
+    square = Image.fromarray(image.pixels).crop(box)
+    expected = square.resize((192, 192), Image.Resampling.BICUBIC, reducing_gap=REDUCING_GAP)
+    difference = to_pixels(image, SYMMETRIC).astype(int) - np.asarray(expected)
+    assert np.abs(difference).max() <= 1
 
 
 def test_pixels_outside_the_crop_have_no_effect():

@@ -74,6 +74,10 @@ def drop(*path):
     return change
 
 
+def of_network(**changes):
+    return lambda raw: raw["members"][0].update(changes)
+
+
 DEEP = "[" * 100_000
 WRONG = [
     ({"format_version": 1}, "`$.format_version`"),
@@ -114,8 +118,16 @@ WRONG = [
     (first_point(name="balanced"), "operating points of different names"),
     ({"operating_points": []}, "`$.operating_points`"),
     (lambda raw: raw["operating_points"].pop(1), "one of them 'balanced'"),
-    ({"weights_sha256": 5}, "`$.weights_sha256`"),
-    ({"weights_sha256": "../../etc/passwd"}, "`$.weights_sha256`"),
+    (of_network(weights_sha256=5), "`$.members[0].weights_sha256`"),
+    (of_network(weights_sha256="../../etc/passwd"), "`$.members[0].weights_sha256`"),
+    (of_network(fold=-1), "`$.members[0].fold`"),
+    (drop("members", 0, "run", "seed"), "`$.members[0].run.seed`"),
+    ({"members": []}, "`$.members`"),
+    (lambda raw: raw.update(members=17 * raw["members"]), "`$.members`"),
+    ({"views": 4}, "`$.views`"),
+    (drop("views"), "`$.views`"),
+    ({"average": "median"}, "`$.average`"),
+    (drop("input", "symmetric"), "`$.input.symmetric`"),
     ({"name": "a\nb"}, "`$.name`"),
     ({"name": "x" * 10**6}, "`$.name`"),
     ({"audit": {}}, "`$.audit.created`"),
@@ -173,7 +185,7 @@ def test_a_record_without_its_version_is_refused(folder):
 
 
 def test_a_model_of_the_former_version_names_the_command_that_migrates_it(folder):
-    edit_record(folder, {"format_version": 5})
+    edit_record(folder, {"format_version": 6})
     (folder / MANIFEST_FILE).unlink()
     with pytest.raises(ModelInvalid, match="python -m cadlib model migrate --model"):
         read_record(folder)

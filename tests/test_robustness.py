@@ -29,7 +29,7 @@ class CornerReader:
 
     record = SimpleNamespace(
         name="corner-reader", version="1.0.0", weights_sha256="ab" * 32,
-        input=InputSpec(64, "bicubic", (0.5, 0.5, 0.5), (0.25, 0.25, 0.25)),
+        input=InputSpec(64, "bicubic", (0.5, 0.5, 0.5), (0.25, 0.25, 0.25), symmetric=True),
     )  # fmt: skip
 
     def __init__(self) -> None:

@@ -31,7 +31,7 @@ from cadlib.saliency.heatmap import METHODS, Heatmap, colour_scale, explain, ove
 from cadlib.taxonomy import CODES
 
 ROOT = Path(__file__).parents[1]
-SPEC = InputSpec(64, "bicubic", (0.5, 0.5, 0.5), (0.25, 0.25, 0.25))
+SPEC = InputSpec(64, "bicubic", (0.5, 0.5, 0.5), (0.25, 0.25, 0.25), symmetric=True)
 CLASS_SPECIFIC = [method.key for method in METHODS if method.class_specific]
 
 
@@ -60,7 +60,9 @@ class Eager:
 def model_of(network: nn.Module, layer: str) -> Model:
     network.eval()
     record = SimpleNamespace(
-        backbone="toy", input=SPEC, saliency_layer=layer, model_id="tiny 0.0.0"
+        members=(SimpleNamespace(backbone="toy", saliency_layer=layer),),
+        input=SPEC,
+        model_id="tiny 0.0.0",
     )
     model = Model(record, Committee([Eager(network, layer)]), Path())  # type: ignore[arg-type]
     backbones._NETWORKS[model] = network.requires_grad_(False)

@@ -22,9 +22,9 @@ class DarknessReader:
     """Stands in for a Model: a dark cell is evidence for a melanoma where it lies, however the picture is held."""
 
     record = SimpleNamespace(
-        backbone="toy",
+        members=(SimpleNamespace(backbone="toy"),),
         model_id="darkness 0.0.0",
-        input=InputSpec(SIDE, "bicubic", (0.5,) * 3, (0.25,) * 3),
+        input=InputSpec(SIDE, "bicubic", (0.5,) * 3, (0.25,) * 3, symmetric=True),
     )
 
     def see(self, pixels: np.ndarray) -> SimpleNamespace:

@@ -333,7 +333,7 @@ def test_ctrl_c_stops_cleanly_and_resume_writes_the_model(
 
     assert main([*line, "--workers", "2", "--resume"]) == 0
     assert "Resumed at step" in capsys.readouterr().out
-    assert read_record(models / "tiny").training.epochs == EPOCHS
+    assert read_record(models / "tiny").members[0].run.epochs == EPOCHS
     assert [row["epoch"] for row in history(run_dir)] == list(range(1, EPOCHS + 1))
 
 
@@ -368,7 +368,7 @@ def test_a_full_disk_stops_the_run_and_it_can_be_resumed(
     monkeypatch.setenv("CADLIB_MODELS", str(models))
     assert main(command_line(synthetic_dataset, run_dir, *epochs, "--resume")) == 0
     assert "Resumed at step" in capsys.readouterr().out
-    assert read_record(models / "tiny").training.epochs == EPOCHS
+    assert read_record(models / "tiny").members[0].run.epochs == EPOCHS
 
 
 @pytest.mark.timeout(300)
@@ -397,7 +397,7 @@ def test_two_processes_train_together_and_write_one_model(synthetic_dataset, tmp
     assert running.returncode == 0, errors
     assert "Model written to" in output
     record = read_record(tmp_path / "models" / "tiny")
-    assert record.training.config["devices"] == 2
+    assert record.members[0].run.config["devices"] == 2
     assert [folder.name for folder in (tmp_path / "models").iterdir()] == ["tiny"]
 
 

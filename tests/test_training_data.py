@@ -25,7 +25,7 @@ from tests.partial_labels import change_labels
 
 pytestmark = pytest.mark.usefixtures("empty_cache")
 
-SPEC = InputSpec(32, "bicubic", (0.5, 0.5, 0.5), (0.5, 0.5, 0.5))
+SPEC = InputSpec(32, "bicubic", (0.5, 0.5, 0.5), (0.5, 0.5, 0.5), symmetric=True)
 
 
 def read(folder, say=lambda _: None, leave_out="", subset=None):

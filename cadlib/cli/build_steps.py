@@ -483,7 +483,7 @@ def _data_name(recipe: Recipe) -> str:
 
 def _differences(recipe: Recipe, record: "ModelRecord") -> list[str]:
     """Return how the model on disk differs from the recipe, a text for each setting."""
-    differences = _differing(recipe.settings, record.training.config)
+    differences = _differing(recipe.settings, record.members[0].run.config)
     if record.version != recipe.version:
         differences.append(f"version {record.version}, not {recipe.version}")
     # The name of a subset follows after that of its data set.

@@ -177,8 +177,9 @@ def _cache(model: Model) -> Cache:
     record = model.record
     network = key_of(
         _FORMAT,
-        record.onnx_sha256,
-        record.weights_sha256,
+        [(member.onnx_sha256, member.weights_sha256) for member in record.members],
+        record.views,
+        record.average,
         onnxruntime.__version__,
         record.input,
         REDUCING_GAP,

@@ -50,8 +50,9 @@ from cadlib.metrics.summary_schema import Split
 from cadlib.model.metrics_file import model_facts
 from cadlib.model.model import Model
 from cadlib.model.record import ModelRecord
-from cadlib.network.backbones import network_of, untrained_network
+from cadlib.network.backbones import untrained_network
 from cadlib.progress import Progress, no_progress
+from cadlib.saliency import heatmap
 from cadlib.saliency.faithfulness import Map, faithfulness
 from cadlib.saliency.gradients import raw_maps
 from cadlib.saliency.heatmap import METHODS, surface
@@ -324,16 +325,10 @@ def _maps(
 
     `evidence`, (views, h, w), is the map of the first method, which comes with each prediction.
     """
-    record = model.record
-    maps = []
-    network = network_of(model)
     # The first method is the evidence, which the model's outputs have already.
-    other_methods = KEYS[1:]
-    for first, view in zip(evidence, views, strict=True):
-        others = raw_maps(network, record, view, target, other_methods)
-        of_view = [surface(raw, record) for raw in (first, *others)]
-        maps.append(of_view)
-    return maps
+    others = [heatmap.raw_maps(model, views, target, method) for method in KEYS[1:]]
+    by_view = zip(evidence, *others, strict=True)
+    return [[surface(raw, model.record) for raw in of_view] for of_view in by_view]
 
 
 def centre(size_px: int) -> Map:

@@ -15,6 +15,7 @@ from PIL import Image
 
 from cadlib.files.json_types import JsonObject
 from cadlib.images import LesionImage
+from cadlib.images.turns import AS_IT_IS, canonical_turn, pixels_turned_back, turned
 
 INTERPOLATIONS = {
     "bilinear": Image.Resampling.BILINEAR,
@@ -39,13 +40,15 @@ class InputSpec(JsonObject, frozen=True):
     """The input of a network: the centred square of an image, resized and normalised.
 
     `size_px` is the width of the resized square. `interpolation` is a key of INTERPOLATIONS. `mean`
-    and `std` are per RGB channel, in units of full scale (0 to 1).
+    and `std` are per RGB channel, in units of full scale (0 to 1). With `symmetric`, a turned image
+    gives the same pixels, turned: models before version 7 of the format were trained without.
     """
 
     size_px: Annotated[int, Meta(ge=32, le=4096)]
     interpolation: str
     mean: tuple[ChannelMean, ChannelMean, ChannelMean]
     std: tuple[ChannelStd, ChannelStd, ChannelStd]
+    symmetric: bool
 
     def __post_init__(self) -> None:
         if self.size_px < 32:
@@ -62,25 +65,42 @@ class InputSpec(JsonObject, frozen=True):
             )
 
     def crop_box(self, width_px: int, height_px: int) -> Box:
-        """Return (left, top, right, bottom) of the centred square, in image pixels."""
+        """Return (left, top, right, bottom) of the centred square, in image pixels.
+
+        With `symmetric` it is one pixel wider or higher where a square would not be in the middle.
+        """
         side = min(width_px, height_px)
         spare_width = width_px - side
         spare_height = height_px - side
         left = spare_width // 2
         top = spare_height // 2
-        right = left + side
-        bottom = top + side
-        return left, top, right, bottom
+        if self.symmetric:
+            # As far from the right and the lower edge as from the others.
+            return left, top, width_px - left, height_px - top
+        return left, top, left + side, top + side
 
 
 def to_pixels(image: LesionImage, spec: InputSpec) -> NDArray[np.uint8]:
     """Crop the centred square and resize it with antialiasing; return (S, S, 3) uint8 RGB."""
     box = spec.crop_box(image.width_px, image.height_px)
-    square = _crop(image.pixels, box)
-    interpolation = INTERPOLATIONS[spec.interpolation]
+    if not spec.symmetric:
+        return _resized(_crop(image.pixels, box), spec)
+    left, top, right, bottom = box
+    square = image.pixels[top:bottom, left:right]
+    # Resizing rounds rows before columns. In one orientation, all views are rounded alike.
+    turn = canonical_turn(square)
+    if turn == AS_IT_IS:
+        return _resized(_crop(image.pixels, box), spec)
+    canonical = np.ascontiguousarray(turned(square, turn))
+    resized = _resized(Image.fromarray(canonical), spec)
+    return np.ascontiguousarray(pixels_turned_back(resized, turn))
+
+
+def _resized(square: Image.Image, spec: InputSpec) -> NDArray[np.uint8]:
+    """Return an image resized to the input's size, (S, S, 3) uint8."""
     resized = square.resize(
         (spec.size_px, spec.size_px),
-        interpolation,
+        INTERPOLATIONS[spec.interpolation],
         reducing_gap=REDUCING_GAP,
     )
     return np.asarray(resized)

@@ -17,7 +17,12 @@ from typing import Any
 from cadlib.files.typed_json import leaves
 
 DECIDING = (
-    "backbone",
+    "members[].backbone",
+    "members[].saliency_layer",
+    "members[].weights_sha256",
+    "members[].onnx_sha256",
+    "views",
+    "average",
     "codes",
     "input",
     "temperature",
@@ -25,9 +30,6 @@ DECIDING = (
     "conformal",
     "operating_points[].name",
     "operating_points[].threshold",
-    "saliency_layer",
-    "weights_sha256",
-    "onnx_sha256",
     "metadata.evidence",
     "metadata.operating_points[].name",
     "metadata.operating_points[].threshold",
@@ -40,6 +42,7 @@ DESCRIPTIVE = (
     "name",
     "version",
     "created",
+    "members",
     "training",
     "audit",
     "libraries",

@@ -28,7 +28,9 @@ from cadlib.model.decisive_fields import field_digests
 MANIFEST_FILE = "manifest.json"
 RECORD_FILE = "model.json"
 WEIGHTS_FILE = "weights.safetensors"
+"""The weights of the first network, `weights_file(0)`."""
 ONNX_FILE = "model.onnx"
+"""The graph of the first network, `onnx_file(0)`."""
 METRICS_FILE = "metrics.json"
 GOLDEN_FILE = "golden.json"
 NEIGHBOURS_FILE = "neighbours.safetensors"
@@ -36,14 +38,41 @@ CARD_FILE = "README.md"
 NOVELTY_FILE = "novelty.safetensors"
 SPLIT_FILE = "split.csv"
 
+MOST_MEMBERS = 16
+"""Networks that a model may have."""
+
+
+def weights_file(member: int) -> str:
+    """Return the name of the file of a network's weights; networks are counted from 0."""
+    return WEIGHTS_FILE if member == 0 else f"weights-{member + 1}.safetensors"
+
+
+def onnx_file(member: int) -> str:
+    """Return the name of the file of a network's graph; networks are counted from 0."""
+    return ONNX_FILE if member == 0 else f"model-{member + 1}.onnx"
+
+
+NETWORK_FILES = tuple(
+    name for member in range(MOST_MEMBERS) for name in (weights_file(member), onnx_file(member))
+)
+"""Files of all networks that a model may have; each has the first two."""
 NEEDED_FILES = (RECORD_FILE, WEIGHTS_FILE, ONNX_FILE, GOLDEN_FILE)
 """Files without which a model cannot predict."""
-LARGE_FILES = (WEIGHTS_FILE, ONNX_FILE, NEIGHBOURS_FILE, NOVELTY_FILE)
+LARGE_FILES = (*NETWORK_FILES, NEIGHBOURS_FILE, NOVELTY_FILE)
 """Files that are read when the model is loaded.
 
 The others are small, and are checked whenever the record is read.
 """
-FILES = (*NEEDED_FILES, METRICS_FILE, NEIGHBOURS_FILE, NOVELTY_FILE, CARD_FILE, SPLIT_FILE)
+FILES = (
+    RECORD_FILE,
+    *NETWORK_FILES,
+    GOLDEN_FILE,
+    METRICS_FILE,
+    NEIGHBOURS_FILE,
+    NOVELTY_FILE,
+    CARD_FILE,
+    SPLIT_FILE,
+)
 """All files that a model folder may have beside its manifest."""
 SMALL_FILES = tuple(name for name in FILES if name not in LARGE_FILES)
 

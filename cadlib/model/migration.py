@@ -2,16 +2,15 @@
 
 Weights, metrics and answers stay.
 
-A folder of format version 5 has no manifest, and golden answers without decisions. Before it is
-rewritten, its files are compared with the hashes of its model.json, and its answers for drawn
-lesions with its golden figures: earlier changes are detected as far as that version allows.
+A folder is compared with its manifest first. A folder of format version 6 has one network, of which
+model.json says everything at its top level. Its answers for drawn lesions are compared with its
+golden ones before it is rewritten.
 
-A folder of the current version is compared with its manifest first. Its card and its golden answers
-are rewritten, to follow changes of the code that writes them.
+The card and the golden answers of a folder of the current version are rewritten, to follow changes
+of the code that writes them.
 """
 
 import hashlib
-import json
 from pathlib import Path
 from typing import Any
 
@@ -26,17 +25,16 @@ from cadlib.model.record import (
     METRICS_FILE,
     NEIGHBOURS_FILE,
     NOVELTY_FILE,
-    ONNX_FILE,
     RECORD_FILE,
-    SPLIT_FILE,
-    WEIGHTS_FILE,
     ModelRecord,
     read_json,
     record_from_json,
     write_folder,
 )
 
-FORMER_VERSION = 5
+FORMER_VERSION = 6
+_RUN_FIELDS = ("git_commit", "config", "seed", "epochs", "seconds")
+_MEMBER_FIELDS = ("backbone", "saliency_layer", "weights_sha256", "onnx_sha256")
 
 
 def migrate(folder: Path, *, accept_changes: bool = False) -> tuple[ModelRecord, list[str]]:
@@ -51,7 +49,7 @@ def migrate(folder: Path, *, accept_changes: bool = False) -> tuple[ModelRecord,
     version = raw.get("format_version")
     _check_version(version, path)
     is_former = version == FORMER_VERSION
-    changes = _former_changes(folder, raw) if is_former else _changes(folder)
+    changes = _changes(folder)
     if changes and not accept_changes:
         differences = "; ".join(changes)
         raise ModelInvalid(
@@ -60,17 +58,14 @@ def migrate(folder: Path, *, accept_changes: bool = False) -> tuple[ModelRecord,
             "--accept-changes makes them part of the model."
         )
     contents = _read_contents(folder)
-    raw = {**raw, "format_version": FORMAT_VERSION}
-    if accept_changes:
-        raw = _with_hashes(raw, contents)
+    if is_former:
+        raw = _from_former(raw, path)
     record = record_from_json(raw, path)
+    if accept_changes:
+        record = record_from_json(_with_hashes(raw, contents), path)
     model = Model.assemble(record, contents, folder)
     if is_former and not accept_changes:
-        _compare_former_answers(
-            model,
-            contents[GOLDEN_FILE],
-            folder / GOLDEN_FILE,
-        )
+        _compare_answers(model, folder)
     _rewrite(model, contents)
     # Loading checks the new folder.
     model = Model.load(folder)
@@ -121,33 +116,30 @@ def _changes(folder: Path) -> list[str]:
         return [str(error)]
 
 
-def _former_changes(folder: Path, raw: dict[str, Any]) -> list[str]:
-    """Compare a folder of the former version with the hashes of its model.json."""
-    changes = []
-    for name, sha256 in _hashes(raw).items():
-        path = folder / name
-        if sha256 is None:
-            continue
-        if not path.is_file():
-            changes.append(f"{name} is missing")
-            continue
-        digest = hashlib.sha256(path.read_bytes())
-        if digest.hexdigest() != sha256:
-            changes.append(f"{name} changed")
-    return changes
+def _from_former(raw: dict[str, Any], path: Path) -> dict[str, Any]:
+    """Return a model.json of the former version as one of the current version.
 
-
-def _hashes(raw: dict[str, Any]) -> dict[str, Any]:
-    """Return the hashes of other files in a model.json, None for a file that is not part of it."""
-    training = raw.get("training") or {}
-    neighbours = raw.get("neighbours") or {}
-    novelty = raw.get("novelty") or {}
+    Its only network reads one view, and its crop is not symmetric.
+    """
+    former = dict(raw)
+    try:
+        training = dict(former.pop("training"))
+        run = {name: training.pop(name) for name in _RUN_FIELDS}
+        member = {name: former.pop(name) for name in _MEMBER_FIELDS}
+        spec = {**former.pop("input"), "symmetric": False}
+    except (KeyError, TypeError, ValueError) as error:
+        raise ModelInvalid(
+            f"Expected {path} to have all fields of format version {FORMER_VERSION}, "
+            f"but found none that can be used: {error}. Restore the file."
+        ) from error
     return {
-        WEIGHTS_FILE: raw.get("weights_sha256"),
-        ONNX_FILE: raw.get("onnx_sha256"),
-        SPLIT_FILE: training.get("split_sha256"),
-        NEIGHBOURS_FILE: neighbours.get("sha256"),
-        NOVELTY_FILE: novelty.get("sha256"),
+        **former,
+        "format_version": FORMAT_VERSION,
+        "members": [{**member, "fold": None, "run": run}],
+        "views": 1,
+        "average": "logits",
+        "input": spec,
+        "training": training,
     }
 
 
@@ -155,8 +147,14 @@ def _with_hashes(raw: dict[str, Any], contents: dict[str, bytes]) -> dict[str, A
     """Return a model.json with the current hashes of the files."""
     hashes = {name: hashlib.sha256(data).hexdigest() for name, data in contents.items()}
     changed = dict(raw)
-    changed["weights_sha256"] = hashes[WEIGHTS_FILE]
-    changed["onnx_sha256"] = hashes[ONNX_FILE]
+    members = []
+    for number, member in enumerate(raw["members"]):
+        network = {
+            "weights_sha256": hashes[manifest.weights_file(number)],
+            "onnx_sha256": hashes[manifest.onnx_file(number)],
+        }
+        members.append({**member, **network})
+    changed["members"] = members
     for key, name in (("neighbours", NEIGHBOURS_FILE), ("novelty", NOVELTY_FILE)):
         facts = changed.get(key)
         if not facts:
@@ -166,36 +164,11 @@ def _with_hashes(raw: dict[str, Any], contents: dict[str, bytes]) -> dict[str, A
     return changed
 
 
-def _compare_former_answers(model: Model, data: bytes, path: Path) -> None:
-    """Raise ModelInvalid where answers differ from the golden figures of the former version."""
-    former = json.loads(data)
-    try:
-        figures = former["probabilities"]
-        tolerance = min(float(former["tolerance"]), golden.TOLERANCE)
-        for answer in golden.golden_file(model).answers:
-            if answer.name not in figures:
-                continue
-            former_figures = figures[answer.name]
-            _compare_former_answer(answer, former_figures, tolerance, path)
-    except (KeyError, TypeError, ValueError) as error:
+def _compare_answers(model: Model, folder: Path) -> None:
+    """Raise ModelInvalid where a model answers otherwise than its golden answers say."""
+    differences = golden.drift(model, folder)
+    if differences:
         raise ModelInvalid(
-            f"Expected {path} to have golden figures, but it cannot be read: {error}."
-        ) from error
-
-
-def _compare_former_answer(
-    answer: golden.GoldenAnswer,
-    figures: dict[str, Any],
-    tolerance: float,
-    path: Path,
-) -> None:
-    for code, probability in answer.probabilities.items():
-        before = float(figures[code])
-        is_near = abs(probability - before) <= tolerance
-        # NaN is not near anything.
-        if not is_near:
-            raise ModelInvalid(
-                f"Expected the answers of {path}, but {answer.name} {code} was {before} "
-                f"and is {probability}. "
-                "Restore the folder, or install the library versions of requirements.txt."
-            )
+            f"Expected the answers of {folder / GOLDEN_FILE}, but {differences[0]}. "
+            "Restore the folder, or install the library versions of requirements.txt."
+        )

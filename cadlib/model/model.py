@@ -19,7 +19,7 @@ from PIL import Image
 from cadlib.errors import CadError, ModelInvalid
 from cadlib.files.typed_json import one_line
 from cadlib.images import LesionImage, preprocess, read_image, start_decoders
-from cadlib.model import calibration, golden, weights
+from cadlib.model import calibration, golden, manifest, weights
 from cadlib.model.committee import Committee, Outputs
 from cadlib.model.engine import Engine
 from cadlib.model.metadata import PatientFacts, add_evidence
@@ -29,8 +29,6 @@ from cadlib.model.record import (
     GOLDEN_FILE,
     NEIGHBOURS_FILE,
     NOVELTY_FILE,
-    ONNX_FILE,
-    WEIGHTS_FILE,
     ModelRecord,
     find_model,
     read_folder,
@@ -177,9 +175,12 @@ class Model:
 
         Raise ModelInvalid when the files do not form a model.
         """
-        state = weights.unpack(files[WEIGHTS_FILE])
-        engine = Engine(files[ONNX_FILE], state, threads)
-        committee = Committee([engine])
+        members = []
+        for number in range(len(record.members)):
+            state = weights.unpack(files[manifest.weights_file(number)])
+            graph = files[manifest.onnx_file(number)]
+            members.append(Engine(graph, state, threads))
+        committee = Committee(members, record.views, record.average)
         index, detector = _fitted(record, files)
         return cls(record, committee, folder, index, detector)
 

@@ -8,11 +8,12 @@ import hashlib
 import json
 import os
 import time
+from collections import Counter
 from collections.abc import Mapping
 from contextlib import suppress
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import msgspec
 import numpy as np
@@ -34,7 +35,7 @@ from cadlib.model.metadata import MetadataEvidence, MetadataTrial
 from cadlib.model.novelty import NoveltyFacts
 from cadlib.taxonomy import CODES
 
-FORMAT_VERSION = 6
+FORMAT_VERSION = 7
 RECORD_FILE = manifest.RECORD_FILE
 WEIGHTS_FILE = manifest.WEIGHTS_FILE
 ONNX_FILE = manifest.ONNX_FILE
@@ -113,18 +114,42 @@ class NeighbourFacts(JsonObject, frozen=True):
     lesions: Positive
 
 
-class TrainingFacts(JsonObject, frozen=True):
-    """The training that gave the weights; `split_sha256` is the hash of the split's CSV."""
+class TrainingRun(JsonObject, frozen=True):
+    """The run that gave the weights of a network."""
 
     git_commit: Text
     config: Annotated[dict[Line, Setting], Meta(max_length=200)]
     seed: Annotated[int, Meta(ge=-(2**53), le=2**53)]
+    epochs: Count
+    seconds: Annotated[float, Meta(ge=0, le=1e9)]
+
+
+class Member(JsonObject, frozen=True):
+    """One of the networks of a model, and the run that trained it.
+
+    `fold` is the part of the training and validation images that it was not trained on, counted
+    from 0. It is None for a network that was trained on all training images and on no validation
+    image.
+    """
+
+    backbone: Name
+    saliency_layer: Line
+    weights_sha256: Digest
+    onnx_sha256: Digest
+    fold: Annotated[int, Meta(ge=0, lt=manifest.MOST_MEMBERS)] | None
+    run: TrainingRun
+
+
+class TrainingFacts(JsonObject, frozen=True):
+    """The images that a model was trained, chosen and tested on.
+
+    `split_sha256` is the hash of the split's CSV.
+    """
+
     split_sha256: Digest
     images: Annotated[dict[Name, Count], Meta(max_length=10)]
     lesions: Annotated[dict[Name, Count], Meta(max_length=10)]
     dataset: Line
-    epochs: Count
-    seconds: Annotated[float, Meta(ge=0, le=1e9)]
 
 
 class ModelRecord(
@@ -135,7 +160,10 @@ class ModelRecord(
     tag_field="format_version",
     tag=FORMAT_VERSION,
 ):
-    """The content of model.json. `codes` is the order of the network's outputs.
+    """The content of model.json. `codes` is the order of the networks' outputs.
+
+    `members` are the networks that predict together. `views` and `average` are those of
+    `committee.Committee`.
 
     `temperature` divides its logits, by the size of the image, and `bias`, a number a code in nats,
     is added to the result. `audit` is None for a model whose split nobody has audited.
@@ -146,18 +174,17 @@ class ModelRecord(
     created: Annotated[
         str, Meta(pattern=r"^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?(Z|[+-]\d\d:\d\d)\Z")
     ]
-    backbone: Name
+    members: Annotated[tuple[Member, ...], Meta(min_length=1, max_length=manifest.MOST_MEMBERS)]
+    views: Literal[1, 8]
+    average: Literal["logits", "probabilities"]
     codes: tuple[str, ...]
     input: InputSpec
     temperature: Temperature
     bias: Annotated[tuple[Bias, ...], Meta(min_length=len(CODES), max_length=len(CODES))]
     conformal: ConformalSets
     operating_points: Annotated[tuple[OperatingPoint, ...], Meta(min_length=1, max_length=20)]
-    saliency_layer: Line
     training: TrainingFacts
     audit: LeakAudit | None
-    weights_sha256: Digest
-    onnx_sha256: Digest
     libraries: Annotated[dict[Line, Line], Meta(max_length=100)]
     data_licence: Text
     intended_use: Text
@@ -173,6 +200,23 @@ class ModelRecord(
         if self.codes != CODES:
             codes = ", ".join(CODES)
             raise ValueError(f"`codes` has to be {codes}, in this order")
+
+    @property
+    def backbones(self) -> str:
+        """Return the backbones of the networks for a reader, each with its number if above 1."""
+        counts = Counter(member.backbone for member in self.members)
+        names = []
+        for backbone, count in counts.items():
+            names.append(backbone if count == 1 else f"{count} × {backbone}")
+        return ", ".join(names)
+
+    @property
+    def weights_sha256(self) -> str:
+        """Return the hash of the weights: that of the only network, or of the hashes of all."""
+        hashes = [member.weights_sha256 for member in self.members]
+        if len(hashes) == 1:
+            return hashes[0]
+        return hashlib.sha256("".join(hashes).encode()).hexdigest()
 
     @property
     def evidence(self) -> MetadataEvidence | None:
@@ -337,8 +381,9 @@ def _check_version(raw: Mapping[str, Any], folder: Path) -> None:
     version = raw.get("format_version")
     path = folder / RECORD_FILE
     has_manifest = (folder / manifest.MANIFEST_FILE).exists()
-    # An earlier version has no manifest.
-    if version != FORMAT_VERSION and not has_manifest:
+    is_former = version == FORMAT_VERSION - 1
+    # Before version 6 there was no manifest.
+    if is_former or (version != FORMAT_VERSION and not has_manifest):
         raise ModelInvalid(
             f"Expected {path} to be of format version {FORMAT_VERSION}, "
             f"but found {shown(version)}. "
@@ -355,10 +400,10 @@ def _check_version(raw: Mapping[str, Any], folder: Path) -> None:
 
 def _check_manifest(record: ModelRecord, listed: manifest.Manifest, folder: Path) -> None:
     """Raise ModelInvalid where manifest and record, each valid in itself, are of two models."""
-    hashes = {
-        WEIGHTS_FILE: record.weights_sha256,
-        ONNX_FILE: record.onnx_sha256,
-    }
+    hashes: dict[str, str] = {}
+    for number, member in enumerate(record.members):
+        hashes[manifest.weights_file(number)] = member.weights_sha256
+        hashes[manifest.onnx_file(number)] = member.onnx_sha256
     if record.neighbours is not None:
         hashes[NEIGHBOURS_FILE] = record.neighbours.sha256
     if record.novelty is not None:

@@ -144,7 +144,7 @@ def _transformer_arguments(backbone: str, input_px: int) -> dict[str, Any]:
 
 
 def network_of(model: Model) -> nn.Module:
-    """Return the torch network of a model, ready to predict.
+    """Return the first torch network of a model, ready to predict.
 
     It is built at the first call and cached as long as the model exists. Raise ModelInvalid for a
     backbone that timm does not have, and for weights of another network.
@@ -162,29 +162,31 @@ def network_of(model: Model) -> nn.Module:
 
 
 def _build_network(state: weights.State, record: ModelRecord, folder: Path) -> nn.Module:
-    """Build the network of a record with its weights, frozen."""
+    """Build the first network of a record with its weights, frozen."""
+    member = record.members[0]
     try:
-        network = build(record.backbone, record.input.size_px)
+        network = build(member.backbone, record.input.size_px)
     except TrainingFailed as error:
         raise ModelInvalid(
             f"{folder} is of a network that this version of timm does not have: {error}"
         ) from error
     try:
         load_arrays(network, state)
-        network.get_submodule(record.saliency_layer)
+        network.get_submodule(member.saliency_layer)
     except (RuntimeError, AttributeError) as error:
         raise ModelInvalid(
-            f"The weights in {folder} are not those of {record.backbone}: {error}"
+            f"The weights in {folder} are not those of {member.backbone}: {error}"
         ) from error
     frozen = network.eval().requires_grad_(False)
     return frozen.to(memory_format=torch.channels_last)
 
 
 def untrained_network(model: Model, seed: int) -> nn.Module:
-    """Return a network like the model's with every weight drawn at random."""
+    """Return a network like the model's first one with every weight drawn at random."""
+    backbone = model.record.members[0].backbone
     with torch.random.fork_rng():
         torch.manual_seed(seed)
-        network = build(model.record.backbone, model.record.input.size_px)
+        network = build(backbone, model.record.input.size_px)
         # The head is built with zeros.
         network.get_classifier().reset_parameters()  # type: ignore[operator]
     return network.eval().requires_grad_(False)

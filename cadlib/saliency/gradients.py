@@ -37,7 +37,7 @@ def raw_maps(
     `target` the number of the diagnosis. The network runs forward and backward once for all
     methods.
     """
-    copied, layer = private_copy(network, record.saliency_layer)
+    copied, layer = private_copy(network, record.members[0].saliency_layer)
     cams = [CAMS[method](copied, [layer]) for method in methods]
     # Calling a cam would stretch each map to 0..1, so its steps before that are called one by one.
     # Its `with` swallows an IndexError, so try and finally release the hooks.

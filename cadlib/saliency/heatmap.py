@@ -156,7 +156,8 @@ def surface(raw: NDArray[np.float32], record: ModelRecord) -> NDArray[np.float32
     Negative values are set to 0.
     """
     rows, columns = raw.shape
-    backbone = record.backbone
+    # All networks of a model have maps of one geometry.
+    backbone = record.members[0].backbone
     size_px = record.input.size_px
     down = enlargement(backbone, size_px, rows)
     across = enlargement(backbone, size_px, columns)

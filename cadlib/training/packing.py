@@ -12,12 +12,17 @@ from dataclasses import asdict
 from datetime import UTC, datetime
 from importlib.metadata import version as installed_version
 from pathlib import Path
+from typing import Literal
 
 import msgspec
+import numpy as np
+from numpy.typing import NDArray
 
 from cadlib import __version__
 from cadlib.errors import TrainingFailed
 from cadlib.model import card, metrics_file, weights
+from cadlib.model.committee import Average, Committee
+from cadlib.model.engine import Engine
 from cadlib.model.golden import golden_json
 from cadlib.model.metrics_file import Metrics
 from cadlib.model.model import Model
@@ -28,8 +33,10 @@ from cadlib.model.record import (
     ONNX_FILE,
     SPLIT_FILE,
     WEIGHTS_FILE,
+    Member,
     ModelRecord,
     TrainingFacts,
+    TrainingRun,
     models_dir,
     write_folder,
 )
@@ -64,6 +71,11 @@ KNOWN_LIMITS = (
     ),
     "The model uses only the centred square of an image; it does not see anything outside.",
 )
+VIEWS: Literal[8] = 8
+"""Views of an image that a new model reads: all flips and quarter turns."""
+AVERAGE: Average = "logits"
+"""What a new model averages over its networks and views."""
+_BATCH_IMAGES = 32
 _LIBRARIES = ("torch", "torchvision", "timm", "numpy", "pillow")
 
 
@@ -144,30 +156,27 @@ def _measure(
     """Return the record and the metrics of the model."""
     data = trained.data
     rows = data.rows("validation")
+    committee = Committee([Engine(graph, weights.unpack(stored))], VIEWS, AVERAGE)
     fields, metrics = read_out(
         data.table.iloc[rows],
-        trained.validation_logits,
+        _logits(committee, trained, rows),
         data.groups.iloc[rows],
         data.name,
     )
-    libraries = {"cadlib": __version__}
-    for library in _LIBRARIES:
-        libraries[library] = installed_version(library)
     record = ModelRecord(
         name=name,
         version=version,
         created=datetime.now(UTC).isoformat(timespec="seconds"),
-        backbone=trained.config.backbone,
+        members=(_member(trained, stored, graph),),
+        views=VIEWS,
+        average=AVERAGE,
         codes=CODES,
         input=trained.spec,
-        saliency_layer=saliency_layer(trained.network),
         training=_training_facts(trained),
         audit=None,
         neighbours=None,
         novelty=None,
-        weights_sha256=hashlib.sha256(stored).hexdigest(),
-        onnx_sha256=hashlib.sha256(graph).hexdigest(),
-        libraries=libraries,
+        libraries=_library_versions(),
         data_licence=DATA_LICENCE,
         intended_use=INTENDED_USE,
         known_limits=KNOWN_LIMITS,
@@ -178,8 +187,46 @@ def _measure(
     return record, metrics_file.join_splits(split_metrics, None)
 
 
+def _library_versions() -> dict[str, str]:
+    """Return the version of cadlib and of each library that decides a result."""
+    versions = {"cadlib": __version__}
+    for library in _LIBRARIES:
+        versions[library] = installed_version(library)
+    return versions
+
+
+def _logits(committee: Committee, trained: Trained, rows: NDArray[np.int64]) -> NDArray[np.float32]:
+    """Return the (N, 8) logits of rows of the run's images."""
+    logits = []
+    for first in range(0, len(rows), _BATCH_IMAGES):
+        batch = rows[first : first + _BATCH_IMAGES]
+        outputs = committee.run(trained.data.pixels[batch], trained.spec)
+        logits.append(outputs.logits)
+    return np.concatenate(logits)
+
+
+def _member(trained: Trained, stored: bytes, graph: bytes) -> Member:
+    """Return the facts of the network: its hashes and the settings of its run."""
+    config = trained.config
+    run = TrainingRun(
+        git_commit=trained.git_commit,
+        config=asdict(config),
+        seed=config.seed,
+        epochs=config.epochs,
+        seconds=round(trained.seconds, 1),
+    )
+    return Member(
+        backbone=config.backbone,
+        saliency_layer=saliency_layer(trained.network),
+        weights_sha256=hashlib.sha256(stored).hexdigest(),
+        onnx_sha256=hashlib.sha256(graph).hexdigest(),
+        fold=config.fold if config.folds else None,
+        run=run,
+    )
+
+
 def _training_facts(trained: Trained) -> TrainingFacts:
-    """Return the settings of the run, and the images and lesions of each part of its split."""
+    """Return the images and lesions of each part of the split of a run."""
     data = trained.data
     images = {}
     lesions = {}
@@ -188,13 +235,8 @@ def _training_facts(trained: Trained) -> TrainingFacts:
         images[part] = len(rows)
         lesions[part] = int(data.groups.iloc[rows].nunique())
     return TrainingFacts(
-        git_commit=trained.git_commit,
-        config=asdict(trained.config),
-        seed=trained.config.seed,
         split_sha256=data.split_sha256,
         images=images,
         lesions=lesions,
         dataset=data.name,
-        epochs=trained.config.epochs,
-        seconds=round(trained.seconds, 1),
     )

@@ -130,7 +130,7 @@ def input_spec(network: nn.Module, size_px: int) -> InputSpec:
     mean = tuple(facts["mean"])
     std = tuple(facts["std"])
     interpolation = facts["interpolation"]
-    return InputSpec(size_px, interpolation, mean, std)
+    return InputSpec(size_px, interpolation, mean, std, symmetric=True)
 
 
 def _read_data(
