@@ -183,7 +183,7 @@ def measure_file(model: Model, rounds: int) -> dict[str, float]:
         "24 megapixels": lambda: assess(model, large),
         "its decoding": lambda: decode_at_a_quarter(large),
         "trust of the map": lambda: trust(model, image, heat, "MEL"),
-        "eight views": lambda: stability(model, image),
+        "eight views": lambda: stability(model, image, assessment.prediction),
     }
     milliseconds |= medians(late, max(rounds // 10, 3))
     return milliseconds

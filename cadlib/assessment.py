@@ -10,7 +10,12 @@ from threadpoolctl import ThreadpoolController
 from cadlib.files.spreadsheets import safe_cell
 from cadlib.images import LesionImage, read_image
 from cadlib.images.quality import QualityReport, inspect
-from cadlib.metrics.operating_point import DEFAULT_OPERATING_POINT, Decision, decide
+from cadlib.metrics.operating_point import (
+    DEFAULT_OPERATING_POINT,
+    Decision,
+    decide,
+    two_digits,
+)
 from cadlib.model.metadata import PatientFacts
 from cadlib.model.model import Model, Prediction, Source
 from cadlib.model.neighbours import Neighbours
@@ -24,7 +29,8 @@ _BLAS = ThreadpoolController()
 
 CSV_COLUMNS = (
     *("file", "image_sha256", "quality", "known", "novelty", "interpretable", "warning"),
-    *("diagnosis", "prediction_set", "malignant_probability", "decision"),
+    *("diagnosis", "prediction_set", "malignant_probability"),
+    *("malignant_low", "malignant_high", "borderline", "decision"),
     *(*CODES, "model", "notes", "error"),
 )
 
@@ -61,6 +67,32 @@ class Assessment:
         """Return whether the answer may be shown at once: the image is readable and not novel."""
         is_known = self.novelty is None or self.novelty.known
         return self.quality.readable and is_known
+
+    @property
+    def borderline(self) -> bool:
+        """Return whether the networks of the model, each alone, would not all decide the same."""
+        spread = self.prediction.member_range
+        if spread is None:
+            return False
+        low, high = spread
+        # A probability at the threshold is referred.
+        return low < self.decision.operating_point.threshold <= high
+
+    @property
+    def spread_sentence(self) -> str:
+        """Return how far the networks of the model agree; empty for a model of one network."""
+        spread = self.prediction.member_range
+        if spread is None:
+            return ""
+        low, high = spread
+        n_networks = len(self.prediction.member_probabilities)
+        sentence = (
+            f"Malignant probability of the model's {n_networks} networks alone: "
+            f"{two_digits(low)} to {two_digits(high)}."
+        )
+        if not self.borderline:
+            return sentence
+        return f"Borderline: the networks disagree on the decision. {sentence}"
 
     @property
     def warning(self) -> str:
@@ -103,6 +135,7 @@ class Assessment:
             "prediction_set": self.likely and list(self.likely),
             "facts": _facts_json(prediction),
             "malignant_probability": prediction.malignant_probability,
+            "networks": _networks_json(self),
             "decision": _decision_json(self.decision),
             "heatmap": self.heatmap and _heatmap_json(self.heatmap, self.image),
             "neighbours": self.neighbours and self.neighbours.to_json(),
@@ -118,6 +151,21 @@ def _facts_json(prediction: Prediction) -> dict[str, Any] | None:
     facts = asdict(prediction.facts)
     facts["moved"] = dict(zip(CODES, shifts, strict=True))
     return facts
+
+
+def _networks_json(assessment: Assessment) -> dict[str, Any] | None:
+    """Return how far the networks of a model agree; None for a model of one network."""
+    prediction = assessment.prediction
+    spread = prediction.member_range
+    if spread is None:
+        return None
+    low, high = spread
+    return {
+        "count": len(prediction.member_probabilities),
+        "malignant_low": low,
+        "malignant_high": high,
+        "borderline": assessment.borderline,
+    }
 
 
 def _decision_json(decision: Decision) -> dict[str, Any]:
@@ -151,7 +199,9 @@ def csv_row(file: str, outcome: Assessment | str) -> list[str]:
     `quality` is "good", or the severity and the findings: "unreadable: sharpness, hair".
     `prediction_set` has codes, the most probable first: "MEL NV". `known` is yes or no, `novelty`
     the score, 1 at the limit; both are empty for a model without a novelty detector.
-    `interpretable` is no, with the reason as `warning`, where the pages hide the answer until a
+    `malignant_low` and `malignant_high` are the ends of the malignant probabilities of the model's
+    networks alone, and `borderline` is whether these disagree on the decision; empty for a model of
+    one network. `interpretable` is no, with the reason as `warning`, where the pages hide the answer until a
     reader requests it: read the warning before using the columns after it. `notes` has the
     sentences of `LesionImage.notes`. A cell that a spreadsheet would compute has an apostrophe
     before it.
@@ -173,6 +223,7 @@ def csv_row(file: str, outcome: Assessment | str) -> list[str]:
         top,
         " ".join(outcome.likely or ()),
         f"{prediction.malignant_probability:.6f}",
+        *_network_cells(outcome),
         outcome.decision.action,
     ]
     row += [f"{probability:.6f}" for probability in prediction.probabilities]
@@ -187,6 +238,15 @@ def _quality_cell(quality: QualityReport) -> str:
         return quality.severity
     names = ", ".join(finding.name for finding in flagged)
     return f"{quality.severity}: {names}"
+
+
+def _network_cells(assessment: Assessment) -> tuple[str, str, str]:
+    spread = assessment.prediction.member_range
+    if spread is None:
+        return "", "", ""
+    low, high = spread
+    answer = "yes" if assessment.borderline else "no"
+    return f"{low:.6f}", f"{high:.6f}", answer
 
 
 def _novelty_cells(novelty: Novelty | None) -> tuple[str, str]:

@@ -32,7 +32,10 @@ def answer(assessment: Assessment) -> None:
         f":gray-badge[:material/warning: {finding.problem}]"
         for finding in assessment.quality.flagged
     )
-    st.markdown(f"{ranked} {doubts}")
+    borderline = ":orange-badge[:material/balance: borderline]" if assessment.borderline else ""
+    st.markdown(f"{ranked} {borderline} {doubts}")
+    if assessment.spread_sentence:
+        st.caption(assessment.spread_sentence)
 
 
 def reasons(case: ui.Case) -> DeltaGenerator:

@@ -23,6 +23,8 @@ from tests.model_folders import change_record, edit_record, reseal
 def prediction_of(shares):
     return Prediction(
         probabilities=shares,
+        member_probabilities=shares[None],
+        view_probabilities=shares[None],
         logits=np.log(shares),
         model_id="",
         image_sha256="",

@@ -5,7 +5,10 @@ import pytest
 
 from cadlib.images import read_image
 from cadlib.images.synthetic import demo_lesions
-from cadlib.saliency.test_time_views import TURNS, Stability, stability, turned
+from cadlib.images.turns import TURNS, turned
+from cadlib.model.committee import Committee
+from cadlib.model.model import Model
+from cadlib.saliency.test_time_views import Stability, stability
 from cadlib.taxonomy import CODES
 from cadlib.ui import about_the_turns
 
@@ -17,29 +20,34 @@ def image():
     return replace(lesion, pixels=np.ascontiguousarray(lesion.pixels[:side, :side]))
 
 
-def test_each_view_is_predicted_as_the_picture_that_was_turned(model, image):
-    found = stability(model, image).probabilities
-    assert found.shape == (8, len(CODES))
-    for row, turn in zip(found, [(0, False), *TURNS.values()], strict=True):
-        alone = model.predict(replace(image, pixels=turned(image.pixels, *turn))).probabilities
-        assert (
-            np.abs(row - alone).max() < 0.02
-        )  # what is turned after resizing is rounded otherwise
-    assert len(np.unique(found.round(6), axis=0)) == 8
+@pytest.mark.parametrize("views", [1, 8])
+def test_each_view_is_predicted_as_the_picture_that_was_turned(model, image, views):
+    committee = Committee(model.committee.members, views)
+    several = Model(model.record, committee, model.folder)
+    view_probabilities = stability(several, image, several.predict(image)).probabilities
+    assert view_probabilities.shape == (8, len(CODES))
+    for row, turn in zip(view_probabilities, TURNS, strict=True):
+        view = replace(image, pixels=np.ascontiguousarray(turned(image.pixels, turn)))
+        alone = model.predict(view).probabilities
+        # What is turned after resizing is rounded otherwise.
+        assert np.abs(row - alone).max() < 0.02
+    assert len(np.unique(view_probabilities.round(6), axis=0)) == 8
 
 
-def test_the_turns_are_the_symmetries_of_a_square():
-    square = np.arange(12, dtype=np.uint8).reshape(2, 2, 3)
-    views = {turned(square, *turn).tobytes() for turn in [(0, False), *TURNS.values()]}
-    assert len(views) == 8
-    assert turned(square, 0, True)[0, 0].tolist() == square[0, 1].tolist()
+def test_a_model_of_eight_views_runs_no_second_time(model, image):
+    several = Model(model.record, Committee(model.committee.members, 8), model.folder)
+    prediction = several.predict(image)
+    several.committee = None
+    assert np.array_equal(
+        stability(several, image, prediction).probabilities, prediction.view_probabilities
+    )
 
 
 def test_counts_and_names_the_changed_views():
     probabilities = np.zeros((8, 8))
     probabilities[:6, CODES.index("NV")], probabilities[:6, CODES.index("MEL")] = 0.9, 0.1
     probabilities[6:, CODES.index("NV")], probabilities[6:, CODES.index("MEL")] = 0.45, 0.55
-    found = Stability(probabilities)
+    found = Stability(probabilities, top=CODES.index("NV"))
     assert (found.same, found.malignant_range) == (6, pytest.approx((0.1, 0.55)))
     said = "Rotated and mirrored: same top diagnosis in 6 of 8 views, malignant probability 0.10 to 0.55"
     assert about_the_turns(found, 0.2) == f"{said}; the range crosses the referral threshold."

@@ -47,6 +47,8 @@ def _lines(file: Path, assessment: "Assessment", measured: "SimilarCases | None"
     quality = assessment.quality
     novelty = assessment.novelty
     yield f"{file}\n  {assessment.decision.sentence}"
+    if assessment.spread_sentence:
+        yield f"  {assessment.spread_sentence}"
     if quality.flagged:
         yield f"  {QUALITY[quality.severity]} {quality.sentence}"
     if novelty and not novelty.known:

@@ -10,7 +10,7 @@ from concurrent.futures import Future
 from dataclasses import dataclass, replace
 from itertools import islice
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, Literal, Self
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -19,6 +19,7 @@ from PIL import Image
 from cadlib.errors import CadError, ModelInvalid
 from cadlib.files.typed_json import one_line
 from cadlib.images import LesionImage, preprocess, read_image, start_decoders
+from cadlib.metrics.classification import malignant_probability
 from cadlib.model import calibration, golden, manifest, weights
 from cadlib.model.committee import Committee, Outputs
 from cadlib.model.engine import Engine
@@ -33,7 +34,7 @@ from cadlib.model.record import (
     find_model,
     read_folder,
 )
-from cadlib.taxonomy import CODES, MALIGNANT
+from cadlib.taxonomy import CODES
 from cadlib.thread_pool import threads as threads_of_answers
 
 Floats = NDArray[np.float32]
@@ -46,6 +47,10 @@ Source = str | os.PathLike[str] | bytes | Image.Image | LesionImage
 class Prediction:
     """Calibrated probabilities of one image: (8,) float64, read-only, taxonomy order, sum 1.
 
+    `member_probabilities`, (M, 8), are those of each network of the model alone, and
+    `view_probabilities`, (V, 8), those of each view of the image alone, in the order of `TURNS` and
+    without patient facts.
+
     `logits` (8,), `features` (C,) and `evidence` (8, h, w), float32 and read-only, are those of
     `committee.Outputs` for this image: the logits are before temperature and bias. `fingerprint` (32,)
     uint8 is that of the network's input. `novelty` states whether the image is of the kind that the
@@ -54,6 +59,8 @@ class Prediction:
     """
 
     probabilities: Doubles
+    member_probabilities: Doubles
+    view_probabilities: Doubles
     logits: Floats
     model_id: str
     image_sha256: str
@@ -90,12 +97,18 @@ class Prediction:
     @property
     def malignant_probability(self) -> float:
         """Return the summed probability of the malignant diagnoses, 0 to 1."""
-        probabilities = self.probabilities
-        is_malignant = np.array(MALIGNANT)
-        malignant = probabilities[is_malignant]
-        total = float(malignant.sum())
-        # Rounding can lift the sum just above 1.
-        return min(total, 1.0)
+        return float(malignant_probability(self.probabilities))
+
+    @property
+    def member_range(self) -> tuple[float, float] | None:
+        """Return the lowest and the highest malignant probability of the model's networks.
+
+        None for a model of one network.
+        """
+        if len(self.member_probabilities) == 1:
+            return None
+        malignant = malignant_probability(self.member_probabilities)
+        return float(malignant.min()), float(malignant.max())
 
 
 @dataclass(frozen=True, eq=False)
@@ -134,10 +147,13 @@ class Model:
         *,
         model_id: str | None = None,
         check_answers: bool = True,
+        views: Literal[1] | None = None,
     ) -> Self:
         """Load a model by its name under models/ or by the path of its folder.
 
-        `threads` is the number of threads a pass, 0 for one a core. Every file is compared with the
+        `threads` is the number of threads a pass, 0 for one a core. With `views=1` the networks
+        read each image only as it is, which takes an eighth of the time; the answers then change
+        when an image is turned, and the thresholds were not chosen for them. Every file is compared with the
         manifest, and the answers for two small drawn lesions with the golden ones;
         `check_answers=False` skips the answers, for callers that compare all of them. Raise
         ModelInvalid when anything is missing or changed, and when the model is not `model_id`.
@@ -161,6 +177,8 @@ class Model:
         model = cls.assemble(record, files, folder, threads)
         if check_answers:
             model._check_answers(files[GOLDEN_FILE])
+        if views is not None:
+            model.committee = Committee(model.committee.members, views, record.average)
         return model
 
     @classmethod
@@ -233,11 +251,14 @@ class Model:
             return prediction
         # The probabilities without facts stay, so that a page can show the change.
         image_alone = prediction.probabilities
-        added = add_evidence(image_alone, evidence.logits(facts))
-        added.flags.writeable = False
+        logits = evidence.logits(facts)
+        added = add_evidence(image_alone, logits)
+        members = add_evidence(prediction.member_probabilities, logits)
+        _protect(added, members)
         return replace(
             prediction,
             probabilities=added,
+            member_probabilities=members,
             facts=facts,
             image_probabilities=image_alone,
         )
@@ -287,28 +308,45 @@ class Model:
 
     def _predict_prepared(self, images: Sequence[_Prepared]) -> list[Prediction]:
         pixels = np.stack([image.pixels for image in images])
-        short_side_px = [image.short_side_px for image in images]
-        prints = np.stack([image.fingerprint for image in images])
         looks = np.stack([image.looks for image in images])
         outputs = self.see(pixels)
-        calibrated = self.calibrated(outputs.logits, short_side_px)
-        # Predictions share these arrays, so nobody may write to them.
-        _protect(calibrated, outputs.logits, outputs.features, outputs.evidence, prints)
         novelties = self.novelty(looks)
         predictions: list[Prediction] = []
         for place, image in enumerate(images):
-            prediction = Prediction(
-                probabilities=calibrated[place],
-                logits=outputs.logits[place],
-                model_id=self.record.model_id,
-                image_sha256=image.sha256,
-                features=outputs.features[place],
-                evidence=outputs.evidence[place],
-                fingerprint=prints[place],
-                novelty=novelties[place],
-            )
+            prediction = self._predicted(image, outputs, place, novelties[place])
             predictions.append(prediction)
         return predictions
+
+    def _predicted(
+        self,
+        image: _Prepared,
+        outputs: Outputs,
+        place: int,
+        novelty: Novelty | None,
+    ) -> Prediction:
+        """Return the prediction for one image of a batch, which has `place` in the outputs."""
+        logits = outputs.logits[place]
+        features = outputs.features[place]
+        evidence = outputs.evidence[place]
+        side_px = image.short_side_px
+        [probabilities] = self.calibrated(logits[None], side_px)
+        of_members = self.calibrated(outputs.member_logits[place], side_px)
+        of_views = self.calibrated(outputs.view_logits[place], side_px)
+        # Predictions share these arrays, so nobody may write to them.
+        _protect(probabilities, of_members, of_views)
+        _protect(logits, features, evidence, image.fingerprint)
+        return Prediction(
+            probabilities=probabilities,
+            member_probabilities=of_members,
+            view_probabilities=of_views,
+            logits=logits,
+            model_id=self.record.model_id,
+            image_sha256=image.sha256,
+            features=features,
+            evidence=evidence,
+            fingerprint=image.fingerprint,
+            novelty=novelty,
+        )
 
     def _prepare(self, source: Source) -> _Prepared:
         return _prepared(source, self.record.input)

@@ -9,27 +9,28 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cadlib.images import LesionImage, preprocess
-from cadlib.images.turns import TURNS, turned
+from cadlib.images.turns import TURNS
 from cadlib.metrics import classification
-from cadlib.model.model import Model
+from cadlib.model.committee import Committee
+from cadlib.model.model import Model, Prediction
 
 
 @dataclass(frozen=True, eq=False)
 class Stability:
-    """The predictions for the original image and for its views in the order of TURNS.
+    """The predictions for each of the eight views of an image alone, in the order of TURNS.
 
-    `probabilities` is (8, 8) float64, read-only, a row for each view.
+    `probabilities` is (8, 8) float64, read-only, a row for each view. `top` is the place of the
+    model's top diagnosis in taxonomy order.
     """
 
     probabilities: NDArray[np.float64]
+    top: int
 
     @property
     def same(self) -> int:
-        """Return the number of the 8 views with the top diagnosis of the original image."""
+        """Return the number of the 8 views that have the model's top diagnosis."""
         tops = self.probabilities.argmax(axis=1)
-        # The first view is the image as it is.
-        top_of_original = tops[0]
-        same = tops == top_of_original
+        same = tops == self.top
         return int(same.sum())
 
     @property
@@ -41,15 +42,23 @@ class Stability:
         return lowest, highest
 
 
-def stability(model: Model, image: LesionImage) -> Stability:
-    """Predict an image in its eight views, in one pass of the network.
+def stability(model: Model, image: LesionImage, prediction: Prediction) -> Stability:
+    """Return what the model predicts for each of the eight views of an image alone.
 
-    The predictions use the image alone, without facts about the patient.
+    `prediction` is that of the image. It has these predictions if the model reads all views; else
+    the network runs once more. They are without facts about the patient.
     """
+    alone = prediction.image_probabilities
+    if alone is None:
+        alone = prediction.probabilities
+    top = int(alone.argmax())
+    if len(prediction.view_probabilities) == len(TURNS):
+        return Stability(prediction.view_probabilities, top)
+    committee = model.committee
+    of_all_views = Committee(committee.members, len(TURNS), committee.average)
     pixels = preprocess.to_pixels(image, model.record.input)
-    views = [turned(pixels, turn) for turn in TURNS]
-    outputs = model.see(np.stack(views))
+    outputs = of_all_views.run(pixels[None], model.record.input)
     short_side_px = min(image.file_px)
-    probabilities = model.calibrated(outputs.logits, short_side_px)
+    probabilities = model.calibrated(outputs.view_logits[0], short_side_px)
     probabilities.flags.writeable = False
-    return Stability(probabilities)
+    return Stability(probabilities, top)

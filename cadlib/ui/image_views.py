@@ -76,7 +76,7 @@ def stability(assessment: Assessment) -> Stability:
     return holding().derived(
         image.sha256,
         key,
-        lambda: stability_of(model(), image),
+        lambda: stability_of(model(), image, assessment.prediction),
         lambda views: views.probabilities.nbytes,
     )
 
