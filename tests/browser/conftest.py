@@ -47,26 +47,16 @@ def cold_server(tmp_path) -> Iterator[str]:
 
 @contextmanager
 def serving(log: Path, script: str = "app.py", port: int = 0) -> Iterator[str]:
-    """Start the app, or another script, as a person would and give its address; 0 is any port that is free."""
-    if not port:
-        with socket.socket() as free:
-            free.bind(("127.0.0.1", 0))
-            port = free.getsockname()[1]
-    line = [
-        sys.executable,
-        "-m",
-        "streamlit",
-        "run",
-        script,
-        "--server.headless=true",
-        f"--server.port={port}",
-    ]
-    kept = {
+    """Start the app, or another script, on a port, and give its address; 0 is any free port."""
+    port = port or free_port()
+    options = ("--server.headless=true", f"--server.port={port}")
+    line = [sys.executable, "-m", "streamlit", "run", script, *options]
+    folder_variables = {
         "CADLIB_CLINIC": "clinic.json",
         "CADLIB_SUBSETS": "subsets",
         "CADLIB_VERDICTS": "verdicts",
     }
-    own = {name: str(log.with_name(place)) for name, place in kept.items()}
+    own = {name: str(log.with_name(place)) for name, place in folder_variables.items()}
     environment = {**os.environ, **own, "PYTHONPATH": str(ROOT)}
     with log.open("w") as output:
         running = subprocess.Popen(
@@ -74,29 +64,42 @@ def serving(log: Path, script: str = "app.py", port: int = 0) -> Iterator[str]:
         )
     try:
         address = f"http://localhost:{port}"
-        deadline = time.monotonic() + 60
-        while not _answers(f"{address}/_stcore/health"):
-            assert running.poll() is None, log.read_text()
-            assert time.monotonic() < deadline, (
-                f"The server did not answer within a minute:\n{log.read_text()}"
-            )
-            time.sleep(0.2)
+        wait_for_server(address, running, log)
         yield address
     finally:
         running.terminate()
         running.wait(timeout=20)
 
 
+def free_port() -> int:
+    """Return a port that no process listens on."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port: int = free.getsockname()[1]
+    return port
+
+
+def wait_for_server(address: str, process: subprocess.Popen, log: Path) -> None:
+    """Wait until a server responds; fail the test where it ends, or needs over a minute."""
+    deadline = time.monotonic() + 60
+    while not _answers(f"{address}/_stcore/health"):
+        assert process.poll() is None, log.read_text()
+        assert time.monotonic() < deadline, (
+            f"The server did not answer within a minute:\n{log.read_text()}"
+        )
+        time.sleep(0.2)
+
+
 def settle(page: Any) -> None:
-    """Wait until the page stands still: Streamlit drops a picture that the next run has no use for, fetched or not."""
+    """Wait until the page is complete: Streamlit drops an image that the next run does not use, fetched or not."""
     page.locator("[data-test-script-state=notRunning]").wait_for()
     page.wait_for_function("[...document.images].every((image) => image.complete)")
 
 
 def _answers(url: str) -> bool:
     try:
-        with urllib.request.urlopen(url, timeout=5) as answer:
-            return bool(answer.status == 200)
+        with urllib.request.urlopen(url, timeout=5) as response:
+            return bool(response.status == 200)
     except (URLError, OSError):
         return False
 
@@ -141,7 +144,7 @@ def page(window):
     tab.on("console", note)
     tab.on("pageerror", lambda error: errors.append(str(error)))
     yield tab
-    # The next test finds the browser as if nobody had used the app before.
+    # The next test finds the browser as if the app had never been opened.
     if tab.url.startswith("http"):
         tab.evaluate("localStorage.clear()")
     tab.close()

@@ -13,18 +13,15 @@ pytestmark = [pytest.mark.browser, pytest.mark.timeout(300)]
 
 @pytest.fixture
 def doubted(data_at_hand) -> list[str]:
-    """Return the images whose labels are doubted in lists that are kept, the worst first."""
+    """Return the images with doubted labels in the saved lists, the worst first."""
     images = data_at_hand.table["image"][:4].tolist()
-    given = {"kind": "doubted labels", "diagnosis": "NV", "suggested": "BCC", "why": "why"}
-    rows = findings(
-        [{**given, "image": image, "score": 1 - n / 10} for n, image in enumerate(images)]
-    )
-    keep(
-        Suspects(
-            data_at_hand.name, read_record(find_model("isic2019")).model_id, "now", 96, 96, rows
-        ),
-        data_at_hand,
-    )
+    doubt_of_label = {"kind": "doubted labels", "diagnosis": "NV", "suggested": "BCC", "why": "why"}
+    rows = [
+        {**doubt_of_label, "image": image, "score": 1 - n / 10} for n, image in enumerate(images)
+    ]
+    model_id = read_record(find_model("isic2019")).model_id
+    suspects = Suspects(data_at_hand.name, model_id, "now", 96, 96, findings(rows))
+    keep(suspects, data_at_hand)
     return images
 
 
@@ -38,34 +35,38 @@ def open_suspects(page, server: str) -> None:
 
 
 def pictures(page) -> list[str]:
-    """Return the ids of the pictures that stand on the page."""
-    found: list[str] = page.get_by_alt_text("ISIC").evaluate_all(
+    """Return the ids of the images on the page."""
+    ids: list[str] = page.get_by_alt_text("ISIC").evaluate_all(
         "all => all.map((one) => one.alt.split(',')[0])"
     )
-    return found
+    return ids
 
 
-def test_a_verdict_by_key_survives_a_reload_and_is_in_the_csv(doubted, cold_server, page, tmp_path):
-    open_suspects(page, cold_server)
+def judge_by_keys(page) -> None:
+    """Judge the first label wrong, the second right, and undo a verdict on the third."""
     page.get_by_text("0 of 4 done").wait_for()
     for done, key in ((1, "2"), (2, "1"), (3, "3"), (2, "z")):
         page.keyboard.press(key)
         page.get_by_text(f"{done} of 4 done").wait_for()
         settle(page)
-    open_suspects(page, cold_server)  # another session
+
+
+def test_a_verdict_by_key_survives_a_reload_and_is_in_the_csv(doubted, cold_server, page, tmp_path):
+    open_suspects(page, cold_server)
+    judge_by_keys(page)
+    # A second session shows the saved verdicts.
+    open_suspects(page, cold_server)
     page.get_by_text("2 of 4 done").wait_for()
     assert pictures(page) == doubted[2:]
     page.locator(".st-key-suspects-which").get_by_text("Done").click()
     page.locator("button[kind=primary]", has_text="Label wrong").wait_for()
     settle(page)
     assert pictures(page) == doubted[:2]
-    assert (
-        page.get_by_role("combobox", name="Correct label").input_value()
-        == "correct label: ▲ BCC Basal cell carcinoma"
-    )
-    with page.expect_download() as told:
+    correct_label = page.get_by_role("combobox", name="Correct label")
+    assert correct_label.input_value() == "correct label: ▲ BCC Basal cell carcinoma"
+    with page.expect_download() as download:
         page.get_by_role("button", name="Download all (CSV)").click()
-    table = pd.read_csv(told.value.path()).set_index("image")
+    table = pd.read_csv(download.value.path()).set_index("image")
     assert table["verdict"].dropna().to_dict() == {
         doubted[0]: "label is wrong",
         doubted[1]: "label is right",

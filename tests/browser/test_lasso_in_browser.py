@@ -40,16 +40,17 @@ NEAR_AN_EDGE = 0.1
 
 
 def edges(corners: tuple[tuple[float, float], ...]) -> list[tuple[np.ndarray, np.ndarray]]:
-    return [(np.array(one), np.array(other)) for one, other in pairwise([*corners, corners[0]])]
+    return [(np.array(start), np.array(end)) for start, end in pairwise([*corners, corners[0]])]
 
 
 def inside(places: np.ndarray, corners: tuple[tuple[float, float], ...]) -> np.ndarray:
-    """Say which points lie to the left of every edge of a convex polygon whose corners turn left."""
-    left = np.ones(len(places), dtype=bool)
+    """Return which points lie to the left of every edge of a convex polygon whose corners turn left."""
+    is_inside = np.ones(len(places), dtype=bool)
     for start, end in edges(corners):
-        (along_x, along_y), (x, y) = end - start, (places - start).T
-        left &= along_x * y - along_y * x > 0
-    return left
+        along_x, along_y = end - start
+        x, y = (places - start).T
+        is_inside &= along_x * y - along_y * x > 0
+    return is_inside
 
 
 def near_an_edge(places: np.ndarray, corners: tuple[tuple[float, float], ...]) -> np.ndarray:
@@ -64,17 +65,16 @@ def near_an_edge(places: np.ndarray, corners: tuple[tuple[float, float], ...]) -
 
 @pytest.fixture(scope="module")
 def points():
-    """Return 600 images around three places, by name, and where they lie."""
+    """Return the ids, codes, positions and ages of 600 images around three centres."""
     rng = np.random.default_rng(3)
     codes = np.array(list(CENTRES))[np.arange(700) % 3]
-    places = (np.array([CENTRES[code] for code in codes]) + rng.normal(0, 1.6, (700, 2))).astype(
-        np.float32
-    )
-    kept = np.flatnonzero(~near_an_edge(places, ROUND_MEL) & ~near_an_edge(places, ROUND_BOTH))[
-        :600
-    ]
+    centres = np.array([CENTRES[code] for code in codes])
+    places = (centres + rng.normal(0, 1.6, (700, 2))).astype(np.float32)
+    # A point near an edge of a lasso may fall on either side.
+    is_near = near_an_edge(places, ROUND_MEL) | near_an_edge(places, ROUND_BOTH)
+    rows = np.flatnonzero(~is_near)[:600]
     ages = np.where(np.arange(600) % 7, 5.0 * (np.arange(600) % 17), np.nan)
-    return [f"ISIC_{number:07}" for number in range(600)], codes[kept], places[kept], ages
+    return [f"ISIC_{number:07}" for number in range(600)], codes[rows], places[rows], ages
 
 
 @pytest.fixture(scope="module")
@@ -99,17 +99,17 @@ def address(points, tmp_path_factory):
 
 
 @pytest.fixture
-def shown(address, page):
-    """Open that page; return what tells the images that it says are chosen."""
+def selected_images(address, page):
+    """Open that page; return a function that gives the images it lists as selected."""
     page.set_default_timeout(20_000)
     page.goto(address)
     ready(page)
 
-    def told() -> list[str] | None:
+    def selection() -> list[str] | None:
         page.locator("[data-test-script-state=notRunning]").wait_for()
         return json.loads(page.locator("[data-testid=stCode]").inner_text())
 
-    return told
+    return selection
 
 
 def ready(page):
@@ -132,55 +132,57 @@ def draw_round(page, corners):
 
 def names_inside(points, corners):
     images, _, places, _ = points
-    return [image for image, taken in zip(images, inside(places, corners), strict=True) if taken]
+    return [
+        image for image, is_inside in zip(images, inside(places, corners), strict=True) if is_inside
+    ]
 
 
-def test_a_lasso_chooses_exactly_the_images_inside_it(shown, page, points):
-    assert shown() is None
+def test_a_lasso_chooses_exactly_the_images_inside_it(selected_images, page, points):
+    assert selected_images() is None
     expected = names_inside(points, ROUND_MEL)
     assert 100 < len(expected) < 250
     draw_round(page, ROUND_MEL)
     page.get_by_text(f"{len(expected)} images selected").wait_for()
-    assert shown() == expected
+    assert selected_images() == expected
 
-    expected = names_inside(points, ROUND_BOTH)  # of two traces, and instead of the first
-    assert {code for image, code in zip(*points[:2], strict=True) if image in expected} >= {
-        "MEL",
-        "NV",
-    }
+    # A second lasso, around points of two traces, replaces the first.
+    expected = names_inside(points, ROUND_BOTH)
+    code_of = dict(zip(*points[:2], strict=True))
+    assert {code_of[image] for image in expected} >= {"MEL", "NV"}
     draw_round(page, ROUND_BOTH)
     page.get_by_text(f"{len(expected)} images selected").wait_for()
-    assert shown() == expected
+    assert selected_images() == expected
 
 
-def test_the_choice_outlives_another_colour_and_is_cleared_by_the_button(shown, page, points):
+def test_the_choice_outlives_another_colour_and_is_cleared_by_the_button(
+    selected_images, page, points
+):
     expected = names_inside(points, ROUND_MEL)
     draw_round(page, ROUND_MEL)
     page.get_by_text(f"{len(expected)} images selected").wait_for()
-    assert (
-        page.evaluate(DIMMED) is False
-    )  # the browser shows it by itself: the map was not sent again
+    # The browser shows the selection by itself: the map was not sent again.
+    assert page.evaluate(DIMMED) is False
     page.get_by_text("age_approx").click()
     page.wait_for_function(DIMMED)
     ready(page)
-    assert shown() == expected
+    assert selected_images() == expected
     page.get_by_role("button", name="Clear selection").click()
     page.get_by_text("images selected").wait_for(state="detached")
     ready(page)
-    assert shown() is None
+    assert selected_images() is None
     assert page.evaluate(DIMMED) is False
 
 
-def test_a_double_click_takes_a_lasso_back(shown, page, points):
+def test_a_double_click_removes_a_lasso(selected_images, page, points):
     draw_round(page, ROUND_MEL)
     page.get_by_text("images selected").wait_for()
     ready(page)
     page.mouse.dblclick(*page.evaluate(PIXELS, [8.0, 4.0]))
     page.get_by_text("images selected").wait_for(state="detached")
-    assert shown() is None
+    assert selected_images() is None
 
 
-def test_a_kind_that_is_hidden_is_not_chosen(shown, page, points):
+def test_a_kind_that_is_hidden_is_not_chosen(selected_images, page, points):
     page.locator(".legendtoggle").first.click()  # melanoma is the first of the legend
     page.wait_for_function(
         "document.querySelector('.js-plotly-plot').data.some((one) => one.visible === 'legendonly')"
@@ -189,20 +191,20 @@ def test_a_kind_that_is_hidden_is_not_chosen(shown, page, points):
     expected = [image for image in names_inside(points, ROUND_BOTH) if image in set(expected)]
     draw_round(page, ROUND_BOTH)
     page.get_by_text(f"{len(expected)} images selected").wait_for()
-    assert shown() == expected
+    assert selected_images() == expected
 
 
-def test_a_part_is_chosen_without_a_mouse(shown, page, points):
+def test_a_part_is_chosen_without_a_mouse(selected_images, page, points):
     page.get_by_role("combobox", name="Map region").focus()
     page.keyboard.press("ArrowDown")
     page.get_by_role("option", name="Region 1: ", exact=False).wait_for()
     page.keyboard.press("Enter")
     page.get_by_text("images selected").wait_for()
     page.wait_for_function(DIMMED)
-    chosen = shown()
-    assert 0 < len(chosen) < 300
+    selection = selected_images()
+    assert 0 < len(selection) < 300
     images, _, places, _ = points
-    rows = np.isin(images, chosen)
+    rows = np.isin(images, selection)
     middle = places[rows].mean(axis=0)
     near = np.linalg.norm(places - middle, axis=1)
     assert near[rows].max() < np.sort(near)[2 * rows.sum()]  # they lie together

@@ -2,6 +2,7 @@ import base64
 import csv
 import io
 import json
+from pathlib import Path
 
 import pytest
 from PIL import Image
@@ -54,67 +55,86 @@ def test_a_deep_link_to_a_cold_server_shows_the_intended_use_and_the_model(cold_
     page.get_by_role("heading", name=title, exact=True).first.wait_for()
 
 
+def check_chart(page, expected) -> None:
+    """Check that the chart has each diagnosis with its probability."""
+    chart = page.locator(".st-key-confidence")
+    chart.locator(".js-plotly-plot").wait_for()
+    text = chart.inner_text()
+    for code, probability in expected.ranking():
+        assert code in text
+        assert two_digits(probability) in text
+
+
+def explain_instead(page, code) -> None:
+    """Select another diagnosis for the saliency map, and wait for the new map."""
+    heatmap = page.get_by_alt_text("Saliency map, Grad-CAM", exact=False)
+    heatmap.wait_for()
+    before = heatmap.get_attribute("src")
+    assert heatmap.evaluate("image => image.naturalWidth") > 100
+    settle(page)
+    page.get_by_role("combobox", name="Saliency map for").click()
+    page.get_by_role("option", name=f"{code} {diagnosis(code).name}", exact=True).click()
+    page.wait_for_function(
+        "([alt, src]) => document.querySelector(alt).src !== src",
+        arg=["img[alt^='Saliency map']", before],
+    )
+    settle(page)
+
+
+def check_tables(page, name, expected) -> None:
+    """Check the result of one image in the CSV and in the JSON file."""
+    table = download_of(page, "Download CSV").path().read_text()
+    [row] = csv.DictReader(io.StringIO(table))
+    assert row["file"] == name
+    probability = float(row["malignant_probability"])
+    assert probability == pytest.approx(expected.malignant_probability, abs=1e-4)
+    [result] = json.loads(download_of(page, "Download JSON").path().read_text())
+    assert result["image_sha256"] == expected.image_sha256
+    assert result["diagnosis"] == expected.ranking()[0][0]
+
+
+def download_of(page, label):
+    """Press a button; return the download that it starts."""
+    with page.expect_download() as download:
+        page.get_by_role("button", name=label).click()
+    return download.value
+
+
 def test_a_real_picture_is_dropped_read_explained_and_downloaded(server, page, model, data_dir):
     path = data_dir / "uploads" / "ISIC_0000521.jpg"
     expected = model.predict(path)
     page.goto(server)
     drop(page, (path.name, "image/jpeg", path.read_bytes()))
 
-    page.get_by_text(
-        f"malignant probability {two_digits(expected.malignant_probability)}"
-    ).first.wait_for()
-    chart = page.locator(".st-key-confidence")
-    chart.locator(".js-plotly-plot").wait_for()
-    shown = chart.inner_text()
-    for code, probability in expected.ranking():
-        assert code in shown
-        assert two_digits(probability) in shown
-
-    heatmap = page.get_by_alt_text("Saliency map, Grad-CAM", exact=False)
-    heatmap.wait_for()
-    before = heatmap.get_attribute("src")
-    assert heatmap.evaluate("image => image.naturalWidth") > 100
-
+    risk = two_digits(expected.malignant_probability)
+    page.get_by_text(f"malignant probability {risk}").first.wait_for()
+    check_chart(page, expected)
     second = expected.ranking()[1][0]
-    settle(page)
-    page.get_by_role("combobox", name="Saliency map for").click()
-    page.get_by_role("option", name=f"{second} {diagnosis(second).name}", exact=True).click()
-    page.wait_for_function(
-        "([alt, src]) => document.querySelector(alt).src !== src",
-        arg=["img[alt^='Saliency map']", before],
-    )
+    explain_instead(page, second)
 
-    settle(page)
-    with page.expect_download() as download:
-        page.get_by_role("button", name="Download overlay").click()
-    assert download.value.suggested_filename == f"ISIC_0000521_{second}_grad-cam.png"
-    with Image.open(download.value.path()) as saved, Image.open(path) as original:
+    overlay = download_of(page, "Download overlay")
+    assert overlay.suggested_filename == f"ISIC_0000521_{second}_grad-cam.png"
+    with Image.open(overlay.path()) as saved, Image.open(path) as original:
         assert (saved.format, saved.size) == ("PNG", original.size)
 
-    with page.expect_download() as download:
-        page.get_by_role("button", name="Download CSV").click()
-    rows = list(csv.DictReader(io.StringIO(download.value.path().read_text())))
-    assert [row["file"] for row in rows] == [path.name]
-    assert float(rows[0]["malignant_probability"]) == pytest.approx(
-        expected.malignant_probability, abs=1e-4
-    )
-
-    with page.expect_download() as download:
-        page.get_by_role("button", name="Download JSON").click()
-    (found,) = json.loads(download.value.path().read_text())
-    assert found["image_sha256"] == expected.image_sha256
-    assert found["diagnosis"] == expected.ranking()[0][0]
+    check_tables(page, path.name, expected)
 
 
-def test_the_picture_is_zoomed_moved_and_uncovered_by_keys_and_the_overlay_saved_as_it_was_left(
-    server, page, data_dir
-):
+@pytest.fixture
+def photograph(server, page, data_dir) -> Path:
+    """Return the path of a photograph that the page has read."""
     path = data_dir / "uploads" / "ISIC_0024310.jpg"
     page.goto(server)
     drop(page, (path.name, "image/jpeg", path.read_bytes()))
-    stage, sheet, scale = (page.locator(f".viewer-{name}") for name in ("stage", "sheet", "scale"))
-    stage.focus()
+    page.locator(".viewer-stage").focus()
     settle(page)
+    return path
+
+
+def test_the_image_is_zoomed_moved_and_uncovered_by_keys(page, photograph):
+    stage = page.locator(".viewer-stage")
+    sheet = page.locator(".viewer-sheet")
+    scale = page.locator(".viewer-scale")
     for _ in range(3):
         stage.press("+")
     assert scale.inner_text() == "195 %"
@@ -128,16 +148,19 @@ def test_the_picture_is_zoomed_moved_and_uncovered_by_keys_and_the_overlay_saved
     assert heat.evaluate("image => getComputedStyle(image).opacity") == "0"
     stage.press("h")
     assert heat.evaluate("image => getComputedStyle(image).opacity") == "0.6"
-    stage.dblclick(position={"x": 40, "y": 40})
-    assert scale.inner_text() == "300 %"
 
+
+def test_the_overlay_is_saved_with_the_opacity_of_the_viewer(page, photograph):
+    scale = page.locator(".viewer-scale")
+    page.locator(".viewer-stage").dblclick(position={"x": 40, "y": 40})
+    assert scale.inner_text() == "300 %"
     page.locator(".viewer-opacity").press("Home")
     page.locator('.viewer[data-opacity="0"]').wait_for()
     settle(page)
-    assert scale.inner_text() == "300 %"  # the server's answer moves nothing
-    with page.expect_download() as download:
-        page.get_by_role("button", name="Download overlay").click()
-    with Image.open(download.value.path()) as saved, Image.open(path) as original:
+    # The response of the server does not change the zoom.
+    assert scale.inner_text() == "300 %"
+    overlay = download_of(page, "Download overlay")
+    with Image.open(overlay.path()) as saved, Image.open(photograph) as original:
         assert saved.convert("RGB").tobytes() == original.convert("RGB").tobytes()
 
 
@@ -147,16 +170,13 @@ def test_the_keyboard_reaches_everything_on_the_answer(server, page, data_dir):
     drop(page, (path.name, "image/jpeg", path.read_bytes()))
     page.locator(".viewer-stage").wait_for()
     settle(page)
+    name_of_focus = """() => { const e = document.activeElement;
+        return e.getAttribute("aria-label") || e.innerText || e.getAttribute("placeholder") || e.tagName; }"""
     reached = set()
     for _ in range(60):
         page.keyboard.press("Tab")
-        reached.add(
-            page.evaluate(
-                """() => { const e = document.activeElement;
-                return e.getAttribute("aria-label") || e.innerText || e.getAttribute("placeholder") || e.tagName; }"""
-            ).strip()
-        )
-    said = "\n".join(reached)
+        reached.add(page.evaluate(name_of_focus).strip())
+    names = "\n".join(reached)
     for name in (
         "Upload",
         "Try a synthetic lesion",
@@ -177,7 +197,7 @@ def test_the_keyboard_reaches_everything_on_the_answer(server, page, data_dir):
         "Download JSON",
         "Remove image",
     ):
-        assert name in said, f"{name} is not among {sorted(reached)}"
+        assert name in names, f"{name} is not among {sorted(reached)}"
 
 
 def test_late_results_do_not_move_the_page(server, page, data_dir):
@@ -224,24 +244,27 @@ def test_the_camera_takes_a_picture_that_is_read(server, page):
     assert picture.evaluate("image => image.naturalWidth") > 100
 
 
+def read_photographs(data_dir) -> dict[str, bytes]:
+    """Return the photographs of the folder of uploads, by file name."""
+    paths = sorted((data_dir / "uploads").glob("*.jpg"))
+    return {path.name: path.read_bytes() for path in paths}
+
+
 def test_twenty_files_at_once_are_read_or_stay_with_their_reason(server, page, model, data_dir):
-    photographs = {
-        path.name: path.read_bytes() for path in sorted((data_dir / "uploads").glob("*.jpg"))
-    }
+    photographs = read_photographs(data_dir)
     assert len(photographs) == 16
-    cut = photographs["ISIC_0024310.jpg"][:20_000]
-    broken = {
+    damaged = {
         "letter.jpg": b"%PDF-1.4",
-        "cut.jpg": cut,
+        "cut.jpg": photographs["ISIC_0024310.jpg"][:20_000],
         "empty.png": b"",
         "noise.webp": bytes(range(256)),
     }
     page.goto(server)
-    drop(page, *((name, "image/*", content) for name, content in {**photographs, **broken}.items()))
+    files = {**photographs, **damaged}
+    drop(page, *((name, "image/*", content) for name, content in files.items()))
 
-    risk = two_digits(
-        max(model.predict(content).malignant_probability for content in photographs.values())
-    )
+    risks = [model.predict(content).malignant_probability for content in photographs.values()]
+    risk = two_digits(max(risks))
     page.get_by_text(f"malignant probability {risk}").first.wait_for()
     page.get_by_text(
         "20 files, highest malignant probability first · 4 with a file error"

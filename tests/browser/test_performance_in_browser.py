@@ -1,4 +1,4 @@
-"""What a real browser opens from the Performance page: the images of a cell that is clicked, and the report."""
+"""Opens a clicked cell and the report of the Performance page in a real browser."""
 
 import re
 
@@ -19,9 +19,7 @@ def pick(page, label, option):
     page.get_by_role("option", name=option, exact=True).click()
 
 
-def test_a_cell_that_is_clicked_opens_the_images_that_the_predictions_put_there(
-    data_at_hand, page, tmp_path
-):
+def test_a_clicked_cell_opens_the_images_of_its_predictions(data_at_hand, page, tmp_path):
     with serving(tmp_path / "log.txt") as address:
         page.goto(f"{address}/performance")
         page.get_by_role("heading", name="Errors by clinical cost").wait_for()
@@ -31,30 +29,48 @@ def test_a_cell_that_is_clicked_opens_the_images_that_the_predictions_put_there(
         page.get_by_role("heading", name="Errors by clinical cost").wait_for(timeout=200_000)
         settle(page)
 
-        folder = evaluation_folder(record.read_record(record.find_model("isic2019")), data_at_hand)
-        said = read_predictions(folder / PREDICTIONS_FILE)
-        tops, truth = said.idxmax(axis=1), data_at_hand.table.set_index("image")["diagnosis"]
-        cells = {(truth[image], tops[image]) for image in said.index} - {("MEL", "NV")}
-        true_code, said_code = max(
-            cells, key=lambda cell: ((truth == cell[0]) & (tops == cell[1])).sum()
-        )
-
-        points = page.locator(".st-key-confusion .scatterlayer .trace").last.locator("path.point")
-        points.nth(CODES.index(true_code) * len(CODES) + CODES.index(said_code)).click(force=True)
-        inside = said.index[(truth == true_code) & (tops == said_code)]
+        probabilities = own_predictions(data_at_hand)
+        true_code, predicted_code, inside = largest_cell(probabilities, data_at_hand)
+        open_cell(page, true_code, predicted_code)
         page.get_by_text(re.compile(rf"^{len(inside)} images: .*{true_code}, predicted")).wait_for()
-        surest = said.loc[inside, said_code].sort_values(ascending=False).index[:12]
-        pictures = page.locator(".st-key-cell .tiles-picture")
-        pictures.nth(len(surest) - 1).wait_for()
-        settle(page)
-        opened = {
-            pictures.nth(place).get_attribute("alt").split(",")[0]
-            for place in range(pictures.count())
-        }
-        assert opened == set(surest)
-        page.goto(
-            "about:blank"
-        )  # before the server ends, whose silence would be an error in the console
+        surest = probabilities.loc[inside, predicted_code].sort_values(ascending=False).index[:12]
+        assert opened_images(page, len(surest)) == set(surest)
+        # When the server ends, an open page would report an error in the console.
+        page.goto("about:blank")
+
+
+def opened_images(page, n_images):
+    """Return the ids of the images of the opened cell, once there are so many."""
+    pictures = page.locator(".st-key-cell .tiles-picture")
+    pictures.nth(n_images - 1).wait_for()
+    settle(page)
+    texts = [pictures.nth(place).get_attribute("alt") for place in range(pictures.count())]
+    return {text.split(",")[0] for text in texts}
+
+
+def own_predictions(data):
+    """Return the probabilities of the page's evaluation, by image."""
+    folder = evaluation_folder(record.read_record(record.find_model("isic2019")), data)
+    return read_predictions(folder / PREDICTIONS_FILE)
+
+
+def largest_cell(probabilities, data):
+    """Return the true code, the predicted code and the images of the largest cell but the first opened."""
+    predicted = probabilities.idxmax(axis=1)
+    truth = data.table.set_index("image")["diagnosis"]
+    images_of = {}
+    for image in probabilities.index:
+        images_of.setdefault((truth[image], predicted[image]), []).append(image)
+    images_of.pop(("MEL", "NV"), None)
+    true_code, predicted_code = max(images_of, key=lambda cell: len(images_of[cell]))
+    return true_code, predicted_code, images_of[true_code, predicted_code]
+
+
+def open_cell(page, true_code, predicted_code):
+    """Click a cell of the confusion matrix."""
+    points = page.locator(".st-key-confusion .scatterlayer .trace").last.locator("path.point")
+    place = CODES.index(true_code) * len(CODES) + CODES.index(predicted_code)
+    points.nth(place).click(force=True)
 
 
 def test_the_report_of_the_page_opens_from_the_disk_and_draws_its_charts(server, page, tmp_path):
@@ -65,27 +81,36 @@ def test_the_report_of_the_page_opens_from_the_disk_and_draws_its_charts(server,
     file = tmp_path / "report.html"
     download.value.save_as(file)
     assert download.value.suggested_filename == "isic2019_on_isic2019.html"
-    inks = {}
-    for scheme in ("light", "dark"):
-        for width in (1440, 800):
-            alone = page.context.browser.new_context(
-                offline=True, color_scheme=scheme, viewport={"width": width, "height": 900}
-            )
-            report, asked, said = alone.new_page(), [], []
-            report.on("request", lambda request, asked=asked: asked.append(request.url))
-            report.on("console", lambda message, said=said: said.append(message.text))
-            report.on("pageerror", lambda error, said=said: said.append(str(error)))
-            report.goto(file.as_uri())
-            charts = report.locator("figure")
-            assert charts.count() == 8
-            for place in range(8):
-                charts.nth(place).locator("svg.main-svg").first.wait_for()
-                assert charts.nth(place).locator("figcaption").inner_text()
-            assert report.evaluate("document.documentElement.scrollWidth") <= width
-            title = report.locator("figure text.xtitle").first
-            inks[scheme] = title.evaluate("text => getComputedStyle(text).fill")
-            assert inks[scheme] == report.evaluate("getComputedStyle(document.body).color")
-            assert asked == [file.as_uri()]
-            assert said == []
-            alone.close()
-    assert inks["light"] != inks["dark"]
+    browser = page.context.browser
+    light = ink_of_report(browser, file, "light", 1440)
+    dark = ink_of_report(browser, file, "dark", 1440)
+    assert ink_of_report(browser, file, "light", 800) == light
+    assert ink_of_report(browser, file, "dark", 800) == dark
+    assert light != dark
+
+
+def ink_of_report(browser, file, scheme, width):
+    """Open a report without a network, check its charts; return the colour of its texts."""
+    context = browser.new_context(
+        offline=True, color_scheme=scheme, viewport={"width": width, "height": 900}
+    )
+    report = context.new_page()
+    requests = []
+    console = []
+    report.on("request", lambda request: requests.append(request.url))
+    report.on("console", lambda message: console.append(message.text))
+    report.on("pageerror", lambda error: console.append(str(error)))
+    report.goto(file.as_uri())
+    charts = report.locator("figure")
+    assert charts.count() == 8
+    for place in range(8):
+        charts.nth(place).locator("svg.main-svg").first.wait_for()
+        assert charts.nth(place).locator("figcaption").inner_text()
+    assert report.evaluate("document.documentElement.scrollWidth") <= width
+    title = report.locator("figure text.xtitle").first
+    ink = title.evaluate("text => getComputedStyle(text).fill")
+    assert ink == report.evaluate("getComputedStyle(document.body).color")
+    assert requests == [file.as_uri()]
+    assert console == []
+    context.close()
+    return ink
