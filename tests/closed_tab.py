@@ -1,4 +1,4 @@
-"""Opens the app in this process, gives it an image and closes the tab; prints what is left, as JSON.
+"""Opens the app in this process, gives it an image and closes the tab; prints what remains in memory, as JSON.
 
 A process of its own, because Streamlit's runtime is one to a process. `python -m tests.closed_tab`
 """
@@ -38,13 +38,13 @@ def open_tab(client: TestClient) -> Reader:
     socket = client.websocket_connect("/_stcore/stream", subprotocols=["streamlit"], headers=ORIGIN)
     socket.__enter__()
 
-    def put(path: str, kind: str, body: bytes) -> int:
+    def send_file(path: str, kind: str, body: bytes) -> int:
         client.get("/_stcore/health")
         token = client.cookies["_streamlit_xsrf"]
         headers = {"content-type": kind, "x-xsrftoken": token}
         return client.put(path, content=body, headers=headers).status_code
 
-    reader = Reader(socket, put)
+    reader = Reader(socket, send_file)
     reader.run()
     return reader
 
@@ -70,11 +70,11 @@ def settle(most_s: float = 20) -> None:
     """Wait until nothing changes for a second: the page has been sent, but its run is still tidying up."""
     deadline = time.monotonic() + most_s
     before: dict = {}
-    while before != (before := kept()) and time.monotonic() < deadline:
+    while before != (before := memory_in_use()) and time.monotonic() < deadline:
         time.sleep(1)
 
 
-def kept() -> dict:
+def memory_in_use() -> dict:
     runtime = Runtime.instance()
     storage = runtime.media_file_mgr._storage._files_by_id.values()
     uploads = runtime.uploaded_file_mgr.file_storage
@@ -88,49 +88,63 @@ def kept() -> dict:
 
 
 def look(references: list[weakref.ref]) -> dict:
-    left = alive(references)
-    return {"alive": left, **kept()}
+    n_alive = alive(references)
+    return {"alive": n_alive, **memory_in_use()}
+
+
+def read_and_remove(tab: Reader) -> dict:
+    """Read two images, remove one, then all; return what is held after each step."""
+    tab.give(("one.png", photograph(1)), ("two.png", photograph(2)))
+    references = pixels_of(tab.session_id)
+    result = {"read": look(references)}
+    tab.click("Remove image")
+    result["removed_one"] = look(references)
+    tab.click("Remove all images")
+    result["removed_all"] = look(references)
+    return result
+
+
+def close(tab: Reader) -> None:
+    """Close the connection of a tab, and wait until the server has noticed."""
+    tab.socket.close()
+    tab.socket.__exit__(None, None, None)
+    deadline = time.monotonic() + 20
+    manager = Runtime.instance()._session_mgr
+    while manager.num_active_sessions() and time.monotonic() < deadline:
+        time.sleep(0.1)
+
+
+def tick(forgetting: Forgetting, now: float) -> int:
+    """Forget the tabs that are closed for long enough at a time, in the loop of the server."""
+
+    async def once() -> int:
+        closed = forgetting.tick(now)
+        if closed:
+            collect()
+        return closed
+
+    loop = Runtime.instance()._get_async_objs().eventloop
+    return asyncio.run_coroutine_threadsafe(once(), loop).result(60)
 
 
 def main() -> None:
-    result: dict = {}
     with TestClient(app.app, base_url="http://localhost") as client:
         tab = open_tab(client)
-        tab.give(("one.png", photograph(1)), ("two.png", photograph(2)))
-        references = pixels_of(tab.session_id)
-        result["read"] = look(references)
-        tab.click("Remove image")
-        result["removed_one"] = look(references)
-        tab.click("Remove all images")
-        result["removed_all"] = look(references)
+        result = read_and_remove(tab)
         tab.give(("three.png", photograph(3)))
         from cadlib import ui
 
-        ui.spare()  # as another reader's page may do
+        # The page of another reader may do this at any time.
+        ui.spare()
         references = pixels_of(tab.session_id)
-        tab.socket.close()
-        tab.socket.__exit__(None, None, None)
-        forgetting, runtime = Forgetting(Runtime.instance(), after_s=30), Runtime.instance()
-        loop = runtime._get_async_objs().eventloop
-
-        def tick(now: float) -> int:
-            async def once() -> int:
-                closed = forgetting.tick(now)
-                if closed:
-                    collect()
-                return closed
-
-            return asyncio.run_coroutine_threadsafe(once(), loop).result(60)
-
-        deadline = time.monotonic() + 20
-        while runtime._session_mgr.num_active_sessions() and time.monotonic() < deadline:
-            time.sleep(0.1)
-        tick(100.0)
+        close(tab)
+        forgetting = Forgetting(Runtime.instance(), after_s=30)
+        tick(forgetting, 100.0)
         result["closed"] = look(references)
-        tick(129.0)
+        tick(forgetting, 129.0)
         result["soon"] = look(references)
-        tick(131.0)
-        tick(136.0)
+        tick(forgetting, 131.0)
+        tick(forgetting, 136.0)
         result["later"] = look(references)
     sys.stdout.write(json.dumps(result))
 

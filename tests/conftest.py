@@ -1,4 +1,4 @@
-"""Fixtures that more than one test file asks for."""
+"""Defines the fixtures that several test files use."""
 
 import gc
 import os
@@ -31,14 +31,14 @@ SLOWEST_FILES = (
 
 
 def pytest_collection_finish():
-    """Exclude what is imported by now from garbage collections: there are several in each page run."""
+    """Exclude all imported modules from garbage collection, which runs several times in each page run."""
     gc.collect()
     gc.freeze()
 
 
 @pytest.fixture(autouse=True, scope="session")
 def setup_of_pages_done_once():
-    """Let a run of a page skip what a running app does once, but each page test would do again."""
+    """Do once what a running app does once, and each page test would repeat."""
     from streamlit.components.v2 import manifest_scanner
 
     scan = cache(manifest_scanner.scan_component_manifests)
@@ -68,7 +68,7 @@ settings.load_profile("untimed")
 
 @pytest.fixture(scope="session")
 def data_dir() -> Path:
-    """Return the folder of real pictures that the environment names; skip the test where there is none."""
+    """Return the folder of real images that the environment names; skip the test where there is none."""
     folder = os.environ.get("CADLIB_DATA")
     if not folder:
         pytest.skip("CADLIB_DATA is not set: no real pictures to test with")
@@ -156,7 +156,7 @@ def model():
 
 @pytest.fixture(scope="session")
 def across_damage():
-    """Return a maker of what `robustness.measure` gives, of 60 random predictions, for a record."""
+    """Return a function: the robustness of 60 random predictions, for the record of a model."""
     import numpy as np
     from msgspec.structs import asdict
 
@@ -172,7 +172,7 @@ def across_damage():
         labels, odds / odds.sum(axis=-1, keepdims=True), np.arange(60), draws=100
     )
 
-    def made(record):
+    def robustness_of(record):
         return Robustness(
             model=metrics_file.model_facts(record),
             data=SplitName(name="drawn", split="validation"),
@@ -181,12 +181,12 @@ def across_damage():
             **asdict(metrics),
         )
 
-    return made
+    return robustness_of
 
 
 @pytest.fixture
 def model_folder(tmp_path):
-    """Return a copy of the repository's model, to be spoilt."""
+    """Return a copy of the repository's model, which a test may change."""
     return Path(shutil.copytree(find_model("isic2019"), tmp_path / "spoilt"))
 
 
@@ -238,7 +238,7 @@ def untaught_folder(model_folder, change_once):
 
 @pytest.fixture
 def undetecting_folder(model_folder, change_once):
-    """Return a copy of the repository's model that cannot tell whether a picture is known."""
+    """Return a copy of the repository's model without its novelty detector."""
     return change_once(
         model_folder, "without-novelty", lambda folder: change_record(folder, {"novelty": None})
     )
@@ -269,7 +269,7 @@ def drawn_images(tmp_path_factory) -> Path:
 
 @pytest.fixture
 def drawn_dataset(tmp_path, drawn_images):
-    """Return a copy of the 32 drawn lesions, to be spoilt."""
+    """Return a copy of the 32 drawn lesions, which a test may change."""
     from cadlib.data.dataset import open_dataset
 
     folder = shutil.copytree(drawn_images, tmp_path / "split" / "drawn")
@@ -278,9 +278,10 @@ def drawn_dataset(tmp_path, drawn_images):
 
 @pytest.fixture(scope="session")
 def drawn_model(drawn_images, tmp_path_factory):
-    """Return the repository's model with a split of the drawn lesions: of each class two to train, one and one.
+    """Return the repository's model with a split of the drawn lesions.
 
-    The folder is shared. `drawn_model_folder` is a copy to be spoilt.
+    Of each class, two are to train, one to validate and one to test. The folder is shared.
+    `drawn_model_folder` is a copy that a test may change.
     """
     images = sorted(path.stem for path in next(drawn_images.glob("*Input")).iterdir())
     parts = ["train", "train", "validation", "test"] * 8
@@ -297,6 +298,6 @@ def drawn_model(drawn_images, tmp_path_factory):
 
 @pytest.fixture
 def drawn_model_folder(model_folder, drawn_dataset, drawn_model):
-    """Return a copy of the repository's model whose split is of the drawn lesions, to be spoilt."""
+    """Return a copy of the repository's model with a split of the drawn lesions, which a test may change."""
     shutil.copytree(drawn_model, model_folder, dirs_exist_ok=True)
     return model_folder

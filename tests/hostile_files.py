@@ -24,18 +24,18 @@ def segment(code: int, data: bytes) -> bytes:
 
 def jpeg_with(*segments: bytes) -> bytes:
     """Return a JPEG with these bytes behind its start."""
-    whole = encoded(picture(), "JPEG")
-    return whole[:2] + b"".join(segments) + whole[2:]
+    file = encoded(picture(), "JPEG")
+    return file[:2] + b"".join(segments) + file[2:]
 
 
 def jpeg_of_scans(count: int, side_px: int = 4000) -> bytes:
     """Return a progressive JPEG whose last scan is repeated."""
     flat = Image.new("RGB", (side_px, side_px), (180, 120, 100))
-    whole = encoded(flat, "JPEG", progressive=True)
-    last = whole.rindex(b"\xff\xda")
-    tables = whole.rindex(b"\xff\xc4", 0, last)
-    scan = whole[tables:-2]
-    return whole[:-2] + scan * (count - whole.count(b"\xff\xda")) + b"\xff\xd9"
+    file = encoded(flat, "JPEG", progressive=True)
+    last = file.rindex(b"\xff\xda")
+    tables = file.rindex(b"\xff\xc4", 0, last)
+    scan = file[tables:-2]
+    return file[:-2] + scan * (count - file.count(b"\xff\xda")) + b"\xff\xd9"
 
 
 # PNG
@@ -47,9 +47,10 @@ def chunk(name: bytes, data: bytes) -> bytes:
 
 def png_with(before: bytes = b"", after: bytes = b"") -> bytes:
     """Return a PNG with these chunks before and after its pixels."""
-    whole = encoded(picture(), "PNG")
-    pixels, end = whole.index(b"IDAT") - 4, whole.rindex(b"IEND") - 4
-    return whole[:pixels] + before + whole[pixels:end] + after + whole[end:]
+    file = encoded(picture(), "PNG")
+    pixels = file.index(b"IDAT") - 4
+    end = file.rindex(b"IEND") - 4
+    return file[:pixels] + before + file[pixels:end] + after + file[end:]
 
 
 def unfolding(count: int, damaged: bool = False) -> bytes:
@@ -61,18 +62,32 @@ def unfolding(count: int, damaged: bool = False) -> bytes:
 def png_in_chunks(chunk_bytes: int) -> bytes:
     """Return a PNG whose pixels come in chunks of so many bytes."""
     noise = np.random.default_rng(0).integers(0, 256, (400, 400, 3), np.uint8)
-    whole = encoded(Image.fromarray(noise), "PNG", compress_level=0)
-    at = whole.index(b"IDAT")
+    file = encoded(Image.fromarray(noise), "PNG", compress_level=0)
+    at = file.index(b"IDAT")
     packed = b""
-    while whole[at : at + 4] == b"IDAT":
-        (length,) = struct.unpack_from(">I", whole, at - 4)
-        packed += whole[at + 4 : at + 4 + length]
+    while file[at : at + 4] == b"IDAT":
+        (length,) = struct.unpack_from(">I", file, at - 4)
+        packed += file[at + 4 : at + 4 + length]
         at += 12 + length
     parts = (packed[start : start + chunk_bytes] for start in range(0, len(packed), chunk_bytes))
-    return whole[:33] + b"".join(chunk(b"IDAT", part) for part in parts) + chunk(b"IEND", b"")
+    return file[:33] + b"".join(chunk(b"IDAT", part) for part in parts) + chunk(b"IEND", b"")
 
 
 # TIFF
+
+
+USUAL_TAGS = {
+    256: (4, 1, SIDE_PX),
+    257: (4, 1, SIDE_PX),
+    258: (3, 1, 8),
+    259: (3, 1, 1),
+    262: (3, 1, 1),
+    273: (4, 1, 8),
+    277: (3, 1, 1),
+    278: (4, 1, SIDE_PX),
+    279: (4, 1, SIDE_PX * SIDE_PX),
+}
+"""Tag of a TIFF to type, count and value: one strip of grey pixels, behind the header."""
 
 
 def tiff(
@@ -84,25 +99,29 @@ def tiff(
 ) -> bytes:
     """Return a TIFF of 80 × 80 grey pixels; `tags` are tag -> (type, count, value or offset)."""
     pixels = bytes(SIDE_PX * SIDE_PX)
-    usual = {
-        256: (4, 1, SIDE_PX), 257: (4, 1, SIDE_PX), 258: (3, 1, 8), 259: (3, 1, 1), 262: (3, 1, 1),
-        273: (4, 1, 8), 277: (3, 1, 1), 278: (4, 1, SIDE_PX), 279: (4, 1, len(pixels)),
-    }  # fmt: skip
-    entries = [(tag, *value) for tag, value in sorted((usual | (tags or {})).items())] * repeat
+    values = USUAL_TAGS | (tags or {})
+    entries = [(tag, *value) for tag, value in sorted(values.items())] * repeat
     first_at = 8 + len(pixels)
     directory_bytes = 2 + 12 * len(entries) + 4
     following_at = first_at + directory_bytes
-    next_at = first_at if loop else following_at if next_directories else 0
+    next_at = following_at if next_directories else 0
+    if loop:
+        next_at = first_at
     out = struct.pack("<2sHI", b"II", 42, first_at) + pixels
-    out += struct.pack("<H", len(entries)) + b"".join(
-        struct.pack("<HHII", *entry) for entry in entries
-    )
+    out += struct.pack("<H", len(entries))
+    out += b"".join(struct.pack("<HHII", *entry) for entry in entries)
     out += struct.pack("<I", next_at)
-    for number in range(next_directories):
-        at = following_at + 18 * (number + 1)
-        last = number == next_directories - 1
-        out += struct.pack("<HHHIII", 1, 256, 4, 1, SIDE_PX, 0 if last else at)
-    return out + tail
+    return out + chain_of_directories(next_directories, following_at) + tail
+
+
+def chain_of_directories(count: int, start_at: int) -> bytes:
+    """Return TIFF directories of one entry each, from an offset on, each with the next one's place."""
+    out = b""
+    for number in range(count):
+        next_at = start_at + 18 * (number + 1)
+        last = number == count - 1
+        out += struct.pack("<HHHIII", 1, 256, 4, 1, SIDE_PX, 0 if last else next_at)
+    return out
 
 
 # BMP
@@ -124,8 +143,8 @@ def bmp_of_runs(width_px: int, height_px: int, runs: bytes, depth: int = 8) -> b
 
 def webp_with(*chunks: bytes) -> bytes:
     """Return an extended WebP with these chunks behind its image."""
-    whole = encoded(picture(), "WEBP", exif=b"Exif\0\0II*\0\x08\0\0\0\0\0\0\0\0\0")
-    body = whole[12:] + b"".join(chunks)
+    file = encoded(picture(), "WEBP", exif=b"Exif\0\0II*\0\x08\0\0\0\0\0\0\0\0\0")
+    body = file[12:] + b"".join(chunks)
     return b"RIFF" + struct.pack("<I", len(body) + 4) + b"WEBP" + body
 
 
@@ -170,25 +189,28 @@ def dicom(
     body: bytes, syntax: str = EXPLICIT, before: bytes = b"", width_px: int = SIDE_PX, height_px: int = SIDE_PX,
     samples: int = 3, after: bytes = b"",
 ) -> bytes:  # fmt: skip
-    """Return a DICOM file of 8 bits; `body` is its pixel element, `before` stands in front of the size."""
+    """Return a DICOM file of 8 bits; `body` is its pixel element, `before` precedes the size."""
     meta = element(2, 0x10, b"UI", syntax.encode())
-    dataset = element(8, 0x16, b"UI", b"1.2.840.10008.5.1.4.1.1.77.1.7") + element(
-        8, 0x60, b"CS", b"DMS"
-    )
-    dataset += before + us(0x28, 2, samples)
-    dataset += element(0x28, 4, b"CS", b"RGB" if samples == 3 else b"MONOCHROME2") + us(0x28, 6, 0)
-    dataset += us(0x28, 0x10, height_px) + us(0x28, 0x11, width_px)
-    dataset += (
-        us(0x28, 0x100, 8)
-        + us(0x28, 0x101, 8)
-        + us(0x28, 0x102, 7)
-        + us(0x28, 0x103, 0)
-        + body
-        + after
-    )
+    photometric = b"RGB" if samples == 3 else b"MONOCHROME2"
+    dataset = element(8, 0x16, b"UI", b"1.2.840.10008.5.1.4.1.1.77.1.7")
+    dataset += element(8, 0x60, b"CS", b"DMS")
+    dataset += before
+    dataset += us(0x28, 2, samples)
+    dataset += element(0x28, 4, b"CS", photometric)
+    # Planar configuration, rows, columns, bits allocated, bits stored, high bit, unsigned numbers.
+    for tag, value in (
+        (6, 0),
+        (0x10, height_px),
+        (0x11, width_px),
+        (0x100, 8),
+        (0x101, 8),
+        (0x102, 7),
+        (0x103, 0),
+    ):
+        dataset += us(0x28, tag, value)
+    dataset += body + after
     if syntax == DEFLATED:
-        packer = zlib.compressobj(9, zlib.DEFLATED, -15)
-        dataset = packer.compress(dataset) + packer.flush()
+        dataset = zlib.compress(dataset, level=9, wbits=-15)
     length = element(2, 0, b"UL", struct.pack("<I", len(meta)))
     return bytes(128) + b"DICM" + length + meta + dataset
 
@@ -212,7 +234,8 @@ def fragments(*parts: bytes, offsets: bytes = b"") -> bytes:
 
 def rle_frame(*segments: bytes) -> bytes:
     """Return an RLE frame of these segments (PS3.5, annex G)."""
-    offsets, at = [], 64
+    offsets = []
+    at = 64
     for part in segments:
         offsets.append(at)
         at += len(part)
@@ -234,8 +257,8 @@ def jpeg_2000(
     tile_px: int = 0, layers: int = 0, width_px: int = SIDE_PX, height_px: int = SIDE_PX
 ) -> bytes:
     """Return a bare JPEG 2000, with another size of tile or number of layers in its header."""
-    whole = encoded(picture(width_px, height_px), "JPEG2000", no_jp2=True)
-    data = bytearray(whole)
+    file = encoded(picture(width_px, height_px), "JPEG2000", no_jp2=True)
+    data = bytearray(file)
     if tile_px:
         struct.pack_into(">II", data, 24, tile_px, tile_px)
     if layers:

@@ -30,13 +30,8 @@ def with_member(record: ModelRecord, **changes: Any) -> ModelRecord:
     return structs.replace(record, members=(structs.replace(member, **changes),))
 
 
-def reseal(folder: Path, *, golden: bool = True) -> None:
-    """Write the manifest, the hashes of model.json and the golden answers anew, as if the folder had been made so."""
-    path = folder / RECORD_FILE
-    raw = json.loads(path.read_text(encoding="utf-8"))
-    contents = {
-        name: (folder / name).read_bytes() for name in manifest.FILES if (folder / name).exists()
-    }
+def set_hashes(raw: dict, contents: dict[str, bytes]) -> None:
+    """Write the hashes of these files into the record of a model."""
     hashes = {name: hashlib.sha256(data).hexdigest() for name, data in contents.items()}
     for number, member in enumerate(raw["members"]):
         member["weights_sha256"] = hashes[manifest.weights_file(number)]
@@ -46,13 +41,21 @@ def reseal(folder: Path, *, golden: bool = True) -> None:
     for key, name in (("neighbours", NEIGHBOURS_FILE), ("novelty", NOVELTY_FILE)):
         if raw[key]:
             raw[key]["sha256"] = hashes[name]
+
+
+def reseal(folder: Path, *, golden: bool = True) -> None:
+    """Rewrite the manifest, the hashes of model.json and the golden answers for the present files."""
+    path = folder / RECORD_FILE
+    raw = json.loads(path.read_text(encoding="utf-8"))
+    present = [name for name in manifest.FILES if (folder / name).exists()]
+    contents = {name: (folder / name).read_bytes() for name in present}
+    set_hashes(raw, contents)
     record = record_from_json(raw, path)
     if golden:
         contents[GOLDEN_FILE] = golden_json(Model.assemble(record, contents, folder)).encode()
     (folder / manifest.MANIFEST_FILE).unlink(missing_ok=True)
-    write_folder(
-        folder, record, {name: data for name, data in contents.items() if name != RECORD_FILE}
-    )
+    contents.pop(RECORD_FILE)
+    write_folder(folder, record, contents)
 
 
 def change_record(

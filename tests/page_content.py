@@ -1,4 +1,4 @@
-"""What a page shows, as a test reads it."""
+"""Reads the content of a page in tests."""
 
 import json
 
@@ -12,7 +12,7 @@ def words(app: AppTest) -> str:
 
 
 def mounted(app: AppTest, name: str, key: str = "") -> list[dict]:
-    """Return what each component of this name, and of this key if one is given, was given to draw."""
+    """Return the data of each component of this name, and of this key if there is one."""
     protos = [component.proto for component in app.get("bidi_component")]
     return [
         json.loads(p.json)

@@ -1,4 +1,4 @@
-"""Data sets of drawn lesions whose labels tell only malignant or benign."""
+"""Data sets of drawn lesions with labels that are only malignant or benign."""
 
 from dataclasses import replace
 
@@ -15,14 +15,14 @@ DIAGNOSIS_DROPPED = -1
 
 
 def without_diagnosis(table: pd.DataFrame, rows=slice(None)) -> pd.DataFrame:
-    """Return a data set's table of which some rows tell only malignant or benign."""
+    """Return a data set's table in which some rows are only malignant or benign."""
     table = table.copy()
     table.loc[table.index[rows], "diagnosis"] = None
     return table
 
 
 def binary(dataset: Dataset) -> Dataset:
-    """Return a data set whose labels tell only malignant or benign."""
+    """Return a data set with labels that are only malignant or benign."""
     return replace(dataset, table=without_diagnosis(dataset.table))
 
 
@@ -45,36 +45,37 @@ def partly(labels: np.ndarray, diagnosed: np.ndarray) -> PartialLabels:
 
 def leaning(labels: np.ndarray, seed: int = 0) -> np.ndarray:
     """Return probabilities that lean towards the labels, (N, 8)."""
-    drawn = np.random.default_rng(seed).dirichlet(np.full(len(CODES), 0.5), len(labels))
-    return (drawn + 0.4 * np.eye(len(CODES))[labels]) / 1.4
+    random = np.random.default_rng(seed).dirichlet(np.full(len(CODES), 0.5), len(labels))
+    return (random + 0.4 * np.eye(len(CODES))[labels]) / 1.4
 
 
 def change_labels(monkeypatch, change) -> None:
-    """Let every folder of a data set be read with other labels: `change` gets and returns those of its tables."""
+    """Let every data set be read with other labels: `change` takes and returns a table of labels."""
     original = Layout.read
 
-    def read(self, images, found):
-        tables = original(self, images, found)
-        return replace(tables, labels=change(complete_labels(tables.labels, found)), whole=True)
+    def read(self, images, findings):
+        tables = original(self, images, findings)
+        labels = change(complete_labels(tables.labels, findings))
+        return replace(tables, labels=labels, whole=True)
 
     monkeypatch.setattr(Layout, "read", read)
 
 
 def only_groups(labels: pd.DataFrame) -> pd.DataFrame:
-    """Return labels that tell only malignant or benign."""
+    """Return labels that are only malignant or benign."""
     return labels.assign(diagnosis=pd.array([None] * len(labels), dtype="str"))
 
 
 def every_other_group(labels: pd.DataFrame) -> pd.DataFrame:
-    """Return labels of which every other tells only malignant or benign."""
+    """Return labels of which every second is only malignant or benign."""
     return labels.assign(diagnosis=labels["diagnosis"].where(np.arange(len(labels)) % 2 == 0))
 
 
 def only_benign(labels: pd.DataFrame) -> pd.DataFrame:
-    """Return labels that tell only which images are benign, and nothing about the others."""
+    """Return labels that are benign or missing."""
     return only_groups(labels).assign(malignant=labels["malignant"].mask(labels["malignant"]))
 
 
 def no_labels(labels: pd.DataFrame) -> pd.DataFrame:
-    """Return labels that tell nothing."""
+    """Return labels that are all missing."""
     return only_groups(labels).assign(malignant=pd.array([None] * len(labels), dtype="boolean"))

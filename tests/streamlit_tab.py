@@ -11,7 +11,7 @@ from streamlit.proto.ForwardMsg_pb2 import ForwardMsg
 from streamlit.proto.WidgetStates_pb2 import WidgetState
 
 File = tuple[str, bytes]
-Put = Callable[[str, str, bytes], int]
+SendFile = Callable[[str, str, bytes], int]
 """Sends a body of a content type to a path by PUT, and returns the status."""
 
 
@@ -28,13 +28,13 @@ class Reader:
     """One tab. `elements` are those of its last run, by kind."""
 
     socket: Socket
-    put: Put
+    put: SendFile
     session_id: str = ""
     elements: dict[str, list] = field(default_factory=dict)
     states: dict[str, WidgetState] = field(default_factory=dict)
 
     def run(self, *changed: WidgetState) -> None:
-        """Run the page with widgets changed, until it stands still."""
+        """Run the page with changed widgets to its end."""
         self.states |= {state.id: state for state in changed}
         message = BackMsg()
         message.rerun_script.widget_states.widgets.extend(self.states.values())
@@ -50,7 +50,8 @@ class Reader:
             message.ParseFromString(self.socket.receive_bytes())
             kind = message.WhichOneof("type")
             if kind == "new_session":
-                self.session_id, self.elements = message.new_session.initialize.session_id, {}
+                self.session_id = message.new_session.initialize.session_id
+                self.elements = {}
             elif kind == "delta" and message.delta.WhichOneof("type") == "new_element":
                 element = message.delta.new_element
                 name = element.WhichOneof("type")
@@ -77,12 +78,16 @@ class Reader:
 
     def click(self, label: str) -> None:
         """Press the button of that label."""
-        [button] = [one for one in self.elements["button"] if one.label == label]
+        [button] = [element for element in self.elements["button"] if element.label == label]
         self.run(WidgetState(id=button.id, trigger_value=True))
 
     def words(self) -> str:
-        """Return the Markdown that stands on the page, with its alerts."""
-        parts = [one.body for kind in ("markdown", "alert") for one in self.elements.get(kind, [])]
+        """Return the Markdown texts of the page, with its alerts."""
+        parts = [
+            element.body
+            for kind in ("markdown", "alert")
+            for element in self.elements.get(kind, [])
+        ]
         return "\n".join(parts)
 
 

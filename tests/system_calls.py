@@ -16,7 +16,7 @@ CALLS = "connect,sendto,sendmsg,sendmmsg,open,openat,creat,mkdir,mkdirat,rename,
 LOOPBACK = re.compile(
     r'inet_addr\("127\.|inet_pton\(AF_INET6, "::1"|inet_pton\(AF_INET6, "::ffff:127\.'
 )
-MADE = re.compile(
+WRITING_CALL = re.compile(
     r"^\d+ +(?:\S+ )?(open|openat|creat|mkdir|mkdirat|rename|renameat2?|symlink|link)\((.*)\) += (\d+)"
 )
 WRITES = re.compile(r"O_CREAT|O_TMPFILE|O_WRONLY|O_RDWR|O_TRUNC")
@@ -25,13 +25,13 @@ DEVICES = ("/dev/", "/proc/")
 
 @dataclass(frozen=True)
 class Watched:
-    """What was seen: connections to other machines, and the files and folders that were made or written."""
+    """The connections of a process to other machines, and the files and folders that it created or wrote."""
 
     connections: tuple[str, ...]
     written: tuple[Path, ...]
 
     def outside(self, *folders: Path) -> list[Path]:
-        """Return what was written outside of these folders."""
+        """Return the files and folders written outside of these folders."""
         return [
             path
             for path in self.written
@@ -40,17 +40,17 @@ class Watched:
 
 
 def environment(home: Path, **more: str) -> dict[str, str]:
-    """Return the environment of a user who has nothing yet: libraries behave differently where CI is set."""
+    """Return the environment of a new user: libraries behave differently where CI is set."""
     temporary = home / "tmp"
     temporary.mkdir(parents=True, exist_ok=True)
-    kept = {
+    basic = {
         "PATH": os.environ["PATH"],
         "HOME": str(home),
         "TMPDIR": str(temporary),
         "LANG": "C.UTF-8",
     }
     return {
-        **kept,
+        **basic,
         "PYTHONPATH": str(ROOT),
         "PYTHONDONTWRITEBYTECODE": "1",
         "OMP_NUM_THREADS": "1",
@@ -85,16 +85,17 @@ def python(*arguments: str) -> list[str]:
 
 
 def watched(trace: Path, cwd: Path) -> Watched:
-    """Return what the notes of strace tell."""
-    connections, written = list[str](), list[Path]()
-    for line in _whole(trace.read_text(errors="replace").splitlines()):
+    """Return the connections and the written files in a log of strace."""
+    connections = list[str]()
+    paths = list[Path]()
+    for line in _complete_calls(trace.read_text(errors="replace").splitlines()):
         if "sa_family=AF_INET" in line and not LOOPBACK.search(line):
             connections.append(line)
-        elif made := MADE.match(line):
-            path = _path(made[1], made[2])
+        elif call := WRITING_CALL.match(line):
+            path = _path(call[1], call[2])
             if path and not path.startswith(DEVICES):
-                written.append((cwd / path).resolve())
-    return Watched(tuple(connections), tuple(written))
+                paths.append((cwd / path).resolve())
+    return Watched(tuple(connections), tuple(paths))
 
 
 def _path(call: str, arguments: str) -> str | None:
@@ -104,23 +105,23 @@ def _path(call: str, arguments: str) -> str | None:
     return names[-1]
 
 
-def _whole(lines: Iterable[str]) -> Iterable[str]:
-    """Join a call with its end where strace has noted another thread's call between."""
+def _complete_calls(lines: Iterable[str]) -> Iterable[str]:
+    """Join a call with its end where strace wrote another thread's call in between."""
     begun: dict[str, str] = {}
     for line in lines:
-        thread, _, rest = line.partition(" ")
-        if rest.endswith("<unfinished ...>"):
+        thread, _, event = line.partition(" ")
+        if event.endswith("<unfinished ...>"):
             begun[thread] = line.removesuffix("<unfinished ...>")
-        elif resumed := re.match(r" *<\.\.\. \w+ resumed>(.*)", rest):
+        elif resumed := re.match(r" *<\.\.\. \w+ resumed>(.*)", event):
             yield begun.pop(thread, f"{thread} ") + resumed[1]
         else:
             yield line
 
 
 def run(command: Sequence[str], trace: Path, env: dict[str, str], cwd: Path = ROOT) -> Watched:
-    """Run a command to its end and return what it did; fail the test where the command fails."""
-    done = subprocess.run(
+    """Run a command to its end and return its calls; fail the test where the command fails."""
+    process = subprocess.run(
         watching(trace, command), env=env, cwd=cwd, capture_output=True, text=True, check=False
     )
-    assert done.returncode == 0, done.stderr[-2000:]
+    assert process.returncode == 0, process.stderr[-2000:]
     return watched(trace, cwd)

@@ -44,11 +44,11 @@ def test_losing_resolution_removes_detail_and_keeps_the_mean(picture):
 def test_a_smaller_least_crop_shows_smaller_parts():
     slope = torch.arange(192).expand(3, 192, 192).to(torch.uint8)
 
-    def seen(least_crop):
+    def smallest_span(least_crop):
         spans = [augment(slope, 64, seed, least_crop).float() for seed in range(40)]
         return min(float(span.amax() - span.amin()) for span in spans)
 
-    assert seen(0.1) < 0.75 * seen(0.9)
+    assert smallest_span(0.1) < 0.75 * smallest_span(0.9)
 
 
 def test_mixing_blends_pictures_and_labels_by_one_share():
@@ -58,7 +58,7 @@ def test_mixing_blends_pictures_and_labels_by_one_share():
     assert shares.shape == (5, 8)
     assert torch.allclose(shares.sum(dim=1), torch.ones(5))
     assert ((shares > 0).sum(dim=1) == 2).all()
-    # what is blended is the number of the class, so the blend is its mean under the labels
+    # The images hold the number of their class, so a blend is the mean of its labels.
     assert torch.allclose(mixed[:, 0, 0, 0], shares @ torch.arange(8.0))
 
 

@@ -94,8 +94,8 @@ def digests(folder: Path) -> dict[Path, str]:
 def without(folder: Path, *keys: str) -> None:
     """Remove sections from a model's metrics.json, as if they were never measured."""
     built = read_model(folder)
-    rest = structs.replace(built.metrics, **dict.fromkeys(keys))
-    metrics_file.rewrite(folder, built.record, rest)
+    remaining = structs.replace(built.metrics, **dict.fromkeys(keys))
+    metrics_file.rewrite(folder, built.record, remaining)
 
 
 def read_model(folder: Path) -> Built:
@@ -218,10 +218,10 @@ def test_a_result_of_another_split_weights_or_thresholds_is_not_done(
     line, built_here, step, change
 ):
     built = read_model(built_here)
-    (step_type,) = [each for each in STEPS if each.name == step]
-    asked = step_type(recipe_of(line))
-    assert asked.is_done(built)
-    assert not asked.is_done(Built(change(built.record), built.metrics))
+    [step_type] = [each for each in STEPS if each.name == step]
+    step_to_check = step_type(recipe_of(line))
+    assert step_to_check.is_done(built)
+    assert not step_to_check.is_done(Built(change(built.record), built.metrics))
 
 
 def test_a_sample_of_another_size_is_measured_again(line, built_here):

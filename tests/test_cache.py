@@ -107,7 +107,8 @@ def test_works_without_a_temporary_folder_with_one_warning(unusable, caplog, mon
 
 
 def test_reads_files_cached_before_the_disk_was_full(good, caplog):
-    before, after = entry_of("before.npy"), entry_of("after.npy")
+    before = entry_of("before.npy")
+    after = entry_of("after.npy")
     store(before, 1)
     cache._give_up(FULL)
     store(after, 2)
@@ -227,11 +228,11 @@ def test_an_evaluation_is_whole_without_a_cache(
     unusable, drawn_model_folder, drawn_dataset, caplog
 ):
     record = read_record(drawn_model_folder)
-    made = evaluated(drawn_model_folder, record, drawn_dataset, lambda *_: None)
-    again = read_evaluation(evaluation_folder(record, drawn_dataset), record, drawn_dataset)
-    assert again is not None
-    assert np.array_equal(made.probabilities, again.probabilities)
-    assert made.metrics == again.metrics
+    computed = evaluated(drawn_model_folder, record, drawn_dataset, lambda *_: None)
+    stored = read_evaluation(evaluation_folder(record, drawn_dataset), record, drawn_dataset)
+    assert stored is not None
+    assert np.array_equal(computed.probabilities, stored.probabilities)
+    assert computed.metrics == stored.metrics
     assert len(warnings(caplog)) == 1
 
 
@@ -246,12 +247,12 @@ def test_an_evaluation_is_the_same_where_nothing_at_all_can_be_kept(
 
     monkeypatch.setenv("CADLIB_CACHE", "/proc/cadlib-full")
     monkeypatch.setattr(cache.tempfile, "mkdtemp", refuse)
-    made = evaluated(drawn_model_folder, record, drawn_dataset, lambda *_: None)
-    assert np.allclose(made.probabilities, expected.probabilities, atol=1e-6)
-    assert made.table.equals(expected.table)
-    assert made.metrics.subgroups.keys() == expected.metrics.subgroups.keys()
-    assert made.metrics.gaps == expected.metrics.gaps
-    assert made.metrics.data == expected.metrics.data
+    computed = evaluated(drawn_model_folder, record, drawn_dataset, lambda *_: None)
+    assert np.allclose(computed.probabilities, expected.probabilities, atol=1e-6)
+    assert computed.table.equals(expected.table)
+    assert computed.metrics.subgroups.keys() == expected.metrics.subgroups.keys()
+    assert computed.metrics.gaps == expected.metrics.gaps
+    assert computed.metrics.data == expected.metrics.data
 
 
 COMMANDS = {

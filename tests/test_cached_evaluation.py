@@ -30,13 +30,13 @@ from tests.model_folders import with_member
 pytestmark = pytest.mark.usefixtures("empty_cache", "few_draws")
 
 
-def ignore(what, done, total):
+def ignore(_step, _done, _total):
     pass
 
 
 @pytest.fixture(scope="module")
-def said():
-    """Return what a guessing model said of 200 images."""
+def evaluated():
+    """Return the evaluation of a guessing model on 200 images."""
     rng = np.random.default_rng(0)
     table = pd.DataFrame(
         {"image": [f"I{n:03}" for n in range(200)], "diagnosis": rng.choice(CODES, 200)}
@@ -50,25 +50,28 @@ def test_the_cached_evaluation_equals_a_new_one(model, drawn_dataset):
     assert read_evaluation(folder, model.record, drawn_dataset) is None
     steps = []
     make_evaluation(folder, model, drawn_dataset, lambda *step: steps.append(step))
-    kept, expected = (
-        read_evaluation(folder, model.record, drawn_dataset),
-        evaluate(model, drawn_dataset),
-    )
-    assert kept.metrics.gaps == ()
-    assert structs.replace(kept.metrics, gaps=None) == expected.metrics
-    assert kept.probabilities == pytest.approx(
-        expected.predictions[list(CODES)].to_numpy(), abs=1e-6
-    )
-    assert kept.table["image"].tolist() == expected.predictions["image"].tolist()
+    cached_evaluation = read_evaluation(folder, model.record, drawn_dataset)
+    expected = evaluate(model, drawn_dataset)
+    assert cached_evaluation.metrics.gaps == ()
+    assert structs.replace(cached_evaluation.metrics, gaps=None) == expected.metrics
+    expected_probabilities = expected.predictions[list(CODES)].to_numpy()
+    assert cached_evaluation.probabilities == pytest.approx(expected_probabilities, abs=1e-6)
+    assert cached_evaluation.table["image"].tolist() == expected.predictions["image"].tolist()
     unknown = read_unknown(folder / PREDICTIONS_FILE).to_numpy()
     assert unknown == pytest.approx(expected.predictions[UNKNOWN].to_numpy(), abs=1e-6)
-    assert (unknown > 0).all()  # 0 stands for a model that cannot tell
+    # A model without a novelty detector writes 0.
+    assert (unknown > 0).all()
+    check_progress_steps(steps)
+    assert cached_evaluation.threshold == model.record.operating_point("balanced").threshold
+
+
+def check_progress_steps(steps):
+    """Check the progress that `make_evaluation` reported for 32 images."""
     assert ("images", 32, 32) in steps
-    assert [what for what, _ in groupby(step[0] for step in steps)] == [
-        "images", "subgroups measured", "subgroups compared",
-    ]  # fmt: skip
-    assert steps[-1][1] == steps[-1][2]
-    assert kept.threshold == model.record.operating_point("balanced").threshold
+    step_names = [name for name, _ in groupby(step[0] for step in steps)]
+    assert step_names == ["images", "subgroups measured", "subgroups compared"]
+    _, done, total = steps[-1]
+    assert done == total
 
 
 def test_the_cached_evaluation_is_named_after_the_request(model, drawn_dataset):
@@ -85,12 +88,13 @@ def test_the_cached_evaluation_is_named_after_the_request(model, drawn_dataset):
 def test_the_folder_depends_on_images_labels_weights_and_thresholds(
     model, drawn_dataset, monkeypatch
 ):
-    record, table = model.record, drawn_dataset.table
+    record = model.record
+    table = drawn_dataset.table
     first = evaluation_folder(record, drawn_dataset)
     assert evaluation_folder(record, drawn_dataset) == first
     fewer = replace(drawn_dataset, table=table.iloc[1:])
     other_label = replace(drawn_dataset, table=table.assign(diagnosis="NV"))
-    others = {
+    other_folders = {
         evaluation_folder(record, fewer),
         evaluation_folder(record, other_label),
         evaluation_folder(with_member(record, weights_sha256="0" * 64), drawn_dataset),
@@ -98,7 +102,7 @@ def test_the_folder_depends_on_images_labels_weights_and_thresholds(
             structs.replace(record, operating_points=record.operating_points[:1]), drawn_dataset
         ),
     }
-    assert len(others - {first}) == 4
+    assert len(other_folders - {first}) == 4
     assert (
         evaluation_folder(structs.replace(record, version="9.9.9", audit=None), drawn_dataset)
         == first
@@ -111,16 +115,17 @@ def test_the_folder_depends_on_images_labels_weights_and_thresholds(
 
 
 def test_names_a_missing_image(model, drawn_dataset):
-    gone = replace(drawn_dataset, table=drawn_dataset.table.assign(path="nowhere.jpg"))
+    moved = replace(drawn_dataset, table=drawn_dataset.table.assign(path="nowhere.jpg"))
     with pytest.raises(DatasetInvalid, match=r"nowhere\.jpg"):
-        evaluation_folder(model.record, gone)
+        evaluation_folder(model.record, moved)
 
 
 def test_skips_images_without_a_label(model, drawn_dataset):
     table = drawn_dataset.table.copy()
     table.loc[:2, "diagnosis"] = [UNKNOWN, None, None]
     table.loc[:2, "malignant"] = pd.NA
-    part, steps = replace(drawn_dataset, table=table), []
+    part = replace(drawn_dataset, table=table)
+    steps = []
     folder = evaluation_folder(model.record, part)
     make_evaluation(folder, model, part, lambda *step: steps.append(step))
     assert ("images", 29, 29) in steps
@@ -139,21 +144,24 @@ def test_probabilities_equal_those_of_single_images(model, drawn_dataset):
     folder = evaluation_folder(model.record, drawn_dataset)
     make_evaluation(folder, model, drawn_dataset, ignore)
     evaluation = read_evaluation(folder, model.record, drawn_dataset)
-    for path, said in zip(
-        evaluation.table["path"][::4], evaluation.probabilities[::4], strict=True
-    ):
-        np.testing.assert_allclose(said, model.predict(path).probabilities, rtol=0, atol=1e-6)
+    paths = evaluation.table["path"][::4]
+    for path, probabilities in zip(paths, evaluation.probabilities[::4], strict=True):
+        np.testing.assert_allclose(
+            probabilities, model.predict(path).probabilities, rtol=0, atol=1e-6
+        )
 
 
 def test_probabilities_of_real_images_equal_those_of_single_images(model, isic2019_dataset):
     dataset = isic2019_dataset
-    some = replace(dataset, table=dataset.table.iloc[::600].reset_index(drop=True))
-    assert some.table["width_px"].nunique() > 3
-    place = evaluation_folder(model.record, some)
-    make_evaluation(place, model, some, ignore)
-    evaluation = read_evaluation(place, model.record, some)
-    for path, said in zip(some.table["path"], evaluation.probabilities, strict=True):
-        np.testing.assert_allclose(said, model.predict(path).probabilities, rtol=0, atol=1e-6)
+    part = replace(dataset, table=dataset.table.iloc[::600].reset_index(drop=True))
+    assert part.table["width_px"].nunique() > 3
+    place = evaluation_folder(model.record, part)
+    make_evaluation(place, model, part, ignore)
+    evaluation = read_evaluation(place, model.record, part)
+    for path, probabilities in zip(part.table["path"], evaluation.probabilities, strict=True):
+        np.testing.assert_allclose(
+            probabilities, model.predict(path).probabilities, rtol=0, atol=1e-6
+        )
 
 
 def test_lists_unreadable_images_and_evaluates_the_rest(model, drawn_dataset):
@@ -161,21 +169,19 @@ def test_lists_unreadable_images_and_evaluates_the_rest(model, drawn_dataset):
         Path(drawn_dataset.table["path"][row]).write_bytes(b"%PDF-1.7")
     folder = evaluation_folder(model.record, drawn_dataset)
     make_evaluation(folder, model, drawn_dataset, ignore)
-    kept, expected = (
-        read_evaluation(folder, model.record, drawn_dataset),
-        evaluate(model, drawn_dataset),
-    )
-    assert [*kept.metrics.rejected] == drawn_dataset.table["image"][[3, 30]].tolist()
-    assert kept.metrics.rejected == expected.rejected
-    assert len(kept.table) == kept.metrics.n == 30
-    assert kept.probabilities == pytest.approx(
+    cached_evaluation = read_evaluation(folder, model.record, drawn_dataset)
+    expected = evaluate(model, drawn_dataset)
+    assert [*cached_evaluation.metrics.rejected] == drawn_dataset.table["image"][[3, 30]].tolist()
+    assert cached_evaluation.metrics.rejected == expected.rejected
+    assert len(cached_evaluation.table) == cached_evaluation.metrics.n == 30
+    assert cached_evaluation.probabilities == pytest.approx(
         expected.predictions[list(CODES)].to_numpy(), abs=1e-6
     )
 
 
 def test_reuses_the_results_of_the_map_or_of_a_larger_set(model, drawn_dataset, monkeypatch):
     model_outputs(model, drawn_dataset.table, ignore)
-    monkeypatch.setattr("cadlib.model.model.Model.see", None)  # whoever calls it fails
+    monkeypatch.setattr("cadlib.model.model.Model.see", None)  # A call fails.
     for table in (drawn_dataset.table, drawn_dataset.table.iloc[::3].reset_index(drop=True)):
         part = replace(drawn_dataset, table=table)
         folder = evaluation_folder(model.record, part)
@@ -184,7 +190,7 @@ def test_reuses_the_results_of_the_map_or_of_a_larger_set(model, drawn_dataset, 
 
 
 def test_a_stopped_evaluation_leaves_no_metrics(model, drawn_dataset):
-    def stop(what, done, total):
+    def stop(_step, _done, _total):
         raise InterruptedError
 
     folder = evaluation_folder(model.record, drawn_dataset)
@@ -193,28 +199,27 @@ def test_a_stopped_evaluation_leaves_no_metrics(model, drawn_dataset):
     assert read_evaluation(folder, model.record, drawn_dataset) is None
 
 
-def test_the_cells_hold_every_image_once_by_falling_probability(said):
-    cells = {(truth, code): said.cell(truth, code) for truth in CODES for code in CODES}
+def test_the_cells_hold_every_image_once_by_falling_probability(evaluated):
+    cells = {(truth, code): evaluated.cell(truth, code) for truth in CODES for code in CODES}
     images = [image for cell in cells.values() for image in cell["image"]]
-    assert sorted(images) == said.table["image"].tolist()
+    assert sorted(images) == evaluated.table["image"].tolist()
     for (truth, code), cell in cells.items():
         assert set(cell["diagnosis"]) <= {truth}
         assert cell["probability"].is_monotonic_decreasing
-        rows = cell.index
-        assert [CODES[place] for place in said.probabilities[rows].argmax(axis=1)] == [code] * len(
-            cell
-        )
-        assert cell["probability"].tolist() == said.probabilities[rows, CODES.index(code)].tolist()
+        rows = evaluated.probabilities[cell.index]
+        assert (rows.argmax(axis=1) == CODES.index(code)).all()
+        assert cell["probability"].tolist() == rows[:, CODES.index(code)].tolist()
 
 
-def test_errors_are_sorted_by_cost_and_probability(said):
-    errors = said.errors(0.4)
-    scores, truth = malignant_probability(said.probabilities), malignant_truth(said.labels)
+def test_errors_are_sorted_by_cost_and_probability(evaluated):
+    errors = evaluated.errors(0.4)
+    scores = malignant_probability(evaluated.probabilities)
+    truth = malignant_truth(evaluated.labels)
     assert set(errors.index) == set(np.flatnonzero(truth != (scores >= 0.4)))
     assert list(dict.fromkeys(errors["cost"])) == list(COSTS)
-    melanomas, others, needless = (errors[errors["cost"] == cost] for cost in COSTS)
+    melanomas, other_malignant, needless = [errors[errors["cost"] == cost] for cost in COSTS]
     assert set(melanomas["diagnosis"]) == {"MEL"}
-    assert set(others["diagnosis"]) <= {"BCC", "AK", "SCC"}
+    assert set(other_malignant["diagnosis"]) <= {"BCC", "AK", "SCC"}
     assert not set(needless["diagnosis"]) & {"MEL", "BCC", "AK", "SCC"}
     assert melanomas["probability"].is_monotonic_increasing
     assert needless["probability"].is_monotonic_decreasing
@@ -222,6 +227,7 @@ def test_errors_are_sorted_by_cost_and_probability(said):
     assert (needless["probability"] >= 0.4).all()
 
 
-def test_a_higher_threshold_misses_at_least_as_many(said):
-    low, high = ((said.errors(threshold)["cost"] != COSTS[2]).sum() for threshold in (0.2, 0.6))
+def test_a_higher_threshold_misses_at_least_as_many(evaluated):
+    low = (evaluated.errors(0.2)["cost"] != COSTS[2]).sum()
+    high = (evaluated.errors(0.6)["cost"] != COSTS[2]).sum()
     assert low < high

@@ -18,7 +18,7 @@ LEAN = np.array([0.8, -0.6, 0.1, -0.9, 0.4, -0.2, 0.9, -0.5])
 
 
 @pytest.fixture
-def drawn():
+def sample():
     """Logits whose softmax is the truth, and labels drawn from it."""
     rng = np.random.default_rng(0)
     logits = rng.normal(0, 2, (20_000, 8))
@@ -33,13 +33,13 @@ def test_probabilities_sum_to_one_even_for_huge_logits():
     assert np.isfinite(rows).all()
 
 
-def test_temperature_finds_back_how_overconfident_the_logits_are(drawn):
-    logits, labels = drawn
+def test_the_fitted_temperature_equals_the_overconfidence(sample):
+    logits, labels = sample
     assert fit_temperature(logits * 3, labels) == pytest.approx(3, rel=0.03)
 
 
-def test_no_other_temperature_has_a_lower_log_loss(drawn):
-    logits, labels = drawn
+def test_no_other_temperature_has_a_lower_log_loss(sample):
+    logits, labels = sample
     best = fit_temperature(logits * 3, labels)
 
     def loss(temperature):
@@ -53,10 +53,11 @@ def test_refuses_logits_without_labels():
         fit_temperature(np.zeros((3, 8)), np.zeros(2, int))
 
 
-def test_conformal_sets_hold_the_truth_of_each_class_as_often_as_promised(drawn):
-    logits, labels = drawn
+def test_prediction_sets_have_the_stated_coverage_of_each_class(sample):
+    logits, labels = sample
     shares = probabilities(logits, 1.0, NO_BIAS)
-    fitted, held_out = slice(0, 10_000), slice(10_000, None)
+    fitted = slice(0, 10_000)
+    held_out = slice(10_000, None)
     quantiles = conformal_quantiles(shares[fitted], labels[fitted], 0.9)
     inside = 1 - shares[held_out] <= quantiles
     for index in range(8):
@@ -69,22 +70,22 @@ def test_a_class_with_too_few_images_excludes_nothing():
     assert conformal_quantiles(shares, np.zeros(5, int), 0.9).tolist() == [1.0] * 8
 
 
-def test_temperature_and_bias_are_found_back_together(drawn):
-    logits, labels = drawn
+def test_temperature_and_bias_are_recovered_together(sample):
+    logits, labels = sample
     temperature, bias = fit_with_bias(3 * (logits - LEAN), labels)
     assert temperature == pytest.approx(3, rel=0.03)
     assert bias == pytest.approx(LEAN, abs=0.1)
 
 
-def test_a_rare_class_does_not_run_away_with_its_bias(drawn):
-    logits, labels = drawn
-    kept = labels != 5
-    _, bias = fit_with_bias(logits[kept][:50], labels[kept][:50])
+def test_the_bias_of_a_rare_class_stays_bounded(sample):
+    logits, labels = sample
+    is_other = labels != 5
+    _, bias = fit_with_bias(logits[is_other][:50], labels[is_other][:50])
     assert -3 < bias[5] < 0
 
 
-def test_a_bias_that_mends_probabilities_and_diagnoses_pays(drawn):
-    logits, labels = drawn
+def test_a_bias_that_improves_probabilities_and_diagnoses_is_kept(sample):
+    logits, labels = sample
     leaning = (logits - 3 * LEAN)[:2000]
     lesions = np.arange(2000) // 2
     assert try_bias(leaning, labels[:2000], lesions).pays
@@ -95,8 +96,8 @@ def test_a_bias_that_mends_probabilities_and_diagnoses_pays(drawn):
     )
 
 
-def test_a_bias_where_none_is_needed_does_not_pay(drawn):
-    logits, labels = drawn
+def test_a_bias_without_an_improvement_is_not_kept(sample):
+    logits, labels = sample
     trial = try_bias(logits[:2000], labels[:2000], np.arange(2000))
     assert trial.gain < trial.gain_se
     alone = fit_temperature(logits[:2000], labels[:2000])
@@ -108,7 +109,7 @@ def test_a_bias_where_none_is_needed_does_not_pay(drawn):
 
 
 def test_a_bias_that_only_undoes_the_correction_for_rare_classes_does_not_pay():
-    """Frequent and rare are told apart poorly: the likelihood wants the rare one named seldom, balance does not."""
+    """Frequent and rare classes overlap: the likelihood favours the frequent class, balanced accuracy does not."""
     rng = np.random.default_rng(3)
     labels = rng.choice(8, 3000, p=[0.5, *[0.5 / 7] * 7])
     logits = (
@@ -133,24 +134,25 @@ def test_a_bias_pays_when_the_likelihood_gains_beyond_chance_and_balance_loses_n
     assert trial.pays is pays
 
 
-def test_copies_of_the_images_do_not_make_a_gain_surer(drawn):
-    logits, labels = drawn
-    once = try_bias(logits[:500], labels[:500], np.arange(500))
-    often = try_bias(
+def test_copies_of_the_images_do_not_narrow_the_interval_of_a_gain(sample):
+    logits, labels = sample
+    single = try_bias(logits[:500], labels[:500], np.arange(500))
+    repeated = try_bias(
         np.repeat(logits[:500], 4, axis=0), np.repeat(labels[:500], 4), np.repeat(np.arange(500), 4)
     )
-    assert often.gain_se == pytest.approx(once.gain_se, rel=0.35)
+    assert repeated.gain_se == pytest.approx(single.gain_se, rel=0.35)
 
 
-def test_a_bias_is_not_tried_on_a_handful_of_lesions(drawn):
-    logits, labels = drawn
+def test_a_bias_is_not_tried_on_a_handful_of_lesions(sample):
+    logits, labels = sample
     with pytest.raises(ValueError, match="at least 5 lesions .* but got 4"):
         try_bias(logits[:8], labels[:8], np.arange(8) // 2)
     assert fit(logits[:8], labels[:8], np.arange(8) // 2, np.full(8, 300))[1] == NO_BIAS
 
 
-def test_thumbnails_of_which_a_network_is_too_sure_get_a_temperature_of_their_own(drawn):
-    logits, labels = (values[:4000] for values in drawn)
+def test_overconfident_thumbnails_get_their_own_temperature(sample):
+    logits = sample[0][:4000]
+    labels = sample[1][:4000]
     sides = np.where(np.arange(4000) % 2, 84, 300)
     unequal = logits * np.where(sides < 150, 3, 1)[:, None]
     temperature, bias = fit(unequal, labels, np.arange(4000), sides)
@@ -160,8 +162,9 @@ def test_thumbnails_of_which_a_network_is_too_sure_get_a_temperature_of_their_ow
     assert np.abs(mended - probabilities(logits, 1.0, NO_BIAS)).max() < 0.1
 
 
-def test_a_few_thumbnails_get_none(drawn):
-    logits, labels = (values[:2000] for values in drawn)
+def test_a_few_thumbnails_get_no_temperature_of_their_own(sample):
+    logits = sample[0][:2000]
+    labels = sample[1][:2000]
     sides = np.where(np.arange(2000) < 99, 84, 300)
     temperature, _ = fit(
         logits * np.where(sides < 150, 3, 1)[:, None], labels, np.arange(2000), sides

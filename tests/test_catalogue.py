@@ -11,10 +11,11 @@ from cadlib.evaluation.catalogue import NOT_GIVEN, Catalogue, Query, described
 from cadlib.model.novelty import Novelty
 from cadlib.taxonomy import CODES
 
-FACETS, NUMBERS = ("diagnosis", "sex"), ("age_approx", "risk", "confidence")
+FACETS = ("diagnosis", "sex")
+NUMBERS = ("age_approx", "risk", "confidence")
 
 
-def drawn(n: int, seed: int) -> pd.DataFrame:
+def random_table(n: int, seed: int) -> pd.DataFrame:
     """Return a table of n rows with missing values in every column but the id."""
     rng = np.random.default_rng(seed)
     return pd.DataFrame(
@@ -24,8 +25,8 @@ def drawn(n: int, seed: int) -> pd.DataFrame:
             "sex": pd.array(rng.choice(["female", "male", None], n), "str"),
             "age_approx": pd.array(rng.choice([*range(0, 90, 5), None], n), "Float64"),
             "risk": np.where(rng.random(n) < 0.1, np.nan, rng.random(n)),
-            "confidence": rng.integers(0, 101, n)
-            / 100,  # on the edges of what is counted together, too
+            # Some values lie on the edges of the bins.
+            "confidence": rng.integers(0, 101, n) / 100,
         }
     )
 
@@ -64,70 +65,79 @@ queries = st.builds(
 
 
 @given(queries, st.integers(0, 5))
-def test_rows_and_counts_are_those_of_pandas(query, seed):
-    table = drawn(200, seed)
-    answer = Catalogue(table, FACETS, NUMBERS).ask(query)
+def test_the_rows_are_those_of_pandas(query, seed):
+    table = random_table(200, seed)
+    result = Catalogue(table, FACETS, NUMBERS).ask(query)
     expected = table[passing(table, query)]
+    rows = table.iloc[result.rows]
     if query.order:
         expected = expected.sort_values(query.order, ascending=not query.descending, kind="stable")
-        numbers = table[query.order].iloc[answer.rows].to_numpy(float, na_value=np.nan)
+        numbers = rows[query.order].to_numpy(float, na_value=np.nan)
         np.testing.assert_allclose(numbers, expected[query.order].to_numpy(float, na_value=np.nan))
-        assert set(table["image"].iloc[answer.rows]) == set(expected["image"])
+        assert set(rows["image"]) == set(expected["image"])
     else:
-        assert table["image"].iloc[answer.rows].tolist() == expected["image"].tolist()
+        assert rows["image"].tolist() == expected["image"].tolist()
+
+
+@given(queries, st.integers(0, 5))
+def test_the_counts_of_a_facet_are_those_of_pandas(query, seed):
+    table = random_table(200, seed)
+    result = Catalogue(table, FACETS, NUMBERS).ask(query)
     for name in FACETS:
-        counted = (
-            table.loc[passing(table, query, but=name), name]
-            .fillna(NOT_GIVEN)
-            .value_counts()
-            .to_dict()
-        )
-        assert {value: n for value, n in answer.counts[name].items() if n} == counted
-    assert set(answer.spreads) == {"age_approx", "confidence"}
-    for name, spread in answer.spreads.items():
-        others = table.loc[passing(table, query, but=name), name].astype(float)
+        values = table.loc[passing(table, query, but=name), name]
+        expected = values.fillna(NOT_GIVEN).value_counts().to_dict()
+        assert {value: n for value, n in result.counts[name].items() if n} == expected
+
+
+@given(queries, st.integers(0, 5))
+def test_the_bins_of_a_range_are_those_of_pandas(query, seed):
+    table = random_table(200, seed)
+    result = Catalogue(table, FACETS, NUMBERS).ask(query)
+    assert set(result.spreads) == {"age_approx", "confidence"}
+    for name, spread in result.spreads.items():
+        values = table.loc[passing(table, query, but=name), name].astype(float)
         edges = spread.low + spread.step * np.arange(len(spread.counts) + 1)
-        assert spread.counts.tolist() == [
-            ((others >= low - 1e-4) & (others < high - 1e-4)).sum() for low, high in pairwise(edges)
-        ]
-        assert spread.missing == others.isna().sum()
+        for count, (low, high) in zip(spread.counts.tolist(), pairwise(edges), strict=True):
+            assert count == ((values >= low - 1e-4) & (values < high - 1e-4)).sum()
+        assert spread.missing == values.isna().sum()
 
 
 def test_only_rows_within_a_mask_are_found_and_counted():
-    table = drawn(100, 1)
+    table = random_table(100, 1)
     catalogue = Catalogue(table, FACETS, NUMBERS)
     within = catalogue.holds(table["image"][:30].tolist())
     query = Query(chosen={"sex": ("female",)})
-    answer = catalogue.ask(query, within)
+    result = catalogue.ask(query, within)
     alone = Catalogue(table[:30], FACETS, NUMBERS).ask(query)
-    assert answer.rows.tolist() == alone.rows.tolist()
-    assert {name: sum(counts.values()) for name, counts in answer.counts.items()} == {
+    assert result.rows.tolist() == alone.rows.tolist()
+    assert {name: sum(counts.values()) for name, counts in result.counts.items()} == {
         name: sum(counts.values()) for name, counts in alone.counts.items()
     }
 
 
 def test_a_column_that_is_not_there_is_named():
     with pytest.raises(ValueError, match="Expected columns site in the table"):
-        Catalogue(drawn(5, 0), ("site",), ())
+        Catalogue(random_table(5, 0), ("site",), ())
     with pytest.raises(
         ValueError, match="Expected facets and numbers of this catalogue .* but got loss"
     ):
-        Catalogue(drawn(5, 0), FACETS, NUMBERS).ask(Query(order="loss"))
+        Catalogue(random_table(5, 0), FACETS, NUMBERS).ask(Query(order="loss"))
 
 
 def test_a_facet_of_one_value_and_a_number_that_is_the_same_everywhere_are_none():
-    table = drawn(20, 0).assign(sex="female", age_approx=50.0)
+    table = random_table(20, 0).assign(sex="female", age_approx=50.0)
     catalogue = Catalogue(table, FACETS, NUMBERS)
     assert catalogue.facets == ("diagnosis",)
     assert catalogue.span("age_approx") is None
     assert catalogue.values("diagnosis")[-1] == NOT_GIVEN
 
 
-def test_predictions_become_columns():
+@pytest.fixture
+def columns():
+    """Return the columns of four images, of which three have a prediction."""
     shares = np.full((3, 8), 0.05)
-    shares[0, CODES.index("MEL")] = shares[1, CODES.index("NV")] = shares[2, CODES.index("BCC")] = (
-        0.65
-    )
+    for row, code in enumerate(("MEL", "NV", "BCC")):
+        shares[row, CODES.index(code)] = 0.65
     table = pd.DataFrame(
         {
             "image": ["a", "b", "c", "d"],
@@ -136,25 +146,31 @@ def test_predictions_become_columns():
             "height_px": pd.array([450, 450, 450, 767], "Int64"),
         }
     )
-    scores = [0.4, 1.0, 3.0]
-    predictions = predictions_table(
-        table["image"][:3], shares, [Novelty(score).unknown_share for score in scores]
-    )
+    unknown_shares = [Novelty(score).unknown_share for score in NOVELTY_SCORES]
+    predictions = predictions_table(table["image"][:3], shares, unknown_shares)
     split = pd.DataFrame({"image": ["a", "c"], "split": ["train", "test"]})
-    found = described(table, split, predictions).table.set_index("image")
-    assert found["split"].fillna("").to_dict() == {"a": "train", "b": "", "c": "test", "d": ""}
-    assert found["said"].fillna("").to_dict() == {"a": "MEL", "b": "NV", "c": "BCC", "d": ""}
-    assert found["verdict"].fillna("").to_dict() == {"a": "right", "b": "wrong", "c": "", "d": ""}
-    assert found["short_side_px"].tolist() == [450, 450, 450, 767]
+    return described(table, split, predictions).table.set_index("image")
+
+
+def test_predictions_and_splits_become_facets(columns):
+    assert columns["split"].fillna("").to_dict() == {"a": "train", "b": "", "c": "test", "d": ""}
+    assert columns["said"].fillna("").to_dict() == {"a": "MEL", "b": "NV", "c": "BCC", "d": ""}
+    assert columns["verdict"].fillna("").to_dict() == {"a": "right", "b": "wrong", "c": "", "d": ""}
+    assert columns["short_side_px"].tolist() == [450, 450, 450, 767]
+
+
+NOVELTY_SCORES = [0.4, 1.0, 3.0]
+
+
+def test_predictions_become_columns_of_numbers(columns):
     malignant = 0.65 + 3 * 0.05
-    np.testing.assert_allclose(found["risk"], [malignant, 0.2, malignant, np.nan])
-    np.testing.assert_allclose(found["confidence"], [0.65, 0.65, 0.65, np.nan])
-    np.testing.assert_allclose(found["loss"], [-np.log(0.65), -np.log(0.05), np.nan, np.nan])
+    np.testing.assert_allclose(columns["risk"], [malignant, 0.2, malignant, np.nan])
+    np.testing.assert_allclose(columns["confidence"], [0.65, 0.65, 0.65, np.nan])
+    np.testing.assert_allclose(columns["loss"], [-np.log(0.65), -np.log(0.05), np.nan, np.nan])
     entropy = -(0.65 * np.log(0.65) + 7 * 0.05 * np.log(0.05)) / np.log(8)
-    np.testing.assert_allclose(found["uncertainty"], [entropy, entropy, entropy, np.nan])
-    np.testing.assert_allclose(
-        found["novelty"], [*scores, np.nan]
-    )  # as `predict` writes it, with the limit 1
+    np.testing.assert_allclose(columns["uncertainty"], [entropy, entropy, entropy, np.nan])
+    # The novelty has the limit 1, as in the output of `predict`.
+    np.testing.assert_allclose(columns["novelty"], [*NOVELTY_SCORES, np.nan])
 
 
 def test_a_label_without_a_diagnosis_has_a_group_and_a_loss():
@@ -169,8 +185,8 @@ def test_a_label_without_a_diagnosis_has_a_group_and_a_loss():
             "height_px": pd.array([450] * 3, "Int64"),
         }
     )
-    found = described(table, None, predictions_table(table["image"], shares)).table
-    assert found["malignancy"].tolist() == ["malignant", "benign", "benign"]
-    assert found["verdict"].fillna("").tolist() == ["", "", "wrong"]
+    columns = described(table, None, predictions_table(table["image"], shares)).table
+    assert columns["malignancy"].tolist() == ["malignant", "benign", "benign"]
+    assert columns["verdict"].fillna("").tolist() == ["", "", "wrong"]
     risk = 0.65 + 3 * 0.05
-    np.testing.assert_allclose(found["loss"], [-np.log(risk), -np.log(1 - risk), -np.log(0.05)])
+    np.testing.assert_allclose(columns["loss"], [-np.log(risk), -np.log(1 - risk), -np.log(0.05)])

@@ -6,11 +6,13 @@ from cadlib.metrics.challenge_classes import merged_labels, merged_probabilities
 from cadlib.metrics.summary import summarise
 from cadlib.taxonomy import CLASSES, CODES, ISIC_2018, ISIC_2019, diagnosis
 
-AK, SCC, NV = (CODES.index(code) for code in ("AK", "SCC", "NV"))
+AK = CODES.index("AK")
+SCC = CODES.index("SCC")
+NV = CODES.index("NV")
 
 
 @pytest.fixture
-def drawn():
+def sample():
     rng = np.random.default_rng(0)
     labels = np.concatenate([np.arange(8), rng.integers(0, 8, 292)])
     return labels, (rng.dirichlet(np.full(8, 0.5), 300) + 0.4 * np.eye(8)[labels]) / 1.4
@@ -27,18 +29,18 @@ def test_no_class_mixes_malignant_and_benign():
         assert {diagnosis(code).malignant for code in members} == {merged.malignant}
 
 
-def test_ak_and_scc_are_summed_and_nothing_else_changes(drawn):
-    _, probabilities = drawn
+def test_ak_and_scc_are_summed_and_nothing_else_changes(sample):
+    _, probabilities = sample
     merged = merged_probabilities(probabilities, ISIC_2018)
     assert merged[:, AK] == pytest.approx(probabilities[:, AK] + probabilities[:, SCC])
     assert (merged[:, SCC] == 0).all()
-    others = [i for i in range(8) if i not in (AK, SCC)]
-    assert np.array_equal(merged[:, others], probabilities[:, others])
+    unchanged = [i for i in range(8) if i not in (AK, SCC)]
+    assert np.array_equal(merged[:, unchanged], probabilities[:, unchanged])
     assert merged_labels(np.array([NV, AK, SCC]), ISIC_2018).tolist() == [NV, AK, AK]
 
 
-def test_the_eight_classes_are_left_as_they_are(drawn):
-    labels, probabilities = drawn
+def test_the_eight_classes_are_left_as_they_are(sample):
+    labels, probabilities = sample
     assert np.array_equal(merged_labels(labels, ISIC_2019), labels)
     assert np.array_equal(merged_probabilities(probabilities, ISIC_2019), probabilities)
     summary = summarise(labels, probabilities, draws=2)
@@ -49,9 +51,10 @@ def test_merging_no_labels_gives_none():
     assert merged_labels(np.empty(0, np.int64), ISIC_2018).shape == (0,)
 
 
-def test_figures_are_named_by_the_classes(drawn):
-    labels, probabilities = (merge(given, ISIC_2018) for merge, given in
-                             zip((merged_labels, merged_probabilities), drawn, strict=True))  # fmt: skip
+def test_figures_are_named_by_the_classes(sample):
+    labels, probabilities = sample
+    labels = merged_labels(labels, ISIC_2018)
+    probabilities = merged_probabilities(probabilities, ISIC_2018)
     eight = summarise(labels, probabilities, draws=20)
     seven = named(eight, ISIC_2018)
     assert (
@@ -65,8 +68,8 @@ def test_figures_are_named_by_the_classes(drawn):
     assert seven.n_classes == 7
 
 
-def test_malignant_figures_are_the_same_over_seven_classes(drawn):
-    labels, probabilities = drawn
+def test_malignant_figures_are_the_same_over_seven_classes(sample):
+    labels, probabilities = sample
     merged = merged_labels(labels, ISIC_2018), merged_probabilities(probabilities, ISIC_2018)
     assert classification.malignant_auc(*merged) == pytest.approx(
         classification.malignant_auc(labels, probabilities)

@@ -78,9 +78,9 @@ def test_a_threshold_edited_in_an_open_session_decides_nothing(session, folder, 
 def test_a_figure_edited_on_disk_is_not_shown(session, folder, name, page):
     path = folder / name
     path.write_text(path.read_text(encoding="utf-8").replace("0.9", "0.99", 1), encoding="utf-8")
-    shown = session.switch_page(f"pages/{page}.py").run()
-    assert not shown.exception
-    assert f"{name} changed" in warnings(shown)
+    other_page = session.switch_page(f"pages/{page}.py").run()
+    assert not other_page.exception
+    assert f"{name} changed" in warnings(other_page)
 
 
 def test_a_model_that_was_replaced_is_named_with_its_former_id(session, folder):

@@ -28,8 +28,9 @@ PROBABILITIES = np.array([0.48, 0.31, 0.05, 0.01, 0.12, 0.002, 0.0, 0.028])
 POINT = OperatingPoint("balanced", 0.3, 0.95, 0.75, 100, 300, "test", PointIntervals(None, None))
 
 
-CHOSEN = TradeOff("chosen", 0.3, 0.9, 0.8, 100, 300)
-SCORES, TRUTH = np.linspace(0, 1, 40), np.arange(40) % 3 > 0
+SELECTED = TradeOff("chosen", 0.3, 0.9, 0.8, 100, 300)
+SCORES = np.linspace(0, 1, 40)
+TRUTH = np.arange(40) % 3 > 0
 PRECISION_RECALL = {
     "melanoma": precision_recall_points(SCORES, np.zeros(40, bool)),
     "malignant": precision_recall_points(SCORES, TRUTH),
@@ -79,9 +80,9 @@ def every_figure(summary):
         "reliability": figures.reliability_chart(summary.reliability),
         "damage": figures.damage_chart(DAMAGE, "malignant_auc"),
         "precision-recall": figures.precision_recall_chart(
-            PRECISION_RECALL, {"malignant": Area(0.8, (0.7, 0.9))}, CHOSEN
+            PRECISION_RECALL, {"malignant": Area(0.8, (0.7, 0.9))}, SELECTED
         ),
-        "decision": figures.decision_chart(DECISION, CHOSEN),
+        "decision": figures.decision_chart(DECISION, SELECTED),
         "comparison": figures.comparison_chart(COMPARISON, "old", "new"),
         "hundred": figures.hundred_patients(PredictiveValues(POINT, 0.08)),
         "training": figures.training_chart(
@@ -92,7 +93,8 @@ def every_figure(summary):
 
 def trained(name, *accuracies):
     """Return a run of four epochs that has come as far as there are figures."""
-    epochs, now = tuple(range(1, len(accuracies) + 1)), datetime.now(UTC)
+    epochs = tuple(range(1, len(accuracies) + 1))
+    now = datetime.now(UTC)
     none = dict.fromkeys(monitor.TAGS, Curve((), (), ()))
     curves = {
         **none,
@@ -108,7 +110,7 @@ def alt(figure):
 
 
 def row_of(bars, code):
-    """Return trace and place of the bar that stands for a diagnosis."""
+    """Return the trace and the position of the bar of a diagnosis."""
     return next(
         (t, i) for t in bars.data for i, label in enumerate(t.y) if f"<b>{code}</b>" in label
     )
@@ -168,7 +170,7 @@ def test_the_confidence_chart_names_the_diagnoses_of_the_set():
 @pytest.mark.parametrize(
     "bad", [np.full(7, 1 / 7), np.full(8, math.nan), np.array([1.2, *[0] * 7]), np.eye(8)]
 )
-def test_the_confidence_chart_refuses_what_are_no_eight_probabilities(bad):
+def test_the_confidence_chart_requires_eight_probabilities(bad):
     with pytest.raises(ValueError, match="Expected `probabilities`"):
         figures.confidence_chart(bad)
 
@@ -240,7 +242,9 @@ def test_an_empty_data_set_has_a_chart_of_zeros():
 @pytest.mark.parametrize(("normalise", "printed"), [(True, "75"), (False, "1,500")])
 def test_a_confusion_cell_prints_its_percent_or_its_count_and_hovers_both(normalise, printed):
     matrix = np.zeros((8, 8), dtype=int)
-    matrix[0, 0], matrix[0, 1], matrix[1:, 1] = 1500, 500, 1
+    matrix[0, 0] = 1500
+    matrix[0, 1] = 500
+    matrix[1:, 1] = 1
     heatmap, cells = figures.confusion_chart(matrix, normalise).data
     assert cells.text[0] == printed
     assert list(heatmap.z[0][:2]) == [0.75, 0.25]
@@ -254,7 +258,7 @@ def test_each_cell_of_a_confusion_matrix_that_opens_has_a_point_that_names_it():
     matrix = np.ones((8, 8), dtype=int)
     points = figures.confusion_chart(matrix, opens=True).data[-1]
     assert list(zip(points.y, points.x, strict=True)) == [
-        (f"{truth} (8)", said) for truth in taxonomy.CODES for said in taxonomy.CODES
+        (f"{truth} (8)", predicted) for truth in taxonomy.CODES for predicted in taxonomy.CODES
     ]
     assert points.customdata[1].startswith("true Melanoma<br>predicted Melanocytic nevus")
 
@@ -282,7 +286,7 @@ def test_a_class_without_an_image_has_no_percentages():
 
 
 @pytest.mark.parametrize("bad", [np.zeros((8, 9), dtype=int), -np.eye(8, dtype=int)])
-def test_the_confusion_chart_refuses_what_is_no_matrix_of_counts(bad):
+def test_the_confusion_chart_requires_a_matrix_of_counts(bad):
     with pytest.raises(ValueError, match="Expected `matrix`"):
         figures.confusion_chart(bad)
 
@@ -301,8 +305,8 @@ def test_roc_legends_name_the_area_and_an_undefined_one_as_such(summary):
 def test_the_malignant_curve_is_the_boldest_on_top_and_first_in_the_legend(summary):
     curves = [t for t in figures.roc_chart(summary.roc, areas(summary)).data if "AUC" in t.name]
     assert curves[-1].name.startswith("Malignant")
-    assert all(curves[-1].line.width >= 2 * other.line.width for other in curves[:-1])
-    assert all(curves[-1].legendrank < other.legendrank for other in curves[:-1])
+    assert all(curves[-1].line.width >= 2 * curve.line.width for curve in curves[:-1])
+    assert all(curves[-1].legendrank < curve.legendrank for curve in curves[:-1])
 
 
 def test_a_roc_curve_is_drawn_through_the_points_given(summary):
@@ -326,7 +330,8 @@ def test_per_class_dots_carry_their_intervals(summary):
     assert [len(trace.x) for trace in dots] == [8, 8]
     for trace, key in zip(dots, ("sensitivity", "specificity"), strict=True):
         for place, code in enumerate(taxonomy.CODES):
-            low, high = trace.error_x.arrayminus[place], trace.error_x.array[place]
+            low = trace.error_x.arrayminus[place]
+            high = trace.error_x.array[place]
             interval = getattr(summary.intervals, key)[code]
             if interval is None:
                 assert (low, high) == (0, 0)
@@ -346,8 +351,8 @@ def test_per_class_dots_are_drawn_at_their_values_with_n(summary):
 def test_an_undefined_sensitivity_is_named_and_not_drawn_as_zero(summary):
     figure = figures.per_class_chart(summary)
     assert [a.text for a in figure.layout.annotations] == ["sensitivity not defined"]
-    drawn = next(t for t in figure.data if t.mode == "markers" and t.showlegend is False)
-    assert drawn.x[taxonomy.CODES.index("VASC")] is None
+    points = next(t for t in figure.data if t.mode == "markers" and t.showlegend is False)
+    assert points.x[taxonomy.CODES.index("VASC")] is None
     assert "Vascular lesion sensitivity not defined" in alt(figure)
 
 
@@ -456,14 +461,14 @@ def test_the_words_of_the_damage_chart_name_each_damage():
 
 
 @pytest.mark.parametrize("prevalence", [0.001, 0.08, 0.5, 0.999])
-def test_every_one_of_a_hundred_patients_has_a_mark(prevalence):
+def test_each_of_a_hundred_patients_has_a_mark(prevalence):
     values = PredictiveValues(POINT, prevalence)
-    marks = {
-        trace.name: [x for x in trace.x if not math.isnan(x)]
-        for trace in figures.hundred_patients(values).data
-    }
-    assert [len(found) for found in marks.values()] == [int(name.split()[0]) for name in marks]
-    assert sum(map(len, marks.values())) == 100
+    n_marks = 0
+    for trace in figures.hundred_patients(values).data:
+        marks = [x for x in trace.x if not math.isnan(x)]
+        assert len(marks) == int(trace.name.split()[0])
+        n_marks += len(marks)
+    assert n_marks == 100
 
 
 def test_the_four_kinds_of_patients_differ_by_shape_and_by_filling():
@@ -478,10 +483,10 @@ def test_the_four_kinds_of_patients_differ_by_shape_and_by_filling():
 def test_two_runs_differ_by_colour_dash_and_mark_on_an_axis_as_long_as_the_longer():
     longer = replace(trained("two", 0.25), steps=80)
     figure = figures.training_chart([trained("one", 0.5, 0.75), longer], monitor.BALANCED_ACCURACY)
-    one, best, two, _ = figure.data
-    assert (one.x, one.y, two.x, two.y) == ((1, 2), (0.5, 0.75), (1,), (0.25,))
+    first, best, second, _ = figure.data
+    assert (first.x, first.y, second.x, second.y) == ((1, 2), (0.5, 0.75), (1,), (0.25,))
     for sign in ("line.color", "line.dash", "marker.symbol"):
-        assert one[sign] != two[sign]
+        assert first[sign] != second[sign]
     assert (best.x, best.y, best.marker.symbol) == ((2,), (0.75,), "star")
     assert figure.layout.xaxis.range[1] >= 8
     assert alt(figure) == (
@@ -491,12 +496,12 @@ def test_two_runs_differ_by_colour_dash_and_mark_on_an_axis_as_long_as_the_longe
 
 
 def test_nan_leaves_a_gap_and_an_empty_curve_a_note():
-    broken = trained("one", 0.5)
-    curves = {**broken.curves, monitor.LOSS: Curve((5, 10), (0.5, 1.0), (2.0, math.nan))}
-    figure = figures.training_chart([replace(broken, curves=curves)], monitor.LOSS)
+    run = trained("one", 0.5)
+    curves = {**run.curves, monitor.LOSS: Curve((5, 10), (0.5, 1.0), (2.0, math.nan))}
+    figure = figures.training_chart([replace(run, curves=curves)], monitor.LOSS)
     assert "one from 2 at epoch 0.5 to 2 at epoch 0.5" in alt(figure)
     assert "NaN" not in figure.to_json()
-    assert "one has no point yet" in alt(figures.training_chart([broken], monitor.SPEED))
+    assert "one has no point yet" in alt(figures.training_chart([run], monitor.SPEED))
 
 
 def test_operating_points_of_any_images_are_marked_on_both_curves(summary):
@@ -519,37 +524,36 @@ def test_operating_points_of_any_images_are_marked_on_both_curves(summary):
     assert "rule-out point at precision 0.39, recall 0.95" in alt(curve)
 
 
-def test_the_chosen_threshold_is_marked_on_every_curve_at_what_it_does(summary):
-    charts = (
-        (figures.roc_chart(summary.roc, areas(summary), [], CHOSEN), (1 - 0.8, 0.9)),
-        (figures.precision_recall_chart(PRECISION_RECALL, {}, CHOSEN), (0.9, 90 / (90 + 60))),
-        (
-            figures.decision_chart(DECISION, CHOSEN),
-            (CHOSEN.threshold_at(DECISION.prevalence), None),
-        ),
-    )
-    for chart, (x, y) in charts:
-        (mark,) = [trace for trace in chart.data if trace.name == "This threshold"]
+def threshold_mark(chart):
+    """Return the trace of a chart that marks the selected threshold."""
+    [mark] = [trace for trace in chart.data if trace.name == "This threshold"]
+    return mark
+
+
+def test_the_selected_threshold_is_marked_on_every_curve_at_its_values(summary):
+    roc = figures.roc_chart(summary.roc, areas(summary), [], SELECTED)
+    precision_recall = figures.precision_recall_chart(PRECISION_RECALL, {}, SELECTED)
+    decision = figures.decision_chart(DECISION, SELECTED)
+    threshold = SELECTED.threshold_at(DECISION.prevalence)
+    net_benefit = SELECTED.net_benefit(DECISION.prevalence)
+    for chart, x, y in (
+        (roc, 1 - 0.8, 0.9),
+        (precision_recall, 0.9, 90 / (90 + 60)),
+        (decision, threshold, net_benefit),
+    ):
+        mark = threshold_mark(chart)
         assert mark.x[0] == pytest.approx(x)
-        assert mark.y[0] == pytest.approx(
-            CHOSEN.net_benefit(DECISION.prevalence) if y is None else y
-        )
+        assert mark.y[0] == pytest.approx(y)
         assert "this threshold" in alt(chart)
 
 
-def test_the_chosen_threshold_is_drawn_with_its_intervals(summary):
-    point = structs.replace(CHOSEN, intervals=PointIntervals((0.85, 0.93), (0.7, 0.9)))
-    (mark,) = [
-        t for t in figures.roc_chart(summary.roc, {}, [], point).data if t.name == "This threshold"
-    ]
-    assert (
-        mark.y[0] - mark.error_y.arrayminus[0],
-        mark.y[0] + mark.error_y.array[0],
-    ) == pytest.approx((0.85, 0.93))
-    assert (
-        mark.x[0] - mark.error_x.arrayminus[0],
-        mark.x[0] + mark.error_x.array[0],
-    ) == pytest.approx((0.1, 0.3))
+def test_the_selected_threshold_is_drawn_with_its_intervals(summary):
+    point = structs.replace(SELECTED, intervals=PointIntervals((0.85, 0.93), (0.7, 0.9)))
+    mark = threshold_mark(figures.roc_chart(summary.roc, {}, [], point))
+    assert mark.y[0] - mark.error_y.arrayminus[0] == pytest.approx(0.85)
+    assert mark.y[0] + mark.error_y.array[0] == pytest.approx(0.93)
+    assert mark.x[0] - mark.error_x.arrayminus[0] == pytest.approx(0.1)
+    assert mark.x[0] + mark.error_x.array[0] == pytest.approx(0.3)
 
 
 def test_a_curve_without_a_positive_is_named_not_defined():
@@ -558,7 +562,7 @@ def test_a_curve_without_a_positive_is_named_not_defined():
 
 
 def test_a_decision_curve_without_images_has_no_band():
-    points = [CHOSEN, TradeOff("chosen", 0.6, 0.7, 0.95, 100, 300)]
+    points = [SELECTED, TradeOff("chosen", 0.6, 0.7, 0.95, 100, 300)]
     chart = figures.decision_chart(curve_of_points(points, 0.1))
     assert [trace.name for trace in chart.data] == ["Refer all", "Refer none", "Model"]
     assert "10.0 % are malignant" in alt(chart)

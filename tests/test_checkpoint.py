@@ -15,17 +15,17 @@ def stepped(seed):
     return module, optimizer
 
 
-def test_weights_buffers_and_moments_come_back_bit_for_bit(tmp_path):
+def test_weights_buffers_and_moments_are_restored_exactly(tmp_path):
     path = tmp_path / "run" / "checkpoint.safetensors"
     module, optimizer = stepped(0)
     checkpoint.save(path, {"network": module.state_dict()}, optimizer, {"step": 3})
-    other, other_optimizer = stepped(1)
-    checkpoint.restore(path, {"network": other}, other_optimizer)
+    restored, restored_optimizer = stepped(1)
+    checkpoint.restore(path, {"network": restored}, restored_optimizer)
     for name, tensor in module.state_dict().items():
-        assert torch.equal(tensor, other.state_dict()[name])
+        assert torch.equal(tensor, restored.state_dict()[name])
     for index, moments in optimizer.state_dict()["state"].items():
         for name, value in moments.items():
-            assert torch.equal(value, other_optimizer.state_dict()["state"][index][name])
+            assert torch.equal(value, restored_optimizer.state_dict()["state"][index][name])
     assert checkpoint.read_facts(path) == {"step": 3}
 
 
@@ -69,7 +69,7 @@ def test_the_checkpoint_before_is_kept(saved):
     assert checkpoint.read_facts(checkpoint.previous(saved)) == {"step": 3}
 
 
-def test_every_flipped_bit_is_refused_with_what_to_do(saved):
+def test_every_flipped_bit_is_refused_with_advice(saved):
     data = saved.read_bytes()
     module, optimizer = stepped(1)
     before = {name: tensor.clone() for name, tensor in module.state_dict().items()}

@@ -21,8 +21,12 @@ from cadlib.metrics import classification, operating_point
 from cadlib.metrics.summary import FIGURES
 from cadlib.taxonomy import CODES, DIAGNOSES
 
-MEL, NV, BCC, VASC = (CODES.index(code) for code in ("MEL", "NV", "BCC", "VASC"))
-NO_LABELS, NO_PROBABILITIES = np.empty(0, np.int64), np.empty((0, 8))
+MEL = CODES.index("MEL")
+NV = CODES.index("NV")
+BCC = CODES.index("BCC")
+VASC = CODES.index("VASC")
+NO_LABELS = np.empty(0, np.int64)
+NO_PROBABILITIES = np.empty((0, 8))
 
 
 def drawn_sample(n: int, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
@@ -70,7 +74,8 @@ def test_accuracies_are_those_of_scikit_learn(sample):
 
 
 def test_balanced_accuracy_is_the_mean_over_the_classes_that_are_present():
-    labels, probabilities = np.array([MEL, MEL, NV]), certain_of(MEL, BCC, NV)
+    labels = np.array([MEL, MEL, NV])
+    probabilities = certain_of(MEL, BCC, NV)
     assert classification.balanced_accuracy(labels, probabilities) == pytest.approx((1 / 2 + 1) / 2)
 
 
@@ -115,7 +120,8 @@ def test_malignant_probability_never_exceeds_one():
 
 
 def test_an_absent_class_is_not_defined_rather_than_zero():
-    labels, probabilities = np.array([MEL, NV, NV]), certain_of(MEL, NV, NV)
+    labels = np.array([MEL, NV, NV])
+    probabilities = certain_of(MEL, NV, NV)
     assert math.isnan(classification.class_auc(labels, probabilities)[VASC])
     assert math.isnan(classification.class_sensitivity(labels, probabilities)[VASC])
     assert classification.class_specificity(labels, probabilities)[VASC] == 1
@@ -141,7 +147,8 @@ def test_a_figure_over_no_images_is_not_defined(figure):
 
 
 def test_sensitivity_and_specificity_count_a_score_at_the_threshold_as_positive():
-    scores, truth = np.array([0.5, 0.4, 0.5, 0.1, 0.2]), np.array([True, True, False, False, False])
+    scores = np.array([0.5, 0.4, 0.5, 0.1, 0.2])
+    truth = np.array([True, True, False, False, False])
     assert classification.sensitivity_specificity(scores, truth, 0.5) == pytest.approx(
         (1 / 2, 2 / 3)
     )
@@ -150,7 +157,8 @@ def test_sensitivity_and_specificity_count_a_score_at_the_threshold_as_positive(
 @given(st.integers(1, 40), st.integers(0, 2**32 - 1))
 def test_the_rates_at_many_thresholds_are_those_at_each(n, seed):
     rng = np.random.default_rng(seed)
-    scores, truth = rng.integers(0, 8, n) / 8, rng.integers(0, 2, n).astype(bool)
+    scores = rng.integers(0, 8, n) / 8
+    truth = rng.integers(0, 2, n).astype(bool)
     weights = rng.integers(0, 3, (2, n)).astype(float)
     thresholds = np.array([np.inf, 1.0, *sorted(rng.random(5), reverse=True), 0.25, 0.0, -1.0])
     for counts in (None, weights):
@@ -174,10 +182,8 @@ def test_sensitivity_without_a_positive_is_not_defined():
 def test_predictive_values_and_average_precision_are_those_of_scikit_learn(sample):
     labels, probabilities = sample
     predicted = probabilities.argmax(axis=1)
-    ppv, npv = (
-        classification.class_ppv(labels, probabilities),
-        classification.class_npv(labels, probabilities),
-    )
+    ppv = classification.class_ppv(labels, probabilities)
+    npv = classification.class_npv(labels, probabilities)
     precision = classification.class_average_precision(labels, probabilities)
     for i in range(8):
         report = classification_report(labels == i, predicted == i, output_dict=True)
@@ -189,7 +195,8 @@ def test_predictive_values_and_average_precision_are_those_of_scikit_learn(sampl
 
 
 def test_average_precision_counts_equal_scores_at_once():
-    scores, truth = np.array([0.5, 0.5, 0.5, 0.1]), np.array([True, False, True, True])
+    scores = np.array([0.5, 0.5, 0.5, 0.1])
+    truth = np.array([True, False, True, True])
     expected = average_precision_score(truth, scores)
     assert classification.average_precision(scores, truth) == pytest.approx(expected)
 
@@ -200,16 +207,14 @@ def test_specificity_at_a_sensitivity_is_that_of_the_chosen_operating_point(
 ):
     labels, probabilities = sample
     monkeypatch.setattr(operating_point, "TARGET_SENSITIVITY", {"asked": target})
-    scores, truth = (
-        classification.malignant_probability(probabilities),
-        classification.malignant_truth(labels),
-    )
+    scores = classification.malignant_probability(probabilities)
+    truth = classification.malignant_truth(labels)
     (point,) = operating_point.choose_thresholds(scores, truth)
-    found = classification.malignant_specificity(labels, probabilities, target)
+    measured = classification.malignant_specificity(labels, probabilities, target)
     sensitivity, specificity = classification.sensitivity_specificity(
         scores, truth, point.threshold
     )
-    assert found == pytest.approx(specificity)
+    assert measured == pytest.approx(specificity)
     assert sensitivity >= target
 
 
@@ -221,20 +226,24 @@ def test_rejects_an_invalid_sensitivity(sensitivity):
 
 @unhurried
 @given(samples, st.integers(0, 2**32 - 1), st.sampled_from(FIGURES))
-def test_a_weight_counts_an_image_that_often(sample, seed, figure):
+def test_an_image_counts_as_often_as_its_weight(sample, seed, figure):
     labels, probabilities = sample
-    often = np.random.default_rng(seed).integers(1, 4, (3, len(labels)))
-    found = figure.compute(labels, probabilities, often.astype(np.float64))
-    for row, times in zip(found, often, strict=True):
-        expected = figure.compute(np.repeat(labels, times), np.repeat(probabilities, times, axis=0))
+    times = np.random.default_rng(seed).integers(1, 4, (3, len(labels)))
+    weighted = figure.compute(labels, probabilities, times.astype(np.float64))
+    for row, n_times in zip(weighted, times, strict=True):
+        expected = figure.compute(
+            np.repeat(labels, n_times), np.repeat(probabilities, n_times, axis=0)
+        )
         assert row == pytest.approx(expected, nan_ok=True)
 
 
-def test_an_image_of_no_weight_is_not_there(sample):
+def test_an_image_of_weight_zero_is_left_out(sample):
     labels, probabilities = sample
-    kept = np.arange(400) % 2 == 0
-    found = classification.class_auc(labels, probabilities, kept.astype(np.float64))
-    assert found == pytest.approx(classification.class_auc(labels[kept], probabilities[kept]))
+    is_kept = np.arange(400) % 2 == 0
+    weighted = classification.class_auc(labels, probabilities, is_kept.astype(np.float64))
+    assert weighted == pytest.approx(
+        classification.class_auc(labels[is_kept], probabilities[is_kept])
+    )
     without = classification.balanced_accuracy(
         labels, probabilities, (labels != MEL).astype(np.float64)
     )
@@ -268,7 +277,8 @@ def test_negative_log_likelihood_of_a_certain_error_is_infinite():
 
 def test_calibration_error_is_the_weighted_gap_of_the_bins(sample):
     labels, probabilities = sample
-    confidence, right = probabilities.max(axis=1), probabilities.argmax(axis=1) == labels
+    confidence = probabilities.max(axis=1)
+    right = probabilities.argmax(axis=1) == labels
     expected = 0.0
     for i in range(15):
         inside = (confidence > i / 15) & (confidence <= (i + 1) / 15)
@@ -306,38 +316,42 @@ def test_reliability_bins_hold_every_prediction_once(sample):
 @unhurried
 @given(arrays(np.int64, st.integers(2, 40), elements=st.integers(-20, 20)), st.data())
 def test_a_monotone_transformation_leaves_auc_unchanged(steps, data):
-    scores, truth = steps / 10, data.draw(arrays(np.bool_, len(steps)))
-    before, after = (
-        classification.auc(scores, truth),
-        classification.auc(np.exp(3 * scores) - 7, truth),
-    )
+    scores = steps / 10
+    truth = data.draw(arrays(np.bool_, len(steps)))
+    before = classification.auc(scores, truth)
+    after = classification.auc(np.exp(3 * scores) - 7, truth)
     assert before == pytest.approx(after, nan_ok=True)
+
+
+@pytest.mark.parametrize(
+    ("labels", "message"),
+    [
+        ([0.0], r"`labels` to be \(N,\) int but got \(1,\) float64"),
+        ([[0]], r"`labels` to be \(N,\) int but got \(1, 1\)"),
+        ([8], "`labels` to be from 0 to 7 but got 8 to 8"),
+        ([-1], "`labels` to be from 0 to 7 but got -1"),
+        ([0, 1], r"`probabilities` to be \(2, 8\) float but got \(1, 8\)"),
+    ],
+)
+def test_rejects_invalid_labels(labels, message):
+    with pytest.raises(ValueError, match=message):
+        classification.accuracy(np.array(labels), certain_of(0))
+
+
+NEGATIVE = np.array([[1.0, *[0] * 7], [2.0, -1.0, *[0] * 6]])
 
 
 @pytest.mark.parametrize(
     ("labels", "probabilities", "message"),
     [
-        (np.array([0.0]), certain_of(0), r"`labels` to be \(N,\) int but got \(1,\) float64"),
-        (np.array([[0]]), certain_of(0), r"`labels` to be \(N,\) int but got \(1, 1\)"),
-        (np.array([8]), certain_of(0), "`labels` to be from 0 to 7 but got 8 to 8"),
-        (np.array([-1]), certain_of(0), "`labels` to be from 0 to 7 but got -1"),
-        (np.array([0, 1]), certain_of(0), r"`probabilities` to be \(2, 8\) float but got \(1, 8\)"),
-        (
-            np.array([0]),
-            np.full((1, 9), 1 / 9),
-            r"`probabilities` to be \(1, 8\) float but got \(1, 9\)",
-        ),
-        (np.array([0]), np.eye(8, dtype=int)[:1], "`probabilities` to be .* int64"),
-        (np.array([0]), np.full((1, 8), 12.5), "sum to 1 but got .* in row 0"),
-        (
-            np.array([0, 0]),
-            np.array([[1.0] + [0] * 7, [2.0, -1.0] + [0] * 6]),
-            "non-negative .* in row 1",
-        ),
-        (np.array([0]), np.full((1, 8), np.nan), "sum to 1 but got .*nan"),
+        ([0], np.full((1, 9), 1 / 9), r"`probabilities` to be \(1, 8\) float but got \(1, 9\)"),
+        ([0], np.eye(8, dtype=int)[:1], "`probabilities` to be .* int64"),
+        ([0], np.full((1, 8), 12.5), "sum to 1 but got .* in row 0"),
+        ([0, 0], NEGATIVE, "non-negative .* in row 1"),
+        ([0], np.full((1, 8), np.nan), "sum to 1 but got .*nan"),
     ],
 )
-def test_rejects_what_are_no_labels_and_probabilities(labels, probabilities, message):
+def test_rejects_invalid_labels_and_probabilities(labels, probabilities, message):
     with pytest.raises(ValueError, match=message):
         classification.accuracy(labels, probabilities)
 
@@ -350,7 +364,7 @@ def test_rejects_what_are_no_labels_and_probabilities(labels, probabilities, mes
         (np.array([np.nan, 0.5]), np.array([True, False]), "`scores` to be finite but got 1"),
     ],
 )
-def test_rejects_what_are_no_scores_and_truth(scores, truth, message):
+def test_rejects_invalid_scores_and_truth(scores, truth, message):
     with pytest.raises(ValueError, match=message):
         classification.auc(scores, truth)
 

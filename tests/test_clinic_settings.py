@@ -12,9 +12,9 @@ def test_a_clinic_that_chose_nothing_has_the_usual_point_and_no_prevalence(clini
 
 
 def test_saved_settings_are_read_back(clinic_file):
-    for chosen in (Clinic("rule-out", 0.04), Clinic("rule-in", None)):
-        save_clinic(chosen)
-        assert read_clinic() == chosen
+    for clinic in (Clinic("rule-out", 0.04), Clinic("rule-in", None)):
+        save_clinic(clinic)
+        assert read_clinic() == clinic
     assert [path.name for path in clinic_file.parent.iterdir()] == [clinic_file.name]
 
 
@@ -25,7 +25,7 @@ def test_rejects_an_invalid_prevalence(prevalence):
 
 
 @pytest.mark.parametrize(
-    ("text", "said"),
+    ("text", "message"),
     [
         ("{", "cannot be read"),
         ("[]", "JSON object"),
@@ -35,9 +35,9 @@ def test_rejects_an_invalid_prevalence(prevalence):
         (json.dumps({"prevalence": 0.1, "operating_point": 3}), "operating point"),
     ],
 )
-def test_a_file_that_cannot_be_used_is_an_error_and_no_default(clinic_file, text, said):
+def test_a_file_that_cannot_be_used_is_an_error_and_no_default(clinic_file, text, message):
     clinic_file.write_text(text)
-    with pytest.raises(ClinicInvalid, match=said):
+    with pytest.raises(ClinicInvalid, match=message):
         read_clinic()
 
 

@@ -25,9 +25,9 @@ THEME = tomllib.loads((Path(__file__).parents[1] / ".streamlit" / "config.toml")
 ]
 BACKGROUNDS = {mode: THEME[mode]["backgroundColor"] for mode in ("light", "dark")}
 APART = 20
-"""CIEDE2000: twenty times what is just seen side by side."""
-SEEN_AT_ALL = 3
-"""WCAG 2.2, 1.4.11: contrast of a graphical object against what is beside it."""
+"""CIEDE2000: twenty times the difference that is just visible side by side."""
+LEAST_CONTRAST = 3
+"""WCAG 2.2, 1.4.11: contrast of a graphical object against adjacent colours."""
 
 
 def linear(hexadecimal: str) -> np.ndarray:
@@ -37,8 +37,8 @@ def linear(hexadecimal: str) -> np.ndarray:
     )
 
 
-def seen(rgb: np.ndarray, deficiency: str | None) -> np.ndarray:
-    """Return linear RGB as it looks to somebody who lacks a cone altogether."""
+def simulated(rgb: np.ndarray, deficiency: str | None) -> np.ndarray:
+    """Return linear RGB as a person without one type of cone sees it."""
     if deficiency is None:
         return rgb
     with warnings.catch_warnings():
@@ -60,39 +60,42 @@ def luminance(rgb: np.ndarray) -> float:
 
 @pytest.mark.parametrize("deficiency", [None, *DEFICIENCIES])
 def test_malignant_and_benign_stay_apart(deficiency):
-    pair = [lab(seen(linear(one), deficiency)) for one in (MALIGNANT_COLOUR, BENIGN_COLOUR)]
+    pair = [
+        lab(simulated(linear(colour_code), deficiency))
+        for colour_code in (MALIGNANT_COLOUR, BENIGN_COLOUR)
+    ]
     assert colour.delta_E(*pair, method="CIE 2000") > APART
 
 
 @pytest.mark.parametrize("deficiency", [None, *DEFICIENCIES])
 def test_two_runs_of_training_stay_apart(deficiency):
-    pair = [lab(seen(linear(one), deficiency)) for one in RUN_COLOURS]
+    pair = [lab(simulated(linear(colour_code), deficiency)) for colour_code in RUN_COLOURS]
     assert colour.delta_E(*pair, method="CIE 2000") > APART
 
 
 @pytest.mark.parametrize("mode", BACKGROUNDS)
 @pytest.mark.parametrize("deficiency", [None, *DEFICIENCIES])
 def test_marks_and_accent_stand_out_from_the_page(mode, deficiency):
-    page = luminance(seen(linear(BACKGROUNDS[mode]), deficiency))
-    for one in (MALIGNANT_COLOUR, BENIGN_COLOUR, *RUN_COLOURS, THEME[mode]["primaryColor"]):
-        low, high = sorted((page, luminance(seen(linear(one), deficiency))))
-        assert (high + 0.05) / (low + 0.05) > SEEN_AT_ALL, one
+    page = luminance(simulated(linear(BACKGROUNDS[mode]), deficiency))
+    for colour_code in (MALIGNANT_COLOUR, BENIGN_COLOUR, *RUN_COLOURS, THEME[mode]["primaryColor"]):
+        low, high = sorted((page, luminance(simulated(linear(colour_code), deficiency))))
+        assert (high + 0.05) / (low + 0.05) > LEAST_CONTRAST, colour_code
 
 
 @pytest.mark.parametrize("deficiency", [None, *DEFICIENCIES])
 def test_a_hotter_place_of_a_heatmap_is_never_darker(deficiency):
     levels = colour.cctf_decoding(COLOURS[::16] / 255)
-    lightness = [lab(seen(level, deficiency))[0] for level in levels]
+    lightness = [lab(simulated(level, deficiency))[0] for level in levels]
     assert all(after > before for before, after in pairwise(lightness))
 
 
 def test_the_simulation_makes_red_and_green_alike():
     """Or the tests above would hold of any colours."""
-    red, green = "#B36B00", "#7A8500"
-    apart = {
-        deficiency: colour.delta_E(
-            *(lab(seen(linear(one), deficiency)) for one in (red, green)), method="CIE 2000"
-        )
-        for deficiency in (None, *DEFICIENCIES)
-    }
+    red = linear("#B36B00")
+    green = linear("#7A8500")
+    apart = {}
+    for deficiency in (None, *DEFICIENCIES):
+        simulated_red = lab(simulated(red, deficiency))
+        simulated_green = lab(simulated(green, deficiency))
+        apart[deficiency] = colour.delta_E(simulated_red, simulated_green, method="CIE 2000")
     assert min(apart["Protanomaly"], apart["Deuteranomaly"]) < APART / 2 < apart[None]

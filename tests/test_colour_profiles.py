@@ -69,21 +69,21 @@ def test_the_profiles_themselves_are_not_kept() -> None:
         for number in range(MAX_KEPT):
             transform(bytes([number]) * MAX_KEPT_PROFILE_BYTES)
         gc.collect()
-        held, _ = tracemalloc.get_traced_memory()
+        allocated_bytes, _ = tracemalloc.get_traced_memory()
     finally:
         tracemalloc.stop()
-    assert held < MAX_KEPT_PROFILE_BYTES
+    assert allocated_bytes < MAX_KEPT_PROFILE_BYTES
 
 
-@pytest.mark.parametrize("given", ["bytes", "Pillow image"])
-def test_many_large_profiles_leave_little_behind(given: str) -> None:
+@pytest.mark.parametrize("source", ["bytes", "Pillow image"])
+def test_many_large_profiles_leave_little_behind(source: str) -> None:
     """320 MB of profiles pass through this process and its decoders."""
     profile_bytes = 10 * 2**20
     read_image(encoded(hostile_files.picture(), "PNG"))
     before = resident_bytes()
     for number in range(32):
         icc = large_profile(profile_bytes, number)
-        if given == "bytes":
+        if source == "bytes":
             read_image(hostile_files.webp_with(riff_chunk(b"ICCP", icc)))
         else:
             image = Image.new("RGB", (80, 80))
@@ -94,7 +94,7 @@ def test_many_large_profiles_leave_little_behind(given: str) -> None:
 
 
 def resident_bytes() -> int:
-    """Return what this process and its decoders hold."""
+    """Return the memory of this process and its decoders, in bytes."""
     pids = [os.getpid(), *decoder_pool(0).worker_pids()]
     pages = [int(Path(f"/proc/{pid}/statm").read_text().split()[1]) for pid in pids]
     return sum(pages) * os.sysconf("SC_PAGE_SIZE")

@@ -40,28 +40,28 @@ def started(*arguments: object, **streams: object) -> subprocess.Popen:
 
 
 def with_reader_gone(*arguments: object) -> tuple[int, str]:
-    """Run a command whose output nobody reads; return its exit code and what it wrote to stderr."""
+    """Run a command whose output nobody reads; return its exit code and its stderr."""
     with started(*arguments) as running:
         running.stdout.close()
-        told = running.stderr.read().decode()
-    return running.returncode, told
+        errors = running.stderr.read().decode()
+    return running.returncode, errors
 
 
 @pytest.mark.parametrize("form", ["table", "csv", "json"])
 @pytest.mark.parametrize("unbuffered", ["", "1"])
 def test_predict_ends_quietly_when_its_reader_is_gone(folder, form, unbuffered, monkeypatch):
     monkeypatch.setenv("PYTHONUNBUFFERED", unbuffered)
-    code, told = with_reader_gone("predict", folder, "--format", form)
+    code, errors = with_reader_gone("predict", folder, "--format", form)
     assert code == 141
-    assert "rror" not in told
-    assert "Traceback" not in told
+    assert "rror" not in errors
+    assert "Traceback" not in errors
 
 
 @pytest.mark.parametrize("arguments", [["--help"], ["predict", "--help"]])
 def test_help_ends_quietly_when_its_reader_is_gone(arguments):
-    code, told = with_reader_gone(*arguments)
+    code, errors = with_reader_gone(*arguments)
     assert code in (0, 141)  # the help may be in the pipe before its reader is gone
-    assert told == ""
+    assert errors == ""
 
 
 def test_evaluate_ends_quietly_when_its_reader_is_gone(synthetic_dataset, tmp_path):
@@ -74,13 +74,13 @@ def test_evaluate_ends_quietly_when_its_reader_is_gone(synthetic_dataset, tmp_pa
         "--output",
         tmp_path / "out",
     ]
-    code, told = with_reader_gone(*line)
+    code, errors = with_reader_gone(*line)
     assert code == 141
-    assert "rror" not in told
+    assert "rror" not in errors
     assert (tmp_path / "out" / "metrics.json").exists()
 
 
-def test_a_command_ends_quietly_when_nobody_reads_either_stream(folder):
+def test_a_command_ends_quietly_when_both_streams_are_closed(folder):
     (folder / "bad.jpg").write_bytes(b"no image")
     running = started("predict", folder, stderr=subprocess.STDOUT)
     running.stdout.close()
@@ -210,10 +210,10 @@ def test_an_overlay_that_cannot_be_written_costs_no_diagnosis(
 )
 def test_names_of_overlays_differ_and_fit(tmp_path_factory, stems):
     names = OverlayNames(tmp_path_factory.getbasetemp())
-    taken = [names.take(stem, "_0a1b2c3d_MEL.png") for stem in (*stems, *stems)]
-    assert len({name.casefold() for name in taken}) == len(taken)
-    assert all(len(os.fsencode(name)) <= 255 for name in taken)
-    assert all(name.endswith("_MEL.png") for name in taken)
+    unique_names = [names.take(stem, "_0a1b2c3d_MEL.png") for stem in (*stems, *stems)]
+    assert len({name.casefold() for name in unique_names}) == len(unique_names)
+    assert all(len(os.fsencode(name)) <= 255 for name in unique_names)
+    assert all(name.endswith("_MEL.png") for name in unique_names)
 
 
 def test_a_name_that_is_no_text_is_kept(tmp_path):
@@ -282,5 +282,5 @@ def test_an_output_that_cannot_be_written_is_bad_usage(folder, tmp_path, line, c
     file = tmp_path / "file"
     file.write_text("no folder")
     assert main([part.format(images=folder, file=file) for part in line]) == 2
-    (told,) = capsys.readouterr().err.splitlines()
-    assert told.startswith("cadlib: Expected")
+    (message,) = capsys.readouterr().err.splitlines()
+    assert message.startswith("cadlib: Expected")

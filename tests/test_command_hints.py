@@ -55,17 +55,17 @@ def texts(path: Path) -> list[str]:
     parts = {
         part for node in ast.walk(tree) if isinstance(node, ast.JoinedStr) for part in node.values
     }
-    found = []
+    strings = []
     for node in ast.walk(tree):
         if isinstance(node, ast.JoinedStr):
-            found.append("".join(_text(part) for part in node.values))
+            strings.append("".join(_text(part) for part in node.values))
         elif (
             isinstance(node, ast.Constant)
             and isinstance(node.value, str)
             and node not in docstrings | parts
         ):
-            found.append(node.value)
-    return found
+            strings.append(node.value)
+    return strings
 
 
 def _text(part: ast.expr) -> str:
@@ -73,7 +73,7 @@ def _text(part: ast.expr) -> str:
 
 
 def written_out() -> list[tuple[str, str]]:
-    """Return every command that stands in a message, with its file."""
+    """Return every command in a message, with its file."""
     return [
         (command.strip(), str(path.relative_to(ROOT)))
         for path in SOURCES
@@ -125,7 +125,7 @@ def test_the_search_for_commands_finds_those_that_are_there():
 @pytest.mark.parametrize(
     "name", [name for name in HINTS if "train" not in name and "across" not in name]
 )
-def test_a_hint_asks_for_nothing_that_its_command_refuses(name, tmp_path, capsys):
+def test_a_hint_has_only_options_that_its_command_accepts(name, tmp_path, capsys):
     # An empty folder is no data set. So the error is about the data; it is no usage error.
     from cadlib.data.subsets import Subset, save_subset
 

@@ -43,21 +43,21 @@ def loaded_by(*lines: tuple[str, ...]) -> set[str]:
         f"for line in {[list(line) for line in lines]!r}: main(line)\n"
         "print('LOADED', *{name.partition('.')[0] for name in sys.modules})"
     )
-    ran = run_python(code)
-    assert ran.returncode == 0, ran.stderr
-    return set(ran.stdout.rpartition("LOADED")[2].split())
+    process = run_python(code)
+    assert process.returncode == 0, process.stderr
+    return set(process.stdout.rpartition("LOADED")[2].split())
 
 
 def completions(words: str, **environment: str) -> list[str]:
-    """Return what a shell offers at the end of some words."""
+    """Return the completions that a shell offers at the end of some words."""
     shell = {
         "_CADLIB_COMPLETE": "complete_bash",
         "COMP_WORDS": words,
         "COMP_CWORD": str(len(words.split()) - (not words.endswith(" "))),
     }
-    ran = run_python("from cadlib.__main__ import main; main()", **shell, **environment)
-    assert ran.returncode == 0, ran.stderr
-    return ran.stdout.split()
+    process = run_python("from cadlib.__main__ import main; main()", **shell, **environment)
+    assert process.returncode == 0, process.stderr
+    return process.stdout.split()
 
 
 def test_the_help_lists_every_command_under_its_purpose(capsys):
@@ -101,13 +101,13 @@ def test_help_and_bad_usage_load_no_slow_package():
 
 
 def test_help_is_plain_text_where_colours_are_forced():
-    ran = run_python(
+    process = run_python(
         "from cadlib.__main__ import main; main(['train', '--help'])",
         FORCE_COLOR="1",
         GITHUB_ACTIONS="1",
     )
-    assert "--epochs" in ran.stdout
-    assert "\x1b" not in ran.stdout
+    assert "--epochs" in process.stdout
+    assert "\x1b" not in process.stdout
 
 
 def test_every_setting_of_a_training_is_an_option():
@@ -177,7 +177,7 @@ def test_a_shell_completes_commands_options_models_and_folders(tmp_path, synthet
 @pytest.mark.parametrize("flag", ["--show-completion", "--install-completion"])
 def test_completion_is_installed_for_the_shell_that_asks(flag, tmp_path):
     line = f"{shlex.quote(sys.executable)} -m cadlib {flag}; exit $?"
-    ran = subprocess.run(
+    process = subprocess.run(
         ["bash", "-c", line],
         cwd=ROOT,
         env={**os.environ, "HOME": str(tmp_path)},
@@ -185,9 +185,9 @@ def test_completion_is_installed_for_the_shell_that_asks(flag, tmp_path):
         text=True,
         check=False,
     )
-    assert ran.returncode == 0, ran.stderr
-    written = [path.read_text() for path in tmp_path.rglob("*") if path.is_file()]
-    script = ran.stdout if flag == "--show-completion" else "\n".join(written)
+    assert process.returncode == 0, process.stderr
+    scripts = [path.read_text() for path in tmp_path.rglob("*") if path.is_file()]
+    script = process.stdout if flag == "--show-completion" else "\n".join(scripts)
     assert "_CADLIB_COMPLETE=complete_bash" in script
     assert "complete -o default" in script
 
@@ -200,9 +200,9 @@ def test_predict_works_where_torch_is_not_installed(tmp_path):
         f"import sys; sys.modules.update(dict.fromkeys({blocked!r}))\n"
         f"from cadlib.__main__ import main; sys.exit(main(['predict', {str(image)!r}]))"
     )
-    ran = run_python(code)
-    assert ran.returncode == 0, ran.stderr
-    assert "Melanoma" in ran.stdout
+    process = run_python(code)
+    assert process.returncode == 0, process.stderr
+    assert "Melanoma" in process.stdout
 
 
 @pytest.mark.parametrize("package", ["torch", "tensorboard"])
@@ -212,10 +212,10 @@ def test_training_names_a_missing_package_and_what_to_install(package, synthetic
         f"import sys; sys.modules[{package!r}] = None\n"
         f"from cadlib.__main__ import main; sys.exit(main({line!r}))"
     )
-    ran = run_python(code)
-    assert ran.returncode == 2
-    assert f'Training needs {package}: run `pip install "cadlib[train]"`' in ran.stderr
-    assert "`pip install -r requirements-train.txt`" in ran.stderr
+    process = run_python(code)
+    assert process.returncode == 2
+    assert f'Training needs {package}: run `pip install "cadlib[train]"`' in process.stderr
+    assert "`pip install -r requirements-train.txt`" in process.stderr
 
 
 def test_a_dicom_file_without_pydicom_names_the_packages_to_install(tmp_path):
@@ -225,7 +225,9 @@ def test_a_dicom_file_without_pydicom_names_the_packages_to_install(tmp_path):
     package.write_text("raise ModuleNotFoundError('No module named pydicom', name='pydicom')")
     line = ["predict", str(tmp_path / "lesion.dcm")]
     code = f"import sys; from cadlib.__main__ import main; sys.exit(main({line!r}))"
-    ran = run_python(code, PYTHONPATH=str(tmp_path))
-    assert ran.returncode == 1
-    assert "is a DICOM image, and pydicom, which reads such images, is not installed" in ran.stderr
-    assert 'Run `pip install "cadlib[dicom]"`' in ran.stderr
+    process = run_python(code, PYTHONPATH=str(tmp_path))
+    assert process.returncode == 1
+    assert (
+        "is a DICOM image, and pydicom, which reads such images, is not installed" in process.stderr
+    )
+    assert 'Run `pip install "cadlib[dicom]"`' in process.stderr

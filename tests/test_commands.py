@@ -47,15 +47,15 @@ def test_predict_prints_a_ranking_with_the_decision_first(folder, capsys):
 def test_predict_names_the_similar_training_images(folder, capsys):
     path = str(folder / "synthetic_NV_1.png")
     assert main(["predict", path, "--format", "json"]) == 0
-    found = json.loads(capsys.readouterr().out)[0]["neighbours"]
+    neighbours = json.loads(capsys.readouterr().out)[0]["neighbours"]
     assert main(["predict", path]) == 0
-    said, measured, cases = capsys.readouterr().out.splitlines()[-3:]
-    assert said.startswith("  Similar training images: ")
-    assert measured.startswith(
-        f"    When {found['agreeing']} of 5 similar cases had the model's top diagnosis, "
+    heading, agreement, cases = capsys.readouterr().out.splitlines()[-3:]
+    assert heading.startswith("  Similar training images: ")
+    assert agreement.startswith(
+        f"    When {neighbours['agreeing']} of 5 similar cases had the model's top diagnosis, "
     )
     assert cases.strip() == ", ".join(
-        f"{case['image']} {case['diagnosis']}" for case in found["cases"]
+        f"{case['image']} {case['diagnosis']}" for case in neighbours["cases"]
     )
 
 
@@ -127,8 +127,8 @@ def test_evaluate_warns_of_a_data_set_with_swapped_channels(folder, tmp_path, ca
         == 0
     )
     assert "3  images with red and blue swapped in a sample of 3" in capsys.readouterr().err
-    told = json.loads((output / "metrics.json").read_text())["data"]["warning"]
-    assert told.startswith("Red and blue look swapped in 3 of 3 images checked.")
+    warning = json.loads((output / "metrics.json").read_text())["data"]["warning"]
+    assert warning.startswith("Red and blue look swapped in 3 of 3 images checked.")
 
 
 def test_predict_reads_a_folder_and_prints_csv(folder, capsys):
@@ -177,9 +177,9 @@ def test_predict_reports_a_broken_link_with_exit_code_1_and_goes_on(folder, caps
     assert main(["predict", str(folder), "--format", "json"]) == 1
     printed = capsys.readouterr()
     assert f"cadlib: {link}: gone.png is a link to" in printed.err
-    found = {row["file"]: row.get("error") for row in json.loads(printed.out)}
-    assert "which is not there" in found.pop(str(link))
-    assert list(found.values()) == [None, None, None]
+    errors = {row["file"]: row.get("error") for row in json.loads(printed.out)}
+    assert "which is not there" in errors.pop(str(link))
+    assert list(errors.values()) == [None, None, None]
 
 
 def test_predict_on_a_folder_with_nothing_but_a_broken_link_fails_with_1(tmp_path, capsys):
@@ -194,9 +194,9 @@ def test_predict_writes_the_requested_heatmaps(folder, tmp_path, capsys):
     maps = tmp_path / "maps"
     assert main(["predict", str(folder), "--heatmap", str(maps), "--format", "json"]) == 0
     parsed = json.loads(capsys.readouterr().out)
-    written = sorted(maps.glob("*.png"))
-    assert len(written) == 3
-    for row, path in zip(parsed, written, strict=True):
+    map_paths = sorted(maps.glob("*.png"))
+    assert len(map_paths) == 3
+    for row, path in zip(parsed, map_paths, strict=True):
         assert row["heatmap"]["diagnosis"] == row["diagnosis"]
         with Image.open(path) as picture:
             assert picture.size == (row["width_px"], row["height_px"])
@@ -205,7 +205,8 @@ def test_predict_writes_the_requested_heatmaps(folder, tmp_path, capsys):
 def test_a_heatmap_that_fails_is_of_that_file_only(folder, tmp_path, monkeypatch, capsys):
     from cadlib.saliency import heatmap
 
-    overlay, first = heatmap.overlay, []
+    overlay = heatmap.overlay
+    first = []
 
     def fails_once(*arguments):
         if not first:
@@ -306,6 +307,15 @@ def test_a_run_that_cannot_write_is_refused_in_words(
     assert not (tmp_path / "models").exists()
 
 
+def accuracies_of(predictions: pd.DataFrame, truth: Path) -> tuple[float, float]:
+    """Return the accuracy and the balanced accuracy of predictions, computed from the CSV files."""
+    one_hot = pd.read_csv(truth).set_index("image").loc[predictions["image"], list(CODES)]
+    labels = one_hot.to_numpy().argmax(axis=1)
+    predicted = predictions[list(CODES)].to_numpy().argmax(axis=1)
+    recalls = [np.mean(predicted[labels == index] == index) for index in range(8)]
+    return float(np.mean(labels == predicted)), float(np.mean(recalls))
+
+
 def test_evaluate_compares_with_the_labels_and_writes_both_files(
     synthetic_dataset, tmp_path, capsys
 ):
@@ -322,18 +332,10 @@ def test_evaluate_compares_with_the_labels_and_writes_both_files(
 
     predictions = pd.read_csv(output / "predictions.csv")
     assert predictions.columns.tolist() == ["image", *CODES, "UNK"]
-    labels = (
-        pd.read_csv(truth)
-        .set_index("image")
-        .loc[predictions["image"], list(CODES)]
-        .to_numpy()
-        .argmax(axis=1)
-    )
-    guesses = predictions[list(CODES)].to_numpy().argmax(axis=1)
     figures = json.loads((output / "metrics.json").read_text())
-    assert figures["accuracy"] == pytest.approx(np.mean(labels == guesses))
-    recalls = [np.mean(guesses[labels == index] == index) for index in range(8)]
-    assert figures["balanced_accuracy"] == pytest.approx(np.mean(recalls))
+    accuracy, balanced_accuracy = accuracies_of(predictions, truth)
+    assert figures["accuracy"] == pytest.approx(accuracy)
+    assert figures["balanced_accuracy"] == pytest.approx(balanced_accuracy)
     assert {"malignant_auc", "auc", "confusion_matrix", "ece", "n"} <= figures.keys()
     assert figures["model"]["id"] == read_record(find_model("isic2019")).model_id
 
@@ -362,13 +364,13 @@ def test_robustness_prints_a_table_and_goes_into_the_model(
     printed = capsys.readouterr()
     assert "gel bubbles" in printed.out
     assert "8 of 16 images of the validation split" in printed.err
-    written = json.loads(
+    results = json.loads(
         (tmp_path / "out" / "robustness.json").read_text(encoding="utf-8"),
         parse_constant=pytest.fail,
     )
-    assert (written["n"], written["n_classes"], written["sample"]["of"]) == (8, 8, 16)
+    assert (results["n"], results["n_classes"], results["sample"]["of"]) == (8, 8, 16)
     measured = json.loads((split_folder / "metrics.json").read_text(encoding="utf-8"))
-    assert measured["robustness"] == written
+    assert measured["robustness"] == results
     assert measured["n"] == 3623
     assert "## Robustness to image degradation" in (split_folder / "README.md").read_text(
         encoding="utf-8"
@@ -387,16 +389,16 @@ def test_saliency_prints_a_table_and_goes_into_the_model(
         "random",
         "centre",
     ]
-    written = json.loads(
+    results = json.loads(
         (tmp_path / "out" / "saliency.json").read_text(encoding="utf-8"), parse_constant=pytest.fail
     )
-    assert (written["n"], written["sample"]["of"]) == (8, 16)
-    assert written["faithfulness"]["hirescam"] == pytest.approx(
-        written["faithfulness"]["grad-cam"], abs=0.02
+    assert (results["n"], results["sample"]["of"]) == (8, 16)
+    assert results["faithfulness"]["hirescam"] == pytest.approx(
+        results["faithfulness"]["grad-cam"], abs=0.02
     )
-    assert sum(written["by_diagnosis"]["n"].values()) == 8
+    assert sum(results["by_diagnosis"]["n"].values()) == 8
     measured = json.loads((split_folder / "metrics.json").read_text(encoding="utf-8"))
-    assert measured["saliency"] == written
+    assert measured["saliency"] == results
     assert "8 images of 8 lesions" in (split_folder / "README.md").read_text(encoding="utf-8")
 
 
@@ -421,46 +423,38 @@ def test_robustness_refuses_a_sample_without_every_diagnosis(
     assert "at least 8 images" in capsys.readouterr().err
 
 
+def read_metrics(folder: Path) -> dict:
+    """Return the metrics that a command wrote into a folder."""
+    metrics: dict = json.loads((folder / "metrics.json").read_text())
+    return metrics
+
+
 def test_evaluate_gives_the_seven_classes_of_2018_from_the_file_that_it_wrote(
     synthetic_dataset, tmp_path, capsys
 ):
     truth = next(synthetic_dataset.glob("*GroundTruth.csv"))
-    images = ["--images", str(synthetic_dataset / "ISIC_2019_Training_Input")]
-    labels = [
-        "--ground-truth",
-        str(truth),
-        "--metadata",
-        str(next(synthetic_dataset.glob("*Metadata.csv"))),
-    ]
-    first, again = tmp_path / "first", tmp_path / "again"
-    assert (
-        main(
-            [
-                "evaluate",
-                "--model",
-                "isic2019",
-                *images,
-                *labels,
-                "--classes",
-                "7",
-                "--output",
-                str(first),
-            ]
-        )
-        == 0
+    metadata = next(synthetic_dataset.glob("*Metadata.csv"))
+    images = synthetic_dataset / "ISIC_2019_Training_Input"
+    labels = {"ground_truth": truth, "metadata": metadata, "classes": 7}
+    from_images = tmp_path / "first"
+    from_predictions = tmp_path / "again"
+    with_model = flags({"model": "isic2019", "images": images, **labels, "output": from_images})
+    assert main(["evaluate", *with_model]) == 0
+    predictions = flags(
+        {"predictions": from_images / "predictions.csv", **labels, "output": from_predictions}
     )
-    written = ["--predictions", str(first / "predictions.csv")]
-    assert main(["evaluate", *written, *labels, "--classes", "7", "--output", str(again)]) == 0
+    assert main(["evaluate", *predictions]) == 0
     assert "AKIEC" in capsys.readouterr().out
-    one, other = (json.loads((folder / "metrics.json").read_text()) for folder in (first, again))
-    assert list(other["auc"]) == ["MEL", "NV", "BCC", "AKIEC", "BKL", "DF", "VASC"]
-    for name in ("balanced_accuracy", "auc", "intervals", "confusion_matrix", "roc"):
-        if name == "intervals":
-            one[name] = {
-                key: one[name][key] for key in other[name]
-            }  # without a model, no temperature is undone
-        assert other[name] == one[name]
-    assert (again / "predictions.csv").read_bytes() == (first / "predictions.csv").read_bytes()
+    metrics_from_images = read_metrics(from_images)
+    metrics_from_predictions = read_metrics(from_predictions)
+    assert " ".join(metrics_from_predictions["auc"]) == "MEL NV BCC AKIEC BKL DF VASC"
+    for name in ("balanced_accuracy", "auc", "confusion_matrix", "roc"):
+        assert metrics_from_predictions[name] == metrics_from_images[name]
+    # Without a model no temperature is undone, so that some intervals are missing.
+    for name, interval in metrics_from_predictions["intervals"].items():
+        assert interval == metrics_from_images["intervals"][name]
+    predictions_of_model = (from_images / "predictions.csv").read_bytes()
+    assert (from_predictions / "predictions.csv").read_bytes() == predictions_of_model
 
 
 @pytest.fixture
@@ -472,85 +466,118 @@ def subset(synthetic_dataset):
     return saved
 
 
-def test_evaluate_measures_a_subset_alone_with_the_model_and_from_its_predictions(
-    synthetic_dataset, subset, tmp_path, capsys
-):
-    truth = str(next(synthetic_dataset.glob("*GroundTruth.csv")))
-    chosen, whole, again = (tmp_path / name for name in ("chosen", "whole", "again"))
-    line = [
-        "evaluate",
-        *flags({"model": "isic2019", "data": synthetic_dataset, "classes": 7}),
-        "--output",
-    ]
-    assert main([*line, str(chosen), "--subset", subset.name]) == 0
+@pytest.fixture
+def evaluation_of_subset(synthetic_dataset, subset, tmp_path, capsys) -> Path:
+    """Return the results of the model on the subset alone."""
+    output = tmp_path / "subset"
+    settings = {"model": "isic2019", "data": synthetic_dataset, "classes": 7, "output": output}
+    assert main(["evaluate", *flags(settings), "--subset", subset.name]) == 0
+    return output
+
+
+def test_evaluate_measures_a_subset_alone(subset, evaluation_of_subset, capsys):
     assert "1  images of the subset that are not there: ISIC_1\n" in capsys.readouterr().err
-    written = pd.read_csv(chosen / "predictions.csv")
-    assert written["image"].tolist() == sorted(set(subset.images) - {"ISIC_1"})
-    figures = json.loads((chosen / "metrics.json").read_text())
+    predictions = pd.read_csv(evaluation_of_subset / "predictions.csv")
+    assert predictions["image"].tolist() == sorted(set(subset.images) - {"ISIC_1"})
     facts = {"name": subset.name, "sha256": subset.sha256}
-    assert figures["data"] == {"name": "drawn", "subset": facts, "images": 24}
-
-    assert main([*line, str(whole)]) == 0
-    assert "subset" not in json.loads((whole / "metrics.json").read_text())["data"]
-    earlier = flags({"predictions": whole / "predictions.csv", "ground_truth": truth, "classes": 7})
-    assert main(["evaluate", *earlier, "--subset", subset.name, "--output", str(again)]) == 0
-    pd.testing.assert_frame_equal(pd.read_csv(again / "predictions.csv"), written)
-    read_again = json.loads((again / "metrics.json").read_text())
-    assert read_again["data"] == {"name": "predictions.csv", "subset": facts, "images": 24}
-    for name in ("n", "balanced_accuracy", "malignant_auc", "confusion_matrix"):
-        assert read_again[name] == figures[name]
+    data = read_metrics(evaluation_of_subset)["data"]
+    assert data == {"name": "drawn", "subset": facts, "images": 24}
 
 
-def test_evaluate_measures_what_a_subset_and_a_split_share(
-    drawn_model_folder, drawn_dataset, tmp_path, capsys
+def test_evaluate_measures_a_subset_from_predictions_of_all_images(
+    synthetic_dataset, subset, evaluation_of_subset, tmp_path
 ):
+    truth = next(synthetic_dataset.glob("*GroundTruth.csv"))
+    all_folder = tmp_path / "all"
+    output = tmp_path / "out"
+    settings = {"model": "isic2019", "data": synthetic_dataset, "classes": 7, "output": all_folder}
+    assert main(["evaluate", *flags(settings)]) == 0
+    assert "subset" not in read_metrics(all_folder)["data"]
+    earlier = {"predictions": all_folder / "predictions.csv", "ground_truth": truth, "classes": 7}
+    command = ["evaluate", *flags(earlier), "--subset", subset.name, "--output", str(output)]
+    assert main(command) == 0
+    expected = pd.read_csv(evaluation_of_subset / "predictions.csv")
+    pd.testing.assert_frame_equal(pd.read_csv(output / "predictions.csv"), expected)
+    figures = read_metrics(output)
+    facts = {"name": subset.name, "sha256": subset.sha256}
+    assert figures["data"] == {"name": "predictions.csv", "subset": facts, "images": 24}
+    for name in ("n", "balanced_accuracy", "malignant_auc", "confusion_matrix"):
+        assert figures[name] == read_metrics(evaluation_of_subset)[name]
+
+
+@pytest.fixture
+def evaluate_part(drawn_model_folder, drawn_dataset, tmp_path):
+    """Return a function that evaluates a part of the drawn lesions, of which a subset is a half."""
     images = drawn_dataset.table["image"].tolist()
     save_subset(Subset("half", "drawn", (*images[:16],), "the first four diagnoses"))
     save_subset(Subset("trained on", "drawn", (*images[::4],), "the first of each diagnosis"))
-    data = str(Path(drawn_dataset.table["path"][0]).parents[1])
-    line = [
-        "evaluate",
-        *flags({"model": drawn_model_folder, "data": data, "split": "validation"}),
-        "--subset",
-    ]
-    assert main([*line, "half", "--output", str(tmp_path / "out")]) == 0
-    figures = json.loads((tmp_path / "out" / "metrics.json").read_text())
-    assert pd.read_csv(tmp_path / "out" / "predictions.csv")["image"].tolist() == images[2:16:4]
-    assert (figures["data"]["split"], figures["data"]["subset"]["name"]) == ("validation", "half")
-    assert main([*line, "trained on", "--output", str(tmp_path / "none")]) == 1
-    assert "Expected images of the validation split" in capsys.readouterr().err
-    assert main([*line[:5], "--subset", "half", "--output", str(tmp_path / "whole")]) == 0
+    data = Path(drawn_dataset.table["path"][0]).parents[1]
+    where = {"model": drawn_model_folder, "data": data, "output": tmp_path / "out"}
+
+    def evaluate(*options: str) -> int:
+        return main(["evaluate", *flags(where), *options])
+
+    return evaluate
+
+
+def test_evaluate_measures_the_common_images_of_a_subset_and_a_split(
+    evaluate_part, drawn_dataset, tmp_path
+):
+    assert evaluate_part("--split", "validation", "--subset", "half") == 0
+    predictions = pd.read_csv(tmp_path / "out" / "predictions.csv")
+    assert predictions["image"].tolist() == drawn_dataset.table["image"].tolist()[2:16:4]
+    data = read_metrics(tmp_path / "out")["data"]
+    assert data["split"] == "validation"
+    assert data["subset"]["name"] == "half"
+
+
+def test_evaluate_warns_of_training_images_in_a_subset(evaluate_part, capsys):
+    assert evaluate_part("--subset", "half") == 0
     assert (
         "8 of these images were used for training and 4 for choosing the model, "
         "so these results are too optimistic."
     ) in capsys.readouterr().err
-    assert main([*line, "half", "--into-model", "--output", str(tmp_path / "own")]) == 2
+
+
+def test_evaluate_refuses_a_subset_without_an_image_of_the_split(evaluate_part, capsys):
+    assert evaluate_part("--split", "validation", "--subset", "trained on") == 1
+    assert "Expected images of the validation split" in capsys.readouterr().err
+
+
+def test_the_results_of_a_subset_do_not_go_into_the_model(evaluate_part, capsys):
+    assert evaluate_part("--split", "validation", "--subset", "half", "--into-model") == 2
     assert "without --subset" in capsys.readouterr().err
 
 
-def test_train_uses_only_the_subset_and_records_it(
-    synthetic_dataset, tmp_path, monkeypatch, capsys
-):
-    monkeypatch.setenv("CADLIB_MODELS", str(tmp_path / "models"))
-    monkeypatch.setenv("CADLIB_CACHE", str(tmp_path / "cache"))
+@pytest.fixture
+def seven() -> Subset:
+    """Return a saved subset of the drawn lesions, seven of each diagnosis."""
     images = [f"ISIC_{9_000_000 + number}" for number in range(96) if number % 12 < 7]
     subset = Subset("seven", "drawn", tuple(images), "by number")
     save_subset(subset)
+    return subset
+
+
+def test_train_uses_only_the_subset_and_records_it(
+    synthetic_dataset, seven, tmp_path, monkeypatch, capsys
+):
+    monkeypatch.setenv("CADLIB_MODELS", str(tmp_path / "models"))
+    monkeypatch.setenv("CADLIB_CACHE", str(tmp_path / "cache"))
     where = {"data": synthetic_dataset, "name": "tiny", "run_dir": tmp_path / "run"}
     settings = {**TINY, "last_px": 32, "epochs": 1, "validation": 0.3, "subset": "seven"}
-    line = ["train", *flags({**where, **settings})]
-    assert main(line) == 0
+    command = ["train", *flags({**where, **settings})]
+    assert main(command) == 0
     folder = tmp_path / "models" / "tiny"
     record = read_record(folder)
     training = record.training
-    run = record.members[0].run
-    assert (run.config["subset"], sum(training.images.values())) == ("seven", 56)
-    assert training.dataset == f"drawn, subset seven ({subset.sha256[:16]})"
-    assert pd.read_csv(folder / "split.csv")["image"].tolist() == images
+    assert record.members[0].run.config["subset"] == "seven"
+    assert sum(training.images.values()) == 56
+    assert training.dataset == f"drawn, subset seven ({seven.sha256[:16]})"
+    assert tuple(pd.read_csv(folder / "split.csv")["image"]) == seven.images
     assert f"The images come from the data set `{training.dataset}`" in capsys.readouterr().out
 
-    save_subset(Subset("seven", "drawn", tuple(images[1:]), "by number, less one"))
-    assert main([*line, "--overwrite", "--resume"]) == 1
+    save_subset(Subset("seven", "drawn", seven.images[1:], "by number, less one"))
+    assert main([*command, "--overwrite", "--resume"]) == 1
     assert "split_sha256" in capsys.readouterr().err
 
 
@@ -569,7 +596,7 @@ def test_evaluate_reports_an_unreadable_image_and_goes_on(
     assert len(pd.read_csv(tmp_path / "out" / "predictions.csv")) == 95
 
 
-def test_the_readme_shows_what_the_command_prints(capsys, monkeypatch):
+def test_the_readme_shows_the_output_of_the_command(capsys, monkeypatch):
     root = Path(__file__).parent.parent
     monkeypatch.chdir(root)
     assert main(["predict", "docs/synthetic_lesion.png"]) == 0
@@ -618,9 +645,8 @@ def test_evaluate_adds_the_effect_of_metadata(taught_folder, synthetic_dataset, 
     for name, more in (("alone", []), ("facts", ["--with-metadata"])):
         assert main([*line, *more, "--output", str(tmp_path / name)]) == 0
     assert "age, sex and site changed" in capsys.readouterr().out
-    alone, facts = (
-        json.loads((tmp_path / name / "metrics.json").read_text()) for name in ("alone", "facts")
-    )
+    alone = json.loads((tmp_path / "alone" / "metrics.json").read_text())
+    facts = json.loads((tmp_path / "facts" / "metrics.json").read_text())
     assert "metadata" not in alone
     assert (
         0 < facts["metadata"]["images"] < facts["n"]
@@ -645,8 +671,10 @@ def test_evaluate_refuses_metadata_for_a_model_that_takes_none(
 def test_an_answer_with_its_heatmap_loads_no_torch(folder, tmp_path):
     arguments = ["predict", str(folder), "--heatmap", str(tmp_path / "maps")]
     code = f"import sys; from cadlib.__main__ import main; main({arguments!r}); sys.exit('torch' in sys.modules)"
-    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, check=False)
-    assert done.returncode == 0
+    process = subprocess.run(
+        [sys.executable, "-c", code], cwd=ROOT, capture_output=True, check=False
+    )
+    assert process.returncode == 0
     assert len(list((tmp_path / "maps").iterdir())) == 3
 
 
@@ -687,10 +715,12 @@ def dicom_lesion(**elements):
     from pydicom import Dataset, uid
     from pydicom.dataset import FileMetaDataset
 
-    dataset, buffer = Dataset(), io.BytesIO()
+    dataset = Dataset()
+    buffer = io.BytesIO()
     dataset.file_meta = FileMetaDataset()
     dataset.file_meta.TransferSyntaxUID = uid.ExplicitVRLittleEndian
-    dataset.SOPClassUID, dataset.SOPInstanceUID = "1.2.840.10008.5.1.4.1.1.77.1.7", "1.2.3"
+    dataset.SOPClassUID = "1.2.840.10008.5.1.4.1.1.77.1.7"
+    dataset.SOPInstanceUID = "1.2.3"
     dataset.set_pixel_data(demo_lesions()[0].pixels, "RGB", 8)
     for keyword, value in elements.items():
         setattr(dataset, keyword, value)

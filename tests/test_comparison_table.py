@@ -3,7 +3,7 @@ from cadlib.metrics.model_comparison import FIGURE_NAMES, Comparison, Difference
 
 BETTER = Difference(0.5, 0.6, 0.1, (0.05, 0.15))
 NO_INTERVAL = Difference(0.5, 0.4, -0.1, None)
-FOUND = Compared(
+COMPARED = Compared(
     "old",
     "new",
     Comparison(
@@ -24,7 +24,7 @@ FOUND = Compared(
 
 
 def test_every_figure_has_a_row_with_both_values_the_difference_and_who_is_better():
-    rows = FOUND.difference_rows
+    rows = COMPARED.difference_rows
     assert [row["Metric"] for row in rows] == [*FIGURE_NAMES.values()]
     assert rows[0] == {
         "Metric": "Balanced accuracy",
@@ -39,12 +39,12 @@ def test_every_figure_has_a_row_with_both_values_the_difference_and_who_is_bette
 
 
 def test_every_test_has_a_row_and_a_small_p_is_not_called_zero():
-    rows = FOUND.test_rows
+    rows = COMPARED.test_rows
     assert [row["McNemar's test"] for row in rows] == [*TEST_NAMES.values()]
     assert [*rows[0].values()][1:] == ["1,234", "1,001", "30", "<0.001", "0.040"]
     assert [*rows[0]][2:4] == ["Only old correct", "Only new correct"]
 
 
 def test_the_note_has_the_number_of_images_and_the_training_overlap():
-    assert FOUND.note.startswith("n = 1,234 images of 1,000 lesions")
-    assert FOUND.about_the_second == "new: Some had."
+    assert COMPARED.note.startswith("n = 1,234 images of 1,000 lesions")
+    assert COMPARED.about_the_second == "new: Some had."

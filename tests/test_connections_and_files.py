@@ -41,17 +41,17 @@ def home() -> Iterator[Path]:
 
 
 def test_strace_sees_a_connection_and_a_file(home, tmp_path):
-    seen = run(python("-c", SEES_ALL), tmp_path / "trace", environment(home), cwd=home)
-    assert len(seen.connections) == 1
-    assert seen.outside(home / "tmp") == [home / "here", home / "here" / "file"]
+    calls = run(python("-c", SEES_ALL), tmp_path / "trace", environment(home), cwd=home)
+    assert len(calls.connections) == 1
+    assert calls.outside(home / "tmp") == [home / "here", home / "here" / "file"]
 
 
 def test_predict_connects_nowhere_and_writes_only_its_heatmaps(home, tmp_path, synthetic_dataset):
     out = tmp_path / "heatmaps"
     command = python("-m", "cadlib", "predict", "docs/synthetic_lesion.png", "--heatmap", str(out))
-    seen = run(command, tmp_path / "trace", environment(home))
-    assert seen.connections == ()
-    assert seen.outside(out) == []
+    calls = run(command, tmp_path / "trace", environment(home))
+    assert calls.connections == ()
+    assert calls.outside(out) == []
     assert len([*out.iterdir()]) == 1
 
 
@@ -62,61 +62,81 @@ def test_every_heatmap_method_writes_only_into_the_cache(home, tmp_path):
         "for method in heatmap.METHODS: heatmap.explain(model, image, 'MEL', method.key)\n"
     )
     cache = tmp_path / "cache"
-    seen = run(python("-c", code), tmp_path / "trace", environment(home, CADLIB_CACHE=str(cache)))
-    assert seen.connections == ()
-    assert seen.outside(cache, home / "tmp") == []
-    assert [*(home / "tmp").iterdir()] == []  # what Python tries out there is gone again
+    calls = run(python("-c", code), tmp_path / "trace", environment(home, CADLIB_CACHE=str(cache)))
+    assert calls.connections == ()
+    assert calls.outside(cache, home / "tmp") == []
+    # Python writes test files there and deletes them.
+    assert [*(home / "tmp").iterdir()] == []
 
 
 def test_train_connects_nowhere_and_writes_only_run_model_and_cache(
     home, tmp_path, synthetic_dataset
 ):
-    models, cache, runs = tmp_path / "models", tmp_path / "cache", tmp_path / "runs"
+    models = tmp_path / "models"
+    cache = tmp_path / "cache"
+    runs = tmp_path / "runs"
     models.mkdir()
-    runs.mkdir()  # else the command first tries whether it could be made
+    # Without the folder, the command would first try to create it.
+    runs.mkdir()
     command = python(
         "-m", "cadlib", "train", "--data", str(synthetic_dataset), "--name", "tiny", *SETTINGS
     )
     places = {"CADLIB_MODELS": models, "CADLIB_CACHE": cache, "CADLIB_RUNS": runs}
     env = environment(home, **{name: str(place) for name, place in places.items()})
-    seen = run(command, tmp_path / "trace", env)
-    assert seen.connections == ()
-    assert seen.outside(models, cache, runs, home / "tmp") == []
+    calls = run(command, tmp_path / "trace", env)
+    assert calls.connections == ()
+    assert calls.outside(models, cache, runs, home / "tmp") == []
     assert [*(home / "tmp").iterdir()] == []
+
+
+def free_port() -> int:
+    """Return a port that no process listens on."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        return free.getsockname()[1]
+
+
+def read_two_images(port: int) -> None:
+    """Read two images in a tab of the app, the first larger than Starlette keeps in memory."""
+    tab = open_tab(f"http://localhost:{port}")
+    large = demo_lesions()[0].png() + bytes(3_000_000)
+    tab.give(("one.png", large), ("two.png", demo_lesions()[1].png()))
+    headings = "\n".join(heading.body for heading in tab.elements["heading"])
+    assert "malignant probability" in headings
+    tab.socket.close()
+
+
+def interrupt_children(server: subprocess.Popen) -> None:
+    """End the process that strace watches: strace does not forward signals."""
+    children = Path(f"/proc/{server.pid}/task/{server.pid}/children").read_text().split()
+    for child in children:
+        os.kill(int(child), signal.SIGINT)
+    server.wait(60)
 
 
 def test_the_app_connects_nowhere_and_writes_no_image(home, tmp_path):
     cache = tmp_path / "cache"
     env = environment(home, CADLIB_CACHE=str(cache))
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    # Reached by everybody and headless: then Streamlit asks a server for the address of this
+    port = free_port()
+    # With an open address and headless, Streamlit requests a server for the address of this
     # machine, to print it.
     flags = ("--server.headless=true", f"--server.port={port}", "--server.address=0.0.0.0")
     line = watching(tmp_path / "trace", python("-m", "streamlit", "run", "app.py", *flags))
     with (tmp_path / "log.txt").open("w") as log:
         server = subprocess.Popen(line, cwd=ROOT, env=env, stdout=log, stderr=subprocess.STDOUT)
     try:
-        address = f"http://localhost:{port}"
-        wait_for(f"{address}/_stcore/health", server)
-        tab = open_tab(address)
-        large = demo_lesions()[0].png() + bytes(
-            3_000_000
-        )  # more than Starlette keeps in memory by itself
-        tab.give(("one.png", large), ("two.png", demo_lesions()[1].png()))
-        assert "malignant probability" in "\n".join(one.body for one in tab.elements["heading"])
-        tab.socket.close()
+        wait_for(f"http://localhost:{port}/_stcore/health", server)
+        read_two_images(port)
         refuse_a_foreign_page(port)
-        time.sleep(7)  # the images of closed tabs are looked after every five seconds
+        # The app looks for the images of closed tabs every five seconds.
+        time.sleep(7)
     finally:
-        for child in Path(f"/proc/{server.pid}/task/{server.pid}/children").read_text().split():
-            os.kill(int(child), signal.SIGINT)  # strace hands no signal on
-        server.wait(60)
-    seen = watched(tmp_path / "trace", ROOT)
-    assert seen.connections == ()
-    assert seen.outside(cache, home / "tmp") == []
-    assert [path for path in seen.written if path == home / "tmp"] == []  # a file without a name
+        interrupt_children(server)
+    calls = watched(tmp_path / "trace", ROOT)
+    assert calls.connections == ()
+    assert calls.outside(cache, home / "tmp") == []
+    # A file without a name would appear as the folder.
+    assert home / "tmp" not in calls.written
     assert [*(home / "tmp").iterdir()] == []
     assert "Traceback" not in (tmp_path / "log.txt").read_text()
 

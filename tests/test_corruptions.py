@@ -110,7 +110,9 @@ def test_a_length_is_a_share_of_the_short_side(name):
     flat = [np.full((size, size, 3), 200, np.uint8) for size in (200, 800)]
     for pixels in flat:
         pixels[:, len(pixels) // 2 :] = 80
-    small, large = (named(name)(pixels, 5, 2).astype(np.float64) for pixels in flat)
+    corruption = named(name)
+    small = corruption(flat[0], 5, 2).astype(np.float64)
+    large = corruption(flat[1], 5, 2).astype(np.float64)
     shrunk = large.reshape(200, 4, 200, 4, 3).mean(axis=(1, 3))
     assert np.abs(shrunk - small).mean() < 0.25 * change(flat[0], small)
 

@@ -1,4 +1,3 @@
-import json
 import shutil
 from pathlib import Path
 
@@ -12,7 +11,7 @@ from cadlib.evaluation.evaluate import build_metrics
 from cadlib.metrics.classification import malignant_probability, malignant_truth
 from cadlib.metrics.conditions_schema import TwoRuns
 from cadlib.model import calibration
-from cadlib.model.record import CARD_FILE, METRICS_FILE
+from cadlib.model.record import CARD_FILE, METRICS_FILE, read_json
 from cadlib.taxonomy import CODES
 from cadlib.training import cross_archive
 from cadlib.training.config import ACROSS_RECIPE, TrainConfig
@@ -33,41 +32,49 @@ def cache(tmp_path_factory, monkeypatch):
 
 @pytest.fixture
 def runs(monkeypatch):
-    """Note every run: its archive left out, and what came of it."""
-    made = []
+    """Note every run: the archive that is left out, whether it resumes, and its result."""
+    calls = []
 
-    def noted(folder, run_dir, config, *, resume):
-        made.append((config.leave_out, resume, train(folder, run_dir, config, resume=resume)))
-        return made[-1][2]
+    def train_and_note(folder, run_dir, config, *, resume):
+        result = train(folder, run_dir, config, resume=resume)
+        calls.append((config.leave_out, resume, result))
+        return result
 
-    monkeypatch.setattr(cross_archive, "train", noted)
-    return made
+    monkeypatch.setattr(cross_archive, "train", train_and_note)
+    return calls
 
 
 @pytest.mark.timeout(300)
 @pytest.mark.usefixtures("few_draws")
 def test_each_archive_is_measured_with_and_without_it(synthetic_dataset, tmp_path, runs):
     results = across_archives(synthetic_dataset, tmp_path, CONFIG)
-    assert [left for left, _, _ in runs] == ["", *ARCHIVES]
+    assert [archive_left_out for archive_left_out, _, _ in runs] == ["", *ARCHIVES]
     assert list(results.archives) == ARCHIVES
-    whole = runs[0][2]
-    rows = whole.data.rows("validation")
+    full = runs[0][2]
+    rows = full.data.rows("validation")
     for archive, (_, _, without) in zip(ARCHIVES, runs[1:], strict=True):
-        here = (whole.data.table["archive"].iloc[rows] == archive).to_numpy(bool)
+        here = (full.data.table["archive"].iloc[rows] == archive).to_numpy(bool)
         part = results.archives[archive]
         assert part.n == here.sum() > 0
-        assert part.left_out + part.trained_on == len(whole.data.rows("train"))
-        for key, run in (("with_archive", whole), ("without_archive", without)):
-            measured = build_metrics(
-                whole.data.table.iloc[rows[here]],
-                calibration.probabilities(run.validation_logits[here], 1.0, calibration.NO_BIAS),
-                lesions=whole.data.groups.iloc[rows[here]],
-            )
-            assert getattr(part.balanced_accuracy, key) == measured.balanced_accuracy
-            assert getattr(part.malignant_auc, key) == measured.malignant_auc
-            assert getattr(part.melanoma_auc, key) == measured.auc["MEL"]
-            assert getattr(part.intervals.malignant_auc, key) == measured.intervals.malignant_auc
-    assert results.steps == len(whole.data.rows("train")) // 16 * 2
+        assert part.left_out + part.trained_on == len(full.data.rows("train"))
+        check_metrics(part, "with_archive", full, here)
+        check_metrics(part, "without_archive", without, here)
+    assert results.steps == len(full.data.rows("train")) // 16 * 2
+
+
+def check_metrics(part, key, run, inside):
+    """Check the figures of a run on the validation images of one archive."""
+    rows = run.data.rows("validation")[inside]
+    logits = run.validation_logits[inside]
+    measured = build_metrics(
+        run.data.table.iloc[rows],
+        calibration.probabilities(logits, 1.0, calibration.NO_BIAS),
+        lesions=run.data.groups.iloc[rows],
+    )
+    assert getattr(part.balanced_accuracy, key) == measured.balanced_accuracy
+    assert getattr(part.malignant_auc, key) == measured.malignant_auc
+    assert getattr(part.melanoma_auc, key) == measured.auc["MEL"]
+    assert getattr(part.intervals.malignant_auc, key) == measured.intervals.malignant_auc
 
 
 @pytest.mark.timeout(300)
@@ -124,30 +131,41 @@ def test_a_recipe_that_leaves_out_an_archive_itself_is_refused(synthetic_dataset
         across_archives(synthetic_dataset, tmp_path, TrainConfig(**SETTINGS, leave_out="MSK"))
 
 
-def test_the_change_is_the_difference_and_its_interval_is_paired():
+@pytest.fixture(scope="module")
+def compared_runs():
+    """Return labels, the probabilities of a good and of a worse run, and their comparison."""
     rng = np.random.default_rng(0)
-    labels, lesions = rng.integers(0, 8, 400), rng.integers(0, 250, 400)
+    labels = rng.integers(0, 8, 400)
+    lesions = rng.integers(0, 250, 400)
     good = rng.dirichlet(np.ones(8), 400) + 0.5 * np.eye(8)[labels]
     worse = good + 0.4 * rng.dirichlet(np.ones(8), 400)
-    good, worse = (p / p.sum(axis=1, keepdims=True) for p in (good, worse))
-    comparison = compare(labels, lesions, good, worse)
-    for key, given in (("with_archive", good), ("without_archive", worse)):
-        truth, score = malignant_truth(labels), malignant_probability(given)
-        assert getattr(comparison.balanced_accuracy, key) == pytest.approx(
-            balanced_accuracy_score(labels, given.argmax(axis=1))
-        )
-        assert getattr(comparison.malignant_auc, key) == pytest.approx(roc_auc_score(truth, score))
-        assert getattr(comparison.melanoma_auc, key) == pytest.approx(
-            roc_auc_score(labels == CODES.index("MEL"), given[:, 0])
-        )
+    good = good / good.sum(axis=1, keepdims=True)
+    worse = worse / worse.sum(axis=1, keepdims=True)
+    return labels, good, worse, compare(labels, lesions, good, worse)
+
+
+def test_the_figures_of_both_runs_are_those_of_scikit_learn(compared_runs):
+    labels, good, worse, comparison = compared_runs
+    for key, probabilities in (("with_archive", good), ("without_archive", worse)):
+        score = malignant_probability(probabilities)
+        accuracy = balanced_accuracy_score(labels, probabilities.argmax(axis=1))
+        malignant_auc = roc_auc_score(malignant_truth(labels), score)
+        melanoma_auc = roc_auc_score(labels == CODES.index("MEL"), probabilities[:, 0])
+        assert getattr(comparison.balanced_accuracy, key) == pytest.approx(accuracy)
+        assert getattr(comparison.malignant_auc, key) == pytest.approx(malignant_auc)
+        assert getattr(comparison.melanoma_auc, key) == pytest.approx(melanoma_auc)
+
+
+def test_the_change_is_the_difference_and_its_interval_is_paired(compared_runs):
+    _, _, _, comparison = compared_runs
     for name in FIGURES:
-        figure, interval = getattr(comparison, name), getattr(comparison.intervals, name)
+        figure = getattr(comparison, name)
+        interval = getattr(comparison.intervals, name)
         assert figure.change == pytest.approx(figure.without_archive - figure.with_archive)
         low, high = interval.change
         assert low < figure.change < high
-        assert (
-            high - low < interval.with_archive[1] - interval.with_archive[0]
-        )  # what both find hard falls out
+        # Lesions that are difficult for both runs do not widen the interval of the change.
+        assert high - low < interval.with_archive[1] - interval.with_archive[0]
 
 
 def test_a_figure_without_its_class_is_not_defined():
@@ -169,24 +187,22 @@ def test_the_command_writes_the_result_into_a_model(
     synthetic_dataset, tmp_path, monkeypatch, capsys
 ):
     monkeypatch.setenv("CADLIB_MODELS", str(tmp_path / "models"))
-    model = Path(
-        shutil.copytree(
-            Path(__file__).parent.parent / "models" / "isic2019", tmp_path / "models" / "m"
-        )
-    )
-    before = json.loads((model / METRICS_FILE).read_text())
+    original = Path(__file__).parent.parent / "models" / "isic2019"
+    model = tmp_path / "models" / "m"
+    shutil.copytree(original, model)
+    before = read_json(model / METRICS_FILE)
     where = {"data": synthetic_dataset, "run_dir": tmp_path / "runs", "into_model": "m"}
     line = ["across", *flags({**where, **SETTINGS})]
     assert main(line) == 0
     assert "trained without it" in capsys.readouterr().out
-    across_figures = json.loads((tmp_path / "runs" / "across.json").read_text())["across_archives"]
-    after = json.loads((model / METRICS_FILE).read_text())
-    assert after == before | {"across_archives": across_figures}
+    across_figures = read_json(tmp_path / "runs" / "across.json")["across_archives"]
+    assert read_json(model / METRICS_FILE) == before | {"across_archives": across_figures}
     assert across_figures["recipe"]["input_px"] == 64
     card = (model / CARD_FILE).read_text(encoding="utf-8")
+    change = across_figures["archives"]["MSK"]["malignant_auc"]["change"]
+    assert f"{change:+.3f}" in card
     assert main(line) == 2
     assert "continue with --resume, or start again with --overwrite" in capsys.readouterr().err
-    assert f"{across_figures['archives']['MSK']['malignant_auc']['change']:+.3f}" in card
 
 
 @pytest.mark.parametrize(

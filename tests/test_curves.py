@@ -17,7 +17,8 @@ def scored(draw):
 
 
 def test_a_short_roc_keeps_every_corner():
-    scores, truth = np.array([0.9, 0.8, 0.7, 0.6, 0.5]), np.array([True, False, True, True, False])
+    scores = np.array([0.9, 0.8, 0.7, 0.6, 0.5])
+    truth = np.array([True, False, True, True, False])
     fpr, tpr, threshold = roc_curve(truth, scores)
     curve = roc_points(scores, truth)
     assert np.array_equal(curve.fpr, fpr)
@@ -71,9 +72,9 @@ def test_precision_and_recall_are_those_of_scikit_learn_at_each_kept_threshold()
     for recall, precision, threshold in zip(
         curve.recall, curve.precision, curve.threshold, strict=True
     ):
-        called = scores >= threshold
-        assert recall == pytest.approx(recall_score(truth, called))
-        assert precision == pytest.approx(precision_score(truth, called))
+        referred = scores >= threshold
+        assert recall == pytest.approx(recall_score(truth, referred))
+        assert precision == pytest.approx(precision_score(truth, referred))
     assert curve.recall[-1] == 1
     assert curve.positives == truth.mean()
     assert (np.diff(curve.recall) >= 0).all()
@@ -98,7 +99,7 @@ def test_the_points_of_a_roc_have_the_precision_of_their_thresholds():
     for recall, precision, threshold in zip(
         curve.recall, curve.precision, curve.threshold, strict=True
     ):
-        called = scores >= threshold
-        expected = recall_score(truth, called), precision_score(truth, called, zero_division=0)
+        referred = scores >= threshold
+        expected = recall_score(truth, referred), precision_score(truth, referred, zero_division=0)
         assert (recall, precision) == pytest.approx(expected)
     assert len(precision_recall_of_roc(None, 0, 500).recall) == 0

@@ -14,7 +14,8 @@ from cadlib.errors import ImageRejected
 from cadlib.images import read_image
 from tests.encoded_images import asymmetric_picture, encoded
 
-WIDTH_PX, HEIGHT_PX = 91, 70
+WIDTH_PX = 91
+HEIGHT_PX = 70
 PASSES = (
     (0, 0, 8, 8),
     (4, 0, 8, 8),
@@ -32,9 +33,9 @@ def rgb() -> NDArray[np.uint8]:
 
 
 def refusal(file: bytes) -> str:
-    with pytest.raises(ImageRejected) as told:
+    with pytest.raises(ImageRejected) as error:
         read_image(file)
-    return str(told.value)
+    return str(error.value)
 
 
 # PNG

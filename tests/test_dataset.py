@@ -1,4 +1,4 @@
-"""Joining images and CSV files: what is kept, what is reported, what is refused."""
+"""Joins images and CSV files: data that are used, reported or refused."""
 
 import os
 import shutil
@@ -37,7 +37,8 @@ class Folder:
 
     def __init__(self, root: Path) -> None:
         self.images = root / "images"
-        self.labels, self.metadata = root / "labels.csv", root / "metadata.csv"
+        self.labels = root / "labels.csv"
+        self.metadata = root / "metadata.csv"
         self.sources = root / "sources.csv"
         for name in ("ISIC_1.jpg", "ISIC_2.jpg", "ISIC_3.jpg"):
             write_image(self.images / name)
@@ -84,15 +85,18 @@ def test_joins_images_labels_and_metadata_into_one_table_sorted_by_id(folder):
     assert table["age_approx"][:2].tolist() == [60.0, 35.0]
     assert table["lesion_id"][:2].tolist() == ["HAM_1", "BCN_7"]
     assert table["archive"][:2].tolist() == ["HAM10000", "BCN20000"]
-    assert (
-        table.loc[2, ["age_approx", "sex", "anatom_site_general", "lesion_id", "archive"]]
-        .isna()
-        .all()
-    )
-    assert [Path(path).name for path in table["path"]] == ["ISIC_1.jpg", "ISIC_2.jpg", "ISIC_3.jpg"]
-    assert (table["width_px"].tolist(), table["height_px"].tolist()) == ([80] * 3, [64] * 3)
-    assert (dataset.report.rows, dataset.report.images, dataset.report.usable) == (3, 3, 3)
+    facts = ["age_approx", "sex", "anatom_site_general", "lesion_id", "archive"]
+    assert table.loc[2, facts].isna().all()
     assert dataset.report.findings == ()
+
+
+def test_the_table_has_the_file_and_the_size_of_each_image(folder):
+    dataset = folder.join()
+    table = dataset.table
+    assert [Path(path).name for path in table["path"]] == ["ISIC_1.jpg", "ISIC_2.jpg", "ISIC_3.jpg"]
+    assert table["width_px"].tolist() == [80] * 3
+    assert table["height_px"].tolist() == [64] * 3
+    assert (dataset.report.rows, dataset.report.images, dataset.report.usable) == (3, 3, 3)
 
 
 @pytest.mark.parametrize("metadata", ["whole", "only ids and sex", "none"])
@@ -177,7 +181,8 @@ def test_a_row_of_anything_but_one_1_is_no_label(folder, cells):
 
 
 def test_leaves_out_and_reports_rows_with_cells_that_are_no_numbers(folder):
-    text, short = label_row("ISIC_2", "MEL").replace("1.0", "maybe"), "ISIC_3,1.0" + ",0.0" * 7
+    text = label_row("ISIC_2", "MEL").replace("1.0", "maybe")
+    short = "ISIC_3,1.0" + ",0.0" * 7
     folder.write_labels(label_row("ISIC_1", "MEL"), text, short)
     dataset = folder.join()
     assert ids(dataset) == ["ISIC_1"]
@@ -200,11 +205,11 @@ def test_reports_missing_and_unknown_columns_and_rows_without_an_id(folder):
 
 
 def test_equal_rows_of_an_id_count_once_and_of_contradicting_ones_what_they_agree_on(folder):
-    again = label_row("ISIC_1", "MEL").replace(".0", "")
+    same_row = label_row("ISIC_1", "MEL").replace(".0", "")
     folder.write_labels(
         label_row("ISIC_1", "MEL"),
-        again,
-        again,
+        same_row,
+        same_row,
         label_row("ISIC_2", "NV"),
         label_row("ISIC_2", "MEL"),
     )
@@ -246,7 +251,8 @@ def test_other_files_are_reported_and_hidden_ones_and_folders_ignored(folder):
 def test_a_truncated_file_is_found_by_decoding_and_not_by_its_header(folder):
     path = folder.images / "ISIC_2.jpg"
     path.write_bytes(path.read_bytes()[:2000])
-    checked, quick = folder.join(), folder.join(verify=False)
+    checked = folder.join()
+    quick = folder.join(verify=False)
     assert ids(checked) == ["ISIC_1", "ISIC_3"]
     assert "ISIC_2.jpg" in kinds(checked)["unreadable images"][0]
     assert ids(quick) == ["ISIC_1", "ISIC_2", "ISIC_3"]
@@ -435,14 +441,11 @@ def test_the_real_set_reports_the_rows_without_an_image_and_nothing_else(
 ):
     folder = data_dir / "isic2019"
     dataset = isic2019_dataset
-    assert find_datasets(data_dir) == [
-        known for known in (folder, data_dir / "uploads") if known.is_dir()
-    ]
-    assert (dataset.report.rows, dataset.report.images, dataset.report.usable) == (
-        25_331,
-        24_141,
-        24_141,
-    )
+    folders = [path for path in (folder, data_dir / "uploads") if path.is_dir()]
+    assert find_datasets(data_dir) == folders
+    assert dataset.report.rows == 25_331
+    assert dataset.report.images == 24_141
+    assert dataset.report.usable == 24_141
     assert {f.kind: f.count for f in dataset.report.findings} == {"rows without an image": 1190}
     assert dataset.table["diagnosis"].value_counts()[["NV", "DF"]].tolist() == [12_463, 226]
     archives = dataset.table["archive"].value_counts().to_dict()

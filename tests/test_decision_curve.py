@@ -18,23 +18,27 @@ def images():
 
 def by_table(scores, truth, threshold):
     """The formula of Vickers and Elkin, of a confusion matrix by scikit-learn."""
-    (_, needless), (_, found) = confusion_matrix(truth, scores >= threshold, labels=[False, True])
-    return found / len(truth) - needless / len(truth) * threshold / (1 - threshold)
+    matrix = confusion_matrix(truth, scores >= threshold, labels=[False, True])
+    false_positives = matrix[0, 1] / len(truth)
+    true_positives = matrix[1, 1] / len(truth)
+    return true_positives - false_positives * threshold / (1 - threshold)
 
 
 def test_net_benefit_is_that_of_the_table_at_each_threshold(images):
-    found = net_benefit(*images, THRESHOLDS)
-    assert found == pytest.approx([by_table(*images, threshold) for threshold in THRESHOLDS])
+    curve = net_benefit(*images, THRESHOLDS)
+    assert curve == pytest.approx([by_table(*images, threshold) for threshold in THRESHOLDS])
 
 
 def test_a_score_at_the_threshold_is_referred():
-    scores, truth = np.array([0.5, 0.2]), np.array([True, False])
+    scores = np.array([0.5, 0.2])
+    truth = np.array([True, False])
     assert net_benefit(scores, truth, np.array([0.5, 0.51])).tolist() == [0.5, 0.0]
 
 
 def test_referring_everybody_costs_what_the_benign_are_worth(images):
     curve = decision_curve(*images, np.arange(300), draws=50)
-    share, odds = images[1].mean(), THRESHOLDS / (1 - THRESHOLDS)
+    share = images[1].mean()
+    odds = THRESHOLDS / (1 - THRESHOLDS)
     assert curve.refer_all == pytest.approx(share - (1 - share) * odds)
     assert curve.prevalence == share
 
@@ -43,17 +47,18 @@ def test_referring_everybody_costs_what_the_benign_are_worth(images):
     st.lists(st.tuples(st.floats(0, 1), st.booleans()), min_size=2, max_size=30),
     st.floats(0.01, 0.99),
 )
-def test_nobody_gains_more_than_finding_every_malignant_lesion(rows, prevalence):
-    scores, truth = np.array([score for score, _ in rows]), np.array([one for _, one in rows])
+def test_the_net_benefit_is_at_most_that_of_finding_every_malignant_lesion(rows, prevalence):
+    scores = np.array([score for score, _ in rows])
+    truth = np.array([is_malignant for _, is_malignant in rows])
     if truth.any() and not truth.all():
         assert (net_benefit(scores, truth, THRESHOLDS, prevalence) <= prevalence + 1e-12).all()
 
 
-def test_a_draw_counts_its_images_as_often_as_it_drew_them(images):
+def test_a_bootstrap_draw_counts_an_image_by_its_weight(images):
     scores, truth = images
     weights = np.random.default_rng(1).integers(0, 3, (2, 300)).astype(np.float64)
-    drawn = net_benefit(scores, truth, THRESHOLDS, weights=weights)
-    for row, counts in zip(drawn, weights.astype(int), strict=True):
+    resampled = net_benefit(scores, truth, THRESHOLDS, weights=weights)
+    for row, counts in zip(resampled, weights.astype(int), strict=True):
         assert row == pytest.approx(
             net_benefit(scores.repeat(counts), truth.repeat(counts), THRESHOLDS)
         )
@@ -62,11 +67,11 @@ def test_a_draw_counts_its_images_as_often_as_it_drew_them(images):
 def test_the_interval_holds_the_curve_and_is_wider_where_images_are_of_one_lesion(images):
     curve = decision_curve(*images, np.arange(300), draws=300)
     assert ((curve.low <= curve.model) & (curve.model <= curve.high)).all()
-    again = decision_curve(
-        *(values.repeat(4) for values in images), np.arange(300).repeat(4), draws=300
-    )
-    alone = decision_curve(*(values.repeat(4) for values in images), np.arange(1200), draws=300)
-    wide, narrow = again.high - again.low, alone.high - alone.low
+    copies = [values.repeat(4) for values in images]
+    grouped = decision_curve(*copies, np.arange(300).repeat(4), draws=300)
+    ungrouped = decision_curve(*copies, np.arange(1200), draws=300)
+    wide = grouped.high - grouped.low
+    narrow = ungrouped.high - ungrouped.low
     assert np.median(wide[narrow > 0] / narrow[narrow > 0]) > 1.6
 
 
@@ -74,15 +79,12 @@ def test_another_prevalence_moves_the_probabilities_and_the_shares_together(imag
     scores, truth = images
     curve = decision_curve(scores, truth, np.arange(300), prevalence=0.05, draws=20)
     moved = np.array([at_prevalence(score, truth.mean(), 0.05) for score in scores])
-    found, needless = (
-        np.array([(moved[part] >= threshold).mean() for threshold in THRESHOLDS])
-        for part in (truth, ~truth)
-    )
-    expected = 0.05 * found - 0.95 * needless * THRESHOLDS / (1 - THRESHOLDS)
+    referred = np.array([(moved[truth] >= threshold).mean() for threshold in THRESHOLDS])
+    needless = np.array([(moved[~truth] >= threshold).mean() for threshold in THRESHOLDS])
+    expected = 0.05 * referred - 0.95 * needless * THRESHOLDS / (1 - THRESHOLDS)
     assert curve.model == pytest.approx(expected)
-    assert curve.refer_all[4] == pytest.approx(
-        0
-    )  # at a threshold as high as the prevalence, everybody is worth nobody
+    # At a threshold as high as the prevalence, referring everybody has no net benefit.
+    assert curve.refer_all[4] == pytest.approx(0)
 
 
 @pytest.mark.parametrize(

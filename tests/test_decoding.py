@@ -110,16 +110,16 @@ worker.main(float(sys.argv[2]), int(sys.argv[3]))
 """.replace("THE_FILE", repr(FILE))
 
 
-def word(name: str, rest: bytes = b"") -> bytes:
-    return name.encode().ljust(8) + rest
+def word(name: str, payload: bytes = b"") -> bytes:
+    return name.encode().ljust(8) + payload
 
 
 @pytest.fixture
 def decoders() -> Iterator[DecoderPool]:
     """Return one decoder."""
-    made = DecoderPool(MAX_PIXELS, size=1)
-    yield made
-    made.close()
+    decoder_pool = DecoderPool(MAX_PIXELS, size=1)
+    yield decoder_pool
+    decoder_pool.close()
 
 
 @pytest.fixture
@@ -127,17 +127,17 @@ def misbehaving(monkeypatch: pytest.MonkeyPatch) -> Iterator[DecoderPool]:
     """Return one decoder that misbehaves, and has a second for each file."""
     monkeypatch.setattr(pool, "LIMIT_S", 1.0)
     monkeypatch.setattr(pool, "_CODE", MISBEHAVING)
-    made = DecoderPool(MAX_PIXELS, size=1)
-    yield made
-    made.close()
+    decoder_pool = DecoderPool(MAX_PIXELS, size=1)
+    yield decoder_pool
+    decoder_pool.close()
 
 
 def no_pixel_memory(_size_bytes: int) -> None:
     """Stand in for a platform where pixels go through the pipe."""
 
 
-def gone(pid: int, within_s: float = 20) -> bool:
-    """Return whether a process ends in time; one that nobody has waited for yet has ended."""
+def has_ended(pid: int, within_s: float = 20) -> bool:
+    """Return whether a process ends in time. A zombie counts as ended."""
     end = time.monotonic() + within_s
     while time.monotonic() < end:
         if watchdog.process_state(pid) in (None, "Z", "X"):
@@ -289,27 +289,28 @@ def test_a_file_that_has_grown_is_read_up_to_the_limit(
 # A decoder that dies
 
 
-@pytest.mark.parametrize(
-    ("cause", "reason"),
-    [
-        ("SEGV", "SIGSEGV"),
-        ("ABORT", "SIGABRT"),
-        ("KILL", "SIGKILL"),
-        ("EXIT", "exit code 3"),
-        ("SPIN", "took longer than 1 s"),
-        ("SLEEP", "took longer than 1 s"),
-        ("STOP", "took longer than 1 s"),
-        ("MEMORY", "needs more memory"),
-        ("RECURSE", "RecursionError"),
-        ("BUG", "KeyError in"),
-        ("JUNK", "broke the process"),
-        ("HUGE", "broke the process"),
-        ("SHORT", "broke the process"),
-        ("STALL", "took longer than 1 s"),
-        ("NOFACTS", "broke the process"),
-        ("READY", "broke the process"),
-    ],
-)
+REASONS = {
+    "SEGV": "SIGSEGV",
+    "ABORT": "SIGABRT",
+    "KILL": "SIGKILL",
+    "EXIT": "exit code 3",
+    "SPIN": "took longer than 1 s",
+    "SLEEP": "took longer than 1 s",
+    "STOP": "took longer than 1 s",
+    "MEMORY": "needs more memory",
+    "RECURSE": "RecursionError",
+    "BUG": "KeyError in",
+    "JUNK": "broke the process",
+    "HUGE": "broke the process",
+    "SHORT": "broke the process",
+    "STALL": "took longer than 1 s",
+    "NOFACTS": "broke the process",
+    "READY": "broke the process",
+}
+"""Fault of a decoder to the reason in the refusal."""
+
+
+@pytest.mark.parametrize(("cause", "reason"), REASONS.items())
 def test_a_decoder_that_fails_is_a_refusal_and_is_replaced(
     cause: str,
     reason: str,
@@ -329,9 +330,10 @@ def test_a_decoder_that_fails_is_a_refusal_and_is_replaced(
     assert "Patient" not in str(refusal.value)
     assert misbehaving.decode(word("FINE"), "a.png", 1_200).pixels.shape == (80, 80, 3)
     [after] = misbehaving.worker_pids()
-    if cause not in ("RECURSE", "BUG"):  # these it survives
+    # The process survives an error of Python.
+    if cause not in ("RECURSE", "BUG"):
         assert after != before
-        assert gone(before)
+        assert has_ended(before)
     assert capfd.readouterr() == ("", "")
 
 
@@ -362,7 +364,7 @@ def test_a_decoder_that_has_grown_is_replaced(misbehaving: DecoderPool) -> None:
     assert misbehaving.decode(word("GROW"), "a.png", 1_200).pixels.shape == (80, 80, 3)
     misbehaving.decode(word("FINE"), "a.png", 1_200)
     assert misbehaving.worker_pids() != [before]
-    assert gone(before)
+    assert has_ended(before)
 
 
 def test_memory_goes_back_after_a_large_image(decoders: DecoderPool) -> None:
@@ -381,7 +383,7 @@ def test_a_decoder_that_was_killed_while_idle_costs_no_file(decoders: DecoderPoo
     decoders.decode(FILE, "This file", 1_200)
     [pid] = decoders.worker_pids()
     os.kill(pid, signal.SIGKILL)
-    assert gone(pid)
+    assert has_ended(pid)
     assert decoders.decode(FILE, "This file", 1_200).pixels.shape == (80, 80, 3)
 
 
@@ -415,7 +417,7 @@ def test_many_threads_share_a_few_decoders() -> None:
             decoded = list(
                 threads.map(lambda data: decoders.decode(data, "This file", 1_200), files)
             )
-        assert [one.pixels.shape[1::-1] for one in decoded] == sizes
+        assert [picture.pixels.shape[1::-1] for picture in decoded] == sizes
         assert len(decoders.worker_pids()) == 2
     finally:
         decoders.close()
@@ -491,12 +493,12 @@ print(*decoder_pool(0).worker_pids(), flush=True)
     ],
 )
 def test_decoders_end_with_the_process_that_started_them(ending: str, code: int) -> None:
-    done = run(READ + ending, FILE.hex())
-    assert done.returncode == code
-    assert done.stderr == ""
-    pids = [int(pid) for pid in done.stdout.split()]
+    process = run(READ + ending, FILE.hex())
+    assert process.returncode == code
+    assert process.stderr == ""
+    pids = [int(pid) for pid in process.stdout.split()]
     assert pids
-    assert all(gone(pid) for pid in pids)
+    assert all(has_ended(pid) for pid in pids)
 
 
 def test_a_busy_decoder_ends_after_its_process_was_killed() -> None:
@@ -511,9 +513,9 @@ print(*decoders.worker_pids(), flush=True)
 threading.Timer(0.5, os.kill, (os.getpid(), signal.SIGKILL)).start()
 decoders.decode(b"SPIN    ", "a.png", 1200)
 """
-    done = run(code)
-    assert done.returncode == -signal.SIGKILL
-    assert gone(int(done.stdout))
+    process = run(code)
+    assert process.returncode == -signal.SIGKILL
+    assert has_ended(int(process.stdout))
 
 
 def test_decoders_hold_no_named_shared_memory() -> None:
@@ -527,7 +529,7 @@ def test_decoders_can_be_closed_and_start_again() -> None:
     read_image(FILE)
     pids = decoder_pool(0).worker_pids()
     pool.close_decoders()
-    assert all(gone(pid) for pid in pids)
+    assert all(has_ended(pid) for pid in pids)
     assert read_image(FILE).file_px == (80, 80)
 
 
@@ -558,12 +560,12 @@ read_image(bytes.fromhex(sys.argv[1]))
 print(*decoder_pool(0).worker_pids(), flush=True)
 """
     )
-    done = run(code, FILE.hex())
-    assert (done.returncode, done.stderr) == (0, "")
-    before, in_fork, after = done.stdout.split()
+    process = run(code, FILE.hex())
+    assert (process.returncode, process.stderr) == (0, "")
+    before, in_fork, after = process.stdout.split()
     assert before == after != in_fork
-    assert gone(int(in_fork))
-    assert gone(int(before))
+    assert has_ended(int(in_fork))
+    assert has_ended(int(before))
 
 
 def test_a_data_loader_reads_images_in_its_own_processes() -> None:
@@ -583,8 +585,8 @@ whole = read_image(bytes.fromhex(sys.argv[1])).pixels.sum()
 sums = [int(one) for batch in DataLoader(Files(), num_workers=2) for one in batch]
 print(sums == [int(whole)] * 4)
 """
-    done = run(code, FILE.hex())
-    assert done.stdout == "True\n", done.stderr
+    process = run(code, FILE.hex())
+    assert process.stdout == "True\n", process.stderr
 
 
 # A reply is not trusted

@@ -44,13 +44,15 @@ def header(**elements: object) -> Dataset:
     dataset = Dataset()
     dataset.file_meta = FileMetaDataset()
     dataset.file_meta.TransferSyntaxUID = uid.ExplicitVRLittleEndian
-    dataset.SOPClassUID, dataset.SOPInstanceUID, dataset.Modality = DERMOSCOPIC, "1.2.3", "DMS"
+    dataset.SOPClassUID = DERMOSCOPIC
+    dataset.SOPInstanceUID = "1.2.3"
+    dataset.Modality = "DMS"
     for keyword, value in elements.items():
         setattr(dataset, keyword, value)
     return dataset
 
 
-def drawn(
+def dataset_of(
     pixels: NDArray[np.integer], photometric: str = "RGB", bits: int = 8, **elements: object
 ) -> Dataset:
     """Return a dataset with uncompressed pixels."""
@@ -61,7 +63,7 @@ def drawn(
     return dataset
 
 
-def written(dataset: Dataset) -> bytes:
+def file_of(dataset: Dataset) -> bytes:
     buffer = BytesIO()
     dataset.save_as(buffer, enforce_file_format=True)
     return buffer.getvalue()
@@ -77,14 +79,14 @@ def as_syntax(dataset: Dataset, syntax: uid.UID) -> bytes:
         dataset.compress(syntax, j2k_cr=[8], **OPENJPEG)
     else:
         dataset.file_meta.TransferSyntaxUID = syntax
-    return written(dataset)
+    return file_of(dataset)
 
 
 def jpeg_packed(pixels: NDArray[np.uint8], photometric: str = "YBR_FULL_422") -> Dataset:
     """Return a dataset whose picture is a JPEG that Pillow wrote."""
     buffer = BytesIO()
     Image.fromarray(pixels).save(buffer, "JPEG", quality=95)
-    dataset = drawn(pixels)
+    dataset = dataset_of(pixels)
     dataset.PixelData = encapsulate([buffer.getvalue()])
     dataset["PixelData"].VR = "OB"
     dataset.PhotometricInterpretation = photometric
@@ -106,13 +108,13 @@ def jpeg_packed(pixels: NDArray[np.uint8], photometric: str = "YBR_FULL_422") ->
 def test_reads_each_lossless_syntax_pixel_for_pixel(
     lesion: NDArray[np.uint8], syntax: uid.UID
 ) -> None:
-    image = read_image(as_syntax(drawn(lesion), syntax))
+    image = read_image(as_syntax(dataset_of(lesion), syntax))
     assert np.array_equal(image.pixels, lesion)
     assert (image.format, image.notes) == ("DICOM", ())
 
 
 def test_reads_a_lossy_jpeg_2000_closely(lesion: NDArray[np.uint8]) -> None:
-    pixels = read_image(as_syntax(drawn(lesion), uid.JPEG2000)).pixels
+    pixels = read_image(as_syntax(dataset_of(lesion), uid.JPEG2000)).pixels
     assert np.abs(pixels.astype(int) - lesion).mean() < 4
 
 
@@ -122,7 +124,7 @@ def test_reads_a_jpeg_as_pillow_decodes_it(lesion: NDArray[np.uint8]) -> None:
     Image.fromarray(lesion).save(buffer, "JPEG", quality=95)
     assert (
         np.abs(
-            read_image(written(dataset)).pixels.astype(int) - np.asarray(Image.open(buffer))
+            read_image(file_of(dataset)).pixels.astype(int) - np.asarray(Image.open(buffer))
         ).max()
         <= 2
     )
@@ -175,10 +177,10 @@ def test_colours_are_those_that_pydicom_gives(name: str) -> None:
 @pytest.mark.parametrize("name", sorted(REFUSED))
 def test_refuses_what_is_no_single_picture_in_a_sentence(name: str) -> None:
     path = next(path for path in SHIPPED if path.name == name)
-    with pytest.raises(ImageRejected, match=REFUSED[name]) as told:
+    with pytest.raises(ImageRejected, match=REFUSED[name]) as error:
         read_image(path)
-    assert str(told.value).startswith(name)
-    assert "Expected" in str(told.value)
+    assert str(error.value).startswith(name)
+    assert "Expected" in str(error.value)
 
 
 # Grey, palette, depth, colour profile
@@ -188,7 +190,7 @@ def test_refuses_what_is_no_single_picture_in_a_sentence(name: str) -> None:
     ("photometric", "expected"), [("MONOCHROME2", [0, 128, 255]), ("MONOCHROME1", [255, 127, 0])]
 )
 def test_grey_of_8_bits_is_taken_as_it_is(photometric: str, expected: list[int]) -> None:
-    image = read_image(written(drawn(ramp([0, 128, 255], np.uint8), photometric)))
+    image = read_image(file_of(dataset_of(ramp([0, 128, 255], np.uint8), photometric)))
     assert image.pixels[0, [0, 30, 60], 0].tolist() == expected
     assert image.notes == ("The image is greyscale; it has no colour.",)
 
@@ -202,21 +204,21 @@ def test_grey_goes_through_rescale_and_window() -> None:
     # In PS3.3 C.11.2.1.2 a window of centre 40, width 401 runs from -160 to 240.
     stored = ramp([1024 - 160, 1024 + 40, 1024 + 240], np.uint16)
     window = {"RescaleSlope": 1, "RescaleIntercept": -1024, "WindowCenter": 40, "WindowWidth": 401}
-    image = read_image(written(drawn(stored, "MONOCHROME2", 12, **window)))
+    image = read_image(file_of(dataset_of(stored, "MONOCHROME2", 12, **window)))
     assert np.abs(image.pixels[0, [0, 30, 60], 0].astype(int) - [0, 128, 255]).max() <= 1
     assert image.notes[0] == "The grey values were read through the window that the file names."
 
 
 def test_signed_grey_runs_from_black_to_white() -> None:
-    image = read_image(written(drawn(ramp([-32768, 0, 32767], np.int16), "MONOCHROME2", 16)))
+    image = read_image(file_of(dataset_of(ramp([-32768, 0, 32767], np.int16), "MONOCHROME2", 16)))
     assert image.pixels[0, [0, 30, 60], 0].tolist() == [0, 128, 255]
 
 
 def test_a_window_without_width_is_refused() -> None:
     with pytest.raises(ImageRejected, match="damaged"):
         read_image(
-            written(
-                drawn(
+            file_of(
+                dataset_of(
                     ramp([0, 9, 99], np.uint16), "MONOCHROME2", 12, WindowCenter=40, WindowWidth=0
                 )
             )
@@ -228,20 +230,21 @@ def test_a_palette_becomes_its_colours() -> None:
     for colour, values in {"Red": [0, 200, 10], "Green": [0, 100, 20], "Blue": [0, 50, 30]}.items():
         lut[f"{colour}PaletteColorLookupTableDescriptor"] = [3, 0, 16]
         lut[f"{colour}PaletteColorLookupTableData"] = (np.array(values, "<u2") << 8).tobytes()
-    image = read_image(written(drawn(ramp([0, 1, 2], np.uint8), "PALETTE COLOR", **lut)))
+    image = read_image(file_of(dataset_of(ramp([0, 1, 2], np.uint8), "PALETTE COLOR", **lut)))
     assert image.pixels[0, [0, 30, 60]].tolist() == [[0, 0, 0], [200, 100, 50], [10, 20, 30]]
 
 
 def test_colour_of_16_bits_is_reduced(lesion: NDArray[np.uint8]) -> None:
-    image = read_image(written(drawn(lesion.astype(np.uint16) * 257, bits=16)))
+    image = read_image(file_of(dataset_of(lesion.astype(np.uint16) * 257, bits=16)))
     assert np.array_equal(image.pixels, lesion)
     assert image.notes == ("The image was reduced from 16 to 8 bits a channel.",)
 
 
 def test_colours_by_plane_are_put_together(lesion: NDArray[np.uint8]) -> None:
-    dataset = drawn(lesion)
-    dataset.PlanarConfiguration, dataset.PixelData = 1, lesion.transpose(2, 0, 1).tobytes()
-    assert np.array_equal(read_image(written(dataset)).pixels, lesion)
+    dataset = dataset_of(lesion)
+    dataset.PlanarConfiguration = 1
+    dataset.PixelData = lesion.transpose(2, 0, 1).tobytes()
+    assert np.array_equal(read_image(file_of(dataset)).pixels, lesion)
 
 
 def test_the_colour_profile_is_used(lesion: NDArray[np.uint8]) -> None:
@@ -249,7 +252,7 @@ def test_the_colour_profile_is_used(lesion: NDArray[np.uint8]) -> None:
         ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes().replace(b"rXYZ", b"tmpX")
     )
     profile = swapped.replace(b"bXYZ", b"rXYZ").replace(b"tmpX", b"bXYZ")  # its red is blue
-    image = read_image(written(drawn(lesion, ICCProfile=profile)))
+    image = read_image(file_of(dataset_of(lesion, ICCProfile=profile)))
     assert np.abs(image.pixels[..., ::-1].astype(int) - lesion).max() <= 2
     assert image.notes == ("The colours were converted to sRGB by the colour profile of the file.",)
 
@@ -264,27 +267,27 @@ def test_the_colour_profile_is_used(lesion: NDArray[np.uint8]) -> None:
 def test_the_named_colour_space_is_used_or_noted(
     lesion: NDArray[np.uint8], space: str, moved: bool, note: str | None
 ) -> None:
-    image = read_image(written(drawn(lesion, ColorSpace=space)))
+    image = read_image(file_of(dataset_of(lesion, ColorSpace=space)))
     assert np.array_equal(image.pixels, lesion) != moved
     assert (image.notes == ()) if note is None else (note in image.notes[0])
 
 
-@pytest.mark.parametrize(("modality", "told"), [("DMS", 0), ("XC", 0), ("CT", 1), (SECRET, 1)])
-def test_another_modality_is_noted(lesion: NDArray[np.uint8], modality: str, told: int) -> None:
-    notes = read_image(written(drawn(lesion, Modality=modality))).notes
-    assert [("not a photograph of skin" in note) for note in notes] == [True] * told
+@pytest.mark.parametrize(("modality", "n_notes"), [("DMS", 0), ("XC", 0), ("CT", 1), (SECRET, 1)])
+def test_another_modality_is_noted(lesion: NDArray[np.uint8], modality: str, n_notes: int) -> None:
+    notes = read_image(file_of(dataset_of(lesion, Modality=modality))).notes
+    assert [("not a photograph of skin" in note) for note in notes] == [True] * n_notes
 
 
 # Statements that contradict each other
 
 
 def repacked(dataset: Dataset, frame: bytes, syntax: uid.UID, photometric: str) -> bytes:
-    """Return a file whose pixel data are a codestream, whatever the header said before."""
+    """Return a file whose pixel data are a codestream, independent of its former header."""
     dataset.PixelData = encapsulate([frame])
     dataset["PixelData"].VR = "OB"
     dataset.PhotometricInterpretation = photometric
     dataset.file_meta.TransferSyntaxUID = syntax
-    return written(dataset)
+    return file_of(dataset)
 
 
 def jpeg_of(pixels: NDArray[np.uint8], **options: object) -> bytes:
@@ -294,7 +297,7 @@ def jpeg_of(pixels: NDArray[np.uint8], **options: object) -> bytes:
 
 
 def without_marker(jpeg: bytes) -> bytes:
-    """Return a JPEG without what says how its colours are stored: JFIF's or Adobe's segment."""
+    """Return a JPEG without the segment of JFIF or Adobe, which states how its colours are stored."""
     assert jpeg[2:4] in (b"\xff\xe0", b"\xff\xee")
     return jpeg[:2] + jpeg[4 + int.from_bytes(jpeg[4:6], "big") :]
 
@@ -304,42 +307,40 @@ def test_rgb_of_the_header_does_not_hide_that_a_jpeg_has_chroma(
     lesion: NDArray[np.uint8], subsampling: str
 ) -> None:
     frame = without_marker(jpeg_of(lesion, subsampling=subsampling))
-    image = read_image(repacked(drawn(lesion), frame, uid.JPEGBaseline8Bit, "RGB"))
+    image = read_image(repacked(dataset_of(lesion), frame, uid.JPEGBaseline8Bit, "RGB"))
     assert np.abs(image.pixels.astype(int) - np.asarray(Image.open(BytesIO(frame)))).max() <= 2
     assert image.notes == (frames.OTHER_COLOURS,)
 
 
 def test_rgb_of_the_header_does_not_hide_that_a_jpeg_is_jfif(lesion: NDArray[np.uint8]) -> None:
     frame = jpeg_of(lesion, subsampling="4:4:4")
-    image = read_image(repacked(drawn(lesion), frame, uid.JPEGBaseline8Bit, "RGB"))
+    image = read_image(repacked(dataset_of(lesion), frame, uid.JPEGBaseline8Bit, "RGB"))
     assert np.abs(image.pixels.astype(int) - lesion).max() < 30
     assert image.notes == (frames.OTHER_COLOURS,)
 
 
 def test_ybr_of_the_header_does_not_hide_that_a_jpeg_is_rgb(lesion: NDArray[np.uint8]) -> None:
     frame = jpeg_of(lesion, keep_rgb=True)
-    image = read_image(repacked(drawn(lesion), frame, uid.JPEGBaseline8Bit, "YBR_FULL"))
+    image = read_image(repacked(dataset_of(lesion), frame, uid.JPEGBaseline8Bit, "YBR_FULL"))
     assert np.array_equal(image.pixels, np.asarray(Image.open(BytesIO(frame))))
     assert image.notes == (frames.OTHER_COLOURS,)
 
 
 @pytest.mark.parametrize(("photometric", "keep_rgb"), [("RGB", True), ("YBR_FULL", False)])
-def test_a_jpeg_without_marks_is_what_the_header_says(
+def test_a_jpeg_without_markers_has_the_colours_of_the_header(
     lesion: NDArray[np.uint8], photometric: str, keep_rgb: bool
 ) -> None:
-    whole = jpeg_of(lesion, subsampling="4:4:4", keep_rgb=keep_rgb)
+    jpeg = jpeg_of(lesion, subsampling="4:4:4", keep_rgb=keep_rgb)
     # Pillow names the components of RGB so; 1, 2 and 3 say nothing.
-    bare = without_marker(whole)
+    bare = without_marker(jpeg)
     for at, (letter, number) in enumerate(zip(b"RGB", (1, 2, 3), strict=True)):
-        frame_at, scan_at = (
-            bare.index(b"\xff\xc0") + 10 + 3 * at,
-            bare.index(b"\xff\xda") + 5 + 2 * at,
-        )
+        frame_at = bare.index(b"\xff\xc0") + 10 + 3 * at
+        scan_at = bare.index(b"\xff\xda") + 5 + 2 * at
         for place in (frame_at, scan_at):
             assert bare[place] in (letter, number)
             bare = bare[:place] + bytes([number]) + bare[place + 1 :]
-    image = read_image(repacked(drawn(lesion), bare, uid.JPEGBaseline8Bit, photometric))
-    assert np.abs(image.pixels.astype(int) - np.asarray(Image.open(BytesIO(whole)))).max() <= 2
+    image = read_image(repacked(dataset_of(lesion), bare, uid.JPEGBaseline8Bit, photometric))
+    assert np.abs(image.pixels.astype(int) - np.asarray(Image.open(BytesIO(jpeg)))).max() <= 2
     assert image.notes == ()
 
 
@@ -358,7 +359,7 @@ def test_jpeg_2000_has_the_colours_of_its_codestream(
         buffer, "JPEG2000", no_jp2=True, mct=int(transform)
     )
     image = read_image(
-        repacked(drawn(lesion), buffer.getvalue(), uid.JPEG2000Lossless, photometric)
+        repacked(dataset_of(lesion), buffer.getvalue(), uid.JPEG2000Lossless, photometric)
     )
     assert np.abs(image.pixels.astype(int) - lesion).max() <= 3
     contradicts = (photometric, transform) in {("YBR_FULL", True), ("YBR_RCT", False)}
@@ -370,11 +371,11 @@ def test_native_pixels_of_full_length_are_no_half_chroma(
     lesion: NDArray[np.uint8], pack: str
 ) -> None:
     ybr = np.asarray(Image.fromarray(lesion).convert("YCbCr"))
-    dataset = drawn(ybr)
+    dataset = dataset_of(ybr)
     if pack == "rle":
         dataset.compress(uid.RLELossless, encoding_plugin="pydicom", generate_instance_uid=False)
     dataset.PhotometricInterpretation = "YBR_FULL_422"
-    image = read_image(written(dataset))
+    image = read_image(file_of(dataset))
     assert np.abs(image.pixels.astype(int) - lesion).max() <= 3
     assert image.notes == ((frames.FULL_CHROMA,) if pack == "native" else ())
 
@@ -385,7 +386,7 @@ def test_palette_entries_of_8_bits_in_words_of_16(stated_bits: int) -> None:
     for colour, values in {"Red": [0, 200, 10], "Green": [0, 100, 20], "Blue": [0, 50, 30]}.items():
         lut[f"{colour}PaletteColorLookupTableDescriptor"] = [3, 0, stated_bits]
         lut[f"{colour}PaletteColorLookupTableData"] = np.array(values, "<u2").tobytes()
-    image = read_image(written(drawn(ramp([0, 1, 2], np.uint8), "PALETTE COLOR", **lut)))
+    image = read_image(file_of(dataset_of(ramp([0, 1, 2], np.uint8), "PALETTE COLOR", **lut)))
     assert image.pixels[0, [0, 30, 60]].tolist() == [[0, 0, 0], [200, 100, 50], [10, 20, 30]]
     assert image.notes == ((frames.SMALL_PALETTE,) if stated_bits == 16 else ())
 
@@ -395,7 +396,7 @@ def test_palette_entries_of_8_bits_are_packed_and_padded() -> None:
     for colour, values in {"Red": [0, 200, 10], "Green": [0, 100, 20], "Blue": [0, 50, 30]}.items():
         lut[f"{colour}PaletteColorLookupTableDescriptor"] = [3, 1, 8]
         lut[f"{colour}PaletteColorLookupTableData"] = bytes([*values, 0])
-    image = read_image(written(drawn(ramp([0, 2, 9], np.uint8), "PALETTE COLOR", **lut)))
+    image = read_image(file_of(dataset_of(ramp([0, 2, 9], np.uint8), "PALETTE COLOR", **lut)))
     assert image.pixels[0, [0, 30, 60]].tolist() == [[0, 0, 0], [200, 100, 50], [10, 20, 30]]
 
 
@@ -405,7 +406,7 @@ def test_a_palette_shorter_than_it_states_is_refused() -> None:
         lut[f"{colour}PaletteColorLookupTableDescriptor"] = [30, 0, 8]
         lut[f"{colour}PaletteColorLookupTableData"] = bytes(20)
     with pytest.raises(ImageRejected, match="damaged"):
-        read_image(written(drawn(ramp([0, 1, 2], np.uint8), "PALETTE COLOR", **lut)))
+        read_image(file_of(dataset_of(ramp([0, 1, 2], np.uint8), "PALETTE COLOR", **lut)))
 
 
 def test_a_packed_palette_is_not_supported() -> None:
@@ -414,30 +415,31 @@ def test_a_packed_palette_is_not_supported() -> None:
         lut[f"{colour}PaletteColorLookupTableDescriptor"] = [3, 0, 16]
         lut[f"Segmented{colour}PaletteColorLookupTableData"] = bytes(10)
     with pytest.raises(ImageRejected, match="not supported here"):
-        read_image(written(drawn(ramp([0, 1, 2], np.uint8), "PALETTE COLOR", **lut)))
+        read_image(file_of(dataset_of(ramp([0, 1, 2], np.uint8), "PALETTE COLOR", **lut)))
 
 
 @pytest.mark.parametrize("pack", ["native", "rle"])
 def test_values_above_the_stated_depth_are_refused(pack: str) -> None:
-    dataset = drawn(ramp([0, 100, 4000], np.uint16), "MONOCHROME2", 16)
+    dataset = dataset_of(ramp([0, 100, 4000], np.uint16), "MONOCHROME2", 16)
     if pack == "rle":
         dataset.compress(uid.RLELossless, encoding_plugin="pydicom", generate_instance_uid=False)
-    dataset.BitsStored, dataset.HighBit = 8, 7
+    dataset.BitsStored = 8
+    dataset.HighBit = 7
     with pytest.raises(ImageRejected, match="contradicts itself: its header states 8 bits"):
-        read_image(written(dataset))
+        read_image(file_of(dataset))
 
 
 def test_bits_at_the_high_end_of_their_words_are_not_supported() -> None:
-    dataset = drawn(ramp([0, 16, 4080], np.uint16), "MONOCHROME2", 12)
+    dataset = dataset_of(ramp([0, 16, 4080], np.uint16), "MONOCHROME2", 12)
     dataset.HighBit = 15
     with pytest.raises(ImageRejected, match="not supported here"):
-        read_image(written(dataset))
+        read_image(file_of(dataset))
 
 
 def test_a_depth_other_than_that_of_the_codestream_is_noted(lesion: NDArray[np.uint8]) -> None:
     buffer = BytesIO()
     Image.fromarray(lesion[..., 0]).save(buffer, "JPEG2000", no_jp2=True)
-    dataset = drawn(lesion[..., 0].astype(np.uint16) << 4, "MONOCHROME2", 12)
+    dataset = dataset_of(lesion[..., 0].astype(np.uint16) << 4, "MONOCHROME2", 12)
     image = read_image(repacked(dataset, buffer.getvalue(), uid.JPEG2000Lossless, "MONOCHROME2"))
     assert np.array_equal(image.pixels[..., 0], lesion[..., 0])
     assert image.notes[0] == frames.OTHER_DEPTH
@@ -455,51 +457,51 @@ def test_a_number_of_channels_other_than_the_codestreams_is_refused(
     )
     Image.fromarray(lesion[..., 0]).save(buffer, **kind)
     with pytest.raises(ImageRejected, match="differ in the number of channels"):
-        read_image(repacked(drawn(lesion), buffer.getvalue(), syntax, "RGB"))
+        read_image(repacked(dataset_of(lesion), buffer.getvalue(), syntax, "RGB"))
 
 
-@pytest.mark.parametrize("stated", [uid.JPEGBaseline8Bit, uid.JPEG2000Lossless])
+@pytest.mark.parametrize("syntax", [uid.JPEGBaseline8Bit, uid.JPEG2000Lossless])
 def test_a_codestream_of_another_kind_than_stated_is_refused(
-    lesion: NDArray[np.uint8], stated: uid.UID
+    lesion: NDArray[np.uint8], syntax: uid.UID
 ) -> None:
     buffer = BytesIO()
     kind = (
         {"format": "JPEG2000", "no_jp2": True}
-        if stated == uid.JPEGBaseline8Bit
+        if syntax == uid.JPEGBaseline8Bit
         else {"format": "JPEG"}
     )
     Image.fromarray(lesion).save(buffer, **kind)
     with pytest.raises(ImageRejected, match="contradicts itself"):
-        read_image(repacked(drawn(lesion), buffer.getvalue(), stated, "YBR_FULL"))
+        read_image(repacked(dataset_of(lesion), buffer.getvalue(), syntax, "YBR_FULL"))
 
 
 def test_zeros_behind_the_pixels_are_noted(lesion: NDArray[np.uint8]) -> None:
-    dataset = drawn(lesion)
+    dataset = dataset_of(lesion)
     dataset.PixelData += bytes(100)
-    image = read_image(written(dataset))
+    image = read_image(file_of(dataset))
     assert np.array_equal(image.pixels, lesion)
     assert image.notes == (frames.PADDED,)
 
 
 def test_more_pixels_than_the_header_states_are_refused(lesion: NDArray[np.uint8]) -> None:
-    dataset = drawn(lesion)
+    dataset = dataset_of(lesion)
     dataset.Rows = 70
     with pytest.raises(ImageRejected, match="longer than its header states"):
-        read_image(written(dataset))
+        read_image(file_of(dataset))
 
 
 def test_colours_without_an_arrangement_are_not_supported(lesion: NDArray[np.uint8]) -> None:
-    dataset = drawn(lesion)
+    dataset = dataset_of(lesion)
     del dataset.PlanarConfiguration
     with pytest.raises(ImageRejected, match="does not say how its channels are arranged"):
-        read_image(written(dataset))
+        read_image(file_of(dataset))
 
 
 @pytest.mark.parametrize("bits", [12, 16])
 def test_a_jpeg_of_more_than_8_bits_is_not_supported(lesion: NDArray[np.uint8], bits: int) -> None:
     frame = bytearray(jpeg_of(lesion[..., 0]))
     frame[frame.index(b"\xff\xc0") + 4] = bits
-    dataset = drawn(lesion[..., 0], "MONOCHROME2")
+    dataset = dataset_of(lesion[..., 0], "MONOCHROME2")
     with pytest.raises(ImageRejected, match=f"{bits} bits a channel, which is not supported here"):
         read_image(repacked(dataset, bytes(frame), uid.JPEGExtended12Bit, "MONOCHROME2"))
 
@@ -509,17 +511,17 @@ def test_a_damaged_jpeg_frame_is_refused(lesion: NDArray[np.uint8]) -> None:
     middle = len(frame) * 2 // 3
     frame[middle : middle + 200] = bytes(200)
     with pytest.raises(ImageRejected, match="incomplete or damaged"):
-        read_image(repacked(drawn(lesion), bytes(frame), uid.JPEGBaseline8Bit, "YBR_FULL_422"))
+        read_image(repacked(dataset_of(lesion), bytes(frame), uid.JPEGBaseline8Bit, "YBR_FULL_422"))
 
 
 def test_a_damaged_rle_segment_is_refused(lesion: NDArray[np.uint8]) -> None:
-    whole = as_syntax(drawn(lesion), uid.RLELossless)
-    frame_at = whole.index(np.array([3, 64], "<u4").tobytes()) + 64
+    intact = as_syntax(dataset_of(lesion), uid.RLELossless)
+    frame_at = intact.index(np.array([3, 64], "<u4").tobytes()) + 64
     for value in (0, 40, 200):
-        spoilt = whole[:frame_at] + bytes([value]) + whole[frame_at + 1 :]
-        if spoilt != whole:
+        damaged = intact[:frame_at] + bytes([value]) + intact[frame_at + 1 :]
+        if damaged != intact:
             with pytest.raises(ImageRejected, match="incomplete or damaged"):
-                read_image(spoilt)
+                read_image(damaged)
 
 
 # Age, sex and site
@@ -527,7 +529,9 @@ def test_a_damaged_rle_segment_is_refused(lesion: NDArray[np.uint8]) -> None:
 
 def code(value: str, scheme: str) -> Dataset:
     item = Dataset()
-    item.CodeValue, item.CodingSchemeDesignator, item.CodeMeaning = value, scheme, SECRET
+    item.CodeValue = value
+    item.CodingSchemeDesignator = scheme
+    item.CodeMeaning = SECRET
     return item
 
 
@@ -543,25 +547,39 @@ def code(value: str, scheme: str) -> Dataset:
         ({"PatientBirthDate": "19800615", "StudyDate": "20250615"}, PatientFacts(45)),
         ({"PatientBirthDate": "20800615", "StudyDate": "20250615"}, PatientFacts()),
         ({"PatientBirthDate": "19800615"}, PatientFacts()),
-        (
-            {"AnatomicRegionSequence": [code("66643007", "SCT")]},
-            PatientFacts(site="posterior torso"),
-        ),
-        (
-            {"AnatomicRegionSequence": [code("T-02450", "SRT")]},
-            PatientFacts(site="posterior torso"),
-        ),
-        (
-            {"AnatomicRegionSequence": [code("T-02450", "99SDM")]},
-            PatientFacts(site="posterior torso"),
-        ),
-        ({"AnatomicRegionSequence": [code("66643007", "99LOCAL")]}, PatientFacts()),
-        ({"AnatomicRegionSequence": [code("76261009", "SCT")]}, PatientFacts()),  # axilla
+    ],
+)
+def test_age_and_sex_are_those_of_the_header(
+    elements: dict[str, object], facts: PatientFacts, lesion: NDArray[np.uint8]
+) -> None:
+    assert read_image(file_of(dataset_of(lesion, **elements))).facts == facts
+
+
+@pytest.mark.parametrize(
+    ("region", "site"),
+    [
+        (code("66643007", "SCT"), "posterior torso"),
+        (code("T-02450", "SRT"), "posterior torso"),
+        (code("T-02450", "99SDM"), "posterior torso"),
+        (code("22943007", "SCT"), "torso"),
+        (code("54440003", "SCT"), "torso"),
+        (code("66643007", "99LOCAL"), None),
+        (code("76261009", "SCT"), None),  # axilla
+    ],
+)
+def test_the_site_is_that_of_the_code(
+    region: Dataset, site: str | None, lesion: NDArray[np.uint8]
+) -> None:
+    image = read_image(file_of(dataset_of(lesion, AnatomicRegionSequence=[region])))
+    assert image.facts == PatientFacts(site=site)
+
+
+@pytest.mark.parametrize(
+    ("elements", "facts"),
+    [
         ({"BodyPartExamined": "UPPER ARM"}, PatientFacts(site="upper extremity")),
         ({"BodyPartExamined": "SPLEEN"}, PatientFacts()),
         ({"BodyPartExamined": "TRUNK"}, PatientFacts(site="torso")),
-        ({"AnatomicRegionSequence": [code("22943007", "SCT")]}, PatientFacts(site="torso")),
-        ({"AnatomicRegionSequence": [code("54440003", "SCT")]}, PatientFacts(site="torso")),
         (
             {"AnatomicRegionSequence": [code("22943007", "SCT")], "BodyPartExamined": "BACK"},
             PatientFacts(site="posterior torso"),
@@ -579,10 +597,10 @@ def code(value: str, scheme: str) -> Dataset:
         ),
     ],
 )
-def test_facts_are_what_the_header_says(
+def test_the_site_is_the_finest_of_the_header(
     elements: dict[str, object], facts: PatientFacts, lesion: NDArray[np.uint8]
 ) -> None:
-    assert read_image(written(drawn(lesion, **elements))).facts == facts
+    assert read_image(file_of(dataset_of(lesion, **elements))).facts == facts
 
 
 def names_of(context: int) -> dict[tuple[str, str], str]:
@@ -596,30 +614,35 @@ def names_of(context: int) -> dict[tuple[str, str], str]:
     }
 
 
+def sites_of_terms() -> dict[tuple[str, str], str]:
+    """Return the site of each term (scheme, code) of the context groups that has one of ours."""
+    site_of = {}
+    for scheme, value in names_of(4029) | names_of(4031):
+        if scheme in ("SCT", "DCM", "FMA"):
+            site = facts_of(header(AnatomicRegionSequence=[code(value, scheme)])).site
+            if site in SITE_CODES:
+                site_of[scheme, value] = site
+    return site_of
+
+
 def test_every_site_of_dermatology_has_a_term_or_lies_in_more_than_one() -> None:
-    skin, known = names_of(4029), names_of(4029) | names_of(4031)
-    ours = {
-        (scheme, value): site
-        for site in SITE_CODES
-        for scheme in ("SCT", "DCM", "FMA")
-        for value in (key[1] for key in known if key[0] == scheme)
-        if facts_of(header(AnatomicRegionSequence=[code(value, scheme)])).site == site
-    }
+    site_of = sites_of_terms()
     assert set(SITE_CODES) | {"lateral torso"} == set(SITES)
     assert set(BODY_PARTS) == {*SITES, *COARSE_SITES} - {"lateral torso", "palms/soles"}
-    assert sum(
-        len([word for word in lines.split() if word.isdigit()]) for lines in SITE_CODES.values()
-    ) == len(ours)
-    assert {name for key, name in skin.items() if key not in ours} == {
+    words = " ".join(SITE_CODES.values()).split()
+    assert sum(word.isdigit() for word in words) == len(site_of)
+    assert {name for key, name in names_of(4029).items() if key not in site_of} == {
         "Skin", "Hair", "Tooth", "Cornea", "Iris", "Retina", "Sclera", "Eyelash", "Skin of upper trunk",
         "Skin of axilla", "Skin of inguinal region", "Groin skin crease", "Skin of perineum", "Skin of anus",
         "Skin of buttock", "Skin of gluteal fold",
     }  # fmt: skip
-    assert all(
-        site == "palms/soles"
-        for key, site in ours.items()
-        if "palm of" in known[key] or "sole of" in known[key]
-    )
+
+
+def test_every_term_of_a_palm_or_a_sole_has_that_site() -> None:
+    names = names_of(4029) | names_of(4031)
+    for key, site in sites_of_terms().items():
+        if "palm of" in names[key] or "sole of" in names[key]:
+            assert site == "palms/soles"
 
 
 # Identity
@@ -628,7 +651,7 @@ def test_every_site_of_dermatology_has_a_term_or_lies_in_more_than_one() -> None
 @pytest.fixture(scope="module")
 def named(lesion: NDArray[np.uint8]) -> bytes:
     """A file that names its patient wherever it can."""
-    dataset = drawn(lesion, PatientAge="045Y")
+    dataset = dataset_of(lesion, PatientAge="045Y")
     for keyword in (
         "PatientName",
         "PatientComments",
@@ -650,15 +673,15 @@ def named(lesion: NDArray[np.uint8]) -> bytes:
     dataset.AnatomicRegionSequence = [code(SECRET, SECRET)]
     dataset.PatientBirthDate = "19770717"
     dataset.private_block(0x99, SECRET, create=True).add_new(1, "LO", SECRET)
-    return written(dataset)
+    return file_of(dataset)
 
 
 def test_nothing_of_the_patients_identity_is_left(named: bytes) -> None:
     assert named.count(SECRET.encode()) >= 15
     image = read_image(named)
-    said = json.dumps([asdict(image.facts), image.notes, image.sha256, image.format])
-    assert SECRET not in said
-    assert "1977" not in said
+    output = json.dumps([asdict(image.facts), image.notes, image.sha256, image.format])
+    assert SECRET not in output
+    assert "1977" not in output
     assert image.facts == PatientFacts(45)
     assert SECRET.encode() not in image.pixels.tobytes()
 
@@ -679,12 +702,12 @@ def test_a_refusal_does_not_name_the_patient(
         setattr(dataset, keyword, value)
     if "SOPClassUID" in changed:
         del dataset.Rows
-    data = written(dataset)
+    data = file_of(dataset)
     caplog.clear()  # writing the file logs, too
-    with pytest.raises(ImageRejected) as told:
+    with pytest.raises(ImageRejected) as error:
         read_image(data)
-    assert SECRET not in str(told.value) + caplog.text
-    assert told.value.__cause__ is None
+    assert SECRET not in str(error.value) + caplog.text
+    assert error.value.__cause__ is None
 
 
 # Files that cannot be trusted
@@ -698,18 +721,18 @@ def test_a_refusal_does_not_name_the_patient(
 def test_a_file_with_wrong_bytes_is_read_or_refused(
     lesion: NDArray[np.uint8], pack: str, data: st.DataObject
 ) -> None:
-    whole = packed(lesion, pack)
-    spoilt = bytearray(
-        whole[: data.draw(st.integers(132, len(whole)))] if data.draw(st.booleans()) else whole
+    intact = packed(lesion, pack)
+    damaged = bytearray(
+        intact[: data.draw(st.integers(132, len(intact)))] if data.draw(st.booleans()) else intact
     )
-    end = data.draw(st.sampled_from([900, len(spoilt)]))
+    end = data.draw(st.sampled_from([900, len(damaged)]))
     for at, value in data.draw(
         st.lists(st.tuples(st.integers(132, end), st.integers(0, 255)), max_size=12)
     ):
-        if at < len(spoilt):
-            spoilt[at] = value
+        if at < len(damaged):
+            damaged[at] = value
     try:
-        image = read_image(bytes(spoilt))
+        image = read_image(bytes(damaged))
     except ImageRejected:
         return
     assert (*image.file_px, 3) == (image.width_px, image.height_px, image.pixels.shape[2])
@@ -717,13 +740,13 @@ def test_a_file_with_wrong_bytes_is_read_or_refused(
 
 def packed(lesion: NDArray[np.uint8], pack: str) -> bytes:
     if pack == "jpeg":
-        return written(jpeg_packed(lesion))
+        return file_of(jpeg_packed(lesion))
     syntaxes = {
         "native": uid.ExplicitVRLittleEndian,
         "rle": uid.RLELossless,
         "jpeg2000": uid.JPEG2000Lossless,
     }
-    return as_syntax(drawn(lesion), syntaxes[pack])
+    return as_syntax(dataset_of(lesion), syntaxes[pack])
 
 
 @pytest.mark.parametrize("pack", ["native", "rle", "jpeg", "jpeg2000"])
@@ -734,27 +757,27 @@ def test_a_picture_cut_short_is_refused(lesion: NDArray[np.uint8], pack: str) ->
 
 def test_a_damaged_element_beside_the_picture_is_refused(lesion: NDArray[np.uint8]) -> None:
     with pytest.raises(ImageRejected, match="damaged"):
-        read_image(written(drawn(lesion)).replace(b"\x08\0\x60\0CS", b"\x08\0\x60\0C\xf9"))
+        read_image(file_of(dataset_of(lesion)).replace(b"\x08\0\x60\0CS", b"\x08\0\x60\0C\xf9"))
 
 
 @pytest.mark.parametrize("box", [b"ftyp", b"jp2h"])
 def test_a_file_around_a_jpeg_2000_cannot_hold_the_reader_up(box: bytes) -> None:
-    whole = PICTURES["GDCMJ2K_TextGBR.dcm"].read_bytes()
-    at = whole.index(box)
-    endless = whole[: at - 4] + bytes(4) + whole[at:]
-    assert np.array_equal(read_image(endless).pixels, read_image(whole).pixels)
+    intact = PICTURES["GDCMJ2K_TextGBR.dcm"].read_bytes()
+    at = intact.index(box)
+    endless = intact[: at - 4] + bytes(4) + intact[at:]
+    assert np.array_equal(read_image(endless).pixels, read_image(intact).pixels)
 
 
 def test_a_picture_too_large_is_refused_by_its_header(lesion: NDArray[np.uint8]) -> None:
-    dataset = drawn(lesion)
+    dataset = dataset_of(lesion)
     dataset.Rows = dataset.Columns = 65535
     with pytest.raises(ImageRejected, match=f"at most {MAX_PIXELS // 10**6} megapixels"):
-        read_image(written(dataset))
+        read_image(file_of(dataset))
 
 
 def test_a_picture_too_small_is_refused(lesion: NDArray[np.uint8]) -> None:
     with pytest.raises(ImageRejected, match=f"at least {MIN_SIDE_PX}"):
-        read_image(written(drawn(lesion[:20])))
+        read_image(file_of(dataset_of(lesion[:20])))
 
 
 @pytest.mark.parametrize("pack", ["jpeg", "jpeg2000"])
@@ -765,17 +788,17 @@ def test_a_jpeg_larger_than_its_header_says_is_not_decoded(
     dataset = dcmread(BytesIO(packed(lesion, pack)))
     dataset.Rows = 70
     with pytest.raises(ImageRejected, match="damaged"):
-        read_image(written(dataset))
+        read_image(file_of(dataset))
 
 
 def test_names_a_dicom_file_without_preamble(lesion: NDArray[np.uint8]) -> None:
     with pytest.raises(ImageRejected, match="is a DICOM file without a preamble"):
-        read_image(written(drawn(lesion))[132:])
+        read_image(file_of(dataset_of(lesion))[132:])
 
 
 def test_the_size_is_read_without_the_pixels(lesion: NDArray[np.uint8], tmp_path: Path) -> None:
     path = tmp_path / "IM000001"
-    path.write_bytes(written(drawn(lesion))[:-20_000])
+    path.write_bytes(file_of(dataset_of(lesion))[:-20_000])
     assert is_dicom(path)
     assert read_size(path) == (100, 80)
 

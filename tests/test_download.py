@@ -1,4 +1,4 @@
-"""Downloads against a server on this machine that breaks off, lies and hands out what it should not."""
+"""Downloads from a local server that breaks connections, states wrong sizes and sends hostile files."""
 
 import hashlib
 import io
@@ -63,13 +63,15 @@ class Served:
 
 
 class Server(ThreadingHTTPServer):
-    """Serves `files` by path; `asked` holds (method, path, headers) of every request."""
+    """Serves `files` by path; `requests` holds (method, path, headers) of every request."""
 
     daemon_threads = True
 
     def __init__(self):
         super().__init__(("127.0.0.1", 0), Handler)
-        self.files, self.asked, self.over = {}, [], threading.Event()
+        self.files = {}
+        self.requests = []
+        self.over = threading.Event()
         self.search = None
 
     def url(self, path=""):
@@ -78,8 +80,8 @@ class Server(ThreadingHTTPServer):
     def gets(self, path):
         return [
             headers
-            for method, asked, headers in self.asked
-            if method == "GET" and asked == f"/{path}"
+            for method, requested_path, headers in self.requests
+            if method == "GET" and requested_path == f"/{path}"
         ]
 
     def handle_error(self, request, client_address):
@@ -94,14 +96,14 @@ class Handler(BaseHTTPRequestHandler):
         pass
 
     def do_HEAD(self):
-        self.answer()
+        self.respond()
 
     def do_GET(self):
-        self.answer()
+        self.respond()
 
-    def answer(self):
+    def respond(self):
         path = urlsplit(self.path)
-        self.server.asked.append((self.command, path.path, dict(self.headers)))
+        self.server.requests.append((self.command, path.path, dict(self.headers)))
         if self.server.search and path.path.endswith("/images/search/"):
             return self.send(200, self.server.search(self, parse_qs(path.query)), {})
         file = self.server.files.get(path.path.removeprefix("/"))
@@ -119,28 +121,32 @@ class Handler(BaseHTTPRequestHandler):
         size = len(file.data) if file.head_size is None else file.head_size
         self.send(file.head_status or 200, b"", {**self.marks(file), "Content-Length": str(size)})
 
+    def requested_start(self, file):
+        """Return the first byte that the request asks for, or None without a valid range."""
+        range_match = re.fullmatch(r"bytes=(\d+)-", self.headers.get("Range", ""))
+        if range_match and file.ranges and self.headers["If-Range"] in (file.etag, file.modified):
+            return int(range_match[1])
+        return None
+
     def send_file(self, file):
         if file.statuses:
             return self.send(file.statuses.pop(0), b"", {})
-        start, headers = 0, self.marks(file)
-        asked = re.fullmatch(r"bytes=(\d+)-", self.headers.get("Range", ""))
-        if asked and file.ranges and self.headers["If-Range"] in (file.etag, file.modified):
-            start = int(asked[1])
-            whole = f"bytes {start}-{len(file.data) - 1}/{len(file.data)}"
-            headers["Content-Range"] = file.content_range or whole
+        headers = self.marks(file)
+        start = self.requested_start(file)
+        if start is not None:
+            content_range = f"bytes {start}-{len(file.data) - 1}/{len(file.data)}"
+            headers["Content-Range"] = file.content_range or content_range
+        start = start or 0
         if start >= len(file.data) > 0:
             return self.send(416, b"", {"Content-Range": f"bytes */{len(file.data)}"})
-        rest = file.data[start:]
-        headers["Content-Length"] = str(len(rest) if file.size is None else file.size)
-        if file.size == "":
-            del headers["Content-Length"]
-            self.close_connection = True
+        body = file.data[start:]
+        if file.size != "":
+            headers["Content-Length"] = str(len(body) if file.size is None else file.size)
         if file.drops:
-            rest = rest[: file.drops.pop(0)]
-        self.close_connection = self.close_connection or headers.get("Content-Length") != str(
-            len(rest)
-        )
-        return self.send(206 if "Content-Range" in headers else 200, rest, headers)
+            body = body[: file.drops.pop(0)]
+        if headers.get("Content-Length") != str(len(body)):
+            self.close_connection = True
+        return self.send(206 if "Content-Range" in headers else 200, body, headers)
 
     def marks(self, file):
         marks = {"ETag": file.etag, "Last-Modified": file.modified}
@@ -148,13 +154,10 @@ class Handler(BaseHTTPRequestHandler):
 
     def send(self, status, body, headers):
         self.send_response(status)
-        for name, value in (
-            {} if status == 200 else {"Content-Length": str(len(body))} | headers
-        ).items():
-            self.send_header(name, value)
-        for name, value in (
-            (headers or {"Content-Length": str(len(body))}).items() if status == 200 else ()
-        ):
+        own_length = {"Content-Length": str(len(body))}
+        if status != 200:
+            headers = own_length | headers
+        for name, value in (headers or own_length).items():
             self.send_header(name, value)
         self.end_headers()
         if self.command == "GET":
@@ -188,11 +191,12 @@ def names(folder):
     return sorted(path.name for path in folder.iterdir())
 
 
-class Told:
-    """What a download said, and its progress."""
+class DownloadLog:
+    """Collects the messages and the progress of a download."""
 
     def __init__(self):
-        self.lines, self.steps = [], []
+        self.lines = []
+        self.steps = []
         self.watch = Watch(self.lines.append, lambda *step: self.steps.append(step))
 
     @property
@@ -226,7 +230,7 @@ def test_a_connection_that_breaks_is_gone_on_with_where_it_broke(server, part, m
     assert server.gets("data.bin")[1]["If-Range"] == (marks.get("modified") or '"one"')
 
 
-def test_the_next_start_goes_on_from_what_came(server, part):
+def test_the_next_start_resumes_from_the_received_bytes(server, part):
     server.files["data.bin"] = Served(DATA, drops=[3000, 0, 0])
     with pytest.raises(DownloadFailed, match="ended after 2,816, 3 times. They are saved"):
         fetch(server, part)
@@ -279,17 +283,17 @@ def test_restarts_where_the_server_cannot_resume(server, part, how):
     server.files["data.bin"] = Served(DATA, drops=[3000], **how)
     fetch(server, part)
     assert part.read_bytes() == DATA
-    asked = ["Range" in headers for headers in server.gets("data.bin")]
-    assert asked == [
+    resumed = ["Range" in headers for headers in server.gets("data.bin")]
+    assert resumed == [
         False,
         "ranges" in how,
     ]  # a weak ETag never matches in If-Range (RFC 9110, 13.1.5)
 
 
-@pytest.mark.parametrize("spoilt", ["", "{}", "\udcff"])
-def test_restarts_where_the_notes_of_a_part_are_damaged(server, part, spoilt):
+@pytest.mark.parametrize("notes", ["", "{}", "\udcff"])
+def test_restarts_where_the_notes_of_a_part_are_damaged(server, part, notes):
     stopped_half_way(server, part)
-    part.with_name(part.name + ".json").write_bytes(spoilt.encode("utf-8", "surrogateescape"))
+    part.with_name(part.name + ".json").write_bytes(notes.encode("utf-8", "surrogateescape"))
     part.write_bytes(b"x" * 100)
     fetch(server, part)
     assert part.read_bytes() == DATA
@@ -340,12 +344,12 @@ def test_refuses_two_different_sizes_of_a_file(server, part, size):
 
 
 @pytest.mark.parametrize(
-    ("size", "came"), [(len(DATA) + 1, "but got 10,240"), (len(DATA) - 1, "but got more")]
+    ("size", "message"), [(len(DATA) + 1, "but got 10,240"), (len(DATA) - 1, "but got more")]
 )
-def test_an_answer_without_a_size_that_ends_early_or_late_is_refused(server, part, size, came):
+def test_an_answer_without_a_size_that_ends_early_or_late_is_refused(server, part, size, message):
     server.files["data.bin"] = Served(DATA, head_size=size, size="")
     steps = []
-    with pytest.raises(DownloadFailed, match=came):
+    with pytest.raises(DownloadFailed, match=message):
         fetch(server, part, lambda _, done, total: steps.append(done))
     assert names(part.parent) == []
     assert max(steps) <= size  # a stream without end does not fill the disk
@@ -419,8 +423,11 @@ def test_a_redirect_from_https_down_to_http_is_refused(server):
     class Downgrade(requests.adapters.BaseAdapter):
         def send(self, request, **_):
             response = requests.Response()
-            response.status_code, response.url, response.request = 302, request.url, request
-            response.headers["Location"], response.raw = down, io.BytesIO()
+            response.status_code = 302
+            response.url = request.url
+            response.request = request
+            response.headers["Location"] = down
+            response.raw = io.BytesIO()
             return response
 
         def close(self):
@@ -476,7 +483,7 @@ def test_ctrl_c_keeps_the_part_and_reports_it(server, part):
 
 
 @pytest.mark.parametrize(
-    ("headers", "host", "known"),
+    ("headers", "host", "is_md5"),
     [
         ({"ETag": '"0123456789abcdef0123456789abcdef"'}, client_module.OFFICIAL_HOST, True),
         ({"ETag": '"0123456789abcdef0123456789abcdef-17"'}, client_module.OFFICIAL_HOST, False),
@@ -492,10 +499,10 @@ def test_ctrl_c_keeps_the_part_and_reports_it(server, part):
         ({}, client_module.OFFICIAL_HOST, False),
     ],
 )
-def test_an_etag_counts_as_md5_only_from_s3(headers, host, known):
+def test_an_etag_counts_as_md5_only_from_s3(headers, host, is_md5):
     response = requests.Response()
     response.headers.update(headers)
-    assert (client_module._md5(f"https://{host}/2019/x.zip", response) is not None) == known
+    assert (client_module._md5(f"https://{host}/2019/x.zip", response) is not None) == is_md5
 
 
 @pytest.mark.parametrize(
@@ -533,7 +540,7 @@ def zipped(path, members, **how):
 
 
 def named(name, *, mode=0):
-    """Return a member whose name is taken as it is, also where zipfile would mend it."""
+    """Return a member with exactly this name, also where zipfile would correct it."""
     info = zipfile.ZipInfo("x")
     info.filename = name
     info.external_attr = mode << 16
@@ -587,9 +594,9 @@ def test_a_hostile_member_refuses_the_whole_zip(tmp_path, member):
     assert names(tmp_path) == ["set.zip"]
 
 
-@pytest.mark.parametrize("other", ["b/a.jpg", "a/A.JPG", "A/a.jpg"])
-def test_two_members_of_one_final_name_are_refused(tmp_path, other):
-    path = zipped(tmp_path / "set.zip", [("a/a.jpg", b"1"), (other, b"2")])
+@pytest.mark.parametrize("other_name", ["b/a.jpg", "a/A.JPG", "A/a.jpg"])
+def test_two_members_of_one_final_name_are_refused(tmp_path, other_name):
+    path = zipped(tmp_path / "set.zip", [("a/a.jpg", b"1"), (other_name, b"2")])
     with pytest.raises(DownloadFailed, match="in it twice"):
         unpacked(path, tmp_path / "set")
 
@@ -698,14 +705,14 @@ def official(tmp_path_factory):
     folder = write_dataset(tmp_path_factory.mktemp("official"), per_class=1, size_px=64)
     pictures = sorted((folder / TRAINING).iterdir())
     sets = {TRAINING: pictures, "ISIC_2019_Test_Input": pictures[:2]}
-    found = {path.name: path.read_bytes() for path in folder.glob("*.csv")}
-    for name, chosen in sets.items():
+    files = {path.name: path.read_bytes() for path in folder.glob("*.csv")}
+    for name, paths in sets.items():
         members = [
             (f"{name}/LICENSE.txt", b"CC BY-NC"),
-            *((f"{name}/{p.name}", p.read_bytes()) for p in chosen),
+            *((f"{name}/{p.name}", p.read_bytes()) for p in paths),
         ]
-        found[f"{name}.zip"] = zipped(folder / f"{name}.zip", members).read_bytes()
-    return found
+        files[f"{name}.zip"] = zipped(folder / f"{name}.zip", members).read_bytes()
+    return files
 
 
 @pytest.fixture
@@ -724,13 +731,13 @@ def to(tmp_path):
 
 
 def get(mirror, to, **how):
-    told = Told()
+    log = DownloadLog()
     download_official(
         to,
-        told.watch,
+        log.watch,
         **{"mirror": mirror.url("isic"), "files": FILES, "client": Client(PATIENCE), **how},
     )
-    return told
+    return log
 
 
 def sums(official):
@@ -756,31 +763,31 @@ def test_the_result_is_a_folder_that_open_dataset_opens(mirror, to):
 
 
 def test_prints_and_records_the_hash_of_the_download(mirror, to, official):
-    told = get(mirror, to)
+    log = get(mirror, to)
     assert read_sums((to / "SHA256SUMS").read_text(), "") == sums(official)
     for name, digest in sums(official).items():
-        assert f"{digest}  {name}" in told.lines
-    assert {what for what, _, _ in told.steps} >= {
+        assert f"{digest}  {name}" in log.lines
+    assert {step for step, _, _ in log.steps} >= {
         f"{TRAINING}.zip",
         f"checking {TRUTH}",
         f"unpacking {TRAINING}.zip",
     }
 
 
-def test_a_second_run_leaves_everything_alone_and_asks_nobody(mirror, to):
+def test_a_second_run_changes_nothing_and_sends_no_request(mirror, to):
     get(mirror, to)
-    mirror.asked.clear()
-    told = get(mirror, to)
-    assert mirror.asked == []
-    assert "Nothing to download" in told.lines[-1]
+    mirror.requests.clear()
+    log = get(mirror, to)
+    assert mirror.requests == []
+    assert "Nothing to download" in log.lines[-1]
 
 
 def test_only_what_is_missing_is_fetched(mirror, to):
     get(mirror, to)
     (to / TRUTH).unlink()
-    mirror.asked.clear()
+    mirror.requests.clear()
     get(mirror, to)
-    assert {path for _, path, _ in mirror.asked} == {"/isic/SHA256SUMS", f"/isic/{TRUTH}"}
+    assert {path for _, path, _ in mirror.requests} == {"/isic/SHA256SUMS", f"/isic/{TRUTH}"}
     assert names(to) == RESULTS
 
 
@@ -800,8 +807,8 @@ def test_a_folder_whose_zips_were_kept_serves_as_a_mirror(mirror, to, tmp_path):
     mirror.files = {
         f"isic/{path.name}": Served(path.read_bytes()) for path in to.iterdir() if path.is_file()
     }
-    told = get(mirror, tmp_path)
-    assert "cannot be compared" not in told.text
+    log = get(mirror, tmp_path)
+    assert "cannot be compared" not in log.text
     assert set(names(tmp_path)) >= set(RESULTS)
 
 
@@ -826,11 +833,11 @@ def test_a_mirror_that_states_another_hash_than_the_known_one_is_refused_at_once
     mirror, to, official
 ):
     mirror.files["isic/SHA256SUMS"] = Served(f"{'0' * 64}  {TRUTH}\n".encode())
-    known = [replace(file, sha256=sums(official)[file.name]) for file in FILES]
+    files_with_hash = [replace(file, sha256=sums(official)[file.name]) for file in FILES]
     with pytest.raises(DownloadFailed, match="but the mirror states 000"):
-        get(mirror, to, files=known)
+        get(mirror, to, files=files_with_hash)
     del mirror.files["isic/SHA256SUMS"]
-    get(mirror, to, files=known)
+    get(mirror, to, files=files_with_hash)
     assert names(to) == RESULTS
 
 
@@ -851,25 +858,27 @@ def test_the_md5_that_s3_gives_is_checked(mirror, to, monkeypatch, official):
     assert "ISIC_2019_Training_Metadata.csv" in names(to)
 
 
+def needed_bytes(official):
+    """Return how many bytes of disk a download needs, without and with its ZIP files kept."""
+    tables = sum(len(data) for name, data in official.items() if name.endswith(".csv"))
+    training = len(official[f"{TRAINING}.zip"])
+    test = len(official["ISIC_2019_Test_Input.zip"])
+    without_zips = tables + training + max(training, 2 * test)
+    with_zips = tables + 2 * training + 2 * test
+    return without_zips, with_zips
+
+
 def test_free_disk_is_checked_before_anything_is_fetched(mirror, to, monkeypatch, official):
-    packed = {name: len(data) for name, data in official.items()}
-    tables = sum(size for name, size in packed.items() if name.endswith(".csv"))
-    training, test = packed[f"{TRAINING}.zip"], packed["ISIC_2019_Test_Input.zip"]
-    for keep_zip, needed in (
-        (False, tables + training + max(training, 2 * test)),
-        (True, tables + 2 * training + 2 * test),
-    ):
+    needed_to_unpack, needed_to_keep = needed_bytes(official)
+    for keep_zip, needed in ((False, needed_to_unpack), (True, needed_to_keep)):
         monkeypatch.setattr("shutil.disk_usage", lambda _, free=needed - 1: Disk(0, 0, free))
-        with pytest.raises(
-            DownloadFailed,
-            match=f"Expected {needed:,} bytes of free disk .* there are {needed - 1:,}",
-        ):
+        message = f"Expected {needed:,} bytes of free disk .* there are {needed - 1:,}"
+        with pytest.raises(DownloadFailed, match=message):
             get(mirror, to, keep_zip=keep_zip)
     assert names(to) == []
-    assert not [
-        path for method, path, _ in mirror.asked if method == "GET" and "SHA256SUMS" not in path
-    ]
-    monkeypatch.setattr("shutil.disk_usage", lambda _: Disk(0, 0, needed))
+    fetched = [path for method, path, _ in mirror.requests if method == "GET"]
+    assert all("SHA256SUMS" in path for path in fetched)
+    monkeypatch.setattr("shutil.disk_usage", lambda _: Disk(0, 0, needed_to_keep))
     get(mirror, to, keep_zip=True)
 
 
@@ -887,7 +896,7 @@ def test_compares_the_declared_size_with_free_disk_before_unpacking(
     assert f"{TRAINING}.zip" in names(to)
     monkeypatch.undo()
     monkeypatch.setenv("NO_PROXY", "127.0.0.1")
-    mirror.asked.clear()
+    mirror.requests.clear()
     get(mirror, to, files=[FILES[2]])
     assert mirror.gets(f"isic/{TRAINING}.zip") == []
     assert names(to) == [TRAINING, "SHA256SUMS"]
@@ -931,14 +940,14 @@ def flipped(official):
 def test_an_unexpected_zip_leaves_no_folder_and_is_downloaded_again(
     mirror, to, official, tmp_path, kind
 ):
-    spoilt = {
+    zip_bytes = {
         "hostile": lambda: hostile(tmp_path),
         "flipped": lambda: flipped(official),
         "truncated": lambda: official[f"{TRAINING}.zip"][:-100],
         "too few": lambda: official["ISIC_2019_Test_Input.zip"],
         "html": lambda: b"<html>",
     }[kind]()
-    mirror.files[f"isic/{TRAINING}.zip"] = Served(spoilt)
+    mirror.files[f"isic/{TRAINING}.zip"] = Served(zip_bytes)
     with pytest.raises(DownloadFailed, match="Run the command again to repeat the download"):
         get(mirror, to)
     assert f"{TRAINING}.zip.refused" in names(to)
@@ -1016,8 +1025,8 @@ def test_a_table_that_somebody_put_there_must_be_that_table(mirror, to, official
 
 @pytest.mark.parametrize("step", ["checking", "unpacking"])
 def test_ctrl_c_after_the_last_byte_costs_no_byte(mirror, to, step):
-    def stop(what, done, total):
-        if what == f"{step} {TRAINING}.zip":
+    def stop(action, done, total):
+        if action == f"{step} {TRAINING}.zip":
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
@@ -1049,7 +1058,7 @@ LICENCES = ("CC-0", "CC-BY-NC")
 
 @dataclass
 class Archive:
-    """A small archive with the API's form; `records` is what a search looks through."""
+    """A small archive with the API's form, which searches in `records`."""
 
     server: Server
     records: list[dict]
@@ -1057,13 +1066,16 @@ class Archive:
     circle: bool = False
 
     def search(self, handler, query):
-        wanted = re.findall(r'(diagnosis_\d):"([^"]*)"', query["query"][0])
+        conditions = re.findall(r'(diagnosis_\d):"([^"]*)"', query["query"][0])
         assert query["collections"] == ["65"]
-        found = [
-            r for r in self.records if any(r["asked"].get(level) == term for level, term in wanted)
+        matches = [
+            r
+            for r in self.records
+            if any(r["listed_under"].get(level) == term for level, term in conditions)
         ]
-        start, limit = int(query.get("cursor", ["0"])[0]), min(self.page, int(query["limit"][0]))
-        more = self.circle or start + limit < len(found)
+        start = int(query.get("cursor", ["0"])[0])
+        limit = min(self.page, int(query["limit"][0]))
+        more = self.circle or start + limit < len(matches)
         here = handler.path.partition("&cursor=")[0]
         following = (
             self.server.url(f"{here[1:]}&cursor={0 if self.circle else start + limit}")
@@ -1071,10 +1083,11 @@ class Archive:
             else None
         )
         results = [
-            {key: r[key] for key in r if key != "asked"} for r in found[start : start + limit]
+            {key: r[key] for key in r if key != "listed_under"}
+            for r in matches[start : start + limit]
         ]
         return json.dumps(
-            {"results": results, "next": following, "previous": None, "count": len(found)}
+            {"results": results, "next": following, "previous": None, "count": len(matches)}
         ).encode()
 
 
@@ -1084,7 +1097,8 @@ def archive(server, synthetic_dataset):
     pictures = sorted((synthetic_dataset / TRAINING).iterdir())
     records = []
     for number in range(4 * len(CODES)):
-        code, which = CODES[number // 4], number % 4
+        code = CODES[number // 4]
+        which = number % 4
         level, term = TERMS[code][which % len(TERMS[code])]
         image = f"ISIC_{number:07d}"
         server.files[f"full/{image}.jpg"] = Served(pictures[number].read_bytes())
@@ -1107,20 +1121,18 @@ def archive(server, synthetic_dataset):
                     "thumbnail_256": {"url": server.url("thumb.jpg"), "size": 10},
                 },
                 "metadata": {"acquisition": {"pixels_x": 64, "pixels_y": 64}, "clinical": clinical},
-                "asked": {level: term},
+                "listed_under": {level: term},
             }
         )
-    found = Archive(server, records)
-    server.search = found.search
-    return found
+    archive_of_four = Archive(server, records)
+    server.search = archive_of_four.search
+    return archive_of_four
 
 
 def sample(archive, to, count=2):
-    told = Told()
-    download_sample(
-        to, count, told.watch, api=archive.server.url("api/v2"), client=Client(PATIENCE)
-    )
-    return told
+    log = DownloadLog()
+    download_sample(to, count, log.watch, api=archive.server.url("api/v2"), client=Client(PATIENCE))
+    return log
 
 
 def of(archive, code):
@@ -1128,7 +1140,7 @@ def of(archive, code):
 
 
 def test_a_sample_opens_as_a_labelled_data_set(archive, to):
-    told = sample(archive, to)
+    log = sample(archive, to)
     dataset = open_dataset(to)
     assert dataset.table["diagnosis"].value_counts().to_dict() == dict.fromkeys(CODES, 2)
     row = dataset.table.iloc[0]
@@ -1139,12 +1151,12 @@ def test_a_sample_opens_as_a_labelled_data_set(archive, to):
         "IL_0000000",
     )
     assert dataset.report.findings == ()
-    assert told.steps[-1] == ("images", 16, 16)
-    assert "16 images of 8 classes" in told.text
+    assert log.steps[-1] == ("images", 16, 16)
+    assert "16 images of 8 classes" in log.text
 
 
 def test_the_author_and_the_licence_of_each_image_are_kept(archive, to):
-    told = sample(archive, to)
+    log = sample(archive, to)
     table = pd.read_csv(to / "attribution.csv").set_index("image")
     assert len(table) == 16
     assert table.loc["ISIC_0000001"].to_dict() == {
@@ -1152,23 +1164,22 @@ def test_the_author_and_the_licence_of_each_image_are_kept(archive, to):
         "copyright_license": "CC-BY-NC",
         "diagnosis": "Benign > Malignant melanocytic proliferations (Melanoma)",
     }
-    assert "attribution.csv" in told.text
+    assert "attribution.csv" in log.text
 
 
 def test_a_missing_or_unknown_label_is_counted_and_not_guessed(archive, to):
-    missing, unknown, ambiguous, _ = (
-        record["metadata"]["clinical"] for record in of(archive, "NV")
-    )
+    records = of(archive, "NV")
+    missing, unknown, ambiguous, _ = [record["metadata"]["clinical"] for record in records]
     missing.clear()
     unknown["diagnosis_3"] = "Squamous cell carcinoma in situ"
     ambiguous["diagnosis_2"] = "Benign soft tissue proliferations - Vascular"
-    told = sample(archive, to)
+    log = sample(archive, to)
     assert (
         "NV: 3 images left out, whose label is missing or unknown: ISIC_0000004 (no diagnosis)"
-        in told.text
+        in log.text
     )
-    assert "Squamous cell carcinoma in situ" in told.text
-    assert "NV: 2 images requested, but the archive lists 1." in told.text
+    assert "Squamous cell carcinoma in situ" in log.text
+    assert "NV: 2 images requested, but the archive lists 1." in log.text
     assert open_dataset(to).table["diagnosis"].value_counts()["NV"] == 1
 
 
@@ -1200,9 +1211,9 @@ def test_reports_an_empty_archive(archive, to):
 
 def test_a_second_run_leaves_the_sample_alone_and_asks_nobody(archive, to):
     sample(archive, to)
-    archive.server.asked.clear()
+    archive.server.requests.clear()
     assert "Nothing to download" in sample(archive, to).text
-    assert archive.server.asked == []
+    assert archive.server.requests == []
 
 
 @pytest.mark.parametrize("spoil", ["count", "official", "picture gone"])
@@ -1268,7 +1279,7 @@ def test_a_sample_looks_at_the_free_disk_first(archive, to, monkeypatch):
 
 
 @pytest.mark.parametrize(
-    "answer",
+    "body",
     [
         b"<html>",
         b"[]",
@@ -1278,8 +1289,8 @@ def test_a_sample_looks_at_the_free_disk_first(archive, to, monkeypatch):
         b'{"results": [{"isic_id": "ISIC_0000000", "files": []}], "next": null}',
     ],
 )
-def test_an_api_that_answers_something_else_is_not_believed(archive, to, answer):
-    archive.server.search = lambda *_: answer
+def test_an_invalid_response_of_the_api_is_refused(archive, to, body):
+    archive.server.search = lambda *_: body
     with pytest.raises(DownloadFailed, match="Expected .* at http://127.0.0.1"):
         sample(archive, to)
     assert names(to) == []
@@ -1395,7 +1406,7 @@ def test_ctrl_c_exits_with_130_and_names_the_kept_part(
 )
 def test_bad_usage_of_the_command_ends_with_2_before_any_work(arguments, tmp_path, capsys):
     (tmp_path / "file").touch()
-    given = [argument.format(tmp=tmp_path) for argument in arguments]
-    assert main(["download", *given]) == 2
+    formatted = [argument.format(tmp=tmp_path) for argument in arguments]
+    assert main(["download", *formatted]) == 2
     assert capsys.readouterr().err
     assert names(tmp_path) == ["file"]

@@ -50,20 +50,21 @@ def test_another_process_gives_the_same_map(cache):
     code = "import sys; sys.path.insert(0, 'tests'); from test_embedding_map import features_of; "
     code += "from cadlib.evaluation.embedding_map "
     code += "import tsne; sys.stdout.buffer.write(tsne(features_of(60), 0).tobytes())"
-    found = subprocess.run([sys.executable, "-c", code], capture_output=True, check=True).stdout
-    assert found == tsne(features_of(60), 0).tobytes()
+    output = subprocess.run([sys.executable, "-c", code], capture_output=True, check=True).stdout
+    assert output == tsne(features_of(60), 0).tobytes()
 
 
 def test_a_map_is_made_once_and_found_again(cache, monkeypatch):
     first = project(features_of(40))
-    monkeypatch.setattr(embedding_map, "tsne", None)  # whoever calls it now fails
+    monkeypatch.setattr(embedding_map, "tsne", None)  # A call fails from here on.
     np.testing.assert_array_equal(project(features_of(40)), first)
     assert [path.suffix for path in cache.iterdir()] == [".npy"]
 
 
 @pytest.mark.parametrize("change", ["a feature", "the seed", "the method", "the shape"])
 def test_another_map_is_made_of(cache, monkeypatch, change):
-    features, seed = features_of(40), 0
+    features = features_of(40)
+    seed = 0
     project(features)
     match change:
         case "a feature":
@@ -87,10 +88,10 @@ def test_images_beyond_the_fitted_ones_are_placed_among_them(monkeypatch):
 
 
 def test_progress_ends_with_the_last_step():
-    told = []
-    tsne(features_of(30), 0, lambda _, done, of: told.append((done, of)))
-    assert told[-1] == (500, 500)
-    assert told == sorted(told)
+    steps = []
+    tsne(features_of(30), 0, lambda _, done, of: steps.append((done, of)))
+    assert steps[-1] == (500, 500)
+    assert steps == sorted(steps)
 
 
 def test_the_fewest_images_make_a_map_and_one_less_is_refused():

@@ -26,14 +26,12 @@ def names(figure) -> list[str]:
 
 def test_every_point_has_the_name_of_its_image_at_its_place():
     figure = image_map(PLACES, text_of("MEL", "NV", "DF"), "diagnosis", IMAGES)
-    found = {
-        image: (float(x), float(y))
-        for trace in figure.data
-        for image, x, y in zip(trace.customdata, trace.x, trace.y, strict=True)
-    }
-    assert found == {
-        image: (float(x), float(y)) for image, (x, y) in zip(IMAGES, PLACES, strict=True)
-    }
+    places = {}
+    for trace in figure.data:
+        for image, x, y in zip(trace.customdata, trace.x, trace.y, strict=True):
+            places[image] = (float(x), float(y))
+    expected = [(float(x), float(y)) for x, y in PLACES]
+    assert places == dict(zip(IMAGES, expected, strict=True))
     assert all("%{customdata}" in trace.hovertemplate for trace in figure.data)
 
 
@@ -50,8 +48,8 @@ def test_diagnoses_have_their_own_colours_and_the_shape_of_their_group():
 
 def test_malignant_and_benign_have_the_colours_of_all_charts():
     figure = image_map(PLACES, text_of("benign", "malignant", "benign"), "group", IMAGES)
-    looks = {trace.name: (trace.marker.color, trace.marker.symbol) for trace in figure.data}
-    assert looks == {
+    styles = {trace.name: (trace.marker.color, trace.marker.symbol) for trace in figure.data}
+    assert styles == {
         "▲ malignant 80": (MALIGNANT_COLOUR, "triangle-up"),
         "● benign 160": (BENIGN_COLOUR, "circle"),
     }
@@ -93,12 +91,12 @@ def test_rare_values_lie_on_top():
 def test_numbers_have_an_even_scale_and_those_not_known_are_grey():
     ages = np.where(np.arange(N) % 4, 5.0 * np.arange(N), np.nan)
     figure = image_map(PLACES, ages, "age", IMAGES)
-    known, unknown = figure.data
-    np.testing.assert_array_equal(known.marker.color, ages[np.isfinite(ages)])
-    assert known.marker.colorscale[0][1] == "#440154"  # viridis begins so
-    assert known.marker.colorbar.title.text == "age"
-    assert (unknown.name, unknown.marker.symbol) == ("not given 60", "circle-open")
-    assert "%{marker.color" in known.hovertemplate
+    with_age, without_age = figure.data
+    np.testing.assert_array_equal(with_age.marker.color, ages[np.isfinite(ages)])
+    assert with_age.marker.colorscale[0][1] == "#440154"  # viridis begins so
+    assert with_age.marker.colorbar.title.text == "age"
+    assert (without_age.name, without_age.marker.symbol) == ("not given 60", "circle-open")
+    assert "%{marker.color" in with_age.hovertemplate
 
 
 def test_numbers_of_which_none_is_known_are_all_grey():
@@ -107,11 +105,13 @@ def test_numbers_of_which_none_is_known_are_all_grey():
 
 
 def test_unselected_points_are_dimmed():
-    chosen = np.arange(N) < 50
-    figure = image_map(PLACES, text_of("MEL", "NV"), "diagnosis", IMAGES, chosen)
-    bright = {image for one in figure.data for image in one.customdata[one.marker.opacity == 1]}
+    is_selected = np.arange(N) < 50
+    figure = image_map(PLACES, text_of("MEL", "NV"), "diagnosis", IMAGES, is_selected)
+    bright = {
+        image for trace in figure.data for image in trace.customdata[trace.marker.opacity == 1]
+    }
     assert bright == set(IMAGES[:50])
-    assert {float(shine) for one in figure.data for shine in one.marker.opacity} == {
+    assert {float(shine) for trace in figure.data for shine in trace.marker.opacity} == {
         1,
         float(np.float32(0.1)),
     }

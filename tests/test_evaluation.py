@@ -84,11 +84,11 @@ def table_of(diagnoses: Iterable[str | None], **columns: object) -> pd.DataFrame
     return table.assign(**columns)
 
 
-def dataset_of(folder: Path, shown: Iterable[str], labelled: Iterable[str | None]) -> Dataset:
+def dataset_of(folder: Path, depicted: Iterable[str], labelled: Iterable[str | None]) -> Dataset:
     table = table_of(labelled)
     paths = [
         str(picture_of(code, folder / f"{image}.png"))
-        for code, image in zip(shown, table["image"], strict=True)
+        for code, image in zip(depicted, table["image"], strict=True)
     ]
     return Dataset(
         "Twelve pictures",
@@ -100,8 +100,8 @@ def dataset_of(folder: Path, shown: Iterable[str], labelled: Iterable[str | None
 @pytest.fixture
 def dataset(tmp_path: Path, few_draws: None) -> Dataset:
     """Twelve pictures: one a class, an NV labelled MEL, a VASC labelled UNK, two without a label."""
-    shown = [*CODES, "NV", "VASC", "MEL", "BCC"]
-    return dataset_of(tmp_path, shown, [*CODES, "MEL", "UNK", None, None])
+    depicted = [*CODES, "NV", "VASC", "MEL", "BCC"]
+    return dataset_of(tmp_path, depicted, [*CODES, "MEL", "UNK", None, None])
 
 
 def test_compares_predictions_with_labels(dataset):
@@ -127,18 +127,18 @@ def test_predictions_have_the_columns_of_isic(dataset):
 
 def test_each_prediction_belongs_to_its_image(dataset):
     predictions = evaluate(ColourReader(), dataset, batch_size=3).predictions
-    shown = [*CODES, "NV", "VASC", "MEL", "BCC"]
-    assert predictions[list(CODES)].idxmax(axis=1).tolist() == shown
+    depicted = [*CODES, "NV", "VASC", "MEL", "BCC"]
+    assert predictions[list(CODES)].idxmax(axis=1).tolist() == depicted
 
 
 def test_an_unreadable_image_is_named_and_shifts_no_other(dataset):
-    spoilt = [0, 5, 11]
-    for row in spoilt:
+    damaged = [0, 5, 11]
+    for row in damaged:
         Path(dataset.table["path"][row]).write_bytes(b"%PDF-1.7")
     result = evaluate(ColourReader(), dataset, batch_size=2)
-    assert list(result.rejected) == dataset.table["image"][spoilt].tolist()
+    assert list(result.rejected) == dataset.table["image"][damaged].tolist()
     assert all("PDF" in reason for reason in result.rejected.values())
-    assert result.predictions["image"].tolist() == dataset.table["image"].drop(spoilt).tolist()
+    assert result.predictions["image"].tolist() == dataset.table["image"].drop(damaged).tolist()
     assert result.metrics.n_by_class == dict.fromkeys(CODES, 1) | {"DF": 0}
     assert result.metrics.sensitivity["BCC"] == 1
     assert result.metrics.data.images == 9
@@ -174,10 +174,10 @@ def test_two_unreadable_images_of_one_id_end_like_others(dataset):
 
 def test_progress_ends_with_every_image(dataset):
     Path(dataset.table["path"][11]).write_bytes(b"")
-    seen: list[tuple[int, int]] = []
-    evaluate(ColourReader(), dataset, lambda _, *step: seen.append(step), batch_size=5)
-    assert seen[-1] == (12, 12)
-    assert all(a < b for (a, _), (b, _) in pairwise(seen))
+    progress: list[tuple[int, int]] = []
+    evaluate(ColourReader(), dataset, lambda _, *step: progress.append(step), batch_size=5)
+    assert progress[-1] == (12, 12)
+    assert all(a < b for (a, _), (b, _) in pairwise(progress))
 
 
 def test_a_second_evaluation_does_not_run_the_model_again(dataset):
@@ -216,7 +216,8 @@ def test_images_of_one_lesion_are_drawn_together():
 
 def test_calibration_is_measured_before_and_after(dataset):
     figures = evaluate(ColourReader(), dataset).metrics
-    sure, right = 0.72**2 / (0.72**2 + 7 * 0.04**2), 8 / 9  # the temperature of 2 undone
+    sure = 0.72**2 / (0.72**2 + 7 * 0.04**2)
+    right = 8 / 9  # the temperature of 2 undone
     assert figures.ece_uncalibrated == pytest.approx(abs(sure - right))
     assert figures.ece == pytest.approx(abs(0.72 - right))
 
@@ -234,8 +235,8 @@ def test_written_files_hold_the_evaluation(dataset, tmp_path):
     result.write(tmp_path / "out" / "first")
     folder = tmp_path / "out" / "first"
     assert sorted(path.name for path in folder.iterdir()) == ["metrics.json", "predictions.csv"]
-    written = json.loads((folder / "metrics.json").read_text(encoding="utf-8"))
-    assert msgspec.convert(written, EvaluationMetrics) == result.metrics
+    parsed = json.loads((folder / "metrics.json").read_text(encoding="utf-8"))
+    assert msgspec.convert(parsed, EvaluationMetrics) == result.metrics
     pd.testing.assert_frame_equal(pd.read_csv(folder / "predictions.csv"), result.predictions)
 
 
@@ -327,9 +328,9 @@ def test_the_table_shows_every_metric_with_its_n(dataset):
     assert lines[0] == (
         "colour-reader 1.0.0 on Twelve pictures: 9 images with a label, 2 unlabelled, 1 unknown"
     )
-    (balanced,) = (line for line in lines if line.startswith("balanced accuracy"))
+    [balanced] = [line for line in lines if line.startswith("balanced accuracy")]
     assert balanced.split()[2:] == ["0.938", "not", "defined", "n", "=", "9", "of", "8", "classes"]
-    (melanoma,) = (line for line in lines if line.startswith("MEL"))
+    [melanoma] = [line for line in lines if line.startswith("MEL")]
     assert melanoma.split()[:5] == ["MEL", "Melanoma", "2", "0.500", "1.000"]
     assert melanoma.split()[7:] == ["0.611", "0.750", "not", "defined"]
 
@@ -359,20 +360,20 @@ def test_a_prediction_set_is_measured_by_how_often_it_holds_the_truth():
     probabilities[2, [0, 1]] = 0.26, 0.62  # NV
     probabilities[3, [0, 1]] = 0.26, 0.62
     sets = ConformalSets(0.9, Quantiles(**{**dict.fromkeys(CODES, 0.5), "NV": 0.4}))
-    found = build_metrics(table, probabilities, sets=sets).prediction_sets
-    assert found.target == 0.9
-    assert found.coverage == {**dict.fromkeys(CODES), "MEL": 0.5, "NV": 1.0}
-    assert (found.overall, found.size, found.empty) == (0.75, 0.75, 0.25)
-    low, high = found.intervals.overall
+    sets_measured = build_metrics(table, probabilities, sets=sets).prediction_sets
+    assert sets_measured.target == 0.9
+    assert sets_measured.coverage == {**dict.fromkeys(CODES), "MEL": 0.5, "NV": 1.0}
+    assert (sets_measured.overall, sets_measured.size, sets_measured.empty) == (0.75, 0.75, 0.25)
+    low, high = sets_measured.intervals.overall
     assert low <= 0.75 <= high
-    assert found.intervals.coverage["NV"] is None  # every draw agrees
+    assert sets_measured.intervals.coverage["NV"] is None  # every draw agrees
 
 
 def test_an_evaluation_measures_the_prediction_sets_of_the_eight_classes_alone(tmp_path):
     dataset = dataset_of(tmp_path, CODES, CODES)
-    found = evaluate(ColourReader(), dataset).metrics.prediction_sets
-    assert found.coverage == dict.fromkeys(CODES, 1.0)
-    assert (found.overall, found.size, found.empty) == (1.0, 1.0, 0.0)
+    sets_measured = evaluate(ColourReader(), dataset).metrics.prediction_sets
+    assert sets_measured.coverage == dict.fromkeys(CODES, 1.0)
+    assert (sets_measured.overall, sets_measured.size, sets_measured.empty) == (1.0, 1.0, 0.0)
     seven = evaluate(ColourReader(), dataset, classes=CLASSES[7]).metrics
     assert seven.prediction_sets is None
 
@@ -383,8 +384,6 @@ def test_intervals_do_not_depend_on_lesion_numbers():
     probabilities = rng.dirichlet(np.ones(8), 60)
     lesions = pd.Series(np.arange(60) // 2)
     sets = ConformalSets(0.9, Quantiles(**dict.fromkeys(CODES, 0.8)))
-    near, far = (
-        build_metrics(table, probabilities, [POINT], lesions=lesion, sets=sets)
-        for lesion in (lesions, lesions * 50)
-    )
+    near = build_metrics(table, probabilities, [POINT], lesions=lesions, sets=sets)
+    far = build_metrics(table, probabilities, [POINT], lesions=(lesions * 50), sets=sets)
     assert near == far

@@ -22,7 +22,7 @@ def run(*arguments: str, folder: Path = ROOT) -> str:
     """Run Python in a folder, by default the project's, and return what it prints."""
     environment = {**os.environ, "PYTHONPATH": str(ROOT)}
     command = [sys.executable, *arguments]
-    done = subprocess.run(
+    process = subprocess.run(
         command,
         cwd=folder,
         env=environment,
@@ -31,8 +31,8 @@ def run(*arguments: str, folder: Path = ROOT) -> str:
         timeout=150,
         check=False,
     )
-    assert done.returncode == 0, done.stderr
-    return done.stdout
+    assert process.returncode == 0, process.stderr
+    return process.stdout
 
 
 @pytest.mark.parametrize("name", ["README.md", "docs/tutorial.md", "docs/how-to/researchers.md"])

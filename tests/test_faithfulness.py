@@ -12,10 +12,11 @@ SKIN = (200, 160, 140)
 
 
 class PatchReader:
-    """Stands in for a Model: the darker the upper left quarter, the more a melanoma; nothing else counts."""
+    """Replaces a Model: a darker upper left quarter is more likely a melanoma."""
 
     def __init__(self, weight: float = 6.0) -> None:
-        self._weight, self.batches = weight, []
+        self._weight = weight
+        self.batches = []
 
     def see(self, pixels: np.ndarray) -> SimpleNamespace:
         self.batches.append(len(pixels))
@@ -43,12 +44,12 @@ def spot(row: int, column: int) -> np.ndarray:
     return np.exp(-((rows - row) ** 2 + (columns - column) ** 2) / 400).astype(np.float32)
 
 
-def judged(pixels, *maps, model=None):
+def scores_of(pixels, *maps, model=None):
     return faithfulness(model or PatchReader(), pixels, 600, maps, 0)
 
 
 def test_a_map_that_points_at_what_counts_is_more_faithful_than_one_that_points_elsewhere(picture):
-    right, centre, wrong = judged(picture, spot(20, 20), spot(HALF, HALF), spot(46, 46))
+    right, centre, wrong = scores_of(picture, spot(20, 20), spot(HALF, HALF), spot(46, 46))
     assert right > 0.5
     assert right > centre > wrong
     assert wrong < 0
@@ -58,54 +59,56 @@ def test_the_same_map_upside_down_is_as_unfaithful(picture):
     values = spot(20, 20) + np.random.default_rng(0).normal(0, 1e-3, (SIDE, SIDE)).astype(
         np.float32
     )
-    one, reverse = judged(picture, values, -values)
-    assert reverse == pytest.approx(-one, abs=1e-6)
+    score, reverse_score = scores_of(picture, values, -values)
+    assert reverse_score == pytest.approx(-score, abs=1e-6)
 
 
 def test_maps_at_random_are_0_in_the_mean(picture):
     rng = np.random.default_rng(0)
-    scores = judged(
+    scores = scores_of(
         picture,
         *(spot(*rng.integers(0, SIDE, 2)) - spot(*rng.integers(0, SIDE, 2)) for _ in range(150)),
     )
     assert abs(scores.mean()) < 3 * scores.std() / np.sqrt(len(scores))
-    assert np.quantile(scores, 0.9) < judged(picture, spot(20, 20))[0]
+    assert np.quantile(scores, 0.9) < scores_of(picture, spot(20, 20))[0]
 
 
 def test_a_map_is_unfaithful_where_blanking_its_peak_changes_nothing(picture):
-    class Other(PatchReader):
+    class Inverted(PatchReader):
         def see(self, pixels):
             return SimpleNamespace(logits=-super().see(pixels).logits)
 
-    assert judged(picture, spot(20, 20), model=Other())[0] < -0.5
+    assert scores_of(picture, spot(20, 20), model=Inverted())[0] < -0.5
 
 
 def test_a_flat_map_and_an_answer_that_nothing_changes_have_no_figure(picture):
     assert np.isnan(
-        judged(picture, np.zeros((SIDE, SIDE), np.float32), np.ones((SIDE, SIDE), np.float32))
+        scores_of(picture, np.zeros((SIDE, SIDE), np.float32), np.ones((SIDE, SIDE), np.float32))
     ).all()
-    assert np.isnan(judged(picture, spot(20, 20), model=PatchReader(0.0))[0])
+    assert np.isnan(scores_of(picture, spot(20, 20), model=PatchReader(0.0))[0])
 
 
 def test_the_score_of_a_map_does_not_depend_on_its_batch(picture):
     maps = [spot(20, 20), spot(46, 46), spot(HALF, HALF), spot(0, 60)]
-    assert judged(picture, *maps).tolist() == [judged(picture, one)[0] for one in maps]
+    assert scores_of(picture, *maps).tolist() == [
+        scores_of(picture, single_map)[0] for single_map in maps
+    ]
 
 
 def test_a_single_map_takes_one_batch(picture):
     model = PatchReader()
-    judged(picture, spot(20, 20), model=model)
+    scores_of(picture, spot(20, 20), model=model)
     assert model.batches == [2 + 2 * len(SHARES)]
 
 
 def test_blanking_paints_skin_with_a_soft_edge():
     dark = np.full((SIDE, SIDE, 3), 20, np.uint8)
-    kept = np.ones((SIDE, SIDE), np.bool_)
-    kept[:, :HALF] = False
-    found = blanked(dark, kept, np.array(SKIN, np.uint8))
-    assert (found[:, : HALF - 6] == SKIN).all()
-    assert (found[:, HALF + 6 :] == 20).all()
-    assert 0 < np.abs(np.diff(found[0, :, 0].astype(int))).max() < (SKIN[0] - 20) / 2
+    is_kept = np.ones((SIDE, SIDE), np.bool_)
+    is_kept[:, :HALF] = False
+    painted = blanked(dark, is_kept, np.array(SKIN, np.uint8))
+    assert (painted[:, : HALF - 6] == SKIN).all()
+    assert (painted[:, HALF + 6 :] == 20).all()
+    assert 0 < np.abs(np.diff(painted[0, :, 0].astype(int))).max() < (SKIN[0] - 20) / 2
 
 
 def test_the_skin_is_looked_for_at_the_edges(picture):

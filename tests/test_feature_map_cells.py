@@ -17,24 +17,24 @@ def centre_of(weights, cell):
 
 
 @pytest.mark.parametrize("size_px", [176, 160, 240])
-def test_a_cell_of_a_network_padded_as_by_tensorflow_stands_in_the_middle_of_what_it_reads(size_px):
+def test_a_cell_of_a_network_with_padding_of_tensorflow_is_at_the_centre_of_its_input(size_px):
     layers = torch.nn.Sequential(*(Conv2dSame(1, 1, 3, stride=2, bias=False) for _ in range(5)))
     for layer in layers:
         torch.nn.init.ones_(layer.weight)
     picture = torch.zeros(1, 1, size_px, size_px, requires_grad=True)
-    found = layers(picture)
-    cells = found.shape[-1]
+    outputs = layers(picture)
+    cells = outputs.shape[-1]
     weights = enlargement("tf_efficientnet_lite2", size_px, cells)
     for cell in range(1, cells - 1):
-        (read,) = torch.autograd.grad(found[0, 0, cell, cells // 2], picture, retain_graph=True)
+        (read,) = torch.autograd.grad(outputs[0, 0, cell, cells // 2], picture, retain_graph=True)
         rows = read[0, 0].sum(dim=1).numpy()
-        if rows[0] == rows[-1] == 0:  # else the edge cuts off part of it, and its middle moves
-            assert (
-                abs(np.average(np.arange(size_px), weights=rows) - centre_of(weights, cell)) <= 0.5
-            )
+        # Near the edge a part of it is cut off, and its centre moves.
+        if rows[0] == rows[-1] == 0:
+            centre_of_input = np.average(np.arange(size_px), weights=rows)
+            assert abs(centre_of_input - centre_of(weights, cell)) <= 0.5
 
 
-def test_other_networks_read_even_parts_as_a_bilinear_enlargement_takes_them():
+def test_other_networks_have_the_cells_of_a_bilinear_enlargement():
     row = np.random.default_rng(0).random(7).astype(np.float32)
     expected = torch.nn.functional.interpolate(torch.tensor(row)[None, None], 224, mode="linear")[
         0, 0
@@ -49,17 +49,20 @@ def test_a_flat_row_stays_flat(backbone):
     np.testing.assert_allclose(enlargement(backbone, 176, 6).sum(axis=1), 1)
 
 
-def test_maps_of_the_picture_turned_round_agree_better_than_in_even_parts(model):
+def test_maps_of_a_rotated_image_agree_better_than_with_even_cells(model):
     """The padding of the shipped network is on one side, so that a cell in the wrong place moves when turned."""
     turn = CHANGING_TURNS["turned 180°"]
     agreed = {"tf_efficientnet_lite2": [], "even parts": []}
     for lesion in demo_lesions():
         pixels = to_pixels(read_image(lesion.png()), model.record.input)
         outputs = model.see(np.stack([pixels, turned(pixels, turn)]))
-        one, other = np.maximum(outputs.evidence[:, outputs.logits[0].argmax()], 0)
-        for backbone, found in agreed.items():
-            weights = enlargement(backbone, len(pixels), len(one)).astype(np.float32)
-            upright, again = weights @ one @ weights.T, weights @ other @ weights.T
-            found.append(agreement(upright, turned_back(again, turn)))
-    placed, even = (np.nanmean(found) for found in agreed.values())
+        top_class = outputs.logits[0].argmax()
+        upright_cells, turned_cells = np.maximum(outputs.evidence[:, top_class], 0)
+        for backbone, agreements in agreed.items():
+            weights = enlargement(backbone, len(pixels), len(upright_cells)).astype(np.float32)
+            upright_map = weights @ upright_cells @ weights.T
+            turned_map = weights @ turned_cells @ weights.T
+            agreements.append(agreement(upright_map, turned_back(turned_map, turn)))
+    placed = np.nanmean(agreed["tf_efficientnet_lite2"])
+    even = np.nanmean(agreed["even parts"])
     assert placed > even + 0.03

@@ -24,7 +24,7 @@ PARTS = ["train", "train", "validation", "test"] * 8
 
 
 def see(pixels):
-    """Stand in for a model: features are the mean colour and its square, logits say nothing."""
+    """Replace a model: features are the mean colour and its square, logits are constant."""
     means = pixels.mean(axis=(1, 2)).astype(np.float32)
     return SimpleNamespace(
         features=np.concatenate([means, means**2], axis=1),
@@ -42,46 +42,46 @@ def dataset(drawn_dataset):
     return drawn_dataset
 
 
-def seen(folder, dataset, say=check_progress):
+def features_of(folder, dataset, say=check_progress):
     return split_features(
         SimpleNamespace(record=read_record(folder), see=see), folder, dataset, say
     )
 
 
-def test_a_row_is_what_the_model_sees_of_that_image(folder, dataset):
-    found = seen(folder, dataset)
-    pixels = np.array(cached_pixels(found.table, read_record(folder).input)[0:32])
-    np.testing.assert_array_equal(found.features, see(pixels).features)
-    np.testing.assert_array_equal(found.fingerprints, fingerprints(pixels))
-    assert found.logits.shape == (32, 8)
-    assert [CODES[label] for label in found.labels] == found.table["diagnosis"].tolist()
+def test_a_row_has_the_outputs_of_the_model_for_its_image(folder, dataset):
+    outputs = features_of(folder, dataset)
+    pixels = np.array(cached_pixels(outputs.table, read_record(folder).input)[0:32])
+    np.testing.assert_array_equal(outputs.features, see(pixels).features)
+    np.testing.assert_array_equal(outputs.fingerprints, fingerprints(pixels))
+    assert outputs.logits.shape == (32, 8)
+    assert [CODES[label] for label in outputs.labels] == outputs.table["diagnosis"].tolist()
 
 
 def test_groups_and_parts_are_those_of_the_split(folder, dataset):
-    found = seen(folder, dataset)
-    assert found.table["split"].tolist() == PARTS
-    assert found.table["lesion_group"].tolist() == [str(number) for number in range(100, 132)]
-    train = found.of("train")
+    outputs = features_of(folder, dataset)
+    assert outputs.table["split"].tolist() == PARTS
+    assert outputs.table["lesion_group"].tolist() == [str(number) for number in range(100, 132)]
+    train = outputs.of("train")
     assert (
-        train.table["image"].tolist() == found.table["image"][np.array(PARTS) == "train"].tolist()
+        train.table["image"].tolist() == outputs.table["image"][np.array(PARTS) == "train"].tolist()
     )
-    np.testing.assert_array_equal(train.features, found.features[np.array(PARTS) == "train"])
+    np.testing.assert_array_equal(train.features, outputs.features[np.array(PARTS) == "train"])
 
 
-def test_counts_what_is_done(folder, dataset):
+def test_counts_the_finished_images(folder, dataset):
     steps = []
-    seen(folder, dataset, lambda *step: steps.append(step))
+    features_of(folder, dataset, lambda *step: steps.append(step))
     assert steps[-1] == ("running the model", 32, 32)
 
 
 def test_counts_missing_images(folder, dataset):
-    assert seen(folder, replace(dataset, table=dataset.table.iloc[3:])).missing == 3
+    assert features_of(folder, replace(dataset, table=dataset.table.iloc[3:])).missing == 3
 
 
 def test_refuses_data_without_a_part_of_the_split(folder, dataset):
     without = dataset.table[np.array(PARTS) != "validation"]
     with pytest.raises(DatasetInvalid, match="images of the validation split"):
-        seen(folder, replace(dataset, table=without))
+        features_of(folder, replace(dataset, table=without))
 
 
 def test_refuses_images_without_a_diagnosis(folder, dataset):
@@ -89,7 +89,7 @@ def test_refuses_images_without_a_diagnosis(folder, dataset):
         diagnosis=dataset.table["diagnosis"].where(dataset.table.index != 5)
     )
     with pytest.raises(DatasetInvalid, match="ISIC_9000005 has none"):
-        seen(folder, replace(dataset, table=without))
+        features_of(folder, replace(dataset, table=without))
 
 
 def test_refuses_a_split_that_is_not_the_models(folder, dataset):
@@ -97,49 +97,49 @@ def test_refuses_a_split_that_is_not_the_models(folder, dataset):
         (folder / SPLIT_FILE).read_text().replace("validation", "test", 1)
     )
     with pytest.raises(ModelInvalid, match="split.csv changed"):
-        seen(folder, dataset)
+        features_of(folder, dataset)
 
 
 def counting(folder):
-    """Return what stands in for a model, and the number of images of each time it was asked."""
-    asked = []
+    """Return a stand-in for a model, and the list of its batch sizes, which grows with each call."""
+    batch_sizes = []
 
-    def counted(pixels):
-        asked.append(len(pixels))
+    def see_counted(pixels):
+        batch_sizes.append(len(pixels))
         return see(pixels)
 
-    return SimpleNamespace(record=read_record(folder), see=counted), asked
+    return SimpleNamespace(record=read_record(folder), see=see_counted), batch_sizes
 
 
 def test_features_of_any_table_are_made_once(folder, dataset):
     unlabelled = dataset.table.drop(columns=["diagnosis", "lesion_group"]).iloc[5:]
-    model, asked = counting(folder)
-    before = model_outputs(model, unlabelled, check_progress)
+    model, batch_sizes = counting(folder)
+    first = model_outputs(model, unlabelled, check_progress)
     np.testing.assert_array_equal(
-        before.features, see(cached_pixels(unlabelled, model.record.input)[0:27]).features
+        first.features, see(cached_pixels(unlabelled, model.record.input)[0:27]).features
     )
-    assert sum(asked) == 27
-    again = model_outputs(model, unlabelled, check_progress)
+    assert sum(batch_sizes) == 27
+    read_again = model_outputs(model, unlabelled, check_progress)
     for name in ("features", "logits", "looks", "fingerprints"):
-        np.testing.assert_array_equal(getattr(again, name), getattr(before, name))
-    assert sum(asked) == 27
+        np.testing.assert_array_equal(getattr(read_again, name), getattr(first, name))
+    assert sum(batch_sizes) == 27
 
 
 def test_the_model_runs_once_for_an_image_in_several_tables(folder, dataset):
-    model, asked = counting(folder)
-    some = model_outputs(model, dataset.table.iloc[10:20], check_progress).features
-    whole = model_outputs(model, dataset.table, check_progress).features
-    np.testing.assert_array_equal(whole[10:20], some)
-    assert sum(asked) == 32
+    model, batch_sizes = counting(folder)
+    part = model_outputs(model, dataset.table.iloc[10:20], check_progress).features
+    all_rows = model_outputs(model, dataset.table, check_progress).features
+    np.testing.assert_array_equal(all_rows[10:20], part)
+    assert sum(batch_sizes) == 32
     turned = model_outputs(model, dataset.table.iloc[::-2], check_progress).features
-    np.testing.assert_array_equal(turned, whole[::-2])
-    assert sum(asked) == 32
+    np.testing.assert_array_equal(turned, all_rows[::-2])
+    assert sum(batch_sizes) == 32
 
 
 def test_pixels_that_were_cached_are_not_decoded_again(folder, dataset, monkeypatch):
     model, _ = counting(folder)
     expected = see(cached_pixels(dataset.table, model.record.input)[:]).features
-    monkeypatch.setattr(module, "read_image", None)  # whoever calls it fails
+    monkeypatch.setattr(module, "read_image", None)  # A call fails.
     np.testing.assert_array_equal(
         model_outputs(model, dataset.table, check_progress).features, expected
     )
@@ -147,49 +147,47 @@ def test_pixels_that_were_cached_are_not_decoded_again(folder, dataset, monkeypa
 
 def test_resumes_after_a_stop_with_the_remaining_images(folder, dataset, monkeypatch):
     monkeypatch.setattr(module, "CHUNK_SIZE", 10)
-    model, asked = counting(folder)
+    model, batch_sizes = counting(folder)
 
-    def stop(what, done, total):
+    def stop(_step, done, total):
         if done == 15:
             raise InterruptedError
 
     with pytest.raises(InterruptedError):
         model_outputs(model, dataset.table, stop, batch_size=5)
-    assert sum(asked) == 15
+    assert sum(batch_sizes) == 15
     steps = []
-    found = model_outputs(
+    features = model_outputs(
         model, dataset.table, lambda *step: steps.append(step), batch_size=5
     ).features
-    assert sum(asked) == 32
-    assert asked[3:] == [5, 5, 5, 2]
+    assert sum(batch_sizes) == 32
+    assert batch_sizes[3:] == [5, 5, 5, 2]
     assert steps[0] == ("running the model", 15, 32)
     assert steps[-1] == ("running the model", 32, 32)
     np.testing.assert_allclose(
-        found, see(cached_pixels(dataset.table, model.record.input)[:]).features, rtol=1e-6
+        features, see(cached_pixels(dataset.table, model.record.input)[:]).features, rtol=1e-6
     )
 
 
 def test_a_killed_process_loses_no_more_than_a_chunk(folder, dataset, monkeypatch):
     monkeypatch.setattr(module, "CHUNK_SIZE", 10)
-    model, asked = counting(folder)
-    kept = []
+    model, batch_sizes = counting(folder)
+    stored_counts = []
 
-    def look(what, done, total):
-        kept.append(sum(len(np.load(path)["keys"]) for path in cache_dir().rglob("*.npz")))
+    def count_stored(_step, done, total):
+        stored_counts.append(sum(len(np.load(path)["keys"]) for path in cache_dir().rglob("*.npz")))
 
-    model_outputs(model, dataset.table, look, batch_size=5)
-    assert kept == [0, 10, 10, 20, 20, 30, 30]
-    assert sum(asked) == 32
+    model_outputs(model, dataset.table, count_stored, batch_size=5)
+    assert stored_counts == [0, 10, 10, 20, 20, 30, 30]
+    assert sum(batch_sizes) == 32
 
 
-def test_two_that_ask_about_the_same_images_at_once_do_not_harm_each_other(
-    folder, dataset, monkeypatch
-):
+def test_two_runs_on_the_same_images_at_once_give_the_same_outputs(folder, dataset, monkeypatch):
     monkeypatch.setattr(module, "CHUNK_SIZE", 5)
-    model, asked = counting(folder)
+    model, batch_sizes = counting(folder)
     inner = []
 
-    def start_another(what, done, total):
+    def start_another(_step, done, total):
         if done == 10:
             inner.append(
                 model_outputs(model, dataset.table.iloc[::-1], check_progress, batch_size=5)
@@ -199,11 +197,11 @@ def test_two_that_ask_about_the_same_images_at_once_do_not_harm_each_other(
     expected = see(cached_pixels(dataset.table, model.record.input)[:]).features
     np.testing.assert_allclose(outer.features, expected, rtol=1e-6)
     np.testing.assert_allclose(inner[0].features, expected[::-1], rtol=1e-6)
-    before = sum(asked)
+    before = sum(batch_sizes)
     np.testing.assert_allclose(
         model_outputs(model, dataset.table, check_progress).features, expected, rtol=1e-6
     )
-    assert sum(asked) == before
+    assert sum(batch_sizes) == before
     assert not [*cache_dir().rglob("*.part")]
 
 
@@ -215,13 +213,13 @@ def test_a_file_that_cannot_be_read_is_named_or_refused_and_shifts_no_other(fold
         model_outputs(model, dataset.table, check_progress)
     for _ in range(2):  # made, and kept
         outputs = model_outputs(model, dataset.table, check_progress, skip_unreadable=True)
-        found = outputs.features
+        features = outputs.features
         assert [*outputs.rejected] == dataset.table["image"][[0, 7, 31]].tolist()
         assert all("PDF" in reason for reason in outputs.rejected.values())
         assert outputs.rows.tolist() == [row for row in range(32) if row not in (0, 7, 31)]
         readable = dataset.table.drop([0, 7, 31])
         np.testing.assert_allclose(
-            found, see(cached_pixels(readable, model.record.input)[:]).features, rtol=1e-6
+            features, see(cached_pixels(readable, model.record.input)[:]).features, rtol=1e-6
         )
 
 
@@ -282,18 +280,20 @@ def test_recomputes_features_for(folder, dataset, change):
         record = structs.replace(model.record, **{change: value})
     else:
         record = with_member(model.record, **{change: "0" * 64})
-    other = SimpleNamespace(
+    changed_model = SimpleNamespace(
         record=record,
         see=lambda pixels: see(255 - pixels),
     )
-    assert not np.array_equal(model_outputs(other, dataset.table, check_progress).features, before)
+    assert not np.array_equal(
+        model_outputs(changed_model, dataset.table, check_progress).features, before
+    )
 
 
 def test_a_damaged_file_of_outputs_is_computed_again(folder, dataset):
-    model, asked = counting(folder)
+    model, batch_sizes = counting(folder)
     before = model_outputs(model, dataset.table, check_progress)
     [path] = cache_dir().rglob("*.npz")
     path.write_bytes(path.read_bytes()[:1000])
-    again = model_outputs(model, dataset.table, check_progress)
-    np.testing.assert_array_equal(again.features, before.features)
-    assert sum(asked) == 64
+    recomputed = model_outputs(model, dataset.table, check_progress)
+    np.testing.assert_array_equal(recomputed.features, before.features)
+    assert sum(batch_sizes) == 64

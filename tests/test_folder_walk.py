@@ -50,7 +50,7 @@ DATA = (
 )
 
 
-def made(root: Path, *names: str) -> Path:
+def make_files(root: Path, *names: str) -> Path:
     for name in names:
         path = root / name
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -74,22 +74,22 @@ def test_a_name_like_that_of_a_dropping_is_data(name):
 
 @pytest.mark.parametrize("name", DROPPINGS)
 def test_nothing_below_a_dropping_is_listed(tmp_path, name):
-    made(tmp_path, "a/lesion.jpg", f"a/{name}/copy.jpg", f"{name}/deep/copy.jpg")
+    make_files(tmp_path, "a/lesion.jpg", f"a/{name}/copy.jpg", f"{name}/deep/copy.jpg")
     assert files(tmp_path) == ["a/lesion.jpg"]
 
 
 def test_a_folder_with_the_name_of_a_dropping_is_read_when_it_is_the_one_given(tmp_path):
-    made(tmp_path, ".hidden/a.jpg")
+    make_files(tmp_path, ".hidden/a.jpg")
     assert files(tmp_path / ".hidden") == ["a.jpg"]
 
 
 def test_files_are_sorted_by_path(tmp_path):
-    made(tmp_path, "b/2.jpg", "b/10.jpg", "a.jpg", "a/z.jpg", "B/1.jpg")
+    make_files(tmp_path, "b/2.jpg", "b/10.jpg", "a.jpg", "a/z.jpg", "B/1.jpg")
     assert read_tree(tmp_path).files == sorted(tmp_path.rglob("*.jpg"))
 
 
 def test_links_to_files_and_folders_are_followed_also_out_of_the_folder(tmp_path):
-    made(tmp_path, "root/own.jpg", "elsewhere/far.jpg", "single.jpg")
+    make_files(tmp_path, "root/own.jpg", "elsewhere/far.jpg", "single.jpg")
     root = tmp_path / "root"
     (root / "folder").symlink_to(tmp_path / "elsewhere")
     (root / "file.jpg").symlink_to(tmp_path / "single.jpg")
@@ -98,26 +98,26 @@ def test_links_to_files_and_folders_are_followed_also_out_of_the_folder(tmp_path
 
 @pytest.mark.parametrize("target", [".", "..", "../root", "a", "a/b"])
 def test_a_circle_of_links_ends_and_lists_each_file_once(tmp_path, target):
-    root = made(tmp_path / "root", "a/b/x.jpg", "y.jpg")
+    root = make_files(tmp_path / "root", "a/b/x.jpg", "y.jpg")
     (root / "a" / "b" / "loop").symlink_to(root / target)
     assert files(root) == ["a/b/x.jpg", "y.jpg"]
 
 
 def test_a_folder_is_listed_under_its_own_path_before_a_link_to_it(tmp_path):
-    root = made(tmp_path, "real/x.jpg")
+    root = make_files(tmp_path, "real/x.jpg")
     (root / "alias").symlink_to(root / "real")
     assert files(root) == ["real/x.jpg"]
 
 
 def test_a_link_to_a_dropping_is_followed_when_its_own_name_is_data(tmp_path):
-    root = made(tmp_path, ".store/x.jpg")
+    root = make_files(tmp_path, ".store/x.jpg")
     (root / "images").symlink_to(root / ".store")
     assert files(root) == ["images/x.jpg"]
 
 
 @pytest.mark.parametrize("target", ["gone.jpg", "itself.jpg", "a.jpg/below.jpg"])
 def test_a_link_without_a_target_is_reported(tmp_path, target):
-    root = made(tmp_path, "a.jpg")
+    root = make_files(tmp_path, "a.jpg")
     (root / "itself.jpg").symlink_to(root / target)
     tree = read_tree(root)
     assert files(root) == ["a.jpg"]
@@ -132,7 +132,7 @@ def test_a_broken_link_with_a_hidden_name_is_not_reported(tmp_path):
 
 
 def test_a_folder_that_cannot_be_read_is_reported_and_the_rest_is_listed(tmp_path, monkeypatch):
-    root = made(tmp_path, "closed/x.jpg", "open/y.jpg")
+    root = make_files(tmp_path, "closed/x.jpg", "open/y.jpg")
     scandir = os.scandir
 
     def refuses(path):
@@ -154,7 +154,7 @@ def test_a_folder_that_is_not_there_is_a_fault(tmp_path):
 
 
 def test_pipes_and_sockets_are_no_files(tmp_path, monkeypatch):
-    made(tmp_path, "a.jpg")
+    make_files(tmp_path, "a.jpg")
     os.mkfifo(tmp_path / "pipe.jpg")
     monkeypatch.chdir(tmp_path)  # the path of a socket is short
     with socket.socket(socket.AF_UNIX) as listening:
@@ -165,7 +165,7 @@ def test_pipes_and_sockets_are_no_files(tmp_path, monkeypatch):
 
 
 def test_lists_no_deeper_than_requested(tmp_path):
-    root = made(tmp_path, "0.jpg", "a/1.jpg", "a/b/2.jpg", "a/b/c/3.jpg")
+    root = make_files(tmp_path, "0.jpg", "a/1.jpg", "a/b/2.jpg", "a/b/c/3.jpg")
     assert files(root, 0) == ["0.jpg"]
     assert files(root, 2) == ["0.jpg", "a/1.jpg", "a/b/2.jpg"]
 
@@ -182,7 +182,7 @@ def test_lists_no_deeper_than_requested(tmp_path):
 def test_lists_every_file_once_despite_links(tmp_path_factory, folders, links):
     root = tmp_path_factory.mktemp("tree")
     for folder in folders:
-        made(root, f"{folder}/x.jpg")
+        make_files(root, f"{folder}/x.jpg")
     for number, (name, target) in enumerate(links):
         inside = root / name if (root / name).is_dir() else root
         (inside / f"link{number}").symlink_to(root / target)

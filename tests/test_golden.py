@@ -39,14 +39,16 @@ def test_the_shipped_model_reproduces_its_golden_answers(model):
 
 def test_golden_answers_are_those_of_an_assessment(model, shipped):
     lesion = all_lesions()[0]
-    answer = shipped["answers"][0]
-    for name, decision in answer["decisions"].items():
+    golden_answer = shipped["answers"][0]
+    for name, decision in golden_answer["decisions"].items():
         assessment = assess(model, lesion.image, name)
         assert assessment.decision.action == decision["action"]
         assert assessment.decision.operating_point.threshold == decision["threshold"]
-    assert sorted(assessment.likely) == sorted(answer["prediction_set"])
-    assert assessment.novelty.score == pytest.approx(answer["novelty"], abs=1e-2)
-    assert assessment.neighbours.cases[0].similarity == pytest.approx(answer["nearest"], abs=1e-2)
+    assert sorted(assessment.likely) == sorted(golden_answer["prediction_set"])
+    assert assessment.novelty.score == pytest.approx(golden_answer["novelty"], abs=1e-2)
+    assert assessment.neighbours.cases[0].similarity == pytest.approx(
+        golden_answer["nearest"], abs=1e-2
+    )
 
 
 def test_the_quick_lesions_are_of_both_temperatures(model):
@@ -55,55 +57,55 @@ def test_the_quick_lesions_are_of_both_temperatures(model):
     assert temperatures.tolist() == [model.record.temperature.large, model.record.temperature.small]
 
 
-def test_a_probability_that_drifted_is_named_with_how_far(model, model_folder, shipped):
-    answer = shipped["answers"][-1]
-    answer["probabilities"]["NV"] += 0.01
+def test_a_drifted_probability_is_named_with_its_change(model, model_folder, shipped):
+    golden_answer = shipped["answers"][-1]
+    golden_answer["probabilities"]["NV"] += 0.01
     change_file(model_folder, GOLDEN_FILE, json.dumps(shipped))
-    (found,) = drift(model, model_folder)
-    assert (found.lesion, found.what) == (answer["lesion"], "NV")
-    assert found.distance == pytest.approx(0.01, abs=1e-3)
-    assert str(found).startswith(f"{answer['lesion']} NV: ")
+    (difference,) = drift(model, model_folder)
+    assert (difference.lesion, difference.what) == (golden_answer["lesion"], "NV")
+    assert difference.distance == pytest.approx(0.01, abs=1e-3)
+    assert str(difference).startswith(f"{golden_answer['lesion']} NV: ")
 
 
-def threshold_moved(answer):
-    answer["decisions"]["balanced"]["threshold"] = 0.99
+def threshold_moved(golden_answer):
+    golden_answer["decisions"]["balanced"]["threshold"] = 0.99
 
 
-def decision_turned(answer):
-    decision = answer["decisions"]["balanced"]
+def decision_turned(golden_answer):
+    decision = golden_answer["decisions"]["balanced"]
     decision["action"] = (
         "below the referral threshold" if decision["action"] == "refer" else "refer"
     )
 
 
-def point_removed(answer):
-    del answer["decisions"]["rule-in"]
+def point_removed(golden_answer):
+    del golden_answer["decisions"]["rule-in"]
 
 
-def set_changed(answer):
-    answer["prediction_set"] = ["VASC"]
+def set_changed(golden_answer):
+    golden_answer["prediction_set"] = ["VASC"]
 
 
-def novelty_moved(answer):
-    answer["novelty"] += 0.5
+def novelty_moved(golden_answer):
+    golden_answer["novelty"] += 0.5
 
 
-def novelty_removed(answer):
-    answer["novelty"] = None
+def novelty_removed(golden_answer):
+    golden_answer["novelty"] = None
 
 
-def nearest_moved(answer):
-    answer["nearest"] -= 0.1
+def nearest_moved(golden_answer):
+    golden_answer["nearest"] -= 0.1
 
 
-def malignancy_moved(answer):
-    answer["malignant_probability"] = 0.5
+def malignancy_moved(golden_answer):
+    golden_answer["malignant_probability"] = 0.5
 
 
-def facts_added(answer):
-    answer["with_facts"] = {
-        "probabilities": answer["probabilities"],
-        "decisions": answer["decisions"],
+def facts_added(golden_answer):
+    golden_answer["with_facts"] = {
+        "probabilities": golden_answer["probabilities"],
+        "decisions": golden_answer["decisions"],
     }
 
 
@@ -128,14 +130,14 @@ def test_another_answer_is_refused_at_load_and_named(model, shipped, change, nam
         check_quick(model, stored(shipped), folder / GOLDEN_FILE)
 
 
-def test_a_decision_that_is_as_near_as_rounding_may_be_either(model, shipped):
-    answer = shipped["answers"][1]
+def test_a_decision_within_rounding_of_the_threshold_may_be_either(model, shipped):
+    golden_answer = shipped["answers"][1]
     point = structs.replace(
-        model.record.operating_points[1], threshold=answer["malignant_probability"]
+        model.record.operating_points[1], threshold=golden_answer["malignant_probability"]
     )
     record = structs.replace(model.record, operating_points=(point,))
     for action in ("refer", "below the referral threshold"):
-        answer["decisions"] = {"balanced": {"threshold": point.threshold, "action": action}}
+        golden_answer["decisions"] = {"balanced": {"threshold": point.threshold, "action": action}}
         shipped["answers"][0]["decisions"] = {
             "balanced": {"threshold": point.threshold, "action": "refer"}
         }
@@ -146,34 +148,35 @@ def test_a_decision_that_is_as_near_as_rounding_may_be_either(model, shipped):
 
 def test_a_model_with_facts_has_golden_answers_with_facts(taught_folder):
     model = Model.load(taught_folder)
-    [answer] = answers_of(model, quick_lesions()[:1])
+    [golden_answer] = answers_of(model, quick_lesions()[:1])
     prediction = model.predict(quick_lesions()[0].image, FACTS)
-    assert answer.with_facts.probabilities == pytest.approx(
+    assert golden_answer.with_facts.probabilities == pytest.approx(
         dict(zip(CODES, prediction.probabilities.tolist(), strict=True)), abs=1e-6
     )
-    assert {decision.threshold for decision in answer.with_facts.decisions.values()} == {0.123}
+    assert {decision.threshold for decision in golden_answer.with_facts.decisions.values()} == {
+        0.123
+    }
 
 
-def test_an_answer_that_is_no_number_is_refused(model_folder):
-    broken = Model.load(model_folder)
+def test_an_output_that_is_no_number_is_refused(model_folder):
+    faulty = Model.load(model_folder)
 
-    def nothing(inputs):
-        return Seen(
-            *(
-                np.full((len(inputs), *rest), np.nan, np.float32)
-                for rest in ((8,), (1280,), (8, 2, 2))
-            )
-        )
+    def run_to_nan(inputs):
+        n = len(inputs)
+        shapes = ((n, 8), (n, 1280), (n, 8, 2, 2))
+        return Seen(*(np.full(shape, np.nan, np.float32) for shape in shapes))
 
-    broken.committee = Committee([SimpleNamespace(run=nothing)])
+    faulty.committee = Committee([SimpleNamespace(run=run_to_nan)])
     with pytest.raises(ModelInvalid, match="it fails"):
-        broken._check_answers((model_folder / GOLDEN_FILE).read_bytes())
+        faulty._check_answers((model_folder / GOLDEN_FILE).read_bytes())
 
 
 def test_swapped_labels_are_noticed_at_load(model, shipped):
-    for answer in shipped["answers"]:
-        shares = answer["probabilities"]
-        shares["MEL"], shares["NV"] = shares["NV"], shares["MEL"]
+    for golden_answer in shipped["answers"]:
+        shares = golden_answer["probabilities"]
+        melanoma_share = shares["MEL"]
+        shares["MEL"] = shares["NV"]
+        shares["NV"] = melanoma_share
     with pytest.raises(ModelInvalid, match="MEL"):
         check_quick(model, stored(shipped), find_model("isic2019") / GOLDEN_FILE)
 
@@ -208,4 +211,4 @@ def test_a_probability_of_an_unknown_code_is_refused(shipped, tmp_path):
 
 def test_golden_answers_name_every_operating_point(shipped):
     names = {point.name for point in read_record(find_model("isic2019")).operating_points}
-    assert all(set(answer["decisions"]) == names for answer in shipped["answers"])
+    assert all(set(golden_answer["decisions"]) == names for golden_answer in shipped["answers"])

@@ -21,7 +21,9 @@ def record(drawn_model_folder):
     return read_record(drawn_model_folder)
 
 
-def test_a_part_is_what_split_and_subset_share(drawn_model_folder, record, drawn_dataset, half):
+def test_a_part_is_the_common_images_of_split_and_subset(
+    drawn_model_folder, record, drawn_dataset, half
+):
     images = drawn_dataset.table["image"].tolist()
     expected = {
         ALL: images,
@@ -30,30 +32,37 @@ def test_a_part_is_what_split_and_subset_share(drawn_model_folder, record, drawn
         Part(subset=half): images[:16],
         Part("test", half): images[3:16:4],
     }
-    for part, chosen in expected.items():
-        assert part.of(drawn_model_folder, record, drawn_dataset).table["image"].tolist() == chosen
+    for part, expected_images in expected.items():
+        assert (
+            part.of(drawn_model_folder, record, drawn_dataset).table["image"].tolist()
+            == expected_images
+        )
 
 
 def test_describes_the_selection_and_its_part_in_training(
     drawn_model_folder, record, drawn_dataset, half
 ):
-    def said(part):
+    def description(part):
         return part.named, *part.role(
             drawn_model_folder, record, part.of(drawn_model_folder, record, drawn_dataset)
         )
 
     without = "These images were not used for training, calibration or thresholds."
-    assert said(Part("test")) == ("the test split", without, False)
-    assert said(Part("test", half)) == ("the subset “half” within the test split", without, False)
+    assert description(Part("test")) == ("the test split", without, False)
+    assert description(Part("test", half)) == (
+        "the subset “half” within the test split",
+        without,
+        False,
+    )
     for part in (Part("train"), Part("train", half)):
-        assert said(part)[1:] == (
+        assert description(part)[1:] == (
             "The model was trained on these images, so these results are too optimistic.",
             True,
         )
-    name, role, flattered = said(Part(subset=half))
+    name, role, flattered = description(Part(subset=half))
     assert (name, flattered) == ("the subset “half”", True)
     assert role.startswith("8 of these images were used for training and 4 for choosing the model")
-    assert said(ALL)[0] == "all images"
+    assert description(ALL)[0] == "all images"
 
 
 def test_metrics_json_names_split_and_subset(half, drawn_dataset):

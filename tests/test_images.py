@@ -27,7 +27,8 @@ from cadlib.images import (
 from cadlib.images import regular_files as files
 from tests.encoded_images import asymmetric_picture, encoded
 
-HEIGHT_PX, WIDTH_PX = 70, 90
+HEIGHT_PX = 70
+WIDTH_PX = 90
 LOSSLESS = {"PNG": {}, "TIFF": {}, "BMP": {}, "WEBP": {"lossless": True}}
 
 
@@ -80,6 +81,13 @@ def tiff(
     }  # fmt: skip
     tags |= {tag: (4, value) for tag, value in (extra_tags or {}).items()}
     directory_at = 8 + len(data)
+    return struct.pack("<2sHI", b"II", 42, directory_at) + data + tiff_directory(tags, directory_at)
+
+
+def tiff_directory(tags: dict[int, tuple[int, int]], directory_at: int) -> bytes:
+    """Return the directory of a TIFF; `tags` are tag -> (type, value)."""
+    bits = tags[258][1]
+    samples = tags[277][1]
     bits_at = directory_at + 2 + 12 * len(tags) + 4
     directory = struct.pack("<H", len(tags))
     for tag, (kind, value) in sorted(tags.items()):
@@ -87,8 +95,7 @@ def tiff(
             directory += struct.pack("<HHII", tag, kind, samples, bits_at)
         else:
             directory += struct.pack("<HHII", tag, kind, 1, value)
-    directory += struct.pack("<I", 0) + struct.pack(f"<{samples}H", *[bits] * samples)
-    return struct.pack("<2sHI", b"II", 42, directory_at) + data + directory
+    return directory + struct.pack("<I", 0) + struct.pack(f"<{samples}H", *[bits] * samples)
 
 
 def with_orientation(kind: str, picture: NDArray[np.uint8], orientation: int) -> bytes:
@@ -99,7 +106,9 @@ def with_orientation(kind: str, picture: NDArray[np.uint8], orientation: int) ->
 
 def icc_profile(space: bytes, connection: bytes, tags: dict[bytes, bytes]) -> bytes:
     """Return an ICC version 2 profile, as ICC.1:2001-04 lays it out."""
-    table, body, at = b"", b"", 128 + 4 + 12 * len(tags)
+    table = b""
+    body = b""
+    at = 128 + 4 + 12 * len(tags)
     for name, data in tags.items():
         table += name + struct.pack(">II", at + len(body), len(data))
         body += data + b"\0" * (-len(data) % 4)
@@ -170,13 +179,19 @@ def test_reads_a_jpeg_as_pillow_decodes_it(jpeg: bytes) -> None:
     assert (image.width_px, image.height_px) == (WIDTH_PX, HEIGHT_PX)
 
 
-@pytest.mark.parametrize(
-    ("size", "read"),
-    [
-        ((6000, 4000), (1500, 1000)), ((4001, 3003), (2001, 1502)), ((4003, 3001), (2002, 1501)), ((2399, 2399), None),
-        ((9600, 640), None), ((1600, 9600), (800, 4800)), ((2400, 1800), (1200, 900)),
-    ],
-)  # fmt: skip
+READ_SIZES = {
+    (6000, 4000): (1500, 1000),
+    (4001, 3003): (2001, 1502),
+    (4003, 3001): (2002, 1501),
+    (2399, 2399): None,
+    (9600, 640): None,
+    (1600, 9600): (800, 4800),
+    (2400, 1800): (1200, 900),
+}
+"""Width and height of a file to those that are read, None where it is not reduced."""
+
+
+@pytest.mark.parametrize(("size", "read"), READ_SIZES.items())
 def test_a_large_jpeg_is_read_at_a_fraction_of_its_size(
     size: tuple[int, int], read: tuple[int, int] | None
 ) -> None:
@@ -219,7 +234,7 @@ def test_reads_each_lossless_format_pixel_for_pixel(rgb: NDArray[np.uint8], kind
     assert image.format == {"WEBP": "WebP"}.get(kind, kind)
 
 
-def test_pixels_are_contiguous_uint8_that_nobody_can_change(jpeg: bytes) -> None:
+def test_pixels_are_contiguous_read_only_uint8(jpeg: bytes) -> None:
     pixels = read_image(jpeg).pixels
     assert pixels.dtype == np.uint8
     assert pixels.flags.c_contiguous
@@ -340,8 +355,10 @@ def test_one_bit_becomes_black_and_white(rgb: NDArray[np.uint8]) -> None:
 
 
 def test_a_palette_becomes_its_colours(rgb: NDArray[np.uint8]) -> None:
-    few = Image.fromarray(rgb).quantize(16)
-    assert np.array_equal(read_image(encoded(few, "PNG")).pixels, np.asarray(few.convert("RGB")))
+    palette_image = Image.fromarray(rgb).quantize(16)
+    assert np.array_equal(
+        read_image(encoded(palette_image, "PNG")).pixels, np.asarray(palette_image.convert("RGB"))
+    )
 
 
 def test_a_transparent_palette_colour_is_laid_on_white() -> None:
@@ -386,21 +403,21 @@ def deep() -> NDArray[np.uint16]:
     return np.dstack([ramp, ramp[::-1], ramp.T])
 
 
-@pytest.mark.parametrize("written", ["PNG", "TIFF", "Pillow's TIFF", "Pillow's big-endian TIFF"])
-def test_16_bit_grey_is_scaled_and_not_clipped(deep: NDArray[np.uint16], written: str) -> None:
+@pytest.mark.parametrize("writer", ["PNG", "TIFF", "Pillow's TIFF", "Pillow's big-endian TIFF"])
+def test_16_bit_grey_is_scaled_and_not_clipped(deep: NDArray[np.uint16], writer: str) -> None:
     grey = deep[..., 0]
     source = {
         "PNG": lambda: png(grey, 16),
         "TIFF": lambda: tiff(grey, photometric=1),
         "Pillow's TIFF": lambda: encoded(Image.fromarray(grey), "TIFF", compression="tiff_lzw"),
         "Pillow's big-endian TIFF": lambda: encoded(Image.fromarray(grey.astype(">u2")), "TIFF"),
-    }[written]()
+    }[writer]()
     image = read_image(source)
     assert np.array_equal(image.pixels, np.repeat((grey >> 8)[..., None], 3, axis=2))
     assert image.notes[0] == "The image was reduced from 16 to 8 bits a channel."
 
 
-def test_16_bit_grey_that_counts_from_white_to_black_is_turned_round(
+def test_16_bit_grey_from_white_to_black_is_inverted(
     deep: NDArray[np.uint16],
 ) -> None:
     image = read_image(tiff(deep[..., 0], photometric=0))
@@ -430,7 +447,7 @@ def test_16_bit_pillow_image_is_scaled_and_not_clipped(deep: NDArray[np.uint16])
 
 
 @pytest.mark.parametrize("channels", [1, 3])
-def test_a_16_bit_colour_that_stands_for_transparent_is_laid_on_white(channels: int) -> None:
+def test_a_transparent_16_bit_colour_becomes_white(channels: int) -> None:
     values = np.full((80, 80, channels), 20_000, np.uint16)
     values[:40] = 30_001
     mark = png_chunk(b"tRNS", struct.pack(f">{channels}H", *[30_001] * channels))
@@ -500,9 +517,9 @@ def test_a_profile_that_does_not_fit_is_left_aside_with_a_note(
 
 @pytest.mark.parametrize("kind", ["PNG", "TIFF", "WEBP"])
 def test_refuses_several_pictures_and_counts_them(rgb: NDArray[np.uint8], kind: str) -> None:
-    others = [Image.fromarray(255 - rgb), Image.fromarray(rgb[::-1])]
+    more_frames = [Image.fromarray(255 - rgb), Image.fromarray(rgb[::-1])]
     with pytest.raises(ImageRejected, match="contains 3 images"):
-        read_image(encoded(rgb, kind, save_all=True, append_images=others))
+        read_image(encoded(rgb, kind, save_all=True, append_images=more_frames))
 
 
 def test_a_phones_mpo_is_read_as_its_first_picture(rgb: NDArray[np.uint8], jpeg: bytes) -> None:
@@ -523,9 +540,9 @@ def test_rejects_empty_bytes() -> None:
 
 @pytest.mark.parametrize("kind", ["JPEG", *LOSSLESS])
 def test_rejects_a_truncated_file(rgb: NDArray[np.uint8], kind: str) -> None:
-    whole = encoded(rgb, kind)
+    file = encoded(rgb, kind)
     with pytest.raises(ImageRejected, match="incomplete or damaged"):
-        read_image(whole[: len(whole) // 2])
+        read_image(file[: len(file) // 2])
 
 
 def test_rejects_a_truncated_pillow_image(jpeg: bytes) -> None:
@@ -533,7 +550,7 @@ def test_rejects_a_truncated_pillow_image(jpeg: bytes) -> None:
         read_image(Image.open(BytesIO(jpeg[: len(jpeg) // 2])))
 
 
-def test_says_that_a_renamed_pdf_is_a_pdf(tmp_path: Path) -> None:
+def test_a_renamed_pdf_is_named_a_pdf(tmp_path: Path) -> None:
     path = tmp_path / "lesion.jpg"
     path.write_bytes(b"%PDF-1.7\n1 0 obj")
     with pytest.raises(
@@ -543,7 +560,7 @@ def test_says_that_a_renamed_pdf_is_a_pdf(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("head", "what"),
+    ("head", "description"),
     [
         (b"GIF89a" + bytes(20), "a GIF image"),
         (bytes(4) + b"ftypheic" + bytes(20), "a HEIC image"),
@@ -557,8 +574,8 @@ def test_says_that_a_renamed_pdf_is_a_pdf(tmp_path: Path) -> None:
         (b"image,diagnosis\n", "in an unknown format"),
     ],
 )
-def test_names_what_an_unsupported_file_is(head: bytes, what: str) -> None:
-    with pytest.raises(ImageRejected, match=f"This file is {what}"):
+def test_names_the_format_of_an_unsupported_file(head: bytes, description: str) -> None:
+    with pytest.raises(ImageRejected, match=f"This file is {description}"):
         read_image(head)
 
 
@@ -737,7 +754,9 @@ def assert_is_a_picture(image: LesionImage) -> None:
     assert len(image.sha256) == 64
 
 
-def test_many_threads_read_what_one_reads(rgb: NDArray[np.uint8], display_p3: bytes) -> None:
+def test_many_threads_read_the_same_pixels_as_one(
+    rgb: NDArray[np.uint8], display_p3: bytes
+) -> None:
     file = encoded(rgb, "PNG", icc_profile=display_p3)
     alone = read_image(file).pixels
     with ThreadPoolExecutor(8) as pool:

@@ -21,7 +21,7 @@ from tests.model_folders import change_file, change_record
 
 pytestmark = pytest.mark.usefixtures("empty_cache")
 
-WRITTEN = (CARD_FILE, GOLDEN_FILE, MANIFEST_FILE, METRICS_FILE, NEIGHBOURS_FILE, RECORD_FILE)
+WRITTEN_FILES = (CARD_FILE, GOLDEN_FILE, MANIFEST_FILE, METRICS_FILE, NEIGHBOURS_FILE, RECORD_FILE)
 
 
 @pytest.fixture
@@ -39,27 +39,31 @@ def test_the_command_adds_similar_cases_and_prints_their_quality(drawn_model_fol
     assert "similar cases with the true diagnosis, of 5" in printed
     model = Model.load(drawn_model_folder)
     assert len(model.neighbours) == model.record.neighbours.images == 16
-    found = read_json(drawn_model_folder / METRICS_FILE)["neighbours"]
-    assert (found["n"], found["n_lesions"], found["data"]["split"]) == (8, 8, "test")
-    assert f"{found['precision']:.3f}" in printed
+    similar_cases = read_json(drawn_model_folder / METRICS_FILE)["neighbours"]
+    assert (similar_cases["n"], similar_cases["n_lesions"], similar_cases["data"]["split"]) == (
+        8,
+        8,
+        "test",
+    )
+    assert f"{similar_cases['precision']:.3f}" in printed
     text = (drawn_model_folder / CARD_FILE).read_text(encoding="utf-8")
     assert text == card.render(model.record, metrics_file.read(drawn_model_folder))
-    assert f"{found['precision']:.3f}" in text.partition("## Similar cases")[2]
+    assert f"{similar_cases['precision']:.3f}" in text.partition("## Similar cases")[2]
 
 
 def test_a_second_run_writes_the_same_bytes(drawn_model_folder, data):
     indexed(drawn_model_folder, data)
-    before = {name: (drawn_model_folder / name).read_bytes() for name in WRITTEN}
+    before = {name: (drawn_model_folder / name).read_bytes() for name in WRITTEN_FILES}
     indexed(drawn_model_folder, data)
-    assert {name: (drawn_model_folder / name).read_bytes() for name in WRITTEN} == before
+    assert {name: (drawn_model_folder / name).read_bytes() for name in WRITTEN_FILES} == before
 
 
 def test_a_model_whose_test_split_is_unread_is_measured_on_validation(drawn_model_folder, data):
     figures = read_json(drawn_model_folder / METRICS_FILE)
     change_file(drawn_model_folder, METRICS_FILE, json.dumps(figures | figures["validation"]))
     assert indexed(drawn_model_folder, data) == 0
-    found = read_json(drawn_model_folder / METRICS_FILE)["neighbours"]
-    assert found["data"]["split"] == "validation"
+    similar_cases = read_json(drawn_model_folder / METRICS_FILE)["neighbours"]
+    assert similar_cases["data"]["split"] == "validation"
 
 
 def test_a_full_disk_leaves_the_model_as_it_was(drawn_model_folder, data, monkeypatch, capsys):
@@ -109,11 +113,11 @@ def test_the_card_of_a_model_without_an_index_names_the_command(drawn_model_fold
 def test_the_shipped_figures_name_the_test_split():
     from cadlib.model.record import find_model
 
-    found = read_json(find_model("isic2019") / METRICS_FILE)["neighbours"]
-    assert found["data"]["split"] == "test"
-    assert found["by_chance"] < found["precision"] < 1
+    similar_cases = read_json(find_model("isic2019") / METRICS_FILE)["neighbours"]
+    assert similar_cases["data"]["split"] == "test"
+    assert similar_cases["by_chance"] < similar_cases["precision"] < 1
     assert np.isclose(
-        found["model_accuracy"],
+        similar_cases["model_accuracy"],
         read_json(find_model("isic2019") / METRICS_FILE)["accuracy"],
         atol=0.002,
     )

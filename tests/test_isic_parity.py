@@ -53,14 +53,14 @@ def scored(scorer, ours, truth_path, predictions_path, codes):
         truth, weights = load_csv.parse_truth_csv(truth_file)
         predictions = load_csv.parse_csv(predictions_file, truth.columns)
     load_csv.validate_rows(truth, predictions)
-    counted = weights["score_weight"]
+    score_weights = weights["score_weight"]
     assert ours.balanced_accuracy == pytest.approx(
-        metrics.balanced_multiclass_accuracy(truth, predictions, counted)
+        metrics.balanced_multiclass_accuracy(truth, predictions, score_weights)
     )
     for code in codes:
-        given = truth[code], predictions[code], counted
-        assert ours.auc[code] == pytest.approx(metrics.auc(*given))
-        assert ours.average_precision[code] == pytest.approx(metrics.average_precision(*given))
+        inputs = truth[code], predictions[code], score_weights
+        assert ours.auc[code] == pytest.approx(metrics.auc(*inputs))
+        assert ours.average_precision[code] == pytest.approx(metrics.average_precision(*inputs))
 
 
 def write_truth(path, images, columns, places):

@@ -18,18 +18,18 @@ def ended(job):
 
 @pytest.fixture
 def gate():
-    """Return what holds work up until it is set; it is, at the end of the test."""
+    """Return an event that blocks work until it is set, at the latest at the end of the test."""
     event = threading.Event()
     yield event
     event.set()
 
 
-def held_up(gate, ran=None):
-    """Return work that says how far it is until the gate opens."""
+def held_up(gate, starts=None):
+    """Return work that reports its progress until the gate opens."""
 
     def work(say):
-        if ran is not None:
-            ran.append(1)
+        if starts is not None:
+            starts.append(1)
         while not gate.wait(0.01):
             say("images", 1, 4)
 
@@ -56,7 +56,7 @@ def test_a_job_runs_in_the_background_and_reports_progress(gate):
     assert job.seconds_left is None
 
 
-def test_work_that_first_tells_that_nothing_is_done_has_done_what_it_tells_next(gate):
+def test_progress_after_a_first_report_of_zero_counts_as_done(gate):
     def work(say):
         say("subgroups", 0, 4)
         time.sleep(0.2)
@@ -72,7 +72,7 @@ def test_work_that_first_tells_that_nothing_is_done_has_done_what_it_tells_next(
     ended(job)
 
 
-def test_what_was_done_before_it_began_says_nothing_of_how_long_it_takes(gate):
+def test_work_done_before_the_start_does_not_change_the_estimated_time(gate):
     def work(say):
         say("images", 9001, 10_000)
         time.sleep(0.2)
@@ -88,15 +88,15 @@ def test_what_was_done_before_it_began_says_nothing_of_how_long_it_takes(gate):
 
 
 def test_the_same_work_never_runs_twice_at_once(gate):
-    ran = []
-    first = jobs.start("b", held_up(gate, ran))
-    assert jobs.start("b", held_up(gate, ran)) is first is jobs.find("b")
+    starts = []
+    first = jobs.start("b", held_up(gate, starts))
+    assert jobs.start("b", held_up(gate, starts)) is first is jobs.find("b")
     gate.set()
     ended(first)
-    assert ran == [1]
-    again = jobs.start("b", held_up(gate, ran))
-    assert again is not first
-    ended(again)
+    assert starts == [1]
+    second = jobs.start("b", held_up(gate, starts))
+    assert second is not first
+    ended(second)
 
 
 def test_other_work_waits_for_its_turn_and_can_be_stopped_there(gate):

@@ -133,9 +133,10 @@ def test_rejects_a_block_of_zeros(share: float, options: dict[str, object]) -> N
 @pytest.mark.parametrize("lost", ["marker", "interval"])
 def test_rejects_a_lost_restart(lesion: Image.Image, lost: str) -> None:
     file = encoded(lesion, restart_marker_blocks=4)
-    first, second = file.index(b"\xff\xd2"), file.index(b"\xff\xd3")
-    spoilt = file[:first] + file[first + 2 :] if lost == "marker" else file[:first] + file[second:]
-    assert is_refused_as_damaged(spoilt)
+    first = file.index(b"\xff\xd2")
+    second = file.index(b"\xff\xd3")
+    damaged = file[:first] + file[first + 2 :] if lost == "marker" else file[:first] + file[second:]
+    assert is_refused_as_damaged(damaged)
 
 
 def test_rejects_a_file_without_its_end(lesion: Image.Image) -> None:
@@ -155,9 +156,11 @@ def test_rejects_a_component_without_a_scan(lesion: Image.Image) -> None:
     grey = encoded(lesion.convert("L"))
     at = grey.index(b"\xff\xc0")
     frame = grey[at + 4 : at + 9] + bytes((3, 1, 0x11, 0, 2, 0x11, 0, 3, 0x11, 0))
-    spoilt = grey[:at] + b"\xff\xc0" + (2 + len(frame)).to_bytes(2, "big") + frame + grey[at + 13 :]
-    assert decoded_by_pillow(spoilt).shape == (240, 297, 3)  # Pillow takes the other two for grey
-    assert is_refused_as_damaged(spoilt)
+    damaged = (
+        grey[:at] + b"\xff\xc0" + (2 + len(frame)).to_bytes(2, "big") + frame + grey[at + 13 :]
+    )
+    assert decoded_by_pillow(damaged).shape == (240, 297, 3)  # Pillow takes the other two for grey
+    assert is_refused_as_damaged(damaged)
 
 
 @pytest.mark.parametrize("at", ["header", "scan"])
@@ -171,7 +174,8 @@ def test_rejects_bytes_that_belong_to_nothing(lesion: Image.Image, at: str) -> N
 
 
 def variants(file: bytes) -> dict[str, bytes]:
-    tables, scan = file.index(b"\xff\xc4"), file.index(b"\xff\xda")
+    tables = file.index(b"\xff\xc4")
+    scan = file.index(b"\xff\xda")
     end = scan_start(file)
     jfif = bytearray(file)
     jfif[11] = 3
@@ -200,7 +204,7 @@ def test_defects_without_effect_on_pixels_are_accepted(lesion: Image.Image, name
 
 
 @pytest.mark.parametrize(
-    ("offset", "value", "what"),
+    ("offset", "value", "feature"),
     [
         (4, 12, "12 bits a channel"),
         (9, 2, "2 colour components"),
@@ -209,12 +213,12 @@ def test_defects_without_effect_on_pixels_are_accepted(lesion: Image.Image, name
         (1, 0xF7, "JPEG-LS"),
     ],
 )
-def test_a_whole_file_of_a_rare_kind_is_not_called_damaged(
-    lesion: Image.Image, offset: int, value: int, what: str
+def test_a_complete_file_of_a_rare_kind_is_not_reported_as_damaged(
+    lesion: Image.Image, offset: int, value: int, feature: str
 ) -> None:
     file = bytearray(encoded(lesion))
     file[file.index(b"\xff\xc0") + offset] = value
-    with pytest.raises(ImageRejected, match=f"{what}.*not supported here"):
+    with pytest.raises(ImageRejected, match=f"{feature}.*not supported here"):
         read_image(bytes(file))
 
 

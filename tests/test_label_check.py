@@ -100,7 +100,9 @@ def test_evaluate_measures_lower_case_codes_with_suffixes(
     for image, code in zip(
         drawn_dataset.table["image"], drawn_dataset.table["diagnosis"], strict=True
     ):
-        rows.append(",".join([f"{image}.JPG", *(str(code == other) for other in CODES)]))
+        rows.append(
+            ",".join([f"{image}.JPG", *(str(code == column_code) for column_code in CODES)])
+        )
     truth = tmp_path / "truth.tab"
     truth.write_bytes("\r\n".join([header, *rows]).replace(",", "\t").encode("utf-16"))
     images = str(Path(drawn_dataset.table["path"][0]).parent)
@@ -193,7 +195,8 @@ def test_a_split_names_images_in_either_form(tmp_path):
 
 
 def test_predictions_and_labels_meet_in_either_form_and_case(tmp_path):
-    path, truth = tmp_path / "predictions.csv", tmp_path / "truth.csv"
+    path = tmp_path / "predictions.csv"
+    truth = tmp_path / "truth.csv"
     header = ";".join(["Image", *map(str.lower, CODES)])
     cells = ";".join([f"{DECOMPOSED}.jpg", "0,9", *["0,0142857"] * 6, "0,0142858"])
     path.write_text(f"{header}\n{cells}\n", encoding="utf-8")

@@ -50,7 +50,7 @@ def clouds():
     return features.astype(np.float32), labels, np.arange(800) // 2
 
 
-def planted(labels: np.ndarray, n: int = 20) -> tuple[np.ndarray, np.ndarray]:
+def plant_errors(labels: np.ndarray, n: int = 20) -> tuple[np.ndarray, np.ndarray]:
     wrong = np.random.default_rng(1).choice(len(labels), n, replace=False)
     wrong_labels = labels.copy()
     wrong_labels[wrong] = (wrong_labels[wrong] + 3) % 8
@@ -59,41 +59,44 @@ def planted(labels: np.ndarray, n: int = 20) -> tuple[np.ndarray, np.ndarray]:
 
 def test_planted_errors_are_doubted_most_and_the_right_label_is_suggested(clouds):
     features, labels, lesions = clouds
-    given, wrong = planted(labels)
-    doubts = doubt(given, without_own_lesion(features, given, lesions))
-    assert np.isin(np.argsort(-doubts.scores)[:20], wrong).mean() >= 0.9
-    assert (doubts.suggested[wrong] == labels[wrong]).mean() >= 0.9
-    assert doubts.doubted[wrong].mean() >= 0.6
+    planted_labels, wrong_rows = plant_errors(labels)
+    doubts = doubt(planted_labels, without_own_lesion(features, planted_labels, lesions))
+    assert np.isin(np.argsort(-doubts.scores)[:20], wrong_rows).mean() >= 0.9
+    assert (doubts.suggested[wrong_rows] == labels[wrong_rows]).mean() >= 0.9
+    assert doubts.doubted[wrong_rows].mean() >= 0.6
     assert doubts.doubted.sum() < 40
 
 
 def test_an_image_is_judged_without_any_label_of_its_lesion(clouds):
     features, labels, lesions = clouds
-    others = labels.copy()
-    others[lesions == 7] = 5
-    before, after = (without_own_lesion(features, given, lesions) for given in (labels, others))
-    np.testing.assert_allclose(before[lesions == 7], after[lesions == 7], atol=1e-12)
-    assert np.abs(before - after).max() > 1e-4  # others were judged with it
+    relabelled = labels.copy()
+    relabelled[lesions == 7] = 5
+    probabilities = without_own_lesion(features, labels, lesions)
+    probabilities_relabelled = without_own_lesion(features, relabelled, lesions)
+    np.testing.assert_allclose(
+        probabilities[lesions == 7], probabilities_relabelled[lesions == 7], atol=1e-12
+    )
+    assert (
+        np.abs(probabilities - probabilities_relabelled).max() > 1e-4
+    )  # others were judged with it
 
 
 def test_a_diagnosis_that_no_training_image_has_gets_no_probability(clouds):
     features, labels, lesions = clouds
-    some = labels < 6
-    probabilities = without_own_lesion(features[some], labels[some], lesions[some])
+    frequent = labels < 6
+    probabilities = without_own_lesion(features[frequent], labels[frequent], lesions[frequent])
     assert (probabilities[:, 6:] == 0).all()
     np.testing.assert_allclose(probabilities.sum(axis=1), 1, rtol=1e-6)
 
 
 def test_probabilities_do_not_depend_on_rounding_of_features(clouds):
     features, labels, lesions = clouds
-    found, wide = (
-        without_own_lesion(given, labels, lesions)
-        for given in (features, features.astype(np.float64))
-    )
-    np.testing.assert_array_equal(found, wide)
+    from_float32 = without_own_lesion(features, labels, lesions)
+    from_float64 = without_own_lesion(features.astype(np.float64), labels, lesions)
+    np.testing.assert_array_equal(from_float32, from_float64)
 
 
-def test_a_score_is_how_improbable_the_label_is_and_the_best_other_is_suggested():
+def test_a_score_is_one_minus_the_probability_of_the_label_and_the_best_other_class_is_suggested():
     probabilities = np.random.default_rng(2).dirichlet(np.ones(8), 200)
     labels = np.random.default_rng(3).integers(0, 8, 200)
     doubts = doubt(labels, probabilities)
@@ -112,7 +115,7 @@ def relabel(data: Path, image: str, code: str) -> None:
 
 
 @pytest.fixture
-def spoilt(drawn_dataset) -> Path:
+def damaged_folder(drawn_dataset) -> Path:
     """Return the drawn lesions with one picture twice, under two diagnoses, a truncated and an empty file."""
     folder = Path(drawn_dataset.table["path"][0]).parent
     paths = sorted(folder.iterdir())
@@ -123,32 +126,32 @@ def spoilt(drawn_dataset) -> Path:
 
 
 @pytest.fixture
-def found(spoilt, drawn_model_folder) -> Suspects:
+def suspects(damaged_folder, drawn_model_folder) -> Suspects:
     return find_suspects(
         Model.load(drawn_model_folder),
         drawn_model_folder,
-        open_dataset(spoilt, verify=False),
+        open_dataset(damaged_folder, verify=False),
         check_progress,
     )
 
 
-def test_a_picture_twice_and_the_contradiction_of_its_labels_are_found(found):
-    twice = found.of("near-duplicates")
+def test_a_picture_twice_and_the_contradiction_of_its_labels_are_found(suspects):
+    duplicates = suspects.of("near-duplicates")
     assert ("ISIC_9000007", "ISIC_9000002", 1.0) in list(
-        twice[["image", "other_image", "score"]].itertuples(index=False, name=None)
+        duplicates[["image", "other_image", "score"]].itertuples(index=False, name=None)
     )
-    row = found.of("contradictions").iloc[0]
+    row = suspects.of("contradictions").iloc[0]
     assert {row["image"], row["other_image"]} == {"ISIC_9000007", "ISIC_9000002"}
     assert row["diagnosis"] != row["other_diagnosis"]
     assert pd.isna(row["suggested"])  # one against one
     assert row["why"] == "The files are identical; their lesion is not known."
 
 
-def test_a_truncated_and_an_empty_file_are_named_with_the_reason(found):
-    broken = found.of("unreadable files").set_index("image")["why"]
-    assert list(broken.index) == ["ISIC_9000020", "ISIC_9000021"]
-    assert "has no header that can be read" in broken["ISIC_9000021"]
-    assert found.images == 30
+def test_a_truncated_and_an_empty_file_are_named_with_the_reason(suspects):
+    reasons = suspects.of("unreadable files").set_index("image")["why"]
+    assert list(reasons.index) == ["ISIC_9000020", "ISIC_9000021"]
+    assert "has no header that can be read" in reasons["ISIC_9000021"]
+    assert suspects.images == 30
 
 
 def test_more_unreadable_files_than_a_report_shows_are_all_named(drawn_dataset, drawn_model_folder):
@@ -159,13 +162,13 @@ def test_more_unreadable_files_than_a_report_shows_are_all_named(drawn_dataset, 
     assert list(report.unreadable) == [path.stem for path in paths[8:16]]
 
 
-def test_labels_of_all_parts_of_the_split_are_judged(found):
-    assert found.judged == found.images
-    assert found.model_id.startswith("isic2019")
+def test_labels_of_all_parts_of_the_split_are_judged(suspects):
+    assert suspects.judged == suspects.images
+    assert suspects.model_id.startswith("isic2019")
 
 
-def test_training_images_are_never_judged_by_the_model(found, drawn_dataset):
-    for row in found.of("doubted labels").itertuples():
+def test_training_images_are_never_judged_by_the_model(suspects, drawn_dataset):
+    for row in suspects.of("doubted labels").itertuples():
         trained = int(row.image[-2:]) % 4 < 2
         assert row.why.startswith(
             "A classifier fitted without this lesion" if trained else "The model, which"
@@ -178,13 +181,10 @@ def test_the_usual_diagnosis_of_a_lesion_is_suggested_for_the_image_against_it(d
     table.loc[[0, 9, 17], ["lesion_id", "diagnosis"]] = [["L", "NV"], ["L", "NV"], ["L", "MEL"]]
     duplicates = find_duplicates(replace(drawn_dataset, table=table), check_progress)
     pixels = np.random.default_rng(0).integers(0, 255, (32, 64, 64, 3), dtype=np.uint8)
-    [row] = [
-        one
-        for one in pairs(
-            duplicates, details_of(pixels), np.eye(32, dtype=np.float32), check_progress
-        )
-        if one["kind"] == "contradictions" and one["score"] == 1
-    ]
+    features = np.eye(32, dtype=np.float32)
+    rows = pairs(duplicates, details_of(pixels), features, check_progress)
+    contradictions = [row for row in rows if row["kind"] == "contradictions"]
+    [row] = [row for row in contradictions if row["score"] == 1]
     assert (row["image"], row["diagnosis"], row["suggested"]) == (table["image"][17], "MEL", "NV")
     assert row["other_image"] in table["image"][[0, 9]].tolist()
     assert "both are of lesion L" in row["why"]
@@ -193,25 +193,24 @@ def test_the_usual_diagnosis_of_a_lesion_is_suggested_for_the_image_against_it(d
 def test_equal_hashes_are_one_picture_only_where_the_features_are_near(drawn_dataset):
     duplicates = find_duplicates(drawn_dataset, check_progress)
     duplicates.table.loc[[3, 9, 20], "phash"] = np.uint64(7)
-    alike = replace(
-        duplicates,
-        groups={**dict.fromkeys(duplicates.groups, ()), "near-duplicates": (np.array([3, 9, 20]),)},
-    )
+    groups = dict.fromkeys(duplicates.groups, ())
+    groups["near-duplicates"] = (np.array([3, 9, 20]),)
+    alike = replace(duplicates, groups=groups)
     pixels = np.random.default_rng(0).integers(0, 255, (32, 64, 64, 3), dtype=np.uint8)
     features = np.eye(32, dtype=np.float32)
-    features[9], features[20] = features[3], -features[3]
-    found = [
-        one
-        for one in pairs(alike, details_of(pixels), features, check_progress)
-        if one["kind"] == "near-duplicates"
-    ]
+    features[9] = features[3]
+    features[20] = -features[3]
+    rows = pairs(alike, details_of(pixels), features, check_progress)
+    near_duplicates = image_pairs(rows, "near-duplicates")
     images = drawn_dataset.table["image"]
-    assert {images[9], images[3]} in [{one["image"], one["other_image"]} for one in found]
-    assert not any(
-        {images[20], image} == {one["image"], one["other_image"]}
-        for image in images[[3, 9]]
-        for one in found
-    )
+    assert {images[9], images[3]} in near_duplicates
+    assert {images[20], images[3]} not in near_duplicates
+    assert {images[20], images[9]} not in near_duplicates
+
+
+def image_pairs(rows, kind: str) -> list[set[str]]:
+    """Return the images of each finding of one kind."""
+    return [{row["image"], row["other_image"]} for row in rows if row["kind"] == kind]
 
 
 def test_a_list_has_its_worst_finding_first():
@@ -225,37 +224,37 @@ def test_a_list_has_its_worst_finding_first():
     assert list(table) == list(COLUMNS)
 
 
-def test_csv_holds_every_finding(found):
-    table = pd.read_csv(io.StringIO(found.to_csv()))
+def test_csv_holds_every_finding(suspects):
+    table = pd.read_csv(io.StringIO(suspects.to_csv()))
     assert list(table) == list(COLUMNS)
     assert table["kind"].value_counts().to_dict() == {
-        kind: n for kind, n in found.counts.items() if n
+        kind: n for kind, n in suspects.counts.items() if n
     }
 
 
-def test_lists_are_kept_for_the_data_set_as_it_is(found, spoilt):
-    dataset = open_dataset(spoilt, verify=False)
-    assert kept(dataset, found.model_id) is None
-    keep(found, dataset)
-    again = kept(open_dataset(spoilt, verify=False), found.model_id)
-    pd.testing.assert_frame_equal(again.table, found.table)
-    assert (again.judged, again.created) == (found.judged, found.created)
+def test_lists_are_kept_for_the_data_set_as_it_is(suspects, damaged_folder):
+    dataset = open_dataset(damaged_folder, verify=False)
+    assert kept(dataset, suspects.model_id) is None
+    keep(suspects, dataset)
+    read_again = kept(open_dataset(damaged_folder, verify=False), suspects.model_id)
+    pd.testing.assert_frame_equal(read_again.table, suspects.table)
+    assert (read_again.judged, read_again.created) == (suspects.judged, suspects.created)
     assert kept(dataset, "another model") is None
-    relabel(spoilt, "ISIC_9000000", "DF")
-    assert kept(open_dataset(spoilt, verify=False), found.model_id) is None
+    relabel(damaged_folder, "ISIC_9000000", "DF")
+    assert kept(open_dataset(damaged_folder, verify=False), suspects.model_id) is None
 
 
 def test_the_command_writes_the_lists_and_explains_them(
-    spoilt, drawn_model_folder, tmp_path, capsys
+    damaged_folder, drawn_model_folder, tmp_path, capsys
 ):
     file = tmp_path / "out" / "suspects.csv"
-    where = {"data": spoilt, "model": drawn_model_folder, "output": file}
+    where = {"data": damaged_folder, "model": drawn_model_folder, "output": file}
     assert main(["suspects", *flags(where)]) == 0
     printed = capsys.readouterr().out
     assert "do not change a label for this reason alone" in printed
     assert set(pd.read_csv(file)["kind"]) <= set(KINDS)
     assert (
-        kept(open_dataset(spoilt, verify=False), read_record(drawn_model_folder).model_id)
+        kept(open_dataset(damaged_folder, verify=False), read_record(drawn_model_folder).model_id)
         is not None
     )
 
@@ -268,13 +267,13 @@ def test_the_command_without_data_is_bad_usage(tmp_path, capsys):
     assert not (tmp_path / "s.csv").exists()
 
 
-def test_the_command_brings_the_verdicts_along_and_counts_them(
-    spoilt, drawn_model_folder, tmp_path, capsys
+def test_the_command_writes_and_counts_the_verdicts(
+    damaged_folder, drawn_model_folder, tmp_path, capsys
 ):
     finding = Finding("unreadable files", "ISIC_9000021")
-    save_verdict(spoilt.name, finding, said_now("fetch again"))
+    save_verdict(damaged_folder.name, finding, said_now("fetch again"))
     file = tmp_path / "suspects.csv"
-    where = {"data": spoilt, "model": drawn_model_folder, "output": file}
+    where = {"data": damaged_folder, "model": drawn_model_folder, "output": file}
     assert main(["suspects", *flags(where)]) == 0
     assert "       2  unreadable files, 1 done\n" in capsys.readouterr().out
     table = pd.read_csv(file)
@@ -285,12 +284,14 @@ def test_the_command_brings_the_verdicts_along_and_counts_them(
     assert pd.Timestamp(row.when_utc).tz is not None
 
 
-def test_the_command_checks_the_verdicts_before_any_work(spoilt, tmp_path, verdicts_folder, capsys):
+def test_the_command_checks_the_verdicts_before_any_work(
+    damaged_folder, tmp_path, verdicts_folder, capsys
+):
     verdicts_folder.mkdir()
-    (verdicts_folder / f"{spoilt.name}.csv").write_text("image\n")
+    (verdicts_folder / f"{damaged_folder.name}.csv").write_text("image\n")
     file = tmp_path / "suspects.csv"
-    assert main(["suspects", "--data", str(spoilt), "--output", str(file)]) == 1
-    assert f"{spoilt.name}.csv, line 1: Expected the columns" in capsys.readouterr().err
+    assert main(["suspects", "--data", str(damaged_folder), "--output", str(file)]) == 1
+    assert f"{damaged_folder.name}.csv, line 1: Expected the columns" in capsys.readouterr().err
     assert not file.exists()
 
 
@@ -305,28 +306,29 @@ def page(folder: str, model: str) -> None:
     ui.suspects(open_dataset(Path(folder), verify=False), folder, record)
 
 
-def opened(folder: Path, model: Path | str) -> AppTest:
+def open_app(folder: Path, model: Path | str) -> AppTest:
     app = AppTest.from_function(
         page, kwargs={"folder": str(folder), "model": str(model)}, default_timeout=60
     )
     return run(app)
 
 
-def run(what: Any) -> AppTest:
-    """Run an app, or what was just done to one of its elements."""
-    app: AppTest = what.run()
+def run(element: Any) -> AppTest:
+    """Run an app after a change to one of its elements."""
+    app: AppTest = element.run()
     assert not app.exception
     return app
 
 
 def test_the_page_part_makes_the_lists_in_the_background(
-    spoilt, drawn_model_folder, tmp_path, monkeypatch
+    damaged_folder, drawn_model_folder, tmp_path, monkeypatch
 ):
     shutil.copytree(drawn_model_folder, tmp_path / "models" / "isic2019")
     monkeypatch.setenv("CADLIB_MODELS", str(tmp_path / "models"))
-    app = opened(spoilt, drawn_model_folder)
+    app = open_app(damaged_folder, drawn_model_folder)
     run(app.button(key="make-suspects").click())
-    dataset, model_id = open_dataset(spoilt, verify=False), read_record(drawn_model_folder).model_id
+    dataset = open_dataset(damaged_folder, verify=False)
+    model_id = read_record(drawn_model_folder).model_id
     job = jobs.find(f"suspects-{kept_at(dataset, model_id).stem}")
     deadline = time.monotonic() + 60
     while not job.ended:
@@ -339,9 +341,11 @@ def test_the_page_part_makes_the_lists_in_the_background(
     assert app.segmented_control(key="page-suspects-kind").options[-1] == "Unreadable files 2"
 
 
-def test_lists_that_are_made_can_be_stopped_and_made_after_all(spoilt, drawn_model_folder):
-    dataset, model_id = open_dataset(spoilt, verify=False), read_record(drawn_model_folder).model_id
-    key, gate = f"suspects-{kept_at(dataset, model_id).stem}", threading.Event()
+def test_a_search_for_suspects_can_be_stopped_and_restarted(damaged_folder, drawn_model_folder):
+    dataset = open_dataset(damaged_folder, verify=False)
+    model_id = read_record(drawn_model_folder).model_id
+    key = f"suspects-{kept_at(dataset, model_id).stem}"
+    gate = threading.Event()
 
     def work(say) -> None:
         while not gate.wait(0.01):
@@ -350,7 +354,7 @@ def test_lists_that_are_made_can_be_stopped_and_made_after_all(spoilt, drawn_mod
     job = jobs.start(key, work)
     while not job.done:
         time.sleep(0.01)
-    app = opened(spoilt, drawn_model_folder)
+    app = open_app(damaged_folder, drawn_model_folder)
     assert not [button for button in app.button if button.key == "make-suspects"]
     assert app.get("progress")[0].proto.text.startswith("Lists: 3 of 32 images · hashing")
     app.button(key=f"stop-{key}").click().run()
@@ -361,43 +365,44 @@ def test_lists_that_are_made_can_be_stopped_and_made_after_all(spoilt, drawn_mod
     assert "Stopped" in app.caption[0].value
 
 
-def test_the_page_shows_the_command_for_the_lists(spoilt, drawn_model_folder):
-    app = opened(spoilt, drawn_model_folder)
-    assert f"python -m cadlib suspects --data {spoilt} --model isic2019" in app.code[0].value
+def test_the_page_shows_the_command_for_the_lists(damaged_folder, drawn_model_folder):
+    app = open_app(damaged_folder, drawn_model_folder)
+    assert (
+        f"python -m cadlib suspects --data {damaged_folder} --model isic2019" in app.code[0].value
+    )
 
 
-def test_the_page_reports_a_missing_model(spoilt):
-    assert "need a model, and none is available" in opened(spoilt, "").info[0].value
+def test_the_page_reports_a_missing_model(damaged_folder):
+    assert "need a model, and none is available" in open_app(damaged_folder, "").info[0].value
 
 
-def test_the_page_part_shows_a_list_at_a_time(spoilt, drawn_model_folder, found):
-    keep(found, open_dataset(spoilt, verify=False))
-    app = opened(spoilt, drawn_model_folder)
+def test_the_page_part_shows_a_list_at_a_time(damaged_folder, drawn_model_folder, suspects):
+    keep(suspects, open_dataset(damaged_folder, verify=False))
+    app = open_app(damaged_folder, drawn_model_folder)
     control = app.segmented_control(key="page-suspects-kind")
     assert control.options == [
-        f"{SHOWN_KINDS.get(kind, kind).capitalize()} {n:,}" for kind, n in found.counts.items()
+        f"{SHOWN_KINDS.get(kind, kind).capitalize()} {n:,}" for kind, n in suspects.counts.items()
     ]
     control.set_value("contradictions").run()
     assert not app.exception
     text = " ".join(element.value for element in [*app.markdown, *app.caption])
-    row = found.of("contradictions").iloc[0]
+    row = suspects.of("contradictions").iloc[0]
     assert row["diagnosis"] in text
     assert row["other_diagnosis"] in text
     assert "The files are identical" in text
     assert KINDS["contradictions"] in text
-    assert sum(len(one.value) for one in app.image) == 2 * len(found.of("contradictions"))
+    n_images = sum(len(image.value) for image in app.image)
+    assert n_images == 2 * len(suspects.of("contradictions"))
 
 
 @pytest.fixture
-def doubted(spoilt, drawn_model_folder) -> list[str]:
+def doubted(damaged_folder, drawn_model_folder) -> list[str]:
     """Return the images whose labels are doubted in lists that are kept, the worst first."""
-    dataset = open_dataset(spoilt, verify=False)
-    images, given = (
-        dataset.table["image"][:12],
-        {"kind": "doubted labels", "diagnosis": "NV", "suggested": "MEL"},
-    )
+    dataset = open_dataset(damaged_folder, verify=False)
+    images = dataset.table["image"][:12]
+    doubt_of_label = {"kind": "doubted labels", "diagnosis": "NV", "suggested": "MEL"}
     rows = [
-        {**given, "image": image, "score": 1 - n / 100, "why": "why"}
+        {**doubt_of_label, "image": image, "score": 1 - n / 100, "why": "why"}
         for n, image in enumerate(images)
     ]
     pair = {
@@ -415,110 +420,120 @@ def doubted(spoilt, drawn_model_folder) -> list[str]:
     return images.tolist()
 
 
-def shown(app: AppTest) -> list[str]:
-    """Return the images of a list of single images that stand on the page."""
+def images_shown(app: AppTest) -> list[str]:
+    """Return the images that the page shows of a list of single images."""
     start = "label is right-doubted labels-"
     return [button.key.removeprefix(start) for button in app.button if button.key.startswith(start)]
 
 
 def verdicts_on(folder: Path) -> dict[str, tuple[str, str]]:
-    found = read_verdicts(folder.name).items()
-    return {finding.image: (verdict.verdict, verdict.should_be) for finding, verdict in found}
+    verdicts = read_verdicts(folder.name).items()
+    return {finding.image: (verdict.verdict, verdict.should_be) for finding, verdict in verdicts}
 
 
 def press(app: AppTest, words: str, image: str) -> AppTest:
     return run(app.button(key=f"{words}-doubted labels-{image}").click())
 
 
-def test_the_page_part_shows_ten_at_a_time(spoilt, drawn_model_folder, doubted):
-    app = opened(spoilt, drawn_model_folder)
-    assert shown(app) == doubted[:10]
+def test_the_page_part_shows_ten_at_a_time(damaged_folder, drawn_model_folder, doubted):
+    app = open_app(damaged_folder, drawn_model_folder)
+    assert images_shown(app) == doubted[:10]
     app.get("pagination")[0].set_value(2).run()
-    assert shown(app) == doubted[10:]
+    assert images_shown(app) == doubted[10:]
 
 
-def test_a_verdict_is_kept_at_once_and_its_finding_leaves_the_open_ones(
-    spoilt, drawn_model_folder, doubted
+def test_a_verdict_is_saved_at_once_and_its_finding_is_no_longer_open(
+    damaged_folder, drawn_model_folder, doubted
 ):
-    app = opened(spoilt, drawn_model_folder)
+    app = open_app(damaged_folder, drawn_model_folder)
     assert "0 of 12 done" in [caption.value for caption in app.caption]
     press(app, "label is wrong", doubted[0])
     press(app, "label is right", doubted[2])
     run(app.selectbox(key=f"should-doubted labels-{doubted[1]}").set_value("BCC"))
-    assert verdicts_on(spoilt).keys() == {doubted[0], doubted[2]}  # a diagnosis alone is no verdict
+    assert verdicts_on(damaged_folder).keys() == {
+        doubted[0],
+        doubted[2],
+    }  # a diagnosis alone is no verdict
     press(app, "label is wrong", doubted[1])
-    assert verdicts_on(spoilt) == {
+    assert verdicts_on(damaged_folder) == {
         doubted[0]: ("label is wrong", "MEL"),
         doubted[1]: ("label is wrong", "BCC"),
         doubted[2]: ("label is right", ""),
     }
-    assert shown(app) == doubted[3:12]
+    assert images_shown(app) == doubted[3:12]
     assert "3 of 12 done" in [caption.value for caption in app.caption]
-    again = opened(spoilt, drawn_model_folder)
-    assert shown(again) == doubted[3:12]
+    reopened = open_app(damaged_folder, drawn_model_folder)
+    assert images_shown(reopened) == doubted[3:12]
 
 
-def test_a_verdict_that_is_done_can_be_changed_and_withdrawn(spoilt, drawn_model_folder, doubted):
-    app = opened(spoilt, drawn_model_folder)
+def test_a_verdict_that_is_done_can_be_changed(damaged_folder, drawn_model_folder, doubted):
+    app = open_app(damaged_folder, drawn_model_folder)
     press(app, "label is wrong", doubted[0])
     run(app.segmented_control(key="suspects-which").set_value("Done"))
-    assert shown(app) == doubted[:1]
-    run(app.selectbox(key=f"should-doubted labels-{doubted[0]}").set_value("DF"))
-    assert verdicts_on(spoilt) == {doubted[0]: ("label is wrong", "DF")}
-    run(app.selectbox(key=f"should-doubted labels-{doubted[0]}").set_value(None))
-    assert verdicts_on(spoilt) == {doubted[0]: ("label is wrong", "")}
+    assert images_shown(app) == doubted[:1]
+    box_key = f"should-doubted labels-{doubted[0]}"
+    run(app.selectbox(key=box_key).set_value("DF"))
+    assert verdicts_on(damaged_folder) == {doubted[0]: ("label is wrong", "DF")}
+    run(app.selectbox(key=box_key).set_value(None))
+    assert verdicts_on(damaged_folder) == {doubted[0]: ("label is wrong", "")}
     press(app, "cannot tell", doubted[0])
-    assert verdicts_on(spoilt) == {doubted[0]: ("cannot tell", "")}
+    assert verdicts_on(damaged_folder) == {doubted[0]: ("cannot tell", "")}
     assert not [box for box in app.selectbox if box.key.startswith("should-")]
     press(app, "label is wrong", doubted[0])
-    assert verdicts_on(spoilt) == {doubted[0]: ("label is wrong", "MEL")}
+    assert verdicts_on(damaged_folder) == {doubted[0]: ("label is wrong", "MEL")}
+
+
+def test_a_verdict_that_is_done_can_be_withdrawn(damaged_folder, drawn_model_folder, doubted):
+    app = open_app(damaged_folder, drawn_model_folder)
+    press(app, "label is wrong", doubted[0])
+    run(app.segmented_control(key="suspects-which").set_value("Done"))
     press(app, "withdraw", doubted[0])
-    assert verdicts_on(spoilt) == {}
+    assert verdicts_on(damaged_folder) == {}
     assert "No verdict yet." in [text.value for text in app.markdown]
 
 
-def test_the_last_verdict_can_be_undone_to_what_stood_before(spoilt, drawn_model_folder, doubted):
-    app = opened(spoilt, drawn_model_folder)
+def test_undo_restores_the_former_verdict(damaged_folder, drawn_model_folder, doubted):
+    app = open_app(damaged_folder, drawn_model_folder)
     assert not [button for button in app.button if button.key == "undo"]
     press(app, "cannot tell", doubted[0])
     assert doubted[0] in app.button(key="undo").help.replace("\\", "")
     run(app.button(key="undo").click())
-    assert verdicts_on(spoilt) == {}
+    assert verdicts_on(damaged_folder) == {}
     press(app, "label is right", doubted[0])
     run(app.segmented_control(key="suspects-which").set_value("Done"))
     press(app, "label is wrong", doubted[0])
     run(app.button(key="undo").click())
-    assert verdicts_on(spoilt) == {doubted[0]: ("label is right", "")}
+    assert verdicts_on(damaged_folder) == {doubted[0]: ("label is right", "")}
     assert not [button for button in app.button if button.key == "undo"]
 
 
-def test_the_first_open_finding_is_judged_by_keys(spoilt, drawn_model_folder, doubted):
-    app = opened(spoilt, drawn_model_folder)
+def test_the_first_open_finding_is_judged_by_keys(damaged_folder, drawn_model_folder, doubted):
+    app = open_app(damaged_folder, drawn_model_folder)
     keys = {button.key: button.proto.shortcut for button in app.button if button.proto.shortcut}
     assert list(keys.values()) == ["1", "2", "3"]
     assert all(key.endswith(doubted[0]) for key in keys)
 
 
-def test_the_pictures_of_a_finding_open_large(spoilt, drawn_model_folder, doubted):
-    app = opened(spoilt, drawn_model_folder)
+def test_the_pictures_of_a_finding_open_large(damaged_folder, drawn_model_folder, doubted):
+    app = open_app(damaged_folder, drawn_model_folder)
     run(app.segmented_control(key="page-suspects-kind").set_value("near-duplicates"))
     run(app.button(key="closer-near-duplicates-ISIC_9000005-ISIC_9000003").click())
-    shown = [one.alt for image in app.image for one in image.proto.imgs]
-    assert {"Image ISIC_9000005", "Image ISIC_9000003"} <= {*shown}
+    alternatives = {picture.alt for image in app.image for picture in image.proto.imgs}
+    assert {"Image ISIC_9000005", "Image ISIC_9000003"} <= alternatives
 
 
 def test_unreadable_or_unwritable_verdicts_are_reported_and_kept(
-    spoilt, drawn_model_folder, doubted, verdicts_folder
+    damaged_folder, drawn_model_folder, doubted, verdicts_folder
 ):
-    app = opened(spoilt, drawn_model_folder)
+    app = open_app(damaged_folder, drawn_model_folder)
     verdicts_folder.mkdir()
-    path = verdicts_folder / f"{spoilt.name}.csv"
+    path = verdicts_folder / f"{damaged_folder.name}.csv"
     button = app.button(key=f"cannot tell-doubted labels-{doubted[0]}")
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("cadlib.ui.worklist.save_verdict", refuse)
         run(button.click())
     assert "no room" in app.error[0].value
-    assert shown(app) == doubted[:10]
+    assert images_shown(app) == doubted[:10]
     path.write_text("image\n")
     run(app)
     assert "Expected the columns" in app.error[0].value.replace("\\", "")
@@ -529,25 +544,27 @@ def refuse(*_: object) -> None:
     raise VerdictsInvalid("no room")
 
 
-def test_the_images_that_the_verdicts_leave_become_a_subset(spoilt, drawn_model_folder, doubted):
+def test_the_images_that_the_verdicts_leave_become_a_subset(
+    damaged_folder, drawn_model_folder, doubted
+):
     save_verdict(
-        spoilt.name,
+        damaged_folder.name,
         Finding("near-duplicates", "ISIC_9000003", "ISIC_9000005"),
         said_now("same picture"),
     )
-    image = open_dataset(spoilt, verify=False).table.set_index("image")["diagnosis"]
+    image = open_dataset(damaged_folder, verify=False).table.set_index("image")["diagnosis"]
     wrong = image.index[0]
     save_verdict(
-        spoilt.name,
+        damaged_folder.name,
         Finding("doubted labels", wrong, diagnosis=image[wrong]),
         said_now("label is wrong"),
     )
-    app = opened(spoilt, drawn_model_folder)
+    app = open_app(damaged_folder, drawn_model_folder)
     assert not [button for button in app.button if button.key == "save-clean"]
     run(app.segmented_control(key="suspects-which").set_value("Done"))
     run(app.button(key="save-clean").click())
-    subset = read_subset(f"{spoilt.name} cleaned")
+    subset = read_subset(f"{damaged_folder.name} cleaned")
     assert set(subset.images) == set(image.index) - {wrong, "ISIC_9000005"}
-    assert subset.dataset == spoilt.name
+    assert subset.dataset == damaged_folder.name
     assert "judged wrong" in subset.chosen
     assert app.code[0].value == command_hints.train_subset(subset.name)

@@ -1,4 +1,4 @@
-"""Data sets that lie otherwise than ISIC 2019: told by their columns, brought into the same table, nothing guessed."""
+"""Reads data sets with other layouts than ISIC 2019: identified by their columns, joined into the same table."""
 
 import csv
 import shutil
@@ -23,8 +23,8 @@ ISIC_2020_HEADER = (
 )
 
 
-class Drawn:
-    """Drawn lesions, one a diagnosis, to be laid out anew: `codes` has the true diagnosis of each id."""
+class DatasetFolder:
+    """A folder of drawn lesions, one of each diagnosis, in any layout: `codes` has the true diagnosis of each id."""
 
     def __init__(self, root: Path) -> None:
         folder = write_dataset(root / "drawn", per_class=1, size_px=64)
@@ -57,8 +57,8 @@ class Drawn:
 
 
 @pytest.fixture
-def drawn(tmp_path: Path) -> Drawn:
-    return Drawn(tmp_path)
+def layout(tmp_path: Path) -> DatasetFolder:
+    return DatasetFolder(tmp_path)
 
 
 def labels(dataset: Dataset) -> dict[str, str | None]:
@@ -76,56 +76,58 @@ def kinds(dataset: Dataset) -> dict[str, tuple[str, ...]]:
 
 
 def row(dataset: Dataset, image: str) -> dict[str, object]:
-    found = dataset.table.set_index("image").loc[image]
-    return {column: None if pd.isna(value) else value for column, value in found.items()}
+    values = dataset.table.set_index("image").loc[image]
+    return {column: None if pd.isna(value) else value for column, value in values.items()}
 
 
 def types(dataset: Dataset) -> dict[str, str]:
     return dataset.table.dtypes.astype(str).to_dict()
 
 
-def test_opens_ham10000_with_its_images_in_two_folders(drawn):
-    dx = {
-        "MEL": "mel",
-        "NV": "nv",
-        "BCC": "bcc",
-        "AK": "akiec",
-        "BKL": "bkl",
-        "DF": "df",
-        "VASC": "vasc",
-    }
-    drawn.images("HAM10000_images_part_1", range(4))
-    drawn.images("HAM10000_images_part_2", range(4, 7))
-    rows = [
-        f"HAM_000000{number // 2},{image},{dx[code]},histo,{50 + number}.0,{'male' if number else 'unknown'},{site}"
-        for number, ((image, code), site) in enumerate(
-            zip(
-                list(drawn.codes.items())[:7],
-                ("back", "trunk", "face", "unknown", "foot", "acral", "chest"),
-                strict=True,
-            )
-        )
-    ]
-    drawn.table("HAM10000_metadata.csv", HAM_HEADER, *rows)
-    drawn.table("hmnist_8_8_L.csv", "pixel0000,pixel0001,label", "1,2,3")
-    dataset = open_dataset(drawn.root)
-    assert labels(dataset) == dict(list(drawn.codes.items())[:7])
-    assert tuple(dataset.table.columns) == COLUMNS
-    assert dataset.table["archive"].unique().tolist() == ["HAM10000"]
-    assert dataset.table["anatom_site_general"].fillna("-").tolist() == [
-        *(
-            "posterior torso",
-            "torso",
-            "head/neck",
-            "-",
-            "lower extremity",
-            "palms/soles",
-            "anterior torso",
-        )
-    ]
-    first, second = (row(dataset, f"ISIC_900000{number}") for number in (0, 1))
+SITES_OF_HAM = {
+    "back": "posterior torso",
+    "trunk": "torso",
+    "face": "head/neck",
+    "unknown": None,
+    "foot": "lower extremity",
+    "acral": "palms/soles",
+    "chest": "anterior torso",
+}
+"""Site in HAM10000 to the site in ISIC 2019."""
+
+
+@pytest.fixture
+def ham10000(layout) -> DatasetFolder:
+    """Return a folder with the layout of HAM10000: a lesion of each of its seven diagnoses."""
+    dx = {code: code.lower() for code in CODES} | {"AK": "akiec"}
+    layout.images("HAM10000_images_part_1", range(4))
+    layout.images("HAM10000_images_part_2", range(4, 7))
+    rows = []
+    for number, site in enumerate(SITES_OF_HAM):
+        image, code = list(layout.codes.items())[number]
+        sex = "male" if number else "unknown"
+        lesion = f"HAM_000000{number // 2}"
+        rows.append(f"{lesion},{image},{dx[code]},histo,{50 + number}.0,{sex},{site}")
+    layout.table("HAM10000_metadata.csv", HAM_HEADER, *rows)
+    layout.table("hmnist_8_8_L.csv", "pixel0000,pixel0001,label", "1,2,3")
+    return layout
+
+
+def test_reads_the_facts_of_ham10000(ham10000):
+    dataset = open_dataset(ham10000.root)
+    sites = [None if pd.isna(site) else site for site in dataset.table["anatom_site_general"]]
+    assert sites == list(SITES_OF_HAM.values())
+    first = row(dataset, "ISIC_9000000")
+    second = row(dataset, "ISIC_9000001")
     assert (first["age_approx"], first["sex"], first["lesion_id"]) == (50.0, None, "HAM_0000000")
     assert (second["sex"], second["lesion_group"]) == ("male", None)
+
+
+def test_opens_ham10000_with_its_images_in_two_folders(ham10000):
+    dataset = open_dataset(ham10000.root)
+    assert labels(dataset) == dict(list(ham10000.codes.items())[:7])
+    assert tuple(dataset.table.columns) == COLUMNS
+    assert dataset.table["archive"].unique().tolist() == ["HAM10000"]
     unused = "no column names the images; its columns: pixel0000, pixel0001, label"
     assert kinds(dataset) == {
         "tables that are not used": (f"hmnist_8_8_L.csv ({unused})",),
@@ -135,27 +137,28 @@ def test_opens_ham10000_with_its_images_in_two_folders(drawn):
 
 
 @pytest.mark.parametrize("unpacked", [True, False])
-def test_opens_isic_2018_by_its_seven_columns(drawn, unpacked):
+def test_opens_isic_2018_by_its_seven_columns(layout, unpacked):
     name = "ISIC2018_Task3_Training"
-    seven = {
-        image: "AKIEC" if code == "AK" else code for image, code in list(drawn.codes.items())[:7]
-    }
-    drawn.images(f"{name}_Input", range(7))
-    truth, groupings = (f"{name}_{kind}.csv" for kind in ("GroundTruth", "LesionGroupings"))
+    codes = dict(list(layout.codes.items())[:7])
+    seven = {image: code.replace("AK", "AKIEC") for image, code in codes.items()}
+    layout.images(f"{name}_Input", range(7))
+    truth = f"{name}_GroundTruth.csv"
+    groupings = f"{name}_LesionGroupings.csv"
     folder = f"{name}_GroundTruth/" if unpacked else ""
-    drawn.one_hot(folder + truth, ("MEL", "NV", "BCC", "AKIEC", "BKL", "DF", "VASC"), seven)
-    rows = [f"{image},HAM_{number // 2},histopathology" for number, image in enumerate(seven)]
-    drawn.table(groupings, "image,lesion_id,diagnosis_confirm_type", *rows)
-    dataset = open_dataset(drawn.root)
-    assert labels(dataset) == dict(list(drawn.codes.items())[:7])
-    assert dataset.table["lesion_id"].tolist() == [f"HAM_{number // 2}" for number in range(7)]
-    assert dataset.table["archive"].unique().tolist() == ["HAM10000"]
+    layout.one_hot(folder + truth, tuple(seven.values()), seven)
+    lesions = [f"HAM_{number // 2}" for number in range(7)]
+    rows = [f"{image},{lesion},histo" for image, lesion in zip(codes, lesions, strict=True)]
+    layout.table(groupings, "image,lesion_id,diagnosis_confirm_type", *rows)
+    dataset = open_dataset(layout.root)
+    assert labels(dataset) == codes
+    assert dataset.table["lesion_id"].tolist() == lesions
     assert kinds(dataset) == {f"AKIEC taken as AK in {truth}": ("ISIC_9000003",)}
+    assert set(dataset.table["archive"]) == {"HAM10000"}
 
 
-def test_opens_isic_2020_and_keeps_what_has_no_place_among_the_eight_without_a_diagnosis(drawn):
-    drawn.images("jpeg/train")
-    said = {
+def test_opens_isic_2020_with_other_diagnoses_as_missing(layout):
+    layout.images("jpeg/train")
+    code_of_term = {
         "melanoma": "MEL",
         "nevus": "NV",
         "seborrheic keratosis": "BKL",
@@ -167,16 +170,16 @@ def test_opens_isic_2020_and_keeps_what_has_no_place_among_the_eight_without_a_d
     }
     rows = [
         f"{image},IP_{n % 3},male,45.0,torso,{dx},{'malignant,1' if dx == 'melanoma' else 'benign,0'}"
-        for n, (image, dx) in enumerate(zip(drawn.codes, said, strict=True))
+        for n, (image, dx) in enumerate(zip(layout.codes, code_of_term, strict=True))
     ]
-    drawn.table("train.csv", ISIC_2020_HEADER, *rows)
-    drawn.table(
+    layout.table("train.csv", ISIC_2020_HEADER, *rows)
+    layout.table(
         "test.csv",
         ISIC_2020_HEADER.partition(",diagnosis")[0],
         "ISIC_0052060,IP_9,male,70.0,head/neck",
     )
-    dataset = open_dataset(drawn.root)
-    assert list(labels(dataset).values()) == list(said.values())
+    dataset = open_dataset(layout.root)
+    assert list(labels(dataset).values()) == list(code_of_term.values())
     assert dataset.table["lesion_group"].tolist() == [f"IP_{n % 3}" for n in range(8)]
     assert (dataset.table["anatom_site_general"] == "torso").all()
     assert kinds(dataset) == {
@@ -188,10 +191,10 @@ def test_opens_isic_2020_and_keeps_what_has_no_place_among_the_eight_without_a_d
     }
 
 
-def test_opens_a_download_of_the_isic_archive_by_the_third_level_of_its_diagnoses(drawn):
-    drawn.images("", range(4))
+def test_opens_a_download_of_the_isic_archive_by_the_third_level_of_its_diagnoses(layout):
+    layout.images("", range(4))
     levels = ",".join(f"diagnosis_{level}" for level in range(1, 6))
-    drawn.table(
+    layout.table(
         "metadata.csv",
         f"isic_id,attribution,copyright_license,age_approx,anatom_site_general,{levels},image_type,lesion_id,sex",
         'ISIC_9000000,A,CC-0,50,head/neck,Malignant,"Malignant melanocytic (Melanoma)","Melanoma, NOS",,,,IL_1,male',
@@ -199,7 +202,7 @@ def test_opens_a_download_of_the_isic_archive_by_the_third_level_of_its_diagnose
         "ISIC_9000002,A,CC-0,,,Malignant,Malignant epidermal proliferations,Solar or actinic keratosis,,,,,",
         "ISIC_9000003,A,CC-0,,,Benign,,,,,,,",
     )
-    dataset = open_dataset(drawn.root)
+    dataset = open_dataset(layout.root)
     assert list(labels(dataset).values()) == ["MEL", "NV", "AK", None]
     assert dataset.table["lesion_id"].fillna("-").tolist() == ["IL_1", "IL_2", "-", "-"]
     assert kinds(dataset) == {
@@ -207,14 +210,14 @@ def test_opens_a_download_of_the_isic_archive_by_the_third_level_of_its_diagnose
     }
 
 
-def test_a_challenge_folder_may_hold_the_table_of_isic_2020(drawn):
-    drawn.images("ISIC_2020_Training_Input", range(2))
+def test_a_challenge_folder_may_hold_the_table_of_isic_2020(layout):
+    layout.images("ISIC_2020_Training_Input", range(2))
     rows = (
         "ISIC_9000000,IP_1,male,45.0,head/neck,melanoma,malignant,1",
         "ISIC_9000001,IP_1,,,,nevus,benign,0",
     )
-    drawn.table("ISIC_2020_Training_GroundTruth.csv", ISIC_2020_HEADER, *rows)
-    dataset = open_dataset(drawn.root)
+    layout.table("ISIC_2020_Training_GroundTruth.csv", ISIC_2020_HEADER, *rows)
+    dataset = open_dataset(layout.root)
     assert list(labels(dataset).values()) == ["MEL", "NV"]
     assert dataset.report.findings == ()
 
@@ -223,16 +226,16 @@ def test_a_challenge_folder_may_hold_the_table_of_isic_2020(drawn):
     "column",
     ["image", "image_id", "image_name", "isic_id", "filename", "File", "path", "File Name"],
 )
-def test_opens_a_folder_of_images_with_a_table_whatever_names_them(drawn, column):
-    drawn.images("", range(3))
-    drawn.table(
+def test_opens_a_folder_of_images_with_a_table_whatever_names_them(layout, column):
+    layout.images("", range(3))
+    layout.table(
         "mine.csv",
         f"{column},Diagnosis,Age,Sex,Site,Lesion,Source",
         "ISIC_9000000.jpg,Melanoma,61,F,Upper Extremity,l1,MSK-4",
         "pictures/ISIC_9000001.jpg,nv,unknown,male,,,Clinic",
         "C:\\data\\ISIC_9000002.JPG,UNK,,,,,",
     )
-    dataset = open_dataset(drawn.root)
+    dataset = open_dataset(layout.root)
     assert labels(dataset) == {"ISIC_9000000": "MEL", "ISIC_9000001": "NV", "ISIC_9000002": "UNK"}
     facts = row(dataset, "ISIC_9000000")
     names = ("age_approx", "sex", "anatom_site_general", "lesion_id", "archive")
@@ -253,10 +256,10 @@ def test_opens_a_folder_of_images_with_a_table_whatever_names_them(drawn, column
     assert dataset.report.findings == ()
 
 
-def test_a_table_need_not_tell_more_than_which_images_there_are(drawn):
-    drawn.images("pictures", range(2))
-    drawn.table("mine.csv", "image,sex", "ISIC_9000000,female", "ISIC_9,male")
-    dataset = open_dataset(drawn.root)
+def test_a_table_may_have_only_image_names(layout):
+    layout.images("pictures", range(2))
+    layout.table("mine.csv", "image,sex", "ISIC_9000000,female", "ISIC_9,male")
+    dataset = open_dataset(layout.root)
     assert list(labels(dataset).values()) == [None, None]
     assert types(dataset) == dict.fromkeys(COLUMNS, "str") | {
         "malignant": "boolean",
@@ -271,9 +274,9 @@ def test_a_table_need_not_tell_more_than_which_images_there_are(drawn):
     }
 
 
-def test_reports_what_does_not_fit_and_takes_it_as_missing(drawn):
-    drawn.images("", range(5))
-    drawn.table(
+def test_reports_invalid_values_and_reads_them_as_missing(layout):
+    layout.images("", range(5))
+    layout.table(
         "mine.csv",
         "image,diagnosis,age,sex,site,remark",
         "ISIC_9000000,wart,old,x,elbow,?",
@@ -283,7 +286,7 @@ def test_reports_what_does_not_fit_and_takes_it_as_missing(drawn):
         ",NV,40,,,",
         "ISIC_9000007,NV,40,,,",
     )
-    dataset = open_dataset(drawn.root)
+    dataset = open_dataset(layout.root)
     assert labels(dataset) == {"ISIC_9000000": None, "ISIC_9000001": "NV", "ISIC_9000002": None}
     for image in ("ISIC_9000000", "ISIC_9000001"):
         assert (
@@ -307,14 +310,14 @@ def test_reports_what_does_not_fit_and_takes_it_as_missing(drawn):
     }
 
 
-def test_distinguishes_one_name_in_two_folders_by_path(drawn):
-    drawn.image(0, "mel", "1.jpg")
-    drawn.image(1, "nv", "1.jpg")
-    drawn.image(2, "nv", "2.jpg")
-    drawn.table(
+def test_distinguishes_one_name_in_two_folders_by_path(layout):
+    layout.image(0, "mel", "1.jpg")
+    layout.image(1, "nv", "1.jpg")
+    layout.image(2, "nv", "2.jpg")
+    layout.table(
         "mine.csv", "path,dx", "/elsewhere/set/mel/1.jpg,mel", "nv/1.jpg,nv", "2,nv", "1,bcc"
     )
-    dataset = open_dataset(drawn.root)
+    dataset = open_dataset(layout.root)
     assert labels(dataset) == {"2": "NV", "mel/1": "MEL", "nv/1": "NV"}
     assert kinds(dataset) == {
         "one file name in several folders": ("1",),
@@ -322,29 +325,29 @@ def test_distinguishes_one_name_in_two_folders_by_path(drawn):
     }
 
 
-def test_a_picture_that_lies_in_two_folders_byte_by_byte_is_one(drawn, monkeypatch):
+def test_identical_files_in_two_folders_are_one_image(layout, monkeypatch):
     for below in ("HAM10000_images_part_1", "ham10000_images_part_1"):
-        drawn.images(below, range(2))
-    drawn.table("HAM10000_metadata.csv", "image_id,dx", "ISIC_9000000,mel", "ISIC_9000001,nv")
-    monkeypatch.chdir(drawn.root.parent)
-    dataset = open_dataset(Path(drawn.root.name))
+        layout.images(below, range(2))
+    layout.table("HAM10000_metadata.csv", "image_id,dx", "ISIC_9000000,mel", "ISIC_9000001,nv")
+    monkeypatch.chdir(layout.root.parent)
+    dataset = open_dataset(Path(layout.root.name))
     assert labels(dataset) == {"ISIC_9000000": "MEL", "ISIC_9000001": "NV"}
     assert {Path(path).parent.name for path in dataset.table["path"]} == {"HAM10000_images_part_1"}
     assert kinds(dataset) == {"several files for one id": ("ISIC_9000000.jpg", "ISIC_9000001.jpg")}
 
 
-def test_a_ground_truth_of_isic_beside_plain_images_is_joined_with_the_one_table_of_facts(drawn):
-    drawn.images("pictures")
-    drawn.one_hot("truth.csv", (*CODES, UNKNOWN), drawn.codes)
-    drawn.table("facts.csv", "image_id,age,localization", "ISIC_9000000,60,ear")
-    dataset = open_dataset(drawn.root)
-    assert labels(dataset) == drawn.codes
+def test_a_ground_truth_of_isic_beside_plain_images_is_joined_with_the_one_table_of_facts(layout):
+    layout.images("pictures")
+    layout.one_hot("truth.csv", (*CODES, UNKNOWN), layout.codes)
+    layout.table("facts.csv", "image_id,age,localization", "ISIC_9000000,60,ear")
+    dataset = open_dataset(layout.root)
+    assert labels(dataset) == layout.codes
     assert row(dataset, "ISIC_9000000")["anatom_site_general"] == "head/neck"
     assert set(kinds(dataset)) == {"ground-truth rows without metadata"}
 
 
 @pytest.mark.parametrize(
-    ("tables", "said"),
+    ("tables", "message"),
     [
         (
             {"a.csv": "image,filename,dx"},
@@ -368,49 +371,49 @@ def test_a_ground_truth_of_isic_beside_plain_images_is_joined_with_the_one_table
         ({}, r"Expected a folder ISIC_2019_Training_Input .*but there is no such file"),
     ],
 )
-def test_refuses_an_ambiguous_value_and_quotes_it(drawn, tables, said):
-    drawn.images("", range(1))
+def test_refuses_an_ambiguous_value_and_quotes_it(layout, tables, message):
+    layout.images("", range(1))
     for name, header in tables.items():
-        drawn.table(name, header, *[",".join("x" * len(header.split(",")))])
-    with pytest.raises(DatasetInvalid, match=said):
-        open_dataset(drawn.root)
+        layout.table(name, header, *[",".join("x" * len(header.split(",")))])
+    with pytest.raises(DatasetInvalid, match=message):
+        open_dataset(layout.root)
 
 
-def test_refuses_a_table_without_images(drawn):
-    drawn.table("mine.csv", "image,dx", "a,nv")
+def test_refuses_a_table_without_images(layout):
+    layout.table("mine.csv", "image,dx", "a,nv")
     with pytest.raises(DatasetInvalid, match="but there is no image"):
-        open_dataset(drawn.root)
-    drawn.images("", range(1))
+        open_dataset(layout.root)
+    layout.images("", range(1))
     with pytest.raises(DatasetInvalid, match=r"none is left:[\s\S]*rows without an image: a"):
-        open_dataset(drawn.root)
+        open_dataset(layout.root)
 
 
-def test_finds_every_layout_and_no_folder_of_other_files(drawn):
+def test_finds_every_layout_and_no_folder_of_other_files(layout):
     for below, header in {
         "ham": HAM_HEADER,
         "isic 2020": ISIC_2020_HEADER,
         "own": "File Name,Age",
         "no": "name,dx",
     }.items():
-        drawn.images(f"{below}/a/b", range(1))
-        drawn.table(f"{below}/a.csv", header)
-    drawn.images("alone", range(1))
-    drawn.table("empty/a.csv", "image,dx")
-    drawn.images("deep/a/b/c", range(1))
-    drawn.table("deep/a.csv", "image,dx")
-    assert find_datasets(drawn.root) == [
-        drawn.root / below for below in ("ham", "isic 2020", "own")
+        layout.images(f"{below}/a/b", range(1))
+        layout.table(f"{below}/a.csv", header)
+    layout.images("alone", range(1))
+    layout.table("empty/a.csv", "image,dx")
+    layout.images("deep/a/b/c", range(1))
+    layout.table("deep/a.csv", "image,dx")
+    assert find_datasets(layout.root) == [
+        layout.root / below for below in ("ham", "isic 2020", "own")
     ]
 
 
-def test_a_table_that_lies_above_other_data_sets_does_not_hide_them(drawn):
-    drawn.images("a/ISIC_2019_Training_Input", range(1))
-    drawn.images("b/pictures", range(1))
-    drawn.table("b/b.csv", "image,dx")
-    drawn.table("list.csv", "path,size")
-    assert find_datasets(drawn.root) == [drawn.root / "a", drawn.root / "b"]
-    drawn.images("c", range(1))
-    assert find_datasets(drawn.root) == [drawn.root]
+def test_a_table_above_other_data_sets_does_not_hide_them(layout):
+    layout.images("a/ISIC_2019_Training_Input", range(1))
+    layout.images("b/pictures", range(1))
+    layout.table("b/b.csv", "image,dx")
+    layout.table("list.csv", "path,size")
+    assert find_datasets(layout.root) == [layout.root / "a", layout.root / "b"]
+    layout.images("c", range(1))
+    assert find_datasets(layout.root) == [layout.root]
 
 
 def test_every_term_leads_to_one_of_isic_2019():
@@ -460,9 +463,9 @@ def test_the_sites_of_ham10000_are_those_that_isic_2019_gave_its_images(data_dir
     for word, images in zip([*words, "upper extremity"], counts, strict=True):
         sums[SITES_BY_WORD[word]] = sums.get(SITES_BY_WORD[word], 0) + images
     with path.open(encoding="utf-8") as file:
-        ham = [one for one in csv.DictReader(file) if one["lesion_id"].startswith("HAM")]
+        ham = [row for row in csv.DictReader(file) if row["lesion_id"].startswith("HAM")]
     sites, images = np.unique(
-        [one["anatom_site_general"] for one in ham if one["anatom_site_general"]],
+        [row["anatom_site_general"] for row in ham if row["anatom_site_general"]],
         return_counts=True,
     )
     assert sums == dict(zip(sites.tolist(), images.tolist(), strict=True))

@@ -59,7 +59,7 @@ GROUPS = [number - (number % 4 == 1) for number in range(32)]
 
 
 def reader(folder: Path) -> SimpleNamespace:
-    """Return what stands in for a Model: its features are the mean colours of the picture's quarters."""
+    """Return a stand-in for a Model: its features are the mean colours of the four quarters of an image."""
 
     def see(pixels):
         half = pixels.shape[1] // 2
@@ -82,11 +82,11 @@ def audited(folder: Path, data: Path):
 
 
 def test_a_split_by_lesion_does_not_leak(data, trained_on):
-    found = audited(trained_on(data, CLEAN, GROUPS), data)
-    assert not found.result.leaks
-    assert found.result.images == {"train": 16, "validation": 8, "test": 8}
-    assert found.result.named == ()
-    assert "leak audit passed: no image or lesion was found in more than one split" in str(found)
+    audit = audited(trained_on(data, CLEAN, GROUPS), data)
+    assert not audit.result.leaks
+    assert audit.result.images == {"train": 16, "validation": 8, "test": 8}
+    assert audit.result.named == ()
+    assert "leak audit passed: no image or lesion was found in more than one split" in str(audit)
 
 
 def test_a_lesion_in_two_splits_is_counted_and_named(data, trained_on):
@@ -127,10 +127,10 @@ def test_a_mirrored_picture_that_no_hash_finds_is_found_by_its_pixels(data, trai
         audit.result.near_duplicates,
         audit.result.same_pictures,
     ) == (0, 0, 2)
-    pair, other = audit.leaking_pairs.itertuples()
+    pair, other_pair = audit.leaking_pairs.itertuples()
     assert (pair.left, pair.right) == (4, 10)
-    assert (other.left, other.right) == (5, 10)  # the second picture of the lesion
-    assert min(pair.bits, other.bits) > splits.NEAR_DUPLICATE_BITS
+    assert (other_pair.left, other_pair.right) == (5, 10)  # the second picture of the lesion
+    assert min(pair.bits, other_pair.bits) > splits.NEAR_DUPLICATE_BITS
 
 
 def test_hash_distances_count_every_pair_across_splits(data, trained_on):
@@ -257,7 +257,7 @@ def test_the_command_without_a_leak_exits_with_0(data, trained_on, capsys):
     assert read_record(folder).audit_passed
 
 
-def test_the_command_takes_no_part_of_the_split_for_the_whole(data, trained_on, capsys):
+def test_the_command_refuses_a_part_of_the_split(data, trained_on, capsys):
     folder = trained_on(data, CLEAN, GROUPS)
     images_of(data)[0].unlink()
     assert main(["audit", "--data", str(data), "--model", str(folder), "--into-model"]) == 1
@@ -372,9 +372,11 @@ def test_finds_the_only_copy_among_real_images(isic2019_dataset, model, tmp_path
         audit=None,
         training=structs.replace(model.record.training, split_sha256=sha256),
     )
-    asked = SimpleNamespace(record=record, see=model.see)
+    audited_model = SimpleNamespace(record=record, see=model.see)
     copied = tmp_path / "copied.jpg"
     shutil.copy(table["path"].iloc[0], copied)
     table.loc[3, "path"] = str(copied)
-    result = audit_split(asked, model_folder, replace(dataset, table=table), check_progress).result
+    result = audit_split(
+        audited_model, model_folder, replace(dataset, table=table), check_progress
+    ).result
     assert (result.identical_files, result.near_duplicates, result.same_pictures) == (1, 1, 1)

@@ -154,10 +154,10 @@ def test_a_changed_manifest_is_refused(model_folder, change, named):
 
 def test_a_manifest_of_another_model_is_refused(model_folder):
     record_now = read_record(model_folder)
-    other = structs.replace(record_now, version="9.9.9")
+    other_record = structs.replace(record_now, version="9.9.9")
     facts = manifest.read_manifest(model_folder).files
     text = manifest.manifest_text(
-        other.model_id, facts, json.loads(json.dumps(record_now.to_json()))
+        other_record.model_id, facts, json.loads(json.dumps(record_now.to_json()))
     )
     (model_folder / MANIFEST_FILE).write_text(text)
     with pytest.raises(ModelInvalid, match="to be of isic2019 1.3.0"):
@@ -269,11 +269,11 @@ def test_a_replaced_model_is_not_accepted_by_its_former_id(model_folder, model):
 
 
 def test_an_unnoticed_change_does_not_become_part_of_the_model(model_folder):
-    made = read_record(model_folder)
+    record_before = read_record(model_folder)
     (model_folder / CARD_FILE).write_text("mine")
     metrics = (model_folder / METRICS_FILE).read_bytes()
     write_folder(
-        model_folder, structs.replace(made, known_limits=("one",)), {METRICS_FILE: metrics}
+        model_folder, structs.replace(record_before, known_limits=("one",)), {METRICS_FILE: metrics}
     )
     with pytest.raises(ModelInvalid, match="README.md changed"):
         read_record(model_folder)

@@ -47,7 +47,7 @@ def test_every_method_learns_the_effect_of_age_and_no_noise(benchmark, images, f
     assert old[CODES.index("BCC")] > old[CODES.index("NV")]
 
 
-def test_damping_takes_what_is_right_and_leaves_what_is_wrong(benchmark, images):
+def test_damping_keeps_right_evidence_and_drops_wrong(benchmark, images):
     _, truth = images
     flat = np.full((400, 8), 1 / 8)
     assert benchmark.damping(truth, flat, truth) > 0.99

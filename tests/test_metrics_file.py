@@ -30,10 +30,10 @@ def test_new_metrics_of_the_same_weights_keep_the_robustness_results(model_folde
 
 def test_new_metrics_of_other_weights_drop_the_robustness_results(model_folder, across_damage):
     record, alone = write_robustness(model_folder, across_damage)
-    other = with_member(record, weights_sha256="cd" * 32)
-    anew = structs.replace(alone, model=metrics_file.model_facts(other))
-    metrics_file.write_into(model_folder, other, anew)
-    assert metrics_file.measured(model_folder, other).robustness is None
+    retrained = with_member(record, weights_sha256="cd" * 32)
+    new_metrics = structs.replace(alone, model=metrics_file.model_facts(retrained))
+    metrics_file.write_into(model_folder, retrained, new_metrics)
+    assert metrics_file.measured(model_folder, retrained).robustness is None
     assert "on degraded images was not measured" in (model_folder / "README.md").read_text(
         encoding="utf-8"
     )
@@ -51,27 +51,27 @@ def test_sections_of_validation_stay_at_the_top_when_the_test_split_is_measured(
     )
     metrics_file.rewrite(model_folder, record, former)
     metrics_file.write_into(model_folder, record, metrics_file.SplitMetrics(**test))
-    written = metrics_file.measured(model_folder, record)
-    assert written.data.split == "test"
-    assert written.validation == shipped.validation
-    assert written.robustness == shipped.robustness
-    assert written.saliency == shipped.saliency
+    metrics = metrics_file.measured(model_folder, record)
+    assert metrics.data.split == "test"
+    assert metrics.validation == shipped.validation
+    assert metrics.robustness == shipped.robustness
+    assert metrics.saliency == shipped.saliency
 
 
 def test_figures_of_other_weights_are_not_those_of_the_model(model_folder):
-    other = with_member(read_record(model_folder), weights_sha256="cd" * 32)
+    retrained = with_member(read_record(model_folder), weights_sha256="cd" * 32)
     with pytest.raises(ModelInvalid, match="to be of the model's weights, cdcdcdcdcdcdcdcd"):
-        metrics_file.measured(model_folder, other)
+        metrics_file.measured(model_folder, retrained)
 
 
 def test_figures_without_the_newest_keys_keep_their_place_beside_new_ones(model_folder):
     """The shipped metrics.json has no calibration of the malignant probability; a new validation has."""
     record = read_record(model_folder)
     former = metrics_file.measured(model_folder, record)
-    anew = structs.replace(
+    new_validation = structs.replace(
         former.validation, n_malignant=7, malignant_ece=0.1, malignant_reliability=()
     )
-    joined = metrics_file.join_splits(anew, former)
+    joined = metrics_file.join_splits(new_validation, former)
     assert joined.data.split == "test"
     assert joined.balanced_accuracy == former.balanced_accuracy
     assert joined.validation.malignant_ece == 0.1

@@ -1,4 +1,4 @@
-"""The types of metrics.json: what is read, and what a damaged or an older file is answered with."""
+"""Reads metrics.json, and refuses a damaged or an older file with a message."""
 
 import copy
 import json
@@ -37,8 +37,8 @@ def changed(content: dict, place: str, value: object) -> dict:
 
 
 def test_the_shipped_file_is_read_and_written_without_a_change(shipped):
-    written = metrics_file.metrics_json(parsed(shipped))
-    assert json.loads(written) == shipped
+    text = metrics_file.metrics_json(parsed(shipped))
+    assert json.loads(text) == shipped
 
 
 @pytest.mark.parametrize(
@@ -106,7 +106,7 @@ def test_refuses_a_share_outside_0_to_1(shipped, place, value):
         ("roc", {"MEL": None}, "roc` in .* to be of MEL, NV, .* and malignant"),
     ],
 )
-def test_refuses_what_does_not_belong_together(shipped, place, value, expected):
+def test_refuses_sections_that_do_not_belong_together(shipped, place, value, expected):
     with pytest.raises(ModelInvalid, match=expected):
         parsed(changed(shipped, place, value))
 

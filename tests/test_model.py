@@ -43,11 +43,11 @@ def test_loads_and_predicts_in_two_lines_in_a_fresh_interpreter(tmp_path):
         f"print(model.predict({str(picture)!r}).ranking()[0][0])"
     )
     root = Path(__file__).parent.parent
-    done = subprocess.run(
+    process = subprocess.run(
         [sys.executable, "-c", code], cwd=root, capture_output=True, text=True, check=True
     )
-    assert done.stdout.strip() in CODES
-    assert not done.stderr
+    assert process.stdout.strip() in CODES
+    assert not process.stderr
 
 
 def test_path_bytes_pil_and_lesion_image_give_the_same_answer(model, tmp_path):
@@ -55,9 +55,9 @@ def test_path_bytes_pil_and_lesion_image_give_the_same_answer(model, tmp_path):
     path = tmp_path / "lesion.png"
     path.write_bytes(lesion.png())
     sources = [path, str(path), lesion.png(), Image.fromarray(lesion.pixels), read_image(path)]
-    answers = [model.predict(source).probabilities for source in sources]
-    for answer in answers[1:]:
-        assert np.array_equal(answer, answers[0])
+    results = [model.predict(source).probabilities for source in sources]
+    for result in results[1:]:
+        assert np.array_equal(result, results[0])
 
 
 def test_a_prediction_is_calibrated_probabilities_in_taxonomy_order(model):
@@ -75,8 +75,8 @@ def test_a_prediction_carries_the_logits_behind_its_probabilities(model):
     lesion = read_image(demo_lesions()[0].png())
     assert prediction.logits.shape == (8,)
     assert prediction.logits.dtype == np.float32
-    again = model.calibrated(prediction.logits[None], [min(lesion.file_px)])
-    assert np.array_equal(again[0], prediction.probabilities)
+    recomputed = model.calibrated(prediction.logits[None], [min(lesion.file_px)])
+    assert np.array_equal(recomputed[0], prediction.probabilities)
     with pytest.raises(ValueError, match="read-only"):
         prediction.logits[0] = 1
 
@@ -104,7 +104,7 @@ def test_the_malignant_probability_is_the_sum_over_malignant_diagnoses():
     assert prediction_of(shares).malignant_probability == pytest.approx(0.1 + 0.05 + 0.03 + 0.12)
 
 
-def test_a_batch_gives_what_single_images_give_in_their_order(model):
+def test_a_batch_gives_the_results_of_single_images_in_order(model):
     pictures = [lesion.png() for lesion in demo_lesions()[:5]]
     batch = model.predict_batch(iter(pictures), batch_size=2)
     for picture, prediction in zip(pictures, batch, strict=True):
@@ -113,7 +113,7 @@ def test_a_batch_gives_what_single_images_give_in_their_order(model):
         assert np.allclose(prediction.probabilities, alone.probabilities, atol=1e-5)
 
 
-def test_features_are_what_the_linear_head_reads(model):
+def test_features_are_the_input_of_the_linear_head(model):
     import torch
 
     spec = model.record.input
@@ -128,7 +128,8 @@ def test_features_are_what_the_linear_head_reads(model):
 
 
 def test_the_graph_gives_the_logits_of_the_network(model):
-    spec, head = model.record.input, network_of(model).get_classifier()
+    spec = model.record.input
+    head = network_of(model).get_classifier()
     pictures = np.stack(
         [preprocess.to_pixels(read_image(lesion.png()), spec) for lesion in demo_lesions()]
     )
@@ -213,7 +214,7 @@ BARS = (  # part of the split, figure, its key, the least or most it may be
     ("archive HAM10000", "ece", None, "<=", 0.06),
     ("archive MSK", "ece", None, "<=", 0.06),
 )
-"""What the shipped model has to reach on the split that leads its metrics.json, never trained on."""
+"""Least figures of the shipped model on the first split of its metrics.json, which was not used for training."""
 
 
 @pytest.mark.parametrize(("part", "figure", "key", "sense", "bar"), BARS)
@@ -234,8 +235,10 @@ def test_without_facts_a_prediction_is_bit_identical(taught_folder, model, facts
 
 
 def test_facts_move_a_prediction_by_the_evidence_of_the_model(taught_folder):
-    model, picture = Model.load(taught_folder), demo_lesions()[0].png()
-    alone, male = model.predict(picture), model.predict(picture, PatientFacts(sex="male"))
+    model = Model.load(taught_folder)
+    picture = demo_lesions()[0].png()
+    alone = model.predict(picture)
+    male = model.predict(picture, PatientFacts(sex="male"))
     odds = (
         p.probabilities[CODES.index("MEL")] / p.probabilities[CODES.index("NV")]
         for p in (alone, male)

@@ -20,7 +20,7 @@ def render(record, figures):
     return card.render(record, msgspec.convert(figures, Metrics))
 
 
-def test_the_shipped_card_is_what_its_figures_give():
+def test_the_shipped_card_is_rendered_from_its_metrics():
     folder, record, figures = shipped()
     assert (folder / CARD_FILE).read_text(encoding="utf-8") == render(record, figures)
 
@@ -133,8 +133,8 @@ def test_the_card_marks_an_undefined_metric():
 def test_the_card_lists_every_limit_and_the_licence():
     _, record, figures = shipped()
     text = render(record, figures)
-    for stated in (*record.known_limits, record.data_licence, record.intended_use):
-        assert stated in text
+    for text_of_record in (*record.known_limits, record.data_licence, record.intended_use):
+        assert text_of_record in text
 
 
 def test_the_card_states_missing_robustness_results():
@@ -154,7 +154,7 @@ def test_every_corruption_has_a_row_with_its_falls(across_damage):
         .splitlines()
     )
     for name, part in parsed["corruptions"].items():
-        (row,) = (line for line in rows if line.startswith(f"| {name} |"))
+        [row] = [line for line in rows if line.startswith(f"| {name} |")]
         cells = [cell.strip() for cell in row.strip("|").split("|")]
         assert cells[2].split()[0] == f"{part['balanced_accuracy_fall']['5']:.3f}"
         assert cells[3] == figure_text(
@@ -177,8 +177,8 @@ def test_the_card_shows_the_effect_of_rotation_and_the_worst_damage(across_damag
     )
 
 
-def judged(**changes):
-    """Return what `sanity.measure` gives, with figures that can be recognised."""
+def saliency_metrics(**changes):
+    """Return a result of `sanity.measure`, with figures that can be recognised."""
     keys = ("grad-cam", "grad-cam++", "hirescam", "layercam", "eigencam")
     figures = {
         "faithfulness": {**dict.fromkeys(keys, 0.5), "random": 0.001, "centre": 0.321},
@@ -213,17 +213,17 @@ def judged(**changes):
     }  # fmt: skip
 
 
-def saliency_section(found):
+def saliency_section(saliency):
     _, record, figures = shipped()
     return (
-        render(record, {**figures, "saliency": found})
+        render(record, {**figures, "saliency": saliency})
         .split("## Saliency maps")[1]
         .split("\n## ")[0]
     )
 
 
 def test_every_map_has_a_row_with_its_figures_in_the_card():
-    text = saliency_section(judged())
+    text = saliency_section(saliency_metrics())
     assert (
         "60 images of 50 lesions (a random sample, by diagnosis and archive, of the 90 images of the validation"
         in text
@@ -240,13 +240,14 @@ def test_every_map_has_a_row_with_its_figures_in_the_card():
 
 def test_the_card_names_the_best_saliency_method_and_its_significance():
     assert "The default method, grad-cam, has the highest faithfulness: 0.50." in saliency_section(
-        judged()
+        saliency_metrics()
     )
     assert (
         "layercam has the highest faithfulness, 0.06 (95 % CI 0.03 to 0.10) above the default method, "
-        "grad-cam; the difference is significant" in saliency_section(judged(best="layercam"))
+        "grad-cam; the difference is significant"
+        in saliency_section(saliency_metrics(best="layercam"))
     )
-    by_chance = judged(best="layercam")
+    by_chance = saliency_metrics(best="layercam")
     by_chance["intervals"]["gain"]["layercam"] = [-0.1, 0.2]
     assert "the difference is not significant, so the default remains" in saliency_section(
         by_chance
@@ -260,11 +261,11 @@ def test_the_card_states_missing_saliency_results():
 def test_the_card_shows_the_effect_of_age_sex_and_site(taught_folder):
     _, _, figures = shipped()
     record = read_record(taught_folder)
-    taught = render(record, figures)
-    assert "so the model uses them" in taught
-    assert "| archive A | +0.100 (+0.100 to +0.100) |" in taught
-    in_vain = structs.replace(record.metadata, logits=None)
+    card_text = render(record, figures)
+    assert "so the model uses them" in card_text
+    assert "| archive A | +0.100 (+0.100 to +0.100) |" in card_text
+    without_evidence = structs.replace(record.metadata, logits=None)
     assert "did not help in every archive" in render(
-        structs.replace(record, metadata=in_vain), figures
+        structs.replace(record, metadata=without_evidence), figures
     )
     assert "## Age, sex and site" not in render(structs.replace(record, metadata=None), figures)

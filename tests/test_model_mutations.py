@@ -54,52 +54,59 @@ def small_index(features: int) -> NeighbourIndex:
     )
 
 
+def with_hashes(record, files):
+    """Return a record with the hashes of these files, and the number of similar cases."""
+    sha256 = {name: hashlib.sha256(data).hexdigest() for name, data in files.items()}
+    record = with_member(record, weights_sha256=sha256[WEIGHTS_FILE], onnx_sha256=sha256[ONNX_FILE])
+    return structs.replace(
+        record,
+        training=structs.replace(record.training, split_sha256=sha256[SPLIT_FILE]),
+        neighbours=structs.replace(record.neighbours, sha256=sha256[NEIGHBOURS_FILE], images=CASES),
+        novelty=structs.replace(record.novelty, sha256=sha256[NOVELTY_FILE]),
+    )
+
+
+def small_detector(folder: Path) -> bytes:
+    """Return a model's novelty detector with its first images only."""
+    looks = Looks.unpack((folder / NOVELTY_FILE).read_bytes())
+    return Looks(looks.mean, looks.scale, looks.stored[:CASES]).pack()
+
+
+def small_metrics(folder: Path) -> bytes:
+    """Return a few sections of a model's metrics.json."""
+    figures = read_json(folder / METRICS_FILE)
+    return json.dumps({key: figures[key] for key in ("n", "data", "intervals")}).encode()
+
+
 @pytest.fixture(scope="module")
 def small_model(tmp_path_factory) -> Path:
     """Return the folder of a small model of random weights that has every file a model may have."""
     shipped = find_model("isic2019")
     torch.manual_seed(0)
-    built = backbones.build(BACKBONE, 64)
-    torch.nn.init.normal_(built.get_classifier().weight)
-    spec, layer = (
-        InputSpec(64, "bicubic", (0.5, 0.5, 0.5), (0.25, 0.25, 0.25), symmetric=True),
-        backbones.saliency_layer(built),
-    )
-    looks = Looks.unpack((shipped / NOVELTY_FILE).read_bytes())
-    figures = read_json(shipped / METRICS_FILE)
+    network = backbones.build(BACKBONE, 64)
+    torch.nn.init.normal_(network.get_classifier().weight)
+    spec = InputSpec(64, "bicubic", (0.5, 0.5, 0.5), (0.25, 0.25, 0.25), symmetric=True)
+    layer = backbones.saliency_layer(network)
     files = {
-        WEIGHTS_FILE: weights.pack(backbones.arrays_of(built)),
-        ONNX_FILE: to_onnx(built, layer, spec),
-        NEIGHBOURS_FILE: small_index(built.num_features).to_bytes(),
-        NOVELTY_FILE: Looks(looks.mean, looks.scale, looks.stored[:CASES]).pack(),
+        WEIGHTS_FILE: weights.pack(backbones.arrays_of(network)),
+        ONNX_FILE: to_onnx(network, layer, spec),
+        NEIGHBOURS_FILE: small_index(network.num_features).to_bytes(),
+        NOVELTY_FILE: small_detector(shipped),
         SPLIT_FILE: b"image,lesion_group,split\nISIC_1,1,train\nISIC_2,2,test\n",
-        METRICS_FILE: json.dumps(
-            {key: figures[key] for key in ("n", "data", "intervals")}
-        ).encode(),
+        METRICS_FILE: small_metrics(shipped),
         CARD_FILE: b"# small\n\nIt is not good for 0.9 of the images.\n",
     }
-    sha256 = {name: hashlib.sha256(data).hexdigest() for name, data in files.items()}
-    made = read_record(shipped)
-    made = structs.replace(
-        made,
+    record = structs.replace(
+        with_hashes(read_record(shipped), files),
         name="small",
         input=spec,
-        training=structs.replace(made.training, split_sha256=sha256[SPLIT_FILE]),
         audit=None,
-        neighbours=structs.replace(made.neighbours, sha256=sha256[NEIGHBOURS_FILE], images=CASES),
-        novelty=structs.replace(made.novelty, sha256=sha256[NOVELTY_FILE]),
     )
-    made = with_member(
-        made,
-        backbone=BACKBONE,
-        saliency_layer=layer,
-        weights_sha256=sha256[WEIGHTS_FILE],
-        onnx_sha256=sha256[ONNX_FILE],
-    )
+    record = with_member(record, backbone=BACKBONE, saliency_layer=layer)
     folder = tmp_path_factory.mktemp("models") / "small"
     folder.mkdir()
-    files[GOLDEN_FILE] = golden_json(Model.assemble(made, files, folder)).encode()
-    write_folder(folder, made, files)
+    files[GOLDEN_FILE] = golden_json(Model.assemble(record, files, folder)).encode()
+    write_folder(folder, record, files)
     return folder
 
 

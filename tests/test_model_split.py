@@ -20,12 +20,14 @@ def dataset_of(images) -> Dataset:
 def test_a_part_of_the_split_has_only_its_images(model_folder):
     record = read_record(model_folder)
     rows = own_split(model_folder, record)
-    some = rows.groupby("split").head(3)
+    sampled = rows.groupby("split").head(3)
     for part in ("train", "validation", "test"):
-        found = part_of_split(
-            model_folder, record, dataset_of([*some["image"], "ISIC_9999999"]), part
+        part_dataset = part_of_split(
+            model_folder, record, dataset_of([*sampled["image"], "ISIC_9999999"]), part
         )
-        assert sorted(found.table["image"]) == sorted(some["image"][some["split"] == part])
+        assert sorted(part_dataset.table["image"]) == sorted(
+            sampled["image"][sampled["split"] == part]
+        )
 
 
 def test_refuses_a_dataset_without_an_image_of_the_part(model_folder):
@@ -37,7 +39,8 @@ def test_refuses_a_dataset_without_an_image_of_the_part(model_folder):
 
 
 def test_refuses_a_split_that_was_changed_after_training(model_folder):
-    path, record = model_folder / SPLIT_FILE, read_record(model_folder)
+    path = model_folder / SPLIT_FILE
+    record = read_record(model_folder)
     path.write_text(
         path.read_text(encoding="utf-8").replace("validation", "test", 1), encoding="utf-8"
     )
@@ -57,17 +60,17 @@ def test_counts_the_images_used_in_training(model_folder):
     split = own_split(model_folder, record)
     named = {part: rows["image"].tolist() for part, rows in split.groupby("split")}
     mixed = [*named["train"][:3], *named["validation"][:2], *named["test"][:1]]
-    said, flattered = part_in_training(model_folder, record, dataset_of(mixed))
+    role, flattered = part_in_training(model_folder, record, dataset_of(mixed))
     assert flattered
-    assert said.startswith("3 of these images were used for training and 2 for choosing the model")
-    said, flattered = part_in_training(
+    assert role.startswith("3 of these images were used for training and 2 for choosing the model")
+    role, flattered = part_in_training(
         model_folder, record, dataset_of([*named["test"][:5], "ISIC_9999999"])
     )
     assert not flattered
-    assert said == (
+    assert role == (
         "No image ID matches the images used for training, calibration or thresholds. Renamed copies are not detected."
     )
     (model_folder / SPLIT_FILE).unlink()
-    said, flattered = part_in_training(model_folder, record, dataset_of(mixed))
+    role, flattered = part_in_training(model_folder, record, dataset_of(mixed))
     assert not flattered
-    assert "is not known" in said
+    assert "is not known" in role

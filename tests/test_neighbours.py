@@ -32,20 +32,24 @@ def part_of(n: int, seed: int, spread: float = 0.5) -> SplitFeatures:
     centres = np.random.default_rng(0).uniform(0, 1, (8, 96))
     rng = np.random.default_rng(seed)
     labels = np.repeat(rng.integers(0, 8, n // 2), 2)
-    table = pd.DataFrame(
-        {
-            "image": [f"ISIC_{number:07}" + "_downsampled" * (number % 7 == 0) for number in range(n)],
-            "diagnosis": [CODES[label] for label in labels],
-            "archive": pd.array([(None, "HAM10000", "BCN20000")[number % 3] for number in range(n)], dtype="str"),
-            "lesion_id": pd.array([None] * n, dtype="str"),
-            "lesion_group": [str(number // 2) for number in range(n)],
-            "width_px": 600, "height_px": 450, "split": "train",
-        }
-    )  # fmt: skip
     features = np.abs(centres[labels] + spread * rng.normal(size=(n, 96))).astype(np.float32)
     prints = rng.integers(0, 256, (n, 32)).astype(np.uint8)
     nothing = np.zeros((n, 8), np.float32)
-    return SplitFeatures(table, features, nothing, prints, nothing, 0)
+    return SplitFeatures(training_table(labels), features, nothing, prints, nothing, 0)
+
+
+def training_table(labels: np.ndarray) -> pd.DataFrame:
+    """Return a table of training images, two a lesion, a third of them of no archive."""
+    numbers = range(len(labels))
+    archives = (None, "HAM10000", "BCN20000")
+    columns = {
+        "image": [f"ISIC_{number:07}" + "_downsampled" * (number % 7 == 0) for number in numbers],
+        "diagnosis": [CODES[label] for label in labels],
+        "archive": pd.array([archives[number % 3] for number in numbers], dtype="str"),
+        "lesion_id": pd.array([None] * len(labels), dtype="str"),
+        "lesion_group": [str(number // 2) for number in numbers],
+    }
+    return pd.DataFrame(columns).assign(width_px=600, height_px=450, split="train")
 
 
 @pytest.fixture(scope="module")
@@ -63,48 +67,49 @@ def other_print():
 
 
 def plain_ranking(index: NeighbourIndex, features: np.ndarray) -> list[int]:
-    """Return the rows by cosine with what the index holds, the highest first."""
-    wanted = (features @ index.basis).astype(np.float64)
+    """Return the rows by their cosine with the vectors of the index, the highest first."""
+    query = (features @ index.basis).astype(np.float64)
     vectors = index.vectors.astype(np.float64)
-    return np.argsort(-(vectors @ wanted) / np.linalg.norm(vectors, axis=1), kind="stable").tolist()
+    return np.argsort(-(vectors @ query) / np.linalg.norm(vectors, axis=1), kind="stable").tolist()
 
 
 def test_similarities_are_the_cosines_of_the_features(train, index):
-    asked = part_of(2, 5).features[0]
-    plain = train.features @ asked / np.linalg.norm(train.features, axis=1) / np.linalg.norm(asked)
-    whole = replace(
-        index, **dict(zip(("basis", "vectors"), compact(train.features, 96), strict=True))
-    )
-    np.testing.assert_allclose(whole.similarities(asked), plain, atol=0.01)
+    query = part_of(2, 5).features[0]
+    plain = train.features @ query / np.linalg.norm(train.features, axis=1) / np.linalg.norm(query)
+    basis, vectors = compact(train.features, 96)
+    uncompressed = replace(index, basis=basis, vectors=vectors)
+    np.testing.assert_allclose(uncompressed.similarities(query), plain, atol=0.01)
 
 
-def test_blocks_give_what_one_product_gives(train, index, monkeypatch):
+def test_blocks_give_the_same_similarities_as_one_product(train, index, monkeypatch):
     from cadlib.model.neighbours import index as module
 
-    whole = index.similarities(train.features[3])
+    in_one_product = index.similarities(train.features[3])
     monkeypatch.setattr(module, "_BLOCK", 37)
-    np.testing.assert_allclose(index.similarities(train.features[3]), whole, atol=1e-6)
+    np.testing.assert_allclose(index.similarities(train.features[3]), in_one_product, atol=1e-6)
 
 
 @given(st.integers(10, 500))
 def test_the_cases_are_the_nearest_of_each_lesion(seed):
-    index, asked = build(part_of(N, 1)), part_of(2, seed).features[0]
-    expected, lesions = [], set()
-    for row in plain_ranking(index, asked):
+    index = build(part_of(N, 1))
+    query = part_of(2, seed).features[0]
+    expected = []
+    lesions = set()
+    for row in plain_ranking(index, query):
         if index.lesions[row] not in lesions and len(expected) < 5:
             expected.append(index.images[row].decode())
             lesions.add(index.lesions[row])
-    result = index.search(asked, other_print(), "MEL")
+    result = index.search(query, other_print(), "MEL")
     assert [case.image for case in result.cases] == expected
     assert result.itself is None
 
 
 def test_one_large_lesion_does_not_crowd_out_the_others(train):
     group = np.where(np.arange(N) < N - 8, "0", train.table["lesion_group"])
-    found = build(replace(train, table=train.table.assign(lesion_group=group))).search(
-        train.features[0], other_print(), "MEL"
-    )
-    assert len(found.cases) == 5  # the large one, and the four of the last eight images
+    index = build(replace(train, table=train.table.assign(lesion_group=group)))
+    result = index.search(train.features[0], other_print(), "MEL")
+    # The large lesion, and the four lesions of the last eight images.
+    assert len(result.cases) == 5
 
 
 def test_a_case_has_the_values_of_the_table(train, index):
@@ -132,16 +137,16 @@ def test_the_same_bits_of_another_picture_are_no_training_image(train, index):
     assert unlike.itself is None
 
 
-@pytest.mark.parametrize(("bits", "known"), [(SAME_BITS, True), (SAME_BITS + 1, False)])
-def test_the_limit_on_differing_bits(train, index, bits, known):
+@pytest.mark.parametrize(("bits", "is_known"), [(SAME_BITS, True), (SAME_BITS + 1, False)])
+def test_the_limit_on_differing_bits(train, index, bits, is_known):
     changed = np.unpackbits(train.fingerprints[10])
     changed[:bits] ^= 1
     result = index.search(train.features[10], np.packbits(changed), "MEL")
-    assert (result.itself is not None) is known
+    assert (result.itself is not None) is is_known
 
 
 @pytest.mark.parametrize(
-    ("codes", "first", "said"),
+    ("codes", "first", "sentence"),
     [
         (
             ["MEL", "NV", "MEL", "MEL", "MEL"],
@@ -165,23 +170,23 @@ def test_the_limit_on_differing_bits(train, index, bits, known):
         ),
     ],
 )
-def test_counts_the_cases_and_those_with_the_top_diagnosis(index, codes, first, said):
-    found = index.search(np.ones(96, np.float32), other_print(), first)
+def test_counts_the_cases_and_those_with_the_top_diagnosis(index, codes, first, sentence):
+    result = index.search(np.ones(96, np.float32), other_print(), first)
     cases = tuple(
-        replace(case, diagnosis=code) for case, code in zip(found.cases, codes, strict=True)
+        replace(case, diagnosis=code) for case, code in zip(result.cases, codes, strict=True)
     )
-    found = replace(found, cases=cases)
-    assert found.sentence == said
-    assert found.agreeing == codes.count(first)
-    assert found.to_json()["disagree"] == (DIFFER in said)
-    assert " agree" not in found.sentence
-    assert json.loads(json.dumps(found.to_json()))["cases"][0]["diagnosis"] == codes[0]
+    result = replace(result, cases=cases)
+    assert result.sentence == sentence
+    assert result.agreeing == codes.count(first)
+    assert result.to_json()["disagree"] == (DIFFER in sentence)
+    assert " agree" not in result.sentence
+    assert json.loads(json.dumps(result.to_json()))["cases"][0]["diagnosis"] == codes[0]
 
 
 def test_the_index_is_read_back_and_written_identically(train, index):
     data = index.to_bytes()
     assert build(train).to_bytes() == data
-    again = NeighbourIndex.from_bytes(data)
+    read_back = NeighbourIndex.from_bytes(data)
     for name in (
         "basis",
         "vectors",
@@ -192,8 +197,8 @@ def test_the_index_is_read_back_and_written_identically(train, index):
         "archives",
         "archive_names",
     ):
-        np.testing.assert_array_equal(getattr(again, name), getattr(index, name))
-    assert again.to_bytes() == data
+        np.testing.assert_array_equal(getattr(read_back, name), getattr(index, name))
+    assert read_back.to_bytes() == data
 
 
 def test_the_index_is_compact(index):
@@ -215,44 +220,67 @@ def test_refuses_an_incomplete_index(index):
         NeighbourIndex.from_bytes(save(arrays))
 
 
-def test_precision_and_votes_are_those_counted_by_hand(index):
-    asked = part_of(60, 7, spread=1.0)
+def codes_of_cases(index, queries, probabilities) -> list[list[str]]:
+    """Return the diagnoses of the similar cases of each query."""
+    codes = []
+    for row, top in enumerate(probabilities.argmax(axis=1)):
+        result = index.search(queries.features[row], queries.fingerprints[row], CODES[top])
+        codes.append([case.diagnosis for case in result.cases])
+    return codes
+
+
+def test_the_accuracy_by_agreeing_cases_is_the_one_counted_by_hand(index):
+    queries = part_of(60, 7, spread=1.0)
     probabilities = np.eye(8)[np.random.default_rng(3).integers(0, 8, 60)]
-    figures = measure(index, asked, probabilities)
-    shares, votes, right = [], [], dict.fromkeys(map(str, range(6)), 0)
-    for row in range(60):
-        truth, first = CODES[asked.labels[row]], CODES[probabilities[row].argmax()]
-        codes = [
-            case.diagnosis
-            for case in index.search(asked.features[row], asked.fingerprints[row], first).cases
-        ]
+    figures = measure(index, queries, probabilities)
+    right = dict.fromkeys(map(str, range(6)), 0)
+    for row, codes in enumerate(codes_of_cases(index, queries, probabilities)):
+        top = CODES[probabilities[row].argmax()]
+        right[str(codes.count(top))] += top == CODES[queries.labels[row]]
+    assert sum(figures.n_agreeing.values()) == 60
+    for count, n in figures.n_agreeing.items():
+        expected = pytest.approx(right[count] / n) if n else None
+        assert figures.right_when_agreeing[count] == expected
+
+
+def test_precision_and_votes_are_those_counted_by_hand(index):
+    queries = part_of(60, 7, spread=1.0)
+    probabilities = np.eye(8)[np.random.default_rng(3).integers(0, 8, 60)]
+    figures = measure(index, queries, probabilities)
+    shares = []
+    votes = []
+    for row, codes in enumerate(codes_of_cases(index, queries, probabilities)):
+        truth = CODES[queries.labels[row]]
         shares.append(codes.count(truth) / 5)
-        votes.append(max(codes, key=lambda code: (codes.count(code), -codes.index(code))) == truth)
-        right[str(codes.count(first))] += first == truth
+        vote = max(codes, key=lambda code: (codes.count(code), -codes.index(code)))
+        votes.append(vote == truth)
     assert figures.precision == pytest.approx(np.mean(shares))
     assert figures.vote_accuracy == pytest.approx(np.mean(votes))
-    assert figures.model_accuracy == pytest.approx(
-        (probabilities.argmax(axis=1) == asked.labels).mean()
-    )
-    assert (figures.n, figures.n_lesions, sum(figures.n_agreeing.values())) == (60, 30, 60)
-    for count, n in figures.n_agreeing.items():
-        expected = right[count] / n if n else None
-        assert figures.right_when_agreeing[count] == (pytest.approx(expected) if n else None)
+
+
+def test_the_measures_state_the_accuracy_of_the_model_and_an_interval(index):
+    queries = part_of(60, 7, spread=1.0)
+    probabilities = np.eye(8)[np.random.default_rng(3).integers(0, 8, 60)]
+    figures = measure(index, queries, probabilities)
+    correct = probabilities.argmax(axis=1) == queries.labels
+    assert figures.model_accuracy == pytest.approx(correct.mean())
+    assert (figures.n, figures.n_lesions) == (60, 30)
     low, high = figures.intervals.precision
     assert low < figures.precision < high
     assert figures.taken_for_training == 0
 
 
-def test_features_that_tell_diagnoses_apart_find_them(index):
-    asked = part_of(60, 7, spread=0.2)
-    assert measure(index, asked, np.eye(8)[asked.labels]).precision > 0.9
+def test_features_that_separate_diagnoses_find_the_true_one(index):
+    queries = part_of(60, 7, spread=0.2)
+    assert measure(index, queries, np.eye(8)[queries.labels]).precision > 0.9
 
 
 def test_a_fingerprint_survives_resaving_and_distinguishes_lesions():
     lesions = [read_image(lesion.png()) for lesion in demo_lesions()[:4]]
     pictures = [Image.fromarray(lesion.pixels) for lesion in lesions]
     squares = np.stack([np.asarray(picture.resize((176, 176))) for picture in pictures])
-    prints, changed = fingerprints(squares), []
+    prints = fingerprints(squares)
+    changed = []
     for picture in pictures:
         file = io.BytesIO()
         picture.resize((300, 300)).point(lambda value: min(255, round(1.1 * value))).save(

@@ -34,7 +34,7 @@ def test_refuses_stochastic_depth_for_a_network_without_it():
 @pytest.mark.parametrize(
     "backbone", [LITE0, "test_efficientnet", "resnet10t", "mobilenetv4_conv_small", DINOV2]
 )
-def test_the_saliency_layer_returns_what_is_pooled_into_the_head(backbone):
+def test_the_saliency_layer_returns_the_input_of_the_pooling(backbone):
     built = backbones.build(backbone, 112).eval()
     maps = []
     layer = built.get_submodule(backbones.saliency_layer(built))
@@ -80,14 +80,14 @@ def test_a_side_that_is_no_multiple_of_the_patches_is_refused_with_the_next_that
 
 def test_a_transformer_leaves_out_patches_in_training_alone():
     built = backbones.build(DINOV2, 56, patch_drop_rate=0.5)
-    seen = []
+    n_tokens = []
     built.get_submodule("attn_pool.map").register_forward_hook(
-        lambda _m, _i, output: seen.append(output[0, 0].numel())
+        lambda _m, _i, output: n_tokens.append(output[0, 0].numel())
     )
     with torch.no_grad():
         built.train()(torch.zeros(1, 3, 56, 56))
         built.eval()(torch.zeros(1, 3, 56, 56))
-    assert seen == [8, 16]
+    assert n_tokens == [8, 16]
 
 
 def test_a_network_without_patches_is_refused_when_some_are_to_be_left_out():

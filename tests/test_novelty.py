@@ -41,7 +41,8 @@ def page() -> np.ndarray:
 
 def far_pictures() -> dict[str, np.ndarray]:
     """Return pictures, (S, S, 3) uint8, that show no skin."""
-    rng, axis = np.random.default_rng(0), np.arange(SIDE_PX)
+    rng = np.random.default_rng(0)
+    axis = np.arange(SIDE_PX)
     checks = (axis[:, None] // 20 + axis // 20) % 2
     grey = rng.integers(0, 256, (SIDE_PX, SIDE_PX, 1), np.uint8)
     return {
@@ -64,23 +65,25 @@ def figures():
     rng = np.random.default_rng(0)
     scale = rng.uniform(0.1, 10, appearance.N_FIGURES)
     shape = {"train": 300, "validation": 200, "far": 5}
-    drawn = {name: rng.normal(0, 1, (n, appearance.N_FIGURES)) for name, n in shape.items()}
-    drawn["far"] += 6
-    return {name: (values * scale).astype(np.float32) for name, values in drawn.items()}
+    standard = {name: rng.normal(0, 1, (n, appearance.N_FIGURES)) for name, n in shape.items()}
+    standard["far"] += 6
+    return {name: (values * scale).astype(np.float32) for name, values in standard.items()}
 
 
 @pytest.mark.parametrize("kind", far_pictures())
 def test_an_image_without_skin_is_unknown(model, kind):
-    found = model.predict(Image.fromarray(far_pictures()[kind])).novelty
-    assert not found.known
-    assert found.unknown_share > 0.5
-    assert "does not look like the dermoscopic images" in found.sentence
+    novelty = model.predict(Image.fromarray(far_pictures()[kind])).novelty
+    assert not novelty.known
+    assert novelty.unknown_share > 0.5
+    assert "does not look like the dermoscopic images" in novelty.sentence
 
 
 def test_a_drawn_lesion_is_nearer_than_any_image_without_skin(model):
-    lesions = model.predict_batch([Image.fromarray(one.pixels) for one in demo_lesions()])
-    others = model.predict_batch([Image.fromarray(pixels) for pixels in far_pictures().values()])
-    assert max(one.novelty.score for one in lesions) < min(one.novelty.score for one in others)
+    lesions = model.predict_batch([Image.fromarray(lesion.pixels) for lesion in demo_lesions()])
+    far = model.predict_batch([Image.fromarray(pixels) for pixels in far_pictures().values()])
+    assert max(prediction.novelty.score for prediction in lesions) < min(
+        prediction.novelty.score for prediction in far
+    )
 
 
 def test_photographs_from_a_dermatoscope_are_known(model, data_dir):
@@ -94,37 +97,38 @@ def test_nearly_all_test_images_of_every_archive_are_known(model, isic2019_datas
         part_of_split(find_model("isic2019"), model.record, isic2019_dataset, "test"), 150
     )
     predictions = model.predict_batch(sample.table["path"])
-    known = np.array([prediction.novelty.known for prediction in predictions])
-    assert known.mean() > 0.95
+    is_known = np.array([prediction.novelty.known for prediction in predictions])
+    assert is_known.mean() > 0.95
     for archive in sample.table["archive"].dropna().unique():
-        assert known[(sample.table["archive"] == archive).to_numpy(bool)].mean() > 0.85
+        assert is_known[(sample.table["archive"] == archive).to_numpy(bool)].mean() > 0.85
 
 
 def test_the_distance_is_that_of_the_nearest_neighbour_of_pytorch_ood(figures):
     """Theirs scales a picture to length 1 first; ours scales each figure, and keeps it in eight bits."""
-    looks = Looks.learn(figures["train"])
-    asked = (figures["validation"] - looks.mean) / looks.scale / 12
+    detector = Looks.learn(figures["train"])
+    standardised = (figures["validation"] - detector.mean) / detector.scale / 12
     theirs = KNN(None, k=1)
     theirs._prepare = lambda z: z  # type: ignore[method-assign]
-    known = torch.from_numpy(looks.stored.astype(np.float32) / 12)
-    theirs.fit_features(known, torch.zeros(len(known), dtype=torch.long))
-    expected = theirs.predict_features(torch.from_numpy(asked)).numpy()
-    assert looks.distances(figures["validation"]) == pytest.approx(expected, rel=1e-3)
+    train = torch.from_numpy(detector.stored.astype(np.float32) / 12)
+    theirs.fit_features(train, torch.zeros(len(train), dtype=torch.long))
+    expected = theirs.predict_features(torch.from_numpy(standardised)).numpy()
+    assert detector.distances(figures["validation"]) == pytest.approx(expected, rel=1e-3)
 
 
 def test_eight_bits_change_no_distance_by_more_than_a_hundredth(figures):
-    train, asked = (figures[name].astype(np.float64) for name in ("train", "validation"))
+    train = figures["train"].astype(np.float64)
+    validation = figures["validation"].astype(np.float64)
     scale = train.std(axis=0)
-    exact = np.sqrt((((asked[:, None] - train) / scale) ** 2).sum(axis=2)).min(axis=1)
+    exact = np.sqrt((((validation[:, None] - train) / scale) ** 2).sum(axis=2)).min(axis=1)
     assert Looks.learn(figures["train"]).distances(figures["validation"]) == pytest.approx(
         exact, rel=0.01
     )
 
 
 def test_stored_features_give_the_same_distances(figures):
-    looks = Looks.learn(figures["train"])
-    again = Looks.unpack(looks.pack())
-    assert np.array_equal(again.distances(figures["far"]), looks.distances(figures["far"]))
+    detector = Looks.learn(figures["train"])
+    unpacked = Looks.unpack(detector.pack())
+    assert np.array_equal(unpacked.distances(figures["far"]), detector.distances(figures["far"]))
 
 
 @pytest.mark.parametrize(
@@ -171,7 +175,7 @@ def test_a_picture_means_the_same_at_every_size_a_model_reads():
         np.asarray(lesion.resize((side, side), Image.Resampling.LANCZOS))
         for side in (128, 176, 224)
     ]
-    small, middle, large = (appearance.measure(pixels[None])[0] for pixels in sizes)
+    small, middle, large = [appearance.measure(pixels[None])[0] for pixels in sizes]
     noise = appearance.measure(far_pictures()["noise"][None])[0]
     assert np.abs(small - large).max() < 0.1 * np.abs(large - noise).max()
     assert np.abs(middle - large).max() < 0.1 * np.abs(large - noise).max()
@@ -187,57 +191,69 @@ def test_evaluate_fills_unk_and_leaves_every_figure_as_it_was(
     undetecting_folder, synthetic_dataset
 ):
     dataset = stratified_sample(open_dataset(synthetic_dataset, verify=False), 32)
-    with_it, without = (
-        evaluate(Model.load(folder), dataset) for folder in ("isic2019", undetecting_folder)
-    )
+    with_it = evaluate(Model.load("isic2019"), dataset)
+    without = evaluate(Model.load(undetecting_folder), dataset)
     assert (with_it.predictions["UNK"] > 0).all()
     assert (without.predictions["UNK"] == 0).all()
     assert with_it.predictions.drop(columns="UNK").equals(without.predictions.drop(columns="UNK"))
-    alike = [structs.replace(made.metrics, model=None) for made in (with_it, without)]
-    assert alike[0] == alike[1]
+    metrics_with_it = structs.replace(with_it.metrics, model=None)
+    metrics_without = structs.replace(without.metrics, model=None)
+    assert metrics_with_it == metrics_without
 
 
-def test_fitting_counts_what_is_called_unknown_by_kind(model, figures, synthetic_dataset):
+@pytest.fixture
+def split_features(figures, synthetic_dataset) -> SplitFeatures:
+    """Return the figures of 96 images in three splits; two test images are far from all others."""
     table = open_dataset(synthetic_dataset, verify=False).table
     parts = np.array(["train", "train", "validation", "test"] * (len(table) // 4))
     looks = np.concatenate([figures["train"], figures["validation"]])[: len(table)]
     looks[np.flatnonzero(parts == "test")[:2]] += 1000
     empty = np.zeros((len(table), 1), np.float32)
-    features = SplitFeatures(table.assign(split=parts), empty, empty, empty, looks, 0)
-    fitted = novelty_detector.fit(model, features, "test")
-    facts, found = fitted.fields["novelty"], fitted.metrics["novelty"]
-    assert (facts.images, facts.validation_images) == (
-        (parts == "train").sum(),
-        (parts == "validation").sum(),
-    )
-    assert found.split == "test"
-    assert found.unknown["all"].n == (parts == "test").sum()
-    by_diagnosis = [found.unknown[code] for code in CODES]
-    assert sum(one.unknown for one in by_diagnosis) == found.unknown["all"].unknown >= 2
-    kept = Looks.unpack(fitted.files[NOVELTY_FILE])
-    known = kept.distances(looks[parts == "validation"]) <= facts.limit
-    assert known.mean() == pytest.approx(novelty_detector.KNOWN_SHARE, abs=1 / known.sum())
+    return SplitFeatures(table.assign(split=parts), empty, empty, empty, looks, 0)
+
+
+def test_fitting_counts_unknown_test_images_by_diagnosis(model, split_features):
+    parts = split_features.table["split"]
+    fitted = novelty_detector.fit(model, split_features, "test")
+    facts = fitted.fields["novelty"]
+    metrics = fitted.metrics["novelty"]
+    assert facts.images == (parts == "train").sum()
+    assert facts.validation_images == (parts == "validation").sum()
+    assert metrics.split == "test"
+    assert metrics.unknown["all"].n == (parts == "test").sum()
+    by_diagnosis = [metrics.unknown[code] for code in CODES]
+    assert sum(count.unknown for count in by_diagnosis) == metrics.unknown["all"].unknown >= 2
+
+
+def test_a_fitted_detector_knows_the_stated_share_of_validation_images(model, split_features):
+    fitted = novelty_detector.fit(model, split_features, "test")
+    facts = fitted.fields["novelty"]
+    looks = Looks.unpack(fitted.files[NOVELTY_FILE])
+    is_validation = split_features.table["split"] == "validation"
+    is_known = looks.distances(split_features.looks[is_validation]) <= facts.limit
+    assert is_known.mean() == pytest.approx(novelty_detector.KNOWN_SHARE, abs=1 / is_known.sum())
     detector = NoveltyDetector(fitted.files[NOVELTY_FILE], facts)
-    assert [
-        one.known for one in detector.of(appearance.measure(np.zeros((3, 64, 64, 3), np.uint8)))
-    ] == [False] * 3
+    black = appearance.measure(np.zeros((3, 64, 64, 3), np.uint8))
+    assert [novelty.known for novelty in detector.of(black)] == [False] * 3
 
 
 def test_the_card_shows_the_share_called_unknown_or_a_missing_detector():
     folder = find_model("isic2019")
-    record, shipped = read_record(folder), metrics_file.read(folder)
+    record = read_record(folder)
+    shipped = metrics_file.read(folder)
     assert "no novelty detector. Add one: `python -m cadlib index" in render(
         structs.replace(record, novelty=None), shipped
     )
-    counted = UnknownCounts(split="test", unknown={"all": UnknownCount(n=400, unknown=9)})
-    card = render(record, structs.replace(shipped, novelty=counted, novelty_proof=None))
+    counts = UnknownCounts(split="test", unknown={"all": UnknownCount(n=400, unknown=9)})
+    card = render(record, structs.replace(shipped, novelty=counts, novelty_proof=None))
     assert "| all | 400 | 9 | 2.2 % |" in card
     assert "was not measured. Measure it: `python benchmarks/novelty.py" in card
 
 
 def test_the_card_shows_no_proof_of_another_fit():
     folder = find_model("isic2019")
-    record, figures = read_record(folder), metrics_file.read(folder)
+    record = read_record(folder)
+    figures = metrics_file.read(folder)
     proof = NoveltyProof(
         sha256=record.novelty.sha256,
         corners=0.25,
@@ -250,5 +266,5 @@ def test_the_card_shows_no_proof_of_another_fit():
     )
     row = "| face | 1 | 8 | 0.900 | 50.0 % | 87.5 % |"
     assert row in render(record, structs.replace(figures, novelty_proof=proof))
-    other = structs.replace(proof, sha256="0" * 64)
-    assert row not in render(record, structs.replace(figures, novelty_proof=other))
+    proof_of_another_fit = structs.replace(proof, sha256="0" * 64)
+    assert row not in render(record, structs.replace(figures, novelty_proof=proof_of_another_fit))

@@ -21,9 +21,9 @@ SPEC = InputSpec(64, "bicubic", (0.5, 0.5, 0.5), (0.25, 0.25, 0.25), symmetric=T
 @pytest.fixture(scope="module")
 def network():
     torch.manual_seed(0)
-    found = build("test_efficientnet", SPEC.size_px)
-    nn.init.normal_(found.get_classifier().weight, std=0.1)
-    return found
+    small_network = build("test_efficientnet", SPEC.size_px)
+    nn.init.normal_(small_network.get_classifier().weight, std=0.1)
+    return small_network
 
 
 @pytest.fixture(scope="module")
@@ -37,7 +37,7 @@ def engine(network, graph):
 
 
 @pytest.mark.parametrize("n", [1, 3, 32])
-def test_the_graph_gives_what_the_network_gives_for_any_number_of_pictures(network, engine, n):
+def test_the_graph_gives_the_outputs_of_the_network_for_any_batch_size(network, engine, n):
     pixels = torch.randn(n, 3, 64, 64)
     outputs = engine.run(pixels.numpy())
     with torch.inference_mode():
@@ -71,16 +71,16 @@ def test_a_network_whose_heatmaps_would_not_be_exact_is_refused():
 
 
 def test_a_network_that_gives_no_number_is_refused(network):
-    broken = deepcopy(network)
-    broken.get_classifier().bias.data[0] = float("nan")
+    invalid = deepcopy(network)
+    invalid.get_classifier().bias.data[0] = float("nan")
     with pytest.raises(TrainingFailed, match="nan off"):
-        to_onnx(broken, saliency_layer(broken), SPEC)
+        to_onnx(invalid, saliency_layer(invalid), SPEC)
 
 
-@pytest.mark.parametrize("broken", [b"", b"no graph"])
-def test_refuses_a_file_that_is_not_a_graph(broken):
+@pytest.mark.parametrize("invalid", [b"", b"no graph"])
+def test_refuses_a_file_that_is_not_a_graph(invalid):
     with pytest.raises(ModelInvalid, match="cannot be run"):
-        Engine(broken, {})
+        Engine(invalid, {})
 
 
 def test_refuses_a_graph_without_an_output(network, graph):
@@ -93,12 +93,12 @@ def test_refuses_a_graph_without_an_output(network, graph):
 def test_the_graph_holds_no_weights(network, graph):
     state = {name: array for name, array in arrays_of(network).items() if array.ndim}
     assert len(graph) < 0.1 * sum(array.nbytes for array in state.values())
-    kept = {
+    external = {
         tensor.name
         for tensor in onnx.load_from_string(graph).graph.initializer
         if tensor.data_location
     }
-    assert kept == {WEIGHT + name for name in state}
+    assert external == {WEIGHT + name for name in state}
 
 
 def test_other_weights_give_another_answer(network, graph, engine):
@@ -113,9 +113,9 @@ def test_other_weights_give_another_answer(network, graph, engine):
 
 
 def test_weights_of_another_network_are_refused(graph):
-    other = arrays_of(build("test_resnet", SPEC.size_px))
+    other_weights = arrays_of(build("test_resnet", SPEC.size_px))
     with pytest.raises(ModelInvalid, match="not those of its network"):
-        Engine(graph, other)
+        Engine(graph, other_weights)
 
 
 def test_a_transformer_answers_from_its_stored_weights():

@@ -36,7 +36,7 @@ def test_refers_at_the_threshold():
     assert decide(0.3, POINT).action == "refer"
 
 
-def test_says_below_the_referral_threshold_and_never_no_risk():
+def test_the_sentence_states_below_the_referral_threshold_and_never_no_risk():
     sentence = decide(0.01, POINT).sentence
     assert sentence == (
         "Below the referral threshold: malignant probability 0.01 (referral threshold 0.30, balanced)"
@@ -46,17 +46,16 @@ def test_says_below_the_referral_threshold_and_never_no_risk():
 @given(SHARES, SHARES)
 def test_the_numbers_of_the_sentence_never_contradict_it(probability, threshold):
     decision = decide(probability, point_at(threshold))
-    ours, theirs = (
-        float(number.lstrip("<>")) for number in re.findall(r"[<>]?\d\.\d+", decision.sentence)
-    )
+    numbers = re.findall(r"[<>]?\d\.\d+", decision.sentence)
+    shown_probability, shown_threshold = [float(number.lstrip("<>")) for number in numbers]
     if decision.action == "refer":
-        assert ours >= theirs
+        assert shown_probability >= shown_threshold
     else:
-        assert ours <= theirs
+        assert shown_probability <= shown_threshold
         assert "<0.01 (referral threshold <0.01" not in decision.sentence
 
 
-def test_more_digits_tell_a_probability_just_below_its_threshold():
+def test_more_digits_show_a_probability_just_below_its_threshold():
     point = point_at(0.19537)
     assert "0.1952 (referral threshold 0.1954, balanced)" in decide(0.1952, point).sentence
 
@@ -105,21 +104,22 @@ def test_a_probability_near_0_or_1_is_not_rounded_to_it(value, text):
 
 
 @given(SHARES, SHARES)
-def test_raising_the_malignant_probability_never_lowers_the_action(one, other):
-    low, high = sorted((one, other))
+def test_raising_the_malignant_probability_never_lowers_the_action(first, second):
+    low, high = sorted((first, second))
     if decide(low, POINT).action == "refer":
         assert decide(high, POINT).action == "refer"
 
 
 @pytest.mark.parametrize("value", [-0.1, 1.1, float("nan")])
-def test_refuses_what_is_no_probability(value):
+def test_refuses_an_invalid_probability(value):
     with pytest.raises(ValueError, match="from 0 to 1"):
         decide(value, POINT)
 
 
 @given(st.lists(st.tuples(SHARES, st.booleans()), min_size=2, max_size=80))
 def test_every_operating_point_reaches_its_sensitivity_and_no_higher_threshold_does(cases):
-    scores, truth = np.array([s for s, _ in cases]), np.array([t for _, t in cases])
+    scores = np.array([s for s, _ in cases])
+    truth = np.array([t for _, t in cases])
     if truth.all() or not truth.any():
         with pytest.raises(ValueError, match="malignant and benign images"):
             choose_thresholds(scores, truth)

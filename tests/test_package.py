@@ -73,7 +73,7 @@ def run_installed(
     )
 
 
-def test_requirement_files_list_what_the_package_needs() -> None:
+def test_requirement_files_list_the_dependencies_of_the_package() -> None:
     full = set(PROJECT["dependencies"]) | set(EXTRAS["explain"]) | set(EXTRAS["dicom"])
     assert requirements("requirements.txt") == full
     assert requirements("requirements-train.txt") == without_own(EXTRAS["train"])
@@ -103,9 +103,9 @@ def test_a_wheel_holds_the_app_its_pages_and_the_shipped_model(wheel: Path) -> N
 
 def test_an_installed_package_predicts_from_another_folder(installed: Path, tmp_path: Path) -> None:
     image = str(ROOT / "docs" / "synthetic_lesion.png")
-    done = run_installed(installed, tmp_path, "-m", "cadlib", "predict", image)
-    assert done.returncode == 0, done.stderr
-    assert "Melanoma" in done.stdout
+    process = run_installed(installed, tmp_path, "-m", "cadlib", "predict", image)
+    assert process.returncode == 0, process.stderr
+    assert "Melanoma" in process.stdout
 
 
 def test_an_installed_package_renders_the_card_of_the_shipped_model(
@@ -116,8 +116,8 @@ def test_an_installed_package_renders_the_card_of_the_shipped_model(
         "folder = find_model('isic2019'); metrics = metrics_file.read(folder); "
         "print(card.render(read_record(folder), metrics) == (folder / CARD_FILE).read_text('utf-8'))"
     )
-    done = run_installed(installed, tmp_path, "-c", code)
-    assert done.stdout == "True\n", done.stderr
+    process = run_installed(installed, tmp_path, "-c", code)
+    assert process.stdout == "True\n", process.stderr
 
 
 def test_an_installed_package_keeps_own_models_apart_from_the_shipped_one(
@@ -127,8 +127,8 @@ def test_an_installed_package_keeps_own_models_apart_from_the_shipped_one(
         "import cadlib; from cadlib.model.record import find_model, list_models, models_dir; "
         "print(cadlib.__file__, models_dir(), find_model('isic2019'), *list_models(), sep='\\n')"
     )
-    done = run_installed(installed, tmp_path, "-c", code)
-    package, own, shipped, *names = done.stdout.splitlines()
+    process = run_installed(installed, tmp_path, "-c", code)
+    package, own, shipped, *names = process.stdout.splitlines()
     assert Path(package).is_relative_to(installed)
     assert Path(own) == tmp_path / "data" / "cadlib" / "models"
     assert Path(shipped).is_relative_to(installed)
@@ -172,9 +172,9 @@ def status(port: int, host: str) -> int:
     """Return the status of an answer to a request for the health of the server."""
     connection = http.client.HTTPConnection("127.0.0.1", port, timeout=10)
     connection.request("GET", "/_stcore/health", headers={"Host": f"{host}:{port}"})
-    answer = connection.getresponse().status
+    status_code = connection.getresponse().status
     connection.close()
-    return answer
+    return status_code
 
 
 @pytest.mark.parametrize("port", ["0", "65536"])

@@ -125,15 +125,16 @@ def test_evaluate_measures_the_model_on_its_own_split_as_training_did(
     tiny_folder, evaluated, tmp_path
 ):
     assert evaluated("validation") == 0
-    packed, found = (
-        json.loads((place / "metrics.json").read_text())
-        for place in (tiny_folder, tmp_path / "out")
-    )
-    assert found["n_lesions"] == packed["n_lesions"]
-    assert found["confusion_matrix"] == packed["confusion_matrix"]
-    assert found["data"] == {**packed["data"], "name": found["data"]["name"]}
+    packed = json.loads((tiny_folder / "metrics.json").read_text())
+    evaluated_metrics = json.loads(((tmp_path / "out") / "metrics.json").read_text())
+    assert evaluated_metrics["n_lesions"] == packed["n_lesions"]
+    assert evaluated_metrics["confusion_matrix"] == packed["confusion_matrix"]
+    assert evaluated_metrics["data"] == {
+        **packed["data"],
+        "name": evaluated_metrics["data"]["name"],
+    }
     for name in ("malignant_auc", "ece", "ece_uncalibrated", "brier_uncalibrated"):
-        assert found[name] == pytest.approx(packed[name], abs=1e-4)
+        assert evaluated_metrics[name] == pytest.approx(packed[name], abs=1e-4)
 
 
 def test_evaluate_writes_test_metrics_into_the_model(trained, tiny_folder, evaluated):
@@ -173,12 +174,12 @@ def test_operating_points_keep_their_thresholds_and_take_the_figures_of_the_test
 def test_test_metrics_come_first_in_either_order_of_evaluation(tiny_folder, evaluated):
     packed = json.loads((tiny_folder / "metrics.json").read_text())
     assert evaluated("test", "--into-model") == 0
-    once = json.loads((tiny_folder / "metrics.json").read_text())
-    assert once["validation"] == packed
+    after_test = json.loads((tiny_folder / "metrics.json").read_text())
+    assert after_test["validation"] == packed
     assert evaluated("validation", "--into-model") == 0
-    again = json.loads((tiny_folder / "metrics.json").read_text())
-    assert {**again, "validation": None} == {**once, "validation": None}
-    assert again["validation"]["confusion_matrix"] == packed["confusion_matrix"]
+    after_validation = json.loads((tiny_folder / "metrics.json").read_text())
+    assert {**after_validation, "validation": None} == {**after_test, "validation": None}
+    assert after_validation["validation"]["confusion_matrix"] == packed["confusion_matrix"]
     assert read_record(tiny_folder).operating_points[0].split == "test"
 
 
@@ -195,34 +196,35 @@ def test_a_write_that_fails_leaves_record_figures_and_card_as_they_were(
     assert {path.name: path.read_bytes() for path in tiny_folder.iterdir()} == before
 
 
+def check_same_fit(refitted, fitted):
+    """Check that a second calibration gave the temperature, sets and thresholds of the first."""
+    assert refitted.temperature.large == pytest.approx(fitted.temperature.large, rel=1e-3)
+    quantiles = structs.asdict(fitted.conformal.quantiles)
+    assert structs.asdict(refitted.conformal.quantiles) == pytest.approx(quantiles, abs=1e-4)
+    thresholds = [point.threshold for point in refitted.operating_points]
+    expected = [point.threshold for point in fitted.operating_points]
+    assert thresholds == pytest.approx(expected, abs=1e-4)
+    assert {point.split for point in refitted.operating_points} == {"validation"}
+
+
 def test_calibrate_restores_the_fit_and_drops_results_of_another_fit(
     tiny_folder, evaluated, synthetic_dataset
 ):
     assert evaluated("test", "--into-model") == 0
-    fitted, figures = (
-        read_record(tiny_folder),
-        json.loads((tiny_folder / "metrics.json").read_text()),
-    )
+    fitted = read_record(tiny_folder)
+    figures = json.loads((tiny_folder / "metrics.json").read_text())
     assert figures["data"]["split"] == "test"
-    golden = json.loads((tiny_folder / "golden.json").read_text())
+    former_answers = json.loads((tiny_folder / "golden.json").read_text())["answers"]
     change_record(tiny_folder, {"temperature": {"small": 7.0, "large": 7.0}})
     assert main(["calibrate", "--model", "tiny", "--data", str(synthetic_dataset)]) == 0
-    found = read_record(tiny_folder)
-    assert found.temperature.large == pytest.approx(fitted.temperature.large, rel=1e-3)
-    quantiles = structs.asdict(fitted.conformal.quantiles)
-    assert structs.asdict(found.conformal.quantiles) == pytest.approx(quantiles, abs=1e-4)
-    thresholds = [
-        [point.threshold for point in record.operating_points] for record in (found, fitted)
-    ]
-    assert thresholds[0] == pytest.approx(thresholds[1], abs=1e-4)
-    assert {point.split for point in found.operating_points} == {"validation"}
-    again = json.loads((tiny_folder / "metrics.json").read_text())
-    assert again["data"]["split"] == "validation"
-    assert "validation" not in again
-    assert again["ece"] == pytest.approx(figures["validation"]["ece"], abs=1e-4)
+    check_same_fit(read_record(tiny_folder), fitted)
+    new_metrics = json.loads((tiny_folder / "metrics.json").read_text())
+    assert new_metrics["data"]["split"] == "validation"
+    assert "validation" not in new_metrics
+    assert new_metrics["ece"] == pytest.approx(figures["validation"]["ece"], abs=1e-4)
     answers = json.loads((tiny_folder / "golden.json").read_text())["answers"]
-    for former, answer in zip(golden["answers"], answers, strict=True):
-        assert answer["probabilities"] == pytest.approx(former["probabilities"], abs=1e-4)
+    for former, new_answer in zip(former_answers, answers, strict=True):
+        assert new_answer["probabilities"] == pytest.approx(former["probabilities"], abs=1e-4)
     assert verify(tiny_folder).unchanged
 
 

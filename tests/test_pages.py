@@ -26,7 +26,7 @@ from streamlit.testing.v1 import AppTest
 from cadlib import jobs, ui
 from cadlib.data.contradictions import CONTRADICTIONS
 from cadlib.data.dataset import open_dataset
-from cadlib.data.subsets import list_subsets, read_subset
+from cadlib.data.subsets import Subset, list_subsets, read_subset, save_subset
 from cadlib.evaluation import evaluate
 from cadlib.evaluation.cached import evaluation_folder
 from cadlib.images import read_image
@@ -74,24 +74,23 @@ def audit_of(split_sha256: str, **leaks: int) -> LeakAudit:
     )  # fmt: skip
 
 
+def random_network() -> torch.nn.Module:
+    """Return a small network of random weights."""
+    torch.manual_seed(0)
+    network = backbones.build(BACKBONE, 64)
+    torch.nn.init.normal_(network.get_classifier().weight)
+    return network
+
+
 @pytest.fixture(scope="session")
 def tiny_models(tmp_path_factory) -> Path:
-    """Return a folder of models with one network of random weights in it, measured on random figures."""
-    torch.manual_seed(0)
-    built = backbones.build(BACKBONE, 64)
-    torch.nn.init.normal_(built.get_classifier().weight)
-    weights = save({name: tensor.contiguous() for name, tensor in built.state_dict().items()})
-    spec, layer = (
-        InputSpec(64, "bicubic", (0.5, 0.5, 0.5), (0.25, 0.25, 0.25), symmetric=True),
-        backbones.saliency_layer(built),
-    )
-    graph = to_onnx(built, layer, spec)
-    points = (
-        OperatingPoint(
-            "balanced", 0.30, 0.95, 0.80, 60, 90, "validation", PointIntervals((0.90, 0.98), None)
-        ),
-    )
-    shipped = record.find_model("isic2019")
+    """Return a folder of models: one network of random weights, with metrics of random figures."""
+    network = random_network()
+    tensors = {name: tensor.contiguous() for name, tensor in network.state_dict().items()}
+    weights = save(tensors)
+    spec = InputSpec(64, "bicubic", (0.5, 0.5, 0.5), (0.25, 0.25, 0.25), symmetric=True)
+    layer = backbones.saliency_layer(network)
+    graph = to_onnx(network, layer, spec)
     member = record.Member(
         backbone=BACKBONE,
         saliency_layer=layer,
@@ -100,7 +99,34 @@ def tiny_models(tmp_path_factory) -> Path:
         fold=None,
         run=record.TrainingRun("0" * 40, {}, 0, 0, 0.0),
     )
-    made = record.ModelRecord(
+    shipped = record.find_model("isic2019")
+    model_record = tiny_record(member, spec, record.read_record(shipped).novelty)
+    files = {
+        record.WEIGHTS_FILE: weights,
+        record.ONNX_FILE: graph,
+        record.NOVELTY_FILE: (shipped / record.NOVELTY_FILE).read_bytes(),
+        record.METRICS_FILE: metrics_file.metrics_json(random_metrics(model_record)).encode(),
+        record.CARD_FILE: b"# tiny 0.1.0\n\nIt knows nothing.\n",
+    }
+    return write_model(tmp_path_factory.mktemp("models") / "tiny", model_record, files).parent
+
+
+def write_model(folder: Path, model_record: record.ModelRecord, files: dict[str, bytes]) -> Path:
+    """Write a model with its golden answers; return its folder."""
+    folder.mkdir()
+    files[record.GOLDEN_FILE] = golden_json(Model.assemble(model_record, files, folder)).encode()
+    record.write_folder(folder, model_record, files)
+    return folder
+
+
+def tiny_record(
+    member: record.Member, spec: InputSpec, novelty: record.NoveltyFacts | None
+) -> record.ModelRecord:
+    """Return the record of the tiny model, with one operating point."""
+    point = OperatingPoint(
+        "balanced", 0.30, 0.95, 0.80, 60, 90, "validation", PointIntervals((0.90, 0.98), None)
+    )
+    return record.ModelRecord(
         name="tiny",
         version="0.1.0",
         created="2026-01-01T00:00:00+00:00",
@@ -112,43 +138,40 @@ def tiny_models(tmp_path_factory) -> Path:
         temperature=Temperature(1.0, 1.0),
         bias=(0.0,) * 8,
         conformal=record.ConformalSets(0.9, record.Quantiles(**dict.fromkeys(CODES, 1.0))),
-        operating_points=points,
+        operating_points=(point,),
         training=record.TrainingFacts("0" * 64, {"train": 1}, {"train": 1}, "drawn"),
         audit=audit_of("0" * 64),
         metadata=None,
         neighbours=None,
-        novelty=record.read_record(shipped).novelty,
+        novelty=novelty,
         libraries={},
         data_licence="none",
         intended_use="To test the pages with.",
         known_limits=("It knows nothing.",),
     )
-    folder = tmp_path_factory.mktemp("models") / "tiny"
-    folder.mkdir()
-    files = {
-        record.WEIGHTS_FILE: weights,
-        record.ONNX_FILE: graph,
-        record.NOVELTY_FILE: (shipped / record.NOVELTY_FILE).read_bytes(),
-        record.METRICS_FILE: metrics_file.metrics_json(random_metrics(made)).encode(),
-        record.CARD_FILE: b"# tiny 0.1.0\n\nIt knows nothing.\n",
-    }
-    files[record.GOLDEN_FILE] = golden_json(Model.assemble(made, files, folder)).encode()
-    record.write_folder(folder, made, files)
-    return folder.parent
 
 
-def random_metrics(made: record.ModelRecord) -> EvaluationMetrics:
+def random_metrics(model_record: record.ModelRecord) -> EvaluationMetrics:
     """Return the figures of a model that guesses, on pictures among which no dermatofibroma is."""
     rng = np.random.default_rng(0)
     truth = rng.choice([code for code in CODES if code != "DF"], 150)
-    table = pd.DataFrame({"image": [f"ISIC_{number:07}" for number in range(150)], "diagnosis": truth}).assign(
-        width_px=600, height_px=450, archive="HAM10000", age_approx=50.0, sex="female", anatom_site_general="head/neck",
-        lesion_id=None, lesion_group=None,
-    )  # fmt: skip
-    metrics = evaluate.build_metrics(table, rng.dirichlet(np.ones(8), 150), made.operating_points)
+    images = [f"ISIC_{number:07}" for number in range(150)]
+    table = pd.DataFrame({"image": images, "diagnosis": truth}).assign(
+        width_px=600,
+        height_px=450,
+        archive="HAM10000",
+        age_approx=50.0,
+        sex="female",
+        anatom_site_general="head/neck",
+        lesion_id=None,
+        lesion_group=None,
+    )
+    metrics = evaluate.build_metrics(
+        table, rng.dirichlet(np.ones(8), 150), model_record.operating_points
+    )
     return structs.replace(
         metrics,
-        model=metrics_file.model_facts(made),
+        model=metrics_file.model_facts(model_record),
         data=DataFacts(name="drawn", split="validation", images=150),
         rejected={},
     )
@@ -181,7 +204,7 @@ def drop(app: AppTest, *files: tuple[str, bytes]) -> AppTest:
     )
 
 
-def held(app: AppTest) -> list[ui.Case]:
+def cases_of(app: AppTest) -> list[ui.Case]:
     return list(app.session_state["cases"].values())
 
 
@@ -191,7 +214,7 @@ def captions(app: AppTest) -> list[str]:
 
 
 def viewed(app: AppTest) -> dict:
-    """Return what the viewer was given to show."""
+    """Return the data that the viewer shows."""
     return mounted(app, "viewer")[0]
 
 
@@ -280,7 +303,7 @@ def test_a_damaged_model_is_named_where_it_is_needed(app, tiny_models, tmp_path,
 def test_a_click_loads_a_synthetic_lesion_and_the_decision_comes_first(app):
     page = app.run().button(key="synthetic").click().run()
     assert not page.exception
-    case = held(page)[0]
+    case = cases_of(page)[0]
     assert case.assessment.decision.sentence in page.subheader[0].value
     assert "Synthetic lesion, not real skin" in viewed(page)["caption"]
 
@@ -304,28 +327,36 @@ def test_files_are_sorted_by_risk_and_unreadable_ones_keep_their_reason(app):
     assert "report" in page.error[0].value or "empty" in page.error[0].value
 
 
-def test_the_result_of_a_low_quality_image_is_hidden_until_requested(app, lesion):
-    Image.fromarray(np.asarray(Image.open(io.BytesIO(lesion))) // 8).save(
-        dark := io.BytesIO(), "PNG"
-    )
-    page = drop(app.run(), ("good.png", lesion), ("dark.png", dark.getvalue()))
-    case = next(case for case in held(page) if case.name == "dark.png")
-    tile = page.button(key=f"choose-{case.key[:8]}")
+@pytest.fixture
+def dark_case(app, lesion) -> ui.Case:
+    """Return the case of an image that is too dark, after it was dropped and selected."""
+    pixels = np.asarray(Image.open(io.BytesIO(lesion)))
+    dark = io.BytesIO()
+    Image.fromarray(pixels // 8).save(dark, "PNG")
+    drop(app.run(), ("good.png", lesion), ("dark.png", dark.getvalue()))
+    case = next(case for case in cases_of(app) if case.name == "dark.png")
+    tile = app.button(key=f"choose-{case.key[:8]}")
     assert tile.label == "quality too low"
     tile.click().run()
-    assert "No reliable result is possible for this image" in page.warning[0].value
-    assert "dark" in page.warning[0].value
-    assert not page.subheader
-    assert "confidence" not in {chart.key for chart in page.get("plotly_chart")}
-    page.switch_page("pages/saliency.py").run()
-    assert "No reliable result is possible for this image" in page.warning[0].value
-    assert not [button for button in page.button if str(button.key).startswith("large-")]
-    page.toggle[0].set_value(True).run()
-    assert [button for button in page.button if str(button.key).startswith("large-")]
-    page.switch_page("pages/diagnose.py").run()
-    page.toggle[0].set_value(True).run()
-    assert case.assessment.decision.sentence in page.subheader[0].value
-    assert "No reliable result is possible for this image" in page.warning[0].value
+    return case
+
+
+def test_the_result_of_a_low_quality_image_is_hidden_until_requested(app, dark_case):
+    assert "No reliable result is possible for this image" in app.warning[0].value
+    assert "dark" in app.warning[0].value
+    assert not app.subheader
+    assert "confidence" not in {chart.key for chart in app.get("plotly_chart")}
+    app.toggle[0].set_value(True).run()
+    assert dark_case.assessment.decision.sentence in app.subheader[0].value
+    assert "No reliable result is possible for this image" in app.warning[0].value
+
+
+def test_the_maps_of_a_low_quality_image_are_hidden_until_requested(app, dark_case):
+    app.switch_page("pages/saliency.py").run()
+    assert "No reliable result is possible for this image" in app.warning[0].value
+    assert not [button for button in app.button if str(button.key).startswith("large-")]
+    app.toggle[0].set_value(True).run()
+    assert [button for button in app.button if str(button.key).startswith("large-")]
 
 
 def test_the_result_of_an_unknown_kind_of_image_is_hidden_until_requested(app, lesion):
@@ -333,7 +364,7 @@ def test_the_result_of_an_unknown_kind_of_image_is_hidden_until_requested(app, l
         noise := io.BytesIO(), "PNG"
     )
     page = drop(app.run(), ("good.png", lesion), ("noise.png", noise.getvalue()))
-    case = next(case for case in held(page) if case.name == "noise.png")
+    case = next(case for case in cases_of(page) if case.name == "noise.png")
     assert not case.assessment.novelty.known
     page.button(key=f"choose-{case.key[:8]}").click().run()
     assert "does not look like the dermoscopic images" in page.warning[0].value
@@ -348,26 +379,36 @@ def swapped(lesion: bytes) -> bytes:
     return buffer.getvalue()
 
 
+def test_swapped_channels_are_noted_on_the_page_and_in_the_files(app, lesion):
+    page = drop(app.run(), ("swapped.png", swapped(lesion)))
+    page.button(key=f"swap-{cases_of(page)[0].key[:8]}").click().run()
+    assert any(SWAPPED_NOTE in caption.value for caption in page.caption)
+    assert SWAPPED_NOTE in ui.cases_csv(cases_of(page))
+    [exported] = json.loads(ui.cases_json(cases_of(page)))
+    assert exported["notes"] == [SWAPPED_NOTE]
+    assert viewed(page)["caption"].startswith("Synthetic lesion")
+
+
 def test_swapped_channels_are_swapped_back_on_request_and_it_can_be_undone(app, lesion):
     page = drop(app.run(), ("swapped.png", swapped(lesion)))
-    before = held(page)[0].assessment
+    [case] = cases_of(page)
+    before = case.assessment
     assert "Red and blue look swapped" in page.warning[0].value
-    key = f"swap-{held(page)[0].key[:8]}"
+    key = f"swap-{case.key[:8]}"
 
     page.button(key=key).click().run()
     assert not page.exception
-    after = held(page)[0].assessment
+    [case] = cases_of(page)
+    after = case.assessment
     assert np.array_equal(after.image.pixels, read_image(lesion).pixels)
     assert after.prediction.ranking() != before.prediction.ranking()
     assert after.decision.sentence in page.subheader[0].value
     assert "Red and blue were swapped at your request" in page.info[0].value
-    assert any(SWAPPED_NOTE in caption.value for caption in page.caption)
-    assert SWAPPED_NOTE in ui.cases_csv(held(page))
-    assert json.loads(ui.cases_json(held(page)))[0]["notes"] == [SWAPPED_NOTE]
-    assert viewed(page)["caption"].startswith("Synthetic lesion")
 
+    # A second click restores the original channels.
     page.button(key=key).click().run()
-    undone = held(page)[0].assessment
+    [case] = cases_of(page)
+    undone = case.assessment
     assert undone.prediction.ranking() == before.prediction.ranking()
     assert undone.image.notes == ()
     assert "Red and blue look swapped" in page.warning[0].value
@@ -416,7 +457,7 @@ def test_every_drawn_lesion_is_shown_with_its_answer(app):
     assert len(labels) == len(lesions)
     assert not {"other image type", "quality too low"} & set(labels)
     unknown = next(
-        (case for case in held(page) if not case.assessment.novelty.known), held(page)[0]
+        (case for case in cases_of(page) if not case.assessment.novelty.known), cases_of(page)[0]
     )
     page.button(key=f"choose-{unknown.key[:8]}").click().run()
     assert unknown.assessment.decision.sentence in page.subheader[0].value
@@ -424,21 +465,27 @@ def test_every_drawn_lesion_is_shown_with_its_answer(app):
 
 def test_every_check_of_a_picture_is_shown_with_its_figure_and_limit(app, lesion):
     page = drop(app.run(), ("one.png", lesion))
-    report = held(page)[0].assessment.quality
+    report = cases_of(page)[0].assessment.quality
     lines = next(
         text.value for text in page.markdown if text.value.startswith("|Check|")
     ).splitlines()
     rows = [line.strip("|").split("|") for line in lines[2:]]
-    assert [name for name, *_ in rows] == [finding.name for finding in report.findings]
-    values = [float(value) for *_, value, _ in rows]
-    assert values == [pytest.approx(one.figure, rel=5e-4, abs=1e-4) for one in report.findings]
-    for (*_, limit), finding in zip(rows, report.findings, strict=True):
+    for row, finding in zip(rows, report.findings, strict=True):
+        name = row[0]
+        value = float(row[-2])
+        limit = row[-1]
+        assert name == finding.name
+        assert value == pytest.approx(finding.figure, rel=5e-4, abs=1e-4)
         assert limit.startswith(("at least", "at most"))
         assert f"{finding.limit:.4g}" in limit
-    assert ui.about_the_set(held(page)[0].assessment.likely, 0.9) in words(page)
-    assert "same top diagnosis in" in words(page)
     passed = len(report.findings) - len(report.flagged)
     assert f"{passed} of {len(report.findings)} checks" in page.expander[0].label
+
+
+def test_the_result_states_the_prediction_set_and_the_rotated_views(app, lesion):
+    page = drop(app.run(), ("one.png", lesion))
+    assert ui.about_the_set(cases_of(page)[0].assessment.likely, 0.9) in words(page)
+    assert "same top diagnosis in" in words(page)
 
 
 def test_the_usual_heatmap_comes_from_the_pass_that_gave_the_answer(app, lesion, monkeypatch):
@@ -446,31 +493,29 @@ def test_the_usual_heatmap_comes_from_the_pass_that_gave_the_answer(app, lesion,
     page = drop(app.run(), ("one.png", lesion))
     assert not page.exception
     page.selectbox(key="method").select(METHODS[1]).run()
-    assert page.exception  # the others ask the network anew
+    assert page.exception  # The other methods run the network again.
 
 
 def test_the_same_files_dropped_twice_are_held_once(app, lesion):
     page = drop(app.run(), ("one.png", lesion))
     page = drop(page, ("one.png", lesion), ("other.png", lesion))
-    assert [case.name for case in held(page)] == ["one.png", "other.png"]
+    assert [case.name for case in cases_of(page)] == ["one.png", "other.png"]
 
 
 def test_more_pictures_than_a_session_holds_are_refused_with_a_reason(app, lesion, monkeypatch):
     monkeypatch.setattr(session, "MAX_CASES", 1)
     page = drop(app.run(), ("one.png", lesion), ("two.png", lesion))
-    assert [case.assessment is None for case in held(page)] == [False, True]
-    assert "at most 1 images" in held(page)[1].reason
+    assert [case.assessment is None for case in cases_of(page)] == [False, True]
+    assert "at most 1 images" in cases_of(page)[1].reason
 
 
-def test_a_picture_refused_for_want_of_room_can_be_given_again_when_there_is_some(
-    app, lesion, monkeypatch
-):
+def test_an_image_refused_for_lack_of_memory_can_be_added_later(app, lesion, monkeypatch):
     monkeypatch.setattr(session, "MAX_CASES", 1)
     page = drop(app.run(), ("one.png", lesion), ("two.png", lesion))
     page.button(key="remove").click().run()
     page = drop(page, ("two.png", lesion))
     assert not page.exception
-    assert [(case.name, case.assessment is None) for case in held(page)] == [("two.png", False)]
+    assert [(case.name, case.assessment is None) for case in cases_of(page)] == [("two.png", False)]
 
 
 def test_pictures_of_a_model_that_was_replaced_can_be_given_again(
@@ -484,9 +529,9 @@ def test_pictures_of_a_model_that_was_replaced_can_be_given_again(
     assert not page.exception
     assert "tiny 0.1.0" in page.warning[0].value
     assert "was replaced by tiny 0.2.0" in page.warning[0].value.replace("\\", "")
-    assert held(page) == []
+    assert cases_of(page) == []
     page = drop(page, ("one.png", lesion))
-    assert [case.assessment.prediction.model_id[:10] for case in held(page)] == ["tiny 0.2.0"]
+    assert [case.assessment.prediction.model_id[:10] for case in cases_of(page)] == ["tiny 0.2.0"]
 
 
 def test_a_photograph_named_synthetic_is_not_called_synthetic(app):
@@ -501,13 +546,13 @@ def test_a_photograph_named_synthetic_is_not_called_synthetic(app):
 def test_more_bytes_than_a_session_holds_are_refused_with_a_reason(app, lesion, monkeypatch):
     monkeypatch.setattr(session_memory, "SESSION_LIMIT_BYTES", 450 * 450 * 3 + 1)
     page = drop(app.run(), ("one.png", lesion), ("two.png", lesion))
-    assert "MB of images at a time" in held(page)[1].reason
+    assert "MB of images at a time" in cases_of(page)[1].reason
 
 
 def test_the_evidence_follows_the_chosen_diagnosis_and_method(app, lesion):
     page = drop(app.run(), ("one.png", lesion))
     code = next(box for box in page.selectbox if box.label == "Saliency map for")
-    last = held(page)[0].assessment.prediction.ranking()[-1][0]
+    last = cases_of(page)[0].assessment.prediction.ranking()[-1][0]
     code.set_value(last).run()
     assert not page.exception
     assert f"for {diagnosis(last).name}" in viewed(page)["shows"]
@@ -518,13 +563,13 @@ def test_the_evidence_follows_the_chosen_diagnosis_and_method(app, lesion):
 def test_the_viewer_is_given_the_picture_and_the_square_that_the_network_saw(app):
     Image.fromarray(np.full((300, 400, 3), 180, np.uint8)).save(wide := io.BytesIO(), "PNG")
     page = drop(app.run(), ("wide.png", wide.getvalue()))
-    page.toggle[0].set_value(True).run()  # one colour: no answer can rest on it
-    shown = viewed(page)
-    assert (shown["width"], shown["height"]) == (400, 300)
-    assert shown["box"] == pytest.approx([0.125, 0, 0.875, 1])
-    picture = Image.open(io.BytesIO(base64.b64decode(shown["picture"].partition(",")[2])))
+    page.toggle[0].set_value(True).run()  # An image of one colour has no reliable result.
+    view = viewed(page)
+    assert (view["width"], view["height"]) == (400, 300)
+    assert view["box"] == pytest.approx([0.125, 0, 0.875, 1])
+    picture = Image.open(io.BytesIO(base64.b64decode(view["picture"].partition(",")[2])))
     assert picture.size == (400, 300)
-    assert "Image wide.png" in shown["alt"]
+    assert "Image wide.png" in view["alt"]
 
 
 def test_no_predictive_values_without_a_prevalence(app, lesion):
@@ -539,18 +584,18 @@ def test_the_prevalence_of_the_clinic_is_remembered_and_gives_predictive_values(
 ):
     page = drop(app.run(), ("one.png", lesion))
     page.number_input(key="prevalence").set_value(10.0).run()
-    point = held(page)[0].assessment.decision.operating_point
+    point = cases_of(page)[0].assessment.decision.operating_point
     values = PredictiveValues(point, 0.1)
     assert not page.exception
     assert "hundred" in {chart.key for chart in page.get("plotly_chart")}
     assert f"PPV {two_digits(values.positive)}" in words(page)
     assert f"NPV {two_digits(values.negative)}" in words(page)
     assert json.loads(clinic_file.read_text()) == {"operating_point": "balanced", "prevalence": 0.1}
-    another = drop(
+    second_app = drop(
         AppTest.from_file(str(ROOT / "menu.py"), default_timeout=TIMEOUT_S).run(),
         ("one.png", lesion),
     )
-    assert another.number_input(key="prevalence").value == 10.0
+    assert second_app.number_input(key="prevalence").value == 10.0
 
 
 def test_the_operating_point_of_the_clinic_decides(model_folder, app, lesion, monkeypatch):
@@ -571,7 +616,7 @@ def test_patient_facts_change_the_result_and_the_page_shows_the_change(
     monkeypatch.setenv("CADLIB_MODELS", str(taught_folder.parent))
     page = drop(app.run(), ("one.png", lesion))
     assert "No patient data: the result uses the image only" in words(page)
-    key = held(page)[0].key[:8]
+    key = cases_of(page)[0].key[:8]
     before = page.subheader[0].value
     page.selectbox(key=f"sex-{key}").set_value("male").run()
     assert not page.exception
@@ -588,20 +633,21 @@ def test_rotated_views_are_compared_with_the_threshold_without_patient_data(
     taught_folder, app, lesion, monkeypatch
 ):
     monkeypatch.setenv("CADLIB_MODELS", str(taught_folder.parent))
-    seen = []
-    told = ui.about_the_turns
-    monkeypatch.setattr(
-        ui,
-        "about_the_turns",
-        lambda *args, **facts: seen.append((args[1], facts)) or told(*args, **facts),
-    )
+    calls = []
+    about_the_turns = ui.about_the_turns
+
+    def record_call(*args, **facts):
+        calls.append((args[1], facts))
+        return about_the_turns(*args, **facts)
+
+    monkeypatch.setattr(ui, "about_the_turns", record_call)
     page = drop(app.run(), ("one.png", lesion))
-    page.number_input(key=f"age-{held(page)[0].key[:8]}").set_value(90).run()
+    page.number_input(key=f"age-{cases_of(page)[0].key[:8]}").set_value(90).run()
     assert not page.exception
     alone = record.read_record(taught_folder).operating_point("balanced").threshold
     # The threshold of results with patient data is 0.123.
     assert "(referral threshold 0.12, " in page.subheader[0].value
-    assert seen[-1] == (alone, {"with_facts": True})
+    assert calls[-1] == (alone, {"with_facts": True})
     assert alone != 0.123
     assert "Rotated and mirrored, without patient data: " in words(page)
 
@@ -612,11 +658,11 @@ def test_the_page_of_a_model_without_metadata_has_no_facts(app, lesion):
 
 
 def test_header_facts_are_filled_in_and_can_be_removed(taught_folder, app, lesion, monkeypatch):
-    told = replace(read_image(lesion), facts=PatientFacts(62.0, "male"))
-    monkeypatch.setattr(session, "read_image", lambda _: told)
+    image_with_facts = replace(read_image(lesion), facts=PatientFacts(62.0, "male"))
+    monkeypatch.setattr(session, "read_image", lambda _: image_with_facts)
     monkeypatch.setenv("CADLIB_MODELS", str(taught_folder.parent))
     page = drop(app.run(), ("one.dcm", lesion))
-    key = held(page)[0].key[:8]
+    key = cases_of(page)[0].key[:8]
     assert page.selectbox(key=f"sex-{key}").value == "male"
     assert page.number_input(key=f"age-{key}").value == 62
     assert "The largest change was MEL Melanoma" in words(page)
@@ -627,8 +673,8 @@ def test_header_facts_are_filled_in_and_can_be_removed(taught_folder, app, lesio
 
 
 def test_a_model_without_metadata_shows_the_header_facts(app, lesion, monkeypatch):
-    told = replace(read_image(lesion), facts=PatientFacts(62.0, "male", "head/neck"))
-    monkeypatch.setattr(session, "read_image", lambda _: told)
+    image_with_facts = replace(read_image(lesion), facts=PatientFacts(62.0, "male", "head/neck"))
+    monkeypatch.setattr(session, "read_image", lambda _: image_with_facts)
     page = drop(app.run(), ("one.dcm", lesion))
     assert "uses the image only. From the file header: 62 years, male, head/neck." in words(page)
 
@@ -636,23 +682,23 @@ def test_a_model_without_metadata_shows_the_header_facts(app, lesion, monkeypatc
 def test_removing_pictures_leads_back_to_the_empty_page(app, lesion):
     page = drop(app.run(), ("one.png", lesion), ("two.png", lesion))
     page.button(key="remove").click().run()
-    assert len(held(page)) == 1
+    assert len(cases_of(page)) == 1
     page.button(key="clear").click().run()
-    assert held(page) == []
+    assert cases_of(page) == []
     assert "Drop one or more" in words(page)
 
 
 def test_downloads_hold_every_file_with_its_figures_or_its_reason(app, lesion):
     page = drop(app.run(), ("=one.png", lesion), ("bad.jpg", b"no picture"))
-    rows = list(csv.DictReader(io.StringIO(ui.cases_csv(held(page)))))
+    rows = list(csv.DictReader(io.StringIO(ui.cases_csv(cases_of(page)))))
     assert [row["file"] for row in rows] == ["'=one.png", "bad.jpg"]  # no formula in a spreadsheet
     assert sum(float(rows[0][code]) for code in CODES) == pytest.approx(1, abs=1e-4)
     assert rows[1]["error"]
-    parsed = json.loads(ui.cases_json(held(page)))
+    parsed = json.loads(ui.cases_json(cases_of(page)))
     assert parsed[0]["malignant_probability"] == pytest.approx(
         float(rows[0]["malignant_probability"]), abs=1e-6
     )
-    assert parsed[1] == {"file": "bad.jpg", "error": held(page)[1].reason}
+    assert parsed[1] == {"file": "bad.jpg", "error": cases_of(page)[1].reason}
 
 
 def test_the_saliency_page_without_an_image_explains_uploading(app):
@@ -660,15 +706,15 @@ def test_the_saliency_page_without_an_image_explains_uploading(app):
     assert "Add one on the Diagnose page" in words(page)
     page.button(key="synthetic").click().run()
     assert not page.exception
-    assert len(held(page)) == 1
+    assert len(cases_of(page)) == 1
 
 
 def test_saliency_shows_every_method_for_the_top_diagnoses_of_the_current_picture(app, lesion):
     page = drop(app.run(), ("one.png", lesion)).switch_page("pages/saliency.py").run()
     assert not page.exception
-    top = [code for code, _ in held(page)[0].assessment.prediction.ranking()[:3]]
-    shown = {str(button.key) for button in page.button if str(button.key).startswith("large-")}
-    assert shown == {f"large-{code}-{method.key}" for code in top for method in METHODS}
+    top = [code for code, _ in cases_of(page)[0].assessment.prediction.ranking()[:3]]
+    maps = {str(button.key) for button in page.button if str(button.key).startswith("large-")}
+    assert maps == {f"large-{code}-{method.key}" for code in top for method in METHODS}
     assert "not class-specific" in words(page)
     page.button(key=f"large-{top[2]}-layercam").click().run()
     large = [caption for caption in captions(page) if caption.startswith("LayerCAM")]
@@ -676,32 +722,28 @@ def test_saliency_shows_every_method_for_the_top_diagnoses_of_the_current_pictur
     assert diagnosis(top[2]).name in large[0]
 
 
-def test_every_map_shows_its_trust_and_a_poor_one_a_warning(app, monkeypatch):
+@pytest.fixture
+def page_with_poor_maps(app, monkeypatch) -> AppTest:
+    """Return the page of a lesion with poor maps of its top diagnosis by two methods."""
     poor = set()
 
-    def measured(_model, _image, found, code):
-        if not poor:  # asked for the first diagnosis first, on Diagnose
+    def trust_of(_model, _image, heatmap, code):
+        # The first call is for the top diagnosis, on the Diagnose page.
+        if not poor:
             poor.update({(code, METHODS[0].key), (code, METHODS[3].key)})
-        return Trust(0.1 if (code, found.method) in poor else 0.72, 0.81)
+        return Trust(0.1 if (code, heatmap.method) in poor else 0.72, 0.81)
 
-    monkeypatch.setattr(trust, "trust_of", measured)
-    page = drop(
-        app.run(), ("one.png", demo_lesions()[4].png())
-    )  # a picture whose maps no other test has measured
-    top = held(page)[0].assessment.prediction.ranking()[0][0]
+    monkeypatch.setattr(trust, "trust_of", trust_of)
+    # No other test has measured the maps of this image.
+    return drop(app.run(), ("one.png", demo_lesions()[4].png()))
+
+
+def test_a_poor_map_has_a_warning_on_both_pages(page_with_poor_maps):
+    page = page_with_poor_maps
+    top = cases_of(page)[0].assessment.prediction.ranking()[0][0]
     assert "Do not interpret this map: hiding the highlighted regions" in words(page)
     page.switch_page("pages/saliency.py").run()
     assert not page.exception
-    captions = [caption.value for caption in page.caption]
-    tiles = [caption for caption in captions if "  \nfaithfulness " in caption]
-    # The peak is another for each map.
-    marked = [tile.partition("\n")[2] for tile in tiles if "do not interpret" in tile]
-    assert len(tiles) == 3 * len(METHODS)
-    assert (
-        marked
-        == ["faithfulness 0.10  \nstability 0.81  \n:material/visibility_off: **do not interpret**"]
-        * 2
-    )
     assert "Do not interpret this map: hiding the highlighted regions" in words(page)
     assert f"Grad-CAM for {diagnosis(top).name} · peak " in words(page)
     page.button(key=f"large-{top}-hirescam").click().run()
@@ -709,17 +751,37 @@ def test_every_map_shows_its_trust_and_a_poor_one_a_warning(app, monkeypatch):
     assert "· faithfulness 0.72 · stability 0.81" in words(page)
 
 
-def test_a_map_is_measured_late_and_once(app, monkeypatch):
-    asked, trust_of = [], trust.trust_of
-    monkeypatch.setattr(
-        trust, "trust_of", lambda *given: (asked.append(given[2:]), trust_of(*given))[1]
+def test_every_map_shows_its_trust_and_a_poor_one_is_marked(page_with_poor_maps):
+    page = page_with_poor_maps.switch_page("pages/saliency.py").run()
+    assert not page.exception
+    captions = [caption.value for caption in page.caption]
+    tiles = [caption for caption in captions if "  \nfaithfulness " in caption]
+    assert len(tiles) == 3 * len(METHODS)
+    # Each map has its own peak, which stands in the first line.
+    marked = [tile.partition("\n")[2] for tile in tiles if "do not interpret" in tile]
+    warning = (
+        "faithfulness 0.10  \nstability 0.81  \n:material/visibility_off: **do not interpret**"
     )
-    page = drop(app.run(), ("one.png", demo_lesions()[5].png()))  # see above
-    assert len(asked) == 1  # the one map on the page
+    assert marked == [warning, warning]
+
+
+def test_a_map_is_measured_late_and_once(app, monkeypatch):
+    measured = []
+    trust_of = trust.trust_of
+
+    def record_call(*arguments):
+        measured.append(arguments[2:])
+        return trust_of(*arguments)
+
+    monkeypatch.setattr(trust, "trust_of", record_call)
+    # No other test has measured the maps of this image.
+    page = drop(app.run(), ("one.png", demo_lesions()[5].png()))
+    # The Diagnose page shows one map.
+    assert len(measured) == 1
     page.switch_page("pages/saliency.py").run()
-    assert len(asked) == 3 * len(METHODS)
+    assert len(measured) == 3 * len(METHODS)
     next(button for button in page.button if str(button.key).endswith("-layercam")).click().run()
-    assert len(asked) == 3 * len(METHODS)
+    assert len(measured) == 3 * len(METHODS)
 
 
 def test_saliency_takes_up_to_eight_diagnoses_and_none_is_no_error(app, lesion):
@@ -767,20 +829,17 @@ def test_the_gallery_shows_a_page_of_labelled_samples(browser):
 
 
 @pytest.mark.parametrize(
-    "wants", [None, 7, {}, {"page": 9, "shown": 9}, {"page": "2", "shown": -1}, {"page": True}]
+    "wanted_page",
+    [None, 7, {}, {"page": 9, "shown": 9}, {"page": "2", "shown": -1}, {"page": True}],
 )
-def test_an_invalid_page_number_gives_an_existing_page(browser, wants):
-    if wants:
-        wants = (
-            {"of": mounted(browser, "tiles")[0]["of"], **wants}
-            if isinstance(wants, dict)
-            else wants
-        )
-    said_by_browser(browser, wants=wants)
+def test_an_invalid_page_number_gives_an_existing_page(browser, wanted_page):
+    if wanted_page and isinstance(wanted_page, dict):
+        wanted_page = {"of": mounted(browser, "tiles")[0]["of"], **wanted_page}
+    said_by_browser(browser, wants=wanted_page)
     assert not browser.exception
-    sent = mounted(browser, "tiles")[0]
-    assert sent["page"] in (1, None)
-    assert sent["shown"] == 1
+    tiles_mounted = mounted(browser, "tiles")[0]
+    assert tiles_mounted["page"] in (1, None)
+    assert tiles_mounted["shown"] == 1
 
 
 def test_a_filter_narrows_the_gallery_and_the_counts_of_the_others_follow(browser):
@@ -791,7 +850,7 @@ def test_a_filter_narrows_the_gallery_and_the_counts_of_the_others_follow(browse
     assert len(tiles(browser)) == 12
     assert all(label == "▲ MEL" for label in labels(browser))
     assert 0 < count(browser, "facet-sex", "female") < women
-    assert count(browser, "facet-diagnosis", "NV") == 12  # what choosing NV as well would add
+    assert count(browser, "facet-diagnosis", "NV") == 12  # The count that NV would add.
     browser.slider(key="facet-age_approx").set_value((0, 5)).run()
     assert not browser.exception
     assert tiles(browser) == []
@@ -812,10 +871,10 @@ def test_a_range_shows_how_many_images_have_which_number_and_the_counts_follow_t
     table = open_dataset(synthetic_dataset).table
     for codes in ([], ["MEL", "NV"]):
         browser.pills(key="facet-diagnosis").set_value(codes).run()
-        found = table[table["diagnosis"].isin(codes or CODES)]["age_approx"].dropna()
-        assert bars() == [((found >= low) & (found < low + 5)).sum() for low in range(0, 120, 5)]
+        ages = table[table["diagnosis"].isin(codes or CODES)]["age_approx"].dropna()
+        assert bars() == [((ages >= low) & (ages < low + 5)).sum() for low in range(0, 120, 5)]
     browser.slider(key="facet-age_approx").set_value((20, 40)).run()
-    assert bars() == [((found >= low) & (found < low + 5)).sum() for low in range(0, 120, 5)]
+    assert bars() == [((ages >= low) & (ages < low + 5)).sum() for low in range(0, 120, 5)]
 
 
 def test_an_image_is_found_by_a_part_of_its_id(browser):
@@ -836,8 +895,13 @@ def test_a_selection_is_saved_under_a_name_and_reopened(browser, synthetic_datas
     table = open_dataset(synthetic_dataset).table
     expected = table[table["diagnosis"].isin(["MEL", "BCC"]) & (table["sex"] == "female")]["image"]
     assert list(subset.images) == expected.tolist()
-    for facet in ("facet-diagnosis", "facet-sex"):
-        browser.pills(key=facet).set_value([])
+
+
+def test_a_saved_selection_is_reopened_and_narrowed(browser, synthetic_dataset):
+    table = open_dataset(synthetic_dataset).table
+    expected = table[table["diagnosis"].isin(["MEL", "BCC"]) & (table["sex"] == "female")]["image"]
+    save_subset(Subset("malignant women", "drawn", tuple(expected), "malignant, female"))
+    browser.run()
     browser.selectbox(key="facet-subset").select("malignant women").run()
     assert not browser.exception
     assert mounted(browser, "tiles")[0]["about"] == f"{len(expected)} images"
@@ -901,7 +965,7 @@ def test_the_folder_field_is_disabled_without_an_allowed_folder(app, monkeypatch
     assert len(tiles(page)) == 24
 
 
-def test_a_sample_opens_large_and_the_model_answers_when_asked(browser):
+def test_a_sample_opens_large_with_a_prediction_on_request(browser):
     image = open_first(browser)
     assert ui.plain(image) in words(browser)
     assert "threshold" not in words(browser)
@@ -912,13 +976,13 @@ def test_a_sample_opens_large_and_the_model_answers_when_asked(browser):
 
 def test_the_result_of_an_unknown_sample_is_hidden_until_requested(browser, monkeypatch):
     gallery = import_module("cadlib.ui.gallery")
-    asked = gallery.assess_file
+    assess_file = gallery.assess_file
 
-    def unlike(path: str):
-        found = asked(path)
-        return replace(found, prediction=replace(found.prediction, novelty=Novelty(1.7)))
+    def assess_as_unknown(path: str):
+        assessment = assess_file(path)
+        return replace(assessment, prediction=replace(assessment.prediction, novelty=Novelty(1.7)))
 
-    monkeypatch.setattr(gallery, "assess_file", unlike)
+    monkeypatch.setattr(gallery, "assess_file", assess_as_unknown)
     open_first(browser)
     browser.toggle(key="ask").set_value(True).run()
     assert not browser.exception
@@ -996,7 +1060,7 @@ def test_the_performance_page_explains_missing_robustness_results(app):
     assert "python -m cadlib robustness --model tiny" in page.info[0].value
 
 
-def test_performance_draws_what_damage_costs(app, tiny_models, across_damage):
+def test_performance_shows_the_loss_on_degraded_images(app, tiny_models, across_damage):
     path = tiny_models / "tiny" / record.METRICS_FILE
     before = path.read_text(encoding="utf-8")
     measured = across_damage(record.read_record(path.parent))
@@ -1014,8 +1078,8 @@ def test_performance_draws_what_damage_costs(app, tiny_models, across_damage):
             page
         )
         assert f"in at least one view for {ui.percent(rate['any'])} of the images" in words(page)
-        other = page.segmented_control(key="merit").set_value("malignant_auc").run()
-        assert not other.exception
+        redrawn = page.segmented_control(key="merit").set_value("malignant_auc").run()
+        assert not redrawn.exception
     finally:
         change_file(path.parent, path.name, before)
 
@@ -1024,8 +1088,8 @@ def audited(models: Path, **leaks: int) -> Path:
     """Give the tiny model an audit with these leaks; return its model.json."""
     path = models / "tiny" / record.RECORD_FILE
     raw = record.read_json(path)
-    found = audit_of(raw["training"]["split_sha256"], **leaks)
-    change_record(models / "tiny", {"audit": msgspec.to_builtins(found)}, golden=False)
+    audit = audit_of(raw["training"]["split_sha256"], **leaks)
+    change_record(models / "tiny", {"audit": msgspec.to_builtins(audit)}, golden=False)
     return path
 
 
@@ -1038,9 +1102,9 @@ def test_no_page_calls_a_model_whose_split_leaks_validated(app, tiny_models, nam
     finally:
         change_file(path.parent, path.name, before)
     assert not page.exception
-    said = [*words(page).splitlines(), *(str(badge.proto) for badge in page.markdown)]
-    assert any("NOT validated" in line and "3 lesion ids" in line for line in said)
-    assert not [line for line in said if re.search(r"(?<!NOT )\bvalidated", line)]
+    texts = [*words(page).splitlines(), *(str(badge.proto) for badge in page.markdown)]
+    assert any("NOT validated" in line and "3 lesion ids" in line for line in texts)
+    assert not [line for line in texts if re.search(r"(?<!NOT )\bvalidated", line)]
 
 
 def test_performance_names_the_passed_leak_audit(app):
@@ -1053,7 +1117,7 @@ def test_performance_names_the_passed_leak_audit(app):
 
 
 @pytest.mark.parametrize("name", PAGES)
-def test_every_page_warns_of_a_model_that_nobody_audited(app, tiny_models, name):
+def test_every_page_warns_of_a_model_without_an_audit(app, tiny_models, name):
     path = tiny_models / "tiny" / record.RECORD_FILE
     before = path.read_text(encoding="utf-8")
     try:
@@ -1120,7 +1184,7 @@ def test_an_undefined_figure_is_shown_as_not_defined(app, tiny_models):
 
 
 @pytest.mark.parametrize(
-    ("name", "shown"),
+    ("name", "escaped"),
     [
         ("a_b.png", r"a\_b.png"),
         ("*x*", r"\*x\*"),
@@ -1128,8 +1192,8 @@ def test_an_undefined_figure_is_shown_as_not_defined(app, tiny_models):
         ("$1$ :red[x]", r"\$1\$ \:red\[x\]"),
     ],
 )
-def test_a_file_name_is_no_markdown(name, shown):
-    assert ui.plain(name) == shown
+def test_a_file_name_is_no_markdown(name, escaped):
+    assert ui.plain(name) == escaped
 
 
 def look_at_map(page: AppTest) -> None:
@@ -1143,7 +1207,7 @@ def look_at_map(page: AppTest) -> None:
         page.run()
 
 
-def test_the_dataset_page_has_a_map_counts_and_lists_of_what_was_found(browser):
+def test_the_dataset_page_has_a_map_counts_and_lists_of_findings(browser):
     browser.pills(key="facet-diagnosis").set_value(["MEL"]).run()
     browser.segmented_control(key="view").set_value("Class counts").run()
     assert not browser.exception
@@ -1160,33 +1224,48 @@ def test_the_dataset_page_has_a_map_counts_and_lists_of_what_was_found(browser):
     assert all(label == "▲ MEL" for label in labels(browser))
 
 
-def test_the_answers_of_the_model_become_facets_orders_and_marks(
+def malignant_probabilities(predictions: pd.DataFrame) -> pd.Series:
+    """Return by image the sum of the probabilities of the malignant diagnoses."""
+    return predictions[[code for code in CODES if diagnosis(code).malignant]].sum(axis=1)
+
+
+def wait_for_job(name: str) -> None:
+    """Wait until a job has ended, and check that it was not stopped and did not fail."""
+    deadline = time.monotonic() + TIMEOUT_S
+    while not (job := jobs.find(name)).ended:
+        assert time.monotonic() < deadline
+        time.sleep(0.1)
+    assert job.state == "done", job.reason
+
+
+def check_verdict_facets(browser, dataset, predicted: pd.Series) -> None:
+    """Check the counts of correct and incorrect predictions, and the predicted diagnoses offered."""
+    truth = dataset.table.set_index("image")["diagnosis"]
+    assert count(browser, "facet-verdict", "correct") == (predicted == truth).sum()
+    assert count(browser, "facet-verdict", "incorrect") == (predicted != truth).sum()
+    options = browser.pills(key="facet-said").options
+    for code in CODES:
+        offered = sum(f" {code} " in f" {text}" for text in options)
+        assert offered == (code in set(predicted))
+
+
+def test_the_predictions_of_the_model_become_facets_orders_and_marks(
     browser, synthetic_dataset, tiny_models
 ):
     assert not [pills for pills in browser.pills if pills.key == "facet-verdict"]
     browser.button(key="evaluate-tiny").click().run()
-    dataset, found = ui.dataset(str(synthetic_dataset)), record.read_record(tiny_models / "tiny")
-    folder = evaluation_folder(found, dataset)
-    deadline = time.monotonic() + TIMEOUT_S
-    while not (job := jobs.find(folder.name)).ended:
-        assert time.monotonic() < deadline
-        time.sleep(0.1)
-    assert job.state == "done", job.reason
-    browser.run()
-    assert not browser.exception
+    dataset = ui.dataset(str(synthetic_dataset))
+    folder = evaluation_folder(record.read_record(tiny_models / "tiny"), dataset)
+    wait_for_job(folder.name)
+    assert not browser.run().exception
     predictions = pd.read_csv(folder / "predictions.csv").set_index("image")
-    said = predictions[list(CODES)].idxmax(axis=1)
-    truth = dataset.table.set_index("image")["diagnosis"]
-    assert count(browser, "facet-verdict", "correct") == (said == truth).sum()
-    assert count(browser, "facet-verdict", "incorrect") == (said != truth).sum()
-    for code in CODES:
-        assert sum(
-            f" {code} " in f" {text}" for text in browser.pills(key="facet-said").options
-        ) == (code in set(said))
+    check_verdict_facets(browser, dataset, predictions[list(CODES)].idxmax(axis=1))
     browser.selectbox(key="facet-order").select("risk").run()
-    risk = predictions[[code for code in CODES if diagnosis(code).malignant]].sum(axis=1)
-    assert risk[tiles(browser)[0]["image"]] == pytest.approx(risk.max(), abs=1e-6)
+    risk = malignant_probabilities(predictions)
+    first_image = tiles(browser)[0]["image"]
+    assert risk[first_image] == pytest.approx(risk.max(), abs=1e-6)
     browser.pills(key="facet-verdict").set_value(["wrong"]).run()
     assert not browser.exception
-    assert tiles(browser)
-    assert all(" · predicted " in label for label in labels(browser))
+    shown_labels = labels(browser)
+    assert shown_labels
+    assert all(" · predicted " in label for label in shown_labels)

@@ -49,7 +49,7 @@ def ignore(*_):
 
 
 def guessed(change) -> Evaluated:
-    """Return what a guessing model predicted for 200 images, with labels that `change` gives."""
+    """Return the evaluation of a guessing model on 200 images, with labels changed by `change`."""
     rng = np.random.default_rng(0)
     table = pd.DataFrame(
         {"image": [f"I{n:03}" for n in range(200)], "diagnosis": rng.choice(CODES, 200)}
@@ -87,22 +87,22 @@ def test_errors_of_images_with_a_diagnosis_are_as_before():
 
 
 def no_nan(read: Reader) -> bool:
-    """Say whether neither the words nor the tables of a report show a missing value as nan, NA or None."""
+    """Return whether no text and no table of a report shows a missing value as nan, NA or None."""
     cells = {cell for row in read.rows for cell in row}
     return not re.search(r"\b(nan|NaN)\b|<NA>", read.text) and not {"nan", "None"} & cells
 
 
 @pytest.fixture(scope="module")
 def subject_of(drawn_model, drawn_images, tmp_path_factory):
-    """Return a function from a change of labels to what a report of the 32 drawn lesions rests on."""
+    """Return a function from a change of labels to the subject of a report on the 32 drawn lesions."""
     record = read_record(drawn_model)
     own = metrics_file.read(drawn_model)
     card = (drawn_model / CARD_FILE).read_text()
-    drawn = open_dataset(drawn_images, verify=False)
+    complete = open_dataset(drawn_images, verify=False)
 
     @functools.cache
     def subject(change) -> Subject:
-        dataset = replace(drawn, table=change(drawn.table))
+        dataset = replace(complete, table=change(complete.table))
         with pytest.MonkeyPatch.context() as patch:
             draw_few(patch)
             patch.setenv("CADLIB_CACHE", str(tmp_path_factory.mktemp("cache")))
@@ -173,29 +173,19 @@ def test_each_subgroup_states_how_many_images_are_behind_its_figures(subject_of,
 
 def test_thresholds_of_malignancy_need_no_diagnosis(model, drawn_dataset, drawn_model_folder):
     record = read_record(drawn_model_folder)
-    whole, binary = (
-        evaluated(
-            drawn_model_folder,
-            record,
-            replace(drawn_dataset, table=change(drawn_dataset.table)),
-            ignore,
-        )
-        for change in (lambda table: table, partial_labels.only_groups)
-    )
-    assert trade_offs(binary.metrics) == trade_offs(whole.metrics)
-    assert decision(binary.metrics, binary, 0.1).model == pytest.approx(
-        decision(whole.metrics, whole, 0.1).model
-    )
-    assert (
-        [*roc_curves(binary.metrics)]
-        == [*precision_recall(binary.metrics, binary)]
-        == ["malignant"]
-    )
-    assert [*precision_recall(whole.metrics, whole)] == ["melanoma", "malignant"]
-    curve, alone = (
-        precision_recall(binary.metrics, found)["malignant"] for found in (binary, None)
-    )
-    assert curve.positives == alone.positives == 0.5
+    binary_dataset = replace(drawn_dataset, table=partial_labels.only_groups(drawn_dataset.table))
+    full = evaluated(drawn_model_folder, record, drawn_dataset, ignore)
+    binary = evaluated(drawn_model_folder, record, binary_dataset, ignore)
+    assert trade_offs(binary.metrics) == trade_offs(full.metrics)
+    full_decision = decision(full.metrics, full, 0.1)
+    binary_decision = decision(binary.metrics, binary, 0.1)
+    assert binary_decision.model == pytest.approx(full_decision.model)
+    assert [*precision_recall(full.metrics, full)] == ["melanoma", "malignant"]
+    curves = precision_recall(binary.metrics, binary)
+    assert [*roc_curves(binary.metrics)] == [*curves] == ["malignant"]
+    curves_without_evaluation = precision_recall(binary.metrics, None)
+    assert curves["malignant"].positives == 0.5
+    assert curves_without_evaluation["malignant"].positives == 0.5
 
 
 def test_two_models_are_compared_on_images_that_are_only_malignant_or_benign(
@@ -203,8 +193,8 @@ def test_two_models_are_compared_on_images_that_are_only_malignant_or_benign(
 ):
     dataset = replace(drawn_dataset, table=partial_labels.only_groups(drawn_dataset.table))
     evaluation = evaluated(drawn_model_folder, read_record(drawn_model_folder), dataset, ignore)
-    other = replace(evaluation, probabilities=np.roll(evaluation.probabilities, 1, axis=0))
-    pair = Compared("one", "other", compared(evaluation, other), "Some had.", flattered=False)
+    rolled = replace(evaluation, probabilities=np.roll(evaluation.probabilities, 1, axis=0))
+    pair = Compared("one", "other", compared(evaluation, rolled), "Some had.", flattered=False)
     rows = {row["Metric"]: row for row in pair.difference_rows}
     assert rows["Balanced accuracy"]["Better"] == rows["Balanced accuracy"]["one"] == "not defined"
     assert rows["AUC malignant"]["one"] != "not defined"
@@ -233,7 +223,8 @@ def test_a_kept_evaluation_of_partial_labels_is_read_back(model, drawn_dataset, 
 
 def evaluation(tmp_path) -> int:
     """Evaluate the model on the drawn lesions and return the exit code."""
-    data, output = tmp_path / "split" / "drawn", tmp_path / "out"
+    data = tmp_path / "split" / "drawn"
+    output = tmp_path / "out"
     return main(["evaluate", "--model", "isic2019", "--data", str(data), "--output", str(output)])
 
 
@@ -294,8 +285,8 @@ def test_predictions_are_compared_with_labels_of_malignancy(
     truth = tmp_path / "truth.csv"
     labels = pd.read_csv(predictions, usecols=["image"]).assign(target=[1, 0] * 16)
     labels.to_csv(truth, index=False)
-    again = ["evaluate", "--predictions", str(predictions), "--ground-truth", str(truth)]
-    assert main([*again, "--output", str(tmp_path / "again")]) == 0
+    command = ["evaluate", "--predictions", str(predictions), "--ground-truth", str(truth)]
+    assert main([*command, "--output", str(tmp_path / "again")]) == 0
     figures = json.loads((tmp_path / "again" / METRICS_FILE).read_text())
     assert (figures["n"], figures["n_malignant"], figures["accuracy"]) == (32, 16, None)
     assert figures["malignant_auc"] is not None

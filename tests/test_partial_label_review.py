@@ -1,4 +1,4 @@
-"""Data review on labels that tell only malignant or benign."""
+"""Data review on labels that are only malignant or benign."""
 
 import shutil
 from dataclasses import replace
@@ -48,7 +48,9 @@ def test_labels_contradict_that_cannot_both_be_true(labels, contradict):
 def copied(drawn_dataset):
     """Return the drawn lesions without a diagnosis, of which a malignant one is also there as a benign one."""
     table = partial_labels.only_groups(drawn_dataset.table)
-    malignant, benign = (table.index[table["malignant"] == group][0] for group in (True, False))
+    is_malignant = table["malignant"].astype(bool)
+    malignant = table.index[is_malignant][0]
+    benign = table.index[~is_malignant][0]
     shutil.copy(table["path"][malignant], table["path"][benign])
     return replace(drawn_dataset, table=table), set(table["image"][[malignant, benign]])
 
@@ -94,10 +96,10 @@ def test_a_group_that_was_judged_wrong_leaves_the_clean_images(drawn_dataset):
 
 def test_lists_are_rebuilt_after_a_changed_group(drawn_dataset):
     table = partial_labels.only_groups(drawn_dataset.table)
-    other = table.assign(malignant=~table["malignant"])
+    inverted = table.assign(malignant=~table["malignant"])
     places = {
-        kept_at(replace(drawn_dataset, table=one), "model")
-        for one in (table, other, drawn_dataset.table)
+        kept_at(replace(drawn_dataset, table=changed), "model")
+        for changed in (table, inverted, drawn_dataset.table)
     }
     assert len(places) == 3
 

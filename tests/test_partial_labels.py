@@ -1,4 +1,4 @@
-"""Labels that tell only malignant or benign: read from a table, and what is measured on them."""
+"""Labels that are only malignant or benign: read from a table, and their metrics."""
 
 import json
 import re
@@ -70,7 +70,7 @@ def lesions():
 
 
 @pytest.fixture(scope="module")
-def whole(labels, lesions):
+def full(labels, lesions):
     return summarise(labels, leaning(labels), lesions, leaning(labels, seed=1), draws=200)
 
 
@@ -188,47 +188,49 @@ def test_a_data_set_keeps_images_that_are_only_malignant_or_benign(tmp_path):
 # Figures
 
 
-def test_labels_that_all_have_a_diagnosis_give_the_same_as_plain_ones(labels, whole, lesions):
+def test_labels_that_all_have_a_diagnosis_give_the_same_as_plain_ones(labels, full, lesions):
     every = partly(labels, np.ones(N, bool))
-    assert summarise(every, leaning(labels), lesions, leaning(labels, seed=1), draws=200) == whole
+    assert summarise(every, leaning(labels), lesions, leaning(labels, seed=1), draws=200) == full
 
 
-def test_the_figures_of_diagnosed_images_do_not_depend_on_the_new_ones(labels, whole, lesions):
-    """The definitions before partial labels, computed here anew: the same to the last digit."""
+def test_the_figures_of_diagnosed_images_do_not_depend_on_the_new_ones(labels, full, lesions):
+    """The definitions before partial labels give the same to the last digit."""
     probabilities = leaning(labels)
     truth = np.array(MALIGNANT)[labels]
     scores = classification.malignant_probability(probabilities)
-    former = Figure("auc", lambda _, given, weights=None: classification.auc(given, truth, weights))
+    former = Figure(
+        "auc", lambda _, values, weights=None: classification.auc(values, truth, weights)
+    )
     precision = Figure(
         "precision",
-        lambda _, given, weights=None: classification.average_precision(given, truth, weights),
+        lambda _, values, weights=None: classification.average_precision(values, truth, weights),
     )
     ends = intervals(labels, lesions, [(former, scores), (precision, scores)], 200)
-    assert whole.malignant_auc == float(classification.auc(scores, truth))
-    assert whole.intervals.malignant_auc == ends["auc"]
-    assert whole.malignant_average_precision == float(
+    assert full.malignant_auc == float(classification.auc(scores, truth))
+    assert full.intervals.malignant_auc == ends["auc"]
+    assert full.malignant_average_precision == float(
         classification.average_precision(scores, truth)
     )
-    assert whole.intervals.malignant_average_precision == ends["precision"]
+    assert full.intervals.malignant_average_precision == ends["precision"]
     accuracy = Figure("accuracy", classification.accuracy)
     assert (
-        whole.intervals.accuracy
+        full.intervals.accuracy
         == intervals(labels, lesions, [(accuracy, probabilities)], 200)["accuracy"]
     )
 
 
-def test_malignant_figures_count_all_images(whole, part, binary):
+def test_malignant_figures_count_all_images(full, part, binary):
     for figures in (part, binary):
         assert (figures.n, figures.n_malignant, figures.n_lesions) == (
             N,
-            whole.n_malignant,
+            full.n_malignant,
             N // 2,
         )
         for name in MALIGNANT_FIGURES:
-            assert getattr(figures, name) == getattr(whole, name)
-            assert getattr(figures.intervals, name) == getattr(whole.intervals, name)
-        assert figures.roc["malignant"] == whole.roc["malignant"]
-        assert figures.malignant_reliability == whole.malignant_reliability
+            assert getattr(figures, name) == getattr(full, name)
+            assert getattr(figures.intervals, name) == getattr(full.intervals, name)
+        assert figures.roc["malignant"] == full.roc["malignant"]
+        assert figures.malignant_reliability == full.malignant_reliability
 
 
 def test_figures_of_diagnoses_are_those_of_the_images_with_one(labels, diagnosed, lesions, part):
@@ -272,12 +274,16 @@ def test_the_malignant_reliability_is_that_of_scikit_learn(labels, binary):
     truth = np.array(MALIGNANT)[labels]
     scores = classification.malignant_probability(leaning(labels))
     fraction, mean = calibration_curve(truth, scores, n_bins=15)
-    bins = [one for one in binary.malignant_reliability if one.n]
-    assert [one.accuracy for one in bins] == pytest.approx(fraction.tolist())
-    assert [one.confidence for one in bins] == pytest.approx(mean.tolist())
-    error = sum(one.n * abs(one.accuracy - one.confidence) for one in bins) / N
+    bins = [part for part in binary.malignant_reliability if part.n]
+    accuracies = np.array([part.accuracy for part in bins])
+    confidences = np.array([part.confidence for part in bins])
+    counts = np.array([part.n for part in bins])
+    assert accuracies == pytest.approx(fraction)
+    assert confidences == pytest.approx(mean)
+    error = np.sum(counts * np.abs(accuracies - confidences)) / N
     assert binary.malignant_ece == pytest.approx(error)
-    assert all(one.interval is None or one.interval[0] <= one.accuracy for one in bins)
+    for part in bins:
+        assert part.interval is None or part.interval[0] <= part.accuracy
 
 
 def test_an_operating_point_is_measured_without_a_diagnosis(labels, lesions):
@@ -314,13 +320,13 @@ def test_malignant_images_alone_have_a_sensitivity_and_no_specificity():
 def test_any_labels_make_strict_json_and_a_table_without_nan(seed):
     rng = np.random.default_rng(seed)
     size = int(rng.integers(0, 12))
-    diagnoses = [
-        None if rng.random() < 0.5 else str(rng.choice([*CODES, "UNK"])) for _ in range(size)
-    ]
-    told = pd.array([rng.choice([True, False, None]) for _ in range(size)], dtype="boolean")
+    diagnoses = rng.choice([*CODES, "UNK", *[None] * 9], size).tolist()
+    malignant = pd.array([rng.choice([True, False, None]) for _ in range(size)], dtype="boolean")
     sets = ConformalSets(0.9, Quantiles(**dict.fromkeys(CODES, 0.8)))
     probabilities = rng.dirichlet(np.ones(8), size)
-    figures = build_metrics(table_of(diagnoses, malignant=told), probabilities, POINTS, sets=sets)
+    figures = build_metrics(
+        table_of(diagnoses, malignant=malignant), probabilities, POINTS, sets=sets
+    )
     assert msgspec.convert(json.loads(metrics_json(figures)), EvaluationMetrics) == figures
     assert not re.search(r"\b(nan|None)\b", metrics_table(figures))
     counts = Counts.of(figures)
@@ -329,7 +335,10 @@ def test_any_labels_make_strict_json_and_a_table_without_nan(seed):
 
 def test_prediction_sets_are_measured_on_images_with_a_diagnosis(labels, diagnosed):
     table = table_of(
-        [CODES[code] if known else None for code, known in zip(labels, diagnosed, strict=True)],
+        [
+            CODES[code] if has_diagnosis else None
+            for code, has_diagnosis in zip(labels, diagnosed, strict=True)
+        ],
         malignant=pd.array(np.array(MALIGNANT)[labels], dtype="boolean"),
     )
     sets = ConformalSets(0.9, Quantiles(**dict.fromkeys(CODES, 0.8)))
@@ -341,7 +350,10 @@ def test_prediction_sets_are_measured_on_images_with_a_diagnosis(labels, diagnos
 
 def test_the_seven_classes_of_isic_2018_take_partial_labels(labels, diagnosed):
     table = table_of(
-        [CODES[code] if known else None for code, known in zip(labels, diagnosed, strict=True)],
+        [
+            CODES[code] if has_diagnosis else None
+            for code, has_diagnosis in zip(labels, diagnosed, strict=True)
+        ],
         malignant=pd.array(np.array(MALIGNANT)[labels], dtype="boolean"),
     )
     figures = build_metrics(table, leaning(labels), POINTS, classes=CLASSES[7])
@@ -353,9 +365,9 @@ def test_the_seven_classes_of_isic_2018_take_partial_labels(labels, diagnosed):
     assert figures.malignant_auc == build_metrics(table, leaning(labels)).malignant_auc
 
 
-def test_figures_of_an_earlier_version_have_counts_of_their_classes(whole):
-    earlier = structs.replace(whole, n_malignant=UNSET)
-    assert Counts.of(earlier) == Counts.of(whole)
+def test_figures_of_an_earlier_version_have_counts_of_their_classes(full):
+    earlier = structs.replace(full, n_malignant=UNSET)
+    assert Counts.of(earlier) == Counts.of(full)
 
 
 # Gaps and comparison
@@ -369,24 +381,20 @@ def test_gaps_in_malignant_figures_need_no_diagnosis(labels, lesions):
         partly(labels, np.zeros(N, bool)), leaning(labels), lesions, inside, 0.4, **options
     )
     assert [gap.figure for gap in differences] == ["malignant_auc", "sensitivity", "specificity"]
-    for gap, other in zip(
-        differences, [gap for gap in named if gap.figure != "balanced_accuracy"], strict=True
-    ):
-        assert (gap.subgroup, gap.rest, gap.interval, gap.p) == (
-            other.subgroup,
-            other.rest,
-            other.interval,
-            other.p,
-        )
+    named = [gap for gap in named if gap.figure != "balanced_accuracy"]
+    for gap, named_gap in zip(differences, named, strict=True):
+        assert gap.subgroup == named_gap.subgroup
+        assert gap.rest == named_gap.rest
+        assert gap.interval == named_gap.interval
+        assert gap.p == named_gap.p
 
 
 def test_a_gap_in_balanced_accuracy_is_that_of_the_images_with_a_diagnosis():
     rng = np.random.default_rng(2)
-    labels, lesions = (
-        rng.integers(0, 8, 800),
-        np.arange(800),
-    )  # enough for ten lesions of each on both sides
-    diagnosed, inside = rng.random(800) < 0.7, rng.random(800) < 0.5
+    labels = rng.integers(0, 8, 800)
+    lesions = np.arange(800)  # enough for ten lesions of each on both sides
+    diagnosed = rng.random(800) < 0.7
+    inside = rng.random(800) < 0.5
     options = {"permutations": 200, "draws": 50}
     mixed = gaps(
         partly(labels, diagnosed), leaning(labels), lesions, {"old": inside}, 0.4, **options
@@ -407,9 +415,10 @@ def test_a_gap_in_balanced_accuracy_is_that_of_the_images_with_a_diagnosis():
 
 
 def test_two_models_are_compared_without_a_diagnosis(labels, lesions):
-    one, other = Answers(leaning(labels), 0.4), Answers(leaning(labels, seed=3), 0.3)
-    named = compare(labels, one, other, lesions, draws=100)
-    comparison = compare(partly(labels, np.zeros(N, bool)), one, other, lesions, draws=100)
+    model_a = Answers(leaning(labels), 0.4)
+    model_b = Answers(leaning(labels, seed=3), 0.3)
+    named = compare(labels, model_a, model_b, lesions, draws=100)
+    comparison = compare(partly(labels, np.zeros(N, bool)), model_a, model_b, lesions, draws=100)
     assert (comparison.n, comparison.n_diagnosed, named.n_diagnosed) == (N, 0, N)
     for name, difference in comparison.figures.items():
         if name in OF_DIAGNOSES:
@@ -427,11 +436,14 @@ def test_two_models_are_compared_without_a_diagnosis(labels, lesions):
 
 
 def test_a_comparison_on_mixed_labels_takes_each_figure_from_its_images(labels, diagnosed, lesions):
-    one, other = Answers(leaning(labels), 0.4), Answers(leaning(labels, seed=3), 0.3)
-    named = compare(labels, one, other, lesions, draws=100)
-    comparison = compare(partly(labels, diagnosed), one, other, lesions, draws=100)
-    some = [Answers(model.probabilities[diagnosed], model.threshold) for model in (one, other)]
-    alone = compare(labels[diagnosed], *some, lesions[diagnosed], draws=100)
+    model_a = Answers(leaning(labels), 0.4)
+    model_b = Answers(leaning(labels, seed=3), 0.3)
+    named = compare(labels, model_a, model_b, lesions, draws=100)
+    comparison = compare(partly(labels, diagnosed), model_a, model_b, lesions, draws=100)
+    diagnosed_only = [
+        Answers(model.probabilities[diagnosed], model.threshold) for model in (model_a, model_b)
+    ]
+    alone = compare(labels[diagnosed], *diagnosed_only, lesions[diagnosed], draws=100)
     for name, difference in comparison.figures.items():
         assert difference == (alone if name in OF_DIAGNOSES else named).figures[name]
     assert comparison.tests["right"] == alone.tests["right"]

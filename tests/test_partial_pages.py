@@ -16,7 +16,7 @@ from tests import partial_labels
 from tests.model_folders import change_record
 from tests.page_content import mounted, tiles, words
 from tests.test_pages import app, count, opened, tiny_models  # noqa: F401 - fixtures
-from tests.test_performance_page import shown, waited
+from tests.test_performance_page import open_part, waited
 
 pytestmark = pytest.mark.usefixtures("few_draws")
 
@@ -30,20 +30,20 @@ def relabelled(data_at_hand, monkeypatch, change):
 
 
 def no_nan(page) -> bool:
-    """Say whether neither the words nor the tables of the page show a missing value as nan, NA or None."""
+    """Return whether no text and no table of the page shows a missing value as nan, NA or None."""
     cells = [str(cell) for table in page.table for cell in table.value.to_numpy().ravel()]
     values = [*cells, *(str(metric.value) for metric in page.metric)]
     return not UNDEFINED.search(words(page)) and not {"nan", "None", "<NA>"} & {*values}
 
 
 def metric(page, label):
-    return next(one.value for one in page.metric if one.label == label)
+    return next(element.value for element in page.metric if element.label == label)
 
 
 @pytest.mark.timeout(300)
 def test_the_performance_page_measures_malignancy_without_a_diagnosis(data_at_hand, monkeypatch):
     data = relabelled(data_at_hand, monkeypatch, partial_labels.only_groups)
-    page = waited(shown(data))
+    page = waited(open_part(data))
     assert not page.exception
     assert no_nan(page)
     assert "96 labelled images of 88 lesions, 0 of them with a diagnosis" in words(page)
@@ -52,20 +52,25 @@ def test_the_performance_page_measures_malignancy_without_a_diagnosis(data_at_ha
     )
     assert 0 < float(metric(page, "AUC, malignant or benign")) < 1
     assert 0 < float(metric(page, "Calibration error, malignant")) < 1
-    assert words(page).count(NO_DIAGNOSIS_NOTE) == 2  # confusion matrix, by diagnosis
-    assert (
-        page.table[0].value.iloc[:, 1].str.match(r"[01]\.").all()
-    )  # sensitivity, specificity, PPV, NPV
-    slider = next(one for one in page.select_slider if one.key.startswith("threshold"))
+    # The note stands at the confusion matrix and at the metrics by diagnosis.
+    assert words(page).count(NO_DIAGNOSIS_NOTE) == 2
+    # The table has the sensitivity, the specificity, the PPV and the NPV.
+    assert page.table[0].value.iloc[:, 1].str.match(r"[01]\.").all()
+
+
+@pytest.mark.timeout(300)
+def test_missed_malignant_lesions_without_a_diagnosis_are_listed(data_at_hand, monkeypatch):
+    data = relabelled(data_at_hand, monkeypatch, partial_labels.only_groups)
+    page = waited(open_part(data))
+    slider = next(element for element in page.select_slider if element.key.startswith("threshold"))
     assert not slider.set_value(len(slider.options) - 1).run().exception
     errors = page.segmented_control(key="errors-of-2")
     assert errors.options[0].startswith("missed malignant lesion, diagnosis unknown")
     missed = mounted(page, "tiles", "errors")[0]
     assert int(missed["about"].split()[0]) == int(errors.options[0].split()[-1]) > 0
-    assert all(
-        tile["label"].startswith("malignant") and tile["sign"] == "▲"
-        for tile in tiles(page, "errors")
-    )
+    for tile in tiles(page, "errors"):
+        assert tile["label"].startswith("malignant")
+        assert tile["sign"] == "▲"
 
 
 @pytest.mark.timeout(300)
@@ -73,7 +78,7 @@ def test_the_performance_page_takes_each_figure_from_the_images_that_have_its_la
     data_at_hand, monkeypatch
 ):
     data = relabelled(data_at_hand, monkeypatch, partial_labels.every_other_group)
-    page = waited(shown(data))
+    page = waited(open_part(data))
     assert not page.exception
     assert no_nan(page)
     assert "96 labelled images of 88 lesions, 48 of them with a diagnosis" in words(page)
@@ -90,7 +95,7 @@ def test_the_performance_page_takes_each_figure_from_the_images_that_have_its_la
 @pytest.mark.timeout(300)
 def test_the_performance_page_on_benign_images_has_a_specificity(data_at_hand, monkeypatch):
     data = relabelled(data_at_hand, monkeypatch, partial_labels.only_benign)
-    page = waited(shown(data))
+    page = waited(open_part(data))
     assert not page.exception
     assert no_nan(page)
     assert metric(page, "AUC, malignant or benign") == "not defined"
@@ -104,7 +109,7 @@ def test_the_performance_page_on_benign_images_has_a_specificity(data_at_hand, m
 @pytest.mark.timeout(300)
 def test_the_performance_page_reports_missing_labels(data_at_hand, monkeypatch):
     data = relabelled(data_at_hand, monkeypatch, partial_labels.no_labels)
-    page = waited(shown(data))
+    page = waited(open_part(data))
     assert not page.exception
     assert "none of its 96 images has one" in words(page).replace("\\", "")
     assert not page.metric
@@ -118,7 +123,7 @@ def test_two_models_are_compared_on_images_without_a_diagnosis(data_at_hand, tmp
         tmp_path / "models" / "twin", {"name": "twin", "bias": [4.0, *[0.0] * (len(CODES) - 1)]}
     )
     monkeypatch.setenv("CADLIB_MODELS", str(tmp_path / "models"))
-    page = waited(shown(relabelled(data_at_hand, monkeypatch, partial_labels.only_groups)))
+    page = waited(open_part(relabelled(data_at_hand, monkeypatch, partial_labels.only_groups)))
     page.selectbox(key="other-model").set_value("twin").run()
     page = waited(page, "twin")
     assert not page.exception
@@ -136,7 +141,7 @@ def test_two_models_are_compared_on_images_without_a_diagnosis(data_at_hand, tmp
 def browser(app, data_at_hand, monkeypatch):  # noqa: F811 - the fixture
     """Return a function from a change of labels to the Dataset page on the drawn lesions with these labels."""
 
-    def made(change):
+    def open_dataset_page(change):
         data = relabelled(data_at_hand, monkeypatch, change)
         page = opened(app, "dataset")
         page.text_input(key="folder").set_value(
@@ -145,7 +150,7 @@ def browser(app, data_at_hand, monkeypatch):  # noqa: F811 - the fixture
         assert not page.exception
         return page
 
-    return made
+    return open_dataset_page
 
 
 def test_images_are_found_by_malignant_or_benign(browser):
@@ -205,7 +210,7 @@ def test_the_counts_show_labels_without_a_diagnosis(browser, change, alt):
     assert re.search(alt, page.get("plotly_chart")[0].proto.alt)
 
 
-def test_without_labels_the_counts_say_so(browser):
+def test_without_labels_the_counts_name_missing_labels(browser):
     page = browser(partial_labels.no_labels)
     assert {tile["label"] for tile in tiles(page)} == {"no label"}
     page.segmented_control(key="view").set_value("Class counts").run()

@@ -34,27 +34,28 @@ def test_the_second_call_decodes_nothing(table, monkeypatch):
 
 def test_rows_are_read_in_the_requested_order(table):
     cached = cached_pixels(table, SPEC)
-    whole = np.load(cached.path)
-    assert whole.shape == cached.shape
+    stored = np.load(cached.path)
+    assert stored.shape == cached.shape
     rows = np.array([7, 0, 7, -1])
-    assert np.array_equal(cached[rows], whole[rows])
-    assert np.array_equal(cached[2:9:3], whole[2:9:3])
+    assert np.array_equal(cached[rows], stored[rows])
+    assert np.array_equal(cached[2:9:3], stored[2:9:3])
     assert cached[rows[:0]].shape == (0, 48, 48, 3)
     with pytest.raises(IndexError):
         cached[10]
 
 
 def test_images_cached_before_a_stop_are_not_decoded_again(table, tmp_path, monkeypatch):
-    def stop(_what, done, _total):
+    def stop(_step, done, _total):
         if done == 6:
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
         cached_pixels(table, SPEC, stop)
-    (part,) = (path for path in (tmp_path / "cache").rglob("*") if path.is_file())
+    [part] = [path for path in (tmp_path / "cache").rglob("*") if path.is_file()]
     with part.open("r+b") as file:  # as a killed process leaves it: in the middle of a row
         file.truncate(part.stat().st_size - 1)
-    read, calls = [], []
+    read = []
+    calls = []
     monkeypatch.setattr(
         pixel_cache, "read_image", lambda path: read.append(path) or read_image(path)
     )
@@ -68,7 +69,7 @@ def test_images_cached_before_a_stop_are_not_decoded_again(table, tmp_path, monk
 def test_a_process_that_fills_the_same_file_at_the_same_time_spoils_nothing(table):
     inner = []
 
-    def start_another(_what, done, _total):
+    def start_another(_step, done, _total):
         if done == 4:
             inner.append(cached_pixels(table, SPEC)[:])
 
@@ -113,9 +114,9 @@ def test_a_changed_file_makes_a_new_cache(table, tmp_path):
 def test_nothing_is_left_when_an_image_cannot_be_read(table, tmp_path):
     bad = tmp_path / "bad.jpg"
     bad.write_bytes(b"\xff\xd8\xff no picture")
-    broken = table.assign(path=[*table["path"].iloc[:-1], str(bad)])
+    unreadable = table.assign(path=[*table["path"].iloc[:-1], str(bad)])
     with pytest.raises(ImageRejected):
-        cached_pixels(broken, SPEC)
+        cached_pixels(unreadable, SPEC)
     assert not [path for path in (tmp_path / "cache").rglob("*") if path.is_file()]
 
 

@@ -26,8 +26,8 @@ def details(image: Image.Image) -> Details:
     return details_of(np.asarray(image)[None])
 
 
-def alike(left: Image.Image, right: Image.Image) -> float:
-    return float(likeness(details(left), details(right))[0, 0])
+def alike(first: Image.Image, second: Image.Image) -> float:
+    return float(likeness(details(first), details(second))[0, 0])
 
 
 def recompressed(image: Image.Image) -> Image.Image:
@@ -72,12 +72,11 @@ def test_a_black_rim_makes_no_two_pictures_alike():
     assert alike(rimmed(picture(0)), rimmed(picture(0)).rotate(90)) > 0.9
 
 
-def test_with_a_narrow_field_of_view_more_is_asked():
-    wide, narrow = (
-        Details(np.zeros((2, 32, 32)), np.array([1, 0.9])),
-        Details(np.zeros((1, 32, 32)), np.array([0.3])),
-    )
-    alike, apart = np.array([[0.8], [0.8]], np.float32), np.zeros((2, 1), bool)
+def test_a_narrow_field_of_view_requires_a_higher_likeness():
+    wide = Details(np.zeros((2, 32, 32)), np.array([1, 0.9]))
+    narrow = Details(np.zeros((1, 32, 32)), np.array([0.3]))
+    alike = np.array([[0.8], [0.8]], np.float32)
+    apart = np.zeros((2, 1), bool)
     assert shows_the_same(alike, wide, wide.of(np.array([0])), apart).all()
     assert not shows_the_same(alike, wide, narrow, apart).any()
     assert not shows_the_same(alike, wide, narrow, ~apart).any()
@@ -85,7 +84,8 @@ def test_with_a_narrow_field_of_view_more_is_asked():
 
 def test_an_image_nearest_by_the_network_needs_less_similarity():
     wide = Details(np.zeros((1, 32, 32)), np.ones(1))
-    alike, nearest = np.array([[0.7]], np.float32), np.ones((1, 1), bool)
+    alike = np.array([[0.7]], np.float32)
+    nearest = np.ones((1, 1), bool)
     assert shows_the_same(alike, wide, wide, nearest)
     assert not shows_the_same(alike, wide, wide, ~nearest)
 
@@ -98,11 +98,11 @@ def test_a_flat_picture_has_no_detail_and_is_like_none(grey):
 
 
 def test_a_detail_is_of_mean_0_and_length_1():
-    found = details(picture(2))
-    assert found.values.shape == (1, SIDE_PX, SIDE_PX)
-    assert found.values.dtype == np.float32
-    assert np.linalg.norm(found.values) == pytest.approx(1, abs=1e-5)
-    assert found.values.mean() == pytest.approx(0, abs=1e-4)
+    detail = details(picture(2))
+    assert detail.values.shape == (1, SIDE_PX, SIDE_PX)
+    assert detail.values.dtype == np.float32
+    assert np.linalg.norm(detail.values) == pytest.approx(1, abs=1e-5)
+    assert detail.values.mean() == pytest.approx(0, abs=1e-4)
 
 
 def test_the_field_of_view_is_the_share_that_is_not_black():
@@ -112,20 +112,20 @@ def test_the_field_of_view_is_the_share_that_is_not_black():
     assert 0.3 < details(Image.fromarray(half)).fields[0] < 0.5
 
 
-def test_many_pictures_give_what_each_gives_alone():
+def test_many_images_give_the_details_of_each_alone():
     pictures = [np.asarray(picture(number)) for number in range(3)]
     together = details_of(np.stack(pictures))
-    alone = [details_of(one[None]) for one in pictures]
-    assert np.array_equal(together.values, np.concatenate([one.values for one in alone]))
-    found = likeness(together, together.of(np.array([2, 0])))
-    assert found.shape == (3, 2)
-    assert found[2, 0] == pytest.approx(1, abs=1e-5)
-    assert found[1, 1] == pytest.approx(likeness(alone[1], alone[0])[0, 0], abs=1e-5)
+    alone = [details_of(pixels[None]) for pixels in pictures]
+    assert np.array_equal(together.values, np.concatenate([pixels.values for pixels in alone]))
+    similarities = likeness(together, together.of(np.array([2, 0])))
+    assert similarities.shape == (3, 2)
+    assert similarities[2, 0] == pytest.approx(1, abs=1e-5)
+    assert similarities[1, 1] == pytest.approx(likeness(alone[1], alone[0])[0, 0], abs=1e-5)
 
 
-def test_the_pairs_of_a_split_are_those_that_show_the_same_in_either_order(monkeypatch):
+def test_the_pairs_of_a_split_are_those_of_the_same_content_in_either_order(monkeypatch):
     monkeypatch.setattr("cadlib.data.pixel_similarity._BLOCK", 3)
-    shown = [
+    images = [
         picture(0),
         picture(1),
         picture(2),
@@ -133,7 +133,7 @@ def test_the_pairs_of_a_split_are_those_that_show_the_same_in_either_order(monke
         recompressed(picture(1)),
         picture(0).rotate(90),
     ]
-    pairs = likely_pairs(details_of(np.stack([np.asarray(one) for one in shown])))
+    pairs = likely_pairs(details_of(np.stack([np.asarray(image) for image in images])))
     assert {(0, 5), (1, 4)} <= set(map(tuple, pairs.T.tolist()))
     assert (pairs[0] < pairs[1]).all()
 

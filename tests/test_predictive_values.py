@@ -30,8 +30,13 @@ def test_the_predictive_values_are_those_of_a_worked_table():
 
 @given(sensitivity=SHARES, specificity=SHARES, prevalence=SHARES, patients=st.integers(1, 500))
 def test_every_patient_is_counted_once(sensitivity, specificity, prevalence, patients):
-    found = PredictiveValues(point(sensitivity, specificity), prevalence).of(patients)
-    counts = (found.detected, found.missed, found.needless, found.spared)
+    cases = PredictiveValues(point(sensitivity, specificity), prevalence).of(patients)
+    counts = (
+        cases.detected,
+        cases.missed,
+        cases.needless,
+        cases.spared,
+    )
     assert sum(counts) == patients
     exact = (
         prevalence * sensitivity,
@@ -45,10 +50,9 @@ def test_every_patient_is_counted_once(sensitivity, specificity, prevalence, pat
 
 @given(sensitivity=SHARES, specificity=SHARES, lower=SHARES, higher=SHARES)
 def test_more_disease_raises_the_ppv_and_lowers_the_npv(sensitivity, specificity, lower, higher):
-    low, high = (
-        PredictiveValues(point(sensitivity, specificity), share)
-        for share in sorted((lower, higher))
-    )
+    lower, higher = sorted((lower, higher))
+    low = PredictiveValues(point(sensitivity, specificity), lower)
+    high = PredictiveValues(point(sensitivity, specificity), higher)
     assert low.positive <= high.positive + 1e-12
     assert low.negative >= high.negative - 1e-12
 
@@ -72,7 +76,7 @@ def test_without_a_referral_the_ppv_is_not_defined():
 
 
 @pytest.mark.parametrize("prevalence", [0.0, 1.0, -0.1, 5, math.nan])
-def test_rejects_what_is_no_prevalence(prevalence):
+def test_rejects_an_invalid_prevalence(prevalence):
     with pytest.raises(ValueError, match="between 0 and 1"):
         PredictiveValues(point(0.9, 0.8), prevalence)
     with pytest.raises(ValueError, match="between 0 and 1"):

@@ -25,12 +25,12 @@ def test_packaged_weights_fill_everything_but_the_head(backbone, head):
         torch.nn.init.constant_(parameter, 0.125)
     before = {name: tensor.clone() for name, tensor in built.state_dict().items()}
     backbones.load_pretrained(built, backbone, 112)
-    same = {
+    unchanged = {
         name
         for name, tensor in built.state_dict().items()
         if torch.equal(tensor, before[name]) and not name.endswith("num_batches_tracked")
     }
-    assert same == {f"{head}.weight", f"{head}.bias"}
+    assert unchanged == {f"{head}.weight", f"{head}.bias"}
 
 
 @pytest.mark.parametrize("backbone", [LITE0, LITE2])
@@ -47,8 +47,8 @@ def test_packaged_weights_keep_their_batch_norms_plausible(backbone):
     assert 0 < features.mean() < 6
 
 
-def test_the_transformer_computes_what_the_graph_it_was_read_from_computes():
-    """Query, key and value, or two blocks, swapped would still load."""
+def run_packaged_graph(picture):
+    """Return the inputs of the first block and the outputs of the last, from the packaged graph."""
     package = pretrained.PACKAGES[DINOV2]
     graph = onnx.load(Path(find_spec(package.module).origin).parent / package.file)
     nodes = {node.name: node for node in graph.graph.node}
@@ -59,13 +59,18 @@ def test_the_transformer_computes_what_the_graph_it_was_read_from_computes():
     session = onnxruntime.InferenceSession(
         graph.SerializeToString(), providers=["CPUExecutionProvider"]
     )
+    return session.run([tokens, normed], {"input_image": picture})
+
+
+def test_the_transformer_computes_the_same_as_its_packaged_graph():
+    """Query, key and value, or two blocks, swapped would still load."""
     picture = np.random.default_rng(0).standard_normal((1, 3, 224, 224), np.float32)
-    given, expected = session.run([tokens, normed], {"input_image": picture})
+    block_inputs, expected = run_packaged_graph(picture)
 
     built = backbones.build(DINOV2, 224).eval()
     backbones.load_pretrained(built, DINOV2, 224)
     with torch.inference_mode():
-        computed = built.norm(built.blocks(torch.from_numpy(given)))
+        computed = built.norm(built.blocks(torch.from_numpy(block_inputs)))
     np.testing.assert_allclose(computed.numpy(), expected, atol=2e-3)
 
 

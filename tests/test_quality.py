@@ -117,10 +117,10 @@ def test_the_worst_comes_first():
 def test_swapped_red_and_blue_are_named_and_no_colour_cast(demo):
     image = read_image(demo.png())
     assert SWAPPED not in flagged(image)
-    found = flagged(swap_red_and_blue(image))
-    assert SWAPPED in found
-    assert "colour cast" not in found
-    assert "ink" not in found
+    problems = flagged(swap_red_and_blue(image))
+    assert SWAPPED in problems
+    assert "colour cast" not in problems
+    assert "ink" not in problems
 
 
 def test_swapping_red_and_blue_turns_the_sign_of_the_figure(lesion):
@@ -159,9 +159,9 @@ def test_swapping_twice_gives_the_image_back(lesion):
     assert swapped.notes == (*lesion.notes, SWAPPED_NOTE)
     assert (swapped.sha256, swapped.key) == (lesion.sha256, f"{lesion.sha256}-swapped")
     assert not swapped.pixels.flags.writeable
-    back = swap_red_and_blue(swapped)
-    assert np.array_equal(back.pixels, lesion.pixels)
-    assert (back.notes, back.key) == (lesion.notes, lesion.key)
+    restored = swap_red_and_blue(swapped)
+    assert np.array_equal(restored.pixels, lesion.pixels)
+    assert (restored.notes, restored.key) == (lesion.notes, lesion.key)
 
 
 def test_real_images_look_swapped_when_they_are_and_only_then(data_dir):

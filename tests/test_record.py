@@ -23,15 +23,15 @@ def folder(model_folder):
 
 
 def audit_of(split_sha256, **changes):
-    found = {
+    fields = {
         **dict.fromkeys(LEAKS, 0),
         "contradictions": dict.fromkeys(CONTRADICTIONS, 0),
         "named": (),
         **changes,
     }
-    leaks = any(found[name] for name in LEAKS)
+    leaks = any(fields[name] for name in LEAKS)
     return LeakAudit(
-        "2026-01-01T00:00:00+00:00", "isic2019", split_sha256, {"train": 3}, **found, leaks=leaks
+        "2026-01-01T00:00:00+00:00", "isic2019", split_sha256, {"train": 3}, **fields, leaks=leaks
     )
 
 
@@ -197,7 +197,7 @@ def test_facts_without_thresholds_of_their_own_are_refused(taught_folder):
         read_record(taught_folder)
 
 
-def test_a_model_that_nobody_audited_passed_no_audit(folder):
+def test_a_model_without_an_audit_passed_no_audit(folder):
     change_record(folder, {"audit": None})
     record = read_record(folder)
     assert not record.audit_passed
@@ -259,7 +259,7 @@ def test_an_operating_point_is_found_by_its_name(folder):
         record.operating_point("nonesuch")
 
 
-def test_a_model_that_never_tried_metadata_and_one_that_tried_it_in_vain_take_none(untaught_folder):
+def test_a_model_without_a_trial_of_metadata_or_with_a_failed_one_takes_none(untaught_folder):
     assert read_record(untaught_folder).evidence is None
     in_vain = {"differences": {}, "evidence": None, "operating_points": []}
     change_record(untaught_folder, {"metadata": in_vain})

@@ -25,6 +25,7 @@ from cadlib.report.sections import MOST_ERRORS, sections
 from cadlib.taxonomy import CODES, DIAGNOSES, diagnosis
 from tests.conftest import draw_few
 from tests.model_folders import change_record
+from tests.tiny_training import flags
 
 pytestmark = pytest.mark.usefixtures("few_draws")
 
@@ -44,11 +45,15 @@ FETCHED = {
 
 
 class Reader(HTMLParser):
-    """Gathers what a report says (but not its scripts and styles), its tables, its tags and what it would fetch."""
+    """Collects the text of a report (without scripts and styles), its tables, its tags and its external addresses."""
 
     def __init__(self, html: str) -> None:
         super().__init__()
-        self.words, self.rows, self.tags, self.fetched, self._inside = [], [], [], [], ""
+        self.words = []
+        self.rows = []
+        self.tags = []
+        self.fetched = []
+        self._inside = ""
         self.feed(html)
         self.text = " ".join(self.words)
 
@@ -73,7 +78,7 @@ class Reader(HTMLParser):
         self._inside = ""
 
     def row(self, first, columns=0):
-        """Return the cells behind the first one of the first row that begins so and has so many columns."""
+        """Return the cells after the first, of the first row with this first cell and this number of columns."""
         return next(
             row[1:] for row in self.rows if row and row[0] == first and len(row) - 1 >= columns
         )
@@ -81,7 +86,7 @@ class Reader(HTMLParser):
 
 @pytest.fixture(scope="module")
 def subject(drawn_model, drawn_images, tmp_path_factory):
-    """Return what a report of 32 drawn lesions rests on. It is shared: a test changes a copy."""
+    """Return the subject of a report on 32 drawn lesions. It is shared: a test changes a copy."""
     dataset = open_dataset(drawn_images, verify=False)
     record = read_record(drawn_model)
     with pytest.MonkeyPatch.context() as patch:
@@ -94,67 +99,88 @@ def subject(drawn_model, drawn_images, tmp_path_factory):
     return Subject(record, evaluation.metrics, "all images", *role, evaluation, own, card)
 
 
-def told(value, interval=None):
-    """Return a figure of metrics.json as a reader expects it, written here anew."""
+def figure_text(value, interval=None):
+    """Return a figure of metrics.json in the form that the report has to show."""
     if value is None:
         return "not defined"
-    return f"{value:.3f}" + (f" ({interval[0]:.3f} to {interval[1]:.3f})" if interval else "")
+    if not interval:
+        return f"{value:.3f}"
+    low, high = interval
+    return f"{value:.3f} ({low:.3f} to {high:.3f})"
+
+
+SINGLE_METRICS = {
+    "Balanced accuracy": "balanced_accuracy",
+    "Accuracy": "accuracy",
+    "AUC, malignant or benign": "malignant_auc",
+    "Average precision, malignant": "malignant_average_precision",
+    f"Calibration error (ECE, 0 is best; {ECE_INTERVAL})": "ece",
+    f"Calibration error before calibration ({ECE_INTERVAL})": "ece_uncalibrated",
+    "Calibration error of the malignant probability": "malignant_ece",
+    "Brier score (0 to 2, 0 is best)": "brier",
+    "Brier score before calibration": "brier_uncalibrated",
+}
+"""Row of the report to name in metrics.json."""
+METRICS_BY_DIAGNOSIS = ("sensitivity", "specificity", "ppv", "npv", "average_precision", "auc")
 
 
 def test_the_report_has_every_metric_with_its_interval(subject):
-    figures, read = subject.metrics, Reader(render(subject, "a test"))
+    figures = subject.metrics
+    read = Reader(render(subject, "a test"))
     ends = figures.intervals
-    single = {"Balanced accuracy": "balanced_accuracy", "Accuracy": "accuracy",
-              "AUC, malignant or benign": "malignant_auc",
-              "Average precision, malignant": "malignant_average_precision",
-              f"Calibration error (ECE, 0 is best; {ECE_INTERVAL})": "ece",
-              f"Calibration error before calibration ({ECE_INTERVAL})": "ece_uncalibrated",
-              "Calibration error of the malignant probability": "malignant_ece",
-              "Brier score (0 to 2, 0 is best)": "brier",
-              "Brier score before calibration": "brier_uncalibrated"}  # fmt: skip
-    by_code = ("sensitivity", "specificity", "ppv", "npv", "average_precision", "auc")
-    at = "malignant_specificity_at_sensitivity"
-    assert {*single.values(), *by_code, at} == {
-        *ends.__struct_fields__
-    }  # a new figure has to be told as well
-    for text, name in single.items():
-        assert read.row(text)[0] == told(getattr(figures, name), getattr(ends, name))
-    for key, value in getattr(figures, at).items():
-        assert read.row(f"Specificity at {float(key) * 100:.0f} % sensitivity")[0] == told(
-            value, getattr(ends, at)[key]
-        )
-    for d in DIAGNOSES:
-        expected = [
-            told(getattr(figures, name)[d.code], getattr(ends, name)[d.code]) for name in by_code
-        ]
-        assert read.row(f"{d.mark} {d.name} ({d.code})") == [
-            f"{figures.n_by_class[d.code]}",
-            *expected,
-        ]
+    for text, name in SINGLE_METRICS.items():
+        assert read.row(text)[0] == figure_text(getattr(figures, name), getattr(ends, name))
+    for key, value in figures.malignant_specificity_at_sensitivity.items():
+        specificity = read.row(f"Specificity at {float(key) * 100:.0f} % sensitivity")[0]
+        assert specificity == figure_text(value, ends.malignant_specificity_at_sensitivity[key])
     for code, row in zip(CODES, figures.confusion_matrix, strict=True):
         assert read.row(code, len(CODES)) == [str(n) for n in row]
 
 
-def test_the_report_has_points_subgroups_sets_and_bins(subject):
-    figures, read = subject.metrics, Reader(render(subject, "a test"))
+def test_the_report_has_every_metric_of_each_diagnosis(subject):
+    figures = subject.metrics
+    read = Reader(render(subject, "a test"))
+    for d in DIAGNOSES:
+        expected = [str(figures.n_by_class[d.code])]
+        for name in METRICS_BY_DIAGNOSIS:
+            value = getattr(figures, name)[d.code]
+            interval = getattr(figures.intervals, name)[d.code]
+            expected.append(figure_text(value, interval))
+        assert read.row(f"{d.mark} {d.name} ({d.code})") == expected
+
+
+def test_no_metric_with_an_interval_is_missing_from_these_tests(subject):
+    checked = {*SINGLE_METRICS.values(), *METRICS_BY_DIAGNOSIS}
+    checked.add("malignant_specificity_at_sensitivity")
+    assert checked == {*subject.metrics.intervals.__struct_fields__}
+
+
+def test_the_report_has_operating_points_and_subgroups(subject):
+    figures = subject.metrics
+    read = Reader(render(subject, "a test"))
     for point in figures.operating_points:
         threshold, sensitivity, specificity, _, _ = read.row(shown_name(point.name))
         assert threshold == f"{point.threshold:.3f}"
-        assert sensitivity == told(point.sensitivity, point.intervals.sensitivity)
-        assert specificity == told(point.specificity, point.intervals.specificity)
+        assert sensitivity == figure_text(point.sensitivity, point.intervals.sensitivity)
+        assert specificity == figure_text(point.specificity, point.intervals.specificity)
     for name, part in figures.subgroups.items():
         n, classes, balanced, area, melanoma, error = read.row(name)
         assert [n, classes] == [str(part.n), str(part.n_classes)]
-        assert balanced == told(part.balanced_accuracy, part.intervals.balanced_accuracy)
-        assert area == told(part.malignant_auc, part.intervals.malignant_auc)
-        assert melanoma == told(part.auc["MEL"], part.intervals.auc["MEL"])
-        assert error == told(part.ece, part.intervals.ece)
+        assert balanced == figure_text(part.balanced_accuracy, part.intervals.balanced_accuracy)
+        assert area == figure_text(part.malignant_auc, part.intervals.malignant_auc)
+        assert melanoma == figure_text(part.auc["MEL"], part.intervals.auc["MEL"])
+        assert error == figure_text(part.ece, part.intervals.ece)
+
+
+def test_the_report_has_prediction_sets_and_reliability_bins(subject):
+    figures = subject.metrics
+    read = Reader(render(subject, "a test"))
     sets = figures.prediction_sets
     for d in DIAGNOSES:
-        coverage = told(sets.coverage[d.code], sets.intervals.coverage[d.code])
+        coverage = figure_text(sets.coverage[d.code], sets.intervals.coverage[d.code])
         assert [f"{d.name} ({d.code})", coverage] in read.rows
     for name in ("overall", "size", "empty"):
-        assert told(getattr(sets, name), getattr(sets.intervals, name)) in read.text
+        assert figure_text(getattr(sets, name), getattr(sets.intervals, name)) in read.text
     for b in figures.reliability:
         assert not b.n or f"sure {b.confidence:.2f}, right {b.accuracy:.2f}, n {b.n}" in read.text
     for b in figures.malignant_reliability:
@@ -167,21 +193,19 @@ def against(subject):
     """Return the comparison with a model that calls everything a nevus."""
     nevus = np.full_like(subject.evaluated.probabilities, 0.01)
     nevus[:, CODES.index("NV")] = 0.93
-    other = replace(subject.evaluated, probabilities=nevus)
+    nevus_evaluation = replace(subject.evaluated, probabilities=nevus)
     return Compared(
         subject.record.name,
         "nevus",
-        compared(subject.evaluated, other),
+        compared(subject.evaluated, nevus_evaluation),
         "It knew them.",
         flattered=True,
     )
 
 
 def test_the_comparison_equals_that_of_the_page(subject, against):
-    alone, read = (
-        Reader(render(subject, "a test")),
-        Reader(render(replace(subject, against=against), "a test")),
-    )
+    alone = Reader(render(subject, "a test"))
+    read = Reader(render(replace(subject, against=against), "a test"))
     assert "Comparison with" not in alone.text
     assert "Comparison with nevus" in read.text
     for rows in (against.difference_rows, against.test_rows):
@@ -210,39 +234,34 @@ def test_a_significant_gap_is_marked(subject):
     assert "1 of 1 differences tested" in read.text
 
 
+def errors_section(subject):
+    """Return the section of a report that lists the errors."""
+    return next(part for part in sections(subject) if part.title == "Errors by clinical cost")
+
+
 def test_errors_follow_the_operating_point_by_cost(subject):
     wrong = subject.evaluated.errors(subject.record.operating_point("rule-in").threshold)
     assert len(wrong) > 0
-    shown = next(
-        part
-        for part in sections(replace(subject, point="rule-in"))
-        if part.title == "Errors by clinical cost"
-    )
-    assert [table.caption.rsplit(":", 1)[0].lower() for table in shown.tables] == list(COSTS)
-    rows = [row for table in shown.tables for row in table.rows[1:]]
+    section = errors_section(replace(subject, point="rule-in"))
+    assert [table.caption.rsplit(":", 1)[0].lower() for table in section.tables] == list(COSTS)
+    rows = [row for table in section.tables for row in table.rows[1:]]
     assert [row[:2] for row in rows] == list(zip(wrong["image"], wrong["diagnosis"], strict=True))
 
 
 def test_long_lists_of_errors_are_cut_with_their_count(subject):
-    found = subject.evaluated
-    nevi = [row for row, code in enumerate(found.table["diagnosis"]) if code == "NV"]
-    rows = [*range(len(found.table)), *nevi * (MOST_ERRORS // 2)]
-    sure = found.probabilities[rows] * 0 + [1.0, *[0.0] * 7]  # every lesion is called a melanoma
-    table = (
-        found.table.iloc[rows]
-        .assign(image=[f"I{n}" for n in range(len(rows))])
-        .reset_index(drop=True)
-    )
-    many = replace(found, table=table, probabilities=sure)
-    shown = next(
-        part
-        for part in sections(replace(subject, evaluated=many))
-        if part.title == "Errors by clinical cost"
-    )
+    evaluated = subject.evaluated
+    nevi = [row for row, code in enumerate(evaluated.table["diagnosis"]) if code == "NV"]
+    rows = [*range(len(evaluated.table)), *nevi * (MOST_ERRORS // 2)]
+    # Every lesion is predicted to be a melanoma.
+    sure = np.tile([1.0, *[0.0] * 7], (len(rows), 1))
+    images = [f"I{number}" for number in range(len(rows))]
+    table = evaluated.table.iloc[rows].assign(image=images).reset_index(drop=True)
+    many_errors = replace(evaluated, table=table, probabilities=sure)
+    section = errors_section(replace(subject, evaluated=many_errors))
     benign = sum(not diagnosis(code).malignant for code in table["diagnosis"])
     assert benign > 2 * MOST_ERRORS
-    assert shown.tables[2].caption == f"Needless referral: {benign}, first {MOST_ERRORS} shown"
-    assert len(shown.tables[2].rows) == 1 + MOST_ERRORS
+    assert section.tables[2].caption == f"Needless referral: {benign}, first {MOST_ERRORS} shown"
+    assert len(section.tables[2].rows) == 1 + MOST_ERRORS
 
 
 def test_the_report_names_model_images_and_training_overlap(subject):
@@ -280,7 +299,8 @@ def test_every_chart_has_its_words_and_nothing_is_fetched(subject):
 
 
 def test_text_from_files_is_escaped(subject, against):
-    found, tags = subject.evaluated, {}
+    evaluated = subject.evaluated
+    tags = {}
     for text, link in (
         ("harmless", "words"),
         (HOSTILE, "![x](http://example.org/x.png) [y](javascript:alert(3))"),
@@ -291,17 +311,19 @@ def test_text_from_files_is_escaped(subject, against):
             rejected={text: text},
             subgroups={f"{name} {text}": part for name, part in subject.metrics.subgroups.items()},
         )
-        made = replace(
+        hostile_subject = replace(
             subject,
             record=structs.replace(subject.record, name=text, intended_use=text, data_licence=text),
             metrics=metrics,
             part=text,
             role=text,
-            evaluated=replace(found, table=found.table.assign(image=text + found.table["image"])),
+            evaluated=replace(
+                evaluated, table=evaluated.table.assign(image=text + evaluated.table["image"])
+            ),
             card=f"{subject.card}\n\n{text}\n\n{link} `{text}`",
             against=replace(against, second=text, role=text),
         )
-        read = Reader(render(made, text))
+        read = Reader(render(hostile_subject, text))
         tags[text] = read.tags
         assert read.fetched == []
         assert read.text.count(text) > 10
@@ -328,7 +350,7 @@ def test_a_report_of_own_metrics_states_what_is_missing(subject):
         subject.record, subject.own, "the test split", "", False, None, subject.own, subject.card
     )
     read = Reader(render(own, "a test"))
-    assert read.row("Balanced accuracy")[0] == told(
+    assert read.row("Balanced accuracy")[0] == figure_text(
         subject.own.balanced_accuracy, subject.own.intervals.balanced_accuracy
     )
     assert "Image lists are not available for saved results." in read.text
@@ -364,15 +386,17 @@ def test_the_command_writes_a_report_and_runs_the_model_once(
     save_subset(Subset("some", "drawn", tuple(drawn_dataset.table["image"][:20]), "the first"))
     folder = tmp_path / "split" / "drawn"
     line = ["report", "--model", str(drawn_model_folder), "--data", str(folder), "--subset", "some"]
-    first, second = tmp_path / "new" / "first.html", tmp_path / "second.html"
-    assert main([*line, "--output", str(first)]) == 0
+    first_path = tmp_path / "new" / "first.html"
+    second_path = tmp_path / "second.html"
+    assert main([*line, "--output", str(first_path)]) == 0
     assert "20 images of" in capsys.readouterr().out
-    monkeypatch.setattr("cadlib.model.model.Model.see", None)  # what is kept needs no model
-    assert main([*line, "--output", str(second)]) == 0
-    one, two = (path.read_text(encoding="utf-8") for path in (first, second))
-    assert Reader(one).rows == Reader(two).rows
-    assert "the subset “some” of drawn" in one
-    assert str(tmp_path) not in one
+    monkeypatch.setattr("cadlib.model.model.Model.see", None)  # A cached evaluation needs no model.
+    assert main([*line, "--output", str(second_path)]) == 0
+    first_text = first_path.read_text(encoding="utf-8")
+    second_text = second_path.read_text(encoding="utf-8")
+    assert Reader(first_text).rows == Reader(second_text).rows
+    assert "the subset “some” of drawn" in first_text
+    assert str(tmp_path) not in first_text
 
 
 def test_page_and_command_share_the_cached_evaluation(
@@ -407,50 +431,45 @@ def test_page_and_command_share_the_cached_evaluation(
     assert "5 labelled images" in read.text
 
 
+def copy_with_bias(folder, twin):
+    """Copy a model under the name twin, with a bias towards melanoma; return its folder."""
+    shutil.copytree(folder, twin)
+    change_record(twin, {"name": "twin", "bias": [8.0, *[0.0] * (len(CODES) - 1)]})
+    return twin
+
+
+def correct_predictions(folder, dataset):
+    """Return a boolean array: the images whose top diagnosis is the true one."""
+    evaluation = evaluated(folder, read_record(folder), dataset, lambda *_: None)
+    return evaluation.probabilities.argmax(axis=1) == evaluation.labels.codes
+
+
 def test_the_command_compares_two_models_on_the_same_images(
     drawn_model_folder, drawn_dataset, tmp_path, monkeypatch, capsys
 ):
     monkeypatch.setenv("CADLIB_CACHE", str(tmp_path / "cache"))
-    twin = tmp_path / "twin"
-    shutil.copytree(drawn_model_folder, twin)
-    change_record(twin, {"name": "twin", "bias": [8.0, *[0.0] * (len(CODES) - 1)]})
-    data, file = str(tmp_path / "split" / "drawn"), tmp_path / "r.html"
-    line = [
-        "report",
-        "--model",
-        str(drawn_model_folder),
-        "--data",
-        data,
-        "--output",
-        str(file),
-        "--against",
-    ]
+    twin = copy_with_bias(drawn_model_folder, tmp_path / "twin")
+    file = tmp_path / "r.html"
+    settings = {"model": drawn_model_folder, "data": tmp_path / "split" / "drawn", "output": file}
+    line = ["report", *flags(settings), "--against"]
     assert main([*line, str(twin)]) == 0
-    folders, records = (
-        (drawn_model_folder, twin),
-        (read_record(drawn_model_folder), read_record(twin)),
-    )
-    one, two = (
-        evaluated(folder, record, drawn_dataset, lambda *_: None)
-        for folder, record in zip(folders, records, strict=True)
-    )
-    right = [said.probabilities.argmax(axis=1) == said.labels.codes for said in (one, two)]
-    read = Reader(file.read_text(encoding="utf-8"))
+    correct = correct_predictions(drawn_model_folder, drawn_dataset)
+    twin_correct = correct_predictions(twin, drawn_dataset)
+    content = file.read_text(encoding="utf-8")
+    read = Reader(content)
     n, only_first, only_second, _, _ = read.row("Top diagnosis correct")
-    assert [n, only_first, only_second] == [
-        "32",
-        str((right[0] & ~right[1]).sum()),
-        str((right[1] & ~right[0]).sum()),
-    ]
+    assert n == "32"
+    assert only_first == str((correct & ~twin_correct).sum())
+    assert only_second == str((twin_correct & ~correct).sum())
     assert "twin: 16 of these images were used for training" in read.text
     assert "--against twin --output r.html" in read.text
-    assert str(tmp_path) not in file.read_text(encoding="utf-8")
+    assert str(tmp_path) not in content
     assert main([*line, str(drawn_model_folder)]) == 2
     assert "another model" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(
-    ("change", "said"),
+    ("change", "message"),
     [
         ({"--model": "nobody"}, "nobody"),
         ({"--against": "nobody"}, "nobody"),
@@ -459,7 +478,7 @@ def test_the_command_compares_two_models_on_the_same_images(
         ({"--output": "."}, "found a folder"),
     ],
 )
-def test_bad_usage_ends_before_any_work(change, said, synthetic_dataset, tmp_path, capsys):
+def test_bad_usage_ends_before_any_work(change, message, synthetic_dataset, tmp_path, capsys):
     flags = {
         "--model": "isic2019",
         "--data": str(synthetic_dataset),
@@ -467,5 +486,5 @@ def test_bad_usage_ends_before_any_work(change, said, synthetic_dataset, tmp_pat
         **change,
     }
     assert main(["report", *(word for flag in flags.items() for word in flag)]) == 2
-    assert said in capsys.readouterr().err
+    assert message in capsys.readouterr().err
     assert not (tmp_path / "r.html").exists()

@@ -1,4 +1,4 @@
-"""Sentences that a reader could misunderstand: each states what was measured, with the numbers of its source."""
+"""Sentences that a reader could misunderstand state their measurement, with the numbers of its source."""
 
 import csv
 import io
@@ -143,15 +143,15 @@ def test_predict_takes_and_stores_the_name_rule_in(tmp_path, capsys):
     assert main(["predict", str(path), "--operating-point", "rule-in", "--format", "json"]) == 0
     assert json.loads(capsys.readouterr().out)[0]["decision"]["operating_point"] == "rule-in"
     assert main(["predict", str(path), "--operating-point", "rule-in"]) == 0
-    shown = capsys.readouterr().out
-    assert "fewer referrals)" in shown
-    assert "rule-in" not in shown
+    printed = capsys.readouterr().out
+    assert "fewer referrals)" in printed
+    assert "rule-in" not in printed
 
 
 # actinic keratosis
 
 
-def test_actinic_keratosis_counts_as_malignant_and_card_and_legend_say_so(shipped):
+def test_card_and_legend_state_that_actinic_keratosis_counts_as_malignant(shipped):
     assert diagnosis("AK").malignant
     limits = card.render(*shipped).split("## Limits")[1].split("##")[0]
     assert f"- {ACTINIC_KERATOSIS_NOTE}" in limits
@@ -205,7 +205,7 @@ def test_a_badge_names_the_problem_and_a_file_keeps_the_name_of_the_check(clear)
     assert report.to_json()["wrong"]["sharpness"] == "unreadable"
 
 
-def test_every_check_that_names_what_is_missing_has_a_problem():
+def test_every_check_has_the_name_of_its_problem():
     assert PROBLEMS == {
         "size": "too small", "sharpness": "blurred", "compression": "compressed", "contrast": "low contrast",
         "lesion": "no clear lesion", "whole lesion": "lesion cut off",
@@ -250,27 +250,23 @@ def test_a_share_of_0_is_no_score_and_a_share_of_1_is_a_high_one():
 # results that the pages hide
 
 
-def row_of(found) -> dict[str, str]:
-    return dict(zip(CSV_COLUMNS, csv_row("a.png", found), strict=True))
+def row_of(assessment) -> dict[str, str]:
+    return dict(zip(CSV_COLUMNS, csv_row("a.png", assessment), strict=True))
 
 
-def test_csv_and_json_say_that_a_result_is_not_to_be_used(model, clear):
+def test_csv_and_json_mark_a_result_that_is_not_to_be_used(model, clear):
     noise = np.random.default_rng(0).integers(0, 256, (450, 450, 3), np.uint8)
     images = [clear, replace(clear, pixels=clear.pixels // 8), replace(clear, pixels=noise)]
-    good, dark, other = assess_batch(model, images)
-    assert [row_of(found)["interpretable"] for found in (good, dark, other)] == ["yes", "no", "no"]
-    assert [found.to_json()["interpretable"] for found in (good, dark, other)] == [
-        True,
-        False,
-        False,
-    ]
+    good, dark, not_skin = assess_batch(model, images)
+    for assessment, interpretable in ((good, True), (dark, False), (not_skin, False)):
+        assert row_of(assessment)["interpretable"] == ("yes" if interpretable else "no")
+        assert assessment.to_json()["interpretable"] == interpretable
     assert (row_of(good)["warning"], good.to_json()["warning"]) == ("", None)
     assert row_of(dark)["warning"] == dark.to_json()["warning"]
     assert dark.quality.sentence in row_of(dark)["warning"]
-    assert other.novelty.sentence in row_of(other)["warning"]
-    assert row_of(dark)[
-        "decision"
-    ]  # it is there; the columns before it say that it is not to be used
+    assert not_skin.novelty.sentence in row_of(not_skin)["warning"]
+    # The decision is there. The columns before it say that it is not to be used.
+    assert row_of(dark)["decision"]
     assert CSV_COLUMNS.index("interpretable") < CSV_COLUMNS.index("diagnosis")
 
 

@@ -67,7 +67,8 @@ def dataset_of(folder: Path, codes: list[str | None]) -> Dataset:
 @pytest.fixture(scope="module")
 def measured(tmp_path_factory):
     dataset = dataset_of(tmp_path_factory.mktemp("corners"), ["MEL", "MEL", "NV", "NV", None])
-    model, steps = CornerReader(), []
+    model = CornerReader()
+    steps = []
     results = measure(
         model,
         dataset,
@@ -79,7 +80,7 @@ def measured(tmp_path_factory):
     return results, model, steps
 
 
-def shown(n: int, seed: int = 0, alike: float = 3.0) -> tuple[np.ndarray, np.ndarray]:
+def random_predictions(n: int, seed: int = 0, alike: float = 3.0) -> tuple[np.ndarray, np.ndarray]:
     """Return labels (n,) and random probabilities (83, n, 8) that are right more often than not."""
     rng = np.random.default_rng(seed)
     labels = rng.integers(0, 8, n)
@@ -88,7 +89,7 @@ def shown(n: int, seed: int = 0, alike: float = 3.0) -> tuple[np.ndarray, np.nda
     return labels, odds / odds.sum(axis=-1, keepdims=True)
 
 
-def test_damage_that_hides_the_sign_costs_what_can_be_counted(measured):
+def test_degradation_that_hides_the_sign_has_a_known_loss(measured):
     # White after -3 stops is 99 of 255, under the threshold of the reader; after -2.2 stops it is 128.
     part = measured[0].corruptions["underexposure"]
     assert measured[0].clean.balanced_accuracy == 1
@@ -139,19 +140,21 @@ def test_every_labelled_image_is_shown_in_all_variants_in_batches(measured):
     assert steps[-1] == (4 * VARIANTS, 4 * VARIANTS)
 
 
-def test_an_image_is_damaged_alike_whatever_else_is_measured(tmp_path):
+def test_the_degradation_of_an_image_is_independent_of_other_images(tmp_path):
     class Listener(CornerReader):
         def see(self, pixels):
             self.seen = [*getattr(self, "seen", []), *(picture.tobytes() for picture in pixels)]
             return super().see(pixels)
 
     dataset = dataset_of(tmp_path, ["MEL", "NV"])
-    both, one, other = Listener(), Listener(), Listener()
+    both = Listener()
+    alone_first = Listener()
+    alone_other_seed = Listener()
     measure(both, dataset, "test", draws=1)
-    alone = Dataset("drawn", dataset.table[1:], dataset.report)
-    measure(one, alone, "test", draws=1)
-    measure(other, alone, "test", seed=1, draws=1)
-    assert both.seen[VARIANTS:] == one.seen != other.seen
+    second_only = Dataset("drawn", dataset.table[1:], dataset.report)
+    measure(alone_first, second_only, "test", draws=1)
+    measure(alone_other_seed, second_only, "test", seed=1, draws=1)
+    assert both.seen[VARIANTS:] == alone_first.seen != alone_other_seed.seen
 
 
 def test_an_unreadable_image_is_named_and_not_counted(tmp_path):
@@ -171,15 +174,13 @@ def test_rejects_a_dataset_without_a_label(tmp_path):
 
 
 def test_figures_are_those_of_scikit_learn():
-    labels, probabilities = shown(200)
+    labels, probabilities = random_predictions(200)
     figures = compare(labels, probabilities, np.arange(200), draws=1)
     truth = np.array(MALIGNANT)[labels]
 
     def expected(place: int) -> tuple[float, float, float]:
-        guesses, malignant = (
-            probabilities[place].argmax(axis=1),
-            probabilities[place][:, MALIGNANT].sum(axis=1),
-        )
+        guesses = probabilities[place].argmax(axis=1)
+        malignant = probabilities[place][:, MALIGNANT].sum(axis=1)
         scores = (balanced_accuracy_score(labels, guesses), roc_auc_score(truth, malignant))
         return *scores, accuracy_score(labels, guesses)
 
@@ -187,12 +188,12 @@ def test_figures_are_those_of_scikit_learn():
     assert tuple(getattr(figures.clean, name) for name in names) == pytest.approx(expected(0))
     for place, part in enumerate(figures.corruptions.values()):
         for strength in STRENGTHS:
-            found = tuple(getattr(part, name)[str(strength)] for name in names)
-            assert found == pytest.approx(expected(5 * place + strength))
+            measured = tuple(getattr(part, name)[str(strength)] for name in names)
+            assert measured == pytest.approx(expected(5 * place + strength))
 
 
 def test_a_relative_error_is_the_damaged_over_the_clean_error():
-    figures = compare(*shown(300), np.arange(300), draws=1)
+    figures = compare(*random_predictions(300), np.arange(300), draws=1)
     clean = 1 - figures.clean.balanced_accuracy
     relative = [part.relative_error for part in figures.corruptions.values()]
     hair = figures.corruptions["hair"].balanced_accuracy
@@ -203,7 +204,7 @@ def test_a_relative_error_is_the_damaged_over_the_clean_error():
 
 
 def test_damage_without_an_effect_is_a_fall_of_0_and_a_relative_error_of_1():
-    labels, probabilities = shown(100)
+    labels, probabilities = random_predictions(100)
     figures = compare(
         labels, np.broadcast_to(probabilities[0], probabilities.shape), np.arange(100), draws=100
     )
@@ -217,7 +218,7 @@ def test_a_model_without_a_clean_error_has_no_relative_one(measured):
 
 
 def test_the_interval_of_a_fall_is_paired():
-    labels, probabilities = shown(400, alike=1.0)
+    labels, probabilities = random_predictions(400, alike=1.0)
     nearly = np.broadcast_to(probabilities[0], probabilities.shape).copy()
     nearly[1:, :8] = np.eye(8)[(labels[:8] + 1) % 8]
     figures = compare(labels, nearly, np.arange(400), draws=300)
@@ -227,22 +228,23 @@ def test_the_interval_of_a_fall_is_paired():
 
 
 def test_images_of_one_lesion_are_drawn_together():
-    labels, probabilities = shown(100)
-    labels, probabilities = np.repeat(labels, 4), np.repeat(probabilities, 4, axis=1)
-    alone, together = (
-        compare(labels, probabilities, groups, draws=300).flips.intervals.rate["mean"]
-        for groups in (np.arange(400), np.repeat(np.arange(100), 4))
-    )
+    labels, probabilities = random_predictions(100)
+    labels = np.repeat(labels, 4)
+    probabilities = np.repeat(probabilities, 4, axis=1)
+    alone = compare(labels, probabilities, np.arange(400), draws=300).flips.intervals.rate["mean"]
+    together = compare(
+        labels, probabilities, np.repeat(np.arange(100), 4), draws=300
+    ).flips.intervals.rate["mean"]
     assert np.diff(together) > 1.5 * np.diff(alone)
 
 
 def test_undefined_metrics_are_none_in_strict_json(measured):
-    labels, probabilities = shown(5)
+    labels, probabilities = random_predictions(5)
     figures = compare(np.ones_like(labels), probabilities, np.arange(5), draws=5)
     assert figures.clean.malignant_auc is None
     json.loads(metrics_json(figures), parse_constant=pytest.fail)
-    written = json.loads(metrics_json(measured[0]), parse_constant=pytest.fail)
-    assert msgspec.convert(written, Robustness) == measured[0]
+    parsed = json.loads(metrics_json(measured[0]), parse_constant=pytest.fail)
+    assert msgspec.convert(parsed, Robustness) == measured[0]
 
 
 def test_the_table_has_a_row_a_corruption_and_a_row_a_turn(measured):
@@ -257,7 +259,7 @@ def test_the_table_has_a_row_a_corruption_and_a_row_a_turn(measured):
         for name in (*(corruption.name for corruption in CORRUPTIONS), *CHANGING_TURNS, "all")
     )
     assert {"mean, a share of the views", "in any view, a share of the images"} <= set(starts)
-    (dark,) = (line for line in lines if line.startswith("underexposure"))
+    [dark] = [line for line in lines if line.startswith("underexposure")]
     assert dark.split()[1:4] == ["0.000", "0.500", "0.100"]
     assert (
         len({len(line) for line in robustness_table(measured[0]).split("\n\n")[2].splitlines()})

@@ -39,12 +39,13 @@ class Eager:
     """Stands in for an Engine: runs the network in torch, without a graph."""
 
     def __init__(self, network: nn.Module, layer: str) -> None:
-        self._network, self._layer = network, layer
+        self._network = network
+        self._layer = layer
 
     def run(self, inputs: NDArray[np.float32]) -> Seen:
         with torch.no_grad():
-            found = Seeing(deepcopy(self._network), self._layer)(torch.from_numpy(inputs))
-        return Seen(*(values.numpy() for values in found))
+            outputs = Seeing(deepcopy(self._network), self._layer)(torch.from_numpy(inputs))
+        return Seen(*(values.numpy() for values in outputs))
 
     def feature_maps(self, inputs: NDArray[np.float32]) -> NDArray[np.float32]:
         seeing = Seeing(deepcopy(self._network), self._layer)
@@ -142,8 +143,8 @@ def class_activation_map(model: Model, image: LesionImage, target: int) -> torch
 
 
 def enlarged(coarse: torch.Tensor) -> NDArray[np.float32]:
-    grown = nn.functional.interpolate(coarse.clamp(min=0)[None], (64, 64), mode="bilinear")
-    return grown[0, 0].numpy()
+    resized = nn.functional.interpolate(coarse.clamp(min=0)[None], (64, 64), mode="bilinear")
+    return resized[0, 0].numpy()
 
 
 @pytest.mark.parametrize("method", ["grad-cam", "hirescam"])
@@ -158,32 +159,31 @@ def test_equals_the_class_activation_map_of_a_pooled_linear_network(
 
 @pytest.mark.parametrize("code", CODES)
 def test_the_map_that_comes_with_a_prediction_is_grad_cam(code: str) -> None:
-    model, lesion = Model.load("isic2019"), read_image(demo_lesions()[1].png())
+    model = Model.load("isic2019")
+    lesion = read_image(demo_lesions()[1].png())
     pixels = to_pixels(lesion, model.record.input)
     [gradient] = gradients.raw_maps(
         network_of(model), model.record, pixels, CODES.index(code), ["grad-cam"]
     )
     prediction = model.predict(lesion)
     np.testing.assert_allclose(prediction.evidence[CODES.index(code)], gradient, atol=1e-3)
-    found, asked = (
-        saliency.activation_map(model, lesion, prediction, code),
-        explain(model, lesion, code),
-    )
-    np.testing.assert_allclose(found.values, asked.values, atol=1e-5)
+    from_prediction = saliency.activation_map(model, lesion, prediction, code)
+    explained = explain(model, lesion, code)
+    np.testing.assert_allclose(from_prediction.values, explained.values, atol=1e-5)
 
 
 @pytest.mark.parametrize("method", [method.key for method in METHODS])
-def test_each_formula_gives_what_pytorch_grad_cam_gives(method: str) -> None:
+def test_each_formula_gives_the_map_of_pytorch_grad_cam(method: str) -> None:
     model = Model.load("isic2019")
     network = network_of(model)
     for lesion in demo_lesions()[:4]:
         pixels = to_pixels(read_image(lesion.png()), model.record.input)
         for target in range(len(CODES)):
             [reference] = gradients.raw_maps(network, model.record, pixels, target, [method])
-            [found] = saliency.raw_maps(model, pixels[None], target, method)
-            assert found.dtype == np.float32
+            [heatmap] = saliency.raw_maps(model, pixels[None], target, method)
+            assert heatmap.dtype == np.float32
             np.testing.assert_allclose(
-                found, reference, atol=1e-4 * max(1, np.abs(reference).max())
+                heatmap, reference, atol=1e-4 * max(1, np.abs(reference).max())
             )
 
 
@@ -215,12 +215,12 @@ def test_a_heatmap_holds_raw_values_over_the_square_the_network_saw(
 def test_twice_the_evidence_gives_twice_the_peak(image: LesionImage, method: str) -> None:
     torch.manual_seed(1)
     network = PooledConvolution()
-    once = explain(model_of(network, "features"), image, "NV", method)
+    single = explain(model_of(network, "features"), image, "NV", method)
     with torch.no_grad():
         network.head.weight *= 2
-    twice = explain(model_of(network, "features"), image, "NV", method)
-    assert once.raw_peak > 0
-    np.testing.assert_allclose(twice.values, 2 * once.values, rtol=1e-5)
+    doubled = explain(model_of(network, "features"), image, "NV", method)
+    assert single.raw_peak > 0
+    np.testing.assert_allclose(doubled.values, 2 * single.values, rtol=1e-5)
 
 
 @pytest.mark.parametrize("method", CLASS_SPECIFIC)
@@ -328,20 +328,22 @@ def test_a_hot_pixel_colours_only_the_square(image: LesionImage) -> None:
 def test_the_picture_outside_the_square_stays_as_it_is_and_a_frame_marks_the_edge(
     image: LesionImage,
 ) -> None:
-    drawn = overlay(image, one_hot_pixel())
+    picture = overlay(image, one_hot_pixel())
     outside = np.r_[0:20, 84:104]
-    np.testing.assert_array_equal(drawn[:, outside], image.pixels[:, outside])
-    edge = np.concatenate([drawn[:, [20, 83]].reshape(-1, 3), drawn[[0, 63], 20:84].reshape(-1, 3)])
+    np.testing.assert_array_equal(picture[:, outside], image.pixels[:, outside])
+    edge = np.concatenate(
+        [picture[:, [20, 83]].reshape(-1, 3), picture[[0, 63], 20:84].reshape(-1, 3)]
+    )
     assert (edge == saliency.FRAME_COLOUR).all()
-    np.testing.assert_array_equal(drawn[1:30, 21:83], image.pixels[1:30, 21:83])
+    np.testing.assert_array_equal(picture[1:30, 21:83], image.pixels[1:30, 21:83])
 
 
 @given(opacity=st.floats(0, 1))
 def test_a_hot_value_blends_its_colour_by_the_opacity(opacity: float) -> None:
     image = image_of(104, 64)
-    drawn = overlay(image, heatmap_of(np.ones((64, 64), np.float32)), opacity)[1:63, 21:83]
+    picture = overlay(image, heatmap_of(np.ones((64, 64), np.float32)), opacity)[1:63, 21:83]
     expected = (1 - opacity) * image.pixels[1:63, 21:83] + opacity * saliency.COLOURS[255]
-    assert np.abs(drawn - expected).max() <= 1.5
+    assert np.abs(picture - expected).max() <= 1.5
 
 
 def test_opacity_0_returns_the_picture(image: LesionImage) -> None:
@@ -350,16 +352,16 @@ def test_opacity_0_returns_the_picture(image: LesionImage) -> None:
 
 def test_a_shared_peak_draws_a_faint_map_faintly(image: LesionImage) -> None:
     faint = heatmap_of(np.full((64, 64), 0.1, np.float32))
-    own, shared = (
-        overlay(image, faint, peak=peak)[1:63, 21:83].astype(int) for peak in (None, 1.0)
-    )
+    own = overlay(image, faint, peak=None)[1:63, 21:83].astype(int)
+    shared = overlay(image, faint, peak=1.0)[1:63, 21:83].astype(int)
     skin = image.pixels[1:63, 21:83]
     assert np.abs(shared - skin).mean() < 0.25 * np.abs(own - skin).mean()
 
 
 def test_values_above_the_peak_are_drawn_hottest(image: LesionImage) -> None:
     ones = np.ones((64, 64), np.float32)
-    at, above = (overlay(image, heatmap_of(factor * ones), peak=1.0) for factor in (1, 9))
+    at = overlay(image, heatmap_of(1 * ones), peak=1.0)
+    above = overlay(image, heatmap_of(9 * ones), peak=1.0)
     np.testing.assert_array_equal(at, above)
 
 
@@ -389,8 +391,8 @@ def test_any_picture_can_be_drawn_at_any_size(width: int, height: int, side: int
     values = np.zeros((64, 64), np.float32)
     values[hot, hot] = 1
     heatmap = heatmap_of(values, SPEC.crop_box(width, height))
-    drawn = overlay(image_of(width, height), heatmap, max_side_px=side)
-    assert max(drawn.shape[:2]) == min(side, max(width, height))
+    picture = overlay(image_of(width, height), heatmap, max_side_px=side)
+    assert max(picture.shape[:2]) == min(side, max(width, height))
 
 
 @pytest.mark.parametrize(
@@ -419,7 +421,8 @@ def test_rejects_the_heatmap_of_a_larger_picture() -> None:
 
 
 def test_the_legend_runs_from_cold_to_hot() -> None:
-    lying, upright = colour_scale(300, 10), colour_scale(10, 300)
+    lying = colour_scale(300, 10)
+    upright = colour_scale(10, 300)
     assert lying.shape == (10, 300, 3)
     assert upright.shape == (300, 10, 3)
     np.testing.assert_array_equal(lying[0, [0, -1]], saliency.COLOURS[[0, 255]])
@@ -428,8 +431,8 @@ def test_the_legend_runs_from_cold_to_hot() -> None:
 
 def test_the_colours_are_viridis() -> None:
     # Matplotlib comes with grad-cam; OpenCV's table differs from its own in roundings.
-    known = colormaps["viridis"](np.arange(256), bytes=True)[:, :3]
-    np.testing.assert_allclose(saliency.COLOURS.astype(int), known, atol=1)
+    viridis = colormaps["viridis"](np.arange(256), bytes=True)[:, :3]
+    np.testing.assert_allclose(saliency.COLOURS.astype(int), viridis, atol=1)
 
 
 def test_the_colours_grow_lighter_evenly() -> None:

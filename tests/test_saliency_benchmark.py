@@ -16,7 +16,7 @@ from cadlib.saliency.trust import LEAST_FAITHFUL, LEAST_STABLE, Trust
 from cadlib.taxonomy import CODES
 
 
-def judged(n=200, gain=0.0, seed=0):
+def random_scores(n=200, gain=0.0, seed=0):
     """Return random figures of n images, each method's faithfulness 0.5 in the mean and the last's higher by `gain`."""
     rng = np.random.default_rng(seed)
     of_image = rng.normal(0.5, 0.2, (n, 1))
@@ -32,7 +32,7 @@ def judged(n=200, gain=0.0, seed=0):
 
 
 def test_figures_are_means_over_the_images():
-    scores = judged()
+    scores = random_scores()
     figures = compare(scores, np.arange(200), draws=100)
     assert list(figures.faithfulness.values()) == pytest.approx(scores["faithfulness"].mean(axis=0))
     assert list(figures.faithfulness) == [*KEYS, "random", "centre"]
@@ -46,7 +46,7 @@ def test_figures_are_means_over_the_images():
 
 
 def test_the_unreadable_are_those_that_a_page_would_warn_of():
-    scores = judged()
+    scores = random_scores()
     pairs = zip(scores["faithfulness"][:, 2], scores["stability"][:, 2], strict=True)
     expected = np.mean([not Trust(*pair).readable for pair in pairs])
     assert 0 < expected < 1
@@ -54,7 +54,7 @@ def test_the_unreadable_are_those_that_a_page_would_warn_of():
 
 
 def test_the_best_method_is_named_and_its_gain_is_paired():
-    figures = compare(judged(gain=0.02), np.arange(200), draws=300)
+    figures = compare(random_scores(gain=0.02), np.arange(200), draws=300)
     assert figures.best == KEYS[4]
     low, high = figures.intervals.gain[KEYS[4]]
     assert 0.015 < low < figures.gain[KEYS[4]] < high < 0.025
@@ -63,13 +63,13 @@ def test_the_best_method_is_named_and_its_gain_is_paired():
 
 
 def test_among_equal_methods_the_free_one_is_best():
-    scores = judged()
+    scores = random_scores()
     scores["faithfulness"][:, :5] = scores["faithfulness"][:, :1] + np.arange(5) * 1e-6
     assert compare(scores, np.arange(200), draws=1).best == METHODS[0].key
 
 
 def test_the_diagnoses_explained_have_figures_of_their_own():
-    scores = judged()
+    scores = random_scores()
     part = compare(scores, np.arange(200), draws=100).by_diagnosis
     assert part.n == dict.fromkeys(CODES, 0) | {"MEL": 100, "NV": 100}
     assert part.faithfulness["NV"] == pytest.approx(scores["faithfulness"][1::2, 0].mean())
@@ -79,16 +79,15 @@ def test_the_diagnoses_explained_have_figures_of_their_own():
 
 
 def test_images_of_one_lesion_are_drawn_together():
-    given = {name: np.repeat(values, 4, axis=0) for name, values in judged(50).items()}
-    alone, together = (
-        np.diff(compare(given, groups, draws=300).intervals.faithfulness["grad-cam"])[0]
-        for groups in (np.arange(200), np.repeat(np.arange(50), 4))
-    )
-    assert together > 1.5 * alone
+    scores = {name: np.repeat(values, 4, axis=0) for name, values in random_scores(50).items()}
+    alone = compare(scores, np.arange(200), draws=300).intervals.faithfulness["grad-cam"]
+    lesions = np.repeat(np.arange(50), 4)
+    together = compare(scores, lesions, draws=300).intervals.faithfulness["grad-cam"]
+    assert np.ptp(together) > 1.5 * np.ptp(alone)
 
 
 def test_undefined_values_are_left_out_or_none():
-    scores = judged()
+    scores = random_scores()
     scores["untrained_likeness"][:100, 0] = np.nan
     scores["untrained_likeness"][:, 1] = np.nan
     figures = compare(scores, np.arange(200), draws=5)
@@ -99,21 +98,20 @@ def test_undefined_values_are_left_out_or_none():
 
 
 def test_the_untrained_network_is_the_same_kind_with_other_weights(model):
-    drawn = untrained_network(model, 0)
-    assert drawn.state_dict().keys() == network_of(model).state_dict().keys()
+    untrained = untrained_network(model, 0)
+    assert untrained.state_dict().keys() == network_of(model).state_dict().keys()
     pictures = np.random.default_rng(0).integers(0, 255, (2, 176, 176, 3), dtype=np.uint8)
     with torch.no_grad():
-        logits = drawn(torch.from_numpy(to_array(pictures, model.record.input)))
+        logits = untrained(torch.from_numpy(to_array(pictures, model.record.input)))
     assert not torch.equal(logits[0], logits[1])  # its head is not of zeros
-    head, again, trained = (
-        one.get_classifier().weight
-        for one in (drawn, untrained_network(model, 0), network_of(model))
-    )
-    assert torch.equal(head, again)
+    head = untrained.get_classifier().weight
+    untrained_again = untrained_network(model, 0).get_classifier().weight
+    trained = network_of(model).get_classifier().weight
+    assert torch.equal(head, untrained_again)
     assert not torch.allclose(head, trained)
 
 
-def test_the_spot_in_the_middle_is_hottest_there_and_alike_however_it_is_turned():
+def test_the_spot_in_the_middle_has_its_peak_there_and_rotates_to_itself():
     values = centre(64)
     assert values[31:33, 31:33].min() == values.max()
     np.testing.assert_allclose(values, np.rot90(values))

@@ -19,7 +19,7 @@ GOOD = Trust(LEAST_FAITHFUL + 0.01, LEAST_STABLE + 0.01)
 
 
 class DarknessReader:
-    """Stands in for a Model: a dark cell is evidence for a melanoma where it lies, however the picture is held."""
+    """Replaces a Model: a dark cell is evidence for a melanoma at its position, in every orientation."""
 
     record = SimpleNamespace(
         members=(SimpleNamespace(backbone="toy"),),
@@ -40,13 +40,13 @@ class DarknessReader:
 
 
 class CornerTalker(DarknessReader):
-    """Always finds the evidence in the upper left corner, whatever the picture and however it is held."""
+    """Always finds the evidence in the upper left corner, for every image and orientation."""
 
     def see(self, pixels: np.ndarray) -> SimpleNamespace:
-        seen = super().see(pixels)
-        seen.evidence[:, 0] = 0
-        seen.evidence[:, 0, :3, :3] = 1
-        return seen
+        outputs = super().see(pixels)
+        outputs.evidence[:, 0] = 0
+        outputs.evidence[:, 0, :3, :3] = 1
+        return outputs
 
 
 @pytest.fixture
@@ -80,8 +80,9 @@ def test_a_diagnosis_without_evidence_is_not_to_be_read(image):
     assert rating.sentence.startswith("Do not interpret this map: no region stands out")
 
 
-def test_hardly_any_random_map_is_called_readable(model):
-    rng, readable = np.random.default_rng(0), []
+def test_nearly_no_random_map_is_readable(model):
+    rng = np.random.default_rng(0)
+    readable = []
     for lesion in demo_lesions()[:4]:
         image = read_image(lesion.png())
         prediction = model.predict(image)
@@ -90,8 +91,8 @@ def test_hardly_any_random_map_is_called_readable(model):
         raw = model.see(to_pixels(image, model.record.input)[None]).evidence[0, 0]
         for _ in range(5):
             values = surface(rng.permutation(raw.ravel()).reshape(raw.shape), model.record)
-            found = Heatmap(values, code, "grad-cam", float(values.max()), usual.box)
-            readable.append(trust(model, image, found, code).readable)
+            random_map = Heatmap(values, code, "grad-cam", float(values.max()), usual.box)
+            readable.append(trust(model, image, random_map, code).readable)
     assert sum(readable) <= 2
 
 
@@ -111,7 +112,7 @@ def test_agreement_is_the_correlation_over_the_places():
 
 
 @pytest.mark.parametrize(
-    ("poor", "said"),
+    ("poor", "reason"),
     [
         (Trust(LEAST_FAITHFUL, 0.9), "hardly more than hiding random ones."),
         (Trust(0.9, LEAST_STABLE), "it changes when the image is rotated or mirrored."),
@@ -123,10 +124,10 @@ def test_agreement_is_the_correlation_over_the_places():
         ),
     ],
 )
-def test_a_poor_map_has_a_warning_with_the_reason(poor, said):
+def test_a_poor_map_has_a_warning_with_the_reason(poor, reason):
     assert not poor.readable
     assert poor.sentence.startswith("Do not interpret this map: ")
-    assert poor.sentence.endswith(said)
+    assert poor.sentence.endswith(reason)
     assert "**do not interpret**" in trust_tile(MAP, poor)
 
 
@@ -137,8 +138,8 @@ def test_a_map_above_both_limits_may_be_read():
 
 
 def test_the_line_under_a_map_names_method_diagnosis_peak_and_both_figures():
-    said = "Grad-CAM for Melanoma · peak 0.31 · faithfulness 0.72 · stability −0.10"
-    assert about_the_map(MAP, Trust(0.72, -0.1)) == said
+    line = "Grad-CAM for Melanoma · peak 0.31 · faithfulness 0.72 · stability −0.10"
+    assert about_the_map(MAP, Trust(0.72, -0.1)) == line
     assert trust_tile(MAP, GOOD).startswith("peak 0.31")
     assert about_the_map(MAP, Trust(math.nan, 0.5)).endswith(
         "faithfulness not defined · stability 0.50"

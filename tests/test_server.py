@@ -21,7 +21,7 @@ from cadlib.server.session_memory import Holding
 
 ROOT = Path(__file__).parents[1]
 ALLOWED = tomllib.loads((ROOT / ".streamlit" / "config.toml").read_text())["server"]["allowedHosts"]
-OTHERS = (
+FOREIGN_HOSTS = (
     "evil.example",
     "evil.example:8501",
     "localhost.evil.example",
@@ -67,11 +67,11 @@ def client(options) -> TestClient:
 
 
 @pytest.mark.parametrize("path", ["/", "/media/a.png", "/_stcore/health"])
-@pytest.mark.parametrize("host", OTHERS)
+@pytest.mark.parametrize("host", FOREIGN_HOSTS)
 def test_refuses_a_name_that_is_not_its_own(client, path, host):
-    answer = client.get(path, headers={"host": host})
-    assert answer.status_code == 421
-    assert "--server.allowedHosts" in answer.text
+    response = client.get(path, headers={"host": host})
+    assert response.status_code == 421
+    assert "--server.allowedHosts" in response.text
 
 
 @pytest.mark.parametrize(
@@ -140,7 +140,7 @@ def test_every_answer_forbids_requests_to_other_servers(client):
     assert "*" not in policy
 
 
-def test_an_image_is_kept_on_no_disk(client):
+def test_no_image_is_written_to_a_disk(client):
     assert client.get("/media/a.png").headers["cache-control"] == "no-store"
     assert "cache-control" not in client.get("/").headers
 
@@ -151,8 +151,8 @@ def test_an_upload_of_the_greatest_size_stays_in_memory(client):
 
 
 def test_an_upload_without_a_length_is_refused(client):
-    answer = client.put(UPLOAD, content=iter([b"x"]))
-    assert answer.status_code == 411
+    response = client.put(UPLOAD, content=iter([b"x"]))
+    assert response.status_code == 411
 
 
 def test_an_upload_that_a_session_has_no_room_for_is_refused(client, monkeypatch):
@@ -186,38 +186,38 @@ def test_no_address_is_looked_up(monkeypatch):
 
 
 @pytest.fixture(scope="module")
-def left(tmp_path_factory) -> dict:
-    """Return what the app holds after images were read, removed, and their tab closed."""
+def memory_after(tmp_path_factory) -> dict:
+    """Return the memory of the app after images were read, removed, and their tab closed."""
     command = [sys.executable, "-m", "tests.closed_tab"]
-    # Without a data set: the pictures of similar cases are its own, and stay until the session ends.
+    # A data set would add the images of similar cases, which stay until the session ends.
     env = {name: value for name, value in os.environ.items() if name != "CADLIB_DATA"}
-    done = subprocess.run(
+    process = subprocess.run(
         command, cwd=ROOT, env=env, capture_output=True, text=True, check=False, timeout=150
     )
-    assert done.returncode == 0, done.stderr[-2000:]
-    found: dict = json.loads(done.stdout)
-    return found
+    assert process.returncode == 0, process.stderr[-2000:]
+    memory: dict = json.loads(process.stdout)
+    return memory
 
 
-def test_an_upload_is_let_go_as_soon_as_it_is_read(left):
-    assert left["read"]["uploads"] == 0
-    assert left["read"]["alive"] == 2
+def test_an_upload_is_let_go_as_soon_as_it_is_read(memory_after):
+    assert memory_after["read"]["uploads"] == 0
+    assert memory_after["read"]["alive"] == 2
 
 
-def test_a_removed_image_is_freed_at_once(left):
-    assert left["removed_one"]["alive"] == 1
-    assert left["removed_all"]["alive"] == 0
-    assert left["removed_all"]["held"] == 0
-    assert left["removed_all"]["images"] == 1  # the icon of the page
+def test_a_removed_image_is_freed_at_once(memory_after):
+    assert memory_after["removed_one"]["alive"] == 1
+    assert memory_after["removed_all"]["alive"] == 0
+    assert memory_after["removed_all"]["held"] == 0
+    assert memory_after["removed_all"]["images"] == 1  # the icon of the page
 
 
-def test_a_tab_that_lost_its_connection_finds_its_images_for_a_while(left):
-    assert left["closed"]["alive"] == left["soon"]["alive"] == 1
-    assert left["soon"]["sessions"] == 1
+def test_a_disconnected_tab_keeps_its_images_for_a_while(memory_after):
+    assert memory_after["closed"]["alive"] == memory_after["soon"]["alive"] == 1
+    assert memory_after["soon"]["sessions"] == 1
 
 
-def test_a_closed_tab_leaves_nothing(left):
-    assert left["later"] == {
+def test_a_closed_tab_leaves_nothing(memory_after):
+    assert memory_after["later"] == {
         "alive": 0,
         "images": 0,
         "downloads": 0,

@@ -1,4 +1,4 @@
-"""What sessions hold is counted and limited, each and all together."""
+"""Counts and limits the memory of sessions, each and all together."""
 
 import gc
 
@@ -30,7 +30,8 @@ def test_an_image_beyond_the_limit_of_a_session_is_refused(monkeypatch):
 
 def test_an_image_beyond_the_limit_of_the_server_is_refused(monkeypatch):
     monkeypatch.setenv("CADLIB_MEMORY_MB", "3")
-    first, second = Holding(), Holding()
+    first = Holding()
+    second = Holding()
     first.take("a", 2_000_000)
     with pytest.raises(HoldingFull, match="MB of all its users"):
         second.take("b", 2_000_000)
@@ -61,10 +62,14 @@ def test_an_image_given_twice_counts_once():
 
 
 def test_derived_data_is_computed_once_and_freed_with_its_image():
-    session, made = Holding(), []
+    session = Holding()
+    computations = []
     for _ in range(2):
-        assert session.derived("image", "square", lambda: made.append(1) or b"123", len) == b"123"
-    assert (len(made), session.bytes) == (1, 3)
+        assert (
+            session.derived("image", "square", lambda: computations.append(1) or b"123", len)
+            == b"123"
+        )
+    assert (len(computations), session.bytes) == (1, 3)
     session.derived("other", "square", lambda: b"12", len)
     session.forget("image")
     assert session.bytes == 2
@@ -104,9 +109,9 @@ def test_half_of_a_small_container_may_be_held(monkeypatch, tmp_path):
 def test_data_derived_during_removal_is_not_held():
     here = session_memory.Holding()
 
-    def made():
+    def compute():
         here.forget("image")  # as the reader removes it meanwhile
         return b"picture"
 
-    assert here.derived("image", "small", made, len) == b"picture"
+    assert here.derived("image", "small", compute, len) == b"picture"
     assert here.bytes == 0

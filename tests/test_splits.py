@@ -93,14 +93,14 @@ def test_an_unwritable_cache_is_reported_and_does_no_harm(pictures, tmp_path, ca
 
 def test_hashing_reports_progress_and_skips_an_unreadable_file(pictures):
     calls: list[tuple[int, int]] = []
-    whole = perceptual_hashes(pictures, lambda _, *step: calls.append(step))
+    hashes = perceptual_hashes(pictures, lambda _, *step: calls.append(step))
     assert calls == [(1, 4), (2, 4), (3, 4), (4, 4)]
     Path(pictures["path"].iloc[0]).write_text("no picture")
-    assert perceptual_hashes(pictures).equals(whole.iloc[1:])
+    assert perceptual_hashes(pictures).equals(hashes.iloc[1:])
 
 
 def test_hashes_are_kept_when_hashing_is_stopped_half_way(pictures, tmp_path):
-    def stop(_what: str, done: int, _total: int) -> None:
+    def stop(_step: str, done: int, _total: int) -> None:
         if done == 2:
             raise KeyboardInterrupt
 
@@ -109,11 +109,12 @@ def test_hashes_are_kept_when_hashing_is_stopped_half_way(pictures, tmp_path):
     assert len((tmp_path / "cache" / "perceptual-hashes.csv").read_text().splitlines()) == 2
 
 
-def test_hashes_are_kept_now_and_then_for_a_process_that_is_killed(pictures, tmp_path, monkeypatch):
-    cache, lines = tmp_path / "cache" / "perceptual-hashes.csv", []
+def test_hashes_are_saved_regularly_in_case_the_process_is_killed(pictures, tmp_path, monkeypatch):
+    cache = tmp_path / "cache" / "perceptual-hashes.csv"
+    lines = []
     monkeypatch.setattr(splits, "KEEP_SECONDS", 0)
     perceptual_hashes(
-        pictures, lambda _what, done, _total: lines.append(len(cache.read_text().splitlines()))
+        pictures, lambda _step, done, _total: lines.append(len(cache.read_text().splitlines()))
     )
     assert lines == [1, 2, 3, 4]
 
@@ -161,9 +162,19 @@ def test_groups_are_the_components_of_the_distances_in_any_order_of_rows(values,
     assert groups.tolist() == pd.factorize(np.array(expected))[0].tolist()
 
 
+def grouped_table(rows):
+    """Return a table of these diagnoses, and the groups of its rows."""
+    diagnoses, numbers = zip(*rows, strict=True)
+    return table_of([None] * len(rows), list(diagnoses)), pd.Series(numbers)
+
+
+ROWS = st.lists(st.tuples(st.sampled_from(CODES), st.integers(0, 30)), min_size=1, max_size=120)
+"""Diagnosis and number of the group, of each row."""
+
+
 @settings(max_examples=40, deadline=None)
 @given(
-    st.lists(st.tuples(st.sampled_from(CODES), st.integers(0, 30)), min_size=1, max_size=120),
+    ROWS,
     st.integers(0, 5),
     st.sampled_from([(0.15, 0.15), (0.5, 0.0), (0.0, 0.0), (0.1, 0.4)]),
     st.randoms(use_true_random=False),
@@ -171,17 +182,16 @@ def test_groups_are_the_components_of_the_distances_in_any_order_of_rows(values,
 def test_a_split_never_divides_a_group_and_never_depends_on_the_order_of_rows(
     rows, seed, shares, random
 ):
-    diagnoses, numbers = zip(*rows, strict=True)
-    table, groups = table_of([None] * len(rows), list(diagnoses)), pd.Series(numbers)
+    table, groups = grouped_table(rows)
     parts = split(table, groups, seed, *shares)
-    assert parts.isin(
-        [name for name, share in zip(SPLITS, (1, *shares), strict=True) if share]
-    ).all()
+    used_splits = [name for name, share in zip(SPLITS, (1, *shares), strict=True) if share]
+    assert parts.isin(used_splits).all()
     assert (parts.groupby(groups).nunique() == 1).all()
     order = list(range(len(rows)))
     random.shuffle(order)
     renamed = groups.map(dict(enumerate(random.sample(range(99), 31))))
-    assert split(table.iloc[order], renamed.iloc[order], seed, *shares).sort_index().equals(parts)
+    reordered = split(table.iloc[order], renamed.iloc[order], seed, *shares)
+    assert reordered.sort_index().equals(parts)
 
 
 def test_every_class_keeps_its_share():
@@ -200,7 +210,8 @@ def test_a_class_of_three_lesions_is_in_every_split_and_a_single_lesion_trains()
 
 
 def test_the_seed_alone_chooses_among_splits():
-    table, groups = table_of([None] * 200), pd.Series(range(200))
+    table = table_of([None] * 200)
+    groups = pd.Series(range(200))
     assert split(table, groups, seed=1).equals(split(table, groups, seed=1))
     assert not split(table, groups, seed=1).equals(split(table, groups, seed=2))
 
@@ -222,7 +233,8 @@ def test_refuses_to_split_no_image():
 
 
 def test_a_written_split_is_read_back_sorted_by_image(tmp_path):
-    table, groups = table_of(["a", "b", "a"]).iloc[::-1], pd.Series([0, 1, 0])
+    table = table_of(["a", "b", "a"]).iloc[::-1]
+    groups = pd.Series([0, 1, 0])
     parts = pd.Series(["train", "test", "train"], dtype="str")
     (tmp_path / "split.csv").write_text(split_csv(table, groups, parts))
     rows = read_split(tmp_path / "split.csv")

@@ -71,8 +71,8 @@ def test_a_file_name_is_no_formula_in_the_csv_of_predict(name):
 
 def test_numbers_of_a_table_are_left_alone():
     table = pd.DataFrame({"image": ["=A1", None, "b"], "loss": [-1.5, float("nan"), 2.0]})
-    written = list(csv.reader(io.StringIO(safe_table(table).to_csv(index=False))))
-    assert written == [["image", "loss"], ["'=A1", "-1.5"], ["", ""], ["b", "2.0"]]
+    rows = list(csv.reader(io.StringIO(safe_table(table).to_csv(index=False))))
+    assert rows == [["image", "loss"], ["'=A1", "-1.5"], ["", ""], ["b", "2.0"]]
 
 
 @pytest.mark.parametrize("image", ["=A1", "-ISIC_1", "'=A1", "@a;=b"])
@@ -101,7 +101,8 @@ def test_a_split_keeps_ids_that_look_like_formulas(tmp_path):
 
 
 def test_a_verdict_is_found_again_by_an_id_that_looks_like_a_formula():
-    finding, verdict = Finding("near-duplicates", "=A1", "@b"), said_now("same picture")
+    finding = Finding("near-duplicates", "=A1", "@b")
+    verdict = said_now("same picture")
     save_verdict("drawn", finding, verdict)
     assert read_verdicts("drawn") == {finding: verdict}
     assert "near-duplicates,'=A1,'@b" in (verdicts_dir() / "drawn.csv").read_text()

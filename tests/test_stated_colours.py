@@ -154,39 +154,37 @@ def test_a_profile_comes_before_gamma() -> None:
 # EXIF
 
 
+def tiff_directory(*entries: tuple[int, int, int, bytes]) -> bytes:
+    """Return a directory of a TIFF; an entry is its tag, type, count and value."""
+    packed = b"".join(struct.pack("<HHI4s", *entry) for entry in entries)
+    return struct.pack("<H", len(entries)) + packed + bytes(4)
+
+
+def main_directory(n_bytes: int, exif_at: int, depths_at: int) -> bytes:
+    """Return the directory of an RGB image of 80 × 80 pixels behind the header."""
+    numbers = {
+        256: 80, 257: 80, 259: 1, 262: 2, 273: 8, 277: 3, 278: 80, 279: n_bytes, 0x8769: exif_at,
+    }  # fmt: skip
+    entries = [(tag, 4, 1, struct.pack("<I", number)) for tag, number in numbers.items()]
+    entries.append((258, 3, 3, struct.pack("<I", depths_at)))
+    return tiff_directory(*sorted(entries))
+
+
 def tiff_with_exif(space: int | None, rule: str | None, colour: tuple[int, ...]) -> bytes:
     """Return a TIFF with the directories of EXIF and of interoperability, which Pillow does not write."""
-
-    def directory(*entries: tuple[int, int, int, bytes]) -> bytes:
-        packed = [
-            struct.pack("<HHI4s", tag, kind, count, value) for tag, kind, count, value in entries
-        ]
-        return struct.pack("<H", len(packed)) + b"".join(packed) + bytes(4)
-
     pixels = bytes(colour) * 80 * 80
     interop_at = 8 + len(pixels)
-    interop = directory((1, 2, 4, (rule or "R98").encode() + b"\0"))
+    interop = tiff_directory((1, 2, 4, (rule or "R98").encode() + b"\0"))
     exif_at = interop_at + len(interop)
-    exif = directory(
+    exif = tiff_directory(
         (0xA001, 3, 1, struct.pack("<HH", space or 1, 0)),
         (0xA005, 4, 1, struct.pack("<I", interop_at)),
     )
     main_at = exif_at + len(exif)
     depths_at = main_at + 2 + 12 * 10 + 4
-    numbers = {
-        256: 80, 257: 80, 259: 1, 262: 2, 273: 8, 277: 3, 278: 80, 279: len(pixels), 0x8769: exif_at,
-    }  # fmt: skip
-    entries = [(tag, 4, 1, struct.pack("<I", number)) for tag, number in numbers.items()]
-    main = directory(*sorted([*entries, (258, 3, 3, struct.pack("<I", depths_at))]))
-    return (
-        b"II*\0"
-        + struct.pack("<I", main_at)
-        + pixels
-        + interop
-        + exif
-        + main
-        + struct.pack("<3H", 8, 8, 8)
-    )
+    main = main_directory(len(pixels), exif_at, depths_at)
+    depths = struct.pack("<3H", 8, 8, 8)
+    return b"II*\0" + struct.pack("<I", main_at) + pixels + interop + exif + main + depths
 
 
 def with_exif(
@@ -236,7 +234,7 @@ def test_notes_incomplete_colour_data_of_a_camera(
     )
 
 
-def test_a_profile_comes_before_what_the_camera_recorded() -> None:
+def test_a_profile_precedes_the_colour_space_of_the_camera() -> None:
     srgb = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
     file = with_exif("PNG", 0xFFFF, "R03", (200, 120, 100), icc_profile=srgb)
     assert_reads_as_it_stands(file, (200, 120, 100))

@@ -17,10 +17,10 @@ def figures():
     intervals = structs.replace(
         summary.intervals, balanced_accuracy=(0.4, 0.6), malignant_auc=None, ece=None
     )
-    whole = structs.replace(
+    overall = structs.replace(
         summary, balanced_accuracy=0.5, malignant_auc=None, ece=0.125, intervals=intervals
     )
-    part = without_curves(whole)
+    part = without_curves(overall)
 
     def gap(group, figure, subgroup, beyond_chance):
         return SubgroupGap(
@@ -30,7 +30,7 @@ def figures():
 
     gaps = (gap("sex male", "balanced_accuracy", 0.25, True), gap("sex male", "sensitivity", 0.75, True),
             gap("sex female", "balanced_accuracy", 0.25, False))  # fmt: skip
-    return evaluation_metrics(whole, subgroups={"sex male": part, "sex female": part}, gaps=gaps)
+    return evaluation_metrics(overall, subgroups={"sex male": part, "sex female": part}, gaps=gaps)
 
 
 def test_only_a_gap_beyond_chance_is_marked_by_its_direction(figures):

@@ -47,17 +47,17 @@ def test_a_name_saved_again_replaces_the_former_and_a_deleted_one_is_gone():
     assert read_subset(SUBSET.name).images == ("ISIC_9000003",)
     delete_subset(SUBSET.name)
     assert list_subsets() == []
-    for gone in (read_subset, delete_subset):
+    for function in (read_subset, delete_subset):
         with pytest.raises(
             SubsetInvalid, match=r"'Melanomas below 40'\. Use one of those in .*: none"
         ):
-            gone(SUBSET.name)
+            function(SUBSET.name)
 
 
 def test_the_hash_is_that_of_the_images_whatever_their_order_and_name():
-    same = Subset("other", "elsewhere", SUBSET.images[::-1], "by hand")
+    reordered = Subset("other", "elsewhere", SUBSET.images[::-1], "by hand")
     fewer = Subset(SUBSET.name, SUBSET.dataset, SUBSET.images[:1], SUBSET.chosen)
-    assert same.sha256 == SUBSET.sha256 != fewer.sha256
+    assert reordered.sha256 == SUBSET.sha256 != fewer.sha256
 
 
 @pytest.mark.parametrize(
@@ -70,16 +70,16 @@ def test_refuses_a_name_of_which_a_path_could_be_made(name):
 
 
 @pytest.mark.parametrize(
-    ("images", "said"),
+    ("images", "message"),
     [((), "it has none"), (("a", ""), "one is empty"), (("a", "b", "a"), "but a is repeated")],
 )
-def test_refuses_images_that_are_no_selection(images, said):
-    with pytest.raises(SubsetInvalid, match=said):
+def test_refuses_images_that_are_no_selection(images, message):
+    with pytest.raises(SubsetInvalid, match=message):
         Subset("a", "drawn", images, "")
 
 
 @pytest.mark.parametrize(
-    ("content", "said"),
+    ("content", "message"),
     [
         (b"", "to begin with a line like # {"),
         (b"image\nISIC_1\n", "to begin with a line like .* but got 'image'"),
@@ -95,10 +95,10 @@ def test_refuses_images_that_are_no_selection(images, said):
         (b"\xff\xfe", "cannot be read"),
     ],
 )
-def test_a_damaged_file_is_an_error_with_the_reason(subsets_folder, content, said):
+def test_a_damaged_file_is_an_error_with_the_reason(subsets_folder, content, message):
     subsets_folder.mkdir()
     (subsets_folder / "spoilt.csv").write_bytes(content)
-    with pytest.raises(SubsetInvalid, match=said):
+    with pytest.raises(SubsetInvalid, match=message):
         read_subset("spoilt")
     assert list_subsets() == ["spoilt"]
 

@@ -52,8 +52,8 @@ def test_no_image_gives_no_warning():
 
 def test_a_sample_is_spread_over_a_large_folder(tmp_path, lesions):
     table = folder_of(tmp_path, lesions, swapped=1, right=1)
-    many = pd.concat([table.iloc[:1]] * 70 + [table.iloc[1:]] * 30, ignore_index=True)
-    order = check_channel_order(many)
+    large_table = pd.concat([table.iloc[:1]] * 70 + [table.iloc[1:]] * 30, ignore_index=True)
+    order = check_channel_order(large_table)
     assert order.checked == SAMPLE
     assert len(order.swapped) / SAMPLE == pytest.approx(0.7, abs=0.03)
 

@@ -39,7 +39,7 @@ def test_every_class_is_drawn_as_a_lesion_on_lighter_skin(code):
     assert centre.std(axis=0).max() > 4
 
 
-def test_a_picture_is_read_only_uint8_rgb_of_the_asked_size():
+def test_an_image_is_read_only_uint8_rgb_of_the_requested_size():
     pixels = synthetic.render_lesion("NV", seed=5, size_px=80)
     assert (pixels.shape, pixels.dtype, pixels.flags.writeable) == ((80, 80, 3), np.uint8, False)
 
@@ -91,7 +91,7 @@ def test_refuses_an_unknown_code_a_negative_seed_and_a_tiny_side():
         synthetic.render_lesion("NV", 0, 15)
 
 
-def test_demo_lesions_show_every_class_and_say_that_they_are_synthetic():
+def test_demo_lesions_show_every_class_and_are_marked_as_synthetic():
     lesions = synthetic.demo_lesions()
     assert 8 <= len(lesions) <= 12
     assert {lesion.code for lesion in lesions} == set(taxonomy.CODES)
@@ -158,11 +158,13 @@ def test_no_two_images_of_the_data_set_are_near_duplicates_by_hash(folder):
 
 
 def test_the_same_seed_writes_the_same_files_and_another_seed_other_lesions(tmp_path):
-    def written(name, seed):
+    def write(name, seed):
         root = synthetic.write_dataset(tmp_path / name, per_class=1, seed=seed, size_px=48)
         return {path.name: path.read_bytes() for path in root.rglob("*") if path.is_file()}
 
-    first, again, other = written("first", 0), written("again", 0), written("other", 1)
-    assert first == again
-    assert first.keys() == other.keys()
-    assert all(first[name] != other[name] for name in first if name.endswith(".jpg"))
+    first = write("first", 0)
+    same_seed = write("again", 0)
+    other_seed = write("other", 1)
+    assert first == same_seed
+    assert first.keys() == other_seed.keys()
+    assert all(first[name] != other_seed[name] for name in first if name.endswith(".jpg"))

@@ -1,4 +1,4 @@
-"""One reader for every table: labels, patients and ids are right, or what is wrong is named."""
+"""Reads every table with one reader: labels, patients and ids are right, or a finding names the problem."""
 
 import gzip
 import unicodedata
@@ -25,7 +25,7 @@ ISIC_2024 = "isic_id,target,patient_id,iddx_full,iddx_1,iddx_2,iddx_3,tbp_lv_H,m
 
 
 class Reader:
-    """Reads a table as the ground truth of some images, and keeps what it reports."""
+    """Reads a table as the ground truth of some images, and collects the findings."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
@@ -52,7 +52,9 @@ class Reader:
 
     @property
     def kinds(self) -> dict[str, tuple[str, ...]]:
-        return {one.kind.partition(" in ")[0]: one.examples for one in self.found.freeze()}
+        return {
+            finding.kind.partition(" in ")[0]: finding.examples for finding in self.found.freeze()
+        }
 
 
 def column(table: pd.DataFrame | None, name: str) -> dict[str, object]:
@@ -62,7 +64,9 @@ def column(table: pd.DataFrame | None, name: str) -> dict[str, object]:
 
 
 def one_hot_row(image: str, code: str, yes: str = "1.0", no: str = "0.0", sep: str = ",") -> str:
-    return sep.join([image, *(yes if one == code else no for one in (*CODES, UNKNOWN))])
+    return sep.join(
+        [image, *(yes if column_code == code else no for column_code in (*CODES, UNKNOWN))]
+    )
 
 
 @pytest.fixture
@@ -228,7 +232,7 @@ def test_refuses_a_file_that_is_no_table_with_the_reason(reader, content, reason
         'image,dx\n="ISIC_1",="mel"\n"=""ISIC_2""",nv\n',
     ],
 )
-def test_reads_what_spreadsheets_and_editors_add(reader, table):
+def test_reads_additions_of_spreadsheets_and_editors(reader, table):
     assert reader.labels(table) == {"ISIC_1": "MEL", "ISIC_2": "NV"}
     assert reader.kinds == {}
 
@@ -338,7 +342,8 @@ def test_ids_that_a_spreadsheet_changed_are_reported_and_not_corrected(reader):
 
 
 def test_digits_that_a_spreadsheet_rounded_are_reported():
-    image, rounded = "12345678901234567", "12345678901234500"
+    image = "12345678901234567"
+    rounded = "12345678901234500"
     assert changed_by_spreadsheet([rounded], [image]) == [f"{rounded} (image {image})"]
     assert changed_by_spreadsheet(["ISIC_1", "MAR_1", "2E", "12"], [image]) == []
 
@@ -435,7 +440,7 @@ def test_a_diagnosis_that_contradicts_benign_or_malignant_is_not_used(reader, co
 
 
 @pytest.mark.parametrize("statement", ["0", "benign", "indeterminate"])
-def test_keratosis_not_called_malignant_is_no_contradiction_and_stated(reader, statement):
+def test_keratosis_labelled_benign_is_stated_and_no_contradiction(reader, statement):
     tables = reader.read(f"image,diagnosis,target\nISIC_1,AK,{statement}\n")
     assert column(tables.labels, "diagnosis") == {"ISIC_1": "AK"}
     assert column(tables.labels, "malignant") == {"ISIC_1": True}
@@ -489,7 +494,7 @@ def test_rows_of_an_id_that_contradict_each_other_have_no_label(reader):
     assert reader.kinds["contradicting rows for one id"] == ("ISIC_1",)
 
 
-def test_a_one_hot_table_may_say_benign_and_malignant_too(reader):
+def test_a_one_hot_table_may_have_a_column_of_malignancy(reader):
     table = "image,MEL,NV,malignant\nISIC_1,1,0,1\nISIC_2,0,0,0\nISIC_3,0,1,1\n"
     tables = reader.read(table)
     assert column(tables.labels, "diagnosis") == {"ISIC_1": "MEL", "ISIC_2": None, "ISIC_3": None}
@@ -553,7 +558,7 @@ def test_every_table_that_is_not_used_is_named_with_the_reason(tmp_path):
         )
     )
     assert layout.ground_truth == tmp_path / "truth.csv"
-    assert [str(one) for one in layout.spare] == [
+    assert [str(table) for table in layout.spare] == [
         "broken.csv (it is neither UTF-8 nor Windows-1252 text, at byte 16 (0x81))",
         "pixels.tsv (no column names the images; its columns: p0, p1)",
         "frame.parquet (a binary table: save it as CSV)",
@@ -593,7 +598,7 @@ def test_a_challenge_folder_names_the_tables_that_it_does_not_use(tmp_path):
     (tmp_path / "attribution.csv").write_text("image,attribution\nISIC_1,A\n")
     layout = find_layout(tmp_path)
     assert layout.ground_truth == tmp_path / "ISIC_2019_Training_GroundTruth.CSV"
-    assert [one.path.name for one in layout.spare] == ["mine.csv"]
+    assert [table.path.name for table in layout.spare] == ["mine.csv"]
     for name in ("GroundTruth", "Metadata", "LesionGroupings"):
         assert f"{name}.csv" in layout.spare[0].reason
 

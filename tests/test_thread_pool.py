@@ -15,16 +15,16 @@ def test_results_come_in_the_order_of_the_items():
 
 
 def test_no_more_than_a_few_items_are_taken_ahead():
-    taken = []
+    started = []
 
     def items():
         for number in range(1000):
-            taken.append(number)
+            started.append(number)
             yield number
 
     results = map_ahead(lambda number: number, items(), workers=2, ahead=5)
     assert [next(results) for _ in range(10)] == list(range(10))
-    assert len(taken) <= 15
+    assert len(started) <= 15
 
 
 def test_the_work_is_shared_by_threads():

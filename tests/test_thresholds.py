@@ -23,13 +23,14 @@ def images():
 
 @pytest.fixture(scope="module")
 def figures(images):
-    """Return what metrics.json would say of them."""
+    """Return their section of metrics.json."""
     point = measured_point(Threshold("balanced", 0.4), *images, np.arange(300))
     return evaluation_metrics(summarise(*images, draws=20), [point])
 
 
-def test_each_point_does_what_its_threshold_does_to_the_images(images, figures):
-    scores, truth = malignant_probability(images[1]), malignant_truth(images[0])
+def test_each_point_has_the_figures_of_its_threshold(images, figures):
+    scores = malignant_probability(images[1])
+    truth = malignant_truth(images[0])
     points = trade_offs(figures)
     assert [point.threshold for point in points] == sorted(point.threshold for point in points)
     for point in points:
@@ -41,7 +42,7 @@ def test_each_point_does_what_its_threshold_does_to_the_images(images, figures):
 
 
 def test_the_models_operating_points_keep_name_and_intervals(figures):
-    (named,) = [point for point in trade_offs(figures) if point.name != UNNAMED]
+    [named] = [point for point in trade_offs(figures) if point.name != UNNAMED]
     assert (named.name, named.threshold) == ("balanced", 0.4)
     assert named.intervals.sensitivity[0] < named.sensitivity < named.intervals.sensitivity[1]
 
@@ -53,7 +54,8 @@ def test_no_trade_off_without_a_benign_image(images):
 
 
 def test_a_point_has_the_net_benefit_of_its_threshold(images, figures):
-    scores, truth = malignant_probability(images[1]), malignant_truth(images[0])
+    scores = malignant_probability(images[1])
+    truth = malignant_truth(images[0])
     points = [point for point in trade_offs(figures) if 0.05 < point.threshold < 0.95]
     curve = curve_of_points(points, truth.mean())
     expected = net_benefit(scores + 1e-6, truth, curve.threshold)

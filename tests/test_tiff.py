@@ -15,7 +15,8 @@ from cadlib.errors import ImageRejected
 from cadlib.images import read_image
 from cadlib.images.file_types import lzw
 
-HEIGHT_PX, WIDTH_PX = 70, 90
+HEIGHT_PX = 70
+WIDTH_PX = 90
 FORMATS = {3: "<H", 4: "<I"}  # TIFF's SHORT and LONG
 COMPRESSIONS = (None, "lzw", "zlib", "packbits")
 
@@ -31,7 +32,7 @@ def rgb() -> NDArray[np.uint8]:
     return pixels
 
 
-def written(values: NDArray[np.generic], **options: object) -> bytes:
+def tiff_of(values: NDArray[np.generic], **options: object) -> bytes:
     """Return a TIFF of tifffile."""
     buffer = BytesIO()
     tifffile.imwrite(buffer, values, metadata=None, **options)
@@ -47,13 +48,38 @@ def in_planes(values: NDArray[np.generic], planar: str) -> NDArray[np.generic]:
 
 
 def outcome(file: bytes, expected: NDArray[np.uint8], tolerance: int = 0) -> str:
-    """Return "right", "not supported", or what else became of a file."""
+    """Return "right", "not supported", or the reason why a file was refused."""
     try:
         image = read_image(file)
     except ImageRejected as error:
         return "not supported" if "not supported here" in str(error) else str(error)
     difference = np.abs(image.pixels.astype(int) - expected).max()
     return "right" if difference <= tolerance else f"differs by {difference}"
+
+
+EXTRA_SAMPLES = {"rgb and alpha": ["unassalpha"], "rgb and another": ["unspecified"]}
+
+
+def with_last_channel(rgb: NDArray[np.uint8], channels: str) -> NDArray[np.uint8]:
+    """Return pixels with an opaque fourth channel, or with no black where they are CMYK."""
+    if channels == "rgb":
+        return rgb
+    last = np.full((HEIGHT_PX, WIDTH_PX), 0 if channels == "cmyk" else 255, np.uint8)
+    return np.dstack([rgb, last])
+
+
+def forms_of(compression: str | None) -> list[dict[str, object]]:
+    """Return the options of all byte orders, predictors, tiles and strips that go together."""
+    predictors = (False, True) if compression in ("lzw", "zlib") else (False,)
+    layouts = (
+        {"tile": None, "rowsperstrip": None},
+        {"tile": None, "rowsperstrip": 7},
+        {"tile": (32, 48), "rowsperstrip": None},
+    )
+    return [
+        {"byteorder": order, "bigtiff": big, "predictor": predictor, **layout}
+        for order, big, predictor, layout in product("<>", (False, True), predictors, layouts)
+    ]
 
 
 @pytest.mark.parametrize(
@@ -63,33 +89,24 @@ def outcome(file: bytes, expected: NDArray[np.uint8], tolerance: int = 0) -> str
 def test_colour_is_read_right_in_every_form(
     rgb: NDArray[np.uint8], bits: int, planar: str, compression: str | None, channels: str
 ) -> None:
-    last = np.full((HEIGHT_PX, WIDTH_PX), 0 if channels == "cmyk" else 255, np.uint8)
-    values = rgb if channels == "rgb" else np.dstack([rgb, last])
+    values = with_last_channel(rgb, channels)
     expected = 255 - rgb if channels == "cmyk" else rgb
-    extra = {"rgb and alpha": ["unassalpha"], "rgb and another": ["unspecified"]}.get(channels)
-    for order, big, predictor, tile, rows in product(
-        "<>", (False, True), (False, True), (None, (32, 48)), (None, 7)
-    ):
-        if (tile and rows) or (predictor and compression not in ("lzw", "zlib")):
-            continue
-        file = written(
+    photometric = "separated" if channels == "cmyk" else "rgb"
+    tolerance = 2 if channels == "cmyk" else 0
+    unknown_plane = planar == "separate" and channels == "rgb and another"
+    for form in forms_of(compression):
+        file = tiff_of(
             in_planes(at_depth(values, bits), planar),
-            photometric="separated" if channels == "cmyk" else "rgb",
+            photometric=photometric,
             planarconfig=planar,
             compression=compression,
-            byteorder=order,
-            bigtiff=big,
-            predictor=predictor,
-            tile=tile,
-            rowsperstrip=rows,
-            extrasamples=extra,
+            extrasamples=EXTRA_SAMPLES.get(channels),
+            **form,
         )
-        refused = (order == ">" and big) or (planar == "separate" and channels == "rgb and another")
-        form = f"{order} big={big} predictor={predictor} tile={tile} rows={rows}"
-        assert (form, outcome(file, expected, 2 * (channels == "cmyk"))) == (
-            form,
-            "not supported" if refused else "right",
-        )
+        big_and_big_endian = form["bigtiff"] and form["byteorder"] == ">"
+        refused = big_and_big_endian or unknown_plane
+        expected_outcome = "not supported" if refused else "right"
+        assert outcome(file, expected, tolerance) == expected_outcome, form
 
 
 @pytest.mark.parametrize(("bits", "compression"), list(product((8, 16), COMPRESSIONS)))
@@ -106,7 +123,7 @@ def test_grey_is_read_right_in_every_form(
     ):
         if predictor and compression not in ("lzw", "zlib"):
             continue
-        file = written(
+        file = tiff_of(
             at_depth(grey, bits),
             photometric=photometric,
             compression=compression,
@@ -126,7 +143,7 @@ def test_a_palette_is_read_right(
     rgb: NDArray[np.uint8], compression: str | None, order: str
 ) -> None:
     colours = np.random.default_rng(1).integers(0, 256, (3, 256))
-    file = written(
+    file = tiff_of(
         rgb[..., 0],
         photometric="palette",
         colormap=(colours * 257).astype(np.uint16),
@@ -139,7 +156,7 @@ def test_a_palette_is_read_right(
 def test_a_palette_of_8_bits_in_16_is_read_with_a_note(rgb: NDArray[np.uint8]) -> None:
     colours = np.random.default_rng(1).integers(0, 256, (3, 256))
     image = read_image(
-        written(rgb[..., 0], photometric="palette", colormap=colours.astype(np.uint16))
+        tiff_of(rgb[..., 0], photometric="palette", colormap=colours.astype(np.uint16))
     )
     assert np.array_equal(image.pixels, colours.T[rgb[..., 0]])
     assert "8 of its 16 bits" in image.notes[0]
@@ -151,9 +168,9 @@ def test_black_and_white_is_read_right(
     rgb: NDArray[np.uint8], photometric: str, order: str
 ) -> None:
     bright = rgb[..., 0] > 90
-    shown = bright if photometric == "minisblack" else ~bright
-    expected = np.repeat(np.where(shown, 255, 0).astype(np.uint8)[..., None], 3, axis=2)
-    assert outcome(written(bright, photometric=photometric, byteorder=order), expected) == "right"
+    is_white = bright if photometric == "minisblack" else ~bright
+    expected = np.repeat(np.where(is_white, 255, 0).astype(np.uint8)[..., None], 3, axis=2)
+    assert outcome(tiff_of(bright, photometric=photometric, byteorder=order), expected) == "right"
 
 
 @pytest.mark.parametrize(
@@ -177,18 +194,18 @@ def test_other_sample_formats_are_not_supported(
 ) -> None:
     values = (rgb if photometric == "rgb" else rgb[..., 0]).astype(dtype)
     assert (
-        outcome(written(values, photometric=photometric, byteorder=order), rgb) == "not supported"
+        outcome(tiff_of(values, photometric=photometric, byteorder=order), rgb) == "not supported"
     )
 
 
 @pytest.mark.parametrize("compression", ["zstd", "lzma", "webp", "jpeg2000", "jpegxl"])
 def test_rare_compressions_are_not_supported(rgb: NDArray[np.uint8], compression: str) -> None:
-    assert outcome(written(rgb, photometric="rgb", compression=compression), rgb) == "not supported"
+    assert outcome(tiff_of(rgb, photometric="rgb", compression=compression), rgb) == "not supported"
 
 
 @pytest.mark.parametrize("photometric", ["cielab", "ycbcr", "icclab", "logluv"])
 def test_rare_colours_are_not_supported(rgb: NDArray[np.uint8], photometric: str) -> None:
-    assert outcome(written(rgb, photometric=photometric), rgb) == "not supported"
+    assert outcome(tiff_of(rgb, photometric=photometric), rgb) == "not supported"
 
 
 @pytest.fixture(scope="module")
@@ -205,7 +222,7 @@ def smooth() -> NDArray[np.uint8]:
 def test_jpeg_strips_are_read_as_tifffile_does(
     smooth: NDArray[np.uint8], options: dict[str, object], layout: dict[str, object]
 ) -> None:
-    file = written(
+    file = tiff_of(
         smooth,
         photometric="rgb",
         compression="jpeg",
@@ -218,15 +235,16 @@ def test_jpeg_strips_are_read_as_tifffile_does(
 
 def test_jpeg_strips_without_a_colour_transform_are_read(smooth: NDArray[np.uint8]) -> None:
     plain = {"level": 95, "outcolorspace": "rgb"}
-    file = written(smooth, photometric="rgb", compression="jpeg", compressionargs=plain)
+    file = tiff_of(smooth, photometric="rgb", compression="jpeg", compressionargs=plain)
     assert outcome(file, smooth, tolerance=4) == "right"
 
 
 def test_jpeg_strips_whose_colours_contradict_the_header_are_refused(
     smooth: NDArray[np.uint8],
 ) -> None:
-    file = written(smooth, photometric="rgb", compression="jpeg", compressionargs={"level": 95})
-    ycbcr, rgb = struct.pack("<HHII", 262, 3, 1, 6), struct.pack("<HHII", 262, 3, 1, 2)
+    file = tiff_of(smooth, photometric="rgb", compression="jpeg", compressionargs={"level": 95})
+    ycbcr = struct.pack("<HHII", 262, 3, 1, 6)
+    rgb = struct.pack("<HHII", 262, 3, 1, 2)
     assert ycbcr in file
     with pytest.raises(ImageRejected, match="contradict"):
         read_image(file.replace(ycbcr, rgb))
@@ -239,17 +257,20 @@ def changed(file: bytes, compression: str | None, kind: str) -> bytes:
     """Return a TIFF with damage in its second strip."""
     with tifffile.TiffFile(BytesIO(file)) as tiff:
         page = tiff.pages[0]
-        start, length = page.dataoffsets[1], page.databytecounts[1]
+        start = page.dataoffsets[1]
+        length = page.databytecounts[1]
         counts = page.tags["StripByteCounts"]
-    spoilt = bytearray(file)
+    damaged = bytearray(file)
     if kind == "zeroed":
-        spoilt[start + length // 3 : start + 2 * length // 3] = bytes(2 * length // 3 - length // 3)
+        damaged[start + length // 3 : start + 2 * length // 3] = bytes(
+            2 * length // 3 - length // 3
+        )
     elif kind == "cut off":
         return file[: start + length - 3]
     else:
         code = FORMATS[counts.dtype]
-        struct.pack_into(code, spoilt, counts.valueoffset + struct.calcsize(code), length // 2)
-    return bytes(spoilt)
+        struct.pack_into(code, damaged, counts.valueoffset + struct.calcsize(code), length // 2)
+    return bytes(damaged)
 
 
 @pytest.mark.parametrize("compression", [*COMPRESSIONS, "jpeg"])
@@ -259,13 +280,13 @@ def test_rejects_a_damaged_strip(
 ) -> None:
     if compression is None and kind == "zeroed":
         pytest.skip("bytes without compression have no structure that zeros could break")
-    file = written(rgb, photometric="rgb", compression=compression, rowsperstrip=16)
-    spoilt = changed(file, compression, kind)
-    assert "incomplete or damaged" in outcome(spoilt, rgb)
+    file = tiff_of(rgb, photometric="rgb", compression=compression, rowsperstrip=16)
+    damaged = changed(file, compression, kind)
+    assert "incomplete or damaged" in outcome(damaged, rgb)
 
 
 def test_rejects_a_strip_with_a_wrong_checksum(rgb: NDArray[np.uint8]) -> None:
-    file = written(rgb, photometric="rgb", compression="zlib")
+    file = tiff_of(rgb, photometric="rgb", compression="zlib")
     checksum = struct.pack(">I", zlib.adler32(rgb.tobytes()))
     assert checksum in file
     assert "incomplete or damaged" in outcome(file.replace(checksum, bytes(4)), rgb)
@@ -275,29 +296,31 @@ def test_rejects_a_strip_with_a_wrong_checksum(rgb: NDArray[np.uint8]) -> None:
 def test_rejects_a_strip_that_gives_a_byte_too_many(
     rgb: NDArray[np.uint8], compression: str
 ) -> None:
-    longer = written(
+    longer = tiff_of(
         np.append(rgb.reshape(-1), np.uint8(7))[None],
         photometric="minisblack",
         compression=compression,
     )
     strip = strip_of(longer)
-    whole = written(rgb, photometric="rgb", compression=compression)
-    own = strip_of(whole)
-    assert outcome(with_strip(whole, own), rgb) == "right"
-    assert "incomplete or damaged" in outcome(with_strip(whole, strip), rgb)
+    intact = tiff_of(rgb, photometric="rgb", compression=compression)
+    own = strip_of(intact)
+    assert outcome(with_strip(intact, own), rgb) == "right"
+    assert "incomplete or damaged" in outcome(with_strip(intact, strip), rgb)
 
 
 def strip_of(file: bytes) -> bytes:
     with tifffile.TiffFile(BytesIO(file)) as tiff:
         page = tiff.pages[0]
-        start, length = page.dataoffsets[0], page.databytecounts[0]
+        start = page.dataoffsets[0]
+        length = page.databytecounts[0]
     return file[start : start + length]
 
 
 def with_strip(file: bytes, strip: bytes) -> bytes:
     """Return a TIFF of one strip with another strip at its end."""
     with tifffile.TiffFile(BytesIO(file)) as tiff:
-        offset, count = tiff.pages[0].tags["StripOffsets"], tiff.pages[0].tags["StripByteCounts"]
+        offset = tiff.pages[0].tags["StripOffsets"]
+        count = tiff.pages[0].tags["StripByteCounts"]
     changed = bytearray(file)
     for tag, value in ((offset, len(file)), (count, len(strip))):
         struct.pack_into(FORMATS[tag.dtype], changed, tag.valueoffset, value)
@@ -306,14 +329,16 @@ def with_strip(file: bytes, strip: bytes) -> bytes:
 
 @pytest.mark.parametrize("length", [1, 254, 255, 256, 5000, 40_000])
 @pytest.mark.parametrize("values", [2, 256])
-def test_measures_what_lzw_unpacks_to(length: int, values: int) -> None:
+def test_measures_the_unpacked_size_of_lzw(length: int, values: int) -> None:
     data = np.random.default_rng(length).integers(0, values, (1, length), dtype=np.uint8)
-    packed = strip_of(written(data, photometric="minisblack", compression="lzw"))
+    packed = strip_of(tiff_of(data, photometric="minisblack", compression="lzw"))
     assert lzw.unpacked_length(packed) == length
 
 
 def test_lzw_of_a_code_before_its_entry_has_no_length() -> None:
-    clear, later, end = 256, 300, 257
+    clear = 256
+    later = 300
+    end = 257
     bits = "".join(f"{code:09b}" for code in (clear, 65, later, end)).ljust(40, "0")
     assert lzw.unpacked_length(int(bits, 2).to_bytes(5, "big")) is None
 

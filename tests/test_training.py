@@ -61,15 +61,15 @@ def history(run_dir):
 
 
 def test_a_resumed_run_has_the_same_result(synthetic_dataset, tmp_path, stop_after):
-    whole = train(synthetic_dataset, tmp_path / "whole", CONFIG)
+    uninterrupted = train(synthetic_dataset, tmp_path / "whole", CONFIG)
     stop_after(4)
     with pytest.raises(Stopped, match="after step 5 of 6; go on with --resume"):
         train(synthetic_dataset, tmp_path / "parts", CONFIG)
     stop_after(1000)
     resumed = train(synthetic_dataset, tmp_path / "parts", CONFIG, resume=True)
-    for name, tensor in whole.network.state_dict().items():
+    for name, tensor in uninterrupted.network.state_dict().items():
         assert torch.equal(tensor, resumed.network.state_dict()[name]), name
-    assert np.array_equal(whole.validation_logits, resumed.validation_logits)
+    assert np.array_equal(uninterrupted.validation_logits, resumed.validation_logits)
     assert [row["epoch"] for row in history(tmp_path / "parts")] == [1, 2]
 
 
@@ -89,18 +89,19 @@ def reading(run_dir):
 
 def test_the_curves_have_the_values_of_the_history(synthetic_dataset, tmp_path):
     train(synthetic_dataset, tmp_path, CONFIG)
-    found, rows = reading(tmp_path), history(tmp_path)
+    monitored = reading(tmp_path)
+    rows = history(tmp_path)
     for name in ("loss", "validation_loss", "balanced_accuracy", "malignant_auc"):
-        curve = found.curves[f"epoch/{name}"]
+        curve = monitored.curves[f"epoch/{name}"]
         assert curve.steps == (3, 6)
         assert curve.epochs == (1, 2)
         assert curve.values == pytest.approx([row[name] for row in rows], rel=1e-6)
-    assert found.state is State.FINISHED
-    assert (found.step, found.steps, found.steps_per_epoch) == (6, 6, 3)
-    assert {name: found.settings[name] for name in TINY} == TINY
+    assert monitored.state is State.FINISHED
+    assert (monitored.step, monitored.steps, monitored.steps_per_epoch) == (6, 6, 3)
+    assert {name: monitored.settings[name] for name in TINY} == TINY
     rates = [CONFIG.learning_rate_at(step - 1, 6) for step in (3, 6)]
-    assert found.curves["step/learning_rate"].values == pytest.approx(rates, rel=1e-6)
-    assert min(found.curves["step/images_per_second"].values) > 0
+    assert monitored.curves["step/learning_rate"].values == pytest.approx(rates, rel=1e-6)
+    assert min(monitored.curves["step/images_per_second"].values) > 0
 
 
 def test_a_curve_has_a_point_every_few_steps_and_at_the_end_of_an_epoch(
@@ -131,30 +132,30 @@ def test_a_resumed_run_has_each_step_once(synthetic_dataset, tmp_path, stop_afte
         train(synthetic_dataset, tmp_path, CONFIG)
     shutil.copy(tmp_path / CHECKPOINT_FILE, tmp_path / "earlier")
     reader = RunReader(tmp_path, "watched")
-    seen = reader.read()
-    assert (seen.state, seen.step, seen.curves["step/loss"].steps) == (
-        State.STOPPED,
-        4,
-        (1, 2, 3, 4),
-    )
+    before_resume = reader.read()
+    assert before_resume.state is State.STOPPED
+    assert before_resume.step == 4
+    assert before_resume.curves["step/loss"].steps == (1, 2, 3, 4)
 
+    # The second run is killed before it can save a checkpoint.
     stop_after(0)
     with pytest.raises(Stopped, match="after step 5"):
         train(synthetic_dataset, tmp_path, CONFIG, resume=True)
-    shutil.copy(
-        tmp_path / "earlier", tmp_path / CHECKPOINT_FILE
-    )  # as if it had been killed before it could save
+    shutil.copy(tmp_path / "earlier", tmp_path / CHECKPOINT_FILE)
     assert reader.read().step == 5
     stop_after(1000)
     train(synthetic_dataset, tmp_path, CONFIG, resume=True)
-    for found in (
-        reader.read(),
-        reading(tmp_path),
-    ):  # one that was watching, one that comes afterwards
-        assert found.state is State.FINISHED
-        assert found.curves["step/loss"].steps == (1, 2, 3, 4, 5, 6)
-        assert found.curves["epoch/loss"].epochs == (1, 2)
-        assert found.started == seen.started
+    # One reader has watched the run, the other opens it afterwards.
+    check_finished_run(reader.read(), before_resume.started)
+    check_finished_run(reading(tmp_path), before_resume.started)
+
+
+def check_finished_run(monitored, started):
+    """Check that a run of six steps has finished, with each step once."""
+    assert monitored.state is State.FINISHED
+    assert monitored.curves["step/loss"].steps == (1, 2, 3, 4, 5, 6)
+    assert monitored.curves["epoch/loss"].epochs == (1, 2)
+    assert monitored.started == started
 
 
 def test_resumes_after_a_half_written_line_of_history(
@@ -196,9 +197,9 @@ def test_a_restarted_run_deletes_the_former_one(synthetic_dataset, tmp_path):
     reader = RunReader(tmp_path, "watched")
     assert reader.read().epochs == 2
     train(synthetic_dataset, tmp_path, TrainConfig(**{**TINY, "epochs": 1}))
-    for found in (reader.read(), reading(tmp_path)):
-        assert found.epochs == 1
-        assert found.curves["epoch/loss"].epochs == (1,)
+    for monitored in (reader.read(), reading(tmp_path)):
+        assert monitored.epochs == 1
+        assert monitored.curves["epoch/loss"].epochs == (1,)
 
 
 def test_a_reader_finds_points_that_were_written_within_the_same_second(tmp_path):
@@ -300,7 +301,7 @@ def wait_until_saved(running, run_dir):
 
 
 def stop_once_saved(running, run_dir):
-    """Press Ctrl-C as soon as a checkpoint stands; return what the command said on its way out."""
+    """Press Ctrl-C as soon as there is a checkpoint; return the last messages of the command."""
     wait_until_saved(running, run_dir)
     running.send_signal(signal.SIGINT)
     _, errors = running.communicate(timeout=120)

@@ -39,7 +39,7 @@ def read_planned(folder, fold_plan, seed=0, log=lambda _: None):
 
 
 def plan(first_step=0, rank=0, world_size=1, rows=50, epoch_images=None):
-    made = BatchPlan(
+    batch_plan = BatchPlan(
         np.arange(rows),
         epoch_images=epoch_images,
         batch_size=8,
@@ -49,8 +49,8 @@ def plan(first_step=0, rank=0, world_size=1, rows=50, epoch_images=None):
         rank=rank,
         world_size=world_size,
     )
-    made.first_step = first_step
-    return made
+    batch_plan.first_step = first_step
+    return batch_plan
 
 
 def test_every_image_has_its_pixels_label_and_split(synthetic_dataset, tmp_path):
@@ -59,8 +59,8 @@ def test_every_image_has_its_pixels_label_and_split(synthetic_dataset, tmp_path)
     assert np.bincount(data.labels).tolist() == [12] * 8
     assert sum(len(data.rows(part)) for part in ("train", "validation", "test")) == 96
     (tmp_path / "split.csv").write_text(data.split_csv)
-    written = read_split(tmp_path / "split.csv")
-    assert written["split"].tolist() == data.parts.tolist()
+    split_table = read_split(tmp_path / "split.csv")
+    assert split_table["split"].tolist() == data.parts.tolist()
 
 
 def test_unlabelled_images_are_refused(synthetic_dataset, tmp_path):
@@ -77,11 +77,12 @@ def test_images_without_a_diagnosis_are_left_out_and_counted(synthetic_dataset, 
         return labels.assign(diagnosis=labels["diagnosis"].mask(first))
 
     change_labels(monkeypatch, change)
-    said = []
-    data = read(synthetic_dataset, say=said.append)
+    messages = []
+    data = read(synthetic_dataset, say=messages.append)
     assert np.bincount(data.labels).tolist() == [11] * 8
     assert (
-        "8 images without a diagnosis are left out, 8 of them labelled malignant or benign" in said
+        "8 images without a diagnosis are left out, 8 of them labelled malignant or benign"
+        in messages
     )
 
 
@@ -101,11 +102,11 @@ def test_data_without_a_class_is_refused_with_its_name(synthetic_dataset, tmp_pa
 
 def test_reports_and_leaves_out_an_undecodable_image(synthetic_dataset, tmp_path):
     folder = shutil.copytree(synthetic_dataset, tmp_path / "spoilt")
-    victim = min((folder / "ISIC_2019_Training_Input").iterdir())
-    victim.write_bytes(victim.read_bytes()[: int(0.6 * victim.stat().st_size)])
-    told = []
-    assert len(read(folder, told.append).table) == 95
-    assert any("1 images cannot be decoded" in text and victim.stem in text for text in told)
+    truncated = min((folder / "ISIC_2019_Training_Input").iterdir())
+    truncated.write_bytes(truncated.read_bytes()[: int(0.6 * truncated.stat().st_size)])
+    messages = []
+    assert len(read(folder, messages.append).table) == 95
+    assert any("1 images cannot be decoded" in text and truncated.stem in text for text in messages)
 
 
 def test_a_rotated_copy_stays_in_the_same_split(synthetic_dataset, tmp_path):
@@ -114,28 +115,30 @@ def test_a_rotated_copy_stays_in_the_same_split(synthetic_dataset, tmp_path):
     with Image.open(first) as picture:
         turned = picture.transpose(Image.Transpose.ROTATE_90)
     turned.save(last, quality=95)
-    groups, apart = read(folder).groups, read(synthetic_dataset).groups
+    groups = read(folder).groups
+    apart = read(synthetic_dataset).groups
     assert groups.iloc[0] == groups.iloc[-1]
     assert apart.iloc[0] != apart.iloc[-1]
 
 
 def test_reports_too_many_images_to_compare(synthetic_dataset, monkeypatch):
     monkeypatch.setattr(training_data, "MOST_COMPARED", 95)
-    said = []
-    read(synthetic_dataset, said.append)
-    assert any("96 images are too many to compare each with each" in line for line in said)
+    messages = []
+    read(synthetic_dataset, messages.append)
+    assert any("96 images are too many to compare each with each" in line for line in messages)
 
 
 def test_an_archive_that_is_left_out_is_in_no_batch_and_still_measured(synthetic_dataset):
-    whole, without = read(synthetic_dataset), read(synthetic_dataset, leave_out="HAM10000")
+    full = read(synthetic_dataset)
+    without = read(synthetic_dataset, leave_out="HAM10000")
     of_it = (without.table["archive"] == "HAM10000").to_numpy()
-    assert of_it[whole.rows("train")].any()
-    assert without.rows("train").tolist() == [row for row in whole.rows("train") if not of_it[row]]
-    assert without.rows(LEFT_OUT).tolist() == [row for row in whole.rows("train") if of_it[row]]
+    assert of_it[full.rows("train")].any()
+    assert without.rows("train").tolist() == [row for row in full.rows("train") if not of_it[row]]
+    assert without.rows(LEFT_OUT).tolist() == [row for row in full.rows("train") if of_it[row]]
     for part in ("validation", "test"):
-        assert np.array_equal(without.rows(part), whole.rows(part))
-    assert without.split_sha256 == whole.split_sha256
-    made = BatchPlan(
+        assert np.array_equal(without.rows(part), full.rows(part))
+    assert without.split_sha256 == full.split_sha256
+    batch_plan = BatchPlan(
         without.rows("train"),
         batch_size=8,
         epochs=3,
@@ -143,25 +146,33 @@ def test_an_archive_that_is_left_out_is_in_no_batch_and_still_measured(synthetic
         side_px=lambda _: 32,
         epoch_images=without.epoch_images,
     )
-    drawn = {crop.row for batch in made for crop in batch}
-    assert drawn == set(without.rows("train").tolist())
+    rows_in_batches = {crop.row for batch in batch_plan for crop in batch}
+    assert rows_in_batches == set(without.rows("train").tolist())
 
 
 def test_leaving_an_archive_out_changes_no_number_of_steps(synthetic_dataset):
-    whole, without = read(synthetic_dataset), read(synthetic_dataset, leave_out="MSK")
-    assert without.epoch_images == whole.epoch_images == len(whole.rows("train"))
+    full = read(synthetic_dataset)
+    without = read(synthetic_dataset, leave_out="MSK")
+    assert without.epoch_images == full.epoch_images == len(full.rows("train"))
     assert len(plan(rows=30, epoch_images=50)) == len(plan(rows=50))
 
 
 def test_a_subset_alone_is_split_and_named(synthetic_dataset):
     images = [f"ISIC_{9_000_000 + number}" for number in range(96) if number % 12 < 6]
-    subset, said = Subset("first half", "drawn", (*images, "ISIC_1"), "by number"), []
-    data = read(synthetic_dataset, said.append, subset=subset)
+    subset = Subset("first half", "drawn", (*images, "ISIC_1"), "by number")
+    messages = []
+    data = read(synthetic_dataset, messages.append, subset=subset)
     assert data.table["image"].tolist() == images
     assert len(data.pixels) == len(data.parts) == 48
     assert [row["image"] for row in csv.DictReader(data.split_csv.splitlines())] == images
     assert data.name == f"drawn, subset first half ({subset.sha256[:16]})"
-    assert "1  images of the subset that are not there: ISIC_1" in said[0]
+    assert "1  images of the subset that are not there: ISIC_1" in messages[0]
+
+
+def write_column(path, column, values):
+    """Write a CSV file of the images and one column."""
+    lines = [f"image,{column}", *(f"{image},{value}" for image, value in values.items())]
+    path.write_text("\n".join(lines))
 
 
 def test_two_images_of_a_subset_that_a_third_outside_it_joins_stay_together(
@@ -170,30 +181,25 @@ def test_two_images_of_a_subset_that_a_third_outside_it_joins_stay_together(
     folder = Path(shutil.copytree(synthetic_dataset, tmp_path / "joined"))
     names = [f"ISIC_{9_000_000 + number}" for number in range(96)]
     facts = next(folder.glob("*Metadata.csv"))
-    lesions = [
-        f"{name},{'shared' if number in (0, 1) else ''}" for number, name in enumerate(names)
-    ]
-    facts.write_text("\n".join(["image,lesion_id", *lesions]))
-    groups = [
-        f"{name},{'shared' if number in (1, 30) else ''}" for number, name in enumerate(names)
-    ]
-    (folder / "sources.csv").write_text("\n".join(["image,lesion_group", *groups]))
-    without = Subset(
-        "without the link", "joined", tuple(name for name in names if name != names[1]), "by hand"
-    )
+    # The second image has the lesion of the first, and the group of the thirty-first.
+    lesions = dict.fromkeys(names, "") | dict.fromkeys([names[0], names[1]], "shared")
+    groups = dict.fromkeys(names, "") | dict.fromkeys([names[1], names[30]], "shared")
+    write_column(facts, "lesion_id", lesions)
+    write_column(folder / "sources.csv", "lesion_group", groups)
+    images = tuple(name for name in names if name != names[1])
+    without = Subset("without the link", "joined", images, "by hand")
     data = read(folder, subset=without)
     group = dict(zip(data.table["image"], data.groups, strict=True))
     assert group[names[0]] == group[names[30]]
-    assert (
-        data.groups.nunique() == 95 - 1 - 7
-    )  # of the other seven diagnoses two are one picture, turned
+    # In each of the other seven diagnoses, two images are rotated copies of each other.
+    assert data.groups.nunique() == 95 - 1 - 7
 
 
-def test_an_epoch_of_more_images_than_there_are_goes_round_again_evenly():
-    drawn = [crop.row for batch in list(plan(rows=20, epoch_images=48))[:6] for crop in batch]
-    assert sorted(drawn[:20]) == sorted(drawn[20:40]) == list(range(20))
-    assert drawn[:20] != drawn[20:40]
-    assert len(set(drawn[40:])) == 8
+def test_an_epoch_of_more_images_than_there_are_repeats_them_evenly():
+    rows = [crop.row for batch in list(plan(rows=20, epoch_images=48))[:6] for crop in batch]
+    assert sorted(rows[:20]) == sorted(rows[20:40]) == list(range(20))
+    assert rows[:20] != rows[20:40]
+    assert len(set(rows[40:])) == 8
 
 
 def test_an_unknown_archive_is_refused_with_the_known_ones(synthetic_dataset):
@@ -227,16 +233,16 @@ def test_an_epoch_draws_every_image_at_most_once_and_the_next_in_another_order()
 
 
 def test_a_resumed_plan_goes_on_with_the_same_batches():
-    whole = list(plan())
+    batches = list(plan())
     for step in (1, 6, 11):
-        assert list(plan(first_step=step)) == whole[step:]
+        assert list(plan(first_step=step)) == batches[step:]
         assert len(plan(first_step=step)) == 18 - step
 
 
 def test_processes_share_each_batch_without_overlap():
-    whole = list(plan())
+    batches = list(plan())
     shares = [list(plan(rank=rank, world_size=2)) for rank in range(2)]
-    for batch, *parts in zip(whole, *shares, strict=True):
+    for batch, *parts in zip(batches, *shares, strict=True):
         assert sorted(map(repr, batch)) == sorted(
             map(repr, [crop for part in parts for crop in part])
         )
@@ -296,14 +302,14 @@ def test_without_folds_an_existing_split_is_followed_as_it_is(synthetic_dataset,
 def test_reports_and_leaves_out_images_missing_in_the_split(synthetic_dataset, existing_split):
     lines = existing_split.read_text().splitlines(keepends=True)
     existing_split.write_text("".join(lines[:-1]))
-    said = []
-    data = read_planned(synthetic_dataset, FoldPlan(existing_split), log=said.append)
+    messages = []
+    data = read_planned(synthetic_dataset, FoldPlan(existing_split), log=messages.append)
     assert len(data.table) == 95
-    assert any("1 images are left out" in line for line in said)
+    assert any("1 images are left out" in line for line in messages)
 
 
 def test_a_split_of_other_images_is_refused(synthetic_dataset, tmp_path):
-    other = tmp_path / "other.csv"
-    other.write_text("image,lesion_group,split\nISIC_0,0,train\n")
+    other_split = tmp_path / "other.csv"
+    other_split.write_text("image,lesion_group,split\nISIC_0,0,train\n")
     with pytest.raises(TrainingFailed, match="none of 96 is"):
-        read_planned(synthetic_dataset, FoldPlan(other))
+        read_planned(synthetic_dataset, FoldPlan(other_split))

@@ -32,20 +32,20 @@ def test_a_run_without_a_history_gets_an_empty_one(tmp_path):
     [b'{"epoch": 4, "lo', b"{", b"\0" * 40, b"\xff\xfe", b'{"epoch": 4, "loss": 1.5', b"12\n"],
 )
 def test_a_half_written_last_line_is_dropped_with_a_message(history, torn):
-    whole = history.read_bytes()
-    history.write_bytes(whole + torn)
-    said = []
-    cut(history, 3, said.append)
-    assert history.read_bytes() == whole
-    assert len(said) == 1
-    assert "half written" in said[0]
+    content = history.read_bytes()
+    history.write_bytes(content + torn)
+    messages = []
+    cut(history, 3, messages.append)
+    assert history.read_bytes() == content
+    assert len(messages) == 1
+    assert "half written" in messages[0]
 
 
 def test_keeps_a_last_line_without_a_line_break(history):
-    whole = history.read_bytes()
-    history.write_bytes(whole[:-1])
+    content = history.read_bytes()
+    history.write_bytes(content[:-1])
     cut(history, 3, pytest.fail)
-    assert history.read_bytes() == whole
+    assert history.read_bytes() == content
 
 
 @pytest.mark.parametrize(

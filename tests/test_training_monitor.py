@@ -62,17 +62,15 @@ def read(run_dir):
 def test_written_curves_are_read_back(tmp_path, here):
     before = datetime.now(UTC)
     points = [(5, {monitor.LOSS: 2.0}), (10, {monitor.LOSS: 1.5, monitor.BALANCED_ACCURACY: 0.25})]
-    found = read(write(tmp_path / "mine", points))
-    assert found.name == "mine"
-    assert found.settings == FACTS["settings"]
-    assert (found.step, found.epoch, found.epochs) == (10, 1, 2)
-    assert found.curves[monitor.LOSS] == monitor.Curve((5, 10), (0.5, 1.0), (2.0, 1.5))
-    assert found.curves[monitor.BALANCED_ACCURACY].values == (0.25,)
-    assert found.curves[monitor.MALIGNANT_AUC].steps == ()
-    assert found.best == (1, 0.25)
-    assert (
-        before.timestamp() - 1 < found.started.timestamp() <= found.heard.timestamp() <= time.time()
-    )
+    run = read(write(tmp_path / "mine", points))
+    assert run.name == "mine"
+    assert run.settings == FACTS["settings"]
+    assert (run.step, run.epoch, run.epochs) == (10, 1, 2)
+    assert run.curves[monitor.LOSS] == monitor.Curve((5, 10), (0.5, 1.0), (2.0, 1.5))
+    assert run.curves[monitor.BALANCED_ACCURACY].values == (0.25,)
+    assert run.curves[monitor.MALIGNANT_AUC].steps == ()
+    assert run.best == (1, 0.25)
+    assert before.timestamp() - 1 < run.started.timestamp() <= run.heard.timestamp() <= time.time()
 
 
 def test_the_best_epoch_is_the_first_of_the_highest_balanced_accuracy_and_never_an_undefined_one(
@@ -88,8 +86,8 @@ def test_the_best_epoch_is_the_first_of_the_highest_balanced_accuracy_and_never_
 
 
 def test_the_time_left_is_that_of_the_steps_to_come(tmp_path):
-    found = read(write(tmp_path, [(5, {monitor.SPEED: 10.0}), (15, {monitor.SPEED: 4.0})]))
-    assert found.seconds_left == (20 - 15) * 8 / 4
+    run = read(write(tmp_path, [(5, {monitor.SPEED: 10.0}), (15, {monitor.SPEED: 4.0})]))
+    assert run.seconds_left == (20 - 15) * 8 / 4
 
 
 def test_a_reader_reads_on_where_it_left_off(tmp_path, monkeypatch):
@@ -97,26 +95,29 @@ def test_a_reader_reads_on_where_it_left_off(tmp_path, monkeypatch):
     reader = RunReader(tmp_path, "mine")
     curves.write(5, {monitor.LOSS: 2.0})
     assert reader.read().curves[monitor.LOSS].steps == (5,)
-    taken = []
+    processed = []
     process = reader._events._ProcessEvent
-    monkeypatch.setattr(
-        reader._events, "_ProcessEvent", lambda event: (taken.append(event.step), process(event))
-    )
+
+    def process_and_note(event):
+        processed.append(event.step)
+        process(event)
+
+    monkeypatch.setattr(reader._events, "_ProcessEvent", process_and_note)
     curves.write(10, {monitor.LOSS: 1.0})
     assert reader.read().curves[monitor.LOSS].steps == (5, 10)
-    assert taken == [10]
+    assert processed == [10]
     curves.close()
 
 
 def test_a_half_written_last_record_is_left_for_the_next_time(tmp_path):
     write(tmp_path, [(5, {monitor.LOSS: 2.0}), (10, {monitor.LOSS: 1.0})])
     (path,) = (tmp_path / CURVES_FOLDER).glob(EVENT_FILES)
-    whole = path.read_bytes()
-    path.write_bytes(whole[:-7])
+    content = path.read_bytes()
+    path.write_bytes(content[:-7])
     reader = RunReader(tmp_path, "mine")
     assert reader.read().curves[monitor.LOSS].steps == (5,)
     with path.open("ab") as file:
-        file.write(whole[-7:])
+        file.write(content[-7:])
     assert reader.read().curves[monitor.LOSS].steps == (5, 10)
 
 
@@ -182,8 +183,8 @@ def test_without_tensorboard_the_reader_names_the_package(tmp_path, monkeypatch)
 
 
 def test_differing_settings_are_listed_with_both_values(tmp_path):
-    other = {**FACTS, "settings": {"batch_size": 16, "seed": 0, "new": 1}}
-    pair = read(write(tmp_path / "a", [])), read(write(tmp_path / "b", [], other))
+    other_facts = {**FACTS, "settings": {"batch_size": 16, "seed": 0, "new": 1}}
+    pair = read(write(tmp_path / "a", [])), read(write(tmp_path / "b", [], other_facts))
     assert differences(pair) == {"batch_size": (8, 16), "new": (None, 1)}
 
 

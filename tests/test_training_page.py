@@ -106,7 +106,7 @@ def test_compares_two_runs_in_shared_charts_and_a_table_of_settings(app, folder)
     assert rows.loc["fast", "State"] == "stopped"
 
 
-def test_two_runs_alike_have_no_table_of_what_differs(app, folder):
+def test_two_equal_runs_have_no_table_of_differences(app, folder):
     for name in ("one", "another"):
         write(folder, name, (1.0, 0.5))
     page = opened(app)

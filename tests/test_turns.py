@@ -26,7 +26,8 @@ PICTURES = st.tuples(SIDES, SIDES).flatmap(
 
 
 def test_a_quarter_turn_is_counter_clockwise_and_a_mirrored_image_swaps_left_and_right():
-    left, right = [1, 2, 3], [4, 5, 6]
+    left = [1, 2, 3]
+    right = [4, 5, 6]
     row = np.array([[left, right]], np.uint8)
     assert turned(row, Turn(1, mirrored=False)).tolist() == [[right], [left]]
     assert turned(row, Turn(0, mirrored=True)).tolist() == [[right, left]]
@@ -41,7 +42,7 @@ def test_all_eight_turns_of_a_picture_without_symmetry_differ():
 
 
 @pytest.mark.parametrize("turn", TURNS)
-def test_what_is_turned_back_is_as_before(turn):
+def test_a_turn_that_is_undone_restores_the_image(turn):
     pictures = np.stack([asymmetric_picture(40, 70), asymmetric_picture(40, 70) // 2])
     views = turned(pictures, turn)
     assert np.array_equal(pixels_turned_back(views, turn), pictures)

@@ -29,7 +29,7 @@ def test_each_view_is_predicted_as_the_picture_that_was_turned(model, image, vie
     for row, turn in zip(view_probabilities, TURNS, strict=True):
         view = replace(image, pixels=np.ascontiguousarray(turned(image.pixels, turn)))
         alone = model.predict(view).probabilities
-        # What is turned after resizing is rounded otherwise.
+        # A view that is turned after resizing is rounded differently.
         assert np.abs(row - alone).max() < 0.02
     assert len(np.unique(view_probabilities.round(6), axis=0)) == 8
 
@@ -45,10 +45,12 @@ def test_a_model_of_eight_views_runs_no_second_time(model, image):
 
 def test_counts_and_names_the_changed_views():
     probabilities = np.zeros((8, 8))
-    probabilities[:6, CODES.index("NV")], probabilities[:6, CODES.index("MEL")] = 0.9, 0.1
-    probabilities[6:, CODES.index("NV")], probabilities[6:, CODES.index("MEL")] = 0.45, 0.55
-    found = Stability(probabilities, top=CODES.index("NV"))
-    assert (found.same, found.malignant_range) == (6, pytest.approx((0.1, 0.55)))
-    said = "Rotated and mirrored: same top diagnosis in 6 of 8 views, malignant probability 0.10 to 0.55"
-    assert about_the_turns(found, 0.2) == f"{said}; the range crosses the referral threshold."
-    assert about_the_turns(found, 0.6) == about_the_turns(found, 0.1) == f"{said}."
+    probabilities[:6, CODES.index("NV")] = 0.9
+    probabilities[:6, CODES.index("MEL")] = 0.1
+    probabilities[6:, CODES.index("NV")] = 0.45
+    probabilities[6:, CODES.index("MEL")] = 0.55
+    views = Stability(probabilities, top=CODES.index("NV"))
+    assert (views.same, views.malignant_range) == (6, pytest.approx((0.1, 0.55)))
+    sentence = "Rotated and mirrored: same top diagnosis in 6 of 8 views, malignant probability 0.10 to 0.55"
+    assert about_the_turns(views, 0.2) == f"{sentence}; the range crosses the referral threshold."
+    assert about_the_turns(views, 0.6) == about_the_turns(views, 0.1) == f"{sentence}."

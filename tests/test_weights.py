@@ -6,27 +6,28 @@ from cadlib.errors import ModelInvalid
 from cadlib.model import weights
 
 
-def drawn(*shape: int) -> np.ndarray:
+def random_array(*shape: int) -> np.ndarray:
     return np.random.default_rng(0).normal(size=shape).astype(np.float32)
 
 
 def large() -> weights.State:
     return {
-        "linear": drawn(2_000, 3_200),
-        "kernel": drawn(4, 3, 7, 7) * np.array([1e-6, 1, 1e3, 0], np.float32).reshape(4, 1, 1, 1),
-        "bias": drawn(5),
+        "linear": random_array(2_000, 3_200),
+        "kernel": random_array(4, 3, 7, 7)
+        * np.array([1e-6, 1, 1e3, 0], np.float32).reshape(4, 1, 1, 1),
+        "bias": random_array(5),
         "count": np.array(7),
     }
 
 
 def test_a_small_network_is_stored_to_the_bit():
-    state = {"linear": drawn(8, 16), "bias": drawn(8), "count": np.array(3)}
+    state = {"linear": random_array(8, 16), "bias": random_array(8), "count": np.array(3)}
     restored = weights.unpack(weights.pack(state))
     assert restored.keys() == state.keys()
     assert all(np.array_equal(restored[name], state[name]) for name in state)
 
 
-def test_a_large_network_takes_a_quarter_of_the_room():
+def test_a_large_network_is_stored_in_a_quarter_of_its_size():
     state = large()
     full = sum(array.nbytes for array in state.values())
     assert full > weights.FULL_PRECISION_BYTES
@@ -38,21 +39,22 @@ def test_no_value_is_off_by_more_than_half_a_step_of_its_row():
     restored = weights.unpack(weights.pack(state))
     assert restored.keys() == state.keys()
     for name in ("linear", "kernel"):
-        rows, off = (
-            values.reshape(len(values), -1)
-            for values in (state[name], restored[name] - state[name])
-        )
+        n_rows = len(state[name])
+        rows = state[name].reshape(n_rows, -1)
+        errors = (restored[name] - state[name]).reshape(n_rows, -1)
         step = np.abs(rows).max(axis=1, keepdims=True) / 127
-        assert (np.abs(off) <= step * 0.5001).all()
+        assert (np.abs(errors) <= step * 0.5001).all()
     assert np.array_equal(restored["bias"], state["bias"])
     assert restored["count"] == 7
 
 
 def test_storing_weights_twice_gives_the_same_bytes():
     """So a model measured on its stored weights is the model that is loaded."""
-    once = weights.unpack(weights.pack(large()))
-    twice = weights.unpack(weights.pack(once))
-    assert all(np.allclose(once[name], twice[name], rtol=1e-6, atol=0) for name in once)
+    restored = weights.unpack(weights.pack(large()))
+    restored_twice = weights.unpack(weights.pack(restored))
+    assert all(
+        np.allclose(restored[name], restored_twice[name], rtol=1e-6, atol=0) for name in restored
+    )
 
 
 def test_bytes_that_are_no_safetensors_file_are_refused():

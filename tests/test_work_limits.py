@@ -204,7 +204,7 @@ HOSTILE: dict[str, tuple[Callable[[], bytes], str]] = {
 
 
 def peak_bytes(pids: list[int]) -> int:
-    """Return the most memory that one of these processes ever held; 0 where the system does not tell."""
+    """Return the peak memory of these processes, in bytes; 0 where the system does not report it."""
     peaks = [0]
     for pid in pids:
         try:
@@ -225,7 +225,7 @@ def fresh_decoders():
 
 @pytest.mark.parametrize("kind", HOSTILE)
 @pytest.mark.usefixtures("fresh_decoders")
-def test_refuses_a_file_that_asks_for_too_much(kind: str) -> None:
+def test_refuses_a_file_that_needs_too_much(kind: str) -> None:
     make, reason = HOSTILE[kind]
     data = make()
     began = time.monotonic()
@@ -308,7 +308,7 @@ def test_reads_a_tiff_in_strips_of_one_row() -> None:
     assert read_image(data).file_px == (64, 5_000)
 
 
-def test_says_how_many_pages_a_tiff_has() -> None:
+def test_the_refusal_of_a_tiff_states_its_number_of_pages() -> None:
     pages = [hostile_files.picture()] * 100
     with pytest.raises(ImageRejected, match="contains 101 images"):
         read_image(encoded(hostile_files.picture(), "TIFF", save_all=True, append_images=pages))
@@ -348,7 +348,7 @@ def test_reads_a_tiled_jpeg_2000() -> None:
 def test_reads_real_images_with_a_wide_margin(
     data_dir: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Every limit could be a tenth of what it is."""
+    """Every limit has a margin of a factor of ten."""
     for limit in [name for name in vars(work_limits) if name.startswith("MAX_")]:
         monkeypatch.setattr(work_limits, limit, getattr(work_limits, limit) // 10)
     uploads = sorted((data_dir / "uploads").glob("*.jpg"))
