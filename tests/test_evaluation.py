@@ -25,6 +25,7 @@ from cadlib.model.calibration import NO_BIAS, Temperature
 from cadlib.model.metrics_file import metrics_json
 from cadlib.model.record import ConformalSets, Quantiles
 from cadlib.taxonomy import CLASSES, CODES
+from tests.stand_in_outputs import outputs_of
 
 pytestmark = pytest.mark.usefixtures("empty_cache")
 
@@ -57,7 +58,7 @@ class ColourReader:
         reds = pixels[:, 0, 0, 0]
         self.batches.append(len(reds))
         features = np.zeros((len(reds), 4), np.float32)
-        return SimpleNamespace(features=features, logits=LOGITS[reds // 20])
+        return outputs_of(LOGITS[reds // 20], features)
 
     def novelty(self, looks: np.ndarray) -> list[None]:
         return [None] * len(looks)

@@ -26,6 +26,7 @@ from cadlib.report import audit_sheet
 from cadlib.report.audit_sheet import WARNING
 from tests.model_folders import change_file, change_record
 from tests.progress_check import check_progress
+from tests.stand_in_outputs import outputs_of
 
 pytestmark = pytest.mark.usefixtures("empty_cache", "few_draws")
 
@@ -70,9 +71,8 @@ def reader(folder: Path) -> SimpleNamespace:
             pixels[:, half:, half:],
         )
         means = np.concatenate([quarter.mean(axis=(1, 2)) for quarter in quarters], axis=1)
-        return SimpleNamespace(
-            features=means.astype(np.float32), logits=np.zeros((len(pixels), 8), np.float32)
-        )
+        logits = np.zeros((len(pixels), 8), np.float32)
+        return outputs_of(logits, means.astype(np.float32))
 
     return SimpleNamespace(record=read_record(folder), see=see)
 

@@ -54,6 +54,12 @@ COMMANDS = (
         "cadlib.cli.train:Train",
     ),
     Entry(
+        "pack",
+        "Train",
+        "Pack one network for each fold of a cross-validation as one model.",
+        "cadlib.cli.pack:Pack",
+    ),
+    Entry(
         "calibrate",
         "Train",
         "Refit calibration, thresholds and prediction sets of a model.",

@@ -35,9 +35,9 @@ A killed process loses those of the last file, an interrupted process loses none
 """
 RUNNING = "running the model"
 """What `progress` is called with."""
-_FORMAT = 1
+_FORMAT = 2
 """Part of a folder's name: raise it when what is stored changes."""
-_ARRAYS = ("features", "logits", "looks", "fingerprints")
+_ARRAYS = ("features", "logits", "member_logits", "view_logits", "looks", "fingerprints")
 """Arrays of a cached file and of TableOutputs, in the order of _Output."""
 # Threads wait for the processes that decode, so there are more of them than cores.
 _READERS = 4
@@ -50,16 +50,19 @@ _Bytes = NDArray[np.uint8]
 class TableOutputs:
     """The outputs of a model for the N readable images of a table, one row each.
 
-    `features` (N, C) and `logits` (N, 8), float32, are those of `committee.Outputs`: the logits are
-    before temperature and bias. `looks`, (N, F) float32, is what `novelty.appearance` measures of
-    the network's input, and `fingerprints`, (N, 32) uint8, are those of it. All arrays are
-    read-only. `rows`, (N,) int64, has the place of each image in the table. `rejected` has the
+    `features` (N, C), `logits` (N, 8), `member_logits` (N, M, 8) and `view_logits` (N, V, 8),
+    float32, are those of `committee.Outputs`: the logits are before temperature and bias. `looks`,
+    (N, F) float32, is what `novelty.appearance` measures of the network's input, and
+    `fingerprints`, (N, 32) uint8, are those of it. All arrays are read-only. `rows`, (N,) int64,
+    has the place of each image in the table. `rejected` has the
     other images of the table, id -> reason why it cannot be read. C is 0 if N is 0.
     """
 
     rows: NDArray[np.int64]
     features: _Floats32
     logits: _Floats32
+    member_logits: _Floats32
+    view_logits: _Floats32
     looks: _Floats32
     fingerprints: _Bytes
     rejected: Mapping[str, str]
@@ -85,6 +88,8 @@ class _Output(NamedTuple):
 
     features: _Floats32
     logits: _Floats32
+    member_logits: _Floats32
+    view_logits: _Floats32
     looks: _Floats32
     fingerprint: _Bytes
 
@@ -93,6 +98,8 @@ class _Output(NamedTuple):
 _NO_OUTPUT = _Output(
     features=np.zeros(0, np.float32),
     logits=np.zeros(len(CODES), np.float32),
+    member_logits=np.zeros((1, len(CODES)), np.float32),
+    view_logits=np.zeros((1, len(CODES)), np.float32),
     looks=np.zeros(appearance.N_FIGURES, np.float32),
     fingerprint=np.zeros(BYTES, np.uint8),
 )
@@ -247,6 +254,8 @@ def _run(
         by_key[key] = _Output(
             features=outputs.features[place],
             logits=outputs.logits[place],
+            member_logits=outputs.member_logits[place],
+            view_logits=outputs.view_logits[place],
             looks=image.looks,
             fingerprint=image.fingerprint,
         )

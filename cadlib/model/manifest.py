@@ -37,6 +37,7 @@ NEIGHBOURS_FILE = "neighbours.safetensors"
 CARD_FILE = "README.md"
 NOVELTY_FILE = "novelty.safetensors"
 SPLIT_FILE = "split.csv"
+OUT_OF_FOLD_FILE = "out_of_fold.csv"
 
 MOST_MEMBERS = 16
 """Networks that a model may have."""
@@ -72,6 +73,7 @@ FILES = (
     NOVELTY_FILE,
     CARD_FILE,
     SPLIT_FILE,
+    OUT_OF_FOLD_FILE,
 )
 """All files that a model folder may have beside its manifest."""
 SMALL_FILES = tuple(name for name in FILES if name not in LARGE_FILES)

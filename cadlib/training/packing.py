@@ -7,6 +7,7 @@ name and then renamed.
 import hashlib
 import re
 import shutil
+from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import asdict
 from datetime import UTC, datetime
@@ -101,12 +102,36 @@ def pack(trained: Trained, name: str, version: str, *, overwrite: bool = False) 
 
     Raise TrainingFailed where that fails, and leave no new folder.
     """
+
+    def write(folder: Path) -> None:
+        _write(trained, name, version, folder)
+
+    return write_aside(
+        name,
+        write,
+        "The checkpoint stands: make room and write it with --resume.",
+        overwrite=overwrite,
+    )
+
+
+def write_aside(
+    name: str,
+    write: Callable[[Path], None],
+    remedy: str,
+    *,
+    overwrite: bool,
+) -> Path:
+    """Let `write` fill a new folder, and make it the model of that name; return it.
+
+    Raise TrainingFailed where the name is taken or the disk is full, with `remedy` as the advice,
+    and leave no new folder.
+    """
     folder = check_name(name, overwrite=overwrite)
     aside = folder.with_name(f".{name}.part")
     try:
         shutil.rmtree(aside, ignore_errors=True)
         aside.mkdir(parents=True)
-        _write(trained, name, version, aside)
+        write(aside)
         # A model of this name stays in place until the new one is complete.
         old = folder.with_name(f".{name}.old")
         shutil.rmtree(old, ignore_errors=True)
@@ -116,8 +141,7 @@ def pack(trained: Trained, name: str, version: str, *, overwrite: bool = False) 
         shutil.rmtree(old, ignore_errors=True)
     except OSError as error:
         raise TrainingFailed(
-            f"The model could not be written to {folder}: {error}. The checkpoint stands: "
-            "make room and write it with --resume."
+            f"The model could not be written to {folder}: {error}. {remedy}"
         ) from error
     finally:
         shutil.rmtree(aside, ignore_errors=True)
@@ -176,7 +200,7 @@ def _measure(
         audit=None,
         neighbours=None,
         novelty=None,
-        libraries=_library_versions(),
+        libraries=library_versions(),
         data_licence=DATA_LICENCE,
         intended_use=INTENDED_USE,
         known_limits=KNOWN_LIMITS,
@@ -187,7 +211,7 @@ def _measure(
     return record, metrics_file.join_splits(split_metrics, None)
 
 
-def _library_versions() -> dict[str, str]:
+def library_versions() -> dict[str, str]:
     """Return the version of cadlib and of each library that decides a result."""
     versions = {"cadlib": __version__}
     for library in _LIBRARIES:

@@ -1,0 +1,306 @@
+"""Packs the networks of a cross-validation as one model.
+
+Each member is a model folder that `train --folds` has written. The test images are those of the
+split that all members follow; no member has read them.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, get_args
+
+import msgspec
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+from scipy.special import log_softmax, logsumexp
+
+from cadlib.data.dataset import Dataset, short_sides
+from cadlib.data.splits import lesion_groups, read_split, select
+from cadlib.errors import TrainingFailed
+from cadlib.evaluation.model_outputs import model_outputs
+from cadlib.model import calibration, card, manifest, metrics_file
+from cadlib.model.committee import Average, Committee
+from cadlib.model.golden import golden_json
+from cadlib.model.metrics_file import Metrics
+from cadlib.model.model import Model
+from cadlib.model.out_of_fold import OutOfFold
+from cadlib.model.record import (
+    CARD_FILE,
+    GOLDEN_FILE,
+    METRICS_FILE,
+    OUT_OF_FOLD_FILE,
+    SPLIT_FILE,
+    Member,
+    ModelRecord,
+    TrainingFacts,
+    find_model,
+    write_folder,
+)
+from cadlib.progress import Progress, named, no_progress
+from cadlib.taxonomy import CODES
+from cadlib.training.calibrate import read_out
+from cadlib.training.packing import VIEWS, library_versions, write_aside
+
+_SAME = ("input", "data_licence", "intended_use", "known_limits")
+"""Fields of model.json that all members share with the committee."""
+
+
+@dataclass(frozen=True, eq=False)
+class Fold:
+    """A member, and the images that it was not trained on.
+
+    `view_logits` is (N, V, 8) float32: of each image of `table` in each view.
+    """
+
+    model: Model
+    table: pd.DataFrame
+    view_logits: NDArray[np.float32]
+
+    @property
+    def member(self) -> Member:
+        """Return the facts of the network."""
+        [member] = self.model.record.members
+        return member
+
+
+def pack_committee(
+    folders: Sequence[Path],
+    dataset: Dataset,
+    name: str,
+    version: str,
+    progress: Progress = no_progress,
+    *,
+    overwrite: bool = False,
+) -> Path:
+    """Write the model of all members, and return its folder.
+
+    `folders` are those of the members, one for each fold, and `dataset` has the images of the folds.
+    Raise TrainingFailed for members that do not belong together, and as `packing.write_aside` does.
+    """
+    members = [_reading_all_views(Model.load(folder)) for folder in folders]
+    split = _check_members(members)
+    folds = [_read_fold(model, dataset, progress) for model in members]
+    # In the order of the folds, whatever the order of the folders.
+    folds.sort(key=lambda fold: fold.member.fold or 0)
+
+    def write(folder: Path) -> None:
+        _write(folds, split, name, version, dataset.name, folder)
+
+    return write_aside(
+        name,
+        write,
+        "The members stand: make room and pack them again.",
+        overwrite=overwrite,
+    )
+
+
+def _reading_all_views(model: Model) -> Model:
+    """Return a model as it reads images in the committee: in all views, from a symmetric crop."""
+    spec = msgspec.structs.replace(model.record.input, symmetric=True)
+    record = msgspec.structs.replace(model.record, input=spec, views=VIEWS)
+    return Model(record, Committee(model.committee.members, VIEWS), model.folder)
+
+
+def _check_members(models: Sequence[Model]) -> Path:
+    """Return the split.csv that all members follow; raise TrainingFailed if they do not."""
+    for model in models:
+        n_networks = len(model.record.members)
+        if n_networks > 1:
+            raise TrainingFailed(
+                f"Expected members of one network, but {model.record.model_id} has {n_networks}. "
+                "Give the models that `train --folds` has written."
+            )
+    _check_same(models)
+    runs = [model.record.members[0].run.config for model in models]
+    _check_folds(models, {int(run.get("folds") or 0) for run in runs})
+    followed = {str(run.get("split_of")) for run in runs}
+    if len(followed) > 1:
+        names = ", ".join(sorted(followed))
+        raise TrainingFailed(f"Expected members of one split, but they follow {names}.")
+    split = find_model(followed.pop()) / SPLIT_FILE
+    _check_test_images(models, split)
+    return split
+
+
+def _check_same(models: Sequence[Model]) -> None:
+    """Raise TrainingFailed where members differ in what they share with the committee."""
+    first = models[0].record
+    for model in models[1:]:
+        for name in _SAME:
+            if getattr(model.record, name) != getattr(first, name):
+                raise TrainingFailed(
+                    f"Expected members with the same `{name}`, but those of {first.model_id} and "
+                    f"{model.record.model_id} differ. Train one of them again."
+                )
+
+
+def _check_folds(models: Sequence[Model], numbers_of_folds: set[int]) -> None:
+    """Raise TrainingFailed unless there is one member for each fold."""
+    folds = sorted(model.record.members[0].fold or 0 for model in models)
+    n_folds = max(numbers_of_folds)
+    if len(numbers_of_folds) > 1 or folds != list(range(n_folds)):
+        given = ", ".join(map(str, folds))
+        raise TrainingFailed(
+            f"Expected one member for each of the {n_folds} folds of one cross-validation, "
+            f"but got the folds {given}. Train the others with `train --folds {n_folds} --fold K`."
+        )
+
+
+def _check_test_images(models: Sequence[Model], split: Path) -> None:
+    """Raise TrainingFailed where a member's test images are not those of the split."""
+    expected = _images(split, "test")
+    for model in models:
+        if _images(model.folder / SPLIT_FILE, "test") != expected:
+            raise TrainingFailed(
+                f"Expected the test images of {model.record.model_id} to be those of {split}, but "
+                "they differ. Train it again with the same split."
+            )
+
+
+def _images(split: Path, part: str) -> set[str]:
+    """Return the images of a part of a split.csv."""
+    rows = read_split(split)
+    return set(rows["image"][rows["split"] == part])
+
+
+def _read_fold(model: Model, dataset: Dataset, progress: Progress) -> Fold:
+    """Run a member on the images that it was not trained on."""
+    rows = read_split(model.folder / SPLIT_FILE)
+    table = select(dataset.table, rows[rows["split"] == "validation"])
+    [member] = model.record.members
+    # An unreadable image raises: calibration must be on all of them.
+    outputs = model_outputs(model, table, named(progress, f"fold {member.fold}"))
+    return Fold(model, table, outputs.view_logits)
+
+
+def _write(
+    folds: Sequence[Fold],
+    split: Path,
+    name: str,
+    version: str,
+    dataset: str,
+    folder: Path,
+) -> None:
+    """Write all files of the committee into a folder, and load it once."""
+    out_of_fold, record, metrics = _measure(folds, split, name, version, dataset)
+    networks = _network_files(folds)
+    model = Model.assemble(record, networks, folder)
+    files: dict[str, str | bytes] = {
+        **networks,
+        SPLIT_FILE: split.read_bytes(),
+        OUT_OF_FOLD_FILE: out_of_fold.csv(),
+        METRICS_FILE: metrics_file.metrics_json(metrics),
+        CARD_FILE: card.render(record, metrics),
+        GOLDEN_FILE: golden_json(model),
+    }
+    write_folder(folder, record, files)
+    # Loading checks the files: a folder that cannot be read must not become a model.
+    Model.load(folder)
+
+
+def _measure(
+    folds: Sequence[Fold],
+    split: Path,
+    name: str,
+    version: str,
+    dataset: str,
+) -> tuple[OutOfFold, ModelRecord, Metrics]:
+    """Return the predictions of all folds, and the record and the metrics that follow from them."""
+    table = pd.concat([fold.table for fold in folds], ignore_index=True)
+    average = _better_average(folds, table)
+    out_of_fold = _join(folds, table, average)
+    fields, metrics = read_out(table, out_of_fold.logits, lesion_groups(table), dataset)
+    fields["members"] = tuple(fold.member for fold in folds)
+    fields["average"] = average
+    fields["training"] = _training_facts(split, dataset)
+    record = _record(folds[0].model.record, name, version, fields)
+    facts = metrics_file.model_facts(record)
+    of_split = metrics_file.split_metrics(msgspec.structs.replace(metrics, model=facts))
+    return out_of_fold, record, metrics_file.join_splits(of_split, None)
+
+
+def _join(folds: Sequence[Fold], table: pd.DataFrame, average: Average) -> OutOfFold:
+    """Return the predictions of all folds; `table` has their images in the same order."""
+    logits = []
+    numbers = []
+    for fold in folds:
+        logits.append(view_average(fold.view_logits, average))
+        numbers += [fold.member.fold or 0] * len(fold.table)
+    return OutOfFold(table["image"], np.array(numbers, np.int64), np.concatenate(logits))
+
+
+def _record(
+    first: ModelRecord,
+    name: str,
+    version: str,
+    fields: dict[str, Any],
+) -> ModelRecord:
+    """Return the record of the committee: the shared fields of its `first` member, and `fields`."""
+    return ModelRecord(
+        name=name,
+        version=version,
+        created=datetime.now(UTC).isoformat(timespec="seconds"),
+        views=VIEWS,
+        codes=CODES,
+        audit=None,
+        neighbours=None,
+        novelty=None,
+        libraries=library_versions(),
+        **{same: getattr(first, same) for same in _SAME},
+        **fields,
+    )
+
+
+def _better_average(folds: Sequence[Fold], table: pd.DataFrame) -> Average:
+    """Return what to average over the views: that of the smaller calibrated loss."""
+    labels = table["diagnosis"].map(CODES.index).to_numpy(np.int64)
+    groups = lesion_groups(table).to_numpy()
+    sides_px = short_sides(table)
+    losses: dict[Average, float] = {}
+    for average in get_args(Average):
+        logits = np.concatenate([view_average(fold.view_logits, average) for fold in folds])
+        temperature, bias = calibration.fit(logits, labels, groups, sides_px)
+        shares = calibration.probabilities(logits, temperature.of(sides_px), bias)
+        of_truth = shares[np.arange(len(labels)), labels]
+        losses[average] = float(-np.log(np.maximum(of_truth, 1e-12)).mean())
+    return min(losses, key=lambda average: losses[average])
+
+
+def view_average(view_logits: NDArray[np.float32], average: Average) -> NDArray[np.float32]:
+    """Average (N, V, 8) logits over the views as `committee.Committee` does; return (N, 8)."""
+    if average == "logits":
+        mean: NDArray[np.float32] = view_logits.mean(axis=1, dtype=np.float32)
+        return mean
+    log_shares = log_softmax(view_logits.astype(np.float64), axis=-1)
+    log_mean = logsumexp(log_shares, axis=1) - np.log(view_logits.shape[1])
+    averaged: NDArray[np.float32] = log_mean.astype(np.float32)
+    return averaged
+
+
+def _network_files(folds: Sequence[Fold]) -> dict[str, bytes]:
+    """Return weights and graph of each member under their names in the committee's folder."""
+    files: dict[str, bytes] = {}
+    for number, fold in enumerate(folds):
+        source = fold.model.folder
+        files[manifest.weights_file(number)] = (source / manifest.weights_file(0)).read_bytes()
+        files[manifest.onnx_file(number)] = (source / manifest.onnx_file(0)).read_bytes()
+    return files
+
+
+def _training_facts(split: Path, dataset: str) -> TrainingFacts:
+    """Return the images and lesions of each part of the split that the members follow."""
+    rows = read_split(split)
+    images = {}
+    lesions = {}
+    for part in ("train", "validation", "test"):
+        groups = rows["lesion_group"][rows["split"] == part]
+        images[part] = len(groups)
+        lesions[part] = int(groups.nunique())
+    return TrainingFacts(
+        split_sha256=manifest.file_facts(split.read_bytes()).sha256,
+        images=images,
+        lesions=lesions,
+        dataset=dataset,
+    )

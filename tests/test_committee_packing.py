@@ -1,0 +1,190 @@
+"""Packing the networks of a cross-validation as one model."""
+
+import shutil
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from cadlib.__main__ import main
+from cadlib.data.dataset import open_dataset
+from cadlib.data.splits import read_split
+from cadlib.errors import TrainingFailed
+from cadlib.images import read_image
+from cadlib.images.turns import TURNS, turned
+from cadlib.model.model import Model
+from cadlib.model.out_of_fold import read_out_of_fold
+from cadlib.model.record import OUT_OF_FOLD_FILE, SPLIT_FILE
+from cadlib.model.verification import verify
+from cadlib.taxonomy import CODES
+from cadlib.training.committee_packing import pack_committee, view_average
+from tests.model_folders import change_record
+from tests.tiny_training import TINY, flags
+
+FOLDS = 3
+SETTINGS = {**TINY, "epochs": 1, "last_px": 32}
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory, synthetic_dataset) -> Path:
+    """Return a folder of models: a base with a split, a network for each of three folds, all packed."""
+    models = tmp_path_factory.mktemp("models")
+    runs = tmp_path_factory.mktemp("runs")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("CADLIB_MODELS", str(models))
+        patch.setenv("CADLIB_CACHE", str(tmp_path_factory.mktemp("cache")))
+        base = {"data": synthetic_dataset, "name": "base", "run_dir": runs / "base"}
+        assert main(["train", *flags({**base, **SETTINGS})]) == 0
+        for fold in range(FOLDS):
+            name = f"fold{fold}"
+            place = {"data": synthetic_dataset, "name": name, "run_dir": runs / name}
+            split = {"split_of": "base", "folds": FOLDS, "fold": fold}
+            assert main(["train", *flags({**place, **split, **SETTINGS})]) == 0
+        dataset = open_dataset(synthetic_dataset, verify=False)
+        # In another order than the folds.
+        members = [models / f"fold{fold}" for fold in (2, 0, 1)]
+        pack_committee(members, dataset, "three", "2.0.0")
+    return models
+
+
+@pytest.fixture
+def models(trained, tmp_path, monkeypatch) -> Path:
+    """Return a copy of the models, where commands find them."""
+    folder = Path(shutil.copytree(trained, tmp_path / "models"))
+    monkeypatch.setenv("CADLIB_MODELS", str(folder))
+    monkeypatch.setenv("CADLIB_CACHE", str(tmp_path / "cache"))
+    return folder
+
+
+@pytest.fixture
+def members(models) -> list[Path]:
+    return [models / f"fold{fold}" for fold in (2, 0, 1)]
+
+
+@pytest.fixture
+def dataset(synthetic_dataset):
+    return open_dataset(synthetic_dataset, verify=False)
+
+
+@pytest.fixture
+def committee(models) -> Model:
+    return Model.load("three")
+
+
+def test_the_command_packs_a_model_that_verifies(models, members, synthetic_dataset, capsys):
+    names = [folder.name for folder in members]
+    options = flags({"data": synthetic_dataset, "name": "again", "model_version": "2.0.0"})
+    assert main(["pack", *names, *options]) == 0
+    printed = capsys.readouterr().out
+    assert "3 × test_efficientnet" in printed
+    assert f"Model written to {models / 'again'}" in printed
+    assert verify(models / "again").unchanged
+    assert main(["pack", *names, *options]) == 2
+    assert "stands already" in capsys.readouterr().err
+
+
+def test_the_members_are_in_the_order_of_the_folds(committee, members):
+    record = committee.record
+    assert [member.fold for member in record.members] == [0, 1, 2]
+    assert record.views == 8
+    assert record.input.symmetric
+    for member in record.members:
+        alone = Model.load(next(path for path in members if path.name == f"fold{member.fold}"))
+        assert alone.record.members == (member,)
+
+
+def test_the_test_images_are_untouched(committee, models):
+    base = models / "base" / SPLIT_FILE
+    assert (committee.folder / SPLIT_FILE).read_bytes() == base.read_bytes()
+    rows = read_split(base)
+    test_images = set(rows["image"][rows["split"] == "test"])
+    out_of_fold = read_out_of_fold(committee.folder)
+    assert not test_images & set(out_of_fold.images)
+    assert set(out_of_fold.images) == set(rows["image"]) - test_images
+
+
+def test_each_image_is_predicted_by_the_network_that_was_not_trained_on_it(
+    committee, models, dataset
+):
+    out_of_fold = read_out_of_fold(committee.folder)
+    paths = dataset.table.set_index("image")["path"]
+    for fold in range(FOLDS):
+        rows = np.flatnonzero(out_of_fold.folds == fold)
+        own = read_split(models / f"fold{fold}" / SPLIT_FILE)
+        held_out = set(own["image"][own["split"] == "validation"])
+        assert set(out_of_fold.images.iloc[rows]) == held_out
+        some = rows[:4]
+        predictions = committee.predict_batch(paths[out_of_fold.images.iloc[some]])
+        # The probabilities of one network are its logits, calibrated as those of the committee.
+        expected = np.stack([p.member_probabilities[fold] for p in predictions])
+        sides_px = [64] * len(some)
+        found = committee.calibrated(out_of_fold.logits[some], sides_px)
+        np.testing.assert_allclose(found, expected, atol=1e-5)
+
+
+def test_a_turned_image_has_the_same_answer(committee, dataset):
+    image = read_image(dataset.table["path"][0])
+    pixels = image.pixels[:61, :]
+    upright = committee.predict(replace(image, pixels=np.ascontiguousarray(pixels)))
+    for turn in TURNS:
+        view = replace(image, pixels=np.ascontiguousarray(turned(pixels, turn)))
+        probabilities = committee.predict(view).probabilities
+        np.testing.assert_allclose(probabilities, upright.probabilities, atol=1e-5)
+
+
+@pytest.mark.parametrize("average", ["logits", "probabilities"])
+def test_views_are_averaged_as_the_committee_averages_them(average):
+    view_logits = np.random.default_rng(0).normal(size=(5, 8, len(CODES))).astype(np.float32)
+    averaged = view_average(view_logits, average)
+    shares = np.exp(view_logits) / np.exp(view_logits).sum(axis=-1, keepdims=True)
+    if average == "probabilities":
+        np.testing.assert_allclose(np.exp(averaged), shares.mean(axis=1), atol=1e-6)
+    else:
+        np.testing.assert_allclose(averaged, view_logits.mean(axis=1), atol=1e-6)
+
+
+def test_a_missing_fold_is_refused(members, dataset):
+    with pytest.raises(TrainingFailed, match=r"each of the 3 folds .* got the folds 0, 2"):
+        pack_committee(members[:2], dataset, "two", "1.0.0")
+
+
+def test_the_same_fold_twice_is_refused(members, dataset):
+    with pytest.raises(TrainingFailed, match="got the folds 0, 0, 1, 2"):
+        pack_committee([*members, members[1]], dataset, "four", "1.0.0")
+
+
+def test_a_model_that_was_not_cross_validated_is_refused(models, dataset):
+    with pytest.raises(TrainingFailed, match="each of the 0 folds"):
+        pack_committee([models / "base"], dataset, "one", "1.0.0")
+
+
+def test_members_of_different_inputs_are_refused(members, dataset):
+    change_record(members[1], lambda raw: raw["input"].update(interpolation="bilinear"))
+    with pytest.raises(TrainingFailed, match="the same `input`"):
+        pack_committee(members, dataset, "other", "1.0.0")
+
+
+def test_a_member_with_other_test_images_is_refused(members, dataset):
+    path = members[0] / SPLIT_FILE
+    rows = pd.read_csv(path)
+    first_test = rows.index[rows["split"] == "test"][0]
+    rows.loc[first_test, "split"] = "train"
+    rows.to_csv(path, index=False)
+    change_record(members[0], {})
+    with pytest.raises(TrainingFailed, match="Expected the test images of fold2"):
+        pack_committee(members, dataset, "other", "1.0.0")
+
+
+def test_a_committee_is_no_member(committee, dataset):
+    with pytest.raises(TrainingFailed, match="members of one network"):
+        pack_committee([committee.folder], dataset, "four", "1.0.0")
+
+
+def test_out_of_fold_predictions_are_found_by_image(committee):
+    out_of_fold = read_out_of_fold(committee.folder)
+    table = pd.DataFrame({"image": out_of_fold.images[::-1].tolist()})
+    assert np.array_equal(out_of_fold.of(table), out_of_fold.logits[::-1])
+    header = (committee.folder / OUT_OF_FOLD_FILE).read_text().splitlines()[0]
+    assert header == "image,fold," + ",".join(CODES)
