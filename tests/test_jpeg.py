@@ -1,6 +1,7 @@
 """JPEG files are read as Pillow decodes them, and refused wherever the decoder warned."""
 
 import base64
+import re
 from io import BytesIO
 from pathlib import Path
 
@@ -119,6 +120,15 @@ def test_rejects_a_file_cut_off_and_ended(share: float, progressive: bool) -> No
     file = encoded(Image.fromarray(render_lesion("NV", 3, 200)), progressive=progressive)
     start = file.index(b"\xff\xda") + 20
     assert is_refused_as_damaged(file[: start + int(share * (len(file) - start - 8))] + EOI)
+
+
+def test_rejects_a_progressive_file_cut_off_between_two_scans_and_ended() -> None:
+    file = encoded(Image.fromarray(render_lesion("NV", 3, 200)), progressive=True)
+    tables = [match.start() for match in re.finditer(b"\xff\xc4|\xff\xda", file)]
+    between_scans = tables[3:]
+    assert len(between_scans) > 10
+    for place in between_scans:
+        assert is_refused_as_damaged(file[:place] + EOI)
 
 
 @settings(max_examples=60, deadline=None)

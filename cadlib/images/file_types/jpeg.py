@@ -32,6 +32,11 @@ _DECODED = {0xC0, 0xC1, 0xC2, 0xC3, 0xC9, 0xCA}
 # The codes of DHT, JPG and DAC lie between those of the frames.
 _FRAMES = {*range(0xC0, 0xD0)} - {0xC4, 0xC8, 0xCC}
 _SEQUENTIAL = {0xC0, 0xC1, 0xC9}
+_PROGRESSIVE = {0xC2, 0xCA}
+_COEFFICIENTS = 64
+"""Coefficients of a block: its mean, and 63 of detail."""
+_NOT_SENT = 16
+"""More bits than a coefficient has."""
 _SOI = b"\xff\xd8"
 _SOS = 0xDA
 _EOI = 0xD9
@@ -360,18 +365,43 @@ def _check_scans(
     name: str,
     kind: str,
 ) -> None:
-    """Raise ImageRejected for a JPEG in which a component has no scan.
+    """Raise ImageRejected for a JPEG in which a component, or detail of one, has no scan.
 
-    libjpeg fills such a component with grey and does not warn.
+    libjpeg fills such a component with grey, or leaves the detail out, and does not warn. A
+    progressive JPEG that was cut off between two scans looks like a blurred image.
     """
-    missing = set(header.identifiers)
+    # Of each component, how many of the lowest bits of each coefficient are still to come.
+    missing_bits = {identifier: [_NOT_SENT] * _COEFFICIENTS for identifier in header.identifiers}
     for segment in _segments(data):
-        if segment.marker == _SOS:
-            payload = data[segment.start + 4 : segment.end]
-            missing -= _scan_identifiers(payload)
-        if not missing:
+        if segment.marker != _SOS:
+            continue
+        payload = data[segment.start + 4 : segment.end]
+        identifiers = _scan_identifiers(payload)
+        first, last, low_bit = _scan_coefficients(payload, header)
+        for identifier in identifiers & missing_bits.keys():
+            bits = missing_bits[identifier]
+            bits[first : last + 1] = [low_bit] * (last + 1 - first)
+            # Nothing is missing any more.
+            if not any(bits):
+                del missing_bits[identifier]
+        if not missing_bits:
             return
     raise damaged(name, kind)
+
+
+def _scan_coefficients(payload: bytes, header: JpegHeader) -> tuple[int, int, int]:
+    """Return the first and last coefficient of a scan, and the lowest bit that it sends of them.
+
+    The last three bytes state it (ITU-T T.81, B.2.3). Only a progressive scan uses them: any other
+    one has everything.
+    """
+    everything = (0, _COEFFICIENTS - 1, 0)
+    if header.process not in _PROGRESSIVE or len(payload) < 3:
+        return everything
+    first, last, bits = payload[-3:]
+    if not first <= last < _COEFFICIENTS:
+        return everything
+    return first, last, bits & 0x0F
 
 
 def _scan_identifiers(payload: bytes) -> set[int]:
