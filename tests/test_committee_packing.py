@@ -12,6 +12,7 @@ from cadlib.__main__ import main
 from cadlib.data.dataset import open_dataset
 from cadlib.data.splits import read_split
 from cadlib.errors import TrainingFailed
+from cadlib.evaluation.model_outputs import model_outputs
 from cadlib.images import read_image
 from cadlib.images.turns import TURNS, turned
 from cadlib.model.model import Model
@@ -188,3 +189,71 @@ def test_out_of_fold_predictions_are_found_by_image(committee):
     assert np.array_equal(out_of_fold.of(table), out_of_fold.logits[::-1])
     header = (committee.folder / OUT_OF_FOLD_FILE).read_text().splitlines()[0]
     assert header == "image,fold," + ",".join(CODES)
+
+
+def logits_by_image(model, table) -> dict[str, np.ndarray]:
+    outputs = model_outputs(model, table)
+    return dict(zip(outputs.readable(table)["image"], outputs.logits, strict=True))
+
+
+def test_outputs_of_a_table_are_by_the_network_that_was_not_trained_on_the_image(
+    committee, dataset
+):
+    out_of_fold = read_out_of_fold(committee.folder)
+    stored = dict(zip(out_of_fold.images, out_of_fold.logits, strict=True))
+    measured = logits_by_image(committee, dataset.table)
+    for image, logits in measured.items():
+        if image in stored:
+            np.testing.assert_allclose(logits, stored[image], atol=1e-5)
+    paths = dataset.table.set_index("image")["path"]
+    test_image = next(image for image in measured if image not in stored)
+    together = committee.predict(paths[test_image])
+    np.testing.assert_allclose(measured[test_image], together.logits, atol=1e-5)
+
+
+def test_a_model_holds_out_the_networks_that_know_an_image(committee, dataset):
+    paths = dataset.table.set_index("image")["path"]
+    for image, fold in list(committee.folds.items())[:5]:
+        alone = committee.held_out(image).predict(paths[image])
+        together = committee.predict(paths[image])
+        expected = together.member_probabilities[fold]
+        np.testing.assert_allclose(alone.probabilities, expected, atol=1e-5)
+    assert committee.held_out("an image of somebody else") is committee
+
+
+def test_validation_results_are_those_of_unseen_images(committee, synthetic_dataset, tmp_path):
+    place = {"model": "three", "data": synthetic_dataset, "output": tmp_path / "out"}
+    assert main(["evaluate", *flags({**place, "split": "validation"})]) == 0
+    predictions = pd.read_csv(tmp_path / "out" / "predictions.csv").set_index("image")
+    out_of_fold = read_out_of_fold(committee.folder)
+    rows = out_of_fold.images.isin(predictions.index)
+    expected = committee.calibrated(out_of_fold.logits[rows], [64] * rows.sum())
+    measured = predictions.loc[out_of_fold.images[rows], list(CODES)]
+    np.testing.assert_allclose(measured, expected, atol=1e-4)
+
+
+@pytest.mark.parametrize("command", ["robustness", "saliency"])
+def test_a_sample_is_measured_by_networks_that_do_not_know_it(
+    committee, synthetic_dataset, tmp_path, monkeypatch, command
+):
+    used = []
+    held_out = Model.held_out
+
+    def note(model, image):
+        used.append(image)
+        return held_out(model, image)
+
+    monkeypatch.setattr(Model, "held_out", note)
+    place = {"model": "three", "data": synthetic_dataset, "output": tmp_path, "images": 21}
+    assert main([command, *flags(place)]) == 0
+    assert used
+    assert set(used) <= set(committee.folds)
+
+
+def test_calibrating_again_changes_nothing(committee, synthetic_dataset):
+    assert main(["calibrate", *flags({"model": "three", "data": synthetic_dataset})]) == 0
+    again = Model.load("three").record
+    assert again.temperature.small == pytest.approx(committee.record.temperature.small, rel=1e-3)
+    assert again.temperature.large == pytest.approx(committee.record.temperature.large, rel=1e-3)
+    thresholds = [point.threshold for point in committee.record.operating_points]
+    assert [p.threshold for p in again.operating_points] == pytest.approx(thresholds, abs=1e-3)

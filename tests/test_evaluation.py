@@ -5,7 +5,7 @@ from collections.abc import Iterable
 from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
-from types import SimpleNamespace
+from types import MappingProxyType, SimpleNamespace
 
 import msgspec
 import numpy as np
@@ -50,6 +50,8 @@ class ColourReader:
         average="logits",
         conformal=ConformalSets(0.9, Quantiles(**dict.fromkeys(CODES, 0.5))),
     )
+
+    folds = MappingProxyType({})
 
     def __init__(self) -> None:
         self.batches: list[int] = []

@@ -43,7 +43,7 @@ def dataset(drawn_dataset):
 
 def features_of(folder, dataset, say=check_progress):
     return split_features(
-        SimpleNamespace(record=read_record(folder), see=see), folder, dataset, say
+        SimpleNamespace(folds={}, record=read_record(folder), see=see), folder, dataset, say
     )
 
 
@@ -107,7 +107,7 @@ def counting(folder):
         batch_sizes.append(len(pixels))
         return see(pixels)
 
-    return SimpleNamespace(record=read_record(folder), see=see_counted), batch_sizes
+    return SimpleNamespace(folds={}, record=read_record(folder), see=see_counted), batch_sizes
 
 
 def test_features_of_any_table_are_made_once(folder, dataset):
@@ -263,7 +263,7 @@ def test_outputs_are_read_only(folder, dataset):
     "change", ["weights_sha256", "onnx_sha256", "views", "average", "input", "images"]
 )
 def test_recomputes_features_for(folder, dataset, change):
-    model = SimpleNamespace(record=read_record(folder), see=see)
+    model = SimpleNamespace(folds={}, record=read_record(folder), see=see)
     before = model_outputs(model, dataset.table, check_progress).features
     if change == "images":
         assert (
@@ -280,6 +280,7 @@ def test_recomputes_features_for(folder, dataset, change):
     else:
         record = with_member(model.record, **{change: "0" * 64})
     changed_model = SimpleNamespace(
+        folds={},
         record=record,
         see=lambda pixels: see(255 - pixels),
     )

@@ -74,7 +74,7 @@ def reader(folder: Path) -> SimpleNamespace:
         logits = np.zeros((len(pixels), 8), np.float32)
         return outputs_of(logits, means.astype(np.float32))
 
-    return SimpleNamespace(record=read_record(folder), see=see)
+    return SimpleNamespace(folds={}, record=read_record(folder), see=see)
 
 
 def audited(folder: Path, data: Path):
@@ -372,7 +372,7 @@ def test_finds_the_only_copy_among_real_images(isic2019_dataset, model, tmp_path
         audit=None,
         training=structs.replace(model.record.training, split_sha256=sha256),
     )
-    audited_model = SimpleNamespace(record=record, see=model.see)
+    audited_model = SimpleNamespace(folds={}, record=record, see=model.see)
     copied = tmp_path / "copied.jpg"
     shutil.copy(table["path"].iloc[0], copied)
     table.loc[3, "path"] = str(copied)

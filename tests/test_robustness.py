@@ -1,6 +1,6 @@
 import json
 from pathlib import Path
-from types import SimpleNamespace
+from types import MappingProxyType, SimpleNamespace
 
 import msgspec
 import numpy as np
@@ -32,8 +32,13 @@ class CornerReader:
         input=InputSpec(64, "bicubic", (0.5, 0.5, 0.5), (0.25, 0.25, 0.25), symmetric=True),
     )  # fmt: skip
 
+    folds = MappingProxyType({})
+
     def __init__(self) -> None:
         self.batches: list[int] = []
+
+    def held_out(self, _image: str) -> "CornerReader":
+        return self
 
     def see(self, pixels: np.ndarray) -> SimpleNamespace:
         self.batches.append(len(pixels))

@@ -1,6 +1,7 @@
 """Refits calibration, thresholds and prediction sets of a model.
 
-They are fitted on the validation images of the model's own split.
+They are fitted on the validation images of the model's own split. A cross-validated model is fitted
+on all images of its folds, each predicted by the network that was not trained on it.
 """
 
 from dataclasses import dataclass
@@ -30,14 +31,14 @@ class Calibrate(CliCommand):
         from cadlib.data.dataset import open_dataset
         from cadlib.data.label_check import check_labelled
         from cadlib.metrics import tables
-        from cadlib.model.split import part_of_split
+        from cadlib.model.split import calibration_images
         from cadlib.progress import ProgressBars
         from cadlib.training import calibrate
 
         folder = model_folder(self.model)
         make_folder(folder)
         dataset = open_dataset(self.data, verify=False)
-        dataset = part_of_split(folder, record, dataset, "validation")
+        dataset = calibration_images(folder, record, dataset)
         check_labelled(dataset)
         with ProgressBars() as progress:
             metrics = calibrate.calibrate(folder, dataset, progress)

@@ -51,11 +51,14 @@ class TableOutputs:
     """The outputs of a model for the N readable images of a table, one row each.
 
     `features` (N, C), `logits` (N, 8), `member_logits` (N, M, 8) and `view_logits` (N, V, 8),
-    float32, are those of `committee.Outputs`: the logits are before temperature and bias. `looks`,
-    (N, F) float32, is what `novelty.appearance` measures of the network's input, and
+    float32, are those of `committee.Outputs`: the logits are before temperature and bias. For an
+    image that networks of a cross-validation were trained on, `logits` are those of the network
+    that was not.
+
+    `looks`, (N, F) float32, is what `novelty.appearance` measures of the network's input, and
     `fingerprints`, (N, 32) uint8, are those of it. All arrays are read-only. `rows`, (N,) int64,
-    has the place of each image in the table. `rejected` has the
-    other images of the table, id -> reason why it cannot be read. C is 0 if N is 0.
+    has the place of each image in the table. `rejected` has the other images of the table, id ->
+    reason why it cannot be read. C is 0 if N is 0.
     """
 
     rows: NDArray[np.int64]
@@ -156,7 +159,7 @@ def model_outputs(
         store.write()
     if rejections and not skip_unreadable:
         raise rejections[min(rejections)]
-    return _in_order(store.outputs, keys, rejections, table["image"])
+    return _in_order(store.outputs, keys, rejections, table["image"], model.folds)
 
 
 def _keys(paths: "pd.Series[str]") -> tuple[dict[int, bytes], dict[int, ImageRejected]]:
@@ -267,6 +270,7 @@ def _in_order(
     keys: Mapping[int, bytes],
     rejections: Mapping[int, ImageRejected],
     images: "pd.Series[str]",
+    folds: Mapping[str, int],
 ) -> TableOutputs:
     """Return the outputs in the order of the rows; `images` has the id of each row."""
     rejected: dict[str, str] = {}
@@ -278,11 +282,23 @@ def _in_order(
         key = keys[row]
         outputs_of_rows.append(outputs[key])
     arrays = _stacked(outputs_of_rows)
+    _hold_out(arrays, images.iloc[rows], folds)
     for array in arrays.values():
         # A frozen dataclass alone does not protect its arrays.
         array.flags.writeable = False
     places = np.array(rows, np.int64)
     return TableOutputs(rows=places, rejected=rejected, **arrays)
+
+
+def _hold_out(arrays: dict[str, Any], images: "pd.Series[str]", folds: Mapping[str, int]) -> None:
+    """Replace the logits of images that networks were trained on, in place.
+
+    They become those of the network that was not. `folds` has its number by the id of the image.
+    """
+    for row, image in enumerate(images):
+        fold = folds.get(image)
+        if fold is not None:
+            arrays["logits"][row] = arrays["member_logits"][row, fold]
 
 
 def _stacked(outputs: Sequence[_Output]) -> dict[str, Any]:

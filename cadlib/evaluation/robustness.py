@@ -96,7 +96,7 @@ def measure(
     variants done and their number. An image is decoded once; threads damage the next images while
     the network processes the last ones. Raise DatasetInvalid if no labelled image can be read.
     """
-    table = diagnosed_images(dataset)
+    table = _by_network(model, diagnosed_images(dataset))
     probabilities, rejected = _predict(model, table, seed, progress, batch_size)
     table = readable_images(table, rejected, dataset)
     labels = class_numbers(table["diagnosis"])
@@ -193,6 +193,26 @@ def _variants() -> list[Variant]:
 _VARIANTS = _variants()
 
 
+def _by_network(model: Model, table: pd.DataFrame) -> pd.DataFrame:
+    """Return the rows of a table ordered by the network that was not trained on the image.
+
+    For a model that was not cross-validated the order stays.
+    """
+    networks = table["image"].map(model.folds)
+    order = np.argsort(networks.to_numpy(float), kind="stable")
+    return table.iloc[order].reset_index(drop=True)
+
+
+def _networks(model: Model, table: pd.DataFrame) -> Iterator[tuple[Model, pd.DataFrame]]:
+    """Yield the rows of `_by_network` with the model of the network that was not trained on them.
+
+    For a model that was not cross-validated it is the model itself, with all rows.
+    """
+    networks = table["image"].map(model.folds)
+    for _, images in table.groupby(networks, sort=False, dropna=False):
+        yield model.held_out(images["image"].iloc[0]), images
+
+
 def _predict(
     model: Model,
     table: pd.DataFrame,
@@ -213,16 +233,21 @@ def _predict(
     logits = [np.empty((0, len(CODES)), np.float32)]
     # Damage is numpy and OpenCV code, which runs beside the network in threads.
     with ThreadPoolExecutor(os.cpu_count()) as pool:
-        pixels = _submitted(pool, table, seed, model.record.input, rejected, short_sides)
-        for batch in _batches(pixels, batch_size):
-            logits.append(model.see(batch).logits)
-            done += len(batch)
-            # A rejected image counts as if all its variants were done.
-            progress("images", done + len(rejected) * n_variants, total)
+        for held_out, images in _networks(model, table):
+            pixels = _submitted(pool, images, seed, model.record.input, rejected, short_sides)
+            for batch in _batches(pixels, batch_size):
+                logits.append(held_out.see(batch).logits)
+                done += len(batch)
+                # A rejected image counts as if all its variants were done.
+                progress("images", done + len(rejected) * n_variants, total)
     probabilities = model.calibrated(np.concatenate(logits), short_sides)
-    by_image = probabilities.reshape(-1, n_variants, len(CODES))
-    # The network read all variants of an image in a row; the result has the variants first.
-    return by_image.transpose(1, 0, 2), rejected
+    return _by_variant(probabilities), rejected
+
+
+def _by_variant(probabilities: Floats) -> Floats:
+    """Return the probabilities (83, N, 8) of images whose variants follow each other."""
+    by_image = probabilities.reshape(-1, len(_VARIANTS), len(CODES))
+    return by_image.transpose(1, 0, 2)
 
 
 def _submitted(

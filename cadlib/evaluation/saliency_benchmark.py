@@ -358,7 +358,7 @@ def _judge_all(
             # Seeded by the name of the image, so that its random map is the same in every sample.
             digest = image_digest(seed, name)
             rng = np.random.default_rng(list(digest))
-            yield judge(model, untrained, image, rng)
+            yield judge(model.held_out(name), untrained, image, rng)
         progress("images", done, len(table))
 
 

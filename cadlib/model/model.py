@@ -8,6 +8,7 @@ import os
 from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass, replace
+from functools import cached_property
 from itertools import islice
 from pathlib import Path
 from typing import Any, Literal, Self
@@ -26,6 +27,7 @@ from cadlib.model.engine import Engine
 from cadlib.model.metadata import PatientFacts, add_evidence
 from cadlib.model.neighbours import NeighbourIndex, fingerprints
 from cadlib.model.novelty import Novelty, NoveltyDetector, appearance
+from cadlib.model.out_of_fold import read_folds
 from cadlib.model.record import (
     GOLDEN_FILE,
     NEIGHBOURS_FILE,
@@ -210,6 +212,34 @@ class Model:
         """Return the same network with another record and the index and detector of `files`."""
         index, detector = _fitted(record, files)
         return Model(record, self.committee, self.folder, index, detector)
+
+    @cached_property
+    def folds(self) -> Mapping[str, int]:
+        """Return the network that was not trained on an image, counted from 0, by the image's id.
+
+        It is empty for a model whose networks were not cross-validated.
+        """
+        if len(self.record.members) == 1:
+            return {}
+        return read_folds(self.folder)
+
+    def held_out(self, image: str) -> "Model":
+        """Return the model that may predict an image as if it were new, by the image's id.
+
+        For an image that all networks but one were trained on, it is the model of this network
+        alone, else the whole model.
+        """
+        fold = self.folds.get(image)
+        return self if fold is None else self._alone[fold]
+
+    @cached_property
+    def _alone(self) -> "list[Model]":
+        """Return the model of each network alone."""
+        models = []
+        for member in self.committee.members:
+            committee = Committee([member], len(self.committee.turns), self.committee.average)
+            models.append(Model(self.record, committee, self.folder, None, self._detector))
+        return models
 
     def _check_answers(self, stored: bytes) -> None:
         try:

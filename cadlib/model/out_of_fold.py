@@ -58,6 +58,17 @@ class OutOfFold:
         return logits
 
 
+def read_folds(folder: Path) -> dict[str, int]:
+    """Return the fold of each image by its id; empty for a model that was not cross-validated.
+
+    Raise ModelInvalid as `read_out_of_fold`.
+    """
+    predictions = read_out_of_fold(folder)
+    if predictions is None:
+        return {}
+    return dict(zip(predictions.images.tolist(), predictions.folds.tolist(), strict=True))
+
+
 def read_out_of_fold(folder: Path) -> OutOfFold | None:
     """Read out_of_fold.csv of a model folder; None for a model that has none.
 

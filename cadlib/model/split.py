@@ -9,6 +9,7 @@ import pandas as pd
 from cadlib.data.dataset import Dataset
 from cadlib.data.splits import read_split, select
 from cadlib.errors import DatasetInvalid, ModelInvalid
+from cadlib.model.out_of_fold import read_out_of_fold
 from cadlib.model.record import SPLIT_FILE, ModelRecord
 
 NO_MATCHING_ID = (
@@ -51,6 +52,23 @@ def part_of_split(folder: Path, record: ModelRecord, dataset: Dataset, part: str
     table = select(dataset.table, rows_of_part)
     if table.empty:
         raise not_the_models(record, dataset, f"{part} split")
+    return replace(dataset, table=table)
+
+
+def calibration_images(folder: Path, record: ModelRecord, dataset: Dataset) -> Dataset:
+    """Return the images of a data set that a model is calibrated on.
+
+    They are the validation images, or all images of the folds of a cross-validated model. Raise
+    ModelInvalid and DatasetInvalid as `part_of_split`.
+    """
+    out_of_fold = read_out_of_fold(folder)
+    if out_of_fold is None:
+        return part_of_split(folder, record, dataset, "validation")
+    rows = own_split(folder, record)
+    in_folds = rows["image"].isin(out_of_fold.images)
+    table = select(dataset.table, rows[in_folds])
+    if table.empty:
+        raise not_the_models(record, dataset, "folds")
     return replace(dataset, table=table)
 
 
