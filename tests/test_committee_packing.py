@@ -15,9 +15,11 @@ from cadlib.errors import TrainingFailed
 from cadlib.evaluation.model_outputs import model_outputs
 from cadlib.images import read_image
 from cadlib.images.turns import TURNS, turned
+from cadlib.model.audit_result import ROLE_IN_FOLDS, role_of
 from cadlib.model.model import Model
 from cadlib.model.out_of_fold import read_out_of_fold
 from cadlib.model.record import OUT_OF_FOLD_FILE, SPLIT_FILE
+from cadlib.model.split import part_in_training
 from cadlib.model.verification import verify
 from cadlib.taxonomy import CODES
 from cadlib.training.committee_packing import pack_committee, view_average
@@ -257,3 +259,16 @@ def test_calibrating_again_changes_nothing(committee, synthetic_dataset):
     assert again.temperature.large == pytest.approx(committee.record.temperature.large, rel=1e-3)
     thresholds = [point.threshold for point in committee.record.operating_points]
     assert [p.threshold for p in again.operating_points] == pytest.approx(thresholds, abs=1e-3)
+
+
+def test_the_role_of_images_in_folds_is_stated(committee, dataset):
+    record = committee.record
+    assert record.cross_validated
+    sentence, is_flattered = part_in_training(committee.folder, record, dataset)
+    n_images = len(committee.folds)
+    assert sentence.startswith(f"{n_images} of these images were used for cross-validation.")
+    assert ROLE_IN_FOLDS in sentence
+    assert is_flattered
+    assert role_of("validation", cross_validated=True) == (ROLE_IN_FOLDS, True)
+    _, is_flattered = role_of("test", cross_validated=True)
+    assert not is_flattered

@@ -85,7 +85,7 @@ class Part:
         """
         if self.split:
             # A whole part of the split has one role, whatever its images are.
-            return role_of(self.split)
+            return role_of(self.split, cross_validated=record.cross_validated)
         return part_in_training(folder, record, dataset)
 
 

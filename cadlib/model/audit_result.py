@@ -36,6 +36,11 @@ ROLE = {
     "test": "These images were not used for training, calibration or thresholds.",
 }
 """What the images of a split were used for."""
+ROLE_IN_FOLDS = (
+    "Each was predicted by the network that was not trained on it. "
+    "Calibration and thresholds were chosen on these predictions."
+)
+"""What the images of the folds of a cross-validation were used for."""
 
 
 class LeakAudit(JsonObject, frozen=True):
@@ -83,9 +88,12 @@ class LeakAudit(JsonObject, frozen=True):
         return ", ".join(parts)
 
 
-def role_of(split: str) -> tuple[str, bool]:
+def role_of(split: str, *, cross_validated: bool = False) -> tuple[str, bool]:
     """Return the use of a split's images, and whether it makes a model look better on them."""
-    return ROLE[split], split != "test"
+    is_test = split == "test"
+    if cross_validated and not is_test:
+        return ROLE_IN_FOLDS, True
+    return ROLE[split], not is_test
 
 
 def claim(audit: LeakAudit | None, model: str = command_hints.MODEL) -> str:

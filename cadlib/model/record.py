@@ -212,6 +212,11 @@ class ModelRecord(
         return ", ".join(names)
 
     @property
+    def cross_validated(self) -> bool:
+        """Return whether each image of the folds has a network that was not trained on it."""
+        return len(self.members) > 1 and all(member.fold is not None for member in self.members)
+
+    @property
     def weights_sha256(self) -> str:
         """Return the hash of the weights: that of the only network, or of the hashes of all."""
         hashes = [member.weights_sha256 for member in self.members]

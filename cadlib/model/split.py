@@ -9,6 +9,7 @@ import pandas as pd
 from cadlib.data.dataset import Dataset
 from cadlib.data.splits import read_split, select
 from cadlib.errors import DatasetInvalid, ModelInvalid
+from cadlib.model.audit_result import ROLE_IN_FOLDS
 from cadlib.model.out_of_fold import read_out_of_fold
 from cadlib.model.record import SPLIT_FILE, ModelRecord
 
@@ -88,6 +89,9 @@ def part_in_training(folder: Path, record: ModelRecord, dataset: Dataset) -> tup
     chosen = counts.get("validation", 0)
     if not trained and not chosen:
         return NO_MATCHING_ID, False
+    if record.cross_validated:
+        in_folds = f"{trained + chosen:,} of these images were used for cross-validation."
+        return f"{in_folds} {ROLE_IN_FOLDS}", True
     sentence = (
         f"{trained:,} of these images were used for training and {chosen:,} for choosing the "
         "model, so these results are too optimistic."

@@ -187,7 +187,7 @@ def _own(name: str, model: ModelRecord, place: Any) -> Shown | None:
         )
         measured = splits[selected]
     split = measured.data.split
-    role, flattered = role_of(split)
+    role, flattered = role_of(split, cross_validated=model.cross_validated)
     return Shown(model, measured, f"the {split} split", role, flattered)
 
 
