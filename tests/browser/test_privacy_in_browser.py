@@ -1,11 +1,10 @@
-"""What is promised of privacy, in a real browser: nothing is asked of another server, whatever stands in a file."""
+"""Tests the promises of privacy in a real browser: no request goes to another server, whatever a file contains."""
 
 import io
 import json
 import os
 import shutil
 import signal
-import socket
 from contextlib import ExitStack
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -15,7 +14,7 @@ from PIL import Image
 
 from cadlib.images.synthetic import demo_lesions, write_dataset
 from cadlib.model.record import CARD_FILE, find_model
-from tests.browser.conftest import serving, settle
+from tests.browser.conftest import free_port, serving, settle
 from tests.browser.test_pages_in_browser import drop
 from tests.model_folders import change_file
 
@@ -38,11 +37,22 @@ CARD = (
 
 @pytest.fixture
 def requested(page):
-    """Return the addresses that the page asks for, data in the page itself left out."""
+    """Return the addresses that the page requests, without data in the page itself."""
     addresses: list[str] = []
     page.on("request", lambda request: addresses.append(request.url))
     page.on("websocket", lambda socket: addresses.append(socket.url))
     return addresses
+
+
+def write_hostile_lesions(table):
+    """Replace the lesion ids of the first rows of a table with hostile texts."""
+    rows = table.read_text().splitlines()
+    place = rows[0].split(",").index("lesion_id")
+    for number, text in enumerate(HOSTILE, start=1):
+        cells = rows[number].split(",")
+        cells[place] = f'"{text}"'
+        rows[number] = ",".join(cells)
+    table.write_text("\n".join(rows) + "\n")
 
 
 @pytest.fixture(scope="module")
@@ -53,15 +63,7 @@ def hostile_server(tmp_path_factory):
     shutil.copytree(find_model("isic2019"), models / "isic2019")
     change_file(models / "isic2019", CARD_FILE, CARD)
     data = write_dataset(folder / "data" / "set", per_class=2, size_px=64)
-    table = data / "ISIC_2019_Training_Metadata.csv"
-    rows = table.read_text().splitlines()
-    head = rows[0].split(",")
-    place = head.index("lesion_id")
-    for number, text in enumerate(HOSTILE, start=1):
-        cells = rows[number].split(",")
-        cells[place] = f'"{text}"'
-        rows[number] = ",".join(cells)
-    table.write_text("\n".join(rows) + "\n")
+    write_hostile_lesions(data / "ISIC_2019_Training_Metadata.csv")
     with ExitStack() as running:
         with pytest.MonkeyPatch.context() as patch:
             patch.setenv("CADLIB_MODELS", str(models))
@@ -82,9 +84,9 @@ def outside(server: str, addresses: list[str]) -> list[str]:
 
 
 def links(page) -> list[str]:
-    """Return the addresses of the links that stand on the page."""
-    found: list[str] = page.eval_on_selector_all("a[href]", "all => all.map((one) => one.href)")
-    return found
+    """Return the addresses of the links on the page."""
+    addresses: list[str] = page.eval_on_selector_all("a[href]", "all => all.map((one) => one.href)")
+    return addresses
 
 
 def test_the_names_of_files_are_shown_as_they_are_and_ask_for_nothing(
@@ -121,7 +123,7 @@ def test_a_model_card_is_shown_without_links_and_images(hostile_server, page, re
     assert not outside(hostile_server, links(page))
 
 
-def test_a_data_set_whose_table_holds_links_asks_for_nothing(hostile_server, page, requested):
+def test_links_in_a_table_cause_no_request(hostile_server, page, requested):
     page.goto(f"{hostile_server}/dataset")
     page.locator(".tiles-picture").first.wait_for()
     settle(page)
@@ -151,13 +153,14 @@ def test_the_browser_itself_refuses_a_request_to_another_server(server, browser)
 
 
 def test_the_browser_keeps_no_image_on_its_disk(server, page):
-    kept: dict[str, str] = {}
-    page.on(
-        "response",
-        lambda answer: kept.update({answer.url: answer.headers.get("cache-control", "")}),
-    )
-    picture = Image.new("RGB", (128, 96), (200, 150, 130))
-    picture.save(buffer := io.BytesIO(), "PNG")
+    cache_control: dict[str, str] = {}
+
+    def note_response(response) -> None:
+        cache_control[response.url] = response.headers.get("cache-control", "")
+
+    page.on("response", note_response)
+    buffer = io.BytesIO()
+    Image.new("RGB", (128, 96), (200, 150, 130)).save(buffer, "PNG")
     page.goto(server)
     drop(
         page,
@@ -166,45 +169,52 @@ def test_the_browser_keeps_no_image_on_its_disk(server, page):
     )
     page.get_by_text("2 files").wait_for()
     settle(page)
-    media = {url: control for url, control in kept.items() if "/media/" in url}
+    media = {url: control for url, control in cache_control.items() if "/media/" in url}
     assert media
     assert {*media.values()} == {"no-store"}, json.dumps(media)
 
 
+def read_lesion(page) -> None:
+    """Drop a lesion on the page, and wait for the complete result."""
+    drop(page, ("read.png", "image/png", demo_lesions()[0].png()))
+    page.get_by_text("same top diagnosis in").wait_for()
+    settle(page)
+
+
+def upload_slowly(context, page, port: int) -> None:
+    """Upload a large file slowly, and end the server meanwhile."""
+    network = context.new_cdp_session(page)
+    network.send("Network.enable")
+    one_uploader(page)
+    slow = {
+        "offline": False,
+        "latency": 0,
+        "downloadThroughput": -1,
+        "uploadThroughput": 200_000,
+    }
+    network.send("Network.emulateNetworkConditions", slow)
+    drop(page, ("big.png", "image/png", bytes(8_000_000)))
+    page.get_by_text("big.png").first.wait_for()
+    kill_server(port)
+    network.send("Network.emulateNetworkConditions", {**slow, "uploadThroughput": -1})
+
+
 def test_reports_files_lost_by_a_restart_during_upload(tmp_path, browser):
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    context = browser.new_context()  # not `page`: the browser complains of the server that is gone
+    port = free_port()
+    # The fixture `page` would fail the test: the browser reports the server that is gone.
+    context = browser.new_context()
     page = context.new_page()
     page.set_default_timeout(60_000)
     with serving(tmp_path / "first.txt", port=port) as address:
         page.goto(address)
-        drop(page, ("read.png", "image/png", demo_lesions()[0].png()))
-        page.get_by_text("same top diagnosis in").wait_for()
-        settle(page)
-        line = context.new_cdp_session(page)
-        line.send("Network.enable")
-        one_uploader(page)
-        slow = {
-            "offline": False,
-            "latency": 0,
-            "downloadThroughput": -1,
-            "uploadThroughput": 200_000,
-        }
-        line.send("Network.emulateNetworkConditions", slow)
-        drop(page, ("big.png", "image/png", bytes(8_000_000)))
-        page.get_by_text("big.png").first.wait_for()
-        kill_server(port)
-        line.send("Network.emulateNetworkConditions", {**slow, "uploadThroughput": -1})
+        read_lesion(page)
+        upload_slowly(context, page, port)
     with serving(tmp_path / "second.txt", port=port):
         page.get_by_text("Files that were being uploaded were not read").wait_for()
         settle(page)
         assert page.get_by_text("big.png").count() == 0
         one_uploader(page)
-        drop(page, ("read.png", "image/png", demo_lesions()[0].png()))
-        page.get_by_text("same top diagnosis in").wait_for()
-        settle(page)
+        read_lesion(page)
         page.get_by_text("Files that were being uploaded were not read").wait_for(state="detached")
     context.close()
 
