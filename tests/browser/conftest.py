@@ -28,13 +28,24 @@ FLAGS = (
     "--disable-component-update",
     "--disable-sync",
     "--use-fake-device-for-media-stream",  # a camera that shows a test picture
+    # All tabs of a context share a process, which compiles the scripts of the app once.
+    "--process-per-site",
 )
 
 
 @pytest.fixture(scope="session")
-def server(tmp_path_factory) -> Iterator[str]:
-    """Return the address of an app that tests share. A test that saves something takes `cold_server`."""
-    with serving(tmp_path_factory.mktemp("server") / "log.txt") as address:
+def server_folder(tmp_path_factory) -> Path:
+    """Return the folder in which the app that tests share saves subsets and verdicts."""
+    return tmp_path_factory.mktemp("server")
+
+
+@pytest.fixture(scope="session")
+def server(server_folder) -> Iterator[str]:
+    """Return the address of an app that tests share.
+
+    A test that saves something takes `cold_server`, or removes it from `server_folder`.
+    """
+    with serving(server_folder / "log.txt") as address:
         yield address
 
 
@@ -120,10 +131,18 @@ def browser():
         chromium.close()
 
 
+def keep_process(context: Any) -> None:
+    """Open an empty tab of the app's site: its process, with all compiled scripts, stays with it."""
+    tab = context.new_page()
+    tab.route("**/*", lambda route: route.fulfill(body="", content_type="text/html"))
+    tab.goto("http://localhost/")
+
+
 @pytest.fixture(scope="session")
 def window(browser):
     """Return a browser window that tests share, so that the scripts of the app are loaded once."""
     context = browser.new_context(viewport={"width": 1440, "height": 1000}, accept_downloads=True)
+    keep_process(context)
     yield context
     context.close()
 

@@ -3,12 +3,11 @@
 axe-core (Deque) checks contrast, names, roles and the order of headings.
 """
 
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
 from axe_playwright_python.base import AXE_FILE_PATH  # type: ignore[import-untyped]
-from playwright.sync_api import Browser, Page
+from playwright.sync_api import Page
 
 from tests.browser.conftest import settle
 
@@ -19,15 +18,10 @@ GRAVE = ("serious", "critical")
 
 
 @pytest.fixture(params=["light", "dark"])
-def themed(browser: Browser, request: pytest.FixtureRequest) -> Iterator[Page]:
+def themed(page: Page, request: pytest.FixtureRequest) -> Page:
     """Return a page of a browser whose user prefers one of the themes."""
-    context = browser.new_context(
-        color_scheme=request.param, viewport={"width": 1440, "height": 1000}
-    )
-    page = context.new_page()
-    page.set_default_timeout(60_000)
-    yield page
-    context.close()
+    page.emulate_media(color_scheme=request.param)
+    return page
 
 
 def violations(page: Page) -> list[str]:
