@@ -77,7 +77,9 @@ def augment(image: Tensor, side_px: int, seed: int, least_crop: float) -> Tensor
     """
     # The transforms draw from torch's global generator, which dropout uses too.
     with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
+        # The images are on the CPU. `torch.manual_seed` would also seed accelerators, or note a
+        # stack trace for each one that is not in use, which takes as long as the transforms.
+        torch.default_generator.manual_seed(seed)
         crop = v2.RandomResizedCrop(
             side_px,
             scale=(least_crop, 1.0),
