@@ -1,10 +1,12 @@
 """Defines the fixtures that several test files use."""
 
 import gc
+import json
 import os
 import shutil
 from functools import cache, partial
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 # Two torch processes of two threads crawl on two cores.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
@@ -21,6 +23,10 @@ from cadlib.model.metadata.trial import FIGURES, Difference
 from cadlib.model.record import SPLIT_FILE, find_model
 from cadlib.taxonomy import CODES
 from tests.model_folders import change_record
+from tests.tiny_training import graphs_exported_once
+
+if TYPE_CHECKING:
+    from cadlib.data.dataset import Dataset
 
 SLOWEST_FILES = (
     "test_training.py",
@@ -51,10 +57,28 @@ def setup_of_pages_done_once():
         yield
 
 
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config, log):
+    """Give all tests in a browser to one worker, which starts the browser and its server once."""
+    if config.getoption("dist") != "loadfile":
+        return None
+    from xdist.scheduler import LoadFileScheduling
+
+    class BrowserTogether(LoadFileScheduling):
+        def _split_scope(self, nodeid):
+            file = super()._split_scope(nodeid)
+            folder = file.rpartition("/")[0]
+            return folder if folder.endswith("browser") else file
+
+    return BrowserTogether(config, log)
+
+
 def pytest_collection_modifyitems(items):
     """Begin with the slowest files, so that at the end no worker waits for another one's file."""
 
     def place(item):
+        if item.path.parent.name == "browser":
+            return -1
         name = item.path.name
         return SLOWEST_FILES.index(name) if name in SLOWEST_FILES else len(SLOWEST_FILES)
 
@@ -135,15 +159,52 @@ def few_draws(monkeypatch):
     draw_few(monkeypatch)
 
 
+@pytest.fixture(scope="module")
+def same_graphs():
+    """Export the graph of a network once, for tests of something else."""
+    with graphs_exported_once():
+        yield
+
+
 @pytest.fixture(scope="session")
-def isic2019_dataset(data_dir):
-    """Return the real data set ISIC 2019, opened once; skip the test where it is not there."""
-    from cadlib.data.dataset import open_dataset
+def isic2019_dataset(data_dir, tmp_path_factory):
+    """Return the real data set ISIC 2019; skip the test where it is not there.
+
+    The sizes of its 24,000 images are read once for all workers, because this takes many seconds.
+    """
+    from portalocker import Lock
+
+    from cadlib.data import dataset
 
     folder = data_dir / "isic2019"
     if not folder.is_dir():
         pytest.skip(f"{folder} is not there")
-    return open_dataset(folder, verify=False)
+    is_worker = "PYTEST_XDIST_WORKER" in os.environ
+    base = tmp_path_factory.getbasetemp()
+    stored = (base.parent if is_worker else base) / "isic2019-sizes.json"
+    with pytest.MonkeyPatch.context() as patch, Lock(stored.with_suffix(".lock"), timeout=150):
+        if stored.exists():
+            sizes = json.loads(stored.read_text())
+            patch.setattr(dataset, "read_size", sizes.__getitem__)
+            return dataset.open_dataset(folder, verify=False)
+        opened = dataset.open_dataset(folder, verify=False)
+        stored.write_text(json.dumps(_sizes(opened)))
+        return opened
+
+
+def _sizes(opened: "Dataset") -> dict[str, tuple[int, int]]:
+    """Return the width and height of each image of a data set, by its path."""
+    table = opened.table
+    sizes = zip(table["width_px"].tolist(), table["height_px"].tolist(), strict=True)
+    return dict(zip(table["path"], sizes, strict=True))
+
+
+@pytest.fixture
+def real_sizes(isic2019_dataset, monkeypatch):
+    """Give the sizes of the real images to a test that opens the data set again."""
+    from cadlib.data import dataset
+
+    monkeypatch.setattr(dataset, "read_size", _sizes(isic2019_dataset).__getitem__)
 
 
 @pytest.fixture(scope="session")

@@ -284,6 +284,7 @@ def test_every_command_writes_its_results_without_a_cache(
     assert len(warnings(caplog)) == 1
 
 
+@pytest.mark.usefixtures("same_graphs")
 def test_training_goes_on_without_a_cache(synthetic_dataset, tmp_path, monkeypatch, caplog):
     monkeypatch.setenv("CADLIB_CACHE", "/proc/cadlib")
     monkeypatch.setattr(cache, "_stand_ins", {})

@@ -34,6 +34,7 @@ from cadlib.model.record import (
 from cadlib.network import backbones
 from cadlib.network.onnx_export import to_onnx
 from tests.model_folders import with_member
+from tests.tiny_training import graphs_exported_once
 
 BACKBONE = "test_efficientnet"
 CASES = 40
@@ -87,9 +88,11 @@ def small_model(tmp_path_factory) -> Path:
     torch.nn.init.normal_(network.get_classifier().weight)
     spec = InputSpec(64, "bicubic", (0.5, 0.5, 0.5), (0.25, 0.25, 0.25), symmetric=True)
     layer = backbones.saliency_layer(network)
+    with graphs_exported_once():
+        graph = to_onnx(network, layer, spec)
     files = {
         WEIGHTS_FILE: weights.pack(backbones.arrays_of(network)),
-        ONNX_FILE: to_onnx(network, layer, spec),
+        ONNX_FILE: graph,
         NEIGHBOURS_FILE: small_index(network.num_features).to_bytes(),
         NOVELTY_FILE: small_detector(shipped),
         SPLIT_FILE: b"image,lesion_group,split\nISIC_1,1,train\nISIC_2,2,test\n",

@@ -22,7 +22,7 @@ from cadlib.training.packing import check_name, pack
 from tests.model_folders import change_record
 from tests.tiny_training import TINY
 
-pytestmark = pytest.mark.usefixtures("few_draws")
+pytestmark = pytest.mark.usefixtures("few_draws", "same_graphs")
 
 
 @pytest.fixture(scope="module")
@@ -34,7 +34,7 @@ def trained(synthetic_dataset, tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
-def packed(trained, tmp_path_factory):
+def packed(trained, tmp_path_factory, same_graphs):
     """Return the model folder of the run, written once.
 
     With all draws: whether age, sex and site help is decided by the intervals.

@@ -53,6 +53,7 @@ from cadlib.taxonomy import CODES, diagnosis
 from cadlib.ui import session, trust
 from tests.model_folders import change_file, change_record
 from tests.page_content import mounted, tiles, words
+from tests.tiny_training import graphs_exported_once
 
 ROOT = Path(__file__).parents[1]
 PAGES = ("diagnose", "saliency", "dataset", "performance", "training")
@@ -90,7 +91,8 @@ def tiny_models(tmp_path_factory) -> Path:
     weights = save(tensors)
     spec = InputSpec(64, "bicubic", (0.5, 0.5, 0.5), (0.25, 0.25, 0.25), symmetric=True)
     layer = backbones.saliency_layer(network)
-    graph = to_onnx(network, layer, spec)
+    with graphs_exported_once():
+        graph = to_onnx(network, layer, spec)
     member = record.Member(
         backbone=BACKBONE,
         saliency_layer=layer,
@@ -1021,6 +1023,7 @@ def test_an_unreadable_sample_is_named_in_its_tile_and_beside_the_map(
     assert "1 image is not on the map because it cannot be read" in words(page)
 
 
+@pytest.mark.usefixtures("real_sizes")
 def test_the_real_data_set_opens(app, data_dir, monkeypatch):
     monkeypatch.setenv("CADLIB_DATA", str(data_dir))
     page = opened(app, "dataset")

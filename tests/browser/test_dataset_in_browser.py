@@ -1,6 +1,8 @@
 """The Dataset page with the real images, in a real browser, held against the CSV files that it reads."""
 
 import json
+import shutil
+from collections.abc import Iterator
 from pathlib import Path
 
 import pandas as pd
@@ -111,17 +113,26 @@ def save_selection(page, n_images: int, name: str) -> None:
     page.get_by_text(f"--subset '{name}'").wait_for()
 
 
+@pytest.fixture
+def saved_subsets(server_folder, monkeypatch) -> Iterator[None]:
+    """Read subsets where the shared app saves them, and remove them after the test."""
+    folder = server_folder / "subsets"
+    monkeypatch.setenv("CADLIB_SUBSETS", str(folder))
+    yield
+    shutil.rmtree(folder)
+
+
+@pytest.mark.usefixtures("saved_subsets", "real_sizes")
 def test_facets_agree_with_the_csv_files_and_a_subset_is_evaluated(
-    cold_server, page, csv_rows, dataset_folder, tmp_path, monkeypatch
+    server, page, csv_rows, dataset_folder, tmp_path
 ):
-    page.goto(f"{cold_server}/dataset")
+    page.goto(f"{server}/dataset")
     selected = select_facets(page, csv_rows)
     tiles = page.locator(".tiles-tile").evaluate_all(
         "tiles => tiles.map(tile => tile.dataset.image)"
     )
     assert tiles == sorted(selected["image"])[:24]
     save_selection(page, len(selected), "arms of women")
-    monkeypatch.setenv("CADLIB_SUBSETS", str(tmp_path / "subsets"))
     subset = read_subset("arms of women")
     assert subset.chosen == "Diagnosis DF; Anatomical site upper extremity; Sex female"
     assert set(subset.images) == set(selected["image"])
