@@ -6,14 +6,16 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from msgspec import structs
+from msgspec import structs, to_builtins
 
 from cadlib.files.typed_json import json_text
+from cadlib.images.preprocess import InputSpec
 from cadlib.model import manifest
 from cadlib.model.golden import golden_json
 from cadlib.model.model import Model
 from cadlib.model.record import (
     GOLDEN_FILE,
+    METRICS_FILE,
     NEIGHBOURS_FILE,
     NOVELTY_FILE,
     RECORD_FILE,
@@ -90,3 +92,39 @@ def change_file(folder: Path, name: str, content: str | bytes | None) -> None:
     else:
         path.write_bytes(content)
     reseal(folder, golden=False)
+
+
+def shrink_network(folder: Path) -> None:
+    """Replace a model's network by a tiny one with random weights, whose images are 64 px a side.
+
+    The metrics become those of the new weights. Similar cases and novelty, which read features of
+    the former network, are removed.
+    """
+    # Imported late, with torch: most tests need none.
+    import torch
+
+    from cadlib.model import weights
+    from cadlib.network import backbones
+    from cadlib.network.onnx_export import to_onnx
+
+    torch.manual_seed(0)
+    network = backbones.build("test_efficientnet", 64)
+    torch.nn.init.normal_(network.get_classifier().weight)
+    layer = backbones.saliency_layer(network)
+    spec = InputSpec(64, "bicubic", (0.5, 0.5, 0.5), (0.25, 0.25, 0.25), symmetric=True)
+    stored = weights.pack(backbones.arrays_of(network))
+    (folder / manifest.weights_file(0)).write_bytes(stored)
+    (folder / manifest.onnx_file(0)).write_bytes(to_onnx(network, layer, spec))
+
+    def change(raw: dict[str, Any]) -> None:
+        [member] = raw["members"]
+        member |= {"backbone": "test_efficientnet", "saliency_layer": layer}
+        raw |= {"input": to_builtins(spec), "neighbours": None, "novelty": None, "audit": None}
+
+    path = folder / METRICS_FILE
+    metrics = json.loads(path.read_text(encoding="utf-8"))
+    metrics["model"]["weights_sha256"] = hashlib.sha256(stored).hexdigest()
+    path.write_text(json_text(metrics), encoding="utf-8")
+    for name in (NEIGHBOURS_FILE, NOVELTY_FILE):
+        (folder / name).unlink()
+    change_record(folder, change)
