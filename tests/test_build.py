@@ -15,8 +15,8 @@ from cadlib.cli import build, build_steps
 from cadlib.cli.build import Build, duration
 from cadlib.cli.build_steps import STEPS, Built, Recipe, StepName, read_built
 from cadlib.cli.command_line import parse
+from cadlib.cli.evaluate import Evaluate
 from cadlib.cli.robustness import Robustness
-from cadlib.cli.saliency import Saliency
 from cadlib.cli.train import Train
 from cadlib.errors import CadError
 from cadlib.model import metrics_file
@@ -26,12 +26,15 @@ from cadlib.training.config import TrainConfig
 from cadlib.training.processes import StopRequest
 from cadlib.training.run import CHECKPOINT_FILE
 from cadlib.training.speed import measure_speed
+from tests.conftest import draw_few
 from tests.model_folders import with_member
 from tests.tiny_training import TINY, flags
 
-pytestmark = pytest.mark.timeout(600)
+pytestmark = [pytest.mark.timeout(600), pytest.mark.usefixtures("few_draws", "same_graphs")]
 ACROSS = TrainConfig(**{**TINY, "last_px": 32, "epochs": 1, "test": 0.1, "validation": 0.3})
 NAMES = [step.name.value for step in STEPS]
+# Degraded validation images and their saliency maps take most of the time of a tiny build.
+SMALL = {**TINY, "validation": 0.1}
 
 
 @pytest.fixture(autouse=True)
@@ -44,11 +47,11 @@ def folders(tmp_path, tmp_path_factory, monkeypatch):
 
 @pytest.fixture
 def line(synthetic_dataset) -> list[str]:
-    return ["build", "--data", str(synthetic_dataset), "--name", "tiny", *flags(TINY)]
+    return ["build", "--data", str(synthetic_dataset), "--name", "tiny", *flags(SMALL)]
 
 
 @pytest.fixture(scope="module")
-def complete(tmp_path_factory, synthetic_dataset) -> Path:
+def complete(tmp_path_factory, synthetic_dataset, same_graphs) -> Path:
     """Return a folder with models/ and runs/ after a whole build."""
     folder = tmp_path_factory.mktemp("complete")
     with pytest.MonkeyPatch.context() as patch:
@@ -56,7 +59,8 @@ def complete(tmp_path_factory, synthetic_dataset) -> Path:
         patch.setenv("CADLIB_RUNS", str(folder / "runs"))
         patch.setenv("CADLIB_CACHE", str(tmp_path_factory.getbasetemp() / "cache"))
         patch.setattr(build, "ACROSS_RECIPE", ACROSS)
-        words = ["build", "--data", str(synthetic_dataset), "--name", "tiny", *flags(TINY)]
+        draw_few(patch)
+        words = ["build", "--data", str(synthetic_dataset), "--name", "tiny", *flags(SMALL)]
         assert main(words) == 0
     return folder
 
@@ -104,7 +108,7 @@ def read_model(folder: Path) -> Built:
         name=folder.name,
         version="1.0.0",
         run_dir=folder.parents[1] / "runs" / folder.name,
-        settings=TrainConfig(**TINY),
+        settings=TrainConfig(**SMALL),
         across=ACROSS,
         images=300,
     )
@@ -226,7 +230,7 @@ def test_a_result_of_another_split_weights_or_thresholds_is_not_done(
 
 def test_a_sample_of_another_size_is_measured_again(line, built_here):
     built = read_model(built_here)
-    recipe = recipe_of([*line, "--images", "16"])
+    recipe = recipe_of([*line, "--images", "8"])
     assert not build_steps.RobustnessStep(recipe).is_done(built)
     assert build_steps.RobustnessStep(recipe_of(line)).is_done(built)
 
@@ -264,7 +268,7 @@ def test_an_interrupted_training_continues_from_its_checkpoint(line, tmp_path, m
     assert main([*line, *later]) == 0
     printed = capsys.readouterr().out
     assert steps_run(printed) == ["train"]
-    assert "Resumed at step 5 of 6" in printed
+    assert "Resumed at step 5 of 8" in printed
     assert (tmp_path / "models" / "tiny").exists()
 
 
@@ -272,13 +276,13 @@ def test_a_build_stopped_between_steps_runs_the_rest(line, built_here, monkeypat
     def stopped(_command):
         raise KeyboardInterrupt
 
-    without(built_here, "robustness", "saliency")
+    without(built_here, "robustness", "validation")
     with monkeypatch.context() as patch:
-        patch.setattr(Saliency, "run", stopped)
+        patch.setattr(Evaluate, "run", stopped)
         assert main([*line, "--skip", "across"]) == 130
-    assert steps_run(capsys.readouterr().out) == ["robustness", "saliency"]
+    assert steps_run(capsys.readouterr().out) == ["robustness", "validation"]
     assert main([*line, "--skip", "across"]) == 0
-    assert steps_run(capsys.readouterr().out) == ["saliency"]
+    assert steps_run(capsys.readouterr().out) == ["validation"]
 
 
 def test_an_interrupted_new_training_of_a_finished_model_is_continued(
