@@ -385,18 +385,10 @@ def test_ctrl_c_stops_two_processes_with_a_checkpoint(synthetic_dataset, tmp_pat
     assert "go on with --resume" in errors
 
 
-@pytest.fixture
-def images_without_facts(synthetic_dataset, tmp_path) -> Path:
-    """Return the drawn lesions without age, sex and site: no subgroup is measured."""
-    folder = Path(shutil.copytree(synthetic_dataset, tmp_path / "drawn"))
-    next(folder.glob("*Metadata.csv")).unlink()
-    return folder
-
-
 @pytest.mark.timeout(300)
-def test_two_processes_train_together_and_write_one_model(images_without_facts, tmp_path):
+def test_two_processes_train_together_and_write_one_model(synthetic_dataset, tmp_path):
     running = start(
-        images_without_facts,
+        synthetic_dataset,
         tmp_path / "run",
         tmp_path / "models",
         "--devices",

@@ -134,12 +134,19 @@ def test_links_in_a_table_cause_no_request(hostile_server, page, requested):
     assert not outside(hostile_server, links(page))
 
 
-def test_the_browser_itself_refuses_a_request_to_another_server(server, browser):
-    context = browser.new_context()  # not `page`, which takes the browser's complaint for a failure
-    page = context.new_page()
-    page.goto(server)
-    page.locator("[data-testid=stFileUploaderDropzone]").wait_for()
-    refused = page.evaluate(
+@pytest.fixture
+def unwatched(window):
+    """Return a tab like `page` that does not fail a test when the browser reports an error."""
+    tab = window.new_page()
+    tab.set_default_timeout(60_000)
+    yield tab
+    tab.close()
+
+
+def test_the_browser_itself_refuses_a_request_to_another_server(server, unwatched):
+    unwatched.goto(server)
+    unwatched.locator("[data-testid=stFileUploaderDropzone]").wait_for()
+    refused = unwatched.evaluate(
         """async (address) => {
           const blocked = new Promise((told) => document.addEventListener(
             "securitypolicyviolation", (event) => told(event.blockedURI)));
@@ -148,7 +155,6 @@ def test_the_browser_itself_refuses_a_request_to_another_server(server, browser)
         }""",
         f"{ELSEWHERE}/x.png",
     )
-    context.close()
     assert refused == f"{ELSEWHERE}/x.png"
 
 
@@ -181,9 +187,9 @@ def read_lesion(page) -> None:
     settle(page)
 
 
-def upload_slowly(context, page, port: int) -> None:
+def upload_slowly(page, port: int) -> None:
     """Upload a large file slowly, and end the server meanwhile."""
-    network = context.new_cdp_session(page)
+    network = page.context.new_cdp_session(page)
     network.send("Network.enable")
     one_uploader(page)
     slow = {
@@ -199,16 +205,14 @@ def upload_slowly(context, page, port: int) -> None:
     network.send("Network.emulateNetworkConditions", {**slow, "uploadThroughput": -1})
 
 
-def test_reports_files_lost_by_a_restart_during_upload(tmp_path, browser):
+def test_reports_files_lost_by_a_restart_during_upload(tmp_path, unwatched):
     port = free_port()
-    # The fixture `page` would fail the test: the browser reports the server that is gone.
-    context = browser.new_context()
-    page = context.new_page()
-    page.set_default_timeout(60_000)
+    # The browser reports the server that is gone.
+    page = unwatched
     with serving(tmp_path / "first.txt", port=port) as address:
         page.goto(address)
         read_lesion(page)
-        upload_slowly(context, page, port)
+        upload_slowly(page, port)
     with serving(tmp_path / "second.txt", port=port):
         page.get_by_text("Files that were being uploaded were not read").wait_for()
         settle(page)
@@ -216,7 +220,6 @@ def test_reports_files_lost_by_a_restart_during_upload(tmp_path, browser):
         one_uploader(page)
         read_lesion(page)
         page.get_by_text("Files that were being uploaded were not read").wait_for(state="detached")
-    context.close()
 
 
 def one_uploader(page) -> None:
