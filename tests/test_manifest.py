@@ -345,7 +345,7 @@ def as_former(raw):
     raw["training"].update(member.pop("run"))
     del member["fold"]
     raw.update(member, format_version=6)
-    for added in ("views", "average"):
+    for added in ("views", "average", "balanced_rule"):
         del raw[added]
     del raw["input"]["symmetric"]
 

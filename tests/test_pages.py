@@ -140,6 +140,7 @@ def tiny_record(
         temperature=Temperature(1.0, 1.0),
         bias=(0.0,) * 8,
         conformal=record.ConformalSets(0.9, record.Quantiles(**dict.fromkeys(CODES, 1.0))),
+        balanced_rule=None,
         operating_points=(point,),
         training=record.TrainingFacts("0" * 64, {"train": 1}, {"train": 1}, "drawn"),
         audit=audit_of("0" * 64),

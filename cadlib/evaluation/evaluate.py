@@ -25,6 +25,7 @@ from cadlib.evaluation.model_outputs import BATCH_SIZE, model_outputs
 from cadlib.files.spreadsheets import safe_table
 from cadlib.images.patient import design_of
 from cadlib.metrics import classification
+from cadlib.metrics.balanced_rule import BalancedRule
 from cadlib.metrics.challenge_classes import merged_partial_labels, merged_probabilities, named
 from cadlib.metrics.classification import Floats, Labels
 from cadlib.metrics.operating_point import Threshold
@@ -184,6 +185,8 @@ def judge(
         classes=classes,
         uncalibrated=uncalibrated,
         sets=None if evidence else _sets(record, classes),
+        # The rule was fitted to images alone.
+        balanced_rule=None if evidence else record.balanced_rule,
         progress=progress,
     )
     metrics = msgspec.structs.replace(
@@ -281,6 +284,7 @@ def build_metrics(
     lesions: "pd.Series[int] | None" = None,
     uncalibrated: Floats | None = None,
     sets: ConformalSets | None = None,
+    balanced_rule: BalancedRule | None = None,
     progress: Progress = no_progress,
 ) -> EvaluationMetrics:
     """Return the metrics of metrics.json, None if one is not defined; without the facts about them.
@@ -290,14 +294,17 @@ def build_metrics(
     table. `lesions` numbers the lesion of each row; without it the lesion ids of the table do.
     `classes` are those of the challenge that is measured; their codes are the keys. The operating
     points of the thresholds, and the prediction sets, which are of all eight classes, are measured
-    on these images. `progress` is called with the subgroups done and their number.
+    on these images. So is the balanced accuracy by the `balanced_rule`. `progress` is called with the
+    subgroups done and their number.
     """
     _check(table, probabilities)
     # An image that is only known to be malignant or benign has a label too.
     counted = has_label(table)
-    unlabelled = ~counted & table["diagnosis"].isna().to_numpy(bool)
-    unknown = table["diagnosis"] == UNKNOWN
-    images = _labelled_images(table, counted, probabilities, uncalibrated, lesions, classes)
+    n_unlabelled, n_unknown = _not_counted(table, counted)
+    by_rule = balanced_rule.adjusted(probabilities) if balanced_rule else None
+    images = _labelled_images(
+        table, counted, probabilities, uncalibrated, by_rule, lesions, classes
+    )
     parts = images.subgroups()
     # The summary of all images takes a while, so the number of subgroups is reported before it.
     progress("subgroups measured", 0, len(parts))
@@ -307,21 +314,28 @@ def build_metrics(
         subgroups_by_name[name] = without_curves(named(part, classes))
     return EvaluationMetrics(
         **msgspec.structs.asdict(summary),
-        unlabelled=int(unlabelled.sum()),
-        # UNK is a label, though none that counts.
-        unknown=int(unknown.sum()),
+        unlabelled=n_unlabelled,
+        unknown=n_unknown,
         operating_points=images.operating_points(thresholds),
         subgroups=subgroups_by_name,
         prediction_sets=images.prediction_sets(sets) if sets else None,
     )
 
 
+def _not_counted(table: pd.DataFrame, counted: Mask) -> tuple[int, int]:
+    """Return how many images have no label, and how many the label UNK, which does not count."""
+    has_no_diagnosis = table["diagnosis"].isna().to_numpy(bool)
+    unlabelled = ~counted & has_no_diagnosis
+    unknown = table["diagnosis"] == UNKNOWN
+    return int(unlabelled.sum()), int(unknown.sum())
+
+
 @dataclass(frozen=True, eq=False)
 class _LabelledImages:
     """The N images that are measured, with one row of `table` each.
 
-    `probabilities`, and before calibration `uncalibrated`, are (N, 8) float64. `groups` is (N,)
-    int, the number of the lesion of each image, from 0 and without a gap.
+    `probabilities`, before calibration `uncalibrated` and by the balanced rule `by_rule`, are (N, 8)
+    float64. `groups` is (N,) int, the number of the lesion of each image, from 0 and without a gap.
     """
 
     table: pd.DataFrame
@@ -329,6 +343,7 @@ class _LabelledImages:
     probabilities: Floats
     groups: Labels
     uncalibrated: Floats | None
+    by_rule: Floats | None
 
     def summary(self, rows: Mask | None = None) -> FullSummary:
         """Return all metrics of some rows, (N,), or of all."""
@@ -342,6 +357,7 @@ class _LabelledImages:
             self.probabilities[rows],
             self.groups[rows],
             uncalibrated,
+            None if self.by_rule is None else self.by_rule[rows],
         )
 
     def operating_points(self, thresholds: Sequence[Threshold]) -> tuple[MeasuredPoint, ...]:
@@ -398,6 +414,7 @@ def _labelled_images(
     counted: Mask,
     probabilities: Floats,
     uncalibrated: Floats | None,
+    by_rule: Floats | None,
     lesions: "pd.Series[int] | None",
     classes: Classes,
 ) -> _LabelledImages:
@@ -408,12 +425,16 @@ def _labelled_images(
     merged_uncalibrated = None
     if uncalibrated is not None:
         merged_uncalibrated = merged_probabilities(uncalibrated[counted], classes)
+    merged_by_rule = None
+    if by_rule is not None:
+        merged_by_rule = merged_probabilities(by_rule[counted], classes)
     return _LabelledImages(
         table=table[counted],
         labels=merged_partial_labels(labels, classes),
         probabilities=merged_probabilities(probabilities[counted], classes),
         groups=_numbered(lesions.to_numpy()[counted]),
         uncalibrated=merged_uncalibrated,
+        by_rule=merged_by_rule,
     )
 
 

@@ -117,6 +117,7 @@ BEFORE_CALIBRATION = (
     ),
     Figure("brier_uncalibrated", classification.brier_score),
 )
+BY_RULE = Figure("balanced_accuracy_by_rule", classification.balanced_accuracy)
 
 
 @dataclass(frozen=True, eq=False)
@@ -134,13 +135,14 @@ def summarise(
     probabilities: Floats,
     lesions: NDArray[np.integer[Any]] | None = None,
     uncalibrated: Floats | None = None,
+    by_rule: Floats | None = None,
     draws: int = DRAWS,
 ) -> FullSummary:
     """Return every metric, None where one is not defined.
 
     `lesions` is (N,) int, the lesion group of each image; without it every image is its own lesion.
     `uncalibrated` is (N, 8) float64, the probabilities before calibration; without it two metrics
-    are missing.
+    are missing. `by_rule`, (N, 8), are those of `BalancedRule.adjusted`; without it one is missing.
 
     With `PartialLabels` the metrics of malignancy are over all images, all others over the images
     with a diagnosis. An interval is None where it rests on too few lesions or where every draw
@@ -151,7 +153,7 @@ def summarise(
     groups = _lesion_groups(lesions, len(every))
 
     # Single values, and lists with a value for each point or bin, share one bootstrap.
-    pairs = _single_figures(images, uncalibrated)
+    pairs = _single_figures(images, uncalibrated, by_rule)
     curves = _roc_curves(images)
     lists = _list_figures(curves["malignant"], images)
     ends = partial_intervals(every, groups, [*pairs, *lists], draws)
@@ -205,6 +207,7 @@ def _lesion_groups(lesions: NDArray[np.integer[Any]] | None, n: int) -> NDArray[
 def _single_figures(
     images: _Images,
     uncalibrated: Floats | None,
+    by_rule: Floats | None,
 ) -> list[tuple[Figure, Floats]]:
     """Return each of the figures with the probabilities of the images that it counts."""
     pairs = []
@@ -215,6 +218,8 @@ def _single_figures(
         # Both metrics compare with a diagnosis, so only these images count.
         uncalibrated_named = uncalibrated[images.labels.diagnosed]
         pairs += [(figure, uncalibrated_named) for figure in BEFORE_CALIBRATION]
+    if by_rule is not None:
+        pairs.append((BY_RULE, by_rule[images.labels.diagnosed]))
     return pairs
 
 

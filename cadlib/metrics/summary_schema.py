@@ -51,6 +51,7 @@ class Intervals(MetricsObject, frozen=True, kw_only=True):
     malignant_ece: ValueInterval | UnsetType = UNSET
     ece_uncalibrated: ValueInterval | UnsetType = UNSET
     brier_uncalibrated: ValueInterval | UnsetType = UNSET
+    balanced_accuracy_by_rule: ShareInterval | UnsetType = UNSET
 
 
 BY_CLASS = ("auc", "average_precision", "sensitivity", "specificity", "ppv", "npv")
@@ -95,6 +96,9 @@ class Summary(MetricsObject, frozen=True, kw_only=True):
     ece_uncalibrated: Share | UnsetType | None = UNSET
     """`ece` before calibration; missing where these probabilities are not known."""
     brier_uncalibrated: Annotated[float, Meta(ge=0, le=2)] | UnsetType | None = UNSET
+    balanced_accuracy_by_rule: Share | UnsetType | None = UNSET
+    """`balanced_accuracy` of the diagnoses that `balanced_rule.BalancedRule` names; missing for a
+    model without a rule."""
     intervals: Intervals
     confusion_matrix: tuple[tuple[Count, ...], ...]
     """Images; a row for each true class, a column for each predicted one."""

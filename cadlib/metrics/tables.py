@@ -372,7 +372,11 @@ def _headline(metrics: EvaluationMetrics) -> list[Row]:
     classes = f"{n} of {metrics.n_classes} classes"
     # Name -> its text, and a note on the images behind it.
     texts = {
-        "balanced_accuracy": ("balanced accuracy", classes),
+        "balanced_accuracy": ("balanced accuracy", f"{classes}, most probable diagnosis"),
+        "balanced_accuracy_by_rule": (
+            "balanced accuracy, balanced rule",
+            f"{classes}, favours rare diagnoses",
+        ),
         "accuracy": ("accuracy", n),
         "malignant_auc": ("AUC malignant/benign", groups),
         "malignant_average_precision": ("average precision malignant", groups),

@@ -45,6 +45,7 @@ DESCRIPTIVE = (
     "members",
     "training",
     "audit",
+    "balanced_rule",
     "libraries",
     "data_licence",
     "intended_use",

@@ -138,6 +138,7 @@ def _from_former(raw: dict[str, Any], path: Path) -> dict[str, Any]:
         "members": [{**member, "fold": None, "run": run}],
         "views": 1,
         "average": "logits",
+        "balanced_rule": None,
         "input": spec,
         "training": training,
     }

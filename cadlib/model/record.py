@@ -27,6 +27,7 @@ from cadlib.files.json_types import Count, Digest, JsonObject, Line, Name, Posit
 from cadlib.files.replace import ASIDE, replace_files
 from cadlib.files.typed_json import convert, json_text, parse, shown
 from cadlib.images.preprocess import InputSpec
+from cadlib.metrics.balanced_rule import BalancedRule
 from cadlib.metrics.operating_point import DEFAULT_OPERATING_POINT, OperatingPoint
 from cadlib.model import decisive_fields, manifest
 from cadlib.model.audit_result import LeakAudit, claim
@@ -183,6 +184,8 @@ class ModelRecord(
     temperature: Temperature
     bias: Annotated[tuple[Bias, ...], Meta(min_length=len(CODES), max_length=len(CODES))]
     conformal: ConformalSets
+    balanced_rule: BalancedRule | None
+    """Names the diagnosis for balanced accuracy; None where nobody fitted it."""
     operating_points: Annotated[tuple[OperatingPoint, ...], Meta(min_length=1, max_length=20)]
     training: TrainingFacts
     audit: LeakAudit | None
@@ -210,6 +213,15 @@ class ModelRecord(
         for backbone, count in counts.items():
             names.append(backbone if count == 1 else f"{count} × {backbone}")
         return ", ".join(names)
+
+    @property
+    def networks_text(self) -> str:
+        """Return how many networks and views are averaged, for a reader."""
+        n_networks = len(self.members)
+        networks = "one network" if n_networks == 1 else f"{n_networks} networks"
+        if self.views == 1:
+            return f"{networks}, without rotated and mirrored views"
+        return f"{networks}, average of {self.views} rotated and mirrored views"
 
     @property
     def cross_validated(self) -> bool:

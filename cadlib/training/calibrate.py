@@ -15,7 +15,7 @@ from cadlib.data.dataset import Dataset, short_sides
 from cadlib.data.splits import lesion_groups
 from cadlib.evaluation import evaluate
 from cadlib.evaluation.model_outputs import model_outputs
-from cadlib.metrics import classification, operating_point
+from cadlib.metrics import balanced_rule, classification, operating_point
 from cadlib.metrics.classification import Floats, Labels
 from cadlib.metrics.operating_point import OperatingPoint
 from cadlib.metrics.partial_labels import class_numbers
@@ -49,6 +49,7 @@ def read_out(
     temperature, bias = calibration.fit(logits, labels, groups, short_side_px)
     probabilities = calibration.probabilities(logits, temperature.of(short_side_px), bias)
     sets = _prediction_sets(probabilities, labels)
+    rule = balanced_rule.fit(probabilities, labels)
     metrics = evaluate.build_metrics(
         table,
         probabilities,
@@ -56,6 +57,7 @@ def read_out(
         lesions=lesions,
         uncalibrated=_uncalibrated(logits),
         sets=sets,
+        balanced_rule=rule,
     )
     data = metrics_file.SplitFacts(name=dataset, split="validation", images=len(table))
     metrics = msgspec.structs.replace(metrics, data=data, rejected={})
@@ -63,6 +65,7 @@ def read_out(
         "temperature": temperature,
         "bias": bias,
         "conformal": sets,
+        "balanced_rule": rule,
         "operating_points": _measured_points(metrics),
         "metadata": run_trial(table, probabilities, labels, groups, calibration.SMALL_PX),
     }
