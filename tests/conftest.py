@@ -4,6 +4,7 @@ import gc
 import json
 import os
 import shutil
+from dataclasses import replace
 from functools import cache, partial
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -311,15 +312,31 @@ def synthetic_dataset(tmp_path_factory) -> Path:
     return write_dataset(tmp_path_factory.mktemp("data") / "drawn", per_class=12, size_px=64)
 
 
-@pytest.fixture
-def data_at_hand(tmp_path, synthetic_dataset, monkeypatch):
-    """Return 96 drawn lesions where the pages, or a server that is started now, find them, with an empty cache."""
+@pytest.fixture(scope="session")
+def copy_opened():
+    """Return a function that copies a data set and returns the copy. Each original is opened once."""
     from cadlib.data.dataset import open_dataset
 
-    shutil.copytree(synthetic_dataset, tmp_path / "data" / "drawn")
+    opened = {}
+
+    def copy(original, folder):
+        if original not in opened:
+            opened[original] = open_dataset(original, verify=False)
+        shutil.copytree(original, folder)
+        table = opened[original].table.copy()
+        # Only the paths depend on the folder.
+        table["path"] = table["path"].str.replace(str(original), str(folder), regex=False)
+        return replace(opened[original], table=table)
+
+    return copy
+
+
+@pytest.fixture
+def data_at_hand(tmp_path, synthetic_dataset, copy_opened, monkeypatch):
+    """Return 96 drawn lesions where the pages, or a server that is started now, find them, with an empty cache."""
     monkeypatch.setenv("CADLIB_DATA", str(tmp_path / "data"))
     monkeypatch.setenv("CADLIB_CACHE", str(tmp_path / "cache"))
-    return open_dataset(tmp_path / "data" / "drawn", verify=False)
+    return copy_opened(synthetic_dataset, tmp_path / "data" / "drawn")
 
 
 @pytest.fixture(scope="session")
@@ -329,12 +346,9 @@ def drawn_images(tmp_path_factory) -> Path:
 
 
 @pytest.fixture
-def drawn_dataset(tmp_path, drawn_images):
+def drawn_dataset(tmp_path, drawn_images, copy_opened):
     """Return a copy of the 32 drawn lesions, which a test may change."""
-    from cadlib.data.dataset import open_dataset
-
-    folder = shutil.copytree(drawn_images, tmp_path / "split" / "drawn")
-    return open_dataset(folder, verify=False)
+    return copy_opened(drawn_images, tmp_path / "split" / "drawn")
 
 
 @pytest.fixture(scope="session")
